@@ -1,0 +1,305 @@
+/* rbe.h: the public interface of librbe, the runtime of rbe_edge.
+ *
+ * Conventions. Functions that can fail return rbe_status and write their output through the last argument, which is
+ * set to NULL or zero on failure. rbe_last_error() then holds one line for a person. Option structures begin with
+ * struct_bytes, set by the caller to sizeof the structure it was compiled with; a zeroed field means the default.
+ *
+ * Threads. An rbe_model and an rbe_tokenizer are immutable and may be shared by any number of threads. An rbe_session,
+ * rbe_sampler or rbe_text_stream belongs to one thread at a time. rbe_session_cancel may be called from any thread.
+ * The library never prints, exits, aborts or reads the environment.
+ */
+#ifndef RBE_RBE_H
+#define RBE_RBE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define RBE_API __attribute__((visibility("default")))
+#else
+#define RBE_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RBE_VERSION "0.1.0"
+#define RBE_FORMAT_VERSION 1u
+
+/* ---- status ---------------------------------------------------------------------------------------------------- */
+
+typedef enum rbe_status {
+    RBE_OK = 0,
+    RBE_ERROR_ARGUMENT = 1,     /* an argument is NULL or out of its range */
+    RBE_ERROR_MEMORY = 2,       /* an allocation failed */
+    RBE_ERROR_IO = 3,           /* the operating system refused a file operation */
+    RBE_ERROR_FORMAT = 4,       /* a file or blob is truncated, damaged or of another kind */
+    RBE_ERROR_UNSUPPORTED = 5,  /* well formed, but not something this build can do */
+    RBE_ERROR_CONTEXT = 6,      /* the tokens do not fit into the session's context */
+    RBE_ERROR_CANCELLED = 7,    /* stopped by rbe_session_cancel or by a callback */
+    RBE_ERROR_CAPACITY = 8      /* an output buffer is too small; the needed size was written */
+} rbe_status;
+
+/* A short English name of a status; never NULL. */
+RBE_API const char *rbe_status_text(rbe_status status);
+
+/* The message of the last call that failed on this thread; "" before the first. Valid until the next failure. */
+RBE_API const char *rbe_last_error(void);
+
+RBE_API const char *rbe_version(void);
+
+/* Levels: 0 debug, 1 information, 2 warning. The message is valid during the call only. */
+typedef void (*rbe_log_callback)(int level, const char *message, void *user);
+
+/* Called between pieces of long work with 0 <= done <= total; a non-zero return stops it with RBE_ERROR_CANCELLED. */
+typedef int (*rbe_progress_callback)(uint64_t done, uint64_t total, void *user);
+
+/* ---- processor -------------------------------------------------------------------------------------------------- */
+
+/* Kernel sets compiled into this build, worst first: index 0 is "scalar". NULL past the end. */
+RBE_API const char *rbe_kernel_set_name(uint32_t index);
+
+/* 1 if this processor and operating system can run the named kernel set, else 0 (also for an unknown name). */
+RBE_API int rbe_kernel_set_available(const char *name);
+
+/* ---- tokenizer -------------------------------------------------------------------------------------------------- */
+
+typedef struct rbe_tokenizer rbe_tokenizer;
+
+enum {
+    RBE_TOKENIZE_SPECIAL_PREFIX = 1u, /* add the tokens the model wants at the start (and end) of a text, such as BOS */
+    RBE_TOKENIZE_PARSE_SPECIAL = 2u   /* read control tokens such as <|im_start|> written out in the text */
+};
+
+#define RBE_NO_TOKEN 0xFFFFFFFFu
+
+/* Opens a tokenizer blob (docs/tokenizers.md). The memory is referenced and must outlive the handle. */
+RBE_API rbe_status rbe_tokenizer_open(const void *blob, size_t blob_bytes, rbe_tokenizer **out);
+RBE_API void rbe_tokenizer_close(rbe_tokenizer *tokenizer);
+
+RBE_API uint32_t rbe_tokenizer_size(const rbe_tokenizer *tokenizer);
+
+/* Token ids of a text of any bytes (invalid UTF-8 is tokenized too, and decodes to the same bytes where the vocabulary
+ * has byte tokens). Writes at most `capacity` ids; *n_tokens is the full count. RBE_ERROR_CAPACITY if it did not fit. */
+RBE_API rbe_status rbe_tokenize(const rbe_tokenizer *tokenizer, const char *text, size_t text_bytes, uint32_t flags,
+                                uint32_t *tokens, size_t capacity, size_t *n_tokens);
+
+/* The bytes of one token as they stand in decoded text: control tokens give 0 bytes unless `special` is set. Points
+ * into the tokenizer. */
+RBE_API rbe_status rbe_token_bytes(const rbe_tokenizer *tokenizer, uint32_t token, int special, const char **bytes,
+                                   size_t *n_bytes);
+
+/* The id of the token that is written exactly so (also control tokens), or RBE_NO_TOKEN. */
+RBE_API uint32_t rbe_token_find(const rbe_tokenizer *tokenizer, const char *bytes, size_t n_bytes);
+
+/* 1 if generation should end at this token (end of text, end of turn), else 0. */
+RBE_API int rbe_token_ends_text(const rbe_tokenizer *tokenizer, uint32_t token);
+
+/* Turns tokens into text as they come. Output is always valid UTF-8: bytes of a character that is not complete yet are
+ * held back, as is anything that may become a stop sequence; bytes that can never become valid are replaced by U+FFFD. */
+typedef struct rbe_text_stream rbe_text_stream;
+
+RBE_API rbe_status rbe_text_stream_create(const rbe_tokenizer *tokenizer, const char *const *stops, size_t n_stops,
+                                          rbe_text_stream **out);
+RBE_API void rbe_text_stream_free(rbe_text_stream *stream);
+
+/* *text (not zero-terminated) is valid until the next call on the stream. *stopped becomes 1 once a stop sequence is
+ * complete: the text ends before it, and later pushes give nothing. */
+RBE_API rbe_status rbe_text_stream_push(rbe_text_stream *stream, uint32_t token, const char **text, size_t *text_bytes,
+                                        int *stopped);
+
+/* What is still held back; the stream is then empty and as new. */
+RBE_API rbe_status rbe_text_stream_finish(rbe_text_stream *stream, const char **text, size_t *text_bytes);
+
+/* ---- model ------------------------------------------------------------------------------------------------------ */
+
+typedef struct rbe_model rbe_model;
+
+typedef struct rbe_model_options {
+    size_t struct_bytes;
+    const char *kernel_set;   /* NULL: the best this processor has */
+    uint32_t skip_checksums;  /* 1: do not read the whole file at opening to verify the checksums of tensors */
+    rbe_log_callback log;     /* may be NULL */
+    void *log_user;
+} rbe_model_options;
+
+/* Maps a .rbe file (docs/format.md) and checks it. options may be NULL. */
+RBE_API rbe_status rbe_model_open(const char *path, const rbe_model_options *options, rbe_model **out);
+
+/* All sessions of the model must have been freed. NULL is allowed. */
+RBE_API void rbe_model_close(rbe_model *model);
+
+typedef struct rbe_model_info {
+    size_t struct_bytes;
+    uint64_t file_bytes;
+    uint64_t n_parameters;    /* weights of the source model, a tied head counted once */
+    uint32_t format_version;
+    uint32_t n_metadata;
+    uint32_t n_tensors;
+    uint32_t n_layers;
+    uint32_t width;
+    uint32_t n_vocabulary;
+    uint32_t context_tokens;  /* the longest context the model was made for */
+    const char *kernel_set;   /* in use */
+} rbe_model_info;
+
+RBE_API rbe_status rbe_model_get_info(const rbe_model *model, rbe_model_info *info);
+
+/* The model's tokenizer, owned by the model; NULL if the file holds none. */
+RBE_API const rbe_tokenizer *rbe_model_tokenizer(const rbe_model *model);
+
+typedef enum rbe_value_type { RBE_VALUE_U64 = 1, RBE_VALUE_F64 = 2, RBE_VALUE_STRING = 3, RBE_VALUE_U64_ARRAY = 4 } rbe_value_type;
+
+typedef struct rbe_metadata {
+    const char *key;          /* not zero-terminated, UTF-8 */
+    size_t key_bytes;
+    uint32_t type;            /* rbe_value_type */
+    uint32_t count;           /* bytes of a string, elements of an array, else 1 */
+    const void *data;         /* little-endian, possibly unaligned */
+} rbe_metadata;
+
+RBE_API rbe_status rbe_model_metadata(const rbe_model *model, uint32_t index, rbe_metadata *out);
+
+typedef struct rbe_tensor_info {
+    const char *name;         /* not zero-terminated, UTF-8 */
+    size_t name_bytes;
+    uint32_t kind;            /* 1 fp32, 2 fp16, 3 bf16, 4 trellis */
+    uint32_t rows, cols;
+    uint32_t rotation_block;  /* 0: not rotated */
+    uint64_t seed;
+    uint32_t n_planes;        /* 0 for dense tensors */
+    uint32_t plane_bits[4];
+    float error;              /* relative squared error against the source, measured by the packer */
+    uint64_t data_bytes;
+} rbe_tensor_info;
+
+RBE_API rbe_status rbe_model_tensor(const rbe_model *model, uint32_t index, rbe_tensor_info *out);
+
+/* Decodes n_rows rows of a tensor into fp32 [n_rows][cols], in the source's basis (rotation undone). For tests,
+ * inspection and conversion; the engine never calls it for whole matrices. */
+RBE_API rbe_status rbe_model_tensor_rows(const rbe_model *model, uint32_t index, uint32_t first_row, uint32_t n_rows,
+                                         float *out);
+
+/* ---- session ---------------------------------------------------------------------------------------------------- */
+
+typedef struct rbe_session rbe_session;
+
+typedef enum rbe_kv_type { RBE_KV_F16 = 0, RBE_KV_F32 = 1 } rbe_kv_type;
+
+typedef struct rbe_session_options {
+    size_t struct_bytes;
+    uint32_t context_tokens;  /* 0: the model's, at most 4096 */
+    uint32_t n_threads;       /* 0: one per physical core, 1 to 64 */
+    uint32_t batch_tokens;    /* tokens per prefill pass, 1 to 512; 0: 64 */
+    uint32_t kv_type;         /* rbe_kv_type */
+} rbe_session_options;
+
+/* Takes everything the session will ever need from one allocation, its arena. options may be NULL. */
+RBE_API rbe_status rbe_session_create(const rbe_model *model, const rbe_session_options *options, rbe_session **out);
+RBE_API void rbe_session_free(rbe_session *session);
+
+typedef struct rbe_session_info {
+    size_t struct_bytes;
+    uint64_t arena_bytes;     /* all memory of the session */
+    uint64_t kv_bytes;        /* the part of it that is the KV cache */
+    uint32_t context_tokens;
+    uint32_t position;        /* tokens in the context now */
+    uint32_t n_threads;
+} rbe_session_info;
+
+RBE_API rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *info);
+
+/* Appends tokens to the context and computes the logits after the last one. progress may be NULL. On any failure,
+ * cancelling included, the context is as before the call. */
+RBE_API rbe_status rbe_session_prefill(rbe_session *session, const uint32_t *tokens, size_t n_tokens,
+                                       rbe_progress_callback progress, void *user);
+
+/* The logits after the last token, float[n_vocabulary], owned by the session, valid until its next call. NULL before
+ * the first prefill. */
+RBE_API const float *rbe_session_logits(const rbe_session *session);
+
+/* Appends tokens and gives, for each, what followed from it: logits float[n_tokens][n_vocabulary] (may be NULL) and
+ * log_probabilities float[n_tokens - 1] (may be NULL), the natural log-probability of tokens[i + 1] after tokens[i].
+ * For perplexity and parity. */
+RBE_API rbe_status rbe_session_score(rbe_session *session, const uint32_t *tokens, size_t n_tokens,
+                                     float *log_probabilities, float *logits, rbe_progress_callback progress, void *user);
+
+/* Forgets all but the first n_tokens of the context. The logits become invalid unless nothing was forgotten. */
+RBE_API rbe_status rbe_session_rewind(rbe_session *session, size_t n_tokens);
+
+/* Makes the call that runs on the session, or else the next one, return RBE_ERROR_CANCELLED. Any thread. */
+RBE_API void rbe_session_cancel(rbe_session *session);
+
+/* ---- sampling --------------------------------------------------------------------------------------------------- */
+
+typedef struct rbe_sampler rbe_sampler;
+
+typedef struct rbe_sampling_options {
+    size_t struct_bytes;
+    float temperature;        /* 0: the most likely token always */
+    uint32_t top_k;           /* 0: off */
+    float top_p;              /* 0 or 1: off */
+    float min_p;              /* 0: off */
+    float repeat_penalty;     /* 0 or 1: off */
+    uint32_t repeat_last;     /* tokens the penalty looks back on; 0: 64 */
+    uint64_t seed;            /* same seed, same logits: same tokens */
+} rbe_sampling_options;
+
+RBE_API rbe_status rbe_sampler_create(uint32_t n_vocabulary, const rbe_sampling_options *options, rbe_sampler **out);
+RBE_API void rbe_sampler_free(rbe_sampler *sampler);
+
+/* Draws a token from logits float[n_vocabulary]: penalty, temperature, top-k, top-p, min-p, then one draw. Fails on
+ * logits that hold no finite value. Does not remember the token: see accept. */
+RBE_API rbe_status rbe_sampler_draw(rbe_sampler *sampler, const float *logits, uint32_t *token);
+
+/* Tells the sampler of a token that is now part of the text, for the repetition penalty. */
+RBE_API rbe_status rbe_sampler_accept(rbe_sampler *sampler, uint32_t token);
+
+/* ---- encoder (present where the library was built with RBE_ENCODER=ON) ------------------------------------------- */
+
+typedef struct rbe_codebook {
+    uint32_t bits;            /* K, 1 to 4 */
+    int8_t t1[16];
+    int8_t t2[16];            /* every sum t1[i] + t2[j] within +-127 */
+} rbe_codebook;
+
+/* Where the streams of a plane lie (docs/format.md, "Planes"). unit_rows is P of the tensor: 32, 16, 32, 8 for K = 1..4,
+ * the largest among its planes; 0 means that of `bits`. */
+typedef struct rbe_plane_layout {
+    uint32_t unit_rows;       /* P */
+    uint32_t n_strips;
+    uint32_t n_groups;        /* ceil(cols / 4) */
+    uint32_t min_steps;       /* the shortest lane; under 32 the tensor is to be stored dense */
+    uint64_t stream_bytes;
+} rbe_plane_layout;
+
+RBE_API rbe_status rbe_plane_get_layout(uint32_t rows, uint32_t cols, uint32_t bits, uint32_t unit_rows,
+                                        rbe_plane_layout *out);
+
+typedef struct rbe_encode_options {
+    size_t struct_bytes;
+    uint32_t n_threads;       /* 0: all cores; the bytes do not depend on it */
+    rbe_progress_callback progress;
+    void *user;
+} rbe_encode_options;
+
+/* Encodes weights float[rows][cols] (already rotated) into one plane: row_scales uint16[rows] (fp16 bits, finite;
+ * weight = tensor_scale x row_scale x (T1 + T2)), stream uint8[layout.stream_bytes], and the total squared error. */
+RBE_API rbe_status rbe_encode_plane(const float *weights, uint32_t rows, uint32_t cols, const rbe_codebook *codebook,
+                                    uint32_t unit_rows, float tensor_scale, const rbe_encode_options *options,
+                                    uint16_t *row_scales, uint8_t *stream, double *squared_error);
+
+/* The weights of one plane, float[rows][cols], still rotated. The inverse of rbe_encode_plane up to its error. */
+RBE_API rbe_status rbe_decode_plane(const uint8_t *stream, size_t stream_bytes, const uint16_t *row_scales,
+                                    uint32_t rows, uint32_t cols, const rbe_codebook *codebook, uint32_t unit_rows,
+                                    float tensor_scale, float *weights);
+
+/* In place on float[rows][cols]: W <- W D H, or the inverse W H D where inverse is 1. `block`: a power of two that divides cols. */
+RBE_API rbe_status rbe_rotate_rows(float *weights, uint32_t rows, uint32_t cols, uint32_t block, uint64_t seed,
+                                   int inverse);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

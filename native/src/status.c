@@ -1,0 +1,40 @@
+#include "status.h"
+
+#include <stdio.h>
+
+static _Thread_local char last_error[512];
+
+rbe_status rbe_fail(rbe_status status, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(last_error, sizeof last_error, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+const char *rbe_last_error(void)
+{
+    return last_error;
+}
+
+const char *rbe_version(void)
+{
+    return RBE_VERSION;
+}
+
+const char *rbe_status_text(rbe_status status)
+{
+    switch (status) {
+    case RBE_OK: return "ok";
+    case RBE_ERROR_ARGUMENT: return "invalid argument";
+    case RBE_ERROR_MEMORY: return "out of memory";
+    case RBE_ERROR_IO: return "input/output error";
+    case RBE_ERROR_FORMAT: return "malformed file";
+    case RBE_ERROR_UNSUPPORTED: return "not supported";
+    case RBE_ERROR_CONTEXT: return "context full";
+    case RBE_ERROR_CANCELLED: return "cancelled";
+    case RBE_ERROR_CAPACITY: return "buffer too small";
+    }
+    return "unknown status";
+}

@@ -1,0 +1,35 @@
+"""What rbe_edge raises. Every message is one line that says what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+
+class RbeError(Exception):
+    """Base of all errors of this package."""
+
+
+class ModelError(RbeError):
+    """A .rbe file cannot be opened or run: missing, damaged, of another version, or not supported here."""
+
+
+class PackError(RbeError):
+    """A source cannot be packed: unknown architecture, missing tensor or file, no room to write."""
+
+
+class TokenizerError(RbeError):
+    """A tokenizer file is missing, damaged or of a kind that is not supported."""
+
+
+class ContextFull(RbeError):
+    """The tokens do not fit into the session's context."""
+
+
+class Cancelled(RbeError):
+    """The work was stopped by the user."""
+
+
+class MissingExtra(RbeError):
+    """An optional package is needed; the message names the extra that brings it."""
+
+
+class NativeLibraryError(RbeError):
+    """The C library is missing or does not match this package."""
