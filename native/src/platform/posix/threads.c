@@ -1,0 +1,177 @@
+#include "threads.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "status.h"
+
+/* A decode step is some hundred jobs of 10 to 100 us: a sleeping thread wakes in about 50 us, so the threads look for
+ * the next job a little while before they sleep. */
+#define SPIN_ROUNDS 2000
+
+struct rbe__pool {
+    pthread_mutex_t mutex;
+    pthread_cond_t work_ready, work_done;
+    uint32_t n_threads, n_started;
+    pthread_t threads[RBE_MAX_THREADS];
+
+    atomic_uint generation; /* counts jobs; bit 31 asks the threads to leave */
+    atomic_uint next_item, n_busy;
+    atomic_uint next_index;
+    uint32_t n_items;
+    rbe__work *work;
+    void *context;
+};
+
+#define LEAVE 0x80000000u
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void take_items(rbe__pool *pool, uint32_t thread)
+{
+    uint32_t n_items = pool->n_items;
+    for (;;) {
+        uint32_t item = atomic_fetch_add_explicit(&pool->next_item, 1, memory_order_relaxed);
+        if (item >= n_items) {
+            return;
+        }
+        pool->work(pool->context, item, thread);
+    }
+}
+
+static unsigned wait_for_job(rbe__pool *pool, unsigned seen)
+{
+    for (int round = 0; round < SPIN_ROUNDS; round++) {
+        unsigned generation = atomic_load_explicit(&pool->generation, memory_order_acquire);
+        if (generation != seen) {
+            return generation;
+        }
+        relax();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    unsigned generation;
+    while ((generation = atomic_load_explicit(&pool->generation, memory_order_acquire)) == seen) {
+        pthread_cond_wait(&pool->work_ready, &pool->mutex);
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    return generation;
+}
+
+static void *thread_main(void *argument)
+{
+    rbe__pool *pool = argument;
+    uint32_t thread = atomic_fetch_add(&pool->next_index, 1);
+    unsigned seen = 0;
+    for (;;) {
+        seen = wait_for_job(pool, seen);
+        if (seen & LEAVE) {
+            return NULL;
+        }
+        take_items(pool, thread);
+        if (atomic_fetch_sub_explicit(&pool->n_busy, 1, memory_order_acq_rel) == 1) {
+            pthread_mutex_lock(&pool->mutex);
+            pthread_cond_signal(&pool->work_done);
+            pthread_mutex_unlock(&pool->mutex);
+        }
+    }
+}
+
+rbe_status rbe__pool_create(uint32_t n_threads, rbe__pool **out)
+{
+    *out = NULL;
+    if (n_threads < 1 || n_threads > RBE_MAX_THREADS) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads is %u; it must be 1 to %u", n_threads, RBE_MAX_THREADS);
+    }
+    rbe__pool *pool = calloc(1, sizeof *pool);
+    if (!pool) {
+        return rbe_fail(RBE_ERROR_MEMORY, "no memory for a thread pool");
+    }
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->work_ready, NULL);
+    pthread_cond_init(&pool->work_done, NULL);
+    pool->n_threads = n_threads;
+    atomic_init(&pool->next_index, 1);
+    while (pool->n_started + 1 < n_threads) {
+        if (pthread_create(&pool->threads[pool->n_started], NULL, thread_main, pool) != 0) {
+            rbe__pool_free(pool);
+            return rbe_fail(RBE_ERROR_MEMORY, "the system refused to start %u threads", n_threads);
+        }
+        pool->n_started++;
+    }
+    *out = pool;
+    return RBE_OK;
+}
+
+static void announce(rbe__pool *pool, unsigned generation)
+{
+    pthread_mutex_lock(&pool->mutex);
+    atomic_store_explicit(&pool->generation, generation, memory_order_release);
+    pthread_cond_broadcast(&pool->work_ready);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+void rbe__pool_free(rbe__pool *pool)
+{
+    if (!pool) {
+        return;
+    }
+    announce(pool, LEAVE);
+    for (uint32_t i = 0; i < pool->n_started; i++) {
+        pthread_join(pool->threads[i], NULL);
+    }
+    pthread_cond_destroy(&pool->work_done);
+    pthread_cond_destroy(&pool->work_ready);
+    pthread_mutex_destroy(&pool->mutex);
+    free(pool);
+}
+
+uint32_t rbe__pool_threads(const rbe__pool *pool)
+{
+    return pool->n_threads;
+}
+
+void rbe__pool_run(rbe__pool *pool, uint32_t n_items, rbe__work *work, void *context)
+{
+    if (pool->n_threads == 1 || n_items <= 1) {
+        for (uint32_t item = 0; item < n_items; item++) {
+            work(context, item, 0);
+        }
+        return;
+    }
+    pool->n_items = n_items;
+    pool->work = work;
+    pool->context = context;
+    atomic_store_explicit(&pool->next_item, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->n_busy, pool->n_started, memory_order_relaxed);
+    unsigned generation = atomic_load_explicit(&pool->generation, memory_order_relaxed);
+    announce(pool, (generation + 1) & ~LEAVE);
+    take_items(pool, 0);
+    for (int round = 0; round < SPIN_ROUNDS; round++) {
+        if (atomic_load_explicit(&pool->n_busy, memory_order_acquire) == 0) {
+            return;
+        }
+        relax();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    while (atomic_load_explicit(&pool->n_busy, memory_order_acquire) != 0) {
+        pthread_cond_wait(&pool->work_done, &pool->mutex);
+    }
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+rbe_status rbe__parallel(uint32_t n_threads, uint32_t n_items, rbe__work *work, void *context)
+{
+    rbe__pool *pool;
+    RBE_TRY(rbe__pool_create(n_threads, &pool));
+    rbe__pool_run(pool, n_items, work, context);
+    rbe__pool_free(pool);
+    return RBE_OK;
+}

@@ -1,0 +1,26 @@
+/* A pool of threads that share the items of one job at a time. The platform implements it. */
+#ifndef RBE_THREADS_H
+#define RBE_THREADS_H
+
+#include "rbe/rbe.h"
+
+#define RBE_MAX_THREADS 64u
+
+typedef struct rbe__pool rbe__pool;
+
+/* work(context, item, thread): thread < n_threads is the index of the executing thread, for its scratch. */
+typedef void rbe__work(void *context, uint32_t item, uint32_t thread);
+
+/* n_threads 1 to RBE_MAX_THREADS, the caller counted. Starts n_threads - 1 threads, which sleep between jobs. */
+rbe_status rbe__pool_create(uint32_t n_threads, rbe__pool **out);
+void rbe__pool_free(rbe__pool *pool);
+uint32_t rbe__pool_threads(const rbe__pool *pool);
+
+/* Runs work for every item < n_items on all threads and returns when all are done. Which thread takes which item is
+ * left to chance: results must not depend on it. One job at a time. */
+void rbe__pool_run(rbe__pool *pool, uint32_t n_items, rbe__work *work, void *context);
+
+/* The same on a pool of its own. */
+rbe_status rbe__parallel(uint32_t n_threads, uint32_t n_items, rbe__work *work, void *context);
+
+#endif
