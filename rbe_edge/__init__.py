@@ -1,0 +1,76 @@
+"""rbe_edge: packs language models into small files and runs them on small computers.
+
+    with rbe_edge.Model.open("model.rbe") as model:
+        print(model.chat([{"role": "user", "content": "Hello!"}], max_tokens=100))
+
+Names are loaded at first use, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rbe_edge._version import __version__
+
+if TYPE_CHECKING:
+    from rbe_edge.errors import (
+        Cancelled,
+        ContextFull,
+        MissingExtra,
+        ModelError,
+        NativeLibraryError,
+        PackError,
+        RbeError,
+        TokenizerError,
+    )
+    from rbe_edge.runtime.conversation import Conversation
+    from rbe_edge.runtime.model import Model
+    from rbe_edge.runtime.options import GenerationOptions, SamplingOptions
+    from rbe_edge.runtime.session import Session
+
+_HOMES = {
+    "Conversation": "rbe_edge.runtime.conversation",
+    "GenerationOptions": "rbe_edge.runtime.options",
+    "Model": "rbe_edge.runtime.model",
+    "SamplingOptions": "rbe_edge.runtime.options",
+    "Session": "rbe_edge.runtime.session",
+    "Cancelled": "rbe_edge.errors",
+    "ContextFull": "rbe_edge.errors",
+    "MissingExtra": "rbe_edge.errors",
+    "ModelError": "rbe_edge.errors",
+    "NativeLibraryError": "rbe_edge.errors",
+    "PackError": "rbe_edge.errors",
+    "RbeError": "rbe_edge.errors",
+    "TokenizerError": "rbe_edge.errors",
+}
+
+__all__ = [
+    "Cancelled",
+    "ContextFull",
+    "Conversation",
+    "GenerationOptions",
+    "MissingExtra",
+    "Model",
+    "ModelError",
+    "NativeLibraryError",
+    "PackError",
+    "RbeError",
+    "SamplingOptions",
+    "Session",
+    "TokenizerError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

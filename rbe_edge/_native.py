@@ -1,0 +1,443 @@
+"""The ctypes binding of native/include/rbe/rbe.h, and nothing more: structures, prototypes, statuses as exceptions.
+
+The library is loaded at the first use of library(), and each function is bound when it is first asked for. Handles
+are typed pointers, so that ctypes refuses a session where a model belongs. Calls release the GIL; rbe_last_error()
+belongs to the thread, so check() must be called on the thread that made the call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rbe_edge import errors
+from rbe_edge._version import __version__
+
+if TYPE_CHECKING:
+    import numpy as np
+
+OK = 0
+ERROR_ARGUMENT = 1
+ERROR_MEMORY = 2
+ERROR_IO = 3
+ERROR_FORMAT = 4
+ERROR_UNSUPPORTED = 5
+ERROR_CONTEXT = 6
+ERROR_CANCELLED = 7
+ERROR_CAPACITY = 8
+
+TOKENIZE_SPECIAL_PREFIX = 1
+TOKENIZE_PARSE_SPECIAL = 2
+NO_TOKEN = 0xFFFFFFFF
+FORMAT_VERSION = 1
+
+VALUE_U64 = 1
+VALUE_F64 = 2
+VALUE_STRING = 3
+VALUE_U64_ARRAY = 4
+
+KV_F16 = 0
+KV_F32 = 1
+
+# Enumerators and constants of rbe.h by their C names, for tools/check_abi.py.
+CONSTANTS: dict[str, int] = {
+    "RBE_FORMAT_VERSION": FORMAT_VERSION,
+    "RBE_OK": OK,
+    "RBE_ERROR_ARGUMENT": ERROR_ARGUMENT,
+    "RBE_ERROR_MEMORY": ERROR_MEMORY,
+    "RBE_ERROR_IO": ERROR_IO,
+    "RBE_ERROR_FORMAT": ERROR_FORMAT,
+    "RBE_ERROR_UNSUPPORTED": ERROR_UNSUPPORTED,
+    "RBE_ERROR_CONTEXT": ERROR_CONTEXT,
+    "RBE_ERROR_CANCELLED": ERROR_CANCELLED,
+    "RBE_ERROR_CAPACITY": ERROR_CAPACITY,
+    "RBE_TOKENIZE_SPECIAL_PREFIX": TOKENIZE_SPECIAL_PREFIX,
+    "RBE_TOKENIZE_PARSE_SPECIAL": TOKENIZE_PARSE_SPECIAL,
+    "RBE_NO_TOKEN": NO_TOKEN,
+    "RBE_VALUE_U64": VALUE_U64,
+    "RBE_VALUE_F64": VALUE_F64,
+    "RBE_VALUE_STRING": VALUE_STRING,
+    "RBE_VALUE_U64_ARRAY": VALUE_U64_ARRAY,
+    "RBE_KV_F16": KV_F16,
+    "RBE_KV_F32": KV_F32,
+}
+
+LogCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+ProgressCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p)
+
+
+class TokenizerHandle(ctypes.Structure):
+    """rbe_tokenizer"""
+
+
+class TextStreamHandle(ctypes.Structure):
+    """rbe_text_stream"""
+
+
+class ModelHandle(ctypes.Structure):
+    """rbe_model"""
+
+
+class SessionHandle(ctypes.Structure):
+    """rbe_session"""
+
+
+class SamplerHandle(ctypes.Structure):
+    """rbe_sampler"""
+
+
+class ModelOptions(ctypes.Structure):
+    """rbe_model_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("kernel_set", ctypes.c_char_p),
+        ("skip_checksums", ctypes.c_uint32),
+        ("log", LogCallback),
+        ("log_user", ctypes.c_void_p),
+    ]
+
+
+class ModelInfo(ctypes.Structure):
+    """rbe_model_info"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("file_bytes", ctypes.c_uint64),
+        ("n_parameters", ctypes.c_uint64),
+        ("format_version", ctypes.c_uint32),
+        ("n_metadata", ctypes.c_uint32),
+        ("n_tensors", ctypes.c_uint32),
+        ("n_layers", ctypes.c_uint32),
+        ("width", ctypes.c_uint32),
+        ("n_vocabulary", ctypes.c_uint32),
+        ("context_tokens", ctypes.c_uint32),
+        ("kernel_set", ctypes.c_char_p),
+    ]
+
+
+class Metadata(ctypes.Structure):
+    """rbe_metadata"""
+
+    _fields_ = [
+        ("key", ctypes.POINTER(ctypes.c_char)),
+        ("key_bytes", ctypes.c_size_t),
+        ("type", ctypes.c_uint32),
+        ("count", ctypes.c_uint32),
+        ("data", ctypes.c_void_p),
+    ]
+
+
+class TensorInfo(ctypes.Structure):
+    """rbe_tensor_info"""
+
+    _fields_ = [
+        ("name", ctypes.POINTER(ctypes.c_char)),
+        ("name_bytes", ctypes.c_size_t),
+        ("kind", ctypes.c_uint32),
+        ("rows", ctypes.c_uint32),
+        ("cols", ctypes.c_uint32),
+        ("rotation_block", ctypes.c_uint32),
+        ("seed", ctypes.c_uint64),
+        ("n_planes", ctypes.c_uint32),
+        ("plane_bits", ctypes.c_uint32 * 4),
+        ("error", ctypes.c_float),
+        ("data_bytes", ctypes.c_uint64),
+    ]
+
+
+class SessionOptions(ctypes.Structure):
+    """rbe_session_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("context_tokens", ctypes.c_uint32),
+        ("n_threads", ctypes.c_uint32),
+        ("batch_tokens", ctypes.c_uint32),
+        ("kv_type", ctypes.c_uint32),
+    ]
+
+
+class SessionInfo(ctypes.Structure):
+    """rbe_session_info"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("arena_bytes", ctypes.c_uint64),
+        ("kv_bytes", ctypes.c_uint64),
+        ("context_tokens", ctypes.c_uint32),
+        ("position", ctypes.c_uint32),
+        ("n_threads", ctypes.c_uint32),
+    ]
+
+
+class SamplingOptions(ctypes.Structure):
+    """rbe_sampling_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("temperature", ctypes.c_float),
+        ("top_k", ctypes.c_uint32),
+        ("top_p", ctypes.c_float),
+        ("min_p", ctypes.c_float),
+        ("repeat_penalty", ctypes.c_float),
+        ("repeat_last", ctypes.c_uint32),
+        ("seed", ctypes.c_uint64),
+    ]
+
+
+class Codebook(ctypes.Structure):
+    """rbe_codebook"""
+
+    _fields_ = [("bits", ctypes.c_uint32), ("t1", ctypes.c_int8 * 16), ("t2", ctypes.c_int8 * 16)]
+
+
+class PlaneLayout(ctypes.Structure):
+    """rbe_plane_layout"""
+
+    _fields_ = [
+        ("unit_rows", ctypes.c_uint32),
+        ("n_strips", ctypes.c_uint32),
+        ("n_groups", ctypes.c_uint32),
+        ("min_steps", ctypes.c_uint32),
+        ("stream_bytes", ctypes.c_uint64),
+    ]
+
+
+class EncodeOptions(ctypes.Structure):
+    """rbe_encode_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("n_threads", ctypes.c_uint32),
+        ("progress", ProgressCallback),
+        ("user", ctypes.c_void_p),
+    ]
+
+
+_U32 = ctypes.c_uint32
+_SIZE = ctypes.c_size_t
+_INT = ctypes.c_int
+_FLOATS = ctypes.POINTER(ctypes.c_float)
+_TOKENS = ctypes.POINTER(_U32)
+_SIZE_OUT = ctypes.POINTER(_SIZE)
+_BYTES_OUT = ctypes.POINTER(ctypes.POINTER(ctypes.c_char))
+_TOKENIZER = ctypes.POINTER(TokenizerHandle)
+_STREAM = ctypes.POINTER(TextStreamHandle)
+_MODEL = ctypes.POINTER(ModelHandle)
+_SESSION = ctypes.POINTER(SessionHandle)
+_SAMPLER = ctypes.POINTER(SamplerHandle)
+_OUT = ctypes.POINTER
+
+# Every function of rbe.h: its result and its arguments. A result of _STATUS goes through check().
+_STATUS = ctypes.c_int
+PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
+    "rbe_status_text": (ctypes.c_char_p, [_STATUS]),
+    "rbe_last_error": (ctypes.c_char_p, []),
+    "rbe_version": (ctypes.c_char_p, []),
+    "rbe_kernel_set_name": (ctypes.c_char_p, [_U32]),
+    "rbe_kernel_set_available": (_INT, [ctypes.c_char_p]),
+    "rbe_tokenizer_open": (_STATUS, [ctypes.c_void_p, _SIZE, _OUT(_TOKENIZER)]),
+    "rbe_tokenizer_close": (None, [_TOKENIZER]),
+    "rbe_tokenizer_size": (_U32, [_TOKENIZER]),
+    "rbe_tokenize": (_STATUS, [_TOKENIZER, ctypes.c_char_p, _SIZE, _U32, _TOKENS, _SIZE, _SIZE_OUT]),
+    "rbe_token_bytes": (_STATUS, [_TOKENIZER, _U32, _INT, _BYTES_OUT, _SIZE_OUT]),
+    "rbe_token_find": (_U32, [_TOKENIZER, ctypes.c_char_p, _SIZE]),
+    "rbe_token_ends_text": (_INT, [_TOKENIZER, _U32]),
+    "rbe_text_stream_create": (_STATUS, [_TOKENIZER, ctypes.POINTER(ctypes.c_char_p), _SIZE, _OUT(_STREAM)]),
+    "rbe_text_stream_free": (None, [_STREAM]),
+    "rbe_text_stream_push": (_STATUS, [_STREAM, _U32, _BYTES_OUT, _SIZE_OUT, ctypes.POINTER(_INT)]),
+    "rbe_text_stream_finish": (_STATUS, [_STREAM, _BYTES_OUT, _SIZE_OUT]),
+    "rbe_model_open": (_STATUS, [ctypes.c_char_p, ctypes.POINTER(ModelOptions), _OUT(_MODEL)]),
+    "rbe_model_close": (None, [_MODEL]),
+    "rbe_model_get_info": (_STATUS, [_MODEL, _OUT(ModelInfo)]),
+    "rbe_model_tokenizer": (_TOKENIZER, [_MODEL]),
+    "rbe_model_metadata": (_STATUS, [_MODEL, _U32, _OUT(Metadata)]),
+    "rbe_model_tensor": (_STATUS, [_MODEL, _U32, _OUT(TensorInfo)]),
+    "rbe_model_tensor_rows": (_STATUS, [_MODEL, _U32, _U32, _U32, _FLOATS]),
+    "rbe_session_create": (_STATUS, [_MODEL, ctypes.POINTER(SessionOptions), _OUT(_SESSION)]),
+    "rbe_session_free": (None, [_SESSION]),
+    "rbe_session_get_info": (_STATUS, [_SESSION, _OUT(SessionInfo)]),
+    "rbe_session_prefill": (_STATUS, [_SESSION, _TOKENS, _SIZE, ProgressCallback, ctypes.c_void_p]),
+    "rbe_session_logits": (_FLOATS, [_SESSION]),
+    "rbe_session_score": (_STATUS, [_SESSION, _TOKENS, _SIZE, _FLOATS, _FLOATS, ProgressCallback, ctypes.c_void_p]),
+    "rbe_session_rewind": (_STATUS, [_SESSION, _SIZE]),
+    "rbe_session_cancel": (None, [_SESSION]),
+    "rbe_sampler_create": (_STATUS, [_U32, ctypes.POINTER(SamplingOptions), _OUT(_SAMPLER)]),
+    "rbe_sampler_free": (None, [_SAMPLER]),
+    "rbe_sampler_draw": (_STATUS, [_SAMPLER, _FLOATS, _TOKENS]),
+    "rbe_sampler_accept": (_STATUS, [_SAMPLER, _U32]),
+    "rbe_plane_get_layout": (_STATUS, [_U32, _U32, _U32, _U32, _OUT(PlaneLayout)]),
+    "rbe_encode_plane": (
+        _STATUS,
+        [
+            _FLOATS,
+            _U32,
+            _U32,
+            ctypes.POINTER(Codebook),
+            _U32,
+            ctypes.c_float,
+            ctypes.POINTER(EncodeOptions),
+            ctypes.POINTER(ctypes.c_uint16),
+            ctypes.POINTER(ctypes.c_uint8),
+            ctypes.POINTER(ctypes.c_double),
+        ],
+    ),
+    "rbe_decode_plane": (
+        _STATUS,
+        [
+            ctypes.POINTER(ctypes.c_uint8),
+            _SIZE,
+            ctypes.POINTER(ctypes.c_uint16),
+            _U32,
+            _U32,
+            ctypes.POINTER(Codebook),
+            _U32,
+            ctypes.c_float,
+            _FLOATS,
+        ],
+    ),
+    "rbe_rotate_rows": (_STATUS, [_FLOATS, _U32, _U32, _U32, ctypes.c_uint64, _INT]),
+}
+
+
+class Library:
+    """The loaded C library; its functions are attributes of the same names as in rbe.h."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._cdll = ctypes.CDLL(str(path))
+        except OSError as error:
+            raise errors.NativeLibraryError(
+                f"cannot load {path} ({error}); install the package again (`pip install .`) on this machine"
+            ) from None
+        found = self.rbe_version().decode("utf-8", "replace")
+        if found != __version__:
+            raise errors.NativeLibraryError(
+                f"{path} is version {found}, this package is {__version__}; install the package again (`pip install .`)"
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in PROTOTYPES:
+            raise AttributeError(f"rbe.h has no function {name}")
+        try:
+            function = getattr(self._cdll, name)
+        except AttributeError:
+            raise errors.NativeLibraryError(
+                f"{self.path} was built without {name}; install the package again (`pip install .`)"
+            ) from None
+        function.restype, function.argtypes = PROTOTYPES[name]
+        setattr(self, name, function)  # the next access finds it without __getattr__
+        return function
+
+
+def _library_path() -> Path:
+    override = os.environ.get("RBE_LIBRARY")
+    if override:
+        return Path(override)
+    name = "librbe.dylib" if sys.platform == "darwin" else "librbe.so"
+    # An editable install keeps the sources and the built library apart; __path__ then names both directories.
+    package = sys.modules["rbe_edge"]
+    for directory in [str(Path(__file__).parent), *package.__path__]:
+        candidate = Path(directory) / name
+        if candidate.is_file():
+            return candidate
+    raise errors.NativeLibraryError(
+        f"{name} is not in {Path(__file__).parent}; build it with `pip install .`, or set RBE_LIBRARY to a built one"
+    )
+
+
+@functools.cache
+def library() -> Library:
+    """The C library, loaded once. NativeLibraryError where it is missing, of another machine or another version."""
+    return Library(_library_path())
+
+
+_EXCEPTIONS: dict[int, type[errors.RbeError]] = {
+    ERROR_CONTEXT: errors.ContextFull,
+    ERROR_CANCELLED: errors.Cancelled,
+}
+
+
+def check(status: int, error: type[errors.RbeError] = errors.ModelError) -> None:
+    """Raises for a status that is not RBE_OK: ContextFull and Cancelled for theirs, `error` for all others."""
+    if status == OK:
+        return
+    lib = library()
+    text = lib.rbe_status_text(status).decode("utf-8", "replace")
+    message = lib.rbe_last_error().decode("utf-8", "replace")
+    raise _EXCEPTIONS.get(status, error)(message or text)
+
+
+class _Carrier:
+    """Holds what a callback raised, since an exception cannot cross C, until check() raises it again."""
+
+    def __init__(self) -> None:
+        self._raised: BaseException | None = None
+
+    def check(self, status: int, error: type[errors.RbeError] = errors.ModelError) -> None:
+        raised, self._raised = self._raised, None
+        if raised is not None:
+            raise raised
+        check(status, error)
+
+
+class Progress(_Carrier):
+    """A progress function made callable from C. Keep it until the call returns, then give the status to its check().
+
+    `report(done, total)` may return True to stop the work. What it raises, KeyboardInterrupt included, stops the work
+    too and is raised again by check(). Without a `report` the callback only lets Python see a pending Ctrl-C.
+    """
+
+    def __init__(self, report: Callable[[int, int], object] | None = None) -> None:
+        super().__init__()
+        self._report = report
+        self.callback = ProgressCallback(self._call)
+
+    def _call(self, done: int, total: int, user: int | None) -> int:
+        try:
+            if self._raised is not None:
+                return 1
+            return 1 if self._report is not None and self._report(done, total) is True else 0
+        except BaseException as raised:
+            self._raised = raised
+            return 1
+
+
+class Log(_Carrier):
+    """A log function, `write(level, message)` with levels 0 debug, 1 information, 2 warning, made callable from C."""
+
+    def __init__(self, write: Callable[[int, str], object]) -> None:
+        super().__init__()
+        self._write = write
+        self.callback = LogCallback(self._call)
+
+    def _call(self, level: int, message: bytes, user: int | None) -> None:
+        try:
+            self._write(level, message.decode("utf-8", "replace"))
+        except BaseException as raised:
+            self._raised = raised
+
+
+def pointer(array: np.ndarray[Any, Any], ctype: Any) -> Any:
+    """A C pointer to a contiguous numpy array whose items are exactly `ctype`. The array must outlive the pointer."""
+    import numpy as np
+
+    if array.dtype != np.dtype(ctype) or not array.flags.c_contiguous:
+        raise TypeError(f"needs a C-contiguous array of {np.dtype(ctype)}, got {array.dtype}")
+    return array.ctypes.data_as(ctypes.POINTER(ctype))
+
+
+def kernel_sets() -> dict[str, bool]:
+    """Kernel sets of this build, worst first, and whether this processor can run each."""
+    lib = library()
+    sets: dict[str, bool] = {}
+    while name := lib.rbe_kernel_set_name(len(sets)):
+        sets[name.decode("ascii")] = bool(lib.rbe_kernel_set_available(name))
+    return sets

@@ -1,0 +1,1 @@
+"""Runs models: Model, Session, Conversation, and the options they take."""
