@@ -1,16 +1,16 @@
 #include "status.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 
 static _Thread_local char last_error[512];
 
-rbe_status rbe_fail(rbe_status status, const char *format, ...)
+void rbe__set_error(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(last_error, sizeof last_error, format, arguments);
     va_end(arguments);
-    return status;
 }
 
 const char *rbe_last_error(void)

@@ -2,7 +2,6 @@
 #ifndef RBE_STATUS_H
 #define RBE_STATUS_H
 
-#include <stdarg.h>
 #include "rbe/rbe.h"
 
 #if defined(__GNUC__)
@@ -11,8 +10,11 @@
 #define RBE_PRINTF(format_index, first)
 #endif
 
-/* Stores the message for rbe_last_error() on this thread (511 bytes at most) and returns `status`. */
-rbe_status rbe_fail(rbe_status status, const char *format, ...) RBE_PRINTF(2, 3);
+/* Stores the message for rbe_last_error() on this thread (511 bytes at most). */
+void rbe__set_error(const char *format, ...) RBE_PRINTF(1, 2);
+
+/* rbe_fail(status, format, ...): stores the message and is `status`. A macro, so that compilers see that it is no RBE_OK. */
+#define rbe_fail(status, ...) (rbe__set_error(__VA_ARGS__), (status))
 
 /* Returns from the caller when `expression` is not RBE_OK. */
 #define RBE_TRY(expression)                         \
