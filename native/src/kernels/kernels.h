@@ -16,6 +16,7 @@
 #define RBE_BLOCK_COLS 256u  /* activations share one int8 scale per this many columns */
 #define RBE_BLOCK_GROUPS (RBE_BLOCK_COLS / 4u)
 #define RBE_STRIP_ROWS 256u  /* rows of the tallest strip */
+#define RBE_QUANTIZE_LEAST 0x1p-126f /* an int8 scale below it would have no finite inverse and counts as zero */
 
 /* One strip of one plane: n_cells cells one after the other, n_groups groups of 4 columns in all (docs/format.md,
  * "Planes"). Cell c spans the groups from floor(c G / C) up to floor((c + 1) G / C). Each group takes
@@ -28,7 +29,7 @@ typedef struct rbe_strip {
     uint32_t bits;          /* K, 1 to 4 */
     uint32_t row_steps;     /* R = rows / 4, 1 to 64; R * K is a multiple of 8 */
     uint32_t n_groups;      /* G */
-    uint32_t n_cells;       /* C, 1 to G */
+    uint32_t n_cells;       /* C, 1 to G; each cell has at least 2 units of 16 bytes (32 steps, as the format asks, are 4 K) */
 } rbe_strip;
 
 /* acc[4R] = sum over groups g in [first_group, first_group + n_groups) of W_g . x_g, n_groups <= RBE_BLOCK_GROUPS.
@@ -50,23 +51,26 @@ typedef void rbe_multiply_tile_kernel(const int8_t *tile, uint32_t row_steps, ui
 typedef void rbe_dense_kernel(const void *w, uint32_t rows, uint32_t cols, const float *x, size_t x_stride,
                               uint32_t n_tokens, float *y, size_t y_stride);
 
-/* y[r] += scale * acc[r] for r < n: the int8 block products gathered in floating point, one rounding each (a fused
- * multiply-add or a multiply and an add, by the set). */
+/* y[r] += scale * acc[r] for r < n: the int8 block products gathered in floating point (a fused multiply-add or a multiply
+ * and an add, by the set). |acc| < 2^24, so that it is exact in fp32. |error| <= 2^-23 * (|y| + |scale * acc|). */
 typedef void rbe_accumulate_kernel(float *y, const int32_t *acc, uint32_t n, float scale);
 
 /* x <- H x in place on every block of `block` values (a power of two, 1 to 65536) of x[n], n a multiple of block;
  * orthonormal Walsh-Hadamard transform in Sylvester order. |error| <= 2^-22 * log2(2 block) * ||x_block||. */
 typedef void rbe_hadamard_kernel(float *x, uint32_t n, uint32_t block);
 
-/* Symmetric int8 quantisation per RBE_BLOCK_COLS values: scale[b] = max |x| / 127, q = x / scale to the nearest even,
- * within +-127; a block of zeros has scale 0. q[n .. next multiple of 64) is zeroed. Finite x. Every set: q may differ from
- * the scalar set's by nothing, scale likewise (both are single IEEE operations: max, divide, multiply by 1 / scale). */
+/* Symmetric int8 quantisation per RBE_BLOCK_COLS values: scale[b] = max |x| / 127, q = x * (1 / scale) to the nearest
+ * even, within +-127; a block of zeros, and one whose scale would be below RBE_QUANTIZE_LEAST, has scale 0 and q 0.
+ * q[n .. next multiple of 64) is zeroed. Finite x. q and scale equal the scalar set's bit for bit: all are single IEEE
+ * operations (max, two divisions, multiply). */
 typedef void rbe_quantize_kernel(const float *x, uint32_t n, int8_t *q, float *scale);
 
-/* Attention over fp16 or fp32 cache rows: score[p] = q . k[p] for p < n_positions; k of position p at k + p * head_dim. */
+/* Attention over fp16 or fp32 cache rows: score[p] = q . k[p] for p < n_positions; k of position p at k + p * head_dim.
+ * |error| <= 2^-20 * sum |q k| * (1 + head_dim / 64). */
 typedef void rbe_scores_kernel(const float *q, const void *k, uint32_t head_dim, uint32_t n_positions, float *score);
 
-/* out[d] = sum over p of weight[p] * v[p][d], d < head_dim; v of position p at v + p * head_dim. Overwrites out. */
+/* out[d] = sum over p of weight[p] * v[p][d], d < head_dim; v of position p at v + p * head_dim.
+ * Overwrites out; zeros for no positions. |error| <= 2^-24 * sum |weight v| * (2 + n_positions). */
 typedef void rbe_mix_kernel(const float *weight, const void *v, uint32_t head_dim, uint32_t n_positions, float *out);
 
 /* fp16 bits, round to nearest even, saturating to the largest finite value; NaN stays NaN. */
