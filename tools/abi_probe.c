@@ -1,0 +1,128 @@
+/* Prints what a C compiler makes of rbe.h: sizes and offsets of all structures, values of all constants. Read by
+ * tools/check_abi.py, which also checks that nothing of the header is missing here. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "rbe/rbe.h"
+
+#define STRUCTURE(name) printf("structure %s %zu\n", #name, sizeof(name))
+#define FIELD(name, field) \
+    printf("field %s %s %zu %zu\n", #name, #field, offsetof(name, field), sizeof(((name *)NULL)->field))
+#define CONSTANT(name) printf("constant %s %" PRIu64 "\n", #name, (uint64_t)(name))
+
+static void structures(void)
+{
+    STRUCTURE(rbe_model_options);
+    FIELD(rbe_model_options, struct_bytes);
+    FIELD(rbe_model_options, kernel_set);
+    FIELD(rbe_model_options, skip_checksums);
+    FIELD(rbe_model_options, log);
+    FIELD(rbe_model_options, log_user);
+
+    STRUCTURE(rbe_model_info);
+    FIELD(rbe_model_info, struct_bytes);
+    FIELD(rbe_model_info, file_bytes);
+    FIELD(rbe_model_info, n_parameters);
+    FIELD(rbe_model_info, format_version);
+    FIELD(rbe_model_info, n_metadata);
+    FIELD(rbe_model_info, n_tensors);
+    FIELD(rbe_model_info, n_layers);
+    FIELD(rbe_model_info, width);
+    FIELD(rbe_model_info, n_vocabulary);
+    FIELD(rbe_model_info, context_tokens);
+    FIELD(rbe_model_info, kernel_set);
+
+    STRUCTURE(rbe_metadata);
+    FIELD(rbe_metadata, key);
+    FIELD(rbe_metadata, key_bytes);
+    FIELD(rbe_metadata, type);
+    FIELD(rbe_metadata, count);
+    FIELD(rbe_metadata, data);
+
+    STRUCTURE(rbe_tensor_info);
+    FIELD(rbe_tensor_info, name);
+    FIELD(rbe_tensor_info, name_bytes);
+    FIELD(rbe_tensor_info, kind);
+    FIELD(rbe_tensor_info, rows);
+    FIELD(rbe_tensor_info, cols);
+    FIELD(rbe_tensor_info, rotation_block);
+    FIELD(rbe_tensor_info, seed);
+    FIELD(rbe_tensor_info, n_planes);
+    FIELD(rbe_tensor_info, plane_bits);
+    FIELD(rbe_tensor_info, error);
+    FIELD(rbe_tensor_info, data_bytes);
+
+    STRUCTURE(rbe_session_options);
+    FIELD(rbe_session_options, struct_bytes);
+    FIELD(rbe_session_options, context_tokens);
+    FIELD(rbe_session_options, n_threads);
+    FIELD(rbe_session_options, batch_tokens);
+    FIELD(rbe_session_options, kv_type);
+
+    STRUCTURE(rbe_session_info);
+    FIELD(rbe_session_info, struct_bytes);
+    FIELD(rbe_session_info, arena_bytes);
+    FIELD(rbe_session_info, kv_bytes);
+    FIELD(rbe_session_info, context_tokens);
+    FIELD(rbe_session_info, position);
+    FIELD(rbe_session_info, n_threads);
+
+    STRUCTURE(rbe_sampling_options);
+    FIELD(rbe_sampling_options, struct_bytes);
+    FIELD(rbe_sampling_options, temperature);
+    FIELD(rbe_sampling_options, top_k);
+    FIELD(rbe_sampling_options, top_p);
+    FIELD(rbe_sampling_options, min_p);
+    FIELD(rbe_sampling_options, repeat_penalty);
+    FIELD(rbe_sampling_options, repeat_last);
+    FIELD(rbe_sampling_options, seed);
+
+    STRUCTURE(rbe_codebook);
+    FIELD(rbe_codebook, bits);
+    FIELD(rbe_codebook, t1);
+    FIELD(rbe_codebook, t2);
+
+    STRUCTURE(rbe_plane_layout);
+    FIELD(rbe_plane_layout, unit_rows);
+    FIELD(rbe_plane_layout, n_strips);
+    FIELD(rbe_plane_layout, n_groups);
+    FIELD(rbe_plane_layout, min_steps);
+    FIELD(rbe_plane_layout, stream_bytes);
+
+    STRUCTURE(rbe_encode_options);
+    FIELD(rbe_encode_options, struct_bytes);
+    FIELD(rbe_encode_options, n_threads);
+    FIELD(rbe_encode_options, progress);
+    FIELD(rbe_encode_options, user);
+}
+
+static void constants(void)
+{
+    CONSTANT(RBE_FORMAT_VERSION);
+    CONSTANT(RBE_OK);
+    CONSTANT(RBE_ERROR_ARGUMENT);
+    CONSTANT(RBE_ERROR_MEMORY);
+    CONSTANT(RBE_ERROR_IO);
+    CONSTANT(RBE_ERROR_FORMAT);
+    CONSTANT(RBE_ERROR_UNSUPPORTED);
+    CONSTANT(RBE_ERROR_CONTEXT);
+    CONSTANT(RBE_ERROR_CANCELLED);
+    CONSTANT(RBE_ERROR_CAPACITY);
+    CONSTANT(RBE_TOKENIZE_SPECIAL_PREFIX);
+    CONSTANT(RBE_TOKENIZE_PARSE_SPECIAL);
+    CONSTANT(RBE_NO_TOKEN);
+    CONSTANT(RBE_VALUE_U64);
+    CONSTANT(RBE_VALUE_F64);
+    CONSTANT(RBE_VALUE_STRING);
+    CONSTANT(RBE_VALUE_U64_ARRAY);
+    CONSTANT(RBE_KV_F16);
+    CONSTANT(RBE_KV_F32);
+}
+
+int main(void)
+{
+    printf("version %s\n", RBE_VERSION);
+    structures();
+    constants();
+    return 0;
+}
