@@ -1,0 +1,132 @@
+#include <assert.h>
+#include <string.h>
+
+#include "layers/layers.h"
+
+typedef struct linear_call {
+    rbe__workspace *workspace;
+    const rbe__linear_job *jobs;
+    uint32_t n_jobs;
+    uint32_t first_item[RBE_MAX_LINEAR_JOBS + 1];
+    const float *x;
+    size_t x_stride;
+    uint32_t n_tokens;
+    const rbe__tensor *rotation; /* a trellis tensor among the jobs, for seed and block; NULL: all dense */
+    uint32_t scale_stride;
+} linear_call;
+
+/* x' = H D x, quantised: once for all jobs. */
+static void prepare_token(void *context, uint32_t token, uint32_t thread)
+{
+    (void)thread;
+    const linear_call *call = context;
+    rbe__workspace *workspace = call->workspace;
+    const rbe__tensor *tensor = call->rotation;
+    const float *x = call->x + token * call->x_stride;
+    float *rotated = workspace->rotated + (size_t)token * workspace->max_cols;
+    if (tensor->rotation_block) {
+        memcpy(rotated, x, tensor->cols * sizeof *x);
+        rbe__apply_signs(rotated, tensor->cols, tensor->seed);
+        workspace->kernels->hadamard(rotated, tensor->cols, tensor->rotation_block);
+        x = rotated;
+    }
+    workspace->kernels->quantize(x, tensor->cols, workspace->quantized + (size_t)token * workspace->max_cols,
+                                 workspace->scales + (size_t)token * call->scale_stride);
+}
+
+/* sum[n][4R] = the plane's strip times every token, block by block. */
+static void multiply_strip(const linear_call *call, const rbe_strip *strip, const float *block_scales, rbe__thread_scratch *scratch)
+{
+    rbe__workspace *workspace = call->workspace;
+    const rbe_kernels *kernels = workspace->kernels;
+    uint32_t rows = 4 * strip->row_steps;
+    memset(scratch->sum, 0, (size_t)call->n_tokens * rows * sizeof *scratch->sum);
+    for (uint32_t group = 0, block = 0; group < strip->n_groups; group += RBE_BLOCK_GROUPS, block++) {
+        uint32_t n_groups = strip->n_groups - group < RBE_BLOCK_GROUPS ? strip->n_groups - group : RBE_BLOCK_GROUPS;
+        const int8_t *x = workspace->quantized + 4 * group;
+        if (call->n_tokens == 1) {
+            rbe__dot_kernel(kernels, strip->bits)(strip, group, n_groups, x, scratch->acc);
+        } else {
+            rbe__generate_kernel(kernels, strip->bits)(strip, group, n_groups, scratch->tile);
+            kernels->multiply_tile(scratch->tile, strip->row_steps, n_groups, x, workspace->max_cols, call->n_tokens, scratch->acc);
+        }
+        for (uint32_t n = 0; n < call->n_tokens; n++) {
+            float scale = workspace->scales[n * call->scale_stride + block];
+            kernels->accumulate(scratch->sum + (size_t)n * rows, scratch->acc + (size_t)n * rows, rows,
+                                block_scales ? scale * block_scales[block] : scale);
+        }
+    }
+}
+
+static void run_strip(const linear_call *call, const rbe__linear_job *job, uint32_t index, rbe__thread_scratch *scratch)
+{
+    const rbe__tensor *tensor = job->projection->weight;
+    const float *bias = job->projection->bias;
+    rbe__strip_layout layout = rbe__layout_strip(&tensor->layout, index);
+    for (uint32_t p = 0; p < tensor->n_planes; p++) {
+        const rbe__plane *plane = &tensor->planes[p];
+        rbe_strip strip = rbe__tensor_strip(tensor, plane, &layout);
+        multiply_strip(call, &strip, tensor->block_scales, scratch);
+        call->workspace->kernels->from_half(plane->row_scales + layout.first_row, layout.rows, scratch->row_scale);
+        for (uint32_t n = 0; n < call->n_tokens; n++) {
+            float *y = job->y + n * job->y_stride + layout.first_row;
+            const float *sum = scratch->sum + (size_t)n * 4 * layout.row_steps;
+            for (uint32_t r = 0; r < layout.rows; r++) {
+                float before = p ? y[r] : bias ? bias[layout.first_row + r] : 0.0f;
+                y[r] = before + tensor->tensor_scale * scratch->row_scale[r] * sum[r];
+            }
+        }
+    }
+}
+
+static void run_dense(const linear_call *call, const rbe__linear_job *job, uint32_t index)
+{
+    const rbe_kernels *kernels = call->workspace->kernels;
+    const rbe__tensor *tensor = job->projection->weight;
+    rbe_dense_kernel *kernel = tensor->kind == RBE_KIND_F32   ? kernels->dense_f32
+                               : tensor->kind == RBE_KIND_F16 ? kernels->dense_f16
+                                                              : kernels->dense_bf16;
+    uint32_t first_row = index * RBE_DENSE_ROWS;
+    uint32_t rows = tensor->rows - first_row < RBE_DENSE_ROWS ? tensor->rows - first_row : RBE_DENSE_ROWS;
+    size_t row_bytes = (size_t)tensor->cols * (tensor->kind == RBE_KIND_F32 ? 4 : 2);
+    kernel(tensor->data + first_row * row_bytes, rows, tensor->cols, call->x, call->x_stride, call->n_tokens,
+           job->y + first_row, job->y_stride);
+    for (uint32_t n = 0; job->projection->bias && n < call->n_tokens; n++) {
+        rbe__add(job->y + n * job->y_stride + first_row, job->projection->bias + first_row, rows);
+    }
+}
+
+static void run_item(void *context, uint32_t item, uint32_t thread)
+{
+    const linear_call *call = context;
+    uint32_t j = 0;
+    while (item >= call->first_item[j + 1]) {
+        j++;
+    }
+    if (call->jobs[j].projection->weight->kind == RBE_KIND_TRELLIS) {
+        run_strip(call, &call->jobs[j], item - call->first_item[j], &call->workspace->threads[thread]);
+    } else {
+        run_dense(call, &call->jobs[j], item - call->first_item[j]);
+    }
+}
+
+void rbe__linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const float *x, size_t x_stride,
+                 uint32_t n_tokens)
+{
+    assert(n_jobs >= 1 && n_jobs <= RBE_MAX_LINEAR_JOBS && n_tokens >= 1 && n_tokens <= workspace->batch);
+    linear_call call = {.workspace = workspace, .jobs = jobs, .n_jobs = n_jobs, .x = x, .x_stride = x_stride, .n_tokens = n_tokens,
+                        .scale_stride = workspace->max_cols / RBE_BLOCK_COLS + 1};
+    for (uint32_t j = 0; j < n_jobs; j++) {
+        const rbe__tensor *tensor = jobs[j].projection->weight;
+        uint32_t n_items = (tensor->rows - 1) / RBE_DENSE_ROWS + 1;
+        if (tensor->kind == RBE_KIND_TRELLIS) {
+            n_items = tensor->layout.n_strips;
+            call.rotation = tensor;
+        }
+        call.first_item[j + 1] = call.first_item[j] + n_items;
+    }
+    if (call.rotation) {
+        rbe__pool_run(workspace->pool, n_tokens, prepare_token, &call);
+    }
+    rbe__pool_run(workspace->pool, call.first_item[n_jobs], run_item, &call);
+}
