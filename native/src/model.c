@@ -1,6 +1,5 @@
 #include "model.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -223,12 +222,7 @@ rbe_status rbe_model_open(const char *path, const rbe_model_options *options, rb
     }
     *out = NULL;
     rbe_model_options chosen = {0};
-    if (options) {
-        if (options->struct_bytes != sizeof chosen) {
-            return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_open: options.struct_bytes is not that of this build");
-        }
-        chosen = *options;
-    }
+    RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
     rbe_model *model = calloc(1, sizeof *model);
     if (!model) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for a model");

@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static _Thread_local char last_error[512];
 
@@ -37,4 +38,18 @@ const char *rbe_status_text(rbe_status status)
     case RBE_ERROR_CAPACITY: return "buffer too small";
     }
     return "unknown status";
+}
+
+rbe_status rbe__copy_options(void *out, size_t bytes, const void *options)
+{
+    size_t given;
+    if (!options) {
+        return RBE_OK;
+    }
+    memcpy(&given, options, sizeof given);
+    if (given < sizeof given || given > bytes) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "options.struct_bytes is %zu; set it to sizeof the structure (%zu)", given, bytes);
+    }
+    memcpy(out, options, given);
+    return RBE_OK;
 }

@@ -25,4 +25,8 @@ void rbe__set_error(const char *format, ...) RBE_PRINTF(1, 2);
         }                                           \
     } while (0)
 
+/* Copies the caller's options (NULL: none) into a zeroed structure of `bytes`; both begin with size_t struct_bytes. Options of
+ * an older, shorter structure are taken as they are; longer ones ask for something this build does not know. */
+rbe_status rbe__copy_options(void *out, size_t bytes, const void *options);
+
 #endif

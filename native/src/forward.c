@@ -1,0 +1,122 @@
+#include "session.h"
+#include "status.h"
+
+/* One transformer block serves every architecture: what a model does not have is absent from its layer. */
+
+static void embed_tokens(rbe_session *session, const uint32_t *tokens, uint32_t n_tokens, uint32_t first_position)
+{
+    const rbe_model *model = session->model;
+    uint32_t width = model->config.width;
+    for (uint32_t n = 0; n < n_tokens; n++) {
+        rbe__embed(&model->kernels, model->embedding, model->positions, tokens[n], first_position + n, model->config.embedding_scale,
+                   session->branch, session->hidden + (size_t)n * width);
+    }
+}
+
+static size_t rope_offset(const rbe_session *session, uint32_t table, uint32_t token)
+{
+    return ((size_t)table * session->workspace.batch + token) * session->model->rope_pairs;
+}
+
+static void compute_rope_angles(rbe_session *session, uint32_t n_tokens, uint32_t first_position)
+{
+    const rbe_model *model = session->model;
+    for (uint32_t table = 0; session->rope_frequencies && table < model->n_rope_tables; table++) {
+        for (uint32_t n = 0; n < n_tokens; n++) {
+            size_t at = rope_offset(session, table, n);
+            rbe__rope_angles(session->rope_frequencies + (size_t)table * model->rope_pairs, model->rope_pairs, first_position + n,
+                             session->rope_factor, session->cosines + at, session->sines + at);
+        }
+    }
+}
+
+/* x += norm(branch), the norm only where the architecture has one behind the branch. */
+static void add_branch(rbe_session *session, const rbe__norm *post_norm, uint32_t n_tokens)
+{
+    const rbe__config *config = &session->model->config;
+    if (post_norm->weight) {
+        rbe__normalize(config->norm_kind, post_norm, config->norm_epsilon, session->branch, config->width, n_tokens, session->branch);
+    }
+    rbe__add(session->hidden, session->branch, (size_t)n_tokens * config->width);
+}
+
+static void attention_branch(rbe_session *session, const rbe__layer *layer, const rbe__kv_layer *cache, uint32_t n_tokens,
+                             uint32_t first_position)
+{
+    const rbe_model *model = session->model;
+    const rbe__config *config = &model->config;
+    uint32_t head_dim = config->head_dim;
+    size_t q_width = (size_t)config->n_heads * head_dim, kv_width = (size_t)config->n_kv_heads * head_dim;
+
+    rbe__normalize(config->norm_kind, &layer->attention_norm, config->norm_epsilon, session->hidden, config->width, n_tokens,
+                   session->normed);
+    const rbe__linear_job qkv[] = {
+        {&layer->q, session->q, q_width}, {&layer->k, session->k, kv_width}, {&layer->v, session->v, kv_width}};
+    rbe__linear(&session->workspace, qkv, 3, session->normed, config->width, n_tokens);
+
+    for (uint32_t n = 0; n < n_tokens; n++) {
+        float *q = session->q + n * q_width, *k = session->k + n * kv_width;
+        if (layer->q_norm) {
+            rbe__normalize_heads(layer->q_norm, config->norm_epsilon, q, config->n_heads, head_dim);
+        }
+        if (layer->k_norm) {
+            rbe__normalize_heads(layer->k_norm, config->norm_epsilon, k, config->n_kv_heads, head_dim);
+        }
+        if (session->rope_frequencies) {
+            size_t at = rope_offset(session, layer->rope_table, n);
+            rbe__rope_apply(session->cosines + at, session->sines + at, model->rope_pairs, q, config->n_heads, head_dim);
+            rbe__rope_apply(session->cosines + at, session->sines + at, model->rope_pairs, k, config->n_kv_heads, head_dim);
+        }
+        rbe__kv_store(&model->kernels, cache, first_position + n, k, session->v + n * kv_width);
+    }
+    const rbe__attention attention = {
+        .cache = cache, .n_heads = config->n_heads, .window = layer->window, .scale = config->attention_scale,
+        .softcap = config->attention_softcap, .q = session->q, .out = session->mixed, .first_position = first_position,
+        .n_tokens = n_tokens};
+    rbe__attend(&session->workspace, &attention);
+
+    const rbe__linear_job out = {&layer->o, session->branch, config->width};
+    rbe__linear(&session->workspace, &out, 1, session->mixed, q_width, n_tokens);
+    add_branch(session, &layer->attention_post_norm, n_tokens);
+}
+
+static void feed_forward_branch(rbe_session *session, const rbe__layer *layer, uint32_t n_tokens)
+{
+    const rbe__config *config = &session->model->config;
+    rbe__normalize(config->norm_kind, &layer->feed_forward_norm, config->norm_epsilon, session->hidden, config->width, n_tokens,
+                   session->normed);
+    const rbe__linear_job up[] = {{&layer->up, session->up, config->feed_forward}, {&layer->gate, session->gate, config->feed_forward}};
+    rbe__linear(&session->workspace, up, config->gated ? 2 : 1, session->normed, config->width, n_tokens);
+    rbe__activate(&session->workspace, config->activation, config->gated ? session->gate : NULL, session->up, config->feed_forward,
+                  n_tokens);
+    const rbe__linear_job down = {&layer->down, session->branch, config->width};
+    rbe__linear(&session->workspace, &down, 1, session->up, config->feed_forward, n_tokens);
+    add_branch(session, &layer->feed_forward_post_norm, n_tokens);
+}
+
+rbe_status rbe__forward(rbe_session *session, const uint32_t *tokens, uint32_t n_tokens, uint32_t first_position)
+{
+    const rbe_model *model = session->model;
+    embed_tokens(session, tokens, n_tokens, first_position);
+    compute_rope_angles(session, n_tokens, first_position);
+    for (uint32_t i = 0; i < model->config.n_layers; i++) {
+        if (atomic_exchange_explicit(&session->cancelled, 0, memory_order_relaxed)) {
+            return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
+        }
+        attention_branch(session, &model->layers[i], &session->kv[i], n_tokens, first_position);
+        feed_forward_branch(session, &model->layers[i], n_tokens);
+    }
+    rbe__normalize(model->config.norm_kind, &model->norm, model->config.norm_epsilon, session->hidden, model->config.width, n_tokens,
+                   session->normed);
+    return RBE_OK;
+}
+
+void rbe__head(rbe_session *session, uint32_t first_row, uint32_t n_tokens, float *logits)
+{
+    const rbe__config *config = &session->model->config;
+    const rbe__linear_job head = {&session->model->head, logits, config->n_vocabulary};
+    rbe__linear(&session->workspace, &head, 1, session->normed + (size_t)first_row * config->width, config->width, n_tokens);
+    if (config->logit_softcap != 0.0f) {
+        rbe__softcap(logits, (size_t)n_tokens * config->n_vocabulary, config->logit_softcap);
+    }
+}

@@ -1,0 +1,42 @@
+/* A session: one conversation's KV cache and buffers, all in one arena. One thread at a time. */
+#ifndef RBE_SESSION_H
+#define RBE_SESSION_H
+
+#include <stdatomic.h>
+
+#include "arena.h"
+#include "layers/layers.h"
+
+struct rbe_session {
+    const rbe_model *model;
+    rbe__workspace workspace; /* holds the pool */
+    rbe__arena arena;
+    size_t arena_bytes, kv_bytes;
+    uint32_t context, position;
+    int kv_f32;
+    int has_logits; /* logits are those after token position - 1 */
+    atomic_int cancelled;
+
+    const float *rope_frequencies; /* the model's, near or long by the context */
+    float rope_factor;
+
+    /* In the arena. Buffers of a pass have one row per token, `batch` rows. */
+    rbe__kv_layer *kv;                            /* [n_layers] */
+    float *hidden, *normed, *branch;              /* [width] */
+    float *q, *mixed;                             /* [n_heads * head_dim] */
+    float *k, *v;                                 /* [n_kv_heads * head_dim] */
+    float *gate, *up;                             /* [feed_forward] */
+    float *cosines, *sines;                       /* [n_rope_tables][batch][rope_pairs] */
+    float *logits;                                /* [n_vocabulary] */
+    uint32_t head_batch;                          /* tokens whose logits are computed at once in scoring */
+    float *scored;                                /* [head_batch][n_vocabulary] */
+};
+
+/* Runs n_tokens (1 to batch) at positions first_position ... through all layers: their keys and values go to the cache,
+ * their last hidden states, normalised, to `normed`. Ids and room were checked. RBE_ERROR_CANCELLED between layers. */
+rbe_status rbe__forward(rbe_session *session, const uint32_t *tokens, uint32_t n_tokens, uint32_t first_position);
+
+/* Logits of n_tokens rows of `normed` from first_row on, to logits [n_tokens][n_vocabulary]. */
+void rbe__head(rbe_session *session, uint32_t first_row, uint32_t n_tokens, float *logits);
+
+#endif
