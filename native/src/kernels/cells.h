@@ -15,8 +15,9 @@ typedef struct rbe_cell_walk {
 } rbe_cell_walk;
 
 typedef struct rbe_group_bytes {
-    const uint8_t *units;   /* group_bytes of them */
-    const uint8_t *history; /* the end of what precedes: the units at history - 16 and history - 32 */
+    const uint8_t *units;       /* of the group, one after the other */
+    const uint8_t *last;        /* the unit before the first of them */
+    const uint8_t *before_last; /* and the one before that: a window of 12 bits reaches no further */
 } rbe_group_bytes;
 
 static inline void rbe__cell_walk_enter(rbe_cell_walk *walk, uint32_t cell)
@@ -41,10 +42,14 @@ static inline rbe_group_bytes rbe__cell_walk_next(rbe_cell_walk *walk)
     if (walk->group == walk->end) {
         rbe__cell_walk_enter(walk, walk->cell + 1u);
     }
-    const uint8_t *units = walk->strip->stream + walk->group * walk->group_bytes;
-    const uint8_t *history = walk->group == walk->first ? walk->strip->stream + walk->end * walk->group_bytes : units;
+    const uint8_t *stream = walk->strip->stream;
+    const uint8_t *cell_first = stream + walk->first * walk->group_bytes;
+    const uint8_t *cell_last = stream + walk->end * walk->group_bytes - RBE_UNIT_BYTES;
+    rbe_group_bytes bytes = {.units = stream + walk->group * walk->group_bytes};
+    bytes.last = bytes.units == cell_first ? cell_last : bytes.units - RBE_UNIT_BYTES;
+    bytes.before_last = bytes.last == cell_first ? cell_last : bytes.last - RBE_UNIT_BYTES;
     walk->group++;
-    return (rbe_group_bytes){units, history};
+    return bytes;
 }
 
 #endif

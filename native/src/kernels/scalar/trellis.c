@@ -10,9 +10,8 @@ static void generate_group(const rbe_strip *strip, rbe_group_bytes bytes, int8_t
     const uint32_t bits = strip->bits;
     for (uint32_t lane = 0; lane < LANES; lane++) {
         const uint8_t *next = bytes.units + lane;
-        const uint8_t *history = bytes.history + lane;
-        uint32_t stream = (uint32_t)history[-2 * LANES] << 8 | history[-LANES]; /* the last bits read, newest lowest */
-        uint32_t unused = 0;                                                    /* of them, not yet taken by a step */
+        uint32_t stream = (uint32_t)bytes.before_last[lane] << 8 | bytes.last[lane]; /* bits read so far, newest lowest */
+        uint32_t unused = 0;                                                         /* those that no step has taken yet */
         for (uint32_t t = 0; t < strip->row_steps; t++) {
             if (unused < bits) {
                 stream = stream << 8 | *next;

@@ -1,0 +1,108 @@
+/* Random and hostile inputs for the kernel tests. */
+#ifndef RBE_TESTS_KERNEL_CASES_H
+#define RBE_TESTS_KERNEL_CASES_H
+
+#include <string.h>
+
+#include "check.h"
+#include "guard.h"
+#include "kernels/kernels.h"
+
+/* What a test function is told about the kernel it tests. */
+typedef struct kernel_case {
+    const char *set;   /* of the table under test */
+    const char *field; /* of the kernel: its last characters tell K or the element type */
+    const rbe_kernels *scalar;
+} kernel_case;
+
+static uint64_t random_state = 1;
+
+static inline uint64_t random_bits(void) /* splitmix64, Steele, Lea and Flood 2014 */
+{
+    uint64_t z = random_state += 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+/* from first to last, both included */
+static inline uint32_t random_between(uint32_t first, uint32_t last)
+{
+    return first + (uint32_t)(random_bits() % ((uint64_t)last - first + 1));
+}
+
+/* in (-1, 1), times a power of two between 2^-8 and 1 */
+static inline float random_float(void)
+{
+    const float unit = (float)(int32_t)(random_bits() >> 32) * 0x1p-31f;
+    return unit / (float)(1u << random_between(0, 8));
+}
+
+static inline void random_bytes(void *data, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        ((uint8_t *)data)[i] = (uint8_t)random_bits();
+    }
+}
+
+/* The tables of docs/codec.md, for the check values of docs/format.md. */
+static const int8_t published_t1[4][16] = {
+    {5, -72, -26, 42, -23, 72, 40, -34, -47, 60, 25, -66, 44, 3, -38, 17},
+    {38, 6, -20, -69, -58, 18, -38, -12, 2, -22, 67, 34, -27, 59, 4, 22},
+    {-10, 35, 24, -21, 63, -36, 11, 6, 41, -64, 2, 20, -43, 0, -24, -11},
+    {0, -3, 31, 13, -37, 8, -16, -68, 21, -11, 4, 44, 81, -48, -23, -30},
+};
+static const int8_t published_t2[4][16] = {
+    {28, -13, 43, -21, -12, -5, 5, 27, -54, -14, 34, 6, -9, 54, -37, -32},
+    {25, -5, 32, -31, 9, 40, 3, -12, 15, 58, -21, -40, -17, -57, -5, 5},
+    {42, -18, 24, -11, -31, 29, 18, 3, -62, -42, 13, 8, -24, 62, -5, -6},
+    {-31, -21, -7, 2, -40, -8, 0, 12, 7, 23, 14, 40, 7, 15, 45, -14},
+};
+
+/* Tables whose sums stay within +-127: the published ones, random ones, and those at the edge. */
+static inline void hostile_tables(uint32_t bits, int8_t *t1, int8_t *t2)
+{
+    const uint32_t kind = random_between(0, 5);
+    memcpy(t1, published_t1[bits - 1], 16);
+    memcpy(t2, published_t2[bits - 1], 16);
+    for (uint32_t i = 0; i < 16 && kind > 0; i++) {
+        switch (kind) {
+        case 1: /* every sum is +-127 or +-1 */
+            t1[i] = random_between(0, 1) ? 64 : -64;
+            t2[i] = random_between(0, 1) ? 63 : -63;
+            break;
+        case 2: /* one table at the end of int8, the other at the opposite end */
+            t1[i] = 127;
+            t2[i] = (int8_t)-(int32_t)random_between(0, 128);
+            break;
+        case 3:
+            t1[i] = (int8_t)-(int32_t)random_between(0, 127);
+            t2[i] = (int8_t)random_between(0, 127);
+            break;
+        case 4:
+            t1[i] = 0;
+            t2[i] = random_between(0, 1) ? 127 : -127;
+            break;
+        default:
+            t1[i] = (int8_t)(random_between(0, 126) - 63);
+            t2[i] = (int8_t)(random_between(0, 128) - 64);
+        }
+    }
+}
+
+static inline void hostile_activations(int8_t *x, size_t n)
+{
+    const uint32_t kind = random_between(0, 4);
+    for (size_t c = 0; c < n; c++) {
+        const int8_t random = (int8_t)(random_between(0, 254) - 127);
+        const int8_t by_kind[] = {random, 127, -127, c % 2 ? 127 : -127, c % 3 ? 0 : random};
+        x[c] = by_kind[kind];
+    }
+}
+
+static inline size_t up_to_64(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+#endif

@@ -1,0 +1,59 @@
+/* Every kernel of every set that this processor can run, against the contracts of kernels/kernels.h. */
+#include "kernel_tests_float.h"
+#include "kernel_tests_integer.h"
+#include "rbe/rbe.h"
+
+static void test_selection(void)
+{
+    rbe_kernels table;
+    CHECK(strcmp(rbe_kernel_set_name(0), "scalar") == 0, "index 0 is %s", rbe_kernel_set_name(0));
+    CHECK(rbe_kernel_set_available("scalar") == 1, "scalar");
+    CHECK(rbe_kernel_set_available("abacus") == 0, "unknown");
+    CHECK(rbe_kernel_set_available(NULL) == 0, "NULL");
+    CHECK(rbe__kernels_select("abacus", &table) == -1, "unknown");
+    CHECK(rbe__kernels_select(NULL, &table) == 0, "best");
+    const char *best = NULL;
+    uint32_t n_sets = 0;
+    for (const char *name = rbe_kernel_set_name(0); name != NULL; name = rbe_kernel_set_name(++n_sets)) {
+        best = rbe_kernel_set_available(name) ? name : best;
+    }
+    CHECK(rbe_kernel_set_name(n_sets + 1) == NULL, "past the end");
+    CHECK(strcmp(table.name, best) == 0, "best is %s, selected %s", best, table.name);
+    for (uint32_t bits = 1; bits <= 4; bits++) {
+        rbe_dot_kernel *const dots[] = {table.dot_k1, table.dot_k2, table.dot_k3, table.dot_k4};
+        rbe_generate_kernel *const generates[] = {table.generate_k1, table.generate_k2, table.generate_k3, table.generate_k4};
+        CHECK(rbe__dot_kernel(&table, bits) == dots[bits - 1], "dot K=%u", bits);
+        CHECK(rbe__generate_kernel(&table, bits) == generates[bits - 1], "generate K=%u", bits);
+    }
+}
+
+static void test_set(const char *name, const rbe_kernels *scalar)
+{
+    rbe_kernels table;
+    if (rbe__kernels_select(name, &table) != 0) {
+        CHECK(!rbe_kernel_set_available(name), "%s", name);
+        printf("%s: not on this processor\n", name);
+        return;
+    }
+    CHECK(rbe_kernel_set_available(name) && strcmp(table.name, name) == 0, "%s", name);
+    uint32_t n_own = 0;
+#define TEST_KERNEL(field, type)                                        \
+    random_state = 1;                                                   \
+    test_##type(&(kernel_case){name, #field, scalar}, table.field);     \
+    n_own += table.field != scalar->field;
+    RBE_KERNEL_LIST(TEST_KERNEL)
+#undef TEST_KERNEL
+    printf("%s: tested, %u kernels other than scalar\n", name, n_own);
+}
+
+int main(void)
+{
+    rbe_kernels scalar;
+    test_selection();
+    CHECK(rbe__kernels_select("scalar", &scalar) == 0, "scalar");
+    uint32_t index = 0;
+    for (const char *name = rbe_kernel_set_name(0); name != NULL; name = rbe_kernel_set_name(++index)) {
+        test_set(name, &scalar);
+    }
+    return check_finish();
+}
