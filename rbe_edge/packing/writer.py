@@ -1,0 +1,266 @@
+"""Writes `.rbe` files of format version 1 (docs/format.md).
+
+All sizes are known before the first weight is read, so the place of everything is fixed at the start: data is streamed
+to a temporary file beside the target, tensor by tensor, the index is filled in last, and the file is renamed when it is
+complete and on disk. Until then the target does not exist (or is the old file); afterwards it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from rbe_edge.errors import PackError
+
+MAGIC = b"\x89RBE\r\n\x1a\n"
+VERSION = 1
+ALIGNMENT = 64
+HEADER_BYTES = 64
+MAX_INDEX_BYTES = 256 << 20
+
+KIND_FP32, KIND_FP16, KIND_BF16, KIND_TRELLIS = 1, 2, 3, 4
+ROTATION_NONE, ROTATION_HADAMARD = 0, 1
+FLAG_BLOCK_SCALES = 1
+
+U64, F64, STRING, U64_ARRAY = 1, 2, 3, 4
+
+MetadataValue = int | float | str | Sequence[int]
+Data = bytes | memoryview | npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class CodebookEntry:
+    """A codebook as the file holds it: int8[16] each."""
+
+    bits: int
+    t1: tuple[int, ...]
+    t2: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """What the index says of a tensor and is known before its data: the last four only for KIND_TRELLIS."""
+
+    name: str
+    kind: int
+    rows: int
+    cols: int
+    n_bytes: int
+    seed: int = 0
+    rotation_block: int = 0  # 0: not rotated
+    flags: int = 0
+    codebooks: tuple[int, ...] = field(default=())  # per plane, an index into the file's codebooks
+
+
+def _aligned(position: int) -> int:
+    return -(-position // ALIGNMENT) * ALIGNMENT
+
+
+def _name(name: str) -> bytes:
+    data = name.encode()
+    assert 1 <= len(data) <= 255, name
+    return struct.pack("<I", len(data)) + data
+
+
+def _metadata(name: str, value: MetadataValue) -> bytes:
+    if isinstance(value, str):
+        text = value.encode()
+        return _name(name) + struct.pack("<II", STRING, len(text)) + text
+    if isinstance(value, int):
+        return _name(name) + struct.pack("<IQ", U64, value)
+    if isinstance(value, float):
+        assert np.isfinite(value), name
+        return _name(name) + struct.pack("<Id", F64, value)
+    return _name(name) + struct.pack(f"<II{len(value)}Q", U64_ARRAY, len(value), *value)
+
+
+def _tensor(entry: TensorEntry, offset: int, checksum: int, error: float, tensor_scale: float) -> bytes:
+    data = _name(entry.name) + struct.pack(
+        "<IIIQQIf", entry.kind, entry.rows, entry.cols, offset, entry.n_bytes, checksum, error
+    )
+    if entry.kind == KIND_TRELLIS:
+        rotation = ROTATION_HADAMARD if entry.rotation_block else ROTATION_NONE
+        data += struct.pack("<IIQfI", rotation, entry.rotation_block, entry.seed, tensor_scale, entry.flags)
+        data += struct.pack(f"<I{len(entry.codebooks)}I", len(entry.codebooks), *entry.codebooks)
+    return data
+
+
+class PackWriter:
+    """A `.rbe` file in the making. Use as a context manager; without commit() nothing remains.
+
+        with PackWriter(path, metadata, codebooks, blobs, entries, force=False) as writer:
+            for entry in entries:
+                writer.write_tensor([data, ...], error, tensor_scale)
+            writer.commit()
+
+    Raises PackError where the target exists already (without force), cannot be written, or does not fit on the disk.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        metadata: Mapping[str, MetadataValue],
+        codebooks: Sequence[CodebookEntry],
+        blobs: Mapping[str, bytes],
+        entries: Sequence[TensorEntry],
+        force: bool = False,
+    ) -> None:
+        self.path = path
+        self._part = path.with_name(f".{path.name}.part")
+        self._force = force
+        self._head = [_metadata(name, value) for name, value in metadata.items()]
+        self._head += [struct.pack("<I16b16b", book.bits, *book.t1, *book.t2) for book in codebooks]
+        self._counts = (len(metadata), len(codebooks), len(blobs), len(entries))
+        self._blobs = blobs
+        self._entries = entries
+        index_bytes = HEADER_BYTES + sum(map(len, self._head))
+        index_bytes += sum(len(_name(name)) + 20 for name in blobs)
+        index_bytes += sum(len(_tensor(entry, 0, 0, 0.0, 0.0)) for entry in entries)
+        if index_bytes > MAX_INDEX_BYTES:
+            raise PackError(f"{path}: the index would take {index_bytes} bytes, more than the format allows")
+        self.index_bytes = index_bytes
+        self._offsets: list[int] = []
+        position = _aligned(index_bytes)
+        for n_bytes in [*map(len, blobs.values()), *(entry.n_bytes for entry in entries)]:
+            self._offsets.append(position)
+            position = _aligned(position + n_bytes)
+        self.file_bytes = position
+        self._blob_entries: list[bytes] = []
+        self._tensor_entries: list[bytes] = []
+        self._fd = -1
+        self._check_target()
+
+    def _check_target(self) -> None:
+        if self.path.is_dir():
+            raise PackError(f"{self.path}: is a directory; give the name of a file")
+        if self.path.exists() and not self._force:
+            raise PackError(f"{self.path}: exists already; give --force to replace it, or another name")
+
+    def __enter__(self) -> PackWriter:
+        with self._reported():
+            self._fd = self._open_part()
+            try:
+                free = shutil.disk_usage(self.path.parent).free
+                if free < self.file_bytes:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                for name, blob in self._blobs.items():
+                    offset = self._offsets[len(self._blob_entries)]
+                    checksum = self._write_at(offset, [blob], len(blob))
+                    self._blob_entries.append(_name(name) + struct.pack("<QQI", offset, len(blob), checksum))
+            except BaseException:
+                self._discard()
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._discard()
+
+    def _open_part(self) -> int:
+        """The temporary file, empty and locked: a left-over of a killed packer is taken over, one in use is not."""
+        while True:
+            fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try:
+                    same = os.path.samestat(os.fstat(fd), os.stat(self._part))
+                except FileNotFoundError:
+                    same = False
+                if same:  # else another packer has just renamed or removed it
+                    os.ftruncate(fd, 0)
+                    return fd
+            except BlockingIOError as error:
+                os.close(fd)
+                raise PackError(f"{self.path}: is being written by another process; wait for it to end") from error
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+
+    def _discard(self) -> None:
+        if self._fd < 0:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._part)
+        os.close(self._fd)
+        self._fd = -1
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Turns what the operating system says into an error with what to do."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                with contextlib.suppress(OSError):
+                    free = shutil.disk_usage(self.path.parent).free
+                    raise PackError(
+                        f"{self.path}: no room to write it: it needs {self.file_bytes:,} bytes, {free:,} are free "
+                        f"({error.strerror}); make room or give another place"
+                    ) from error
+            raise PackError(
+                f"{self.path}: cannot be written ({error.strerror}); check the directory and its permissions"
+            ) from error
+
+    def _write_at(self, offset: int, data: Iterable[Data], n_bytes: int) -> int:
+        """Writes the pieces one after the other and returns the checksum of them all."""
+        checksum = 0
+        position = offset
+        for piece in data:
+            view = np.ascontiguousarray(piece).data if isinstance(piece, np.ndarray) else memoryview(piece)
+            view = view.cast("B")
+            checksum = zlib.crc32(view, checksum)
+            while view:
+                written = os.pwrite(self._fd, view, position)
+                position += written
+                view = view[written:]
+        assert position - offset == n_bytes, f"{position - offset} bytes written, {n_bytes} expected"
+        return checksum
+
+    def write_tensor(self, data: Iterable[Data], error: float, tensor_scale: float = 0.0) -> None:
+        """Writes the next tensor: pieces that together have its n_bytes, its relative squared error, its scale."""
+        number = len(self._tensor_entries)
+        entry = self._entries[number]
+        offset = self._offsets[len(self._blobs) + number]
+        with self._reported():
+            checksum = self._write_at(offset, data, entry.n_bytes)
+        self._tensor_entries.append(_tensor(entry, offset, checksum, error, tensor_scale))
+
+    def commit(self) -> None:
+        """Writes the index, waits until all is on disk, and gives the file its name."""
+        assert len(self._tensor_entries) == len(self._entries), "tensors are missing"
+        body = b"".join([*self._head, *self._blob_entries, *self._tensor_entries])
+        assert HEADER_BYTES + len(body) == self.index_bytes
+
+        def header(checksum: int) -> bytes:
+            return struct.pack(
+                "<8sIIQQIIII16x", MAGIC, VERSION, checksum, self.file_bytes, self.index_bytes, *self._counts
+            )
+
+        checksum = zlib.crc32(body, zlib.crc32(header(0)))
+        with self._reported():
+            os.ftruncate(self._fd, self.file_bytes)
+            self._write_at(0, [header(checksum), body], self.index_bytes)
+            os.fsync(self._fd)
+            self._check_target()
+            os.replace(self._part, self.path)
+            os.close(self._fd)
+            self._fd = -1
+            directory = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
