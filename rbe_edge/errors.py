@@ -33,3 +33,11 @@ class MissingExtra(RbeError):
 
 class NativeLibraryError(RbeError):
     """The C library is missing or does not match this package."""
+
+
+class OptionError(RbeError, ValueError):
+    """An option or argument is outside its range."""
+
+
+class TemplateError(RbeError):
+    """The chat template of a model is malformed, refuses the conversation, or takes too much time or memory."""

@@ -1,0 +1,150 @@
+"""A conversation over several turns: history, the model's template, and a KV cache that is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rbe_edge.errors import ContextFull, OptionError
+from rbe_edge.runtime.chat_template import Message, template_of
+from rbe_edge.runtime.generation import Generation, Statistics
+from rbe_edge.runtime.options import GenerationOptions, require
+
+if TYPE_CHECKING:
+    from rbe_edge.runtime.session import Report, Session
+
+# Room kept for an answer when the prompt is fitted into the context: a quarter of it, at most this many tokens.
+_ANSWER_TOKENS = 256
+
+
+class Reply(Iterator[str]):
+    """The pieces of an answer, as they come. Nothing happens before the first is asked for.
+
+    Once it has ended, been closed, or stopped by an exception such as Ctrl-C, what was said so far is in the
+    conversation's history; a turn without any answer is forgotten.
+    """
+
+    def __init__(self, pieces: Generator[str, None, None]) -> None:
+        self._pieces = pieces
+        self.statistics: Statistics | None = None
+        # Turns of the history (a question with its answer) that no longer fitted and were forgotten for this reply.
+        self.dropped_turns = 0
+
+    def __iter__(self) -> Reply:
+        return self
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        """Ends the reply where it is."""
+        self._pieces.close()
+
+
+class Conversation:
+    """Keeps the history and a session. One thread at a time, as the session.
+
+    with model.session() as session:
+        conversation = Conversation(session, system="You are brief.")
+        for piece in conversation.send("Hello!"):
+            print(piece, end="", flush=True)
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        options: GenerationOptions | None = None,
+        *,
+        system: str | None = None,
+        messages: Iterable[Mapping[str, str]] = (),
+        template: str | None = None,
+    ) -> None:
+        """messages: an earlier history, dictionaries of `role` and `content`. template: Jinja, instead of the model's.
+
+        Raises TemplateError for a malformed template, OptionError for a role other than system, user and assistant."""
+        self.session = session
+        self.options = options or GenerationOptions()
+        self._template = template_of(session.model, template)
+        first = [Message("system", system)] if system else []
+        self._initial = [*first, *map(_message, messages)]
+        self._messages = list(self._initial)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The history that the next turn continues."""
+        return tuple(self._messages)
+
+    def reset(self) -> None:
+        """Back to where the conversation began."""
+        self._messages = list(self._initial)
+
+    def send(self, text: str, *, options: GenerationOptions | None = None, progress: Report | None = None) -> Reply:
+        """The answer to what the user says. progress: of the prompt's prefill.
+
+        Where the history no longer fits, its oldest turns are dropped (Reply.dropped_turns). Iterating raises
+        ContextFull where even the last message alone does not fit, TemplateError where the template refuses it.
+        """
+        require(bool(text.strip()), "the message is empty; say something")
+        reply = Reply(iter(()))  # type: ignore[arg-type]
+        reply._pieces = self._answer(reply, text, options or self.options, progress)
+        return reply
+
+    def _answer(
+        self, reply: Reply, text: str, options: GenerationOptions, progress: Report | None
+    ) -> Generator[str, None, None]:
+        history = [*self._messages, Message("user", text)]
+        prompt, history, reply.dropped_turns = self._fit(history, options)
+        options = replace(options, stop=(*options.stop, *self._template.stops))
+        generation = Generation(self.session, self.session.resume(prompt), options, progress)
+        said: list[str] = []
+        try:
+            for piece in generation:
+                said.append(piece)
+                yield piece
+        finally:
+            generation.close()
+            reply.statistics = generation.statistics
+            answer = "".join(said).strip()
+            if answer:
+                self._messages = [*history, Message("assistant", answer)]
+
+    def _fit(self, history: list[Message], options: GenerationOptions) -> tuple[list[int], list[Message], int]:
+        """The prompt's tokens, the history they hold, and how many of its oldest turns were dropped to fit."""
+        context = self.session.context
+        room = context - min(options.max_tokens or _ANSWER_TOKENS, _ANSWER_TOKENS, context // 4)
+        dropped = 0
+        while True:
+            prompt = self._tokens(history)
+            if len(prompt) <= room:
+                return prompt, history, dropped
+            shorter = _without_oldest_turn(history)
+            if shorter is None:
+                raise ContextFull(
+                    f"the message takes {len(prompt)} tokens and the context holds {context}, "
+                    f"{context - room} of them kept for the answer; shorten it or make the context larger"
+                )
+            history = shorter
+            dropped += 1
+
+    def _tokens(self, history: list[Message]) -> list[int]:
+        model = self.session.model
+        text = self._template.render(history)
+        bos = model.metadata.get("bos_token")
+        has_bos = isinstance(bos, str) and bool(bos) and text.startswith(bos)
+        return model.tokenize(text, special=not has_bos, parse_special=True)
+
+
+def _message(message: Mapping[str, str]) -> Message:
+    role, content = message.get("role"), message.get("content")
+    if role not in ("system", "user", "assistant") or not isinstance(content, str):
+        raise OptionError("a message has a `role`, one of system, user and assistant, and a text as its `content`")
+    return Message(role, content)
+
+
+def _without_oldest_turn(history: list[Message]) -> list[Message] | None:
+    """The history without its oldest question and all that answers it; None where only the last question is left."""
+    questions = [index for index, message in enumerate(history) if message.role == "user"]
+    if len(questions) < 2:
+        return None
+    return history[: questions[0]] + history[questions[1] :]

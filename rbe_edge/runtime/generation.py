@@ -1,0 +1,128 @@
+"""Generating text: prefill, then draw, show and append one token after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from rbe_edge.errors import ContextFull, OptionError
+from rbe_edge.runtime.options import GenerationOptions
+from rbe_edge.runtime.sampler import Sampler
+from rbe_edge.runtime.text_stream import TextStream
+
+if TYPE_CHECKING:
+    from rbe_edge.runtime.session import Report, Session
+
+FinishReason = Literal["end", "stop", "length", "context", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a generation took. prompt_tokens: those that were computed, not those that the context already held.
+    finish: `end` of the text by the model, a `stop` sequence, the `length` asked for, the `context` is full, or the
+    work was `interrupted`."""
+
+    prompt_tokens: int
+    generated_tokens: int
+    prompt_seconds: float
+    generation_seconds: float
+    finish: FinishReason
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of generation. The first token comes with the prefill and is not counted."""
+        if self.generation_seconds <= 0 or self.generated_tokens < 2:
+            return 0.0
+        return (self.generated_tokens - 1) / self.generation_seconds
+
+
+class Generation(Iterator[str]):
+    """An iterator of pieces of text, each valid by itself, which together are the text.
+
+    Nothing is computed before the first piece is asked for. After an exception or close(), Ctrl-C included, the session
+    holds the prompt and every token that was appended, and can go on. Session.cancel() makes it raise Cancelled.
+    """
+
+    def __init__(
+        self, session: Session, prompt: str | Sequence[int], options: GenerationOptions, progress: Report | None
+    ) -> None:
+        if isinstance(prompt, str):
+            if not prompt:
+                raise OptionError("the prompt is empty; give some text to continue")
+            prompt = session.model.tokenize(prompt, special=session.position == 0)
+        if len(prompt) == 0:
+            raise OptionError("the prompt is empty; give some text to continue")
+        session.check_room(len(prompt), "the prompt")
+        self._session = session
+        self._prompt = prompt
+        self._options = options
+        self._progress = progress
+        self._prompt_seconds = 0.0
+        self._generation_seconds = 0.0
+        self._finish: FinishReason = "interrupted"
+        self.tokens: list[int] = []
+        self._pieces = self._run()
+
+    def __iter__(self) -> Generation:
+        return self
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        """Ends the generation where it is."""
+        self._pieces.close()
+
+    @property
+    def statistics(self) -> Statistics:
+        """So far; complete once the iterator has ended."""
+        return Statistics(
+            prompt_tokens=len(self._prompt),
+            generated_tokens=len(self.tokens),
+            prompt_seconds=self._prompt_seconds,
+            generation_seconds=self._generation_seconds,
+            finish=self._finish,
+        )
+
+    def _run(self) -> Generator[str, None, None]:
+        session, options = self._session, self._options
+        model = session.model
+        with Sampler(model.info.vocabulary, options.sampling) as sampler, TextStream(model, options.stop) as stream:
+            began = time.perf_counter()
+            session.prefill(self._prompt, progress=self._progress)
+            context = session.tokens
+            if len(context) == 1 and not model.token_bytes(context[0]):
+                stream.push(context[0])  # BOS alone: the text begins here, and the stream is to know it
+            for token in context[-options.sampling.repeat_last :]:
+                sampler.accept(token)
+            self._prompt_seconds = time.perf_counter() - began
+            began = time.perf_counter()
+            while True:
+                with session.logits_pointer() as logits:
+                    token = sampler.draw(logits)
+                if model.ends_text(token) and not options.ignore_end:
+                    self._finish = "end"
+                    break
+                self.tokens.append(token)
+                sampler.accept(token)
+                piece = stream.push(token)
+                self._generation_seconds += time.perf_counter() - began
+                if piece:
+                    yield piece
+                began = time.perf_counter()  # what the reader of the pieces takes is not ours
+                if stream.stopped:
+                    self._finish = "stop"
+                    return
+                if len(self.tokens) == options.max_tokens:
+                    self._finish = "length"
+                    break
+                try:
+                    session.prefill([token])
+                except ContextFull:
+                    self._finish = "context"
+                    break
+            rest = stream.finish()
+            if rest:
+                yield rest

@@ -1,0 +1,362 @@
+"""A model on disk, opened: what it says about itself, its tokenizer, and the sessions that run it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rbe_edge import _native
+from rbe_edge.errors import ModelError, OptionError, RbeError, TokenizerError
+from rbe_edge.runtime.options import GenerationOptions, KvType, SamplingOptions, SessionOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from rbe_edge.runtime.session import NativeSession, Session
+
+MetadataValue = int | float | str | tuple[int, ...]
+
+_KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis"}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The numbers of a model. context: the longest it was made for, in tokens. kernel_set: the code that runs it."""
+
+    path: Path
+    file_bytes: int
+    parameters: int
+    format_version: int
+    layers: int
+    width: int
+    vocabulary: int
+    context: int
+    kernel_set: str
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Of the whole file, tokenizer and all, per weight of the source."""
+        return self.file_bytes * 8 / self.parameters if self.parameters else 0.0
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor. error: squared error relative to the squared norm of the source, as measured by the packer.
+    plane_bits: bits per weight of each plane, empty for dense tensors. rotation_block 0: not rotated."""
+
+    name: str
+    kind: str
+    rows: int
+    cols: int
+    rotation_block: int
+    seed: int
+    plane_bits: tuple[int, ...]
+    error: float
+    data_bytes: int
+
+    @property
+    def bits_per_weight(self) -> float:
+        return self.data_bytes * 8 / (self.rows * self.cols)
+
+
+class Model:
+    """An opened .rbe file: immutable, and shared by any number of threads and sessions.
+
+    with Model.open("smol.rbe") as model:
+        print(model.chat([{"role": "user", "content": "Hello!"}], max_tokens=100))
+    """
+
+    def __init__(self, path: Path, handle: Any, log: _native.Log | None) -> None:
+        """Use Model.open()."""
+        self._path = path
+        self._handle: Any = handle
+        self._log = log  # C holds a pointer to its callback
+        self._sessions: set[NativeSession] = set()
+        self._lock = threading.RLock()  # a garbage collection inside may free a session, which takes it again
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        kernel_set: str | None = None,
+        verify: bool = True,
+        log: Callable[[int, str], object] | None = None,
+    ) -> Model:
+        """Maps a .rbe file and checks it.
+
+        kernel_set: one of _native.kernel_sets(), None for the best of this processor. verify: read the whole file now
+        to verify the checksums of tensors. log: called with a level (0 debug, 1 information, 2 warning) and a line.
+        Raises ModelError for a file that is missing, damaged, of another version or not supported here.
+        """
+        path = Path(path)
+        if path.is_dir():
+            raise ModelError(f"{path} is a directory, not a .rbe file; pack it first: rbe pack {path} -o model.rbe")
+        if not path.exists():
+            raise ModelError(f"{path} does not exist; make a .rbe file with `rbe pack`")
+        if kernel_set is not None and not _native.kernel_sets().get(kernel_set):
+            runnable = ", ".join(name for name, available in _native.kernel_sets().items() if available)
+            raise OptionError(f"kernel set {kernel_set} cannot run here; this machine has: {runnable}")
+        carrier = _native.Log(log) if log is not None else None
+        options = _native.ModelOptions(
+            struct_bytes=ctypes.sizeof(_native.ModelOptions),
+            kernel_set=kernel_set.encode() if kernel_set is not None else None,
+            skip_checksums=0 if verify else 1,
+            log=carrier.callback if carrier is not None else _native.LogCallback(),
+        )
+        handle = ctypes.POINTER(_native.ModelHandle)()
+        lib = _native.library()
+        status = lib.rbe_model_open(os.fsencode(path), ctypes.byref(options), ctypes.byref(handle))
+        try:
+            (carrier.check if carrier is not None else _native.check)(status)
+        except BaseException:
+            lib.rbe_model_close(handle)  # NULL unless the log function raised
+            raise
+        return cls(path, handle, carrier)
+
+    def close(self) -> None:
+        """Closes the model and its sessions; what still runs on one is cancelled first. Closing twice is allowed."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, set()
+            handle, self._handle = self._handle, None
+        for session in sessions:
+            session.free()
+        if handle is not None:
+            _native.library().rbe_model_close(handle)
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None) is not None:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<Model {self._path}{' (closed)' if self._handle is None else ''}>"
+
+    @property
+    def handle(self) -> Any:
+        """The rbe_model, for calls on _native. Raises ModelError once the model is closed."""
+        if self._handle is None:
+            raise ModelError(f"{self._path} has been closed; open it again with Model.open()")
+        return self._handle
+
+    # ---- what the model says about itself ----
+
+    def _raw_info(self) -> _native.ModelInfo:
+        raw = _native.ModelInfo(struct_bytes=ctypes.sizeof(_native.ModelInfo))
+        _native.check(_native.library().rbe_model_get_info(self.handle, ctypes.byref(raw)))
+        return raw
+
+    @cached_property
+    def info(self) -> ModelInfo:
+        raw = self._raw_info()
+        return ModelInfo(
+            path=self._path,
+            file_bytes=raw.file_bytes,
+            parameters=raw.n_parameters,
+            format_version=raw.format_version,
+            layers=raw.n_layers,
+            width=raw.width,
+            vocabulary=raw.n_vocabulary,
+            context=raw.context_tokens,
+            kernel_set=raw.kernel_set.decode("ascii"),
+        )
+
+    @cached_property
+    def metadata(self) -> Mapping[str, MetadataValue]:
+        """Hyper-parameters, chat template and provenance by their keys (docs/format.md, section 3)."""
+        lib = _native.library()
+        values = {}
+        entry = _native.Metadata()
+        for index in range(self._raw_info().n_metadata):
+            _native.check(lib.rbe_model_metadata(self.handle, index, ctypes.byref(entry)))
+            values[_text(entry.key, entry.key_bytes)] = _metadata_value(entry)
+        return MappingProxyType(values)
+
+    @cached_property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """All tensors by name, in the order of the file."""
+        lib = _native.library()
+        tensors = {}
+        entry = _native.TensorInfo()
+        for index in range(self._raw_info().n_tensors):
+            _native.check(lib.rbe_model_tensor(self.handle, index, ctypes.byref(entry)))
+            tensor = TensorInfo(
+                name=_text(entry.name, entry.name_bytes),
+                kind=_KINDS[entry.kind],
+                rows=entry.rows,
+                cols=entry.cols,
+                rotation_block=entry.rotation_block,
+                seed=entry.seed,
+                plane_bits=tuple(entry.plane_bits[: entry.n_planes]),
+                error=entry.error,
+                data_bytes=entry.data_bytes,
+            )
+            tensors[tensor.name] = tensor
+        return MappingProxyType(tensors)
+
+    def tensor_rows(self, name: str, first: int = 0, count: int | None = None) -> npt.NDArray[np.float32]:
+        """Rows of a tensor as float32 [count][cols], in the source's basis: decoded, the rotation undone."""
+        import numpy as np
+
+        if name not in self.tensors:
+            raise OptionError(f"{self._path} has no tensor {name}; `rbe inspect --tensors` lists them")
+        tensor = self.tensors[name]
+        count = tensor.rows - first if count is None else count
+        if not (0 <= first and 0 <= count and first + count <= tensor.rows):
+            raise OptionError(f"{name} has {tensor.rows} rows, not {first} to {first + count}")
+        out = np.empty((count, tensor.cols), dtype=np.float32)
+        index = list(self.tensors).index(name)
+        _native.check(
+            _native.library().rbe_model_tensor_rows(
+                self.handle, index, first, count, _native.pointer(out, ctypes.c_float)
+            )
+        )
+        return out
+
+    # ---- tokenizer ----
+
+    @property
+    def tokenizer_handle(self) -> Any:
+        """The rbe_tokenizer, for calls on _native; owned by the model."""
+        handle = _native.library().rbe_model_tokenizer(self.handle)
+        if not handle:
+            raise TokenizerError(f"{self._path} holds no tokenizer; pack the model again with its tokenizer beside it")
+        return handle
+
+    def tokenize(self, text: str, *, special: bool = True, parse_special: bool = False) -> list[int]:
+        """Token ids of a text. special: add what the model wants at its start, such as BOS. parse_special: read control
+        tokens that are written out in the text, such as <|im_start|>."""
+        # surrogateescape: what the terminal gave us in bytes goes to the tokenizer as the same bytes.
+        data = text.encode("utf-8", "surrogateescape")
+        flags = _native.TOKENIZE_SPECIAL_PREFIX if special else 0
+        flags |= _native.TOKENIZE_PARSE_SPECIAL if parse_special else 0
+        lib = _native.library()
+        tokenizer = self.tokenizer_handle
+        n_tokens = ctypes.c_size_t()
+        capacity = len(data) + 16
+        while True:
+            tokens = (ctypes.c_uint32 * capacity)()
+            status = lib.rbe_tokenize(tokenizer, data, len(data), flags, tokens, capacity, ctypes.byref(n_tokens))
+            if status != _native.ERROR_CAPACITY or n_tokens.value <= capacity:
+                break
+            capacity = n_tokens.value
+        _native.check(status, TokenizerError)
+        return tokens[: n_tokens.value]
+
+    def detokenize(self, tokens: Iterable[int]) -> str:
+        """The text of tokens, always valid: bytes that are no UTF-8 become U+FFFD, control tokens nothing."""
+        from rbe_edge.runtime.text_stream import TextStream
+
+        with TextStream(self) as stream:
+            return "".join([*map(stream.push, tokens), stream.finish()])
+
+    def token_bytes(self, token: int, *, special: bool = False) -> bytes:
+        """The bytes of one token; of a control token only with `special`."""
+        data = ctypes.POINTER(ctypes.c_char)()
+        n_bytes = ctypes.c_size_t()
+        status = _native.library().rbe_token_bytes(
+            self.tokenizer_handle, token, int(special), ctypes.byref(data), ctypes.byref(n_bytes)
+        )
+        _native.check(status, TokenizerError)
+        return ctypes.string_at(data, n_bytes.value)
+
+    def token_id(self, text: str) -> int | None:
+        """The token that is written exactly so, control tokens included, or None."""
+        data = text.encode()
+        token: int = _native.library().rbe_token_find(self.tokenizer_handle, data, len(data))
+        return None if token == _native.NO_TOKEN else token
+
+    def ends_text(self, token: int) -> bool:
+        """Whether generation should end at this token (end of text, end of turn)."""
+        return bool(_native.library().rbe_token_ends_text(self.tokenizer_handle, token))
+
+    # ---- running ----
+
+    def session(self, *, context: int = 0, threads: int = 0, batch: int = 0, kv: KvType = "f16") -> Session:
+        """A session: KV cache and scratch memory for one conversation. See SessionOptions for the arguments."""
+        from rbe_edge.runtime.session import Session
+
+        return Session(self, SessionOptions(context=context, threads=threads, batch=batch, kv=kv))
+
+    def adopt(self, session: NativeSession) -> None:
+        """Makes the model free the session before itself. For Session alone."""
+        with self._lock:
+            if self._handle is not None:
+                self._sessions.add(session)
+                return
+        session.free()
+        raise RbeError(f"{self._path} was closed while a session was being made")
+
+    def release(self, session: NativeSession) -> None:
+        """The opposite of adopt()."""
+        with self._lock:
+            self._sessions.discard(session)
+
+    def chat(
+        self,
+        messages: Iterable[Mapping[str, str]],
+        *,
+        max_tokens: int | None = None,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repeat_penalty: float = 1.0,
+        seed: int = 0,
+        stop: tuple[str, ...] = (),
+        context: int = 0,
+        threads: int = 0,
+    ) -> str:
+        """The answer to a conversation whose last message is the user's: dictionaries of `role` and `content`.
+
+        One session is made and freed for it; a Conversation keeps one over turns. Raises ContextFull where the last
+        message does not fit, TemplateError where the model's template refuses the messages.
+        """
+        from rbe_edge.runtime.conversation import Conversation
+
+        sampling = SamplingOptions(
+            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repeat_penalty=repeat_penalty, seed=seed
+        )
+        options = GenerationOptions(max_tokens=max_tokens, sampling=sampling, stop=stop)
+        history = [dict(message) for message in messages]
+        if not history or history[-1].get("role") != "user":
+            raise OptionError("the last message of a chat must have the role `user`")
+        with self.session(context=context, threads=threads) as session:
+            conversation = Conversation(session, options, messages=history[:-1])
+            return "".join(conversation.send(history[-1].get("content", "")))
+
+
+def demo_path() -> Path:
+    """The demo model that comes with the package. Raises ModelError where this build has none."""
+    path = Path(__file__).resolve().parent.parent / "demo" / "demo.rbe"
+    if not path.is_file():
+        raise ModelError("this build holds no demo model; give a .rbe file")
+    return path
+
+
+def _text(data: Any, n_bytes: int) -> str:
+    return ctypes.string_at(data, n_bytes).decode("utf-8", "replace")
+
+
+def _metadata_value(entry: _native.Metadata) -> MetadataValue:
+    if entry.type == _native.VALUE_STRING:
+        return _text(entry.data, entry.count)
+    data = ctypes.string_at(entry.data, 8 * entry.count)
+    if entry.type == _native.VALUE_F64:
+        return float(struct.unpack("<d", data)[0])
+    numbers: tuple[int, ...] = struct.unpack(f"<{entry.count}Q", data)
+    return numbers if entry.type == _native.VALUE_U64_ARRAY else numbers[0]

@@ -1,0 +1,88 @@
+"""The options of a session and of generation, as values; ranges are checked when they are made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rbe_edge.errors import OptionError
+
+KvType = Literal["f16", "f32"]
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises OptionError with the message unless the condition holds."""
+    if not condition:
+        raise OptionError(message)
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """What a session is made with. 0 asks for the library's default.
+
+    context: tokens, 0 is the model's own, at most 4096. threads: 1 to 64, 0 is one per physical core. batch: tokens per
+    prefill pass, 1 to 512, 0 is 64. kv: the type of the cache, "f16" or "f32" (twice the memory, for comparisons).
+    """
+
+    context: int = 0
+    threads: int = 0
+    batch: int = 0
+    kv: KvType = "f16"
+
+    def __post_init__(self) -> None:
+        require(0 <= self.context < 2**31, f"context must be 0 (the model's own) or more tokens, not {self.context}")
+        require(0 <= self.threads <= 64, f"threads must be from 1 to 64, or 0 for all cores, not {self.threads}")
+        require(0 <= self.batch <= 512, f"batch must be from 1 to 512, or 0 for the default, not {self.batch}")
+        require(self.kv in ("f16", "f32"), f"kv must be f16 or f32, not {self.kv}")
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How a token is drawn: repetition penalty, temperature, top-k, top-p, min-p, then one draw.
+
+    temperature 0 takes the most likely token always. top_k 0, top_p 1, min_p 0 and repeat_penalty 1 are off.
+    repeat_last: tokens that the penalty looks back on. seed: the same seed draws the same tokens from the same model and
+    prompt.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    repeat_last: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(
+            math.isfinite(self.temperature) and self.temperature >= 0,
+            f"temperature must be 0 (always the most likely token) or more, not {self.temperature}",
+        )
+        require(0 <= self.top_k < 2**32, f"top_k must be 0 (off) or more, not {self.top_k}")
+        require(0 < self.top_p <= 1, f"top_p must be above 0 and at most 1 (off), not {self.top_p}")
+        require(0 <= self.min_p < 1, f"min_p must be from 0 (off) to below 1, not {self.min_p}")
+        require(
+            math.isfinite(self.repeat_penalty) and self.repeat_penalty > 0,
+            f"repeat_penalty must be above 0 (1 is off), not {self.repeat_penalty}",
+        )
+        require(1 <= self.repeat_last < 2**32, f"repeat_last must be 1 or more, not {self.repeat_last}")
+        require(0 <= self.seed < 2**64, f"seed must be from 0 to 2^64 - 1, not {self.seed}")
+
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """When generation ends. max_tokens None: at the end of the text or of the context. stop: texts that end it; the
+    output ends before them. ignore_end: go on where the model would end its text."""
+
+    max_tokens: int | None = None
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    stop: tuple[str, ...] = ()
+    ignore_end: bool = False
+
+    def __post_init__(self) -> None:
+        require(
+            self.max_tokens is None or self.max_tokens > 0, f"max_tokens must be 1 or more, not {self.max_tokens}"
+        )
+        require(not isinstance(self.stop, str), "stop must be a sequence of texts, not one text")
+        require(all(self.stop), "a stop sequence must not be empty")

@@ -1,0 +1,286 @@
+"""A session: one conversation's KV cache and scratch memory, on one thread at a time."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rbe_edge import _native
+from rbe_edge.errors import ContextFull, ModelError, OptionError, RbeError
+from rbe_edge.runtime.options import GenerationOptions, SessionOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from rbe_edge.runtime.generation import Generation
+    from rbe_edge.runtime.model import Model
+
+Report = Callable[[int, int], object]
+
+# How long closing waits for a call on another thread to notice that it was cancelled. A call looks between pieces of a
+# prefill pass, which even on a small device take well under this.
+_CLOSE_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """arena_bytes: all memory of the session, kv_bytes: the part of it that is the KV cache. context, position: tokens.
+    """
+
+    arena_bytes: int
+    kv_bytes: int
+    context: int
+    position: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """log_probabilities: float32 [n - 1], natural log-probability of token i + 1 after token i. logits: float32
+    [n][vocabulary] where they were asked for."""
+
+    log_probabilities: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32] | None
+
+
+class NativeSession:
+    """An rbe_session and its two locks: one call at a time, and no cancel of what has been freed."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle: Any = handle
+        self._call = threading.Lock()
+        self._life = threading.Lock()
+        self._caller: int | None = None
+
+    @contextmanager
+    def use(self) -> Iterator[Any]:
+        """The handle, for one call. Raises where another thread is using it or it has been freed."""
+        if not self._call.acquire(blocking=False):
+            raise RbeError("this session is in use; a session serves one call at a time, make one for each thread")
+        try:
+            self._caller = threading.get_ident()
+            if self._handle is None:
+                raise ModelError("this session has been closed; make another with model.session()")
+            yield self._handle
+        finally:
+            self._caller = None
+            self._call.release()
+
+    def cancel(self) -> None:
+        with self._life:
+            if self._handle is not None:
+                _native.library().rbe_session_cancel(self._handle)
+
+    def free(self) -> None:
+        """Frees the session; a call that runs on another thread is cancelled first. Freeing twice is allowed."""
+        if not self._call.acquire(blocking=False):
+            if self._caller == threading.get_ident():
+                raise RbeError("a session cannot be closed from its own progress function; return True to stop")
+            self.cancel()
+            if not self._call.acquire(timeout=_CLOSE_TIMEOUT_S):
+                raise RbeError("this session is still in use on another thread; cancel it and wait before closing")
+        try:
+            with self._life:
+                handle, self._handle = self._handle, None
+            if handle is not None:
+                _native.library().rbe_session_free(handle)
+        finally:
+            self._call.release()
+
+
+class Session:
+    """Made by model.session(). All memory is taken at creation; one thread uses it at a time, any thread may cancel.
+
+    with model.session(context=1024) as session:
+        for piece in session.generate("Once upon a time"):
+            print(piece, end="", flush=True)
+    """
+
+    def __init__(self, model: Model, options: SessionOptions) -> None:
+        """Use model.session()."""
+        self.model = model
+        self._native: NativeSession | None = None
+        raw = _native.SessionOptions(
+            struct_bytes=ctypes.sizeof(_native.SessionOptions),
+            context_tokens=options.context,
+            n_threads=options.threads,
+            batch_tokens=options.batch,
+            kv_type=_native.KV_F32 if options.kv == "f32" else _native.KV_F16,
+        )
+        handle = ctypes.POINTER(_native.SessionHandle)()
+        _native.check(_native.library().rbe_session_create(model.handle, ctypes.byref(raw), ctypes.byref(handle)))
+        self._native = NativeSession(handle)
+        model.adopt(self._native)
+        # May run ahead of the C session, whose position is the truth, when a call fails or Ctrl-C comes: _in_context.
+        self._tokens: list[int] = []
+        self.context = self.info.context
+
+    def close(self) -> None:
+        """Frees the session's memory; what still runs on it is cancelled first. Closing twice is allowed."""
+        if self._native is not None:
+            self._native.free()
+            self.model.release(self._native)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _use(self) -> Any:
+        assert self._native is not None
+        return self._native.use()
+
+    @property
+    def info(self) -> SessionInfo:
+        raw = _native.SessionInfo(struct_bytes=ctypes.sizeof(_native.SessionInfo))
+        with self._use() as handle:
+            _native.check(_native.library().rbe_session_get_info(handle, ctypes.byref(raw)))
+        return SessionInfo(
+            arena_bytes=raw.arena_bytes,
+            kv_bytes=raw.kv_bytes,
+            context=raw.context_tokens,
+            position=raw.position,
+            threads=raw.n_threads,
+        )
+
+    @property
+    def position(self) -> int:
+        """Tokens in the context now."""
+        return self.info.position
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The tokens in the context."""
+        return tuple(self._in_context())
+
+    def _in_context(self) -> list[int]:
+        del self._tokens[self.position :]
+        return self._tokens
+
+    def check_room(self, n_tokens: int, what: str) -> None:
+        """Raises ContextFull, with the numbers, where n_tokens more do not fit."""
+        position = self.position
+        if position + n_tokens > self.context:
+            used = f", {position} of them in use" if position else ""
+            raise ContextFull(
+                f"{what} has {n_tokens} tokens and the context holds {self.context}{used}; "
+                "shorten it or make the context larger"
+            )
+
+    def prefill(self, tokens: Sequence[int], *, progress: Report | None = None) -> None:
+        """Appends tokens to the context; logits are then those after the last one.
+
+        progress(done, total) is called between pieces of the work and may return True to stop it, which raises
+        Cancelled. On any failure the context is as before. Ctrl-C stops it too. Raises ContextFull.
+        """
+        array = self._token_array(tokens)
+        self.check_room(len(array), "the prompt")
+        self._in_context().extend(array.tolist())
+        carrier = _native.Progress(progress)
+        with self._use() as handle:
+            status = _native.library().rbe_session_prefill(
+                handle, _native.pointer(array, ctypes.c_uint32), len(array), carrier.callback, None
+            )
+            carrier.check(status)
+
+    @property
+    def logits(self) -> npt.NDArray[np.float32]:
+        """A copy of the logits after the last token, float32 [vocabulary]. Raises before the first prefill."""
+        import numpy as np
+
+        with self.logits_pointer() as pointer:
+            return np.array(np.ctypeslib.as_array(pointer, shape=(self.model.info.vocabulary,)), dtype=np.float32)
+
+    @contextmanager
+    def logits_pointer(self) -> Iterator[Any]:
+        """The logits where they lie, a C pointer to float[vocabulary]; the session is in use while they are read."""
+        with self._use() as handle:
+            pointer = _native.library().rbe_session_logits(handle)
+            if not pointer:
+                raise RbeError("there are no logits before the first prefill, or after a rewind")
+            yield pointer
+
+    def score(self, tokens: Sequence[int], *, logits: bool = False, progress: Report | None = None) -> Scores:
+        """Appends tokens and says how probable each was after those before it; with `logits`, the logits after each.
+        For perplexity and parity. Fails as prefill does."""
+        import numpy as np
+
+        array = self._token_array(tokens)
+        self.check_room(len(array), "the text")
+        self._in_context().extend(array.tolist())
+        log_probabilities = np.empty(len(array) - 1, dtype=np.float32)
+        all_logits = np.empty((len(array), self.model.info.vocabulary), dtype=np.float32) if logits else None
+        carrier = _native.Progress(progress)
+        with self._use() as handle:
+            status = _native.library().rbe_session_score(
+                handle,
+                _native.pointer(array, ctypes.c_uint32),
+                len(array),
+                _native.pointer(log_probabilities, ctypes.c_float) if len(array) > 1 else None,
+                _native.pointer(all_logits, ctypes.c_float) if all_logits is not None else None,
+                carrier.callback,
+                None,
+            )
+            carrier.check(status)
+        return Scores(log_probabilities=log_probabilities, logits=all_logits)
+
+    def rewind(self, n_tokens: int = 0) -> None:
+        """Forgets all but the first n_tokens of the context."""
+        position = self.position
+        if not 0 <= n_tokens <= position:
+            raise OptionError(f"the context has {position} tokens, so it cannot go back to {n_tokens}")
+        with self._use() as handle:
+            _native.check(_native.library().rbe_session_rewind(handle, n_tokens))
+
+    def resume(self, tokens: Sequence[int]) -> list[int]:
+        """Goes back to the longest prefix of `tokens` that the context already holds, and returns the rest of them,
+        at least the last one, for prefill or generate: so a growing conversation is computed once."""
+        common = 0
+        for ours, theirs in zip(self._in_context(), tokens[:-1], strict=False):
+            if ours != theirs:
+                break
+            common += 1
+        self.rewind(common)
+        return list(tokens[common:])
+
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        options: GenerationOptions | None = None,
+        *,
+        progress: Report | None = None,
+    ) -> Generation:
+        """An iterator of pieces of text that continue the prompt; see Generation. A text is tokenized with the model's
+        prefix where the context is empty, without it where it continues one. progress is of the prompt's prefill."""
+        from rbe_edge.runtime.generation import Generation
+
+        return Generation(self, prompt, options or GenerationOptions(), progress)
+
+    def cancel(self) -> None:
+        """Makes the call that runs on the session, or else the next one, raise Cancelled. Any thread."""
+        if self._native is not None:
+            self._native.cancel()
+
+    def _token_array(self, tokens: Sequence[int]) -> npt.NDArray[np.uint32]:
+        import numpy as np
+
+        if len(tokens) == 0:
+            raise OptionError("the prompt is empty; give at least one token")
+        vocabulary = self.model.info.vocabulary
+        try:
+            array = np.asarray(tokens, dtype=np.int64)
+        except (TypeError, ValueError, OverflowError):
+            raise OptionError(f"tokens must be whole numbers from 0 to {vocabulary - 1}") from None
+        if array.ndim != 1 or array.min() < 0 or array.max() >= vocabulary:
+            raise OptionError(f"tokens must be whole numbers from 0 to {vocabulary - 1}")
+        return array.astype(np.uint32)
