@@ -7,7 +7,6 @@
 #include "status.h"
 
 #define DEFAULT_CONTEXT 4096u
-#define MAX_CONTEXT (1u << 24)
 #define DEFAULT_BATCH 64u
 #define MAX_BATCH 512u
 #define SCORED_BYTES (4u << 20) /* room for the logits of a scoring pass; at least one token's */
@@ -74,9 +73,9 @@ static rbe_status check_options(const rbe_model *model, rbe_session_options *opt
     if (options->context_tokens == 0) {
         options->context_tokens = config->context < DEFAULT_CONTEXT ? config->context : DEFAULT_CONTEXT;
     }
-    if (options->context_tokens > (config->learned_positions ? config->context : MAX_CONTEXT)) {
+    if (options->context_tokens > config->context) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "a context of %u tokens: this model takes at most %u", options->context_tokens,
-                        config->learned_positions ? config->context : MAX_CONTEXT);
+                        config->context);
     }
     if (options->n_threads == 0) {
         options->n_threads = rbe__physical_cores();
@@ -146,9 +145,6 @@ rbe_status rbe_session_create(const rbe_model *model, const rbe_session_options 
     if (status != RBE_OK) {
         rbe_session_free(session);
         return status;
-    }
-    if (model->log && chosen.context_tokens > model->config.context) {
-        model->log(2, "the session's context is longer than the model was made for; quality falls behind that length", model->log_user);
     }
     *out = session;
     return RBE_OK;

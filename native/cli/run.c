@@ -1,0 +1,228 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "commands.h"
+
+typedef struct run_arguments {
+    const char *path, *prompt;
+    uint32_t n_tokens;
+    int verbose;
+    rbe_model_options model;
+    rbe_session_options session;
+    rbe_sampling_options sampling;
+} run_arguments;
+
+static double seconds(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static int read_whole(const char *text, uint64_t most, uint64_t *out)
+{
+    char *end;
+    if (text[0] < '0' || text[0] > '9') {
+        return 0;
+    }
+    *out = strtoull(text, &end, 10);
+    return *end == 0 && *out <= most;
+}
+
+static int read_float(const char *text, float *out)
+{
+    char *end;
+    *out = strtof(text, &end);
+    return end != text && *end == 0;
+}
+
+static int read_u32(const char *text, uint32_t *out)
+{
+    uint64_t value = 0;
+    int good = read_whole(text, UINT32_MAX, &value);
+    *out = (uint32_t)value;
+    return good;
+}
+
+/* One option with its value; 0 where the value is wrong, -1 where the option is unknown. */
+static int read_option(run_arguments *a, const char *name, const char *value)
+{
+    return !strcmp(name, "-m")                 ? (a->path = value, 1)
+           : !strcmp(name, "-p")               ? (a->prompt = value, 1)
+           : !strcmp(name, "-n")               ? read_u32(value, &a->n_tokens)
+           : !strcmp(name, "-c")               ? read_u32(value, &a->session.context_tokens)
+           : !strcmp(name, "-t")               ? read_u32(value, &a->session.n_threads)
+           : !strcmp(name, "-s")               ? read_whole(value, UINT64_MAX, &a->sampling.seed)
+           : !strcmp(name, "--temp")           ? read_float(value, &a->sampling.temperature)
+           : !strcmp(name, "--top-k")          ? read_u32(value, &a->sampling.top_k)
+           : !strcmp(name, "--top-p")          ? read_float(value, &a->sampling.top_p)
+           : !strcmp(name, "--min-p")          ? read_float(value, &a->sampling.min_p)
+           : !strcmp(name, "--repeat-penalty") ? read_float(value, &a->sampling.repeat_penalty)
+           : !strcmp(name, "--kernels")        ? (a->model.kernel_set = value, 1)
+                                               : -1;
+}
+
+static int read_arguments(run_arguments *a, int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++) {
+        if (!strcmp(argv[i], "-v")) {
+            a->verbose = 1;
+        } else if (!strcmp(argv[i], "--no-verify")) {
+            a->model.skip_checksums = 1;
+        } else if (argv[i][0] != '-') {
+            a->path = argv[i];
+        } else {
+            int good = read_option(a, argv[i], i + 1 < argc ? argv[i + 1] : "");
+            if (good != 1 || i + 1 >= argc) {
+                fprintf(stderr, good == -1 ? "rbe-cli: unknown option %s; see rbe-cli --help\n" : "rbe-cli: option %s needs a valid value\n",
+                        argv[i]);
+                return 0;
+            }
+            i++;
+        }
+    }
+    if (!a->path || !a->prompt || !a->prompt[0]) {
+        fprintf(stderr, "rbe-cli: name a .rbe file and a prompt that is not empty: rbe-cli run FILE -p PROMPT\n");
+        return 0;
+    }
+    return 1;
+}
+
+typedef struct run_state {
+    rbe_model *model;
+    rbe_session *session;
+    rbe_sampler *sampler;
+    rbe_text_stream *stream;
+    uint32_t *tokens;
+    size_t n_prompt;
+    double opened, prefilled, first_token, finished; /* seconds, monotonic */
+    uint32_t n_generated;
+} run_state;
+
+static void print_text(const char *text, size_t bytes)
+{
+    fwrite(text, 1, bytes, stdout);
+    fflush(stdout);
+}
+
+static int prepare(run_state *run, const run_arguments *a)
+{
+    rbe_model_info info = {.struct_bytes = sizeof info};
+    if (rbe_model_open(a->path, &a->model, &run->model) != RBE_OK || rbe_model_get_info(run->model, &info) != RBE_OK) {
+        return report_failure();
+    }
+    run->opened = seconds(CLOCK_MONOTONIC);
+    const rbe_tokenizer *tokenizer = rbe_model_tokenizer(run->model);
+    if (!tokenizer) {
+        fprintf(stderr, "rbe-cli: %s holds no tokenizer\n", a->path);
+        return 1;
+    }
+    size_t bytes = strlen(a->prompt), capacity = bytes + 8; /* a token is at least a byte; a few more at the ends */
+    run->tokens = malloc(capacity * sizeof *run->tokens);
+    if (!run->tokens) {
+        fprintf(stderr, "rbe-cli: no memory for the prompt\n");
+        return 1;
+    }
+    if (rbe_tokenize(tokenizer, a->prompt, bytes, RBE_TOKENIZE_SPECIAL_PREFIX | RBE_TOKENIZE_PARSE_SPECIAL, run->tokens, capacity,
+                     &run->n_prompt) != RBE_OK ||
+        rbe_session_create(run->model, &a->session, &run->session) != RBE_OK ||
+        rbe_sampler_create(info.n_vocabulary, &a->sampling, &run->sampler) != RBE_OK ||
+        rbe_text_stream_create(tokenizer, NULL, 0, &run->stream) != RBE_OK ||
+        rbe_session_prefill(run->session, run->tokens, run->n_prompt, NULL, NULL) != RBE_OK) {
+        return report_failure();
+    }
+    run->prefilled = seconds(CLOCK_MONOTONIC);
+    return 0;
+}
+
+static int generate(run_state *run, const run_arguments *a)
+{
+    const rbe_tokenizer *tokenizer = rbe_model_tokenizer(run->model);
+    rbe_session_info info = {.struct_bytes = sizeof info};
+    const char *text;
+    size_t bytes;
+    int stopped = 0;
+    for (uint32_t n = 0; n < a->n_tokens && !stopped; n++) {
+        uint32_t token;
+        if (rbe_sampler_draw(run->sampler, rbe_session_logits(run->session), &token) != RBE_OK) {
+            return report_failure();
+        }
+        if (n == 0) {
+            run->first_token = seconds(CLOCK_MONOTONIC);
+        }
+        if (rbe_token_ends_text(tokenizer, token)) {
+            break;
+        }
+        if (rbe_text_stream_push(run->stream, token, &text, &bytes, &stopped) != RBE_OK) {
+            return report_failure();
+        }
+        print_text(text, bytes);
+        run->n_generated++;
+        if (rbe_session_get_info(run->session, &info) != RBE_OK) {
+            return report_failure();
+        }
+        if (info.position == info.context_tokens || n + 1 == a->n_tokens) {
+            break;
+        }
+        if (rbe_sampler_accept(run->sampler, token) != RBE_OK || rbe_session_prefill(run->session, &token, 1, NULL, NULL) != RBE_OK) {
+            return report_failure();
+        }
+    }
+    if (rbe_text_stream_finish(run->stream, &text, &bytes) != RBE_OK) {
+        return report_failure();
+    }
+    print_text(text, bytes);
+    putchar('\n');
+    run->finished = seconds(CLOCK_MONOTONIC);
+    return 0;
+}
+
+static void report(const run_state *run, double started)
+{
+    rbe_session_info session = {.struct_bytes = sizeof session};
+    rbe_model_info model = {.struct_bytes = sizeof model};
+    struct rusage usage;
+    if (rbe_session_get_info(run->session, &session) != RBE_OK || rbe_model_get_info(run->model, &model) != RBE_OK ||
+        getrusage(RUSAGE_SELF, &usage) != 0) {
+        return;
+    }
+    double decode = run->finished - run->first_token;
+    fprintf(stderr, "open %.1f ms, prefill %zu tokens %.1f ms, first token %.1f ms after start, decode %.1f tokens/s\n",
+            1e3 * (run->opened - started), run->n_prompt, 1e3 * (run->prefilled - run->opened), 1e3 * (run->first_token - started),
+            run->n_generated > 1 && decode > 0 ? (run->n_generated - 1) / decode : 0.0);
+    fprintf(stderr, "file %.2f MB, KV cache %.2f MB, other session memory %.2f MB, peak resident %.2f MB, %" PRIu32 " threads, %s kernels\n",
+            (double)model.file_bytes / 1e6, (double)session.kv_bytes / 1e6, (double)(session.arena_bytes - session.kv_bytes) / 1e6,
+            (double)usage.ru_maxrss / 1e3, session.n_threads, model.kernel_set);
+}
+
+int command_run(int argc, char **argv)
+{
+    double started = seconds(CLOCK_MONOTONIC);
+    run_arguments arguments = {
+        .n_tokens = 128,
+        .model = {.struct_bytes = sizeof arguments.model},
+        .session = {.struct_bytes = sizeof arguments.session},
+        .sampling = {.struct_bytes = sizeof arguments.sampling},
+    };
+    if (!read_arguments(&arguments, argc, argv)) {
+        return EXIT_USAGE;
+    }
+    run_state run = {0};
+    int code = prepare(&run, &arguments);
+    if (code == 0) {
+        code = generate(&run, &arguments);
+    }
+    if (code == 0 && arguments.verbose) {
+        report(&run, started);
+    }
+    rbe_text_stream_free(run.stream);
+    rbe_sampler_free(run.sampler);
+    rbe_session_free(run.session);
+    free(run.tokens);
+    rbe_model_close(run.model);
+    return code;
+}

@@ -1,0 +1,83 @@
+/* Opens a file of any content and, where that succeeds, does everything with it that a program would. Shared by the mutation
+ * test and the fuzzer: nothing in here may crash, whatever the file holds. */
+#ifndef RBE_TESTS_EXERCISE_H
+#define RBE_TESTS_EXERCISE_H
+
+#include <stdlib.h>
+
+#include "rbe/rbe.h"
+
+static inline void exercise_session(const rbe_model *model, const rbe_model_info *info)
+{
+    uint32_t context = info->context_tokens < 16 ? info->context_tokens : 16;
+    rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = context, .n_threads = 1, .batch_tokens = 4};
+    rbe_session *session;
+    if (rbe_session_create(model, &options, &session) != RBE_OK) {
+        return;
+    }
+    const uint32_t tokens[] = {1, 2, 0, 1, 3};
+    uint32_t next = 0;
+    rbe_sampling_options sampling = {.struct_bytes = sizeof sampling, .temperature = 1, .top_p = 0.9f, .repeat_penalty = 1.1f};
+    rbe_sampler *sampler = NULL;
+    rbe_status status = rbe_session_prefill(session, tokens, 5, NULL, NULL);
+    if (status == RBE_OK && rbe_sampler_create(info->n_vocabulary, &sampling, &sampler) == RBE_OK &&
+        rbe_sampler_draw(sampler, rbe_session_logits(session), &next) == RBE_OK) {
+        status = rbe_session_prefill(session, &next, 1, NULL, NULL);
+    }
+    (void)status;
+    rbe_sampler_free(sampler);
+    rbe_session_free(session);
+}
+
+static inline void exercise_tokenizer(const rbe_tokenizer *tokenizer)
+{
+    static const char text[] = "Hello  w\xc3\xb6rld 123,\n<|im_start|> \xff\xe4\xb8\xad";
+    uint32_t tokens[64];
+    size_t n;
+    if (rbe_tokenize(tokenizer, text, sizeof text - 1, RBE_TOKENIZE_SPECIAL_PREFIX | RBE_TOKENIZE_PARSE_SPECIAL, tokens, 64, &n) != RBE_OK) {
+        return;
+    }
+    const char *const stops[] = {"123"};
+    rbe_text_stream *stream;
+    if (rbe_text_stream_create(tokenizer, stops, 1, &stream) != RBE_OK) {
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const char *piece;
+        size_t bytes;
+        int stopped;
+        if (rbe_text_stream_push(stream, tokens[i], &piece, &bytes, &stopped) != RBE_OK) {
+            break;
+        }
+    }
+    rbe_text_stream_free(stream);
+}
+
+/* 1 where the file could be opened. */
+static inline int exercise_file(const char *path, uint32_t skip_checksums)
+{
+    rbe_model_options options = {.struct_bytes = sizeof options, .skip_checksums = skip_checksums};
+    rbe_model *model;
+    rbe_model_info info = {.struct_bytes = sizeof info};
+    if (rbe_model_open(path, &options, &model) != RBE_OK) {
+        return 0;
+    }
+    if (rbe_model_get_info(model, &info) == RBE_OK) {
+        for (uint32_t i = 0; i < info.n_tensors; i++) {
+            rbe_tensor_info tensor;
+            float *row = NULL;
+            if (rbe_model_tensor(model, i, &tensor) == RBE_OK && (row = malloc(tensor.cols * sizeof *row)) != NULL) {
+                (void)rbe_model_tensor_rows(model, i, tensor.rows - 1, 1, row);
+            }
+            free(row);
+        }
+        exercise_session(model, &info);
+    }
+    if (rbe_model_tokenizer(model)) {
+        exercise_tokenizer(rbe_model_tokenizer(model));
+    }
+    rbe_model_close(model);
+    return 1;
+}
+
+#endif

@@ -1,0 +1,100 @@
+/* 10,000 random mutations of the golden packs: truncations, flipped bits, overwritten numbers, moved pieces. In most of them
+ * the index checksum is made right again and the tensors' is skipped, so that the damage gets past the first line. None may crash. */
+#include <unistd.h>
+
+#include "check.h"
+#include "checksum.h"
+#include "exercise.h"
+#include "golden_files.h"
+
+#define N_MUTATIONS 10000
+
+static uint64_t state = 20240611;
+
+static uint32_t draw(uint32_t below)
+{
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (uint32_t)(state >> 33) % below;
+}
+
+static void mutate(unsigned char *data, size_t *bytes)
+{
+    static const uint64_t numbers[] = {0, 1, 2, 63, 64, 255, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFC0};
+    uint64_t index_bytes;
+    memcpy(&index_bytes, data + 24, 8);
+    /* Mostly in the index: that is where the numbers are. */
+    uint32_t reach = draw(4) && index_bytes < *bytes ? (uint32_t)index_bytes : (uint32_t)*bytes;
+    uint32_t at = draw(reach);
+    switch (draw(5)) {
+    case 0: *bytes = draw(4) ? at : *bytes; break;
+    case 1: data[at] ^= (unsigned char)(1u << draw(8)); break;
+    case 2: data[at] = (unsigned char)draw(256); break;
+    case 3: {
+        uint64_t number = numbers[draw(sizeof numbers / sizeof numbers[0])];
+        size_t width = draw(2) ? 4 : 8;
+        memcpy(data + at, &number, at + width <= *bytes ? width : *bytes - at);
+        break;
+    }
+    default: {
+        uint32_t from = draw(reach), count = draw(64);
+        count = count < *bytes - at ? count : (uint32_t)(*bytes - at);
+        count = count < *bytes - from ? count : (uint32_t)(*bytes - from);
+        memmove(data + at, data + from, count);
+    }
+    }
+}
+
+static void repair_checksum(unsigned char *data, size_t bytes)
+{
+    uint64_t index_bytes, file_bytes = bytes;
+    if (bytes < 64) {
+        return;
+    }
+    memcpy(data + 16, &file_bytes, 8);
+    memcpy(&index_bytes, data + 24, 8);
+    if (index_bytes < 64 || index_bytes > bytes) {
+        return;
+    }
+    rbe__crc crc;
+    rbe__crc_init(&crc);
+    memset(data + 12, 0, 4);
+    uint32_t checksum = rbe__crc_update(&crc, 0, data, (size_t)index_bytes);
+    memcpy(data + 12, &checksum, 4);
+}
+
+int main(void)
+{
+    golden_files files = list_golden_files();
+    char path[] = "/tmp/rbe-mutation-XXXXXX";
+    int descriptor = mkstemp(path);
+    CHECK(files.n > 0, "no golden packs under %s", RBE_GOLDEN_DIR);
+    CHECK(descriptor >= 0, "no temporary file");
+    int opened = 0;
+    for (int i = 0; i < N_MUTATIONS && check_failures == 0; i++) {
+        size_t bytes;
+        unsigned char *data = read_file(files.path[i % files.n], &bytes);
+        CHECK(data != NULL, "%s cannot be read", files.path[i % files.n]);
+        if (!data) {
+            break;
+        }
+        for (uint32_t n = draw(3) + 1; n > 0 && bytes >= 64; n--) {
+            mutate(data, &bytes);
+        }
+        uint32_t repaired = draw(5) != 0;
+        if (repaired) {
+            repair_checksum(data, bytes);
+        }
+        CHECK(ftruncate(descriptor, 0) == 0 && pwrite(descriptor, data, bytes, 0) == (ssize_t)bytes, "the temporary file cannot be written");
+        opened += exercise_file(path, repaired);
+        free(data);
+    }
+    for (int f = 0; f < files.n; f++) {
+        CHECK(exercise_file(files.path[f], 0), "%s: %s", files.path[f], rbe_last_error());
+    }
+    close(descriptor);
+    unlink(path);
+    printf("%d of %d mutated files could still be opened\n", opened, N_MUTATIONS);
+    return check_finish();
+}

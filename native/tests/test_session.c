@@ -1,0 +1,261 @@
+/* Sessions on the golden packs: the same bits for any number of threads and any batch, nearly the same for any kernel set; going
+ * back, cancelling, a full context; and no allocation while decoding (the linker wraps the allocator: see CMakeLists.txt). */
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "check.h"
+#include "golden_files.h"
+#include "rbe/rbe.h"
+
+#define N_TOKENS 13u
+
+static atomic_uint n_allocations;
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
+void *__real_realloc(void *memory, size_t bytes);
+void *__real_aligned_alloc(size_t alignment, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_realloc(void *memory, size_t bytes);
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
+
+void *__wrap_malloc(size_t bytes)
+{
+    atomic_fetch_add(&n_allocations, 1);
+    return __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    atomic_fetch_add(&n_allocations, 1);
+    return __real_calloc(count, bytes);
+}
+
+void *__wrap_realloc(void *memory, size_t bytes)
+{
+    atomic_fetch_add(&n_allocations, 1);
+    return __real_realloc(memory, bytes);
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes)
+{
+    atomic_fetch_add(&n_allocations, 1);
+    return __real_aligned_alloc(alignment, bytes);
+}
+
+static rbe_model *open_model(const char *path, const char *kernel_set, rbe_model_info *info)
+{
+    rbe_model_options options = {.struct_bytes = sizeof options, .kernel_set = kernel_set};
+    rbe_model *model = NULL;
+    info->struct_bytes = sizeof *info;
+    CHECK(rbe_model_open(path, &options, &model) == RBE_OK, "%s: %s", path, rbe_last_error());
+    CHECK(!model || rbe_model_get_info(model, info) == RBE_OK, "info");
+    return model;
+}
+
+static rbe_session *open_session(const rbe_model *model, uint32_t n_threads, uint32_t batch, uint32_t kv_type)
+{
+    rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = N_TOKENS + 3, .n_threads = n_threads,
+                                   .batch_tokens = batch, .kv_type = kv_type};
+    rbe_session *session = NULL;
+    CHECK(rbe_session_create(model, &options, &session) == RBE_OK, "%s", rbe_last_error());
+    return session;
+}
+
+static void fill_tokens(uint32_t *tokens, uint32_t n_vocabulary)
+{
+    for (uint32_t i = 0; i < N_TOKENS; i++) {
+        tokens[i] = (i * 7 + 3) % n_vocabulary;
+    }
+}
+
+/* Largest difference; infinite where anything is not finite. */
+static double distance(const float *a, const float *b, uint32_t n)
+{
+    double most = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        double difference = fabs((double)a[i] - (double)b[i]);
+        most = difference <= most ? most : isfinite(difference) ? difference : INFINITY;
+    }
+    return most;
+}
+
+/* The logits of all N_TOKENS tokens: float[N_TOKENS][n_vocabulary], from malloc. */
+static float *score_all(const rbe_model *model, uint32_t n_vocabulary, uint32_t n_threads, uint32_t batch)
+{
+    uint32_t tokens[N_TOKENS];
+    float *logits = calloc((size_t)N_TOKENS * n_vocabulary, sizeof *logits);
+    fill_tokens(tokens, n_vocabulary);
+    rbe_session *session = open_session(model, n_threads, batch, RBE_KV_F16);
+    CHECK(rbe_session_score(session, tokens, N_TOKENS, NULL, logits, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    rbe_session_free(session);
+    return logits;
+}
+
+static void check_same_bits(const char *path, const char *kernel_set, const float *first_set)
+{
+    rbe_model_info info;
+    rbe_model *model = open_model(path, kernel_set, &info);
+    if (!model) {
+        return;
+    }
+    size_t bytes = (size_t)N_TOKENS * info.n_vocabulary * sizeof(float);
+    float *expected = score_all(model, info.n_vocabulary, 1, 1);
+    for (uint32_t n_threads = 1; n_threads <= 3; n_threads++) {
+        for (uint32_t batch = 1; batch <= 16; batch = batch * 3 + 1) {
+            float *logits = score_all(model, info.n_vocabulary, n_threads, batch);
+            CHECK(memcmp(logits, expected, bytes) == 0, "%s, %s kernels: %u threads, batches of %u", path, kernel_set, n_threads, batch);
+            free(logits);
+        }
+    }
+    /* Kernel sets round differently in floating point, and a rounded activation may then fall to the next of its 255 steps:
+     * about 1 % of the spread of the logits, for any of the few hundred activations of these small models. */
+    if (first_set) {
+        double spread = distance(first_set, first_set + info.n_vocabulary, info.n_vocabulary);
+        double difference = distance(first_set, expected, N_TOKENS * info.n_vocabulary);
+        CHECK(difference <= 0.02 * spread + 1e-4, "%s, %s kernels: logits differ by %g from the scalar set's", path, kernel_set, difference);
+    }
+    free(expected);
+    rbe_model_close(model);
+}
+
+static void check_kernel_sets(const char *path)
+{
+    rbe_model_info info;
+    rbe_model *model = open_model(path, "scalar", &info);
+    if (!model) {
+        return;
+    }
+    float *scalar = score_all(model, info.n_vocabulary, 1, 4);
+    rbe_model_close(model);
+    const char *name;
+    for (uint32_t i = 0; (name = rbe_kernel_set_name(i)) != NULL; i++) {
+        if (rbe_kernel_set_available(name)) {
+            check_same_bits(path, name, i ? scalar : NULL);
+        }
+    }
+    free(scalar);
+}
+
+static int stop_at_once(uint64_t done, uint64_t total, void *user)
+{
+    uint64_t *calls = user;
+    (*calls)++;
+    return done < total;
+}
+
+static uint32_t position_of(const rbe_session *session)
+{
+    rbe_session_info info = {.struct_bytes = sizeof info};
+    CHECK(rbe_session_get_info(session, &info) == RBE_OK, "info");
+    return info.position;
+}
+
+static void check_context(const char *path)
+{
+    rbe_model_info info;
+    rbe_model *model = open_model(path, NULL, &info);
+    if (!model) {
+        return;
+    }
+    uint32_t tokens[N_TOKENS], bad = info.n_vocabulary;
+    fill_tokens(tokens, info.n_vocabulary);
+    float *expected = malloc(info.n_vocabulary * sizeof *expected);
+    rbe_session *session = open_session(model, 2, 4, RBE_KV_F16);
+    CHECK(rbe_session_logits(session) == NULL, "logits before the first token");
+    CHECK(rbe_session_prefill(session, tokens, N_TOKENS, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    memcpy(expected, rbe_session_logits(session), info.n_vocabulary * sizeof *expected);
+
+    uint64_t calls = 0;
+    CHECK(rbe_session_prefill(session, tokens, 4, NULL, NULL) == RBE_ERROR_CONTEXT, "17 tokens in a context of 16");
+    CHECK(rbe_session_prefill(session, &bad, 1, NULL, NULL) == RBE_ERROR_ARGUMENT, "a token outside the vocabulary");
+    CHECK(rbe_session_prefill(session, tokens, 0, NULL, NULL) == RBE_ERROR_ARGUMENT, "no tokens");
+    CHECK(position_of(session) == N_TOKENS, "failures leave the context alone");
+
+    CHECK(rbe_session_rewind(session, N_TOKENS) == RBE_OK && rbe_session_logits(session), "nothing forgotten, logits stay");
+    CHECK(rbe_session_rewind(session, 5) == RBE_OK && !rbe_session_logits(session), "logits go with what was forgotten");
+    CHECK(rbe_session_rewind(session, 6) == RBE_ERROR_ARGUMENT, "forwards");
+    CHECK(rbe_session_prefill(session, tokens + 5, N_TOKENS - 5, stop_at_once, &calls) == RBE_ERROR_CANCELLED && calls == 1, "cancelled by progress");
+    CHECK(position_of(session) == 5, "as before");
+    rbe_session_cancel(session);
+    CHECK(rbe_session_prefill(session, tokens + 5, 1, NULL, NULL) == RBE_ERROR_CANCELLED, "cancelled");
+    CHECK(position_of(session) == 5, "as before");
+    CHECK(rbe_session_prefill(session, tokens + 5, N_TOKENS - 5, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    CHECK(memcmp(rbe_session_logits(session), expected, info.n_vocabulary * sizeof *expected) == 0, "the same logits after going back");
+    free(expected);
+    rbe_session_free(session);
+    rbe_model_close(model);
+}
+
+static void *cancel_later(void *session)
+{
+    rbe_session_cancel(session);
+    return NULL;
+}
+
+static void check_cancel_from_thread(const char *path)
+{
+    rbe_model_info info;
+    rbe_model *model = open_model(path, NULL, &info);
+    if (!model) {
+        return;
+    }
+    rbe_session *session = open_session(model, 2, 1, RBE_KV_F32);
+    pthread_t thread;
+    uint32_t token = 1;
+    CHECK(pthread_create(&thread, NULL, cancel_later, session) == 0, "thread");
+    rbe_status status = RBE_OK;
+    while (status == RBE_OK) { /* ends when the other thread has run */
+        CHECK(rbe_session_rewind(session, 0) == RBE_OK, "rewind");
+        status = rbe_session_prefill(session, &token, 1, NULL, NULL);
+    }
+    CHECK(status == RBE_ERROR_CANCELLED, "%s", rbe_status_text(status));
+    pthread_join(thread, NULL);
+    CHECK(rbe_session_prefill(session, &token, 1, NULL, NULL) == RBE_OK, "once");
+    rbe_session_free(session);
+    rbe_model_close(model);
+}
+
+static void check_no_allocation(const char *path)
+{
+    rbe_model_info info;
+    rbe_model *model = open_model(path, NULL, &info);
+    if (!model) {
+        return;
+    }
+    uint32_t tokens[N_TOKENS];
+    fill_tokens(tokens, info.n_vocabulary);
+    rbe_session *session = open_session(model, 2, 4, RBE_KV_F16);
+    rbe_sampling_options options = {.struct_bytes = sizeof options, .temperature = 1, .top_k = 3, .top_p = 0.9f, .repeat_penalty = 1.1f};
+    rbe_sampler *sampler = NULL;
+    CHECK(rbe_sampler_create(info.n_vocabulary, &options, &sampler) == RBE_OK, "sampler");
+    unsigned before = atomic_load(&n_allocations);
+    CHECK(before > 0, "the allocator is not wrapped");
+    CHECK(rbe_session_prefill(session, tokens, N_TOKENS, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    for (int i = 0; i < 3; i++) {
+        uint32_t token = 0;
+        CHECK(rbe_sampler_draw(sampler, rbe_session_logits(session), &token) == RBE_OK, "%s", rbe_last_error());
+        CHECK(rbe_sampler_accept(sampler, token) == RBE_OK, "accept");
+        CHECK(rbe_session_prefill(session, &token, 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    }
+    unsigned allocated = atomic_load(&n_allocations) - before;
+    CHECK(allocated == 0, "%u allocations during prefill and decode", allocated);
+    rbe_sampler_free(sampler);
+    rbe_session_free(session);
+    rbe_model_close(model);
+}
+
+int main(void)
+{
+    golden_files files = list_golden_files();
+    CHECK(files.n > 0, "no golden packs under %s", RBE_GOLDEN_DIR);
+    for (int i = 0; i < files.n; i++) {
+        check_kernel_sets(files.path[i]);
+        check_context(files.path[i]);
+        check_cancel_from_thread(files.path[i]);
+        check_no_allocation(files.path[i]);
+    }
+    return check_finish();
+}
