@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,8 @@ class Reply(Iterator[str]):
     conversation's history; a turn without any answer is forgotten.
     """
 
-    def __init__(self, pieces: Generator[str, None, None]) -> None:
-        self._pieces = pieces
+    def __init__(self, answer: Callable[[Reply], Generator[str, None, None]]) -> None:
+        self._pieces = answer(self)
         self.statistics: Statistics | None = None
         # Turns of the history (a question with its answer) that no longer fitted and were forgotten for this reply.
         self.dropped_turns = 0
@@ -86,9 +86,7 @@ class Conversation:
         ContextFull where even the last message alone does not fit, TemplateError where the template refuses it.
         """
         require(bool(text.strip()), "the message is empty; say something")
-        reply = Reply(iter(()))  # type: ignore[arg-type]
-        reply._pieces = self._answer(reply, text, options or self.options, progress)
-        return reply
+        return Reply(lambda reply: self._answer(reply, text, options or self.options, progress))
 
     def _answer(
         self, reply: Reply, text: str, options: GenerationOptions, progress: Report | None
@@ -105,8 +103,8 @@ class Conversation:
         finally:
             generation.close()
             reply.statistics = generation.statistics
-            answer = "".join(said).strip()
-            if answer:
+            answer = "".join(said)
+            if answer.strip():
                 self._messages = [*history, Message("assistant", answer)]
 
     def _fit(self, history: list[Message], options: GenerationOptions) -> tuple[list[int], list[Message], int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import ModelError, OptionError, RbeError, TokenizerError
-from rbe_edge.runtime.options import GenerationOptions, KvType, SamplingOptions, SessionOptions
+from rbe_edge.runtime.options import GenerationOptions, KvType, SamplingOptions, SessionOptions, encoded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -240,8 +240,7 @@ class Model:
     def tokenize(self, text: str, *, special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of a text. special: add what the model wants at its start, such as BOS. parse_special: read control
         tokens that are written out in the text, such as <|im_start|>."""
-        # surrogateescape: what the terminal gave us in bytes goes to the tokenizer as the same bytes.
-        data = text.encode("utf-8", "surrogateescape")
+        data = encoded(text)
         flags = _native.TOKENIZE_SPECIAL_PREFIX if special else 0
         flags |= _native.TOKENIZE_PARSE_SPECIAL if parse_special else 0
         lib = _native.library()
@@ -276,7 +275,7 @@ class Model:
 
     def token_id(self, text: str) -> int | None:
         """The token that is written exactly so, control tokens included, or None."""
-        data = text.encode()
+        data = encoded(text)
         token: int = _native.library().rbe_token_find(self.tokenizer_handle, data, len(data))
         return None if token == _native.NO_TOKEN else token
 
@@ -337,14 +336,14 @@ class Model:
             raise OptionError("the last message of a chat must have the role `user`")
         with self.session(context=context, threads=threads) as session:
             conversation = Conversation(session, options, messages=history[:-1])
-            return "".join(conversation.send(history[-1].get("content", "")))
+            return "".join(conversation.send(history[-1].get("content", ""))).strip()
 
 
 def demo_path() -> Path:
     """The demo model that comes with the package. Raises ModelError where this build has none."""
     path = Path(__file__).resolve().parent.parent / "demo" / "demo.rbe"
     if not path.is_file():
-        raise ModelError("this build holds no demo model; give a .rbe file")
+        raise ModelError("this build holds no demo model; give a file: rbe chat FILE")
     return path
 
 

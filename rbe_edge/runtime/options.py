@@ -17,6 +17,14 @@ def require(condition: bool, message: str) -> None:
         raise OptionError(message)
 
 
+def encoded(text: str) -> bytes:
+    """UTF-8; bytes that the terminal gave us and that are none (surrogateescape) stay the bytes they were."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise OptionError("the text holds half of a surrogate pair, which is no character; remove it") from None
+
+
 @dataclass(frozen=True)
 class SessionOptions:
     """What a session is made with. 0 asks for the library's default.
@@ -42,8 +50,7 @@ class SamplingOptions:
     """How a token is drawn: repetition penalty, temperature, top-k, top-p, min-p, then one draw.
 
     temperature 0 takes the most likely token always. top_k 0, top_p 1, min_p 0 and repeat_penalty 1 are off.
-    repeat_last: tokens that the penalty looks back on. seed: the same seed draws the same tokens from the same model and
-    prompt.
+    repeat_last: tokens that the penalty looks back on. seed: the same one draws the same tokens from the same prompt.
     """
 
     temperature: float = 0.0
@@ -81,8 +88,6 @@ class GenerationOptions:
     ignore_end: bool = False
 
     def __post_init__(self) -> None:
-        require(
-            self.max_tokens is None or self.max_tokens > 0, f"max_tokens must be 1 or more, not {self.max_tokens}"
-        )
+        require(self.max_tokens is None or self.max_tokens > 0, f"max_tokens must be 1 or more, not {self.max_tokens}")
         require(not isinstance(self.stop, str), "stop must be a sequence of texts, not one text")
         require(all(self.stop), "a stop sequence must not be empty")

@@ -30,8 +30,7 @@ _CLOSE_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """arena_bytes: all memory of the session, kv_bytes: the part of it that is the KV cache. context, position: tokens.
-    """
+    """arena_bytes: all memory of the session, kv_bytes: what of it is the KV cache. context, position: in tokens."""
 
     arena_bytes: int
     kv_bytes: int

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import TokenizerError
+from rbe_edge.runtime.options import encoded
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
@@ -22,7 +23,7 @@ class TextStream:
     """
 
     def __init__(self, model: Model, stops: Sequence[str] = ()) -> None:
-        texts = [stop.encode("utf-8", "surrogateescape") for stop in stops]
+        texts = [encoded(stop) for stop in stops]
         self._model = model
         self._handle: Any = ctypes.POINTER(_native.TextStreamHandle)()
         self.stopped = False  # a stop sequence is complete

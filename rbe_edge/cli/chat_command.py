@@ -1,0 +1,183 @@
+"""`rbe chat`: a conversation, line by line, on a terminal or through a pipe."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rbe_edge.cli.model_arguments import (
+    add_model_arguments,
+    generation_options,
+    model_path,
+    note_statistics,
+    session_options,
+    statistics_json,
+)
+from rbe_edge.cli.output import ProgressBar, note, printable
+from rbe_edge.errors import ContextFull, OptionError
+from rbe_edge.runtime.conversation import Conversation
+
+_TEMPERATURE = 0.7
+_DEMO_TEMPERATURE = 0.0  # the demo model is small: its likeliest words are its best
+
+_EXAMPLE = """\
+example:
+  rbe chat                        talk to the demo model
+  rbe chat smol.rbe --system "You answer in one sentence." -v
+  printf 'Hello!\\nTell me a story.\\n' | rbe chat smol.rbe --temp 0
+
+in the chat:
+  /help    these lines          /reset   forget the conversation          /quit    leave
+  Ctrl-C stops the answer; a second Ctrl-C, or Ctrl-D, leaves.
+"""
+
+_HELP = "/reset forgets the conversation, /quit leaves. Ctrl-C stops an answer; a second Ctrl-C, or Ctrl-D, leaves."
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "chat",
+        help="talk to a model",
+        description="Talks to a model, line by line. Without FILE: to the demo model that comes with rbe.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = f"{_TEMPERATURE}; {_DEMO_TEMPERATURE:g} with the demo model"
+    add_model_arguments(parser, max_tokens=512, temperature=default)
+    parser.add_argument("--system", metavar="TEXT", help="what the model is told before the conversation")
+    parser.add_argument("--chat-template-file", metavar="FILE", type=Path, help="a Jinja template, not the model's")
+    parser.add_argument("--plain", action="store_true", help="the line interface (there is no other yet)")
+    parser.add_argument("--json", action="store_true", help="write one JSON object per answer")
+    parser.add_argument("-v", "--verbose", action="store_true", help="seed, times and speed, on standard error")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from rbe_edge.runtime.model import Model, demo_path
+    from rbe_edge.runtime.session import Session
+
+    path = model_path(arguments)
+    session_choice = session_options(arguments)
+    options = generation_options(arguments, _DEMO_TEMPERATURE if path is None else _TEMPERATURE)
+    template = _read_template(arguments.chat_template_file)
+    if arguments.verbose:
+        note(f"seed {options.sampling.seed}")
+    with (
+        Model.open(path or demo_path(), verify=not arguments.no_verify) as model,
+        Session(model, session_choice) as session,
+    ):
+        conversation = Conversation(session, options, system=arguments.system, template=template)
+        if sys.stdin.isatty():
+            return _on_terminal(conversation, arguments)
+        for line in _piped_lines():
+            if not _obey(line, conversation):
+                _answer(conversation, line, arguments)
+            if line.strip() == "/quit":
+                break
+    return 0
+
+
+def _read_template(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"cannot read the chat template {path}: {error}") from None
+
+
+def _piped_lines() -> Iterator[str]:
+    for line in sys.stdin.buffer:
+        text = line.decode("utf-8", "surrogateescape").strip()
+        if text:
+            yield text
+
+
+def _on_terminal(conversation: Conversation, arguments: argparse.Namespace) -> int:
+    """Asks and answers until the person leaves."""
+    try:
+        import readline  # noqa: F401  line editing and history for input()
+    except ImportError:
+        pass
+    print(f"rbe chat: {printable(str(conversation.session.model.info.path))}. {_HELP}", file=sys.stderr)
+    stopped = False  # by Ctrl-C, and nothing was said since: the next one leaves
+    while True:
+        try:
+            line = input("> ").strip()
+        except EOFError:
+            print(file=sys.stderr)
+            return 0
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+            if stopped:
+                return 130
+            stopped = True
+            note("press Ctrl-C again, or Ctrl-D, to leave")
+            continue
+        stopped = False
+        if line == "/quit":
+            return 0
+        if not line or _obey(line, conversation):
+            continue
+        try:
+            _answer(conversation, line, arguments)
+        except KeyboardInterrupt:
+            stopped = True
+            note("stopped; press Ctrl-C again, or Ctrl-D, to leave")
+        except ContextFull as error:
+            note(str(error))
+
+
+def _obey(line: str, conversation: Conversation) -> bool:
+    """Whether the line was a command rather than something to say."""
+    command = line.strip()
+    if command == "/help":
+        note(_HELP)
+    elif command == "/reset":
+        conversation.reset()
+        note("the conversation is forgotten")
+    elif command.startswith("/") and command != "/quit" and command[1:].isalpha():
+        note(f"there is no command {command}; {_HELP}")
+    elif command != "/quit":
+        return False
+    return True
+
+
+def _answer(conversation: Conversation, line: str, arguments: argparse.Namespace) -> None:
+    with ProgressBar("reading") as bar:
+        reply = conversation.send(line, progress=bar.report)
+        pieces: list[str] = []
+        try:
+            for piece in reply:
+                bar.close()
+                if not pieces:
+                    piece = piece.lstrip()
+                    if not piece:
+                        continue
+                    _note_dropped(reply.dropped_turns)
+                pieces.append(piece)
+                if not arguments.json:
+                    print(printable(piece), end="", flush=True)
+        finally:
+            reply.close()
+            if not arguments.json:
+                print(flush=True)
+    statistics = reply.statistics
+    if statistics is None:
+        return
+    if arguments.json:
+        answer = {"role": "assistant", "content": "".join(pieces), "dropped_turns": reply.dropped_turns}
+        print(json.dumps({**answer, **statistics_json(statistics)}), flush=True)
+    if statistics.finish == "context":
+        note(f"the context of {conversation.session.context} tokens is full, so the answer was cut; -c makes it larger")
+    if arguments.verbose:
+        note_statistics(statistics)
+
+
+def _note_dropped(turns: int) -> None:
+    if turns:
+        what = "the oldest turn" if turns == 1 else f"the {turns} oldest turns"
+        note(f"the context is full: {what} of the conversation had to be forgotten; -c makes it larger")

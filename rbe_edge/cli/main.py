@@ -1,0 +1,101 @@
+"""`rbe`: reads the command line, runs one command, and turns errors into one line and an exit code.
+
+Exit codes: 0 done, 1 it failed, 2 the command line is wrong, 130 stopped with Ctrl-C, 141 nobody reads the output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from rbe_edge._version import __version__
+from rbe_edge.cli import chat_command, inspect_command, pack_command, run_command
+from rbe_edge.cli.output import printable
+from rbe_edge.errors import Cancelled, OptionError, RbeError
+
+_EXAMPLE = """\
+example:
+  rbe chat                                            talk to the demo model
+  rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 4
+  rbe chat smol.rbe
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"rbe: {printable(message)}; see `{self.prog} --help`\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="rbe",
+        description="Packs language models into small files and runs them on small computers.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"rbe {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    for command in (pack_command, inspect_command, run_command, chat_command):
+        command.add_parser(commands)
+    return parser
+
+
+def _fail(message: str, as_json: bool, code: int) -> int:
+    line = printable(" ".join(message.split()))
+    if as_json:
+        print(json.dumps({"error": line}), flush=True)
+    print(f"rbe: {line}", file=sys.stderr)
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    as_json = getattr(arguments, "json", False)
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()  # a full disk or a closed pipe is to be known here
+        return code
+    except (KeyboardInterrupt, Cancelled):
+        return 130
+    except OptionError as error:
+        return _fail(str(error), as_json, 2)
+    except RbeError as error:
+        return _fail(str(error), as_json, 1)
+    except MemoryError:
+        return _fail("out of memory; use a smaller model or context", as_json, 1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; argv defaults to the program's own."""
+    # Text that a terminal in another encoding cannot show is replaced, never a crash in the middle of an answer.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        arguments = _parser().parse_args(argv)
+        try:
+            return _run(arguments)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            return _fail(_os_error(error), False, 1)
+    except BrokenPipeError:
+        # Python flushes stdout once more when it exits: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+
+
+def _os_error(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+if __name__ == "__main__":
+    sys.exit(main())

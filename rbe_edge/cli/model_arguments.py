@@ -1,0 +1,124 @@
+"""Flags that `rbe run` and `rbe chat` share, named as llama.cpp's users know them, and what they become."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from pathlib import Path
+
+from rbe_edge.cli.output import note
+from rbe_edge.errors import OptionError
+from rbe_edge.runtime.generation import Statistics
+from rbe_edge.runtime.options import GenerationOptions, SamplingOptions, SessionOptions
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, temperature: str) -> None:
+    """max_tokens: the default of -n. temperature: what its help says of the default, which is None here."""
+    parser.add_argument("file", nargs="?", metavar="FILE", type=Path, help="a .rbe file, as made by `rbe pack`")
+    parser.add_argument("-m", "--model", metavar="FILE", type=Path, help="the same as FILE")
+    parser.add_argument(
+        "-n",
+        "--predict",
+        metavar="N",
+        type=int,
+        default=max_tokens,
+        help="tokens to generate at most (%(default)s; -1: until the text or the context ends)",
+    )
+    engine = parser.add_argument_group("engine")
+    engine.add_argument(
+        "-c", "--ctx-size", metavar="N", type=int, default=0, help="context in tokens (the model's own, at most 4096)"
+    )
+    engine.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per physical core)")
+    engine.add_argument("-b", "--batch-size", metavar="N", type=int, default=0, help="prompt tokens per pass (64)")
+    engine.add_argument("--kv", choices=("f16", "f32"), default="f16", help="type of the KV cache (%(default)s)")
+    engine.add_argument("--no-verify", action="store_true", help="skip the checksums of the tensors: opens faster")
+    sampling = parser.add_argument_group("sampling")
+    sampling.add_argument(
+        "--temp", metavar="T", type=float, help=f"temperature; 0: the likeliest token always ({temperature})"
+    )
+    sampling.add_argument(
+        "-s",
+        "--seed",
+        metavar="N",
+        type=int,
+        default=-1,
+        help="the same seed gives the same text (-1: a new one each time, shown with -v)",
+    )
+    sampling.add_argument(
+        "--top-k", metavar="N", type=int, default=40, help="the N likeliest tokens (%(default)s; 0: all)"
+    )
+    sampling.add_argument(
+        "--top-p",
+        metavar="P",
+        type=float,
+        default=0.95,
+        help="the likeliest tokens of probability P together (%(default)s; 1: all)",
+    )
+    sampling.add_argument(
+        "--min-p",
+        metavar="P",
+        type=float,
+        default=0.05,
+        help="tokens of at least P times the likeliest one's probability (%(default)s; 0: all)",
+    )
+    sampling.add_argument(
+        "--repeat-penalty",
+        metavar="X",
+        type=float,
+        default=1.0,
+        help="above 1 makes words that were just said less likely (%(default)s: off)",
+    )
+    sampling.add_argument(
+        "--stop", metavar="TEXT", action="append", default=[], help="end before this text; may be given several times"
+    )
+
+
+def model_path(arguments: argparse.Namespace) -> Path | None:
+    """FILE or -m; None where neither was given."""
+    if arguments.file is not None and arguments.model is not None:
+        raise OptionError(f"the model is given twice, {arguments.file} and -m {arguments.model}; give it once")
+    path: Path | None = arguments.file if arguments.file is not None else arguments.model
+    return path
+
+
+def session_options(arguments: argparse.Namespace) -> SessionOptions:
+    return SessionOptions(
+        context=arguments.ctx_size, threads=arguments.threads, batch=arguments.batch_size, kv=arguments.kv
+    )
+
+
+def generation_options(arguments: argparse.Namespace, temperature: float) -> GenerationOptions:
+    """temperature: the default where --temp was not given. A seed is chosen where none was."""
+    return GenerationOptions(
+        max_tokens=None if arguments.predict < 0 else arguments.predict,
+        stop=tuple(arguments.stop),
+        sampling=SamplingOptions(
+            temperature=temperature if arguments.temp is None else arguments.temp,
+            top_k=arguments.top_k,
+            top_p=arguments.top_p,
+            min_p=arguments.min_p,
+            repeat_penalty=arguments.repeat_penalty,
+            seed=secrets.randbits(32) if arguments.seed < 0 else arguments.seed,
+        ),
+    )
+
+
+def note_statistics(statistics: Statistics) -> None:
+    """The -v line."""
+    prompt_rate = statistics.prompt_tokens / statistics.prompt_seconds if statistics.prompt_seconds else 0.0
+    note(
+        f"prompt {statistics.prompt_tokens} tokens in {statistics.prompt_seconds:.2f} s ({prompt_rate:.1f} tokens/s), "
+        f"generated {statistics.generated_tokens} tokens at {statistics.tokens_per_second:.1f} tokens/s, "
+        f"ended by {statistics.finish}"
+    )
+
+
+def statistics_json(statistics: Statistics) -> dict[str, int | float | str]:
+    return {
+        "prompt_tokens": statistics.prompt_tokens,
+        "generated_tokens": statistics.generated_tokens,
+        "prompt_seconds": round(statistics.prompt_seconds, 6),
+        "generation_seconds": round(statistics.generation_seconds, 6),
+        "tokens_per_second": round(statistics.tokens_per_second, 2),
+        "finish": statistics.finish,
+    }

@@ -1,0 +1,72 @@
+"""`rbe pack`: a model directory or checkpoint becomes a .rbe file."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+from rbe_edge.cli.output import ProgressBar, printable, size
+
+_EXAMPLE = """\
+example:
+  rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 4
+  rbe pack HuggingFaceTB/SmolLM2-135M-Instruct -o smol.rbe      (needs: pip install 'rbe-edge[hub]')
+  rbe pack stories260K.bin --tokenizer tok512.bin -o stories.rbe --bits 4
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "pack",
+        help="make a .rbe file from a model",
+        description="Packs a Hugging Face directory, a llama2.c checkpoint or a model of the Hugging Face hub.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="SRC", help="a model directory, a llama2.c .bin file, or org/name of the hub")
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the .rbe file to write")
+    parser.add_argument(
+        "--bits",
+        metavar="B",
+        type=float,
+        default=4.0,
+        help="bits per weight of the matrices: 2, 3 or 4; 16 or 32 store them as they are (4)",
+    )
+    parser.add_argument("-t", "--threads", metavar="N", type=int, help="threads (all cores); the file is the same")
+    parser.add_argument("--force", action="store_true", help="overwrite OUT where it exists")
+    parser.add_argument(
+        "--tokenizer",
+        metavar="FILE",
+        type=Path,
+        help="tokenizer of a llama2.c checkpoint (tok*.bin or tok*.model beside it)",
+    )
+    parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of org/name")
+    parser.add_argument("--json", action="store_true", help="write the report as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from rbe_edge.packing.pack import PackOptions, pack
+
+    options = PackOptions(
+        bits=arguments.bits,
+        threads=arguments.threads,
+        force=arguments.force,
+        tokenizer=arguments.tokenizer,
+        revision=arguments.revision,
+    )
+    with ProgressBar() as bar:
+        report = pack(arguments.source, arguments.output, options, bar.report_named)
+    if arguments.json:
+        print(json.dumps({**dataclasses.asdict(report), "path": str(report.path)}))
+        return 0
+    error = max((tensor.error for tensor in report.tensors), default=0.0)
+    print(
+        f"{printable(str(report.path))}: {printable(report.name)} ({printable(report.architecture)}), "
+        f"{report.parameters:,} weights in {size(report.file_bytes)}, {report.bits_per_weight:.2f} bits per weight, "
+        f"relative squared error of a tensor at most {error:.4g}, {report.seconds:.1f} s"
+    )
+    print(f"try it: rbe chat {printable(str(report.path))}")
+    return 0
