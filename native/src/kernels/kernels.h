@@ -37,7 +37,8 @@ typedef struct rbe_strip {
  * overwritten, and needs no alignment. */
 typedef void rbe_dot_kernel(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, const int8_t *x, int32_t *acc);
 
-/* tile[((g - first_group) * R + t) * 16 + 4i + j] = W[4t + i][4g + j] for the same range of groups. */
+/* tile[((g - first_group) * R + t) * 16 + 4i + j] = W[4t + i][4g + j] for the same range of groups. tile needs no
+ * alignment. */
 typedef void rbe_generate_kernel(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile);
 
 /* acc[n * 4R + r] = tile row r . x of token n, for n < n_tokens; tile as written by generate, x of token n at
@@ -121,8 +122,9 @@ int rbe__kernels_select(const char *name, rbe_kernels *out);
 
 /* Each set's upgrade of the table; compiled only where the architecture has it. */
 void rbe__kernels_scalar(rbe_kernels *table);
-void rbe__kernels_avx2(rbe_kernels *table);
-void rbe__kernels_avx512(rbe_kernels *table);
+void rbe__kernels_avx2(rbe_kernels *table);          /* + FMA, F16C */
+void rbe__kernels_avx512(rbe_kernels *table);        /* F, BW, DQ, VL, VNNI */
+void rbe__kernels_avx512_vbmi(rbe_kernels *table);
 void rbe__kernels_neon(rbe_kernels *table);          /* Armv8.0 */
 void rbe__kernels_neon_dotprod(rbe_kernels *table);  /* + sdot */
 

@@ -58,6 +58,11 @@ static int has_avx512(void)
     return has_avx2() && system_saves(XCR0_AVX512) &&
            has(cpuid(7).ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL) && has(cpuid(7).ecx, bit_AVX512VNNI);
 }
+
+static int has_avx512_vbmi(void)
+{
+    return has_avx512() && has(cpuid(7).ecx, bit_AVX512VBMI);
+}
 #endif
 
 /* Worst first; each is an upgrade of all before it. */
@@ -66,6 +71,7 @@ static const kernel_set kernel_sets[] = {
 #if defined(__x86_64__)
     {"avx2", has_avx2, rbe__kernels_avx2},
     {"avx512", has_avx512, rbe__kernels_avx512},
+    {"avx512_vbmi", has_avx512_vbmi, rbe__kernels_avx512_vbmi},
 #elif defined(__aarch64__)
     {"neon", always, rbe__kernels_neon},
     {"neon_dotprod", rbe__cpu_has_arm_dotprod, rbe__kernels_neon_dotprod},

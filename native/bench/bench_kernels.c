@@ -1,0 +1,506 @@
+/* Speed of every kernel of every set that this processor can run, and of plain reading from memory.
+ *
+ *     bench_kernels [--json] [--set NAME] [--kernel TEXT] [--repetitions N]
+ *
+ * One thread. Each number is the median of the repetitions (and the best): other programs may disturb single ones. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels/kernels.h"
+#include "rbe/rbe.h"
+
+enum { MOST_REPETITIONS = 101 };
+static const double repetition_seconds = 0.01;
+static const size_t large_bytes = (size_t)128 << 20; /* beyond the caches: 4 times the 32 MiB of the reference machine */
+
+static int as_json, n_repetitions = 15, n_results;
+static const char *only_set, *only_kernel;
+
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* What is measured: `work` on `task`, which does `amount` of `unit` (counted in billions per second). */
+typedef struct measurement {
+    const char *set, *kernel, *unit;
+    char shape[64];
+    double amount;
+    size_t bytes_read; /* per run, where that is worth a number; else 0 */
+    void (*work)(void *task);
+    void *task;
+} measurement;
+
+static void set_shape(measurement *m, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(m->shape, sizeof m->shape, format, arguments);
+    va_end(arguments);
+}
+
+static void report(const measurement *m, double median, double best)
+{
+    const double rate = m->amount / median * 1e-9, best_rate = m->amount / best * 1e-9;
+    const double gigabytes = (double)m->bytes_read / median * 1e-9;
+    if (as_json) {
+        printf("%s\n  {\"set\": \"%s\", \"kernel\": \"%s\", \"shape\": \"%s\", \"unit\": \"%s\", \"median\": %.6g, \"best\": %.6g, "
+               "\"gigabytes_per_second\": %.4g}",
+               n_results ? "," : "", m->set, m->kernel, m->shape, m->unit, rate, best_rate, gigabytes);
+    } else {
+        if (n_results == 0) {
+            printf("%-13s %-14s %-26s %9s %9s  %-12s %s\n", "set", "kernel", "shape", "median", "best", "10^9 per s", "GB/s read");
+        }
+        printf("%-13s %-14s %-26s %9.2f %9.2f  %-12s", m->set, m->kernel, m->shape, rate, best_rate, m->unit);
+        printf(gigabytes > 0 ? " %.2f\n" : "\n", gigabytes);
+    }
+    fflush(stdout);
+    n_results++;
+}
+
+static void measure(const measurement *m)
+{
+    double times[MOST_REPETITIONS];
+    double start = seconds();
+    m->work(m->task);
+    const double once = seconds() - start;
+    const long runs = once >= repetition_seconds ? 1 : (long)(repetition_seconds / (once + 1e-9)) + 1;
+    const int n = once > 0.1 ? 3 : n_repetitions;
+    for (int r = 0; r < n; r++) {
+        start = seconds();
+        for (long run = 0; run < runs; run++) {
+            m->work(m->task);
+        }
+        times[r] = (seconds() - start) / (double)runs;
+    }
+    qsort(times, (size_t)n, sizeof times[0], by_value);
+    report(m, times[n / 2], times[0]);
+}
+
+static void *take(size_t bytes)
+{
+    void *memory = NULL;
+    if (posix_memalign(&memory, 64, (bytes + 63) / 64 * 64) != 0) {
+        fprintf(stderr, "bench_kernels: no memory for %zu bytes\n", bytes);
+        exit(1);
+    }
+    return memory;
+}
+
+static void fill_bytes(void *memory, size_t bytes)
+{
+    uint32_t state = 1;
+    for (size_t i = 0; i < bytes; i++) {
+        state = state * 1664525u + 1013904223u;
+        ((uint8_t *)memory)[i] = (uint8_t)(state >> 24);
+    }
+}
+
+static void fill_floats(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (float)((int)(i * 37 % 255) - 127) / 64.0f;
+    }
+}
+
+/* ---- trellis ---------------------------------------------------------------------------------------------------- */
+
+static const int8_t t1[16] = {0, -3, 31, 13, -37, 8, -16, -68, 21, -11, 4, 44, 81, -48, -23, -30};
+static const int8_t t2[16] = {-31, -21, -7, 2, -40, -8, 0, 12, 7, 23, 14, 40, 7, 15, 45, -14};
+
+typedef struct trellis_task {
+    rbe_dot_kernel *dot;
+    rbe_generate_kernel *generate;
+    rbe_strip strip;
+    uint32_t n_strips;
+    int8_t *x, *tile;
+    int32_t acc[RBE_STRIP_ROWS];
+} trellis_task;
+
+static void run_dot(void *task)
+{
+    trellis_task *t = task;
+    rbe_strip strip = t->strip;
+    const size_t strip_bytes = (size_t)2 * strip.row_steps * strip.bits * strip.n_groups;
+    for (uint32_t s = 0; s < t->n_strips; s++) {
+        for (uint32_t g = 0; g < strip.n_groups; g += RBE_BLOCK_GROUPS) {
+            const uint32_t n = strip.n_groups - g < RBE_BLOCK_GROUPS ? strip.n_groups - g : RBE_BLOCK_GROUPS;
+            t->dot(&strip, g, n, t->x + 4 * (size_t)g, t->acc);
+        }
+        strip.stream += strip_bytes;
+    }
+}
+
+static void run_generate(void *task)
+{
+    trellis_task *t = task;
+    for (uint32_t g = 0; g < t->strip.n_groups; g += 16) {
+        t->generate(&t->strip, g, 16, t->tile);
+    }
+}
+
+static uint32_t field_bits(const char *field)
+{
+    return (uint32_t)(field[strlen(field) - 1] - '0');
+}
+
+/* rows and cols: multiples of 4 * row_steps and of 64 */
+static trellis_task make_trellis(uint32_t bits, uint32_t row_steps, uint32_t rows, uint32_t cols, size_t *bytes)
+{
+    trellis_task task = {.n_strips = rows / (4 * row_steps)};
+    *bytes = (size_t)rows * cols / 8 * bits;
+    uint8_t *stream = take(*bytes);
+    fill_bytes(stream, *bytes);
+    task.x = take(cols);
+    fill_bytes(task.x, cols);
+    for (uint32_t c = 0; c < cols; c++) {
+        task.x[c] = (int8_t)(task.x[c] == -128 ? -127 : task.x[c]);
+    }
+    task.tile = take(16 * 64 * 16);
+    const uint32_t span = (128 / row_steps + 1) / 2 ? (128 / row_steps + 1) / 2 : 1; /* groups per cell, docs/format.md */
+    task.strip = (rbe_strip){.stream = stream, .t1 = t1, .t2 = t2, .bits = bits, .row_steps = row_steps, .n_groups = cols / 4,
+                             .n_cells = (cols / 4 + span - 1) / span};
+    return task;
+}
+
+static void drop_trellis(trellis_task *task)
+{
+    free((void *)task->strip.stream);
+    free(task->x);
+    free(task->tile);
+}
+
+static void bench_rbe_dot_kernel(measurement m, rbe_dot_kernel *kernel)
+{
+    const uint32_t bits = field_bits(m.kernel);
+    const uint32_t shapes[][3] = {{64, 1024, 1024}, {48, 576, 576}, {16, 64, 1024}, {64, 1024, (uint32_t)(large_bytes * 8 / bits / 1024)}};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        size_t bytes;
+        const uint32_t rows = shapes[i][1], cols = shapes[i][2] / 64 * 64;
+        trellis_task task = make_trellis(bits, shapes[i][0], rows, cols, &bytes);
+        task.dot = kernel;
+        m.unit = "weights";
+        m.amount = (double)rows * cols;
+        m.bytes_read = bytes;
+        m.work = run_dot;
+        m.task = &task;
+        set_shape(&m, "%u x %u, strips of %u", rows, cols, 4 * shapes[i][0]);
+        measure(&m);
+        drop_trellis(&task);
+    }
+}
+
+static void bench_rbe_generate_kernel(measurement m, rbe_generate_kernel *kernel)
+{
+    size_t bytes;
+    trellis_task task = make_trellis(field_bits(m.kernel), 64, 256, 1024, &bytes);
+    task.generate = kernel;
+    m.unit = "weights";
+    m.amount = 256.0 * 1024;
+    m.work = run_generate;
+    m.task = &task;
+    set_shape(&m, "tiles of 256 x 64");
+    measure(&m);
+    drop_trellis(&task);
+}
+
+typedef struct tile_task {
+    rbe_multiply_tile_kernel *kernel;
+    int8_t *tile, *x;
+    uint32_t n_groups, n_tokens;
+    int32_t *acc;
+} tile_task;
+
+static void run_tile(void *task)
+{
+    const tile_task *t = task;
+    t->kernel(t->tile, 64, t->n_groups, t->x, 4 * (size_t)t->n_groups, t->n_tokens, t->acc);
+}
+
+static void bench_rbe_multiply_tile_kernel(measurement m, rbe_multiply_tile_kernel *kernel)
+{
+    const uint32_t shapes[][2] = {{64, 1}, {64, 8}, {64, 64}, {16, 64}};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        tile_task task = {.kernel = kernel, .n_groups = shapes[i][0], .n_tokens = shapes[i][1]};
+        task.tile = take(64 * 16 * (size_t)task.n_groups);
+        task.x = take(4 * (size_t)task.n_groups * task.n_tokens);
+        task.acc = take(256 * sizeof(int32_t) * task.n_tokens);
+        fill_bytes(task.tile, 64 * 16 * (size_t)task.n_groups);
+        memset(task.x, 3, 4 * (size_t)task.n_groups * task.n_tokens);
+        m.unit = "MAC";
+        m.amount = 256.0 * 4 * task.n_groups * task.n_tokens;
+        m.work = run_tile;
+        m.task = &task;
+        set_shape(&m, "256 x %u, %u tokens", 4 * task.n_groups, task.n_tokens);
+        measure(&m);
+        free(task.acc);
+        free(task.x);
+        free(task.tile);
+    }
+}
+
+/* ---- floating point ---------------------------------------------------------------------------------------------- */
+
+/* One task serves all: pointers to large enough memory and the sizes. */
+typedef struct float_task {
+    union {
+        rbe_dense_kernel *dense;
+        rbe_accumulate_kernel *accumulate;
+        rbe_hadamard_kernel *hadamard;
+        rbe_quantize_kernel *quantize;
+        rbe_scores_kernel *scores;
+        rbe_mix_kernel *mix;
+        rbe_to_half_kernel *to_half;
+        rbe_from_half_kernel *from_half;
+    } kernel;
+    uint32_t rows, cols, n_tokens;
+    float *x, *y;
+    void *w;
+} float_task;
+
+static void run_dense(void *task)
+{
+    const float_task *t = task;
+    t->kernel.dense(t->w, t->rows, t->cols, t->x, t->cols, t->n_tokens, t->y, t->rows);
+}
+
+static void run_accumulate(void *task)
+{
+    const float_task *t = task;
+    t->kernel.accumulate(t->y, t->w, t->cols, 1e-20f);
+}
+
+static void run_hadamard(void *task)
+{
+    const float_task *t = task;
+    t->kernel.hadamard(t->x, t->cols, t->rows);
+}
+
+static void run_quantize(void *task)
+{
+    const float_task *t = task;
+    t->kernel.quantize(t->x, t->cols, t->w, t->y);
+}
+
+static void run_scores(void *task)
+{
+    const float_task *t = task;
+    t->kernel.scores(t->x, t->w, t->cols, t->rows, t->y);
+}
+
+static void run_mix(void *task)
+{
+    const float_task *t = task;
+    t->kernel.mix(t->x, t->w, t->cols, t->rows, t->y);
+}
+
+static void run_to_half(void *task)
+{
+    const float_task *t = task;
+    t->kernel.to_half(t->x, t->cols, t->w);
+}
+
+static void run_from_half(void *task)
+{
+    const float_task *t = task;
+    t->kernel.from_half(t->w, t->cols, t->x);
+}
+
+/* w: zeros as half or float, and as int32; they take no special path on any processor. */
+static float_task make_floats(uint32_t rows, uint32_t cols, uint32_t n_tokens)
+{
+    float_task task = {.rows = rows, .cols = cols, .n_tokens = n_tokens};
+    const size_t n = (size_t)n_tokens * (rows > cols ? rows : cols);
+    task.x = take(n * sizeof(float));
+    task.y = take(n * sizeof(float));
+    task.w = take((size_t)rows * cols * sizeof(float));
+    fill_floats(task.x, n);
+    fill_floats(task.y, n);
+    memset(task.w, 0, (size_t)rows * cols * sizeof(float));
+    return task;
+}
+
+static void measure_floats(measurement m, float_task *task, void (*work)(void *), const char *unit, double amount)
+{
+    m.work = work;
+    m.task = task;
+    m.unit = unit;
+    m.amount = amount;
+    measure(&m);
+    free(task->x);
+    free(task->y);
+    free(task->w);
+}
+
+static void bench_rbe_dense_kernel(measurement m, rbe_dense_kernel *kernel)
+{
+    const uint32_t shapes[][3] = {{512, 512, 1}, {512, 512, 8}, {512, 512, 64}, {512, 1536, 64}};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        float_task task = make_floats(shapes[i][0], shapes[i][1], shapes[i][2]);
+        task.kernel.dense = kernel;
+        set_shape(&m, "%u x %u, %u tokens", task.rows, task.cols, task.n_tokens);
+        measure_floats(m, &task, run_dense, "MAC", (double)task.rows * task.cols * task.n_tokens);
+    }
+}
+
+static void bench_rbe_accumulate_kernel(measurement m, rbe_accumulate_kernel *kernel)
+{
+    float_task task = make_floats(1, 256, 1);
+    task.kernel.accumulate = kernel;
+    set_shape(&m, "256");
+    measure_floats(m, &task, run_accumulate, "values", 256);
+}
+
+static void bench_rbe_hadamard_kernel(measurement m, rbe_hadamard_kernel *kernel)
+{
+    const uint32_t blocks[] = {64, 512, 2048};
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
+        float_task task = make_floats(blocks[i], 2048, 1);
+        task.kernel.hadamard = kernel;
+        set_shape(&m, "2048 in blocks of %u", blocks[i]);
+        measure_floats(m, &task, run_hadamard, "values", 2048);
+    }
+}
+
+static void bench_rbe_quantize_kernel(measurement m, rbe_quantize_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.quantize = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_quantize, "values", 2048);
+}
+
+static void bench_rbe_scores_kernel(measurement m, rbe_scores_kernel *kernel)
+{
+    float_task task = make_floats(1024, 64, 1);
+    task.kernel.scores = kernel;
+    set_shape(&m, "1024 positions of 64");
+    measure_floats(m, &task, run_scores, "MAC", 1024 * 64);
+}
+
+static void bench_rbe_mix_kernel(measurement m, rbe_mix_kernel *kernel)
+{
+    float_task task = make_floats(1024, 64, 1);
+    task.kernel.mix = kernel;
+    set_shape(&m, "1024 positions of 64");
+    measure_floats(m, &task, run_mix, "MAC", 1024 * 64);
+}
+
+static void bench_rbe_to_half_kernel(measurement m, rbe_to_half_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.to_half = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_to_half, "values", 2048);
+}
+
+static void bench_rbe_from_half_kernel(measurement m, rbe_from_half_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.from_half = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_from_half, "values", 2048);
+}
+
+/* ---- all ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct read_task {
+    const uint64_t *words;
+    size_t n;
+    uint64_t sum;
+} read_task;
+
+static void run_read(void *task)
+{
+    read_task *t = task;
+    uint64_t sums[8] = {0};
+    for (size_t i = 0; i + 8 <= t->n; i += 8) {
+        for (size_t j = 0; j < 8; j++) {
+            sums[j] ^= t->words[i + j];
+        }
+    }
+    for (size_t j = 0; j < 8; j++) {
+        t->sum += sums[j];
+    }
+}
+
+static void bench_reading(void)
+{
+    void *memory = take(large_bytes);
+    fill_bytes(memory, large_bytes);
+    read_task task = {.words = memory, .n = large_bytes / 8};
+    measurement m = {.set = "-", .kernel = "read", .unit = "bytes", .amount = (double)large_bytes, .bytes_read = large_bytes,
+                     .work = run_read, .task = &task};
+    set_shape(&m, "%zu MiB", large_bytes >> 20);
+    measure(&m);
+    free(memory);
+}
+
+/* Only what a set does itself: what it takes over from the set before stands there. */
+static void bench_set(const char *name, const rbe_kernels *before, const rbe_kernels *table)
+{
+#define BENCH_KERNEL(field, type)                                                                              \
+    if ((before == NULL || table->field != before->field) && (only_kernel == NULL || strstr(#field, only_kernel))) { \
+        bench_##type((measurement){.set = name, .kernel = #field}, table->field);                              \
+    }
+    RBE_KERNEL_LIST(BENCH_KERNEL)
+#undef BENCH_KERNEL
+}
+
+static void read_arguments(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+        if (strcmp(argv[i], "--json") == 0) {
+            as_json = 1;
+        } else if (strcmp(argv[i], "--set") == 0 && value) {
+            only_set = argv[++i];
+        } else if (strcmp(argv[i], "--kernel") == 0 && value) {
+            only_kernel = argv[++i];
+        } else if (strcmp(argv[i], "--repetitions") == 0 && value && atoi(value) > 0 && atoi(value) <= MOST_REPETITIONS) {
+            n_repetitions = atoi(argv[++i]);
+        } else {
+            fprintf(stderr, "usage: bench_kernels [--json] [--set NAME] [--kernel TEXT] [--repetitions 1..%d]\n", MOST_REPETITIONS);
+            exit(2);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    read_arguments(argc, argv);
+    if (as_json) {
+        printf("[");
+    }
+    if (only_kernel == NULL || strstr("read", only_kernel)) {
+        bench_reading();
+    }
+    rbe_kernels table, before;
+    int has_before = 0;
+    const char *name;
+    for (uint32_t index = 0; (name = rbe_kernel_set_name(index)) != NULL; index++) {
+        if (rbe__kernels_select(name, &table) != 0) {
+            continue;
+        }
+        if (only_set == NULL || strcmp(only_set, name) == 0) {
+            bench_set(name, has_before ? &before : NULL, &table);
+        }
+        before = table;
+        has_before = 1;
+    }
+    if (as_json) {
+        printf("\n]\n");
+    }
+    return 0;
+}

@@ -1,0 +1,321 @@
+/* The trellis generator on 512-bit vectors: dot and generate for every K, written once. Included by trellis.c and
+ * trellis_vbmi.c, which differ in how a nibble is looked up (lookup.h of each: RBE_AVX512_VBMI).
+ *
+ * A *block* is the least whole number of units that holds whole steps: one unit of 8/K steps, or, for K = 3, three units
+ * of 8 steps. A vector holds four blocks of a group, one per 128-bit lane, so that byte i of the blocks gives one vector
+ * and every step of the block one vector of 64 weights: lane l of step s is step `steps * block + s` of the group.
+ *
+ * Written out in bytes, step s of a block ends `shift` bits before the end of byte i, and
+ *     T1 + T2 = T1[nibble(change, shift)] + T2[nibble(byte, shift + 4)],
+ * where change is each byte xor the byte before it, and nibble(v, shift) the four bits of v[i-1]:v[i] that end there.
+ */
+#ifndef RBE_KERNELS_AVX512_TRELLIS_H
+#define RBE_KERNELS_AVX512_TRELLIS_H
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/cells.h"
+
+#define RBE_INLINE static inline __attribute__((always_inline))
+
+enum { BLOCKS_PER_VECTOR = 4, MOST_STEPS = 8, MOST_ACCUMULATORS = 16 };
+
+RBE_INLINE uint32_t block_units(uint32_t bits)
+{
+    return bits == 3 ? 3 : 1;
+}
+
+RBE_INLINE uint32_t block_steps(uint32_t bits)
+{
+    return bits == 3 ? 8 : 8 / bits;
+}
+
+#if RBE_AVX512_VBMI
+
+/* vpermb takes six index bits from anywhere in the low six of a byte. So T1 and T2 are spread over 64 entries once for
+ * each place that the four bits of a nibble can stand at, and most shifts and all masks fall away. */
+enum { NIBBLE_FORMS = 6 };
+
+typedef struct generator {
+    __m512i t1[NIBBLE_FORMS], t2[NIBBLE_FORMS]; /* bits 0..3, 1..4, 2..5; then those that cross a byte by 5, 6, 7 */
+    __m512i previous_bits;                      /* the low three bits of a byte */
+} generator;
+
+static inline void spread_table(__m512i table, __m512i *forms)
+{
+    __m512i entry = _mm512_setr_epi32(0x03020100, 0x07060504, 0x0b0a0908, 0x0f0e0d0c, 0x13121110, 0x17161514, 0x1b1a1918,
+                                      0x1f1e1d1c, 0x23222120, 0x27262524, 0x2b2a2928, 0x2f2e2d2c, 0x33323130, 0x37363534,
+                                      0x3b3a3938, 0x3f3e3d3c);
+    const __m512i low4 = _mm512_set1_epi8(15);
+    for (int shift = 0; shift < 3; shift++) {
+        forms[shift] = _mm512_permutexvar_epi8(_mm512_and_si512(_mm512_srli_epi16(entry, (unsigned)shift), low4), table);
+    }
+    /* a crossing entry: three low bits of the byte before, under them (bits 3..5) the three high bits of this one */
+    for (int shift = 5; shift < 8; shift++) {
+        const __m512i before = _mm512_slli_epi16(entry, (unsigned)(8 - shift));
+        const __m512i after = _mm512_srli_epi16(entry, (unsigned)(shift - 2));
+        const __m512i from_after = _mm512_set1_epi8((char)((1 << (8 - shift)) - 1));
+        const __m512i nibble = _mm512_ternarylogic_epi32(from_after, after, before, 0xca); /* from_after ? after : before */
+        forms[shift - 2] = _mm512_permutexvar_epi8(_mm512_and_si512(nibble, low4), table);
+    }
+}
+
+RBE_INLINE void generator_start(generator *made, __m512i t1, __m512i t2)
+{
+    spread_table(t1, made->t1);
+    spread_table(t2, made->t2);
+    made->previous_bits = _mm512_set1_epi8(7);
+}
+
+RBE_INLINE __m512i look_up(const generator *from, const __m512i *forms, __m512i before, __m512i byte, uint32_t shift)
+{
+    if (shift < 3) {
+        return _mm512_permutexvar_epi8(byte, forms[shift]);
+    }
+    const __m512i high = _mm512_srli_epi16(byte, 2);
+    if (shift < 5) {
+        return _mm512_permutexvar_epi8(high, forms[shift - 2]);
+    }
+    const __m512i crossing = _mm512_ternarylogic_epi32(from->previous_bits, before, high, 0xca);
+    return _mm512_permutexvar_epi8(crossing, forms[shift - 2]);
+}
+
+#else
+
+typedef struct generator {
+    __m512i t1[1], t2[1];
+    __m512i low4;
+} generator;
+
+RBE_INLINE void generator_start(generator *made, __m512i t1, __m512i t2)
+{
+    made->t1[0] = t1;
+    made->t2[0] = t2;
+    made->low4 = _mm512_set1_epi8(15);
+}
+
+RBE_INLINE __m512i look_up(const generator *from, const __m512i *table, __m512i before, __m512i byte, uint32_t shift)
+{
+    __m512i nibble = shift ? _mm512_srli_epi16(byte, shift) : byte;
+    if (shift > 4) {
+        const __m512i from_byte = _mm512_set1_epi8((char)((1 << (8 - shift)) - 1));
+        nibble = _mm512_ternarylogic_epi32(from_byte, nibble, _mm512_slli_epi16(before, 8 - shift), 0xca);
+    }
+    return _mm512_shuffle_epi8(table[0], _mm512_and_si512(nibble, from->low4));
+}
+
+#endif
+
+/* weights[s] of every step of four blocks. byte[0] and change[0] belong to the unit before the block. */
+RBE_INLINE void generate_steps(const generator *from, uint32_t bits, const __m512i *byte, const __m512i *change,
+                               __m512i *weights)
+{
+#pragma GCC unroll 8
+    for (uint32_t s = 0; s < block_steps(bits); s++) {
+        const uint32_t end = bits * (s + 1) - 1, i = end / 8 + 1, shift = 7 - end % 8;
+        const __m512i low = look_up(from, from->t1, change[i - 1], change[i], shift);
+        const __m512i middle = shift < 4 ? look_up(from, from->t2, byte[i - 1], byte[i], shift + 4)
+                                         : look_up(from, from->t2, byte[i - 1], byte[i - 1], shift - 4);
+        weights[s] = _mm512_add_epi8(low, middle);
+    }
+}
+
+RBE_INLINE __m512i load_unit(const uint8_t *unit)
+{
+    return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)unit));
+}
+
+/* Byte i of n_blocks blocks, 1 to 4; the other lanes do not matter. */
+RBE_INLINE __m512i load_bytes(uint32_t bits, const uint8_t *blocks, uint32_t i, uint32_t n_blocks)
+{
+    if (bits != 3) {
+        return _mm512_maskz_loadu_epi64((__mmask8)((1u << 2 * n_blocks) - 1), blocks);
+    }
+    __m512i bytes = load_unit(blocks + RBE_UNIT_BYTES * i);
+#pragma GCC unroll 3
+    for (uint32_t lane = 1; lane < BLOCKS_PER_VECTOR; lane++) {
+        const uint32_t block = lane < n_blocks ? lane : n_blocks - 1;
+        const __m128i unit = _mm_loadu_si128((const __m128i *)(blocks + RBE_UNIT_BYTES * (3 * block + i)));
+        bytes = _mm512_mask_broadcast_i64x2(bytes, (__mmask8)(3u << 2 * lane), unit);
+    }
+    return bytes;
+}
+
+/* What generate_steps needs of the unit before: in the highest lane, the others do not matter. */
+typedef struct history {
+    __m512i byte, change;
+} history;
+
+RBE_INLINE history history_start(rbe_group_bytes bytes)
+{
+    const __m512i last = load_unit(bytes.last);
+    return (history){last, _mm512_xor_si512(last, load_unit(bytes.before_last))};
+}
+
+/* The weights of n_blocks blocks; moves the history on. */
+RBE_INLINE void generate_vector(const generator *from, uint32_t bits, const uint8_t *blocks, uint32_t n_blocks,
+                                history *past, __m512i *weights)
+{
+    const uint32_t n = block_units(bits);
+    __m512i byte[4], change[4];
+#pragma GCC unroll 3
+    for (uint32_t i = 0; i < n; i++) {
+        byte[1 + i] = load_bytes(bits, blocks, i, n_blocks);
+    }
+    byte[0] = _mm512_alignr_epi64(byte[n], past->byte, 6);
+#pragma GCC unroll 3
+    for (uint32_t i = 0; i < n; i++) {
+        change[1 + i] = _mm512_xor_si512(byte[1 + i], byte[i]);
+    }
+    change[0] = _mm512_alignr_epi64(change[n], past->change, 6);
+    *past = (history){byte[n], change[n]};
+    generate_steps(from, bits, byte, change, weights);
+}
+
+/* Writes lane l of steps[s] to out + 16 * (block_steps * l + s), of the first n_blocks lanes. */
+RBE_INLINE void store_steps(uint32_t bits, const __m512i *steps, uint32_t n_blocks, uint8_t *out)
+{
+    if (bits == 4) { /* lanes 0..3 of two steps, interleaved */
+        const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+        const __mmask16 lanes = (__mmask16)((1u << 4 * n_blocks) - 1);
+        _mm512_mask_storeu_epi64(out, (__mmask8)lanes, _mm512_permutex2var_epi64(steps[0], low, steps[1]));
+        _mm512_mask_storeu_epi64(out + 64, (__mmask8)(lanes >> 8), _mm512_permutex2var_epi64(steps[0], high, steps[1]));
+        return;
+    }
+#pragma GCC unroll 2
+    for (uint32_t s = 0; s < block_steps(bits); s += 4) { /* four lanes of four steps, transposed */
+        const __m512i a = _mm512_shuffle_i64x2(steps[s], steps[s + 1], 0x44), b = _mm512_shuffle_i64x2(steps[s], steps[s + 1], 0xee);
+        const __m512i c = _mm512_shuffle_i64x2(steps[s + 2], steps[s + 3], 0x44), d = _mm512_shuffle_i64x2(steps[s + 2], steps[s + 3], 0xee);
+        const __m512i lane[4] = {_mm512_shuffle_i64x2(a, c, 0x88), _mm512_shuffle_i64x2(a, c, 0xdd),
+                                 _mm512_shuffle_i64x2(b, d, 0x88), _mm512_shuffle_i64x2(b, d, 0xdd)};
+#pragma GCC unroll 4
+        for (uint32_t l = 0; l < 4; l++) {
+            if (l < n_blocks) {
+                _mm512_storeu_si512(out + 16 * (block_steps(bits) * l + s), lane[l]);
+            }
+        }
+    }
+}
+
+/* T1 + bias and T2 in every lane. */
+RBE_INLINE generator generator_make(const rbe_strip *strip, int bias)
+{
+    const __m128i t1 = _mm_loadu_si128((const __m128i *)strip->t1), t2 = _mm_loadu_si128((const __m128i *)strip->t2);
+    generator made;
+    generator_start(&made, _mm512_broadcast_i32x4(_mm_add_epi8(t1, _mm_set1_epi8((char)bias))), _mm512_broadcast_i32x4(t2));
+    return made;
+}
+
+RBE_INLINE void generate_groups(uint32_t bits, const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile)
+{
+    const generator from = generator_make(strip, 0);
+    const uint32_t n_blocks = strip->row_steps / block_steps(bits);
+    rbe_cell_walk walk = rbe__cell_walk_start(strip, first_group);
+    uint8_t *out = (uint8_t *)tile;
+    for (uint32_t g = 0; g < n_groups; g++) {
+        const rbe_group_bytes bytes = rbe__cell_walk_next(&walk);
+        history past = history_start(bytes);
+        for (uint32_t block = 0; block < n_blocks; block += BLOCKS_PER_VECTOR) {
+            const uint32_t here = n_blocks - block < BLOCKS_PER_VECTOR ? n_blocks - block : BLOCKS_PER_VECTOR;
+            const uint8_t *units = bytes.units + (size_t)RBE_UNIT_BYTES * block_units(bits) * block;
+            __m512i weights[MOST_STEPS];
+            generate_vector(&from, bits, units, here, &past, weights);
+            store_steps(bits, weights, here, out);
+            out += (size_t)16 * block_steps(bits) * here;
+        }
+    }
+}
+
+/* The sum of n int8 values, reading whole 4-byte words: n % 4 == 0. */
+static inline int32_t sum_activations(const int8_t *x, uint32_t n)
+{
+    __m512i sum = _mm512_setzero_si512();
+    for (uint32_t c = 0; c < n; c += 64) {
+        const __mmask16 words = (__mmask16)(n - c < 64 ? (1u << (n - c) / 4) - 1 : 0xffff);
+        sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), _mm512_maskz_loadu_epi32(words, x + c));
+    }
+    return _mm512_reduce_add_epi32(sum);
+}
+
+/* n_vectors: of a group, a constant, so that all accumulators stay in registers from the first group to the last.
+ * vpdpbusd takes its first operand as unsigned: 128 is added to T1, and 128 * sum(x) taken off at the start. */
+RBE_INLINE void dot_groups(uint32_t bits, uint32_t n_vectors, const rbe_strip *strip, uint32_t first_group, uint32_t n_groups,
+                           const int8_t *x, int32_t *acc)
+{
+    const generator from = generator_make(strip, 128);
+    const uint32_t steps = block_steps(bits), n_blocks = strip->row_steps / steps;
+    const uint32_t last_blocks = n_blocks - BLOCKS_PER_VECTOR * (n_vectors - 1);
+    rbe_cell_walk walk = rbe__cell_walk_start(strip, first_group);
+    __m512i sums[MOST_ACCUMULATORS];
+#pragma GCC unroll 16
+    for (uint32_t i = 0; i < n_vectors * steps; i++) {
+        sums[i] = _mm512_set1_epi32(-128 * sum_activations(x, 4 * n_groups));
+    }
+    for (uint32_t g = 0; g < n_groups; g++) {
+        const rbe_group_bytes bytes = rbe__cell_walk_next(&walk);
+        int32_t x_group;
+        memcpy(&x_group, x + 4 * g, sizeof x_group);
+        const __m512i activations = _mm512_set1_epi32(x_group);
+        history past = history_start(bytes);
+#pragma GCC unroll 8
+        for (uint32_t v = 0; v < n_vectors; v++) {
+            __m512i weights[MOST_STEPS];
+            const uint8_t *units = bytes.units + RBE_UNIT_BYTES * block_units(bits) * BLOCKS_PER_VECTOR * v;
+            generate_vector(&from, bits, units, v + 1 < n_vectors ? BLOCKS_PER_VECTOR : last_blocks, &past, weights);
+#pragma GCC unroll 8
+            for (uint32_t s = 0; s < steps; s++) {
+                sums[v * steps + s] = _mm512_dpbusd_epi32(sums[v * steps + s], weights[s], activations);
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (uint32_t v = 0; v < n_vectors; v++) {
+        store_steps(bits, sums + v * steps, v + 1 < n_vectors ? BLOCKS_PER_VECTOR : last_blocks,
+                    (uint8_t *)(acc + (size_t)4 * steps * BLOCKS_PER_VECTOR * v));
+    }
+}
+
+#define RBE_AVX512_DOT_CASE(bits, n_vectors)                                     \
+    case n_vectors:                                                              \
+        dot_groups(bits, n_vectors, strip, first_group, n_groups, x, acc);       \
+        return;
+
+/* Rows of up to 64 steps are 2, 4, 2, 8 vectors for K = 1..4. */
+#define RBE_AVX512_TRELLIS(bits, CASES)                                                                                      \
+    static void dot_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, const int8_t *x, int32_t *acc) \
+    {                                                                                                                        \
+        const uint32_t n_blocks = strip->row_steps / block_steps(bits);                                                      \
+        switch ((n_blocks + BLOCKS_PER_VECTOR - 1) / BLOCKS_PER_VECTOR) {                                                    \
+            CASES                                                                                                            \
+        }                                                                                                                    \
+    }                                                                                                                        \
+    static void generate_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile)             \
+    {                                                                                                                        \
+        generate_groups(bits, strip, first_group, n_groups, tile);                                                           \
+    }
+
+#define RBE_AVX512_CASES_2(bits) RBE_AVX512_DOT_CASE(bits, 1) RBE_AVX512_DOT_CASE(bits, 2)
+#define RBE_AVX512_CASES_4(bits) RBE_AVX512_CASES_2(bits) RBE_AVX512_DOT_CASE(bits, 3) RBE_AVX512_DOT_CASE(bits, 4)
+#define RBE_AVX512_CASES_8(bits)                                                                   \
+    RBE_AVX512_CASES_4(bits) RBE_AVX512_DOT_CASE(bits, 5) RBE_AVX512_DOT_CASE(bits, 6)             \
+    RBE_AVX512_DOT_CASE(bits, 7) RBE_AVX512_DOT_CASE(bits, 8)
+
+RBE_AVX512_TRELLIS(1, RBE_AVX512_CASES_2(1))
+RBE_AVX512_TRELLIS(2, RBE_AVX512_CASES_4(2))
+RBE_AVX512_TRELLIS(3, RBE_AVX512_CASES_2(3))
+RBE_AVX512_TRELLIS(4, RBE_AVX512_CASES_8(4))
+
+static void set_trellis(rbe_kernels *table)
+{
+    table->dot_k1 = dot_k1;
+    table->dot_k2 = dot_k2;
+    table->dot_k3 = dot_k3;
+    table->dot_k4 = dot_k4;
+    table->generate_k1 = generate_k1;
+    table->generate_k2 = generate_k2;
+    table->generate_k3 = generate_k3;
+    table->generate_k4 = generate_k4;
+}
+
+#endif
