@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# `python -m pytest` puts the repository first on the path, where the sources, which hold no C library, would hide the
+# installed package that is to be tested. With RBE_LIBRARY set, the sources themselves are tested with that library.
+if "RBE_LIBRARY" not in os.environ:
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != REPOSITORY]
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +24,18 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"evaluation data not found at {path}; set RBE_TEST_DATA to run this test")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A .rbe file of a tiny random model with a context of 256 tokens, stored in fp32."""
+    import tiny_models
+
+    from rbe_edge.packing.pack import PackOptions, pack
+
+    directory = tmp_path_factory.mktemp("tiny")
+    model = tiny_models.MODELS["llama"]
+    model = dataclasses.replace(model, config={**model.config, "max_position_embeddings": 256})
+    out = directory / "tiny.rbe"
+    pack(tiny_models.write(model, directory / "source"), out, PackOptions(bits=32))
+    return out

@@ -23,7 +23,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 HEADER = REPOSITORY / "native" / "include" / "rbe" / "rbe.h"
 PROBE = REPOSITORY / "tools" / "abi_probe.c"
 
-sys.path.insert(0, str(REPOSITORY))
+if __name__ == "__main__":
+    sys.path.insert(0, str(REPOSITORY))  # the binding of this tree, not an installed one
 from rbe_edge import _native, _version  # noqa: E402
 
 STRUCTURES: dict[str, Any] = {

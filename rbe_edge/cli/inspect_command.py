@@ -57,22 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tokenizer_size(model: Model) -> int | None:
-    from rbe_edge import _native
-    from rbe_edge.errors import TokenizerError
-
-    try:
-        return int(_native.library().rbe_tokenizer_size(model.tokenizer_handle))
-    except TokenizerError:
-        return None
-
-
 def _report(model: Model, with_tensors: bool, verified: bool) -> dict[str, object]:
     report: dict[str, object] = {
         **dataclasses.asdict(model.info),
         "path": str(model.info.path),
         "bits_per_weight": model.info.bits_per_weight,
-        "tokenizer_size": _tokenizer_size(model),
+        "tokenizer_size": model.tokenizer_size,
         "n_tensors": len(model.tensors),
         "verified": verified,
         "metadata": dict(model.metadata),
@@ -87,12 +77,12 @@ def _report(model: Model, with_tensors: bool, verified: bool) -> dict[str, objec
 
 def _lines(model: Model) -> Iterable[str]:
     info = model.info
-    tokens = _tokenizer_size(model)
+    tokens = model.tokenizer_size
     yield (
         f"{info.path}: format {info.format_version}, {size(info.file_bytes)}, {info.parameters:,} weights, "
         f"{info.bits_per_weight:.2f} bits per weight of the whole file"
     )
-    yield f"tokenizer: {f'{tokens} tokens' if tokens is not None else 'none'}"
+    yield f"tokenizer: {f'{tokens} tokens' if tokens else 'none'}"
     yield f"tensors: {len(model.tensors)} ({_kinds(model.tensors.values())})"
     yield f"runs with: {info.kernel_set} kernels"
     width = max((len(key) for key in model.metadata), default=0)

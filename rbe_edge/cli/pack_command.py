@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     with ProgressBar() as bar:
         report = pack(arguments.source, arguments.output, options, bar.report_named)
     if arguments.json:
-        print(json.dumps({**dataclasses.asdict(report), "path": str(report.path)}))
+        known = {**dataclasses.asdict(report), "path": str(report.path), "bits_per_weight": report.bits_per_weight}
+        print(json.dumps(known))
         return 0
     error = max((tensor.error for tensor in report.tensors), default=0.0)
     print(

@@ -237,6 +237,12 @@ class Model:
             raise TokenizerError(f"{self._path} holds no tokenizer; pack the model again with its tokenizer beside it")
         return handle
 
+    @property
+    def tokenizer_size(self) -> int:
+        """How many tokens the tokenizer knows; 0 where the file holds none."""
+        tokenizer = _native.library().rbe_model_tokenizer(self.handle)
+        return int(_native.library().rbe_tokenizer_size(tokenizer)) if tokenizer else 0
+
     def tokenize(self, text: str, *, special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of a text. special: add what the model wants at its start, such as BOS. parse_special: read control
         tokens that are written out in the text, such as <|im_start|>."""
