@@ -1,0 +1,110 @@
+#include "encoder/plane.h"
+
+#include <math.h>
+
+#include "kernels/half.h"
+#include "status.h"
+
+#ifndef GAIN_FLOOR
+#define GAIN_FLOOR 0.25f
+#endif
+
+rbe_status rbe__plane_check(uint32_t rows, uint32_t cols, const rbe_codebook *codebook, uint32_t unit_rows,
+                            rbe__layout *layout)
+{
+    RBE_TRY(rbe__codebook_check(codebook));
+    rbe_plane_layout plane;
+    RBE_TRY(rbe_plane_get_layout(rows, cols, codebook->bits, unit_rows, &plane));
+    RBE_TRY(rbe__layout_make(rows, cols, plane.unit_rows, layout));
+    if (layout->min_steps < RBE_MIN_LANE_STEPS) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "a matrix of %u x %u has lanes of %u steps; under %u it is to be stored dense",
+                        rows, cols, layout->min_steps, RBE_MIN_LANE_STEPS);
+    }
+    return RBE_OK;
+}
+
+static double scale_of(const rbe__plane_encoder *plane, uint32_t row)
+{
+    return (double)plane->tensor_scale * (double)rbe__from_half(plane->row_scales[row]);
+}
+
+static void store_scale(rbe__plane_encoder *plane, uint32_t row, double scale)
+{
+    double relative = scale / plane->tensor_scale;
+    plane->row_scales[row] = relative > 0 ? rbe__to_half((float)fmin(relative, 65504.0)) : 0;
+}
+
+rbe_status rbe__plane_measure_rows(rbe__plane_encoder *plane)
+{
+    for (uint32_t row = 0; row < plane->layout.rows; row++) {
+        const float *w = plane->weights + (size_t)row * plane->layout.cols;
+        double sum = 0;
+        for (uint32_t col = 0; col < plane->layout.cols; col++) {
+            sum += (double)w[col] * w[col];
+        }
+        if (!isfinite(sum)) { /* the square of a finite float is far from the largest double */
+            return rbe_fail(RBE_ERROR_ARGUMENT, "row %u holds a weight that is not finite", row);
+        }
+        plane->squares[row] = sum;
+    }
+    return RBE_OK;
+}
+
+void rbe__plane_set_scales(rbe__plane_encoder *plane, double units)
+{
+    const rbe__layout *layout = &plane->layout;
+    for (uint32_t row = 0; row < layout->rows; row++) {
+        store_scale(plane, row, sqrt(plane->squares[row] / layout->cols) / units);
+    }
+    for (uint32_t s = 0; s < layout->n_strips; s++) {
+        const rbe__strip_layout strip = rbe__layout_strip(layout, s);
+        double largest = 0;
+        for (uint32_t r = 0; r < strip.rows; r++) {
+            largest = fmax(largest, scale_of(plane, strip.first_row + r));
+        }
+        for (uint32_t r = 0; r < 4 * strip.row_steps; r++) {
+            const uint32_t row = strip.first_row + r;
+            const double scale = r < strip.rows ? scale_of(plane, row) : 0;
+            plane->units_per_weight[row] = scale > 0 ? (float)(1 / scale) : 0.0f;
+            plane->gains[row] = scale > 0 ? fmaxf((float)(scale / largest), GAIN_FLOOR) : 0.0f;
+        }
+    }
+}
+
+
+static void fit_strip(void *context, uint32_t item, uint32_t thread)
+{
+    (void)thread;
+    rbe__plane_encoder *plane = context;
+    const rbe__layout *layout = &plane->layout;
+    const rbe__strip_layout strip = rbe__layout_strip(layout, item);
+    double products[RBE_MAX_STRIP_ROWS] = {0}, norms[RBE_MAX_STRIP_ROWS] = {0};
+    for (uint32_t group = 0; group < layout->n_groups; group++) {
+        const int8_t *values = plane->values + rbe__values_offset(layout, &strip, group);
+        const uint32_t left = layout->cols - 4 * group, width = left < 4 ? left : 4;
+        for (uint32_t r = 0; r < strip.rows; r++) {
+            const float *w = plane->weights + (size_t)(strip.first_row + r) * layout->cols + 4 * group;
+            for (uint32_t j = 0; j < width; j++) {
+                const double value = values[4 * r + j];
+                products[r] += w[j] * value;
+                norms[r] += value * value;
+            }
+        }
+    }
+    for (uint32_t r = 0; r < strip.rows; r++) {
+        const uint32_t row = strip.first_row + r;
+        store_scale(plane, row, norms[r] > 0 ? products[r] / norms[r] : 0);
+        const double scale = scale_of(plane, row);
+        plane->errors[row] = fmax(plane->squares[row] - scale * (2 * products[r] - scale * norms[r]), 0);
+    }
+}
+
+double rbe__plane_fit_scales(rbe__plane_encoder *plane, rbe__pool *pool)
+{
+    rbe__pool_run(pool, plane->layout.n_strips, fit_strip, plane);
+    double sum = 0;
+    for (uint32_t row = 0; row < plane->layout.rows; row++) {
+        sum += plane->errors[row];
+    }
+    return sum;
+}
