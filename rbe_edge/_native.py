@@ -43,6 +43,11 @@ VALUE_U64_ARRAY = 4
 
 KV_F16 = 0
 KV_F32 = 1
+CAPTURE_QKV = 0
+CAPTURE_O = 1
+CAPTURE_UP = 2
+CAPTURE_DOWN = 3
+CAPTURE_HEAD = 4
 
 # Enumerators and constants of rbe.h by their C names, for tools/check_abi.py.
 CONSTANTS: dict[str, int] = {
@@ -65,10 +70,24 @@ CONSTANTS: dict[str, int] = {
     "RBE_VALUE_U64_ARRAY": VALUE_U64_ARRAY,
     "RBE_KV_F16": KV_F16,
     "RBE_KV_F32": KV_F32,
+    "RBE_CAPTURE_QKV": CAPTURE_QKV,
+    "RBE_CAPTURE_O": CAPTURE_O,
+    "RBE_CAPTURE_UP": CAPTURE_UP,
+    "RBE_CAPTURE_DOWN": CAPTURE_DOWN,
+    "RBE_CAPTURE_HEAD": CAPTURE_HEAD,
 }
 
 LogCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 ProgressCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p)
+CaptureCallback = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_uint32,
+    ctypes.c_uint32,
+    ctypes.POINTER(ctypes.c_float),
+    ctypes.c_uint32,
+    ctypes.c_uint32,
+    ctypes.c_void_p,
+)
 
 
 class TokenizerHandle(ctypes.Structure):
@@ -267,6 +286,8 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_session_logits": (_FLOATS, [_SESSION]),
     "rbe_session_score": (_STATUS, [_SESSION, _TOKENS, _SIZE, _FLOATS, _FLOATS, ProgressCallback, ctypes.c_void_p]),
     "rbe_session_rewind": (_STATUS, [_SESSION, _SIZE]),
+    "rbe_session_embed": (_STATUS, [_SESSION, _TOKENS, _SIZE, _FLOATS]),
+    "rbe_session_run_layers": (_STATUS, [_SESSION, _U32, _U32, _FLOATS, _SIZE, CaptureCallback, ctypes.c_void_p]),
     "rbe_session_cancel": (None, [_SESSION]),
     "rbe_sampler_create": (_STATUS, [_U32, ctypes.POINTER(SamplingOptions), _OUT(_SAMPLER)]),
     "rbe_sampler_free": (None, [_SAMPLER]),

@@ -3,7 +3,7 @@
 
 /* One transformer block serves every architecture: what a model does not have is absent from its layer. */
 
-static void embed_tokens(rbe_session *session, const uint32_t *tokens, uint32_t n_tokens, uint32_t first_position)
+void rbe__embed_tokens(rbe_session *session, const uint32_t *tokens, uint32_t n_tokens, uint32_t first_position)
 {
     const rbe_model *model = session->model;
     uint32_t width = model->config.width;
@@ -40,16 +40,26 @@ static void add_branch(rbe_session *session, const rbe__norm *post_norm, uint32_
     rbe__add(session->hidden, session->branch, (size_t)n_tokens * config->width);
 }
 
-static void attention_branch(rbe_session *session, const rbe__layer *layer, const rbe__kv_layer *cache, uint32_t n_tokens,
-                             uint32_t first_position)
+static rbe_status capture(rbe_session *session, uint32_t layer, rbe_capture_point point, const float *x, uint32_t n_tokens, size_t cols)
+{
+    if (session->capture && session->capture(layer, point, x, n_tokens, (uint32_t)cols, session->capture_user)) {
+        return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
+    }
+    return RBE_OK;
+}
+
+static rbe_status attention_branch(rbe_session *session, uint32_t index, uint32_t n_tokens, uint32_t first_position)
 {
     const rbe_model *model = session->model;
+    const rbe__layer *layer = &model->layers[index];
+    const rbe__kv_layer *cache = &session->kv[index];
     const rbe__config *config = &model->config;
     uint32_t head_dim = config->head_dim;
     size_t q_width = (size_t)config->n_heads * head_dim, kv_width = (size_t)config->n_kv_heads * head_dim;
 
     rbe__normalize(config->norm_kind, &layer->attention_norm, config->norm_epsilon, session->hidden, config->width, n_tokens,
                    session->normed);
+    RBE_TRY(capture(session, index, RBE_CAPTURE_QKV, session->normed, n_tokens, config->width));
     const rbe__linear_job qkv[] = {
         {&layer->q, session->q, q_width}, {&layer->k, session->k, kv_width}, {&layer->v, session->v, kv_width}};
     rbe__linear(&session->workspace, qkv, 3, session->normed, config->width, n_tokens);
@@ -75,38 +85,50 @@ static void attention_branch(rbe_session *session, const rbe__layer *layer, cons
         .n_tokens = n_tokens};
     rbe__attend(&session->workspace, &attention);
 
+    RBE_TRY(capture(session, index, RBE_CAPTURE_O, session->mixed, n_tokens, q_width));
     const rbe__linear_job out = {&layer->o, session->branch, config->width};
     rbe__linear(&session->workspace, &out, 1, session->mixed, q_width, n_tokens);
     add_branch(session, &layer->attention_post_norm, n_tokens);
+    return RBE_OK;
 }
 
-static void feed_forward_branch(rbe_session *session, const rbe__layer *layer, uint32_t n_tokens)
+static rbe_status feed_forward_branch(rbe_session *session, uint32_t index, uint32_t n_tokens)
 {
+    const rbe__layer *layer = &session->model->layers[index];
     const rbe__config *config = &session->model->config;
     rbe__normalize(config->norm_kind, &layer->feed_forward_norm, config->norm_epsilon, session->hidden, config->width, n_tokens,
                    session->normed);
+    RBE_TRY(capture(session, index, RBE_CAPTURE_UP, session->normed, n_tokens, config->width));
     const rbe__linear_job up[] = {{&layer->up, session->up, config->feed_forward}, {&layer->gate, session->gate, config->feed_forward}};
     rbe__linear(&session->workspace, up, config->gated ? 2 : 1, session->normed, config->width, n_tokens);
     rbe__activate(&session->workspace, config->activation, config->gated ? session->gate : NULL, session->up, config->feed_forward,
                   n_tokens);
+    RBE_TRY(capture(session, index, RBE_CAPTURE_DOWN, session->up, n_tokens, config->feed_forward));
     const rbe__linear_job down = {&layer->down, session->branch, config->width};
     rbe__linear(&session->workspace, &down, 1, session->up, config->feed_forward, n_tokens);
     add_branch(session, &layer->feed_forward_post_norm, n_tokens);
+    return RBE_OK;
+}
+
+rbe_status rbe__run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, uint32_t n_tokens, uint32_t first_position)
+{
+    compute_rope_angles(session, n_tokens, first_position);
+    for (uint32_t i = first_layer; i < first_layer + n_layers; i++) {
+        if (atomic_exchange_explicit(&session->cancelled, 0, memory_order_relaxed)) {
+            return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
+        }
+        RBE_TRY(attention_branch(session, i, n_tokens, first_position));
+        RBE_TRY(feed_forward_branch(session, i, n_tokens));
+    }
+    return RBE_OK;
 }
 
 rbe_status rbe__forward(rbe_session *session, const uint32_t *tokens, uint32_t n_tokens, uint32_t first_position)
 {
-    const rbe_model *model = session->model;
-    embed_tokens(session, tokens, n_tokens, first_position);
-    compute_rope_angles(session, n_tokens, first_position);
-    for (uint32_t i = 0; i < model->config.n_layers; i++) {
-        if (atomic_exchange_explicit(&session->cancelled, 0, memory_order_relaxed)) {
-            return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
-        }
-        attention_branch(session, &model->layers[i], &session->kv[i], n_tokens, first_position);
-        feed_forward_branch(session, &model->layers[i], n_tokens);
-    }
-    rbe__normalize(model->config.norm_kind, &model->norm, model->config.norm_epsilon, session->hidden, model->config.width, n_tokens,
+    const rbe__config *config = &session->model->config;
+    rbe__embed_tokens(session, tokens, n_tokens, first_position);
+    RBE_TRY(rbe__run_layers(session, 0, config->n_layers, n_tokens, first_position));
+    rbe__normalize(config->norm_kind, &session->model->norm, config->norm_epsilon, session->hidden, config->width, n_tokens,
                    session->normed);
     return RBE_OK;
 }

@@ -175,7 +175,7 @@ rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *in
     return RBE_OK;
 }
 
-static rbe_status check_tokens(const rbe_session *session, const uint32_t *tokens, size_t n_tokens)
+rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens, size_t n_tokens)
 {
     if (!session || !tokens || n_tokens == 0) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "no tokens were given");
@@ -221,7 +221,7 @@ static void last_logits(rbe_session *session, void *context, size_t first, uint3
 
 rbe_status rbe_session_prefill(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress, void *user)
 {
-    RBE_TRY(check_tokens(session, tokens, n_tokens));
+    RBE_TRY(rbe__check_tokens(session, tokens, n_tokens));
     RBE_TRY(run_passes(session, tokens, n_tokens, progress, user, last_logits, &n_tokens));
     session->position += (uint32_t)n_tokens;
     return RBE_OK;
@@ -279,7 +279,7 @@ static void score_pass(rbe_session *session, void *context, size_t first, uint32
 rbe_status rbe_session_score(rbe_session *session, const uint32_t *tokens, size_t n_tokens, float *log_probabilities, float *logits,
                              rbe_progress_callback progress, void *user)
 {
-    RBE_TRY(check_tokens(session, tokens, n_tokens));
+    RBE_TRY(rbe__check_tokens(session, tokens, n_tokens));
     score_call call = {tokens, n_tokens, log_probabilities, logits};
     RBE_TRY(run_passes(session, tokens, n_tokens, progress, user, score_pass, &call));
     session->position += (uint32_t)n_tokens;

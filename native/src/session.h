@@ -30,11 +30,21 @@ struct rbe_session {
     float *logits;                                /* [n_vocabulary] */
     uint32_t head_batch;                          /* tokens whose logits are computed at once in scoring */
     float *scored;                                /* [head_batch][n_vocabulary] */
+
+    rbe_capture_callback capture; /* set during rbe_session_run_layers */
+    void *capture_user;
 };
+
+/* At least one token, all in the vocabulary, and room for them behind `position`. */
+rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens, size_t n_tokens);
 
 /* Runs n_tokens (1 to batch) at positions first_position ... through all layers: their keys and values go to the cache,
  * their last hidden states, normalised, to `normed`. Ids and room were checked. RBE_ERROR_CANCELLED between layers. */
 rbe_status rbe__forward(rbe_session *session, const uint32_t *tokens, uint32_t n_tokens, uint32_t first_position);
+
+/* The parts of rbe__forward. The first fills `hidden`; the second runs layers first_layer ... on it, in place. */
+void rbe__embed_tokens(rbe_session *session, const uint32_t *tokens, uint32_t n_tokens, uint32_t first_position);
+rbe_status rbe__run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, uint32_t n_tokens, uint32_t first_position);
 
 /* Logits of n_tokens rows of `normed` from first_row on, to logits [n_tokens][n_vocabulary]. */
 void rbe__head(rbe_session *session, uint32_t first_row, uint32_t n_tokens, float *logits);

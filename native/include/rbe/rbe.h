@@ -228,6 +228,26 @@ RBE_API rbe_status rbe_session_score(rbe_session *session, const uint32_t *token
 /* Forgets all but the first n_tokens of the context. The logits become invalid unless nothing was forgotten. */
 RBE_API rbe_status rbe_session_rewind(rbe_session *session, size_t n_tokens);
 
+/* Which activation a callback of rbe_session_run_layers is shown: the input of the matrices named. */
+typedef enum rbe_capture_point {
+    RBE_CAPTURE_QKV = 0,
+    RBE_CAPTURE_O = 1,
+    RBE_CAPTURE_UP = 2,       /* of gate and up */
+    RBE_CAPTURE_DOWN = 3,
+    RBE_CAPTURE_HEAD = 4      /* after the last layer, layer = n_layers */
+} rbe_capture_point;
+
+/* x: float[n_tokens][cols], valid during the call. Called on the calling thread. A non-zero return cancels. */
+typedef int (*rbe_capture_callback)(uint32_t layer, uint32_t point, const float *x, uint32_t n_tokens, uint32_t cols, void *user);
+
+/* The hidden states of a text before the first layer, at positions 0, 1, ...: float[n_tokens][width]. */
+RBE_API rbe_status rbe_session_embed(rbe_session *session, const uint32_t *tokens, size_t n_tokens, float *hidden);
+
+/* Runs n_layers layers from first_layer on over float[n_tokens][width] hidden states at positions 0, 1, ..., in place. For
+ * calibration, one block at a time. The context is empty before and after; n_tokens at most its size. capture may be NULL. */
+RBE_API rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, float *hidden,
+                                          size_t n_tokens, rbe_capture_callback capture, void *user);
+
 /* Makes the call that runs on the session, or else the next one, return RBE_ERROR_CANCELLED. Any thread. */
 RBE_API void rbe_session_cancel(rbe_session *session);
 
