@@ -48,6 +48,7 @@ SCALARS: dict[str, Any] = {
     "char": ctypes.c_char,
     "rbe_log_callback": _native.LogCallback,
     "rbe_progress_callback": _native.ProgressCallback,
+    "rbe_capture_callback": _native.CaptureCallback,
     **STRUCTURES,
 }
 
