@@ -1,8 +1,8 @@
 """Tiny random models of every supported architecture, as Hugging Face directories, made with numpy alone.
 
-Weights follow from the name of the tensor and the seed by integer arithmetic and one division, so they are the same bits
-on every machine and with every numpy: golden logits (tests/golden/logits) hold for them everywhere. A model that differs
-from another in one feature of its configuration has the same weights, so that the feature alone moves its logits.
+Weights follow from the name of the tensor and the seed by integer arithmetic and one division, so they are the same
+bits on every machine and with every numpy: golden logits (tests/golden/logits) hold for them everywhere. A model that
+differs from another in one feature of its configuration has the same weights: the feature alone moves its logits.
 
     write(MODELS["llama"], directory)          # config.json, model.safetensors, tokenizer.json
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -177,7 +178,8 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
 def _gpt2_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     feed_forward = config.get("n_inner") or 4 * WIDTH
     found: dict[str, tuple[int, ...]] = {
-        "wte.weight": (VOCABULARY, WIDTH), "wpe.weight": (CONTEXT, WIDTH), "ln_f.weight": (WIDTH,), "ln_f.bias": (WIDTH,),
+        "wte.weight": (VOCABULARY, WIDTH), "wpe.weight": (CONTEXT, WIDTH),
+        "ln_f.weight": (WIDTH,), "ln_f.bias": (WIDTH,),
     }  # fmt: skip
     for layer in range(config["n_layer"]):
         part: dict[str, tuple[int, ...]] = {
@@ -203,13 +205,13 @@ def uniform(name: str, seed: int, count: int) -> npt.NDArray[np.float64]:
 
 
 def tensors(model: TinyModel) -> Tensors:
-    """The weights, fp32. Matrices keep the size of what they multiply; q and k are larger, so that attention chooses."""
+    """The weights, fp32. Matrices keep the size of what they multiply; q and k are larger: attention is not even."""
     config = model.config.get("text_config", model.config)
     found: Tensors = {}
     for name, shape in shapes(model).items():
         bare = name.removeprefix(model.prefix)
         values = uniform(bare, model.seed, math.prod(shape)).reshape(shape)
-        if bare.endswith("norm.weight") or ".ln_" in bare and bare.endswith("weight") or bare == "ln_f.weight":
+        if re.search(r"(norm|ln_\w)\.weight$", bare):
             values = 0.3 * values + (0 if config["model_type"].startswith("gemma") else 1)
         elif bare.endswith("bias"):
             values = 0.3 * values
@@ -239,7 +241,8 @@ def write_safetensors(path: Path, weights: Mapping[str, npt.NDArray[np.float32]]
     data = b""
     for name, values in weights.items():
         piece = stored(values, dtype)
-        header[name] = {"dtype": dtype, "shape": list(values.shape), "data_offsets": [len(data), len(data) + len(piece)]}
+        place = [len(data), len(data) + len(piece)]
+        header[name] = {"dtype": dtype, "shape": list(values.shape), "data_offsets": place}
         data += piece
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -252,7 +255,8 @@ def tokenizer_json() -> dict[str, Any]:
     others = [byte for byte in range(256) if byte not in printable]
     spelled = {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
     space = spelled[ord(" ")]
-    merges = ["t h", "th e", "i n", "a n", "an d", "e r", f"{space} the", f"{space} a", f"{space} in", "o n", "r e", "in g"]
+    merges = ["t h", "th e", "i n", "a n", "an d", "e r", f"{space} the", f"{space} a", f"{space} in"]
+    merges += ["o n", "r e", "in g"]
     tokens = [spelled[byte] for byte in range(256)] + [merge.replace(" ", "") for merge in merges]
     control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"]
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}

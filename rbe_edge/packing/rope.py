@@ -98,9 +98,8 @@ def _yarn(parameters: Config, periods: DoubleArray, theta: float, context: int) 
     def dimension(turns: float) -> float:
         return rotated * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(theta))
 
-    # transformers reads a zero like an absent value here
-    low = dimension(parameters.number("beta_fast", 32) or 32)
-    high = dimension(parameters.number("beta_slow", 1) or 1)
+    low = dimension(parameters.positive("beta_fast", 32))
+    high = dimension(parameters.positive("beta_slow", 1))
     if parameters.flag("truncate", True):
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, rotated - 1)

@@ -97,6 +97,16 @@ def _tensor(entry: TensorEntry, offset: int, checksum: int, error: float, tensor
     return data
 
 
+def check_target(path: Path, force: bool) -> None:
+    """Raises PackError where a file cannot be put there or would replace another without `force`."""
+    if path.is_dir():
+        raise PackError(f"{path}: is a directory; give the name of a file")
+    if not path.parent.is_dir():
+        raise PackError(f"{path}: the directory {path.parent} does not exist; make it first")
+    if path.exists() and not force:
+        raise PackError(f"{path}: exists already; give --force to replace it, or another name")
+
+
 class PackWriter:
     """A `.rbe` file in the making. Use as a context manager; without commit() nothing remains.
 
@@ -140,13 +150,7 @@ class PackWriter:
         self._blob_entries: list[bytes] = []
         self._tensor_entries: list[bytes] = []
         self._fd = -1
-        self._check_target()
-
-    def _check_target(self) -> None:
-        if self.path.is_dir():
-            raise PackError(f"{self.path}: is a directory; give the name of a file")
-        if self.path.exists() and not self._force:
-            raise PackError(f"{self.path}: exists already; give --force to replace it, or another name")
+        check_target(path, force)
 
     def __enter__(self) -> PackWriter:
         with self._reported():
@@ -255,7 +259,7 @@ class PackWriter:
             os.ftruncate(self._fd, self.file_bytes)
             self._write_at(0, [header(checksum), body], self.index_bytes)
             os.fsync(self._fd)
-            self._check_target()
+            check_target(self.path, self._force)
             os.replace(self._part, self.path)
             os.close(self._fd)
             self._fd = -1

@@ -1,0 +1,189 @@
+"""Packs a model: source -> plan -> one `.rbe` file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rbe_edge._version import __version__
+from rbe_edge.errors import PackError
+from rbe_edge.packing import codec, storage, writer
+from rbe_edge.packing.mapping import plan_model
+from rbe_edge.packing.plan import MetadataValue, TensorPlan
+from rbe_edge.packing.sources import Source, open_source
+from rbe_edge.packing.storage import Storage
+from rbe_edge.packing.tokenizers import Tokenizer, read_llama2c, read_sentencepiece, read_tokenizer
+
+#: progress(what, done, total): done and total count weights of the whole model; what it raises stops the packing.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """bits: 2, 3 or 4 (trellis), 16 or 32 (dense). threads: None for all cores; the bytes written do not depend on it.
+
+    force: replace an existing file. tokenizer: that of a llama2.c checkpoint, if it is not beside it. revision: branch,
+    tag or commit of an org/name source.
+    """
+
+    bits: float = 4
+    threads: int | None = None
+    force: bool = False
+    tokenizer: Path | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One tensor of the file. planes: bits of each, () for dense. error: squared, relative to the squared norm."""
+
+    name: str
+    kind: str
+    rows: int
+    cols: int
+    planes: tuple[int, ...]
+    bytes: int
+    error: float
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """What was written. bits_per_weight: of the whole file, tokenizer and all, per weight of the source."""
+
+    path: Path
+    name: str
+    architecture: str
+    parameters: int
+    file_bytes: int
+    seconds: float
+    tensors: tuple[TensorReport, ...]
+
+    @property
+    def bits_per_weight(self) -> float:
+        return self.file_bytes * 8 / self.parameters
+
+
+def pack(
+    source: str | Path, out: Path, options: PackOptions | None = None, progress: Progress | None = None
+) -> PackReport:
+    """Packs a Hugging Face directory, a llama2.c checkpoint or a repository of the hub (`org/name`) into `out`.
+
+    The same source and options give the same bytes. `out` appears when it is complete; on any failure, and when
+    `progress` raises, nothing is left. Memory: a few tensors, never the model.
+    Raises PackError, TokenizerError, and MissingExtra for a download without huggingface_hub.
+    """
+    options = options or PackOptions()
+    started = time.monotonic()
+    if options.bits not in (*storage.TRELLIS_BITS, *storage.DENSE_BITS):
+        known = ", ".join(map(str, (*storage.TRELLIS_BITS, *storage.DENSE_BITS)))
+        raise PackError(f"--bits {options.bits:g} is not possible; give one of {known}")
+    out = Path(out)
+    writer.check_target(out, options.force)
+    opened = open_source(source, options.tokenizer, options.revision)
+    plan = plan_model(opened)
+    total = sum(tensor.rows * tensor.cols for tensor in plan.tensors)
+    report = progress or (lambda what, done, total: None)
+    tokenizer = _tokenizer(opened, plan.metadata["vocabulary"])
+    report("reading", 0, total)
+    sha256 = opened.sha256(lambda done, of: report("reading", 0, total))
+    how = storage.recipe(int(options.bits))
+    metadata: dict[str, MetadataValue] = {
+        "name": opened.name,
+        **plan.metadata,
+        "parameters": plan.parameters,
+        "source.name": opened.name,
+        "source.sha256": sha256,
+        "packer.version": __version__,
+        "packer.options": str(how),
+        **tokenizer.metadata(),
+    }
+    stores = [storage.choose(tensor, how) for tensor in plan.tensors]
+    used = sorted({bits for store in stores for bits in store.planes})
+    books = [codec.CODEBOOKS[bits] for bits in used]
+    entries = [
+        _entry(tensor, store, used, storage.rotation_seed(sha256, tensor.reads))
+        for tensor, store in zip(plan.tensors, stores, strict=True)
+    ]
+    tensors: list[TensorReport] = []
+    with writer.PackWriter(
+        out,
+        metadata,
+        [writer.CodebookEntry(book.bits, tuple(book.t1), tuple(book.t2)) for book in books],
+        {"tokenizer": tokenizer.to_blob()},
+        entries,
+        options.force,
+    ) as file:
+        done = 0
+        for tensor, store, entry in zip(plan.tensors, stores, entries, strict=True):
+            report(tensor.name, done, total)
+            error = _write(file, tensor, store, entry, options, report, done, total)
+            tensors.append(
+                TensorReport(
+                    tensor.name, storage.KIND_NAMES[store.kind], tensor.rows, tensor.cols, store.planes, store.n_bytes,
+                    error,
+                )
+            )  # fmt: skip
+            done += tensor.rows * tensor.cols
+        report("writing", done, total)
+        file.commit()
+    return PackReport(
+        out, opened.name, plan.architecture, plan.parameters, file.file_bytes, time.monotonic() - started,
+        tuple(tensors),
+    )  # fmt: skip
+
+
+def _tokenizer(source: Source, vocabulary: MetadataValue) -> Tokenizer:
+    """The source's tokenizer, with an id for every row of the embedding."""
+    assert isinstance(vocabulary, int)
+    if source.tokenizer is None:
+        tokenizer = read_tokenizer(source.directory)
+    elif source.tokenizer.suffix == ".model":
+        tokenizer = read_sentencepiece(source.tokenizer)
+    else:
+        tokenizer = read_llama2c(source.tokenizer)
+    if tokenizer.size > vocabulary:
+        raise PackError(
+            f"{source.name}: its tokenizer has {tokenizer.size} tokens but the model only {vocabulary}; "
+            f"this is the tokenizer of another model"
+        )
+    return tokenizer.padded_to(vocabulary)
+
+
+def _entry(tensor: TensorPlan, store: Storage, codebooks: list[int], seed: int) -> writer.TensorEntry:
+    if not store.planes:
+        return writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes)
+    return writer.TensorEntry(
+        tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes,
+        seed=seed, rotation_block=codec.rotation_block(tensor.cols),
+        codebooks=tuple(codebooks.index(bits) for bits in store.planes),
+    )  # fmt: skip
+
+
+def _write(
+    file: writer.PackWriter,
+    tensor: TensorPlan,
+    store: Storage,
+    entry: writer.TensorEntry,
+    options: PackOptions,
+    report: Progress,
+    done: int,
+    total: int,
+) -> float:
+    """Reads, encodes and writes one tensor; gives its error."""
+    values = tensor.read()
+    if not store.planes:
+        data, error = storage.dense_data(values, store.kind)
+        file.write_tensor([data], error)
+        return error
+    weights = tensor.rows * tensor.cols
+    encoded = codec.encode(
+        values,
+        store.planes,
+        entry.seed,
+        options.threads,
+        lambda part, of: report(tensor.name, done + weights * part // of, total),
+    )
+    file.write_tensor(encoded.data, encoded.error, encoded.tensor_scale)
+    return encoded.error

@@ -1,0 +1,103 @@
+"""How each tensor is stored, decided before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rbe_edge.packing import codec, writer
+from rbe_edge.packing.plan import TensorPlan
+from rbe_edge.packing.sources import FloatArray
+
+KIND_NAMES = {
+    writer.KIND_FP32: "fp32", writer.KIND_FP16: "fp16", writer.KIND_BF16: "bf16", writer.KIND_TRELLIS: "trellis",
+}  # fmt: skip
+_BYTES = {writer.KIND_FP32: 4, writer.KIND_FP16: 2, writer.KIND_BF16: 2}
+
+TRELLIS_BITS = (2, 3, 4)
+DENSE_BITS = (16, 32)
+
+# Embedding and head want about 6 bits where the projections have 3 or 4: a tied embedding at 4 bits costs about half as
+# much again as all projections at 3 (measured on an 18 M Llama, docs/codec.md).
+_WIDE_PLANES = {4: (4, 2), 3: (4, 2), 2: (4,)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The planes of projections and of embedding and head; () means dense in `dense_bits` bits."""
+
+    bits: int
+    projections: tuple[int, ...]
+    embedding: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """As recorded in the file (`packer.options`)."""
+
+        def planes(value: tuple[int, ...]) -> str:
+            return "+".join(map(str, value)) or f"dense{self.bits}"
+
+        return f"bits={self.bits} projections={planes(self.projections)} embedding={planes(self.embedding)}"
+
+
+def recipe(bits: int) -> Recipe:
+    """What --bits means."""
+    if bits in DENSE_BITS:
+        return Recipe(bits, (), ())
+    return Recipe(bits, (bits,), _WIDE_PLANES[bits])
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How one tensor is stored: its kind, and its planes where that is the trellis."""
+
+    kind: int
+    planes: tuple[int, ...]
+    n_bytes: int
+
+
+def choose(tensor: TensorPlan, how: Recipe) -> Storage:
+    """The storage of a tensor. Reads its weights only where fp16 might be too narrow for them."""
+    if tensor.role in ("norm", "bias", "frequencies") or how.bits == 32:
+        return _dense(tensor, writer.KIND_FP32)
+    planes = {"matrix": how.projections, "embedding": how.embedding, "head": how.embedding}.get(tensor.role, ())
+    if planes:
+        n_bytes = codec.encoded_bytes(tensor.rows, tensor.cols, planes)
+        if n_bytes is not None:  # None: streams under 32 steps, which lose too much
+            return Storage(writer.KIND_TRELLIS, planes, n_bytes)
+    if tensor.source_kind == "bf16":
+        return _dense(tensor, writer.KIND_BF16)
+    if tensor.source_kind == "fp32" and np.abs(tensor.read()).max() > np.finfo(np.float16).max:
+        return _dense(tensor, writer.KIND_FP32)
+    return _dense(tensor, writer.KIND_FP16)
+
+
+def _dense(tensor: TensorPlan, kind: int) -> Storage:
+    return Storage(kind, (), tensor.rows * tensor.cols * _BYTES[kind])
+
+
+def dense_data(values: FloatArray, kind: int) -> tuple[npt.NDArray[np.generic], float]:
+    """The numbers as stored and their relative squared error, 0 where every one is exact."""
+    if kind == writer.KIND_FP32:
+        return values.astype("<f4", copy=False), 0.0
+    if kind == writer.KIND_BF16:
+        # chosen for bf16 sources alone: the lower half is zero
+        bits = values.view(np.uint32)
+        assert not (bits & 0xFFFF).any()
+        return (bits >> 16).astype("<u2"), 0.0
+    half = values.astype("<f2")
+    norm = _squared(values)
+    return half, _squared(np.subtract(half, values, dtype=np.float32)) / norm if norm > 0 else 0.0
+
+
+def _squared(values: FloatArray) -> float:
+    """The squared norm, summed in double precision and always in the same order (BLAS would split it over threads)."""
+    flat = values.ravel()
+    return float(np.einsum("i,i->", flat, flat, dtype=np.float64))
+
+
+def rotation_seed(source_sha256: str, reads: str) -> int:
+    """The seed of the rotation of an activation: the same for the same source, another for every activation."""
+    return int.from_bytes(hashlib.sha256(f"{source_sha256} {reads}".encode()).digest()[:8], "little")

@@ -1,0 +1,100 @@
+"""Reads the frame of a `.rbe` file as docs/format.md, section 1, describes it, and checks what it says must hold."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Tensor:
+    kind: int
+    rows: int
+    cols: int
+    offset: int
+    n_bytes: int
+    error: float
+    rotation: int = 0
+    rotation_block: int = 0
+    seed: int = 0
+    tensor_scale: float = 0.0
+    flags: int = 0
+    codebooks: tuple[int, ...] = ()
+
+
+@dataclass
+class Index:
+    data: bytes
+    metadata: dict[str, Any] = field(default_factory=dict)
+    codebooks: list[tuple[int, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def tensor_data(self, name: str) -> bytes:
+        tensor = self.tensors[name]
+        return self.data[tensor.offset : tensor.offset + tensor.n_bytes]
+
+
+def read_index(path: Path) -> Index:
+    data = path.read_bytes()
+    magic, version, checksum, file_bytes, index_bytes, *counts = struct.unpack_from("<8sIIQQIIII", data)
+    assert (magic, version, file_bytes) == (b"\x89RBE\r\n\x1a\n", 1, len(data))
+    assert data[48:64] == bytes(16)
+    assert zlib.crc32(data[:12] + bytes(4) + data[16:index_bytes]) == checksum
+    index = Index(data)
+    position = 64
+    areas = [(0, index_bytes)]
+
+    def take(layout: str) -> tuple[Any, ...]:
+        nonlocal position
+        values = struct.unpack_from("<" + layout, data, position)
+        position += struct.calcsize("<" + layout)
+        return values
+
+    def text() -> str:
+        (n_bytes,) = take("I")
+        return bytes(take(f"{n_bytes}s")[0]).decode()
+
+    def area(offset: int, n_bytes: int, expected: int) -> None:
+        assert offset % 64 == 0 and n_bytes > 0
+        assert zlib.crc32(data[offset : offset + n_bytes]) == expected
+        areas.append((offset, offset + n_bytes))
+
+    for _ in range(counts[0]):
+        name = text()
+        (kind,) = take("I")
+        assert name not in index.metadata
+        if kind == 3:
+            index.metadata[name] = text()
+        elif kind == 4:
+            index.metadata[name] = take(f"{take('I')[0]}Q")
+        else:
+            index.metadata[name] = take({1: "Q", 2: "d"}[kind])[0]
+    for _ in range(counts[1]):
+        bits, *tables = take("I32b")
+        index.codebooks.append((bits, tuple(tables[:16]), tuple(tables[16:])))
+    for _ in range(counts[2]):
+        name = text()
+        offset, n_bytes, expected = take("QQI")
+        area(offset, n_bytes, expected)
+        index.blobs[name] = data[offset : offset + n_bytes]
+    for _ in range(counts[3]):
+        name = text()
+        kind, rows, cols, offset, n_bytes, expected, error = take("IIIQQIf")
+        area(offset, n_bytes, expected)
+        more: dict[str, Any] = {}
+        if kind == 4:
+            rotation, block, seed, scale, flags, n_planes = take("IIQfII")
+            more = {"rotation": rotation, "rotation_block": block, "seed": seed, "tensor_scale": scale, "flags": flags}
+            more["codebooks"] = take(f"{n_planes}I")
+        assert name not in index.tensors
+        index.tensors[name] = Tensor(kind, rows, cols, offset, n_bytes, error, **more)
+    assert position == index_bytes
+    areas.sort()
+    for (_, end), (start, _) in zip(areas, [*areas[1:], (file_bytes, file_bytes)], strict=True):
+        assert end <= start, "areas overlap"
+        assert data[end:start] == bytes(start - end), "padding is not zero"
+    return index

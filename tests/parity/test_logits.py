@@ -1,0 +1,80 @@
+"""The engine against logits that transformers computed for the same tiny models (tools/golden_vectors.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tiny_models
+from parity_cases import CASES, GOLDEN, TOLERANCE, Case
+
+from rbe_edge import Model
+from rbe_edge.packing.pack import PackOptions, pack
+
+
+def packed(case: Case, directory: Path, bits: int = 32) -> Path:
+    source = tiny_models.write(case.model, directory / case.model.name)
+    return pack(source, directory / f"{case.name}-{bits}.rbe", PackOptions(bits=bits)).path
+
+
+def golden(name: str) -> dict[str, npt.NDArray[np.float32]]:
+    with np.load(GOLDEN / f"{name}.npz") as file:
+        return {key: file[key] for key in file.files}
+
+
+def scored(path: Path, case: Case, batch: int = 64) -> npt.NDArray[np.float32]:
+    """The engine's logits after every token, read in passes of `batch` tokens."""
+    with Model.open(path) as model, model.session(kv="f32", context=case.context, batch=batch) as session:
+        logits = session.score(case.tokens, logits=True).logits
+    assert logits is not None
+    return logits
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_logits(tmp_path: Path, name: str) -> None:
+    case, expected = CASES[name], golden(name)
+    np.testing.assert_array_equal(expected["tokens"], case.tokens)
+    logits = scored(packed(case, tmp_path), case)
+    assert np.abs(logits[:, expected["columns"]] - expected["logits"]).max() < TOLERANCE
+    assert np.abs(logits[-1] - expected["last"]).max() < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("name", "base"),
+    [
+        ("llama_linear", "llama"),
+        ("llama_llama3", "llama"),
+        ("llama_yarn", "llama"),
+        ("llama_yarn_new", "llama_yarn"),
+        ("llama_bias", "llama"),
+        ("llama_gelu", "llama"),
+        ("mistral_window", "mistral"),
+        ("qwen2_window", "llama"),
+        ("phi3", "llama"),
+        ("phi3_longrope", "llama"),
+        ("phi3_longrope", "phi3_longrope_short"),
+        ("gemma3_new", "gemma3_multimodal"),
+    ],
+)
+def test_features_move_the_logits(name: str, base: str) -> None:
+    """A feature that were ignored could not pass the comparison above."""
+    ours, other = golden(name)["logits"], golden(base)["logits"]
+    n = min(len(ours), len(other))
+    assert np.abs(ours[:n] - other[:n]).max() > 20 * TOLERANCE
+
+
+@pytest.mark.parametrize("bits", [32, 16, 4])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral_window", "gemma3_new"])
+def test_prefill_and_decode_agree(tmp_path: Path, name: str, bits: int) -> None:
+    """However a text is cut into passes, and token by token as in decoding, the logits are the same."""
+    case = CASES[name]
+    path = packed(case, tmp_path, bits)
+    whole = scored(path, case)
+    for batch in (1, 5):
+        np.testing.assert_array_equal(scored(path, case, batch), whole)
+    with Model.open(path) as model, model.session(kv="f32") as session:
+        for token, expected in zip(case.tokens, whole, strict=True):
+            session.prefill([token])
+            np.testing.assert_array_equal(session.logits, expected)
