@@ -1,0 +1,163 @@
+"""Writes native/src/tokenizer/unicode_tables.c: character classes and canonical composition, as compact tables.
+
+    python tools/unicode_tables.py native/src/tokenizer/unicode_tables.c
+
+The data is Python's `unicodedata`, or the package `unicodedata2`, which comes for every Unicode version, where it is
+installed. The tables are committed for Unicode 16.0, the version inside tiktoken 0.14 and tokenizers 0.23: a
+reference tokenizer with another version splits newly assigned letters differently.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+try:
+    import unicodedata2 as unicodedata
+except ImportError:
+    import unicodedata
+
+BLOCK = 128
+CODE_POINTS = 0x110000
+HANGUL = range(0xAC00, 0xD7A4)
+
+# The order of enum rbe__class in unicode.h.
+OTHER, LETTER, NUMBER, PUNCTUATION, SYMBOL, MARK, SPACE = range(7)
+CLASS_OF_CATEGORY = {"L": LETTER, "N": NUMBER, "P": PUNCTUATION, "S": SYMBOL, "M": MARK}
+# The property White_Space (Unicode Standard Annex 44), which is what \s means in the regular expression engines of
+# tiktoken (Rust) and tokenizers (Oniguruma). unicodedata does not carry it; it has not changed since Unicode 6.3.
+WHITE_SPACE = {*range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F}
+WHITE_SPACE |= {0x205F, 0x3000}
+
+
+def class_of(code: int) -> int:
+    """The rbe__class of a code point."""
+    if code in WHITE_SPACE:
+        return SPACE
+    return CLASS_OF_CATEGORY.get(unicodedata.category(chr(code))[0], OTHER)
+
+
+def canonical(code: int) -> list[int]:
+    """The one-step canonical decomposition: one or two code points, or none."""
+    text = unicodedata.decomposition(chr(code))
+    return [] if not text or text.startswith("<") else [int(part, 16) for part in text.split()]
+
+
+def two_levels(values: list[int]) -> tuple[list[int], list[int]]:
+    """Block numbers, and the distinct blocks one after the other."""
+    index: list[int] = []
+    blocks: dict[tuple[int, ...], int] = {}
+    for start in range(0, len(values), BLOCK):
+        block = tuple(values[start : start + BLOCK])
+        index.append(blocks.setdefault(block, len(blocks)))
+    return index, [value for block in blocks for value in block]
+
+
+def ranges(codes: Iterable[int]) -> list[tuple[int, int]]:
+    """Sorted code points as inclusive ranges."""
+    result: list[tuple[int, int]] = []
+    for code in codes:
+        if result and result[-1][1] == code - 1:
+            result[-1] = (result[-1][0], code)
+        else:
+            result.append((code, code))
+    return result
+
+
+def array(declaration: str, values: Iterable[int | str], per_line: int) -> str:
+    """A C array definition."""
+    texts = [str(value) for value in values]
+    lines = [", ".join(texts[start : start + per_line]) for start in range(0, len(texts), per_line)]
+    body = ",\n    ".join(lines)
+    return f"{declaration} = {{\n    {body}\n}};\n"
+
+
+def class_tables() -> list[str]:
+    index, values = two_levels([class_of(code) for code in range(CODE_POINTS)])
+    if max(index) > 255:
+        raise SystemExit("more than 256 distinct blocks: the block index needs 16 bits")
+    packed = [values[i] | values[i + 1] << 4 for i in range(0, len(values), 2)]
+    return [
+        "/* Block of 128 code points -> number of its block of classes. */",
+        array(f"const uint8_t rbe__class_index[{len(index)}]", index, 32),
+        "/* Two classes to a byte, the even code point in the low half. */",
+        array(f"const uint8_t rbe__class_blocks[{len(packed)}]", packed, 32),
+    ]
+
+
+def composition_tables() -> list[str]:
+    every = [code for code in range(CODE_POINTS) if not 0xD800 <= code < 0xE000 and code not in HANGUL]
+    singles: list[tuple[int, int]] = []
+    pairs: list[tuple[int, int, int]] = []
+    for code in every:
+        parts = canonical(code)
+        if len(parts) == 1:
+            singles.append((code, parts[0]))
+        elif parts:
+            pairs.append((code, parts[0], parts[1]))
+    # A pair composes again unless it is excluded, which normalize() knows.
+    composed = [
+        (first, second, at)
+        for at, (code, first, second) in enumerate(pairs)
+        if unicodedata.normalize("NFC", chr(first) + chr(second)) == chr(code)
+    ]
+    marks = [(code, unicodedata.combining(chr(code))) for code in every]
+    classes: list[tuple[int, int, int]] = []
+    for code, combining in marks:
+        if combining and classes and classes[-1][1] == code - 1 and classes[-1][2] == combining:
+            classes[-1] = (classes[-1][0], code, combining)
+        elif combining:
+            classes.append((code, code, combining))
+    seconds = {second for _, second, _ in composed} | set(range(0x1161, 0x1176)) | set(range(0x11A8, 0x11C3))
+    unstable = [
+        code
+        for code, combining in marks
+        if combining or code in seconds or unicodedata.normalize("NFC", chr(code)) != chr(code)
+    ]
+    return [
+        "/* Canonical decompositions into one code point: {from, to}. */",
+        f"const uint32_t rbe__n_singles = {len(singles)};",
+        array(f"const uint32_t rbe__singles[{len(singles)}][2]", (f"{{{a:#x}, {b:#x}}}" for a, b in singles), 6),
+        "/* Into two: {from, first, second}. */",
+        f"const uint32_t rbe__n_pairs = {len(pairs)};",
+        array(f"const uint32_t rbe__pairs[{len(pairs)}][3]", (f"{{{a:#x}, {b:#x}, {c:#x}}}" for a, b, c in pairs), 5),
+        "/* Indices of the pairs that compose, by {first, second}. */",
+        f"const uint32_t rbe__n_composed = {len(composed)};",
+        array(f"const uint16_t rbe__composed[{len(composed)}]", (at for _, _, at in sorted(composed)), 20),
+        "/* Canonical combining classes other than 0: {first, last, class}. */",
+        f"const uint32_t rbe__n_combining = {len(classes)};",
+        array(
+            f"const uint32_t rbe__combining[{len(classes)}][3]", (f"{{{a:#x}, {b:#x}, {c}}}" for a, b, c in classes), 5
+        ),
+        "/* Code points that may change in NFC or change their neighbours: {first, last}. */",
+        f"const uint32_t rbe__n_unstable = {len(ranges(unstable))};",
+        array(
+            f"const uint32_t rbe__unstable[{len(ranges(unstable))}][2]",
+            (f"{{{a:#x}, {b:#x}}}" for a, b in ranges(unstable)),
+            6,
+        ),
+    ]
+
+
+def source() -> str:
+    """The whole C file."""
+    head = [
+        f"/* Written by tools/unicode_tables.py from Unicode {unicodedata.unidata_version}; do not edit. */",
+        '#include "unicode_tables.h"\n',
+    ]
+    return "\n".join([*head, *class_tables(), *composition_tables()])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path)
+    arguments = parser.parse_args()
+    arguments.output.write_text(source(), encoding="utf-8")
+    print(f"{arguments.output}: Unicode {unicodedata.unidata_version}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
