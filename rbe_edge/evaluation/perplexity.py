@@ -1,0 +1,80 @@
+"""Perplexity of a packed model on a text.
+
+The text is tokenized as a whole, without a token in front, and cut into windows of `window` tokens that do not overlap.
+Every window begins an empty context; its first token is given, all others are scored. Perplexity is exp of the mean of
+-ln p over all scored tokens. Numbers of different windows, or of different tokenizers, do not compare.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rbe_edge.errors import OptionError
+
+if TYPE_CHECKING:
+    from rbe_edge.runtime.model import Model
+    from rbe_edge.runtime.options import KvType
+
+DEFAULT_WINDOW = 1024
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """nats: sum of -ln p of the scored tokens, per window. n_scored: tokens scored in all. window: in tokens."""
+
+    nats: tuple[float, ...]
+    n_scored: int
+    window: int
+
+    @property
+    def nats_per_token(self) -> float:
+        return math.fsum(self.nats) / self.n_scored
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(self.nats_per_token)
+
+
+def cut(tokens: Sequence[int], window: int, n_windows: int | None = None) -> list[Sequence[int]]:
+    """The windows of a text, the first n_windows of them; the last may be shorter but has at least two tokens."""
+    starts = range(0, max(len(tokens) - 1, 0), window)
+    return [tokens[start : start + window] for start in starts[:n_windows]]
+
+
+def perplexity(
+    model: Model,
+    text: str | Sequence[int],
+    *,
+    window: int = 0,
+    n_windows: int | None = None,
+    threads: int = 0,
+    kv: KvType = "f16",
+    progress: Callable[[int, int], object] | None = None,
+) -> Perplexity:
+    """Perplexity of a model on a text, or on tokens.
+
+    window: tokens, 0 for 1024 or the model's context where that is shorter. n_windows: at most so many windows, from the
+    beginning. progress(done, total) counts windows. Raises OptionError where the text is too short to score anything.
+    """
+    window = window or min(DEFAULT_WINDOW, model.info.context)
+    if window < 2:
+        raise OptionError(f"a window has at least 2 tokens, not {window}")
+    tokens = model.tokenize(text, special=False) if isinstance(text, str) else list(text)
+    windows = cut(tokens, window, n_windows)
+    if not windows:
+        raise OptionError(f"the text has {len(tokens)} tokens; at least 2 are needed to score one")
+    nats = []
+    with model.session(context=window, threads=threads, kv=kv) as session:
+        for done, part in enumerate(windows):
+            if progress is not None:
+                progress(done, len(windows))
+            session.rewind(0)
+            nats.append(-float(np.sum(session.score(part).log_probabilities, dtype=np.float64)))
+    if progress is not None:
+        progress(len(windows), len(windows))
+    return Perplexity(tuple(nats), sum(len(part) - 1 for part in windows), window)

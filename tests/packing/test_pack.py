@@ -1,0 +1,290 @@
+"""pack(): from a source to a file that the engine reads, and sources and places that end in one clear error."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_models
+from index_reader import read_index
+
+from rbe_edge import Model
+from rbe_edge.errors import PackError, RbeError, TokenizerError
+from rbe_edge.packing.mapping import plan_model
+from rbe_edge.packing.pack import PackOptions, pack
+from rbe_edge.packing.sources import open_source
+
+LLAMA = tiny_models.MODELS["llama"]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return tiny_models.write(LLAMA, tmp_path / "tiny")
+
+
+def planned(source: Path) -> dict[str, np.ndarray]:
+    return {tensor.name: tensor.read() for tensor in plan_model(open_source(source)).tensors}
+
+
+def relative_error(read: np.ndarray, source: np.ndarray) -> float:
+    difference = read.astype(np.float64) - source
+    return float((difference**2).sum() / (source.astype(np.float64) ** 2).sum())
+
+
+def test_fp32_is_exact(source: Path, tmp_path: Path) -> None:
+    report = pack(source, tmp_path / "m.rbe", PackOptions(bits=32))
+    with Model.open(report.path) as model:
+        for name, values in planned(source).items():
+            np.testing.assert_array_equal(model.tensor_rows(name), values)
+    assert {tensor.kind for tensor in report.tensors} == {"fp32"}
+    assert all(tensor.error == 0 for tensor in report.tensors)
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("F32", "fp16"), ("F16", "fp16"), ("BF16", "bf16")])
+def test_16_bits(tmp_path: Path, dtype: str, kind: str) -> None:
+    source = tiny_models.write(LLAMA, tmp_path / "tiny", dtype)
+    report = pack(source, tmp_path / "m.rbe", PackOptions(bits=16))
+    kinds = {tensor.name: tensor.kind for tensor in report.tensors}
+    assert kinds["embedding"] == kinds["layers.0.attention.q"] == kinds["head"] == kind
+    assert kinds["norm"] == kinds["layers.0.attention.norm"] == kinds["rope.frequencies"] == "fp32"
+    with Model.open(report.path) as model:
+        for tensor in report.tensors:
+            values = planned(source)[tensor.name]
+            assert tensor.error == pytest.approx(relative_error(model.tensor_rows(tensor.name), values), rel=1e-3)
+            assert (tensor.error == 0) == (dtype != "F32" or tensor.kind == "fp32")
+            assert tensor.error < 2**-22  # half a unit in the last place, squared
+
+
+def test_numbers_beyond_fp16_are_kept(tmp_path: Path) -> None:
+    source = tiny_models.write(LLAMA, tmp_path / "tiny")
+    weights = tiny_models.tensors(LLAMA)
+    weights["model.layers.0.mlp.up_proj.weight"][3, 4] = 1e5
+    tiny_models.write_safetensors(source / "model.safetensors", weights)
+    report = pack(source, tmp_path / "m.rbe", PackOptions(bits=16))
+    kinds = {tensor.name: tensor.kind for tensor in report.tensors}
+    assert kinds["layers.0.feed_forward.up"] == "fp32"
+    assert kinds["layers.1.feed_forward.up"] == "fp16"
+    with Model.open(report.path) as model:
+        assert model.tensor_rows("layers.0.feed_forward.up", 3, 1)[0, 4] == 1e5
+
+
+@pytest.mark.parametrize(("bits", "wide", "bound"), [(4, (4, 2), 0.006), (3, (4, 2), 0.023), (2, (4,), 0.09)])
+def test_trellis(source: Path, tmp_path: Path, bits: int, wide: tuple[int, ...], bound: float) -> None:
+    """The engine reads back what the report says, and the error is about that of the codec on Gaussian numbers (.0050,
+    .0190, .0735, docs/codec.md; these weights are uniform, and the matrices small)."""
+    report = pack(source, tmp_path / "m.rbe", PackOptions(bits=bits))
+    values = planned(source)
+    found = {tensor.name: tensor for tensor in report.tensors}
+    assert found["embedding"].planes == found["head"].planes == wide
+    assert found["layers.0.attention.k"].planes == found["layers.1.feed_forward.down"].planes == (bits,)
+    assert found["layers.0.attention.norm"].kind == "fp32"
+    with Model.open(report.path) as model:
+        for name, tensor in found.items():
+            assert model.tensors[name].plane_bits == tensor.planes
+            assert model.tensors[name].kind == tensor.kind
+            assert model.tensors[name].error == np.float32(tensor.error)
+            error = relative_error(model.tensor_rows(name), values[name])
+            assert error == pytest.approx(tensor.error, rel=1e-3, abs=1e-12)
+            if tensor.planes == (bits,):
+                assert 0 < error < bound
+        assert model.metadata["packer.options"] == f"bits={bits} projections={bits} embedding=" + "+".join(map(str, wide))
+
+
+def test_shared_seeds(source: Path, tmp_path: Path) -> None:
+    index = read_index(pack(source, tmp_path / "m.rbe").path)
+    seeds = {name: (tensor.seed, tensor.rotation_block) for name, tensor in index.tensors.items() if tensor.kind == 4}
+    for layer in range(2):
+        assert len({seeds[f"layers.{layer}.attention.{name}"] for name in "qkv"}) == 1
+        assert len({seeds[f"layers.{layer}.feed_forward.{name}"] for name in ("gate", "up")}) == 1
+    assert len({seed for seed, _ in seeds.values()}) == 2 * 4 + 2
+    assert [bits for bits, _, _ in index.codebooks] == [2, 4]
+
+
+def test_metadata_and_provenance(source: Path, tmp_path: Path) -> None:
+    import rbe_edge
+
+    report = pack(source, tmp_path / "m.rbe")
+    index = read_index(report.path)
+    metadata = index.metadata
+    assert metadata["name"] == metadata["source.name"] == report.name == "tiny"
+    assert metadata["architecture"] == report.architecture == "llama"
+    assert metadata["source.sha256"] == hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()
+    assert metadata["packer.version"] == rbe_edge.__version__
+    assert metadata["packer.options"] == "bits=4 projections=4 embedding=4+2"
+    assert metadata["parameters"] == report.parameters == 96576
+    assert metadata["chat_template"] == tiny_models.CHAT_TEMPLATE
+    assert (metadata["bos_token"], metadata["eos_token"]) == ("<|endoftext|>", "<|im_end|>")
+    assert report.file_bytes == len(index.data) and report.bits_per_weight == report.file_bytes * 8 / 96576
+    assert str(tmp_path).encode() not in index.data
+    for tensor in report.tensors:
+        assert (index.tensors[tensor.name].rows, index.tensors[tensor.name].cols) == (tensor.rows, tensor.cols)
+        assert index.tensors[tensor.name].n_bytes == tensor.bytes
+    with Model.open(report.path) as model:
+        assert model.detokenize(model.tokenize("the thing, and 7 °")) == "the thing, and 7 °"
+
+
+def test_same_source_same_bytes(source: Path, tmp_path: Path) -> None:
+    files = [
+        pack(source, tmp_path / f"{threads}.rbe", PackOptions(bits=3, threads=threads)).path.read_bytes()
+        for threads in (1, 2, 5, None)
+    ]
+    assert len(set(files)) == 1
+    sharded = tiny_models.write(LLAMA, tmp_path / "other" / "tiny", n_shards=3)
+    assert pack(sharded, tmp_path / "s.rbe", PackOptions(bits=3)).path.read_bytes() != files[0], "another source hash"
+
+
+def test_progress(source: Path, tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    report = pack(source, tmp_path / "m.rbe", PackOptions(), lambda *step: seen.append(step))
+    done = [step[1] for step in seen]
+    total = sum(tensor.rows * tensor.cols for tensor in report.tensors)
+    assert done == sorted(done) and done[0] == 0 and done[-1] == total
+    assert {step[2] for step in seen} == {total}
+    assert {tensor.name for tensor in report.tensors} <= {step[0] for step in seen}
+
+
+@pytest.mark.parametrize("at", ["reading", "layers.0.attention.q", "rope.frequencies", "writing"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_stopped_by_progress(source: Path, tmp_path: Path, at: str, error: type[BaseException]) -> None:
+    def stop(what: str, done: int, total: int) -> None:
+        if what == at:
+            raise error
+
+    with pytest.raises(error):
+        pack(source, tmp_path / "m.rbe", PackOptions(bits=4), stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def fails(source: Path | str, out: Path, message: str, error: type[RbeError] = PackError, **options: Any) -> None:
+    before = sorted(out.parent.iterdir()) if out.parent.is_dir() else []
+    with pytest.raises(error, match=message) as caught:
+        pack(source, out, PackOptions(**options))
+    assert "\n" not in str(caught.value)
+    assert before == (sorted(out.parent.iterdir()) if out.parent.is_dir() else []), "something was left"
+
+
+def test_options_that_make_no_sense(source: Path, tmp_path: Path) -> None:
+    for bits in (0, 1, 2.5, 5, -4, float("nan")):
+        fails(source, tmp_path / "m.rbe", "is not possible; give one of 2, 3, 4, 16, 32", bits=bits)
+    for threads in (0, -1):
+        fails(source, tmp_path / "m.rbe", "--threads", threads=threads)
+    fails(source, tmp_path / "none" / "m.rbe", "does not exist; make it first")
+    (tmp_path / "old.rbe").write_bytes(b"old")
+    fails(source, tmp_path / "old.rbe", "exists already")
+    assert (tmp_path / "old.rbe").read_bytes() == b"old"
+    pack(source, tmp_path / "old.rbe", PackOptions(force=True))
+    read_index(tmp_path / "old.rbe")
+
+
+def test_the_tokenizer_of_another_model(source: Path, tmp_path: Path) -> None:
+    tokenizer = tiny_models.tokenizer_json()
+    for i in range(5):
+        tokenizer["model"]["vocab"][f"more{i}"] = 272 + i
+    (source / "tokenizer.json").write_text(json.dumps(tokenizer))
+    fails(source, tmp_path / "m.rbe", "277 tokens but the model only 272; this is the tokenizer of another model")
+
+
+def test_no_tokenizer(source: Path, tmp_path: Path) -> None:
+    (source / "tokenizer.json").unlink()
+    fails(source, tmp_path / "m.rbe", "tokenizer", TokenizerError)
+    (source / "tokenizer.json").write_text("{")
+    fails(source, tmp_path / "m.rbe", "tokenizer.json", TokenizerError)
+
+
+def test_a_padded_embedding(source: Path, tmp_path: Path) -> None:
+    """More rows than tokens are the rule in Qwen2 and others."""
+    weights = tiny_models.tensors(LLAMA)
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        weights[name] = np.concatenate([weights[name], np.zeros((16, 64), np.float32)])
+    tiny_models.write_safetensors(source / "model.safetensors", weights)
+    (source / "config.json").write_text(json.dumps(dict(LLAMA.config) | {"vocab_size": 288}))
+    with Model.open(pack(source, tmp_path / "m.rbe").path) as model, model.session() as session:
+        session.prefill(model.tokenize("the thing"))
+        assert session.logits.shape == (288,)
+
+
+def test_refusals_come_before_anything_is_written(source: Path, tmp_path: Path) -> None:
+    (source / "config.json").write_text(json.dumps(dict(LLAMA.config) | {"model_type": "mamba"}))
+    fails(source, tmp_path / "m.rbe", "'mamba'.*supported are GPT-2, Llama")
+    fails(tmp_path / "nowhere", tmp_path / "m.rbe", "not found")
+
+
+@pytest.mark.parametrize("bits", [4, 32])
+def test_damaged_numbers_leave_nothing(source: Path, tmp_path: Path, bits: int) -> None:
+    weights = tiny_models.tensors(LLAMA)
+    weights["model.layers.1.mlp.up_proj.weight"][3, 4] = np.inf
+    tiny_models.write_safetensors(source / "model.safetensors", weights)
+    fails(source, tmp_path / "m.rbe", "mlp.up_proj.weight: holds numbers that are not finite", bits=bits)
+
+
+def test_memory_is_that_of_a_few_tensors(tmp_path: Path) -> None:
+    """12 layers of the largest matrix: packing must not hold them all."""
+    config = dict(LLAMA.config) | {"num_hidden_layers": 12, "intermediate_size": 4096, "tie_word_embeddings": True}
+    source = tiny_models.write(tiny_models.TinyModel("deep", config), tmp_path / "deep")
+    largest = 4 * 4096 * tiny_models.WIDTH
+    tracemalloc.start()
+    pack(source, tmp_path / "m.rbe", PackOptions(bits=16))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 12 * 3 * largest > 8 * peak, f"{peak} bytes at most for {12 * 3 * largest} of weights"
+
+
+def _run(body: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    start = f"import sys; sys.path.insert(0, {str(Path(__file__).parent.parent)!r})\n"
+    program = start + "from pathlib import Path\nfrom rbe_edge.packing.pack import PackOptions, pack\n" + body
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=directory, env=os.environ, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_full_disk(source: Path, tmp_path: Path) -> None:
+    body = """
+import resource
+from rbe_edge.errors import PackError
+resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000))
+try:
+    pack(Path("tiny"), Path("m.rbe"), PackOptions(bits=16))
+except PackError as error:
+    print(error)
+"""
+    done = _run(body, tmp_path)
+    assert "no room to write it" in done.stdout, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_killed(source: Path, tmp_path: Path) -> None:
+    body = """
+import os, signal
+def kill(what, done, total):
+    if what == "layers.1.feed_forward.up":
+        os.kill(os.getpid(), signal.SIGKILL)
+pack(Path("tiny"), Path("m.rbe"), PackOptions(bits=4), kill)
+"""
+    assert _run(body, tmp_path).returncode == -signal.SIGKILL
+    assert not (tmp_path / "m.rbe").exists()
+    pack(source, tmp_path / "m.rbe")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.rbe", "tiny"]
+
+
+def test_stories260k_tells_a_story(tmp_path: Path, data_dir: Path) -> None:
+    """Packed at 4 bits the checkpoint runs, and is hardly less probable than at fp32 (bound: .05 nats per token)."""
+    from rbe_edge.evaluation.perplexity import perplexity
+
+    text = (data_dir / "text" / "tinystories.txt").read_text(encoding="utf-8")[:40000]
+    nats = {}
+    for bits in (32, 4):
+        out = tmp_path / f"{bits}.rbe"
+        pack(data_dir / "stories260K" / "stories260K.bin", out, PackOptions(bits=bits))
+        with Model.open(out) as model:
+            nats[bits] = perplexity(model, text).nats_per_token
+    assert 1.2 < nats[32] < 1.7
+    assert nats[4] - nats[32] < 0.05
