@@ -91,3 +91,4 @@ class GenerationOptions:
         require(self.max_tokens is None or self.max_tokens > 0, f"max_tokens must be 1 or more, not {self.max_tokens}")
         require(not isinstance(self.stop, str), "stop must be a sequence of texts, not one text")
         require(all(self.stop), "a stop sequence must not be empty")
+        require(not any("\0" in stop for stop in self.stop), "a stop sequence must not hold the character NUL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -184,12 +185,10 @@ class Session:
         """
         array = self._token_array(tokens)
         self.check_room(len(array), "the prompt")
-        self._in_context().extend(array.tolist())
+        self._in_context().extend(array)
         carrier = _native.Progress(progress)
         with self._use() as handle:
-            status = _native.library().rbe_session_prefill(
-                handle, _native.pointer(array, ctypes.c_uint32), len(array), carrier.callback, None
-            )
+            status = _native.library().rbe_session_prefill(handle, array, len(array), carrier.callback, None)
             carrier.check(status)
 
     @property
@@ -216,14 +215,14 @@ class Session:
 
         array = self._token_array(tokens)
         self.check_room(len(array), "the text")
-        self._in_context().extend(array.tolist())
+        self._in_context().extend(array)
         log_probabilities = np.empty(len(array) - 1, dtype=np.float32)
         all_logits = np.empty((len(array), self.model.info.vocabulary), dtype=np.float32) if logits else None
         carrier = _native.Progress(progress)
         with self._use() as handle:
             status = _native.library().rbe_session_score(
                 handle,
-                _native.pointer(array, ctypes.c_uint32),
+                array,
                 len(array),
                 _native.pointer(log_probabilities, ctypes.c_float) if len(array) > 1 else None,
                 _native.pointer(all_logits, ctypes.c_float) if all_logits is not None else None,
@@ -270,16 +269,15 @@ class Session:
         if self._native is not None:
             self._native.cancel()
 
-    def _token_array(self, tokens: Sequence[int]) -> npt.NDArray[np.uint32]:
-        import numpy as np
-
+    def _token_array(self, tokens: Sequence[int]) -> ctypes.Array[ctypes.c_uint32]:
+        # Without numpy, whose import takes longer than the first token of a small model.
         if len(tokens) == 0:
             raise OptionError("the prompt is empty; give at least one token")
         vocabulary = self.model.info.vocabulary
         try:
-            array = np.asarray(tokens, dtype=np.int64)
-        except (TypeError, ValueError, OverflowError):
-            raise OptionError(f"tokens must be whole numbers from 0 to {vocabulary - 1}") from None
-        if array.ndim != 1 or array.min() < 0 or array.max() >= vocabulary:
+            ids = list(map(operator.index, tokens))
+        except TypeError:
+            ids = [-1]
+        if min(ids) < 0 or max(ids) >= vocabulary:
             raise OptionError(f"tokens must be whole numbers from 0 to {vocabulary - 1}")
-        return array.astype(np.uint32)
+        return (ctypes.c_uint32 * len(ids))(*ids)
