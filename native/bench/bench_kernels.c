@@ -2,7 +2,8 @@
  *
  *     bench_kernels [--json] [--set NAME] [--kernel TEXT] [--repetitions N]
  *
- * One thread. Each number is the median of the repetitions (and the best): other programs may disturb single ones. */
+ * One thread, in its processor time: what other programs take of the core does not count, though they still share its
+ * caches and the memory. Each number is the median of the repetitions, and the best. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ static const char *only_set, *only_kernel;
 static double seconds(void)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 

@@ -10,8 +10,9 @@
 typedef struct rbe_cell_walk {
     const rbe_strip *strip;
     size_t group_bytes;
-    uint32_t group;            /* the one that rbe__cell_walk_next gives next */
-    uint32_t cell, first, end; /* its cell and the cell's groups */
+    uint32_t group;      /* the one that rbe__cell_walk_next gives next */
+    uint32_t first, end; /* the groups of its cell */
+    uint32_t residue;    /* of the division that gave `end`: the next cell's end needs no division */
 } rbe_cell_walk;
 
 typedef struct rbe_group_bytes {
@@ -20,27 +21,35 @@ typedef struct rbe_group_bytes {
     const uint8_t *before_last; /* and the one before that: a window of 12 bits reaches no further */
 } rbe_group_bytes;
 
-static inline void rbe__cell_walk_enter(rbe_cell_walk *walk, uint32_t cell)
-{
-    const uint64_t n_groups = walk->strip->n_groups, n_cells = walk->strip->n_cells;
-    walk->cell = cell;
-    walk->first = (uint32_t)(cell * n_groups / n_cells);
-    walk->end = (uint32_t)((cell + 1u) * n_groups / n_cells);
-}
-
 static inline rbe_cell_walk rbe__cell_walk_start(const rbe_strip *strip, uint32_t group)
 {
-    rbe_cell_walk walk = {.strip = strip, .group_bytes = (size_t)2u * strip->row_steps * strip->bits, .group = group};
-    /* the largest c with floor(c G / C) <= group */
-    rbe__cell_walk_enter(&walk, (uint32_t)((((uint64_t)group + 1u) * strip->n_cells - 1u) / strip->n_groups));
-    return walk;
+    const uint64_t n_groups = strip->n_groups, n_cells = strip->n_cells;
+    const uint64_t cell = ((group + (uint64_t)1) * n_cells - 1) / n_groups; /* the largest c with floor(c G / C) <= group */
+    return (rbe_cell_walk){.strip = strip,
+                           .group_bytes = (size_t)2 * strip->row_steps * strip->bits,
+                           .group = group,
+                           .first = (uint32_t)(cell * n_groups / n_cells),
+                           .end = (uint32_t)((cell + 1) * n_groups / n_cells),
+                           .residue = (uint32_t)((cell + 1) * n_groups % n_cells)};
+}
+
+static inline void rbe__cell_walk_enter_next(rbe_cell_walk *walk)
+{
+    const uint32_t n_groups = walk->strip->n_groups, n_cells = walk->strip->n_cells;
+    walk->first = walk->end;
+    walk->end += n_groups / n_cells;
+    walk->residue += n_groups % n_cells;
+    if (walk->residue >= n_cells) {
+        walk->residue -= n_cells;
+        walk->end++;
+    }
 }
 
 /* At most n_groups times in all. */
 static inline rbe_group_bytes rbe__cell_walk_next(rbe_cell_walk *walk)
 {
     if (walk->group == walk->end) {
-        rbe__cell_walk_enter(walk, walk->cell + 1u);
+        rbe__cell_walk_enter_next(walk);
     }
     const uint8_t *stream = walk->strip->stream;
     const uint8_t *cell_first = stream + walk->first * walk->group_bytes;
