@@ -1,0 +1,211 @@
+"""Dialogues of several turns, put together from the topics."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tools.demo.grammar import Topic, expand, pick_slots
+from tools.demo.overlap import Overlap
+from tools.demo.surface import typed, wrap
+from tools.demo.topics import follow_ups, jokes, names, stories
+from tools.demo.topics.decline import DECLINE
+from tools.demo.topics.devices import BATTERY, HEAT
+from tools.demo.topics.greetings import BYE, GREETINGS, HELLO, OKAY, THANKS
+from tools.demo.topics.kit_packing import PACKING
+from tools.demo.topics.kit_running import RUNNING
+from tools.demo.topics.self import SELF
+from tools.demo.topics.small_talk import FEELING, SMALL_TALK
+
+FAMILIES: tuple[tuple[Sequence[Topic], float], ...] = (
+    (SELF, 0.17),
+    ((*PACKING, *RUNNING), 0.27),
+    (HEAT, 0.09),
+    (BATTERY, 0.13),
+    (GREETINGS, 0.08),
+    (SMALL_TALK, 0.13),
+    (DECLINE, 0.13),
+)
+SYSTEM = (
+    "You are a helpful assistant.",
+    "You are Pebble, a small demo model.",
+    "You are a small and friendly assistant.",
+    "Answer in full sentences.",
+    "You are a helpful assistant. Be brief.",
+    "You are the demo model of rbe_edge.",
+)
+
+
+@dataclass
+class Dialogue:
+    system: str | None
+    turns: list[tuple[str, str]] = field(default_factory=list)
+
+    def messages(self) -> list[dict[str, str]]:
+        """The dialogue as chat messages with role and content."""
+        out = [{"role": "system", "content": self.system}] if self.system else []
+        for user, reply in self.turns:
+            out += [{"role": "user", "content": user}, {"role": "assistant", "content": reply}]
+        return out
+
+
+class Writer:
+    """Writes dialogues from one random stream; a turn that overlaps the held-out prompts is written anew."""
+
+    def __init__(self, seed: int, overlap: Overlap) -> None:
+        self.rng = random.Random(seed)
+        self.overlap = overlap
+        self.rejected = 0
+
+    def _say(
+        self, asks: Sequence[str], slots: dict[str, str] | None = None, *, loose: bool = True, wrapped: bool = True
+    ) -> str:
+        for _ in range(100):
+            text = expand(self.rng.choice(asks), self.rng, slots)
+            if wrapped:
+                text = wrap(text, self.rng)
+            text = typed(text, self.rng, loose=loose)
+            if not self.overlap.hits(text, user=True):
+                return text
+            self.rejected += 1
+        raise ValueError(f"every wording overlaps the held-out prompts: {asks[0]!r}")
+
+    def _reply(self, answers: Sequence[str], slots: dict[str, str] | None = None) -> str:
+        return expand(self.rng.choice(answers), self.rng, slots)
+
+    def topic(self) -> Topic:
+        family = self.rng.choices([f for f, _ in FAMILIES], [w for _, w in FAMILIES])[0]
+        return self.rng.choices(list(family), [t.weight for t in family])[0]
+
+    def about(self, topic: Topic) -> list[tuple[str, str]]:
+        """A question on the topic, and perhaps what follows from it."""
+        rng = self.rng
+        slots = pick_slots(topic, rng)
+        turns = [(self._say(topic.asks, slots, wrapped=topic.wrap), self._reply(topic.answers, slots))]
+        if topic.then and rng.random() < 0.4:
+            asks, answers = rng.choice(topic.then)
+            turns.append((self._say(asks, wrapped=False), self._reply(answers)))
+        elif rng.random() < 0.22 and topic.wrap:
+            if rng.random() < 0.5:
+                turns.append(
+                    (self._say(follow_ups.MORE_ASKS, wrapped=False), self._reply(topic.more or follow_ups.NO_MORE))
+                )
+                if topic.more and rng.random() < 0.2:
+                    turns.append((self._say(follow_ups.MORE_ASKS, wrapped=False), self._reply(follow_ups.NO_MORE)))
+            else:
+                turns.append(
+                    (
+                        self._say(
+                            follow_ups.WHY_DECLINE_ASKS if topic in DECLINE else follow_ups.WHY_ASKS,
+                            wrapped=rng.random() < 0.2,
+                        ),
+                        self._reply(topic.why or follow_ups.NO_WHY),
+                    )
+                )
+        return turns
+
+    def joke(self) -> list[tuple[str, str]]:
+        rng = self.rng
+        told = rng.sample(jokes.JOKES, 1 + (rng.random() < 0.45) + (rng.random() < 0.2))
+        turns = [
+            (self._say(jokes.ASKS if i == 0 else jokes.AGAIN, wrapped=i == 0), rng.choice(jokes.LEADS) + joke)
+            for i, joke in enumerate(told)
+        ]
+        if rng.random() < 0.1:
+            turns.append((self._say(follow_ups.PUN_ASKS, wrapped=False), self._reply(follow_ups.PUN_ANSWERS)))
+        return turns
+
+    def story(self) -> list[tuple[str, str]]:
+        turns = [self._told()]
+        draw = self.rng.random()
+        if draw < 0.22:
+            noun, adjective, asked = self._noun()
+            turns.append(
+                (
+                    self._say(stories.AGAIN_HERO, asked, loose=False, wrapped=False),
+                    stories.story(self.rng, noun, adjective=adjective),
+                )
+            )
+        elif draw < 0.34:
+            turns.append(
+                (self._say(stories.AGAIN, wrapped=False), stories.story(self.rng, self.rng.choice(stories.ANIMALS)))
+            )
+        elif draw < 0.46:
+            turns.append((self._say(stories.LIKED[0], wrapped=False), self._reply(stories.LIKED[1])))
+        return turns
+
+    def _noun(self) -> tuple[str, str | None, dict[str, str]]:
+        rng = self.rng
+        noun = rng.choice(stories.ANIMALS if rng.random() < 0.6 else stories.THINGS)
+        adjective = (
+            rng.choice((*stories.ADJECTIVES, "lost", "hungry", "broken", "magic", "wild"))
+            if rng.random() < 0.25
+            else None
+        )
+        kind = f"{adjective} {noun}" if adjective else noun
+        draw = rng.random()
+        shown = stories.article(kind) if draw < 0.85 else (stories.plural(kind) if draw < 0.95 else f"the {kind}")
+        return noun, adjective, {"A": shown, "P": stories.plural(noun)}
+
+    def _told(self) -> tuple[str, str]:
+        rng = self.rng
+        draw = rng.random()
+        if draw < 0.62:
+            noun, adjective, asked = self._noun()
+            return self._say(stories.HERO_ASKS, asked, loose=False, wrapped=rng.random() < 0.5), stories.story(
+                rng, noun, adjective=adjective
+            )
+        if draw < 0.74:
+            name = names.name(rng)
+            return self._say(stories.NAME_ASKS, {"N": name}, loose=False), stories.story(
+                rng, "child" if rng.random() < 0.3 else rng.choice(stories.ANIMALS), name=name
+            )
+        if draw < 0.84:
+            place = rng.choice(list(stories.PLACES))
+            where = expand(stories.PLACE_PHRASES[place], rng)
+            return self._say(stories.PLACE_ASKS, {"L": where}, loose=False), stories.story(
+                rng, rng.choice(stories.ANIMALS), place=place
+            )
+        return self._say(stories.ANY_ASKS), stories.story(rng, rng.choice(stories.ANIMALS))
+
+    def _segment(self) -> list[tuple[str, str]]:
+        draw = self.rng.random()
+        if draw < 0.865:
+            return self.about(self.topic())
+        return self.story() if draw < 0.945 else self.joke()
+
+    def dialogue(self) -> Dialogue:
+        rng = self.rng
+        result = Dialogue(rng.choice(SYSTEM) if rng.random() < 0.06 else None)
+        turns = result.turns
+        goal = rng.choice((1, 1, 2, 2, 2, 3, 3, 4, 5)) if rng.random() < 0.97 else rng.randint(6, 20)
+        if goal > 1 and rng.random() < 0.2:
+            turns += self.about(HELLO if rng.random() < 0.7 else FEELING)
+        name, recall_at = None, -1
+        draw = rng.random()
+        if draw < 0.17:  # the user gives a name, and nearly always asks for it later
+            name = names.name(rng)
+            said = self._say(names.INTRODUCE, {"N": name}, loose=False, wrapped=False)
+            turns.append((said, self._reply(names.WELCOME, {"N": name})))
+            recall_at = len(turns) + rng.choice((0, 0, 1, 1, 2, 3))
+            goal = max(goal, recall_at)
+        elif draw < 0.19:
+            turns.append((self._say(names.RECALL), self._reply(names.UNKNOWN)))
+        while len(turns) < goal:
+            turns += self._segment()
+        if name:
+            turns.insert(
+                min(recall_at, len(turns)), (self._say(names.RECALL), self._reply(names.RECALLED, {"N": name}))
+            )
+        if len(turns) > 1 and rng.random() < 0.12:
+            turns += self.about(rng.choice((BYE, THANKS, OKAY)))
+        return result
+
+    def clean_dialogue(self) -> Dialogue:
+        """A dialogue none of whose text, read as a whole, shares a 5-gram with the held-out prompts."""
+        while True:
+            made = self.dialogue()
+            if not self.overlap.hits(" ".join(m["content"] for m in made.messages()), user=False):
+                return made
+            self.rejected += 1
