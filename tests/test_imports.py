@@ -29,7 +29,17 @@ ROOMS = {
     "__main__": {"cli"},
 }
 
-HEAVY = ["torch", "transformers", "textual", "safetensors", "numpy", "jinja2", "rich", "huggingface_hub", "sentencepiece"]
+HEAVY = [
+    "torch",
+    "transformers",
+    "textual",
+    "safetensors",
+    "numpy",
+    "jinja2",
+    "rich",
+    "huggingface_hub",
+    "sentencepiece",
+]
 
 
 def _modules() -> list[tuple[str, Path]]:
@@ -113,7 +123,9 @@ def test_public_names_exist(tmp_path: Path) -> None:
 
 
 # Headers of an operating system: only native/src/platform/ may know them.
-SYSTEM_HEADERS = re.compile(r'#\s*include\s*<(sys/|unistd|fcntl|pthread|sched|dlfcn|windows|mach|dirent|poll|signal|asm/)')
+SYSTEM_HEADERS = re.compile(
+    r"#\s*include\s*<(sys/|unistd|fcntl|pthread|sched|dlfcn|windows|mach|dirent|poll|signal|asm/)"
+)
 
 
 def test_only_platform_knows_the_operating_system() -> None:
@@ -126,7 +138,10 @@ def test_only_platform_knows_the_operating_system() -> None:
 
 @pytest.mark.parametrize("folder", ["kernels", "layers"])
 def test_kernels_and_layers_know_nothing_above_them(folder: str) -> None:
-    forbidden = {"kernels": ("model", "session", "pack_", "layers/", "tokenizer"), "layers": ("pack_", "session", "platform/")}
+    forbidden = {
+        "kernels": ("model", "session", "pack_", "layers/", "tokenizer"),
+        "layers": ("pack_", "session", "platform/"),
+    }
     for source in (REPOSITORY / "native" / "src" / folder).rglob("*.[ch]"):
         for included in re.findall(r'#\s*include\s*"([^"]+)"', source.read_text(encoding="utf-8")):
             assert not included.removeprefix("../").startswith(forbidden[folder]), f"{source} includes {included}"

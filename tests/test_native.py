@@ -93,7 +93,7 @@ def test_library_beside_the_binding_is_found(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_what_is_no_library_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(errors.NativeLibraryError, match="absent.so"):
+    with pytest.raises(errors.NativeLibraryError, match=r"absent\.so"):
         _native.Library(tmp_path / "absent.so")
     text = tmp_path / "text.so"
     text.write_text("not a library")

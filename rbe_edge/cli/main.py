@@ -77,19 +77,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        arguments = _parser().parse_args(argv)
-        try:
-            return _run(arguments)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            return _fail(_os_error(error), False, 1)
-    except BrokenPipeError:
-        # Python flushes stdout once more when it exits: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return _run(_parser().parse_args(argv))
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        _forget_output()
+        return 141
+    except OSError as error:
+        _forget_output()
+        return _fail(_os_error(error), False, 1)
+
+
+def _forget_output() -> None:
+    """Python flushes standard output once more when it exits: let what cannot be written go nowhere."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _os_error(error: OSError) -> str:

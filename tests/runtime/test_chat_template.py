@@ -22,35 +22,41 @@ SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
 
 # In the manner of published templates, each with another part of the language.
 TEMPLATES = {
-    "chatml": "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>'"
-    " + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
-    "default system": "{% if messages[0]['role'] == 'system' %}{% set first = messages[0]['content'] %}{% set rest = messages[1:]"
-    " %}{% else %}{% set first = 'none' %}{% set rest = messages %}{% endif %}{{ bos_token }}[{{ first|trim }}]"
+    "chatml": "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+    "default system": "{% if messages[0]['role'] == 'system' %}{% set first = messages[0]['content'] %}"
+    "{% set rest = messages[1:] %}{% else %}{% set first = 'none' %}{% set rest = messages %}{% endif %}"
+    "{{ bos_token }}[{{ first|trim }}]"
     "{% for m in rest %}{{ loop.index0 }}/{{ loop.length }}{{ ' last' if loop.last }}:{{ m.content }}{% endfor %}",
     "blocks": "{{- bos_token }}\n{%- for message in messages %}\n    {%- if message.role == 'user' %}\n"
     "        {{- '[INST] ' ~ message.content ~ ' [/INST]' }}\n    {%- elif message.role == 'assistant' %}\n"
     "        {{- ' ' ~ message.content | trim ~ eos_token }}\n    {%- endif %}\n{%- endfor %}\n",
     "trimmed": "A\n  {% if true %}\nB\n  {% endif %}\nC {% for m in messages %}\n  {{ m.role }}\n{% endfor %}\nD",
-    "namespace": "{% set ns = namespace(last=-1, n=0) %}{% for m in messages[::-1] %}{% set index = (messages|length - 1) -"
-    " loop.index0 %}{% if m.role == 'user' and ns.last < 0 %}{% set ns.last = index %}{% endif %}{% set ns.n = ns.n + 1 %}"
+    "namespace": "{% set ns = namespace(last=-1, n=0) %}{% for m in messages[::-1] %}"
+    "{% set index = (messages|length - 1) - loop.index0 %}"
+    "{% if m.role == 'user' and ns.last < 0 %}{% set ns.last = index %}{% endif %}{% set ns.n = ns.n + 1 %}"
     "{% endfor %}{{ ns.last }} {{ ns.n }}",
-    "thinking": "{% for m in messages %}{% set content = m.content %}{% if '</think>' in content %}{% set content ="
-    " content.split('</think>')[-1].lstrip('\\n') %}{% endif %}{{ content }}{% endfor %}",
+    "thinking": "{% for m in messages %}{% set content = m.content %}{% if '</think>' in content %}"
+    "{% set content = content.split('</think>')[-1].lstrip('\\n') %}{% endif %}{{ content }}{% endfor %}",
     "macro": "{% macro line(role, text='') %}<{{ role }}>{{ text }}{% endmacro %}{% for m in messages %}"
     "{{ line(m.role, text=m.content) }}{% endfor %}{{ line('assistant') }}",
-    "filters": "{{ messages|tojson }}{{ messages|map(attribute='role')|join(', ') }}{{ messages|selectattr('role', 'equalto',"
-    " 'user')|list|length }}{{ 'a b'|replace(' ', '_')|upper }}{{ undefined_thing|default('x') }}{{ {'b': 1}|tojson(indent=2) }}"
+    "filters": "{{ messages|tojson }}{{ messages|map(attribute='role')|join(', ') }}"
+    "{{ messages|selectattr('role', 'equalto', 'user')|list|length }}{{ 'a b'|replace(' ', '_')|upper }}"
+    "{{ undefined_thing|default('x') }}{{ {'b': 1}|tojson(indent=2) }}"
     "{{ 'l1\nl2'|indent(4, true) }}{{ [3, 1]|sort|first }}{{ {'a': 1}|items|list }}",
-    "controls": "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}{% if loop.index > 2 %}{% break %}"
-    "{% endif %}{% endfor %}",
+    "controls": "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}"
+    "{% if loop.index > 2 %}{% break %}{% endif %}{% endfor %}",
     "generation": "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}",
     "set block": "{% set x %}{% for m in messages %}{{ m.role }},{% endfor %}{% endset %}{{ x|upper }}{{ x|length }}",
-    "tests": "{{ tools is none }} {{ documents is defined }} {{ nothing is defined }} {{ messages[0].content is string }}"
+    "tests": "{{ tools is none }} {{ documents is defined }} {{ nothing is defined }} {{ messages[0].role is string }}"
     " {{ messages is iterable and messages is not mapping }} {{ 7 is odd }} {{ tools and 1 }} {{ not tools }}",
-    "arithmetic": "{{ 7 // 2 }} {{ 7 % 2 }} {{ 2 ** 5 }} {{ 1 / 4 }} {{ 'ab' * 3 }} {{ [1] + [2] }} {{ '%s-%d' % ('a', 3) }}",
+    "arithmetic": "{{ 7 // 2 }} {{ 7 % 2 }} {{ 2 ** 5 }} {{ 1 / 4 }} {{ 'ab' * 3 }} {{ [1] + [2] }}"
+    " {{ '%s-%d' % ('a', 3) }}",
     "unpacking": "{% for key, value in messages[0].items() %}{{ key }}={{ value }};{% endfor %}"
     "{% set a, b = 'x', 'y' %}{{ b }}{{ a }}",
-    "loop with condition": "{% for m in messages if m.role == 'user' %}{{ loop.index }}{{ m.content }}{% else %}none{% endfor %}",
+    "loop with condition": "{% for m in messages if m.role == 'user' %}{{ loop.index }}{{ m.content }}"
+    "{% else %}none{% endfor %}",
     "call block": "{% macro box() %}[{{ caller() }}]{% endmacro %}{% call box() %}in{% endcall %}",
     "recursive loop": "{% for x in [[1, [2]], 3] recursive %}{{ loop(x) if x is iterable else x }},{% endfor %}",
 }
@@ -111,29 +117,39 @@ def test_refusal_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("source", ["{% if %}", "{{ 'a'|nofilter }}", "{% for %}", "{{" + "(" * 5000, "{% endif %}", "{{ 1"])
+@pytest.mark.parametrize(
+    "source", ["{% if %}", "{{ 'a'|nofilter }}", "{% for %}", "{{" + "(" * 5000, "{% endif %}", "{{ 1"]
+)
 def test_malformed_is_refused_at_once(source: str) -> None:
     with pytest.raises(TemplateError, match="is malformed"):
         ChatTemplate(source)
 
 
+def growing(value: str) -> str:
+    """A template that makes a value out of its former self, 99 times."""
+    return f"{{% set n = namespace(x='ab') %}}{{% for i in range(99) %}}{{% set n.x = {value} %}}{{% endfor %}}"
+
+
 # Each of these takes for ever, takes all memory, or leaves the sandbox where nothing bounds it.
 HOSTILE = {
-    "loop in loop": ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "steps"),
+    "loop in loop": ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "takes more than"),
     "large range": ("{% for a in range(10 ** 12) %}{% endfor %}", "Range too big"),
-    "concatenation": ("{% set n = namespace(x='ab') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "makes"),
-    "addition": ("{% set n = namespace(x='ab') %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}", "makes"),
-    "block": ("{% set n = namespace(x='ab') %}{% for i in range(99) %}{% set n.x %}{{ n.x }}{{ n.x }}{% endset %}{% endfor %}", "writes"),
-    "lists": ("{% set n = namespace(x='ab') %}{% for i in range(99) %}{% set n.x = [n.x, n.x] %}{% endfor %}", "makes"),
-    "dicts": ("{% set n = namespace(x='ab') %}{% for i in range(99) %}{% set n.x = {1: n.x, 2: n.x} %}{% endfor %}", "makes"),
-    "tuples": ("{% set n = namespace(x='ab') %}{% for i in range(99) %}{% set n.x = (n.x, n.x) %}{% endfor %}", "makes"),
-    "dict call": ("{% set n = namespace(x='ab') %}{% for i in range(99) %}{% set n.x = dict(a=n.x, b=n.x) %}{% endfor %}", "makes"),
+    "concatenation": (growing("n.x ~ n.x"), "makes"),
+    "addition": (growing("n.x + n.x"), "makes"),
+    "block": (
+        "{% set n = namespace(x='ab') %}{% for i in range(30) %}{% set n.x %}{{ n.x }}{{ n.x }}{% endset %}{% endfor %}",
+        "writes",
+    ),
+    "lists": (growing("[n.x, n.x]"), "makes"),
+    "dicts": (growing("{1: n.x, 2: n.x}"), "makes"),
+    "tuples": (growing("(n.x, n.x)"), "makes"),
+    "dict call": (growing("dict(a=n.x, b=n.x)"), "makes"),
     "compared lists": (
         "{% set n = namespace(x=1, y=1) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% set n.y = [n.y, n.y] %}"
         "{% endfor %}{{ n.x == n.y }}",
         "makes",
     ),
-    "namespaces": ("{% set n = namespace() %}{% for i in range(60) %}{% set n = namespace(a=n, b=n) %}{% endfor %}{{ n }}", "namespace"),
+    "namespaces": ("{% set n = namespace() %}{% set n = namespace(a=n, b=n) %}{{ n }}", "namespace"),
     "namespace in itself": ("{% set n = namespace() %}{% set n.a = n %}{{ n }}", "namespace"),
     "multiplied text": ("{{ 'a' * 10 ** 10 }}", "makes"),
     "multiplied list": ("{{ [0] * 10 ** 10 }}", "makes"),
@@ -153,11 +169,17 @@ HOSTILE = {
     "replace method": ("{{ ('a' * 99999).replace('a', 'b' * 99999) }}", "replaces"),
     "join": ("{{ ('a' * 99999)|list|join('b' * 99999) }}", "join"),
     "join method": ("{{ ('b' * 99999).join(('a' * 99999)|list) }}", "join"),
-    "join of much": ("{{ (['a' * 99999] * 9 + [1])|join|length }}{{ range(99999)|map('replace', '', 'x' * 99)|join }}", "makes"),
+    "join of much": ("{{ range(99999)|map('string')|map('replace', '', 'x' * 99)|join }}", "makes"),
     "text in loop": ("{% for a in range(99999) %}" + "x" * 99999 + "{% endfor %}", "writes"),
-    "text in macro": ("{% macro m() %}{% for a in range(99999) %}" + "x" * 99999 + "{% endfor %}{% endmacro %}{{ m()|length }}", "writes"),
+    "text in macro": (
+        "{% macro m() %}{% for a in range(99999) %}" + "x" * 99999 + "{% endfor %}{% endmacro %}{{ m()|length }}",
+        "writes",
+    ),
     "recursion": ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
-    "two-fold recursion": ("{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}", "steps"),
+    "two-fold recursion": (
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+        "takes more than",
+    ),
     "recursive loop": ("{% for x in messages recursive %}{{ loop(messages) }}{% endfor %}", "recursion"),
     "time width": ("{{ strftime_now('%9999999999d') }}", "time"),
     "internals": ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "unsafe"),

@@ -38,9 +38,7 @@ def test_tensors_are_those_of_the_source(tiny_model: Path) -> None:
         assert (embedding.kind, embedding.rows, embedding.cols) == ("fp32", tiny_models.VOCABULARY, tiny_models.WIDTH)
         assert (embedding.plane_bits, embedding.error, embedding.bits_per_weight) == ((), 0.0, 32.0)
         np.testing.assert_array_equal(model.tensor_rows("embedding"), source["model.embed_tokens.weight"])
-        np.testing.assert_array_equal(
-            model.tensor_rows("embedding", 3, 2), source["model.embed_tokens.weight"][3:5]
-        )
+        np.testing.assert_array_equal(model.tensor_rows("embedding", 3, 2), source["model.embed_tokens.weight"][3:5])
         with pytest.raises(OptionError, match="no tensor"):
             model.tensor_rows("absent")
         with pytest.raises(OptionError, match="rows"):
@@ -64,7 +62,11 @@ def test_what_is_no_model_is_refused(tiny_model: Path, tmp_path: Path) -> None:
         Model.open(tmp_path / "absent.rbe")
     with pytest.raises(ModelError, match="is a directory"):
         Model.open(tmp_path)
-    for name, data in {"empty": b"", "foreign": b"GGUF" + bytes(5000), "truncated": tiny_model.read_bytes()[:-100]}.items():
+    for name, data in {
+        "empty": b"",
+        "foreign": b"GGUF" + bytes(5000),
+        "truncated": tiny_model.read_bytes()[:-100],
+    }.items():
         path = tmp_path / name
         path.write_bytes(data)
         with pytest.raises(ModelError) as caught:
@@ -99,7 +101,12 @@ def test_closed_models_say_so(tiny_model: Path) -> None:
     next(generation)
     model.close()
     model.close()
-    for use in (lambda: model.metadata, lambda: model.tokenize("a"), lambda: session.prefill([1]), lambda: next(generation)):
+    for use in (
+        lambda: model.metadata,
+        lambda: model.tokenize("a"),
+        lambda: session.prefill([1]),
+        lambda: next(generation),
+    ):
         with pytest.raises(ModelError, match="closed"):
             use()
     session.close()
@@ -135,7 +142,9 @@ def test_a_model_is_shared_by_threads(tiny_model: Path) -> None:
     assert len(results) == 4 and all(result == results[0] for result in results)
 
 
-@pytest.mark.parametrize("text", ["", "the cat and the thing", "\u732b \U0001f408\u200d\u2b1b caf\u00e9\n\ttab", "\x00\x01\x7f", "a" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "the cat and the thing", "\u732b \U0001f408\u200d\u2b1b caf\u00e9\n\ttab", "\x00\x01\x7f", "a" * 5000]
+)
 def test_text_survives_the_tokenizer(tiny_model: Path, text: str) -> None:
     with Model.open(tiny_model) as model:
         tokens = model.tokenize(text, special=False)
