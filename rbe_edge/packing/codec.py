@@ -1,0 +1,216 @@
+"""The trellis codec from Python: weights in, the data of a tensor as it stands in the file out (docs/codec.md).
+
+The work is done by the encoder of the C library; here are the tables, the choice of scales and the sum of planes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from rbe_edge import _native
+from rbe_edge.errors import PackError
+
+FloatArray = npt.NDArray[np.float32]
+
+MIN_LANE_STEPS = 32
+"""Tensors with shorter lanes are stored dense: docs/format.md, "Planes"."""
+
+MAX_ROTATION_BLOCK = 65536
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """The tables of a generator with `bits` bits per weight. step: for a unit Gaussian, weight = step x (T1 + T2)."""
+
+    bits: int
+    t1: tuple[int, ...]
+    t2: tuple[int, ...]
+    step: float
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split()))
+
+
+# Found by search: docs/codec.md, "Tables"; `python tools/table_search.py` looks for better ones.
+CODEBOOKS: dict[int, Codebook] = {
+    1: Codebook(
+        1,
+        _numbers("5 -72 -26 42 -23 72 40 -34 -47 60 25 -66 44 3 -38 17"),
+        _numbers("28 -13 43 -21 -12 -5 5 27 -54 -14 34 6 -9 54 -37 -32"),
+        2.127 / 126,
+    ),
+    2: Codebook(
+        2,
+        _numbers("38 6 -20 -69 -58 18 -38 -12 2 -22 67 34 -27 59 4 22"),
+        _numbers("25 -5 32 -31 9 40 3 -12 15 58 -21 -40 -17 -57 -5 5"),
+        2.772 / 126,
+    ),
+    3: Codebook(
+        3,
+        _numbers("-10 35 24 -21 63 -36 11 6 41 -64 2 20 -43 0 -24 -11"),
+        _numbers("42 -18 24 -11 -31 29 18 3 -62 -42 13 8 -24 62 -5 -6"),
+        3.026 / 126,
+    ),
+    4: Codebook(
+        4,
+        _numbers("0 -3 31 13 -37 8 -16 -68 21 -11 4 44 81 -48 -23 -30"),
+        _numbers("-31 -21 -7 2 -40 -8 0 12 7 23 14 40 7 15 45 -14"),
+        3.52 / 126,
+    ),
+}
+
+
+def rotation_block(cols: int) -> int:
+    """The block of the rotation: the largest power of two that divides cols."""
+    return min(cols & -cols, MAX_ROTATION_BLOCK)
+
+
+@cache
+def _layouts(rows: int, cols: int, planes: tuple[int, ...]) -> tuple[_native.PlaneLayout, ...]:
+    """One per plane. The unit height of a tensor is the largest among its planes."""
+    lib = _native.library()
+
+    def layout(bits: int, unit_rows: int) -> _native.PlaneLayout:
+        out = _native.PlaneLayout()
+        _native.check(lib.rbe_plane_get_layout(rows, cols, bits, unit_rows, ctypes.byref(out)), PackError)
+        return out
+
+    unit_rows = max(layout(bits, 0).unit_rows for bits in planes)
+    return tuple(layout(bits, unit_rows) for bits in planes)
+
+
+def _padded(n_bytes: int) -> int:
+    return -(-n_bytes // 64) * 64
+
+
+def encoded_bytes(rows: int, cols: int, planes: tuple[int, ...]) -> int | None:
+    """Bytes of the tensor's data in the file, padding included; None where its lanes would be under MIN_LANE_STEPS."""
+    layouts = _layouts(rows, cols, planes)
+    if min(layout.min_steps for layout in layouts) < MIN_LANE_STEPS:
+        return None
+    return sum(_padded(2 * rows) + _padded(layout.stream_bytes) for layout in layouts)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A tensor as its file holds it. data: its parts in order, padded (docs/format.md, section 2). error: squared error
+    relative to the squared norm of the weights."""
+
+    data: tuple[bytes, ...]
+    tensor_scale: float
+    error: float
+
+
+def squared_norm(values: FloatArray) -> float:
+    """Summed in double precision, always in the same order (BLAS would split it over threads)."""
+    flat = values.ravel()
+    return float(np.einsum("i,i->", flat, flat, dtype=np.float64))
+
+
+def rotate(weights: FloatArray, block: int, seed: int, *, inverse: bool = False) -> None:
+    """In place on [rows, cols]: W <- W D H, or its inverse (docs/format.md, "Rotation")."""
+    rows, cols = weights.shape
+    data = _native.pointer(weights, ctypes.c_float)
+    _native.check(_native.library().rbe_rotate_rows(data, rows, cols, block, seed, int(inverse)), PackError)
+
+
+def tensor_scale(weights: FloatArray) -> float:
+    """A scale that brings row scales near 1, well inside the range of fp16: the rms of the largest row x the step of K = 2.
+
+    A power of two, so that it costs no precision.
+    """
+    largest = float(np.sqrt(np.einsum("ij,ij->i", weights, weights, dtype=np.float64).max() / weights.shape[1]))
+    if not np.isfinite(largest):
+        raise PackError("the weights hold a value that is not finite")
+    return float(2.0 ** np.floor(np.log2(largest * CODEBOOKS[2].step))) if largest > 0 else 1.0
+
+
+def native_codebook(bits: int) -> _native.Codebook:
+    book = CODEBOOKS[bits]
+    return _native.Codebook(bits, (ctypes.c_int8 * 16)(*book.t1), (ctypes.c_int8 * 16)(*book.t2))
+
+
+def encode(
+    weights: FloatArray,
+    planes: tuple[int, ...],
+    seed: int,
+    threads: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Encoded:
+    """Rotates and encodes float32[rows, cols] as a sum of planes, each coding what the ones before it leave.
+
+    planes: bits of each, 1 to 4. threads: None for all cores; the bytes do not depend on it. progress(done, total): in
+    weights; what it raises stops the work. Raises PackError for weights that are not finite or lanes that are too short.
+    """
+    rows, cols = weights.shape
+    if encoded_bytes(rows, cols, planes) is None:
+        raise PackError(f"a matrix of {rows} x {cols} is too small for the trellis; store it dense")
+    left = np.array(weights, dtype=np.float32, order="C")
+    norm = squared_norm(left)
+    rotate(left, rotation_block(cols), seed)
+    scale = tensor_scale(left)
+    parts: list[bytes] = []
+    for index, (bits, layout) in enumerate(zip(planes, _layouts(rows, cols, planes), strict=True)):
+        row_scales, stream = _encode_plane(left, bits, layout, scale, threads, progress, index, len(planes))
+        parts += [_fill(row_scales.tobytes()), _fill(stream.tobytes())]
+        left -= decode_plane(stream, row_scales, cols, bits, layout.unit_rows, scale)
+    return Encoded(tuple(parts), scale, squared_norm(left) / norm if norm > 0 else 0.0)
+
+
+def _fill(part: bytes) -> bytes:
+    return part.ljust(_padded(len(part)), b"\0")
+
+
+def _encode_plane(
+    weights: FloatArray,
+    bits: int,
+    layout: _native.PlaneLayout,
+    scale: float,
+    threads: int | None,
+    progress: Callable[[int, int], object] | None,
+    index: int,
+    count: int,
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+    rows, cols = weights.shape
+    row_scales = np.zeros(rows, np.uint16)
+    stream = np.zeros(layout.stream_bytes, np.uint8)
+    error = ctypes.c_double()
+    report = _native.Progress(
+        None if progress is None else lambda done, total: progress(index * total + done, count * total)
+    )
+    options = _native.EncodeOptions(
+        struct_bytes=ctypes.sizeof(_native.EncodeOptions), n_threads=threads or 0, progress=report.callback
+    )
+    status = _native.library().rbe_encode_plane(
+        _native.pointer(weights, ctypes.c_float), rows, cols, ctypes.byref(native_codebook(bits)), layout.unit_rows, scale,
+        ctypes.byref(options), _native.pointer(row_scales, ctypes.c_uint16), _native.pointer(stream, ctypes.c_uint8),
+        ctypes.byref(error),
+    )  # fmt: skip
+    report.check(status, PackError)
+    return row_scales, stream
+
+
+def decode_plane(
+    stream: npt.NDArray[np.uint8],
+    row_scales: npt.NDArray[np.uint16],
+    cols: int,
+    bits: int,
+    unit_rows: int,
+    scale: float,
+) -> FloatArray:
+    """The weights of one plane, float32[rows, cols], still rotated."""
+    rows = row_scales.size
+    weights = np.empty((rows, cols), np.float32)
+    status = _native.library().rbe_decode_plane(
+        _native.pointer(stream, ctypes.c_uint8), stream.size, _native.pointer(row_scales, ctypes.c_uint16), rows, cols,
+        ctypes.byref(native_codebook(bits)), unit_rows, scale, _native.pointer(weights, ctypes.c_float),
+    )  # fmt: skip
+    _native.check(status, PackError)
+    return weights
