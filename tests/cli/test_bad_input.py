@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from conftest import Rbe, one_line
+from command_line import Rbe, one_line
 
 
 @pytest.fixture(scope="module")
@@ -21,29 +21,29 @@ class TestFiles:
     def arguments(self, command: str, path: Path) -> list[object]:
         return [command, path, *(["-p", "the"] if command == "run" else [])]
 
-    def test_missing(self, rbe: Rbe, command: str, tmp_path: Path) -> None:
-        assert "does not exist" in one_line(rbe(*self.arguments(command, tmp_path / "absent.rbe")), 1)
+    def test_missing(self, rbe_here: Rbe, command: str, tmp_path: Path) -> None:
+        assert "does not exist" in one_line(rbe_here(*self.arguments(command, tmp_path / "absent.rbe")), 1)
 
-    def test_directory(self, rbe: Rbe, command: str, tmp_path: Path) -> None:
-        assert "rbe pack" in one_line(rbe(*self.arguments(command, tmp_path)), 1)
+    def test_directory(self, rbe_here: Rbe, command: str, tmp_path: Path) -> None:
+        assert "rbe pack" in one_line(rbe_here(*self.arguments(command, tmp_path)), 1)
 
-    def test_foreign(self, rbe: Rbe, command: str, tmp_path: Path) -> None:
+    def test_foreign(self, rbe_here: Rbe, command: str, tmp_path: Path) -> None:
         path = tmp_path / "foreign.rbe"
         path.write_bytes(b"GGUF" + bytes(range(256)) * 20)
-        one_line(rbe(*self.arguments(command, path)), 1)
+        one_line(rbe_here(*self.arguments(command, path)), 1)
 
-    def test_empty(self, rbe: Rbe, command: str, tmp_path: Path) -> None:
+    def test_empty(self, rbe_here: Rbe, command: str, tmp_path: Path) -> None:
         path = tmp_path / "empty.rbe"
         path.touch()
-        one_line(rbe(*self.arguments(command, path)), 1)
+        one_line(rbe_here(*self.arguments(command, path)), 1)
 
-    def test_truncated(self, rbe: Rbe, command: str, tiny_model: Path, tmp_path: Path) -> None:
+    def test_truncated(self, rbe_here: Rbe, command: str, tiny_model: Path, tmp_path: Path) -> None:
         path = tmp_path / "short.rbe"
         path.write_bytes(tiny_model.read_bytes()[:-64])
-        one_line(rbe(*self.arguments(command, path)), 1)
+        one_line(rbe_here(*self.arguments(command, path)), 1)
 
-    def test_name_that_would_steer_a_terminal(self, rbe: Rbe, command: str, tmp_path: Path) -> None:
-        assert "\x1b" not in one_line(rbe(*self.arguments(command, tmp_path / "\x1b[31mred.rbe")), 1)
+    def test_name_that_would_steer_a_terminal(self, rbe_here: Rbe, command: str, tmp_path: Path) -> None:
+        assert "\x1b" not in one_line(rbe_here(*self.arguments(command, tmp_path / "\x1b[31mred.rbe")), 1)
 
 
 def test_errors_as_json(rbe: Rbe, tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ def test_errors_as_json(rbe: Rbe, tmp_path: Path) -> None:
         ["chat", "x.rbe", "--chat-template-file", "absent.jinja"],
     ],
 )
-def test_wrong_usage(rbe: Rbe, arguments: list[str]) -> None:
-    one_line(rbe(*arguments), 2)
+def test_wrong_usage(rbe_here: Rbe, arguments: list[str]) -> None:
+    one_line(rbe_here(*arguments), 2)
 
 
 def test_prompt_longer_than_the_context(rbe: Rbe, tiny_model: Path) -> None:

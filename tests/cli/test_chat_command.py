@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import select
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Rbe, one_line
+from command_line import Rbe, one_line
 
 from rbe_edge import Model, Session
 from rbe_edge.cli.main import main
@@ -92,6 +93,18 @@ class Terminal:
             if select.select([self.fd], [], [], 0.1)[0]:
                 self.seen += os.read(self.fd, 4096)
 
+    def wait_for_prompt(self, times: int = 1) -> None:
+        """Until the line editor listens: it has taken the terminal from the line mode, and then a little longer."""
+        import termios
+
+        readline_exists = importlib.util.find_spec("readline") is not None
+        self.wait_for(b"> ", times)
+        deadline = time.monotonic() + 60
+        while readline_exists and termios.tcgetattr(self.fd)[3] & termios.ICANON:
+            assert time.monotonic() < deadline, "the line editor never came"
+            time.sleep(0.01)
+        time.sleep(0.3)
+
     def type(self, data: bytes) -> None:
         os.write(self.fd, data)
 
@@ -132,10 +145,10 @@ def test_quit_on_a_terminal(tiny_model: Path) -> None:
 
 def test_two_ctrl_c_leave(tiny_model: Path) -> None:
     terminal = Terminal(tiny_model, *FREE)
-    terminal.wait_for(b"> ")
+    terminal.wait_for_prompt()
     terminal.type(b"\x03")
     terminal.wait_for(b"again")
-    terminal.wait_for(b"> ", times=2)
+    terminal.wait_for_prompt(times=2)
     terminal.type(b"\x03")
     assert terminal.exit_code() == 130
 

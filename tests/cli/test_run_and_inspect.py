@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Rbe
+from command_line import Rbe
 
 import rbe_edge
 
