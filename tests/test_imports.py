@@ -24,6 +24,7 @@ ROOMS = {
     "_native": {"errors", "_version"},
     "runtime": {"_native", "errors", "_version"},
     "packing": {"_native", "errors", "_version"},
+    "evaluation": {"runtime", "errors", "_version"},
     "cli": {"runtime", "packing", "errors", "_version"},
     "__init__": {"runtime", "errors", "_version"},
     "__main__": {"cli"},
