@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rbe_edge.errors import MissingExtra, TokenizerError
+from rbe_edge.errors import TokenizerError
 from rbe_edge.packing.tokenizers.byte_level import merges_from_pairs, to_bytes
 from rbe_edge.packing.tokenizers.endings import known_endings
+from rbe_edge.packing.tokenizers.gguf_metadata import read_gguf_metadata
 from rbe_edge.packing.tokenizers.hugging_face import with_unknown
 from rbe_edge.packing.tokenizers.pre_tokenizers import SUPPORTED
 from rbe_edge.packing.tokenizers.sentencepiece_model import piece_tokens
@@ -35,18 +36,10 @@ PRE_TOKENIZERS = {
 
 def read_gguf(path: Path) -> Tokenizer:
     """The tokenizer inside a GGUF file: models "llama" (SentencePiece BPE) and "gpt2" (byte-level BPE)."""
-    try:
-        from gguf import GGUFReader
-    except ImportError:
-        raise MissingExtra("reading GGUF files needs the package gguf; install it with `pip install gguf`") from None
-    try:
-        fields = GGUFReader(path).fields
-    except (OSError, ValueError, IndexError) as error:
-        raise TokenizerError(f"{path}: cannot be read as GGUF ({error}); download the file again") from None
+    fields = read_gguf_metadata(path)
 
     def get(key: str, default: Any = None) -> Any:
-        field = fields.get(f"tokenizer.{key}")
-        return default if field is None else field.contents()
+        return fields.get(f"tokenizer.{key}", default)
 
     kind = get("ggml.model")
     if kind == "llama":
