@@ -1,6 +1,6 @@
-#include "kernels/kernels.h"
+#include "kernels/avx2/avx2.h"
 
 void rbe__kernels_avx2(rbe_kernels *table)
 {
-    (void)table;
+    rbe__avx2_trellis(table);
 }

@@ -1,6 +1,12 @@
-#include "kernels/kernels.h"
+#define RBE_NEON_DOTPROD 0
+#include "kernels/neon/neon.h"
 
 void rbe__kernels_neon(rbe_kernels *table)
 {
-    (void)table;
+    rbe__neon_trellis(table);
+}
+
+void rbe__kernels_neon_dotprod(rbe_kernels *table)
+{
+    rbe__neon_trellis_dotprod(table);
 }

@@ -1,0 +1,94 @@
+/* The trellis kernels on 128-bit vectors; trellis.c and trellis_dotprod.c include this with RBE_NEON_DOTPROD 0 and 1. */
+#ifndef RBE_KERNELS_NEON_TRELLIS_H
+#define RBE_KERNELS_NEON_TRELLIS_H
+
+#include <arm_neon.h>
+#include <string.h>
+
+#include "kernels/neon/neon.h"
+
+enum { LANES = 1, TWO_AT_ONCE = 1 };
+
+typedef uint8x16_t vec;
+
+typedef struct tables {
+    vec t1, t2;
+} tables;
+
+static inline tables tables_load(const int8_t *t1, const int8_t *t2)
+{
+    return (tables){vreinterpretq_u8_s8(vld1q_s8(t1)), vreinterpretq_u8_s8(vld1q_s8(t2))};
+}
+
+static inline vec load_lanes(const uint8_t *lane0, const uint8_t *lane1)
+{
+    (void)lane1;
+    return vld1q_u8(lane0);
+}
+
+static inline void store_lane(vec v, uint32_t lane, void *out)
+{
+    (void)lane;
+    vst1q_u8(out, v);
+}
+
+static inline vec vec_zero(void)
+{
+    return vdupq_n_u8(0);
+}
+
+static inline vec vec_xor(vec a, vec b)
+{
+    return veorq_u8(a, b);
+}
+
+static inline vec vec_add8(vec a, vec b)
+{
+    return vaddq_u8(a, b);
+}
+
+static inline vec look_up(vec table, vec nibbles)
+{
+    return vqtbl1q_u8(table, nibbles);
+}
+
+/* The intrinsics take their shift as a literal only. */
+#define NIBBLE_WITHIN(shift) \
+    case shift:              \
+        return vandq_u8(vshrq_n_u8(byte, shift), vdupq_n_u8(15));
+#define NIBBLE_CROSSING(shift) \
+    case shift:                \
+        return vandq_u8(vsriq_n_u8(vshlq_n_u8(before, 8 - shift), byte, shift), vdupq_n_u8(15));
+
+static inline __attribute__((always_inline)) vec nibble(vec before, vec byte, uint32_t shift)
+{
+    switch (shift) {
+        NIBBLE_WITHIN(1)
+        NIBBLE_WITHIN(2)
+        NIBBLE_WITHIN(3)
+        NIBBLE_CROSSING(5)
+        NIBBLE_CROSSING(6)
+        NIBBLE_CROSSING(7)
+    case 4:
+        return vshrq_n_u8(byte, 4);
+    default:
+        return vandq_u8(byte, vdupq_n_u8(15));
+    }
+}
+
+static inline vec load_activations(const int8_t *x)
+{
+    int32_t four;
+    memcpy(&four, x, sizeof four);
+    return vreinterpretq_u8_s32(vdupq_n_s32(four));
+}
+
+static inline vec dot_step(vec sums, vec weights, vec activations)
+{
+    return vreinterpretq_u8_s32(
+        rbe__neon_dot(vreinterpretq_s32_u8(sums), vreinterpretq_s8_u8(weights), vreinterpretq_s8_u8(activations)));
+}
+
+#include "kernels/shared/trellis.h"
+
+#endif

@@ -1,0 +1,249 @@
+/* The trellis generator for vectors of one or two 128-bit lanes (NEON, AVX2): dot and generate for every K, written once.
+ *
+ * A *block* is the least whole number of units that holds whole steps: one unit of 8/K steps, or, for K = 3, three units of
+ * 8 steps. The blocks of a group are dealt out to the lanes in runs of `run` (lane 0 has the first), so that what precedes a
+ * block in its streams is what the lane read last, and is carried in registers.
+ *
+ * With nibble(shift) the four bits of a stream that end `shift` bits before the end of a byte, a step that ends there has
+ *     T1 + T2 = T1[nibble(shift) ^ nibble(shift + 8)] + T2[nibble(shift + 4)].
+ *
+ * The including file defines: vec; LANES (1 or 2); TWO_AT_ONCE (1 where there are registers for two blocks in turn, which
+ * saves moving one to the place of the other); tables, tables_load, and
+ *     vec load_lanes(const uint8_t *lane0, const uint8_t *lane1)      16 bytes each
+ *     void store_lane(vec v, uint32_t lane, void *out)                16 bytes
+ *     vec nibble(vec before, vec byte, uint32_t shift)                four bits of before:byte, shift 0 to 7, a constant
+ *     vec vec_xor(vec, vec), vec_add8(vec, vec), look_up(vec table, vec nibbles)
+ *     vec dot_step(vec sums, vec weights, vec activations)            int32 += four int8 products
+ *     vec load_activations(const int8_t *x)                           x[0..3] in every 32 bits
+ */
+#ifndef RBE_KERNELS_SHARED_TRELLIS_H
+#define RBE_KERNELS_SHARED_TRELLIS_H
+
+#include "kernels/cells.h"
+
+#define RBE_INLINE static inline __attribute__((always_inline))
+
+enum { MOST_STEPS = RBE_STRIP_ROWS / 4, STREAMS = 4 };
+
+RBE_INLINE uint32_t block_units(uint32_t bits)
+{
+    return bits == 3 ? 3 : 1;
+}
+
+RBE_INLINE uint32_t block_steps(uint32_t bits)
+{
+    return bits == 3 ? 8 : 8 / bits;
+}
+
+/* One block of each lane. K = 3: its bytes, and each xor the byte before it. Other K: the steps of a unit end at multiples
+ * of K bits, which is 4 / K streams of nibbles, each K bits behind the last. */
+typedef struct lane_blocks {
+    vec byte[3], change[3];
+    vec low[STREAMS], high[STREAMS];
+} lane_blocks;
+
+RBE_INLINE void split_unit(uint32_t bits, lane_blocks *of, vec before, vec unit)
+{
+    of->byte[0] = unit;
+#pragma GCC unroll 4
+    for (uint32_t q = 0; q < 4 / bits; q++) {
+        of->low[q] = nibble(before, unit, q * bits);
+        of->high[q] = nibble(before, unit, q * bits + 4);
+    }
+}
+
+/* What precedes the first block: the two units before it. */
+RBE_INLINE void blocks_start(uint32_t bits, lane_blocks *of, vec before_last, vec last)
+{
+    if (bits == 3) {
+        of->byte[2] = last;
+        of->change[2] = vec_xor(last, before_last);
+    } else {
+        split_unit(bits, of, before_last, last);
+    }
+}
+
+RBE_INLINE void blocks_next(uint32_t bits, const lane_blocks *before, lane_blocks *of, const uint8_t *lane0, const uint8_t *lane1)
+{
+    if (bits == 3) {
+#pragma GCC unroll 3
+        for (uint32_t i = 0; i < 3; i++) {
+            of->byte[i] = load_lanes(lane0 + RBE_UNIT_BYTES * i, lane1 + RBE_UNIT_BYTES * i);
+            of->change[i] = vec_xor(of->byte[i], i ? of->byte[i - 1] : before->byte[2]);
+        }
+    } else {
+        split_unit(bits, of, before->byte[0], load_lanes(lane0, lane1));
+    }
+}
+
+/* The weights of step s, a constant, of the blocks. */
+RBE_INLINE vec generate_step(uint32_t bits, const tables *from, const lane_blocks *before, const lane_blocks *of, uint32_t s)
+{
+    vec index1, index2;
+    if (bits == 3) {
+        const uint32_t end = 3 * s + 2, i = end / 8, shift = 7 - end % 8;
+        const vec byte_before = i ? of->byte[i - 1] : before->byte[2];
+        index1 = nibble(i ? of->change[i - 1] : before->change[2], of->change[i], shift);
+        index2 = shift < 4 ? nibble(byte_before, of->byte[i], shift + 4) : nibble(byte_before, byte_before, shift - 4);
+    } else if (s >= 4 / bits) {
+        const uint32_t q = 8 / bits - 1 - s;
+        index1 = vec_xor(of->low[q], before->low[q]);
+        index2 = of->high[q];
+    } else {
+        const uint32_t q = 4 / bits - 1 - s;
+        index1 = vec_xor(of->high[q], before->high[q]);
+        index2 = before->low[q];
+    }
+    return vec_add8(look_up(from->t1, index1), look_up(from->t2, index2));
+}
+
+/* Where a lane's run of blocks begins, and what precedes it there. */
+typedef struct group_walk {
+    rbe_group_bytes bytes;
+    uint32_t n_blocks, run, block_bytes;
+} group_walk;
+
+RBE_INLINE group_walk group_start(uint32_t bits, const rbe_strip *strip, rbe_group_bytes bytes)
+{
+    const uint32_t n_blocks = strip->row_steps / block_steps(bits);
+    return (group_walk){bytes, n_blocks, (n_blocks + LANES - 1) / LANES, RBE_UNIT_BYTES * block_units(bits)};
+}
+
+RBE_INLINE const uint8_t *unit_before(const group_walk *walk, uint32_t lane, uint32_t distance)
+{
+    const uint32_t units_before = lane * walk->run * walk->block_bytes / RBE_UNIT_BYTES;
+    if (units_before >= distance) {
+        return walk->bytes.units + RBE_UNIT_BYTES * (units_before - distance);
+    }
+    return distance - units_before == 1 ? walk->bytes.last : walk->bytes.before_last;
+}
+
+RBE_INLINE void group_first(uint32_t bits, const group_walk *walk, lane_blocks *of)
+{
+    const uint32_t lane1 = LANES - 1;
+    blocks_start(bits, of, load_lanes(unit_before(walk, 0, 2), unit_before(walk, lane1, 2)),
+                 load_lanes(unit_before(walk, 0, 1), unit_before(walk, lane1, 1)));
+}
+
+/* Block v of each lane's run. Where the last lane has none, any other stands in. */
+RBE_INLINE void group_blocks(uint32_t bits, const group_walk *walk, uint32_t v, const lane_blocks *before, lane_blocks *of)
+{
+    const uint32_t other = v + walk->run < walk->n_blocks ? v + walk->run : walk->n_blocks - 1;
+    blocks_next(bits, before, of, walk->bytes.units + v * walk->block_bytes, walk->bytes.units + other * walk->block_bytes);
+}
+
+/* Writes 16 bytes for step s of block v of each lane's run, to out + 16 * step. */
+RBE_INLINE void store_step(uint32_t bits, const group_walk *walk, uint32_t v, uint32_t s, vec values, uint8_t *out)
+{
+#pragma GCC unroll 2
+    for (uint32_t lane = 0; lane < LANES; lane++) {
+        const uint32_t block = lane * walk->run + v;
+        if (block < walk->n_blocks) {
+            store_lane(values, lane, out + (size_t)16 * (block_steps(bits) * block + s));
+        }
+    }
+}
+
+RBE_INLINE void generate_blocks(uint32_t bits, const tables *from, const group_walk *walk, uint32_t v,
+                                const lane_blocks *before, lane_blocks *of, uint8_t *out)
+{
+    group_blocks(bits, walk, v, before, of);
+#pragma GCC unroll 8
+    for (uint32_t s = 0; s < block_steps(bits); s++) {
+        store_step(bits, walk, v, s, generate_step(bits, from, before, of, s), out);
+    }
+}
+
+RBE_INLINE void dot_blocks(uint32_t bits, const tables *from, const group_walk *walk, uint32_t v, const lane_blocks *before,
+                           lane_blocks *of, vec activations, vec *sums)
+{
+    group_blocks(bits, walk, v, before, of);
+    sums += v * block_steps(bits);
+#pragma GCC unroll 8
+    for (uint32_t s = 0; s < block_steps(bits); s++) {
+        sums[s] = dot_step(sums[s], generate_step(bits, from, before, of, s), activations);
+    }
+}
+
+RBE_INLINE void generate_groups(uint32_t bits, const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile)
+{
+    const tables from = tables_load(strip->t1, strip->t2);
+    rbe_cell_walk cells = rbe__cell_walk_start(strip, first_group);
+    for (uint32_t g = 0; g < n_groups; g++) {
+        const group_walk walk = group_start(bits, strip, rbe__cell_walk_next(&cells));
+        uint8_t *out = (uint8_t *)tile + (size_t)16 * strip->row_steps * g;
+        lane_blocks a, b;
+        group_first(bits, &walk, &a);
+        uint32_t v = 0;
+        for (; TWO_AT_ONCE && v + 1 < walk.run; v += 2) {
+            generate_blocks(bits, &from, &walk, v, &a, &b, out);
+            generate_blocks(bits, &from, &walk, v + 1, &b, &a, out);
+        }
+        for (; v < walk.run; v++) {
+            generate_blocks(bits, &from, &walk, v, &a, &b, out);
+            a = b;
+        }
+    }
+}
+
+/* The sums stay in the first-level cache: a strip has more of them than there are registers. */
+RBE_INLINE void dot_groups(uint32_t bits, const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, const int8_t *x,
+                           int32_t *acc)
+{
+    const tables from = tables_load(strip->t1, strip->t2);
+    rbe_cell_walk cells = rbe__cell_walk_start(strip, first_group);
+    group_walk walk = group_start(bits, strip, (rbe_group_bytes){0});
+    vec sums[MOST_STEPS];
+    for (uint32_t i = 0; i < walk.run * block_steps(bits); i++) {
+        sums[i] = vec_zero();
+    }
+    for (uint32_t g = 0; g < n_groups; g++) {
+        const vec activations = load_activations(x + 4 * g);
+        lane_blocks a, b;
+        walk.bytes = rbe__cell_walk_next(&cells);
+        group_first(bits, &walk, &a);
+        uint32_t v = 0;
+        for (; TWO_AT_ONCE && v + 1 < walk.run; v += 2) {
+            dot_blocks(bits, &from, &walk, v, &a, &b, activations, sums);
+            dot_blocks(bits, &from, &walk, v + 1, &b, &a, activations, sums);
+        }
+        for (; v < walk.run; v++) {
+            dot_blocks(bits, &from, &walk, v, &a, &b, activations, sums);
+            a = b;
+        }
+    }
+    for (uint32_t v = 0; v < walk.run; v++) {
+        for (uint32_t s = 0; s < block_steps(bits); s++) {
+            store_step(bits, &walk, v, s, sums[v * block_steps(bits) + s], (uint8_t *)acc);
+        }
+    }
+}
+
+#define TRELLIS_KERNELS(bits)                                                                                                \
+    static void dot_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, const int8_t *x, int32_t *acc) \
+    {                                                                                                                        \
+        dot_groups(bits, strip, first_group, n_groups, x, acc);                                                              \
+    }                                                                                                                        \
+    static void generate_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile)             \
+    {                                                                                                                        \
+        generate_groups(bits, strip, first_group, n_groups, tile);                                                           \
+    }
+
+TRELLIS_KERNELS(1)
+TRELLIS_KERNELS(2)
+TRELLIS_KERNELS(3)
+TRELLIS_KERNELS(4)
+
+static void set_trellis(rbe_kernels *table)
+{
+    table->dot_k1 = dot_k1;
+    table->dot_k2 = dot_k2;
+    table->dot_k3 = dot_k3;
+    table->dot_k4 = dot_k4;
+    table->generate_k1 = generate_k1;
+    table->generate_k2 = generate_k2;
+    table->generate_k3 = generate_k3;
+    table->generate_k4 = generate_k4;
+}
+
+#endif
