@@ -1,0 +1,114 @@
+"""`rbe eval`: what a packed model is worth on a text."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rbe_edge.cli.output import ProgressBar, printable
+from rbe_edge.errors import OptionError
+
+if TYPE_CHECKING:
+    from rbe_edge.runtime.model import Model
+
+_EXAMPLE = """\
+example:
+  rbe eval smol.rbe --text wiki.test.raw
+  rbe eval smol.rbe --source ./SmolLM2-135M-Instruct --text wiki.test.raw --windows 24 --json
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "eval",
+        help="perplexity of a model on a text, and its divergence from the source",
+        description="Computes perplexity, and with --source the KL divergence and top-1 agreement, in the engine that "
+        "runs the model. The text is cut into windows that do not overlap; the first token of each is not scored.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="a .rbe file")
+    parser.add_argument("--text", metavar="T", type=Path, required=True, help="a text file in UTF-8")
+    parser.add_argument("--source", metavar="SRC", help="what it was packed from: directory, checkpoint or .rbe file")
+    parser.add_argument("--window", metavar="N", type=int, default=0, help="tokens per window (1024, or the context)")
+    parser.add_argument("--windows", metavar="N", type=int, help="only the first N windows (all)")
+    parser.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per core)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="write one JSON object")
+    form.add_argument("--markdown", action="store_true", help="write a Markdown table")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from rbe_edge.runtime.model import Model
+
+    try:
+        text = arguments.text.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise OptionError(f"{arguments.text} is no UTF-8 text") from None
+    if arguments.window < 0 or (arguments.windows is not None and arguments.windows < 1):
+        raise OptionError("--window and --windows are counts, 1 or more")
+    with ExitStack() as stack:
+        model = stack.enter_context(Model.open(arguments.file))
+        source = stack.enter_context(_opened(arguments.source)) if arguments.source else None
+        bar = stack.enter_context(ProgressBar("evaluating"))
+        result = _evaluate(model, source, text, arguments, bar)
+    if arguments.json:
+        print(json.dumps(result))
+    elif arguments.markdown:
+        print("| " + " | ".join(result) + " |\n|" + "---|" * len(result))
+        print("| " + " | ".join(_shown(value) for value in result.values()) + " |")
+    else:
+        for key, value in result.items():
+            print(f"{key.replace('_', ' '):24} {_shown(value)}")
+    return 0
+
+
+def _evaluate(
+    model: Model, source: Model | None, text: str, arguments: argparse.Namespace, bar: ProgressBar
+) -> dict[str, Any]:
+    from rbe_edge.evaluation.divergence import divergence
+    from rbe_edge.evaluation.perplexity import perplexity
+
+    known: dict[str, Any] = {"file": str(arguments.file), "text": arguments.text.name}
+    known |= {"file_bytes": model.info.file_bytes, "bits_per_weight": model.info.bits_per_weight}
+    how: dict[str, Any] = {"window": arguments.window, "n_windows": arguments.windows, "threads": arguments.threads}
+    if source is None:
+        alone = perplexity(model, text, **how, progress=bar.report)
+        return known | {
+            "window": alone.window, "stride": alone.window, "tokens": alone.n_scored, "perplexity": alone.perplexity
+        }  # fmt: skip
+    both = divergence(model, source, text, **how, progress=bar.report)
+    return known | {
+        "window": both.window, "stride": both.window, "tokens": both.n_scored, "perplexity": both.perplexity,
+        "source_perplexity": both.source_perplexity, "kl": both.kl, "kl_error": both.kl_error,
+        "top1_agreement": both.top1_agreement,
+    }  # fmt: skip
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[Model]:
+    """The source in the engine: a .rbe file as it is, anything else packed without loss into a temporary file."""
+    from rbe_edge.runtime.model import Model
+
+    if source.endswith(".rbe"):
+        with Model.open(source) as model:
+            yield model
+        return
+    from rbe_edge.packing.pack import PackOptions, pack
+
+    with tempfile.TemporaryDirectory(prefix="rbe-eval-") as directory:
+        path = Path(directory) / "source.rbe"
+        with ProgressBar() as bar:
+            pack(source, path, PackOptions(bits=32), bar.report_named)
+        with Model.open(path, verify=False) as model:
+            yield model
+
+
+def _shown(value: object) -> str:
+    return printable(f"{value:.6g}" if isinstance(value, float) else str(value))

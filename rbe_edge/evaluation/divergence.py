@@ -1,0 +1,141 @@
+"""How far a packed model is from its source: KL divergence and top-1 agreement on a text, both models in the C engine.
+
+The text is cut as in `perplexity`. For every scored token, KL(source || packed) = sum over the vocabulary of
+p (ln p - ln q) in nats, p the source's and q the packed model's distribution; the result is the mean. Top-1 agreement
+is the share of tokens for which both models find the same token most likely.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from rbe_edge.errors import OptionError
+from rbe_edge.evaluation.perplexity import DEFAULT_WINDOW, cut
+
+if TYPE_CHECKING:
+    from rbe_edge.runtime.model import Model
+    from rbe_edge.runtime.session import Session
+
+_LOGIT_BYTES = 32 << 20  # of one model at a time; a window is scored in pieces of so much
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """kl: mean KL(source || packed) in nats per token, kl_error: its standard error over windows (0 for a single one).
+    top1_agreement: 0 to 1. window: tokens of the longest window."""
+
+    kl: float
+    kl_error: float
+    top1_agreement: float
+    perplexity: float
+    source_perplexity: float
+    n_scored: int
+    window: int
+
+    @property
+    def perplexity_ratio(self) -> float:
+        """Packed over source."""
+        return self.perplexity / self.source_perplexity
+
+
+@dataclass
+class _Sums:
+    """Over scored tokens."""
+
+    kl: float = 0.0
+    agree: int = 0
+    nats: float = 0.0
+    source_nats: float = 0.0
+    n: int = 0
+
+
+def divergence(
+    packed: Model,
+    source: Model,
+    text: str | Sequence[int],
+    *,
+    window: int = 0,
+    n_windows: int | None = None,
+    threads: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+) -> Divergence:
+    """Compares two models of one vocabulary on a text or on tokens.
+
+    window: tokens, 0 for 1024 or the shorter context. n_windows: at most so many, from the beginning.
+    progress(done, total) counts windows. Raises OptionError where the vocabularies differ or the text is too short.
+    """
+    if packed.info.vocabulary != source.info.vocabulary:
+        raise OptionError(
+            f"the models have vocabularies of {packed.info.vocabulary} and {source.info.vocabulary} tokens; "
+            "compare a packed model with the source it was packed from"
+        )
+    window = window or min(DEFAULT_WINDOW, packed.info.context, source.info.context)
+    if window < 2:
+        raise OptionError(f"a window has at least 2 tokens, not {window}")
+    tokens = source.tokenize(text, special=False) if isinstance(text, str) else list(text)
+    windows = cut(tokens, window, n_windows)
+    if not windows:
+        raise OptionError(f"the text has {len(tokens)} tokens; at least 2 are needed to score one")
+    longest = max(map(len, windows))
+    parts: list[_Sums] = []
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(model.session(context=longest, threads=threads)) for model in (source, packed)]
+        for done, part in enumerate(windows):
+            if progress is not None:
+                progress(done, len(windows))
+            parts.append(_compare_window(sessions[0], sessions[1], part))
+    if progress is not None:
+        progress(len(windows), len(windows))
+    return _result(parts, longest)
+
+
+def _compare_window(source: Session, packed: Session, tokens: Sequence[int]) -> _Sums:
+    source.rewind(0)
+    packed.rewind(0)
+    piece = max(_LOGIT_BYTES // (4 * source.model.info.vocabulary), 1)
+    sums = _Sums()
+    for start in range(0, len(tokens) - 1, piece):
+        given = tokens[start : min(start + piece, len(tokens) - 1)]
+        followed = np.asarray(tokens[start + 1 : start + 1 + len(given)], dtype=np.int64)
+        _add(sums, _log_softmax(source, given), _log_softmax(packed, given), followed)
+    return sums
+
+
+def _log_softmax(session: Session, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+    logits = session.score(tokens, logits=True).logits
+    assert logits is not None
+    logits -= logits.max(axis=1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True, dtype=np.float64)).astype(np.float32)
+    return logits
+
+
+def _add(
+    sums: _Sums, source: npt.NDArray[np.float32], packed: npt.NDArray[np.float32], followed: npt.NDArray[np.int64]
+) -> None:
+    rows = np.arange(len(followed))
+    sums.n += len(followed)
+    sums.source_nats -= float(source[rows, followed].sum(dtype=np.float64))
+    sums.nats -= float(packed[rows, followed].sum(dtype=np.float64))
+    sums.agree += int((source.argmax(axis=1) == packed.argmax(axis=1)).sum())
+    sums.kl += float((np.exp(source) * (source - packed)).sum(dtype=np.float64))
+
+
+def _result(parts: Sequence[_Sums], window: int) -> Divergence:
+    n = sum(part.n for part in parts)
+    means = np.array([part.kl / part.n for part in parts])
+    return Divergence(
+        kl=math.fsum(part.kl for part in parts) / n,
+        kl_error=float(means.std(ddof=1) / math.sqrt(len(parts))) if len(parts) > 1 else 0.0,
+        top1_agreement=sum(part.agree for part in parts) / n,
+        perplexity=math.exp(math.fsum(part.nats for part in parts) / n),
+        source_perplexity=math.exp(math.fsum(part.source_nats for part in parts) / n),
+        n_scored=n,
+        window=window,
+    )
