@@ -2,5 +2,6 @@
 
 void rbe__kernels_avx2(rbe_kernels *table)
 {
-    rbe__avx2_trellis(table);
+    rbe__avx2_integer(table);
+    rbe__avx2_float(table);
 }

@@ -2,7 +2,7 @@
 #define RBE_AVX512_VBMI 0
 #include "kernels/avx512/trellis.h"
 
-void rbe__kernels_avx512(rbe_kernels *table)
+void rbe__avx512_trellis(rbe_kernels *table)
 {
     set_trellis(table);
 }

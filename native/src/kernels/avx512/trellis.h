@@ -15,9 +15,8 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "kernels/avx512/avx512.h"
 #include "kernels/cells.h"
-
-#define RBE_INLINE static inline __attribute__((always_inline))
 
 enum { BLOCKS_PER_VECTOR = 4, MOST_STEPS = 8, MOST_ACCUMULATORS = 16 };
 
@@ -272,17 +271,6 @@ RBE_INLINE void generate_groups(uint32_t bits, const rbe_strip *strip, uint32_t 
     }
 }
 
-/* The sum of n int8 values, reading whole 4-byte words: n % 4 == 0. */
-static inline int32_t sum_activations(const int8_t *x, uint32_t n)
-{
-    __m512i sum = _mm512_setzero_si512();
-    for (uint32_t c = 0; c < n; c += 64) {
-        const __mmask16 words = (__mmask16)(n - c < 64 ? (1u << (n - c) / 4) - 1 : 0xffff);
-        sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), _mm512_maskz_loadu_epi32(words, x + c));
-    }
-    return _mm512_reduce_add_epi32(sum);
-}
-
 /* n_vectors: of a group, a constant, so that all accumulators stay in registers from the first group to the last.
  * vpdpbusd takes its first operand as unsigned: 128 is added to T1, and 128 * sum(x) taken off at the start. */
 RBE_INLINE void dot_groups(uint32_t bits, uint32_t n_vectors, const rbe_strip *strip, uint32_t first_group, uint32_t n_groups,
@@ -291,7 +279,7 @@ RBE_INLINE void dot_groups(uint32_t bits, uint32_t n_vectors, const rbe_strip *s
     generator from = generator_make(strip, 128);
     const uint32_t steps = block_steps(bits);
     const uint32_t last_blocks = strip->row_steps / steps - BLOCKS_PER_VECTOR * (n_vectors - 1);
-    const __m512i start = _mm512_set1_epi32(-128 * sum_activations(x, 4 * n_groups));
+    const __m512i start = _mm512_set1_epi32(-128 * rbe__avx512_sum(x, 4 * n_groups));
     __m512i sums[MOST_ACCUMULATORS];
 #pragma GCC unroll 16
     for (uint32_t i = 0; i < n_vectors * steps; i++) {

@@ -19,7 +19,8 @@ static inline int32x4_t rbe__neon_dot(int32x4_t sums, int8x16_t weights, int8x16
 }
 
 /* Each file's part of the sets. */
-void rbe__neon_trellis(rbe_kernels *table);
-void rbe__neon_trellis_dotprod(rbe_kernels *table);
+void rbe__neon_integer(rbe_kernels *table);
+void rbe__neon_float(rbe_kernels *table);
+void rbe__neon_integer_dotprod(rbe_kernels *table);
 
 #endif

@@ -3,10 +3,11 @@
 
 void rbe__kernels_neon(rbe_kernels *table)
 {
-    rbe__neon_trellis(table);
+    rbe__neon_integer(table);
+    rbe__neon_float(table);
 }
 
 void rbe__kernels_neon_dotprod(rbe_kernels *table)
 {
-    rbe__neon_trellis_dotprod(table);
+    rbe__neon_integer_dotprod(table);
 }

@@ -7,7 +7,7 @@
  * With nibble(shift) the four bits of a stream that end `shift` bits before the end of a byte, a step that ends there has
  *     T1 + T2 = T1[nibble(shift) ^ nibble(shift + 8)] + T2[nibble(shift + 4)].
  *
- * The including file defines: vec; LANES (1 or 2); TWO_AT_ONCE (1 where there are registers for two blocks in turn, which
+ * The including file defines: vec; RBE_INLINE; LANES (1 or 2); TWO_AT_ONCE (1 where there are registers for two blocks in turn, which
  * saves moving one to the place of the other); tables, tables_load, and
  *     vec load_lanes(const uint8_t *lane0, const uint8_t *lane1)      16 bytes each
  *     void store_lane(vec v, uint32_t lane, void *out)                16 bytes
@@ -20,8 +20,6 @@
 #define RBE_KERNELS_SHARED_TRELLIS_H
 
 #include "kernels/cells.h"
-
-#define RBE_INLINE static inline __attribute__((always_inline))
 
 enum { MOST_STEPS = RBE_STRIP_ROWS / 4, STREAMS = 4 };
 

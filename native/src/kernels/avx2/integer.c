@@ -1,10 +1,12 @@
-/* The trellis kernels on 256-bit vectors without VNNI. */
+/* The integer kernels on 256-bit vectors without VNNI. */
 #include <immintrin.h>
 #include <string.h>
 
 #include "kernels/avx2/avx2.h"
 
-enum { LANES = 2, TWO_AT_ONCE = 0 };
+#define RBE_INLINE static inline __attribute__((always_inline))
+
+enum { LANES = 2, TWO_AT_ONCE = 0, ROW_VECTORS = 2, TOKENS = 4 };
 
 typedef __m256i vec;
 
@@ -49,7 +51,7 @@ static inline vec look_up(vec table, vec nibbles)
 }
 
 /* Shifts are of 16 bits: what comes in from the neighbouring byte is masked off. */
-static inline __attribute__((always_inline)) vec nibble(vec before, vec byte, uint32_t shift)
+RBE_INLINE vec nibble(vec before, vec byte, uint32_t shift)
 {
     const vec from_byte = shift ? _mm256_srli_epi16(byte, (int)shift) : byte;
     if (shift <= 4) {
@@ -69,12 +71,43 @@ static inline vec load_activations(const int8_t *x)
 
 static inline vec dot_step(vec sums, vec weights, vec activations)
 {
-    return rbe__avx2_dot(sums, weights, activations);
+    return rbe__avx2_dot(sums, weights, _mm256_abs_epi8(weights), activations);
 }
 
+typedef struct tile_weights {
+    vec signs, magnitudes;
+} tile_weights;
+
+static inline tile_weights tile_load(const int8_t *tile, uint32_t n_lanes)
+{
+    const __m128i *lanes = (const __m128i *)tile;
+    const vec w = n_lanes == 1 ? _mm256_zextsi128_si256(_mm_loadu_si128(lanes)) : _mm256_loadu_si256((const __m256i *)lanes);
+    return (tile_weights){w, _mm256_abs_epi8(w)};
+}
+
+static inline vec tile_start(const int8_t *x, uint32_t n)
+{
+    (void)x, (void)n;
+    return vec_zero();
+}
+
+static inline vec tile_dot(vec sums, tile_weights w, vec activations)
+{
+    return rbe__avx2_dot(sums, w.signs, w.magnitudes, activations);
+}
+
+static inline void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
+{
+    for (uint32_t lane = 0; lane < n_lanes; lane++) {
+        store_lane(sums, lane, acc + 4 * lane);
+    }
+}
+
+#include "kernels/shared/multiply_tile.h"
 #include "kernels/shared/trellis.h"
 
-void rbe__avx2_trellis(rbe_kernels *table)
+void rbe__avx2_integer(rbe_kernels *table)
 {
     set_trellis(table);
+    table->multiply_tile = multiply_tile;
 }

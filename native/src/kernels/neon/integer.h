@@ -1,13 +1,15 @@
-/* The trellis kernels on 128-bit vectors; trellis.c and trellis_dotprod.c include this with RBE_NEON_DOTPROD 0 and 1. */
-#ifndef RBE_KERNELS_NEON_TRELLIS_H
-#define RBE_KERNELS_NEON_TRELLIS_H
+/* The integer kernels on 128-bit vectors; integer.c and integer_dotprod.c include this with RBE_NEON_DOTPROD 0 and 1. */
+#ifndef RBE_KERNELS_NEON_INTEGER_H
+#define RBE_KERNELS_NEON_INTEGER_H
 
 #include <arm_neon.h>
 #include <string.h>
 
 #include "kernels/neon/neon.h"
 
-enum { LANES = 1, TWO_AT_ONCE = 1 };
+#define RBE_INLINE static inline __attribute__((always_inline))
+
+enum { LANES = 1, TWO_AT_ONCE = 1, ROW_VECTORS = 4, TOKENS = 4 };
 
 typedef uint8x16_t vec;
 
@@ -60,7 +62,7 @@ static inline vec look_up(vec table, vec nibbles)
     case shift:                \
         return vandq_u8(vsriq_n_u8(vshlq_n_u8(before, 8 - shift), byte, shift), vdupq_n_u8(15));
 
-static inline __attribute__((always_inline)) vec nibble(vec before, vec byte, uint32_t shift)
+RBE_INLINE vec nibble(vec before, vec byte, uint32_t shift)
 {
     switch (shift) {
         NIBBLE_WITHIN(1)
@@ -89,6 +91,32 @@ static inline vec dot_step(vec sums, vec weights, vec activations)
         rbe__neon_dot(vreinterpretq_s32_u8(sums), vreinterpretq_s8_u8(weights), vreinterpretq_s8_u8(activations)));
 }
 
+typedef vec tile_weights;
+
+static inline tile_weights tile_load(const int8_t *tile, uint32_t n_lanes)
+{
+    (void)n_lanes;
+    return vreinterpretq_u8_s8(vld1q_s8(tile));
+}
+
+static inline vec tile_start(const int8_t *x, uint32_t n)
+{
+    (void)x, (void)n;
+    return vec_zero();
+}
+
+static inline vec tile_dot(vec sums, tile_weights weights, vec activations)
+{
+    return dot_step(sums, weights, activations);
+}
+
+static inline void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
+{
+    (void)n_lanes;
+    vst1q_s32(acc, vreinterpretq_s32_u8(sums));
+}
+
+#include "kernels/shared/multiply_tile.h"
 #include "kernels/shared/trellis.h"
 
 #endif

@@ -1,0 +1,9 @@
+#include "kernels/avx2/avx2.h"
+#include "kernels/avx2/vector.h"
+
+#include "kernels/shared/float.h"
+
+void rbe__avx2_float(rbe_kernels *table)
+{
+    set_float(table);
+}

@@ -1,0 +1,10 @@
+#define RBE_NEON_DOTPROD 0
+#include "kernels/neon/neon.h"
+#include "kernels/neon/vector.h"
+
+#include "kernels/shared/float.h"
+
+void rbe__neon_float(rbe_kernels *table)
+{
+    set_float(table);
+}

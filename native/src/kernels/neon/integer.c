@@ -1,0 +1,8 @@
+#define RBE_NEON_DOTPROD 0
+#include "kernels/neon/integer.h"
+
+void rbe__neon_integer(rbe_kernels *table)
+{
+    set_trellis(table);
+    table->multiply_tile = multiply_tile;
+}

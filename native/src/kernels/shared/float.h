@@ -1,0 +1,337 @@
+/* The floating-point kernels for every vector width, in terms of the folder's vector.h: vf, VF values in it; loads and
+ * stores of VF values or, ending in _part, of the first n < VF (the others are read as zero). */
+#ifndef RBE_KERNELS_SHARED_FLOAT_H
+#define RBE_KERNELS_SHARED_FLOAT_H
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+typedef enum element { F32, F16, BF16 } element;
+
+RBE_INLINE size_t element_bytes(element kind)
+{
+    return kind == F32 ? 4 : 2;
+}
+
+/* n: VF, as a constant, or less */
+RBE_INLINE vf load_elements(element kind, const uint8_t *p, uint32_t n)
+{
+    if (n == VF) {
+        return kind == F32 ? vf_load(p) : kind == F16 ? vf_load_f16(p) : vf_load_bf16(p);
+    }
+    return kind == F32 ? vf_load_part(p, n) : kind == F16 ? vf_load_f16_part(p, n) : vf_load_bf16_part(p, n);
+}
+
+RBE_INLINE vf load_floats(const float *p, uint32_t n)
+{
+    return n == VF ? vf_load(p) : vf_load_part(p, n);
+}
+
+RBE_INLINE void store_floats(float *p, vf v, uint32_t n)
+{
+    if (n == VF) {
+        vf_store(p, v);
+    } else {
+        vf_store_part(p, v, n);
+    }
+}
+
+/* ---- dense ------------------------------------------------------------------------------------------------------ */
+
+typedef struct dense_call {
+    const uint8_t *w;
+    uint32_t cols;
+    const float *x;
+    size_t x_stride;
+    float *y;
+    size_t y_stride;
+} dense_call;
+
+/* sums[n * n_rows + r] += n_cols columns from c on */
+RBE_INLINE void dense_columns(element kind, const dense_call *call, uint32_t n_rows, uint32_t n_tokens, uint32_t c,
+                              uint32_t n_cols, vf *sums)
+{
+    vf w[DENSE_ROWS_ALONE], x[DENSE_TOKENS];
+#pragma GCC unroll 8
+    for (uint32_t r = 0; r < n_rows; r++) {
+        w[r] = load_elements(kind, call->w + element_bytes(kind) * ((size_t)r * call->cols + c), n_cols);
+    }
+#pragma GCC unroll 32
+    for (uint32_t i = 0; i < n_rows * n_tokens; i++) { /* one loop over all sums, not two nested: gcc 12 keeps them in registers */
+        const uint32_t n = i / n_rows;
+        if (i % n_rows == 0) {
+            x[n] = load_floats(call->x + n * call->x_stride + c, n_cols);
+        }
+        sums[i] = vf_fma(w[i % n_rows], x[n], sums[i]);
+    }
+}
+
+/* n_rows rows of n_tokens tokens, both constants. Each sum is one vector over the columns in ascending order, whatever
+ * stands beside it: so a result depends on its own row and token alone. */
+RBE_INLINE void dense_block(element kind, const dense_call *call, uint32_t n_rows, uint32_t n_tokens)
+{
+    vf sums[DENSE_ROWS * DENSE_TOKENS > DENSE_ROWS_ALONE ? DENSE_ROWS * DENSE_TOKENS : DENSE_ROWS_ALONE];
+#pragma GCC unroll 32
+    for (uint32_t i = 0; i < n_rows * n_tokens; i++) {
+        sums[i] = vf_zero();
+    }
+    uint32_t c = 0;
+    for (; c + VF <= call->cols; c += VF) {
+        dense_columns(kind, call, n_rows, n_tokens, c, VF, sums);
+    }
+    if (c < call->cols) {
+        dense_columns(kind, call, n_rows, n_tokens, c, call->cols - c, sums);
+    }
+#pragma GCC unroll 32
+    for (uint32_t i = 0; i < n_rows * n_tokens; i++) {
+        call->y[i / n_rows * call->y_stride + i % n_rows] = vf_sum(sums[i]);
+    }
+}
+
+/* n_rows rows, a constant, for all tokens: the rows stay in the first-level cache */
+RBE_INLINE void dense_rows(element kind, dense_call call, uint32_t n_rows, uint32_t n_tokens)
+{
+    for (; n_rows <= DENSE_ROWS && n_tokens >= DENSE_TOKENS; n_tokens -= DENSE_TOKENS) {
+        dense_block(kind, &call, n_rows, DENSE_TOKENS);
+        call.x += DENSE_TOKENS * call.x_stride;
+        call.y += DENSE_TOKENS * call.y_stride;
+    }
+    for (; n_tokens > 0; n_tokens--) {
+        dense_block(kind, &call, n_rows, 1);
+        call.x += call.x_stride;
+        call.y += call.y_stride;
+    }
+}
+
+RBE_INLINE void dense(element kind, dense_call call, uint32_t rows, uint32_t n_tokens)
+{
+    const size_t row_bytes = element_bytes(kind) * call.cols;
+    const uint32_t at_once = n_tokens < DENSE_TOKENS ? DENSE_ROWS_ALONE : DENSE_ROWS;
+    for (; rows >= at_once; rows -= at_once) {
+        if (at_once == DENSE_ROWS) {
+            dense_rows(kind, call, DENSE_ROWS, n_tokens);
+        } else {
+            dense_rows(kind, call, DENSE_ROWS_ALONE, n_tokens);
+        }
+        call.w += at_once * row_bytes;
+        call.y += at_once;
+    }
+    for (; rows > 0; rows--) {
+        dense_rows(kind, call, 1, n_tokens);
+        call.w += row_bytes;
+        call.y++;
+    }
+}
+
+#define DENSE_KERNEL(name, kind)                                                                             \
+    static void dense_##name(const void *w, uint32_t rows, uint32_t cols, const float *x, size_t x_stride,  \
+                             uint32_t n_tokens, float *y, size_t y_stride)                                  \
+    {                                                                                                       \
+        dense(kind, (dense_call){w, cols, x, x_stride, y, y_stride}, rows, n_tokens);                       \
+    }
+
+DENSE_KERNEL(f32, F32)
+DENSE_KERNEL(f16, F16)
+DENSE_KERNEL(bf16, BF16)
+
+/* ---- attention -------------------------------------------------------------------------------------------------- */
+
+/* n_vectors vectors of out (the last of n_last values), over all positions */
+RBE_INLINE void mix_columns(element kind, const float *weight, const uint8_t *v, uint32_t head_dim, uint32_t n_positions,
+                            uint32_t n_vectors, uint32_t n_last, float *out)
+{
+    vf sums[MIX_VECTORS];
+#pragma GCC unroll 16
+    for (uint32_t i = 0; i < n_vectors; i++) {
+        sums[i] = vf_zero();
+    }
+    for (uint32_t p = 0; p < n_positions; p++) {
+        const vf factor = vf_set1(weight[p]);
+#pragma GCC unroll 16
+        for (uint32_t i = 0; i < n_vectors; i++) {
+            const uint32_t n = i + 1 < n_vectors ? VF : n_last;
+            sums[i] = vf_fma(factor, load_elements(kind, v + element_bytes(kind) * VF * i, n), sums[i]);
+        }
+        v += element_bytes(kind) * head_dim;
+    }
+#pragma GCC unroll 16
+    for (uint32_t i = 0; i < n_vectors; i++) {
+        store_floats(out + VF * i, sums[i], i + 1 < n_vectors ? VF : n_last);
+    }
+}
+
+RBE_INLINE void mix(element kind, const float *weight, const uint8_t *v, uint32_t head_dim, uint32_t n_positions, float *out)
+{
+    uint32_t d = 0;
+    for (; d + MIX_VECTORS * VF <= head_dim; d += MIX_VECTORS * VF) {
+        mix_columns(kind, weight, v + element_bytes(kind) * d, head_dim, n_positions, MIX_VECTORS, VF, out + d);
+    }
+    for (; d + VF <= head_dim; d += VF) {
+        mix_columns(kind, weight, v + element_bytes(kind) * d, head_dim, n_positions, 1, VF, out + d);
+    }
+    if (d < head_dim) {
+        mix_columns(kind, weight, v + element_bytes(kind) * d, head_dim, n_positions, 1, head_dim - d, out + d);
+    }
+}
+
+#define ATTENTION_KERNELS(name, kind)                                                                                    \
+    static void scores_##name(const float *q, const void *k, uint32_t head_dim, uint32_t n_positions, float *score)     \
+    {                                                                                                                    \
+        dense(kind, (dense_call){k, head_dim, q, head_dim, score, n_positions}, n_positions, 1);                         \
+    }                                                                                                                    \
+    static void mix_##name(const float *weight, const void *v, uint32_t head_dim, uint32_t n_positions, float *out)     \
+    {                                                                                                                    \
+        mix(kind, weight, v, head_dim, n_positions, out);                                                                \
+    }
+
+ATTENTION_KERNELS(f32, F32)
+ATTENTION_KERNELS(f16, F16)
+
+/* ---- transforms ------------------------------------------------------------------------------------------------- */
+
+static void accumulate(float *y, const int32_t *acc, uint32_t n, float scale)
+{
+    const vf factor = vf_set1(scale);
+    uint32_t r = 0;
+    for (; r + VF <= n; r += VF) {
+        vf_store(y + r, vf_fma(factor, vf_load_i32(acc + r), vf_load(y + r)));
+    }
+    if (r < n) {
+        vf_store_part(y + r, vf_fma(factor, vf_load_i32_part(acc + r, n - r), vf_load_part(y + r, n - r)), n - r);
+    }
+}
+
+/* Blocks narrower than a vector. */
+static void hadamard_narrow(float *x, uint32_t n, uint32_t block, float scale)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] *= scale;
+    }
+    for (uint32_t half = 1; half < block; half *= 2) {
+        for (uint32_t i = 0; i < n; i++) {
+            if ((i & half) == 0) {
+                const float a = x[i], b = x[i + half];
+                x[i] = a + b;
+                x[i + half] = a - b;
+            }
+        }
+    }
+}
+
+/* The butterflies at distance `half`, and with `twice` also those at 2 half, of one block. */
+RBE_INLINE void hadamard_pass(float *x, uint32_t block, uint32_t half, int twice)
+{
+    const uint32_t span = half * (twice ? 4 : 2);
+    for (uint32_t first = 0; first < block; first += span) {
+        for (float *p = x + first; p < x + first + half; p += VF) {
+            const vf a = vf_load(p), b = vf_load(p + half);
+            const vf sum = vf_add(a, b), difference = vf_sub(a, b);
+            if (!twice) {
+                vf_store(p, sum);
+                vf_store(p + half, difference);
+                continue;
+            }
+            const vf c = vf_load(p + 2 * half), d = vf_load(p + 3 * half);
+            const vf sum2 = vf_add(c, d), difference2 = vf_sub(c, d);
+            vf_store(p, vf_add(sum, sum2));
+            vf_store(p + half, vf_add(difference, difference2));
+            vf_store(p + 2 * half, vf_sub(sum, sum2));
+            vf_store(p + 3 * half, vf_sub(difference, difference2));
+        }
+    }
+}
+
+static void hadamard(float *x, uint32_t n, uint32_t block)
+{
+    const float scale = (float)(1.0 / sqrt((double)block));
+    if (block < VF) {
+        hadamard_narrow(x, n, block, scale);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i += VF) {
+        vf_store(x + i, vf_hadamard(vf_mul(vf_load(x + i), vf_set1(scale))));
+    }
+    for (uint32_t first = 0; first < n; first += block) {
+        uint32_t half = VF;
+        for (; 4 * half <= block; half *= 4) {
+            hadamard_pass(x + first, block, half, 1);
+        }
+        if (half < block) {
+            hadamard_pass(x + first, block, half, 0);
+        }
+    }
+}
+
+static float quantize_block(const float *x, uint32_t n, int8_t *q)
+{
+    vf largest = vf_zero();
+    uint32_t c = 0;
+    for (; c + VF <= n; c += VF) {
+        largest = vf_max(largest, vf_abs(vf_load(x + c)));
+    }
+    if (c < n) {
+        largest = vf_max(largest, vf_abs(vf_load_part(x + c, n - c)));
+    }
+    const float step = vf_largest(largest) / 127.0f;
+    const int is_zero = step < RBE_QUANTIZE_LEAST;
+    const vf inverse = vf_set1(is_zero ? 0.0f : 1.0f / step);
+    for (c = 0; c + VF <= n; c += VF) {
+        vf_store_i8(q + c, vf_mul(vf_load(x + c), inverse));
+    }
+    if (c < n) {
+        vf_store_i8_part(q + c, vf_mul(vf_load_part(x + c, n - c), inverse), n - c);
+    }
+    return is_zero ? 0.0f : step;
+}
+
+static void quantize(const float *x, uint32_t n, int8_t *q, float *scale)
+{
+    for (uint32_t first = 0; first < n; first += RBE_BLOCK_COLS) {
+        const uint32_t left = n - first;
+        scale[first / RBE_BLOCK_COLS] = quantize_block(x + first, left < RBE_BLOCK_COLS ? left : RBE_BLOCK_COLS, q + first);
+    }
+    memset(q + n, 0, (64u - n % 64u) % 64u);
+}
+
+static void to_half(const float *x, uint32_t n, uint16_t *half)
+{
+    const float largest_half = 65504.0f;
+    uint32_t i = 0;
+    for (; i + VF <= n; i += VF) {
+        vf_store_f16(half + i, vf_clamp(vf_load(x + i), largest_half));
+    }
+    if (i < n) {
+        vf_store_f16_part(half + i, vf_clamp(vf_load_part(x + i, n - i), largest_half), n - i);
+    }
+}
+
+static void from_half(const uint16_t *half, uint32_t n, float *x)
+{
+    uint32_t i = 0;
+    for (; i + VF <= n; i += VF) {
+        vf_store(x + i, vf_load_f16(half + i));
+    }
+    if (i < n) {
+        vf_store_part(x + i, vf_load_f16_part(half + i, n - i), n - i);
+    }
+}
+
+static void set_float(rbe_kernels *table)
+{
+    table->dense_f32 = dense_f32;
+    table->dense_f16 = dense_f16;
+    table->dense_bf16 = dense_bf16;
+    table->accumulate = accumulate;
+    table->hadamard = hadamard;
+    table->quantize = quantize;
+    table->scores_f16 = scores_f16;
+    table->scores_f32 = scores_f32;
+    table->mix_f16 = mix_f16;
+    table->mix_f32 = mix_f32;
+    table->to_half = to_half;
+    table->from_half = from_half;
+}
+
+#endif

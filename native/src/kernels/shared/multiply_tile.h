@@ -1,0 +1,94 @@
+/* A tile of int8 weights times the activations of many tokens, for every vector width.
+ *
+ * ROW_VECTORS x TOKENS sums stay in registers over all groups; a tile vector is loaded once for TOKENS tokens, four
+ * activations once for ROW_VECTORS vectors.
+ *
+ * The including file defines: vec; RBE_INLINE; LANES, 16-byte lanes in a vec, each 4 rows of 4 columns; ROW_VECTORS; TOKENS;
+ *     tile_weights, tile_load(const int8_t *tile, uint32_t n_lanes)   n_lanes 1 to LANES: no more is read
+ *     vec tile_start(const int8_t *x, uint32_t n)                     the sums before the first group
+ *     vec tile_dot(vec sums, tile_weights weights, vec activations)
+ *     vec load_activations(const int8_t *x)                           x[0..3] in every 32 bits
+ *     void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
+ */
+#ifndef RBE_KERNELS_SHARED_MULTIPLY_TILE_H
+#define RBE_KERNELS_SHARED_MULTIPLY_TILE_H
+
+enum { LANE_BYTES = 16, LANE_ROWS = 4 };
+
+/* What all blocks of one call have in common. */
+typedef struct tile_call {
+    const int8_t *tile;
+    uint32_t row_steps, n_groups;
+    size_t x_stride;
+} tile_call;
+
+/* Rows from 4 * lane on, as many as n_vectors hold (n_lanes of the last), for n_tokens tokens from x on; both constants. */
+RBE_INLINE void multiply_block(const tile_call *call, uint32_t lane, uint32_t n_vectors, uint32_t n_lanes, const int8_t *x,
+                               uint32_t n_tokens, const vec *start, int32_t *acc)
+{
+    /* one loop over all sums, not two nested: gcc 12 then keeps them in registers */
+    vec sums[ROW_VECTORS * TOKENS];
+    const uint32_t n_sums = n_vectors * n_tokens;
+    const int8_t *tile = call->tile + (size_t)LANE_BYTES * lane;
+#pragma GCC unroll 32
+    for (uint32_t i = 0; i < n_sums; i++) {
+        sums[i] = start[i / n_vectors];
+    }
+    for (uint32_t g = 0; g < call->n_groups; g++) {
+        tile_weights weights[ROW_VECTORS];
+        vec activations[TOKENS];
+#pragma GCC unroll 8
+        for (uint32_t v = 0; v < n_vectors; v++) {
+            weights[v] = tile_load(tile + LANE_BYTES * LANES * v, v + 1 < n_vectors ? LANES : n_lanes);
+        }
+        tile += (size_t)LANE_BYTES * call->row_steps;
+#pragma GCC unroll 32
+        for (uint32_t i = 0; i < n_sums; i++) {
+            const uint32_t n = i / n_vectors;
+            if (i % n_vectors == 0) {
+                activations[n] = load_activations(x + n * call->x_stride + 4 * g);
+            }
+            sums[i] = tile_dot(sums[i], weights[i % n_vectors], activations[n]);
+        }
+    }
+#pragma GCC unroll 32
+    for (uint32_t i = 0; i < n_sums; i++) {
+        const uint32_t n = i / n_vectors, v = i % n_vectors;
+        int32_t *rows = acc + (size_t)LANE_ROWS * (call->row_steps * n + lane + LANES * v);
+        store_sums(rows, sums[i], v + 1 < n_vectors ? LANES : n_lanes);
+    }
+}
+
+/* All rows for n_tokens tokens, a constant. */
+RBE_INLINE void multiply_rows(const tile_call *call, const int8_t *x, uint32_t n_tokens, int32_t *acc)
+{
+    vec start[TOKENS];
+#pragma GCC unroll 8
+    for (uint32_t n = 0; n < n_tokens; n++) {
+        start[n] = tile_start(x + n * call->x_stride, 4 * call->n_groups);
+    }
+    uint32_t lane = 0;
+    for (; lane + LANES * ROW_VECTORS <= call->row_steps; lane += LANES * ROW_VECTORS) {
+        multiply_block(call, lane, ROW_VECTORS, LANES, x, n_tokens, start, acc);
+    }
+    for (; lane < call->row_steps; lane += LANES) {
+        const uint32_t left = call->row_steps - lane;
+        multiply_block(call, lane, 1, left < LANES ? left : LANES, x, n_tokens, start, acc);
+    }
+}
+
+static void multiply_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride,
+                          uint32_t n_tokens, int32_t *acc)
+{
+    const tile_call call = {tile, row_steps, n_groups, x_stride};
+    const size_t rows = (size_t)LANE_ROWS * row_steps;
+    uint32_t n = 0;
+    for (; n + TOKENS <= n_tokens; n += TOKENS) {
+        multiply_rows(&call, x + n * x_stride, TOKENS, acc + n * rows);
+    }
+    for (; n < n_tokens; n++) {
+        multiply_rows(&call, x + n * x_stride, 1, acc + n * rows);
+    }
+}
+
+#endif
