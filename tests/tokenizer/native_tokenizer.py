@@ -27,7 +27,9 @@ class NativeTokenizer:
     def __enter__(self) -> NativeTokenizer:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -51,7 +53,9 @@ class NativeTokenizer:
         return text[: size.value]
 
     def decode(self, tokens: Iterable[int], *, special: bool = False) -> bytes:
-        return b"".join(self.token_bytes(token, special=special) for token in tokens)
+        ids = list(tokens)
+        texts = {token: self.token_bytes(token, special=special) for token in set(ids)}
+        return b"".join(texts[token] for token in ids)
 
     def find(self, text: bytes) -> int | None:
         token: int = self.lib.rbe_token_find(self.handle, text, len(text))

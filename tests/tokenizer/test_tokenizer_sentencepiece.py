@@ -1,0 +1,118 @@
+"""Equality with SentencePiece, on stories260K's model and on small models trained here."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+
+import pytest
+import sentencepiece
+from native_tokenizer import NativeTokenizer
+from samples import corpora, differing, random_texts
+
+from rbe_edge.packing.tokenizers import PreTokenizer, Tokenizer, TokenType, read_llama2c, read_sentencepiece
+from rbe_edge.packing.tokenizers.sentencepiece_model import PIECE_TYPE, PIECES, _fields, _piece
+
+WORDS = "the battery of a small computer lasts longer when its model is small and cold".split()
+WORDS += ["caf\u00e9", "\u6211\u60f3", "\u0431\u044a\u043b"]
+PARTS = ["<u>", "  ", " ", "\n", "\u3000", "\u2581", "hi", " a", "b c", "<s>", "the", "\u00e9", " small", "\U0001f999"]
+
+
+def training_text() -> list[str]:
+    source = random.Random(4)
+    return [" ".join(source.choice(WORDS) for _ in range(source.randrange(1, 12))) for _ in range(300)]
+
+
+def texts() -> list[str]:
+    source = random.Random(3)
+    mixed = ["".join(source.choice(PARTS) for _ in range(source.randrange(12))) for _ in range(2_000)]
+    return [*mixed, *training_text(), *random_texts(2_000, seed=9)]
+
+
+def train(**options: object) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(training_text()),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=options.pop("vocab_size", 360),
+        hard_vocab_limit=False,
+        normalization_rule_name="identity",
+        minloglevel=2,
+        **options,
+    )
+    return model.getvalue()
+
+
+def with_unused_pieces(model: bytes) -> bytes:
+    """The model with half of its normal pieces of several characters marked as unused."""
+    source = random.Random(8)
+    result = bytearray()
+    for field, value in _fields(model):
+        assert isinstance(value, bytes)  # the messages of a model
+        if field == PIECES:
+            text, _, kind = _piece(value)
+            if kind is TokenType.NORMAL and len(text) > 1 and source.random() < 0.5:
+                value += bytes([PIECE_TYPE << 3, TokenType.UNUSED])
+        size = [len(value) & 127 | 128, len(value) >> 7] if len(value) > 127 else [len(value)]
+        result += bytes([field << 3 | 2, *size]) + value
+    return bytes(result)
+
+
+def compare(reference: sentencepiece.SentencePieceProcessor, tokenizer: Tokenizer, samples: list[str]) -> None:
+    with NativeTokenizer(tokenizer.to_blob()) as native:
+        found = [native.encode(text) for text in samples]
+    assert not differing(samples, reference.encode(samples), found)
+
+
+@pytest.mark.parametrize("user_defined", [[], ["<u>", "\u2581\u2581", "\n"]])
+@pytest.mark.parametrize("across_words", [False, True])
+@pytest.mark.parametrize("collapse", [False, True])
+@pytest.mark.parametrize("prefix", [False, True])
+@pytest.mark.parametrize("fallback", [False, True])
+def test_trained(
+    tmp_path: Path, fallback: bool, prefix: bool, collapse: bool, across_words: bool, user_defined: list[str]
+) -> None:
+    model = train(
+        byte_fallback=fallback,
+        add_dummy_prefix=prefix,
+        remove_extra_whitespaces=collapse,
+        split_by_whitespace=not across_words,
+        user_defined_symbols=user_defined,
+        character_coverage=0.98,
+        pad_id=3,
+    )
+    (tmp_path / "tokenizer.model").write_bytes(model)
+    tokenizer = read_sentencepiece(tmp_path / "tokenizer.model")
+    assert tokenizer.pre_tokenizer is (PreTokenizer.NONE if across_words else PreTokenizer.SPACES)
+    compare(sentencepiece.SentencePieceProcessor(model_proto=model), tokenizer, texts())
+
+
+def test_unused_tokens(tmp_path: Path) -> None:
+    """Pieces that may not be in the result still stand between others while merging, and split again at the end."""
+    model = with_unused_pieces(train(byte_fallback=True, vocab_size=450))
+    (tmp_path / "tokenizer.model").write_bytes(model)
+    tokenizer = read_sentencepiece(tmp_path / "tokenizer.model")
+    assert tokenizer.types.count(TokenType.UNUSED) > 20
+    compare(sentencepiece.SentencePieceProcessor(model_proto=model), tokenizer, texts())
+
+
+def test_stories260k(data_dir: Path) -> None:
+    path = data_dir / "stories260K/tok512.model"
+    samples = [*random_texts(5_000, seed=1), *corpora(data_dir, limit=300_000).values()]
+    compare(sentencepiece.SentencePieceProcessor(model_file=str(path)), read_sentencepiece(path), samples)
+
+
+def test_llama2c_is_the_same_vocabulary(data_dir: Path) -> None:
+    """tok512.bin has the tokens of tok512.model; run.c does not collapse spaces, so the texts here have single ones."""
+    binary = read_llama2c(data_dir / "stories260K/tok512.bin")
+    model = read_sentencepiece(data_dir / "stories260K/tok512.model")
+    assert (binary.tokens, binary.types) == (model.tokens, model.types)
+    assert binary.before == model.before == (1,)
+    samples = [" ".join(text.split()) for text in corpora(data_dir, limit=300_000).values()]
+    reference = sentencepiece.SentencePieceProcessor(model_file=str(data_dir / "stories260K/tok512.model"))
+    compare(reference, binary, samples)
+    with NativeTokenizer(binary.to_blob()) as native:
+        for text in samples:
+            assert native.decode(native.encode(text, special_prefix=True)).decode("utf-8") == " " + text
