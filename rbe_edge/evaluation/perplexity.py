@@ -25,7 +25,8 @@ DEFAULT_WINDOW = 1024
 
 @dataclass(frozen=True)
 class Perplexity:
-    """nats: sum of -ln p of the scored tokens, per window. n_scored: tokens scored in all. window: in tokens."""
+    """nats: sum of -ln p of the scored tokens, per window. n_scored: tokens scored in all. window: the longest, in
+    tokens."""
 
     nats: tuple[float, ...]
     n_scored: int
@@ -58,8 +59,8 @@ def perplexity(
 ) -> Perplexity:
     """Perplexity of a model on a text, or on tokens.
 
-    window: tokens, 0 for 1024 or the model's context where that is shorter. n_windows: at most so many windows, from the
-    beginning. progress(done, total) counts windows. Raises OptionError where the text is too short to score anything.
+    window: tokens, 0 for 1024 or the model's context where that is shorter. n_windows: at most so many windows, from
+    the beginning. progress(done, total) counts windows. Raises OptionError where the text is too short to score anything.
     """
     window = window or min(DEFAULT_WINDOW, model.info.context)
     if window < 2:
@@ -68,6 +69,19 @@ def perplexity(
     windows = cut(tokens, window, n_windows)
     if not windows:
         raise OptionError(f"the text has {len(tokens)} tokens; at least 2 are needed to score one")
+    return score_windows(model, windows, threads=threads, kv=kv, progress=progress)
+
+
+def score_windows(
+    model: Model,
+    windows: Sequence[Sequence[int]],
+    *,
+    threads: int = 0,
+    kv: KvType = "f16",
+    progress: Callable[[int, int], object] | None = None,
+) -> Perplexity:
+    """Perplexity over windows that are given: each at least two tokens, in an empty context, the first not scored."""
+    window = max(map(len, windows))
     nats = []
     with model.session(context=window, threads=threads, kv=kv) as session:
         for done, part in enumerate(windows):

@@ -19,6 +19,8 @@ from rbe_edge.packing.tokenizers import Tokenizer, read_llama2c, read_sentencepi
 #: progress(what, done, total): done and total count weights of the whole model; what it raises stops the packing.
 Progress = Callable[[str, int, int], None]
 
+MAX_THREADS = 64  # of the library
+
 
 @dataclass(frozen=True)
 class PackOptions:
@@ -79,6 +81,8 @@ def pack(
     if options.bits not in (*storage.TRELLIS_BITS, *storage.DENSE_BITS):
         known = ", ".join(map(str, (*storage.TRELLIS_BITS, *storage.DENSE_BITS)))
         raise PackError(f"--bits {options.bits:g} is not possible; give one of {known}")
+    if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
+        raise PackError(f"--threads {options.threads} is not possible; give 1 to {MAX_THREADS}, or none for all cores")
     out = Path(out)
     writer.check_target(out, options.force)
     opened = open_source(source, options.tokenizer, options.revision)

@@ -75,7 +75,7 @@ class Source:
         done = 0
         for path in self.weight_files:
             with path.open("rb") as file:
-                while block := file.read(1 << 22):
+                while block := file.read(1 << 20):
                     digest.update(block)
                     done += len(block)
                     if progress is not None:

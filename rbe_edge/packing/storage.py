@@ -69,9 +69,13 @@ def choose(tensor: TensorPlan, how: Recipe) -> Storage:
             return Storage(writer.KIND_TRELLIS, planes, n_bytes)
     if tensor.source_kind == "bf16":
         return _dense(tensor, writer.KIND_BF16)
-    if tensor.source_kind == "fp32" and np.abs(tensor.read()).max() > np.finfo(np.float16).max:
+    if tensor.source_kind == "fp32" and _beyond_fp16(tensor.read()):
         return _dense(tensor, writer.KIND_FP32)
     return _dense(tensor, writer.KIND_FP16)
+
+
+def _beyond_fp16(values: FloatArray) -> bool:
+    return bool(max(values.max(), -values.min()) > np.finfo(np.float16).max)
 
 
 def _dense(tensor: TensorPlan, kind: int) -> Storage:
@@ -88,14 +92,9 @@ def dense_data(values: FloatArray, kind: int) -> tuple[npt.NDArray[np.generic], 
         assert not (bits & 0xFFFF).any()
         return (bits >> 16).astype("<u2"), 0.0
     half = values.astype("<f2")
-    norm = _squared(values)
-    return half, _squared(np.subtract(half, values, dtype=np.float32)) / norm if norm > 0 else 0.0
-
-
-def _squared(values: FloatArray) -> float:
-    """The squared norm, summed in double precision and always in the same order (BLAS would split it over threads)."""
-    flat = values.ravel()
-    return float(np.einsum("i,i->", flat, flat, dtype=np.float64))
+    norm = codec.squared_norm(values)
+    left = np.subtract(half, values, dtype=np.float32)
+    return half, codec.squared_norm(left) / norm if norm > 0 else 0.0
 
 
 def rotation_seed(source_sha256: str, reads: str) -> int:

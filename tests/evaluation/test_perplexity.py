@@ -43,7 +43,7 @@ def test_is_what_the_logits_say(tmp_path: Path) -> None:
             expected -= sum(log_probabilities[i, token] for i, token in enumerate(part[1:]))
         assert found.nats_per_token == pytest.approx(expected / 18, rel=1e-5)
         assert found.perplexity == pytest.approx(math.exp(expected / 18), rel=1e-5)
-        assert perplexity(model, "one two three four", window=8).window == 8
+        assert perplexity(model, "one two three four five six", window=8).window == 8
         for text in ("", [5]):
             with pytest.raises(OptionError, match="at least 2 are needed"):
                 perplexity(model, text)

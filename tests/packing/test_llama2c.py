@@ -115,7 +115,7 @@ def test_the_tokenizer_beside_it(tmp_path: Path) -> None:
     other = named.rename(tmp_path / "tok-other.model")
     assert open_source(path).tokenizer == other
     (tmp_path / "tok-second.bin").touch()
-    with pytest.raises(PackError, match="no tokenizer beside it.*--tokenizer"):
+    with pytest.raises(PackError, match=r"no tokenizer beside it.*--tokenizer"):
         open_source(path)
     assert open_source(path, tokenizer=other).tokenizer == other
     (tmp_path / "tokenizer.bin").touch()

@@ -219,7 +219,9 @@ def test_tensors_that_are_missing_left_over_or_misshapen(tmp_path: Path) -> None
     fails(f"the tensor {up} is missing", **{up: None})
     fails(f"{up}: shape \\[64, 96\\], config.json asks for \\[96, 64\\]", **{up: np.zeros((64, 96), np.float32)})
     fails("the tensor lm_head.weight is missing", **{"lm_head.weight": None})
-    fails("1 tensors have no place in Llama.*, such as model.layers.2.x", **{"model.layers.2.x": np.zeros(1, np.float32)})
+    fails(
+        "1 tensors have no place in Llama.*, such as model.layers.2.x", **{"model.layers.2.x": np.zeros(1, np.float32)}
+    )
     fails("2 tensors have no place", **dict.fromkeys(["a.bias", "b.bias"], np.zeros(64, np.float32)))
     fails("the tensor model.embed_tokens.weight is missing", **{"model.embed_tokens.weight": None})
     bias = "model.layers.0.self_attn.o_proj.bias"
@@ -239,7 +241,9 @@ def test_a_tied_head_that_is_stored_too(tmp_path: Path) -> None:
 
 
 def test_tensors_that_carry_nothing_are_skipped(tmp_path: Path) -> None:
-    _with_tensors(tmp_path, MODELS["llama"], **{"model.layers.0.self_attn.rotary_emb.inv_freq": np.zeros(8, np.float32)})
+    _with_tensors(
+        tmp_path, MODELS["llama"], **{"model.layers.0.self_attn.rotary_emb.inv_freq": np.zeros(8, np.float32)}
+    )
     plan_model(open_source(tmp_path))
 
 

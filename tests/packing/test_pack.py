@@ -96,7 +96,9 @@ def test_trellis(source: Path, tmp_path: Path, bits: int, wide: tuple[int, ...],
             assert error == pytest.approx(tensor.error, rel=1e-3, abs=1e-12)
             if tensor.planes == (bits,):
                 assert 0 < error < bound
-        assert model.metadata["packer.options"] == f"bits={bits} projections={bits} embedding=" + "+".join(map(str, wide))
+        assert model.metadata["packer.options"] == f"bits={bits} projections={bits} embedding=" + "+".join(
+            map(str, wide)
+        )
 
 
 def test_shared_seeds(source: Path, tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def fails(source: Path | str, out: Path, message: str, error: type[RbeError] = P
 def test_options_that_make_no_sense(source: Path, tmp_path: Path) -> None:
     for bits in (0, 1, 2.5, 5, -4, float("nan")):
         fails(source, tmp_path / "m.rbe", "is not possible; give one of 2, 3, 4, 16, 32", bits=bits)
-    for threads in (0, -1):
+    for threads in (0, -1, 65):
         fails(source, tmp_path / "m.rbe", "--threads", threads=threads)
     fails(source, tmp_path / "none" / "m.rbe", "does not exist; make it first")
     (tmp_path / "old.rbe").write_bytes(b"old")
@@ -235,7 +237,7 @@ def test_memory_is_that_of_a_few_tensors(tmp_path: Path) -> None:
     pack(source, tmp_path / "m.rbe", PackOptions(bits=16))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert 12 * 3 * largest > 8 * peak, f"{peak} bytes at most for {12 * 3 * largest} of weights"
+    assert peak < 12 * 3 * largest / 4, f"{peak} bytes at most for {12 * 3 * largest} of weights"
 
 
 def _run(body: str, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -275,16 +277,18 @@ pack(Path("tiny"), Path("m.rbe"), PackOptions(bits=4), kill)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.rbe", "tiny"]
 
 
-def test_stories260k_tells_a_story(tmp_path: Path, data_dir: Path) -> None:
-    """Packed at 4 bits the checkpoint runs, and is hardly less probable than at fp32 (bound: .05 nats per token)."""
-    from rbe_edge.evaluation.perplexity import perplexity
+def test_stories260k_at_4_bits(tmp_path: Path, data_dir: Path) -> None:
+    """Packed at 4 bits, stories are hardly less probable than at fp32: at most .05 nats per token, as they begin with
+    BOS. (256 stories here; docs/codec.md has all of them.)"""
+    from rbe_edge.evaluation.perplexity import score_windows
 
-    text = (data_dir / "text" / "tinystories.txt").read_text(encoding="utf-8")[:40000]
+    stories = (data_dir / "text" / "tinystories.txt").read_text(encoding="utf-8").split("<|endoftext|>")[:256]
     nats = {}
     for bits in (32, 4):
         out = tmp_path / f"{bits}.rbe"
         pack(data_dir / "stories260K" / "stories260K.bin", out, PackOptions(bits=bits))
         with Model.open(out) as model:
-            nats[bits] = perplexity(model, text).nats_per_token
-    assert 1.2 < nats[32] < 1.7
+            windows = [model.tokenize(story.strip())[:512] for story in stories]
+            nats[bits] = score_windows(model, windows).nats_per_token
+    assert nats[32] < 1.6
     assert nats[4] - nats[32] < 0.05

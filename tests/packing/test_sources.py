@@ -129,7 +129,7 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
     _fails(tmp_path / "text.txt", "not a source")
     _fails("a/b/c", "not found")
     _fails("../b", "not found")
-    with pytest.raises(PackError, match="--tokenizer is for llama2.c"):
+    with pytest.raises(PackError, match="--tokenizer is for llama2"):
         open_source(tiny_models.write(LLAMA, tmp_path), tokenizer=tmp_path / "tok.bin")
 
 
