@@ -25,7 +25,7 @@ ROOMS = {
     "runtime": {"_native", "errors", "_version"},
     "packing": {"_native", "errors", "_version"},
     "evaluation": {"runtime", "errors", "_version"},
-    "cli": {"runtime", "packing", "errors", "_version"},
+    "cli": {"runtime", "packing", "evaluation", "errors", "_version"},
     "__init__": {"runtime", "errors", "_version"},
     "__main__": {"cli"},
 }

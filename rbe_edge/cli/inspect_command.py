@@ -47,14 +47,19 @@ def run(arguments: argparse.Namespace) -> int:
             print(json.dumps(_report(model, arguments.tensors, arguments.verify)))
             return 0
         for line in _lines(model):
-            print(printable(line))
+            print(_safe(line))
         if arguments.tensors:
             print()
             for line in _table(model.tensors.values()):
-                print(printable(line))
+                print(_safe(line))
         if arguments.verify:
             print("checksums: correct")
     return 0
+
+
+def _safe(line: str) -> str:
+    """Names come from the file, and may hold anything, a line break too."""
+    return printable(line.replace("\n", " "))
 
 
 def _report(model: Model, with_tensors: bool, verified: bool) -> dict[str, object]:

@@ -103,6 +103,8 @@ class Model:
             raise ModelError(f"{path} is a directory, not a .rbe file; pack it first: rbe pack {path} -o model.rbe")
         if not path.exists():
             raise ModelError(f"{path} does not exist; make a .rbe file with `rbe pack`")
+        if not path.is_file():
+            raise ModelError(f"{path} is no regular file, and only those can be mapped; give a .rbe file")
         if kernel_set is not None and not _native.kernel_sets().get(kernel_set):
             runnable = ", ".join(name for name, available in _native.kernel_sets().items() if available)
             raise OptionError(f"kernel set {kernel_set} cannot run here; this machine has: {runnable}")

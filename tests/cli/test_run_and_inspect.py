@@ -20,7 +20,7 @@ def test_version(rbe: Rbe) -> None:
     assert (done.returncode, done.stdout) == (0, f"rbe {rbe_edge.__version__}\n")
 
 
-@pytest.mark.parametrize("command", [[], ["pack"], ["inspect"], ["run"], ["chat"]])
+@pytest.mark.parametrize("command", [[], ["pack"], ["inspect"], ["run"], ["chat"], ["eval"]])
 def test_help_shows_an_example(rbe: Rbe, command: list[str]) -> None:
     done = rbe(*command, "--help")
     assert done.returncode == 0 and "example:\n  rbe " in done.stdout and done.stderr == ""

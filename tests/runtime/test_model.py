@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -62,6 +63,10 @@ def test_what_is_no_model_is_refused(tiny_model: Path, tmp_path: Path) -> None:
         Model.open(tmp_path / "absent.rbe")
     with pytest.raises(ModelError, match="is a directory"):
         Model.open(tmp_path)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(ModelError, match="regular"):
+            Model.open(tmp_path / "pipe")
     for name, data in {
         "empty": b"",
         "foreign": b"GGUF" + bytes(5000),
