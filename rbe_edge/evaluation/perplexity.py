@@ -60,7 +60,7 @@ def perplexity(
     """Perplexity of a model on a text, or on tokens.
 
     window: tokens, 0 for 1024 or the model's context where that is shorter. n_windows: at most so many windows, from
-    the beginning. progress(done, total) counts windows. Raises OptionError where the text is too short to score anything.
+    the beginning. progress(done, total) counts windows. Raises OptionError where there is nothing to score.
     """
     window = window or min(DEFAULT_WINDOW, model.info.context)
     if window < 2:

@@ -41,9 +41,7 @@ def rope_table(parameters: Config, head_dim: int, context: int) -> RopeTable:
     """
     kind = parameters.text("rope_type", parameters.values.get("type") or "default")
     if kind not in SCALINGS:
-        raise PackError(
-            f"{parameters.where}: rope type {kind!r} is not supported (supported: {', '.join(SCALINGS)})"
-        )
+        raise PackError(f"{parameters.where}: rope type {kind!r} is not supported (supported: {', '.join(SCALINGS)})")
     partial = parameters.positive("partial_rotary_factor", 1.0)
     rotated = int(head_dim * partial)
     if partial > 1 or rotated < 2 or rotated % 2:
