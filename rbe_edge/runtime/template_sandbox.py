@@ -27,6 +27,7 @@ from jinja2.utils import Namespace, pass_context
 
 # Far above what a chat needs (a full context of 128 Ki tokens has about 500,000 characters), far below what hurts.
 MAX_WEIGHT = 1_000_000  # characters and items of one value, and characters of all output
+_ITEM_WEIGHT = 8  # an item of a list takes a pointer at least, and is slower to go through than a character
 MAX_STEPS = 300_000
 MAX_SECONDS = 5.0
 MAX_BITS = 4096  # of a whole number
@@ -57,7 +58,7 @@ class _GenerationTag(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def weigh(value: object, limit: int = MAX_WEIGHT) -> int:
+def weigh(value: object) -> int:
     """Characters and items of a value, counted through containers; LimitError above the limit or for a namespace inside
     a container, which would let values refer to one another without end."""
     weight = 0
@@ -71,19 +72,19 @@ def weigh(value: object, limit: int = MAX_WEIGHT) -> int:
                 raise LimitError(f"it makes a number of more than {MAX_BITS} bits")
             weight += 1
         elif isinstance(item, Mapping):
-            weight += len(item)
+            weight += _ITEM_WEIGHT * len(item)
             pending.extend(item.keys())
             pending.extend(item.values())
         elif isinstance(item, (list, tuple, set, frozenset)):
-            weight += len(item)
-            if weight <= limit:
+            weight += _ITEM_WEIGHT * len(item)
+            if weight <= MAX_WEIGHT:
                 pending.extend(item)
         elif isinstance(item, Namespace):
             raise LimitError("it puts a namespace into another value")
         else:
             weight += 1
-        if weight > limit:
-            raise LimitError(f"it makes a value of more than {limit} characters")
+        if weight > MAX_WEIGHT:
+            raise LimitError(f"it makes a value of more than {MAX_WEIGHT} characters")
     return weight
 
 
