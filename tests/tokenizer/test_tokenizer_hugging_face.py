@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from native_tokenizer import NativeTokenizer
-from samples import corpora, differing, edge_texts, long_known, random_texts
+from tokenizer_samples import corpora, differing, edge_texts, long_known, random_texts
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from rbe_edge.packing.tokenizers import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from native_tokenizer import NativeTokenizer
-from samples import differing
+from tokenizer_samples import differing
 
 from rbe_edge.packing.tokenizers import read_gguf
 

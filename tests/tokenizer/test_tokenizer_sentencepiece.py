@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 from native_tokenizer import NativeTokenizer
-from samples import corpora, differing, random_texts
+from tokenizer_samples import corpora, differing, random_texts
 
 from rbe_edge.packing.tokenizers import PreTokenizer, Tokenizer, TokenType, read_llama2c, read_sentencepiece
 from rbe_edge.packing.tokenizers.sentencepiece_model import PIECE_TYPE, PIECES, _fields, _piece

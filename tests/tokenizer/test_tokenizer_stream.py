@@ -16,7 +16,8 @@ from rbe_edge.packing.tokenizers import PreTokenizer, from_ranks
 # A token for every byte, and longer ones that cut characters and stop sequences anywhere.
 LONGER = ["ab", "aba", "\u20ac", "\U0001f999", "\u00e9!"]
 PARTS = [text.encode()[begin:end] for text in LONGER for begin in range(6) for end in range(begin + 1, 6)]
-RANKS = {token: rank for rank, token in enumerate(dict.fromkeys([*(bytes([b]) for b in range(256)), *filter(None, PARTS)]))}
+TOKENS = dict.fromkeys([*(bytes([byte]) for byte in range(256)), *filter(None, PARTS)])
+RANKS = {token: rank for rank, token in enumerate(TOKENS)}
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import tiktoken
 from hypothesis import given
 from native_tokenizer import NativeTokenizer
-from samples import any_texts, corpora, differing, edge_texts, random_texts
+from tokenizer_samples import any_texts, corpora, differing, edge_texts, random_texts
 
 from rbe_edge.errors import TokenizerError
 from rbe_edge.packing.tokenizers import PreTokenizer, from_ranks, read_tokenizer_json

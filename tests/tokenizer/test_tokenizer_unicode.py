@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 from hypothesis import given
 from native_tokenizer import NativeTokenizer
-from samples import any_texts
+from tokenizer_samples import any_texts
 
 from rbe_edge.packing.tokenizers import Algorithm, PreTokenizer, Tokenizer, TokenType
 

@@ -14,6 +14,7 @@ from rbe_edge.packing.tokenizers.hugging_face import (
     read_json,
     read_tokenizer_json,
     read_vocabulary_and_merges,
+    with_strips,
 )
 from rbe_edge.packing.tokenizers.sentencepiece_model import read_sentencepiece
 from rbe_edge.packing.tokenizers.tokenizer import PreTokenizer, Tokenizer, TokenType
@@ -103,6 +104,7 @@ class _Configs:
         }
         bos = self._token("bos", special, tokenizer.bos)
         eos = self._token("eos", special, tokenizer.eos)
+        pad = self._token("pad", special, tokenizer.pad)
         ends = {eos} - {None} | known_endings(special)
         for config in (self.generation, self.model):
             ends |= set(_ids(config.get("eos_token_id")))
@@ -110,7 +112,7 @@ class _Configs:
             tokenizer,
             bos=bos,
             eos=eos,
-            pad=self._token("pad", special, tokenizer.pad),
+            pad=pad if pad is not None and pad < tokenizer.size else None,
             before=self._affix("add_bos_token", bos, tokenizer.before),
             after=self._affix("add_eos_token", eos, tokenizer.after),
             ends_text=frozenset(index for index in ends if index is not None and index < tokenizer.size),
@@ -157,9 +159,9 @@ def _text(value: Any) -> str | None:
 
 
 def _ids(value: Any) -> list[int]:
-    """An id or a list of ids."""
+    """An id or a list of ids; -1 is how some files say that there is none."""
     values: Iterable[Any] = value if isinstance(value, list) else [value]
-    return [item for item in values if isinstance(item, int) and not isinstance(item, bool)]
+    return [item for item in values if isinstance(item, int) and not isinstance(item, bool) and item >= 0]
 
 
 def _with_added(tokenizer: Tokenizer, added: list[AddedToken]) -> Tokenizer:
@@ -173,10 +175,4 @@ def _with_added(tokenizer: Tokenizer, added: list[AddedToken]) -> Tokenizer:
         if types[token.id] not in (TokenType.UNKNOWN, TokenType.BYTE):
             tokens[token.id] = token.content.encode("utf-8")
             types[token.id] = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
-    return dataclasses.replace(
-        padded,
-        tokens=tuple(tokens),
-        types=tuple(types),
-        strip_left=frozenset(token.id for token in added if token.strip_left),
-        strip_right=frozenset(token.id for token in added if token.strip_right),
-    )
+    return with_strips(dataclasses.replace(padded, tokens=tuple(tokens), types=tuple(types)), added)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def _read_document(document: Any, path: Path) -> Tokenizer:
         )
         whole_text = bool(model.get("ignore_merges"))
         pre_tokenizer = PreTokenizer.NONE if whole_text else split_for(tokens, [merge.result for merge in merges])
-    return Tokenizer(
+    tokenizer = Tokenizer(
         algorithm=Algorithm.BYTE_PAIRS if rules.byte_level else Algorithm.CHARACTER_PAIRS,
         tokens=tokens,
         types=with_unknown(types, unknown),
@@ -89,9 +90,8 @@ def _read_document(document: Any, path: Path) -> Tokenizer:
         unknown=unknown,
         before=before,
         after=after,
-        strip_left=frozenset(token.id for token in added if token.strip_left),
-        strip_right=frozenset(token.id for token in added if token.strip_right),
     )
+    return with_strips(tokenizer, added)
 
 
 def read_vocabulary_and_merges(
@@ -104,7 +104,7 @@ def read_vocabulary_and_merges(
         raise TokenizerError(f"{path}: not a vocabulary; download the file again")
     merges = read_merges(directory / "merges.txt", vocabulary)
     tokens, types = assemble(vocabulary, added, path, byte_fallback=False, escaped_spaces=False, byte_level=True)
-    return Tokenizer(Algorithm.BYTE_PAIRS, tokens, types, pre_tokenizer, merges, nfc=nfc)
+    return with_strips(Tokenizer(Algorithm.BYTE_PAIRS, tokens, types, pre_tokenizer, merges, nfc=nfc), added)
 
 
 def read_merges(path: Path, vocabulary: dict[str, int]) -> tuple[Merge, ...]:
@@ -164,6 +164,15 @@ def assemble(
         tokens[token.id] = content.encode("utf-8", "replace")
         types[token.id] = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
     return tuple(tokens), tuple(types)
+
+
+def with_strips(tokenizer: Tokenizer, added: list[AddedToken]) -> Tokenizer:
+    """The tokenizer with the knowledge of which added tokens take the white space beside them."""
+    return dataclasses.replace(
+        tokenizer,
+        strip_left=frozenset(token.id for token in added if token.strip_left),
+        strip_right=frozenset(token.id for token in added if token.strip_right),
+    )
 
 
 def with_unknown(types: tuple[TokenType, ...], unknown: int | None) -> tuple[TokenType, ...]:
