@@ -236,6 +236,7 @@ class EncodeOptions(ctypes.Structure):
         ("n_threads", ctypes.c_uint32),
         ("progress", ProgressCallback),
         ("user", ctypes.c_void_p),
+        ("feedback", ctypes.POINTER(ctypes.c_float)),
     ]
 
 

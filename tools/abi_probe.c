@@ -94,6 +94,7 @@ static void structures(void)
     FIELD(rbe_encode_options, n_threads);
     FIELD(rbe_encode_options, progress);
     FIELD(rbe_encode_options, user);
+    FIELD(rbe_encode_options, feedback);
 }
 
 static void constants(void)

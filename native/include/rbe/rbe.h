@@ -302,6 +302,8 @@ typedef struct rbe_encode_options {
     uint32_t n_threads;       /* 0: all cores; the bytes do not depend on it */
     rbe_progress_callback progress;
     void *user;
+    const float *feedback;    /* NULL: none. U of inverse(E[x x^T]) = U^T U, rotated and damped: float[4 G][4 G], upper triangular,
+                               * positive diagonal, G = ceil(cols / 4); identity where columns do not exist (docs/codec.md) */
 } rbe_encode_options;
 
 /* Encodes weights float[rows][cols] (already rotated) into one plane: row_scales uint16[rows] (fp16 bits, finite;

@@ -5,13 +5,15 @@
 #include <string.h>
 
 #include "arena.h"
-#include "encoder/plane.h"
+#include "encoder/feedback.h"
 #include "platform/platform.h"
 #include "status.h"
 
 #define NO_CELL 0xFFFFFFFFu
-#define SAMPLE_PAIRS 4u /* 8 cells, about 8192 weights, on which the spread is chosen */
-#define SPREADS 5u     /* tried at once */
+#define MIN_SAMPLES 4u   /* pairs of cells on which the spread is chosen, about 2048 weights each */
+#define MAX_SAMPLES 64u
+#define PAIRS_PER_SAMPLE 64u /* 5 spreads on a 64th of the cells: 8 % more work */
+#define SPREADS 5u       /* tried at once */
 
 /* Root mean squares of the rows that are tried, relative to that of the plane's scales; the first wins ties. */
 static const double spreads[SPREADS] = {1.0, 0.97, 1.03, 0.94, 1.06};
@@ -36,8 +38,9 @@ typedef struct plane_job {
     thread_space *spaces;
 
     uint32_t n_samples;
-    double sample_errors[SPREADS][SAMPLE_PAIRS];
+    double sample_errors[SPREADS][MAX_SAMPLES];
 
+    const float *feedback; /* NULL: none */
     rbe_progress_callback progress;
     void *user;
     atomic_uint pairs_done;
@@ -114,7 +117,9 @@ static void encode_sample(void *context, uint32_t item, uint32_t thread)
     thread_space *space = &job->spaces[thread];
     const uint32_t sample = item % job->n_samples, which = item / job->n_samples;
     const float spread = (float)spreads[which];
-    const cell_pair *pair = &job->pairs[(2 * (uint64_t)sample + 1) * job->n_pairs / (2 * job->n_samples)];
+    /* Steps of the golden section: evenly spread, and never in step with the strips. */
+    const uint32_t fraction = (sample + 1) * 2654435769u;
+    const cell_pair *pair = &job->pairs[(uint64_t)fraction * job->n_pairs >> 32];
     const rbe__strip_layout strip = rbe__layout_strip(&job->plane.layout, pair->strip);
     rbe__cell cells[RBE_BATCH_CELLS];
     const uint32_t n = prepare(job, pair, spread, space, cells);
@@ -214,9 +219,14 @@ static void take_memory(plane_job *job, uint32_t n_threads, rbe__arena *arena)
 static rbe_status run(plane_job *job, rbe__pool *pool, double *squared_error)
 {
     job->n_pairs = list_pairs(&job->plane.layout, job->pairs);
-    job->n_samples = job->n_pairs < SAMPLE_PAIRS ? job->n_pairs : SAMPLE_PAIRS;
+    const uint32_t samples = job->n_pairs / PAIRS_PER_SAMPLE;
+    job->n_samples = samples < MIN_SAMPLES ? MIN_SAMPLES : samples > MAX_SAMPLES ? MAX_SAMPLES : samples;
     choose_scales(job, pool);
-    rbe__pool_run(pool, job->n_pairs, encode_pair, job);
+    if (job->feedback != NULL) {
+        RBE_TRY(rbe__plane_encode_feedback(&job->plane, job->feedback, pool, job->progress, job->user));
+    } else {
+        rbe__pool_run(pool, job->n_pairs, encode_pair, job);
+    }
     if (atomic_load(&job->cancelled) ||
         (job->progress && job->progress(job->n_pairs, job->n_pairs, job->user))) {
         return rbe_fail(RBE_ERROR_CANCELLED, "encoding was cancelled");
@@ -257,6 +267,7 @@ rbe_status rbe_encode_plane(const float *weights, uint32_t rows, uint32_t cols, 
     if (options != NULL) {
         job.progress = options->progress;
         job.user = options->user;
+        job.feedback = options->feedback;
     }
 
     rbe__arena arena = {NULL, 0};

@@ -5,9 +5,10 @@
 #include "kernels/half.h"
 #include "status.h"
 
-#ifndef GAIN_FLOOR
-#define GAIN_FLOOR 0.25f
-#endif
+/* gain = sqrt(row scale / full scale), so that a row's squared error counts by its scale: between one that is the same part of
+ * every row and one that is least over the matrix. Full scale is at most this many times the strip's root mean square, and
+ * the gain at least this, since the metrics are short integers (docs/codec.md, "Rows of unequal size"). */
+static const double full_scale_over_rms = 2.0, least_gain = 0.2;
 
 rbe_status rbe__plane_check(uint32_t rows, uint32_t cols, const rbe_codebook *codebook, uint32_t unit_rows,
                             rbe__layout *layout)
@@ -58,15 +59,18 @@ void rbe__plane_set_scales(rbe__plane_encoder *plane, double units)
     }
     for (uint32_t s = 0; s < layout->n_strips; s++) {
         const rbe__strip_layout strip = rbe__layout_strip(layout, s);
-        double largest = 0;
+        double sum = 0, largest = 0;
         for (uint32_t r = 0; r < strip.rows; r++) {
-            largest = fmax(largest, scale_of(plane, strip.first_row + r));
+            const double scale = scale_of(plane, strip.first_row + r);
+            sum += scale * scale;
+            largest = fmax(largest, scale);
         }
+        const double full = fmin(largest, full_scale_over_rms * sqrt(sum / strip.rows));
         for (uint32_t r = 0; r < 4 * strip.row_steps; r++) {
             const uint32_t row = strip.first_row + r;
             const double scale = r < strip.rows ? scale_of(plane, row) : 0;
             plane->units_per_weight[row] = scale > 0 ? (float)(1 / scale) : 0.0f;
-            plane->gains[row] = scale > 0 ? fmaxf((float)(scale / largest), GAIN_FLOOR) : 0.0f;
+            plane->gains[row] = scale > 0 ? (float)fmin(fmax(sqrt(scale / full), least_gain), 1) : 0.0f;
         }
     }
 }

@@ -1,0 +1,195 @@
+/* Encoding with error feedback (LDLQ): what a cell's columns lose is made good by the columns not yet encoded.
+ *
+ * E. Frantar et al.: "GPTQ", 2022; J. Chee et al.: "QuIP", 2023; docs/codec.md, "Error feedback". With H = E[x x^T] of the rotated
+ * activations, damped, and inverse(H) = U^T U, U upper triangular: once the columns g of a cell are encoded as Q_g, the columns behind
+ * them become W_rest - (W_g - Q_g) inverse(U_gg) U_g,rest. Rows do not interact, so each strip has its own cells and goes its own way.
+ */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arena.h"
+#include "encoder/feedback.h"
+#include "status.h"
+
+typedef float float4 __attribute__((vector_size(16)));
+
+typedef struct thread_space {
+    rbe__cell_space cells;
+    float *targets[RBE_BATCH_CELLS]; /* [group][row][4], one strip: first the weights, then what is left of them */
+    float scaled[RBE_BATCH_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES];
+    float4 spread[RBE_MAX_LANE_STEPS * RBE_LANES]; /* [column of the cell][row]: (W_g - Q_g) inverse(U_gg), four times over */
+} thread_space;
+
+typedef struct feedback_job {
+    rbe__plane_encoder *plane;
+    const float *feedback; /* U, [4 G][4 G] */
+    uint32_t strips_per_item;
+    thread_space *spaces;
+    rbe_progress_callback progress;
+    void *user;
+    atomic_uint_fast64_t done;
+    atomic_int cancelled;
+} feedback_job;
+
+/* The strip's weights as [group][row][4]; zero where there are none. */
+static void load_strip(const rbe__plane_encoder *plane, const rbe__strip_layout *strip, float *targets)
+{
+    const rbe__layout *layout = &plane->layout;
+    const size_t rows = 4 * (size_t)strip->row_steps;
+    memset(targets, 0, rows * 4 * layout->n_groups * sizeof *targets);
+    for (uint32_t r = 0; r < strip->rows; r++) {
+        const float *w = plane->weights + (size_t)(strip->first_row + r) * layout->cols;
+        for (uint32_t col = 0; col < layout->cols; col++) {
+            targets[(col / 4 * rows + r) * 4 + col % 4] = w[col];
+        }
+    }
+}
+
+/* spread = (W_g - Q_g) inverse(U_gg), column by column of the cell. */
+static void solve_cell(const feedback_job *job, const rbe__strip_layout *strip, uint32_t first, uint32_t n_groups,
+                       const float *targets, const int8_t *values, float4 *spread)
+{
+    const rbe__plane_encoder *plane = job->plane;
+    const size_t side = 4 * (size_t)plane->layout.n_groups, rows = 4 * (size_t)strip->row_steps;
+    const float *units = plane->units_per_weight + strip->first_row;
+    for (uint32_t k = 0; k < 4 * n_groups; k++) {
+        const size_t col = 4 * (size_t)first + k;
+        for (size_t r = 0; r < rows; r++) {
+            const size_t at = (k / 4 * rows + r) * 4 + k % 4;
+            const float error = col < plane->layout.cols && units[r] > 0 ? targets[at] - (float)values[at] / units[r] : 0.0f;
+            spread[k * rows + r] = (float4){error, error, error, error};
+        }
+        for (uint32_t i = 0; i < k; i++) {
+            const float u = job->feedback[(4 * (size_t)first + i) * side + col];
+            const float4 factor = {u, u, u, u};
+            for (size_t r = 0; r < rows; r++) {
+                spread[k * rows + r] -= spread[i * rows + r] * factor;
+            }
+        }
+        const float u = 1.0f / job->feedback[col * side + col];
+        const float4 factor = {u, u, u, u};
+        for (size_t r = 0; r < rows; r++) {
+            spread[k * rows + r] *= factor;
+        }
+    }
+}
+
+/* W_rest -= spread U_g,rest. */
+static void feed_back(const feedback_job *job, const rbe__strip_layout *strip, uint32_t first, uint32_t n_groups, const float4 *spread,
+                      float *targets)
+{
+    const uint32_t n_all = job->plane->layout.n_groups;
+    const size_t side = 4 * (size_t)n_all, rows = 4 * (size_t)strip->row_steps;
+    for (uint32_t group = first + n_groups; group < n_all; group++) {
+        float4 *rest = (float4 *)(void *)(targets + (size_t)group * rows * 4);
+        for (uint32_t k = 0; k < 4 * n_groups; k += 4) {
+            float4 u[4];
+            for (uint32_t i = 0; i < 4; i++) {
+                memcpy(&u[i], job->feedback + (4 * (size_t)first + k + i) * side + 4 * (size_t)group, sizeof u[i]);
+            }
+            const float4 *y = spread + k * rows;
+            for (size_t r = 0; r < rows; r++) {
+                rest[r] -= y[r] * u[0] + y[rows + r] * u[1] + y[2 * rows + r] * u[2] + y[3 * rows + r] * u[3];
+            }
+        }
+    }
+}
+
+/* Cell c of n strips of one height (n 1 or 2): encoded side by side, which costs little more than one where vectors are wide. */
+static uint32_t encode_column(const feedback_job *job, const rbe__strip_layout *strips, uint32_t n, uint32_t c, float *const *targets,
+                              thread_space *space)
+{
+    const rbe__plane_encoder *plane = job->plane;
+    const uint32_t bits = plane->trellis.bits, first = rbe__cell_first_group(&plane->layout, strips, c);
+    const uint32_t n_groups = rbe__cell_first_group(&plane->layout, strips, c + 1) - first;
+    const size_t rows = 4 * (size_t)strips->row_steps;
+    rbe__cell cells[RBE_BATCH_CELLS];
+    for (uint32_t s = 0; s < n; s++) {
+        const float *left = targets[s] + first * rows * 4, *units = plane->units_per_weight + strips[s].first_row;
+        for (size_t i = 0; i < n_groups * rows * 4; i++) {
+            space->scaled[s][i] = left[i] * units[i / 4 % rows];
+        }
+        cells[s].n_groups = n_groups;
+        cells[s].row_steps = strips->row_steps;
+        cells[s].targets = space->scaled[s];
+        cells[s].gains = plane->gains + strips[s].first_row;
+        cells[s].stream = plane->stream + rbe__strip_offset(&plane->layout, &strips[s], bits) +
+                          (size_t)first * rbe__group_bytes(&strips[s], bits);
+        cells[s].values = plane->values + rbe__values_offset(&plane->layout, &strips[s], first);
+    }
+    rbe__encode_cells(plane->sweeps, &plane->trellis, cells, n, &space->cells);
+    for (uint32_t s = 0; s < n; s++) {
+        solve_cell(job, &strips[s], first, n_groups, targets[s] + first * rows * 4, cells[s].values, space->spread);
+        feed_back(job, &strips[s], first, n_groups, space->spread, targets[s]);
+    }
+    return n_groups * n;
+}
+
+/* 1 where the work is to stop. */
+static int report(feedback_job *job, uint32_t n_groups, uint32_t thread)
+{
+    const uint64_t total = (uint64_t)job->plane->layout.n_groups * job->plane->layout.n_strips;
+    const uint64_t done = atomic_fetch_add(&job->done, n_groups) + n_groups;
+    if (thread == 0 && done < total && job->progress && job->progress(done, total, job->user)) { /* thread 0 is the caller's */
+        atomic_store(&job->cancelled, 1);
+    }
+    return atomic_load(&job->cancelled);
+}
+
+static void encode_strips(void *context, uint32_t item, uint32_t thread)
+{
+    feedback_job *job = context;
+    const rbe__layout *layout = &job->plane->layout;
+    thread_space *space = &job->spaces[thread];
+    rbe__strip_layout strips[RBE_BATCH_CELLS];
+    uint32_t n = 0;
+    for (uint32_t index = item * job->strips_per_item; n < job->strips_per_item && index < layout->n_strips; n++, index++) {
+        strips[n] = rbe__layout_strip(layout, index);
+        load_strip(job->plane, &strips[n], space->targets[n]);
+    }
+    const uint32_t together = n == 2 && strips[0].row_steps == strips[1].row_steps ? 2 : 1;
+    for (uint32_t begin = 0; begin < n; begin += together) {
+        for (uint32_t c = 0; c < strips[begin].n_cells; c++) {
+            const uint32_t n_groups = encode_column(job, &strips[begin], together, c, &space->targets[begin], space);
+            if (report(job, n_groups, thread)) {
+                return;
+            }
+        }
+    }
+}
+
+static void take_memory(feedback_job *job, uint32_t n_threads, rbe__arena *arena)
+{
+    job->spaces = rbe__arena_take(arena, n_threads, sizeof *job->spaces);
+    for (uint32_t t = 0; t < n_threads; t++) {
+        for (uint32_t s = 0; s < RBE_BATCH_CELLS; s++) {
+            void *targets = rbe__arena_take(arena, (size_t)job->plane->layout.n_groups * RBE_MAX_STRIP_ROWS * 4, sizeof(float));
+            if (job->spaces) {
+                job->spaces[t].targets[s] = targets;
+            }
+        }
+    }
+}
+
+rbe_status rbe__plane_encode_feedback(rbe__plane_encoder *plane, const float *feedback, rbe__pool *pool,
+                                      rbe_progress_callback progress, void *user)
+{
+    const uint32_t n_threads = rbe__pool_threads(pool), n_strips = plane->layout.n_strips;
+    feedback_job job = {.plane = plane, .feedback = feedback, .progress = progress, .user = user};
+    rbe__arena arena = {NULL, 0};
+    for (size_t col = 0; col < 4 * (size_t)plane->layout.n_groups; col++) {
+        if (!(feedback[col * (4 * (size_t)plane->layout.n_groups + 1)] > 0)) {
+            return rbe_fail(RBE_ERROR_ARGUMENT, "feedback: element %zu of the diagonal is not positive", col);
+        }
+    }
+    take_memory(&job, n_threads, &arena);
+    if (rbe__arena_allocate(&arena) != 0) {
+        return rbe_fail(RBE_ERROR_MEMORY, "no memory to encode with feedback");
+    }
+    take_memory(&job, n_threads, &arena);
+    job.strips_per_item = n_strips >= 2 * n_threads ? 2 : 1; /* two at once, unless threads would idle */
+    rbe__pool_run(pool, (n_strips - 1) / job.strips_per_item + 1, encode_strips, &job);
+    free(arena.memory);
+    return atomic_load(&job.cancelled) ? rbe_fail(RBE_ERROR_CANCELLED, "encoding was cancelled") : RBE_OK;
+}
