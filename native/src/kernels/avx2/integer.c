@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "kernels/avx2/avx2.h"
+#include "kernels/shared/inline.h"
 
-#define RBE_INLINE static inline __attribute__((always_inline))
 
 enum { LANES = 2, TWO_AT_ONCE = 0, ROW_VECTORS = 2, TOKENS = 4 };
 
@@ -69,9 +69,17 @@ static inline vec load_activations(const int8_t *x)
     return _mm256_set1_epi32(four);
 }
 
+/* sums[int32 x 8] += weights . x, four int8 each, within +-127; magnitudes: |weights|. vpmaddubsw wants one unsigned operand and saturates at
+ * int16, so |w| takes the place of w and its sign goes to x: |w| x' + |w| x' <= 2 * 127 * 127 = 32258 fits. */
+static inline __m256i dot(__m256i sums, __m256i weights, __m256i magnitudes, __m256i x)
+{
+    const __m256i pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(x, weights));
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
 static inline vec dot_step(vec sums, vec weights, vec activations)
 {
-    return rbe__avx2_dot(sums, weights, _mm256_abs_epi8(weights), activations);
+    return dot(sums, weights, _mm256_abs_epi8(weights), activations);
 }
 
 typedef struct tile_weights {
@@ -93,7 +101,7 @@ static inline vec tile_start(const int8_t *x, uint32_t n)
 
 static inline vec tile_dot(vec sums, tile_weights w, vec activations)
 {
-    return rbe__avx2_dot(sums, w.signs, w.magnitudes, activations);
+    return dot(sums, w.signs, w.magnitudes, activations);
 }
 
 static inline void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)

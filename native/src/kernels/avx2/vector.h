@@ -5,7 +5,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define RBE_INLINE static inline __attribute__((always_inline))
+#include "kernels/shared/inline.h"
 
 enum { VF = 8, DENSE_ROWS = 3, DENSE_TOKENS = 4, DENSE_ROWS_ALONE = 8, MIX_VECTORS = 8 };
 

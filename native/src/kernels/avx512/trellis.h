@@ -69,15 +69,15 @@ RBE_INLINE void generator_start(generator *made, __m512i t1, __m512i t2)
 
 RBE_INLINE __m512i look_up(const generator *from, const __m512i *forms, __m512i before, __m512i byte, uint32_t shift)
 {
-    if (shift < 3) {
-        return _mm512_permutexvar_epi8(byte, forms[shift]);
+    const uint32_t form = shift < 3 ? shift : shift - 2;
+    __m512i index = byte;
+    if (shift >= 3) {
+        index = _mm512_srli_epi16(byte, 2);
     }
-    const __m512i high = _mm512_srli_epi16(byte, 2);
-    if (shift < 5) {
-        return _mm512_permutexvar_epi8(high, forms[shift - 2]);
+    if (shift >= 5) {
+        index = _mm512_ternarylogic_epi32(from->previous_bits, before, index, 0xca);
     }
-    const __m512i crossing = _mm512_ternarylogic_epi32(from->previous_bits, before, high, 0xca);
-    return _mm512_permutexvar_epi8(crossing, forms[shift - 2]);
+    return _mm512_permutexvar_epi8(index, forms[form]);
 }
 
 #else
@@ -114,7 +114,7 @@ typedef struct block_bytes {
 /* The weights of step s of four blocks. */
 RBE_INLINE __m512i generate_step(const generator *from, uint32_t bits, uint32_t s, const block_bytes *of)
 {
-    const uint32_t end = bits * (s + 1) - 1, i = end / 8 + 1, shift = 7 - end % 8;
+    const uint32_t end = bits * (s + 1) - 1, i = end / 8 + 1, shift = ~end & 7;
     const __m512i low = look_up(from, from->t1, of->change[i - 1], of->change[i], shift);
     const __m512i middle = shift < 4 ? look_up(from, from->t2, of->byte[i - 1], of->byte[i], shift + 4)
                                      : look_up(from, from->t2, of->byte[i - 1], of->byte[i - 1], shift - 4);
@@ -190,7 +190,7 @@ RBE_INLINE void next_blocks(uint32_t bits, const uint8_t *blocks, uint32_t n_blo
     } else {
         out->byte[0] = load_units(blocks - RBE_UNIT_BYTES, n_blocks);
     }
-#pragma GCC unroll 3
+    RBE_UNROLL(3)
     for (uint32_t i = 1; i <= n; i++) {
         out->change[i] = _mm512_xor_si512(out->byte[i], out->byte[i - 1]);
     }
@@ -221,13 +221,13 @@ RBE_INLINE void store_steps(uint32_t bits, const __m512i *steps, uint32_t n_bloc
         _mm512_mask_storeu_epi64(out + 64, (__mmask8)(lanes >> 8), _mm512_permutex2var_epi64(steps[0], high, steps[1]));
         return;
     }
-#pragma GCC unroll 2
+    RBE_UNROLL(2)
     for (uint32_t s = 0; s < block_steps(bits); s += 4) { /* four lanes of four steps, transposed */
         const __m512i a = _mm512_shuffle_i64x2(steps[s], steps[s + 1], 0x44), b = _mm512_shuffle_i64x2(steps[s], steps[s + 1], 0xee);
         const __m512i c = _mm512_shuffle_i64x2(steps[s + 2], steps[s + 3], 0x44), d = _mm512_shuffle_i64x2(steps[s + 2], steps[s + 3], 0xee);
         const __m512i lane[4] = {_mm512_shuffle_i64x2(a, c, 0x88), _mm512_shuffle_i64x2(a, c, 0xdd),
                                  _mm512_shuffle_i64x2(b, d, 0x88), _mm512_shuffle_i64x2(b, d, 0xdd)};
-#pragma GCC unroll 4
+        RBE_UNROLL(4)
         for (uint32_t l = 0; l < 4; l++) {
             const uint32_t block = block_of_lane(bits, l);
             if (block < n_blocks) {
@@ -261,7 +261,7 @@ RBE_INLINE void generate_groups(uint32_t bits, const rbe_strip *strip, uint32_t 
             block_bytes of;
             __m512i weights[MOST_STEPS];
             next_blocks(bits, units, here, block == 0, &past, &of);
-#pragma GCC unroll 8
+            RBE_UNROLL(8)
             for (uint32_t s = 0; s < block_steps(bits); s++) {
                 weights[s] = generate_step(&from, bits, s, &of);
             }
@@ -281,7 +281,7 @@ RBE_INLINE void dot_groups(uint32_t bits, uint32_t n_vectors, const rbe_strip *s
     const uint32_t last_blocks = strip->row_steps / steps - BLOCKS_PER_VECTOR * (n_vectors - 1);
     const __m512i start = _mm512_set1_epi32(-128 * rbe__avx512_sum(x, 4 * n_groups));
     __m512i sums[MOST_ACCUMULATORS];
-#pragma GCC unroll 16
+    RBE_UNROLL(16)
     for (uint32_t i = 0; i < n_vectors * steps; i++) {
         sums[i] = start;
     }
@@ -292,20 +292,20 @@ RBE_INLINE void dot_groups(uint32_t bits, uint32_t n_vectors, const rbe_strip *s
         memcpy(&x_group, x + 4 * g, sizeof x_group);
         const __m512i activations = _mm512_set1_epi32(x_group);
         history past = history_start(bytes);
-#pragma GCC unroll 8
+        RBE_UNROLL(8)
         for (uint32_t v = 0; v < n_vectors; v++) {
             const uint8_t *blocks = bytes.units + RBE_UNIT_BYTES * block_units(bits) * BLOCKS_PER_VECTOR * v;
             block_bytes of;
             next_blocks(bits, blocks, v + 1 < n_vectors ? BLOCKS_PER_VECTOR : last_blocks, v == 0, &past, &of);
             keep_in_memory(bits, &from);
-#pragma GCC unroll 8
+            RBE_UNROLL(8)
             for (uint32_t s = 0; s < steps; s++) {
                 const __m512i weights = generate_step(&from, bits, s, &of);
                 sums[v * steps + s] = _mm512_dpbusd_epi32(sums[v * steps + s], weights, activations);
             }
         }
     }
-#pragma GCC unroll 8
+    RBE_UNROLL(8)
     for (uint32_t v = 0; v < n_vectors; v++) {
         store_steps(bits, sums + v * steps, v + 1 < n_vectors ? BLOCKS_PER_VECTOR : last_blocks,
                     (uint8_t *)(acc + (size_t)4 * steps * BLOCKS_PER_VECTOR * v));

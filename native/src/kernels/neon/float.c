@@ -1,4 +1,3 @@
-#define RBE_NEON_DOTPROD 0
 #include "kernels/neon/neon.h"
 #include "kernels/neon/vector.h"
 

@@ -1,4 +1,5 @@
-/* The integer kernels on 128-bit vectors; integer.c and integer_dotprod.c include this with RBE_NEON_DOTPROD 0 and 1. */
+/* The integer kernels on 128-bit vectors; integer.c and integer_dotprod.c include this with
+ * RBE_NEON_DOTPROD 0 and 1: without and with the Armv8.2 dot product. */
 #ifndef RBE_KERNELS_NEON_INTEGER_H
 #define RBE_KERNELS_NEON_INTEGER_H
 
@@ -6,8 +7,8 @@
 #include <string.h>
 
 #include "kernels/neon/neon.h"
+#include "kernels/shared/inline.h"
 
-#define RBE_INLINE static inline __attribute__((always_inline))
 
 enum { LANES = 1, TWO_AT_ONCE = 1, ROW_VECTORS = 4, TOKENS = 4 };
 
@@ -85,10 +86,22 @@ static inline vec load_activations(const int8_t *x)
     return vreinterpretq_u8_s32(vdupq_n_s32(four));
 }
 
+/* sums[int32 x 4] += weights . x, four int8 each, within +-127 */
+static inline int32x4_t dot(int32x4_t sums, int8x16_t weights, int8x16_t x)
+{
+#if RBE_NEON_DOTPROD
+    return vdotq_s32(sums, weights, x);
+#else
+    /* sums of two products, at most 2 * 127 * 127 = 32258, fit into int16 */
+    const int16x8_t low = vmull_s8(vget_low_s8(weights), vget_low_s8(x)), high = vmull_high_s8(weights, x);
+    return vpadalq_s16(sums, vpaddq_s16(low, high));
+#endif
+}
+
 static inline vec dot_step(vec sums, vec weights, vec activations)
 {
     return vreinterpretq_u8_s32(
-        rbe__neon_dot(vreinterpretq_s32_u8(sums), vreinterpretq_s8_u8(weights), vreinterpretq_s8_u8(activations)));
+        dot(vreinterpretq_s32_u8(sums), vreinterpretq_s8_u8(weights), vreinterpretq_s8_u8(activations)));
 }
 
 typedef vec tile_weights;

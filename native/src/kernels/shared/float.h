@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
+#include "kernels/shared/inline.h"
 
 typedef enum element { F32, F16, BF16 } element;
 
@@ -54,11 +55,11 @@ RBE_INLINE void dense_columns(element kind, const dense_call *call, uint32_t n_r
                               uint32_t n_cols, vf *sums)
 {
     vf w[DENSE_ROWS_ALONE], x[DENSE_TOKENS];
-#pragma GCC unroll 8
+    RBE_UNROLL(8)
     for (uint32_t r = 0; r < n_rows; r++) {
         w[r] = load_elements(kind, call->w + element_bytes(kind) * ((size_t)r * call->cols + c), n_cols);
     }
-#pragma GCC unroll 32
+    RBE_UNROLL(32)
     for (uint32_t i = 0; i < n_rows * n_tokens; i++) { /* one loop over all sums, not two nested: gcc 12 keeps them in registers */
         const uint32_t n = i / n_rows;
         if (i % n_rows == 0) {
@@ -73,7 +74,7 @@ RBE_INLINE void dense_columns(element kind, const dense_call *call, uint32_t n_r
 RBE_INLINE void dense_block(element kind, const dense_call *call, uint32_t n_rows, uint32_t n_tokens)
 {
     vf sums[DENSE_ROWS * DENSE_TOKENS > DENSE_ROWS_ALONE ? DENSE_ROWS * DENSE_TOKENS : DENSE_ROWS_ALONE];
-#pragma GCC unroll 32
+    RBE_UNROLL(32)
     for (uint32_t i = 0; i < n_rows * n_tokens; i++) {
         sums[i] = vf_zero();
     }
@@ -84,7 +85,7 @@ RBE_INLINE void dense_block(element kind, const dense_call *call, uint32_t n_row
     if (c < call->cols) {
         dense_columns(kind, call, n_rows, n_tokens, c, call->cols - c, sums);
     }
-#pragma GCC unroll 32
+    RBE_UNROLL(32)
     for (uint32_t i = 0; i < n_rows * n_tokens; i++) {
         call->y[i / n_rows * call->y_stride + i % n_rows] = vf_sum(sums[i]);
     }
@@ -143,20 +144,20 @@ RBE_INLINE void mix_columns(element kind, const float *weight, const uint8_t *v,
                             uint32_t n_vectors, uint32_t n_last, float *out)
 {
     vf sums[MIX_VECTORS];
-#pragma GCC unroll 16
+    RBE_UNROLL(16)
     for (uint32_t i = 0; i < n_vectors; i++) {
         sums[i] = vf_zero();
     }
     for (uint32_t p = 0; p < n_positions; p++) {
         const vf factor = vf_set1(weight[p]);
-#pragma GCC unroll 16
+        RBE_UNROLL(16)
         for (uint32_t i = 0; i < n_vectors; i++) {
             const uint32_t n = i + 1 < n_vectors ? VF : n_last;
             sums[i] = vf_fma(factor, load_elements(kind, v + element_bytes(kind) * VF * i, n), sums[i]);
         }
         v += element_bytes(kind) * head_dim;
     }
-#pragma GCC unroll 16
+    RBE_UNROLL(16)
     for (uint32_t i = 0; i < n_vectors; i++) {
         store_floats(out + VF * i, sums[i], i + 1 < n_vectors ? VF : n_last);
     }

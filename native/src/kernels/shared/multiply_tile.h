@@ -3,7 +3,7 @@
  * ROW_VECTORS x TOKENS sums stay in registers over all groups; a tile vector is loaded once for TOKENS tokens, four
  * activations once for ROW_VECTORS vectors.
  *
- * The including file defines: vec; RBE_INLINE; LANES, 16-byte lanes in a vec, each 4 rows of 4 columns; ROW_VECTORS; TOKENS;
+ * The including file defines: vec; LANES, 16-byte lanes in a vec, each 4 rows of 4 columns; ROW_VECTORS; TOKENS;
  *     tile_weights, tile_load(const int8_t *tile, uint32_t n_lanes)   n_lanes 1 to LANES: no more is read
  *     vec tile_start(const int8_t *x, uint32_t n)                     the sums before the first group
  *     vec tile_dot(vec sums, tile_weights weights, vec activations)
@@ -12,6 +12,9 @@
  */
 #ifndef RBE_KERNELS_SHARED_MULTIPLY_TILE_H
 #define RBE_KERNELS_SHARED_MULTIPLY_TILE_H
+
+#include "kernels/kernels.h"
+#include "kernels/shared/inline.h"
 
 enum { LANE_BYTES = 16, LANE_ROWS = 4 };
 
@@ -30,19 +33,19 @@ RBE_INLINE void multiply_block(const tile_call *call, uint32_t lane, uint32_t n_
     vec sums[ROW_VECTORS * TOKENS];
     const uint32_t n_sums = n_vectors * n_tokens;
     const int8_t *tile = call->tile + (size_t)LANE_BYTES * lane;
-#pragma GCC unroll 32
+    RBE_UNROLL(32)
     for (uint32_t i = 0; i < n_sums; i++) {
         sums[i] = start[i / n_vectors];
     }
     for (uint32_t g = 0; g < call->n_groups; g++) {
         tile_weights weights[ROW_VECTORS];
         vec activations[TOKENS];
-#pragma GCC unroll 8
+        RBE_UNROLL(8)
         for (uint32_t v = 0; v < n_vectors; v++) {
             weights[v] = tile_load(tile + LANE_BYTES * LANES * v, v + 1 < n_vectors ? LANES : n_lanes);
         }
         tile += (size_t)LANE_BYTES * call->row_steps;
-#pragma GCC unroll 32
+        RBE_UNROLL(32)
         for (uint32_t i = 0; i < n_sums; i++) {
             const uint32_t n = i / n_vectors;
             if (i % n_vectors == 0) {
@@ -51,7 +54,7 @@ RBE_INLINE void multiply_block(const tile_call *call, uint32_t lane, uint32_t n_
             sums[i] = tile_dot(sums[i], weights[i % n_vectors], activations[n]);
         }
     }
-#pragma GCC unroll 32
+    RBE_UNROLL(32)
     for (uint32_t i = 0; i < n_sums; i++) {
         const uint32_t n = i / n_vectors, v = i % n_vectors;
         int32_t *rows = acc + (size_t)LANE_ROWS * (call->row_steps * n + lane + LANES * v);
@@ -63,7 +66,7 @@ RBE_INLINE void multiply_block(const tile_call *call, uint32_t lane, uint32_t n_
 RBE_INLINE void multiply_rows(const tile_call *call, const int8_t *x, uint32_t n_tokens, int32_t *acc)
 {
     vec start[TOKENS];
-#pragma GCC unroll 8
+    RBE_UNROLL(8)
     for (uint32_t n = 0; n < n_tokens; n++) {
         start[n] = tile_start(x + n * call->x_stride, 4 * call->n_groups);
     }
