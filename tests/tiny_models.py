@@ -139,55 +139,57 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
     heads, kv_heads, feed_forward = (
         config[key] for key in ("num_attention_heads", "num_key_value_heads", "intermediate_size")
     )
-    head_dim = config.get("head_dim", WIDTH // heads)
+    width, vocabulary = config["hidden_size"], config["vocab_size"]
+    head_dim = config.get("head_dim", width // heads)
     query, key = heads * head_dim, kv_heads * head_dim
     kind = config["model_type"]
-    found: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (VOCABULARY, WIDTH), "norm.weight": (WIDTH,)}
+    found: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (vocabulary, width), "norm.weight": (width,)}
     for layer in range(config["num_hidden_layers"]):
         part: dict[str, tuple[int, ...]] = {
-            "input_layernorm.weight": (WIDTH,),
-            "post_attention_layernorm.weight": (WIDTH,),
-            "self_attn.o_proj.weight": (WIDTH, query),
-            "mlp.down_proj.weight": (WIDTH, feed_forward),
+            "input_layernorm.weight": (width,),
+            "post_attention_layernorm.weight": (width,),
+            "self_attn.o_proj.weight": (width, query),
+            "mlp.down_proj.weight": (width, feed_forward),
         }
         if kind == "phi3":
-            part["self_attn.qkv_proj.weight"] = (query + 2 * key, WIDTH)
-            part["mlp.gate_up_proj.weight"] = (2 * feed_forward, WIDTH)
+            part["self_attn.qkv_proj.weight"] = (query + 2 * key, width)
+            part["mlp.gate_up_proj.weight"] = (2 * feed_forward, width)
         else:
-            part |= {"self_attn.q_proj.weight": (query, WIDTH), "self_attn.k_proj.weight": (key, WIDTH)}
-            part |= {"self_attn.v_proj.weight": (key, WIDTH)}
-            part |= {f"mlp.{name}_proj.weight": (feed_forward, WIDTH) for name in ("gate", "up")}
+            part |= {"self_attn.q_proj.weight": (query, width), "self_attn.k_proj.weight": (key, width)}
+            part |= {"self_attn.v_proj.weight": (key, width)}
+            part |= {f"mlp.{name}_proj.weight": (feed_forward, width) for name in ("gate", "up")}
         if kind.startswith("gemma"):
-            part |= {f"{name}_feedforward_layernorm.weight": (WIDTH,) for name in ("pre", "post")}
+            part |= {f"{name}_feedforward_layernorm.weight": (width,) for name in ("pre", "post")}
         if kind in ("qwen3", "gemma3_text"):
             part |= {f"self_attn.{name}_norm.weight": (head_dim,) for name in "qk"}
         if kind == "qwen2" or config.get("attention_bias"):
             part |= {f"self_attn.{name}_proj.bias": (query if name == "q" else key,) for name in "qkv"}
         if config.get("attention_bias"):
-            part["self_attn.o_proj.bias"] = (WIDTH,)
+            part["self_attn.o_proj.bias"] = (width,)
         if config.get("mlp_bias"):
             part |= {f"mlp.{name}_proj.bias": (feed_forward,) for name in ("gate", "up")}
-            part["mlp.down_proj.bias"] = (WIDTH,)
+            part["mlp.down_proj.bias"] = (width,)
         found |= {f"layers.{layer}.{name}": shape for name, shape in part.items()}
     found = {model.prefix + name: shape for name, shape in found.items()}
     if not config["tie_word_embeddings"]:
-        found[model.head_name] = (VOCABULARY, WIDTH)
+        found[model.head_name] = (vocabulary, width)
     return found
 
 
 def _gpt2_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    feed_forward = config.get("n_inner") or 4 * WIDTH
+    width = config["n_embd"]
+    feed_forward = config.get("n_inner") or 4 * width
     found: dict[str, tuple[int, ...]] = {
-        "wte.weight": (VOCABULARY, WIDTH), "wpe.weight": (CONTEXT, WIDTH),
-        "ln_f.weight": (WIDTH,), "ln_f.bias": (WIDTH,),
+        "wte.weight": (config["vocab_size"], width), "wpe.weight": (config["n_positions"], width),
+        "ln_f.weight": (width,), "ln_f.bias": (width,),
     }  # fmt: skip
     for layer in range(config["n_layer"]):
         part: dict[str, tuple[int, ...]] = {
-            "attn.c_attn.weight": (WIDTH, 3 * WIDTH), "attn.c_attn.bias": (3 * WIDTH,),
-            "attn.c_proj.weight": (WIDTH, WIDTH), "attn.c_proj.bias": (WIDTH,),
-            "mlp.c_fc.weight": (WIDTH, feed_forward), "mlp.c_fc.bias": (feed_forward,),
-            "mlp.c_proj.weight": (feed_forward, WIDTH), "mlp.c_proj.bias": (WIDTH,),
-            "ln_1.weight": (WIDTH,), "ln_1.bias": (WIDTH,), "ln_2.weight": (WIDTH,), "ln_2.bias": (WIDTH,),
+            "attn.c_attn.weight": (width, 3 * width), "attn.c_attn.bias": (3 * width,),
+            "attn.c_proj.weight": (width, width), "attn.c_proj.bias": (width,),
+            "mlp.c_fc.weight": (width, feed_forward), "mlp.c_fc.bias": (feed_forward,),
+            "mlp.c_proj.weight": (feed_forward, width), "mlp.c_proj.bias": (width,),
+            "ln_1.weight": (width,), "ln_1.bias": (width,), "ln_2.weight": (width,), "ln_2.bias": (width,),
         }  # fmt: skip
         found |= {f"h.{layer}.{name}": shape for name, shape in part.items()}
     return {prefix + name: shape for name, shape in found.items()}

@@ -73,7 +73,7 @@ def rotation_block(cols: int) -> int:
 
 
 @cache
-def _layouts(rows: int, cols: int, planes: tuple[int, ...]) -> tuple[_native.PlaneLayout, ...]:
+def plane_layouts(rows: int, cols: int, planes: tuple[int, ...]) -> tuple[_native.PlaneLayout, ...]:
     """One per plane. The unit height of a tensor is the largest among its planes."""
     lib = _native.library()
 
@@ -92,7 +92,7 @@ def _padded(n_bytes: int) -> int:
 
 def encoded_bytes(rows: int, cols: int, planes: tuple[int, ...]) -> int | None:
     """Bytes of the tensor's data in the file, padding included; None where its lanes would be under MIN_LANE_STEPS."""
-    layouts = _layouts(rows, cols, planes)
+    layouts = plane_layouts(rows, cols, planes)
     if min(layout.min_steps for layout in layouts) < MIN_LANE_STEPS:
         return None
     return sum(_padded(2 * rows) + _padded(layout.stream_bytes) for layout in layouts)
@@ -157,7 +157,7 @@ def encode(
     rotate(left, rotation_block(cols), seed)
     scale = tensor_scale(left)
     parts: list[bytes] = []
-    for index, (bits, layout) in enumerate(zip(planes, _layouts(rows, cols, planes), strict=True)):
+    for index, (bits, layout) in enumerate(zip(planes, plane_layouts(rows, cols, planes), strict=True)):
         row_scales, stream = _encode_plane(left, bits, layout, scale, threads, progress, index, len(planes))
         parts += [_fill(row_scales.tobytes()), _fill(stream.tobytes())]
         left -= decode_plane(stream, row_scales, cols, bits, layout.unit_rows, scale)

@@ -199,8 +199,9 @@ def _tensor_plan(
     if tensor.kind not in ("fp32", "fp16", "bf16"):
         raise PackError(f"{tensor.name}: numbers of type {tensor.kind} are not read; pack the fp32, fp16 or bf16 model")
     start = sum(pieces[: rule.piece])
+    shared = rule.role == "matrix" and rule.rows == "key" and sizes["kv_heads"] < sizes["heads"]
     return TensorPlan(
-        target, rule.role, rows, cols, tensor,
+        target, "key_value" if shared else rule.role, rows, cols, tensor,
         axis=1 if transposed else 0, start=start, stop=start + outputs if rule.fused else None,
         transposed=transposed, plus_one=row.norm_plus_one and rule.role == "norm", reads=_activation_read(target),
     )  # fmt: skip

@@ -12,8 +12,8 @@ from rbe_edge.packing.sources import FloatArray, SourceTensor
 
 MetadataValue = int | float | str | tuple[int, ...]
 
-#: What a tensor is, which decides how it is stored (pack.py).
-ROLES = ("matrix", "embedding", "head", "positions", "norm", "bias", "frequencies")
+#: What a tensor is, which decides how it is stored (storage.py). "key_value": a k or v that several query heads share.
+ROLES = ("matrix", "key_value", "embedding", "head", "positions", "norm", "bias", "frequencies")
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,11 @@ def test_fused_and_transposed(tmp_path: Path) -> None:
 
 
 def test_shared_rotations(tmp_path: Path) -> None:
-    reads = {tensor.name: tensor.reads for tensor in plan(tmp_path, "llama").tensors if tensor.role == "matrix"}
+    reads = {
+        tensor.name: tensor.reads
+        for tensor in plan(tmp_path, "llama").tensors
+        if tensor.role in ("matrix", "key_value")
+    }
     for layer in range(2):
         attention = [reads[f"layers.{layer}.attention.{name}"] for name in "qkv"]
         feed_forward = [reads[f"layers.{layer}.feed_forward.{name}"] for name in ("gate", "up")]

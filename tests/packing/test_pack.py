@@ -85,7 +85,8 @@ def test_trellis(source: Path, tmp_path: Path, bits: int, wide: tuple[int, ...],
     values = planned(source)
     found = {tensor.name: tensor for tensor in report.tensors}
     assert found["embedding"].planes == found["head"].planes == wide
-    assert found["layers.0.attention.k"].planes == found["layers.1.feed_forward.down"].planes == (bits,)
+    assert found["layers.0.attention.q"].planes == found["layers.1.feed_forward.down"].planes == (bits,)
+    assert found["layers.0.attention.k"].planes == found["layers.1.attention.v"].planes == (bits, 2)
     assert found["layers.0.attention.norm"].kind == "fp32"
     with Model.open(report.path) as model:
         for name, tensor in found.items():
@@ -96,9 +97,8 @@ def test_trellis(source: Path, tmp_path: Path, bits: int, wide: tuple[int, ...],
             assert error == pytest.approx(tensor.error, rel=1e-3, abs=1e-12)
             if tensor.planes == (bits,):
                 assert 0 < error < bound
-        assert model.metadata["packer.options"] == f"bits={bits} projections={bits} embedding=" + "+".join(
-            map(str, wide)
-        )
+        options = f"bits={bits} projections={bits} key_values={bits}+2 embedding={'+'.join(map(str, wide))}"
+        assert model.metadata["packer.options"] == options
 
 
 def test_shared_seeds(source: Path, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_metadata_and_provenance(source: Path, tmp_path: Path) -> None:
     assert metadata["architecture"] == report.architecture == "llama"
     assert metadata["source.sha256"] == hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()
     assert metadata["packer.version"] == rbe_edge.__version__
-    assert metadata["packer.options"] == "bits=4 projections=4 embedding=4+2"
+    assert metadata["packer.options"] == "bits=4 projections=4 key_values=4+2 embedding=4+2"
     assert metadata["parameters"] == report.parameters == 96576
     assert metadata["chat_template"] == tiny_models.CHAT_TEMPLATE
     assert (metadata["bos_token"], metadata["eos_token"]) == ("<|endoftext|>", "<|im_end|>")

@@ -1,0 +1,193 @@
+"""Writes tests/golden/v1: small `.rbe` files of format version 1, and what every reader must find in them.
+
+    python tools/golden_packs.py            adds files that are not there yet
+    python tools/golden_packs.py --force    writes all anew: only while version 1 has not been released
+
+Released files are never written again: later versions of the reader must read them as they are. expected.json holds,
+per tensor, SHA-256 of the integers T1 + T2 of every plane (int16, row by row), SHA-256 of dense tensors as fp32, and a
+few decoded numbers. The integers are those of the C decoder; tests/packing/test_golden.py compares them with
+tests/reference_decoder.py, which was written from docs/format.md alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "packing")]
+
+import tiny_models  # noqa: E402
+from index_reader import Index, read_index  # noqa: E402
+
+from rbe_edge import Model  # noqa: E402
+from rbe_edge.packing import codec, storage, writer  # noqa: E402
+from rbe_edge.packing.mapping import plan_model  # noqa: E402
+from rbe_edge.packing.pack import PackOptions, pack  # noqa: E402
+from rbe_edge.packing.sources import open_source  # noqa: E402
+from rbe_edge.packing.tokenizers import read_tokenizer  # noqa: E402
+
+GOLDEN = ROOT / "tests" / "golden" / "v1"
+N_SAMPLES = 8
+
+Write = Callable[[Path, Path], None]
+
+
+def _llama(**changes: Any) -> tiny_models.TinyModel:
+    config = dict(tiny_models.MODELS["llama_tied"].config) | {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }  # fmt: skip
+    return tiny_models.TinyModel("golden", config | changes)
+
+
+# No size is a multiple of what the others are: heads of 26, 37 rows and columns, blocks of 4 and 1.
+_ODD = _llama(hidden_size=52, intermediate_size=37)
+_GPT2 = dict(tiny_models.MODELS["gpt2"].config) | {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 24}
+
+
+def _packed(model: tiny_models.TinyModel, bits: int, dtype: str = "F32") -> Write:
+    def write(out: Path, scratch: Path) -> None:
+        pack(tiny_models.write(model, scratch / "golden", dtype), out, PackOptions(bits=bits))
+
+    return write
+
+
+def _planes(out: Path, scratch: Path) -> None:
+    """What version 1 can hold and the packer does not write: one bit, other sums, no rotation, block scales."""
+    source = open_source(tiny_models.write(_llama(), scratch / "golden"))
+    plan = plan_model(source)
+    books = [codec.CODEBOOKS[bits] for bits in (1, 2, 3, 4)]
+    cases = [
+        ("more.one", 32, 60, (1,), False),
+        ("more.two_one", 33, 60, (2, 1), False),
+        ("more.two_two", 16, 64, (2, 2), False),
+        ("more.four_three_two_one", 70, 20, (4, 3, 2, 1), False),
+        ("more.block_scales", 8, 600, (4, 2), True),
+    ]
+    how = storage.recipe(16)
+    stores = [storage.choose(tensor, how) for tensor in plan.tensors]
+    entries = [
+        writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes)
+        for tensor, store in zip(plan.tensors, stores, strict=True)
+    ]
+    encoded = []
+    for name, rows, cols, planes, scaled in cases:
+        values = tiny_models.uniform(name, 1, rows * cols).astype(np.float32).reshape(rows, cols)
+        seed = 2**64 - len(name)
+        part = codec.encode(values, planes, seed)
+        data = part.data
+        if scaled:
+            scales = np.array([1.0, 0.5, 3.0], "<f4")
+            data = (scales.tobytes().ljust(64, b"\0"), *data)
+        encoded.append((data, part))
+        entries.append(
+            writer.TensorEntry(
+                name, writer.KIND_TRELLIS, rows, cols, sum(map(len, data)), seed,
+                0 if name == "more.two_two" else codec.rotation_block(cols),
+                writer.FLAG_BLOCK_SCALES if scaled else 0, tuple(bits - 1 for bits in planes),
+            )
+        )  # fmt: skip
+    with writer.PackWriter(
+        out,
+        {"name": "planes", **plan.metadata, "parameters": plan.parameters},
+        [writer.CodebookEntry(book.bits, book.t1, book.t2) for book in books],
+        {"tokenizer": read_tokenizer(source.directory).to_blob()},
+        entries,
+    ) as file:
+        for tensor, store in zip(plan.tensors, stores, strict=True):
+            dense, error = storage.dense_data(tensor.read(), store.kind)
+            file.write_tensor([dense], error)
+        for data, part in encoded:
+            file.write_tensor(data, part.error, part.tensor_scale)
+        file.commit()
+
+
+FILES: dict[str, Write] = {
+    "bits4": _packed(_llama(), 4),
+    "bits3": _packed(_llama(), 3),
+    "bits2": _packed(_llama(), 2),
+    "odd": _packed(_ODD, 3),
+    "half": _packed(_llama(), 16),
+    "bfloat": _packed(tiny_models.TinyModel("golden", _GPT2, "transformer."), 16, "BF16"),
+    "planes": _planes,
+}
+
+
+def _digest(values: np.ndarray, dtype: str) -> str:
+    return hashlib.sha256(values.astype(dtype).tobytes()).hexdigest()
+
+
+def plane_integers(index: Index, name: str) -> list[np.ndarray]:
+    """T1 + T2 of every plane, int16 [rows][cols], by the C decoder: with scales of one they are the weights."""
+    tensor = index.tensors[name]
+    data = index.tensor_data(name)
+    position = -(-4 * (-(-tensor.cols // 256)) // 64) * 64 if tensor.flags & writer.FLAG_BLOCK_SCALES else 0
+    planes = tuple(index.codebooks[book][0] for book in tensor.codebooks)
+    found = []
+    for bits, layout in zip(planes, codec.plane_layouts(tensor.rows, tensor.cols, planes), strict=True):
+        position += -(-2 * tensor.rows // 64) * 64
+        stream = np.frombuffer(data, np.uint8, layout.stream_bytes, position).copy()
+        position += -(-layout.stream_bytes // 64) * 64
+        ones = np.ones(tensor.rows, np.float16).view(np.uint16)
+        values = codec.decode_plane(stream, ones, tensor.cols, bits, layout.unit_rows, 1.0)
+        assert (values == np.rint(values)).all()
+        found.append(values.astype(np.int16))
+    assert position == len(data)
+    return found
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What a reader must find in a file."""
+    index = read_index(path)
+    tensors: dict[str, Any] = {}
+    with Model.open(path) as model:
+        for name, tensor in index.tensors.items():
+            values = model.tensor_rows(name)
+            places = np.linspace(0, values.size - 1, N_SAMPLES).astype(int)
+            found: dict[str, Any] = {
+                "kind": tensor.kind, "rows": tensor.rows, "cols": tensor.cols,
+                "samples": [[int(place), float(values.flat[place])] for place in places],
+            }  # fmt: skip
+            if tensor.kind == writer.KIND_TRELLIS:
+                found["planes"] = [index.codebooks[book][0] for book in tensor.codebooks]
+                found["integers"] = [_digest(plane, "<i2") for plane in plane_integers(index, name)]
+            else:
+                found["values"] = _digest(values, "<f4")
+            tensors[name] = found
+    metadata = {key: list(value) if isinstance(value, tuple) else value for key, value in index.metadata.items()}
+    return {
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "metadata": metadata,
+        "tokenizer": hashlib.sha256(index.blobs["tokenizer"]).hexdigest(),
+        "tensors": tensors,
+    }
+
+
+def main() -> None:
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    record = GOLDEN / "expected.json"
+    expected = json.loads(record.read_text()) if record.exists() else {}
+    force = sys.argv[1:] == ["--force"]
+    for name, write in FILES.items():
+        path = GOLDEN / f"{name}.rbe"
+        if path.exists() and not force:
+            continue
+        path.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            write(path, Path(scratch))
+        expected[name] = describe(path)
+        print(f"{path.relative_to(ROOT)}: {path.stat().st_size} bytes")
+    lines = [f"{json.dumps(name)}: {json.dumps(expected[name], ensure_ascii=False)}" for name in sorted(expected)]
+    record.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
