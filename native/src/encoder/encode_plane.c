@@ -12,7 +12,7 @@
 #define NO_CELL 0xFFFFFFFFu
 #define MIN_SAMPLES 4u   /* pairs of cells on which the spread is chosen, about 2048 weights each */
 #define MAX_SAMPLES 64u
-#define PAIRS_PER_SAMPLE 64u /* 5 spreads on a 64th of the cells: 8 % more work */
+#define PAIRS_PER_SAMPLE 64u /* 5 spreads on a 64th of the cells: under 8 % more work */
 #define SPREADS 5u       /* tried at once */
 
 /* Root mean squares of the rows that are tried, relative to that of the plane's scales; the first wins ties. */
@@ -38,6 +38,7 @@ typedef struct plane_job {
     thread_space *spaces;
 
     uint32_t n_samples;
+    rbe__trellis sample_trellis; /* one start state per lane is enough to compare spreads */
     double sample_errors[SPREADS][MAX_SAMPLES];
 
     const float *feedback; /* NULL: none */
@@ -127,7 +128,7 @@ static void encode_sample(void *context, uint32_t item, uint32_t thread)
         cells[c].stream = space->stream[c];
         cells[c].values = space->values[c];
     }
-    rbe__encode_cells(job->plane.sweeps, &job->plane.trellis, cells, n, &space->cells);
+    rbe__encode_cells(job->plane.sweeps, &job->sample_trellis, cells, n, &space->cells);
     double sum = 0;
     for (uint32_t c = 0; c < n; c++) {
         for (uint32_t i = 0; i < cells[c].n_groups * strip.row_steps * RBE_LANES; i++) {
@@ -149,19 +150,23 @@ static const double usual_ratio[4] = {0.890, 1.050, 1.055, 1.148};
 static void choose_scales(plane_job *job, rbe__pool *pool)
 {
     const rbe__trellis *trellis = &job->plane.trellis;
+    const uint32_t least = job->n_pairs < MIN_SAMPLES ? job->n_pairs : MIN_SAMPLES, wanted = job->n_pairs / PAIRS_PER_SAMPLE;
+    job->n_samples = wanted < least ? least : wanted > MAX_SAMPLES ? MAX_SAMPLES : wanted;
+    job->sample_trellis = *trellis;
+    job->sample_trellis.n_starts = 1;
     double units = trellis->rms > 0 ? trellis->rms / usual_ratio[trellis->bits - 1] : 1;
     uint32_t best = SPREADS;
     for (int round = 0; round < 8 && best >= INNER_SPREADS; round++) {
         rbe__plane_set_scales(&job->plane, units);
         rbe__pool_run(pool, SPREADS * job->n_samples, encode_sample, job);
-        double least = 0;
+        double smallest = 0;
         for (uint32_t i = 0; i < SPREADS; i++) {
             double sum = 0;
             for (uint32_t sample = 0; sample < job->n_samples; sample++) {
                 sum += job->sample_errors[i][sample];
             }
-            if (i == 0 || sum < least) {
-                least = sum;
+            if (i == 0 || sum < smallest) {
+                smallest = sum;
                 best = i;
             }
         }
@@ -219,8 +224,6 @@ static void take_memory(plane_job *job, uint32_t n_threads, rbe__arena *arena)
 static rbe_status run(plane_job *job, rbe__pool *pool, double *squared_error)
 {
     job->n_pairs = list_pairs(&job->plane.layout, job->pairs);
-    const uint32_t samples = job->n_pairs / PAIRS_PER_SAMPLE;
-    job->n_samples = samples < MIN_SAMPLES ? MIN_SAMPLES : samples > MAX_SAMPLES ? MAX_SAMPLES : samples;
     choose_scales(job, pool);
     if (job->feedback != NULL) {
         RBE_TRY(rbe__plane_encode_feedback(&job->plane, job->feedback, pool, job->progress, job->user));

@@ -7,16 +7,16 @@
  */
 #include "encoder/int16_vector.h"
 #include "encoder/viterbi.h"
+#include "kernels/shared/inline.h"
 
 #define VL RBE_VECTOR_LANES
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* Costs of the 16 values with T2[a] at one step, less `reference`. */
-ALWAYS_INLINE void costs_of(const rbe__trellis *trellis, uint32_t a, rbe_vector target, rbe_vector gain, rbe_vector limit,
+RBE_INLINE void costs_of(const rbe__trellis *trellis, uint32_t a, rbe_vector target, rbe_vector gain, rbe_vector limit,
                             rbe_vector mask, rbe_vector reference, rbe_vector cost[16])
 {
     rbe_vector rest = target - vector_load(trellis->t2[a]);
-#pragma GCC unroll 16
+    RBE_UNROLL(16)
     for (uint32_t i = 0; i < 16; i++) {
         rbe_vector distance = vector_min(vector_abs(rest - vector_load(trellis->t1[i])), limit);
         cost[i] = (vector_square_high(distance * gain) & mask) - reference;
@@ -24,14 +24,14 @@ ALWAYS_INLINE void costs_of(const rbe__trellis *trellis, uint32_t a, rbe_vector 
 }
 
 /* The tags of 16 consecutive states into survivor words; the metrics are left with the states' own tag. */
-ALWAYS_INLINE void keep_tags(const uint32_t K, uint32_t own_tag, rbe_vector out[16], uint16_t *words)
+RBE_INLINE void keep_tags(const uint32_t K, uint32_t own_tag, rbe_vector out[16], uint16_t *words)
 {
     const uint32_t field = K == 3 ? 4 : K, per_word = 16 / field;
     const rbe_vector tag_mask = vector_of((int16_t)((1 << K) - 1)), own = vector_of((int16_t)own_tag);
-#pragma GCC unroll 16
+    RBE_UNROLL(16)
     for (uint32_t word = 0; word < field; word++) {
         rbe_vector packed = {0};
-#pragma GCC unroll 16
+        RBE_UNROLL(16)
         for (uint32_t i = 0; i < per_word; i++) {
             rbe_vector tag = out[word * per_word + i] & tag_mask;
             packed |= tag << (int)(i * field);
@@ -41,7 +41,7 @@ ALWAYS_INLINE void keep_tags(const uint32_t K, uint32_t own_tag, rbe_vector out[
     }
 }
 
-ALWAYS_INLINE const int16_t *forward_sweep(const uint32_t K, const rbe__trellis *trellis, const rbe__batch *batch,
+RBE_INLINE const int16_t *forward_sweep(const uint32_t K, const rbe__trellis *trellis, const rbe__batch *batch,
                                            uint32_t first_lane, rbe__sweep_space *space)
 {
     const uint32_t field = K == 3 ? 4 : K;
@@ -55,17 +55,17 @@ ALWAYS_INLINE const int16_t *forward_sweep(const uint32_t K, const rbe__trellis 
         for (uint32_t a = 0; a < 16; a++) {
             rbe_vector cost[16];
             costs_of(trellis, a, target, gain, limit, mask, reference, cost);
-#pragma GCC unroll 8
+            RBE_UNROLL(8)
             for (uint32_t top = 0; top < 1u << (4 - K); top++) {
                 const uint32_t block = top << 4 | a;
                 rbe_vector out[16];
-#pragma GCC unroll 16
+                RBE_UNROLL(16)
                 for (uint32_t bh = 0; bh < 1u << (4 - K); bh++) {
                     const int16_t *predecessor = from + (block << (4 - K) | bh) * VL;
-#pragma GCC unroll 16
+                    RBE_UNROLL(16)
                     for (uint32_t h = 0; h < 1u << K; h++) {
                         const rbe_vector metric = vector_min(vector_load(predecessor + (h << (12 - 2 * K)) * VL), ceiling);
-#pragma GCC unroll 16
+                        RBE_UNROLL(16)
                         for (uint32_t k = 0; k < 1u << K; k++) {
                             const uint32_t b = bh << K | k;
                             const rbe_vector path = metric + cost[b ^ (h << (4 - K) | top)];
@@ -75,7 +75,7 @@ ALWAYS_INLINE const int16_t *forward_sweep(const uint32_t K, const rbe__trellis 
                 }
                 keep_tags(K, block >> (8 - 2 * K), out,
                           space->survivors + ((size_t)t * (trellis->n_states / 16) + block) * field * VL);
-#pragma GCC unroll 16
+                RBE_UNROLL(16)
                 for (uint32_t b = 0; b < 16; b++) {
                     vector_store(to + (block << 4 | b) * VL, out[b]);
                 }
@@ -88,7 +88,7 @@ ALWAYS_INLINE const int16_t *forward_sweep(const uint32_t K, const rbe__trellis 
     return from;
 }
 
-ALWAYS_INLINE const int16_t *backward_sweep(const uint32_t K, const rbe__trellis *trellis, const rbe__batch *batch,
+RBE_INLINE const int16_t *backward_sweep(const uint32_t K, const rbe__trellis *trellis, const rbe__batch *batch,
                                             uint32_t first_lane, rbe__sweep_space *space)
 {
     int16_t *from = space->metrics[0], *to = space->metrics[1];
@@ -100,17 +100,17 @@ ALWAYS_INLINE const int16_t *backward_sweep(const uint32_t K, const rbe__trellis
         for (uint32_t a = 0; a < 16; a++) {
             rbe_vector cost[16];
             costs_of(trellis, a, target, gain, limit, mask, reference, cost);
-#pragma GCC unroll 8
+            RBE_UNROLL(8)
             for (uint32_t top = 0; top < 1u << (4 - K); top++) {
                 const uint32_t block = top << 4 | a;
-#pragma GCC unroll 16
+                RBE_UNROLL(16)
                 for (uint32_t bh = 0; bh < 1u << (4 - K); bh++) {
                     const int16_t *successor = from + (block << 4 | bh << K) * VL;
                     int16_t *predecessor = to + (block << (4 - K) | bh) * VL;
-#pragma GCC unroll 16
+                    RBE_UNROLL(16)
                     for (uint32_t h = 0; h < 1u << K; h++) {
                         rbe_vector best = vector_load(successor) + cost[bh << K ^ (h << (4 - K) | top)];
-#pragma GCC unroll 16
+                        RBE_UNROLL(16)
                         for (uint32_t k = 1; k < 1u << K; k++) {
                             best = vector_min(best, vector_load(successor + k * VL) + cost[(bh << K | k) ^ (h << (4 - K) | top)]);
                         }

@@ -1,0 +1,137 @@
+/* The search itself: every instruction set gives the same paths, and they are near the best there are. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "encoder/viterbi.h"
+#include "encoder_samples.h"
+
+static rbe__sweep_space space;
+static rbe__trellis trellis;
+static rbe__batch batch;
+
+/* Gaussian targets; uneven: with outliers, and gains from none to full. */
+static void fill(uint32_t n_steps, uint32_t n_lanes, int uneven, uint64_t seed)
+{
+    memset(&batch, 0, sizeof batch);
+    batch.n_steps = n_steps;
+    batch.n_lanes = n_lanes;
+    const double unit = trellis.rms * trellis.resolution;
+    for (uint32_t t = 0; t < n_steps; t++) {
+        for (uint32_t lane = 0; lane < n_lanes; lane++) {
+            const double target = gaussian(&seed) * unit * (uneven && uniform(&seed) < 0.02 ? 5 : 1);
+            batch.target[t][lane] = (int16_t)fmin(fmax(target, trellis.low), trellis.high);
+            const double gain = uneven ? uniform(&seed) : 1;
+            batch.gain[t][lane] = (int16_t)(gain < 0.1 ? 0 : gain * trellis.full_gain);
+            const int16_t divisor = batch.gain[t][lane];
+            batch.limit[t][lane] = divisor ? (int16_t)(trellis.cost_limit / divisor) : 32767;
+        }
+    }
+}
+
+static double cost_of(uint32_t lane, uint32_t t, uint32_t w)
+{
+    const double error = (batch.target[t][lane] - trellis.values[w] * trellis.resolution) * (double)batch.gain[t][lane];
+    return error * error;
+}
+
+/* The least cost of any circular path, by trying every start state. */
+static double least_cost(uint32_t lane)
+{
+    static double from[RBE_MAX_STATES], to[RBE_MAX_STATES], costs[RBE_MAX_LANE_STEPS][4096];
+    const uint32_t bits = trellis.bits, n_states = trellis.n_states;
+    for (uint32_t t = 0; t < batch.n_steps; t++) {
+        for (uint32_t w = 0; w < 4096; w++) {
+            costs[t][w] = cost_of(lane, t, w);
+        }
+    }
+    double least = INFINITY;
+    for (uint32_t start = 0; start < n_states; start++) {
+        for (uint32_t state = 0; state < n_states; state++) {
+            from[state] = state == start ? 0 : 1e30;
+        }
+        for (uint32_t t = 0; t < batch.n_steps; t++) {
+            for (uint32_t n = 0; n < n_states; n++) {
+                to[n] = 1e30;
+            }
+            for (uint32_t h = 0; h < 1u << bits; h++) {
+                for (uint32_t n = 0; n < n_states; n++) {
+                    const uint32_t w = h << (12 - bits) | n;
+                    const double path = from[w >> bits] + costs[t][w];
+                    to[n] = path < to[n] ? path : to[n];
+                }
+            }
+            memcpy(from, to, n_states * sizeof *from);
+        }
+        least = from[start] < least ? from[start] : least;
+    }
+    return least;
+}
+
+static void check_circular(uint16_t branches[][RBE_BATCH_LANES])
+{
+    for (uint32_t lane = 0; lane < batch.n_lanes; lane++) {
+        for (uint32_t t = 0; t < batch.n_steps; t++) {
+            const uint32_t before = branches[(t + batch.n_steps - 1) % batch.n_steps][lane];
+            CHECK(branches[t][lane] < 4096 && (uint32_t)branches[t][lane] >> trellis.bits == (before & (trellis.n_states - 1)),
+                  "K %u: step %u of lane %u does not follow from the one before", trellis.bits, t, lane);
+        }
+    }
+}
+
+static void check_sets(uint32_t bits)
+{
+    static const uint32_t steps[] = {32, 35, 63, 64, 84, RBE_MAX_LANE_STEPS};
+    static uint16_t expected[RBE_MAX_LANE_STEPS][RBE_BATCH_LANES], found[RBE_MAX_LANE_STEPS][RBE_BATCH_LANES];
+    for (uint32_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        fill(steps[i], i % 2 ? 16 : 32, 1, bits * 100 + i);
+        memset(expected, 0, sizeof expected);
+        rbe__viterbi(rbe__sweeps_select("scalar"), &trellis, &batch, &space, expected);
+        check_circular(expected);
+        const char *name;
+        for (uint32_t set = 1; (name = rbe_kernel_set_name(set)) != NULL; set++) {
+            const rbe__sweeps *sweeps = rbe__sweeps_select(name);
+            if (sweeps == NULL) {
+                continue;
+            }
+            memset(found, 0, sizeof found);
+            rbe__viterbi(sweeps, &trellis, &batch, &space, found);
+            CHECK(memcmp(found, expected, sizeof found) == 0, "K %u, %u steps: %s differs from scalar", bits, steps[i], name);
+        }
+    }
+}
+
+/* n_lanes lanes, so many as a second of trying every start allows. */
+static void check_near_best(uint32_t bits, uint32_t n_lanes, int uneven, double tolerance)
+{
+    static uint16_t branches[RBE_MAX_LANE_STEPS][RBE_BATCH_LANES];
+    fill(64, RBE_LANES, uneven, 7 + bits);
+    rbe__viterbi(rbe__sweeps_select(NULL), &trellis, &batch, &space, branches);
+    double found = 0, least = 0;
+    for (uint32_t lane = 0; lane < n_lanes; lane++) {
+        double cost = 0;
+        for (uint32_t t = 0; t < batch.n_steps; t++) {
+            cost += cost_of(lane, t, branches[t][lane]);
+        }
+        const double best = least_cost(lane);
+        CHECK(cost >= best * (1 - 1e-12), "K %u: lane %u costs %g, less than the least, %g", bits, lane, cost, best);
+        found += cost;
+        least += best;
+    }
+    CHECK(found <= least * (1 + tolerance), "K %u: %.2f %% above the best", bits, 100 * (found / least - 1));
+}
+
+int main(void)
+{
+    for (uint32_t bits = 1; bits <= 4; bits++) {
+        rbe__trellis_make(&codebooks[bits - 1], &trellis);
+        check_sets(bits);
+    }
+    rbe__trellis_make(&codebooks[3], &trellis);
+    check_near_best(4, 16, 0, 0.01);
+    check_near_best(4, 16, 1, 0.02);
+    rbe__trellis_make(&codebooks[2], &trellis);
+    check_near_best(3, 8, 0, 0.01);
+    CHECK(rbe__sweeps_select("no such set") == NULL, "an unknown set");
+    return check_finish();
+}
