@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "packing")]
 
 import tiny_models  # noqa: E402
-from index_reader import Index, read_index  # noqa: E402
+from index_reader import plane_integers, read_index  # noqa: E402
 
 from rbe_edge import Model  # noqa: E402
 from rbe_edge.packing import codec, storage, writer  # noqa: E402
@@ -123,25 +123,6 @@ FILES: dict[str, Write] = {
 
 def _digest(values: np.ndarray, dtype: str) -> str:
     return hashlib.sha256(values.astype(dtype).tobytes()).hexdigest()
-
-
-def plane_integers(index: Index, name: str) -> list[np.ndarray]:
-    """T1 + T2 of every plane, int16 [rows][cols], by the C decoder: with scales of one they are the weights."""
-    tensor = index.tensors[name]
-    data = index.tensor_data(name)
-    position = -(-4 * (-(-tensor.cols // 256)) // 64) * 64 if tensor.flags & writer.FLAG_BLOCK_SCALES else 0
-    planes = tuple(index.codebooks[book][0] for book in tensor.codebooks)
-    found = []
-    for bits, layout in zip(planes, codec.plane_layouts(tensor.rows, tensor.cols, planes), strict=True):
-        position += -(-2 * tensor.rows // 64) * 64
-        stream = np.frombuffer(data, np.uint8, layout.stream_bytes, position).copy()
-        position += -(-layout.stream_bytes // 64) * 64
-        ones = np.ones(tensor.rows, np.float16).view(np.uint16)
-        values = codec.decode_plane(stream, ones, tensor.cols, bits, layout.unit_rows, 1.0)
-        assert (values == np.rint(values)).all()
-        found.append(values.astype(np.int16))
-    assert position == len(data)
-    return found
 
 
 def describe(path: Path) -> dict[str, Any]:

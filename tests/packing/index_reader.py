@@ -8,6 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from rbe_edge.packing import codec
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -98,3 +103,22 @@ def read_index(path: Path) -> Index:
         assert end <= start, "areas overlap"
         assert data[end:start] == bytes(start - end), "padding is not zero"
     return index
+
+
+def plane_integers(index: Index, name: str) -> list[npt.NDArray[np.int16]]:
+    """T1 + T2 of every plane, [rows][cols], by the C decoder: with scales of one they are the weights."""
+    tensor = index.tensors[name]
+    data = index.tensor_data(name)
+    position = -(-4 * -(-tensor.cols // 256) // 64) * 64 if tensor.flags & 1 else 0
+    planes = tuple(index.codebooks[book][0] for book in tensor.codebooks)
+    found = []
+    for bits, layout in zip(planes, codec.plane_layouts(tensor.rows, tensor.cols, planes), strict=True):
+        position += -(-2 * tensor.rows // 64) * 64
+        stream = np.frombuffer(data, np.uint8, layout.stream_bytes, position).copy()
+        position += -(-layout.stream_bytes // 64) * 64
+        ones = np.ones(tensor.rows, np.float16).view(np.uint16)
+        values = codec.decode_plane(stream, ones, tensor.cols, bits, layout.unit_rows, 1.0)
+        assert (values == np.rint(values)).all()
+        found.append(values.astype(np.int16))
+    assert position == len(data)
+    return found

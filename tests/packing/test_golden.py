@@ -1,0 +1,63 @@
+"""Files of every released format version stay readable, bit for bit: tests/golden, from tools/golden_packs.py."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from index_reader import plane_integers, read_index
+
+from rbe_edge import Model
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "v1"
+EXPECTED: dict[str, dict[str, Any]] = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))
+KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis"}
+
+
+def digest(values: np.ndarray, dtype: str) -> str:
+    return hashlib.sha256(values.astype(dtype).tobytes()).hexdigest()
+
+
+def test_every_file_and_rate_is_there() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.rbe")} == EXPECTED.keys()
+    tensors = [tensor for file in EXPECTED.values() for tensor in file["tensors"].values()]
+    assert {bits for tensor in tensors for bits in tensor.get("planes", ())} == {1, 2, 3, 4}
+    assert {tensor["kind"] for tensor in tensors} == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_files_are_untouched(name: str) -> None:
+    assert hashlib.sha256((GOLDEN / f"{name}.rbe").read_bytes()).hexdigest() == EXPECTED[name]["sha256"]
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_engine_reads_them(name: str) -> None:
+    """What the C reader says and decodes; and the model runs."""
+    expected = EXPECTED[name]
+    index = read_index(GOLDEN / f"{name}.rbe")
+    assert hashlib.sha256(index.blobs["tokenizer"]).hexdigest() == expected["tokenizer"]
+    with Model.open(GOLDEN / f"{name}.rbe") as model:
+        assert {key: list(v) if isinstance(v, tuple) else v for key, v in model.metadata.items()} == expected[
+            "metadata"
+        ]
+        assert list(model.tensors) == list(expected["tensors"])
+        for tensor_name, tensor in expected["tensors"].items():
+            info = model.tensors[tensor_name]
+            assert (info.kind, info.rows, info.cols) == (KINDS[tensor["kind"]], tensor["rows"], tensor["cols"])
+            assert info.plane_bits == tuple(tensor.get("planes", ()))
+            values = model.tensor_rows(tensor_name)
+            if info.kind == "trellis":
+                integers = plane_integers(index, tensor_name)
+                assert [digest(plane, "<i2") for plane in integers] == tensor["integers"]
+            else:
+                assert digest(values, "<f4") == tensor["values"]
+            scale = float(np.abs(values).max())
+            for place, value in tensor["samples"]:
+                assert values.flat[place] == pytest.approx(value, rel=1e-5, abs=1e-6 * scale)
+        with model.session() as session:
+            session.prefill(model.tokenize("the thing"))
+            assert np.isfinite(session.logits).all()
