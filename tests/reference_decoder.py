@@ -76,8 +76,12 @@ def decode_lanes(lanes: npt.NDArray[np.uint8], book: Codebook) -> Integers:
     bits = np.unpackbits(lanes, axis=1).astype(np.int64)  # the most significant first
     n = bits.shape[1]
     step = np.arange(n // book.bits)
-    w = sum(bits[:, (book.bits * (step + 1) - 1 - i) % n] << i for i in range(12))
-    return book.t1.astype(np.int64)[(w ^ (w >> 8)) & 15] + book.t2.astype(np.int64)[(w >> 4) & 15]
+    w = np.zeros((len(lanes), len(step)), np.int64)
+    for i in range(12):
+        w += bits[:, (book.bits * (step + 1) - 1 - i) % n] << i
+    t1: Integers = book.t1.astype(np.int64)
+    t2: Integers = book.t2.astype(np.int64)
+    return t1[(w ^ (w >> 8)) & 15] + t2[(w >> 4) & 15]
 
 
 def decode_stream(stream: bytes, rows: int, cols: int, unit_rows: int, book: Codebook) -> Integers:
@@ -119,8 +123,8 @@ def unrotate(weights: Floats, block: int, seed: int) -> Floats:
     hadamard = np.ones((1, 1))
     while len(hadamard) < block:
         hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])  # Sylvester
-    blocks = weights.reshape(-1, cols // block, block) @ (hadamard / np.sqrt(block))
-    signs = np.array([-1.0 if output >> 63 else 1.0 for output in splitmix64(seed, cols)])
+    blocks: Floats = weights.reshape(-1, cols // block, block) @ (hadamard / np.sqrt(block))
+    signs: Floats = np.array([-1.0 if output >> 63 else 1.0 for output in splitmix64(seed, cols)])
     return blocks.reshape(weights.shape) * signs
 
 
