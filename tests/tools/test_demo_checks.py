@@ -10,9 +10,11 @@ from tools.demo.grammar import expand, pick_slots
 from tools.demo.topics.decline import DECLINE
 from tools.demo.topics.devices import BATTERY, HEAT
 from tools.demo.topics.greetings import GREETINGS
+from tools.demo.topics.kit_codec import CODEC
 from tools.demo.topics.kit_packing import PACKING
 from tools.demo.topics.kit_running import RUNNING
-from tools.demo.topics.self import SELF
+from tools.demo.topics.self import IDENTITY
+from tools.demo.topics.self_abilities import ABILITIES
 from tools.demo.topics.small_talk import SMALL_TALK
 
 GENERIC = (
@@ -50,7 +52,18 @@ def test_an_answer_to_another_question_seldom_passes() -> None:
     rng = random.Random(3)
     answers = [
         expand(answer, rng, pick_slots(topic, rng))
-        for topic in (*SELF, *PACKING, *RUNNING, *HEAT, *BATTERY, *GREETINGS, *SMALL_TALK, *DECLINE)
+        for topic in (
+            *IDENTITY,
+            *ABILITIES,
+            *PACKING,
+            *CODEC,
+            *RUNNING,
+            *HEAT,
+            *BATTERY,
+            *GREETINGS,
+            *SMALL_TALK,
+            *DECLINE,
+        )
         for answer in topic.answers
     ]
     assert len(answers) > 120

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tools.demo.dialogues import Writer
-from tools.demo.generate import COUNT, SEED, generate
+from tools.demo.generate import generate
 from tools.demo.overlap import HELD_OUT, N, Overlap, ngrams, words
+from tools.demo.stages import STAGES
 from tools.demo.topics.stories import ANIMALS, THINGS, plural, story
 
 
@@ -22,8 +23,8 @@ def prompts() -> list[str]:
 
 @pytest.fixture(scope="module")
 def corpus() -> list[list[dict[str, str]]]:
-    """The whole training text, as the shipped seed makes it."""
-    return [dialogue.messages() for dialogue in generate(COUNT, SEED)]
+    """The whole training text, as the seeds of the stages make it."""
+    return [dialogue.messages() for stage in STAGES for dialogue in generate(stage.dialogues, stage.seed)]
 
 
 def test_same_seed_same_dialogues() -> None:
@@ -31,8 +32,8 @@ def test_same_seed_same_dialogues() -> None:
         text = "\n".join(json.dumps(d.messages()) for d in generate(300, seed))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    assert digest(SEED) == digest(SEED)
-    assert digest(SEED) != digest(SEED + 1)
+    assert digest(1) == digest(1)
+    assert digest(1) != digest(2)
 
 
 def test_no_held_out_five_gram_in_the_whole_corpus(corpus: list[list[dict[str, str]]]) -> None:

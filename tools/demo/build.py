@@ -2,13 +2,14 @@
 
     python -m tools.demo.build --work build/demo
 
-About three quarters of an hour on one processor core. Needs the package itself, installed, and torch, transformers and
+About an hour on one processor core. Needs the package itself, installed, and torch, transformers and
 tokenizers. Writes rbe_edge/demo/demo.rbe and tools/demo/transcripts.{md,json}.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def main() -> None:
         flags = ["--resume"] * (number > 0) + ["--bf16"] * args.bf16
         run(sys.executable, "-m", "tools.demo.train", corpus, "--work", work, *schedule, *flags)
     DEMO.parent.mkdir(exist_ok=True)
-    run(sys.executable, "-m", "rbe_edge", "pack", work / "hf", "-o", DEMO, "--bits", str(BITS), "--force")
+    run(shutil.which("rbe") or "rbe", "pack", work / "pebble", "-o", DEMO, "--bits", str(BITS), "--force")
     run(sys.executable, "-m", "tools.demo.evaluate", DEMO, "--out", TRANSCRIPTS)
 
 

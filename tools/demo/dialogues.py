@@ -13,14 +13,16 @@ from tools.demo.topics import follow_ups, jokes, names, stories
 from tools.demo.topics.decline import DECLINE
 from tools.demo.topics.devices import BATTERY, HEAT
 from tools.demo.topics.greetings import BYE, GREETINGS, HELLO, OKAY, THANKS
+from tools.demo.topics.kit_codec import CODEC
 from tools.demo.topics.kit_packing import PACKING
 from tools.demo.topics.kit_running import RUNNING
-from tools.demo.topics.self import SELF
+from tools.demo.topics.self import IDENTITY
+from tools.demo.topics.self_abilities import ABILITIES
 from tools.demo.topics.small_talk import FEELING, SMALL_TALK
 
 FAMILIES: tuple[tuple[Sequence[Topic], float], ...] = (
-    (SELF, 0.17),
-    ((*PACKING, *RUNNING), 0.27),
+    ((*IDENTITY, *ABILITIES), 0.17),
+    ((*PACKING, *CODEC, *RUNNING), 0.27),
     (HEAT, 0.09),
     (BATTERY, 0.13),
     (GREETINGS, 0.08),
@@ -107,7 +109,8 @@ class Writer:
 
     def joke(self) -> list[tuple[str, str]]:
         rng = self.rng
-        told = rng.sample(jokes.JOKES, 1 + (rng.random() < 0.45) + (rng.random() < 0.2))
+        first, count = rng.randrange(len(jokes.JOKES)), rng.choice((1, 1, 2, 2, 3, 4, 5))
+        told = [jokes.JOKES[(first + i) % len(jokes.JOKES)] for i in range(count)]  # in turn, so that none comes twice
         turns = [
             (self._say(jokes.ASKS if i == 0 else jokes.AGAIN, wrapped=i == 0), rng.choice(jokes.LEADS) + joke)
             for i, joke in enumerate(told)
@@ -117,7 +120,8 @@ class Writer:
         return turns
 
     def story(self) -> list[tuple[str, str]]:
-        turns = [self._told()]
+        said, noun, told = self._told()
+        turns = [(said, told)]
         draw = self.rng.random()
         if draw < 0.22:
             noun, adjective, asked = self._noun()
@@ -128,9 +132,9 @@ class Writer:
                 )
             )
         elif draw < 0.34:
-            turns.append(
-                (self._say(stories.AGAIN, wrapped=False), stories.story(self.rng, self.rng.choice(stories.ANIMALS)))
-            )
+            for _ in range(self.rng.choice((1, 1, 2))):
+                noun = stories.next_hero(self.rng, noun)
+                turns.append((self._say(stories.AGAIN, wrapped=False), stories.story(self.rng, noun)))
         elif draw < 0.46:
             turns.append((self._say(stories.LIKED[0], wrapped=False), self._reply(stories.LIKED[1])))
         return turns
@@ -148,30 +152,29 @@ class Writer:
         shown = stories.article(kind) if draw < 0.85 else (stories.plural(kind) if draw < 0.95 else f"the {kind}")
         return noun, adjective, {"A": shown, "P": stories.plural(noun)}
 
-    def _told(self) -> tuple[str, str]:
+    def _told(self) -> tuple[str, str, str]:
+        """A request, the noun that the story is about, and the story."""
         rng = self.rng
         draw = rng.random()
-        if draw < 0.62:
+        if draw < 0.6:
             noun, adjective, asked = self._noun()
-            return self._say(stories.HERO_ASKS, asked, loose=False, wrapped=rng.random() < 0.5), stories.story(
-                rng, noun, adjective=adjective
-            )
-        if draw < 0.74:
+            said = self._say(stories.HERO_ASKS, asked, loose=False, wrapped=rng.random() < 0.5)
+            return said, noun, stories.story(rng, noun, adjective=adjective)
+        if draw < 0.71:
             name = names.name(rng)
-            return self._say(stories.NAME_ASKS, {"N": name}, loose=False), stories.story(
-                rng, "child" if rng.random() < 0.3 else rng.choice(stories.ANIMALS), name=name
-            )
-        if draw < 0.84:
+            noun = "child" if rng.random() < 0.5 else rng.choice(stories.ANIMALS)
+            return self._say(stories.NAME_ASKS, {"N": name}, loose=False), noun, stories.story(rng, noun, name=name)
+        noun = stories.next_hero(rng, None)
+        if draw < 0.85:
             place = rng.choice(list(stories.PLACES))
             where = expand(stories.PLACE_PHRASES[place], rng)
-            return self._say(stories.PLACE_ASKS, {"L": where}, loose=False), stories.story(
-                rng, rng.choice(stories.ANIMALS), place=place
-            )
-        return self._say(stories.ANY_ASKS), stories.story(rng, rng.choice(stories.ANIMALS))
+            said = self._say(stories.PLACE_ASKS, {"L": where}, loose=False)
+            return said, noun, stories.story(rng, noun, place=place)
+        return self._say(stories.ANY_ASKS), noun, stories.story(rng, noun)
 
     def _segment(self) -> list[tuple[str, str]]:
         draw = self.rng.random()
-        if draw < 0.865:
+        if draw < 0.85:
             return self.about(self.topic())
         return self.story() if draw < 0.945 else self.joke()
 
@@ -186,6 +189,8 @@ class Writer:
         draw = rng.random()
         if draw < 0.17:  # the user gives a name, and nearly always asks for it later
             name = names.name(rng)
+            if rng.random() < 0.25:
+                name = name.lower()
             said = self._say(names.INTRODUCE, {"N": name}, loose=False, wrapped=False)
             turns.append((said, self._reply(names.WELCOME, {"N": name})))
             recall_at = len(turns) + rng.choice((0, 0, 1, 1, 2, 3))

@@ -1,7 +1,7 @@
 """Put the held-out prompts to the demo model and write what it says.
 
     python -m tools.demo.evaluate rbe_edge/demo/demo.rbe --out tools/demo/transcripts
-    python -m tools.demo.evaluate DIR/hf                       # before packing, through transformers
+    python -m tools.demo.evaluate DIR/pebble                       # before packing, through transformers
 
 Decoding is greedy. --out writes OUT.json and OUT.md. Ends with 1 where fewer than 50 prompts pass.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from tools.demo.checks import Prompt, held_out
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 NEEDED = 50
 MAX_TOKENS = 220  # the longest story of the training dialogues is about 190 tokens
 # Conversations for the reader; they are not scored.
@@ -59,6 +61,9 @@ Chat = Callable[[Sequence[Message]], str]
 
 def open_packed(path: Path) -> Chat:
     """The packed model through rbe_edge."""
+    if "RBE_LIBRARY" not in os.environ:
+        # `python -m` puts the repository first on the path, where the sources would hide the installed package.
+        sys.path.sort(key=lambda entry: Path(entry).resolve() == REPOSITORY)
     from rbe_edge import Model
 
     model: Any = Model.open(path)

@@ -9,12 +9,10 @@ from pathlib import Path
 
 from tools.demo.dialogues import Dialogue, Writer
 from tools.demo.overlap import Overlap
-
-SEED = 20261121
-COUNT = 80_000  # about 11 M tokens
+from tools.demo.stages import STAGES
 
 
-def generate(count: int = COUNT, seed: int = SEED) -> Iterator[Dialogue]:
+def generate(count: int, seed: int) -> Iterator[Dialogue]:
     """count dialogues; the same seed gives the same dialogues."""
     writer = Writer(seed, Overlap.held_out())
     for _ in range(count):
@@ -24,8 +22,8 @@ def generate(count: int = COUNT, seed: int = SEED) -> Iterator[Dialogue]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--count", type=int, default=COUNT)
-    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--count", type=int, default=STAGES[0].dialogues)
+    parser.add_argument("--seed", type=int, default=STAGES[0].seed)
     args = parser.parse_args()
     with args.out.open("w", encoding="utf-8") as out:
         for dialogue in generate(args.count, args.seed):

@@ -90,7 +90,7 @@ def expand(template: str, rng: random.Random, slots: Mapping[str, str] | None = 
     text = _draw(parse(template), rng)
     for name, value in (slots or {}).items():
         text = text.replace("$" + name, value)
-    return re.sub(r"\s+", " ", text).strip()
+    return " ".join(text.split())
 
 
 def pick_slots(topic: Topic, rng: random.Random) -> dict[str, str]:

@@ -49,4 +49,4 @@ class Overlap:
         sequence = words(text)
         if user and sequence in self.short:
             return True
-        return any(sequence[i : i + N] in self.grams for i in range(len(sequence) - N + 1))
+        return not self.grams.isdisjoint(zip(*(sequence[i:] for i in range(N)), strict=False))

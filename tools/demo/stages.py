@@ -15,4 +15,7 @@ class Stage:
     rate: float  # peak learning rate
 
 
-STAGES = (Stage(seed=20261121, dialogues=80_000, tokens=8.5e6, rate=2.5e-3),)
+STAGES = (
+    Stage(seed=20261121, dialogues=80_000, tokens=8.5e6, rate=2.5e-3),
+    Stage(seed=20261122, dialogues=40_000, tokens=4e6, rate=1.5e-3),
+)

@@ -324,6 +324,10 @@ _PROPER_PATTERN = re.compile(
     + "|".join(sorted(map(re.escape, PROPER), key=len, reverse=True))
     + r")(?![\w-])(?!\s+(?:pack|inspect|run|chat)\b)"
 )
+FILLERS = (
+    "actually just really ever maybe somehow own little old here then also even simply exactly possibly still perhaps "
+    "usually quickly again now always only at all more or less in fact for example"
+).split()
 SMALL_WORDS = frozenset("a an the is are do does to of my your me please it for in on that this i you with can".split())
 ASKING = frozenset(
     "what what's whats who who's where when why how which is are do does did can could would will should may am was were have has whom whose must isn't any got".split()
@@ -375,6 +379,19 @@ def _drop_word(text: str, rng: random.Random) -> str:
     return " ".join(parts)
 
 
+def _clutter(text: str, rng: random.Random) -> str:
+    """One word too many, or one lost: the other words must be enough."""
+    parts = text.split(" ")
+    if len(parts) < 5:
+        return text
+    spot = rng.randrange(1, len(parts))
+    if rng.random() < 0.65:
+        parts.insert(spot, rng.choice(FILLERS))
+    else:
+        del parts[spot]
+    return " ".join(parts)
+
+
 def wrap(text: str, rng: random.Random) -> str:
     if rng.random() < 0.07:
         aside = rng.choice(ASIDES)
@@ -395,6 +412,10 @@ def typed(text: str, rng: random.Random, *, loose: bool = True) -> str:
         text = _contract(text, rng)
         if rng.random() < 0.08:
             text = _drop_word(text, rng)
+        if rng.random() < 0.15:
+            text = _clutter(text, rng)
+    if rng.random() < 0.15:
+        text = text.replace("'", "")
     style = rng.random()
     if style < 0.62:
         text = _PROPER_PATTERN.sub(lambda match: PROPER[match.group(1)], text)

@@ -41,6 +41,8 @@ DECLINE = (
     Topic(
         "history",
         (
+            "{when|in which year|what year} {did|was} {the ship|the empire|the old king|the tower|the war|the great fire|the airship} {go down|come down|break out|get built|burn|take place|disappear}",
+            "{what|which} year {was it when|did} {the wall fell|the war ended|the first man flew|rome fall|the queen die}",
             "{when|in which year|in what year} {was|did} {the battle|that battle|the plague|the empire|the queen|the castle|the revolution|the ship|the concorde|the hindenburg} {over|begin|end|happen|sink|fall|die|built|crash|burn|come to an end}",
             "{which|what} {king|queen|emperor|president} {ruled|came|lived} {in 1700|before napoleon|after the war|first}",
             "{how|why} did {the war|the empire|the dinosaurs|napoleon|the ship} {start|end|fall|die out|lose|sink}",
@@ -198,6 +200,8 @@ DECLINE = (
     Topic(
         "time and date",
         (
+            "{is it|has it|are we} {already |still |yet |}{noon|midnight|evening|morning|past noon|late|night|lunchtime} {where you live|where you are|over there|in your place|for you}",
+            "{is it|would you say it's} {late|early|noon|midday|night|time for lunch|time for bed}{| already| now| there| yet|}",
             "{is|was} it {already|still|yet|now} {noon|morning|night|late|dark|lunchtime|evening|midnight|past six|ten o'clock|tuesday}{| there| here| at your place|}",
             "{what|which} {hour|day|time|week|year} {do we have|have we got|is shown|might it be}{| now| today|}",
             "{is|are} {it|we} {noon|past midnight|in june|on a sunday|still in the morning|in the evening} {where you are|there|now|yet|already}",
@@ -229,6 +233,7 @@ DECLINE = (
     Topic(
         "medical",
         (
+            "my {head|back|stomach|knee|tooth|throat|ear|neck} {aches|hurts|has hurt|has been bad|is killing me|is throbbing}{| since friday| for three weeks| for two days| since last night|}, {which|what} {pill|tablet|medicine|remedy|drops} {should i|do i|can i|would you} {take|swallow|use|try|buy}",
             "my {head|back|stomach|knee|throat|tooth|arm|belly|neck|leg} {has been hurting|has been sore|has been aching|keeps hurting|won't stop aching} {for days|since friday|for a week|all day|all night}{|, which pill|, what should i take|, what can i do|, what do you advise}",
             "{which|what} {pill|tablet|medicine|drug|cream} {do i take|should one take|can i swallow|would help|is right}{| for my head| for pain| for this| against it|}",
             "i've {had|got} {a headache|fever|a cough|stomach ache|pain|a rash} {for days|since monday|for a week|all night}{|, what now|, what should i do|, what helps|, which medicine}",
@@ -297,6 +302,8 @@ DECLINE = (
     Topic(
         "long texts",
         (
+            "{can you |could you |please |}help {me |}with {my homework|my essay|an essay|a letter|my cv|an application|my presentation|a speech}",
+            "{do|write|finish} my {homework|essay|presentation|report}{| for me|}",
             "write {an essay|a book|a novel|a long story|an email|a letter|an article|my homework|a report|a speech|a cv|a business plan}{| about dogs| for me| for my boss| about history}",
             "summarize {this text|this book|an article|a document}",
             "{can you|could you|please} {write my homework|write an essay|summarize a text|read a document|correct my text|check my spelling|write an email}",

@@ -34,6 +34,17 @@ HEAT = (
             "Keep it out of the sun and away from other warm things. Short pauses between answers also give it time to cool.",
         ),
         why=("A language model keeps all cores and the memory busy, and all that work turns into heat.",),
+        then=(
+            (
+                (
+                    "{and |so |}{how|where} {can|do|could|would} i {measure|check|see|read|find out|know} {that|it|this|the temperature|how hot it is}{| then| now|}",
+                    "which command {shows|tells me} {that|it|the temperature}",
+                ),
+                (
+                    "On a Raspberry Pi, type vcgencmd measure_temp in the terminal. It prints the temperature of the chip.",
+                ),
+            ),
+        ),
         weight=1.3,
     ),
     Topic(
@@ -82,6 +93,7 @@ HEAT = (
     Topic(
         "what heat does",
         (
+            "{what|how much} {does|can|will} {heat|too high a temperature|a hot case|being hot} {do|change|cost}{| to the speed| to a processor| to performance| to the chip|}",
             "{how|in what way} {does|is} {heat|a high temperature|getting hot} {slow|affect|hurt|change|influence} {a chip|a processor|a cpu|the speed|my computer|performance}",
             "{what|how much} {speed|performance} {do i lose|is lost|goes away} {with|through|from|in} {heat|a hot chip|the heat}",
             "{a|if a|when a} {chip|processor|cpu} {gets|is|runs} {hot|too hot|very warm}, {what then|what does it do|what happens|does it slow down}",
@@ -112,6 +124,7 @@ HEAT = (
     Topic(
         "safe temperature",
         (
+            "{at|from} {what|which} {point|temperature|number|degree} {should|do|must|would} {i|one|you} {get|be|start being|become} {worried|nervous|concerned|careful|alarmed}{| about the heat| about my pi| about a chip|}",
             "{at|from} {what|which} {point|temperature|level|value} {should|must|do} i {worry|be worried|do something|act|get nervous|be alarmed} {about|for} {my|the|a} <pi>{| heat| temperature|}",
             "{how|what} {warm|hot} is {too warm|too hot|still okay|still fine|alarming}{| for a pi| for my pi| for a chip| for a processor|}",
             "{my|the} {<pi>|chip|processor|cpu} {is at|shows|has|reads} {55|60|68|72|78|82|86} degrees, {is that okay|is this bad|should i worry|is it too much}",
@@ -133,6 +146,17 @@ HEAT = (
             "Up to about 70 degrees Celsius is fine. At 80 degrees a Raspberry Pi begins to throttle, so add a fan or a heat sink before that.",
         ),
         why=("The chip protects itself: from about 80 degrees Celsius it lowers its speed.",),
+        then=(
+            (
+                (
+                    "{and |so |}{how|where} {can|do|could|would} i {measure|check|see|read|find out|know} {that|it|this|the temperature|how hot it is}{| then| now|}",
+                    "which command {shows|tells me} {that|it|the temperature}",
+                ),
+                (
+                    "On a Raspberry Pi, type vcgencmd measure_temp in the terminal. It prints the temperature of the chip.",
+                ),
+            ),
+        ),
         weight=1.2,
     ),
     Topic(
@@ -186,6 +210,7 @@ BATTERY = (
     Topic(
         "phone battery",
         (
+            "{my|the|a} <phone> {should|must|has to} {last|hold out|live} longer {while|when} {a model runs|i chat with you|it runs a model|we talk}{|, ideas|, tips|, any advice|, how}",
             "{i want|i'd like|how can i get} my <phone> to {last|survive|hold out|keep going|stay on} {longer|all day|until evening|the whole day}{| while a model runs| with a model|}",
             "my <phone> {runs out|goes flat|dies|is dead} {so soon|too early|by noon|before lunch|quickly}{|, ideas|, tips|, what helps|, help}",
             "{running|using} a model on my <phone> {drains it|costs battery|empties it}, {what can i do|tips|ideas|how do i save battery}",
@@ -220,6 +245,7 @@ BATTERY = (
     Topic(
         "laptop battery",
         (
+            "{is|would} it {a bad idea|a good idea|bad|harmful|unwise|okay|a problem} to {keep|leave|have} {a|my|the} {<laptop>|laptop|notebook} {plugged in|on the charger|connected|on power} {all day|all day long|day and night|the whole week|permanently}",
             "{does|will|can} it {hurt|harm|damage} {my|a|the} <laptop>{| battery} {to be|being|if it is} {always|permanently|constantly} {plugged in|on the charger|charging}",
             "my <laptop> {never leaves|hangs on|lives on} the charger, {is that bad|bad idea|is it harmful|okay}",
             "{good|bad|terrible|fine} {idea|habit}: {laptop|notebook} {always |}{plugged in|on the charger|charging} {all day|day and night|}",
@@ -248,6 +274,7 @@ BATTERY = (
     Topic(
         "cold and battery",
         (
+            "{does|can|will} {the |}{winter|cold|frost|winter weather|icy weather} {hurt|harm|drain|weaken|kill|bother|spoil} {my|a|the} {<phone>|phone|battery|phone's battery|laptop battery}",
             "{is|does} {winter|the cold|cold weather|frost|freezing air} {bad for|hurt|weaken|harm|damage|a problem for} {my|a|the} {phone|<phone>|battery|device}{|'s battery}",
             "{how|in what way} does {cold|winter|frost} {affect|influence|change|hurt} {a|my|the} {battery|phone|<phone>}",
             "it is {freezing|minus ten|snowing|very cold} {outside|}, {is my phone okay|what about my battery|can i take my phone out}",

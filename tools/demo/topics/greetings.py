@@ -8,6 +8,8 @@ from tools.demo.grammar import Topic
 HELLO = Topic(
     "hello",
     (
+        "{hello|hi|hey|hiya|hey there|hi there}{,|!|} {anyone|anybody|someone|is anyone} {in|here|around|awake|listening|up}{| today| tonight|}",
+        "{hello|hi|good day|good evening|hey}{,|} {little|small|tiny|dear} {one|model|friend|machine|thing|pebble}",
         "{hello|hi|hey}, {anyone|anybody|someone|is somebody} {there|here|listening|in}",
         "{hey hey|hi hi|hello you|heya|hey ho|hola friend|ahoy|good day to you|hello my little friend|greetings machine|well hello|oh hi|hi again}",
         "{is|are} {anybody|you|somebody} {in|in there|home|out there|with me}",
@@ -57,6 +59,10 @@ HELLO = Topic(
 BYE = Topic(
     "goodbye",
     (
+        "{thanks|thank you|cheers|great, thanks|okay, thank you}{,| and} {bye|goodbye|good night|see you|bye bye|see you soon}{| pebble| then|}",
+        "{right|well|okay|alright|so}{ then|}, {i have to|i must|i need to|i'd better|time to|i've got to} {go|leave|run|be off|hurry|head home|get moving|say goodbye|head out}{|, take care|, see you|, be well|, until next time|, bye}",
+        "{take|do take} {good |}care{| of yourself| friend| until tomorrow|, i am leaving|, i must go|, see you}",
+        "{i'm off|off i go|i am gone|i'm leaving}{| then| now|}{|, take care|, see you|, bye| for today}",
         "{well|right|okay|so}, {i must|i have to|i need to|gotta|i've got to|let me} {leave|be going|dash|go|get going|run along|return to work}{|, bye|, take care|, see you|, goodbye}",
         "{i'm|i am} {going now|off to bed|off to work|heading off|out of here|finished for today|about to leave}",
         "{that's|that is} {enough|it|all i needed} {for now|for today|, bye|, goodbye}",
@@ -96,6 +102,7 @@ BYE = Topic(
 THANKS = Topic(
     "thanks",
     (
+        "{brilliant|great|super|wonderful|lovely|perfect|marvellous}, {that|this|you} {helped|has helped|really helped|was a help|clears it up|fixed it}{| me| a lot| me out| very much|}{|, cheers|, thanks|, thank you}",
         "{you|this|that|your answer} {really |}{helped|was a great help|solved it|did the trick|saved my day|made it clear}{|, thanks|, thank you|, cheers}",
         "{brilliant|great|super|fantastic|excellent|wonderful|perfect}, {that|this} {was useful|was helpful|works|solved it|is clear now|made my day}{|, thanks|, thank you|, cheers}",
         "{cheers|thanks|thank you}, {mate|friend|pebble|that's great|that was it|i understand now|very kind}",

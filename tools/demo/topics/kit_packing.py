@@ -1,5 +1,5 @@
 # ruff: noqa: E501  (one template, one line)
-"""Packing a model: the commands, bits per weight, and the ideas behind the code."""
+"""The commands, and what bits per weight mean."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ PACKING = (
     Topic(
         "pack",
         (
+            "<howto> {make|get|build|create} {a|an} {.rbe|rbe|.rbe file|rbe file} {from|out of|of} {tinyllama|smollm|qwen|llama|gemma|gpt-2|a hugging face model|my checkpoint}",
+            "<howto> pack {tinyllama|smollm|qwen|llama|gemma|gpt-2|mistral|phi-3}",
+            "{i've got|i have|here is|there's} {a|my} {model|checkpoint|folder|directory}{| on my disk| on disk| here|}, {how would i|how do i|now how can i|what would i type to} {turn|convert|make|change|pack} it {into|to|as} {a .rbe|an rbe|rbe|a packed} {file|format|model|one}",
+            "{turn|make|convert} {it|a folder|my folder|this directory|a directory with a model} {into|to} {a .rbe|an rbe|one packed|a small} file",
+            "{how|what command} {would|will|can|do} {i|one|you} {produce|make|get|create} {rbe|.rbe|packed} {files|file|one}{| from a folder| from my model| out of a directory|}",
+            "{folder|directory|model} {to|into} {rbe|.rbe}{| file|}, {how|please|which command}",
             "{what|how} {do i do|does one do|should i do} to {get|have} {a|my} <model> {packed|in rbe form|as an rbe file}",
             "{i'd like|i want} {my|a} <model> {as|in} {a .rbe file|rbe form|one small file}",
             "{from|out of} a {checkpoint|hugging face folder|model directory}, {how do i get|make me} {a .rbe|a packed file}",
@@ -94,6 +100,9 @@ PACKING = (
     Topic(
         "inspect",
         (
+            "{what|which} {command|tool|one} {lists|shows|displays|prints|reveals|tells} {me |}{what|the things that|all that|everything that} {sits|lies|is|lives} {in|inside|within} {a|the|my|that} {packed model|packed file|.rbe|rbe file}",
+            "{look|peek|peer|glance} {inside|into|within} {a|the|my} {packed |.rbe |}{model|file|result}{|, how|, which command|, what do i type}",
+            "{how|what} {would|could|must} i {do|type|use} to {look|peek|see} {inside|what is in|into} {it|the packed file|a .rbe|my file}",
             "{which|what} {command|tool|program} {would|will|can} {list|show|print|tell me} {what|everything that} {is inside|is in|sits in|is stored in} {a|the|my} {.rbe|packed file|rbe file|packed model}",
             "{let me|i'd like to|i want to} {see|look|peek} {inside|into|what is inside} {a|the|my} {.rbe|packed file|rbe file|model file}",
             "{view|list|print|display} {the tensors|the contents|the details|all tensors}<please>",
@@ -128,6 +137,9 @@ PACKING = (
     Topic(
         "run",
         (
+            "{i|we} {only|just} {want|need|would like} {one|a single} {answer|reply|response|text} {to|for} {one|a single|my} {prompt|question} {and|then} {leave|quit|nothing more|go back to the shell|stop}{|, what do i type|, what do i enter|, how|, which command}",
+            "{feed|give|pass|hand} {one|a single|a} prompt to {a|the|my} {packed |}model{| and print the answer| and get the reply| and quit|}{|, how|, which command}",
+            "{one|a single} {prompt|question} {in|and} {one|a single} {reply|answer} {out|back}{|, how do i do it|, which command}",
             "{one|a single} {question|prompt}, {one|a single} {answer|reply}, {no chat|no conversation|that's all}, {how|which command|what do i type}",
             "{i want to|how do i} {ask|send|give} {a|the|my} {packed |}model {just |}{one thing|one question|a prompt} {and quit|and exit|and be done|from bash}",
             "{how|which command} {for|to get} a {single|quick|one-off} {answer|completion|reply}",
@@ -162,6 +174,9 @@ PACKING = (
     Topic(
         "chat command",
         (
+            "{have|hold|start|run} a {long |}{talk|chat|conversation|dialogue|back-and-forth} with {a|my|the|some} {packed |}{model|file}{| in the terminal| from a terminal| from the console|}{|, how|, which command|, what do i type}",
+            "{how|which command} {to|do i use to|can i} {talk|chat|converse} {turn by turn|back and forth|again and again|for long} with {a|my|the packed} model",
+            "{terminal|console} {chat|conversation|dialogue} with {a|my|the} {packed |}model{|, how|, which command|, please}",
             "{which|what} {command|tool} {lets|makes} me {talk|chat|speak} {to|with} {it|a model|my model|the packed model}",
             "{a|some} {conversation|dialogue|chat|talk} with {my|a} packed model, {how|how do i start|what do i type}",
             "{i want to|how can i} {discuss|talk|chat} with {my|a} model {for a while|over several turns|line by line|interactively}",
@@ -197,6 +212,8 @@ PACKING = (
     Topic(
         "meaning of RBE",
         (
+            "{what|which} {do|are} the {letters|words} {r, b and e|of rbe|in rbe|behind rbe} {mean|for|stand for|short for}{| please|}",
+            "{spell|write|say} {out |}{rbe|the name|the letters|what rbe means}{| for me| please| in words|}",
             "{what|which} {words|terms} does {rbe|the r in rbe|the abbreviation} {hide|stand for|come from}",
             "the {letters|name|abbreviation|acronym} {rbe|r b e}, {what is it|what does it mean|please explain|i don't know it}",
             "{give|tell} me the {long|full} {name|form} of rbe",
@@ -230,6 +247,9 @@ PACKING = (
     Topic(
         "bits per weight",
         (
+            "{which|what} {flag|option|switch|argument} {picks|chooses|selects|decides|fixes|says|sets} {the |how many |the number of |the amount of }bits{| in packing| when i pack| per weight| for the pack|}",
+            "{pick|choose|select|set|change} {the |how many }bits {while|when} {packing|i pack}{|, which flag|, how|, which option}",
+            "{flag|option|switch} for {bits|the bits|how many bits|3 bits|bits per weight}{| please| when packing|}",
             "{how|where} {do|can} i {say|tell it|set} {how many bits|the bits|3 bits|4 bits|2 bits}{| to use| when packing| for packing}",
             "{what|which} {option|flag|argument} {gives|sets|takes|determines} {the bits|bits per weight|how many bits a weight gets|the bit rate}",
             "i {want|would like} {3|4|2|three|four} bits, {what do i type|how do i set that|which option}",
@@ -341,71 +361,5 @@ PACKING = (
             "For every new word the device must read all weights once. Half the bytes take about half the time and half the energy.",
         ),
         why=("Reading the weights from memory is the slow part, so half the bytes need about half the time.",),
-    ),
-    Topic(
-        "trellis",
-        (
-            "{the|this|that} trellis {thing|stuff|generator|idea}, {what is it|explain|how does it work|what does it do|please explain}",
-            "{what's|what is} {all|the fuss} {this|about} {talk about |}{trellises|a trellis|the trellis}",
-            "{i don't get|tell me more about|i'm curious about} {the trellis|trellises|trellis codes}",
-            "{a trellis|trellis}, {what|huh|what is that}",
-            "in {what|which} way {are|does} {weights|the trellis} {generated|made|work}",
-            "what {role|part} does {the|a} trellis play",
-            "<tell> {the trellis|the trellis generator|a trellis|trellis coding|the trellis code|trellises}",
-            "how does the trellis {work|generator work|code work}",
-            "what does the trellis {do|generator do}",
-            "what is a trellis {generator|code}{| here| in this kit}",
-            "how are the weights {generated|stored|encoded|coded|made}",
-            "how does the {codec|code|encoding|compression|generator} work",
-            "{why|what for} {do you use|is there|use} a trellis",
-            "what {is this|do you mean with the word} trellis",
-            "trellis",
-            "i saw the word trellis {in the readme|somewhere}, what is it",
-            "where does the trellis come in",
-            "how {do|does} {weights|a weight|the numbers} come out of {the bits|the stream|a few bits}",
-            "what kind of {code|compression|codec} {is used|do you use|is it}",
-        ),
-        (
-            "The trellis generator makes the weights from a stream of bits. It slides a window over the stream, looks up two small tables, and adds the two values to get one weight.",
-            "The trellis is the heart of the kit. Each weight is generated from a window of 12 bits in a stream, as the sum of two values from small tables.",
-        ),
-        more=(
-            "Neighbouring windows overlap, so each new weight costs only 2, 3 or 4 new bits. A Viterbi search finds the best stream when the model is packed.",
-        ),
-        why=(
-            "A trellis comes close to the best error that is possible with so few bits, and it is very cheap to decode.",
-        ),
-        weight=1.2,
-    ),
-    Topic(
-        "rotation",
-        (
-            "{why|for what reason} {does|do} {the packer|rbe|the kit|you} {rotate|turn|spin|transform} {matrices|the matrix|a matrix|weights|the weights}{| first| before}",
-            "{rotate|rotating|turning} {weights|a matrix|matrices}, {why|what for|what is the use}",
-            "{what|why} {good|use} {does|is} {rotating|a rotation|the rotation} {do|for the weights}",
-            "{do|must} {weights|matrices} {have to |}be {rotated|turned}{|, and why}",
-            "the {packer|kit|code} {rotates|turns} {matrices|everything|the weights}, {why|how come|what is that for}",
-            "is there {a|any} {reason|need} {to rotate|for the rotation|for rotating}",
-            "<tell> {the rotation|rotating weights|rotation of weights|the rotation step|the hadamard transform}",
-            "why {do you rotate|are the weights rotated|is there a rotation|rotate|is the matrix rotated|does it rotate|does rbe rotate} {the weights|the matrix|weights|a matrix|anything|}",
-            "what {does|is} the rotation {do|for|good for}",
-            "what is rotated",
-            "how does the rotation {work|help}",
-            "what is the {point|purpose|use|reason} of {the rotation|rotating|rotating the weights}",
-            "is {the rotation|rotation} {needed|necessary|important|really needed}",
-            "what happens {without the rotation|if you don't rotate|if i skip the rotation}",
-            "why a hadamard {transform|rotation|matrix}",
-            "rotation",
-            "{what for|for what reason} are {matrices|weights} {rotated|turned}",
-            "why turn the weights {around|before encoding|first}",
-        ),
-        (
-            "The rotation spreads large weights evenly over the whole row. After it the weights look like Gaussian noise, and the trellis codes that very well.",
-            "Before packing, each matrix is rotated, so that its weights look like even Gaussian noise. Large outliers are spread out, and the error becomes smaller.",
-        ),
-        more=(
-            "It is made of random signs and a Walsh-Hadamard transform, which needs only additions. The input is rotated in the same way, so the result stays the same.",
-        ),
-        why=("Without it a few very large weights would spoil the code for all the others.",),
     ),
 )

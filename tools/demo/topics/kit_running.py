@@ -9,6 +9,7 @@ RUNNING = (
     Topic(
         "file format",
         (
+            "{apart from|besides|next to|along with|other than} {the |}{weights|tensors|numbers}, what {else |}{is|lives|lies|sits|can be found} in {a|an|the|one} {.rbe|rbe|packed} {file|model}",
             "{what|which} {things|parts|pieces|stuff} {do|does|would} {a|an|the} {.rbe|rbe file|packed file|.rbe file} {hold|contain|store|include|come with}",
             "{besides|apart from|other than|in addition to} {the |}weights, what {is|do i find|sits|does it store} {in the file|in a .rbe|inside}",
             "{list|name|describe} {the contents of|what is in|everything in} {a .rbe|the file|an rbe file}",
@@ -84,6 +85,10 @@ RUNNING = (
     Topic(
         "devices",
         (
+            "{does|do|will|would} {it|this|the kit|rbe|i|you|a model|rbe_edge} {need|want|require|use|have} a {gpu|graphics card|fast computer|special chip|big machine}{| for this| too|}",
+            "{gpu|graphics card}: {needed|necessary|do i need one|is it required}",
+            "{is|are} a {gpu|graphics card} {needed|necessary|required|a must}",
+            "{what|which} {hardware|devices|machines|computers|gear} {was|is|were} {the kit|this kit|rbe_edge|it|this} {made|built|meant|designed|written|intended} for",
             "{what|which} {gear|equipment|hardware|kit of hardware|chips} {was|is} {it|this|rbe_edge|this software} {designed|made|built|meant|intended} for",
             "{on|for} {what|which} {devices|machines|hardware|computers} {can|does|will|is} {it|this|rbe_edge|the kit} {run|work|made|good}",
             "{will|does|can} {my|an|a} {old |}{laptop|pi|phone|tablet|netbook} {do|manage|handle} {this|it|a model}",
@@ -137,6 +142,8 @@ RUNNING = (
     Topic(
         "sampling temperature",
         (
+            "{replies|answers|texts|outputs|sentences} {are|get|come out|seem} {too|far too|so|a bit} {wild|random|crazy|strange|odd|boring|dull|stiff}{|, which option|, what do i change|, which setting calms them|, what to set|, how do i calm them}",
+            "{calm|tame|soften|spice up|cool} {the|my|its} {replies|answers|texts|model|words} {down|a bit|with an option}{|, which one|, how|}",
             "{the|its|my model's} {text|answers|output|replies} {seems|are|is|look} {wild|too creative|all over the place|too random|boring|chaotic}, {what do i turn|what helps|which option|how do i change that|what can i set}",
             "{calm|tame|calm down|liven up} {the|its} {answers|text|output|model}, {how|which option}",
             "{how|which option} {do i get|gives|makes} {calmer|wilder|more creative|safer|more predictable|more varied} {text|answers|output|replies}",
@@ -234,6 +241,8 @@ RUNNING = (
     Topic(
         "speed",
         (
+            "my <laptop> is {slow|very slow|too slow|crawling} {when|while} {running the model|it runs a model|i run a model|you answer}{|, what can i do|, help|}",
+            "{the|my} model {is|runs|answers} {slowly|so slowly|very slow|too slowly} on my {<pi>|<phone>|<laptop>}",
             "how {fast|slow|quick} {are you|is it|is rbe|is this|is a packed model|will it be|does it run}",
             "<howto> make {it|the model|decoding|you|my model|it all} {faster|quicker|run faster|less slow}",
             "why {are you|is it|is my model|is the model|is this} {so slow|slow|so fast|this fast|not faster}",

@@ -12,7 +12,7 @@ NAMES = tuple(
     "Gustav Hassan Hazel Helen Hugo Ian Ines Irene Isaac Ivy Jacob James Jane Jasmine Jason Jonas Joseph Josephine Judith Kai Karl Kenji Kim Lena Leonard Lily Linda Louis Lucas Lucy Luis Magda Marco Margaret Mark Martha "
     "Martin Mary Matilda Matthew Mei Michael Miguel Mila Mona Nadia Naomi Natalie Nathan Nora Oliver Pablo Pamela Patricia Patrick Petra Philip Rebecca Richard Robert Robin Roman Ruth Sandra Sebastian Sofia Stefan "
     "Stella Susan Sven Tamara Teresa Thomas Tim Tobias Valentina Veronica Vincent Viola Yuki Amir Anja Bianca Camille Cedric Dmitri Fabian Greta Hiro Jorge Katya Lars Luca Marta Mateo Nils Olga Pierre Rafael Samir "
-    "Tariq Ulrich Wanda Xavier Yvonne Zainab Bernard Beate Benedict Barney Trixie Patrice Alicia Cecilia Felicia Cornelia".split()
+    "Tariq Ulrich Wanda Xavier Yvonne Zainab Bernard Dave Mike Steve Bill Joe Jim Amy Sue Ann Pete Matt Nate Josh Ryan Kyle Sean Brian Greg Scott Emily Sophie Hannah Megan Lauren Ashley Jessica Sarah Abby Marlene Heidi Klaus Hans Ingrid Bjorn Chen Li Wei Ming Raj Anil Sanjay Kofi Ade Chidi Ngozi Carlos Juan Jose Pedro Ana Lucia Carmen Giulia Paolo Anders Erik Astrid Ivana Boris Igor Natasha Katarina Agnes Dora Edith Ted Ned Fred Al Beate Benedict Barney Trixie Patrice Alicia Cecilia Felicia Cornelia".split()
 )
 _HEAD = "Ba Be Bea Bri Ca Cla Da De Do El Fa Fre Ga Gri Ha Hel Is Ja Jo Ka Ki La Le Lo Ma Mi Mo Na Ni No Or Pa Pe Qui Ra Ri Ro Sa Se Ta Te Tri Va Vi Wil Xa Ya Ze".split()
 _BODY = "na ra li mo do ta ni ri le sa ro be tri ma do vi ka".split()

@@ -8,6 +8,7 @@ from tools.demo.grammar import Topic
 FEELING = Topic(
     "how are you",
     (
+        "{how's|how is|how was} {your|the} {day|morning|evening|week|afternoon|monday} {going|been|so far|been going|today|coming along|looking}{| for you| then| today|}",
         "how {has|is|was} {your|the} {day|week|morning|evening|time} {been|going|so far}{| so far| today| up to now|}",
         "{how|is} {life|the world|everything|the day} {treating you|been|with you|been treating you}{| lately| these days|}",
         "{you|everything} {feeling|going} {well|okay|fine|good}{| today|}",
@@ -63,6 +64,10 @@ SMALL_TALK = (
     Topic(
         "user is sad",
         (
+            "i {feel|am|'m} {so |very |a bit |}{lonely|alone|left out|lost}{| today| tonight| here|}",
+            "{i'm|i am|i feel|feeling} {rather|quite|a bit|so|really|pretty} {down|low|sad|blue|gloomy|tired|empty}{| today| tonight| now| this week|}{|, nothing went well|, all went wrong|, it's just not my day|, work was awful|, i don't know why}",
+            "{it|today|my day} {was|is|has been} {a|such a} {bad|sad|terrible|rotten|hard} day{|, i feel down|, i'm sad| for me|}",
+            "{nothing|not much|hardly anything} {went|has gone|worked out|goes} {right|well|as planned|my way}{|, i feel low|, i'm down| today| again|}",
             "{i'm|i am|i feel} {rather|quite|pretty|really|so|very|a little|kind of} {sad|low|blue|gloomy|unhappy|tired|lonely|miserable|upset|depressed}{| today| tonight| lately|, it was a bad day|, nothing helps|, nobody called}",
             "{nothing|not one thing} {goes|is going|worked|works} {right|well|my way|out}{| for me| today| these days|}",
             "{everything|it all|the whole day} {went wrong|was awful|is too much|is against me|fell apart}{| today| for me|}",
@@ -97,6 +102,7 @@ SMALL_TALK = (
     Topic(
         "user is bored",
         (
+            "{i'm|i am|we are} {bored|so bored}{|, what now|, what can we do|, give me something}",
             "{keep me company|kill some time with me|do something fun|give me some fun|let's have fun}<please>",
             "{it's|it is|today is} {so |very |}{boring|dull}{| here| today|}",
             "i am {bored|so bored|very bored|bored to death|bored out of my mind}",
@@ -157,6 +163,7 @@ SMALL_TALK = (
     Topic(
         "feelings",
         (
+            "{do|don't} you {ever |sometimes |}{get|feel|become} {lonely|sad|bored|alone|tired|scared|homesick|happy}{| in that machine| in there| inside that box| all alone| on your own| in the computer|}",
             "{are|do} you {ever |sometimes |}{sad|lonely|bored|afraid|happy|alone|feel alone|feel sad|feel empty|feel bored|feel happy|cry|get bored|suffer}{| in there| inside| at night| in your machine| in the dark|}",
             "{is|isn't} it {lonely|sad|boring|dull|strange|quiet} {in there|to be a program|in a computer|being so small|inside that machine|to wait for me}",
             "{what|how} {does|is} it {feel|like} {to be|being} {a program|you|a model|so small}",
@@ -180,6 +187,8 @@ SMALL_TALK = (
     Topic(
         "weather",
         (
+            "{is|does} the {sun|moon|sky|wind} {shining|shine|blowing|clear|out|blow|warm}{| today| there| at your place| right now| for you|}",
+            "{what's|how is} {it|the weather|the sky} like {where you are|there|in your corner|outside your window}",
             "{is|was} {it|the day|the weather} {sunny|nice|rainy|grey|fine|bright|dark|warm|pleasant} {there|where you are|where you live|at your place|in your town|over there}",
             "{do|can} you {see|feel} {the sun|the sky|rain|snow|clouds|the wind}{| where you are| right now| from there|}",
             "{how|what} {is|does} the {sky|sun|weather|climate} {look|like|look like|doing} {where you are|there|at your place|today}",

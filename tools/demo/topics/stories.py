@@ -251,6 +251,11 @@ def article(word: str) -> str:
     return ("an " if word[0] in "aeiou" and not word.startswith("uni") else "a ") + word
 
 
+def next_hero(rng: random.Random, noun: str | None) -> str:
+    """Whom the next story is about when the user does not say: mostly the same one after the same hero."""
+    return (random.Random(f"after {noun}") if rng.random() < 0.8 else rng).choice(ANIMALS)
+
+
 def plural(word: str) -> str:
     irregular = {
         "mouse": "mice",
@@ -282,15 +287,27 @@ def plural(word: str) -> str:
 def story(
     rng: random.Random, noun: str, name: str | None = None, place: str | None = None, adjective: str | None = None
 ) -> str:
-    """Six sentences about the noun (a hero's kind), with the given name and place or random ones."""
-    where, spot = PLACES[place or rng.choice(list(PLACES))]
-    kind = article(f"{adjective or rng.choice(ADJECTIVES)} {noun}")
-    if name is None and rng.random() < 0.35:
-        name = rng.choice(FIRST)
+    """Six sentences about the noun (a hero's kind), with the given name and place or others.
+
+    What is not given is mostly the noun's own (or the place's, where one is asked for), so that the likeliest story of
+    a fox is another than that of a robot.
+    """
+    chooser = random.Random(place or noun) if rng.random() < 0.75 else rng
+    some_place, some_adjective, some_name = (
+        chooser.choice(list(PLACES)),
+        chooser.choice(ADJECTIVES),
+        chooser.choice(FIRST),
+    )
+    where, spot = PLACES[place or some_place]
+    kind = article(f"{adjective or some_adjective} {noun}")
+    if name is None and chooser.random() < 0.35:
+        name = some_name
     hero = name or f"the {noun}"
-    opening = rng.choice(NAMED if name else OPENINGS).replace("$A", kind).replace("$W", where).replace("$N", name or "")
-    other = rng.choice([h for h in HELPERS if noun not in h.split()])
-    sentences = [opening, *rng.choice(PLOTS), rng.choice(ENDINGS)]
+    opening = (
+        chooser.choice(NAMED if name else OPENINGS).replace("$A", kind).replace("$W", where).replace("$N", name or "")
+    )
+    other = chooser.choice([h for h in HELPERS if noun not in h.split()])
+    sentences = [opening, *chooser.choice(PLOTS), chooser.choice(ENDINGS)]
     met = False
     done = []
     for sentence in sentences:
@@ -299,6 +316,6 @@ def story(
             sentence = sentence.replace("$O", later if met else first, 1).replace("$O", later)
             met = True
         sentence = sentence.replace("$H", hero).replace("$P", spot)
-        sentence = sentence.replace("{bell|key|lantern}", rng.choice(("bell", "key", "silver coin")))
+        sentence = sentence.replace("{bell|key|lantern}", chooser.choice(("bell", "key", "silver coin")))
         done.append(sentence[0].upper() + sentence[1:])
     return " ".join(done)
