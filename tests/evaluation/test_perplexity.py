@@ -52,7 +52,7 @@ def test_is_what_the_logits_say(tmp_path: Path) -> None:
 
 
 def test_wiki18m_agrees_with_pytorch(tmp_path: Path, data_dir: Path) -> None:
-    """The first 12 windows; all of them: tools/perplexity.py, which also wrote what PyTorch gives."""
+    """The first 12 windows of the 48 for which tools/perplexity.py wrote what PyTorch gives."""
     golden = json.loads((GOLDEN / "wiki18m.json").read_text())
     path = pack(data_dir / "wiki18m", tmp_path / "wiki.rbe", PackOptions(bits=32)).path
     with Model.open(path) as model:
