@@ -41,13 +41,14 @@ typedef void rbe_dot_kernel(const rbe_strip *strip, uint32_t first_group, uint32
  * alignment. */
 typedef void rbe_generate_kernel(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile);
 
-/* acc[n * 4R + r] = tile row r . x of token n, for n < n_tokens; tile as written by generate, x of token n at
- * x + n * x_stride: int8[4 n_groups], within +-127, readable up to the next multiple of 64 bytes. */
+/* acc[n * 4R + r] = tile row r . x of token n, for n < n_tokens; tile as written by generate, n_groups <= RBE_BLOCK_GROUPS;
+ * x of token n at x + n * x_stride: int8[4 n_groups], within +-127, readable up to the next multiple of 64 bytes. */
 typedef void rbe_multiply_tile_kernel(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x,
                                       size_t x_stride, uint32_t n_tokens, int32_t *acc);
 
 /* y[n * y_stride + r] = sum over c of w[r][c] * x[n * x_stride + c] for r < rows, n < n_tokens. w: [rows][cols] of fp32,
- * fp16 or bf16, unaligned allowed. A token's result does not depend on n_tokens: prefill and decode agree bit for bit.
+ * fp16 or bf16, unaligned allowed. A result depends on its own row and token alone, not on rows or n_tokens:
+ * prefill and decode agree bit for bit, and so do any numbers of threads.
  * |error| <= 2^-20 * sum |w x| * (1 + cols / 64). */
 typedef void rbe_dense_kernel(const void *w, uint32_t rows, uint32_t cols, const float *x, size_t x_stride,
                               uint32_t n_tokens, float *y, size_t y_stride);
