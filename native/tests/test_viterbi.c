@@ -128,10 +128,10 @@ int main(void)
         check_sets(bits);
     }
     rbe__trellis_make(&codebooks[3], &trellis);
-    check_near_best(4, 16, 0, 0.01);
-    check_near_best(4, 16, 1, 0.02);
+    check_near_best(4, 6, 0, 0.01);
+    check_near_best(4, 6, 1, 0.02);
     rbe__trellis_make(&codebooks[2], &trellis);
-    check_near_best(3, 8, 0, 0.01);
+    check_near_best(3, 3, 0, 0.01);
     CHECK(rbe__sweeps_select("no such set") == NULL, "an unknown set");
     return check_finish();
 }

@@ -39,7 +39,7 @@ rbe_status rbe__codebook_check(const rbe_codebook *codebook);
 /* A codebook that passed the check. */
 void rbe__trellis_make(const rbe_codebook *codebook, rbe__trellis *out);
 
-/* One lane step has the cost floor(min(|target - value|, limit)^2 gain^2 / 2^16), its low K bits cleared. */
+/* One lane step has the cost floor(min(|target - value|, limit)^2 gain^2 / 2^16), rounded to a multiple of 2^K. */
 typedef struct rbe__batch {
     _Alignas(64) int16_t target[RBE_MAX_LANE_STEPS][RBE_BATCH_LANES]; /* cost units */
     int16_t gain[RBE_MAX_LANE_STEPS][RBE_BATCH_LANES];                /* 0: the step does not count */

@@ -12,14 +12,15 @@
 #define VL RBE_VECTOR_LANES
 
 /* Costs of the 16 values with T2[a] at one step, less `reference`. */
-RBE_INLINE void costs_of(const rbe__trellis *trellis, uint32_t a, rbe_vector target, rbe_vector gain, rbe_vector limit,
-                            rbe_vector mask, rbe_vector reference, rbe_vector cost[16])
+RBE_INLINE void costs_of(const uint32_t K, const rbe__trellis *trellis, uint32_t a, rbe_vector target, rbe_vector gain,
+                         rbe_vector limit, rbe_vector reference, rbe_vector cost[16])
 {
+    const rbe_vector mask = vector_of((int16_t)-(1 << K)), half = vector_of((int16_t)(1 << (K - 1)));
     rbe_vector rest = target - vector_load(trellis->t2[a]);
     RBE_UNROLL(16)
     for (uint32_t i = 0; i < 16; i++) {
         rbe_vector distance = vector_min(vector_abs(rest - vector_load(trellis->t1[i])), limit);
-        cost[i] = (vector_square_high(distance * gain) & mask) - reference;
+        cost[i] = ((vector_square_high(distance * gain) + half) & mask) - reference;
     }
 }
 
@@ -42,7 +43,7 @@ RBE_INLINE void keep_tags(const uint32_t K, uint32_t own_tag, rbe_vector out[16]
 }
 
 RBE_INLINE const int16_t *forward_sweep(const uint32_t K, const rbe__trellis *trellis, const rbe__batch *batch,
-                                           uint32_t first_lane, rbe__sweep_space *space)
+                                        uint32_t first_lane, rbe__sweep_space *space)
 {
     const uint32_t field = K == 3 ? 4 : K;
     int16_t *from = space->metrics[0], *to = space->metrics[1];
@@ -54,7 +55,7 @@ RBE_INLINE const int16_t *forward_sweep(const uint32_t K, const rbe__trellis *tr
         const rbe_vector reference = t < trellis->settle_steps ? (rbe_vector){0} : vector_load(from) & mask;
         for (uint32_t a = 0; a < 16; a++) {
             rbe_vector cost[16];
-            costs_of(trellis, a, target, gain, limit, mask, reference, cost);
+            costs_of(K, trellis, a, target, gain, limit, reference, cost);
             RBE_UNROLL(8)
             for (uint32_t top = 0; top < 1u << (4 - K); top++) {
                 const uint32_t block = top << 4 | a;
@@ -89,17 +90,16 @@ RBE_INLINE const int16_t *forward_sweep(const uint32_t K, const rbe__trellis *tr
 }
 
 RBE_INLINE const int16_t *backward_sweep(const uint32_t K, const rbe__trellis *trellis, const rbe__batch *batch,
-                                            uint32_t first_lane, rbe__sweep_space *space)
+                                         uint32_t first_lane, rbe__sweep_space *space)
 {
     int16_t *from = space->metrics[0], *to = space->metrics[1];
-    const rbe_vector mask = vector_of((int16_t)-(1 << K));
     for (uint32_t t = batch->n_steps; t-- > 0;) {
         const rbe_vector target = vector_load(&batch->target[t][first_lane]);
         const rbe_vector gain = vector_load(&batch->gain[t][first_lane]), limit = vector_load(&batch->limit[t][first_lane]);
         const rbe_vector reference = vector_load(from);
         for (uint32_t a = 0; a < 16; a++) {
             rbe_vector cost[16];
-            costs_of(trellis, a, target, gain, limit, mask, reference, cost);
+            costs_of(K, trellis, a, target, gain, limit, reference, cost);
             RBE_UNROLL(8)
             for (uint32_t top = 0; top < 1u << (4 - K); top++) {
                 const uint32_t block = top << 4 | a;
