@@ -5,7 +5,6 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/shared/inline.h"
 
-
 enum { LANES = 2, TWO_AT_ONCE = 0, ROW_VECTORS = 2, TOKENS = 4 };
 
 typedef __m256i vec;
@@ -22,7 +21,8 @@ static inline tables tables_load(const int8_t *t1, const int8_t *t2)
 
 static inline vec load_lanes(const uint8_t *lane0, const uint8_t *lane1)
 {
-    return _mm256_loadu2_m128i((const __m128i *)lane1, (const __m128i *)lane0);
+    const vec low = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)lane0));
+    return _mm256_inserti128_si256(low, _mm_loadu_si128((const __m128i *)lane1), 1);
 }
 
 static inline void store_lane(vec v, uint32_t lane, void *out)
@@ -89,7 +89,8 @@ typedef struct tile_weights {
 static inline tile_weights tile_load(const int8_t *tile, uint32_t n_lanes)
 {
     const __m128i *lanes = (const __m128i *)tile;
-    const vec w = n_lanes == 1 ? _mm256_zextsi128_si256(_mm_loadu_si128(lanes)) : _mm256_loadu_si256((const __m256i *)lanes);
+    const vec w = n_lanes == 1 ? _mm256_inserti128_si256(vec_zero(), _mm_loadu_si128(lanes), 0)
+                               : _mm256_loadu_si256((const __m256i *)lanes);
     return (tile_weights){w, _mm256_abs_epi8(w)};
 }
 
@@ -116,6 +117,6 @@ static inline void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
 
 void rbe__avx2_integer(rbe_kernels *table)
 {
-    set_trellis(table);
+    RBE_SET_TRELLIS(table);
     table->multiply_tile = multiply_tile;
 }

@@ -7,7 +7,6 @@
 #include "kernels/kernels.h"
 #include "kernels/shared/inline.h"
 
-
 /* The sum of n int8 values, n % 4 == 0; nothing is read behind them. */
 static inline int32_t rbe__avx512_sum(const int8_t *x, uint32_t n)
 {

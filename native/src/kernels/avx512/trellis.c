@@ -4,5 +4,5 @@
 
 void rbe__avx512_trellis(rbe_kernels *table)
 {
-    set_trellis(table);
+    RBE_SET_TRELLIS(table);
 }

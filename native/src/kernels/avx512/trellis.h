@@ -1,5 +1,5 @@
 /* The trellis generator on 512-bit vectors: dot and generate for every K, written once. Included by trellis.c and
- * trellis_vbmi.c, which differ in how a nibble is looked up (lookup.h of each: RBE_AVX512_VBMI).
+ * trellis_vbmi.c, which differ in how a nibble is looked up (RBE_AVX512_VBMI).
  *
  * A *block* is the least whole number of units that holds whole steps: one unit of 8/K steps, or, for K = 3, three units
  * of 8 steps. A vector holds four blocks of a group, one per 128-bit lane, so that byte i of the blocks gives one vector
@@ -16,19 +16,9 @@
 #include <string.h>
 
 #include "kernels/avx512/avx512.h"
-#include "kernels/cells.h"
+#include "kernels/shared/blocks.h"
 
 enum { BLOCKS_PER_VECTOR = 4, MOST_STEPS = 8, MOST_ACCUMULATORS = 16 };
-
-RBE_INLINE uint32_t block_units(uint32_t bits)
-{
-    return bits == 3 ? 3 : 1;
-}
-
-RBE_INLINE uint32_t block_steps(uint32_t bits)
-{
-    return bits == 3 ? 8 : 8 / bits;
-}
 
 #if RBE_AVX512_VBMI
 
@@ -338,17 +328,5 @@ TRELLIS_KERNELS(1, DOT_CASES_2)
 TRELLIS_KERNELS(2, DOT_CASES_4)
 TRELLIS_KERNELS(3, DOT_CASES_2)
 TRELLIS_KERNELS(4, DOT_CASES_8)
-
-static void set_trellis(rbe_kernels *table)
-{
-    table->dot_k1 = dot_k1;
-    table->dot_k2 = dot_k2;
-    table->dot_k3 = dot_k3;
-    table->dot_k4 = dot_k4;
-    table->generate_k1 = generate_k1;
-    table->generate_k2 = generate_k2;
-    table->generate_k3 = generate_k3;
-    table->generate_k4 = generate_k4;
-}
 
 #endif

@@ -4,5 +4,5 @@
 
 void rbe__kernels_avx512_vbmi(rbe_kernels *table)
 {
-    set_trellis(table);
+    RBE_SET_TRELLIS(table);
 }

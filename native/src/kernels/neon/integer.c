@@ -3,6 +3,6 @@
 
 void rbe__neon_integer(rbe_kernels *table)
 {
-    set_trellis(table);
+    RBE_SET_TRELLIS(table);
     table->multiply_tile = multiply_tile;
 }

@@ -9,7 +9,6 @@
 #include "kernels/neon/neon.h"
 #include "kernels/shared/inline.h"
 
-
 enum { LANES = 1, TWO_AT_ONCE = 1, ROW_VECTORS = 4, TOKENS = 4 };
 
 typedef uint8x16_t vec;

@@ -12,27 +12,16 @@
  *     vec load_lanes(const uint8_t *lane0, const uint8_t *lane1)      16 bytes each
  *     void store_lane(vec v, uint32_t lane, void *out)                16 bytes
  *     vec nibble(vec before, vec byte, uint32_t shift)                four bits of before:byte, shift 0 to 7, a constant
- *     vec vec_xor(vec, vec), vec_add8(vec, vec), look_up(vec table, vec nibbles)
+ *     vec vec_zero(void), vec_xor(vec, vec), vec_add8(vec, vec), look_up(vec table, vec nibbles)
  *     vec dot_step(vec sums, vec weights, vec activations)            int32 += four int8 products
  *     vec load_activations(const int8_t *x)                           x[0..3] in every 32 bits
  */
 #ifndef RBE_KERNELS_SHARED_TRELLIS_H
 #define RBE_KERNELS_SHARED_TRELLIS_H
 
-#include "kernels/cells.h"
-#include "kernels/shared/inline.h"
+#include "kernels/shared/blocks.h"
 
 enum { MOST_STEPS = RBE_STRIP_ROWS / 4, STREAMS = 4 };
-
-RBE_INLINE uint32_t block_units(uint32_t bits)
-{
-    return bits == 3 ? 3 : 1;
-}
-
-RBE_INLINE uint32_t block_steps(uint32_t bits)
-{
-    return bits == 3 ? 8 : 8 / bits;
-}
 
 /* One block of each lane. K = 3: its bytes, and each xor the byte before it. Other K: the steps of a unit end at multiples
  * of K bits, which is 4 / K streams of nibbles, each K bits behind the last. */
@@ -248,17 +237,5 @@ TRELLIS_KERNELS(1)
 TRELLIS_KERNELS(2)
 TRELLIS_KERNELS(3)
 TRELLIS_KERNELS(4)
-
-static void set_trellis(rbe_kernels *table)
-{
-    table->dot_k1 = dot_k1;
-    table->dot_k2 = dot_k2;
-    table->dot_k3 = dot_k3;
-    table->dot_k4 = dot_k4;
-    table->generate_k1 = generate_k1;
-    table->generate_k2 = generate_k2;
-    table->generate_k3 = generate_k3;
-    table->generate_k4 = generate_k4;
-}
 
 #endif

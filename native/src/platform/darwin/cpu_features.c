@@ -1,7 +1,6 @@
 #include "platform/cpu_features.h"
 
 #include <stddef.h>
-#include <sys/types.h>
 
 /* <sys/sysctl.h> hides sysctlbyname under _POSIX_C_SOURCE; this is its documented prototype. */
 int sysctlbyname(const char *name, void *old, size_t *old_bytes, void *new_value, size_t new_bytes);
