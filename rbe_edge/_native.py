@@ -432,6 +432,26 @@ class Progress(_Carrier):
             return 1
 
 
+class Capture(_Carrier):
+    """A function that is shown activations, `show(layer, point, x)` with x float32 [tokens][cols] valid during the
+    call, made callable from C. Keep it until the call returns, then give the status to its check()."""
+
+    def __init__(self, show: Callable[[int, int, np.ndarray[Any, Any]], object]) -> None:
+        super().__init__()
+        self._show = show
+        self.callback = CaptureCallback(self._call)
+
+    def _call(self, layer: int, point: int, x: Any, n_tokens: int, cols: int, user: int | None) -> int:
+        import numpy as np
+
+        try:
+            self._show(layer, point, np.ctypeslib.as_array(x, shape=(n_tokens, cols)))
+            return 0
+        except BaseException as raised:
+            self._raised = raised
+            return 1
+
+
 class Log(_Carrier):
     """A log function, `write(level, message)` with levels 0 debug, 1 information, 2 warning, made callable from C."""
 

@@ -19,7 +19,8 @@ if "RBE_LIBRARY" not in os.environ:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The evaluation data (real models, tokenizers, texts): RBE_TEST_DATA, else ../shared/data beside the repository."""
+    """The evaluation data (real models, tokenizers, texts): RBE_TEST_DATA, else ../shared/data beside the
+    repository."""
     path = Path(os.environ.get("RBE_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
     if not path.is_dir():
         pytest.skip(f"evaluation data not found at {path}; set RBE_TEST_DATA to run this test")

@@ -23,7 +23,7 @@ ROOMS = {
     "_version": set(),
     "_native": {"errors", "_version"},
     "runtime": {"_native", "errors", "_version"},
-    "packing": {"_native", "errors", "_version"},
+    "packing": {"runtime", "_native", "errors", "_version"},  # the engine runs calibration (docs/engine.md)
     "evaluation": {"runtime", "errors", "_version"},
     "cli": {"runtime", "packing", "evaluation", "errors", "_version"},
     "__init__": {"runtime", "errors", "_version"},

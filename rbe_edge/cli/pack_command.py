@@ -12,6 +12,7 @@ from rbe_edge.cli.output import ProgressBar, printable, size
 _EXAMPLE = """\
 example:
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 4
+  rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 3 --calibrate some-prose.txt
   rbe pack HuggingFaceTB/SmolLM2-135M-Instruct -o smol.rbe      (needs: pip install 'rbe-edge[hub]')
   rbe pack stories260K.bin --tokenizer tok512.bin -o stories.rbe --bits 4
 """
@@ -33,6 +34,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=float,
         default=4.0,
         help="bits per weight of the matrices: 2, 3 or 4; 16 or 32 store them as they are (4)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        metavar="FILE",
+        type=Path,
+        help="a text like those the model is for, in UTF-8: less is lost at the same size (not for 16 and 32 bits)",
     )
     parser.add_argument("-t", "--threads", metavar="N", type=int, help="threads (all cores); the file is the same")
     parser.add_argument("--force", action="store_true", help="overwrite OUT where it exists")
@@ -56,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         tokenizer=arguments.tokenizer,
         revision=arguments.revision,
+        calibrate=arguments.calibrate,
     )
     with ProgressBar() as bar:
         report = pack(arguments.source, arguments.output, options, bar.report_named)

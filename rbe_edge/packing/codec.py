@@ -101,11 +101,13 @@ def encoded_bytes(rows: int, cols: int, planes: tuple[int, ...]) -> int | None:
 @dataclass(frozen=True)
 class Encoded:
     """A tensor as its file holds it. data: its parts in order, padded (docs/format.md, section 2). error: squared error
-    relative to the squared norm of the weights."""
+    relative to the squared norm of the weights. decoded: float32[rows, cols] as the file gives it back, where feedback
+    was used."""
 
     data: tuple[bytes, ...]
     tensor_scale: float
     error: float
+    decoded: FloatArray | None = None
 
 
 def squared_norm(values: FloatArray) -> float:
@@ -122,10 +124,8 @@ def rotate(weights: FloatArray, block: int, seed: int, *, inverse: bool = False)
 
 
 def tensor_scale(weights: FloatArray) -> float:
-    """A scale that brings row scales near 1, well inside the range of fp16: the rms of the largest row x the step of K = 2.
-
-    A power of two, so that it costs no precision.
-    """
+    """A scale that brings row scales near 1, well inside the range of fp16: the rms of the largest row x the step of
+    K = 2. A power of two, so that it costs no precision."""
     largest = float(np.sqrt(np.einsum("ij,ij->i", weights, weights, dtype=np.float64).max() / weights.shape[1]))
     if not np.isfinite(largest):
         raise PackError("the weights hold a value that is not finite")
@@ -143,11 +143,13 @@ def encode(
     seed: int,
     threads: int | None = None,
     progress: Callable[[int, int], object] | None = None,
+    feedback: FloatArray | None = None,
 ) -> Encoded:
     """Rotates and encodes float32[rows, cols] as a sum of planes, each coding what the ones before it leave.
 
-    planes: bits of each, 1 to 4. threads: None for all cores; the bytes do not depend on it. progress(done, total): in
-    weights; what it raises stops the work. Raises PackError for weights that are not finite or lanes that are too short.
+    planes: bits of each, 1 to 4. threads: None for all cores; the bytes do not depend on it. progress(done, total):
+    what it raises stops the work. feedback: the factor of calibration.feedback_factor; every plane feeds its own errors
+    back. Raises PackError for weights that are not finite or lanes that are too short.
     """
     rows, cols = weights.shape
     if encoded_bytes(rows, cols, planes) is None:
@@ -158,10 +160,14 @@ def encode(
     scale = tensor_scale(left)
     parts: list[bytes] = []
     for index, (bits, layout) in enumerate(zip(planes, plane_layouts(rows, cols, planes), strict=True)):
-        row_scales, stream = _encode_plane(left, bits, layout, scale, threads, progress, index, len(planes))
+        row_scales, stream = _encode_plane(left, bits, layout, scale, threads, progress, index, len(planes), feedback)
         parts += [_fill(row_scales.tobytes()), _fill(stream.tobytes())]
         left -= decode_plane(stream, row_scales, cols, bits, layout.unit_rows, scale)
-    return Encoded(tuple(parts), scale, squared_norm(left) / norm if norm > 0 else 0.0)
+    error = squared_norm(left) / norm if norm > 0 else 0.0
+    if feedback is None:
+        return Encoded(tuple(parts), scale, error)
+    rotate(left, rotation_block(cols), seed, inverse=True)
+    return Encoded(tuple(parts), scale, error, weights - left)
 
 
 def _fill(part: bytes) -> bytes:
@@ -177,6 +183,7 @@ def _encode_plane(
     progress: Callable[[int, int], object] | None,
     index: int,
     count: int,
+    feedback: FloatArray | None,
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
     rows, cols = weights.shape
     row_scales = np.zeros(rows, np.uint16)
@@ -188,9 +195,11 @@ def _encode_plane(
     options = _native.EncodeOptions(
         struct_bytes=ctypes.sizeof(_native.EncodeOptions), n_threads=threads or 0, progress=report.callback
     )
+    if feedback is not None:
+        options.feedback = _native.pointer(feedback, ctypes.c_float)
     status = _native.library().rbe_encode_plane(
-        _native.pointer(weights, ctypes.c_float), rows, cols, ctypes.byref(native_codebook(bits)), layout.unit_rows, scale,
-        ctypes.byref(options), _native.pointer(row_scales, ctypes.c_uint16), _native.pointer(stream, ctypes.c_uint8),
+        _native.pointer(weights, ctypes.c_float), rows, cols, ctypes.byref(native_codebook(bits)), layout.unit_rows,
+        scale, ctypes.byref(options), _native.pointer(row_scales, ctypes.c_uint16), _native.pointer(stream, ctypes.c_uint8),
         ctypes.byref(error),
     )  # fmt: skip
     report.check(status, PackError)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rbe_edge._version import __version__
 from rbe_edge.errors import PackError
 from rbe_edge.packing import codec, storage, writer
+from rbe_edge.packing.calibration import N_TOKENS, WINDOW, Calibration, read_windows
 from rbe_edge.packing.mapping import plan_model
 from rbe_edge.packing.plan import MetadataValue, TensorPlan
 from rbe_edge.packing.sources import Source, open_source
@@ -27,7 +30,8 @@ class PackOptions:
     """bits: 2, 3 or 4 (trellis), 16 or 32 (dense). threads: None for all cores; the bytes written do not depend on it.
 
     force: replace an existing file. tokenizer: that of a llama2.c checkpoint, if it is not beside it. revision: branch,
-    tag or commit of an org/name source.
+    tag or commit of an org/name source. calibrate: a text in UTF-8; matrices are then encoded so that the errors that
+    such text feels are small. It needs four bytes per weight of free space in the temporary directory.
     """
 
     bits: float = 4
@@ -35,11 +39,13 @@ class PackOptions:
     force: bool = False
     tokenizer: Path | None = None
     revision: str | None = None
+    calibrate: Path | None = None
 
 
 @dataclass(frozen=True)
 class TensorReport:
-    """One tensor of the file. planes: bits of each, () for dense. error: squared, relative to the squared norm."""
+    """One tensor of the file. planes: bits of each, () for dense. error: squared, relative to the squared norm. offset:
+    of its data in the file."""
 
     name: str
     kind: str
@@ -48,6 +54,7 @@ class TensorReport:
     planes: tuple[int, ...]
     bytes: int
     error: float
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,7 @@ def pack(
     report("reading", 0, total)
     sha256 = opened.sha256(lambda done, of: report("reading", 0, total))
     how = storage.recipe(int(options.bits))
+    calibrated = options.calibrate is not None and how.projections != ()
     metadata: dict[str, MetadataValue] = {
         "name": opened.name,
         **plan.metadata,
@@ -100,7 +108,7 @@ def pack(
         "source.name": opened.name,
         "source.sha256": sha256,
         "packer.version": __version__,
-        "packer.options": str(how),
+        "packer.options": f"{how} calibrated={'yes' if calibrated else 'no'}",
         **tokenizer.metadata(),
     }
     stores = [storage.choose(tensor, how) for tensor in plan.tensors]
@@ -111,22 +119,29 @@ def pack(
         for tensor, store in zip(plan.tensors, stores, strict=True)
     ]
     tensors: list[TensorReport] = []
-    with writer.PackWriter(
-        out,
-        metadata,
-        [writer.CodebookEntry(book.bits, tuple(book.t1), tuple(book.t2)) for book in books],
-        {"tokenizer": tokenizer.to_blob()},
-        entries,
-        options.force,
-    ) as file:
+    with ExitStack() as stack:
+        calibration = None
+        if calibrated:
+            report("preparing calibration", 0, total)
+            calibration = stack.enter_context(_calibration(source, options, lambda: report("calibrating", 0, total)))
+        file = stack.enter_context(
+            writer.PackWriter(
+                out,
+                metadata,
+                [writer.CodebookEntry(book.bits, tuple(book.t1), tuple(book.t2)) for book in books],
+                {"tokenizer": tokenizer.to_blob()},
+                entries,
+                options.force,
+            )
+        )
         done = 0
         for tensor, store, entry in zip(plan.tensors, stores, entries, strict=True):
             report(tensor.name, done, total)
-            error = _write(file, tensor, store, entry, options, report, done, total)
+            error = _write(file, tensor, store, entry, options, calibration, report, done, total)
             tensors.append(
                 TensorReport(
                     tensor.name, storage.KIND_NAMES[store.kind], tensor.rows, tensor.cols, store.planes, store.n_bytes,
-                    error,
+                    error, file.offset(tensor.name),
                 )
             )  # fmt: skip
             done += tensor.rows * tensor.cols
@@ -155,6 +170,26 @@ def _tokenizer(source: Source, vocabulary: MetadataValue) -> Tokenizer:
     return tokenizer.padded_to(vocabulary)
 
 
+@contextmanager
+def _calibration(source: str | Path, options: PackOptions, tick: Callable[[], None]) -> Iterator[Calibration]:
+    """Statistics of the model on the calibration text, from a copy with dense weights in the temporary directory."""
+    assert options.calibrate is not None
+    try:
+        text = options.calibrate.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise PackError(f"{options.calibrate}: no UTF-8 text; give another calibration text") from None
+    except OSError as error:
+        raise PackError(f"{options.calibrate}: cannot be read ({error.strerror}); give a calibration text") from None
+    with tempfile.TemporaryDirectory(prefix="rbe-pack-") as directory:
+        dense = Path(directory) / "dense.rbe"
+        exact = PackOptions(bits=32, tokenizer=options.tokenizer, revision=options.revision)
+        copied = pack(source, dense, exact, lambda what, done, total: tick())
+        areas = {tensor.name: (tensor.offset, tensor.bytes) for tensor in copied.tensors}
+        windows = read_windows(dense, text, N_TOKENS, WINDOW)
+        with Calibration(dense, areas, windows, options.threads) as calibration:
+            yield calibration
+
+
 def _entry(tensor: TensorPlan, store: Storage, codebooks: list[int], seed: int) -> writer.TensorEntry:
     if not store.planes:
         return writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes)
@@ -171,6 +206,7 @@ def _write(
     store: Storage,
     entry: writer.TensorEntry,
     options: PackOptions,
+    calibration: Calibration | None,
     report: Progress,
     done: int,
     total: int,
@@ -182,12 +218,16 @@ def _write(
         file.write_tensor([data], error)
         return error
     weights = tensor.rows * tensor.cols
+    feedback = calibration.factor(tensor.name, entry.rotation_block, entry.seed) if calibration is not None else None
     encoded = codec.encode(
         values,
         store.planes,
         entry.seed,
         options.threads,
         lambda part, of: report(tensor.name, done + weights * part // of, total),
+        feedback,
     )
+    if calibration is not None and encoded.decoded is not None:
+        calibration.replace(tensor.name, encoded.decoded)
     file.write_tensor(encoded.data, encoded.error, encoded.tensor_scale)
     return encoded.error

@@ -243,6 +243,11 @@ class PackWriter:
             checksum = self._write_at(offset, data, entry.n_bytes)
         self._tensor_entries.append(_tensor(entry, offset, checksum, error, tensor_scale))
 
+    def offset(self, name: str) -> int:
+        """Where the data of a tensor begins in the file."""
+        number = next(number for number, entry in enumerate(self._entries) if entry.name == name)
+        return self._offsets[len(self._blobs) + number]
+
     def commit(self) -> None:
         """Writes the index, waits until all is on disk, and gives the file its name."""
         assert len(self._tensor_entries) == len(self._entries), "tensors are missing"

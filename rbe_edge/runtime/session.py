@@ -232,6 +232,40 @@ class Session:
             carrier.check(status)
         return Scores(log_probabilities=log_probabilities, logits=all_logits)
 
+    def embed(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+        """The hidden states of a text before the first layer, float32 [n][width]. The context must be empty."""
+        import numpy as np
+
+        array = self._token_array(tokens)
+        hidden = np.empty((len(array), self.model.info.width), dtype=np.float32)
+        with self._use() as handle:
+            pointer = _native.pointer(hidden, ctypes.c_float)
+            _native.check(_native.library().rbe_session_embed(handle, array, len(array), pointer))
+        return hidden
+
+    def run_layers(
+        self,
+        first: int,
+        count: int,
+        hidden: npt.NDArray[np.float32],
+        show: Callable[[int, int, npt.NDArray[np.float32]], object] | None = None,
+    ) -> None:
+        """Runs `count` layers from `first` on over hidden states float32 [n][width] at positions 0, 1, ..., in place;
+        the context must be empty and stays so. show(layer, point, x) is given what each group of matrices reads,
+        [tokens][cols] valid during the call; point is one of _native.CAPTURE_*. For calibration."""
+        carrier = _native.Capture(show) if show is not None else None
+        with self._use() as handle:
+            status = _native.library().rbe_session_run_layers(
+                handle,
+                first,
+                count,
+                _native.pointer(hidden, ctypes.c_float),
+                len(hidden),
+                carrier.callback if carrier is not None else _native.CaptureCallback(),
+                None,
+            )
+            (carrier.check if carrier is not None else _native.check)(status)
+
     def rewind(self, n_tokens: int = 0) -> None:
         """Forgets all but the first n_tokens of the context."""
         position = self.position

@@ -1,0 +1,117 @@
+"""Calibration: statistics of each block on what the packed blocks before it give, and what they are good for."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+
+from rbe_edge import Model, _native
+from rbe_edge.errors import PackError
+from rbe_edge.packing import codec
+from rbe_edge.packing.calibration import Calibration, feedback_factor, read_windows
+from rbe_edge.packing.pack import PackOptions, PackReport, pack
+
+TEXT = "the cat and the dog sat on the mat, and then the dog ate the cake of the cat. " * 80
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_models.write(tiny_models.MODELS["llama"], tmp_path_factory.mktemp("source") / "model")
+
+
+@pytest.fixture(scope="module")
+def dense(source: Path, tmp_path_factory: pytest.TempPathFactory) -> PackReport:
+    return pack(source, tmp_path_factory.mktemp("dense") / "dense.rbe", PackOptions(bits=32))
+
+
+def _areas(report: PackReport) -> dict[str, tuple[int, int]]:
+    return {tensor.name: (tensor.offset, tensor.bytes) for tensor in report.tensors}
+
+
+def test_the_factor_is_that_of_the_inverse() -> None:
+    x = np.random.default_rng(1).standard_normal((500, 30)) @ np.random.default_rng(2).standard_normal((30, 30))
+    moment = x.T @ x / len(x)
+    factor = feedback_factor(moment, 2, 99, damping=0.05)
+    assert factor.shape == (32, 32) and np.array_equal(factor, np.triu(factor))
+    assert np.array_equal(factor[30:], np.eye(32, dtype=np.float32)[30:])
+    rotation = np.eye(30, dtype=np.float32)
+    codec.rotate(rotation, 2, 99)  # I D H
+    damped = rotation.T @ moment @ rotation + 0.05 * np.trace(moment) / 30 * np.eye(30)
+    u = factor[:30, :30].astype(np.float64)
+    assert np.allclose(u.T @ u @ damped, np.eye(30), atol=2e-3)
+
+
+def test_an_activation_that_is_always_zero() -> None:
+    assert np.array_equal(feedback_factor(np.zeros((8, 8)), 8, 1), np.eye(8, dtype=np.float32))
+
+
+def test_a_block_sees_what_packed_blocks_before_it_give(dense: PackReport, tmp_path: Path) -> None:
+    """Replacing a matrix of layer 0 changes what layer 1 is calibrated on; layer 0 itself was seen before."""
+    path = tmp_path / "dense.rbe"
+    shutil.copy(dense.path, path)
+    windows = read_windows(path, TEXT, 600, 32)
+    with Model.open(path) as model, model.session(context=64, kv="f32") as session:
+        expected: dict[int, np.ndarray] = {}
+        for window in windows:
+            hidden = session.embed(window)
+            session.run_layers(0, 1, hidden)
+
+            def show(layer: int, point: int, x: np.ndarray) -> None:
+                expected[point] = expected.get(point, 0) + x.T.astype(np.float64) @ x / sum(map(len, windows))
+
+            session.run_layers(1, 1, hidden, show)
+    with Calibration(path, _areas(dense), windows) as calibration:
+        for name in ("layers.0.attention.q", "layers.0.feed_forward.down"):
+            assert calibration.factor(name, 1, 0) is not None
+        factor = calibration.factor("layers.1.attention.v", 16, 7)
+        assert np.allclose(factor, feedback_factor(expected[_native.CAPTURE_QKV], 16, 7), atol=1e-3)
+    with Calibration(path, _areas(dense), windows) as calibration:
+        calibration.factor("layers.0.attention.q", 1, 0)
+        rows, cols = 64, 96
+        calibration.replace("layers.0.feed_forward.down", np.zeros((rows, cols), np.float32))
+        changed = calibration.factor("layers.1.attention.v", 16, 7)
+        assert np.abs(changed - factor).max() > 1e-2
+        assert calibration.factor("norm", 1, 0) is None
+
+
+def test_less_is_lost_at_the_same_size(source: Path, dense: PackReport, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(TEXT)
+    plain = pack(source, tmp_path / "plain.rbe", PackOptions(bits=2))
+    calibrated = pack(source, tmp_path / "calibrated.rbe", PackOptions(bits=2, calibrate=tmp_path / "text.txt"))
+    again = pack(source, tmp_path / "again.rbe", PackOptions(bits=2, calibrate=tmp_path / "text.txt", threads=1))
+    assert abs(calibrated.file_bytes - plain.file_bytes) <= 64
+    assert again.path.read_bytes() == calibrated.path.read_bytes()
+    with Model.open(dense.path) as exact:
+        window = exact.tokenize(TEXT)[700:764]
+        states = []
+        for report in (dense, plain, calibrated):
+            with Model.open(report.path) as model, model.session(context=64, kv="f32") as session:
+                hidden = exact_hidden(exact, window)
+                session.run_layers(0, 2, hidden)
+                states.append(hidden)
+    errors = [float(np.square(state - states[0]).sum()) for state in states[1:]]
+    assert errors[1] < 0.8 * errors[0]
+
+
+def exact_hidden(model: Model, window: list[int]) -> np.ndarray:
+    with model.session(context=len(window), kv="f32") as session:
+        return session.embed(window)
+
+
+def test_what_is_no_calibration_text(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("too short")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for name, message in (("short.txt", "at least 512"), ("binary", "no UTF-8"), ("missing", "cannot be read")):
+        with pytest.raises(PackError, match=message):
+            pack(source, tmp_path / "out.rbe", PackOptions(bits=4, calibrate=tmp_path / name))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["binary", "short.txt"]
+
+
+def test_dense_files_need_no_calibration(source: Path, tmp_path: Path) -> None:
+    report = pack(source, tmp_path / "out.rbe", PackOptions(bits=16, calibrate=tmp_path / "missing"))
+    with Model.open(report.path) as model:
+        assert "calibrated=no" in str(model.metadata["packer.options"])
