@@ -23,11 +23,12 @@ from rbe_edge.runtime.model import Model
 
 FloatArray = npt.NDArray[np.float32]
 
-DAMPING = 0.03
+DAMPING = 0.1
 """Added to the diagonal of E[x x^T], relative to its mean (docs/codec.md has the measurement)."""
 
 N_TOKENS = 65536
 WINDOW = 512
+MAX_BATCH = 512  # the engine's: few, large products
 MIN_TOKENS = 512
 
 _POINTS = {
@@ -77,7 +78,7 @@ class Calibration:
             self._file = stack.enter_context(dense.open("r+b", buffering=0))
             model = stack.enter_context(Model.open(dense, verify=False))
             self._session = stack.enter_context(
-                model.session(context=max(map(len, windows)), threads=threads or 0, kv="f32")
+                model.session(context=max(map(len, windows)), threads=threads or 0, batch=MAX_BATCH, kv="f32")
             )
             self._hidden = [self._session.embed(window) for window in windows]
             self._n_tokens = sum(map(len, windows))
@@ -97,7 +98,7 @@ class Calibration:
             return None
         if layer != self._layer:
             self._advance(layer)
-        return feedback_factor(self._moments[_POINTS[part]], block, seed, self._damping)
+        return feedback_factor(self._moments[_POINTS[part]] / self._n_tokens, block, seed, self._damping)
 
     def replace(self, name: str, weights: FloatArray) -> None:
         """The matrix as the packed file will have it, float32 [rows][cols], stands in for the original from now on."""
@@ -121,7 +122,7 @@ class Calibration:
 
     def _gather(self, layer: int, point: int, x: FloatArray) -> None:
         moment = self._moments.setdefault(point, np.zeros((x.shape[1], x.shape[1])))
-        moment += (x.T @ x) / np.float64(self._n_tokens)
+        moment += x.T @ x
 
 
 def read_windows(model: Path, text: str, n_tokens: int, window: int) -> list[list[int]]:
