@@ -22,6 +22,7 @@ from rbe_edge.packing import codec
 from rbe_edge.runtime.model import Model
 
 FloatArray = npt.NDArray[np.float32]
+Moment = npt.NDArray[np.float64]
 
 DAMPING = 0.1
 """Added to the diagonal of E[x x^T], relative to its mean (docs/codec.md has the measurement)."""
@@ -39,7 +40,7 @@ _POINTS = {
 }  # fmt: skip
 
 
-def feedback_factor(moment: npt.NDArray[np.float64], block: int, seed: int, damping: float = DAMPING) -> FloatArray:
+def feedback_factor(moment: Moment, block: int, seed: int, damping: float = DAMPING) -> FloatArray:
     """U of inverse(H) = U^T U for H = E[x x^T], rotated and damped: float32 [4 G][4 G], identity where columns do not
     exist."""
     rotated = moment.astype(np.float32)
@@ -73,13 +74,14 @@ class Calibration:
         self._areas = areas
         self._damping = damping
         self._layer = -1  # whose statistics `_moments` are
-        self._moments: dict[int, npt.NDArray[np.float64]] = {}
+        self._moments: dict[int, Moment] = {}
         with ExitStack() as stack:
             self._file = stack.enter_context(dense.open("r+b", buffering=0))
             model = stack.enter_context(Model.open(dense, verify=False))
             self._session = stack.enter_context(
                 model.session(context=max(map(len, windows)), threads=threads or 0, batch=MAX_BATCH, kv="f32")
             )
+            self._n_layers = model.info.layers
             self._hidden = [self._session.embed(window) for window in windows]
             self._n_tokens = sum(map(len, windows))
             self._stack = stack.pop_all()
@@ -91,14 +93,17 @@ class Calibration:
         self._stack.close()
 
     def factor(self, name: str, block: int, seed: int) -> FloatArray | None:
-        """The feedback factor of a matrix; None for one that belongs to no layer. Layers must come in ascending
-        order."""
+        """The feedback factor of a matrix; None for one whose input is not calibrated. Layers must come in ascending
+        order; a head, or an embedding that serves as one, is calibrated with what is packed by then."""
         layer, part = _layer_and_part(name)
+        if name == ("head" if "head" in self._areas else "embedding"):
+            moments = self._run(max(self._layer, 0), self._n_layers, {_native.CAPTURE_HEAD})
+            return feedback_factor(moments[_native.CAPTURE_HEAD], block, seed, self._damping)
         if layer is None or part not in _POINTS:
             return None
         if layer != self._layer:
             self._advance(layer)
-        return feedback_factor(self._moments[_POINTS[part]] / self._n_tokens, block, seed, self._damping)
+        return feedback_factor(self._moments[_POINTS[part]], block, seed, self._damping)
 
     def replace(self, name: str, weights: FloatArray) -> None:
         """The matrix as the packed file will have it, float32 [rows][cols], stands in for the original from now on."""
@@ -116,13 +121,22 @@ class Calibration:
         for hidden in self._hidden:
             self._session.run_layers(max(self._layer, 0), layer - max(self._layer, 0), hidden)
         self._layer = layer
-        self._moments = {}
-        for hidden in self._hidden:
-            self._session.run_layers(layer, 1, hidden.copy(), self._gather)
+        self._moments = self._run(layer, layer + 1, set(_POINTS.values()))
 
-    def _gather(self, layer: int, point: int, x: FloatArray) -> None:
-        moment = self._moments.setdefault(point, np.zeros((x.shape[1], x.shape[1])))
-        moment += x.T @ x
+    def _run(self, first: int, end: int, points: set[int]) -> dict[int, Moment]:
+        """E[x x^T] at the points named, over layers from first up to end, on the hidden states as they are."""
+        moments: dict[int, Moment] = {}
+
+        def gather(layer: int, point: int, x: FloatArray) -> None:
+            if point in points:
+                moment = moments.setdefault(point, np.zeros((x.shape[1], x.shape[1])))
+                moment += x.T @ x
+
+        for hidden in self._hidden:
+            self._session.run_layers(first, end - first, hidden.copy(), gather)
+        for moment in moments.values():
+            moment /= self._n_tokens
+        return moments
 
 
 def read_windows(model: Path, text: str, n_tokens: int, window: int) -> list[list[int]]:

@@ -199,8 +199,8 @@ def _encode_plane(
         options.feedback = _native.pointer(feedback, ctypes.c_float)
     status = _native.library().rbe_encode_plane(
         _native.pointer(weights, ctypes.c_float), rows, cols, ctypes.byref(native_codebook(bits)), layout.unit_rows,
-        scale, ctypes.byref(options), _native.pointer(row_scales, ctypes.c_uint16), _native.pointer(stream, ctypes.c_uint8),
-        ctypes.byref(error),
+        scale, ctypes.byref(options), _native.pointer(row_scales, ctypes.c_uint16),
+        _native.pointer(stream, ctypes.c_uint8), ctypes.byref(error),
     )  # fmt: skip
     report.check(status, PackError)
     return row_scales, stream

@@ -78,6 +78,18 @@ def test_a_block_sees_what_packed_blocks_before_it_give(dense: PackReport, tmp_p
         assert calibration.factor("norm", 1, 0) is None
 
 
+@pytest.mark.parametrize(("name", "reads_head"), [("llama", "head"), ("gemma2", "embedding")])
+def test_the_head_is_calibrated_on_what_it_reads(name: str, reads_head: str, tmp_path: Path) -> None:
+    """An embedding that serves as head counts as one; an embedding beside a head has no input to calibrate on."""
+    source = tiny_models.write(tiny_models.MODELS[name], tmp_path / "source")
+    report = pack(source, tmp_path / "dense.rbe", PackOptions(bits=32))
+    windows = read_windows(report.path, TEXT, 600, 32)
+    with Calibration(report.path, _areas(report), windows) as calibration:
+        factor = calibration.factor(reads_head, 16, 5)
+        assert factor is not None and not np.array_equal(factor, np.eye(len(factor), dtype=np.float32))
+        assert reads_head == "embedding" or calibration.factor("embedding", 16, 5) is None
+
+
 def test_less_is_lost_at_the_same_size(source: Path, dense: PackReport, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(TEXT)
     plain = pack(source, tmp_path / "plain.rbe", PackOptions(bits=2))
