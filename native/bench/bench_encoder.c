@@ -30,7 +30,7 @@ static void bench_search(uint32_t k)
     batch.n_lanes = RBE_BATCH_LANES;
     for (uint32_t t = 0; t < N_STEPS; t++) {
         for (uint32_t lane = 0; lane < RBE_BATCH_LANES; lane++) {
-            const double target = 0.9 * trellis.rms * trellis.resolution * gaussian(&state);
+            const double target = trellis.usual_rms * trellis.resolution * gaussian(&state);
             batch.target[t][lane] = (int16_t)fmin(fmax(target, trellis.low), trellis.high);
             batch.gain[t][lane] = trellis.full_gain;
             batch.limit[t][lane] = (int16_t)(trellis.cost_limit / trellis.full_gain);

@@ -16,7 +16,7 @@ static void fill(uint32_t n_steps, uint32_t n_lanes, int uneven, uint64_t seed)
     memset(&batch, 0, sizeof batch);
     batch.n_steps = n_steps;
     batch.n_lanes = n_lanes;
-    const double unit = trellis.rms * trellis.resolution;
+    const double unit = trellis.usual_rms * trellis.resolution;
     for (uint32_t t = 0; t < n_steps; t++) {
         for (uint32_t lane = 0; lane < n_lanes; lane++) {
             const double target = gaussian(&seed) * unit * (uneven && uniform(&seed) < 0.02 ? 5 : 1);

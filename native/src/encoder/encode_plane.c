@@ -10,7 +10,7 @@
 #include "status.h"
 
 #define NO_CELL 0xFFFFFFFFu
-#define MIN_SAMPLES 4u   /* pairs of cells on which the spread is chosen, about 2048 weights each */
+#define MIN_SAMPLES 8u   /* pairs of cells on which the spread is chosen, about 2048 weights each */
 #define MAX_SAMPLES 64u
 #define PAIRS_PER_SAMPLE 64u /* 5 spreads on a 64th of the cells: under 8 % more work */
 #define SPREADS 5u       /* tried at once */
@@ -23,6 +23,11 @@ static const double spreads[SPREADS] = {1.0, 0.97, 1.03, 0.94, 1.06};
 typedef struct cell_pair {
     uint32_t strip, cells[RBE_BATCH_CELLS];
 } cell_pair;
+
+typedef struct ranked_pair {
+    double energy; /* sum of the squared targets */
+    uint32_t pair;
+} ranked_pair;
 
 typedef struct thread_space {
     rbe__cell_space cells;
@@ -37,6 +42,7 @@ typedef struct plane_job {
     uint32_t n_pairs;
     thread_space *spaces;
 
+    ranked_pair *ranking; /* [n_pairs], most energy first */
     uint32_t n_samples;
     rbe__trellis sample_trellis; /* one start state per lane is enough to compare spreads */
     double sample_errors[SPREADS][MAX_SAMPLES];
@@ -111,6 +117,42 @@ static void encode_pair(void *context, uint32_t item, uint32_t thread)
     report(job, thread);
 }
 
+static void measure_pair(void *context, uint32_t item, uint32_t thread)
+{
+    plane_job *job = context;
+    thread_space *space = &job->spaces[thread];
+    rbe__cell cells[RBE_BATCH_CELLS];
+    const uint32_t n = prepare(job, &job->pairs[item], 1.0f, space, cells);
+    double energy = 0;
+    for (uint32_t c = 0; c < n; c++) {
+        for (uint32_t i = 0; i < cells[c].n_groups * cells[c].row_steps * RBE_LANES; i++) {
+            energy += (double)cells[c].targets[i] * cells[c].targets[i];
+        }
+    }
+    job->ranking[item] = (ranked_pair){energy, item};
+}
+
+static int by_energy(const void *a, const void *b)
+{
+    const ranked_pair *first = a, *second = b;
+    if (first->energy != second->energy) {
+        return first->energy > second->energy ? -1 : 1;
+    }
+    return first->pair < second->pair ? -1 : first->pair > second->pair;
+}
+
+/* A few cells, whose columns stay large down all rows, can hold most of what is lost. So the cells are ranked by energy, and
+ * sample i of n stands for those between the fractions (i / n)^2 and ((i + 1) / n)^2 of the ranking. */
+static void choose_samples(plane_job *job, rbe__pool *pool)
+{
+    const uint32_t least = job->n_pairs < MIN_SAMPLES ? job->n_pairs : MIN_SAMPLES, wanted = job->n_pairs / PAIRS_PER_SAMPLE;
+    job->n_samples = wanted < least ? least : wanted > MAX_SAMPLES ? MAX_SAMPLES : wanted;
+    job->sample_trellis = job->plane.trellis;
+    job->sample_trellis.n_starts = 1;
+    rbe__pool_run(pool, job->n_pairs, measure_pair, job);
+    qsort(job->ranking, job->n_pairs, sizeof *job->ranking, by_energy);
+}
+
 /* Item: which spread, which sample. Leaves the plane as it is. */
 static void encode_sample(void *context, uint32_t item, uint32_t thread)
 {
@@ -118,9 +160,8 @@ static void encode_sample(void *context, uint32_t item, uint32_t thread)
     thread_space *space = &job->spaces[thread];
     const uint32_t sample = item % job->n_samples, which = item / job->n_samples;
     const float spread = (float)spreads[which];
-    /* Steps of the golden section: evenly spread, and never in step with the strips. */
-    const uint32_t fraction = (sample + 1) * 2654435769u;
-    const cell_pair *pair = &job->pairs[(uint64_t)fraction * job->n_pairs >> 32];
+    const uint64_t twice = 2 * (uint64_t)sample + 1, n_twice = 2 * (uint64_t)job->n_samples;
+    const cell_pair *pair = &job->pairs[job->ranking[twice * twice * job->n_pairs / (n_twice * n_twice)].pair];
     const rbe__strip_layout strip = rbe__layout_strip(&job->plane.layout, pair->strip);
     rbe__cell cells[RBE_BATCH_CELLS];
     const uint32_t n = prepare(job, pair, spread, space, cells);
@@ -141,21 +182,14 @@ static void encode_sample(void *context, uint32_t item, uint32_t thread)
     job->sample_errors[which][sample] = sum;
 }
 
-/* Root mean square of all 4096 values over that of a Gaussian when it is encoded best, for the tables of docs/codec.md,
- * by K - 1: where the search begins. */
-static const double usual_ratio[4] = {0.890, 1.050, 1.055, 1.148};
-
 /* Sets the scales at which a sample of the matrix is encoded best. The search moves on while the best of its points is an
  * outer one. */
 static void choose_scales(plane_job *job, rbe__pool *pool)
 {
-    const rbe__trellis *trellis = &job->plane.trellis;
-    const uint32_t least = job->n_pairs < MIN_SAMPLES ? job->n_pairs : MIN_SAMPLES, wanted = job->n_pairs / PAIRS_PER_SAMPLE;
-    job->n_samples = wanted < least ? least : wanted > MAX_SAMPLES ? MAX_SAMPLES : wanted;
-    job->sample_trellis = *trellis;
-    job->sample_trellis.n_starts = 1;
-    double units = trellis->rms > 0 ? trellis->rms / usual_ratio[trellis->bits - 1] : 1;
+    double units = job->plane.trellis.usual_rms;
     uint32_t best = SPREADS;
+    rbe__plane_set_scales(&job->plane, units);
+    choose_samples(job, pool);
     for (int round = 0; round < 8 && best >= INNER_SPREADS; round++) {
         rbe__plane_set_scales(&job->plane, units);
         rbe__pool_run(pool, SPREADS * job->n_samples, encode_sample, job);
@@ -163,7 +197,7 @@ static void choose_scales(plane_job *job, rbe__pool *pool)
         for (uint32_t i = 0; i < SPREADS; i++) {
             double sum = 0;
             for (uint32_t sample = 0; sample < job->n_samples; sample++) {
-                sum += job->sample_errors[i][sample];
+                sum += (2 * sample + 1) * job->sample_errors[i][sample];
             }
             if (i == 0 || sum < smallest) {
                 smallest = sum;
@@ -215,9 +249,11 @@ static void take_memory(plane_job *job, uint32_t n_threads, rbe__arena *arena)
     plane->units_per_weight = rbe__arena_take(arena, padded_rows, sizeof(float));
     plane->gains = rbe__arena_take(arena, padded_rows, sizeof(float));
     plane->squares = rbe__arena_take(arena, rows, sizeof(double));
+    plane->sizes = rbe__arena_take(arena, rows, sizeof(double));
     plane->errors = rbe__arena_take(arena, rows, sizeof(double));
     plane->values = rbe__arena_take(arena, padded_rows, (size_t)4 * plane->layout.n_groups);
     job->pairs = rbe__arena_take(arena, most_pairs(&plane->layout), sizeof(cell_pair));
+    job->ranking = rbe__arena_take(arena, most_pairs(&plane->layout), sizeof(ranked_pair));
     job->spaces = rbe__arena_take(arena, n_threads, sizeof(thread_space));
 }
 

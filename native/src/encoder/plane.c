@@ -35,6 +35,32 @@ static void store_scale(rbe__plane_encoder *plane, uint32_t row, double scale)
     plane->row_scales[row] = relative > 0 ? rbe__to_half((float)fmin(relative, 65504.0)) : 0;
 }
 
+/* The size of a row is its root mean square, times a factor >= 1 where its largest weights lie so far out that a larger scale
+ * loses less: the factor m with the least expected_error x m + the mean of max(0, |w| - m x reach)^2. A lane cannot
+ * stay at the outermost values, so the reach is this much of them (docs/codec.md, "Scales"). */
+static const double usable_reach = 0.9, factor_step = 1.05, largest_factor = 4.0;
+
+static double row_size(const rbe__trellis *trellis, const float *w, uint32_t n, double squares)
+{
+    const double rms = sqrt(squares / n);
+    double factor = 1, least = INFINITY;
+    for (double m = 1; rms > 0 && m <= largest_factor; m *= factor_step) {
+        const float reach = (float)(m * rms * usable_reach * trellis->reach / trellis->usual_rms);
+        double beyond = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            const float excess = fabsf(w[i]) - reach;
+            beyond += excess > 0 ? (double)excess * excess : 0;
+        }
+        const double loss = trellis->expected_error * m * squares + beyond;
+        if (loss >= least) {
+            break;
+        }
+        least = loss;
+        factor = m;
+    }
+    return rms * factor;
+}
+
 rbe_status rbe__plane_measure_rows(rbe__plane_encoder *plane)
 {
     for (uint32_t row = 0; row < plane->layout.rows; row++) {
@@ -47,6 +73,7 @@ rbe_status rbe__plane_measure_rows(rbe__plane_encoder *plane)
             return rbe_fail(RBE_ERROR_ARGUMENT, "row %u holds a weight that is not finite", row);
         }
         plane->squares[row] = sum;
+        plane->sizes[row] = row_size(&plane->trellis, w, plane->layout.cols, sum);
     }
     return RBE_OK;
 }
@@ -55,7 +82,7 @@ void rbe__plane_set_scales(rbe__plane_encoder *plane, double units)
 {
     const rbe__layout *layout = &plane->layout;
     for (uint32_t row = 0; row < layout->rows; row++) {
-        store_scale(plane, row, sqrt(plane->squares[row] / layout->cols) / units);
+        store_scale(plane, row, plane->sizes[row] / units);
     }
     for (uint32_t s = 0; s < layout->n_strips; s++) {
         const rbe__strip_layout strip = rbe__layout_strip(layout, s);
@@ -74,7 +101,6 @@ void rbe__plane_set_scales(rbe__plane_encoder *plane, double units)
         }
     }
 }
-
 
 static void fit_strip(void *context, uint32_t item, uint32_t thread)
 {

@@ -14,6 +14,7 @@ typedef struct rbe__plane_encoder {
     float *units_per_weight; /* [padded rows] 1 / (tensor scale x row scale); 0 where that is 0 or the row does not exist */
     float *gains;            /* [padded rows] as in rbe__cell */
     double *squares;         /* [rows] sum of w^2 */
+    double *sizes;           /* [rows] what the scale is in proportion to: the root mean square, or more: see plane.c */
     double *errors;          /* [rows] squared error after the fit */
     uint16_t *row_scales;    /* fp16 [rows] */
     uint8_t *stream;
@@ -36,10 +37,10 @@ static inline size_t rbe__values_offset(const rbe__layout *layout, const rbe__st
 rbe_status rbe__plane_check(uint32_t rows, uint32_t cols, const rbe_codebook *codebook, uint32_t unit_rows,
                             rbe__layout *layout);
 
-/* squares. RBE_ERROR_ARGUMENT names the first row that holds a value that is not finite. */
+/* squares and sizes. RBE_ERROR_ARGUMENT names the first row that holds a value that is not finite. */
 rbe_status rbe__plane_measure_rows(rbe__plane_encoder *plane);
 
-/* Row scales that give each row the root mean square `units`, in units of T1 + T2, and the gains that go with them. */
+/* Row scales that give each row the size `units`, in units of T1 + T2, and the gains that go with them. */
 void rbe__plane_set_scales(rbe__plane_encoder *plane, double units);
 
 /* The row scales that fit the values best (least squares); returns the squared error that remains. */

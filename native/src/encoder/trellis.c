@@ -11,6 +11,9 @@ static const uint32_t start_candidates[4] = {8, 4, 3, 2};
 /* Relative squared error on a unit Gaussian that a good codebook of K bits leaves: sets the scale of the costs only. */
 static const double expected_error[4] = {0.277, 0.0735, 0.0190, 0.0050};
 
+/* Root mean square of all 4096 values over that of a Gaussian when it is encoded best, for the same tables. */
+static const double usual_ratio[4] = {0.890, 1.050, 1.055, 1.110};
+
 /* A step's cost is cut off at this many times the expected root mean square error. */
 static const double cutoff = 10.0;
 
@@ -43,21 +46,24 @@ void rbe__trellis_make(const rbe_codebook *codebook, rbe__trellis *out)
         highest = value > highest ? value : highest;
     }
 
-    out->rms = rms(out->values);
+    const double values_rms = rms(out->values);
+    out->reach = -lowest < highest ? -lowest : highest;
+    out->usual_rms = values_rms > 0 ? values_rms / usual_ratio[bits - 1] : 1;
+    out->expected_error = expected_error[bits - 1];
 
     /* The range that viterbi.h derives, with room for the tags below the metrics. */
     const int tags = 1 << bits;
     out->cost_cap = (int16_t)((32767 - tags) / (int)(out->settle_steps + 1) / tags * tags);
     out->cost_limit = (int16_t)sqrt(out->cost_cap * 65536.0);
 
-    double reach = cutoff * sqrt(expected_error[bits - 1]) * out->rms;
-    reach = reach < 1 ? 1 : reach > 254 ? 254 : reach;
+    double cut = cutoff * sqrt(expected_error[bits - 1]) * values_rms;
+    cut = cut < 1 ? 1 : cut > 254 ? 254 : cut;
     out->resolution = 1;
-    while (out->resolution < 16 && 2 * out->resolution * reach < 256) {
+    while (out->resolution < 16 && 2 * out->resolution * cut < 256) {
         out->resolution = (int16_t)(2 * out->resolution);
     }
-    out->full_gain = (int16_t)(out->cost_limit / (reach * out->resolution));
-    const double widened = margin * reach;
+    out->full_gain = (int16_t)(out->cost_limit / (cut * out->resolution));
+    const double widened = margin * cut;
     out->low = (int16_t)((lowest - widened) * out->resolution);
     out->high = (int16_t)((highest + widened) * out->resolution);
     for (uint32_t i = 0; i < 16; i++) {

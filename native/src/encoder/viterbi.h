@@ -30,7 +30,9 @@ typedef struct rbe__trellis {
     int16_t cost_limit;         /* largest |target - value| x gain */
     int16_t cost_cap;           /* largest cost: of cost_limit */
     int8_t values[4096];        /* T1 + T2 of each branch */
-    double rms;                 /* of those 4096 */
+    double reach;               /* the smaller of the largest value and minus the smallest */
+    double usual_rms;           /* of Gaussian targets that are encoded well, in units of T1 + T2: a first guess */
+    double expected_error;      /* relative squared error that is then left */
 } rbe__trellis;
 
 /* RBE_ERROR_ARGUMENT unless bits is 1 to 4 and every sum within +-127. */
