@@ -108,7 +108,7 @@ def pack(
         "source.name": opened.name,
         "source.sha256": sha256,
         "packer.version": __version__,
-        "packer.options": f"{how} calibrated={'yes' if calibrated else 'no'}",
+        "packer.options": f"{how} calibrated" if calibrated else str(how),
         **tokenizer.metadata(),
     }
     stores = [storage.choose(tensor, how) for tensor in plan.tensors]
