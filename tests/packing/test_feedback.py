@@ -30,7 +30,9 @@ def _correlated(cols: int, seed: int) -> npt.NDArray[np.float64]:
     return h + 0.01 * np.trace(h) / cols * np.eye(cols)
 
 
-def _encode(weights: FloatArray, bits: int, feedback: FloatArray | None, threads: int) -> tuple[bytes, bytes, FloatArray]:
+def _encode(
+    weights: FloatArray, bits: int, feedback: FloatArray | None, threads: int
+) -> tuple[bytes, bytes, FloatArray]:
     rows, cols = weights.shape
     layout = _native.PlaneLayout()
     library = _native.library()
