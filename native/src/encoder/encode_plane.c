@@ -287,9 +287,11 @@ rbe_status rbe_encode_plane(const float *weights, uint32_t rows, uint32_t cols, 
     if (!(tensor_scale > 0) || !isfinite(tensor_scale)) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "tensor_scale is %g; it must be positive and finite", (double)tensor_scale);
     }
-    const uint32_t wanted = options != NULL && options->n_threads != 0 ? options->n_threads : rbe__physical_cores();
-    if (options != NULL && options->n_threads > RBE_MAX_THREADS) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads is %u; the most is %u", options->n_threads, RBE_MAX_THREADS);
+    rbe_encode_options chosen = {0};
+    RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
+    const uint32_t wanted = chosen.n_threads != 0 ? chosen.n_threads : rbe__physical_cores();
+    if (chosen.n_threads > RBE_MAX_THREADS) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads is %u; the most is %u", chosen.n_threads, RBE_MAX_THREADS);
     }
     const uint32_t n_threads = wanted < RBE_MAX_THREADS ? wanted : RBE_MAX_THREADS;
 
@@ -303,11 +305,9 @@ rbe_status rbe_encode_plane(const float *weights, uint32_t rows, uint32_t cols, 
     plane->stream = stream;
     plane->sweeps = rbe__sweeps_select(NULL);
     rbe__trellis_make(codebook, &plane->trellis);
-    if (options != NULL) {
-        job.progress = options->progress;
-        job.user = options->user;
-        job.feedback = options->feedback;
-    }
+    job.progress = chosen.progress;
+    job.user = chosen.user;
+    job.feedback = chosen.feedback;
 
     rbe__arena arena = {NULL, 0};
     take_memory(&job, n_threads, &arena);
