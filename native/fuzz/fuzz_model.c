@@ -3,7 +3,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "checksum.h"
 #include "exercise.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t bytes);
@@ -21,18 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t bytes)
         return 0;
     }
     memcpy(data, input, bytes);
-    uint64_t index_bytes = 0, file_bytes = bytes;
-    if (bytes >= 64) {
-        memcpy(data + 16, &file_bytes, 8);
-        memcpy(&index_bytes, data + 24, 8);
-    }
-    if (index_bytes >= 64 && index_bytes <= bytes) {
-        rbe__crc crc;
-        rbe__crc_init(&crc);
-        memset(data + 12, 0, 4);
-        uint32_t checksum = rbe__crc_update(&crc, 0, data, (size_t)index_bytes);
-        memcpy(data + 12, &checksum, 4);
-    }
+    repair_checksum(data, bytes);
     if (ftruncate(descriptor, 0) == 0 && pwrite(descriptor, data, bytes, 0) == (ssize_t)bytes) {
         (void)exercise_file(path, 1);
     }

@@ -40,7 +40,7 @@ static void add_branch(rbe_session *session, const rbe__norm *post_norm, uint32_
     rbe__add(session->hidden, session->branch, (size_t)n_tokens * config->width);
 }
 
-static rbe_status capture(rbe_session *session, uint32_t layer, rbe_capture_point point, const float *x, uint32_t n_tokens, size_t cols)
+rbe_status rbe__capture(rbe_session *session, uint32_t layer, rbe_capture_point point, const float *x, uint32_t n_tokens, size_t cols)
 {
     if (session->capture && session->capture(layer, point, x, n_tokens, (uint32_t)cols, session->capture_user)) {
         return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
@@ -59,7 +59,7 @@ static rbe_status attention_branch(rbe_session *session, uint32_t index, uint32_
 
     rbe__normalize(config->norm_kind, &layer->attention_norm, config->norm_epsilon, session->hidden, config->width, n_tokens,
                    session->normed);
-    RBE_TRY(capture(session, index, RBE_CAPTURE_QKV, session->normed, n_tokens, config->width));
+    RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_QKV, session->normed, n_tokens, config->width));
     const rbe__linear_job qkv[] = {
         {&layer->q, session->q, q_width}, {&layer->k, session->k, kv_width}, {&layer->v, session->v, kv_width}};
     rbe__linear(&session->workspace, qkv, 3, session->normed, config->width, n_tokens);
@@ -85,7 +85,7 @@ static rbe_status attention_branch(rbe_session *session, uint32_t index, uint32_
         .n_tokens = n_tokens};
     rbe__attend(&session->workspace, &attention);
 
-    RBE_TRY(capture(session, index, RBE_CAPTURE_O, session->mixed, n_tokens, q_width));
+    RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_O, session->mixed, n_tokens, q_width));
     const rbe__linear_job out = {&layer->o, session->branch, config->width};
     rbe__linear(&session->workspace, &out, 1, session->mixed, q_width, n_tokens);
     add_branch(session, &layer->attention_post_norm, n_tokens);
@@ -98,12 +98,12 @@ static rbe_status feed_forward_branch(rbe_session *session, uint32_t index, uint
     const rbe__config *config = &session->model->config;
     rbe__normalize(config->norm_kind, &layer->feed_forward_norm, config->norm_epsilon, session->hidden, config->width, n_tokens,
                    session->normed);
-    RBE_TRY(capture(session, index, RBE_CAPTURE_UP, session->normed, n_tokens, config->width));
+    RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_UP, session->normed, n_tokens, config->width));
     const rbe__linear_job up[] = {{&layer->up, session->up, config->feed_forward}, {&layer->gate, session->gate, config->feed_forward}};
     rbe__linear(&session->workspace, up, config->gated ? 2 : 1, session->normed, config->width, n_tokens);
     rbe__activate(&session->workspace, config->activation, config->gated ? session->gate : NULL, session->up, config->feed_forward,
                   n_tokens);
-    RBE_TRY(capture(session, index, RBE_CAPTURE_DOWN, session->up, n_tokens, config->feed_forward));
+    RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_DOWN, session->up, n_tokens, config->feed_forward));
     const rbe__linear_job down = {&layer->down, session->branch, config->width};
     rbe__linear(&session->workspace, &down, 1, session->up, config->feed_forward, n_tokens);
     add_branch(session, &layer->feed_forward_post_norm, n_tokens);
@@ -123,13 +123,18 @@ rbe_status rbe__run_layers(rbe_session *session, uint32_t first_layer, uint32_t 
     return RBE_OK;
 }
 
-rbe_status rbe__forward(rbe_session *session, const uint32_t *tokens, uint32_t n_tokens, uint32_t first_position)
+void rbe__final_norm(rbe_session *session, uint32_t n_tokens)
 {
     const rbe__config *config = &session->model->config;
-    rbe__embed_tokens(session, tokens, n_tokens, first_position);
-    RBE_TRY(rbe__run_layers(session, 0, config->n_layers, n_tokens, first_position));
     rbe__normalize(config->norm_kind, &session->model->norm, config->norm_epsilon, session->hidden, config->width, n_tokens,
                    session->normed);
+}
+
+rbe_status rbe__forward(rbe_session *session, const uint32_t *tokens, uint32_t n_tokens, uint32_t first_position)
+{
+    rbe__embed_tokens(session, tokens, n_tokens, first_position);
+    RBE_TRY(rbe__run_layers(session, 0, session->model->config.n_layers, n_tokens, first_position));
+    rbe__final_norm(session, n_tokens);
     return RBE_OK;
 }
 

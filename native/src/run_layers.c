@@ -28,17 +28,6 @@ rbe_status rbe_session_embed(rbe_session *session, const uint32_t *tokens, size_
     return RBE_OK;
 }
 
-static rbe_status capture_head(rbe_session *session, uint32_t n_tokens)
-{
-    const rbe__config *config = &session->model->config;
-    rbe__normalize(config->norm_kind, &session->model->norm, config->norm_epsilon, session->hidden, config->width, n_tokens,
-                   session->normed);
-    if (session->capture(config->n_layers, RBE_CAPTURE_HEAD, session->normed, n_tokens, config->width, session->capture_user)) {
-        return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
-    }
-    return RBE_OK;
-}
-
 static rbe_status run_window(rbe_session *session, uint32_t first_layer, uint32_t n_layers, float *hidden, size_t n_tokens)
 {
     size_t width = session->model->config.width;
@@ -47,7 +36,8 @@ static rbe_status run_window(rbe_session *session, uint32_t first_layer, uint32_
         memcpy(session->hidden, hidden + first * width, count * width * sizeof *hidden);
         RBE_TRY(rbe__run_layers(session, first_layer, n_layers, (uint32_t)count, (uint32_t)first));
         if (session->capture && first_layer + n_layers == session->model->config.n_layers) {
-            RBE_TRY(capture_head(session, (uint32_t)count));
+            rbe__final_norm(session, (uint32_t)count);
+            RBE_TRY(rbe__capture(session, first_layer + n_layers, RBE_CAPTURE_HEAD, session->normed, (uint32_t)count, width));
         }
         memcpy(hidden + first * width, session->hidden, count * width * sizeof *hidden);
     }

@@ -46,6 +46,12 @@ rbe_status rbe__forward(rbe_session *session, const uint32_t *tokens, uint32_t n
 void rbe__embed_tokens(rbe_session *session, const uint32_t *tokens, uint32_t n_tokens, uint32_t first_position);
 rbe_status rbe__run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, uint32_t n_tokens, uint32_t first_position);
 
+/* The last norm: `hidden` to `normed`. */
+void rbe__final_norm(rbe_session *session, uint32_t n_tokens);
+
+/* Shows x [n_tokens][cols] to the capture callback, where there is one; RBE_ERROR_CANCELLED where it says so. */
+rbe_status rbe__capture(rbe_session *session, uint32_t layer, rbe_capture_point point, const float *x, uint32_t n_tokens, size_t cols);
+
 /* Logits of n_tokens rows of `normed` from first_row on, to logits [n_tokens][n_vocabulary]. */
 void rbe__head(rbe_session *session, uint32_t first_row, uint32_t n_tokens, float *logits);
 

@@ -4,8 +4,29 @@
 #define RBE_TESTS_EXERCISE_H
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "checksum.h"
 #include "rbe/rbe.h"
+
+/* Makes file_bytes and index_checksum right again, so that damage gets past the first line. */
+static inline void repair_checksum(unsigned char *data, size_t bytes)
+{
+    uint64_t index_bytes, file_bytes = bytes;
+    if (bytes < 64) {
+        return;
+    }
+    memcpy(data + 16, &file_bytes, 8);
+    memcpy(&index_bytes, data + 24, 8);
+    if (index_bytes < 64 || index_bytes > bytes) {
+        return;
+    }
+    rbe__crc crc;
+    rbe__crc_init(&crc);
+    memset(data + 12, 0, 4);
+    uint32_t checksum = rbe__crc_update(&crc, 0, data, (size_t)index_bytes);
+    memcpy(data + 12, &checksum, 4);
+}
 
 static inline void exercise_session(const rbe_model *model, const rbe_model_info *info)
 {

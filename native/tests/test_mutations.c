@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "checksum.h"
 #include "exercise.h"
 #include "golden_files.h"
 
@@ -44,24 +43,6 @@ static void mutate(unsigned char *data, size_t *bytes)
         memmove(data + at, data + from, count);
     }
     }
-}
-
-static void repair_checksum(unsigned char *data, size_t bytes)
-{
-    uint64_t index_bytes, file_bytes = bytes;
-    if (bytes < 64) {
-        return;
-    }
-    memcpy(data + 16, &file_bytes, 8);
-    memcpy(&index_bytes, data + 24, 8);
-    if (index_bytes < 64 || index_bytes > bytes) {
-        return;
-    }
-    rbe__crc crc;
-    rbe__crc_init(&crc);
-    memset(data + 12, 0, 4);
-    uint32_t checksum = rbe__crc_update(&crc, 0, data, (size_t)index_bytes);
-    memcpy(data + 12, &checksum, 4);
 }
 
 int main(void)
