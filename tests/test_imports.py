@@ -25,7 +25,8 @@ ROOMS = {
     "runtime": {"_native", "errors", "_version"},
     "packing": {"runtime", "_native", "errors", "_version"},  # the engine runs calibration (docs/engine.md)
     "evaluation": {"runtime", "errors", "_version"},
-    "cli": {"runtime", "packing", "evaluation", "errors", "_version"},
+    "comparison": {"runtime", "packing", "evaluation", "_native", "errors", "_version"},
+    "cli": {"runtime", "packing", "evaluation", "comparison", "errors", "_version"},
     "__init__": {"runtime", "errors", "_version"},
     "__main__": {"cli"},
 }
