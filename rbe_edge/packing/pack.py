@@ -96,7 +96,7 @@ def pack(
     plan = plan_model(opened)
     total = sum(tensor.rows * tensor.cols for tensor in plan.tensors)
     report = progress or (lambda what, done, total: None)
-    tokenizer = _tokenizer(opened, plan.metadata["vocabulary"])
+    tokenizer = source_tokenizer(opened, plan.metadata["vocabulary"])
     report("reading", 0, total)
     sha256 = opened.sha256(lambda done, of: report("reading", 0, total))
     how = storage.recipe(int(options.bits))
@@ -153,7 +153,7 @@ def pack(
     )  # fmt: skip
 
 
-def _tokenizer(source: Source, vocabulary: MetadataValue) -> Tokenizer:
+def source_tokenizer(source: Source, vocabulary: MetadataValue) -> Tokenizer:
     """The source's tokenizer, with an id for every row of the embedding."""
     assert isinstance(vocabulary, int)
     if source.tokenizer is None:
