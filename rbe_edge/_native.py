@@ -179,6 +179,7 @@ class SessionOptions(ctypes.Structure):
         ("n_threads", ctypes.c_uint32),
         ("batch_tokens", ctypes.c_uint32),
         ("kv_type", ctypes.c_uint32),
+        ("n_planes", ctypes.c_uint32),
     ]
 
 

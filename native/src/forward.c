@@ -8,8 +8,8 @@ void rbe__embed_tokens(rbe_session *session, const uint32_t *tokens, uint32_t n_
     const rbe_model *model = session->model;
     uint32_t width = model->config.width;
     for (uint32_t n = 0; n < n_tokens; n++) {
-        rbe__embed(&model->kernels, model->embedding, model->positions, tokens[n], first_position + n, model->config.embedding_scale,
-                   session->branch, session->hidden + (size_t)n * width);
+        rbe__embed(&model->kernels, model->embedding, model->positions, session->workspace.n_planes, tokens[n], first_position + n,
+                   model->config.embedding_scale, session->branch, session->hidden + (size_t)n * width);
     }
 }
 

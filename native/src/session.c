@@ -82,9 +82,10 @@ static rbe_status check_options(const rbe_model *model, rbe_session_options *opt
         options->n_threads = options->n_threads < RBE_MAX_THREADS ? options->n_threads : RBE_MAX_THREADS;
     }
     options->batch_tokens = options->batch_tokens ? options->batch_tokens : DEFAULT_BATCH;
-    if (options->n_threads > RBE_MAX_THREADS || options->batch_tokens > MAX_BATCH || options->kv_type > RBE_KV_F32) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads must be at most %u, batch_tokens at most %u, kv_type 0 or 1", RBE_MAX_THREADS,
-                        MAX_BATCH);
+    if (options->n_threads > RBE_MAX_THREADS || options->batch_tokens > MAX_BATCH || options->kv_type > RBE_KV_F32 ||
+        options->n_planes > RBE_MAX_PLANES) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads must be at most %u, batch_tokens at most %u, kv_type 0 or 1, n_planes at most %u",
+                        RBE_MAX_THREADS, MAX_BATCH, RBE_MAX_PLANES);
     }
     if (options->batch_tokens > options->context_tokens) {
         options->batch_tokens = options->context_tokens;
@@ -115,6 +116,7 @@ static rbe_status create_into(rbe_session *session, const rbe_session_options *o
     workspace->kernels = &session->model->kernels;
     workspace->batch = options->batch_tokens;
     workspace->max_cols = widest_input(config);
+    workspace->n_planes = options->n_planes;
     choose_rope(session);
     RBE_TRY(rbe__pool_create(options->n_threads, &workspace->pool));
     take_buffers(session, &session->arena);

@@ -51,7 +51,7 @@ static void add_plane_row(const rbe_kernels *kernels, const rbe__tensor *tensor,
     }
 }
 
-static void trellis_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint32_t row, float *out)
+static void trellis_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint32_t most_planes, uint32_t row, float *out)
 {
     /* Strips are balanced: the row's is the guess by proportion or a neighbour of it. */
     const rbe__layout *layout = &tensor->layout;
@@ -65,7 +65,7 @@ static void trellis_row(const rbe_kernels *kernels, const rbe__tensor *tensor, u
         strip = rbe__layout_strip(layout, --index);
     }
     memset(out, 0, tensor->cols * sizeof *out);
-    for (uint32_t p = 0; p < tensor->n_planes; p++) {
+    for (uint32_t p = 0; p < rbe__planes_read(tensor, most_planes); p++) {
         add_plane_row(kernels, tensor, &tensor->planes[p], &strip, row, out);
     }
     for (uint32_t c = 0; tensor->block_scales && c < tensor->cols; c++) {
@@ -77,7 +77,7 @@ static void trellis_row(const rbe_kernels *kernels, const rbe__tensor *tensor, u
     }
 }
 
-void rbe__tensor_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint32_t row, float *out)
+void rbe__tensor_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint32_t most_planes, uint32_t row, float *out)
 {
     size_t first = (size_t)row * tensor->cols;
     switch (tensor->kind) {
@@ -94,6 +94,6 @@ void rbe__tensor_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint
         }
         break;
     default:
-        trellis_row(kernels, tensor, row, out);
+        trellis_row(kernels, tensor, most_planes, row, out);
     }
 }

@@ -51,8 +51,14 @@ static inline rbe_strip rbe__tensor_strip(const rbe__tensor *tensor, const rbe__
     return view;
 }
 
-/* out[cols] = the row in the source's basis (rotation undone). */
-void rbe__tensor_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint32_t row, float *out);
+/* How many planes a reader limited to `most` (0: all) takes. */
+static inline uint32_t rbe__planes_read(const rbe__tensor *tensor, uint32_t most)
+{
+    return most && most < tensor->n_planes ? most : tensor->n_planes;
+}
+
+/* out[cols] = the row in the source's basis (rotation undone), from the first most_planes planes (0: all). */
+void rbe__tensor_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint32_t most_planes, uint32_t row, float *out);
 
 /* x[n] <- D x: the signs of docs/format.md, "Rotation". */
 void rbe__apply_signs(float *x, uint32_t n, uint64_t seed);

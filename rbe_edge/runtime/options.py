@@ -31,17 +31,21 @@ class SessionOptions:
 
     context: tokens, 0 is the model's own, at most 4096. threads: 1 to 64, 0 is one per physical core. batch: tokens per
     prefill pass, 1 to 512, 0 is 64. kv: the type of the cache, "f16" or "f32" (twice the memory, for comparisons).
+    planes: how many planes are read of each tensor, 1 to 4, 0 is all it has: of a file with nested bits ({2,2}, {4,2}),
+    1 reads the base alone, faster and less exact.
     """
 
     context: int = 0
     threads: int = 0
     batch: int = 0
     kv: KvType = "f16"
+    planes: int = 0
 
     def __post_init__(self) -> None:
         require(0 <= self.context < 2**31, f"context must be 0 (the model's own) or more tokens, not {self.context}")
         require(0 <= self.threads <= 64, f"threads must be from 1 to 64, or 0 for all cores, not {self.threads}")
         require(0 <= self.batch <= 512, f"batch must be from 1 to 512, or 0 for the default, not {self.batch}")
+        require(0 <= self.planes <= 4, f"planes must be from 1 to 4, or 0 for all, not {self.planes}")
         require(self.kv in ("f16", "f32"), f"kv must be f16 or f32, not {self.kv}")
 
 

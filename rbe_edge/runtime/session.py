@@ -112,6 +112,7 @@ class Session:
             n_threads=options.threads,
             batch_tokens=options.batch,
             kv_type=_native.KV_F32 if options.kv == "f32" else _native.KV_F16,
+            n_planes=options.planes,
         )
         handle = ctypes.POINTER(_native.SessionHandle)()
         _native.check(_native.library().rbe_session_create(model.handle, ctypes.byref(raw), ctypes.byref(handle)))

@@ -193,6 +193,7 @@ typedef struct rbe_session_options {
     uint32_t n_threads;       /* 0: one per physical core, 1 to 64 */
     uint32_t batch_tokens;    /* tokens per prefill pass, 1 to 512; 0: 64 */
     uint32_t kv_type;         /* rbe_kv_type */
+    uint32_t n_planes;        /* planes read of each trellis tensor, 1 to 4, the first ones; 0: all it has */
 } rbe_session_options;
 
 /* Takes everything the session will ever need from one allocation, its arena. options may be NULL. */

@@ -23,6 +23,7 @@ typedef struct rbe__workspace {
     rbe__pool *pool;
     uint32_t batch;    /* tokens done at once, at most */
     uint32_t max_cols; /* columns of the widest input, a multiple of 64 */
+    uint32_t n_planes; /* read of each trellis tensor, at most; 0: all */
     float *rotated;    /* [batch][max_cols] */
     int8_t *quantized; /* [batch][max_cols], 64-byte aligned */
     float *scales;     /* [batch][max_cols / RBE_BLOCK_COLS + 1] */
@@ -83,9 +84,9 @@ void rbe__attend(rbe__workspace *workspace, const rbe__attention *attention);
 /* up = activation(gate) * up, or activation(up) where gate is NULL; [n_tokens][n]. */
 void rbe__activate(rbe__workspace *workspace, rbe__activation activation, const float *gate, float *up, uint32_t n, uint32_t n_tokens);
 
-/* out[width] = scale * row of the embedding, plus the row of `positions` where that is not NULL. */
-void rbe__embed(const rbe_kernels *kernels, const rbe__tensor *embedding, const rbe__tensor *positions, uint32_t token,
-                uint32_t position, float scale, float *scratch, float *out);
+/* out[width] = scale * row of the embedding, plus the row of `positions` where that is not NULL; most_planes of each (0: all). */
+void rbe__embed(const rbe_kernels *kernels, const rbe__tensor *embedding, const rbe__tensor *positions, uint32_t most_planes,
+                uint32_t token, uint32_t position, float scale, float *scratch, float *out);
 
 /* x = cap * tanh(x / cap). */
 void rbe__softcap(float *x, size_t n, float cap);

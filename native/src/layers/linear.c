@@ -63,7 +63,7 @@ static void run_strip(const linear_call *call, const rbe__linear_job *job, uint3
     const rbe__tensor *tensor = job->projection->weight;
     const float *bias = job->projection->bias;
     rbe__strip_layout layout = rbe__layout_strip(&tensor->layout, index);
-    for (uint32_t p = 0; p < tensor->n_planes; p++) {
+    for (uint32_t p = 0; p < rbe__planes_read(tensor, call->workspace->n_planes); p++) {
         const rbe__plane *plane = &tensor->planes[p];
         rbe_strip strip = rbe__tensor_strip(tensor, plane, &layout);
         multiply_strip(call, &strip, tensor->block_scales, scratch);
