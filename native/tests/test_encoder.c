@@ -64,10 +64,10 @@ static double squares(const float *a, const float *b, size_t n)
     return sum;
 }
 
-/* The targets of docs/codec.md, by K - 1, on 64-step lanes. */
+/* What docs/codec.md, "Error", says of 64-step lanes, by K - 1. */
 static void check_gaussian_error(void)
 {
-    static const double target[4] = {0.277, 0.0735, 0.0190, 0.0050};
+    static const double target[4] = {0.2785, 0.0720, 0.0187, 0.00485};
     for (uint32_t k = 0; k < 4; k++) {
         plane p = gaussian_plane(128, 256, &codebooks[k], 11 + k);
         CHECK(encode(&p, NULL) == RBE_OK && decode(&p) == RBE_OK, "%s", rbe_last_error());
@@ -125,7 +125,7 @@ static void check_unequal_rows(void)
  * release of this encoder. A change that improves the encoder may change them. */
 static void check_bytes_everywhere(void)
 {
-    static const uint32_t expected[4] = {0x3945d931, 0x68c23abe, 0xc04acc8f, 0x230b7cb3};
+    static const uint32_t expected[4] = {0x3945d931, 0x41ee0ce4, 0x03d55790, 0xa358ff94};
     static rbe__crc crc;
     rbe__crc_init(&crc);
     for (uint32_t k = 0; k < 4; k++) {

@@ -48,21 +48,21 @@ CODEBOOKS: dict[int, Codebook] = {
     ),
     2: Codebook(
         2,
-        _numbers("38 6 -20 -69 -58 18 -38 -12 2 -22 67 34 -27 59 4 22"),
-        _numbers("25 -5 32 -31 9 40 3 -12 15 58 -21 -40 -17 -57 -5 5"),
-        2.772 / 126,
+        _numbers("13 -1 -28 42 -73 60 18 -20 2 18 -31 49 32 -39 78 0"),
+        _numbers("9 -5 -26 -7 -14 18 -13 9 -11 -34 48 -9 25 -28 -48 -33"),
+        2.839 / 126,
     ),
     3: Codebook(
         3,
-        _numbers("-10 35 24 -21 63 -36 11 6 41 -64 2 20 -43 0 -24 -11"),
-        _numbers("42 -18 24 -11 -31 29 18 3 -62 -42 13 8 -24 62 -5 -6"),
-        3.026 / 126,
+        _numbers("77 -22 3 34 -9 20 -75 7 15 -55 -40 -31 32 -7 -18 52"),
+        _numbers("49 -49 4 11 20 30 13 -19 -29 6 1 20 -19 -4 -6 -14"),
+        3.054 / 126,
     ),
     4: Codebook(
         4,
-        _numbers("0 -3 31 13 -37 8 -16 -68 21 -11 4 44 81 -48 -23 -30"),
-        _numbers("-31 -21 -7 2 -40 -8 0 12 7 23 14 40 7 15 45 -14"),
-        3.52 / 126,
+        _numbers("27 71 3 -27 -3 -35 -14 -20 -45 36 -72 21 14 8 46 -9"),
+        _numbers("-54 -3 -19 5 54 -7 2 -14 24 17 14 -8 37 -24 -37 8"),
+        3.301 / 126,
     ),
 }
 
@@ -132,9 +132,8 @@ def tensor_scale(weights: FloatArray) -> float:
     return float(2.0 ** np.floor(np.log2(largest * CODEBOOKS[2].step))) if largest > 0 else 1.0
 
 
-def native_codebook(bits: int) -> _native.Codebook:
-    book = CODEBOOKS[bits]
-    return _native.Codebook(bits, (ctypes.c_int8 * 16)(*book.t1), (ctypes.c_int8 * 16)(*book.t2))
+def native_codebook(book: Codebook) -> _native.Codebook:
+    return _native.Codebook(book.bits, (ctypes.c_int8 * 16)(*book.t1), (ctypes.c_int8 * 16)(*book.t2))
 
 
 def encode(
@@ -162,7 +161,7 @@ def encode(
     for index, (bits, layout) in enumerate(zip(planes, plane_layouts(rows, cols, planes), strict=True)):
         row_scales, stream = _encode_plane(left, bits, layout, scale, threads, progress, index, len(planes), feedback)
         parts += [_fill(row_scales.tobytes()), _fill(stream.tobytes())]
-        left -= decode_plane(stream, row_scales, cols, bits, layout.unit_rows, scale)
+        left -= decode_plane(stream, row_scales, cols, CODEBOOKS[bits], layout.unit_rows, scale)
     error = squared_norm(left) / norm if norm > 0 else 0.0
     if feedback is None:
         return Encoded(tuple(parts), scale, error)
@@ -186,6 +185,7 @@ def _encode_plane(
     feedback: FloatArray | None,
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
     rows, cols = weights.shape
+    book = CODEBOOKS[bits]
     row_scales = np.zeros(rows, np.uint16)
     stream = np.zeros(layout.stream_bytes, np.uint8)
     error = ctypes.c_double()
@@ -198,7 +198,7 @@ def _encode_plane(
     if feedback is not None:
         options.feedback = _native.pointer(feedback, ctypes.c_float)
     status = _native.library().rbe_encode_plane(
-        _native.pointer(weights, ctypes.c_float), rows, cols, ctypes.byref(native_codebook(bits)), layout.unit_rows,
+        _native.pointer(weights, ctypes.c_float), rows, cols, ctypes.byref(native_codebook(book)), layout.unit_rows,
         scale, ctypes.byref(options), _native.pointer(row_scales, ctypes.c_uint16),
         _native.pointer(stream, ctypes.c_uint8), ctypes.byref(error),
     )  # fmt: skip
@@ -210,7 +210,7 @@ def decode_plane(
     stream: npt.NDArray[np.uint8],
     row_scales: npt.NDArray[np.uint16],
     cols: int,
-    bits: int,
+    book: Codebook,
     unit_rows: int,
     scale: float,
 ) -> FloatArray:
@@ -219,7 +219,7 @@ def decode_plane(
     weights = np.empty((rows, cols), np.float32)
     status = _native.library().rbe_decode_plane(
         _native.pointer(stream, ctypes.c_uint8), stream.size, _native.pointer(row_scales, ctypes.c_uint16), rows, cols,
-        ctypes.byref(native_codebook(bits)), unit_rows, scale, _native.pointer(weights, ctypes.c_float),
+        ctypes.byref(native_codebook(book)), unit_rows, scale, _native.pointer(weights, ctypes.c_float),
     )  # fmt: skip
     _native.check(status, PackError)
     return weights

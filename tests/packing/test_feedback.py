@@ -34,6 +34,7 @@ def _encode(
     weights: FloatArray, bits: int, feedback: FloatArray | None, threads: int
 ) -> tuple[bytes, bytes, FloatArray]:
     rows, cols = weights.shape
+    book = codec.CODEBOOKS[bits]
     layout = _native.PlaneLayout()
     library = _native.library()
     _native.check(library.rbe_plane_get_layout(rows, cols, bits, 0, ctypes.byref(layout)))
@@ -42,12 +43,12 @@ def _encode(
     if feedback is not None:
         options.feedback = _native.pointer(feedback, ctypes.c_float)
     status = library.rbe_encode_plane(
-        _native.pointer(weights, ctypes.c_float), rows, cols, ctypes.byref(codec.native_codebook(bits)), 0, 0.01,
+        _native.pointer(weights, ctypes.c_float), rows, cols, ctypes.byref(codec.native_codebook(book)), 0, 0.01,
         ctypes.byref(options), _native.pointer(scales, ctypes.c_uint16), _native.pointer(stream, ctypes.c_uint8),
         ctypes.byref(error),
     )  # fmt: skip
     _native.check(status, PackError)
-    return scales.tobytes(), stream.tobytes(), codec.decode_plane(stream, scales, cols, bits, layout.unit_rows, 0.01)
+    return scales.tobytes(), stream.tobytes(), codec.decode_plane(stream, scales, cols, book, layout.unit_rows, 0.01)
 
 
 def _loss(weights: FloatArray, decoded: FloatArray, h: npt.NDArray[np.float64]) -> float:
