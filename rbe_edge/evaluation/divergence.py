@@ -8,7 +8,7 @@ is the share of tokens for which both models find the same token most likely.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -46,14 +46,25 @@ class Divergence:
 
 
 @dataclass
-class _Sums:
-    """Over scored tokens."""
+class Sums:
+    """Over the scored tokens of one window, in nats."""
 
     kl: float = 0.0
     agree: int = 0
     nats: float = 0.0
     source_nats: float = 0.0
     n: int = 0
+
+    def add(
+        self, source: npt.NDArray[np.float32], packed: npt.NDArray[np.float32], followed: npt.NDArray[np.int64]
+    ) -> None:
+        """source, packed: log-probabilities [n][vocabulary] of the tokens followed[n]."""
+        rows = np.arange(len(followed))
+        self.n += len(followed)
+        self.source_nats -= float(source[rows, followed].sum(dtype=np.float64))
+        self.nats -= float(packed[rows, followed].sum(dtype=np.float64))
+        self.agree += int((source.argmax(axis=1) == packed.argmax(axis=1)).sum())
+        self.kl += float((np.exp(source) * (source - packed)).sum(dtype=np.float64))
 
 
 def divergence(
@@ -84,7 +95,7 @@ def divergence(
     if not windows:
         raise OptionError(f"the text has {len(tokens)} tokens; at least 2 are needed to score one")
     longest = max(map(len, windows))
-    parts: list[_Sums] = []
+    parts: list[Sums] = []
     with ExitStack() as stack:
         sessions = [stack.enter_context(model.session(context=longest, threads=threads)) for model in (source, packed)]
         for done, part in enumerate(windows):
@@ -93,41 +104,41 @@ def divergence(
             parts.append(_compare_window(sessions[0], sessions[1], part))
     if progress is not None:
         progress(len(windows), len(windows))
-    return _result(parts, longest)
+    return summary(parts, longest)
 
 
-def _compare_window(source: Session, packed: Session, tokens: Sequence[int]) -> _Sums:
-    source.rewind(0)
-    packed.rewind(0)
-    piece = max(_LOGIT_BYTES // (4 * source.model.info.vocabulary), 1)
-    sums = _Sums()
+def pieces(tokens: Sequence[int], vocabulary: int) -> Iterator[tuple[Sequence[int], npt.NDArray[np.int64]]]:
+    """A window in pieces whose logits are not too large: the tokens given, and those that follow each of them."""
+    piece = max(_LOGIT_BYTES // (4 * vocabulary), 1)
     for start in range(0, len(tokens) - 1, piece):
         given = tokens[start : min(start + piece, len(tokens) - 1)]
-        followed = np.asarray(tokens[start + 1 : start + 1 + len(given)], dtype=np.int64)
-        _add(sums, _log_softmax(source, given), _log_softmax(packed, given), followed)
-    return sums
+        yield given, np.asarray(tokens[start + 1 : start + 1 + len(given)], dtype=np.int64)
 
 
-def _log_softmax(session: Session, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
-    logits = session.score(tokens, logits=True).logits
-    assert logits is not None
+def log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """In place, along the last axis."""
     logits -= logits.max(axis=1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True, dtype=np.float64)).astype(np.float32)
     return logits
 
 
-def _add(
-    sums: _Sums, source: npt.NDArray[np.float32], packed: npt.NDArray[np.float32], followed: npt.NDArray[np.int64]
-) -> None:
-    rows = np.arange(len(followed))
-    sums.n += len(followed)
-    sums.source_nats -= float(source[rows, followed].sum(dtype=np.float64))
-    sums.nats -= float(packed[rows, followed].sum(dtype=np.float64))
-    sums.agree += int((source.argmax(axis=1) == packed.argmax(axis=1)).sum())
-    sums.kl += float((np.exp(source) * (source - packed)).sum(dtype=np.float64))
+def _compare_window(source: Session, packed: Session, tokens: Sequence[int]) -> Sums:
+    source.rewind(0)
+    packed.rewind(0)
+    sums = Sums()
+    for given, followed in pieces(tokens, source.model.info.vocabulary):
+        sums.add(_scored(source, given), _scored(packed, given), followed)
+    return sums
 
 
-def _result(parts: Sequence[_Sums], window: int) -> Divergence:
+def _scored(session: Session, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+    logits = session.score(tokens, logits=True).logits
+    assert logits is not None
+    return log_softmax(logits)
+
+
+def summary(parts: Sequence[Sums], window: int) -> Divergence:
+    """Of the sums of every window. window: tokens of the longest."""
     n = sum(part.n for part in parts)
     means = np.array([part.kl / part.n for part in parts])
     return Divergence(
