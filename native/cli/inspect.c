@@ -54,7 +54,7 @@ static int print_metadata(const rbe_model *model, uint32_t n)
 
 static int print_tensors(const rbe_model *model, uint32_t n)
 {
-    static const char *const kinds[] = {"?", "fp32", "fp16", "bf16", "trellis"};
+    static const char *const kinds[] = {"?", "fp32", "fp16", "bf16", "trellis", "seed64", "basis"};
     for (uint32_t i = 0; i < n; i++) {
         rbe_tensor_info tensor;
         if (rbe_model_tensor(model, i, &tensor) != RBE_OK) {

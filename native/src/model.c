@@ -255,7 +255,7 @@ rbe_status rbe_model_get_info(const rbe_model *model, rbe_model_info *info)
         .struct_bytes = sizeof *info,
         .file_bytes = model->pack.file.bytes,
         .n_parameters = model->n_parameters,
-        .format_version = RBE_FORMAT_VERSION,
+        .format_version = model->pack.version,
         .n_metadata = model->pack.n_metadata,
         .n_tensors = model->pack.n_tensors,
         .n_layers = model->config.n_layers,

@@ -229,6 +229,50 @@ static rbe_status take_trellis(rbe__cursor *at, const rbe__pack *pack, rbe__tens
     return place_planes(at, out, (int)(flags & 1));
 }
 
+static rbe_status take_seed64(const rbe__cursor *at, rbe__tensor *out)
+{
+    if (out->data_bytes != 12) {
+        return malformed(at, "bytes", "is not 12 for a seed");
+    }
+    memcpy(&out->seed, out->data, 8);
+    memcpy(&out->tensor_scale, out->data + 8, 4);
+    return isfinite(out->tensor_scale) ? RBE_OK : malformed(at, "scale", "is not finite");
+}
+
+static int is_block_side(uint32_t side)
+{
+    return side == 32 || side == 64 || side == 128 || side == RBE_MAX_BASIS_BLOCK;
+}
+
+static rbe_status take_basis(rbe__cursor *at, rbe__tensor *out)
+{
+    rbe__basis *basis = &out->basis;
+    const uint8_t *orders;
+    RBE_TRY(take_u32(at, "block_rows", &basis->block_rows));
+    RBE_TRY(take_u32(at, "block_cols", &basis->block_cols));
+    RBE_TRY(take_u32(at, "transform", &basis->transform));
+    RBE_TRY(take(at, "orders", 4, &orders));
+    RBE_TRY(take_finite_f32(at, "step", &basis->step));
+    if (!is_block_side(basis->block_rows) || !is_block_side(basis->block_cols)) {
+        return malformed(at, "block_rows", "or `block_cols` is not 32, 64, 128 or 256");
+    }
+    if (basis->transform != RBE_BASIS_COSINES && basis->transform != RBE_BASIS_COLUMN_COSINES) {
+        return malformed(at, "transform", "is unknown");
+    }
+    for (int i = 0; i < 4; i++) {
+        if (orders[i] > RBE_MAX_BASIS_ORDER) {
+            return malformed(at, "orders", "are not all 0 to 16");
+        }
+    }
+    basis->basis_order = orders[0];
+    basis->count_order = orders[1];
+    basis->gap_order = orders[2];
+    basis->level_order = orders[3];
+    basis->ends = (const uint32_t *)(const void *)out->data;
+    const char *problem = rbe__basis_check(basis, out->rows, out->cols, out->data_bytes);
+    return problem ? malformed(at, "data", problem) : RBE_OK;
+}
+
 rbe_status rbe__take_tensor(rbe__cursor *at, const rbe__pack *pack, rbe__tensor *out)
 {
     RBE_TRY(take_name(at, &out->name, &out->name_bytes));
@@ -253,6 +297,12 @@ rbe_status rbe__take_tensor(rbe__cursor *at, const rbe__pack *pack, rbe__tensor 
         }
         return RBE_OK;
     case RBE_KIND_TRELLIS: return take_trellis(at, pack, out);
+    case RBE_KIND_SEED64:
+    case RBE_KIND_BASIS:
+        if (pack->version < 2) {
+            return malformed(at, "kind", "needs format version 2");
+        }
+        return out->kind == RBE_KIND_SEED64 ? take_seed64(at, out) : take_basis(at, out);
     default: return malformed(at, "kind", "is unknown");
     }
 }

@@ -131,19 +131,19 @@ static rbe_status check_all_names(rbe__pack *pack)
 static rbe_status read_header(rbe__pack *pack, const rbe__crc *crc, rbe__cursor *at, uint32_t counts[4])
 {
     const uint8_t *data = pack->file.data;
-    uint32_t version, checksum;
+    uint32_t checksum;
     uint64_t file_bytes, index_bytes;
     if (pack->file.bytes < HEADER_BYTES || memcmp(data, magic, sizeof magic) != 0) {
         return rbe_fail(RBE_ERROR_FORMAT, "%s: not a .rbe file (field `magic`)", pack->path);
     }
-    memcpy(&version, data + 8, 4);
+    memcpy(&pack->version, data + 8, 4);
     memcpy(&checksum, data + 12, 4);
     memcpy(&file_bytes, data + 16, 8);
     memcpy(&index_bytes, data + 24, 8);
     memcpy(counts, data + 32, 16);
-    if (version != RBE_FORMAT_VERSION) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: field `version`: format %u, this build reads %u; pack the model again with `rbe pack`",
-                        pack->path, version, RBE_FORMAT_VERSION);
+    if (pack->version < 1 || pack->version > RBE_FORMAT_VERSION) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: field `version`: format %u, this build reads 1 to %u; pack the model again with `rbe pack`",
+                        pack->path, pack->version, RBE_FORMAT_VERSION);
     }
     if (file_bytes != pack->file.bytes) {
         return rbe_fail(RBE_ERROR_FORMAT, "%s: field `file_bytes`: the file should be %llu bytes and is %llu; copy it again", pack->path,

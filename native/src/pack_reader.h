@@ -15,6 +15,7 @@ typedef struct rbe__blob {
 typedef struct rbe__pack {
     const char *path; /* for messages; the caller's, during opening only */
     rbe__mapped_file file;
+    uint32_t version; /* of the format */
     uint32_t n_metadata, n_codebooks, n_blobs, n_tensors;
     rbe_metadata *metadata;   /* the first three lists in the file's order */
     rbe_codebook *codebooks;

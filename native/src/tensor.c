@@ -93,6 +93,12 @@ void rbe__tensor_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint
             memcpy(&out[c], &bits, sizeof bits);
         }
         break;
+    case RBE_KIND_SEED64:
+        rbe__seed64_row(tensor->seed, tensor->tensor_scale, tensor->rows, tensor->cols, row, out);
+        break;
+    case RBE_KIND_BASIS:
+        rbe__basis_row(&tensor->basis, tensor->rows, tensor->cols, row, out);
+        break;
     default:
         trellis_row(kernels, tensor, most_planes, row, out);
     }

@@ -2,12 +2,13 @@
 #ifndef RBE_TENSOR_H
 #define RBE_TENSOR_H
 
+#include "extremes/extremes.h"
 #include "kernels/kernels.h"
 #include "layout.h"
 
 #define RBE_MAX_PLANES 4u
 
-enum { RBE_KIND_F32 = 1, RBE_KIND_F16 = 2, RBE_KIND_BF16 = 3, RBE_KIND_TRELLIS = 4 };
+enum { RBE_KIND_F32 = 1, RBE_KIND_F16 = 2, RBE_KIND_BF16 = 3, RBE_KIND_TRELLIS = 4, RBE_KIND_SEED64 = 5, RBE_KIND_BASIS = 6 };
 
 typedef struct rbe__plane {
     uint32_t bits;
@@ -26,7 +27,9 @@ typedef struct rbe__tensor {
     uint32_t checksum;
     float error;
 
-    /* trellis only */
+    rbe__basis basis; /* of that kind only */
+
+    /* trellis; seed and scale of seed64 too */
     uint32_t rotation_block; /* 0: none */
     uint64_t seed;
     float tensor_scale;

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MetadataValue = int | float | str | tuple[int, ...]
 
-_KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis"}
+_KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis", 5: "seed64", 6: "basis"}
 
 
 @dataclass(frozen=True)

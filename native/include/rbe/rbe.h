@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 #define RBE_VERSION "0.1.0"
-#define RBE_FORMAT_VERSION 1u
+#define RBE_FORMAT_VERSION 2u /* the newest that is read */
 
 /* ---- status ---------------------------------------------------------------------------------------------------- */
 
@@ -164,7 +164,7 @@ RBE_API rbe_status rbe_model_metadata(const rbe_model *model, uint32_t index, rb
 typedef struct rbe_tensor_info {
     const char *name;         /* not zero-terminated, UTF-8 */
     size_t name_bytes;
-    uint32_t kind;            /* 1 fp32, 2 fp16, 3 bf16, 4 trellis */
+    uint32_t kind;            /* 1 fp32, 2 fp16, 3 bf16, 4 trellis, 5 seed64, 6 basis */
     uint32_t rows, cols;
     uint32_t rotation_block;  /* 0: not rotated */
     uint64_t seed;
