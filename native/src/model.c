@@ -61,6 +61,7 @@ static rbe__projection bind_projection(binder *b, const char *name, uint32_t row
     char bias[64];
     snprintf(bias, sizeof bias, "%s.bias", name);
     rbe__projection projection = {bind_tensor(b, name, rows, cols, optional), bind_vector(b, bias, rows, 1)};
+    b->model->has_rows_only |= projection.weight && rbe__tensor_by_row(projection.weight);
     return projection;
 }
 
@@ -175,6 +176,7 @@ static rbe_status bind_model(rbe_model *model, const char *path)
     model->head = bind_projection(&b, "head", config->n_vocabulary, config->width, 1);
     if (!model->head.weight) {
         model->head.weight = model->embedding;
+        model->has_rows_only |= model->embedding && rbe__tensor_by_row(model->embedding);
     }
     RBE_TRY(b.status);
     return bind_layer_arrays(model, path);

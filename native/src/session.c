@@ -43,6 +43,7 @@ static void take_buffers(rbe_session *session, rbe__arena *arena)
         scratch->sum = FLOATS(batch * RBE_STRIP_ROWS);
         scratch->row_scale = FLOATS(RBE_STRIP_ROWS);
         scratch->scores = FLOATS(session->context);
+        scratch->row = FLOATS(model->has_rows_only ? workspace->max_cols : 0);
     }
 #undef FLOATS
     size_t before = arena->used;

@@ -60,6 +60,12 @@ static inline uint32_t rbe__planes_read(const rbe__tensor *tensor, uint32_t most
     return most && most < tensor->n_planes ? most : tensor->n_planes;
 }
 
+/* A matrix that exists row by row only: nothing to point a kernel at. */
+static inline int rbe__tensor_by_row(const rbe__tensor *tensor)
+{
+    return tensor->kind == RBE_KIND_SEED64 || tensor->kind == RBE_KIND_BASIS;
+}
+
 /* out[cols] = the row in the source's basis (rotation undone), from the first most_planes planes (0: all). */
 void rbe__tensor_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint32_t most_planes, uint32_t row, float *out);
 

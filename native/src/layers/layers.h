@@ -16,6 +16,7 @@ typedef struct rbe__thread_scratch {
     float *sum;     /* [batch * RBE_STRIP_ROWS] */
     float *row_scale; /* [RBE_STRIP_ROWS] */
     float *scores;  /* [context] */
+    float *row;     /* [max_cols] where the model multiplies by matrices that exist row by row only, else nothing */
 } rbe__thread_scratch;
 
 typedef struct rbe__workspace {

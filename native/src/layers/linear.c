@@ -79,7 +79,18 @@ static void run_strip(const linear_call *call, const rbe__linear_job *job, uint3
     }
 }
 
-static void run_dense(const linear_call *call, const rbe__linear_job *job, uint32_t index)
+/* Row after row through a buffer: slow, for codes that no projection is worth storing in (docs/extremes.md). */
+static void run_by_row(const linear_call *call, const rbe__linear_job *job, uint32_t first_row, uint32_t rows, float *buffer)
+{
+    const rbe_kernels *kernels = call->workspace->kernels;
+    const rbe__tensor *tensor = job->projection->weight;
+    for (uint32_t r = first_row; r < first_row + rows; r++) {
+        rbe__tensor_row(kernels, tensor, r, buffer);
+        kernels->dense_f32(buffer, 1, tensor->cols, call->x, call->x_stride, call->n_tokens, job->y + r, job->y_stride);
+    }
+}
+
+static void run_dense(const linear_call *call, const rbe__linear_job *job, uint32_t index, rbe__thread_scratch *scratch)
 {
     const rbe_kernels *kernels = call->workspace->kernels;
     const rbe__tensor *tensor = job->projection->weight;
@@ -89,8 +100,12 @@ static void run_dense(const linear_call *call, const rbe__linear_job *job, uint3
     uint32_t first_row = index * RBE_DENSE_ROWS;
     uint32_t rows = tensor->rows - first_row < RBE_DENSE_ROWS ? tensor->rows - first_row : RBE_DENSE_ROWS;
     size_t row_bytes = (size_t)tensor->cols * (tensor->kind == RBE_KIND_F32 ? 4 : 2);
-    kernel(tensor->data + first_row * row_bytes, rows, tensor->cols, call->x, call->x_stride, call->n_tokens,
-           job->y + first_row, job->y_stride);
+    if (rbe__tensor_by_row(tensor)) {
+        run_by_row(call, job, first_row, rows, scratch->row);
+    } else {
+        kernel(tensor->data + first_row * row_bytes, rows, tensor->cols, call->x, call->x_stride, call->n_tokens,
+               job->y + first_row, job->y_stride);
+    }
     for (uint32_t n = 0; job->projection->bias && n < call->n_tokens; n++) {
         rbe__add(job->y + n * job->y_stride + first_row, job->projection->bias + first_row, rows);
     }
@@ -106,7 +121,7 @@ static void run_item(void *context, uint32_t item, uint32_t thread)
     if (call->jobs[j].projection->weight->kind == RBE_KIND_TRELLIS) {
         run_strip(call, &call->jobs[j], item - call->first_item[j], &call->workspace->threads[thread]);
     } else {
-        run_dense(call, &call->jobs[j], item - call->first_item[j]);
+        run_dense(call, &call->jobs[j], item - call->first_item[j], &call->workspace->threads[thread]);
     }
 }
 
