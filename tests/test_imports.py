@@ -26,7 +26,8 @@ ROOMS = {
     "packing": {"runtime", "_native", "errors", "_version"},  # the engine runs calibration (docs/engine.md)
     "evaluation": {"runtime", "errors", "_version"},
     "comparison": {"runtime", "packing", "evaluation", "_native", "errors", "_version"},
-    "cli": {"runtime", "packing", "evaluation", "comparison", "errors", "_version"},
+    "bench": {"runtime", "packing", "errors", "_version"},  # writes shapes, encodes nothing
+    "cli": {"bench", "runtime", "packing", "evaluation", "comparison", "errors", "_version"},
     "__init__": {"runtime", "errors", "_version"},
     "__main__": {"cli"},
 }

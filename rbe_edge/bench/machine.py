@@ -1,0 +1,87 @@
+"""What the numbers were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rbe_edge.errors import RbeError
+
+_BUFFER_BYTES = 256 << 20  # far above the caches of small machines
+_PASSES = 7
+
+
+@dataclass(frozen=True)
+class Machine:
+    """processor: as the operating system names it. cores: that this process may use. read_gb_per_s: 10^9 bytes per
+    second that all of them together read from memory."""
+
+    processor: str
+    cores: int
+    system: str
+    read_gb_per_s: float
+
+
+def describe(read_gb_per_s: float) -> Machine:
+    return Machine(_processor(), cores(), f"{platform.system()} {platform.machine()}", read_gb_per_s)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_bandwidth() -> float:
+    """10^9 bytes per second that all cores read from memory. In a process of its own, so that its buffer does not count
+    as memory of the benchmark. Raises RbeError."""
+    done = subprocess.run([sys.executable, "-m", "rbe_edge.bench.machine"], capture_output=True, text=True, check=False)
+    try:
+        return float(done.stdout)
+    except ValueError:
+        raise RbeError("the memory bandwidth could not be measured; 300 MB of free memory are needed") from None
+
+
+def _read(threads: int) -> float:
+    """Each thread reads its part of a buffer that no cache holds; the best of some passes."""
+    buffer = np.ones(_BUFFER_BYTES // 8, np.int64)
+    parts = np.array_split(buffer, threads)
+    best = 0.0
+    for _ in range(_PASSES):
+        workers = [threading.Thread(target=np.bitwise_or.reduce, args=(part,)) for part in parts]
+        began = time.perf_counter()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        best = max(best, buffer.nbytes / (time.perf_counter() - began) / 1e9)
+    return best
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has held so far, Python and mapped files included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in ("model name", "Model"):
+                return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    print(_read(cores()))

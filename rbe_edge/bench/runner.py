@@ -1,0 +1,153 @@
+"""Runs workloads, ours alone or in alternation with llama.cpp, and gathers the rows of a report."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rbe_edge.bench.peer import Llama
+from rbe_edge.bench.peer_model import PAIRS, write_gguf
+from rbe_edge.bench.report import Row
+from rbe_edge.bench.shapes import Shape
+from rbe_edge.bench.workloads import Bench, Progress, Run, Workload, latency, rate
+from rbe_edge.errors import OptionError
+from rbe_edge.runtime.model import Model
+
+MAX_REPETITIONS = 1000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """repetitions: timed runs after one warm-up. threads: each count in turn, 0 for one per physical core. batch:
+    tokens per prefill pass, 0 for the default. peers: ggml types to run llama.cpp with."""
+
+    workloads: Sequence[Workload]
+    threads: Sequence[int] = (0,)
+    repetitions: int = 5
+    batch: int = 0
+    peers: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.repetitions <= MAX_REPETITIONS:
+            raise OptionError(f"--repetitions is from 1 to {MAX_REPETITIONS}, not {self.repetitions}")
+
+
+def run(
+    model: Model, label: str, shape: Shape | None, settings: Settings, read_gb_per_s: float, progress: Progress
+) -> list[Row]:
+    """One row per workload, number of threads and program. shape: what llama.cpp is to run; needed with peers."""
+    rows: list[Row] = []
+    total = len(settings.workloads) * len(settings.threads) * (settings.repetitions + 1)
+    with ExitStack() as stack:
+        files = _peer_files(stack, shape, settings, progress)
+        for threads in settings.threads:
+            for workload in settings.workloads:
+                done = len(rows) // (1 + len(files)) * (settings.repetitions + 1)
+                tick = _Counter(progress, f"{workload}, {label}", done, total)
+                rows += _workload(model, label, files, workload, threads, settings, read_gb_per_s, tick)
+    return rows
+
+
+class _Counter:
+    """Reports one step more each time it is called."""
+
+    def __init__(self, progress: Progress, what: str, done: int, total: int) -> None:
+        self._progress, self._what, self._done, self._total = progress, what, done, total
+
+    def __call__(self) -> None:
+        self._progress(self._what, self._done, self._total)
+        self._done += 1
+
+
+def _peer_files(
+    stack: ExitStack, shape: Shape | None, settings: Settings, progress: Progress
+) -> dict[str, Path]:
+    if not settings.peers:
+        return {}
+    if shape is None:
+        raise OptionError("--against needs a model of the Llama layout, whose shape llama.cpp can be given")
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rbe-bench-")))
+    files = {}
+    for number, name in enumerate(settings.peers):
+        progress(f"making {name} for llama.cpp", number, len(settings.peers))
+        files[name] = directory / f"{name}.gguf"
+        write_gguf(shape, name, files[name])
+    return files
+
+
+def _workload(
+    model: Model, label: str, files: dict[str, Path], workload: Workload, threads: int, settings: Settings,
+    read_gb_per_s: float, tick: _Counter,
+) -> list[Row]:  # fmt: skip
+    with ExitStack() as stack:
+        ours = stack.enter_context(Bench(model, workload, threads, settings.batch))
+        theirs = {
+            name: stack.enter_context(Llama(path, workload.context, ours.threads)) for name, path in files.items()
+        }
+        runs: list[Run] = []
+        peer_runs: dict[str, list[Run]] = {name: [] for name in theirs}
+        for number in range(settings.repetitions + 1):  # the first is the warm-up
+            tick()
+            gathered = [(runs, ours.run())] + [(peer_runs[name], peer.run(workload)) for name, peer in theirs.items()]
+            for where, result in gathered:
+                if number:
+                    where.append(result)
+        own = _own_row(model, label, workload, ours.threads, runs, read_gb_per_s)
+        peers = [
+            Row(
+                "llama.cpp", name, "native", workload, ours.threads, rate(workload.n_tokens, found), latency(found),
+                _first_token_ms(workload, found), ratio=statistics.median(
+                    peer.seconds / run.seconds for peer, run in zip(found, runs, strict=True)
+                ),
+            )
+            for name, found in peer_runs.items()
+        ]  # fmt: skip
+        return [own, *peers]
+
+
+def _own_row(
+    model: Model, label: str, workload: Workload, threads: int, runs: list[Run], read_gb_per_s: float
+) -> Row:
+    measured = rate(workload.n_tokens, runs)
+    n_bytes = bytes_per_token(model, workload) if workload.kind == "tg" else None
+    return Row(
+        "rbe", label, model.info.kernel_set, workload, threads, measured, latency(runs),
+        _first_token_ms(workload, runs), n_bytes,
+        n_bytes * measured.median / read_gb_per_s / 1e9 if n_bytes is not None else None,
+    )  # fmt: skip
+
+
+def _first_token_ms(workload: Workload, runs: list[Run]) -> float | None:
+    return 1e3 * statistics.median(run.seconds for run in runs) if workload.kind == "pp" else None
+
+
+def bytes_per_token(model: Model, workload: Workload) -> int:
+    """What one generated token reads on average: every tensor but those only looked up, and the KV cache (fp16)."""
+    looked_up = {"positions"} | ({"embedding"} if "head" in model.tensors else set())
+    weights = sum(tensor.data_bytes for name, tensor in model.tensors.items() if name not in looked_up)
+    known = model.metadata
+    per_position = 4 * int(str(known["layers"])) * int(str(known["kv_heads"])) * int(str(known["head_dim"]))
+    return weights + round(per_position * (workload.depth + (workload.n_tokens + 1) / 2))
+
+
+def shape_of(model: Model) -> Shape | None:
+    """The shape of a file, for llama.cpp; None where it has another layout than Llama's with a tied embedding."""
+    known, names = model.metadata, set(model.tensors)
+    keys = ("layers", "width", "heads", "kv_heads", "head_dim", "feed_forward", "vocabulary")
+    numbers = [int(str(known.get(key, 0))) for key in keys]
+    shape = Shape("file", model.info.path.name, *numbers)
+    wanted = {name for name, _, _ in shape.tensors()} | {"rope.frequencies"}
+    llama = known.get("norm.kind") == "rms" and known.get("norm.place") == "pre" and names == wanted
+    return shape if llama else None
+
+
+def peer_types(model: Model) -> list[str]:
+    """The ggml types whose quality is that of the model's projections or worse."""
+    tensors = [tensor for name, tensor in model.tensors.items() if name.startswith("layers.") and tensor.plane_bits]
+    weights = sum(tensor.rows * tensor.cols for tensor in tensors)
+    bits = sum(sum(tensor.plane_bits) * tensor.rows * tensor.cols for tensor in tensors) / weights if weights else 4
+    return list(PAIRS[min(PAIRS, key=lambda known: abs(known - bits))])

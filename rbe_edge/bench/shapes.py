@@ -1,0 +1,165 @@
+"""Models of a real shape filled with random bits, so that speed can be measured without any weights.
+
+The time of a token depends on shapes and rates, not on values: a stream of random bits costs what an encoded one does,
+and gives a Gaussian matrix (docs/codec.md). Scales are set so that activations stay near one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rbe_edge.errors import OptionError
+from rbe_edge.packing import codec, writer
+
+MetadataValue = int | float | str | tuple[int, ...]
+
+EMBEDDING_PLANES = (4, 2)
+"""Six bits, as the packer gives a tied embedding; llama.cpp's mixtures store theirs in Q6_K."""
+
+_PIECE = 1 << 24  # bytes of random stream made at a time
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Llama-layout decoder with a tied embedding; width = heads x head_dim."""
+
+    name: str
+    of: str
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    feed_forward: int
+    vocabulary: int
+
+    @property
+    def parameters(self) -> int:
+        return sum(rows * cols for _, rows, cols in self.tensors())
+
+    def tensors(self) -> Iterator[tuple[str, int, int]]:
+        """Name, rows and columns of every tensor, in the file's order; a vector has one row."""
+        kv = self.kv_heads * self.head_dim
+        yield "embedding", self.vocabulary, self.width
+        for layer in range(self.layers):
+            attention, feed_forward = f"layers.{layer}.attention.", f"layers.{layer}.feed_forward."
+            yield attention + "norm", 1, self.width
+            yield attention + "q", self.heads * self.head_dim, self.width
+            yield attention + "k", kv, self.width
+            yield attention + "v", kv, self.width
+            yield attention + "o", self.width, self.heads * self.head_dim
+            yield feed_forward + "norm", 1, self.width
+            yield feed_forward + "gate", self.feed_forward, self.width
+            yield feed_forward + "up", self.feed_forward, self.width
+            yield feed_forward + "down", self.width, self.feed_forward
+        yield "norm", 1, self.width
+
+
+# Hyper-parameters as published with the models.
+SHAPES = {
+    shape.name: shape
+    for shape in (
+        Shape("135M", "SmolLM2-135M", 30, 576, 9, 3, 64, 1536, 49152),
+        Shape("0.5B", "Qwen2.5-0.5B", 24, 896, 14, 2, 64, 4864, 151936),
+        Shape("1B", "Llama-3.2-1B", 16, 2048, 32, 8, 64, 8192, 128256),
+        Shape("3B", "Llama-3.2-3B", 28, 3072, 24, 8, 128, 8192, 128256),
+    )
+}
+
+CONTEXT = 32768
+
+
+def shape_named(name: str) -> Shape:
+    """Raises OptionError where there is no such shape."""
+    for known, shape in SHAPES.items():
+        if known.lower() == name.lower():
+            return shape
+    raise OptionError(f"there is no shape {name}; give one of {', '.join(SHAPES)}")
+
+
+def parse_planes(text: str) -> tuple[int, ...]:
+    """'4' -> (4,), '2+2' -> (2, 2). Raises OptionError."""
+    try:
+        planes = tuple(int(part) for part in text.split("+"))
+    except ValueError:
+        planes = ()
+    if not 1 <= len(planes) <= 4 or any(bits not in codec.CODEBOOKS for bits in planes):
+        raise OptionError(f"planes {text!r} are not possible; give 1 to 4, or a sum such as 2+2")
+    return planes
+
+
+def write_model(shape: Shape, planes: tuple[int, ...], out: Path, seed: int = 1) -> None:
+    """A `.rbe` file of the shape, matrices as `planes`, the embedding as EMBEDDING_PLANES. No tokenizer: it is fed
+    token ids. Needs as much disk as the file; memory: a few MB. Raises PackError."""
+    random = np.random.default_rng(seed)
+    books = sorted({*planes, *EMBEDDING_PLANES})
+    tensors = list(_stored(shape, planes))
+    entries = [_entry(name, rows, cols, store, books) for name, rows, cols, store in tensors]
+    codebooks = [
+        writer.CodebookEntry(bits, codec.CODEBOOKS[bits].t1, codec.CODEBOOKS[bits].t2) for bits in books
+    ]
+    with writer.PackWriter(out, _metadata(shape, planes), codebooks, {}, entries, force=True) as file:
+        for name, rows, cols, store in tensors:
+            if store:
+                scale = codec.CODEBOOKS[store[0]].step / math.sqrt(cols)
+                file.write_tensor(_random_planes(random, rows, cols, store), 0.0, scale)
+            else:
+                values = np.ones(cols, np.float32) if name != "rope.frequencies" else _frequencies(shape)
+                file.write_tensor([values.tobytes()], 0.0)
+        file.commit()
+
+
+def _stored(shape: Shape, planes: tuple[int, ...]) -> Iterator[tuple[str, int, int, tuple[int, ...]]]:
+    for name, rows, cols in shape.tensors():
+        yield name, rows, cols, () if rows == 1 else EMBEDDING_PLANES if name == "embedding" else planes
+    yield "rope.frequencies", 1, shape.head_dim // 2, ()
+
+
+def _entry(name: str, rows: int, cols: int, planes: tuple[int, ...], books: list[int]) -> writer.TensorEntry:
+    if not planes:
+        return writer.TensorEntry(name, writer.KIND_FP32, rows, cols, 4 * rows * cols)
+    n_bytes = codec.encoded_bytes(rows, cols, planes)
+    assert n_bytes is not None, name  # every shape is far above the shortest lane
+    # Matrices that read one activation share its rotation.
+    seed = {"k": "q", "v": "q", "up": "gate"}.get(name.rsplit(".", 1)[-1], name.rsplit(".", 1)[-1])
+    return writer.TensorEntry(
+        name, writer.KIND_TRELLIS, rows, cols, n_bytes,
+        seed=sum(seed.encode()), rotation_block=codec.rotation_block(cols),
+        codebooks=tuple(books.index(bits) for bits in planes),
+    )  # fmt: skip
+
+
+def _random_planes(
+    random: np.random.Generator, rows: int, cols: int, planes: tuple[int, ...]
+) -> Iterator[bytes]:
+    """The parts of a tensor's data: row scales of one, a quarter per further plane, and random streams."""
+    for index, layout in enumerate(codec.plane_layouts(rows, cols, planes)):
+        scales = np.full(rows, 0.25**index, np.float16).tobytes()
+        yield scales.ljust(-(-len(scales) // 64) * 64, b"\0")
+        left = layout.stream_bytes
+        while left:
+            yield random.bytes(min(left, _PIECE))
+            left -= min(left, _PIECE)
+        yield bytes(-layout.stream_bytes % 64)
+
+
+def _frequencies(shape: Shape) -> np.typing.NDArray[np.float32]:
+    pairs = shape.head_dim // 2
+    return (500000.0 ** (-np.arange(pairs) / pairs)).astype(np.float32)
+
+
+def _metadata(shape: Shape, planes: tuple[int, ...]) -> dict[str, MetadataValue]:
+    return {
+        "name": f"random {shape.name}", "architecture": "llama", "parameters": shape.parameters,
+        "packer.options": f"random streams, planes={'+'.join(map(str, planes))}",
+        "layers": shape.layers, "width": shape.width, "vocabulary": shape.vocabulary, "context": CONTEXT,
+        "heads": shape.heads, "kv_heads": shape.kv_heads, "head_dim": shape.head_dim,
+        "feed_forward": shape.feed_forward,
+        "norm.kind": "rms", "norm.epsilon": 1e-5, "norm.place": "pre", "position.kind": "rope",
+        "attention.scale": 1 / math.sqrt(shape.head_dim), "feed_forward.activation": "silu", "feed_forward.gated": 1,
+    }  # fmt: skip

@@ -1,0 +1,110 @@
+"""`rbe bench`: how fast a model is on this machine, alone or beside llama.cpp."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rbe_edge.cli.output import ProgressBar
+from rbe_edge.errors import OptionError
+
+if TYPE_CHECKING:
+    from rbe_edge.bench.report import Report
+
+_EXAMPLE = """\
+example:
+  rbe bench smol.rbe
+  rbe bench smol.rbe --workloads pp512,tg64,tg64@4096 --threads 1,2 --csv
+  rbe bench --shape 1B --planes 4 --against llama.cpp      (needs: pip install 'rbe-edge[compare]')
+
+workloads: pp512 is a prompt of 512 tokens, tg64 generates 64, tg64@1024 does so behind 1024 others.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="measure the speed of a model on this machine",
+        description="Measures prompt and generation rates, latencies, memory, and how much of this machine's memory "
+        "bandwidth a generated token uses. One warm-up, then repetitions.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="a .rbe file")
+    parser.add_argument("--shape", metavar="S", help="or a model of that shape, random bits in it (135M, 0.5B, 1B, 3B)")
+    parser.add_argument("--planes", metavar="K", default="4", help="bits of its matrices, such as 3 or 2+2 (4)")
+    parser.add_argument("--workloads", metavar="W", help="what to run (pp128,pp512,tg64,tg256,tg64@1024)")
+    parser.add_argument("-t", "--threads", metavar="N", default="0", help="threads, such as 1,2 (one per core)")
+    parser.add_argument("-r", "--repetitions", metavar="N", type=int, default=5, help="timed runs (%(default)s)")
+    parser.add_argument("-b", "--batch-size", metavar="N", type=int, default=0, help="prompt tokens per pass")
+    parser.add_argument("--kernels", metavar="SET", help="a kernel set, such as avx2 (the best)")
+    parser.add_argument("--against", choices=("llama.cpp",), help="run it in alternation on the same shape")
+    parser.add_argument("--types", metavar="T", help="its weight types, such as Q4_K,Q5_K (those of the same quality)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="write one JSON object")
+    form.add_argument("--jsonl", action="store_true", help="write JSON Lines")
+    form.add_argument("--csv", action="store_true", help="write CSV")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from rbe_edge.bench import report as form
+
+    if (arguments.file is None) == (arguments.shape is None):
+        raise OptionError("give either a FILE or --shape; see `rbe bench --help`")
+    with ProgressBar() as bar:
+        report = _measure(arguments, bar)
+    if arguments.json:
+        print(form.as_json(report))
+    elif arguments.jsonl:
+        print(form.as_json_lines(report))
+    elif arguments.csv:
+        print(form.as_csv(report))
+    else:
+        print(form.as_table(report))
+    return 0
+
+
+def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
+    from rbe_edge.bench import machine, peer_model, runner, shapes, workloads
+    from rbe_edge.bench.report import Report
+    from rbe_edge.runtime.model import Model
+
+    threads = _threads(arguments.threads)
+    wanted = workloads.parse_workloads(arguments.workloads or workloads.DEFAULT)
+    planes = shapes.parse_planes(arguments.planes)
+    shape = shapes.shape_named(arguments.shape) if arguments.shape else None
+    with ExitStack() as stack:
+        path, label = arguments.file, str(arguments.file and arguments.file.name)
+        if shape is not None:
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rbe-bench-"))) / "shape.rbe"
+            label = f"{shape.name}, planes {arguments.planes}"
+            bar.report_named(f"making {label}", 0, 1)
+            shapes.write_model(shape, planes, path)
+        bar.report_named("measuring memory", 0, 1)
+        read_gb_per_s = machine.read_bandwidth()
+        began = time.perf_counter()
+        model = stack.enter_context(Model.open(path, kernel_set=arguments.kernels))
+        open_ms = 1e3 * (time.perf_counter() - began)
+        peers: list[str] = []
+        if arguments.against:
+            peers = arguments.types.split(",") if arguments.types else runner.peer_types(model)
+            for name in peers:
+                peer_model.check_type(name)
+        settings = runner.Settings(wanted, threads, arguments.repetitions, arguments.batch_size, peers)
+        rows = runner.run(model, label, shape or runner.shape_of(model), settings, read_gb_per_s, bar.report_named)
+        return Report(machine.describe(read_gb_per_s), tuple(rows), machine.peak_bytes(), open_ms)
+
+
+def _threads(text: str) -> list[int]:
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise OptionError(f"--threads {text} is not possible; give a number, or several with commas") from None
+    if not all(0 <= count <= 64 for count in found):
+        raise OptionError("--threads are from 1 to 64, or 0 for one per physical core")
+    return found

@@ -1,0 +1,149 @@
+"""`rbe bench`: shapes, workloads, percentiles, output. No timing is asserted."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rbe_edge.bench import peer_model, runner, shapes, workloads
+from rbe_edge.cli.main import main
+from rbe_edge.errors import OptionError
+from rbe_edge.runtime.model import Model, demo_path
+
+TINY = shapes.Shape("tiny", "nothing", 2, 128, 4, 2, 32, 256, 300)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shape") / "tiny.rbe"
+    shapes.write_model(TINY, (2, 2), path)
+    return path
+
+
+def test_published_shapes_have_their_published_sizes() -> None:
+    sizes = {name: shape.parameters / 1e6 for name, shape in shapes.SHAPES.items()}
+    assert sizes == pytest.approx({"135M": 134.5, "0.5B": 494, "1B": 1236, "3B": 3213}, rel=0.01)
+    for shape in shapes.SHAPES.values():
+        assert shape.heads * shape.head_dim == shape.width and shape.heads % shape.kv_heads == 0
+
+
+def test_shape_runs_with_sane_activations(tiny: Path) -> None:
+    with Model.open(tiny) as model, model.session(context=64) as session:
+        assert model.info.parameters == TINY.parameters
+        assert model.tensors["layers.0.attention.q"].plane_bits == (2, 2)
+        session.prefill(list(range(20)))
+        assert 0.3 < float(session.logits.std()) < 3
+    same = shapes.write_model(TINY, (2, 2), tiny.with_name("again.rbe"))
+    assert same is None and tiny.read_bytes() == tiny.with_name("again.rbe").read_bytes()
+
+
+@pytest.mark.parametrize("text", ["", "pp", "tg0", "xx5", "tg5@", "tg5@-1", "pp9999999", "pp5,,tg5"])
+def test_bad_workloads_are_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="no workload"):
+        workloads.parse_workloads(text)
+
+
+@pytest.mark.parametrize("text", ["0", "5", "2+", "a", "1+1+1+1+1"])
+def test_bad_planes_are_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="not possible"):
+        shapes.parse_planes(text)
+
+
+def test_percentiles_and_rates() -> None:
+    runs = [workloads.Run(1.0, tuple(n / 1000 for n in range(1, 51))), workloads.Run(2.0, (0.051,) * 50)]
+    times = workloads.latency(runs)
+    assert times is not None
+    assert (times.p50, times.p95, times.p99) == pytest.approx((50, 51, 51))
+    assert workloads.rate(50, runs).mean == pytest.approx(37.5)
+    assert workloads.latency([workloads.Run(1.0)]) is None
+
+
+def test_every_run_starts_from_the_same_context(tiny: Path) -> None:
+    with Model.open(tiny) as model:
+        for text in ("tg3@10", "pp7@5", "pp6"):
+            (workload,) = workloads.parse_workloads(text)
+            with workloads.Bench(model, workload, threads=1) as bench:
+                for _ in range(3):
+                    run = bench.run()
+                    assert bench._session.position == workload.context
+                    assert len(run.token_seconds) == (3 if workload.kind == "tg" else 0)
+        with pytest.raises(OptionError, match="needs a context"):
+            workloads.Bench(model, workloads.Workload("tg", 1, shapes.CONTEXT), threads=1)
+
+
+def test_bytes_of_a_token_are_all_weights_and_the_cache(tiny: Path) -> None:
+    with Model.open(tiny) as model:
+        weights = sum(tensor.data_bytes for tensor in model.tensors.values())
+        one = runner.bytes_per_token(model, workloads.Workload("tg", 1))
+        assert one == weights + 2 * 2 * 2 * 2 * 32  # layers, k and v, fp16, heads, head_dim
+        deep = runner.bytes_per_token(model, workloads.Workload("tg", 1, 100))
+        assert deep - one == 100 * 512
+
+
+Output = Callable[..., str]
+
+
+@pytest.fixture
+def bench(capsys: pytest.CaptureFixture[str]) -> Output:
+    def run(*arguments: str) -> str:
+        assert main(["bench", *arguments, "--workloads", "pp8,tg4", "-r", "2", "-t", "1"]) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_all_forms_tell_the_same(bench: Output, tiny: Path) -> None:
+    whole = json.loads(bench(str(tiny), "--json"))
+    assert [row["workload"] for row in whole["results"]] == ["pp8", "tg4"]
+    assert whole["machine"]["read_gb_per_s"] > 0 and len(whole["results"][0]["runs"]) == 2
+    lines = [json.loads(line) for line in bench(str(tiny), "--jsonl").splitlines()]
+    assert {line["program"] for line in lines} == {"rbe"} and lines[1]["p99_ms"] >= lines[1]["p50_ms"] > 0
+    rows = list(csv.DictReader(io.StringIO(bench(str(tiny), "--csv"))))
+    assert [row["workload"] for row in rows] == ["pp8", "tg4"] and rows[0]["first_token_ms"]
+    assert "| tg4 " in bench(str(tiny))
+
+
+def test_kernel_set_is_forced(bench: Output, tiny: Path) -> None:
+    assert json.loads(bench(str(tiny), "--kernels", "scalar", "--json"))["results"][0]["kernels"] == "scalar"
+
+
+def test_demo_is_a_shape_llama_cpp_can_be_given() -> None:
+    with Model.open(demo_path()) as model:
+        shape = runner.shape_of(model)
+        assert shape is not None and shape.parameters == model.info.parameters
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "either a FILE or --shape"),
+        (["--shape", "7B"], "there is no shape 7B"),
+        (["--shape", "135M", "--planes", "9"], "planes '9'"),
+        (["x.rbe", "--threads", "1,b"], "--threads 1,b"),
+        (["x.rbe"], "does not exist"),
+    ],
+)
+def test_errors_say_what_to_do(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *arguments]) != 0
+    assert message in capsys.readouterr().err
+
+
+def test_llama_cpp_runs_in_alternation(bench: Output, tiny: Path) -> None:
+    pytest.importorskip("llama_cpp")
+    pytest.importorskip("gguf")
+    rows = json.loads(bench(str(tiny), "--against", "llama.cpp", "--types", "Q4_0,Q4_K", "--json"))["results"]
+    assert [(row["program"], row["model"]) for row in rows[1:3]] == [("llama.cpp", "Q4_0"), ("llama.cpp", "Q4_K")]
+    assert all(row["ratio"] > 0 for row in rows if row["program"] == "llama.cpp")
+    with pytest.raises(OptionError, match="no type"):
+        peer_model.check_type("Q4_Z")
+
+
+def test_llama_cpp_is_an_extra(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "llama_cpp", None)
+    assert main(["bench", str(tiny), "--against", "llama.cpp"]) == 1
+    assert "rbe-edge[compare]" in capsys.readouterr().err
