@@ -85,7 +85,7 @@ static void run_by_row(const linear_call *call, const rbe__linear_job *job, uint
     const rbe_kernels *kernels = call->workspace->kernels;
     const rbe__tensor *tensor = job->projection->weight;
     for (uint32_t r = first_row; r < first_row + rows; r++) {
-        rbe__tensor_row(kernels, tensor, r, call->workspace->n_planes, buffer);
+        rbe__tensor_row(kernels, tensor, call->workspace->n_planes, r, buffer);
         kernels->dense_f32(buffer, 1, tensor->cols, call->x, call->x_stride, call->n_tokens, job->y + r, job->y_stride);
     }
 }
