@@ -1,4 +1,4 @@
-"""Writes `.rbe` files of format version 1 (docs/format.md).
+"""Writes `.rbe` files of format version 1, or 2 where a tensor needs it (docs/format.md).
 
 All sizes are known before the first weight is read, so the place of everything is fixed at the start: data is streamed
 to a temporary file beside the target, tensor by tensor, the index is filled in last, and the file is renamed when it is
@@ -26,11 +26,12 @@ from rbe_edge.errors import PackError
 
 MAGIC = b"\x89RBE\r\n\x1a\n"
 VERSION = 1
+VERSION_OF_EXTREMES = 2  # the first that has seed64 and basis
 ALIGNMENT = 64
 HEADER_BYTES = 64
 MAX_INDEX_BYTES = 256 << 20
 
-KIND_FP32, KIND_FP16, KIND_BF16, KIND_TRELLIS = 1, 2, 3, 4
+KIND_FP32, KIND_FP16, KIND_BF16, KIND_TRELLIS, KIND_SEED64, KIND_BASIS = 1, 2, 3, 4, 5, 6
 ROTATION_NONE, ROTATION_HADAMARD = 0, 1
 FLAG_BLOCK_SCALES = 1
 
@@ -51,7 +52,8 @@ class CodebookEntry:
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """What the index says of a tensor and is known before its data: the last four only for KIND_TRELLIS."""
+    """What the index says of a tensor and is known before its data: seed to codebooks only for KIND_TRELLIS,
+    basis for KIND_BASIS."""
 
     name: str
     kind: int
@@ -62,6 +64,7 @@ class TensorEntry:
     rotation_block: int = 0  # 0: not rotated
     flags: int = 0
     codebooks: tuple[int, ...] = field(default=())  # per plane, an index into the file's codebooks
+    basis: bytes = b""  # its own fields of the index
 
 
 def _aligned(position: int) -> int:
@@ -94,7 +97,7 @@ def _tensor(entry: TensorEntry, offset: int, checksum: int, error: float, tensor
         rotation = ROTATION_HADAMARD if entry.rotation_block else ROTATION_NONE
         data += struct.pack("<IIQfI", rotation, entry.rotation_block, entry.seed, tensor_scale, entry.flags)
         data += struct.pack(f"<I{len(entry.codebooks)}I", len(entry.codebooks), *entry.codebooks)
-    return data
+    return data + entry.basis
 
 
 def check_target(path: Path, force: bool) -> None:
@@ -135,6 +138,8 @@ class PackWriter:
         self._counts = (len(metadata), len(codebooks), len(blobs), len(entries))
         self._blobs = blobs
         self._entries = entries
+        extreme = any(entry.kind in (KIND_SEED64, KIND_BASIS) for entry in entries)
+        self._version = VERSION_OF_EXTREMES if extreme else VERSION
         index_bytes = HEADER_BYTES + sum(map(len, self._head))
         index_bytes += sum(len(_name(name)) + 20 for name in blobs)
         index_bytes += sum(len(_tensor(entry, 0, 0, 0.0, 0.0)) for entry in entries)
@@ -256,7 +261,7 @@ class PackWriter:
 
         def header(checksum: int) -> bytes:
             return struct.pack(
-                "<8sIIQQIIII16x", MAGIC, VERSION, checksum, self.file_bytes, self.index_bytes, *self._counts
+                "<8sIIQQIIII16x", MAGIC, self._version, checksum, self.file_bytes, self.index_bytes, *self._counts
             )
 
         checksum = zlib.crc32(body, zlib.crc32(header(0)))
