@@ -22,11 +22,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "pack",
         help="make a .rbe file from a model",
-        description="Packs a Hugging Face directory, a llama2.c checkpoint or a model of the Hugging Face hub.",
+        description="Packs a Hugging Face directory, a GGUF file, a llama2.c checkpoint or a model of the hub.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SRC", help="a model directory, a llama2.c .bin file, or org/name of the hub")
+    parser.add_argument("source", metavar="SRC", help="a model directory, a .gguf or .bin file, or org/name of the hub")
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the .rbe file to write")
     parser.add_argument(
         "--bits",

@@ -14,6 +14,7 @@ import numpy as np
 from rbe_edge.errors import PackError
 from rbe_edge.packing.architectures import ARCHITECTURES, Architecture, Rule, supported_names
 from rbe_edge.packing.config import Config
+from rbe_edge.packing.gguf.architectures import ROWS as GGUF_ROWS
 from rbe_edge.packing.plan import MetadataValue, ModelPlan, TensorPlan
 from rbe_edge.packing.rope import DoubleArray, RopeTable, rope_table
 from rbe_edge.packing.sources import Source, SourceTensor
@@ -72,17 +73,18 @@ def plan_model(source: Source) -> ModelPlan:
 def _architecture(source: Source) -> tuple[Architecture, Config]:
     """The row of a source, and its configuration in the words of the table."""
     values: Mapping[str, object] = source.config
-    where = "config.json"
+    where = source.described_in
     text = values.get("text_config")
     if isinstance(text, dict) and values.get("model_type") == "gemma3":
         # a model that also sees: its language part is packed
         tied = values.get("tie_word_embeddings")
         values = {"model_type": "gemma3_text", **({} if tied is None else {"tie_word_embeddings": tied}), **text}
-        where = "config.json: text_config"
+        where = f"{where}: text_config"
     if "quantization_config" in source.config:
         raise PackError(f"{source.name}: the weights are quantized already; pack the unquantized model")
     model_type = values.get("model_type")
-    row = next((row for row in ARCHITECTURES if row.model_type == model_type), None)
+    rows = GGUF_ROWS if source.layout == "gguf" else ARCHITECTURES
+    row = next((row for row in rows if row.model_type == model_type), None)
     if row is None:
         named = source.config.get("architectures")
         also = f" ({named[0]})" if isinstance(named, list) and named else ""
@@ -195,7 +197,9 @@ def _tensor_plan(
     if transposed:
         expected = expected[::-1]
     if tensor.shape != expected:
-        raise PackError(f"{tensor.name}: shape {list(tensor.shape)}, config.json asks for {list(expected)}; check both")
+        raise PackError(
+            f"{tensor.name}: shape {list(tensor.shape)}, the configuration asks for {list(expected)}; check both"
+        )
     if tensor.kind not in ("fp32", "fp16", "bf16"):
         raise PackError(f"{tensor.name}: numbers of type {tensor.kind} are not read; pack the fp32, fp16 or bf16 model")
     start = sum(pieces[: rule.piece])

@@ -17,7 +17,7 @@ from rbe_edge.packing.mapping import plan_model
 from rbe_edge.packing.plan import MetadataValue, TensorPlan
 from rbe_edge.packing.sources import Source, open_source
 from rbe_edge.packing.storage import Storage
-from rbe_edge.packing.tokenizers import Tokenizer, read_llama2c, read_sentencepiece, read_tokenizer
+from rbe_edge.packing.tokenizers import Tokenizer, read_gguf, read_llama2c, read_sentencepiece, read_tokenizer
 
 #: progress(what, done, total): done and total count weights of the whole model; what it raises stops the packing.
 Progress = Callable[[str, int, int], None]
@@ -77,7 +77,7 @@ class PackReport:
 def pack(
     source: str | Path, out: Path, options: PackOptions | None = None, progress: Progress | None = None
 ) -> PackReport:
-    """Packs a Hugging Face directory, a llama2.c checkpoint or a repository of the hub (`org/name`) into `out`.
+    """Packs a Hugging Face directory, a GGUF file, a llama2.c checkpoint or `org/name` of the hub into `out`.
 
     The same source and options give the same bytes. `out` appears when it is complete; on any failure, and when
     `progress` raises, nothing is left. Memory: a few tensors, never the model.
@@ -158,6 +158,8 @@ def source_tokenizer(source: Source, vocabulary: MetadataValue) -> Tokenizer:
     assert isinstance(vocabulary, int)
     if source.tokenizer is None:
         tokenizer = read_tokenizer(source.directory)
+    elif source.layout == "gguf":
+        tokenizer = read_gguf(source.tokenizer)
     elif source.tokenizer.suffix == ".model":
         tokenizer = read_sentencepiece(source.tokenizer)
     else:

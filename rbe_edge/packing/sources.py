@@ -1,7 +1,8 @@
 """Where models come from: lazily read weights and the configuration that belongs to them.
 
 A source is opened without reading any weight: tensors are views into memory-mapped files, converted to fp32 one at a
-time when asked. Hugging Face directories are read here, llama2.c checkpoints in llama2c.py, downloads in hub.py.
+time when asked. Hugging Face directories are read here, llama2.c checkpoints in llama2c.py, GGUF files in gguf/,
+downloads in hub.py.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ class Source:
     weight_files: tuple[Path, ...]  # in name order
     directory: Path  # holds the tokenizer and the chat template
     tokenizer: Path | None = None  # named explicitly
+    layout: str = "hugging_face"  # whose names and conventions the tensors follow; or "gguf"
+    described_in: str = "config.json"  # where the configuration stands; for messages
 
     def sha256(self, progress: Callable[[int, int], None] | None = None) -> str:
         """SHA-256 over the bytes of the weight files in name order, in hexadecimal; progress(done, total) in bytes."""
@@ -164,7 +167,7 @@ def open_directory(directory: Path, name: str | None = None) -> Source:
     if not config_path.is_file():
         gguf = next(iter(sorted(directory.glob("*.gguf"))), None)
         if gguf is not None:
-            raise PackError(f"{gguf}: GGUF is not read; give the Hugging Face directory the file was made from")
+            raise PackError(f"{directory}: has no config.json but GGUF files; give one of them, such as {gguf}")
         raise PackError(f"{directory}: has no config.json, so it is no Hugging Face model; give the model's directory")
     config = read_json(config_path)
     shards = _shards(directory)
@@ -182,9 +185,9 @@ def open_directory(directory: Path, name: str | None = None) -> Source:
 
 
 def open_source(source: str | Path, tokenizer: Path | None = None, revision: str | None = None) -> Source:
-    """Opens a directory, a llama2.c checkpoint, or downloads `org/name`. Nothing but headers is read.
+    """Opens a directory, a GGUF file, a llama2.c checkpoint, or downloads `org/name`. Nothing but headers is read.
 
-    Raises PackError with what to do; MissingExtra where a download needs huggingface_hub.
+    Raises PackError with what to do; MissingExtra where a download needs huggingface_hub or quantised tensors gguf.
     """
     path = Path(source)
     if path.is_dir():
@@ -192,15 +195,23 @@ def open_source(source: str | Path, tokenizer: Path | None = None, revision: str
             raise PackError("--tokenizer is for llama2.c checkpoints; a Hugging Face directory has its own tokenizer")
         return open_directory(path)
     if path.is_file():
+        from rbe_edge.packing.gguf.header import is_gguf
+
+        if path.suffix == ".gguf" or is_gguf(path):
+            from rbe_edge.packing.gguf.source import open_gguf
+
+            if tokenizer is not None:
+                raise PackError("--tokenizer is for llama2.c checkpoints; a GGUF file has its own tokenizer")
+            return open_gguf(path)
         if path.suffix == ".bin" and not path.name.startswith("pytorch_model"):
             from rbe_edge.packing.llama2c import open_checkpoint
 
             return open_checkpoint(path, tokenizer)
         raise PackError(
-            f"{path}: not a source; give a Hugging Face directory, a llama2.c checkpoint (.bin) or org/name"
+            f"{path}: not a source; give a Hugging Face directory, a GGUF file, a llama2.c .bin file or org/name"
         )
     from rbe_edge.packing.hub import download, is_repository
 
     if is_repository(str(source)):
         return open_directory(download(str(source), revision), str(source))
-    raise PackError(f"{path}: not found; give a Hugging Face directory, a llama2.c checkpoint (.bin) or org/name")
+    raise PackError(f"{path}: not found; give a Hugging Face directory, a GGUF file, a llama2.c .bin file or org/name")

@@ -221,7 +221,7 @@ def test_tensors_that_are_missing_left_over_or_misshapen(tmp_path: Path) -> None
 
     up = "model.layers.1.mlp.up_proj.weight"
     fails(f"the tensor {up} is missing", **{up: None})
-    fails(f"{up}: shape \\[64, 96\\], config.json asks for \\[96, 64\\]", **{up: np.zeros((64, 96), np.float32)})
+    fails(f"{up}: shape \\[64, 96\\], the configuration asks for \\[96, 64\\]", **{up: np.zeros((64, 96), np.float32)})
     fails("the tensor lm_head.weight is missing", **{"lm_head.weight": None})
     fails(
         "1 tensors have no place in Llama.*, such as model.layers.2.x", **{"model.layers.2.x": np.zeros(1, np.float32)}

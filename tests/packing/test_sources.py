@@ -114,7 +114,7 @@ def test_a_damaged_index(tmp_path: Path, content: str) -> None:
 def test_directories_that_are_no_models(tmp_path: Path) -> None:
     _fails(tmp_path, "has no config.json")
     (tmp_path / "model.gguf").touch()
-    _fails(tmp_path, "GGUF is not read")
+    _fails(tmp_path, "has no config.json but GGUF files; give one of them, such as .*model.gguf")
     (tmp_path / "config.json").write_text("{}")
     _fails(tmp_path, "no model.safetensors")
     (tmp_path / "pytorch_model.bin").touch()
