@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from rbe_edge._version import __version__
-from rbe_edge.cli import bench_command, chat_command, eval_command, inspect_command, pack_command, run_command
+from rbe_edge.cli import (
+    bench_command,
+    chat_command,
+    compare_command,
+    eval_command,
+    inspect_command,
+    pack_command,
+    run_command,
+)
 from rbe_edge.cli.output import printable
 from rbe_edge.errors import Cancelled, OptionError, RbeError
 
@@ -41,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rbe {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    for command in (pack_command, inspect_command, run_command, chat_command, eval_command, bench_command):
+    for command in (
+        pack_command, inspect_command, run_command, chat_command, eval_command, compare_command, bench_command
+    ):  # fmt: skip
         command.add_parser(commands)
     return parser
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rbe_edge.errors import MissingExtra, PackError
 from rbe_edge.comparison.vocabulary import write_vocabulary
+from rbe_edge.errors import MissingExtra, PackError
 
 if TYPE_CHECKING:
     from rbe_edge.packing.tokenizers import Tokenizer
@@ -186,7 +186,7 @@ def _number(model: Model, key: str) -> int:
 
 
 def _check(model: Model, row: _Architecture, context: int) -> FloatArray | None:
-    """Refuses what llama.cpp would compute otherwise. Gives the divisors of rotary frequencies, None where all are 1."""
+    """Refuses what llama.cpp computes otherwise. Gives the divisors of rotary frequencies, None where all are 1."""
     known = model.metadata
 
     def refuse(what: str) -> PackError:
@@ -211,7 +211,7 @@ def _check(model: Model, row: _Architecture, context: int) -> FloatArray | None:
     frequencies = model.tensor_rows("rope.frequencies")
     if frequencies.shape != (1, head_dim // 2):
         raise refuse("partial rotary positions, or several kinds of them")
-    factors = (_plain_frequencies(_rope_base(model), head_dim) / frequencies[0]).astype(np.float32)
+    factors: FloatArray = (_plain_frequencies(_rope_base(model), head_dim) / frequencies[0]).astype(np.float32)
     if np.abs(factors - 1).max() < 1e-5:
         return None
     if not row.factors:

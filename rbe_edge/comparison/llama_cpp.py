@@ -23,15 +23,12 @@ FloatArray = npt.NDArray[np.float32]
 _UBATCH = 512
 _CONTEXT_STEP = 256  # llama.cpp's contexts are multiples of it
 
-#: Names of llama.cpp's mixtures ("file types") and the type of most matrices in each; of mixtures of the same type,
-#: such as Q4_K_S and Q4_K_M, the larger gives some matrices more. The order is that of size.
+#: llama.cpp's mixtures ("file types"), named after the type of most matrices in each, roughly by size.
 FILE_TYPES = (
     "IQ2_XXS", "IQ2_XS", "Q2_K_S", "IQ2_S", "IQ2_M", "Q2_K", "IQ3_XXS", "IQ3_XS", "Q3_K_S", "IQ3_S", "IQ3_M", "Q3_K_M",
     "Q3_K_L", "IQ4_XS", "Q4_0", "IQ4_NL", "Q4_K_S", "Q4_K_M", "Q4_1", "Q5_0", "Q5_K_S", "Q5_K_M", "Q5_1", "Q6_K",
     "Q8_0", "F16", "BF16",
 )  # fmt: skip
-#: Those with blocks of 32 columns, for matrices whose width no 256 divides.
-NARROW_TYPES = ("Q4_0", "IQ4_NL", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "F16", "BF16")
 
 
 @cache
@@ -44,6 +41,11 @@ def binding() -> Any:
             "the comparison runs llama.cpp, which needs llama-cpp-python; install it with "
             "`pip install 'rbe-edge[compare]'`"
         ) from error
+    if not hasattr(llama_cpp, "llama_model_imatrix_data"):
+        raise MissingExtra(
+            "this llama-cpp-python hands no importance matrix to the quantiser; update it with "
+            "`pip install -U 'rbe-edge[compare]'`"
+        )
     llama_cpp.llama_log_set(_silent(llama_cpp), None)
     llama_cpp.llama_backend_init()
     return llama_cpp
@@ -63,6 +65,10 @@ def version() -> str:
     return str(llama_cpp.__version__)
 
 
+def unknown_type(name: str) -> OptionError:
+    return OptionError(f"{name} is no type of llama.cpp that is compared; take of {', '.join(FILE_TYPES)}")
+
+
 def quantize(
     source: Path,
     out: Path,
@@ -80,7 +86,7 @@ def quantize(
     Raises OptionError where llama.cpp refuses.
     """
     if file_type not in FILE_TYPES:
-        raise OptionError(f"{file_type} is no type of llama.cpp that is compared; take of {', '.join(FILE_TYPES)}")
+        raise unknown_type(file_type)
     binding()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -102,7 +108,7 @@ def _quantize(
     llama = binding()
     options = llama.llama_model_quantize_default_params()
     options.nthread = threads
-    options.ftype = getattr(llama, f"LLAMA_FTYPE_{'MOSTLY_'}{file_type}")
+    options.ftype = getattr(llama, f"LLAMA_FTYPE_MOSTLY_{file_type}")
     columns = {name: np.ascontiguousarray(values, np.float32) for name, values in importance.items()}
     entries = (llama.llama_model_imatrix_data * (len(columns) + 1))()  # the last, without a name, ends the list
     for entry, (name, values) in zip(entries, columns.items(), strict=False):

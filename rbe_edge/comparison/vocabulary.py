@@ -58,4 +58,3 @@ def _scores(tokenizer: Tokenizer) -> list[float]:
     for merge in reversed(tokenizer.merges):
         scores[merge.result] = -1.0 - merge.rank
     return scores
-

@@ -1,0 +1,280 @@
+"""Whole files side by side: llama.cpp's quantiser and this project's packer on one model, both calibrated on the same
+tokens, both measured on the same tokens in windows of the same length, each engine against itself in fp32.
+
+Every KL divergence is from the fp32 model in the engine that runs the file: what the engines differ in by rounding is
+counted for neither. Both keep keys and values in fp16, as they do by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rbe_edge.comparison import export, llama_cpp
+from rbe_edge.comparison.importance import importance
+from rbe_edge.errors import OptionError
+from rbe_edge.evaluation.divergence import Divergence, Sums, log_softmax, pieces, summary
+from rbe_edge.evaluation.perplexity import DEFAULT_WINDOW, cut
+from rbe_edge.packing.calibration import N_TOKENS, WINDOW, read_windows
+from rbe_edge.packing.pack import PackOptions, PackReport, pack, source_tokenizer
+from rbe_edge.packing.sources import open_source
+from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.session import Session
+
+FloatArray = npt.NDArray[np.float32]
+
+#: progress(what, done, total): of the step that runs now; what it raises stops the comparison.
+Progress = Callable[[str, int, int], None]
+
+GGML, RBE = "llama.cpp", "rbe"
+
+DEFAULT_BITS = (2.5, 3.2, 4.25, 5.0)
+DEFAULT_TYPES = (
+    "IQ2_XS", "IQ2_M", "Q2_K", "IQ3_XXS", "IQ3_S", "Q3_K_M", "IQ4_XS", "Q4_0", "Q4_K_M", "Q5_0", "Q5_K_M", "Q6_K"
+)  # fmt: skip
+DEFAULT_NARROW_TYPES = ("Q4_0", "IQ4_NL", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """calibrate: the text that both sides are calibrated on. bits, types: what is measured; None for types: a choice
+    that suits the widths of the model. window: tokens, 0 for 1024 or the context. n_windows: the first so many.
+    threads: 0 for all cores."""
+
+    calibrate: Path
+    bits: tuple[float, ...] = DEFAULT_BITS
+    types: tuple[str, ...] | None = None
+    window: int = 0
+    n_windows: int | None = None
+    threads: int = 0
+    tokenizer: Path | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file. bits_per_weight: of the whole of it (for projections, of their tensors alone), per weight."""
+
+    engine: str
+    name: str
+    bytes: int
+    bits_per_weight: float
+    measured: Divergence
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """rows: by engine and size. perplexity: of the fp32 model, in this project's engine. engines_kl: the divergence
+    between the two engines in fp32, None where only one ran."""
+
+    model: str
+    parameters: int
+    perplexity: float
+    engines_kl: float | None
+    calibration_tokens: int
+    n_windows: int
+    window: int
+    llama_cpp_python: str
+    rows: tuple[Row, ...]
+
+
+class Scorer(Protocol):
+    """A model that continues one window at a time."""
+
+    def clear(self) -> None: ...
+
+    def logits(self, tokens: Sequence[int]) -> FloatArray: ...
+
+
+class RbeScorer:
+    """A session of this project's engine."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def clear(self) -> None:
+        self._session.rewind(0)
+
+    def logits(self, tokens: Sequence[int]) -> FloatArray:
+        logits = self._session.score(tokens, logits=True).logits
+        assert logits is not None
+        return logits
+
+
+@contextmanager
+def rbe_scorer(path: Path, context: int, threads: int) -> Iterator[Scorer]:
+    """A .rbe file, its checksums not read."""
+    with Model.open(path, verify=False) as model, model.session(context=context, threads=threads) as session:
+        yield RbeScorer(session)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What both sides start from: the source in fp32 as a .rbe file, and the tokens of both texts in windows."""
+
+    dense: Path
+    packed: PackReport
+    vocabulary: int
+    calibration: list[list[int]]
+    windows: list[Sequence[int]]
+
+    @property
+    def longest(self) -> int:
+        return max(map(len, self.windows))
+
+
+def prepare(source: str, text: str, options: CompareOptions, directory: Path, report: Progress) -> Prepared:
+    """Packs the source without loss into `directory` and tokenizes both texts.
+
+    Raises OptionError for a text too short or unreadable, PackError for a source that cannot be packed.
+    """
+    dense = directory / "fp32.rbe"
+    packed = pack(source, dense, PackOptions(bits=32, tokenizer=options.tokenizer), report)
+    calibration = read_windows(dense, read_text(options.calibrate), N_TOKENS, WINDOW)
+    with Model.open(dense, verify=False) as model:
+        tokens = model.tokenize(text, special=False)
+        vocabulary = model.info.vocabulary
+        window = options.window or min(DEFAULT_WINDOW, model.info.context)
+        if not 2 <= window <= model.info.context:
+            raise OptionError(f"--window {window} is not possible; give 2 to {model.info.context} tokens")
+    windows = cut(tokens, window, options.n_windows)
+    if not windows:
+        raise OptionError(f"the text has {len(tokens)} tokens; at least 2 are needed to score one")
+    return Prepared(dense, packed, vocabulary, calibration, windows)
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise OptionError(f"{path} is no UTF-8 text") from None
+    except OSError as error:
+        raise OptionError(f"{path}: cannot be read ({error.strerror}); give a text in UTF-8") from None
+
+
+def types_for(model: Model, types: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The types to measure. llama.cpp stores a matrix whose width 256 does not divide in another type than asked, or
+    refuses; such models get types of blocks of 32."""
+    narrow = any(info.cols % 256 for name, info in model.tensors.items() if export.is_projection(name))
+    if types is None:
+        return DEFAULT_NARROW_TYPES if narrow else DEFAULT_TYPES
+    unknown = [name for name in types if name not in llama_cpp.FILE_TYPES]
+    if unknown:
+        raise llama_cpp.unknown_type(unknown[0])
+    return types
+
+
+def export_model(
+    source: str, prepared: Prepared, options: CompareOptions, directory: Path, report: Progress
+) -> tuple[Path, dict[str, FloatArray], tuple[str, ...]]:
+    """The fp32 model as a GGUF file, its importance matrix, and the types to measure."""
+    full = directory / "fp32.gguf"
+    with Model.open(prepared.dense, verify=False) as model:
+        types = types_for(model, options.types)
+        tokenizer = source_tokenizer(open_source(source, options.tokenizer), model.info.vocabulary)
+        report("writing GGUF", 0, 1)
+        export.write_gguf(model, tokenizer, full, prepared.longest)
+        columns = importance(
+            model, prepared.calibration, options.threads, lambda done, total: report("importance matrix", done, total)
+        )
+    return full, columns, types
+
+
+def compare(
+    source: str, text: str, options: CompareOptions, directory: Path, progress: Progress | None = None
+) -> Comparison:
+    """Makes every file in `directory` (which must be empty; the files stay) and measures all of them on `text`.
+
+    Raises MissingExtra without gguf and llama-cpp-python, PackError for a model that llama.cpp computes otherwise,
+    OptionError for a type it refuses, and what pack() raises.
+    """
+    report = progress or (lambda what, done, total: None)
+    version = llama_cpp.version()
+    export.require_gguf()
+    prepared = prepare(source, text, options, directory, report)
+    full, columns, types = export_model(source, prepared, options, directory, report)
+    ggml: dict[str, Path] = {}
+    for done, name in enumerate(types):
+        report(f"quantising {name}", done, len(types))
+        ggml[name] = directory / f"{name}.gguf"
+        llama_cpp.quantize(full, ggml[name], name, columns, threads=options.threads)
+    rbe: dict[str, Path] = {}
+    for bits in options.bits:
+        name = f"{bits:g}"
+        rbe[name] = directory / f"{name}.rbe"
+        how = PackOptions(
+            bits=bits, calibrate=options.calibrate, tokenizer=options.tokenizer, threads=options.threads or None
+        )
+        pack(source, rbe[name], how, _labelled(report, f"{name} bits: "))
+    references, found = _measure(prepared, full, ggml, rbe, options.threads, report)
+    parameters = prepared.packed.parameters
+
+    def row(engine: str, name: str, path: Path, measured: Divergence) -> Row:
+        size = path.stat().st_size
+        return Row(engine, name, size, 8 * size / parameters, measured)
+
+    rows = [row(GGML, name, path, found[path]) for name, path in ggml.items()]
+    rows += [row(RBE, name, path, found[path]) for name, path in rbe.items()]
+    rows.sort(key=lambda row: (row.engine, row.bytes))
+    return Comparison(
+        prepared.packed.name, parameters, references.source_perplexity, references.kl,
+        sum(map(len, prepared.calibration)), len(prepared.windows), prepared.longest, version, tuple(rows),
+    )  # fmt: skip
+
+
+def _labelled(report: Progress, label: str) -> Progress:
+    return lambda what, done, total: report(label + what, done, total)
+
+
+def _measure(
+    prepared: Prepared, full: Path, ggml: dict[str, Path], rbe: dict[str, Path], threads: int, report: Progress
+) -> tuple[Divergence, dict[Path, Divergence]]:
+    """The two fp32 models against each other, and every file against the fp32 model of its engine."""
+    longest = prepared.longest
+    with ExitStack() as stack:
+
+        def llama(path: Path) -> Scorer:
+            return stack.enter_context(llama_cpp.LlamaCpp(path, longest, threads))
+
+        def ours(path: Path) -> Scorer:
+            return stack.enter_context(rbe_scorer(path, longest, threads))
+
+        families = [
+            (ours(prepared.dense), {path: ours(path) for path in rbe.values()}),
+            (llama(full), {path: llama(path) for path in ggml.values()}),
+        ]
+        references, found = measure(prepared, families, report)
+    return summary(references, longest), {path: summary(parts, longest) for path, parts in found.items()}
+
+
+def measure(
+    prepared: Prepared, families: Sequence[tuple[Scorer, dict[Path, Scorer]]], report: Progress
+) -> tuple[list[Sums], dict[Path, list[Sums]]]:
+    """Runs all models side by side. families: a reference and the models that are measured against it; the first
+    reference is the one that the last is compared with."""
+    references: list[Sums] = []
+    found: dict[Path, list[Sums]] = {path: [] for _, models in families for path in models}
+    n_windows = len(prepared.windows)
+    for done, window in enumerate(prepared.windows):
+        report("evaluating", done, n_windows)
+        for reference, models in families:
+            for scorer in (reference, *models.values()):
+                scorer.clear()
+        between = Sums()
+        sums = {path: Sums() for path in found}
+        for given, followed in pieces(window, prepared.vocabulary):
+            exact = [log_softmax(reference.logits(given)) for reference, _ in families]
+            between.add(exact[0], exact[-1], followed)
+            for source, (_, models) in zip(exact, families, strict=True):
+                for path, scorer in models.items():
+                    sums[path].add(source, log_softmax(scorer.logits(given)), followed)
+        references.append(between)
+        for path, part in sums.items():
+            found[path].append(part)
+    report("evaluating", n_windows, n_windows)
+    return references, found

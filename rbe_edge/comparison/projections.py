@@ -1,0 +1,148 @@
+"""The codecs alone: only the matrices of the layers are quantised, and all of them in the same code.
+
+Embedding, head, norms and activations stay fp32, and both sides run in this project's engine, from copies of the fp32
+model in which the decoded matrices stand in for the originals: what differs is what the codec did to the weights.
+ggml's types are encoded by llama.cpp's quantiser with the importance matrix and decoded by the gguf package; ours by
+the packer's encoder, calibrated block by block as in a pack.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from rbe_edge.comparison import export, llama_cpp
+from rbe_edge.comparison.compare import (
+    GGML,
+    RBE,
+    CompareOptions,
+    Comparison,
+    Prepared,
+    Progress,
+    Row,
+    Scorer,
+    export_model,
+    measure,
+    prepare,
+    rbe_scorer,
+)
+from rbe_edge.errors import OptionError, PackError
+from rbe_edge.evaluation.divergence import summary
+from rbe_edge.packing import codec, storage
+from rbe_edge.packing.calibration import Calibration
+from rbe_edge.packing.mapping import plan_model
+from rbe_edge.packing.sources import open_source
+from rbe_edge.runtime.model import Model
+
+DEFAULT_BITS = (2.0, 3.0, 4.0)
+DEFAULT_TYPES = ("IQ2_XS", "Q2_K", "IQ3_XXS", "IQ3_S", "Q3_K_S", "IQ4_XS", "Q4_0", "Q4_K_S", "Q5_0", "Q5_K_S")
+
+#: The sum of planes for a whole number of bits per weight.
+PLANES = {1: (1,), 2: (2,), 3: (3,), 4: (4,), 5: (4, 1), 6: (4, 2), 7: (4, 3), 8: (4, 4)}
+
+Areas = dict[str, tuple[int, int]]
+
+
+def compare_projections(
+    source: str, text: str, options: CompareOptions, directory: Path, progress: Progress | None = None
+) -> Comparison:
+    """As compare(), for the matrices of the layers alone; the bits are whole numbers, 1 to 8. Takes four bytes per
+    weight in `directory` for every row."""
+    report = progress or (lambda what, done, total: None)
+    for bits in options.bits:
+        if bits not in PLANES:
+            raise OptionError(f"--bits {bits:g} is not possible with --projections; give whole numbers from 1 to 8")
+    version = llama_cpp.version()
+    export.require_gguf()
+    prepared = prepare(source, text, options, directory, report)
+    full, columns, types = export_model(source, prepared, options, directory, report)
+    areas = {tensor.name: (tensor.offset, tensor.bytes) for tensor in prepared.packed.tensors}
+    sizes: dict[Path, tuple[str, str, int]] = {}
+    for done, name in enumerate(types):
+        report(f"quantising {name}", done, len(types))
+        quantised, copy = directory / "quantised.gguf", directory / f"{name}.rbe"
+        llama_cpp.quantize(full, quantised, name, columns, projections_only=True, threads=options.threads)
+        shutil.copyfile(prepared.dense, copy)
+        sizes[copy] = (GGML, name, _decode_gguf(quantised, copy, areas))
+        quantised.unlink()
+    for bits in options.bits:
+        copy = directory / f"{bits:g}.rbe"
+        shutil.copyfile(prepared.dense, copy)
+        sizes[copy] = (RBE, f"{bits:g}", _encode(source, prepared, copy, areas, PLANES[int(bits)], options, report))
+    longest = prepared.longest
+    with ExitStack() as stack:
+
+        def opened(path: Path) -> Scorer:
+            return stack.enter_context(rbe_scorer(path, longest, options.threads))
+
+        models = {path: opened(path) for path in sizes}
+        references, found = measure(prepared, [(opened(prepared.dense), models)], report)
+    weights = sum(t.rows * t.cols for t in prepared.packed.tensors if export.is_projection(t.name))
+    rows = [
+        Row(engine, name, size, 8 * size / weights, summary(found[path], longest))
+        for path, (engine, name, size) in sizes.items()
+    ]
+    rows.sort(key=lambda row: (row.engine, row.bytes))
+    return Comparison(
+        prepared.packed.name, weights, summary(references, longest).perplexity, None,
+        sum(map(len, prepared.calibration)), len(prepared.windows), longest, version, tuple(rows),
+    )  # fmt: skip
+
+
+def _decode_gguf(quantised: Path, copy: Path, areas: Areas) -> int:
+    """Writes the matrices of a GGUF file over those of the copy; gives their bytes in the GGUF file."""
+    gguf = export.require_gguf()
+    size = 0
+    with Model.open(copy, verify=False) as model:
+        names = {export.gguf_name(name): name for name in model.tensors if export.is_projection(name)}
+        turned, head_dim = export.turns_neighbours(model), int(str(model.metadata["head_dim"]))
+    with copy.open("r+b") as file:
+        for tensor in gguf.GGUFReader(quantised).tensors:
+            name = names.pop(tensor.name, None)
+            if name is None:
+                continue
+            size += int(tensor.n_bytes)
+            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+            if turned and name.endswith((".q", ".k")):
+                values = export.pairs_apart(values, head_dim)
+            offset, n_bytes = areas[name]
+            data = np.ascontiguousarray(values, "<f4").tobytes()
+            assert len(data) == n_bytes, name
+            file.seek(offset)
+            file.write(data)
+    if names:
+        raise PackError(f"llama.cpp keeps {min(names)} in another form; this architecture has no --projections")
+    return size
+
+
+def _encode(
+    source: str,
+    prepared: Prepared,
+    copy: Path,
+    areas: Areas,
+    planes: tuple[int, ...],
+    options: CompareOptions,
+    report: Progress,
+) -> int:
+    """Encodes the matrices of the copy in place, as the packer does; gives the bytes that their code takes."""
+    opened = open_source(source, options.tokenizer)
+    sha256 = opened.sha256()
+    plans = [plan for plan in plan_model(opened).tensors if export.is_projection(plan.name)]
+    size = 0
+    label = "+".join(map(str, planes)) + " bits"
+    with Calibration(copy, areas, prepared.calibration, options.threads or None) as calibration:
+        for done, plan in enumerate(plans):
+            report(f"{label}: {plan.name}", done, len(plans))
+            n_bytes = codec.encoded_bytes(plan.rows, plan.cols, planes)
+            if n_bytes is None:
+                raise PackError(f"{plan.name}: {plan.rows} x {plan.cols} is too small for {label}; leave them out")
+            size += n_bytes
+            seed = storage.rotation_seed(sha256, plan.reads)
+            factor = calibration.factor(plan.name, codec.rotation_block(plan.cols), seed)
+            encoded = codec.encode(plan.read(), planes, seed, options.threads or None, None, factor)
+            assert encoded.decoded is not None
+            calibration.replace(plan.name, encoded.decoded)
+    return size
