@@ -31,6 +31,13 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, tem
     engine.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per physical core)")
     engine.add_argument("-b", "--batch-size", metavar="N", type=int, default=0, help="prompt tokens per pass (64)")
     engine.add_argument("--kv", choices=("f16", "f32"), default="f16", help="type of the KV cache (%(default)s)")
+    engine.add_argument(
+        "--speculate",
+        choices=("off", "lookup", "planes"),
+        default="off",
+        help="guess tokens ahead, from the text so far or with the base planes of a nested file; the text is the same",
+    )
+    engine.add_argument("--draft", metavar="N", type=int, default=6, help="guess so many at most (%(default)s)")
     engine.add_argument("--no-verify", action="store_true", help="skip the checksums of the tensors: opens faster")
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument(
@@ -92,6 +99,8 @@ def generation_options(arguments: argparse.Namespace, temperature: float) -> Gen
     return GenerationOptions(
         max_tokens=None if arguments.predict < 0 else arguments.predict,
         stop=tuple(arguments.stop),
+        speculate=arguments.speculate,
+        draft_tokens=arguments.draft,
         sampling=SamplingOptions(
             temperature=temperature if arguments.temp is None else arguments.temp,
             top_k=arguments.top_k,
@@ -106,10 +115,15 @@ def generation_options(arguments: argparse.Namespace, temperature: float) -> Gen
 def note_statistics(statistics: Statistics) -> None:
     """The -v line."""
     prompt_rate = statistics.prompt_tokens / statistics.prompt_seconds if statistics.prompt_seconds else 0.0
+    guessed = (
+        f"; {statistics.accepted_tokens} of {statistics.drafted_tokens} guesses were right"
+        if statistics.drafted_tokens
+        else ""
+    )
     note(
         f"prompt {statistics.prompt_tokens} tokens in {statistics.prompt_seconds:.2f} s ({prompt_rate:.1f} tokens/s), "
         f"generated {statistics.generated_tokens} tokens at {statistics.tokens_per_second:.1f} tokens/s, "
-        f"ended by {statistics.finish}"
+        f"ended by {statistics.finish}{guessed}"
     )
 
 
@@ -121,4 +135,6 @@ def statistics_json(statistics: Statistics) -> dict[str, int | float | str]:
         "generation_seconds": round(statistics.generation_seconds, 6),
         "tokens_per_second": round(statistics.tokens_per_second, 2),
         "finish": statistics.finish,
+        "drafted_tokens": statistics.drafted_tokens,
+        "accepted_tokens": statistics.accepted_tokens,
     }

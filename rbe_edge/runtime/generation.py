@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rbe_edge.errors import ContextFull, OptionError
 from rbe_edge.runtime.options import GenerationOptions
 from rbe_edge.runtime.sampler import Sampler
+from rbe_edge.runtime.speculation import Acceptance, continuation
 from rbe_edge.runtime.text_stream import TextStream
 
 if TYPE_CHECKING:
@@ -22,13 +24,15 @@ FinishReason = Literal["end", "stop", "length", "context", "interrupted"]
 class Statistics:
     """What a generation took. prompt_tokens: those that were computed, not those that the context already held.
     finish: `end` of the text by the model, a `stop` sequence, the `length` asked for, the `context` is full, or the
-    work was `interrupted`."""
+    work was `interrupted`. drafted_tokens, accepted_tokens: by speculation, guessed and right."""
 
     prompt_tokens: int
     generated_tokens: int
     prompt_seconds: float
     generation_seconds: float
     finish: FinishReason
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     @property
     def tokens_per_second(self) -> float:
@@ -62,6 +66,7 @@ class Generation(Iterator[str]):
         self._prompt_seconds = 0.0
         self._generation_seconds = 0.0
         self._finish: FinishReason = "interrupted"
+        self._acceptance: Acceptance | None = None
         self.tokens: list[int] = []
         self._pieces = self._run()
 
@@ -84,12 +89,16 @@ class Generation(Iterator[str]):
             prompt_seconds=self._prompt_seconds,
             generation_seconds=self._generation_seconds,
             finish=self._finish,
+            drafted_tokens=self._acceptance.drafted if self._acceptance else 0,
+            accepted_tokens=self._acceptance.accepted if self._acceptance else 0,
         )
 
     def _run(self) -> Generator[str, None, None]:
         session, options = self._session, self._options
         model = session.model
-        with Sampler(model.info.vocabulary, options.sampling) as sampler, TextStream(model, options.stop) as stream:
+        with ExitStack() as stack:
+            sampler = stack.enter_context(Sampler(model.info.vocabulary, options.sampling))
+            stream = stack.enter_context(TextStream(model, options.stop))
             began = time.perf_counter()
             session.prefill(self._prompt, progress=self._progress)
             context = session.tokens
@@ -98,9 +107,11 @@ class Generation(Iterator[str]):
             for token in context[-options.sampling.repeat_last :]:
                 sampler.accept(token)
             self._prompt_seconds = time.perf_counter() - began
+            ahead = stack.enter_context(closing(continuation(session, options)))
+            self._acceptance = ahead.acceptance
             began = time.perf_counter()
             while True:
-                with session.logits_pointer() as logits:
+                with ahead.logits_pointer() as logits:
                     token = sampler.draw(logits)
                 if model.ends_text(token) and not options.ignore_end:
                     self._finish = "end"
@@ -119,7 +130,7 @@ class Generation(Iterator[str]):
                     self._finish = "length"
                     break
                 try:
-                    session.prefill([token])
+                    ahead.append(token)
                 except ContextFull:
                     self._finish = "context"
                     break

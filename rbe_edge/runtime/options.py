@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from rbe_edge.errors import OptionError
 
+Speculation = Literal["off", "lookup", "planes"]
 KvType = Literal["f16", "f32"]
 
 
@@ -84,15 +85,21 @@ class SamplingOptions:
 @dataclass(frozen=True)
 class GenerationOptions:
     """When generation ends. max_tokens None: at the end of the text or of the context. stop: texts that end it; the
-    output ends before them. ignore_end: go on where the model would end its text."""
+    output ends before them. ignore_end: go on where the model would end its text. speculate: how tokens are guessed
+    ahead (runtime/speculation.py), which changes the speed and not the text; draft_tokens: at most so many, 1 to 32."""
 
     max_tokens: int | None = None
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     stop: tuple[str, ...] = ()
     ignore_end: bool = False
+    speculate: Speculation = "off"
+    draft_tokens: int = 6
 
     def __post_init__(self) -> None:
         require(self.max_tokens is None or self.max_tokens > 0, f"max_tokens must be 1 or more, not {self.max_tokens}")
+        known = get_args(Speculation)
+        require(self.speculate in known, f"speculate must be one of {', '.join(known)}, not {self.speculate}")
+        require(1 <= self.draft_tokens <= 32, f"draft_tokens must be from 1 to 32, not {self.draft_tokens}")
         require(not isinstance(self.stop, str), "stop must be a sequence of texts, not one text")
         require(all(self.stop), "a stop sequence must not be empty")
         require(not any("\0" in stop for stop in self.stop), "a stop sequence must not hold the character NUL")

@@ -1,0 +1,232 @@
+"""Speculative decoding (Leviathan et al., 2023): tokens are guessed cheaply and checked together in one pass.
+
+A pass over several tokens generates each weight once for all of them, so that checking costs little more than one step.
+Every token is still drawn by the sampler from the logits of the whole model, in order, and a guess is used only where
+it is what was drawn: the output is that of plain decoding. Two ways to guess: what followed the last words when they
+stood before (prompt look-up: Saxena, 2023), and the model's own base planes (docs/engine.md, "Speculative decoding").
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rbe_edge import _native
+from rbe_edge.errors import OptionError
+from rbe_edge.runtime.options import GenerationOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from rbe_edge.runtime.session import Session
+
+LONGEST_MATCH, SHORTEST_MATCH = 4, 2  # tokens of context that prompt look-up tries to find again
+_PLAIN_FIRST = 4  # plain steps, to know what one costs
+_TRIAL = 4  # speculative steps between two looks at what they gave
+_PAUSE = 32  # plain tokens after speculation lost, doubled each time
+
+
+class Drafter(Protocol):
+    """Guesses what comes next."""
+
+    def propose(self, context: Sequence[int], count: int) -> list[int]:
+        """At most `count` tokens that may follow the context; [] where there is no guess."""
+
+    def close(self) -> None: ...
+
+
+class PromptLookup:
+    """What followed the longest match of the last tokens, at its latest place."""
+
+    def propose(self, context: Sequence[int], count: int) -> list[int]:
+        tokens = list(context)
+        for length in range(min(LONGEST_MATCH, len(tokens) - 1), SHORTEST_MATCH - 1, -1):
+            pattern = tokens[-length:]
+            for start in range(len(tokens) - length - 1, -1, -1):
+                if tokens[start : start + length] == pattern:
+                    return tokens[start + length : start + length + count]
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+class BasePlanes:
+    """The most likely continuation according to the first plane of every tensor: the same file, read in part. It has a
+    KV cache of its own."""
+
+    def __init__(self, session: Session) -> None:
+        planes = [tensor.plane_bits for tensor in session.model.tensors.values()]
+        if not any(len(bits) > 1 for bits in planes):
+            raise OptionError("this file has no second planes to leave out; pack it with --nested, or use look-up")
+        info = session.info
+        self._session = session.model.session(context=info.context, threads=info.threads, planes=1)
+
+    def propose(self, context: Sequence[int], count: int) -> list[int]:
+        draft = self._session
+        count = min(count, draft.context - len(context))
+        if count < 1:
+            return []
+        guessed: list[int] = []
+        draft.prefill(draft.resume(context))
+        while True:
+            guessed.append(int(draft.logits.argmax()))
+            if len(guessed) == count:
+                return guessed
+            draft.prefill(guessed[-1:])
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@dataclass
+class Acceptance:
+    """drafted: tokens guessed, accepted: those that were right, passes: over the model, plain steps included."""
+
+    drafted: int = 0
+    accepted: int = 0
+    passes: int = 0
+
+
+class Plain:
+    """One token after the other."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.acceptance: Acceptance | None = None
+
+    @contextmanager
+    def logits_pointer(self) -> Iterator[Any]:
+        """What the next token is drawn from."""
+        with self._session.logits_pointer() as pointer:
+            yield pointer
+
+    def append(self, token: int) -> None:
+        """The token is part of the text. Raises ContextFull where there is no room to go on."""
+        self._session.prefill((token,))
+
+    def close(self) -> None:
+        pass
+
+
+class Speculative:
+    """Several tokens per pass where guesses are right, and plain steps where guessing does not pay on this machine.
+
+    Between calls the session may hold guessed tokens behind the text; close() takes them away.
+    """
+
+    def __init__(self, session: Session, drafter: Drafter, draft_tokens: int) -> None:
+        self._session = session
+        self._drafter = drafter
+        self._most = draft_tokens
+        self._count = draft_tokens
+        self._context = list(session.tokens)
+        self._guessed: list[int] = []  # what the session holds behind the context
+        self._ahead: npt.NDArray[np.float32] | None = None  # logits after the context, and after each guess
+        self._schedule = _Schedule()
+        self.acceptance = Acceptance()
+
+    @contextmanager
+    def logits_pointer(self) -> Iterator[Any]:
+        """What the next token is drawn from."""
+        if self._ahead is None:
+            with self._session.logits_pointer() as pointer:
+                yield pointer
+        else:
+            yield _native.pointer(self._ahead[0], ctypes.c_float)
+
+    def append(self, token: int) -> None:
+        """The token is part of the text. Raises ContextFull where there is no room to go on."""
+        self._context.append(token)
+        if self._guessed and self._guessed[0] == token:
+            assert self._ahead is not None
+            self._guessed, self._ahead = self._guessed[1:], self._ahead[1:]
+            self.acceptance.accepted += 1
+            self._schedule.gained += 1
+            return
+        try:
+            self._step(token)
+        except BaseException:
+            self._context.pop()
+            raise
+
+    def _step(self, token: int) -> None:
+        self._forget_guesses()
+        began = time.perf_counter()
+        guess: list[int] = []
+        room = self._session.context - len(self._context)
+        if room > 0 and self._schedule.speculate():
+            guess = self._drafter.propose(self._context, min(self._count, room))
+        self.acceptance.passes += 1
+        if guess:
+            scores = self._session.score([token, *guess], logits=True)
+            self._guessed, self._ahead = guess, scores.logits
+            self.acceptance.drafted += len(guess)
+        else:
+            self._session.prefill((token,))
+        self._schedule.took(time.perf_counter() - began, len(guess))
+
+    def _forget_guesses(self) -> None:
+        """Before the next pass. The next guess is as long as the last was right, and one more."""
+        if self._ahead is not None:
+            right = len(self._ahead) - 1 == 0
+            self._count = min(self._count + 1, self._most) if right else max(self._count - 1, 1)
+        self._session.rewind(self._session.position - len(self._guessed))
+        self._guessed, self._ahead = [], None
+
+    def close(self) -> None:
+        """The session then holds the text alone."""
+        self._drafter.close()
+        if self._guessed:
+            self._session.rewind(self._session.position - len(self._guessed))
+            self._guessed, self._ahead = [], None
+
+
+class _Schedule:
+    """Whether guessing pays: tokens per second of speculative passes against those of plain steps, in this run."""
+
+    def __init__(self) -> None:
+        self.gained = 0  # guesses that were right since the last look
+        self._plain_seconds = float("inf")  # the quickest so far of late; rises slowly, for what grows with the context
+        self._plain_left = _PLAIN_FIRST
+        self._pause = _PAUSE
+        self._passes = 0
+        self._seconds = 0.0
+
+    def speculate(self) -> bool:
+        if self._plain_left > 0:
+            return False
+        if self._passes == _TRIAL:
+            lost = (self._passes + self.gained) / self._seconds < 1 / self._plain_seconds
+            self._passes, self._seconds, self.gained = 0, 0.0, 0
+            if lost:
+                self._plain_left = self._pause
+                self._pause *= 2
+                return False
+            self._pause = _PAUSE
+        return True
+
+    def took(self, seconds: float, guessed: int) -> None:
+        if guessed:
+            self._passes += 1
+            self._seconds += seconds
+        else:
+            self._plain_left -= 1
+            self._plain_seconds = min(self._plain_seconds * 1.05, seconds)
+
+
+Continuation = Plain | Speculative
+
+
+def continuation(session: Session, options: GenerationOptions) -> Continuation:
+    """How tokens behind the prompt are computed. Raises OptionError where the model has no base planes to guess by."""
+    if options.speculate == "off":
+        return Plain(session)
+    drafter = PromptLookup() if options.speculate == "lookup" else BasePlanes(session)
+    return Speculative(session, drafter, options.draft_tokens)
+
