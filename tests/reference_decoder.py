@@ -1,4 +1,4 @@
-"""Reads a `.rbe` file in numpy, written from docs/format.md alone: what every other reader is compared with.
+"""Reads a `.rbe` file in numpy, written from docs/format.md (and extremes.md) alone: what every other reader is compared with.
 
 It follows the text step by step and is slow. `read(path)` checks the checksums and gives the tables; a tensor's
 `integers()` are T1 + T2 of its planes, `values()` its weights in the basis of the source, in double precision.
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-FP32, FP16, BF16, TRELLIS = 1, 2, 3, 4
+FP32, FP16, BF16, TRELLIS, SEED64, BASIS = 1, 2, 3, 4, 5, 6
 UNIT_ROWS = {1: 32, 2: 16, 3: 32, 4: 8}
 
 Integers = npt.NDArray[np.int64]
@@ -128,6 +128,90 @@ def unrotate(weights: Floats, block: int, seed: int) -> Floats:
     return blocks.reshape(weights.shape) * signs
 
 
+def seed64_values(data: bytes, rows: int, cols: int) -> Floats:
+    """docs/extremes.md, "seed64"."""
+    seed, scale = struct.unpack("<Qf", data)
+
+    def bits(first: int, last: int, signed: bool = False) -> int:
+        width = last - first + 1
+        n = (seed >> first) % 2**width
+        return n - 2**width if signed and n >= 2 ** (width - 1) else n
+
+    u = ((np.arange(rows) + 0.5) / rows - 0.5)[:, None]
+    v = ((np.arange(cols) + 0.5) / cols - 0.5)[None, :]
+    theta = 2 * np.pi * (bits(0, 8) / 512 + bits(9, 18, True) / 32 * u + bits(19, 28, True) / 32 * v)
+    c = np.cos(2 * np.pi * (bits(29, 35) / 128 + bits(36, 42, True) / 8 * u + bits(43, 49, True) / 8 * v))
+    m, radius = bits(50, 55) / 63, (bits(56, 63) + 0.5) / 256
+    r = radius * (1 + m * c) / (1 + m)
+    values: Floats = scale * np.tanh(2 * np.arctanh(r)) * np.sin(theta)
+    return values
+
+
+class _Bits:
+    """The bits of a stream, taken from the most significant of a byte down."""
+
+    def __init__(self, data: bytes) -> None:
+        self.text = "".join(f"{byte:08b}" for byte in data)
+        self.position = 0
+
+    def take(self, n: int) -> int:
+        self.position += n
+        assert self.position <= len(self.text), "a stream ends too early"
+        return int(self.text[self.position - n : self.position] or "0", 2)
+
+    def code(self, order: int) -> int:
+        zeros = 0
+        while self.take(1) == 0:
+            zeros += 1
+        m = 2**zeros + self.take(zeros)
+        return ((m - 1) << order) + self.take(order)
+
+
+def _legendre(degree: int, x: Floats) -> Floats:
+    found: Floats = np.polynomial.legendre.Legendre.basis(degree)(x)
+    return found
+
+
+def _cosines(n: int) -> Floats:
+    """d(n, p, i) as [p][i]."""
+    p, i = np.arange(n)[:, None], np.arange(n)[None, :]
+    found: Floats = np.sqrt(np.where(p > 0, 2, 1) / n) * np.cos(np.pi * p * (2 * i + 1) / (2 * n))
+    return found
+
+
+def basis_values(extra: tuple[int, int, int, tuple[int, ...], float], data: bytes, rows: int, cols: int) -> Floats:
+    """docs/extremes.md, "basis"; the streams as in docs/format.md."""
+    block_rows, block_cols, transform, orders, step = extra
+    n_bands = -(-rows // block_rows)
+    ends = [0, *struct.unpack_from(f"<{n_bands}I", data)]
+    assert ends[-1] == len(data) - 4 * n_bands
+    values = np.zeros((rows, cols))
+    for band in range(n_bands):
+        top, n = band * block_rows, min(block_rows, rows - band * block_rows)
+        bits = _Bits(data[4 * n_bands + ends[band] : 4 * n_bands + ends[band + 1]])
+        y = (2 * np.arange(n) + 1) / n - 1
+        for left in range(0, cols, block_cols):
+            k = min(block_cols, cols - left)
+            x = (2 * np.arange(k) + 1) / k - 1
+            block = np.zeros((n, k))
+            for s, t in ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2), (3, 0), (0, 3)):
+                coded = bits.code(orders[0])
+                level = (coded + 1) // 2 if coded % 2 else -(coded // 2)
+                norm = np.sqrt((2 * s + 1) * (2 * t + 1) / (n * k))
+                block += level * norm * np.outer(_legendre(s, y), _legendre(t, x))
+            residuals = np.zeros(n * k)
+            index = -1
+            for _ in range(bits.code(orders[1])):
+                index += 1 + bits.code(orders[2])
+                size = bits.code(orders[3]) + 1
+                residuals[index] = -size if bits.take(1) else size
+            across = _cosines(k) if transform == 1 else np.eye(k)
+            block += _cosines(n).T @ residuals.reshape(n, k) @ across
+            values[top : top + n, left : left + k] = step * block
+        assert len(bits.text) - bits.position < 8 and "1" not in bits.text[bits.position :]
+    return values
+
+
 @dataclass(frozen=True)
 class Tensor:
     kind: int
@@ -140,6 +224,7 @@ class Tensor:
     tensor_scale: float = 1.0
     has_block_scales: bool = False
     codebooks: tuple[Codebook, ...] = ()
+    basis: tuple[int, int, int, tuple[int, ...], float] | None = None
 
     @cached_property
     def _parts(self) -> tuple[Floats, list[tuple[Floats, Integers]]]:
@@ -184,6 +269,10 @@ class Tensor:
         if self.kind == BF16:
             bits = np.frombuffer(self.data, "<u2").astype(np.uint32) << 16
             return bits.view(np.float32).astype(np.float64).reshape(shape)
+        if self.kind == SEED64:
+            return seed64_values(self.data, self.rows, self.cols)
+        if self.basis is not None:
+            return basis_values(self.basis, self.data, self.rows, self.cols)
         block_scales, planes = self._parts
         total = sum((scales[:, None] * integers for scales, integers in planes), np.zeros(shape))
         weights = self.tensor_scale * block_scales * total
@@ -221,6 +310,11 @@ def _area(data: bytes, offset: int, n_bytes: int, checksum: int) -> bytes:
 def _tensor(at: _Cursor, data: bytes, codebooks: tuple[Codebook, ...]) -> Tensor:
     kind, rows, cols, offset, n_bytes, checksum, error = at.take("IIIQQIf")
     area = _area(data, offset, n_bytes, checksum)
+    if kind == BASIS:
+        block_rows, block_cols, transform, *orders, step = at.take("III4Bf")
+        assert {block_rows, block_cols} <= {32, 64, 128, 256} and transform in (1, 2) and max(orders) <= 16
+        basis = (block_rows, block_cols, transform, tuple(orders), step)
+        return Tensor(kind, rows, cols, error, area, basis=basis)
     if kind != TRELLIS:
         return Tensor(kind, rows, cols, error, area)
     rotation, block, seed, tensor_scale, flags, n_planes = at.take("IIQfII")
@@ -234,7 +328,7 @@ def read(path: Path) -> Pack:
     data = path.read_bytes()
     magic, version, checksum, file_bytes, index_bytes = struct.unpack_from("<8sIIQQ", data)
     n_metadata, n_codebooks, n_blobs, n_tensors = struct.unpack_from("<IIII", data, 32)
-    assert magic == b"\x89RBE\r\n\x1a\n" and version == 1 and file_bytes == len(data) and data[48:64] == bytes(16)
+    assert magic == b"\x89RBE\r\n\x1a\n" and version in (1, 2) and file_bytes == len(data) and data[48:64] == bytes(16)
     assert zlib.crc32(data[:12] + bytes(4) + data[16:index_bytes]) == checksum, "checksum of the index"
     at = _Cursor(data, 64)
     metadata = {}
@@ -253,5 +347,6 @@ def read(path: Path) -> Pack:
     for _ in range(n_tensors):
         name = at.text()
         tensors[name] = _tensor(at, data, tuple(codebooks))
+        assert tensors[name].kind < SEED64 or version == 2
     assert at.position == index_bytes, "the index does not end where it should"
     return Pack(metadata, tuple(codebooks), blobs, tensors)

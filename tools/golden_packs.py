@@ -1,7 +1,7 @@
-"""Writes tests/golden/v1: small `.rbe` files of format version 1, and what every reader must find in them.
+"""Writes tests/golden/v1 and v2: small `.rbe` files of each format version, and what every reader must find in them.
 
     python tools/golden_packs.py            adds files that are not there yet
-    python tools/golden_packs.py --force    writes all anew: only while version 1 has not been released
+    python tools/golden_packs.py --force    writes all anew: only while no version has been released
 
 Released files are never written again: later versions of the reader must read them as they are. expected.json holds,
 per tensor, SHA-256 of the integers T1 + T2 of every plane (int16, row by row), SHA-256 of dense tensors as fp32, and a
@@ -28,13 +28,13 @@ import tiny_models  # noqa: E402
 from index_reader import plane_integers, read_index  # noqa: E402
 
 from rbe_edge import Model  # noqa: E402
-from rbe_edge.packing import codec, storage, writer  # noqa: E402
+from rbe_edge.packing import basis, codec, seed64, storage, writer  # noqa: E402
 from rbe_edge.packing.mapping import plan_model  # noqa: E402
 from rbe_edge.packing.pack import PackOptions, pack  # noqa: E402
 from rbe_edge.packing.sources import open_source  # noqa: E402
 from rbe_edge.packing.tokenizers import read_tokenizer  # noqa: E402
 
-GOLDEN = ROOT / "tests" / "golden" / "v1"
+GOLDEN = ROOT / "tests" / "golden"
 N_SAMPLES = 8
 
 Write = Callable[[Path, Path], None]
@@ -55,7 +55,7 @@ _GPT2 = dict(tiny_models.MODELS["gpt2"].config) | {"n_embd": 32, "n_layer": 1, "
 
 def _packed(model: tiny_models.TinyModel, bits: int, dtype: str = "F32") -> Write:
     def write(out: Path, scratch: Path) -> None:
-        pack(tiny_models.write(model, scratch / "golden", dtype), out, PackOptions(bits=bits))
+        pack(tiny_models.write(model, scratch / "golden", dtype), out, PackOptions(bits=bits, calibrate="none"))
 
     return write
 
@@ -110,14 +110,67 @@ def _planes(out: Path, scratch: Path) -> None:
         file.commit()
 
 
-FILES: dict[str, Write] = {
-    "bits4": _packed(_llama(), 4),
-    "bits3": _packed(_llama(), 3),
-    "bits2": _packed(_llama(), 2),
-    "odd": _packed(_ODD, 3),
-    "half": _packed(_llama(), 16),
-    "bfloat": _packed(tiny_models.TinyModel("golden", _GPT2, "transformer."), 16, "BF16"),
-    "planes": _planes,
+def _smooth(name: str, rows: int, cols: int) -> np.ndarray:
+    """Waves and a little noise."""
+    u, v = seed64.coordinates(rows, cols)
+    noise = tiny_models.uniform(name, 1, rows * cols).reshape(rows, cols)
+    values: np.ndarray = np.sin(5 * u + 3 * v) + np.cos(11 * u * v + 1) / 2 + noise / 100
+    return values.astype(np.float32)
+
+
+def _extremes(out: Path, scratch: Path) -> None:
+    """seed64 and basis in every role: looked up, multiplied by, as a tied head; both transforms, edges of all sizes."""
+    source = open_source(tiny_models.write(tiny_models.TinyModel("golden", _GPT2, "transformer."), scratch / "golden"))
+    plan = plan_model(source)
+    columns, both = basis.Shape(32, 32, basis.COLUMN_COSINES), basis.Shape(32, 64, basis.COSINES)
+    codes: dict[str, basis.Shape | int] = {
+        "embedding": both, "positions": columns, "layers.0.attention.q": both, "layers.0.attention.o": 0x1234567890ABCDEF,
+        "more.both": basis.Shape(64, 128, basis.COSINES), "more.columns": columns, "more.seed": 2**64 - 1,
+        "more.large": basis.Shape(256, 256, basis.COSINES),
+    }  # fmt: skip
+    values = {tensor.name: tensor.read() for tensor in plan.tensors}
+    values["positions"] = _smooth("positions", *values["positions"].shape)
+    values |= {
+        name: _smooth(name, *size)
+        for name, size in {"more.both": (100, 300), "more.columns": (65, 33), "more.seed": (70, 45), "more.large": (257, 3)}.items()
+    }  # fmt: skip
+    stores, entries = [], []
+    how = storage.recipe(16)
+    dense = {tensor.name: storage.choose(tensor, how).kind for tensor in plan.tensors}
+    for name, matrix in values.items():
+        rows, cols = matrix.shape
+        code = codes.get(name)
+        if isinstance(code, basis.Shape):
+            quantised = basis.Analysis(matrix, code).quantise(float(np.abs(matrix).max()) / 2)
+            encoded = quantised.encode()
+            stores.append((encoded.data, quantised.error**2))
+            entries.append(writer.TensorEntry(name, writer.KIND_BASIS, rows, cols, len(encoded.data), basis=encoded.entry))
+        elif code is not None:
+            stores.append((seed64.Encoded(rows, cols, code, -0.75, 1.0).data, 1.0))
+            entries.append(writer.TensorEntry(name, writer.KIND_SEED64, rows, cols, seed64.DATA_BYTES))
+        else:
+            data, error = storage.dense_data(matrix, dense[name])
+            stores.append((data.tobytes(), error))
+            entries.append(writer.TensorEntry(name, dense[name], rows, cols, data.nbytes))
+    tokenizer = read_tokenizer(source.directory).to_blob()
+    metadata = {"name": "extremes", **plan.metadata, "parameters": plan.parameters}
+    with writer.PackWriter(out, metadata, [], {"tokenizer": tokenizer}, entries) as file:
+        for packed, error in stores:
+            file.write_tensor([packed], error)
+        file.commit()
+
+
+FILES: dict[str, dict[str, Write]] = {
+    "v1": {
+        "bits4": _packed(_llama(), 4),
+        "bits3": _packed(_llama(), 3),
+        "bits2": _packed(_llama(), 2),
+        "odd": _packed(_ODD, 3),
+        "half": _packed(_llama(), 16),
+        "bfloat": _packed(tiny_models.TinyModel("golden", _GPT2, "transformer."), 16, "BF16"),
+        "planes": _planes,
+    },
+    "v2": {"extremes": _extremes},
 }
 
 
@@ -152,13 +205,13 @@ def describe(path: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    GOLDEN.mkdir(parents=True, exist_ok=True)
-    record = GOLDEN / "expected.json"
+def write_version(folder: Path, files: dict[str, Write], force: bool) -> None:
+    """Adds what is missing in the folder of a version."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "expected.json"
     expected = json.loads(record.read_text()) if record.exists() else {}
-    force = sys.argv[1:] == ["--force"]
-    for name, write in FILES.items():
-        path = GOLDEN / f"{name}.rbe"
+    for name, write in files.items():
+        path = folder / f"{name}.rbe"
         if path.exists() and not force:
             continue
         path.unlink(missing_ok=True)
@@ -168,6 +221,11 @@ def main() -> None:
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size} bytes")
     lines = [f"{json.dumps(name)}: {json.dumps(expected[name], ensure_ascii=False)}" for name in sorted(expected)]
     record.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def main() -> None:
+    for version, files in FILES.items():
+        write_version(GOLDEN / version, files, sys.argv[1:] == ["--force"])
 
 
 if __name__ == "__main__":

@@ -19,21 +19,29 @@ static inline int compare_paths(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-/* Every .rbe of format version 1, in the order of their names. */
-static inline golden_files list_golden_files(void)
+static inline void add_golden_files(const char *version, golden_files *files)
 {
-    golden_files files = {0};
-    DIR *directory = opendir(RBE_GOLDEN_DIR "/v1");
+    char folder[256];
+    snprintf(folder, sizeof folder, "%s/%s", RBE_GOLDEN_DIR, version);
+    DIR *directory = opendir(folder);
     struct dirent *entry;
-    while (directory && (entry = readdir(directory)) != NULL && files.n < MAX_GOLDEN_FILES) {
+    while (directory && (entry = readdir(directory)) != NULL && files->n < MAX_GOLDEN_FILES) {
         size_t length = strlen(entry->d_name);
         if (length > 4 && length < 128 && strcmp(entry->d_name + length - 4, ".rbe") == 0) {
-            snprintf(files.path[files.n++], sizeof files.path[0], "%s/v1/%.128s", RBE_GOLDEN_DIR, entry->d_name);
+            snprintf(files->path[files->n++], sizeof files->path[0], "%s/%.128s", folder, entry->d_name);
         }
     }
     if (directory) {
         closedir(directory);
     }
+}
+
+/* Every .rbe of every format version, in the order of their paths. */
+static inline golden_files list_golden_files(void)
+{
+    golden_files files = {0};
+    add_golden_files("v1", &files);
+    add_golden_files("v2", &files);
     qsort(files.path, (size_t)files.n, sizeof files.path[0], compare_paths);
     return files;
 }

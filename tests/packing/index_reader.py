@@ -28,6 +28,7 @@ class Tensor:
     tensor_scale: float = 0.0
     flags: int = 0
     codebooks: tuple[int, ...] = ()
+    basis: tuple[Any, ...] = ()
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Index:
 def read_index(path: Path) -> Index:
     data = path.read_bytes()
     magic, version, checksum, file_bytes, index_bytes, *counts = struct.unpack_from("<8sIIQQIIII", data)
-    assert (magic, version, file_bytes) == (b"\x89RBE\r\n\x1a\n", 1, len(data))
+    assert (magic, file_bytes) == (b"\x89RBE\r\n\x1a\n", len(data)) and version in (1, 2)
     assert data[48:64] == bytes(16)
     assert zlib.crc32(data[:12] + bytes(4) + data[16:index_bytes]) == checksum
     index = Index(data)
@@ -95,9 +96,12 @@ def read_index(path: Path) -> Index:
             rotation, block, seed, scale, flags, n_planes = take("IIQfII")
             more = {"rotation": rotation, "rotation_block": block, "seed": seed, "tensor_scale": scale, "flags": flags}
             more["codebooks"] = take(f"{n_planes}I")
+        if kind == 6:
+            more["basis"] = take("III4Bf")
         assert name not in index.tensors
         index.tensors[name] = Tensor(kind, rows, cols, offset, n_bytes, error, **more)
     assert position == index_bytes
+    assert version == (2 if any(tensor.kind > 4 for tensor in index.tensors.values()) else 1)
     areas.sort()
     for (_, end), (start, _) in zip(areas, [*areas[1:], (file_bytes, file_bytes)], strict=True):
         assert end <= start, "areas overlap"

@@ -14,9 +14,13 @@ from index_reader import plane_integers, read_index
 
 from rbe_edge import Model
 
-GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "v1"
-EXPECTED: dict[str, dict[str, Any]] = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))
-KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis"}
+GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+EXPECTED: dict[str, dict[str, Any]] = {
+    f"{version}/{name}": expected
+    for version in ("v1", "v2")
+    for name, expected in json.loads((GOLDEN / version / "expected.json").read_text(encoding="utf-8")).items()
+}
+KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis", 5: "seed64", 6: "basis"}
 
 
 def digest(values: np.ndarray, dtype: str) -> str:
@@ -24,10 +28,10 @@ def digest(values: np.ndarray, dtype: str) -> str:
 
 
 def test_every_file_and_rate_is_there() -> None:
-    assert {path.stem for path in GOLDEN.glob("*.rbe")} == EXPECTED.keys()
+    assert {f"{path.parent.name}/{path.stem}" for path in GOLDEN.glob("v*/*.rbe")} == EXPECTED.keys()
     tensors = [tensor for file in EXPECTED.values() for tensor in file["tensors"].values()]
     assert {bits for tensor in tensors for bits in tensor.get("planes", ())} == {1, 2, 3, 4}
-    assert {tensor["kind"] for tensor in tensors} == {1, 2, 3, 4}
+    assert {tensor["kind"] for tensor in tensors} == set(KINDS)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -42,6 +46,7 @@ def test_the_engine_reads_them(name: str) -> None:
     index = read_index(GOLDEN / f"{name}.rbe")
     assert hashlib.sha256(index.blobs["tokenizer"]).hexdigest() == expected["tokenizer"]
     with Model.open(GOLDEN / f"{name}.rbe") as model:
+        assert f"v{model.info.format_version}" == name.split("/")[0]
         assert {key: list(v) if isinstance(v, tuple) else v for key, v in model.metadata.items()} == expected[
             "metadata"
         ]
@@ -79,5 +84,9 @@ def test_the_numpy_decoder_reads_them(name: str) -> None:
                 assert [digest(plane, "<i2") for plane in found.integers()] == tensor["integers"]
                 scale = np.abs(values).max()
                 np.testing.assert_allclose(model.tensor_rows(tensor_name), values, rtol=1e-5, atol=1e-6 * scale)
+            elif found.kind > reference_decoder.TRELLIS:
+                rows = model.tensor_rows(tensor_name)
+                assert digest(rows, "<f4") == tensor["values"]
+                np.testing.assert_allclose(rows, values, rtol=1e-6, atol=1e-6 * np.abs(values).max())
             else:
                 assert digest(values, "<f4") == tensor["values"]
