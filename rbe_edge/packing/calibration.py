@@ -139,6 +139,18 @@ class Calibration:
         return moments
 
 
+def read_text(path: Path | None) -> str:
+    """A calibration text; None for the one that comes with the package. Raises PackError where it cannot be read."""
+    if path is None:
+        return (Path(__file__).parent / "calibration.txt").read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise PackError(f"{path}: no UTF-8 text; give another calibration text") from None
+    except OSError as error:
+        raise PackError(f"{path}: cannot be read ({error.strerror}); give a calibration text") from None
+
+
 def read_windows(model: Path, text: str, n_tokens: int, window: int) -> list[list[int]]:
     """The first n_tokens of a text in windows of at most `window` tokens, or the model's context where that is shorter.
 
@@ -148,7 +160,7 @@ def read_windows(model: Path, text: str, n_tokens: int, window: int) -> list[lis
         tokens = opened.tokenize(text, special=False)[:n_tokens]
         size = min(window, opened.info.context)
     if len(tokens) < MIN_TOKENS:
-        raise PackError(f"the calibration text has {len(tokens)} tokens; give at least {MIN_TOKENS}")
+        raise PackError(f"the calibration text has {len(tokens)} tokens; give one of at least {MIN_TOKENS}, or none")
     return [tokens[start : start + size] for start in range(0, len(tokens), size)]
 
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rbe_edge._version import __version__
 from rbe_edge.errors import PackError
 from rbe_edge.packing import codec, storage, writer
-from rbe_edge.packing.calibration import N_TOKENS, WINDOW, Calibration, read_windows
+from rbe_edge.packing.calibration import N_TOKENS, WINDOW, Calibration, read_text, read_windows
 from rbe_edge.packing.mapping import plan_model
 from rbe_edge.packing.plan import MetadataValue, TensorPlan
 from rbe_edge.packing.sources import Source, open_source
@@ -30,8 +31,9 @@ class PackOptions:
     """bits: 2, 3 or 4 (trellis), 16 or 32 (dense). threads: None for all cores; the bytes written do not depend on it.
 
     force: replace an existing file. tokenizer: that of a llama2.c checkpoint, if it is not beside it. revision: branch,
-    tag or commit of an org/name source. calibrate: a text in UTF-8; matrices are then encoded so that the errors that
-    such text feels are small. It needs four bytes per weight of free space in the temporary directory.
+    tag or commit of an org/name source. calibrate: a text in UTF-8, or the one that comes with the package, or none;
+    matrices are encoded so that the errors that such text feels are small. It needs four bytes per weight of free space
+    in the temporary directory.
     """
 
     bits: float = 4
@@ -39,7 +41,7 @@ class PackOptions:
     force: bool = False
     tokenizer: Path | None = None
     revision: str | None = None
-    calibrate: Path | None = None
+    calibrate: Path | Literal["built-in", "none"] = "built-in"
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def pack(
     report("reading", 0, total)
     sha256 = opened.sha256(lambda done, of: report("reading", 0, total))
     how = storage.recipe(int(options.bits))
-    calibrated = options.calibrate is not None and how.projections != ()
+    calibrated = options.calibrate != "none" and how.projections != ()
     metadata: dict[str, MetadataValue] = {
         "name": opened.name,
         **plan.metadata,
@@ -175,13 +177,7 @@ def source_tokenizer(source: Source, vocabulary: MetadataValue) -> Tokenizer:
 @contextmanager
 def _calibration(source: str | Path, options: PackOptions, tick: Callable[[], None]) -> Iterator[Calibration]:
     """Statistics of the model on the calibration text, from a copy with dense weights in the temporary directory."""
-    assert options.calibrate is not None
-    try:
-        text = options.calibrate.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise PackError(f"{options.calibrate}: no UTF-8 text; give another calibration text") from None
-    except OSError as error:
-        raise PackError(f"{options.calibrate}: cannot be read ({error.strerror}); give a calibration text") from None
+    text = read_text(options.calibrate if isinstance(options.calibrate, Path) else None)
     with tempfile.TemporaryDirectory(prefix="rbe-pack-") as directory:
         dense = Path(directory) / "dense.rbe"
         exact = PackOptions(bits=32, tokenizer=options.tokenizer, revision=options.revision)

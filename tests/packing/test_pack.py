@@ -24,6 +24,7 @@ from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.packing.sources import open_source
 
 LLAMA = tiny_models.MODELS["llama"]
+UNCALIBRATED = PackOptions(calibrate="none")
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_numbers_beyond_fp16_are_kept(tmp_path: Path) -> None:
 def test_trellis(source: Path, tmp_path: Path, bits: int, wide: tuple[int, ...], bound: float) -> None:
     """The engine reads back what the report says, and the error is about that of the codec on Gaussian numbers (.0050,
     .0190, .0735, docs/codec.md; these weights are uniform, and the matrices small)."""
-    report = pack(source, tmp_path / "m.rbe", PackOptions(bits=bits))
+    report = pack(source, tmp_path / "m.rbe", PackOptions(bits=bits, calibrate="none"))
     values = planned(source)
     found = {tensor.name: tensor for tensor in report.tensors}
     assert found["embedding"].planes == found["head"].planes == wide
@@ -102,7 +103,7 @@ def test_trellis(source: Path, tmp_path: Path, bits: int, wide: tuple[int, ...],
 
 
 def test_shared_seeds(source: Path, tmp_path: Path) -> None:
-    index = read_index(pack(source, tmp_path / "m.rbe").path)
+    index = read_index(pack(source, tmp_path / "m.rbe", UNCALIBRATED).path)
     seeds = {name: (tensor.seed, tensor.rotation_block) for name, tensor in index.tensors.items() if tensor.kind == 4}
     for layer in range(2):
         assert len({seeds[f"layers.{layer}.attention.{name}"] for name in "qkv"}) == 1
@@ -114,7 +115,7 @@ def test_shared_seeds(source: Path, tmp_path: Path) -> None:
 def test_metadata_and_provenance(source: Path, tmp_path: Path) -> None:
     import rbe_edge
 
-    report = pack(source, tmp_path / "m.rbe")
+    report = pack(source, tmp_path / "m.rbe", UNCALIBRATED)
     index = read_index(report.path)
     metadata = index.metadata
     assert metadata["name"] == metadata["source.name"] == report.name == "tiny"
@@ -135,18 +136,21 @@ def test_metadata_and_provenance(source: Path, tmp_path: Path) -> None:
 
 
 def test_same_source_same_bytes(source: Path, tmp_path: Path) -> None:
+    def options(threads: int | None) -> PackOptions:
+        return PackOptions(bits=3, threads=threads, calibrate="none")
+
     files = [
-        pack(source, tmp_path / f"{threads}.rbe", PackOptions(bits=3, threads=threads)).path.read_bytes()
+        pack(source, tmp_path / f"{threads}.rbe", options(threads)).path.read_bytes()
         for threads in (1, 2, 5, None)
     ]
     assert len(set(files)) == 1
     sharded = tiny_models.write(LLAMA, tmp_path / "other" / "tiny", n_shards=3)
-    assert pack(sharded, tmp_path / "s.rbe", PackOptions(bits=3)).path.read_bytes() != files[0], "another source hash"
+    assert pack(sharded, tmp_path / "s.rbe", options(None)).path.read_bytes() != files[0], "another source hash"
 
 
 def test_progress(source: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    report = pack(source, tmp_path / "m.rbe", PackOptions(), lambda *step: seen.append(step))
+    report = pack(source, tmp_path / "m.rbe", UNCALIBRATED, lambda *step: seen.append(step))
     done = [step[1] for step in seen]
     total = sum(tensor.rows * tensor.cols for tensor in report.tensors)
     assert done == sorted(done) and done[0] == 0 and done[-1] == total
@@ -162,7 +166,7 @@ def test_stopped_by_progress(source: Path, tmp_path: Path, at: str, error: type[
             raise error
 
     with pytest.raises(error):
-        pack(source, tmp_path / "m.rbe", PackOptions(bits=4), stop)
+        pack(source, tmp_path / "m.rbe", PackOptions(bits=4, calibrate="none"), stop)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
@@ -183,7 +187,7 @@ def test_options_that_make_no_sense(source: Path, tmp_path: Path) -> None:
     (tmp_path / "old.rbe").write_bytes(b"old")
     fails(source, tmp_path / "old.rbe", "exists already")
     assert (tmp_path / "old.rbe").read_bytes() == b"old"
-    pack(source, tmp_path / "old.rbe", PackOptions(force=True))
+    pack(source, tmp_path / "old.rbe", PackOptions(force=True, calibrate="none"))
     read_index(tmp_path / "old.rbe")
 
 
@@ -209,7 +213,7 @@ def test_a_padded_embedding(source: Path, tmp_path: Path) -> None:
         weights[name] = np.concatenate([weights[name], np.zeros((16, 64), np.float32)])
     tiny_models.write_safetensors(source / "model.safetensors", weights)
     (source / "config.json").write_text(json.dumps(dict(LLAMA.config) | {"vocab_size": 288}))
-    with Model.open(pack(source, tmp_path / "m.rbe").path) as model, model.session() as session:
+    with Model.open(pack(source, tmp_path / "m.rbe", UNCALIBRATED).path) as model, model.session() as session:
         session.prefill(model.tokenize("the thing"))
         assert session.logits.shape == (288,)
 
@@ -269,11 +273,11 @@ import os, signal
 def kill(what, done, total):
     if what == "layers.1.feed_forward.up":
         os.kill(os.getpid(), signal.SIGKILL)
-pack(Path("tiny"), Path("m.rbe"), PackOptions(bits=4), kill)
+pack(Path("tiny"), Path("m.rbe"), PackOptions(bits=4, calibrate="none"), kill)
 """
     assert _run(body, tmp_path).returncode == -signal.SIGKILL
     assert not (tmp_path / "m.rbe").exists()
-    pack(source, tmp_path / "m.rbe")
+    pack(source, tmp_path / "m.rbe", UNCALIBRATED)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.rbe", "tiny"]
 
 
@@ -286,7 +290,7 @@ def test_stories260k_at_4_bits(tmp_path: Path, data_dir: Path) -> None:
     nats = {}
     for bits in (32, 4):
         out = tmp_path / f"{bits}.rbe"
-        pack(data_dir / "stories260K" / "stories260K.bin", out, PackOptions(bits=bits))
+        pack(data_dir / "stories260K" / "stories260K.bin", out, PackOptions(bits=bits, calibrate="none"))
         with Model.open(out) as model:
             windows = [model.tokenize(story.strip())[:512] for story in stories]
             nats[bits] = score_windows(model, windows).nats_per_token

@@ -16,7 +16,7 @@ from rbe_edge.packing.pack import PackOptions, pack
 
 def packed(case: Case, directory: Path, bits: int = 32) -> Path:
     source = tiny_models.write(case.model, directory / case.model.name)
-    return pack(source, directory / f"{case.name}-{bits}.rbe", PackOptions(bits=bits)).path
+    return pack(source, directory / f"{case.name}-{bits}.rbe", PackOptions(bits=bits, calibrate="none")).path
 
 
 def golden(name: str) -> dict[str, npt.NDArray[np.float32]]:
