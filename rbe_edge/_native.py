@@ -326,6 +326,8 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
         ],
     ),
     "rbe_rotate_rows": (_STATUS, [_FLOATS, _U32, _U32, _U32, ctypes.c_uint64, _INT]),
+    "rbe_moment_add": (_STATUS, [_FLOATS, _SIZE, _U32, _U32, _FLOATS]),
+    "rbe_inverse_factor": (_STATUS, [_FLOATS, _U32, _U32]),
 }
 
 

@@ -185,7 +185,8 @@ RBE_API rbe_status rbe_model_tensor_rows(const rbe_model *model, uint32_t index,
 
 typedef struct rbe_session rbe_session;
 
-typedef enum rbe_kv_type { RBE_KV_F16 = 0, RBE_KV_F32 = 1 } rbe_kv_type;
+/* Q8: int8 keys and values; Q8Q4: int8 keys, 4-bit values. Both with one scale per head and position, after a rotation of each head. */
+typedef enum rbe_kv_type { RBE_KV_F16 = 0, RBE_KV_F32 = 1, RBE_KV_Q8 = 2, RBE_KV_Q8Q4 = 3 } rbe_kv_type;
 
 typedef struct rbe_session_options {
     size_t struct_bytes;
@@ -321,6 +322,14 @@ RBE_API rbe_status rbe_decode_plane(const uint8_t *stream, size_t stream_bytes, 
 /* In place on float[rows][cols]: W <- W D H, or the inverse W H D where inverse is 1. `block`: a power of two that divides cols. */
 RBE_API rbe_status rbe_rotate_rows(float *weights, uint32_t rows, uint32_t cols, uint32_t block, uint64_t seed,
                                    int inverse);
+
+/* moment[cols][cols] += x^T x, for x float[n_tokens][cols]: the lower triangle alone. Statistics for rbe_inverse_factor. n_threads 0: all
+ * cores; the bits do not depend on it. */
+RBE_API rbe_status rbe_moment_add(const float *x, size_t n_tokens, uint32_t cols, uint32_t n_threads, float *moment);
+
+/* In place on float[n][n]: a symmetric positive definite H, whose lower triangle is read, becomes U, upper triangular with a
+ * positive diagonal and zeros below, of inverse(H) = U^T U. RBE_ERROR_ARGUMENT where H is not positive definite. n_threads as above. */
+RBE_API rbe_status rbe_inverse_factor(float *h, uint32_t n, uint32_t n_threads);
 
 #ifdef __cplusplus
 }
