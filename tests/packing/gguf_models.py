@@ -202,7 +202,7 @@ def write_gguf(
     weights = gguf_tensors(model) if tensors is None else tensors
     kind = architecture(model)
     fields = {f"{kind}.{key}": value for key, value in metadata(model).items()}
-    fields |= vocabulary(model.config.get("pad_token_id")) dict(changes or {})
+    fields |= vocabulary(model.config.get("pad_token_id")) | dict(changes or {})
     parts = [dict(list(weights.items())[at : at + split]) for at in range(0, len(weights), split)] if split else [weights]
     paths = [path]
     if split:
