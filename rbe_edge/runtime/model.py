@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rbe_edge import _native
 from rbe_edge.errors import ModelError, OptionError, RbeError, TokenizerError
 from rbe_edge.runtime.options import GenerationOptions, KvType, SamplingOptions, SessionOptions, encoded
+from rbe_edge.runtime.tokenizer_cache import TokenizerCache
 
 if TYPE_CHECKING:
     import numpy as np
@@ -247,7 +248,21 @@ class Model:
 
     def tokenize(self, text: str, *, special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of a text. special: add what the model wants at its start, such as BOS. parse_special: read control
-        tokens that are written out in the text, such as <|im_start|>."""
+        tokens that are written out in the text, such as <|im_start|>. Texts that come again with parse_special are
+        remembered (tokenizer_cache)."""
+        return self.tokenizer_cache.tokenize(text, special) if parse_special else self._tokenize(text, special, False)
+
+    @cached_property
+    def tokenizer_cache(self) -> TokenizerCache:
+        """Of prompts and conversations, with statistics."""
+
+        def control_text(token: int) -> str:
+            hidden = not self.token_bytes(token)
+            return self.token_bytes(token, special=True).decode("utf-8", "replace") if hidden else ""
+
+        return TokenizerCache(lambda text, special: self._tokenize(text, special, True), control_text)
+
+    def _tokenize(self, text: str, special: bool, parse_special: bool) -> list[int]:
         data = encoded(text)
         flags = _native.TOKENIZE_SPECIAL_PREFIX if special else 0
         flags |= _native.TOKENIZE_PARSE_SPECIAL if parse_special else 0
