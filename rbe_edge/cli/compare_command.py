@@ -31,10 +31,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("source", metavar="SRC", help="a model directory, a llama2.c .bin file, or org/name of the hub")
     parser.add_argument("--text", metavar="T", type=Path, required=True, help="the text to measure on, in UTF-8")
     parser.add_argument(
-        "--calibrate", metavar="C", type=Path, required=True, help="the text to calibrate on, in UTF-8; another one"
+        "--calibrate", metavar="C", type=Path, help="another text, to calibrate both on (one that comes with rbe)"
     )
     parser.add_argument("--bits", metavar="B,B", help="of `rbe pack`, separated by commas (2.5,3.2,4.25,5)")
     parser.add_argument("--types", metavar="T,T", help="of llama.cpp, separated by commas (a choice over all sizes)")
+    parser.add_argument(
+        "--rbe", metavar="FILE", type=Path, action="append", default=[], help="measure this .rbe file too; repeatable"
+    )
     parser.add_argument(
         "--projections",
         action="store_true",
@@ -58,22 +61,27 @@ def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.comparison.compare import DEFAULT_BITS, CompareOptions, compare, read_text
     from rbe_edge.comparison.projections import DEFAULT_BITS as WHOLE_BITS
     from rbe_edge.comparison.projections import compare_projections
+    from rbe_edge.packing import calibration
 
     if arguments.window < 0 or (arguments.windows is not None and arguments.windows < 1) or arguments.threads < 0:
         raise OptionError("--window, --windows and --threads are counts, 1 or more")
-    if arguments.text.exists() and arguments.calibrate.exists() and arguments.text.samefile(arguments.calibrate):
+    given = [path for path in (arguments.text, arguments.calibrate) if path is not None and path.exists()]
+    if len(given) == 2 and given[0].samefile(given[1]):
         raise OptionError("--text and --calibrate are the same file; measure on another text than that of calibration")
     options = CompareOptions(
         calibrate=arguments.calibrate,
-        bits=_numbers(arguments.bits) or (WHOLE_BITS if arguments.projections else DEFAULT_BITS),
-        types=tuple(_words(arguments.types)) or None,
+        bits=(WHOLE_BITS if arguments.projections else DEFAULT_BITS)
+        if arguments.bits is None
+        else _numbers(arguments.bits),
+        types=None if arguments.types is None else tuple(_words(arguments.types)),
+        files=tuple(arguments.rbe),
         window=arguments.window,
         n_windows=arguments.windows,
         threads=arguments.threads,
         tokenizer=arguments.tokenizer,
     )
     text = read_text(arguments.text)
-    read_text(options.calibrate)
+    calibration.read_text(options.calibrate)  # before work of minutes
     if arguments.out is not None:
         report.require_matplotlib()
         try:
@@ -94,11 +102,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _words(value: str | None) -> list[str]:
-    return [word.strip().upper() for word in (value or "").split(",") if word.strip()]
+def _words(value: str) -> list[str]:
+    return [word.strip().upper() for word in value.split(",") if word.strip()]
 
 
-def _numbers(value: str | None) -> tuple[float, ...]:
+def _numbers(value: str) -> tuple[float, ...]:
     try:
         return tuple(map(float, _words(value)))
     except ValueError:

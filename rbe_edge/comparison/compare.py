@@ -7,7 +7,7 @@ counted for neither. Both keep keys and values in fp16, as they do by default.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from rbe_edge.errors import OptionError
 from rbe_edge.evaluation.divergence import Divergence, Sums, log_softmax, pieces, summary
 from rbe_edge.evaluation.perplexity import DEFAULT_WINDOW, cut
 from rbe_edge.packing.calibration import N_TOKENS, WINDOW, read_windows
+from rbe_edge.packing.calibration import read_text as calibration_text
 from rbe_edge.packing.pack import PackOptions, PackReport, pack, source_tokenizer
 from rbe_edge.packing.sources import open_source
 from rbe_edge.runtime.model import Model
@@ -43,13 +44,14 @@ DEFAULT_NARROW_TYPES = ("Q4_0", "IQ4_NL", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """calibrate: the text that both sides are calibrated on. bits, types: what is measured; None for types: a choice
-    that suits the widths of the model. window: tokens, 0 for 1024 or the context. n_windows: the first so many.
-    threads: 0 for all cores."""
+    """calibrate: the text that both sides are calibrated on, None for the one that comes with the package. bits, types:
+    what is measured; None for types: a choice that suits the widths of the model. files: .rbe files of this model that
+    are measured too. window: tokens, 0 for 1024 or the context. n_windows: the first so many. threads: 0 for all."""
 
-    calibrate: Path
+    calibrate: Path | None = None
     bits: tuple[float, ...] = DEFAULT_BITS
     types: tuple[str, ...] | None = None
+    files: tuple[Path, ...] = ()
     window: int = 0
     n_windows: int | None = None
     threads: int = 0
@@ -135,7 +137,7 @@ def prepare(source: str, text: str, options: CompareOptions, directory: Path, re
     """
     dense = directory / "fp32.rbe"
     packed = pack(source, dense, PackOptions(bits=32, tokenizer=options.tokenizer), report)
-    calibration = read_windows(dense, read_text(options.calibrate), N_TOKENS, WINDOW)
+    calibration = read_windows(dense, calibration_text(options.calibrate), N_TOKENS, WINDOW)
     with Model.open(dense, verify=False) as model:
         tokens = model.tokenize(text, special=False)
         vocabulary = model.info.vocabulary
@@ -160,29 +162,35 @@ def read_text(path: Path) -> str:
 def types_for(model: Model, types: tuple[str, ...] | None) -> tuple[str, ...]:
     """The types to measure. llama.cpp stores a matrix whose width 256 does not divide in another type than asked, or
     refuses; such models get types of blocks of 32."""
-    narrow = any(info.cols % 256 for name, info in model.tensors.items() if export.is_projection(name))
     if types is None:
+        narrow = any(info.cols % 256 for name, info in model.tensors.items() if export.is_projection(name))
         return DEFAULT_NARROW_TYPES if narrow else DEFAULT_TYPES
     unknown = [name for name in types if name not in llama_cpp.FILE_TYPES]
     if unknown:
-        raise llama_cpp.unknown_type(unknown[0])
+        raise llama_cpp.unknown_type(unknown[0], llama_cpp.FILE_TYPES)
     return types
+
+
+def check_file(path: Path, source: Model) -> None:
+    """Raises OptionError for a .rbe file that was packed from another model."""
+    with Model.open(path) as model:
+        if model.metadata.get("source.sha256") != source.metadata["source.sha256"]:
+            raise OptionError(f"{path} was packed from another model; give files of {source.metadata['name']}")
 
 
 def export_model(
     source: str, prepared: Prepared, options: CompareOptions, directory: Path, report: Progress
-) -> tuple[Path, dict[str, FloatArray], tuple[str, ...]]:
-    """The fp32 model as a GGUF file, its importance matrix, and the types to measure."""
+) -> tuple[Path, dict[str, FloatArray]]:
+    """The fp32 model as a GGUF file, and its importance matrix."""
     full = directory / "fp32.gguf"
     with Model.open(prepared.dense, verify=False) as model:
-        types = types_for(model, options.types)
         tokenizer = source_tokenizer(open_source(source, options.tokenizer), model.info.vocabulary)
         report("writing GGUF", 0, 1)
         export.write_gguf(model, tokenizer, full, prepared.longest)
         columns = importance(
             model, prepared.calibration, options.threads, lambda done, total: report("importance matrix", done, total)
         )
-    return full, columns, types
+    return full, columns
 
 
 def compare(
@@ -197,20 +205,28 @@ def compare(
     version = llama_cpp.version()
     export.require_gguf()
     prepared = prepare(source, text, options, directory, report)
-    full, columns, types = export_model(source, prepared, options, directory, report)
-    ggml: dict[str, Path] = {}
+    with Model.open(prepared.dense, verify=False) as model:
+        types = types_for(model, options.types)
+        for path in options.files:
+            check_file(path, model)
+    full, columns = export_model(source, prepared, options, directory, report)
+    ggml: dict[Path, str] = {}
     for done, name in enumerate(types):
         report(f"quantising {name}", done, len(types))
-        ggml[name] = directory / f"{name}.gguf"
-        llama_cpp.quantize(full, ggml[name], name, columns, threads=options.threads)
-    rbe: dict[str, Path] = {}
+        out = directory / f"{name}.gguf"
+        llama_cpp.quantize(full, out, name, columns, threads=options.threads)
+        ggml[out] = name
+    rbe = {path: path.stem for path in options.files}
     for bits in options.bits:
-        name = f"{bits:g}"
-        rbe[name] = directory / f"{name}.rbe"
+        name, out = f"{bits:g}", directory / f"{bits:g}.rbe"
         how = PackOptions(
-            bits=bits, calibrate=options.calibrate, tokenizer=options.tokenizer, threads=options.threads or None
+            bits=bits,
+            calibrate=options.calibrate or "built-in",
+            tokenizer=options.tokenizer,
+            threads=options.threads or None,
         )
-        pack(source, rbe[name], how, _labelled(report, f"{name} bits: "))
+        pack(source, out, how, _labelled(report, f"{name} bits: "))
+        rbe[out] = name
     references, found = _measure(prepared, full, ggml, rbe, options.threads, report)
     parameters = prepared.packed.parameters
 
@@ -218,8 +234,8 @@ def compare(
         size = path.stat().st_size
         return Row(engine, name, size, 8 * size / parameters, measured)
 
-    rows = [row(GGML, name, path, found[path]) for name, path in ggml.items()]
-    rows += [row(RBE, name, path, found[path]) for name, path in rbe.items()]
+    rows = [row(GGML, name, path, found[path]) for path, name in ggml.items()]
+    rows += [row(RBE, name, path, found[path]) for path, name in rbe.items()]
     rows.sort(key=lambda row: (row.engine, row.bytes))
     return Comparison(
         prepared.packed.name, parameters, references.source_perplexity, references.kl,
@@ -232,7 +248,7 @@ def _labelled(report: Progress, label: str) -> Progress:
 
 
 def _measure(
-    prepared: Prepared, full: Path, ggml: dict[str, Path], rbe: dict[str, Path], threads: int, report: Progress
+    prepared: Prepared, full: Path, ggml: Iterable[Path], rbe: Iterable[Path], threads: int, report: Progress
 ) -> tuple[Divergence, dict[Path, Divergence]]:
     """The two fp32 models against each other, and every file against the fp32 model of its engine."""
     longest = prepared.longest
@@ -245,8 +261,8 @@ def _measure(
             return stack.enter_context(rbe_scorer(path, longest, threads))
 
         families = [
-            (ours(prepared.dense), {path: ours(path) for path in rbe.values()}),
-            (llama(full), {path: llama(path) for path in ggml.values()}),
+            (ours(prepared.dense), {path: ours(path) for path in rbe}),
+            (llama(full), {path: llama(path) for path in ggml}),
         ]
         references, found = measure(prepared, families, report)
     return summary(references, longest), {path: summary(parts, longest) for path, parts in found.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
@@ -65,8 +65,8 @@ def version() -> str:
     return str(llama_cpp.__version__)
 
 
-def unknown_type(name: str) -> OptionError:
-    return OptionError(f"{name} is no type of llama.cpp that is compared; take of {', '.join(FILE_TYPES)}")
+def unknown_type(name: str, known: Iterable[str]) -> OptionError:
+    return OptionError(f"{name} is no type of llama.cpp that is compared; take of {', '.join(known)}")
 
 
 def quantize(
@@ -86,7 +86,7 @@ def quantize(
     Raises OptionError where llama.cpp refuses.
     """
     if file_type not in FILE_TYPES:
-        raise unknown_type(file_type)
+        raise unknown_type(file_type, FILE_TYPES)
     binding()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:

@@ -38,7 +38,15 @@ from rbe_edge.packing.sources import open_source
 from rbe_edge.runtime.model import Model
 
 DEFAULT_BITS = (2.0, 3.0, 4.0)
-DEFAULT_TYPES = ("IQ2_XS", "Q2_K", "IQ3_XXS", "IQ3_S", "Q3_K_S", "IQ4_XS", "Q4_0", "Q4_K_S", "Q5_0", "Q5_K_S")
+DEFAULT_TYPES = ("IQ2_XS", "Q2_K", "IQ3_XXS", "IQ3_S", "Q3_K", "IQ4_XS", "Q4_0", "Q4_K", "Q5_0", "Q5_K")
+DEFAULT_NARROW_TYPES = ("Q4_0", "IQ4_NL", "Q5_0", "Q8_0")
+
+#: ggml's types, and the mixture of llama.cpp in which a matrix has that type where nothing says otherwise.
+TYPES = {
+    "IQ2_XXS": "IQ2_XXS", "IQ2_XS": "IQ2_XS", "IQ2_S": "IQ2_M", "Q2_K": "Q2_K", "IQ3_XXS": "IQ3_XXS", "IQ3_S": "IQ3_S",
+    "Q3_K": "Q3_K_S", "IQ4_XS": "IQ4_XS", "IQ4_NL": "IQ4_NL", "Q4_0": "Q4_0", "Q4_1": "Q4_1", "Q4_K": "Q4_K_S",
+    "Q5_0": "Q5_0", "Q5_1": "Q5_1", "Q5_K": "Q5_K_S", "Q6_K": "Q6_K", "Q8_0": "Q8_0",
+}  # fmt: skip
 
 #: The sum of planes for a whole number of bits per weight.
 PLANES = {1: (1,), 2: (2,), 3: (3,), 4: (4,), 5: (4, 1), 6: (4, 2), 7: (4, 3), 8: (4, 4)}
@@ -55,16 +63,19 @@ def compare_projections(
     for bits in options.bits:
         if bits not in PLANES:
             raise OptionError(f"--bits {bits:g} is not possible with --projections; give whole numbers from 1 to 8")
+    if options.files:
+        raise OptionError("--rbe names whole files; leave it out with --projections")
     version = llama_cpp.version()
     export.require_gguf()
     prepared = prepare(source, text, options, directory, report)
-    full, columns, types = export_model(source, prepared, options, directory, report)
+    types = _types(prepared, options.types)
+    full, columns = export_model(source, prepared, options, directory, report)
     areas = {tensor.name: (tensor.offset, tensor.bytes) for tensor in prepared.packed.tensors}
     sizes: dict[Path, tuple[str, str, int]] = {}
     for done, name in enumerate(types):
         report(f"quantising {name}", done, len(types))
         quantised, copy = directory / "quantised.gguf", directory / f"{name}.rbe"
-        llama_cpp.quantize(full, quantised, name, columns, projections_only=True, threads=options.threads)
+        llama_cpp.quantize(full, quantised, TYPES[name], columns, projections_only=True, threads=options.threads)
         shutil.copyfile(prepared.dense, copy)
         sizes[copy] = (GGML, name, _decode_gguf(quantised, copy, areas))
         quantised.unlink()
@@ -90,6 +101,16 @@ def compare_projections(
         prepared.packed.name, weights, summary(references, longest).perplexity, None,
         sum(map(len, prepared.calibration)), len(prepared.windows), longest, version, tuple(rows),
     )  # fmt: skip
+
+
+def _types(prepared: Prepared, types: tuple[str, ...] | None) -> tuple[str, ...]:
+    if types is None:
+        narrow = any(tensor.cols % 256 for tensor in prepared.packed.tensors if export.is_projection(tensor.name))
+        return DEFAULT_NARROW_TYPES if narrow else DEFAULT_TYPES
+    unknown = [name for name in types if name not in TYPES]
+    if unknown:
+        raise llama_cpp.unknown_type(unknown[0], TYPES)
+    return types
 
 
 def _decode_gguf(quantised: Path, copy: Path, areas: Areas) -> int:
