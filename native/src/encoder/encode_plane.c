@@ -247,6 +247,7 @@ static void take_memory(plane_job *job, uint32_t n_threads, rbe__arena *arena)
     rbe__plane_encoder *plane = &job->plane;
     const size_t rows = plane->layout.rows, padded_rows = rbe__padded_rows(&plane->layout);
     plane->units_per_weight = rbe__arena_take(arena, padded_rows, sizeof(float));
+    plane->decoded_scales = rbe__arena_take(arena, padded_rows, sizeof(float));
     plane->gains = rbe__arena_take(arena, padded_rows, sizeof(float));
     plane->squares = rbe__arena_take(arena, rows, sizeof(double));
     plane->sizes = rbe__arena_take(arena, rows, sizeof(double));
@@ -262,6 +263,7 @@ static rbe_status run(plane_job *job, rbe__pool *pool, double *squared_error)
     job->n_pairs = list_pairs(&job->plane.layout, job->pairs);
     choose_scales(job, pool);
     if (job->feedback != NULL) {
+        rbe__plane_unbias_scales(&job->plane);
         RBE_TRY(rbe__plane_encode_feedback(&job->plane, job->feedback, pool, job->progress, job->user));
     } else {
         rbe__pool_run(pool, job->n_pairs, encode_pair, job);
@@ -270,7 +272,7 @@ static rbe_status run(plane_job *job, rbe__pool *pool, double *squared_error)
         (job->progress && job->progress(job->n_pairs, job->n_pairs, job->user))) {
         return rbe_fail(RBE_ERROR_CANCELLED, "encoding was cancelled");
     }
-    *squared_error = rbe__plane_fit_scales(&job->plane, pool);
+    *squared_error = rbe__plane_finish(&job->plane, job->feedback == NULL, pool);
     return RBE_OK;
 }
 

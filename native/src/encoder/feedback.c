@@ -52,12 +52,12 @@ static void solve_cell(const feedback_job *job, const rbe__strip_layout *strip, 
 {
     const rbe__plane_encoder *plane = job->plane;
     const size_t side = 4 * (size_t)plane->layout.n_groups, rows = 4 * (size_t)strip->row_steps;
-    const float *units = plane->units_per_weight + strip->first_row;
+    const float *units = plane->units_per_weight + strip->first_row, *scales = plane->decoded_scales + strip->first_row;
     for (uint32_t k = 0; k < 4 * n_groups; k++) {
         const size_t col = 4 * (size_t)first + k;
         for (size_t r = 0; r < rows; r++) {
             const size_t at = (k / 4 * rows + r) * 4 + k % 4;
-            const float error = col < plane->layout.cols && units[r] > 0 ? targets[at] - (float)values[at] / units[r] : 0.0f;
+            const float error = col < plane->layout.cols && units[r] > 0 ? targets[at] - (float)values[at] * scales[r] : 0.0f;
             spread[k * rows + r] = (float4){error, error, error, error};
         }
         for (uint32_t i = 0; i < k; i++) {

@@ -102,10 +102,27 @@ void rbe__plane_set_scales(rbe__plane_encoder *plane, double units)
     }
 }
 
-static void fit_strip(void *context, uint32_t item, uint32_t thread)
+/* What a good quantiser gives back is smaller than what it was given: of a Gaussian with error D its variance is 1 - D. The least
+ * squares fit leaves it so, and the error has a part of -D w. Where rows agree with strong inputs that part alone can outweigh the
+ * rest: a calibrated 2-bit matrix of a language model loses three times as much (docs/codec.md, "Error feedback"). */
+void rbe__plane_unbias_scales(rbe__plane_encoder *plane)
+{
+    for (uint32_t row = 0; row < plane->layout.rows; row++) {
+        store_scale(plane, row, scale_of(plane, row) / (1 - plane->trellis.expected_error));
+        plane->decoded_scales[row] = (float)scale_of(plane, row);
+    }
+}
+
+typedef struct finish_job {
+    rbe__plane_encoder *plane;
+    int fit;
+} finish_job;
+
+static void finish_strip(void *context, uint32_t item, uint32_t thread)
 {
     (void)thread;
-    rbe__plane_encoder *plane = context;
+    const finish_job *job = context;
+    rbe__plane_encoder *plane = job->plane;
     const rbe__layout *layout = &plane->layout;
     const rbe__strip_layout strip = rbe__layout_strip(layout, item);
     double products[RBE_MAX_STRIP_ROWS] = {0}, norms[RBE_MAX_STRIP_ROWS] = {0};
@@ -123,15 +140,18 @@ static void fit_strip(void *context, uint32_t item, uint32_t thread)
     }
     for (uint32_t r = 0; r < strip.rows; r++) {
         const uint32_t row = strip.first_row + r;
-        store_scale(plane, row, norms[r] > 0 ? products[r] / norms[r] : 0);
+        if (job->fit) {
+            store_scale(plane, row, norms[r] > 0 ? products[r] / norms[r] : 0);
+        }
         const double scale = scale_of(plane, row);
         plane->errors[row] = fmax(plane->squares[row] - scale * (2 * products[r] - scale * norms[r]), 0);
     }
 }
 
-double rbe__plane_fit_scales(rbe__plane_encoder *plane, rbe__pool *pool)
+double rbe__plane_finish(rbe__plane_encoder *plane, int fit, rbe__pool *pool)
 {
-    rbe__pool_run(pool, plane->layout.n_strips, fit_strip, plane);
+    finish_job job = {plane, fit};
+    rbe__pool_run(pool, plane->layout.n_strips, finish_strip, &job);
     double sum = 0;
     for (uint32_t row = 0; row < plane->layout.rows; row++) {
         sum += plane->errors[row];

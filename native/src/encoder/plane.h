@@ -12,6 +12,7 @@ typedef struct rbe__plane_encoder {
     const rbe__sweeps *sweeps;
     float tensor_scale;
     float *units_per_weight; /* [padded rows] 1 / (tensor scale x row scale); 0 where that is 0 or the row does not exist */
+    float *decoded_scales;   /* [padded rows] tensor scale x row scale as it is stored; with feedback more than 1 / units_per_weight */
     float *gains;            /* [padded rows] as in rbe__cell */
     double *squares;         /* [rows] sum of w^2 */
     double *sizes;           /* [rows] what the scale is in proportion to: the root mean square, or more: see plane.c */
@@ -43,7 +44,10 @@ rbe_status rbe__plane_measure_rows(rbe__plane_encoder *plane);
 /* Row scales that give each row the size `units`, in units of T1 + T2, and the gains that go with them. */
 void rbe__plane_set_scales(rbe__plane_encoder *plane, double units);
 
-/* The row scales that fit the values best (least squares); returns the squared error that remains. */
-double rbe__plane_fit_scales(rbe__plane_encoder *plane, rbe__pool *pool);
+/* Raises the stored scales, not the units, so that errors do not depend on the weights they belong to: see plane.c. */
+void rbe__plane_unbias_scales(rbe__plane_encoder *plane);
+
+/* The squared error of the values. fit: first sets the row scales that fit them best (least squares). */
+double rbe__plane_finish(rbe__plane_encoder *plane, int fit, rbe__pool *pool);
 
 #endif
