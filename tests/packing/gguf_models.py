@@ -94,7 +94,9 @@ def _rope_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
     """generate_extra_tensors of conversion/llama.py and phi.py."""
     rope = _rope(model.config)
     if rope["rope_type"] == "longrope":
-        return {f"rope_factors_{kind}.weight": np.array(rope[f"{kind}_factor"], np.float32) for kind in ("long", "short")}
+        return {
+            f"rope_factors_{kind}.weight": np.array(rope[f"{kind}_factor"], np.float32) for kind in ("long", "short")
+        }
     if rope["rope_type"] != "llama3":
         return {}
     size = _head_dim(model.config)
@@ -137,7 +139,11 @@ def metadata(model: TinyModel) -> dict[str, Any]:
         found |= {"rope.scaling.type": rope["rope_type"], "rope.scaling.factor": float(rope["factor"])}
     if rope["rope_type"] == "yarn":
         found["rope.scaling.original_context_length"] = rope["original_max_position_embeddings"]
-        for theirs, ours in (("attention_factor", "attn_factor"), ("beta_fast", "beta_fast"), ("beta_slow", "beta_slow")):
+        for theirs, ours in (
+            ("attention_factor", "attn_factor"),
+            ("beta_fast", "beta_fast"),
+            ("beta_slow", "beta_slow"),
+        ):
             if theirs in rope:
                 found[f"rope.scaling.yarn_{ours}"] = float(rope[theirs])
     if rope["rope_type"] == "longrope":
@@ -203,7 +209,9 @@ def write_gguf(
     kind = architecture(model)
     fields = {f"{kind}.{key}": value for key, value in metadata(model).items()}
     fields |= vocabulary(model.config.get("pad_token_id")) | dict(changes or {})
-    parts = [dict(list(weights.items())[at : at + split]) for at in range(0, len(weights), split)] if split else [weights]
+    parts = (
+        [dict(list(weights.items())[at : at + split]) for at in range(0, len(weights), split)] if split else [weights]
+    )
     paths = [path]
     if split:
         paths = [path.with_name(f"{path.stem}-{i + 1:05}-of-{len(parts):05}.gguf") for i in range(len(parts))]

@@ -1,4 +1,4 @@
-"""Equality with llama.cpp's own test vectors, every line of them."""
+"""Equality with llama.cpp: its own test vectors, every line, and the library on a text where it is installed."""
 
 from __future__ import annotations
 
@@ -24,3 +24,17 @@ def test_vectors(data_dir: Path, name: str) -> None:
     with NativeTokenizer(read_gguf(path).to_blob()) as tokenizer:
         found = [tokenizer.encode(text) for text in texts]
     assert not differing(texts, expected, found)
+
+
+@pytest.mark.parametrize("name", ["gpt-2", "llama-spm", "qwen2", "phi-3"])
+def test_the_library(data_dir: Path, name: str) -> None:
+    """A part of Wikipedia, line by line, through the vocabularies of published models."""
+    llama_cpp = pytest.importorskip("llama_cpp")
+    path = data_dir / "tokenizers/ggml-vocab" / f"ggml-vocab-{name}.gguf"
+    lines = (data_dir / "text/wiki.test.raw").read_text(encoding="utf-8")[:40_000].split("\n")
+    theirs = llama_cpp.Llama(str(path), vocab_only=True, verbose=False)
+    expected = [theirs.tokenize(line.encode(), add_bos=False, special=False) for line in lines]
+    theirs.close()
+    with NativeTokenizer(read_gguf(path).to_blob()) as tokenizer:
+        found = [tokenizer.encode(line) for line in lines]
+    assert not differing(lines, expected, found)
