@@ -27,7 +27,8 @@ ROOMS = {
     "evaluation": {"runtime", "errors", "_version"},
     "comparison": {"runtime", "packing", "evaluation", "_native", "errors", "_version"},
     "bench": {"runtime", "packing", "errors", "_version"},  # writes shapes, encodes nothing
-    "cli": {"bench", "runtime", "packing", "evaluation", "comparison", "errors", "_version"},
+    "tuning": {"packing", "evaluation", "runtime", "errors", "_version"},
+    "cli": {"tuning", "bench", "runtime", "packing", "evaluation", "comparison", "errors", "_version"},
     "__init__": {"runtime", "errors", "_version"},
     "__main__": {"cli"},
 }

@@ -20,7 +20,9 @@ from rbe_edge.cli import (
     eval_command,
     inspect_command,
     pack_command,
+    report_command,
     run_command,
+    tune_command,
 )
 from rbe_edge.cli.output import printable
 from rbe_edge.errors import Cancelled, OptionError, RbeError
@@ -50,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rbe {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for command in (
-        pack_command, inspect_command, run_command, chat_command, eval_command, compare_command, bench_command
+        pack_command, inspect_command, run_command, chat_command, eval_command, compare_command, bench_command,
+        tune_command, report_command,
     ):  # fmt: skip
         command.add_parser(commands)
     return parser

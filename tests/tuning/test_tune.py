@@ -1,0 +1,185 @@
+"""Tuning from end to end on a tiny model: what is written, that it helps, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference_decoder
+import tiny_models
+from tuning_pair import Pair, make_pair
+
+from rbe_edge import Model
+from rbe_edge.cli.main import main
+from rbe_edge.errors import ModelError, OptionError, PackError
+from rbe_edge.tuning import tune as module
+from rbe_edge.tuning.decoder import Changes, Decoder
+from rbe_edge.tuning.rbe_file import read_file
+from rbe_edge.tuning.tune import TuneOptions, tune
+
+torch = pytest.importorskip("torch")
+
+QUICK = TuneOptions(steps=12, accumulate=2, learning_rate=5e-3, threads=1)
+
+
+@pytest.fixture(scope="module")
+def tuned(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, module.TuneReport]:
+    out = tmp_path_factory.mktemp("tuned") / "tuned.rbe"
+    return out, tune(pair.packed, pair.source, pair.text, out, QUICK)
+
+
+def test_it_comes_closer_to_the_source(tuned: tuple[Path, module.TuneReport]) -> None:
+    """On text that no gradient saw, by the engine."""
+    report = tuned[1]
+    assert report.kl_after < 0.9 * report.kl_before
+    assert report.kept > 0 and report.tokens == 12 * 2 * tiny_models.CONTEXT
+
+
+def test_only_scales_and_vectors_change(pair: Pair, tuned: tuple[Path, module.TuneReport]) -> None:
+    before, after = (reference_decoder.read(path) for path in (pair.packed, tuned[0]))  # which verifies all checksums
+    assert after.metadata == before.metadata | {"packer.options": f"{before.metadata['packer.options']} tuned"}
+    assert after.blobs == before.blobs and list(after.tensors) == list(before.tensors)
+    for name, tensor in after.tensors.items():
+        if tensor.kind == reference_decoder.TRELLIS:
+            assert len(tensor.codebooks) == len(before.tensors[name].codebooks)
+            for ours, theirs in zip(tensor.integers(), before.tensors[name].integers(), strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+    changed = {name for name, tensor in after.tensors.items() if tensor.data != before.tensors[name].data}
+    assert changed == {name for name in after.tensors if not name.startswith("rope.")}
+
+
+def test_errors_are_those_of_the_new_weights(pair: Pair, tuned: tuple[Path, module.TuneReport]) -> None:
+    with Model.open(tuned[0]) as ours, Model.open(pair.dense) as exact:
+        for name, tensor in ours.tensors.items():
+            expected = exact.tensor_rows(name).astype(np.float64)
+            error = np.sum((ours.tensor_rows(name) - expected) ** 2) / np.sum(expected**2)
+            assert tensor.error == pytest.approx(error, rel=1e-4), name
+
+
+def test_the_same_input_gives_the_same_bytes(pair: Pair, tuned: tuple[Path, module.TuneReport], tmp_path: Path) -> None:
+    tune(pair.packed, pair.dense, pair.text, tmp_path / "again.rbe", QUICK)
+    assert (tmp_path / "again.rbe").read_bytes() == tuned[0].read_bytes()
+
+
+@pytest.mark.parametrize("name", ["llama_bias", "gpt2", "gemma3"])
+def test_what_is_written_is_what_was_computed(name: str, tmp_path: Path) -> None:
+    """The engine with the new file against the decoder with the changes: tied heads, two planes, layer norms."""
+    pair = make_pair(tmp_path, name)
+    stored = read_file(pair.packed)
+    rng = np.random.default_rng(1)
+
+    def moved(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy((values * rng.uniform(0.9, 1.1, values.shape)).astype(np.float32))
+
+    tokens = [(37 * i * i + 11 * i + 5) % 268 for i in range(24)]
+    with Model.open(pair.packed) as model:
+        decoder = Decoder(model, len(tokens))
+        vectors = {
+            name: moved(model.tensor_rows(name)[0])
+            for name, tensor in model.tensors.items()
+            if tensor.rows == 1 and not name.startswith("rope.")
+        }
+        gains = {
+            name: moved(np.ones(tensor.rows)) for name, tensor in model.tensors.items() if tensor.kind == "trellis"
+        }
+    changes = Changes(gains, vectors)
+    module._write(stored, changes, dict.fromkeys(stored.tensors, 0.0), tmp_path / "out.rbe", force=False)
+    with torch.no_grad():
+        plain, expected = (decoder.logits(torch.tensor([tokens]), some)[0].numpy() for some in (None, changes))
+    with Model.open(tmp_path / "out.rbe") as model, torch.no_grad():
+        found = Decoder(model, len(tokens)).logits(torch.tensor([tokens]))[0].numpy()
+    assert np.abs(found - expected).max() < 0.01 * np.abs(plain - expected).max()
+
+
+def test_a_file_with_block_scales_keeps_them(pair: Pair) -> None:
+    """The row scales of a tensor with block scales stand behind those."""
+    stored = read_file(pair.packed)
+    tensor = stored.tensors["layers.0.attention.q"]
+    data = stored.data("layers.0.attention.q")
+    flagged = module.RbeFile(
+        stored.path, {}, stored.codebooks, {},
+        {"q": type(tensor)(type(tensor.entry)(**{**vars(tensor.entry), "flags": 1}), 0, 0.0)},
+    )  # fmt: skip
+    longer = bytearray(np.full(16, 7.0, "<f4").tobytes()) + data
+    np.testing.assert_array_equal(
+        flagged.row_scales("q", longer)[0], stored.row_scales("layers.0.attention.q", data)[0]
+    )
+
+
+def test_a_gain_beyond_fp16_changes_nothing(pair: Pair) -> None:
+    stored = read_file(pair.packed)
+    name = "layers.0.attention.q"
+    gains = torch.ones(stored.tensors[name].entry.rows)
+    gains[3] = 1e30
+    assert module._data(stored, Changes({name: gains}), name) == bytes(stored.data(name))
+
+
+def test_stopping_leaves_nothing(pair: Pair, tmp_path: Path) -> None:
+    for stop in ("tuning", "measuring", "writing"):
+
+        def progress(what: str, done: int, total: int, stop: str = stop) -> None:
+            if what == stop and (done or what != "tuning"):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            tune(pair.packed, pair.dense, pair.text, tmp_path / "out.rbe", QUICK, progress)
+    assert list(tmp_path.iterdir()) == []
+
+
+class TestRefused:
+    def refused(self, pair: Pair, tmp_path: Path, error: type[Exception] = OptionError, **changes: object) -> str:
+        arguments = {"file": pair.packed, "source": pair.dense, "text": pair.text, "out": tmp_path / "out.rbe"}
+        with pytest.raises(error) as raised:
+            tune(**(arguments | changes))  # type: ignore[arg-type]
+        assert not (tmp_path / "out.rbe").exists()
+        return str(raised.value)
+
+    def test_another_source(self, pair: Pair, tmp_path: Path) -> None:
+        other = tiny_models.write(tiny_models.MODELS["qwen3"], tmp_path / "other")
+        assert "not packed from this source" in self.refused(pair, tmp_path, source=other)
+
+    def test_a_coded_source(self, pair: Pair, tmp_path: Path) -> None:
+        assert "coded itself" in self.refused(pair, tmp_path, source=pair.packed)
+
+    def test_a_dense_file(self, pair: Pair, tmp_path: Path) -> None:
+        assert "nothing to tune" in self.refused(pair, tmp_path, file=pair.dense)
+
+    def test_a_short_text(self, pair: Pair, tmp_path: Path) -> None:
+        assert "at least 128" in self.refused(pair, tmp_path, text="the thing")
+
+    def test_a_missing_source(self, pair: Pair, tmp_path: Path) -> None:
+        self.refused(pair, tmp_path, PackError, source=tmp_path / "absent")
+        self.refused(pair, tmp_path, ModelError, source=tmp_path / "absent.rbe")
+
+    def test_a_file_that_exists(self, pair: Pair, tmp_path: Path) -> None:
+        with pytest.raises(PackError, match="--force"):
+            tune(pair.packed, pair.dense, pair.text, pair.packed)
+
+    @pytest.mark.parametrize(
+        "options", [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}, {"threads": 0}]
+    )
+    def test_options(self, pair: Pair, tmp_path: Path, options: dict[str, float]) -> None:
+        self.refused(pair, tmp_path, options=TuneOptions(**options))  # type: ignore[arg-type]
+
+
+def test_command(pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(pair.text)
+    command = ["tune", str(pair.packed), "--source", str(pair.source), "--calibrate", str(text), "--steps", "1"]
+    assert main([*command, "-o", str(tmp_path / "a.rbe"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["steps"] == 1 and report["kl_after"] > 0
+    assert main([*command, "-o", str(tmp_path / "b.rbe")]) == 0
+    assert "KL to the source" in capsys.readouterr().out
+    text.write_bytes(b"\xff\xfe")
+    assert main([*command, "-o", str(tmp_path / "c.rbe")]) == 2
+    assert "UTF-8" in capsys.readouterr().err
+    assert not (tmp_path / "c.rbe").exists()
+
+
+def test_settings_of_pytorch_are_restored(pair: Pair, tmp_path: Path) -> None:
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    tune(pair.packed, pair.dense, pair.text, tmp_path / "out.rbe", TuneOptions(steps=1, accumulate=1, threads=1))
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
