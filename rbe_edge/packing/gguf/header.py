@@ -25,7 +25,7 @@ STRING, ARRAY = 8, 9
 # No model comes near. Vocabularies are the largest part: Gemma 3's has 0.8 million entries in 13 MB.
 MAX_HEADER_BYTES = 1 << 28
 MAX_ENTRIES = 1 << 23
-MAX_DIMENSIONS = 4  # of ggml
+MAX_DIMENSIONS, MAX_NAME = 4, 63  # of ggml
 MAX_WEIGHTS = 1 << 48  # of one tensor
 DEFAULT_ALIGNMENT = 32
 
@@ -147,6 +147,8 @@ def _header(reader: _Reader) -> Header:
 def _tensor(reader: _Reader) -> tuple[str, tuple[int, ...], int, int]:
     """Name, shape, type and offset of one tensor."""
     name = reader.text()
+    if not name.isprintable() or not 1 <= len(name) <= MAX_NAME:
+        raise ValueError(f"a tensor with the name {_shown(name)}")
     n_dimensions = reader.number("<I")
     if not 1 <= n_dimensions <= MAX_DIMENSIONS:
         raise ValueError(f"the tensor {_shown(name)} has {n_dimensions} dimensions")
