@@ -3,12 +3,15 @@ feedback").
 
 The C engine runs the model block by block on calibration text, from a copy with dense weights. Each matrix that has
 been encoded replaces its original in that copy, so that every block is calibrated on what the packed blocks before it
-give. Memory: the hidden states of the text and the statistics of one block; the copy lies on disk.
+give. Memory: the statistics of one block (docs/engine.md, "Calibration"); the copy and the hidden states of the text lie
+on disk. Sums are those of the C library, in one order whatever the number of threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ctypes
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +25,7 @@ from rbe_edge.packing import codec
 from rbe_edge.runtime.model import Model
 
 FloatArray = npt.NDArray[np.float32]
-Moment = npt.NDArray[np.float64]
+Moment = npt.NDArray[np.float32]
 
 DAMPING = 0.1
 """Added to the diagonal of E[x x^T], relative to its mean (docs/codec.md has the measurement)."""
@@ -32,6 +35,8 @@ WINDOW = 512
 MAX_BATCH = 512  # the engine's: few, large products
 MIN_TOKENS = 512
 
+_SIDE = 512  # of a block of a large matrix, in Python
+
 _POINTS = {
     "attention.q": _native.CAPTURE_QKV, "attention.k": _native.CAPTURE_QKV, "attention.v": _native.CAPTURE_QKV,
     "attention.o": _native.CAPTURE_O,
@@ -40,20 +45,38 @@ _POINTS = {
 }  # fmt: skip
 
 
-def feedback_factor(moment: Moment, block: int, seed: int, damping: float = DAMPING) -> FloatArray:
+def feedback_factor(
+    moment: Moment, block: int, seed: int, damping: float = DAMPING, threads: int | None = None
+) -> FloatArray:
     """U of inverse(H) = U^T U for H = E[x x^T], rotated and damped: float32 [4 G][4 G], identity where columns do not
-    exist."""
-    rotated = moment.astype(np.float32)
-    for _ in range(2):  # rows, then columns
-        codec.rotate(rotated, block, seed)
-        rotated = np.ascontiguousarray(rotated.T)
-    h = (rotated + rotated.T).astype(np.float64) / 2
-    cols = len(h)
-    mean = np.trace(h) / cols
-    h[np.diag_indices(cols)] += damping * mean if mean > 0 else 1.0
-    padded = np.eye(-(-cols // 4) * 4, dtype=np.float32)
-    padded[:cols, :cols] = np.linalg.cholesky(np.linalg.inv(h)).T
-    return padded
+    exist. moment: float32 [cols][cols], of which the lower triangle is read; it is used up."""
+    cols = len(moment)
+    for row in range(0, cols, _SIDE):  # the upper triangle
+        moment[row : row + _SIDE, row:] = np.tril(moment[row:, row : row + _SIDE]).T
+        corner = moment[row : row + _SIDE, row : row + _SIDE]
+        corner += np.triu(corner, 1).T
+    codec.rotate(moment, block, seed)  # rows, then columns
+    _transpose(moment)
+    codec.rotate(moment, block, seed)
+    mean = float(np.trace(moment, dtype=np.float64)) / cols
+    moment[np.diag_indices(cols)] += np.float32(damping * mean if mean > 0 else 1.0)
+    if cols % 4:
+        padded = np.eye(-(-cols // 4) * 4, dtype=np.float32)
+        padded[:cols, :cols] = moment
+        moment = padded
+    factor = _native.library().rbe_inverse_factor
+    _native.check(factor(_native.pointer(moment, ctypes.c_float), len(moment), threads or 0), PackError)
+    return moment
+
+
+def _transpose(square: FloatArray) -> None:
+    """In place."""
+    for row in range(0, len(square), _SIDE):
+        for col in range(row, len(square), _SIDE):
+            above = square[row : row + _SIDE, col : col + _SIDE].copy()
+            below = square[col : col + _SIDE, row : row + _SIDE]
+            square[row : row + _SIDE, col : col + _SIDE] = below.T.copy()
+            below[:] = above.T
 
 
 class Calibration:
@@ -70,11 +93,15 @@ class Calibration:
         windows: Sequence[Sequence[int]],
         threads: int | None = None,
         damping: float = DAMPING,
+        tick: Callable[[], object] | None = None,
     ) -> None:
         self._areas = areas
+        self._threads = threads
         self._damping = damping
+        self._tick = tick or (lambda: None)
         self._layer = -1  # whose statistics `_moments` are
         self._moments: dict[int, Moment] = {}
+        self._factor: tuple[tuple[int, int, int, int], FloatArray] | None = None  # the last one, and what it is of
         with ExitStack() as stack:
             self._file = stack.enter_context(dense.open("r+b", buffering=0))
             model = stack.enter_context(Model.open(dense, verify=False))
@@ -82,8 +109,13 @@ class Calibration:
                 model.session(context=max(map(len, windows)), threads=threads or 0, batch=MAX_BATCH, kv="f32")
             )
             self._n_layers = model.info.layers
-            self._hidden = [self._session.embed(window) for window in windows]
             self._n_tokens = sum(map(len, windows))
+            scratch = stack.enter_context(tempfile.TemporaryFile(dir=dense.parent))
+            states = np.memmap(scratch, np.float32, "w+", shape=(self._n_tokens, model.info.width))
+            ends = np.cumsum([len(window) for window in windows])
+            self._hidden = [states[end - len(window) : end] for window, end in zip(windows, ends, strict=True)]
+            for window, hidden in zip(windows, self._hidden, strict=True):
+                hidden[:] = self._session.embed(window)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Calibration:
@@ -97,13 +129,20 @@ class Calibration:
         order; a head, or an embedding that serves as one, is calibrated with what is packed by then."""
         layer, part = _layer_and_part(name)
         if name == ("head" if "head" in self._areas else "embedding"):
-            moments = self._run(max(self._layer, 0), self._n_layers, {_native.CAPTURE_HEAD})
-            return feedback_factor(moments[_native.CAPTURE_HEAD], block, seed, self._damping)
-        if layer is None or part not in _POINTS:
+            self._moments = self._run(max(self._layer, 0), self._n_layers, {_native.CAPTURE_HEAD})
+            layer, point = self._n_layers, _native.CAPTURE_HEAD
+        elif layer is None or part not in _POINTS:
             return None
-        if layer != self._layer:
-            self._advance(layer)
-        return feedback_factor(self._moments[_POINTS[part]], block, seed, self._damping)
+        else:
+            point = _POINTS[part]
+            if layer != self._layer:
+                self._advance(layer)
+        key = (layer, point, block, seed)
+        if self._factor is None or self._factor[0] != key:  # q, k and v share theirs, gate and up too
+            self._factor = None
+            moment = self._moments.pop(point)
+            self._factor = key, feedback_factor(moment, block, seed, self._damping, self._threads)
+        return self._factor[1]
 
     def replace(self, name: str, weights: FloatArray) -> None:
         """The matrix as the packed file will have it, float32 [rows][cols], stands in for the original from now on."""
@@ -118,24 +157,30 @@ class Calibration:
     def _advance(self, layer: int) -> None:
         """Hidden states to the input of `layer`, through blocks that are packed by now; then its statistics."""
         assert layer > self._layer
+        self._moments, self._factor = {}, None
         for hidden in self._hidden:
             self._session.run_layers(max(self._layer, 0), layer - max(self._layer, 0), hidden)
+            self._tick()
         self._layer = layer
         self._moments = self._run(layer, layer + 1, set(_POINTS.values()))
 
     def _run(self, first: int, end: int, points: set[int]) -> dict[int, Moment]:
-        """E[x x^T] at the points named, over layers from first up to end, on the hidden states as they are."""
+        """E[x x^T] at the points named (lower triangles), over layers from first up to end, on the hidden states as they are."""
         moments: dict[int, Moment] = {}
+        add = _native.library().rbe_moment_add
 
         def gather(layer: int, point: int, x: FloatArray) -> None:
             if point in points:
-                moment = moments.setdefault(point, np.zeros((x.shape[1], x.shape[1])))
-                moment += x.T @ x
+                cols = x.shape[1]
+                moment = moments.setdefault(point, np.zeros((cols, cols), np.float32))
+                sums = _native.pointer(moment, ctypes.c_float)
+                _native.check(add(_native.pointer(x, ctypes.c_float), len(x), cols, self._threads or 0, sums), PackError)
 
         for hidden in self._hidden:
-            self._session.run_layers(first, end - first, hidden.copy(), gather)
+            self._session.run_layers(first, end - first, np.array(hidden), gather)
+            self._tick()
         for moment in moments.values():
-            moment /= self._n_tokens
+            moment /= np.float32(self._n_tokens)
         return moments
 
 
