@@ -43,6 +43,8 @@ VALUE_U64_ARRAY = 4
 
 KV_F16 = 0
 KV_F32 = 1
+KV_Q8 = 2
+KV_Q8Q4 = 3
 CAPTURE_QKV = 0
 CAPTURE_O = 1
 CAPTURE_UP = 2
@@ -70,6 +72,8 @@ CONSTANTS: dict[str, int] = {
     "RBE_VALUE_U64_ARRAY": VALUE_U64_ARRAY,
     "RBE_KV_F16": KV_F16,
     "RBE_KV_F32": KV_F32,
+    "RBE_KV_Q8": KV_Q8,
+    "RBE_KV_Q8Q4": KV_Q8Q4,
     "RBE_CAPTURE_QKV": CAPTURE_QKV,
     "RBE_CAPTURE_O": CAPTURE_O,
     "RBE_CAPTURE_UP": CAPTURE_UP,
@@ -238,6 +242,7 @@ class EncodeOptions(ctypes.Structure):
         ("progress", ProgressCallback),
         ("user", ctypes.c_void_p),
         ("feedback", ctypes.POINTER(ctypes.c_float)),
+        ("residual", ctypes.c_uint32),
     ]
 
 

@@ -96,6 +96,7 @@ static void structures(void)
     FIELD(rbe_encode_options, progress);
     FIELD(rbe_encode_options, user);
     FIELD(rbe_encode_options, feedback);
+    FIELD(rbe_encode_options, residual);
 }
 
 static void constants(void)
@@ -119,6 +120,8 @@ static void constants(void)
     CONSTANT(RBE_VALUE_U64_ARRAY);
     CONSTANT(RBE_KV_F16);
     CONSTANT(RBE_KV_F32);
+    CONSTANT(RBE_KV_Q8);
+    CONSTANT(RBE_KV_Q8Q4);
     CONSTANT(RBE_CAPTURE_QKV);
     CONSTANT(RBE_CAPTURE_O);
     CONSTANT(RBE_CAPTURE_UP);

@@ -144,6 +144,8 @@ void rbe__head(rbe_session *session, uint32_t first_row, uint32_t n_tokens, floa
     const rbe__linear_job head = {&session->model->head, logits, config->n_vocabulary};
     rbe__linear(&session->workspace, &head, 1, session->normed + (size_t)first_row * config->width, config->width, n_tokens);
     if (config->logit_softcap != 0.0f) {
-        rbe__softcap(logits, (size_t)n_tokens * config->n_vocabulary, config->logit_softcap);
+        for (uint32_t n = 0; n < n_tokens; n++) {
+            session->workspace.kernels->softcap(logits + (size_t)n * config->n_vocabulary, config->n_vocabulary, config->logit_softcap);
+        }
     }
 }

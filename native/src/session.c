@@ -36,23 +36,26 @@ static void take_buffers(rbe_session *session, rbe__arena *arena)
     workspace->rotated = FLOATS(batch * workspace->max_cols);
     workspace->scales = FLOATS(batch * (workspace->max_cols / RBE_BLOCK_COLS + 1));
     workspace->quantized = rbe__arena_take(arena, batch * workspace->max_cols, 1);
+    workspace->most_chunks = (session->context - 1) / RBE_ATTENTION_CHUNK + 1;
+    workspace->partials = FLOATS((size_t)workspace->most_chunks * config->n_heads * (config->head_dim + 2));
     for (uint32_t t = 0; t < rbe__pool_threads(workspace->pool); t++) {
         rbe__thread_scratch *scratch = &workspace->threads[t];
         scratch->tile = rbe__arena_take(arena, RBE_BLOCK_GROUPS * RBE_STRIP_ROWS * 4, 1);
         scratch->acc = rbe__arena_take(arena, batch * RBE_STRIP_ROWS, sizeof(int32_t));
         scratch->sum = FLOATS(batch * RBE_STRIP_ROWS);
         scratch->row_scale = FLOATS(RBE_STRIP_ROWS);
-        scratch->scores = FLOATS(session->context);
+        scratch->queries = FLOATS(RBE_ATTENTION_QUERIES * config->head_dim);
+        scratch->attended = FLOATS(RBE_ATTENTION_QUERIES * config->head_dim);
+        scratch->joined = FLOATS(RBE_ATTENTION_QUERIES * config->head_dim);
+        scratch->scores = FLOATS(RBE_ATTENTION_QUERIES * RBE_KV_BLOCK);
+        scratch->expanded = FLOATS(RBE_KV_BLOCK * config->head_dim);
         scratch->row = FLOATS(model->has_rows_only ? workspace->max_cols : 0);
     }
 #undef FLOATS
     size_t before = arena->used;
     session->kv = rbe__arena_take(arena, config->n_layers, sizeof *session->kv);
     for (uint32_t i = 0; i < config->n_layers; i++) {
-        rbe__kv_layer cache = {.f32 = session->kv_f32, .context = session->context, .n_kv_heads = config->n_kv_heads,
-                               .head_dim = config->head_dim};
-        cache.keys = rbe__arena_take(arena, session->context * kv_width, session->kv_f32 ? 4 : 2);
-        cache.values = rbe__arena_take(arena, session->context * kv_width, session->kv_f32 ? 4 : 2);
+        rbe__kv_layer cache = rbe__kv_take(arena, session->kv_type, session->context, config->n_kv_heads, config->head_dim);
         if (session->kv) {
             session->kv[i] = cache;
         }
@@ -83,10 +86,14 @@ static rbe_status check_options(const rbe_model *model, rbe_session_options *opt
         options->n_threads = options->n_threads < RBE_MAX_THREADS ? options->n_threads : RBE_MAX_THREADS;
     }
     options->batch_tokens = options->batch_tokens ? options->batch_tokens : DEFAULT_BATCH;
-    if (options->n_threads > RBE_MAX_THREADS || options->batch_tokens > MAX_BATCH || options->kv_type > RBE_KV_F32 ||
+    if (options->n_threads > RBE_MAX_THREADS || options->batch_tokens > MAX_BATCH || options->kv_type > RBE_KV_Q8Q4 ||
         options->n_planes > RBE_MAX_PLANES) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads must be at most %u, batch_tokens at most %u, kv_type 0 or 1, n_planes at most %u",
-                        RBE_MAX_THREADS, MAX_BATCH, RBE_MAX_PLANES);
+        return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads must be at most %u, batch_tokens at most %u, kv_type at most %u, n_planes at most %u",
+                        RBE_MAX_THREADS, MAX_BATCH, (unsigned)RBE_KV_Q8Q4, RBE_MAX_PLANES);
+    }
+    if (options->kv_type >= RBE_KV_Q8 && config->head_dim > RBE_KV_MAX_DIM_QUANTIZED) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "an int8 cache needs heads of at most %u, this model's have %u; choose fp16",
+                        RBE_KV_MAX_DIM_QUANTIZED, config->head_dim);
     }
     if (options->batch_tokens > options->context_tokens) {
         options->batch_tokens = options->context_tokens;
@@ -110,7 +117,7 @@ static rbe_status create_into(rbe_session *session, const rbe_session_options *o
     const rbe__config *config = &session->model->config;
     rbe__workspace *workspace = &session->workspace;
     session->context = options->context_tokens;
-    session->kv_f32 = options->kv_type == RBE_KV_F32;
+    session->kv_type = (rbe_kv_type)options->kv_type;
     session->head_batch = SCORED_BYTES / 4 / config->n_vocabulary;
     session->head_batch = session->head_batch < 1 ? 1 : session->head_batch;
     session->head_batch = session->head_batch < options->batch_tokens ? session->head_batch : options->batch_tokens;

@@ -13,7 +13,7 @@ struct rbe_session {
     rbe__arena arena;
     size_t arena_bytes, kv_bytes;
     uint32_t context, position;
-    int kv_f32;
+    rbe_kv_type kv_type;
     int has_logits; /* logits are those after token position - 1 */
     atomic_int cancelled;
 

@@ -23,7 +23,7 @@ static inline double half_value(uint16_t half)
 
 static inline size_t element_bytes(const char *field)
 {
-    return field_ends(field, "_f32") ? 4 : 2;
+    return field_ends(field, "_f32") ? 4 : field_ends(field, "_i8") ? 1 : 2;
 }
 
 /* Random numbers of the field's element type at any byte address; returns nothing the reader below cannot tell. */
@@ -35,6 +35,8 @@ static inline void random_elements(const char *field, uint8_t *data, size_t n)
         memcpy(&bits, &value, 4);
         if (field_ends(field, "_f32")) {
             memcpy(data + 4 * i, &bits, 4);
+        } else if (field_ends(field, "_i8")) {
+            data[i] = (uint8_t)random_bits();
         } else {
             const uint16_t bf16 = (uint16_t)(bits >> 16);
             const uint16_t f16 = (uint16_t)(random_bits() & (i % 7 ? 0xbfff : 0x83ff)); /* below 2; every seventh subnormal */
@@ -47,6 +49,9 @@ static inline double element(const char *field, const void *data, size_t index)
 {
     const uint8_t *bytes = (const uint8_t *)data + index * element_bytes(field);
     uint32_t bits = 0;
+    if (field_ends(field, "_i8")) {
+        return *(const int8_t *)bytes;
+    }
     if (field_ends(field, "_f16")) {
         uint16_t half;
         memcpy(&half, bytes, 2);
@@ -203,64 +208,6 @@ static inline void test_rbe_quantize_kernel(const kernel_case *about, rbe_quanti
         guard_give(scale);
         guard_give(q);
         guard_give(x);
-    }
-}
-
-static inline void test_rbe_scores_kernel(const kernel_case *about, rbe_scores_kernel *scores)
-{
-    for (uint32_t index = 0; index < FLOAT_CASES; index++) {
-        const uint32_t head_dim = index < 80 ? index + 1 : 32 * random_between(1, 8), n = random_between(0, 30);
-        const guard_side side = index % 2 ? GUARD_BEFORE : GUARD_BEHIND;
-        const guarded q = guard_take(head_dim * sizeof(float), side), score = guard_take(n * sizeof(float), side);
-        const guarded k = guard_take(element_bytes(about->field) * n * head_dim, side);
-        random_floats(q.data, head_dim);
-        random_elements(about->field, k.data, (size_t)n * head_dim);
-        scores(q.data, k.data, head_dim, n, score.data);
-        for (uint32_t p = 0; p < n; p++) {
-            double sum = 0, magnitude = 0;
-            for (uint32_t d = 0; d < head_dim; d++) {
-                const double product = ((const float *)q.data)[d] * element(about->field, k.data, (size_t)p * head_dim + d);
-                sum += product;
-                magnitude += fabs(product);
-            }
-            const float result = ((const float *)score.data)[p];
-            CHECK(fabs(result - sum) <= ldexp(magnitude, -20) * (1 + head_dim / 64.0), "%s %s %u positions of %u: %g, not %g",
-                  about->set, about->field, n, head_dim, result, sum);
-            float alone;
-            scores(q.data, (const uint8_t *)k.data + element_bytes(about->field) * p * head_dim, head_dim, 1, &alone);
-            CHECK(alone == result, "%s %s: position %u alone differs", about->set, about->field, p);
-        }
-        guard_give(k);
-        guard_give(score);
-        guard_give(q);
-    }
-}
-
-static inline void test_rbe_mix_kernel(const kernel_case *about, rbe_mix_kernel *mix)
-{
-    for (uint32_t index = 0; index < FLOAT_CASES; index++) {
-        const uint32_t head_dim = index < 80 ? index + 1 : 32 * random_between(1, 8), n = random_between(0, 200);
-        const guard_side side = index % 2 ? GUARD_BEFORE : GUARD_BEHIND;
-        const guarded weight = guard_take(n * sizeof(float), side), out = guard_take(head_dim * sizeof(float), side);
-        const guarded v = guard_take(element_bytes(about->field) * n * head_dim, side);
-        random_floats(weight.data, n);
-        random_floats(out.data, head_dim);
-        random_elements(about->field, v.data, (size_t)n * head_dim);
-        mix(weight.data, v.data, head_dim, n, out.data);
-        for (uint32_t d = 0; d < head_dim; d++) {
-            double sum = 0, magnitude = 0;
-            for (uint32_t p = 0; p < n; p++) {
-                const double product = ((const float *)weight.data)[p] * element(about->field, v.data, (size_t)p * head_dim + d);
-                sum += product;
-                magnitude += fabs(product);
-            }
-            const float result = ((const float *)out.data)[d];
-            CHECK(fabs(result - sum) <= ldexp(magnitude, -24) * (2.0 + n), "%s %s %u positions of %u: %g, not %g", about->set,
-                  about->field, n, head_dim, result, sum);
-        }
-        guard_give(v);
-        guard_give(out);
-        guard_give(weight);
     }
 }
 

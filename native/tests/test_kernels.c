@@ -1,4 +1,5 @@
 /* Every kernel of every set that this processor can run, against the contracts of kernels/kernels.h. */
+#include "kernel_tests_attention.h"
 #include "kernel_tests_float.h"
 #include "kernel_tests_integer.h"
 #include "rbe/rbe.h"

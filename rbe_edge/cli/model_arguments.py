@@ -9,7 +9,7 @@ from pathlib import Path
 from rbe_edge.cli.output import note
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.generation import Statistics
-from rbe_edge.runtime.options import GenerationOptions, SamplingOptions, SessionOptions
+from rbe_edge.runtime.options import KV_TYPES, GenerationOptions, SamplingOptions, SessionOptions
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, temperature: str) -> None:
@@ -30,7 +30,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, tem
     )
     engine.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per physical core)")
     engine.add_argument("-b", "--batch-size", metavar="N", type=int, default=0, help="prompt tokens per pass (64)")
-    engine.add_argument("--kv", choices=("f16", "f32"), default="f16", help="type of the KV cache (%(default)s)")
+    engine.add_argument("--kv", choices=KV_TYPES, default="f16", help="type of the KV cache (%(default)s)")
     engine.add_argument(
         "--speculate",
         choices=("off", "lookup", "planes"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import ContextFull, ModelError, OptionError, RbeError
-from rbe_edge.runtime.options import GenerationOptions, SessionOptions
+from rbe_edge.runtime.options import GenerationOptions, KvType, SessionOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
 
 Report = Callable[[int, int], object]
+
+_KV_TYPES: dict[KvType, int] = {
+    "f16": _native.KV_F16, "f32": _native.KV_F32, "q8": _native.KV_Q8, "q8q4": _native.KV_Q8Q4,
+}  # fmt: skip
 
 # How long closing waits for a call on another thread to notice that it was cancelled. A call looks between pieces of a
 # prefill pass, which even on a small device take well under this.
@@ -111,7 +115,7 @@ class Session:
             context_tokens=options.context,
             n_threads=options.threads,
             batch_tokens=options.batch,
-            kv_type=_native.KV_F32 if options.kv == "f32" else _native.KV_F16,
+            kv_type=_KV_TYPES[options.kv],
             n_planes=options.planes,
         )
         handle = ctypes.POINTER(_native.SessionHandle)()

@@ -306,6 +306,8 @@ typedef struct rbe_encode_options {
     void *user;
     const float *feedback;    /* NULL: none. U of inverse(E[x x^T]) = U^T U, rotated and damped: float[4 G][4 G], upper triangular,
                                * positive diagonal, G = ceil(cols / 4); identity where columns do not exist (docs/codec.md) */
+    uint32_t residual;        /* 1: the weights are what planes before leave, so errors may depend on them (docs/codec.md, "Error
+                               * feedback"); read with feedback alone */
 } rbe_encode_options;
 
 /* Encodes weights float[rows][cols] (already rotated) into one plane: row_scales uint16[rows] (fp16 bits, finite;

@@ -67,13 +67,37 @@ typedef void rbe_hadamard_kernel(float *x, uint32_t n, uint32_t block);
  * operations (max, two divisions, multiply). */
 typedef void rbe_quantize_kernel(const float *x, uint32_t n, int8_t *q, float *scale);
 
-/* Attention over fp16 or fp32 cache rows: score[p] = q . k[p] for p < n_positions; k of position p at k + p * head_dim.
- * |error| <= 2^-20 * sum |q k| * (1 + head_dim / 64). */
-typedef void rbe_scores_kernel(const float *q, const void *k, uint32_t head_dim, uint32_t n_positions, float *score);
+/* out[n * out_stride + c] = keep[n] * out[...] + sum over k < n_rows of weight[n * weight_stride + k] * rows[k][c], for n < n_out,
+ * c < n_cols; row k at rows + k * row_stride elements of fp32, fp16 or int8. keep NULL: the sum alone, out need not be set before.
+ * One sum of fused multiply-adds in ascending k for each n and c, so a result depends on nothing beside it, and a weight of 0 changes
+ * nothing where rows are finite. Both products of attention: queries times keys that are stored by dimension, weights times
+ * values. |error| <= 2^-23 * (2 + n_rows) * (|keep out| + sum |weight row|). */
+typedef void rbe_combine_kernel(const float *weight, size_t weight_stride, const void *rows, size_t row_stride, uint32_t n_rows,
+                                uint32_t n_cols, uint32_t n_out, const float *keep, float *out, size_t out_stride);
 
-/* out[d] = sum over p of weight[p] * v[p][d], d < head_dim; v of position p at v + p * head_dim.
- * Overwrites out; zeros for no positions. |error| <= 2^-24 * sum |weight v| * (2 + n_positions). */
-typedef void rbe_mix_kernel(const float *weight, const void *v, uint32_t head_dim, uint32_t n_positions, float *out);
+/* largest = max(largest, x[0..n)); x[i] <- exp(x[i] - largest); returns the sum of these. Finite x, largest may be -infinity; n >= 1.
+ * |error| <= (2^-22 + 2^-23 |d|) exp(d) + 2^-125 for d = x[i] - largest; the sum is short of these
+ * values' by at most 2^-24 (20 + n / 4) of itself. */
+typedef float rbe_soften_kernel(float *x, uint32_t n, float *largest);
+
+/* x <- exp(x); |error| <= 2^-22 exp(x) for |x| <= 87, beyond as at +-87. exp(0) is 1. NaN stays NaN. */
+typedef void rbe_exponential_kernel(float *x, uint32_t n);
+
+/* up[i] <- activation(gate[i]) * up[i], or activation(up[i]) where gate is NULL. |error| of the activation of v <= 2^-21 |v| + 2^-120.
+ * SiLU: v / (1 + exp(-v)). */
+typedef void rbe_activation_kernel(const float *gate, uint32_t n, float *up);
+
+/* x <- cap * tanh(x / cap), cap > 0; |error| <= 2^-21 cap. */
+typedef void rbe_softcap_kernel(float *x, uint32_t n, float cap);
+
+/* x[i] <- x[i] * y[i]. */
+typedef void rbe_multiply_kernel(float *x, const float *y, uint32_t n);
+
+/* fp32 from int8, exact. */
+typedef void rbe_from_i8_kernel(const int8_t *bytes, uint32_t n, float *x);
+
+/* fp32 from 4-bit codes c: c - 7.5. Byte i of the ceil(n / 2) holds code i in its low half and code ceil(n / 2) + i in its high one. */
+typedef void rbe_from_i4_kernel(const uint8_t *bytes, uint32_t n, float *x);
 
 /* fp16 bits, round to nearest even, saturating to the largest finite value; NaN stays NaN. */
 typedef void rbe_to_half_kernel(const float *x, uint32_t n, uint16_t *half);
@@ -99,10 +123,18 @@ typedef void rbe_from_half_kernel(const uint16_t *half, uint32_t n, float *x);
     X(accumulate, rbe_accumulate_kernel)     \
     X(hadamard, rbe_hadamard_kernel)         \
     X(quantize, rbe_quantize_kernel)         \
-    X(scores_f16, rbe_scores_kernel)         \
-    X(scores_f32, rbe_scores_kernel)         \
-    X(mix_f16, rbe_mix_kernel)               \
-    X(mix_f32, rbe_mix_kernel)               \
+    X(combine_f32, rbe_combine_kernel)       \
+    X(combine_f16, rbe_combine_kernel)       \
+    X(combine_i8, rbe_combine_kernel)        \
+    X(soften, rbe_soften_kernel)             \
+    X(exponential, rbe_exponential_kernel)   \
+    X(silu, rbe_activation_kernel)           \
+    X(gelu, rbe_activation_kernel)           \
+    X(gelu_tanh, rbe_activation_kernel)      \
+    X(softcap, rbe_softcap_kernel)           \
+    X(multiply, rbe_multiply_kernel)         \
+    X(from_i8, rbe_from_i8_kernel)           \
+    X(from_i4, rbe_from_i4_kernel)           \
     X(to_half, rbe_to_half_kernel)           \
     X(from_half, rbe_from_half_kernel)
 
@@ -128,5 +160,6 @@ void rbe__kernels_avx512(rbe_kernels *table);        /* F, BW, DQ, VL, VNNI */
 void rbe__kernels_avx512_vbmi(rbe_kernels *table);
 void rbe__kernels_neon(rbe_kernels *table);          /* Armv8.0 */
 void rbe__kernels_neon_dotprod(rbe_kernels *table);  /* + sdot */
+void rbe__kernels_neon_i8mm(rbe_kernels *table);     /* + smmla */
 
 #endif

@@ -75,6 +75,9 @@ static const kernel_set kernel_sets[] = {
 #elif defined(__aarch64__)
     {"neon", always, rbe__kernels_neon},
     {"neon_dotprod", rbe__cpu_has_arm_dotprod, rbe__kernels_neon_dotprod},
+    {"neon_i8mm", rbe__cpu_has_arm_i8mm, rbe__kernels_neon_i8mm},
+#elif defined(__arm__)
+    {"neon", rbe__cpu_has_arm_neon, rbe__kernels_neon},
 #endif
 };
 

@@ -1,86 +1,262 @@
+/* Attention in one pass over keys and values with a running maximum and sum (T. Dao et al.: "FlashAttention", 2022), a block of
+ * positions at a time, for a tile of queries: some tokens and the heads that share the keys and values, which are read once for all of
+ * them. Blocks and chunks of positions begin at fixed places, and chunks are joined in ascending order: what a query gets depends
+ * neither on the tile it is in nor on who computes which chunk. */
 #include <math.h>
 #include <string.h>
 
 #include "layers/layers.h"
 
-static size_t kv_offset(const rbe__kv_layer *cache, uint32_t kv_head, uint32_t position)
-{
-    return ((size_t)kv_head * cache->context + position) * cache->head_dim * (cache->f32 ? 4 : 2);
-}
-
-void rbe__kv_store(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t position, const float *k, const float *v)
-{
-    uint32_t dim = cache->head_dim;
-    for (uint32_t h = 0; h < cache->n_kv_heads; h++) {
-        uint8_t *key = (uint8_t *)cache->keys + kv_offset(cache, h, position);
-        uint8_t *value = (uint8_t *)cache->values + kv_offset(cache, h, position);
-        if (cache->f32) {
-            memcpy(key, k + h * dim, dim * sizeof *k);
-            memcpy(value, v + h * dim, dim * sizeof *v);
-        } else {
-            kernels->to_half(k + h * dim, dim, (uint16_t *)(void *)key);
-            kernels->to_half(v + h * dim, dim, (uint16_t *)(void *)value);
-        }
-    }
-}
-
-void rbe__softcap(float *x, size_t n, float cap)
-{
-    for (size_t i = 0; i < n; i++) {
-        x[i] = cap * tanhf(x[i] / cap);
-    }
-}
-
-static void softmax(float *x, uint32_t n)
-{
-    float most = x[0], total = 0;
-    for (uint32_t i = 1; i < n; i++) {
-        most = x[i] > most ? x[i] : most;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] = expf(x[i] - most);
-        total += x[i];
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] /= total;
-    }
-}
+#define CHUNK RBE_ATTENTION_CHUNK
+#define MOST_QUERIES RBE_ATTENTION_QUERIES
+#define FEW_QUERIES 6u /* up to so many, elements are converted in the product: it reads them once */
 
 typedef struct attend_call {
     rbe__workspace *workspace;
     const rbe__attention *attention;
+    uint32_t tile_heads, parts; /* heads of a group in one tile, tiles per group */
+    uint32_t tile_tokens, n_tiles;
+    uint32_t first_chunk, n_chunks;
 } attend_call;
 
-/* One head of one token. */
-static void attend_item(void *context, uint32_t item, uint32_t thread)
+/* The queries of tokens first_token ... and heads first_head ...: query i is head i % n_heads of token i / n_heads. */
+typedef struct query_tile {
+    uint32_t kv_head, first_head, n_heads, first_token, n_tokens, n_queries;
+} query_tile;
+
+/* What the positions so far gave to each query: out is the sum of values weighted by exp(score - largest), sum that of the weights. */
+typedef struct partial_result {
+    float *largest, *sum; /* [n_queries] */
+    float *out;           /* [n_queries][head_dim] */
+} partial_result;
+
+static query_tile tile_of(const attend_call *call, uint32_t item)
 {
-    const attend_call *call = context;
+    const rbe__attention *attention = call->attention;
+    const uint32_t group = attention->n_heads / attention->cache->n_kv_heads;
+    const uint32_t part = item % call->parts, rest = item / call->parts;
+    query_tile tile = {.kv_head = rest % attention->cache->n_kv_heads};
+    tile.first_token = rest / attention->cache->n_kv_heads * call->tile_tokens;
+    const uint32_t tokens_left = attention->n_tokens - tile.first_token, heads_left = group - part * call->tile_heads;
+    tile.n_tokens = tokens_left < call->tile_tokens ? tokens_left : call->tile_tokens;
+    tile.first_head = tile.kv_head * group + part * call->tile_heads;
+    tile.n_heads = heads_left < call->tile_heads ? heads_left : call->tile_heads;
+    tile.n_queries = tile.n_heads * tile.n_tokens;
+    return tile;
+}
+
+static size_t query_offset(const rbe__attention *attention, const query_tile *tile, uint32_t query)
+{
+    const size_t token = tile->first_token + query / tile->n_heads, head = tile->first_head + query % tile->n_heads;
+    return (token * attention->n_heads + head) * attention->cache->head_dim;
+}
+
+/* The positions that a query of the token sees: from first to below end. */
+static void seen(const rbe__attention *attention, uint32_t token, uint32_t *first, uint32_t *end)
+{
+    *end = attention->first_position + token + 1;
+    *first = attention->window && *end > attention->window ? *end - attention->window : 0;
+}
+
+static void copy_queries(const attend_call *call, const query_tile *tile, float *queries)
+{
     const rbe__attention *attention = call->attention;
     const rbe__kv_layer *cache = attention->cache;
-    const rbe_kernels *kernels = call->workspace->kernels;
-    float *scores = call->workspace->threads[thread].scores;
-    uint32_t token = item / attention->n_heads, head = item % attention->n_heads;
-    uint32_t end = attention->first_position + token + 1;
-    uint32_t begin = attention->window && end > attention->window ? end - attention->window : 0;
-    uint32_t n = end - begin;
-    uint32_t kv_head = head / (attention->n_heads / cache->n_kv_heads);
-    size_t at = ((size_t)token * attention->n_heads + head) * cache->head_dim;
-    const uint8_t *keys = (const uint8_t *)cache->keys + kv_offset(cache, kv_head, begin);
-    const uint8_t *values = (const uint8_t *)cache->values + kv_offset(cache, kv_head, begin);
+    for (uint32_t i = 0; i < tile->n_queries; i++, queries += cache->head_dim) {
+        const float *q = attention->q + query_offset(attention, tile, i);
+        for (uint32_t d = 0; d < cache->head_dim; d++) {
+            queries[d] = q[d] * attention->scale;
+        }
+        if (cache->rotation) {
+            call->workspace->kernels->hadamard(queries, cache->head_dim, cache->rotation);
+        }
+    }
+}
 
-    (cache->f32 ? kernels->scores_f32 : kernels->scores_f16)(attention->q + at, keys, cache->head_dim, n, scores);
-    for (uint32_t i = 0; i < n; i++) {
-        scores[i] *= attention->scale;
+/* Scores of positions first ... to weights, in place; keep: what is left of the sums so far. */
+static void soften_scores(const attend_call *call, const query_tile *tile, uint32_t first, uint32_t n_positions, const float *key_scales,
+                          const float *value_scales, float *scores, float *keep, const partial_result *result)
+{
+    const rbe_kernels *kernels = call->workspace->kernels;
+    float sums[MOST_QUERIES];
+    for (uint32_t i = 0; i < tile->n_queries; i++, scores += RBE_KV_BLOCK) {
+        uint32_t begin, end;
+        seen(call->attention, tile->first_token + i / tile->n_heads, &begin, &end);
+        begin = begin > first ? begin - first : 0;
+        end = end > first ? end - first : 0;
+        end = end < n_positions ? end : n_positions;
+        begin = begin < end ? begin : end;
+        const float before = result->largest[i];
+        sums[i] = keep[i] = 0;
+        if (begin < end) {
+            if (key_scales) {
+                kernels->multiply(scores + begin, key_scales + begin, end - begin);
+            }
+            if (call->attention->softcap != 0.0f) {
+                kernels->softcap(scores + begin, end - begin, call->attention->softcap);
+            }
+            sums[i] = kernels->soften(scores + begin, end - begin, &result->largest[i]);
+            keep[i] = before - result->largest[i];
+            if (value_scales) {
+                kernels->multiply(scores + begin, value_scales + begin, end - begin);
+            }
+        }
+        memset(scores, 0, begin * sizeof *scores);
+        memset(scores + end, 0, (n_positions - end) * sizeof *scores);
     }
-    if (attention->softcap != 0.0f) {
-        rbe__softcap(scores, n, attention->softcap);
+    kernels->exponential(keep, tile->n_queries);
+    for (uint32_t i = 0; i < tile->n_queries; i++) {
+        result->sum[i] = result->sum[i] * keep[i] + sums[i];
     }
-    softmax(scores, n);
-    (cache->f32 ? kernels->mix_f32 : kernels->mix_f16)(scores, values, cache->head_dim, n, attention->out + at);
+}
+
+static void attend_block(const attend_call *call, const query_tile *tile, uint32_t first, uint32_t n_positions,
+                         const rbe__thread_scratch *scratch, const partial_result *result)
+{
+    const rbe_kernels *kernels = call->workspace->kernels;
+    const rbe__kv_layer *cache = call->attention->cache;
+    const uint32_t dim = cache->head_dim, n = tile->n_queries, n_cols = (n_positions + 15) & ~15u;
+    const int expand = n > FEW_QUERIES;
+    float keep[MOST_QUERIES];
+    const rbe__kv_rows keys = rbe__kv_keys(kernels, cache, tile->kv_head, first, expand ? scratch->expanded : NULL);
+    keys.combine(scratch->queries, dim, keys.rows, RBE_KV_BLOCK, dim, n_cols, n, NULL, scratch->scores, RBE_KV_BLOCK);
+    const rbe__kv_rows values = rbe__kv_values(kernels, cache, tile->kv_head, first, n_positions, expand, scratch->expanded);
+    soften_scores(call, tile, first, n_positions, keys.scales, values.scales, scratch->scores, keep, result);
+    values.combine(scratch->scores, RBE_KV_BLOCK, values.rows, dim, n_positions, dim, n, keep, result->out, dim);
+}
+
+static void attend_chunk(const attend_call *call, const query_tile *tile, uint32_t chunk, const rbe__thread_scratch *scratch,
+                         const partial_result *result)
+{
+    uint32_t begin, end, unused;
+    seen(call->attention, tile->first_token, &begin, &unused);
+    seen(call->attention, tile->first_token + tile->n_tokens - 1, &unused, &end);
+    for (uint32_t i = 0; i < tile->n_queries; i++) {
+        result->largest[i] = -INFINITY;
+        result->sum[i] = 0;
+    }
+    memset(result->out, 0, (size_t)tile->n_queries * call->attention->cache->head_dim * sizeof *result->out);
+    for (uint32_t first = chunk * CHUNK; first < (chunk + 1) * CHUNK && first < end; first += RBE_KV_BLOCK) {
+        if (first + RBE_KV_BLOCK > begin) {
+            attend_block(call, tile, first, end - first < RBE_KV_BLOCK ? end - first : RBE_KV_BLOCK, scratch, result);
+        }
+    }
+}
+
+/* total += part for one query. */
+static void join(const rbe_kernels *kernels, uint32_t dim, float *total_largest, float *total_sum, float *total_out, float largest,
+                 float sum, const float *out)
+{
+    if (sum == 0.0f) { /* it saw nothing of this chunk */
+        return;
+    }
+    if (*total_sum == 0.0f) {
+        *total_largest = largest;
+        *total_sum = sum;
+        memcpy(total_out, out, dim * sizeof *out);
+        return;
+    }
+    const float most = largest > *total_largest ? largest : *total_largest;
+    float factors[2] = {*total_largest - most, largest - most};
+    kernels->exponential(factors, 2);
+    for (uint32_t d = 0; d < dim; d++) {
+        total_out[d] = total_out[d] * factors[0] + out[d] * factors[1];
+    }
+    *total_largest = most;
+    *total_sum = *total_sum * factors[0] + sum * factors[1];
+}
+
+static void finish_query(const attend_call *call, size_t offset, float sum, const float *total)
+{
+    const rbe__kv_layer *cache = call->attention->cache;
+    float *out = call->attention->out + offset;
+    for (uint32_t d = 0; d < cache->head_dim; d++) {
+        out[d] = total[d] / sum;
+    }
+    if (cache->rotation) {
+        call->workspace->kernels->hadamard(out, cache->head_dim, cache->rotation);
+    }
+}
+
+/* A tile over all positions. */
+static void attend_tile(void *context, uint32_t item, uint32_t thread)
+{
+    const attend_call *call = context;
+    const rbe_kernels *kernels = call->workspace->kernels;
+    const rbe__thread_scratch *scratch = &call->workspace->threads[thread];
+    const query_tile tile = tile_of(call, item);
+    const uint32_t dim = call->attention->cache->head_dim;
+    float largest[MOST_QUERIES], sum[MOST_QUERIES], total_largest[MOST_QUERIES], total_sum[MOST_QUERIES] = {0};
+    const partial_result result = {largest, sum, scratch->attended};
+    copy_queries(call, &tile, scratch->queries);
+    for (uint32_t chunk = call->first_chunk; chunk < call->first_chunk + call->n_chunks; chunk++) {
+        attend_chunk(call, &tile, chunk, scratch, &result);
+        for (uint32_t i = 0; i < tile.n_queries; i++) {
+            const size_t at = (size_t)i * dim;
+            join(kernels, dim, &total_largest[i], &total_sum[i], scratch->joined + at, largest[i], sum[i], scratch->attended + at);
+        }
+    }
+    for (uint32_t i = 0; i < tile.n_queries; i++) {
+        finish_query(call, query_offset(call->attention, &tile, i), total_sum[i], scratch->joined + (size_t)i * dim);
+    }
+}
+
+/* The place of one head's part of one chunk: largest, sum, then out. */
+static float *partial_of(const attend_call *call, uint32_t head, uint32_t chunk)
+{
+    const size_t index = (size_t)head * call->workspace->most_chunks + chunk;
+    return call->workspace->partials + index * (call->attention->cache->head_dim + 2);
+}
+
+/* One token: a tile of heads over one chunk. */
+static void attend_part(void *context, uint32_t item, uint32_t thread)
+{
+    const attend_call *call = context;
+    const rbe__thread_scratch *scratch = &call->workspace->threads[thread];
+    const uint32_t chunk = call->first_chunk + item % call->n_chunks, dim = call->attention->cache->head_dim;
+    const query_tile tile = tile_of(call, item / call->n_chunks);
+    float largest[MOST_QUERIES], sum[MOST_QUERIES];
+    const partial_result result = {largest, sum, scratch->attended};
+    copy_queries(call, &tile, scratch->queries);
+    attend_chunk(call, &tile, chunk, scratch, &result);
+    for (uint32_t i = 0; i < tile.n_queries; i++) {
+        float *partial = partial_of(call, tile.first_head + i, chunk);
+        partial[0] = largest[i];
+        partial[1] = sum[i];
+        memcpy(partial + 2, scratch->attended + (size_t)i * dim, dim * sizeof *partial);
+    }
+}
+
+static void join_head(void *context, uint32_t head, uint32_t thread)
+{
+    const attend_call *call = context;
+    const uint32_t dim = call->attention->cache->head_dim;
+    float *joined = call->workspace->threads[thread].joined, largest = 0, sum = 0;
+    for (uint32_t chunk = call->first_chunk; chunk < call->first_chunk + call->n_chunks; chunk++) {
+        const float *partial = partial_of(call, head, chunk);
+        join(call->workspace->kernels, dim, &largest, &sum, joined, partial[0], partial[1], partial + 2);
+    }
+    finish_query(call, (size_t)head * dim, sum, joined);
 }
 
 void rbe__attend(rbe__workspace *workspace, const rbe__attention *attention)
 {
-    attend_call call = {workspace, attention};
-    rbe__pool_run(workspace->pool, attention->n_tokens * attention->n_heads, attend_item, &call);
+    const uint32_t n_kv_heads = attention->cache->n_kv_heads, group = attention->n_heads / n_kv_heads;
+    attend_call call = {.workspace = workspace, .attention = attention};
+    call.tile_heads = group < MOST_QUERIES ? group : MOST_QUERIES;
+    call.parts = (group - 1) / call.tile_heads + 1;
+    call.tile_tokens = MOST_QUERIES / call.tile_heads;
+    call.n_tiles = (attention->n_tokens - 1) / call.tile_tokens + 1;
+    uint32_t begin, end, unused;
+    seen(attention, 0, &begin, &unused);
+    seen(attention, attention->n_tokens - 1, &unused, &end);
+    call.first_chunk = begin / CHUNK;
+    call.n_chunks = (end - 1) / CHUNK + 1 - call.first_chunk;
+    const uint32_t n_items = n_kv_heads * call.parts * call.n_tiles;
+    if (attention->n_tokens == 1 && call.n_chunks > 1 && rbe__pool_threads(workspace->pool) > 1) {
+        rbe__pool_run(workspace->pool, n_items * call.n_chunks, attend_part, &call);
+        rbe__pool_run(workspace->pool, attention->n_heads, join_head, &call);
+    } else {
+        rbe__pool_run(workspace->pool, n_items, attend_tile, &call);
+    }
 }

@@ -4,6 +4,7 @@
 #ifndef RBE_LAYERS_H
 #define RBE_LAYERS_H
 
+#include "arena.h"
 #include "model.h"
 #include "threads.h"
 
@@ -15,7 +16,9 @@ typedef struct rbe__thread_scratch {
     int32_t *acc;   /* [batch * RBE_STRIP_ROWS] */
     float *sum;     /* [batch * RBE_STRIP_ROWS] */
     float *row_scale; /* [RBE_STRIP_ROWS] */
-    float *scores;  /* [context] */
+    float *queries, *attended, *joined; /* [RBE_ATTENTION_QUERIES][head_dim] */
+    float *scores;   /* [RBE_ATTENTION_QUERIES][RBE_KV_BLOCK] */
+    float *expanded; /* [RBE_KV_BLOCK][head_dim] */
     float *row;     /* [max_cols] where the model multiplies by matrices that exist row by row only, else nothing */
 } rbe__thread_scratch;
 
@@ -27,6 +30,8 @@ typedef struct rbe__workspace {
     uint32_t n_planes; /* read of each trellis tensor, at most; 0: all */
     float *rotated;    /* [batch][max_cols] */
     int8_t *quantized; /* [batch][max_cols], 64-byte aligned */
+    float *partials;   /* [n_heads][most_chunks][head_dim + 2] */
+    uint32_t most_chunks; /* RBE_ATTENTION_CHUNK positions each */
     float *scales;     /* [batch][max_cols / RBE_BLOCK_COLS + 1] */
     rbe__thread_scratch threads[RBE_MAX_THREADS];
 } rbe__workspace;
@@ -59,15 +64,46 @@ void rbe__rope_angles(const float *frequencies, uint32_t n_pairs, uint32_t posit
 /* Rotates pair (d, d + n_pairs) of each of n_heads vectors of head_dim, in place; 2 n_pairs <= head_dim. */
 void rbe__rope_apply(const float *cosines, const float *sines, uint32_t n_pairs, float *x, uint32_t n_heads, uint32_t head_dim);
 
-/* One layer's cache: keys and values of KV head h, position p at ((h * context) + p) * head_dim; fp16 or fp32. */
+#define RBE_KV_BLOCK 64u              /* positions */
+#define RBE_KV_MAX_DIM_QUANTIZED 256u /* of a head: it has one scale */
+
+/* One layer's cache. Keys stand by dimension: those of KV head h and of the block of RBE_KV_BLOCK positions from p on at
+ * (h * context + p) * head_dim, [head_dim][RBE_KV_BLOCK], so that scores need no sums across a vector; values of position p at
+ * (h * context + p) * head_dim, [head_dim]. fp16, fp32, int8, or int8 keys and 4-bit values (from_i4 of kernels.h); the latter two
+ * with one scale per head and position, [n_kv_heads][context], and keys and values rotated head by head: Hadamard transforms
+ * of `rotation` values, the largest power of two that divides head_dim, so that no dimension stands out. */
 typedef struct rbe__kv_layer {
     void *keys, *values;
-    int f32;
-    uint32_t context, n_kv_heads, head_dim;
+    float *key_scales, *value_scales; /* NULL: none */
+    rbe_kv_type type;
+    uint32_t context; /* a multiple of RBE_KV_BLOCK */
+    uint32_t n_kv_heads, head_dim;
+    uint32_t rotation; /* 0: none */
 } rbe__kv_layer;
 
-/* Stores k and v [n_kv_heads * head_dim] of one position. */
-void rbe__kv_store(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t position, const float *k, const float *v);
+/* A cache of at least `context` positions; without memory while the arena measures. */
+rbe__kv_layer rbe__kv_take(rbe__arena *arena, rbe_kv_type type, uint32_t context, uint32_t n_kv_heads, uint32_t head_dim);
+
+/* Stores k and v [n_kv_heads * head_dim] of one position; may use them up. */
+void rbe__kv_store(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t position, float *k, float *v);
+
+/* Rows for `combine`; scales: one per position, or NULL. */
+typedef struct rbe__kv_rows {
+    const void *rows;
+    rbe_combine_kernel *combine;
+    const float *scales;
+} rbe__kv_rows;
+
+/* The keys of a block from position `first` on, [head_dim][RBE_KV_BLOCK]: as fp32 in `expanded` of that size, or as they are
+ * stored where that is NULL. The same bits result from both. */
+rbe__kv_rows rbe__kv_keys(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t first, float *expanded);
+
+/* The same of the values, [n_positions][head_dim], n_positions <= RBE_KV_BLOCK; 4-bit ones are expanded always. */
+rbe__kv_rows rbe__kv_values(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t first, uint32_t n_positions,
+                            int expand, float *expanded);
+
+#define RBE_ATTENTION_QUERIES 32u /* of a tile: with 64 positions of 64 values they fill the first-level cache */
+#define RBE_ATTENTION_CHUNK 512u  /* positions that one thread does at once for one token */
 
 typedef struct rbe__attention {
     const rbe__kv_layer *cache;
@@ -88,8 +124,5 @@ void rbe__activate(rbe__workspace *workspace, rbe__activation activation, const 
 /* out[width] = scale * row of the embedding, plus the row of `positions` where that is not NULL; most_planes of each (0: all). */
 void rbe__embed(const rbe_kernels *kernels, const rbe__tensor *embedding, const rbe__tensor *positions, uint32_t most_planes,
                 uint32_t token, uint32_t position, float scale, float *scratch, float *out);
-
-/* x = cap * tanh(x / cap). */
-void rbe__softcap(float *x, size_t n, float cap);
 
 #endif

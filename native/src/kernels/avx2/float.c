@@ -1,9 +1,13 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/vector.h"
 
+#include "kernels/shared/combine.h"
+#include "kernels/shared/exponential.h"
 #include "kernels/shared/float.h"
 
 void rbe__avx2_float(rbe_kernels *table)
 {
     set_float(table);
+    set_combine(table);
+    set_exponential(table);
 }

@@ -7,7 +7,7 @@
 
 #include "kernels/shared/inline.h"
 
-enum { VF = 8, DENSE_ROWS = 3, DENSE_TOKENS = 4, DENSE_ROWS_ALONE = 8, MIX_VECTORS = 8 };
+enum { VF = 8, DENSE_ROWS = 3, DENSE_TOKENS = 4, DENSE_ROWS_ALONE = 8, COMBINE_1 = 8, COMBINE_2 = 4, COMBINE_MANY = 2 };
 
 typedef __m256 vf;
 
@@ -68,6 +68,18 @@ RBE_INLINE vf vf_load_bf16_part(const void *p, uint32_t n)
     return vf_from_bf16(load_part_16(p, n));
 }
 
+RBE_INLINE vf vf_load_i8(const void *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)));
+}
+
+RBE_INLINE vf vf_load_i8_part(const void *p, uint32_t n)
+{
+    __m128i bytes = _mm_setzero_si128();
+    memcpy(&bytes, p, n);
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+}
+
 RBE_INLINE vf vf_load_i32(const int32_t *p)
 {
     return _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)p));
@@ -126,6 +138,23 @@ RBE_INLINE vf vf_sub(vf a, vf b)
 RBE_INLINE vf vf_mul(vf a, vf b)
 {
     return _mm256_mul_ps(a, b);
+}
+
+RBE_INLINE vf vf_div(vf a, vf b)
+{
+    return _mm256_div_ps(a, b);
+}
+
+/* to the nearest integer */
+RBE_INLINE vf vf_round(vf v)
+{
+    return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+/* 2^v for integers v from -126 to 127 */
+RBE_INLINE vf vf_power_of_2(vf v)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(127)), 23));
 }
 
 RBE_INLINE vf vf_fma(vf a, vf b, vf c) /* a * b + c */

@@ -6,7 +6,7 @@
 
 #include "kernels/avx512/avx512.h"
 
-enum { VF = 16, DENSE_ROWS = 4, DENSE_TOKENS = 4, DENSE_ROWS_ALONE = 8, MIX_VECTORS = 4 };
+enum { VF = 16, DENSE_ROWS = 4, DENSE_TOKENS = 4, DENSE_ROWS_ALONE = 8, COMBINE_1 = 4, COMBINE_2 = 4, COMBINE_MANY = 4 };
 
 typedef __m512 vf;
 
@@ -58,6 +58,16 @@ RBE_INLINE vf vf_load_bf16(const void *p)
 RBE_INLINE vf vf_load_bf16_part(const void *p, uint32_t n)
 {
     return vf_from_bf16(_mm256_maskz_loadu_epi16(first_values(n), p));
+}
+
+RBE_INLINE vf vf_load_i8(const void *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
+}
+
+RBE_INLINE vf vf_load_i8_part(const void *p, uint32_t n)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(first_values(n), p)));
 }
 
 RBE_INLINE vf vf_load_i32(const int32_t *p)
@@ -114,6 +124,23 @@ RBE_INLINE vf vf_sub(vf a, vf b)
 RBE_INLINE vf vf_mul(vf a, vf b)
 {
     return _mm512_mul_ps(a, b);
+}
+
+RBE_INLINE vf vf_div(vf a, vf b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+/* to the nearest integer */
+RBE_INLINE vf vf_round(vf v)
+{
+    return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+/* 2^v for integers v from -126 to 127 */
+RBE_INLINE vf vf_power_of_2(vf v)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(127)), 23));
 }
 
 RBE_INLINE vf vf_fma(vf a, vf b, vf c) /* a * b + c */

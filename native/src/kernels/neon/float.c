@@ -1,9 +1,13 @@
 #include "kernels/neon/neon.h"
 #include "kernels/neon/vector.h"
 
+#include "kernels/shared/combine.h"
+#include "kernels/shared/exponential.h"
 #include "kernels/shared/float.h"
 
 void rbe__neon_float(rbe_kernels *table)
 {
     set_float(table);
+    set_combine(table);
+    set_exponential(table);
 }

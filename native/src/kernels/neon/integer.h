@@ -6,6 +6,7 @@
 #include <arm_neon.h>
 #include <string.h>
 
+#include "kernels/neon/armv7.h"
 #include "kernels/neon/neon.h"
 #include "kernels/shared/inline.h"
 

@@ -7,5 +7,6 @@
 void rbe__neon_integer(rbe_kernels *table);
 void rbe__neon_float(rbe_kernels *table);
 void rbe__neon_integer_dotprod(rbe_kernels *table);
+void rbe__neon_multiply_tile_i8mm(rbe_kernels *table);
 
 #endif

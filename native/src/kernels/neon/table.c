@@ -10,3 +10,8 @@ void rbe__kernels_neon_dotprod(rbe_kernels *table)
 {
     rbe__neon_integer_dotprod(table);
 }
+
+void rbe__kernels_neon_i8mm(rbe_kernels *table)
+{
+    rbe__neon_multiply_tile_i8mm(table);
+}

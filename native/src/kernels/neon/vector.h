@@ -5,9 +5,10 @@
 #include <arm_neon.h>
 #include <string.h>
 
+#include "kernels/neon/armv7.h"
 #include "kernels/shared/inline.h"
 
-enum { VF = 4, DENSE_ROWS = 4, DENSE_TOKENS = 4, DENSE_ROWS_ALONE = 8, MIX_VECTORS = 16 };
+enum { VF = 4, DENSE_ROWS = 4, DENSE_TOKENS = 4, DENSE_ROWS_ALONE = 8, COMBINE_1 = 8, COMBINE_2 = 8, COMBINE_MANY = 4 };
 
 typedef float32x4_t vf;
 
@@ -55,6 +56,18 @@ RBE_INLINE vf vf_load_bf16_part(const void *p, uint32_t n)
     uint8_t bytes[8] = {0};
     memcpy(bytes, p, 2 * n);
     return vf_load_bf16(bytes);
+}
+
+RBE_INLINE vf vf_load_i8_part(const void *p, uint32_t n)
+{
+    uint64_t bytes = 0;
+    memcpy(&bytes, p, n);
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(bytes)))));
+}
+
+RBE_INLINE vf vf_load_i8(const void *p)
+{
+    return vf_load_i8_part(p, VF);
 }
 
 RBE_INLINE vf vf_load_i32(const int32_t *p)
@@ -116,6 +129,23 @@ RBE_INLINE vf vf_sub(vf a, vf b)
 RBE_INLINE vf vf_mul(vf a, vf b)
 {
     return vmulq_f32(a, b);
+}
+
+RBE_INLINE vf vf_div(vf a, vf b)
+{
+    return vdivq_f32(a, b);
+}
+
+/* to the nearest integer */
+RBE_INLINE vf vf_round(vf v)
+{
+    return vrndnq_f32(v);
+}
+
+/* 2^v for integers v from -126 to 127 */
+RBE_INLINE vf vf_power_of_2(vf v)
+{
+    return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(v), vdupq_n_s32(127)), 23));
 }
 
 RBE_INLINE vf vf_fma(vf a, vf b, vf c) /* a * b + c */

@@ -24,6 +24,11 @@ static float load_f16(const void *source, size_t index)
     return rbe__from_half(load_u16(source, index));
 }
 
+static float load_i8(const void *source, size_t index)
+{
+    return ((const int8_t *)source)[index];
+}
+
 static float load_bf16(const void *source, size_t index)
 {
     return rbe__from_bf16(load_u16(source, index));
@@ -44,33 +49,107 @@ static float load_bf16(const void *source, size_t index)
         }                                                                                                        \
     }
 
-#define ATTENTION(type)                                                                                           \
-    static void scores_##type(const float *q, const void *k, uint32_t head_dim, uint32_t n_positions, float *score) \
+#define COMBINE(type)                                                                                             \
+    static void combine_##type(const float *weight, size_t weight_stride, const void *rows, size_t row_stride,   \
+                               uint32_t n_rows, uint32_t n_cols, uint32_t n_out, const float *keep, float *out,  \
+                               size_t out_stride)                                                                \
     {                                                                                                            \
-        for (uint32_t p = 0; p < n_positions; p++) {                                                             \
-            double sum = 0;                                                                                      \
-            for (uint32_t d = 0; d < head_dim; d++) {                                                            \
-                sum += (double)q[d] * load_##type(k, (size_t)p * head_dim + d);                                  \
+        for (uint32_t n = 0; n < n_out; n++) {                                                                   \
+            for (uint32_t c = 0; c < n_cols; c++) {                                                              \
+                double sum = keep ? (double)keep[n] * out[n * out_stride + c] : 0.0;                             \
+                for (uint32_t k = 0; k < n_rows; k++) {                                                          \
+                    sum += (double)weight[n * weight_stride + k] * load_##type(rows, k * row_stride + c);        \
+                }                                                                                                \
+                out[n * out_stride + c] = (float)sum;                                                            \
             }                                                                                                    \
-            score[p] = (float)sum;                                                                               \
-        }                                                                                                        \
-    }                                                                                                            \
-    static void mix_##type(const float *weight, const void *v, uint32_t head_dim, uint32_t n_positions, float *out) \
-    {                                                                                                            \
-        for (uint32_t d = 0; d < head_dim; d++) {                                                                \
-            double sum = 0;                                                                                      \
-            for (uint32_t p = 0; p < n_positions; p++) {                                                         \
-                sum += (double)weight[p] * load_##type(v, (size_t)p * head_dim + d);                             \
-            }                                                                                                    \
-            out[d] = (float)sum;                                                                                 \
         }                                                                                                        \
     }
+
+#define ACTIVATION(name)                                          \
+    static void name(const float *gate, uint32_t n, float *up)    \
+    {                                                             \
+        for (uint32_t i = 0; i < n; i++) {                        \
+            const double x = gate ? gate[i] : up[i];              \
+            up[i] = (float)(name##_of(x) * (gate ? up[i] : 1.0)); \
+        }                                                         \
+    }
+
+static double silu_of(double x)
+{
+    return x / (1.0 + exp(-x));
+}
+
+static double gelu_of(double x)
+{
+    return 0.5 * x * erfc(-x * sqrt(0.5));
+}
+
+/* D. Hendrycks, K. Gimpel: "Gaussian Error Linear Units", 2016: the tanh form, sqrt(2 / pi) (x + 0.044715 x^3). */
+static double gelu_tanh_of(double x)
+{
+    return 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
+}
+
+ACTIVATION(silu)
+ACTIVATION(gelu)
+ACTIVATION(gelu_tanh)
+
+static void softcap(float *x, uint32_t n, float cap)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = (float)(cap * tanh((double)x[i] / cap));
+    }
+}
+
+static void exponential(float *x, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = (float)exp(x[i] < -87.0f ? -87.0 : x[i] > 87.0f ? 87.0 : (double)x[i]);
+    }
+}
+
+static float soften(float *x, uint32_t n, float *largest)
+{
+    double total = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        *largest = x[i] > *largest ? x[i] : *largest;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = (float)exp((double)x[i] - *largest);
+        total += x[i];
+    }
+    return (float)total;
+}
+
+static void multiply(float *x, const float *y, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] *= y[i];
+    }
+}
+
+static void from_i8(const int8_t *bytes, uint32_t n, float *x)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = (float)bytes[i];
+    }
+}
+
+static void from_i4(const uint8_t *bytes, uint32_t n, float *x)
+{
+    const uint32_t half = (n + 1) / 2;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t code = i < half ? bytes[i] & 15u : (uint32_t)bytes[i - half] >> 4;
+        x[i] = (float)code - 7.5f;
+    }
+}
 
 DENSE(f32)
 DENSE(f16)
 DENSE(bf16)
-ATTENTION(f32)
-ATTENTION(f16)
+COMBINE(f32)
+COMBINE(f16)
+COMBINE(i8)
 
 static void accumulate(float *y, const int32_t *acc, uint32_t n, float scale)
 {
@@ -149,10 +228,18 @@ void rbe__kernels_scalar(rbe_kernels *table)
         .accumulate = accumulate,
         .hadamard = hadamard,
         .quantize = quantize,
-        .scores_f16 = scores_f16,
-        .scores_f32 = scores_f32,
-        .mix_f16 = mix_f16,
-        .mix_f32 = mix_f32,
+        .combine_f32 = combine_f32,
+        .combine_f16 = combine_f16,
+        .combine_i8 = combine_i8,
+        .soften = soften,
+        .exponential = exponential,
+        .silu = silu,
+        .gelu = gelu,
+        .gelu_tanh = gelu_tanh,
+        .softcap = softcap,
+        .multiply = multiply,
+        .from_i8 = from_i8,
+        .from_i4 = from_i4,
         .to_half = to_half,
         .from_half = from_half,
     };

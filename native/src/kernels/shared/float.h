@@ -9,20 +9,23 @@
 #include "kernels/kernels.h"
 #include "kernels/shared/inline.h"
 
-typedef enum element { F32, F16, BF16 } element;
+typedef enum element { F32, F16, BF16, I8 } element;
 
 RBE_INLINE size_t element_bytes(element kind)
 {
-    return kind == F32 ? 4 : 2;
+    return kind == F32 ? 4 : kind == I8 ? 1 : 2;
 }
 
 /* n: VF, as a constant, or less */
 RBE_INLINE vf load_elements(element kind, const uint8_t *p, uint32_t n)
 {
     if (n == VF) {
-        return kind == F32 ? vf_load(p) : kind == F16 ? vf_load_f16(p) : vf_load_bf16(p);
+        return kind == F32 ? vf_load(p) : kind == F16 ? vf_load_f16(p) : kind == BF16 ? vf_load_bf16(p) : vf_load_i8(p);
     }
-    return kind == F32 ? vf_load_part(p, n) : kind == F16 ? vf_load_f16_part(p, n) : vf_load_bf16_part(p, n);
+    return kind == F32    ? vf_load_part(p, n)
+           : kind == F16  ? vf_load_f16_part(p, n)
+           : kind == BF16 ? vf_load_bf16_part(p, n)
+                          : vf_load_i8_part(p, n);
 }
 
 RBE_INLINE vf load_floats(const float *p, uint32_t n)
@@ -136,59 +139,6 @@ RBE_INLINE void dense(element kind, dense_call call, uint32_t rows, uint32_t n_t
 DENSE_KERNEL(f32, F32)
 DENSE_KERNEL(f16, F16)
 DENSE_KERNEL(bf16, BF16)
-
-/* ---- attention -------------------------------------------------------------------------------------------------- */
-
-/* n_vectors vectors of out (the last of n_last values), over all positions */
-RBE_INLINE void mix_columns(element kind, const float *weight, const uint8_t *v, uint32_t head_dim, uint32_t n_positions,
-                            uint32_t n_vectors, uint32_t n_last, float *out)
-{
-    vf sums[MIX_VECTORS];
-    RBE_UNROLL(16)
-    for (uint32_t i = 0; i < n_vectors; i++) {
-        sums[i] = vf_zero();
-    }
-    for (uint32_t p = 0; p < n_positions; p++) {
-        const vf factor = vf_set1(weight[p]);
-        RBE_UNROLL(16)
-        for (uint32_t i = 0; i < n_vectors; i++) {
-            const uint32_t n = i + 1 < n_vectors ? VF : n_last;
-            sums[i] = vf_fma(factor, load_elements(kind, v + element_bytes(kind) * VF * i, n), sums[i]);
-        }
-        v += element_bytes(kind) * head_dim;
-    }
-    RBE_UNROLL(16)
-    for (uint32_t i = 0; i < n_vectors; i++) {
-        store_floats(out + VF * i, sums[i], i + 1 < n_vectors ? VF : n_last);
-    }
-}
-
-RBE_INLINE void mix(element kind, const float *weight, const uint8_t *v, uint32_t head_dim, uint32_t n_positions, float *out)
-{
-    uint32_t d = 0;
-    for (; d + MIX_VECTORS * VF <= head_dim; d += MIX_VECTORS * VF) {
-        mix_columns(kind, weight, v + element_bytes(kind) * d, head_dim, n_positions, MIX_VECTORS, VF, out + d);
-    }
-    for (; d + VF <= head_dim; d += VF) {
-        mix_columns(kind, weight, v + element_bytes(kind) * d, head_dim, n_positions, 1, VF, out + d);
-    }
-    if (d < head_dim) {
-        mix_columns(kind, weight, v + element_bytes(kind) * d, head_dim, n_positions, 1, head_dim - d, out + d);
-    }
-}
-
-#define ATTENTION_KERNELS(name, kind)                                                                                    \
-    static void scores_##name(const float *q, const void *k, uint32_t head_dim, uint32_t n_positions, float *score)     \
-    {                                                                                                                    \
-        dense(kind, (dense_call){k, head_dim, q, head_dim, score, n_positions}, n_positions, 1);                         \
-    }                                                                                                                    \
-    static void mix_##name(const float *weight, const void *v, uint32_t head_dim, uint32_t n_positions, float *out)     \
-    {                                                                                                                    \
-        mix(kind, weight, v, head_dim, n_positions, out);                                                                \
-    }
-
-ATTENTION_KERNELS(f32, F32)
-ATTENTION_KERNELS(f16, F16)
 
 /* ---- transforms ------------------------------------------------------------------------------------------------- */
 
@@ -327,10 +277,6 @@ static void set_float(rbe_kernels *table)
     table->accumulate = accumulate;
     table->hadamard = hadamard;
     table->quantize = quantize;
-    table->scores_f16 = scores_f16;
-    table->scores_f32 = scores_f32;
-    table->mix_f16 = mix_f16;
-    table->mix_f32 = mix_f32;
     table->to_half = to_half;
     table->from_half = from_half;
 }

@@ -1,0 +1,271 @@
+/* Benchmarks of the floating-point kernels: each type of the list in kernels.h. */
+#ifndef RBE_BENCH_FLOATS_H
+#define RBE_BENCH_FLOATS_H
+
+#include "kernels/kernels.h"
+#include "measure.h"
+
+static void fill_floats(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (float)((int)(i * 37 % 255) - 127) / 64.0f;
+    }
+}
+
+/* One task serves all: pointers to large enough memory and the sizes. */
+typedef struct float_task {
+    union {
+        rbe_dense_kernel *dense;
+        rbe_accumulate_kernel *accumulate;
+        rbe_hadamard_kernel *hadamard;
+        rbe_quantize_kernel *quantize;
+        rbe_combine_kernel *combine;
+        rbe_soften_kernel *soften;
+        rbe_exponential_kernel *exponential;
+        rbe_activation_kernel *activation;
+        rbe_softcap_kernel *softcap;
+        rbe_multiply_kernel *multiply;
+        rbe_from_i8_kernel *from_i8;
+        rbe_from_i4_kernel *from_i4;
+        rbe_to_half_kernel *to_half;
+        rbe_from_half_kernel *from_half;
+    } kernel;
+    uint32_t rows, cols, n_tokens;
+    float *x, *y;
+    void *w;
+} float_task;
+
+static void run_dense(void *task)
+{
+    const float_task *t = task;
+    t->kernel.dense(t->w, t->rows, t->cols, t->x, t->cols, t->n_tokens, t->y, t->rows);
+}
+
+static void run_accumulate(void *task)
+{
+    const float_task *t = task;
+    t->kernel.accumulate(t->y, t->w, t->cols, 1e-20f);
+}
+
+static void run_hadamard(void *task)
+{
+    const float_task *t = task;
+    t->kernel.hadamard(t->x, t->cols, t->rows);
+}
+
+static void run_quantize(void *task)
+{
+    const float_task *t = task;
+    t->kernel.quantize(t->x, t->cols, t->w, t->y);
+}
+
+static void run_combine(void *task)
+{
+    const float_task *t = task;
+    t->kernel.combine(t->x, t->rows, t->w, t->cols, t->rows, t->cols, t->n_tokens, NULL, t->y, t->cols);
+}
+
+static void run_soften(void *task)
+{
+    const float_task *t = task;
+    float largest = 0;
+    t->kernel.soften(t->x, t->cols, &largest);
+}
+
+static void run_exponential(void *task)
+{
+    const float_task *t = task;
+    memset(t->x, 0, t->cols * sizeof(float)); /* or it would grow */
+    t->kernel.exponential(t->x, t->cols);
+}
+
+static void run_activation(void *task)
+{
+    const float_task *t = task;
+    t->kernel.activation(t->x, t->cols, t->y);
+}
+
+static void run_softcap(void *task)
+{
+    const float_task *t = task;
+    t->kernel.softcap(t->x, t->cols, 30.0f);
+}
+
+static void run_multiply(void *task)
+{
+    const float_task *t = task;
+    t->kernel.multiply(t->y, t->w, t->cols);
+}
+
+static void run_from_i8(void *task)
+{
+    const float_task *t = task;
+    t->kernel.from_i8(t->w, t->cols, t->x);
+}
+
+static void run_from_i4(void *task)
+{
+    const float_task *t = task;
+    t->kernel.from_i4(t->w, t->cols, t->x);
+}
+
+static void run_to_half(void *task)
+{
+    const float_task *t = task;
+    t->kernel.to_half(t->x, t->cols, t->w);
+}
+
+static void run_from_half(void *task)
+{
+    const float_task *t = task;
+    t->kernel.from_half(t->w, t->cols, t->x);
+}
+
+/* w: zeros as half or float, and as int32; they take no special path on any processor. */
+static float_task make_floats(uint32_t rows, uint32_t cols, uint32_t n_tokens)
+{
+    float_task task = {.rows = rows, .cols = cols, .n_tokens = n_tokens};
+    const size_t n = (size_t)n_tokens * (rows > cols ? rows : cols);
+    task.x = take(n * sizeof(float));
+    task.y = take(n * sizeof(float));
+    task.w = take((size_t)rows * cols * sizeof(float));
+    fill_floats(task.x, n);
+    fill_floats(task.y, n);
+    memset(task.w, 0, (size_t)rows * cols * sizeof(float));
+    return task;
+}
+
+static void measure_floats(measurement m, float_task *task, void (*work)(void *), const char *unit, double amount)
+{
+    m.work = work;
+    m.task = task;
+    m.unit = unit;
+    m.amount = amount;
+    measure(&m);
+    free(task->x);
+    free(task->y);
+    free(task->w);
+}
+
+static void bench_rbe_dense_kernel(measurement m, rbe_dense_kernel *kernel)
+{
+    const uint32_t shapes[][3] = {{512, 512, 1}, {512, 512, 8}, {512, 512, 64}, {512, 1536, 64}};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        float_task task = make_floats(shapes[i][0], shapes[i][1], shapes[i][2]);
+        task.kernel.dense = kernel;
+        set_shape(&m, "%u x %u, %u tokens", task.rows, task.cols, task.n_tokens);
+        measure_floats(m, &task, run_dense, "MAC", (double)task.rows * task.cols * task.n_tokens);
+    }
+}
+
+static void bench_rbe_accumulate_kernel(measurement m, rbe_accumulate_kernel *kernel)
+{
+    float_task task = make_floats(1, 256, 1);
+    task.kernel.accumulate = kernel;
+    set_shape(&m, "256");
+    measure_floats(m, &task, run_accumulate, "values", 256);
+}
+
+static void bench_rbe_hadamard_kernel(measurement m, rbe_hadamard_kernel *kernel)
+{
+    const uint32_t blocks[] = {64, 512, 2048};
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
+        float_task task = make_floats(blocks[i], 2048, 1);
+        task.kernel.hadamard = kernel;
+        set_shape(&m, "2048 in blocks of %u", blocks[i]);
+        measure_floats(m, &task, run_hadamard, "values", 2048);
+    }
+}
+
+static void bench_rbe_quantize_kernel(measurement m, rbe_quantize_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.quantize = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_quantize, "values", 2048);
+}
+
+static void bench_rbe_combine_kernel(measurement m, rbe_combine_kernel *kernel)
+{
+    const uint32_t outputs[] = {1, 3, 32};
+    for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++) {
+        float_task task = make_floats(64, 64, outputs[i]);
+        task.kernel.combine = kernel;
+        set_shape(&m, "64 rows of 64, %u outputs", outputs[i]);
+        measure_floats(m, &task, run_combine, "MAC", 64.0 * 64 * outputs[i]);
+    }
+}
+
+static void bench_rbe_soften_kernel(measurement m, rbe_soften_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.soften = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_soften, "values", 2048);
+}
+
+static void bench_rbe_exponential_kernel(measurement m, rbe_exponential_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.exponential = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_exponential, "values", 2048);
+}
+
+static void bench_rbe_activation_kernel(measurement m, rbe_activation_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.activation = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_activation, "values", 2048);
+}
+
+static void bench_rbe_softcap_kernel(measurement m, rbe_softcap_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.softcap = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_softcap, "values", 2048);
+}
+
+static void bench_rbe_multiply_kernel(measurement m, rbe_multiply_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.multiply = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_multiply, "values", 2048);
+}
+
+static void bench_rbe_from_i8_kernel(measurement m, rbe_from_i8_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.from_i8 = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_from_i8, "values", 2048);
+}
+
+static void bench_rbe_from_i4_kernel(measurement m, rbe_from_i4_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.from_i4 = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_from_i4, "values", 2048);
+}
+
+static void bench_rbe_to_half_kernel(measurement m, rbe_to_half_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.to_half = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_to_half, "values", 2048);
+}
+
+static void bench_rbe_from_half_kernel(measurement m, rbe_from_half_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.from_half = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_from_half, "values", 2048);
+}
+
+#endif

@@ -1,0 +1,138 @@
+/* Sums of weighted rows, for every vector width: after shared/float.h. The queries of a key-value head stand beside one another in
+ * registers, so that a row is read (and converted) once for all of them. */
+#ifndef RBE_KERNELS_SHARED_COMBINE_H
+#define RBE_KERNELS_SHARED_COMBINE_H
+
+#include "kernels/shared/float.h"
+
+enum { COMBINE_OUT = 6, COMBINE_SUMS = 24 };
+
+typedef struct combine_call {
+    const float *weight;
+    size_t weight_stride;
+    const uint8_t *rows;
+    size_t row_stride;
+    uint32_t n_rows;
+    const float *keep;
+    float *out;
+    size_t out_stride;
+} combine_call;
+
+/* n_out sums of n_vectors vectors (both constants; the last vector of n_last values) from column c on. */
+RBE_INLINE void combine_tile(element kind, const combine_call *call, uint32_t n_out, uint32_t n_vectors, uint32_t n_last, uint32_t c)
+{
+    vf sums[COMBINE_SUMS], row[COMBINE_SUMS];
+    RBE_UNROLL(24)
+    for (uint32_t i = 0; i < n_out * n_vectors; i++) {
+        const uint32_t n = i / n_vectors, v = i % n_vectors, values = v + 1 < n_vectors ? VF : n_last;
+        sums[i] = call->keep ? vf_mul(vf_set1(call->keep[n]), load_floats(call->out + n * call->out_stride + c + VF * v, values))
+                             : vf_zero();
+    }
+    const uint8_t *p = call->rows + element_bytes(kind) * c;
+    const float *weight = call->weight;
+    for (uint32_t k = 0; k < call->n_rows; k++) {
+        RBE_UNROLL(8)
+        for (uint32_t v = 0; v < n_vectors; v++) {
+            row[v] = load_elements(kind, p + element_bytes(kind) * VF * v, v + 1 < n_vectors ? VF : n_last);
+        }
+        RBE_UNROLL(24)
+        for (uint32_t i = 0; i < n_out * n_vectors; i++) {
+            sums[i] = vf_fma(vf_set1(weight[i / n_vectors * call->weight_stride]), row[i % n_vectors], sums[i]);
+        }
+        p += element_bytes(kind) * call->row_stride;
+        weight++;
+    }
+    RBE_UNROLL(24)
+    for (uint32_t i = 0; i < n_out * n_vectors; i++) {
+        const uint32_t n = i / n_vectors, v = i % n_vectors;
+        store_floats(call->out + n * call->out_stride + c + VF * v, sums[i], v + 1 < n_vectors ? VF : n_last);
+    }
+}
+
+/* n_out, n_vectors: constants */
+RBE_INLINE void combine_columns(element kind, const combine_call *call, uint32_t n_out, uint32_t n_vectors, uint32_t n_cols)
+{
+    uint32_t c = 0;
+    for (; c + n_vectors * VF <= n_cols; c += n_vectors * VF) {
+        combine_tile(kind, call, n_out, n_vectors, VF, c);
+    }
+    for (; c + VF <= n_cols; c += VF) {
+        combine_tile(kind, call, n_out, 1, VF, c);
+    }
+    if (c < n_cols) {
+        combine_tile(kind, call, n_out, 1, n_cols - c, c);
+    }
+}
+
+RBE_INLINE void combine(element kind, combine_call call, uint32_t n_cols, uint32_t n_out)
+{
+    while (n_out > 0) {
+        uint32_t here = 1;
+        if (n_out >= COMBINE_OUT) {
+            here = COMBINE_OUT;
+            combine_columns(kind, &call, COMBINE_OUT, COMBINE_MANY, n_cols);
+        } else if (n_out >= 3) {
+            here = 3;
+            combine_columns(kind, &call, 3, COMBINE_MANY, n_cols);
+        } else if (n_out == 2) {
+            here = 2;
+            combine_columns(kind, &call, 2, COMBINE_2, n_cols);
+        } else {
+            combine_columns(kind, &call, 1, COMBINE_1, n_cols);
+        }
+        call.weight += here * call.weight_stride;
+        call.out += here * call.out_stride;
+        call.keep = call.keep ? call.keep + here : NULL;
+        n_out -= here;
+    }
+}
+
+#define COMBINE_KERNEL(name, kind)                                                                                       \
+    static void combine_##name(const float *weight, size_t weight_stride, const void *rows, size_t row_stride,          \
+                               uint32_t n_rows, uint32_t n_cols, uint32_t n_out, const float *keep, float *out,         \
+                               size_t out_stride)                                                                       \
+    {                                                                                                                    \
+        combine(kind, (combine_call){weight, weight_stride, rows, row_stride, n_rows, keep, out, out_stride}, n_cols, n_out); \
+    }
+
+COMBINE_KERNEL(f32, F32)
+COMBINE_KERNEL(f16, F16)
+COMBINE_KERNEL(i8, I8)
+
+/* Plain loops: the compiler makes vectors of them under the flags of the folder. */
+static void from_i8(const int8_t *bytes, uint32_t n, float *x)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = (float)bytes[i];
+    }
+}
+
+static void from_i4(const uint8_t *bytes, uint32_t n, float *x)
+{
+    const uint32_t half = (n + 1) / 2;
+    for (uint32_t i = 0; i < half; i++) {
+        x[i] = (float)(bytes[i] & 15) - 7.5f;
+    }
+    for (uint32_t i = half; i < n; i++) {
+        x[i] = (float)(bytes[i - half] >> 4) - 7.5f;
+    }
+}
+
+static void multiply(float *x, const float *y, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] *= y[i];
+    }
+}
+
+static void set_combine(rbe_kernels *table)
+{
+    table->combine_f32 = combine_f32;
+    table->combine_f16 = combine_f16;
+    table->combine_i8 = combine_i8;
+    table->from_i8 = from_i8;
+    table->from_i4 = from_i4;
+    table->multiply = multiply;
+}
+
+#endif

@@ -1,0 +1,213 @@
+/* Tests of the kernels of attention and of activation functions against double precision, within the bounds that kernels.h states. */
+#ifndef RBE_TESTS_KERNEL_TESTS_ATTENTION_H
+#define RBE_TESTS_KERNEL_TESTS_ATTENTION_H
+
+#include "kernel_tests_float.h"
+
+static inline void test_rbe_combine_kernel(const kernel_case *about, rbe_combine_kernel *combine)
+{
+    for (uint32_t index = 0; index < FLOAT_CASES; index++) {
+        const uint32_t n_cols = index < 80 ? index + 1 : random_between(1, 300), n_rows = random_between(0, 70);
+        const uint32_t n_out = index % 3 ? random_between(1, 20) : index % 7 + 1;
+        const size_t row_stride = n_cols + random_between(0, 3), weight_stride = n_rows + random_between(0, 3);
+        const size_t out_stride = n_cols + random_between(0, 3), size = element_bytes(about->field);
+        const guard_side side = index % 2 ? GUARD_BEFORE : GUARD_BEHIND;
+        const size_t n_weights = (n_out - 1) * weight_stride + n_rows, n_results = (n_out - 1) * out_stride + n_cols;
+        const size_t n_elements = n_rows ? (n_rows - 1) * row_stride + n_cols : 0;
+        const guarded weight = guard_take(n_weights * sizeof(float), side), out = guard_take(n_results * sizeof(float), side);
+        const guarded rows = guard_take(n_elements * size, side), keep = guard_take(n_out * sizeof(float), side);
+        random_floats(weight.data, n_weights);
+        random_floats(out.data, n_results);
+        random_floats(keep.data, n_out);
+        random_elements(about->field, rows.data, n_elements);
+        const float *weights = weight.data, *results = out.data, *kept = index % 4 ? keep.data : NULL;
+        float *before = malloc(n_results * sizeof(float)), *alone = malloc(n_cols * sizeof(float));
+        memcpy(before, out.data, n_results * sizeof(float));
+        combine(weights, weight_stride, rows.data, row_stride, n_rows, n_cols, n_out, kept, out.data, out_stride);
+        for (uint32_t n = 0; n < n_out; n++) {
+            for (uint32_t c = 0; c < n_cols; c++) {
+                double sum = kept ? (double)kept[n] * before[n * out_stride + c] : 0, magnitude = fabs(sum);
+                for (uint32_t k = 0; k < n_rows; k++) {
+                    const double product = (double)weights[n * weight_stride + k] * element(about->field, rows.data, k * row_stride + c);
+                    sum += product;
+                    magnitude += fabs(product);
+                }
+                const float result = results[n * out_stride + c];
+                CHECK(fabs(result - sum) <= ldexp(magnitude, -23) * (2.0 + n_rows), "%s %s %u x %u, %u outputs: %g, not %g", about->set,
+                      about->field, n_rows, n_cols, n_out, result, sum);
+            }
+            for (uint32_t c = n_cols; c < out_stride && n + 1 < n_out; c++) {
+                CHECK(results[n * out_stride + c] == before[n * out_stride + c], "%s %s: written between outputs", about->set, about->field);
+            }
+        }
+        /* neither the other outputs nor the other columns matter */
+        const uint32_t n = random_between(0, n_out - 1), c = random_between(0, n_cols - 1);
+        memcpy(alone, before + n * out_stride + c, (n_cols - c) * sizeof(float));
+        combine(weights + n * weight_stride, weight_stride, n_rows ? (const uint8_t *)rows.data + size * c : rows.data, row_stride, n_rows,
+                n_cols - c, 1, kept ? kept + n : NULL, alone, n_cols);
+        CHECK(memcmp(alone, results + n * out_stride + c, (n_cols - c) * sizeof(float)) == 0, "%s %s: output %u alone from column %u differs",
+              about->set, about->field, n, c);
+        free(alone);
+        free(before);
+        guard_give(keep);
+        guard_give(rows);
+        guard_give(out);
+        guard_give(weight);
+    }
+}
+
+static inline void test_rbe_soften_kernel(const kernel_case *about, rbe_soften_kernel *soften)
+{
+    for (uint32_t n = 1; n < FLOAT_CASES; n++) {
+        const float size = n % 5 ? 4.0f * (float)(n % 5) : 120.0f;
+        for (uint32_t second = 0; second < 2; second++) {
+            const guarded x = guard_take(n * sizeof(float), n % 2 ? GUARD_BEFORE : GUARD_BEHIND);
+            float *values = x.data, before[FLOAT_CASES], start = second ? random_float() * size : -INFINITY, largest = start;
+            double most = start, sum = 0;
+            random_floats(values, n);
+            for (uint32_t i = 0; i < n; i++) {
+                values[i] *= size;
+                most = fmax(most, values[i]);
+            }
+            memcpy(before, values, n * sizeof(float));
+            const double total = (double)soften(values, n, &largest);
+            CHECK((double)largest == most, "%s %s of %u: largest %g, not %g", about->set, about->field, n, (double)largest, most);
+            for (uint32_t i = 0; i < n; i++) {
+                const double d = before[i] - most, exact = exp(d);
+                CHECK(fabs(values[i] - exact) <= (0x1p-22 + 0x1p-23 * fabs(d)) * exact + 0x1p-125, "%s %s of %g: %a, not %a", about->set,
+                      about->field, d, (double)values[i], exact);
+                sum += values[i];
+            }
+            CHECK(fabs(total - sum) <= 0x1p-24 * (20 + n / 4.0) * sum, "%s %s of %u: sum %g, not %g", about->set, about->field, n, total, sum);
+            guard_give(x);
+        }
+    }
+}
+
+/* Numbers of every size from 2^-30 to 2^7, and some special ones, before a guard page. */
+static inline guarded activation_arguments(uint32_t n)
+{
+    const guarded x = guard_take(n * sizeof(float), n % 2 ? GUARD_BEFORE : GUARD_BEHIND);
+    static const float special[] = {0, -0.0f, 87, -87, 5.5f, -5.5f, 1, -1, 0x1p-149f};
+    for (uint32_t i = 0; i < n; i++) {
+        const float value = ldexpf(random_float(), (int)random_between(0, 7) - (random_between(0, 3) ? 0 : 22));
+        ((float *)x.data)[i] = random_between(0, 9) ? value : special[random_between(0, 8)];
+    }
+    return x;
+}
+
+static inline void test_rbe_exponential_kernel(const kernel_case *about, rbe_exponential_kernel *exponential)
+{
+    for (uint32_t n = 0; n < 4 * FLOAT_CASES; n++) {
+        const guarded x = activation_arguments(n);
+        float *values = x.data, before[4 * FLOAT_CASES];
+        memcpy(before, values, n * sizeof(float));
+        exponential(values, n);
+        for (uint32_t i = 0; i < n; i++) {
+            const double exact = exp(fmin(87, fmax(-87, before[i])));
+            CHECK(fabs(values[i] - exact) <= 0x1p-22 * exact, "%s %s of %a: %a, not %a", about->set, about->field, (double)before[i],
+                  (double)values[i], exact);
+            CHECK(before[i] != 0 || values[i] == 1, "%s %s of 0", about->set, about->field);
+        }
+        guard_give(x);
+    }
+    float special[] = {NAN, -INFINITY, INFINITY, 1e30f, -1e30f};
+    exponential(special, 5);
+    CHECK(isnan(special[0]) && special[1] < 1e-37f && special[1] == special[4] && special[2] > 1e37f && special[2] == special[3],
+          "%s %s: %g %g %g", about->set, about->field, (double)special[0], (double)special[1], (double)special[2]);
+}
+
+static inline double activation_of(const char *field, double x)
+{
+    if (field_ends(field, "silu")) {
+        return x / (1 + exp(-x));
+    }
+    return field_ends(field, "tanh") ? 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)))
+                                     : 0.5 * x * erfc(-x / sqrt(2));
+}
+
+static inline void test_rbe_activation_kernel(const kernel_case *about, rbe_activation_kernel *activation)
+{
+    for (uint32_t n = 0; n < 4 * FLOAT_CASES; n++) {
+        const guarded gate = activation_arguments(n), up = activation_arguments(n);
+        const float *gates = n % 3 ? gate.data : NULL, *results = up.data;
+        float before[4 * FLOAT_CASES];
+        memcpy(before, up.data, n * sizeof(float));
+        activation(gates, n, up.data);
+        for (uint32_t i = 0; i < n; i++) {
+            const double x = gates ? gates[i] : before[i], factor = gates ? before[i] : 1, exact = activation_of(about->field, x) * factor;
+            const double bound = (0x1p-21 * fabs(x) + 0x1p-120) * fabs(factor) + 0x1p-24 * fabs(exact) + 0x1p-149;
+            CHECK(fabs(results[i] - exact) <= bound, "%s %s of %a times %g: %a, not %a", about->set, about->field, x, factor,
+                  (double)results[i], exact);
+        }
+        guard_give(up);
+        guard_give(gate);
+    }
+    float value = NAN;
+    activation(NULL, 1, &value);
+    CHECK(isnan(value), "%s %s of NaN: %g", about->set, about->field, (double)value);
+}
+
+static inline void test_rbe_softcap_kernel(const kernel_case *about, rbe_softcap_kernel *softcap)
+{
+    for (uint32_t n = 0; n < FLOAT_CASES; n++) {
+        const guarded x = activation_arguments(n);
+        const float cap = n % 2 ? 30.0f : 0.5f;
+        float *values = x.data, before[FLOAT_CASES];
+        memcpy(before, values, n * sizeof(float));
+        softcap(values, n, cap);
+        for (uint32_t i = 0; i < n; i++) {
+            const double exact = cap * tanh((double)before[i] / cap);
+            CHECK(fabs(values[i] - exact) <= 0x1p-21 * cap, "%s %s of %g: %g, not %g", about->set, about->field, (double)before[i],
+                  (double)values[i], exact);
+        }
+        guard_give(x);
+    }
+}
+
+static inline void test_rbe_multiply_kernel(const kernel_case *about, rbe_multiply_kernel *multiply)
+{
+    for (uint32_t n = 0; n < FLOAT_CASES; n++) {
+        const guarded x = activation_arguments(n), y = activation_arguments(n);
+        float before[FLOAT_CASES];
+        memcpy(before, x.data, n * sizeof(float));
+        multiply(x.data, y.data, n);
+        for (uint32_t i = 0; i < n; i++) {
+            CHECK(((float *)x.data)[i] == before[i] * ((float *)y.data)[i], "%s %s of %u", about->set, about->field, n);
+        }
+        guard_give(y);
+        guard_give(x);
+    }
+}
+
+static inline void test_rbe_from_i8_kernel(const kernel_case *about, rbe_from_i8_kernel *from_i8)
+{
+    for (uint32_t n = 0; n < FLOAT_CASES; n++) {
+        const guarded bytes = guard_take(n, n % 2 ? GUARD_BEFORE : GUARD_BEHIND), x = guard_take(n * sizeof(float), GUARD_BEHIND);
+        random_bytes(bytes.data, n);
+        from_i8(bytes.data, n, x.data);
+        for (uint32_t i = 0; i < n; i++) {
+            CHECK(((float *)x.data)[i] == ((int8_t *)bytes.data)[i], "%s %s of %u", about->set, about->field, n);
+        }
+        guard_give(x);
+        guard_give(bytes);
+    }
+}
+
+static inline void test_rbe_from_i4_kernel(const kernel_case *about, rbe_from_i4_kernel *from_i4)
+{
+    for (uint32_t n = 0; n < FLOAT_CASES; n++) {
+        const uint32_t half = (n + 1) / 2;
+        const guarded bytes = guard_take(half, n % 2 ? GUARD_BEFORE : GUARD_BEHIND), x = guard_take(n * sizeof(float), GUARD_BEHIND);
+        random_bytes(bytes.data, half);
+        from_i4(bytes.data, n, x.data);
+        for (uint32_t i = 0; i < n; i++) {
+            const int code = i < half ? ((uint8_t *)bytes.data)[i] % 16 : ((uint8_t *)bytes.data)[i - half] / 16;
+            CHECK((double)((float *)x.data)[i] == code - 7.5, "%s %s of %u", about->set, about->field, n);
+        }
+        guard_give(x);
+        guard_give(bytes);
+    }
+}
+
+#endif
