@@ -23,6 +23,9 @@ MIN_LANE_STEPS = 32
 
 MAX_ROTATION_BLOCK = 65536
 
+NESTED_DAMPING = 0.2
+"""Of planes that others add to, where they are to be read alone too (docs/codec.md, "Nested planes")."""
+
 
 @dataclass(frozen=True)
 class Codebook:
@@ -143,35 +146,29 @@ def encode(
     threads: int | None = None,
     progress: Callable[[int, int], object] | None = None,
     feedback: FloatArray | None = None,
+    nested: bool = False,
 ) -> Encoded:
     """Rotates and encodes float32[rows, cols] as a sum of planes, each coding what the ones before it leave.
 
     planes: bits of each, 1 to 4. threads: None for all cores; the bytes do not depend on it. progress(done, total):
-    what it raises stops the work. feedback: the factor of calibration.feedback_factor; every plane feeds its own errors
-    back. Raises PackError for weights that are not finite or lanes that are too short.
+    what it raises stops the work. feedback: the factor of calibration.feedback_factor. nested: the first planes are
+    good to read without the others, for which the sum pays (docs/codec.md, "Nested planes"). Raises PackError for
+    weights that are not finite or lanes that are too short.
     """
     rows, cols = weights.shape
     if encoded_bytes(rows, cols, planes) is None:
         raise PackError(f"a matrix of {rows} x {cols} is too small for the trellis; store it dense")
-    rotated = np.array(weights, dtype=np.float32, order="C")
-    norm = squared_norm(rotated)
-    rotate(rotated, rotation_block(cols), seed)
-    scale = tensor_scale(rotated)
-    layouts = plane_layouts(rows, cols, planes)
-    left = rotated.copy()
-    encoded: list[tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]] = []
-    for index, (bits, layout) in enumerate(zip(planes, layouts, strict=True)):
-        plane = _encode_plane(left, bits, layout, scale, threads, progress, index, len(planes), feedback)
-        left -= decode_plane(plane[1], plane[0], cols, CODEBOOKS[bits], layout.unit_rows, scale)
-        encoded.append(plane)
-    if feedback is not None:
-        factors = row_factors(rotated, left, feedback)
-        left = rotated
-        for index, (row_scales, stream) in enumerate(encoded):
-            fitted = (row_scales.view(np.float16) * factors).astype(np.float16).view(np.uint16)
-            encoded[index] = fitted, stream
-            left -= decode_plane(stream, fitted, cols, CODEBOOKS[planes[index]], layouts[index].unit_rows, scale)
-    parts = [_fill(part.tobytes()) for plane in encoded for part in plane]
+    left = np.array(weights, dtype=np.float32, order="C")
+    norm = squared_norm(left)
+    rotate(left, rotation_block(cols), seed)
+    scale = tensor_scale(left)
+    early = damped(feedback, cols) if feedback is not None and nested and len(planes) > 1 else None
+    parts: list[bytes] = []
+    for index, (bits, layout) in enumerate(zip(planes, plane_layouts(rows, cols, planes), strict=True)):
+        factor = feedback if index == len(planes) - 1 else early
+        row_scales, stream = _encode_plane(left, bits, layout, scale, threads, progress, index, len(planes), factor)
+        parts += [_fill(row_scales.tobytes()), _fill(stream.tobytes())]
+        left -= decode_plane(stream, row_scales, cols, CODEBOOKS[bits], layout.unit_rows, scale)
     error = squared_norm(left) / norm if norm > 0 else 0.0
     if feedback is None:
         return Encoded(tuple(parts), scale, error)
@@ -179,24 +176,28 @@ def encode(
     return Encoded(tuple(parts), scale, error, weights - left)
 
 
-def row_factors(rotated: FloatArray, left: FloatArray, feedback: FloatArray) -> FloatArray:
-    """What to multiply the scales of each row by, so that the error under H is least: float32[rows].
+def decode(data: bytes, planes: tuple[int, ...], rows: int, cols: int, seed: int, scale: float) -> FloatArray:
+    """The weights of a tensor as the file gives them back, float32[rows, cols], from its data (all parts, padded)."""
+    weights = np.zeros((rows, cols), np.float32)
+    at = 0
+    for bits, layout in zip(planes, plane_layouts(rows, cols, planes), strict=True):
+        row_scales = np.frombuffer(data, np.uint16, rows, at).copy()
+        at += _padded(2 * rows)
+        stream = np.frombuffer(data, np.uint8, layout.stream_bytes, at).copy()
+        at += _padded(layout.stream_bytes)
+        weights += decode_plane(stream, row_scales, cols, CODEBOOKS[bits], layout.unit_rows, scale)
+    rotate(weights, rotation_block(cols), seed, inverse=True)
+    return weights
 
-    rotated: the weights, left: what their code leaves of them, both float32[rows, cols]. With H = V V^T, V the inverse
-    of the feedback factor, that is <w, q> / <q, q> of w V and q V. The plain fit makes rows too small: a code with
-    relative error D gives back 1 - D of a row, and activations feel that more than the noise (docs/codec.md, "Error
-    feedback").
-    """
-    rows, cols = rotated.shape
-    root = np.linalg.inv(feedback[:cols, :cols].astype(np.float64)).astype(np.float32)
-    factors = np.ones(rows, np.float32)
-    for first in range(0, rows, 1024):
-        part = slice(first, first + 1024)
-        wanted, given = rotated[part] @ root, (rotated[part] - left[part]) @ root
-        products = np.einsum("ij,ij->i", wanted, given, dtype=np.float64)
-        norms = np.einsum("ij,ij->i", given, given, dtype=np.float64)
-        np.divide(products, norms, out=factors[part], where=norms > 0, casting="same_kind")
-    return np.clip(factors, 0.5, 2)
+
+def damped(feedback: FloatArray, cols: int, damping: float = NESTED_DAMPING) -> FloatArray:
+    """The factor for H + damping x its mean diagonal, from that for H: a plane that other planes add to."""
+    root = np.linalg.inv(feedback[:cols, :cols].astype(np.float64))
+    h = root @ root.T
+    h[np.diag_indices(cols)] += damping * np.trace(h) / cols
+    factor = np.eye(len(feedback), dtype=np.float32)
+    factor[:cols, :cols] = np.linalg.cholesky(np.linalg.inv(h)).T
+    return factor
 
 
 def _fill(part: bytes) -> bytes:
@@ -227,6 +228,7 @@ def _encode_plane(
     )
     if feedback is not None:
         options.feedback = _native.pointer(feedback, ctypes.c_float)
+        options.residual = int(index > 0)
     status = _native.library().rbe_encode_plane(
         _native.pointer(weights, ctypes.c_float), rows, cols, ctypes.byref(native_codebook(book)), layout.unit_rows,
         scale, ctypes.byref(options), _native.pointer(row_scales, ctypes.c_uint16),

@@ -73,7 +73,37 @@ def test_errors_do_not_depend_on_the_weights(bits: int) -> None:
     weights = np.random.default_rng(9).standard_normal((256, 64)).astype(np.float32)
     fed = _encode(weights, bits, _factor(_correlated(64, 5)), 1)[2]
     kept = float((fed * weights).sum() / (weights**2).sum())
-    assert kept == pytest.approx(1, abs=0.3 * codec.encode(weights, (bits,), 1).error)
+    assert kept == pytest.approx(1, abs=0.4 * codec.encode(weights, (bits,), 1).error)
+
+
+def test_nested_planes_and_plain_sums() -> None:
+    """Nested: the first plane is nearly a file of its own. Not nested: the sum is better, the first plane poor."""
+    rows, cols, seed = 256, 64, 3
+    h = _correlated(cols, 11)
+    weights = (np.random.default_rng(7).standard_normal((rows, cols)) @ h).astype(np.float32)
+    rotated_h, rotated = h.astype(np.float32), weights.copy()
+    for _ in range(2):
+        codec.rotate(rotated_h, codec.rotation_block(cols), seed)
+        rotated_h = np.ascontiguousarray(rotated_h.T)
+    codec.rotate(rotated, codec.rotation_block(cols), seed)
+    factor = _factor(rotated_h.astype(np.float64))
+
+    def losses(planes: tuple[int, ...], nested: bool) -> tuple[float, float]:
+        encoded = codec.encode(weights, planes, seed, feedback=factor, nested=nested)
+        layout = codec.plane_layouts(rows, cols, planes)[0]
+        scales = np.frombuffer(encoded.data[0], np.uint16, rows).copy()
+        stream = np.frombuffer(encoded.data[1], np.uint8, layout.stream_bytes).copy()
+        book = codec.CODEBOOKS[planes[0]]
+        first = codec.decode_plane(stream, scales, cols, book, layout.unit_rows, encoded.tensor_scale)
+        assert encoded.decoded is not None
+        return _loss(rotated, first, rotated_h.astype(np.float64)), _loss(weights, encoded.decoded, h)
+
+    two, four = losses((2,), False)[1], losses((4,), False)[1]
+    first, total = losses((2, 2), True)
+    assert first < 1.3 * two
+    assert total < 2 * four
+    plain_first, plain_total = losses((2, 2), False)
+    assert plain_total < total and plain_first > first
 
 
 def test_threads_do_not_change_the_bytes() -> None:

@@ -48,6 +48,7 @@ typedef struct plane_job {
     double sample_errors[SPREADS][MAX_SAMPLES];
 
     const float *feedback; /* NULL: none */
+    int residual;
     rbe_progress_callback progress;
     void *user;
     atomic_uint pairs_done;
@@ -263,7 +264,7 @@ static rbe_status run(plane_job *job, rbe__pool *pool, double *squared_error)
     job->n_pairs = list_pairs(&job->plane.layout, job->pairs);
     choose_scales(job, pool);
     if (job->feedback != NULL) {
-        rbe__plane_unbias_scales(&job->plane);
+        rbe__plane_set_decoded_scales(&job->plane, !job->residual);
         RBE_TRY(rbe__plane_encode_feedback(&job->plane, job->feedback, pool, job->progress, job->user));
     } else {
         rbe__pool_run(pool, job->n_pairs, encode_pair, job);
@@ -310,6 +311,7 @@ rbe_status rbe_encode_plane(const float *weights, uint32_t rows, uint32_t cols, 
     job.progress = chosen.progress;
     job.user = chosen.user;
     job.feedback = chosen.feedback;
+    job.residual = chosen.residual != 0;
 
     rbe__arena arena = {NULL, 0};
     take_memory(&job, n_threads, &arena);

@@ -104,11 +104,14 @@ void rbe__plane_set_scales(rbe__plane_encoder *plane, double units)
 
 /* What a good quantiser gives back is smaller than what it was given: of a Gaussian with error D its variance is 1 - D. The least
  * squares fit leaves it so, and the error has a part of -D w. Where rows agree with strong inputs that part alone can outweigh the
- * rest: a calibrated 2-bit matrix of a language model loses three times as much (docs/codec.md, "Error feedback"). */
-void rbe__plane_unbias_scales(rbe__plane_encoder *plane)
+ * rest: a calibrated 2-bit matrix of a language model loses three times as much (docs/codec.md, "Error feedback"). Not so what a
+ * plane before has left, which is small where inputs are strong. */
+void rbe__plane_set_decoded_scales(rbe__plane_encoder *plane, int unbiased)
 {
     for (uint32_t row = 0; row < plane->layout.rows; row++) {
-        store_scale(plane, row, scale_of(plane, row) / (1 - plane->trellis.expected_error));
+        if (unbiased) {
+            store_scale(plane, row, scale_of(plane, row) / (1 - plane->trellis.expected_error));
+        }
         plane->decoded_scales[row] = (float)scale_of(plane, row);
     }
 }

@@ -44,8 +44,8 @@ rbe_status rbe__plane_measure_rows(rbe__plane_encoder *plane);
 /* Row scales that give each row the size `units`, in units of T1 + T2, and the gains that go with them. */
 void rbe__plane_set_scales(rbe__plane_encoder *plane, double units);
 
-/* Raises the stored scales, not the units, so that errors do not depend on the weights they belong to: see plane.c. */
-void rbe__plane_unbias_scales(rbe__plane_encoder *plane);
+/* decoded_scales. unbiased: first raises the stored scales, not the units, so that errors do not depend on the weights: see plane.c. */
+void rbe__plane_set_decoded_scales(rbe__plane_encoder *plane, int unbiased);
 
 /* The squared error of the values. fit: first sets the row scales that fit them best (least squares). */
 double rbe__plane_finish(rbe__plane_encoder *plane, int fit, rbe__pool *pool);
