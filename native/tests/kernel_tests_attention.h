@@ -67,7 +67,9 @@ static inline void test_rbe_soften_kernel(const kernel_case *about, rbe_soften_k
             random_floats(values, n);
             for (uint32_t i = 0; i < n; i++) {
                 values[i] *= size;
-                most = fmax(most, values[i]);
+                if (values[i] > most) { /* fmax here is more than gcc 12 for ARM can compile */
+                    most = values[i];
+                }
             }
             memcpy(before, values, n * sizeof(float));
             const double total = (double)soften(values, n, &largest);
