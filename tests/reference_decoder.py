@@ -1,4 +1,5 @@
-"""Reads a `.rbe` file in numpy, written from docs/format.md (and extremes.md) alone: what every other reader is compared with.
+"""Reads a `.rbe` file in numpy, written from docs/format.md (and extremes.md) alone: what all other readers are
+compared with.
 
 It follows the text step by step and is slow. `read(path)` checks the checksums and gives the tables; a tensor's
 `integers()` are T1 + T2 of its planes, `values()` its weights in the basis of the source, in double precision.

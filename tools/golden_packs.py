@@ -124,16 +124,15 @@ def _extremes(out: Path, scratch: Path) -> None:
     plan = plan_model(source)
     columns, both = basis.Shape(32, 32, basis.COLUMN_COSINES), basis.Shape(32, 64, basis.COSINES)
     codes: dict[str, basis.Shape | int] = {
-        "embedding": both, "positions": columns, "layers.0.attention.q": both, "layers.0.attention.o": 0x1234567890ABCDEF,
+        "embedding": both, "positions": columns, "layers.0.attention.q": both,
+        "layers.0.attention.o": 0x1234567890ABCDEF,
         "more.both": basis.Shape(64, 128, basis.COSINES), "more.columns": columns, "more.seed": 2**64 - 1,
         "more.large": basis.Shape(256, 256, basis.COSINES),
     }  # fmt: skip
     values = {tensor.name: tensor.read() for tensor in plan.tensors}
     values["positions"] = _smooth("positions", *values["positions"].shape)
-    values |= {
-        name: _smooth(name, *size)
-        for name, size in {"more.both": (100, 300), "more.columns": (65, 33), "more.seed": (70, 45), "more.large": (257, 3)}.items()
-    }  # fmt: skip
+    more = {"more.both": (100, 300), "more.columns": (65, 33), "more.seed": (70, 45), "more.large": (257, 3)}
+    values |= {name: _smooth(name, *size) for name, size in more.items()}
     stores, entries = [], []
     how = storage.recipe(16)
     dense = {tensor.name: storage.choose(tensor, how).kind for tensor in plan.tensors}
@@ -144,7 +143,8 @@ def _extremes(out: Path, scratch: Path) -> None:
             quantised = basis.Analysis(matrix, code).quantise(float(np.abs(matrix).max()) / 2)
             encoded = quantised.encode()
             stores.append((encoded.data, quantised.error**2))
-            entries.append(writer.TensorEntry(name, writer.KIND_BASIS, rows, cols, len(encoded.data), basis=encoded.entry))
+            n_bytes = len(encoded.data)
+            entries.append(writer.TensorEntry(name, writer.KIND_BASIS, rows, cols, n_bytes, basis=encoded.entry))
         elif code is not None:
             stores.append((seed64.Encoded(rows, cols, code, -0.75, 1.0).data, 1.0))
             entries.append(writer.TensorEntry(name, writer.KIND_SEED64, rows, cols, seed64.DATA_BYTES))

@@ -15,6 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 DATA_BYTES = 12
 _TURN = 2 * np.pi
+_N_PEAKS = 6
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def _starts(matrix: npt.NDArray[np.floating], seed: int, count: int) -> list[Flo
     f, g = np.fft.fftfreq(rows, 1 / rows), np.fft.fftfreq(cols, 1 / cols)
     near = (np.abs(f)[:, None] < 16) & (np.abs(g)[None, :] < 16) & ((f[:, None] > 0) | ((f[:, None] == 0) & (g >= 0)))
     strength = np.where(near, np.abs(spectrum), -1.0)
-    peaks = np.argsort(-strength, axis=None, kind="stable")[:6]
+    peaks = np.argsort(-strength, axis=None, kind="stable")[:_N_PEAKS]
     rng = np.random.default_rng(seed)
     starts = []
     for i in range(count):
@@ -240,11 +241,20 @@ def _round(sample: _Sample, values: Floats) -> tuple[tuple[int, ...], float]:
     return tuple(numbers), best
 
 
-def fit(matrix: npt.NDArray[np.floating], seed: int = 1, starts: int = 36) -> Encoded:
-    """Looks for the seed of a matrix, finite float[rows][cols]. The same arguments give the same result."""
+def fit(
+    matrix: npt.NDArray[np.floating], seed: int = 1, starts: int = 36, hopeless: float | None = None
+) -> Encoded | None:
+    """Looks for the seed of a matrix, finite float[rows][cols]. The same arguments give the same result. With
+    `hopeless` it gives up, with None, where the six strongest plane waves all lead to a larger relative error."""
     rows, cols = matrix.shape
     coarse, fine = _Sample.of(matrix, 48), _Sample.of(matrix, 256)
-    found = [_descend(coarse, start, 40) for start in _starts(matrix, seed, starts)]
+    places = _starts(matrix, seed, starts)
+    found = [_descend(coarse, start, 40) for start in places[:_N_PEAKS]]
+    if hopeless is not None:
+        square = float(np.einsum("ij,ij->", coarse.values, coarse.values))
+        if min(error for _, error in found) > hopeless**2 * square:
+            return None
+    found += [_descend(coarse, start, 40) for start in places[_N_PEAKS:]]
     found.sort(key=lambda one: one[1])
     best: tuple[tuple[int, ...], float] | None = None
     for values, _ in found[:3]:
