@@ -41,8 +41,8 @@ class TuneOptions:
 
     steps: int = 100
     batch: int = 1
-    accumulate: int = 8
-    learning_rate: float = 2e-3
+    accumulate: int = 4
+    learning_rate: float = 3e-3
     seed: int = 0
     threads: int | None = None
     force: bool = False
@@ -122,7 +122,7 @@ def _check(options: TuneOptions) -> None:
         if getattr(options, name) < 1:
             raise OptionError(f"--{name} is a count, 1 or more")
     if not 0 < options.learning_rate <= 0.1:
-        raise OptionError(f"--learning-rate {options.learning_rate:g} is not possible; give 0 to .1, such as 2e-3")
+        raise OptionError(f"--learning-rate {options.learning_rate:g} is not possible; give 0 to .1, such as 3e-3")
     if not 0 <= options.seed < 2**63:
         raise OptionError("--seed is a number from 0 to 2^63 - 1")
     if options.threads is not None and not 1 <= options.threads <= 64:
