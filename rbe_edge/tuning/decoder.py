@@ -146,8 +146,6 @@ class Decoder:
 
         shared = self._heads // self._kv_heads
         k, v = (x.repeat_interleave(shared, dim=1) if shared > 1 else x for x in (k, v))
-        if not self._softcap and not 0 < window < q.shape[2]:  # about twice as fast as with a mask
-            return functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self._scale)
         mask = self._mask(q.shape[2], window)
         if not self._softcap:
             return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self._scale)
