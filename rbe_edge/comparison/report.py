@@ -54,17 +54,18 @@ def markdown(comparison: Comparison) -> str:
     """The table, by size, and under it what was measured."""
     ours = [row for row in comparison.rows if row.engine == RBE]
     lines = [
-        "| code | bytes | bits per weight | KL | ± | perplexity | above fp32 | same top token | RBE at this KL |",
+        "| code | bytes | bits per weight | KL | perplexity | above fp32 | same top token "
+        "| RBE at this KL | at this perplexity |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(comparison.rows, key=lambda row: row.bytes):
-        bits = None if row.engine == RBE else bits_at(ours, row.measured.kl, _kl)
-        saved = "" if bits is None else f"{bits:.2f} bits, {row.bits_per_weight - bits:.2f} fewer"
-        name = f"**RBE {row.name}**" if row.engine == RBE else f"ggml {row.name}"
+        theirs = row.engine == GGML
+        same = [bits_at(ours, of(row), of) if theirs else None for of in (_kl, excess)]
+        saved = ["" if bits is None else f"{bits:.2f} ({bits - row.bits_per_weight:+.2f})" for bits in same]
         lines.append(
-            f"| {name} | {row.bytes:,} | {row.bits_per_weight:.2f} | {_digits(row.measured.kl)} | "
-            f"{_digits(row.measured.kl_error)} | {row.measured.perplexity:.3f} | {excess(row):+.2f} % | "
-            f"{100 * row.measured.top1_agreement:.1f} % | {saved} |"
+            f"| {f'ggml {row.name}' if theirs else f'**RBE {row.name}**'} | {row.bytes:,} | {row.bits_per_weight:.2f} | "
+            f"{_digits(row.measured.kl)} ± {_digits(row.measured.kl_error)} | {row.measured.perplexity:.3f} | "
+            f"{excess(row):+.2f} % | {100 * row.measured.top1_agreement:.1f} % | {saved[0]} | {saved[1]} |"
         )
     between = "" if comparison.engines_kl is None else f"; KL between the engines in fp32 {comparison.engines_kl:.1e}"
     lines += [

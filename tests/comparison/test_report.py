@@ -52,7 +52,7 @@ def test_markdown(comparison: Comparison) -> None:
     cells = [line.count("|") for line in lines[:6]]
     assert len(set(cells)) == 1, "every row has every column"
     assert [line.split("|")[1].strip() for line in lines[2:6]] == ["**RBE 2**", "**RBE 4**", "ggml Q4_0", "ggml Q8_0"]
-    assert "3.00 bits, 1.50 fewer" in lines[4] and "+1.00 %" in lines[4] and "0.010" in lines[4]
+    assert lines[4].count("3.00 (-1.50)") == 2 and "+1.00 %" in lines[4] and "0.010 ± 0.00050" in lines[4]
     assert "24 windows of 512 tokens" in lines[-1] and "1.0e-09" in lines[-1]
 
 
