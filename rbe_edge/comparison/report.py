@@ -62,8 +62,9 @@ def markdown(comparison: Comparison) -> str:
         theirs = row.engine == GGML
         same = [bits_at(ours, of(row), of) if theirs else None for of in (_kl, excess)]
         saved = ["" if bits is None else f"{bits:.2f} ({bits - row.bits_per_weight:+.2f})" for bits in same]
+        name = f"ggml {row.name}" if theirs else f"**RBE {row.name}**"
         lines.append(
-            f"| {f'ggml {row.name}' if theirs else f'**RBE {row.name}**'} | {row.bytes:,} | {row.bits_per_weight:.2f} | "
+            f"| {name} | {row.bytes:,} | {row.bits_per_weight:.2f} | "
             f"{_digits(row.measured.kl)} ± {_digits(row.measured.kl_error)} | {row.measured.perplexity:.3f} | "
             f"{excess(row):+.2f} % | {100 * row.measured.top1_agreement:.1f} % | {saved[0]} | {saved[1]} |"
         )
