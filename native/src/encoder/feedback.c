@@ -4,6 +4,8 @@
  * activations, damped, and inverse(H) = U^T U, U upper triangular: once the columns g of a cell are encoded as Q_g, the columns behind
  * them become W_rest - (W_g - Q_g) inverse(U_gg) U_g,rest. Rows do not interact, so each strip has its own cells and goes its own way.
  */
+#include <float.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,12 +14,16 @@
 #include "encoder/feedback.h"
 #include "status.h"
 
+#define MAX_CELL_COLUMNS (4 * RBE_MAX_LANE_STEPS / 2) /* a strip has two row steps at least */
+
 typedef float float4 __attribute__((vector_size(16)));
 
 typedef struct thread_space {
     rbe__cell_space cells;
     float *targets[RBE_BATCH_CELLS]; /* [group][row][4], one strip: first the weights, then what is left of them */
-    float scaled[RBE_BATCH_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES];
+    float scaled[RBE_BATCH_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES], inside[RBE_BATCH_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES];
+    float lost[RBE_MAX_LANE_STEPS * 4];
+    double by_lane[MAX_CELL_COLUMNS * MAX_CELL_COLUMNS];
     float4 spread[RBE_MAX_LANE_STEPS * RBE_LANES]; /* [column of the cell][row]: (W_g - Q_g) inverse(U_gg), four times over */
 } thread_space;
 
@@ -75,6 +81,56 @@ static void solve_cell(const feedback_job *job, const rbe__strip_layout *strip, 
     }
 }
 
+/* V of V^T V = U_gg^T U_gg with the columns of the cell ordered by lane: column 4 q + j of the cell is number j n_groups + q. */
+static void factor_by_lane(const feedback_job *job, uint32_t first, uint32_t n_groups, double *v)
+{
+    const size_t side = 4 * (size_t)job->plane->layout.n_groups, n = 4 * (size_t)n_groups;
+    for (size_t a = 0; a < n; a++) {
+        for (size_t b = a; b < n; b++) {
+            const size_t column_a = a % n_groups * 4 + a / n_groups, column_b = b % n_groups * 4 + b / n_groups;
+            double sum = 0;
+            for (size_t k = 0; k <= column_a && k <= column_b; k++) {
+                const float *row = job->feedback + (4 * first + k) * side + 4 * (size_t)first;
+                sum += (double)row[column_a] * row[column_b];
+            }
+            for (size_t k = 0; k < a; k++) {
+                sum -= v[k * n + a] * v[k * n + b];
+            }
+            v[a * n + b] = a == b ? sqrt(fmax(sum, DBL_MIN)) : sum / v[a * n + a];
+        }
+    }
+}
+
+/* The same feedback inside a cell of several groups: what the lanes of columns 4 q + j have lost is made good by those of 4 q + j + 1 on.
+ * lost: [n_groups][rows]. */
+static void feed_inside(const feedback_job *job, const rbe__strip_layout *strip, uint32_t first, uint32_t n_groups, uint32_t j,
+                        const double *v, const int8_t *values, float *lost, float *targets)
+{
+    const rbe__plane_encoder *plane = job->plane;
+    const size_t n = 4 * (size_t)n_groups, rows = 4 * (size_t)strip->row_steps, own = (size_t)j * n_groups;
+    const float *scales = plane->decoded_scales + strip->first_row, *units = plane->units_per_weight + strip->first_row;
+    for (size_t q = 0; q < n_groups; q++) {
+        const int exists = 4 * (first + q) + j < plane->layout.cols;
+        for (size_t r = 0; r < rows; r++) {
+            const size_t at = (q * rows + r) * 4 + j;
+            float error = exists && units[r] > 0 ? targets[at] - (float)values[at] * scales[r] : 0.0f;
+            for (size_t i = 0; i < q; i++) {
+                error -= lost[i * rows + r] * (float)v[(own + i) * n + own + q];
+            }
+            lost[q * rows + r] = error / (float)v[(own + q) * n + own + q];
+        }
+    }
+    for (size_t to = own + n_groups; to < n; to++) {
+        float *column = targets + to % n_groups * rows * 4 + to / n_groups;
+        for (size_t q = 0; q < n_groups; q++) {
+            const float u = (float)v[(own + q) * n + to];
+            for (size_t r = 0; r < rows; r++) {
+                column[4 * r] -= lost[q * rows + r] * u;
+            }
+        }
+    }
+}
+
 /* W_rest -= spread U_g,rest. */
 static void feed_back(const feedback_job *job, const rbe__strip_layout *strip, uint32_t first, uint32_t n_groups, const float4 *spread,
                       float *targets)
@@ -106,10 +162,7 @@ static uint32_t encode_column(const feedback_job *job, const rbe__strip_layout *
     const size_t rows = 4 * (size_t)strips->row_steps;
     rbe__cell cells[RBE_BATCH_CELLS];
     for (uint32_t s = 0; s < n; s++) {
-        const float *left = targets[s] + first * rows * 4, *units = plane->units_per_weight + strips[s].first_row;
-        for (size_t i = 0; i < n_groups * rows * 4; i++) {
-            space->scaled[s][i] = left[i] * units[i / 4 % rows];
-        }
+        memcpy(space->inside[s], targets[s] + first * rows * 4, n_groups * rows * 4 * sizeof(float));
         cells[s].n_groups = n_groups;
         cells[s].row_steps = strips->row_steps;
         cells[s].targets = space->scaled[s];
@@ -118,7 +171,23 @@ static uint32_t encode_column(const feedback_job *job, const rbe__strip_layout *
                           (size_t)first * rbe__group_bytes(&strips[s], bits);
         cells[s].values = plane->values + rbe__values_offset(&plane->layout, &strips[s], first);
     }
-    rbe__encode_cells(plane->sweeps, &plane->trellis, cells, n, &space->cells);
+    /* Lanes do not depend on each other, so those that are done come out the same again. */
+    const uint32_t n_turns = n_groups > 1 ? 4 : 1;
+    if (n_turns > 1) {
+        factor_by_lane(job, first, n_groups, space->by_lane);
+    }
+    for (uint32_t j = 0; j < n_turns; j++) {
+        for (uint32_t s = 0; s < n; s++) {
+            const float *units = plane->units_per_weight + strips[s].first_row;
+            for (size_t i = 0; i < n_groups * rows * 4; i++) {
+                space->scaled[s][i] = space->inside[s][i] * units[i / 4 % rows];
+            }
+        }
+        rbe__encode_cells(plane->sweeps, &plane->trellis, cells, n, &space->cells);
+        for (uint32_t s = 0; s < n && j + 1 < n_turns; s++) {
+            feed_inside(job, &strips[s], first, n_groups, j, space->by_lane, cells[s].values, space->lost, space->inside[s]);
+        }
+    }
     for (uint32_t s = 0; s < n; s++) {
         solve_cell(job, &strips[s], first, n_groups, targets[s] + first * rows * 4, cells[s].values, space->spread);
         feed_back(job, &strips[s], first, n_groups, space->spread, targets[s]);
