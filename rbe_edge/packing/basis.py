@@ -268,19 +268,30 @@ class Analysis:
                 fine, above = middle, float(np.log2(found.n_bytes))
         return best
 
-    def fit_error(self, error: float, tries: int = 18) -> Quantised | None:
-        """The coarsest step whose relative error (not squared) is at most `error`; None where no step reaches it."""
+    def fit_error(self, error: float, tries: int = 12) -> Quantised | None:
+        """A step whose relative error (not squared) is at most `error`, and at least 99 % of it where `tries` steps find
+        that; None where no step does."""
         coarse, fine = self._steps()
+        if coarse > fine:
+            # What is rounded to nothing is under .6 steps, so this step is fine enough.
+            fine = max(fine, coarse - 2 - 0.5 * float(np.log2(self.rows * self.cols)) + float(np.log2(error)) + 0.7)
         best = self.quantise(2.0**fine)
         if best.error > error:
             return None
-        for _ in range(tries if coarse > fine else 0):
-            middle = (coarse + fine) / 2
+        near, far = best.error, 1.0
+        for i in range(tries if coarse > fine and near > 0 else 0):
+            share = 0.5
+            if i % 3:
+                slope = float(np.log2(far) - np.log2(near))
+                share = min(max(float(np.log2(error * 0.995) - np.log2(near)) / max(slope, 1e-9), 0.05), 0.95)
+            middle = fine + (coarse - fine) * share
             found = self.quantise(2.0**middle)
             if found.error <= error:
-                fine, best = middle, found
+                fine, best, near = middle, found, max(found.error, 1e-300)
+                if found.error >= 0.99 * error:
+                    break
             else:
-                coarse = middle
+                coarse, far = middle, found.error
         return best
 
 
