@@ -181,7 +181,7 @@ class _Functions:
         found: Floats = np.einsum("fi,i->f", self._flat, block.reshape(-1))
         return found
 
-    def residual(self, block: Floats, coefficients: Floats) -> Floats:
+    def residual(self, block: Floats, coefficients: npt.NDArray[np.floating]) -> Floats:
         found: Floats = block - np.einsum("f,fij->ij", coefficients, self.transformed)
         return found
 

@@ -6,6 +6,7 @@ Errors are relative and not squared, |W - W'| / |W|, unless a name says squared.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.packing import basis, codec, seed64, writer
+from rbe_edge.packing.plan import ModelPlan, TensorPlan
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -64,6 +66,22 @@ def for_table(values: FloatArray, planes: tuple[int, ...], threads: int | None =
         if found is not None and found.n_bytes <= (n_bytes if best is None else best.n_bytes - 1):
             best = found
     return _stored_basis(best) if best is not None else None
+
+
+def with_tables(
+    plan: ModelPlan, planes: tuple[int, ...], threads: int | None = None, report: Callable[[str], object] | None = None
+) -> ModelPlan:
+    """The plan, with positional tables encoded where an extreme code beats the trellis of `planes`; report(name) before
+    each."""
+
+    def coded(tensor: TensorPlan) -> TensorPlan:
+        if tensor.role != "positions":
+            return tensor
+        if report is not None:
+            report(tensor.name)
+        return dataclasses.replace(tensor, stored=for_table(tensor.read(), planes, threads))
+
+    return dataclasses.replace(plan, tensors=tuple(map(coded, plan.tensors)))
 
 
 def smooth_matrix(rows: int = 512, cols: int = 256) -> FloatArray:

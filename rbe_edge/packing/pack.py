@@ -12,7 +12,7 @@ from typing import Literal
 
 from rbe_edge._version import __version__
 from rbe_edge.errors import PackError
-from rbe_edge.packing import codec, storage, writer
+from rbe_edge.packing import codec, extremes, storage, writer
 from rbe_edge.packing.calibration import N_TOKENS, WINDOW, Calibration, read_text, read_windows
 from rbe_edge.packing.mapping import plan_model
 from rbe_edge.packing.plan import MetadataValue, TensorPlan
@@ -102,6 +102,8 @@ def pack(
     report("reading", 0, total)
     sha256 = opened.sha256(lambda done, of: report("reading", 0, total))
     how = storage.recipe(int(options.bits))
+    if how.embedding:
+        plan = extremes.with_tables(plan, how.embedding, options.threads, lambda name: report(name, 0, total))
     calibrated = options.calibrate != "none" and how.projections != ()
     metadata: dict[str, MetadataValue] = {
         "name": opened.name,
@@ -190,7 +192,8 @@ def _calibration(source: str | Path, options: PackOptions, tick: Callable[[], No
 
 def _entry(tensor: TensorPlan, store: Storage, codebooks: list[int], seed: int) -> writer.TensorEntry:
     if not store.planes:
-        return writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes)
+        own = tensor.stored.entry if tensor.stored is not None else b""
+        return writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes, basis=own)
     return writer.TensorEntry(
         tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes,
         seed=seed, rotation_block=codec.rotation_block(tensor.cols),
@@ -210,11 +213,11 @@ def _write(
     total: int,
 ) -> float:
     """Reads, encodes and writes one tensor; gives its error."""
-    values = tensor.read()
     if not store.planes:
-        data, error = storage.dense_data(values, store.kind)
+        data, error = storage.data_of(tensor, store)
         file.write_tensor([data], error)
         return error
+    values = tensor.read()
     weights = tensor.rows * tensor.cols
     feedback = calibration.factor(tensor.name, entry.rotation_block, entry.seed) if calibration is not None else None
     encoded = codec.encode(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rbe_edge.errors import PackError
 from rbe_edge.packing.sources import FloatArray, SourceTensor
+
+if TYPE_CHECKING:
+    from rbe_edge.packing.extremes import Stored
 
 MetadataValue = int | float | str | tuple[int, ...]
 
@@ -22,7 +26,8 @@ class TensorPlan:
 
     It is `source` (from start to stop along axis, where that is fused), transposed where the source has
     [inputs][outputs], plus one where the source keeps norm weights relative to one; or `values`, computed already.
-    `reads` names the activation that a matrix multiplies: tensors with the same share their rotation.
+    `reads` names the activation that a matrix multiplies: tensors with the same share their rotation. `stored`: encoded already, in a code that
+    needs no choice of bits (extremes.py).
     """
 
     name: str
@@ -37,6 +42,7 @@ class TensorPlan:
     plus_one: bool = False
     values: FloatArray | None = None
     reads: str = ""
+    stored: Stored | None = None
 
     @property
     def source_kind(self) -> str:

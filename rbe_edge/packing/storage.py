@@ -14,6 +14,7 @@ from rbe_edge.packing.sources import FloatArray
 
 KIND_NAMES = {
     writer.KIND_FP32: "fp32", writer.KIND_FP16: "fp16", writer.KIND_BF16: "bf16", writer.KIND_TRELLIS: "trellis",
+    writer.KIND_SEED64: "seed64", writer.KIND_BASIS: "basis",
 }  # fmt: skip
 _BYTES = {writer.KIND_FP32: 4, writer.KIND_FP16: 2, writer.KIND_BF16: 2}
 
@@ -69,6 +70,8 @@ def choose(tensor: TensorPlan, how: Recipe) -> Storage:
     """The storage of a tensor. Reads its weights only where fp16 might be too narrow for them."""
     if tensor.role in ("norm", "bias", "frequencies") or how.bits == 32:
         return _dense(tensor, writer.KIND_FP32)
+    if tensor.stored is not None:
+        return Storage(tensor.stored.kind, (), len(tensor.stored.data))
     planes = {
         "matrix": how.projections,
         "key_value": how.key_values,
@@ -92,6 +95,13 @@ def _beyond_fp16(values: FloatArray) -> bool:
 
 def _dense(tensor: TensorPlan, kind: int) -> Storage:
     return Storage(kind, (), tensor.rows * tensor.cols * _BYTES[kind])
+
+
+def data_of(tensor: TensorPlan, store: Storage) -> tuple[bytes | npt.NDArray[np.generic], float]:
+    """The data of a tensor that is no trellis, and its relative squared error."""
+    if tensor.stored is not None and store.kind == tensor.stored.kind:
+        return tensor.stored.data, tensor.stored.error**2
+    return dense_data(tensor.read(), store.kind)
 
 
 def dense_data(values: FloatArray, kind: int) -> tuple[npt.NDArray[np.generic], float]:
