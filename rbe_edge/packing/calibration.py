@@ -3,8 +3,8 @@ feedback").
 
 The C engine runs the model block by block on calibration text, from a copy with dense weights. Each matrix that has
 been encoded replaces its original in that copy, so that every block is calibrated on what the packed blocks before it
-give. Memory: the statistics of one block (docs/engine.md, "Calibration"); the copy and the hidden states of the text lie
-on disk. Sums are those of the C library, in one order whatever the number of threads.
+give. Memory: the statistics of one block (docs/engine.md, "Calibration"); the copy and the hidden states of the text
+lie on disk. Sums are those of the C library, in one order whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ N_TOKENS = 65536
 WINDOW = 512
 MAX_BATCH = 512  # the engine's: few, large products
 MIN_TOKENS = 512
+
+SETTINGS = f"{DAMPING} {N_TOKENS} {WINDOW} {MAX_BATCH}"
+"""What the statistics of a text depend on."""
 
 _SIDE = 512  # of a block of a large matrix, in Python
 
@@ -101,6 +104,7 @@ class Calibration:
         self._tick = tick or (lambda: None)
         self._layer = -1  # whose statistics `_moments` are
         self._moments: dict[int, Moment] = {}
+        self._restored: dict[str, FloatArray] = {}  # matrices of a layer whose statistics are still to be taken
         self._factor: tuple[tuple[int, int, int, int], FloatArray] | None = None  # the last one, and what it is of
         with ExitStack() as stack:
             self._file = stack.enter_context(dense.open("r+b", buffering=0))
@@ -129,6 +133,7 @@ class Calibration:
         order; a head, or an embedding that serves as one, is calibrated with what is packed by then."""
         layer, part = _layer_and_part(name)
         if name == ("head" if "head" in self._areas else "embedding"):
+            self._write_restored(self._n_layers)
             self._moments = self._run(max(self._layer, 0), self._n_layers, {_native.CAPTURE_HEAD})
             layer, point = self._n_layers, _native.CAPTURE_HEAD
         elif layer is None or part not in _POINTS:
@@ -145,7 +150,23 @@ class Calibration:
         return self._factor[1]
 
     def replace(self, name: str, weights: FloatArray) -> None:
-        """The matrix as the packed file will have it, float32 [rows][cols], stands in for the original from now on."""
+        """The matrix as the packed file will have it, float32 [rows][cols], stands in for the original from now on.
+
+        Statistics of a layer are those of its original matrices. So one that is not encoded in this run but comes from
+        an interrupted one waits until its layer is done with.
+        """
+        layer, _ = _layer_and_part(name)
+        if layer is not None and layer > self._layer:
+            self._write_restored(layer)
+            self._restored[name] = weights
+        else:
+            self._write(name, weights)
+
+    def _write_restored(self, before: int) -> None:
+        for name in [name for name in self._restored if (_layer_and_part(name)[0] or 0) < before]:
+            self._write(name, self._restored.pop(name))
+
+    def _write(self, name: str, weights: FloatArray) -> None:
         offset, n_bytes = self._areas[name]
         data = np.ascontiguousarray(weights, dtype="<f4").tobytes()
         assert len(data) == n_bytes, name
@@ -158,14 +179,17 @@ class Calibration:
         """Hidden states to the input of `layer`, through blocks that are packed by now; then its statistics."""
         assert layer > self._layer
         self._moments, self._factor = {}, None
+        self._write_restored(layer)
         for hidden in self._hidden:
             self._session.run_layers(max(self._layer, 0), layer - max(self._layer, 0), hidden)
             self._tick()
         self._layer = layer
         self._moments = self._run(layer, layer + 1, set(_POINTS.values()))
+        self._write_restored(layer + 1)
 
     def _run(self, first: int, end: int, points: set[int]) -> dict[int, Moment]:
-        """E[x x^T] at the points named (lower triangles), over layers from first up to end, on the hidden states as they are."""
+        """E[x x^T] at the points named, lower triangles, over layers from first up to end, on the hidden states as they
+        are."""
         moments: dict[int, Moment] = {}
         add = _native.library().rbe_moment_add
 
@@ -174,7 +198,9 @@ class Calibration:
                 cols = x.shape[1]
                 moment = moments.setdefault(point, np.zeros((cols, cols), np.float32))
                 sums = _native.pointer(moment, ctypes.c_float)
-                _native.check(add(_native.pointer(x, ctypes.c_float), len(x), cols, self._threads or 0, sums), PackError)
+                _native.check(
+                    add(_native.pointer(x, ctypes.c_float), len(x), cols, self._threads or 0, sums), PackError
+                )
 
         for hidden in self._hidden:
             self._session.run_layers(first, end - first, np.array(hidden), gather)

@@ -12,8 +12,16 @@ from typing import Literal
 
 from rbe_edge._version import __version__
 from rbe_edge.errors import PackError
-from rbe_edge.packing import codec, extremes, storage, writer
-from rbe_edge.packing.calibration import N_TOKENS, WINDOW, Calibration, read_text, read_windows
+from rbe_edge.packing import codec, storage, writer
+from rbe_edge.packing.calibration import (
+    N_TOKENS,
+    SETTINGS,
+    WINDOW,
+    Calibration,
+    read_text,
+    read_windows,
+)
+from rbe_edge.packing.journal import Finished, Journal
 from rbe_edge.packing.mapping import plan_model
 from rbe_edge.packing.plan import MetadataValue, TensorPlan
 from rbe_edge.packing.sources import Source, open_source
@@ -82,7 +90,9 @@ def pack(
     """Packs a Hugging Face directory, a GGUF file, a llama2.c checkpoint or `org/name` of the hub into `out`.
 
     The same source and options give the same bytes. `out` appears when it is complete; on any failure, and when
-    `progress` raises, nothing is left. Memory: a few tensors, never the model.
+    `progress` raises an Exception, nothing is left. Interrupted (KeyboardInterrupt, SIGKILL, power), it leaves what is
+    finished in `OUT.partial`, and goes on from there when it is called again with the same source and options; the
+    bytes are those of an uninterrupted run. Memory: a few tensors, never the model.
     Raises PackError, TokenizerError, and MissingExtra for a download without huggingface_hub.
     """
     options = options or PackOptions()
@@ -102,8 +112,6 @@ def pack(
     report("reading", 0, total)
     sha256 = opened.sha256(lambda done, of: report("reading", 0, total))
     how = storage.recipe(int(options.bits))
-    if how.embedding:
-        plan = extremes.with_tables(plan, how.embedding, options.threads, lambda name: report(name, 0, total))
     calibrated = options.calibrate != "none" and how.projections != ()
     metadata: dict[str, MetadataValue] = {
         "name": opened.name,
@@ -124,10 +132,6 @@ def pack(
     ]
     tensors: list[TensorReport] = []
     with ExitStack() as stack:
-        calibration = None
-        if calibrated:
-            report("preparing calibration", 0, total)
-            calibration = stack.enter_context(_calibration(source, options, lambda: report("calibrating", 0, total)))
         file = stack.enter_context(
             writer.PackWriter(
                 out,
@@ -138,10 +142,37 @@ def pack(
                 options.force,
             )
         )
+        text = read_text(options.calibrate if isinstance(options.calibrate, Path) else None) if calibrated else ""
+        work = [text, SETTINGS, *map(repr, [metadata, books, entries])]
+        journal = stack.enter_context(Journal(out, work))
         done = 0
-        for tensor, store, entry in zip(plan.tensors, stores, entries, strict=True):
+        calibration = None
+        if calibrated:
+            report("preparing calibration", 0, total)
+            calibration = stack.enter_context(
+                _calibration(source, text, options, lambda: report("calibrating", done, total))
+            )
+
+        def encoding(weights: int) -> None:
+            report(tensor.name, done + weights, total)
+
+        for number, (tensor, store, entry) in enumerate(zip(plan.tensors, stores, entries, strict=True)):
             report(tensor.name, done, total)
-            error = _write(file, tensor, store, entry, options, calibration, report, done, total)
+            if store.planes:
+                finished = journal.read(number, store.n_bytes)
+                if finished is None:
+                    finished = _encode(tensor, store, entry, options, calibration, encoding)
+                    journal.write(number, finished)
+                error, scale = finished.error, finished.tensor_scale
+                if calibration is not None:  # the same numbers from a journal as from an encoder
+                    shape = (tensor.rows, tensor.cols)
+                    calibration.replace(
+                        tensor.name, codec.decode(finished.data, store.planes, *shape, entry.seed, scale)
+                    )
+                file.write_tensor([finished.data], error, scale)
+            else:
+                data, error = storage.dense_data(tensor.read(), store.kind)
+                file.write_tensor([data], error)
             tensors.append(
                 TensorReport(
                     tensor.name, storage.KIND_NAMES[store.kind], tensor.rows, tensor.cols, store.planes, store.n_bytes,
@@ -177,23 +208,23 @@ def source_tokenizer(source: Source, vocabulary: MetadataValue) -> Tokenizer:
 
 
 @contextmanager
-def _calibration(source: str | Path, options: PackOptions, tick: Callable[[], None]) -> Iterator[Calibration]:
+def _calibration(
+    source: str | Path, text: str, options: PackOptions, tick: Callable[[], None]
+) -> Iterator[Calibration]:
     """Statistics of the model on the calibration text, from a copy with dense weights in the temporary directory."""
-    text = read_text(options.calibrate if isinstance(options.calibrate, Path) else None)
     with tempfile.TemporaryDirectory(prefix="rbe-pack-") as directory:
         dense = Path(directory) / "dense.rbe"
         exact = PackOptions(bits=32, tokenizer=options.tokenizer, revision=options.revision)
         copied = pack(source, dense, exact, lambda what, done, total: tick())
         areas = {tensor.name: (tensor.offset, tensor.bytes) for tensor in copied.tensors}
         windows = read_windows(dense, text, N_TOKENS, WINDOW)
-        with Calibration(dense, areas, windows, options.threads) as calibration:
+        with Calibration(dense, areas, windows, options.threads, tick=tick) as calibration:
             yield calibration
 
 
 def _entry(tensor: TensorPlan, store: Storage, codebooks: list[int], seed: int) -> writer.TensorEntry:
     if not store.planes:
-        own = tensor.stored.entry if tensor.stored is not None else b""
-        return writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes, basis=own)
+        return writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes)
     return writer.TensorEntry(
         tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes,
         seed=seed, rotation_block=codec.rotation_block(tensor.cols),
@@ -201,34 +232,24 @@ def _entry(tensor: TensorPlan, store: Storage, codebooks: list[int], seed: int) 
     )  # fmt: skip
 
 
-def _write(
-    file: writer.PackWriter,
+def _encode(
     tensor: TensorPlan,
     store: Storage,
     entry: writer.TensorEntry,
     options: PackOptions,
     calibration: Calibration | None,
-    report: Progress,
-    done: int,
-    total: int,
-) -> float:
-    """Reads, encodes and writes one tensor; gives its error."""
-    if not store.planes:
-        data, error = storage.data_of(tensor, store)
-        file.write_tensor([data], error)
-        return error
-    values = tensor.read()
+    report: Callable[[int], None],
+) -> Finished:
+    """Reads and encodes one tensor; report(weights done)."""
     weights = tensor.rows * tensor.cols
+    values = tensor.read()
     feedback = calibration.factor(tensor.name, entry.rotation_block, entry.seed) if calibration is not None else None
     encoded = codec.encode(
         values,
         store.planes,
         entry.seed,
         options.threads,
-        lambda part, of: report(tensor.name, done + weights * part // of, total),
+        lambda part, of: report(weights * part // of),
         feedback,
     )
-    if calibration is not None and encoded.decoded is not None:
-        calibration.replace(tensor.name, encoded.decoded)
-    file.write_tensor(encoded.data, encoded.error, encoded.tensor_scale)
-    return encoded.error
+    return Finished(b"".join(encoded.data), encoded.error, encoded.tensor_scale)

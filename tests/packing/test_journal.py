@@ -1,0 +1,148 @@
+"""An interrupted packing goes on where it was, and its file is that of an uninterrupted one, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_models
+
+from rbe_edge.errors import PackError
+from rbe_edge.packing import codec
+from rbe_edge.packing.journal import Finished, Journal, partial_directory
+from rbe_edge.packing.pack import PackOptions, pack
+
+TEXT = "the cat and the dog sat on the mat, and then the dog ate the cake of the cat. " * 60
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from rbe_edge.packing.pack import PackOptions, pack
+
+def kill(what, done, total):
+    if what == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+pack(Path("tiny"), Path("m.rbe"), PackOptions(bits=3, calibrate=Path("text.txt")), kill)
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "text.txt").write_text(TEXT)
+    return tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "tiny")
+
+
+def options(tmp_path: Path, **others: object) -> PackOptions:
+    return PackOptions(**{"bits": 3, "calibrate": tmp_path / "text.txt", **others})  # type: ignore[arg-type]
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Shapes of the matrices that are encoded."""
+    shapes: list[tuple[int, ...]] = []
+    encode = codec.encode
+
+    def count(weights, *arguments, **named):  # type: ignore[no-untyped-def]
+        shapes.append(weights.shape)
+        return encode(weights, *arguments, **named)
+
+    monkeypatch.setattr(codec, "encode", count)
+    return shapes
+
+
+# In the middle of a layer, whose statistics were taken before some of its matrices were replaced; between layers; at
+# the end, where only the head is left.
+@pytest.mark.parametrize(
+    "at", ["layers.0.feed_forward.up", "layers.1.attention.q", "layers.1.feed_forward.down", "head"]
+)
+def test_killed(source: Path, tmp_path: Path, encoded: list[tuple[int, ...]], at: str) -> None:
+    whole = pack(source, tmp_path / "whole.rbe", options(tmp_path))
+    all_of_them = len(encoded)
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+    killed = subprocess.run([sys.executable, "-c", KILLED, at], cwd=tmp_path, env=environment, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    done = len(list(partial_directory(tmp_path / "m.rbe").glob("*.tensor")))
+    assert 0 < done < all_of_them and not (tmp_path / "m.rbe").exists()
+    encoded.clear()
+    resumed = pack(source, tmp_path / "m.rbe", options(tmp_path, threads=1))
+    assert len(encoded) == all_of_them - done
+    assert resumed.path.read_bytes() == whole.path.read_bytes()
+    assert [tensor.error for tensor in resumed.tensors] == [tensor.error for tensor in whole.tensors]
+    assert names(tmp_path) == ["m.rbe", "text.txt", "tiny", "whole.rbe"]
+
+
+def interrupt(source: Path, out: Path, chosen: PackOptions, error: type[BaseException] = KeyboardInterrupt) -> None:
+    def stop(what: str, done: int, total: int) -> None:
+        if what == "layers.1.attention.q":
+            raise error
+
+    with pytest.raises(error):
+        pack(source, out, chosen, stop)
+
+
+def test_work_of_another_kind_is_not_taken(source: Path, tmp_path: Path, encoded: list[tuple[int, ...]]) -> None:
+    (tmp_path / "other.txt").write_text(TEXT.replace("cake", "cat"))
+    out = tmp_path / "m.rbe"
+    for others in ({"bits": 2}, {"calibrate": "none"}, {"calibrate": tmp_path / "other.txt"}):
+        interrupt(source, out, options(tmp_path))
+        assert partial_directory(out).is_dir()
+        encoded.clear()
+        report = pack(source, out, options(tmp_path, **others))
+        assert len(encoded) == sum(tensor.kind == "trellis" for tensor in report.tensors)
+        assert not partial_directory(out).exists()
+        out.unlink()
+
+
+def test_an_error_leaves_nothing(source: Path, tmp_path: Path) -> None:
+    interrupt(source, tmp_path / "m.rbe", options(tmp_path), RuntimeError)
+    assert names(tmp_path) == ["text.txt", "tiny"]
+
+
+def test_what_is_cut_off_or_damaged_does_not_count(tmp_path: Path) -> None:
+    out = tmp_path / "m.rbe"
+    kept = Finished(bytes(range(200)), 0.25, 0.5)
+    with pytest.raises(KeyboardInterrupt), Journal(out, ["a", "b"]) as journal:
+        journal.write(7, kept)
+        raise KeyboardInterrupt
+    path = journal.directory / "00007.tensor"
+    good = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt), Journal(out, ["a", "b"]) as journal:
+        assert journal.read(7, 200) == kept
+        assert journal.read(7, 199) is None and journal.read(8, 200) is None
+        for bad in (
+            b"",
+            good[:10],
+            good[:-1],
+            good + b"x",
+            bytes([good[0] ^ 1]) + good[1:],
+            good[:99] + good[100:] + b"x",
+        ):
+            path.write_bytes(bad)
+            assert journal.read(7, 200) is None
+        path.write_bytes(good)
+        raise KeyboardInterrupt
+    with Journal(out, ["ab"]) as journal:
+        assert journal.read(7, 200) is None
+    assert names(tmp_path) == []
+
+
+def test_a_directory_of_somebody_else(source: Path, tmp_path: Path) -> None:
+    directory = partial_directory(tmp_path / "m.rbe")
+    directory.mkdir()
+    for name in ("mine.txt", "key"):
+        (directory / name).write_text("mine")
+        with pytest.raises(PackError, match="is in the way"):
+            pack(source, tmp_path / "m.rbe", options(tmp_path, calibrate="none"))
+        assert names(tmp_path) == ["m.rbe.partial", "text.txt", "tiny"]
+        (directory / name).unlink()
+    pack(source, tmp_path / "m.rbe", options(tmp_path, calibrate="none"))
+    assert names(tmp_path) == ["m.rbe", "text.txt", "tiny"]
