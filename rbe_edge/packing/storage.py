@@ -89,6 +89,34 @@ def choose(tensor: TensorPlan, how: Recipe) -> Storage:
     return _dense(tensor, writer.KIND_FP16)
 
 
+#: Roles whose tensors may be coded in a trellis; positions, norms and the like are few.
+CODED_ROLES = ("matrix", "key_value", "embedding", "head")
+
+
+def trellis(tensor: TensorPlan, planes: tuple[int, ...]) -> Storage | None:
+    """A tensor as a sum of planes; None where its streams would be under 32 steps, which lose too much."""
+    n_bytes = codec.encoded_bytes(tensor.rows, tensor.cols, planes)
+    return None if n_bytes is None else Storage(writer.KIND_TRELLIS, planes, n_bytes)
+
+
+def dense(tensor: TensorPlan, bits: int) -> Storage:
+    """A tensor as numbers of 16 or 32 bits. Reads its weights only where fp16 might be too narrow for them."""
+    if tensor.role in ("norm", "bias", "frequencies") or bits == 32:
+        return _dense(tensor, writer.KIND_FP32)
+    if tensor.stored is not None:
+        return Storage(tensor.stored.kind, (), len(tensor.stored.data))
+    if tensor.source_kind == "bf16":
+        return _dense(tensor, writer.KIND_BF16)
+    if tensor.source_kind == "fp32" and _beyond_fp16(tensor.read()):
+        return _dense(tensor, writer.KIND_FP32)
+    return _dense(tensor, writer.KIND_FP16)
+
+
+def padded(n_bytes: int) -> int:
+    """What n_bytes take in a file, where everything begins at a multiple of 64."""
+    return -(-n_bytes // writer.ALIGNMENT) * writer.ALIGNMENT
+
+
 def _beyond_fp16(values: FloatArray) -> bool:
     return bool(max(values.max(), -values.min()) > np.finfo(np.float16).max)
 

@@ -1,0 +1,162 @@
+"""Which rate each tensor gets, so that the file fits a budget and the model loses least (docs/codec.md, "Deciding bits
+per tensor")."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rbe_edge.errors import PackError
+from rbe_edge.packing import storage
+from rbe_edge.packing.plan import TensorPlan
+from rbe_edge.packing.storage import Storage
+
+#: Squared error of a sum of planes on a unit Gaussian, 512 x 512: docs/codec.md, "Error".
+GAUSSIAN_ERROR: Mapping[tuple[int, ...], float] = {
+    (1,): 0.2785, (2,): 0.07185, (3,): 0.01860, (4,): 0.00479, (4, 1): 0.001334, (4, 2): 0.000349, (4, 3): 0.000090,
+    (4, 4): 0.000025, (2, 1): 0.0201, (2, 2): 0.00523, (2, 3): 0.00138, (2, 4): 0.000359,
+}  # fmt: skip
+
+#: Per number of bits the sum with the least error, which has the fewest planes too: each plane costs decode time.
+RATE_POINTS: tuple[tuple[int, ...], ...] = ((1,), (2,), (3,), (4,), (4, 1), (4, 2), (4, 3), (4, 4))
+
+#: Every base plane alone is a usable model. An embedding or head at 2 bits is not.
+NESTED_POINTS: tuple[tuple[int, ...], ...] = ((2,), (2, 1), (2, 2), (2, 3), (2, 4))
+NESTED_WIDE_POINTS: tuple[tuple[int, ...], ...] = ((4,), (4, 1), (4, 2), (4, 3), (4, 4))
+
+DENSE_ERROR = 1e-8
+"""Of fp16, about; enough to know that more precision than this is worth nothing."""
+
+MAX_CELLS = 1 << 18
+"""Of the budget in the dynamic program."""
+
+# Where nothing was measured: how much more a tensor counts per weight than a gate or up projection. A factor of 4 is
+# one bit. From measurements on an 18 M Llama and, for keys and values that heads share, on stories260K (docs/codec.md).
+_TENDENCIES = {"q": 1.0, "k": 1.0, "v": 4.0, "o": 1.0, "down": 2.0}
+_SHARED = {"k": 4.0, "v": 8.0}
+_WIDE = 16.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A rate point of a tensor. kl: nats per token that it is expected to cost."""
+
+    storage: Storage
+    kl: float
+
+    @property
+    def file_bytes(self) -> int:
+        """Of its data, with the padding before the next tensor."""
+        return storage.padded(self.storage.n_bytes)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a tensor gets. choices: by ascending bytes, each with less kl than the one before; a single one where
+    nothing is to be decided. sensitivity: nats per token and unit of relative squared error, 0 where there is no choice."""
+
+    tensor: TensorPlan
+    choices: tuple[Choice, ...]
+    chosen: int
+    sensitivity: float
+
+    @property
+    def choice(self) -> Choice:
+        return self.choices[self.chosen]
+
+
+def tendency(tensor: TensorPlan) -> float:
+    """The sensitivity that is assumed where none was measured. Only ratios mean something."""
+    part = tensor.name.rsplit(".", 1)[-1]
+    if tensor.role in ("embedding", "head"):
+        factor = _WIDE
+    elif tensor.role == "key_value":
+        factor = _SHARED.get(part, 1.0)
+    else:
+        factor = _TENDENCIES.get(part, 1.0)
+    return factor * tensor.rows * tensor.cols * 1e-9
+
+
+def choices_of(tensor: TensorPlan, sensitivity: float, nested: bool = False) -> tuple[Choice, ...]:
+    """The rate points of a tensor by ascending bytes, without those that cost more and lose more than another."""
+    if tensor.role not in storage.CODED_ROLES:
+        return (Choice(storage.dense(tensor, 16), 0.0),)
+    points = RATE_POINTS
+    if nested:
+        points = NESTED_WIDE_POINTS if tensor.role in ("embedding", "head") else NESTED_POINTS
+    found = [
+        Choice(stored, sensitivity * GAUSSIAN_ERROR[planes])
+        for planes in points
+        if (stored := storage.trellis(tensor, planes)) is not None
+    ]
+    found.append(Choice(storage.dense(tensor, 16), sensitivity * DENSE_ERROR))
+    kept: list[Choice] = []
+    for choice in sorted(found, key=lambda choice: (choice.file_bytes, choice.kl)):
+        if not kept or choice.kl < kept[-1].kl:
+            kept.append(choice)
+    return tuple(kept)
+
+
+def decide(
+    tensors: Sequence[TensorPlan], sensitivities: Mapping[str, float] | None, budget: int, nested: bool = False
+) -> tuple[Decision, ...]:
+    """The choice for every tensor whose data together take at most `budget` bytes, least in expected KL.
+
+    sensitivities: of every tensor that may be coded, or None for tendencies. Raises PackError where the budget is too
+    small; the caller knows in which words.
+    """
+    values = [tendency(tensor) if sensitivities is None else sensitivities.get(tensor.name, 0.0) for tensor in tensors]
+    choices = [choices_of(tensor, value, nested) for tensor, value in zip(tensors, values, strict=True)]
+    chosen = solve([[(choice.file_bytes, choice.kl) for choice in row] for row in choices], budget)
+    return tuple(
+        Decision(tensor, row, index, value if len(row) > 1 else 0.0)
+        for tensor, row, index, value in zip(tensors, choices, chosen, values, strict=True)
+    )
+
+
+def smallest(tensors: Sequence[TensorPlan], nested: bool = False) -> int:
+    """Bytes of the tensors' data at the lowest rates."""
+    return sum(choices_of(tensor, 1.0, nested)[0].file_bytes for tensor in tensors)
+
+
+def solve(choices: Sequence[Sequence[tuple[int, float]]], budget: int) -> list[int]:
+    """One choice (bytes, loss) of every row: the least sum of losses whose bytes do not exceed the budget.
+
+    By dynamic programming over what is left of the budget above the smallest choices, in units of the greatest common
+    divisor of all differences: exact. Where that makes more than MAX_CELLS units, they are larger and each choice is
+    rounded up to them, so that the budget is never exceeded. Ties go to the choice that comes first.
+    Raises PackError where even the smallest choices are too large.
+    """
+    least = [min(n_bytes for n_bytes, _ in row) for row in choices]
+    room = budget - sum(least)
+    if room < 0:
+        raise PackError(f"the tensors need {sum(least)} bytes at least, {budget} are left for them; give more --bits")
+    extra = [[n_bytes - low for n_bytes, _ in row] for row, low in zip(choices, least, strict=True)]
+    room = min(room, sum(map(max, extra)))
+    unit = math.gcd(*(value for row in extra for value in row)) or 1
+    unit *= -(-room // (unit * MAX_CELLS)) or 1
+    cells = room // unit + 1
+    best: npt.NDArray[np.float64] = np.zeros(cells)  # least loss of the rows so far with at most so many units
+    taken = np.zeros((len(choices), cells), np.uint8)
+    for row, (costs, options) in enumerate(zip(extra, choices, strict=True)):
+        total = np.full(cells, np.inf)
+        for index, (cost, (_, loss)) in enumerate(zip(costs, options, strict=True)):
+            units = -(-cost // unit)
+            if units >= cells:
+                continue
+            candidate = best[: cells - units] + loss
+            better = candidate < total[units:]
+            total[units:][better] = candidate[better]
+            taken[row, units:][better] = index
+        best = total
+    at = cells - 1
+    chosen: list[int] = []
+    for row in range(len(choices) - 1, -1, -1):
+        index = int(taken[row, at])
+        chosen.append(index)
+        at -= -(-extra[row][index] // unit)
+    return chosen[::-1]
