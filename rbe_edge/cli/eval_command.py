@@ -34,7 +34,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="a .rbe file")
     parser.add_argument("--text", metavar="T", type=Path, required=True, help="a text file in UTF-8")
-    parser.add_argument("--source", metavar="SRC", help="what it was packed from: directory, checkpoint or .rbe file")
+    parser.add_argument("--source", metavar="SRC", help="what it was packed from: directory, .gguf, .bin or .rbe file")
     parser.add_argument("--window", metavar="N", type=int, default=0, help="tokens per window (1024, or the context)")
     parser.add_argument("--windows", metavar="N", type=int, help="only the first N windows (all)")
     parser.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per core)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from index_reader import Index, read_index
 from tiny_models import MODELS, TinyModel
 
 from rbe_edge import Model
+from rbe_edge.cli.main import main
 from rbe_edge.packing.mapping import plan_model
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.packing.sources import open_source
@@ -139,3 +141,18 @@ def test_27b_models_scale_attention_by_the_width(tmp_path: Path) -> None:
         config = {**MODELS[name].config, "num_hidden_layers": layers}
         path = write_gguf(dataclasses.replace(MODELS[name], config=config), tmp_path / "m.gguf")
         assert plan_model(open_source(path)).metadata["attention.scale"] == (64 // 4) ** -0.5
+
+
+def test_eval_against_a_gguf_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`rbe eval --source X.gguf` packs the source dense: a dense file does not diverge from it, a quantised one does."""
+    exact = write_gguf(MODELS["llama"], tmp_path / "exact.gguf")
+    coarse = write_gguf(MODELS["llama"], tmp_path / "coarse.gguf", "Q4_0")
+    out = pack(exact, tmp_path / "out.rbe", PackOptions(bits=32)).path
+    text = tmp_path / "text.txt"
+    text.write_text("the king and the ring in a tree on there " * 8)
+    found = []
+    for source in (exact, coarse):
+        arguments = ["eval", str(out), "--source", str(source), "--text", str(text), "--window", "32", "--json"]
+        assert main([*arguments, "--threads", "1"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["kl"])
+    assert found[0] == 0 and 1e-5 < found[1] < 0.1
