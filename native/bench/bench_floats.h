@@ -25,6 +25,10 @@ typedef struct float_task {
         rbe_activation_kernel *activation;
         rbe_softcap_kernel *softcap;
         rbe_multiply_kernel *multiply;
+        rbe_add_kernel *add;
+        rbe_multiply_add_kernel *multiply_add;
+        rbe_flip_signs_kernel *flip_signs;
+        rbe_normalize_kernel *normalize;
         rbe_from_i8_kernel *from_i8;
         rbe_from_i4_kernel *from_i4;
         rbe_to_half_kernel *to_half;
@@ -82,6 +86,7 @@ static void run_exponential(void *task)
 static void run_activation(void *task)
 {
     const float_task *t = task;
+    memset(t->y, 0, t->cols * sizeof(float)); /* or it would shrink to subnormal numbers, which are slow */
     t->kernel.activation(t->x, t->cols, t->y);
 }
 
@@ -95,6 +100,30 @@ static void run_multiply(void *task)
 {
     const float_task *t = task;
     t->kernel.multiply(t->y, t->w, t->cols);
+}
+
+static void run_add(void *task)
+{
+    const float_task *t = task;
+    t->kernel.add(t->y, t->w, t->cols);
+}
+
+static void run_multiply_add(void *task)
+{
+    const float_task *t = task;
+    t->kernel.multiply_add(t->y, t->w, t->x, t->cols);
+}
+
+static void run_flip_signs(void *task)
+{
+    const float_task *t = task;
+    t->kernel.flip_signs(t->x, t->w, t->cols, t->y);
+}
+
+static void run_normalize(void *task)
+{
+    const float_task *t = task;
+    t->kernel.normalize(t->x, t->cols, 0, 1e-5f, t->x, NULL, t->y);
 }
 
 static void run_from_i8(void *task)
@@ -234,6 +263,38 @@ static void bench_rbe_multiply_kernel(measurement m, rbe_multiply_kernel *kernel
     task.kernel.multiply = kernel;
     set_shape(&m, "2048");
     measure_floats(m, &task, run_multiply, "values", 2048);
+}
+
+static void bench_rbe_add_kernel(measurement m, rbe_add_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.add = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_add, "values", 2048);
+}
+
+static void bench_rbe_multiply_add_kernel(measurement m, rbe_multiply_add_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.multiply_add = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_multiply_add, "values", 2048);
+}
+
+static void bench_rbe_flip_signs_kernel(measurement m, rbe_flip_signs_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.flip_signs = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_flip_signs, "values", 2048);
+}
+
+static void bench_rbe_normalize_kernel(measurement m, rbe_normalize_kernel *kernel)
+{
+    float_task task = make_floats(1, 2048, 1);
+    task.kernel.normalize = kernel;
+    set_shape(&m, "2048");
+    measure_floats(m, &task, run_normalize, "values", 2048);
 }
 
 static void bench_rbe_from_i8_kernel(measurement m, rbe_from_i8_kernel *kernel)

@@ -30,14 +30,58 @@ static void compute_rope_angles(rbe_session *session, uint32_t n_tokens, uint32_
     }
 }
 
-/* x += norm(branch), the norm only where the architecture has one behind the branch. */
-static void add_branch(rbe_session *session, const rbe__norm *post_norm, uint32_t n_tokens)
+/* The step that ends a branch: it adds to the residual stream itself, unless the architecture has a norm in between. */
+static void end_branch(rbe_session *session, const rbe__projection *projection, const rbe__norm *post_norm, const float *x, size_t cols,
+                       uint32_t n_tokens)
 {
     const rbe__config *config = &session->model->config;
-    if (post_norm->weight) {
-        rbe__normalize(config->norm_kind, post_norm, config->norm_epsilon, session->branch, config->width, n_tokens, session->branch);
+    const rbe_kernels *kernels = session->workspace.kernels;
+    const int has_norm = post_norm->weight != NULL;
+    const rbe__linear_job job = {projection, has_norm ? session->branch : session->hidden, config->width, !has_norm};
+    rbe__linear(&session->workspace, &job, 1, x, cols, n_tokens);
+    for (uint32_t n = 0; has_norm && n < n_tokens; n++) {
+        float *branch = session->branch + (size_t)n * config->width;
+        rbe__normalize(kernels, config->norm_kind, post_norm, config->norm_epsilon, branch, config->width, 1, branch);
+        kernels->add(session->hidden + (size_t)n * config->width, branch, config->width);
     }
-    rbe__add(session->hidden, session->branch, (size_t)n_tokens * config->width);
+}
+
+static rbe__normed_input normed_input(const rbe_session *session, const rbe__norm *norm)
+{
+    const rbe__config *config = &session->model->config;
+    return (rbe__normed_input){config->norm_kind, norm, config->norm_epsilon, session->hidden, session->normed};
+}
+
+typedef struct heads_call {
+    rbe_session *session;
+    uint32_t index, first_position;
+} heads_call;
+
+/* Queries and keys of one token: norms and rotary embedding; then keys and values to the cache. */
+static void finish_heads(void *context, uint32_t token, uint32_t thread)
+{
+    (void)thread;
+    const heads_call *call = context;
+    rbe_session *session = call->session;
+    const rbe_model *model = session->model;
+    const rbe__layer *layer = &model->layers[call->index];
+    const rbe__config *config = &model->config;
+    const rbe_kernels *kernels = &model->kernels;
+    const uint32_t head_dim = config->head_dim;
+    const size_t kv_width = (size_t)config->n_kv_heads * head_dim;
+    float *q = session->q + (size_t)token * config->n_heads * head_dim, *k = session->k + token * kv_width;
+    if (layer->q_norm) {
+        rbe__normalize_heads(kernels, layer->q_norm, config->norm_epsilon, q, config->n_heads, head_dim);
+    }
+    if (layer->k_norm) {
+        rbe__normalize_heads(kernels, layer->k_norm, config->norm_epsilon, k, config->n_kv_heads, head_dim);
+    }
+    if (session->rope_frequencies) {
+        size_t at = rope_offset(session, layer->rope_table, token);
+        rbe__rope_apply(session->cosines + at, session->sines + at, model->rope_pairs, q, config->n_heads, head_dim);
+        rbe__rope_apply(session->cosines + at, session->sines + at, model->rope_pairs, k, config->n_kv_heads, head_dim);
+    }
+    rbe__kv_store(kernels, &session->kv[call->index], call->first_position + token, k, session->v + token * kv_width);
 }
 
 rbe_status rbe__capture(rbe_session *session, uint32_t layer, rbe_capture_point point, const float *x, uint32_t n_tokens, size_t cols)
@@ -57,28 +101,14 @@ static rbe_status attention_branch(rbe_session *session, uint32_t index, uint32_
     uint32_t head_dim = config->head_dim;
     size_t q_width = (size_t)config->n_heads * head_dim, kv_width = (size_t)config->n_kv_heads * head_dim;
 
-    rbe__normalize(config->norm_kind, &layer->attention_norm, config->norm_epsilon, session->hidden, config->width, n_tokens,
-                   session->normed);
-    RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_QKV, session->normed, n_tokens, config->width));
+    const rbe__normed_input input = normed_input(session, &layer->attention_norm);
     const rbe__linear_job qkv[] = {
-        {&layer->q, session->q, q_width}, {&layer->k, session->k, kv_width}, {&layer->v, session->v, kv_width}};
-    rbe__linear(&session->workspace, qkv, 3, session->normed, config->width, n_tokens);
+        {&layer->q, session->q, q_width, 0}, {&layer->k, session->k, kv_width, 0}, {&layer->v, session->v, kv_width, 0}};
+    rbe__linear_normed(&session->workspace, qkv, 3, &input, config->width, n_tokens);
+    RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_QKV, session->normed, n_tokens, config->width));
 
-    for (uint32_t n = 0; n < n_tokens; n++) {
-        float *q = session->q + n * q_width, *k = session->k + n * kv_width;
-        if (layer->q_norm) {
-            rbe__normalize_heads(layer->q_norm, config->norm_epsilon, q, config->n_heads, head_dim);
-        }
-        if (layer->k_norm) {
-            rbe__normalize_heads(layer->k_norm, config->norm_epsilon, k, config->n_kv_heads, head_dim);
-        }
-        if (session->rope_frequencies) {
-            size_t at = rope_offset(session, layer->rope_table, n);
-            rbe__rope_apply(session->cosines + at, session->sines + at, model->rope_pairs, q, config->n_heads, head_dim);
-            rbe__rope_apply(session->cosines + at, session->sines + at, model->rope_pairs, k, config->n_kv_heads, head_dim);
-        }
-        rbe__kv_store(&model->kernels, cache, first_position + n, k, session->v + n * kv_width);
-    }
+    heads_call heads = {session, index, first_position};
+    rbe__pool_run(session->workspace.pool, n_tokens, finish_heads, &heads);
     const rbe__attention attention = {
         .cache = cache, .n_heads = config->n_heads, .window = layer->window, .scale = config->attention_scale,
         .softcap = config->attention_softcap, .q = session->q, .out = session->mixed, .first_position = first_position,
@@ -86,9 +116,7 @@ static rbe_status attention_branch(rbe_session *session, uint32_t index, uint32_
     rbe__attend(&session->workspace, &attention);
 
     RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_O, session->mixed, n_tokens, q_width));
-    const rbe__linear_job out = {&layer->o, session->branch, config->width};
-    rbe__linear(&session->workspace, &out, 1, session->mixed, q_width, n_tokens);
-    add_branch(session, &layer->attention_post_norm, n_tokens);
+    end_branch(session, &layer->o, &layer->attention_post_norm, session->mixed, q_width, n_tokens);
     return RBE_OK;
 }
 
@@ -96,17 +124,15 @@ static rbe_status feed_forward_branch(rbe_session *session, uint32_t index, uint
 {
     const rbe__layer *layer = &session->model->layers[index];
     const rbe__config *config = &session->model->config;
-    rbe__normalize(config->norm_kind, &layer->feed_forward_norm, config->norm_epsilon, session->hidden, config->width, n_tokens,
-                   session->normed);
+    const rbe__normed_input input = normed_input(session, &layer->feed_forward_norm);
+    const rbe__linear_job up[] = {{&layer->up, session->up, config->feed_forward, 0},
+                                  {&layer->gate, session->gate, config->feed_forward, 0}};
+    rbe__linear_normed(&session->workspace, up, config->gated ? 2 : 1, &input, config->width, n_tokens);
     RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_UP, session->normed, n_tokens, config->width));
-    const rbe__linear_job up[] = {{&layer->up, session->up, config->feed_forward}, {&layer->gate, session->gate, config->feed_forward}};
-    rbe__linear(&session->workspace, up, config->gated ? 2 : 1, session->normed, config->width, n_tokens);
     rbe__activate(&session->workspace, config->activation, config->gated ? session->gate : NULL, session->up, config->feed_forward,
                   n_tokens);
     RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_DOWN, session->up, n_tokens, config->feed_forward));
-    const rbe__linear_job down = {&layer->down, session->branch, config->width};
-    rbe__linear(&session->workspace, &down, 1, session->up, config->feed_forward, n_tokens);
-    add_branch(session, &layer->feed_forward_post_norm, n_tokens);
+    end_branch(session, &layer->down, &layer->feed_forward_post_norm, session->up, config->feed_forward, n_tokens);
     return RBE_OK;
 }
 
@@ -126,7 +152,7 @@ rbe_status rbe__run_layers(rbe_session *session, uint32_t first_layer, uint32_t 
 void rbe__final_norm(rbe_session *session, uint32_t n_tokens)
 {
     const rbe__config *config = &session->model->config;
-    rbe__normalize(config->norm_kind, &session->model->norm, config->norm_epsilon, session->hidden, config->width, n_tokens,
+    rbe__normalize(session->workspace.kernels, config->norm_kind, &session->model->norm, config->norm_epsilon, session->hidden, config->width, n_tokens,
                    session->normed);
 }
 
@@ -141,7 +167,7 @@ rbe_status rbe__forward(rbe_session *session, const uint32_t *tokens, uint32_t n
 void rbe__head(rbe_session *session, uint32_t first_row, uint32_t n_tokens, float *logits)
 {
     const rbe__config *config = &session->model->config;
-    const rbe__linear_job head = {&session->model->head, logits, config->n_vocabulary};
+    const rbe__linear_job head = {&session->model->head, logits, config->n_vocabulary, 0};
     rbe__linear(&session->workspace, &head, 1, session->normed + (size_t)first_row * config->width, config->width, n_tokens);
     if (config->logit_softcap != 0.0f) {
         for (uint32_t n = 0; n < n_tokens; n++) {

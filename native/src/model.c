@@ -192,6 +192,43 @@ static void log_opened(const rbe_model *model, const char *path)
     }
 }
 
+/* Tensors that read the same input have the same seed and stand near one another: they share. */
+static const rbe__tensor *same_signs(const rbe__tensor *tensors, uint32_t index)
+{
+    const uint32_t first = index > 8 ? index - 8 : 0;
+    for (uint32_t i = first; i < index; i++) {
+        if (tensors[i].rotation_block && tensors[i].seed == tensors[index].seed && tensors[i].cols == tensors[index].cols) {
+            return &tensors[i];
+        }
+    }
+    return NULL;
+}
+
+/* A bit per column of every rotated input, instead of a random number per column and token. */
+static rbe_status make_signs(rbe_model *model, const char *path)
+{
+    rbe__tensor *tensors = model->pack.tensors;
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < model->pack.n_tensors; i++) {
+        bytes += tensors[i].rotation_block && !same_signs(tensors, i) ? rbe__sign_bytes(tensors[i].cols) : 0;
+    }
+    uint8_t *next = model->signs = malloc(bytes ? bytes : 1);
+    if (!next) {
+        return rbe_fail(RBE_ERROR_MEMORY, "%s: no memory for its index", path);
+    }
+    for (uint32_t i = 0; i < model->pack.n_tensors; i++) {
+        const rbe__tensor *same = tensors[i].rotation_block ? same_signs(tensors, i) : NULL;
+        if (same) {
+            tensors[i].signs = same->signs;
+        } else if (tensors[i].rotation_block) {
+            rbe__sign_bits(tensors[i].seed, tensors[i].cols, next);
+            tensors[i].signs = next;
+            next += rbe__sign_bytes(tensors[i].cols);
+        }
+    }
+    return RBE_OK;
+}
+
 static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_options *options)
 {
     if (rbe__kernels_select(options->kernel_set, &model->kernels) != 0) {
@@ -200,6 +237,7 @@ static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_
     model->log = options->log;
     model->log_user = options->log_user;
     RBE_TRY(rbe__pack_open(path, options->skip_checksums != 0, &model->pack));
+    RBE_TRY(make_signs(model, path));
     RBE_TRY(bind_model(model, path));
     const rbe_metadata *parameters = rbe__pack_metadata(&model->pack, "parameters");
     if (parameters && parameters->type == RBE_VALUE_U64) {
@@ -243,6 +281,7 @@ void rbe_model_close(rbe_model *model)
     if (model) {
         rbe_tokenizer_close(model->tokenizer);
         free(model->layers);
+        free(model->signs);
         rbe__pack_close(&model->pack);
         free(model);
     }

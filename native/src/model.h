@@ -55,6 +55,7 @@ struct rbe_model {
     rbe__projection head; /* the embedding where tied */
     rbe_tokenizer *tokenizer;
     int has_rows_only; /* some projection is of a kind of rbe__tensor_by_row */
+    uint8_t *signs; /* those of all tensors */
     uint64_t n_parameters;
     rbe_log_callback log;
     void *log_user;

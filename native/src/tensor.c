@@ -4,12 +4,16 @@
 
 void rbe__apply_signs(float *x, uint32_t n, uint64_t seed)
 {
-    uint64_t state = seed;
     for (uint32_t c = 0; c < n; c++) {
-        uint32_t bits;
-        memcpy(&bits, &x[c], sizeof bits);
-        bits ^= (uint32_t)(rbe__splitmix64(&state) >> 63) << 31;
-        memcpy(&x[c], &bits, sizeof bits);
+        x[c] = rbe__splitmix64(&seed) >> 63 ? -x[c] : x[c];
+    }
+}
+
+void rbe__sign_bits(uint64_t seed, uint32_t n, uint8_t *bits)
+{
+    memset(bits, 0, rbe__sign_bytes(n));
+    for (uint32_t c = 0; c < n; c++) {
+        bits[c / 8] = (uint8_t)(bits[c / 8] | (rbe__splitmix64(&seed) >> 63) << c % 8);
     }
 }
 
@@ -73,7 +77,7 @@ static void trellis_row(const rbe_kernels *kernels, const rbe__tensor *tensor, u
     }
     if (tensor->rotation_block) {
         kernels->hadamard(out, tensor->cols, tensor->rotation_block);
-        rbe__apply_signs(out, tensor->cols, tensor->seed);
+        kernels->flip_signs(out, tensor->signs, tensor->cols, out);
     }
 }
 

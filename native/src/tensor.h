@@ -32,6 +32,7 @@ typedef struct rbe__tensor {
     /* trellis; seed and scale of seed64 too */
     uint32_t rotation_block; /* 0: none */
     uint64_t seed;
+    const uint8_t *signs; /* rbe__sign_bits of seed and cols, made when the model was opened; NULL unless rotated */
     float tensor_scale;
     const float *block_scales; /* [ceil(cols / 256)] or NULL */
     rbe__layout layout;
@@ -69,10 +70,17 @@ static inline int rbe__tensor_by_row(const rbe__tensor *tensor)
 /* out[cols] = the row in the source's basis (rotation undone), from the first most_planes planes (0: all). */
 void rbe__tensor_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint32_t most_planes, uint32_t row, float *out);
 
-/* x[n] <- D x: the signs of docs/format.md, "Rotation". */
+/* x[n] <- D x: the signs of docs/format.md, "Rotation", where they are needed once. */
 void rbe__apply_signs(float *x, uint32_t n, uint64_t seed);
 
-/* The sign bits alone, bit 63 of splitmix64 output c: one bit per column, for callers that apply them often. */
+/* The same signs D of docs/format.md, "Rotation", for the flip_signs kernel: bit c is bit 63 of splitmix64 output c. */
+void rbe__sign_bits(uint64_t seed, uint32_t n, uint8_t *bits);
+
+static inline size_t rbe__sign_bytes(uint32_t n)
+{
+    return ((size_t)n + 63) / 64 * 8;
+}
+
 static inline uint64_t rbe__splitmix64(uint64_t *state)
 {
     uint64_t z = (*state += 0x9E3779B97F4A7C15u);

@@ -182,6 +182,90 @@ static inline void test_rbe_multiply_kernel(const kernel_case *about, rbe_multip
     }
 }
 
+static inline void test_rbe_add_kernel(const kernel_case *about, rbe_add_kernel *add)
+{
+    for (uint32_t n = 0; n < FLOAT_CASES; n++) {
+        const guarded x = activation_arguments(n), y = activation_arguments(n);
+        float before[FLOAT_CASES];
+        memcpy(before, x.data, n * sizeof(float));
+        add(x.data, y.data, n);
+        for (uint32_t i = 0; i < n; i++) {
+            CHECK(((float *)x.data)[i] == before[i] + ((float *)y.data)[i], "%s %s of %u", about->set, about->field, n);
+        }
+        guard_give(y);
+        guard_give(x);
+    }
+}
+
+static inline void test_rbe_multiply_add_kernel(const kernel_case *about, rbe_multiply_add_kernel *multiply_add)
+{
+    for (uint32_t n = 0; n < FLOAT_CASES; n++) {
+        const guarded y = activation_arguments(n), a = activation_arguments(n), b = activation_arguments(n);
+        float before[FLOAT_CASES];
+        memcpy(before, y.data, n * sizeof(float));
+        multiply_add(y.data, a.data, b.data, n);
+        for (uint32_t i = 0; i < n; i++) {
+            const float product = ((float *)a.data)[i] * ((float *)b.data)[i];
+            CHECK(((float *)y.data)[i] == before[i] + product, "%s %s of %u", about->set, about->field, n);
+        }
+        guard_give(b);
+        guard_give(a);
+        guard_give(y);
+    }
+}
+
+static inline void test_rbe_flip_signs_kernel(const kernel_case *about, rbe_flip_signs_kernel *flip_signs)
+{
+    for (uint32_t n = 0; n < 2 * FLOAT_CASES; n++) {
+        const guarded x = activation_arguments(n), y = guard_take(n * sizeof(float), GUARD_BEHIND);
+        const guarded signs = guard_take((n + 63) / 64 * 8, GUARD_BEHIND);
+        random_bytes(signs.data, (n + 63) / 64 * 8);
+        flip_signs(x.data, signs.data, n, y.data);
+        for (uint32_t i = 0; i < n; i++) {
+            const float value = ((float *)x.data)[i], result = ((float *)y.data)[i];
+            const int flipped = ((uint8_t *)signs.data)[i / 8] >> i % 8 & 1;
+            CHECK(result == (flipped ? -value : value) && (signbit(result) != 0) == ((signbit(value) != 0) != flipped), "%s %s value %u of %u",
+                  about->set, about->field, i, n);
+        }
+        guard_give(signs);
+        guard_give(y);
+        guard_give(x);
+    }
+}
+
+static inline void test_rbe_normalize_kernel(const kernel_case *about, rbe_normalize_kernel *normalize)
+{
+    for (uint32_t index = 0; index < 3 * FLOAT_CASES; index++) {
+        const uint32_t n = index / 3 < 80 ? index / 3 + 1 : random_between(1, 5000);
+        const int centered = index % 3 == 1, biased = index % 3 > 0;
+        const guarded x = guard_take(n * sizeof(float), index % 2 ? GUARD_BEFORE : GUARD_BEHIND), weight = activation_arguments(n);
+        const guarded bias = activation_arguments(n), other = guard_take(n * sizeof(float), GUARD_BEHIND);
+        random_floats(x.data, n);
+        const float *values = x.data, epsilon = index % 2 ? 1e-5f : 1e-6f;
+        double mean = 0, square = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            mean += centered ? (double)values[i] / n : 0;
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            square += (values[i] - mean) * (values[i] - mean) / n;
+        }
+        normalize(x.data, n, centered, epsilon, weight.data, biased ? bias.data : NULL, other.data);
+        const double scale = 1 / sqrt(square + (double)epsilon), worse = 1 + mean * mean / (square + (double)epsilon);
+        for (uint32_t i = 0; i < n; i++) {
+            const double w = ((float *)weight.data)[i], b = biased ? ((float *)bias.data)[i] : 0;
+            const double exact = (values[i] - mean) * scale * w + b, bound = 0x1p-22 * (4 + n / 64.0) * (fabs(w) + fabs(exact)) * worse + 0x1p-140;
+            CHECK(fabs(((float *)other.data)[i] - exact) <= bound, "%s %s value %u of %u: %g, not %g", about->set, about->field, i, n,
+                  (double)((float *)other.data)[i], exact);
+        }
+        normalize(x.data, n, centered, epsilon, weight.data, biased ? bias.data : NULL, x.data);
+        CHECK(memcmp(x.data, other.data, n * sizeof(float)) == 0, "%s %s of %u differs in place", about->set, about->field, n);
+        guard_give(other);
+        guard_give(bias);
+        guard_give(weight);
+        guard_give(x);
+    }
+}
+
 static inline void test_rbe_from_i8_kernel(const kernel_case *about, rbe_from_i8_kernel *from_i8)
 {
     for (uint32_t n = 0; n < FLOAT_CASES; n++) {

@@ -93,6 +93,20 @@ typedef void rbe_softcap_kernel(float *x, uint32_t n, float cap);
 /* x[i] <- x[i] * y[i]. */
 typedef void rbe_multiply_kernel(float *x, const float *y, uint32_t n);
 
+/* x[i] <- x[i] + y[i]. */
+typedef void rbe_add_kernel(float *x, const float *y, uint32_t n);
+
+/* y[i] <- y[i] + a[i] * b[i]: product and sum rounded one by one. */
+typedef void rbe_multiply_add_kernel(float *y, const float *a, const float *b, uint32_t n);
+
+/* y[i] = x[i], its sign changed where bit i % 8 of signs[i / 8] is 1. signs: readable up to the next multiple of 8 bytes. y
+ * may be x. */
+typedef void rbe_flip_signs_kernel(const float *x, const uint8_t *signs, uint32_t n, float *y);
+
+/* y = (x - m) / sqrt(mean((x - m)^2) + epsilon) * weight + bias, m the mean of x where `centered`, else 0; bias may be NULL, y may be
+ * x. n >= 1. |error| <= 2^-22 (4 + n / 64) (|weight| + |y|) (1 + m^2 / mean((x - m)^2)). */
+typedef void rbe_normalize_kernel(const float *x, uint32_t n, int centered, float epsilon, const float *weight, const float *bias, float *y);
+
 /* fp32 from int8, exact. */
 typedef void rbe_from_i8_kernel(const int8_t *bytes, uint32_t n, float *x);
 
@@ -133,6 +147,10 @@ typedef void rbe_from_half_kernel(const uint16_t *half, uint32_t n, float *x);
     X(gelu_tanh, rbe_activation_kernel)      \
     X(softcap, rbe_softcap_kernel)           \
     X(multiply, rbe_multiply_kernel)         \
+    X(add, rbe_add_kernel)                   \
+    X(multiply_add, rbe_multiply_add_kernel) \
+    X(flip_signs, rbe_flip_signs_kernel)     \
+    X(normalize, rbe_normalize_kernel)       \
     X(from_i8, rbe_from_i8_kernel)           \
     X(from_i4, rbe_from_i4_kernel)           \
     X(to_half, rbe_to_half_kernel)           \

@@ -9,6 +9,6 @@ void rbe__embed(const rbe_kernels *kernels, const rbe__tensor *embedding, const 
     }
     if (positions) {
         rbe__tensor_row(kernels, positions, most_planes, position, scratch);
-        rbe__add(out, scratch, embedding->cols);
+        kernels->add(out, scratch, embedding->cols);
     }
 }

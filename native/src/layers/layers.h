@@ -40,6 +40,7 @@ typedef struct rbe__linear_job {
     const rbe__projection *projection;
     float *y; /* [n_tokens][rows] at y_stride */
     size_t y_stride;
+    int adds; /* 1: y is added to, as the residual stream is */
 } rbe__linear_job;
 
 #define RBE_MAX_LINEAR_JOBS 3u
@@ -48,15 +49,25 @@ typedef struct rbe__linear_job {
 void rbe__linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const float *x, size_t x_stride,
                  uint32_t n_tokens);
 
+/* The input of a linear step before its norm: x and normed [n_tokens][width]. */
+typedef struct rbe__normed_input {
+    rbe__norm_kind kind;
+    const rbe__norm *norm;
+    float epsilon;
+    const float *x;
+    float *normed;
+} rbe__normed_input;
+
+/* The same of norm(x), which is left in `normed`: norm, rotation and rounding of a token in one go. */
+void rbe__linear_normed(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__normed_input *input,
+                        uint32_t width, uint32_t n_tokens);
+
 /* y[n] = norm(x[n]) for vectors of `width`; y may be x. */
-void rbe__normalize(rbe__norm_kind kind, const rbe__norm *norm, float epsilon, const float *x, uint32_t width, uint32_t n_tokens,
+void rbe__normalize(const rbe_kernels *kernels, rbe__norm_kind kind, const rbe__norm *norm, float epsilon, const float *x, uint32_t width, uint32_t n_tokens,
                     float *y);
 
-/* x += y over n values. */
-void rbe__add(float *x, const float *y, size_t n);
-
 /* RMS norm of each of n_heads vectors of head_dim, in place (q/k norm). */
-void rbe__normalize_heads(const float *weight, float epsilon, float *x, uint32_t n_heads, uint32_t head_dim);
+void rbe__normalize_heads(const rbe_kernels *kernels, const float *weight, float epsilon, float *x, uint32_t n_heads, uint32_t head_dim);
 
 /* cosines, sines [n_pairs] of position * frequency, times factor. */
 void rbe__rope_angles(const float *frequencies, uint32_t n_pairs, uint32_t position, float factor, float *cosines, float *sines);

@@ -13,9 +13,11 @@ typedef struct linear_call {
     uint32_t n_tokens;
     const rbe__tensor *rotation; /* a trellis tensor among the jobs, for seed and block; NULL: all dense */
     uint32_t scale_stride;
+    const rbe__normed_input *input; /* NULL: x is what it is */
 } linear_call;
 
-/* x' = H D x, quantised: once for all jobs. */
+/* The norm, where there is one; x' = H D x, quantised, where a matrix is of the trellis: once for all jobs, while the token is in
+ * the cache. */
 static void prepare_token(void *context, uint32_t token, uint32_t thread)
 {
     (void)thread;
@@ -23,10 +25,17 @@ static void prepare_token(void *context, uint32_t token, uint32_t thread)
     rbe__workspace *workspace = call->workspace;
     const rbe__tensor *tensor = call->rotation;
     const float *x = call->x + token * call->x_stride;
+    if (call->input) {
+        const rbe__normed_input *input = call->input;
+        rbe__normalize(workspace->kernels, input->kind, input->norm, input->epsilon, input->x + token * call->x_stride,
+                       (uint32_t)call->x_stride, 1, input->normed + token * call->x_stride);
+    }
+    if (!tensor) {
+        return;
+    }
     float *rotated = workspace->rotated + (size_t)token * workspace->max_cols;
     if (tensor->rotation_block) {
-        memcpy(rotated, x, tensor->cols * sizeof *x);
-        rbe__apply_signs(rotated, tensor->cols, tensor->seed);
+        workspace->kernels->flip_signs(x, tensor->signs, tensor->cols, rotated);
         workspace->kernels->hadamard(rotated, tensor->cols, tensor->rotation_block);
         x = rotated;
     }
@@ -58,35 +67,50 @@ static void multiply_strip(const linear_call *call, const rbe_strip *strip, cons
     }
 }
 
+/* What stands in y before the products: the bias, on what was there where the job adds. */
+static void start_rows(const rbe_kernels *kernels, const rbe__linear_job *job, uint32_t first_row, uint32_t rows, float *y)
+{
+    const float *bias = job->projection->bias;
+    if (!job->adds) {
+        memset(y, 0, rows * sizeof *y);
+    }
+    if (bias) {
+        kernels->add(y, bias + first_row, rows);
+    }
+}
+
 static void run_strip(const linear_call *call, const rbe__linear_job *job, uint32_t index, rbe__thread_scratch *scratch)
 {
     const rbe__tensor *tensor = job->projection->weight;
-    const float *bias = job->projection->bias;
+    const rbe_kernels *kernels = call->workspace->kernels;
     rbe__strip_layout layout = rbe__layout_strip(&tensor->layout, index);
     for (uint32_t p = 0; p < rbe__planes_read(tensor, call->workspace->n_planes); p++) {
         const rbe__plane *plane = &tensor->planes[p];
         rbe_strip strip = rbe__tensor_strip(tensor, plane, &layout);
         multiply_strip(call, &strip, tensor->block_scales, scratch);
-        call->workspace->kernels->from_half(plane->row_scales + layout.first_row, layout.rows, scratch->row_scale);
+        kernels->from_half(plane->row_scales + layout.first_row, layout.rows, scratch->row_scale);
+        for (uint32_t r = 0; r < layout.rows; r++) {
+            scratch->row_scale[r] *= tensor->tensor_scale;
+        }
         for (uint32_t n = 0; n < call->n_tokens; n++) {
             float *y = job->y + n * job->y_stride + layout.first_row;
-            const float *sum = scratch->sum + (size_t)n * 4 * layout.row_steps;
-            for (uint32_t r = 0; r < layout.rows; r++) {
-                float before = p ? y[r] : bias ? bias[layout.first_row + r] : 0.0f;
-                y[r] = before + tensor->tensor_scale * scratch->row_scale[r] * sum[r];
+            if (p == 0) {
+                start_rows(kernels, job, layout.first_row, layout.rows, y);
             }
+            kernels->multiply_add(y, scratch->row_scale, scratch->sum + (size_t)n * 4 * layout.row_steps, layout.rows);
         }
     }
 }
 
 /* Row after row through a buffer: slow, for codes that no projection is worth storing in (docs/extremes.md). */
-static void run_by_row(const linear_call *call, const rbe__linear_job *job, uint32_t first_row, uint32_t rows, float *buffer)
+static void run_by_row(const linear_call *call, const rbe__linear_job *job, uint32_t first_row, uint32_t rows, float *buffer, float *y,
+                       size_t y_stride)
 {
     const rbe_kernels *kernels = call->workspace->kernels;
     const rbe__tensor *tensor = job->projection->weight;
     for (uint32_t r = first_row; r < first_row + rows; r++) {
         rbe__tensor_row(kernels, tensor, call->workspace->n_planes, r, buffer);
-        kernels->dense_f32(buffer, 1, tensor->cols, call->x, call->x_stride, call->n_tokens, job->y + r, job->y_stride);
+        kernels->dense_f32(buffer, 1, tensor->cols, call->x, call->x_stride, call->n_tokens, y + r - first_row, y_stride);
     }
 }
 
@@ -100,14 +124,21 @@ static void run_dense(const linear_call *call, const rbe__linear_job *job, uint3
     uint32_t first_row = index * RBE_DENSE_ROWS;
     uint32_t rows = tensor->rows - first_row < RBE_DENSE_ROWS ? tensor->rows - first_row : RBE_DENSE_ROWS;
     size_t row_bytes = (size_t)tensor->cols * (tensor->kind == RBE_KIND_F32 ? 4 : 2);
+    float *y = job->adds ? scratch->sum : job->y + first_row;
+    size_t y_stride = job->adds ? RBE_DENSE_ROWS : job->y_stride;
     if (rbe__tensor_by_row(tensor)) {
-        run_by_row(call, job, first_row, rows, scratch->row);
+        run_by_row(call, job, first_row, rows, scratch->row, y, y_stride);
     } else {
-        kernel(tensor->data + first_row * row_bytes, rows, tensor->cols, call->x, call->x_stride, call->n_tokens,
-               job->y + first_row, job->y_stride);
+        kernel(tensor->data + first_row * row_bytes, rows, tensor->cols, call->x, call->x_stride, call->n_tokens, y, y_stride);
     }
-    for (uint32_t n = 0; job->projection->bias && n < call->n_tokens; n++) {
-        rbe__add(job->y + n * job->y_stride + first_row, job->projection->bias + first_row, rows);
+    for (uint32_t n = 0; (job->adds || job->projection->bias) && n < call->n_tokens; n++) {
+        float *row = job->y + n * job->y_stride + first_row;
+        if (job->projection->bias) {
+            kernels->add(row, job->projection->bias + first_row, rows);
+        }
+        if (job->adds) {
+            kernels->add(row, y + n * y_stride, rows);
+        }
     }
 }
 
@@ -125,12 +156,12 @@ static void run_item(void *context, uint32_t item, uint32_t thread)
     }
 }
 
-void rbe__linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const float *x, size_t x_stride,
-                 uint32_t n_tokens)
+static void run_linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__normed_input *input,
+                       const float *x, size_t x_stride, uint32_t n_tokens)
 {
     assert(n_jobs >= 1 && n_jobs <= RBE_MAX_LINEAR_JOBS && n_tokens >= 1 && n_tokens <= workspace->batch);
     linear_call call = {.workspace = workspace, .jobs = jobs, .n_jobs = n_jobs, .x = x, .x_stride = x_stride, .n_tokens = n_tokens,
-                        .scale_stride = workspace->max_cols / RBE_BLOCK_COLS + 1};
+                        .scale_stride = workspace->max_cols / RBE_BLOCK_COLS + 1, .input = input};
     for (uint32_t j = 0; j < n_jobs; j++) {
         const rbe__tensor *tensor = jobs[j].projection->weight;
         uint32_t n_items = (tensor->rows - 1) / RBE_DENSE_ROWS + 1;
@@ -140,8 +171,20 @@ void rbe__linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_
         }
         call.first_item[j + 1] = call.first_item[j] + n_items;
     }
-    if (call.rotation) {
+    if (call.rotation || input) {
         rbe__pool_run(workspace->pool, n_tokens, prepare_token, &call);
     }
     rbe__pool_run(workspace->pool, call.first_item[n_jobs], run_item, &call);
+}
+
+void rbe__linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const float *x, size_t x_stride,
+                 uint32_t n_tokens)
+{
+    run_linear(workspace, jobs, n_jobs, NULL, x, x_stride, n_tokens);
+}
+
+void rbe__linear_normed(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__normed_input *input,
+                        uint32_t width, uint32_t n_tokens)
+{
+    run_linear(workspace, jobs, n_jobs, input, input->normed, width, n_tokens);
 }

@@ -172,6 +172,14 @@ RBE_INLINE vf vf_abs(vf v)
     return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
 }
 
+/* The sign of value i changed where bit i is 1. */
+RBE_INLINE vf vf_flip(vf v, uint32_t bits)
+{
+    const __m256i shifts = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
+    const __m256i signs = _mm256_and_si256(_mm256_sllv_epi32(_mm256_set1_epi32((int)bits), shifts), _mm256_set1_epi32(INT32_MIN));
+    return _mm256_xor_ps(v, _mm256_castsi256_ps(signs));
+}
+
 /* min(max(v, -limit), limit), NaN stays NaN: the instructions return their second operand where one is NaN */
 RBE_INLINE vf vf_clamp(vf v, float limit)
 {

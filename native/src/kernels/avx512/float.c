@@ -2,6 +2,7 @@
 #include "kernels/avx512/vector.h"
 
 #include "kernels/shared/combine.h"
+#include "kernels/shared/elementwise.h"
 #include "kernels/shared/exponential.h"
 #include "kernels/shared/float.h"
 
@@ -10,6 +11,7 @@ void rbe__avx512_float(rbe_kernels *table)
     const rbe_kernels avx2 = *table;
     set_float(table);
     set_combine(table);
+    set_elementwise(table);
     set_exponential(table);
     /* Converting 16 halves takes Zen 4 more than twice as long as 8. The sums are the same bits: each column has its own. */
     table->combine_f16 = avx2.combine_f16;

@@ -158,6 +158,12 @@ RBE_INLINE vf vf_abs(vf v)
     return _mm512_abs_ps(v);
 }
 
+/* The sign of value i changed where bit i is 1. */
+RBE_INLINE vf vf_flip(vf v, uint32_t bits)
+{
+    return _mm512_mask_xor_ps(v, (__mmask16)bits, v, _mm512_set1_ps(-0.0f));
+}
+
 /* min(max(v, -limit), limit), NaN stays NaN: the instructions return their second operand where one is NaN */
 RBE_INLINE vf vf_clamp(vf v, float limit)
 {

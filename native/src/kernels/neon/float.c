@@ -2,6 +2,7 @@
 #include "kernels/neon/vector.h"
 
 #include "kernels/shared/combine.h"
+#include "kernels/shared/elementwise.h"
 #include "kernels/shared/exponential.h"
 #include "kernels/shared/float.h"
 
@@ -9,5 +10,6 @@ void rbe__neon_float(rbe_kernels *table)
 {
     set_float(table);
     set_combine(table);
+    set_elementwise(table);
     set_exponential(table);
 }

@@ -6,6 +6,7 @@ void rbe__kernels_neon(rbe_kernels *table)
     rbe__neon_float(table);
 }
 
+#if defined(__aarch64__)
 void rbe__kernels_neon_dotprod(rbe_kernels *table)
 {
     rbe__neon_integer_dotprod(table);
@@ -15,3 +16,4 @@ void rbe__kernels_neon_i8mm(rbe_kernels *table)
 {
     rbe__neon_multiply_tile_i8mm(table);
 }
+#endif

@@ -163,6 +163,14 @@ RBE_INLINE vf vf_abs(vf v)
     return vabsq_f32(v);
 }
 
+/* The sign of value i changed where bit i is 1. */
+RBE_INLINE vf vf_flip(vf v, uint32_t bits)
+{
+    static const int32_t shifts[4] = {31, 30, 29, 28};
+    const uint32x4_t signs = vandq_u32(vshlq_u32(vdupq_n_u32(bits), vld1q_s32(shifts)), vdupq_n_u32(0x80000000u));
+    return vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(v), signs));
+}
+
 /* min(max(v, -limit), limit), NaN stays NaN */
 RBE_INLINE vf vf_clamp(vf v, float limit)
 {

@@ -128,6 +128,42 @@ static void multiply(float *x, const float *y, uint32_t n)
     }
 }
 
+static void add(float *x, const float *y, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] += y[i];
+    }
+}
+
+static void multiply_add(float *y, const float *a, const float *b, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        y[i] += a[i] * b[i];
+    }
+}
+
+static void flip_signs(const float *x, const uint8_t *signs, uint32_t n, float *y)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        y[i] = signs[i / 8] >> i % 8 & 1 ? -x[i] : x[i];
+    }
+}
+
+static void normalize(const float *x, uint32_t n, int centered, float epsilon, const float *weight, const float *bias, float *y)
+{
+    double mean = 0, square = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        mean += centered ? (double)x[i] / n : 0.0;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        square += (x[i] - mean) * (x[i] - mean) / n;
+    }
+    const double scale = 1.0 / sqrt(square + epsilon);
+    for (uint32_t i = 0; i < n; i++) {
+        y[i] = (float)((x[i] - mean) * scale * weight[i] + (bias ? bias[i] : 0.0f));
+    }
+}
+
 static void from_i8(const int8_t *bytes, uint32_t n, float *x)
 {
     for (uint32_t i = 0; i < n; i++) {
@@ -238,6 +274,10 @@ void rbe__kernels_scalar(rbe_kernels *table)
         .gelu_tanh = gelu_tanh,
         .softcap = softcap,
         .multiply = multiply,
+        .add = add,
+        .multiply_add = multiply_add,
+        .flip_signs = flip_signs,
+        .normalize = normalize,
         .from_i8 = from_i8,
         .from_i4 = from_i4,
         .to_half = to_half,

@@ -99,40 +99,11 @@ COMBINE_KERNEL(f32, F32)
 COMBINE_KERNEL(f16, F16)
 COMBINE_KERNEL(i8, I8)
 
-/* Plain loops: the compiler makes vectors of them under the flags of the folder. */
-static void from_i8(const int8_t *bytes, uint32_t n, float *x)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] = (float)bytes[i];
-    }
-}
-
-static void from_i4(const uint8_t *bytes, uint32_t n, float *x)
-{
-    const uint32_t half = (n + 1) / 2;
-    for (uint32_t i = 0; i < half; i++) {
-        x[i] = (float)(bytes[i] & 15) - 7.5f;
-    }
-    for (uint32_t i = half; i < n; i++) {
-        x[i] = (float)(bytes[i - half] >> 4) - 7.5f;
-    }
-}
-
-static void multiply(float *x, const float *y, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] *= y[i];
-    }
-}
-
 static void set_combine(rbe_kernels *table)
 {
     table->combine_f32 = combine_f32;
     table->combine_f16 = combine_f16;
     table->combine_i8 = combine_i8;
-    table->from_i8 = from_i8;
-    table->from_i4 = from_i4;
-    table->multiply = multiply;
 }
 
 #endif

@@ -1,0 +1,101 @@
+/* Value by value, for every vector width: after shared/float.h. Loops without vectors in them become such by the compiler, under the
+ * flags of the folder. */
+#ifndef RBE_KERNELS_SHARED_ELEMENTWISE_H
+#define RBE_KERNELS_SHARED_ELEMENTWISE_H
+
+#include "kernels/shared/float.h"
+
+static void from_i8(const int8_t *restrict bytes, uint32_t n, float *restrict x)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = (float)bytes[i];
+    }
+}
+
+static void from_i4(const uint8_t *restrict bytes, uint32_t n, float *restrict x)
+{
+    const uint32_t half = (n + 1) / 2;
+    for (uint32_t i = 0; i < half; i++) {
+        x[i] = (float)(bytes[i] & 15) - 7.5f;
+    }
+    for (uint32_t i = half; i < n; i++) {
+        x[i] = (float)(bytes[i - half] >> 4) - 7.5f;
+    }
+}
+
+static void multiply(float *restrict x, const float *restrict y, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] *= y[i];
+    }
+}
+
+static void add(float *restrict x, const float *restrict y, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] += y[i];
+    }
+}
+
+static void multiply_add(float *restrict y, const float *restrict a, const float *restrict b, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        y[i] += a[i] * b[i];
+    }
+}
+
+static void flip_signs(const float *x, const uint8_t *signs, uint32_t n, float *y)
+{
+    for (uint32_t i = 0; i < n; i += VF) {
+        const uint32_t here = n - i < VF ? n - i : VF;
+        const uint32_t bits = signs[i / 8] | (VF > 8 ? (uint32_t)signs[i / 8 + 1] << 8 : 0);
+        store_floats(y + i, vf_flip(load_floats(x + i, here), bits >> i % 8), here);
+    }
+}
+
+/* Sum of (x - shift), or of its squares. */
+RBE_INLINE float sum_of(const float *x, uint32_t n, float shift, int squares)
+{
+    const vf center = vf_set1(shift);
+    vf sums[2] = {vf_zero(), vf_zero()};
+    uint32_t i = 0;
+    for (; i + 2 * VF <= n; i += 2 * VF) {
+        for (uint32_t s = 0; s < 2; s++) {
+            const vf value = vf_sub(vf_load(x + i + VF * s), center);
+            sums[s] = squares ? vf_fma(value, value, sums[s]) : vf_add(sums[s], value);
+        }
+    }
+    float total = vf_sum(vf_add(sums[0], sums[1]));
+    for (; i < n; i++) {
+        const float value = x[i] - shift;
+        total += squares ? value * value : value;
+    }
+    return total;
+}
+
+static void normalize(const float *x, uint32_t n, int centered, float epsilon, const float *weight, const float *bias, float *y)
+{
+    const float mean = centered ? sum_of(x, n, 0.0f, 0) / (float)n : 0.0f;
+    const vf scale = vf_set1(1.0f / sqrtf(sum_of(x, n, mean, 1) / (float)n + epsilon)), center = vf_set1(mean);
+    for (uint32_t i = 0; i < n; i += VF) {
+        const uint32_t here = n - i < VF ? n - i : VF;
+        vf value = vf_mul(vf_mul(vf_sub(load_floats(x + i, here), center), scale), load_floats(weight + i, here));
+        if (bias) {
+            value = vf_add(value, load_floats(bias + i, here));
+        }
+        store_floats(y + i, value, here);
+    }
+}
+
+static void set_elementwise(rbe_kernels *table)
+{
+    table->from_i8 = from_i8;
+    table->from_i4 = from_i4;
+    table->multiply = multiply;
+    table->add = add;
+    table->multiply_add = multiply_add;
+    table->flip_signs = flip_signs;
+    table->normalize = normalize;
+}
+
+#endif
