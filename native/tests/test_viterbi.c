@@ -121,8 +121,43 @@ static void check_near_best(uint32_t bits, uint32_t n_lanes, int uneven, double 
     CHECK(found <= least * (1 + tolerance), "K %u: %.2f %% above the best", bits, 100 * (found / least - 1));
 }
 
+/* Bit for bit the same on every instruction set, and what the header says. */
+static void check_subtract(uint32_t rows, uint32_t n)
+{
+    enum { MOST = 40, STRIDE = 7 };
+    static float from[MOST * MOST], factors[MOST * STRIDE], start[4 * MOST], found[4 * MOST], expected[4 * MOST];
+    uint64_t seed = rows + n;
+    for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
+        from[i] = gaussian(&seed);
+    }
+    for (size_t i = 0; i < sizeof factors / sizeof *factors; i++) {
+        factors[i] = gaussian(&seed);
+    }
+    for (size_t i = 0; i < sizeof start / sizeof *start; i++) {
+        start[i] = expected[i] = gaussian(&seed);
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        for (uint32_t i = 0; i < 4 * rows; i++) {
+            const volatile float product = from[k * rows + i % rows] * factors[k * STRIDE + i / rows];
+            expected[i] -= product;
+        }
+    }
+    const char *name;
+    for (uint32_t set = 0; (name = rbe_kernel_set_name(set)) != NULL; set++) {
+        const rbe__sweeps *sweeps = rbe__sweeps_select(name);
+        if (sweeps != NULL) {
+            memcpy(found, start, sizeof found);
+            sweeps->subtract(found, from, factors, STRIDE, rows, n);
+            CHECK(memcmp(found, expected, sizeof found) == 0, "%s: %u rows less %u products", name, rows, n);
+        }
+    }
+}
+
 int main(void)
 {
+    check_subtract(8, 1);
+    check_subtract(24, 5);
+    check_subtract(40, 40);
     for (uint32_t bits = 1; bits <= 4; bits++) {
         rbe__trellis_make(&codebooks[bits - 1], &trellis);
         check_sets(bits);

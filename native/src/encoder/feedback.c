@@ -14,17 +14,16 @@
 #include "encoder/feedback.h"
 #include "status.h"
 
+#define PANEL_GROUPS 16u
 #define MAX_CELL_COLUMNS (4 * RBE_MAX_LANE_STEPS / 2) /* a strip has two row steps at least */
-
-typedef float float4 __attribute__((vector_size(16)));
 
 typedef struct thread_space {
     rbe__cell_space cells;
-    float *targets[RBE_BATCH_CELLS]; /* [group][row][4], one strip: first the weights, then what is left of them */
+    float *targets[RBE_BATCH_CELLS]; /* [column][row], one strip: first the weights, then what is left of them */
     float scaled[RBE_BATCH_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES], inside[RBE_BATCH_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES];
+    float spread[RBE_BATCH_CELLS][4 * PANEL_GROUPS * RBE_MAX_STRIP_ROWS]; /* [column of the panel][row]: (W_g - Q_g) inverse(U_gg) */
     float lost[RBE_MAX_LANE_STEPS * 4];
     double by_lane[MAX_CELL_COLUMNS * MAX_CELL_COLUMNS];
-    float4 spread[RBE_MAX_LANE_STEPS * RBE_LANES]; /* [column of the cell][row]: (W_g - Q_g) inverse(U_gg), four times over */
 } thread_space;
 
 typedef struct feedback_job {
@@ -38,45 +37,54 @@ typedef struct feedback_job {
     atomic_int cancelled;
 } feedback_job;
 
-/* The strip's weights as [group][row][4]; zero where there are none. */
+/* The strip's weights as [column][row]; zero where there are none. */
 static void load_strip(const rbe__plane_encoder *plane, const rbe__strip_layout *strip, float *targets)
 {
     const rbe__layout *layout = &plane->layout;
     const size_t rows = 4 * (size_t)strip->row_steps;
     memset(targets, 0, rows * 4 * layout->n_groups * sizeof *targets);
-    for (uint32_t r = 0; r < strip->rows; r++) {
-        const float *w = plane->weights + (size_t)(strip->first_row + r) * layout->cols;
-        for (uint32_t col = 0; col < layout->cols; col++) {
-            targets[(col / 4 * rows + r) * 4 + col % 4] = w[col];
+    for (uint32_t begin = 0; begin < layout->cols; begin += 16) {
+        const uint32_t end = layout->cols - begin < 16 ? layout->cols : begin + 16;
+        for (uint32_t r = 0; r < strip->rows; r++) {
+            const float *w = plane->weights + (size_t)(strip->first_row + r) * layout->cols;
+            for (uint32_t col = begin; col < end; col++) {
+                targets[col * rows + r] = w[col];
+            }
         }
+    }
+}
+
+/* What is lost of column k of a cell. targets, values: of the cell. */
+static void subtract_values(const rbe__plane_encoder *plane, const rbe__strip_layout *strip, uint32_t first, size_t k, const float *targets,
+                            const int8_t *values, float *error)
+{
+    const size_t rows = 4 * (size_t)strip->row_steps;
+    const float *units = plane->units_per_weight + strip->first_row, *scales = plane->decoded_scales + strip->first_row;
+    const int exists = 4 * (size_t)first + k < plane->layout.cols;
+    for (size_t r = 0; r < rows; r++) {
+        const float value = (float)values[(k / 4 * rows + r) * 4 + k % 4];
+        error[r] = exists && units[r] > 0 ? targets[k * rows + r] - value * scales[r] : 0.0f;
     }
 }
 
 /* spread = (W_g - Q_g) inverse(U_gg), column by column of the cell. */
 static void solve_cell(const feedback_job *job, const rbe__strip_layout *strip, uint32_t first, uint32_t n_groups,
-                       const float *targets, const int8_t *values, float4 *spread)
+                       const float *targets, const int8_t *values, float *spread)
 {
-    const rbe__plane_encoder *plane = job->plane;
-    const size_t side = 4 * (size_t)plane->layout.n_groups, rows = 4 * (size_t)strip->row_steps;
-    const float *units = plane->units_per_weight + strip->first_row, *scales = plane->decoded_scales + strip->first_row;
-    for (uint32_t k = 0; k < 4 * n_groups; k++) {
+    const size_t side = 4 * (size_t)job->plane->layout.n_groups, rows = 4 * (size_t)strip->row_steps;
+    for (size_t k = 0; k < 4 * (size_t)n_groups; k++) {
         const size_t col = 4 * (size_t)first + k;
-        for (size_t r = 0; r < rows; r++) {
-            const size_t at = (k / 4 * rows + r) * 4 + k % 4;
-            const float error = col < plane->layout.cols && units[r] > 0 ? targets[at] - (float)values[at] * scales[r] : 0.0f;
-            spread[k * rows + r] = (float4){error, error, error, error};
-        }
-        for (uint32_t i = 0; i < k; i++) {
+        float *own = spread + k * rows;
+        subtract_values(job->plane, strip, first, k, targets, values, own);
+        for (size_t i = 0; i < k; i++) {
             const float u = job->feedback[(4 * (size_t)first + i) * side + col];
-            const float4 factor = {u, u, u, u};
             for (size_t r = 0; r < rows; r++) {
-                spread[k * rows + r] -= spread[i * rows + r] * factor;
+                own[r] -= spread[i * rows + r] * u;
             }
         }
         const float u = 1.0f / job->feedback[col * side + col];
-        const float4 factor = {u, u, u, u};
         for (size_t r = 0; r < rows; r++) {
-            spread[k * rows + r] *= factor;
+            own[r] *= u;
         }
     }
 }
@@ -108,48 +116,48 @@ static void feed_inside(const feedback_job *job, const rbe__strip_layout *strip,
 {
     const rbe__plane_encoder *plane = job->plane;
     const size_t n = 4 * (size_t)n_groups, rows = 4 * (size_t)strip->row_steps, own = (size_t)j * n_groups;
-    const float *scales = plane->decoded_scales + strip->first_row, *units = plane->units_per_weight + strip->first_row;
     for (size_t q = 0; q < n_groups; q++) {
-        const int exists = 4 * (first + q) + j < plane->layout.cols;
-        for (size_t r = 0; r < rows; r++) {
-            const size_t at = (q * rows + r) * 4 + j;
-            float error = exists && units[r] > 0 ? targets[at] - (float)values[at] * scales[r] : 0.0f;
-            for (size_t i = 0; i < q; i++) {
-                error -= lost[i * rows + r] * (float)v[(own + i) * n + own + q];
+        float *own_lost = lost + q * rows;
+        subtract_values(plane, strip, first, 4 * q + j, targets, values, own_lost);
+        for (size_t i = 0; i < q; i++) {
+            const float u = (float)v[(own + i) * n + own + q];
+            for (size_t r = 0; r < rows; r++) {
+                own_lost[r] -= lost[i * rows + r] * u;
             }
-            lost[q * rows + r] = error / (float)v[(own + q) * n + own + q];
+        }
+        const float u = 1.0f / (float)v[(own + q) * n + own + q];
+        for (size_t r = 0; r < rows; r++) {
+            own_lost[r] *= u;
         }
     }
     for (size_t to = own + n_groups; to < n; to++) {
-        float *column = targets + to % n_groups * rows * 4 + to / n_groups;
+        float *column = targets + (to % n_groups * 4 + to / n_groups) * rows;
         for (size_t q = 0; q < n_groups; q++) {
             const float u = (float)v[(own + q) * n + to];
             for (size_t r = 0; r < rows; r++) {
-                column[4 * r] -= lost[q * rows + r] * u;
+                column[r] -= lost[q * rows + r] * u;
             }
         }
     }
 }
 
-/* W_rest -= spread U_g,rest. */
-static void feed_back(const feedback_job *job, const rbe__strip_layout *strip, uint32_t first, uint32_t n_groups, const float4 *spread,
-                      float *targets)
+/* W_rest -= spread U_g,rest, for the groups from `begin` to `end` and what the groups `first` on have spread. */
+static void feed_back(const feedback_job *job, const rbe__strip_layout *strip, uint32_t first, uint32_t n_groups, const float *spread,
+                      uint32_t begin, uint32_t end, float *targets)
 {
-    const uint32_t n_all = job->plane->layout.n_groups;
-    const size_t side = 4 * (size_t)n_all, rows = 4 * (size_t)strip->row_steps;
-    for (uint32_t group = first + n_groups; group < n_all; group++) {
-        float4 *rest = (float4 *)(void *)(targets + (size_t)group * rows * 4);
-        for (uint32_t k = 0; k < 4 * n_groups; k += 4) {
-            float4 u[4];
-            for (uint32_t i = 0; i < 4; i++) {
-                memcpy(&u[i], job->feedback + (4 * (size_t)first + k + i) * side + 4 * (size_t)group, sizeof u[i]);
-            }
-            const float4 *y = spread + k * rows;
-            for (size_t r = 0; r < rows; r++) {
-                rest[r] -= y[r] * u[0] + y[rows + r] * u[1] + y[2 * rows + r] * u[2] + y[3 * rows + r] * u[3];
-            }
-        }
+    const size_t side = 4 * (size_t)job->plane->layout.n_groups, rows = 4 * (size_t)strip->row_steps;
+    for (uint32_t group = begin; group < end; group++) {
+        job->plane->sweeps->subtract(targets + 4 * (size_t)group * rows, spread, job->feedback + 4 * (first * side + group), side, rows,
+                                     4 * (size_t)n_groups);
     }
+}
+
+/* Cells of a strip are taken in panels: inside one, each cell corrects those behind it at once; the columns behind the panel wait for its
+ * end and take all corrections together, while they are in the nearest cache. */
+static uint32_t cells_per_panel(const feedback_job *job, const rbe__strip_layout *strip)
+{
+    const uint32_t longest = (job->plane->layout.n_groups - 1) / strip->n_cells + 1;
+    return longest < PANEL_GROUPS ? PANEL_GROUPS / longest : 1;
 }
 
 /* Cell c of n strips of one height (n 1 or 2): encoded side by side, which costs little more than one where vectors are wide. */
@@ -162,7 +170,7 @@ static uint32_t encode_column(const feedback_job *job, const rbe__strip_layout *
     const size_t rows = 4 * (size_t)strips->row_steps;
     rbe__cell cells[RBE_BATCH_CELLS];
     for (uint32_t s = 0; s < n; s++) {
-        memcpy(space->inside[s], targets[s] + first * rows * 4, n_groups * rows * 4 * sizeof(float));
+        memcpy(space->inside[s], targets[s] + 4 * first * rows, 4 * n_groups * rows * sizeof(float));
         cells[s].n_groups = n_groups;
         cells[s].row_steps = strips->row_steps;
         cells[s].targets = space->scaled[s];
@@ -179,8 +187,10 @@ static uint32_t encode_column(const feedback_job *job, const rbe__strip_layout *
     for (uint32_t j = 0; j < n_turns; j++) {
         for (uint32_t s = 0; s < n; s++) {
             const float *units = plane->units_per_weight + strips[s].first_row;
-            for (size_t i = 0; i < n_groups * rows * 4; i++) {
-                space->scaled[s][i] = space->inside[s][i] * units[i / 4 % rows];
+            for (size_t k = 0; k < 4 * n_groups; k++) {
+                for (size_t r = 0; r < rows; r++) {
+                    space->scaled[s][(k / 4 * rows + r) * 4 + k % 4] = space->inside[s][k * rows + r] * units[r];
+                }
             }
         }
         rbe__encode_cells(plane->sweeps, &plane->trellis, cells, n, &space->cells);
@@ -188,9 +198,16 @@ static uint32_t encode_column(const feedback_job *job, const rbe__strip_layout *
             feed_inside(job, &strips[s], first, n_groups, j, space->by_lane, cells[s].values, space->lost, space->inside[s]);
         }
     }
+    const uint32_t panel = c - c % cells_per_panel(job, strips), next = panel + cells_per_panel(job, strips), n_all = plane->layout.n_groups;
+    const uint32_t begin = rbe__cell_first_group(&plane->layout, strips, panel), past = first + n_groups;
+    const uint32_t end = next < strips->n_cells ? rbe__cell_first_group(&plane->layout, strips, next) : n_all;
     for (uint32_t s = 0; s < n; s++) {
-        solve_cell(job, &strips[s], first, n_groups, targets[s] + first * rows * 4, cells[s].values, space->spread);
-        feed_back(job, &strips[s], first, n_groups, space->spread, targets[s]);
+        float *spread = space->spread[s] + 4 * (first - begin) * rows;
+        solve_cell(job, &strips[s], first, n_groups, targets[s] + 4 * first * rows, cells[s].values, spread);
+        feed_back(job, &strips[s], first, n_groups, spread, past, end, targets[s]);
+        if (past == end) {
+            feed_back(job, &strips[s], begin, end - begin, space->spread[s], end, n_all, targets[s]);
+        }
     }
     return n_groups * n;
 }

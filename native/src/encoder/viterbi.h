@@ -64,9 +64,13 @@ typedef struct rbe__sweep_space {
 typedef const int16_t *rbe__sweep(const rbe__trellis *trellis, const rbe__batch *batch, uint32_t first_lane,
                                   rbe__sweep_space *space);
 
+/* to[c][r] -= the sum over k < n, ascending, of from[k][r] factors[k stride + c], for c < 4 and r < rows, a multiple of 8. No aliasing. */
+typedef void rbe__subtract(float *to, const float *from, const float *factors, size_t stride, size_t rows, size_t n);
+
 typedef struct rbe__sweeps {
     uint32_t n_lanes;
     rbe__sweep *forward[4], *backward[4]; /* by K - 1 */
+    rbe__subtract *subtract;
 } rbe__sweeps;
 
 extern const rbe__sweeps rbe__sweeps_portable, rbe__sweeps_avx2, rbe__sweeps_avx512;

@@ -6,6 +6,7 @@
  * T2[a] + T1[b ^ (h << (4 - K) | top)]: for one a, 16 costs serve all butterflies.
  */
 #include "encoder/int16_vector.h"
+#include "encoder/subtract.h"
 #include "encoder/viterbi.h"
 #include "kernels/shared/inline.h"
 
@@ -147,4 +148,5 @@ const rbe__sweeps RBE_SWEEPS = {
     .n_lanes = VL,
     .forward = {forward_k1, forward_k2, forward_k3, forward_k4},
     .backward = {backward_k1, backward_k2, backward_k3, backward_k4},
+    .subtract = subtract_products,
 };
