@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -61,6 +62,7 @@ def _calibration_text(argument: str) -> Path | Literal["none"]:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rbe_edge.packing.journal import partial_directory
     from rbe_edge.packing.pack import PackOptions, pack
 
     options = PackOptions(
@@ -71,8 +73,17 @@ def run(arguments: argparse.Namespace) -> int:
         revision=arguments.revision,
         calibrate=arguments.calibrate or "built-in",
     )
-    with ProgressBar() as bar:
-        report = pack(arguments.source, arguments.output, options, bar.report_named)
+    try:
+        with ProgressBar() as bar:
+            report = pack(arguments.source, arguments.output, options, bar.report_named)
+    except KeyboardInterrupt:
+        kept = partial_directory(arguments.output)
+        if kept.is_dir():
+            print(
+                f"rbe: interrupted; what is finished is in {printable(str(kept))}: the same command goes on from there",
+                file=sys.stderr,
+            )
+        raise
     if arguments.json:
         known = {**dataclasses.asdict(report), "path": str(report.path), "bits_per_weight": report.bits_per_weight}
         print(json.dumps(known))

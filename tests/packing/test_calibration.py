@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import shutil
+import subprocess
+import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +17,7 @@ import tiny_models
 from rbe_edge import Model, _native
 from rbe_edge.errors import PackError
 from rbe_edge.packing import codec
-from rbe_edge.packing.calibration import Calibration, feedback_factor, read_windows
+from rbe_edge.packing.calibration import Calibration, feedback_factor, read_text, read_windows
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
 
 TEXT = "the cat and the dog sat on the mat, and then the dog ate the cake of the cat. " * 80
@@ -107,6 +112,71 @@ def test_less_is_lost_at_the_same_size(source: Path, dense: PackReport, tmp_path
                 states.append(hidden)
     errors = [float(np.square(state - states[0]).sum()) for state in states[1:]]
     assert errors[1] < 0.8 * errors[0]
+
+
+def test_the_built_in_text_is_long_enough_for_any_tokenizer() -> None:
+    text = read_text(None)
+    assert len(text.encode()) > 50_000 and len(set(text)) > 300  # several alphabets
+    assert "wiki" not in text.lower()  # nothing that is measured on
+
+
+def test_the_same_bits_on_any_number_of_threads() -> None:
+    x = np.random.default_rng(1).standard_normal((1100, 200)).astype(np.float32)
+    library, results = _native.library(), []
+    for threads in (1, 2, 3):
+        moment = np.zeros((200, 200), np.float32)
+        sums, values = (_native.pointer(array, ctypes.c_float) for array in (moment, x))
+        _native.check(library.rbe_moment_add(values, len(x), 200, threads, sums))
+        assert np.allclose(np.tril(moment), np.tril(x.T.astype(np.float64) @ x), atol=1e-3)
+        moment /= len(x)
+        results.append((moment.copy(), feedback_factor(moment, 8, 3, threads=threads)))
+    for moment, factor in results[1:]:
+        assert np.array_equal(moment, results[0][0]) and np.array_equal(factor, results[0][1])
+
+
+def test_a_matrix_that_has_no_factor() -> None:
+    matrix = np.diag(np.array([1, 2, 0, 1], np.float32))
+    status = _native.library().rbe_inverse_factor(_native.pointer(matrix, ctypes.c_float), 4, 1)
+    with pytest.raises(PackError, match="not positive definite"):
+        _native.check(status, PackError)
+
+
+def test_the_same_file_on_any_number_of_threads(source: Path, tmp_path: Path) -> None:
+    """Those of the library, and those of numpy's linear algebra."""
+    (tmp_path / "text.txt").write_text(TEXT[:4000])
+    body = """
+import sys
+from pathlib import Path
+from rbe_edge.packing.pack import PackOptions, pack
+pack(Path(sys.argv[1]), Path(sys.argv[2]), PackOptions(bits=2, calibrate=Path("text.txt"), threads=int(sys.argv[3])))
+"""
+    files = []
+    for threads, of_numpy in ((1, 1), (2, 2), (3, 4)):
+        out = tmp_path / f"{threads}.rbe"
+        environment = dict(
+            os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)), OPENBLAS_NUM_THREADS=str(of_numpy)
+        )
+        command = [sys.executable, "-c", body, str(source), str(out), str(threads)]
+        subprocess.run(command, cwd=tmp_path, env=environment, timeout=120, check=True)
+        files.append(out.read_bytes())
+    assert files[0] == files[1] == files[2]
+
+
+def test_memory_is_that_of_the_statistics(dense: PackReport, tmp_path: Path) -> None:
+    """The hidden states of the text, here 1.5 MB, lie on disk (docs/engine.md, "Calibration")."""
+    path = tmp_path / "dense.rbe"
+    shutil.copy(dense.path, path)
+    windows = [[i % 50 + 4 for i in range(48)]] * 120
+    hidden = 120 * 48 * 64 * 4
+    with Calibration(path, _areas(dense), windows, threads=1) as calibration:
+        calibration.factor("layers.0.attention.q", 1, 0)  # what is imported late
+        tracemalloc.start()
+        for name in ("layers.1.attention.q", "layers.1.feed_forward.down", "layers.1.attention.o"):
+            assert calibration.factor(name, 1, 0) is not None
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    statistics = 4 * (3 * 64 * 64 + 96 * 96)
+    assert peak < 3 * statistics + 4 * 48 * 64 + 100_000 < hidden / 2
 
 
 def exact_hidden(model: Model, window: list[int]) -> np.ndarray:

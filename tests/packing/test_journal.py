@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import tiny_models
 
+from rbe_edge.cli.main import main
+from rbe_edge.cli.output import ProgressBar
 from rbe_edge.errors import PackError
 from rbe_edge.packing import codec
 from rbe_edge.packing.journal import Finished, Journal, partial_directory
@@ -87,6 +89,23 @@ def interrupt(source: Path, out: Path, chosen: PackOptions, error: type[BaseExce
 
     with pytest.raises(error):
         pack(source, out, chosen, stop)
+
+
+def test_the_command_says_how_to_go_on(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(bar: ProgressBar, what: str, done: int, total: int) -> None:
+        if what == "layers.1.attention.q":
+            raise KeyboardInterrupt
+
+    arguments = ["pack", str(source), "-o", str(tmp_path / "m.rbe"), "--bits", "3", "--calibrate", "none"]
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressBar, "report_named", stop)
+        assert main(arguments) == 130
+    message = capsys.readouterr().err
+    assert f"{tmp_path / 'm.rbe'}.partial: the same command goes on from there" in message and message.count("\n") == 1
+    assert main(arguments) == 0
+    assert names(tmp_path) == ["m.rbe", "text.txt", "tiny"]
 
 
 def test_work_of_another_kind_is_not_taken(source: Path, tmp_path: Path, encoded: list[tuple[int, ...]]) -> None:
