@@ -30,8 +30,8 @@ Moment = npt.NDArray[np.float32]
 DAMPING = 0.1
 """Added to the diagonal of E[x x^T], relative to its mean (docs/codec.md has the measurement)."""
 
-N_TOKENS = 65536
-WINDOW = 512
+N_TOKENS = 16384
+WINDOW = 256
 MAX_BATCH = 512  # the engine's: few, large products
 MIN_TOKENS = 512
 
