@@ -325,8 +325,8 @@ RBE_API rbe_status rbe_decode_plane(const uint8_t *stream, size_t stream_bytes, 
 RBE_API rbe_status rbe_rotate_rows(float *weights, uint32_t rows, uint32_t cols, uint32_t block, uint64_t seed,
                                    int inverse);
 
-/* moment[cols][cols] += x^T x, for x float[n_tokens][cols]: the lower triangle alone. Statistics for rbe_inverse_factor. n_threads 0: all
- * cores; the bits do not depend on it. */
+/* moment[cols][cols] += x^T x, for x float[n_tokens][cols]: the lower triangle; what is above it has no meaning. cols at most 2^18.
+ * Statistics for rbe_inverse_factor. n_threads 0: all cores; the bits do not depend on it. */
 RBE_API rbe_status rbe_moment_add(const float *x, size_t n_tokens, uint32_t cols, uint32_t n_threads, float *moment);
 
 /* In place on float[n][n]: a symmetric positive definite H, whose lower triangle is read, becomes U, upper triangular with a
