@@ -2,10 +2,10 @@
 
     python tools/arm_instructions.py [--compiler aarch64-linux-gnu-gcc] [--json]
 
-The kernels with the Armv8.2 dot product are compiled as the build does, and disassembled. The hot loop of a kernel is its
-innermost loop with the most dot products, each of which takes 16 weights. Loads and stores, which other pipes serve, are counted
-apart. Small processors spend their time here: a Raspberry Pi 5 can spend 15 / 7.6 / 11 / 15 vector instructions on 16
-weights of K = 4 / 2 / 3 / {2,2} before its memory, about 10 GB/s, is the limit.
+The kernels with the Armv8.2 dot product are compiled as the build does, and disassembled. The hot loop of a kernel is
+its innermost loop with the most dot products, each of which takes 16 weights. Loads and stores, which other pipes
+serve, are counted apart. A Raspberry Pi 5 can spend 15 / 7.6 / 11 / 15 vector instructions on 16 weights of
+K = 4 / 2 / 3 / {2,2} before its memory, about 10 GB/s, is the limit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COMPILER = "aarch64-linux-gnu-gcc"
 LIMITS = {"dot_k4": 7.0, "dot_k2": 7.5, "dot_k3": 12.0}
 
 _INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*?)(?:\s*//.*)?$")
-_BRANCHES = ("b", "b.", "cbz", "cbnz", "tbz", "tbnz")
+_BRANCHES = ("b", "cbz", "cbnz", "tbz", "tbnz")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Instruction:
     @property
     def target(self) -> int | None:
         """Where a branch goes."""
-        if not (self.name in _BRANCHES or self.name.startswith("b.")):
+        if self.name not in _BRANCHES and not self.name.startswith("b."):
             return None
         return int(self.operands.split("<")[0].split(",")[-1].strip(), 16)
 
@@ -109,7 +109,7 @@ def counts(compiler: str) -> list[Count]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--compiler", default=COMPILER, help="a gcc for 64-bit ARM, its objdump beside it (%(default)s)")
+    parser.add_argument("--compiler", default=COMPILER, help="gcc for 64-bit ARM, beside its objdump (%(default)s)")
     parser.add_argument("--json", action="store_true", help="write one JSON object")
     arguments = parser.parse_args()
     if shutil.which(arguments.compiler) is None:
