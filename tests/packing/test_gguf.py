@@ -144,7 +144,7 @@ def test_27b_models_scale_attention_by_the_width(tmp_path: Path) -> None:
 
 
 def test_eval_against_a_gguf_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`rbe eval --source X.gguf` packs the source dense: a dense file does not diverge from it, a quantised one does."""
+    """`rbe eval --source X.gguf` packs the source dense: a dense file does not diverge, a quantised one does."""
     exact = write_gguf(MODELS["llama"], tmp_path / "exact.gguf")
     coarse = write_gguf(MODELS["llama"], tmp_path / "coarse.gguf", "Q4_0")
     out = pack(exact, tmp_path / "out.rbe", PackOptions(bits=32)).path
