@@ -269,8 +269,8 @@ class Analysis:
         return best
 
     def fit_error(self, error: float, tries: int = 12) -> Quantised | None:
-        """A step whose relative error (not squared) is at most `error`, and at least 99 % of it where `tries` steps find
-        that; None where no step does."""
+        """A step whose relative error (not squared) is at most `error`, and at least 99 % of it where `tries` steps
+        find that; None where no step does."""
         coarse, fine = self._steps()
         if coarse > fine:
             # What is rounded to nothing is under .6 steps, so this step is fine enough.

@@ -29,9 +29,23 @@ _MARGIN = 4.0
 merely where it is less: a table is small and every token reads it, and what a cosine code loses is not spread as evenly
 as what the trellis does."""
 
-_HOPELESS = 0.5  # a table that a seed describes is nearer than this from the first plane waves on
+_HOPELESS = 0.9  # a table that a seed describes is nearer than this after a few steps from its strongest plane waves
 
 _SEED = 1  # of the trellis' rotation and of the search for a seed
+
+
+def same_cut(shape: basis.Shape, rows: int, cols: int) -> basis.Shape:
+    """The smallest sides that cut a matrix in the same way."""
+
+    def side(block: int, size: int) -> int:
+        return min(block, next((one for one in basis.BLOCK_SIDES if one >= size), block))
+
+    return basis.Shape(side(shape.block_rows, rows), side(shape.block_cols, cols), shape.transform)
+
+
+def shapes_for(rows: int, cols: int) -> tuple[basis.Shape, ...]:
+    """SHAPES, without those that cut the matrix as another does."""
+    return tuple(dict.fromkeys(same_cut(shape, rows, cols) for shape in SHAPES))
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,7 @@ def for_table(values: FloatArray, planes: tuple[int, ...], threads: int | None =
     if seed is not None and seed.error <= wanted:
         return Stored(writer.KIND_SEED64, seed.data, b"", seed.error)
     best: basis.Quantised | None = None
-    for shape in SHAPES:
+    for shape in shapes_for(*values.shape):
         found = basis.Analysis(values, shape, threads).fit_error(wanted)
         if found is not None and found.n_bytes <= (n_bytes if best is None else best.n_bytes - 1):
             best = found
@@ -123,7 +137,8 @@ def compare(
     rows, cols = values.shape
     sizes = [-(-rows // side) * -(-cols // side) * n_bytes for side, _, n_bytes in _CLASSIC]
     trellis = [(bits, codec.encoded_bytes(rows, cols, (bits,))) for bits in (1, 2, 3, 4)]
-    total, done = len(SHAPES) + 1 + len(sizes) + len(trellis), 0
+    shapes = shapes_for(rows, cols)
+    total, done = len(shapes) + 1 + len(sizes) + len(trellis), 0
 
     def tick() -> None:
         nonlocal done
@@ -141,19 +156,19 @@ def compare(
     tick()
     by_size: dict[int, list[basis.Quantised]] = {size: [] for _, size in trellis if size is not None}
     by_size |= {size: [] for size in sizes}
-    classic: list[tuple[int, basis.Quantised | None]] = []
-    for shape in SHAPES:
+    classic: list[tuple[int, int, basis.Quantised | None]] = []
+    for shape in shapes:
         analysis = basis.Analysis(values, shape, threads)
         for (side, most, _), size in zip(_CLASSIC, sizes, strict=True):
-            if shape == basis.Shape(side, side, basis.COSINES):
-                classic.append((most, analysis.fit(size, most)))
+            if shape == same_cut(basis.Shape(side, side, basis.COSINES), rows, cols):
+                classic.append((side, most, analysis.fit(size, most)))
         for size, found in by_size.items():
             quantised = analysis.fit(size, tries=5)
             found += [quantised] if quantised is not None else []
         tick()
-    for most, limited in classic:
+    for side, most, limited in classic:
         if limited is not None:
-            yield row(f"basis {limited.shape}, 8 + {most}", limited.n_bytes, limited.error)
+            yield row(f"basis {side}x{side}, 8 + {most}", limited.n_bytes, limited.error)
     shown: set[int] = set()
 
     def best(size: int) -> Iterator[Row]:

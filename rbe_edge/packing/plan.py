@@ -26,8 +26,8 @@ class TensorPlan:
 
     It is `source` (from start to stop along axis, where that is fused), transposed where the source has
     [inputs][outputs], plus one where the source keeps norm weights relative to one; or `values`, computed already.
-    `reads` names the activation that a matrix multiplies: tensors with the same share their rotation. `stored`: encoded already, in a code that
-    needs no choice of bits (extremes.py).
+    `reads` names the activation that a matrix multiplies: tensors with the same share their rotation.
+    `stored`: encoded already, in a code that needs no choice of bits (extremes.py).
     """
 
     name: str

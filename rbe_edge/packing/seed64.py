@@ -202,20 +202,21 @@ def _starts(matrix: npt.NDArray[np.floating], seed: int, count: int) -> list[Flo
     f, g = np.fft.fftfreq(rows, 1 / rows), np.fft.fftfreq(cols, 1 / cols)
     near = (np.abs(f)[:, None] < 16) & (np.abs(g)[None, :] < 16) & ((f[:, None] > 0) | ((f[:, None] == 0) & (g >= 0)))
     strength = np.where(near, np.abs(spectrum), -1.0)
-    peaks = np.argsort(-strength, axis=None, kind="stable")[:_N_PEAKS]
+    order = np.argsort(-strength, axis=None, kind="stable")[:_N_PEAKS]
+    peaks = np.array([(f[p], g[q]) for p, q in (np.unravel_index(place, strength.shape) for place in order)])
     rng = np.random.default_rng(seed)
     starts = []
     for i in range(count):
-        p, q = np.unravel_index(peaks[i % len(peaks)], strength.shape)
-        turns = rng.uniform(-0.7, 0.7, 2) if i >= len(peaks) else np.zeros(2)
-        starts.append(
-            np.array(
-                [
-                    rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.9) if i >= len(peaks) else 0.05, rng.uniform(0, 1),
-                    *rng.uniform(-2, 2, 2), rng.uniform(0, 1), f[p] + turns[0], g[q] + turns[1],
-                ]
-            )
-        )  # fmt: skip
+        angle, turns, depth = peaks[i % len(peaks)], rng.uniform(-2, 2, 2), 0.05
+        if i >= len(peaks):
+            # A radius that comes and goes makes of one wave several, apart by how often it does.
+            depth = rng.uniform(0.1, 0.9)
+            other = peaks[rng.integers(len(peaks))] * rng.choice([-1, 1])
+            if i % 2:
+                turns = other - angle + rng.uniform(-0.4, 0.4, 2)
+            angle = angle + rng.uniform(-0.5, 0.5, 2)
+        values = np.array([rng.uniform(0.1, 0.9), depth, rng.uniform(0, 1), *turns, rng.uniform(0, 1), *angle])
+        starts.append(np.clip(values, _LOW, _HIGH))
     return starts
 
 
@@ -242,19 +243,21 @@ def _round(sample: _Sample, values: Floats) -> tuple[tuple[int, ...], float]:
 
 
 def fit(
-    matrix: npt.NDArray[np.floating], seed: int = 1, starts: int = 36, hopeless: float | None = None
+    matrix: npt.NDArray[np.floating], seed: int = 1, starts: int = 90, hopeless: float | None = None
 ) -> Encoded | None:
     """Looks for the seed of a matrix, finite float[rows][cols]. The same arguments give the same result. With
     `hopeless` it gives up, with None, where the six strongest plane waves all lead to a larger relative error."""
     rows, cols = matrix.shape
     coarse, fine = _Sample.of(matrix, 48), _Sample.of(matrix, 256)
     places = _starts(matrix, seed, starts)
-    found = [_descend(coarse, start, 40) for start in places[:_N_PEAKS]]
+    found = [_descend(coarse, start, 12) for start in places[:_N_PEAKS]]
     if hopeless is not None:
         square = float(np.einsum("ij,ij->", coarse.values, coarse.values))
         if min(error for _, error in found) > hopeless**2 * square:
             return None
-    found += [_descend(coarse, start, 40) for start in places[_N_PEAKS:]]
+    found += [_descend(coarse, start, 12) for start in places[_N_PEAKS:]]
+    found.sort(key=lambda one: one[1])
+    found = [_descend(coarse, values, 30) for values, _ in found[:8]]
     found.sort(key=lambda one: one[1])
     best: tuple[tuple[int, ...], float] | None = None
     for values, _ in found[:3]:
