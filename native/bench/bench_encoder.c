@@ -1,7 +1,7 @@
 /* How fast the encoder is, in millions of weights per second, and what error it leaves on Gaussian weights:
  *     bench_encoder [SIDE [THREADS]]
- * First the search alone, for each instruction set, in processor time; then rbe_encode_plane on SIDE x SIDE weights (512),
- * in processor time and in wall time on THREADS threads (0, the default: one per core). */
+ * First the search alone, for each instruction set, in processor time; then rbe_encode_plane on SIDE x SIDE weights (512), without and
+ * with error feedback, in processor time and in wall time on THREADS threads (0, the default: one per core). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -51,7 +51,19 @@ static void bench_search(uint32_t k)
     }
 }
 
-static int bench_plane(uint32_t k, uint32_t side, uint32_t n_threads)
+/* A factor whose columns take a little from all before them; with feedback the error that is printed has no meaning. */
+static float *feedback_factor(uint32_t side, uint64_t state)
+{
+    float *factor = calloc((size_t)side * side, sizeof *factor);
+    for (size_t row = 0; factor != NULL && row < side; row++) {
+        for (size_t col = row; col < side; col++) {
+            factor[row * side + col] = row == col ? 1 : 0.5f / sqrtf((float)side) * gaussian(&state);
+        }
+    }
+    return factor;
+}
+
+static int bench_plane(uint32_t k, uint32_t side, uint32_t n_threads, int with_feedback)
 {
     rbe_plane_layout layout;
     if (rbe_plane_get_layout(side, side, k + 1, 0, &layout) != RBE_OK) {
@@ -64,12 +76,13 @@ static int bench_plane(uint32_t k, uint32_t side, uint32_t n_threads)
     uint8_t *stream = malloc(layout.stream_bytes);
     uint64_t state = 2;
     double norm = 0, error = 0, wall = INFINITY, processor = INFINITY;
-    rbe_status status = weights && scales && stream ? RBE_OK : RBE_ERROR_MEMORY;
+    float *factor = with_feedback ? feedback_factor((side + 3) / 4 * 4, 3) : NULL;
+    rbe_status status = weights && scales && stream && (factor || !with_feedback) ? RBE_OK : RBE_ERROR_MEMORY;
     for (size_t i = 0; status == RBE_OK && i < n; i++) {
         weights[i] = gaussian(&state);
         norm += (double)weights[i] * weights[i];
     }
-    const rbe_encode_options options = {.struct_bytes = sizeof options, .n_threads = n_threads};
+    const rbe_encode_options options = {.struct_bytes = sizeof options, .n_threads = n_threads, .feedback = factor};
     for (int round = 0; status == RBE_OK && round < ROUNDS; round++) {
         const double wall_start = seconds(CLOCK_MONOTONIC), processor_start = seconds(CLOCK_PROCESS_CPUTIME_ID);
         status = rbe_encode_plane(weights, side, side, &codebooks[k], 0, 0.02f, &options, scales, stream, &error);
@@ -77,11 +90,13 @@ static int bench_plane(uint32_t k, uint32_t side, uint32_t n_threads)
         processor = fmin(processor, seconds(CLOCK_PROCESS_CPUTIME_ID) - processor_start);
     }
     if (status == RBE_OK) {
-        printf("plane   K=%u  error %.5f  %7.2f M weights/s per core, %7.2f M weights/s in all\n", k + 1, error / norm,
+        printf("%s K=%u  error %.5f  %7.2f M weights/s per core, %7.2f M weights/s in all\n", with_feedback ? "fed back" : "plane   ",
+               k + 1, error / norm,
                (double)n / processor / 1e6, (double)n / wall / 1e6);
     } else {
         fprintf(stderr, "%s\n", rbe_last_error());
     }
+    free(factor);
     free(weights);
     free(scales);
     free(stream);
@@ -97,7 +112,7 @@ int main(int argc, char **argv)
         bench_search(k);
     }
     for (uint32_t k = 0; k < 4; k++) {
-        failed |= bench_plane(k, side, n_threads);
+        failed |= bench_plane(k, side, n_threads, 0) | bench_plane(k, side, n_threads, 1);
     }
     return failed;
 }
