@@ -184,6 +184,7 @@ class SessionOptions(ctypes.Structure):
         ("batch_tokens", ctypes.c_uint32),
         ("kv_type", ctypes.c_uint32),
         ("n_planes", ctypes.c_uint32),
+        ("sink_tokens", ctypes.c_uint32),
     ]
 
 

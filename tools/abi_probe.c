@@ -59,6 +59,7 @@ static void structures(void)
     FIELD(rbe_session_options, batch_tokens);
     FIELD(rbe_session_options, kv_type);
     FIELD(rbe_session_options, n_planes);
+    FIELD(rbe_session_options, sink_tokens);
 
     STRUCTURE(rbe_session_info);
     FIELD(rbe_session_info, struct_bytes);

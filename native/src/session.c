@@ -95,8 +95,12 @@ static rbe_status check_options(const rbe_model *model, rbe_session_options *opt
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "an int8 cache needs heads of at most %u, this model's have %u; choose fp16",
                         RBE_KV_MAX_DIM_QUANTIZED, config->head_dim);
     }
-    if (options->batch_tokens > options->context_tokens) {
-        options->batch_tokens = options->context_tokens;
+    if (options->sink_tokens && (model->positions || options->sink_tokens > options->context_tokens / 2)) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, model->positions ? "this model's positions are learned: its context cannot slide"
+                                                             : "sink_tokens must be at most half the context");
+    }
+    if (options->batch_tokens > options->context_tokens - options->sink_tokens) {
+        options->batch_tokens = options->context_tokens - options->sink_tokens;
     }
     return RBE_OK;
 }
@@ -118,6 +122,7 @@ static rbe_status create_into(rbe_session *session, const rbe_session_options *o
     rbe__workspace *workspace = &session->workspace;
     session->context = options->context_tokens;
     session->kv_type = (rbe_kv_type)options->kv_type;
+    session->sink_tokens = options->sink_tokens;
     session->head_batch = SCORED_BYTES / 4 / config->n_vocabulary;
     session->head_batch = session->head_batch < 1 ? 1 : session->head_batch;
     session->head_batch = session->head_batch < options->batch_tokens ? session->head_batch : options->batch_tokens;
@@ -190,7 +195,7 @@ rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens,
     if (!session || !tokens || n_tokens == 0) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "no tokens were given");
     }
-    if (n_tokens > session->context - session->position) {
+    if (!session->sink_tokens && n_tokens > session->context - session->position) {
         return rbe_fail(RBE_ERROR_CONTEXT, "%zu tokens do not fit: the context holds %u and %u are taken", n_tokens, session->context,
                         session->position);
     }
@@ -207,16 +212,20 @@ rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens,
 static rbe_status run_passes(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress, void *user,
                              void (*after_pass)(rbe_session *, void *, size_t first, uint32_t count), void *context)
 {
+    uint32_t position = session->position;
     for (size_t first = 0; first < n_tokens;) {
         uint32_t count = n_tokens - first < session->workspace.batch ? (uint32_t)(n_tokens - first) : session->workspace.batch;
-        RBE_TRY(rbe__forward(session, tokens + first, count, session->position + (uint32_t)first));
+        rbe__slide(session, count, &position);
+        RBE_TRY(rbe__forward(session, tokens + first, count, position));
         after_pass(session, context, first, count);
         first += count;
+        position += count;
         int stop = progress && progress(first, n_tokens, user);
         if (stop && first < n_tokens) { /* after the last pass there is nothing left to stop */
             return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
         }
     }
+    session->position = position;
     return RBE_OK;
 }
 
@@ -233,7 +242,6 @@ rbe_status rbe_session_prefill(rbe_session *session, const uint32_t *tokens, siz
 {
     RBE_TRY(rbe__check_tokens(session, tokens, n_tokens));
     RBE_TRY(run_passes(session, tokens, n_tokens, progress, user, last_logits, &n_tokens));
-    session->position += (uint32_t)n_tokens;
     return RBE_OK;
 }
 
@@ -292,7 +300,6 @@ rbe_status rbe_session_score(rbe_session *session, const uint32_t *tokens, size_
     RBE_TRY(rbe__check_tokens(session, tokens, n_tokens));
     score_call call = {tokens, n_tokens, log_probabilities, logits};
     RBE_TRY(run_passes(session, tokens, n_tokens, progress, user, score_pass, &call));
-    session->position += (uint32_t)n_tokens;
     return RBE_OK;
 }
 

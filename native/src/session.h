@@ -14,6 +14,7 @@ struct rbe_session {
     size_t arena_bytes, kv_bytes;
     uint32_t context, position;
     rbe_kv_type kv_type;
+    uint32_t sink_tokens; /* 0: the context does not slide */
     int has_logits; /* logits are those after token position - 1 */
     atomic_int cancelled;
 
@@ -37,6 +38,10 @@ struct rbe_session {
 
 /* At least one token, all in the vocabulary, and room for them behind `position`. */
 rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens, size_t n_tokens);
+
+/* Makes room where n_tokens more do not fit behind *position in a context that slides: drops half of what follows the sinks, or
+ * what is needed, and moves the rest there, keys turned back by as many positions. The session's position is then *position. */
+void rbe__slide(rbe_session *session, uint32_t n_tokens, uint32_t *position);
 
 /* Runs n_tokens (1 to batch) at positions first_position ... through all layers: their keys and values go to the cache,
  * their last hidden states, normalised, to `normed`. Ids and room were checked. RBE_ERROR_CANCELLED between layers. */

@@ -189,6 +189,71 @@ static void check_context(const char *path)
     rbe_model_close(model);
 }
 
+static rbe_session *open_sliding(const rbe_model *model, uint32_t sink_tokens, uint32_t kv_type)
+{
+    rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = N_TOKENS + 3, .n_threads = 2, .batch_tokens = 4,
+                                   .kv_type = kv_type, .sink_tokens = sink_tokens};
+    rbe_session *session = NULL;
+    rbe_status status = rbe_session_create(model, &options, &session);
+    CHECK(status == RBE_OK || strstr(rbe_last_error(), "learned"), "%s", rbe_last_error());
+    return session;
+}
+
+/* The golden packs have one layer, whose keys and values follow from tokens and positions alone: after sliding, the session must say
+ * what a new one says that is given the tokens which stayed. */
+static void check_sliding(const char *path, uint32_t kv_type)
+{
+    enum { SINKS = 3, MANY = 60 };
+    rbe_model_info info;
+    rbe_model *model = open_model(path, NULL, &info);
+    if (!model || info.n_layers != 1) {
+        rbe_model_close(model);
+        return;
+    }
+    uint32_t tokens[MANY], kept[N_TOKENS + 3];
+    for (uint32_t i = 0; i < MANY; i++) {
+        tokens[i] = (i * i * 5 + 3) % info.n_vocabulary;
+    }
+    rbe_session *sliding = open_sliding(model, SINKS, kv_type), *fresh = open_session(model, 1, 16, kv_type);
+    if (!sliding) {
+        rbe_session_free(fresh);
+        rbe_model_close(model);
+        return;
+    }
+    uint32_t n_slid = 0;
+    for (uint32_t fed = 0, step = 1; fed < MANY; fed += step, step = step % 6 + 1) { /* one, and more than a pass */
+        step = MANY - fed < step ? MANY - fed : step;
+        const uint32_t before = position_of(sliding);
+        CHECK(rbe_session_prefill(sliding, tokens + fed, step, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+        const uint32_t n = position_of(sliding), end = fed + step;
+        CHECK(n <= N_TOKENS + 3 && (n == end || n > SINKS), "%u tokens in the context", n);
+        if (n == before + step) {
+            continue;
+        }
+        n_slid++;
+        memcpy(kept, tokens, SINKS * sizeof *kept);
+        memcpy(kept + SINKS, tokens + end - (n - SINKS), (n - SINKS) * sizeof *kept);
+        CHECK(rbe_session_rewind(fresh, 0) == RBE_OK && rbe_session_prefill(fresh, kept, n, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+        const float *logits = rbe_session_logits(sliding), *expected = rbe_session_logits(fresh);
+        float most = expected[0], least = expected[0];
+        for (uint32_t i = 0; i < info.n_vocabulary; i++) {
+            most = expected[i] > most ? expected[i] : most;
+            least = expected[i] < least ? expected[i] : least;
+        }
+        const double difference = distance(logits, expected, info.n_vocabulary);
+        CHECK(difference <= (kv_type == RBE_KV_Q8 ? 0.04 : 0.02) * (double)(most - least) + 1e-4,
+              "%s, cache type %u, slid to %u: logits differ by %g of %g", path, kv_type, n, difference, (double)(most - least));
+    }
+    CHECK(n_slid >= 4, "slid %u times", n_slid);
+    rbe_session_free(fresh);
+    rbe_session_free(sliding);
+
+    rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = 8, .sink_tokens = 5};
+    rbe_session *none = NULL;
+    CHECK(rbe_session_create(model, &options, &none) == RBE_ERROR_ARGUMENT && !none, "5 of 8 tokens as sinks");
+    rbe_model_close(model);
+}
+
 static void *cancel_later(void *session)
 {
     rbe_session_cancel(session);
@@ -218,7 +283,7 @@ static void check_cancel_from_thread(const char *path)
     rbe_model_close(model);
 }
 
-static void check_no_allocation(const char *path)
+static void check_no_allocation(const char *path, uint32_t kv_type)
 {
     rbe_model_info info;
     rbe_model *model = open_model(path, NULL, &info);
@@ -227,14 +292,16 @@ static void check_no_allocation(const char *path)
     }
     uint32_t tokens[N_TOKENS];
     fill_tokens(tokens, info.n_vocabulary);
-    rbe_session *session = open_session(model, 2, 4, RBE_KV_F16);
+    rbe_session *session = open_sliding(model, 2, kv_type);
+    const int slides = session != NULL;
+    session = slides ? session : open_session(model, 2, 4, kv_type);
     rbe_sampling_options options = {.struct_bytes = sizeof options, .temperature = 1, .top_k = 3, .top_p = 0.9f, .repeat_penalty = 1.1f};
     rbe_sampler *sampler = NULL;
     CHECK(rbe_sampler_create(info.n_vocabulary, &options, &sampler) == RBE_OK, "sampler");
     unsigned before = atomic_load(&n_allocations);
     CHECK(before > 0, "the allocator is not wrapped");
     CHECK(rbe_session_prefill(session, tokens, N_TOKENS, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < (slides ? 12 : 3); i++) { /* of the positions, 3 are left */
         uint32_t token = 0;
         CHECK(rbe_sampler_draw(sampler, rbe_session_logits(session), &token) == RBE_OK, "%s", rbe_last_error());
         CHECK(rbe_sampler_accept(sampler, token) == RBE_OK, "accept");
@@ -255,7 +322,12 @@ int main(void)
         check_kernel_sets(files.path[i]);
         check_context(files.path[i]);
         check_cancel_from_thread(files.path[i]);
-        check_no_allocation(files.path[i]);
+        for (uint32_t type = RBE_KV_F16; type <= RBE_KV_Q8Q4; type++) {
+            check_no_allocation(files.path[i], type);
+        }
+        for (uint32_t type = RBE_KV_F16; type <= RBE_KV_Q8; type++) {
+            check_sliding(files.path[i], type);
+        }
     }
     return check_finish();
 }

@@ -309,12 +309,20 @@ class Model:
     # ---- running ----
 
     def session(
-        self, *, context: int = 0, threads: int = 0, batch: int = 0, kv: KvType = "f16", planes: int = 0
+        self,
+        *,
+        context: int = 0,
+        threads: int = 0,
+        batch: int = 0,
+        kv: KvType = "f16",
+        planes: int = 0,
+        sinks: int = 0,
     ) -> Session:
         """A session: KV cache and scratch memory for one conversation. See SessionOptions for the arguments."""
         from rbe_edge.runtime.session import Session
 
-        return Session(self, SessionOptions(context=context, threads=threads, batch=batch, kv=kv, planes=planes))
+        options = SessionOptions(context=context, threads=threads, batch=batch, kv=kv, planes=planes, sinks=sinks)
+        return Session(self, options)
 
     def adopt(self, session: NativeSession) -> None:
         """Makes the model free the session before itself. For Session alone."""

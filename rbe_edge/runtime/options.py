@@ -35,7 +35,8 @@ class SessionOptions:
     prefill pass, 1 to 512, 0 is 64. kv: the type of the cache: "f16"; "f32" (twice the memory, for comparisons);
     "q8", int8 with a scale per head and position (53 % of the memory); "q8q4", values in 4 bits (41 %).
     planes: how many planes are read of each tensor, 1 to 4, 0 is all it has: of a file with nested bits ({2,2}, {4,2}),
-    1 reads the base alone, faster and less exact.
+    1 reads the base alone, faster and less exact. sinks: 0 makes a full context an error; else it slides, keeping that
+    many first tokens (4 are enough) and the latest. At most half the context; not for models with learned positions.
     """
 
     context: int = 0
@@ -43,11 +44,13 @@ class SessionOptions:
     batch: int = 0
     kv: KvType = "f16"
     planes: int = 0
+    sinks: int = 0
 
     def __post_init__(self) -> None:
         require(0 <= self.context < 2**31, f"context must be 0 (the model's own) or more tokens, not {self.context}")
         require(0 <= self.threads <= 64, f"threads must be from 1 to 64, or 0 for all cores, not {self.threads}")
         require(0 <= self.batch <= 512, f"batch must be from 1 to 512, or 0 for the default, not {self.batch}")
+        require(0 <= self.sinks < 2**31, f"sinks must be 0 (a full context is an error) or more, not {self.sinks}")
         require(0 <= self.planes <= 4, f"planes must be from 1 to 4, or 0 for all, not {self.planes}")
         require(self.kv in KV_TYPES, f"kv must be one of {', '.join(KV_TYPES)}, not {self.kv}")
 

@@ -117,6 +117,7 @@ class Session:
             batch_tokens=options.batch,
             kv_type=_KV_TYPES[options.kv],
             n_planes=options.planes,
+            sink_tokens=options.sinks,
         )
         handle = ctypes.POINTER(_native.SessionHandle)()
         _native.check(_native.library().rbe_session_create(model.handle, ctypes.byref(raw), ctypes.byref(handle)))
@@ -124,6 +125,7 @@ class Session:
         model.adopt(self._native)
         # May run ahead of the C session, whose position is the truth, when a call fails or Ctrl-C comes: _in_context.
         self._tokens: list[int] = []
+        self.sinks = options.sinks
         self.context = self.info.context
 
     def close(self) -> None:
@@ -172,10 +174,26 @@ class Session:
         del self._tokens[self.position :]
         return self._tokens
 
+    @contextmanager
+    def _appended(self, tokens: ctypes.Array[ctypes.c_uint32]) -> Iterator[None]:
+        """Around a call that appends tokens: what the context then holds. Where it slid, the sinks and the latest;
+        where it slid and failed, the sinks alone."""
+        self._in_context().extend(tokens)
+        before = len(self._tokens) - len(tokens)
+        try:
+            yield
+        except BaseException:
+            if self.sinks and self.position != before:
+                self.rewind(self.sinks)
+            raise
+        slid = len(self._tokens) - self.position
+        if slid:
+            del self._tokens[self.sinks : self.sinks + slid]
+
     def check_room(self, n_tokens: int, what: str) -> None:
         """Raises ContextFull, with the numbers, where n_tokens more do not fit."""
         position = self.position
-        if position + n_tokens > self.context:
+        if not self.sinks and position + n_tokens > self.context:
             used = f", {position} of them in use" if position else ""
             raise ContextFull(
                 f"{what} has {n_tokens} tokens and the context holds {self.context}{used}; "
@@ -186,13 +204,13 @@ class Session:
         """Appends tokens to the context; logits are then those after the last one.
 
         progress(done, total) is called between pieces of the work and may return True to stop it, which raises
-        Cancelled. On any failure the context is as before. Ctrl-C stops it too. Raises ContextFull.
+        Cancelled. On any failure the context is as before, or, where it slid meanwhile, holds the sinks alone. Ctrl-C
+        stops it too. Raises ContextFull, unless the context slides.
         """
         array = self._token_array(tokens)
         self.check_room(len(array), "the prompt")
-        self._in_context().extend(array)
         carrier = _native.Progress(progress)
-        with self._use() as handle:
+        with self._appended(array), self._use() as handle:
             status = _native.library().rbe_session_prefill(handle, array, len(array), carrier.callback, None)
             carrier.check(status)
 
@@ -220,11 +238,10 @@ class Session:
 
         array = self._token_array(tokens)
         self.check_room(len(array), "the text")
-        self._in_context().extend(array)
         log_probabilities = np.empty(len(array) - 1, dtype=np.float32)
         all_logits = np.empty((len(array), self.model.info.vocabulary), dtype=np.float32) if logits else None
         carrier = _native.Progress(progress)
-        with self._use() as handle:
+        with self._appended(array), self._use() as handle:
             status = _native.library().rbe_session_score(
                 handle,
                 array,

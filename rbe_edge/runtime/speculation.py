@@ -225,7 +225,7 @@ Continuation = Plain | Speculative
 
 def continuation(session: Session, options: GenerationOptions) -> Continuation:
     """How tokens behind the prompt are computed. Raises OptionError where the model has no base planes to guess by."""
-    if options.speculate == "off":
+    if options.speculate == "off" or session.sinks:  # going back over a context that slid is not possible
         return Plain(session)
     drafter = PromptLookup() if options.speculate == "lookup" else BasePlanes(session)
     return Speculative(session, drafter, options.draft_tokens)

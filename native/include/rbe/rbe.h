@@ -195,6 +195,8 @@ typedef struct rbe_session_options {
     uint32_t batch_tokens;    /* tokens per prefill pass, 1 to 512; 0: 64 */
     uint32_t kv_type;         /* rbe_kv_type */
     uint32_t n_planes;        /* planes read of each trellis tensor, 1 to 4, the first ones; 0: all it has */
+    uint32_t sink_tokens;     /* 0: a full context is an error. Else it slides: the first sink_tokens and the latest tokens stay,
+                               * half of those between go (docs/engine.md). At most half the context; not with learned positions */
 } rbe_session_options;
 
 /* Takes everything the session will ever need from one allocation, its arena. options may be NULL. */
@@ -213,7 +215,7 @@ typedef struct rbe_session_info {
 RBE_API rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *info);
 
 /* Appends tokens to the context and computes the logits after the last one. progress may be NULL. On any failure,
- * cancelling included, the context is as before the call. */
+ * cancelling included, the context is as before the call; where it slid meanwhile, as it was after the last pass. */
 RBE_API rbe_status rbe_session_prefill(rbe_session *session, const uint32_t *tokens, size_t n_tokens,
                                        rbe_progress_callback progress, void *user);
 

@@ -85,42 +85,90 @@ static float store_value_4(const float *v, uint32_t dim, uint8_t *value)
     return inverse == 0.0f ? 0.0f : step;
 }
 
-static void store_quantized(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t position, float *k, float *v)
+static void store_key(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t position, float *k)
 {
     const uint32_t dim = cache->head_dim;
-    const size_t at = (size_t)head * cache->context + position;
-    int8_t bytes[RBE_KV_MAX_DIM_QUANTIZED];
-    uint8_t *key = key_at(cache, head, position), *value = value_at(cache, head, position);
-    kernels->hadamard(k, dim, cache->rotation);
-    kernels->hadamard(v, dim, cache->rotation);
-    kernels->quantize(k, dim, bytes, &cache->key_scales[at]);
-    for (uint32_t d = 0; d < dim; d++) {
-        key[(size_t)d * RBE_KV_BLOCK] = (uint8_t)bytes[d];
-    }
-    if (cache->type == RBE_KV_Q8Q4) {
-        cache->value_scales[at] = store_value_4(v, dim, value);
+    void *key = key_at(cache, head, position);
+    if (has_scales(cache->type)) {
+        int8_t bytes[RBE_KV_MAX_DIM_QUANTIZED];
+        kernels->hadamard(k, dim, cache->rotation);
+        kernels->quantize(k, dim, bytes, &cache->key_scales[(size_t)head * cache->context + position]);
+        for (uint32_t d = 0; d < dim; d++) {
+            ((int8_t *)key)[(size_t)d * RBE_KV_BLOCK] = bytes[d];
+        }
+    } else if (cache->type == RBE_KV_F32) {
+        for (uint32_t d = 0; d < dim; d++) {
+            ((float *)key)[(size_t)d * RBE_KV_BLOCK] = k[d];
+        }
     } else {
-        kernels->quantize(v, dim, bytes, &cache->value_scales[at]);
-        memcpy(value, bytes, dim);
+        store_key_half(kernels, k, dim, key);
+    }
+}
+
+/* The opposite. */
+static void load_key(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t position, float *k)
+{
+    const uint32_t dim = cache->head_dim;
+    const void *key = key_at(cache, head, position);
+    if (has_scales(cache->type)) {
+        const float scale = cache->key_scales[(size_t)head * cache->context + position];
+        for (uint32_t d = 0; d < dim; d++) {
+            k[d] = scale * (float)((const int8_t *)key)[(size_t)d * RBE_KV_BLOCK];
+        }
+        kernels->hadamard(k, dim, cache->rotation);
+        return;
+    }
+    for (uint32_t d = 0; d < dim; d++) {
+        if (cache->type == RBE_KV_F32) {
+            k[d] = ((const float *)key)[(size_t)d * RBE_KV_BLOCK];
+        } else {
+            kernels->from_half((const uint16_t *)key + (size_t)d * RBE_KV_BLOCK, 1, &k[d]);
+        }
+    }
+}
+
+static void store_value(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t position, float *v)
+{
+    const uint32_t dim = cache->head_dim;
+    void *value = value_at(cache, head, position);
+    if (has_scales(cache->type)) {
+        int8_t bytes[RBE_KV_MAX_DIM_QUANTIZED];
+        float *scale = &cache->value_scales[(size_t)head * cache->context + position];
+        kernels->hadamard(v, dim, cache->rotation);
+        if (cache->type == RBE_KV_Q8Q4) {
+            *scale = store_value_4(v, dim, value);
+        } else {
+            kernels->quantize(v, dim, bytes, scale);
+            memcpy(value, bytes, dim);
+        }
+    } else if (cache->type == RBE_KV_F32) {
+        memcpy(value, v, dim * sizeof *v);
+    } else {
+        kernels->to_half(v, dim, value);
     }
 }
 
 void rbe__kv_store(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t position, float *k, float *v)
 {
-    const uint32_t dim = cache->head_dim;
-    for (uint32_t h = 0; h < cache->n_kv_heads; h++, k += dim, v += dim) {
-        void *key = key_at(cache, h, position), *value = value_at(cache, h, position);
-        if (has_scales(cache->type)) {
-            store_quantized(kernels, cache, h, position, k, v);
-        } else if (cache->type == RBE_KV_F32) {
-            for (uint32_t d = 0; d < dim; d++) {
-                ((float *)key)[(size_t)d * RBE_KV_BLOCK] = k[d];
-            }
-            memcpy(value, v, dim * sizeof *v);
-        } else {
-            store_key_half(kernels, k, dim, key);
-            kernels->to_half(v, dim, value);
-        }
+    for (uint32_t h = 0; h < cache->n_kv_heads; h++) {
+        store_key(kernels, cache, h, position, k + (size_t)h * cache->head_dim);
+        store_value(kernels, cache, h, position, v + (size_t)h * cache->head_dim);
+    }
+}
+
+void rbe__kv_move(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t first, uint32_t n, uint32_t to,
+                  const rbe__kv_turn *turn)
+{
+    float k[RBE_MAX_HEAD_DIM];
+    for (uint32_t i = 0; i < n; i++) {
+        load_key(kernels, cache, head, first + i, k);
+        rbe__rope_apply(turn->cosines, turn->sines, turn->n_pairs, k, 1, cache->head_dim);
+        store_key(kernels, cache, head, to + i, k);
+    }
+    memmove(value_at(cache, head, to), value_at(cache, head, first), n * value_bytes(cache->type, cache->head_dim));
+    if (cache->value_scales) {
+        float *scales = cache->value_scales + (size_t)head * cache->context;
+        memmove(scales + to, scales + first, n * sizeof *scales);
     }
 }
 

@@ -98,6 +98,18 @@ rbe__kv_layer rbe__kv_take(rbe__arena *arena, rbe_kv_type type, uint32_t context
 /* Stores k and v [n_kv_heads * head_dim] of one position; may use them up. */
 void rbe__kv_store(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t position, float *k, float *v);
 
+/* A rotary embedding of n_pairs pairs, as of rbe__rope_apply; 0: none. */
+typedef struct rbe__kv_turn {
+    const float *cosines, *sines;
+    uint32_t n_pairs;
+} rbe__kv_turn;
+
+/* Moves keys and values of n positions from `first` down to `to`, and turns the keys. to <= first. */
+void rbe__kv_move(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t first, uint32_t n, uint32_t to,
+                  const rbe__kv_turn *turn);
+
+#define RBE_MAX_HEAD_DIM 4096u
+
 /* Rows for `combine`; scales: one per position, or NULL. */
 typedef struct rbe__kv_rows {
     const void *rows;

@@ -1,0 +1,72 @@
+"""Types of the KV cache, and contexts that slide when they are full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rbe_edge import GenerationOptions, Model
+from rbe_edge.errors import Cancelled, ContextFull, ModelError, OptionError
+from rbe_edge.runtime.options import KvType
+
+TOKENS = [(7 * i * i + 3) % 256 for i in range(70)]
+
+
+@pytest.fixture
+def model(tiny_model: Path) -> Iterator[Model]:
+    with Model.open(tiny_model) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(("kv", "error", "memory"), [("f16", 0.001, 0.51), ("q8", 0.02, 0.33), ("q8q4", 0.15, 0.27)])
+def test_types(model: Model, kv: KvType, error: float, memory: float) -> None:
+    with model.session(context=128, kv="f32") as exact, model.session(context=128, kv=kv) as session:
+        assert session.info.kv_bytes <= memory * exact.info.kv_bytes
+        exact.prefill(TOKENS)
+        session.prefill(TOKENS)
+        spread = float(exact.logits.std())
+        difference = float(np.square(session.logits - exact.logits).mean() ** 0.5)
+        assert 0 < difference < error * spread
+
+
+def test_sliding(model: Model) -> None:
+    with model.session(context=32, sinks=4, batch=8) as session:
+        held: list[int] = []
+        for start in range(0, 70, 7):
+            session.prefill(TOKENS[start : start + 7])
+            held += TOKENS[start : start + 7]
+            assert session.position <= 32 and len(session.tokens) == session.position
+            assert session.tokens[:4] == tuple(held[:4])
+            assert session.tokens[4:] == tuple(held[-(session.position - 4) :])
+        assert session.position < 70 and np.isfinite(session.logits).all()
+        session.score(TOKENS[:40])  # longer than the context
+        assert session.tokens[:4] == tuple(held[:4])
+        assert session.tokens[4:] == tuple(TOKENS[:40][-(session.position - 4) :])
+        with pytest.raises(Cancelled):
+            session.prefill(TOKENS, progress=lambda done, total: done > 40)
+        assert session.tokens == tuple(held[:4])
+        session.prefill(TOKENS[:3])
+
+
+def test_generation_goes_past_the_context(model: Model) -> None:
+    options = GenerationOptions(max_tokens=50, ignore_end=True)
+    with model.session(context=32, sinks=4) as session:
+        generation = session.generate(TOKENS[:10], options)
+        assert "".join(generation) and generation.statistics.finish == "length"
+    with model.session(context=32) as session:
+        generation = session.generate(TOKENS[:10], options)
+        assert "".join(generation) and generation.statistics.finish == "context"
+        with pytest.raises(ContextFull):
+            session.prefill(TOKENS)
+
+
+def test_refused(model: Model) -> None:
+    with pytest.raises(OptionError, match="sinks must be"):
+        model.session(sinks=-1)
+    with pytest.raises(ModelError, match="at most half the context"):
+        model.session(context=32, sinks=17)
+    with pytest.raises(OptionError, match="kv must be one of"):
+        model.session(kv="q2")  # type: ignore[arg-type]

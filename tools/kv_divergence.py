@@ -1,0 +1,47 @@
+"""What the types of the KV cache cost: mean KL divergence, in nats per token, to the same file with an fp32 cache.
+
+    python tools/kv_divergence.py FILE.rbe TEXT [--windows N] [--window TOKENS]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rbe_edge import Model, Session
+from rbe_edge.evaluation import divergence
+from rbe_edge.evaluation.perplexity import cut
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("text", type=Path)
+    parser.add_argument("--windows", type=int, default=24)
+    parser.add_argument("--window", type=int, default=1024)
+    arguments = parser.parse_args()
+    with Model.open(arguments.file) as model:
+        window = min(arguments.window, model.info.context)
+        tokens = model.tokenize(arguments.text.read_text(), special=False)
+        windows = cut(tokens, window, arguments.windows)
+        for kv in ("f16", "q8", "q8q4"):
+            with model.session(context=window, kv="f32") as exact, model.session(context=window, kv=kv) as session:
+                result = divergence.summary([_compare(exact, session, part) for part in windows], window)
+                size = session.info.kv_bytes / exact.info.kv_bytes
+            agreement = f"top-1 {result.top1_agreement:.4f}, {size:.3f} of fp32's memory"
+            print(f"{kv:5} KL {result.kl:.3g} +- {result.kl_error:.1g}, {agreement}")
+
+
+def _compare(exact: Session, session: Session, tokens: list[int]) -> divergence.Sums:
+    exact.rewind(0)
+    session.rewind(0)
+    sums = divergence.Sums()
+    for given, followed in divergence.pieces(tokens, exact.model.info.vocabulary):
+        logits = [one.score(given, logits=True).logits for one in (exact, session)]
+        assert logits[0] is not None and logits[1] is not None
+        sums.add(divergence.log_softmax(logits[0]), divergence.log_softmax(logits[1]), followed)
+    return sums
+
+
+if __name__ == "__main__":
+    main()
