@@ -12,14 +12,28 @@ static void from_i8(const int8_t *restrict bytes, uint32_t n, float *restrict x)
     }
 }
 
+/* n codes, one in each byte */
+RBE_INLINE void from_codes(const uint8_t *codes, uint32_t n, float *x)
+{
+    for (uint32_t i = 0; i < n; i += VF) {
+        const uint32_t here = n - i < VF ? n - i : VF;
+        store_floats(x + i, vf_sub(load_elements(I8, codes + i, here), vf_set1(7.5f)), here);
+    }
+}
+
 static void from_i4(const uint8_t *restrict bytes, uint32_t n, float *restrict x)
 {
+    enum { PIECE = 64 };
     const uint32_t half = (n + 1) / 2;
-    for (uint32_t i = 0; i < half; i++) {
-        x[i] = (float)(bytes[i] & 15) - 7.5f;
-    }
-    for (uint32_t i = half; i < n; i++) {
-        x[i] = (float)(bytes[i - half] >> 4) - 7.5f;
+    uint8_t low[PIECE], high[PIECE];
+    for (uint32_t first = 0; first < half; first += PIECE) {
+        const uint32_t here = half - first < PIECE ? half - first : PIECE, left = n - half - first;
+        for (uint32_t i = 0; i < here; i++) {
+            low[i] = bytes[first + i] & 15;
+            high[i] = bytes[first + i] >> 4;
+        }
+        from_codes(low, here, x + first);
+        from_codes(high, left < here ? left : here, x + half + first);
     }
 }
 
