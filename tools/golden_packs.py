@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "packing")]
 
 import tiny_models  # noqa: E402
+from fixed_planes import fixed_planes  # noqa: E402
 from index_reader import plane_integers, read_index  # noqa: E402
 
 from rbe_edge import Model  # noqa: E402
@@ -53,9 +54,13 @@ _ODD = _llama(hidden_size=52, intermediate_size=37)
 _GPT2 = dict(tiny_models.MODELS["gpt2"].config) | {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 24}
 
 
-def _packed(model: tiny_models.TinyModel, bits: int, dtype: str = "F32") -> Write:
+def _packed(model: tiny_models.TinyModel, planes: tuple[int, ...], wide: tuple[int, ...], dtype: str = "F32") -> Write:
+    """Dense where there are no planes."""
+
     def write(out: Path, scratch: Path) -> None:
-        pack(tiny_models.write(model, scratch / "golden", dtype), out, PackOptions(bits=bits, calibrate="none"))
+        options = PackOptions(bits=4 if planes else 16, calibrate="none")
+        with fixed_planes(planes, wide):
+            pack(tiny_models.write(model, scratch / "golden", dtype), out, options)
 
     return write
 
@@ -72,8 +77,7 @@ def _planes(out: Path, scratch: Path) -> None:
         ("more.four_three_two_one", 70, 20, (4, 3, 2, 1), False),
         ("more.block_scales", 8, 600, (4, 2), True),
     ]
-    how = storage.recipe(16)
-    stores = [storage.choose(tensor, how) for tensor in plan.tensors]
+    stores = [storage.dense(tensor, 16) for tensor in plan.tensors]
     entries = [
         writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes)
         for tensor, store in zip(plan.tensors, stores, strict=True)
@@ -134,8 +138,7 @@ def _extremes(out: Path, scratch: Path) -> None:
     more = {"more.both": (100, 300), "more.columns": (65, 33), "more.seed": (70, 45), "more.large": (257, 3)}
     values |= {name: _smooth(name, *size) for name, size in more.items()}
     stores, entries = [], []
-    how = storage.recipe(16)
-    dense = {tensor.name: storage.choose(tensor, how).kind for tensor in plan.tensors}
+    dense = {tensor.name: storage.dense(tensor, 16).kind for tensor in plan.tensors}
     for name, matrix in values.items():
         rows, cols = matrix.shape
         code = codes.get(name)
@@ -162,12 +165,12 @@ def _extremes(out: Path, scratch: Path) -> None:
 
 FILES: dict[str, dict[str, Write]] = {
     "v1": {
-        "bits4": _packed(_llama(), 4),
-        "bits3": _packed(_llama(), 3),
-        "bits2": _packed(_llama(), 2),
-        "odd": _packed(_ODD, 3),
-        "half": _packed(_llama(), 16),
-        "bfloat": _packed(tiny_models.TinyModel("golden", _GPT2, "transformer."), 16, "BF16"),
+        "bits4": _packed(_llama(), (4,), (4, 2)),
+        "bits3": _packed(_llama(), (3,), (4, 2)),
+        "bits2": _packed(_llama(), (2,), (4,)),
+        "odd": _packed(_ODD, (3, 2), (4, 2)),
+        "half": _packed(_llama(), (), ()),
+        "bfloat": _packed(tiny_models.TinyModel("golden", _GPT2, "transformer."), (), (), "BF16"),
         "planes": _planes,
     },
     "v2": {"extremes": _extremes},

@@ -14,7 +14,7 @@ from rbe_edge.cli.output import ProgressBar, printable, size
 _EXAMPLE = """\
 example:
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 4
-  rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 3 --calibrate some-prose.txt
+  rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 3.2 --calibrate some-prose.txt --report smol
   rbe pack HuggingFaceTB/SmolLM2-135M-Instruct -o smol.rbe      (needs: pip install 'rbe-edge[hub]')
   rbe pack stories260K.bin --tokenizer tok512.bin -o stories.rbe --bits 4
 """
@@ -35,7 +35,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="B",
         type=float,
         default=4.0,
-        help="bits per weight of the matrices: 2, 3 or 4; 16 or 32 store them as they are (4)",
+        help="bits per weight of the whole file, 2 to 8 in any fraction (4); 16 or 32 store all matrices as they are",
+    )
+    parser.add_argument(
+        "--nested",
+        action="store_true",
+        help="the first plane of every tensor is a model of its own, which reads about half the bytes",
+    )
+    parser.add_argument(
+        "--report",
+        metavar="PATH",
+        type=Path,
+        help="write what each tensor got and why: PATH.md, and with matplotlib (rbe-edge[plot]) a picture, PATH.png",
     )
     parser.add_argument(
         "--calibrate",
@@ -72,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
         tokenizer=arguments.tokenizer,
         revision=arguments.revision,
         calibrate=arguments.calibrate or "built-in",
+        nested=arguments.nested,
+        report=arguments.report,
     )
     try:
         with ProgressBar() as bar:

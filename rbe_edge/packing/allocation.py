@@ -57,7 +57,8 @@ class Choice:
 @dataclass(frozen=True)
 class Decision:
     """What a tensor gets. choices: by ascending bytes, each with less kl than the one before; a single one where
-    nothing is to be decided. sensitivity: nats per token and unit of relative squared error, 0 where there is no choice."""
+    nothing is to be decided. sensitivity: nats per token and unit of relative squared error, 0 where there is no
+    choice."""
 
     tensor: TensorPlan
     choices: tuple[Choice, ...]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Literal
 
 from rbe_edge._version import __version__
 from rbe_edge.errors import PackError
-from rbe_edge.packing import codec, storage, writer
+from rbe_edge.packing import allocation, codec, extremes, sensitivity, storage, writer
+from rbe_edge.packing import report as reports
+from rbe_edge.packing.allocation import Decision
 from rbe_edge.packing.calibration import (
     N_TOKENS,
     SETTINGS,
@@ -23,7 +26,8 @@ from rbe_edge.packing.calibration import (
 )
 from rbe_edge.packing.journal import Finished, Journal
 from rbe_edge.packing.mapping import plan_model
-from rbe_edge.packing.plan import MetadataValue, TensorPlan
+from rbe_edge.packing.plan import MetadataValue, ModelPlan, TensorPlan
+from rbe_edge.packing.sensitivity import DenseCopy
 from rbe_edge.packing.sources import Source, open_source
 from rbe_edge.packing.storage import Storage
 from rbe_edge.packing.tokenizers import Tokenizer, read_gguf, read_llama2c, read_sentencepiece, read_tokenizer
@@ -33,15 +37,22 @@ Progress = Callable[[str, int, int], None]
 
 MAX_THREADS = 64  # of the library
 
+TABLE_PLANES = (4, 2)
+"""Of the trellis that an extreme code has to beat to be used for a table of positions: 6 bits."""
+
 
 @dataclass(frozen=True)
 class PackOptions:
-    """bits: 2, 3 or 4 (trellis), 16 or 32 (dense). threads: None for all cores; the bytes written do not depend on it.
+    """bits: per weight of the whole file, 2 to 8 in any fraction; 16 and 32 store all matrices as they are. threads:
+    None for all cores; the bytes written do not depend on it.
 
     force: replace an existing file. tokenizer: that of a llama2.c checkpoint, if it is not beside it. revision: branch,
     tag or commit of an org/name source. calibrate: a text in UTF-8, or the one that comes with the package, or none;
-    matrices are encoded so that the errors that such text feels are small. It needs four bytes per weight of free space
-    in the temporary directory.
+    matrices are encoded so that the errors that such text feels are small, and get the bits that it shows them to need
+    (docs/codec.md, "Deciding bits per tensor"). It needs four bytes per weight of free space in the temporary
+    directory.
+    nested: the first plane of every tensor is a model of its own, of about 2 bits. report: a file for what each tensor
+    got and why (packing/report.py).
     """
 
     bits: float = 4
@@ -50,12 +61,27 @@ class PackOptions:
     tokenizer: Path | None = None
     revision: str | None = None
     calibrate: Path | Literal["built-in", "none"] = "built-in"
+    nested: bool = False
+    report: Path | None = None
+
+    @property
+    def coded(self) -> bool:
+        """Whether matrices are coded at all."""
+        return self.bits not in storage.DENSE_BITS
+
+    @property
+    def calibrated(self) -> bool:
+        return self.coded and self.calibrate != "none"
+
+    def __str__(self) -> str:
+        """As recorded in the file (`packer.options`)."""
+        return f"bits={self.bits:g}" + " nested" * (self.coded and self.nested) + " calibrated" * self.calibrated
 
 
 @dataclass(frozen=True)
 class TensorReport:
     """One tensor of the file. planes: bits of each, () for dense. error: squared, relative to the squared norm. offset:
-    of its data in the file."""
+    of its data in the file. kl: nats per token that it was expected to cost, 0 where nothing was measured."""
 
     name: str
     kind: str
@@ -65,6 +91,7 @@ class TensorReport:
     bytes: int
     error: float
     offset: int
+    kl: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,22 +124,18 @@ def pack(
     """
     options = options or PackOptions()
     started = time.monotonic()
-    if options.bits not in (*storage.TRELLIS_BITS, *storage.DENSE_BITS):
-        known = ", ".join(map(str, (*storage.TRELLIS_BITS, *storage.DENSE_BITS)))
-        raise PackError(f"--bits {options.bits:g} is not possible; give one of {known}")
-    if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
-        raise PackError(f"--threads {options.threads} is not possible; give 1 to {MAX_THREADS}, or none for all cores")
     out = Path(out)
-    writer.check_target(out, options.force)
+    _check(out, options)
     opened = open_source(source, options.tokenizer, options.revision)
     plan = plan_model(opened)
     total = sum(tensor.rows * tensor.cols for tensor in plan.tensors)
     report = progress or (lambda what, done, total: None)
     tokenizer = source_tokenizer(opened, plan.metadata["vocabulary"])
+    text = read_text(options.calibrate if isinstance(options.calibrate, Path) else None) if options.calibrated else ""
     report("reading", 0, total)
     sha256 = opened.sha256(lambda done, of: report("reading", 0, total))
-    how = storage.recipe(int(options.bits))
-    calibrated = options.calibrate != "none" and how.projections != ()
+    if options.coded:
+        plan = extremes.with_tables(plan, TABLE_PLANES, options.threads, lambda name: report(name, 0, total))
     metadata: dict[str, MetadataValue] = {
         "name": opened.name,
         **plan.metadata,
@@ -120,43 +143,64 @@ def pack(
         "source.name": opened.name,
         "source.sha256": sha256,
         "packer.version": __version__,
-        "packer.options": f"{how} calibrated" if calibrated else str(how),
+        "packer.options": str(options),
         **tokenizer.metadata(),
     }
-    stores = [storage.choose(tensor, how) for tensor in plan.tensors]
-    used = sorted({bits for store in stores for bits in store.planes})
-    books = [codec.CODEBOOKS[bits] for bits in used]
-    entries = [
-        _entry(tensor, store, used, storage.rotation_seed(sha256, tensor.reads))
-        for tensor, store in zip(plan.tensors, stores, strict=True)
-    ]
+    blobs = {"tokenizer": tokenizer.to_blob()}
+
+    def seed_of(tensor: TensorPlan) -> int:
+        return storage.rotation_seed(sha256, tensor.reads)
+
+    def written(stores: Sequence[Storage]) -> writer.PackWriter:
+        """The file that tensors stored in this way make."""
+        used = sorted({bits for store in stores for bits in store.planes})
+        books = [codec.CODEBOOKS[bits] for bits in used]
+        return writer.PackWriter(
+            out,
+            metadata,
+            [writer.CodebookEntry(book.bits, tuple(book.t1), tuple(book.t2)) for book in books],
+            blobs,
+            [_entry(tensor, store, used, seed_of(tensor)) for tensor, store in zip(plan.tensors, stores, strict=True)],
+            options.force,
+        )
+
     tensors: list[TensorReport] = []
     with ExitStack() as stack:
-        file = stack.enter_context(
-            writer.PackWriter(
-                out,
-                metadata,
-                [writer.CodebookEntry(book.bits, tuple(book.t1), tuple(book.t2)) for book in books],
-                {"tokenizer": tokenizer.to_blob()},
-                entries,
-                options.force,
-            )
-        )
-        text = read_text(options.calibrate if isinstance(options.calibrate, Path) else None) if calibrated else ""
-        work = [text, SETTINGS, *map(repr, [metadata, books, entries])]
-        journal = stack.enter_context(Journal(out, work))
         done = 0
-        calibration = None
-        if calibrated:
+        copy, windows = None, []
+        if options.calibrated:
             report("preparing calibration", 0, total)
+            copy = stack.enter_context(_dense_copy(source, options, lambda: report("preparing calibration", 0, total)))
+            windows = read_windows(copy.path, text, N_TOKENS, WINDOW)
+        decisions: Sequence[Decision | None] = [None] * len(plan.tensors)
+        if options.coded:
+            felt = None
+            if copy is not None:
+                kept_at = sensitivity.cache_paths(opened.directory, sha256, text)
+                felt = sensitivity.known(
+                    kept_at, copy, plan.tensors, windows, seed_of, options.threads, lambda what: report(what, 0, total)
+                )
+            decisions = _decide(plan, options, felt, lambda stores: written(stores).file_bytes)
+            stores = [decision.choice.storage for decision in decisions if decision is not None]
+        else:
+            stores = [storage.dense(tensor, int(options.bits)) for tensor in plan.tensors]
+        file = stack.enter_context(written(stores))
+        tables = [codec.CODEBOOKS[bits] for store in stores for bits in store.planes]
+        work = [text, SETTINGS, *map(repr, [metadata, tables, file.entries])]
+        journal = stack.enter_context(Journal(out, work))
+        calibration = None
+        if copy is not None:
             calibration = stack.enter_context(
-                _calibration(source, text, options, lambda: report("calibrating", done, total))
+                Calibration(
+                    copy.path, copy.areas, windows, options.threads, tick=lambda: report("calibrating", done, total)
+                )
             )
 
         def encoding(weights: int) -> None:
             report(tensor.name, done + weights, total)
 
-        for number, (tensor, store, entry) in enumerate(zip(plan.tensors, stores, entries, strict=True)):
+        everything = zip(plan.tensors, stores, file.entries, decisions, strict=True)
+        for number, (tensor, store, entry, decision) in enumerate(everything):
             report(tensor.name, done, total)
             if store.planes:
                 finished = journal.read(number, store.n_bytes)
@@ -171,21 +215,67 @@ def pack(
                     )
                 file.write_tensor([finished.data], error, scale)
             else:
-                data, error = storage.dense_data(tensor.read(), store.kind)
+                data, error = storage.data_of(tensor, store)
                 file.write_tensor([data], error)
+            kl = decision.choice.kl if decision is not None and copy is not None else 0.0
             tensors.append(
                 TensorReport(
                     tensor.name, storage.KIND_NAMES[store.kind], tensor.rows, tensor.cols, store.planes, store.n_bytes,
-                    error, file.offset(tensor.name),
+                    error, file.offset(tensor.name), kl,
                 )
             )  # fmt: skip
             done += tensor.rows * tensor.cols
         report("writing", done, total)
         file.commit()
-    return PackReport(
+    packed = PackReport(
         out, opened.name, plan.architecture, plan.parameters, file.file_bytes, time.monotonic() - started,
         tuple(tensors),
     )  # fmt: skip
+    if options.report is not None:
+        coded = [
+            reports.Coded(decision, tensor.error)
+            for decision, tensor in zip(decisions, tensors, strict=True)
+            if decision is not None
+        ]
+        reports.write(
+            options.report, opened.name, options.bits, packed.bits_per_weight, options.calibrated, coded
+        )
+    return packed
+
+
+def _check(out: Path, options: PackOptions) -> None:
+    """Refuses what cannot be done, before anything is read."""
+    if not (2 <= options.bits <= 8 or options.bits in storage.DENSE_BITS):
+        raise PackError(f"--bits {options.bits:g} is not possible; give 2 to 8, fractions too, or 16 or 32")
+    if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
+        raise PackError(f"--threads {options.threads} is not possible; give 1 to {MAX_THREADS}, or none for all cores")
+    writer.check_target(out, options.force)
+    if options.report is not None:
+        reports.check(options.report)
+
+
+def _decide(
+    plan: ModelPlan,
+    options: PackOptions,
+    felt: Mapping[str, float] | None,
+    file_bytes: Callable[[Sequence[Storage]], int],
+) -> tuple[Decision, ...]:
+    """What each tensor gets. felt: sensitivities, None where none were measured. file_bytes: of the file that tensors
+    stored in a certain way make."""
+    least = [allocation.choices_of(tensor, 1.0, options.nested)[0] for tensor in plan.tensors]
+    data_bytes = sum(choice.file_bytes for choice in least)
+    # The index grows with the planes: 4 bytes for a second one, 36 for each table, and the padding behind it.
+    index_bytes = 4 * len(least) + 36 * len(codec.CODEBOOKS) + writer.ALIGNMENT
+    other_bytes = file_bytes([choice.storage for choice in least]) - data_bytes + index_bytes
+    budget = int(options.bits * plan.parameters / 8) - other_bytes
+    if budget < data_bytes:
+        needed = data_bytes + other_bytes + writer.ALIGNMENT  # the number itself is written into the index
+        smallest = math.ceil(100 * 8 * needed / plan.parameters) / 100
+        raise PackError(
+            f"--bits {options.bits:g} is too small for this model: with {other_bytes:,} bytes of tokenizer and index "
+            f"it needs --bits {smallest:g} at least"
+        )
+    return allocation.decide(plan.tensors, felt, budget, options.nested)
 
 
 def source_tokenizer(source: Source, vocabulary: MetadataValue) -> Tokenizer:
@@ -208,23 +298,18 @@ def source_tokenizer(source: Source, vocabulary: MetadataValue) -> Tokenizer:
 
 
 @contextmanager
-def _calibration(
-    source: str | Path, text: str, options: PackOptions, tick: Callable[[], None]
-) -> Iterator[Calibration]:
-    """Statistics of the model on the calibration text, from a copy with dense weights in the temporary directory."""
+def _dense_copy(source: str | Path, options: PackOptions, tick: Callable[[], None]) -> Iterator[DenseCopy]:
+    """The model with dense weights in the temporary directory: what the engine runs on calibration text."""
     with tempfile.TemporaryDirectory(prefix="rbe-pack-") as directory:
-        dense = Path(directory) / "dense.rbe"
         exact = PackOptions(bits=32, tokenizer=options.tokenizer, revision=options.revision)
-        copied = pack(source, dense, exact, lambda what, done, total: tick())
-        areas = {tensor.name: (tensor.offset, tensor.bytes) for tensor in copied.tensors}
-        windows = read_windows(dense, text, N_TOKENS, WINDOW)
-        with Calibration(dense, areas, windows, options.threads, tick=tick) as calibration:
-            yield calibration
+        copied = pack(source, Path(directory) / "dense.rbe", exact, lambda what, done, total: tick())
+        yield DenseCopy(copied.path, {tensor.name: (tensor.offset, tensor.bytes) for tensor in copied.tensors})
 
 
 def _entry(tensor: TensorPlan, store: Storage, codebooks: list[int], seed: int) -> writer.TensorEntry:
     if not store.planes:
-        return writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes)
+        own = tensor.stored.entry if tensor.stored is not None else b""
+        return writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes, basis=own)
     return writer.TensorEntry(
         tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes,
         seed=seed, rotation_block=codec.rotation_block(tensor.cols),
@@ -251,5 +336,6 @@ def _encode(
         options.threads,
         lambda part, of: report(weights * part // of),
         feedback,
+        options.nested,
     )
     return Finished(b"".join(encoded.data), encoded.error, encoded.tensor_scale)

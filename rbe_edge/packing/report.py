@@ -1,10 +1,11 @@
-"""`rbe pack --report`: what every tensor got and why, as a table in Markdown and a picture (rate against distortion)."""
+"""`rbe pack --report`: what every tensor got and why, a table in Markdown and a picture (rate against distortion)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +29,13 @@ def check(path: Path) -> None:
     if path.is_dir() or not path.parent.is_dir():
         raise PackError(f"{path}: no place for a report; give the name of a file in a directory that exists")
     if path.suffix == PICTURE_SUFFIX:
-        _pyplot()
+        _figure()
 
 
-def write(path: Path, title: str, budget_bits: float, file_bits: float, measured: bool, tensors: Sequence[Coded]) -> None:
-    """Writes PATH.md and, where matplotlib is there, PATH.png; a PATH that ends in .png asks for both and fails without.
+def write(
+    path: Path, title: str, budget_bits: float, file_bits: float, measured: bool, tensors: Sequence[Coded]
+) -> None:
+    """Writes PATH.md and, where matplotlib is there, PATH.png; a PATH in .png asks for both and fails without.
 
     measured: whether sensitivities were, or tendencies were assumed.
     """
@@ -64,14 +67,15 @@ def markdown(
     )
     if measured:
         lines.append(
-            f"Predicted KL divergence to the source: {total:.5f} nats per token, the sum over tensors. Sensitivity: nats "
-            "per token and unit of relative squared error, measured on the calibration text with the tensor alone degraded."
+            f"Predicted KL divergence to the source: {total:.5f} nats per token, the sum over tensors. Sensitivity: "
+            "nats per token and unit of relative squared error, measured on the calibration text with the tensor alone "
+            "degraded."
         )
     else:
         lines.append("Nothing was measured: sensitivities are tendencies, only their ratios mean something.")
     lines.append(
-        "Error: squared, relative to the squared norm. Less and more: what the next smaller and the next larger rate of "
-        "the tensor would change, in bytes and in nats per token."
+        "Error: squared, relative to the squared norm. Less and more: what the next smaller and the next larger rate "
+        "of the tensor would change, in bytes and in nats per token."
     )
     lines += ["", f"![rate against distortion]({picture})"] if picture else []
     if not picture:
@@ -82,7 +86,7 @@ def markdown(
     rest = [coded.decision for coded in tensors if len(coded.decision.choices) == 1]
     if rest:
         rest_bytes = sum(decision.choice.file_bytes for decision in rest)
-        lines += ["", f"Besides, stored as they are: {len(rest)} tensors (norms, biases and the like), {rest_bytes:,} bytes."]
+        lines += ["", f"Besides, stored as they are: {len(rest)} tensors (norms and the like), {rest_bytes:,} bytes."]
     return "\n".join(lines) + "\n"
 
 
@@ -110,16 +114,16 @@ def _row(coded: Coded, total: float) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _pyplot():  # type: ignore[no-untyped-def]
+def _figure(**options: Any) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtra("a picture needs matplotlib: pip install 'rbe-edge[plot]'") from None
-    return Figure
+    return Figure(**options)
 
 
 def _draw(path: Path, title: str, tensors: Sequence[Coded]) -> None:
-    figure = _pyplot()(figsize=(8, 5.5), layout="constrained")
+    figure = _figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.add_subplot()
     groups: dict[str, tuple[list[float], list[float]]] = {}
     for coded in tensors:

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ class DenseCopy:
     def write(self, name: str, weights: FloatArray) -> None:
         """Puts numbers into a tensor; an engine that has the file mapped sees them at once."""
         offset, n_bytes = self.areas[name]
-        data = memoryview(np.ascontiguousarray(weights, dtype="<f4")).cast("B")
+        data = np.ascontiguousarray(weights, dtype="<f4").data.cast("B")
         assert len(data) == n_bytes, name
         with self.path.open("r+b", buffering=0) as file:
             file.seek(offset)
@@ -96,15 +97,17 @@ def measure(
         model = stack.enter_context(Model.open(copy.path, verify=False))
         scored, rest = _split(windows, model.info.vocabulary)
         calibration = stack.enter_context(
-            Calibration(copy.path, copy.areas, rest, threads, tick=lambda: tick("measuring"))
+            Calibration(copy.path, copy.areas, rest, threads, tick=lambda: tick("measuring sensitivity"))
         )
         probe = stack.enter_context(_Probe(model, copy, scored, threads))
-        for tensor in coded(tensors):
-            tick(tensor.name)
+        wanted = coded(tensors)
+        for number, tensor in enumerate(wanted):
+            what = f"measuring sensitivity, {number + 1} of {len(wanted)}"
+            tick(what)
             values, seed = tensor.read(), seed_of(tensor)
             factor = calibration.factor(tensor.name, codec.rotation_block(tensor.cols), seed)
-            encoded = codec.encode(values, PROBE, seed, threads, lambda done, total: tick("measuring"), factor)
-            decoded = codec.decode(b"".join(encoded.data), PROBE, *values.shape, seed, encoded.tensor_scale)
+            encoded = codec.encode(values, PROBE, seed, threads, partial(_tick_named, tick, what), factor)
+            decoded = codec.decode(b"".join(encoded.data), PROBE, tensor.rows, tensor.cols, seed, encoded.tensor_scale)
             layer = _layer_of(tensor.name)
             probe.advance(layer)
             copy.write(tensor.name, decoded)
@@ -112,6 +115,10 @@ def measure(
             copy.write(tensor.name, values)
             found[tensor.name] = float(f"{max(kl, 0.0) / GAUSSIAN_ERROR[PROBE]:.{_DIGITS}g}")
     return found
+
+
+def _tick_named(tick: Tick, what: str, done: int, total: int) -> None:
+    tick(what)
 
 
 def _split(windows: Sequence[Sequence[int]], vocabulary: int) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
@@ -209,6 +216,23 @@ def _layer_of(name: str) -> int | None:
 
 
 # ---- kept for the next size ----
+
+
+def known(
+    paths: Sequence[Path],
+    copy: DenseCopy,
+    tensors: Sequence[TensorPlan],
+    windows: Sequence[Sequence[int]],
+    seed_of: Callable[[TensorPlan], int],
+    threads: int | None,
+    tick: Tick,
+) -> dict[str, float]:
+    """As it was kept at one of the paths, or measured and kept there. tick(what is being done)."""
+    found = load(paths, tensors)
+    if found is None:
+        found = measure(copy, tensors, windows, seed_of, threads, tick)
+        save(paths, found)
+    return found
 
 
 def cache_paths(source: Path, source_sha256: str, text: str) -> list[Path]:

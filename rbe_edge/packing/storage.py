@@ -18,43 +18,7 @@ KIND_NAMES = {
 }  # fmt: skip
 _BYTES = {writer.KIND_FP32: 4, writer.KIND_FP16: 2, writer.KIND_BF16: 2}
 
-TRELLIS_BITS = (2, 3, 4)
 DENSE_BITS = (16, 32)
-
-# Embedding and head want about 6 bits where the projections have 3 or 4: a tied embedding at 4 bits costs about half
-# as much again as all projections at 3 (measured on an 18 M Llama).
-_WIDE_PLANES = {4: (4, 2), 3: (4, 2), 2: (4,)}
-
-# Keys and values that several query heads share are few, and all of those heads bear their errors: two bits more for
-# them take 31 % off what stories260K loses at 4 bits (.0707 -> .0485 nats per token), for 3.5 % of its size. Two bits
-# more for gate, up or down take 17 to 21 % off, for 9 % each (docs/architectures.md).
-_SHARED_PLANES = {4: (4, 2), 3: (3, 2), 2: (2, 2)}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The planes of projections, of keys and values that heads share, of embedding and head; () is dense in `bits`."""
-
-    bits: int
-    projections: tuple[int, ...]
-    key_values: tuple[int, ...]
-    embedding: tuple[int, ...]
-
-    def __str__(self) -> str:
-        """As recorded in the file (`packer.options`)."""
-
-        def planes(value: tuple[int, ...]) -> str:
-            return "+".join(map(str, value)) or f"dense{self.bits}"
-
-        parts = {"projections": self.projections, "key_values": self.key_values, "embedding": self.embedding}
-        return " ".join([f"bits={self.bits}", *(f"{name}={planes(value)}" for name, value in parts.items())])
-
-
-def recipe(bits: int) -> Recipe:
-    """What --bits means."""
-    if bits in DENSE_BITS:
-        return Recipe(bits, (), (), ())
-    return Recipe(bits, (bits,), _SHARED_PLANES[bits], _WIDE_PLANES[bits])
 
 
 @dataclass(frozen=True)
@@ -64,29 +28,6 @@ class Storage:
     kind: int
     planes: tuple[int, ...]
     n_bytes: int
-
-
-def choose(tensor: TensorPlan, how: Recipe) -> Storage:
-    """The storage of a tensor. Reads its weights only where fp16 might be too narrow for them."""
-    if tensor.role in ("norm", "bias", "frequencies") or how.bits == 32:
-        return _dense(tensor, writer.KIND_FP32)
-    if tensor.stored is not None:
-        return Storage(tensor.stored.kind, (), len(tensor.stored.data))
-    planes = {
-        "matrix": how.projections,
-        "key_value": how.key_values,
-        "embedding": how.embedding,
-        "head": how.embedding,
-    }.get(tensor.role, ())
-    if planes:
-        n_bytes = codec.encoded_bytes(tensor.rows, tensor.cols, planes)
-        if n_bytes is not None:  # None: streams under 32 steps, which lose too much
-            return Storage(writer.KIND_TRELLIS, planes, n_bytes)
-    if tensor.source_kind == "bf16":
-        return _dense(tensor, writer.KIND_BF16)
-    if tensor.source_kind == "fp32" and _beyond_fp16(tensor.read()):
-        return _dense(tensor, writer.KIND_FP32)
-    return _dense(tensor, writer.KIND_FP16)
 
 
 #: Roles whose tensors may be coded in a trellis; positions, norms and the like are few.

@@ -137,7 +137,7 @@ class PackWriter:
         self._head += [struct.pack("<I16b16b", book.bits, *book.t1, *book.t2) for book in codebooks]
         self._counts = (len(metadata), len(codebooks), len(blobs), len(entries))
         self._blobs = blobs
-        self._entries = entries
+        self.entries = tuple(entries)
         extreme = any(entry.kind in (KIND_SEED64, KIND_BASIS) for entry in entries)
         self._version = VERSION_OF_EXTREMES if extreme else VERSION
         index_bytes = HEADER_BYTES + sum(map(len, self._head))
@@ -242,7 +242,7 @@ class PackWriter:
     def write_tensor(self, data: Iterable[Data], error: float, tensor_scale: float = 0.0) -> None:
         """Writes the next tensor: pieces that together have its n_bytes, its relative squared error, its scale."""
         number = len(self._tensor_entries)
-        entry = self._entries[number]
+        entry = self.entries[number]
         offset = self._offsets[len(self._blobs) + number]
         with self._reported():
             checksum = self._write_at(offset, data, entry.n_bytes)
@@ -250,12 +250,12 @@ class PackWriter:
 
     def offset(self, name: str) -> int:
         """Where the data of a tensor begins in the file."""
-        number = next(number for number, entry in enumerate(self._entries) if entry.name == name)
+        number = next(number for number, entry in enumerate(self.entries) if entry.name == name)
         return self._offsets[len(self._blobs) + number]
 
     def commit(self) -> None:
         """Writes the index, waits until all is on disk, and gives the file its name."""
-        assert len(self._tensor_entries) == len(self._entries), "tensors are missing"
+        assert len(self._tensor_entries) == len(self.entries), "tensors are missing"
         body = b"".join([*self._head, *self._blob_entries, *self._tensor_entries])
         assert HEADER_BYTES + len(body) == self.index_bytes
 

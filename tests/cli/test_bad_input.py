@@ -125,7 +125,7 @@ def test_pack_refuses_what_it_cannot_read(rbe: Rbe, source: Path, tmp_path: Path
     empty.mkdir()
     one_line(rbe("pack", empty, "-o", "x.rbe"), 1)
     one_line(rbe("pack", tmp_path / "absent", "-o", "x.rbe"), 1)
-    one_line(rbe("pack", source, "-o", "x.rbe", "--bits", 7), 1)
+    one_line(rbe("pack", source, "-o", "x.rbe", "--bits", 9), 1)
     unknown = tmp_path / "unknown"
     shutil.copytree(source, unknown)
     config = json.loads((unknown / "config.json").read_text())

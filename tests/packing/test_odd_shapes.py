@@ -105,7 +105,7 @@ def test_every_width_has_a_storage(rows: int) -> None:
     """Trellis where the streams are long enough, 16 bits elsewhere: nothing is refused for its shape."""
     for cols in (1, 2, 3, 4, 5, 63, 64, 65, 257):
         plan = TensorPlan("x", "matrix", rows, cols, values=np.ones((rows, cols), np.float32))
-        chosen = storage.choose(plan, storage.recipe(4))
+        chosen = storage.trellis(plan, (4,)) or storage.dense(plan, 16)
         assert chosen.kind in (writer.KIND_TRELLIS, writer.KIND_FP16)
         if chosen.kind == writer.KIND_FP16:
             assert chosen.n_bytes == 2 * rows * cols

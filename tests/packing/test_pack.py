@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models
+from fixed_planes import fixed_planes
 from index_reader import read_index
 
 from rbe_edge import Model
@@ -78,16 +79,15 @@ def test_numbers_beyond_fp16_are_kept(tmp_path: Path) -> None:
         assert model.tensor_rows("layers.0.feed_forward.up", 3, 1)[0, 4] == 1e5
 
 
-@pytest.mark.parametrize(("bits", "wide", "bound"), [(4, (4, 2), 0.006), (3, (4, 2), 0.023), (2, (4,), 0.09)])
-def test_trellis(source: Path, tmp_path: Path, bits: int, wide: tuple[int, ...], bound: float) -> None:
-    """The engine reads back what the report says, and the error is about that of the codec on Gaussian numbers (.0050,
-    .0190, .0735, docs/codec.md; these weights are uniform, and the matrices small)."""
-    report = pack(source, tmp_path / "m.rbe", PackOptions(bits=bits, calibrate="none"))
+@pytest.mark.parametrize(("planes", "bound"), [((4,), 0.006), ((3,), 0.023), ((2,), 0.09), ((4, 2), 0.0006)])
+def test_trellis(source: Path, tmp_path: Path, planes: tuple[int, ...], bound: float) -> None:
+    """The engine reads back what the report says, and the error is about that of the codec on Gaussian numbers
+    (docs/codec.md; these weights are uniform, and the matrices small)."""
+    with fixed_planes(planes):
+        report = pack(source, tmp_path / "m.rbe", UNCALIBRATED)
     values = planned(source)
     found = {tensor.name: tensor for tensor in report.tensors}
-    assert found["embedding"].planes == found["head"].planes == wide
-    assert found["layers.0.attention.q"].planes == found["layers.1.feed_forward.down"].planes == (bits,)
-    assert found["layers.0.attention.k"].planes == found["layers.1.attention.v"].planes == (bits, 2)
+    assert found["embedding"].planes == found["layers.0.attention.q"].planes == planes
     assert found["layers.0.attention.norm"].kind == "fp32"
     with Model.open(report.path) as model:
         for name, tensor in found.items():
@@ -96,20 +96,44 @@ def test_trellis(source: Path, tmp_path: Path, bits: int, wide: tuple[int, ...],
             assert model.tensors[name].error == np.float32(tensor.error)
             error = relative_error(model.tensor_rows(name), values[name])
             assert error == pytest.approx(tensor.error, rel=1e-3, abs=1e-12)
-            if tensor.planes == (bits,):
-                assert 0 < error < bound
-        options = f"bits={bits} projections={bits} key_values={bits}+2 embedding={'+'.join(map(str, wide))}"
-        assert model.metadata["packer.options"] == options
+            assert error < bound
+
+
+@pytest.mark.parametrize("bits", [2.5, 3.2, 4, 5.7, 8])
+def test_bits_are_those_of_the_whole_file(source: Path, tmp_path: Path, bits: float) -> None:
+    report = pack(source, tmp_path / "m.rbe", PackOptions(bits=bits, calibrate="none"))
+    assert report.file_bytes == (tmp_path / "m.rbe").stat().st_size
+    assert bits - 0.05 < report.bits_per_weight <= bits
+    assert read_index(report.path).metadata["packer.options"] == f"bits={bits:g}"
+
+
+def test_less_than_the_least(source: Path, tmp_path: Path) -> None:
+    """The error names a number of bits that is possible, and just so."""
+    with pytest.raises(PackError, match=r"needs --bits \d\.\d+ at least") as caught:
+        pack(source, tmp_path / "m.rbe", PackOptions(bits=2, calibrate="none"))
+    least = float(str(caught.value).split("--bits ")[-1].split()[0])
+    assert pack(source, tmp_path / "m.rbe", PackOptions(bits=least, calibrate="none")).bits_per_weight <= least
+    fails(source, tmp_path / "n.rbe", "at least", bits=least - 0.02, calibrate="none")
+
+
+def test_nested(source: Path, tmp_path: Path) -> None:
+    report = pack(source, tmp_path / "m.rbe", PackOptions(bits=6, calibrate="none", nested=True))
+    planes = {tensor.name: tensor.planes for tensor in report.tensors if tensor.planes}
+    assert {name for name, bits in planes.items() if bits[0] == 4} == {"embedding", "head"}
+    assert all(bits[0] == 2 for name, bits in planes.items() if name not in ("embedding", "head"))
+    assert any(len(bits) == 2 for bits in planes.values())
+    assert read_index(report.path).metadata["packer.options"] == "bits=6 nested"
 
 
 def test_shared_seeds(source: Path, tmp_path: Path) -> None:
-    index = read_index(pack(source, tmp_path / "m.rbe", UNCALIBRATED).path)
+    report = pack(source, tmp_path / "m.rbe", UNCALIBRATED)
+    index = read_index(report.path)
     seeds = {name: (tensor.seed, tensor.rotation_block) for name, tensor in index.tensors.items() if tensor.kind == 4}
     for layer in range(2):
         assert len({seeds[f"layers.{layer}.attention.{name}"] for name in "qkv"}) == 1
         assert len({seeds[f"layers.{layer}.feed_forward.{name}"] for name in ("gate", "up")}) == 1
     assert len({seed for seed, _ in seeds.values()}) == 2 * 4 + 2
-    assert [bits for bits, _, _ in index.codebooks] == [2, 4]
+    assert [book[0] for book in index.codebooks] == sorted({bits for tensor in report.tensors for bits in tensor.planes})
 
 
 def test_metadata_and_provenance(source: Path, tmp_path: Path) -> None:
@@ -122,7 +146,7 @@ def test_metadata_and_provenance(source: Path, tmp_path: Path) -> None:
     assert metadata["architecture"] == report.architecture == "llama"
     assert metadata["source.sha256"] == hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()
     assert metadata["packer.version"] == rbe_edge.__version__
-    assert metadata["packer.options"] == "bits=4 projections=4 key_values=4+2 embedding=4+2"
+    assert metadata["packer.options"] == "bits=4"
     assert metadata["parameters"] == report.parameters == 96576
     assert metadata["chat_template"] == tiny_models.CHAT_TEMPLATE
     assert (metadata["bos_token"], metadata["eos_token"]) == ("<|endoftext|>", "<|im_end|>")
@@ -182,8 +206,8 @@ def fails(source: Path | str, out: Path, message: str, error: type[RbeError] = P
 
 
 def test_options_that_make_no_sense(source: Path, tmp_path: Path) -> None:
-    for bits in (0, 1, 2.5, 5, -4, float("nan")):
-        fails(source, tmp_path / "m.rbe", "is not possible; give one of 2, 3, 4, 16, 32", bits=bits)
+    for bits in (0, 1.99, 8.01, 31, -4, float("nan"), float("inf")):
+        fails(source, tmp_path / "m.rbe", "is not possible; give 2 to 8, fractions too, or 16 or 32", bits=bits)
     for threads in (0, -1, 65):
         fails(source, tmp_path / "m.rbe", "--threads", threads=threads)
     fails(source, tmp_path / "none" / "m.rbe", "does not exist; make it first")

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_models
+from fixed_planes import fixed_planes
 
 from rbe_edge import Model
 from rbe_edge.errors import OptionError
-from rbe_edge.packing import storage
 from rbe_edge.packing.pack import PackOptions, pack
 
 TOKENS = [5, 250, 17, 17, 99, 3, 201, 64, 30, 2]
@@ -20,14 +20,14 @@ PackPlanes = Callable[[tuple[int, ...]], Path]
 
 
 @pytest.fixture
-def pack_planes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackPlanes:
+def pack_planes(tmp_path: Path) -> PackPlanes:
     """Packs one model with the given planes in every matrix, embedding and head included."""
     source = tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "source")
 
     def packed(planes: tuple[int, ...]) -> Path:
         out = tmp_path / f"{'-'.join(map(str, planes))}.rbe"
-        monkeypatch.setattr(storage, "recipe", lambda bits: storage.Recipe(bits, planes, planes, planes))
-        pack(source, out, PackOptions(bits=2))
+        with fixed_planes(planes):
+            pack(source, out, PackOptions(bits=2, calibrate="none"))
         return out
 
     return packed
