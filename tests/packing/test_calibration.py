@@ -97,9 +97,9 @@ def test_the_head_is_calibrated_on_what_it_reads(name: str, reads_head: str, tmp
 
 def test_less_is_lost_at_the_same_size(source: Path, dense: PackReport, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(TEXT)
-    plain = pack(source, tmp_path / "plain.rbe", PackOptions(bits=2.5, calibrate="none"))
-    calibrated = pack(source, tmp_path / "calibrated.rbe", PackOptions(bits=2.5, calibrate=tmp_path / "text.txt"))
-    again = pack(source, tmp_path / "again.rbe", PackOptions(bits=2.5, calibrate=tmp_path / "text.txt", threads=1))
+    plain = pack(source, tmp_path / "plain.rbe", PackOptions(bits=3.5, calibrate="none"))
+    calibrated = pack(source, tmp_path / "calibrated.rbe", PackOptions(bits=3.5, calibrate=tmp_path / "text.txt"))
+    again = pack(source, tmp_path / "again.rbe", PackOptions(bits=3.5, calibrate=tmp_path / "text.txt", threads=1))
     assert abs(calibrated.file_bytes - plain.file_bytes) <= 64
     assert again.path.read_bytes() == calibrated.path.read_bytes()
     with Model.open(dense.path) as exact:
