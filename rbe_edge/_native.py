@@ -296,6 +296,8 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_session_rewind": (_STATUS, [_SESSION, _SIZE]),
     "rbe_session_embed": (_STATUS, [_SESSION, _TOKENS, _SIZE, _FLOATS]),
     "rbe_session_run_layers": (_STATUS, [_SESSION, _U32, _U32, _FLOATS, _SIZE, CaptureCallback, ctypes.c_void_p]),
+    "rbe_session_save": (_STATUS, [_SESSION, _TOKENS, _SIZE, ctypes.c_char_p]),
+    "rbe_session_restore": (_STATUS, [_SESSION, ctypes.c_char_p, _TOKENS, _SIZE, _SIZE_OUT]),
     "rbe_session_cancel": (None, [_SESSION]),
     "rbe_sampler_create": (_STATUS, [_U32, ctypes.POINTER(SamplingOptions), _OUT(_SAMPLER)]),
     "rbe_sampler_free": (None, [_SAMPLER]),

@@ -27,6 +27,10 @@ class Cancelled(RbeError):
     """The work was stopped by the user."""
 
 
+class StateError(RbeError):
+    """A saved session cannot be written, or is missing, damaged, or of another model or other settings."""
+
+
 class MissingExtra(RbeError):
     """An optional package is needed; the message names the extra that brings it."""
 

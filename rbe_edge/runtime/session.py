@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import operator
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
-from rbe_edge.errors import ContextFull, ModelError, OptionError, RbeError
+from rbe_edge.errors import ContextFull, ModelError, OptionError, RbeError, StateError
 from rbe_edge.runtime.options import GenerationOptions, KvType, SessionOptions
 
 if TYPE_CHECKING:
@@ -295,6 +296,31 @@ class Session:
             raise OptionError(f"the context has {position} tokens, so it cannot go back to {n_tokens}")
         with self._use() as handle:
             _native.check(_native.library().rbe_session_rewind(handle, n_tokens))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the context, its keys and values and the logits to a file (docs/runtime.md, "Saved state"), so that
+        restore() goes on from there without computing them again. The file holds the text: it is readable by its owner
+        alone. Raises StateError where it cannot be written; what was there before is then still there."""
+        tokens = (ctypes.c_uint32 * self.position)(*self._in_context())
+        with self._use() as handle:
+            status = _native.library().rbe_session_save(handle, tokens, len(tokens), os.fsencode(path))
+            _native.check(status, StateError)
+
+    def restore(self, path: str | os.PathLike[str]) -> list[int]:
+        """Replaces the context by a saved one and returns its tokens; what follows is bit for bit what would have
+        followed there. The size of the context, threads, batch and sinks may differ from those it was saved with.
+
+        Raises StateError for a file that is missing, damaged, of another version, model, kv type or number of planes,
+        ContextFull where it does not fit. The session is then as before."""
+        n_tokens = ctypes.c_size_t()
+        tokens = (ctypes.c_uint32 * self.context)()
+        with self._use() as handle:
+            status = _native.library().rbe_session_restore(
+                handle, os.fsencode(path), tokens, len(tokens), ctypes.byref(n_tokens)
+            )
+            _native.check(status, StateError)
+            self._tokens = tokens[: n_tokens.value]
+        return list(self._tokens)
 
     def resume(self, tokens: Sequence[int]) -> list[int]:
         """Goes back to the longest prefix of `tokens` that the context already holds, and returns the rest of them,

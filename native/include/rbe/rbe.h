@@ -252,6 +252,17 @@ RBE_API rbe_status rbe_session_embed(rbe_session *session, const uint32_t *token
 RBE_API rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, float *hidden,
                                           size_t n_tokens, rbe_capture_callback capture, void *user);
 
+/* Writes the session's state to a file (docs/runtime.md, "Saved state"): the tokens of its context, which the caller knows, so that
+ * n_tokens is its position; their keys and values; the logits, where there are any. The file is written beside its place and then
+ * renamed: on failure what was there before is still there. */
+RBE_API rbe_status rbe_session_save(rbe_session *session, const uint32_t *tokens, size_t n_tokens, const char *path);
+
+/* Replaces the session's context by a saved one, so that it goes on bit for bit as the saved one would. Writes at most `capacity`
+ * tokens; *n_tokens is the full count, and RBE_ERROR_CAPACITY says that they did not fit. The context may be of another size, as long
+ * as the tokens fit, and so may threads, batch and sinks. RBE_ERROR_FORMAT: damaged; RBE_ERROR_UNSUPPORTED: of another model, version,
+ * kv_type, n_planes or rotary scaling. On any failure the session is as before. */
+RBE_API rbe_status rbe_session_restore(rbe_session *session, const char *path, uint32_t *tokens, size_t capacity, size_t *n_tokens);
+
 /* Makes the call that runs on the session, or else the next one, return RBE_ERROR_CANCELLED. Any thread. */
 RBE_API void rbe_session_cancel(rbe_session *session);
 

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "layers/layers.h"
+#include "status.h"
 
 /* Bytes of one head's values at one position. */
 static size_t value_bytes(rbe_kv_type type, uint32_t head_dim)
@@ -170,6 +171,30 @@ void rbe__kv_move(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32
         float *scales = cache->value_scales + (size_t)head * cache->context;
         memmove(scales + to, scales + first, n * sizeof *scales);
     }
+}
+
+rbe_status rbe__kv_visit_used(const rbe__kv_layer *cache, uint32_t n_positions, rbe__kv_visit *visit, void *context)
+{
+    for (uint32_t h = 0; h < cache->n_kv_heads; h++) {
+        for (uint32_t first = 0; first < n_positions; first += RBE_KV_BLOCK) {
+            const uint32_t n = n_positions - first < RBE_KV_BLOCK ? n_positions - first : RBE_KV_BLOCK;
+            const size_t element = key_bytes(cache->type);
+            uint8_t *keys = key_at(cache, h, first);
+            if (n == RBE_KV_BLOCK) {
+                RBE_TRY(visit(context, keys, element * RBE_KV_BLOCK * cache->head_dim));
+                continue;
+            }
+            for (uint32_t d = 0; d < cache->head_dim; d++) {
+                RBE_TRY(visit(context, keys + element * RBE_KV_BLOCK * d, element * n));
+            }
+        }
+        RBE_TRY(visit(context, value_at(cache, h, 0), n_positions * value_bytes(cache->type, cache->head_dim)));
+        if (has_scales(cache->type)) {
+            RBE_TRY(visit(context, cache->key_scales + (size_t)h * cache->context, n_positions * sizeof(float)));
+            RBE_TRY(visit(context, cache->value_scales + (size_t)h * cache->context, n_positions * sizeof(float)));
+        }
+    }
+    return RBE_OK;
 }
 
 rbe__kv_rows rbe__kv_keys(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t first, float *expanded)

@@ -108,6 +108,11 @@ typedef struct rbe__kv_turn {
 void rbe__kv_move(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t first, uint32_t n, uint32_t to,
                   const rbe__kv_turn *turn);
 
+/* Calls visit for every piece of memory that holds keys, values or scales of the first n positions, always in the same order and
+ * with the same sizes for the same n, until one fails. */
+typedef rbe_status rbe__kv_visit(void *context, void *piece, size_t bytes);
+rbe_status rbe__kv_visit_used(const rbe__kv_layer *cache, uint32_t n_positions, rbe__kv_visit *visit, void *context);
+
 #define RBE_MAX_HEAD_DIM 4096u
 
 /* Rows for `combine`; scales: one per position, or NULL. */
