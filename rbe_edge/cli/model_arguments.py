@@ -32,6 +32,16 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, tem
     engine.add_argument("-b", "--batch-size", metavar="N", type=int, default=0, help="prompt tokens per pass (64)")
     engine.add_argument("--kv", choices=KV_TYPES, default="f16", help="type of the KV cache (%(default)s)")
     engine.add_argument(
+        "--sinks",
+        metavar="N",
+        type=int,
+        default=0,
+        help="a full context slides, keeping its first N tokens (4 are enough) and the latest (0: it ends the text)",
+    )
+    engine.add_argument(
+        "--read-planes", metavar="N", type=int, default=0, help="read the first N planes of every tensor (0: all)"
+    )
+    engine.add_argument(
         "--speculate",
         choices=("off", "lookup", "planes"),
         default="off",
@@ -90,7 +100,12 @@ def model_path(arguments: argparse.Namespace) -> Path | None:
 
 def session_options(arguments: argparse.Namespace) -> SessionOptions:
     return SessionOptions(
-        context=arguments.ctx_size, threads=arguments.threads, batch=arguments.batch_size, kv=arguments.kv
+        context=arguments.ctx_size,
+        threads=arguments.threads,
+        batch=arguments.batch_size,
+        kv=arguments.kv,
+        planes=arguments.read_planes,
+        sinks=arguments.sinks,
     )
 
 
