@@ -8,6 +8,13 @@
 #include "guard.h"
 #include "kernels/kernels.h"
 
+/* The step between subnormal numbers, where there are any (kernels.h). */
+#if defined(__arm__)
+#define SUBNORMAL 0x1p-125
+#else
+#define SUBNORMAL 0x1p-149
+#endif
+
 /* What a test function is told about the kernel it tests. */
 typedef struct kernel_case {
     const char *set;   /* of the table under test */
