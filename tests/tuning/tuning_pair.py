@@ -24,7 +24,7 @@ def make_pair(directory: Path, name: str, **changes: object) -> Pair:
     model = dataclasses.replace(model, config={**model.config, **changes})
     source = tiny_models.write(model, directory / name)
     pack(source, directory / "dense.rbe", PackOptions(bits=32))
-    pack(source, directory / "packed.rbe", PackOptions(bits=2.5))
+    pack(source, directory / "packed.rbe", PackOptions(bits=3, calibrate="none"))
     words = ["the ", "and ", "ring ", "over ", "then ", "in a ", "thing ", "re-read ", "on ", "an "]
     text = "".join(words[(i * i + 3 * i // 7 + i // 11) % len(words)] for i in range(700))
     return Pair(source, directory / "dense.rbe", directory / "packed.rbe", text)
