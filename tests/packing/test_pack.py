@@ -133,7 +133,8 @@ def test_shared_seeds(source: Path, tmp_path: Path) -> None:
         assert len({seeds[f"layers.{layer}.attention.{name}"] for name in "qkv"}) == 1
         assert len({seeds[f"layers.{layer}.feed_forward.{name}"] for name in ("gate", "up")}) == 1
     assert len({seed for seed, _ in seeds.values()}) == 2 * 4 + 2
-    assert [book[0] for book in index.codebooks] == sorted({bits for tensor in report.tensors for bits in tensor.planes})
+    used = sorted({bits for tensor in report.tensors for bits in tensor.planes})
+    assert [bits for bits, _, _ in index.codebooks] == used
 
 
 def test_metadata_and_provenance(source: Path, tmp_path: Path) -> None:
@@ -308,18 +309,18 @@ pack(Path("tiny"), Path("m.rbe"), PackOptions(bits=4, calibrate="none"), kill)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.rbe", "tiny"]
 
 
-def test_stories260k_at_4_bits(tmp_path: Path, data_dir: Path) -> None:
-    """Packed at 4 bits, stories are hardly less probable than at fp32: at most .05 nats per token, as they begin with
+def test_stories260k_at_5_bits(tmp_path: Path, data_dir: Path) -> None:
+    """Packed at 5.2 bits, tokenizer and all, which leaves about 4 for projections, stories are hardly less probable than at fp32: at most .05 nats per token, as they begin with
     BOS. (256 stories here; docs/codec.md has all of them.)"""
     from rbe_edge.evaluation.perplexity import score_windows
 
     stories = (data_dir / "text" / "tinystories.txt").read_text(encoding="utf-8").split("<|endoftext|>")[:256]
     nats = {}
-    for bits in (32, 4):
+    for bits in (32, 5.2):
         out = tmp_path / f"{bits}.rbe"
         pack(data_dir / "stories260K" / "stories260K.bin", out, PackOptions(bits=bits, calibrate="none"))
         with Model.open(out) as model:
             windows = [model.tokenize(story.strip())[:512] for story in stories]
             nats[bits] = score_windows(model, windows).nats_per_token
     assert nats[32] < 1.6
-    assert nats[4] - nats[32] < 0.05
+    assert nats[5.2] - nats[32] < 0.05
