@@ -310,7 +310,8 @@ pack(Path("tiny"), Path("m.rbe"), PackOptions(bits=4, calibrate="none"), kill)
 
 
 def test_stories260k_at_5_bits(tmp_path: Path, data_dir: Path) -> None:
-    """Packed at 5.2 bits, tokenizer and all, which leaves about 4 for projections, stories are hardly less probable than at fp32: at most .05 nats per token, as they begin with
+    """At 5.2 bits, tokenizer and all, which leaves about 4 for projections, stories are hardly less probable than at
+    fp32: at most .05 nats per token, as they begin with
     BOS. (256 stories here; docs/codec.md has all of them.)"""
     from rbe_edge.evaluation.perplexity import score_windows
 
