@@ -5,7 +5,7 @@
  * struct_bytes, set by the caller to sizeof the structure it was compiled with; a zeroed field means the default.
  *
  * Threads. An rbe_model and an rbe_tokenizer are immutable and may be shared by any number of threads. An rbe_session,
- * rbe_sampler or rbe_text_stream belongs to one thread at a time. rbe_session_cancel may be called from any thread.
+ * rbe_batch, rbe_sampler or rbe_text_stream belongs to one thread at a time; their cancel functions to any.
  * The library never prints, exits, aborts or reads the environment.
  */
 #ifndef RBE_RBE_H
@@ -215,7 +215,7 @@ typedef struct rbe_session_info {
 RBE_API rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *info);
 
 /* Appends tokens to the context and computes the logits after the last one. progress may be NULL. On any failure,
- * cancelling included, the context is as before the call; where it slid meanwhile, as it was after the last pass. */
+ * cancelling included, the context is as before the call; where it slid meanwhile, as sliding left it. */
 RBE_API rbe_status rbe_session_prefill(rbe_session *session, const uint32_t *tokens, size_t n_tokens,
                                        rbe_progress_callback progress, void *user);
 
@@ -231,6 +231,30 @@ RBE_API rbe_status rbe_session_score(rbe_session *session, const uint32_t *token
 
 /* Forgets all but the first n_tokens of the context. The logits become invalid unless nothing was forgotten. */
 RBE_API rbe_status rbe_session_rewind(rbe_session *session, size_t n_tokens);
+
+/* Steps several sessions of one model at once: each weight is generated once for all of their tokens. Owns the scratch memory of a
+ * step; one thread at a time. Made for up to max_sessions sessions that read n_planes planes. */
+typedef struct rbe_batch rbe_batch;
+
+typedef struct rbe_batch_options {
+    size_t struct_bytes;
+    uint32_t max_sessions;    /* 1 to 512; 0: 8 */
+    uint32_t n_threads;       /* as of a session; the sessions' own threads rest */
+    uint32_t n_planes;        /* as of the sessions */
+} rbe_batch_options;
+
+/* options may be NULL. Free it before the model is closed. */
+RBE_API rbe_status rbe_batch_create(const rbe_model *model, const rbe_batch_options *options, rbe_batch **out);
+RBE_API void rbe_batch_free(rbe_batch *batch);
+
+/* Appends tokens[i] to the context of sessions[i], n of them, 1 to max_sessions, all different; the logits of each are then, bit for
+ * bit, what rbe_session_prefill would have given. All sessions belong to the calling thread meanwhile. What concerns one session alone
+ * is its statuses[i], and the others go on: RBE_ERROR_CONTEXT where its context is full, RBE_ERROR_CANCELLED after rbe_session_cancel.
+ * Its context is then as before, as all are on any other failure and after rbe_batch_cancel; the message names the session. */
+RBE_API rbe_status rbe_decode_batch(rbe_batch *batch, rbe_session *const *sessions, const uint32_t *tokens, size_t n, rbe_status *statuses);
+
+/* Makes the call that runs on the batch, or else the next one, return RBE_ERROR_CANCELLED. Any thread. */
+RBE_API void rbe_batch_cancel(rbe_batch *batch);
 
 /* Which activation a callback of rbe_session_run_layers is shown: the input of the matrices named. */
 typedef enum rbe_capture_point {
