@@ -39,7 +39,8 @@ def write(
 
     measured: whether sensitivities were, or tendencies were assumed.
     """
-    table, picture = path.with_suffix(".md"), path.with_suffix(PICTURE_SUFFIX)
+    stem = path.with_suffix("") if path.suffix in (".md", PICTURE_SUFFIX) else path  # not the 2 of "model-3.2"
+    table, picture = stem.with_name(f"{stem.name}.md"), stem.with_name(f"{stem.name}{PICTURE_SUFFIX}")
     drawn = True
     try:
         _draw(picture, title, tensors)
