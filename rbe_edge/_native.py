@@ -110,6 +110,10 @@ class SessionHandle(ctypes.Structure):
     """rbe_session"""
 
 
+class BatchHandle(ctypes.Structure):
+    """rbe_batch"""
+
+
 class SamplerHandle(ctypes.Structure):
     """rbe_sampler"""
 
@@ -201,6 +205,17 @@ class SessionInfo(ctypes.Structure):
     ]
 
 
+class BatchOptions(ctypes.Structure):
+    """rbe_batch_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("max_sessions", ctypes.c_uint32),
+        ("n_threads", ctypes.c_uint32),
+        ("n_planes", ctypes.c_uint32),
+    ]
+
+
 class SamplingOptions(ctypes.Structure):
     """rbe_sampling_options"""
 
@@ -258,6 +273,7 @@ _TOKENIZER = ctypes.POINTER(TokenizerHandle)
 _STREAM = ctypes.POINTER(TextStreamHandle)
 _MODEL = ctypes.POINTER(ModelHandle)
 _SESSION = ctypes.POINTER(SessionHandle)
+_BATCH = ctypes.POINTER(BatchHandle)
 _SAMPLER = ctypes.POINTER(SamplerHandle)
 _OUT = ctypes.POINTER
 
@@ -294,6 +310,10 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_session_logits": (_FLOATS, [_SESSION]),
     "rbe_session_score": (_STATUS, [_SESSION, _TOKENS, _SIZE, _FLOATS, _FLOATS, ProgressCallback, ctypes.c_void_p]),
     "rbe_session_rewind": (_STATUS, [_SESSION, _SIZE]),
+    "rbe_batch_create": (_STATUS, [_MODEL, ctypes.POINTER(BatchOptions), _OUT(_BATCH)]),
+    "rbe_batch_free": (None, [_BATCH]),
+    "rbe_decode_batch": (_STATUS, [_BATCH, ctypes.POINTER(_SESSION), _TOKENS, _SIZE, ctypes.POINTER(_STATUS)]),
+    "rbe_batch_cancel": (None, [_BATCH]),
     "rbe_session_embed": (_STATUS, [_SESSION, _TOKENS, _SIZE, _FLOATS]),
     "rbe_session_run_layers": (_STATUS, [_SESSION, _U32, _U32, _FLOATS, _SIZE, CaptureCallback, ctypes.c_void_p]),
     "rbe_session_save": (_STATUS, [_SESSION, _TOKENS, _SIZE, ctypes.c_char_p]),

@@ -69,6 +69,12 @@ static void structures(void)
     FIELD(rbe_session_info, position);
     FIELD(rbe_session_info, n_threads);
 
+    STRUCTURE(rbe_batch_options);
+    FIELD(rbe_batch_options, struct_bytes);
+    FIELD(rbe_batch_options, max_sessions);
+    FIELD(rbe_batch_options, n_threads);
+    FIELD(rbe_batch_options, n_planes);
+
     STRUCTURE(rbe_sampling_options);
     FIELD(rbe_sampling_options, struct_bytes);
     FIELD(rbe_sampling_options, temperature);

@@ -3,13 +3,19 @@
 
 /* One transformer block serves every architecture: what a model does not have is absent from its layer. */
 
+/* Whose cache token n of a pass goes to, and where. */
+static rbe__row row_of(rbe_session *session, uint32_t first_position, uint32_t n)
+{
+    return session->rows ? session->rows[n] : (rbe__row){session, first_position + n};
+}
+
 void rbe__embed_tokens(rbe_session *session, const uint32_t *tokens, uint32_t n_tokens, uint32_t first_position)
 {
     const rbe_model *model = session->model;
     uint32_t width = model->config.width;
     for (uint32_t n = 0; n < n_tokens; n++) {
-        rbe__embed(&model->kernels, model->embedding, model->positions, session->workspace.n_planes, tokens[n], first_position + n,
-                   model->config.embedding_scale, session->branch, session->hidden + (size_t)n * width);
+        rbe__embed(&model->kernels, model->embedding, model->positions, session->workspace.n_planes, tokens[n],
+                   row_of(session, first_position, n).position, model->config.embedding_scale, session->branch, session->hidden + (size_t)n * width);
     }
 }
 
@@ -24,8 +30,9 @@ static void compute_rope_angles(rbe_session *session, uint32_t n_tokens, uint32_
     for (uint32_t table = 0; session->rope_frequencies && table < model->n_rope_tables; table++) {
         for (uint32_t n = 0; n < n_tokens; n++) {
             size_t at = rope_offset(session, table, n);
-            rbe__rope_angles(session->rope_frequencies + (size_t)table * model->rope_pairs, model->rope_pairs, first_position + n,
-                             session->rope_factor, session->cosines + at, session->sines + at);
+            const rbe__row row = row_of(session, first_position, n);
+            rbe__rope_angles(row.owner->rope_frequencies + (size_t)table * model->rope_pairs, model->rope_pairs, row.position,
+                             row.owner->rope_factor, session->cosines + at, session->sines + at);
         }
     }
 }
@@ -81,7 +88,8 @@ static void finish_heads(void *context, uint32_t token, uint32_t thread)
         rbe__rope_apply(session->cosines + at, session->sines + at, model->rope_pairs, q, config->n_heads, head_dim);
         rbe__rope_apply(session->cosines + at, session->sines + at, model->rope_pairs, k, config->n_kv_heads, head_dim);
     }
-    rbe__kv_store(kernels, &session->kv[call->index], call->first_position + token, k, session->v + token * kv_width);
+    const rbe__row row = row_of(session, call->first_position, token);
+    rbe__kv_store(kernels, &row.owner->kv[call->index], row.position, k, session->v + token * kv_width);
 }
 
 rbe_status rbe__capture(rbe_session *session, uint32_t layer, rbe_capture_point point, const float *x, uint32_t n_tokens, size_t cols)
@@ -92,11 +100,33 @@ rbe_status rbe__capture(rbe_session *session, uint32_t layer, rbe_capture_point 
     return RBE_OK;
 }
 
+static void attend(rbe_session *session, uint32_t index, uint32_t n_tokens, uint32_t first_position)
+{
+    const rbe__config *config = &session->model->config;
+    const size_t q_width = (size_t)config->n_heads * config->head_dim;
+    const rbe__attention attention = {
+        .cache = &session->kv[index], .n_heads = config->n_heads, .window = session->model->layers[index].window,
+        .scale = config->attention_scale, .softcap = config->attention_softcap, .q = session->q, .out = session->mixed,
+        .first_position = first_position, .n_tokens = n_tokens};
+    if (!session->rows) {
+        rbe__attend(&session->workspace, &attention);
+        return;
+    }
+    for (uint32_t n = 0; n < n_tokens; n++) {
+        session->attentions[n] = attention;
+        session->attentions[n].cache = &session->rows[n].owner->kv[index];
+        session->attentions[n].q = session->q + n * q_width;
+        session->attentions[n].out = session->mixed + n * q_width;
+        session->attentions[n].first_position = session->rows[n].position;
+        session->attentions[n].n_tokens = 1;
+    }
+    rbe__attend_each(&session->workspace, session->attentions, n_tokens);
+}
+
 static rbe_status attention_branch(rbe_session *session, uint32_t index, uint32_t n_tokens, uint32_t first_position)
 {
     const rbe_model *model = session->model;
     const rbe__layer *layer = &model->layers[index];
-    const rbe__kv_layer *cache = &session->kv[index];
     const rbe__config *config = &model->config;
     uint32_t head_dim = config->head_dim;
     size_t q_width = (size_t)config->n_heads * head_dim, kv_width = (size_t)config->n_kv_heads * head_dim;
@@ -109,11 +139,7 @@ static rbe_status attention_branch(rbe_session *session, uint32_t index, uint32_
 
     heads_call heads = {session, index, first_position};
     rbe__pool_run(session->workspace.pool, n_tokens, finish_heads, &heads);
-    const rbe__attention attention = {
-        .cache = cache, .n_heads = config->n_heads, .window = layer->window, .scale = config->attention_scale,
-        .softcap = config->attention_softcap, .q = session->q, .out = session->mixed, .first_position = first_position,
-        .n_tokens = n_tokens};
-    rbe__attend(&session->workspace, &attention);
+    attend(session, index, n_tokens, first_position);
 
     RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_O, session->mixed, n_tokens, q_width));
     end_branch(session, &layer->o, &layer->attention_post_norm, session->mixed, q_width, n_tokens);

@@ -7,6 +7,12 @@
 #include "arena.h"
 #include "layers/layers.h"
 
+/* One token of a pass over several sessions (batch.c): whose cache it belongs to, and where. */
+typedef struct rbe__row {
+    rbe_session *owner;
+    uint32_t position;
+} rbe__row;
+
 struct rbe_session {
     const rbe_model *model;
     rbe__workspace workspace; /* holds the pool */
@@ -31,6 +37,9 @@ struct rbe_session {
     float *logits;                                /* [n_vocabulary] */
     uint32_t head_batch;                          /* tokens whose logits are computed at once in scoring */
     float *scored;                                /* [head_batch][n_vocabulary] */
+
+    const rbe__row *rows;       /* of a pass over several sessions, else NULL: all tokens are the session's own */
+    rbe__attention *attentions; /* one for each row */
 
     rbe_capture_callback capture; /* set during rbe_session_run_layers */
     void *capture_user;

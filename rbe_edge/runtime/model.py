@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from rbe_edge.runtime.batch import Batch
     from rbe_edge.runtime.session import NativeSession, Session
 
 MetadataValue = int | float | str | tuple[int, ...]
@@ -323,6 +324,12 @@ class Model:
 
         options = SessionOptions(context=context, threads=threads, batch=batch, kv=kv, planes=planes, sinks=sinks)
         return Session(self, options)
+
+    def batch(self, *, max_sessions: int = 8, threads: int = 0, planes: int = 0) -> Batch:
+        """Memory to step up to max_sessions sessions of this model at once; planes: as of the sessions."""
+        from rbe_edge.runtime.batch import Batch
+
+        return Batch(self, max_sessions, threads, planes)
 
     def adopt(self, session: NativeSession) -> None:
         """Makes the model free the session before itself. For Session alone."""

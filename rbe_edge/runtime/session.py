@@ -55,10 +55,12 @@ class Scores:
 
 
 class NativeSession:
-    """An rbe_session and its two locks: one call at a time, and no cancel of what has been freed."""
+    """An rbe_session, or what else runs a model, and its two locks: one call at a time, and no cancel of what has been
+    freed. kind: the word in the names of its C functions."""
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: Any, kind: str = "session") -> None:
         self._handle: Any = handle
+        self._kind = kind
         self._call = threading.Lock()
         self._life = threading.Lock()
         self._caller: int | None = None
@@ -67,11 +69,13 @@ class NativeSession:
     def use(self) -> Iterator[Any]:
         """The handle, for one call. Raises where another thread is using it or it has been freed."""
         if not self._call.acquire(blocking=False):
-            raise RbeError("this session is in use; a session serves one call at a time, make one for each thread")
+            raise RbeError(
+                f"this {self._kind} is in use; a {self._kind} serves one call at a time, make one for each thread"
+            )
         try:
             self._caller = threading.get_ident()
             if self._handle is None:
-                raise ModelError("this session has been closed; make another with model.session()")
+                raise ModelError(f"this {self._kind} has been closed; make another with model.{self._kind}()")
             yield self._handle
         finally:
             self._caller = None
@@ -80,21 +84,21 @@ class NativeSession:
     def cancel(self) -> None:
         with self._life:
             if self._handle is not None:
-                _native.library().rbe_session_cancel(self._handle)
+                getattr(_native.library(), f"rbe_{self._kind}_cancel")(self._handle)
 
     def free(self) -> None:
-        """Frees the session; a call that runs on another thread is cancelled first. Freeing twice is allowed."""
+        """Frees it; a call that runs on another thread is cancelled first. Freeing twice is allowed."""
         if not self._call.acquire(blocking=False):
             if self._caller == threading.get_ident():
-                raise RbeError("a session cannot be closed from its own progress function; return True to stop")
+                raise RbeError(f"a {self._kind} cannot be closed from its own progress function; return True to stop")
             self.cancel()
             if not self._call.acquire(timeout=_CLOSE_TIMEOUT_S):
-                raise RbeError("this session is still in use on another thread; cancel it and wait before closing")
+                raise RbeError(f"this {self._kind} is still in use on another thread; cancel it and wait before closing")
         try:
             with self._life:
                 handle, self._handle = self._handle, None
             if handle is not None:
-                _native.library().rbe_session_free(handle)
+                getattr(_native.library(), f"rbe_{self._kind}_free")(handle)
         finally:
             self._call.release()
 
@@ -177,16 +181,26 @@ class Session:
 
     @contextmanager
     def _appended(self, tokens: ctypes.Array[ctypes.c_uint32]) -> Iterator[None]:
-        """Around a call that appends tokens: what the context then holds. Where it slid, the sinks and the latest;
-        where it slid and failed, the sinks alone."""
-        self._in_context().extend(tokens)
-        before = len(self._tokens) - len(tokens)
+        """Around a call that appends tokens: keeps what the context then holds."""
+        before = self._append(tokens)
         try:
             yield
         except BaseException:
+            self._settle(before, failed=True)
+            raise
+        self._settle(before, failed=False)
+
+    def _append(self, tokens: Sequence[int]) -> int:
+        self._in_context().extend(tokens)
+        return len(self._tokens) - len(tokens)
+
+    def _settle(self, before: int, failed: bool) -> None:
+        """What the context holds after a call that appended to `before` tokens: where it slid, the sinks and the latest;
+        where it slid and failed, the sinks alone."""
+        if failed:
             if self.sinks and self.position != before:
                 self.rewind(self.sinks)
-            raise
+            return
         slid = len(self._tokens) - self.position
         if slid:
             del self._tokens[self.sinks : self.sinks + slid]

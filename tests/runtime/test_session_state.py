@@ -54,7 +54,7 @@ def test_goes_on_with_the_same_bits(model: Model, tmp_path: Path, kv: KvType, n_
         other.prefill([5, 6, 7])
         np.testing.assert_array_equal(other.logits, expected)
         other.rewind(1)
-        assert other.resume(TOKENS[:n_tokens] + [1]) == [*TOKENS[1:n_tokens], 1]
+        assert other.resume([*TOKENS[:n_tokens], 1]) == [*TOKENS[1:n_tokens], 1]
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "qwen3"])

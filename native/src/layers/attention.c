@@ -239,9 +239,9 @@ static void join_head(void *context, uint32_t head, uint32_t thread)
     finish_query(call, (size_t)head * dim, sum, joined);
 }
 
-void rbe__attend(rbe__workspace *workspace, const rbe__attention *attention)
+static attend_call call_of(rbe__workspace *workspace, const rbe__attention *attention)
 {
-    const uint32_t n_kv_heads = attention->cache->n_kv_heads, group = attention->n_heads / n_kv_heads;
+    const uint32_t group = attention->n_heads / attention->cache->n_kv_heads;
     attend_call call = {.workspace = workspace, .attention = attention};
     call.tile_heads = group < MOST_QUERIES ? group : MOST_QUERIES;
     call.parts = (group - 1) / call.tile_heads + 1;
@@ -252,11 +252,37 @@ void rbe__attend(rbe__workspace *workspace, const rbe__attention *attention)
     seen(attention, attention->n_tokens - 1, &unused, &end);
     call.first_chunk = begin / CHUNK;
     call.n_chunks = (end - 1) / CHUNK + 1 - call.first_chunk;
-    const uint32_t n_items = n_kv_heads * call.parts * call.n_tiles;
+    return call;
+}
+
+void rbe__attend(rbe__workspace *workspace, const rbe__attention *attention)
+{
+    attend_call call = call_of(workspace, attention);
+    const uint32_t n_items = attention->cache->n_kv_heads * call.parts * call.n_tiles;
     if (attention->n_tokens == 1 && call.n_chunks > 1 && rbe__pool_threads(workspace->pool) > 1) {
         rbe__pool_run(workspace->pool, n_items * call.n_chunks, attend_part, &call);
         rbe__pool_run(workspace->pool, attention->n_heads, join_head, &call);
     } else {
         rbe__pool_run(workspace->pool, n_items, attend_tile, &call);
     }
+}
+
+typedef struct attend_each_call {
+    rbe__workspace *workspace;
+    const rbe__attention *attentions;
+    uint32_t tiles_each;
+} attend_each_call;
+
+static void attend_tile_of(void *context, uint32_t item, uint32_t thread)
+{
+    const attend_each_call *each = context;
+    attend_call call = call_of(each->workspace, &each->attentions[item / each->tiles_each]);
+    attend_tile(&call, item % each->tiles_each, thread);
+}
+
+void rbe__attend_each(rbe__workspace *workspace, const rbe__attention *attentions, uint32_t n)
+{
+    const attend_call first = call_of(workspace, &attentions[0]);
+    attend_each_call each = {workspace, attentions, attentions[0].cache->n_kv_heads * first.parts * first.n_tiles};
+    rbe__pool_run(workspace->pool, n * each.tiles_each, attend_tile_of, &each);
 }

@@ -146,6 +146,9 @@ typedef struct rbe__attention {
 /* Causal attention of n_tokens consecutive positions, whose keys and values are stored already. */
 void rbe__attend(rbe__workspace *workspace, const rbe__attention *attention);
 
+/* The same for n queries of one token each that have caches of their own, of the same heads: the same bits. */
+void rbe__attend_each(rbe__workspace *workspace, const rbe__attention *attentions, uint32_t n);
+
 /* up = activation(gate) * up, or activation(up) where gate is NULL; [n_tokens][n]. */
 void rbe__activate(rbe__workspace *workspace, rbe__activation activation, const float *gate, float *up, uint32_t n, uint32_t n_tokens);
 

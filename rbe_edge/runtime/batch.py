@@ -1,0 +1,105 @@
+"""Steps of many sessions at once: each weight is generated once for all of their tokens."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rbe_edge import _native
+from rbe_edge.errors import Cancelled, ContextFull, OptionError, RbeError
+from rbe_edge.runtime.options import require
+from rbe_edge.runtime.session import NativeSession, Session
+
+if TYPE_CHECKING:
+    from rbe_edge.runtime.model import Model
+
+
+class Batch:
+    """Made by model.batch(). One thread at a time; any thread may cancel.
+
+    with model.batch(max_sessions=2) as batch, model.session() as a, model.session() as b:
+        a.prefill(model.tokenize("Once upon a time"))
+        b.prefill(model.tokenize("The lily pond"))
+        batch.step([a, b], [int(a.logits.argmax()), int(b.logits.argmax())])
+    """
+
+    def __init__(self, model: Model, max_sessions: int, threads: int, planes: int) -> None:
+        """Use model.batch()."""
+        self._native: NativeSession | None = None
+        require(1 <= max_sessions <= 512, f"max_sessions must be from 1 to 512, not {max_sessions}")
+        require(0 <= threads <= 64, f"threads must be from 1 to 64, or 0 for all cores, not {threads}")
+        require(0 <= planes <= 4, f"planes must be from 1 to 4, or 0 for all, not {planes}")
+        raw = _native.BatchOptions(
+            struct_bytes=ctypes.sizeof(_native.BatchOptions),
+            max_sessions=max_sessions,
+            n_threads=threads,
+            n_planes=planes,
+        )
+        handle = ctypes.POINTER(_native.BatchHandle)()
+        _native.check(_native.library().rbe_batch_create(model.handle, ctypes.byref(raw), ctypes.byref(handle)))
+        self.model = model
+        self.max_sessions = max_sessions
+        self._native = NativeSession(handle, "batch")
+        model.adopt(self._native)
+
+    def close(self) -> None:
+        """Frees its memory; what still runs on it is cancelled first. The sessions stay. Closing twice is allowed."""
+        if self._native is not None:
+            self._native.free()
+            self.model.release(self._native)
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def step(self, sessions: Sequence[Session], tokens: Sequence[int]) -> list[RbeError | None]:
+        """Appends tokens[i] to the context of sessions[i]; their logits are then bit for bit those that prefill([token])
+        would have given. For each session None, or why it did not step: ContextFull, or Cancelled after its cancel();
+        its context is then as before, and the others stepped all the same.
+
+        Raises OptionError for sessions of another model or number of planes, for doubles, for more than max_sessions
+        and for what are no tokens; Cancelled after cancel(). No context has changed then; one that slid for it holds
+        its sinks alone."""
+        require(1 <= len(sessions) <= self.max_sessions, f"a step is of 1 to {self.max_sessions} sessions")
+        require(len(tokens) == len(sessions), f"{len(sessions)} sessions need as many tokens, not {len(tokens)}")
+        require(len(set(map(id, sessions))) == len(sessions), "a session can be in a step only once")
+        raw_tokens = sessions[0]._token_array(tokens)
+        befores = [s._append([token]) for s, token in zip(sessions, raw_tokens, strict=True)]
+        statuses = (ctypes.c_int * len(sessions))(*[_native.ERROR_CANCELLED] * len(sessions))
+        assert self._native is not None
+        try:
+            with ExitStack() as stack:
+                batch = stack.enter_context(self._native.use())
+                handles = [stack.enter_context(session._use()) for session in sessions]
+                raw_sessions = (ctypes.POINTER(_native.SessionHandle) * len(handles))(*handles)
+                lib = _native.library()
+                status = lib.rbe_decode_batch(batch, raw_sessions, raw_tokens, len(handles), statuses)
+                if status != _native.OK:
+                    statuses = (ctypes.c_int * len(sessions))(*[status] * len(sessions))
+                _native.check(status, OptionError)
+        finally:
+            for session, before, outcome in zip(sessions, befores, statuses, strict=True):
+                session._settle(before, failed=outcome != _native.OK)
+        return [_error(status, session) for status, session in zip(statuses, sessions, strict=True)]
+
+    def cancel(self) -> None:
+        """Makes the step that runs, or else the next one, raise Cancelled. Any thread. Session.cancel() takes one
+        session out of it."""
+        if self._native is not None:
+            self._native.cancel()
+
+
+def _error(status: int, session: Session) -> RbeError | None:
+    if status == _native.OK:
+        return None
+    if status == _native.ERROR_CONTEXT:
+        return ContextFull(f"the context of {session.context} tokens is full")
+    return Cancelled("cancelled")
