@@ -28,6 +28,18 @@ static void test_selection(void)
     }
 }
 
+static void test_table(const char *name, const rbe_kernels *table, const rbe_kernels *scalar)
+{
+    uint32_t n_own = 0;
+#define TEST_KERNEL(field, type)                                         \
+    random_state = 1;                                                    \
+    test_##type(&(kernel_case){name, #field, scalar}, table->field);     \
+    n_own += table->field != scalar->field;
+    RBE_KERNEL_LIST(TEST_KERNEL)
+#undef TEST_KERNEL
+    printf("%s: tested, %u kernels other than scalar\n", name, n_own);
+}
+
 static void test_set(const char *name, const rbe_kernels *scalar)
 {
     rbe_kernels table;
@@ -37,15 +49,26 @@ static void test_set(const char *name, const rbe_kernels *scalar)
         return;
     }
     CHECK(rbe_kernel_set_available(name) && strcmp(table.name, name) == 0, "%s", name);
-    uint32_t n_own = 0;
-#define TEST_KERNEL(field, type)                                        \
-    random_state = 1;                                                   \
-    test_##type(&(kernel_case){name, #field, scalar}, table.field);     \
-    n_own += table.field != scalar->field;
-    RBE_KERNEL_LIST(TEST_KERNEL)
-#undef TEST_KERNEL
-    printf("%s: tested, %u kernels other than scalar\n", name, n_own);
+    test_table(name, &table, scalar);
 }
+
+#if defined(__x86_64__)
+/* The source of set avx2_vnni with vpdpbusd in the encoding of AVX-512: tests/avx2_vnni_evex.c. */
+void rbe__kernels_avx2_vnni_evex(rbe_kernels *table);
+
+static void test_avx2_vnni_evex(const rbe_kernels *scalar)
+{
+    rbe_kernels table, avx2;
+    if (!rbe_kernel_set_available("avx512") || rbe__kernels_select("avx2", &table) != 0) {
+        printf("avx2_vnni, EVEX: not on this processor\n");
+        return;
+    }
+    avx2 = table;
+    rbe__kernels_avx2_vnni_evex(&table);
+    CHECK(table.dot_k4 != avx2.dot_k4 && table.generate_k1 != avx2.generate_k1 && table.multiply_tile != avx2.multiply_tile, "not its own");
+    test_table("avx2_vnni, EVEX", &table, scalar);
+}
+#endif
 
 int main(void)
 {
@@ -56,5 +79,8 @@ int main(void)
     for (const char *name = rbe_kernel_set_name(0); name != NULL; name = rbe_kernel_set_name(++index)) {
         test_set(name, &scalar);
     }
+#if defined(__x86_64__)
+    test_avx2_vnni_evex(&scalar);
+#endif
     return check_finish();
 }

@@ -175,6 +175,7 @@ int rbe__kernels_select(const char *name, rbe_kernels *out);
 /* Each set's upgrade of the table; compiled only where the architecture has it. */
 void rbe__kernels_scalar(rbe_kernels *table);
 void rbe__kernels_avx2(rbe_kernels *table);          /* + FMA, F16C */
+void rbe__kernels_avx2_vnni(rbe_kernels *table);     /* + AVX-VNNI */
 void rbe__kernels_avx512(rbe_kernels *table);        /* F, BW, DQ, VL, VNNI */
 void rbe__kernels_avx512_vbmi(rbe_kernels *table);
 void rbe__kernels_neon(rbe_kernels *table);          /* Armv8.0 */

@@ -26,10 +26,10 @@ typedef struct cpuid_words {
     unsigned eax, ebx, ecx, edx;
 } cpuid_words;
 
-static cpuid_words cpuid(unsigned leaf)
+static cpuid_words cpuid(unsigned leaf, unsigned part)
 {
     cpuid_words words = {0, 0, 0, 0};
-    __get_cpuid_count(leaf, 0, &words.eax, &words.ebx, &words.ecx, &words.edx);
+    __get_cpuid_count(leaf, part, &words.eax, &words.ebx, &words.ecx, &words.edx);
     return words;
 }
 
@@ -40,7 +40,7 @@ static int has(unsigned word, unsigned bits)
 
 static int system_saves(unsigned state)
 {
-    if (!has(cpuid(1).ecx, bit_OSXSAVE)) {
+    if (!has(cpuid(1, 0).ecx, bit_OSXSAVE)) {
         return 0;
     }
     unsigned low, high;
@@ -50,26 +50,37 @@ static int system_saves(unsigned state)
 
 static int has_avx2(void)
 {
-    return system_saves(XCR0_AVX) && has(cpuid(1).ecx, bit_FMA | bit_F16C) && has(cpuid(7).ebx, bit_AVX2);
+    return system_saves(XCR0_AVX) && has(cpuid(1, 0).ecx, bit_FMA | bit_F16C) && has(cpuid(7, 0).ebx, bit_AVX2);
 }
+
+#if RBE_AVX2_VNNI_BUILT
+static int has_avx2_vnni(void)
+{
+    enum { AVX_VNNI = 1 << 4 }; /* no name in older <cpuid.h> */
+    return has_avx2() && cpuid(7, 0).eax >= 1 && has(cpuid(7, 1).eax, AVX_VNNI);
+}
+#endif
 
 static int has_avx512(void)
 {
     return has_avx2() && system_saves(XCR0_AVX512) &&
-           has(cpuid(7).ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL) && has(cpuid(7).ecx, bit_AVX512VNNI);
+           has(cpuid(7, 0).ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL) && has(cpuid(7, 0).ecx, bit_AVX512VNNI);
 }
 
 static int has_avx512_vbmi(void)
 {
-    return has_avx512() && has(cpuid(7).ecx, bit_AVX512VBMI);
+    return has_avx512() && has(cpuid(7, 0).ecx, bit_AVX512VBMI);
 }
 #endif
 
-/* Worst first; each is an upgrade of all before it. */
+/* Worst first; each is an upgrade of those before it that the processor can run. */
 static const kernel_set kernel_sets[] = {
     {"scalar", always, rbe__kernels_scalar},
 #if defined(__x86_64__)
     {"avx2", has_avx2, rbe__kernels_avx2},
+#if RBE_AVX2_VNNI_BUILT
+    {"avx2_vnni", has_avx2_vnni, rbe__kernels_avx2_vnni},
+#endif
     {"avx512", has_avx512, rbe__kernels_avx512},
     {"avx512_vbmi", has_avx512_vbmi, rbe__kernels_avx512_vbmi},
 #elif defined(__aarch64__)
@@ -107,7 +118,9 @@ int rbe__kernels_select(const char *name, rbe_kernels *out)
         }
     }
     for (uint32_t index = 0; index <= best; index++) {
-        kernel_sets[index].upgrade(out);
+        if (kernel_sets[index].available()) {
+            kernel_sets[index].upgrade(out);
+        }
     }
     out->name = kernel_sets[best].name;
     return 0;

@@ -10,7 +10,7 @@
 #include "kernels/neon/neon.h"
 #include "kernels/shared/inline.h"
 
-enum { LANES = 1, TWO_AT_ONCE = 1, ROW_VECTORS = 4, TOKENS = 4 };
+enum { LANES = 1, TWO_AT_ONCE = 1, DOT_BIAS = 0, ROW_VECTORS = 4, TOKENS = 4 };
 
 typedef uint8x16_t vec;
 
@@ -18,8 +18,9 @@ typedef struct tables {
     vec t1, t2;
 } tables;
 
-static inline tables tables_load(const int8_t *t1, const int8_t *t2)
+static inline tables tables_load(const int8_t *t1, const int8_t *t2, int bias)
 {
+    (void)bias;
     return (tables){vreinterpretq_u8_s8(vld1q_s8(t1)), vreinterpretq_u8_s8(vld1q_s8(t2))};
 }
 
@@ -112,7 +113,7 @@ static inline tile_weights tile_load(const int8_t *tile, uint32_t n_lanes)
     return vreinterpretq_u8_s8(vld1q_s8(tile));
 }
 
-static inline vec tile_start(const int8_t *x, uint32_t n)
+static inline vec sums_start(const int8_t *x, uint32_t n)
 {
     (void)x, (void)n;
     return vec_zero();

@@ -5,7 +5,7 @@
  *
  * The including file defines: vec; LANES, 16-byte lanes in a vec, each 4 rows of 4 columns; ROW_VECTORS; TOKENS;
  *     tile_weights, tile_load(const int8_t *tile, uint32_t n_lanes)   n_lanes 1 to LANES: no more is read
- *     vec tile_start(const int8_t *x, uint32_t n)                     the sums before the first group
+ *     vec sums_start(const int8_t *x, uint32_t n)                     the sums before the first group
  *     vec tile_dot(vec sums, tile_weights weights, vec activations)
  *     vec load_activations(const int8_t *x)                           x[0..3] in every 32 bits
  *     void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
@@ -68,7 +68,7 @@ RBE_INLINE void multiply_rows(const tile_call *call, const int8_t *x, uint32_t n
     vec start[TOKENS];
     RBE_UNROLL(8)
     for (uint32_t n = 0; n < n_tokens; n++) {
-        start[n] = tile_start(x + n * call->x_stride, 4 * call->n_groups);
+        start[n] = sums_start(x + n * call->x_stride, 4 * call->n_groups);
     }
     uint32_t lane = 0;
     for (; lane + LANES * ROW_VECTORS <= call->row_steps; lane += LANES * ROW_VECTORS) {

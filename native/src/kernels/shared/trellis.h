@@ -8,7 +8,9 @@
  *     T1 + T2 = T1[nibble(shift) ^ nibble(shift + 8)] + T2[nibble(shift + 4)].
  *
  * The including file defines: vec; LANES (1 or 2); TWO_AT_ONCE (1 where there are registers for two blocks in turn, which
- * saves moving one to the place of the other); tables, tables_load, and
+ * saves moving one to the place of the other); DOT_BIAS (128 where the product takes its weights as unsigned, else 0); and
+ *     tables tables_load(const int8_t *t1, const int8_t *t2, int bias)   bias is added to T1
+ *     vec sums_start(const int8_t *x, uint32_t n)                     the sums before the first group: what the bias adds, taken off
  *     vec load_lanes(const uint8_t *lane0, const uint8_t *lane1)      16 bytes each
  *     void store_lane(vec v, uint32_t lane, void *out)                16 bytes
  *     vec nibble(vec before, vec byte, uint32_t shift)                four bits of before:byte, shift 0 to 7, a constant
@@ -171,7 +173,7 @@ RBE_INLINE void dot_blocks(uint32_t bits, const tables *from, const group_walk *
 
 RBE_INLINE void generate_groups(uint32_t bits, const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile)
 {
-    const tables from = tables_load(strip->t1, strip->t2);
+    const tables from = tables_load(strip->t1, strip->t2, 0);
     rbe_cell_walk cells = rbe__cell_walk_start(strip, first_group);
     for (uint32_t g = 0; g < n_groups; g++) {
         const group_walk walk = group_start(bits, strip, rbe__cell_walk_next(&cells));
@@ -194,12 +196,13 @@ RBE_INLINE void generate_groups(uint32_t bits, const rbe_strip *strip, uint32_t 
 RBE_INLINE void dot_groups(uint32_t bits, const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, const int8_t *x,
                            int32_t *acc)
 {
-    const tables from = tables_load(strip->t1, strip->t2);
+    const tables from = tables_load(strip->t1, strip->t2, DOT_BIAS);
+    const vec start = sums_start(x, 4 * n_groups);
     rbe_cell_walk cells = rbe__cell_walk_start(strip, first_group);
     group_walk walk = group_start(bits, strip, (rbe_group_bytes){0});
     vec sums[MOST_STEPS];
     for (uint32_t i = 0; i < walk.run * block_steps(bits); i++) {
-        sums[i] = vec_zero();
+        sums[i] = start;
     }
     for (uint32_t g = 0; g < n_groups; g++) {
         const vec activations = load_activations(x + 4 * g);

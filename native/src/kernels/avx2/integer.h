@@ -1,0 +1,179 @@
+/* The integer kernels on 256-bit vectors; integer.c and integer_vnni.c include this with RBE_AVX2_VNNI 0 and 1: without and with
+ * vpdpbusd. Its two encodings do the same: VEX (AVX-VNNI, processors without AVX-512), and EVEX (AVX512-VNNI with VL), in which
+ * the tests run this on processors that lack the first (RBE_VNNI_EVEX). */
+#ifndef RBE_KERNELS_AVX2_INTEGER_H
+#define RBE_KERNELS_AVX2_INTEGER_H
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/avx2/avx2.h"
+#include "kernels/shared/inline.h"
+
+enum { LANES = 2, TWO_AT_ONCE = 0, DOT_BIAS = RBE_AVX2_VNNI ? 128 : 0, ROW_VECTORS = 2, TOKENS = 4 };
+
+typedef __m256i vec;
+
+typedef struct tables {
+    vec t1, t2;
+} tables;
+
+static inline tables tables_load(const int8_t *t1, const int8_t *t2, int bias)
+{
+    const __m128i biased = _mm_add_epi8(_mm_loadu_si128((const __m128i *)t1), _mm_set1_epi8((char)bias));
+    return (tables){_mm256_broadcastsi128_si256(biased), _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)t2))};
+}
+
+static inline vec load_lanes(const uint8_t *lane0, const uint8_t *lane1)
+{
+    const vec low = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)lane0));
+    return _mm256_inserti128_si256(low, _mm_loadu_si128((const __m128i *)lane1), 1);
+}
+
+static inline void store_lane(vec v, uint32_t lane, void *out)
+{
+    _mm_storeu_si128(out, lane ? _mm256_extracti128_si256(v, 1) : _mm256_castsi256_si128(v));
+}
+
+static inline vec vec_zero(void)
+{
+    return _mm256_setzero_si256();
+}
+
+static inline vec vec_xor(vec a, vec b)
+{
+    return _mm256_xor_si256(a, b);
+}
+
+static inline vec vec_add8(vec a, vec b)
+{
+    return _mm256_add_epi8(a, b);
+}
+
+static inline vec look_up(vec table, vec nibbles)
+{
+    return _mm256_shuffle_epi8(table, nibbles);
+}
+
+/* Shifts are of 16 bits: what comes in from the neighbouring byte is masked off. */
+RBE_INLINE vec nibble(vec before, vec byte, uint32_t shift)
+{
+    const vec from_byte = shift ? _mm256_srli_epi16(byte, (int)shift) : byte;
+    if (shift <= 4) {
+        return _mm256_and_si256(from_byte, _mm256_set1_epi8(15));
+    }
+    const int bits_of_byte = 8 - (int)shift, mask = (1 << bits_of_byte) - 1;
+    return _mm256_or_si256(_mm256_and_si256(from_byte, _mm256_set1_epi8((char)mask)),
+                           _mm256_and_si256(_mm256_slli_epi16(before, bits_of_byte), _mm256_set1_epi8((char)(15 ^ mask))));
+}
+
+static inline vec load_activations(const int8_t *x)
+{
+    int32_t four;
+    memcpy(&four, x, sizeof four);
+    return _mm256_set1_epi32(four);
+}
+
+static inline vec load_tile_lanes(const int8_t *tile, uint32_t n_lanes)
+{
+    const __m128i *lanes = (const __m128i *)tile;
+    return n_lanes == 1 ? _mm256_inserti128_si256(vec_zero(), _mm_loadu_si128(lanes), 0) : _mm256_loadu_si256((const __m256i *)lanes);
+}
+
+#if RBE_AVX2_VNNI
+
+/* sums[int32 x 8] += four products each of unsigned a and signed b */
+static inline vec dot_unsigned(vec sums, vec a, vec b)
+{
+#if RBE_VNNI_EVEX
+    return _mm256_dpbusd_epi32(sums, a, b);
+#else
+    return _mm256_dpbusd_avx_epi32(sums, a, b);
+#endif
+}
+
+/* weights: 128 too large, as unsigned */
+static inline vec dot_step(vec sums, vec weights, vec activations)
+{
+    return dot_unsigned(sums, weights, activations);
+}
+
+typedef vec tile_weights;
+
+static inline tile_weights tile_load(const int8_t *tile, uint32_t n_lanes)
+{
+    return _mm256_xor_si256(load_tile_lanes(tile, n_lanes), _mm256_set1_epi8(-128));
+}
+
+static inline vec tile_dot(vec sums, tile_weights weights, vec activations)
+{
+    return dot_unsigned(sums, weights, activations);
+}
+
+/* -128 times the sum of n values, n % 4 == 0; what is behind them does not count. */
+static inline vec sums_start(const int8_t *x, uint32_t n)
+{
+    const vec ones = _mm256_set1_epi8(1);
+    vec sums = vec_zero(), last = vec_zero();
+    uint32_t c = 0;
+    for (; c + 32 <= n; c += 32) {
+        sums = dot_unsigned(sums, ones, _mm256_loadu_si256((const __m256i *)(x + c)));
+    }
+    for (; c < n; c += 4) {
+        last = dot_unsigned(last, ones, load_activations(x + c)); /* the same sum in all eight */
+    }
+    const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    const __m128i one = _mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1));
+    return _mm256_slli_epi32(_mm256_sub_epi32(vec_zero(), _mm256_add_epi32(last, _mm256_broadcastd_epi32(one))), 7);
+}
+
+#else
+
+/* sums[int32 x 8] += weights . x, four int8 each, within +-127; magnitudes: |weights|. vpmaddubsw wants one unsigned operand and saturates at
+ * int16, so |w| takes the place of w and its sign goes to x: |w| x' + |w| x' <= 2 * 127 * 127 = 32258 fits. */
+static inline __m256i dot(__m256i sums, __m256i weights, __m256i magnitudes, __m256i x)
+{
+    const __m256i pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(x, weights));
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+static inline vec dot_step(vec sums, vec weights, vec activations)
+{
+    return dot(sums, weights, _mm256_abs_epi8(weights), activations);
+}
+
+typedef struct tile_weights {
+    vec signs, magnitudes;
+} tile_weights;
+
+static inline tile_weights tile_load(const int8_t *tile, uint32_t n_lanes)
+{
+    const vec w = load_tile_lanes(tile, n_lanes);
+    return (tile_weights){w, _mm256_abs_epi8(w)};
+}
+
+static inline vec tile_dot(vec sums, tile_weights w, vec activations)
+{
+    return dot(sums, w.signs, w.magnitudes, activations);
+}
+
+static inline vec sums_start(const int8_t *x, uint32_t n)
+{
+    (void)x, (void)n;
+    return vec_zero();
+}
+
+#endif
+
+static inline void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
+{
+    for (uint32_t lane = 0; lane < n_lanes; lane++) {
+        store_lane(sums, lane, acc + 4 * lane);
+    }
+}
+
+#include "kernels/shared/multiply_tile.h"
+#include "kernels/shared/trellis.h"
+
+#endif
