@@ -61,9 +61,9 @@ class Batch:
         self.close()
 
     def step(self, sessions: Sequence[Session], tokens: Sequence[int]) -> list[RbeError | None]:
-        """Appends tokens[i] to the context of sessions[i]; their logits are then bit for bit those that prefill([token])
-        would have given. For each session None, or why it did not step: ContextFull, or Cancelled after its cancel();
-        its context is then as before, and the others stepped all the same.
+        """Appends tokens[i] to the context of sessions[i]; their logits are then, bit for bit, those that
+        prefill([token]) would have given. For each session None, or why it did not step: ContextFull, or Cancelled
+        after its cancel(); its context is then as before, and the others stepped all the same.
 
         Raises OptionError for sessions of another model or number of planes, for doubles, for more than max_sessions
         and for what are no tokens; Cancelled after cancel(). No context has changed then; one that slid for it holds

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from rbe_edge.errors import ContextFull, OptionError
 from rbe_edge.runtime.chat_template import Message, template_of
 from rbe_edge.runtime.generation import Generation, Statistics
-from rbe_edge.runtime.options import GenerationOptions, require
+from rbe_edge.runtime.options import ChatOptions, GenerationOptions, require, split_options
 
 if TYPE_CHECKING:
+    from rbe_edge.runtime.model import Model
     from rbe_edge.runtime.session import Report, Session
 
 # Room kept for an answer when the prompt is fitted into the context: a quarter of it, at most this many tokens.
@@ -28,6 +29,8 @@ class Reply(Iterator[str]):
     def __init__(self, answer: Callable[[Reply], Generator[str, None, None]]) -> None:
         self._pieces = answer(self)
         self.statistics: Statistics | None = None
+        self._generation: Generation | None = None
+        self._stopping = False
         # Turns of the history (a question with its answer) that no longer fitted and were forgotten for this reply.
         self.dropped_turns = 0
 
@@ -40,6 +43,19 @@ class Reply(Iterator[str]):
     def close(self) -> None:
         """Ends the reply where it is."""
         self._pieces.close()
+
+    def stop(self) -> None:
+        """Ends the reply at the next token; during the prompt's prefill it raises Cancelled after the next pass. Any
+        thread, at any time."""
+        self._stopping = True
+        if self._generation is not None:
+            self._generation.stop()
+
+    def follow(self, generation: Generation) -> None:
+        """Makes stop() reach the generation. For Conversation alone."""
+        self._generation = generation
+        if self._stopping:
+            generation.stop()
 
 
 class Conversation:
@@ -86,15 +102,17 @@ class Conversation:
         ContextFull where even the last message alone does not fit, TemplateError where the template refuses it.
         """
         require(bool(text.strip()), "the message is empty; say something")
-        return Reply(lambda reply: self._answer(reply, text, options or self.options, progress))
+        return Reply(lambda reply: self.answer(reply, text, options or self.options, progress))
 
-    def _answer(
+    def answer(
         self, reply: Reply, text: str, options: GenerationOptions, progress: Report | None
     ) -> Generator[str, None, None]:
         history = [*self._messages, Message("user", text)]
+        """What send() iterates."""
         prompt, history, reply.dropped_turns = self._fit(history, options)
         options = replace(options, stop=(*options.stop, *self._template.stops))
         generation = Generation(self.session, self.session.resume(prompt), options, progress)
+        reply.follow(generation)
         said: list[str] = []
         try:
             for piece in generation:
@@ -126,11 +144,39 @@ class Conversation:
             dropped += 1
 
     def _tokens(self, history: list[Message]) -> list[int]:
-        model = self.session.model
-        text = self._template.render(history)
-        bos = model.metadata.get("bos_token")
-        has_bos = isinstance(bos, str) and bool(bos) and text.startswith(bos)
-        return model.tokenize(text, special=not has_bos, parse_special=True)
+        return prompt_tokens(self.session.model, self._template.render(history))
+
+
+def prompt_tokens(model: Model, text: str) -> list[int]:
+    """The tokens of a rendered conversation, with the model's prefix unless the template has written it."""
+    bos = model.metadata.get("bos_token")
+    has_bos = isinstance(bos, str) and bool(bos) and text.startswith(bos)
+    return model.tokenize(text, special=not has_bos, parse_special=True)
+
+
+def count_tokens(model: Model, text: str | Iterable[Mapping[str, str]]) -> int:
+    """Of a text with the model's prefix, or of the prompt that the messages of a conversation become."""
+    if isinstance(text, str):
+        return len(model.tokenize(text))
+    return len(prompt_tokens(model, template_of(model).render([_message(message) for message in text])))
+
+
+def stream(model: Model, messages: Iterable[Mapping[str, str]], options: ChatOptions) -> Reply:
+    """The answer to a conversation whose last message is the user's, on a session of its own; see Model.stream."""
+    history = [_message(message) for message in messages]
+    if not history or history[-1].role != "user":
+        raise OptionError("the last message of a chat must have the role `user`")
+    require(bool(history[-1].content.strip()), "the message is empty; say something")
+    session_options, generation_options = split_options(options)
+    template_of(model)  # what is wrong with it is said now
+
+    def answer(reply: Reply) -> Generator[str, None, None]:
+        with model.session(**session_options) as session:
+            earlier = [{"role": message.role, "content": message.content} for message in history[:-1]]
+            conversation = Conversation(session, generation_options, messages=earlier)
+            yield from conversation.answer(reply, history[-1].content, generation_options, None)
+
+    return Reply(answer)
 
 
 def _message(message: Mapping[str, str]) -> Message:

@@ -67,6 +67,7 @@ class Generation(Iterator[str]):
         self._generation_seconds = 0.0
         self._finish: FinishReason = "interrupted"
         self._acceptance: Acceptance | None = None
+        self._stopping = False
         self.tokens: list[int] = []
         self._pieces = self._run()
 
@@ -79,6 +80,14 @@ class Generation(Iterator[str]):
     def close(self) -> None:
         """Ends the generation where it is."""
         self._pieces.close()
+
+    def stop(self) -> None:
+        """Ends the generation at the next token; during the prompt's prefill it raises Cancelled after the next pass.
+        Any thread, at any time."""
+        self._stopping = True
+
+    def _report(self, done: int, total: int) -> object:
+        return self._stopping or (self._progress is not None and self._progress(done, total) is True)
 
     @property
     def statistics(self) -> Statistics:
@@ -100,7 +109,7 @@ class Generation(Iterator[str]):
             sampler = stack.enter_context(Sampler(model.info.vocabulary, options.sampling))
             stream = stack.enter_context(TextStream(model, options.stop))
             began = time.perf_counter()
-            session.prefill(self._prompt, progress=self._progress)
+            session.prefill(self._prompt, progress=self._report)
             context = session.tokens
             if len(context) == 1 and not model.token_bytes(context[0]):
                 stream.push(context[0])  # BOS alone: the text begins here, and the stream is to know it
@@ -110,7 +119,7 @@ class Generation(Iterator[str]):
             ahead = stack.enter_context(closing(continuation(session, options)))
             self._acceptance = ahead.acceptance
             began = time.perf_counter()
-            while True:
+            while not self._stopping:
                 with ahead.logits_pointer() as logits:
                     token = sampler.draw(logits)
                 if model.ends_text(token) and not options.ignore_end:

@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import ModelError, OptionError, RbeError, TokenizerError
-from rbe_edge.runtime.options import GenerationOptions, KvType, SamplingOptions, SessionOptions, encoded
+from rbe_edge.runtime.options import ChatOptions, KvType, SessionOptions, encoded
 from rbe_edge.runtime.tokenizer_cache import TokenizerCache
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     import numpy as np
     import numpy.typing as npt
+    from typing_extensions import Unpack  # part of typing from Python 3.11 on
 
     from rbe_edge.runtime.batch import Batch
+    from rbe_edge.runtime.conversation import Reply
     from rbe_edge.runtime.session import NativeSession, Session
 
 MetadataValue = int | float | str | tuple[int, ...]
@@ -345,38 +349,39 @@ class Model:
         with self._lock:
             self._sessions.discard(session)
 
-    def chat(
-        self,
-        messages: Iterable[Mapping[str, str]],
-        *,
-        max_tokens: int | None = None,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repeat_penalty: float = 1.0,
-        seed: int = 0,
-        stop: tuple[str, ...] = (),
-        context: int = 0,
-        threads: int = 0,
-    ) -> str:
-        """The answer to a conversation whose last message is the user's: dictionaries of `role` and `content`.
+    def count_tokens(self, text: str | Iterable[Mapping[str, str]]) -> int:
+        """Tokens of a text as a prompt, or of a conversation: dictionaries of `role` and `content`, with all that the
+        model's template puts around them. Raises TemplateError where it refuses them."""
+        from rbe_edge.runtime.conversation import count_tokens
 
-        One session is made and freed for it; a Conversation keeps one over turns. Raises ContextFull where the last
-        message does not fit, TemplateError where the model's template refuses the messages.
+        return count_tokens(self, text)
+
+    def stream(self, messages: Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]) -> Reply:
+        """The answer to a conversation whose last message is the user's, piece by piece.
+
+        One session is made at the first piece and freed after the last, or by close(); a Conversation keeps one over
+        turns. Iterating raises ContextFull where the last message does not fit, TemplateError where the model's
+        template refuses the messages.
         """
-        from rbe_edge.runtime.conversation import Conversation
+        from rbe_edge.runtime.conversation import stream
 
-        sampling = SamplingOptions(
-            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repeat_penalty=repeat_penalty, seed=seed
-        )
-        options = GenerationOptions(max_tokens=max_tokens, sampling=sampling, stop=stop)
-        history = [dict(message) for message in messages]
-        if not history or history[-1].get("role") != "user":
-            raise OptionError("the last message of a chat must have the role `user`")
-        with self.session(context=context, threads=threads) as session:
-            conversation = Conversation(session, options, messages=history[:-1])
-            return "".join(conversation.send(history[-1].get("content", ""))).strip()
+        return stream(self, messages, options)
+
+    def chat(self, messages: Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]) -> str:
+        """The same answer at once."""
+        return "".join(self.stream(messages, **options)).strip()
+
+    def astream(
+        self, messages: Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]
+    ) -> AsyncGenerator[str, None]:
+        """stream() for asyncio, on a thread of its own; see runtime/async_api.py."""
+        from rbe_edge.runtime.async_api import pieces
+
+        return pieces(self.stream(messages, **options))
+
+    async def achat(self, messages: Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]) -> str:
+        """chat() for asyncio. Cancelling the task stops the engine."""
+        return "".join([piece async for piece in self.astream(messages, **options)]).strip()
 
 
 def demo_path() -> Path:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypedDict, cast, get_args
 
 from rbe_edge.errors import OptionError
 
@@ -108,3 +108,41 @@ class GenerationOptions:
         require(not isinstance(self.stop, str), "stop must be a sequence of texts, not one text")
         require(all(self.stop), "a stop sequence must not be empty")
         require(not any("\0" in stop for stop in self.stop), "a stop sequence must not hold the character NUL")
+
+
+class ChatOptions(TypedDict, total=False):
+    """Keywords of Model.chat and Model.stream: those of GenerationOptions, SamplingOptions and a session."""
+
+    max_tokens: int | None
+    stop: tuple[str, ...]
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repeat_penalty: float
+    repeat_last: int
+    seed: int
+    context: int
+    threads: int
+    kv: KvType
+    planes: int
+
+
+class SessionKeywords(TypedDict, total=False):
+    """Those of ChatOptions that make the session."""
+
+    context: int
+    threads: int
+    kv: KvType
+    planes: int
+
+
+def split_options(options: ChatOptions) -> tuple[SessionKeywords, GenerationOptions]:
+    """What a session is made with, and the rest. Raises TypeError for a keyword that there is not."""
+    values: dict[str, Any] = dict(options)
+    session = {name: values.pop(name) for name in SessionKeywords.__annotations__ if name in values}
+    sampling = {field.name: values.pop(field.name) for field in fields(SamplingOptions) if field.name in values}
+    unknown = values.keys() - {"max_tokens", "stop"}
+    if unknown:
+        raise TypeError(f"there is no option {', '.join(sorted(unknown))}; see rbe_edge.runtime.options.ChatOptions")
+    return cast(SessionKeywords, session), GenerationOptions(sampling=SamplingOptions(**sampling), **values)

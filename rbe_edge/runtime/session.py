@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from rbe_edge.runtime.embeddings import Pooling
     from rbe_edge.runtime.generation import Generation
     from rbe_edge.runtime.model import Model
 
@@ -93,7 +94,7 @@ class NativeSession:
                 raise RbeError(f"a {self._kind} cannot be closed from its own progress function; return True to stop")
             self.cancel()
             if not self._call.acquire(timeout=_CLOSE_TIMEOUT_S):
-                raise RbeError(f"this {self._kind} is still in use on another thread; cancel it and wait before closing")
+                raise RbeError(f"this {self._kind} is still in use on another thread; cancel it before closing")
         try:
             with self._life:
                 handle, self._handle = self._handle, None
@@ -182,7 +183,7 @@ class Session:
     @contextmanager
     def _appended(self, tokens: ctypes.Array[ctypes.c_uint32]) -> Iterator[None]:
         """Around a call that appends tokens: keeps what the context then holds."""
-        before = self._append(tokens)
+        before = self._append(list(tokens))
         try:
             yield
         except BaseException:
@@ -195,8 +196,8 @@ class Session:
         return len(self._tokens) - len(tokens)
 
     def _settle(self, before: int, failed: bool) -> None:
-        """What the context holds after a call that appended to `before` tokens: where it slid, the sinks and the latest;
-        where it slid and failed, the sinks alone."""
+        """What the context holds after a call that appended behind `before` tokens: where it slid, the sinks and the
+        latest; where it slid and failed, the sinks alone."""
         if failed:
             if self.sinks and self.position != before:
                 self.rewind(self.sinks)
@@ -279,6 +280,13 @@ class Session:
             pointer = _native.pointer(hidden, ctypes.c_float)
             _native.check(_native.library().rbe_session_embed(handle, array, len(array), pointer))
         return hidden
+
+    def embedding(self, text: str | Sequence[int], *, pooling: Pooling = "mean") -> npt.NDArray[np.float32]:
+        """One vector of length 1 for a text or tokens, float32 [width]; see runtime/embeddings.py for what it is worth.
+        The context must be empty and stays so. Raises ContextFull for a text that does not fit."""
+        from rbe_edge.runtime.embeddings import embedding
+
+        return embedding(self, text, pooling)
 
     def run_layers(
         self,
