@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "platform/platform.h"
+#include "platform/cores.h"
 #include "status.h"
 
 #define DEFAULT_CONTEXT 4096u
@@ -82,7 +82,7 @@ static rbe_status check_options(const rbe_model *model, rbe_session_options *opt
                         config->context);
     }
     if (options->n_threads == 0) {
-        options->n_threads = rbe__physical_cores();
+        options->n_threads = rbe__fast_cores();
         options->n_threads = options->n_threads < RBE_MAX_THREADS ? options->n_threads : RBE_MAX_THREADS;
     }
     options->batch_tokens = options->batch_tokens ? options->batch_tokens : DEFAULT_BATCH;

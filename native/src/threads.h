@@ -11,10 +11,15 @@ typedef struct rbe__pool rbe__pool;
 /* work(context, item, thread): thread < n_threads is the index of the executing thread, for its scratch. */
 typedef void rbe__work(void *context, uint32_t item, uint32_t thread);
 
-/* n_threads 1 to RBE_MAX_THREADS, the caller counted. Starts n_threads - 1 threads, which sleep between jobs. */
+/* n_threads 1 to RBE_MAX_THREADS, the caller counted. Starts n_threads - 1 threads, which sleep between jobs. Each begins on a core of its
+ * own, not the caller's, fast ones first; up to as many threads as there are fast cores stay on those. A caller on a slow core is
+ * moved to a fast one when a job begins; where it may run is never changed. */
 rbe_status rbe__pool_create(uint32_t n_threads, rbe__pool **out);
 void rbe__pool_free(rbe__pool *pool);
 uint32_t rbe__pool_threads(const rbe__pool *pool);
+
+/* How many of the started threads the system has so far confirmed to be where they were placed. */
+uint32_t rbe__pool_placed(rbe__pool *pool);
 
 /* Runs work for every item < n_items on all threads and returns when all are done. Which thread takes which item is
  * left to chance: results must not depend on it. One job at a time. */

@@ -191,7 +191,7 @@ typedef enum rbe_kv_type { RBE_KV_F16 = 0, RBE_KV_F32 = 1, RBE_KV_Q8 = 2, RBE_KV
 typedef struct rbe_session_options {
     size_t struct_bytes;
     uint32_t context_tokens;  /* 0: the model's, at most 4096 */
-    uint32_t n_threads;       /* 0: one per physical core, 1 to 64 */
+    uint32_t n_threads;       /* 0: one per fast physical core, within the control group's quota; 1 to 64 */
     uint32_t batch_tokens;    /* tokens per prefill pass, 1 to 512; 0: 64 */
     uint32_t kv_type;         /* rbe_kv_type */
     uint32_t n_planes;        /* planes read of each trellis tensor, 1 to 4, the first ones; 0: all it has */

@@ -6,7 +6,7 @@
 
 #include "arena.h"
 #include "encoder/feedback.h"
-#include "platform/platform.h"
+#include "platform/cores.h"
 #include "status.h"
 
 #define NO_CELL 0xFFFFFFFFu
@@ -292,7 +292,7 @@ rbe_status rbe_encode_plane(const float *weights, uint32_t rows, uint32_t cols, 
     }
     rbe_encode_options chosen = {0};
     RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
-    const uint32_t wanted = chosen.n_threads != 0 ? chosen.n_threads : rbe__physical_cores();
+    const uint32_t wanted = chosen.n_threads != 0 ? chosen.n_threads : rbe__usable_cores();
     if (chosen.n_threads > RBE_MAX_THREADS) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads is %u; the most is %u", chosen.n_threads, RBE_MAX_THREADS);
     }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
-#include "platform/platform.h"
+#include "platform/cores.h"
 #include "status.h"
 #include "threads.h"
 
@@ -20,7 +20,7 @@ static rbe_status count_threads(uint32_t wanted, uint32_t *out)
     if (wanted > RBE_MAX_THREADS) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads is %u; the most is %u", wanted, RBE_MAX_THREADS);
     }
-    const uint32_t cores = rbe__physical_cores();
+    const uint32_t cores = rbe__usable_cores();
     *out = wanted != 0 ? wanted : cores < RBE_MAX_THREADS ? cores : RBE_MAX_THREADS;
     return RBE_OK;
 }

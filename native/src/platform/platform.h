@@ -13,6 +13,16 @@ typedef struct rbe__mapped_file {
 rbe_status rbe__map_file(const char *path, rbe__mapped_file *out);
 void rbe__unmap_file(rbe__mapped_file *file);
 
+/* What one touch of a mapped page may bring in: Linux maps the large folio of its page cache around it, up to 2 MB. */
+#define RBE_MAPPED_GRAIN (2u << 20)
+
+/* Takes whole pages that hold these bytes out of the process: the next touch brings them back from the file. Any thread, also while
+ * others read them. On macOS a hint only. */
+void rbe__mapped_file_release(const rbe__mapped_file *file, uint64_t offset, uint64_t bytes);
+
+/* These bytes will be read soon: starts reading them from the disk, and returns. */
+void rbe__mapped_file_expect(const rbe__mapped_file *file, uint64_t offset, uint64_t bytes);
+
 /* A file that is written beside its place, readable by its owner alone, and takes its name only once it is complete. */
 typedef struct rbe__new_file rbe__new_file;
 
@@ -25,7 +35,7 @@ rbe_status rbe__new_file_commit(rbe__new_file *file, const void *start, size_t b
 /* Frees it; what was not committed is removed. NULL is allowed. */
 void rbe__new_file_discard(rbe__new_file *file);
 
-/* Processor cores this process may use, hardware threads of one core counted once; at least 1. */
-uint32_t rbe__physical_cores(void);
+/* A clock that never goes back, from any beginning. */
+uint64_t rbe__nanoseconds(void);
 
 #endif

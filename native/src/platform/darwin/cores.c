@@ -1,18 +1,38 @@
-#include "platform/platform.h"
+#include "platform/cores.h"
 
+#include <string.h>
 #include <sys/sysctl.h>
 
-/* Performance cores where the system tells them apart, else all physical cores. */
-uint32_t rbe__physical_cores(void)
+static uint32_t count_of(const char *name)
 {
     int count = 0;
     size_t bytes = sizeof count;
-    if (sysctlbyname("hw.perflevel0.physicalcpu", &count, &bytes, NULL, 0) == 0 && count > 0) {
-        return (uint32_t)count;
-    }
-    bytes = sizeof count;
-    if (sysctlbyname("hw.physicalcpu", &count, &bytes, NULL, 0) == 0 && count > 0) {
-        return (uint32_t)count;
-    }
-    return 1;
+    return sysctlbyname(name, &count, &bytes, NULL, 0) == 0 && count > 0 ? (uint32_t)count : 0;
+}
+
+/* Counts only: the system does not let a thread choose its core. */
+void rbe__cores_find(rbe__cores *out)
+{
+    memset(out, 0, sizeof *out);
+    out->n_cores = count_of("hw.physicalcpu");
+    out->n_fast = count_of("hw.perflevel0.physicalcpu");
+    out->n_fast = out->n_fast ? out->n_fast : out->n_cores;
+    out->quota = RBE_MAX_CPUS;
+}
+
+int rbe__thread_cpu(void)
+{
+    return -1;
+}
+
+int rbe__thread_move(uint32_t cpu)
+{
+    (void)cpu;
+    return 0;
+}
+
+int rbe__thread_place(const rbe__cores *cores, uint32_t cpu, rbe__cpu_kind slowest)
+{
+    (void)cores, (void)cpu, (void)slowest;
+    return 0;
 }

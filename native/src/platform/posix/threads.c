@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "platform/cores.h"
 #include "status.h"
 
 /* A decode step is some hundred jobs of 10 to 100 us: a sleeping thread wakes in about 50 us, so the threads look for
@@ -18,10 +19,15 @@ struct rbe__pool {
 
     atomic_uint generation; /* counts jobs; bit 31 asks the threads to leave */
     atomic_uint next_item, n_busy;
-    atomic_uint next_index;
+    atomic_uint next_index, n_placed;
     uint32_t n_items;
     rbe__work *work;
     void *context;
+
+    uint16_t home[RBE_MAX_THREADS]; /* the processor that thread i < n_homes starts on; [0]: for a caller on a slow core */
+    uint32_t n_homes;
+    rbe__cpu_kind slowest; /* that its threads may use */
+    rbe__cores cores;
 };
 
 #define LEAVE 0x80000000u
@@ -70,6 +76,9 @@ static void *thread_main(void *argument)
     rbe__pool *pool = argument;
     uint32_t thread = atomic_fetch_add(&pool->next_index, 1);
     unsigned seen = 0;
+    if (thread < pool->n_homes && rbe__thread_place(&pool->cores, pool->home[thread], pool->slowest)) {
+        atomic_fetch_add_explicit(&pool->n_placed, 1, memory_order_relaxed);
+    }
     for (;;) {
         seen = wait_for_job(pool, seen);
         if (seen & LEAVE) {
@@ -80,6 +89,36 @@ static void *thread_main(void *argument)
             pthread_mutex_lock(&pool->mutex);
             pthread_cond_signal(&pool->work_done);
             pthread_mutex_unlock(&pool->mutex);
+        }
+    }
+}
+
+/* A core for every thread as far as they go, the caller's own first, or the fastest in place of a slow one. A new thread would begin on
+ * its creator's core and stay there for milliseconds, until the system evens the load. */
+static void choose_homes(rbe__pool *pool)
+{
+    const rbe__cores *cores = &pool->cores;
+    const int cpu = rbe__thread_cpu();
+    if (cpu < 0 || cpu >= (int)RBE_MAX_CPUS || cores->kind[cpu] == RBE_CPU_NONE) {
+        return;
+    }
+    pool->slowest = pool->n_threads <= cores->n_fast ? RBE_CPU_FAST : RBE_CPU_SLOW;
+    pool->home[0] = cores->kind[cpu] >= (uint8_t)pool->slowest ? cores->core[cpu] : cores->cpu[0];
+    pool->n_homes = 1;
+    for (uint32_t i = 0; i < cores->n_cores && pool->n_homes < pool->n_threads; i++) {
+        if (cores->cpu[i] != pool->home[0]) {
+            pool->home[pool->n_homes++] = cores->cpu[i];
+        }
+    }
+}
+
+/* The check is a few nanoseconds, and only where there are slow cores to be on. */
+static void leave_slow_core(rbe__pool *pool)
+{
+    if (pool->slowest == RBE_CPU_FAST && pool->cores.n_fast < pool->cores.n_cores) {
+        const int cpu = rbe__thread_cpu();
+        if (cpu >= 0 && cpu < (int)RBE_MAX_CPUS && pool->cores.kind[cpu] == RBE_CPU_SLOW) {
+            rbe__thread_move(pool->home[0]);
         }
     }
 }
@@ -99,6 +138,8 @@ rbe_status rbe__pool_create(uint32_t n_threads, rbe__pool **out)
     pthread_cond_init(&pool->work_done, NULL);
     pool->n_threads = n_threads;
     atomic_init(&pool->next_index, 1);
+    rbe__cores_find(&pool->cores);
+    choose_homes(pool);
     while (pool->n_started + 1 < n_threads) {
         if (pthread_create(&pool->threads[pool->n_started], NULL, thread_main, pool) != 0) {
             rbe__pool_free(pool);
@@ -138,8 +179,14 @@ uint32_t rbe__pool_threads(const rbe__pool *pool)
     return pool->n_threads;
 }
 
+uint32_t rbe__pool_placed(rbe__pool *pool)
+{
+    return atomic_load_explicit(&pool->n_placed, memory_order_relaxed);
+}
+
 void rbe__pool_run(rbe__pool *pool, uint32_t n_items, rbe__work *work, void *context)
 {
+    leave_slow_core(pool);
     if (pool->n_threads == 1 || n_items <= 1) {
         for (uint32_t item = 0; item < n_items; item++) {
             work(context, item, 0);
