@@ -28,7 +28,12 @@ ROOMS = {
     "comparison": {"runtime", "packing", "evaluation", "_native", "errors", "_version"},
     "bench": {"runtime", "packing", "errors", "_version"},  # writes shapes, encodes nothing
     "tuning": {"packing", "evaluation", "runtime", "errors", "_version"},
-    "cli": {"tuning", "bench", "runtime", "packing", "evaluation", "comparison", "errors", "_version"},
+    "store": {"runtime", "errors", "_version"},
+    "tui": {"store", "runtime", "packing", "errors", "_version"},
+    "server": {"runtime", "errors", "_version", "_native"},
+    "cli": {
+        "server", "tui", "store", "tuning", "bench", "runtime", "packing", "evaluation", "comparison", "errors", "_version",
+    },  # fmt: skip
     "__init__": {"runtime", "errors", "_version"},
     "__main__": {"cli"},
 }
@@ -37,6 +42,8 @@ HEAVY = [
     "torch",
     "transformers",
     "textual",
+    "psutil",
+    "platformdirs",
     "safetensors",
     "numpy",
     "jinja2",
@@ -100,11 +107,11 @@ def test_importing_brings_nothing_heavy(module: str, tmp_path: Path) -> None:
 
 
 def test_everything_imports_without_the_extras(tmp_path: Path) -> None:
-    names = [name for name, _ in _modules() if not name.startswith("rbe_edge.tui")]
+    names = [name for name, _ in _modules() if not name.startswith(("rbe_edge.tui", "rbe_edge.server.app"))]
     code = (
         "import sys, importlib\n"
         "for name in ['torch', 'transformers', 'textual', 'huggingface_hub', 'sentencepiece', 'gguf', 'tokenizers',"
-        " 'tiktoken']: sys.modules[name] = None\n"
+        " 'tiktoken', 'psutil', 'platformdirs', 'starlette', 'uvicorn']: sys.modules[name] = None\n"
         f"for name in {names}: name.endswith('__main__') or importlib.import_module(name)\n"
         "print('done')"
     )

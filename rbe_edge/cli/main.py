@@ -22,6 +22,7 @@ from rbe_edge.cli import (
     pack_command,
     report_command,
     run_command,
+    serve_command,
     tune_command,
 )
 from rbe_edge.cli.output import printable
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for command in (
         pack_command, inspect_command, run_command, chat_command, eval_command, compare_command, bench_command,
-        tune_command, report_command,
+        tune_command, report_command, serve_command,
     ):  # fmt: skip
         command.add_parser(commands)
     return parser

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,12 @@ _HINT = "give another template (`--chat-template-file`)"
 
 @dataclass(frozen=True)
 class Message:
-    """One turn's half: role is `system`, `user` or `assistant`."""
+    """One turn's half: role is `system`, `user` or `assistant`, or `tool` for what a tool gave. fields: what else the
+    template is to see of it, such as `tool_calls`."""
 
     role: str
     content: str
+    fields: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 class ChatTemplate:
@@ -42,14 +45,17 @@ class ChatTemplate:
         with self._lock, _OneLine("is malformed"):
             self._environment.restart()
             self._template = self._environment.from_string(source)
+            #: whether it says anything of tools
+            self.takes_tools = re.search(r"\btools\b", source) is not None
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The text up to where the assistant's next words begin. Raises TemplateError."""
+    def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, object]] | None = None) -> str:
+        """The text up to where the assistant's next words begin. tools: as OpenAI describes functions. Raises
+        TemplateError."""
         variables = {
             **self._special_tokens,
-            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "messages": [{**message.fields, "role": message.role, "content": message.content} for message in messages],
             "add_generation_prompt": True,
-            "tools": None,
+            "tools": list(tools) if tools else None,
             "documents": None,
         }
         with self._lock, _OneLine("failed"):
@@ -61,8 +67,9 @@ class PlainTemplate:
     """For a model without a template of its own: names before the words, as in a written dialogue."""
 
     stops = ("\nUser:",)
+    takes_tools = False
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, object]] | None = None) -> str:
         names = {"user": "User: ", "assistant": "Assistant: "}
         lines = [names.get(message.role, "") + message.content.strip() for message in messages]
         return "\n".join([*lines, "Assistant:"])

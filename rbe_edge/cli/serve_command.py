@@ -1,0 +1,134 @@
+"""`rbe serve`: a model behind OpenAI's HTTP API."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+from pathlib import Path
+
+from rbe_edge.cli.output import note, printable
+from rbe_edge.errors import OptionError
+from rbe_edge.runtime.options import KV_TYPES, SessionOptions
+
+_KEY_VARIABLE = "RBE_API_KEY"
+
+_EXAMPLE = """\
+example:
+  rbe serve smol.rbe
+  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{"model": "smol", "messages": [{"role": "user", "content": "Hello!"}]}'
+
+Ctrl-C lets running answers end; a second Ctrl-C does not wait for them. Needs: pip install 'rbe-edge[server]'
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="serve a model over HTTP, as OpenAI's API does",
+        description="Serves a model over HTTP as OpenAI's API does (docs/server.md). Without FILE: the demo model.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", nargs="?", metavar="FILE", type=Path, help="a .rbe file, as made by `rbe pack`")
+    parser.add_argument("--host", metavar="ADDRESS", default="127.0.0.1", help="where to listen (%(default)s)")
+    parser.add_argument("--port", metavar="N", type=int, default=8080, help="(%(default)s; 0: any free one)")
+    parser.add_argument(
+        "--api-key", metavar="KEY", help=f"what clients must send (default: the variable {_KEY_VARIABLE})"
+    )
+    parser.add_argument(
+        "--cors-origin", metavar="URL", action="append", default=[], help="let web pages of this origin use the server"
+    )
+    parser.add_argument("--alias", metavar="NAME", help="what the model is called (the file's name without .rbe)")
+    limits = parser.add_argument_group("limits")
+    limits.add_argument("--slots", metavar="N", type=int, default=4, help="answers at the same time (%(default)s)")
+    limits.add_argument("--queue", metavar="N", type=int, default=32, help="requests that may wait (%(default)s)")
+    limits.add_argument("--max-tokens", metavar="N", type=int, help="the most that one request gets (the context)")
+    limits.add_argument("--max-body", metavar="BYTES", type=int, default=4 << 20, help="of a request (%(default)s)")
+    limits.add_argument(
+        "--stop-timeout", metavar="S", type=int, default=30, help="wait so long for answers when stopping (%(default)s)"
+    )
+    engine = parser.add_argument_group("engine")
+    engine.add_argument(
+        "-c", "--ctx-size", metavar="N", type=int, default=0, help="context of a slot (the model's own, at most 4096)"
+    )
+    engine.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per physical core)")
+    engine.add_argument("--kv", choices=KV_TYPES, default="f16", help="type of the KV cache (%(default)s)")
+    engine.add_argument("--read-planes", metavar="N", type=int, default=0, help="read the first N planes (0: all)")
+    engine.add_argument("--no-verify", action="store_true", help="skip the checksums of the tensors: opens faster")
+    engine.add_argument("--chat-template-file", metavar="FILE", type=Path, help="a Jinja template, not the model's")
+    parser.add_argument("--json", action="store_true", help="write where it listens as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from rbe_edge.server import serve
+
+    place = serve.Place(arguments.host, arguments.port, arguments.stop_timeout)
+    key = arguments.api_key if arguments.api_key is not None else os.environ.get(_KEY_VARIABLE)
+    place.check_key(key)
+    if arguments.max_body < 1024:
+        raise OptionError(f"--max-body must be 1024 or more, not {arguments.max_body}")
+    session = SessionOptions(
+        context=arguments.ctx_size, threads=arguments.threads, kv=arguments.kv, planes=arguments.read_planes
+    )
+    serve.check_extra()
+    _log_to_standard_error()
+
+    from rbe_edge.runtime.model import Model, demo_path
+    from rbe_edge.server.app import AppOptions, make_app
+    from rbe_edge.server.service import Service, ServiceOptions
+
+    options = ServiceOptions(
+        model_id=arguments.alias,
+        slots=arguments.slots,
+        queue_limit=arguments.queue,
+        max_tokens=arguments.max_tokens,
+        template=_template(arguments.chat_template_file),
+    )
+    app_options = AppOptions(key, arguments.max_body, tuple(arguments.cors_origin), place.local)
+    with (
+        contextlib.closing(serve.listen(place)) as listener,
+        Model.open(arguments.file or demo_path(), verify=not arguments.no_verify) as model,
+        contextlib.closing(Service(model, session, options)) as service,
+    ):
+        host, port = listener.getsockname()[:2]
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+
+        def started() -> None:
+            if arguments.json:
+                print(
+                    json.dumps({"url": url, "model": service.model_id, "context": service.scheduler.context}),
+                    flush=True,
+                )
+            else:
+                print(f"{printable(service.model_id)} at {url}; Ctrl-C stops it", flush=True)
+
+        serve.run(make_app(service, app_options), listener, place, started)
+    note("stopped")
+    return 0
+
+
+def _template(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise OptionError(f"{path} is no UTF-8 text; give another template") from None
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"rbe: {printable(' '.join(record.getMessage().split()))}"
+
+
+def _log_to_standard_error() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    log = logging.getLogger("rbe_edge.server")
+    log.addHandler(handler)
+    log.propagate = False

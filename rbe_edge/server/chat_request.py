@@ -1,0 +1,280 @@
+"""The requests of OpenAI's API as values: what is understood of them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rbe_edge.errors import OptionError
+from rbe_edge.runtime.chat_template import Message
+from rbe_edge.runtime.options import SamplingOptions
+from rbe_edge.server import grammar
+from rbe_edge.server.api_error import wrong
+from rbe_edge.server.fields import Fields
+from rbe_edge.server.grammar import Node
+from rbe_edge.server.json_schema import SchemaError, schema_grammar
+from rbe_edge.server.tool_calls import Tool, call_grammar
+
+_MAX_MESSAGES = 10_000
+_MAX_TOOLS = 128
+_MAX_STOPS = 16
+_MAX_STOP = 1000  # characters
+
+
+@dataclass(frozen=True)
+class Request:
+    """What both kinds of completion have. max_tokens None: until the context is full. top_logprobs None: none are
+    wanted; 0: those of the tokens themselves."""
+
+    model: str
+    stream: bool
+    include_usage: bool
+    max_tokens: int | None
+    sampling: SamplingOptions
+    stop: tuple[str, ...]
+    top_logprobs: int | None
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """tools: empty where none are to be offered. grammar: what the answer must fit."""
+
+    base: Request
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+    grammar: Node | None
+
+
+@dataclass(frozen=True)
+class TextRequest:
+    """prompt: text or token ids."""
+
+    base: Request
+    prompt: str | list[int]
+
+
+@dataclass(frozen=True)
+class EmbeddingRequest:
+    model: str
+    inputs: tuple[str | list[int], ...]
+    base64: bool
+
+
+def read_chat(fields: Fields) -> ChatRequest:
+    flag, top = fields.flag("logprobs"), fields.whole("top_logprobs", 0, 20)
+    if top is not None and not flag:
+        raise wrong("top_logprobs", "`top_logprobs` needs `logprobs`: true")
+    base = _base(fields, ("max_completion_tokens", "max_tokens"), (top or 0) if flag else None)
+    messages = fields.objects("messages", _MAX_MESSAGES)
+    if not messages:
+        raise wrong("messages", "`messages` must be a list with at least one message")
+    tools = tuple(_tool(entry) for entry in fields.objects("tools", _MAX_TOOLS) or [])
+    offered, needed = _tool_choice(fields, tools)
+    answer = _response_format(fields.object("response_format"))
+    if needed and answer is not None:
+        raise wrong("response_format", "`response_format` cannot be met while `tool_choice` asks for a call")
+    if needed:
+        try:
+            answer = call_grammar(needed)
+        except SchemaError as error:
+            raise wrong("tools", str(error)) from None
+    return ChatRequest(base, tuple(_message(entry) for entry in messages), offered, answer)
+
+
+def read_text(fields: Fields) -> TextRequest:
+    if fields.flag("echo"):
+        raise wrong("echo", "`echo` is not supported")
+    for name, off in (("suffix", ""), ("best_of", 1)):
+        if fields.raw(name) not in (None, off):
+            raise wrong(name, f"`{name}` is not supported")
+    base = _base(fields, ("max_tokens",), fields.whole("logprobs", 0, 5))
+    prompts = _inputs(fields, "prompt")
+    if len(prompts) != 1:
+        raise wrong("prompt", "`prompt` must be one text; send several requests for several")
+    return TextRequest(base, prompts[0])
+
+
+def read_embedding(fields: Fields) -> EmbeddingRequest:
+    if fields.raw("dimensions") is not None:
+        raise wrong("dimensions", "`dimensions` is not supported")
+    encoding = fields.text("encoding_format") or "float"
+    if encoding not in ("float", "base64"):
+        raise wrong("encoding_format", "`encoding_format` must be float or base64")
+    return EmbeddingRequest(fields.required_text("model"), tuple(_inputs(fields, "input")), encoding == "base64")
+
+
+def _base(fields: Fields, limits: tuple[str, ...], top_logprobs: int | None) -> Request:
+    if fields.whole("n", 1, 128) not in (None, 1):
+        raise wrong("n", "`n` must be 1; send several requests for several answers")
+    for name in ("presence_penalty", "frequency_penalty"):
+        if fields.number(name, -2, 2):
+            raise wrong(name, f"`{name}` is not supported; `repeat_penalty` is")
+    if fields.raw("logit_bias"):
+        raise wrong("logit_bias", "`logit_bias` is not supported")
+    options = fields.object("stream_options")
+    max_tokens = next((found for name in limits if (found := fields.whole(name, 1, 2**31 - 1)) is not None), None)
+    return Request(
+        model=fields.required_text("model"),
+        stream=fields.flag("stream"),
+        include_usage=options.flag("include_usage") if options is not None else False,
+        max_tokens=max_tokens,
+        sampling=_sampling(fields),
+        stop=_stops(fields),
+        top_logprobs=top_logprobs,
+    )
+
+
+def _sampling(fields: Fields) -> SamplingOptions:
+    temperature, top_p = fields.number("temperature", 0, 2), fields.number("top_p", 0, 1)
+    min_p, penalty = fields.number("min_p", 0, 1), fields.number("repeat_penalty", 0, 100)
+    seed = fields.whole("seed", -(2**63), 2**64 - 1)
+    try:
+        return SamplingOptions(
+            temperature=1.0 if temperature is None else temperature,
+            top_k=fields.whole("top_k", 0, 2**32 - 1) or 0,
+            top_p=1.0 if top_p is None else max(top_p, 1e-6),  # 0 is OpenAI's word for the likeliest token alone
+            min_p=min_p or 0.0,
+            repeat_penalty=1.0 if penalty is None else penalty,
+            seed=secrets.randbits(64) if seed is None else seed % 2**64,
+        )
+    except OptionError as error:
+        name = str(error).split(" ", 1)[0]
+        raise wrong(name, str(error)) from None
+
+
+def _stops(fields: Fields) -> tuple[str, ...]:
+    value = fields.raw("stop")
+    stops = [value] if isinstance(value, str) else value if value is not None else []
+    if not isinstance(stops, list) or len(stops) > _MAX_STOPS:
+        raise wrong("stop", f"`stop` must be a text or a list of at most {_MAX_STOPS} texts")
+    for stop in stops:
+        if not isinstance(stop, str) or not 0 < len(stop) <= _MAX_STOP or "\0" in stop:
+            raise wrong("stop", f"`stop` must hold texts of 1 to {_MAX_STOP} characters, without NUL")
+    return tuple(stops)
+
+
+def _inputs(fields: Fields, name: str) -> list[str | list[int]]:
+    """A text, a list of texts, a list of token ids, or a list of such lists."""
+    value = fields.raw(name)
+    given = [value] if isinstance(value, str) or _are_tokens(value) else value
+    if isinstance(given, list) and 0 < len(given) <= 2048:
+        if all((isinstance(one, str) and one) or _are_tokens(one) for one in given):
+            return given
+    raise wrong(name, f"`{name}` must be a text or a list of token ids, neither of them empty")
+
+
+def _are_tokens(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(item) is int for item in value)
+
+
+# ---- messages ----
+
+
+def _message(entry: Fields) -> Message:
+    role = entry.text("role")
+    role = "system" if role == "developer" else role
+    if role not in ("system", "user", "assistant", "tool"):
+        raise wrong(entry.path("role"), f"`{entry.path('role')}` must be system, developer, user, assistant or tool")
+    fields: dict[str, object] = {}
+    calls = entry.objects("tool_calls", _MAX_TOOLS) if role == "assistant" else None
+    if calls:
+        fields["tool_calls"] = [_earlier_call(call) for call in calls]
+    if role == "tool":
+        fields["tool_call_id"] = entry.required_text("tool_call_id")
+    name = entry.text("name")
+    if name is not None:
+        fields["name"] = name
+    return Message(role, _content(entry, optional=bool(calls)), fields)
+
+
+def _content(entry: Fields, optional: bool) -> str:
+    value, path = entry.raw("content"), entry.path("content")
+    if isinstance(value, str):
+        return value
+    if value is None and optional:
+        return ""
+    if not isinstance(value, list) or not value:
+        raise wrong(path, f"`{path}` must be a text, or a list of parts of type text")
+    texts = []
+    for part in entry.objects("content", _MAX_MESSAGES) or []:
+        kind = part.text("type")
+        if kind not in ("text", "refusal"):
+            raise wrong(path, f"`{path}`: parts of type {json.dumps(kind)} are not supported, only text")
+        texts.append(part.required_text(kind))
+    return "".join(texts)
+
+
+def _earlier_call(call: Fields) -> dict[str, object]:
+    """As templates want it: the arguments as an object, which the API writes as a text."""
+    function = call.object("function")
+    if function is None:
+        raise wrong(call.path("function"), f"`{call.path('function')}` is missing")
+    text = function.text("arguments") or "{}"
+    try:
+        arguments = json.loads(text)
+    except (ValueError, RecursionError):
+        arguments = text
+    name = function.required_text("name")
+    return {"id": call.text("id"), "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+# ---- tools and formats ----
+
+
+def _tool(entry: Fields) -> Tool:
+    if entry.text("type") != "function":
+        raise wrong(entry.path("type"), f"`{entry.path('type')}` must be function")
+    function = entry.object("function")
+    if function is None:
+        raise wrong(entry.path("function"), f"`{entry.path('function')}` is missing")
+    name = function.required_text("name")
+    if not 0 < len(name) <= 64 or not all(letter.isascii() and (letter.isalnum() or letter in "_-") for letter in name):
+        raise wrong(function.path("name"), f"`{function.path('name')}` must be 1 to 64 letters, digits, _ and -")
+    parameters: Any = function.raw("parameters")
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise wrong(function.path("parameters"), f"`{function.path('parameters')}` must be an object")
+    return Tool(name, function.text("description") or "", parameters or {"type": "object"})
+
+
+def _tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], tuple[Tool, ...]]:
+    """The tools that are offered, and those of which one must be called."""
+    choice = fields.raw("tool_choice")
+    if choice is None or choice == "auto":
+        return tools, ()
+    if choice == "none":
+        return (), ()
+    if not tools:
+        raise wrong("tool_choice", "`tool_choice` needs `tools`")
+    if choice == "required":
+        return tools, tools
+    chosen = fields.object("tool_choice") if isinstance(choice, dict) else None
+    function = chosen.object("function") if chosen is not None else None
+    if function is None:
+        raise wrong("tool_choice", "`tool_choice` must be none, auto, required, or an object that names a function")
+    name = function.required_text("name")
+    needed = tuple(tool for tool in tools if tool.name == name)
+    if not needed:
+        raise wrong("tool_choice", f"`tool_choice`: there is no tool {json.dumps(name)}")
+    return tools, needed
+
+
+def _response_format(chosen: Fields | None) -> Node | None:
+    if chosen is None:
+        return None
+    kind = chosen.text("type")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return grammar.any_object()
+    if kind != "json_schema":
+        raise wrong("response_format.type", "`response_format.type` must be text, json_object or json_schema")
+    description = chosen.object("json_schema")
+    if description is None or description.raw("schema") is None:
+        raise wrong("response_format.json_schema", "`response_format.json_schema.schema` is missing")
+    try:
+        return schema_grammar(description.raw("schema"))
+    except SchemaError as error:
+        raise wrong("response_format.json_schema.schema", str(error)) from None

@@ -1,0 +1,149 @@
+"""Keeps an answer inside a grammar: which tokens fit next, and how it ends in time.
+
+For each token all of its bytes are followed through the automaton, byte by byte for all tokens at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from rbe_edge import _native
+from rbe_edge.server.automaton import DEAD, Automaton
+from rbe_edge.server.grammar import Node
+
+if TYPE_CHECKING:
+    from rbe_edge.runtime.model import Model
+    from rbe_edge.runtime.sampler import Sampler
+
+_KEPT_MASKS = 64
+_LONGEST_ENDING = 4096  # bytes of an end that are counted in tokens
+
+
+class TokenBytes:
+    """The bytes of a model's tokens, one after the other. Immutable: any thread."""
+
+    def __init__(self, model: Model) -> None:
+        texts = [model.token_bytes(token) for token in range(min(model.tokenizer_size, model.info.vocabulary))]
+        self.vocabulary = model.info.vocabulary
+        self.lengths = np.zeros(self.vocabulary, dtype=np.int32)
+        self.lengths[: len(texts)] = [len(text) for text in texts]
+        self.offsets = np.concatenate([[0], np.cumsum(self.lengths[:-1])]).astype(np.int64)
+        self.data = np.frombuffer(b"".join(texts), dtype=np.uint8)
+        self.ends = np.zeros(self.vocabulary, dtype=bool)
+        self.ends[[token for token in range(len(texts)) if model.ends_text(token)]] = True
+        self.of_text = {text: token for token, text in reversed(list(enumerate(texts))) if text}
+        self.longest = max(map(len, texts), default=0)
+
+    def first_token(self, text: bytes) -> int | None:
+        """The longest token that the text begins with."""
+        for length in range(min(self.longest, len(text)), 0, -1):
+            token = self.of_text.get(text[:length])
+            if token is not None:
+                return token
+        return None
+
+    def count(self, text: bytes) -> int | None:
+        """How many tokens write the text, the longest first; None where they cannot."""
+        at = count = 0
+        while at < len(text):
+            token = self.first_token(text[at : at + self.longest])
+            if token is None:
+                return None
+            at += int(self.lengths[token])
+            count += 1
+        return count
+
+
+class Constraint:
+    """Where one answer is in its grammar. One thread at a time.
+
+    shortened: it was brought to an end because its tokens ran out.
+    """
+
+    def __init__(self, tokens: TokenBytes, grammar: Node) -> None:
+        """Raises GrammarError where the grammar takes too much memory; so do all other methods."""
+        self._tokens = tokens
+        self._automaton = Automaton(grammar)
+        self._state = self._automaton.start
+        self._masks: OrderedDict[int, npt.NDArray[np.uint8]] = OrderedDict()
+        self.shortened = False
+
+    @property
+    def ended(self) -> bool:
+        """Nothing can follow."""
+        return self._automaton.ended(self._state)
+
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """bool [vocabulary]: the tokens that may come next."""
+        vocabulary = self._tokens.vocabulary
+        packed = self._masks.get(self._state)
+        if packed is not None:
+            self._masks.move_to_end(self._state)
+            return np.unpackbits(packed, count=vocabulary).astype(bool)
+        renewed = self._automaton.renewed(self._state)
+        if renewed != self._state:
+            self._state = renewed
+            self._masks.clear()
+        mask = self._computed()
+        self._masks[self._state] = np.packbits(mask)
+        if len(self._masks) > _KEPT_MASKS:
+            self._masks.popitem(last=False)
+        return mask
+
+    def _computed(self) -> npt.NDArray[np.bool_]:
+        tokens = self._tokens
+        mask = tokens.ends.copy() if self._automaton.accepts(self._state) else np.zeros(tokens.vocabulary, dtype=bool)
+        alive = np.flatnonzero(tokens.lengths > 0)
+        states = np.full(len(alive), self._state, dtype=np.int32)
+        for depth in range(tokens.longest):
+            if not len(alive):
+                break
+            states = self._automaton.successors(states, tokens.data[tokens.offsets[alive] + depth])
+            fits = states != DEAD
+            alive, states = alive[fits], states[fits]
+            complete = tokens.lengths[alive] == depth + 1
+            mask[alive[complete]] = True
+            alive, states = alive[~complete], states[~complete]
+        return mask
+
+    def draw(self, logits: npt.NDArray[np.float32], sampler: Sampler, remaining: int | None) -> int | None:
+        """The next token, drawn from those that fit; logits float32 [vocabulary] are changed. remaining: tokens that
+        the answer may still have, this one included; while enough are left, the text is ended within them. None where
+        no token fits, which only a vocabulary without some bytes can cause."""
+        logits[~self.mask()] = -np.inf
+        token: int | None = None
+        if np.isfinite(logits).any():
+            token = sampler.draw(_native.pointer(logits, ctypes.c_float))
+            if remaining is not None and not self._can_end(token, remaining - 1):
+                self.shortened = True
+                token = self._towards_end()
+        return token
+
+    def _can_end(self, token: int, remaining: int) -> bool:
+        if self._tokens.ends[token]:
+            return True
+        state = self._automaton.run(self._state, self._bytes(token))
+        shortest = self._automaton.shortest(state)
+        if shortest <= remaining:  # no token is shorter than a byte
+            return True
+        if shortest > _LONGEST_ENDING:
+            return False
+        count = self._tokens.count(self._automaton.ending(state, _LONGEST_ENDING))
+        return count is not None and count <= remaining
+
+    def _towards_end(self) -> int | None:
+        text = self._automaton.ending(self._state, self._tokens.longest)
+        return self._tokens.first_token(text) if text else None
+
+    def accept(self, token: int) -> None:
+        """Tells of a token that is now part of the text."""
+        self._state = self._automaton.run(self._state, self._bytes(token))
+
+    def _bytes(self, token: int) -> bytes:
+        at = int(self._tokens.offsets[token])
+        return self._tokens.data[at : at + int(self._tokens.lengths[token])].tobytes()

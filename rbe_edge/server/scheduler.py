@@ -1,0 +1,225 @@
+"""Runs many answers on one model: a thread that owns the sessions and gives each a turn.
+
+A turn of the loop reads one piece of every prompt that is being read, then draws one token for every other answer and
+appends them all. So a long prompt delays the others by a piece, never by the whole, and none waits for another's end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from rbe_edge.runtime.options import SessionOptions
+from rbe_edge.runtime.session import Session
+from rbe_edge.server.job import Answer, Job
+from rbe_edge.server.metrics import Metrics
+
+if TYPE_CHECKING:
+    from rbe_edge.runtime.model import Model
+
+#: Prompt tokens of one turn: the engine's default of a pass.
+PIECE_TOKENS = 64
+
+
+class QueueFull(Exception):
+    """No slot is free and too many wait. retry_after: seconds, an estimate."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("too many requests wait already")
+        self.retry_after = retry_after
+
+
+class Stopped(Exception):
+    """The scheduler is stopping."""
+
+
+class _Slot:
+    """A session, and the answer it works on."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.answer: Answer | None = None
+        self.used = 0.0
+
+    def common(self, prompt: list[int]) -> int:
+        """How many tokens of a prompt the session still holds."""
+        count = 0
+        for ours, theirs in zip(self.session.tokens, prompt, strict=False):
+            if ours != theirs:
+                break
+            count += 1
+        return count
+
+
+class Scheduler:
+    """submit() may be called on any thread. All sessions are made at once, so that what does not fit is known early."""
+
+    def __init__(self, model: Model, options: SessionOptions, slots: int, queue_limit: int, metrics: Metrics) -> None:
+        """slots: answers at the same time. queue_limit: jobs that may wait for one. Raises what making a session does."""
+        self._metrics = metrics
+        self._queue_limit = queue_limit
+        self._waiting: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._busy = 0
+        self._mean_seconds = 1.0  # of an answer
+        self._stack = contextlib.ExitStack()
+        try:
+            self._slots = [_Slot(self._stack.enter_context(Session(model, options))) for _ in range(slots)]
+            self._batch = self._stack.enter_context(
+                model.batch(max_sessions=slots, threads=options.threads, planes=options.planes)
+            )
+        except BaseException:
+            self._stack.close()
+            raise
+        self.context = self._slots[0].session.context
+        info = self._slots[0].session.info
+        metrics.set("rbe_session_bytes", slots * info.arena_bytes)
+        metrics.set("rbe_slots", slots)
+        self._thread = threading.Thread(target=self._run, name="rbe-scheduler", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Raises QueueFull or Stopped."""
+        with self._changed:
+            if self._stopping:
+                raise Stopped("the server is stopping")
+            free = len(self._slots) - self._busy
+            waiting = sum(not job.cancelled for job in self._waiting)
+            if waiting >= self._queue_limit + free:
+                rounds = (waiting + 1) / len(self._slots)
+                raise QueueFull(max(1, min(300, math.ceil(rounds * self._mean_seconds))))
+            self._waiting.append(job)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Ends all answers where they are and frees the sessions. Stopping twice is allowed."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    # ---- on the thread ----
+
+    def _run(self) -> None:
+        try:
+            while self._admit():
+                self._turn()
+        finally:
+            with self._changed:
+                self._stopping = True
+                left, self._waiting = list(self._waiting), deque()
+            for job in left:
+                job.tell(Stopped("the server is stopping"))
+            for slot in self._slots:
+                if slot.answer is not None:
+                    slot.answer.job.tell(Stopped("the server is stopping"))
+                    self._release(slot)
+            self._stack.close()
+
+    def _admit(self) -> bool:
+        """Gives free slots to those who wait, oldest first; waits where there is nothing to do. False: stop."""
+        with self._changed:
+            while not self._stopping and not self._waiting and not self._busy:
+                self._changed.wait()
+            if self._stopping:
+                return False
+            admitted = []
+            while self._waiting and self._busy < len(self._slots):
+                job = self._waiting.popleft()
+                if not job.cancelled:
+                    admitted.append(job)
+                    self._busy += 1
+            self._metrics.set("rbe_queue_length", len(self._waiting))
+        for job in admitted:
+            free = [slot for slot in self._slots if slot.answer is None]
+            prompt = list(job.prompt)
+            # The one that holds most of the prompt; of equals, the one that was used longest ago.
+            slot = max(free, key=lambda slot: (slot.common(prompt), -slot.used))
+            self._guarded(slot, lambda slot=slot, job=job: self._begin(slot, job), job)  # type: ignore[misc]
+            if slot.answer is None:
+                self._release(slot)
+        self._metrics.set("rbe_slots_busy", self._busy)
+        return True
+
+    def _begin(self, slot: _Slot, job: Job) -> None:
+        self._metrics.observe("rbe_queue_seconds", time.monotonic() - job.arrived)
+        slot.answer = Answer(job, slot.session)
+
+    def _turn(self) -> None:
+        for slot in self._slots:
+            if slot.answer is not None and slot.answer.job.cancelled:
+                self._metrics.count("rbe_cancelled_total")
+                self._release(slot)
+        reading = [slot for slot in self._slots if slot.answer is not None and slot.answer.rest]
+        drawing = [slot for slot in self._slots if slot.answer is not None and not slot.answer.rest]
+        for slot in reading:
+            self._guarded(slot, lambda slot=slot: self._read(slot))  # type: ignore[misc]
+        drawn: list[tuple[_Slot, int]] = []
+        for slot in drawing:
+            self._guarded(slot, lambda slot=slot: self._draw(slot, drawn))  # type: ignore[misc]
+        self._append(drawn)
+
+    def _read(self, slot: _Slot) -> None:
+        answer = slot.answer
+        assert answer is not None
+        piece, answer.rest = answer.rest[:PIECE_TOKENS], answer.rest[PIECE_TOKENS:]
+        slot.session.prefill(piece)
+        self._metrics.count("rbe_prompt_tokens_total", len(piece))
+
+    def _draw(self, slot: _Slot, drawn: list[tuple[_Slot, int]]) -> None:
+        answer = slot.answer
+        assert answer is not None
+        first, before = answer.first_token_at is None, answer.generated
+        token = answer.next_token()
+        if answer.generated > before:
+            self._metrics.count_token()
+        if first and answer.first_token_at is not None:
+            self._metrics.observe("rbe_first_token_seconds", answer.first_token_at - answer.job.arrived)
+        if token is None:
+            self._metrics.count("rbe_cached_prompt_tokens_total", answer.cached_tokens)
+            self._release(slot)
+        else:
+            drawn.append((slot, token))
+
+    def _append(self, drawn: list[tuple[_Slot, int]]) -> None:
+        """All at once, where there are several: then each weight is generated once for all of them."""
+        if len(drawn) == 1:
+            slot, token = drawn[0]
+            self._guarded(slot, lambda: slot.session.prefill([token]))
+        elif drawn:
+            errors: Sequence[Exception | None]
+            try:
+                errors = self._batch.step([slot.session for slot, _ in drawn], [token for _, token in drawn])
+            except Exception as error:  # of the step: no session took it
+                errors = [error] * len(drawn)
+            for (slot, _), failed in zip(drawn, errors, strict=True):
+                if failed is not None and slot.answer is not None:
+                    slot.answer.job.tell(failed)
+                    self._release(slot)
+
+    def _guarded(self, slot: _Slot, work: Callable[[], None], job: Job | None = None) -> None:
+        """Does work for one answer; what goes wrong ends that answer alone."""
+        try:
+            work()
+        except Exception as error:  # whatever it is, the other answers go on and the client is told
+            job = slot.answer.job if slot.answer is not None else job
+            if job is not None:
+                job.tell(error)
+            if slot.answer is not None:
+                self._release(slot)
+
+    def _release(self, slot: _Slot) -> None:
+        answer, slot.answer = slot.answer, None
+        slot.used = time.monotonic()
+        if answer is not None:
+            answer.close()
+            self._mean_seconds += 0.2 * (slot.used - answer.job.arrived - self._mean_seconds)
+        with self._changed:
+            self._busy -= 1
+        self._metrics.set("rbe_slots_busy", self._busy)

@@ -1,0 +1,244 @@
+"""What the endpoints do, without HTTP: requests into jobs, and events of the scheduler's thread into this loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rbe_edge._version import __version__
+from rbe_edge.errors import ContextFull, OptionError, TemplateError
+from rbe_edge.runtime.chat_template import template_of
+from rbe_edge.runtime.options import SessionOptions
+from rbe_edge.runtime.session import Session
+from rbe_edge.server.api_error import ApiError, wrong
+from rbe_edge.server.chat_request import ChatRequest, EmbeddingRequest, Request, TextRequest
+from rbe_edge.server.constraint import Constraint, TokenBytes
+from rbe_edge.server.grammar import GrammarError
+from rbe_edge.server.job import Finish, Job, Piece
+from rbe_edge.server.metrics import Metrics
+from rbe_edge.server.scheduler import QueueFull, Scheduler, Stopped
+
+if TYPE_CHECKING:
+    from rbe_edge.runtime.model import Model
+
+Event = Piece | Finish | BaseException
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """model_id: what the model is called; None: the file's name without its end. slots: answers at the same time, 1 to
+    64, each with a context of its own. queue_limit: requests that may wait. max_tokens: the most that a request gets,
+    None: the context. template: Jinja, instead of the model's."""
+
+    model_id: str | None = None
+    slots: int = 4
+    queue_limit: int = 32
+    max_tokens: int | None = None
+    template: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (("slots", self.slots, 1, 64), ("queue limit", self.queue_limit, 0, 10_000)):
+            if not low <= value <= high:
+                raise OptionError(f"the {name} must be from {low} to {high}, not {value}")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise OptionError(f"the limit of tokens must be 1 or more, not {self.max_tokens}")
+
+
+class Service:
+    """A model with its scheduler. Use on one event loop; close() frees all but the model."""
+
+    def __init__(self, model: Model, session: SessionOptions, options: ServiceOptions) -> None:
+        """Raises TemplateError for a malformed template, and what making a session does."""
+        self.model = model
+        self.metrics = Metrics()
+        self.metrics.set("rbe_model_bytes", model.info.file_bytes)
+        path = Path(model.info.path)
+        self.model_id = options.model_id or path.stem
+        self._names = {self.model_id, path.name}
+        self.created = int(path.stat().st_mtime)
+        self.fingerprint = f"rbe-{__version__}-{model.info.kernel_set}"
+        self._template = template_of(model, options.template)
+        self._options = options
+        self._session_options = session
+        self._embedding = _Embedding(model, session, options.queue_limit)
+        self._tokens_lock = threading.Lock()
+        self.scheduler = Scheduler(model, session, options.slots, options.queue_limit, self.metrics)
+
+    def close(self) -> None:
+        """What still runs ends where it is. Closing twice is allowed."""
+        self.scheduler.stop()
+        self._embedding.close()
+
+    def check_model(self, name: str) -> None:
+        if name not in self._names:
+            raise ApiError(
+                404, f"the model {name[:100]!r} does not exist; this server has {self.model_id!r}",
+                param="model", code="model_not_found",
+            )  # fmt: skip
+
+    # ---- jobs; these take time and are called off the event loop ----
+
+    def chat_job(self, request: ChatRequest) -> Job:
+        self.check_model(request.base.model)
+        if request.tools and not self._template.takes_tools:
+            raise wrong("tools", "the chat template of this model has no place for tools; leave `tools` out")
+        tools = [tool.as_template_sees_it() for tool in request.tools]
+        try:
+            text = self._template.render(request.messages, tools)
+        except TemplateError as error:
+            raise wrong("messages", str(error)) from None
+        bos = self.model.metadata.get("bos_token")
+        has_bos = isinstance(bos, str) and bool(bos) and text.startswith(bos)
+        prompt = self._tokenize(text, "messages", special=not has_bos, parse_special=True)
+        job = self._job(request.base, prompt, "messages", self._template.stops)
+        if request.grammar is not None:
+            try:
+                job.constraint = Constraint(self._token_bytes(), request.grammar)
+            except GrammarError as error:
+                raise wrong("response_format", f"the schema cannot be used: {error}") from None
+        return job
+
+    def text_job(self, request: TextRequest) -> Job:
+        self.check_model(request.base.model)
+        prompt = request.prompt
+        tokens = self._tokenize(prompt, "prompt") if isinstance(prompt, str) else self._known(prompt, "prompt")
+        return self._job(request.base, tokens, "prompt")
+
+    def _tokenize(self, text: str, param: str, *, special: bool = True, parse_special: bool = False) -> list[int]:
+        # No token is longer than this in any vocabulary seen; a text far above the context need not be tokenized.
+        if len(text) > 256 * self.scheduler.context:
+            raise self._too_long(f"about {len(text) // 4}", param)
+        try:
+            return self.model.tokenize(text, special=special, parse_special=parse_special)
+        except OptionError as error:
+            raise wrong(param, str(error)) from None
+
+    def _known(self, tokens: list[int], param: str) -> list[int]:
+        vocabulary = self.model.info.vocabulary
+        if not all(0 <= token < vocabulary for token in tokens):
+            raise wrong(param, f"`{param}`: token ids are from 0 to {vocabulary - 1}")
+        return tokens
+
+    def _too_long(self, tokens: object, param: str) -> ApiError:
+        context = self.scheduler.context
+        message = f"the prompt has {tokens} tokens and the context holds {context}; shorten it"
+        return wrong(param, message, code="context_length_exceeded")
+
+    def _job(self, request: Request, prompt: list[int], param: str, stops: Sequence[str] = ()) -> Job:
+        if not prompt:
+            raise wrong(param, "the prompt is empty")
+        if len(prompt) > self.scheduler.context:
+            raise self._too_long(len(prompt), param)
+        most, wanted = self._options.max_tokens, request.max_tokens
+        if most is not None and wanted is not None and wanted > most:
+            raise wrong("max_tokens", f"`max_tokens` is {wanted}; this server gives at most {most}")
+        return Job(
+            prompt=prompt,
+            sampling=request.sampling,
+            tell=lambda event: None,
+            max_tokens=wanted if wanted is not None else most,
+            stop=(*request.stop, *stops),
+            top_logprobs=request.top_logprobs,
+        )
+
+    def _token_bytes(self) -> TokenBytes:
+        with self._tokens_lock:
+            return self._all_token_bytes
+
+    @cached_property
+    def _all_token_bytes(self) -> TokenBytes:
+        return TokenBytes(self.model)
+
+    # ---- on the event loop ----
+
+    def start(self, job: Job) -> asyncio.Queue[Event]:
+        """Puts a job into the queue; its events. Raises ApiError where the queue is full."""
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def tell(event: Event) -> None:
+            try:
+                loop.call_soon_threadsafe(events.put_nowait, event)
+            except RuntimeError:  # the loop has been closed: nobody is listening
+                job.cancel()
+
+        job.tell = tell
+        try:
+            self.scheduler.submit(job)
+        except (QueueFull, Stopped) as error:
+            raise api_error(error) from None
+        return events
+
+    async def events(self, queue: asyncio.Queue[Event]) -> AsyncIterator[Piece | Finish]:
+        """Up to Finish. Raises ApiError where the job failed."""
+        while True:
+            event = await queue.get()
+            if isinstance(event, BaseException):
+                raise api_error(event) from event
+            yield event
+            if isinstance(event, Finish):
+                return
+
+    async def embeddings(self, request: EmbeddingRequest) -> tuple[list[list[float]], int]:
+        """A vector for each input, and their tokens together."""
+        self.check_model(request.model)
+        inputs = []
+        for one in request.inputs:
+            tokens = self._tokenize(one, "input") if isinstance(one, str) else self._known(one, "input")
+            if not 0 < len(tokens) <= self.scheduler.context:
+                raise self._too_long(len(tokens), "input")
+            inputs.append(tokens)
+        vectors = [await self._embedding.vector(tokens) for tokens in inputs]
+        return vectors, sum(map(len, inputs))
+
+
+class _Embedding:
+    """A session of its own, made when it is first needed, for one text at a time."""
+
+    def __init__(self, model: Model, options: SessionOptions, queue_limit: int) -> None:
+        self._model, self._options, self._queue_limit = model, options, queue_limit
+        self._session: Session | None = None
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+
+    async def vector(self, tokens: list[int]) -> list[float]:
+        if self._waiting > self._queue_limit:
+            raise api_error(QueueFull(1))
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await asyncio.to_thread(self._computed, tokens)
+        finally:
+            self._waiting -= 1
+
+    def _computed(self, tokens: list[int]) -> list[float]:
+        if self._session is None:
+            self._session = Session(self._model, self._options)
+        vector: list[float] = self._session.embedding(tokens).tolist()
+        return vector
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+
+
+def api_error(error: BaseException) -> ApiError:
+    """What the client is told of an error; what it did not cause stays a 500."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, QueueFull):
+        return ApiError(
+            429, f"{error}; try again later", code="queue_full", headers={"Retry-After": f"{error.retry_after}"}
+        )
+    if isinstance(error, Stopped):
+        return ApiError(503, str(error))
+    if isinstance(error, GrammarError):
+        return wrong("response_format", f"the schema cannot be used: {error}")
+    if isinstance(error, ContextFull):
+        return wrong("messages", str(error), code="context_length_exceeded")
+    return ApiError(500, "the answer could not be made; the server's log says why")
