@@ -10,7 +10,7 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/shared/inline.h"
 
-enum { LANES = 2, TWO_AT_ONCE = 0, DOT_BIAS = RBE_AVX2_VNNI ? 128 : 0, ROW_VECTORS = 2, TOKENS = 4 };
+enum { LANES = 2, TWO_AT_ONCE = 0, PREFETCHES = 1, DOT_BIAS = RBE_AVX2_VNNI ? 128 : 0, ROW_VECTORS = 2, TOKENS = 4 };
 
 typedef __m256i vec;
 

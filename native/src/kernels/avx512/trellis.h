@@ -251,6 +251,7 @@ RBE_INLINE void generate_groups(uint32_t bits, const rbe_strip *strip, uint32_t 
             block_bytes of;
             __m512i weights[MOST_STEPS];
             next_blocks(bits, units, here, block == 0, &past, &of);
+            prefetch_ahead(units, RBE_UNIT_BYTES * block_units(bits) * BLOCKS_PER_VECTOR);
             RBE_UNROLL(8)
             for (uint32_t s = 0; s < block_steps(bits); s++) {
                 weights[s] = generate_step(&from, bits, s, &of);
@@ -287,6 +288,7 @@ RBE_INLINE void dot_groups(uint32_t bits, uint32_t n_vectors, const rbe_strip *s
             const uint8_t *blocks = bytes.units + RBE_UNIT_BYTES * block_units(bits) * BLOCKS_PER_VECTOR * v;
             block_bytes of;
             next_blocks(bits, blocks, v + 1 < n_vectors ? BLOCKS_PER_VECTOR : last_blocks, v == 0, &past, &of);
+            prefetch_ahead(blocks, RBE_UNIT_BYTES * block_units(bits) * BLOCKS_PER_VECTOR);
             keep_in_memory(bits, &from);
             RBE_UNROLL(8)
             for (uint32_t s = 0; s < steps; s++) {

@@ -10,7 +10,7 @@
 #include "kernels/neon/neon.h"
 #include "kernels/shared/inline.h"
 
-enum { LANES = 1, TWO_AT_ONCE = 1, DOT_BIAS = 0, ROW_VECTORS = 4, TOKENS = 4 };
+enum { LANES = 1, TWO_AT_ONCE = 1, PREFETCHES = 0 /* unmeasured */, DOT_BIAS = 0, ROW_VECTORS = 4, TOKENS = 4 };
 
 typedef uint8x16_t vec;
 

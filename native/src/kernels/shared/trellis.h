@@ -10,6 +10,7 @@
  * The including file defines: vec; LANES (1 or 2); TWO_AT_ONCE (1 where there are registers for two blocks in turn, which
  * saves moving one to the place of the other); DOT_BIAS (128 where the product takes its weights as unsigned, else 0); and
  *     tables tables_load(const int8_t *t1, const int8_t *t2, int bias)   bias is added to T1
+ *     PREFETCHES (1: streams are prefetched here too)
  *     vec sums_start(const int8_t *x, uint32_t n)                     the sums before the first group: what the bias adds, taken off
  *     vec load_lanes(const uint8_t *lane0, const uint8_t *lane1)      16 bytes each
  *     void store_lane(vec v, uint32_t lane, void *out)                16 bytes
@@ -180,6 +181,9 @@ RBE_INLINE void generate_groups(uint32_t bits, const rbe_strip *strip, uint32_t 
         uint8_t *out = (uint8_t *)tile + (size_t)16 * strip->row_steps * g;
         lane_blocks a, b;
         group_first(bits, &walk, &a);
+        if (PREFETCHES) {
+            prefetch_ahead(walk.bytes.units, cells.group_bytes);
+        }
         uint32_t v = 0;
         for (; TWO_AT_ONCE && v + 1 < walk.run; v += 2) {
             generate_blocks(bits, &from, &walk, v, &a, &b, out);
@@ -209,6 +213,9 @@ RBE_INLINE void dot_groups(uint32_t bits, const rbe_strip *strip, uint32_t first
         lane_blocks a, b;
         walk.bytes = rbe__cell_walk_next(&cells);
         group_first(bits, &walk, &a);
+        if (PREFETCHES) {
+            prefetch_ahead(walk.bytes.units, cells.group_bytes);
+        }
         uint32_t v = 0;
         for (; TWO_AT_ONCE && v + 1 < walk.run; v += 2) {
             dot_blocks(bits, &from, &walk, v, &a, &b, activations, sums);
