@@ -50,6 +50,10 @@ CAPTURE_O = 1
 CAPTURE_UP = 2
 CAPTURE_DOWN = 3
 CAPTURE_HEAD = 4
+CACHE_EMBEDDINGS = 1
+CACHE_ATTENTION = 2
+CACHE_FEED_FORWARD = 4
+CACHE_NOTHING = 8
 
 # Enumerators and constants of rbe.h by their C names, for tools/check_abi.py.
 CONSTANTS: dict[str, int] = {
@@ -79,6 +83,10 @@ CONSTANTS: dict[str, int] = {
     "RBE_CAPTURE_UP": CAPTURE_UP,
     "RBE_CAPTURE_DOWN": CAPTURE_DOWN,
     "RBE_CAPTURE_HEAD": CAPTURE_HEAD,
+    "RBE_CACHE_EMBEDDINGS": CACHE_EMBEDDINGS,
+    "RBE_CACHE_ATTENTION": CACHE_ATTENTION,
+    "RBE_CACHE_FEED_FORWARD": CACHE_FEED_FORWARD,
+    "RBE_CACHE_NOTHING": CACHE_NOTHING,
 }
 
 LogCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
@@ -127,6 +135,9 @@ class ModelOptions(ctypes.Structure):
         ("skip_checksums", ctypes.c_uint32),
         ("log", LogCallback),
         ("log_user", ctypes.c_void_p),
+        ("max_resident_bytes", ctypes.c_uint64),
+        ("cache_bytes", ctypes.c_uint64),
+        ("cache_roles", ctypes.c_uint32),
     ]
 
 
@@ -145,6 +156,25 @@ class ModelInfo(ctypes.Structure):
         ("n_vocabulary", ctypes.c_uint32),
         ("context_tokens", ctypes.c_uint32),
         ("kernel_set", ctypes.c_char_p),
+    ]
+
+
+class ModelMemory(ctypes.Structure):
+    """rbe_model_memory"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("sessions_in_use", ctypes.c_uint64),
+        ("sessions_peak", ctypes.c_uint64),
+        ("sessions_held", ctypes.c_uint64),
+        ("sessions_taken", ctypes.c_uint64),
+        ("sessions_reused", ctypes.c_uint64),
+        ("cache_limit", ctypes.c_uint64),
+        ("cache_used", ctypes.c_uint64),
+        ("cache_hits", ctypes.c_uint64),
+        ("cache_misses", ctypes.c_uint64),
+        ("resident_limit", ctypes.c_uint64),
+        ("resident_pinned", ctypes.c_uint64),
     ]
 
 
@@ -189,6 +219,7 @@ class SessionOptions(ctypes.Structure):
         ("kv_type", ctypes.c_uint32),
         ("n_planes", ctypes.c_uint32),
         ("sink_tokens", ctypes.c_uint32),
+        ("profile", ctypes.c_uint32),
     ]
 
 
@@ -205,6 +236,16 @@ class SessionInfo(ctypes.Structure):
     ]
 
 
+class ProfileEntry(ctypes.Structure):
+    """rbe_profile_entry"""
+
+    _fields_ = [
+        ("operation", ctypes.c_char_p),
+        ("calls", ctypes.c_uint64),
+        ("nanoseconds", ctypes.c_uint64),
+    ]
+
+
 class BatchOptions(ctypes.Structure):
     """rbe_batch_options"""
 
@@ -213,6 +254,26 @@ class BatchOptions(ctypes.Structure):
         ("max_sessions", ctypes.c_uint32),
         ("n_threads", ctypes.c_uint32),
         ("n_planes", ctypes.c_uint32),
+    ]
+
+
+class ChatMessage(ctypes.Structure):
+    """rbe_chat_message"""
+
+    _fields_ = [("role", ctypes.c_char_p), ("content", ctypes.c_char_p), ("content_bytes", ctypes.c_size_t)]
+
+
+class ChatOptions(ctypes.Structure):
+    """rbe_chat_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("style", ctypes.c_char_p),
+        ("jinja", ctypes.c_char_p),
+        ("jinja_bytes", ctypes.c_size_t),
+        ("bos", ctypes.c_char_p),
+        ("eos", ctypes.c_char_p),
+        ("add_generation_prompt", ctypes.c_uint32),
     ]
 
 
@@ -299,6 +360,8 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_model_open": (_STATUS, [ctypes.c_char_p, ctypes.POINTER(ModelOptions), _OUT(_MODEL)]),
     "rbe_model_close": (None, [_MODEL]),
     "rbe_model_get_info": (_STATUS, [_MODEL, _OUT(ModelInfo)]),
+    "rbe_model_get_memory": (_STATUS, [_MODEL, _OUT(ModelMemory)]),
+    "rbe_model_trim_memory": (None, [_MODEL]),
     "rbe_model_tokenizer": (_TOKENIZER, [_MODEL]),
     "rbe_model_metadata": (_STATUS, [_MODEL, _U32, _OUT(Metadata)]),
     "rbe_model_tensor": (_STATUS, [_MODEL, _U32, _OUT(TensorInfo)]),
@@ -306,6 +369,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_session_create": (_STATUS, [_MODEL, ctypes.POINTER(SessionOptions), _OUT(_SESSION)]),
     "rbe_session_free": (None, [_SESSION]),
     "rbe_session_get_info": (_STATUS, [_SESSION, _OUT(SessionInfo)]),
+    "rbe_session_get_profile": (_STATUS, [_SESSION, _OUT(ProfileEntry), _SIZE, _SIZE_OUT]),
     "rbe_session_prefill": (_STATUS, [_SESSION, _TOKENS, _SIZE, ProgressCallback, ctypes.c_void_p]),
     "rbe_session_logits": (_FLOATS, [_SESSION]),
     "rbe_session_score": (_STATUS, [_SESSION, _TOKENS, _SIZE, _FLOATS, _FLOATS, ProgressCallback, ctypes.c_void_p]),
@@ -319,6 +383,18 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_session_save": (_STATUS, [_SESSION, _TOKENS, _SIZE, ctypes.c_char_p]),
     "rbe_session_restore": (_STATUS, [_SESSION, ctypes.c_char_p, _TOKENS, _SIZE, _SIZE_OUT]),
     "rbe_session_cancel": (None, [_SESSION]),
+    "rbe_chat_detect": (_STATUS, [ctypes.c_char_p, _SIZE, ctypes.POINTER(ctypes.c_char_p)]),
+    "rbe_chat_format": (
+        _STATUS,
+        [
+            ctypes.POINTER(ChatOptions),
+            ctypes.POINTER(ChatMessage),
+            _SIZE,
+            ctypes.POINTER(ctypes.c_char),
+            _SIZE,
+            _SIZE_OUT,
+        ],
+    ),
     "rbe_sampler_create": (_STATUS, [_U32, ctypes.POINTER(SamplingOptions), _OUT(_SAMPLER)]),
     "rbe_sampler_free": (None, [_SAMPLER]),
     "rbe_sampler_draw": (_STATUS, [_SAMPLER, _FLOATS, _TOKENS]),

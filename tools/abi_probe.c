@@ -18,6 +18,9 @@ static void structures(void)
     FIELD(rbe_model_options, skip_checksums);
     FIELD(rbe_model_options, log);
     FIELD(rbe_model_options, log_user);
+    FIELD(rbe_model_options, max_resident_bytes);
+    FIELD(rbe_model_options, cache_bytes);
+    FIELD(rbe_model_options, cache_roles);
 
     STRUCTURE(rbe_model_info);
     FIELD(rbe_model_info, struct_bytes);
@@ -31,6 +34,20 @@ static void structures(void)
     FIELD(rbe_model_info, n_vocabulary);
     FIELD(rbe_model_info, context_tokens);
     FIELD(rbe_model_info, kernel_set);
+
+    STRUCTURE(rbe_model_memory);
+    FIELD(rbe_model_memory, struct_bytes);
+    FIELD(rbe_model_memory, sessions_in_use);
+    FIELD(rbe_model_memory, sessions_peak);
+    FIELD(rbe_model_memory, sessions_held);
+    FIELD(rbe_model_memory, sessions_taken);
+    FIELD(rbe_model_memory, sessions_reused);
+    FIELD(rbe_model_memory, cache_limit);
+    FIELD(rbe_model_memory, cache_used);
+    FIELD(rbe_model_memory, cache_hits);
+    FIELD(rbe_model_memory, cache_misses);
+    FIELD(rbe_model_memory, resident_limit);
+    FIELD(rbe_model_memory, resident_pinned);
 
     STRUCTURE(rbe_metadata);
     FIELD(rbe_metadata, key);
@@ -60,6 +77,7 @@ static void structures(void)
     FIELD(rbe_session_options, kv_type);
     FIELD(rbe_session_options, n_planes);
     FIELD(rbe_session_options, sink_tokens);
+    FIELD(rbe_session_options, profile);
 
     STRUCTURE(rbe_session_info);
     FIELD(rbe_session_info, struct_bytes);
@@ -69,11 +87,30 @@ static void structures(void)
     FIELD(rbe_session_info, position);
     FIELD(rbe_session_info, n_threads);
 
+    STRUCTURE(rbe_profile_entry);
+    FIELD(rbe_profile_entry, operation);
+    FIELD(rbe_profile_entry, calls);
+    FIELD(rbe_profile_entry, nanoseconds);
+
     STRUCTURE(rbe_batch_options);
     FIELD(rbe_batch_options, struct_bytes);
     FIELD(rbe_batch_options, max_sessions);
     FIELD(rbe_batch_options, n_threads);
     FIELD(rbe_batch_options, n_planes);
+
+    STRUCTURE(rbe_chat_message);
+    FIELD(rbe_chat_message, role);
+    FIELD(rbe_chat_message, content);
+    FIELD(rbe_chat_message, content_bytes);
+
+    STRUCTURE(rbe_chat_options);
+    FIELD(rbe_chat_options, struct_bytes);
+    FIELD(rbe_chat_options, style);
+    FIELD(rbe_chat_options, jinja);
+    FIELD(rbe_chat_options, jinja_bytes);
+    FIELD(rbe_chat_options, bos);
+    FIELD(rbe_chat_options, eos);
+    FIELD(rbe_chat_options, add_generation_prompt);
 
     STRUCTURE(rbe_sampling_options);
     FIELD(rbe_sampling_options, struct_bytes);
@@ -134,6 +171,10 @@ static void constants(void)
     CONSTANT(RBE_CAPTURE_UP);
     CONSTANT(RBE_CAPTURE_DOWN);
     CONSTANT(RBE_CAPTURE_HEAD);
+    CONSTANT(RBE_CACHE_EMBEDDINGS);
+    CONSTANT(RBE_CACHE_ATTENTION);
+    CONSTANT(RBE_CACHE_FEED_FORWARD);
+    CONSTANT(RBE_CACHE_NOTHING);
 }
 
 int main(void)

@@ -116,12 +116,24 @@ RBE_API rbe_status rbe_text_stream_finish(rbe_text_stream *stream, const char **
 
 typedef struct rbe_model rbe_model;
 
+/* Tensors whose rows are kept once they were generated, of the kinds that are slow to generate (seed64 and basis). */
+enum {
+    RBE_CACHE_EMBEDDINGS = 1u,   /* embedding, positions and head */
+    RBE_CACHE_ATTENTION = 2u,
+    RBE_CACHE_FEED_FORWARD = 4u,
+    RBE_CACHE_NOTHING = 8u
+};
+
 typedef struct rbe_model_options {
     size_t struct_bytes;
     const char *kernel_set;   /* NULL: the best this processor has */
     uint32_t skip_checksums;  /* 1: do not read the whole file at opening to verify the checksums of tensors */
     rbe_log_callback log;     /* may be NULL */
     void *log_user;
+    uint64_t max_resident_bytes; /* of the file in memory at a time, for each session that runs; what is more is given back and read again
+                                  * (docs/engine.md, "Memory"). 0: all of it. RBE_ERROR_ARGUMENT names the least that is possible */
+    uint64_t cache_bytes;     /* for generated rows that are kept; 0: 16 MB. Taken at opening, touched as it fills */
+    uint32_t cache_roles;     /* RBE_CACHE_*, of which they are kept; 0: all */
 } rbe_model_options;
 
 /* Maps a .rbe file (docs/format.md) and checks it. options may be NULL. */
@@ -145,6 +157,24 @@ typedef struct rbe_model_info {
 } rbe_model_info;
 
 RBE_API rbe_status rbe_model_get_info(const rbe_model *model, rbe_model_info *info);
+
+/* What a model and its sessions take, in bytes unless said otherwise. */
+typedef struct rbe_model_memory {
+    size_t struct_bytes;
+    uint64_t sessions_in_use;   /* arenas of sessions and batches, rounded up to powers of two or one and a half times these */
+    uint64_t sessions_peak;     /* the most there ever were at a time */
+    uint64_t sessions_held;     /* of freed sessions, kept for the next; with those in use at most the peak */
+    uint64_t sessions_taken, sessions_reused; /* arenas ever taken, and how many of them had been held */
+    uint64_t cache_limit, cache_used; /* generated rows that are kept */
+    uint64_t cache_hits, cache_misses; /* rows */
+    uint64_t resident_limit;    /* max_resident_bytes; 0: none, or the file is smaller */
+    uint64_t resident_pinned;   /* what of the file stays in memory under that limit: its beginning */
+} rbe_model_memory;
+
+RBE_API rbe_status rbe_model_get_memory(const rbe_model *model, rbe_model_memory *out);
+
+/* Gives memory of freed sessions back to the system. Any thread. */
+RBE_API void rbe_model_trim_memory(const rbe_model *model);
 
 /* The model's tokenizer, owned by the model; NULL if the file holds none. */
 RBE_API const rbe_tokenizer *rbe_model_tokenizer(const rbe_model *model);
@@ -197,6 +227,7 @@ typedef struct rbe_session_options {
     uint32_t n_planes;        /* planes read of each trellis tensor, 1 to 4, the first ones; 0: all it has */
     uint32_t sink_tokens;     /* 0: a full context is an error. Else it slides: the first sink_tokens and the latest tokens stay,
                                * half of those between go (docs/engine.md). At most half the context; not with learned positions */
+    uint32_t profile;         /* 1: measure where the time goes, for rbe_session_get_profile */
 } rbe_session_options;
 
 /* Takes everything the session will ever need from one allocation, its arena. options may be NULL. */
@@ -213,6 +244,17 @@ typedef struct rbe_session_info {
 } rbe_session_info;
 
 RBE_API rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *info);
+
+/* One kind of step of a pass over some tokens. */
+typedef struct rbe_profile_entry {
+    const char *operation;    /* a short English name; static */
+    uint64_t calls;           /* per layer and pass, but for what stands before and behind the layers */
+    uint64_t nanoseconds;
+} rbe_profile_entry;
+
+/* What the session has spent since it was made: at most `capacity` entries; *n_entries is the full count, and RBE_ERROR_CAPACITY says
+ * that they did not fit. RBE_ERROR_ARGUMENT unless it was made with `profile`. */
+RBE_API rbe_status rbe_session_get_profile(const rbe_session *session, rbe_profile_entry *entries, size_t capacity, size_t *n_entries);
 
 /* Appends tokens to the context and computes the logits after the last one. progress may be NULL. On any failure,
  * cancelling included, the context is as before the call; where it slid meanwhile, as sliding left it. */
@@ -289,6 +331,33 @@ RBE_API rbe_status rbe_session_restore(rbe_session *session, const char *path, u
 
 /* Makes the call that runs on the session, or else the next one, return RBE_ERROR_CANCELLED. Any thread. */
 RBE_API void rbe_session_cancel(rbe_session *session);
+
+/* ---- chat templates -------------------------------------------------------------------------------------------- */
+
+typedef struct rbe_chat_message {
+    const char *role;         /* "system", "user" or "assistant" */
+    const char *content;      /* UTF-8, not zero-terminated */
+    size_t content_bytes;
+} rbe_chat_message;
+
+typedef struct rbe_chat_options {
+    size_t struct_bytes;
+    const char *style;        /* "chatml", "llama2", "llama3", "zephyr", "gemma", "plain"; NULL: told by `jinja` */
+    const char *jinja;        /* the model's template, metadata `chat_template`, not zero-terminated; read without a style only */
+    size_t jinja_bytes;       /* 0: the plain style */
+    const char *bos;          /* metadata `bos_token` and `eos_token`, zero-terminated; NULL: "" */
+    const char *eos;
+    uint32_t add_generation_prompt; /* 1: ends where the assistant's next words begin */
+} rbe_chat_options;
+
+/* The style of a Jinja template by its control tokens; a string constant. RBE_ERROR_UNSUPPORTED, and NULL, for one that is none of
+ * the styles or does more than they do (docs/runtime.md, "Templates without Python"). */
+RBE_API rbe_status rbe_chat_detect(const char *jinja, size_t jinja_bytes, const char **style);
+
+/* The text of a conversation as the model's template writes it: at most `capacity` bytes, not zero-terminated; *n_bytes is the full
+ * count. RBE_ERROR_CAPACITY if it did not fit, RBE_ERROR_ARGUMENT for messages that the template refuses. */
+RBE_API rbe_status rbe_chat_format(const rbe_chat_options *options, const rbe_chat_message *messages, size_t n_messages, char *out,
+                                   size_t capacity, size_t *n_bytes);
 
 /* ---- sampling --------------------------------------------------------------------------------------------------- */
 
