@@ -17,8 +17,11 @@ from rbe_edge.cli import (
     bench_command,
     chat_command,
     compare_command,
+    completion_command,
+    doctor_command,
     eval_command,
     inspect_command,
+    list_command,
     pack_command,
     report_command,
     run_command,
@@ -54,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for command in (
         pack_command, inspect_command, run_command, chat_command, eval_command, compare_command, bench_command,
-        tune_command, report_command, serve_command,
+        tune_command, report_command, serve_command, list_command,
+        doctor_command, completion_command,
     ):  # fmt: skip
         command.add_parser(commands)
     return parser

@@ -1,0 +1,216 @@
+"""`rbe doctor`: what this machine has, and what to do about what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rbe_edge._version import __version__
+from rbe_edge.cli.output import printable, size
+from rbe_edge.errors import RbeError
+
+_EXAMPLE = """\
+example:
+  rbe doctor
+  rbe doctor --json --quick
+"""
+
+EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "tui": ("the chat client", ("textual", "psutil", "platformdirs")),
+    "server": ("rbe serve", ("starlette", "uvicorn")),
+    "hub": ("packing from Hugging Face", ("huggingface_hub",)),
+    "gguf": ("packing GGUF files", ("gguf",)),
+    "plot": ("plots in reports", ("matplotlib",)),
+    "compare": ("rbe compare and rbe bench --against", ("llama_cpp", "gguf", "matplotlib")),
+    "tune": ("rbe tune", ("torch",)),
+}
+"""Extras of the package, what each is for, and the modules that it brings."""
+
+_LITTLE_MEMORY = 512 << 20
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Sizes in bytes; None where the system does not say, or where it was not measured."""
+
+    version: str
+    library: str
+    python: str
+    system: str
+    processor: str
+    kernel_set: str
+    kernel_sets: dict[str, bool]
+    cores: int
+    memory_bytes: int | None
+    memory_available_bytes: int | None
+    read_gb_per_s: float | None
+    temperatures_c: dict[str, float] | None
+    battery_percent: float | None
+    extras: dict[str, list[str]]  # modules that are missing
+    model_directory: str
+    models: int
+    disk_free_bytes: int | None
+    advice: tuple[str, ...]
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="say what this machine has, and what to do about what is missing",
+        description="Looks at processor, memory, sensors, optional packages and models. Measuring the memory takes seconds.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="do not measure the memory")
+    parser.add_argument("--json", action="store_true", help="write one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    diagnosis = diagnose(quick=arguments.quick)
+    if arguments.json:
+        print(json.dumps(asdict(diagnosis)))
+        return 0
+    for line in _lines(diagnosis):
+        print(printable(line))
+    return 0
+
+
+def diagnose(*, quick: bool = False) -> Diagnosis:
+    """Raises NativeLibraryError where the C library does not load: without it nothing runs."""
+    from rbe_edge import _native
+    from rbe_edge.bench import machine
+    from rbe_edge.cli.list_command import find_models, models_directory
+
+    kernel_sets = _native.kernel_sets()
+    bandwidth, problem = None, None
+    if not quick:
+        try:
+            bandwidth = machine.read_bandwidth()
+        except RbeError as error:
+            problem = str(error)
+    described = machine.describe(bandwidth or 0.0)
+    total, available = _memory()
+    temperatures, battery = _sensors()
+    directory = models_directory()
+    models = [model for model in find_models() if model.error is None]
+    missing = {extra: [name for name in modules if not _is_there(name)] for extra, (_, modules) in EXTRAS.items()}
+    facts = Diagnosis(
+        version=__version__,
+        library=str(_native.library().path),
+        python=platform.python_version(),
+        system=described.system,
+        processor=described.processor,
+        kernel_set=[name for name, runs in kernel_sets.items() if runs][-1],
+        kernel_sets=kernel_sets,
+        cores=described.cores,
+        memory_bytes=total,
+        memory_available_bytes=available,
+        read_gb_per_s=bandwidth,
+        temperatures_c=temperatures,
+        battery_percent=battery,
+        extras=missing,
+        model_directory=str(directory),
+        models=len(models),
+        disk_free_bytes=_disk_free(directory),
+        advice=(),
+    )
+    advice = [*_advice(facts), *([problem] if problem else [])]
+    return Diagnosis(**{**{name: getattr(facts, name) for name in Diagnosis.__annotations__}, "advice": tuple(advice)})
+
+
+def _is_there(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _memory() -> tuple[int | None, int | None]:
+    """All of it, and what programs can still have."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        values = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if len(line.split()) > 1}
+        return values["MemTotal"], values["MemAvailable"]
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), None
+    except (OSError, ValueError):
+        return None, None
+
+
+def _sensors() -> tuple[dict[str, float] | None, float | None]:
+    """Temperatures by name and the battery's charge; None where psutil is not there or sees none."""
+    if not _is_there("psutil"):
+        return None, None
+    import psutil
+
+    def ask(name: str) -> Any:
+        read: Callable[[], Any] | None = getattr(psutil, name, None)  # not on every system
+        try:
+            return read() if read is not None else None
+        except (OSError, RuntimeError, ValueError):  # a sensor that is listed and does not answer
+            return None
+
+    temperatures = {
+        f"{chip} {entry.label}".strip(): float(entry.current)
+        for chip, entries in (ask("sensors_temperatures") or {}).items()
+        for entry in entries
+    }
+    battery = ask("sensors_battery")
+    return temperatures or None, float(battery.percent) if battery is not None else None
+
+
+def _disk_free(directory: Path) -> int | None:
+    """Of the file system that holds the directory or would hold it."""
+    for place in (directory, *directory.parents):
+        try:
+            return shutil.disk_usage(place).free
+        except OSError:
+            continue
+    return None
+
+
+def _advice(found: Diagnosis) -> Iterable[str]:
+    """What to do, one line each; the most important first."""
+    if found.kernel_set == "scalar":
+        yield "no vector instructions that this build knows: expect a tenth of the speed; is it built for this machine?"
+    if found.memory_available_bytes is not None and found.memory_available_bytes < _LITTLE_MEMORY:
+        yield (
+            f"{size(found.memory_available_bytes)} of memory are free: close programs, or use fewer bits "
+            "(`rbe pack --bits 3`), a smaller context (`-c 1024`) and a smaller cache (`--kv q8q4`)"
+        )
+    if found.models == 0:
+        yield "no models: make one with `rbe pack MODEL -o model.rbe`"
+    for extra, modules in found.extras.items():
+        if modules:
+            yield f"for {EXTRAS[extra][0]}: pip install 'rbe-edge[{extra}]' ({', '.join(modules)} missing)"
+    if "psutil" not in found.extras["tui"] and found.temperatures_c is None:
+        yield "no temperature sensor is visible, as is usual in a virtual machine: heat cannot be shown"
+
+
+def _lines(found: Diagnosis) -> Iterable[str]:
+    def known(n_bytes: int | None) -> str:
+        return "unknown" if n_bytes is None else size(n_bytes)
+
+    sets = ", ".join(name if runs else f"({name})" for name, runs in found.kernel_sets.items())
+    yield f"rbe {found.version}, Python {found.python}, {found.library}"
+    yield f"processor: {found.processor}, {found.cores} cores, {found.system}"
+    yield f"kernels:   {found.kernel_set}; in this build: {sets}"
+    yield f"memory:    {known(found.memory_bytes)}, {known(found.memory_available_bytes)} free"
+    if found.read_gb_per_s is not None:
+        yield f"           read at {found.read_gb_per_s:.1f} GB/s: a model of 1 GB can give {found.read_gb_per_s:.0f} tokens/s"
+    temperatures = ", ".join(f"{name} {value:.0f} C" for name, value in (found.temperatures_c or {}).items())
+    battery = "none" if found.battery_percent is None else f"{found.battery_percent:.0f} %"
+    yield f"sensors:   temperature {temperatures or 'none'}; battery {battery}"
+    extras = ", ".join(extra for extra, modules in found.extras.items() if not modules)
+    yield f"extras:    {extras or 'none'}"
+    yield f"models:    {found.models}; directory {found.model_directory}, {known(found.disk_free_bytes)} free"
+    for line in found.advice:
+        yield f"- {line}"

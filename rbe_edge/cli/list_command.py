@@ -1,0 +1,146 @@
+"""`rbe list`: the models of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rbe_edge.cli.output import printable, size
+from rbe_edge.errors import MissingExtra, RbeError
+
+_EXAMPLE = """\
+example:
+  rbe list
+  rbe list /media/card/models --json
+"""
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """A .rbe file. name: of the model, where it says one, else of the file. error: why it cannot be opened; all numbers
+    are None then."""
+
+    path: str
+    name: str
+    bytes: int
+    bits_per_weight: float | None = None
+    parameters: int | None = None
+    context: int | None = None
+    error: str | None = None
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "list",
+        help="list the models of this machine",
+        description="Lists the .rbe files of the model directory, of the current directory, and the demo model.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("directories", metavar="DIRECTORY", type=Path, nargs="*", help="look there instead")
+    parser.add_argument("--json", action="store_true", help="write one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    models = list(find_models(arguments.directories))
+    if arguments.json:
+        print(json.dumps({"model_directory": str(models_directory()), "models": [asdict(model) for model in models]}))
+        return 0
+    for line in _table(models):
+        print(printable(line.replace("\n", " ")))
+    if not models:
+        where = ", ".join(map(str, arguments.directories)) or f"{models_directory()} or here"
+        print(f"no models in {printable(where)}; make one: rbe pack MODEL -o model.rbe", file=sys.stderr)
+    return 0
+
+
+def models_directory() -> Path:
+    """Where models are kept: `rbe_edge/models` in the user's data directory, which need not exist."""
+    from rbe_edge.store import places
+
+    try:
+        return places.models_directory()
+    except MissingExtra:  # platformdirs comes with an extra; its rules for the systems that we run on
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Application Support" / "rbe_edge" / "models"
+        data = os.environ.get("XDG_DATA_HOME", "")
+        root = Path(data) if os.path.isabs(data) else Path.home() / ".local" / "share"
+        return root / "rbe_edge" / "models"
+
+
+def find_models(directories: Iterable[Path] = ()) -> Iterable[ListedModel]:
+    """The .rbe files of the directories; without any, of the model directory and the current one, and the demo. Raises
+    RbeError for a directory that was given and cannot be read."""
+    from rbe_edge.runtime.model import demo_path
+
+    given = list(directories)
+    seen = set()
+    for directory in given or [models_directory(), Path()]:
+        try:
+            paths = sorted(path for path in directory.iterdir() if path.suffix == ".rbe" and path.is_file())
+        except OSError as error:
+            if given:
+                raise RbeError(f"{directory}: {error.strerror}; give a directory that holds .rbe files") from None
+            continue
+        for path in paths:
+            if path.resolve() not in seen:
+                seen.add(path.resolve())
+                yield _describe(path)
+    if not given:
+        try:
+            demo = demo_path()
+        except RbeError:
+            return
+        if demo.resolve() not in seen:
+            yield _describe(demo)
+
+
+def _describe(path: Path) -> ListedModel:
+    from rbe_edge.runtime.model import Model
+
+    try:
+        n_bytes = path.stat().st_size
+        with Model.open(path, verify=False) as model:
+            info = model.info
+            name = model.metadata.get("name")
+            return ListedModel(
+                path=str(path),
+                name=name if isinstance(name, str) and name else path.stem,
+                bytes=n_bytes,
+                bits_per_weight=round(info.bits_per_weight, 3),
+                parameters=info.parameters,
+                context=info.context,
+            )
+    except OSError as error:
+        return ListedModel(path=str(path), name=path.stem, bytes=0, error=error.strerror or str(error))
+    except RbeError as error:
+        return ListedModel(path=str(path), name=path.stem, bytes=n_bytes, error=str(error))
+
+
+def _table(models: list[ListedModel]) -> Iterable[str]:
+    if not models:
+        return
+    width = max(4, *(len(model.name) for model in models))
+    yield f"{'name':<{width}} {'size':>10} {'bits/weight':>11} {'weights':>9} {'context':>7}  file"
+    for model in models:
+        if model.error is not None:
+            yield f"{model.name:<{width}} {size(model.bytes):>10}  cannot be opened: {model.error}"
+            continue
+        yield (
+            f"{model.name:<{width}} {size(model.bytes):>10} {model.bits_per_weight:>11.2f} "
+            f"{_short(model.parameters or 0):>9} {model.context:>7}  {model.path}"
+        )
+
+
+def _short(count: int) -> str:
+    """134515008 -> '134.5M'."""
+    for unit, name in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if count >= unit:
+            return f"{count / unit:.1f}{name}"
+    return str(count)

@@ -1,0 +1,172 @@
+"""`rbe list`, `rbe doctor` and `rbe completion`: what they find, and that shells complete with the scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from command_line import Rbe, one_line
+
+from rbe_edge.cli import completion_command, doctor_command, list_command
+from rbe_edge.cli.main import _parser
+from rbe_edge.runtime.model import Model
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty data directory; the current directory is another."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def test_list_finds_models_and_says_what_is_wrong(
+    rbe_here: Rbe, data_home: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    models = data_home / "rbe_edge" / "models"
+    models.mkdir(parents=True)
+    shutil.copy(tiny_model, models / "one.rbe")
+    shutil.copy(tiny_model, tmp_path / "two.rbe")
+    (models / "again.rbe").symlink_to(tmp_path / "two.rbe")
+    (models / "bad\x1b[31m.rbe").write_bytes(b"no model at all" * 10)
+    (models / "notes.txt").write_text("not listed")
+    done = rbe_here("list", "--json")
+    assert done.returncode == 0
+    report = json.loads(done.stdout)
+    assert report["model_directory"] == str(models)
+    found = {Path(model["path"]).name: model for model in report["models"]}
+    assert set(found) == {"one.rbe", "again.rbe", "bad\x1b[31m.rbe", "demo.rbe"}  # two.rbe is again.rbe
+    with Model.open(tiny_model) as model:
+        info = model.info
+    one = found["one.rbe"]
+    assert (one["bytes"], one["parameters"], one["context"]) == (info.file_bytes, info.parameters, info.context)
+    assert one["bits_per_weight"] == pytest.approx(info.bits_per_weight, abs=1e-3) and one["error"] is None
+    assert "not a .rbe file" in found["bad\x1b[31m.rbe"]["error"]
+    text = rbe_here("list").stdout
+    assert "\x1b" not in text and "cannot be opened" in text and "one.rbe" in text and len(text.splitlines()) == 5
+
+
+def test_list_of_directories(rbe_here: Rbe, data_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = rbe_here("list", "empty")
+    assert done.returncode == 0 and not done.stdout and "rbe pack" in done.stderr
+    assert "No such file" in one_line(rbe_here("list", "nowhere"), 1)
+
+
+def test_the_model_directory_without_platformdirs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import sys
+
+    with_it = list_command.models_directory()
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    assert list_command.models_directory() == with_it
+    if sys.platform != "darwin":
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+        assert list_command.models_directory() == tmp_path / "rbe_edge" / "models"
+        monkeypatch.setenv("XDG_DATA_HOME", "relative")  # to be ignored, by the XDG rule
+        assert list_command.models_directory() == Path.home() / ".local" / "share" / "rbe_edge" / "models"
+
+
+def test_doctor_knows_this_machine(rbe_here: Rbe, data_home: Path) -> None:
+    done = rbe_here("doctor", "--json", "--quick")
+    assert done.returncode == 0
+    report = json.loads(done.stdout)
+    assert report["kernel_sets"]["scalar"] is True and report["kernel_sets"][report["kernel_set"]] is True
+    assert report["cores"] >= 1 and report["read_gb_per_s"] is None and report["models"] >= 1
+    if Path("/proc/meminfo").exists():
+        assert report["memory_bytes"] >= report["memory_available_bytes"] > 0
+    assert report["model_directory"] == str(data_home / "rbe_edge" / "models")
+    text = rbe_here("doctor", "--quick").stdout
+    assert "processor:" in text and "kernels:" in text and "GB/s" not in text
+
+
+def test_doctor_measures_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rbe_edge.bench import machine
+
+    monkeypatch.setattr(machine, "read_bandwidth", lambda: 12.5)
+    found = doctor_command.diagnose()
+    assert found.read_gb_per_s == 12.5
+    assert any("12.5 GB/s" in line for line in doctor_command._lines(found))
+
+
+def test_doctor_says_what_to_do(monkeypatch: pytest.MonkeyPatch, data_home: Path) -> None:
+    monkeypatch.setattr(doctor_command, "_is_there", lambda module: module not in ("textual", "psutil", "gguf"))
+    monkeypatch.setattr(doctor_command, "_memory", lambda: (1 << 30, 100 << 20))
+    monkeypatch.setattr(list_command, "find_models", lambda: [])
+    advice = doctor_command.diagnose(quick=True).advice
+    assert any(line.startswith("100.0 MiB of memory are free") for line in advice)
+    assert any("rbe-edge[tui]" in line and "textual, psutil missing" in line for line in advice)
+    assert any("rbe-edge[gguf]" in line for line in advice) and any("no models" in line for line in advice)
+    assert not any("rbe-edge[hub]" in line for line in advice)
+
+
+def test_doctor_knows_every_extra() -> None:
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    section = text.split("[project.optional-dependencies]")[1].split("\n[")[0]
+    extras = {
+        name: {re.split(r"[\[<>=!~; ]", needed)[0].replace("-", "_") for needed in re.findall(r'"([^"]+)"', needs)}
+        for name, needs in re.findall(r"^(\w+) = \[(.*?)\]$", section, re.MULTILINE)
+    }
+    modules = {"llama_cpp_python": "llama_cpp"}
+    for name in extras.keys() - {"test", "parity"}:
+        assert set(doctor_command.EXTRAS[name][1]) == {modules.get(needed, needed) for needed in extras[name]}, name
+
+
+def _complete(script: str, line: str, cwd: Path) -> set[str]:
+    """What bash offers behind the line."""
+    words = line.split(" ")
+    program = f"""
+{script}
+COMP_WORDS=({" ".join(f"'{word}'" for word in words)})
+COMP_CWORD={len(words) - 1}
+_rbe
+printf '%s\\n' "${{COMPREPLY[@]}}"
+complete -p rbe
+"""
+    done = subprocess.run(
+        ["bash", "--norc", "-c", program], cwd=cwd, capture_output=True, text=True, check=True, env={**os.environ}
+    )
+    assert not done.stderr, done.stderr
+    *offered, registered = done.stdout.splitlines()
+    assert registered == "complete -o default -F _rbe rbe"
+    return set(filter(None, offered))
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes(rbe_here: Rbe, tmp_path: Path) -> None:
+    script = rbe_here("completion", "bash").stdout
+    assert _complete(script, "rbe in", tmp_path) == {"inspect"}
+    assert {"pack", "chat", "list", "doctor", "--version"} <= _complete(script, "rbe ", tmp_path)
+    assert _complete(script, "rbe inspect --t", tmp_path) == {"--tensors"}
+    assert _complete(script, "rbe chat --kv ", tmp_path) == {"f16", "f32", "q8", "q8q4"}
+    assert _complete(script, "rbe chat --kv q", tmp_path) == {"q8", "q8q4"}
+    assert _complete(script, "rbe completion ", tmp_path) == {"bash", "zsh", "fish"}
+    assert _complete(script, "rbe inspect ", tmp_path) == set()  # files, by bash itself
+    assert _complete(script, "rbe nonsense -", tmp_path) == set()
+
+
+@pytest.mark.parametrize("shell", completion_command.SHELLS)
+def test_scripts_are_correct_for_their_shell(rbe_here: Rbe, tmp_path: Path, shell: str) -> None:
+    script = rbe_here("completion", shell).stdout
+    for name in ("pack", "chat", "doctor"):
+        assert name in script
+    if shutil.which(shell):
+        (tmp_path / "script").write_text(script)
+        subprocess.run([shell, "-n", tmp_path / "script"], check=True)
+
+
+def test_every_option_is_known_to_the_scripts() -> None:
+    commands = next(action for action in _parser()._actions if hasattr(action, "choices") and action.choices)
+    script = completion_command.script("bash", commands.choices)  # type: ignore[arg-type]
+    for parser in commands.choices.values():  # type: ignore[union-attr]
+        for option in completion_command.options(parser):
+            assert all(name in script for name in option.names)
+
+
+def test_another_shell_is_refused(rbe_here: Rbe) -> None:
+    assert "invalid choice" in one_line(rbe_here("completion", "tcsh"), 2)
