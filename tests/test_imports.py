@@ -32,7 +32,8 @@ ROOMS = {
     "tui": {"store", "runtime", "packing", "errors", "_version"},
     "server": {"runtime", "errors", "_version", "_native"},
     "cli": {
-        "server", "tui", "store", "tuning", "bench", "runtime", "packing", "evaluation", "comparison", "errors", "_version",
+        "server", "tui", "store", "tuning", "bench", "runtime", "packing", "evaluation", "comparison",
+        "errors", "_version",
     },  # fmt: skip
     "__init__": {"runtime", "errors", "_version"},
     "__main__": {"cli"},

@@ -128,16 +128,16 @@ class Automaton:
                     for byte in node.allowed:
                         takers[byte].append(cell.rest)
             made: dict[tuple[_Cell | None, ...], int] = {}
-            row = np.full(256, DEAD, dtype=np.int32)
+            successors = np.full(256, DEAD, dtype=np.int32)
             for byte, cells in enumerate(takers):
                 if cells:
                     key = tuple(cells)
                     if key not in made:
                         made[key] = self._state(self._closure(cells))
-                    row[byte] = made[key]
-            self._table[state] = row
+                    successors[byte] = made[key]
+            self._table[state] = successors
             self._known[state] = True
-        row = self._table[state]
+        row: npt.NDArray[np.int32] = self._table[state]
         return row
 
     def _cell(self, node: Node, index: int, rest: _Cell | None) -> _Cell:

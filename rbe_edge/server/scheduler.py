@@ -60,7 +60,7 @@ class Scheduler:
     """submit() may be called on any thread. All sessions are made at once, so that what does not fit is known early."""
 
     def __init__(self, model: Model, options: SessionOptions, slots: int, queue_limit: int, metrics: Metrics) -> None:
-        """slots: answers at the same time. queue_limit: jobs that may wait for one. Raises what making a session does."""
+        """slots: answers at the same time. queue_limit: jobs that may wait for one. Raises as Session does."""
         self._metrics = metrics
         self._queue_limit = queue_limit
         self._waiting: deque[Job] = deque()
