@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 _EXAMPLE = """\
 example:
-  rbe completion bash > ~/.local/share/bash-completion/completions/rbe
-  rbe completion zsh > ~/.zfunc/_rbe     # with ~/.zfunc in fpath before compinit
-  rbe completion fish > ~/.config/fish/completions/rbe.fish
+  rbe completion bash   > ~/.local/share/bash-completion/completions/rbe
+  rbe completion zsh    > ~/.zfunc/_rbe     # with ~/.zfunc in fpath before compinit
+  rbe completion fish   > ~/.config/fish/completions/rbe.fish
 """
 
 SHELLS = ("bash", "zsh", "fish")
@@ -25,7 +25,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "completion",
         help="print a script that completes rbe's commands in a shell",
-        description="Prints a script that completes commands, options and their choices; files where nothing else fits.",
+        description="Prints a script that completes commands, options and their choices, and files.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -65,7 +65,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "doctor",
         help="say what this machine has, and what to do about what is missing",
-        description="Looks at processor, memory, sensors, optional packages and models. Measuring the memory takes seconds.",
+        description="Looks at processor, memory, sensors, optional packages and models, and measures the memory.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -86,11 +86,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def diagnose(*, quick: bool = False) -> Diagnosis:
     """Raises NativeLibraryError where the C library does not load: without it nothing runs."""
-    from rbe_edge import _native
     from rbe_edge.bench import machine
     from rbe_edge.cli.list_command import find_models, models_directory
+    from rbe_edge.runtime import build
 
-    kernel_sets = _native.kernel_sets()
+    kernel_sets = build.kernel_sets()
     bandwidth, problem = None, None
     if not quick:
         try:
@@ -105,7 +105,7 @@ def diagnose(*, quick: bool = False) -> Diagnosis:
     missing = {extra: [name for name in modules if not _is_there(name)] for extra, (_, modules) in EXTRAS.items()}
     facts = Diagnosis(
         version=__version__,
-        library=str(_native.library().path),
+        library=str(build.library_path()),
         python=platform.python_version(),
         system=described.system,
         processor=described.processor,
@@ -205,7 +205,8 @@ def _lines(found: Diagnosis) -> Iterable[str]:
     yield f"kernels:   {found.kernel_set}; in this build: {sets}"
     yield f"memory:    {known(found.memory_bytes)}, {known(found.memory_available_bytes)} free"
     if found.read_gb_per_s is not None:
-        yield f"           read at {found.read_gb_per_s:.1f} GB/s: a model of 1 GB can give {found.read_gb_per_s:.0f} tokens/s"
+        rate = found.read_gb_per_s
+        yield f"           read at {rate:.1f} GB/s: a model of 1 GB gives {rate:.0f} tokens/s at most"
     temperatures = ", ".join(f"{name} {value:.0f} C" for name, value in (found.temperatures_c or {}).items())
     battery = "none" if found.battery_percent is None else f"{found.battery_percent:.0f} %"
     yield f"sensors:   temperature {temperatures or 'none'}; battery {battery}"
