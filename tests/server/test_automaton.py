@@ -15,7 +15,11 @@ from rbe_edge.server.grammar import GrammarError, Node
 from rbe_edge.server.json_schema import SchemaError, schema_grammar
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
     max_leaves=12,
 )
@@ -56,7 +60,25 @@ def test_takes_nothing_that_is_no_json(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[1,]", '{"a":1,}', "01", "-", "1.", "+1", ".5", "1e", "'a'", '"\n"', '"\\x"', '"\\ud800"', "nul", "NaN", "{} {}"],
+    [
+        "",
+        "{",
+        "[1,]",
+        '{"a":1,}',
+        "01",
+        "-",
+        "1.",
+        "+1",
+        ".5",
+        "1e",
+        "'a'",
+        '"\n"',
+        '"\\x"',
+        '"\\ud800"',
+        "nul",
+        "NaN",
+        "{} {}",
+    ],
 )
 def test_refuses(text: str) -> None:
     assert not takes(_ANY, text)
@@ -131,7 +153,7 @@ def test_schema(value: object, fits: bool) -> None:
         ({"type": "object", "required": ["k"]}, '{"k": [1]}', "{}"),
         ({"$ref": "#/$defs/T", "$defs": {"T": {"type": "integer"}}}, "7", '"7"'),
         ({"allOf": [{"type": "null"}]}, "null", "0"),
-        ({"properties": {"é\"": {"type": "null"}}, "required": ['é"']}, '{"é\\"": null}', "{}"),
+        ({"properties": {'é"': {"type": "null"}}, "required": ['é"']}, '{"é\\"": null}', "{}"),
     ],
 )
 def test_keywords(schema: object, good: str, bad: str) -> None:

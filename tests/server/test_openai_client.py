@@ -1,0 +1,232 @@
+"""The endpoints through the official client."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from server_tools import Running
+
+from rbe_edge.runtime.model import Model
+
+openai = pytest.importorskip("openai")
+
+HELLO = [{"role": "user", "content": "Hello!"}]
+
+
+def ask(client: Any, text: str = "Hello!", **more: Any) -> Any:
+    settings = {"temperature": 0, "max_tokens": 40, **more}
+    return client.chat.completions.create(model="demo", messages=[{"role": "user", "content": text}], **settings)
+
+
+def test_models(client: Any) -> None:
+    (only,) = client.models.list().data
+    assert (only.id, only.object) == ("demo", "model")
+    assert client.models.retrieve("demo").id == "demo"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt-4")
+
+
+def test_chat_is_what_the_library_says(client: Any, model: Model) -> None:
+    answer = ask(client)
+    assert answer.choices[0].message.content.strip() == model.chat(HELLO, max_tokens=40)
+    assert answer.choices[0].message.role == "assistant"
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.object == "chat.completion" and answer.model == "demo" and answer.system_fingerprint
+    assert answer.id.startswith("chatcmpl-") and answer.created > 1_700_000_000
+    usage = answer.usage
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    assert 0 < usage.completion_tokens <= 40
+
+
+def test_limits_and_parts_of_content(client: Any) -> None:
+    cut = ask(client, max_tokens=3)
+    assert cut.choices[0].finish_reason == "length" and cut.usage.completion_tokens == 3
+    assert ask(client, max_tokens=openai.NOT_GIVEN, max_completion_tokens=3).usage.completion_tokens == 3
+    parts = [{"role": "user", "content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo!"}]}]
+    same = client.chat.completions.create(model="demo.rbe", messages=parts, temperature=0, max_tokens=40)
+    assert same.choices[0].message.content == ask(client).choices[0].message.content
+
+
+def test_streaming_says_the_same(client: Any) -> None:
+    whole = ask(client, "Tell me a story.")
+    chunks = list(ask(client, "Tell me a story.", stream=True, stream_options={"include_usage": True}))
+    assert chunks[0].choices[0].delta.role == "assistant"
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content
+    assert len(chunks) > 5
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == whole.choices[0].finish_reason
+    assert not chunks[-1].choices and chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert all(chunk.usage is None for chunk in ask(client, stream=True))
+
+
+def test_stop(client: Any) -> None:
+    whole = ask(client).choices[0].message.content
+    words = whole.split()
+    stop = words[2]
+    cut = ask(client, stop=[stop, "never said"])
+    assert cut.choices[0].message.content == whole[: whole.index(stop)]
+    assert cut.choices[0].finish_reason == "stop"
+    assert (
+        "".join(c.choices[0].delta.content or "" for c in ask(client, stop=stop, stream=True))
+        == whole[: whole.index(stop)]
+    )
+
+
+def test_the_seed_decides(client: Any) -> None:
+    said = [ask(client, temperature=1.5, seed=seed).choices[0].message.content for seed in (5, 5, 6, -5)]
+    assert said[0] == said[1]
+    assert len(set(said)) == 3
+    free = {ask(client, temperature=1.5).choices[0].message.content for _ in range(4)}
+    assert len(free) > 1
+    assert ask(client, temperature=1.5, top_p=0).choices[0].message.content == ask(client).choices[0].message.content
+
+
+def test_logprobs(client: Any) -> None:
+    answer = ask(client, logprobs=True, top_logprobs=20)
+    content = answer.choices[0].logprobs.content
+    assert len(content) == answer.usage.completion_tokens
+    text = b"".join(bytes(entry.bytes) for entry in content).decode()
+    assert text == answer.choices[0].message.content
+    for entry in content:
+        assert len(entry.top_logprobs) == 20
+        assert entry.logprob == entry.top_logprobs[0].logprob  # greedy
+        assert entry.token == entry.top_logprobs[0].token
+        assert 0.2 < sum(math.exp(top.logprob) for top in entry.top_logprobs) <= 1 + 1e-9
+    assert ask(client).choices[0].logprobs is None
+    streamed = [c for c in ask(client, logprobs=True, stream=True) if c.choices and c.choices[0].logprobs]
+    assert [e.token for c in streamed for e in c.choices[0].logprobs.content] == [e.token for e in content]
+    assert streamed[0].choices[0].logprobs.content[0].top_logprobs == []
+
+
+def test_all_probabilities_make_one(client: Any, model: Model) -> None:
+    """Over every first token the text of one prompt: sum of what the server says of each, by its rank, and the rest."""
+    answer = client.completions.create(model="demo", prompt="Once upon a time", max_tokens=1, temperature=0, logprobs=5)
+    top = answer.choices[0].logprobs.top_logprobs[0]
+    with model.session(threads=1) as session:
+        session.prefill(model.tokenize("Once upon a time"))
+        logits = session.logits.astype("float64")
+    logits -= logits.max()
+    expected = sorted(logits - math.log(sum(map(math.exp, logits))), reverse=True)[:5]
+    assert sorted(top.values(), reverse=True) == pytest.approx(expected, abs=1e-6)
+
+
+def test_completions(client: Any, model: Model) -> None:
+    settings = {"model": "demo", "max_tokens": 12, "temperature": 0}
+    answer = client.completions.create(prompt="Once upon a time", logprobs=2, **settings)
+    with model.session(threads=1) as session:
+        from rbe_edge.runtime.options import GenerationOptions
+
+        expected = "".join(session.generate("Once upon a time", GenerationOptions(max_tokens=12)))
+    assert answer.choices[0].text == expected
+    assert answer.object == "text_completion"
+    logprobs = answer.choices[0].logprobs
+    assert "".join(logprobs.tokens) == expected
+    assert logprobs.text_offset[1] == len(logprobs.tokens[0])
+    by_tokens = client.completions.create(prompt=model.tokenize("Once upon a time"), **settings)
+    assert by_tokens.choices[0].text == expected
+    streamed = client.completions.create(prompt="Once upon a time", stream=True, **settings)
+    assert "".join(chunk.choices[0].text for chunk in streamed) == expected
+
+
+def test_embeddings(client: Any, model: Model) -> None:
+    floats = client.embeddings.create(model="demo", input=["Hello!", "Tell me a story."], encoding_format="float")
+    assert [item.index for item in floats.data] == [0, 1]
+    assert len(floats.data[0].embedding) == model.info.width
+    assert math.isclose(sum(x * x for x in floats.data[1].embedding), 1, rel_tol=1e-5)
+    packed = client.embeddings.create(model="demo", input=model.tokenize("Hello!"))  # the client asks for base64
+    assert packed.data[0].embedding == pytest.approx(floats.data[0].embedding, abs=1e-6)
+    raw = client.embeddings.with_raw_response.create(model="demo", input="Hello!", encoding_format="base64")
+    data = base64.b64decode(json.loads(raw.content)["data"][0]["embedding"])
+    assert struct.unpack(f"<{len(data) // 4}f", data) == pytest.approx(floats.data[0].embedding, abs=1e-6)
+    assert floats.usage.total_tokens == len(model.tokenize("Hello!")) + len(model.tokenize("Tell me a story."))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_json_mode_always_parses(client: Any, seed: int) -> None:
+    """At any temperature, and where the tokens run out: the demo model does not know JSON."""
+    answer = ask(
+        client, "Give JSON.", temperature=seed / 4, seed=seed, max_tokens=6 + 9 * seed,
+        response_format={"type": "json_object"},
+    )  # fmt: skip
+    assert isinstance(json.loads(answer.choices[0].message.content), dict)
+    assert answer.usage.completion_tokens <= 6 + 9 * seed
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "mood": {"enum": ["calm", "glad"]},
+        "count": {"type": "integer", "minimum": 3, "maximum": 20},
+        "words": {"type": "array", "items": {"type": "string", "maxLength": 6}, "minItems": 1, "maxItems": 3},
+        "more": {"anyOf": [{"type": "null"}, {"type": "boolean"}]},
+    },
+    "required": ["mood", "count", "words"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_schema_is_met(client: Any, seed: int) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "state", "schema": SCHEMA, "strict": True}}
+    stream = seed % 2 == 1
+    answer = ask(
+        client, "How are you?", temperature=1.3, seed=seed, max_tokens=60, response_format=wanted, stream=stream
+    )
+    if stream:
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in answer)
+    else:
+        text = answer.choices[0].message.content
+    value = json.loads(text)
+    assert set(value) - {"more"} == {"mood", "count", "words"}
+    assert value["mood"] in ("calm", "glad")
+    assert type(value["count"]) is int and 3 <= value["count"] <= 20
+    assert 1 <= len(value["words"]) <= 3 and all(isinstance(w, str) and len(w) <= 6 for w in value["words"])
+    assert value.get("more") in (None, True, False)
+
+
+def test_several_clients_get_what_one_gets(server: Running) -> None:
+    questions = [
+        "Hello!",
+        "Tell me a story.",
+        "What can you do?",
+        "How warm are you?",
+        "Tell me a joke.",
+        "Who are you?",
+    ]
+    client = server.client()
+    alone = [ask(client, question, max_tokens=60).choices[0].message.content for question in questions]
+    with ThreadPoolExecutor(len(questions)) as pool:
+        together = list(
+            pool.map(lambda q: ask(server.client(), q, max_tokens=60).choices[0].message.content, questions * 2)
+        )
+    assert together == alone * 2
+
+
+def test_a_prompt_is_not_read_twice(client: Any) -> None:
+    text = "Please tell me one more thing about small computers and batteries, and why it matters."
+    ask(client, text)
+    again = ask(client, text)
+    assert again.usage.prompt_tokens_details.cached_tokens >= again.usage.prompt_tokens - 1
+
+
+def test_the_async_client(server: Running) -> None:
+    import asyncio
+
+    async def run() -> str:
+        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+            said = [
+                chunk.choices[0].delta.content or ""
+                async for chunk in await client.chat.completions.create(
+                    model="demo", messages=HELLO, temperature=0, max_tokens=40, stream=True
+                )
+            ]
+            return "".join(said)
+
+    assert asyncio.run(run()) == ask(server.client()).choices[0].message.content
