@@ -87,6 +87,7 @@ class Service:
         self.check_model(request.base.model)
         if request.tools and not self._template.takes_tools:
             raise wrong("tools", "the chat template of this model has no place for tools; leave `tools` out")
+        self._check_length(sum(len(message.content) for message in request.messages), "messages")
         tools = [tool.as_template_sees_it() for tool in request.tools]
         try:
             text = self._template.render(request.messages, tools)
@@ -110,13 +111,16 @@ class Service:
         return self._job(request.base, tokens, "prompt")
 
     def _tokenize(self, text: str, param: str, *, special: bool = True, parse_special: bool = False) -> list[int]:
-        # No token is longer than this in any vocabulary seen; a text far above the context need not be tokenized.
-        if len(text) > 256 * self.scheduler.context:
-            raise self._too_long(f"about {len(text) // 4}", param)
+        self._check_length(len(text), param)
         try:
             return self.model.tokenize(text, special=special, parse_special=parse_special)
         except OptionError as error:
             raise wrong(param, str(error)) from None
+
+    def _check_length(self, characters: int, param: str) -> None:
+        """A text far above the context need not be tokenized: no token is longer than this in any vocabulary seen."""
+        if characters > 256 * self.scheduler.context:
+            raise self._too_long(f"about {characters // 4}", param)
 
     def _known(self, tokens: list[int], param: str) -> list[int]:
         vocabulary = self.model.info.vocabulary

@@ -1,0 +1,310 @@
+"""Requests that are wrong, too large, too many or abandoned; keys, origins and metrics."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from server_tools import LONG, Running, running
+
+from rbe_edge.errors import OptionError
+from rbe_edge.runtime.model import Model
+
+httpx = pytest.importorskip("httpx")
+openai = pytest.importorskip("openai")
+
+MESSAGES = [{"role": "user", "content": "Hello!"}]
+CHAT: dict[str, Any] = {"model": "demo", "messages": MESSAGES, "max_tokens": 4, "temperature": 0}
+
+
+def post(server: Running, body: Any, path: str = "/v1/chat/completions", **headers: str) -> Any:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return httpx.post(
+        server.url + path, content=data, headers={"Content-Type": "application/json", **headers}, timeout=60
+    )
+
+
+def error_of(response: Any, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"] and "\n" not in error["message"]
+    return error  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"model": NaN}', b"[" * 200_000, b'{"a":' * 100_000,
+        b'{"n": ' + b"9" * 10_000 + b"}", b'{"temperature": 1e999}', b'{"model": "\\ud800"}', b'"x"', b"\0" * 100,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"])
+def test_what_is_no_json_object(server: Running, body: bytes, path: str) -> None:
+    error_of(post(server, body, path), 400)
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"model": None}, "model"), ({"model": 3}, "model"), ({"messages": []}, "messages"),
+        ({"messages": "hi"}, "messages"),
+        ({"messages": [3]}, "messages"), ({"messages": [{}]}, "messages[0].role"),
+        ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
+        ({"temperature": "hot"}, "temperature"), ({"temperature": -1}, "temperature"),
+        ({"temperature": True}, "temperature"),
+        ({"temperature": 10**400}, "temperature"), ({"top_p": 2}, "top_p"),
+        ({"max_tokens": 0}, "max_tokens"), ({"max_tokens": -5}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"), ({"max_tokens": 10**30}, "max_tokens"), ({"seed": "x"}, "seed"),
+        ({"seed": 2**80}, "seed"), ({"n": 2}, "n"), ({"n": 0}, "n"), ({"stop": 3}, "stop"), ({"stop": [""]}, "stop"),
+        ({"stop": ["a"] * 99}, "stop"), ({"stop": "a\0b"}, "stop"), ({"stream": "yes"}, "stream"),
+        ({"stream_options": 1}, "stream_options"), ({"top_logprobs": 5}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"), ({"logit_bias": {"1": 5}}, "logit_bias"),
+        ({"presence_penalty": 1}, "presence_penalty"), ({"response_format": "json"}, "response_format"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"), ({"min_p": 1}, "min_p"),
+        ({"repeat_penalty": 0}, "repeat_penalty"), ({"top_k": -1}, "top_k"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "string", "pattern": "a"}}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"tools": [{"type": "x"}]}, "tools[0].type"), ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),  # the demo's template has none
+    ],
+)  # fmt: skip
+def test_wrong_fields(server: Running, change: dict[str, Any], param: str) -> None:
+    error = error_of(post(server, {**CHAT, **change}), 400)
+    assert error["type"] == "invalid_request_error"
+    assert error["param"] == param
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+NAMES = [
+    "messages", "prompt", "input", "tools", "tool_choice", "response_format", "stop", "stream_options", "temperature",
+    "logprobs", "top_logprobs", "seed", "n", "encoding_format", "top_k", "min_p",
+]  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=4),
+    st.sampled_from(["chat/completions", "completions", "embeddings"]),
+)
+def test_anything_is_answered_or_refused(server: Running, fields: dict[str, Any], path: str) -> None:
+    body = {"model": "demo", "max_tokens": 2, "messages": MESSAGES, "prompt": "a", "input": "a", **fields}
+    response = post(server, body, f"/v1/{path}")
+    assert response.status_code in (200, 400), response.text
+
+
+def test_paths_methods_and_names(server: Running) -> None:
+    assert error_of(post(server, {**CHAT, "model": "gpt-4"}), 404)["code"] == "model_not_found"
+    error_of(httpx.get(server.url + "/v2"), 404)
+    error_of(httpx.get(server.url + "/v1/chat/completions"), 405)
+    assert httpx.get(server.url + "/health").json() == {"status": "ok"}
+
+
+def test_prompts_that_do_not_fit(server: Running) -> None:
+    for count in (3_000, 700_000):
+        long = [{"role": "user", "content": "word " * count}]
+        error = error_of(post(server, {**CHAT, "messages": long}), 400)
+        assert error["code"] == "context_length_exceeded"
+    assert error_of(post(server, {"model": "demo", "prompt": [5] * 1025}, "/v1/completions"), 400)["param"] == "prompt"
+    error_of(post(server, {"model": "demo", "prompt": [5_000_000]}, "/v1/completions"), 400)
+    error_of(post(server, {"model": "demo", "input": "word " * 3000}, "/v1/embeddings"), 400)
+
+
+def test_a_prompt_that_fills_the_context(server: Running) -> None:
+    full = post(server, {"model": "demo", "prompt": [50] * 1024, "temperature": 0}, "/v1/completions").json()
+    assert full["usage"]["completion_tokens"] <= 1
+    assert full["usage"]["prompt_tokens"] == 1024
+
+
+def test_a_large_body(server: Running, model: Model) -> None:
+    big = b'{"model": "' + b"x" * (10 << 20) + b'"}'
+    assert "larger" in error_of(post(server, big), 413)["message"]
+    with running(model, {"body_limit": 2000}, slots=1) as small:
+        assert post(small, CHAT).status_code == 200
+        error_of(post(small, {**CHAT, "user": "x" * 2000}), 413)
+
+
+def test_control_characters_stay_escaped(server: Running) -> None:
+    body = {**CHAT, "messages": [{"role": "user", "content": "\x1b]0;x\x07 \x00"}], "model": "\x1b[31m"}
+    assert b"\x1b" not in post(server, body).content
+
+
+def test_a_limit_of_tokens(model: Model) -> None:
+    with running(model, slots=1, max_tokens=5) as server:
+        error_of(post(server, {**CHAT, "max_tokens": 6}), 400)
+        assert post(server, {"model": "demo", "messages": MESSAGES}).json()["usage"]["completion_tokens"] <= 5
+
+
+def test_a_key_is_needed(model: Model) -> None:
+    with running(model, {"api_key": "secret-1"}, slots=1) as server:
+        for headers in (
+            {},
+            {"Authorization": "Bearer secret-2"},
+            {"Authorization": "Basic secret-1"},
+            {"Authorization": ""},
+        ):
+            assert error_of(post(server, CHAT, **headers), 401)["code"] == "invalid_api_key"
+            error_of(httpx.get(server.url + "/v1/models", headers=headers), 401)
+            error_of(httpx.get(server.url + "/metrics", headers=headers), 401)
+        raw = httpx.get(server.url + "/v1/models", headers=[(b"Authorization", b"Bearer \xff\xe9")])
+        error_of(raw, 401)
+        assert httpx.get(server.url + "/health").status_code == 200
+        assert server.client("secret-1").models.list().data[0].id == "demo"
+        with pytest.raises(openai.AuthenticationError):
+            server.client("secret-2").models.list()
+
+
+def test_web_pages_need_leave(server: Running, model: Model) -> None:
+    error_of(post(server, CHAT, Origin="https://example.org"), 403)
+    error_of(httpx.get(server.url + "/v1/models", headers={"Host": "example.org"}), 403)
+    error_of(httpx.get(server.url + "/v1/models", headers={"Host": "[::1"}), 403)
+    assert "access-control-allow-origin" not in post(server, CHAT).headers
+    with running(model, {"cors_origins": ("https://example.org",)}, slots=1) as open_server:
+        found = post(open_server, CHAT, Origin="https://example.org")
+        assert found.status_code == 200
+        assert found.headers["access-control-allow-origin"] == "https://example.org"
+        error_of(post(open_server, CHAT, Origin="https://example.com"), 403)
+
+
+def test_where_it_may_listen() -> None:
+    from rbe_edge.server.serve import Place
+
+    for host in ("0.0.0.0", "192.168.1.5", "::", "my-host"):
+        with pytest.raises(OptionError, match="api-key"):
+            Place(host).check_key(None)
+        Place(host).check_key("key")
+    for host in ("127.0.0.1", "::1", "localhost"):
+        Place(host).check_key(None)
+    for key in ("", "  ", "a\nb", "é"):
+        with pytest.raises(OptionError, match="key"):
+            Place().check_key(key)
+    with pytest.raises(OptionError, match="port"):
+        Place(port=70_000)
+
+
+def test_a_full_queue(model: Model) -> None:
+    with running(model, slots=1, queue_limit=1) as server, ThreadPoolExecutor(2) as pool:
+        client = server.client()
+        long = client.chat.completions.create(model="demo", messages=MESSAGES, stream=True, **LONG)
+        next(iter(long))
+        waiting = pool.submit(server.client().chat.completions.create, **CHAT)
+        server.wait_for(lambda: server.metric("rbe_slots_busy") == 1 and len(server.service.scheduler._waiting) == 1)
+        with pytest.raises(openai.RateLimitError) as caught:
+            client.chat.completions.create(**CHAT)
+        assert int(caught.value.response.headers["retry-after"]) >= 1
+        long.close()
+        assert waiting.result().choices[0].finish_reason  # it was served as soon as the slot was free
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_goes_away_frees_its_slot(model: Model, stream: bool) -> None:
+    with running(model, slots=1, queue_limit=0) as server:
+        body = json.dumps({"model": "demo", "messages": MESSAGES, "stream": stream, **LONG}).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(head + body)
+            server.wait_for(lambda: server.metric("rbe_generated_tokens_total") > 3)
+        server.wait_for(lambda: server.metric("rbe_slots_busy") == 0)
+        assert server.metric("rbe_cancelled_total") == 1
+        assert server.metric("rbe_generated_tokens_total") < 700
+        assert post(server, CHAT).status_code == 200
+
+
+def test_half_a_request_holds_nothing(server: Running) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
+        assert b"400" in connection.recv(1000)
+    assert post(server, CHAT).status_code == 200
+
+
+def test_a_long_prompt_lets_others_go_on(model: Model) -> None:
+    """While 960 tokens are read, in pieces of 64, another answer gets a token for each piece."""
+    from rbe_edge.runtime.options import SamplingOptions, SessionOptions
+    from rbe_edge.server.job import Finish, Job
+    from rbe_edge.server.metrics import Metrics
+    from rbe_edge.server.scheduler import Scheduler
+
+    scheduler = Scheduler(model, SessionOptions(threads=1), 2, 4, Metrics())
+    events: list[tuple[str, Any]] = []
+    done = threading.Event()
+    talk = Job(
+        prompt=model.tokenize("Once upon a time"), sampling=SamplingOptions(temperature=1.0, seed=3), stop=(),
+        tell=lambda event: events.append(("talk", event)), top_logprobs=0,
+    )  # fmt: skip
+
+    def tell(event: Any) -> None:
+        events.append(("long", event))
+        if isinstance(event, (Finish, BaseException)):
+            done.set()
+
+    long = Job(
+        prompt=[50 + i % 900 for i in range(960)], sampling=SamplingOptions(), tell=tell, max_tokens=1, top_logprobs=0
+    )
+    try:
+        scheduler.submit(talk)
+        scheduler.submit(long)
+        assert done.wait(60)
+        before = events[: [who for who, _ in events].index("long")]
+        ended = any(isinstance(event, Finish) for _, event in before)
+        assert len(before) >= 12 or ended
+    finally:
+        talk.cancel()
+        scheduler.stop()
+        scheduler.stop()
+
+
+def test_metrics(server: Running) -> None:
+    assert post(server, CHAT).status_code == 200
+    response = httpx.get(server.url + "/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    values: dict[str, float] = {}
+    kinds: dict[str, str] = {}
+    for line in response.text.splitlines():
+        if line.startswith("# TYPE "):
+            kinds[line.split()[2]] = line.split()[3]
+        elif not line.startswith("#"):
+            found = re.fullmatch(r'([a-z_]+)(\{[a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*\})? ([0-9.e+-]+)', line)
+            assert found, line
+            values[found[1] + (found[2] or "")] = float(found[3])
+    assert values['rbe_requests_total{path="/v1/chat/completions",status="200"}'] >= 1
+    assert values["rbe_generated_tokens_total"] >= 4
+    assert values["process_resident_memory_bytes"] > 1e7
+    assert values["rbe_slots"] == 3
+    assert "rbe_tokens_per_second" in values and "rbe_queue_length" in values
+    buckets = [value for name, value in values.items() if name.startswith("rbe_request_seconds_bucket")]
+    assert buckets == sorted(buckets) and buckets[-1] == values["rbe_request_seconds_count"] > 0
+    assert kinds["rbe_request_seconds"] == "histogram" and kinds["rbe_prompt_tokens_total"] == "counter"
+
+
+def test_stopping_refuses_and_ends(model: Model) -> None:
+    with running(model, slots=1) as server:
+        stream = server.client().chat.completions.create(model="demo", messages=MESSAGES, stream=True, **LONG)
+        next(iter(stream))
+        began = time.monotonic()
+        server.service.close()
+        assert time.monotonic() - began < 20
+        with pytest.raises(openai.APIError):
+            list(stream)
+        error_of(post(server, CHAT), 503)

@@ -1,0 +1,97 @@
+"""`rbe serve` as a process: where it listens, how it stops, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from server_tools import LONG
+
+openai = pytest.importorskip("openai")
+pytest.importorskip("uvicorn")
+COMMAND = [sys.executable, "-m", "rbe_edge", "serve"]
+MESSAGES = [{"role": "user", "content": "Hello!"}]
+
+
+@pytest.fixture
+def process() -> Iterator[Any]:
+    environment = {**os.environ, "RBE_API_KEY": "key-of-the-test"}
+    command = [
+        *COMMAND,
+        "--port",
+        "0",
+        "--json",
+        "-t",
+        "1",
+        "--slots",
+        "1",
+        "--alias",
+        "pebble",
+        "--stop-timeout",
+        "20",
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as running:
+        yield running
+        running.kill()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_stops_when_its_answers_have_ended(process: Any, stop: signal.Signals) -> None:
+    where = json.loads(process.stdout.readline())
+    assert where["model"] == "pebble"
+    client = openai.OpenAI(base_url=where["url"], api_key="key-of-the-test", max_retries=0, timeout=60)
+    stream = client.chat.completions.create(model="pebble", messages=MESSAGES, stream=True, **LONG)
+    chunks = [next(iter(stream))]
+    process.send_signal(stop)
+    chunks += stream
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert len(json.loads(text)) >= 800  # the whole answer
+    assert process.wait(30) == 0
+    assert process.stderr.read() == "rbe: stopped\n"
+    with pytest.raises(openai.APIConnectionError):
+        client.models.list()
+
+
+def test_a_second_signal_does_not_wait(process: Any) -> None:
+    where = json.loads(process.stdout.readline())
+    client = openai.OpenAI(base_url=where["url"], api_key="key-of-the-test", max_retries=0, timeout=60)
+    stream = client.chat.completions.create(model="pebble", messages=MESSAGES, stream=True, **LONG)
+    next(iter(stream))
+    process.send_signal(signal.SIGINT)
+    threading.Timer(0.2, process.send_signal, [signal.SIGINT]).start()
+    assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--host", "0.0.0.0"], 2, "--api-key"), (["--port", "99999"], 2, "port"), (["--slots", "0"], 2, "slots"),
+        (["--queue", "-1"], 2, "queue"), (["--max-body", "1"], 2, "max-body"), (["--api-key", ""], 2, "key"),
+        (["--max-tokens", "0"], 2, "tokens"), (["no-such.rbe", "--port", "0"], 1, "no-such.rbe"),
+        (["--host", "203.0.113.7", "--api-key", "k"], 1, "cannot listen"),
+        (["--host", "no such host", "--api-key", "k"], 1, "cannot listen"),
+    ],
+)  # fmt: skip
+def test_what_it_refuses(arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from rbe_edge.cli.main import main
+
+    assert main(["serve", *arguments]) == code
+    error = capsys.readouterr().err
+    assert said in error and error.startswith("rbe: ") and error.count("\n") == 1
+
+
+def test_the_extra_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from rbe_edge.cli.main import main
+
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main(["serve", "--port", "0"]) == 1
+    assert "rbe-edge[server]" in capsys.readouterr().err
