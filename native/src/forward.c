@@ -16,7 +16,9 @@ void rbe__embed_tokens(rbe_session *session, const uint32_t *tokens, uint32_t n_
     for (uint32_t n = 0; n < n_tokens; n++) {
         rbe__embed(&model->kernels, model->embedding, model->positions, session->workspace.n_planes, tokens[n],
                    row_of(session, first_position, n).position, model->config.embedding_scale, session->branch, session->hidden + (size_t)n * width);
+        rbe__residency_release(session->workspace.residency);
     }
+    rbe__profile_lap(session->workspace.profile, RBE_OPERATION_EMBED);
 }
 
 static size_t rope_offset(const rbe_session *session, uint32_t table, uint32_t token)
@@ -39,13 +41,14 @@ static void compute_rope_angles(rbe_session *session, uint32_t n_tokens, uint32_
 
 /* The step that ends a branch: it adds to the residual stream itself, unless the architecture has a norm in between. */
 static void end_branch(rbe_session *session, const rbe__projection *projection, const rbe__norm *post_norm, const float *x, size_t cols,
-                       uint32_t n_tokens)
+                       uint32_t n_tokens, rbe__operation operation)
 {
     const rbe__config *config = &session->model->config;
     const rbe_kernels *kernels = session->workspace.kernels;
     const int has_norm = post_norm->weight != NULL;
     const rbe__linear_job job = {projection, has_norm ? session->branch : session->hidden, config->width, !has_norm};
     rbe__linear(&session->workspace, &job, 1, x, cols, n_tokens);
+    rbe__profile_lap(session->workspace.profile, operation);
     for (uint32_t n = 0; has_norm && n < n_tokens; n++) {
         float *branch = session->branch + (size_t)n * config->width;
         rbe__normalize(kernels, config->norm_kind, post_norm, config->norm_epsilon, branch, config->width, 1, branch);
@@ -135,14 +138,17 @@ static rbe_status attention_branch(rbe_session *session, uint32_t index, uint32_
     const rbe__linear_job qkv[] = {
         {&layer->q, session->q, q_width, 0}, {&layer->k, session->k, kv_width, 0}, {&layer->v, session->v, kv_width, 0}};
     rbe__linear_normed(&session->workspace, qkv, 3, &input, config->width, n_tokens);
+    rbe__profile_lap(session->workspace.profile, RBE_OPERATION_QKV);
     RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_QKV, session->normed, n_tokens, config->width));
 
     heads_call heads = {session, index, first_position};
     rbe__pool_run(session->workspace.pool, n_tokens, finish_heads, &heads);
+    rbe__profile_lap(session->workspace.profile, RBE_OPERATION_HEADS);
     attend(session, index, n_tokens, first_position);
+    rbe__profile_lap(session->workspace.profile, RBE_OPERATION_ATTENTION);
 
     RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_O, session->mixed, n_tokens, q_width));
-    end_branch(session, &layer->o, &layer->attention_post_norm, session->mixed, q_width, n_tokens);
+    end_branch(session, &layer->o, &layer->attention_post_norm, session->mixed, q_width, n_tokens, RBE_OPERATION_O);
     return RBE_OK;
 }
 
@@ -154,17 +160,21 @@ static rbe_status feed_forward_branch(rbe_session *session, uint32_t index, uint
     const rbe__linear_job up[] = {{&layer->up, session->up, config->feed_forward, 0},
                                   {&layer->gate, session->gate, config->feed_forward, 0}};
     rbe__linear_normed(&session->workspace, up, config->gated ? 2 : 1, &input, config->width, n_tokens);
+    rbe__profile_lap(session->workspace.profile, RBE_OPERATION_GATE_UP);
     RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_UP, session->normed, n_tokens, config->width));
     rbe__activate(&session->workspace, config->activation, config->gated ? session->gate : NULL, session->up, config->feed_forward,
                   n_tokens);
+    rbe__profile_lap(session->workspace.profile, RBE_OPERATION_ACTIVATION);
     RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_DOWN, session->up, n_tokens, config->feed_forward));
-    end_branch(session, &layer->down, &layer->feed_forward_post_norm, session->up, config->feed_forward, n_tokens);
+    end_branch(session, &layer->down, &layer->feed_forward_post_norm, session->up, config->feed_forward, n_tokens,
+               RBE_OPERATION_DOWN);
     return RBE_OK;
 }
 
 rbe_status rbe__run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, uint32_t n_tokens, uint32_t first_position)
 {
     compute_rope_angles(session, n_tokens, first_position);
+    rbe__profile_lap(session->workspace.profile, RBE_OPERATION_OTHER);
     for (uint32_t i = first_layer; i < first_layer + n_layers; i++) {
         if (atomic_exchange_explicit(&session->cancelled, 0, memory_order_relaxed)) {
             return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
@@ -184,15 +194,18 @@ void rbe__final_norm(rbe_session *session, uint32_t n_tokens)
 
 rbe_status rbe__forward(rbe_session *session, const uint32_t *tokens, uint32_t n_tokens, uint32_t first_position)
 {
+    rbe__profile_start(session->workspace.profile);
     rbe__embed_tokens(session, tokens, n_tokens, first_position);
     RBE_TRY(rbe__run_layers(session, 0, session->model->config.n_layers, n_tokens, first_position));
     rbe__final_norm(session, n_tokens);
+    rbe__profile_lap(session->workspace.profile, RBE_OPERATION_OTHER);
     return RBE_OK;
 }
 
 void rbe__head(rbe_session *session, uint32_t first_row, uint32_t n_tokens, float *logits)
 {
     const rbe__config *config = &session->model->config;
+    rbe__profile_start(session->workspace.profile);
     const rbe__linear_job head = {&session->model->head, logits, config->n_vocabulary, 0};
     rbe__linear(&session->workspace, &head, 1, session->normed + (size_t)first_row * config->width, config->width, n_tokens);
     if (config->logit_softcap != 0.0f) {
@@ -200,4 +213,5 @@ void rbe__head(rbe_session *session, uint32_t first_row, uint32_t n_tokens, floa
             session->workspace.kernels->softcap(logits + (size_t)n * config->n_vocabulary, config->n_vocabulary, config->logit_softcap);
         }
     }
+    rbe__profile_lap(session->workspace.profile, RBE_OPERATION_HEAD);
 }

@@ -6,6 +6,8 @@
 
 #include "status.h"
 
+#define ALL_ROLES (RBE_CACHE_EMBEDDINGS | RBE_CACHE_ATTENTION | RBE_CACHE_FEED_FORWARD)
+
 static rbe_status wrong_shape(const char *path, const rbe__tensor *tensor, uint32_t rows, uint32_t cols)
 {
     return rbe_fail(RBE_ERROR_FORMAT, "%s: tensor `%.*s` is %u x %u; the hyper-parameters make it %u x %u", path,
@@ -236,7 +238,10 @@ static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_
     }
     model->log = options->log;
     model->log_user = options->log_user;
-    RBE_TRY(rbe__pack_open(path, options->skip_checksums != 0, &model->pack));
+    RBE_TRY(rbe__memory_pool_create(&model->memory));
+    RBE_TRY(rbe__pack_open(path, options->skip_checksums != 0, options->max_resident_bytes != 0, &model->pack));
+    RBE_TRY(rbe__residency_plan(&model->pack, path, options->max_resident_bytes, &model->residency));
+    RBE_TRY(rbe__weight_cache_create(&model->pack, options->cache_roles ? options->cache_roles : ALL_ROLES, options->cache_bytes, &model->cache));
     RBE_TRY(make_signs(model, path));
     RBE_TRY(bind_model(model, path));
     const rbe_metadata *parameters = rbe__pack_metadata(&model->pack, "parameters");
@@ -252,6 +257,7 @@ static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_
         }
     }
     log_opened(model, path);
+    rbe__residency_release(&model->residency);
     return RBE_OK;
 }
 
@@ -263,6 +269,9 @@ rbe_status rbe_model_open(const char *path, const rbe_model_options *options, rb
     *out = NULL;
     rbe_model_options chosen = {0};
     RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
+    if (chosen.cache_roles > RBE_CACHE_NOTHING) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_open: cache_roles is neither a sum of RBE_CACHE_EMBEDDINGS, _ATTENTION and _FEED_FORWARD nor _NOTHING");
+    }
     rbe_model *model = calloc(1, sizeof *model);
     if (!model) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for a model");
@@ -282,6 +291,8 @@ void rbe_model_close(rbe_model *model)
         rbe_tokenizer_close(model->tokenizer);
         free(model->layers);
         free(model->signs);
+        rbe__weight_cache_free(model->cache);
+        rbe__memory_pool_free(model->memory);
         rbe__pack_close(&model->pack);
         free(model);
     }
@@ -306,6 +317,37 @@ rbe_status rbe_model_get_info(const rbe_model *model, rbe_model_info *info)
         .kernel_set = model->kernels.name,
     };
     return RBE_OK;
+}
+
+rbe_status rbe_model_get_memory(const rbe_model *model, rbe_model_memory *out)
+{
+    if (!model || !out || out->struct_bytes != sizeof *out) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_get_memory: model or out is NULL, or out.struct_bytes is wrong");
+    }
+    const rbe__pool_statistics sessions = rbe__memory_pool_statistics(model->memory);
+    const rbe__cache_statistics cache = rbe__weight_cache_statistics(model->cache);
+    *out = (rbe_model_memory){
+        .struct_bytes = sizeof *out,
+        .sessions_in_use = sessions.in_use,
+        .sessions_peak = sessions.peak,
+        .sessions_held = sessions.held,
+        .sessions_taken = sessions.taken,
+        .sessions_reused = sessions.reused,
+        .cache_limit = cache.limit,
+        .cache_used = cache.used,
+        .cache_hits = cache.hits,
+        .cache_misses = cache.misses,
+        .resident_limit = model->residency.limit,
+        .resident_pinned = model->residency.pinned_bytes,
+    };
+    return RBE_OK;
+}
+
+void rbe_model_trim_memory(const rbe_model *model)
+{
+    if (model) {
+        rbe__memory_pool_trim(model->memory);
+    }
 }
 
 const rbe_tokenizer *rbe_model_tokenizer(const rbe_model *model)
@@ -357,6 +399,7 @@ rbe_status rbe_model_tensor_rows(const rbe_model *model, uint32_t index, uint32_
     }
     for (uint32_t r = 0; r < n_rows; r++) {
         rbe__tensor_row(&model->kernels, tensor, 0, first_row + r, out + (size_t)r * tensor->cols);
+        rbe__residency_release(&model->residency);
     }
     return RBE_OK;
 }

@@ -2,7 +2,9 @@
 #ifndef RBE_MODEL_H
 #define RBE_MODEL_H
 
-#include "pack_reader.h"
+#include "memory_pool.h"
+#include "residency.h"
+#include "weight_cache.h"
 
 typedef enum rbe__norm_kind { RBE_NORM_RMS, RBE_NORM_LAYER } rbe__norm_kind;
 typedef enum rbe__activation { RBE_ACTIVATION_SILU, RBE_ACTIVATION_GELU, RBE_ACTIVATION_GELU_TANH } rbe__activation;
@@ -56,6 +58,9 @@ struct rbe_model {
     rbe_tokenizer *tokenizer;
     int has_rows_only; /* some projection is of a kind of rbe__tensor_by_row */
     uint8_t *signs; /* those of all tensors */
+    rbe__residency residency;
+    rbe__weight_cache *cache;   /* NULL: no row is kept */
+    rbe__memory_pool *memory;   /* of its sessions' arenas; changes behind a constant model */
     uint64_t n_parameters;
     rbe_log_callback log;
     void *log_user;

@@ -11,6 +11,7 @@
 #endif
 
 #define HEADER_BYTES 64u
+#define CHECKED_BYTES (1u << 20) /* at a time */
 #define MAX_INDEX_BYTES (256ull << 20)
 
 static const uint8_t magic[8] = {0x89, 'R', 'B', 'E', '\r', '\n', 0x1A, '\n'};
@@ -167,7 +168,7 @@ static rbe_status read_header(rbe__pack *pack, const rbe__crc *crc, rbe__cursor 
     return RBE_OK;
 }
 
-static rbe_status read_lists(rbe__pack *pack, const rbe__crc *crc, rbe__cursor *at, const uint32_t counts[4])
+static rbe_status read_lists(rbe__pack *pack, const rbe__crc *crc, int sparing, rbe__cursor *at, const uint32_t counts[4])
 {
     RBE_TRY(take_list(at, "metadata", counts[0], 65536, 13, sizeof *pack->metadata, &pack->metadata));
     for (pack->n_metadata = counts[0]; at->entry < counts[0]; at->entry++) {
@@ -184,6 +185,9 @@ static rbe_status read_lists(rbe__pack *pack, const rbe__crc *crc, rbe__cursor *
     RBE_TRY(take_list(at, "tensors", counts[3], 1048576, 41, sizeof *pack->tensors, &pack->tensors));
     for (pack->n_tensors = counts[3]; at->entry < counts[3]; at->entry++) {
         RBE_TRY(rbe__take_tensor(at, pack, &pack->tensors[at->entry]));
+        if (sparing) { /* scales were looked at */
+            rbe__mapped_file_release(&pack->file, 0, pack->file.bytes);
+        }
     }
     if (at->position != at->end) {
         return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: header field `index_bytes`: the lists end elsewhere", pack->path);
@@ -191,11 +195,24 @@ static rbe_status read_lists(rbe__pack *pack, const rbe__crc *crc, rbe__cursor *
     return RBE_OK;
 }
 
-static rbe_status verify_tensors(const rbe__pack *pack, const rbe__crc *crc)
+static uint32_t checksum_of(const rbe__pack *pack, const rbe__crc *crc, int sparing, const rbe__tensor *tensor)
+{
+    uint32_t checksum = 0;
+    for (uint64_t first = 0; first < tensor->data_bytes; first += CHECKED_BYTES) {
+        const uint64_t left = tensor->data_bytes - first;
+        checksum = rbe__crc_update(crc, checksum, tensor->data + first, (size_t)(left < CHECKED_BYTES ? left : CHECKED_BYTES));
+        if (sparing) {
+            rbe__mapped_file_release(&pack->file, 0, pack->file.bytes);
+        }
+    }
+    return checksum;
+}
+
+static rbe_status verify_tensors(const rbe__pack *pack, const rbe__crc *crc, int sparing)
 {
     for (uint32_t i = 0; i < pack->n_tensors; i++) {
         const rbe__tensor *tensor = &pack->tensors[i];
-        if (rbe__crc_update(crc, 0, tensor->data, (size_t)tensor->data_bytes) != tensor->checksum) {
+        if (checksum_of(pack, crc, sparing, tensor) != tensor->checksum) {
             return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: tensor `%.*s`: field `checksum` does not match its data; copy the file again",
                             pack->path, (int)tensor->name_bytes, tensor->name);
         }
@@ -203,7 +220,7 @@ static rbe_status verify_tensors(const rbe__pack *pack, const rbe__crc *crc)
     return RBE_OK;
 }
 
-rbe_status rbe__pack_open(const char *path, int skip_checksums, rbe__pack *out)
+rbe_status rbe__pack_open(const char *path, int skip_checksums, int sparing, rbe__pack *out)
 {
     memset(out, 0, sizeof *out);
     out->path = path;
@@ -214,7 +231,7 @@ rbe_status rbe__pack_open(const char *path, int skip_checksums, rbe__pack *out)
     rbe__crc_init(&crc);
     rbe_status status = read_header(out, &crc, &at, counts);
     if (status == RBE_OK) {
-        status = read_lists(out, &crc, &at, counts);
+        status = read_lists(out, &crc, sparing, &at, counts);
     }
     if (status == RBE_OK) {
         status = check_overlaps(out);
@@ -223,7 +240,7 @@ rbe_status rbe__pack_open(const char *path, int skip_checksums, rbe__pack *out)
         status = check_all_names(out);
     }
     if (status == RBE_OK && !skip_checksums) {
-        status = verify_tensors(out, &crc);
+        status = verify_tensors(out, &crc, sparing);
     }
     if (status != RBE_OK) {
         rbe__pack_close(out);

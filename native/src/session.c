@@ -1,6 +1,7 @@
 #include "session.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "platform/cores.h"
@@ -130,14 +131,18 @@ static rbe_status create_into(rbe_session *session, const rbe_session_options *o
     workspace->batch = options->batch_tokens;
     workspace->max_cols = widest_input(config);
     workspace->n_planes = options->n_planes;
+    workspace->residency = session->model->residency.limit ? &session->model->residency : NULL;
+    workspace->profile = options->profile ? &session->profile : NULL;
     choose_rope(session);
     RBE_TRY(rbe__pool_create(options->n_threads, &workspace->pool));
     take_buffers(session, &session->arena);
     session->arena_bytes = session->arena.used;
-    if (rbe__arena_allocate(&session->arena) != 0) {
+    session->arena.memory = rbe__memory_pool_take(session->model->memory, session->arena_bytes);
+    if (!session->arena.memory) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for a session of %zu MB; choose a smaller context than %u tokens",
                         session->arena_bytes >> 20, session->context);
     }
+    session->arena.used = 0;
     take_buffers(session, &session->arena);
     return RBE_OK;
 }
@@ -169,7 +174,7 @@ void rbe_session_free(rbe_session *session)
 {
     if (session) {
         rbe__pool_free(session->workspace.pool);
-        free(session->arena.memory);
+        rbe__memory_pool_give(session->model->memory, session->arena.memory, session->arena_bytes);
         free(session);
     }
 }
@@ -187,6 +192,24 @@ rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *in
         .position = session->position,
         .n_threads = rbe__pool_threads(session->workspace.pool),
     };
+    return RBE_OK;
+}
+
+rbe_status rbe_session_get_profile(const rbe_session *session, rbe_profile_entry *entries, size_t capacity, size_t *n_entries)
+{
+    static const char *const names[RBE_N_OPERATIONS] = {
+        "embedding", "norm, rotation, rounding", "query, key, value", "rotary, cache", "attention", "attention output",
+        "gate, up", "activation", "down", "head", "other"};
+    if (!session || !n_entries || (capacity && !entries) || !session->workspace.profile) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_get_profile: a session made with `profile` and room for its entries are needed");
+    }
+    *n_entries = RBE_N_OPERATIONS;
+    if (capacity < RBE_N_OPERATIONS) {
+        return rbe_fail(RBE_ERROR_CAPACITY, "room for %zu entries was given, and there are %u", capacity, (unsigned)RBE_N_OPERATIONS);
+    }
+    for (uint32_t i = 0; i < RBE_N_OPERATIONS; i++) {
+        entries[i] = (rbe_profile_entry){names[i], session->profile.calls[i], session->profile.nanoseconds[i]};
+    }
     return RBE_OK;
 }
 

@@ -18,6 +18,7 @@ struct rbe_session {
     rbe__workspace workspace; /* holds the pool */
     rbe__arena arena;
     size_t arena_bytes, kv_bytes;
+    rbe__profile profile; /* the workspace points to it where it is wanted */
     uint32_t context, position;
     rbe_kv_type kv_type;
     uint32_t sink_tokens; /* 0: the context does not slide */

@@ -17,6 +17,8 @@ typedef struct rbe__plane {
     const uint8_t *stream;
 } rbe__plane;
 
+struct rbe__weight_cache;
+
 typedef struct rbe__tensor {
     const char *name; /* not zero-terminated */
     uint32_t name_bytes;
@@ -28,6 +30,8 @@ typedef struct rbe__tensor {
     float error;
 
     rbe__basis basis; /* of that kind only */
+    struct rbe__weight_cache *cache; /* of the generated kinds; NULL: its rows are not kept */
+    size_t first_place;              /* of its rows there */
 
     /* trellis; seed and scale of seed64 too */
     uint32_t rotation_block; /* 0: none */

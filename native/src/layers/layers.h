@@ -6,6 +6,7 @@
 
 #include "arena.h"
 #include "model.h"
+#include "profile.h"
 #include "threads.h"
 
 /* Dense matrices are split into pieces of this many rows between threads. */
@@ -33,6 +34,8 @@ typedef struct rbe__workspace {
     float *partials;   /* [n_heads][most_chunks][head_dim + 2] */
     uint32_t most_chunks; /* RBE_ATTENTION_CHUNK positions each */
     float *scales;     /* [batch][max_cols / RBE_BLOCK_COLS + 1] */
+    const rbe__residency *residency; /* NULL: the whole file may stay in memory */
+    rbe__profile *profile;           /* NULL: not wanted */
     rbe__thread_scratch threads[RBE_MAX_THREADS];
 } rbe__workspace;
 

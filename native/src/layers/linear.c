@@ -8,6 +8,7 @@ typedef struct linear_call {
     const rbe__linear_job *jobs;
     uint32_t n_jobs;
     uint32_t first_item[RBE_MAX_LINEAR_JOBS + 1];
+    uint32_t first; /* item of what the threads share at the moment */
     const float *x;
     size_t x_stride;
     uint32_t n_tokens;
@@ -102,16 +103,18 @@ static void run_strip(const linear_call *call, const rbe__linear_job *job, uint3
     }
 }
 
-/* Row after row through a buffer: slow, for codes that no projection is worth storing in (docs/extremes.md). */
+/* Row after row, from the cache or through a buffer: slow, for codes that no projection is worth storing in (docs/extremes.md). */
 static void run_by_row(const linear_call *call, const rbe__linear_job *job, uint32_t first_row, uint32_t rows, float *buffer, float *y,
                        size_t y_stride)
 {
     const rbe_kernels *kernels = call->workspace->kernels;
     const rbe__tensor *tensor = job->projection->weight;
+    uint32_t generated = 0;
     for (uint32_t r = first_row; r < first_row + rows; r++) {
-        rbe__tensor_row(kernels, tensor, call->workspace->n_planes, r, buffer);
-        kernels->dense_f32(buffer, 1, tensor->cols, call->x, call->x_stride, call->n_tokens, y + r - first_row, y_stride);
+        const float *weights = rbe__cached_row(kernels, tensor, r, buffer, &generated);
+        kernels->dense_f32(weights, 1, tensor->cols, call->x, call->x_stride, call->n_tokens, y + r - first_row, y_stride);
     }
+    rbe__weight_cache_count(tensor, rows, generated);
 }
 
 static void run_dense(const linear_call *call, const rbe__linear_job *job, uint32_t index, rbe__thread_scratch *scratch)
@@ -142,9 +145,10 @@ static void run_dense(const linear_call *call, const rbe__linear_job *job, uint3
     }
 }
 
-static void run_item(void *context, uint32_t item, uint32_t thread)
+static void run_item(void *context, uint32_t index, uint32_t thread)
 {
     const linear_call *call = context;
+    const uint32_t item = call->first + index;
     uint32_t j = 0;
     while (item >= call->first_item[j + 1]) {
         j++;
@@ -154,6 +158,26 @@ static void run_item(void *context, uint32_t item, uint32_t thread)
     } else {
         run_dense(call, &call->jobs[j], item - call->first_item[j], &call->workspace->threads[thread]);
     }
+}
+
+/* Piece by piece, each matrix for itself, with pages given back in between. */
+static void run_sparing(linear_call *call)
+{
+    const rbe__residency *residency = call->workspace->residency;
+    for (uint32_t j = 0; j < call->n_jobs; j++) {
+        const rbe__tensor *tensor = call->jobs[j].projection->weight;
+        const uint32_t n_items = call->first_item[j + 1] - call->first_item[j];
+        const uint32_t most = rbe__residency_items(residency, tensor, n_items);
+        for (uint32_t done = 0; done < n_items;) {
+            const uint32_t count = n_items - done < most ? n_items - done : most;
+            rbe__residency_release(residency);
+            rbe__residency_expect(residency, tensor, done + count, n_items);
+            call->first = call->first_item[j] + done;
+            rbe__pool_run(call->workspace->pool, count, run_item, call);
+            done += count;
+        }
+    }
+    rbe__residency_release(residency);
 }
 
 static void run_linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__normed_input *input,
@@ -174,7 +198,12 @@ static void run_linear(rbe__workspace *workspace, const rbe__linear_job *jobs, u
     if (call.rotation || input) {
         rbe__pool_run(workspace->pool, n_tokens, prepare_token, &call);
     }
-    rbe__pool_run(workspace->pool, call.first_item[n_jobs], run_item, &call);
+    rbe__profile_lap(workspace->profile, RBE_OPERATION_PREPARE);
+    if (workspace->residency) {
+        run_sparing(&call);
+    } else {
+        rbe__pool_run(workspace->pool, call.first_item[n_jobs], run_item, &call);
+    }
 }
 
 void rbe__linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const float *x, size_t x_stride,

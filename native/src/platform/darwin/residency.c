@@ -1,0 +1,26 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "platform/platform.h"
+
+/* Whole pages that hold the bytes, as far as the mapping goes. macOS takes MADV_DONTNEED as a hint which pages to take first when
+ * memory is short: they may stay until then, so a limit is not kept to the byte. */
+static void advise(const rbe__mapped_file *file, uint64_t offset, uint64_t bytes, int advice)
+{
+    if (offset >= file->bytes) {
+        return;
+    }
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), first = offset / page * page;
+    const uint64_t end = bytes > file->bytes - offset ? file->bytes : offset + bytes;
+    (void)posix_madvise((void *)(uintptr_t)(file->data + first), (size_t)(end - first), advice);
+}
+
+void rbe__mapped_file_release(const rbe__mapped_file *file, uint64_t offset, uint64_t bytes)
+{
+    advise(file, offset, bytes, POSIX_MADV_DONTNEED);
+}
+
+void rbe__mapped_file_expect(const rbe__mapped_file *file, uint64_t offset, uint64_t bytes)
+{
+    advise(file, offset, bytes, POSIX_MADV_WILLNEED);
+}
