@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _EXAMPLE = """\
 example:
   rbe eval smol.rbe --text wiki.test.raw
+  rbe eval nested.rbe --text wiki.test.raw --read-planes 1
   rbe eval smol.rbe --source ./SmolLM2-135M-Instruct --text wiki.test.raw --windows 24 --json
 """
 
@@ -38,6 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--window", metavar="N", type=int, default=0, help="tokens per window (1024, or the context)")
     parser.add_argument("--windows", metavar="N", type=int, help="only the first N windows (all)")
     parser.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per core)")
+    parser.add_argument("--read-planes", metavar="N", type=int, default=0, help="read the first N planes only (0: all)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="write one JSON object")
     form.add_argument("--markdown", action="store_true", help="write a Markdown table")
@@ -78,6 +80,7 @@ def _evaluate(
     known: dict[str, Any] = {"file": str(arguments.file), "text": arguments.text.name}
     known |= {"file_bytes": model.info.file_bytes, "bits_per_weight": model.info.bits_per_weight}
     how: dict[str, Any] = {"window": arguments.window, "n_windows": arguments.windows, "threads": arguments.threads}
+    how["planes"] = arguments.read_planes
     if source is None:
         alone = perplexity(model, text, **how, progress=bar.report)
         return known | {

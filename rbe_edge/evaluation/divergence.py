@@ -75,12 +75,14 @@ def divergence(
     window: int = 0,
     n_windows: int | None = None,
     threads: int = 0,
+    planes: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> Divergence:
     """Compares two models of one vocabulary on a text or on tokens.
 
-    window: tokens, 0 for 1024 or the shorter context. n_windows: at most so many, from the beginning.
-    progress(done, total) counts windows. Raises OptionError where the vocabularies differ or the text is too short.
+    window: tokens, 0 for 1024 or the shorter context. n_windows: at most so many, from the beginning. planes: of the
+    packed model, that many of each tensor are read, 0 for all. progress(done, total) counts windows.
+    Raises OptionError where the vocabularies differ or the text is too short.
     """
     if packed.info.vocabulary != source.info.vocabulary:
         raise OptionError(
@@ -97,7 +99,10 @@ def divergence(
     longest = max(map(len, windows))
     parts: list[Sums] = []
     with ExitStack() as stack:
-        sessions = [stack.enter_context(model.session(context=longest, threads=threads)) for model in (source, packed)]
+        sessions = [
+            stack.enter_context(source.session(context=longest, threads=threads)),
+            stack.enter_context(packed.session(context=longest, threads=threads, planes=planes)),
+        ]
         for done, part in enumerate(windows):
             if progress is not None:
                 progress(done, len(windows))

@@ -55,12 +55,14 @@ def perplexity(
     n_windows: int | None = None,
     threads: int = 0,
     kv: KvType = "f16",
+    planes: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> Perplexity:
     """Perplexity of a model on a text, or on tokens.
 
     window: tokens, 0 for 1024 or the model's context where that is shorter. n_windows: at most so many windows, from
-    the beginning. progress(done, total) counts windows. Raises OptionError where there is nothing to score.
+    the beginning. planes: how many of each tensor are read, 0 for all. progress(done, total) counts windows.
+    Raises OptionError where there is nothing to score.
     """
     window = window or min(DEFAULT_WINDOW, model.info.context)
     if window < 2:
@@ -69,7 +71,7 @@ def perplexity(
     windows = cut(tokens, window, n_windows)
     if not windows:
         raise OptionError(f"the text has {len(tokens)} tokens; at least 2 are needed to score one")
-    return score_windows(model, windows, threads=threads, kv=kv, progress=progress)
+    return score_windows(model, windows, threads=threads, kv=kv, planes=planes, progress=progress)
 
 
 def score_windows(
@@ -78,12 +80,13 @@ def score_windows(
     *,
     threads: int = 0,
     kv: KvType = "f16",
+    planes: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> Perplexity:
     """Perplexity over windows that are given: each at least two tokens, in an empty context, the first not scored."""
     window = max(map(len, windows))
     nats = []
-    with model.session(context=window, threads=threads, kv=kv) as session:
+    with model.session(context=window, threads=threads, kv=kv, planes=planes) as session:
         for done, part in enumerate(windows):
             if progress is not None:
                 progress(done, len(windows))

@@ -21,6 +21,10 @@ GAUSSIAN_ERROR: Mapping[tuple[int, ...], float] = {
     (4, 4): 0.000025, (2, 1): 0.0201, (2, 2): 0.00523, (2, 3): 0.00138, (2, 4): 0.000359,
 }  # fmt: skip
 
+STEEP: Mapping[tuple[int, ...], float] = {(1,): 4.0}
+"""How many times more a rate costs than its squared error says: at 1 bit divergence has left the quadratic law. Of 36
+matrices half cost over 4 times what 2 bits foretell, up to 16 (docs/codec.md, "Deciding bits per tensor")."""
+
 #: Per number of bits the sum with the least error, which has the fewest planes too: each plane costs decode time.
 RATE_POINTS: tuple[tuple[int, ...], ...] = ((1,), (2,), (3,), (4,), (4, 1), (4, 2), (4, 3), (4, 4))
 
@@ -90,7 +94,7 @@ def choices_of(tensor: TensorPlan, sensitivity: float, nested: bool = False) -> 
     if nested:
         points = NESTED_WIDE_POINTS if tensor.role in ("embedding", "head") else NESTED_POINTS
     found = [
-        Choice(stored, sensitivity * GAUSSIAN_ERROR[planes])
+        Choice(stored, sensitivity * GAUSSIAN_ERROR[planes] * STEEP.get(planes, 1.0))
         for planes in points
         if (stored := storage.trellis(tensor, planes)) is not None
     ]

@@ -27,7 +27,7 @@ from rbe_edge.runtime.model import Model
 FloatArray = npt.NDArray[np.float32]
 Moment = npt.NDArray[np.float32]
 
-DAMPING = 0.1
+DAMPING = 0.02
 """Added to the diagonal of E[x x^T], relative to its mean (docs/codec.md has the measurement)."""
 
 N_TOKENS = 16384

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rbe_edge.errors import MissingExtra, PackError
+from rbe_edge.errors import Cancelled, MissingExtra, PackError
 
 #: What a packer reads. Other formats of the same weights are left where they are.
 WANTED = (
@@ -21,20 +26,100 @@ def is_repository(source: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source) is not None
 
 
-def download(repository: str, revision: str | None = None) -> Path:
+@dataclass(frozen=True)
+class Offer:
+    """What a repository holds of what a packer reads. revision: the commit. download_bytes: of all, cached or not.
+    parameters: weights, estimated from the files' size where the hub does not count them."""
+
+    repository: str
+    revision: str | None
+    download_bytes: int
+    parameters: int
+
+
+def inquire(repository: str, revision: str | None = None) -> Offer:
+    """Asks the hub about a repository; nothing is downloaded. Raises as download does."""
+    with _explained(repository, revision):
+        from huggingface_hub import HfApi
+
+        found = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=30)
+    sizes = {file.rfilename: file.size or 0 for file in found.siblings or () if _wanted(file.rfilename)}
+    weights = sum(size for name, size in sizes.items() if name.endswith(".safetensors"))
+    if not weights:
+        raise PackError(f"{repository}: holds no model in safetensors, which is what can be packed; choose another")
+    counted = getattr(getattr(found, "safetensors", None), "total", None)
+    return Offer(repository, found.sha, sum(sizes.values()), counted or weights // 2)
+
+
+def _wanted(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in WANTED)
+
+
+def cache_directory() -> Path:
+    """Where downloads are kept. Raises MissingExtra without huggingface_hub."""
+    with _explained("the hub", None):
+        from huggingface_hub import constants
+
+        return Path(constants.HF_HUB_CACHE)
+
+
+def cached_bytes(repository: str) -> int:
+    """Bytes of a repository that are on this disk, a download in progress included."""
+    blobs = cache_directory() / ("models--" + repository.replace("/", "--")) / "blobs"
+    total = 0
+    try:
+        for blob in blobs.iterdir():
+            total += blob.stat().st_size
+    except OSError:  # not there yet, or a file was just renamed
+        pass
+    return total
+
+
+def download(repository: str, revision: str | None = None, stopped: Callable[[], bool] | None = None) -> Path:
     """The local directory of a repository, downloaded where it is not in the hub's cache yet.
 
+    stopped: asked now and then, on other threads; True ends it with Cancelled, and the next one goes on from there.
     Raises MissingExtra without huggingface_hub, PackError where the repository cannot be had.
     """
+    with _explained(repository, revision):
+        from huggingface_hub import snapshot_download
+
+        watch: Any = None if stopped is None else _watch(stopped)
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(WANTED), tqdm_class=watch)
+        )
+
+
+def _watch(stopped: Callable[[], bool]) -> type:
+    """A progress bar that shows nothing, and raises where the download is to end."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class Watch(tqdm):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **{**options, "disable": True})  # type: ignore[no-untyped-call]
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if stopped():
+                raise Cancelled("the download was stopped; what has come is kept")
+            return None
+
+    return Watch
+
+
+@contextmanager
+def _explained(repository: str, revision: str | None) -> Iterator[None]:
+    """Turns what huggingface_hub raises into one line that says what to do."""
     try:
-        from huggingface_hub import errors, snapshot_download
+        from huggingface_hub import errors
     except ImportError as error:
         raise MissingExtra(
             f"{repository}: not a local directory, and downloading it needs huggingface_hub; "
             f"install it with `pip install 'rbe-edge[hub]'`"
         ) from error
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(WANTED)))
+        yield
+    except Cancelled:
+        raise
     except errors.GatedRepoError as error:
         raise PackError(
             f"{repository}: needs its licence accepted on huggingface.co and a login (`hf auth login`)"

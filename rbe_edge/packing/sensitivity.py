@@ -25,7 +25,7 @@ from rbe_edge import _native
 from rbe_edge._version import __version__
 from rbe_edge.packing import codec, storage
 from rbe_edge.packing.allocation import GAUSSIAN_ERROR
-from rbe_edge.packing.calibration import MAX_BATCH, WINDOW, Calibration
+from rbe_edge.packing.calibration import DAMPING, MAX_BATCH, WINDOW, Calibration
 from rbe_edge.packing.plan import TensorPlan
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.session import Session
@@ -48,7 +48,7 @@ MIN_KL_TOKENS = 256
 _PIECE_BYTES = 32 << 20  # of logits at a time
 _DIGITS = 4  # what is kept: sums of floats differ in the last places between machines
 
-SETTINGS = f"{PROBE} {MOMENT_TOKENS} {KL_TOKENS} {SCORED_BYTES} {WINDOW}"
+SETTINGS = f"{PROBE} {MOMENT_TOKENS} {KL_TOKENS} {SCORED_BYTES} {WINDOW} {DAMPING}"
 Tick = Callable[[str], object]
 
 
