@@ -1,12 +1,15 @@
-"""`rbe chat`: a conversation, line by line, on a terminal or through a pipe."""
+"""`rbe chat`: the client on a terminal where its extra is installed, else a conversation line by line."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rbe_edge.cli.model_arguments import (
     add_model_arguments,
@@ -29,7 +32,8 @@ example:
   rbe chat smol.rbe --system "You answer in one sentence." -v
   printf 'Hello!\\nTell me a story.\\n' | rbe chat smol.rbe --temp 0
 
-in the chat:
+On a terminal, with `pip install 'rbe-edge[tui]'`, a full-screen client (F1 shows its keys); with --plain, in a pipe or
+without that extra, lines:
   /help    these lines          /reset   forget the conversation          /quit    leave
   Ctrl-C stops the answer; a second Ctrl-C, or Ctrl-D, leaves.
 """
@@ -41,7 +45,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "chat",
         help="talk to a model",
-        description="Talks to a model, line by line. Without FILE: to the demo model that comes with rbe.",
+        description="Talks to a model. Without FILE: to the demo model that comes with rbe.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -49,10 +53,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_model_arguments(parser, max_tokens=512, temperature=default)
     parser.add_argument("--system", metavar="TEXT", help="what the model is told before the conversation")
     parser.add_argument("--chat-template-file", metavar="FILE", type=Path, help="a Jinja template, not the model's")
-    parser.add_argument("--plain", action="store_true", help="the line interface (there is no other yet)")
+    parser.add_argument(
+        "--plain", action="store_true", help="line by line, for pipes and screen readers; always so without a terminal"
+    )
+    parser.add_argument("--new", action="store_true", help="a new conversation, not the latest one with this model")
     parser.add_argument("--json", action="store_true", help="write one JSON object per answer")
     parser.add_argument("-v", "--verbose", action="store_true", help="seed, times and speed, on standard error")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser_default=parser.get_default)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     session_choice = session_options(arguments)
     options = generation_options(arguments, _DEMO_TEMPERATURE if path is None else _TEMPERATURE)
     template = _read_template(arguments.chat_template_file)
+    if _wants_client(arguments):
+        return _run_client(arguments, path, template)
     if arguments.verbose:
         note(f"seed {options.sampling.seed}")
     with (
@@ -78,6 +87,46 @@ def run(arguments: argparse.Namespace) -> int:
             if line.strip() == "/quit":
                 break
     return 0
+
+
+def _wants_client(arguments: argparse.Namespace) -> bool:
+    """On a terminal that can show it, with the extra; without the extra, a line says so."""
+    if arguments.plain or arguments.json or os.environ.get("TERM", "dumb") == "dumb":
+        return False
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    missing = [name for name in ("textual", "psutil", "platformdirs") if importlib.util.find_spec(name) is None]
+    if missing:
+        note(f"line by line, because {missing[0]} is missing; for the full client: pip install 'rbe-edge[tui]'")
+    return not missing
+
+
+def _run_client(arguments: argparse.Namespace, path: Path | None, template: str | None) -> int:
+    from rbe_edge.store.places import models_directory
+    from rbe_edge.tui.client import Start
+    from rbe_edge.tui.run import run_client
+
+    names = {
+        "temp": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p", "repeat_penalty": "repeat_penalty",
+        "seed": "seed", "predict": "max_tokens", "ctx_size": "context", "threads": "threads",
+    }  # fmt: skip
+    given: dict[str, Any] = {
+        setting: getattr(arguments, flag)
+        for flag, setting in names.items()
+        if getattr(arguments, flag) != arguments.parser_default(flag)
+    }
+    if given.get("max_tokens", 0) < 0:
+        given["max_tokens"] = None
+    start = Start(
+        model=path,
+        models_directory=models_directory(),
+        settings=given,
+        system=arguments.system,
+        new=arguments.new,
+        session=session_options(arguments),
+        generation=generation_options(arguments, _TEMPERATURE),
+    )
+    return run_client(start, verify=not arguments.no_verify, template=template)
 
 
 def _read_template(path: Path | None) -> str | None:

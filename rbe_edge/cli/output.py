@@ -1,4 +1,4 @@
-"""What goes to the terminal: text made safe for it, sizes for people, and progress bars."""
+"""What the commands write to the terminal: text made safe for it, notes, and progress bars."""
 
 from __future__ import annotations
 
@@ -7,36 +7,15 @@ import time
 from types import TracebackType
 from typing import Any
 
-# C0 without tab and newline, DEL and C1: a terminal obeys them (colours, cursor, title, clipboard), and a model or a
-# file from elsewhere must not command the terminal. Bidirectional overrides make text read as what it is not.
-_CONTROLS = dict.fromkeys(
-    [code for code in range(0x20) if code not in (0x09, 0x0A)]
-    + [*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-)
+from rbe_edge.runtime.terminal_text import printable as printable
+from rbe_edge.runtime.terminal_text import size as size
 
 _BAR_AFTER_S = 0.5  # shorter work shows no bar
-
-
-def printable(text: str) -> str:
-    """The text without control characters, tab and newline excepted."""
-    return text.translate(_CONTROLS)
 
 
 def note(message: str) -> None:
     """One line for the person, beside the output."""
     print(f"rbe: {printable(message)}", file=sys.stderr, flush=True)
-
-
-def size(n_bytes: int) -> str:
-    """1536 -> '1.5 KiB'."""
-    if n_bytes < 1024:
-        return f"{n_bytes} bytes"
-    value = n_bytes / 1024
-    for unit in ("KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
 
 
 class ProgressBar:

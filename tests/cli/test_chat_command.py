@@ -76,14 +76,14 @@ def test_message_longer_than_the_context(rbe: Rbe, tiny_model: Path) -> None:
 
 
 class Terminal:
-    """`rbe chat` on a pseudo-terminal."""
+    """`rbe chat --plain` on a pseudo-terminal."""
 
     def __init__(self, *arguments: object) -> None:
         pty = pytest.importorskip("pty", reason="pseudo-terminals are of POSIX systems")
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir("/")
-            os.execv(sys.executable, [sys.executable, "-m", "rbe_edge", "chat", *map(str, arguments)])
+            os.execv(sys.executable, [sys.executable, "-m", "rbe_edge", "chat", "--plain", *map(str, arguments)])
         self.seen = b""
 
     def wait_for(self, text: bytes, times: int = 1) -> None:

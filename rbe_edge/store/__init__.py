@@ -1,0 +1,1 @@
+"""What is kept between chats: conversations, settings, and where the files lie."""

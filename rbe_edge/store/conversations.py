@@ -1,0 +1,307 @@
+"""Conversations and settings in one SQLite file.
+
+Every change is one transaction: it is on disk whole, or not at all. The file is in WAL mode, so that several programs
+may read while one writes; within a program one connection writes, under a lock, from any thread.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rbe_edge.errors import RbeError
+
+#: One script per version of the schema; the file's user_version counts those that have run.
+_SCHEMA = (
+    """
+    CREATE TABLE conversations (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        title TEXT NOT NULL,
+        model TEXT NOT NULL,
+        system TEXT NOT NULL,
+        created REAL NOT NULL,
+        updated REAL NOT NULL
+    );
+    CREATE INDEX conversations_by_time ON conversations (updated);
+    CREATE TABLE messages (
+        conversation INTEGER NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        role TEXT NOT NULL CHECK (role IN ('user', 'assistant')),
+        content TEXT NOT NULL,
+        PRIMARY KEY (conversation, position)
+    ) WITHOUT ROWID;
+    CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    """,
+)
+
+_BUSY_TIMEOUT_S = 5.0  # how long to wait for another program's write
+
+
+class StoreError(RbeError):
+    """The conversations cannot be read or written; what was stored before is as it was."""
+
+
+@dataclass(frozen=True)
+class StoredMessage:
+    """role: `user` or `assistant`."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A conversation in a list. updated: seconds since 1970."""
+
+    id: int
+    title: str
+    model: str
+    updated: float
+    n_messages: int
+
+
+@dataclass(frozen=True)
+class StoredConversation:
+    """model: the path of the .rbe file, "" for the demo. system: what the model is told first. Times: seconds since
+    1970."""
+
+    id: int
+    title: str
+    model: str
+    system: str
+    created: float
+    updated: float
+    messages: tuple[StoredMessage, ...]
+
+
+class ConversationStore:
+    """The file of conversations, opened. Any thread may call; calls wait for one another.
+
+    with ConversationStore(path) as store:
+        conversation = store.new("Greetings", model="smol.rbe", system="")
+        store.write(conversation, 0, [StoredMessage("user", "Hello!")])
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """path: made where it is missing, with its directories; None: in memory, gone when closed.
+
+        Raises StoreError for a file that is damaged, of a newer version, or cannot be opened; it is left as it is."""
+        self.path = path
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        with self._explained():
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                ":memory:" if path is None else path,
+                timeout=_BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # a Pi loses power; an answer is worth an fsync
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")  # what a person deletes is gone
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+        if connection.execute("PRAGMA user_version").fetchone()[0] < len(_SCHEMA):
+            connection.execute("BEGIN IMMEDIATE")  # two programs may start at once: one of them makes the tables
+            try:
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                for script in _SCHEMA[version:]:
+                    for statement in script.split(";"):
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {len(_SCHEMA)}")
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(_SCHEMA):
+            raise StoreError(
+                f"{self.path}: is of a newer rbe (version {version}, this one reads {len(_SCHEMA)}); update rbe"
+            )
+
+    def close(self) -> None:
+        """Closes the file; closing twice is allowed."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def __enter__(self) -> ConversationStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns what SQLite and the system raise into one line that says what to do."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path or 'the conversations'}: {_advice(error)}") from error
+        except OSError as error:
+            raise StoreError(f"{error.filename or self.path}: {error.strerror or error}; make room for it") from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._explained():
+            if self._connection is None:
+                raise StoreError("the conversations have been closed")
+            yield self._connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it, or on any error nothing."""
+        with self._reading() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # a full disk has rolled it back already
+                    connection.execute("ROLLBACK")
+                raise
+
+    # ---- conversations ----
+
+    def new(self, title: str, *, model: str = "", system: str = "") -> int:
+        """An empty conversation; its id, which is never used again."""
+        now = time.time()
+        with self._writing() as connection:
+            row = connection.execute(
+                "INSERT INTO conversations (title, model, system, created, updated) VALUES (?, ?, ?, ?, ?)",
+                (*map(_storable, (title, model, system)), now, now),
+            )
+            assert row.lastrowid is not None
+            return row.lastrowid
+
+    def list(self, search: str = "", limit: int = 500) -> list[Summary]:
+        """The latest conversations whose title or messages hold `search` (case of a to z ignored), newest first."""
+        pattern = "%" + _storable(search).replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
+        with self._reading() as connection:
+            rows = connection.execute(
+                r"""
+                SELECT id, title, model, updated, (SELECT count(*) FROM messages WHERE conversation = id)
+                FROM conversations
+                WHERE title LIKE :pattern ESCAPE '\' OR EXISTS (
+                    SELECT 1 FROM messages WHERE conversation = id AND content LIKE :pattern ESCAPE '\')
+                ORDER BY updated DESC, id DESC LIMIT :limit
+                """,
+                {"pattern": pattern, "limit": limit},
+            )
+            return [Summary(*row) for row in rows]
+
+    def load(self, conversation: int) -> StoredConversation:
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT id, title, model, system, created, updated FROM conversations WHERE id = ?", (conversation,)
+            ).fetchone()
+            if row is None:
+                raise StoreError("the conversation has been deleted; choose another")
+            messages = connection.execute(
+                "SELECT role, content FROM messages WHERE conversation = ? ORDER BY position", (conversation,)
+            )
+            found, title, model, system, created, updated = row
+            said = tuple(StoredMessage(*message) for message in messages)
+            return StoredConversation(found, title, model, system, created, updated, said)
+
+    def write(self, conversation: int, position: int, messages: Sequence[StoredMessage]) -> None:
+        """Replaces what the conversation holds from `position` on. Raises StoreError where it was deleted, or holds
+        fewer messages than `position` because another program changed it."""
+        with self._writing() as connection:
+            self._touch(connection, conversation, "updated = ?", time.time())
+            (count,) = connection.execute(
+                "SELECT count(*) FROM messages WHERE conversation = ?", (conversation,)
+            ).fetchone()
+            if count < position:
+                raise StoreError("another program has changed this conversation; open it again")
+            connection.execute(
+                "DELETE FROM messages WHERE conversation = ? AND position >= ?", (conversation, position)
+            )
+            connection.executemany(
+                "INSERT INTO messages VALUES (?, ?, ?, ?)",
+                [
+                    (conversation, index, message.role, _storable(message.content))
+                    for index, message in enumerate(messages, start=position)
+                ],
+            )
+
+    def rename(self, conversation: int, title: str) -> None:
+        with self._writing() as connection:
+            self._touch(connection, conversation, "title = ?", _storable(title))
+
+    def set_system(self, conversation: int, system: str) -> None:
+        with self._writing() as connection:
+            self._touch(connection, conversation, "system = ?", _storable(system))
+
+    def set_model(self, conversation: int, model: str) -> None:
+        with self._writing() as connection:
+            self._touch(connection, conversation, "model = ?", _storable(model))
+
+    def delete(self, conversation: int) -> None:
+        """Deleting what is no longer there is allowed."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM conversations WHERE id = ?", (conversation,))
+
+    @staticmethod
+    def _touch(connection: sqlite3.Connection, conversation: int, assignment: str, value: object) -> None:
+        done = connection.execute(f"UPDATE conversations SET {assignment} WHERE id = ?", (value, conversation))
+        if done.rowcount == 0:
+            raise StoreError("the conversation has been deleted; start another")
+
+    # ---- settings ----
+
+    def settings(self) -> dict[str, Any]:
+        """What save_settings kept; values that are no JSON are left out."""
+        with self._reading() as connection:
+            rows = connection.execute("SELECT name, value FROM settings").fetchall()
+        found = {}
+        for name, value in rows:
+            try:
+                found[name] = json.loads(value)
+            except (ValueError, RecursionError):
+                continue
+        return found
+
+    def save_settings(self, settings: dict[str, Any]) -> None:
+        """Keeps JSON values by their names; other names stay as they are."""
+        with self._writing() as connection:
+            connection.executemany(
+                "INSERT INTO settings VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                [(name, json.dumps(value)) for name, value in settings.items()],
+            )
+
+
+def _storable(text: str) -> str:
+    """Halves of surrogate pairs, which UTF-8 and so SQLite cannot hold, become a replacement character."""
+    return text.encode("utf-8", "replace").decode("utf-8") if any("\ud800" <= c <= "\udfff" for c in text) else text
+
+
+def _advice(error: sqlite3.Error) -> str:
+    reason = " ".join(str(error).split())
+    if "full" in reason:
+        return "the disk is full, so this was not saved; free some space, it is tried again with the next message"
+    if isinstance(error, sqlite3.OperationalError) and "locked" in reason:
+        return "another program is writing to it; try again when it has finished"
+    if isinstance(error, sqlite3.OperationalError):
+        return f"cannot be opened or written ({reason}); check its permissions and the disk"
+    return f"is damaged ({reason}); it was left as it is: move it away, or restore a copy of it"

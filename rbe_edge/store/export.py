@@ -1,0 +1,88 @@
+"""A conversation as a file for people (Markdown) or for programs (JSON)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+
+from rbe_edge.runtime.terminal_text import one_line, printable
+from rbe_edge.store.conversations import StoredConversation, StoreError
+
+_NAMES = {"user": "You", "assistant": "Model"}
+
+
+def suggested_name(title: str) -> str:
+    """A file name without an ending, made of the title's words."""
+    words = re.findall(r"\w+", printable(title).lower())
+    return "-".join(words)[:50].strip("-") or "conversation"
+
+
+def to_markdown(conversation: StoredConversation) -> str:
+    """Without control characters, so that it is safe to `cat`."""
+    parts = [f"# {one_line(conversation.title, 200)}", f"Model: {one_line(conversation.model or 'the demo', 500)}"]
+    if conversation.system:
+        parts += ["## System", printable(conversation.system).strip()]
+    for message in conversation.messages:
+        parts += [f"## {_NAMES[message.role]}", printable(message.content).strip()]
+    return "\n\n".join(parts) + "\n"
+
+
+def to_json(conversation: StoredConversation) -> str:
+    """One object; `messages` is what chat APIs take, the system prompt first. Times are ISO 8601, UTC."""
+    messages = [{"role": message.role, "content": message.content} for message in conversation.messages]
+    if conversation.system:
+        messages.insert(0, {"role": "system", "content": conversation.system})
+    whole = {
+        "title": conversation.title,
+        "model": conversation.model,
+        "created": _iso(conversation.created),
+        "updated": _iso(conversation.updated),
+        "messages": messages,
+    }
+    return json.dumps(whole, ensure_ascii=False, indent=2) + "\n"
+
+
+def export(conversation: StoredConversation, path: Path) -> None:
+    """Writes a new file: JSON where the name ends in .json, Markdown where it ends in .md. The file appears whole.
+
+    Raises StoreError for another ending, a file that exists, or one that cannot be written."""
+    kinds = {".md": to_markdown, ".json": to_json}
+    make = kinds.get(path.suffix.lower())
+    if make is None:
+        raise StoreError(f"{path}: the name must end in .md or .json, which says what to write")
+    text = make(conversation).encode("utf-8", "replace")
+    claimed = False
+    try:
+        path.open("xb").close()  # the name is ours from here on, and never another's file
+        claimed = True
+        _write_whole(path, text)
+        claimed = False
+    except FileExistsError:
+        raise StoreError(f"{path}: exists already; choose another name") from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+    finally:
+        if claimed:
+            path.unlink(missing_ok=True)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Through a temporary file beside it, so that a full disk leaves no half."""
+    handle, partial = tempfile.mkstemp(prefix=f".{path.stem[:50]}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")

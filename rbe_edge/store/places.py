@@ -1,0 +1,32 @@
+"""Where a person's files lie: the XDG data directory on Linux, its counterpart elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rbe_edge.errors import MissingExtra
+
+
+def data_directory() -> Path:
+    """The directory of this program's data (~/.local/share/rbe_edge on Linux); it need not exist."""
+    try:
+        from platformdirs import user_data_path
+    except ImportError:
+        raise MissingExtra(
+            "the chat client needs platformdirs; install it with `pip install 'rbe-edge[tui]'`"
+        ) from None
+    return user_data_path("rbe_edge", appauthor=False)
+
+
+def conversations_file() -> Path:
+    return data_directory() / "conversations.db"
+
+
+def models_directory() -> Path:
+    """Where the client packs models to and looks for them."""
+    return data_directory() / "models"
+
+
+def states_directory() -> Path:
+    """Where the engine's state after a conversation is kept."""
+    return data_directory() / "states"

@@ -1,0 +1,345 @@
+"""The application: what the screens share, and what they do together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from rbe_edge.errors import RbeError
+from rbe_edge.runtime.options import GenerationOptions, SessionOptions
+from rbe_edge.runtime.terminal_text import printable
+from rbe_edge.store.conversations import ConversationStore, StoreError
+from rbe_edge.store.export import export
+from rbe_edge.store.states import StateFiles
+from rbe_edge.tui import device
+from rbe_edge.tui.chat_screen import ChatScreen
+from rbe_edge.tui.conversations_screen import ConversationsScreen
+from rbe_edge.tui.dialogs import AskLine
+from rbe_edge.tui.engine import Engine
+from rbe_edge.tui.help_screen import HelpScreen
+from rbe_edge.tui.model_screen import Choice, FromHub, ModelScreen
+from rbe_edge.tui.open_chat import OpenChat
+from rbe_edge.tui.pack_screen import PackScreen
+from rbe_edge.tui.settings import DARK, LIGHT, Settings
+from rbe_edge.tui.settings_screen import SettingsScreen
+from rbe_edge.tui.status import Meters
+
+_READINGS_S = 2.0
+
+Severity = Literal["information", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the command line says. model None: the demo. settings: those given there, by name; they hold for this run
+    and go before the stored ones. new: whether the latest conversation is left alone. session, generation: what the
+    client's own settings do not set."""
+
+    model: Path | None
+    models_directory: Path
+    settings: dict[str, Any]
+    system: str | None = None
+    new: bool = False
+    session: SessionOptions = field(default_factory=SessionOptions)
+    generation: GenerationOptions = field(default_factory=GenerationOptions)
+
+
+class Client(App[None]):
+    """The chat client. Make it, run() it; `failure` is then what kept it from starting, where something did."""
+
+    CSS_PATH = "client.tcss"
+    TITLE = "rbe"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "Quit", priority=True),
+        Binding("ctrl+t", "toggle_theme", "Dark or light", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        start: Start,
+        store: ConversationStore,
+        engine: Engine,
+        *,
+        states: StateFiles | None = None,
+        warning: str = "",
+    ) -> None:
+        """states: where the engine's state is kept, None for nowhere. warning: shown at the start."""
+        super().__init__()
+        self._start = start
+        self._warning = warning
+        self.store = store
+        self._states = states or StateFiles(None)
+        self.engine = engine
+        self.settings = Settings()
+        self.base_generation = start.generation
+        self.readings: device.Readings | None = None
+        self.doing = ""
+        self.failure: RbeError | None = None
+        self.chat_screen = ChatScreen(self)
+
+    def tell(self, message: str, *, severity: Severity = "information", timeout: float = 4) -> None:
+        """A message that goes by itself; never markup."""
+        self.notify(printable(message), severity=severity, timeout=timeout, markup=False)
+
+    # ---- start and end ----
+
+    async def on_mount(self) -> None:
+        await self.push_screen(self.chat_screen)
+        if self._warning:
+            self.tell(self._warning, severity="error", timeout=30)
+        try:
+            self.settings = self.settings.updated(await asyncio.to_thread(self.store.settings))
+            self.settings = replace(self.settings, **self._start.settings)
+        except RbeError as error:
+            self.tell(str(error), severity="error")
+        if self.settings.theme in self.available_themes:
+            self.theme = self.settings.theme
+        self._read_device()
+        self.set_interval(_READINGS_S, self._read_device)
+        self._begin()
+
+    @work(exclusive=True, group="readings")
+    async def _read_device(self) -> None:
+        self.readings = await asyncio.to_thread(device.read)
+        if self.chat_screen.is_mounted and self.readings.temperature is not None:
+            self.chat_screen.query_one(Meters).add(temperature=self.readings.temperature)
+
+    @work
+    async def _begin(self) -> None:
+        if not await self._open(self._start.model, starting=True):
+            return
+        chat = None if self._start.new or self._start.system is not None else await self._latest(self._start.model)
+        await self._show(chat or self._fresh())
+
+    async def _show(self, chat: OpenChat) -> None:
+        """A conversation on the screen, and in the engine where its state was kept."""
+        await self.chat_screen.show(chat, await self._take_up(chat))
+
+    async def _take_up(self, chat: OpenChat) -> int:
+        """Tokens of the conversation that need not be read again."""
+        path = self._states.path(chat.id)
+        if path is None or not path.exists():
+            return 0
+        try:
+            return await self.engine.restore_state(path)
+        except RbeError:  # of another model, other settings, or damaged: then it is read again
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+            return 0
+
+    async def _keep_state(self, chat: OpenChat) -> None:
+        path = self._states.path(chat.id)
+        if path is not None and chat.messages:
+            self.doing = "keeping the state"
+            self.chat_screen.show_status()
+            with suppress(RbeError):  # a full disk: then it is read again
+                await self.engine.save_state(path)
+                await asyncio.to_thread(self._states.trim)
+            self.doing = ""
+
+    async def _latest(self, model: Path | None) -> OpenChat | None:
+        """The conversation that was last changed, where it was with this model."""
+        try:
+            found = await asyncio.to_thread(self.store.list, limit=1)
+            if not found or found[0].model != _key(model):
+                return None
+            return OpenChat.of(self.store, await asyncio.to_thread(self.store.load, found[0].id))
+        except StoreError as error:
+            self.tell(str(error), severity="error")
+            return None
+
+    def _fresh(self) -> OpenChat:
+        system = self._start.system if self._start.system is not None else self.settings.system
+        loaded = self.engine.loaded
+        return OpenChat(self.store, model=_key(loaded.path) if loaded is not None else "", system=system)
+
+    async def action_quit(self) -> None:
+        await self._leave()
+        await self.engine.close()
+        self.exit()
+
+    # ---- models ----
+
+    async def _open(self, path: Path | None, *, starting: bool = False) -> bool:
+        """Whether the model is open now. What fails is told, and the model before stays."""
+        self.doing = "opening the model"
+        self.chat_screen.show_status()
+        try:
+            await self.engine.open(path, self.settings.session(self._start.session))
+        except RbeError as error:
+            if starting:
+                self.failure = error
+                self.exit(return_code=1)
+            else:
+                self.tell(str(error), severity="error", timeout=10)
+            return False
+        finally:
+            self.doing = ""
+        return True
+
+    @work
+    async def action_models(self) -> None:
+        loaded = self.engine.loaded
+        directories = [self._start.models_directory, Path.cwd()]
+        chosen = await self.push_screen_wait(ModelScreen(directories, loaded.path if loaded is not None else None))
+        path: Path | None = None
+        if isinstance(chosen, FromHub):
+            path = await self.push_screen_wait(PackScreen(self._start.models_directory))
+            if path is None:
+                return
+        elif isinstance(chosen, Choice):
+            path = chosen.path
+        else:
+            return
+        await self._leave()
+        if await self._open(path):
+            await self._show(self._fresh())
+
+    # ---- conversations ----
+
+    async def _leave(self) -> None:
+        """The end of a conversation on the screen: nothing more is said, and all of it is stored."""
+        await self.chat_screen.settle()
+        await self.chat_screen.save()
+        await self._keep_state(self.chat_screen.chat)
+
+    @work
+    async def action_new(self) -> None:
+        await self._leave()
+        await self._show(self._fresh())
+
+    @work
+    async def action_conversations(self) -> None:
+        screen = ConversationsScreen(self.store)
+        chosen = await self.push_screen_wait(screen)
+        for deleted in screen.deleted:
+            self._states.forget(deleted)
+        here = self.chat_screen.chat.id
+        if chosen is None or chosen == here:
+            if here is not None and here in screen.deleted:
+                await self.chat_screen.settle()
+                await self._show(self._fresh())
+            elif here is not None:
+                await self._renamed(here)
+            return
+        if here not in screen.deleted:
+            await self._leave()
+        else:
+            await self.chat_screen.settle()
+        try:
+            chat = OpenChat.of(self.store, await asyncio.to_thread(self.store.load, chosen))
+        except StoreError as error:
+            self.tell(str(error), severity="error")
+            return
+        loaded = self.engine.loaded
+        if loaded is None or _key(loaded.path) != chat.model:
+            await self._open(Path(chat.model) if chat.model else None)
+        await self._show(chat)
+
+    async def _renamed(self, conversation: int) -> None:
+        """Shows the title that the open conversation may have been given in the list."""
+        try:
+            stored = await asyncio.to_thread(self.store.load, conversation)
+        except StoreError:
+            return
+        self.chat_screen.chat.title = stored.title
+        self.chat_screen.show_title()
+
+    @work
+    async def action_export(self) -> None:
+        chat = self.chat_screen.chat
+        if not chat.messages:
+            self.tell("nothing was said yet, so there is nothing to export")
+            return
+        suggestion = str(self.chat_screen.export_name(Path.cwd()))
+        name = await self.push_screen_wait(AskLine("Export to (.md or .json):", suggestion, most=4000))
+        if name is None:
+            return
+        try:
+            path = Path(name).expanduser()
+            stored = await asyncio.to_thread(chat.as_stored)
+            await asyncio.to_thread(export, stored, path)
+        except (StoreError, RuntimeError, ValueError) as error:  # no such home; a zero byte in the name
+            self.tell(str(error), severity="error", timeout=10)
+        else:
+            self.tell(f"exported to {path}", timeout=8)
+
+    # ---- settings ----
+
+    @work
+    async def action_settings(self) -> None:
+        chat = self.chat_screen.chat
+        chosen = await self.push_screen_wait(SettingsScreen(self.settings, chat.system))
+        if chosen is None:
+            return
+        before, self.settings = self.settings, chosen.settings
+        await self._keep_settings()
+        if chosen.system != chat.system:
+            chat.system = chosen.system
+            if chat.id is not None:
+                try:
+                    await asyncio.to_thread(self.store.set_system, chat.id, chat.system)
+                except StoreError as error:
+                    self.tell(str(error), severity="error")
+        if (before.context, before.threads) != (self.settings.context, self.settings.threads):
+            await self._configure(before)
+        self.chat_screen.show_status()
+
+    async def _configure(self, before: Settings) -> None:
+        """A session of the new size, after the answer that runs."""
+        chat = self.chat_screen.chat
+        await self._keep_state(chat)
+        try:
+            await self.engine.configure(self.settings.session(self._start.session))
+            chat.n_forgotten = 0
+            await self._take_up(chat)
+        except RbeError as error:
+            self.settings = replace(self.settings, context=before.context, threads=before.threads)
+            await self._keep_settings()
+            self.tell(f"{error}; it stays as it was", severity="error", timeout=10)
+
+    async def _keep_settings(self) -> None:
+        try:
+            await asyncio.to_thread(self.store.save_settings, self.settings.as_dict())
+        except StoreError as error:
+            self.tell(str(error), severity="error")
+
+    @work
+    async def action_toggle_theme(self) -> None:
+        self.theme = LIGHT if self.current_theme.dark else DARK
+        self.settings = replace(self.settings, theme=self.theme)
+        await self._keep_settings()
+
+    def action_keys(self) -> None:
+        self.push_screen(HelpScreen())
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """The command palette."""
+        chat = self.chat_screen
+        yield SystemCommand("New conversation", "Begin another (Ctrl+N)", self.action_new)
+        yield SystemCommand("Conversations", "Search, open, rename, delete (Ctrl+O)", self.action_conversations)
+        yield SystemCommand("Again", "Another answer to the last question (Ctrl+R)", chat.action_regenerate)
+        yield SystemCommand("Edit", "Change the last question (Ctrl+G)", chat.action_edit)
+        yield SystemCommand("Copy", "Copy the last answer (F6)", chat.action_copy)
+        yield SystemCommand("Export", "To Markdown or JSON (F5)", self.action_export)
+        yield SystemCommand("Settings", "Sampling, system prompt, context, threads (F2)", self.action_settings)
+        yield SystemCommand("Model", "Choose or pack another (F3)", self.action_models)
+        yield SystemCommand("Plots", "Tokens/s and temperature (F4)", chat.action_meters)
+        yield SystemCommand("Dark or light", "Change the colours (Ctrl+T)", self.action_toggle_theme)
+        yield SystemCommand("Key help", "All keys (F1)", self.action_keys)
+        for command in super().get_system_commands(screen):
+            if command.title in ("Theme", "Quit"):
+                yield command
+
+
+def _key(path: Path | None) -> str:
+    """How a model is written in the store."""
+    return "" if path is None else str(path.resolve())

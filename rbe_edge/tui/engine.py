@@ -1,0 +1,289 @@
+"""The model on a thread of its own, so that the screen never waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+from rbe_edge.errors import Cancelled, ModelError, RbeError
+from rbe_edge.runtime.conversation import Conversation
+from rbe_edge.runtime.generation import Statistics
+from rbe_edge.runtime.model import Model, ModelInfo, demo_path
+from rbe_edge.runtime.options import GenerationOptions, SessionOptions
+from rbe_edge.runtime.session import Session
+from rbe_edge.store.conversations import StoredMessage
+
+T = TypeVar("T")
+
+# A token is hardly ever longer on average, so what lies further back than this many characters per token of context
+# cannot be part of the prompt. It saves rendering and counting a long history again and again.
+_MOST_CHARACTERS_PER_TOKEN = 32
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is open. path None: the demo. context: of the session, in tokens."""
+
+    path: Path | None
+    name: str
+    info: ModelInfo
+    context: int
+    threads: int
+    kv_bytes: int
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be answered. history: the messages before it that the model is to see."""
+
+    text: str
+    history: Sequence[StoredMessage]
+    system: str
+    options: GenerationOptions
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an answer ended. text: all that was said. n_forgotten: messages at the history's beginning that no longer
+    fitted. error: why it ended early, None where it did not."""
+
+    text: str
+    statistics: Statistics | None
+    n_forgotten: int
+    error: RbeError | None
+
+
+class Feed:
+    """An answer in progress: filled by the engine's thread, emptied by the screen's, stopped by either.
+
+    position: tokens in the context. prompt: how many of the prompt's tokens are read, of how many.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: deque[str] = deque()
+        self._times: deque[tuple[float, int]] = deque(maxlen=64)
+        self.stopped = False
+        self.prompt = (0, 0)
+        self.position = 0
+
+    def put(self, piece: str, position: int) -> None:
+        self._pieces.append(piece)
+        self.position = position
+        self._times.append((time.perf_counter(), position))
+
+    def take(self) -> str:
+        """What was said since the last time."""
+        pieces = []
+        while self._pieces:
+            pieces.append(self._pieces.popleft())
+        return "".join(pieces)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Over the last pieces; 0 before there are two."""
+        times = list(self._times)
+        if len(times) < 2 or times[-1][0] <= times[0][0]:
+            return 0.0
+        return max(0.0, (times[-1][1] - times[0][1]) / (times[-1][0] - times[0][0]))
+
+
+class Engine:
+    """A model, a session, and the one thread that calls them. All methods are the event loop's, and none waits in it.
+
+    observe: called on the engine's thread before each piece of work, for tests.
+    """
+
+    def __init__(
+        self,
+        session: SessionOptions | None = None,
+        *,
+        verify: bool = True,
+        template: str | None = None,
+        observe: Callable[[str], object] | None = None,
+    ) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rbe-engine")
+        self._options = session or SessionOptions()
+        self._verify = verify
+        self._template = template
+        self._observe = observe or (lambda work: None)
+        self._model: Model | None = None
+        self._session: Session | None = None
+        self._feed: Feed | None = None
+        self._feed_lock = threading.Lock()
+        self.loaded: Loaded | None = None
+
+    async def _run(self, what: str, work: Callable[[], T]) -> T:
+        def observed() -> T:
+            self._observe(what)
+            return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, observed)
+
+    async def open(self, path: Path | None, options: SessionOptions) -> Loaded:
+        """Opens another model, None for the demo; the one before is closed when the new one can run.
+
+        Raises ModelError, OptionError; then all is as before."""
+        return await self._run("open", lambda: self._open(path, options))
+
+    def _open(self, path: Path | None, options: SessionOptions) -> Loaded:
+        model = Model.open(path or demo_path(), verify=self._verify)
+        try:
+            session = Session(model, options)
+        except BaseException:
+            model.close()
+            raise
+        self._close()
+        self._model = model
+        return self._adopt(session, path)
+
+    async def configure(self, options: SessionOptions) -> Loaded:
+        """Another session of the same model; what the old one had read is read again by the next answer."""
+        return await self._run("configure", lambda: self._configure(options))
+
+    def _configure(self, options: SessionOptions) -> Loaded:
+        if self._model is None or self.loaded is None:
+            raise ModelError("no model is open; choose one")
+        session = Session(self._model, options)
+        if self._session is not None:
+            self._session.close()
+        return self._adopt(session, self.loaded.path)
+
+    def _adopt(self, session: Session, path: Path | None) -> Loaded:
+        assert self._model is not None
+        self._session = session
+        info = session.info
+        stored = self._model.metadata.get("name")
+        name = "the demo" if path is None else stored if isinstance(stored, str) and stored else path.stem
+        self.loaded = Loaded(path, name, self._model.info, info.context, info.threads, info.kv_bytes)
+        return self.loaded
+
+    async def save_state(self, path: Path) -> None:
+        """Keeps what the session has read. Raises StateError where it cannot be written; nothing is left of it then."""
+        await self._run("save_state", lambda: self._save_state(path))
+
+    def _save_state(self, path: Path) -> None:
+        if self._session is not None and self._session.position:
+            self._session.save(path)
+
+    async def restore_state(self, path: Path) -> int:
+        """Takes up what save_state kept: tokens in the context now. Raises StateError for a file that is missing,
+        damaged, or of another model or settings, ContextFull where it does not fit; the session is then as before."""
+        return await self._run("restore_state", lambda: self._restore_state(path))
+
+    def _restore_state(self, path: Path) -> int:
+        return len(self._session.restore(path)) if self._session is not None else 0
+
+    async def answer(self, question: Question, feed: Feed) -> Outcome:
+        """Feeds the answer piece by piece. What the runtime raises is in the outcome, with what was said before."""
+        with self._feed_lock:
+            self._feed = feed
+        try:
+            return await self._run("answer", lambda: self._answer(question, feed))
+        finally:
+            with self._feed_lock:
+                self._feed = None
+
+    def stop(self) -> None:
+        """Ends the answer in progress, where there is one; any thread."""
+        with self._feed_lock:
+            if self._feed is not None and not self._feed.stopped:
+                self._feed.stopped = True
+                if self._session is not None:
+                    self._session.cancel()
+
+    def _answer(self, question: Question, feed: Feed) -> Outcome:
+        if self._session is None:
+            return Outcome("", None, 0, ModelError("no model is open; choose one"))
+        outcome = self._attempt(self._session, question, feed)
+        if isinstance(outcome.error, Cancelled) and not feed.stopped and not outcome.text:
+            # The stop of an earlier answer came just after its last call, and hit the first call of this one.
+            outcome = self._attempt(self._session, question, feed)
+        return Outcome(outcome.text, outcome.statistics, outcome.n_forgotten, None) if feed.stopped else outcome
+
+    def _attempt(self, session: Session, question: Question, feed: Feed) -> Outcome:
+        def progress(done: int, total: int) -> bool:
+            feed.prompt = (done, total)
+            return feed.stopped
+
+        history, n_cut = _within(question.history, _MOST_CHARACTERS_PER_TOKEN * session.context)
+        said: list[str] = []
+        error: RbeError | None = None
+        statistics, dropped = None, 0
+        try:
+            conversation = Conversation(
+                session,
+                question.options,
+                system=question.system or None,
+                messages=[{"role": message.role, "content": message.content} for message in history],
+                template=self._template,
+            )
+            reply = conversation.send(question.text, progress=progress)
+            try:
+                while not feed.stopped:
+                    piece = next(reply, None)
+                    if piece is None:
+                        break
+                    if not said:
+                        piece = piece.lstrip()
+                    if piece:
+                        said.append(piece)
+                        feed.put(piece, session.position)
+            finally:
+                reply.close()
+                statistics, dropped = reply.statistics, reply.dropped_turns
+        except RbeError as raised:
+            error = raised
+        except MemoryError:
+            error = ModelError("out of memory; make the context smaller, or choose a smaller model")
+        feed.position = session.position
+        return Outcome("".join(said), statistics, n_cut + _messages_of(history, dropped), error)
+
+    async def close(self) -> None:
+        """Stops what runs, and frees session and model. Closing twice is allowed."""
+        self.stop()
+        try:
+            await self._run("close", self._close)
+        except RuntimeError:  # the thread has ended
+            return
+        self._thread.shutdown(wait=False)
+
+    def _close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        if self._model is not None:
+            self._model.close()
+        self._session = self._model = self.loaded = None
+
+
+def answered(messages: Sequence[StoredMessage]) -> list[StoredMessage]:
+    """The history as templates want it: questions that were answered, and their answers, in turn."""
+    turns: list[StoredMessage] = []
+    for question, answer in pairwise(messages):
+        if question.role == "user" and answer.role == "assistant":
+            turns += [question, answer]
+    return turns
+
+
+def _within(history: Sequence[StoredMessage], characters: int) -> tuple[list[StoredMessage], int]:
+    """The latest whole turns of about so many characters, and how many messages were cut."""
+    kept, length = len(history), 0
+    while kept >= 2:
+        length += len(history[kept - 1].content) + len(history[kept - 2].content)
+        if length > characters:
+            break
+        kept -= 2
+    return list(history[kept:]), kept
+
+
+def _messages_of(history: Sequence[StoredMessage], turns: int) -> int:
+    """How many messages the first so many turns are."""
+    questions = [index for index, message in enumerate(history) if message.role == "user"]
+    return questions[turns] if turns < len(questions) else len(history)

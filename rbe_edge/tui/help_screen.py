@@ -1,0 +1,43 @@
+"""The keys, on one screen."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Static
+
+KEYS = (
+    ("Enter", "send"),
+    ("Ctrl+J", "a new line (Shift+Enter where the terminal tells it from Enter)"),
+    ("Escape", "stop the answer; what was said stays"),
+    ("Up, Down", "earlier messages"),
+    ("PgUp, PgDn, wheel", "scroll"),
+    ("Ctrl+R", "another answer to the last question"),
+    ("Ctrl+G", "change the last question"),
+    ("F6", "copy the answer (mouse: select, then Ctrl+C)"),
+    ("Ctrl+N", "a new conversation"),
+    ("Ctrl+O", "all conversations: search, open, rename, delete"),
+    ("F2", "settings: sampling, system prompt, context, threads"),
+    ("F3", "another model"),
+    ("F4", "plots of tokens/s and temperature"),
+    ("F5", "export to Markdown or JSON"),
+    ("Ctrl+T", "dark or light"),
+    ("Ctrl+P", "all commands, by name"),
+    ("Ctrl+Q", "leave"),
+)
+
+
+class HelpScreen(ModalScreen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,q", "dismiss(None)", "Back", key_display="Esc")]
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="window"):
+            yield Static("Keys", classes="heading")
+            with VerticalScroll():
+                yield Static(Content("\n".join(f"{key:<18} {what}" for key, what in KEYS)))
+        yield Footer()

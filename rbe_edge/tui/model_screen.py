@@ -1,0 +1,94 @@
+"""Choosing a model: the demo, the files here and in the model directory, or one to be packed from the hub."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Footer, OptionList, Static
+from textual.widgets.option_list import Option
+
+from rbe_edge.runtime.model import demo_path
+from rbe_edge.runtime.terminal_text import one_line, size
+
+_MOST_FILES = 500
+
+
+@dataclass(frozen=True)
+class Choice:
+    """path None: the demo."""
+
+    path: Path | None
+    file_bytes: int
+
+
+@dataclass(frozen=True)
+class FromHub:
+    """A model is to be packed."""
+
+
+def find_models(directories: list[Path]) -> list[Choice]:
+    """The demo and the .rbe files of these directories, by name; a directory that cannot be read has none."""
+    found: dict[Path, int] = {}
+    for directory in directories:
+        try:
+            for path in sorted(directory.glob("*.rbe"))[:_MOST_FILES]:
+                if path.is_file():
+                    found.setdefault(path.resolve(), path.stat().st_size)
+        except OSError:
+            continue
+    demo = demo_path()
+    files = [Choice(path, n_bytes) for path, n_bytes in found.items() if path != demo.resolve()]
+    return [Choice(None, demo.stat().st_size), *files]
+
+
+class ModelScreen(ModalScreen["Choice | FromHub | None"]):
+    """Answers what was chosen; None for Escape."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Back"),
+        Binding("ctrl+n", "pack", "Pack from Hugging Face", priority=True),
+    ]
+
+    def __init__(self, directories: list[Path], current: Path | None) -> None:
+        super().__init__()
+        self._directories = directories
+        self._current = current
+        self._choices: list[Choice] = []
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="window"):
+            yield Static("Models", classes="heading")
+            yield OptionList(id="models", markup=False)
+            places = ", ".join(one_line(str(directory), 100) for directory in self._directories)
+            yield Static(Content(f"From {places}"), classes="hint")
+        yield Footer()
+
+    async def on_mount(self) -> None:
+        self._choices = await asyncio.to_thread(find_models, self._directories)
+        models = self.query_one("#models", OptionList)
+        models.add_options([Option(self._line(choice)) for choice in self._choices])
+        models.add_option(Option(Content("  + pack a model from Hugging Face …")))
+        models.highlighted = 0
+        models.focus()
+
+    def _line(self, choice: Choice) -> Content:
+        name = "the demo" if choice.path is None else choice.path.name
+        mark = "•" if choice.path == self._current else " "
+        return Content(f"{mark} {one_line(name, 44):<44} {size(choice.file_bytes):>12}")
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        at = event.option_index
+        self.dismiss(self._choices[at] if at < len(self._choices) else FromHub())
+
+    def action_pack(self) -> None:
+        self.dismiss(FromHub())

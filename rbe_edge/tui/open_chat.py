@@ -1,0 +1,103 @@
+"""The conversation on the screen, and how it reaches the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rbe_edge.runtime.terminal_text import one_line
+from rbe_edge.store.conversations import ConversationStore, StoredConversation, StoredMessage, StoreError
+
+_TITLE_WIDTH = 60
+
+
+@dataclass
+class OpenChat:
+    """Belongs to the event loop; save() writes on another thread. n_forgotten: messages at the beginning that no longer
+    fit into the model's context. id None: nothing was said yet, and nothing is stored."""
+
+    store: ConversationStore
+    model: str = ""
+    system: str = ""
+    title: str = ""
+    id: int | None = None
+    messages: list[StoredMessage] = field(default_factory=list)
+    n_forgotten: int = 0
+    _n_saved: int = 0  # messages that are stored as they are here
+    _saving: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @classmethod
+    def of(cls, store: ConversationStore, stored: StoredConversation) -> OpenChat:
+        chat = cls(store, stored.model, stored.system, stored.title, stored.id, list(stored.messages))
+        chat._n_saved = len(chat.messages)
+        return chat
+
+    @property
+    def saved(self) -> bool:
+        """Whether all that was said is stored."""
+        return self._n_saved == len(self.messages)
+
+    def seen(self) -> Sequence[StoredMessage]:
+        """What the model is to see of the messages so far."""
+        return self.messages[self.n_forgotten :]
+
+    def add(self, role: str, content: str) -> None:
+        self.messages.append(StoredMessage(role, content))
+        if not self.title:
+            self.title = one_line(content, _TITLE_WIDTH) or "untitled"
+
+    def say(self, answer: str) -> None:
+        """Puts the answer, or more of it, after the last question."""
+        if self.messages and self.messages[-1].role == "assistant":
+            self.cut(len(self.messages) - 1)
+        if answer.strip():
+            self.add("assistant", answer)
+
+    def cut(self, position: int) -> list[StoredMessage]:
+        """Takes away the messages from `position` on, and returns them."""
+        gone = self.messages[position:]
+        del self.messages[position:]
+        self._n_saved = min(self._n_saved, position)
+        self.n_forgotten = min(self.n_forgotten, position)
+        return gone
+
+    def last_question(self) -> int | None:
+        """The position of the last thing that the person said."""
+        for position in range(len(self.messages) - 1, -1, -1):
+            if self.messages[position].role == "user":
+                return position
+        return None
+
+    def last_answer(self) -> str | None:
+        return next((message.content for message in reversed(self.messages) if message.role == "assistant"), None)
+
+    async def save(self) -> None:
+        """Stores what is not stored yet. Raises StoreError; then it is tried again by the next save."""
+        async with self._saving:
+            if self.id is None:
+                if not self.messages:
+                    return
+                self.id = await asyncio.to_thread(self.store.new, self.title, model=self.model, system=self.system)
+            position, changed = self._n_saved, self.messages[self._n_saved :]
+            self._n_saved = len(self.messages)
+            try:
+                await asyncio.to_thread(self.store.write, self.id, position, changed)
+            except StoreError:
+                self._n_saved = min(self._n_saved, position)
+                raise
+
+    def as_stored(self) -> StoredConversation:
+        """What is on the screen, stored or not, for an export."""
+        import time
+
+        created = updated = time.time()
+        if self.id is not None:
+            try:
+                stored = self.store.load(self.id)
+                created, updated = stored.created, stored.updated
+            except StoreError:
+                pass  # an export is the way out of a damaged store
+        return StoredConversation(
+            self.id or 0, self.title, self.model, self.system, created, updated, tuple(self.messages)
+        )

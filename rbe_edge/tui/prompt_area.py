@@ -1,0 +1,102 @@
+"""Where a person writes: several lines, Enter sends, the arrow keys bring back what was said before."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import TextArea
+
+from rbe_edge.runtime.terminal_text import printable
+
+#: Characters of one message. A longer one fits into no context that a small computer can hold.
+MOST_CHARACTERS = 500_000
+
+
+class PromptArea(TextArea):
+    """Posts Submitted. Pasted text loses its control characters; what is too long is refused whole."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "Send", show=False),
+        Binding("ctrl+j,shift+enter,alt+enter", "newline", "New line", show=False, key_display="^j"),
+        Binding("up", "earlier", "Earlier message", show=False),
+        Binding("down", "later", "Later message", show=False),
+    ]
+
+    class Submitted(Message):
+        """Enter was pressed."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    class Refused(Message):
+        """A text was too long."""
+
+        def __init__(self, n_characters: int) -> None:
+            super().__init__()
+            self.n_characters = n_characters
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id, soft_wrap=True, tab_behavior="focus", highlight_cursor_line=False)
+        self.placeholder = "Say something. Enter sends, Ctrl+J makes a new line, F1 shows the keys."
+        self._history: list[str] = []
+        self._at = 0  # in the history; its length: what is being written
+        self._draft = ""
+
+    def remember(self, texts: list[str]) -> None:
+        """The messages that the arrow keys bring back, oldest first."""
+        self._history = texts
+        self._at = len(texts)
+
+    def take(self) -> str:
+        """The text, which is then gone from here."""
+        text = self.text
+        self.text = ""
+        self._draft = ""
+        return text
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key == "enter":  # TextArea's own meaning is a new line
+            event.stop()
+            event.prevent_default()
+            self.action_submit()
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        if len(event.text) + len(self.text) > MOST_CHARACTERS:
+            event.stop()
+            event.prevent_default()
+            self.post_message(self.Refused(len(event.text)))
+        else:
+            event.text = printable(event.text.replace("\r\n", "\n").replace("\r", "\n"))
+
+    def action_submit(self) -> None:
+        if len(self.text) > MOST_CHARACTERS:
+            self.post_message(self.Refused(len(self.text)))
+        elif self.text.strip():
+            self.post_message(self.Submitted(self.text))
+
+    def action_newline(self) -> None:
+        self.insert("\n")
+
+    def action_earlier(self) -> None:
+        """Within the text a line up; on its first line the message before."""
+        if self.cursor_location[0] > 0 or self._at == 0:
+            self.action_cursor_up()
+        else:
+            if self._at == len(self._history):
+                self._draft = self.text
+            self._show(self._at - 1)
+
+    def action_later(self) -> None:
+        if self.cursor_location[0] < self.document.line_count - 1 or self._at == len(self._history):
+            self.action_cursor_down()
+        else:
+            self._show(self._at + 1)
+
+    def _show(self, at: int) -> None:
+        self._at = at
+        self.text = self._history[at] if at < len(self._history) else self._draft
+        self.move_cursor(self.document.end)

@@ -1,0 +1,84 @@
+"""What a person sets in the client, as a value."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rbe_edge.errors import OptionError
+from rbe_edge.runtime.options import GenerationOptions, SamplingOptions, SessionOptions, require
+
+_TEMPERATURE = 0.7
+_DEMO_TEMPERATURE = 0.0  # the demo model is small: its likeliest words are its best
+
+DARK, LIGHT = "textual-dark", "textual-light"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """None: as the model likes it best (temperature), another each time (seed), until the text ends (max_tokens).
+    context, threads: 0 is the library's choice. system: what a new conversation's model is told first."""
+
+    temperature: float | None = None
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    seed: int | None = None
+    max_tokens: int | None = 512
+    context: int = 0
+    threads: int = 0
+    system: str = ""
+    theme: str = DARK
+
+    def __post_init__(self) -> None:
+        """Raises OptionError for what the engine would refuse."""
+        require(len(self.system) <= 100_000, "the system prompt is longer than 100,000 characters; shorten it")
+        self.session(SessionOptions())
+        self.generation(GenerationOptions(), demo=False)
+
+    def session(self, base: SessionOptions) -> SessionOptions:
+        """base: what the client does not set."""
+        return replace(base, context=self.context, threads=self.threads)
+
+    def generation(self, base: GenerationOptions, *, demo: bool, new_seed: int = 0) -> GenerationOptions:
+        """demo: whether the model is the demo. new_seed: where none is set."""
+        automatic = _DEMO_TEMPERATURE if demo else _TEMPERATURE
+        return replace(
+            base,
+            max_tokens=self.max_tokens,
+            sampling=SamplingOptions(
+                temperature=automatic if self.temperature is None else self.temperature,
+                top_k=self.top_k,
+                top_p=self.top_p,
+                min_p=self.min_p,
+                repeat_penalty=self.repeat_penalty,
+                seed=new_seed if self.seed is None else self.seed,
+            ),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def updated(self, stored: Mapping[str, Any]) -> Settings:
+        """With the stored values that are of the right kind and range; a damaged one is passed over."""
+        settings = self
+        for field in dataclasses.fields(Settings):
+            if field.name in stored and _fits(stored[field.name], field.name):
+                try:
+                    settings = replace(settings, **{field.name: stored[field.name]})
+                except OptionError:
+                    continue
+        return settings
+
+
+def _fits(value: object, name: str) -> bool:
+    if name in ("temperature", "seed", "max_tokens") and value is None:
+        return True
+    if name in ("system", "theme"):
+        return isinstance(value, str)
+    if name in ("temperature", "top_p", "min_p", "repeat_penalty"):
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,145 @@
+"""Conversations in SQLite: what is kept, what is found, and what a full disk or a damaged file leaves."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from rbe_edge.store.conversations import ConversationStore, StoredMessage, StoreError
+
+HELLO = [StoredMessage("user", "Hello!"), StoredMessage("assistant", "Good morning.")]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "conversations.db"
+
+
+def test_what_was_written_is_there_after_a_restart(path: Path) -> None:
+    with ConversationStore(path) as store:
+        one = store.new("Greetings", model="/m.rbe", system="Be brief.")
+        store.write(one, 0, HELLO)
+        store.write(one, 1, [StoredMessage("assistant", "Hi \x1b[31m 🙂 \ud800")])
+    with ConversationStore(path) as store:
+        found = store.load(one)
+    assert (found.title, found.model, found.system) == ("Greetings", "/m.rbe", "Be brief.")
+    assert found.messages == (HELLO[0], StoredMessage("assistant", "Hi \x1b[31m 🙂 ?"))
+    assert found.created <= found.updated
+
+
+def test_search_rename_delete(path: Path) -> None:
+    with ConversationStore(path) as store:
+        ids = [store.new(title) for title in ("one 100%", "two_2", "three")]
+        store.write(ids[2], 0, [StoredMessage("user", "The NEEDLE in 50% of it")])
+        assert [summary.id for summary in store.list()] == ids[::-1]  # the latest first
+        assert [summary.id for summary in store.list("needle")] == [ids[2]]
+        assert [summary.id for summary in store.list("0%")] == [ids[2], ids[0]]  # a percent sign is itself
+        assert [summary.id for summary in store.list("_")] == [ids[1]]
+        assert store.list("\\") == [] and store.list("' OR 1=1 --") == []
+        store.rename(ids[0], "new name")
+        assert store.load(ids[0]).title == "new name"
+        store.delete(ids[2])
+        store.delete(ids[2])
+        assert store.list("needle") == []
+        with pytest.raises(StoreError, match="deleted"):
+            store.load(ids[2])
+        with pytest.raises(StoreError, match="deleted"):
+            store.write(ids[2], 0, HELLO)
+        assert store.new("four") not in ids  # an id is never used again: saved state goes by it
+    assert b"NEEDLE" not in path.read_bytes()  # what is deleted is gone from the file
+
+
+def test_settings(path: Path) -> None:
+    with ConversationStore(path) as store:
+        store.save_settings({"temperature": None, "top_k": 3})
+        store.save_settings({"top_k": 4, "system": "ü"})
+    with sqlite3.connect(path) as raw:
+        raw.execute("INSERT INTO settings VALUES ('damaged', '{')")
+    raw.close()
+    with ConversationStore(path) as store:
+        assert store.settings() == {"temperature": None, "top_k": 4, "system": "ü"}
+
+
+def test_a_full_disk_loses_nothing(path: Path) -> None:
+    with ConversationStore(path) as store:
+        one = store.new("Greetings")
+        store.write(one, 0, HELLO)
+        connection = store._connection
+        assert connection is not None
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StoreError, match="disk is full"):
+            store.write(one, 0, [StoredMessage("user", "x" * 100_000)])
+        assert store.load(one).messages == tuple(HELLO)
+        connection.execute("PRAGMA max_page_count = 100000")
+        store.write(one, 2, [StoredMessage("user", "x" * 100_000)])  # there is room again
+        assert len(store.load(one).messages) == 3
+
+
+def test_a_damaged_file_is_left_as_it_is(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"no database at all, but long enough to be one" * 100)
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=r"damaged.*left as it is"):
+        ConversationStore(path)
+    assert path.read_bytes() == before
+
+
+def test_damage_in_the_middle_is_found(path: Path) -> None:
+    with ConversationStore(path) as store:
+        one = store.new("Greetings")
+        store.write(one, 0, [StoredMessage("user", "word " * 50_000)])
+    data = bytearray(path.read_bytes())
+    for page in range(1, len(data) // 4096):
+        data[page * 4096 : page * 4096 + 64] = b"\xff" * 64
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match="damaged"):
+        ConversationStore(path)
+    assert path.read_bytes() == data
+
+
+def test_a_newer_version_is_refused(path: Path) -> None:
+    ConversationStore(path).close()
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA user_version = 99")
+    raw.close()
+    with pytest.raises(StoreError, match="newer rbe"):
+        ConversationStore(path)
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(StoreError):
+        ConversationStore(tmp_path / "data" / "conversations.db")
+
+
+def test_another_program_that_changed_the_conversation(path: Path) -> None:
+    with ConversationStore(path) as store, ConversationStore(path) as other:
+        one = store.new("Greetings")
+        store.write(one, 0, HELLO)
+        other.write(one, 0, HELLO[:1])
+        with pytest.raises(StoreError, match="another program"):
+            store.write(one, 2, HELLO)
+        assert other.load(one).messages == tuple(HELLO[:1])
+
+
+def test_many_threads_write_in_turn(path: Path) -> None:
+    with ConversationStore(path) as store:
+        one = store.new("Greetings")
+
+        def add(text: str) -> None:
+            for index in range(5):
+                store.write(one, 0, [StoredMessage("user", f"{text} {index}")])
+                store.list(text)
+
+        threads = [threading.Thread(target=add, args=(name,)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(store.load(one).messages) == 1
+    with pytest.raises(StoreError, match="closed"):
+        store.list()

@@ -1,0 +1,81 @@
+"""Export to Markdown and JSON, and the files of saved state."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from rbe_edge.store.conversations import StoredConversation, StoredMessage, StoreError
+from rbe_edge.store.export import export, suggested_name
+from rbe_edge.store.states import StateFiles
+
+TALK = StoredConversation(
+    1,
+    "A \x1b]0;title\x07 <b>",
+    "",
+    "Be brief.",
+    0.0,
+    60.0,
+    (StoredMessage("user", "Hello\x1b[2J!"), StoredMessage("assistant", "**Hi**")),
+)
+
+
+def test_markdown(tmp_path: Path) -> None:
+    export(TALK, tmp_path / "talk.md")
+    text = (tmp_path / "talk.md").read_text(encoding="utf-8")
+    assert text.startswith("# A ]0;title <b>\n") and "## You\n\nHello[2J!\n\n## Model\n\n**Hi**\n" in text
+    assert "## System\n\nBe brief." in text and "\x1b" not in text and "\x07" not in text
+
+
+def test_json(tmp_path: Path) -> None:
+    export(TALK, tmp_path / "talk.JSON")
+    whole = json.loads((tmp_path / "talk.JSON").read_text(encoding="utf-8"))
+    assert [message["role"] for message in whole["messages"]] == ["system", "user", "assistant"]
+    assert whole["messages"][1]["content"] == "Hello\x1b[2J!"  # programs get what was said
+    assert whole["created"] == "1970-01-01T00:00:00+00:00" and whole["updated"] == "1970-01-01T00:01:00+00:00"
+
+
+def test_refusals(tmp_path: Path) -> None:
+    (tmp_path / "talk.md").write_text("mine")
+    for name, why in [("talk.md", "exists"), ("talk.txt", "must end in"), ("nowhere/talk.md", "cannot be written")]:
+        with pytest.raises(StoreError, match=why):
+            export(TALK, tmp_path / name)
+    assert (tmp_path / "talk.md").read_text() == "mine" and os.listdir(tmp_path) == ["talk.md"]
+
+
+def test_a_full_disk_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space left"):
+        export(TALK, tmp_path / "talk.md")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [("Tell me: a story!", "tell-me-a-story"), ("../../etc/passwd", "etc-passwd"), ("\x1b\x07", "conversation"),
+     ("x" * 300, "x" * 50)],
+)  # fmt: skip
+def test_suggested_names_are_plain(title: str, name: str) -> None:
+    assert suggested_name(title) == name
+
+
+def test_states_are_few(tmp_path: Path) -> None:
+    states = StateFiles(tmp_path / "states")
+    for number in range(12):
+        path = states.path(number)
+        assert path is not None
+        path.write_bytes(b"state")
+        os.utime(path, (number, number))
+    states.trim()
+    left = {path.stem for path in (tmp_path / "states").iterdir()}
+    assert left == {str(number) for number in range(4, 12)}
+    states.forget(11)
+    states.forget(11)
+    assert not (tmp_path / "states" / "11.state").exists()
+    assert states.path(None) is None and StateFiles(None).path(3) is None
