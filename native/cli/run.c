@@ -7,89 +7,11 @@
 
 #include "commands.h"
 
-typedef struct run_arguments {
-    const char *path, *prompt;
-    uint32_t n_tokens;
-    int verbose;
-    rbe_model_options model;
-    rbe_session_options session;
-    rbe_sampling_options sampling;
-} run_arguments;
-
 static double seconds(clockid_t clock)
 {
     struct timespec now;
     clock_gettime(clock, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static int read_whole(const char *text, uint64_t most, uint64_t *out)
-{
-    char *end;
-    if (text[0] < '0' || text[0] > '9') {
-        return 0;
-    }
-    *out = strtoull(text, &end, 10);
-    return *end == 0 && *out <= most;
-}
-
-static int read_float(const char *text, float *out)
-{
-    char *end;
-    *out = strtof(text, &end);
-    return end != text && *end == 0;
-}
-
-static int read_u32(const char *text, uint32_t *out)
-{
-    uint64_t value = 0;
-    int good = read_whole(text, UINT32_MAX, &value);
-    *out = (uint32_t)value;
-    return good;
-}
-
-/* One option with its value; 0 where the value is wrong, -1 where the option is unknown. */
-static int read_option(run_arguments *a, const char *name, const char *value)
-{
-    return !strcmp(name, "-m")                 ? (a->path = value, 1)
-           : !strcmp(name, "-p")               ? (a->prompt = value, 1)
-           : !strcmp(name, "-n")               ? read_u32(value, &a->n_tokens)
-           : !strcmp(name, "-c")               ? read_u32(value, &a->session.context_tokens)
-           : !strcmp(name, "-t")               ? read_u32(value, &a->session.n_threads)
-           : !strcmp(name, "-s")               ? read_whole(value, UINT64_MAX, &a->sampling.seed)
-           : !strcmp(name, "--temp")           ? read_float(value, &a->sampling.temperature)
-           : !strcmp(name, "--top-k")          ? read_u32(value, &a->sampling.top_k)
-           : !strcmp(name, "--top-p")          ? read_float(value, &a->sampling.top_p)
-           : !strcmp(name, "--min-p")          ? read_float(value, &a->sampling.min_p)
-           : !strcmp(name, "--repeat-penalty") ? read_float(value, &a->sampling.repeat_penalty)
-           : !strcmp(name, "--kernels")        ? (a->model.kernel_set = value, 1)
-                                               : -1;
-}
-
-static int read_arguments(run_arguments *a, int argc, char **argv)
-{
-    for (int i = 0; i < argc; i++) {
-        if (!strcmp(argv[i], "-v")) {
-            a->verbose = 1;
-        } else if (!strcmp(argv[i], "--no-verify")) {
-            a->model.skip_checksums = 1;
-        } else if (argv[i][0] != '-') {
-            a->path = argv[i];
-        } else {
-            int good = read_option(a, argv[i], i + 1 < argc ? argv[i + 1] : "");
-            if (good != 1 || i + 1 >= argc) {
-                fprintf(stderr, good == -1 ? "rbe-cli: unknown option %s; see rbe-cli --help\n" : "rbe-cli: option %s needs a valid value\n",
-                        argv[i]);
-                return 0;
-            }
-            i++;
-        }
-    }
-    if (!a->path || !a->prompt || !a->prompt[0]) {
-        fprintf(stderr, "rbe-cli: name a .rbe file and a prompt that is not empty: rbe-cli run FILE -p PROMPT\n");
-        return 0;
-    }
-    return 1;
 }
 
 typedef struct run_state {
@@ -103,13 +25,7 @@ typedef struct run_state {
     uint32_t n_generated;
 } run_state;
 
-static void print_text(const char *text, size_t bytes)
-{
-    fwrite(text, 1, bytes, stdout);
-    fflush(stdout);
-}
-
-static int prepare(run_state *run, const run_arguments *a)
+static int prepare(run_state *run, const cli_arguments *a)
 {
     rbe_model_info info = {.struct_bytes = sizeof info};
     if (rbe_model_open(a->path, &a->model, &run->model) != RBE_OK || rbe_model_get_info(run->model, &info) != RBE_OK) {
@@ -139,7 +55,7 @@ static int prepare(run_state *run, const run_arguments *a)
     return 0;
 }
 
-static int generate(run_state *run, const run_arguments *a)
+static int generate(run_state *run, const cli_arguments *a)
 {
     const rbe_tokenizer *tokenizer = rbe_model_tokenizer(run->model);
     rbe_session_info info = {.struct_bytes = sizeof info};
@@ -160,7 +76,7 @@ static int generate(run_state *run, const run_arguments *a)
         if (rbe_text_stream_push(run->stream, token, &text, &bytes, &stopped) != RBE_OK) {
             return report_failure();
         }
-        print_text(text, bytes);
+        write_text(text, bytes);
         run->n_generated++;
         if (rbe_session_get_info(run->session, &info) != RBE_OK) {
             return report_failure();
@@ -175,7 +91,7 @@ static int generate(run_state *run, const run_arguments *a)
     if (rbe_text_stream_finish(run->stream, &text, &bytes) != RBE_OK) {
         return report_failure();
     }
-    print_text(text, bytes);
+    write_text(text, bytes);
     putchar('\n');
     run->finished = seconds(CLOCK_MONOTONIC);
     return 0;
@@ -202,13 +118,17 @@ static void report(const run_state *run, double started)
 int command_run(int argc, char **argv)
 {
     double started = seconds(CLOCK_MONOTONIC);
-    run_arguments arguments = {
+    cli_arguments arguments = {
         .n_tokens = 128,
         .model = {.struct_bytes = sizeof arguments.model},
         .session = {.struct_bytes = sizeof arguments.session},
         .sampling = {.struct_bytes = sizeof arguments.sampling},
     };
     if (!read_arguments(&arguments, argc, argv)) {
+        return EXIT_USAGE;
+    }
+    if (!arguments.path || !arguments.prompt || !arguments.prompt[0]) {
+        fprintf(stderr, "rbe-cli: name a .rbe file and a prompt that is not empty: rbe-cli run FILE -p PROMPT\n");
         return EXIT_USAGE;
     }
     run_state run = {0};

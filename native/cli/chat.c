@@ -1,0 +1,362 @@
+/* A conversation line by line: the model's template in C (rbe_chat_format), and a context that keeps what the turns have in common. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+
+#define ANSWER_ROOM 256u /* tokens kept for an answer when the history is fitted into the context, a quarter of it at most */
+
+typedef struct chat {
+    rbe_model *model;
+    rbe_session *session;
+    rbe_sampler *sampler;
+    rbe_text_stream *stream;
+    rbe_chat_options format;
+    char *bos, *eos;
+    uint32_t context, n_answer; /* tokens; of an answer, at most */
+    rbe_chat_message *messages; /* contents are ours */
+    size_t n_messages, most_messages;
+    uint32_t *held; /* [context] tokens in the context */
+    size_t n_held;
+    char *text;
+    size_t text_bytes, text_capacity;
+} chat;
+
+static rbe_session *running; /* what Ctrl-C stops */
+static volatile sig_atomic_t interrupted;
+
+static void stop(int signal)
+{
+    (void)signal;
+    interrupted = 1;
+    rbe_session_cancel(running); /* stores one atomic number */
+}
+
+static int no_memory(void)
+{
+    fprintf(stderr, "rbe-cli: no memory for the conversation\n");
+    return 1;
+}
+
+static char *copy_of(const void *data, size_t bytes)
+{
+    char *copy = malloc(bytes + 1);
+    if (copy) {
+        memcpy(copy, data, bytes);
+        copy[bytes] = 0;
+    }
+    return copy;
+}
+
+/* content is taken over; 0 on success. */
+static int add_message(chat *c, const char *role, char *content, size_t bytes)
+{
+    if (content && c->n_messages == c->most_messages) {
+        size_t most = 2 * c->most_messages + 8;
+        rbe_chat_message *grown = realloc(c->messages, most * sizeof *grown);
+        c->most_messages = grown ? most : c->most_messages;
+        c->messages = grown ? grown : c->messages;
+        if (!grown) {
+            free(content);
+            content = NULL;
+        }
+    }
+    if (!content) {
+        return no_memory();
+    }
+    c->messages[c->n_messages++] = (rbe_chat_message){role, content, bytes};
+    return 0;
+}
+
+static void forget_messages(chat *c, size_t first, size_t n)
+{
+    for (size_t i = first; i < first + n; i++) {
+        free((char *)(uintptr_t)c->messages[i].content);
+    }
+    memmove(c->messages + first, c->messages + first + n, (c->n_messages - first - n) * sizeof *c->messages);
+    c->n_messages -= n;
+}
+
+/* Forgets the oldest question and what answers it; 0 where only the last question is left. */
+static int forget_turn(chat *c)
+{
+    size_t first = strcmp(c->messages[0].role, "system") == 0, next = first + 1;
+    while (next < c->n_messages && strcmp(c->messages[next].role, "user") != 0) {
+        next++;
+    }
+    if (next >= c->n_messages) {
+        return 0;
+    }
+    forget_messages(c, first, next - first);
+    return 1;
+}
+
+/* The prompt's tokens, to be freed; NULL on failure, which was reported. */
+static uint32_t *prompt_tokens(chat *c, size_t *n_tokens)
+{
+    size_t bytes;
+    rbe_status status = rbe_chat_format(&c->format, c->messages, c->n_messages, NULL, 0, &bytes);
+    char *text = status == RBE_ERROR_CAPACITY || status == RBE_OK ? malloc(bytes + 1) : NULL;
+    uint32_t *tokens = text ? malloc((bytes + 8) * sizeof *tokens) : NULL; /* a token is at least a byte; a few more at the ends */
+    if (!tokens) {
+        free(text);
+        (void)(status == RBE_ERROR_CAPACITY || status == RBE_OK ? no_memory() : report_failure());
+        return NULL;
+    }
+    status = rbe_chat_format(&c->format, c->messages, c->n_messages, text, bytes, &bytes);
+    if (status == RBE_OK) {
+        const size_t n_bos = c->bos ? strlen(c->bos) : 0;
+        const int has_bos = n_bos && bytes >= n_bos && memcmp(text, c->bos, n_bos) == 0;
+        status = rbe_tokenize(rbe_model_tokenizer(c->model), text, bytes, RBE_TOKENIZE_PARSE_SPECIAL | (has_bos ? 0 : RBE_TOKENIZE_SPECIAL_PREFIX),
+                              tokens, bytes + 8, n_tokens);
+    }
+    free(text);
+    if (status != RBE_OK) {
+        report_failure();
+        free(tokens);
+        return NULL;
+    }
+    return tokens;
+}
+
+/* The same of what fits, without the oldest turns. */
+static uint32_t *fitting_tokens(chat *c, size_t *n_tokens)
+{
+    const uint32_t room = c->context - (ANSWER_ROOM < c->context / 4 ? ANSWER_ROOM : c->context / 4);
+    uint32_t n_dropped = 0;
+    uint32_t *tokens;
+    while ((tokens = prompt_tokens(c, n_tokens)) != NULL && *n_tokens > room) {
+        free(tokens);
+        if (!forget_turn(c)) {
+            fprintf(stderr, "rbe-cli: the message takes %zu tokens and the context has room for %u; shorten it, or give -c\n", *n_tokens, room);
+            return NULL;
+        }
+        n_dropped++;
+    }
+    if (n_dropped) {
+        fprintf(stderr, "rbe-cli: the context is full; the oldest %u turns were forgotten\n", n_dropped);
+    }
+    return tokens;
+}
+
+static int append_text(chat *c, const char *text, size_t bytes)
+{
+    write_text(text, bytes);
+    if (bytes > c->text_capacity - c->text_bytes) {
+        size_t capacity = 2 * c->text_capacity + bytes + 256;
+        char *grown = realloc(c->text, capacity);
+        if (!grown) {
+            return no_memory();
+        }
+        c->text = grown;
+        c->text_capacity = capacity;
+    }
+    if (bytes) {
+        memcpy(c->text + c->text_bytes, text, bytes);
+    }
+    c->text_bytes += bytes;
+    return 0;
+}
+
+/* Computes tokens behind those that the context holds already; 0 on success, -1 where Ctrl-C stopped it. */
+static int read_prompt(chat *c, const uint32_t *tokens, size_t n_tokens)
+{
+    size_t common = 0;
+    while (common < c->n_held && common + 1 < n_tokens && c->held[common] == tokens[common]) {
+        common++;
+    }
+    c->n_held = common;
+    if (rbe_session_rewind(c->session, common) != RBE_OK) {
+        return report_failure();
+    }
+    rbe_status status = rbe_session_prefill(c->session, tokens + common, n_tokens - common, NULL, NULL);
+    if (status != RBE_OK) {
+        return status == RBE_ERROR_CANCELLED ? -1 : report_failure();
+    }
+    memcpy(c->held + common, tokens + common, (n_tokens - common) * sizeof *tokens);
+    c->n_held = n_tokens;
+    return 0;
+}
+
+/* 0 at its end, 1 on failure. Ctrl-C ends it, and what was said stays. */
+static int answer(chat *c)
+{
+    const rbe_tokenizer *tokenizer = rbe_model_tokenizer(c->model);
+    const char *text;
+    size_t bytes;
+    int stopped = 0;
+    c->text_bytes = 0;
+    for (uint32_t n = 0; n < c->n_answer && !stopped && !interrupted; n++) {
+        uint32_t token;
+        if (rbe_sampler_draw(c->sampler, rbe_session_logits(c->session), &token) != RBE_OK) {
+            return report_failure();
+        }
+        if (rbe_token_ends_text(tokenizer, token)) {
+            break;
+        }
+        if (rbe_text_stream_push(c->stream, token, &text, &bytes, &stopped) != RBE_OK) {
+            return report_failure();
+        }
+        if (append_text(c, text, bytes)) {
+            return 1;
+        }
+        if (c->n_held == c->context) {
+            break;
+        }
+        rbe_status status = rbe_sampler_accept(c->sampler, token);
+        status = status == RBE_OK ? rbe_session_prefill(c->session, &token, 1, NULL, NULL) : status;
+        if (status != RBE_OK) {
+            return status == RBE_ERROR_CANCELLED ? 0 : report_failure();
+        }
+        c->held[c->n_held++] = token;
+    }
+    return 0;
+}
+
+/* One question and its answer. 1 ends the program. */
+static int turn(chat *c, const char *line, size_t bytes)
+{
+    size_t n_tokens;
+    if (add_message(c, "user", copy_of(line, bytes), bytes)) {
+        return 1;
+    }
+    uint32_t *tokens = fitting_tokens(c, &n_tokens);
+    int code = tokens ? read_prompt(c, tokens, n_tokens) : -1;
+    free(tokens);
+    if (code != 0) { /* the question is forgotten */
+        forget_messages(c, c->n_messages - 1, 1);
+        interrupted = 0;
+        return code > 0;
+    }
+    const char *text;
+    size_t rest;
+    code = answer(c);
+    if (code == 0 && rbe_text_stream_finish(c->stream, &text, &rest) == RBE_OK) {
+        code = append_text(c, text, rest);
+    }
+    putchar('\n');
+    fflush(stdout);
+    interrupted = 0;
+    return code || add_message(c, "assistant", copy_of(c->text ? c->text : "", c->text_bytes), c->text_bytes);
+}
+
+/* A metadata text as it stands in the file; data NULL where there is none. */
+static rbe_metadata metadata(const rbe_model *model, uint32_t n_metadata, const char *key)
+{
+    rbe_metadata entry;
+    for (uint32_t i = 0; i < n_metadata; i++) {
+        if (rbe_model_metadata(model, i, &entry) == RBE_OK && entry.type == RBE_VALUE_STRING && entry.key_bytes == strlen(key) &&
+            memcmp(entry.key, key, entry.key_bytes) == 0) {
+            return entry;
+        }
+    }
+    return (rbe_metadata){0};
+}
+
+static int prepare_template(chat *c, const cli_arguments *a, uint32_t n_metadata)
+{
+    const rbe_metadata jinja = metadata(c->model, n_metadata, "chat_template"), bos = metadata(c->model, n_metadata, "bos_token"),
+                       eos = metadata(c->model, n_metadata, "eos_token");
+    c->bos = copy_of(bos.data ? bos.data : "", bos.count);
+    c->eos = copy_of(eos.data ? eos.data : "", eos.count);
+    c->format = (rbe_chat_options){.struct_bytes = sizeof c->format, .style = a->style, .jinja = jinja.data, .jinja_bytes = jinja.count,
+                                   .bos = c->bos, .eos = c->eos, .add_generation_prompt = 1};
+    const char *style = a->style;
+    if (!c->bos || !c->eos) {
+        return no_memory();
+    }
+    if (!style && rbe_chat_detect(jinja.data, jinja.count, &style) != RBE_OK) {
+        report_failure();
+        fprintf(stderr, "rbe-cli: --template chatml, llama2, llama3, zephyr, gemma or plain\n");
+        return 1;
+    }
+    const char *const stops[] = {"\nUser:"};
+    if (rbe_text_stream_create(rbe_model_tokenizer(c->model), stops, strcmp(style, "plain") == 0, &c->stream) != RBE_OK) {
+        return report_failure();
+    }
+    return a->system && add_message(c, "system", copy_of(a->system, strlen(a->system)), strlen(a->system));
+}
+
+static int prepare(chat *c, const cli_arguments *a)
+{
+    rbe_model_info model = {.struct_bytes = sizeof model};
+    rbe_session_info session = {.struct_bytes = sizeof session};
+    if (rbe_model_open(a->path, &a->model, &c->model) != RBE_OK || rbe_model_get_info(c->model, &model) != RBE_OK) {
+        return report_failure();
+    }
+    if (!rbe_model_tokenizer(c->model)) {
+        fprintf(stderr, "rbe-cli: %s holds no tokenizer\n", a->path);
+        return 1;
+    }
+    if (prepare_template(c, a, model.n_metadata)) {
+        return 1;
+    }
+    if (rbe_session_create(c->model, &a->session, &c->session) != RBE_OK || rbe_session_get_info(c->session, &session) != RBE_OK ||
+        rbe_sampler_create(model.n_vocabulary, &a->sampling, &c->sampler) != RBE_OK) {
+        return report_failure();
+    }
+    c->context = session.context_tokens;
+    c->n_answer = a->n_tokens;
+    c->held = malloc(c->context * sizeof *c->held);
+    return c->held ? 0 : no_memory();
+}
+
+static int converse(chat *c)
+{
+    char *line = NULL;
+    size_t capacity = 0;
+    int code = 0;
+    while (code == 0) {
+        fputs("> ", stderr);
+        ssize_t bytes = getline(&line, &capacity, stdin);
+        if (bytes < 0) {
+            break;
+        }
+        bytes -= bytes > 0 && line[bytes - 1] == '\n';
+        if (bytes > 0) {
+            code = turn(c, line, (size_t)bytes);
+        }
+    }
+    free(line);
+    fputc('\n', stderr);
+    return code;
+}
+
+int command_chat(int argc, char **argv)
+{
+    cli_arguments arguments = {
+        .n_tokens = 512,
+        .model = {.struct_bytes = sizeof arguments.model},
+        .session = {.struct_bytes = sizeof arguments.session},
+        .sampling = {.struct_bytes = sizeof arguments.sampling},
+    };
+    if (!read_arguments(&arguments, argc, argv)) {
+        return EXIT_USAGE;
+    }
+    if (!arguments.path) {
+        fprintf(stderr, "rbe-cli: name a .rbe file: rbe-cli chat FILE\n");
+        return EXIT_USAGE;
+    }
+    chat c = {0};
+    int code = prepare(&c, &arguments);
+    if (code == 0) {
+        const struct sigaction action = {.sa_handler = stop}; /* without SA_RESTART: at the prompt it ends the program */
+        running = c.session;
+        sigaction(SIGINT, &action, NULL);
+        code = converse(&c);
+        signal(SIGINT, SIG_DFL);
+    }
+    forget_messages(&c, 0, c.n_messages);
+    rbe_text_stream_free(c.stream);
+    rbe_sampler_free(c.sampler);
+    rbe_session_free(c.session);
+    rbe_model_close(c.model);
+    free(c.messages);
+    free(c.held);
+    free(c.text);
+    free(c.bos);
+    free(c.eos);
+    return code;
+}
