@@ -8,7 +8,11 @@
 #include "status.h"
 
 #define DEFAULT_CONTEXT 4096u
+/* Tokens of a prefill pass. The more, the fewer times weights are generated and read; but a strip's tile, and for each token its
+ * activations and two rows of sums, should stay in the cache that a core has to itself (docs/performance.md). */
 #define DEFAULT_BATCH 64u
+#define LARGE_BATCH 128u
+#define LARGE_BATCH_BYTES (RBE_STRIP_ROWS * RBE_BLOCK_COLS + LARGE_BATCH * (RBE_BLOCK_COLS + 8u * RBE_STRIP_ROWS))
 #define MAX_BATCH 512u
 #define SCORED_BYTES (4u << 20) /* room for the logits of a scoring pass; at least one token's */
 
@@ -72,6 +76,19 @@ static uint32_t widest_input(const rbe__config *config)
     return (most + 63) & ~63u;
 }
 
+static void choose_for_cores(rbe_session_options *options)
+{
+    rbe__cores cores;
+    rbe__cores_find(&cores);
+    if (options->n_threads == 0) {
+        options->n_threads = rbe__fast_cores(&cores);
+        options->n_threads = options->n_threads < RBE_MAX_THREADS ? options->n_threads : RBE_MAX_THREADS;
+    }
+    if (options->batch_tokens == 0) {
+        options->batch_tokens = cores.cache_bytes / 2 >= LARGE_BATCH_BYTES ? LARGE_BATCH : DEFAULT_BATCH;
+    }
+}
+
 static rbe_status check_options(const rbe_model *model, rbe_session_options *options)
 {
     const rbe__config *config = &model->config;
@@ -82,11 +99,9 @@ static rbe_status check_options(const rbe_model *model, rbe_session_options *opt
         return rbe_fail(RBE_ERROR_ARGUMENT, "a context of %u tokens: this model takes at most %u", options->context_tokens,
                         config->context);
     }
-    if (options->n_threads == 0) {
-        options->n_threads = rbe__fast_cores();
-        options->n_threads = options->n_threads < RBE_MAX_THREADS ? options->n_threads : RBE_MAX_THREADS;
+    if (options->n_threads == 0 || options->batch_tokens == 0) {
+        choose_for_cores(options);
     }
-    options->batch_tokens = options->batch_tokens ? options->batch_tokens : DEFAULT_BATCH;
     if (options->n_threads > RBE_MAX_THREADS || options->batch_tokens > MAX_BATCH || options->kv_type > RBE_KV_Q8Q4 ||
         options->n_planes > RBE_MAX_PLANES) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads must be at most %u, batch_tokens at most %u, kv_type at most %u, n_planes at most %u",

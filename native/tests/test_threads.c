@@ -189,6 +189,35 @@ static void test_nothing_known(void)
     end_machine();
 }
 
+static void check_cache(const char *level, const char *size, const char *sharing, uint32_t expected)
+{
+    write_file("sys/devices/system/cpu/cpu0/cache/index2/level", level);
+    write_file("sys/devices/system/cpu/cpu0/cache/index2/size", size);
+    write_file("sys/devices/system/cpu/cpu0/cache/index2/shared_cpu_list", sharing);
+    const rbe__cores cores = read_cores(0, 3);
+    CHECK(cores.cache_bytes == expected, "%s shared by %s gives %u, not %u", size, sharing, cores.cache_bytes, expected);
+}
+
+static void test_cache(void)
+{
+    begin_machine();
+    for (int cpu = 0; cpu < 4; cpu++) {
+        add_cpu(cpu, 0, cpu % 2, -1, -1); /* two cores of two threads */
+    }
+    write_file("sys/devices/system/cpu/cpu0/cache/index0/level", "1\n");
+    write_file("sys/devices/system/cpu/cpu0/cache/index0/size", "32K\n");
+    check_cache("2\n", "1024K\n", "0,2\n", 1u << 20);
+    check_cache("2\n", "1024K\n", "0-3\n", 1u << 19);
+    check_cache("2\n", "1024K\n", "0-1,4-5\n", 1u << 18);
+    check_cache("2\n", "1024K\n", "0\n", 1u << 20);
+    check_cache("2\n", "1024K\n", "", 1u << 20);
+    check_cache("2\n", "1024K\n", "0-4294967295\n", (1u << 20) / (RBE_MAX_CPUS - 2));
+    check_cache("2\n", "99999999999K\n", "0\n", 0);
+    check_cache("2\n", "none\n", "0\n", 0);
+    check_cache("3\n", "1024K\n", "0\n", 0);
+    end_machine();
+}
+
 static void check_quota(const char *text, uint32_t expected)
 {
     write_file("sys/fs/cgroup/a/b/cpu.max", text);
@@ -225,7 +254,7 @@ static void test_this_machine(void)
     rbe__cores_find(&cores);
     CHECK(cores.n_cores >= 1 && cores.n_fast >= 1 && cores.n_fast <= cores.n_cores && cores.n_cores <= (uint32_t)CPU_COUNT(&before),
           "%u cores, %u fast, %d allowed", cores.n_cores, cores.n_fast, CPU_COUNT(&before));
-    CHECK(rbe__fast_cores() >= 1 && rbe__fast_cores() <= rbe__usable_cores() && rbe__usable_cores() <= cores.n_cores, "counts");
+    CHECK(rbe__fast_cores(&cores) >= 1 && rbe__fast_cores(&cores) <= rbe__usable_cores() && rbe__usable_cores() <= cores.n_cores, "counts");
     for (uint32_t i = 0; i < cores.n_cores; i++) {
         CHECK(rbe__thread_move(cores.cpu[i]) == 1, "move to %u", cores.cpu[i]);
     }
@@ -277,6 +306,7 @@ int main(void)
     test_desktops();
     test_nothing_known();
     test_quota();
+    test_cache();
     test_this_machine();
     rbe__cores cores;
     rbe__cores_find(&cores);

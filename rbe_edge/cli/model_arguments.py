@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import secrets
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, tem
         "-c", "--ctx-size", metavar="N", type=int, default=0, help="context in tokens (the model's own, at most 4096)"
     )
     engine.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per physical core)")
-    engine.add_argument("-b", "--batch-size", metavar="N", type=int, default=0, help="prompt tokens per pass (64)")
+    engine.add_argument("-b", "--batch-size", metavar="N", type=int, default=0, help="prompt tokens per pass (64 or 128, by the cache)")
     engine.add_argument("--kv", choices=KV_TYPES, default="f16", help="type of the KV cache (%(default)s)")
     engine.add_argument(
         "--sinks",
@@ -48,6 +49,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, tem
         help="guess tokens ahead, from the text so far or with the base planes of a nested file; the text is the same",
     )
     engine.add_argument("--draft", metavar="N", type=int, default=6, help="guess so many at most (%(default)s)")
+    add_memory_argument(engine)
     engine.add_argument("--no-verify", action="store_true", help="skip the checksums of the tensors: opens faster")
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument(
@@ -88,6 +90,25 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, tem
     sampling.add_argument(
         "--stop", metavar="TEXT", action="append", default=[], help="end before this text; may be given several times"
     )
+
+
+def add_memory_argument(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--max-memory",
+        metavar="SIZE",
+        type=memory_size,
+        default=0,
+        help="bytes of the file in memory at a time, such as 200M or 1.5G; slower (all of it)",
+    )
+
+
+def memory_size(text: str) -> int:
+    """'200M' -> 200 x 2^20: K, M and G are powers of 1024, a number alone is bytes. For argparse."""
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    size = int(float(match[1]) * 1024 ** " KMG".index(match[2].upper() or " ")) if match else 0
+    if not 0 < size < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size of memory; give such as 200M or 1.5G")
+    return size
 
 
 def model_path(arguments: argparse.Namespace) -> Path | None:

@@ -222,7 +222,7 @@ typedef struct rbe_session_options {
     size_t struct_bytes;
     uint32_t context_tokens;  /* 0: the model's, at most 4096 */
     uint32_t n_threads;       /* 0: one per fast physical core, within the control group's quota; 1 to 64 */
-    uint32_t batch_tokens;    /* tokens per prefill pass, 1 to 512; 0: 64 */
+    uint32_t batch_tokens;    /* tokens per prefill pass, 1 to 512; 0: 64, or 128 where the cache has room for it */
     uint32_t kv_type;         /* rbe_kv_type */
     uint32_t n_planes;        /* planes read of each trellis tensor, 1 to 4, the first ones; 0: all it has */
     uint32_t sink_tokens;     /* 0: a full context is an error. Else it slides: the first sink_tokens and the latest tokens stay,

@@ -15,6 +15,7 @@ typedef struct rbe__cores {
     uint32_t n_cores;           /* hardware threads of one core counted once; 0 where nothing could be learned */
     uint32_t n_fast;
     uint32_t quota;             /* processors' worth of time that the process's control group grants, 1 to RBE_MAX_CPUS (no limit) */
+    uint32_t cache_bytes;       /* of the second-level cache of cpu[0], divided by the cores that share it; 0: unknown */
     uint16_t cpu[RBE_MAX_CPUS]; /* [n_cores] the first hardware thread of each core, fastest first, then by number */
     uint16_t core[RBE_MAX_CPUS]; /* of every processor number that is allowed: the entry of cpu[] of its core */
     uint8_t kind[RBE_MAX_CPUS]; /* rbe__cpu_kind of every processor number */
@@ -36,9 +37,8 @@ int rbe__thread_place(const rbe__cores *cores, uint32_t cpu, rbe__cpu_kind slowe
 /* Moves the calling thread to a processor; where it may run stays as it was. The same result. */
 int rbe__thread_move(uint32_t cpu);
 
-/* Threads for a job unless asked otherwise: one per core (fast core) of those this process may use, within the quota; 1 to
- * RBE_MAX_CPUS. */
+/* Threads for a job unless asked otherwise: one per core that this process may use, or per fast one, within the quota; 1 to RBE_MAX_CPUS. */
 uint32_t rbe__usable_cores(void);
-uint32_t rbe__fast_cores(void);
+uint32_t rbe__fast_cores(const rbe__cores *cores);
 
 #endif

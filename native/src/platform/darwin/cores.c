@@ -18,6 +18,8 @@ void rbe__cores_find(rbe__cores *out)
     out->n_fast = count_of("hw.perflevel0.physicalcpu");
     out->n_fast = out->n_fast ? out->n_fast : out->n_cores;
     out->quota = RBE_MAX_CPUS;
+    const uint32_t sharing = count_of("hw.perflevel0.cpusperl2");
+    out->cache_bytes = count_of("hw.perflevel0.l2cachesize") / (sharing ? sharing : 1);
 }
 
 int rbe__thread_cpu(void)

@@ -8,14 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+static FILE *open_field(const char *root, int cpu, const char *field)
+{
+    char path[512];
+    return (size_t)snprintf(path, sizeof path, "%s/sys/devices/system/cpu/cpu%d/%s", root, cpu, field) < sizeof path ? fopen(path, "re") : NULL;
+}
+
 /* 0 where the file is missing or does not begin with a number. */
 static int read_number(const char *root, int cpu, const char *field, long *out)
 {
-    char path[512];
-    if ((size_t)snprintf(path, sizeof path, "%s/sys/devices/system/cpu/cpu%d/%s", root, cpu, field) >= sizeof path) {
-        return 0;
-    }
-    FILE *file = fopen(path, "re");
+    FILE *file = open_field(root, cpu, field);
     if (!file) {
         return 0;
     }
@@ -71,6 +73,56 @@ static uint32_t processor_quota(const char *root, uint32_t most)
         }
         *last = 0;
     }
+}
+
+/* How many cores the processors of a list such as "0-3,8" are; processors outside the allowed ones count as cores. */
+static uint32_t count_cores(FILE *list, const rbe__cores *cores)
+{
+    uint8_t seen[RBE_MAX_CPUS] = {0};
+    uint32_t n = 0;
+    unsigned first, last;
+    char between;
+    while (fscanf(list, "%u", &first) == 1) {
+        last = first;
+        int after = fscanf(list, "%c", &between);
+        if (after == 1 && between == '-') {
+            after = fscanf(list, "%u%c", &last, &between) - 1;
+        }
+        for (unsigned cpu = first; cpu <= last && cpu < RBE_MAX_CPUS; cpu++) {
+            const uint32_t core = cores->kind[cpu] ? cores->core[cpu] : cpu;
+            n += !seen[core];
+            seen[core] = 1;
+        }
+        if (after != 1 || between != ',') {
+            break;
+        }
+    }
+    return n ? n : 1;
+}
+
+/* Of a core, and of those that share it an equal part. The kernel states sizes in units of 1024 bytes. */
+static uint32_t second_level_cache(const char *root, uint32_t cpu, const rbe__cores *cores)
+{
+    for (int index = 0; index < 8; index++) {
+        char field[64];
+        long level, size;
+        snprintf(field, sizeof field, "cache/index%d/level", index);
+        if (!read_number(root, (int)cpu, field, &level) || level != 2) {
+            continue;
+        }
+        snprintf(field, sizeof field, "cache/index%d/size", index);
+        if (!read_number(root, (int)cpu, field, &size) || size < 1 || size >= 1 << 22) {
+            return 0;
+        }
+        snprintf(field, sizeof field, "cache/index%d/shared_cpu_list", index);
+        FILE *list = open_field(root, (int)cpu, field);
+        const uint32_t n = list ? count_cores(list, cores) : 1;
+        if (list) {
+            fclose(list);
+        }
+        return (uint32_t)((uint64_t)size * 1024 / n);
+    }
+    return 0;
 }
 
 typedef struct core {
@@ -146,6 +198,7 @@ void rbe__cores_read(const char *root, const uint8_t *allowed, rbe__cores *out)
         }
     }
     out->n_cores = n;
+    out->cache_bytes = n ? second_level_cache(root, out->cpu[0], out) : 0;
     out->quota = processor_quota(root, RBE_MAX_CPUS);
 }
 

@@ -13,9 +13,7 @@ uint32_t rbe__usable_cores(void)
     return within_quota(cores.n_cores, &cores);
 }
 
-uint32_t rbe__fast_cores(void)
+uint32_t rbe__fast_cores(const rbe__cores *cores)
 {
-    rbe__cores cores;
-    rbe__cores_find(&cores);
-    return within_quota(cores.n_fast, &cores);
+    return within_quota(cores->n_fast, cores);
 }
