@@ -15,21 +15,41 @@ from rbe_edge.bench.report import Row
 from rbe_edge.bench.shapes import Shape
 from rbe_edge.bench.workloads import Bench, Progress, Run, Workload, latency, rate
 from rbe_edge.errors import OptionError
+from rbe_edge.runtime.memory import ProfileEntry
 from rbe_edge.runtime.model import Model
 
 MAX_REPETITIONS = 1000
 
 
+class Profile:
+    """Adds up what sessions say of where their time went."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[int, float]] = {}
+
+    def add(self, entries: Sequence[ProfileEntry]) -> None:
+        for entry in entries:
+            calls, spent = self._sums.get(entry.operation, (0, 0.0))
+            self._sums[entry.operation] = (calls + entry.calls, spent + entry.ms)
+
+    @property
+    def entries(self) -> tuple[tuple[str, int, float], ...]:
+        """Operation, calls, milliseconds."""
+        return tuple((operation, *sums) for operation, sums in self._sums.items())
+
+
 @dataclass(frozen=True)
 class Settings:
     """repetitions: timed runs after one warm-up. threads: each count in turn, 0 for one per physical core. batch:
-    tokens per prefill pass, 0 for the default. peers: ggml types to run llama.cpp with."""
+    tokens per prefill pass, 0 for the default. peers: ggml types to run llama.cpp with. profile: takes what our
+    sessions spent, all runs and what fills the depth included; None: they do not measure it."""
 
     workloads: Sequence[Workload]
     threads: Sequence[int] = (0,)
     repetitions: int = 5
     batch: int = 0
     peers: Sequence[str] = ()
+    profile: Profile | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.repetitions <= MAX_REPETITIONS:
@@ -84,7 +104,7 @@ def _workload(
     read_gb_per_s: float, tick: _Counter,
 ) -> list[Row]:  # fmt: skip
     with ExitStack() as stack:
-        ours = stack.enter_context(Bench(model, workload, threads, settings.batch))
+        ours = stack.enter_context(Bench(model, workload, threads, settings.batch, settings.profile is not None))
         theirs = {
             name: stack.enter_context(Llama(path, workload.context, ours.threads)) for name, path in files.items()
         }
@@ -96,6 +116,8 @@ def _workload(
             for where, result in gathered:
                 if number:
                     where.append(result)
+        if settings.profile is not None:
+            settings.profile.add(ours.profile)
         own = _own_row(model, label, workload, ours.threads, runs, read_gb_per_s)
         peers = [
             Row(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rbe_edge.errors import OptionError
+from rbe_edge.runtime.memory import ProfileEntry
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.session import Session
 
@@ -96,14 +97,14 @@ class Bench:
     Token ids are arbitrary: the time does not depend on them. Every run starts from the same context.
     """
 
-    def __init__(self, model: Model, workload: Workload, threads: int, batch: int = 0) -> None:
+    def __init__(self, model: Model, workload: Workload, threads: int, batch: int = 0, profile: bool = False) -> None:
         if workload.context > model.info.context:
             raise OptionError(
                 f"{workload} needs a context of {workload.context} tokens and the model has {model.info.context}"
             )
         self.workload = workload
         self._vocabulary = model.info.vocabulary
-        self._session: Session = model.session(context=workload.context, threads=threads, batch=batch)
+        self._session: Session = model.session(context=workload.context, threads=threads, batch=batch, profile=profile)
         self.threads = self._session.info.threads
 
     def __enter__(self) -> Bench:
@@ -111,6 +112,11 @@ class Bench:
 
     def __exit__(self, *exc: object) -> None:
         self._session.close()
+
+    @property
+    def profile(self) -> tuple[ProfileEntry, ...]:
+        """Of all runs, if it was asked for."""
+        return self._session.profile
 
     def run(self) -> Run:
         """Raises Cancelled on Ctrl-C."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rbe_edge.cli.model_arguments import add_memory_argument
 from rbe_edge.cli.output import ProgressBar
 from rbe_edge.errors import OptionError
 
@@ -44,6 +45,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--kernels", metavar="SET", help="a kernel set, such as avx2 (the best)")
     parser.add_argument("--against", choices=("llama.cpp",), help="run it in alternation on the same shape")
     parser.add_argument("--types", metavar="T", help="its weight types, such as Q4_K,Q5_K (those of the same quality)")
+    parser.add_argument("--profile", action="store_true", help="say where the time went, warm-ups and depth included")
+    add_memory_argument(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="write one JSON object")
     form.add_argument("--jsonl", action="store_true", help="write JSON Lines")
@@ -88,16 +91,18 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
         bar.report_named("measuring memory", 0, 1)
         read_gb_per_s = machine.read_bandwidth()
         began = time.perf_counter()
-        model = stack.enter_context(Model.open(path, kernel_set=arguments.kernels))
+        model = stack.enter_context(Model.open(path, kernel_set=arguments.kernels, max_memory=arguments.max_memory))
         open_ms = 1e3 * (time.perf_counter() - began)
         peers: list[str] = []
         if arguments.against:
             peers = arguments.types.split(",") if arguments.types else runner.peer_types(model)
             for name in peers:
                 peer_model.check_type(name)
-        settings = runner.Settings(wanted, threads, arguments.repetitions, arguments.batch_size, peers)
+        profile = runner.Profile() if arguments.profile else None
+        settings = runner.Settings(wanted, threads, arguments.repetitions, arguments.batch_size, peers, profile)
         rows = runner.run(model, label, shape or runner.shape_of(model), settings, read_gb_per_s, bar.report_named)
-        return Report(machine.describe(read_gb_per_s), tuple(rows), machine.peak_bytes(), open_ms)
+        spent = profile.entries if profile is not None else ()
+        return Report(machine.describe(read_gb_per_s), tuple(rows), machine.peak_bytes(), open_ms, spent)
 
 
 def _threads(text: str) -> list[int]:

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.verbose:
         note(f"seed {options.sampling.seed}")
     with (
-        Model.open(path or demo_path(), verify=not arguments.no_verify) as model,
+        Model.open(path or demo_path(), verify=not arguments.no_verify, max_memory=arguments.max_memory) as model,
         Session(model, session_choice) as session,
     ):
         conversation = Conversation(session, options, system=arguments.system, template=template)

@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     verify = not arguments.no_verify
     pieces: list[str] = []
     with (
-        Model.open(path, verify=verify) as model,
+        Model.open(path, verify=verify, max_memory=arguments.max_memory) as model,
         Session(model, session_choice) as session,
         ProgressBar("reading the prompt") as bar,
     ):

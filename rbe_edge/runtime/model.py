@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import ModelError, OptionError, RbeError, TokenizerError
-from rbe_edge.runtime.options import ChatOptions, KvType, SessionOptions, encoded
+from rbe_edge.runtime.memory import ModelMemory, cache_roles, read_memory
+from rbe_edge.runtime.options import CachePolicy, ChatOptions, KvType, SessionOptions, encoded, require
 from rbe_edge.runtime.tokenizer_cache import TokenizerCache
 
 if TYPE_CHECKING:
@@ -97,11 +98,15 @@ class Model:
         kernel_set: str | None = None,
         verify: bool = True,
         log: Callable[[int, str], object] | None = None,
+        max_memory: int = 0,
+        cache: CachePolicy | None = None,
     ) -> Model:
         """Maps a .rbe file and checks it.
 
         kernel_set: one of _native.kernel_sets(), None for the best of this processor. verify: read the whole file now
         to verify the checksums of tensors. log: called with a level (0 debug, 1 information, 2 warning) and a line.
+        max_memory: bytes of the file that may be in memory at a time, for each session that runs; the rest is read
+        again for every token, which is slower; 0 is no limit. cache: see CachePolicy, None for its defaults.
         Raises ModelError for a file that is missing, damaged, of another version or not supported here.
         """
         path = Path(path)
@@ -114,12 +119,17 @@ class Model:
         if kernel_set is not None and not _native.kernel_sets().get(kernel_set):
             runnable = ", ".join(name for name, available in _native.kernel_sets().items() if available)
             raise OptionError(f"kernel set {kernel_set} cannot run here; this machine has: {runnable}")
+        require(0 <= max_memory < 2**63, f"max_memory must be 0 (no limit) or a number of bytes, not {max_memory}")
+        policy = cache or CachePolicy()
         carrier = _native.Log(log) if log is not None else None
         options = _native.ModelOptions(
             struct_bytes=ctypes.sizeof(_native.ModelOptions),
             kernel_set=kernel_set.encode() if kernel_set is not None else None,
             skip_checksums=0 if verify else 1,
             log=carrier.callback if carrier is not None else _native.LogCallback(),
+            max_resident_bytes=max_memory,
+            cache_bytes=policy.max_bytes,
+            cache_roles=cache_roles(policy),
         )
         handle = ctypes.POINTER(_native.ModelHandle)()
         lib = _native.library()
@@ -182,6 +192,15 @@ class Model:
             context=raw.context_tokens,
             kernel_set=raw.kernel_set.decode("ascii"),
         )
+
+    @property
+    def memory(self) -> ModelMemory:
+        """What the model and its sessions take now, beside the file."""
+        return read_memory(self.handle)
+
+    def trim_memory(self) -> None:
+        """Gives the memory of freed sessions, kept for the next ones, back to the system."""
+        _native.library().rbe_model_trim_memory(self.handle)
 
     @cached_property
     def metadata(self) -> Mapping[str, MetadataValue]:
@@ -322,11 +341,12 @@ class Model:
         kv: KvType = "f16",
         planes: int = 0,
         sinks: int = 0,
+        profile: bool = False,
     ) -> Session:
         """A session: KV cache and scratch memory for one conversation. See SessionOptions for the arguments."""
         from rbe_edge.runtime.session import Session
 
-        options = SessionOptions(context=context, threads=threads, batch=batch, kv=kv, planes=planes, sinks=sinks)
+        options = SessionOptions(context, threads, batch, kv, planes, sinks, profile)
         return Session(self, options)
 
     def batch(self, *, max_sessions: int = 8, threads: int = 0, planes: int = 0) -> Batch:

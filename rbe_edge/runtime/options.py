@@ -28,6 +28,24 @@ def encoded(text: str) -> bytes:
 
 
 @dataclass(frozen=True)
+class CachePolicy:
+    """Which rows of matrices that are slow to generate are kept once they were needed, and in how many bytes.
+
+    These are tensors of the kinds seed64 and basis (docs/extremes.md); others are read faster than a cache of them
+    could be. embeddings: embedding, positions and head. max_bytes: 1 or more; which rows is fixed by first use. Results
+    do not depend on it.
+    """
+
+    embeddings: bool = True
+    attention: bool = True
+    feed_forward: bool = True
+    max_bytes: int = 16 << 20
+
+    def __post_init__(self) -> None:
+        require(1 <= self.max_bytes < 2**63, f"max_bytes must be 1 or more, not {self.max_bytes}")
+
+
+@dataclass(frozen=True)
 class SessionOptions:
     """What a session is made with. 0 asks for the library's default.
 
@@ -37,6 +55,7 @@ class SessionOptions:
     planes: how many planes are read of each tensor, 1 to 4, 0 is all it has: of a file with nested bits ({2,2}, {4,2}),
     1 reads the base alone, faster and less exact. sinks: 0 makes a full context an error; else it slides, keeping that
     many first tokens (4 are enough) and the latest. At most half the context; not for models with learned positions.
+    profile: measure where the time goes, for Session.profile.
     """
 
     context: int = 0
@@ -45,6 +64,7 @@ class SessionOptions:
     kv: KvType = "f16"
     planes: int = 0
     sinks: int = 0
+    profile: bool = False
 
     def __post_init__(self) -> None:
         require(0 <= self.context < 2**31, f"context must be 0 (the model's own) or more tokens, not {self.context}")

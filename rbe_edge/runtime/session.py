@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import ContextFull, ModelError, OptionError, RbeError, StateError
+from rbe_edge.runtime.memory import ProfileEntry, read_profile
 from rbe_edge.runtime.options import GenerationOptions, KvType, SessionOptions
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Session:
             kv_type=_KV_TYPES[options.kv],
             n_planes=options.planes,
             sink_tokens=options.sinks,
+            profile=int(options.profile),
         )
         handle = ctypes.POINTER(_native.SessionHandle)()
         _native.check(_native.library().rbe_session_create(model.handle, ctypes.byref(raw), ctypes.byref(handle)))
@@ -165,6 +167,12 @@ class Session:
             position=raw.position,
             threads=raw.n_threads,
         )
+
+    @property
+    def profile(self) -> tuple[ProfileEntry, ...]:
+        """Where the time went since the session was made, if it was made with `profile`; else ModelError."""
+        with self._use() as handle:
+            return read_profile(handle)
 
     @property
     def position(self) -> int:
