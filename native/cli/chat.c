@@ -267,7 +267,9 @@ static int prepare_template(chat *c, const cli_arguments *a, uint32_t n_metadata
     if (!c->bos || !c->eos) {
         return no_memory();
     }
-    if (!style && rbe_chat_detect(jinja.data, jinja.count, &style) != RBE_OK) {
+    size_t bytes;
+    rbe_status status = rbe_chat_format(&c->format, NULL, 0, NULL, 0, &bytes);
+    if ((status != RBE_OK && status != RBE_ERROR_CAPACITY) || (!style && rbe_chat_detect(jinja.data, jinja.count, &style) != RBE_OK)) {
         report_failure();
         fprintf(stderr, "rbe-cli: --template chatml, llama2, llama3, zephyr, gemma or plain\n");
         return 1;
