@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from rbe_edge.errors import Cancelled
 from rbe_edge.runtime.terminal_text import one_line
 from rbe_edge.server import chat_request
 from rbe_edge.server.answers import AnswerForm, ChatForm, TextForm, event
@@ -195,9 +196,7 @@ class _Endpoints:
         reader = ToolCallReader() if isinstance(wanted, ChatRequest) and wanted.tools else None
         events = service.start(job)
         if base.stream:
-            # The first event is awaited here, so that what fails at once has a status of its own.
-            stream = service.events(events)
-            body = self._stream(stream, job, form, reader, base.include_usage)
+            body = self._stream(request, service.events(events), job, form, reader, base.include_usage)
             return StreamingResponse(body, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         parts: list[str | ToolCall] = []
         scores: list[TokenScore] = []
@@ -231,12 +230,14 @@ class _Endpoints:
 
     async def _stream(
         self,
+        request: Request,
         events: AsyncIterator[Any],
         job: Job,
         form: AnswerForm,
         reader: ToolCallReader | None,
         include_usage: bool,
     ) -> AsyncIterator[bytes]:
+        watch = asyncio.create_task(_cancel_when_gone(request, job))
         try:
             for first in form.first_chunks():
                 yield event(first)
@@ -257,8 +258,9 @@ class _Endpoints:
             if error.status >= 500:
                 _log.error("stream: %s", one_line(str(error.__cause__ or error), 300))
             yield event(error.body())
-        finally:  # also where the client has gone: Starlette cancels then
+        finally:  # also where Starlette notices first that the client has gone
             job.cancel()
+            watch.cancel()
             self._service.metrics.observe("rbe_request_seconds", time.monotonic() - job.arrived)
 
     # ---- what every request must pass ----
@@ -314,6 +316,7 @@ async def _cancel_when_gone(request: Request, job: Job) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     job.cancel()
+    job.tell(Cancelled("the client went away"))  # it may still wait for a slot
 
 
 def _encoded(vector: list[float], as_base64: bool) -> list[float] | str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rbe_edge._version import __version__
-from rbe_edge.errors import ContextFull, OptionError, TemplateError
+from rbe_edge.errors import Cancelled, ContextFull, OptionError, TemplateError
 from rbe_edge.runtime.chat_template import template_of
 from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.runtime.session import Session
@@ -239,6 +239,8 @@ def api_error(error: BaseException) -> ApiError:
         return ApiError(
             429, f"{error}; try again later", code="queue_full", headers={"Retry-After": f"{error.retry_after}"}
         )
+    if isinstance(error, Cancelled):
+        return ApiError(499, str(error))  # nobody will read it
     if isinstance(error, Stopped):
         return ApiError(503, str(error))
     if isinstance(error, GrammarError):
