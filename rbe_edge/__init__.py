@@ -21,14 +21,17 @@ if TYPE_CHECKING:
         NativeLibraryError,
         PackError,
         RbeError,
+        StateError,
         TokenizerError,
     )
+    from rbe_edge.runtime.batch import Batch
     from rbe_edge.runtime.conversation import Conversation
     from rbe_edge.runtime.model import Model
     from rbe_edge.runtime.options import GenerationOptions, SamplingOptions
     from rbe_edge.runtime.session import Session
 
 _HOMES = {
+    "Batch": "rbe_edge.runtime.batch",
     "Conversation": "rbe_edge.runtime.conversation",
     "GenerationOptions": "rbe_edge.runtime.options",
     "Model": "rbe_edge.runtime.model",
@@ -41,10 +44,12 @@ _HOMES = {
     "NativeLibraryError": "rbe_edge.errors",
     "PackError": "rbe_edge.errors",
     "RbeError": "rbe_edge.errors",
+    "StateError": "rbe_edge.errors",
     "TokenizerError": "rbe_edge.errors",
 }
 
 __all__ = [
+    "Batch",
     "Cancelled",
     "ContextFull",
     "Conversation",
@@ -57,6 +62,7 @@ __all__ = [
     "RbeError",
     "SamplingOptions",
     "Session",
+    "StateError",
     "TokenizerError",
     "__version__",
 ]

@@ -314,6 +314,30 @@ static void check_no_allocation(const char *path, uint32_t kv_type)
     rbe_model_close(model);
 }
 
+static void check_batch_allocates_nothing(const char *path)
+{
+    rbe_model_info info;
+    rbe_model *model = open_model(path, NULL, &info);
+    if (!model) {
+        return;
+    }
+    rbe_batch *batch = NULL;
+    rbe_session *sessions[2] = {open_session(model, 1, 4, RBE_KV_F16), open_session(model, 1, 4, RBE_KV_Q8)};
+    rbe_status statuses[2];
+    CHECK(rbe_batch_create(model, NULL, &batch) == RBE_OK, "%s", rbe_last_error());
+    unsigned before = atomic_load(&n_allocations);
+    for (uint32_t i = 0; i < 3; i++) {
+        const uint32_t tokens[2] = {i % info.n_vocabulary, (i + 1) % info.n_vocabulary};
+        CHECK(rbe_decode_batch(batch, sessions, tokens, 2, statuses) == RBE_OK && !statuses[0] && !statuses[1], "%s", rbe_last_error());
+    }
+    unsigned allocated = atomic_load(&n_allocations) - before;
+    CHECK(allocated == 0, "%u allocations during steps of a batch", allocated);
+    rbe_session_free(sessions[0]);
+    rbe_session_free(sessions[1]);
+    rbe_batch_free(batch);
+    rbe_model_close(model);
+}
+
 int main(void)
 {
     golden_files files = list_golden_files();
@@ -322,6 +346,7 @@ int main(void)
         check_kernel_sets(files.path[i]);
         check_context(files.path[i]);
         check_cancel_from_thread(files.path[i]);
+        check_batch_allocates_nothing(files.path[i]);
         for (uint32_t type = RBE_KV_F16; type <= RBE_KV_Q8Q4; type++) {
             check_no_allocation(files.path[i], type);
         }

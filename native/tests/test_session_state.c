@@ -1,0 +1,151 @@
+/* Saved sessions and steps of several sessions on the golden packs: a restored session goes on with the same bits, a damaged file
+ * changes nothing or runs, steps together give the bits of single steps. Made to run under sanitizers too. */
+#include <unistd.h>
+
+#include "check.h"
+#include "checksum.h"
+#include "golden_files.h"
+#include "rbe/rbe.h"
+
+#define CONTEXT 12u
+#define N_TOKENS 8u
+#define N_MUTATIONS 60
+
+static uint64_t state = 88172645463325252ull;
+
+static uint32_t draw(uint32_t below)
+{
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (uint32_t)(state >> 33) % below;
+}
+
+static rbe_session *open_session(const rbe_model *model, uint32_t kv_type)
+{
+    rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = CONTEXT, .n_threads = 1, .batch_tokens = 4, .kv_type = kv_type};
+    rbe_session *session = NULL;
+    CHECK(rbe_session_create(model, &options, &session) == RBE_OK, "%s", rbe_last_error());
+    return session;
+}
+
+static int same_logits(const rbe_session *a, const rbe_session *b, uint32_t n_vocabulary)
+{
+    return memcmp(rbe_session_logits(a), rbe_session_logits(b), n_vocabulary * sizeof(float)) == 0;
+}
+
+static void check_steps(rbe_session *single, rbe_session *other, const rbe_model *model, uint32_t n_vocabulary)
+{
+    rbe_batch *batch = NULL;
+    const rbe_batch_options options = {.struct_bytes = sizeof options, .max_sessions = 2, .n_threads = 2};
+    CHECK(rbe_batch_create(model, &options, &batch) == RBE_OK, "%s", rbe_last_error());
+    rbe_session *beside = open_session(model, RBE_KV_F32);
+    rbe_session *sessions[2] = {beside, other};
+    rbe_status statuses[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint32_t tokens[2] = {(i + 1) % n_vocabulary, (i + 5) % n_vocabulary};
+        CHECK(rbe_decode_batch(batch, sessions, tokens, 2, statuses) == RBE_OK, "%s", rbe_last_error());
+        CHECK(statuses[0] == RBE_OK && statuses[1] == RBE_OK, "%s", rbe_last_error());
+        CHECK(rbe_session_prefill(single, &tokens[1], 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+        CHECK(same_logits(single, other, n_vocabulary), "step %u differs from a single one", i);
+    }
+    const uint32_t tokens[2] = {0, n_vocabulary};
+    sessions[0] = other;
+    CHECK(rbe_decode_batch(batch, sessions, tokens, 2, statuses) == RBE_ERROR_ARGUMENT, "a token outside the vocabulary, a session twice");
+    rbe_session_free(beside);
+    rbe_batch_free(batch);
+}
+
+static void mutate(unsigned char *data, size_t *bytes)
+{
+    const uint32_t numbers[] = {0, 1, 3, 7, 0x7FFFFFFF, 0xFFFFFFFF};
+    const uint32_t reach = draw(2) ? 64 : (uint32_t)*bytes, at = draw(reach);
+    if (draw(4) == 0) {
+        *bytes = at;
+    } else if (draw(2)) {
+        data[at] ^= (unsigned char)(1u << draw(8));
+    } else if (at + 4 <= *bytes) {
+        memcpy(data + at, &numbers[draw(6)], 4);
+    }
+    if (*bytes >= 24) { /* file_bytes and checksum right again */
+        rbe__crc crc;
+        const uint64_t file_bytes = *bytes;
+        rbe__crc_init(&crc);
+        memset(data + 12, 0, 4);
+        memcpy(data + 16, &file_bytes, 8);
+        const uint32_t checksum = rbe__crc_update(&crc, 0, data, *bytes);
+        memcpy(data + 12, &checksum, 4);
+    }
+}
+
+static void write_file(const char *path, const unsigned char *data, size_t bytes)
+{
+    FILE *file = fopen(path, "wb");
+    CHECK(file && fwrite(data, 1, bytes, file) == bytes, "%s cannot be written", path);
+    CHECK(file && fclose(file) == 0, "%s cannot be written", path);
+}
+
+static void check_mutations(rbe_session *session, const char *path)
+{
+    uint32_t tokens[CONTEXT];
+    size_t n_tokens, bytes;
+    for (int i = 0; i < N_MUTATIONS; i++) {
+        unsigned char *data = read_file(path, &bytes);
+        char damaged[80];
+        snprintf(damaged, sizeof damaged, "%.70s.damaged", path);
+        CHECK(data != NULL, "%s cannot be read", path);
+        if (!data) {
+            return;
+        }
+        mutate(data, &bytes);
+        write_file(damaged, data, bytes);
+        if (rbe_session_restore(session, damaged, tokens, CONTEXT, &n_tokens) == RBE_OK && n_tokens < CONTEXT) {
+            CHECK(rbe_session_prefill(session, &(uint32_t){0}, 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+        }
+        free(data);
+        unlink(damaged);
+    }
+}
+
+static void check_file(const char *model_path, const char *path, uint32_t kv_type)
+{
+    rbe_model *model = NULL;
+    rbe_model_info info = {.struct_bytes = sizeof info};
+    CHECK(rbe_model_open(model_path, NULL, &model) == RBE_OK && rbe_model_get_info(model, &info) == RBE_OK, "%s", rbe_last_error());
+    uint32_t tokens[N_TOKENS], read[CONTEXT];
+    size_t n_tokens;
+    for (uint32_t i = 0; i < N_TOKENS; i++) {
+        tokens[i] = (i * 7 + 3) % info.n_vocabulary;
+    }
+    rbe_session *session = open_session(model, kv_type), *other = open_session(model, kv_type);
+    CHECK(rbe_session_prefill(session, tokens, N_TOKENS, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_session_save(session, tokens, N_TOKENS - 1, path) == RBE_ERROR_ARGUMENT, "too few tokens");
+    CHECK(rbe_session_save(session, tokens, N_TOKENS, path) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_session_restore(other, path, read, 3, &n_tokens) == RBE_ERROR_CAPACITY && n_tokens == N_TOKENS, "room for 3 tokens");
+    CHECK(rbe_session_logits(other) == NULL, "nothing was restored");
+    CHECK(rbe_session_restore(other, path, read, CONTEXT, &n_tokens) == RBE_OK, "%s", rbe_last_error());
+    CHECK(n_tokens == N_TOKENS && memcmp(read, tokens, sizeof tokens) == 0, "%zu tokens", n_tokens);
+    CHECK(same_logits(session, other, info.n_vocabulary), "restored logits");
+    check_steps(session, other, model, info.n_vocabulary);
+    check_mutations(other, path);
+    rbe_session_free(session);
+    rbe_session_free(other);
+    rbe_model_close(model);
+}
+
+int main(void)
+{
+    golden_files files = list_golden_files();
+    char folder[] = "/tmp/rbe-state-XXXXXX", path[64];
+    CHECK(files.n > 0, "no golden packs under %s", RBE_GOLDEN_DIR);
+    CHECK(mkdtemp(folder) != NULL, "no temporary directory");
+    snprintf(path, sizeof path, "%s/state", folder);
+    for (int i = 0; i < files.n; i++) {
+        for (uint32_t type = RBE_KV_F16; type <= RBE_KV_Q8Q4; type++) {
+            check_file(files.path[i], path, type);
+        }
+    }
+    unlink(path);
+    CHECK(rmdir(folder) == 0, "something was left beside the file");
+    return check_finish();
+}
