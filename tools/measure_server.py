@@ -63,13 +63,13 @@ class Vocabulary:
 
 def masks(path: Path) -> None:
     tokens = TokenBytes(Vocabulary(path))  # type: ignore[arg-type]
-    print(f"{tokens.vocabulary} tokens; milliseconds per mask")
+    print(f"{tokens.vocabulary} tokens; milliseconds of processor time per mask")
     for name, (root, text) in CASES.items():
         constraint, times, data = Constraint(tokens, root), [], text.encode()
         while data:
-            began = time.perf_counter()
+            began = time.thread_time()
             constraint.mask()
-            times.append(1e3 * (time.perf_counter() - began))
+            times.append(1e3 * (time.thread_time() - began))
             token = tokens.first_token(data)
             assert token is not None
             constraint.accept(token)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from rbe_edge.server.grammar import Chain, Choice, GrammarError, Literal, Node, OneOf, Reference, Repeat
 
 DEAD = -1  # no continuation fits
+REACH = 16  # bytes, of near()
 _MAX_STACKS = 2000  # of one state; more come only of alternatives nested in alternatives
 _MAX_STATES = 16_384  # a row takes 1 KiB
 
@@ -44,6 +45,7 @@ class Automaton:
 
     def _restart(self) -> None:
         self._cells: dict[tuple[Node, int, _Cell | None], _Cell] = {}
+        self._near: dict[_Cell | None, _Cell | None] = {None: None}
         self._numbers: dict[_Stacks, int] = {}
         self._stacks: list[_Stacks] = []
         self._known = np.zeros(64, dtype=bool)
@@ -90,6 +92,28 @@ class Automaton:
             text.append(byte)
             state = self.step(state, byte)
         return bytes(text)
+
+    def near(self, state: int) -> int:
+        """A state for which the same texts of up to REACH bytes fit: counts that no such text can bring to a bound are
+        made equal. So a text with a maximal length is not new at each of its characters."""
+        return self._state(frozenset(map(self._near_cell, self._stacks[state])))
+
+    def _near_cell(self, cell: _Cell | None) -> _Cell | None:
+        path: list[_Cell] = []  # not by recursion: stacks may be deep
+        while cell not in self._near:
+            assert cell is not None
+            path.append(cell)
+            cell = cell.rest
+        found = self._near[cell]
+        for cell in reversed(path):
+            node, index = cell.node, cell.index
+            if isinstance(node, Repeat):
+                if index < node.low - REACH:
+                    index = node.low - REACH - 1
+                elif node.high is not None and index >= node.low and node.high - index > REACH:
+                    index = node.low
+            found = self._near[cell] = self._cell(node, index, found)
+        return found
 
     def successors(self, states: npt.NDArray[np.int32], data: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
         """The state after one byte, for many states and bytes of equal shape; DEAD where nothing fits."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge import _native
-from rbe_edge.server.automaton import DEAD, Automaton
+from rbe_edge.server.automaton import DEAD, REACH, Automaton
 from rbe_edge.server.grammar import Node
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class TokenBytes:
         self.ends[[token for token in range(len(texts)) if model.ends_text(token)]] = True
         self.of_text = {text: token for token, text in reversed(list(enumerate(texts))) if text}
         self.longest = max(map(len, texts), default=0)
+        self.short = np.flatnonzero((self.lengths > 0) & (self.lengths <= REACH))
+        self.long = np.flatnonzero(self.lengths > REACH)
 
     def first_token(self, text: bytes) -> int | None:
         """The longest token that the text begins with."""
@@ -70,7 +72,7 @@ class Constraint:
         self._tokens = tokens
         self._automaton = Automaton(grammar)
         self._state = self._automaton.start
-        self._masks: OrderedDict[int, npt.NDArray[np.uint8]] = OrderedDict()
+        self._masks: OrderedDict[tuple[int, bool], npt.NDArray[np.uint8]] = OrderedDict()  # by state, and whether whole
         self.shortened = False
 
     @property
@@ -80,26 +82,41 @@ class Constraint:
 
     def mask(self) -> npt.NDArray[np.bool_]:
         """bool [vocabulary]: the tokens that may come next."""
-        vocabulary = self._tokens.vocabulary
-        packed = self._masks.get(self._state)
-        if packed is not None:
-            self._masks.move_to_end(self._state)
-            return np.unpackbits(packed, count=vocabulary).astype(bool)
+        known = self._known(self._state, True)
+        if known is not None:
+            return known
         renewed = self._automaton.renewed(self._state)
         if renewed != self._state:
             self._state = renewed
             self._masks.clear()
-        mask = self._computed()
-        self._masks[self._state] = np.packbits(mask)
-        if len(self._masks) > _KEPT_MASKS:
-            self._masks.popitem(last=False)
+        near = self._automaton.near(self._state)
+        mask = self._known(near, False)
+        if mask is None:
+            mask = np.zeros(self._tokens.vocabulary, dtype=bool)
+            self._walk(self._tokens.short, near, mask)
+            self._keep(near, False, mask)
+        self._walk(self._tokens.long, self._state, mask)
+        if self._automaton.accepts(self._state):
+            mask |= self._tokens.ends
+        self._keep(self._state, True, mask)
         return mask
 
-    def _computed(self) -> npt.NDArray[np.bool_]:
+    def _known(self, state: int, whole: bool) -> npt.NDArray[np.bool_] | None:
+        packed = self._masks.get((state, whole))
+        if packed is None:
+            return None
+        self._masks.move_to_end((state, whole))
+        return np.unpackbits(packed, count=self._tokens.vocabulary).astype(bool)
+
+    def _keep(self, state: int, whole: bool, mask: npt.NDArray[np.bool_]) -> None:
+        self._masks[state, whole] = np.packbits(mask)
+        if len(self._masks) > _KEPT_MASKS:
+            self._masks.popitem(last=False)
+
+    def _walk(self, alive: npt.NDArray[np.intp], state: int, mask: npt.NDArray[np.bool_]) -> None:
+        """Marks those of the tokens that fit."""
         tokens = self._tokens
-        mask = tokens.ends.copy() if self._automaton.accepts(self._state) else np.zeros(tokens.vocabulary, dtype=bool)
-        alive = np.flatnonzero(tokens.lengths > 0)
-        states = np.full(len(alive), self._state, dtype=np.int32)
+        states = np.full(len(alive), state, dtype=np.int32)
         for depth in range(tokens.longest):
             if not len(alive):
                 break
@@ -109,7 +126,6 @@ class Constraint:
             complete = tokens.lengths[alive] == depth + 1
             mask[alive[complete]] = True
             alive, states = alive[~complete], states[~complete]
-        return mask
 
     def draw(self, logits: npt.NDArray[np.float32], sampler: Sampler, remaining: int | None) -> int | None:
         """The next token, drawn from those that fit; logits float32 [vocabulary] are changed. remaining: tokens that
