@@ -160,6 +160,46 @@ def test_scripts_are_correct_for_their_shell(rbe_here: Rbe, tmp_path: Path, shel
         subprocess.run([shell, "-n", tmp_path / "script"], check=True)
 
 
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
+def test_fish_completes(rbe_here: Rbe, tmp_path: Path) -> None:
+    (tmp_path / "rbe.fish").write_text(rbe_here("completion", "fish").stdout)
+
+    def offered(line: str) -> set[str]:
+        command = ["fish", "--no-config", "-c", f"source rbe.fish; complete -C '{line}'"]
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True, env={**os.environ, "HOME": str(tmp_path)}
+        )
+        return {found.split("\t")[0] for found in done.stdout.splitlines()}
+
+    assert offered("rbe insp") == {"inspect"}
+    assert offered("rbe chat --kv ") == {"f16", "f32", "q8", "q8q4"}
+    assert offered("rbe inspect --te") == {"--tensors"}
+    assert offered("rbe completion ") == {"bash", "zsh", "fish"}
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_zsh_offers_the_right_words(rbe_here: Rbe, tmp_path: Path) -> None:
+    """Outside its line editor, with `compadd` and `_files` that say what they were given."""
+    (tmp_path / "_rbe").write_text(rbe_here("completion", "zsh").stdout)
+
+    def offered(*words: str) -> set[str]:
+        quoted = " ".join(f"'{word}'" for word in words)
+        program = f"""
+compdef() {{ :; }}; compadd() {{ shift; print -l -- "$@"; }}; _files() {{ print FILES; }}
+source ./_rbe
+words=({quoted}); CURRENT=$#words; PREFIX=$words[-1]; _rbe
+"""
+        done = subprocess.run(["zsh", "-f", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert not done.stderr, done.stderr
+        return set(done.stdout.split())
+
+    assert {"inspect", "pack", "--version"} <= offered("rbe", "insp")
+    assert offered("rbe", "chat", "--kv", "") == {"f16", "f32", "q8", "q8q4"}
+    assert "--tensors" in offered("rbe", "inspect", "--te")
+    assert offered("rbe", "completion", "") == {"bash", "zsh", "fish"}
+    assert offered("rbe", "inspect", "") == {"FILES"}
+
+
 def test_every_option_is_known_to_the_scripts() -> None:
     commands = next(action for action in _parser()._actions if hasattr(action, "choices") and action.choices)
     script = completion_command.script("bash", commands.choices)  # type: ignore[arg-type]

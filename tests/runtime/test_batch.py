@@ -13,6 +13,7 @@ import pytest
 import tiny_models
 
 from rbe_edge import Model, Session
+from rbe_edge.bench.shapes import Shape, write_model
 from rbe_edge.errors import Cancelled, ContextFull, ModelError, OptionError, RbeError
 from rbe_edge.packing.pack import PackOptions, pack
 
@@ -29,14 +30,22 @@ def best(session: Session) -> int:
     return int(session.logits.argmax())
 
 
-@pytest.mark.parametrize(
-    ("name", "bits"),
-    [("llama", 4), ("llama", 32), ("gpt2", 32), ("gemma2", 32), ("qwen2", 32), ("qwen3", 32), ("phi3", 32)],
-)
-def test_the_same_bits_as_single_steps(tmp_path: Path, name: str, bits: int) -> None:
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "qwen2", "qwen3", "phi3"])
+def test_the_same_bits_as_single_steps(tmp_path: Path, name: str) -> None:
     out = tmp_path / "model.rbe"
-    pack(tiny_models.write(tiny_models.MODELS[name], tmp_path / "source"), out, PackOptions(bits=bits))
-    with Model.open(out) as model, model.batch(max_sessions=5, threads=2) as batch:
+    pack(tiny_models.write(tiny_models.MODELS[name], tmp_path / "source"), out, PackOptions(bits=32))
+    check_steps(out)
+
+
+@pytest.mark.parametrize("planes", [(4,), (3,), (2, 1)])
+def test_the_same_bits_of_generated_weights(tmp_path: Path, planes: tuple[int, ...]) -> None:
+    shape = Shape("tiny", "random bits", 2, 320, 5, 1, 64, 512, 300)
+    write_model(shape, planes, tmp_path / "model.rbe")
+    check_steps(tmp_path / "model.rbe")
+
+
+def check_steps(path: Path) -> None:
+    with Model.open(path) as model, model.batch(max_sessions=5, threads=2) as batch:
         together = [model.session(context=48 + i, kv="q8" if i == 3 else "f16", threads=1) for i in range(5)]
         alone = [model.session(context=48 + i, kv="q8" if i == 3 else "f16", threads=1) for i in range(5)]
         for sessions in (together, alone):

@@ -94,6 +94,18 @@ def test_empty_and_rewound_sessions(model: Model, tmp_path: Path) -> None:
         assert other.restore(tmp_path / "empty") == [] and other.position == 0
 
 
+def test_a_context_that_slid(model: Model, tmp_path: Path) -> None:
+    with model.session(context=48, sinks=4) as session, model.session(context=48, sinks=4) as other:
+        session.prefill(TOKENS)
+        session.save(tmp_path / "state")
+        assert tuple(other.restore(tmp_path / "state")) == session.tokens
+        for token in range(20):  # it slides once more
+            session.prefill([token])
+            other.prefill([token])
+        assert other.tokens == session.tokens
+        np.testing.assert_array_equal(other.logits, session.logits)
+
+
 def test_the_file_is_for_its_owner_and_replaced_whole(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "state"
     path.write_bytes(b"what was there before")
