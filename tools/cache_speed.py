@@ -1,5 +1,5 @@
-"""What the weight cache gains (docs/engine.md, "Memory"): a small model whose positions, or one projection, are `basis` or `seed64`,
-run with the cache and without. Prints the time of a look-up, and of the projections, per token.
+"""What the weight cache gains (docs/engine.md, "Memory"): a small model whose positions, or one projection, are `basis`
+or `seed64`, run with the cache and without. Prints the time of a look-up, and of the projections, per token.
 
     python tools/cache_speed.py
 """

@@ -79,9 +79,14 @@ static uint64_t end_of(const rbe__residency *residency, const rbe__tensor *tenso
     return (uint64_t)(tensor->data - residency->file->data) + tensor->data_bytes;
 }
 
+int rbe__residency_stays(const rbe__residency *residency, const rbe__tensor *tensor)
+{
+    return end_of(residency, tensor) <= residency->pinned_bytes;
+}
+
 uint32_t rbe__residency_items(const rbe__residency *residency, const rbe__tensor *tensor, uint32_t n_items)
 {
-    if (!residency || residency->limit == 0 || end_of(residency, tensor) <= residency->pinned_bytes || !in_pieces(tensor)) {
+    if (!in_pieces(tensor)) {
         return n_items;
     }
     const uint64_t items = residency->piece_bytes / item_bytes(tensor);
@@ -95,23 +100,25 @@ void rbe__residency_release(const rbe__residency *residency)
     }
 }
 
-void rbe__residency_expect(const rbe__residency *residency, const rbe__tensor *tensor, uint32_t n_items, uint32_t n_total)
+/* Announces the piece behind the one in which the file's bytes from `from` to `to` end, once for all of these bytes: pieces are counted
+ * from the beginning of the file. Behind the last one comes the first that does not stay. */
+static void expect_behind(const rbe__residency *residency, uint64_t from, uint64_t to)
 {
-    if (!residency || residency->limit == 0) {
-        return;
-    }
     const uint64_t bytes = residency->piece_bytes;
-    if (n_items >= n_total) { /* the next tensor; behind the last one, the first that does not stay */
-        const uint64_t end = end_of(residency, tensor);
-        const uint64_t next = end + bytes < residency->file->bytes ? end : residency->pinned_bytes;
-        rbe__mapped_file_expect(residency->file, next > residency->pinned_bytes ? next : residency->pinned_bytes, bytes);
-        return;
+    if (to / bytes > from / bytes && to + bytes > residency->pinned_bytes) {
+        const uint64_t next = (to / bytes + 1) * bytes;
+        const uint64_t first = next < residency->file->bytes && next > residency->pinned_bytes ? next : residency->pinned_bytes;
+        rbe__mapped_file_expect(residency->file, first, bytes);
     }
-    const uint32_t n_planes = tensor->kind == RBE_KIND_TRELLIS ? tensor->n_planes : 1;
-    for (uint32_t p = 0; p < n_planes; p++) {
+}
+
+void rbe__residency_expect(const rbe__residency *residency, const rbe__tensor *tensor, uint32_t first, uint32_t count, uint32_t n_items)
+{
+    const uint32_t n_areas = tensor->kind == RBE_KIND_TRELLIS ? tensor->n_planes : 1;
+    for (uint32_t p = 0; p < n_areas; p++) {
         const uint8_t *data = tensor->kind == RBE_KIND_TRELLIS ? tensor->planes[p].stream : tensor->data;
-        const uint64_t all = tensor->kind == RBE_KIND_TRELLIS ? rbe__stream_bytes(&tensor->layout, tensor->planes[p].bits) : tensor->data_bytes;
-        const uint64_t done = all / n_total * n_items;
-        rbe__mapped_file_expect(residency->file, (uint64_t)(data - residency->file->data) + done, bytes < all - done ? bytes : all - done);
+        const uint64_t bytes = tensor->kind == RBE_KIND_TRELLIS ? rbe__stream_bytes(&tensor->layout, tensor->planes[p].bits) : tensor->data_bytes;
+        const uint64_t offset = (uint64_t)(data - residency->file->data);
+        expect_behind(residency, offset + bytes / n_items * first, offset + bytes / n_items * (first + count));
     }
 }

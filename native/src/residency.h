@@ -16,14 +16,17 @@ typedef struct rbe__residency {
  * where it is too small, with the least that is possible. */
 rbe_status rbe__residency_plan(const rbe__pack *pack, const char *path, uint64_t limit, rbe__residency *out);
 
-/* Strips of a trellis tensor, or blocks of dense_rows rows of another, that are worked on together, at least 1: as many as there are where
- * the tensor is pinned. residency may be NULL here and below. */
+/* 1 where all of a tensor is within what stays. */
+int rbe__residency_stays(const rbe__residency *residency, const rbe__tensor *tensor);
+
+/* Of n_items strips of a trellis tensor, or blocks of RBE_DENSE_ROWS rows of another, how many are worked on together: at least 1. */
 uint32_t rbe__residency_items(const rbe__residency *residency, const rbe__tensor *tensor, uint32_t n_items);
 
-/* Gives back all pages behind the pinned ones. Call it where little is about to be read again. */
+/* Gives back all pages behind those that stay. Call it where little is about to be read again. residency may be NULL. */
 void rbe__residency_release(const rbe__residency *residency);
 
-/* Starts reading what follows the first n_items of n_total of a tensor: files hold tensors in the order of a pass. */
-void rbe__residency_expect(const rbe__residency *residency, const rbe__tensor *tensor, uint32_t n_items, uint32_t n_total);
+/* Starts reading what follows `count` items of n_items of a tensor from `first` on, where those reach the end of a piece of the file:
+ * files hold tensors in the order of a pass. */
+void rbe__residency_expect(const rbe__residency *residency, const rbe__tensor *tensor, uint32_t first, uint32_t count, uint32_t n_items);
 
 #endif

@@ -167,17 +167,19 @@ static void run_sparing(linear_call *call)
     for (uint32_t j = 0; j < call->n_jobs; j++) {
         const rbe__tensor *tensor = call->jobs[j].projection->weight;
         const uint32_t n_items = call->first_item[j + 1] - call->first_item[j];
-        const uint32_t most = rbe__residency_items(residency, tensor, n_items);
+        const int stays = rbe__residency_stays(residency, tensor);
+        const uint32_t most = stays ? n_items : rbe__residency_items(residency, tensor, n_items);
         for (uint32_t done = 0; done < n_items;) {
             const uint32_t count = n_items - done < most ? n_items - done : most;
-            rbe__residency_release(residency);
-            rbe__residency_expect(residency, tensor, done + count, n_items);
+            if (!stays) {
+                rbe__residency_release(residency);
+            }
+            rbe__residency_expect(residency, tensor, done, count, n_items);
             call->first = call->first_item[j] + done;
             rbe__pool_run(call->workspace->pool, count, run_item, call);
             done += count;
         }
     }
-    rbe__residency_release(residency);
 }
 
 static void run_linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__normed_input *input,
