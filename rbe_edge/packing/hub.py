@@ -138,6 +138,10 @@ def _explained(repository: str, revision: str | None) -> Iterator[None]:
         ) from error
     except Exception as error:  # what the hub's HTTP client raises differs from release to release
         reason = " ".join(str(error).split())
+        if "Connect" in type(error).__name__ or "Timeout" in type(error).__name__:
+            raise PackError(
+                f"{repository}: huggingface.co cannot be reached ({reason}); go online, or give a local directory"
+            ) from error
         raise PackError(
             f"{repository}: the download failed ({type(error).__name__}: {reason}); check connection and disk space"
         ) from error

@@ -122,7 +122,7 @@ class ChatScreen(Screen[None]):
             context=loaded.context if loaded is not None else 0,
             readings=readings,
             doing=doing or self.client.doing,
-            unsaved=not self.chat.saved and not self.busy,
+            unsaved=bool(self.client.warning) or not (self.chat.saved or self.busy),
         )
         self.query_one(StatusLine).show(line)
 

@@ -72,10 +72,10 @@ class Client(App[None]):
         states: StateFiles | None = None,
         warning: str = "",
     ) -> None:
-        """states: where the engine's state is kept, None for nowhere. warning: shown at the start."""
+        """states: where the engine's state is kept, None for nowhere. warning: why nothing is saved, shown at the start."""
         super().__init__()
         self._start = start
-        self._warning = warning
+        self.warning = warning
         self.store = store
         self._states = states or StateFiles(None)
         self.engine = engine
@@ -94,8 +94,8 @@ class Client(App[None]):
 
     async def on_mount(self) -> None:
         await self.push_screen(self.chat_screen)
-        if self._warning:
-            self.tell(self._warning, severity="error", timeout=30)
+        if self.warning:
+            self.tell(self.warning, severity="error", timeout=30)
         try:
             self.settings = self.settings.updated(await asyncio.to_thread(self.store.settings))
             self.settings = replace(self.settings, **self._start.settings)

@@ -59,6 +59,9 @@ class PackScreen(ModalScreen["Path | None"]):
         self.query_one("#progress").display = False
         self.query_one("#repository").focus()
 
+    def on_unmount(self) -> None:
+        self._stop.set()  # the client may be left while it packs
+
     def _tell(self, text: str) -> None:
         self.query_one("#told", Static).update(Content(printable(text)))
 
@@ -148,8 +151,9 @@ class PackScreen(ModalScreen["Path | None"]):
             self.dismiss(out)
         finally:
             self._working = False
-            bar.display = False
-            self.query_one("#check", Button).disabled = False
+            if self.is_attached:
+                bar.display = False
+                self.query_one("#check", Button).disabled = False
 
     async def _download(self, offer: hub.Offer) -> None:
         self._tell(f"downloading {size(offer.download_bytes)}")

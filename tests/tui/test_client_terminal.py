@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-_PATIENCE_S = 60.0
+_PATIENCE_S = float(os.environ.get("RBE_TEST_PATIENCE_S", "60"))
 
 
 class Terminal:
@@ -76,9 +76,11 @@ def test_a_chat_from_start_to_end(terminal: Terminal) -> None:
     terminal.press("C-o")
     terminal.sees("Search titles and messages")
     terminal.press("Escape")
+    terminal.sees("Esc Stop")  # an Escape and a key right after it would be one key with Alt
     terminal.press("F2")
     terminal.sees("Temperature")
     terminal.press("Escape")
+    terminal.sees("Esc Stop")  # an Escape and a key right after it would be one key with Alt
     terminal.type("bye")
     terminal.press("C-q")
     terminal.sees("left with 0")  # and the terminal is itself again
@@ -88,6 +90,20 @@ def test_a_chat_from_start_to_end(terminal: Terminal) -> None:
     terminal.tmux("kill-server")
     terminal.start()
     terminal.sees("rbe · the demo · hello")  # the conversation goes on
+
+
+def test_damaged_conversations_are_left_and_the_chat_goes_on(terminal: Terminal) -> None:
+    database = terminal.home / "data" / "rbe_edge" / "conversations.db"
+    database.parent.mkdir(parents=True)
+    database.write_bytes(b"damaged" * 1000)
+    terminal.start("-n", "3")
+    terminal.sees("NOT SAVED")
+    terminal.type("hello")
+    terminal.press("Enter")
+    terminal.sees("Cut here")
+    terminal.press("C-q")
+    terminal.sees("left with 0")
+    assert database.read_bytes() == b"damaged" * 1000
 
 
 def test_a_model_that_cannot_be_opened_is_one_line(terminal: Terminal) -> None:
