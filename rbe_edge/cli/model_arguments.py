@@ -29,8 +29,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, tem
     engine.add_argument(
         "-c", "--ctx-size", metavar="N", type=int, default=0, help="context in tokens (the model's own, at most 4096)"
     )
-    engine.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per physical core)")
-    engine.add_argument("-b", "--batch-size", metavar="N", type=int, default=0, help="prompt tokens per pass (64 or 128, by the cache)")
+    engine.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per fast core)")
+    engine.add_argument("-b", "--batch-size", metavar="N", type=int, default=0, help="tokens per pass (64 or 128)")
     engine.add_argument("--kv", choices=KV_TYPES, default="f16", help="type of the KV cache (%(default)s)")
     engine.add_argument(
         "--sinks",

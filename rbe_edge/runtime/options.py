@@ -50,8 +50,8 @@ class SessionOptions:
     """What a session is made with. 0 asks for the library's default.
 
     context: tokens, 0 is the model's own, at most 4096. threads: 1 to 64, 0 is one per fast core. batch: tokens per
-    prefill pass, 1 to 512, 0 is 64 or 128, by the cache. kv: the type of the cache: "f16"; "f32" (twice the memory, for comparisons);
-    "q8", int8 with a scale per head and position (53 % of the memory); "q8q4", values in 4 bits (41 %).
+    prefill pass, 1 to 512, 0 is 64 or 128, by the cache. kv: the type of the cache: "f16"; "f32" (twice the memory,
+    for comparisons); "q8", int8 with a scale per head and position (53 % of the memory); "q8q4", 4-bit values (41 %).
     planes: how many planes are read of each tensor, 1 to 4, 0 is all it has: of a file with nested bits ({2,2}, {4,2}),
     1 reads the base alone, faster and less exact. sinks: 0 makes a full context an error; else it slides, keeping that
     many first tokens (4 are enough) and the latest. At most half the context; not for models with learned positions.
