@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from rbe_edge.packing import allocation, storage
+from rbe_edge.packing import allocation, sensitivity, storage
 from rbe_edge.packing import pack as packing
 from rbe_edge.packing.plan import ModelPlan
 
@@ -25,5 +25,8 @@ def fixed_planes(planes: tuple[int, ...], wide: tuple[int, ...] | None = None) -
             decisions.append(allocation.Decision(tensor, (choice,), 0, 0.0))
         return tuple(decisions)
 
-    with mock.patch.object(packing, "_decide", decide):
+    with (
+        mock.patch.object(packing, "_decide", decide),
+        mock.patch.object(sensitivity, "known", lambda *_: {}),  # nothing is to be decided with it
+    ):
         yield

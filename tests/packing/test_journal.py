@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tiny_models
+from fixed_planes import fixed_planes
 
 from rbe_edge.cli.main import main
 from rbe_edge.cli.output import ProgressBar
@@ -23,20 +25,24 @@ TEXT = "the cat and the dog sat on the mat, and then the dog ate the cake of the
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from fixed_planes import fixed_planes
 from rbe_edge.packing.pack import PackOptions, pack
 
 def kill(what, done, total):
     if what == sys.argv[1]:
         os.kill(os.getpid(), signal.SIGKILL)
 
-pack(Path("tiny"), Path("m.rbe"), PackOptions(bits=3, calibrate=Path("text.txt")), kill)
+with fixed_planes((3,)):
+    pack(Path("tiny"), Path("m.rbe"), PackOptions(bits=3, calibrate=Path("text.txt")), kill)
 """
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
+def source(tmp_path: Path) -> Iterator[Path]:
+    """Planes are given, so that nothing is encoded to measure what to give."""
     (tmp_path / "text.txt").write_text(TEXT)
-    return tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "tiny")
+    with fixed_planes((3,)):
+        yield tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "tiny")
 
 
 def options(tmp_path: Path, **others: object) -> PackOptions:
