@@ -26,6 +26,7 @@ from rbe_edge.tui.conversations_screen import ConversationsScreen
 from rbe_edge.tui.dialogs import AskLine
 from rbe_edge.tui.engine import Engine
 from rbe_edge.tui.help_screen import HelpScreen
+from rbe_edge.tui.markdown_content import prepare
 from rbe_edge.tui.model_screen import Choice, FromHub, ModelScreen
 from rbe_edge.tui.open_chat import OpenChat
 from rbe_edge.tui.pack_screen import PackScreen
@@ -72,7 +73,7 @@ class Client(App[None]):
         states: StateFiles | None = None,
         warning: str = "",
     ) -> None:
-        """states: where the engine's state is kept, None for nowhere. warning: why nothing is saved, shown at the start."""
+        """states: where the engine's state is kept, None for nowhere. warning: why nothing is saved, for the start."""
         super().__init__()
         self._start = start
         self.warning = warning
@@ -119,6 +120,7 @@ class Client(App[None]):
             return
         chat = None if self._start.new or self._start.system is not None else await self._latest(self._start.model)
         await self._show(chat or self._fresh())
+        await asyncio.to_thread(prepare)
 
     async def _show(self, chat: OpenChat) -> None:
         """A conversation on the screen, and in the engine where its state was kept."""

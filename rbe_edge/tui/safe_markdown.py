@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
+from textual.app import ComposeResult
+from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Markdown
-from textual.widgets.markdown import MarkdownFence
+from textual.widgets import Static
 
 from rbe_edge.runtime.terminal_text import printable
+from rbe_edge.tui.markdown_content import block_content
 
-# Each block and each cell of a table is a widget. More of them than a person reads would stop the screen for seconds.
-_MOST_TOKENS = 3000
-# Highlighting runs over a whole block of code with each new piece of it. Without a language, every known one would be
-# tried.
-_MOST_HIGHLIGHTED = 6000
+_MOST_TOKENS = 3000  # of a text; one with more is no longer read by a person, and is shown as it is
 
 
 def _make_safe(state: StateCore) -> None:
     """After parsing, because entities such as &#8238; become characters only there."""
     if len(state.tokens) > _MOST_TOKENS:
-        text = Token("fence", "", 0, content=state.src, map=[0, state.src.count("\n") + 1], block=True)
-        state.tokens = [text]
+        state.tokens = [Token("fence", "", 0, content=state.src, map=[0, state.src.count("\n") + 1], block=True)]
     for token in state.tokens:
         for part in (token, *(token.children or ())):
             part.content = printable(part.content)
@@ -37,20 +37,43 @@ def parser() -> MarkdownIt:
     return made
 
 
-class SafeFence(MarkdownFence):
-    """A block of code, in colours while it is short."""
+class Block(Static):
+    """One block of the highest level: a paragraph, a list, a table."""
 
-    @classmethod
-    def highlight(cls, code: str, language: str, ansi: bool = False, dark: bool = False) -> Content:
-        if not language or len(code) > _MOST_HIGHLIGHTED:
-            return Content(code)
-        return super().highlight(code, language, ansi, dark)
+    def __init__(self, content: Content, *, code: bool) -> None:
+        super().__init__(content, classes="block code" if code else "block")
 
 
-class SafeMarkdown(Markdown):
-    """A Markdown widget for text from anywhere."""
+class SafeMarkdown(Vertical):
+    """Markdown that grows at its end. Only its last block is read again when more comes."""
 
-    BLOCKS = {**Markdown.BLOCKS, "fence": SafeFence, "code_block": SafeFence}  # noqa: RUF012  as Textual has it
+    def __init__(self, text: str = "") -> None:
+        super().__init__()
+        self._parser = parser()
+        self._open = ""  # the source of the last block, which may still grow
+        self._first = text
 
-    def __init__(self, markdown: str = "") -> None:
-        super().__init__(markdown, parser_factory=parser, open_links=False)
+    def compose(self) -> ComposeResult:
+        yield from self._blocks(self._first)
+
+    def _blocks(self, source: str) -> Iterator[Block]:
+        """The blocks of a text; the last of them stays open."""
+        tokens = self._parser.parse(source)
+        lines = source.split("\n")  # as the parser counts them; control characters are gone
+        starts = [index for index, token in enumerate(tokens) if token.level == 0 and token.nesting >= 0]
+        for start, end in pairwise([*starts, len(tokens)]):
+            block = tokens[start:end]
+            yield Block(block_content(block), code=block[0].type in ("fence", "code_block"))
+        last = tokens[starts[-1]].map if starts else None
+        self._open = "\n".join(lines[last[0] :]) if last else source
+
+    async def append(self, text: str) -> None:
+        """More of the text. One call at a time."""
+        blocks = list(self._blocks(self._open + text))
+        shown = list(self.query_children(Block))
+        if shown and blocks:
+            grown = blocks.pop(0)
+            shown[-1].update(grown.content)
+            shown[-1].set_class(grown.has_class("code"), "code")
+        if blocks:
+            await self.mount_all(blocks)
