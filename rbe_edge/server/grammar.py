@@ -225,6 +225,8 @@ def _digits(low: str, high: str) -> Node:
     a, b, rest = int(low[0]), int(high[0]), len(low) - 1
     if rest == 0:
         return _range(0x30 + a, 0x30 + b)
+    if set(low) == {"0"} and set(high) == {"9"}:  # all; without this the two ends below would double at each digit
+        return Repeat(_DIGIT, rest + 1, rest + 1)
     if a == b:
         return Chain(Literal(low[:1].encode()), _digits(low[1:], high[1:]))
     options: list[Node] = [

@@ -104,6 +104,17 @@ def test_integers_between(low: int, width: int) -> None:
     assert not takes(automaton, "007")
 
 
+def test_wide_bounds_stay_small() -> None:
+    schema = {"type": "integer", "minimum": -(10**18), "maximum": 123_456_789_012_345_678}
+    automaton = Automaton(schema_grammar(schema))
+    for number in (schema["minimum"], schema["maximum"], 0, -5):
+        assert takes(automaton, str(number))
+        state = automaton.run(automaton.start, str(number).encode())
+        assert len(automaton._stacks[state]) < 50
+    assert not takes(automaton, str(int(schema["maximum"]) + 1))
+    assert not takes(automaton, str(int(schema["minimum"]) - 1))
+
+
 PERSON: dict[str, Any] = {
     "type": "object",
     "properties": {
