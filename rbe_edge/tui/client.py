@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -121,6 +122,7 @@ class Client(App[None]):
         chat = None if self._start.new or self._start.system is not None else await self._latest(self._start.model)
         await self._show(chat or self._fresh())
         await asyncio.to_thread(prepare)
+        gc.freeze()  # what is loaded stays: else each full collection walks all of it, and stops the screen for 80 ms
 
     async def _show(self, chat: OpenChat) -> None:
         """A conversation on the screen, and in the engine where its state was kept."""
