@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import deque
 from collections.abc import Sequence
 
 
@@ -125,21 +126,22 @@ class Reference(Node):
 
 def measure(root: Node) -> Node:
     """Finds `shortest` of all nodes: the least fixed point. Raises GrammarError where no text fits."""
-    found: dict[Node, None] = {}
+    holders: dict[Node, list[Node]] = {root: []}
     pending = [root]
     while pending:
         node = pending.pop()
-        if node not in found:
-            found[node] = None
-            pending.extend(node.parts())
-    order = list(reversed(found))  # parts mostly come before what holds them
-    changed = True
+        for part in node.parts():
+            if part not in holders:
+                holders[part] = []
+                pending.append(part)
+            holders[part].append(node)
+    changed = deque(holders)
     while changed:
-        changed = False
-        for node in order:
-            shortest = node.remaining(0)
-            if shortest < node.shortest:
-                node.shortest, changed = shortest, True
+        node = changed.popleft()
+        shortest = node.remaining(0)
+        if shortest < node.shortest or not node.parts():
+            node.shortest = min(shortest, node.shortest)
+            changed.extend(holder for holder in holders[node] if holder.remaining(0) < holder.shortest)
     if math.isinf(root.shortest):
         raise GrammarError("no text can fit it")
     return root
