@@ -34,7 +34,7 @@ ROOMS = {
     "cli": {
         "server", "tui", "store", "tuning", "bench", "runtime", "packing", "evaluation", "comparison",
         "errors", "_version",
-    },  # fmt: skip
+    },
     "__init__": {"runtime", "errors", "_version"},
     "__main__": {"cli"},
 }
