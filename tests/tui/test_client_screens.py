@@ -31,41 +31,40 @@ def check(it: Driver, name: str) -> None:
     assert found == path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("name", "keys", "sees"),
-    [
-        ("chat", (), "nice to meet you"),
-        ("keys", ("f1",), "Ctrl+J"),
-        ("settings", ("f2",), "Threads"),
-        ("models", ("f3",), "the demo"),
-        ("pack", ("f3", "ctrl+n"), "Repository"),
-        ("plots", ("f4",), "°C"),
-        ("conversations", ("ctrl+o",), "Search titles"),
-        ("rename", ("ctrl+o", "ctrl+r"), "The new title"),
-        ("delete", ("ctrl+o", "ctrl+d"), "cannot be"),
-        ("palette", ("ctrl+p",), "Again"),
-        ("edit", ("ctrl+g",), "changing the last question"),
-    ],
+WALK = (
+    ("chat", (), "nice to meet you"),
+    ("keys", ("f1",), "Ctrl+J"),
+    ("settings", ("f2",), "Threads"),
+    ("models", ("f3",), "the demo"),
+    ("pack", ("f3", "ctrl+n"), "Repository"),
+    ("conversations", ("ctrl+o",), "Search titles"),
+    ("rename", ("ctrl+o", "ctrl+r"), "The new title"),
+    ("delete", ("ctrl+o", "ctrl+d"), "cannot be"),
+    ("palette", ("ctrl+p",), "Again"),
+    ("edit", ("ctrl+g",), "changing the last question"),
+    ("plots", ("f4",), "°C"),
 )
-def test_screen(name: str, keys: tuple[str, ...], sees: str, monkeypatch: pytest.MonkeyPatch) -> None:
+
+
+@played
+async def test_every_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     from rbe_edge.tui import device
 
     monkeypatch.chdir("/")
     monkeypatch.setattr(device, "read", lambda: device.Readings(50 << 20, 1 << 30, 80.0, False, None))
-
-    @played
-    async def flow() -> None:
-        async with client() as it:
-            await it.say("hello")
+    async with client() as it:
+        await it.say("hello")
+        await it.until(lambda: it.client.readings is not None)
+        it.client.chat_screen.show_status()
+        for name, keys, sees in WALK:
             for key in keys:
                 await it.press(key)
             await it.sees(sees)
-            await it.until(lambda: it.client.readings is not None)
-            it.client.chat_screen.show_status()
-            await it.pilot.pause(0.3)
+            await it.pilot.pause(0.1)
             check(it, name)
-
-    flow()
+            while it.client.screen is not it.client.chat_screen:
+                await it.press("escape")
+            await it.press("escape")
 
 
 def test_markdown() -> None:

@@ -1,0 +1,69 @@
+"""When `rbe chat` is the client and when it goes line by line, and what of the command line reaches the client."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rbe_edge.cli.main import main
+from rbe_edge.tui import run as running
+from rbe_edge.tui.client import Start
+
+Chat = Callable[..., "list[Start]"]
+
+
+@pytest.fixture
+def chat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Chat:
+    """`rbe chat` with these words on a terminal where nobody types: the starts of the client, none for line by line."""
+    started: list[Start] = []
+    monkeypatch.setattr(running, "run_client", lambda start, **_: started.append(start) or 0)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("builtins.input", lambda _: (_ for _ in ()).throw(EOFError()))
+
+    def run(*words: str, terminal: bool = True) -> list[Start]:
+        started.clear()
+        for stream in (sys.stdin, sys.stdout):
+            monkeypatch.setattr(stream, "isatty", lambda: terminal, raising=False)
+        if not terminal:
+            monkeypatch.setattr("rbe_edge.cli.chat_command._piped_lines", lambda: iter(()))
+        assert main(["chat", *words]) == 0
+        return list(started)
+
+    return run
+
+
+def test_when_it_is_the_client(chat: Chat, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(chat()) == 1
+    assert chat("--plain") == chat("--json") == chat(terminal=False) == []
+    assert "rbe-edge[tui]" not in capsys.readouterr().err
+    monkeypatch.setenv("TERM", "dumb")
+    assert chat() == []
+
+
+@pytest.mark.parametrize("name", ["textual", "psutil", "platformdirs"])
+def test_without_the_extra_it_is_named(
+    name: str, chat: Chat, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = importlib.util.find_spec
+
+    def missing(wanted: str, *rest: Any) -> Any:
+        return None if wanted == name else found(wanted, *rest)
+
+    monkeypatch.setattr(importlib.util, "find_spec", missing)
+    assert chat() == []
+    line = capsys.readouterr().err.splitlines()[0]
+    assert name in line and "pip install 'rbe-edge[tui]'" in line
+
+
+def test_only_flags_that_were_given_go_before_the_stored_settings(chat: Chat) -> None:
+    (start,) = chat("--stop", "END", "--kv", "q8")
+    assert start.settings == {} and start.model is None and not start.new
+    assert start.generation.stop == ("END",) and start.session.kv == "q8"
+    (start,) = chat("m.rbe", "--temp", "0.3", "-n", "-1", "-c", "256", "--new", "--system", "Be brief.")
+    assert start.settings == {"temperature": 0.3, "max_tokens": None, "context": 256}
+    assert (start.model, start.new, start.system) == (Path("m.rbe"), True, "Be brief.")
