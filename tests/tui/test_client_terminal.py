@@ -37,7 +37,10 @@ class Terminal:
         words = ["env", *(f"{name}={value}" for name, value in environment.items())]
         chat = shlex.join([*words, sys.executable, "-m", "rbe_edge", "chat", *arguments])
         shell = f'cd {shlex.quote(str(self.home))} && {chat}; echo "left with $?"; exec cat'
-        self.tmux("new-session", "-d", "-x", "80", "-y", "24", shell)
+        if self.socket.exists():
+            self.tmux("respawn-pane", "-k", shell)
+        else:
+            self.tmux("new-session", "-d", "-x", "80", "-y", "24", shell)
 
     def screen(self) -> str:
         return self.tmux("capture-pane", "-p")
@@ -87,7 +90,6 @@ def test_a_chat_from_start_to_end(terminal: Terminal) -> None:
     assert "rbe ·" not in terminal.screen()
     database = terminal.home / "data" / "rbe_edge" / "conversations.db"
     assert database.stat().st_size > 0
-    terminal.tmux("kill-server")
     terminal.start()
     terminal.sees("rbe · the demo · hello")  # the conversation goes on
 
