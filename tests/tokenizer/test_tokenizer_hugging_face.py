@@ -15,6 +15,7 @@ from native_tokenizer import NativeTokenizer
 from tokenizer_samples import corpora, differing, edge_texts, long_known, random_texts
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from rbe_edge.packing.gguf.header import read_header
 from rbe_edge.packing.tokenizers import (
     PreTokenizer,
     read_gguf,
@@ -22,7 +23,6 @@ from rbe_edge.packing.tokenizers import (
     read_tokenizer_json,
     read_vocabulary_and_merges,
 )
-from rbe_edge.packing.tokenizers.gguf_metadata import read_gguf_metadata
 from rbe_edge.packing.tokenizers.pre_tokenizers import LLAMA3, QWEN2
 
 # Falcon's vocabulary lacks some bytes, which both leave out; tokenizers then still cuts between what was beside them.
@@ -56,7 +56,7 @@ def test_qwen2(data_dir: Path) -> None:
 
 def test_falcon(data_dir: Path) -> None:
     path = data_dir / "tokenizers/ggml-vocab/ggml-vocab-falcon.gguf"
-    data = read_gguf_metadata(path)
+    data = read_header(path).metadata
     vocabulary = {text: index for index, text in enumerate(data["tokenizer.ggml.tokens"])}
     merges = [tuple(pair.split(" ")) for pair in data["tokenizer.ggml.merges"]]
     reference = Tokenizer(models.BPE(vocabulary, merges))

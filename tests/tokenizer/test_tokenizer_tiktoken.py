@@ -13,9 +13,9 @@ from native_tokenizer import NativeTokenizer
 from tokenizer_samples import any_texts, corpora, differing, edge_texts, random_texts
 
 from rbe_edge.errors import TokenizerError
+from rbe_edge.packing.gguf.header import read_header
 from rbe_edge.packing.tokenizers import PreTokenizer, from_ranks, read_tokenizer_json
 from rbe_edge.packing.tokenizers.byte_level import to_bytes
-from rbe_edge.packing.tokenizers.gguf_metadata import read_gguf_metadata
 from rbe_edge.packing.tokenizers.pre_tokenizers import PATTERNS
 
 PATTERN_OF = {kind: pattern for pattern, kind in PATTERNS.items()}
@@ -28,7 +28,7 @@ def pair_from_ranks(ranks: dict[bytes, int], kind: PreTokenizer, special: dict[s
 
 
 def gguf_ranks(path: Path) -> dict[bytes, int]:
-    data = read_gguf_metadata(path)
+    data = read_header(path).metadata
     tokens = enumerate(zip(data["tokenizer.ggml.tokens"], data["tokenizer.ggml.token_type"], strict=True))
     return {to_bytes(text): index for index, (text, kind) in tokens if kind == 1}
 
