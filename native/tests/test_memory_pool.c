@@ -10,15 +10,15 @@
 #define N_ROUNDS 300u
 
 /* One request below is larger than anything: the sanitizers, too, are to refuse it and go on. */
-const char *__asan_default_options(void);
-const char *__tsan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
 
-const char *__asan_default_options(void)
+__attribute__((visibility("default"))) const char *__asan_default_options(void)
 {
     return "allocator_may_return_null=1";
 }
 
-const char *__tsan_default_options(void)
+__attribute__((visibility("default"))) const char *__tsan_default_options(void)
 {
     return "allocator_may_return_null=1";
 }
@@ -36,7 +36,7 @@ static void check_classes(void)
     CHECK(rbe__size_class(4097) == 6144 && rbe__size_class(6145) == 8192, "%zu", rbe__size_class(4097));
     CHECK(rbe__size_class((size_t)1 << 30) == (size_t)1 << 30, "a power of two is its own class");
     CHECK(rbe__size_class(SIZE_MAX) == 0, "nothing is so large");
-    for (size_t bytes = 1; bytes < (size_t)1 << 40 && bytes < SIZE_MAX / 4; bytes = bytes * 5 / 3 + 1) {
+    for (size_t bytes = 1; bytes < SIZE_MAX / 16 && (uint64_t)bytes >> 40 == 0; bytes = bytes * 5 / 3 + 1) {
         const size_t class = rbe__size_class(bytes);
         CHECK(class >= bytes && class % 64 == 0 && (bytes < 4096 || class <= bytes + bytes / 2), "%zu for %zu", class, bytes);
     }
