@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # installed package that is to be tested. With RBE_LIBRARY set, the sources themselves are tested with that library.
 if "RBE_LIBRARY" not in os.environ:
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != REPOSITORY]
+
+
+# A program that a shell starts in the background is made deaf to Ctrl-C, and so would be all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
