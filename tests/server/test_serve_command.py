@@ -38,8 +38,8 @@ def process() -> Iterator[Any]:
         "20",
     ]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as running:
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=os.sep
+    ) as running:  # elsewhere: the sources here hold no C library
         yield running
         running.kill()
 
