@@ -21,7 +21,8 @@ PACKAGE = Path(SPEC.origin).parent
 ROOMS = {
     "errors": set(),
     "_version": set(),
-    "_native": {"errors", "_version"},
+    "_abi": set(),
+    "_native": {"_abi", "errors", "_version"},
     "runtime": {"_native", "errors", "_version"},
     "packing": {"runtime", "_native", "errors", "_version"},  # the engine runs calibration (docs/engine.md)
     "evaluation": {"runtime", "errors", "_version"},

@@ -1,4 +1,4 @@
-"""Compares rbe_edge/_native.py with native/include/rbe/rbe.h, so that the two cannot drift apart.
+"""Compares rbe_edge/_abi.py with native/include/rbe/rbe.h, so that the two cannot drift apart.
 
     python tools/check_abi.py            # prints the differences; exit code 1 where there are any
 
@@ -132,7 +132,7 @@ def differences(command: list[str]) -> list[str]:
 
     def compare(what: str, header: object, binding: object) -> None:
         if header != binding:
-            found.append(f"{what}: rbe.h has {header}, _native.py has {binding}")
+            found.append(f"{what}: rbe.h has {header}, _abi.py has {binding}")
 
     text = header_text()
     fields = header_fields(text)

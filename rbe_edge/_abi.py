@@ -1,0 +1,391 @@
+"""What native/include/rbe/rbe.h declares, for ctypes: constants, callbacks, structures, prototypes. Nothing here runs.
+
+`python tools/check_abi.py` compares it with the header, so that the two cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+OK = 0
+ERROR_ARGUMENT = 1
+ERROR_MEMORY = 2
+ERROR_IO = 3
+ERROR_FORMAT = 4
+ERROR_UNSUPPORTED = 5
+ERROR_CONTEXT = 6
+ERROR_CANCELLED = 7
+ERROR_CAPACITY = 8
+
+TOKENIZE_SPECIAL_PREFIX = 1
+TOKENIZE_PARSE_SPECIAL = 2
+NO_TOKEN = 0xFFFFFFFF
+FORMAT_VERSION = 2
+
+VALUE_U64 = 1
+VALUE_F64 = 2
+VALUE_STRING = 3
+VALUE_U64_ARRAY = 4
+
+KV_F16 = 0
+KV_F32 = 1
+KV_Q8 = 2
+KV_Q8Q4 = 3
+CAPTURE_QKV = 0
+CAPTURE_O = 1
+CAPTURE_UP = 2
+CAPTURE_DOWN = 3
+CAPTURE_HEAD = 4
+CACHE_EMBEDDINGS = 1
+CACHE_ATTENTION = 2
+CACHE_FEED_FORWARD = 4
+CACHE_NOTHING = 8
+
+# The above by their names in C, for tools/check_abi.py.
+CONSTANTS: dict[str, int] = {f"RBE_{name}": value for name, value in dict(globals()).items() if name.isupper()}
+
+LogCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+ProgressCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p)
+CaptureCallback = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_uint32,
+    ctypes.c_uint32,
+    ctypes.POINTER(ctypes.c_float),
+    ctypes.c_uint32,
+    ctypes.c_uint32,
+    ctypes.c_void_p,
+)
+
+
+class TokenizerHandle(ctypes.Structure):
+    """rbe_tokenizer"""
+
+
+class TextStreamHandle(ctypes.Structure):
+    """rbe_text_stream"""
+
+
+class ModelHandle(ctypes.Structure):
+    """rbe_model"""
+
+
+class SessionHandle(ctypes.Structure):
+    """rbe_session"""
+
+
+class BatchHandle(ctypes.Structure):
+    """rbe_batch"""
+
+
+class SamplerHandle(ctypes.Structure):
+    """rbe_sampler"""
+
+
+class ModelOptions(ctypes.Structure):
+    """rbe_model_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("kernel_set", ctypes.c_char_p),
+        ("skip_checksums", ctypes.c_uint32),
+        ("log", LogCallback),
+        ("log_user", ctypes.c_void_p),
+        ("max_resident_bytes", ctypes.c_uint64),
+        ("cache_bytes", ctypes.c_uint64),
+        ("cache_roles", ctypes.c_uint32),
+    ]
+
+
+class ModelInfo(ctypes.Structure):
+    """rbe_model_info"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("file_bytes", ctypes.c_uint64),
+        ("n_parameters", ctypes.c_uint64),
+        ("format_version", ctypes.c_uint32),
+        ("n_metadata", ctypes.c_uint32),
+        ("n_tensors", ctypes.c_uint32),
+        ("n_layers", ctypes.c_uint32),
+        ("width", ctypes.c_uint32),
+        ("n_vocabulary", ctypes.c_uint32),
+        ("context_tokens", ctypes.c_uint32),
+        ("kernel_set", ctypes.c_char_p),
+    ]
+
+
+class ModelMemory(ctypes.Structure):
+    """rbe_model_memory"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("sessions_in_use", ctypes.c_uint64),
+        ("sessions_peak", ctypes.c_uint64),
+        ("sessions_held", ctypes.c_uint64),
+        ("sessions_taken", ctypes.c_uint64),
+        ("sessions_reused", ctypes.c_uint64),
+        ("cache_limit", ctypes.c_uint64),
+        ("cache_used", ctypes.c_uint64),
+        ("cache_hits", ctypes.c_uint64),
+        ("cache_misses", ctypes.c_uint64),
+        ("resident_limit", ctypes.c_uint64),
+        ("resident_pinned", ctypes.c_uint64),
+    ]
+
+
+class Metadata(ctypes.Structure):
+    """rbe_metadata"""
+
+    _fields_ = [
+        ("key", ctypes.POINTER(ctypes.c_char)),
+        ("key_bytes", ctypes.c_size_t),
+        ("type", ctypes.c_uint32),
+        ("count", ctypes.c_uint32),
+        ("data", ctypes.c_void_p),
+    ]
+
+
+class TensorInfo(ctypes.Structure):
+    """rbe_tensor_info"""
+
+    _fields_ = [
+        ("name", ctypes.POINTER(ctypes.c_char)),
+        ("name_bytes", ctypes.c_size_t),
+        ("kind", ctypes.c_uint32),
+        ("rows", ctypes.c_uint32),
+        ("cols", ctypes.c_uint32),
+        ("rotation_block", ctypes.c_uint32),
+        ("seed", ctypes.c_uint64),
+        ("n_planes", ctypes.c_uint32),
+        ("plane_bits", ctypes.c_uint32 * 4),
+        ("error", ctypes.c_float),
+        ("data_bytes", ctypes.c_uint64),
+    ]
+
+
+class SessionOptions(ctypes.Structure):
+    """rbe_session_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("context_tokens", ctypes.c_uint32),
+        ("n_threads", ctypes.c_uint32),
+        ("batch_tokens", ctypes.c_uint32),
+        ("kv_type", ctypes.c_uint32),
+        ("n_planes", ctypes.c_uint32),
+        ("sink_tokens", ctypes.c_uint32),
+        ("profile", ctypes.c_uint32),
+    ]
+
+
+class SessionInfo(ctypes.Structure):
+    """rbe_session_info"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("arena_bytes", ctypes.c_uint64),
+        ("kv_bytes", ctypes.c_uint64),
+        ("context_tokens", ctypes.c_uint32),
+        ("position", ctypes.c_uint32),
+        ("n_threads", ctypes.c_uint32),
+    ]
+
+
+class ProfileEntry(ctypes.Structure):
+    """rbe_profile_entry"""
+
+    _fields_ = [
+        ("operation", ctypes.c_char_p),
+        ("calls", ctypes.c_uint64),
+        ("nanoseconds", ctypes.c_uint64),
+    ]
+
+
+class BatchOptions(ctypes.Structure):
+    """rbe_batch_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("max_sessions", ctypes.c_uint32),
+        ("n_threads", ctypes.c_uint32),
+        ("n_planes", ctypes.c_uint32),
+    ]
+
+
+class ChatMessage(ctypes.Structure):
+    """rbe_chat_message"""
+
+    _fields_ = [("role", ctypes.c_char_p), ("content", ctypes.c_char_p), ("content_bytes", ctypes.c_size_t)]
+
+
+class ChatOptions(ctypes.Structure):
+    """rbe_chat_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("style", ctypes.c_char_p),
+        ("jinja", ctypes.c_char_p),
+        ("jinja_bytes", ctypes.c_size_t),
+        ("bos", ctypes.c_char_p),
+        ("eos", ctypes.c_char_p),
+        ("add_generation_prompt", ctypes.c_uint32),
+    ]
+
+
+class SamplingOptions(ctypes.Structure):
+    """rbe_sampling_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("temperature", ctypes.c_float),
+        ("top_k", ctypes.c_uint32),
+        ("top_p", ctypes.c_float),
+        ("min_p", ctypes.c_float),
+        ("repeat_penalty", ctypes.c_float),
+        ("repeat_last", ctypes.c_uint32),
+        ("seed", ctypes.c_uint64),
+    ]
+
+
+class Codebook(ctypes.Structure):
+    """rbe_codebook"""
+
+    _fields_ = [("bits", ctypes.c_uint32), ("t1", ctypes.c_int8 * 16), ("t2", ctypes.c_int8 * 16)]
+
+
+class PlaneLayout(ctypes.Structure):
+    """rbe_plane_layout"""
+
+    _fields_ = [
+        ("unit_rows", ctypes.c_uint32),
+        ("n_strips", ctypes.c_uint32),
+        ("n_groups", ctypes.c_uint32),
+        ("min_steps", ctypes.c_uint32),
+        ("stream_bytes", ctypes.c_uint64),
+    ]
+
+
+class EncodeOptions(ctypes.Structure):
+    """rbe_encode_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("n_threads", ctypes.c_uint32),
+        ("progress", ProgressCallback),
+        ("user", ctypes.c_void_p),
+        ("feedback", ctypes.POINTER(ctypes.c_float)),
+        ("residual", ctypes.c_uint32),
+    ]
+
+
+_U32 = ctypes.c_uint32
+_SIZE = ctypes.c_size_t
+_INT = ctypes.c_int
+_FLOATS = ctypes.POINTER(ctypes.c_float)
+_TOKENS = ctypes.POINTER(_U32)
+_SIZE_OUT = ctypes.POINTER(_SIZE)
+_BYTES_OUT = ctypes.POINTER(ctypes.POINTER(ctypes.c_char))
+_TOKENIZER = ctypes.POINTER(TokenizerHandle)
+_STREAM = ctypes.POINTER(TextStreamHandle)
+_MODEL = ctypes.POINTER(ModelHandle)
+_SESSION = ctypes.POINTER(SessionHandle)
+_BATCH = ctypes.POINTER(BatchHandle)
+_SAMPLER = ctypes.POINTER(SamplerHandle)
+_OUT = ctypes.POINTER
+
+# Every function of rbe.h: its result and its arguments. A result of _STATUS goes through check().
+_STATUS = ctypes.c_int
+PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
+    "rbe_status_text": (ctypes.c_char_p, [_STATUS]),
+    "rbe_last_error": (ctypes.c_char_p, []),
+    "rbe_version": (ctypes.c_char_p, []),
+    "rbe_kernel_set_name": (ctypes.c_char_p, [_U32]),
+    "rbe_kernel_set_available": (_INT, [ctypes.c_char_p]),
+    "rbe_tokenizer_open": (_STATUS, [ctypes.c_void_p, _SIZE, _OUT(_TOKENIZER)]),
+    "rbe_tokenizer_close": (None, [_TOKENIZER]),
+    "rbe_tokenizer_size": (_U32, [_TOKENIZER]),
+    "rbe_tokenize": (_STATUS, [_TOKENIZER, ctypes.c_char_p, _SIZE, _U32, _TOKENS, _SIZE, _SIZE_OUT]),
+    "rbe_token_bytes": (_STATUS, [_TOKENIZER, _U32, _INT, _BYTES_OUT, _SIZE_OUT]),
+    "rbe_token_find": (_U32, [_TOKENIZER, ctypes.c_char_p, _SIZE]),
+    "rbe_token_ends_text": (_INT, [_TOKENIZER, _U32]),
+    "rbe_text_stream_create": (_STATUS, [_TOKENIZER, ctypes.POINTER(ctypes.c_char_p), _SIZE, _OUT(_STREAM)]),
+    "rbe_text_stream_free": (None, [_STREAM]),
+    "rbe_text_stream_push": (_STATUS, [_STREAM, _U32, _BYTES_OUT, _SIZE_OUT, ctypes.POINTER(_INT)]),
+    "rbe_text_stream_finish": (_STATUS, [_STREAM, _BYTES_OUT, _SIZE_OUT]),
+    "rbe_model_open": (_STATUS, [ctypes.c_char_p, ctypes.POINTER(ModelOptions), _OUT(_MODEL)]),
+    "rbe_model_close": (None, [_MODEL]),
+    "rbe_model_get_info": (_STATUS, [_MODEL, _OUT(ModelInfo)]),
+    "rbe_model_get_memory": (_STATUS, [_MODEL, _OUT(ModelMemory)]),
+    "rbe_model_trim_memory": (None, [_MODEL]),
+    "rbe_model_tokenizer": (_TOKENIZER, [_MODEL]),
+    "rbe_model_metadata": (_STATUS, [_MODEL, _U32, _OUT(Metadata)]),
+    "rbe_model_tensor": (_STATUS, [_MODEL, _U32, _OUT(TensorInfo)]),
+    "rbe_model_tensor_rows": (_STATUS, [_MODEL, _U32, _U32, _U32, _FLOATS]),
+    "rbe_session_create": (_STATUS, [_MODEL, ctypes.POINTER(SessionOptions), _OUT(_SESSION)]),
+    "rbe_session_free": (None, [_SESSION]),
+    "rbe_session_get_info": (_STATUS, [_SESSION, _OUT(SessionInfo)]),
+    "rbe_session_get_profile": (_STATUS, [_SESSION, _OUT(ProfileEntry), _SIZE, _SIZE_OUT]),
+    "rbe_session_prefill": (_STATUS, [_SESSION, _TOKENS, _SIZE, ProgressCallback, ctypes.c_void_p]),
+    "rbe_session_logits": (_FLOATS, [_SESSION]),
+    "rbe_session_score": (_STATUS, [_SESSION, _TOKENS, _SIZE, _FLOATS, _FLOATS, ProgressCallback, ctypes.c_void_p]),
+    "rbe_session_rewind": (_STATUS, [_SESSION, _SIZE]),
+    "rbe_batch_create": (_STATUS, [_MODEL, ctypes.POINTER(BatchOptions), _OUT(_BATCH)]),
+    "rbe_batch_free": (None, [_BATCH]),
+    "rbe_decode_batch": (_STATUS, [_BATCH, ctypes.POINTER(_SESSION), _TOKENS, _SIZE, ctypes.POINTER(_STATUS)]),
+    "rbe_batch_cancel": (None, [_BATCH]),
+    "rbe_session_embed": (_STATUS, [_SESSION, _TOKENS, _SIZE, _FLOATS]),
+    "rbe_session_run_layers": (_STATUS, [_SESSION, _U32, _U32, _FLOATS, _SIZE, CaptureCallback, ctypes.c_void_p]),
+    "rbe_session_save": (_STATUS, [_SESSION, _TOKENS, _SIZE, ctypes.c_char_p]),
+    "rbe_session_restore": (_STATUS, [_SESSION, ctypes.c_char_p, _TOKENS, _SIZE, _SIZE_OUT]),
+    "rbe_session_cancel": (None, [_SESSION]),
+    "rbe_chat_detect": (_STATUS, [ctypes.c_char_p, _SIZE, ctypes.POINTER(ctypes.c_char_p)]),
+    "rbe_chat_format": (
+        _STATUS,
+        [
+            ctypes.POINTER(ChatOptions),
+            ctypes.POINTER(ChatMessage),
+            _SIZE,
+            ctypes.POINTER(ctypes.c_char),
+            _SIZE,
+            _SIZE_OUT,
+        ],
+    ),
+    "rbe_sampler_create": (_STATUS, [_U32, ctypes.POINTER(SamplingOptions), _OUT(_SAMPLER)]),
+    "rbe_sampler_free": (None, [_SAMPLER]),
+    "rbe_sampler_draw": (_STATUS, [_SAMPLER, _FLOATS, _TOKENS]),
+    "rbe_sampler_accept": (_STATUS, [_SAMPLER, _U32]),
+    "rbe_plane_get_layout": (_STATUS, [_U32, _U32, _U32, _U32, _OUT(PlaneLayout)]),
+    "rbe_encode_plane": (
+        _STATUS,
+        [
+            _FLOATS,
+            _U32,
+            _U32,
+            ctypes.POINTER(Codebook),
+            _U32,
+            ctypes.c_float,
+            ctypes.POINTER(EncodeOptions),
+            ctypes.POINTER(ctypes.c_uint16),
+            ctypes.POINTER(ctypes.c_uint8),
+            ctypes.POINTER(ctypes.c_double),
+        ],
+    ),
+    "rbe_decode_plane": (
+        _STATUS,
+        [
+            ctypes.POINTER(ctypes.c_uint8),
+            _SIZE,
+            ctypes.POINTER(ctypes.c_uint16),
+            _U32,
+            _U32,
+            ctypes.POINTER(Codebook),
+            _U32,
+            ctypes.c_float,
+            _FLOATS,
+        ],
+    ),
+    "rbe_rotate_rows": (_STATUS, [_FLOATS, _U32, _U32, _U32, ctypes.c_uint64, _INT]),
+    "rbe_moment_add": (_STATUS, [_FLOATS, _SIZE, _U32, _U32, _FLOATS]),
+    "rbe_inverse_factor": (_STATUS, [_FLOATS, _U32, _U32]),
+}
