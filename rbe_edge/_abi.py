@@ -338,6 +338,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_session_run_layers": (_STATUS, [_SESSION, _U32, _U32, _FLOATS, _SIZE, CaptureCallback, ctypes.c_void_p]),
     "rbe_session_save": (_STATUS, [_SESSION, _TOKENS, _SIZE, ctypes.c_char_p]),
     "rbe_session_restore": (_STATUS, [_SESSION, ctypes.c_char_p, _TOKENS, _SIZE, _SIZE_OUT]),
+    "rbe_session_copy": (_STATUS, [_SESSION, _SESSION, _SIZE]),
     "rbe_session_cancel": (None, [_SESSION]),
     "rbe_chat_detect": (_STATUS, [ctypes.c_char_p, _SIZE, ctypes.POINTER(ctypes.c_char_p)]),
     "rbe_chat_format": (

@@ -1,5 +1,6 @@
-/* A session's state in a file: docs/runtime.md, "Saved state". The header says which model and which settings it belongs to; a
+/* A session's state in a file (docs/runtime.md, "Saved state") or in another session. The header says which model and which settings it belongs to; a
  * checksum covers all of it, and nothing of a session changes before everything was found right. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "checksum.h"
@@ -198,4 +199,52 @@ rbe_status rbe_session_restore(rbe_session *session, const char *path, uint32_t 
     rbe_status status = restore_from(session, path, &file, tokens, capacity, n_tokens);
     rbe__unmap_file(&file);
     return status;
+}
+
+static rbe_status gather_piece(void *context, void *piece, size_t bytes)
+{
+    uint8_t **at = context;
+    if (bytes) {
+        memcpy(*at, piece, bytes);
+    }
+    *at += bytes;
+    return RBE_OK;
+}
+
+/* Layer by layer through a buffer: the pieces lie differently where the contexts differ in size. */
+static rbe_status copy_layers(rbe_session *to, const rbe_session *from, uint32_t n_tokens)
+{
+    measured_state layer = {0};
+    RBE_TRY(rbe__kv_visit_used(&from->kv[0], n_tokens, count_piece, &layer));
+    uint8_t *buffer = malloc(layer.bytes ? layer.bytes : 1);
+    if (!buffer) {
+        return rbe_fail(RBE_ERROR_MEMORY, "no memory to copy %u tokens", n_tokens);
+    }
+    for (uint32_t i = 0; i < from->model->config.n_layers; i++) {
+        uint8_t *written = buffer;
+        const uint8_t *read = buffer;
+        rbe__kv_visit_used(&from->kv[i], n_tokens, gather_piece, &written); /* these cannot fail */
+        rbe__kv_visit_used(&to->kv[i], n_tokens, read_piece, &read);
+    }
+    free(buffer);
+    return RBE_OK;
+}
+
+rbe_status rbe_session_copy(rbe_session *to, const rbe_session *from, size_t n_tokens)
+{
+    if (!to || !from || to == from || n_tokens > from->position) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_copy: two sessions are needed, and no more tokens than the other one holds");
+    }
+    const state_header a = header_of(to), b = header_of(from);
+    if (a.model_bytes != b.model_bytes || a.model_checksum != b.model_checksum || a.kv_type != b.kv_type || a.n_planes != b.n_planes ||
+        a.rope_long != b.rope_long) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "a context is copied between sessions of one model, cache type, number of planes and rotary scaling");
+    }
+    if (n_tokens > to->context) {
+        return rbe_fail(RBE_ERROR_CONTEXT, "%zu tokens are to be copied, and the context holds %u", n_tokens, to->context);
+    }
+    RBE_TRY(copy_layers(to, from, (uint32_t)n_tokens));
+    to->position = (uint32_t)n_tokens;
+    to->has_logits = 0;
+    return RBE_OK;
 }

@@ -107,6 +107,24 @@ static void check_mutations(rbe_session *session, const char *path)
     }
 }
 
+/* A copied beginning goes on as the whole does, in a context of another size too. */
+static void check_copy(const rbe_session *from, const rbe_model *model, const uint32_t *tokens, uint32_t kv_type, uint32_t n_vocabulary)
+{
+    rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = 80, .n_threads = 1, .kv_type = kv_type};
+    rbe_session *to = NULL;
+    CHECK(rbe_session_create(model, &options, &to) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_session_prefill(to, tokens, 2, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_session_copy(to, from, N_TOKENS + 1) == RBE_ERROR_ARGUMENT && rbe_session_logits(to), "more than there is");
+    CHECK(rbe_session_copy(to, to, 1) == RBE_ERROR_ARGUMENT, "a copy of itself");
+    CHECK(rbe_session_copy(to, from, N_TOKENS - 1) == RBE_OK && !rbe_session_logits(to), "%s", rbe_last_error());
+    CHECK(rbe_session_prefill(to, &tokens[N_TOKENS - 1], 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    CHECK(same_logits(from, to, n_vocabulary), "what follows a copied beginning differs");
+    rbe_session *other = open_session(model, kv_type == RBE_KV_F16 ? RBE_KV_F32 : RBE_KV_F16);
+    CHECK(rbe_session_copy(other, from, 1) == RBE_ERROR_UNSUPPORTED, "another type of cache");
+    rbe_session_free(other);
+    rbe_session_free(to);
+}
+
 static void check_file(const char *model_path, const char *path, uint32_t kv_type)
 {
     rbe_model *model = NULL;
@@ -126,6 +144,7 @@ static void check_file(const char *model_path, const char *path, uint32_t kv_typ
     CHECK(rbe_session_restore(other, path, read, CONTEXT, &n_tokens) == RBE_OK, "%s", rbe_last_error());
     CHECK(n_tokens == N_TOKENS && memcmp(read, tokens, sizeof tokens) == 0, "%zu tokens", n_tokens);
     CHECK(same_logits(session, other, info.n_vocabulary), "restored logits");
+    check_copy(session, model, tokens, kv_type, info.n_vocabulary);
     check_steps(session, other, model, info.n_vocabulary);
     check_mutations(other, path);
     rbe_session_free(session);

@@ -352,6 +352,18 @@ class Session:
             self._tokens = tokens[: n_tokens.value]
         return list(self._tokens)
 
+    def copy_from(self, other: Session, n_tokens: int) -> None:
+        """Replaces the context by the first n_tokens of another session's, which stays as it is: a prompt that both
+        begin with is computed once. There are no logits then. Size of the context, threads, batch and sinks may differ.
+
+        Raises OptionError where the other holds fewer tokens or differs in model, kv type or planes, ContextFull where
+        they do not fit. The session is then as before."""
+        if other is self:
+            raise OptionError("a session is copied from another one; rewind() forgets what comes later")
+        with self._use() as handle, other._use() as source:
+            _native.check(_native.library().rbe_session_copy(handle, source, n_tokens), OptionError)
+        self._tokens = other._tokens[:n_tokens]
+
     def resume(self, tokens: Sequence[int]) -> list[int]:
         """Goes back to the longest prefix of `tokens` that the context already holds, and returns the rest of them,
         at least the last one, for prefill or generate: so a growing conversation is computed once."""

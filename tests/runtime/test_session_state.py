@@ -15,7 +15,7 @@ import pytest
 import tiny_models
 
 from rbe_edge import GenerationOptions, Model
-from rbe_edge.errors import ContextFull, RbeError, StateError
+from rbe_edge.errors import ContextFull, OptionError, RbeError, StateError
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.options import KV_TYPES, KvType
 
@@ -210,3 +210,35 @@ def test_hostile_files(model: Model, tmp_path: Path) -> None:
         path.write_bytes(good)
         session.rewind()
         assert session.restore(path) == TOKENS
+
+
+@pytest.mark.parametrize("kv", KV_TYPES)
+def test_a_beginning_is_copied_from_another_session(model: Model, kv: KvType) -> None:
+    with model.session(context=128, kv=kv) as whole, model.session(context=200, kv=kv, threads=2) as other:
+        whole.prefill(TOKENS)
+        other.prefill([1, 2])
+        other.copy_from(whole, 70)
+        assert other.tokens == tuple(TOKENS[:70]) and whole.tokens == tuple(TOKENS)
+        with pytest.raises(RbeError, match="logits"):
+            _ = other.logits
+        other.prefill(other.resume(TOKENS))
+        np.testing.assert_array_equal(other.logits, whole.logits)
+        other.copy_from(whole, 0)
+        assert other.position == 0
+
+
+def test_what_cannot_be_copied(model: Model) -> None:
+    with model.session(context=128) as session, model.session(context=128, kv="q8") as other:
+        session.prefill([4, 5])
+        other.prefill([6])
+        with model.session(context=128) as like:
+            for source, count, message in ((like, 1, "no more"), (like, -1, "no more"), (other, 1, "cache type")):
+                with pytest.raises(OptionError, match=message):
+                    session.copy_from(source, count)
+            with pytest.raises(OptionError, match="another"):
+                session.copy_from(session, 1)
+            like.prefill(TOKENS)
+            with model.session(context=64) as small, pytest.raises(ContextFull, match="90 tokens"):
+                small.copy_from(like, 90)
+        assert session.tokens == (4, 5)
+        session.logits  # noqa: B018  still there

@@ -329,6 +329,11 @@ RBE_API rbe_status rbe_session_save(rbe_session *session, const uint32_t *tokens
  * kv_type, n_planes or rotary scaling. On any failure the session is as before. */
 RBE_API rbe_status rbe_session_restore(rbe_session *session, const char *path, uint32_t *tokens, size_t capacity, size_t *n_tokens);
 
+/* Replaces the context of `to` by the first n_tokens of that of `from`, copied: what follows in `to` is bit for bit what would follow
+ * there in `from`. It has no logits then. Both sessions belong to the calling thread meanwhile. RBE_ERROR_UNSUPPORTED where they differ
+ * in model, kv_type, n_planes or rotary scaling, RBE_ERROR_CONTEXT where the tokens do not fit; on any failure `to` is as before. */
+RBE_API rbe_status rbe_session_copy(rbe_session *to, const rbe_session *from, size_t n_tokens);
+
 /* Makes the call that runs on the session, or else the next one, return RBE_ERROR_CANCELLED. Any thread. */
 RBE_API void rbe_session_cancel(rbe_session *session);
 
