@@ -110,7 +110,7 @@ static void check_mutations(rbe_session *session, const char *path)
 /* A copied beginning goes on as the whole does, in a context of another size too. */
 static void check_copy(const rbe_session *from, const rbe_model *model, const uint32_t *tokens, uint32_t kv_type, uint32_t n_vocabulary)
 {
-    rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = 80, .n_threads = 1, .kv_type = kv_type};
+    rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = 2 * CONTEXT, .n_threads = 1, .kv_type = kv_type};
     rbe_session *to = NULL;
     CHECK(rbe_session_create(model, &options, &to) == RBE_OK, "%s", rbe_last_error());
     CHECK(rbe_session_prefill(to, tokens, 2, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
