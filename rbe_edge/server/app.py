@@ -26,13 +26,12 @@ from starlette.routing import Route
 from rbe_edge.errors import Cancelled
 from rbe_edge.runtime.terminal_text import one_line
 from rbe_edge.server import chat_request
-from rbe_edge.server.answers import AnswerForm, ChatForm, TextForm, event
+from rbe_edge.server.answers import AnswerForm, ChatForm, Choice, TextForm, event
 from rbe_edge.server.api_error import ApiError
-from rbe_edge.server.chat_request import ChatRequest
 from rbe_edge.server.fields import Fields, parse_object
-from rbe_edge.server.job import Finish, Job, TokenScore
+from rbe_edge.server.job import Finish, Job, Piece
 from rbe_edge.server.service import Service, api_error
-from rbe_edge.server.tool_calls import ToolCall, ToolCallReader
+from rbe_edge.server.tool_calls import ToolCall, ToolCallReader, WordReader
 
 _log = logging.getLogger("rbe_edge.server")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -139,16 +138,17 @@ class _Endpoints:
     async def chat(self, request: Request) -> Response:
         async def answer(fields: Fields) -> Response:
             wanted = await run_in_threadpool(chat_request.read_chat, fields)
-            job = await run_in_threadpool(self._service.chat_job, wanted)
-            return await self._answer(request, wanted, job, ChatForm)
+            jobs = await run_in_threadpool(self._service.chat_jobs, wanted)
+            reader = ToolCallReader if wanted.tools else WordReader
+            return await self._answer(request, wanted.base, jobs, ChatForm, reader)
 
         return await self._counted(request, answer)
 
     async def text(self, request: Request) -> Response:
         async def answer(fields: Fields) -> Response:
             wanted = chat_request.read_text(fields)
-            job = await run_in_threadpool(self._service.text_job, wanted)
-            return await self._answer(request, wanted, job, TextForm)
+            jobs = await run_in_threadpool(self._service.text_jobs, wanted)
+            return await self._answer(request, wanted.base, jobs, TextForm, WordReader)
 
         return await self._counted(request, answer)
 
@@ -189,79 +189,66 @@ class _Endpoints:
         return response
 
     async def _answer(
-        self, request: Request, wanted: ChatRequest | chat_request.TextRequest, job: Job, form_of: type[AnswerForm]
+        self,
+        request: Request,
+        base: chat_request.Request,
+        jobs: Sequence[Job],
+        form_of: type[AnswerForm],
+        reader_of: type[WordReader],
     ) -> Response:
-        service, base = self._service, wanted.base
-        form = form_of(service.model, service.model_id, service.fingerprint)
-        reader = ToolCallReader() if isinstance(wanted, ChatRequest) and wanted.tools else None
-        events = service.start(job)
+        form = form_of(self._service.model, self._service.model_id, self._service.fingerprint, base.choices)
+        events = _read(self._service.start(jobs), [reader_of() for _ in jobs])
         if base.stream:
-            body = self._stream(request, service.events(events), job, form, reader, base.include_usage)
+            body = self._stream(request, events, jobs, form, base.include_usage)
             return StreamingResponse(body, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-        parts: list[str | ToolCall] = []
-        scores: list[TokenScore] = []
-        watch = asyncio.create_task(_cancel_when_gone(request, job))
-        work = asyncio.create_task(self._collect(events, reader, parts, scores))
+        watch = asyncio.create_task(_cancel_when_gone(request, jobs))
+        work = asyncio.create_task(_collect(events, len(jobs)))
         try:
             await asyncio.wait({watch, work}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 raise ClientDisconnect()
-            finish = work.result()
+            choices = work.result()
         finally:
-            job.cancel()
+            for job in jobs:
+                job.cancel()
             watch.cancel()
             work.cancel()
-        return JSONResponse(form.whole(parts, scores if base.top_logprobs is not None else None, finish))
-
-    async def _collect(
-        self,
-        events: asyncio.Queue[Any],
-        reader: ToolCallReader | None,
-        parts: list[str | ToolCall],
-        scores: list[TokenScore],
-    ) -> Finish:
-        async for one in self._service.events(events):
-            if isinstance(one, Finish):
-                parts += reader.finish() if reader is not None else []
-                return one
-            parts += reader.push(one.text) if reader is not None else [one.text]
-            scores += one.scores
-        raise AssertionError("the events of a job end with Finish")
+        return JSONResponse(form.whole(choices, base.top_logprobs is not None))
 
     async def _stream(
         self,
         request: Request,
-        events: AsyncIterator[Any],
-        job: Job,
+        events: AsyncIterator[_Event],
+        jobs: Sequence[Job],
         form: AnswerForm,
-        reader: ToolCallReader | None,
         include_usage: bool,
     ) -> AsyncIterator[bytes]:
-        watch = asyncio.create_task(_cancel_when_gone(request, job))
+        watch = asyncio.create_task(_cancel_when_gone(request, jobs))
+        choices = [Choice() for _ in jobs]
         try:
-            for first in form.first_chunks():
-                yield event(first)
-            async for one in events:
-                if not isinstance(one, Finish):
-                    parts: Sequence[str | ToolCall] = reader.push(one.text) if reader is not None else [one.text]
-                    if any(parts) or one.scores:
-                        yield event(form.chunk(parts, one.scores))
-                    continue
-                rest = reader.finish() if reader is not None else []
-                if rest:
-                    yield event(form.chunk(rest, ()))
-                yield event(form.last_chunk(one))
-                if include_usage:
-                    yield event(form.usage_chunk(one))
-                yield b"data: [DONE]\n\n"
+            for index in range(len(jobs)):
+                first = form.first_chunk(index)
+                if first is not None:
+                    yield event(first)
+            async for index, parts, one in events:
+                scores = () if isinstance(one, Finish) else one.scores
+                if any(parts) or scores:
+                    yield event(form.chunk(index, parts, scores))
+                if isinstance(one, Finish):
+                    choices[index].finish = one
+                    yield event(form.last_chunk(index, one))
+            if include_usage:
+                yield event(form.usage_chunk(choices))
+            yield b"data: [DONE]\n\n"
         except ApiError as error:
             if error.status >= 500:
                 _log.error("stream: %s", one_line(str(error.__cause__ or error), 300))
             yield event(error.body())
         finally:  # also where Starlette notices first that the client has gone
-            job.cancel()
+            for job in jobs:
+                job.cancel()
             watch.cancel()
-            self._service.metrics.observe("rbe_request_seconds", time.monotonic() - job.arrived)
+            self._service.metrics.observe("rbe_request_seconds", time.monotonic() - jobs[0].arrived)
 
     # ---- what every request must pass ----
 
@@ -312,11 +299,35 @@ class _Endpoints:
         return b"".join(chunks)
 
 
-async def _cancel_when_gone(request: Request, job: Job) -> None:
+#: Of which answer, what it says, and what the scheduler told.
+_Event = tuple[int, list[str | ToolCall], Piece | Finish]
+
+
+async def _read(
+    events: AsyncIterator[tuple[int, Piece | Finish]], readers: Sequence[WordReader]
+) -> AsyncIterator[_Event]:
+    async for index, one in events:
+        reader = readers[index]
+        yield index, reader.finish() if isinstance(one, Finish) else reader.push(one.text), one
+
+
+async def _collect(events: AsyncIterator[_Event], count: int) -> list[Choice]:
+    choices = [Choice() for _ in range(count)]
+    async for index, parts, one in events:
+        choices[index].parts += parts
+        if isinstance(one, Finish):
+            choices[index].finish = one
+        else:
+            choices[index].scores += one.scores
+    return choices
+
+
+async def _cancel_when_gone(request: Request, jobs: Sequence[Job]) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    job.cancel()
-    job.tell(Cancelled("the client went away"))  # it may still wait for a slot
+    for job in jobs:
+        job.cancel()
+        job.tell(Cancelled("the client went away"))  # it may still wait for a slot
 
 
 def _encoded(vector: list[float], as_base64: bool) -> list[float] | str:

@@ -22,14 +22,16 @@ _MAX_MESSAGES = 10_000
 _MAX_TOOLS = 128
 _MAX_STOPS = 16
 _MAX_STOP = 1000  # characters
+_MAX_CHOICES = 32  # answers to one request
 
 
 @dataclass(frozen=True)
 class Request:
-    """What both kinds of completion have. max_tokens None: until the context is full. top_logprobs None: none are
-    wanted; 0: those of the tokens themselves."""
+    """What both kinds of completion have. choices: answers to each prompt. max_tokens None: until the context is full.
+    top_logprobs None: none are wanted; 0: those of the tokens themselves."""
 
     model: str
+    choices: int
     stream: bool
     include_usage: bool
     max_tokens: int | None
@@ -50,10 +52,10 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class TextRequest:
-    """prompt: text or token ids."""
+    """prompts: texts or token ids."""
 
     base: Request
-    prompt: str | list[int]
+    prompts: tuple[str | list[int], ...]
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,9 @@ def read_text(fields: Fields) -> TextRequest:
             raise wrong(name, f"`{name}` is not supported")
     base = _base(fields, ("max_tokens",), fields.whole("logprobs", 0, 5))
     prompts = _inputs(fields, "prompt")
-    if len(prompts) != 1:
-        raise wrong("prompt", "`prompt` must be one text; send several requests for several")
-    return TextRequest(base, prompts[0])
+    if len(prompts) * base.choices > _MAX_CHOICES:
+        raise wrong("prompt", f"`prompt` and `n` ask for more than {_MAX_CHOICES} answers; send several requests")
+    return TextRequest(base, tuple(prompts))
 
 
 def read_embedding(fields: Fields) -> EmbeddingRequest:
@@ -107,8 +109,6 @@ def read_embedding(fields: Fields) -> EmbeddingRequest:
 
 
 def _base(fields: Fields, limits: tuple[str, ...], top_logprobs: int | None) -> Request:
-    if fields.whole("n", 1, 128) not in (None, 1):
-        raise wrong("n", "`n` must be 1; send several requests for several answers")
     for name in ("presence_penalty", "frequency_penalty"):
         if fields.number(name, -2, 2):
             raise wrong(name, f"`{name}` is not supported; `repeat_penalty` is")
@@ -118,6 +118,7 @@ def _base(fields: Fields, limits: tuple[str, ...], top_logprobs: int | None) -> 
     max_tokens = next((found for name in limits if (found := fields.whole(name, 1, 2**31 - 1)) is not None), None)
     return Request(
         model=fields.required_text("model"),
+        choices=fields.whole("n", 1, _MAX_CHOICES) or 1,
         stream=fields.flag("stream"),
         include_usage=options.flag("include_usage") if options is not None else False,
         max_tokens=max_tokens,

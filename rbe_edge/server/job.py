@@ -57,7 +57,8 @@ Tell = Callable[["Piece | Finish | BaseException"], None]
 @dataclass(eq=False)
 class Job:
     """An answer that is wanted. prompt: token ids, at least one. max_tokens None: until the context is full.
-    top_logprobs None: no scores. cancel() may be called on any thread; the rest is the scheduler's."""
+    top_logprobs None: no scores. Jobs of one request hold the same `request`, those with one prompt the same list of
+    it, which is then computed once. cancel() may be called on any thread; the rest is the scheduler's."""
 
     prompt: Sequence[int]
     sampling: SamplingOptions
@@ -66,6 +67,7 @@ class Job:
     stop: tuple[str, ...] = ()
     top_logprobs: int | None = None
     constraint: Constraint | None = None
+    request: object = field(default_factory=object)
     cancelled: bool = False
     arrived: float = field(default_factory=time.monotonic)
 

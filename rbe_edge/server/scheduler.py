@@ -2,6 +2,7 @@
 
 A turn of the loop reads one piece of every prompt that is being read, then draws one token for every other answer and
 appends them all. So a long prompt delays the others by a piece, never by the whole, and none waits for another's end.
+A prompt that several answers want is read once; the others then copy it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -84,17 +85,17 @@ class Scheduler:
         self._thread = threading.Thread(target=self._run, name="rbe-scheduler", daemon=True)
         self._thread.start()
 
-    def submit(self, job: Job) -> None:
-        """Raises QueueFull or Stopped."""
+    def submit(self, *jobs: Job) -> None:
+        """The jobs of one request, all or none of them. Raises QueueFull or Stopped."""
         with self._changed:
             if self._stopping:
                 raise Stopped("the server is stopping")
             free = len(self._slots) - self._busy
-            waiting = sum(not job.cancelled for job in self._waiting)
+            waiting = len({job.request for job in self._waiting if not job.cancelled})
             if waiting >= self._queue_limit + free:
                 rounds = (waiting + 1) / len(self._slots)
                 raise QueueFull(max(1, min(300, math.ceil(rounds * self._mean_seconds))))
-            self._waiting.append(job)
+            self._waiting.extend(jobs)
             self._changed.notify_all()
 
     def stop(self) -> None:
@@ -123,33 +124,53 @@ class Scheduler:
             self._stack.close()
 
     def _admit(self) -> bool:
-        """Gives free slots to those who wait, oldest first; waits where there is nothing to do. False: stop."""
+        """Gives free slots to those who wait; waits where there is nothing to do. False: stop."""
         with self._changed:
             while not self._stopping and not self._waiting and not self._busy:
                 self._changed.wait()
             if self._stopping:
                 return False
-            admitted = []
-            while self._waiting and self._busy < len(self._slots):
-                job = self._waiting.popleft()
-                if not job.cancelled:
-                    admitted.append(job)
-                    self._busy += 1
+            self._waiting = deque(job for job in self._waiting if not job.cancelled)
+            admitted: list[Job] = []
+            while self._busy < len(self._slots) and (job := self._next(admitted)) is not None:
+                self._waiting.remove(job)
+                admitted.append(job)
+                self._busy += 1
             self._metrics.set("rbe_queue_length", len(self._waiting))
         for job in admitted:
-            free = [slot for slot in self._slots if slot.answer is None]
-            prompt = list(job.prompt)
-            # The one that holds most of the prompt; of equals, the one that was used longest ago.
-            slot = max(free, key=lambda slot: (slot.common(prompt), -slot.used))
-            self._guarded(slot, lambda slot=slot, job=job: self._begin(slot, job), job)  # type: ignore[misc]
-            if slot.answer is None:
-                self._release(slot)
+            self._place(job)
         self._metrics.set("rbe_slots_busy", self._busy)
         return True
 
-    def _begin(self, slot: _Slot, job: Job) -> None:
-        self._metrics.observe("rbe_queue_seconds", time.monotonic() - job.arrived)
-        slot.answer = Answer(job, slot.session)
+    def _next(self, admitted: list[Job]) -> Job | None:
+        """The oldest of those whose request has the fewest answers in work, so that one that wants many takes turns
+        with the others. None while the prompt that all of them want is being read."""
+        answers = [slot.answer for slot in self._slots if slot.answer is not None]
+        at_work = Counter(job.request for job in [*admitted, *(answer.job for answer in answers)])
+        read = {id(job.prompt) for job in admitted} | {id(answer.job.prompt) for answer in answers if answer.rest}
+        ready = [job for job in self._waiting if id(job.prompt) not in read]
+        return min(ready, key=lambda job: at_work[job.request], default=None)
+
+    def _place(self, job: Job) -> None:
+        """Gives a free slot to a job: the one that holds most of the prompt. Where a busy one holds more, its beginning
+        is copied to the one that was used longest ago."""
+        prompt = list(job.prompt)
+        held = {slot: slot.common(prompt) for slot in self._slots}
+        free = [slot for slot in self._slots if slot.answer is None]
+        slot = source = max(free, key=lambda slot: (held[slot], -slot.used))
+        best = max(self._slots, key=lambda slot: held[slot])
+        if held[best] > held[slot]:
+            slot, source = min(free, key=lambda slot: slot.used), best
+
+        def begin() -> None:
+            self._metrics.observe("rbe_queue_seconds", time.monotonic() - job.arrived)
+            if source is not slot:
+                slot.session.copy_from(source.session, held[source])
+            slot.answer = Answer(job, slot.session)
+
+        self._guarded(slot, begin, job)
+        if slot.answer is None:
+            self._release(slot)
 
     def _turn(self) -> None:
         for slot in self._slots:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +83,8 @@ class Service:
 
     # ---- jobs; these take time and are called off the event loop ----
 
-    def chat_job(self, request: ChatRequest) -> Job:
+    def chat_jobs(self, request: ChatRequest) -> list[Job]:
+        """A job for each choice."""
         self.check_model(request.base.model)
         if request.tools and not self._template.takes_tools:
             raise wrong("tools", "the chat template of this model has no place for tools; leave `tools` out")
@@ -96,19 +97,23 @@ class Service:
         bos = self.model.metadata.get("bos_token")
         has_bos = isinstance(bos, str) and bool(bos) and text.startswith(bos)
         prompt = self._tokenize(text, "messages", special=not has_bos, parse_special=True)
-        job = self._job(request.base, prompt, "messages", self._template.stops)
+        jobs = self._jobs(request.base, prompt, "messages", object(), self._template.stops)
         if request.grammar is not None:
             try:
-                job.constraint = Constraint(self._token_bytes(), request.grammar)
+                for job in jobs:
+                    job.constraint = Constraint(self._token_bytes(), request.grammar)
             except GrammarError as error:
                 raise wrong("response_format", f"the schema cannot be used: {error}") from None
-        return job
+        return jobs
 
-    def text_job(self, request: TextRequest) -> Job:
+    def text_jobs(self, request: TextRequest) -> list[Job]:
+        """A job for each choice, prompt after prompt."""
         self.check_model(request.base.model)
-        prompt = request.prompt
-        tokens = self._tokenize(prompt, "prompt") if isinstance(prompt, str) else self._known(prompt, "prompt")
-        return self._job(request.base, tokens, "prompt")
+        jobs, together = [], object()
+        for prompt in request.prompts:
+            tokens = self._tokenize(prompt, "prompt") if isinstance(prompt, str) else self._known(prompt, "prompt")
+            jobs += self._jobs(request.base, tokens, "prompt", together)
+        return jobs
 
     def _tokenize(self, text: str, param: str, *, special: bool = True, parse_special: bool = False) -> list[int]:
         self._check_length(len(text), param)
@@ -133,7 +138,10 @@ class Service:
         message = f"the prompt has {tokens} tokens and the context holds {context}; shorten it"
         return wrong(param, message, code="context_length_exceeded")
 
-    def _job(self, request: Request, prompt: list[int], param: str, stops: Sequence[str] = ()) -> Job:
+    def _jobs(
+        self, request: Request, prompt: list[int], param: str, together: object, stops: Sequence[str] = ()
+    ) -> list[Job]:
+        """The choices for one prompt; the seed of each is one more than that of the one before."""
         if not prompt:
             raise wrong(param, "the prompt is empty")
         if len(prompt) > self.scheduler.context:
@@ -141,14 +149,18 @@ class Service:
         most, wanted = self._options.max_tokens, request.max_tokens
         if most is not None and wanted is not None and wanted > most:
             raise wrong("max_tokens", f"`max_tokens` is {wanted}; this server gives at most {most}")
-        return Job(
-            prompt=prompt,
-            sampling=request.sampling,
-            tell=lambda event: None,
-            max_tokens=wanted if wanted is not None else most,
-            stop=(*request.stop, *stops),
-            top_logprobs=request.top_logprobs,
-        )
+        return [
+            Job(
+                prompt=prompt,
+                sampling=replace(request.sampling, seed=(request.sampling.seed + choice) % 2**64),
+                tell=lambda event: None,
+                max_tokens=wanted if wanted is not None else most,
+                stop=(*request.stop, *stops),
+                top_logprobs=request.top_logprobs,
+                request=together,
+            )
+            for choice in range(request.choices)
+        ]
 
     def _token_bytes(self) -> TokenBytes:
         with self._tokens_lock:
@@ -160,33 +172,25 @@ class Service:
 
     # ---- on the event loop ----
 
-    def start(self, job: Job) -> asyncio.Queue[Event]:
-        """Puts a job into the queue; its events. Raises ApiError where the queue is full."""
-        events: asyncio.Queue[Event] = asyncio.Queue()
+    def start(self, jobs: Sequence[Job]) -> AsyncIterator[tuple[int, Piece | Finish]]:
+        """Puts the jobs of a request into the queue; their events, each with the place of its job among them, up to the
+        last Finish. Raises ApiError where the queue is full and, while iterating, where a job failed."""
+        events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
-        def tell(event: Event) -> None:
+        def tell(index: int, event: Event) -> None:
             try:
-                loop.call_soon_threadsafe(events.put_nowait, event)
+                loop.call_soon_threadsafe(events.put_nowait, (index, event))
             except RuntimeError:  # the loop has been closed: nobody is listening
-                job.cancel()
+                jobs[index].cancel()
 
-        job.tell = tell
+        for index, job in enumerate(jobs):
+            job.tell = partial(tell, index)
         try:
-            self.scheduler.submit(job)
+            self.scheduler.submit(*jobs)
         except (QueueFull, Stopped) as error:
             raise api_error(error) from None
-        return events
-
-    async def events(self, queue: asyncio.Queue[Event]) -> AsyncIterator[Piece | Finish]:
-        """Up to Finish. Raises ApiError where the job failed."""
-        while True:
-            event = await queue.get()
-            if isinstance(event, BaseException):
-                raise api_error(event) from event
-            yield event
-            if isinstance(event, Finish):
-                return
+        return _until_finished(events, len(jobs))
 
     async def embeddings(self, request: EmbeddingRequest) -> tuple[list[list[float]], int]:
         """A vector for each input, and their tokens together."""
@@ -199,6 +203,17 @@ class Service:
             inputs.append(tokens)
         vectors = [await self._embedding.vector(tokens) for tokens in inputs]
         return vectors, sum(map(len, inputs))
+
+
+async def _until_finished(
+    events: asyncio.Queue[tuple[int, Event]], count: int
+) -> AsyncIterator[tuple[int, Piece | Finish]]:
+    while count:
+        index, event = await events.get()
+        if isinstance(event, BaseException):
+            raise api_error(event) from event
+        yield index, event
+        count -= isinstance(event, Finish)
 
 
 class _Embedding:

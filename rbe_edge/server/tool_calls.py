@@ -48,7 +48,18 @@ def call_grammar(tools: tuple[Tool, ...]) -> Node:
     return grammar.measure(Choice(*options))
 
 
-class ToolCallReader:
+class WordReader:
+    """Takes an answer in pieces; all of it is words."""
+
+    def push(self, piece: str) -> list[str | ToolCall]:
+        return [piece]
+
+    def finish(self) -> list[str | ToolCall]:
+        """What was held back."""
+        return []
+
+
+class ToolCallReader(WordReader):
     """Takes an answer in pieces and separates words from calls. What is no valid call stays words."""
 
     def __init__(self) -> None:
@@ -74,7 +85,7 @@ class ToolCallReader:
         return found
 
     def finish(self) -> list[str | ToolCall]:
-        """What is still held back; a call without its closing tag counts where it is complete."""
+        """What was held back; a call without its closing tag counts where it is complete."""
         held, self._held = self._held, ""
         return [_read_call(held)] if held else []
 

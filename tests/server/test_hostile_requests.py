@@ -67,7 +67,8 @@ def test_what_is_no_json_object(server: Running, body: bytes, path: str) -> None
         ({"temperature": 10**400}, "temperature"), ({"top_p": 2}, "top_p"),
         ({"max_tokens": 0}, "max_tokens"), ({"max_tokens": -5}, "max_tokens"),
         ({"max_tokens": 1.5}, "max_tokens"), ({"max_tokens": 10**30}, "max_tokens"), ({"seed": "x"}, "seed"),
-        ({"seed": 2**80}, "seed"), ({"n": 2}, "n"), ({"n": 0}, "n"), ({"stop": 3}, "stop"), ({"stop": [""]}, "stop"),
+        ({"seed": 2**80}, "seed"), ({"n": 33}, "n"), ({"n": 0}, "n"), ({"n": True}, "n"),
+        ({"stop": 3}, "stop"), ({"stop": [""]}, "stop"),
         ({"stop": ["a"] * 99}, "stop"), ({"stop": "a\0b"}, "stop"), ({"stream": "yes"}, "stream"),
         ({"stream_options": 1}, "stream_options"), ({"top_logprobs": 5}, "top_logprobs"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"), ({"logit_bias": {"1": 5}}, "logit_bias"),
@@ -227,6 +228,54 @@ def test_a_client_that_goes_away_frees_its_slot(model: Model, stream: bool) -> N
         assert server.metric("rbe_cancelled_total") == 1
         assert server.metric("rbe_generated_tokens_total") < 700
         assert post(server, CHAT).status_code == 200
+
+
+def test_a_client_of_many_choices_goes_away_and_takes_turns(model: Model) -> None:
+    """Another client is served while they are written, though they came first; all are gone with their client."""
+    with running(model, slots=2, queue_limit=1) as server:
+        client = server.client()
+        many = client.chat.completions.create(model="demo", messages=MESSAGES, stream=True, n=8, **LONG)
+        chunks = iter(many)
+        while next(chunks).choices[0].delta.role:
+            pass
+        server.wait_for(lambda: server.metric("rbe_slots_busy") == 2)
+        waiting = server.service.scheduler._waiting
+        assert len(waiting) == 6  # one request, so that the queue is full
+        with pytest.raises(openai.RateLimitError):
+            client.chat.completions.create(**CHAT)
+        many.close()
+        server.wait_for(lambda: server.metric("rbe_slots_busy") == 0)
+        assert post(server, CHAT).status_code == 200 and not server.service.scheduler._waiting
+
+
+def test_requests_take_turns(model: Model) -> None:
+    """The second request's answer begins when the first slot is free, before the other choices of the first."""
+    from rbe_edge.runtime.options import SamplingOptions, SessionOptions
+    from rbe_edge.server.job import Finish, Job
+    from rbe_edge.server.metrics import Metrics
+    from rbe_edge.server.scheduler import Scheduler
+
+    ended: list[str] = []
+    done = threading.Event()
+
+    def job(name: str, request: object, prompt: list[int]) -> Job:
+        def tell(event: Any) -> None:
+            if isinstance(event, Finish):
+                ended.append(name)
+                done.set() if len(ended) == 6 else None
+
+        return Job(prompt, SamplingOptions(temperature=1.0, seed=3), tell, max_tokens=8, request=request)
+
+    scheduler = Scheduler(model, SessionOptions(threads=1), 2, 1, Metrics())
+    try:
+        prompt, first = model.tokenize("Once upon a time"), object()
+        with scheduler._changed:  # both are there before a slot is given
+            scheduler.submit(*(job("first", first, prompt) for _ in range(5)))
+            scheduler.submit(job("second", object(), model.tokenize("A dog")))
+        assert done.wait(60)
+    finally:
+        scheduler.stop()
+    assert "second" in ended[:2]
 
 
 def test_half_a_request_holds_nothing(server: Running) -> None:

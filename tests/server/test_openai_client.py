@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import math
 import struct
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from server_tools import Running
+from server_tools import Running, running
 
 from rbe_edge.runtime.model import Model
 
@@ -214,6 +215,89 @@ def test_a_prompt_is_not_read_twice(client: Any) -> None:
     ask(client, text)
     again = ask(client, text)
     assert again.usage.prompt_tokens_details.cached_tokens >= again.usage.prompt_tokens - 1
+
+
+def said(answer: Any, n: int) -> list[str]:
+    """The texts of a chat's choices, streamed or not."""
+    texts = [""] * n
+    if hasattr(answer, "choices"):
+        for choice in answer.choices:
+            texts[choice.index] = choice.message.content
+        return texts
+    for chunk in answer:
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+    return texts
+
+
+def test_several_choices(client: Any) -> None:
+    """Choice i is the answer that the seed plus i gives to the request alone; more of them than slots take turns."""
+    n = 5
+    alone = [ask(client, "Tell me a story.", temperature=1.5, seed=40 + i) for i in range(n)]
+    expected = [answer.choices[0].message.content for answer in alone]
+    assert len(set(expected)) > 2
+    whole = ask(client, "Tell me a story.", temperature=1.5, seed=40, n=n, logprobs=True)
+    assert said(whole, n) == expected and [choice.index for choice in whole.choices] == list(range(n))
+    assert [c.finish_reason for c in whole.choices] == [a.choices[0].finish_reason for a in alone]
+    for choice in whole.choices:
+        assert "".join(entry.token for entry in choice.logprobs.content).startswith(choice.message.content)
+    assert whole.usage.prompt_tokens == alone[0].usage.prompt_tokens
+    assert whole.usage.completion_tokens == sum(answer.usage.completion_tokens for answer in alone)
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    chunks = list(ask(client, "Tell me a story.", temperature=1.5, seed=40, n=n, **options))
+    assert said(chunks, n) == expected
+    entries = [choice for chunk in chunks for choice in chunk.choices]
+    for i in range(n):
+        own = [choice for choice in entries if choice.index == i]
+        assert own[0].delta.role == "assistant" and [c.finish_reason for c in own].count(None) == len(own) - 1
+        assert own[-1].finish_reason == whole.choices[i].finish_reason
+    order = [choice.index for choice in entries if choice.delta.content]
+    assert sum(a != b for a, b in itertools.pairwise(order)) > n  # not one after the other
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+    last = ask(client, "Tell me a story.", temperature=1.5, seed=2**64 - 1, n=2)
+    assert said(last, 2)[1] == said(ask(client, "Tell me a story.", temperature=1.5, seed=0), 1)[0]
+
+
+def test_choices_share_their_prompt(model: Model) -> None:
+    """It is computed once: the others copy it and compute its last token, from which they draw."""
+    prompt = "Once upon a time " * 20
+    tokens = len(model.tokenize(prompt))
+    with running(model, slots=4) as server:
+        answer = server.client().completions.create(
+            model="demo", prompt=prompt, n=4, temperature=1.2, seed=7, max_tokens=20
+        )
+        assert server.metric("rbe_prompt_tokens_total") == tokens + 3
+        texts = [choice.text for choice in answer.choices]
+        assert answer.usage.prompt_tokens_details.cached_tokens == 0
+    with running(model, slots=1) as server:
+        alone = [
+            server.client().completions.create(model="demo", prompt=prompt, temperature=1.2, seed=7 + i, max_tokens=20)
+            for i in range(4)
+        ]
+    assert texts == [one.choices[0].text for one in alone]
+
+
+def test_several_prompts(client: Any, model: Model) -> None:
+    prompts = ["Once upon a time", model.tokenize("The lily pond"), "A dog"]
+    settings = {"model": "demo", "max_tokens": 8, "temperature": 1.0, "seed": 3}
+    alone = [
+        client.completions.create(prompt=prompt, **{**settings, "seed": 3 + i}) for prompt in prompts for i in range(2)
+    ]
+    answer = client.completions.create(prompt=prompts[:1] + prompts[2:], n=2, logprobs=0, **settings)
+    assert [choice.text for choice in answer.choices] == [alone[i].choices[0].text for i in (0, 1, 4, 5)]
+    assert all(choice.logprobs.text_offset[0] == 0 for choice in answer.choices)
+    assert answer.usage.prompt_tokens == sum(alone[i].usage.prompt_tokens for i in (0, 4))
+    by_tokens = client.completions.create(prompt=[prompts[1], prompts[1]], **settings)
+    assert [choice.text for choice in by_tokens.choices] == [alone[2].choices[0].text] * 2
+    with pytest.raises(openai.BadRequestError, match="32"):
+        client.completions.create(prompt=["a"] * 9, n=4, **settings)
+
+
+def test_each_choice_keeps_its_format(client: Any) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "state", "schema": SCHEMA}}
+    answer = ask(client, temperature=1.3, seed=1, n=4, max_tokens=60, response_format=wanted)
+    values = [json.loads(choice.message.content) for choice in answer.choices]
+    assert all(value["mood"] in ("calm", "glad") for value in values)
 
 
 def test_the_async_client(server: Running) -> None:
