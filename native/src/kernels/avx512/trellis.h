@@ -304,6 +304,8 @@ RBE_INLINE void dot_groups(uint32_t bits, uint32_t n_vectors, const rbe_strip *s
     }
 }
 
+#include "kernels/avx512/dot_pairs.h"
+
 #define DOT_CASE(bits, n_vectors)                                          \
     case n_vectors:                                                        \
         dot_groups(bits, n_vectors, strip, first_group, n_groups, x, acc); \
@@ -316,6 +318,9 @@ RBE_INLINE void dot_groups(uint32_t bits, uint32_t n_vectors, const rbe_strip *s
     static void dot_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, const int8_t *x, int32_t *acc) \
     {                                                                                                                        \
         const uint32_t n_blocks = strip->row_steps / block_steps(bits);                                                      \
+        if (bits % 2 == 1 && dot_in_pairs(bits, n_blocks, strip, first_group, n_groups, x, acc)) {                           \
+            return;                                                                                                          \
+        }                                                                                                                    \
         switch ((n_blocks + BLOCKS_PER_VECTOR - 1) / BLOCKS_PER_VECTOR) {                                                    \
             cases(bits)                                                                                                      \
         }                                                                                                                    \
