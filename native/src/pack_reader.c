@@ -225,6 +225,9 @@ rbe_status rbe__pack_open(const char *path, int skip_checksums, int sparing, rbe
     memset(out, 0, sizeof *out);
     out->path = path;
     RBE_TRY(rbe__map_file(path, &out->file));
+    if (!sparing) {
+        rbe__mapped_file_prefer_large_pages(&out->file);
+    }
     rbe__crc crc;
     rbe__cursor at;
     uint32_t counts[4];

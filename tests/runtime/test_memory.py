@@ -32,15 +32,20 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def resident_bytes(path: Path) -> int:
-    """Of the process's mappings of a file."""
-    total, inside = 0, False
+def mapping_lines(path: Path, key: str) -> list[str]:
+    """What Linux says under a key of each of the process's mappings of a file."""
+    values, inside = [], False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split(" ", 1)[0]:
             inside = line.endswith(str(path))
-        elif inside and line.startswith("Rss:"):
-            total += 1024 * int(line.split()[1])
-    return total
+        elif inside and line.startswith(key + ":"):
+            values.append(line.split(":", 1)[1])
+    return values
+
+
+def resident_bytes(path: Path) -> int:
+    """Of the process's mappings of a file."""
+    return sum(1024 * int(value.split()[0]) for value in mapping_lines(path, "Rss"))
 
 
 @contextmanager
@@ -83,6 +88,15 @@ def test_resident_part_of_the_file_stays_under_the_limit(wide: Path) -> None:
         assert np.array_equal(logits_of(model), expected)
         assert np.array_equal(model.tensor_rows("embedding", 5, 2), model.tensor_rows("embedding", 5, 2))
     assert 0 < most[0] <= limit
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/smaps")
+def test_large_pages_are_asked_for_where_all_of_the_file_stays(wide: Path) -> None:
+    with Model.open(wide):
+        asked = ["hg" in flags.split() for flags in mapping_lines(wide, "VmFlags")]
+    with Model.open(wide, max_memory=20_000_000):
+        sparing = ["hg" in flags.split() for flags in mapping_lines(wide, "VmFlags")]
+    assert asked == [True] and sparing == [False]
 
 
 def test_too_small_a_limit_names_the_least_possible(wide: Path) -> None:

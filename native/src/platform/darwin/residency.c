@@ -15,6 +15,11 @@ static void advise(const rbe__mapped_file *file, uint64_t offset, uint64_t bytes
     (void)posix_madvise((void *)(uintptr_t)(file->data + first), (size_t)(end - first), advice);
 }
 
+void rbe__mapped_file_prefer_large_pages(const rbe__mapped_file *file)
+{
+    (void)file;
+}
+
 void rbe__mapped_file_release(const rbe__mapped_file *file, uint64_t offset, uint64_t bytes)
 {
     advise(file, offset, bytes, POSIX_MADV_DONTNEED);

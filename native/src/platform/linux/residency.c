@@ -16,6 +16,11 @@ static void advise(const rbe__mapped_file *file, uint64_t offset, uint64_t bytes
     (void)madvise((void *)(uintptr_t)(file->data + first), (size_t)(end - first), advice); /* advice: nothing fails without it */
 }
 
+void rbe__mapped_file_prefer_large_pages(const rbe__mapped_file *file)
+{
+    advise(file, 0, file->bytes, MADV_HUGEPAGE);
+}
+
 void rbe__mapped_file_release(const rbe__mapped_file *file, uint64_t offset, uint64_t bytes)
 {
     advise(file, offset, bytes, MADV_DONTNEED);
