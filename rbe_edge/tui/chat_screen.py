@@ -116,15 +116,17 @@ class ChatScreen(Screen[None]):
                 doing = "answering"
             if rate:
                 self.query_one(Meters).add(rate=rate)
-        line = status_text(
+        status = self.query_one(StatusLine)
+        text = status_text(
             rate=rate,
             position=position,
             context=loaded.context if loaded is not None else 0,
             readings=readings,
+            width=status.content_size.width,
             doing=doing or self.client.doing,
             unsaved=bool(self.client.warning) or not (self.chat.saved or self.busy),
         )
-        self.query_one(StatusLine).show(line)
+        status.show(text)
 
     def _remember(self) -> None:
         said = [message.content for message in self.chat.messages if message.role == "user"]

@@ -16,22 +16,32 @@ _HISTORY = 240  # points of a plot
 
 
 def status_text(
-    *, rate: float, position: int, context: int, readings: Readings | None, doing: str = "", unsaved: bool = False
+    *,
+    rate: float,
+    position: int,
+    context: int,
+    readings: Readings | None,
+    width: int,
+    doing: str = "",
+    unsaved: bool = False,
 ) -> str:
-    """rate: tokens/s, 0 for none yet. position, context: in tokens."""
-    parts = [doing] if doing else []
-    if unsaved:
-        parts.append("NOT SAVED")
-    parts.append(f"{rate:.1f} tokens/s" if rate else "- tokens/s")
+    """rate: tokens/s, 0 for none yet. position, context: in tokens. width: cells that there are; where they are too few
+    for all, each figure is said in fewer words."""
+    speed = f"{rate:.1f}" if rate else "-"
+    figures = [(f"{speed} tokens/s", f"{speed} t/s")]
     if context:
-        parts.append(f"context {position}/{context}")
+        figures.append((f"context {position}/{context}", f"{position}/{context}"))
     if readings is not None:
-        parts.append(f"{size(readings.memory)}, {size(readings.free)} free")
+        memory = size(readings.memory)
+        figures.append((f"{memory}, {size(readings.free)} free", memory))
         if readings.battery is not None:
-            parts.append(f"battery {readings.battery:.0f}%{'+' if readings.plugged else ''}")
+            charge = f"{readings.battery:.0f}%{'+' if readings.plugged else ''}"
+            figures.append((f"battery {charge}", charge))
         if readings.temperature is not None:
-            parts.append(f"{readings.temperature:.0f} °C")
-    return " · ".join(parts)
+            figures.append((f"{readings.temperature:.0f} °C",) * 2)
+    told = [doing] * bool(doing) + ["NOT SAVED"] * unsaved
+    long, short = (" · ".join([*told, *said]) for said in zip(*figures, strict=True))
+    return long if len(long) <= width else short
 
 
 class StatusLine(Static):

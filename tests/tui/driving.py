@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import html
 import os
-import re
-import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from snapshots import text_lines
+from textual import events
+from textual.keys import _character_to_key
 from textual.pilot import Pilot
 
 from rbe_edge.store.conversations import ConversationStore
@@ -38,12 +39,27 @@ def played(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return run
 
 
+class Threads(ThreadPoolExecutor):
+    """What asyncio.to_thread runs on, counting what runs."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=4)
+        self.running: set[Future[Any]] = set()
+
+    def submit(self, *call: Any, **named: Any) -> Future[Any]:
+        future = super().submit(*call, **named)
+        self.running.add(future)
+        future.add_done_callback(self.running.discard)
+        return future
+
+
 class Driver:
     """A running client and the person before it."""
 
-    def __init__(self, client: Client, pilot: Pilot[None]) -> None:
+    def __init__(self, client: Client, pilot: Pilot[None], threads: Threads) -> None:
         self.client = client
         self.pilot = pilot
+        self._threads = threads
 
     @property
     def chat(self) -> Any:
@@ -62,15 +78,30 @@ class Driver:
     async def until(self, condition: Callable[[], object], what: str = "") -> None:
         """Waits; fails with the screen's text where it does not come true."""
         deadline = asyncio.get_running_loop().time() + _PATIENCE_S
-        wait = 0.01
+        wait = 0.002
         while not condition():
             assert asyncio.get_running_loop().time() < deadline, f"{what}\n" + "\n".join(self.lines())
             await asyncio.sleep(wait)
-            wait = min(2 * wait, 0.1)
+            wait = min(2 * wait, 0.05)
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await self.pilot.pause()
+        """Each key when what the one before it asked for has been done. Pilot.press() waits for the process to be idle,
+        a tenth of a second for each key."""
+        for key in keys:
+            name = _character_to_key(key) if len(key) == 1 else key
+            self.client.post_message(events.Key(name, key if len(key) == 1 else " " if key == "space" else None))
+            await self.settled()
+
+    async def settled(self) -> None:
+        """Until all messages are taken and no thread but the engine's works; work that goes on is not waited for."""
+        quiet = 0
+        for _ in range(100):
+            await self.pilot.pause(0)
+            quiet = 0 if self._threads.running else quiet + 1
+            if quiet == 3:  # a message begets another: a key an action, an action a screen
+                return
+            if not quiet:
+                await asyncio.sleep(0.005)
 
     async def type(self, text: str) -> None:
         await self.press(*("space" if character == " " else character for character in text))
@@ -78,7 +109,7 @@ class Driver:
     async def finished(self) -> None:
         """Until no answer is being given and the screen has settled."""
         await self.until(lambda: not self.client.chat_screen.busy, "the answer never ended")
-        await self.pilot.pause(0.05)
+        await self.settled()
 
     async def say(self, text: str) -> None:
         """Asks and waits for the answer."""
@@ -106,26 +137,11 @@ class Driver:
         return " ".join(" ".join(self.lines()).split())
 
     def lines(self) -> list[str]:
-        return screen_lines(self.client.export_screenshot(simplify=True))
+        return text_lines(self.image())
 
-
-def screen_lines(svg: str) -> list[str]:
-    """The lines of text on a screen that was exported as SVG."""
-    rows: dict[float, list[tuple[float, str]]] = {}
-    for x, y, text in re.findall(r'<text[^>]* x="([\d.]+)" y="([\d.]+)"[^>]*clip-path[^>]*>(.*?)</text>', svg):
-        rows.setdefault(float(y), []).append((float(x), html.unescape(text).replace("\xa0", " ")))
-    return ["".join(text for _, text in sorted(rows[y])) for y in sorted(rows)]
-
-
-def structure(lines: list[str]) -> str:
-    """What of a screen does not change from machine to machine: no frames, no numbers, no width of spaces."""
-    kept = []
-    for line in lines:
-        letters = "".join(" " if unicodedata.category(c) == "So" or "\u2500" <= c <= "\u28ff" else c for c in line)
-        words = " ".join(re.sub(r"\d+([.,:]\d+)*", "#", letters).split())
-        if words:
-            kept.append(words)
-    return "\n".join(kept) + "\n"
+    def image(self) -> str:
+        """The screen as SVG."""
+        return self.client.export_screenshot(simplify=True)
 
 
 @asynccontextmanager
@@ -147,8 +163,11 @@ async def client(
         engine or Engine(),
         states=StateFiles(states),
     )
+    app.animation_level = "none"
+    threads = Threads()
+    asyncio.get_running_loop().set_default_executor(threads)
     async with app.run_test(size=size, notifications=True) as pilot:
-        driver = Driver(app, pilot)
+        driver = Driver(app, pilot, threads)
         await driver.until(lambda: app.engine.loaded is not None and "rbe ·" in driver.text(), "the model never opened")
         yield driver
         await app.chat_screen.settle()

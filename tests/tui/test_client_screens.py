@@ -1,18 +1,31 @@
-"""Each screen on 80 columns and 24 lines, compared with what it showed when a person last looked at it.
+"""Each screen as an image, compared with what it was when a person last looked at it: dark on 80 columns and 24 lines,
+light on a larger terminal.
 
-The dumps hold the words of a screen, without frames, numbers and widths. After a change that is meant:
-RBE_WRITE_SCREENS=1 python -m pytest tests/tui/test_client_screens.py, and look at the difference.
+The images lie in tests/tui/screens, for any browser. After a change that is meant, this renews them; look at them then:
+RBE_WRITE_SCREENS=1 python -m pytest tests/tui/test_client_screens.py
 """
 
 from __future__ import annotations
 
-import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
-from driving import Driver, client, played, structure
+from driving import Driver, client, played
+from snapshots import WRITES, cells, check_image, differences, drawn
+from textual.widgets import Input
 
+from rbe_edge.packing import hub
+from rbe_edge.runtime.session import Session
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
+from rbe_edge.tui import client as clients
+from rbe_edge.tui import device, model_screen, pack_screen
+from rbe_edge.tui.engine import Engine, Feed, Outcome, Question
+from rbe_edge.tui.model_screen import Choice
+from rbe_edge.tui.room import Need
+from rbe_edge.tui.settings import DARK, LIGHT
+from rbe_edge.tui.status import Meters
 
 SCREENS = Path(__file__).parent / "screens"
 MARKDOWN = (
@@ -21,50 +34,134 @@ MARKDOWN = (
 )
 
 
-def check(it: Driver, name: str) -> None:
-    lines = it.lines()
-    assert len(lines) <= 24
-    found, path = structure(lines), SCREENS / f"{name}.txt"
-    if os.environ.get("RBE_WRITE_SCREENS"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(found, encoding="utf-8")
-    assert found == path.read_text(encoding="utf-8")
+class Halted(Engine):
+    """An engine whose answer comes half, and then no further until it is stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.halt = threading.Event()
+
+    def _attempt(self, session: Session, question: Question, feed: Feed) -> Outcome:
+        feed.put("Once upon a time there was a battery that", 41)
+        self.halt.wait(30)
+        return Outcome("Once upon a time there was a battery that", None, 0, None)
+
+    def stop(self) -> None:
+        super().stop()
+        self.halt.set()
 
 
+def conversations() -> ConversationStore:
+    """Two of them, both of another day."""
+    store = ConversationStore(None)
+    for title, question, answer in (
+        ("A story", "tell me a story", "Once upon a time."),
+        ("How long does it last?", "How long does the *battery* last?", MARKDOWN),
+    ):
+        found = store.new(title)
+        store.write(found, 0, [StoredMessage("user", question), StoredMessage("assistant", answer)])
+        assert store._connection is not None
+        noon = time.mktime((2026, 3, found, 12, 0, 0, 0, 0, -1))
+        store._connection.execute("UPDATE conversations SET updated = ? WHERE id = ?", (noon, found))
+    return store
+
+
+#: name, keys from the chat on, what is on the screen then
 WALK = (
-    ("chat", (), "nice to meet you"),
+    ("chat", (), "quoted"),
     ("keys", ("f1",), "Ctrl+J"),
     ("settings", ("f2",), "Threads"),
-    ("models", ("f3",), "the demo"),
-    ("pack", ("f3", "ctrl+n"), "Repository"),
-    ("conversations", ("ctrl+o",), "Search titles"),
+    ("models", ("f3",), "smol.rbe"),
+    ("conversations", ("ctrl+o",), "A story"),
     ("rename", ("ctrl+o", "ctrl+r"), "The new title"),
     ("delete", ("ctrl+o", "ctrl+d"), "cannot be"),
+    ("export", ("f5",), "Export to"),
     ("palette", ("ctrl+p",), "Again"),
     ("edit", ("ctrl+g",), "changing the last question"),
-    ("plots", ("f4",), "°C"),
+    ("pack", ("f3", "ctrl+n"), "Repository"),
 )
 
 
-@played
-async def test_every_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rbe_edge.tui import device
-
+@pytest.mark.parametrize(("theme", "size"), [(DARK, (80, 24)), (LIGHT, (120, 40))], ids=["dark", "light"])
+def test_every_screen(theme: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir("/")
-    monkeypatch.setattr(device, "read", lambda: device.Readings(50 << 20, 1 << 30, 80.0, False, None))
-    async with client() as it:
-        await it.say("hello")
-        await it.until(lambda: it.client.readings is not None)
-        it.client.chat_screen.show_status()
-        for name, keys, sees in WALK:
-            for key in keys:
-                await it.press(key)
-            await it.sees(sees)
-            await it.pilot.pause(0.1)
-            check(it, name)
-            while it.client.screen is not it.client.chat_screen:
+    monkeypatch.setattr(clients, "_READINGS_S", 3600.0)
+    monkeypatch.setattr(device, "read", lambda: device.Readings(50 << 20, 1 << 30, 80.0, False, 51.0))
+    models = [Choice(None, 2_500_000), Choice(Path("/models/smol.rbe"), 80_000_000)]
+    monkeypatch.setattr(model_screen, "find_models", lambda directories: models)
+    monkeypatch.setattr(hub, "inquire", lambda name: hub.Offer(name, None, 269_000_000, 134_515_008))
+    room = [Need("disk of /", 900_000_000, 9_000_000_000), Need("memory to run it", 140_000_000, 100_000_000)]
+    monkeypatch.setattr(pack_screen, "needs", lambda *_, **__: room)
+
+    async def shown(it: Driver, name: str) -> None:
+        for field in it.client.screen.query("Input, TextArea"):
+            field.cursor_blink = False  # type: ignore[attr-defined]
+        await it.settled()
+        check_image(it.image(), SCREENS / f"{name}-{'dark' if theme == DARK else 'light'}.svg", tmp_path)
+
+    @played
+    async def walk() -> None:
+        async with client(
+            store=conversations(), size=size, settings={"theme": theme}, directory=Path("/models"), engine=Halted()
+        ) as it:
+            await it.until(lambda: it.client.readings is not None)
+            chat = it.client.chat_screen
+            chat._rate, chat._position = 12.3, 345  # of an earlier answer
+            for name, keys, sees in WALK:
+                chat.show_status()
+                for key in keys:
+                    await it.press(key)
+                await it.sees(sees)
+                await shown(it, name)
+                if name == "pack":
+                    it.client.screen.query_one("#repository", Input).value = "org/name"
+                    await it.press("enter")
+                    await it.sees("TOO LITTLE")
+                    await shown(it, "pack-checked")
+                while it.client.screen is not chat:
+                    await it.press("escape")
                 await it.press("escape")
+            meters = chat.query_one(Meters)
+            for value in (10, 14, 12, 13, 9, 12.3):
+                meters.add(rate=value, temperature=40 + value)
+            await it.press("f4")
+            await it.sees("°C: 52.3")
+            await shown(it, "plots")
+            await it.press("f4", "ctrl+n")
+            await it.sees("It stays on this device")
+            await shown(it, "new")
+            it.ask("tell me a story")
+            await it.sees("battery that", "answering")
+            await it.press("enter")
+            await it.press("a", "enter")
+            await it.told("an answer is being given")
+            await shown(it, "answering")
             await it.press("escape")
+            await it.sees("Stopped.")
+            it.client.clear_notifications()
+            await shown(it, "stopped")
+
+    walk()
+
+
+def test_images_that_differ_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(WRITES, raising=False)
+    image = (SCREENS / "chat-dark.svg").read_text(encoding="utf-8")
+    lines = cells(image)
+    assert (len(lines), {len(line) for line in lines}) == (24, {80})
+    assert differences(lines, lines) == [] and drawn(lines) == image
+    other = image.replace("quoted", "quotes")
+    (told,) = differences(lines, cells(other))
+    assert "▌ quoted'" in told and "▌ quotes'" in told
+    (strong,) = {cell.style for line in lines for cell in line if "underline" in cell.style}
+    red = cells(image.replace(strong, "fill: #ff0000"))
+    (told,) = differences(lines, red)
+    assert f"'Heading': was {strong} on #121212, is fill: #ff0000 on #121212" in told
+    assert differences(lines, red, colours=False) == []
+    assert differences(lines, lines[1:]) == ["80 columns and 23 lines; the image has 80 and 24"]
+    with pytest.raises(AssertionError, match=r"chat-dark.svg has changed(?s:.*)RBE_WRITE_SCREENS=1(?s:.*)quotes"):
+        check_image(other, SCREENS / "chat-dark.svg", tmp_path)
+    assert (tmp_path / "chat-dark.svg").read_text(encoding="utf-8") == other
 
 
 def test_markdown() -> None:
