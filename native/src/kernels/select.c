@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
+#include "kernels/x86.h"
 #include "platform/cpu_features.h"
 #include "rbe/rbe.h"
 
@@ -17,60 +18,22 @@ static int always(void)
 }
 
 #if defined(__x86_64__)
-#include <cpuid.h>
-
-/* Register state that the operating system saves (Intel SDM volume 1, section 13.3: XCR0). */
-enum { XCR0_AVX = 0x6, XCR0_AVX512 = 0xe6 };
-
-typedef struct cpuid_words {
-    unsigned eax, ebx, ecx, edx;
-} cpuid_words;
-
-static cpuid_words cpuid(unsigned leaf, unsigned part)
-{
-    cpuid_words words = {0, 0, 0, 0};
-    __get_cpuid_count(leaf, part, &words.eax, &words.ebx, &words.ecx, &words.edx);
-    return words;
-}
-
-static int has(unsigned word, unsigned bits)
-{
-    return (word & bits) == bits;
-}
-
-static int system_saves(unsigned state)
-{
-    if (!has(cpuid(1, 0).ecx, bit_OSXSAVE)) {
-        return 0;
+/* has_NAME(): whether this machine has what rbe__x86_has_NAME asks for. */
+#define X86_SET(name)                         \
+    static int has_##name(void)               \
+    {                                         \
+        const rbe__x86 x86 = rbe__x86_read(); \
+        return rbe__x86_has_##name(&x86);     \
     }
-    unsigned low, high;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return has(low, state);
-}
-
-static int has_avx2(void)
-{
-    return system_saves(XCR0_AVX) && has(cpuid(1, 0).ecx, bit_FMA | bit_F16C) && has(cpuid(7, 0).ebx, bit_AVX2);
-}
-
+X86_SET(avx2)
 #if RBE_AVX2_VNNI_BUILT
-static int has_avx2_vnni(void)
-{
-    enum { AVX_VNNI = 1 << 4 }; /* no name in older <cpuid.h> */
-    return has_avx2() && cpuid(7, 0).eax >= 1 && has(cpuid(7, 1).eax, AVX_VNNI);
-}
+X86_SET(avx2_vnni)
 #endif
-
-static int has_avx512(void)
-{
-    return has_avx2() && system_saves(XCR0_AVX512) &&
-           has(cpuid(7, 0).ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL) && has(cpuid(7, 0).ecx, bit_AVX512VNNI);
-}
-
-static int has_avx512_vbmi(void)
-{
-    return has_avx512() && has(cpuid(7, 0).ecx, bit_AVX512VBMI);
-}
+X86_SET(avx512)
+X86_SET(avx512_vbmi)
+#if RBE_AMX_BUILT
+X86_SET(avx512_amx)
+#endif
 #endif
 
 /* Worst first; each is an upgrade of those before it that the processor can run. */
@@ -83,6 +46,9 @@ static const kernel_set kernel_sets[] = {
 #endif
     {"avx512", has_avx512, rbe__kernels_avx512},
     {"avx512_vbmi", has_avx512_vbmi, rbe__kernels_avx512_vbmi},
+#if RBE_AMX_BUILT
+    {"avx512_amx", has_avx512_amx, rbe__kernels_avx512_amx},
+#endif
 #elif defined(__aarch64__)
     {"neon", always, rbe__kernels_neon},
     {"neon_dotprod", rbe__cpu_has_arm_dotprod, rbe__kernels_neon_dotprod},
