@@ -20,8 +20,9 @@ from rbe_edge.cli.model_arguments import (
     statistics_json,
 )
 from rbe_edge.cli.output import ProgressBar, note, printable
-from rbe_edge.errors import ContextFull, OptionError
+from rbe_edge.errors import ContextFull
 from rbe_edge.runtime.conversation import Conversation
+from rbe_edge.runtime.text_file import read_text
 
 _TEMPERATURE = 0.7
 _DEMO_TEMPERATURE = 0.0  # the demo model is small: its likeliest words are its best
@@ -69,7 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     path = model_path(arguments)
     session_choice = session_options(arguments)
     options = generation_options(arguments, _DEMO_TEMPERATURE if path is None else _TEMPERATURE)
-    template = _read_template(arguments.chat_template_file)
+    file = arguments.chat_template_file
+    template = None if file is None else read_text(file, "chat template")
     if _wants_client(arguments):
         return _run_client(arguments, path, template)
     if arguments.verbose:
@@ -127,15 +129,6 @@ def _run_client(arguments: argparse.Namespace, path: Path | None, template: str 
         generation=generation_options(arguments, _TEMPERATURE),
     )
     return run_client(start, verify=not arguments.no_verify, template=template)
-
-
-def _read_template(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(f"cannot read the chat template {path}: {error}") from None
 
 
 def _piped_lines() -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rbe_edge.cli.output import ProgressBar, printable
 from rbe_edge.errors import OptionError
+from rbe_edge.runtime.text_file import read_text
 
 _EXAMPLE = """\
 example:
@@ -58,7 +59,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.comparison import report
-    from rbe_edge.comparison.compare import DEFAULT_BITS, CompareOptions, compare, read_text
+    from rbe_edge.comparison.compare import DEFAULT_BITS, CompareOptions, compare
     from rbe_edge.comparison.projections import DEFAULT_BITS as WHOLE_BITS
     from rbe_edge.comparison.projections import compare_projections
     from rbe_edge.packing import calibration

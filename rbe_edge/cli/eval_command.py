@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbe_edge.cli.output import ProgressBar, printable
 from rbe_edge.errors import OptionError
+from rbe_edge.runtime.text_file import read_text
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
@@ -49,10 +50,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.runtime.model import Model
 
-    try:
-        text = arguments.text.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise OptionError(f"{arguments.text} is no UTF-8 text") from None
+    text = read_text(arguments.text)
     if arguments.window < 0 or (arguments.windows is not None and arguments.windows < 1):
         raise OptionError("--window and --windows are counts, 1 or more")
     with ExitStack() as stack:

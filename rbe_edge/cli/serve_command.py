@@ -12,6 +12,7 @@ from pathlib import Path
 from rbe_edge.cli.output import note, printable
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.options import KV_TYPES, SessionOptions
+from rbe_edge.runtime.text_file import read_text
 
 _KEY_VARIABLE = "RBE_API_KEY"
 
@@ -82,12 +83,14 @@ def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.server.app import AppOptions, make_app
     from rbe_edge.server.service import Service, ServiceOptions
 
+    file = arguments.chat_template_file
+    template = None if file is None else read_text(file, "chat template")
     options = ServiceOptions(
         model_id=arguments.alias,
         slots=arguments.slots,
         queue_limit=arguments.queue,
         max_tokens=arguments.max_tokens,
-        template=_template(arguments.chat_template_file),
+        template=template,
     )
     app_options = AppOptions(key, arguments.max_body, tuple(arguments.cors_origin), place.local)
     with (
@@ -110,15 +113,6 @@ def run(arguments: argparse.Namespace) -> int:
         serve.run(make_app(service, app_options), listener, place, started)
     note("stopped")
     return 0
-
-
-def _template(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise OptionError(f"{path} is no UTF-8 text; give another template") from None
 
 
 class _OneLine(logging.Formatter):

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from rbe_edge.cli.output import ProgressBar, note, printable
-from rbe_edge.errors import OptionError
+from rbe_edge.runtime.text_file import read_text
 
 _EXAMPLE = """\
 example:
@@ -49,10 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.tuning.tune import TuneOptions, tune
 
-    try:
-        text = arguments.calibrate.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise OptionError(f"{arguments.calibrate} is no UTF-8 text; give another calibration text") from None
+    text = read_text(arguments.calibrate, "calibration text")
     options = TuneOptions(
         steps=arguments.steps,
         batch=arguments.batch,

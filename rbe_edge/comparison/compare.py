@@ -150,15 +150,6 @@ def prepare(source: str, text: str, options: CompareOptions, directory: Path, re
     return Prepared(dense, packed, vocabulary, calibration, windows)
 
 
-def read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise OptionError(f"{path} is no UTF-8 text") from None
-    except OSError as error:
-        raise OptionError(f"{path}: cannot be read ({error.strerror}); give a text in UTF-8") from None
-
-
 def types_for(model: Model, types: tuple[str, ...] | None) -> tuple[str, ...]:
     """The types to measure. llama.cpp stores a matrix whose width 256 does not divide in another type than asked, or
     refuses; such models get types of blocks of 32."""

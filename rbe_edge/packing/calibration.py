@@ -22,6 +22,7 @@ import numpy.typing as npt
 from rbe_edge import _native
 from rbe_edge.errors import PackError
 from rbe_edge.packing import codec
+from rbe_edge.runtime import text_file
 from rbe_edge.runtime.model import Model
 
 FloatArray = npt.NDArray[np.float32]
@@ -214,12 +215,7 @@ def read_text(path: Path | None) -> str:
     """A calibration text; None for the one that comes with the package. Raises PackError where it cannot be read."""
     if path is None:
         return (Path(__file__).parent / "calibration.txt").read_text(encoding="utf-8")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise PackError(f"{path}: no UTF-8 text; give another calibration text") from None
-    except OSError as error:
-        raise PackError(f"{path}: cannot be read ({error.strerror}); give a calibration text") from None
+    return text_file.read_text(path, "calibration text", PackError)
 
 
 def read_windows(model: Path, text: str, n_tokens: int, window: int) -> list[list[int]]:
