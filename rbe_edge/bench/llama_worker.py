@@ -1,7 +1,7 @@
 """llama.cpp in a process of its own, driven over standard input and output: a crash in it is an error here, not ours.
 
-A line in is {"path": PATH, "context": N, "threads": N} or {"kind": "pp" | "tg", "n_tokens": N, "depth": N}; a line
-out is {"system": TEXT}, {"seconds": S, "token_seconds": [...]} or {"error": TEXT}.
+A line in is {"path": PATH, "context": N, "threads": N, "kv": TYPE} or {"kind": "pp" | "tg", "n_tokens": N,
+"depth": N}; a line out is {"system": TEXT}, {"seconds": S, "token_seconds": [...]} or {"error": TEXT}.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import Any
 
 _BATCH = 512  # llama.cpp's own default for a physical batch
 
+# The cache types of ours and its nearest: ggml types of keys and of values, by their numbers in ggml.h.
+_KV_TYPES = {"f16": (1, 1), "f32": (0, 0), "q8": (8, 8), "q8q4": (8, 2)}
+
 
 class Worker:
     def __init__(self, llama_cpp: Any) -> None:
@@ -24,7 +27,7 @@ class Worker:
         self._position = 0
         llama_cpp.llama_backend_init()
 
-    def open(self, path: str, context: int, threads: int) -> dict[str, Any]:
+    def open(self, path: str, context: int, threads: int, kv: str) -> dict[str, Any]:
         lib = self._lib
         self._model = lib.llama_model_load_from_file(path.encode(), lib.llama_model_default_params())
         if not self._model:
@@ -32,6 +35,7 @@ class Worker:
         options = lib.llama_context_default_params()
         options.n_ctx = context
         options.n_batch = options.n_ubatch = _BATCH
+        options.type_k, options.type_v = _KV_TYPES[kv]
         options.n_threads = options.n_threads_batch = threads
         self._context = lib.llama_init_from_model(self._model, options)
         if not self._context:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ _PASSES = 7
 @dataclass(frozen=True)
 class Machine:
     """processor: as the operating system names it. cores: that this process may use. read_gb_per_s: 10^9 bytes per
-    second that all of them together read from memory."""
+    second that so many threads read from memory, one for each core."""
 
     processor: str
     cores: int
@@ -40,10 +41,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def read_bandwidth() -> float:
-    """10^9 bytes per second that all cores read from memory. In a process of its own, so that its buffer does not count
-    as memory of the benchmark. Raises RbeError."""
-    done = subprocess.run([sys.executable, "-m", "rbe_edge.bench.machine"], capture_output=True, text=True, check=False)
+@cache
+def read_bandwidth(threads: int) -> float:
+    """10^9 bytes per second that so many threads read from memory, measured once. In a process of its own, so that its
+    buffer does not count as memory of the benchmark. Raises RbeError."""
+    command = [sys.executable, "-m", "rbe_edge.bench.machine", str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         return float(done.stdout)
     except ValueError:
@@ -84,4 +87,4 @@ def _processor() -> str:
 
 
 if __name__ == "__main__":
-    print(_read(cores()))
+    print(_read(int(sys.argv[1])))

@@ -15,14 +15,15 @@ from rbe_edge.errors import RbeError
 class Llama:
     """llama.cpp with one GGUF file. A context manager; the process ends with it."""
 
-    def __init__(self, path: Path, context: int, threads: int) -> None:
+    def __init__(self, path: Path, context: int, threads: int, kv: str = "f16") -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "rbe_edge.bench.llama_worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
             # It rounds a context up in steps of 256.
-            self.system = self._ask({"path": str(path), "context": context, "threads": threads})["system"]
+            asked = {"path": str(path), "context": context, "threads": threads, "kv": kv}
+            self.system = self._ask(asked)["system"]
         except BaseException:
             self.close()
             raise

@@ -10,15 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rbe_edge.bench.machine import Machine
+from rbe_edge.bench.slope import Slope
+from rbe_edge.bench.speculation import Speculated
 from rbe_edge.bench.workloads import Latency, Rate, Workload
 
 
 @dataclass(frozen=True)
 class Row:
     """One workload of one program. program: "rbe" or "llama.cpp". model: file and kind of weights. kernels: in use.
-    bytes_per_token: of the file and the KV cache that one generated token reads, None for prompts. of_bandwidth: those
-    bytes times the rate, relative to what the machine reads. ratio: rbe / this program, median over alternating runs.
-    first_token_ms: from a prompt to the logits after it."""
+    kv: type of the KV cache. first_token_ms: from a prompt to the logits after it. bytes_per_token: of the file and the
+    KV cache that one generated token reads, None for prompts. read_gb_per_s: what so many threads read from memory.
+    of_bandwidth: bytes_per_token times the rate, relative to that. ratio: rbe / this program, median over alternating
+    runs. speculation: where the row is of speculative decoding."""
 
     program: str
     model: str
@@ -27,32 +30,43 @@ class Row:
     threads: int
     rate: Rate
     latency: Latency | None = None
+    kv: str = "f16"
     first_token_ms: float | None = None
     bytes_per_token: int | None = None
+    read_gb_per_s: float | None = None
     of_bandwidth: float | None = None
     ratio: float | None = None
+    speculation: Speculated | None = None
 
     def flat(self) -> dict[str, object]:
         """One level of keys, for CSV and JSON Lines."""
+        guessed = self.speculation
         return {
             "program": self.program, "model": self.model, "kernels": self.kernels, "workload": str(self.workload),
-            "threads": self.threads, "tokens_per_s": self.rate.mean, "tokens_per_s_median": self.rate.median,
+            "depth": self.workload.depth, "threads": self.threads, "kv": self.kv,
+            "tokens_per_s": self.rate.mean, "tokens_per_s_median": self.rate.median,
             "deviation": self.rate.deviation, "repetitions": len(self.rate.runs),
             "p50_ms": self.latency and self.latency.p50, "p95_ms": self.latency and self.latency.p95,
             "p99_ms": self.latency and self.latency.p99, "first_token_ms": self.first_token_ms,
-            "bytes_per_token": self.bytes_per_token, "of_bandwidth": self.of_bandwidth, "ratio": self.ratio,
+            "bytes_per_token": self.bytes_per_token, "read_gb_per_s": self.read_gb_per_s,
+            "of_bandwidth": self.of_bandwidth, "ratio": self.ratio,
+            "speculate": guessed and guessed.method, "acceptance": guessed and guessed.acceptance,
+            "tokens_per_check": guessed and guessed.tokens_per_check, "plain_share": guessed and guessed.plain_share,
+            "pauses": guessed and guessed.pauses, "speedup": guessed and guessed.speedup,
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything one call measured. peak_bytes: of this process, Python included."""
+    """Everything one call measured. peak_bytes: of this process, Python included. slopes: where generation was
+    measured at several depths."""
 
     machine: Machine
     rows: tuple[Row, ...]
     peak_bytes: int
     open_ms: float
     profile: tuple[tuple[str, int, float], ...] = ()  # operation, calls, milliseconds
+    slopes: tuple[Slope, ...] = ()
 
 
 def as_json(report: Report) -> str:
@@ -62,7 +76,8 @@ def as_json(report: Report) -> str:
         "machine": head, "peak_bytes": report.peak_bytes, "open_ms": report.open_ms,
         "results": [{**row.flat(), "runs": row.rate.runs} for row in report.rows],
     }  # fmt: skip
-    return json.dumps(known | ({"profile": profile} if profile else {}))
+    slopes = [dataclasses.asdict(slope) for slope in report.slopes]
+    return json.dumps(known | ({"slopes": slopes} if slopes else {}) | ({"profile": profile} if profile else {}))
 
 
 def as_json_lines(report: Report) -> str:
@@ -97,12 +112,39 @@ def as_table(report: Report) -> str:
         "|" + "|".join("-" * (width + 2) for width in widths) + "|",
         *(_line(row, widths) for row in rows),
     ]
-    return "\n".join(lines + (["", *_profile(report.profile)] if report.profile else []))
+    for part in (_guessed(report.rows), _slopes(report.slopes), _profile(report.profile)):
+        lines += ["", *part] if part else []
+    return "\n".join(lines)
+
+
+def _guessed(rows: Sequence[Row]) -> list[str]:
+    return [
+        f"{row.workload}, {row.threads} threads, {guessed.method}: {guessed.speedup:.2f} times plain decoding; "
+        f"{100 * guessed.acceptance:.0f} % of the guesses right, {guessed.tokens_per_check:.2f} tokens per check, "
+        f"{100 * guessed.plain_share:.0f} % of the tokens by plain steps, "
+        + (f"switched off {guessed.pauses:.1f} times a run" if guessed.pauses else "never switched off")
+        for row in rows
+        if (guessed := row.speculation) is not None
+    ]
+
+
+def _slopes(slopes: Sequence[Slope]) -> list[str]:
+    return [
+        f"{slope.program}, {slope.model}, {slope.threads} threads, {slope.kv}, context {slope.from_tokens:.0f} to "
+        f"{slope.to_tokens:.0f}: {slope.us_per_1k_tokens:.1f} us per 1000 tokens"
+        + (
+            f"; reading their {slope.kv_bytes_per_1k_tokens / 1e6:.1f} MB at {slope.read_gb_per_s:.1f} GB/s takes "
+            f"{slope.read_us_per_1k_tokens:.1f} us"
+            if slope.kv_bytes_per_1k_tokens is not None
+            else ""
+        )
+        for slope in slopes
+    ]
 
 
 def _profile(profile: Sequence[tuple[str, int, float]]) -> list[str]:
     total = sum(spent for _, _, spent in profile) or 1.0
-    width = max(len(name) for name, _, _ in profile)
+    width = max((len(name) for name, _, _ in profile), default=0)
     return [f"{name:{width}} {calls:8} calls {ms:10.2f} ms {100 * ms / total:5.1f} %" for name, calls, ms in profile]
 
 
@@ -112,8 +154,9 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _cells(row: Row) -> list[str]:
     times = row.latency
+    what = f"{row.workload}" if row.speculation is None else f"{row.workload}, {row.speculation.method}"
     return [
-        row.program, row.model, row.kernels, str(row.workload), str(row.threads),
+        row.program, row.model, row.kernels, what, str(row.threads),
         f"{row.rate.mean:.1f} ± {row.rate.deviation:.1f}",
         f"{times.p50:.2f} / {times.p95:.2f} / {times.p99:.2f}" if times else "",
         f"{100 * row.of_bandwidth:.0f} %" if row.of_bandwidth is not None else "",

@@ -9,14 +9,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from rbe_edge.bench.depth import kv_heads, kv_parts
+from rbe_edge.bench.machine import read_bandwidth
 from rbe_edge.bench.peer import Llama
 from rbe_edge.bench.peer_model import PAIRS, write_gguf
 from rbe_edge.bench.report import Row
 from rbe_edge.bench.shapes import Shape
+from rbe_edge.bench.speculation import Continuing, SpeculationSettings, speculated
 from rbe_edge.bench.workloads import Bench, Progress, Run, Workload, latency, rate
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.memory import ProfileEntry
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.options import KvType
 
 MAX_REPETITIONS = 1000
 
@@ -42,7 +46,8 @@ class Profile:
 class Settings:
     """repetitions: timed runs after one warm-up. threads: each count in turn, 0 for one per physical core. batch:
     tokens per prefill pass, 0 for the default. peers: ggml types to run llama.cpp with. profile: takes what our
-    sessions spent, all runs and what fills the depth included; None: they do not measure it."""
+    sessions spent, all runs and what fills the depth included; None: they do not measure it. kv: the type of the KV
+    cache, for llama.cpp its nearest. speculation: generation continues a text and is run with guesses too."""
 
     workloads: Sequence[Workload]
     threads: Sequence[int] = (0,)
@@ -50,25 +55,33 @@ class Settings:
     batch: int = 0
     peers: Sequence[str] = ()
     profile: Profile | None = None
+    kv: KvType = "f16"
+    speculation: SpeculationSettings | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.repetitions <= MAX_REPETITIONS:
             raise OptionError(f"--repetitions is from 1 to {MAX_REPETITIONS}, not {self.repetitions}")
+        if self.speculation is not None:
+            if self.peers or self.profile is not None:
+                raise OptionError("--speculate compares with our own plain decoding; leave --against and --profile out")
+            if any(workload.kind != "tg" for workload in self.workloads):
+                raise OptionError("--speculate is for generation; give --workloads such as tg128@512")
 
 
-def run(
-    model: Model, label: str, shape: Shape | None, settings: Settings, read_gb_per_s: float, progress: Progress
-) -> list[Row]:
-    """One row per workload, number of threads and program. shape: what llama.cpp is to run; needed with peers."""
+def run(model: Model, label: str, shape: Shape | None, settings: Settings, progress: Progress) -> list[Row]:
+    """One row per workload, number of threads and program, or way to guess. shape: what llama.cpp is to run; needed
+    with peers."""
     rows: list[Row] = []
+    done = 0
     total = len(settings.workloads) * len(settings.threads) * (settings.repetitions + 1)
     with ExitStack() as stack:
         files = _peer_files(stack, shape, settings, progress)
         for threads in settings.threads:
             for workload in settings.workloads:
-                done = len(rows) // (1 + len(files)) * (settings.repetitions + 1)
                 tick = _Counter(progress, f"{workload}, {label}", done, total)
-                rows += _workload(model, label, files, workload, threads, settings, read_gb_per_s, tick)
+                done += settings.repetitions + 1
+                one = _workload if settings.speculation is None else _speculation
+                rows += one(model, label, files, workload, threads, settings, tick)
     return rows
 
 
@@ -101,12 +114,15 @@ def _peer_files(
 
 def _workload(
     model: Model, label: str, files: dict[str, Path], workload: Workload, threads: int, settings: Settings,
-    read_gb_per_s: float, tick: _Counter,
+    tick: _Counter,
 ) -> list[Row]:  # fmt: skip
     with ExitStack() as stack:
-        ours = stack.enter_context(Bench(model, workload, threads, settings.batch, settings.profile is not None))
+        ours = stack.enter_context(
+            Bench(model, workload, threads, settings.batch, settings.profile is not None, settings.kv)
+        )
         theirs = {
-            name: stack.enter_context(Llama(path, workload.context, ours.threads)) for name, path in files.items()
+            name: stack.enter_context(Llama(path, workload.context, ours.threads, settings.kv))
+            for name, path in files.items()
         }
         runs: list[Run] = []
         peer_runs: dict[str, list[Run]] = {name: [] for name in theirs}
@@ -118,28 +134,62 @@ def _workload(
                     where.append(result)
         if settings.profile is not None:
             settings.profile.add(ours.profile)
-        own = _own_row(model, label, workload, ours.threads, runs, read_gb_per_s)
+        own = _own_row(model, label, workload, settings.kv, ours.threads, runs)
         peers = [
             Row(
                 "llama.cpp", name, "native", workload, ours.threads, rate(workload.n_tokens, found), latency(found),
-                _first_token_ms(workload, found), ratio=statistics.median(
-                    peer.seconds / run.seconds for peer, run in zip(found, runs, strict=True)
-                ),
+                settings.kv, _first_token_ms(workload, found), ratio=_ratio(found, runs),
             )
             for name, found in peer_runs.items()
         ]  # fmt: skip
         return [own, *peers]
 
 
-def _own_row(
-    model: Model, label: str, workload: Workload, threads: int, runs: list[Run], read_gb_per_s: float
-) -> Row:
+def _speculation(
+    model: Model, label: str, files: dict[str, Path], workload: Workload, threads: int, settings: Settings,
+    tick: _Counter,
+) -> list[Row]:  # fmt: skip
+    """Plain decoding and each way to guess, in alternation."""
+    assert settings.speculation is not None and not files
+    with ExitStack() as stack:
+        ways = [
+            stack.enter_context(
+                Continuing(model, workload, settings.speculation, how, threads, settings.batch, settings.kv)
+            )
+            for how in ("off", *settings.speculation.methods)
+        ]
+        runs: list[list[Run]] = [[] for _ in ways]
+        for number in range(settings.repetitions + 1):  # the first is the warm-up
+            tick()
+            for way, kept in zip(ways, runs, strict=True):
+                run = way.run()
+                if number:
+                    kept.append(run)
+        plain = runs[0]
+        own = _own_row(model, label, workload, settings.kv, ways[0].threads, plain)
+        return [own] + [
+            Row(
+                "rbe", label, own.kernels, workload, own.threads, rate(workload.n_tokens, found), latency(found),
+                settings.kv, read_gb_per_s=own.read_gb_per_s,
+                speculation=speculated(way, settings.repetitions, _ratio(plain, found)),
+            )
+            for way, found in zip(ways[1:], runs[1:], strict=True)
+        ]  # fmt: skip
+
+
+def _ratio(runs: list[Run], to: list[Run]) -> float:
+    """How many times as long each of `runs` took as the one of `to` beside it; the median."""
+    return statistics.median(run.seconds / other.seconds for run, other in zip(runs, to, strict=True))
+
+
+def _own_row(model: Model, label: str, workload: Workload, kv: KvType, threads: int, runs: list[Run]) -> Row:
     measured = rate(workload.n_tokens, runs)
-    n_bytes = bytes_per_token(model, workload) if workload.kind == "tg" else None
+    n_bytes = bytes_per_token(model, workload, kv) if workload.kind == "tg" else None
+    read = read_bandwidth(threads)
     return Row(
-        "rbe", label, model.info.kernel_set, workload, threads, measured, latency(runs),
-        _first_token_ms(workload, runs), n_bytes,
-        n_bytes * measured.median / read_gb_per_s / 1e9 if n_bytes is not None else None,
+        "rbe", label, model.info.kernel_set, workload, threads, measured, latency(runs), kv,
+        _first_token_ms(workload, runs), n_bytes, read,
+        n_bytes * measured.median / read / 1e9 if n_bytes is not None else None,
     )  # fmt: skip
 
 
@@ -147,13 +197,11 @@ def _first_token_ms(workload: Workload, runs: list[Run]) -> float | None:
     return 1e3 * statistics.median(run.seconds for run in runs) if workload.kind == "pp" else None
 
 
-def bytes_per_token(model: Model, workload: Workload) -> int:
-    """What one generated token reads on average: every tensor but those only looked up, and the KV cache (fp16)."""
+def bytes_per_token(model: Model, workload: Workload, kv: KvType = "f16") -> int:
+    """What one generated token reads on average: every tensor but those only looked up, and the KV cache."""
     looked_up = {"positions"} | ({"embedding"} if "head" in model.tensors else set())
     weights = sum(tensor.data_bytes for name, tensor in model.tensors.items() if name not in looked_up)
-    known = model.metadata
-    per_position = 4 * int(str(known["layers"])) * int(str(known["kv_heads"])) * int(str(known["head_dim"]))
-    return weights + round(per_position * (workload.depth + (workload.n_tokens + 1) / 2))
+    return weights + round(kv_heads(model) * sum(kv_parts(model, kv)) * workload.mean_context)
 
 
 def shape_of(model: Model) -> Shape | None:

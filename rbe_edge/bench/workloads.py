@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rbe_edge.bench.depth import fill
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.memory import ProfileEntry
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.options import KvType
 from rbe_edge.runtime.session import Session
 
 DEFAULT = "pp128,pp512,tg64,tg256,tg64@1024"
+DEFAULT_OF_SPECULATION = "tg128@256"
 MAX_TOKENS = 1 << 20
 
 Progress = Callable[[str, int, int], None]
@@ -37,6 +40,11 @@ class Workload:
         """Tokens the session must hold."""
         return self.depth + self.n_tokens
 
+    @property
+    def mean_context(self) -> float:
+        """Tokens that are read on average while the n_tokens are generated one by one, each itself included."""
+        return self.depth + (self.n_tokens + 1) / 2
+
 
 def parse_workloads(text: str) -> list[Workload]:
     """'pp512,tg64@1024'. Raises OptionError."""
@@ -47,6 +55,14 @@ def parse_workloads(text: str) -> list[Workload]:
             raise OptionError(f"{part.strip()!r} is no workload; give such as pp512, tg64 or tg64@1024 (at depth 1024)")
         found.append(Workload(match[1], int(match[2]), int(match[3] or 0)))
     return found
+
+
+def check_context(model: Model, workload: Workload) -> None:
+    """Raises OptionError where the model's context is too short."""
+    if workload.context > model.info.context:
+        raise OptionError(
+            f"{workload} needs a context of {workload.context} tokens and the model has {model.info.context}"
+        )
 
 
 @dataclass(frozen=True)
@@ -97,14 +113,16 @@ class Bench:
     Token ids are arbitrary: the time does not depend on them. Every run starts from the same context.
     """
 
-    def __init__(self, model: Model, workload: Workload, threads: int, batch: int = 0, profile: bool = False) -> None:
-        if workload.context > model.info.context:
-            raise OptionError(
-                f"{workload} needs a context of {workload.context} tokens and the model has {model.info.context}"
-            )
+    def __init__(
+        self, model: Model, workload: Workload, threads: int, batch: int = 0, profile: bool = False, kv: KvType = "f16"
+    ) -> None:
+        check_context(model, workload)
         self.workload = workload
+        self._kv = kv
         self._vocabulary = model.info.vocabulary
-        self._session: Session = model.session(context=workload.context, threads=threads, batch=batch, profile=profile)
+        self._session: Session = model.session(
+            context=workload.context, threads=threads, batch=batch, profile=profile, kv=kv
+        )
         self.threads = self._session.info.threads
 
     def __enter__(self) -> Bench:
@@ -123,7 +141,7 @@ class Bench:
         if self._session.position > self.workload.depth:
             self._session.rewind(self.workload.depth)
         elif self._session.position < self.workload.depth:
-            self._session.prefill(self._tokens(self.workload.depth))
+            fill(self._session, self._tokens(self.workload.depth), self._kv)
         if self.workload.kind == "pp":
             tokens = self._tokens(self.workload.n_tokens)
             began = time.perf_counter()

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 from rbe_edge.cli.model_arguments import add_memory_argument
 from rbe_edge.cli.output import ProgressBar
 from rbe_edge.errors import OptionError
+from rbe_edge.runtime.options import KV_TYPES
+from rbe_edge.runtime.text_file import read_text
 
 if TYPE_CHECKING:
     from rbe_edge.bench.report import Report
+    from rbe_edge.bench.speculation import SpeculationSettings
+    from rbe_edge.runtime.model import Model
 
 _EXAMPLE = """\
 example:
@@ -22,7 +26,12 @@ example:
   rbe bench smol.rbe --workloads pp512,tg64,tg64@4096 --threads 1,2 --csv
   rbe bench --shape 1B --planes 4 --against llama.cpp      (needs: pip install 'rbe-edge[compare]')
 
-workloads: pp512 is a prompt of 512 tokens, tg64 generates 64, tg64@1024 does so behind 1024 others.
+  rbe bench smol.rbe --speculate lookup --text notes.txt --workloads tg128@256
+  rbe bench --shape 135M --workloads tg64@1024,tg64@4096,tg64@16384 --kv q8
+
+workloads: pp512 is a prompt of 512 tokens, tg64 generates 64, tg64@1024 does so behind 1024 others
+(the first 512 are computed, and their keys and values repeated). With several depths, how a token's time grows with
+them is printed. With --speculate, 1024 tokens of the text are the prompt, which the likeliest tokens continue.
 """
 
 
@@ -42,6 +51,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("-t", "--threads", metavar="N", default="0", help="threads, such as 1,2 (one per core)")
     parser.add_argument("-r", "--repetitions", metavar="N", type=int, default=5, help="timed runs (%(default)s)")
     parser.add_argument("-b", "--batch-size", metavar="N", type=int, default=0, help="prompt tokens per pass")
+    parser.add_argument("--kv", choices=KV_TYPES, default="f16", help="type of the KV cache (%(default)s)")
+    parser.add_argument("--speculate", metavar="HOW", help="guess tokens too, by lookup, planes, or both with a comma")
+    parser.add_argument("--draft", metavar="N", type=int, default=6, help="guess so many at most (%(default)s)")
+    parser.add_argument("--text", metavar="FILE", type=Path, help="what --speculate continues, UTF-8")
     parser.add_argument("--kernels", metavar="SET", help="a kernel set, such as avx2 (the best)")
     parser.add_argument("--against", choices=("llama.cpp",), help="run it in alternation on the same shape")
     parser.add_argument("--types", metavar="T", help="its weight types, such as Q4_K,Q5_K (those of the same quality)")
@@ -75,10 +88,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
     from rbe_edge.bench import machine, peer_model, runner, shapes, workloads
     from rbe_edge.bench.report import Report
+    from rbe_edge.bench.slope import slopes
     from rbe_edge.runtime.model import Model
 
     threads = _threads(arguments.threads)
-    wanted = workloads.parse_workloads(arguments.workloads or workloads.DEFAULT)
+    wanted = workloads.parse_workloads(
+        arguments.workloads or (workloads.DEFAULT_OF_SPECULATION if arguments.speculate else workloads.DEFAULT)
+    )
     planes = shapes.parse_planes(arguments.planes)
     shape = shapes.shape_named(arguments.shape) if arguments.shape else None
     with ExitStack() as stack:
@@ -89,7 +105,7 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
             bar.report_named(f"making {label}", 0, 1)
             shapes.write_model(shape, planes, path)
         bar.report_named("measuring memory", 0, 1)
-        read_gb_per_s = machine.read_bandwidth()
+        read_gb_per_s = machine.read_bandwidth(machine.cores())
         began = time.perf_counter()
         model = stack.enter_context(Model.open(path, kernel_set=arguments.kernels, max_memory=arguments.max_memory))
         open_ms = 1e3 * (time.perf_counter() - began)
@@ -99,10 +115,26 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
             for name in peers:
                 peer_model.check_type(name)
         profile = runner.Profile() if arguments.profile else None
-        settings = runner.Settings(wanted, threads, arguments.repetitions, arguments.batch_size, peers, profile)
-        rows = runner.run(model, label, shape or runner.shape_of(model), settings, read_gb_per_s, bar.report_named)
+        settings = runner.Settings(
+            wanted, threads, arguments.repetitions, arguments.batch_size, peers, profile, arguments.kv,
+            _speculation(arguments, model),
+        )  # fmt: skip
+        rows = runner.run(model, label, shape or runner.shape_of(model), settings, bar.report_named)
         spent = profile.entries if profile is not None else ()
-        return Report(machine.describe(read_gb_per_s), tuple(rows), machine.peak_bytes(), open_ms, spent)
+        return Report(machine.describe(read_gb_per_s), tuple(rows), machine.peak_bytes(), open_ms, spent, slopes(rows))
+
+
+def _speculation(arguments: argparse.Namespace, model: Model) -> SpeculationSettings | None:
+    from rbe_edge.bench.speculation import SpeculationSettings
+
+    if arguments.speculate is None:
+        return None
+    methods = arguments.speculate.split(",")
+    if not set(methods) <= {"lookup", "planes"}:
+        raise OptionError(f"--speculate {arguments.speculate} is not possible; give lookup, planes or lookup,planes")
+    if arguments.text is None:
+        raise OptionError("--speculate continues a text that people wrote; give one with --text FILE")
+    return SpeculationSettings(methods, model.tokenize(read_text(arguments.text)), arguments.draft)
 
 
 def _threads(text: str) -> list[int]:

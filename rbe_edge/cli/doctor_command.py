@@ -94,7 +94,7 @@ def diagnose(*, quick: bool = False) -> Diagnosis:
     bandwidth, problem = None, None
     if not quick:
         try:
-            bandwidth = machine.read_bandwidth()
+            bandwidth = machine.read_bandwidth(machine.cores())
         except RbeError as error:
             problem = str(error)
     described = machine.describe(bandwidth or 0.0)

@@ -86,11 +86,14 @@ class BasePlanes:
 
 @dataclass
 class Acceptance:
-    """drafted: tokens guessed, accepted: those that were right, passes: over the model, plain steps included."""
+    """drafted: tokens guessed, accepted: those that were right. passes: over the model, plain steps included; checks:
+    those that checked guesses. pauses: how often guessing lost and was left off for a while."""
 
     drafted: int = 0
     accepted: int = 0
     passes: int = 0
+    checks: int = 0
+    pauses: int = 0
 
 
 class Plain:
@@ -163,7 +166,9 @@ class Speculative:
         if room > 0 and self._schedule.speculate():
             guess = self._drafter.propose(self._context, min(self._count, room))
         self.acceptance.passes += 1
+        self.acceptance.pauses = self._schedule.pauses
         if guess:
+            self.acceptance.checks += 1
             scores = self._session.score([token, *guess], logits=True)
             self._guessed, self._ahead = guess, scores.logits
             self.acceptance.drafted += len(guess)
@@ -192,6 +197,7 @@ class _Schedule:
 
     def __init__(self) -> None:
         self.gained = 0  # guesses that were right since the last look
+        self.pauses = 0
         self._plain_seconds = float("inf")  # the quickest so far of late; rises slowly, for what grows with the context
         self._plain_left = _PLAIN_FIRST
         self._pause = _PAUSE
@@ -207,6 +213,7 @@ class _Schedule:
             if lost:
                 self._plain_left = self._pause
                 self._pause *= 2
+                self.pauses += 1
                 return False
             self._pause = _PAUSE
         return True

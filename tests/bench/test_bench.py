@@ -8,12 +8,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from rbe_edge.bench import peer_model, runner, shapes, workloads
+from rbe_edge.bench import depth, peer_model, runner, shapes, slope, speculation, workloads
+from rbe_edge.bench.report import Row
 from rbe_edge.cli.main import main
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.model import Model, demo_path
+from rbe_edge.runtime.options import KV_TYPES, KvType
 
 TINY = shapes.Shape("tiny", "nothing", 2, 128, 4, 2, 32, 256, 300)
 
@@ -76,6 +79,43 @@ def test_every_run_starts_from_the_same_context(tiny: Path) -> None:
             workloads.Bench(model, workloads.Workload("tg", 1, shapes.CONTEXT), threads=1)
 
 
+@pytest.mark.parametrize("kv", KV_TYPES)
+def test_a_deep_context_is_that_of_its_beginning_repeated(tiny: Path, tmp_path: Path, kv: KvType) -> None:
+    tokens = [index * 31 % 300 for index in range(2 * depth.COMPUTED + 70)]
+    states = []
+    with Model.open(tiny) as model:
+        for count in (depth.COMPUTED, 2 * depth.COMPUTED, len(tokens)):
+            with model.session(context=2048, threads=1, kv=kv) as session:
+                depth.fill(session, tokens[:count], kv)
+                assert session.position == count
+                session.save(tmp_path / "state")
+                states.append((tmp_path / "state").read_bytes())
+                session.prefill([1])
+                assert np.isfinite(session.logits).all()
+        parts = depth.kv_parts(model, kv)
+        heads = depth.kv_heads(model)
+    once, twice, more = (state[64 + 4 * (n + 300) :] for state, n in zip(states, (512, 1024, 1094), strict=True))
+    assert len(once) == heads * 512 * sum(parts) and len(more) == heads * 1094 * sum(parts)
+    for part in parts * heads:
+        piece, once = once[: part * 512], once[part * 512 :]
+        assert twice[: part * 1024] == piece * 2
+        twice = twice[part * 1024 :]
+
+
+def test_slopes_are_between_depths_of_one_program() -> None:
+    def row(depth: int, p50: float, program: str = "rbe", n_bytes: int | None = None) -> Row:
+        rates = workloads.Rate(1.0, 1.0, 0.0, (1.0,))
+        times = workloads.Latency(p50, p50, p50)
+        return Row(program, "m", "k", workloads.Workload("tg", 64, depth), 1, rates, times, "f16", None, n_bytes, 20.0)
+
+    rows = [row(4096, 3.0, n_bytes=5_000_000), row(1024, 2.0, n_bytes=2_000_000), row(0, 9.0, "llama.cpp")]
+    prompt = Row("rbe", "m", "k", workloads.Workload("pp", 64), 1, rows[0].rate)
+    (found,) = slope.slopes([*rows, prompt])
+    assert (found.from_tokens, found.to_tokens) == (1024 + 32.5, 4096 + 32.5)
+    assert found.us_per_1k_tokens == pytest.approx(1000 / 3.072)
+    assert found.read_us_per_1k_tokens == pytest.approx(3_000_000 / 3.072 / 20e3)
+
+
 def test_bytes_of_a_token_are_all_weights_and_the_cache(tiny: Path) -> None:
     with Model.open(tiny) as model:
         weights = sum(tensor.data_bytes for tensor in model.tensors.values())
@@ -83,6 +123,8 @@ def test_bytes_of_a_token_are_all_weights_and_the_cache(tiny: Path) -> None:
         assert one == weights + 2 * 2 * 2 * 2 * 32  # layers, k and v, fp16, heads, head_dim
         deep = runner.bytes_per_token(model, workloads.Workload("tg", 1, 100))
         assert deep - one == 100 * 512
+        small = runner.bytes_per_token(model, workloads.Workload("tg", 1, 100), "q8q4")
+        assert small - weights == 101 * 2 * 2 * (32 + 16 + 8)
 
 
 Output = Callable[..., str]
@@ -91,7 +133,8 @@ Output = Callable[..., str]
 @pytest.fixture
 def bench(capsys: pytest.CaptureFixture[str]) -> Output:
     def run(*arguments: str) -> str:
-        assert main(["bench", *arguments, "--workloads", "pp8,tg4", "-r", "2", "-t", "1"]) == 0
+        workloads = [] if "--workloads" in arguments else ["--workloads", "pp8,tg4"]
+        assert main(["bench", *arguments, *workloads, "-r", "2", "-t", "1"]) == 0
         return capsys.readouterr().out
 
     return run
@@ -106,6 +149,49 @@ def test_all_forms_tell_the_same(bench: Output, tiny: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(bench(str(tiny), "--csv"))))
     assert [row["workload"] for row in rows] == ["pp8", "tg4"] and rows[0]["first_token_ms"]
     assert "| tg4 " in bench(str(tiny))
+
+
+def test_depths_give_a_slope(bench: Output, tiny: Path) -> None:
+    whole = json.loads(bench(str(tiny), "--workloads", "tg2@64,tg2@1100", "--kv", "q8", "--json"))
+    assert [row["depth"] for row in whole["results"]] == [64, 1100] and whole["results"][0]["kv"] == "q8"
+    assert whole["results"][0]["read_gb_per_s"] > 0
+    (found,) = whole["slopes"]
+    assert found["kv_bytes_per_1k_tokens"] == pytest.approx(1000 * 2 * 2 * (32 + 32 + 8))
+    assert "us per 1000 tokens; reading" in bench(str(tiny), "--workloads", "tg2@64,tg2@128")
+
+
+def test_speculation_is_reported_beside_plain_decoding(bench: Output, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("How do I pack a model? " * 20, encoding="utf-8")
+    arguments = (str(demo_path()), "--speculate", "lookup", "--text", str(text), "--workloads", "tg24@40")
+    plain, guessed = json.loads(bench(*arguments, "--json"))["results"]
+    assert plain["speculate"] is None and plain["of_bandwidth"] > 0
+    assert guessed["speculate"] == "lookup" and guessed["speedup"] > 0 and len(guessed["runs"]) == 2
+    assert 0 <= guessed["acceptance"] <= 1 <= guessed["tokens_per_check"] and 0 < guessed["plain_share"] < 1
+    table = bench(*arguments)
+    assert "| tg24@40, lookup |" in table and "times plain decoding" in table and "switched off" in table
+    rows = list(csv.DictReader(io.StringIO(bench(*arguments, "--csv"))))
+    assert rows[0]["speculate"] == "" and rows[1]["speculate"] == "lookup" and rows[1]["pauses"]
+
+
+def test_speculation_with_base_planes_counts_each_run(tiny: Path) -> None:
+    settings = speculation.SpeculationSettings(["planes"], [index * 7 % 300 for index in range(50)], 4)
+    with Model.open(tiny) as model:
+        workload = workloads.Workload("tg", 12, 30)
+        with speculation.Continuing(model, workload, settings, "planes", 1, 0, "f16") as way:
+            for _ in range(3):
+                run = way.run()
+                assert len(run.token_seconds) == 12
+            assert len(way.acceptances) == 3
+            for found in way.acceptances:
+                assert found.passes + found.accepted == 12 and 0 < found.checks < found.passes and found.drafted
+            summed = speculation.speculated(way, 2, 1.5)
+        last = way.acceptances[1:]
+        drafted, accepted, checks = (sum(getattr(run, n) for run in last) for n in ("drafted", "accepted", "checks"))
+        assert summed.acceptance == accepted / drafted and summed.speedup == 1.5
+        assert summed.tokens_per_check == 1 + accepted / checks
+        with pytest.raises(OptionError, match="--text has 50"):
+            speculation.Continuing(model, workloads.Workload("tg", 1, 51), settings, "off", 1, 0, "f16")
 
 
 def test_kernel_set_is_forced(bench: Output, tiny: Path) -> None:
@@ -126,9 +212,15 @@ def test_demo_is_a_shape_llama_cpp_can_be_given() -> None:
         (["--shape", "135M", "--planes", "9"], "planes '9'"),
         (["x.rbe", "--threads", "1,b"], "--threads 1,b"),
         (["x.rbe"], "does not exist"),
+        (["demo", "--speculate", "lookup"], "--text FILE"),
+        (["demo", "--speculate", "x", "--text", "x"], "lookup,planes"),
+        (["demo", "--speculate", "lookup", "--text", "missing.txt"], "cannot be read"),
+        (["demo", "--speculate", "lookup", "--text", __file__, "--workloads", "pp8"], "for generation"),
+        (["demo", "--speculate", "lookup", "--text", __file__, "--profile"], "--profile out"),
     ],
 )
 def test_errors_say_what_to_do(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(demo_path()) if argument == "demo" else argument for argument in arguments]
     assert main(["bench", *arguments]) != 0
     assert message in capsys.readouterr().err
 

@@ -1,0 +1,83 @@
+"""Puts many tokens into a context without computing them all.
+
+A prompt of 16,000 tokens takes minutes, and what is timed behind it depends only on how much there is to read. So the
+keys and values of its beginning are repeated: the session is saved (docs/runtime.md, "Saved state"), the copy is made
+longer, and restored. All of it is cache content of this model, in the place and of the type that decoding reads.
+"""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.options import KvType
+from rbe_edge.runtime.session import Session
+
+COMPUTED = 512
+"""Tokens that are computed. A multiple of RBE_KV_BLOCK (native/src/layers/layers.h), for keys are saved by blocks."""
+
+# The header of native/src/session_state.c: magic and version, checksum, size, which model, cache and planes, number of
+# tokens, whether there are logits, reserved.
+_HEADER = struct.Struct("<12sIQ24sII8s")
+
+# Bits of a key's and of a value's number, bytes of their scales.
+_WIDTHS: dict[KvType, tuple[int, int, int]] = {
+    "f16": (16, 16, 0), "f32": (32, 32, 0), "q8": (8, 8, 4), "q8q4": (8, 4, 4),
+}  # fmt: skip
+
+
+def kv_parts(model: Model, kv: KvType) -> list[int]:
+    """Bytes that one position takes in the cache of one head of one layer: key, value, and the scales of both."""
+    head_dim = int(str(model.metadata["head_dim"]))
+    key, value, scale = _WIDTHS[kv]
+    return [head_dim * key // 8, (head_dim * value + 7) // 8, scale, scale]
+
+
+def kv_heads(model: Model) -> int:
+    """Over all layers."""
+    return int(str(model.metadata["layers"])) * int(str(model.metadata["kv_heads"]))
+
+
+def fill(session: Session, tokens: Sequence[int], kv: KvType) -> None:
+    """Appends tokens to an empty context of cache type `kv`; whole multiples of the first COMPUTED get their keys and
+    values. Raises what prefill, save and restore raise."""
+    times = len(tokens) // COMPUTED
+    if times < 2:
+        session.prefill(tokens)
+        return
+    session.prefill(tokens[:COMPUTED])
+    with tempfile.TemporaryDirectory(prefix="rbe-bench-") as directory:
+        state, longer = Path(directory) / "state", Path(directory) / "longer"
+        session.save(state)
+        with state.open("rb") as source, longer.open("wb") as out:
+            _repeat(source, out, session.model, kv, times)
+        session.restore(longer)
+    rest = tokens[times * COMPUTED :]
+    if rest:
+        session.prefill(rest)
+
+
+def _repeat(source: BinaryIO, out: BinaryIO, model: Model, kv: KvType, times: int) -> None:
+    """Writes a saved state of COMPUTED tokens as one of so many times as many."""
+    magic, _, n_bytes, settings, n_tokens, has_logits, reserved = _HEADER.unpack(source.read(_HEADER.size))
+    assert n_tokens == COMPUTED and has_logits == 1
+    logits_bytes = 4 * model.info.vocabulary
+    once = _HEADER.size + logits_bytes
+    n_bytes = once + times * (n_bytes - once)
+    rest = (settings, times * COMPUTED, has_logits, reserved)
+    header = _HEADER.pack(magic, 0, n_bytes, *rest)
+    out.write(header)
+    checksum = zlib.crc32(header)
+    sections = [part * COMPUTED for part in kv_parts(model, kv)] * kv_heads(model)
+    for size, count in [(4 * COMPUTED, times), (logits_bytes, 1), *((size, times) for size in sections)]:
+        piece = source.read(size)
+        for _ in range(count):
+            out.write(piece)
+            checksum = zlib.crc32(piece, checksum)
+    out.seek(0)
+    out.write(_HEADER.pack(magic, checksum, n_bytes, *rest))
