@@ -2,7 +2,8 @@
 
 A state is the set of all stacks that the bytes so far can have led to; a stack is what must still come, its first cell
 first. Cells and states are shared where they are equal, so that a state is a number and its successors are a row of a
-table, which numpy reads for many tokens at once (token_mask).
+table, which numpy reads for many tokens at once (Constraint). A stack that has become deep is only made shorter, so
+that grammars that hold themselves do not nest for ever.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ DEAD = -1  # no continuation fits
 REACH = 16  # bytes, of near()
 _MAX_STACKS = 2000  # of one state; more come only of alternatives nested in alternatives
 _MAX_STATES = 16_384  # a row takes 1 KiB
+# Cells of a stack; an array in an array takes 2, an object 3. Deeper texts would be refused by common readers of JSON.
+_MAX_DEEP = 200
 
 
 class _Cell:
-    """A node of which `index` units are done, and what comes after it. shortest: bytes of the shortest end."""
+    """A node of which `index` units are done, and what comes after it. shortest: bytes of the shortest end. depth: of
+    the stack."""
 
-    __slots__ = ("index", "node", "rest", "shortest")
+    __slots__ = ("depth", "index", "node", "rest", "shortest")
 
     def __init__(self, node: Node, index: int, rest: _Cell | None) -> None:
         self.node, self.index, self.rest = node, index, rest
         self.shortest: float = node.remaining(index) + (rest.shortest if rest is not None else 0)
+        self.depth: int = rest.depth + 1 if rest is not None else 1
 
 
 _Stacks = frozenset["_Cell | None"]  # None: the text may end here
@@ -36,8 +41,10 @@ _Stacks = frozenset["_Cell | None"]  # None: the text may end here
 class Automaton:
     """One thread at a time. The grammar has been measured."""
 
-    def __init__(self, grammar: Node) -> None:
-        """Raises GrammarError where its beginning already has too many alternatives."""
+    def __init__(self, grammar: Node, max_work: float = math.inf) -> None:
+        """max_work: cells that may be looked at altogether; work_left: how many still. Raises GrammarError, as all
+        other methods, where these or the alternatives at one place are too many."""
+        self.work_left = max_work
         start = _Cell(grammar, 0, None)
         self._restart()
         self._cells[grammar, 0, None] = start
@@ -185,7 +192,8 @@ class Automaton:
                 ready.add(cell)
             elif not math.isinf(cell.shortest):  # a way that never ends leads nowhere
                 self._open(cell, pending)
-            if len(seen) > 4 * _MAX_STACKS or len(ready) > _MAX_STACKS:
+            self.work_left -= 1
+            if len(seen) > 4 * _MAX_STACKS or len(ready) > _MAX_STACKS or self.work_left < 0:
                 raise GrammarError("it has too many alternatives at once")
         return frozenset(ready)
 
@@ -198,10 +206,14 @@ class Automaton:
             after = rest if index + 1 == len(node.items) else self._cell(node, index + 1, rest)
             pending.append(self._cell(node.items[index], 0, after))
         elif isinstance(node, Choice):
-            pending.extend(self._cell(option, 0, rest) for option in node.options)
+            deep = cell.depth > _MAX_DEEP
+            options = [one for one in node.options if one.shortest == node.shortest] if deep else node.options
+            pending.extend(self._cell(option, 0, rest) for option in options)
         elif isinstance(node, Repeat):
             if index >= node.low:
                 pending.append(rest)
+                if cell.depth > _MAX_DEEP:
+                    return
             if node.high is None:
                 pending.append(self._cell(node.item, 0, self._cell(node, min(index + 1, node.low), rest)))
             elif index < node.high:

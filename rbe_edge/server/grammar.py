@@ -149,13 +149,13 @@ def measure(root: Node) -> Node:
 
 # ---- JSON ----
 
-_DIGIT = OneOf(b"0123456789")
+DIGIT = OneOf(b"0123456789")
 _HEX = OneOf(b"0123456789abcdefABCDEF")
 _TAIL = OneOf(bytes(range(0x80, 0xC0)))
 
 #: Between the parts of a value. Bounded, so that a model cannot go on with blanks for ever.
 WHITESPACE = Repeat(OneOf(b" \t\n\r"), 0, 16)
-_QUOTE = Literal(b'"')
+QUOTE = Literal(b'"')
 
 
 def _range(first: int, last: int) -> OneOf:
@@ -184,60 +184,20 @@ CHARACTER = Choice(
 
 def string(low: int = 0, high: int | None = None) -> Node:
     """A string of low to high characters."""
-    return Chain(_QUOTE, Repeat(CHARACTER, low, high), _QUOTE)
+    return Chain(QUOTE, Repeat(CHARACTER, low, high), QUOTE)
 
 
 _MINUS = Repeat(Literal(b"-"), 0, 1)
 # Digits are bounded: a model that repeats one would fill its whole answer, and readers refuse very long numbers.
-_NATURAL = Choice(Literal(b"0"), Chain(OneOf(b"123456789"), Repeat(_DIGIT, 0, 19)))
-_FRACTION = Repeat(Chain(Literal(b"."), Repeat(_DIGIT, 1, 24)), 0, 1)
-_EXPONENT = Repeat(Chain(OneOf(b"eE"), Repeat(OneOf(b"+-"), 0, 1), Repeat(_DIGIT, 1, 3)), 0, 1)
+_NATURAL = Choice(Literal(b"0"), Chain(OneOf(b"123456789"), Repeat(DIGIT, 0, 19)))
+_FRACTION = Repeat(Chain(Literal(b"."), Repeat(DIGIT, 1, 24)), 0, 1)
+_EXPONENT = Repeat(Chain(OneOf(b"eE"), Repeat(OneOf(b"+-"), 0, 1), Repeat(DIGIT, 1, 3)), 0, 1)
 
 INTEGER = Chain(_MINUS, _NATURAL)
 NUMBER = Chain(_MINUS, _NATURAL, _FRACTION, _EXPONENT)
-NATURAL_NUMBER = Chain(_NATURAL, _FRACTION, _EXPONENT)
 BOOLEAN = Choice(Literal(b"true"), Literal(b"false"))
 NULL = Literal(b"null")
 STRING = string()
-
-
-def integer_between(low: int, high: int) -> Node:
-    """The whole numbers from low to high, written without leading zeros."""
-    options: list[Node] = []
-    if low < 0:
-        options += [Chain(Literal(b"-"), part) for part in _naturals(max(1, -high), -low)]
-    if high >= 0:
-        options += _naturals(max(low, 0), high)
-    return Choice(*options)
-
-
-def _naturals(low: int, high: int) -> list[Node]:
-    found = []
-    for length in range(len(str(low)), len(str(high)) + 1):
-        first, last = max(low, 10 ** (length - 1) if length > 1 else 0), min(high, 10**length - 1)
-        if first <= last:
-            found.append(_digits(str(first), str(last)))
-    return found
-
-
-def _digits(low: str, high: str) -> Node:
-    """The numbers from low to high, which have as many digits."""
-    if low == high:
-        return Literal(low.encode())
-    a, b, rest = int(low[0]), int(high[0]), len(low) - 1
-    if rest == 0:
-        return _range(0x30 + a, 0x30 + b)
-    if set(low) == {"0"} and set(high) == {"9"}:  # all; without this the two ends below would double at each digit
-        return Repeat(_DIGIT, rest + 1, rest + 1)
-    if a == b:
-        return Chain(Literal(low[:1].encode()), _digits(low[1:], high[1:]))
-    options: list[Node] = [
-        Chain(Literal(low[:1].encode()), _digits(low[1:], "9" * rest)),
-        Chain(Literal(high[:1].encode()), _digits("0" * rest, high[1:])),
-    ]
-    if a + 1 < b:
-        options.append(Chain(_range(0x30 + a + 1, 0x30 + b - 1), Repeat(_DIGIT, rest, rest)))
-    return Choice(*options)
 
 
 def array(item: Node, low: int = 0, high: int | None = None) -> Node:

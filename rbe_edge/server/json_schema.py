@@ -1,8 +1,8 @@
 """JSON Schema into a grammar: every text that fits the grammar is a value that the schema allows.
 
 What is understood: type (one or several), properties, required, additionalProperties, items, minItems, maxItems, enum,
-const, anyOf, allOf of one, $ref to the schema itself and its $defs, minLength, maxLength, bounds of integers, and
-`minimum: 0` of numbers. Properties come in the order of the schema, and no others where it names some. Every other
+const, anyOf, oneOf (as anyOf), allOf of one, $ref to the schema itself and its $defs, minLength, maxLength, pattern,
+format, bounds of numbers. Properties come in the order of the schema, and no others where it names some. Every other
 keyword that would restrict the value is refused by name.
 """
 
@@ -10,16 +10,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from rbe_edge.server import grammar
+from rbe_edge.server.formats import FORMATS
 from rbe_edge.server.grammar import Chain, Choice, GrammarError, Literal, Node, Reference
+from rbe_edge.server.number_range import integer_between, number_between
+from rbe_edge.server.pattern import Budget, PatternError, string_that_fits
 
 _MAX_DEPTH = 48
 _MAX_PARTS = 5000  # schemas in a schema
 _MAX_COUNT = 1_000_000  # of minLength, maxItems and the like
-_MAX_INTEGER = 10**18
+_MAX_NUMBER = 10**18
+_MAX_DIGITS = 20  # behind the point, of bounds
 _ANNOTATIONS = frozenset(
     "title description default examples example $schema $id $comment deprecated readOnly writeOnly $defs definitions "
     "strict".split()
@@ -27,9 +33,9 @@ _ANNOTATIONS = frozenset(
 _OF_TYPE = {
     "object": {"properties", "required", "additionalProperties"},
     "array": {"items", "minItems", "maxItems"},
-    "string": {"minLength", "maxLength"},
+    "string": {"minLength", "maxLength", "pattern", "format"},
     "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
-    "number": {"minimum"},
+    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
     "boolean": set(),
     "null": set(),
 }  # fmt: skip
@@ -52,6 +58,8 @@ class _Compiler:
     def __init__(self, root: object) -> None:
         self._root = root
         self._references: dict[str, Reference] = {}
+        self._strings: dict[tuple[str, int, int | None], Node] = {}
+        self._budget = Budget()
         self._parts = 0
 
     def compile(self, schema: object, where: str, depth: int) -> Node:
@@ -64,7 +72,11 @@ class _Compiler:
         if not isinstance(schema, Mapping):
             raise SchemaError(f"{where} must be an object")
         keys = {key for key in schema if key not in _ANNOTATIONS}
-        for name, rule in (("$ref", self._ref), ("const", self._const), ("enum", self._enum), ("anyOf", self._any_of)):
+        rules: dict[str, Callable[[Mapping[str, Any], str, int], Node]] = {
+            "$ref": self._ref, "const": self._const, "enum": self._enum,
+            "anyOf": partial(self._any_of, "anyOf"), "oneOf": partial(self._any_of, "oneOf"),
+        }  # fmt: skip
+        for name, rule in rules.items():
             if name in keys:
                 beside = keys - {name} - ({"type"} if name in ("const", "enum") else set())
                 _require(not beside, f"{where}: {_list(beside)} beside `{name}` is not supported")
@@ -84,9 +96,9 @@ class _Compiler:
         elif not keys:
             return grammar.any_value()
         else:  # `properties` and the like restrict one type and allow all others
-            types = [name for name, own in _OF_TYPE.items() if own & keys] if len(keys) else list(_OF_TYPE)
+            types = [name for name, own in _OF_TYPE.items() if own & keys]
             if types == ["integer", "number"]:
-                types = ["integer" if keys - {"minimum"} else "number"]
+                types = ["number"]
             _require(len(types) == 1, f"{where} has no `type`; say which")
         allowed = set().union(*(_OF_TYPE[name] for name in types))
         _require(keys <= allowed, f"{where}: {_list(keys - allowed)} is not supported for type {' or '.join(types)}")
@@ -129,10 +141,10 @@ class _Compiler:
         _require(self._parts <= _MAX_PARTS, f"the schema has more than {_MAX_PARTS} parts")
         return Choice(*map(Literal, texts))
 
-    def _any_of(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
-        options = schema["anyOf"]
-        _require(isinstance(options, list) and options, f"{where}: `anyOf` must be a list of schemas")
-        return Choice(*(self.compile(one, f"{where}.anyOf[{i}]", depth + 1) for i, one in enumerate(options)))
+    def _any_of(self, name: str, schema: Mapping[str, Any], where: str, depth: int) -> Node:
+        options = schema[name]
+        _require(isinstance(options, list) and options, f"{where}: `{name}` must be a list of schemas")
+        return Choice(*(self.compile(one, f"{where}.{name}[{i}]", depth + 1) for i, one in enumerate(options)))
 
     # ---- by type; called as _NAME ----
 
@@ -158,14 +170,29 @@ class _Compiler:
         return grammar.array(self.compile(schema.get("items", True), f"{where}.items", depth + 1), low, high)
 
     def _string(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
-        return grammar.string(*_counts(schema, "minLength", "maxLength", where))
+        low, high = _counts(schema, "minLength", "maxLength", where)
+        _require(not {"pattern", "format"} <= schema.keys(), f"{where}: `format` beside `pattern` is not supported")
+        name = schema.get("format")
+        known = isinstance(name, str) and name in FORMATS
+        _require("format" not in schema or known, f"{where}: `format` is supported as {', '.join(FORMATS)}")
+        pattern = FORMATS[str(name)] if known else schema.get("pattern")
+        if pattern is None and "pattern" not in schema:
+            return grammar.string(low, high)
+        _require(isinstance(pattern, str), f"{where}: `pattern` must be a text")
+        key = (str(pattern), low, high)
+        try:
+            if key not in self._strings:
+                self._strings[key] = string_that_fits(*key, self._budget)
+        except PatternError as error:
+            raise SchemaError(f"{where}: the `{'format' if known else 'pattern'}` cannot be used: {error}") from None
+        return self._strings[key]
 
     def _integer(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
-        low, high = -_MAX_INTEGER, _MAX_INTEGER
-        for key in _OF_TYPE["integer"] & schema.keys():
-            bound = schema[key]
-            number = isinstance(bound, (int, float)) and not isinstance(bound, bool) and math.isfinite(bound)
-            _require(number and abs(bound) <= _MAX_INTEGER, f"{where}: `{key}` must be a number within +-1e18")
+        bounds = _bounds(schema, where)
+        if not bounds:
+            return grammar.INTEGER
+        low, high = -_MAX_NUMBER, _MAX_NUMBER
+        for key, bound in bounds.items():
             if key == "minimum":
                 low = max(low, math.ceil(bound))
             elif key == "exclusiveMinimum":
@@ -175,15 +202,20 @@ class _Compiler:
             else:
                 high = min(high, math.ceil(bound) - 1)
         _require(low <= high, f"{where}: no integer is within its bounds")
-        free = (low, high) == (-_MAX_INTEGER, _MAX_INTEGER)
-        return grammar.INTEGER if free else grammar.integer_between(low, high)
+        return integer_between(low, high)
 
     def _number(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
-        if "minimum" not in schema:
+        bounds = _bounds(schema, where)
+        if not bounds:
             return grammar.NUMBER
-        zero = schema["minimum"] == 0 and not isinstance(schema["minimum"], bool)
-        _require(zero, f"{where}: `minimum` of a number is supported as 0 alone; integers take any bounds")
-        return grammar.NATURAL_NUMBER
+        for key, bound in bounds.items():
+            # So far from an exclusive bound a reader's 64-bit number is not the bound itself.
+            step = Decimal(1).scaleb(len(str(int(abs(bound)))) - 15)
+            bounds[key] = bound + {"exclusiveMinimum": step, "exclusiveMaximum": -step}.get(key, 0)
+        low = max((bounds[key] for key in ("minimum", "exclusiveMinimum") if key in bounds), default=None)
+        high = min((bounds[key] for key in ("maximum", "exclusiveMaximum") if key in bounds), default=None)
+        _require(low is None or high is None or low <= high, f"{where}: no number is within its bounds")
+        return number_between(low, high)
 
     def _boolean(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
         return grammar.BOOLEAN
@@ -224,6 +256,19 @@ def _is_of_type(value: object, name: str) -> bool:
         return number and (name == "number" or value == int(value))  # type: ignore[call-overload]
     kinds = {"object": Mapping, "array": list, "string": str, "boolean": bool, "null": type(None)}
     return isinstance(value, kinds[name])
+
+
+def _bounds(schema: Mapping[str, Any], where: str) -> dict[str, Decimal]:
+    """minimum, maximum and their exclusive forms, as they are written in decimals."""
+    found = {}
+    for key in _OF_TYPE["number"] & schema.keys():
+        bound = schema[key]
+        number = isinstance(bound, (int, float)) and not isinstance(bound, bool) and math.isfinite(bound)
+        _require(number and abs(bound) <= _MAX_NUMBER, f"{where}: `{key}` must be a number within +-1e18")
+        found[key] = Decimal(repr(bound))
+        precise = -int(found[key].as_tuple().exponent) <= _MAX_DIGITS
+        _require(precise, f"{where}: `{key}` may have {_MAX_DIGITS} digits behind the point")
+    return found
 
 
 def _counts(schema: Mapping[str, Any], least: str, most: str, where: str) -> tuple[int, int | None]:

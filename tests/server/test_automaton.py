@@ -13,6 +13,7 @@ from rbe_edge.server import grammar
 from rbe_edge.server.automaton import DEAD, Automaton
 from rbe_edge.server.grammar import GrammarError, Node
 from rbe_edge.server.json_schema import SchemaError, schema_grammar
+from rbe_edge.server.number_range import integer_between
 
 VALUES = st.recursive(
     st.none()
@@ -98,7 +99,7 @@ def test_an_object_is_an_object() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(-1200, 1200), st.integers(0, 1500))
 def test_integers_between(low: int, width: int) -> None:
-    automaton = Automaton(grammar.measure(grammar.integer_between(low, low + width)))
+    automaton = Automaton(grammar.measure(integer_between(low, low + width)))
     for number in {low - 1, low, low + 1, 0, low + width // 2, low + width, low + width + 1, -low, 10 * low}:
         assert takes(automaton, str(number)) == (low <= number <= low + width)
     assert not takes(automaton, "007")
@@ -157,6 +158,13 @@ def test_schema(value: object, fits: bool) -> None:
         ({"const": {"a": [1]}}, '{"a": [1]}', '{"a": [2]}'),
         ({"type": "string", "enum": ["x", 3]}, '"x"', "3"),
         ({"type": "number", "minimum": 0}, "0.5", "-0.5"),
+        ({"minimum": -2.5, "exclusiveMaximum": 3}, "-2.49", "3.0"),
+        ({"type": "number", "exclusiveMinimum": 0.1, "maximum": 0.25}, "0.250", "0.100000000000000005"),
+        ({"oneOf": [{"type": "null"}, {"type": "boolean"}]}, "true", "1"),
+        ({"type": "string", "pattern": "^[a-c]+$", "minLength": 2, "maxLength": 3}, '"abc"', '"a"'),
+        ({"type": "string", "format": "email"}, '"a.b@example.org"', '"a.b"'),
+        ({"pattern": '"'}, r'"a\""', '"a"'),
+        ({"type": ["string", "null"], "format": "uuid"}, "null", '"x"'),
         ({"type": "array", "minItems": 2, "items": {"type": "boolean"}}, "[true, false]", "[true]"),
         ({"type": "array", "maxItems": 0}, "[]", "[1]"),
         ({"type": "object", "additionalProperties": {"type": "integer"}}, '{"a": 1, "b": 2}', '{"a": "x"}'),
@@ -175,11 +183,19 @@ def test_keywords(schema: object, good: str, bad: str) -> None:
 @pytest.mark.parametrize(
     ("schema", "named"),
     [
-        ({"type": "string", "pattern": "a+"}, "`pattern`"),
-        ({"type": "string", "format": "date"}, "`format`"),
-        ({"oneOf": [{"type": "string"}]}, "`oneOf`"),
+        ({"type": "string", "pattern": "(?=a)"}, "`pattern`"),
+        ({"type": "string", "pattern": 3}, "`pattern`"),
+        ({"type": "string", "format": "idn-email"}, "`format`"),
+        ({"type": "string", "format": "date", "pattern": "1"}, "`format`"),
+        ({"type": "string", "pattern": "^a{5}$", "maxLength": 4}, "no text"),
+        ({"type": "string", "pattern": "^a", "maxLength": 10**6}, "too long"),
+        ({"type": "string", "pattern": "^a", "maxLength": 20_000}, "memory"),
+        ({"oneOf": []}, "`oneOf`"),
+        ({"oneOf": [{"type": "string"}], "anyOf": [{"type": "string"}]}, "`oneOf`"),
         ({"type": "number", "multipleOf": 2}, "`multipleOf`"),
-        ({"type": "number", "minimum": 1}, "`minimum`"),
+        ({"type": "number", "minimum": 1, "exclusiveMaximum": 1}, "bounds"),
+        ({"type": "number", "minimum": 1e-300}, "`minimum`"),
+        ({"type": "number", "minimum": 1e300}, "`minimum`"),
         ({"type": "object", "patternProperties": {}}, "`patternProperties`"),
         ({"type": "object", "properties": {"a": {"not": {}}}}, "schema.a"),
         ({"anyOf": [], "type": "string"}, "anyOf"),
@@ -221,6 +237,23 @@ def test_schemas_are_bounded() -> None:
     with pytest.raises((SchemaError, GrammarError)):
         automaton = Automaton(schema_grammar(many))
         automaton.run(automaton.start, b"[" * 9)
+
+
+def test_nesting_has_an_end() -> None:
+    """Behind so many brackets only the shortest ends are open, and what follows is still a value."""
+    automaton = Automaton(grammar.any_value())
+    state, depth = automaton.start, 0
+    while (deeper := automaton.step(state, ord("["))) != DEAD:
+        state, depth = deeper, depth + 1
+    assert 50 < depth < 150
+    assert automaton.step(state, ord("]")) != DEAD and automaton.step(state, ord("{")) == DEAD
+    json.loads("[" * depth + automaton.ending(state, 10_000).decode())
+    # A schema that nests, without holding itself, is not cut short.
+    chain = {"type": "object", "properties": {"n": {"$ref": "#/$defs/0"}}, "required": ["n"], "$defs": {}}
+    for level in range(20):
+        part = {"type": "array", "items": {"$ref": f"#/$defs/{level + 1}"}, "minItems": 1}
+        chain["$defs"][str(level)] = part if level < 19 else {"type": "null"}
+    assert takes(schema_grammar(chain), '{"n":' + "[" * 19 + "null" + "]" * 19 + "}")
 
 
 def test_states_are_forgotten() -> None:

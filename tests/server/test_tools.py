@@ -115,7 +115,7 @@ def test_the_whole_way(model: Model) -> None:
         none = client.chat.completions.create(messages=history, tool_choice="none", **settings)
         assert none.usage.prompt_tokens == without.usage.prompt_tokens
         unsupported = json.loads(json.dumps(ADD))
-        unsupported["function"]["parameters"]["properties"]["a"] = {"type": "string", "pattern": "x"}
+        unsupported["function"]["parameters"]["properties"]["a"] = {"type": "string", "pattern": "(?=x)"}
         with pytest.raises(openai.BadRequestError, match="pattern"):
             client.chat.completions.create(
                 messages=asked, tool_choice="required", **{**settings, "tools": [unsupported]}
