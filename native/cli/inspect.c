@@ -23,7 +23,9 @@ static void print_value(const rbe_metadata *entry)
 {
     if (entry->type == RBE_VALUE_STRING) {
         print_text(entry->data, entry->count < 60 ? entry->count : 60);
-        printf(entry->count > 60 ? "... (%" PRIu32 " bytes)" : "", entry->count);
+        if (entry->count > 60) {
+            printf("... (%" PRIu32 " bytes)", entry->count);
+        }
     } else if (entry->type == RBE_VALUE_F64) {
         double value;
         memcpy(&value, entry->data, sizeof value);

@@ -1,3 +1,9 @@
+#if defined(__APPLE__)
+#define _DARWIN_C_SOURCE /* ru_maxrss, which macOS counts in bytes and Linux in units of 1024 */
+#define RESIDENT_UNIT 1.0
+#else
+#define RESIDENT_UNIT 1024.0
+#endif
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,7 +118,7 @@ static void report(const run_state *run, double started)
             run->n_generated > 1 && decode > 0 ? (run->n_generated - 1) / decode : 0.0);
     fprintf(stderr, "file %.2f MB, KV cache %.2f MB, other session memory %.2f MB, peak resident %.2f MB, %" PRIu32 " threads, %s kernels\n",
             (double)model.file_bytes / 1e6, (double)session.kv_bytes / 1e6, (double)(session.arena_bytes - session.kv_bytes) / 1e6,
-            (double)usage.ru_maxrss / 1e3, session.n_threads, model.kernel_set);
+            (double)usage.ru_maxrss * RESIDENT_UNIT / 1e6, session.n_threads, model.kernel_set);
 }
 
 int command_run(int argc, char **argv)
