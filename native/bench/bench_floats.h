@@ -206,14 +206,6 @@ static void bench_rbe_hadamard_kernel(measurement m, rbe_hadamard_kernel *kernel
     }
 }
 
-static void bench_rbe_quantize_kernel(measurement m, rbe_quantize_kernel *kernel)
-{
-    float_task task = make_floats(1, 2048, 1);
-    task.kernel.quantize = kernel;
-    set_shape(&m, "2048");
-    measure_floats(m, &task, run_quantize, "values", 2048);
-}
-
 static void bench_rbe_combine_kernel(measurement m, rbe_combine_kernel *kernel)
 {
     const uint32_t outputs[] = {1, 3, 32};
@@ -225,108 +217,28 @@ static void bench_rbe_combine_kernel(measurement m, rbe_combine_kernel *kernel)
     }
 }
 
-static void bench_rbe_soften_kernel(measurement m, rbe_soften_kernel *kernel)
-{
-    float_task task = make_floats(1, 2048, 1);
-    task.kernel.soften = kernel;
-    set_shape(&m, "2048");
-    measure_floats(m, &task, run_soften, "values", 2048);
-}
-
-static void bench_rbe_exponential_kernel(measurement m, rbe_exponential_kernel *kernel)
-{
-    float_task task = make_floats(1, 2048, 1);
-    task.kernel.exponential = kernel;
-    set_shape(&m, "2048");
-    measure_floats(m, &task, run_exponential, "values", 2048);
-}
-
-static void bench_rbe_activation_kernel(measurement m, rbe_activation_kernel *kernel)
-{
-    float_task task = make_floats(1, 2048, 1);
-    task.kernel.activation = kernel;
-    set_shape(&m, "2048");
-    measure_floats(m, &task, run_activation, "values", 2048);
-}
-
-static void bench_rbe_softcap_kernel(measurement m, rbe_softcap_kernel *kernel)
-{
-    float_task task = make_floats(1, 2048, 1);
-    task.kernel.softcap = kernel;
-    set_shape(&m, "2048");
-    measure_floats(m, &task, run_softcap, "values", 2048);
-}
-
-static void bench_rbe_multiply_kernel(measurement m, rbe_multiply_kernel *kernel)
-{
-    float_task task = make_floats(1, 2048, 1);
-    task.kernel.multiply = kernel;
-    set_shape(&m, "2048");
-    measure_floats(m, &task, run_multiply, "values", 2048);
-}
-
-static void bench_rbe_add_kernel(measurement m, rbe_add_kernel *kernel)
-{
-    float_task task = make_floats(1, 2048, 1);
-    task.kernel.add = kernel;
-    set_shape(&m, "2048");
-    measure_floats(m, &task, run_add, "values", 2048);
-}
-
-static void bench_rbe_multiply_add_kernel(measurement m, rbe_multiply_add_kernel *kernel)
-{
-    float_task task = make_floats(1, 2048, 1);
-    task.kernel.multiply_add = kernel;
-    set_shape(&m, "2048");
-    measure_floats(m, &task, run_multiply_add, "values", 2048);
-}
-
-static void bench_rbe_flip_signs_kernel(measurement m, rbe_flip_signs_kernel *kernel)
-{
-    float_task task = make_floats(1, 2048, 1);
-    task.kernel.flip_signs = kernel;
-    set_shape(&m, "2048");
-    measure_floats(m, &task, run_flip_signs, "values", 2048);
-}
-
-static void bench_rbe_normalize_kernel(measurement m, rbe_normalize_kernel *kernel)
-{
-    float_task task = make_floats(1, 2048, 1);
-    task.kernel.normalize = kernel;
-    set_shape(&m, "2048");
-    measure_floats(m, &task, run_normalize, "values", 2048);
-}
-
-static void bench_rbe_from_i8_kernel(measurement m, rbe_from_i8_kernel *kernel)
-{
-    float_task task = make_floats(1, 2048, 1);
-    task.kernel.from_i8 = kernel;
-    set_shape(&m, "2048");
-    measure_floats(m, &task, run_from_i8, "values", 2048);
-}
-
-static void bench_rbe_from_i4_kernel(measurement m, rbe_from_i4_kernel *kernel)
-{
-    float_task task = make_floats(1, 2048, 1);
-    task.kernel.from_i4 = kernel;
-    set_shape(&m, "2048");
-    measure_floats(m, &task, run_from_i4, "values", 2048);
-}
-
-static void bench_rbe_to_half_kernel(measurement m, rbe_to_half_kernel *kernel)
-{
-    float_task task = make_floats(1, 2048, 1);
-    task.kernel.to_half = kernel;
-    set_shape(&m, "2048");
-    measure_floats(m, &task, run_to_half, "values", 2048);
-}
-
-static void bench_rbe_from_half_kernel(measurement m, rbe_from_half_kernel *kernel)
-{
-    float_task task = make_floats(1, 2048, 1);
-    task.kernel.from_half = kernel;
-    set_shape(&m, "2048");
-    measure_floats(m, &task, run_from_half, "values", 2048);
-}
+/* The kernels that go through one row of values. */
+#define BENCH_VALUES(name)                                                            \
+    static void bench_rbe_##name##_kernel(measurement m, rbe_##name##_kernel *kernel) \
+    {                                                                                 \
+        float_task task = make_floats(1, 2048, 1);                                    \
+        task.kernel.name = kernel;                                                    \
+        set_shape(&m, "2048");                                                        \
+        measure_floats(m, &task, run_##name, "values", 2048);                         \
+    }
+BENCH_VALUES(quantize)
+BENCH_VALUES(soften)
+BENCH_VALUES(exponential)
+BENCH_VALUES(activation)
+BENCH_VALUES(softcap)
+BENCH_VALUES(multiply)
+BENCH_VALUES(add)
+BENCH_VALUES(multiply_add)
+BENCH_VALUES(flip_signs)
+BENCH_VALUES(normalize)
+BENCH_VALUES(from_i8)
+BENCH_VALUES(from_i4)
+BENCH_VALUES(to_half)
+BENCH_VALUES(from_half)
 
 #endif

@@ -137,7 +137,7 @@ static void run_tile(void *task)
 
 static void bench_rbe_multiply_tile_kernel(measurement m, rbe_multiply_tile_kernel *kernel)
 {
-    const uint32_t shapes[][2] = {{64, 1}, {64, 8}, {64, 64}, {16, 64}};
+    const uint32_t shapes[][2] = {{64, 1}, {64, 2}, {64, 8}, {64, 64}, {16, 64}};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         tile_task task = {.kernel = kernel, .n_groups = shapes[i][0], .n_tokens = shapes[i][1]};
         task.tile = take(64 * 16 * (size_t)task.n_groups);

@@ -167,34 +167,41 @@ static inline void test_rbe_softcap_kernel(const kernel_case *about, rbe_softcap
     }
 }
 
-static inline void test_rbe_multiply_kernel(const kernel_case *about, rbe_multiply_kernel *multiply)
+/* x[i] <- expected of x[i] and y[i], to the bit. */
+static inline void check_in_place(const kernel_case *about, void (*kernel)(float *x, const float *y, uint32_t n),
+                                  float (*expected)(float x, float y))
 {
     for (uint32_t n = 0; n < FLOAT_CASES; n++) {
         const guarded x = activation_arguments(n), y = activation_arguments(n);
         float before[FLOAT_CASES];
         memcpy(before, x.data, n * sizeof(float));
-        multiply(x.data, y.data, n);
+        kernel(x.data, y.data, n);
         for (uint32_t i = 0; i < n; i++) {
-            CHECK(((float *)x.data)[i] == before[i] * ((float *)y.data)[i], "%s %s of %u", about->set, about->field, n);
+            CHECK(((float *)x.data)[i] == expected(before[i], ((float *)y.data)[i]), "%s %s of %u", about->set, about->field, n);
         }
         guard_give(y);
         guard_give(x);
     }
 }
 
+static inline float product_of(float x, float y)
+{
+    return x * y;
+}
+
+static inline float sum_of(float x, float y)
+{
+    return x + y;
+}
+
+static inline void test_rbe_multiply_kernel(const kernel_case *about, rbe_multiply_kernel *multiply)
+{
+    check_in_place(about, multiply, product_of);
+}
+
 static inline void test_rbe_add_kernel(const kernel_case *about, rbe_add_kernel *add)
 {
-    for (uint32_t n = 0; n < FLOAT_CASES; n++) {
-        const guarded x = activation_arguments(n), y = activation_arguments(n);
-        float before[FLOAT_CASES];
-        memcpy(before, x.data, n * sizeof(float));
-        add(x.data, y.data, n);
-        for (uint32_t i = 0; i < n; i++) {
-            CHECK(((float *)x.data)[i] == before[i] + ((float *)y.data)[i], "%s %s of %u", about->set, about->field, n);
-        }
-        guard_give(y);
-        guard_give(x);
-    }
+    check_in_place(about, add, sum_of);
 }
 
 static inline void test_rbe_multiply_add_kernel(const kernel_case *about, rbe_multiply_add_kernel *multiply_add)
