@@ -7,6 +7,7 @@
 #include "check.h"
 #include "guard.h"
 #include "kernels/kernels.h"
+#include "published_codebooks.h"
 
 /* The step between subnormal numbers, where there are any (kernels.h). */
 #if defined(__arm__)
@@ -52,26 +53,12 @@ static inline void random_bytes(void *data, size_t bytes)
     }
 }
 
-/* The tables of docs/codec.md, for the check values of docs/format.md. */
-static const int8_t published_t1[4][16] = {
-    {5, -72, -26, 42, -23, 72, 40, -34, -47, 60, 25, -66, 44, 3, -38, 17},
-    {13, -1, -28, 42, -73, 60, 18, -20, 2, 18, -31, 49, 32, -39, 78, 0},
-    {77, -22, 3, 34, -9, 20, -75, 7, 15, -55, -40, -31, 32, -7, -18, 52},
-    {27, 71, 3, -27, -3, -35, -14, -20, -45, 36, -72, 21, 14, 8, 46, -9},
-};
-static const int8_t published_t2[4][16] = {
-    {28, -13, 43, -21, -12, -5, 5, 27, -54, -14, 34, 6, -9, 54, -37, -32},
-    {9, -5, -26, -7, -14, 18, -13, 9, -11, -34, 48, -9, 25, -28, -48, -33},
-    {49, -49, 4, 11, 20, 30, 13, -19, -29, 6, 1, 20, -19, -4, -6, -14},
-    {-54, -3, -19, 5, 54, -7, 2, -14, 24, 17, 14, -8, 37, -24, -37, 8},
-};
-
 /* Tables whose sums stay within +-127: the published ones, random ones, and those at the edge. */
 static inline void hostile_tables(uint32_t bits, int8_t *t1, int8_t *t2)
 {
     const uint32_t kind = random_between(0, 5);
-    memcpy(t1, published_t1[bits - 1], 16);
-    memcpy(t2, published_t2[bits - 1], 16);
+    memcpy(t1, codebooks[bits - 1].t1, 16);
+    memcpy(t2, codebooks[bits - 1].t2, 16);
     for (uint32_t i = 0; i < 16 && kind > 0; i++) {
         switch (kind) {
         case 1: /* every sum is +-127 or +-1 */

@@ -73,7 +73,7 @@ static inline void test_check_values(const kernel_case *about, rbe_generate_kern
     for (size_t i = 0; i < sizeof stream; i++) {
         stream[i] = (uint8_t)(37 * (i / 16) + 11);
     }
-    const rbe_strip strip = {.stream = stream, .t1 = published_t1[bits - 1], .t2 = published_t2[bits - 1], .bits = bits,
+    const rbe_strip strip = {.stream = stream, .t1 = codebooks[bits - 1].t1, .t2 = codebooks[bits - 1].t2, .bits = bits,
                              .row_steps = 64, .n_groups = 1, .n_cells = 1};
     generate(&strip, 0, 1, tile);
     for (uint32_t i = 0; i < 4 * 16; i++) {
