@@ -15,6 +15,7 @@ import numpy as np
 
 from rbe_edge.errors import OptionError
 from rbe_edge.packing import codec, writer
+from rbe_edge.packing.tokenizers.tokenizer import Tokenizer
 
 MetadataValue = int | float | str | tuple[int, ...]
 
@@ -93,9 +94,12 @@ def parse_planes(text: str) -> tuple[int, ...]:
     return planes
 
 
-def write_model(shape: Shape, planes: tuple[int, ...], out: Path, seed: int = 1) -> None:
-    """A `.rbe` file of the shape, matrices as `planes`, the embedding as EMBEDDING_PLANES. No tokenizer: it is fed
-    token ids. Needs as much disk as the file; memory: a few MB. Raises PackError."""
+def write_model(
+    shape: Shape, planes: tuple[int, ...], out: Path, seed: int = 1, tokenizer: Tokenizer | None = None
+) -> None:
+    """A `.rbe` file of the shape, matrices as `planes`, the embedding as EMBEDDING_PLANES. tokenizer: None where it is
+    fed token ids. Needs as much disk as the file; memory: a few MB. Raises PackError, and TokenizerError where the
+    tokenizer has more tokens than the shape."""
     random = np.random.default_rng(seed)
     books = sorted({*planes, *EMBEDDING_PLANES})
     tensors = list(_stored(shape, planes))
@@ -103,7 +107,11 @@ def write_model(shape: Shape, planes: tuple[int, ...], out: Path, seed: int = 1)
     codebooks = [
         writer.CodebookEntry(bits, codec.CODEBOOKS[bits].t1, codec.CODEBOOKS[bits].t2) for bits in books
     ]
-    with writer.PackWriter(out, _metadata(shape, planes), codebooks, {}, entries, force=True) as file:
+    metadata, blobs = _metadata(shape, planes), {}
+    if tokenizer is not None:
+        metadata |= tokenizer.metadata()
+        blobs = {"tokenizer": tokenizer.padded_to(shape.vocabulary).to_blob()}
+    with writer.PackWriter(out, metadata, codebooks, blobs, entries, force=True) as file:
         for name, rows, cols, store in tensors:
             if store:
                 scale = codec.CODEBOOKS[store[0]].step / math.sqrt(cols)
