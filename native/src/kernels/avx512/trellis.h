@@ -304,7 +304,7 @@ RBE_INLINE void dot_groups(uint32_t bits, uint32_t n_vectors, const rbe_strip *s
     }
 }
 
-#include "kernels/avx512/dot_pairs.h"
+#include "kernels/avx512/dot_runs.h"
 
 #define DOT_CASE(bits, n_vectors)                                          \
     case n_vectors:                                                        \
@@ -313,6 +313,12 @@ RBE_INLINE void dot_groups(uint32_t bits, uint32_t n_vectors, const rbe_strip *s
 #define DOT_CASES_2(bits) DOT_CASE(bits, 1) DOT_CASE(bits, 2)
 #define DOT_CASES_4(bits) DOT_CASES_2(bits) DOT_CASE(bits, 3) DOT_CASE(bits, 4)
 #define DOT_CASES_8(bits) DOT_CASES_4(bits) DOT_CASE(bits, 5) DOT_CASE(bits, 6) DOT_CASE(bits, 7) DOT_CASE(bits, 8)
+
+#define RUN_CASE(bits, run)                                               \
+    case run:                                                             \
+        dot_runs(bits, run, 0, strip, first_group, n_groups, x, acc);     \
+        return;
+#define RUN_CASES_2(bits) RUN_CASE(bits, 1) RUN_CASE(bits, 2)
 
 #define TRELLIS_KERNELS(bits, cases)                                                                                         \
     static void dot_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, const int8_t *x, int32_t *acc) \
@@ -333,7 +339,7 @@ RBE_INLINE void dot_groups(uint32_t bits, uint32_t n_vectors, const rbe_strip *s
 /* 64 steps, the most that a strip has, are 2, 4, 2, 8 vectors. */
 TRELLIS_KERNELS(1, DOT_CASES_2)
 TRELLIS_KERNELS(2, DOT_CASES_4)
-TRELLIS_KERNELS(3, DOT_CASES_2)
+TRELLIS_KERNELS(3, RUN_CASES_2)
 TRELLIS_KERNELS(4, DOT_CASES_8)
 
 #endif
