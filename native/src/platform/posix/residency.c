@@ -1,4 +1,6 @@
-#define _DEFAULT_SOURCE /* madvise; glibc's posix_madvise(DONTNEED) does nothing */
+/* madvise: glibc's posix_madvise(DONTNEED) does nothing */
+#define _DEFAULT_SOURCE
+#define _DARWIN_C_SOURCE
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -18,9 +20,14 @@ static void advise(const rbe__mapped_file *file, uint64_t offset, uint64_t bytes
 
 void rbe__mapped_file_prefer_large_pages(const rbe__mapped_file *file)
 {
+#if defined(MADV_HUGEPAGE) /* Linux */
     advise(file, 0, file->bytes, MADV_HUGEPAGE);
+#else
+    (void)file;
+#endif
 }
 
+/* macOS takes this as a hint which pages to take first when memory is short: they may stay until then, so a limit is not kept to the byte. */
 void rbe__mapped_file_release(const rbe__mapped_file *file, uint64_t offset, uint64_t bytes)
 {
     advise(file, offset, bytes, MADV_DONTNEED);
