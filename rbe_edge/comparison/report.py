@@ -88,9 +88,7 @@ def require_matplotlib() -> Any:
     try:
         import matplotlib
     except ImportError as error:
-        raise MissingExtra(
-            "the picture needs matplotlib; install it with `pip install 'rbe-edge[compare]'`, or leave out --out"
-        ) from error
+        raise MissingExtra("pictures need matplotlib; install it with: pip install 'rbe-edge[compare]'") from error
     return matplotlib
 
 
