@@ -20,6 +20,7 @@ ERROR_CAPACITY = 8
 
 TOKENIZE_SPECIAL_PREFIX = 1
 TOKENIZE_PARSE_SPECIAL = 2
+TOKENIZE_MARKED = 4
 NO_TOKEN = 0xFFFFFFFF
 FORMAT_VERSION = 2
 
@@ -230,6 +231,7 @@ class ChatOptions(ctypes.Structure):
         ("bos", ctypes.c_char_p),
         ("eos", ctypes.c_char_p),
         ("add_generation_prompt", ctypes.c_uint32),
+        ("mark", ctypes.c_uint32),
     ]
 
 

@@ -111,6 +111,7 @@ static void structures(void)
     FIELD(rbe_chat_options, bos);
     FIELD(rbe_chat_options, eos);
     FIELD(rbe_chat_options, add_generation_prompt);
+    FIELD(rbe_chat_options, mark);
 
     STRUCTURE(rbe_sampling_options);
     FIELD(rbe_sampling_options, struct_bytes);
@@ -157,6 +158,7 @@ static void constants(void)
     CONSTANT(RBE_ERROR_CAPACITY);
     CONSTANT(RBE_TOKENIZE_SPECIAL_PREFIX);
     CONSTANT(RBE_TOKENIZE_PARSE_SPECIAL);
+    CONSTANT(RBE_TOKENIZE_MARKED);
     CONSTANT(RBE_NO_TOKEN);
     CONSTANT(RBE_VALUE_U64);
     CONSTANT(RBE_VALUE_F64);

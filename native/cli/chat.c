@@ -108,8 +108,8 @@ static uint32_t *prompt_tokens(chat *c, size_t *n_tokens)
     status = rbe_chat_format(&c->format, c->messages, c->n_messages, text, bytes, &bytes);
     if (status == RBE_OK) {
         const size_t n_bos = c->bos ? strlen(c->bos) : 0;
-        const int has_bos = n_bos && bytes >= n_bos && memcmp(text, c->bos, n_bos) == 0;
-        status = rbe_tokenize(rbe_model_tokenizer(c->model), text, bytes, RBE_TOKENIZE_PARSE_SPECIAL | (has_bos ? 0 : RBE_TOKENIZE_SPECIAL_PREFIX),
+        const int has_bos = n_bos && bytes > n_bos && memcmp(text + 1, c->bos, n_bos) == 0; /* behind its mark */
+        status = rbe_tokenize(rbe_model_tokenizer(c->model), text, bytes, RBE_TOKENIZE_MARKED | (has_bos ? 0 : RBE_TOKENIZE_SPECIAL_PREFIX),
                               tokens, bytes + 8, n_tokens);
     }
     free(text);
@@ -262,7 +262,7 @@ static int prepare_template(chat *c, const cli_arguments *a, uint32_t n_metadata
     c->bos = copy_of(bos.data ? bos.data : "", bos.count);
     c->eos = copy_of(eos.data ? eos.data : "", eos.count);
     c->format = (rbe_chat_options){.struct_bytes = sizeof c->format, .style = a->style, .jinja = jinja.data, .jinja_bytes = jinja.count,
-                                   .bos = c->bos, .eos = c->eos, .add_generation_prompt = 1};
+                                   .bos = c->bos, .eos = c->eos, .add_generation_prompt = 1, .mark = 1};
     const char *style = a->style;
     if (!c->bos || !c->eos) {
         return no_memory();

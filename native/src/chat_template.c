@@ -154,9 +154,10 @@ static slice strip(slice in)
 typedef struct output {
     char *out;
     size_t capacity, bytes; /* bytes: all of it, also what did not fit */
+    int marks;              /* rbe_chat_options.mark */
 } output;
 
-static void put(output *to, slice what)
+static void put_bytes(output *to, slice what)
 {
     const size_t room = to->bytes < to->capacity ? to->capacity - to->bytes : 0;
     const size_t n = what.bytes < room ? what.bytes : room;
@@ -166,9 +167,27 @@ static void put(output *to, slice what)
     to->bytes += what.bytes;
 }
 
+static const char MARK[] = "\xFF";
+
+/* What was said, without marks. */
+static void put(output *to, slice what)
+{
+    const char *mark;
+    while (to->marks && (mark = find(what, MARK)) != NULL) {
+        put_bytes(to, (slice){what.data, (size_t)(mark - what.data)});
+        what = behind(what, mark + 1);
+    }
+    put_bytes(to, what);
+}
+
+/* What the template itself writes: marked where a control token may begin, at its start and at brackets. */
 static void put_text(output *to, const char *what)
 {
-    put(to, text(what));
+    for (size_t n; *what; what += n) {
+        n = 1 + strcspn(what + 1, "<[");
+        put_bytes(to, text(to->marks ? MARK : ""));
+        put_bytes(to, (slice){what, n});
+    }
 }
 
 /* "opening role middle content closing" */
@@ -324,7 +343,7 @@ rbe_status rbe_chat_format(const rbe_chat_options *options, const rbe_chat_messa
     RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
     RBE_TRY(choose(&chosen, &format));
     RBE_TRY(check_messages(&format, messages, n_messages));
-    output to = {out, capacity, 0};
+    output to = {out, capacity, 0, chosen.mark != 0};
     const int prompt = chosen.add_generation_prompt != 0;
     const size_t first = n_messages && is(&messages[0], "system");
     switch (format.style) {

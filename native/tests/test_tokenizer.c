@@ -73,6 +73,12 @@ static void test_sentencepiece(void)
     TOKENS(t, "x\xFF", 0, space, 'x', 0xFF);
     TOKENS(t, "b\xE2\x96\x81" "b", 0, space, b, space, b); /* U+2581 is a space */
     TOKENS(t, "<s>a", RBE_TOKENIZE_PARSE_SPECIAL, TOKEN_BOS, TOKEN_SPACE_A);
+    const uint32_t marked = RBE_TOKENIZE_MARKED;
+    TOKENS(t, "\xFF<s>a", marked, TOKEN_BOS, TOKEN_SPACE_A);
+    TOKENS(t, "\xFF<\xFFs\xFF>\xFF" "a", marked, TOKEN_BOS, TOKEN_SPACE_A); /* marks may stand anywhere */
+    TOKENS(t, "\xFF" "a", marked, TOKEN_SPACE_A);
+    check_tokens(t, "\xFF\xFF", marked | RBE_TOKENIZE_PARSE_SPECIAL, NULL, 0);
+    TOKENS(t, "a<s>\xFF<s>", marked, TOKEN_SPACE_A, '<', 's', '>', TOKEN_BOS);
     TOKENS(t, "<tool>s", 0, space, TOKEN_TOOLS);
     check_tokens(t, "", 0, NULL, 0);
     CHECK(rbe_token_find(t, "a", 1) == a, "the letter before the byte");
@@ -90,7 +96,7 @@ static void test_arguments(void)
     CHECK(rbe_tokenize(t, "a b c", 5, 0, NULL, 0, &n) == RBE_ERROR_CAPACITY && n == 5, "%zu", n);
     CHECK(rbe_tokenize(t, NULL, 0, 0, NULL, 0, &n) == RBE_OK && n == 0, "no text");
     CHECK(rbe_tokenize(t, NULL, 1, 0, tokens, 2, &n) == RBE_ERROR_ARGUMENT && n == 0, "text NULL");
-    CHECK(rbe_tokenize(t, "a", 1, 4, tokens, 2, &n) == RBE_ERROR_ARGUMENT, "flags");
+    CHECK(rbe_tokenize(t, "a", 1, 8, tokens, 2, &n) == RBE_ERROR_ARGUMENT, "flags");
     CHECK(rbe_tokenize(NULL, "a", 1, 0, tokens, 2, &n) == RBE_ERROR_ARGUMENT, "tokenizer NULL");
     CHECK(rbe_tokenizer_open(NULL, 1, &none) == RBE_ERROR_ARGUMENT && none == NULL, "blob NULL");
     const char *bytes = "x";

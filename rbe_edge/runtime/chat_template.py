@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge.errors import TemplateError
+from rbe_edge.runtime.marked_text import mark, said, unmark
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
@@ -39,7 +40,7 @@ class ChatTemplate:
 
         if len(source) > MAX_WEIGHT:
             raise TemplateError(f"the chat template has {len(source)} characters, which is too many; {_HINT}")
-        self._special_tokens = dict(special_tokens or {})
+        self._special_tokens = {name: mark(text) for name, text in (special_tokens or {}).items()}
         self._environment = BoundedEnvironment()
         self._lock = threading.Lock()  # the environment counts for one rendering at a time
         with self._lock, _OneLine("is malformed"):
@@ -51,11 +52,18 @@ class ChatTemplate:
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, object]] | None = None) -> str:
         """The text up to where the assistant's next words begin. tools: as OpenAI describes functions. Raises
         TemplateError."""
+        text: str = unmark(self.render_marked(messages, tools))
+        return text
+
+    def render_marked(self, messages: Sequence[Message], tools: Sequence[Mapping[str, object]] | None = None) -> str:
+        """The same, for prompt_tokens(): the template's own words told from what was said (marked_text)."""
         variables = {
             **self._special_tokens,
-            "messages": [{**message.fields, "role": message.role, "content": message.content} for message in messages],
+            "messages": [
+                said({**message.fields, "role": message.role, "content": message.content}) for message in messages
+            ],
             "add_generation_prompt": True,
-            "tools": list(tools) if tools else None,
+            "tools": said(list(tools)) if tools else None,
             "documents": None,
         }
         with self._lock, _OneLine("failed"):
@@ -73,6 +81,9 @@ class PlainTemplate:
         names = {"user": "User: ", "assistant": "Assistant: "}
         lines = [names.get(message.role, "") + message.content.strip() for message in messages]
         return "\n".join([*lines, "Assistant:"])
+
+    #: it writes no control tokens
+    render_marked = render
 
 
 def template_of(model: Model, source: str | None = None) -> ChatTemplate | PlainTemplate:
@@ -98,7 +109,7 @@ class _OneLine:
             return
         line = getattr(error, "lineno", None) or _line_in_template(error.__traceback__)
         where = f" at line {line}" if line else ""
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = " ".join(unmark(str(error)).split())[:200] or type(error).__name__
         raise TemplateError(f"the chat template {self._what}{where}: {reason}; {_HINT}") from None
 
 

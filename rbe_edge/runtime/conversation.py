@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rbe_edge.errors import ContextFull, OptionError
 from rbe_edge.runtime.chat_template import Message, template_of
 from rbe_edge.runtime.generation import Generation, Statistics
+from rbe_edge.runtime.marked_text import is_marked, mark
 from rbe_edge.runtime.options import ChatOptions, GenerationOptions, require, split_options
 
 if TYPE_CHECKING:
@@ -107,8 +108,8 @@ class Conversation:
     def answer(
         self, reply: Reply, text: str, options: GenerationOptions, progress: Report | None
     ) -> Generator[str, None, None]:
-        history = [*self._messages, Message("user", text)]
         """What send() iterates."""
+        history = [*self._messages, Message("user", text)]
         prompt, history, reply.dropped_turns = self._fit(history, options)
         options = replace(options, stop=(*options.stop, *self._template.stops))
         generation = Generation(self.session, self.session.resume(prompt), options, progress)
@@ -144,21 +145,22 @@ class Conversation:
             dropped += 1
 
     def _tokens(self, history: list[Message]) -> list[int]:
-        return prompt_tokens(self.session.model, self._template.render(history))
+        return prompt_tokens(self.session.model, self._template.render_marked(history))
 
 
 def prompt_tokens(model: Model, text: str) -> list[int]:
-    """The tokens of a rendered conversation, with the model's prefix unless the template has written it."""
+    """The tokens of a conversation as render_marked() writes it, with the model's prefix unless the template has
+    written it. Nothing that was said becomes a control token."""
     bos = model.metadata.get("bos_token")
-    has_bos = isinstance(bos, str) and bool(bos) and text.startswith(bos)
-    return model.tokenize(text, special=not has_bos, parse_special=True)
+    has_bos = isinstance(bos, str) and bool(bos) and text.startswith(mark(bos))
+    return model.tokenize(text, special=not has_bos, parse_special=is_marked(text))
 
 
 def count_tokens(model: Model, text: str | Iterable[Mapping[str, str]]) -> int:
     """Of a text with the model's prefix, or of the prompt that the messages of a conversation become."""
     if isinstance(text, str):
         return len(model.tokenize(text))
-    return len(prompt_tokens(model, template_of(model).render([_message(message) for message in text])))
+    return len(prompt_tokens(model, template_of(model).render_marked([_message(message) for message in text])))
 
 
 def stream(model: Model, messages: Iterable[Mapping[str, str]], options: ChatOptions) -> Reply:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import ModelError, OptionError, RbeError, TokenizerError
+from rbe_edge.runtime.marked_text import for_tokenizer, is_marked
 from rbe_edge.runtime.memory import ModelMemory, cache_roles, read_memory
 from rbe_edge.runtime.options import CachePolicy, ChatOptions, KvType, SessionOptions, encoded, require
 from rbe_edge.runtime.tokenizer_cache import TokenizerCache
@@ -272,8 +273,8 @@ class Model:
 
     def tokenize(self, text: str, *, special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of a text. special: add what the model wants at its start, such as BOS. parse_special: read control
-        tokens that are written out in the text, such as <|im_start|>. Texts that come again with parse_special are
-        remembered (tokenizer_cache)."""
+        tokens that are written out in the text, such as <|im_start|>; of a marked text (runtime/marked_text.py) those
+        that are the template's own. Texts that come again with parse_special are remembered (tokenizer_cache)."""
         return self.tokenizer_cache.tokenize(text, special) if parse_special else self._tokenize(text, special, False)
 
     @cached_property
@@ -287,9 +288,13 @@ class Model:
         return TokenizerCache(lambda text, special: self._tokenize(text, special, True), control_text)
 
     def _tokenize(self, text: str, special: bool, parse_special: bool) -> list[int]:
-        data = encoded(text)
         flags = _native.TOKENIZE_SPECIAL_PREFIX if special else 0
-        flags |= _native.TOKENIZE_PARSE_SPECIAL if parse_special else 0
+        if parse_special and is_marked(text):
+            flags |= _native.TOKENIZE_MARKED
+            text = for_tokenizer(text)
+        elif parse_special:
+            flags |= _native.TOKENIZE_PARSE_SPECIAL
+        data = encoded(text)
         lib = _native.library()
         tokenizer = self.tokenizer_handle
         n_tokens = ctypes.c_size_t()

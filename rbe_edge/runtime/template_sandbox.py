@@ -25,6 +25,8 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace, pass_context
 
+from rbe_edge.runtime.marked_text import can_be_marked, mark, unmark
+
 # Far above what a chat needs (a full context of 128 Ki tokens has about 500,000 characters), far below what hurts.
 MAX_WEIGHT = 1_000_000  # characters and items of one value, and characters of all output
 _ITEM_WEIGHT = 8  # an item of a list takes a pointer at least, and is slower to go through than a character
@@ -37,6 +39,9 @@ _FILTERS = (
     "abs capitalize count d default dictsort e escape first float indent int items join last length list lower map max "
     "min reject rejectattr replace reverse round safe select selectattr sort string striptags title trim unique upper"
 ).split()
+# Filters whose arguments may become output, and those that read a text rather than pass it on: see _transform.
+_GIVING = frozenset(["d", "default", "join", "replace"])
+_READING = frozenset(["e", "escape", "float", "int", "striptags", "tojson"])
 _TEXT_METHODS = frozenset(
     "capitalize casefold count endswith find index isalnum isalpha isascii isdecimal isdigit islower isnumeric isspace "
     "istitle isupper join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit "
@@ -126,6 +131,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             # Only the transformation below writes these: no name of a template can have the blank.
             "each step": pass_context(lambda context, iterable: self._each_step(iterable)),
             "emit": pass_context(lambda context, value: self._emit(value)),
+            "plain": unmark,
             "make": pass_context(lambda context, value: self._made(value)),
             "concatenate": pass_context(lambda context, values: self._concatenate(values)),
         }
@@ -186,6 +192,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
                 _check_arguments(name, None, [subject])
                 arguments = (weighed_list(arguments[0]), *arguments[1:]) if arguments else ()
         weigh(list(named.values()))
+        if isinstance(subject, (str, Mapping, list, tuple)) and arguments and function.__name__ != "join":
+            # A text is looked for, or a key: in the template's own words as in what was said.
+            arguments = (unmark(arguments[0]), *arguments[1:])
+            if isinstance(subject, str) and isinstance(arguments[0], str) and can_be_marked(arguments[0]):
+                function = getattr(unmark(subject), function.__name__)
         result = super().call(context, function, *arguments, **named)
         return result if isinstance(result, Namespace) else self._made(result)
 
@@ -222,6 +233,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         def bounded(*arguments: Any, **named: Any) -> Any:
             self._step()
             subject = arguments[at] if len(arguments) > at else None
+            if name not in _GIVING:
+                arguments = (*arguments[: at + 1], *map(unmark, arguments[at + 1 :]))
+                named = {key: unmark(value) for key, value in named.items()}
+            if name in _READING:
+                arguments = (*arguments[:at], unmark(subject), *arguments[at + 1 :])
             _check_arguments(name, subject, [*arguments[at + 1 :], *named.values()])
             if name == "join":
                 arguments = (*arguments[:at], weighed_list(subject), *arguments[at + 1 :])
@@ -265,8 +281,15 @@ def _wrap(node: nodes.Node) -> nodes.Node:
     return node
 
 
+def _plain(node: nodes.Expr) -> nodes.Expr:
+    """The node as people read it, for what is compared or looked up rather than written."""
+    if isinstance(node, nodes.Const):
+        return nodes.Const(unmark(node.value), lineno=node.lineno)
+    return node if isinstance(node, nodes.Slice) else _filtered(node, "plain")
+
+
 def _transform(node: nodes.Node) -> None:
-    """Puts the budget into a parsed template, in place and bottom up."""
+    """Puts the budget into a parsed template, in place and bottom up, and marks its own words (marked_text)."""
     for field, value in list(node.iter_fields()):
         if isinstance(value, nodes.Node):
             _transform(value)
@@ -276,22 +299,36 @@ def _transform(node: nodes.Node) -> None:
                 if isinstance(item, nodes.Node):
                     _transform(item)
                     value[index] = _wrap(item)
+    if isinstance(node, nodes.Const) and isinstance(node.value, str):
+        node.value = mark(node.value)
+    elif isinstance(node, nodes.Getitem):
+        node.arg = _plain(node.arg)
+    elif isinstance(node, nodes.Pair):
+        node.key = _plain(node.key)
+    elif isinstance(node, nodes.Compare):
+        node.expr = _plain(node.expr)
+    elif isinstance(node, nodes.Operand):
+        node.expr = _plain(node.expr)
+    elif isinstance(node, nodes.Test) and node.args:
+        node.node = _plain(node.node)
+        node.args = [_plain(argument) for argument in node.args]
     if isinstance(node, nodes.For):
         node.iter = _filtered(node.iter, "each step")
     elif isinstance(node, nodes.Assign) and isinstance(node.target, nodes.NSRef):
         node.node = _filtered(node.node, "make")
     elif isinstance(node, nodes.Output):
         node.nodes = [
-            _filtered(nodes.Const(n.data, lineno=n.lineno) if isinstance(n, nodes.TemplateData) else n, "emit")
+            _filtered(nodes.Const(mark(n.data), lineno=n.lineno) if isinstance(n, nodes.TemplateData) else n, "emit")
             for n in node.nodes
         ]
 
 
 def _raise_exception(message: object) -> None:
-    raise jinja2.TemplateError(str(message))
+    raise jinja2.TemplateError(unmark(str(message)))
 
 
 def _strftime_now(pattern: str) -> str:
+    pattern = unmark(pattern)
     # A width such as %1000000000d is an extension of some C libraries that would fill the memory.
     if not re.fullmatch(r"(?:[^%]|%-?[A-Za-z%])*", pattern):
         raise LimitError("it formats the time in a way that is not allowed here")

@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rbe_edge.runtime.marked_text import is_marked, mark
+
 MAX_ENTRIES = 64  # prefixes are compared one by one
 MAX_BYTES = 4 << 20
 _SHORTEST = 16  # characters; shorter texts cost less than looking them up
@@ -121,8 +123,11 @@ class TokenizerCache:
         for index in range(len(tokens) - 1, -1, -1):
             control = self._control_text(tokens[index])
             if control:
-                at = text.rfind(control)
-                if at < 0:  # the model's own prefix, not part of the text
+                control = mark(control) if is_marked(text) else control
+                # The model's own prefix is no part of the text. A template may mark the same token in several ways;
+                # then the last one found need not be the last there is.
+                at = text.rfind(control) if text.count(control) == tokens.count(tokens[index]) else -1
+                if at < 0:
                     break
                 return _Entry(array("I", tokens), control, at + len(control), index + 1, n_bytes)
         return _Entry(array("I", tokens), "", 0, 0, n_bytes)

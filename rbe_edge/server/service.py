@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rbe_edge._version import __version__
 from rbe_edge.errors import Cancelled, ContextFull, OptionError, TemplateError
 from rbe_edge.runtime.chat_template import template_of
+from rbe_edge.runtime.conversation import prompt_tokens
+from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.runtime.session import Session
 from rbe_edge.server.api_error import ApiError, wrong
@@ -22,9 +23,6 @@ from rbe_edge.server.grammar import GrammarError
 from rbe_edge.server.job import Finish, Job, Piece
 from rbe_edge.server.metrics import Metrics
 from rbe_edge.server.scheduler import QueueFull, Scheduler, Stopped
-
-if TYPE_CHECKING:
-    from rbe_edge.runtime.model import Model
 
 Event = Piece | Finish | BaseException
 
@@ -91,12 +89,10 @@ class Service:
         self._check_length(sum(len(message.content) for message in request.messages), "messages")
         tools = [tool.as_template_sees_it() for tool in request.tools]
         try:
-            text = self._template.render(request.messages, tools)
+            text = self._template.render_marked(request.messages, tools)
         except TemplateError as error:
             raise wrong("messages", str(error)) from None
-        bos = self.model.metadata.get("bos_token")
-        has_bos = isinstance(bos, str) and bool(bos) and text.startswith(bos)
-        prompt = self._tokenize(text, "messages", special=not has_bos, parse_special=True)
+        prompt = self._tokenize(text, "messages", prompt_tokens)
         jobs = self._jobs(request.base, prompt, "messages", object(), self._template.stops)
         if request.grammar is not None:
             try:
@@ -115,10 +111,12 @@ class Service:
             jobs += self._jobs(request.base, tokens, "prompt", together)
         return jobs
 
-    def _tokenize(self, text: str, param: str, *, special: bool = True, parse_special: bool = False) -> list[int]:
+    def _tokenize(
+        self, text: str, param: str, tokenize: Callable[[Model, str], list[int]] = Model.tokenize
+    ) -> list[int]:
         self._check_length(len(text), param)
         try:
-            return self.model.tokenize(text, special=special, parse_special=parse_special)
+            return tokenize(self.model, text)
         except OptionError as error:
             raise wrong(param, str(error)) from None
 

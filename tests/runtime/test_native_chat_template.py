@@ -138,7 +138,11 @@ CONVERSATIONS = [
 
 
 def render(
-    messages: Sequence[tuple[str, str]], jinja: str = "", style: str | None = None, capacity: int | None = None
+    messages: Sequence[tuple[str, str]],
+    jinja: str = "",
+    style: str | None = None,
+    capacity: int | None = None,
+    mark: bool = False,
 ) -> str:
     lib = _native.library()
     encoded = [(role.encode(), content.encode()) for role, content in messages]
@@ -152,6 +156,7 @@ def render(
         bos=BOS.encode(),
         eos=EOS.encode(),
         add_generation_prompt=1,
+        mark=int(mark),
     )
     n_bytes = ctypes.c_size_t()
     room = 65536 if capacity is None else capacity
@@ -163,7 +168,7 @@ def render(
         assert n_bytes.value > room
         return out.raw[:room].decode("utf-8", "surrogateescape")
     _native.check(status, TemplateError)
-    return out.raw[: n_bytes.value].decode()
+    return out.raw[: n_bytes.value].decode("utf-8", "surrogateescape" if mark else "strict")
 
 
 def expected(messages: Sequence[tuple[str, str]], jinja: str) -> str:

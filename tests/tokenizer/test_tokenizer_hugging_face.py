@@ -32,6 +32,11 @@ LAST_IN_FALCON = 0x3FFFF
 def compare(reference: Tokenizer, native: NativeTokenizer, texts: list[str]) -> None:
     expected = [encoding.ids for encoding in reference.encode_batch(texts, add_special_tokens=False)]
     assert not differing(texts, expected, [native.encode(text, parse_special=True) for text in texts])
+    some = texts[:500]
+    anywhere = [b"".join(b"\xff" + character.encode() for character in text) for text in some]
+    assert not differing(some, expected[:500], [native.encode(text, marked=True) for text in anywhere])
+    nowhere = [native.encode(text) for text in some]
+    assert not differing(some, nowhere, [native.encode(text, marked=True) for text in some])
 
 
 @pytest.mark.parametrize("name", ["tokenizers/gpt2", "tokenizers/smollm2", "wiki18m"])

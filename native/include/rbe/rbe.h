@@ -69,7 +69,8 @@ typedef struct rbe_tokenizer rbe_tokenizer;
 
 enum {
     RBE_TOKENIZE_SPECIAL_PREFIX = 1u, /* add the tokens the model wants at the start (and end) of a text, such as BOS */
-    RBE_TOKENIZE_PARSE_SPECIAL = 2u   /* read control tokens such as <|im_start|> written out in the text */
+    RBE_TOKENIZE_PARSE_SPECIAL = 2u,  /* read control tokens such as <|im_start|> written out in the text */
+    RBE_TOKENIZE_MARKED = 4u          /* read them only behind a byte 0xFF, which is no part of UTF-8; these bytes are left out */
 };
 
 #define RBE_NO_TOKEN 0xFFFFFFFFu
@@ -353,6 +354,7 @@ typedef struct rbe_chat_options {
     const char *bos;          /* metadata `bos_token` and `eos_token`, zero-terminated; NULL: "" */
     const char *eos;
     uint32_t add_generation_prompt; /* 1: ends where the assistant's next words begin */
+    uint32_t mark;            /* 1: for RBE_TOKENIZE_MARKED, so that nothing in a message becomes a control token */
 } rbe_chat_options;
 
 /* The style of a Jinja template by its control tokens; a string constant. RBE_ERROR_UNSUPPORTED, and NULL, for one that is none of

@@ -77,18 +77,27 @@ static size_t white_space_after(const uint8_t *text, size_t bytes, size_t begin)
     return begin;
 }
 
+int rbe__special_at(const rbe_tokenizer *t, uint32_t type, const uint8_t *text, size_t bytes, size_t from, size_t at,
+                    rbe__match *match)
+{
+    const size_t length = at < bytes ? longest_at(t, type, text + at, bytes - at, &match->token) : 0;
+    if (length == 0) {
+        return 0;
+    }
+    uint32_t attributes = t->attributes[match->token];
+    match->begin = (attributes & RBE__STRIP_LEFT) != 0 ? white_space_before(text, from, at) : at;
+    match->end = at + length;
+    if ((attributes & RBE__STRIP_RIGHT) != 0) {
+        match->end = white_space_after(text, bytes, match->end);
+    }
+    return 1;
+}
+
 int rbe__next_special(const rbe_tokenizer *t, uint32_t type, const uint8_t *text, size_t bytes, size_t from,
                       rbe__match *match)
 {
     for (size_t at = from; at < bytes; at++) {
-        size_t length = longest_at(t, type, text + at, bytes - at, &match->token);
-        if (length > 0) {
-            uint32_t attributes = t->attributes[match->token];
-            match->begin = (attributes & RBE__STRIP_LEFT) != 0 ? white_space_before(text, from, at) : at;
-            match->end = at + length;
-            if ((attributes & RBE__STRIP_RIGHT) != 0) {
-                match->end = white_space_after(text, bytes, match->end);
-            }
+        if (rbe__special_at(t, type, text, bytes, from, at, match)) {
             return 1;
         }
     }

@@ -5,10 +5,12 @@
 #include "spaces.h"
 #include "unicode.h"
 
+enum { MARK = 0xFF }; /* before what may be a control token: RBE_TOKENIZE_MARKED */
+
 typedef struct job {
     const rbe_tokenizer *tokenizer;
     rbe__encoder encoder;
-    rbe__buffer stretch, fragment; /* scratch */
+    rbe__buffer unmarked, stretch, fragment; /* scratch */
     int at_start;                  /* nothing of the text was encoded yet */
 } job;
 
@@ -62,22 +64,62 @@ static rbe_status encode_stretch(job *j, const uint8_t *text, size_t bytes)
     return encode_fragment(j, text + at, bytes - at);
 }
 
+/* Text up to a control token, and the token. */
+static rbe_status encode_up_to(job *j, const uint8_t *text, size_t *at, const rbe__match *match)
+{
+    RBE_TRY(encode_stretch(j, text + *at, match->begin - *at));
+    rbe__encoder_put(&j->encoder, match->token);
+    j->at_start = 0;
+    *at = match->end;
+    return RBE_OK;
+}
+
+/* Control tokens only where a mark stands. */
+static rbe_status encode_marked(job *j, const uint8_t *text, size_t bytes)
+{
+    for (size_t i = 0, run; i < bytes; i += run + 1) {
+        const uint8_t *mark = memchr(text + i, MARK, bytes - i);
+        run = mark ? (size_t)(mark - (text + i)) : bytes - i;
+        RBE_TRY(rbe__buffer_append(&j->unmarked, text + i, run));
+    }
+    const uint8_t *unmarked = j->unmarked.data;
+    const size_t n = j->unmarked.bytes;
+    if (n == 0) {
+        return RBE_OK;
+    }
+    size_t at = 0, n_marks = 0;
+    rbe__match match;
+    for (size_t i = 0; i < bytes; i++) {
+        if (text[i] == MARK) {
+            const size_t place = i - n_marks++;
+            if (place >= at && rbe__special_at(j->tokenizer, RBE__CONTROL, unmarked, n, at, place, &match)) {
+                RBE_TRY(encode_up_to(j, unmarked, &at, &match));
+            }
+        }
+    }
+    return encode_stretch(j, unmarked + at, n - at);
+}
+
+static rbe_status encode_all(job *j, const uint8_t *text, size_t bytes, uint32_t flags)
+{
+    size_t at = 0;
+    rbe__match match;
+    if ((flags & RBE_TOKENIZE_MARKED) != 0) {
+        return encode_marked(j, text, bytes);
+    }
+    while ((flags & RBE_TOKENIZE_PARSE_SPECIAL) != 0 && rbe__next_special(j->tokenizer, RBE__CONTROL, text, bytes, at, &match)) {
+        RBE_TRY(encode_up_to(j, text, &at, &match));
+    }
+    return encode_stretch(j, text + at, bytes - at);
+}
+
 static rbe_status encode(job *j, const uint8_t *text, size_t bytes, uint32_t flags)
 {
     const rbe_tokenizer *t = j->tokenizer;
-    size_t at = 0;
-    rbe__match match;
     for (uint32_t i = 0; (flags & RBE_TOKENIZE_SPECIAL_PREFIX) != 0 && i < t->n_before; i++) {
         rbe__encoder_put(&j->encoder, t->before[i]);
     }
-    while ((flags & RBE_TOKENIZE_PARSE_SPECIAL) != 0 &&
-           rbe__next_special(t, RBE__CONTROL, text, bytes, at, &match)) {
-        RBE_TRY(encode_stretch(j, text + at, match.begin - at));
-        rbe__encoder_put(&j->encoder, match.token);
-        j->at_start = 0;
-        at = match.end;
-    }
-    RBE_TRY(encode_stretch(j, text + at, bytes - at));
+    RBE_TRY(encode_all(j, text, bytes, flags));
     for (uint32_t i = 0; (flags & RBE_TOKENIZE_SPECIAL_PREFIX) != 0 && i < t->n_after; i++) {
         rbe__encoder_put(&j->encoder, t->after[i]);
     }
@@ -93,7 +135,7 @@ rbe_status rbe_tokenize(const rbe_tokenizer *tokenizer, const char *text, size_t
     if (tokenizer == NULL || n_tokens == NULL || (text == NULL && text_bytes > 0) || (tokens == NULL && capacity > 0)) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_tokenize: an argument is NULL");
     }
-    if ((flags & ~(uint32_t)(RBE_TOKENIZE_SPECIAL_PREFIX | RBE_TOKENIZE_PARSE_SPECIAL)) != 0) {
+    if ((flags & ~(uint32_t)(RBE_TOKENIZE_SPECIAL_PREFIX | RBE_TOKENIZE_PARSE_SPECIAL | RBE_TOKENIZE_MARKED)) != 0) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_tokenize: unknown flags %#x", flags);
     }
     /* Symbols are numbered and measured with 32 bits; normalization makes a text three times as long at most. */
@@ -107,6 +149,7 @@ rbe_status rbe_tokenize(const rbe_tokenizer *tokenizer, const char *text, size_t
     rbe_status status = encode(&work, (const uint8_t *)(text != NULL ? text : ""), text_bytes, flags);
     *n_tokens = status == RBE_OK ? work.encoder.count : 0;
     rbe__encoder_free(&work.encoder);
+    rbe__buffer_free(&work.unmarked);
     rbe__buffer_free(&work.stretch);
     rbe__buffer_free(&work.fragment);
     if (status == RBE_OK && *n_tokens > capacity) {

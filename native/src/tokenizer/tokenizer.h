@@ -117,6 +117,11 @@ typedef struct rbe__match {
     uint32_t token;
 } rbe__match;
 
+/* The longest token of this type with which text[at, bytes) begins, 0 if there is none. What was taken before `from` is not taken
+ * again as white space. */
+int rbe__special_at(const rbe_tokenizer *tokenizer, uint32_t type, const uint8_t *text, size_t bytes, size_t from, size_t at,
+                    rbe__match *match);
+
 /* The leftmost and there the longest token of this type in text[from, bytes); 0 if there is none. */
 int rbe__next_special(const rbe_tokenizer *tokenizer, uint32_t type, const uint8_t *text, size_t bytes, size_t from,
                       rbe__match *match);
