@@ -16,6 +16,7 @@ import numpy as np
 
 from rbe_edge.bench.shapes import CONTEXT, Shape
 from rbe_edge.errors import MissingExtra, OptionError
+from rbe_edge.packing.gguf.names import gguf_name
 
 PAIRS = {2: ("Q2_K", "IQ2_XS"), 3: ("Q3_K", "IQ4_XS", "Q4_0"), 4: ("Q4_K", "Q5_K")}
 """ggml types of the same or worse quality than a trellis of K bits (docs/quality.md)."""
@@ -123,16 +124,5 @@ def _metadata(writer: Any, gguf: Any, shape: Shape) -> None:
 
 def _named(shape: Shape) -> Iterator[tuple[str, str, int, int]]:
     """llama.cpp's names: name, role, rows, columns."""
-    parts = {
-        "attention.norm": "attn_norm", "attention.q": "attn_q", "attention.k": "attn_k", "attention.v": "attn_v",
-        "attention.o": "attn_output", "feed_forward.norm": "ffn_norm", "feed_forward.gate": "ffn_gate",
-        "feed_forward.up": "ffn_up", "feed_forward.down": "ffn_down",
-    }  # fmt: skip
     for name, rows, cols in shape.tensors():
-        if name == "embedding":
-            yield "token_embd.weight", "embedding", rows, cols
-        elif name == "norm":
-            yield "output_norm.weight", "vector", rows, cols
-        else:
-            _, layer, part = name.split(".", 2)
-            yield f"blk.{layer}.{parts[part]}.weight", "vector" if rows == 1 else "matrix", rows, cols
+        yield gguf_name(name), "vector" if rows == 1 else "embedding" if name == "embedding" else "matrix", rows, cols

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from rbe_edge.comparison.vocabulary import write_vocabulary
 from rbe_edge.errors import MissingExtra, PackError
+from rbe_edge.packing.gguf.names import gguf_name
 
 if TYPE_CHECKING:
     from rbe_edge.packing.tokenizers import Tokenizer
@@ -25,13 +26,6 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float32]
 
-_PARTS = {
-    "attention.norm": "attn_norm", "attention.post_norm": "post_attention_norm", "attention.q": "attn_q",
-    "attention.k": "attn_k", "attention.v": "attn_v", "attention.o": "attn_output", "attention.q_norm": "attn_q_norm",
-    "attention.k_norm": "attn_k_norm", "feed_forward.norm": "ffn_norm", "feed_forward.post_norm": "post_ffw_norm",
-    "feed_forward.gate": "ffn_gate", "feed_forward.up": "ffn_up", "feed_forward.down": "ffn_down",
-}  # fmt: skip
-_WHOLE = {"embedding": "token_embd", "positions": "position_embd", "norm": "output_norm", "head": "output"}
 _QKV = ("q", "k", "v")
 
 
@@ -72,14 +66,6 @@ def require_gguf() -> Any:
             "`pip install 'rbe-edge[compare]'`"
         ) from error
     return gguf
-
-
-def gguf_name(name: str) -> str:
-    """What llama.cpp calls a tensor: 'layers.3.attention.q' -> 'blk.3.attn_q.weight'."""
-    stem, kind = (name.removesuffix(".bias"), "bias") if name.endswith(".bias") else (name, "weight")
-    found = re.fullmatch(r"layers\.(\d+)\.(.+)", stem)
-    base = f"blk.{found[1]}.{_PARTS[found[2]]}" if found else _WHOLE[stem]
-    return f"{base}.{kind}"
 
 
 def is_projection(name: str) -> bool:

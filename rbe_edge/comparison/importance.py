@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge import _native
-from rbe_edge.comparison.export import gguf_name
 from rbe_edge.packing.calibration import MAX_BATCH
+from rbe_edge.packing.gguf.names import gguf_name
 from rbe_edge.runtime.model import Model
 
 FloatArray = npt.NDArray[np.float32]

@@ -33,6 +33,7 @@ from rbe_edge.errors import OptionError, PackError
 from rbe_edge.evaluation.divergence import summary
 from rbe_edge.packing import codec, storage
 from rbe_edge.packing.calibration import Calibration
+from rbe_edge.packing.gguf.names import gguf_name
 from rbe_edge.packing.mapping import plan_model
 from rbe_edge.packing.sources import open_source
 from rbe_edge.runtime.model import Model
@@ -118,7 +119,7 @@ def _decode_gguf(quantised: Path, copy: Path, areas: Areas) -> int:
     gguf = export.require_gguf()
     size = 0
     with Model.open(copy, verify=False) as model:
-        names = {export.gguf_name(name): name for name in model.tensors if export.is_projection(name)}
+        names = {gguf_name(name): name for name in model.tensors if export.is_projection(name)}
         turned, head_dim = export.turns_neighbours(model), int(str(model.metadata["head_dim"]))
     with copy.open("r+b") as file:
         for tensor in gguf.GGUFReader(quantised).tensors:

@@ -12,6 +12,7 @@ import tiny_models
 from rbe_edge import Model
 from rbe_edge.comparison import export
 from rbe_edge.errors import PackError
+from rbe_edge.packing.gguf.names import gguf_name
 from rbe_edge.packing.pack import PackOptions, pack, source_tokenizer
 from rbe_edge.packing.sources import open_source
 
@@ -84,9 +85,9 @@ def test_pairs() -> None:
 
 
 def test_names() -> None:
-    assert export.gguf_name("layers.11.feed_forward.gate") == "blk.11.ffn_gate.weight"
-    assert export.gguf_name("layers.0.attention.q.bias") == "blk.0.attn_q.bias"
-    assert export.gguf_name("embedding") == "token_embd.weight"
+    assert gguf_name("layers.11.feed_forward.gate") == "blk.11.ffn_gate.weight"
+    assert gguf_name("layers.0.attention.q.bias") == "blk.0.attn_q.bias"
+    assert gguf_name("embedding") == "token_embd.weight"
     assert export.is_projection("layers.3.attention.o")
     assert not any(map(export.is_projection, ("layers.3.attention.norm", "layers.3.attention.q.bias", "head")))
 

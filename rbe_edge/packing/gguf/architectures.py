@@ -9,31 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 from rbe_edge.packing.architectures import ARCHITECTURES, Architecture, Rule
 from rbe_edge.packing.config import Config
+from rbe_edge.packing.gguf.names import gguf_name
 
 #: A key of the configuration: the optional tensors that the file has, as named in Architecture.features.
 FEATURES = "features"
-
-# Tensors of a `.rbe` file, and of a GGUF file; both are the same for all architectures.
-_NAMES: Mapping[str, str] = MappingProxyType({
-    "embedding": "token_embd", "positions": "position_embd", "norm": "output_norm",
-    "layers.N.attention.norm": "blk.N.attn_norm",
-    "layers.N.attention.post_norm": "blk.N.post_attention_norm",
-    "layers.N.attention.q": "blk.N.attn_q",
-    "layers.N.attention.k": "blk.N.attn_k",
-    "layers.N.attention.v": "blk.N.attn_v",
-    "layers.N.attention.o": "blk.N.attn_output",
-    "layers.N.attention.q_norm": "blk.N.attn_q_norm",
-    "layers.N.attention.k_norm": "blk.N.attn_k_norm",
-    "layers.N.feed_forward.norm": "blk.N.ffn_norm",
-    "layers.N.feed_forward.post_norm": "blk.N.post_ffw_norm",
-    "layers.N.feed_forward.gate": "blk.N.ffn_gate",
-    "layers.N.feed_forward.up": "blk.N.ffn_up",
-    "layers.N.feed_forward.down": "blk.N.ffn_down",
-})  # fmt: skip
 
 # Several in one.
 _FUSED = {"attention": "blk.N.attn_qkv", "feed_forward": "blk.N.ffn_up"}
@@ -80,9 +62,7 @@ def _rule(rule: Rule) -> Rule:
     if rule.fused:
         group, ending = rule.target.split(".")[2], "bias" if rule.role == "bias" else "weight"
         return replace(rule, source=f"{_FUSED[group]}.{ending}")
-    if rule.target.endswith(".bias"):
-        return replace(rule, source=f"{_NAMES[rule.target.removesuffix('.bias')]}.bias")
-    return replace(rule, source=f"{_NAMES[rule.target]}.weight")
+    return replace(rule, source=gguf_name(rule.target))
 
 
 def _features(config: Config) -> frozenset[str]:

@@ -1,0 +1,36 @@
+"""What llama.cpp calls the tensors of a `.rbe` file; the same for all architectures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+NAMES: Mapping[str, str] = MappingProxyType({
+    "embedding": "token_embd", "positions": "position_embd", "norm": "output_norm", "head": "output",
+    "layers.N.attention.norm": "blk.N.attn_norm",
+    "layers.N.attention.post_norm": "blk.N.post_attention_norm",
+    "layers.N.attention.q": "blk.N.attn_q",
+    "layers.N.attention.k": "blk.N.attn_k",
+    "layers.N.attention.v": "blk.N.attn_v",
+    "layers.N.attention.o": "blk.N.attn_output",
+    "layers.N.attention.q_norm": "blk.N.attn_q_norm",
+    "layers.N.attention.k_norm": "blk.N.attn_k_norm",
+    "layers.N.feed_forward.norm": "blk.N.ffn_norm",
+    "layers.N.feed_forward.post_norm": "blk.N.post_ffw_norm",
+    "layers.N.feed_forward.gate": "blk.N.ffn_gate",
+    "layers.N.feed_forward.up": "blk.N.ffn_up",
+    "layers.N.feed_forward.down": "blk.N.ffn_down",
+})  # fmt: skip
+"""Without their endings, .weight and .bias. N: the number of the layer, or the letter itself in rules for all."""
+
+
+def gguf_name(name: str) -> str:
+    """'layers.3.attention.q' -> 'blk.3.attn_q.weight', 'layers.N.attention.q.bias' -> 'blk.N.attn_q.bias'. KeyError for
+    what llama.cpp has no name for."""
+    stem, ending = (name.removesuffix(".bias"), "bias") if name.endswith(".bias") else (name, "weight")
+    layer = re.match(r"layers\.(\d+)\.", stem)
+    if layer is None:
+        return f"{NAMES[stem]}.{ending}"
+    theirs = NAMES[f"layers.N.{stem[layer.end() :]}"]
+    return f"blk.{layer[1]}.{theirs.removeprefix('blk.N.')}.{ending}"
