@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rbe_edge.errors import Cancelled, MissingExtra, PackError
+from rbe_edge.runtime.terminal_text import size
 
 #: What a packer reads. Other formats of the same weights are left where they are.
 WANTED = (
@@ -75,19 +77,41 @@ def cached_bytes(repository: str) -> int:
     return total
 
 
+def existing(directory: Path) -> Path:
+    """The directory, or the nearest above it that exists."""
+    directory = directory.absolute()
+    while not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    return directory
+
+
+def _check_room(repository: str, revision: str | None) -> None:
+    """Raises PackError where the hub answers and what is not here yet does not fit on the disk."""
+    try:
+        wanted = inquire(repository, revision).download_bytes - cached_bytes(repository)
+    except PackError:  # the download says what is wrong, or finds all of it in the cache
+        return
+    free = shutil.disk_usage(existing(cache_directory())).free
+    if wanted > free:
+        raise PackError(
+            f"{repository}: {size(wanted)} are to be downloaded and the disk of {cache_directory()} has {size(free)} "
+            f"free; make room, or let HF_HOME name a directory on another disk"
+        )
+
+
 def download(repository: str, revision: str | None = None, stopped: Callable[[], bool] | None = None) -> Path:
     """The local directory of a repository, downloaded where it is not in the hub's cache yet.
 
-    stopped: asked now and then, on other threads; True ends it with Cancelled, and the next one goes on from there.
-    Raises MissingExtra without huggingface_hub, PackError where the repository cannot be had.
+    stopped: asked now and then, on other threads; True ends it with Cancelled, and the next one fetches what is
+    missing. Raises MissingExtra without huggingface_hub, PackError where the repository cannot be had or, before
+    anything of it is downloaded, where the disk has no room for it.
     """
+    _check_room(repository, revision)
     with _explained(repository, revision):
         from huggingface_hub import snapshot_download
 
         watch: Any = None if stopped is None else _watch(stopped)
-        return Path(
-            snapshot_download(repository, revision=revision, allow_patterns=list(WANTED), tqdm_class=watch)
-        )
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(WANTED), tqdm_class=watch))
 
 
 def _watch(stopped: Callable[[], bool]) -> type:
@@ -100,7 +124,7 @@ def _watch(stopped: Callable[[], bool]) -> type:
 
         def update(self, n: float | None = 1) -> bool | None:
             if stopped():
-                raise Cancelled("the download was stopped; what has come is kept")
+                raise Cancelled("the download was stopped; the files that came whole are kept")
             return None
 
     return Watch

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from rbe_edge.packing.hub import Offer
+from rbe_edge.packing.hub import Offer, existing
 from rbe_edge.runtime.terminal_text import size
 
 _CALIBRATION_BYTES_PER_WEIGHT = 4  # packing/pack.py keeps the weights in fp32 in the temporary directory
@@ -44,17 +44,9 @@ def needs(offer: Offer, bits: float, *, cache: Path, output: Path, cached_bytes:
     )
     disks: dict[int, tuple[Path, int]] = {}
     for directory, n_bytes in wanted:
-        existing = _existing(directory)
-        device = os.stat(existing).st_dev
-        first, sum_bytes = disks.get(device, (existing, 0))
+        place = existing(directory)
+        device = os.stat(place).st_dev
+        first, sum_bytes = disks.get(device, (place, 0))
         disks[device] = (first, sum_bytes + n_bytes)
     found = [Need(f"disk of {place}", n_bytes, shutil.disk_usage(place).free) for place, n_bytes in disks.values()]
     return [*found, Need("memory to run it", packed + _SESSION_BYTES, free_memory)]
-
-
-def _existing(directory: Path) -> Path:
-    """The directory, or the nearest above it that exists."""
-    directory = directory.absolute()
-    while not directory.exists() and directory != directory.parent:
-        directory = directory.parent
-    return directory
