@@ -33,8 +33,17 @@ ROOMS = {
     "tui": {"store", "runtime", "packing", "errors", "_version"},
     "server": {"runtime", "errors", "_version", "_native"},
     "cli": {
-        "server", "tui", "store", "tuning", "bench", "runtime", "packing", "evaluation", "comparison",
-        "errors", "_version",
+        "server",
+        "tui",
+        "store",
+        "tuning",
+        "bench",
+        "runtime",
+        "packing",
+        "evaluation",
+        "comparison",
+        "errors",
+        "_version",
     },
     "__init__": {"runtime", "errors", "_version"},
     "__main__": {"cli"},
@@ -106,6 +115,23 @@ def test_only_tui_imports_textual(module: str, path: Path) -> None:
 def test_importing_brings_nothing_heavy(module: str, tmp_path: Path) -> None:
     code = f"import sys, json, {module}; print(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
     assert json.loads(_python(code, tmp_path)) == []
+
+
+def test_the_command_line_brings_nothing_heavy(tmp_path: Path) -> None:
+    """All commands together; and one alone brings no other, `--version` none."""
+    code = (
+        "import sys; from rbe_edge.cli.main import _parser; _parser()\n"
+        f"print([m for m in {HEAVY} if m in sys.modules])"
+    )
+    assert _python(code, tmp_path).strip() == "[]"
+    commands = {name.rpartition(".")[2] for name, _ in _modules() if name.endswith("_command")}
+    for arguments, expected in (["--version"], set()), (["list", "."], {"list_command"}), (["--help"], commands):
+        code = (
+            "import contextlib, io, sys; from rbe_edge.cli.main import main\n"
+            f"with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main({arguments})\n"
+            "print(*(m.rpartition('.')[2] for m in sys.modules if m.endswith('_command')))"
+        )
+        assert set(_python(code, tmp_path).split()) == expected
 
 
 def test_everything_imports_without_the_extras(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 it failed, 2 the command line is wrong, 130 stopped with C
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -13,23 +14,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from rbe_edge._version import __version__
-from rbe_edge.cli import (
-    bench_command,
-    chat_command,
-    compare_command,
-    completion_command,
-    doctor_command,
-    eval_command,
-    inspect_command,
-    list_command,
-    pack_command,
-    report_command,
-    run_command,
-    serve_command,
-    tune_command,
-)
 from rbe_edge.cli.output import printable
 from rbe_edge.errors import Cancelled, OptionError, RbeError
+
+#: In the order of the help; `name` is added by cli/name_command.py.
+COMMANDS = (
+    "pack", "inspect", "run", "chat", "eval", "compare", "bench", "tune", "report", "serve", "list", "doctor",
+    "completion",
+)  # fmt: skip
 
 _EXAMPLE = """\
 example:
@@ -46,7 +38,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"rbe: {printable(message)}; see `{self.prog} --help`\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(wanted: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Of these commands. One that is not wanted is not imported, which takes a small device longer than all else."""
     parser = _Parser(
         prog="rbe",
         description="Packs language models into small files and runs them on small computers.",
@@ -55,12 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rbe {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    for command in (
-        pack_command, inspect_command, run_command, chat_command, eval_command, compare_command, bench_command,
-        tune_command, report_command, serve_command, list_command,
-        doctor_command, completion_command,
-    ):  # fmt: skip
-        command.add_parser(commands)
+    for name in wanted:
+        importlib.import_module(f"rbe_edge.cli.{name}_command").add_parser(commands)
     return parser
 
 
@@ -94,8 +83,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    argv = sys.argv[1:] if argv is None else argv
+    first = argv[0] if argv else ""
+    wanted = () if first == "--version" else (first,) if first in COMMANDS and first != "completion" else COMMANDS
     try:
-        return _run(_parser().parse_args(argv))
+        return _run(_parser(wanted).parse_args(argv))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

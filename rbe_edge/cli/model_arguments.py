@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
-import secrets
 from pathlib import Path
 
 from rbe_edge.cli.output import note
@@ -143,7 +143,7 @@ def generation_options(arguments: argparse.Namespace, temperature: float) -> Gen
             top_p=arguments.top_p,
             min_p=arguments.min_p,
             repeat_penalty=arguments.repeat_penalty,
-            seed=secrets.randbits(32) if arguments.seed < 0 else arguments.seed,
+            seed=int.from_bytes(os.urandom(4), "big") if arguments.seed < 0 else arguments.seed,
         ),
     )
 
