@@ -32,10 +32,11 @@ _PAUSE = 32  # plain tokens after speculation lost, doubled each time
 
 
 class Drafter(Protocol):
-    """Guesses what comes next."""
+    """Guesses what comes next in one text."""
 
     def propose(self, context: Sequence[int], count: int) -> list[int]:
-        """At most `count` tokens that may follow the context; [] where there is no guess."""
+        """At most `count` tokens that may follow the context, which is that of the call before with more tokens behind
+        it; [] where there is no guess."""
 
     def close(self) -> None: ...
 
@@ -43,13 +44,21 @@ class Drafter(Protocol):
 class PromptLookup:
     """What followed the longest match of the last tokens, at its latest place."""
 
+    def __init__(self) -> None:
+        self._ends: dict[tuple[int, ...], int] = {}  # where each run of tokens stood last: the place behind it
+        self._seen = 0  # places whose runs are there
+
     def propose(self, context: Sequence[int], count: int) -> list[int]:
-        tokens = list(context)
-        for length in range(min(LONGEST_MATCH, len(tokens) - 1), SHORTEST_MATCH - 1, -1):
-            pattern = tokens[-length:]
-            for start in range(len(tokens) - length - 1, -1, -1):
-                if tokens[start : start + length] == pattern:
-                    return tokens[start + length : start + length + count]
+        lengths = range(LONGEST_MATCH, SHORTEST_MATCH - 1, -1)
+        for end in range(self._seen + 1, len(context)):  # the runs at the very end are what is looked for
+            for length in lengths:
+                if length <= end:
+                    self._ends[tuple(context[end - length : end])] = end
+        self._seen = max(self._seen, len(context) - 1)
+        for length in lengths:
+            end = self._ends.get(tuple(context[-length:]), 0)
+            if end:
+                return list(context[end : end + count])
         return []
 
     def close(self) -> None:
@@ -128,7 +137,7 @@ class Speculative:
         self._drafter = drafter
         self._most = draft_tokens
         self._count = draft_tokens
-        self._context = list(session.tokens)
+        self._context = list(session.tokens)  # kept, because asking the session for it copies it
         self._guessed: list[int] = []  # what the session holds behind the context
         self._ahead: npt.NDArray[np.float32] | None = None  # logits after the context, and after each guess
         self._schedule = _Schedule()
@@ -159,6 +168,8 @@ class Speculative:
             raise
 
     def _step(self, token: int) -> None:
+        if self._ahead is not None:  # the next guess is as long as the last was right, and one more
+            self._count = max(self._count - 1, 1) if self._guessed else min(self._count + 1, self._most)
         self._forget_guesses()
         began = time.perf_counter()
         guess: list[int] = []
@@ -177,19 +188,14 @@ class Speculative:
         self._schedule.took(time.perf_counter() - began, len(guess))
 
     def _forget_guesses(self) -> None:
-        """Before the next pass. The next guess is as long as the last was right, and one more."""
-        if self._ahead is not None:
-            right = len(self._ahead) - 1 == 0
-            self._count = min(self._count + 1, self._most) if right else max(self._count - 1, 1)
-        self._session.rewind(self._session.position - len(self._guessed))
+        if self._guessed:
+            self._session.rewind(self._session.position - len(self._guessed))
         self._guessed, self._ahead = [], None
 
     def close(self) -> None:
         """The session then holds the text alone."""
         self._drafter.close()
-        if self._guessed:
-            self._session.rewind(self._session.position - len(self._guessed))
-            self._guessed, self._ahead = [], None
+        self._forget_guesses()
 
 
 class _Schedule:

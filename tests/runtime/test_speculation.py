@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rbe_edge.bench import shapes
 from rbe_edge.errors import ContextFull, OptionError
@@ -81,12 +83,29 @@ def test_text_is_that_of_plain_decoding(
 
 
 def test_lookup_finds_the_latest_longest_match() -> None:
-    lookup = speculation.PromptLookup()
-    assert lookup.propose([1, 2, 3, 9, 1, 2, 3, 8, 7, 1, 2, 3], 2) == [8, 7]
-    assert lookup.propose([5, 1, 2, 4, 2, 6, 1, 2], 3) == [4, 2, 6]
-    assert lookup.propose([1, 2, 3], 4) == [] and lookup.propose([1], 4) == []
-    assert lookup.propose([3, 1, 2, 3], 4) == []  # one token alone says too little
-    assert lookup.propose([7, 7, 7], 4) == [7]
+    def propose(context: list[int], count: int) -> list[int]:
+        return speculation.PromptLookup().propose(context, count)
+
+    assert propose([1, 2, 3, 9, 1, 2, 3, 8, 7, 1, 2, 3], 2) == [8, 7]
+    assert propose([5, 1, 2, 4, 2, 6, 1, 2], 3) == [4, 2, 6]
+    assert propose([1, 2, 3], 4) == [] and propose([1], 4) == [] and propose([], 4) == []
+    assert propose([3, 1, 2, 3], 4) == []  # one token alone says too little
+    assert propose([7, 7, 7], 4) == [7]
+
+
+@given(st.lists(st.integers(0, 3), max_size=40), st.lists(st.integers(1, 6), max_size=20), st.integers(1, 5))
+def test_lookup_in_a_text_that_grows_is_that_in_the_whole(text: list[int], steps: list[int], count: int) -> None:
+    lookup, length = speculation.PromptLookup(), 0
+    for step in steps:
+        length += step
+        context = text[:length]
+        expected: list[int] = []
+        for n in range(min(4, len(context) - 1), 1, -1):
+            places = [i for i in range(len(context) - n) if context[i : i + n] == context[-n:]]
+            if places:
+                expected = context[places[-1] + n : places[-1] + n + count]
+                break
+        assert lookup.propose(context, count) == expected
 
 
 def test_planes_draft_from_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
