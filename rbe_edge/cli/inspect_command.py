@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from rbe_edge.cli.output import printable, size
 
 if TYPE_CHECKING:
-    from rbe_edge.runtime.model import MetadataValue, Model, TensorInfo
+    from rbe_edge.runtime.model import Model
+    from rbe_edge.runtime.model_info import MetadataValue, TensorInfo
 
 _EXAMPLE = """\
 example:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import os
-import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import ModelError, OptionError, RbeError, TokenizerError
 from rbe_edge.runtime.marked_text import for_tokenizer, is_marked
 from rbe_edge.runtime.memory import ModelMemory, cache_roles, read_memory
+from rbe_edge.runtime.model_info import MetadataValue, ModelInfo, TensorInfo, read_info, read_metadata, read_tensors
 from rbe_edge.runtime.options import CachePolicy, ChatOptions, KvType, SessionOptions, encoded, require
 from rbe_edge.runtime.tokenizer_cache import TokenizerCache
 
@@ -30,50 +29,6 @@ if TYPE_CHECKING:
     from rbe_edge.runtime.batch import Batch
     from rbe_edge.runtime.conversation import Reply
     from rbe_edge.runtime.session import NativeSession, Session
-
-MetadataValue = int | float | str | tuple[int, ...]
-
-_KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis", 5: "seed64", 6: "basis"}
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """The numbers of a model. context: the longest it was made for, in tokens. kernel_set: the code that runs it."""
-
-    path: Path
-    file_bytes: int
-    parameters: int
-    format_version: int
-    layers: int
-    width: int
-    vocabulary: int
-    context: int
-    kernel_set: str
-
-    @property
-    def bits_per_weight(self) -> float:
-        """Of the whole file, tokenizer and all, per weight of the source."""
-        return self.file_bytes * 8 / self.parameters if self.parameters else 0.0
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """One tensor. error: squared error relative to the squared norm of the source, as measured by the packer.
-    plane_bits: bits per weight of each plane, empty for dense tensors. rotation_block 0: not rotated."""
-
-    name: str
-    kind: str
-    rows: int
-    cols: int
-    rotation_block: int
-    seed: int
-    plane_bits: tuple[int, ...]
-    error: float
-    data_bytes: int
-
-    @property
-    def bits_per_weight(self) -> float:
-        return self.data_bytes * 8 / (self.rows * self.cols)
 
 
 class Model:
@@ -174,25 +129,9 @@ class Model:
 
     # ---- what the model says about itself ----
 
-    def _raw_info(self) -> _native.ModelInfo:
-        raw = _native.ModelInfo(struct_bytes=ctypes.sizeof(_native.ModelInfo))
-        _native.check(_native.library().rbe_model_get_info(self.handle, ctypes.byref(raw)))
-        return raw
-
     @cached_property
     def info(self) -> ModelInfo:
-        raw = self._raw_info()
-        return ModelInfo(
-            path=self._path,
-            file_bytes=raw.file_bytes,
-            parameters=raw.n_parameters,
-            format_version=raw.format_version,
-            layers=raw.n_layers,
-            width=raw.width,
-            vocabulary=raw.n_vocabulary,
-            context=raw.context_tokens,
-            kernel_set=raw.kernel_set.decode("ascii"),
-        )
+        return read_info(self.handle, self._path)
 
     @property
     def memory(self) -> ModelMemory:
@@ -206,35 +145,12 @@ class Model:
     @cached_property
     def metadata(self) -> Mapping[str, MetadataValue]:
         """Hyper-parameters, chat template and provenance by their keys (docs/format.md, section 3)."""
-        lib = _native.library()
-        values = {}
-        entry = _native.Metadata()
-        for index in range(self._raw_info().n_metadata):
-            _native.check(lib.rbe_model_metadata(self.handle, index, ctypes.byref(entry)))
-            values[_text(entry.key, entry.key_bytes)] = _metadata_value(entry)
-        return MappingProxyType(values)
+        return read_metadata(self.handle)
 
     @cached_property
     def tensors(self) -> Mapping[str, TensorInfo]:
         """All tensors by name, in the order of the file."""
-        lib = _native.library()
-        tensors = {}
-        entry = _native.TensorInfo()
-        for index in range(self._raw_info().n_tensors):
-            _native.check(lib.rbe_model_tensor(self.handle, index, ctypes.byref(entry)))
-            tensor = TensorInfo(
-                name=_text(entry.name, entry.name_bytes),
-                kind=_KINDS[entry.kind],
-                rows=entry.rows,
-                cols=entry.cols,
-                rotation_block=entry.rotation_block,
-                seed=entry.seed,
-                plane_bits=tuple(entry.plane_bits[: entry.n_planes]),
-                error=entry.error,
-                data_bytes=entry.data_bytes,
-            )
-            tensors[tensor.name] = tensor
-        return MappingProxyType(tensors)
+        return read_tensors(self.handle)
 
     def tensor_rows(self, name: str, first: int = 0, count: int | None = None) -> npt.NDArray[np.float32]:
         """Rows of a tensor as float32 [count][cols], in the source's basis: decoded, the rotation undone."""
@@ -415,17 +331,3 @@ def demo_path() -> Path:
     if not path.is_file():
         raise ModelError("this build holds no demo model; give a file: rbe chat FILE")
     return path
-
-
-def _text(data: Any, n_bytes: int) -> str:
-    return ctypes.string_at(data, n_bytes).decode("utf-8", "replace")
-
-
-def _metadata_value(entry: _native.Metadata) -> MetadataValue:
-    if entry.type == _native.VALUE_STRING:
-        return _text(entry.data, entry.count)
-    data = ctypes.string_at(entry.data, 8 * entry.count)
-    if entry.type == _native.VALUE_F64:
-        return float(struct.unpack("<d", data)[0])
-    numbers: tuple[int, ...] = struct.unpack(f"<{entry.count}Q", data)
-    return numbers if entry.type == _native.VALUE_U64_ARRAY else numbers[0]

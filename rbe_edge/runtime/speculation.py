@@ -242,4 +242,3 @@ def continuation(session: Session, options: GenerationOptions) -> Continuation:
         return Plain(session)
     drafter = PromptLookup() if options.speculate == "lookup" else BasePlanes(session)
     return Speculative(session, drafter, options.draft_tokens)
-

@@ -16,7 +16,8 @@ from typing import TypeVar
 from rbe_edge.errors import Cancelled, ModelError, RbeError
 from rbe_edge.runtime.conversation import Conversation
 from rbe_edge.runtime.generation import Statistics
-from rbe_edge.runtime.model import Model, ModelInfo, demo_path
+from rbe_edge.runtime.model import Model, demo_path
+from rbe_edge.runtime.model_info import ModelInfo
 from rbe_edge.runtime.options import GenerationOptions, SessionOptions
 from rbe_edge.runtime.session import Session
 from rbe_edge.store.conversations import StoredMessage
