@@ -1,8 +1,9 @@
 """What an interrupted packing has finished: tensors kept beside the output until it is complete.
 
-`OUT.partial/` holds one file per encoded tensor and the key of the work that made them: a hash over everything that the
-bytes depend on. The same work started again takes what is there; of other work nothing is taken, and it is removed.
-Every file ends in its checksum, so that one that was cut off by a crash does not count.
+`OUT.partial/` holds one file per encoded tensor, the key of the work that made them (a hash over everything that the
+bytes depend on), and while it lasts the dense copy of the model that calibration runs. The same work started again takes
+what is there; of other work nothing is taken, and it is removed. Every file ends in its checksum, so that one that was
+cut off by a crash does not count.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +24,7 @@ from rbe_edge.errors import PackError
 _HEAD = struct.Struct("<dd")  # error, tensor scale
 _CHECKSUM = struct.Struct("<I")
 _KEY_NAME = "key"
+_SCRATCH_NAME = "scratch"
 _KEY_TITLE = b"rbe partial 1 "
 
 
@@ -41,38 +43,49 @@ def partial_directory(out: Path) -> Path:
 
 
 class Journal:
-    """The finished tensors of one packing, by their number in the file. A context manager.
+    """The finished tensors of one packing, by their number in the file, and its scratch file. A context manager.
 
     It leaves nothing when it ends, whether in success or with an error, except where the user interrupts it
-    (KeyboardInterrupt) or the process is killed: then the directory stays for the next run. The directory appears with
-    the first tensor. Not for two processes at once: hold the lock of writer.PackWriter.
+    (KeyboardInterrupt) or the process is killed: then the tensors stay for the next run. The directory appears when it
+    is needed. Not for two processes at once: hold the writer.Claim of the output.
 
-    what: everything the bytes depend on. Raises PackError where something else has the directory's name, or where it
-    cannot be written.
+    Raises PackError where something else has the directory's name, or where it cannot be written.
     """
 
-    def __init__(self, out: Path, what: Iterable[str]) -> None:
-        digest = sha256()
-        for item in what:
-            digest.update(f"{len(item)} {item} ".encode())
-        self._key = _KEY_TITLE + digest.hexdigest().encode()
+    def __init__(self, out: Path) -> None:
         self.directory = partial_directory(out)
+        self._key = _KEY_TITLE  # of no work: what belongs to one is removed when it begins
 
     def __enter__(self) -> Journal:
-        key = self.directory / _KEY_NAME
-        found = key.read_bytes() if key.is_file() else None
+        found = self._kept_key()
         ours = found.startswith(_KEY_TITLE) if found is not None else self._is_empty()
         if self.directory.exists() and not ours:
             raise PackError(f"{self.directory}: is in the way and not of rbe; remove it or give another output")
-        if found != self._key:
-            self._remove()
+        self._remove_scratch()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None or issubclass(kind, Exception):
+        self._remove_scratch()
+        if kind is None or issubclass(kind, Exception) or not any(self._tensors()):
             self._remove()
+
+    def scratch(self) -> Path:
+        """A path for a large file that goes with the journal, whatever the end; what a killed run left is gone."""
+        self._make()
+        return self.directory / _SCRATCH_NAME
+
+    def begin(self, what: Iterable[str]) -> None:
+        """Before the first tensor. what: everything the bytes depend on; tensors of other work are removed."""
+        digest = sha256()
+        for item in what:
+            digest.update(f"{len(item)} {item} ".encode())
+        self._key = _KEY_TITLE + digest.hexdigest().encode()
+        if self._kept_key() != self._key:
+            self._remove_tensors()
+            if self.directory.is_dir():
+                self._write_key()
 
     def read(self, number: int, n_bytes: int) -> Finished | None:
         """A tensor whose data has n_bytes; None where it is not there whole."""
@@ -90,13 +103,15 @@ class Journal:
         """Keeps a tensor."""
         head = _HEAD.pack(finished.error, finished.tensor_scale)
         end = _CHECKSUM.pack(zlib.crc32(finished.data, zlib.crc32(head)))
+        self._make()
+        with self._reported(), self._path(number).open("wb") as file:
+            for piece in (head, finished.data, end):
+                file.write(piece)
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
         try:
-            if not self.directory.is_dir():
-                self.directory.mkdir()
-                (self.directory / _KEY_NAME).write_bytes(self._key)
-            with self._path(number).open("wb") as file:
-                for piece in (head, finished.data, end):
-                    file.write(piece)
+            yield
         except OSError as error:
             free = shutil.disk_usage(self.directory.parent).free
             raise PackError(
@@ -104,16 +119,41 @@ class Journal:
                 "make room or give another place"
             ) from error
 
+    def _make(self) -> None:
+        if not self.directory.is_dir():
+            with self._reported():
+                self.directory.mkdir()
+            self._write_key()
+
+    def _kept_key(self) -> bytes | None:
+        key = self.directory / _KEY_NAME
+        return key.read_bytes() if key.is_file() else None
+
+    def _write_key(self) -> None:
+        with self._reported():
+            (self.directory / _KEY_NAME).write_bytes(self._key)
+
+    def _tensors(self) -> Iterator[Path]:
+        return self.directory.glob("*.tensor")
+
     def _path(self, number: int) -> Path:
         return self.directory / f"{number:05}.tensor"
 
     def _is_empty(self) -> bool:
         return self.directory.is_dir() and not any(self.directory.iterdir())
 
+    def _remove_scratch(self) -> None:
+        for name in (_SCRATCH_NAME, f".{_SCRATCH_NAME}.part"):  # as writer.Claim names what is not complete
+            with contextlib.suppress(OSError):
+                (self.directory / name).unlink(missing_ok=True)
+
+    def _remove_tensors(self) -> None:
+        for path in self._tensors():
+            path.unlink()
+
     def _remove(self) -> None:
         """The key last: what is left of a removal that is cut short is still known as ours."""
         with contextlib.suppress(OSError):
-            for path in self.directory.glob("*.tensor"):
-                path.unlink()
+            self._remove_tensors()
             (self.directory / _KEY_NAME).unlink(missing_ok=True)
             os.rmdir(self.directory)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,8 +48,7 @@ class PackOptions:
     force: replace an existing file. tokenizer: that of a llama2.c checkpoint, if it is not beside it. revision: branch,
     tag or commit of an org/name source. calibrate: a text in UTF-8, or the one that comes with the package, or none;
     matrices are encoded so that the errors that such text feels are small, and get the bits that it shows them to need
-    (docs/codec.md, "Deciding bits per tensor"). It needs four bytes per weight of free space in the temporary
-    directory.
+    (docs/codec.md, "Deciding bits per tensor"). It needs four bytes per weight of free space beside the output.
     nested: the first plane of every tensor is a model of its own, of about 2 bits. report: a file for what each tensor
     got and why (packing/report.py).
     """
@@ -147,6 +145,7 @@ def pack(
         **tokenizer.metadata(),
     }
     blobs = {"tokenizer": tokenizer.to_blob()}
+    claim = writer.Claim(out)
 
     def seed_of(tensor: TensorPlan) -> int:
         return storage.rotation_seed(sha256, tensor.reads)
@@ -162,15 +161,19 @@ def pack(
             blobs,
             [_entry(tensor, store, used, seed_of(tensor)) for tensor, store in zip(plan.tensors, stores, strict=True)],
             options.force,
+            claim,
         )
 
     tensors: list[TensorReport] = []
     with ExitStack() as stack:
         done = 0
+        stack.enter_context(claim)
+        journal = stack.enter_context(Journal(out))
         copy, windows = None, []
         if options.calibrated:
-            report("preparing calibration", 0, total)
-            copy = stack.enter_context(_dense_copy(source, options, lambda: report("preparing calibration", 0, total)))
+            copy = _dense_copy(
+                journal.scratch(), plan, metadata, blobs, lambda: report("preparing calibration", 0, total)
+            )
             windows = read_windows(copy.path, text, N_TOKENS, WINDOW)
         decisions: Sequence[Decision | None] = [None] * len(plan.tensors)
         if options.coded:
@@ -187,7 +190,7 @@ def pack(
         file = stack.enter_context(written(stores))
         tables = [codec.CODEBOOKS[bits] for store in stores for bits in store.planes]
         work = [text, SETTINGS, *map(repr, [metadata, tables, file.entries])]
-        journal = stack.enter_context(Journal(out, work))
+        journal.begin(work)
         calibration = None
         if copy is not None:
             calibration = stack.enter_context(
@@ -297,13 +300,23 @@ def source_tokenizer(source: Source, vocabulary: MetadataValue) -> Tokenizer:
     return tokenizer.padded_to(vocabulary)
 
 
-@contextmanager
-def _dense_copy(source: str | Path, options: PackOptions, tick: Callable[[], None]) -> Iterator[DenseCopy]:
-    """The model with dense weights in the temporary directory: what the engine runs on calibration text."""
-    with tempfile.TemporaryDirectory(prefix="rbe-pack-") as directory:
-        exact = PackOptions(bits=32, tokenizer=options.tokenizer, revision=options.revision)
-        copied = pack(source, Path(directory) / "dense.rbe", exact, lambda what, done, total: tick())
-        yield DenseCopy(copied.path, {tensor.name: (tensor.offset, tensor.bytes) for tensor in copied.tensors})
+def _dense_copy(
+    path: Path,
+    plan: ModelPlan,
+    metadata: Mapping[str, MetadataValue],
+    blobs: Mapping[str, bytes],
+    tick: Callable[[], None],
+) -> DenseCopy:
+    """The model with dense weights: what the engine runs on calibration text. Memory: one tensor."""
+    stores = [storage.dense(tensor, 32) for tensor in plan.tensors]
+    entries = [_entry(tensor, store, [], 0) for tensor, store in zip(plan.tensors, stores, strict=True)]
+    with writer.PackWriter(path, metadata, [], blobs, entries) as file:
+        for tensor, store in zip(plan.tensors, stores, strict=True):
+            tick()
+            data, error = storage.data_of(tensor, store)
+            file.write_tensor([data], error)
+        file.commit()
+        return DenseCopy(path, {entry.name: (file.offset(entry.name), entry.n_bytes) for entry in entries})
 
 
 def _entry(tensor: TensorPlan, store: Storage, codebooks: list[int], seed: int) -> writer.TensorEntry:

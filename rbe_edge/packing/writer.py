@@ -110,6 +110,80 @@ def check_target(path: Path, force: bool) -> None:
         raise PackError(f"{path}: exists already; give --force to replace it, or another name")
 
 
+@contextlib.contextmanager
+def _reported(path: Path, n_bytes: int | None = None) -> Iterator[None]:
+    """Turns what the operating system says into an error with what to do. n_bytes: of the whole file, where known."""
+    try:
+        yield
+    except OSError as error:
+        if n_bytes is not None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            with contextlib.suppress(OSError):
+                free = shutil.disk_usage(path.parent).free
+                raise PackError(
+                    f"{path}: no room to write it: it needs {n_bytes:,} bytes, {free:,} are free "
+                    f"({error.strerror}); make room or give another place"
+                ) from error
+        raise PackError(
+            f"{path}: cannot be written ({error.strerror}); check the directory and its permissions"
+        ) from error
+
+
+class Claim:
+    """The right to write a file: its temporary file beside it, locked against other packers. A context manager; without
+    commit() nothing remains. Raises PackError where another process has it, or where nothing can be written there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.part = path.with_name(f".{path.name}.part")
+        self.fd = -1
+
+    def __enter__(self) -> Claim:
+        with _reported(self.path):
+            self.fd = self._open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+    def _open(self) -> int:
+        """The temporary file, empty: a left-over of a killed packer is taken over, one in use is not."""
+        while True:
+            fd = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try:
+                    same = os.path.samestat(os.fstat(fd), os.stat(self.part))
+                except FileNotFoundError:
+                    same = False
+                if same:  # else another packer has just renamed or removed it
+                    os.ftruncate(fd, 0)
+                    return fd
+            except BlockingIOError as error:
+                os.close(fd)
+                raise PackError(f"{self.path}: is being written by another process; wait for it to end") from error
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+
+    def discard(self) -> None:
+        """Gives it up; twice is allowed."""
+        if self.fd < 0:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.part)
+        os.close(self.fd)
+        self.fd = -1
+
+    def commit(self) -> None:
+        """Gives the file, which is complete and on disk, its name."""
+        os.replace(self.part, self.path)
+        os.close(self.fd)
+        self.fd = -1
+
+
 class PackWriter:
     """A `.rbe` file in the making. Use as a context manager; without commit() nothing remains.
 
@@ -118,7 +192,8 @@ class PackWriter:
                 writer.write_tensor([data, ...], error, tensor_scale)
             writer.commit()
 
-    Raises PackError where the target exists already (without force), cannot be written, or does not fit on the disk.
+    claim: on the same path, where the caller has it already; the writer gives it up at its end. Raises PackError where
+    the target exists already (without force), cannot be written, or does not fit on the disk.
     """
 
     def __init__(
@@ -129,9 +204,10 @@ class PackWriter:
         blobs: Mapping[str, bytes],
         entries: Sequence[TensorEntry],
         force: bool = False,
+        claim: Claim | None = None,
     ) -> None:
         self.path = path
-        self._part = path.with_name(f".{path.name}.part")
+        self._claim = claim or Claim(path)
         self._force = force
         self._head = [_metadata(name, value) for name, value in metadata.items()]
         self._head += [struct.pack("<I16b16b", book.bits, *book.t1, *book.t2) for book in codebooks]
@@ -154,12 +230,12 @@ class PackWriter:
         self.file_bytes = position
         self._blob_entries: list[bytes] = []
         self._tensor_entries: list[bytes] = []
-        self._fd = -1
         check_target(path, force)
 
     def __enter__(self) -> PackWriter:
+        if self._claim.fd < 0:
+            self._claim.__enter__()
         with self._reported():
-            self._fd = self._open_part()
             try:
                 free = shutil.disk_usage(self.path.parent).free
                 if free < self.file_bytes:
@@ -169,60 +245,17 @@ class PackWriter:
                     checksum = self._write_at(offset, [blob], len(blob))
                     self._blob_entries.append(_name(name) + struct.pack("<QQI", offset, len(blob), checksum))
             except BaseException:
-                self._discard()
+                self._claim.discard()
                 raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._discard()
+        self._claim.discard()
 
-    def _open_part(self) -> int:
-        """The temporary file, empty and locked: a left-over of a killed packer is taken over, one in use is not."""
-        while True:
-            fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                try:
-                    same = os.path.samestat(os.fstat(fd), os.stat(self._part))
-                except FileNotFoundError:
-                    same = False
-                if same:  # else another packer has just renamed or removed it
-                    os.ftruncate(fd, 0)
-                    return fd
-            except BlockingIOError as error:
-                os.close(fd)
-                raise PackError(f"{self.path}: is being written by another process; wait for it to end") from error
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)
-
-    def _discard(self) -> None:
-        if self._fd < 0:
-            return
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._part)
-        os.close(self._fd)
-        self._fd = -1
-
-    @contextlib.contextmanager
-    def _reported(self) -> Iterator[None]:
-        """Turns what the operating system says into an error with what to do."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                with contextlib.suppress(OSError):
-                    free = shutil.disk_usage(self.path.parent).free
-                    raise PackError(
-                        f"{self.path}: no room to write it: it needs {self.file_bytes:,} bytes, {free:,} are free "
-                        f"({error.strerror}); make room or give another place"
-                    ) from error
-            raise PackError(
-                f"{self.path}: cannot be written ({error.strerror}); check the directory and its permissions"
-            ) from error
+    def _reported(self) -> contextlib.AbstractContextManager[None]:
+        return _reported(self.path, self.file_bytes)
 
     def _write_at(self, offset: int, data: Iterable[Data], n_bytes: int) -> int:
         """Writes the pieces one after the other and returns the checksum of them all."""
@@ -233,7 +266,7 @@ class PackWriter:
             view = view.cast("B")
             checksum = zlib.crc32(view, checksum)
             while view:
-                written = os.pwrite(self._fd, view, position)
+                written = os.pwrite(self._claim.fd, view, position)
                 position += written
                 view = view[written:]
         assert position - offset == n_bytes, f"{position - offset} bytes written, {n_bytes} expected"
@@ -266,13 +299,11 @@ class PackWriter:
 
         checksum = zlib.crc32(body, zlib.crc32(header(0)))
         with self._reported():
-            os.ftruncate(self._fd, self.file_bytes)
+            os.ftruncate(self._claim.fd, self.file_bytes)
             self._write_at(0, [header(checksum), body], self.index_bytes)
-            os.fsync(self._fd)
+            os.fsync(self._claim.fd)
             check_target(self.path, self._force)
-            os.replace(self._part, self.path)
-            os.close(self._fd)
-            self._fd = -1
+            self._claim.commit()
             directory = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.fsync(directory)

@@ -75,10 +75,16 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 def test_killed(source: Path, tmp_path: Path, encoded: list[tuple[int, ...]], at: str) -> None:
     whole = pack(source, tmp_path / "whole.rbe", options(tmp_path))
     all_of_them = len(encoded)
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+    (tmp_path / "temporary").mkdir()
+    environment = dict(
+        os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)), TMPDIR=str(tmp_path / "temporary")
+    )
     killed = subprocess.run([sys.executable, "-c", KILLED, at], cwd=tmp_path, env=environment, timeout=120)
     assert killed.returncode == -signal.SIGKILL
     done = len(list(partial_directory(tmp_path / "m.rbe").glob("*.tensor")))
+    assert (partial_directory(tmp_path / "m.rbe") / "scratch").stat().st_size > whole.file_bytes
+    assert list((tmp_path / "temporary").iterdir()) == []
+    (tmp_path / "temporary").rmdir()
     assert 0 < done < all_of_them and not (tmp_path / "m.rbe").exists()
     encoded.clear()
     resumed = pack(source, tmp_path / "m.rbe", options(tmp_path, threads=1))
@@ -86,6 +92,16 @@ def test_killed(source: Path, tmp_path: Path, encoded: list[tuple[int, ...]], at
     assert resumed.path.read_bytes() == whole.path.read_bytes()
     assert [tensor.error for tensor in resumed.tensors] == [tensor.error for tensor in whole.tensors]
     assert names(tmp_path) == ["m.rbe", "text.txt", "tiny", "whole.rbe"]
+
+
+def test_killed_before_anything_is_finished(source: Path, tmp_path: Path) -> None:
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+    command = [sys.executable, "-c", KILLED, "preparing calibration"]
+    killed = subprocess.run(command, cwd=tmp_path, env=environment, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert names(partial_directory(tmp_path / "m.rbe")) == [".scratch.part", "key"]
+    pack(source, tmp_path / "m.rbe", options(tmp_path, calibrate="none"))
+    assert names(tmp_path) == ["m.rbe", "text.txt", "tiny"]
 
 
 def interrupt(source: Path, out: Path, chosen: PackOptions, error: type[BaseException] = KeyboardInterrupt) -> None:
@@ -135,12 +151,14 @@ def test_an_error_leaves_nothing(source: Path, tmp_path: Path) -> None:
 def test_what_is_cut_off_or_damaged_does_not_count(tmp_path: Path) -> None:
     out = tmp_path / "m.rbe"
     kept = Finished(bytes(range(200)), 0.25, 0.5)
-    with pytest.raises(KeyboardInterrupt), Journal(out, ["a", "b"]) as journal:
+    with pytest.raises(KeyboardInterrupt), Journal(out) as journal:
+        journal.begin(["a", "b"])
         journal.write(7, kept)
         raise KeyboardInterrupt
     path = journal.directory / "00007.tensor"
     good = path.read_bytes()
-    with pytest.raises(KeyboardInterrupt), Journal(out, ["a", "b"]) as journal:
+    with pytest.raises(KeyboardInterrupt), Journal(out) as journal:
+        journal.begin(["a", "b"])
         assert journal.read(7, 200) == kept
         assert journal.read(7, 199) is None and journal.read(8, 200) is None
         for bad in (
@@ -155,7 +173,8 @@ def test_what_is_cut_off_or_damaged_does_not_count(tmp_path: Path) -> None:
             assert journal.read(7, 200) is None
         path.write_bytes(good)
         raise KeyboardInterrupt
-    with Journal(out, ["ab"]) as journal:
+    with Journal(out) as journal:
+        journal.begin(["ab"])
         assert journal.read(7, 200) is None
     assert names(tmp_path) == []
 
