@@ -7,6 +7,7 @@ may read while one writes; within a program one connection writes, under a lock,
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
 import time
@@ -46,6 +47,10 @@ _BUSY_TIMEOUT_S = 5.0  # how long to wait for another program's write
 
 class StoreError(RbeError):
     """The conversations cannot be read or written; what was stored before is as it was."""
+
+
+class ConversationChanged(StoreError):
+    """Another program has written to the conversation; nothing was written over."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,8 @@ class ConversationStore:
         except sqlite3.Error as error:
             raise StoreError(f"{self.path or 'the conversations'}: {_advice(error)}") from error
         except OSError as error:
-            raise StoreError(f"{error.filename or self.path}: {error.strerror or error}; make room for it") from error
+            reason = error.strerror or error
+            raise StoreError(f"{error.filename or self.path}: {reason}; check its permissions and the disk") from error
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -224,16 +230,23 @@ class ConversationStore:
             said = tuple(StoredMessage(*message) for message in messages)
             return StoredConversation(found, title, model, system, created, updated, said)
 
-    def write(self, conversation: int, position: int, messages: Sequence[StoredMessage]) -> None:
-        """Replaces what the conversation holds from `position` on. Raises StoreError where it was deleted, or holds
-        fewer messages than `position` because another program changed it."""
+    def write(
+        self, conversation: int, position: int, messages: Sequence[StoredMessage], known: float | None = None
+    ) -> float:
+        """Replaces what the conversation holds from `position` on; gives the time that it now has as `updated`.
+
+        known: the `updated` of what the caller has seen, None where that does not matter. Raises ConversationChanged
+        where it has another, or fewer messages than `position`, StoreError where the conversation was deleted."""
         with self._writing() as connection:
-            self._touch(connection, conversation, "updated = ?", time.time())
-            (count,) = connection.execute(
-                "SELECT count(*) FROM messages WHERE conversation = ?", (conversation,)
+            before, count = connection.execute(
+                "SELECT (SELECT updated FROM conversations WHERE id = :id), count(*) FROM messages"
+                " WHERE conversation = :id",
+                {"id": conversation},
             ).fetchone()
-            if count < position:
-                raise StoreError("another program has changed this conversation; open it again")
+            now = max(time.time(), math.nextafter(before or 0.0, math.inf))
+            self._touch(connection, conversation, "updated = ?", now)
+            if count < position or known not in (None, before):
+                raise ConversationChanged("another program has changed this conversation; open it again")
             connection.execute(
                 "DELETE FROM messages WHERE conversation = ? AND position >= ?", (conversation, position)
             )
@@ -244,6 +257,7 @@ class ConversationStore:
                     for index, message in enumerate(messages, start=position)
                 ],
             )
+        return now
 
     def rename(self, conversation: int, title: str) -> None:
         with self._writing() as connection:

@@ -91,6 +91,11 @@ class ChatScreen(Screen[None]):
         self.show_title()
         self.show_status()
 
+    def holds(self, position: int) -> None:
+        """So many tokens of the conversation are in the engine's context now."""
+        self._position = position
+        self.show_status()
+
     def show_title(self) -> None:
         title = one_line(self.chat.title, 48) or "new conversation"
         self.query_one("#title", Static).update(Content(f"rbe · {one_line(self._model_name, 24)} · {title}"))
@@ -115,7 +120,7 @@ class ChatScreen(Screen[None]):
             else:
                 doing = "answering"
             if rate:
-                self.query_one(Meters).add(rate=rate)
+                self.query_one(Meters).add_rate(rate)
         status = self.query_one(StatusLine)
         text = status_text(
             rate=rate,
@@ -124,7 +129,7 @@ class ChatScreen(Screen[None]):
             readings=readings,
             width=status.content_size.width,
             doing=doing or self.client.doing,
-            unsaved=bool(self.client.warning) or not (self.chat.saved or self.busy),
+            unsaved=bool(self.client.warning) or bool(self.chat.n_unsaved and not self.busy),
         )
         status.show(text)
 
@@ -204,7 +209,7 @@ class ChatScreen(Screen[None]):
         self._rate = outcome.statistics.tokens_per_second if outcome.statistics is not None else 0.0
         self._position = feed.position
         if self._rate:
-            self.query_one(Meters).add(rate=self._rate)
+            self.query_one(Meters).add_rate(self._rate)
         if outcome.n_forgotten:
             chat.n_forgotten += _position_after(chat.messages[chat.n_forgotten : asked], outcome.n_forgotten)
             await self._note("The context is full: the model no longer sees the oldest messages. F2 makes it larger.")
@@ -238,7 +243,8 @@ class ChatScreen(Screen[None]):
     async def save(self) -> None:
         """Stores the conversation; where that fails, the person is told, and what was said stays here."""
         try:
-            await self.chat.save()
+            if await self.chat.save():
+                self.client.tell("another window went on with this conversation; this one is kept beside it", timeout=8)
         except StoreError as error:
             self.client.tell(str(error), severity="error", timeout=15)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from rbe_edge.store.states import StateFiles
 from rbe_edge.tui import device
 from rbe_edge.tui.chat_screen import ChatScreen
 from rbe_edge.tui.conversations_screen import ConversationsScreen
-from rbe_edge.tui.dialogs import AskLine
+from rbe_edge.tui.dialogs import AskLine, Confirm
 from rbe_edge.tui.engine import Engine
 from rbe_edge.tui.help_screen import HelpScreen
 from rbe_edge.tui.markdown_content import prepare
@@ -85,12 +86,17 @@ class Client(App[None]):
         self.base_generation = start.generation
         self.readings: device.Readings | None = None
         self.doing = ""
+        self._told: dict[str, float] = {}  # until when it is on the screen
         self.failure: RbeError | None = None
         self.chat_screen = ChatScreen(self)
 
     def tell(self, message: str, *, severity: Severity = "information", timeout: float = 4) -> None:
-        """A message that goes by itself; never markup."""
-        self.notify(printable(message), severity=severity, timeout=timeout, markup=False)
+        """A message that goes by itself; never markup. Nothing where the same is still on the screen."""
+        now = time.monotonic()
+        self._told = {told: until for told, until in self._told.items() if until > now}
+        if message not in self._told:
+            self._told[message] = now + timeout
+            self.notify(printable(message), severity=severity, timeout=timeout, markup=False)
 
     # ---- start and end ----
 
@@ -112,8 +118,8 @@ class Client(App[None]):
     @work(exclusive=True, group="readings")
     async def _read_device(self) -> None:
         self.readings = await asyncio.to_thread(device.read)
-        if self.chat_screen.is_mounted and self.readings.temperature is not None:
-            self.chat_screen.query_one(Meters).add(temperature=self.readings.temperature)
+        if self.chat_screen.is_mounted:
+            self.chat_screen.query_one(Meters).add_temperature(self.readings.temperature)
 
     @work
     async def _begin(self) -> None:
@@ -166,9 +172,13 @@ class Client(App[None]):
         return OpenChat(self.store, model=_key(loaded.path) if loaded is not None else "", system=system)
 
     async def action_quit(self) -> None:
-        await self._leave()
-        await self.engine.close()
-        self.exit()
+        self._quit()
+
+    @work(exclusive=True, group="quit")
+    async def _quit(self) -> None:
+        if await self._leave(for_good=True):
+            await self.engine.close()
+            self.exit()
 
     # ---- models ----
 
@@ -203,22 +213,29 @@ class Client(App[None]):
             path = chosen.path
         else:
             return
-        await self._leave()
-        if await self._open(path):
+        if await self._leave() and await self._open(path):
             await self._show(self._fresh())
 
     # ---- conversations ----
 
-    async def _leave(self) -> None:
-        """The end of a conversation on the screen: nothing more is said, and all of it is stored."""
+    async def _leave(self, *, for_good: bool = False) -> bool:
+        """The end of a conversation on the screen: nothing more is said, and all of it is stored. False where it cannot
+        be, and the person stays with it. for_good: what is only in memory is lost."""
+        chat = self.chat_screen.chat
         await self.chat_screen.settle()
         await self.chat_screen.save()
-        await self._keep_state(self.chat_screen.chat)
+        lost = len(chat.messages) if self.warning and for_good else chat.n_unsaved
+        if lost:
+            question = f"{lost} messages of this conversation are not stored, and would be lost; F5 exports them."
+            if not await self.push_screen_wait(Confirm(question, "Leave them (y)")):
+                return False
+        await self._keep_state(chat)
+        return True
 
     @work
     async def action_new(self) -> None:
-        await self._leave()
-        await self._show(self._fresh())
+        if await self._leave():
+            await self._show(self._fresh())
 
     @work
     async def action_conversations(self) -> None:
@@ -234,10 +251,10 @@ class Client(App[None]):
             elif here is not None:
                 await self._renamed(here)
             return
-        if here not in screen.deleted:
-            await self._leave()
-        else:
+        if here in screen.deleted:
             await self.chat_screen.settle()
+        elif not await self._leave():
+            return
         try:
             chat = OpenChat.of(self.store, await asyncio.to_thread(self.store.load, chosen))
         except StoreError as error:
@@ -285,7 +302,11 @@ class Client(App[None]):
         if chosen is None:
             return
         before, self.settings = self.settings, chosen.settings
-        await self._keep_settings()
+        await self._keep_settings(before)
+        if self.chat_screen.busy:
+            self.tell("saved; the answer that is being given goes on as it began, the next one goes by it")
+        elif (before, chat.system) != (self.settings, chosen.system):
+            self.tell("saved; it holds from the next answer on")
         if chosen.system != chat.system:
             chat.system = chosen.system
             if chat.id is not None:
@@ -302,25 +323,31 @@ class Client(App[None]):
         chat = self.chat_screen.chat
         await self._keep_state(chat)
         try:
-            await self.engine.configure(self.settings.session(self._start.session))
+            loaded = await self.engine.configure(self.settings.session(self._start.session))
             chat.n_forgotten = 0
-            await self._take_up(chat)
+            self.chat_screen.holds(await self._take_up(chat))
+            self.tell(f"the context holds {loaded.context} tokens now, threads: {loaded.threads}")
         except RbeError as error:
-            self.settings = replace(self.settings, context=before.context, threads=before.threads)
-            await self._keep_settings()
+            wanted = self.settings
+            self.settings = replace(wanted, context=before.context, threads=before.threads)
+            await self._keep_settings(wanted)
             self.tell(f"{error}; it stays as it was", severity="error", timeout=10)
 
-    async def _keep_settings(self) -> None:
+    async def _keep_settings(self, before: Settings) -> None:
+        """Stores what was changed; what the command line says holds for this run alone."""
+        old, new = before.as_dict(), self.settings.as_dict()
         try:
-            await asyncio.to_thread(self.store.save_settings, self.settings.as_dict())
+            await asyncio.to_thread(
+                self.store.save_settings, {name: value for name, value in new.items() if value != old[name]}
+            )
         except StoreError as error:
             self.tell(str(error), severity="error")
 
     @work
     async def action_toggle_theme(self) -> None:
         self.theme = LIGHT if self.current_theme.dark else DARK
-        self.settings = replace(self.settings, theme=self.theme)
-        await self._keep_settings()
+        before, self.settings = self.settings, replace(self.settings, theme=self.theme)
+        await self._keep_settings(before)
 
     def action_keys(self) -> None:
         self.push_screen(HelpScreen())

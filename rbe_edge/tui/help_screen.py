@@ -13,7 +13,7 @@ from textual.widgets import Footer, Static
 
 KEYS = (
     ("Enter", "send"),
-    ("Ctrl+J", "a new line (Shift+Enter where the terminal tells it from Enter)"),
+    ("Ctrl+J", "a new line (Shift+Enter too, where the terminal tells it)"),
     ("Escape", "stop the answer; what was said stays"),
     ("Up, Down", "earlier messages"),
     ("PgUp, PgDn, wheel", "scroll"),

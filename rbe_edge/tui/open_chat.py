@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rbe_edge.runtime.terminal_text import one_line
-from rbe_edge.store.conversations import ConversationStore, StoredConversation, StoredMessage, StoreError
+from rbe_edge.store.conversations import (
+    ConversationChanged,
+    ConversationStore,
+    StoredConversation,
+    StoredMessage,
+    StoreError,
+)
 
 _TITLE_WIDTH = 60
 
@@ -25,18 +31,19 @@ class OpenChat:
     messages: list[StoredMessage] = field(default_factory=list)
     n_forgotten: int = 0
     _n_saved: int = 0  # messages that are stored as they are here
+    _updated: float | None = None  # of what is stored
     _saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
     def of(cls, store: ConversationStore, stored: StoredConversation) -> OpenChat:
         chat = cls(store, stored.model, stored.system, stored.title, stored.id, list(stored.messages))
-        chat._n_saved = len(chat.messages)
+        chat._n_saved, chat._updated = len(chat.messages), stored.updated
         return chat
 
     @property
-    def saved(self) -> bool:
-        """Whether all that was said is stored."""
-        return self._n_saved == len(self.messages)
+    def n_unsaved(self) -> int:
+        """Messages that are not stored."""
+        return len(self.messages) - self._n_saved
 
     def seen(self) -> Sequence[StoredMessage]:
         """What the model is to see of the messages so far."""
@@ -72,20 +79,30 @@ class OpenChat:
     def last_answer(self) -> str | None:
         return next((message.content for message in reversed(self.messages) if message.role == "assistant"), None)
 
-    async def save(self) -> None:
-        """Stores what is not stored yet. Raises StoreError; then it is tried again by the next save."""
+    async def save(self) -> bool:
+        """Stores what is not stored yet. Raises StoreError; then it is tried again by the next save. True where another
+        program had gone on with the conversation: this one is a conversation of its own from now on."""
         async with self._saving:
-            if self.id is None:
-                if not self.messages:
-                    return
-                self.id = await asyncio.to_thread(self.store.new, self.title, model=self.model, system=self.system)
-            position, changed = self._n_saved, self.messages[self._n_saved :]
-            self._n_saved = len(self.messages)
             try:
-                await asyncio.to_thread(self.store.write, self.id, position, changed)
-            except StoreError:
-                self._n_saved = min(self._n_saved, position)
-                raise
+                await self._store()
+            except ConversationChanged:
+                self.id, self._n_saved, self._updated = None, 0, None
+                await self._store()
+                return True
+        return False
+
+    async def _store(self) -> None:
+        if self.id is None:
+            if not self.messages:
+                return
+            self.id = await asyncio.to_thread(self.store.new, self.title, model=self.model, system=self.system)
+        position, changed = self._n_saved, self.messages[self._n_saved :]
+        self._n_saved = len(self.messages)
+        try:
+            self._updated = await asyncio.to_thread(self.store.write, self.id, position, changed, self._updated)
+        except StoreError:
+            self._n_saved = min(self._n_saved, position)
+            raise
 
     def as_stored(self) -> StoredConversation:
         """What is on the screen, stored or not, for an export."""

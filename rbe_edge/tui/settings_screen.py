@@ -68,7 +68,7 @@ class SettingsScreen(ModalScreen["Chosen | None"]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="window"):
-            yield Static("Settings", classes="heading")
+            yield Static("Settings: they hold from the next answer on", classes="heading")
             with VerticalScroll(can_focus=False):
                 for row in _ROWS:
                     with Horizontal(classes="row"):

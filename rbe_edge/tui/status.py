@@ -63,10 +63,17 @@ class Plot(Vertical):
         yield Static(Content(f"{self._what}: nothing yet"), classes="caption")
         yield Sparkline([], summary_function=max)
 
+    @property
+    def empty(self) -> bool:
+        return not self._values
+
+    def caption(self, text: str) -> None:
+        self.query_one(Static).update(Content(f"{self._what}: {text}"))
+
     def add(self, value: float) -> None:
         self._values.append(value)
         low, high = min(self._values), max(self._values)
-        self.query_one(Static).update(Content(f"{self._what}: {value:.1f} ({low:.1f} to {high:.1f})"))
+        self.caption(f"{value:.1f} ({low:.1f} to {high:.1f})")
         self.query_one(Sparkline).data = list(self._values)
 
 
@@ -77,8 +84,14 @@ class Meters(Horizontal):
         yield Plot("tokens/s", id="rate-plot")
         yield Plot("°C", id="temperature-plot")
 
-    def add(self, *, rate: float | None = None, temperature: float | None = None) -> None:
-        if rate is not None:
-            self.query_one("#rate-plot", Plot).add(rate)
+    def add_rate(self, rate: float) -> None:
+        """tokens/s"""
+        self.query_one("#rate-plot", Plot).add(rate)
+
+    def add_temperature(self, temperature: float | None) -> None:
+        """Degrees Celsius; None: the machine does not tell."""
+        plot = self.query_one("#temperature-plot", Plot)
         if temperature is not None:
-            self.query_one("#temperature-plot", Plot).add(temperature)
+            plot.add(temperature)
+        elif plot.empty:
+            plot.caption("no sensor that can be read here")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rbe_edge.store.conversations import ConversationStore, StoredMessage, StoreError
+from rbe_edge.store.conversations import ConversationChanged, ConversationStore, StoredMessage, StoreError
 
 HELLO = [StoredMessage("user", "Hello!"), StoredMessage("assistant", "Good morning.")]
 
@@ -121,9 +121,17 @@ def test_another_program_that_changed_the_conversation(path: Path) -> None:
         one = store.new("Greetings")
         store.write(one, 0, HELLO)
         other.write(one, 0, HELLO[:1])
-        with pytest.raises(StoreError, match="another program"):
+        with pytest.raises(ConversationChanged, match="another program"):
             store.write(one, 2, HELLO)
         assert other.load(one).messages == tuple(HELLO[:1])
+        known = store.load(one).updated
+        mine = store.write(one, 1, HELLO[1:], known)
+        assert mine > known and store.load(one).updated == mine
+        store.rename(one, "A name is no reason")
+        theirs = other.write(one, 2, HELLO, mine)
+        with pytest.raises(ConversationChanged):
+            store.write(one, 2, [StoredMessage("user", "mine")], mine)
+        assert store.load(one).messages == (*HELLO, *HELLO) and store.load(one).updated == theirs
 
 
 def test_many_threads_write_in_turn(path: Path) -> None:

@@ -153,6 +153,7 @@ async def client(
     engine: Engine | None = None,
     size: tuple[int, int] = SIZE,
     states: Path | None = None,
+    warning: str = "",
     **start: Any,
 ) -> AsyncIterator[Driver]:
     """A client that is ready: its model is open. Conversations are kept in memory unless a store is given."""
@@ -162,6 +163,7 @@ async def client(
         store or ConversationStore(None),
         engine or Engine(),
         states=StateFiles(states),
+        warning=warning,
     )
     app.animation_level = "none"
     threads = Threads()

@@ -178,7 +178,10 @@ async def test_settings_hold_from_the_next_answer_on() -> None:
         screen.query_one("#max_tokens", Input).value = "3"
         screen.query_one("#system", TextArea).text = "You are brief."
         await it.press("ctrl+s")
+        await it.told("it holds from the next answer on")
         await it.until(lambda: it.client.engine.loaded and it.client.engine.loaded.context == 300, "no new context")
+        await it.told("the context holds 300 tokens now, threads: 1")
+        await it.sees("context 0/300")  # what was read is read again
         assert it.client.engine.loaded is not None and it.client.engine.loaded.threads == 1
         await it.say(STORY)
         assert len(it.said[3].split()) <= 3
@@ -186,6 +189,35 @@ async def test_settings_hold_from_the_next_answer_on() -> None:
         assert it.client.store.load(it.chat.id).system == "You are brief."
         kept = it.client.store.settings()
         assert (kept["top_p"], kept["max_tokens"], kept["system"]) == (0.5, 3, "You are brief.")
+
+
+@played
+async def test_settings_while_an_answer_is_given(tmp_path: Path) -> None:
+    async with client(**ENDLESS, states=tmp_path) as it:
+        it.ask(STORY)
+        await it.until(lambda: it.position > 40, "no answer")
+        it.client.action_settings()
+        await it.until(lambda: it.client.screen.query("#context"), "no settings")
+        it.client.screen.query_one("#context", Input).value = "500"
+        it.client.screen.action_save()
+        await it.told("the answer that is being given goes on as it began")
+        it.client.engine.stop()
+        await it.told("the context holds 500 tokens now")
+        assert it.client.engine.loaded is not None and it.client.engine.loaded.context == 500
+        assert it.said[1].strip() and it.chat.n_unsaved == 0
+        await it.until(lambda: "/500" in it.text() and "context 0/" not in it.text(), "the state was not taken over")
+
+
+@played
+async def test_flags_hold_for_this_run_alone() -> None:
+    async with client(settings={"temperature": 0.25, "context": 256}) as it:
+        await it.press("ctrl+t", "f2")
+        await it.sees("Settings")
+        it.client.screen.query_one("#top_k", Input).value = "7"
+        await it.press("ctrl+s")
+        await it.told("it holds from the next answer on")
+        assert it.client.settings.temperature == 0.25
+        assert it.client.store.settings() == {"theme": it.client.theme, "top_k": 7}
 
 
 @played

@@ -151,10 +151,48 @@ async def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
             await it.told("the disk is full")
             await it.sees("NOT SAVED")
             assert len(it.said) >= 3 and len(store.load(it.chat.id).messages) == 2
+            assert len([told for told in it.client._notifications if "disk is full" in told.message]) == 1
+            for key in ("ctrl+n", "ctrl+q"):  # who leaves is asked
+                await it.press(key)
+                await it.sees("messages of this conversation are not stored")
+                await it.press("escape")
+            assert len(it.said) >= 3 and it.client.is_running
             connection.execute("PRAGMA max_page_count = 100000")
             await it.say("hello again")
             assert [m.content for m in store.load(it.chat.id).messages] == it.said
             await it.until(lambda: "NOT SAVED" not in it.text(), "it still says that nothing is saved")
+
+
+@played
+async def test_leaving_what_cannot_be_stored(tmp_path: Path) -> None:
+    async with client(warning="the conversations are damaged") as it:
+        await it.sees("NOT SAVED")
+        await it.say("hello")
+        await it.press("ctrl+n")  # in memory it is kept
+        await it.sees("It stays on this device")
+        await it.say("hello again")
+        await it.press("ctrl+q")
+        await it.sees("2 messages of this conversation are not stored")
+        await it.press("y")
+        await it.until(lambda: not it.client.is_running, "it did not leave")
+
+
+@played
+async def test_a_conversation_that_goes_on_in_another_window(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    with ConversationStore(path) as store, ConversationStore(path) as other:
+        async with client(store=store) as it:
+            await it.say("hello")
+            one = it.chat.id
+            seen = other.load(one)
+            theirs = [StoredMessage("user", "from there"), StoredMessage("assistant", "yes")]
+            other.write(one, 2, theirs, seen.updated)
+            await it.say("from here")
+            await it.told("another window went on")
+            assert it.chat.id != one and [m.content for m in other.load(it.chat.id).messages] == it.said
+            assert other.load(one).messages == (*seen.messages, *theirs)
+            await it.say("and on")
+            assert len(other.list()) == 2 and len(other.load(it.chat.id).messages) == 6
 
 
 @played

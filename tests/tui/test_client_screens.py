@@ -123,7 +123,8 @@ def test_every_screen(theme: str, size: tuple[int, int], monkeypatch: pytest.Mon
                 await it.press("escape")
             meters = chat.query_one(Meters)
             for value in (10, 14, 12, 13, 9, 12.3):
-                meters.add(rate=value, temperature=40 + value)
+                meters.add_rate(value)
+                meters.add_temperature(40 + value)
             await it.press("f4")
             await it.sees("°C: 52.3")
             await shown(it, "plots")

@@ -104,6 +104,8 @@ def test_damaged_conversations_are_left_and_the_chat_goes_on(terminal: Terminal)
     terminal.press("Enter")
     terminal.sees("Cut here")
     terminal.press("C-q")
+    terminal.sees("2 messages of this conversation are not stored")
+    terminal.press("y")
     terminal.sees("left with 0")
     assert database.read_bytes() == b"damaged" * 1000
 
