@@ -155,11 +155,15 @@ class Session:
         assert self._native is not None
         return self._native.use()
 
-    @property
-    def info(self) -> SessionInfo:
+    def _raw_info(self) -> _native.SessionInfo:
         raw = _native.SessionInfo(struct_bytes=ctypes.sizeof(_native.SessionInfo))
         with self._use() as handle:
             _native.check(_native.library().rbe_session_get_info(handle, ctypes.byref(raw)))
+        return raw
+
+    @property
+    def info(self) -> SessionInfo:
+        raw = self._raw_info()
         return SessionInfo(
             arena_bytes=raw.arena_bytes,
             kv_bytes=raw.kv_bytes,
@@ -177,7 +181,8 @@ class Session:
     @property
     def position(self) -> int:
         """Tokens in the context now."""
-        return self.info.position
+        position: int = self._raw_info().position
+        return position
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -210,7 +215,7 @@ class Session:
             if self.sinks and self.position != before:
                 self.rewind(self.sinks)
             return
-        slid = len(self._tokens) - self.position
+        slid = len(self._tokens) - self.position if self.sinks else 0
         if slid:
             del self._tokens[self.sinks : self.sinks + slid]
 
