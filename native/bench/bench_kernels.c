@@ -32,7 +32,8 @@ typedef struct trellis_task {
     rbe_strip strip;
     uint32_t n_strips;
     int8_t *x, *tile;
-    int32_t acc[RBE_STRIP_ROWS];
+    float *scales;
+    float sum[RBE_STRIP_ROWS];
 } trellis_task;
 
 static void run_dot(void *task)
@@ -41,10 +42,7 @@ static void run_dot(void *task)
     rbe_strip strip = t->strip;
     const size_t strip_bytes = (size_t)2 * strip.row_steps * strip.bits * strip.n_groups;
     for (uint32_t s = 0; s < t->n_strips; s++) {
-        for (uint32_t g = 0; g < strip.n_groups; g += RBE_BLOCK_GROUPS) {
-            const uint32_t n = strip.n_groups - g < RBE_BLOCK_GROUPS ? strip.n_groups - g : RBE_BLOCK_GROUPS;
-            t->dot(&strip, g, n, t->x + 4 * (size_t)g, t->acc);
-        }
+        t->dot(&strip, t->x, t->scales, t->sum);
         strip.stream += strip_bytes;
     }
 }
@@ -75,6 +73,10 @@ static trellis_task make_trellis(uint32_t bits, uint32_t row_steps, uint32_t row
         task.x[c] = (int8_t)(task.x[c] == -128 ? -127 : task.x[c]);
     }
     task.tile = take(16 * 64 * 16);
+    task.scales = take((cols / RBE_BLOCK_COLS + 1) * sizeof *task.scales);
+    for (uint32_t b = 0; b <= cols / RBE_BLOCK_COLS; b++) {
+        task.scales[b] = 1e-3f;
+    }
     const uint32_t span = (128 / row_steps + 1) / 2 ? (128 / row_steps + 1) / 2 : 1; /* groups per cell, docs/format.md */
     task.strip = (rbe_strip){.stream = stream, .t1 = t1, .t2 = t2, .bits = bits, .row_steps = row_steps, .n_groups = cols / 4,
                              .n_cells = (cols / 4 + span - 1) / span};
@@ -86,6 +88,7 @@ static void drop_trellis(trellis_task *task)
     free((void *)task->strip.stream);
     free(task->x);
     free(task->tile);
+    free(task->scales);
 }
 
 static void bench_rbe_dot_kernel(measurement m, rbe_dot_kernel *kernel)

@@ -49,6 +49,7 @@ static void take_buffers(rbe_session *session, rbe__arena *arena)
         scratch->acc = rbe__arena_take(arena, batch * RBE_STRIP_ROWS, sizeof(int32_t));
         scratch->sum = FLOATS(batch * RBE_STRIP_ROWS);
         scratch->row_scale = FLOATS(RBE_STRIP_ROWS);
+        scratch->block_scale = FLOATS(workspace->max_cols / RBE_BLOCK_COLS + 1);
         scratch->queries = FLOATS(RBE_ATTENTION_QUERIES * config->head_dim);
         scratch->attended = FLOATS(RBE_ATTENTION_QUERIES * config->head_dim);
         scratch->joined = FLOATS(RBE_ATTENTION_QUERIES * config->head_dim);

@@ -3,6 +3,8 @@
 #ifndef RBE_TESTS_KERNEL_TESTS_INTEGER_H
 #define RBE_TESTS_KERNEL_TESTS_INTEGER_H
 
+#include <math.h>
+
 #include "kernel_cases.h"
 
 enum { TRELLIS_CASES = 500, TILE_CASES = 150 };
@@ -120,30 +122,77 @@ static inline int64_t tile_row_dot(const int8_t *tile, uint32_t row_steps, uint3
 
 static inline void test_rbe_dot_kernel(const kernel_case *about, rbe_dot_kernel *dot)
 {
-    static int8_t tile[64 * 64 * 16];
+    enum { MOST_GROUPS = 140 };
+    static int8_t tile[MOST_GROUPS * 64 * 16];
     const uint32_t bits = bits_of_field(about->field);
     for (uint32_t index = 0; index < TRELLIS_CASES; index++) {
-        const guard_side side = index % 2 ? GUARD_BEFORE : GUARD_BEHIND;
         strip_case c;
-        strip_case_make(&c, bits, index, side);
-        const uint32_t rows = 4 * c.strip.row_steps;
-        const size_t x_bytes = up_to_64(4 * c.n_groups);
+        strip_case_make(&c, bits, index, index % 2 ? GUARD_BEFORE : GUARD_BEHIND);
+        const uint32_t rows = 4 * c.strip.row_steps, n_groups = c.strip.n_groups, n_blocks = (n_groups - 1) / RBE_BLOCK_GROUPS + 1;
+        const size_t x_bytes = up_to_64(4 * n_groups);
         const guarded x = guard_take(x_bytes, index / 2 % 2 ? GUARD_BEFORE : GUARD_BEHIND);
-        const guarded acc = guard_take(rows * sizeof(int32_t), index / 4 % 2 ? GUARD_BEFORE : GUARD_BEHIND);
+        const guarded sum = guard_take(rows * sizeof(float), index / 4 % 2 ? GUARD_BEFORE : GUARD_BEHIND);
+        const guarded scales = guard_take(n_blocks * sizeof(float), index / 8 % 2 ? GUARD_BEFORE : GUARD_BEHIND);
         random_bytes(x.data, x_bytes); /* behind the columns too: it must not matter */
-        hostile_activations(x.data, 4 * c.n_groups);
-        random_bytes(acc.data, rows * sizeof(int32_t));
-        dot(&c.strip, c.first_group, c.n_groups, x.data, acc.data);
-        rbe__generate_kernel(about->scalar, bits)(&c.strip, c.first_group, c.n_groups, tile);
-        uint32_t wrong = rows;
-        for (uint32_t row = 0; row < rows && wrong == rows; row++) {
-            const int64_t sum = tile_row_dot(tile, c.strip.row_steps, c.n_groups, x.data, row);
-            wrong = ((const int32_t *)acc.data)[row] == sum ? wrong : row;
+        hostile_activations(x.data, 4 * n_groups);
+        rbe__generate_kernel(about->scalar, bits)(&c.strip, 0, n_groups, tile);
+        /* each block by itself, times 1: whole numbers below 2^24, so bit for bit; then all, times anything */
+        for (uint32_t alone = 0; alone <= n_blocks; alone++) {
+            float *scale = scales.data;
+            for (uint32_t b = 0; b < n_blocks; b++) {
+                scale[b] = alone == n_blocks ? random_float() : b == alone ? 1.0f : 0.0f;
+            }
+            random_bytes(sum.data, rows * sizeof(float));
+            dot(&c.strip, x.data, scale, sum.data);
+            uint32_t wrong = rows;
+            for (uint32_t row = 0; row < rows && wrong == rows; row++) {
+                double expected = 0, bound = 0;
+                for (uint32_t b = 0; b < n_blocks; b++) {
+                    const uint32_t first = b * RBE_BLOCK_GROUPS, left = n_groups - first;
+                    const uint32_t n = left < RBE_BLOCK_GROUPS ? left : RBE_BLOCK_GROUPS;
+                    const int64_t product = tile_row_dot(tile + (size_t)first * rows * 4, c.strip.row_steps, n, (int8_t *)x.data + 4 * first, row);
+                    expected += (double)scale[b] * (double)product;
+                    bound += 0x1p-23 * (fabs(expected) + fabs((double)scale[b] * (double)product));
+                }
+                const double error = fabs(((const float *)sum.data)[row] - expected);
+                wrong = error <= (alone == n_blocks ? bound : 0.0) ? wrong : row;
+            }
+            CHECK(wrong == rows, "%s %s case %u: R %u, %u groups in %u cells, block %u of %u: row %u differs", about->set, about->field, index,
+                  c.strip.row_steps, n_groups, c.strip.n_cells, alone, n_blocks, wrong);
         }
-        CHECK(wrong == rows, "%s %s case %u: R %u, %u groups in %u cells, groups %u + %u: row %u differs", about->set,
-              about->field, index, c.strip.row_steps, c.strip.n_groups, c.strip.n_cells, c.first_group, c.n_groups, wrong);
-        guard_give(acc);
+        guard_give(scales);
+        guard_give(sum);
         guard_give(x);
+        guard_give(c.stream);
+    }
+}
+
+/* Decoding and prefill give the same bits. */
+static inline void test_dot_is_its_parts(const char *set, const rbe_kernels *table)
+{
+    static int8_t tile[RBE_BLOCK_GROUPS * 64 * 16];
+    static int32_t acc[RBE_STRIP_ROWS];
+    static float sum[RBE_STRIP_ROWS], parts[RBE_STRIP_ROWS];
+    static int8_t x[4 * 192];
+    float scales[3];
+    for (uint32_t index = 0; index < 4 * 64; index++) {
+        const uint32_t bits = 1 + index % 4;
+        strip_case c;
+        strip_case_make(&c, bits, index / 4, GUARD_BEHIND);
+        const uint32_t rows = 4 * c.strip.row_steps;
+        hostile_activations(x, 4 * c.strip.n_groups);
+        memset(parts, 0, sizeof parts);
+        for (uint32_t b = 0; b < 3; b++) {
+            scales[b] = random_float();
+        }
+        for (uint32_t first = 0; first < c.strip.n_groups; first += RBE_BLOCK_GROUPS) {
+            const uint32_t left = c.strip.n_groups - first, n = left < RBE_BLOCK_GROUPS ? left : RBE_BLOCK_GROUPS;
+            rbe__generate_kernel(table, bits)(&c.strip, first, n, tile);
+            table->multiply_tile(tile, c.strip.row_steps, n, x + (size_t)4 * first, 4 * n, 1, acc);
+            table->accumulate(parts, acc, rows, scales[first / RBE_BLOCK_GROUPS]);
+        }
+        rbe__dot_kernel(table, bits)(&c.strip, x, scales, sum);
+        CHECK(memcmp(sum, parts, rows * sizeof(float)) == 0, "%s K=%u case %u: dot differs from its parts", set, bits, index);
         guard_give(c.stream);
     }
 }

@@ -37,6 +37,8 @@ static void test_table(const char *name, const rbe_kernels *table, const rbe_ker
     n_own += table->field != scalar->field;
     RBE_KERNEL_LIST(TEST_KERNEL)
 #undef TEST_KERNEL
+    random_state = 1;
+    test_dot_is_its_parts(name, table);
     printf("%s: tested, %u kernels other than scalar\n", name, n_own);
 }
 

@@ -33,13 +33,14 @@ typedef struct rbe_strip {
     uint32_t n_cells;       /* C, 1 to G; each cell has at least 2 units of 16 bytes (32 steps, as the format asks, are 4 K) */
 } rbe_strip;
 
-/* acc[4R] = sum over groups g in [first_group, first_group + n_groups) of W_g . x_g, n_groups <= RBE_BLOCK_GROUPS.
- * x: int8[4 n_groups] for just those groups, values within +-127, readable up to the next multiple of 64 bytes. acc is
- * overwritten, and needs no alignment. */
-typedef void rbe_dot_kernel(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, const int8_t *x, int32_t *acc);
+/* sum[4R] = sum over blocks b of scales[b] * (W_b . x_b): a block is RBE_BLOCK_GROUPS groups of the strip, the last what is left. Products of a
+ * block are exact; blocks are gathered in ascending order from 0 as `accumulate` of the same set
+ * does it, so that the bits are those of generate, multiply_tile and accumulate. x: int8[4 G], values within +-127, readable up to
+ * the next multiple of 64 bytes; scales: one for each block. sum is overwritten, and needs no alignment. */
+typedef void rbe_dot_kernel(const rbe_strip *strip, const int8_t *x, const float *scales, float *sum);
 
-/* tile[((g - first_group) * R + t) * 16 + 4i + j] = W[4t + i][4g + j] for the same range of groups. tile needs no
- * alignment. */
+/* tile[((g - first_group) * R + t) * 16 + 4i + j] = W[4t + i][4g + j] for the groups g in [first_group, first_group + n_groups). tile needs
+ * no alignment. */
 typedef void rbe_generate_kernel(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile);
 
 /* acc[n * 4R + r] = tile row r . x of token n, for n < n_tokens; tile as written by generate, n_groups <= RBE_BLOCK_GROUPS;

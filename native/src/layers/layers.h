@@ -17,6 +17,7 @@ typedef struct rbe__thread_scratch {
     int32_t *acc;   /* [batch * RBE_STRIP_ROWS] */
     float *sum;     /* [batch * RBE_STRIP_ROWS] */
     float *row_scale; /* [RBE_STRIP_ROWS] */
+    float *block_scale; /* [max_cols / RBE_BLOCK_COLS + 1] */
     float *queries, *attended, *joined; /* [RBE_ATTENTION_QUERIES][head_dim] */
     float *scores;   /* [RBE_ATTENTION_QUERIES][RBE_KV_BLOCK] */
     float *expanded; /* [RBE_KV_BLOCK][head_dim] */

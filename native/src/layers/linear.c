@@ -44,6 +44,21 @@ static void prepare_token(void *context, uint32_t token, uint32_t thread)
                                  workspace->scales + (size_t)token * call->scale_stride);
 }
 
+/* sum[4R] = the plane's strip times one token. */
+static void dot_strip(const linear_call *call, const rbe_strip *strip, const float *block_scales, rbe__thread_scratch *scratch)
+{
+    const rbe__workspace *workspace = call->workspace;
+    const float *scales = workspace->scales;
+    if (block_scales) {
+        const uint32_t n_blocks = (strip->n_groups - 1) / RBE_BLOCK_GROUPS + 1;
+        for (uint32_t block = 0; block < n_blocks; block++) {
+            scratch->block_scale[block] = scales[block] * block_scales[block];
+        }
+        scales = scratch->block_scale;
+    }
+    rbe__dot_kernel(workspace->kernels, strip->bits)(strip, workspace->quantized, scales, scratch->sum);
+}
+
 /* sum[n][4R] = the plane's strip times every token, block by block. */
 static void multiply_strip(const linear_call *call, const rbe_strip *strip, const float *block_scales, rbe__thread_scratch *scratch)
 {
@@ -53,13 +68,9 @@ static void multiply_strip(const linear_call *call, const rbe_strip *strip, cons
     memset(scratch->sum, 0, (size_t)call->n_tokens * rows * sizeof *scratch->sum);
     for (uint32_t group = 0, block = 0; group < strip->n_groups; group += RBE_BLOCK_GROUPS, block++) {
         uint32_t n_groups = strip->n_groups - group < RBE_BLOCK_GROUPS ? strip->n_groups - group : RBE_BLOCK_GROUPS;
-        const int8_t *x = workspace->quantized + 4 * group;
-        if (call->n_tokens == 1) {
-            rbe__dot_kernel(kernels, strip->bits)(strip, group, n_groups, x, scratch->acc);
-        } else {
-            rbe__generate_kernel(kernels, strip->bits)(strip, group, n_groups, scratch->tile);
-            kernels->multiply_tile(scratch->tile, strip->row_steps, n_groups, x, workspace->max_cols, call->n_tokens, scratch->acc);
-        }
+        rbe__generate_kernel(kernels, strip->bits)(strip, group, n_groups, scratch->tile);
+        kernels->multiply_tile(scratch->tile, strip->row_steps, n_groups, workspace->quantized + 4 * group, workspace->max_cols, call->n_tokens,
+                               scratch->acc);
         for (uint32_t n = 0; n < call->n_tokens; n++) {
             float scale = workspace->scales[n * call->scale_stride + block];
             kernels->accumulate(scratch->sum + (size_t)n * rows, scratch->acc + (size_t)n * rows, rows,
@@ -88,7 +99,7 @@ static void run_strip(const linear_call *call, const rbe__linear_job *job, uint3
     for (uint32_t p = 0; p < rbe__planes_read(tensor, call->workspace->n_planes); p++) {
         const rbe__plane *plane = &tensor->planes[p];
         rbe_strip strip = rbe__tensor_strip(tensor, plane, &layout);
-        multiply_strip(call, &strip, tensor->block_scales, scratch);
+        (call->n_tokens == 1 ? dot_strip : multiply_strip)(call, &strip, tensor->block_scales, scratch);
         kernels->from_half(plane->row_scales + layout.first_row, layout.rows, scratch->row_scale);
         for (uint32_t r = 0; r < layout.rows; r++) {
             scratch->row_scale[r] *= tensor->tensor_scale;

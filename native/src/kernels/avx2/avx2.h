@@ -6,5 +6,6 @@
 
 void rbe__avx2_integer(rbe_kernels *table);
 void rbe__avx2_float(rbe_kernels *table);
+rbe_accumulate_kernel rbe__avx2_accumulate; /* that of the floats, for dot */
 
 #endif

@@ -174,6 +174,7 @@ static inline void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
 }
 
 #include "kernels/shared/multiply_tile.h"
+#define GATHER rbe__avx2_accumulate
 #include "kernels/shared/trellis.h"
 
 #endif

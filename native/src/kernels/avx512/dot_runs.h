@@ -34,85 +34,94 @@ RBE_INLINE void deal_group(lane_runs *to, uint32_t lane, uint32_t n_lanes, rbe_g
 }
 
 /* run: blocks of a lane, a constant; pairs: 1 where two groups fill the lanes, a constant. */
-RBE_INLINE void dot_runs(uint32_t bits, uint32_t run, int pairs, const rbe_strip *strip, uint32_t first_group, uint32_t n_groups,
-                         const int8_t *x, int32_t *acc)
+RBE_INLINE void dot_runs(uint32_t bits, uint32_t run, int pairs, const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)
 {
     generator from = generator_make(strip, 128);
     const uint32_t steps = block_steps(bits), units = block_units(bits), bytes = RBE_UNIT_BYTES * units;
     const uint32_t n_blocks = strip->row_steps / steps, n_lanes = pairs ? 2 : 4;
-    const __m512i start = _mm512_maskz_set1_epi32(pairs ? 0x00ff : 0xffff, -128 * rbe__avx512_sum(x, 4 * n_groups));
-    __m512i sums[MOST_RUN_ACCUMULATORS];
+    __m512 total[MOST_RUN_ACCUMULATORS];
     RBE_UNROLL(24)
     for (uint32_t i = 0; i < run * steps; i++) {
-        sums[i] = start;
+        total[i] = _mm512_setzero_ps();
     }
-    rbe_cell_walk walk = rbe__cell_walk_start(strip, first_group);
-    for (uint32_t g = 0; g < n_groups; g += pairs ? 2 : 1) {
-        lane_runs lanes;
-        const rbe_group_bytes one = rbe__cell_walk_next(&walk);
-        int32_t x_group;
-        memcpy(&x_group, x + 4 * g, sizeof x_group);
-        __m512i activations = _mm512_set1_epi32(x_group);
-        deal_group(&lanes, 0, n_lanes, one, bytes * run, bytes * (n_blocks - run));
-        if (pairs) { /* a group without a partner is its own, times 0 */
-            rbe_group_bytes two = one;
-            x_group = 0;
-            if (g + 1 < n_groups) {
-                two = rbe__cell_walk_next(&walk);
-                memcpy(&x_group, x + 4 * g + 4, sizeof x_group);
-            }
-            activations = _mm512_mask_set1_epi32(activations, 0xff00, x_group);
-            deal_group(&lanes, 2, n_lanes, two, bytes * run, bytes * (n_blocks - run));
+    rbe_cell_walk walk = rbe__cell_walk_start(strip, 0);
+    for (uint32_t first = 0; first < strip->n_groups; first += RBE_BLOCK_GROUPS) {
+        const uint32_t end = strip->n_groups - first < RBE_BLOCK_GROUPS ? strip->n_groups : first + RBE_BLOCK_GROUPS;
+        const __m512i start = _mm512_maskz_set1_epi32(pairs ? 0x00ff : 0xffff, -128 * rbe__avx512_sum(x + (size_t)4 * first, 4 * (end - first)));
+        __m512i sums[MOST_RUN_ACCUMULATORS];
+        RBE_UNROLL(24)
+        for (uint32_t i = 0; i < run * steps; i++) {
+            sums[i] = start;
         }
-        block_bytes of;
-        of.byte[0] = load_lanes(lanes.last, 0);
-        of.change[0] = _mm512_xor_si512(of.byte[0], load_lanes(lanes.before_last, 0));
-        prefetch_ahead(one.units, (pairs ? 2 : 1) * bytes * n_blocks);
-        RBE_UNROLL(3)
-        for (uint32_t v = 0; v < run; v++) {
+        for (uint32_t g = first; g < end; g += pairs ? 2 : 1) {
+            lane_runs lanes;
+            const rbe_group_bytes one = rbe__cell_walk_next(&walk);
+            int32_t x_group;
+            memcpy(&x_group, x + (size_t)4 * g, sizeof x_group);
+            __m512i activations = _mm512_set1_epi32(x_group);
+            deal_group(&lanes, 0, n_lanes, one, bytes * run, bytes * (n_blocks - run));
+            if (pairs) { /* a group without a partner is its own, times 0 */
+                rbe_group_bytes two = one;
+                x_group = 0;
+                if (g + 1 < end) {
+                    two = rbe__cell_walk_next(&walk);
+                    memcpy(&x_group, x + (size_t)4 * g + 4, sizeof x_group);
+                }
+                activations = _mm512_mask_set1_epi32(activations, 0xff00, x_group);
+                deal_group(&lanes, 2, n_lanes, two, bytes * run, bytes * (n_blocks - run));
+            }
+            block_bytes of;
+            of.byte[0] = load_lanes(lanes.last, 0);
+            of.change[0] = _mm512_xor_si512(of.byte[0], load_lanes(lanes.before_last, 0));
+            prefetch_ahead(one.units, (pairs ? 2 : 1) * bytes * n_blocks);
             RBE_UNROLL(3)
-            for (uint32_t i = 1; i <= units; i++) {
-                of.byte[i] = load_lanes(lanes.blocks, RBE_UNIT_BYTES * (units * v + i - 1));
-                of.change[i] = _mm512_xor_si512(of.byte[i], of.byte[i - 1]);
+            for (uint32_t v = 0; v < run; v++) {
+                RBE_UNROLL(3)
+                for (uint32_t i = 1; i <= units; i++) {
+                    of.byte[i] = load_lanes(lanes.blocks, RBE_UNIT_BYTES * (units * v + i - 1));
+                    of.change[i] = _mm512_xor_si512(of.byte[i], of.byte[i - 1]);
+                }
+                keep_in_memory(bits, &from);
+                RBE_UNROLL(8)
+                for (uint32_t s = 0; s < steps; s++) {
+                    const __m512i weights = generate_step(&from, bits, s, &of);
+                    sums[v * steps + s] = _mm512_dpbusd_epi32(sums[v * steps + s], weights, activations);
+                }
+                of.byte[0] = of.byte[units];
+                of.change[0] = of.change[units];
             }
-            keep_in_memory(bits, &from);
-            RBE_UNROLL(8)
-            for (uint32_t s = 0; s < steps; s++) {
-                const __m512i weights = generate_step(&from, bits, s, &of);
-                sums[v * steps + s] = _mm512_dpbusd_epi32(sums[v * steps + s], weights, activations);
-            }
-            of.byte[0] = of.byte[units];
-            of.change[0] = of.change[units];
         }
+        __m512i block_sums[MOST_RUN_ACCUMULATORS];
+        RBE_UNROLL(24)
+        for (uint32_t i = 0; i < run * steps; i++) {
+            block_sums[i] = pairs ? _mm512_add_epi32(sums[i], _mm512_shuffle_i64x2(sums[i], sums[i], 0x4e)) : sums[i];
+        }
+        gather_block(run * steps, block_sums, scales[first / RBE_BLOCK_GROUPS], total);
     }
     RBE_UNROLL(3)
     for (uint32_t v = 0; v < run; v++) {
         RBE_UNROLL(8)
         for (uint32_t s = 0; s < steps; s++) {
-            __m512i of_lanes = sums[v * steps + s];
-            if (pairs) {
-                of_lanes = _mm512_add_epi32(of_lanes, _mm512_shuffle_i64x2(of_lanes, of_lanes, 0x4e));
-            }
+            __m512 of_lanes = total[v * steps + s];
             RBE_UNROLL(4)
             for (uint32_t l = 0; l < n_lanes; l++) {
                 const uint32_t block = l * run < n_blocks - run ? l * run + v : n_blocks - run + v;
-                _mm_storeu_si128((__m128i *)(acc + 4 * (steps * block + s)), _mm512_extracti32x4_epi32(of_lanes, 0));
-                of_lanes = _mm512_shuffle_i64x2(of_lanes, of_lanes, 0x39);
+                _mm_storeu_ps(sum + 4 * (steps * block + s), _mm512_castps512_ps128(of_lanes));
+                of_lanes = _mm512_shuffle_f32x4(of_lanes, of_lanes, 0x39);
             }
         }
     }
 }
 
 /* 1 where two groups fill the lanes and one does not. */
-RBE_INLINE int dot_in_pairs(uint32_t bits, uint32_t n_blocks, const rbe_strip *strip, uint32_t first_group, uint32_t n_groups,
-                            const int8_t *x, int32_t *acc)
+RBE_INLINE int dot_in_pairs(uint32_t bits, uint32_t n_blocks, const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)
 {
     switch (n_blocks) {
     case 2:
-        dot_runs(bits, 1, 1, strip, first_group, n_groups, x, acc);
+        dot_runs(bits, 1, 1, strip, x, scales, sum);
         return 1;
     case 6:
-        dot_runs(bits, 3, 1, strip, first_group, n_groups, x, acc);
+        dot_runs(bits, 3, 1, strip, x, scales, sum);
         return 1;
     default:
         return 0;

@@ -262,69 +262,96 @@ RBE_INLINE void generate_groups(uint32_t bits, const rbe_strip *strip, uint32_t 
     }
 }
 
-/* n_vectors: of a group, a constant, so that all accumulators stay in registers from the first group to the last.
+/* total += scale * sums, n vectors. They keep the order of their lanes until the end of a strip. A function of its own, so that registers
+ * are for the sums: inlined, gcc 12 keeps some of these in memory in place of sums (a tenth of the speed). */
+static __attribute__((noinline)) void gather_block(uint32_t n, const __m512i *sums, float scale, __m512 *total)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        total[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i]), _mm512_set1_ps(scale), total[i]);
+    }
+}
+
+/* n_vectors: of a group, a constant, so that all accumulators stay in registers from the first group of a block to the last.
  * vpdpbusd takes its first operand as unsigned: 128 is added to T1, and 128 * sum(x) taken off at the start. */
-RBE_INLINE void dot_groups(uint32_t bits, uint32_t n_vectors, const rbe_strip *strip, uint32_t first_group, uint32_t n_groups,
-                           const int8_t *x, int32_t *acc)
+RBE_INLINE void dot_vectors(uint32_t bits, uint32_t n_vectors, const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)
 {
     generator from = generator_make(strip, 128);
     const uint32_t steps = block_steps(bits);
     const uint32_t last_blocks = strip->row_steps / steps - BLOCKS_PER_VECTOR * (n_vectors - 1);
-    const __m512i start = _mm512_set1_epi32(-128 * rbe__avx512_sum(x, 4 * n_groups));
-    __m512i sums[MOST_ACCUMULATORS];
+    __m512 total[MOST_ACCUMULATORS];
     RBE_UNROLL(16)
     for (uint32_t i = 0; i < n_vectors * steps; i++) {
-        sums[i] = start;
+        total[i] = _mm512_setzero_ps();
     }
-    rbe_cell_walk walk = rbe__cell_walk_start(strip, first_group);
-    for (uint32_t g = 0; g < n_groups; g++) {
-        const rbe_group_bytes bytes = rbe__cell_walk_next(&walk);
-        int32_t x_group;
-        memcpy(&x_group, x + 4 * g, sizeof x_group);
-        const __m512i activations = _mm512_set1_epi32(x_group);
-        history past = history_start(bytes);
-        RBE_UNROLL(8)
-        for (uint32_t v = 0; v < n_vectors; v++) {
-            const uint8_t *blocks = bytes.units + RBE_UNIT_BYTES * block_units(bits) * BLOCKS_PER_VECTOR * v;
-            block_bytes of;
-            next_blocks(bits, blocks, v + 1 < n_vectors ? BLOCKS_PER_VECTOR : last_blocks, v == 0, &past, &of);
-            prefetch_ahead(blocks, RBE_UNIT_BYTES * block_units(bits) * BLOCKS_PER_VECTOR);
-            keep_in_memory(bits, &from);
+    rbe_cell_walk walk = rbe__cell_walk_start(strip, 0);
+    for (uint32_t first = 0; first < strip->n_groups; first += RBE_BLOCK_GROUPS) {
+        const uint32_t end = strip->n_groups - first < RBE_BLOCK_GROUPS ? strip->n_groups : first + RBE_BLOCK_GROUPS;
+        const __m512i start = _mm512_set1_epi32(-128 * rbe__avx512_sum(x + (size_t)4 * first, 4 * (end - first)));
+        __m512i sums[MOST_ACCUMULATORS];
+        RBE_UNROLL(16)
+        for (uint32_t i = 0; i < n_vectors * steps; i++) {
+            sums[i] = start;
+        }
+        for (uint32_t g = first; g < end; g++) {
+            const rbe_group_bytes bytes = rbe__cell_walk_next(&walk);
+            int32_t x_group;
+            memcpy(&x_group, x + (size_t)4 * g, sizeof x_group);
+            const __m512i activations = _mm512_set1_epi32(x_group);
+            history past = history_start(bytes);
             RBE_UNROLL(8)
-            for (uint32_t s = 0; s < steps; s++) {
-                const __m512i weights = generate_step(&from, bits, s, &of);
-                sums[v * steps + s] = _mm512_dpbusd_epi32(sums[v * steps + s], weights, activations);
+            for (uint32_t v = 0; v < n_vectors; v++) {
+                const uint8_t *blocks = bytes.units + RBE_UNIT_BYTES * block_units(bits) * BLOCKS_PER_VECTOR * v;
+                block_bytes of;
+                next_blocks(bits, blocks, v + 1 < n_vectors ? BLOCKS_PER_VECTOR : last_blocks, v == 0, &past, &of);
+                prefetch_ahead(blocks, RBE_UNIT_BYTES * block_units(bits) * BLOCKS_PER_VECTOR);
+                keep_in_memory(bits, &from);
+                RBE_UNROLL(8)
+                for (uint32_t s = 0; s < steps; s++) {
+                    const __m512i weights = generate_step(&from, bits, s, &of);
+                    sums[v * steps + s] = _mm512_dpbusd_epi32(sums[v * steps + s], weights, activations);
+                }
             }
         }
+        __m512i block_sums[MOST_ACCUMULATORS];
+        RBE_UNROLL(16)
+        for (uint32_t i = 0; i < n_vectors * steps; i++) {
+            block_sums[i] = sums[i];
+        }
+        gather_block(n_vectors * steps, block_sums, scales[first / RBE_BLOCK_GROUPS], total);
     }
     RBE_UNROLL(8)
     for (uint32_t v = 0; v < n_vectors; v++) {
-        store_steps(bits, sums + v * steps, v + 1 < n_vectors ? BLOCKS_PER_VECTOR : last_blocks,
-                    (uint8_t *)(acc + (size_t)4 * steps * BLOCKS_PER_VECTOR * v));
+        __m512i rows[MOST_STEPS];
+        RBE_UNROLL(8)
+        for (uint32_t s = 0; s < steps; s++) {
+            rows[s] = _mm512_castps_si512(total[v * steps + s]);
+        }
+        store_steps(bits, rows, v + 1 < n_vectors ? BLOCKS_PER_VECTOR : last_blocks,
+                    (uint8_t *)(sum + (size_t)4 * steps * BLOCKS_PER_VECTOR * v));
     }
 }
 
 #include "kernels/avx512/dot_runs.h"
 
-#define DOT_CASE(bits, n_vectors)                                          \
-    case n_vectors:                                                        \
-        dot_groups(bits, n_vectors, strip, first_group, n_groups, x, acc); \
+#define DOT_CASE(bits, n_vectors)                             \
+    case n_vectors:                                           \
+        dot_vectors(bits, n_vectors, strip, x, scales, sum);  \
         return;
 #define DOT_CASES_2(bits) DOT_CASE(bits, 1) DOT_CASE(bits, 2)
 #define DOT_CASES_4(bits) DOT_CASES_2(bits) DOT_CASE(bits, 3) DOT_CASE(bits, 4)
 #define DOT_CASES_8(bits) DOT_CASES_4(bits) DOT_CASE(bits, 5) DOT_CASE(bits, 6) DOT_CASE(bits, 7) DOT_CASE(bits, 8)
 
-#define RUN_CASE(bits, run)                                               \
-    case run:                                                             \
-        dot_runs(bits, run, 0, strip, first_group, n_groups, x, acc);     \
+#define RUN_CASE(bits, run)                              \
+    case run:                                            \
+        dot_runs(bits, run, 0, strip, x, scales, sum);   \
         return;
 #define RUN_CASES_2(bits) RUN_CASE(bits, 1) RUN_CASE(bits, 2)
 
 #define TRELLIS_KERNELS(bits, cases)                                                                                         \
-    static void dot_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, const int8_t *x, int32_t *acc) \
+    static void dot_k##bits(const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)                       \
     {                                                                                                                        \
         const uint32_t n_blocks = strip->row_steps / block_steps(bits);                                                      \
-        if (bits % 2 == 1 && dot_in_pairs(bits, n_blocks, strip, first_group, n_groups, x, acc)) {                           \
+        if (bits % 2 == 1 && dot_in_pairs(bits, n_blocks, strip, x, scales, sum)) {                                          \
             return;                                                                                                          \
         }                                                                                                                    \
         switch ((n_blocks + BLOCKS_PER_VECTOR - 1) / BLOCKS_PER_VECTOR) {                                                    \

@@ -6,6 +6,11 @@
 #include "kernels/shared/exponential.h"
 #include "kernels/shared/float.h"
 
+void rbe__neon_accumulate(float *y, const int32_t *acc, uint32_t n, float scale)
+{
+    accumulate(y, acc, n, scale);
+}
+
 void rbe__neon_float(rbe_kernels *table)
 {
     set_float(table);

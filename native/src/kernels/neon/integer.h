@@ -131,6 +131,7 @@ static inline void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
 }
 
 #include "kernels/shared/multiply_tile.h"
+#define GATHER rbe__neon_accumulate
 #include "kernels/shared/trellis.h"
 
 #endif

@@ -42,16 +42,23 @@ static void multiply_group(const int8_t *weights, uint32_t row_steps, const int8
     }
 }
 
-void rbe__dot_scalar(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, const int8_t *x, int32_t *acc)
+void rbe__dot_scalar(const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)
 {
     int8_t weights[RBE_STRIP_ROWS * 4];
-    for (uint32_t row = 0; row < 4u * strip->row_steps; row++) {
-        acc[row] = 0;
+    const uint32_t rows = 4u * strip->row_steps;
+    for (uint32_t row = 0; row < rows; row++) {
+        sum[row] = 0;
     }
-    rbe_cell_walk walk = rbe__cell_walk_start(strip, first_group);
-    for (uint32_t g = 0; g < n_groups; g++) {
-        generate_group(strip, rbe__cell_walk_next(&walk), weights);
-        multiply_group(weights, strip->row_steps, x + 4u * g, acc);
+    rbe_cell_walk walk = rbe__cell_walk_start(strip, 0);
+    for (uint32_t first = 0; first < strip->n_groups; first += RBE_BLOCK_GROUPS) {
+        int32_t acc[RBE_STRIP_ROWS] = {0};
+        for (uint32_t g = first; g < first + RBE_BLOCK_GROUPS && g < strip->n_groups; g++) {
+            generate_group(strip, rbe__cell_walk_next(&walk), weights);
+            multiply_group(weights, strip->row_steps, x + (size_t)4 * g, acc);
+        }
+        for (uint32_t row = 0; row < rows; row++) {
+            sum[row] += scales[first / RBE_BLOCK_GROUPS] * (float)acc[row];
+        }
     }
 }
 

@@ -18,9 +18,12 @@
  *     vec vec_zero(void), vec_xor(vec, vec), vec_add8(vec, vec), look_up(vec table, vec nibbles)
  *     vec dot_step(vec sums, vec weights, vec activations)            int32 += four int8 products
  *     vec load_activations(const int8_t *x)                           x[0..3] in every 32 bits
+ *     GATHER(float *y, const int32_t *acc, uint32_t n, float scale)   the set's `accumulate`
  */
 #ifndef RBE_KERNELS_SHARED_TRELLIS_H
 #define RBE_KERNELS_SHARED_TRELLIS_H
+
+#include <string.h>
 
 #include "kernels/shared/blocks.h"
 
@@ -196,14 +199,11 @@ RBE_INLINE void generate_groups(uint32_t bits, const rbe_strip *strip, uint32_t 
     }
 }
 
-/* The sums stay in the first-level cache: a strip has more of them than there are registers. */
-RBE_INLINE void dot_groups(uint32_t bits, const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, const int8_t *x,
-                           int32_t *acc)
+/* acc[4R] = the next n_groups groups times x. The sums stay in the first-level cache: a strip has more of them than there are registers. */
+RBE_INLINE void dot_groups(uint32_t bits, const tables *from, rbe_cell_walk *cells, uint32_t n_groups, const int8_t *x, int32_t *acc)
 {
-    const tables from = tables_load(strip->t1, strip->t2, DOT_BIAS);
+    group_walk walk = group_start(bits, cells->strip, (rbe_group_bytes){0});
     const vec start = sums_start(x, 4 * n_groups);
-    rbe_cell_walk cells = rbe__cell_walk_start(strip, first_group);
-    group_walk walk = group_start(bits, strip, (rbe_group_bytes){0});
     vec sums[MOST_STEPS];
     for (uint32_t i = 0; i < walk.run * block_steps(bits); i++) {
         sums[i] = start;
@@ -211,18 +211,18 @@ RBE_INLINE void dot_groups(uint32_t bits, const rbe_strip *strip, uint32_t first
     for (uint32_t g = 0; g < n_groups; g++) {
         const vec activations = load_activations(x + 4 * g);
         lane_blocks a, b;
-        walk.bytes = rbe__cell_walk_next(&cells);
+        walk.bytes = rbe__cell_walk_next(cells);
         group_first(bits, &walk, &a);
         if (PREFETCHES) {
-            prefetch_ahead(walk.bytes.units, cells.group_bytes);
+            prefetch_ahead(walk.bytes.units, cells->group_bytes);
         }
         uint32_t v = 0;
         for (; TWO_AT_ONCE && v + 1 < walk.run; v += 2) {
-            dot_blocks(bits, &from, &walk, v, &a, &b, activations, sums);
-            dot_blocks(bits, &from, &walk, v + 1, &b, &a, activations, sums);
+            dot_blocks(bits, from, &walk, v, &a, &b, activations, sums);
+            dot_blocks(bits, from, &walk, v + 1, &b, &a, activations, sums);
         }
         for (; v < walk.run; v++) {
-            dot_blocks(bits, &from, &walk, v, &a, &b, activations, sums);
+            dot_blocks(bits, from, &walk, v, &a, &b, activations, sums);
             blocks_move(bits, &b, &a);
         }
     }
@@ -233,14 +233,28 @@ RBE_INLINE void dot_groups(uint32_t bits, const rbe_strip *strip, uint32_t first
     }
 }
 
-#define TRELLIS_KERNELS(bits)                                                                                                \
-    static void dot_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, const int8_t *x, int32_t *acc) \
-    {                                                                                                                        \
-        dot_groups(bits, strip, first_group, n_groups, x, acc);                                                              \
-    }                                                                                                                        \
-    static void generate_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile)             \
-    {                                                                                                                        \
-        generate_groups(bits, strip, first_group, n_groups, tile);                                                           \
+RBE_INLINE void dot_strip(uint32_t bits, const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)
+{
+    const tables from = tables_load(strip->t1, strip->t2, DOT_BIAS);
+    const uint32_t rows = 4 * strip->row_steps;
+    int32_t acc[RBE_STRIP_ROWS];
+    rbe_cell_walk cells = rbe__cell_walk_start(strip, 0);
+    memset(sum, 0, rows * sizeof *sum);
+    for (uint32_t first = 0; first < strip->n_groups; first += RBE_BLOCK_GROUPS) {
+        const uint32_t left = strip->n_groups - first;
+        dot_groups(bits, &from, &cells, left < RBE_BLOCK_GROUPS ? left : RBE_BLOCK_GROUPS, x + (size_t)4 * first, acc);
+        GATHER(sum, acc, rows, scales[first / RBE_BLOCK_GROUPS]);
+    }
+}
+
+#define TRELLIS_KERNELS(bits)                                                                                               \
+    static void dot_k##bits(const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)                       \
+    {                                                                                                                       \
+        dot_strip(bits, strip, x, scales, sum);                                                                             \
+    }                                                                                                                       \
+    static void generate_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile)            \
+    {                                                                                                                       \
+        generate_groups(bits, strip, first_group, n_groups, tile);                                                          \
     }
 
 TRELLIS_KERNELS(1)
