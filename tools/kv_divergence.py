@@ -11,6 +11,7 @@ from pathlib import Path
 from rbe_edge import Model, Session
 from rbe_edge.evaluation import divergence
 from rbe_edge.evaluation.perplexity import cut
+from rbe_edge.runtime.probabilities import log_softmax
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def _compare(exact: Session, session: Session, tokens: list[int]) -> divergence.
     for given, followed in divergence.pieces(tokens, exact.model.info.vocabulary):
         logits = [one.score(given, logits=True).logits for one in (exact, session)]
         assert logits[0] is not None and logits[1] is not None
-        sums.add(divergence.log_softmax(logits[0]), divergence.log_softmax(logits[1]), followed)
+        sums.add(log_softmax(logits[0]), log_softmax(logits[1]), followed)
     return sums
 
 

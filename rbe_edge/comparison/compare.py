@@ -19,13 +19,14 @@ import numpy.typing as npt
 from rbe_edge.comparison import export, llama_cpp
 from rbe_edge.comparison.importance import importance
 from rbe_edge.errors import OptionError
-from rbe_edge.evaluation.divergence import Divergence, Sums, log_softmax, pieces, summary
+from rbe_edge.evaluation.divergence import Divergence, Sums, pieces, summary
 from rbe_edge.evaluation.perplexity import DEFAULT_WINDOW, cut
 from rbe_edge.packing.calibration import N_TOKENS, WINDOW, read_windows
 from rbe_edge.packing.calibration import read_text as calibration_text
 from rbe_edge.packing.pack import PackOptions, PackReport, pack, source_tokenizer
 from rbe_edge.packing.sources import open_source
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.probabilities import log_softmax
 from rbe_edge.runtime.session import Session
 
 FloatArray = npt.NDArray[np.float32]

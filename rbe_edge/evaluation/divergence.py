@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from rbe_edge.errors import OptionError
 from rbe_edge.evaluation.perplexity import DEFAULT_WINDOW, cut
+from rbe_edge.runtime.probabilities import log_softmax
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
@@ -118,13 +119,6 @@ def pieces(tokens: Sequence[int], vocabulary: int) -> Iterator[tuple[Sequence[in
     for start in range(0, len(tokens) - 1, piece):
         given = tokens[start : min(start + piece, len(tokens) - 1)]
         yield given, np.asarray(tokens[start + 1 : start + 1 + len(given)], dtype=np.int64)
-
-
-def log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """In place, along the last axis."""
-    logits -= logits.max(axis=1, keepdims=True)
-    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True, dtype=np.float64)).astype(np.float32)
-    return logits
 
 
 def _compare_window(source: Session, packed: Session, tokens: Sequence[int]) -> Sums:

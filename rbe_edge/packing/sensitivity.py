@@ -28,6 +28,7 @@ from rbe_edge.packing.allocation import GAUSSIAN_ERROR
 from rbe_edge.packing.calibration import DAMPING, MAX_BATCH, WINDOW, Calibration
 from rbe_edge.packing.plan import TensorPlan
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.probabilities import log_softmax
 from rbe_edge.runtime.session import Session
 
 FloatArray = npt.NDArray[np.float32]
@@ -205,9 +206,7 @@ class _Probe:
         logits: FloatArray = x @ self._head.T
         if self._softcap is not None:
             logits = self._softcap * np.tanh(logits / np.float32(self._softcap))
-        logits -= logits.max(axis=1, keepdims=True)
-        logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True, dtype=np.float64)).astype(np.float32)
-        return logits
+        return log_softmax(logits)
 
 
 def _layer_of(name: str) -> int | None:
