@@ -155,7 +155,7 @@ class _Endpoints:
     async def embeddings(self, request: Request) -> Response:
         async def answer(fields: Fields) -> Response:
             wanted = chat_request.read_embedding(fields)
-            vectors, tokens = await self._service.embeddings(wanted)
+            vectors, tokens = await self._service.embeddings(wanted, request.is_disconnected)
             data = [
                 {"object": "embedding", "index": index, "embedding": _encoded(vector, wanted.base64)}
                 for index, vector in enumerate(vectors)

@@ -89,7 +89,7 @@ def read_chat(fields: Fields) -> ChatRequest:
 def read_text(fields: Fields) -> TextRequest:
     if fields.flag("echo"):
         raise wrong("echo", "`echo` is not supported")
-    for name, off in (("suffix", ""), ("best_of", 1)):
+    for name, off in (("suffix", ""), ("best_of", 1), ("response_format", {"type": "text"})):
         if fields.raw(name) not in (None, off):
             raise wrong(name, f"`{name}` is not supported")
     base = _base(fields, ("max_tokens",), fields.whole("logprobs", 0, 5))

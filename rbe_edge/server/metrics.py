@@ -79,7 +79,7 @@ class Metrics:
                 lines += [f"# HELP {name} {meaning}", f"# TYPE {name} counter"]
                 for (counter, labels), value in sorted(self._counters.items()):
                     if counter == name:
-                        lines.append(f"{name}{{{labels}}} {value:g}" if labels else f"{name} {value:.0f}")
+                        lines.append(f"{name}{{{labels}}} {value:.0f}" if labels else f"{name} {value:.0f}")
             recent = sum(tokens for second, tokens in self._seconds if second >= now - _RATE_WINDOW_S)
             gauges = {**self._gauges, "rbe_tokens_per_second": recent / _RATE_WINDOW_S}
             gauges["process_resident_memory_bytes"] = resident_bytes()

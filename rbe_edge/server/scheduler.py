@@ -152,19 +152,18 @@ class Scheduler:
         return min(ready, key=lambda job: at_work[job.request], default=None)
 
     def _place(self, job: Job) -> None:
-        """Gives a free slot to a job: the one that holds most of the prompt. Where a busy one holds more, its beginning
-        is copied to the one that was used longest ago."""
+        """Gives a free slot to a job: the one that holds most of the prompt, where that is most of what it holds. Else
+        the one that was used longest ago, and the beginning is copied to it from the slot that holds most of it."""
         prompt = list(job.prompt)
         held = {slot: slot.common(prompt) for slot in self._slots}
-        free = [slot for slot in self._slots if slot.answer is None]
-        slot = source = max(free, key=lambda slot: (held[slot], -slot.used))
-        best = max(self._slots, key=lambda slot: held[slot])
-        if held[best] > held[slot]:
-            slot, source = min(free, key=lambda slot: slot.used), best
+        source = max(self._slots, key=lambda slot: (held[slot], slot.answer is None, -slot.used))
+        slot = source
+        if source.answer is not None or 2 * held[source] < source.session.position:
+            slot = min((slot for slot in self._slots if slot.answer is None), key=lambda slot: slot.used)
 
         def begin() -> None:
             self._metrics.observe("rbe_queue_seconds", time.monotonic() - job.arrived)
-            if source is not slot:
+            if held[source] > held[slot]:
                 slot.session.copy_from(source.session, held[source])
             slot.answer = Answer(job, slot.session)
 

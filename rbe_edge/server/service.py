@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -190,17 +190,25 @@ class Service:
             raise api_error(error) from None
         return _until_finished(events, len(jobs))
 
-    async def embeddings(self, request: EmbeddingRequest) -> tuple[list[list[float]], int]:
-        """A vector for each input, and their tokens together."""
+    async def embeddings(
+        self, request: EmbeddingRequest, gone: Callable[[], Awaitable[bool]]
+    ) -> tuple[list[list[float]], int]:
+        """A vector for each input, and their tokens together. gone: whether the client is; raises ApiError then."""
         self.check_model(request.model)
+        inputs = await asyncio.to_thread(self._embedding_inputs, request)
+        try:
+            return await self._embedding.vectors(inputs, gone), sum(map(len, inputs))
+        except (QueueFull, Cancelled) as error:
+            raise api_error(error) from None
+
+    def _embedding_inputs(self, request: EmbeddingRequest) -> list[list[int]]:
         inputs = []
         for one in request.inputs:
             tokens = self._tokenize(one, "input") if isinstance(one, str) else self._known(one, "input")
             if not 0 < len(tokens) <= self.scheduler.context:
                 raise self._too_long(len(tokens), "input")
             inputs.append(tokens)
-        vectors = [await self._embedding.vector(tokens) for tokens in inputs]
-        return vectors, sum(map(len, inputs))
+        return inputs
 
 
 async def _until_finished(
@@ -215,7 +223,7 @@ async def _until_finished(
 
 
 class _Embedding:
-    """A session of its own, made when it is first needed, for one text at a time."""
+    """A session of its own, made when it is first needed, for one text at a time: requests take turns text by text."""
 
     def __init__(self, model: Model, options: SessionOptions, queue_limit: int) -> None:
         self._model, self._options, self._queue_limit = model, options, queue_limit
@@ -223,13 +231,19 @@ class _Embedding:
         self._turn = asyncio.Lock()
         self._waiting = 0
 
-    async def vector(self, tokens: list[int]) -> list[float]:
+    async def vectors(self, inputs: list[list[int]], gone: Callable[[], Awaitable[bool]]) -> list[list[float]]:
+        """Raises QueueFull, and Cancelled once gone() says so."""
         if self._waiting > self._queue_limit:
-            raise api_error(QueueFull(1))
+            raise QueueFull(1)
         self._waiting += 1
+        found = []
         try:
-            async with self._turn:
-                return await asyncio.to_thread(self._computed, tokens)
+            for tokens in inputs:
+                async with self._turn:
+                    if await gone():
+                        raise Cancelled("the client went away")
+                    found.append(await asyncio.to_thread(self._computed, tokens))
+            return found
         finally:
             self._waiting -= 1
 

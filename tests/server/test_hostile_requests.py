@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
 import threading
 import time
@@ -278,6 +277,29 @@ def test_requests_take_turns(model: Model) -> None:
     assert "second" in ended[:2]
 
 
+def test_embeddings_end_with_their_client(model: Model) -> None:
+    """Of thousands of texts few are computed when nobody waits for them; others take turns with them."""
+    with running(model, slots=1, queue_limit=1) as server:
+        computed: list[int] = []
+        real = server.service._embedding._computed
+
+        def slow(tokens: list[int]) -> list[float]:
+            computed.append(len(tokens))
+            time.sleep(0.01)
+            return real(tokens)
+
+        server.service._embedding._computed = slow
+        body = json.dumps({"model": "demo", "input": ["a text of some words"] * 2000}).encode()
+        head = f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(head + body)
+            server.wait_for(lambda: len(computed) > 3)
+            assert post(server, {"model": "demo", "input": "b"}, "/v1/embeddings").status_code == 200
+        server.wait_for(lambda: server.service._embedding._waiting == 0)
+        assert len(computed) < 1000
+
+
 def test_half_a_request_holds_nothing(server: Running) -> None:
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
@@ -325,26 +347,55 @@ def test_a_long_prompt_lets_others_go_on(model: Model) -> None:
 
 
 def test_metrics(server: Running) -> None:
+    """As Prometheus' own parser reads them."""
+    parser = pytest.importorskip("prometheus_client.parser")
     assert post(server, CHAT).status_code == 200
     response = httpx.get(server.url + "/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
-    values: dict[str, float] = {}
-    kinds: dict[str, str] = {}
-    for line in response.text.splitlines():
-        if line.startswith("# TYPE "):
-            kinds[line.split()[2]] = line.split()[3]
-        elif not line.startswith("#"):
-            found = re.fullmatch(r'([a-z_]+)(\{[a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*\})? ([0-9.e+-]+)', line)
-            assert found, line
-            values[found[1] + (found[2] or "")] = float(found[3])
-    assert values['rbe_requests_total{path="/v1/chat/completions",status="200"}'] >= 1
-    assert values["rbe_generated_tokens_total"] >= 4
-    assert values["process_resident_memory_bytes"] > 1e7
-    assert values["rbe_slots"] == 3
-    assert "rbe_tokens_per_second" in values and "rbe_queue_length" in values
-    buckets = [value for name, value in values.items() if name.startswith("rbe_request_seconds_bucket")]
-    assert buckets == sorted(buckets) and buckets[-1] == values["rbe_request_seconds_count"] > 0
-    assert kinds["rbe_request_seconds"] == "histogram" and kinds["rbe_prompt_tokens_total"] == "counter"
+    families = {family.name: family for family in parser.text_string_to_metric_families(response.text)}
+    kinds = {"counter": 5, "gauge": 7, "histogram": 3}
+    assert {kind: sum(family.type == kind for family in families.values()) for kind in kinds} == kinds
+    assert all(family.documentation for family in families.values())
+    values = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+    assert values["rbe_requests_total", "/v1/chat/completions", "200"] >= 1
+    assert values["rbe_generated_tokens_total",] >= 4
+    assert values["process_resident_memory_bytes",] > 1e7
+    assert values["rbe_slots",] == 3
+    assert ("rbe_tokens_per_second",) in values and ("rbe_queue_length",) in values
+    for name in ("rbe_request_seconds", "rbe_first_token_seconds", "rbe_queue_seconds"):
+        buckets = [sample for sample in families[name].samples if sample.name.endswith("_bucket")]
+        counts = [sample.value for sample in buckets]
+        assert [float(sample.labels["le"]) for sample in buckets] == sorted(float(s.labels["le"]) for s in buckets)
+        assert counts == sorted(counts) and counts[-1] == values[f"{name}_count",] > 0 and values[f"{name}_sum",] > 0
+
+
+def test_counters_stay_exact() -> None:
+    from rbe_edge.server.metrics import Metrics
+
+    metrics = Metrics()
+    metrics.count("rbe_requests_total", 12_345_678, path="/v1/models", status="200")
+    metrics.count("rbe_prompt_tokens_total", 123_456_789)
+    assert 'rbe_requests_total{path="/v1/models",status="200"} 12345678\n' in metrics.text()
+    assert "rbe_prompt_tokens_total 123456789\n" in metrics.text()
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+def test_hostile_patterns(server: Running, path: str) -> None:
+    for pattern in (
+        "(a|b)*a(a|b){900}",
+        "(((a{1,999}){1,999}){1,999}){1,999}",
+        "(a?){999}" * 50,
+        "(" * 900,
+        "a" * 10**6,
+    ):
+        wanted = {"type": "json_schema", "json_schema": {"schema": {"type": "string", "pattern": pattern}}}
+        response = post(server, {**CHAT, "prompt": "a", "response_format": wanted}, f"/v1/{path}")
+        named = "pattern" if path.startswith("chat") else "response_format"  # which completions do not have
+        assert named in error_of(response, 400)["message"]
 
 
 def test_stopping_refuses_and_ends(model: Model) -> None:

@@ -7,7 +7,9 @@ import itertools
 import json
 import math
 import struct
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,16 @@ HELLO = [{"role": "user", "content": "Hello!"}]
 def ask(client: Any, text: str = "Hello!", **more: Any) -> Any:
     settings = {"temperature": 0, "max_tokens": 40, **more}
     return client.chat.completions.create(model="demo", messages=[{"role": "user", "content": text}], **settings)
+
+
+def test_the_documented_example(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "server.md").read_text(encoding="utf-8")
+    start = text.index("    from openai import OpenAI")
+    example = textwrap.dedent(text[start : text.index("\n\n`rbe serve --help`")])
+    with running(model, slots=1, model_id="smol") as server:
+        assert "http://127.0.0.1:8080/v1" in example
+        exec(compile(example.replace("http://127.0.0.1:8080", server.url), "docs/server.md", "exec"), {})
+    assert capsys.readouterr().out.strip()
 
 
 def test_models(client: Any) -> None:
@@ -298,6 +310,31 @@ def test_each_choice_keeps_its_format(client: Any) -> None:
     answer = ask(client, temperature=1.3, seed=1, n=4, max_tokens=60, response_format=wanted)
     values = [json.loads(choice.message.content) for choice in answer.choices]
     assert all(value["mood"] in ("calm", "glad") for value in values)
+
+
+def test_conversations_with_one_system_prompt_keep_their_slots(model: Model) -> None:
+    """The second takes a copy of the beginning; the first is continued from where it was."""
+    system = {"role": "system", "content": "You are a small demo model and you are brief."}
+    question = "Please tell me all that you know of small computers, batteries and the weather, and why it matters."
+    first = [system, {"role": "user", "content": question * 3}]
+    with running(model, slots=2) as server:
+        client = server.client()
+
+        def asked(messages: list[dict[str, str]]) -> Any:
+            return client.chat.completions.create(model="demo", messages=messages, temperature=0, max_tokens=8)
+
+        answer = asked(first)
+        second = asked([system, {"role": "user", "content": "Hello!"}])
+        cached = second.usage.prompt_tokens_details.cached_tokens
+        assert 0 < cached < second.usage.prompt_tokens / 2 + 10
+        next_turn = [*first, dict(answer.choices[0].message.model_dump(include={"role", "content"}))]
+        third = asked([*next_turn, {"role": "user", "content": "And?"}])
+        assert third.usage.prompt_tokens_details.cached_tokens >= answer.usage.prompt_tokens
+        with running(model, slots=1) as alone:
+            once = alone.client().chat.completions.create(
+                model="demo", messages=[system, {"role": "user", "content": "Hello!"}], temperature=0, max_tokens=8
+            )
+        assert once.choices[0].message.content == second.choices[0].message.content
 
 
 def test_the_async_client(server: Running) -> None:
