@@ -226,6 +226,7 @@ class Client(App[None]):
         await self.chat_screen.save()
         lost = len(chat.messages) if self.warning and for_good else chat.n_unsaved
         if lost:
+            self.clear_notifications()  # they would cover the question
             question = f"{lost} messages of this conversation are not stored, and would be lost; F5 exports them."
             if not await self.push_screen_wait(Confirm(question, "Leave them (y)")):
                 return False
