@@ -108,7 +108,8 @@ class _Endpoints:
 
     async def health(self, request: Request) -> Response:
         self._check_origin(request)
-        return JSONResponse({"status": "ok"})
+        stopping = self._service.scheduler.stopping
+        return JSONResponse({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
 
     async def metrics(self, request: Request) -> Response:
         self._check(request)

@@ -8,6 +8,7 @@ A prompt that several answers want is read once; the others then copy it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 import time
@@ -17,11 +18,14 @@ from typing import TYPE_CHECKING
 
 from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.runtime.session import Session
+from rbe_edge.runtime.terminal_text import one_line
 from rbe_edge.server.job import Answer, Job
 from rbe_edge.server.metrics import Metrics
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
+
+_log = logging.getLogger("rbe_edge.server")
 
 #: Prompt tokens of one turn: the engine's default of a pass.
 PIECE_TOKENS = 64
@@ -98,6 +102,11 @@ class Scheduler:
             self._waiting.extend(jobs)
             self._changed.notify_all()
 
+    @property
+    def stopping(self) -> bool:
+        """It takes no more jobs: because of stop(), or of an error that the log has."""
+        return self._stopping
+
     def stop(self) -> None:
         """Ends all answers where they are and frees the sessions. Stopping twice is allowed."""
         with self._changed:
@@ -111,6 +120,9 @@ class Scheduler:
         try:
             while self._admit():
                 self._turn()
+        except Exception as error:
+            what = one_line(f"{type(error).__name__}: {error}", 300)
+            _log.error("no answer can be made any more: %s; start the server again", what)
         finally:
             with self._changed:
                 self._stopping = True
@@ -130,8 +142,9 @@ class Scheduler:
                 self._changed.wait()
             if self._stopping:
                 return False
-            self._waiting = deque(job for job in self._waiting if not job.cancelled)
             admitted: list[Job] = []
+            if self._busy < len(self._slots):
+                self._waiting = deque(job for job in self._waiting if not job.cancelled)
             while self._busy < len(self._slots) and (job := self._next(admitted)) is not None:
                 self._waiting.remove(job)
                 admitted.append(job)

@@ -408,3 +408,12 @@ def test_stopping_refuses_and_ends(model: Model) -> None:
         with pytest.raises(openai.APIError):
             list(stream)
         error_of(post(server, CHAT), 503)
+        assert httpx.get(server.url + "/health").status_code == 503
+
+
+def test_a_scheduler_that_fails_says_so(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no answer's own failure: those who wait are told, and so is whoever asks for the server's health."""
+    with running(model, slots=1) as server:
+        monkeypatch.setattr(server.service.scheduler, "_append", lambda drawn: 1 / 0)
+        error_of(post(server, CHAT), 503)
+        server.wait_for(lambda: httpx.get(server.url + "/health").status_code == 503)
