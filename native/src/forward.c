@@ -39,15 +39,20 @@ static void compute_rope_angles(rbe_session *session, uint32_t n_tokens, uint32_
     }
 }
 
-/* The step that ends a branch: it adds to the residual stream itself, unless the architecture has a norm in between. */
-static void end_branch(rbe_session *session, const rbe__projection *projection, const rbe__norm *post_norm, const float *x, size_t cols,
-                       uint32_t n_tokens, rbe__operation operation)
+/* The step that ends a branch, of x or of what an activation function makes: it adds to the residual stream itself, unless the
+ * architecture has a norm in between. */
+static void end_branch(rbe_session *session, const rbe__projection *projection, const rbe__norm *post_norm, const float *x,
+                       const rbe__activated_input *activated, uint32_t cols, uint32_t n_tokens, rbe__operation operation)
 {
     const rbe__config *config = &session->model->config;
     const rbe_kernels *kernels = session->workspace.kernels;
     const int has_norm = post_norm->weight != NULL;
     const rbe__linear_job job = {projection, has_norm ? session->branch : session->hidden, config->width, !has_norm};
-    rbe__linear(&session->workspace, &job, 1, x, cols, n_tokens);
+    if (activated) {
+        rbe__linear_activated(&session->workspace, &job, activated, cols, n_tokens);
+    } else {
+        rbe__linear(&session->workspace, &job, 1, x, cols, n_tokens);
+    }
     rbe__profile_lap(session->workspace.profile, operation);
     for (uint32_t n = 0; has_norm && n < n_tokens; n++) {
         float *branch = session->branch + (size_t)n * config->width;
@@ -131,8 +136,8 @@ static rbe_status attention_branch(rbe_session *session, uint32_t index, uint32_
     const rbe_model *model = session->model;
     const rbe__layer *layer = &model->layers[index];
     const rbe__config *config = &model->config;
-    uint32_t head_dim = config->head_dim;
-    size_t q_width = (size_t)config->n_heads * head_dim, kv_width = (size_t)config->n_kv_heads * head_dim;
+    const uint32_t head_dim = config->head_dim, q_width = config->n_heads * head_dim;
+    const size_t kv_width = (size_t)config->n_kv_heads * head_dim;
 
     const rbe__normed_input input = normed_input(session, &layer->attention_norm);
     const rbe__linear_job qkv[] = {
@@ -148,7 +153,7 @@ static rbe_status attention_branch(rbe_session *session, uint32_t index, uint32_
     rbe__profile_lap(session->workspace.profile, RBE_OPERATION_ATTENTION);
 
     RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_O, session->mixed, n_tokens, q_width));
-    end_branch(session, &layer->o, &layer->attention_post_norm, session->mixed, q_width, n_tokens, RBE_OPERATION_O);
+    end_branch(session, &layer->o, &layer->attention_post_norm, session->mixed, NULL, q_width, n_tokens, RBE_OPERATION_O);
     return RBE_OK;
 }
 
@@ -162,13 +167,9 @@ static rbe_status feed_forward_branch(rbe_session *session, uint32_t index, uint
     rbe__linear_normed(&session->workspace, up, config->gated ? 2 : 1, &input, config->width, n_tokens);
     rbe__profile_lap(session->workspace.profile, RBE_OPERATION_GATE_UP);
     RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_UP, session->normed, n_tokens, config->width));
-    rbe__activate(&session->workspace, config->activation, config->gated ? session->gate : NULL, session->up, config->feed_forward,
-                  n_tokens);
-    rbe__profile_lap(session->workspace.profile, RBE_OPERATION_ACTIVATION);
-    RBE_TRY(rbe__capture(session, index, RBE_CAPTURE_DOWN, session->up, n_tokens, config->feed_forward));
-    end_branch(session, &layer->down, &layer->feed_forward_post_norm, session->up, config->feed_forward, n_tokens,
-               RBE_OPERATION_DOWN);
-    return RBE_OK;
+    const rbe__activated_input activated = {config->activation, config->gated ? session->gate : NULL, session->up};
+    end_branch(session, &layer->down, &layer->feed_forward_post_norm, NULL, &activated, config->feed_forward, n_tokens, RBE_OPERATION_DOWN);
+    return rbe__capture(session, index, RBE_CAPTURE_DOWN, session->up, n_tokens, config->feed_forward);
 }
 
 rbe_status rbe__run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, uint32_t n_tokens, uint32_t first_position)

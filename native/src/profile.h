@@ -6,13 +6,12 @@
 
 typedef enum rbe__operation {
     RBE_OPERATION_EMBED,
-    RBE_OPERATION_PREPARE, /* norm, rotation and rounding before matrices */
+    RBE_OPERATION_PREPARE, /* norm or activation function, rotation and rounding before matrices */
     RBE_OPERATION_QKV,
     RBE_OPERATION_HEADS,   /* norms and rotary embedding of queries and keys, keys and values to the cache */
     RBE_OPERATION_ATTENTION,
     RBE_OPERATION_O,
     RBE_OPERATION_GATE_UP,
-    RBE_OPERATION_ACTIVATION,
     RBE_OPERATION_DOWN,
     RBE_OPERATION_HEAD,
     RBE_OPERATION_OTHER,   /* rotary angles, the last norm, norms behind a branch */

@@ -214,8 +214,8 @@ rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *in
 rbe_status rbe_session_get_profile(const rbe_session *session, rbe_profile_entry *entries, size_t capacity, size_t *n_entries)
 {
     static const char *const names[RBE_N_OPERATIONS] = {
-        "embedding", "norm, rotation, rounding", "query, key, value", "rotary, cache", "attention", "attention output",
-        "gate, up", "activation", "down", "head", "other"};
+        "embedding", "norm, activation, rotation, rounding", "query, key, value", "rotary, cache", "attention", "attention output",
+        "gate, up", "down", "head", "other"};
     if (!session || !n_entries || (capacity && !entries) || !session->workspace.profile) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_get_profile: a session made with `profile` and room for its entries are needed");
     }

@@ -182,7 +182,7 @@ def test_profile_counts_every_step(wide: Path) -> None:
     for operation in ("query, key, value", "rotary, cache", "attention", "attention output", "gate, up", "down"):
         assert known[operation].calls == passes * layers and known[operation].ms > 0
     assert known["embedding"].calls == passes and known["head"].calls == heads
-    assert known["norm, rotation, rounding"].calls == 4 * passes * layers + heads
+    assert known["norm, activation, rotation, rounding"].calls == 4 * passes * layers + heads
 
 
 def test_bench_prints_the_profile(wide: Path, capsys: pytest.CaptureFixture[str]) -> None:

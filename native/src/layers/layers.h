@@ -66,6 +66,17 @@ typedef struct rbe__normed_input {
 void rbe__linear_normed(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__normed_input *input,
                         uint32_t width, uint32_t n_tokens);
 
+/* The input of a linear step before its activation function: up and gate [n_tokens][width]; gate NULL: activation(up) alone. */
+typedef struct rbe__activated_input {
+    rbe__activation activation;
+    const float *gate;
+    float *up;
+} rbe__activated_input;
+
+/* The same of activation(gate) * up, which is left in `up`: activation, rotation and rounding of a token in one go. */
+void rbe__linear_activated(rbe__workspace *workspace, const rbe__linear_job *job, const rbe__activated_input *input, uint32_t width,
+                           uint32_t n_tokens);
+
 /* y[n] = norm(x[n]) for vectors of `width`; y may be x. */
 void rbe__normalize(const rbe_kernels *kernels, rbe__norm_kind kind, const rbe__norm *norm, float epsilon, const float *x, uint32_t width, uint32_t n_tokens,
                     float *y);
@@ -152,9 +163,6 @@ void rbe__attend(rbe__workspace *workspace, const rbe__attention *attention);
 
 /* The same for n queries of one token each that have caches of their own, of the same heads: the same bits. */
 void rbe__attend_each(rbe__workspace *workspace, const rbe__attention *attentions, uint32_t n);
-
-/* up = activation(gate) * up, or activation(up) where gate is NULL; [n_tokens][n]. */
-void rbe__activate(rbe__workspace *workspace, rbe__activation activation, const float *gate, float *up, uint32_t n, uint32_t n_tokens);
 
 /* out[width] = scale * row of the embedding, plus the row of `positions` where that is not NULL; most_planes of each (0: all). */
 void rbe__embed(const rbe_kernels *kernels, const rbe__tensor *embedding, const rbe__tensor *positions, uint32_t most_planes,

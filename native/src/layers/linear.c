@@ -14,22 +14,34 @@ typedef struct linear_call {
     uint32_t n_tokens;
     const rbe__tensor *rotation; /* a trellis tensor among the jobs, for seed and block; NULL: all dense */
     uint32_t scale_stride;
-    const rbe__normed_input *input; /* NULL: x is what it is */
+    const rbe__normed_input *normed; /* x is made from one of these, if not NULL */
+    const rbe__activated_input *activated;
 } linear_call;
 
-/* The norm, where there is one; x' = H D x, quantised, where a matrix is of the trellis: once for all jobs, while the token is in
- * the cache. */
+static void activate(const rbe_kernels *kernels, const rbe__activated_input *input, size_t first, uint32_t n)
+{
+    rbe_activation_kernel *activation = input->activation == RBE_ACTIVATION_SILU   ? kernels->silu
+                                        : input->activation == RBE_ACTIVATION_GELU ? kernels->gelu
+                                                                                   : kernels->gelu_tanh;
+    activation(input->gate ? input->gate + first : NULL, n, input->up + first);
+}
+
+/* The norm or the activation function, where there is one; x' = H D x, quantised, where a matrix is of the trellis: once for all jobs,
+ * while the token is in the cache. */
 static void prepare_token(void *context, uint32_t token, uint32_t thread)
 {
     (void)thread;
     const linear_call *call = context;
     rbe__workspace *workspace = call->workspace;
     const rbe__tensor *tensor = call->rotation;
-    const float *x = call->x + token * call->x_stride;
-    if (call->input) {
-        const rbe__normed_input *input = call->input;
-        rbe__normalize(workspace->kernels, input->kind, input->norm, input->epsilon, input->x + token * call->x_stride,
-                       (uint32_t)call->x_stride, 1, input->normed + token * call->x_stride);
+    const size_t first = token * call->x_stride;
+    const float *x = call->x + first;
+    if (call->normed) {
+        const rbe__normed_input *input = call->normed;
+        rbe__normalize(workspace->kernels, input->kind, input->norm, input->epsilon, input->x + first, (uint32_t)call->x_stride, 1,
+                       input->normed + first);
+    } else if (call->activated) {
+        activate(workspace->kernels, call->activated, first, (uint32_t)call->x_stride);
     }
     if (!tensor) {
         return;
@@ -193,14 +205,13 @@ static void run_sparing(linear_call *call)
     }
 }
 
-static void run_linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__normed_input *input,
-                       const float *x, size_t x_stride, uint32_t n_tokens)
+static void run_linear(linear_call call)
 {
-    assert(n_jobs >= 1 && n_jobs <= RBE_MAX_LINEAR_JOBS && n_tokens >= 1 && n_tokens <= workspace->batch);
-    linear_call call = {.workspace = workspace, .jobs = jobs, .n_jobs = n_jobs, .x = x, .x_stride = x_stride, .n_tokens = n_tokens,
-                        .scale_stride = workspace->max_cols / RBE_BLOCK_COLS + 1, .input = input};
-    for (uint32_t j = 0; j < n_jobs; j++) {
-        const rbe__tensor *tensor = jobs[j].projection->weight;
+    rbe__workspace *workspace = call.workspace;
+    assert(call.n_jobs >= 1 && call.n_jobs <= RBE_MAX_LINEAR_JOBS && call.n_tokens >= 1 && call.n_tokens <= workspace->batch);
+    call.scale_stride = workspace->max_cols / RBE_BLOCK_COLS + 1;
+    for (uint32_t j = 0; j < call.n_jobs; j++) {
+        const rbe__tensor *tensor = call.jobs[j].projection->weight;
         uint32_t n_items = (tensor->rows - 1) / RBE_DENSE_ROWS + 1;
         if (tensor->kind == RBE_KIND_TRELLIS) {
             n_items = tensor->layout.n_strips;
@@ -208,25 +219,33 @@ static void run_linear(rbe__workspace *workspace, const rbe__linear_job *jobs, u
         }
         call.first_item[j + 1] = call.first_item[j] + n_items;
     }
-    if (call.rotation || input) {
-        rbe__pool_run(workspace->pool, n_tokens, prepare_token, &call);
+    if (call.rotation || call.normed || call.activated) {
+        rbe__pool_run(workspace->pool, call.n_tokens, prepare_token, &call);
     }
     rbe__profile_lap(workspace->profile, RBE_OPERATION_PREPARE);
     if (workspace->residency) {
         run_sparing(&call);
     } else {
-        rbe__pool_run(workspace->pool, call.first_item[n_jobs], run_item, &call);
+        rbe__pool_run(workspace->pool, call.first_item[call.n_jobs], run_item, &call);
     }
 }
 
 void rbe__linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const float *x, size_t x_stride,
                  uint32_t n_tokens)
 {
-    run_linear(workspace, jobs, n_jobs, NULL, x, x_stride, n_tokens);
+    run_linear((linear_call){.workspace = workspace, .jobs = jobs, .n_jobs = n_jobs, .x = x, .x_stride = x_stride, .n_tokens = n_tokens});
 }
 
 void rbe__linear_normed(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__normed_input *input,
                         uint32_t width, uint32_t n_tokens)
 {
-    run_linear(workspace, jobs, n_jobs, input, input->normed, width, n_tokens);
+    run_linear((linear_call){.workspace = workspace, .jobs = jobs, .n_jobs = n_jobs, .normed = input, .x = input->normed, .x_stride = width,
+                             .n_tokens = n_tokens});
+}
+
+void rbe__linear_activated(rbe__workspace *workspace, const rbe__linear_job *job, const rbe__activated_input *input, uint32_t width,
+                           uint32_t n_tokens)
+{
+    run_linear((linear_call){.workspace = workspace, .jobs = job, .n_jobs = 1, .activated = input, .x = input->up, .x_stride = width,
+                             .n_tokens = n_tokens});
 }
