@@ -307,7 +307,7 @@ class ConversationStore:
 
 def _storable(text: str) -> str:
     """Halves of surrogate pairs, which UTF-8 and so SQLite cannot hold, become a replacement character."""
-    return text.encode("utf-8", "replace").decode("utf-8") if any("\ud800" <= c <= "\udfff" for c in text) else text
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _advice(error: sqlite3.Error) -> str:

@@ -59,6 +59,7 @@ class ChatScreen(Screen[None]):
         self._feed: Feed | None = None
         self._answering: Worker[None] | None = None
         self._editing: int | None = None  # the position of the question that is being changed
+        self._draft = ""  # what was being written when that began
         self._rate = 0.0
         self._position = 0
 
@@ -264,7 +265,6 @@ class ChatScreen(Screen[None]):
             self.client.engine.stop()
             self.show_status()
         elif self._editing is not None:
-            self.query_one(PromptArea).take()
             self._leave_edit()
         else:
             self.query_one(PromptArea).focus()
@@ -283,8 +283,10 @@ class ChatScreen(Screen[None]):
         if self.busy or asked is None:
             self.client.tell("an answer is being given; Escape stops it" if self.busy else "nothing was asked yet")
             return
-        self._editing = asked
         prompt = self.query_one(PromptArea)
+        if self._editing is None:
+            self._draft = prompt.text
+        self._editing = asked
         prompt.text = self.chat.messages[asked].content
         prompt.move_cursor(prompt.document.end)
         prompt.add_class("editing")
@@ -292,8 +294,13 @@ class ChatScreen(Screen[None]):
         prompt.focus()
 
     def _leave_edit(self) -> None:
+        """Back to what was being written before."""
+        if self._editing is None:
+            return
         self._editing = None
         prompt = self.query_one(PromptArea)
+        prompt.text, self._draft = self._draft, ""
+        prompt.move_cursor(prompt.document.end)
         prompt.remove_class("editing")
         prompt.border_title = None
 

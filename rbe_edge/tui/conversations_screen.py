@@ -30,7 +30,8 @@ class ConversationsScreen(ModalScreen["int | None"]):
         Binding("escape", "dismiss(None)", "Back"),
         Binding("down", "app.focus_next", show=False),
         Binding("ctrl+r,f2", "rename", "Rename", priority=True, key_display="^r"),
-        Binding("ctrl+d,delete", "delete", "Delete", priority=True, key_display="^d"),
+        Binding("ctrl+d", "delete", "Delete", priority=True, key_display="^d"),
+        Binding("delete", "delete", show=False),  # in the search it takes a letter
     ]
 
     def __init__(self, store: ConversationStore) -> None:

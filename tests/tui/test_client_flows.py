@@ -76,8 +76,12 @@ async def test_editing_the_last_question() -> None:
         assert prompt.text == "what is your name"
         await it.press("escape")
         assert prompt.text == "" and len(it.said) == 4
+        await it.type("draft")
+        await it.press("ctrl+g", "ctrl+g", "escape")
+        assert prompt.text == "draft"  # what was being written comes back
         await it.press("ctrl+g")
         await it.say(" again")
+        assert prompt.text == "draft"
         assert it.said[2] == "what is your name again" and len(it.said) == 4
         stored = it.client.store.load(it.chat.id).messages
         assert [m.content for m in stored] == it.said
