@@ -24,13 +24,16 @@ static rbe_status try_blob(const uint8_t *blob, size_t bytes)
     rbe_status status = rbe_tokenizer_open(copy, bytes, &t);
     CHECK((status == RBE_OK) == (t != NULL), "status %d", status);
     if (status == RBE_OK) {
-        static const char text[] = "ab abc <s>abcabc <end>x<tool>s 12 \xC3\xA9\xFF\xE2\x96\x81 e\xCC\x81 'll\n\n  a";
+        static const char text[] = "ab abc <s>abcabc \xFF<end>x<tool>s 12 \xC3\xA9\xFF\xE2\x96\x81 e\xCC\x81 'll\n\n  a";
         static const char *const stops[] = {"abc", "x<"};
         uint32_t tokens[256];
         size_t n_tokens, n_bytes;
         const char *given;
         rbe_text_stream *stream;
-        CHECK(rbe_tokenize(t, text, sizeof text, 3, tokens, 256, &n_tokens) == RBE_OK, "%s", rbe_last_error());
+        CHECK(rbe_tokenize(t, text, sizeof text, RBE_TOKENIZE_SPECIAL_PREFIX | RBE_TOKENIZE_MARKED, tokens, 256, &n_tokens) == RBE_OK, "%s",
+              rbe_last_error());
+        CHECK(rbe_tokenize(t, text, sizeof text, RBE_TOKENIZE_SPECIAL_PREFIX | RBE_TOKENIZE_PARSE_SPECIAL, tokens, 256, &n_tokens) == RBE_OK,
+              "%s", rbe_last_error());
         CHECK(rbe_text_stream_create(t, stops, 2, &stream) == RBE_OK, "%s", rbe_last_error());
         for (uint32_t i = 0; i < rbe_tokenizer_size(t); i++) {
             int stopped;

@@ -9,9 +9,9 @@ from __future__ import annotations
 import html
 import os
 import re
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import textual
 
@@ -22,8 +22,7 @@ _TEXT = re.compile(r'<text class="[^"]*-(r\d+)" x="([\d.]+)" y="([\d.]+)"[^>]*>(
 _RECT = re.compile(r'<rect fill="([^"]+)" x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="24.65"')
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """style: colour and weight of the text as CSS. back: the colour behind."""
 
     character: str = " "
