@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rbe_edge.bench.depth import kv_heads, kv_parts
-from rbe_edge.bench.machine import read_bandwidth
+from rbe_edge.bench.machine import forget_cached, read_bandwidth
 from rbe_edge.bench.peer import Llama
 from rbe_edge.bench.peer_model import PAIRS, write_gguf
 from rbe_edge.bench.report import Row
@@ -109,6 +109,7 @@ def _peer_files(
         progress(f"making {name} for llama.cpp", number, len(settings.peers))
         files[name] = directory / f"{name}.gguf"
         write_gguf(shape, name, files[name])
+        forget_cached(files[name])
     return files
 
 

@@ -104,6 +104,7 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
             label = f"{shape.name}, planes {arguments.planes}"
             bar.report_named(f"making {label}", 0, 1)
             shapes.write_model(shape, planes, path)
+            machine.forget_cached(path)
         bar.report_named("measuring memory", 0, 1)
         read_gb_per_s = machine.read_bandwidth(machine.cores())
         began = time.perf_counter()
