@@ -1,4 +1,4 @@
-"""The ctypes binding of native/include/rbe/rbe.h: the library, its calls, statuses as exceptions. _abi.py declares it all.
+"""The ctypes binding of native/include/rbe/rbe.h: the library, its calls, statuses as exceptions; declared in _abi.py.
 
 The library is loaded at the first use of library(), and each function is bound when it is first asked for. Handles
 are typed pointers, so that ctypes refuses a session where a model belongs. Calls release the GIL; rbe_last_error()
