@@ -18,7 +18,7 @@ from rbe_edge.server.grammar import Chain, Choice, GrammarError, Literal, Node, 
 DEAD = -1  # no continuation fits
 REACH = 16  # bytes, of near()
 _MAX_STACKS = 2000  # of one state; more come only of alternatives nested in alternatives
-_MAX_STATES = 16_384  # a row takes 1 KiB
+_MAX_STATES = 8192  # a row takes 1 KiB
 # Cells of a stack; an array in an array takes 2, an object 3. Deeper texts would be refused by common readers of JSON.
 _MAX_DEEP = 200
 
@@ -58,13 +58,17 @@ class Automaton:
         self._known = np.zeros(64, dtype=bool)
         self._table = np.full((64, 256), DEAD, dtype=np.int32)
 
-    def renewed(self, state: int) -> int:
-        """Forgets all states but this one where they have become many; its number from now on."""
-        if len(self._stacks) < _MAX_STATES:
-            return state
-        stacks = self._stacks[state]
-        self._restart()
-        return self._state(stacks)
+    @property
+    def full(self) -> bool:
+        """It has so many states that another should go on."""
+        return len(self._stacks) >= _MAX_STATES
+
+    def another(self, state: int) -> tuple[Automaton, int]:
+        """An automaton of the same grammar that knows this state alone, and its number there. It has no start."""
+        made = object.__new__(Automaton)
+        made.work_left = self.work_left
+        made._restart()
+        return made, made._state(self._stacks[state])
 
     def step(self, state: int, byte: int) -> int:
         """The state after a byte, or DEAD."""

@@ -15,7 +15,7 @@ from rbe_edge.server import grammar
 from rbe_edge.server.api_error import wrong
 from rbe_edge.server.fields import Fields
 from rbe_edge.server.grammar import Node
-from rbe_edge.server.json_schema import SchemaError, schema_grammar
+from rbe_edge.server.json_schema import SchemaError, text_grammar
 from rbe_edge.server.tool_calls import Tool, call_grammar
 
 _MAX_MESSAGES = 10_000
@@ -276,6 +276,6 @@ def _response_format(chosen: Fields | None) -> Node | None:
     if description is None or description.raw("schema") is None:
         raise wrong("response_format.json_schema", "`response_format.json_schema.schema` is missing")
     try:
-        return schema_grammar(description.raw("schema"))
+        return text_grammar(json.dumps(description.raw("schema")))
     except SchemaError as error:
         raise wrong("response_format.json_schema.schema", str(error)) from None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
     from rbe_edge.runtime.sampler import Sampler
 
-_KEPT_MASKS = 64
+_KEPT_MASKS = 256  # 5 MB with 150,000 tokens
 _LONGEST_ENDING = 4096  # bytes of an end that are counted in tokens
 
 
@@ -61,19 +61,86 @@ class TokenBytes:
         return count
 
 
+class Masks:
+    """Which tokens fit at the states of a grammar: known once for all answers that have it. One thread at a time."""
+
+    def __init__(self, tokens: TokenBytes, automaton: Automaton) -> None:
+        self.tokens, self.automaton = tokens, automaton
+        self._kept: OrderedDict[tuple[int, bool], npt.NDArray[np.uint8]] = OrderedDict()  # by state, and whether whole
+
+    def at(self, state: int) -> npt.NDArray[np.bool_]:
+        """bool [vocabulary]: the tokens that may come next."""
+        known = self._known(state, True)
+        if known is not None:
+            return known
+        near = self.automaton.near(state)
+        mask = self._known(near, False)
+        if mask is None:
+            mask = np.zeros(self.tokens.vocabulary, dtype=bool)
+            self._walk(self.tokens.short, near, mask)
+            self._keep(near, False, mask)
+        self._walk(self.tokens.long, state, mask)
+        if self.automaton.accepts(state):
+            mask |= self.tokens.ends
+        self._keep(state, True, mask)
+        return mask
+
+    def _known(self, state: int, whole: bool) -> npt.NDArray[np.bool_] | None:
+        packed = self._kept.get((state, whole))
+        if packed is None:
+            return None
+        self._kept.move_to_end((state, whole))
+        return np.unpackbits(packed, count=self.tokens.vocabulary).astype(bool)
+
+    def _keep(self, state: int, whole: bool, mask: npt.NDArray[np.bool_]) -> None:
+        self._kept[state, whole] = np.packbits(mask)
+        if len(self._kept) > _KEPT_MASKS:
+            self._kept.popitem(last=False)
+
+    def _walk(self, alive: npt.NDArray[np.intp], state: int, mask: npt.NDArray[np.bool_]) -> None:
+        """Marks those of the tokens that fit."""
+        tokens = self.tokens
+        states = np.full(len(alive), state, dtype=np.int32)
+        for depth in range(tokens.longest):
+            if not len(alive):
+                break
+            states = self.automaton.successors(states, tokens.data[tokens.offsets[alive] + depth])
+            fits = states != DEAD
+            alive, states = alive[fits], states[fits]
+            complete = tokens.lengths[alive] == depth + 1
+            mask[alive[complete]] = True
+            alive, states = alive[~complete], states[~complete]
+
+
 class Constraint:
-    """Where one answer is in its grammar. One thread at a time.
+    """Where one answer is in its grammar. One thread at a time, which is the same for all that another() makes.
 
     shortened: it was brought to an end because its tokens ran out.
     """
 
     def __init__(self, tokens: TokenBytes, grammar: Node) -> None:
         """Raises GrammarError where the grammar takes too much memory; so do all other methods."""
-        self._tokens = tokens
-        self._automaton = Automaton(grammar)
-        self._state = self._automaton.start
-        self._masks: OrderedDict[tuple[int, bool], npt.NDArray[np.uint8]] = OrderedDict()  # by state, and whether whole
+        self._begin(Masks(tokens, Automaton(grammar)))
+
+    def _begin(self, masks: Masks) -> None:
+        self._tokens, self._masks = masks.tokens, masks
+        self._state = masks.automaton.start
         self.shortened = False
+
+    def another(self) -> Constraint:
+        """For another answer that has the same grammar. This constraint must have been used for none; any thread."""
+        made = object.__new__(Constraint)
+        made._begin(self._masks)
+        return made
+
+    @property
+    def full(self) -> bool:
+        """So much is known of the grammar that an answer would begin to forget it."""
+        return self._automaton.full
+
+    @property
+    def _automaton(self) -> Automaton:
+        return self._masks.automaton
 
     @property
     def ended(self) -> bool:
@@ -82,50 +149,10 @@ class Constraint:
 
     def mask(self) -> npt.NDArray[np.bool_]:
         """bool [vocabulary]: the tokens that may come next."""
-        known = self._known(self._state, True)
-        if known is not None:
-            return known
-        renewed = self._automaton.renewed(self._state)
-        if renewed != self._state:
-            self._state = renewed
-            self._masks.clear()
-        near = self._automaton.near(self._state)
-        mask = self._known(near, False)
-        if mask is None:
-            mask = np.zeros(self._tokens.vocabulary, dtype=bool)
-            self._walk(self._tokens.short, near, mask)
-            self._keep(near, False, mask)
-        self._walk(self._tokens.long, self._state, mask)
-        if self._automaton.accepts(self._state):
-            mask |= self._tokens.ends
-        self._keep(self._state, True, mask)
-        return mask
-
-    def _known(self, state: int, whole: bool) -> npt.NDArray[np.bool_] | None:
-        packed = self._masks.get((state, whole))
-        if packed is None:
-            return None
-        self._masks.move_to_end((state, whole))
-        return np.unpackbits(packed, count=self._tokens.vocabulary).astype(bool)
-
-    def _keep(self, state: int, whole: bool, mask: npt.NDArray[np.bool_]) -> None:
-        self._masks[state, whole] = np.packbits(mask)
-        if len(self._masks) > _KEPT_MASKS:
-            self._masks.popitem(last=False)
-
-    def _walk(self, alive: npt.NDArray[np.intp], state: int, mask: npt.NDArray[np.bool_]) -> None:
-        """Marks those of the tokens that fit."""
-        tokens = self._tokens
-        states = np.full(len(alive), state, dtype=np.int32)
-        for depth in range(tokens.longest):
-            if not len(alive):
-                break
-            states = self._automaton.successors(states, tokens.data[tokens.offsets[alive] + depth])
-            fits = states != DEAD
-            alive, states = alive[fits], states[fits]
-            complete = tokens.lengths[alive] == depth + 1
-            mask[alive[complete]] = True
-            alive, states = alive[~complete], states[~complete]
+        if self._automaton.full:
+            automaton, self._state = self._automaton.another(self._state)
+            self._masks = Masks(self._tokens, automaton)
+        return self._masks.at(self._state)
 
     def draw(self, logits: npt.NDArray[np.float32], sampler: Sampler, remaining: int | None) -> int | None:
         """The next token, drawn from those that fit; logits float32 [vocabulary] are changed. remaining: tokens that

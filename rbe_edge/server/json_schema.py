@@ -8,11 +8,11 @@ keyword that would restrict the value is refused by name.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 from rbe_edge.server import grammar
@@ -54,6 +54,12 @@ def schema_grammar(schema: object) -> Node:
         raise SchemaError(f"the schema cannot be used: {error}") from None
 
 
+@functools.lru_cache(maxsize=4)
+def text_grammar(schema: str) -> Node:
+    """The same of a schema as JSON; those of late are remembered, as programs send the same one again and again."""
+    return schema_grammar(json.loads(schema))
+
+
 class _Compiler:
     def __init__(self, root: object) -> None:
         self._root = root
@@ -74,7 +80,7 @@ class _Compiler:
         keys = {key for key in schema if key not in _ANNOTATIONS}
         rules: dict[str, Callable[[Mapping[str, Any], str, int], Node]] = {
             "$ref": self._ref, "const": self._const, "enum": self._enum,
-            "anyOf": partial(self._any_of, "anyOf"), "oneOf": partial(self._any_of, "oneOf"),
+            "anyOf": functools.partial(self._any_of, "anyOf"), "oneOf": functools.partial(self._any_of, "oneOf"),
         }  # fmt: skip
         for name, rule in rules.items():
             if name in keys:

@@ -33,7 +33,7 @@ class PatternError(Exception):
 class Budget:
     """Work that reading patterns may still take, about a microsecond a unit."""
 
-    left: float = 500_000
+    left: float = 300_000
 
     def spend(self, units: float) -> None:
         self.left -= units

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -19,10 +20,12 @@ from rbe_edge.runtime.session import Session
 from rbe_edge.server.api_error import ApiError, wrong
 from rbe_edge.server.chat_request import ChatRequest, EmbeddingRequest, Request, TextRequest
 from rbe_edge.server.constraint import Constraint, TokenBytes
-from rbe_edge.server.grammar import GrammarError
+from rbe_edge.server.grammar import GrammarError, Node
 from rbe_edge.server.job import Finish, Job, Piece
 from rbe_edge.server.metrics import Metrics
 from rbe_edge.server.scheduler import QueueFull, Scheduler, Stopped
+
+_KEPT_CONSTRAINTS = 4  # each may grow to some 15 MB
 
 Event = Piece | Finish | BaseException
 
@@ -64,7 +67,8 @@ class Service:
         self._options = options
         self._session_options = session
         self._embedding = _Embedding(model, session, options.queue_limit)
-        self._tokens_lock = threading.Lock()
+        self._constraints_lock = threading.Lock()
+        self._constraints: OrderedDict[Node, Constraint] = OrderedDict()
         self.scheduler = Scheduler(model, session, options.slots, options.queue_limit, self.metrics)
 
     def close(self) -> None:
@@ -96,10 +100,11 @@ class Service:
         jobs = self._jobs(request.base, prompt, "messages", object(), self._template.stops)
         if request.grammar is not None:
             try:
-                for job in jobs:
-                    job.constraint = Constraint(self._token_bytes(), request.grammar)
+                known = self._known_constraint(request.grammar)
             except GrammarError as error:
                 raise wrong("response_format", f"the schema cannot be used: {error}") from None
+            for job in jobs:
+                job.constraint = known.another()
         return jobs
 
     def text_jobs(self, request: TextRequest) -> list[Job]:
@@ -160,12 +165,19 @@ class Service:
             for choice in range(request.choices)
         ]
 
-    def _token_bytes(self) -> TokenBytes:
-        with self._tokens_lock:
-            return self._all_token_bytes
+    def _known_constraint(self, grammar: Node) -> Constraint:
+        """Of a grammar, the answers with which share what they find out of it."""
+        with self._constraints_lock:
+            found = self._constraints.get(grammar)
+            if found is None or found.full:
+                found = self._constraints[grammar] = Constraint(self._token_bytes, grammar)
+            self._constraints.move_to_end(grammar)
+            if len(self._constraints) > _KEPT_CONSTRAINTS:
+                self._constraints.popitem(last=False)
+            return found
 
     @cached_property
-    def _all_token_bytes(self) -> TokenBytes:
+    def _token_bytes(self) -> TokenBytes:
         return TokenBytes(self.model)
 
     # ---- on the event loop ----

@@ -256,13 +256,18 @@ def test_nesting_has_an_end() -> None:
     assert takes(schema_grammar(chain), '{"n":' + "[" * 19 + "null" + "]" * 19 + "}")
 
 
-def test_states_are_forgotten() -> None:
+def test_states_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rbe_edge.server.automaton._MAX_STATES", 500)
     automaton = Automaton(grammar.measure(grammar.string(0, 1_000_000)))
-    state = automaton.start
-    text = b'"' + b"a" * 3000
+    state, made = automaton.start, 0
+    text = b'"' + b"a" * 2000
     for byte in text:
-        state = automaton.renewed(automaton.step(state, byte))
-    assert automaton.accepts(automaton.step(state, ord('"')))
+        state = automaton.step(state, byte)
+        if automaton.full:
+            automaton, state = automaton.another(state)
+            made += 1
+            assert not automaton.full
+    assert made > 1 and automaton.accepts(automaton.step(state, ord('"')))
 
 
 def test_many_properties_are_measured_quickly() -> None:

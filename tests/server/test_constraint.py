@@ -14,7 +14,7 @@ from rbe_edge.runtime.options import SamplingOptions
 from rbe_edge.runtime.sampler import Sampler
 from rbe_edge.server import grammar
 from rbe_edge.server.automaton import DEAD, Automaton
-from rbe_edge.server.constraint import Constraint, TokenBytes
+from rbe_edge.server.constraint import Constraint, Masks, TokenBytes
 from rbe_edge.server.json_schema import schema_grammar
 
 WORDS = [bytes([byte]) for byte in range(256)] + [
@@ -69,6 +69,35 @@ def test_masks_are_those_of_single_tokens(name: str, seed: int) -> None:
         token = int(choose.choice(long if long and choose.random() < 0.5 else likely))
         constraint.accept(token)
         state = plain.run(state, WORDS[token])
+
+
+def test_answers_share_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second walks where the first has been without looking at a token, until they part; one that has seen too many
+    states goes on alone."""
+    walked: list[int] = []
+    walk = Masks._walk
+    monkeypatch.setattr(
+        Masks, "_walk", lambda self, alive, state, mask: (walked.append(state), walk(self, alive, state, mask))
+    )
+    root = grammar.any_object()
+    known = Constraint(TokenBytes(Vocabulary()), root)  # type: ignore[arg-type]
+    first, second = known.another(), known.another()
+    text = b'{"ab": [12, "aaaa", null]'
+
+    def follow(constraint: Constraint) -> list[bytes]:
+        masks = []
+        for byte in text:
+            masks.append(constraint.mask().tobytes())
+            constraint.accept(byte)
+        return masks
+
+    masks = follow(first)
+    walks = len(walked)
+    assert follow(second) == masks and len(walked) == walks > 0
+    monkeypatch.setattr("rbe_edge.server.automaton._MAX_STATES", 12)
+    third = known.another()
+    assert known.full and follow(third) == masks and len(walked) > walks
+    assert follow(Constraint(TokenBytes(Vocabulary()), root)) == masks  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
