@@ -80,8 +80,10 @@ def run(model: Model, label: str, shape: Shape | None, settings: Settings, progr
             for workload in settings.workloads:
                 tick = _Counter(progress, f"{workload}, {label}", done, total)
                 done += settings.repetitions + 1
-                one = _workload if settings.speculation is None else _speculation
-                rows += one(model, label, files, workload, threads, settings, tick)
+                if settings.speculation is None:
+                    rows += _workload(model, label, files, workload, threads, settings, tick)
+                else:
+                    rows += _speculation(model, label, workload, threads, settings, settings.speculation, tick)
     return rows
 
 
@@ -147,17 +149,14 @@ def _workload(
 
 
 def _speculation(
-    model: Model, label: str, files: dict[str, Path], workload: Workload, threads: int, settings: Settings,
+    model: Model, label: str, workload: Workload, threads: int, settings: Settings, speculation: SpeculationSettings,
     tick: _Counter,
 ) -> list[Row]:  # fmt: skip
     """Plain decoding and each way to guess, in alternation."""
-    assert settings.speculation is not None and not files
     with ExitStack() as stack:
         ways = [
-            stack.enter_context(
-                Continuing(model, workload, settings.speculation, how, threads, settings.batch, settings.kv)
-            )
-            for how in ("off", *settings.speculation.methods)
+            stack.enter_context(Continuing(model, workload, speculation, how, threads, settings.batch, settings.kv))
+            for how in ("off", *speculation.methods)
         ]
         runs: list[list[Run]] = [[] for _ in ways]
         for number in range(settings.repetitions + 1):  # the first is the warm-up

@@ -228,9 +228,13 @@ def test_errors_say_what_to_do(arguments: list[str], message: str, capsys: pytes
 def test_llama_cpp_runs_in_alternation(bench: Output, tiny: Path) -> None:
     pytest.importorskip("llama_cpp")
     pytest.importorskip("gguf")
-    rows = json.loads(bench(str(tiny), "--against", "llama.cpp", "--types", "Q4_0,Q4_K", "--json"))["results"]
+    arguments = (str(tiny), "--against", "llama.cpp", "--types", "Q4_0,Q4_K", "--json")
+    rows = json.loads(bench(*arguments))["results"]
     assert [(row["program"], row["model"]) for row in rows[1:3]] == [("llama.cpp", "Q4_0"), ("llama.cpp", "Q4_K")]
     assert all(row["ratio"] > 0 for row in rows if row["program"] == "llama.cpp")
+    for kv in ("q8", "q8q4"):
+        rows = json.loads(bench(*arguments, "--kv", kv, "--workloads", "tg2@8"))["results"]
+        assert [row["kv"] for row in rows] == [kv] * 3 and rows[1]["ratio"] > 0
     with pytest.raises(OptionError, match="no type"):
         peer_model.check_type("Q4_Z")
 
