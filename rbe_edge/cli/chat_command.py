@@ -22,10 +22,8 @@ from rbe_edge.cli.model_arguments import (
 from rbe_edge.cli.output import ProgressBar, note, printable
 from rbe_edge.errors import ContextFull
 from rbe_edge.runtime.conversation import Conversation
+from rbe_edge.runtime.options import chat_temperature
 from rbe_edge.runtime.text_file import read_text
-
-_TEMPERATURE = 0.7
-_DEMO_TEMPERATURE = 0.0  # the demo model is small: its likeliest words are its best
 
 _EXAMPLE = """\
 example:
@@ -50,7 +48,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    default = f"{_TEMPERATURE}; {_DEMO_TEMPERATURE:g} with the demo model"
+    default = f"{chat_temperature(demo=False)}; {chat_temperature(demo=True):g} with the demo model"
     add_model_arguments(parser, max_tokens=512, temperature=default)
     parser.add_argument("--system", metavar="TEXT", help="what the model is told before the conversation")
     parser.add_argument("--chat-template-file", metavar="FILE", type=Path, help="a Jinja template, not the model's")
@@ -69,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     path = model_path(arguments)
     session_choice = session_options(arguments)
-    options = generation_options(arguments, _DEMO_TEMPERATURE if path is None else _TEMPERATURE)
+    options = generation_options(arguments, chat_temperature(demo=path is None))
     file = arguments.chat_template_file
     template = None if file is None else read_text(file, "chat template")
     if _wants_client(arguments):
@@ -126,7 +124,7 @@ def _run_client(arguments: argparse.Namespace, path: Path | None, template: str 
         system=arguments.system,
         new=arguments.new,
         session=session_options(arguments),
-        generation=generation_options(arguments, _TEMPERATURE),
+        generation=generation_options(arguments, chat_temperature(demo=path is None)),
     )
     return run_client(start, verify=not arguments.no_verify, template=template)
 

@@ -27,6 +27,11 @@ def encoded(text: str) -> bytes:
         raise OptionError("the text holds half of a surrogate pair, which is no character; remove it") from None
 
 
+def chat_temperature(*, demo: bool) -> float:
+    """Of a chat in which none was chosen. The demo model is small: its likeliest words are its best."""
+    return 0.0 if demo else 0.7
+
+
 @dataclass(frozen=True)
 class CachePolicy:
     """Which rows of matrices that are slow to generate are kept once they were needed, and in how many bytes.

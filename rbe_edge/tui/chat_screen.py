@@ -19,7 +19,7 @@ from textual.worker import Worker, WorkerError
 
 from rbe_edge.runtime.terminal_text import one_line
 from rbe_edge.store.conversations import StoredMessage, StoreError
-from rbe_edge.tui.engine import Feed, Question, answered
+from rbe_edge.tui.engine import Feed, Question, answered, model_key
 from rbe_edge.tui.open_chat import OpenChat
 from rbe_edge.tui.prompt_area import MOST_CHARACTERS, PromptArea
 from rbe_edge.tui.status import Meters, StatusLine, status_text
@@ -167,6 +167,9 @@ class ChatScreen(Screen[None]):
 
     async def ask(self, text: str) -> None:
         """Says it, and begins the answer."""
+        loaded = self.client.engine.loaded
+        if loaded is not None:
+            self.chat.goes_on_with(model_key(loaded.path))  # the model that it was with may be gone
         self.chat.add("user", text)
         await self.query_one(Transcript).say(text)
         self._remember()

@@ -26,7 +26,7 @@ from rbe_edge.tui import device
 from rbe_edge.tui.chat_screen import ChatScreen
 from rbe_edge.tui.conversations_screen import ConversationsScreen
 from rbe_edge.tui.dialogs import AskLine, Confirm
-from rbe_edge.tui.engine import Engine
+from rbe_edge.tui.engine import Engine, model_key
 from rbe_edge.tui.help_screen import HelpScreen
 from rbe_edge.tui.markdown_content import prepare
 from rbe_edge.tui.model_screen import Choice, FromHub, ModelScreen
@@ -159,7 +159,7 @@ class Client(App[None]):
         """The conversation that was last changed, where it was with this model."""
         try:
             found = await asyncio.to_thread(self.store.list, limit=1)
-            if not found or found[0].model != _key(model):
+            if not found or found[0].model != model_key(model):
                 return None
             return OpenChat.of(self.store, await asyncio.to_thread(self.store.load, found[0].id))
         except StoreError as error:
@@ -169,7 +169,7 @@ class Client(App[None]):
     def _fresh(self) -> OpenChat:
         system = self._start.system if self._start.system is not None else self.settings.system
         loaded = self.engine.loaded
-        return OpenChat(self.store, model=_key(loaded.path) if loaded is not None else "", system=system)
+        return OpenChat(self.store, model=model_key(loaded.path) if loaded is not None else "", system=system)
 
     async def action_quit(self) -> None:
         self._quit()
@@ -262,8 +262,9 @@ class Client(App[None]):
             self.tell(str(error), severity="error")
             return
         loaded = self.engine.loaded
-        if loaded is None or _key(loaded.path) != chat.model:
-            await self._open(Path(chat.model) if chat.model else None)
+        if loaded is None or model_key(loaded.path) != chat.model:
+            if not await self._open(Path(chat.model) if chat.model else None) and loaded is not None:
+                self.tell(f"it can go on with {loaded.name}, or with another model (F3)", timeout=10)
         await self._show(chat)
 
     async def _renamed(self, conversation: int) -> None:
@@ -370,8 +371,3 @@ class Client(App[None]):
         for command in super().get_system_commands(screen):
             if command.title in ("Theme", "Quit"):
                 yield command
-
-
-def _key(path: Path | None) -> str:
-    """How a model is written in the store."""
-    return "" if path is None else str(path.resolve())

@@ -16,7 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from rbe_edge.runtime.terminal_text import one_line
+from rbe_edge.runtime.terminal_text import one_line, printable
 from rbe_edge.store.conversations import ConversationStore, StoreError, Summary
 from rbe_edge.tui.dialogs import AskLine, Confirm
 
@@ -58,7 +58,7 @@ class ConversationsScreen(ModalScreen["int | None"]):
         try:
             found = await asyncio.to_thread(self._store.list, search)
         except StoreError as error:
-            self.app.notify(str(error), severity="error", markup=False)
+            self.app.notify(printable(str(error)), severity="error", markup=False)
             return
         if search != self._search:
             return  # a later search has begun
@@ -114,7 +114,7 @@ class ConversationsScreen(ModalScreen["int | None"]):
         try:
             await asyncio.to_thread(change)
         except StoreError as error:
-            self.app.notify(str(error), severity="error", markup=False)
+            self.app.notify(printable(str(error)), severity="error", markup=False)
         await self._refresh(at)
 
 

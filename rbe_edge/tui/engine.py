@@ -41,6 +41,11 @@ class Loaded:
     kv_bytes: int
 
 
+def model_key(path: Path | None) -> str:
+    """How a model is written in the store."""
+    return "" if path is None else str(path.resolve())
+
+
 @dataclass(frozen=True)
 class Question:
     """What is to be answered. history: the messages before it that the model is to see."""

@@ -32,6 +32,7 @@ class OpenChat:
     n_forgotten: int = 0
     _n_saved: int = 0  # messages that are stored as they are here
     _updated: float | None = None  # of what is stored
+    _moved: bool = False  # to another model, which is not stored yet
     _saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
@@ -48,6 +49,11 @@ class OpenChat:
     def seen(self) -> Sequence[StoredMessage]:
         """What the model is to see of the messages so far."""
         return self.messages[self.n_forgotten :]
+
+    def goes_on_with(self, model: str) -> None:
+        """From the next save on the conversation is one with this model."""
+        self._moved |= model != self.model
+        self.model = model
 
     def add(self, role: str, content: str) -> None:
         self.messages.append(StoredMessage(role, content))
@@ -96,6 +102,9 @@ class OpenChat:
             if not self.messages:
                 return
             self.id = await asyncio.to_thread(self.store.new, self.title, model=self.model, system=self.system)
+        if self._moved:
+            await asyncio.to_thread(self.store.set_model, self.id, self.model)
+            self._moved = False
         position, changed = self._n_saved, self.messages[self._n_saved :]
         self._n_saved = len(self.messages)
         try:

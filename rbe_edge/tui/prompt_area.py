@@ -26,11 +26,7 @@ class PromptArea(TextArea):
     ]
 
     class Submitted(Message):
-        """Enter was pressed."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
+        """Enter was pressed, and there is a text to take()."""
 
     class Refused(Message):
         """A text was too long."""
@@ -76,7 +72,7 @@ class PromptArea(TextArea):
         if len(self.text) > MOST_CHARACTERS:
             self.post_message(self.Refused(len(self.text)))
         elif self.text.strip():
-            self.post_message(self.Submitted(self.text))
+            self.post_message(self.Submitted())
 
     def action_newline(self) -> None:
         self.insert("\n")

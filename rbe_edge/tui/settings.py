@@ -8,10 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rbe_edge.errors import OptionError
-from rbe_edge.runtime.options import GenerationOptions, SamplingOptions, SessionOptions, require
-
-_TEMPERATURE = 0.7
-_DEMO_TEMPERATURE = 0.0  # the demo model is small: its likeliest words are its best
+from rbe_edge.runtime.options import GenerationOptions, SamplingOptions, SessionOptions, chat_temperature, require
 
 DARK, LIGHT = "textual-dark", "textual-light"
 
@@ -45,12 +42,11 @@ class Settings:
 
     def generation(self, base: GenerationOptions, *, demo: bool, new_seed: int = 0) -> GenerationOptions:
         """demo: whether the model is the demo. new_seed: where none is set."""
-        automatic = _DEMO_TEMPERATURE if demo else _TEMPERATURE
         return replace(
             base,
             max_tokens=self.max_tokens,
             sampling=SamplingOptions(
-                temperature=automatic if self.temperature is None else self.temperature,
+                temperature=chat_temperature(demo=demo) if self.temperature is None else self.temperature,
                 top_k=self.top_k,
                 top_p=self.top_p,
                 min_p=self.min_p,

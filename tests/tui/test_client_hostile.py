@@ -78,7 +78,12 @@ async def test_hostile_titles_and_names() -> None:
         check_harmless(it)
         await it.press("enter")  # its model is not there: the message says so, and the client goes on
         await it.told("where.rbe does not exist")
+        await it.told("it can go on with the demo")
         check_harmless(it)
+        await it.until(lambda: it.chat.id is not None, "it was not opened")
+        assert store.load(it.chat.id).model == "/no\x1bwhere.rbe"
+        await it.say("hello")
+        assert store.load(it.chat.id).model == "" and store.load(it.chat.id).messages[-1].role == "assistant"
 
 
 @pytest.mark.parametrize(
