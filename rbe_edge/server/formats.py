@@ -1,6 +1,7 @@
 """The values of `format` that are understood, as patterns: every text that fits one has the format.
 
-Not every text of a format fits: addresses have no quoted parts or international letters, times no leap seconds.
+Not every text of a format fits: addresses have no quoted parts or international letters, times no leap seconds,
+durations no months and years, IPv6 addresses all their parts.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,22}[A-Za-z0-9])?"
 _HOST = rf"({_LABEL}\.){{1,2}}[A-Za-z]{{2,12}}"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}"
 _IN_PATH = r"A-Za-z0-9._~!$&'()*+,;=:@/-"
+_CLOCK = r"(\d{1,4}H(\d{1,4}M)?(\d{1,4}S)?|\d{1,4}M(\d{1,4}S)?|\d{1,4}S)"
 _BYTE = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 
-#: By name (RFC 3339, 4122, 5321, 1123, 3986, 2673).
+#: By name (RFC 3339, 4122, 5321, 1123, 3986, 2673, 4291).
 FORMATS = {
     "date": rf"^{_DATE}$",
     "time": rf"^{_TIME}$",
@@ -26,4 +28,6 @@ FORMATS = {
     "hostname": rf"^{_HOST}$",
     "uri": rf"^[A-Za-z][A-Za-z0-9+.-]{{0,15}}://{_HOST}(:\d{{1,4}})?(/[{_IN_PATH}]{{0,80}})?(\?[{_IN_PATH}?]{{0,60}})?$",
     "ipv4": rf"^{_BYTE}(\.{_BYTE}){{3}}$",
+    "ipv6": r"^([0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}$",
+    "duration": rf"^P(\d{{1,4}}W|\d{{1,4}}D(T{_CLOCK})?|T{_CLOCK})$",
 }

@@ -209,6 +209,22 @@ def array(item: Node, low: int = 0, high: int | None = None) -> Node:
     return Chain(Literal(b"["), WHITESPACE, some if low else Repeat(some, 0, 1), WHITESPACE, Literal(b"]"))
 
 
+def prefixed_array(first: Sequence[Node], others: Node | None, low: int = 0, high: int | None = None) -> Node:
+    """An array of low to high items, the first as given, others only where there is a node for them. Built from its
+    end, as what follows a place depends on whether it may be the last."""
+    places = first if high is None else first[:high]
+    comma = Chain(WHITESPACE, Literal(b","), WHITESPACE)
+    missing = max(low - len(places), 0)
+    if others is not None and (high is None or high > len(places)):
+        after: Node = Repeat(Chain(comma, others), missing, None if high is None else high - len(places))
+    else:
+        after = Choice() if missing else Chain()
+    for index in range(len(places) - 1, -1, -1):
+        item = Chain(comma, places[index], after) if index else Chain(places[index], after)
+        after = item if index < low else Repeat(item, 0, 1)
+    return Chain(Literal(b"["), WHITESPACE, after, WHITESPACE, Literal(b"]"))
+
+
 def mapping(value: Node) -> Node:
     """An object of any names, its values those given."""
     member = Chain(STRING, WHITESPACE, Literal(b":"), WHITESPACE, value, WHITESPACE)

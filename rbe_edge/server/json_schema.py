@@ -1,9 +1,9 @@
 """JSON Schema into a grammar: every text that fits the grammar is a value that the schema allows.
 
-What is understood: type (one or several), properties, required, additionalProperties, items, minItems, maxItems, enum,
-const, anyOf, oneOf (as anyOf), allOf of one, $ref to the schema itself and its $defs, minLength, maxLength, pattern,
-format, bounds of numbers. Properties come in the order of the schema, and no others where it names some. Every other
-keyword that would restrict the value is refused by name.
+What is understood: type (one or several), properties, required, additionalProperties, items, prefixItems, minItems,
+maxItems, enum, const, anyOf, oneOf (as anyOf), allOf of one, $ref to the schema itself and its $defs, minLength,
+maxLength, pattern, format, bounds of numbers. Properties come in the order of the schema, and no others where it names
+some. Every other keyword that would restrict the value is refused by name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ANNOTATIONS = frozenset(
 )
 _OF_TYPE = {
     "object": {"properties", "required", "additionalProperties"},
-    "array": {"items", "minItems", "maxItems"},
+    "array": {"items", "prefixItems", "minItems", "maxItems"},
     "string": {"minLength", "maxLength", "pattern", "format"},
     "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
     "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
@@ -173,7 +173,13 @@ class _Compiler:
 
     def _array(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
         low, high = _counts(schema, "minItems", "maxItems", where)
-        return grammar.array(self.compile(schema.get("items", True), f"{where}.items", depth + 1), low, high)
+        first, items = schema.get("prefixItems"), schema.get("items", True)
+        if first is None:
+            return grammar.array(self.compile(items, f"{where}.items", depth + 1), low, high)
+        _require(isinstance(first, list) and first, f"{where}: `prefixItems` must be a list of schemas")
+        nodes = [self.compile(one, f"{where}.prefixItems[{i}]", depth + 1) for i, one in enumerate(first)]
+        others = None if items is False else self.compile(items, f"{where}.items", depth + 1)
+        return grammar.prefixed_array(nodes, others, low, high)
 
     def _string(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
         low, high = _counts(schema, "minLength", "maxLength", where)

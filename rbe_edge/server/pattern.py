@@ -197,7 +197,7 @@ class _Reader:
     def _group(self) -> _Part:
         if self._next("?") and not self._next(":"):
             if not self._next("<") or self._text[self._at : self._at + 1] in ("=", "!"):
-                raise PatternError("looking ahead or back, as by `(?=`, is not supported")
+                raise PatternError("behind `(?` only `:` and `<name>` are supported; looking ahead and back are not")
             while self._taken() != ">":  # a name
                 pass
         self._depth += 1

@@ -184,6 +184,8 @@ def test_dates() -> None:
         ("email", ["a@b.co", "first.last+tag@mail.example.org"], ["a", "@b.co", "a@b", "a..b@c.de", "a@-b.de"]),
         ("hostname", ["example.org", "a-b.c.de"], ["-a.de", "a-.de", "a..de", "a.de."]),
         ("uri", ["https://example.org/a?b=c", "ftp://a.example.org:21"], ["example.org", "http://", "http://a b.de"]),
+        ("ipv6", [ipaddress.IPv6Address(2**100 + 7).exploded, "0:0:0:0:0:0:0:1"], ["::1", "1:2:3:4:5:6:7:8:9"]),
+        ("duration", ["P3D", "P1DT2H30M", "PT5S", "P2W"], ["P", "PT", "3D", "P1DT", "P1.5D"]),
         ("ipv4", ["0.0.0.0", "255.249.99.9", str(ipaddress.IPv4Address(2**31))], ["256.0.0.1", "1.2.3", "01.2.3.4"]),
     ],
 )  # fmt: skip

@@ -39,6 +39,13 @@ SCHEMAS = st.recursive(
     LEAVES,
     lambda inner: st.one_of(
         made("array", items=inner, minItems=COUNT, maxItems=COUNT),
+        made(
+            "array",
+            prefixItems=st.lists(inner, min_size=1, max_size=3),
+            minItems=COUNT,
+            maxItems=COUNT,
+            items=inner | st.just(False),
+        ),
         made("object", properties=st.dictionaries(NAMES, inner, max_size=3), required=st.lists(NAMES, max_size=2)),
         made("object", additionalProperties=inner),
         st.fixed_dictionaries({"anyOf": st.lists(inner, min_size=1, max_size=3)}),
