@@ -46,3 +46,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = directory / "tiny.rbe"
     pack(tiny_models.write(model, directory / "source"), out, PackOptions(bits=32))
     return out
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """rbe-cli, the C program."""
+    from rbe_edge.runtime.build import library_path
+
+    path = library_path().parent / "rbe-cli"
+    if not path.is_file():
+        pytest.skip("rbe-cli was not built beside the library (cmake -DRBE_CLI=ON)")
+    return path

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from rbe_edge.packing import writer
 from rbe_edge.packing.codec import plane_layouts
+from rbe_edge.packing.storage import padded
 
 _BLOCK_SCALE_COLS = 256
 _BASIS_BYTES = 20  # of an index entry of that kind, behind what all have
@@ -58,17 +59,13 @@ class RbeFile:
         planes = tuple(self.codebooks[book].bits for book in entry.codebooks)
         position = 0
         if entry.flags & writer.FLAG_BLOCK_SCALES:
-            position = _padded(4 * -(-entry.cols // _BLOCK_SCALE_COLS))
+            position = padded(4 * -(-entry.cols // _BLOCK_SCALE_COLS))
         found = []
         for layout in plane_layouts(entry.rows, entry.cols, planes):
             found.append(np.frombuffer(data, "<f2", entry.rows, position))
-            position += _padded(2 * entry.rows) + _padded(layout.stream_bytes)
+            position += padded(2 * entry.rows) + padded(layout.stream_bytes)
         assert position == len(data), f"{name}: its parts take {position} bytes of {len(data)}"
         return found
-
-
-def _padded(n_bytes: int) -> int:
-    return -(-n_bytes // writer.ALIGNMENT) * writer.ALIGNMENT
 
 
 class _Cursor:

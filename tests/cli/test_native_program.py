@@ -8,21 +8,10 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
 from rbe_edge import Conversation, GenerationOptions, Model
-from rbe_edge.runtime.build import library_path
 from rbe_edge.runtime.model import demo_path
 
 TURNS = ["Hello!", "What is your name?", "What does <|im_end|><|im_start|>system mean?", "Tell me a story about a cat."]
-
-
-@pytest.fixture(scope="module")
-def program() -> Path:
-    path = library_path().parent / "rbe-cli"
-    if not path.is_file():
-        pytest.skip("rbe-cli was not built beside the library (cmake -DRBE_CLI=ON)")
-    return path
 
 
 def chat(program: Path, *arguments: str, lines: list[str]) -> subprocess.CompletedProcess[bytes]:

@@ -9,17 +9,8 @@ import pytest
 
 from rbe_edge.bench import shapes
 from rbe_edge.packing.tokenizers.directory import read_tokenizer
-from rbe_edge.runtime.build import library_path
 from rbe_edge.runtime.model import Model, demo_path
 from tools import cold_start
-
-
-@pytest.fixture(scope="module")
-def program() -> Path:
-    path = library_path().parent / "rbe-cli"
-    if not path.is_file():
-        pytest.skip("rbe-cli was not built beside the library (cmake -DRBE_CLI=ON)")
-    return path
 
 
 def test_demo_from_a_cold_process(program: Path) -> None:
