@@ -130,17 +130,18 @@ static inline vec sums_start(const int8_t *x, uint32_t n)
 
 #else
 
-/* sums[int32 x 8] += weights . x, four int8 each, within +-127; magnitudes: |weights|. vpmaddubsw wants one unsigned operand and saturates at
- * int16, so |w| takes the place of w and its sign goes to x: |w| x' + |w| x' <= 2 * 127 * 127 = 32258 fits. */
-static inline __m256i dot(__m256i sums, __m256i weights, __m256i magnitudes, __m256i x)
+/* sums[int32 x 8] += a . b, four int8 each, within +-127; magnitudes: |a|. vpmaddubsw wants one unsigned operand and saturates at int16, so
+ * |a| takes the place of a and its sign goes to b: |a| b' + |a| b' <= 2 * 127 * 127 = 32258 fits. Which operand is a: the one whose
+ * magnitudes serve most often. */
+static inline __m256i dot(__m256i sums, __m256i a, __m256i magnitudes, __m256i b)
 {
-    const __m256i pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(x, weights));
+    const __m256i pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(b, a));
     return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 static inline vec dot_step(vec sums, vec weights, vec activations)
 {
-    return dot(sums, weights, _mm256_abs_epi8(weights), activations);
+    return dot(sums, activations, _mm256_abs_epi8(activations), weights);
 }
 
 typedef struct tile_weights {
