@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -247,36 +246,6 @@ def test_a_client_of_many_choices_goes_away_and_takes_turns(model: Model) -> Non
         assert post(server, CHAT).status_code == 200 and not server.service.scheduler._waiting
 
 
-def test_requests_take_turns(model: Model) -> None:
-    """The second request's answer begins when the first slot is free, before the other choices of the first."""
-    from rbe_edge.runtime.options import SamplingOptions, SessionOptions
-    from rbe_edge.server.job import Finish, Job
-    from rbe_edge.server.metrics import Metrics
-    from rbe_edge.server.scheduler import Scheduler
-
-    ended: list[str] = []
-    done = threading.Event()
-
-    def job(name: str, request: object, prompt: list[int]) -> Job:
-        def tell(event: Any) -> None:
-            if isinstance(event, Finish):
-                ended.append(name)
-                done.set() if len(ended) == 6 else None
-
-        return Job(prompt, SamplingOptions(temperature=1.0, seed=3), tell, max_tokens=8, request=request)
-
-    scheduler = Scheduler(model, SessionOptions(threads=1), 2, 1, Metrics())
-    try:
-        prompt, first = model.tokenize("Once upon a time"), object()
-        with scheduler._changed:  # both are there before a slot is given
-            scheduler.submit(*(job("first", first, prompt) for _ in range(5)))
-            scheduler.submit(job("second", object(), model.tokenize("A dog")))
-        assert done.wait(60)
-    finally:
-        scheduler.stop()
-    assert "second" in ended[:2]
-
-
 def test_embeddings_end_with_their_client(model: Model) -> None:
     """Of thousands of texts few are computed when nobody waits for them; others take turns with them."""
     with running(model, slots=1, queue_limit=1) as server:
@@ -308,42 +277,6 @@ def test_half_a_request_holds_nothing(server: Running) -> None:
         connection.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
         assert b"400" in connection.recv(1000)
     assert post(server, CHAT).status_code == 200
-
-
-def test_a_long_prompt_lets_others_go_on(model: Model) -> None:
-    """While 960 tokens are read, in pieces of 64, another answer gets a token for each piece."""
-    from rbe_edge.runtime.options import SamplingOptions, SessionOptions
-    from rbe_edge.server.job import Finish, Job
-    from rbe_edge.server.metrics import Metrics
-    from rbe_edge.server.scheduler import Scheduler
-
-    scheduler = Scheduler(model, SessionOptions(threads=1), 2, 4, Metrics())
-    events: list[tuple[str, Any]] = []
-    done = threading.Event()
-    talk = Job(
-        prompt=model.tokenize("Once upon a time"), sampling=SamplingOptions(temperature=1.0, seed=3), stop=(),
-        tell=lambda event: events.append(("talk", event)), top_logprobs=0,
-    )  # fmt: skip
-
-    def tell(event: Any) -> None:
-        events.append(("long", event))
-        if isinstance(event, (Finish, BaseException)):
-            done.set()
-
-    long = Job(
-        prompt=[50 + i % 900 for i in range(960)], sampling=SamplingOptions(), tell=tell, max_tokens=1, top_logprobs=0
-    )
-    try:
-        scheduler.submit(talk)
-        scheduler.submit(long)
-        assert done.wait(60)
-        before = events[: [who for who, _ in events].index("long")]
-        ended = any(isinstance(event, Finish) for _, event in before)
-        assert len(before) >= 12 or ended
-    finally:
-        talk.cancel()
-        scheduler.stop()
-        scheduler.stop()
 
 
 def test_metrics(server: Running) -> None:
@@ -409,11 +342,3 @@ def test_stopping_refuses_and_ends(model: Model) -> None:
             list(stream)
         error_of(post(server, CHAT), 503)
         assert httpx.get(server.url + "/health").status_code == 503
-
-
-def test_a_scheduler_that_fails_says_so(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no answer's own failure: those who wait are told, and so is whoever asks for the server's health."""
-    with running(model, slots=1) as server:
-        monkeypatch.setattr(server.service.scheduler, "_append", lambda drawn: 1 / 0)
-        error_of(post(server, CHAT), 503)
-        server.wait_for(lambda: httpx.get(server.url + "/health").status_code == 503)
