@@ -15,6 +15,7 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.theme import Theme
 
 from rbe_edge.errors import RbeError
 from rbe_edge.runtime.options import GenerationOptions, SessionOptions
@@ -111,6 +112,7 @@ class Client(App[None]):
             self.tell(str(error), severity="error")
         if self.settings.theme in self.available_themes:
             self.theme = self.settings.theme
+        self.theme_changed_signal.subscribe(self, self._keep_theme)
         self._read_device()
         self.set_interval(_READINGS_S, self._read_device)
         self._begin()
@@ -338,17 +340,21 @@ class Client(App[None]):
     async def _keep_settings(self, before: Settings) -> None:
         """Stores what was changed; what the command line says holds for this run alone."""
         old, new = before.as_dict(), self.settings.as_dict()
+        changed = {name: value for name, value in new.items() if value != old[name]}
+        if not changed:
+            return
         try:
-            await asyncio.to_thread(
-                self.store.save_settings, {name: value for name, value in new.items() if value != old[name]}
-            )
+            await asyncio.to_thread(self.store.save_settings, changed)
         except StoreError as error:
             self.tell(str(error), severity="error")
 
-    @work
-    async def action_toggle_theme(self) -> None:
+    def action_toggle_theme(self) -> None:
         self.theme = LIGHT if self.current_theme.dark else DARK
-        before, self.settings = self.settings, replace(self.settings, theme=self.theme)
+
+    @work
+    async def _keep_theme(self, theme: Theme) -> None:
+        """Also one that was chosen in the palette."""
+        before, self.settings = self.settings, replace(self.settings, theme=theme.name)
         await self._keep_settings(before)
 
     def action_keys(self) -> None:

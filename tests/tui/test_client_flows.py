@@ -279,6 +279,8 @@ async def test_themes_palette_and_plots() -> None:
         await it.press("ctrl+t")
         await it.until(lambda: not it.client.current_theme.dark, "it stayed dark")
         await it.until(lambda: it.client.store.settings().get("theme") == it.client.theme, "the theme was not kept")
+        it.client.theme = "nord"  # as the palette does
+        await it.until(lambda: it.client.store.settings().get("theme") == "nord", "the theme was not kept")
         await it.press("ctrl+p")
         await it.sees("Search for commands")
         await it.type("plots")
