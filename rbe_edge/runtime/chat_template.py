@@ -57,16 +57,16 @@ class ChatTemplate:
 
     def render_marked(self, messages: Sequence[Message], tools: Sequence[Mapping[str, object]] | None = None) -> str:
         """The same, for prompt_tokens(): the template's own words told from what was said (marked_text)."""
-        variables = {
-            **self._special_tokens,
-            "messages": [
-                said({**message.fields, "role": message.role, "content": message.content}) for message in messages
-            ],
-            "add_generation_prompt": True,
-            "tools": said(list(tools)) if tools else None,
-            "documents": None,
-        }
         with self._lock, _OneLine("failed"):
+            variables = {
+                **self._special_tokens,
+                "messages": [
+                    said({**message.fields, "role": message.role, "content": message.content}) for message in messages
+                ],
+                "add_generation_prompt": True,
+                "tools": said(list(tools)) if tools else None,
+                "documents": None,
+            }
             self._environment.restart()
             return self._template.render(variables)
 
