@@ -13,7 +13,6 @@ from typing import Any
 
 from snapshots import text_lines
 from textual import events
-from textual.keys import _character_to_key
 from textual.pilot import Pilot
 
 from rbe_edge.store.conversations import ConversationStore
@@ -85,11 +84,11 @@ class Driver:
             wait = min(2 * wait, 0.05)
 
     async def press(self, *keys: str) -> None:
-        """Each key when what the one before it asked for has been done. Pilot.press() waits for the process to be idle,
-        a tenth of a second for each key."""
+        """Letters, digits and keys by name, each when what the one before it asked for has been done. Pilot.press()
+        waits for the process to be idle, a tenth of a second for each key."""
         for key in keys:
-            name = _character_to_key(key) if len(key) == 1 else key
-            self.client.post_message(events.Key(name, key if len(key) == 1 else " " if key == "space" else None))
+            character = " " if key == "space" else key if len(key) == 1 else None
+            self.client.post_message(events.Key(key, character))
             await self.settled()
 
     async def settled(self) -> None:
@@ -98,7 +97,7 @@ class Driver:
         for _ in range(100):
             await self.pilot.pause(0)
             quiet = 0 if self._threads.running else quiet + 1
-            if quiet == 3:  # a message begets another: a key an action, an action a screen
+            if quiet == 5:  # a message begets another: a key one for the widget, that one for its screen
                 return
             if not quiet:
                 await asyncio.sleep(0.005)
