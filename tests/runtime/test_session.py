@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rbe_edge import Model, Session
+from rbe_edge.bench import shapes
 from rbe_edge.errors import Cancelled, ContextFull, ModelError, OptionError, RbeError
 
 TOKENS = [5, 250, 17, 17, 99, 3, 201, 64, 30, 2]
@@ -239,3 +240,18 @@ def test_closing_from_inside_is_refused(model: Model) -> None:
 def test_options_out_of_range(model: Model, options: dict[str, int]) -> None:
     with pytest.raises(OptionError):
         model.session(**options)  # type: ignore[arg-type]
+
+
+def test_strips_whose_tokens_the_threads_share_give_the_same_bits(tmp_path: Path) -> None:
+    # 3 strips a matrix (5 for query, key and value): with 2 threads and a pass of 70 tokens one is left to share,
+    # with 4 all three are
+    shape = shapes.Shape("thirds", "nothing", 2, 576, 9, 3, 64, 704, 512)
+    path = tmp_path / "thirds.rbe"
+    shapes.write_model(shape, (3,), path)
+    tokens = [(7 * index + 3) % 512 for index in range(70)]
+    with Model.open(path) as model:
+        found = []
+        for threads, batch in ((1, 1), (1, 128), (2, 128), (3, 128), (4, 128)):
+            with model.session(context=128, threads=threads, batch=batch) as session:
+                found.append(session.score(tokens, logits=True).logits)
+    assert found[0] is not None and all(np.array_equal(found[0], other) for other in found[1:])

@@ -8,7 +8,9 @@ typedef struct linear_call {
     const rbe__linear_job *jobs;
     uint32_t n_jobs;
     uint32_t first_item[RBE_MAX_LINEAR_JOBS + 1];
-    uint32_t first; /* item of what the threads share at the moment */
+    uint32_t first;   /* item of what the threads share at the moment */
+    uint32_t n_whole; /* the items behind these are done in n_parts parts, some of the tokens each */
+    uint32_t n_parts;
     const float *x;
     size_t x_stride;
     uint32_t n_tokens;
@@ -17,6 +19,13 @@ typedef struct linear_call {
     const rbe__normed_input *normed; /* x is made from one of these, if not NULL */
     const rbe__activated_input *activated;
 } linear_call;
+
+/* Tokens that are worth generating a strip for: of 256 x 256 weights that is a tenth of the work of so many (docs/performance.md). */
+#define LEAST_PART 16u
+
+typedef struct token_span {
+    uint32_t first, n;
+} token_span;
 
 static void activate(const rbe_kernels *kernels, const rbe__activated_input *input, size_t first, uint32_t n)
 {
@@ -71,20 +80,22 @@ static void dot_strip(const linear_call *call, const rbe_strip *strip, const flo
     rbe__dot_kernel(workspace->kernels, strip->bits)(strip, workspace->quantized, scales, scratch->sum);
 }
 
-/* sum[n][4R] = the plane's strip times every token, block by block. */
-static void multiply_strip(const linear_call *call, const rbe_strip *strip, const float *block_scales, rbe__thread_scratch *scratch)
+/* sum[n][4R] = the plane's strip times every token of the span, block by block. */
+static void multiply_strip(const linear_call *call, token_span tokens, const rbe_strip *strip, const float *block_scales,
+                           rbe__thread_scratch *scratch)
 {
     rbe__workspace *workspace = call->workspace;
     const rbe_kernels *kernels = workspace->kernels;
-    uint32_t rows = 4 * strip->row_steps;
-    memset(scratch->sum, 0, (size_t)call->n_tokens * rows * sizeof *scratch->sum);
+    const uint32_t rows = 4 * strip->row_steps;
+    const int8_t *quantized = workspace->quantized + (size_t)tokens.first * workspace->max_cols;
+    const float *scales = workspace->scales + (size_t)tokens.first * call->scale_stride;
+    memset(scratch->sum, 0, (size_t)tokens.n * rows * sizeof *scratch->sum);
     for (uint32_t group = 0, block = 0; group < strip->n_groups; group += RBE_BLOCK_GROUPS, block++) {
         uint32_t n_groups = strip->n_groups - group < RBE_BLOCK_GROUPS ? strip->n_groups - group : RBE_BLOCK_GROUPS;
         rbe__generate_kernel(kernels, strip->bits)(strip, group, n_groups, scratch->tile);
-        kernels->multiply_tile(scratch->tile, strip->row_steps, n_groups, workspace->quantized + 4 * group, workspace->max_cols, call->n_tokens,
-                               scratch->acc);
-        for (uint32_t n = 0; n < call->n_tokens; n++) {
-            float scale = workspace->scales[n * call->scale_stride + block];
+        kernels->multiply_tile(scratch->tile, strip->row_steps, n_groups, quantized + 4 * group, workspace->max_cols, tokens.n, scratch->acc);
+        for (uint32_t n = 0; n < tokens.n; n++) {
+            const float scale = scales[(size_t)n * call->scale_stride + block];
             kernels->accumulate(scratch->sum + (size_t)n * rows, scratch->acc + (size_t)n * rows, rows,
                                 block_scales ? scale * block_scales[block] : scale);
         }
@@ -103,7 +114,7 @@ static void start_rows(const rbe_kernels *kernels, const rbe__linear_job *job, u
     }
 }
 
-static void run_strip(const linear_call *call, const rbe__linear_job *job, uint32_t index, rbe__thread_scratch *scratch)
+static void run_strip(const linear_call *call, token_span tokens, const rbe__linear_job *job, uint32_t index, rbe__thread_scratch *scratch)
 {
     const rbe__tensor *tensor = job->projection->weight;
     const rbe_kernels *kernels = call->workspace->kernels;
@@ -111,13 +122,17 @@ static void run_strip(const linear_call *call, const rbe__linear_job *job, uint3
     for (uint32_t p = 0; p < rbe__planes_read(tensor, call->workspace->n_planes); p++) {
         const rbe__plane *plane = &tensor->planes[p];
         rbe_strip strip = rbe__tensor_strip(tensor, plane, &layout);
-        (call->n_tokens == 1 ? dot_strip : multiply_strip)(call, &strip, tensor->block_scales, scratch);
+        if (call->n_tokens == 1) {
+            dot_strip(call, &strip, tensor->block_scales, scratch);
+        } else {
+            multiply_strip(call, tokens, &strip, tensor->block_scales, scratch);
+        }
         kernels->from_half(plane->row_scales + layout.first_row, layout.rows, scratch->row_scale);
         for (uint32_t r = 0; r < layout.rows; r++) {
             scratch->row_scale[r] *= tensor->tensor_scale;
         }
-        for (uint32_t n = 0; n < call->n_tokens; n++) {
-            float *y = job->y + n * job->y_stride + layout.first_row;
+        for (uint32_t n = 0; n < tokens.n; n++) {
+            float *y = job->y + (tokens.first + n) * job->y_stride + layout.first_row;
             if (p == 0) {
                 start_rows(kernels, job, layout.first_row, layout.rows, y);
             }
@@ -127,20 +142,21 @@ static void run_strip(const linear_call *call, const rbe__linear_job *job, uint3
 }
 
 /* Row after row, from the cache or through a buffer: slow, for codes that no projection is worth storing in (docs/extremes.md). */
-static void run_by_row(const linear_call *call, const rbe__linear_job *job, uint32_t first_row, uint32_t rows, float *buffer, float *y,
-                       size_t y_stride)
+static void run_by_row(const linear_call *call, token_span tokens, const rbe__linear_job *job, uint32_t first_row, uint32_t rows, float *buffer,
+                       float *y, size_t y_stride)
 {
     const rbe_kernels *kernels = call->workspace->kernels;
     const rbe__tensor *tensor = job->projection->weight;
     uint32_t generated = 0;
     for (uint32_t r = first_row; r < first_row + rows; r++) {
         const float *weights = rbe__cached_row(kernels, tensor, r, buffer, &generated);
-        kernels->dense_f32(weights, 1, tensor->cols, call->x, call->x_stride, call->n_tokens, y + r - first_row, y_stride);
+        kernels->dense_f32(weights, 1, tensor->cols, call->x + tokens.first * call->x_stride, call->x_stride, tokens.n, y + r - first_row,
+                           y_stride);
     }
     rbe__weight_cache_count(tensor, rows, generated);
 }
 
-static void run_dense(const linear_call *call, const rbe__linear_job *job, uint32_t index, rbe__thread_scratch *scratch)
+static void run_dense(const linear_call *call, token_span tokens, const rbe__linear_job *job, uint32_t index, rbe__thread_scratch *scratch)
 {
     const rbe_kernels *kernels = call->workspace->kernels;
     const rbe__tensor *tensor = job->projection->weight;
@@ -150,15 +166,16 @@ static void run_dense(const linear_call *call, const rbe__linear_job *job, uint3
     uint32_t first_row = index * RBE_DENSE_ROWS;
     uint32_t rows = tensor->rows - first_row < RBE_DENSE_ROWS ? tensor->rows - first_row : RBE_DENSE_ROWS;
     size_t row_bytes = (size_t)tensor->cols * (tensor->kind == RBE_KIND_F32 ? 4 : 2);
-    float *y = job->adds ? scratch->sum : job->y + first_row;
+    float *to = job->y + tokens.first * job->y_stride + first_row, *y = job->adds ? scratch->sum : to;
     size_t y_stride = job->adds ? RBE_DENSE_ROWS : job->y_stride;
     if (rbe__tensor_by_row(tensor)) {
-        run_by_row(call, job, first_row, rows, scratch->row, y, y_stride);
+        run_by_row(call, tokens, job, first_row, rows, scratch->row, y, y_stride);
     } else {
-        kernel(tensor->data + first_row * row_bytes, rows, tensor->cols, call->x, call->x_stride, call->n_tokens, y, y_stride);
+        kernel(tensor->data + first_row * row_bytes, rows, tensor->cols, call->x + tokens.first * call->x_stride, call->x_stride, tokens.n, y,
+               y_stride);
     }
-    for (uint32_t n = 0; (job->adds || job->projection->bias) && n < call->n_tokens; n++) {
-        float *row = job->y + n * job->y_stride + first_row;
+    for (uint32_t n = 0; (job->adds || job->projection->bias) && n < tokens.n; n++) {
+        float *row = to + n * job->y_stride;
         if (job->projection->bias) {
             kernels->add(row, job->projection->bias + first_row, rows);
         }
@@ -171,15 +188,21 @@ static void run_dense(const linear_call *call, const rbe__linear_job *job, uint3
 static void run_item(void *context, uint32_t index, uint32_t thread)
 {
     const linear_call *call = context;
-    const uint32_t item = call->first + index;
-    uint32_t j = 0;
+    uint32_t item = call->first + index, j = 0;
+    token_span tokens = {0, call->n_tokens};
+    if (item >= call->n_whole) {
+        const uint32_t behind = item - call->n_whole, part = behind % call->n_parts;
+        item = call->n_whole + behind / call->n_parts;
+        tokens.first = rbe__balanced(part, call->n_tokens, call->n_parts);
+        tokens.n = rbe__balanced(part + 1, call->n_tokens, call->n_parts) - tokens.first;
+    }
     while (item >= call->first_item[j + 1]) {
         j++;
     }
     if (call->jobs[j].projection->weight->kind == RBE_KIND_TRELLIS) {
-        run_strip(call, &call->jobs[j], item - call->first_item[j], &call->workspace->threads[thread]);
+        run_strip(call, tokens, &call->jobs[j], item - call->first_item[j], &call->workspace->threads[thread]);
     } else {
-        run_dense(call, &call->jobs[j], item - call->first_item[j], &call->workspace->threads[thread]);
+        run_dense(call, tokens, &call->jobs[j], item - call->first_item[j], &call->workspace->threads[thread]);
     }
 }
 
@@ -209,6 +232,7 @@ static void run_linear(linear_call call)
 {
     rbe__workspace *workspace = call.workspace;
     assert(call.n_jobs >= 1 && call.n_jobs <= RBE_MAX_LINEAR_JOBS && call.n_tokens >= 1 && call.n_tokens <= workspace->batch);
+    int divides = !workspace->residency; /* rows that are generated one by one are not to be generated once per part */
     call.scale_stride = workspace->max_cols / RBE_BLOCK_COLS + 1;
     for (uint32_t j = 0; j < call.n_jobs; j++) {
         const rbe__tensor *tensor = call.jobs[j].projection->weight;
@@ -217,16 +241,24 @@ static void run_linear(linear_call call)
             n_items = tensor->layout.n_strips;
             call.rotation = tensor;
         }
+        divides &= !rbe__tensor_by_row(tensor);
         call.first_item[j + 1] = call.first_item[j] + n_items;
     }
     if (call.rotation || call.normed || call.activated) {
         rbe__pool_run(workspace->pool, call.n_tokens, prepare_token, &call);
     }
     rbe__profile_lap(workspace->profile, RBE_OPERATION_PREPARE);
+    const uint32_t n_items = call.first_item[call.n_jobs], n_threads = rbe__pool_threads(workspace->pool);
+    call.n_whole = n_items;
+    call.n_parts = 1;
+    if (divides && call.n_tokens >= n_threads * LEAST_PART) { /* items that do not go round: every thread gets some tokens of each */
+        call.n_whole -= n_items % n_threads;
+        call.n_parts = n_threads;
+    }
     if (workspace->residency) {
         run_sparing(&call);
     } else {
-        rbe__pool_run(workspace->pool, call.first_item[call.n_jobs], run_item, &call);
+        rbe__pool_run(workspace->pool, call.n_whole + (n_items - call.n_whole) * call.n_parts, run_item, &call);
     }
 }
 
