@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -198,10 +199,17 @@ def _first_token_ms(workload: Workload, runs: list[Run]) -> float | None:
 
 
 def bytes_per_token(model: Model, workload: Workload, kv: KvType = "f16") -> int:
-    """What one generated token reads on average: every tensor but those only looked up, and the KV cache."""
+    """What one generated token reads on average: every tensor but those only looked up, and of the KV cache what is in
+    the window of each layer."""
     looked_up = {"positions"} | ({"embedding"} if "head" in model.tensors else set())
     weights = sum(tensor.data_bytes for name, tensor in model.tensors.items() if name not in looked_up)
-    return weights + round(kv_heads(model) * sum(kv_parts(model, kv)) * workload.mean_context)
+    n_layers = int(str(model.metadata["layers"]))
+    windows = model.metadata.get("attention.windows")
+    positions = sum(
+        min(workload.mean_context, window or math.inf)
+        for window in (windows if isinstance(windows, tuple) else (0,) * n_layers)
+    )
+    return weights + round(kv_heads(model) // n_layers * sum(kv_parts(model, kv)) * positions)
 
 
 def shape_of(model: Model) -> Shape | None:

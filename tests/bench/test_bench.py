@@ -116,7 +116,7 @@ def test_slopes_are_between_depths_of_one_program() -> None:
     assert found.read_us_per_1k_tokens == pytest.approx(3_000_000 / 3.072 / 20e3)
 
 
-def test_bytes_of_a_token_are_all_weights_and_the_cache(tiny: Path) -> None:
+def test_bytes_of_a_token_are_all_weights_and_the_cache(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Model.open(tiny) as model:
         weights = sum(tensor.data_bytes for tensor in model.tensors.values())
         one = runner.bytes_per_token(model, workloads.Workload("tg", 1))
@@ -125,6 +125,9 @@ def test_bytes_of_a_token_are_all_weights_and_the_cache(tiny: Path) -> None:
         assert deep - one == 100 * 512
         small = runner.bytes_per_token(model, workloads.Workload("tg", 1, 100), "q8q4")
         assert small - weights == 101 * 2 * 2 * (32 + 16 + 8)
+        monkeypatch.setitem(vars(model), "metadata", {**model.metadata, "attention.windows": (0, 16)})
+        slid = runner.bytes_per_token(model, workloads.Workload("tg", 1, 100))
+        assert slid - weights == (101 + 16) * 256
 
 
 Output = Callable[..., str]
