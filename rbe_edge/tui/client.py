@@ -16,6 +16,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.theme import Theme
+from textual.worker import Worker
 
 from rbe_edge.errors import RbeError
 from rbe_edge.runtime.options import GenerationOptions, SessionOptions
@@ -88,6 +89,7 @@ class Client(App[None]):
         self.readings: device.Readings | None = None
         self.doing = ""
         self._told: dict[str, float] = {}  # until when it is on the screen
+        self._leaving: Worker[None] | None = None
         self.failure: RbeError | None = None
         self.chat_screen = ChatScreen(self)
 
@@ -174,9 +176,10 @@ class Client(App[None]):
         return OpenChat(self.store, model=model_key(loaded.path) if loaded is not None else "", system=system)
 
     async def action_quit(self) -> None:
-        self._quit()
+        if self._leaving is None or self._leaving.is_finished:
+            self._leaving = self._quit()
 
-    @work(exclusive=True, group="quit")
+    @work
     async def _quit(self) -> None:
         if await self._leave(for_good=True):
             await self.engine.close()

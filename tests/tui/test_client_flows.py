@@ -312,6 +312,21 @@ async def test_the_mouse() -> None:
 
 
 @played
+async def test_the_window_changes_while_it_answers() -> None:
+    async with client(**ENDLESS) as it:
+        prompt = it.client.chat_screen.query_one(PromptArea)
+        it.ask(STORY)
+        await it.until(lambda: it.position > 20, "no answer")
+        for size in ((60, 20), (30, 8), (120, 40), (80, 24)):
+            await it.pilot.resize_terminal(*size)
+            await it.until(lambda size=size: it.client.size == size, "the window stayed")
+            assert prompt.region.bottom <= size[1] and prompt.region.right <= size[0]
+        await it.press("escape")
+        await it.finished()
+        assert len(it.said) == 2 and it.said[1].split()[-1] in it.text()
+
+
+@played
 async def test_leaving_while_it_answers(tmp_path: Path) -> None:
     with ConversationStore(tmp_path / "c.db") as store:
         async with client(store=store, **ENDLESS) as it:

@@ -178,6 +178,11 @@ async def test_leaving_what_cannot_be_stored(tmp_path: Path) -> None:
         await it.say("hello again")
         await it.press("ctrl+q")
         await it.sees("2 messages of this conversation are not stored")
+        await it.press("ctrl+q", "escape")  # asked once
+        await it.sees("hello again")
+        assert it.client.is_running and it.client.screen is it.client.chat_screen
+        await it.press("ctrl+q")
+        await it.sees("2 messages of this conversation are not stored")
         await it.press("y")
         await it.until(lambda: not it.client.is_running, "it did not leave")
 
