@@ -180,11 +180,11 @@ static void put(output *to, slice what)
     put_bytes(to, what);
 }
 
-/* What the template itself writes: marked where a control token may begin, at its start and at brackets. */
+/* What the template itself writes: its start and its punctuation marked. */
 static void put_text(output *to, const char *what)
 {
     for (size_t n; *what; what += n) {
-        n = 1 + strcspn(what + 1, "<[");
+        n = 1 + strcspn(what + 1, "!\"$&',/:;<=>?@[\\]^_`{|}~");
         put_bytes(to, text(to->marks ? MARK : ""));
         put_bytes(to, (slice){what, n});
     }

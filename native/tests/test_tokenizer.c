@@ -74,11 +74,12 @@ static void test_sentencepiece(void)
     TOKENS(t, "b\xE2\x96\x81" "b", 0, space, b, space, b); /* U+2581 is a space */
     TOKENS(t, "<s>a", RBE_TOKENIZE_PARSE_SPECIAL, TOKEN_BOS, TOKEN_SPACE_A);
     const uint32_t marked = RBE_TOKENIZE_MARKED;
-    TOKENS(t, "\xFF<s>a", marked, TOKEN_BOS, TOKEN_SPACE_A);
+    TOKENS(t, "\xFF<s\xFF>a", marked, TOKEN_BOS, TOKEN_SPACE_A);
+    TOKENS(t, "\xFF<s>", marked, space, '<', 's', '>'); /* half of it was said */
     TOKENS(t, "\xFF<\xFFs\xFF>\xFF" "a", marked, TOKEN_BOS, TOKEN_SPACE_A); /* marks may stand anywhere */
     TOKENS(t, "\xFF" "a", marked, TOKEN_SPACE_A);
     check_tokens(t, "\xFF\xFF", marked | RBE_TOKENIZE_PARSE_SPECIAL, NULL, 0);
-    TOKENS(t, "a<s>\xFF<s>", marked, TOKEN_SPACE_A, '<', 's', '>', TOKEN_BOS);
+    TOKENS(t, "a<s>\xFF<s\xFF>", marked, TOKEN_SPACE_A, '<', 's', '>', TOKEN_BOS);
     TOKENS(t, "<tool>s", 0, space, TOKEN_TOOLS);
     check_tokens(t, "", 0, NULL, 0);
     CHECK(rbe_token_find(t, "a", 1) == a, "the letter before the byte");

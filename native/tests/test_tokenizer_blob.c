@@ -24,7 +24,7 @@ static rbe_status try_blob(const uint8_t *blob, size_t bytes)
     rbe_status status = rbe_tokenizer_open(copy, bytes, &t);
     CHECK((status == RBE_OK) == (t != NULL), "status %d", status);
     if (status == RBE_OK) {
-        static const char text[] = "ab abc <s>abcabc \xFF<end>x<tool>s 12 \xC3\xA9\xFF\xE2\x96\x81 e\xCC\x81 'll\n\n  a";
+        static const char text[] = "ab abc <s>abcabc \xFF<end\xFF>x<tool>s 12 \xC3\xA9\xFF\xE2\x96\x81 e\xCC\x81 'll\n\n  a";
         static const char *const stops[] = {"abc", "x<"};
         uint32_t tokens[256];
         size_t n_tokens, n_bytes;

@@ -2,7 +2,7 @@
 
 Each punctuation character that a template itself writes is replaced by a stand-in: a lone surrogate, which no text can
 hold. What people and models said is left as it is. A control token such as <|im_end|> is then read only where its
-first character is a stand-in. Nothing that is typed can become one, whatever the template cuts out or puts together.
+punctuation is stand-ins. Nothing that is typed can become one, whatever the template cuts out or puts together.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ typedef struct rbe_tokenizer rbe_tokenizer;
 enum {
     RBE_TOKENIZE_SPECIAL_PREFIX = 1u, /* add the tokens the model wants at the start (and end) of a text, such as BOS */
     RBE_TOKENIZE_PARSE_SPECIAL = 2u,  /* read control tokens such as <|im_start|> written out in the text */
-    RBE_TOKENIZE_MARKED = 4u          /* read them only behind a byte 0xFF, which is no part of UTF-8; these bytes are left out */
+    RBE_TOKENIZE_MARKED = 4u          /* read them only where a byte 0xFF, which is no part of UTF-8, stands before the token and before
+                                       * each of its punctuation bytes; bytes 0xFF are left out */
 };
 
 #define RBE_NO_TOKEN 0xFFFFFFFFu

@@ -74,7 +74,26 @@ static rbe_status encode_up_to(job *j, const uint8_t *text, size_t *at, const rb
     return RBE_OK;
 }
 
-/* Control tokens only where a mark stands. */
+/* Whether a mark stands before each punctuation byte of a token of so many bytes, the first of which follows a mark: a text that was
+ * said may stand within one only as `user` stands in <|user|>. What "%+.3f" and "%(name)s" are made of is never marked. */
+static int is_own(const uint8_t *text, size_t n)
+{
+    static const char punctuation[] = "!\"$&',/:;<=>?@[\\]^_`{|}~";
+    int marked = 1;
+    for (; n > 0; text++) {
+        if (*text == MARK) {
+            marked = 1;
+        } else if (!marked && memchr(punctuation, *text, sizeof punctuation - 1)) {
+            return 0;
+        } else {
+            marked = 0;
+            n--;
+        }
+    }
+    return 1;
+}
+
+/* Control tokens only where they are marked. */
 static rbe_status encode_marked(job *j, const uint8_t *text, size_t bytes)
 {
     for (size_t i = 0, run; i < bytes; i += run + 1) {
@@ -92,7 +111,9 @@ static rbe_status encode_marked(job *j, const uint8_t *text, size_t bytes)
     for (size_t i = 0; i < bytes; i++) {
         if (text[i] == MARK) {
             const size_t place = i - n_marks++;
-            if (place >= at && rbe__special_at(j->tokenizer, RBE__CONTROL, unmarked, n, at, place, &match)) {
+            size_t length;
+            if (place >= at && rbe__special_at(j->tokenizer, RBE__CONTROL, unmarked, n, at, place, &match) &&
+                (rbe__token_text(j->tokenizer, match.token, &length), is_own(text + i + 1, length))) {
                 RBE_TRY(encode_up_to(j, unmarked, &at, &match));
             }
         }
