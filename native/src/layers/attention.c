@@ -138,9 +138,6 @@ static void attend_chunk(const attend_call *call, const query_tile *tile, uint32
     memset(result->out, 0, (size_t)tile->n_queries * call->attention->cache->head_dim * sizeof *result->out);
     for (uint32_t first = chunk * CHUNK; first < (chunk + 1) * CHUNK && first < end; first += RBE_KV_BLOCK) {
         if (first + RBE_KV_BLOCK > begin) {
-            if (tile->n_queries <= FEW_QUERIES && first + RBE_KV_BLOCK < end) { /* with more, there is time to fetch it */
-                rbe__kv_expect(call->attention->cache, tile->kv_head, first + RBE_KV_BLOCK);
-            }
             attend_block(call, tile, first, end - first < RBE_KV_BLOCK ? end - first : RBE_KV_BLOCK, scratch, result);
         }
     }

@@ -197,21 +197,6 @@ rbe_status rbe__kv_visit_used(const rbe__kv_layer *cache, uint32_t n_positions, 
     return RBE_OK;
 }
 
-/* A processor's own prefetching stops at the ends of pages, of which a block has two or four; to the second-level cache, for a block may
- * be half of the first. */
-static void prefetch(const uint8_t *bytes, size_t n_bytes)
-{
-    for (size_t i = 0; i < n_bytes; i += 64) {
-        __builtin_prefetch(bytes + i, 0, 2);
-    }
-}
-
-void rbe__kv_expect(const rbe__kv_layer *cache, uint32_t head, uint32_t first)
-{
-    prefetch(key_at(cache, head, first), key_bytes(cache->type) * RBE_KV_BLOCK * cache->head_dim);
-    prefetch(value_at(cache, head, first), value_bytes(cache->type, cache->head_dim) * RBE_KV_BLOCK);
-}
-
 rbe__kv_rows rbe__kv_keys(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t first, float *expanded)
 {
     const void *keys = key_at(cache, head, first);

@@ -137,9 +137,6 @@ typedef struct rbe__kv_rows {
     const float *scales;
 } rbe__kv_rows;
 
-/* The block from position `first` on is the next to be read: asks for its keys and values while the one before is worked on. */
-void rbe__kv_expect(const rbe__kv_layer *cache, uint32_t head, uint32_t first);
-
 /* The keys of a block from position `first` on, [head_dim][RBE_KV_BLOCK]: as fp32 in `expanded` of that size, or as they are
  * stored where that is NULL. The same bits result from both. */
 rbe__kv_rows rbe__kv_keys(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t first, float *expanded);

@@ -18,6 +18,15 @@ typedef struct combine_call {
     size_t out_stride;
 } combine_call;
 
+/* Keys and values of a long context come from memory, and its rows go on behind those of a call: rows that are stored as fp32 are
+ * buffers. COMBINE_AHEAD: how far ahead to ask, in bytes, 0 not at all (docs/performance.md, "A growing context"). */
+RBE_INLINE void prefetch_rows(element kind, const uint8_t *row, uint32_t n_values)
+{
+    for (uint32_t i = 0; COMBINE_AHEAD && kind != F32 && i < element_bytes(kind) * n_values; i += 64) {
+        __builtin_prefetch((const void *)((uintptr_t)row + COMBINE_AHEAD + i), 0, 2);
+    }
+}
+
 /* n_out sums of n_vectors vectors (both constants; the last vector of n_last values) from column c on. */
 RBE_INLINE void combine_tile(element kind, const combine_call *call, uint32_t n_out, uint32_t n_vectors, uint32_t n_last, uint32_t c)
 {
@@ -39,6 +48,7 @@ RBE_INLINE void combine_tile(element kind, const combine_call *call, uint32_t n_
         for (uint32_t i = 0; i < n_out * n_vectors; i++) {
             sums[i] = vf_fma(vf_set1(weight[i / n_vectors * call->weight_stride]), row[i % n_vectors], sums[i]);
         }
+        prefetch_rows(kind, p, VF * (n_vectors - 1) + n_last);
         p += element_bytes(kind) * call->row_stride;
         weight++;
     }
