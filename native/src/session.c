@@ -38,7 +38,6 @@ static void take_buffers(rbe_session *session, rbe__arena *arena)
     session->sines = FLOATS(model->n_rope_tables * batch * model->rope_pairs);
     session->logits = FLOATS(config->n_vocabulary);
     session->scored = FLOATS((size_t)session->head_batch * config->n_vocabulary);
-    workspace->rotated = FLOATS(batch * workspace->max_cols);
     workspace->scales = FLOATS(batch * (workspace->max_cols / RBE_BLOCK_COLS + 1));
     workspace->quantized = rbe__arena_take(arena, batch * workspace->max_cols, 1);
     workspace->most_chunks = (session->context - 1) / RBE_ATTENTION_CHUNK + 1;
@@ -49,6 +48,7 @@ static void take_buffers(rbe_session *session, rbe__arena *arena)
         scratch->acc = rbe__arena_take(arena, batch * RBE_STRIP_ROWS, sizeof(int32_t));
         scratch->sum = FLOATS(batch * RBE_STRIP_ROWS);
         scratch->row_scale = FLOATS(RBE_STRIP_ROWS);
+        scratch->rotated = FLOATS(workspace->max_cols);
         scratch->block_scale = FLOATS(workspace->max_cols / RBE_BLOCK_COLS + 1);
         scratch->queries = FLOATS(RBE_ATTENTION_QUERIES * config->head_dim);
         scratch->attended = FLOATS(RBE_ATTENTION_QUERIES * config->head_dim);

@@ -17,6 +17,7 @@ typedef struct rbe__thread_scratch {
     int32_t *acc;   /* [batch * RBE_STRIP_ROWS] */
     float *sum;     /* [batch * RBE_STRIP_ROWS] */
     float *row_scale; /* [RBE_STRIP_ROWS] */
+    float *rotated;   /* [max_cols] */
     float *block_scale; /* [max_cols / RBE_BLOCK_COLS + 1] */
     float *queries, *attended, *joined; /* [RBE_ATTENTION_QUERIES][head_dim] */
     float *scores;   /* [RBE_ATTENTION_QUERIES][RBE_KV_BLOCK] */
@@ -30,7 +31,6 @@ typedef struct rbe__workspace {
     uint32_t batch;    /* tokens done at once, at most */
     uint32_t max_cols; /* columns of the widest input, a multiple of 64 */
     uint32_t n_planes; /* read of each trellis tensor, at most; 0: all */
-    float *rotated;    /* [batch][max_cols] */
     int8_t *quantized; /* [batch][max_cols], 64-byte aligned */
     float *partials;   /* [n_heads][most_chunks][head_dim + 2] */
     uint32_t most_chunks; /* RBE_ATTENTION_CHUNK positions each */

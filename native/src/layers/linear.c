@@ -39,7 +39,6 @@ static void activate(const rbe_kernels *kernels, const rbe__activated_input *inp
  * while the token is in the cache. */
 static void prepare_token(void *context, uint32_t token, uint32_t thread)
 {
-    (void)thread;
     const linear_call *call = context;
     rbe__workspace *workspace = call->workspace;
     const rbe__tensor *tensor = call->rotation;
@@ -55,7 +54,7 @@ static void prepare_token(void *context, uint32_t token, uint32_t thread)
     if (!tensor) {
         return;
     }
-    float *rotated = workspace->rotated + (size_t)token * workspace->max_cols;
+    float *rotated = workspace->threads[thread].rotated;
     if (tensor->rotation_block) {
         workspace->kernels->flip_signs(x, tensor->signs, tensor->cols, rotated);
         workspace->kernels->hadamard(rotated, tensor->cols, tensor->rotation_block);
