@@ -104,7 +104,7 @@ def context(points: Iterable[Point], figure_of: Callable[[float, float], Any]) -
     lines: dict[tuple[str, str, int], dict[int, float]] = {}
     for point in points:
         if point.kind == "tg":
-            name = point.model if point.program == "rbe" else f"{point.program} {point.model}"
+            name = point.model if point.program == "rbe" else f"{point.program} {point.model}, {point.pair}"
             lines.setdefault((point.program, name, point.threads), {})[point.depth + point.n_tokens // 2] = point.rate
     lines = {key: line for key, line in lines.items() if len(line) > 1}
     if not lines:
@@ -166,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         points = [point for path in given.reports for point in read_points(path)]
+        given.out.mkdir(parents=True, exist_ok=True)
         written = draw(points, given.out)
     except (RbeError, OSError, ValueError) as error:
         sys.exit(f"performance_plots: {error}")

@@ -52,6 +52,18 @@ def test_pictures_hold_the_numbers(tmp_path: Path, capsys: pytest.CaptureFixture
     assert written[0].read_bytes() == before
 
 
+def test_shapes_that_one_type_ran_beside_are_not_joined(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    other = [{**row, "model": row["model"].replace("135M", "1B")} for row in REPORT["results"][:2]]
+    for row in other:
+        row["workload"] = "tg16"
+    reports = [tmp_path / "small.json", tmp_path / "large.json"]
+    for path, rows in zip(reports, (REPORT["results"], other), strict=True):
+        path.write_text(json.dumps({"results": rows}), encoding="utf-8")
+    performance_plots.main([*map(str, reports), "--out", str(tmp_path / "made")])
+    assert not any("Q2_K" in text for text in texts(tmp_path / "made" / "performance-context.svg"))
+
+
 def test_what_is_missing_is_not_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     report = tmp_path / "report.json"
