@@ -23,16 +23,6 @@ from rbe_edge.packing.pack import PackOptions, PackReport, pack
 TEXT = "the cat and the dog sat on the mat, and then the dog ate the cake of the cat. " * 80
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_models.write(tiny_models.MODELS["llama"], tmp_path_factory.mktemp("source") / "model")
-
-
-@pytest.fixture(scope="module")
-def dense(source: Path, tmp_path_factory: pytest.TempPathFactory) -> PackReport:
-    return pack(source, tmp_path_factory.mktemp("dense") / "dense.rbe", PackOptions(bits=32))
-
-
 def _areas(report: PackReport) -> dict[str, tuple[int, int]]:
     return {tensor.name: (tensor.offset, tensor.bytes) for tensor in report.tensors}
 

@@ -20,7 +20,8 @@ typedef struct linear_call {
     const rbe__activated_input *activated;
 } linear_call;
 
-/* Tokens that are worth generating a strip for: of 256 x 256 weights that is a tenth of the work of so many (docs/performance.md). */
+/* Tokens that are worth generating a strip for once more: that takes the time of multiplying with 5 tokens (docs/performance.md: generate and
+ * multiply_tile). */
 #define LEAST_PART 16u
 
 typedef struct token_span {
