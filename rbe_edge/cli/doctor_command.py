@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def diagnose(*, quick: bool = False) -> Diagnosis:
         advice=(),
     )
     advice = [*_advice(facts), *([problem] if problem else [])]
-    return Diagnosis(**{**{name: getattr(facts, name) for name in Diagnosis.__annotations__}, "advice": tuple(advice)})
+    return replace(facts, advice=tuple(advice))
 
 
 def _is_there(module: str) -> bool:

@@ -86,8 +86,8 @@ class Answer:
         self.cached_tokens = len(job.prompt) - len(self.rest)
         self.generated = 0
         self.first_token_at: float | None = None
-        self._room = session.context - len(job.prompt) + 1  # the last token need not be appended
-        self._limit = min(self._room, job.max_tokens or self._room)
+        room = session.context - len(job.prompt) + 1  # the last token need not be appended
+        self._limit = min(room, job.max_tokens or room)
         self._stack = ExitStack()
         try:
             self._sampler = self._stack.enter_context(Sampler(self._model.info.vocabulary, job.sampling))

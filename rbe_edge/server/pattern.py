@@ -160,12 +160,12 @@ class _Reader:
 
     def _counts(self) -> tuple[int, int | None]:
         low = self._count()
-        high: int | None = low
+        high = low
         if self._next(","):
-            high = None if self._next("}") else self._count()
-            if high is None:
+            if self._next("}"):
                 return low, None
-        if not self._next("}") or (high is not None and low > high):
+            high = self._count()
+        if not self._next("}") or low > high:
             raise PatternError("counts are written {m}, {m,} or {m,n}, with m up to n")
         return low, high
 

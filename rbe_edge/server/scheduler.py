@@ -143,9 +143,12 @@ class Scheduler:
             if self._stopping:
                 return False
             admitted: list[Job] = []
-            if self._busy < len(self._slots):
+            if self._waiting and self._busy < len(self._slots):
                 self._waiting = deque(job for job in self._waiting if not job.cancelled)
-            while self._busy < len(self._slots) and (job := self._next(admitted)) is not None:
+            while self._waiting and self._busy < len(self._slots):
+                job = self._next(admitted)
+                if job is None:
+                    break
                 self._waiting.remove(job)
                 admitted.append(job)
                 self._busy += 1

@@ -65,7 +65,6 @@ class Service:
         self.fingerprint = f"rbe-{__version__}-{model.info.kernel_set}"
         self._template = template_of(model, options.template)
         self._options = options
-        self._session_options = session
         self._embedding = _Embedding(model, session, options.queue_limit)
         self._constraints_lock = threading.Lock()
         self._constraints: OrderedDict[Node, Constraint] = OrderedDict()
@@ -102,7 +101,7 @@ class Service:
             try:
                 known = self._known_constraint(request.grammar)
             except GrammarError as error:
-                raise wrong("response_format", f"the schema cannot be used: {error}") from None
+                raise api_error(error) from None
             for job in jobs:
                 job.constraint = known.another()
         return jobs
@@ -112,9 +111,12 @@ class Service:
         self.check_model(request.base.model)
         jobs, together = [], object()
         for prompt in request.prompts:
-            tokens = self._tokenize(prompt, "prompt") if isinstance(prompt, str) else self._known(prompt, "prompt")
+            tokens = self._tokens_of(prompt, "prompt")
             jobs += self._jobs(request.base, tokens, "prompt", together)
         return jobs
+
+    def _tokens_of(self, given: str | list[int], param: str) -> list[int]:
+        return self._tokenize(given, param) if isinstance(given, str) else self._known(given, param)
 
     def _tokenize(
         self, text: str, param: str, tokenize: Callable[[Model, str], list[int]] = Model.tokenize
@@ -216,7 +218,7 @@ class Service:
     def _embedding_inputs(self, request: EmbeddingRequest) -> list[list[int]]:
         inputs = []
         for one in request.inputs:
-            tokens = self._tokenize(one, "input") if isinstance(one, str) else self._known(one, "input")
+            tokens = self._tokens_of(one, "input")
             if not 0 < len(tokens) <= self.scheduler.context:
                 raise self._too_long(len(tokens), "input")
             inputs.append(tokens)
