@@ -8,10 +8,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rbe_edge import Model, Session
+from rbe_edge import Model
 from rbe_edge.evaluation import divergence
 from rbe_edge.evaluation.perplexity import cut
-from rbe_edge.runtime.probabilities import log_softmax
 
 
 def main() -> None:
@@ -27,21 +26,11 @@ def main() -> None:
         windows = cut(tokens, window, arguments.windows)
         for kv in ("f16", "q8", "q8q4"):
             with model.session(context=window, kv="f32") as exact, model.session(context=window, kv=kv) as session:
-                result = divergence.summary([_compare(exact, session, part) for part in windows], window)
+                sums = [divergence.compare_window(exact, session, part) for part in windows]
+                result = divergence.summary(sums, window)
                 size = session.info.kv_bytes / exact.info.kv_bytes
             agreement = f"top-1 {result.top1_agreement:.4f}, {size:.3f} of fp32's memory"
             print(f"{kv:5} KL {result.kl:.3g} +- {result.kl_error:.1g}, {agreement}")
-
-
-def _compare(exact: Session, session: Session, tokens: list[int]) -> divergence.Sums:
-    exact.rewind(0)
-    session.rewind(0)
-    sums = divergence.Sums()
-    for given, followed in divergence.pieces(tokens, exact.model.info.vocabulary):
-        logits = [one.score(given, logits=True).logits for one in (exact, session)]
-        assert logits[0] is not None and logits[1] is not None
-        sums.add(log_softmax(logits[0]), log_softmax(logits[1]), followed)
-    return sums
 
 
 if __name__ == "__main__":

@@ -44,7 +44,6 @@ class _Architecture:
     sliding: bool = False
     scaled: bool = False
     activation: str = "silu"
-    any_scale: bool = False
 
 
 _ARCHITECTURES = {

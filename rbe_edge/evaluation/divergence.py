@@ -107,7 +107,7 @@ def divergence(
         for done, part in enumerate(windows):
             if progress is not None:
                 progress(done, len(windows))
-            parts.append(_compare_window(sessions[0], sessions[1], part))
+            parts.append(compare_window(sessions[0], sessions[1], part))
     if progress is not None:
         progress(len(windows), len(windows))
     return summary(parts, longest)
@@ -121,7 +121,8 @@ def pieces(tokens: Sequence[int], vocabulary: int) -> Iterator[tuple[Sequence[in
         yield given, np.asarray(tokens[start + 1 : start + 1 + len(given)], dtype=np.int64)
 
 
-def _compare_window(source: Session, packed: Session, tokens: Sequence[int]) -> Sums:
+def compare_window(source: Session, packed: Session, tokens: Sequence[int]) -> Sums:
+    """The sums of one window; both sessions forget what they held."""
     source.rewind(0)
     packed.rewind(0)
     sums = Sums()

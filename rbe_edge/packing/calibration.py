@@ -132,7 +132,7 @@ class Calibration:
     def factor(self, name: str, block: int, seed: int) -> FloatArray | None:
         """The feedback factor of a matrix; None for one whose input is not calibrated. Layers must come in ascending
         order; a head, or an embedding that serves as one, is calibrated with what is packed by then."""
-        layer, part = _layer_and_part(name)
+        layer, part = layer_and_part(name)
         if name == ("head" if "head" in self._areas else "embedding"):
             self._write_restored(self._n_layers)
             self._moments = self._run(max(self._layer, 0), self._n_layers, {_native.CAPTURE_HEAD})
@@ -156,7 +156,7 @@ class Calibration:
         Statistics of a layer are those of its original matrices. So one that is not encoded in this run but comes from
         an interrupted one waits until its layer is done with.
         """
-        layer, _ = _layer_and_part(name)
+        layer, _ = layer_and_part(name)
         if layer is not None and layer > self._layer:
             self._write_restored(layer)
             self._restored[name] = weights
@@ -164,7 +164,7 @@ class Calibration:
             self._write(name, weights)
 
     def _write_restored(self, before: int) -> None:
-        for name in [name for name in self._restored if (_layer_and_part(name)[0] or 0) < before]:
+        for name in [name for name in self._restored if (layer_and_part(name)[0] or 0) < before]:
             self._write(name, self._restored.pop(name))
 
     def _write(self, name: str, weights: FloatArray) -> None:
@@ -231,7 +231,7 @@ def read_windows(model: Path, text: str, n_tokens: int, window: int) -> list[lis
     return [tokens[start : start + size] for start in range(0, len(tokens), size)]
 
 
-def _layer_and_part(name: str) -> tuple[int | None, str]:
+def layer_and_part(name: str) -> tuple[int | None, str]:
     """'layers.3.attention.q' -> (3, 'attention.q')."""
     parts = name.split(".", 2)
     if len(parts) == 3 and parts[0] == "layers" and parts[1].isdigit():

@@ -25,7 +25,7 @@ from rbe_edge import _native
 from rbe_edge._version import __version__
 from rbe_edge.packing import codec, storage
 from rbe_edge.packing.allocation import GAUSSIAN_ERROR
-from rbe_edge.packing.calibration import DAMPING, MAX_BATCH, WINDOW, Calibration
+from rbe_edge.packing.calibration import DAMPING, MAX_BATCH, WINDOW, Calibration, layer_and_part
 from rbe_edge.packing.plan import TensorPlan
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.probabilities import log_softmax
@@ -109,7 +109,7 @@ def measure(
             factor = calibration.factor(tensor.name, codec.rotation_block(tensor.cols), seed)
             encoded = codec.encode(values, PROBE, seed, threads, partial(_tick_named, tick, what), factor)
             decoded = codec.decode(b"".join(encoded.data), PROBE, tensor.rows, tensor.cols, seed, encoded.tensor_scale)
-            layer = _layer_of(tensor.name)
+            layer, _ = layer_and_part(tensor.name)
             probe.advance(layer)
             copy.write(tensor.name, decoded)
             kl = probe.divergence(from_tokens=layer is None)
@@ -207,11 +207,6 @@ class _Probe:
         if self._softcap is not None:
             logits = self._softcap * np.tanh(logits / np.float32(self._softcap))
         return log_softmax(logits)
-
-
-def _layer_of(name: str) -> int | None:
-    parts = name.split(".", 2)
-    return int(parts[1]) if parts[0] == "layers" else None
 
 
 # ---- kept for the next size ----

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from rbe_edge.packing.hub import Offer, existing
 from rbe_edge.runtime.terminal_text import size
 
-_CALIBRATION_BYTES_PER_WEIGHT = 4  # packing/pack.py keeps the weights in fp32 in the temporary directory
+_CALIBRATION_BYTES_PER_WEIGHT = 4  # packing/pack.py keeps the weights in fp32 beside the output
 _SESSION_BYTES = 64 << 20  # KV cache and scratch of a small model, roughly
 _SPARE = 1.05
 
@@ -39,8 +38,7 @@ def needs(offer: Offer, bits: float, *, cache: Path, output: Path, cached_bytes:
     packed = int(offer.parameters * bits / 8 * _SPARE)
     wanted = (
         (cache, max(0, offer.download_bytes - cached_bytes)),
-        (Path(tempfile.gettempdir()), offer.parameters * _CALIBRATION_BYTES_PER_WEIGHT),
-        (output, packed),
+        (output, offer.parameters * _CALIBRATION_BYTES_PER_WEIGHT + packed),
     )
     disks: dict[int, tuple[Path, int]] = {}
     for directory, n_bytes in wanted:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import Button, Static
 
 from rbe_edge.runtime.terminal_text import printable
@@ -83,9 +82,6 @@ def shown(text: str) -> str:
 
 class Transcript(VerticalScroll, can_focus=True):
     """The messages of the open conversation. It stays at the end while that grows, unless it was scrolled."""
-
-    class OlderWanted(Message):
-        """More of the beginning is to be shown."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)

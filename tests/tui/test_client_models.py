@@ -6,6 +6,7 @@ import shutil
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny_models
@@ -199,3 +200,13 @@ def test_room_is_counted_by_disk(tmp_path: Path) -> None:
     disks, memory = found[:-1], found[-1]
     assert sum(need.needed for need in disks) == 600 + 400 + 52
     assert all(need.met for need in disks) and not memory.met and "TOO LITTLE" in str(memory)
+
+
+def test_the_output_s_disk_holds_the_weights_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, out = tmp_path / "cache", tmp_path / "out"
+    cache.mkdir()
+    out.mkdir()
+    monkeypatch.setattr(room, "os", SimpleNamespace(stat=lambda path: SimpleNamespace(st_dev=path == out)))
+    offer = hub.Offer("org/name", None, 1000, 100)
+    found = room.needs(offer, 4, cache=cache, output=out, cached_bytes=0, free_memory=1)
+    assert [need.needed for need in found[:-1]] == [1000, 400 + 52]
