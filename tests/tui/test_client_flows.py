@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from driving import client, played
 from textual.widgets import Input, OptionList, TextArea
 
+from rbe_edge.runtime.generation import Generation
 from rbe_edge.runtime.options import GenerationOptions
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
 from rbe_edge.tui.prompt_area import PromptArea
@@ -196,7 +198,14 @@ async def test_settings_hold_from_the_next_answer_on() -> None:
 
 
 @played
-async def test_settings_while_an_answer_is_given(tmp_path: Path) -> None:
+async def test_settings_while_an_answer_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Generation.__next__
+
+    def slowly(generation: Generation) -> str:
+        time.sleep(0.005)  # a state of more than 500 tokens would not fit, however busy the machine is
+        return given(generation)
+
+    monkeypatch.setattr(Generation, "__next__", slowly)
     async with client(**ENDLESS, states=tmp_path) as it:
         it.ask(STORY)
         await it.until(lambda: it.position > 40, "no answer")
