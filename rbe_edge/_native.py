@@ -31,6 +31,7 @@ from rbe_edge._version import __version__
 if TYPE_CHECKING:
     import numpy as np
 
+
 class Library:
     """The loaded C library; its functions are attributes of the same names as in rbe.h."""
 

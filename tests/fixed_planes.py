@@ -9,7 +9,7 @@ from unittest import mock
 
 from rbe_edge.packing import allocation, sensitivity, storage
 from rbe_edge.packing import pack as packing
-from rbe_edge.packing.plan import ModelPlan
+from rbe_edge.sources.plan import ModelPlan
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def fixed_planes(planes: tuple[int, ...], wide: tuple[int, ...] | None = None) -
         decisions = []
         for tensor in plan.tensors:
             of_tensor = wide if wide is not None and tensor.role in ("embedding", "head") else planes
-            coded = storage.trellis(tensor, of_tensor) if tensor.role in storage.CODED_ROLES else None
+            coded = storage.in_planes(tensor, of_tensor) if tensor.role in storage.CODED_ROLES else None
             choice = allocation.Choice(coded or storage.dense(tensor, 16), 0.0)
             decisions.append(allocation.Decision(tensor, (choice,), 0, 0.0))
         return tuple(decisions)

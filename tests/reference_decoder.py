@@ -1,4 +1,4 @@
-"""Reads a `.rbe` file in numpy, written from docs/format.md (and extremes.md) alone: what all other readers are
+"""Reads a `.rbe` file in numpy, written from docs/format.md (and smooth_codes.md) alone: what all other readers are
 compared with.
 
 It follows the text step by step and is slow. `read(path)` checks the checksums and gives the tables; a tensor's
@@ -130,7 +130,7 @@ def unrotate(weights: Floats, block: int, seed: int) -> Floats:
 
 
 def seed64_values(data: bytes, rows: int, cols: int) -> Floats:
-    """docs/extremes.md, "seed64"."""
+    """docs/smooth_codes.md, "seed64"."""
     seed, scale = struct.unpack("<Qf", data)
 
     def bits(first: int, last: int, signed: bool = False) -> int:
@@ -181,7 +181,7 @@ def _cosines(n: int) -> Floats:
 
 
 def basis_values(extra: tuple[int, int, int, tuple[int, ...], float], data: bytes, rows: int, cols: int) -> Floats:
-    """docs/extremes.md, "basis"; the streams as in docs/format.md."""
+    """docs/smooth_codes.md, "basis"; the streams as in docs/format.md."""
     block_rows, block_cols, transform, orders, step = extra
     n_bands = -(-rows // block_rows)
     ends = [0, *struct.unpack_from(f"<{n_bands}I", data)]

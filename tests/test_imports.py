@@ -24,30 +24,28 @@ ROOMS = {
     "_abi": set(),
     "_native": {"_abi", "errors", "_version"},
     "runtime": {"_native", "errors", "_version"},
-    "packing": {"runtime", "_native", "errors", "_version"},  # the engine runs calibration (docs/engine.md)
+    "codes": {"_native", "errors"},
+    "format": {"packing", "_native", "errors", "_version"},
+    "sources": {"codes", "format", "packing", "runtime", "_native", "errors", "_version"},
+    "packing": {"sources", "format", "codes", "runtime", "_native", "errors", "_version"},
+    "grammar": {"runtime", "server", "errors"},
+    "llama_cpp": {"sources", "format", "packing", "runtime", "bench", "errors", "_version"},
     "evaluation": {"runtime", "errors", "_version"},
-    "comparison": {"runtime", "packing", "evaluation", "_native", "errors", "_version"},
-    "bench": {"runtime", "packing", "errors", "_version"},  # writes shapes, encodes nothing
-    "tuning": {"packing", "evaluation", "runtime", "errors", "_version"},
+    "comparison": {
+        "llama_cpp", "sources", "format", "codes", "runtime", "packing", "evaluation", "_native", "errors", "_version",
+    },
+    "bench": {"llama_cpp", "sources", "format", "codes", "runtime", "packing", "errors", "_version"},
+    "tuning": {"sources", "format", "codes", "packing", "evaluation", "runtime", "errors", "_version"},
     "store": {"runtime", "errors", "_version"},
-    "tui": {"store", "runtime", "packing", "errors", "_version"},
-    "server": {"runtime", "errors", "_version", "_native"},
+    "tui": {"store", "sources", "runtime", "packing", "errors", "_version"},
+    "server": {"grammar", "runtime", "errors", "_version", "_native"},
     "cli": {
-        "server",
-        "tui",
-        "store",
-        "tuning",
-        "bench",
-        "runtime",
-        "packing",
-        "evaluation",
-        "comparison",
-        "errors",
-        "_version",
+        "server", "tui", "store", "tuning", "bench", "runtime", "packing", "sources", "format", "codes", "evaluation",
+        "comparison", "llama_cpp", "errors", "_version",
     },
     "__init__": {"runtime", "errors", "_version"},
     "__main__": {"cli"},
-}
+}  # fmt: skip
 
 HEAVY = [
     "torch",
@@ -120,8 +118,7 @@ def test_importing_brings_nothing_heavy(module: str, tmp_path: Path) -> None:
 def test_the_command_line_brings_nothing_heavy(tmp_path: Path) -> None:
     """All commands together; and one alone brings no other, `--version` none."""
     code = (
-        "import sys; from rbe_edge.cli.main import _parser; _parser()\n"
-        f"print([m for m in {HEAVY} if m in sys.modules])"
+        f"import sys; from rbe_edge.cli.main import _parser; _parser()\nprint([m for m in {HEAVY} if m in sys.modules])"
     )
     assert _python(code, tmp_path).strip() == "[]"
     commands = {name.rpartition(".")[2] for name, _ in _modules() if name.endswith("_command")}

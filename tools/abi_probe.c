@@ -6,8 +6,7 @@
 #include "rbe/rbe.h"
 
 #define STRUCTURE(name) printf("structure %s %zu\n", #name, sizeof(name))
-#define FIELD(name, field) \
-    printf("field %s %s %zu %zu\n", #name, #field, offsetof(name, field), sizeof(((name *)NULL)->field))
+#define FIELD(name, field) printf("field %s %s %zu %zu\n", #name, #field, offsetof(name, field), sizeof(((name *)NULL)->field))
 #define CONSTANT(name) printf("constant %s %" PRIu64 "\n", #name, (uint64_t)(name))
 
 static void structures(void)

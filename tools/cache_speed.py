@@ -14,7 +14,8 @@ import numpy as np
 
 from rbe_edge import Model
 from rbe_edge.bench import shapes
-from rbe_edge.packing import basis, writer
+from rbe_edge.codes import basis
+from rbe_edge.format import writer
 from rbe_edge.runtime.options import CachePolicy
 
 WIDTH, CONTEXT, TOKENS, REPEATED = 768, 1024, 128, 5

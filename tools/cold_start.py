@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rbe_edge.bench import shapes
-from rbe_edge.packing.tokenizers.directory import read_tokenizer
+from rbe_edge.sources.tokenizers.directory import read_tokenizer
 
 LIMIT_MB = 8.0
 """Over file and KV cache, as this project sets itself."""

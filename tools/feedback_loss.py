@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rbe_edge.packing import codec
+from rbe_edge.codes import trellis
 from rbe_edge.packing.calibration import WINDOW, Calibration, read_windows
-from rbe_edge.packing.mapping import plan_model
 from rbe_edge.packing.pack import PackOptions, pack
-from rbe_edge.packing.sources import open_source
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.types import open_source
 
 FloatArray = npt.NDArray[np.float32]
 SEED = 5
@@ -35,7 +35,7 @@ def read(source: str, text: Path, tensor: str, n_tokens: int) -> tuple[FloatArra
         areas = {part.name: (part.offset, part.bytes) for part in pack(source, dense, PackOptions(bits=32)).tensors}
         windows = read_windows(dense, text.read_text(encoding="utf-8"), n_tokens, WINDOW)
         with Calibration(dense, areas, windows) as calibration:
-            factor = calibration.factor(tensor, codec.rotation_block(weights.shape[1]), SEED)
+            factor = calibration.factor(tensor, trellis.rotation_block(weights.shape[1]), SEED)
     assert factor is not None, f"{tensor} is not calibrated"
     return np.ascontiguousarray(weights, dtype=np.float32), factor
 
@@ -48,25 +48,25 @@ class Losses:
         root = np.linalg.inv(factor[:cols, :cols].astype(np.float64))
         self.weights, self.factor, self.root = weights, factor, root.astype(np.float32)
         self.rotated = weights.copy()
-        codec.rotate(self.rotated, codec.rotation_block(cols), SEED)
-        self.unit: float = codec.squared_norm(weights) * float((root**2).sum()) / cols
+        trellis.rotate(self.rotated, trellis.rotation_block(cols), SEED)
+        self.unit: float = trellis.squared_norm(weights) * float((root**2).sum()) / cols
 
     def of(self, left: FloatArray) -> float:
         product: FloatArray = left @ self.root
-        return codec.squared_norm(product) / self.unit
+        return trellis.squared_norm(product) / self.unit
 
     def planes(self, planes: tuple[int, ...], nested: bool = False) -> tuple[float, float]:
         """Of the first plane alone, and of all."""
         rows, cols = self.weights.shape
-        encoded = codec.encode(self.weights, planes, SEED, feedback=self.factor, nested=nested)
-        layout = codec.plane_layouts(rows, cols, planes)[0]
+        encoded = trellis.encode(self.weights, planes, SEED, feedback=self.factor, nested=nested)
+        layout = trellis.plane_layouts(rows, cols, planes)[0]
         scales = np.frombuffer(encoded.data[0], np.uint16, rows).copy()
         stream = np.frombuffer(encoded.data[1], np.uint8, layout.stream_bytes).copy()
-        book = codec.CODEBOOKS[planes[0]]
-        first = codec.decode_plane(stream, scales, cols, book, layout.unit_rows, encoded.tensor_scale)
+        book = trellis.CODEBOOKS[planes[0]]
+        first = trellis.decode_plane(stream, scales, cols, book, layout.unit_rows, encoded.tensor_scale)
         assert encoded.decoded is not None
         total = self.weights - encoded.decoded
-        codec.rotate(total, codec.rotation_block(cols), SEED)
+        trellis.rotate(total, trellis.rotation_block(cols), SEED)
         return self.of(self.rotated - first), self.of(total)
 
 

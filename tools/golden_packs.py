@@ -29,11 +29,13 @@ from fixed_planes import fixed_planes  # noqa: E402
 from index_reader import plane_integers, read_index  # noqa: E402
 
 from rbe_edge import Model  # noqa: E402
-from rbe_edge.packing import basis, codec, seed64, storage, writer  # noqa: E402
-from rbe_edge.packing.mapping import plan_model  # noqa: E402
+from rbe_edge.codes import basis, seed64, trellis  # noqa: E402
+from rbe_edge.format import writer  # noqa: E402
+from rbe_edge.packing import storage  # noqa: E402
 from rbe_edge.packing.pack import PackOptions, pack  # noqa: E402
-from rbe_edge.packing.sources import open_source  # noqa: E402
-from rbe_edge.packing.tokenizers import read_tokenizer  # noqa: E402
+from rbe_edge.sources.mapping import plan_model  # noqa: E402
+from rbe_edge.sources.tokenizers import read_tokenizer  # noqa: E402
+from rbe_edge.sources.types import open_source  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "golden"
 N_SAMPLES = 8
@@ -69,7 +71,7 @@ def _planes(out: Path, scratch: Path) -> None:
     """What version 1 can hold and the packer does not write: one bit, other sums, no rotation, block scales."""
     source = open_source(tiny_models.write(_llama(), scratch / "golden"))
     plan = plan_model(source)
-    books = [codec.CODEBOOKS[bits] for bits in (1, 2, 3, 4)]
+    books = [trellis.CODEBOOKS[bits] for bits in (1, 2, 3, 4)]
     cases = [
         ("more.one", 32, 60, (1,), False),
         ("more.two_one", 33, 60, (2, 1), False),
@@ -86,7 +88,7 @@ def _planes(out: Path, scratch: Path) -> None:
     for name, rows, cols, planes, scaled in cases:
         values = tiny_models.uniform(name, 1, rows * cols).astype(np.float32).reshape(rows, cols)
         seed = 2**64 - len(name)
-        part = codec.encode(values, planes, seed)
+        part = trellis.encode(values, planes, seed)
         data = part.data
         if scaled:
             scales = np.array([1.0, 0.5, 3.0], "<f4")
@@ -95,7 +97,7 @@ def _planes(out: Path, scratch: Path) -> None:
         entries.append(
             writer.TensorEntry(
                 name, writer.KIND_TRELLIS, rows, cols, sum(map(len, data)), seed,
-                0 if name == "more.two_two" else codec.rotation_block(cols),
+                0 if name == "more.two_two" else trellis.rotation_block(cols),
                 writer.FLAG_BLOCK_SCALES if scaled else 0, tuple(bits - 1 for bits in planes),
             )
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """What the types of the KV cache cost: mean KL divergence, in nats per token, to the same file with an fp32 cache.
 
-    python tools/kv_divergence.py FILE.rbe TEXT [--windows N] [--window TOKENS]
+python tools/kv_divergence.py FILE.rbe TEXT [--windows N] [--window TOKENS]
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Times of the server's parts (docs/server.md): which tokens fit next, and several answers at once.
 
-    python tools/measure_server.py masks VOCAB.json          of a byte-level BPE tokenizer, such as Qwen's
-    python tools/measure_server.py answers [MODEL.rbe]       tokens per second of 1 to 8 answers, one thread
+python tools/measure_server.py masks VOCAB.json          of a byte-level BPE tokenizer, such as Qwen's
+python tools/measure_server.py answers [MODEL.rbe]       tokens per second of 1 to 8 answers, one thread
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rbe_edge.grammar import grammar
+from rbe_edge.grammar.constraint import Constraint, TokenBytes
+from rbe_edge.grammar.json_schema import schema_grammar
 from rbe_edge.runtime.model import Model, demo_path
 from rbe_edge.runtime.options import SamplingOptions, SessionOptions
-from rbe_edge.server import grammar
-from rbe_edge.server.constraint import Constraint, TokenBytes
 from rbe_edge.server.job import Job, Piece
-from rbe_edge.server.json_schema import schema_grammar
 from rbe_edge.server.metrics import Metrics
 from rbe_edge.server.scheduler import Scheduler
 

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge import _native
+from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
-from rbe_edge.packing import codec
 
 FloatArray = npt.NDArray[np.float32]
 ROWS = 256  # one strip of cells with 64 steps per lane
@@ -35,7 +35,7 @@ LARGEST_SUM = 126  # of T1 + T2, under the 127 that the format allows: rounding 
 class Found:
     """A table and the relative squared error that it left on a sample."""
 
-    book: codec.Codebook
+    book: trellis.Codebook
     error: float
 
 
@@ -55,12 +55,10 @@ def windows(stream: npt.NDArray[np.uint8], bits: int, columns: int) -> npt.NDArr
     return w.transpose(3, 1, 0, 2).reshape(ROWS, columns)  # row 4t + i, column 4 cell + j
 
 
-def encode(
-    weights: FloatArray, book: codec.Codebook
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], float]:
+def encode(weights: FloatArray, book: trellis.Codebook) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], float]:
     """Windows, the scale of each row, and the relative error."""
     rows, columns = weights.shape
-    layout = codec.plane_layouts(rows, columns, (book.bits,))[0]
+    layout = trellis.plane_layouts(rows, columns, (book.bits,))[0]
     scales, stream = np.zeros(rows, np.float16), np.zeros(layout.stream_bytes, np.uint8)
     native = _native.Codebook(book.bits, (ctypes.c_int8 * 16)(*book.t1), (ctypes.c_int8 * 16)(*book.t2))
     error = ctypes.c_double()
@@ -71,7 +69,7 @@ def encode(
     )  # fmt: skip
     _native.check(status, PackError)
     row_scales = scales.astype(np.float64) * TENSOR_SCALE
-    return windows(stream, book.bits, columns), row_scales, error.value / codec.squared_norm(weights)
+    return windows(stream, book.bits, columns), row_scales, error.value / trellis.squared_norm(weights)
 
 
 def solve(
@@ -116,7 +114,7 @@ def improve(bits: int, tables: npt.NDArray[np.float64], weights: FloatArray, ite
     for _ in range(iterations):
         integers = np.rint(tables)
         first, second = (tuple(int(value) for value in table) for table in integers)
-        book = codec.Codebook(bits, first, second, 0.0)
+        book = trellis.Codebook(bits, first, second, 0.0)
         w, row_scales, error = encode(weights, book)
         if best is None or error < best.error:
             best = Found(replace(book, step=float(row_scales.mean())), error)
@@ -157,13 +155,11 @@ def main() -> None:
     if arguments.columns < 4 or arguments.columns % 4 or arguments.restarts < 1 or arguments.iterations < 1:
         parser.error("--columns must be a multiple of 4, --restarts and --iterations at least 1")
     found = None
-    for found in search(
-        arguments.bits, arguments.restarts, arguments.iterations, arguments.columns, arguments.seed
-    ):
+    for found in search(arguments.bits, arguments.restarts, arguments.iterations, arguments.columns, arguments.seed):
         print(f"error {found.error:.6f} on the sample", flush=True)
     assert found is not None
     unseen = sample(REFINEMENT * arguments.columns, arguments.seed + 2)
-    for name, book in (("in use", codec.CODEBOOKS[arguments.bits]), ("found", found.book)):
+    for name, book in (("in use", trellis.CODEBOOKS[arguments.bits]), ("found", found.book)):
         print(f"{name}: error {encode(unseen, book)[2]:.6f} on numbers not seen, step {book.step * 126:.3f}/126")
         print(f"  T1 = {_table(book.t1)}\n  T2 = {_table(book.t2)}")
 

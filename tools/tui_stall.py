@@ -21,7 +21,7 @@ from rbe_edge.runtime.session import Session
 from rbe_edge.store.conversations import ConversationStore
 from rbe_edge.tui.client import Client, Start
 from rbe_edge.tui.engine import Engine, Feed, Outcome, Question
-from rbe_edge.tui.prompt_area import PromptArea
+from rbe_edge.tui.widgets.prompt_area import PromptArea
 
 _TICK_S = 0.005
 _TARGET_S = 0.05

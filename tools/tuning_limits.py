@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from rbe_edge.packing import codec
+from rbe_edge.codes import trellis
+from rbe_edge.format.reader import read_file
 from rbe_edge.runtime.model import Model
 from rbe_edge.tuning.decoder import Changes, Decoder
-from rbe_edge.tuning.rbe_file import read_file
 
 if TYPE_CHECKING:
     import torch
@@ -39,19 +39,19 @@ def fit(file: Path, exact: Path, names: Sequence[str]) -> Iterator[str]:
             entry = tensor.entry
             (scales,) = stored.row_scales(name, data)  # one plane
             book = stored.codebooks[entry.codebooks[0]]
-            (layout,) = codec.plane_layouts(entry.rows, entry.cols, (book.bits,))
+            (layout,) = trellis.plane_layouts(entry.rows, entry.cols, (book.bits,))
             start = -(-2 * entry.rows // 64) * 64
             stream = np.frombuffer(bytes(data[start : start + layout.stream_bytes]), np.uint8)
 
             def decode(tables: Sequence[int]) -> Floats:
-                custom = codec.Codebook(book.bits, tuple(tables[:16]), tuple(tables[16:]), 1.0)  # noqa: B023
-                found = codec.decode_plane(
+                custom = trellis.Codebook(book.bits, tuple(tables[:16]), tuple(tables[16:]), 1.0)  # noqa: B023
+                found = trellis.decode_plane(
                     stream, scales.view(np.uint16), entry.cols, custom, layout.unit_rows, tensor.tensor_scale  # noqa: B023
                 )  # fmt: skip
                 return found.astype(np.float64)
 
             rotated = source.tensor_rows(name)
-            codec.rotate(rotated, entry.rotation_block, entry.seed)
+            trellis.rotate(rotated, entry.rotation_block, entry.seed)
             weights, decoded = rotated.astype(np.float64), decode([*book.t1, *book.t2])
             # row scales first: those of a calibrated file are larger than least squares has them (docs/codec.md)
             by_row = (decoded * weights).sum(1, keepdims=True) / np.square(decoded).sum(1, keepdims=True)

@@ -1,6 +1,6 @@
-"""Writes native/src/tokenizer/unicode_tables.c: character classes and canonical composition, as compact tables.
+"""Writes native/src/text/tokenizer/unicode_tables.c: character classes and canonical composition, as compact tables.
 
-    python tools/unicode_tables.py native/src/tokenizer/unicode_tables.c
+    python tools/unicode_tables.py native/src/text/tokenizer/unicode_tables.c
 
 The data is Python's `unicodedata`, or the package `unicodedata2`, which comes for every Unicode version, where it is
 installed. The tables are committed for Unicode 16.0, the version inside tiktoken 0.14 and tokenizers 0.23: a

@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "../tests/encoder_samples.h"
-#include "encoder/viterbi.h"
+#include "codec/viterbi.h"
 
 enum { ROUNDS = 5, N_STEPS = 64 };
 
@@ -91,8 +91,7 @@ static int bench_plane(uint32_t k, uint32_t side, uint32_t n_threads, int with_f
     }
     if (status == RBE_OK) {
         printf("%s K=%u  error %.5f  %7.2f M weights/s per core, %7.2f M weights/s in all\n", with_feedback ? "fed back" : "plane   ",
-               k + 1, error / norm,
-               (double)n / processor / 1e6, (double)n / wall / 1e6);
+               k + 1, error / norm, (double)n / processor / 1e6, (double)n / wall / 1e6);
     } else {
         fprintf(stderr, "%s\n", rbe_last_error());
     }

@@ -19,8 +19,8 @@ typedef struct float_task {
         rbe_accumulate_kernel *accumulate;
         rbe_hadamard_kernel *hadamard;
         rbe_quantize_kernel *quantize;
-        rbe_combine_kernel *combine;
-        rbe_soften_kernel *soften;
+        rbe_weighted_sum_kernel *weighted_sum;
+        rbe_online_softmax_kernel *online_softmax;
         rbe_exponential_kernel *exponential;
         rbe_activation_kernel *activation;
         rbe_softcap_kernel *softcap;
@@ -63,17 +63,17 @@ static void run_quantize(void *task)
     t->kernel.quantize(t->x, t->cols, t->w, t->y);
 }
 
-static void run_combine(void *task)
+static void run_weighted_sum(void *task)
 {
     const float_task *t = task;
-    t->kernel.combine(t->x, t->rows, t->w, t->cols, t->rows, t->cols, t->n_tokens, NULL, t->y, t->cols);
+    t->kernel.weighted_sum(t->x, t->rows, t->w, t->cols, t->rows, t->cols, t->n_tokens, NULL, t->y, t->cols);
 }
 
-static void run_soften(void *task)
+static void run_online_softmax(void *task)
 {
     const float_task *t = task;
     float largest = 0;
-    t->kernel.soften(t->x, t->cols, &largest);
+    t->kernel.online_softmax(t->x, t->cols, &largest);
 }
 
 static void run_exponential(void *task)
@@ -206,14 +206,14 @@ static void bench_rbe_hadamard_kernel(measurement m, rbe_hadamard_kernel *kernel
     }
 }
 
-static void bench_rbe_combine_kernel(measurement m, rbe_combine_kernel *kernel)
+static void bench_rbe_weighted_sum_kernel(measurement m, rbe_weighted_sum_kernel *kernel)
 {
     const uint32_t outputs[] = {1, 3, 32};
     for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++) {
         float_task task = make_floats(64, 64, outputs[i]);
-        task.kernel.combine = kernel;
+        task.kernel.weighted_sum = kernel;
         set_shape(&m, "64 rows of 64, %u outputs", outputs[i]);
-        measure_floats(m, &task, run_combine, "MAC", 64.0 * 64 * outputs[i]);
+        measure_floats(m, &task, run_weighted_sum, "MAC", 64.0 * 64 * outputs[i]);
     }
 }
 
@@ -227,7 +227,7 @@ static void bench_rbe_combine_kernel(measurement m, rbe_combine_kernel *kernel)
         measure_floats(m, &task, run_##name, "values", 2048);                         \
     }
 BENCH_VALUES(quantize)
-BENCH_VALUES(soften)
+BENCH_VALUES(online_softmax)
 BENCH_VALUES(exponential)
 BENCH_VALUES(activation)
 BENCH_VALUES(softcap)

@@ -78,7 +78,12 @@ static trellis_task make_trellis(uint32_t bits, uint32_t row_steps, uint32_t row
         task.scales[b] = 1e-3f;
     }
     const uint32_t span = (128 / row_steps + 1) / 2 ? (128 / row_steps + 1) / 2 : 1; /* groups per cell, docs/format.md */
-    task.strip = (rbe_strip){.stream = stream, .t1 = t1, .t2 = t2, .bits = bits, .row_steps = row_steps, .n_groups = cols / 4,
+    task.strip = (rbe_strip){.stream = stream,
+                             .t1 = t1,
+                             .t2 = t2,
+                             .bits = bits,
+                             .row_steps = row_steps,
+                             .n_groups = cols / 4,
                              .n_cells = (cols / 4 + span - 1) / span};
     return task;
 }
@@ -187,8 +192,13 @@ static void bench_reading(void)
     void *memory = take(large_bytes);
     fill_bytes(memory, large_bytes);
     read_task task = {.words = memory, .n = large_bytes / 8};
-    measurement m = {.set = "-", .kernel = "read", .unit = "bytes", .amount = (double)large_bytes, .bytes_read = large_bytes,
-                     .work = run_read, .task = &task};
+    measurement m = {.set = "-",
+                     .kernel = "read",
+                     .unit = "bytes",
+                     .amount = (double)large_bytes,
+                     .bytes_read = large_bytes,
+                     .work = run_read,
+                     .task = &task};
     set_shape(&m, "%zu MiB", large_bytes >> 20);
     measure(&m);
     free(memory);
@@ -197,9 +207,9 @@ static void bench_reading(void)
 /* Only what a set does itself: what it takes over from the set before stands there. */
 static void bench_set(const char *name, const rbe_kernels *before, const rbe_kernels *table)
 {
-#define BENCH_KERNEL(field, type)                                                                              \
+#define BENCH_KERNEL(field, type)                                                                                    \
     if ((before == NULL || table->field != before->field) && (only_kernel == NULL || strstr(#field, only_kernel))) { \
-        bench_##type((measurement){.set = name, .kernel = #field}, table->field);                              \
+        bench_##type((measurement){.set = name, .kernel = #field}, table->field);                                    \
     }
     RBE_KERNEL_LIST(BENCH_KERNEL)
 #undef BENCH_KERNEL

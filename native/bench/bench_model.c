@@ -77,7 +77,8 @@ static void report(const rbe_model *model, const rbe_session *session, const set
     rbe_model_info info = {.struct_bytes = sizeof info};
     rbe_session_info state = {.struct_bytes = sizeof state};
     struct rusage usage;
-    if (rbe_model_get_info(model, &info) != RBE_OK || rbe_session_get_info(session, &state) != RBE_OK || getrusage(RUSAGE_SELF, &usage) != 0) {
+    if (rbe_model_get_info(model, &info) != RBE_OK || rbe_session_get_info(session, &state) != RBE_OK ||
+        getrusage(RUSAGE_SELF, &usage) != 0) {
         return;
     }
     double prompt_rate = s->n_prompt / prefill, rate = s->n_generate / decode, gigabytes = (double)info.file_bytes * rate / 1e9;
@@ -93,7 +94,8 @@ static void report(const rbe_model *model, const rbe_session *session, const set
 static int bench(const settings *s)
 {
     rbe_model_options model_options = {.struct_bytes = sizeof model_options, .kernel_set = s->kernel_set};
-    rbe_session_options options = {.struct_bytes = sizeof options, .n_threads = s->n_threads, .context_tokens = s->n_prompt + s->n_generate};
+    rbe_session_options options = {
+        .struct_bytes = sizeof options, .n_threads = s->n_threads, .context_tokens = s->n_prompt + s->n_generate};
     rbe_model_info info = {.struct_bytes = sizeof info};
     double prefill[MAX_REPETITIONS], decode[MAX_REPETITIONS];
     rbe_model *model = NULL;

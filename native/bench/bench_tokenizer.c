@@ -1,6 +1,6 @@
 /* Processor time to open a tokenizer blob and to tokenize a text:
  *     bench_tokenizer FILE.tokenizer TEXT
- * where the first holds the blob of docs/tokenizers.md, as Tokenizer.to_blob() of rbe_edge.packing.tokenizers gives it. */
+ * where the first holds the blob of docs/tokenizers.md, as Tokenizer.to_blob() of rbe_edge.sources.tokenizers gives it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -66,9 +66,8 @@ int main(int argc, char **argv)
         tokenize_best = done - opened < tokenize_best ? done - opened : tokenize_best;
         rbe_tokenizer_close(tokenizer);
     }
-    printf("%u tokens, %.2f MB: open %.2f ms; %zu tokens from %.2f MB of text: %.1f MB/s\n", size,
-           (double)blob_bytes / 1e6, open_best * 1e3, n_tokens, (double)text_bytes / 1e6,
-           (double)text_bytes / 1e6 / tokenize_best);
+    printf("%u tokens, %.2f MB: open %.2f ms; %zu tokens from %.2f MB of text: %.1f MB/s\n", size, (double)blob_bytes / 1e6,
+           open_best * 1e3, n_tokens, (double)text_bytes / 1e6, (double)text_bytes / 1e6 / tokenize_best);
     free(tokens);
     free(text);
     free(blob);

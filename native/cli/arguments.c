@@ -62,7 +62,8 @@ int read_arguments(cli_arguments *a, int argc, char **argv)
         } else {
             int good = read_option(a, argv[i], i + 1 < argc ? argv[i + 1] : "");
             if (good != 1 || i + 1 >= argc) {
-                fprintf(stderr, good == -1 ? "rbe-cli: unknown option %s; see rbe-cli --help\n" : "rbe-cli: option %s needs a valid value\n",
+                fprintf(stderr,
+                        good == -1 ? "rbe-cli: unknown option %s; see rbe-cli --help\n" : "rbe-cli: option %s needs a valid value\n",
                         argv[i]);
                 return 0;
             }
@@ -82,7 +83,8 @@ static size_t control_bytes(const unsigned char *text, size_t bytes)
         return 2;
     }
     const int is_override = bytes >= 3 && text[0] == 0xE2 &&
-                            ((text[1] == 0x80 && text[2] >= 0xAA && text[2] <= 0xAE) || (text[1] == 0x81 && text[2] >= 0xA6 && text[2] <= 0xA9));
+                            ((text[1] == 0x80 && text[2] >= 0xAA && text[2] <= 0xAE) ||
+                             (text[1] == 0x81 && text[2] >= 0xA6 && text[2] <= 0xA9));
     return is_override ? 3 : 0;
 }
 

@@ -130,7 +130,8 @@ static uint32_t *fitting_tokens(chat *c, size_t *n_tokens)
     while ((tokens = prompt_tokens(c, n_tokens)) != NULL && *n_tokens > room) {
         free(tokens);
         if (!forget_turn(c)) {
-            fprintf(stderr, "rbe-cli: the message takes %zu tokens and the context has room for %u; shorten it, or give -c\n", *n_tokens, room);
+            fprintf(stderr, "rbe-cli: the message takes %zu tokens and the context has room for %u; shorten it, or give -c\n", *n_tokens,
+                    room);
             return NULL;
         }
         n_dropped++;
@@ -261,8 +262,14 @@ static int prepare_template(chat *c, const cli_arguments *a, uint32_t n_metadata
                        eos = metadata(c->model, n_metadata, "eos_token");
     c->bos = copy_of(bos.data ? bos.data : "", bos.count);
     c->eos = copy_of(eos.data ? eos.data : "", eos.count);
-    c->format = (rbe_chat_options){.struct_bytes = sizeof c->format, .style = a->style, .jinja = jinja.data, .jinja_bytes = jinja.count,
-                                   .bos = c->bos, .eos = c->eos, .add_generation_prompt = 1, .mark = 1};
+    c->format = (rbe_chat_options){.struct_bytes = sizeof c->format,
+                                   .style = a->style,
+                                   .jinja = jinja.data,
+                                   .jinja_bytes = jinja.count,
+                                   .bos = c->bos,
+                                   .eos = c->eos,
+                                   .add_generation_prompt = 1,
+                                   .mark = 1};
     const char *style = a->style;
     if (!c->bos || !c->eos) {
         return no_memory();

@@ -97,7 +97,8 @@ int command_inspect(int argc, char **argv)
     }
     printf("%s: format %" PRIu32 ", %" PRIu64 " bytes", path, info.format_version, info.file_bytes);
     if (info.n_parameters) {
-        printf(", %" PRIu64 " parameters, %.3f bits per weight", info.n_parameters, 8.0 * (double)info.file_bytes / (double)info.n_parameters);
+        printf(", %" PRIu64 " parameters, %.3f bits per weight", info.n_parameters,
+               8.0 * (double)info.file_bytes / (double)info.n_parameters);
     }
     putchar('\n');
     int code = print_metadata(model, info.n_metadata);

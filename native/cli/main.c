@@ -5,15 +5,14 @@
 
 #include "commands.h"
 
-static const char usage[] =
-    "usage: rbe-cli run FILE -p PROMPT [-n TOKENS] [-c CONTEXT] [-t THREADS] [-s SEED] [--temp T] [--top-k K]\n"
-    "                   [--top-p P] [--min-p P] [--repeat-penalty R] [--kernels SET] [--no-verify] [-v]\n"
-    "       rbe-cli chat FILE [--system TEXT] [--template STYLE] [the same options]\n"
-    "       rbe-cli inspect FILE [--tensors]\n"
-    "       rbe-cli --version\n"
-    "\n"
-    "example: rbe-cli run stories.rbe -p 'Once upon a time' -n 100 --temp 0.8 -s 1 -v\n"
-    "         rbe-cli chat smol.rbe --system 'You are brief.'\n";
+static const char usage[] = "usage: rbe-cli run FILE -p PROMPT [-n TOKENS] [-c CONTEXT] [-t THREADS] [-s SEED] [--temp T] [--top-k K]\n"
+                            "                   [--top-p P] [--min-p P] [--repeat-penalty R] [--kernels SET] [--no-verify] [-v]\n"
+                            "       rbe-cli chat FILE [--system TEXT] [--template STYLE] [the same options]\n"
+                            "       rbe-cli inspect FILE [--tensors]\n"
+                            "       rbe-cli --version\n"
+                            "\n"
+                            "example: rbe-cli run stories.rbe -p 'Once upon a time' -n 100 --temp 0.8 -s 1 -v\n"
+                            "         rbe-cli chat smol.rbe --system 'You are brief.'\n";
 
 int main(int argc, char **argv)
 {

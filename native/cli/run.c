@@ -116,7 +116,8 @@ static void report(const run_state *run, double started)
     fprintf(stderr, "open %.1f ms, prefill %zu tokens %.1f ms, first token %.1f ms after start, decode %.1f tokens/s\n",
             1e3 * (run->opened - started), run->n_prompt, 1e3 * (run->prefilled - run->opened), 1e3 * (run->first_token - started),
             run->n_generated > 1 && decode > 0 ? (run->n_generated - 1) / decode : 0.0);
-    fprintf(stderr, "file %.2f MB, KV cache %.2f MB, other session memory %.2f MB, peak resident %.2f MB, %" PRIu32 " threads, %s kernels\n",
+    fprintf(stderr,
+            "file %.2f MB, KV cache %.2f MB, other session memory %.2f MB, peak resident %.2f MB, %" PRIu32 " threads, %s kernels\n",
             (double)model.file_bytes / 1e6, (double)session.kv_bytes / 1e6, (double)(session.arena_bytes - session.kv_bytes) / 1e6,
             (double)usage.ru_maxrss * RESIDENT_UNIT / 1e6, session.n_threads, model.kernel_set);
 }

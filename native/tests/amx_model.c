@@ -99,8 +99,8 @@ void amx_dpbssd(uint32_t sums, uint32_t a, uint32_t b)
     }
     amx_tile *to = &amx.tile[sums];
     const amx_tile *left = &amx.tile[a], *right = &amx.tile[b];
-    if (to->row_bytes % 4 || left->row_bytes % 4 || right->row_bytes % 4 || to->rows != left->rows ||
-        to->row_bytes != right->row_bytes || left->row_bytes / 4 != right->rows) {
+    if (to->row_bytes % 4 || left->row_bytes % 4 || right->row_bytes % 4 || to->rows != left->rows || to->row_bytes != right->row_bytes ||
+        left->row_bytes / 4 != right->rows) {
         amx_refuse("#UD: tdpbssd of shapes that do not fit");
         return;
     }

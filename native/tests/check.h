@@ -6,17 +6,17 @@
 
 static int check_count, check_failures;
 
-#define CHECK(condition, ...)                                                    \
-    do {                                                                         \
-        check_count++;                                                           \
-        if (!(condition)) {                                                      \
-            check_failures++;                                                    \
-            if (check_failures <= 20) {                                          \
+#define CHECK(condition, ...)                                                           \
+    do {                                                                                \
+        check_count++;                                                                  \
+        if (!(condition)) {                                                             \
+            check_failures++;                                                           \
+            if (check_failures <= 20) {                                                 \
                 fprintf(stderr, "%s:%d: failed: %s: ", __FILE__, __LINE__, #condition); \
-                fprintf(stderr, __VA_ARGS__);                                    \
-                fputc('\n', stderr);                                             \
-            }                                                                    \
-        }                                                                        \
+                fprintf(stderr, __VA_ARGS__);                                           \
+                fputc('\n', stderr);                                                    \
+            }                                                                           \
+        }                                                                               \
     } while (0)
 
 static inline int check_finish(void)

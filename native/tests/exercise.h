@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checksum.h"
+#include "kernels/checksum.h"
 #include "rbe/rbe.h"
 
 /* Makes file_bytes and index_checksum right again, so that damage gets past the first line. */
@@ -55,7 +55,8 @@ static inline void exercise_tokenizer(const rbe_tokenizer *tokenizer)
     static const char text[] = "Hello  w\xc3\xb6rld 123,\n<|im_start|> \xff\xe4\xb8\xad";
     uint32_t tokens[64];
     size_t n;
-    if (rbe_tokenize(tokenizer, text, sizeof text - 1, RBE_TOKENIZE_SPECIAL_PREFIX | RBE_TOKENIZE_PARSE_SPECIAL, tokens, 64, &n) != RBE_OK) {
+    if (rbe_tokenize(tokenizer, text, sizeof text - 1, RBE_TOKENIZE_SPECIAL_PREFIX | RBE_TOKENIZE_PARSE_SPECIAL, tokens, 64, &n) !=
+        RBE_OK) {
         return;
     }
     const char *const stops[] = {"123"};

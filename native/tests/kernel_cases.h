@@ -77,9 +77,7 @@ static inline void hostile_tables(uint32_t bits, int8_t *t1, int8_t *t2)
             t1[i] = 0;
             t2[i] = random_between(0, 1) ? 127 : -127;
             break;
-        default:
-            t1[i] = (int8_t)(random_between(0, 126) - 63);
-            t2[i] = (int8_t)(random_between(0, 128) - 64);
+        default: t1[i] = (int8_t)(random_between(0, 126) - 63); t2[i] = (int8_t)(random_between(0, 128) - 64);
         }
     }
 }

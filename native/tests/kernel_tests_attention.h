@@ -4,7 +4,7 @@
 
 #include "kernel_tests_float.h"
 
-static inline void test_rbe_combine_kernel(const kernel_case *about, rbe_combine_kernel *combine)
+static inline void test_rbe_weighted_sum_kernel(const kernel_case *about, rbe_weighted_sum_kernel *weighted_sum)
 {
     for (uint32_t index = 0; index < FLOAT_CASES; index++) {
         const uint32_t n_cols = index < 80 ? index + 1 : random_between(1, 300), n_rows = random_between(0, 70);
@@ -23,7 +23,7 @@ static inline void test_rbe_combine_kernel(const kernel_case *about, rbe_combine
         const float *weights = weight.data, *results = out.data, *kept = index % 4 ? keep.data : NULL;
         float *before = malloc(n_results * sizeof(float)), *alone = malloc(n_cols * sizeof(float));
         memcpy(before, out.data, n_results * sizeof(float));
-        combine(weights, weight_stride, rows.data, row_stride, n_rows, n_cols, n_out, kept, out.data, out_stride);
+        weighted_sum(weights, weight_stride, rows.data, row_stride, n_rows, n_cols, n_out, kept, out.data, out_stride);
         for (uint32_t n = 0; n < n_out; n++) {
             for (uint32_t c = 0; c < n_cols; c++) {
                 double sum = kept ? (double)kept[n] * before[n * out_stride + c] : 0, magnitude = fabs(sum);
@@ -37,16 +37,17 @@ static inline void test_rbe_combine_kernel(const kernel_case *about, rbe_combine
                       about->field, n_rows, n_cols, n_out, result, sum);
             }
             for (uint32_t c = n_cols; c < out_stride && n + 1 < n_out; c++) {
-                CHECK(results[n * out_stride + c] == before[n * out_stride + c], "%s %s: written between outputs", about->set, about->field);
+                CHECK(results[n * out_stride + c] == before[n * out_stride + c], "%s %s: written between outputs", about->set,
+                      about->field);
             }
         }
         /* neither the other outputs nor the other columns matter */
         const uint32_t n = random_between(0, n_out - 1), c = random_between(0, n_cols - 1);
         memcpy(alone, before + n * out_stride + c, (n_cols - c) * sizeof(float));
-        combine(weights + n * weight_stride, weight_stride, n_rows ? (const uint8_t *)rows.data + size * c : rows.data, row_stride, n_rows,
-                n_cols - c, 1, kept ? kept + n : NULL, alone, n_cols);
-        CHECK(memcmp(alone, results + n * out_stride + c, (n_cols - c) * sizeof(float)) == 0, "%s %s: output %u alone from column %u differs",
-              about->set, about->field, n, c);
+        weighted_sum(weights + n * weight_stride, weight_stride, n_rows ? (const uint8_t *)rows.data + size * c : rows.data, row_stride,
+                     n_rows, n_cols - c, 1, kept ? kept + n : NULL, alone, n_cols);
+        CHECK(memcmp(alone, results + n * out_stride + c, (n_cols - c) * sizeof(float)) == 0,
+              "%s %s: output %u alone from column %u differs", about->set, about->field, n, c);
         free(alone);
         free(before);
         guard_give(keep);
@@ -56,7 +57,7 @@ static inline void test_rbe_combine_kernel(const kernel_case *about, rbe_combine
     }
 }
 
-static inline void test_rbe_soften_kernel(const kernel_case *about, rbe_soften_kernel *soften)
+static inline void test_rbe_online_softmax_kernel(const kernel_case *about, rbe_online_softmax_kernel *online_softmax)
 {
     for (uint32_t n = 1; n < FLOAT_CASES; n++) {
         const float size = n % 5 ? 4.0f * (float)(n % 5) : 120.0f;
@@ -72,7 +73,7 @@ static inline void test_rbe_soften_kernel(const kernel_case *about, rbe_soften_k
                 }
             }
             memcpy(before, values, n * sizeof(float));
-            const double total = (double)soften(values, n, &largest);
+            const double total = (double)online_softmax(values, n, &largest);
             CHECK((double)largest == most, "%s %s of %u: largest %g, not %g", about->set, about->field, n, (double)largest, most);
             for (uint32_t i = 0; i < n; i++) {
                 const double d = before[i] - most, exact = exp(d);
@@ -80,7 +81,8 @@ static inline void test_rbe_soften_kernel(const kernel_case *about, rbe_soften_k
                       about->field, d, (double)values[i], exact);
                 sum += values[i];
             }
-            CHECK(fabs(total - sum) <= 0x1p-24 * (20 + n / 4.0) * sum, "%s %s of %u: sum %g, not %g", about->set, about->field, n, total, sum);
+            CHECK(fabs(total - sum) <= 0x1p-24 * (20 + n / 4.0) * sum, "%s %s of %u: sum %g, not %g", about->set, about->field, n, total,
+                  sum);
             guard_give(x);
         }
     }
@@ -124,8 +126,7 @@ static inline double activation_of(const char *field, double x)
     if (field_ends(field, "silu")) {
         return x / (1 + exp(-x));
     }
-    return field_ends(field, "tanh") ? 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)))
-                                     : 0.5 * x * erfc(-x / sqrt(2));
+    return field_ends(field, "tanh") ? 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x))) : 0.5 * x * erfc(-x / sqrt(2));
 }
 
 static inline void test_rbe_activation_kernel(const kernel_case *about, rbe_activation_kernel *activation)
@@ -231,8 +232,8 @@ static inline void test_rbe_flip_signs_kernel(const kernel_case *about, rbe_flip
         for (uint32_t i = 0; i < n; i++) {
             const float value = ((float *)x.data)[i], result = ((float *)y.data)[i];
             const int flipped = ((uint8_t *)signs.data)[i / 8] >> i % 8 & 1;
-            CHECK(result == (flipped ? -value : value) && (signbit(result) != 0) == ((signbit(value) != 0) != flipped), "%s %s value %u of %u",
-                  about->set, about->field, i, n);
+            CHECK(result == (flipped ? -value : value) && (signbit(result) != 0) == ((signbit(value) != 0) != flipped),
+                  "%s %s value %u of %u", about->set, about->field, i, n);
         }
         guard_give(signs);
         guard_give(y);
@@ -260,7 +261,8 @@ static inline void test_rbe_normalize_kernel(const kernel_case *about, rbe_norma
         const double scale = 1 / sqrt(square + (double)epsilon), worse = 1 + mean * mean / (square + (double)epsilon);
         for (uint32_t i = 0; i < n; i++) {
             const double w = ((float *)weight.data)[i], b = biased ? ((float *)bias.data)[i] : 0;
-            const double exact = (values[i] - mean) * scale * w + b, bound = 0x1p-22 * (4 + n / 64.0) * (fabs(w) + fabs(exact)) * worse + 0x1p-140;
+            const double exact = (values[i] - mean) * scale * w + b,
+                         bound = 0x1p-22 * (4 + n / 64.0) * (fabs(w) + fabs(exact)) * worse + 0x1p-140;
             CHECK(fabs(((float *)other.data)[i] - exact) <= bound, "%s %s value %u of %u: %g, not %g", about->set, about->field, i, n,
                   (double)((float *)other.data)[i], exact);
         }

@@ -103,8 +103,8 @@ static inline void test_rbe_dense_kernel(const kernel_case *about, rbe_dense_ker
         const uint32_t n = random_between(0, n_tokens - 1), r = random_between(0, rows - 1);
         float alone[21];
         dense(w_data + element_bytes(about->field) * r * cols, rows - r, cols, x_data + n * x_stride, x_stride, 1, alone, rows);
-        CHECK(memcmp(alone, y_data + n * y_stride + r, (rows - r) * sizeof(float)) == 0,
-              "%s %s %ux%u: token %u alone from row %u differs", about->set, about->field, rows, cols, n, r);
+        CHECK(memcmp(alone, y_data + n * y_stride + r, (rows - r) * sizeof(float)) == 0, "%s %s %ux%u: token %u alone from row %u differs",
+              about->set, about->field, rows, cols, n, r);
         guard_give(y);
         guard_give(x);
         guard_give(w);
@@ -126,8 +126,8 @@ static inline void test_rbe_accumulate_kernel(const kernel_case *about, rbe_accu
         accumulate(y.data, acc.data, n, scale);
         for (uint32_t r = 0; r < n; r++) {
             const double added = (double)scale * ((const int32_t *)acc.data)[r], result = ((const float *)y.data)[r];
-            CHECK(fabs(result - (before[r] + added)) <= ldexp(fabs(before[r]) + fabs(added), -23), "%s %s row %u of %u: %g",
-                  about->set, about->field, r, n, result);
+            CHECK(fabs(result - (before[r] + added)) <= ldexp(fabs(before[r]) + fabs(added), -23), "%s %s row %u of %u: %g", about->set,
+                  about->field, r, n, result);
         }
         guard_give(acc);
         guard_give(y);
@@ -159,8 +159,8 @@ static inline void test_hadamard_block(const kernel_case *about, rbe_hadamard_ke
             norm += exact * exact; /* the norm of the result is that of x */
             worst = fmax(worst, fabs(((const float *)x.data)[i] - exact));
         }
-        CHECK(worst <= ldexp(log2(2.0 * block) * sqrt(norm), -22), "%s %s block %u of %u at %u: error %g", about->set,
-              about->field, block, n, first, worst);
+        CHECK(worst <= ldexp(log2(2.0 * block) * sqrt(norm), -22), "%s %s block %u of %u at %u: error %g", about->set, about->field, block,
+              n, first, worst);
     }
     free(expected);
     guard_give(x);
@@ -198,8 +198,8 @@ static inline void test_rbe_quantize_kernel(const kernel_case *about, rbe_quanti
         float expected_scale[BLOCKS];
         about->scalar->quantize(values, n, expected_q, expected_scale);
         CHECK(memcmp(q.data, expected_q, up_to_64(n)) == 0, "%s %s of %u (case %u)", about->set, about->field, n, index);
-        CHECK(memcmp(scale.data, expected_scale, n_blocks * sizeof(float)) == 0, "%s %s of %u (case %u)", about->set,
-              about->field, n, index);
+        CHECK(memcmp(scale.data, expected_scale, n_blocks * sizeof(float)) == 0, "%s %s of %u (case %u)", about->set, about->field, n,
+              index);
         for (uint32_t c = 0; c < n; c++) { /* and the scalar set itself: half a step, and three roundings */
             const double step = expected_scale[c / 256], error = fabs((double)values[c] - step * expected_q[c]);
             CHECK(error <= step * (0.5 + 0x1p-15) || (step == 0 && fabsf(values[c]) < 128 * RBE_QUANTIZE_LEAST),
@@ -277,7 +277,7 @@ static inline void test_rbe_from_half_kernel(const kernel_case *about, rbe_from_
         for (uint32_t i = 0; i < n; i++) {
             const uint16_t bits = ((const uint16_t *)half.data)[i];
             const float result = ((const float *)x.data)[i];
-            const int right = (bits & 0x7fff) > 0x7c00   ? isnan(result)
+            const int right = (bits & 0x7fff) > 0x7c00    ? isnan(result)
                               : (bits & 0x7fff) == 0x7c00 ? result == (bits & 0x8000 ? -INFINITY : INFINITY)
                                                           : result == half_value(bits) && !signbit(result) == !(bits & 0x8000);
             CHECK(right, "%s %s of %04x: %a", about->set, about->field, bits, result);

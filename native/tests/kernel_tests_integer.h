@@ -53,8 +53,8 @@ static inline void strip_case_make(strip_case *c, uint32_t bits, uint32_t index,
     const size_t stream_bytes = (size_t)n_groups * 2 * row_steps * bits;
     c->stream = guard_take(stream_bytes, side);
     random_bytes(c->stream.data, stream_bytes);
-    c->strip = (rbe_strip){.stream = c->stream.data, .t1 = c->t1, .t2 = c->t2, .bits = bits, .row_steps = row_steps,
-                           .n_groups = n_groups, .n_cells = n_cells};
+    c->strip = (rbe_strip){
+        .stream = c->stream.data, .t1 = c->t1, .t2 = c->t2, .bits = bits, .row_steps = row_steps, .n_groups = n_groups, .n_cells = n_cells};
     c->n_groups = random_between(1, n_groups < 64 ? n_groups : 64);
     c->first_group = random_between(0, n_groups - c->n_groups);
     if (random_between(0, 3) == 0) { /* the very end of the strip */
@@ -75,12 +75,16 @@ static inline void test_check_values(const kernel_case *about, rbe_generate_kern
     for (size_t i = 0; i < sizeof stream; i++) {
         stream[i] = (uint8_t)(37 * (i / 16) + 11);
     }
-    const rbe_strip strip = {.stream = stream, .t1 = codebooks[bits - 1].t1, .t2 = codebooks[bits - 1].t2, .bits = bits,
-                             .row_steps = 64, .n_groups = 1, .n_cells = 1};
+    const rbe_strip strip = {.stream = stream,
+                             .t1 = codebooks[bits - 1].t1,
+                             .t2 = codebooks[bits - 1].t2,
+                             .bits = bits,
+                             .row_steps = 64,
+                             .n_groups = 1,
+                             .n_cells = 1};
     generate(&strip, 0, 1, tile);
     for (uint32_t i = 0; i < 4 * 16; i++) {
-        CHECK(tile[i] == expected[bits - 1][i / 16], "%s %s: step %u lane %u is %d", about->set, about->field, i / 16, i % 16,
-              tile[i]);
+        CHECK(tile[i] == expected[bits - 1][i / 16], "%s %s: step %u lane %u is %d", about->set, about->field, i / 16, i % 16, tile[i]);
     }
 }
 
@@ -101,8 +105,8 @@ static inline void test_rbe_generate_kernel(const kernel_case *about, rbe_genera
             const int8_t weight = formula_weight(&c.strip, c.first_group + step / row_steps, step % row_steps, i % 16);
             wrong = ((const int8_t *)tile.data)[i] == weight ? wrong : i;
         }
-        CHECK(wrong == tile_bytes, "%s %s case %u: R %u, %u groups in %u cells, groups %u + %u: byte %zu differs", about->set,
-              about->field, index, row_steps, c.strip.n_groups, c.strip.n_cells, c.first_group, c.n_groups, wrong);
+        CHECK(wrong == tile_bytes, "%s %s case %u: R %u, %u groups in %u cells, groups %u + %u: byte %zu differs", about->set, about->field,
+              index, row_steps, c.strip.n_groups, c.strip.n_cells, c.first_group, c.n_groups, wrong);
         guard_give(tile);
         guard_give(c.stream);
     }
@@ -150,15 +154,16 @@ static inline void test_rbe_dot_kernel(const kernel_case *about, rbe_dot_kernel 
                 for (uint32_t b = 0; b < n_blocks; b++) {
                     const uint32_t first = b * RBE_BLOCK_GROUPS, left = n_groups - first;
                     const uint32_t n = left < RBE_BLOCK_GROUPS ? left : RBE_BLOCK_GROUPS;
-                    const int64_t product = tile_row_dot(tile + (size_t)first * rows * 4, c.strip.row_steps, n, (int8_t *)x.data + 4 * first, row);
+                    const int64_t product = tile_row_dot(tile + (size_t)first * rows * 4, c.strip.row_steps, n,
+                                                         (int8_t *)x.data + 4 * first, row);
                     expected += (double)scale[b] * (double)product;
                     bound += 0x1p-23 * (fabs(expected) + fabs((double)scale[b] * (double)product));
                 }
                 const double error = fabs(((const float *)sum.data)[row] - expected);
                 wrong = error <= (alone == n_blocks ? bound : 0.0) ? wrong : row;
             }
-            CHECK(wrong == rows, "%s %s case %u: R %u, %u groups in %u cells, block %u of %u: row %u differs", about->set, about->field, index,
-                  c.strip.row_steps, n_groups, c.strip.n_cells, alone, n_blocks, wrong);
+            CHECK(wrong == rows, "%s %s case %u: R %u, %u groups in %u cells, block %u of %u: row %u differs", about->set, about->field,
+                  index, c.strip.row_steps, n_groups, c.strip.n_cells, alone, n_blocks, wrong);
         }
         guard_give(scales);
         guard_give(sum);
@@ -221,8 +226,8 @@ static inline void test_rbe_multiply_tile_kernel(const kernel_case *about, rbe_m
             const int64_t sum = tile_row_dot(tile.data, row_steps, n_groups, token, (uint32_t)(i % rows));
             wrong = ((const int32_t *)acc.data)[i] == sum ? wrong : i;
         }
-        CHECK(wrong == n_tokens * rows, "%s %s case %u: R %u, %u groups, %u tokens: token %zu row %zu differs", about->set,
-              about->field, index, row_steps, n_groups, n_tokens, wrong / rows, wrong % rows);
+        CHECK(wrong == n_tokens * rows, "%s %s case %u: R %u, %u groups, %u tokens: token %zu row %zu differs", about->set, about->field,
+              index, row_steps, n_groups, n_tokens, wrong / rows, wrong % rows);
         guard_give(acc);
         guard_give(x);
         guard_give(tile);

@@ -119,7 +119,8 @@ static void test_kernel(const kernel_case *about, rbe_multiply_tile_kernel *mult
     test_rbe_multiply_tile_kernel(about, multiply_tile);
     test_edges(about, multiply_tile);
     CHECK(amx.fault == NULL, "%s: %s", about->set, amx.fault);
-    CHECK(amx.n_loadconfig == amx.n_release && !amx.configured, "%s: %u configured, %u released", about->set, amx.n_loadconfig, amx.n_release);
+    CHECK(amx.n_loadconfig == amx.n_release && !amx.configured, "%s: %u configured, %u released", about->set, amx.n_loadconfig,
+          amx.n_release);
 }
 
 /* The figures of docs/kernels.md. */

@@ -12,8 +12,8 @@ typedef struct attention_case {
 } attention_case;
 
 static const attention_case cases[] = {
-    {4, 2, 64, 700, 0, 0},    {9, 3, 64, 130, 0, 0},      {3, 3, 13, 70, 0, 30},    {8, 1, 32, 1050, 600, 0},
-    {40, 1, 20, 100, 0, 0},   {14, 2, 80, 200, 33, 2},    {2, 1, 256, 600, 64, 0},  {1, 1, 1, 65, 0, 0},
+    {4, 2, 64, 700, 0, 0},  {9, 3, 64, 130, 0, 0},   {3, 3, 13, 70, 0, 30},   {8, 1, 32, 1050, 600, 0},
+    {40, 1, 20, 100, 0, 0}, {14, 2, 80, 200, 33, 2}, {2, 1, 256, 600, 64, 0}, {1, 1, 1, 65, 0, 0},
 };
 
 enum { MOST_SCRATCH_DIM = 256 };
@@ -34,7 +34,7 @@ static void take(fixture *f, rbe_kv_type type)
     f->cache = rbe__kv_take(&f->arena, type, shape->context, shape->n_kv_heads, dim);
     f->workspace.most_chunks = (shape->context - 1) / RBE_ATTENTION_CHUNK + 1;
     f->workspace.partials = rbe__arena_take(&f->arena, (size_t)f->workspace.most_chunks * shape->n_heads * (dim + 2), sizeof(float));
-    for (uint32_t t = 0; t < rbe__pool_threads(f->workspace.pool); t++) {
+    for (uint32_t t = 0; t < rbe__thread_pool_threads(f->workspace.pool); t++) {
         rbe__thread_scratch *scratch = &f->workspace.threads[t];
         scratch->queries = rbe__arena_take(&f->arena, RBE_ATTENTION_QUERIES * dim, sizeof(float));
         scratch->attended = rbe__arena_take(&f->arena, RBE_ATTENTION_QUERIES * dim, sizeof(float));
@@ -57,7 +57,7 @@ static fixture open_fixture(const attention_case *shape, const char *set, rbe_kv
 {
     fixture f = {.shape = *shape};
     CHECK(rbe__kernels_select(set, &f.kernels) == 0, "%s", set);
-    CHECK(rbe__pool_create(n_threads, &f.workspace.pool) == RBE_OK, "pool");
+    CHECK(rbe__thread_pool_create(n_threads, &f.workspace.pool) == RBE_OK, "pool");
     f.workspace.kernels = NULL;
     take(&f, type);
     CHECK(rbe__arena_allocate(&f.arena) == 0, "memory");
@@ -71,7 +71,7 @@ static fixture open_fixture(const attention_case *shape, const char *set, rbe_kv
 
 static void close_fixture(fixture *f)
 {
-    rbe__pool_free(f->workspace.pool);
+    rbe__thread_pool_free(f->workspace.pool);
     free(f->arena.memory);
     free(f->q);
     free(f->k);
@@ -97,9 +97,15 @@ static float *attend_all(fixture *f, uint32_t batch)
             memcpy(row + kv_width, f->v + p * kv_width, kv_width * sizeof *row);
             rbe__kv_store(&f->kernels, &f->cache, p, row, row + kv_width);
         }
-        const rbe__attention attention = {.cache = &f->cache, .n_heads = shape->n_heads, .window = shape->window,
-                                          .scale = attention_scale(shape), .softcap = shape->softcap, .q = f->q + first * q_width,
-                                          .out = out + first * q_width, .first_position = first, .n_tokens = n};
+        const rbe__attention attention = {.cache = &f->cache,
+                                          .n_heads = shape->n_heads,
+                                          .window = shape->window,
+                                          .scale = attention_scale(shape),
+                                          .softcap = shape->softcap,
+                                          .q = f->q + first * q_width,
+                                          .out = out + first * q_width,
+                                          .first_position = first,
+                                          .n_tokens = n};
         rbe__attend(&f->workspace, &attention);
     }
     free(row);
@@ -205,13 +211,13 @@ static void check_outlier(void)
 int main(void)
 {
     const char *name;
-    rbe_combine_kernel *done = NULL;
+    rbe_weighted_sum_kernel *done = NULL;
     for (uint32_t i = 0; (name = rbe_kernel_set_name(i)) != NULL; i++) {
         rbe_kernels kernels;
-        if (rbe__kernels_select(name, &kernels) != 0 || kernels.combine_f32 == done) { /* not here, or nothing new to this test */
+        if (rbe__kernels_select(name, &kernels) != 0 || kernels.weighted_sum_f32 == done) { /* not here, or nothing new to this test */
             continue;
         }
-        done = kernels.combine_f32;
+        done = kernels.weighted_sum_f32;
         for (uint32_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
             const int large = cases[c].context > 300;
             for (rbe_kv_type type = RBE_KV_F16; type <= RBE_KV_Q8Q4; type++) {

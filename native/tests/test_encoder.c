@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "check.h"
-#include "checksum.h"
 #include "encoder_samples.h"
+#include "kernels/checksum.h"
 
 typedef struct plane {
     uint32_t rows, cols;
@@ -44,14 +44,12 @@ static rbe_status encode(plane *p, const rbe_encode_options *options)
 {
     memset(p->stream, 0xA5, p->stream_bytes);
     memset(p->row_scales, 0xA5, sizeof(uint16_t) * p->rows);
-    return rbe_encode_plane(p->weights, p->rows, p->cols, p->codebook, 0, p->tensor_scale, options, p->row_scales, p->stream,
-                            &p->error);
+    return rbe_encode_plane(p->weights, p->rows, p->cols, p->codebook, 0, p->tensor_scale, options, p->row_scales, p->stream, &p->error);
 }
 
 static rbe_status decode(plane *p)
 {
-    return rbe_decode_plane(p->stream, p->stream_bytes, p->row_scales, p->rows, p->cols, p->codebook, 0, p->tensor_scale,
-                            p->decoded);
+    return rbe_decode_plane(p->stream, p->stream_bytes, p->row_scales, p->rows, p->cols, p->codebook, 0, p->tensor_scale, p->decoded);
 }
 
 static double squares(const float *a, const float *b, size_t n)
@@ -212,8 +210,7 @@ static void check_bad_arguments(void)
     CHECK(rbe_encode_plane(p.weights, 32, 64, &book, 0, 1, NULL, NULL, p.stream, &p.error) == RBE_ERROR_ARGUMENT, "NULL");
     CHECK(rbe_encode_plane(p.weights, 4, 4, &book, 0, 1, NULL, p.row_scales, p.stream, &p.error) == RBE_ERROR_ARGUMENT,
           "a matrix with too short lanes");
-    CHECK(rbe_encode_plane(p.weights, 32, 64, &book, 12, 1, NULL, p.row_scales, p.stream, &p.error) == RBE_ERROR_ARGUMENT,
-          "unit_rows 12");
+    CHECK(rbe_encode_plane(p.weights, 32, 64, &book, 12, 1, NULL, p.row_scales, p.stream, &p.error) == RBE_ERROR_ARGUMENT, "unit_rows 12");
     p.stream_bytes--;
     CHECK(decode(&p) == RBE_ERROR_ARGUMENT, "a short stream");
     free_plane(&p);

@@ -3,8 +3,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/memory_pool.h"
 #include "check.h"
-#include "memory_pool.h"
 
 #define N_THREADS 4u
 #define N_ROUNDS 300u
@@ -52,7 +52,7 @@ static void check_reuse(void)
     rbe__memory_pool_give(pool, a, 10000);
     void *again = rbe__memory_pool_take(pool, 12000); /* of the same class */
     CHECK(again == a, "the block that was kept");
-    rbe__pool_statistics s = rbe__memory_pool_statistics(pool);
+    rbe__memory_pool_counts s = rbe__memory_pool_statistics(pool);
     CHECK(s.in_use == 12288 + 131072 && s.peak == s.in_use && s.held == 0 && s.taken == 3 && s.reused == 1, "%llu in use",
           (unsigned long long)s.in_use);
 
@@ -115,7 +115,7 @@ static void check_threads(void)
         pthread_join(threads[i], &wrong);
         CHECK(wrong == NULL, "blocks are shared");
     }
-    const rbe__pool_statistics s = rbe__memory_pool_statistics(pool);
+    const rbe__memory_pool_counts s = rbe__memory_pool_statistics(pool);
     CHECK(s.in_use == 0 && s.taken == N_THREADS * N_ROUNDS && s.held <= s.peak && s.reused > 0, "%llu taken", (unsigned long long)s.taken);
     rbe__memory_pool_free(pool);
 }

@@ -20,7 +20,8 @@ static uint32_t draw(uint32_t below)
 
 static void mutate(unsigned char *data, size_t *bytes)
 {
-    static const uint64_t numbers[] = {0, 1, 2, 63, 64, 255, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFC0};
+    static const uint64_t numbers[] = {
+        0, 1, 2, 63, 64, 255, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFC0};
     uint64_t index_bytes;
     memcpy(&index_bytes, data + 24, 8);
     /* Mostly in the index: that is where the numbers are. */
@@ -71,7 +72,8 @@ int main(void)
         if (repaired) {
             repair_checksum(data, bytes);
         }
-        CHECK(ftruncate(descriptor, 0) == 0 && pwrite(descriptor, data, bytes, 0) == (ssize_t)bytes, "the temporary file cannot be written");
+        CHECK(ftruncate(descriptor, 0) == 0 && pwrite(descriptor, data, bytes, 0) == (ssize_t)bytes,
+              "the temporary file cannot be written");
         opened += exercise_file(path, repaired);
         free(data);
     }

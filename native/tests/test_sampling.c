@@ -36,7 +36,8 @@ static void check_frequencies(void)
     for (uint32_t i = 0; i < N; i++) {
         double p = exp((double)logits[i] / 0.7) / total, expected = DRAWS * p;
         /* five standard deviations of a binomial count */
-        CHECK(fabs(counts[i] - expected) <= 5 * sqrt(expected * (1 - p)) + 1, "token %u came %u times, expected %.0f", i, counts[i], expected);
+        CHECK(fabs(counts[i] - expected) <= 5 * sqrt(expected * (1 - p)) + 1, "token %u came %u times, expected %.0f", i, counts[i],
+              expected);
     }
 }
 

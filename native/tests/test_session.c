@@ -57,8 +57,8 @@ static rbe_model *open_model(const char *path, const char *kernel_set, rbe_model
 
 static rbe_session *open_session(const rbe_model *model, uint32_t n_threads, uint32_t batch, uint32_t kv_type)
 {
-    rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = N_TOKENS + 3, .n_threads = n_threads,
-                                   .batch_tokens = batch, .kv_type = kv_type};
+    rbe_session_options options = {
+        .struct_bytes = sizeof options, .context_tokens = N_TOKENS + 3, .n_threads = n_threads, .batch_tokens = batch, .kv_type = kv_type};
     rbe_session *session = NULL;
     CHECK(rbe_session_create(model, &options, &session) == RBE_OK, "%s", rbe_last_error());
     return session;
@@ -115,7 +115,8 @@ static void check_same_bits(const char *path, const char *kernel_set, const floa
     if (first_set) {
         double spread = distance(first_set, first_set + info.n_vocabulary, info.n_vocabulary);
         double difference = distance(first_set, expected, N_TOKENS * info.n_vocabulary);
-        CHECK(difference <= 0.02 * spread + 1e-4, "%s, %s kernels: logits differ by %g from the scalar set's", path, kernel_set, difference);
+        CHECK(difference <= 0.02 * spread + 1e-4, "%s, %s kernels: logits differ by %g from the scalar set's", path, kernel_set,
+              difference);
     }
     free(expected);
     rbe_model_close(model);
@@ -177,7 +178,8 @@ static void check_context(const char *path)
     CHECK(rbe_session_rewind(session, N_TOKENS) == RBE_OK && rbe_session_logits(session), "nothing forgotten, logits stay");
     CHECK(rbe_session_rewind(session, 5) == RBE_OK && !rbe_session_logits(session), "logits go with what was forgotten");
     CHECK(rbe_session_rewind(session, 6) == RBE_ERROR_ARGUMENT, "forwards");
-    CHECK(rbe_session_prefill(session, tokens + 5, N_TOKENS - 5, stop_at_once, &calls) == RBE_ERROR_CANCELLED && calls == 1, "cancelled by progress");
+    CHECK(rbe_session_prefill(session, tokens + 5, N_TOKENS - 5, stop_at_once, &calls) == RBE_ERROR_CANCELLED && calls == 1,
+          "cancelled by progress");
     CHECK(position_of(session) == 5, "as before");
     rbe_session_cancel(session);
     CHECK(rbe_session_prefill(session, tokens + 5, 1, NULL, NULL) == RBE_ERROR_CANCELLED, "cancelled");
@@ -191,8 +193,12 @@ static void check_context(const char *path)
 
 static rbe_session *open_sliding(const rbe_model *model, uint32_t sink_tokens, uint32_t kv_type)
 {
-    rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = N_TOKENS + 3, .n_threads = 2, .batch_tokens = 4,
-                                   .kv_type = kv_type, .sink_tokens = sink_tokens};
+    rbe_session_options options = {.struct_bytes = sizeof options,
+                                   .context_tokens = N_TOKENS + 3,
+                                   .n_threads = 2,
+                                   .batch_tokens = 4,
+                                   .kv_type = kv_type,
+                                   .sink_tokens = sink_tokens};
     rbe_session *session = NULL;
     rbe_status status = rbe_session_create(model, &options, &session);
     CHECK(status == RBE_OK || strstr(rbe_last_error(), "learned"), "%s", rbe_last_error());

@@ -3,8 +3,8 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "checksum.h"
 #include "golden_files.h"
+#include "kernels/checksum.h"
 #include "rbe/rbe.h"
 
 #define CONTEXT 12u
@@ -23,7 +23,8 @@ static uint32_t draw(uint32_t below)
 
 static rbe_session *open_session(const rbe_model *model, uint32_t kv_type)
 {
-    rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = CONTEXT, .n_threads = 1, .batch_tokens = 4, .kv_type = kv_type};
+    rbe_session_options options = {
+        .struct_bytes = sizeof options, .context_tokens = CONTEXT, .n_threads = 1, .batch_tokens = 4, .kv_type = kv_type};
     rbe_session *session = NULL;
     CHECK(rbe_session_create(model, &options, &session) == RBE_OK, "%s", rbe_last_error());
     return session;

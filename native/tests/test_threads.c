@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "parallel/thread_pool.h"
 #include "platform/cores.h"
-#include "threads.h"
 
 #if defined(__linux__)
 #include <sched.h>
@@ -55,8 +55,13 @@ static void end_machine(void)
 /* Values below 0 leave a file out. */
 static void add_cpu(int cpu, int package, int core, int capacity, int kilohertz)
 {
-    const struct { const char *field; int value; } files[] = {{"topology/physical_package_id", package}, {"topology/core_id", core},
-                                                              {"cpu_capacity", capacity}, {"cpufreq/cpuinfo_max_freq", kilohertz}};
+    const struct {
+        const char *field;
+        int value;
+    } files[] = {{"topology/physical_package_id", package},
+                 {"topology/core_id", core},
+                 {"cpu_capacity", capacity},
+                 {"cpufreq/cpuinfo_max_freq", kilohertz}};
     for (int i = 0; i < 4; i++) {
         char path[128], text[32];
         snprintf(path, sizeof path, "sys/devices/system/cpu/cpu%d/%s", cpu, files[i].field);
@@ -277,28 +282,28 @@ static void add_item(void *context, uint32_t item, uint32_t thread)
 
 static void test_pool(uint32_t n_threads, uint32_t n_placed)
 {
-    rbe__pool *pool;
-    CHECK(rbe__pool_create(n_threads, &pool) == RBE_OK && rbe__pool_threads(pool) == n_threads, "%u threads", n_threads);
+    rbe__thread_pool *pool;
+    CHECK(rbe__thread_pool_create(n_threads, &pool) == RBE_OK && rbe__thread_pool_threads(pool) == n_threads, "%u threads", n_threads);
     for (uint32_t n_items = 0; n_items < 200; n_items += 7) {
         shared_sum shared = {0};
         uint32_t n = 0;
-        rbe__pool_run(pool, n_items, add_item, &shared);
+        rbe__thread_pool_run(pool, n_items, add_item, &shared);
         for (uint32_t t = 0; t < RBE_MAX_THREADS; t++) {
             n += shared.of_thread[t];
             CHECK(t < n_threads || shared.of_thread[t] == 0, "thread %u of %u", t, n_threads);
         }
         CHECK(n == n_items && shared.sum == n_items * (n_items - (n_items > 0)) / 2, "%u items on %u threads", n_items, n_threads);
     }
-    for (int i = 0; i < 5000 && rbe__pool_placed(pool) < n_placed; i++) {
+    for (int i = 0; i < 5000 && rbe__thread_pool_placed(pool) < n_placed; i++) {
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
-    CHECK(rbe__pool_placed(pool) == n_placed, "%u of %u threads placed, not %u", rbe__pool_placed(pool), n_threads, n_placed);
-    rbe__pool_free(pool);
+    CHECK(rbe__thread_pool_placed(pool) == n_placed, "%u of %u threads placed, not %u", rbe__thread_pool_placed(pool), n_threads, n_placed);
+    rbe__thread_pool_free(pool);
 }
 
 int main(void)
 {
-    rbe__pool *pool;
+    rbe__thread_pool *pool;
     uint32_t n_cores = 1;
 #if defined(__linux__)
     test_equal_cores();
@@ -312,8 +317,8 @@ int main(void)
     rbe__cores_find(&cores);
     n_cores = cores.n_cores;
 #endif
-    CHECK(rbe__pool_create(0, &pool) == RBE_ERROR_ARGUMENT && !pool, "no thread");
-    CHECK(rbe__pool_create(RBE_MAX_THREADS + 1, &pool) == RBE_ERROR_ARGUMENT && !pool, "too many threads");
+    CHECK(rbe__thread_pool_create(0, &pool) == RBE_ERROR_ARGUMENT && !pool, "no thread");
+    CHECK(rbe__thread_pool_create(RBE_MAX_THREADS + 1, &pool) == RBE_ERROR_ARGUMENT && !pool, "too many threads");
     for (uint32_t n_threads = 1; n_threads <= 5; n_threads++) {
         test_pool(n_threads, (n_threads < n_cores ? n_threads : n_cores) - 1);
     }

@@ -1,7 +1,7 @@
 /* Tokenizing, special tokens and text streams on tiny vocabularies; texts that would take other algorithms for ever. */
 #include "check.h"
+#include "text/tokenizer/unicode.h"
 #include "tokenizer_fixture.h"
-#include "tokenizer/unicode.h"
 
 #include <stdlib.h>
 
@@ -15,8 +15,7 @@ static rbe_tokenizer *open_fixture(const fixture *f)
     return tokenizer;
 }
 
-static void check_tokens(const rbe_tokenizer *tokenizer, const char *text, uint32_t flags, const uint32_t *expected,
-                         size_t n_expected)
+static void check_tokens(const rbe_tokenizer *tokenizer, const char *text, uint32_t flags, const uint32_t *expected, size_t n_expected)
 {
     uint32_t tokens[64];
     size_t n_tokens;
@@ -27,9 +26,9 @@ static void check_tokens(const rbe_tokenizer *tokenizer, const char *text, uint3
     }
 }
 
-#define TOKENS(tokenizer, text, flags, ...)                                              \
-    do {                                                                                 \
-        uint32_t expected[] = {__VA_ARGS__};                                             \
+#define TOKENS(tokenizer, text, flags, ...)                                                 \
+    do {                                                                                    \
+        uint32_t expected[] = {__VA_ARGS__};                                                \
         check_tokens(tokenizer, text, flags, expected, sizeof expected / sizeof *expected); \
     } while (0)
 
@@ -45,7 +44,10 @@ static void test_byte_level(void)
     TOKENS(t, "<s>ab", 0, '<', 's', '>', TOKEN_AB);
     TOKENS(t, "<s>ab", parse, TOKEN_BOS, TOKEN_AB);
     TOKENS(t, "ab \t\n<end> ab", parse, TOKEN_AB, TOKEN_END, TOKEN_SPACE_A, 'b');
-    TOKENS(t, "ab<tool>  \xE3\x80\x80" "ab", 0, TOKEN_AB, TOKEN_TOOL, TOKEN_AB);
+    TOKENS(t,
+           "ab<tool>  \xE3\x80\x80"
+           "ab",
+           0, TOKEN_AB, TOKEN_TOOL, TOKEN_AB);
     TOKENS(t, "<tool>s<tool>", 0, TOKEN_TOOLS, TOKEN_TOOL);
     TOKENS(t, "<too<tool", 0, '<', 't', 'o', 'o', '<', 't', 'o', 'o', 'l');
     TOKENS(t, "\xC3\xFF\xE2\x82", 0, 0xC3, 0xFF, 0xE2, 0x82);
@@ -71,13 +73,22 @@ static void test_sentencepiece(void)
     TOKENS(t, "cab", 0, space, a + 2, a, b);
     TOKENS(t, "x\xC3\xA9", 0, space, 'x', 0xC3, 0xA9);
     TOKENS(t, "x\xFF", 0, space, 'x', 0xFF);
-    TOKENS(t, "b\xE2\x96\x81" "b", 0, space, b, space, b); /* U+2581 is a space */
+    TOKENS(t,
+           "b\xE2\x96\x81"
+           "b",
+           0, space, b, space, b); /* U+2581 is a space */
     TOKENS(t, "<s>a", RBE_TOKENIZE_PARSE_SPECIAL, TOKEN_BOS, TOKEN_SPACE_A);
     const uint32_t marked = RBE_TOKENIZE_MARKED;
     TOKENS(t, "\xFF<s\xFF>a", marked, TOKEN_BOS, TOKEN_SPACE_A);
     TOKENS(t, "\xFF<s>", marked, space, '<', 's', '>'); /* half of it was said */
-    TOKENS(t, "\xFF<\xFFs\xFF>\xFF" "a", marked, TOKEN_BOS, TOKEN_SPACE_A); /* marks may stand anywhere */
-    TOKENS(t, "\xFF" "a", marked, TOKEN_SPACE_A);
+    TOKENS(t,
+           "\xFF<\xFFs\xFF>\xFF"
+           "a",
+           marked, TOKEN_BOS, TOKEN_SPACE_A); /* marks may stand anywhere */
+    TOKENS(t,
+           "\xFF"
+           "a",
+           marked, TOKEN_SPACE_A);
     check_tokens(t, "\xFF\xFF", marked | RBE_TOKENIZE_PARSE_SPECIAL, NULL, 0);
     TOKENS(t, "a<s>\xFF<s\xFF>", marked, TOKEN_SPACE_A, '<', 's', '>', TOKEN_BOS);
     TOKENS(t, "<tool>s", 0, space, TOKEN_TOOLS);
@@ -110,8 +121,8 @@ static void test_arguments(void)
 }
 
 /* Pushes tokens, compares all the text that comes, and how the stream ends. */
-static void check_stream(const rbe_tokenizer *t, const char *const *stops, size_t n_stops, const uint32_t *tokens,
-                         size_t n_tokens, const char *expected, int expect_stop)
+static void check_stream(const rbe_tokenizer *t, const char *const *stops, size_t n_stops, const uint32_t *tokens, size_t n_tokens,
+                         const char *expected, int expect_stop)
 {
     rbe_text_stream *stream;
     rbe_status status = rbe_text_stream_create(t, stops, n_stops, &stream);
@@ -133,10 +144,10 @@ static void check_stream(const rbe_tokenizer *t, const char *const *stops, size_
     rbe_text_stream_free(stream);
 }
 
-#define STREAM(tokenizer, stops, n_stops, expected, stopped, ...)                                                    \
-    do {                                                                                                             \
-        uint32_t pushed[] = {__VA_ARGS__};                                                                           \
-        check_stream(tokenizer, stops, n_stops, pushed, sizeof pushed / sizeof *pushed, expected, stopped);           \
+#define STREAM(tokenizer, stops, n_stops, expected, stopped, ...)                                           \
+    do {                                                                                                    \
+        uint32_t pushed[] = {__VA_ARGS__};                                                                  \
+        check_stream(tokenizer, stops, n_stops, pushed, sizeof pushed / sizeof *pushed, expected, stopped); \
     } while (0)
 
 static void test_streams(void)
@@ -212,9 +223,9 @@ static void test_unicode(void)
     static const struct {
         uint32_t code;
         rbe__class class;
-    } classes[] = {{'a', RBE__LETTER},   {0x10FFFF, RBE__OTHER}, {0x2028, RBE__SPACE},  {0x0661, RBE__NUMBER},
-                   {0x300, RBE__MARK},   {'+', RBE__SYMBOL},     {'!', RBE__PUNCTUATION}, {0x85, RBE__SPACE},
-                   {0x4E00, RBE__LETTER}, {0xB2, RBE__NUMBER},    {0x10D4A, RBE__LETTER}, {RBE__NOT_A_CHARACTER, RBE__OTHER}};
+    } classes[] = {{'a', RBE__LETTER},    {0x10FFFF, RBE__OTHER}, {0x2028, RBE__SPACE},    {0x0661, RBE__NUMBER},
+                   {0x300, RBE__MARK},    {'+', RBE__SYMBOL},     {'!', RBE__PUNCTUATION}, {0x85, RBE__SPACE},
+                   {0x4E00, RBE__LETTER}, {0xB2, RBE__NUMBER},    {0x10D4A, RBE__LETTER},  {RBE__NOT_A_CHARACTER, RBE__OTHER}};
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
         CHECK(rbe__class_of(classes[i].code) == classes[i].class, "U+%04X", classes[i].code);
     }
@@ -228,8 +239,7 @@ static void test_unicode(void)
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         rbe__buffer out = {NULL, 0, 0};
         rbe_status status = rbe__nfc_append(&out, (const uint8_t *)forms[i][0], strlen(forms[i][0]));
-        CHECK(status == RBE_OK && out.bytes == strlen(forms[i][1]) && memcmp(out.data, forms[i][1], out.bytes) == 0,
-              "form %zu", i);
+        CHECK(status == RBE_OK && out.bytes == strlen(forms[i][1]) && memcmp(out.data, forms[i][1], out.bytes) == 0, "form %zu", i);
         rbe__buffer_free(&out);
     }
     for (uint32_t code = 0; code < 0x110000; code++) {

@@ -32,7 +32,8 @@ static rbe_status try_blob(const uint8_t *blob, size_t bytes)
         rbe_text_stream *stream;
         CHECK(rbe_tokenize(t, text, sizeof text, RBE_TOKENIZE_SPECIAL_PREFIX | RBE_TOKENIZE_MARKED, tokens, 256, &n_tokens) == RBE_OK, "%s",
               rbe_last_error());
-        CHECK(rbe_tokenize(t, text, sizeof text, RBE_TOKENIZE_SPECIAL_PREFIX | RBE_TOKENIZE_PARSE_SPECIAL, tokens, 256, &n_tokens) == RBE_OK,
+        CHECK(rbe_tokenize(t, text, sizeof text, RBE_TOKENIZE_SPECIAL_PREFIX | RBE_TOKENIZE_PARSE_SPECIAL, tokens, 256, &n_tokens) ==
+                  RBE_OK,
               "%s", rbe_last_error());
         CHECK(rbe_text_stream_create(t, stops, 2, &stream) == RBE_OK, "%s", rbe_last_error());
         for (uint32_t i = 0; i < rbe_tokenizer_size(t); i++) {

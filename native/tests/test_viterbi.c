@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "encoder/viterbi.h"
+#include "codec/viterbi.h"
 #include "encoder_samples.h"
 
 static rbe__sweep_space space;

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "tokenizer/tokenizer.h"
+#include "text/tokenizer/tokenizer.h"
 
 enum {
     FIXTURE_MAX_TOKENS = 300,
@@ -156,14 +156,14 @@ static void fixture_finish(fixture *f)
 }
 
 enum { /* ids of both fixtures after the 256 bytes */
-    TOKEN_AB = 256,
-    TOKEN_ABC,
-    TOKEN_SPACE_A,
-    TOKEN_BOS,
-    TOKEN_END,
-    TOKEN_TOOL,
-    TOKEN_TOOLS,
-    N_FIXTURE_TOKENS
+       TOKEN_AB = 256,
+       TOKEN_ABC,
+       TOKEN_SPACE_A,
+       TOKEN_BOS,
+       TOKEN_END,
+       TOKEN_TOOL,
+       TOKEN_TOOLS,
+       N_FIXTURE_TOKENS
 };
 
 /* Byte-level BPE: a b -> ab, ab c -> abc, space a -> " a" first of all; control tokens <s> and <end>, user-defined

@@ -21,8 +21,8 @@ from rbe_edge.runtime.session import Session
 COMPUTED = 512
 """Tokens that are computed. A multiple of RBE_KV_BLOCK (native/src/layers/layers.h), for keys are saved by blocks."""
 
-# The header of native/src/session_state.c: magic and version, checksum, size, which model, cache and planes, number of
-# tokens, whether there are logits, reserved.
+# The header of native/src/session/session_state.c: magic and version, checksum, size, which model, cache and planes,
+# number of tokens, whether there are logits, reserved.
 _HEADER = struct.Struct("<12sIQ24sII8s")
 
 # Bits of a key's and of a value's number, bytes of their scales.

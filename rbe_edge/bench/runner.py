@@ -12,13 +12,13 @@ from pathlib import Path
 
 from rbe_edge.bench.depth import kv_heads, kv_parts
 from rbe_edge.bench.machine import forget_cached, read_bandwidth
-from rbe_edge.bench.peer import Llama
-from rbe_edge.bench.peer_model import PAIRS, write_gguf
 from rbe_edge.bench.report import Row
 from rbe_edge.bench.shapes import Shape
 from rbe_edge.bench.speculation import Continuing, SpeculationSettings, speculated
 from rbe_edge.bench.workloads import Bench, Progress, Run, Workload, latency, rate
 from rbe_edge.errors import OptionError
+from rbe_edge.llama_cpp.peer import Llama
+from rbe_edge.llama_cpp.peer_model import PAIRS, write_gguf
 from rbe_edge.runtime.memory import ProfileEntry
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import KvType
@@ -99,9 +99,7 @@ class _Counter:
         self._done += 1
 
 
-def _peer_files(
-    stack: ExitStack, shape: Shape | None, settings: Settings, progress: Progress
-) -> dict[str, Path]:
+def _peer_files(stack: ExitStack, shape: Shape | None, settings: Settings, progress: Progress) -> dict[str, Path]:
     if not settings.peers:
         return {}
     if shape is None:

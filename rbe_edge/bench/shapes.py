@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rbe_edge.codes import trellis
 from rbe_edge.errors import OptionError
-from rbe_edge.packing import codec, writer
-from rbe_edge.packing.tokenizers.tokenizer import Tokenizer
+from rbe_edge.format import writer
+from rbe_edge.sources.tokenizers.tokenizer import Tokenizer
 
 MetadataValue = int | float | str | tuple[int, ...]
 
@@ -89,7 +90,7 @@ def parse_planes(text: str) -> tuple[int, ...]:
         planes = tuple(int(part) for part in text.split("+"))
     except ValueError:
         planes = ()
-    if not 1 <= len(planes) <= 4 or any(bits not in codec.CODEBOOKS for bits in planes):
+    if not 1 <= len(planes) <= 4 or any(bits not in trellis.CODEBOOKS for bits in planes):
         raise OptionError(f"planes {text!r} are not possible; give 1 to 4, or a sum such as 2+2")
     return planes
 
@@ -104,9 +105,7 @@ def write_model(
     books = sorted({*planes, *EMBEDDING_PLANES})
     tensors = list(_stored(shape, planes))
     entries = [_entry(name, rows, cols, store, books) for name, rows, cols, store in tensors]
-    codebooks = [
-        writer.CodebookEntry(bits, codec.CODEBOOKS[bits].t1, codec.CODEBOOKS[bits].t2) for bits in books
-    ]
+    codebooks = [writer.CodebookEntry(bits, trellis.CODEBOOKS[bits].t1, trellis.CODEBOOKS[bits].t2) for bits in books]
     metadata, blobs = _metadata(shape, planes), {}
     if tokenizer is not None:
         metadata |= tokenizer.metadata()
@@ -114,7 +113,7 @@ def write_model(
     with writer.PackWriter(out, metadata, codebooks, blobs, entries, force=True) as file:
         for name, rows, cols, store in tensors:
             if store:
-                scale = codec.CODEBOOKS[store[0]].step / math.sqrt(cols)
+                scale = trellis.CODEBOOKS[store[0]].step / math.sqrt(cols)
                 file.write_tensor(_random_planes(random, rows, cols, store), 0.0, scale)
             else:
                 values = np.ones(cols, np.float32) if name != "rope.frequencies" else _frequencies(shape)
@@ -131,22 +130,20 @@ def _stored(shape: Shape, planes: tuple[int, ...]) -> Iterator[tuple[str, int, i
 def _entry(name: str, rows: int, cols: int, planes: tuple[int, ...], books: list[int]) -> writer.TensorEntry:
     if not planes:
         return writer.TensorEntry(name, writer.KIND_FP32, rows, cols, 4 * rows * cols)
-    n_bytes = codec.encoded_bytes(rows, cols, planes)
+    n_bytes = trellis.encoded_bytes(rows, cols, planes)
     assert n_bytes is not None, name  # every shape is far above the shortest lane
     # Matrices that read one activation share its rotation.
     seed = {"k": "q", "v": "q", "up": "gate"}.get(name.rsplit(".", 1)[-1], name.rsplit(".", 1)[-1])
     return writer.TensorEntry(
         name, writer.KIND_TRELLIS, rows, cols, n_bytes,
-        seed=sum(seed.encode()), rotation_block=codec.rotation_block(cols),
+        seed=sum(seed.encode()), rotation_block=trellis.rotation_block(cols),
         codebooks=tuple(books.index(bits) for bits in planes),
     )  # fmt: skip
 
 
-def _random_planes(
-    random: np.random.Generator, rows: int, cols: int, planes: tuple[int, ...]
-) -> Iterator[bytes]:
+def _random_planes(random: np.random.Generator, rows: int, cols: int, planes: tuple[int, ...]) -> Iterator[bytes]:
     """The parts of a tensor's data: row scales of one, a quarter per further plane, and random streams."""
-    for index, layout in enumerate(codec.plane_layouts(rows, cols, planes)):
+    for index, layout in enumerate(trellis.plane_layouts(rows, cols, planes)):
         scales = np.full(rows, 0.25**index, np.float16).tobytes()
         yield scales.ljust(-(-len(scales) // 64) * 64, b"\0")
         left = layout.stream_bytes

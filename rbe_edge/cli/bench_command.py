@@ -86,9 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
-    from rbe_edge.bench import machine, peer_model, runner, shapes, workloads
+    from rbe_edge.bench import machine, runner, shapes, workloads
     from rbe_edge.bench.report import Report
     from rbe_edge.bench.slope import slopes
+    from rbe_edge.llama_cpp import peer_model
     from rbe_edge.runtime.model import Model
 
     threads = _threads(arguments.threads)

@@ -13,7 +13,7 @@ from rbe_edge.cli.output import ProgressBar, printable
 from rbe_edge.errors import OptionError
 
 if TYPE_CHECKING:
-    from rbe_edge.packing.extremes import FloatArray, Row
+    from rbe_edge.packing.smooth_codes import FloatArray, Row
 
 _EXAMPLE = """\
 example:
@@ -49,7 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rbe_edge.packing import extremes
+    from rbe_edge.packing import smooth_codes
     from rbe_edge.packing.pack import MAX_THREADS
 
     if arguments.threads is not None and not 1 <= arguments.threads <= MAX_THREADS:
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
                 bar.report_named(name, done, total)
 
             report(0, 1)
-            rows += extremes.compare(name, values, arguments.threads, report)
+            rows += smooth_codes.compare(name, values, arguments.threads, report)
     if arguments.json:
         print(json.dumps({"rows": [dataclasses.asdict(row) for row in rows]}))
     else:
@@ -75,8 +75,8 @@ def _matrices(files: Sequence[Path]) -> Iterator[tuple[str, FloatArray]]:
     """The smooth matrix, and those of the files that are matrices; all files are opened before one is measured."""
     import numpy as np
 
-    from rbe_edge.packing.extremes import smooth_matrix
-    from rbe_edge.packing.sources import read_safetensors
+    from rbe_edge.packing.smooth_codes import smooth_matrix
+    from rbe_edge.sources.types import read_safetensors
 
     opened = [(path, read_safetensors(path)) for path in files]
     for path, tensors in opened:

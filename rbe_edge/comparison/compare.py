@@ -16,18 +16,18 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rbe_edge.comparison import export, llama_cpp
-from rbe_edge.comparison.importance import importance
 from rbe_edge.errors import OptionError
 from rbe_edge.evaluation.divergence import Divergence, Sums, pieces, summary
 from rbe_edge.evaluation.perplexity import DEFAULT_WINDOW, cut
+from rbe_edge.llama_cpp import export, quantiser
+from rbe_edge.llama_cpp.importance import importance
 from rbe_edge.packing.calibration import N_TOKENS, WINDOW, read_windows
 from rbe_edge.packing.calibration import read_text as calibration_text
 from rbe_edge.packing.pack import PackOptions, PackReport, pack, source_tokenizer
-from rbe_edge.packing.sources import open_source
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.probabilities import log_softmax
 from rbe_edge.runtime.session import Session
+from rbe_edge.sources.types import open_source
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -157,9 +157,9 @@ def types_for(model: Model, types: tuple[str, ...] | None) -> tuple[str, ...]:
     if types is None:
         narrow = any(info.cols % 256 for name, info in model.tensors.items() if export.is_projection(name))
         return DEFAULT_NARROW_TYPES if narrow else DEFAULT_TYPES
-    unknown = [name for name in types if name not in llama_cpp.FILE_TYPES]
+    unknown = [name for name in types if name not in quantiser.FILE_TYPES]
     if unknown:
-        raise llama_cpp.unknown_type(unknown[0], llama_cpp.FILE_TYPES)
+        raise quantiser.unknown_type(unknown[0], quantiser.FILE_TYPES)
     return types
 
 
@@ -194,7 +194,7 @@ def compare(
     OptionError for a type it refuses, and what pack() raises.
     """
     report = progress or (lambda what, done, total: None)
-    version = llama_cpp.version()
+    version = quantiser.version()
     export.require_gguf()
     prepared = prepare(source, text, options, directory, report)
     with Model.open(prepared.dense, verify=False) as model:
@@ -206,7 +206,7 @@ def compare(
     for done, name in enumerate(types):
         report(f"quantising {name}", done, len(types))
         out = directory / f"{name}.gguf"
-        llama_cpp.quantize(full, out, name, columns, threads=options.threads)
+        quantiser.quantize(full, out, name, columns, threads=options.threads)
         ggml[out] = name
     rbe = {path: path.stem for path in options.files}
     for bits in options.bits:
@@ -247,7 +247,7 @@ def _measure(
     with ExitStack() as stack:
 
         def llama(path: Path) -> Scorer:
-            return stack.enter_context(llama_cpp.LlamaCpp(path, longest, threads))
+            return stack.enter_context(quantiser.LlamaCpp(path, longest, threads))
 
         def ours(path: Path) -> Scorer:
             return stack.enter_context(rbe_scorer(path, longest, threads))

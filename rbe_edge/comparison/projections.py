@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rbe_edge.comparison import export, llama_cpp
+from rbe_edge.codes import trellis
 from rbe_edge.comparison.compare import (
     GGML,
     RBE,
@@ -31,12 +31,13 @@ from rbe_edge.comparison.compare import (
 )
 from rbe_edge.errors import OptionError, PackError
 from rbe_edge.evaluation.divergence import summary
-from rbe_edge.packing import codec, storage
+from rbe_edge.llama_cpp import export, quantiser
+from rbe_edge.packing import storage
 from rbe_edge.packing.calibration import Calibration
-from rbe_edge.packing.gguf.names import gguf_name
-from rbe_edge.packing.mapping import plan_model
-from rbe_edge.packing.sources import open_source
 from rbe_edge.runtime.model import Model
+from rbe_edge.sources.gguf.names import gguf_name
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.types import open_source
 
 DEFAULT_BITS = (2.0, 3.0, 4.0)
 DEFAULT_TYPES = ("IQ2_XS", "Q2_K", "IQ3_XXS", "IQ3_S", "Q3_K", "IQ4_XS", "Q4_0", "Q4_K", "Q5_0", "Q5_K")
@@ -66,7 +67,7 @@ def compare_projections(
             raise OptionError(f"--bits {bits:g} is not possible with --projections; give whole numbers from 1 to 8")
     if options.files:
         raise OptionError("--rbe names whole files; leave it out with --projections")
-    version = llama_cpp.version()
+    version = quantiser.version()
     export.require_gguf()
     prepared = prepare(source, text, options, directory, report)
     types = _types(prepared, options.types)
@@ -76,7 +77,7 @@ def compare_projections(
     for done, name in enumerate(types):
         report(f"quantising {name}", done, len(types))
         quantised, copy = directory / "quantised.gguf", directory / f"{name}.rbe"
-        llama_cpp.quantize(full, quantised, TYPES[name], columns, projections_only=True, threads=options.threads)
+        quantiser.quantize(full, quantised, TYPES[name], columns, projections_only=True, threads=options.threads)
         shutil.copyfile(prepared.dense, copy)
         sizes[copy] = (GGML, name, _decode_gguf(quantised, copy, areas))
         quantised.unlink()
@@ -110,7 +111,7 @@ def _types(prepared: Prepared, types: tuple[str, ...] | None) -> tuple[str, ...]
         return DEFAULT_NARROW_TYPES if narrow else DEFAULT_TYPES
     unknown = [name for name in types if name not in TYPES]
     if unknown:
-        raise llama_cpp.unknown_type(unknown[0], TYPES)
+        raise quantiser.unknown_type(unknown[0], TYPES)
     return types
 
 
@@ -158,13 +159,13 @@ def _encode(
     with Calibration(copy, areas, prepared.calibration, options.threads or None) as calibration:
         for done, plan in enumerate(plans):
             report(f"{label}: {plan.name}", done, len(plans))
-            n_bytes = codec.encoded_bytes(plan.rows, plan.cols, planes)
+            n_bytes = trellis.encoded_bytes(plan.rows, plan.cols, planes)
             if n_bytes is None:
                 raise PackError(f"{plan.name}: {plan.rows} x {plan.cols} is too small for {label}; leave them out")
             size += n_bytes
             seed = storage.rotation_seed(sha256, plan.reads)
-            factor = calibration.factor(plan.name, codec.rotation_block(plan.cols), seed)
-            encoded = codec.encode(plan.read(), planes, seed, options.threads or None, None, factor)
+            factor = calibration.factor(plan.name, trellis.rotation_block(plan.cols), seed)
+            encoded = trellis.encode(plan.read(), planes, seed, options.threads or None, None, factor)
             assert encoded.decoded is not None
             calibration.replace(plan.name, encoded.decoded)
     return size

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from rbe_edge.errors import PackError
 from rbe_edge.packing import storage
-from rbe_edge.packing.plan import TensorPlan
 from rbe_edge.packing.storage import Storage
+from rbe_edge.sources.plan import TensorPlan
 
 #: Squared error of a sum of planes on a unit Gaussian, 512 x 512: docs/codec.md, "Error".
 GAUSSIAN_ERROR: Mapping[tuple[int, ...], float] = {
@@ -96,7 +96,7 @@ def choices_of(tensor: TensorPlan, sensitivity: float, nested: bool = False) -> 
     found = [
         Choice(stored, sensitivity * GAUSSIAN_ERROR[planes] * STEEP.get(planes, 1.0))
         for planes in points
-        if (stored := storage.trellis(tensor, planes)) is not None
+        if (stored := storage.in_planes(tensor, planes)) is not None
     ]
     found.append(Choice(storage.dense(tensor, 16), sensitivity * DENSE_ERROR))
     kept: list[Choice] = []

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge import _native
+from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
-from rbe_edge.packing import codec
 from rbe_edge.runtime import text_file
 from rbe_edge.runtime.model import Model
 
@@ -59,9 +59,9 @@ def feedback_factor(
         moment[row : row + _SIDE, row:] = np.tril(moment[row:, row : row + _SIDE]).T
         corner = moment[row : row + _SIDE, row : row + _SIDE]
         corner += np.triu(corner, 1).T
-    codec.rotate(moment, block, seed)  # rows, then columns
+    trellis.rotate(moment, block, seed)  # rows, then columns
     _transpose(moment)
-    codec.rotate(moment, block, seed)
+    trellis.rotate(moment, block, seed)
     mean = float(np.trace(moment, dtype=np.float64)) / cols
     moment[np.diag_indices(cols)] += np.float32(damping * mean if mean > 0 else 1.0)
     if cols % 4:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from rbe_edge._version import __version__
+from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
-from rbe_edge.packing import allocation, codec, extremes, sensitivity, storage, writer
+from rbe_edge.format import writer
+from rbe_edge.packing import allocation, sensitivity, smooth_codes, storage
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
 from rbe_edge.packing.calibration import (
@@ -24,12 +26,12 @@ from rbe_edge.packing.calibration import (
     read_windows,
 )
 from rbe_edge.packing.journal import Finished, Journal
-from rbe_edge.packing.mapping import plan_model
-from rbe_edge.packing.plan import MetadataValue, ModelPlan, TensorPlan
 from rbe_edge.packing.sensitivity import DenseCopy
-from rbe_edge.packing.sources import Source, open_source
 from rbe_edge.packing.storage import Storage
-from rbe_edge.packing.tokenizers import Tokenizer, read_gguf, read_llama2c, read_sentencepiece, read_tokenizer
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.plan import MetadataValue, ModelPlan, TensorPlan
+from rbe_edge.sources.tokenizers import Tokenizer, read_gguf, read_llama2c, read_sentencepiece, read_tokenizer
+from rbe_edge.sources.types import Source, open_source
 
 #: progress(what, done, total): done and total count weights of the whole model; what it raises stops the packing.
 Progress = Callable[[str, int, int], None]
@@ -133,7 +135,7 @@ def pack(
     report("reading", 0, total)
     sha256 = opened.sha256(lambda done, of: report("reading", 0, total))
     if options.coded:
-        plan = extremes.with_tables(plan, TABLE_PLANES, options.threads, lambda name: report(name, 0, total))
+        plan = smooth_codes.with_tables(plan, TABLE_PLANES, options.threads, lambda name: report(name, 0, total))
     metadata: dict[str, MetadataValue] = {
         "name": opened.name,
         **plan.metadata,
@@ -153,7 +155,7 @@ def pack(
     def written(stores: Sequence[Storage]) -> writer.PackWriter:
         """The file that tensors stored in this way make."""
         used = sorted({bits for store in stores for bits in store.planes})
-        books = [codec.CODEBOOKS[bits] for bits in used]
+        books = [trellis.CODEBOOKS[bits] for bits in used]
         return writer.PackWriter(
             out,
             metadata,
@@ -188,7 +190,7 @@ def pack(
         else:
             stores = [storage.dense(tensor, int(options.bits)) for tensor in plan.tensors]
         file = stack.enter_context(written(stores))
-        tables = [codec.CODEBOOKS[bits] for store in stores for bits in store.planes]
+        tables = [trellis.CODEBOOKS[bits] for store in stores for bits in store.planes]
         work = [text, SETTINGS, *map(repr, [metadata, tables, file.entries])]
         journal.begin(work)
         calibration = None
@@ -214,7 +216,7 @@ def pack(
                 if calibration is not None:  # the same numbers from a journal as from an encoder
                     shape = (tensor.rows, tensor.cols)
                     calibration.replace(
-                        tensor.name, codec.decode(finished.data, store.planes, *shape, entry.seed, scale)
+                        tensor.name, trellis.decode(finished.data, store.planes, *shape, entry.seed, scale)
                     )
                 file.write_tensor([finished.data], error, scale)
             else:
@@ -240,9 +242,7 @@ def pack(
             for decision, tensor in zip(decisions, tensors, strict=True)
             if decision is not None
         ]
-        reports.write(
-            options.report, opened.name, options.bits, packed.bits_per_weight, options.calibrated, coded
-        )
+        reports.write(options.report, opened.name, options.bits, packed.bits_per_weight, options.calibrated, coded)
     return packed
 
 
@@ -268,7 +268,7 @@ def _decide(
     least = [allocation.choices_of(tensor, 1.0, options.nested)[0] for tensor in plan.tensors]
     data_bytes = sum(choice.file_bytes for choice in least)
     # The index grows with the planes: 4 bytes for a second one, 36 for each table, and the padding behind it.
-    index_bytes = 4 * len(least) + 36 * len(codec.CODEBOOKS) + writer.ALIGNMENT
+    index_bytes = 4 * len(least) + 36 * len(trellis.CODEBOOKS) + writer.ALIGNMENT
     other_bytes = file_bytes([choice.storage for choice in least]) - data_bytes + index_bytes
     budget = int(options.bits * plan.parameters / 8) - other_bytes
     if budget < data_bytes:
@@ -325,7 +325,7 @@ def _entry(tensor: TensorPlan, store: Storage, codebooks: list[int], seed: int) 
         return writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes, basis=own)
     return writer.TensorEntry(
         tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes,
-        seed=seed, rotation_block=codec.rotation_block(tensor.cols),
+        seed=seed, rotation_block=trellis.rotation_block(tensor.cols),
         codebooks=tuple(codebooks.index(bits) for bits in store.planes),
     )  # fmt: skip
 
@@ -342,7 +342,7 @@ def _encode(
     weights = tensor.rows * tensor.cols
     values = tensor.read()
     feedback = calibration.factor(tensor.name, entry.rotation_block, entry.seed) if calibration is not None else None
-    encoded = codec.encode(
+    encoded = trellis.encode(
         values,
         store.planes,
         entry.seed,

@@ -23,13 +23,14 @@ import numpy.typing as npt
 
 from rbe_edge import _native
 from rbe_edge._version import __version__
-from rbe_edge.packing import codec, storage
+from rbe_edge.codes import trellis
+from rbe_edge.packing import storage
 from rbe_edge.packing.allocation import GAUSSIAN_ERROR
 from rbe_edge.packing.calibration import DAMPING, MAX_BATCH, WINDOW, Calibration, layer_and_part
-from rbe_edge.packing.plan import TensorPlan
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.probabilities import log_softmax
 from rbe_edge.runtime.session import Session
+from rbe_edge.sources.plan import TensorPlan
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -76,7 +77,7 @@ def coded(tensors: Iterable[TensorPlan]) -> list[TensorPlan]:
     return [
         tensor
         for tensor in tensors
-        if tensor.role in storage.CODED_ROLES and storage.trellis(tensor, PROBE) is not None
+        if tensor.role in storage.CODED_ROLES and storage.in_planes(tensor, PROBE) is not None
     ]
 
 
@@ -106,9 +107,11 @@ def measure(
             what = f"measuring sensitivity, {number + 1} of {len(wanted)}"
             tick(what)
             values, seed = tensor.read(), seed_of(tensor)
-            factor = calibration.factor(tensor.name, codec.rotation_block(tensor.cols), seed)
-            encoded = codec.encode(values, PROBE, seed, threads, partial(_tick_named, tick, what), factor)
-            decoded = codec.decode(b"".join(encoded.data), PROBE, tensor.rows, tensor.cols, seed, encoded.tensor_scale)
+            factor = calibration.factor(tensor.name, trellis.rotation_block(tensor.cols), seed)
+            encoded = trellis.encode(values, PROBE, seed, threads, partial(_tick_named, tick, what), factor)
+            decoded = trellis.decode(
+                b"".join(encoded.data), PROBE, tensor.rows, tensor.cols, seed, encoded.tensor_scale
+            )
             layer, _ = layer_and_part(tensor.name)
             probe.advance(layer)
             copy.write(tensor.name, decoded)
@@ -239,7 +242,7 @@ def cache_paths(source: Path, source_sha256: str, text: str) -> list[Path]:
 
 
 def _tables() -> str:
-    return " ".join(repr(codec.CODEBOOKS[bits]) for bits in PROBE)
+    return " ".join(repr(trellis.CODEBOOKS[bits]) for bits in PROBE)
 
 
 def load(paths: Iterable[Path], tensors: Iterable[TensorPlan]) -> dict[str, float] | None:

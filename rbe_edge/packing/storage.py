@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rbe_edge.packing import codec, writer
-from rbe_edge.packing.plan import TensorPlan
-from rbe_edge.packing.sources import FloatArray
+from rbe_edge.codes import trellis
+from rbe_edge.format import writer
+from rbe_edge.sources.plan import TensorPlan
+from rbe_edge.sources.types import FloatArray
 
 KIND_NAMES = {
     writer.KIND_FP32: "fp32", writer.KIND_FP16: "fp16", writer.KIND_BF16: "bf16", writer.KIND_TRELLIS: "trellis",
@@ -34,9 +35,9 @@ class Storage:
 CODED_ROLES = ("matrix", "key_value", "embedding", "head")
 
 
-def trellis(tensor: TensorPlan, planes: tuple[int, ...]) -> Storage | None:
+def in_planes(tensor: TensorPlan, planes: tuple[int, ...]) -> Storage | None:
     """A tensor as a sum of planes; None where its streams would be under 32 steps, which lose too much."""
-    n_bytes = codec.encoded_bytes(tensor.rows, tensor.cols, planes)
+    n_bytes = trellis.encoded_bytes(tensor.rows, tensor.cols, planes)
     return None if n_bytes is None else Storage(writer.KIND_TRELLIS, planes, n_bytes)
 
 
@@ -83,9 +84,9 @@ def dense_data(values: FloatArray, kind: int) -> tuple[npt.NDArray[np.generic], 
         assert not (bits & 0xFFFF).any()
         return (bits >> 16).astype("<u2"), 0.0
     half = values.astype("<f2")
-    norm = codec.squared_norm(values)
+    norm = trellis.squared_norm(values)
     left = np.subtract(half, values, dtype=np.float32)
-    return half, codec.squared_norm(left) / norm if norm > 0 else 0.0
+    return half, trellis.squared_norm(left) / norm if norm > 0 else 0.0
 
 
 def rotation_seed(source_sha256: str, reads: str) -> int:

@@ -36,7 +36,7 @@ def chat_temperature(*, demo: bool) -> float:
 class CachePolicy:
     """Which rows of matrices that are slow to generate are kept once they were needed, and in how many bytes.
 
-    These are tensors of the kinds seed64 and basis (docs/extremes.md); others are read faster than a cache of them
+    These are tensors of the kinds seed64 and basis (docs/smooth_codes.md); others are read faster than a cache of them
     could be. embeddings: embedding, positions and head. max_bytes: 1 or more; which rows is fixed by first use. Results
     do not depend on it.
     """

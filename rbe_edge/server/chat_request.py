@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rbe_edge.errors import OptionError
+from rbe_edge.grammar import grammar
+from rbe_edge.grammar.grammar import Node
+from rbe_edge.grammar.json_schema import SchemaError, text_grammar
 from rbe_edge.runtime.chat_template import Message
 from rbe_edge.runtime.options import SamplingOptions
-from rbe_edge.server import grammar
 from rbe_edge.server.api_error import wrong
 from rbe_edge.server.fields import Fields
-from rbe_edge.server.grammar import Node
-from rbe_edge.server.json_schema import SchemaError, text_grammar
 from rbe_edge.server.tool_calls import Tool, call_grammar
 
 _MAX_MESSAGES = 10_000

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from rbe_edge.grammar.constraint import Constraint
 from rbe_edge.runtime.options import SamplingOptions
 from rbe_edge.runtime.sampler import Sampler
 from rbe_edge.runtime.text_stream import TextStream
-from rbe_edge.server.constraint import Constraint
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.session import Session

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from rbe_edge._version import __version__
 from rbe_edge.errors import Cancelled, ContextFull, OptionError, TemplateError
+from rbe_edge.grammar.constraint import Constraint, TokenBytes
+from rbe_edge.grammar.grammar import GrammarError, Node
 from rbe_edge.runtime.chat_template import template_of
 from rbe_edge.runtime.conversation import prompt_tokens
 from rbe_edge.runtime.model import Model
@@ -19,8 +21,6 @@ from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.runtime.session import Session
 from rbe_edge.server.api_error import ApiError, wrong
 from rbe_edge.server.chat_request import ChatRequest, EmbeddingRequest, Request, TextRequest
-from rbe_edge.server.constraint import Constraint, TokenBytes
-from rbe_edge.server.grammar import GrammarError, Node
 from rbe_edge.server.job import Finish, Job, Piece
 from rbe_edge.server.metrics import Metrics
 from rbe_edge.server.scheduler import QueueFull, Scheduler, Stopped

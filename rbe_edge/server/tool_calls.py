@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rbe_edge.server import grammar
-from rbe_edge.server.grammar import Chain, Choice, Literal, Node
-from rbe_edge.server.json_schema import schema_grammar
+from rbe_edge.grammar import grammar
+from rbe_edge.grammar.grammar import Chain, Choice, Literal, Node
+from rbe_edge.grammar.json_schema import schema_grammar
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _MAX_CALL = 1 << 20  # characters

@@ -25,18 +25,18 @@ from rbe_edge.store.conversations import ConversationStore, StoreError
 from rbe_edge.store.export import export
 from rbe_edge.store.states import StateFiles
 from rbe_edge.tui import device
-from rbe_edge.tui.chat_screen import ChatScreen
-from rbe_edge.tui.conversations_screen import ConversationsScreen
-from rbe_edge.tui.dialogs import AskLine, Confirm
 from rbe_edge.tui.engine import Engine, model_key
-from rbe_edge.tui.help_screen import HelpScreen
-from rbe_edge.tui.markdown_content import prepare
-from rbe_edge.tui.model_screen import Choice, FromHub, ModelScreen
 from rbe_edge.tui.open_chat import OpenChat
-from rbe_edge.tui.pack_screen import PackScreen
+from rbe_edge.tui.screens.chat_screen import ChatScreen
+from rbe_edge.tui.screens.conversations_screen import ConversationsScreen
+from rbe_edge.tui.screens.dialogs import AskLine, Confirm
+from rbe_edge.tui.screens.help_screen import HelpScreen
+from rbe_edge.tui.screens.model_screen import Choice, FromHub, ModelScreen
+from rbe_edge.tui.screens.pack_screen import PackScreen
+from rbe_edge.tui.screens.settings_screen import SettingsScreen
 from rbe_edge.tui.settings import DARK, LIGHT, Settings
-from rbe_edge.tui.settings_screen import SettingsScreen
-from rbe_edge.tui.status import Meters
+from rbe_edge.tui.widgets.markdown_content import prepare
+from rbe_edge.tui.widgets.status import Meters
 
 _READINGS_S = 2.0
 

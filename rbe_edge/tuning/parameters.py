@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rbe_edge.packing import writer
+from rbe_edge.format import writer
+from rbe_edge.format.reader import RbeFile
 from rbe_edge.tuning.decoder import Changes, Decoder
-from rbe_edge.tuning.rbe_file import RbeFile
 
 if TYPE_CHECKING:
     import torch

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rbe_edge.codes.trellis import squared_norm
 from rbe_edge.errors import MissingExtra, OptionError
 from rbe_edge.evaluation.divergence import divergence
-from rbe_edge.packing import writer
-from rbe_edge.packing.codec import squared_norm
+from rbe_edge.format import writer
+from rbe_edge.format.reader import RbeFile, read_file
 from rbe_edge.runtime.model import Model
-from rbe_edge.tuning.rbe_file import RbeFile, read_file
 
 if TYPE_CHECKING:
     from rbe_edge.tuning.decoder import Changes

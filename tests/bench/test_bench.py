@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rbe_edge.bench import depth, peer_model, runner, shapes, slope, speculation, workloads
+from rbe_edge.bench import depth, runner, shapes, slope, speculation, workloads
 from rbe_edge.bench.report import Row
 from rbe_edge.cli.main import main
 from rbe_edge.errors import OptionError
+from rbe_edge.llama_cpp import peer_model
 from rbe_edge.runtime.model import Model, demo_path
 from rbe_edge.runtime.options import KV_TYPES, KvType
 

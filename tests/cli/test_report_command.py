@@ -14,11 +14,11 @@ from safetensors.numpy import save_file
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The smooth matrix of the report takes seconds; a small one shows the same."""
-    from rbe_edge.packing import extremes
+    from rbe_edge.packing import smooth_codes
 
-    whole = extremes.smooth_matrix
+    whole = smooth_codes.smooth_matrix
     assert whole().shape == (512, 256)
-    monkeypatch.setattr(extremes, "smooth_matrix", lambda: whole(48, 32))
+    monkeypatch.setattr(smooth_codes, "smooth_matrix", lambda: whole(48, 32))
 
 
 def test_json_and_the_matrices_of_a_file(rbe_here: Rbe, tmp_path: Path) -> None:

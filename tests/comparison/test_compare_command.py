@@ -62,8 +62,8 @@ def test_compares(mode: list[str], inputs: tuple[Path, Path, Path], tmp_path: Pa
 def test_a_type_that_llama_cpp_refuses(inputs: tuple[Path, Path, Path], tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     pytest.importorskip("llama_cpp")
-    from rbe_edge.comparison.llama_cpp import quantize
     from rbe_edge.errors import OptionError
+    from rbe_edge.llama_cpp.quantiser import quantize
 
     (tmp_path / "broken.gguf").write_bytes(b"GGUF, but no more")
     with pytest.raises(OptionError, match="cannot quantise"):

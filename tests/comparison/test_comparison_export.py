@@ -10,11 +10,11 @@ import pytest
 import tiny_models
 
 from rbe_edge import Model
-from rbe_edge.comparison import export
 from rbe_edge.errors import PackError
-from rbe_edge.packing.gguf.names import gguf_name
+from rbe_edge.llama_cpp import export
 from rbe_edge.packing.pack import PackOptions, pack, source_tokenizer
-from rbe_edge.packing.sources import open_source
+from rbe_edge.sources.gguf.names import gguf_name
+from rbe_edge.sources.types import open_source
 
 CONTEXT = 48
 
@@ -43,7 +43,7 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 def test_llama_cpp_computes_the_same(name: str, tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     pytest.importorskip("llama_cpp")
-    from rbe_edge.comparison.llama_cpp import LlamaCpp
+    from rbe_edge.llama_cpp.quantiser import LlamaCpp
 
     dense, out = _gguf(name, tmp_path)
     tokens = np.random.default_rng(3).integers(0, tiny_models.VOCABULARY, CONTEXT).tolist()

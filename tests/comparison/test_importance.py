@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rbe_edge import Model
-from rbe_edge.comparison.importance import importance
+from rbe_edge.llama_cpp.importance import importance
 
 
 def test_mean_squares_of_columns(tiny_model: Path) -> None:

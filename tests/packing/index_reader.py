@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rbe_edge.packing import codec
+from rbe_edge.codes import trellis
 
 
 @dataclass(frozen=True)
@@ -114,15 +114,15 @@ def plane_integers(index: Index, name: str) -> list[npt.NDArray[np.int16]]:
     tensor = index.tensors[name]
     data = index.tensor_data(name)
     position = -(-4 * -(-tensor.cols // 256) // 64) * 64 if tensor.flags & 1 else 0
-    books = [codec.Codebook(*index.codebooks[book], step=0) for book in tensor.codebooks]
+    books = [trellis.Codebook(*index.codebooks[book], step=0) for book in tensor.codebooks]
     planes = tuple(book.bits for book in books)
     found = []
-    for book, layout in zip(books, codec.plane_layouts(tensor.rows, tensor.cols, planes), strict=True):
+    for book, layout in zip(books, trellis.plane_layouts(tensor.rows, tensor.cols, planes), strict=True):
         position += -(-2 * tensor.rows // 64) * 64
         stream = np.frombuffer(data, np.uint8, layout.stream_bytes, position).copy()
         position += -(-layout.stream_bytes // 64) * 64
         ones = np.ones(tensor.rows, np.float16).view(np.uint16)
-        values = codec.decode_plane(stream, ones, tensor.cols, book, layout.unit_rows, 1.0)
+        values = trellis.decode_plane(stream, ones, tensor.cols, book, layout.unit_rows, 1.0)
         assert (values == np.rint(values)).all()
         found.append(values.astype(np.int16))
     assert position == len(data)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
-from rbe_edge.packing import allocation, codec
-from rbe_edge.packing.plan import TensorPlan
+from rbe_edge.packing import allocation
+from rbe_edge.sources.plan import TensorPlan
 
 
 def brute_force(choices: list[list[tuple[int, float]]], budget: int) -> float:
@@ -113,4 +114,4 @@ def test_too_little_room() -> None:
 def test_the_table_of_errors_is_that_of_the_codec() -> None:
     weights = np.random.default_rng(2).standard_normal((512, 512)).astype(np.float32)
     for planes, error in allocation.GAUSSIAN_ERROR.items():
-        assert codec.encode(weights, planes, 7).error == pytest.approx(error, rel=0.04), planes
+        assert trellis.encode(weights, planes, 7).error == pytest.approx(error, rel=0.04), planes

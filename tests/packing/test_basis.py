@@ -10,8 +10,9 @@ import reference_decoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rbe_edge.codes import basis
 from rbe_edge.errors import PackError
-from rbe_edge.packing import basis, extremes
+from rbe_edge.packing import smooth_codes
 
 
 def noise(rows: int, cols: int, seed: int = 1) -> np.ndarray:
@@ -20,7 +21,6 @@ def noise(rows: int, cols: int, seed: int = 1) -> np.ndarray:
 
 def relative(found: np.ndarray, values: np.ndarray) -> float:
     return float(np.linalg.norm(found.astype(np.float64) - values) / np.linalg.norm(values.astype(np.float64)))
-
 
 
 @given(
@@ -57,7 +57,7 @@ def test_smooth_functions_alone_carry_what_they_are() -> None:
 
 
 def test_finer_steps_lose_less_and_threads_change_nothing() -> None:
-    values = extremes.smooth_matrix(100, 150)
+    values = smooth_codes.smooth_matrix(100, 150)
     shape = basis.Shape(32, 64, basis.COSINES)
     one, many = basis.Analysis(values, shape, 1), basis.Analysis(values, shape, 4)
     errors = []

@@ -15,8 +15,8 @@ import pytest
 import tiny_models
 
 from rbe_edge import Model, _native
+from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
-from rbe_edge.packing import codec
 from rbe_edge.packing.calibration import Calibration, feedback_factor, read_text, read_windows
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
 
@@ -34,7 +34,7 @@ def test_the_factor_is_that_of_the_inverse() -> None:
     assert factor.shape == (32, 32) and np.array_equal(factor, np.triu(factor))
     assert np.array_equal(factor[30:], np.eye(32, dtype=np.float32)[30:])
     rotation = np.eye(30, dtype=np.float32)
-    codec.rotate(rotation, 2, 99)  # I D H
+    trellis.rotate(rotation, 2, 99)  # I D H
     damped = rotation.T @ moment @ rotation + 0.05 * np.trace(moment) / 30 * np.eye(30)
     u = factor[:30, :30].astype(np.float64)
     assert np.allclose(u.T @ u @ damped, np.eye(30), atol=2e-3)

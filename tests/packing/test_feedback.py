@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from rbe_edge import _native
+from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
-from rbe_edge.packing import codec
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -34,7 +34,7 @@ def _encode(
     weights: FloatArray, bits: int, feedback: FloatArray | None, threads: int
 ) -> tuple[bytes, bytes, FloatArray]:
     rows, cols = weights.shape
-    book = codec.CODEBOOKS[bits]
+    book = trellis.CODEBOOKS[bits]
     layout = _native.PlaneLayout()
     library = _native.library()
     _native.check(library.rbe_plane_get_layout(rows, cols, bits, 0, ctypes.byref(layout)))
@@ -43,12 +43,12 @@ def _encode(
     if feedback is not None:
         options.feedback = _native.pointer(feedback, ctypes.c_float)
     status = library.rbe_encode_plane(
-        _native.pointer(weights, ctypes.c_float), rows, cols, ctypes.byref(codec.native_codebook(book)), 0, 0.01,
+        _native.pointer(weights, ctypes.c_float), rows, cols, ctypes.byref(trellis.native_codebook(book)), 0, 0.01,
         ctypes.byref(options), _native.pointer(scales, ctypes.c_uint16), _native.pointer(stream, ctypes.c_uint8),
         ctypes.byref(error),
     )  # fmt: skip
     _native.check(status, PackError)
-    return scales.tobytes(), stream.tobytes(), codec.decode_plane(stream, scales, cols, book, layout.unit_rows, 0.01)
+    return scales.tobytes(), stream.tobytes(), trellis.decode_plane(stream, scales, cols, book, layout.unit_rows, 0.01)
 
 
 def _loss(weights: FloatArray, decoded: FloatArray, h: npt.NDArray[np.float64]) -> float:
@@ -73,7 +73,7 @@ def test_errors_do_not_depend_on_the_weights(bits: int) -> None:
     weights = np.random.default_rng(9).standard_normal((256, 64)).astype(np.float32)
     fed = _encode(weights, bits, _factor(_correlated(64, 5)), 1)[2]
     kept = float((fed * weights).sum() / (weights**2).sum())
-    assert kept == pytest.approx(1, abs=0.4 * codec.encode(weights, (bits,), 1).error)
+    assert kept == pytest.approx(1, abs=0.4 * trellis.encode(weights, (bits,), 1).error)
 
 
 def test_nested_planes_and_plain_sums() -> None:
@@ -83,18 +83,18 @@ def test_nested_planes_and_plain_sums() -> None:
     weights = (np.random.default_rng(7).standard_normal((rows, cols)) @ h).astype(np.float32)
     rotated_h, rotated = h.astype(np.float32), weights.copy()
     for _ in range(2):
-        codec.rotate(rotated_h, codec.rotation_block(cols), seed)
+        trellis.rotate(rotated_h, trellis.rotation_block(cols), seed)
         rotated_h = np.ascontiguousarray(rotated_h.T)
-    codec.rotate(rotated, codec.rotation_block(cols), seed)
+    trellis.rotate(rotated, trellis.rotation_block(cols), seed)
     factor = _factor(rotated_h.astype(np.float64))
 
     def losses(planes: tuple[int, ...], nested: bool) -> tuple[float, float]:
-        encoded = codec.encode(weights, planes, seed, feedback=factor, nested=nested)
-        layout = codec.plane_layouts(rows, cols, planes)[0]
+        encoded = trellis.encode(weights, planes, seed, feedback=factor, nested=nested)
+        layout = trellis.plane_layouts(rows, cols, planes)[0]
         scales = np.frombuffer(encoded.data[0], np.uint16, rows).copy()
         stream = np.frombuffer(encoded.data[1], np.uint8, layout.stream_bytes).copy()
-        book = codec.CODEBOOKS[planes[0]]
-        first = codec.decode_plane(stream, scales, cols, book, layout.unit_rows, encoded.tensor_scale)
+        book = trellis.CODEBOOKS[planes[0]]
+        first = trellis.decode_plane(stream, scales, cols, book, layout.unit_rows, encoded.tensor_scale)
         assert encoded.decoded is not None
         return _loss(rotated, first, rotated_h.astype(np.float64)), _loss(weights, encoded.decoded, h)
 

@@ -16,9 +16,9 @@ from tiny_models import MODELS, TinyModel
 
 from rbe_edge import Model
 from rbe_edge.cli.main import main
-from rbe_edge.packing.mapping import plan_model
 from rbe_edge.packing.pack import PackOptions, pack
-from rbe_edge.packing.sources import open_source
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.types import open_source
 
 pytest.importorskip("gguf")
 

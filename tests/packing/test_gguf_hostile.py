@@ -19,9 +19,9 @@ from gguf_models import gguf_tensors, write_gguf
 from tiny_models import MODELS
 
 from rbe_edge.errors import PackError, RbeError, TokenizerError
-from rbe_edge.packing.mapping import plan_model
 from rbe_edge.packing.pack import PackOptions, pack, source_tokenizer
-from rbe_edge.packing.sources import open_source
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.types import open_source
 
 pytest.importorskip("gguf")
 

@@ -17,10 +17,10 @@ from gguf_models import gguf_tensors, permuted, write_gguf
 from tiny_models import MODELS, TinyModel
 
 from rbe_edge.errors import MissingExtra, PackError
-from rbe_edge.packing.gguf.tensors import GgufTensor
-from rbe_edge.packing.mapping import plan_model
 from rbe_edge.packing.pack import PackOptions, pack
-from rbe_edge.packing.sources import open_source
+from rbe_edge.sources.gguf.tensors import GgufTensor
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.types import open_source
 
 gguf = pytest.importorskip("gguf")
 
@@ -129,7 +129,7 @@ def test_parts_of_rotary_matrices() -> None:
 def test_memory_stays_at_one_tensor() -> None:
     """Reading 4 million quantised weights takes their fp32 and little more."""
     kind = gguf.GGMLQuantizationType.Q4_K
-    from rbe_edge.packing.gguf.tensors import _quantised_type
+    from rbe_edge.sources.gguf.tensors import _quantised_type
 
     data = random_blocks("Q4_K", (2048, 2048), 1)
     tensor = GgufTensor("t", (2048, 2048), "fp32", data, _quantised_type(int(kind)), heads=8)
@@ -164,7 +164,7 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """F32, F16 and BF16 need no package; quantised tensors name the extra."""
     plain = write_gguf(MODELS["llama"], tmp_path / "plain.gguf", "BF16")
     quantised = write_gguf(MODELS["llama"], tmp_path / "quantised.gguf", "Q8_0")
-    from rbe_edge.packing.gguf import tensors
+    from rbe_edge.sources.gguf import tensors
 
     tensors._quantised_type.cache_clear()
     monkeypatch.setitem(sys.modules, "gguf", None)

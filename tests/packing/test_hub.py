@@ -15,9 +15,9 @@ import tiny_models
 from hub_stand_in import StandIn, standing
 
 from rbe_edge.errors import Cancelled, PackError
-from rbe_edge.packing import hub
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.model import Model
+from rbe_edge.sources import hub
 
 pytest.importorskip("huggingface_hub", reason="needs the extra hub")
 

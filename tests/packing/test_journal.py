@@ -15,8 +15,8 @@ from fixed_planes import fixed_planes
 
 from rbe_edge.cli.main import main
 from rbe_edge.cli.output import ProgressBar
+from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
-from rbe_edge.packing import codec
 from rbe_edge.packing.journal import Finished, Journal, partial_directory
 from rbe_edge.packing.pack import PackOptions, pack
 
@@ -57,13 +57,13 @@ def names(directory: Path) -> list[str]:
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Shapes of the matrices that are encoded."""
     shapes: list[tuple[int, ...]] = []
-    encode = codec.encode
+    encode = trellis.encode
 
     def count(weights, *arguments, **named):  # type: ignore[no-untyped-def]
         shapes.append(weights.shape)
         return encode(weights, *arguments, **named)
 
-    monkeypatch.setattr(codec, "encode", count)
+    monkeypatch.setattr(trellis, "encode", count)
     return shapes
 
 

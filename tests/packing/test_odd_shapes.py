@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbe_edge import Model
-from rbe_edge.packing import codec, storage, writer
-from rbe_edge.packing.mapping import plan_model
-from rbe_edge.packing.plan import ModelPlan, TensorPlan
-from rbe_edge.packing.sources import open_source
+from rbe_edge.codes import trellis
+from rbe_edge.format import writer
+from rbe_edge.packing import storage
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.plan import ModelPlan, TensorPlan
+from rbe_edge.sources.types import open_source
 
 # What the codec leaves of Gaussian numbers (docs/codec.md), with room for streams of 32 steps and few numbers.
 BOUNDS = {(4,): 0.008, (3,): 0.029, (2,): 0.11, (2, 1): 0.036, (2, 2): 0.011, (4, 2): 0.0012}
@@ -29,7 +31,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> ModelPlan:
 def write(path: Path, base: ModelPlan, values: np.ndarray, planes: tuple[int, ...], seed: int) -> float | None:
     """Writes the model with one more tensor; gives its error, None where the tensor is too small for the trellis."""
     rows, cols = values.shape
-    n_bytes = codec.encoded_bytes(rows, cols, planes)
+    n_bytes = trellis.encoded_bytes(rows, cols, planes)
     if n_bytes is None:
         return None
     entries = [
@@ -44,13 +46,13 @@ def write(path: Path, base: ModelPlan, values: np.ndarray, planes: tuple[int, ..
             cols,
             n_bytes,
             seed,
-            codec.rotation_block(cols),
+            trellis.rotation_block(cols),
             0,
             tuple(range(len(planes))),
         )
     )
-    books = [codec.CODEBOOKS[bits] for bits in planes]
-    encoded = codec.encode(values, planes, seed)
+    books = [trellis.CODEBOOKS[bits] for bits in planes]
+    encoded = trellis.encode(values, planes, seed)
     with writer.PackWriter(
         path,
         {"parameters": base.parameters, "name": "odd", **base.metadata},
@@ -105,7 +107,7 @@ def test_every_width_has_a_storage(rows: int) -> None:
     """Trellis where the streams are long enough, 16 bits elsewhere: nothing is refused for its shape."""
     for cols in (1, 2, 3, 4, 5, 63, 64, 65, 257):
         plan = TensorPlan("x", "matrix", rows, cols, values=np.ones((rows, cols), np.float32))
-        chosen = storage.trellis(plan, (4,)) or storage.dense(plan, 16)
+        chosen = storage.in_planes(plan, (4,)) or storage.dense(plan, 16)
         assert chosen.kind in (writer.KIND_TRELLIS, writer.KIND_FP16)
         if chosen.kind == writer.KIND_FP16:
             assert chosen.n_bytes == 2 * rows * cols

@@ -20,9 +20,9 @@ from index_reader import read_index
 
 from rbe_edge import Model
 from rbe_edge.errors import PackError, RbeError, TokenizerError
-from rbe_edge.packing.mapping import plan_model
 from rbe_edge.packing.pack import PackOptions, pack
-from rbe_edge.packing.sources import open_source
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.types import open_source
 
 LLAMA = tiny_models.MODELS["llama"]
 UNCALIBRATED = PackOptions(calibrate="none")
@@ -165,8 +165,7 @@ def test_same_source_same_bytes(source: Path, tmp_path: Path) -> None:
         return PackOptions(bits=3, threads=threads, calibrate="none")
 
     files = [
-        pack(source, tmp_path / f"{threads}.rbe", options(threads)).path.read_bytes()
-        for threads in (1, 2, 5, None)
+        pack(source, tmp_path / f"{threads}.rbe", options(threads)).path.read_bytes() for threads in (1, 2, 5, None)
     ]
     assert len(set(files)) == 1
     sharded = tiny_models.write(LLAMA, tmp_path / "other" / "tiny", n_shards=3)

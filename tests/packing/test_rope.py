@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rbe_edge.errors import PackError
-from rbe_edge.packing.config import Config
-from rbe_edge.packing.rope import RopeTable, rope_table
+from rbe_edge.sources.config import Config
+from rbe_edge.sources.rope import RopeTable, rope_table
 
 PLAIN = 10000.0 ** -(np.arange(8) / 8)
 

@@ -10,7 +10,7 @@ import reference_decoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rbe_edge.packing import seed64
+from rbe_edge.codes import seed64
 
 
 def test_a_known_seed_gives_known_weights() -> None:

@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 import tiny_models
 
+from rbe_edge.codes import trellis
 from rbe_edge.evaluation.divergence import divergence
-from rbe_edge.packing import codec, sensitivity
+from rbe_edge.packing import sensitivity
 from rbe_edge.packing.allocation import GAUSSIAN_ERROR
 from rbe_edge.packing.calibration import Calibration, read_windows
-from rbe_edge.packing.mapping import plan_model
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
-from rbe_edge.packing.plan import TensorPlan
-from rbe_edge.packing.sources import open_source
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.probabilities import log_softmax
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.plan import TensorPlan
+from rbe_edge.sources.types import open_source
 
 TEXT = "the cat and the dog sat on the mat, and then the dog ate the cake of the cat. " * 80
 
@@ -61,11 +62,11 @@ def test_it_is_the_divergence_of_the_whole_model(
     for name in ("embedding", "layers.0.attention.q", "layers.1.feed_forward.down"):
         (tensor,) = (tensor for tensor in tensors if tensor.name == name)
         with Calibration(dense.path, copy.areas, windows[:-8]) as calibration:
-            factor = calibration.factor(name, codec.rotation_block(tensor.cols), 7)
+            factor = calibration.factor(name, trellis.rotation_block(tensor.cols), 7)
         values = tensor.read()
-        encoded = codec.encode(values, sensitivity.PROBE, 7, None, None, factor)
+        encoded = trellis.encode(values, sensitivity.PROBE, 7, None, None, factor)
         data = b"".join(encoded.data)
-        copy.write(name, codec.decode(data, sensitivity.PROBE, *values.shape, 7, encoded.tensor_scale))
+        copy.write(name, trellis.decode(data, sensitivity.PROBE, *values.shape, 7, encoded.tensor_scale))
         changed = predictions(copy.path, scored)
         copy.write(name, values)
         kl = float((np.exp(exact) * (exact - changed)).sum(axis=1).mean())

@@ -14,8 +14,8 @@ import pytest
 import tiny_models
 
 from rbe_edge.errors import MissingExtra, PackError
-from rbe_edge.packing import hub
-from rbe_edge.packing.sources import open_source
+from rbe_edge.sources import hub
+from rbe_edge.sources.types import open_source
 
 LLAMA = tiny_models.MODELS["llama"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rbe_edge.errors import TokenizerError
-from rbe_edge.packing.tokenizers import (
+from rbe_edge.sources.tokenizers import (
     Algorithm,
     PreTokenizer,
     SpacePrefix,
@@ -26,8 +26,8 @@ from rbe_edge.packing.tokenizers import (
     read_tokenizer,
     read_tokenizer_json,
 )
-from rbe_edge.packing.tokenizers.byte_level import byte_of_character
-from rbe_edge.packing.tokenizers.pre_tokenizers import GPT2, LLAMA3, QWEN2
+from rbe_edge.sources.tokenizers.byte_level import byte_of_character
+from rbe_edge.sources.tokenizers.pre_tokenizers import GPT2, LLAMA3, QWEN2
 
 CHARACTER = {byte: character for character, byte in byte_of_character().items()}
 VOCABULARY = {CHARACTER[byte]: byte for byte in range(256)} | {"ab": 256, "\u0120a": 257}

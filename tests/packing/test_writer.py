@@ -16,8 +16,8 @@ import pytest
 from index_reader import read_index
 
 from rbe_edge.errors import PackError
-from rbe_edge.packing import writer
-from rbe_edge.packing.writer import CodebookEntry, PackWriter, TensorEntry
+from rbe_edge.format import writer
+from rbe_edge.format.writer import CodebookEntry, PackWriter, TensorEntry
 
 BOOK = CodebookEntry(4, tuple(range(-8, 8)), tuple(range(8, -8, -1)))
 DENSE = TensorEntry("a", writer.KIND_FP32, 3, 5, 60)

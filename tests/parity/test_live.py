@@ -13,9 +13,9 @@ from parity_cases import CASES, TOLERANCE, reference_model
 from test_logits import packed, scored
 
 from rbe_edge import Model
-from rbe_edge.packing.mapping import plan_model
 from rbe_edge.packing.pack import PackOptions, pack
-from rbe_edge.packing.sources import open_source
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.types import open_source
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

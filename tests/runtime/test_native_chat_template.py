@@ -59,7 +59,7 @@ TEMPLATES = {
         "    {%- endif %}\n{%- endfor %}\n{%- for message in messages %}\n    {%- set content = message.content %}\n"
         '    {%- if (message.role == "user") or (message.role == "system" and not loop.first) %}\n'
         "        {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}\n"
-        '    {%- elif message.role == "assistant" %}\n        {%- set reasoning_content = \'\' %}\n'
+        "    {%- elif message.role == \"assistant\" %}\n        {%- set reasoning_content = '' %}\n"
         "        {%- if '</think>' in content %}\n"
         "            {%- set reasoning_content = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1]"
         ".lstrip('\\n') %}\n            {%- set content = content.split('</think>')[-1].lstrip('\\n') %}\n"
@@ -113,7 +113,7 @@ TEMPLATES = {
         "gemma",
         "{{ bos_token }}\n{%- if messages[0]['role'] == 'system' -%}\n"
         "    {%- set first_user_prefix = messages[0]['content'] + '\n\n' -%}\n"
-        "    {%- set loop_messages = messages[1:] -%}\n{%- else -%}\n    {%- set first_user_prefix = \"\" -%}\n"
+        '    {%- set loop_messages = messages[1:] -%}\n{%- else -%}\n    {%- set first_user_prefix = "" -%}\n'
         "    {%- set loop_messages = messages -%}\n{%- endif -%}\n{%- for message in loop_messages -%}\n"
         "    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}\n"
         '        {{ raise_exception("Conversation roles must alternate user/assistant/user/assistant/...") }}\n'

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rbe_edge.server import grammar
-from rbe_edge.server.automaton import DEAD, Automaton
-from rbe_edge.server.grammar import GrammarError, Node
-from rbe_edge.server.json_schema import SchemaError, schema_grammar
-from rbe_edge.server.number_range import integer_between
+from rbe_edge.grammar import grammar
+from rbe_edge.grammar.automaton import DEAD, Automaton
+from rbe_edge.grammar.grammar import GrammarError, Node
+from rbe_edge.grammar.json_schema import SchemaError, schema_grammar
+from rbe_edge.grammar.number_range import integer_between
 
 VALUES = st.recursive(
     st.none()
@@ -264,7 +264,7 @@ def test_nesting_has_an_end() -> None:
 
 
 def test_states_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rbe_edge.server.automaton._MAX_STATES", 500)
+    monkeypatch.setattr("rbe_edge.grammar.automaton._MAX_STATES", 500)
     automaton = Automaton(grammar.measure(grammar.string(0, 1_000_000)))
     state, made = automaton.start, 0
     text = b'"' + b"a" * 2000

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rbe_edge.grammar import grammar
+from rbe_edge.grammar.automaton import DEAD, Automaton
+from rbe_edge.grammar.constraint import Constraint, Masks, TokenBytes
+from rbe_edge.grammar.json_schema import schema_grammar
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import SamplingOptions
 from rbe_edge.runtime.sampler import Sampler
-from rbe_edge.server import grammar
-from rbe_edge.server.automaton import DEAD, Automaton
-from rbe_edge.server.constraint import Constraint, Masks, TokenBytes
-from rbe_edge.server.json_schema import schema_grammar
 
 WORDS = [bytes([byte]) for byte in range(256)] + [
     b"ab", b'"a', b'a"', b'":', b'{"', b'"}', b"null", b'", "', b"tru", b"aaaaaaaa", b"a" * 16, b"a" * 17, b"a" * 30,
@@ -94,7 +94,7 @@ def test_answers_share_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     masks = follow(first)
     walks = len(walked)
     assert follow(second) == masks and len(walked) == walks > 0
-    monkeypatch.setattr("rbe_edge.server.automaton._MAX_STATES", 12)
+    monkeypatch.setattr("rbe_edge.grammar.automaton._MAX_STATES", 12)
     third = known.another()
     assert known.full and follow(third) == masks and len(walked) > walks
     assert follow(Constraint(TokenBytes(Vocabulary()), root)) == masks  # type: ignore[arg-type]

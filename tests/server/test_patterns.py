@@ -13,13 +13,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rbe_edge.server import grammar
-from rbe_edge.server.automaton import DEAD, Automaton
-from rbe_edge.server.characters import EVERY, complement, union, written
-from rbe_edge.server.formats import FORMATS
-from rbe_edge.server.grammar import Node
-from rbe_edge.server.number_range import number_between
-from rbe_edge.server.pattern import PatternError, string_that_fits
+from rbe_edge.grammar import grammar
+from rbe_edge.grammar.automaton import DEAD, Automaton
+from rbe_edge.grammar.characters import EVERY, complement, union, written
+from rbe_edge.grammar.formats import FORMATS
+from rbe_edge.grammar.grammar import Node
+from rbe_edge.grammar.number_range import number_between
+from rbe_edge.grammar.pattern import PatternError, string_that_fits
 
 
 def takes(root: Node | Automaton, text: str) -> bool:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rbe_edge.server.automaton import DEAD, Automaton
-from rbe_edge.server.formats import FORMATS
-from rbe_edge.server.json_schema import SchemaError, schema_grammar
+from rbe_edge.grammar.automaton import DEAD, Automaton
+from rbe_edge.grammar.formats import FORMATS
+from rbe_edge.grammar.json_schema import SchemaError, schema_grammar
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from native_tokenizer import NativeTokenizer
 
-from rbe_edge.packing.tokenizers import read_sentencepiece, read_tokenizer
 from rbe_edge.runtime.model import Model, demo_path
 from rbe_edge.runtime.tokenizer_cache import TokenizerCache
+from rbe_edge.sources.tokenizers import read_sentencepiece, read_tokenizer
 
 TURNS = ("How do I pack a model?", "你好，这个多少钱？", "  two  spaces ", "\n\nlines\n", "<|im_end|>", "e\u0301 🦉")
 

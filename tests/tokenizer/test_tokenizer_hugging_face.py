@@ -15,15 +15,15 @@ from native_tokenizer import NativeTokenizer
 from tokenizer_samples import corpora, differing, edge_texts, long_known, random_texts
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from rbe_edge.packing.gguf.header import read_header
-from rbe_edge.packing.tokenizers import (
+from rbe_edge.sources.gguf.header import read_header
+from rbe_edge.sources.tokenizers import (
     PreTokenizer,
     read_gguf,
     read_tokenizer,
     read_tokenizer_json,
     read_vocabulary_and_merges,
 )
-from rbe_edge.packing.tokenizers.pre_tokenizers import LLAMA3, QWEN2
+from rbe_edge.sources.tokenizers.pre_tokenizers import LLAMA3, QWEN2
 
 # Falcon's vocabulary lacks some bytes, which both leave out; tokenizers then still cuts between what was beside them.
 LAST_IN_FALCON = 0x3FFFF

@@ -8,7 +8,7 @@ import pytest
 from native_tokenizer import NativeTokenizer
 from tokenizer_samples import differing
 
-from rbe_edge.packing.tokenizers import read_gguf
+from rbe_edge.sources.tokenizers import read_gguf
 
 SEPARATOR = "\n__ggml_vocab_test__\n"
 

@@ -11,8 +11,8 @@ import sentencepiece
 from native_tokenizer import NativeTokenizer
 from tokenizer_samples import corpora, differing, random_texts
 
-from rbe_edge.packing.tokenizers import PreTokenizer, Tokenizer, TokenType, read_llama2c, read_sentencepiece
-from rbe_edge.packing.tokenizers.sentencepiece_model import PIECE_TYPE, PIECES, _fields, _piece
+from rbe_edge.sources.tokenizers import PreTokenizer, Tokenizer, TokenType, read_llama2c, read_sentencepiece
+from rbe_edge.sources.tokenizers.sentencepiece_model import PIECE_TYPE, PIECES, _fields, _piece
 
 WORDS = "the battery of a small computer lasts longer when its model is small and cold".split()
 WORDS += ["caf\u00e9", "\u6211\u60f3", "\u0431\u044a\u043b"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from native_tokenizer import NativeStream, NativeTokenizer
 
 from rbe_edge.errors import TokenizerError
-from rbe_edge.packing.tokenizers import PreTokenizer, from_ranks
+from rbe_edge.sources.tokenizers import PreTokenizer, from_ranks
 
 # A token for every byte, and longer ones that cut characters and stop sequences anywhere.
 LONGER = ["ab", "aba", "\u20ac", "\U0001f999", "\u00e9!"]

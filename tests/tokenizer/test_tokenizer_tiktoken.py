@@ -13,10 +13,10 @@ from native_tokenizer import NativeTokenizer
 from tokenizer_samples import any_texts, corpora, differing, edge_texts, random_texts
 
 from rbe_edge.errors import TokenizerError
-from rbe_edge.packing.gguf.header import read_header
-from rbe_edge.packing.tokenizers import PreTokenizer, from_ranks, read_tokenizer_json
-from rbe_edge.packing.tokenizers.byte_level import to_bytes
-from rbe_edge.packing.tokenizers.pre_tokenizers import PATTERNS
+from rbe_edge.sources.gguf.header import read_header
+from rbe_edge.sources.tokenizers import PreTokenizer, from_ranks, read_tokenizer_json
+from rbe_edge.sources.tokenizers.byte_level import to_bytes
+from rbe_edge.sources.tokenizers.pre_tokenizers import PATTERNS
 
 PATTERN_OF = {kind: pattern for pattern, kind in PATTERNS.items()}
 Pair = tuple[tiktoken.Encoding, NativeTokenizer]

@@ -14,10 +14,10 @@ from hypothesis import given
 from native_tokenizer import NativeTokenizer
 from tokenizer_samples import any_texts
 
-from rbe_edge.packing.tokenizers import Algorithm, PreTokenizer, Tokenizer, TokenType
+from rbe_edge.sources.tokenizers import Algorithm, PreTokenizer, Tokenizer, TokenType
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TABLES = REPOSITORY / "native/src/tokenizer/unicode_tables.c"
+TABLES = REPOSITORY / "native/src/text/tokenizer/unicode_tables.c"
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rbe_edge.bench import shapes
-from rbe_edge.packing.tokenizers.directory import read_tokenizer
 from rbe_edge.runtime.model import Model, demo_path
+from rbe_edge.sources.tokenizers.directory import read_tokenizer
 from tools import cold_start
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rbe_edge.packing import codec
+from rbe_edge.codes import trellis
 from tools import table_search
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
 def test_windows_give_back_the_values(bits: int) -> None:
     weights = table_search.sample(8, seed=2)
-    book = codec.CODEBOOKS[bits]
+    book = trellis.CODEBOOKS[bits]
     w, row_scales, error = table_search.encode(weights, book)
     values = np.array(book.t1)[(w ^ (w >> 8)) & 15] + np.array(book.t2)[(w >> 4) & 15]
     left = ((weights - row_scales[:, None] * values) ** 2).sum() / (weights.astype(np.float64) ** 2).sum()
@@ -34,4 +34,4 @@ def test_rounds_improve_a_random_table(bits: int) -> None:
 def test_the_same_seed_finds_the_same() -> None:
     first = list(table_search.search(4, restarts=2, iterations=2, columns=8, seed=5))
     assert first == list(table_search.search(4, restarts=2, iterations=2, columns=8, seed=5))
-    assert len(first) >= 2 and first[-1].book != codec.CODEBOOKS[4]
+    assert len(first) >= 2 and first[-1].book != trellis.CODEBOOKS[4]

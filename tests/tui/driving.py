@@ -19,7 +19,7 @@ from rbe_edge.store.conversations import ConversationStore
 from rbe_edge.store.states import StateFiles
 from rbe_edge.tui.client import Client, Start
 from rbe_edge.tui.engine import Engine
-from rbe_edge.tui.prompt_area import PromptArea
+from rbe_edge.tui.widgets.prompt_area import PromptArea
 
 SIZE = (80, 24)
 _PATIENCE_S = float(os.environ.get("RBE_TEST_PATIENCE_S", "30"))  # on a loaded machine

@@ -14,8 +14,8 @@ from textual.widgets import Input, OptionList, TextArea
 from rbe_edge.runtime.generation import Generation
 from rbe_edge.runtime.options import GenerationOptions
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
-from rbe_edge.tui.prompt_area import PromptArea
-from rbe_edge.tui.status import Meters, Plot
+from rbe_edge.tui.widgets.prompt_area import PromptArea
+from rbe_edge.tui.widgets.status import Meters, Plot
 
 STORY = "tell me a story"
 # The demo answers in a moment; this goes on until the context is full.

@@ -12,7 +12,7 @@ from textual import events
 from rbe_edge.runtime.session import Session
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
 from rbe_edge.tui.engine import Engine, Feed, Outcome, Question
-from rbe_edge.tui.prompt_area import MOST_CHARACTERS, PromptArea
+from rbe_edge.tui.widgets.prompt_area import MOST_CHARACTERS, PromptArea
 
 HOSTILE = (
     "\x1b]0;owned\x07\x1b[2J\x9b31m\x1b]52;c;ZXZpbA==\x07 [red]markup[/red] [@click=app.quit]press[/]\n\n"

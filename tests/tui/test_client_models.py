@@ -14,11 +14,11 @@ from driving import client, played
 from textual.widgets import Button, Input, OptionList
 
 from rbe_edge.errors import Cancelled, PackError
-from rbe_edge.packing import hub
 from rbe_edge.packing import pack as packing
 from rbe_edge.runtime.model import Model, demo_path
+from rbe_edge.sources import hub
 from rbe_edge.tui import room
-from rbe_edge.tui.model_screen import find_models
+from rbe_edge.tui.screens.model_screen import find_models
 
 SMALL = hub.Offer("org/tiny", "main", 1 << 20, 100_000)
 

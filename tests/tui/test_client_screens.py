@@ -16,16 +16,17 @@ from driving import Driver, client, played
 from snapshots import WRITES, cells, check_image, differences, drawn
 from textual.widgets import Input
 
-from rbe_edge.packing import hub
 from rbe_edge.runtime.session import Session
+from rbe_edge.sources import hub
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
 from rbe_edge.tui import client as clients
-from rbe_edge.tui import device, model_screen, pack_screen
+from rbe_edge.tui import device
 from rbe_edge.tui.engine import Engine, Feed, Outcome, Question
-from rbe_edge.tui.model_screen import Choice
 from rbe_edge.tui.room import Need
+from rbe_edge.tui.screens import model_screen, pack_screen
+from rbe_edge.tui.screens.model_screen import Choice
 from rbe_edge.tui.settings import DARK, LIGHT
-from rbe_edge.tui.status import Meters
+from rbe_edge.tui.widgets.status import Meters
 
 SCREENS = Path(__file__).parent / "screens"
 MARKDOWN = (

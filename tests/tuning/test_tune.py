@@ -14,9 +14,9 @@ from tuning_pair import Pair, make_pair
 from rbe_edge import Model
 from rbe_edge.cli.main import main
 from rbe_edge.errors import ModelError, OptionError, PackError
+from rbe_edge.format.reader import read_file
 from rbe_edge.tuning import tune as module
 from rbe_edge.tuning.decoder import Changes, Decoder
-from rbe_edge.tuning.rbe_file import read_file
 from rbe_edge.tuning.tune import TuneOptions, tune
 
 torch = pytest.importorskip("torch")

@@ -84,13 +84,12 @@ RBE_API uint32_t rbe_tokenizer_size(const rbe_tokenizer *tokenizer);
 
 /* Token ids of a text of any bytes (invalid UTF-8 is tokenized too, and decodes to the same bytes where the vocabulary
  * has byte tokens). Writes at most `capacity` ids; *n_tokens is the full count. RBE_ERROR_CAPACITY if it did not fit. */
-RBE_API rbe_status rbe_tokenize(const rbe_tokenizer *tokenizer, const char *text, size_t text_bytes, uint32_t flags,
-                                uint32_t *tokens, size_t capacity, size_t *n_tokens);
+RBE_API rbe_status rbe_tokenize(const rbe_tokenizer *tokenizer, const char *text, size_t text_bytes, uint32_t flags, uint32_t *tokens,
+                                size_t capacity, size_t *n_tokens);
 
 /* The bytes of one token as they stand in decoded text: control tokens give 0 bytes unless `special` is set. Points
  * into the tokenizer. */
-RBE_API rbe_status rbe_token_bytes(const rbe_tokenizer *tokenizer, uint32_t token, int special, const char **bytes,
-                                   size_t *n_bytes);
+RBE_API rbe_status rbe_token_bytes(const rbe_tokenizer *tokenizer, uint32_t token, int special, const char **bytes, size_t *n_bytes);
 
 /* The id of the token that is written exactly so (also control tokens), or RBE_NO_TOKEN. */
 RBE_API uint32_t rbe_token_find(const rbe_tokenizer *tokenizer, const char *bytes, size_t n_bytes);
@@ -102,14 +101,12 @@ RBE_API int rbe_token_ends_text(const rbe_tokenizer *tokenizer, uint32_t token);
  * held back, as is anything that may become a stop sequence; bytes that can never become valid are replaced by U+FFFD. */
 typedef struct rbe_text_stream rbe_text_stream;
 
-RBE_API rbe_status rbe_text_stream_create(const rbe_tokenizer *tokenizer, const char *const *stops, size_t n_stops,
-                                          rbe_text_stream **out);
+RBE_API rbe_status rbe_text_stream_create(const rbe_tokenizer *tokenizer, const char *const *stops, size_t n_stops, rbe_text_stream **out);
 RBE_API void rbe_text_stream_free(rbe_text_stream *stream);
 
 /* *text (not zero-terminated) is valid until the next call on the stream. *stopped becomes 1 once a stop sequence is
  * complete: the text ends before it, and later pushes give nothing. */
-RBE_API rbe_status rbe_text_stream_push(rbe_text_stream *stream, uint32_t token, const char **text, size_t *text_bytes,
-                                        int *stopped);
+RBE_API rbe_status rbe_text_stream_push(rbe_text_stream *stream, uint32_t token, const char **text, size_t *text_bytes, int *stopped);
 
 /* What is still held back; the stream is then empty and as new. */
 RBE_API rbe_status rbe_text_stream_finish(rbe_text_stream *stream, const char **text, size_t *text_bytes);
@@ -210,8 +207,7 @@ RBE_API rbe_status rbe_model_tensor(const rbe_model *model, uint32_t index, rbe_
 
 /* Decodes n_rows rows of a tensor into fp32 [n_rows][cols], in the source's basis (rotation undone). For tests,
  * inspection and conversion; the engine never calls it for whole matrices. */
-RBE_API rbe_status rbe_model_tensor_rows(const rbe_model *model, uint32_t index, uint32_t first_row, uint32_t n_rows,
-                                         float *out);
+RBE_API rbe_status rbe_model_tensor_rows(const rbe_model *model, uint32_t index, uint32_t first_row, uint32_t n_rows, float *out);
 
 /* ---- session ---------------------------------------------------------------------------------------------------- */
 
@@ -260,8 +256,8 @@ RBE_API rbe_status rbe_session_get_profile(const rbe_session *session, rbe_profi
 
 /* Appends tokens to the context and computes the logits after the last one. progress may be NULL. On any failure,
  * cancelling included, the context is as before the call; where it slid meanwhile, as sliding left it. */
-RBE_API rbe_status rbe_session_prefill(rbe_session *session, const uint32_t *tokens, size_t n_tokens,
-                                       rbe_progress_callback progress, void *user);
+RBE_API rbe_status rbe_session_prefill(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress,
+                                       void *user);
 
 /* The logits after the last token, float[n_vocabulary], owned by the session, valid until its next call. NULL before
  * the first prefill. */
@@ -270,8 +266,8 @@ RBE_API const float *rbe_session_logits(const rbe_session *session);
 /* Appends tokens and gives, for each, what followed from it: logits float[n_tokens][n_vocabulary] (may be NULL) and
  * log_probabilities float[n_tokens - 1] (may be NULL), the natural log-probability of tokens[i + 1] after tokens[i].
  * For perplexity and parity. */
-RBE_API rbe_status rbe_session_score(rbe_session *session, const uint32_t *tokens, size_t n_tokens,
-                                     float *log_probabilities, float *logits, rbe_progress_callback progress, void *user);
+RBE_API rbe_status rbe_session_score(rbe_session *session, const uint32_t *tokens, size_t n_tokens, float *log_probabilities, float *logits,
+                                     rbe_progress_callback progress, void *user);
 
 /* Forgets all but the first n_tokens of the context. The logits become invalid unless nothing was forgotten. */
 RBE_API rbe_status rbe_session_rewind(rbe_session *session, size_t n_tokens);
@@ -317,8 +313,8 @@ RBE_API rbe_status rbe_session_embed(rbe_session *session, const uint32_t *token
 
 /* Runs n_layers layers from first_layer on over float[n_tokens][width] hidden states at positions 0, 1, ..., in place. For
  * calibration, one block at a time. The context is empty before and after; n_tokens at most its size. capture may be NULL. */
-RBE_API rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, float *hidden,
-                                          size_t n_tokens, rbe_capture_callback capture, void *user);
+RBE_API rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, float *hidden, size_t n_tokens,
+                                          rbe_capture_callback capture, void *user);
 
 /* Writes the session's state to a file (docs/runtime.md, "Saved state"): the tokens of its context, which the caller knows, so that
  * n_tokens is its position; their keys and values; the logits, where there are any. The file is written beside its place and then
@@ -392,7 +388,7 @@ RBE_API rbe_status rbe_sampler_draw(rbe_sampler *sampler, const float *logits, u
 /* Tells the sampler of a token that is now part of the text, for the repetition penalty. */
 RBE_API rbe_status rbe_sampler_accept(rbe_sampler *sampler, uint32_t token);
 
-/* ---- encoder (present where the library was built with RBE_ENCODER=ON) ------------------------------------------- */
+/* ---- encoder (present where the library was built with RBE_CODEC=ON) ------------------------------------------- */
 
 typedef struct rbe_codebook {
     uint32_t bits;            /* K, 1 to 4 */
@@ -410,8 +406,7 @@ typedef struct rbe_plane_layout {
     uint64_t stream_bytes;
 } rbe_plane_layout;
 
-RBE_API rbe_status rbe_plane_get_layout(uint32_t rows, uint32_t cols, uint32_t bits, uint32_t unit_rows,
-                                        rbe_plane_layout *out);
+RBE_API rbe_status rbe_plane_get_layout(uint32_t rows, uint32_t cols, uint32_t bits, uint32_t unit_rows, rbe_plane_layout *out);
 
 typedef struct rbe_encode_options {
     size_t struct_bytes;
@@ -426,18 +421,16 @@ typedef struct rbe_encode_options {
 
 /* Encodes weights float[rows][cols] (already rotated) into one plane: row_scales uint16[rows] (fp16 bits, finite;
  * weight = tensor_scale x row_scale x (T1 + T2)), stream uint8[layout.stream_bytes], and the total squared error. */
-RBE_API rbe_status rbe_encode_plane(const float *weights, uint32_t rows, uint32_t cols, const rbe_codebook *codebook,
-                                    uint32_t unit_rows, float tensor_scale, const rbe_encode_options *options,
-                                    uint16_t *row_scales, uint8_t *stream, double *squared_error);
+RBE_API rbe_status rbe_encode_plane(const float *weights, uint32_t rows, uint32_t cols, const rbe_codebook *codebook, uint32_t unit_rows,
+                                    float tensor_scale, const rbe_encode_options *options, uint16_t *row_scales, uint8_t *stream,
+                                    double *squared_error);
 
 /* The weights of one plane, float[rows][cols], still rotated. The inverse of rbe_encode_plane up to its error. */
-RBE_API rbe_status rbe_decode_plane(const uint8_t *stream, size_t stream_bytes, const uint16_t *row_scales,
-                                    uint32_t rows, uint32_t cols, const rbe_codebook *codebook, uint32_t unit_rows,
-                                    float tensor_scale, float *weights);
+RBE_API rbe_status rbe_decode_plane(const uint8_t *stream, size_t stream_bytes, const uint16_t *row_scales, uint32_t rows, uint32_t cols,
+                                    const rbe_codebook *codebook, uint32_t unit_rows, float tensor_scale, float *weights);
 
 /* In place on float[rows][cols]: W <- W D H, or the inverse W H D where inverse is 1. `block`: a power of two that divides cols. */
-RBE_API rbe_status rbe_rotate_rows(float *weights, uint32_t rows, uint32_t cols, uint32_t block, uint64_t seed,
-                                   int inverse);
+RBE_API rbe_status rbe_rotate_rows(float *weights, uint32_t rows, uint32_t cols, uint32_t block, uint64_t seed, int inverse);
 
 /* moment[cols][cols] += x^T x, for x float[n_tokens][cols]: the lower triangle; what is above it has no meaning. cols at most 2^18.
  * Statistics for rbe_inverse_factor. n_threads 0: all cores; the bits do not depend on it. */

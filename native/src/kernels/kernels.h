@@ -45,15 +45,15 @@ typedef void rbe_generate_kernel(const rbe_strip *strip, uint32_t first_group, u
 
 /* acc[n * 4R + r] = tile row r . x of token n, for n < n_tokens; tile as written by generate, n_groups <= RBE_BLOCK_GROUPS;
  * x of token n at x + n * x_stride: int8[4 n_groups], within +-127, readable up to the next multiple of 64 bytes. */
-typedef void rbe_multiply_tile_kernel(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x,
-                                      size_t x_stride, uint32_t n_tokens, int32_t *acc);
+typedef void rbe_multiply_tile_kernel(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride,
+                                      uint32_t n_tokens, int32_t *acc);
 
 /* y[n * y_stride + r] = sum over c of w[r][c] * x[n * x_stride + c] for r < rows, n < n_tokens. w: [rows][cols] of fp32,
  * fp16 or bf16, unaligned allowed. A result depends on its own row and token alone, not on rows or n_tokens:
  * prefill and decode agree bit for bit, and so do any numbers of threads.
  * |error| <= 2^-20 * sum |w x| * (1 + cols / 64). */
-typedef void rbe_dense_kernel(const void *w, uint32_t rows, uint32_t cols, const float *x, size_t x_stride,
-                              uint32_t n_tokens, float *y, size_t y_stride);
+typedef void rbe_dense_kernel(const void *w, uint32_t rows, uint32_t cols, const float *x, size_t x_stride, uint32_t n_tokens, float *y,
+                              size_t y_stride);
 
 /* y[r] += scale * acc[r] for r < n: the int8 block products gathered in floating point (a fused multiply-add or a multiply
  * and an add, by the set). |acc| < 2^24, so that it is exact in fp32. |error| <= 2^-23 * (|y| + |scale * acc|). */
@@ -74,13 +74,13 @@ typedef void rbe_quantize_kernel(const float *x, uint32_t n, int8_t *q, float *s
  * One sum of fused multiply-adds in ascending k for each n and c, so a result depends on nothing beside it, and a weight of 0 changes
  * nothing where rows are finite. Both products of attention: queries times keys that are stored by dimension, weights times
  * values. |error| <= 2^-23 * (2 + n_rows) * (|keep out| + sum |weight row|). */
-typedef void rbe_combine_kernel(const float *weight, size_t weight_stride, const void *rows, size_t row_stride, uint32_t n_rows,
-                                uint32_t n_cols, uint32_t n_out, const float *keep, float *out, size_t out_stride);
+typedef void rbe_weighted_sum_kernel(const float *weight, size_t weight_stride, const void *rows, size_t row_stride, uint32_t n_rows,
+                                     uint32_t n_cols, uint32_t n_out, const float *keep, float *out, size_t out_stride);
 
 /* largest = max(largest, x[0..n)); x[i] <- exp(x[i] - largest); returns the sum of these. Finite x, largest may be -infinity; n >= 1.
  * |error| <= (2^-22 + 2^-23 |d|) exp(d) + 2^-125 for d = x[i] - largest; the sum is short of these
  * values' by at most 2^-24 (20 + n / 4) of itself. */
-typedef float rbe_soften_kernel(float *x, uint32_t n, float *largest);
+typedef float rbe_online_softmax_kernel(float *x, uint32_t n, float *largest);
 
 /* x <- exp(x); |error| <= 2^-22 exp(x) for |x| <= 87, beyond as at +-87. exp(0) is 1. NaN stays NaN. */
 typedef void rbe_exponential_kernel(float *x, uint32_t n);
@@ -107,7 +107,8 @@ typedef void rbe_flip_signs_kernel(const float *x, const uint8_t *signs, uint32_
 
 /* y = (x - m) / sqrt(mean((x - m)^2) + epsilon) * weight + bias, m the mean of x where `centered`, else 0; bias may be NULL, y may be
  * x. n >= 1. |error| <= 2^-22 (4 + n / 64) (|weight| + |y|) (1 + m^2 / mean((x - m)^2)). */
-typedef void rbe_normalize_kernel(const float *x, uint32_t n, int centered, float epsilon, const float *weight, const float *bias, float *y);
+typedef void rbe_normalize_kernel(const float *x, uint32_t n, int centered, float epsilon, const float *weight, const float *bias,
+                                  float *y);
 
 /* fp32 from int8, exact. */
 typedef void rbe_from_i8_kernel(const int8_t *bytes, uint32_t n, float *x);
@@ -123,39 +124,39 @@ typedef void rbe_from_half_kernel(const uint16_t *half, uint32_t n, float *x);
 
 /* One list of kernels; it expands into the table, the tests and the benchmarks: X(field, type). The first three families
  * are indexed by K - 1. */
-#define RBE_KERNEL_LIST(X)                   \
-    X(dot_k1, rbe_dot_kernel)                \
-    X(dot_k2, rbe_dot_kernel)                \
-    X(dot_k3, rbe_dot_kernel)                \
-    X(dot_k4, rbe_dot_kernel)                \
-    X(generate_k1, rbe_generate_kernel)      \
-    X(generate_k2, rbe_generate_kernel)      \
-    X(generate_k3, rbe_generate_kernel)      \
-    X(generate_k4, rbe_generate_kernel)      \
-    X(multiply_tile, rbe_multiply_tile_kernel) \
-    X(dense_f32, rbe_dense_kernel)           \
-    X(dense_f16, rbe_dense_kernel)           \
-    X(dense_bf16, rbe_dense_kernel)          \
-    X(accumulate, rbe_accumulate_kernel)     \
-    X(hadamard, rbe_hadamard_kernel)         \
-    X(quantize, rbe_quantize_kernel)         \
-    X(combine_f32, rbe_combine_kernel)       \
-    X(combine_f16, rbe_combine_kernel)       \
-    X(combine_i8, rbe_combine_kernel)        \
-    X(soften, rbe_soften_kernel)             \
-    X(exponential, rbe_exponential_kernel)   \
-    X(silu, rbe_activation_kernel)           \
-    X(gelu, rbe_activation_kernel)           \
-    X(gelu_tanh, rbe_activation_kernel)      \
-    X(softcap, rbe_softcap_kernel)           \
-    X(multiply, rbe_multiply_kernel)         \
-    X(add, rbe_add_kernel)                   \
-    X(multiply_add, rbe_multiply_add_kernel) \
-    X(flip_signs, rbe_flip_signs_kernel)     \
-    X(normalize, rbe_normalize_kernel)       \
-    X(from_i8, rbe_from_i8_kernel)           \
-    X(from_i4, rbe_from_i4_kernel)           \
-    X(to_half, rbe_to_half_kernel)           \
+#define RBE_KERNEL_LIST(X)                       \
+    X(dot_k1, rbe_dot_kernel)                    \
+    X(dot_k2, rbe_dot_kernel)                    \
+    X(dot_k3, rbe_dot_kernel)                    \
+    X(dot_k4, rbe_dot_kernel)                    \
+    X(generate_k1, rbe_generate_kernel)          \
+    X(generate_k2, rbe_generate_kernel)          \
+    X(generate_k3, rbe_generate_kernel)          \
+    X(generate_k4, rbe_generate_kernel)          \
+    X(multiply_tile, rbe_multiply_tile_kernel)   \
+    X(dense_f32, rbe_dense_kernel)               \
+    X(dense_f16, rbe_dense_kernel)               \
+    X(dense_bf16, rbe_dense_kernel)              \
+    X(accumulate, rbe_accumulate_kernel)         \
+    X(hadamard, rbe_hadamard_kernel)             \
+    X(quantize, rbe_quantize_kernel)             \
+    X(weighted_sum_f32, rbe_weighted_sum_kernel) \
+    X(weighted_sum_f16, rbe_weighted_sum_kernel) \
+    X(weighted_sum_i8, rbe_weighted_sum_kernel)  \
+    X(online_softmax, rbe_online_softmax_kernel) \
+    X(exponential, rbe_exponential_kernel)       \
+    X(silu, rbe_activation_kernel)               \
+    X(gelu, rbe_activation_kernel)               \
+    X(gelu_tanh, rbe_activation_kernel)          \
+    X(softcap, rbe_softcap_kernel)               \
+    X(multiply, rbe_multiply_kernel)             \
+    X(add, rbe_add_kernel)                       \
+    X(multiply_add, rbe_multiply_add_kernel)     \
+    X(flip_signs, rbe_flip_signs_kernel)         \
+    X(normalize, rbe_normalize_kernel)           \
+    X(from_i8, rbe_from_i8_kernel)               \
+    X(from_i4, rbe_from_i4_kernel)               \
+    X(to_half, rbe_to_half_kernel)               \
     X(from_half, rbe_from_half_kernel)
 
 typedef struct rbe_kernels {

@@ -100,8 +100,7 @@ rbe_dot_kernel *rbe__dot_kernel(const rbe_kernels *kernels, uint32_t bits)
 
 rbe_generate_kernel *rbe__generate_kernel(const rbe_kernels *kernels, uint32_t bits)
 {
-    rbe_generate_kernel *const by_bits[] = {kernels->generate_k1, kernels->generate_k2, kernels->generate_k3,
-                                            kernels->generate_k4};
+    rbe_generate_kernel *const by_bits[] = {kernels->generate_k1, kernels->generate_k2, kernels->generate_k3, kernels->generate_k4};
     return by_bits[bits - 1u];
 }
 

@@ -60,7 +60,7 @@ int rbe__x86_has_avx512_vbmi(const rbe__x86 *x86)
 
 int rbe__x86_has_avx512_amx(const rbe__x86 *x86)
 {
-    return rbe__x86_has_avx512_vbmi(x86) && has(x86->leaf7_edx, LEAF7_EDX_AMX_TILE | LEAF7_EDX_AMX_INT8) &&
-           has(x86->xcr0, XCR0_TILES) && x86->permits_tiles();
+    return rbe__x86_has_avx512_vbmi(x86) && has(x86->leaf7_edx, LEAF7_EDX_AMX_TILE | LEAF7_EDX_AMX_INT8) && has(x86->xcr0, XCR0_TILES) &&
+           x86->permits_tiles();
 }
 #endif

@@ -74,8 +74,9 @@ static void copy_queries(const attend_call *call, const query_tile *tile, float 
 }
 
 /* Scores of positions first ... to weights, in place; keep: what is left of the sums so far. */
-static void soften_scores(const attend_call *call, const query_tile *tile, uint32_t first, uint32_t n_positions, const float *key_scales,
-                          const float *value_scales, float *scores, float *keep, const partial_result *result)
+static void online_softmax_scores(const attend_call *call, const query_tile *tile, uint32_t first, uint32_t n_positions,
+                                  const float *key_scales, const float *value_scales, float *scores, float *keep,
+                                  const partial_result *result)
 {
     const rbe_kernels *kernels = call->workspace->kernels;
     float sums[MOST_QUERIES];
@@ -95,7 +96,7 @@ static void soften_scores(const attend_call *call, const query_tile *tile, uint3
             if (call->attention->softcap != 0.0f) {
                 kernels->softcap(scores + begin, end - begin, call->attention->softcap);
             }
-            sums[i] = kernels->soften(scores + begin, end - begin, &result->largest[i]);
+            sums[i] = kernels->online_softmax(scores + begin, end - begin, &result->largest[i]);
             keep[i] = before - result->largest[i];
             if (value_scales) {
                 kernels->multiply(scores + begin, value_scales + begin, end - begin);
@@ -119,10 +120,10 @@ static void attend_block(const attend_call *call, const query_tile *tile, uint32
     const int expand = n > FEW_QUERIES;
     float keep[MOST_QUERIES];
     const rbe__kv_rows keys = rbe__kv_keys(kernels, cache, tile->kv_head, first, expand ? scratch->expanded : NULL);
-    keys.combine(scratch->queries, dim, keys.rows, RBE_KV_BLOCK, dim, n_cols, n, NULL, scratch->scores, RBE_KV_BLOCK);
+    keys.weighted_sum(scratch->queries, dim, keys.rows, RBE_KV_BLOCK, dim, n_cols, n, NULL, scratch->scores, RBE_KV_BLOCK);
     const rbe__kv_rows values = rbe__kv_values(kernels, cache, tile->kv_head, first, n_positions, expand, scratch->expanded);
-    soften_scores(call, tile, first, n_positions, keys.scales, values.scales, scratch->scores, keep, result);
-    values.combine(scratch->scores, RBE_KV_BLOCK, values.rows, dim, n_positions, dim, n, keep, result->out, dim);
+    online_softmax_scores(call, tile, first, n_positions, keys.scales, values.scales, scratch->scores, keep, result);
+    values.weighted_sum(scratch->scores, RBE_KV_BLOCK, values.rows, dim, n_positions, dim, n, keep, result->out, dim);
 }
 
 static void attend_chunk(const attend_call *call, const query_tile *tile, uint32_t chunk, const rbe__thread_scratch *scratch,
@@ -259,11 +260,11 @@ void rbe__attend(rbe__workspace *workspace, const rbe__attention *attention)
 {
     attend_call call = call_of(workspace, attention);
     const uint32_t n_items = attention->cache->n_kv_heads * call.parts * call.n_tiles;
-    if (attention->n_tokens == 1 && call.n_chunks > 1 && rbe__pool_threads(workspace->pool) > 1) {
-        rbe__pool_run(workspace->pool, n_items * call.n_chunks, attend_part, &call);
-        rbe__pool_run(workspace->pool, attention->n_heads, join_head, &call);
+    if (attention->n_tokens == 1 && call.n_chunks > 1 && rbe__thread_pool_threads(workspace->pool) > 1) {
+        rbe__thread_pool_run(workspace->pool, n_items * call.n_chunks, attend_part, &call);
+        rbe__thread_pool_run(workspace->pool, attention->n_heads, join_head, &call);
     } else {
-        rbe__pool_run(workspace->pool, n_items, attend_tile, &call);
+        rbe__thread_pool_run(workspace->pool, n_items, attend_tile, &call);
     }
 }
 
@@ -284,5 +285,5 @@ void rbe__attend_each(rbe__workspace *workspace, const rbe__attention *attention
 {
     const attend_call first = call_of(workspace, &attentions[0]);
     attend_each_call each = {workspace, attentions, attentions[0].cache->n_kv_heads * first.parts * first.n_tiles};
-    rbe__pool_run(workspace->pool, n * each.tiles_each, attend_tile_of, &each);
+    rbe__thread_pool_run(workspace->pool, n * each.tiles_each, attend_tile_of, &each);
 }

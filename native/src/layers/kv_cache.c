@@ -1,7 +1,7 @@
 #include <string.h>
 
+#include "base/status.h"
 #include "layers/layers.h"
-#include "status.h"
 
 /* Bytes of one head's values at one position. */
 static size_t value_bytes(rbe_kv_type type, uint32_t head_dim)
@@ -203,17 +203,17 @@ rbe__kv_rows rbe__kv_keys(const rbe_kernels *kernels, const rbe__kv_layer *cache
     const uint32_t n = RBE_KV_BLOCK * cache->head_dim;
     const float *scales = cache->key_scales ? cache->key_scales + (size_t)head * cache->context + first : NULL;
     if (cache->type == RBE_KV_F32) {
-        return (rbe__kv_rows){keys, kernels->combine_f32, scales};
+        return (rbe__kv_rows){keys, kernels->weighted_sum_f32, scales};
     }
     if (!expanded) {
-        return (rbe__kv_rows){keys, cache->type == RBE_KV_F16 ? kernels->combine_f16 : kernels->combine_i8, scales};
+        return (rbe__kv_rows){keys, cache->type == RBE_KV_F16 ? kernels->weighted_sum_f16 : kernels->weighted_sum_i8, scales};
     }
     if (cache->type == RBE_KV_F16) {
         kernels->from_half(keys, n, expanded);
     } else {
         kernels->from_i8(keys, n, expanded);
     }
-    return (rbe__kv_rows){expanded, kernels->combine_f32, scales};
+    return (rbe__kv_rows){expanded, kernels->weighted_sum_f32, scales};
 }
 
 rbe__kv_rows rbe__kv_values(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t first, uint32_t n_positions,
@@ -228,13 +228,13 @@ rbe__kv_rows rbe__kv_values(const rbe_kernels *kernels, const rbe__kv_layer *cac
             kernels->from_i4(values + p * bytes, dim, expanded + (size_t)p * dim);
         }
     } else if (cache->type == RBE_KV_F32) {
-        return (rbe__kv_rows){values, kernels->combine_f32, scales};
+        return (rbe__kv_rows){values, kernels->weighted_sum_f32, scales};
     } else if (!expand) {
-        return (rbe__kv_rows){values, cache->type == RBE_KV_F16 ? kernels->combine_f16 : kernels->combine_i8, scales};
+        return (rbe__kv_rows){values, cache->type == RBE_KV_F16 ? kernels->weighted_sum_f16 : kernels->weighted_sum_i8, scales};
     } else if (cache->type == RBE_KV_F16) {
         kernels->from_half((const void *)values, n_positions * dim, expanded);
     } else {
         kernels->from_i8((const void *)values, n_positions * dim, expanded);
     }
-    return (rbe__kv_rows){expanded, kernels->combine_f32, scales};
+    return (rbe__kv_rows){expanded, kernels->weighted_sum_f32, scales};
 }

@@ -4,10 +4,10 @@
 #ifndef RBE_LAYERS_H
 #define RBE_LAYERS_H
 
-#include "arena.h"
-#include "model.h"
-#include "profile.h"
-#include "threads.h"
+#include "base/arena.h"
+#include "model/model.h"
+#include "parallel/profile.h"
+#include "parallel/thread_pool.h"
 
 /* Dense matrices are split into pieces of this many rows between threads. */
 #define RBE_DENSE_ROWS 64u
@@ -27,7 +27,7 @@ typedef struct rbe__thread_scratch {
 
 typedef struct rbe__workspace {
     const rbe_kernels *kernels;
-    rbe__pool *pool;
+    rbe__thread_pool *pool;
     uint32_t batch;    /* tokens done at once, at most */
     uint32_t max_cols; /* columns of the widest input, a multiple of 64 */
     uint32_t n_planes; /* read of each trellis tensor, at most; 0: all */
@@ -78,8 +78,8 @@ void rbe__linear_activated(rbe__workspace *workspace, const rbe__linear_job *job
                            uint32_t n_tokens);
 
 /* y[n] = norm(x[n]) for vectors of `width`; y may be x. */
-void rbe__normalize(const rbe_kernels *kernels, rbe__norm_kind kind, const rbe__norm *norm, float epsilon, const float *x, uint32_t width, uint32_t n_tokens,
-                    float *y);
+void rbe__normalize(const rbe_kernels *kernels, rbe__norm_kind kind, const rbe__norm *norm, float epsilon, const float *x, uint32_t width,
+                    uint32_t n_tokens, float *y);
 
 /* RMS norm of each of n_heads vectors of head_dim, in place (q/k norm). */
 void rbe__normalize_heads(const rbe_kernels *kernels, const float *weight, float epsilon, float *x, uint32_t n_heads, uint32_t head_dim);
@@ -130,10 +130,10 @@ rbe_status rbe__kv_visit_used(const rbe__kv_layer *cache, uint32_t n_positions, 
 
 #define RBE_MAX_HEAD_DIM 4096u
 
-/* Rows for `combine`; scales: one per position, or NULL. */
+/* Rows for `weighted_sum`; scales: one per position, or NULL. */
 typedef struct rbe__kv_rows {
     const void *rows;
-    rbe_combine_kernel *combine;
+    rbe_weighted_sum_kernel *weighted_sum;
     const float *scales;
 } rbe__kv_rows;
 

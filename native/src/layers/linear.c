@@ -93,7 +93,8 @@ static void multiply_strip(const linear_call *call, token_span tokens, const rbe
     for (uint32_t group = 0, block = 0; group < strip->n_groups; group += RBE_BLOCK_GROUPS, block++) {
         uint32_t n_groups = strip->n_groups - group < RBE_BLOCK_GROUPS ? strip->n_groups - group : RBE_BLOCK_GROUPS;
         rbe__generate_kernel(kernels, strip->bits)(strip, group, n_groups, scratch->tile);
-        kernels->multiply_tile(scratch->tile, strip->row_steps, n_groups, quantized + 4 * group, workspace->max_cols, tokens.n, scratch->acc);
+        kernels->multiply_tile(scratch->tile, strip->row_steps, n_groups, quantized + 4 * group, workspace->max_cols, tokens.n,
+                               scratch->acc);
         for (uint32_t n = 0; n < tokens.n; n++) {
             const float scale = scales[(size_t)n * call->scale_stride + block];
             kernels->accumulate(scratch->sum + (size_t)n * rows, scratch->acc + (size_t)n * rows, rows,
@@ -141,9 +142,9 @@ static void run_strip(const linear_call *call, token_span tokens, const rbe__lin
     }
 }
 
-/* Row after row, from the cache or through a buffer: slow, for codes that no projection is worth storing in (docs/extremes.md). */
-static void run_by_row(const linear_call *call, token_span tokens, const rbe__linear_job *job, uint32_t first_row, uint32_t rows, float *buffer,
-                       float *y, size_t y_stride)
+/* Row after row, from the cache or through a buffer: slow, for codes that no projection is worth storing in (docs/smooth_codes.md). */
+static void run_by_row(const linear_call *call, token_span tokens, const rbe__linear_job *job, uint32_t first_row, uint32_t rows,
+                       float *buffer, float *y, size_t y_stride)
 {
     const rbe_kernels *kernels = call->workspace->kernels;
     const rbe__tensor *tensor = job->projection->weight;
@@ -171,8 +172,8 @@ static void run_dense(const linear_call *call, token_span tokens, const rbe__lin
     if (rbe__tensor_by_row(tensor)) {
         run_by_row(call, tokens, job, first_row, rows, scratch->row, y, y_stride);
     } else {
-        kernel(tensor->data + first_row * row_bytes, rows, tensor->cols, call->x + tokens.first * call->x_stride, call->x_stride, tokens.n, y,
-               y_stride);
+        kernel(tensor->data + first_row * row_bytes, rows, tensor->cols, call->x + tokens.first * call->x_stride, call->x_stride, tokens.n,
+               y, y_stride);
     }
     for (uint32_t n = 0; (job->adds || job->projection->bias) && n < tokens.n; n++) {
         float *row = to + n * job->y_stride;
@@ -222,7 +223,7 @@ static void run_sparing(linear_call *call)
             }
             rbe__residency_expect(residency, tensor, done, count, n_items);
             call->first = call->first_item[j] + done;
-            rbe__pool_run(call->workspace->pool, count, run_item, call);
+            rbe__thread_pool_run(call->workspace->pool, count, run_item, call);
             done += count;
         }
     }
@@ -245,10 +246,10 @@ static void run_linear(linear_call call)
         call.first_item[j + 1] = call.first_item[j] + n_items;
     }
     if (call.rotation || call.normed || call.activated) {
-        rbe__pool_run(workspace->pool, call.n_tokens, prepare_token, &call);
+        rbe__thread_pool_run(workspace->pool, call.n_tokens, prepare_token, &call);
     }
     rbe__profile_lap(workspace->profile, RBE_OPERATION_PREPARE);
-    const uint32_t n_items = call.first_item[call.n_jobs], n_threads = rbe__pool_threads(workspace->pool);
+    const uint32_t n_items = call.first_item[call.n_jobs], n_threads = rbe__thread_pool_threads(workspace->pool);
     call.n_whole = n_items;
     call.n_parts = 1;
     if (divides && call.n_tokens >= n_threads * LEAST_PART) { /* items that do not go round: every thread gets some tokens of each */
@@ -258,7 +259,7 @@ static void run_linear(linear_call call)
     if (workspace->residency) {
         run_sparing(&call);
     } else {
-        rbe__pool_run(workspace->pool, call.n_whole + (n_items - call.n_whole) * call.n_parts, run_item, &call);
+        rbe__thread_pool_run(workspace->pool, call.n_whole + (n_items - call.n_whole) * call.n_parts, run_item, &call);
     }
 }
 
@@ -271,13 +272,18 @@ void rbe__linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_
 void rbe__linear_normed(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__normed_input *input,
                         uint32_t width, uint32_t n_tokens)
 {
-    run_linear((linear_call){.workspace = workspace, .jobs = jobs, .n_jobs = n_jobs, .normed = input, .x = input->normed, .x_stride = width,
+    run_linear((linear_call){.workspace = workspace,
+                             .jobs = jobs,
+                             .n_jobs = n_jobs,
+                             .normed = input,
+                             .x = input->normed,
+                             .x_stride = width,
                              .n_tokens = n_tokens});
 }
 
 void rbe__linear_activated(rbe__workspace *workspace, const rbe__linear_job *job, const rbe__activated_input *input, uint32_t width,
                            uint32_t n_tokens)
 {
-    run_linear((linear_call){.workspace = workspace, .jobs = job, .n_jobs = 1, .activated = input, .x = input->up, .x_stride = width,
-                             .n_tokens = n_tokens});
+    run_linear((linear_call){
+        .workspace = workspace, .jobs = job, .n_jobs = 1, .activated = input, .x = input->up, .x_stride = width, .n_tokens = n_tokens});
 }

@@ -1,10 +1,10 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/vector.h"
 
-#include "kernels/shared/combine.h"
 #include "kernels/shared/elementwise.h"
 #include "kernels/shared/exponential.h"
 #include "kernels/shared/float.h"
+#include "kernels/shared/weighted_sum.h"
 
 void rbe__avx2_accumulate(float *y, const int32_t *acc, uint32_t n, float scale)
 {
@@ -14,7 +14,7 @@ void rbe__avx2_accumulate(float *y, const int32_t *acc, uint32_t n, float scale)
 void rbe__avx2_float(rbe_kernels *table)
 {
     set_float(table);
-    set_combine(table);
+    set_weighted_sum(table);
     set_elementwise(table);
     set_exponential(table);
 }

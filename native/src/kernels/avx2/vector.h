@@ -7,8 +7,16 @@
 
 #include "kernels/shared/inline.h"
 
-enum { VF = 8, DENSE_ROWS = 3, DENSE_TOKENS = 4, DENSE_ROWS_ALONE = 8, COMBINE_1 = 8, COMBINE_2 = 4, COMBINE_MANY = 2,
-       COMBINE_AHEAD = 16384 };
+enum {
+    VF = 8,
+    DENSE_ROWS = 3,
+    DENSE_TOKENS = 4,
+    DENSE_ROWS_ALONE = 8,
+    COMBINE_1 = 8,
+    COMBINE_2 = 4,
+    COMBINE_MANY = 2,
+    COMBINE_AHEAD = 16384
+};
 
 typedef __m256 vf;
 

@@ -47,7 +47,8 @@ RBE_INLINE void dot_runs(uint32_t bits, uint32_t run, int pairs, const rbe_strip
     rbe_cell_walk walk = rbe__cell_walk_start(strip, 0);
     for (uint32_t first = 0; first < strip->n_groups; first += RBE_BLOCK_GROUPS) {
         const uint32_t end = strip->n_groups - first < RBE_BLOCK_GROUPS ? strip->n_groups : first + RBE_BLOCK_GROUPS;
-        const __m512i start = _mm512_maskz_set1_epi32(pairs ? 0x00ff : 0xffff, -128 * rbe__avx512_sum(x + (size_t)4 * first, 4 * (end - first)));
+        const __m512i start = _mm512_maskz_set1_epi32(pairs ? 0x00ff : 0xffff,
+                                                      -128 * rbe__avx512_sum(x + (size_t)4 * first, 4 * (end - first)));
         __m512i sums[MOST_RUN_ACCUMULATORS];
         RBE_UNROLL(24)
         for (uint32_t i = 0; i < run * steps; i++) {
@@ -117,14 +118,9 @@ RBE_INLINE void dot_runs(uint32_t bits, uint32_t run, int pairs, const rbe_strip
 RBE_INLINE int dot_in_pairs(uint32_t bits, uint32_t n_blocks, const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)
 {
     switch (n_blocks) {
-    case 2:
-        dot_runs(bits, 1, 1, strip, x, scales, sum);
-        return 1;
-    case 6:
-        dot_runs(bits, 3, 1, strip, x, scales, sum);
-        return 1;
-    default:
-        return 0;
+    case 2: dot_runs(bits, 1, 1, strip, x, scales, sum); return 1;
+    case 6: dot_runs(bits, 3, 1, strip, x, scales, sum); return 1;
+    default: return 0;
     }
 }
 

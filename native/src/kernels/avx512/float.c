@@ -1,18 +1,18 @@
 #include "kernels/avx512/avx512.h"
 #include "kernels/avx512/vector.h"
 
-#include "kernels/shared/combine.h"
 #include "kernels/shared/elementwise.h"
 #include "kernels/shared/exponential.h"
 #include "kernels/shared/float.h"
+#include "kernels/shared/weighted_sum.h"
 
 void rbe__avx512_float(rbe_kernels *table)
 {
     const rbe_kernels avx2 = *table;
     set_float(table);
-    set_combine(table);
+    set_weighted_sum(table);
     set_elementwise(table);
     set_exponential(table);
     /* Converting 16 halves takes Zen 4 more than twice as long as 8. The sums are the same bits: each column has its own. */
-    table->combine_f16 = avx2.combine_f16;
+    table->weighted_sum_f16 = avx2.weighted_sum_f16;
 }

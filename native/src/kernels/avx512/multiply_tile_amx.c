@@ -116,16 +116,21 @@ static void multiply_block(const tile_call *call, block_pair tokens, block_pair 
 }
 
 /* Two blocks of rows are multiplied with all tokens while their weights, 8 KB at most, are in the first-level cache. */
-static void multiply_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride,
-                          uint32_t n_tokens, int32_t *acc)
+static void multiply_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride, uint32_t n_tokens,
+                          int32_t *acc)
 {
     const uint32_t rows = 4 * row_steps;
     uint32_t step_groups = least(n_groups, MOST_LINES);
     while (n_groups % step_groups != 0) {
         step_groups--;
     }
-    const tile_call call = {.tile = tile, .x = x, .acc = acc, .x_stride = x_stride, .line_stride = (size_t)WORD * rows,
-                            .n_steps = n_groups / step_groups, .step_groups = step_groups};
+    const tile_call call = {.tile = tile,
+                            .x = x,
+                            .acc = acc,
+                            .x_stride = x_stride,
+                            .line_stride = (size_t)WORD * rows,
+                            .n_steps = n_groups / step_groups,
+                            .step_groups = step_groups};
     configure(least(n_tokens, MOST_LINES), least(rows, MOST_LINES), step_groups);
     for (uint32_t row = 0; row < rows; row += 2 * MOST_LINES) {
         for (uint32_t token = 0; token < n_tokens; token += 2 * MOST_LINES) {

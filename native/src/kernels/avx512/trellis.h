@@ -33,9 +33,8 @@ typedef struct generator {
 
 static inline void spread_table(__m512i table, __m512i *forms)
 {
-    __m512i entry = _mm512_setr_epi32(0x03020100, 0x07060504, 0x0b0a0908, 0x0f0e0d0c, 0x13121110, 0x17161514, 0x1b1a1918,
-                                      0x1f1e1d1c, 0x23222120, 0x27262524, 0x2b2a2928, 0x2f2e2d2c, 0x33323130, 0x37363534,
-                                      0x3b3a3938, 0x3f3e3d3c);
+    __m512i entry = _mm512_setr_epi32(0x03020100, 0x07060504, 0x0b0a0908, 0x0f0e0d0c, 0x13121110, 0x17161514, 0x1b1a1918, 0x1f1e1d1c,
+                                      0x23222120, 0x27262524, 0x2b2a2928, 0x2f2e2d2c, 0x33323130, 0x37363534, 0x3b3a3938, 0x3f3e3d3c);
     const __m512i low4 = _mm512_set1_epi8(15);
     for (int shift = 0; shift < 3; shift++) {
         forms[shift] = _mm512_permutexvar_epi8(_mm512_and_si512(_mm512_srli_epi16(entry, (unsigned)shift), low4), table);
@@ -170,8 +169,7 @@ RBE_INLINE __m512i last_of_block_before(uint32_t bits, __m512i last, __m512i pas
 
 /* The bytes of n_blocks blocks; moves the history on. starts_group is a constant: what is not the start can read the
  * history of one-byte blocks from memory, which leaves the shuffle ports to the look-ups (1.2 times the speed at K = 4). */
-RBE_INLINE void next_blocks(uint32_t bits, const uint8_t *blocks, uint32_t n_blocks, int starts_group, history *past,
-                            block_bytes *out)
+RBE_INLINE void next_blocks(uint32_t bits, const uint8_t *blocks, uint32_t n_blocks, int starts_group, history *past, block_bytes *out)
 {
     const uint32_t n = block_units(bits);
     load_blocks(bits, blocks, n_blocks, out->byte);
@@ -214,9 +212,10 @@ RBE_INLINE void store_steps(uint32_t bits, const __m512i *steps, uint32_t n_bloc
     RBE_UNROLL(2)
     for (uint32_t s = 0; s < block_steps(bits); s += 4) { /* four lanes of four steps, transposed */
         const __m512i a = _mm512_shuffle_i64x2(steps[s], steps[s + 1], 0x44), b = _mm512_shuffle_i64x2(steps[s], steps[s + 1], 0xee);
-        const __m512i c = _mm512_shuffle_i64x2(steps[s + 2], steps[s + 3], 0x44), d = _mm512_shuffle_i64x2(steps[s + 2], steps[s + 3], 0xee);
-        const __m512i lane[4] = {_mm512_shuffle_i64x2(a, c, 0x88), _mm512_shuffle_i64x2(a, c, 0xdd),
-                                 _mm512_shuffle_i64x2(b, d, 0x88), _mm512_shuffle_i64x2(b, d, 0xdd)};
+        const __m512i c = _mm512_shuffle_i64x2(steps[s + 2], steps[s + 3], 0x44),
+                      d = _mm512_shuffle_i64x2(steps[s + 2], steps[s + 3], 0xee);
+        const __m512i lane[4] = {_mm512_shuffle_i64x2(a, c, 0x88), _mm512_shuffle_i64x2(a, c, 0xdd), _mm512_shuffle_i64x2(b, d, 0x88),
+                                 _mm512_shuffle_i64x2(b, d, 0xdd)};
         RBE_UNROLL(4)
         for (uint32_t l = 0; l < 4; l++) {
             const uint32_t block = block_of_lane(bits, l);
@@ -333,34 +332,30 @@ RBE_INLINE void dot_vectors(uint32_t bits, uint32_t n_vectors, const rbe_strip *
 
 #include "kernels/avx512/dot_runs.h"
 
-#define DOT_CASE(bits, n_vectors)                             \
-    case n_vectors:                                           \
-        dot_vectors(bits, n_vectors, strip, x, scales, sum);  \
-        return;
+#define DOT_CASE(bits, n_vectors) \
+    case n_vectors: dot_vectors(bits, n_vectors, strip, x, scales, sum); return;
 #define DOT_CASES_2(bits) DOT_CASE(bits, 1) DOT_CASE(bits, 2)
 #define DOT_CASES_4(bits) DOT_CASES_2(bits) DOT_CASE(bits, 3) DOT_CASE(bits, 4)
 #define DOT_CASES_8(bits) DOT_CASES_4(bits) DOT_CASE(bits, 5) DOT_CASE(bits, 6) DOT_CASE(bits, 7) DOT_CASE(bits, 8)
 
-#define RUN_CASE(bits, run)                              \
-    case run:                                            \
-        dot_runs(bits, run, 0, strip, x, scales, sum);   \
-        return;
+#define RUN_CASE(bits, run) \
+    case run: dot_runs(bits, run, 0, strip, x, scales, sum); return;
 #define RUN_CASES_2(bits) RUN_CASE(bits, 1) RUN_CASE(bits, 2)
 
-#define TRELLIS_KERNELS(bits, cases)                                                                                         \
-    static void dot_k##bits(const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)                       \
-    {                                                                                                                        \
-        const uint32_t n_blocks = strip->row_steps / block_steps(bits);                                                      \
-        if (bits % 2 == 1 && dot_in_pairs(bits, n_blocks, strip, x, scales, sum)) {                                          \
-            return;                                                                                                          \
-        }                                                                                                                    \
-        switch ((n_blocks + BLOCKS_PER_VECTOR - 1) / BLOCKS_PER_VECTOR) {                                                    \
-            cases(bits)                                                                                                      \
-        }                                                                                                                    \
-    }                                                                                                                        \
-    static void generate_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile)             \
-    {                                                                                                                        \
-        generate_groups(bits, strip, first_group, n_groups, tile);                                                           \
+#define TRELLIS_KERNELS(bits, cases)                                                                            \
+    static void dot_k##bits(const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)           \
+    {                                                                                                           \
+        const uint32_t n_blocks = strip->row_steps / block_steps(bits);                                         \
+        if (bits % 2 == 1 && dot_in_pairs(bits, n_blocks, strip, x, scales, sum)) {                             \
+            return;                                                                                             \
+        }                                                                                                       \
+        switch ((n_blocks + BLOCKS_PER_VECTOR - 1) / BLOCKS_PER_VECTOR) {                                       \
+            cases(bits)                                                                                         \
+        }                                                                                                       \
+    }                                                                                                           \
+    static void generate_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile) \
+    {                                                                                                           \
+        generate_groups(bits, strip, first_group, n_groups, tile);                                              \
     }
 
 /* 64 steps, the most that a strip has, are 2, 4, 2, 8 vectors. */

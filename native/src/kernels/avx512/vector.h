@@ -6,8 +6,16 @@
 
 #include "kernels/avx512/avx512.h"
 
-enum { VF = 16, DENSE_ROWS = 4, DENSE_TOKENS = 4, DENSE_ROWS_ALONE = 8, COMBINE_1 = 4, COMBINE_2 = 4, COMBINE_MANY = 4,
-       COMBINE_AHEAD = 16384 };
+enum {
+    VF = 16,
+    DENSE_ROWS = 4,
+    DENSE_TOKENS = 4,
+    DENSE_ROWS_ALONE = 8,
+    COMBINE_1 = 4,
+    COMBINE_2 = 4,
+    COMBINE_MANY = 4,
+    COMBINE_AHEAD = 16384
+};
 
 typedef __m512 vf;
 

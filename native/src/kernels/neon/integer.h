@@ -58,11 +58,9 @@ static inline vec look_up(vec table, vec nibbles)
 
 /* The intrinsics take their shift as a literal only. */
 #define NIBBLE_WITHIN(shift) \
-    case shift:              \
-        return vandq_u8(vshrq_n_u8(byte, shift), vdupq_n_u8(15));
+    case shift: return vandq_u8(vshrq_n_u8(byte, shift), vdupq_n_u8(15));
 #define NIBBLE_CROSSING(shift) \
-    case shift:                \
-        return vandq_u8(vsriq_n_u8(vshlq_n_u8(before, 8 - shift), byte, shift), vdupq_n_u8(15));
+    case shift: return vandq_u8(vsriq_n_u8(vshlq_n_u8(before, 8 - shift), byte, shift), vdupq_n_u8(15));
 
 RBE_INLINE vec nibble(vec before, vec byte, uint32_t shift)
 {
@@ -73,10 +71,8 @@ RBE_INLINE vec nibble(vec before, vec byte, uint32_t shift)
         NIBBLE_CROSSING(5)
         NIBBLE_CROSSING(6)
         NIBBLE_CROSSING(7)
-    case 4:
-        return vshrq_n_u8(byte, 4);
-    default:
-        return vandq_u8(byte, vdupq_n_u8(15));
+    case 4: return vshrq_n_u8(byte, 4);
+    default: return vandq_u8(byte, vdupq_n_u8(15));
     }
 }
 
@@ -101,8 +97,7 @@ static inline int32x4_t dot(int32x4_t sums, int8x16_t weights, int8x16_t x)
 
 static inline vec dot_step(vec sums, vec weights, vec activations)
 {
-    return vreinterpretq_u8_s32(
-        dot(vreinterpretq_s32_u8(sums), vreinterpretq_s8_u8(weights), vreinterpretq_s8_u8(activations)));
+    return vreinterpretq_u8_s32(dot(vreinterpretq_s32_u8(sums), vreinterpretq_s8_u8(weights), vreinterpretq_s8_u8(activations)));
 }
 
 typedef vec tile_weights;

@@ -21,8 +21,8 @@ RBE_INLINE int8x16_t load_pair(const int8_t *x0, const int8_t *x1)
 
 /* Rows 4 lane .. 4 (lane + n_vectors) of the tokens in n_pairs pairs from x on; the last pair has n_last tokens. All but lane and
  * n_last are constants. */
-RBE_INLINE void multiply_block(const tile_call *call, uint32_t lane, uint32_t n_vectors, const int8_t *x, uint32_t n_pairs,
-                               uint32_t n_last, int32_t *acc)
+RBE_INLINE void multiply_block(const tile_call *call, uint32_t lane, uint32_t n_vectors, const int8_t *x, uint32_t n_pairs, uint32_t n_last,
+                               int32_t *acc)
 {
     int32x4_t upper[ROW_VECTORS * TOKEN_PAIRS], lower[ROW_VECTORS * TOKEN_PAIRS];
     const uint32_t n_sums = n_vectors * n_pairs;
@@ -76,8 +76,8 @@ RBE_INLINE void multiply_rows(const tile_call *call, const int8_t *x, uint32_t n
     }
 }
 
-static void multiply_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride,
-                          uint32_t n_tokens, int32_t *acc)
+static void multiply_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride, uint32_t n_tokens,
+                          int32_t *acc)
 {
     const tile_call call = {tile, row_steps, n_groups, x_stride};
     const size_t rows = (size_t)LANE_ROWS * row_steps;

@@ -34,35 +34,34 @@ static float load_bf16(const void *source, size_t index)
     return rbe__from_bf16(load_u16(source, index));
 }
 
-#define DENSE(type)                                                                                               \
-    static void dense_##type(const void *w, uint32_t rows, uint32_t cols, const float *x, size_t x_stride,       \
-                             uint32_t n_tokens, float *y, size_t y_stride)                                       \
-    {                                                                                                            \
-        for (uint32_t n = 0; n < n_tokens; n++) {                                                                \
-            for (uint32_t r = 0; r < rows; r++) {                                                                \
-                double sum = 0;                                                                                  \
-                for (uint32_t c = 0; c < cols; c++) {                                                            \
-                    sum += (double)load_##type(w, (size_t)r * cols + c) * x[n * x_stride + c];                   \
-                }                                                                                                \
-                y[n * y_stride + r] = (float)sum;                                                                \
-            }                                                                                                    \
-        }                                                                                                        \
+#define DENSE(type)                                                                                                                     \
+    static void dense_##type(const void *w, uint32_t rows, uint32_t cols, const float *x, size_t x_stride, uint32_t n_tokens, float *y, \
+                             size_t y_stride)                                                                                           \
+    {                                                                                                                                   \
+        for (uint32_t n = 0; n < n_tokens; n++) {                                                                                       \
+            for (uint32_t r = 0; r < rows; r++) {                                                                                       \
+                double sum = 0;                                                                                                         \
+                for (uint32_t c = 0; c < cols; c++) {                                                                                   \
+                    sum += (double)load_##type(w, (size_t)r * cols + c) * x[n * x_stride + c];                                          \
+                }                                                                                                                       \
+                y[n * y_stride + r] = (float)sum;                                                                                       \
+            }                                                                                                                           \
+        }                                                                                                                               \
     }
 
-#define COMBINE(type)                                                                                             \
-    static void combine_##type(const float *weight, size_t weight_stride, const void *rows, size_t row_stride,   \
-                               uint32_t n_rows, uint32_t n_cols, uint32_t n_out, const float *keep, float *out,  \
-                               size_t out_stride)                                                                \
-    {                                                                                                            \
-        for (uint32_t n = 0; n < n_out; n++) {                                                                   \
-            for (uint32_t c = 0; c < n_cols; c++) {                                                              \
-                double sum = keep ? (double)keep[n] * out[n * out_stride + c] : 0.0;                             \
-                for (uint32_t k = 0; k < n_rows; k++) {                                                          \
-                    sum += (double)weight[n * weight_stride + k] * load_##type(rows, k * row_stride + c);        \
-                }                                                                                                \
-                out[n * out_stride + c] = (float)sum;                                                            \
-            }                                                                                                    \
-        }                                                                                                        \
+#define COMBINE(type)                                                                                                                \
+    static void weighted_sum_##type(const float *weight, size_t weight_stride, const void *rows, size_t row_stride, uint32_t n_rows, \
+                                    uint32_t n_cols, uint32_t n_out, const float *keep, float *out, size_t out_stride)               \
+    {                                                                                                                                \
+        for (uint32_t n = 0; n < n_out; n++) {                                                                                       \
+            for (uint32_t c = 0; c < n_cols; c++) {                                                                                  \
+                double sum = keep ? (double)keep[n] * out[n * out_stride + c] : 0.0;                                                 \
+                for (uint32_t k = 0; k < n_rows; k++) {                                                                              \
+                    sum += (double)weight[n * weight_stride + k] * load_##type(rows, k * row_stride + c);                            \
+                }                                                                                                                    \
+                out[n * out_stride + c] = (float)sum;                                                                                \
+            }                                                                                                                        \
+        }                                                                                                                            \
     }
 
 #define ACTIVATION(name)                                          \
@@ -108,7 +107,7 @@ static void exponential(float *x, uint32_t n)
     }
 }
 
-static float soften(float *x, uint32_t n, float *largest)
+static float online_softmax(float *x, uint32_t n, float *largest)
 {
     double total = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -264,10 +263,10 @@ void rbe__kernels_scalar(rbe_kernels *table)
         .accumulate = accumulate,
         .hadamard = hadamard,
         .quantize = quantize,
-        .combine_f32 = combine_f32,
-        .combine_f16 = combine_f16,
-        .combine_i8 = combine_i8,
-        .soften = soften,
+        .weighted_sum_f32 = weighted_sum_f32,
+        .weighted_sum_f16 = weighted_sum_f16,
+        .weighted_sum_i8 = weighted_sum_i8,
+        .online_softmax = online_softmax,
         .exponential = exponential,
         .silu = silu,
         .gelu = gelu,

@@ -62,8 +62,8 @@ void rbe__dot_scalar(const rbe_strip *strip, const int8_t *x, const float *scale
     }
 }
 
-void rbe__multiply_tile_scalar(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x,
-                               size_t x_stride, uint32_t n_tokens, int32_t *acc)
+void rbe__multiply_tile_scalar(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride,
+                               uint32_t n_tokens, int32_t *acc)
 {
     for (uint32_t n = 0; n < n_tokens; n++) {
         int32_t *token_acc = acc + (size_t)n * 4u * row_steps;

@@ -29,16 +29,16 @@ RBE_INLINE void prefetch_ahead(const uint8_t *bytes, size_t n_bytes)
 }
 
 /* The part of a table that the functions dot_k1 .. generate_k4 of one file fill. */
-#define RBE_SET_TRELLIS(table)                \
-    do {                                      \
-        (table)->dot_k1 = dot_k1;             \
-        (table)->dot_k2 = dot_k2;             \
-        (table)->dot_k3 = dot_k3;             \
-        (table)->dot_k4 = dot_k4;             \
-        (table)->generate_k1 = generate_k1;   \
-        (table)->generate_k2 = generate_k2;   \
-        (table)->generate_k3 = generate_k3;   \
-        (table)->generate_k4 = generate_k4;   \
+#define RBE_SET_TRELLIS(table)              \
+    do {                                    \
+        (table)->dot_k1 = dot_k1;           \
+        (table)->dot_k2 = dot_k2;           \
+        (table)->dot_k3 = dot_k3;           \
+        (table)->dot_k4 = dot_k4;           \
+        (table)->generate_k1 = generate_k1; \
+        (table)->generate_k2 = generate_k2; \
+        (table)->generate_k3 = generate_k3; \
+        (table)->generate_k4 = generate_k4; \
     } while (0)
 
 #endif

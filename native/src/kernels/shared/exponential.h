@@ -55,14 +55,14 @@ RBE_INLINE vf vf_gelu(vf x)
 }
 
 /* up = activation(gate) * up, in place; without a gate, activation(up) */
-#define ACTIVATION_KERNEL(name)                                                             \
-    static void name(const float *gate, uint32_t n, float *up)                              \
-    {                                                                                       \
-        for (uint32_t i = 0; i < n; i += VF) {                                              \
-            const uint32_t here = n - i < VF ? n - i : VF;                                  \
-            const vf value = vf_##name(load_floats(gate ? gate + i : up + i, here));        \
+#define ACTIVATION_KERNEL(name)                                                                  \
+    static void name(const float *gate, uint32_t n, float *up)                                   \
+    {                                                                                            \
+        for (uint32_t i = 0; i < n; i += VF) {                                                   \
+            const uint32_t here = n - i < VF ? n - i : VF;                                       \
+            const vf value = vf_##name(load_floats(gate ? gate + i : up + i, here));             \
             store_floats(up + i, gate ? vf_mul(value, load_floats(up + i, here)) : value, here); \
-        }                                                                                   \
+        }                                                                                        \
     }
 
 ACTIVATION_KERNEL(silu)
@@ -88,7 +88,7 @@ static void exponential(float *x, uint32_t n)
     }
 }
 
-static float soften(float *x, uint32_t n, float *largest)
+static float online_softmax(float *x, uint32_t n, float *largest)
 {
     vf most = vf_set1(*largest), sum = vf_zero();
     uint32_t i = 0;
@@ -123,7 +123,7 @@ static void set_exponential(rbe_kernels *table)
     table->gelu_tanh = gelu_tanh;
     table->softcap = softcap;
     table->exponential = exponential;
-    table->soften = soften;
+    table->online_softmax = online_softmax;
 }
 
 #endif

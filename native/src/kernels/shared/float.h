@@ -54,8 +54,8 @@ typedef struct dense_call {
 } dense_call;
 
 /* sums[n * n_rows + r] += n_cols columns from c on */
-RBE_INLINE void dense_columns(element kind, const dense_call *call, uint32_t n_rows, uint32_t n_tokens, uint32_t c,
-                              uint32_t n_cols, vf *sums)
+RBE_INLINE void dense_columns(element kind, const dense_call *call, uint32_t n_rows, uint32_t n_tokens, uint32_t c, uint32_t n_cols,
+                              vf *sums)
 {
     vf w[DENSE_ROWS_ALONE], x[DENSE_TOKENS];
     RBE_UNROLL(8)
@@ -129,11 +129,11 @@ RBE_INLINE void dense(element kind, dense_call call, uint32_t rows, uint32_t n_t
     }
 }
 
-#define DENSE_KERNEL(name, kind)                                                                             \
-    static void dense_##name(const void *w, uint32_t rows, uint32_t cols, const float *x, size_t x_stride,  \
-                             uint32_t n_tokens, float *y, size_t y_stride)                                  \
-    {                                                                                                       \
-        dense(kind, (dense_call){w, cols, x, x_stride, y, y_stride}, rows, n_tokens);                       \
+#define DENSE_KERNEL(name, kind)                                                                                                        \
+    static void dense_##name(const void *w, uint32_t rows, uint32_t cols, const float *x, size_t x_stride, uint32_t n_tokens, float *y, \
+                             size_t y_stride)                                                                                           \
+    {                                                                                                                                   \
+        dense(kind, (dense_call){w, cols, x, x_stride, y, y_stride}, rows, n_tokens);                                                   \
     }
 
 DENSE_KERNEL(f32, F32)

@@ -80,8 +80,8 @@ RBE_INLINE void multiply_rows(const tile_call *call, const int8_t *x, uint32_t n
     }
 }
 
-static void multiply_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride,
-                          uint32_t n_tokens, int32_t *acc)
+static void multiply_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride, uint32_t n_tokens,
+                          int32_t *acc)
 {
     const tile_call call = {tile, row_steps, n_groups, x_stride};
     const size_t rows = (size_t)LANE_ROWS * row_steps;

@@ -154,8 +154,8 @@ RBE_INLINE void store_step(uint32_t bits, const group_walk *walk, uint32_t v, ui
     }
 }
 
-RBE_INLINE void generate_blocks(uint32_t bits, const tables *from, const group_walk *walk, uint32_t v,
-                                const lane_blocks *before, lane_blocks *of, uint8_t *out)
+RBE_INLINE void generate_blocks(uint32_t bits, const tables *from, const group_walk *walk, uint32_t v, const lane_blocks *before,
+                                lane_blocks *of, uint8_t *out)
 {
     group_blocks(bits, walk, v, before, of);
     RBE_UNROLL(8)
@@ -247,14 +247,14 @@ RBE_INLINE void dot_strip(uint32_t bits, const rbe_strip *strip, const int8_t *x
     }
 }
 
-#define TRELLIS_KERNELS(bits)                                                                                               \
-    static void dot_k##bits(const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)                       \
-    {                                                                                                                       \
-        dot_strip(bits, strip, x, scales, sum);                                                                             \
-    }                                                                                                                       \
-    static void generate_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile)            \
-    {                                                                                                                       \
-        generate_groups(bits, strip, first_group, n_groups, tile);                                                          \
+#define TRELLIS_KERNELS(bits)                                                                                   \
+    static void dot_k##bits(const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)           \
+    {                                                                                                           \
+        dot_strip(bits, strip, x, scales, sum);                                                                 \
+    }                                                                                                           \
+    static void generate_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile) \
+    {                                                                                                           \
+        generate_groups(bits, strip, first_group, n_groups, tile);                                              \
     }
 
 TRELLIS_KERNELS(1)

@@ -11,7 +11,8 @@
 static FILE *open_field(const char *root, int cpu, const char *field)
 {
     char path[512];
-    return (size_t)snprintf(path, sizeof path, "%s/sys/devices/system/cpu/cpu%d/%s", root, cpu, field) < sizeof path ? fopen(path, "re") : NULL;
+    return (size_t)snprintf(path, sizeof path, "%s/sys/devices/system/cpu/cpu%d/%s", root, cpu, field) < sizeof path ? fopen(path, "re")
+                                                                                                                     : NULL;
 }
 
 /* 0 where the file is missing or does not begin with a number. */
@@ -145,8 +146,10 @@ static int faster_first(const void *a, const void *b)
  * per cycle may have .8 of the best one's, and equal cores differ by a few per cent (favoured cores of desktop processors). */
 static long measure_speeds(const char *root, core *cores, uint32_t n)
 {
-    static const struct { const char *field; long numerator, denominator; } sources[] = {
-        {"cpu_capacity", 1, 2}, {"cpufreq/cpuinfo_max_freq", 4, 5}};
+    static const struct {
+        const char *field;
+        long numerator, denominator;
+    } sources[] = {{"cpu_capacity", 1, 2}, {"cpufreq/cpuinfo_max_freq", 4, 5}};
     for (uint32_t s = 0; s < 2; s++) {
         long most = 0;
         uint32_t i = 0;

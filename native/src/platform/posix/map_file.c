@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "status.h"
+#include "base/status.h"
 
 rbe_status rbe__map_file(const char *path, rbe__mapped_file *out)
 {

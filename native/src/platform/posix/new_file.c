@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/status.h"
 #include "platform/platform.h"
-#include "status.h"
 
 #define BUFFER_BYTES 65536u
 

@@ -1,17 +1,17 @@
-#include "threads.h"
+#include "parallel/thread_pool.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/status.h"
 #include "platform/cores.h"
-#include "status.h"
 
 /* A decode step is some hundred jobs of 10 to 100 us: a sleeping thread wakes in about 50 us, so the threads look for
  * the next job a little while before they sleep. */
 #define SPIN_ROUNDS 2000
 
-struct rbe__pool {
+struct rbe__thread_pool {
     pthread_mutex_t mutex;
     pthread_cond_t work_ready, work_done;
     uint32_t n_threads, n_started;
@@ -41,7 +41,7 @@ static void relax(void)
 #endif
 }
 
-static void take_items(rbe__pool *pool, uint32_t thread)
+static void take_items(rbe__thread_pool *pool, uint32_t thread)
 {
     uint32_t n_items = pool->n_items;
     for (;;) {
@@ -53,7 +53,7 @@ static void take_items(rbe__pool *pool, uint32_t thread)
     }
 }
 
-static unsigned wait_for_job(rbe__pool *pool, unsigned seen)
+static unsigned wait_for_job(rbe__thread_pool *pool, unsigned seen)
 {
     for (int round = 0; round < SPIN_ROUNDS; round++) {
         unsigned generation = atomic_load_explicit(&pool->generation, memory_order_acquire);
@@ -73,7 +73,7 @@ static unsigned wait_for_job(rbe__pool *pool, unsigned seen)
 
 static void *thread_main(void *argument)
 {
-    rbe__pool *pool = argument;
+    rbe__thread_pool *pool = argument;
     uint32_t thread = atomic_fetch_add(&pool->next_index, 1);
     unsigned seen = 0;
     if (thread < pool->n_homes && rbe__thread_place(&pool->cores, pool->home[thread], pool->slowest)) {
@@ -95,7 +95,7 @@ static void *thread_main(void *argument)
 
 /* A core for every thread as far as they go, the caller's own first, or the fastest in place of a slow one. A new thread would begin on
  * its creator's core and stay there for milliseconds, until the system evens the load. */
-static void choose_homes(rbe__pool *pool)
+static void choose_homes(rbe__thread_pool *pool)
 {
     const rbe__cores *cores = &pool->cores;
     const int cpu = rbe__thread_cpu();
@@ -113,7 +113,7 @@ static void choose_homes(rbe__pool *pool)
 }
 
 /* The check is a few nanoseconds, and only where there are slow cores to be on. */
-static void leave_slow_core(rbe__pool *pool)
+static void leave_slow_core(rbe__thread_pool *pool)
 {
     if (pool->slowest == RBE_CPU_FAST && pool->cores.n_fast < pool->cores.n_cores) {
         const int cpu = rbe__thread_cpu();
@@ -123,13 +123,13 @@ static void leave_slow_core(rbe__pool *pool)
     }
 }
 
-rbe_status rbe__pool_create(uint32_t n_threads, rbe__pool **out)
+rbe_status rbe__thread_pool_create(uint32_t n_threads, rbe__thread_pool **out)
 {
     *out = NULL;
     if (n_threads < 1 || n_threads > RBE_MAX_THREADS) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads is %u; it must be 1 to %u", n_threads, RBE_MAX_THREADS);
     }
-    rbe__pool *pool = calloc(1, sizeof *pool);
+    rbe__thread_pool *pool = calloc(1, sizeof *pool);
     if (!pool) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for a thread pool");
     }
@@ -142,7 +142,7 @@ rbe_status rbe__pool_create(uint32_t n_threads, rbe__pool **out)
     choose_homes(pool);
     while (pool->n_started + 1 < n_threads) {
         if (pthread_create(&pool->threads[pool->n_started], NULL, thread_main, pool) != 0) {
-            rbe__pool_free(pool);
+            rbe__thread_pool_free(pool);
             return rbe_fail(RBE_ERROR_MEMORY, "the system refused to start %u threads", n_threads);
         }
         pool->n_started++;
@@ -151,7 +151,7 @@ rbe_status rbe__pool_create(uint32_t n_threads, rbe__pool **out)
     return RBE_OK;
 }
 
-static void announce(rbe__pool *pool, unsigned generation)
+static void announce(rbe__thread_pool *pool, unsigned generation)
 {
     pthread_mutex_lock(&pool->mutex);
     atomic_store_explicit(&pool->generation, generation, memory_order_release);
@@ -159,7 +159,7 @@ static void announce(rbe__pool *pool, unsigned generation)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-void rbe__pool_free(rbe__pool *pool)
+void rbe__thread_pool_free(rbe__thread_pool *pool)
 {
     if (!pool) {
         return;
@@ -174,17 +174,17 @@ void rbe__pool_free(rbe__pool *pool)
     free(pool);
 }
 
-uint32_t rbe__pool_threads(const rbe__pool *pool)
+uint32_t rbe__thread_pool_threads(const rbe__thread_pool *pool)
 {
     return pool->n_threads;
 }
 
-uint32_t rbe__pool_placed(rbe__pool *pool)
+uint32_t rbe__thread_pool_placed(rbe__thread_pool *pool)
 {
     return atomic_load_explicit(&pool->n_placed, memory_order_relaxed);
 }
 
-void rbe__pool_run(rbe__pool *pool, uint32_t n_items, rbe__work *work, void *context)
+void rbe__thread_pool_run(rbe__thread_pool *pool, uint32_t n_items, rbe__work *work, void *context)
 {
     leave_slow_core(pool);
     if (pool->n_threads == 1 || n_items <= 1) {
@@ -216,9 +216,9 @@ void rbe__pool_run(rbe__pool *pool, uint32_t n_items, rbe__work *work, void *con
 
 rbe_status rbe__parallel(uint32_t n_threads, uint32_t n_items, rbe__work *work, void *context)
 {
-    rbe__pool *pool;
-    RBE_TRY(rbe__pool_create(n_threads, &pool));
-    rbe__pool_run(pool, n_items, work, context);
-    rbe__pool_free(pool);
+    rbe__thread_pool *pool;
+    RBE_TRY(rbe__thread_pool_create(n_threads, &pool));
+    rbe__thread_pool_run(pool, n_items, work, context);
+    rbe__thread_pool_free(pool);
     return RBE_OK;
 }

@@ -1,0 +1,55 @@
+#include "base/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static _Thread_local char last_error[512];
+
+void rbe__set_error(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(last_error, sizeof last_error, format, arguments);
+    va_end(arguments);
+}
+
+const char *rbe_last_error(void)
+{
+    return last_error;
+}
+
+const char *rbe_version(void)
+{
+    return RBE_VERSION;
+}
+
+const char *rbe_status_text(rbe_status status)
+{
+    switch (status) {
+    case RBE_OK: return "ok";
+    case RBE_ERROR_ARGUMENT: return "invalid argument";
+    case RBE_ERROR_MEMORY: return "out of memory";
+    case RBE_ERROR_IO: return "input/output error";
+    case RBE_ERROR_FORMAT: return "malformed file";
+    case RBE_ERROR_UNSUPPORTED: return "not supported";
+    case RBE_ERROR_CONTEXT: return "context full";
+    case RBE_ERROR_CANCELLED: return "cancelled";
+    case RBE_ERROR_CAPACITY: return "buffer too small";
+    }
+    return "unknown status";
+}
+
+rbe_status rbe__copy_options(void *out, size_t bytes, const void *options)
+{
+    size_t given;
+    if (!options) {
+        return RBE_OK;
+    }
+    memcpy(&given, options, sizeof given);
+    if (given < sizeof given || given > bytes) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "options.struct_bytes is %zu; set it to sizeof the structure (%zu)", given, bytes);
+    }
+    memcpy(out, options, given);
+    return RBE_OK;
+}

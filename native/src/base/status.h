@@ -1,0 +1,32 @@
+/* The library's one way to fail: a status and a line for a person. */
+#ifndef RBE_STATUS_H
+#define RBE_STATUS_H
+
+#include "rbe/rbe.h"
+
+#if defined(__GNUC__)
+#define RBE_PRINTF(format_index, first) __attribute__((format(printf, format_index, first)))
+#else
+#define RBE_PRINTF(format_index, first)
+#endif
+
+/* Stores the message for rbe_last_error() on this thread (511 bytes at most). */
+void rbe__set_error(const char *format, ...) RBE_PRINTF(1, 2);
+
+/* rbe_fail(status, format, ...): stores the message and is `status`. A macro, so that compilers see that it is no RBE_OK. */
+#define rbe_fail(status, ...) (rbe__set_error(__VA_ARGS__), (status))
+
+/* Returns from the caller when `expression` is not RBE_OK. */
+#define RBE_TRY(expression)                       \
+    do {                                          \
+        rbe_status rbe_try_status = (expression); \
+        if (rbe_try_status != RBE_OK) {           \
+            return rbe_try_status;                \
+        }                                         \
+    } while (0)
+
+/* Copies the caller's options (NULL: none) into a zeroed structure of `bytes`; both begin with size_t struct_bytes. Options of
+ * an older, shorter structure are taken as they are; longer ones ask for something this build does not know. */
+rbe_status rbe__copy_options(void *out, size_t bytes, const void *options);
+
+#endif

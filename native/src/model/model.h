@@ -1,0 +1,77 @@
+/* A model: hyper-parameters and views of its tensors, all checked against one another at opening. Immutable. */
+#ifndef RBE_MODEL_H
+#define RBE_MODEL_H
+
+#include "base/memory_pool.h"
+#include "model/residency.h"
+#include "weights/weight_cache.h"
+
+typedef enum rbe__norm_kind { RBE_NORM_RMS, RBE_NORM_LAYER } rbe__norm_kind;
+typedef enum rbe__activation { RBE_ACTIVATION_SILU, RBE_ACTIVATION_GELU, RBE_ACTIVATION_GELU_TANH } rbe__activation;
+
+/* docs/format.md, "Metadata keys", with the same names. */
+typedef struct rbe__config {
+    uint32_t n_layers, width, n_vocabulary, context;
+    uint32_t n_heads, n_kv_heads, head_dim, feed_forward;
+    rbe__norm_kind norm_kind;
+    float norm_epsilon;
+    int sandwich_norms;
+    int learned_positions;
+    float rope_attention_factor, rope_long_attention_factor;
+    uint32_t rope_long_from; /* 0: never */
+    float attention_scale, attention_softcap, logit_softcap; /* softcap 0: off */
+    rbe__activation activation;
+    int gated;
+    float embedding_scale;
+} rbe__config;
+
+typedef struct rbe__norm {
+    const float *weight; /* NULL: no such norm */
+    const float *bias;   /* may be NULL */
+} rbe__norm;
+
+typedef struct rbe__projection {
+    const rbe__tensor *weight;
+    const float *bias; /* [rows] or NULL */
+} rbe__projection;
+
+typedef struct rbe__layer {
+    rbe__norm attention_norm, attention_post_norm, feed_forward_norm, feed_forward_post_norm;
+    const float *q_norm, *k_norm; /* [head_dim] or NULL */
+    rbe__projection q, k, v, o, gate, up, down;
+    uint32_t window;     /* tokens seen, the current one counted; 0: all */
+    uint32_t rope_table;
+} rbe__layer;
+
+struct rbe_model {
+    rbe__pack pack;
+    rbe_kernels kernels;
+    rbe__config config;
+    rbe__layer *layers;
+    const rbe__tensor *embedding;
+    const rbe__tensor *positions; /* NULL unless learned */
+    uint32_t n_rope_tables, rope_pairs;
+    const float *rope_frequencies;      /* [n_rope_tables][rope_pairs]; NULL unless rotary */
+    const float *rope_long_frequencies; /* the same, or NULL */
+    rbe__norm norm;
+    rbe__projection head; /* the embedding where tied */
+    rbe_tokenizer *tokenizer;
+    int has_rows_only; /* some projection is of a kind of rbe__tensor_by_row */
+    uint8_t *signs; /* those of all tensors */
+    rbe__residency residency;
+    rbe__weight_cache *cache;   /* NULL: no row is kept */
+    rbe__memory_pool *memory;   /* of its sessions' arenas; changes behind a constant model */
+    uint64_t n_parameters;
+    rbe_log_callback log;
+    void *log_user;
+};
+
+/* Fills config from the metadata; every value in its range. */
+rbe_status rbe__config_read(const rbe__pack *pack, const char *path, rbe__config *out);
+
+/* An optional array of one u64 per layer, each at most `most`; NULL data where absent. */
+rbe_status rbe__layer_array_read(const rbe__pack *pack, const char *path, const char *key, uint32_t n_layers, uint32_t most,
+                                 const rbe_metadata **out);
+uint32_t rbe__layer_array_value(const rbe_metadata *array, uint32_t layer);
+
+#endif

@@ -1,0 +1,306 @@
+#include "model/pack_reader.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "model/pack_entries.h"
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the format is little-endian and read in place; this machine is big-endian"
+#endif
+
+#define HEADER_BYTES 64u
+#define CHECKED_BYTES (1u << 20) /* at a time */
+#define MAX_INDEX_BYTES (256ull << 20)
+
+static const uint8_t magic[8] = {0x89, 'R', 'B', 'E', '\r', '\n', 0x1A, '\n'};
+
+/* Room for a list, refused where its entries cannot all be in what is left of the index: no giant allocations. */
+static rbe_status take_list(rbe__cursor *at, const char *list, uint32_t count, uint32_t limit, uint32_t least_bytes, size_t entry_bytes,
+                            void *out)
+{
+    at->list = list;
+    at->entry = 0;
+    if (count > limit || (uint64_t)count * least_bytes > at->end - at->position) {
+        return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: header field `n_%s` is larger than the file allows", at->path, list);
+    }
+    void *entries = calloc(count ? count : 1, entry_bytes);
+    if (!entries) {
+        return rbe_fail(RBE_ERROR_MEMORY, "%s: no memory for its index", at->path);
+    }
+    memcpy(out, &entries, sizeof entries);
+    return RBE_OK;
+}
+
+typedef struct area {
+    const uint8_t *data;
+    uint64_t bytes;
+} area;
+
+static int compare_areas(const void *a, const void *b)
+{
+    const area *x = a, *y = b;
+    return x->data != y->data ? (x->data < y->data ? -1 : 1) : x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
+}
+
+static rbe_status check_overlaps(const rbe__pack *pack)
+{
+    size_t n = (size_t)pack->n_tensors + pack->n_blobs;
+    area *areas = malloc((n ? n : 1) * sizeof *areas);
+    if (!areas) {
+        return rbe_fail(RBE_ERROR_MEMORY, "%s: no memory for its index", pack->path);
+    }
+    for (uint32_t i = 0; i < pack->n_tensors; i++) {
+        areas[i] = (area){pack->tensors[i].data, pack->tensors[i].data_bytes};
+    }
+    for (uint32_t i = 0; i < pack->n_blobs; i++) {
+        areas[pack->n_tensors + i] = (area){pack->blobs[i].data, pack->blobs[i].bytes};
+    }
+    qsort(areas, n, sizeof *areas, compare_areas);
+    size_t i = 1;
+    while (i < n && (uint64_t)(areas[i].data - areas[i - 1].data) >= areas[i - 1].bytes) {
+        i++;
+    }
+    free(areas);
+    return i >= n ? RBE_OK : rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: field `offset`: two data areas overlap", pack->path);
+}
+
+typedef struct named {
+    const char *name;
+    uint32_t bytes, index;
+} named;
+
+static int compare_names(const char *a, uint32_t a_bytes, const char *b, uint32_t b_bytes)
+{
+    int order = memcmp(a, b, a_bytes < b_bytes ? a_bytes : b_bytes);
+    return order ? order : a_bytes < b_bytes ? -1 : a_bytes > b_bytes;
+}
+
+static int compare_named(const void *a, const void *b)
+{
+    const named *x = a, *y = b;
+    return compare_names(x->name, x->bytes, y->name, y->bytes);
+}
+
+/* Sorts the names of one list (name and length at given places of its entries), refuses doubles; order may be NULL. */
+static rbe_status check_names(const rbe__pack *pack, const char *list, uint32_t n, named *names, uint32_t *order)
+{
+    qsort(names, n, sizeof *names, compare_named);
+    for (uint32_t i = 0; i < n; i++) {
+        if (i && compare_named(&names[i - 1], &names[i]) == 0) {
+            return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: two %s are named `%.*s`", pack->path, list, (int)names[i].bytes,
+                            names[i].name);
+        }
+        if (order) {
+            order[i] = names[i].index;
+        }
+    }
+    return RBE_OK;
+}
+
+static rbe_status check_all_names(rbe__pack *pack)
+{
+    uint32_t most = pack->n_tensors > pack->n_metadata ? pack->n_tensors : pack->n_metadata;
+    most = most > pack->n_blobs ? most : pack->n_blobs;
+    named *names = malloc((most ? most : 1) * sizeof *names);
+    pack->tensors_by_name = malloc((pack->n_tensors ? pack->n_tensors : 1) * sizeof *pack->tensors_by_name);
+    if (!names || !pack->tensors_by_name) {
+        free(names);
+        return rbe_fail(RBE_ERROR_MEMORY, "%s: no memory for its index", pack->path);
+    }
+    for (uint32_t i = 0; i < pack->n_metadata; i++) {
+        names[i] = (named){pack->metadata[i].key, (uint32_t)pack->metadata[i].key_bytes, i};
+    }
+    rbe_status status = check_names(pack, "metadata entries", pack->n_metadata, names, NULL);
+    for (uint32_t i = 0; i < pack->n_blobs; i++) {
+        names[i] = (named){pack->blobs[i].name, pack->blobs[i].name_bytes, i};
+    }
+    if (status == RBE_OK) {
+        status = check_names(pack, "blobs", pack->n_blobs, names, NULL);
+    }
+    for (uint32_t i = 0; i < pack->n_tensors; i++) {
+        names[i] = (named){pack->tensors[i].name, pack->tensors[i].name_bytes, i};
+    }
+    if (status == RBE_OK) {
+        status = check_names(pack, "tensors", pack->n_tensors, names, pack->tensors_by_name);
+    }
+    free(names);
+    return status;
+}
+
+static rbe_status read_header(rbe__pack *pack, const rbe__crc *crc, rbe__cursor *at, uint32_t counts[4])
+{
+    const uint8_t *data = pack->file.data;
+    uint32_t checksum;
+    uint64_t file_bytes, index_bytes;
+    if (pack->file.bytes < HEADER_BYTES || memcmp(data, magic, sizeof magic) != 0) {
+        return rbe_fail(RBE_ERROR_FORMAT, "%s: not a .rbe file (field `magic`)", pack->path);
+    }
+    memcpy(&pack->version, data + 8, 4);
+    memcpy(&checksum, data + 12, 4);
+    memcpy(&file_bytes, data + 16, 8);
+    memcpy(&index_bytes, data + 24, 8);
+    memcpy(counts, data + 32, 16);
+    if (pack->version < 1 || pack->version > RBE_FORMAT_VERSION) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED,
+                        "%s: field `version`: format %u, this build reads 1 to %u; pack the model again with `rbe pack`", pack->path,
+                        pack->version, RBE_FORMAT_VERSION);
+    }
+    if (file_bytes != pack->file.bytes) {
+        return rbe_fail(RBE_ERROR_FORMAT, "%s: field `file_bytes`: the file should be %llu bytes and is %llu; copy it again", pack->path,
+                        (unsigned long long)file_bytes, (unsigned long long)pack->file.bytes);
+    }
+    if (index_bytes < HEADER_BYTES || index_bytes > file_bytes || index_bytes > MAX_INDEX_BYTES) {
+        return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: header field `index_bytes`", pack->path);
+    }
+    uint32_t actual = rbe__crc_update(crc, 0, data, 12);
+    actual = rbe__crc_update(crc, actual, "\0\0\0", 4);
+    actual = rbe__crc_update(crc, actual, data + 16, (size_t)(index_bytes - 16));
+    if (actual != checksum) {
+        return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: field `index_checksum` does not match; copy it again", pack->path);
+    }
+    for (int i = 48; i < 64; i++) {
+        if (data[i]) {
+            return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: header field `reserved` is not zero", pack->path);
+        }
+    }
+    *at = (rbe__cursor){.path = pack->path, .data = data, .position = HEADER_BYTES, .end = index_bytes};
+    return RBE_OK;
+}
+
+static rbe_status read_lists(rbe__pack *pack, const rbe__crc *crc, int sparing, rbe__cursor *at, const uint32_t counts[4])
+{
+    RBE_TRY(take_list(at, "metadata", counts[0], 65536, 13, sizeof *pack->metadata, &pack->metadata));
+    for (pack->n_metadata = counts[0]; at->entry < counts[0]; at->entry++) {
+        RBE_TRY(rbe__take_metadata(at, &pack->metadata[at->entry]));
+    }
+    RBE_TRY(take_list(at, "codebooks", counts[1], 64, 36, sizeof *pack->codebooks, &pack->codebooks));
+    for (pack->n_codebooks = counts[1]; at->entry < counts[1]; at->entry++) {
+        RBE_TRY(rbe__take_codebook(at, &pack->codebooks[at->entry]));
+    }
+    RBE_TRY(take_list(at, "blobs", counts[2], 64, 25, sizeof *pack->blobs, &pack->blobs));
+    for (pack->n_blobs = counts[2]; at->entry < counts[2]; at->entry++) {
+        RBE_TRY(rbe__take_blob(at, pack, crc, &pack->blobs[at->entry]));
+    }
+    RBE_TRY(take_list(at, "tensors", counts[3], 1048576, 41, sizeof *pack->tensors, &pack->tensors));
+    for (pack->n_tensors = counts[3]; at->entry < counts[3]; at->entry++) {
+        RBE_TRY(rbe__take_tensor(at, pack, &pack->tensors[at->entry]));
+        if (sparing) { /* scales were looked at */
+            rbe__mapped_file_release(&pack->file, 0, pack->file.bytes);
+        }
+    }
+    if (at->position != at->end) {
+        return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: header field `index_bytes`: the lists end elsewhere", pack->path);
+    }
+    return RBE_OK;
+}
+
+static uint32_t checksum_of(const rbe__pack *pack, const rbe__crc *crc, int sparing, const rbe__tensor *tensor)
+{
+    uint32_t checksum = 0;
+    for (uint64_t first = 0; first < tensor->data_bytes; first += CHECKED_BYTES) {
+        const uint64_t left = tensor->data_bytes - first;
+        checksum = rbe__crc_update(crc, checksum, tensor->data + first, (size_t)(left < CHECKED_BYTES ? left : CHECKED_BYTES));
+        if (sparing) {
+            rbe__mapped_file_release(&pack->file, 0, pack->file.bytes);
+        }
+    }
+    return checksum;
+}
+
+static rbe_status verify_tensors(const rbe__pack *pack, const rbe__crc *crc, int sparing)
+{
+    for (uint32_t i = 0; i < pack->n_tensors; i++) {
+        const rbe__tensor *tensor = &pack->tensors[i];
+        if (checksum_of(pack, crc, sparing, tensor) != tensor->checksum) {
+            return rbe_fail(RBE_ERROR_FORMAT,
+                            "%s: damaged file: tensor `%.*s`: field `checksum` does not match its data; copy the file again", pack->path,
+                            (int)tensor->name_bytes, tensor->name);
+        }
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe__pack_open(const char *path, int skip_checksums, int sparing, rbe__pack *out)
+{
+    memset(out, 0, sizeof *out);
+    out->path = path;
+    RBE_TRY(rbe__map_file(path, &out->file));
+    if (!sparing) {
+        rbe__mapped_file_prefer_large_pages(&out->file);
+    }
+    rbe__crc crc;
+    rbe__cursor at;
+    uint32_t counts[4];
+    rbe__crc_init(&crc);
+    rbe_status status = read_header(out, &crc, &at, counts);
+    if (status == RBE_OK) {
+        status = read_lists(out, &crc, sparing, &at, counts);
+    }
+    if (status == RBE_OK) {
+        status = check_overlaps(out);
+    }
+    if (status == RBE_OK) {
+        status = check_all_names(out);
+    }
+    if (status == RBE_OK && !skip_checksums) {
+        status = verify_tensors(out, &crc, sparing);
+    }
+    if (status != RBE_OK) {
+        rbe__pack_close(out);
+    }
+    out->path = NULL;
+    return status;
+}
+
+void rbe__pack_close(rbe__pack *pack)
+{
+    free(pack->metadata);
+    free(pack->codebooks);
+    free(pack->blobs);
+    free(pack->tensors);
+    free(pack->tensors_by_name);
+    rbe__unmap_file(&pack->file);
+    memset(pack, 0, sizeof *pack);
+}
+
+const rbe__tensor *rbe__pack_tensor(const rbe__pack *pack, const char *name)
+{
+    uint32_t name_bytes = (uint32_t)strlen(name), low = 0, high = pack->n_tensors;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const rbe__tensor *tensor = &pack->tensors[pack->tensors_by_name[middle]];
+        int order = compare_names(tensor->name, tensor->name_bytes, name, name_bytes);
+        if (order == 0) {
+            return tensor;
+        }
+        if (order < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return NULL;
+}
+
+const rbe_metadata *rbe__pack_metadata(const rbe__pack *pack, const char *key)
+{
+    for (uint32_t i = 0; i < pack->n_metadata; i++) {
+        const rbe_metadata *entry = &pack->metadata[i];
+        if (compare_names(entry->key, (uint32_t)entry->key_bytes, key, (uint32_t)strlen(key)) == 0) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+const rbe__blob *rbe__pack_blob(const rbe__pack *pack, const char *name)
+{
+    for (uint32_t i = 0; i < pack->n_blobs; i++) {
+        if (compare_names(pack->blobs[i].name, pack->blobs[i].name_bytes, name, (uint32_t)strlen(name)) == 0) {
+            return &pack->blobs[i];
+        }
+    }
+    return NULL;
+}

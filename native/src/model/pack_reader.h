@@ -1,0 +1,38 @@
+/* Opens a .rbe file: docs/format.md. Everything is checked here, once, so that nothing behind it has to. */
+#ifndef RBE_PACK_READER_H
+#define RBE_PACK_READER_H
+
+#include "platform/platform.h"
+#include "weights/tensor.h"
+
+typedef struct rbe__blob {
+    const char *name;
+    uint32_t name_bytes;
+    const uint8_t *data;
+    uint64_t bytes;
+} rbe__blob;
+
+typedef struct rbe__pack {
+    const char *path; /* for messages; the caller's, during opening only */
+    rbe__mapped_file file;
+    uint32_t version; /* of the format */
+    uint32_t n_metadata, n_codebooks, n_blobs, n_tensors;
+    rbe_metadata *metadata;   /* the first three lists in the file's order */
+    rbe_codebook *codebooks;
+    rbe__blob *blobs;
+    rbe__tensor *tensors;
+    uint32_t *tensors_by_name; /* indices */
+} rbe__pack;
+
+/* skip_checksums leaves out the tensors' only; index and blobs are always verified. sparing: 1 gives pages of the file back as soon as
+ * they were checked. The file must not change while it is
+ * open: a file cut short under the mapping raises SIGBUS, as with any mapped file. */
+rbe_status rbe__pack_open(const char *path, int skip_checksums, int sparing, rbe__pack *out);
+void rbe__pack_close(rbe__pack *pack);
+
+/* NULL where there is none of that name. */
+const rbe__tensor *rbe__pack_tensor(const rbe__pack *pack, const char *name);
+const rbe_metadata *rbe__pack_metadata(const rbe__pack *pack, const char *key);
+const rbe__blob *rbe__pack_blob(const rbe__pack *pack, const char *name);
+
+#endif

@@ -1,0 +1,32 @@
+/* Running a model whose file is larger than the memory it may take: the first part of the file stays mapped in, of the rest only what is
+ * worked on, piece by piece (docs/engine.md, "Memory"). Immutable once planned; any number of threads. */
+#ifndef RBE_RESIDENCY_H
+#define RBE_RESIDENCY_H
+
+#include "model/pack_reader.h"
+
+typedef struct rbe__residency {
+    const rbe__mapped_file *file;
+    uint64_t limit;        /* bytes of the file in memory, at most, for one session at a time; 0: no limit, and nothing below counts */
+    uint64_t pinned_bytes; /* of the beginning of the file, which stay */
+    uint64_t piece_bytes;  /* of one matrix between two releases */
+} rbe__residency;
+
+/* Chooses pinned_bytes and piece_bytes for a limit; `*out` has none where 0 is given or the whole file is within it. RBE_ERROR_ARGUMENT
+ * where it is too small, with the least that is possible. */
+rbe_status rbe__residency_plan(const rbe__pack *pack, const char *path, uint64_t limit, rbe__residency *out);
+
+/* 1 where all of a tensor is within what stays. */
+int rbe__residency_stays(const rbe__residency *residency, const rbe__tensor *tensor);
+
+/* Of n_items strips of a trellis tensor, or blocks of RBE_DENSE_ROWS rows of another, how many are worked on together: at least 1. */
+uint32_t rbe__residency_items(const rbe__residency *residency, const rbe__tensor *tensor, uint32_t n_items);
+
+/* Gives back all pages behind those that stay. Call it where little is about to be read again. residency may be NULL. */
+void rbe__residency_release(const rbe__residency *residency);
+
+/* Starts reading what follows `count` items of n_items of a tensor from `first` on, where those reach the end of a piece of the file:
+ * files hold tensors in the order of a pass. */
+void rbe__residency_expect(const rbe__residency *residency, const rbe__tensor *tensor, uint32_t first, uint32_t count, uint32_t n_items);
+
+#endif

@@ -1,0 +1,31 @@
+/* A pool of threads that share the items of one job at a time. The platform implements it. */
+#ifndef RBE_THREADS_H
+#define RBE_THREADS_H
+
+#include "rbe/rbe.h"
+
+#define RBE_MAX_THREADS 64u
+
+typedef struct rbe__thread_pool rbe__thread_pool;
+
+/* work(context, item, thread): thread < n_threads is the index of the executing thread, for its scratch. */
+typedef void rbe__work(void *context, uint32_t item, uint32_t thread);
+
+/* n_threads 1 to RBE_MAX_THREADS, the caller counted. Starts n_threads - 1 threads, which sleep between jobs. Each begins on a core of its
+ * own, not the caller's, fast ones first; up to as many threads as there are fast cores stay on those. A caller on a slow core is
+ * moved to a fast one when a job begins; where it may run is never changed. */
+rbe_status rbe__thread_pool_create(uint32_t n_threads, rbe__thread_pool **out);
+void rbe__thread_pool_free(rbe__thread_pool *pool);
+uint32_t rbe__thread_pool_threads(const rbe__thread_pool *pool);
+
+/* How many of the started threads the system has so far confirmed to be where they were placed. */
+uint32_t rbe__thread_pool_placed(rbe__thread_pool *pool);
+
+/* Runs work for every item < n_items on all threads and returns when all are done. Which thread takes which item is
+ * left to chance: results must not depend on it. One job at a time. */
+void rbe__thread_pool_run(rbe__thread_pool *pool, uint32_t n_items, rbe__work *work, void *context);
+
+/* The same on a pool of its own. */
+rbe_status rbe__parallel(uint32_t n_threads, uint32_t n_items, rbe__work *work, void *context);
+
+#endif

@@ -1,0 +1,245 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "weights/tensor.h"
+
+#define DEFAULT_REPEAT_LAST 64u
+#define MAX_REPEAT_LAST 65536u
+
+typedef struct candidate {
+    float logit;
+    uint32_t token;
+} candidate;
+
+struct rbe_sampler {
+    rbe_sampling_options options;
+    uint32_t n_vocabulary;
+    uint64_t state;       /* of splitmix64 */
+    candidate *candidates; /* [n_vocabulary] */
+    double *weights;       /* [n_vocabulary]: exp(logit - most) of the candidates that are left */
+    uint32_t *penalized;   /* [n_vocabulary]: the draw in which the token was penalised last, so that it is once */
+    uint32_t draw;
+    uint32_t *recent;      /* ring of repeat_last tokens */
+    uint32_t n_recent, next_recent;
+};
+
+static rbe_status check_options(const rbe_sampling_options *options)
+{
+    const char *wrong = !(options->temperature >= 0 && options->temperature <= 100)         ? "temperature must be 0 to 100"
+                        : !(options->top_p >= 0 && options->top_p <= 1)                     ? "top_p must be 0 to 1"
+                        : !(options->min_p >= 0 && options->min_p <= 1)                     ? "min_p must be 0 to 1"
+                        : !(options->repeat_penalty >= 0 && options->repeat_penalty <= 100) ? "repeat_penalty must be 0 to 100"
+                        : options->repeat_last > MAX_REPEAT_LAST                            ? "repeat_last must be at most 65536"
+                                                                                            : NULL;
+    return wrong ? rbe_fail(RBE_ERROR_ARGUMENT, "sampling: %s", wrong) : RBE_OK;
+}
+
+rbe_status rbe_sampler_create(uint32_t n_vocabulary, const rbe_sampling_options *options, rbe_sampler **out)
+{
+    if (!out || n_vocabulary == 0 || n_vocabulary > 1u << 24) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_sampler_create: out is NULL or n_vocabulary not 1 to 2^24");
+    }
+    *out = NULL;
+    rbe_sampling_options chosen = {0};
+    RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
+    RBE_TRY(check_options(&chosen));
+    chosen.repeat_last = chosen.repeat_last ? chosen.repeat_last : DEFAULT_REPEAT_LAST;
+    chosen.repeat_penalty = chosen.repeat_penalty != 0 ? chosen.repeat_penalty : 1.0f;
+    rbe_sampler *sampler = calloc(1, sizeof *sampler);
+    if (!sampler) {
+        return rbe_fail(RBE_ERROR_MEMORY, "no memory for a sampler");
+    }
+    sampler->options = chosen;
+    sampler->n_vocabulary = n_vocabulary;
+    sampler->state = chosen.seed;
+    sampler->candidates = malloc(n_vocabulary * sizeof *sampler->candidates);
+    sampler->weights = malloc(n_vocabulary * sizeof *sampler->weights);
+    sampler->penalized = calloc(n_vocabulary, sizeof *sampler->penalized);
+    sampler->recent = malloc(chosen.repeat_last * sizeof *sampler->recent);
+    if (!sampler->candidates || !sampler->weights || !sampler->penalized || !sampler->recent) {
+        rbe_sampler_free(sampler);
+        return rbe_fail(RBE_ERROR_MEMORY, "no memory for a sampler of %u tokens", n_vocabulary);
+    }
+    *out = sampler;
+    return RBE_OK;
+}
+
+void rbe_sampler_free(rbe_sampler *sampler)
+{
+    if (sampler) {
+        free(sampler->candidates);
+        free(sampler->weights);
+        free(sampler->penalized);
+        free(sampler->recent);
+        free(sampler);
+    }
+}
+
+rbe_status rbe_sampler_accept(rbe_sampler *sampler, uint32_t token)
+{
+    if (!sampler || token >= sampler->n_vocabulary) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_sampler_accept: token %u is not in the vocabulary", token);
+    }
+    sampler->recent[sampler->next_recent] = token;
+    sampler->next_recent = (sampler->next_recent + 1) % sampler->options.repeat_last;
+    sampler->n_recent += sampler->n_recent < sampler->options.repeat_last;
+    return RBE_OK;
+}
+
+/* Higher logits first, the lower id where equal: one order, whatever the way there. */
+static int precedes(const candidate *a, const candidate *b)
+{
+    return a->logit > b->logit || (a->logit == b->logit && a->token < b->token);
+}
+
+static void sift_down(candidate *heap, uint32_t n, uint32_t at)
+{
+    for (;;) {
+        uint32_t child = 2 * at + 1;
+        if (child >= n) {
+            return;
+        }
+        child += child + 1 < n && precedes(&heap[child + 1], &heap[child]);
+        if (!precedes(&heap[child], &heap[at])) {
+            return;
+        }
+        candidate swap = heap[at];
+        heap[at] = heap[child];
+        heap[child] = swap;
+        at = child;
+    }
+}
+
+/* Moves the best of the heap of n behind it: after k calls the best k stand, best last, at the end of the array. */
+static void pop_best(candidate *heap, uint32_t n)
+{
+    candidate best = heap[0];
+    heap[0] = heap[n - 1];
+    heap[n - 1] = best;
+    sift_down(heap, n - 1, 0);
+}
+
+/* A. Keskar et al.: "CTRL", 2019, with llama.cpp's rule for negative logits: both signs move towards less likely. */
+static void penalize(rbe_sampler *sampler)
+{
+    float penalty = sampler->options.repeat_penalty;
+    if (++sampler->draw == 0) {
+        memset(sampler->penalized, 0, sampler->n_vocabulary * sizeof *sampler->penalized);
+        sampler->draw = 1;
+    }
+    for (uint32_t i = 0; i < sampler->n_recent; i++) {
+        uint32_t token = sampler->recent[i];
+        if (sampler->penalized[token] != sampler->draw) {
+            float *logit = &sampler->candidates[token].logit;
+            *logit = *logit > 0 ? *logit / penalty : *logit * penalty;
+            sampler->penalized[token] = sampler->draw;
+        }
+    }
+}
+
+/* Drops what is not finite; the number left. */
+static uint32_t keep_finite(candidate *candidates, uint32_t n)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (isfinite(candidates[i].logit)) {
+            candidates[kept++] = candidates[i];
+        }
+    }
+    return kept;
+}
+
+static uint32_t best_of(const candidate *candidates, uint32_t n)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < n; i++) {
+        best = precedes(&candidates[i], &candidates[best]) ? i : best;
+    }
+    return best;
+}
+
+/* top-k and top-p: leaves the chosen at the front, best first; their number. */
+static uint32_t cut_tail(rbe_sampler *sampler, uint32_t n, float most)
+{
+    const rbe_sampling_options *options = &sampler->options;
+    candidate *candidates = sampler->candidates;
+    uint32_t limit = options->top_k && options->top_k < n ? options->top_k : n;
+    int nucleus = options->top_p > 0 && options->top_p < 1;
+    if (limit == n && !nucleus) {
+        return n;
+    }
+    double inverse = 1.0 / (double)options->temperature, total = 0, reached = 0;
+    for (uint32_t i = n / 2; i-- > 0;) {
+        sift_down(candidates, n, i);
+    }
+    if (limit < n) {
+        for (uint32_t i = 0; i < limit; i++) {
+            pop_best(candidates, n - i);
+            total += exp((double)(candidates[n - 1 - i].logit - most) * inverse);
+        }
+    } else {
+        for (uint32_t i = 0; i < n; i++) {
+            total += exp((double)(candidates[i].logit - most) * inverse);
+        }
+    }
+    uint32_t kept = limit;
+    for (uint32_t i = 0; nucleus && i < limit; i++) {
+        if (limit == n) {
+            pop_best(candidates, n - i);
+        }
+        reached += exp((double)(candidates[n - 1 - i].logit - most) * inverse);
+        if (reached >= (double)options->top_p * total) {
+            kept = i + 1;
+            break;
+        }
+    }
+    for (uint32_t i = 0; i < n / 2; i++) { /* best first */
+        candidate swap = candidates[i];
+        candidates[i] = candidates[n - 1 - i];
+        candidates[n - 1 - i] = swap;
+    }
+    return kept;
+}
+
+rbe_status rbe_sampler_draw(rbe_sampler *sampler, const float *logits, uint32_t *token)
+{
+    if (!sampler || !logits || !token) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_sampler_draw: an argument is NULL");
+    }
+    candidate *candidates = sampler->candidates;
+    for (uint32_t i = 0; i < sampler->n_vocabulary; i++) {
+        candidates[i] = (candidate){logits[i], i};
+    }
+    if (sampler->options.repeat_penalty != 1.0f) {
+        penalize(sampler);
+    }
+    uint32_t n = keep_finite(candidates, sampler->n_vocabulary);
+    if (n == 0) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "the logits hold no finite value; the model's weights are damaged");
+    }
+    float most = candidates[best_of(candidates, n)].logit;
+    if (sampler->options.temperature == 0) {
+        *token = candidates[best_of(candidates, n)].token;
+        return RBE_OK;
+    }
+    n = cut_tail(sampler, n, most);
+    double inverse = 1.0 / (double)sampler->options.temperature, total = 0;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        double weight = exp((double)(candidates[i].logit - most) * inverse);
+        if (weight >= (double)sampler->options.min_p) { /* the best one weighs 1 */
+            candidates[kept] = candidates[i];
+            sampler->weights[kept++] = weight;
+            total += weight;
+        }
+    }
+    double left = (double)(rbe__splitmix64(&sampler->state) >> 11) * 0x1p-53 * total;
+    uint32_t chosen = 0;
+    while (chosen + 1 < kept && left >= sampler->weights[chosen]) {
+        left -= sampler->weights[chosen++];
+    }
+    *token = candidates[chosen].token;
+    return RBE_OK;
+}

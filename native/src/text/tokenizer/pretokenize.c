@@ -1,0 +1,230 @@
+#include "text/tokenizer/pretokenize.h"
+
+#include "text/tokenizer/tokenizer.h"
+#include "text/tokenizer/unicode.h"
+
+/* One character of the text; `end` is where the next one begins. At the limit the class is END. */
+typedef struct character {
+    uint32_t code;
+    uint32_t class;
+    size_t end;
+} character;
+
+enum { END = 99 };
+
+static character read(const uint8_t *text, size_t limit, size_t at)
+{
+    character c = {0, END, at};
+    if (at < limit) {
+        c.end = at + rbe__utf8_next(text + at, limit - at, &c.code);
+        c.class = rbe__class_of(c.code);
+    }
+    return c;
+}
+
+static character look(const rbe__pieces *p, size_t at)
+{
+    return read(p->text, p->limit, at);
+}
+
+/* [^\s\p{L}\p{N}] */
+static int is_mark(character c)
+{
+    return c.class != RBE__LETTER && c.class != RBE__NUMBER && c.class != RBE__SPACE && c.class != END;
+}
+
+static int is_newline(character c)
+{
+    return c.code == '\n' || c.code == '\r';
+}
+
+/* The end of the run of characters of the same kind as `c`, which begins at `at`: letters, numbers or marks. */
+static size_t run_end(const rbe__pieces *p, character c)
+{
+    int marks = is_mark(c);
+    for (;;) {
+        character next = look(p, c.end);
+        if (marks ? !is_mark(next) : next.class != c.class) {
+            return c.end;
+        }
+        c.end = next.end;
+    }
+}
+
+/* \s+(?!\S)|\s+ : all of the white space at `at`, but for its last character where text follows and it is not the only
+ * one. With `lines`, \s*[\r\n]+ goes first: up to the last end of a line among it. */
+static size_t space_end(const rbe__pieces *p, size_t at, int lines)
+{
+    size_t last = at, after_newline = 0;
+    character c = look(p, at);
+    while (c.class == RBE__SPACE) {
+        if (is_newline(c)) {
+            after_newline = c.end;
+        }
+        last = at;
+        at = c.end;
+        c = look(p, at);
+    }
+    if (lines && after_newline > 0) {
+        return after_newline;
+    }
+    return c.class == END || last == p->position ? at : last;
+}
+
+/* The end of 's 't 're 've 'm 'll 'd at `at`, or 0. Case-insensitively U+017F, the long s, is an s too. */
+static size_t contraction_end(const rbe__pieces *p, size_t at, int any_case)
+{
+    if (look(p, at).code != '\'') {
+        return 0;
+    }
+    character first = look(p, at + 1);
+    if (first.class != RBE__LETTER) {
+        return 0;
+    }
+    character second = look(p, first.end);
+    uint32_t a = first.code, b = second.class == RBE__LETTER ? second.code : 0;
+    if (any_case) {
+        a = a == 0x17F ? 's' : a < 128 ? a | 32 : a;
+        b = b < 128 ? b | 32 : b;
+    }
+    if (a == 's' || a == 't' || a == 'm' || a == 'd') {
+        return first.end;
+    }
+    return (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l') ? second.end : 0;
+}
+
+/* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ (GPT-2, OpenAI) */
+static size_t gpt2_end(const rbe__pieces *p)
+{
+    size_t end = contraction_end(p, p->position, 0);
+    if (end > 0) {
+        return end;
+    }
+    character c = look(p, p->position);
+    if (c.code == ' ') {
+        character next = look(p, c.end);
+        if (next.class != RBE__SPACE && next.class != END) {
+            c = next;
+        }
+    }
+    return c.class == RBE__SPACE ? space_end(p, p->position, 0) : run_end(p, c);
+}
+
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+ * (Llama 3, Meta); Qwen2 has \p{N} without {1,3}. */
+static size_t llama3_end(const rbe__pieces *p, int n_digits)
+{
+    size_t end = contraction_end(p, p->position, 1);
+    if (end > 0) {
+        return end;
+    }
+    character c = look(p, p->position);
+    character next = look(p, c.end);
+    if (c.class == RBE__LETTER) {
+        return run_end(p, c);
+    }
+    if (c.class == RBE__NUMBER) {
+        for (; n_digits > 1 && next.class == RBE__NUMBER; n_digits--) {
+            c = next;
+            next = look(p, c.end);
+        }
+        return c.end;
+    }
+    if (!is_newline(c) && next.class == RBE__LETTER) {
+        return run_end(p, next);
+    }
+    if (is_mark(c) || (c.code == ' ' && is_mark(next))) {
+        end = run_end(p, is_mark(c) ? c : next);
+        while (is_newline(next = look(p, end))) {
+            end = next.end;
+        }
+        return end;
+    }
+    return space_end(p, p->position, 1);
+}
+
+/* Numbers stand alone, one character each; between them the GPT-2 expression (StarCoder, SmolLM). */
+static size_t starcoder_end(rbe__pieces *p)
+{
+    if (p->position >= p->limit) {
+        character c = read(p->text, p->bytes, p->position);
+        if (c.class == RBE__NUMBER) {
+            return c.end;
+        }
+        for (; c.class != RBE__NUMBER && c.class != END; c = read(p->text, p->bytes, c.end)) {
+            p->limit = c.end;
+        }
+    }
+    return gpt2_end(p);
+}
+
+/* What Rust calls punctuation: category P and the ASCII symbols. */
+static int is_punctuation(character c)
+{
+    return c.class == RBE__PUNCTUATION || (c.class == RBE__SYMBOL && c.code < 128);
+}
+
+static int is_ascii_digit(uint8_t byte)
+{
+    return byte >= '0' && byte <= '9';
+}
+
+/* Runs of punctuation and what is between them; in each the GPT-2 expression; in its pieces the ASCII digits apart from
+ * the rest, three at a time (Falcon). */
+static size_t falcon_end(rbe__pieces *p)
+{
+    if (p->position >= p->limit) {
+        character c = read(p->text, p->bytes, p->position);
+        int punctuation = is_punctuation(c);
+        for (; c.class != END && is_punctuation(c) == punctuation; c = read(p->text, p->bytes, c.end)) {
+            p->limit = c.end;
+        }
+    }
+    if (p->position >= p->piece_end) {
+        p->piece_end = gpt2_end(p);
+    }
+    size_t end = p->position;
+    int digits = is_ascii_digit(p->text[end]);
+    while (end < p->piece_end && is_ascii_digit(p->text[end]) == digits && !(digits && end - p->position == 3)) {
+        end++;
+    }
+    return end;
+}
+
+/* One run of spaces and what follows it up to the next: no SentencePiece token goes further where this is used. */
+static size_t spaces_end(const rbe__pieces *p)
+{
+    size_t end = p->position;
+    while (end < p->bytes && p->text[end] == ' ') {
+        end++;
+    }
+    while (end < p->bytes && p->text[end] != ' ') {
+        end++;
+    }
+    return end;
+}
+
+void rbe__pieces_begin(rbe__pieces *pieces, uint32_t split, const uint8_t *text, size_t bytes)
+{
+    int in_parts = split == RBE__SPLIT_STARCODER || split == RBE__SPLIT_FALCON;
+    *pieces = (rbe__pieces){.split = split, .text = text, .bytes = bytes, .limit = in_parts ? 0 : bytes};
+}
+
+int rbe__pieces_next(rbe__pieces *pieces, size_t *begin, size_t *end)
+{
+    if (pieces->position == pieces->bytes) {
+        return 0;
+    }
+    *begin = pieces->position;
+    switch (pieces->split) {
+    case RBE__SPLIT_SPACES: *end = spaces_end(pieces); break;
+    case RBE__SPLIT_GPT2: *end = gpt2_end(pieces); break;
+    case RBE__SPLIT_LLAMA3: *end = llama3_end(pieces, 3); break;
+    case RBE__SPLIT_QWEN2: *end = llama3_end(pieces, 1); break;
+    case RBE__SPLIT_STARCODER: *end = starcoder_end(pieces); break;
+    case RBE__SPLIT_FALCON: *end = falcon_end(pieces); break;
+    default: *end = pieces->bytes; break;
+    }
+    pieces->position = *end;
+    return 1;
+}

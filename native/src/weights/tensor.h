@@ -1,0 +1,96 @@
+/* A tensor as the layers see it: views into the mapped file, checked when it was opened. */
+#ifndef RBE_TENSOR_H
+#define RBE_TENSOR_H
+
+#include "kernels/kernels.h"
+#include "weights/layout.h"
+#include "weights/smooth_codes/smooth_codes.h"
+
+#define RBE_MAX_PLANES 4u
+
+enum { RBE_KIND_F32 = 1, RBE_KIND_F16 = 2, RBE_KIND_BF16 = 3, RBE_KIND_TRELLIS = 4, RBE_KIND_SEED64 = 5, RBE_KIND_BASIS = 6 };
+
+typedef struct rbe__plane {
+    uint32_t bits;
+    const int8_t *t1, *t2;
+    const uint16_t *row_scales; /* fp16 [rows] */
+    const uint8_t *stream;
+} rbe__plane;
+
+struct rbe__weight_cache;
+
+typedef struct rbe__tensor {
+    const char *name; /* not zero-terminated */
+    uint32_t name_bytes;
+    uint32_t kind;
+    uint32_t rows, cols;
+    const uint8_t *data; /* 64-byte aligned */
+    uint64_t data_bytes;
+    uint32_t checksum;
+    float error;
+
+    rbe__basis basis; /* of that kind only */
+    struct rbe__weight_cache *cache; /* of the generated kinds; NULL: its rows are not kept */
+    size_t first_place;              /* of its rows there */
+
+    /* trellis; seed and scale of seed64 too */
+    uint32_t rotation_block; /* 0: none */
+    uint64_t seed;
+    const uint8_t *signs; /* rbe__sign_bits of seed and cols, made when the model was opened; NULL unless rotated */
+    float tensor_scale;
+    const float *block_scales; /* [ceil(cols / 256)] or NULL */
+    rbe__layout layout;
+    uint32_t n_planes;
+    rbe__plane planes[RBE_MAX_PLANES];
+} rbe__tensor;
+
+/* The part of a plane that a kernel works on. */
+static inline rbe_strip rbe__tensor_strip(const rbe__tensor *tensor, const rbe__plane *plane, const rbe__strip_layout *strip)
+{
+    rbe_strip view = {
+        .stream = plane->stream + rbe__strip_offset(&tensor->layout, strip, plane->bits),
+        .t1 = plane->t1,
+        .t2 = plane->t2,
+        .bits = plane->bits,
+        .row_steps = strip->row_steps,
+        .n_groups = tensor->layout.n_groups,
+        .n_cells = strip->n_cells,
+    };
+    return view;
+}
+
+/* How many planes a reader limited to `most` (0: all) takes. */
+static inline uint32_t rbe__planes_read(const rbe__tensor *tensor, uint32_t most)
+{
+    return most && most < tensor->n_planes ? most : tensor->n_planes;
+}
+
+/* A matrix that exists row by row only: nothing to point a kernel at. */
+static inline int rbe__tensor_by_row(const rbe__tensor *tensor)
+{
+    return tensor->kind == RBE_KIND_SEED64 || tensor->kind == RBE_KIND_BASIS;
+}
+
+/* out[cols] = the row in the source's basis (rotation undone), from the first most_planes planes (0: all). */
+void rbe__tensor_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint32_t most_planes, uint32_t row, float *out);
+
+/* x[n] <- D x: the signs of docs/format.md, "Rotation", where they are needed once. */
+void rbe__apply_signs(float *x, uint32_t n, uint64_t seed);
+
+/* The same signs D of docs/format.md, "Rotation", for the flip_signs kernel: bit c is bit 63 of splitmix64 output c. */
+void rbe__sign_bits(uint64_t seed, uint32_t n, uint8_t *bits);
+
+static inline size_t rbe__sign_bytes(uint32_t n)
+{
+    return ((size_t)n + 63) / 64 * 8;
+}
+
+static inline uint64_t rbe__splitmix64(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9E3779B97F4A7C15u);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+#endif

@@ -1,0 +1,1 @@
+"""The codes that a weight matrix is stored in: trellis, basis, seed64."""

@@ -1,0 +1,1 @@
+"""Grammars over bytes, JSON Schema and patterns, and the tokens that fit next."""

@@ -1,0 +1,1 @@
+"""Everything that drives llama.cpp for comparisons."""

@@ -1,0 +1,236 @@
+"""The architectures that can be packed. An architecture is a row of ARCHITECTURES: what its published configuration
+means and which of its tensors becomes which tensor of a `.rbe` file (docs/format.md, sections 3 and 4).
+
+docs/architectures.md explains how to add one. The reference for what a configuration means is transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rbe_edge.sources.config import Config
+from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`target` of the file is `source` of the model; N stands for the layer. Sizes are named as in plan_model.
+
+    `fused`: the sizes of what `source` holds one after the other along its outputs, of which this is number `piece`.
+    `needs`: the feature (Architecture.features) without which the tensor does not exist.
+    """
+
+    target: str
+    source: str
+    rows: str
+    cols: str
+    role: str = "matrix"
+    fused: tuple[str, ...] = ()
+    piece: int = 0
+    needs: str = ""
+
+
+def _norm(target: str, source: str, size: str = "width", needs: str = "") -> Rule:
+    return Rule(target, source, "one", size, "norm", needs=needs)
+
+
+def _bias(target: str, source: str, size: str, needs: str = "", fused: tuple[str, ...] = (), piece: int = 0) -> Rule:
+    return Rule(target, source, "one", size, "bias", fused, piece, needs)
+
+
+_QKV = ("query", "key", "key")
+_ATTENTION = "layers.N.self_attn"
+_MLP = "layers.N.mlp"
+
+_EMBEDDING = (Rule("embedding", "embed_tokens.weight", "vocabulary", "width", "embedding"),)
+_LAST_NORM = (_norm("norm", "norm.weight"),)
+
+_SEPARATE_ATTENTION = (
+    Rule("layers.N.attention.q", f"{_ATTENTION}.q_proj.weight", "query", "width"),
+    Rule("layers.N.attention.k", f"{_ATTENTION}.k_proj.weight", "key", "width"),
+    Rule("layers.N.attention.v", f"{_ATTENTION}.v_proj.weight", "key", "width"),
+    Rule("layers.N.attention.o", f"{_ATTENTION}.o_proj.weight", "width", "query"),
+    _bias("layers.N.attention.q.bias", f"{_ATTENTION}.q_proj.bias", "query", "qkv_bias"),
+    _bias("layers.N.attention.k.bias", f"{_ATTENTION}.k_proj.bias", "key", "qkv_bias"),
+    _bias("layers.N.attention.v.bias", f"{_ATTENTION}.v_proj.bias", "key", "qkv_bias"),
+    _bias("layers.N.attention.o.bias", f"{_ATTENTION}.o_proj.bias", "width", "o_bias"),
+    _norm("layers.N.attention.q_norm", f"{_ATTENTION}.q_norm.weight", "head_dim", "qk_norm"),
+    _norm("layers.N.attention.k_norm", f"{_ATTENTION}.k_norm.weight", "head_dim", "qk_norm"),
+)
+_SEPARATE_MLP = (
+    Rule("layers.N.feed_forward.gate", f"{_MLP}.gate_proj.weight", "feed_forward", "width"),
+    Rule("layers.N.feed_forward.up", f"{_MLP}.up_proj.weight", "feed_forward", "width"),
+    Rule("layers.N.feed_forward.down", f"{_MLP}.down_proj.weight", "width", "feed_forward"),
+    _bias("layers.N.feed_forward.gate.bias", f"{_MLP}.gate_proj.bias", "feed_forward", "mlp_bias"),
+    _bias("layers.N.feed_forward.up.bias", f"{_MLP}.up_proj.bias", "feed_forward", "mlp_bias"),
+    _bias("layers.N.feed_forward.down.bias", f"{_MLP}.down_proj.bias", "width", "mlp_bias"),
+)
+_PRE_NORMS = (
+    _norm("layers.N.attention.norm", "layers.N.input_layernorm.weight"),
+    _norm("layers.N.feed_forward.norm", "layers.N.post_attention_layernorm.weight"),
+)
+_SANDWICH_NORMS = (
+    _norm("layers.N.attention.norm", "layers.N.input_layernorm.weight"),
+    _norm("layers.N.attention.post_norm", "layers.N.post_attention_layernorm.weight"),
+    _norm("layers.N.feed_forward.norm", "layers.N.pre_feedforward_layernorm.weight"),
+    _norm("layers.N.feed_forward.post_norm", "layers.N.post_feedforward_layernorm.weight"),
+)
+LLAMA_RULES = _EMBEDDING + _LAST_NORM + _PRE_NORMS + _SEPARATE_ATTENTION + _SEPARATE_MLP
+GEMMA_RULES = _EMBEDDING + _LAST_NORM + _SANDWICH_NORMS + _SEPARATE_ATTENTION + _SEPARATE_MLP
+PHI3_RULES = (
+    *_EMBEDDING,
+    *_LAST_NORM,
+    *_PRE_NORMS,
+    Rule("layers.N.attention.q", f"{_ATTENTION}.qkv_proj.weight", "query", "width", fused=_QKV, piece=0),
+    Rule("layers.N.attention.k", f"{_ATTENTION}.qkv_proj.weight", "key", "width", fused=_QKV, piece=1),
+    Rule("layers.N.attention.v", f"{_ATTENTION}.qkv_proj.weight", "key", "width", fused=_QKV, piece=2),
+    Rule("layers.N.attention.o", f"{_ATTENTION}.o_proj.weight", "width", "query"),
+    Rule("layers.N.feed_forward.gate", f"{_MLP}.gate_up_proj.weight", "feed_forward", "width",
+         fused=("feed_forward", "feed_forward"), piece=0),
+    Rule("layers.N.feed_forward.up", f"{_MLP}.gate_up_proj.weight", "feed_forward", "width",
+         fused=("feed_forward", "feed_forward"), piece=1),
+    Rule("layers.N.feed_forward.down", f"{_MLP}.down_proj.weight", "width", "feed_forward"),
+)  # fmt: skip
+GPT2_RULES = (
+    Rule("embedding", "wte.weight", "vocabulary", "width", "embedding"),
+    Rule("positions", "wpe.weight", "context", "width", "positions"),
+    _norm("norm", "ln_f.weight"),
+    _bias("norm.bias", "ln_f.bias", "width"),
+    _norm("layers.N.attention.norm", "h.N.ln_1.weight"),
+    _bias("layers.N.attention.norm.bias", "h.N.ln_1.bias", "width"),
+    Rule("layers.N.attention.q", "h.N.attn.c_attn.weight", "query", "width", fused=_QKV, piece=0),
+    Rule("layers.N.attention.k", "h.N.attn.c_attn.weight", "key", "width", fused=_QKV, piece=1),
+    Rule("layers.N.attention.v", "h.N.attn.c_attn.weight", "key", "width", fused=_QKV, piece=2),
+    Rule("layers.N.attention.o", "h.N.attn.c_proj.weight", "width", "query"),
+    _bias("layers.N.attention.q.bias", "h.N.attn.c_attn.bias", "query", fused=_QKV, piece=0),
+    _bias("layers.N.attention.k.bias", "h.N.attn.c_attn.bias", "key", fused=_QKV, piece=1),
+    _bias("layers.N.attention.v.bias", "h.N.attn.c_attn.bias", "key", fused=_QKV, piece=2),
+    _bias("layers.N.attention.o.bias", "h.N.attn.c_proj.bias", "width"),
+    _norm("layers.N.feed_forward.norm", "h.N.ln_2.weight"),
+    _bias("layers.N.feed_forward.norm.bias", "h.N.ln_2.bias", "width"),
+    Rule("layers.N.feed_forward.up", "h.N.mlp.c_fc.weight", "feed_forward", "width"),
+    Rule("layers.N.feed_forward.down", "h.N.mlp.c_proj.weight", "width", "feed_forward"),
+    _bias("layers.N.feed_forward.up.bias", "h.N.mlp.c_fc.bias", "feed_forward"),
+    _bias("layers.N.feed_forward.down.bias", "h.N.mlp.c_proj.bias", "width"),
+)
+
+# GPT-2 has words of its own for what all others call by the same names.
+_GPT2_KEYS = {
+    "n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads",
+    "n_positions": "max_position_embeddings", "n_inner": "intermediate_size",
+    "layer_norm_epsilon": "rms_norm_eps", "activation_function": "hidden_act",
+}  # fmt: skip
+
+_GEMMA_DEFAULTS: Mapping[str, Any] = {
+    "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "rms_norm_eps": 1e-6,
+    "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 256, "sliding_window": 4096,
+    "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+def _no_features(config: Config) -> frozenset[str]:
+    return frozenset()
+
+
+def _llama_features(config: Config) -> frozenset[str]:
+    found = {"qkv_bias", "o_bias"} if config.flag("attention_bias", False) else set()
+    return frozenset(found | ({"mlp_bias"} if config.flag("mlp_bias", False) else set()))
+
+
+def _qwen2_features(config: Config) -> frozenset[str]:
+    return frozenset({"qkv_bias"})
+
+
+def _attention_bias(config: Config) -> frozenset[str]:
+    return frozenset({"qkv_bias", "o_bias"} if config.flag("attention_bias", False) else ())
+
+
+def _attention_bias_and_qk_norm(config: Config) -> frozenset[str]:
+    return _attention_bias(config) | {"qk_norm"}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row. The defaults are those of the published configuration class, for keys that config.json leaves out."""
+
+    model_type: str
+    title: str
+    rules: tuple[Rule, ...]
+    layers: Callable[[Config, int], list[str]]  # per layer "full" or "sliding"
+    features: Callable[[Config], frozenset[str]] = _no_features
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    prefixes: tuple[str, ...] = ("model.", "")
+    heads: tuple[str, ...] = ("lm_head.weight",)
+    ignored: tuple[str, ...] = (r"(^|\.)rotary_emb\.inv_freq$",)  # tensors that carry nothing: regular expressions
+    # key: the only value that the engine computes; anything else is refused by name
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    norm: str = "rms"
+    norm_place: str = "pre"
+    norm_plus_one: bool = False  # the source keeps norm weights relative to one
+    position: str = "rope"
+    partial_rotary: bool = False
+    rope_per_layer_type: bool = False
+    gated: bool = True
+    activation_key: str = "hidden_act"
+    transposed: bool = False  # matrices are [inputs][outputs]
+    scaled_embedding: bool = False  # by the square root of the width
+    softcaps: tuple[str, ...] = ()  # "attention", "logit": those that are computed
+
+
+ARCHITECTURES: tuple[Architecture, ...] = (
+    Architecture(
+        "gpt2", "GPT-2", GPT2_RULES, full_attention,
+        defaults={"tie_word_embeddings": True, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new"},
+        renamed=_GPT2_KEYS, prefixes=("transformer.", ""),
+        ignored=(r"\.attn\.(bias|masked_bias)$",),
+        fixed={"scale_attn_by_inverse_layer_idx": False, "scale_attn_weights": True, "add_cross_attention": False},
+        norm="layer", position="learned", gated=False, transposed=True,
+    ),
+    Architecture(
+        "llama", "Llama (also SmolLM, TinyLlama)", LLAMA_RULES, full_attention, _llama_features,
+        defaults={"rms_norm_eps": 1e-6, "hidden_act": "silu"},
+    ),
+    Architecture(
+        "mistral", "Mistral", LLAMA_RULES, one_kind,
+        defaults={"rms_norm_eps": 1e-6, "hidden_act": "silu", "num_key_value_heads": 8},
+    ),
+    Architecture(
+        "qwen2", "Qwen2 and Qwen2.5", LLAMA_RULES, qwen_layers, _qwen2_features,
+        defaults={"rms_norm_eps": 1e-6, "hidden_act": "silu"},
+    ),
+    Architecture(
+        "qwen3", "Qwen3", LLAMA_RULES, qwen_layers, _attention_bias_and_qk_norm,
+        defaults={"rms_norm_eps": 1e-6, "hidden_act": "silu", "head_dim": 128},
+    ),
+    Architecture(
+        "phi3", "Phi-3", PHI3_RULES, one_kind,
+        defaults={"rms_norm_eps": 1e-5, "hidden_act": "silu", "original_max_position_embeddings": 4096},
+        partial_rotary=True,
+    ),
+    Architecture(
+        "gemma2", "Gemma 2", GEMMA_RULES, gemma2_layers, _attention_bias,
+        defaults={**_GEMMA_DEFAULTS, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0,
+                  "max_position_embeddings": 8192, "vocab_size": 256000},
+        fixed={"use_bidirectional_attention": False}, norm_place="sandwich", norm_plus_one=True,
+        activation_key="hidden_activation", scaled_embedding=True, softcaps=("attention", "logit"),
+    ),
+    Architecture(
+        "gemma3_text", "Gemma 3 (text)", GEMMA_RULES, gemma3_layers, _attention_bias_and_qk_norm,
+        defaults={**_GEMMA_DEFAULTS, "max_position_embeddings": 131072, "vocab_size": 262208},
+        prefixes=("model.", "", "language_model.model.", "model.language_model.", "language_model."),
+        heads=("lm_head.weight", "language_model.lm_head.weight"),
+        ignored=(r"(^|\.)rotary_emb\.inv_freq$", r"^(model\.)?(vision_tower|multi_modal_projector)\."),
+        # transformers reads attn_logit_softcapping of Gemma 3 but does not compute it
+        fixed={"use_bidirectional_attention": False, "attn_logit_softcapping": None},
+        norm_place="sandwich", norm_plus_one=True, rope_per_layer_type=True,
+        activation_key="hidden_activation", scaled_embedding=True, softcaps=("logit",),
+    ),
+)  # fmt: skip
+
+
+def supported_names() -> tuple[str, ...]:
+    """What can be packed, for people."""
+    return tuple(f"{row.title}" for row in ARCHITECTURES)

@@ -1,0 +1,94 @@
+"""The architectures of llama.cpp that can be packed: rows as in rbe_edge/sources/architectures.py, with the names that
+llama.cpp gives to tensors, and its conventions.
+
+They follow from the rows for Hugging Face. What differs in a GGUF file: matrices are [outputs][inputs] for all
+architectures, Gemma's norms have the one in them already, and rotary pairs of `llama` are neighbours (tensors.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from rbe_edge.sources.architectures import ARCHITECTURES, Architecture, Rule
+from rbe_edge.sources.config import Config
+from rbe_edge.sources.gguf.names import gguf_name
+
+#: A key of the configuration: the optional tensors that the file has, as named in Architecture.features.
+FEATURES = "features"
+
+# Several in one.
+_FUSED = {"attention": "blk.N.attn_qkv", "feed_forward": "blk.N.ffn_up"}
+
+EMBEDDING, HEAD = "token_embd.weight", "output.weight"
+ROPE_FREQUENCIES = "rope_freqs.weight"
+LONG_FACTORS, SHORT_FACTORS = "rope_factors_long.weight", "rope_factors_short.weight"
+
+# The optional tensors of the rows, by the tensor of the first layer that shows that a file has them.
+_OPTIONAL = {
+    "qkv_bias": "blk.0.attn_q.bias", "o_bias": "blk.0.attn_output.bias", "mlp_bias": "blk.0.ffn_up.bias",
+    "qk_norm": "blk.0.attn_q_norm.weight",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What llama.cpp computes under a name. row: the architecture of `.rbe` files that is the same.
+
+    neighbours: rotary pairs of q and k are neighbours. epsilon: key of the norms' epsilon. activation: in
+    transformers' words. always, optional: tensors (features) that every file, or some files have.
+    """
+
+    name: str
+    row: Architecture
+    neighbours: bool = False
+    epsilon: str = "attention.layer_norm_rms_epsilon"
+    activation: str = "silu"
+    always: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+    def features(self, names: Mapping[str, object]) -> tuple[str, ...]:
+        """Which optional tensors are to be read from a file with tensors of these names."""
+        return self.always + tuple(feature for feature in self.optional if _OPTIONAL[feature] in names)
+
+    def rotary(self, heads: int, kv_heads: int) -> Mapping[str, int]:
+        """Endings of the names of tensors with rotary pairs of neighbours, and their heads."""
+        if not self.neighbours:
+            return {}
+        return {f".attn_{part}.{kind}": n for part, n in (("q", heads), ("k", kv_heads)) for kind in ("weight", "bias")}
+
+
+def _rule(rule: Rule) -> Rule:
+    if rule.fused:
+        group, ending = rule.target.split(".")[2], "bias" if rule.role == "bias" else "weight"
+        return replace(rule, source=f"{_FUSED[group]}.{ending}")
+    return replace(rule, source=gguf_name(rule.target))
+
+
+def _features(config: Config) -> frozenset[str]:
+    return frozenset(config.values[FEATURES])
+
+
+def _row(model_type: str) -> Architecture:
+    """The row of an architecture, in llama.cpp's names. Its configuration leaves nothing to defaults."""
+    row = next(row for row in ARCHITECTURES if row.model_type == model_type)
+    return replace(
+        row, rules=tuple(_rule(rule) for rule in row.rules), features=_features, defaults={}, renamed={},
+        prefixes=("",), heads=(HEAD,), ignored=(), norm_plus_one=False, activation_key="hidden_act", transposed=False,
+    )  # fmt: skip
+
+
+_BIASES = ("qkv_bias", "o_bias", "mlp_bias")
+
+DIALECTS: tuple[Dialect, ...] = (
+    Dialect("llama", _row("llama"), neighbours=True, optional=_BIASES),
+    Dialect("qwen2", _row("qwen2"), optional=_BIASES),
+    Dialect("qwen3", _row("qwen3"), always=("qk_norm",), optional=_BIASES),
+    Dialect("gemma2", _row("gemma2"), activation="gelu_pytorch_tanh"),
+    Dialect("gemma3", _row("gemma3_text"), activation="gelu_pytorch_tanh", always=("qk_norm",)),
+    Dialect("gpt2", _row("gpt2"), epsilon="attention.layer_norm_epsilon", activation="gelu_new"),
+    Dialect("phi3", _row("phi3")),
+)
+MISTRAL = _row("mistral")  # what llama is where the file names a window
+
+ROWS: tuple[Architecture, ...] = (*(dialect.row for dialect in DIALECTS), MISTRAL)

@@ -1,0 +1,65 @@
+"""Which layers of a model attend to everything ("full") and which to a sliding window ("sliding")."""
+
+from __future__ import annotations
+
+from rbe_edge.errors import PackError
+from rbe_edge.sources.config import Config
+
+_KINDS = {"full_attention": "full", "sliding_attention": "sliding"}
+
+
+def _named(config: Config, n_layers: int) -> list[str] | None:
+    """layer_types in our words, None where the configuration has none."""
+    if not config.has("layer_types"):
+        return None
+    names = config.texts("layer_types", n_layers)
+    for name in names:
+        if name not in _KINDS:
+            supported = " and ".join(_KINDS)
+            raise PackError(f"{config.where}: attention of type {name!r} is not supported (supported: {supported})")
+    return [_KINDS[name] for name in names]
+
+
+def _refuse_others(config: Config, n_layers: int, kinds: list[str]) -> list[str]:
+    if _named(config, n_layers) not in (None, kinds):
+        raise PackError(
+            f"{config.where}: layer_types that differ from the model's only kind of layer ({kinds[0]} attention) are "
+            f"not supported"
+        )
+    return kinds
+
+
+def full_attention(config: Config, n_layers: int) -> list[str]:
+    """GPT-2 and Llama: no windows."""
+    return _refuse_others(config, n_layers, ["full"] * n_layers)
+
+
+def one_kind(config: Config, n_layers: int) -> list[str]:
+    """Mistral and Phi-3: all layers have the window, where there is one."""
+    return _refuse_others(config, n_layers, ["sliding" if config.has("sliding_window") else "full"] * n_layers)
+
+
+def qwen_layers(config: Config, n_layers: int) -> list[str]:
+    """Qwen2 and Qwen3: layer_types, else the layers from max_window_layers on; only where use_sliding_window is set."""
+    sliding = config.flag("use_sliding_window", False) and config.has("sliding_window")
+    kinds = _named(config, n_layers)
+    if kinds is None:
+        first = int(config.number("max_window_layers", 28))
+        kinds = ["sliding" if sliding and layer >= first else "full" for layer in range(n_layers)]
+    if "sliding" in kinds and not sliding:
+        raise PackError(f"{config.where}: layer_types has sliding layers but use_sliding_window is off; correct it")
+    return kinds
+
+
+def _pattern(config: Config, n_layers: int, period: int) -> list[str]:
+    return _named(config, n_layers) or ["sliding" if (layer + 1) % period else "full" for layer in range(n_layers)]
+
+
+def gemma2_layers(config: Config, n_layers: int) -> list[str]:
+    """Gemma 2: sliding and full in turn."""
+    return _pattern(config, n_layers, 2)
+
+
+def gemma3_layers(config: Config, n_layers: int) -> list[str]:
+    """Gemma 3: every sixth layer is full, or every sliding_window_pattern-th."""
+    return _pattern(config, n_layers, config.integer("sliding_window_pattern", 6))

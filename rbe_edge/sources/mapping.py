@@ -1,0 +1,302 @@
+"""From a source to a plan: which architecture it is, what its configuration means, where its tensors go.
+
+Everything that can be refused is refused here, before anything is written.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from rbe_edge.errors import PackError
+from rbe_edge.sources.architectures import ARCHITECTURES, Architecture, Rule, supported_names
+from rbe_edge.sources.config import Config
+from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
+from rbe_edge.sources.plan import MetadataValue, ModelPlan, TensorPlan
+from rbe_edge.sources.rope import DoubleArray, RopeTable, rope_table
+from rbe_edge.sources.types import Source, SourceTensor
+
+# Names of transformers, and what the format calls the same function.
+ACTIVATIONS = {
+    "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
+}  # fmt: skip
+
+# Keys with which configurations of any architecture announce what this version does not compute.
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+
+# Which matrices multiply the same activation, so that it is rotated once (docs/format.md, section 4).
+_SHARED = {"q": "attention", "k": "attention", "v": "attention", "gate": "feed_forward", "up": "feed_forward"}
+
+
+def plan_model(source: Source) -> ModelPlan:
+    """Finds the architecture of a source and plans all its tensors.
+
+    Raises PackError for an architecture or a feature that is not supported, a configuration that does not make sense,
+    and tensors that are missing, left over or of another shape than the configuration says.
+    """
+    row, config = _architecture(source)
+    sizes = _sizes(row, config)
+    layers = row.layers(config, sizes["layers"])
+    metadata: dict[str, MetadataValue] = {
+        "architecture": row.model_type,
+        **{key: sizes[key] for key in ("layers", "width", "vocabulary", "context", "heads", "kv_heads", "head_dim")},
+        "feed_forward": sizes["feed_forward"],
+        "norm.kind": row.norm,
+        "norm.epsilon": config.positive("rms_norm_eps"),
+        "norm.place": row.norm_place,
+        "position.kind": row.position,
+        "attention.scale": config.positive("query_pre_attn_scalar", sizes["head_dim"]) ** -0.5,
+        "feed_forward.activation": _activation(row, config),
+        "feed_forward.gated": int(row.gated),
+    }
+    for part in row.softcaps:
+        key = {"attention": "attn_logit_softcapping", "logit": "final_logit_softcapping"}[part]
+        if config.has(key):
+            metadata[f"{part}.softcap"] = config.positive(key)
+    if row.scaled_embedding:
+        metadata["embedding.scale"] = math.sqrt(sizes["width"])
+    if "sliding" in layers:
+        window = config.integer("sliding_window")
+        if window < sizes["context"]:  # one that never ends is none
+            metadata["attention.windows"] = tuple(window if kind == "sliding" else 0 for kind in layers)
+    tensors = _tensors(row, config, sizes, source)
+    if row.position == "rope":
+        more, frequencies = _rope(row, config, sizes, layers)
+        metadata |= more
+        tensors += frequencies
+    return ModelPlan(row.model_type, metadata, tuple(tensors))
+
+
+def _architecture(source: Source) -> tuple[Architecture, Config]:
+    """The row of a source, and its configuration in the words of the table."""
+    values: Mapping[str, object] = source.config
+    where = source.described_in
+    text = values.get("text_config")
+    if isinstance(text, dict) and values.get("model_type") == "gemma3":
+        # a model that also sees: its language part is packed
+        tied = values.get("tie_word_embeddings")
+        values = {"model_type": "gemma3_text", **({} if tied is None else {"tie_word_embeddings": tied}), **text}
+        where = f"{where}: text_config"
+    if "quantization_config" in source.config:
+        raise PackError(f"{source.name}: the weights are quantized already; pack the unquantized model")
+    model_type = values.get("model_type")
+    rows = GGUF_ROWS if source.layout == "gguf" else ARCHITECTURES
+    row = next((row for row in rows if row.model_type == model_type), None)
+    if row is None:
+        named = source.config.get("architectures")
+        also = f" ({named[0]})" if isinstance(named, list) and named else ""
+        raise PackError(
+            f"{source.name}: the architecture {model_type!r}{also} is not supported; supported are "
+            f"{', '.join(supported_names())}"
+        )
+    values = {**row.defaults, **values}
+    for theirs, ours in row.renamed.items():
+        if theirs in values:
+            values[ours] = values[theirs]
+    config = Config(values, where)
+    for key in _EXPERTS:
+        if config.values.get(key):
+            raise PackError(f"{source.name}: a mixture of experts ({key}) is not supported; take a dense model")
+    for key, value in row.fixed.items():
+        if values.get(key) not in (None, value):
+            raise PackError(f"{source.name}: {key} = {values[key]!r} is not supported, only {value!r}")
+    return row, config
+
+
+def _sizes(row: Architecture, config: Config) -> dict[str, int]:
+    """The dimensions, under the names that rules use."""
+    width, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
+    kv_heads = config.integer("num_key_value_heads", heads)
+    if not config.has("head_dim") and width % heads:
+        raise PackError(f"{config.where}: {heads} heads do not divide a width of {width}; correct the file")
+    if heads % kv_heads:
+        raise PackError(f"{config.where}: {kv_heads} key heads do not divide {heads} heads; correct the file")
+    head_dim = config.integer("head_dim", width // heads)
+    return {
+        "one": 1,
+        "width": width,
+        "layers": config.integer("num_hidden_layers"),
+        "vocabulary": config.integer("vocab_size"),
+        "context": config.integer("max_position_embeddings"),
+        "heads": heads,
+        "kv_heads": kv_heads,
+        "head_dim": head_dim,
+        "query": heads * head_dim,
+        "key": kv_heads * head_dim,
+        "feed_forward": config.integer("intermediate_size", None if row.gated else 4 * width),
+    }
+
+
+def _activation(row: Architecture, config: Config) -> str:
+    name = config.text(row.activation_key)
+    if name not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise PackError(f"{config.where}: the activation {name!r} is not supported (supported: {known})")
+    return ACTIVATIONS[name]
+
+
+def _tensors(row: Architecture, config: Config, sizes: Mapping[str, int], source: Source) -> list[TensorPlan]:
+    """Plans every tensor that the rules name, and complains about those they do not."""
+    unused = {name for name in source.tensors if not any(re.search(pattern, name) for pattern in row.ignored)}
+    embedding = next(rule.source for rule in row.rules if rule.role == "embedding")
+    prefix = next((prefix for prefix in row.prefixes if prefix + embedding in source.tensors), row.prefixes[0])
+    features = row.features(config)
+    tied = config.flag("tie_word_embeddings", False)
+    head = next((name for name in row.heads if name in source.tensors), row.heads[0])
+    plans: list[TensorPlan] = []
+
+    def add(rule: Rule, target: str, name: str) -> None:
+        tensor = source.tensors.get(name)
+        if tensor is None:
+            raise PackError(f"{source.name}: the tensor {name} is missing; download the weights again")
+        unused.discard(name)
+        plans.append(_tensor_plan(row, rule, target, tensor, sizes))
+
+    layers: list[int | None] = [None, *range(sizes["layers"])]
+    for layer in layers:
+        for rule in row.rules:
+            if (layer is None) == ("N" in rule.target) or (rule.needs and rule.needs not in features):
+                continue
+            add(rule, rule.target.replace("N", str(layer)), prefix + rule.source.replace("N", str(layer)))
+    if not tied:
+        add(Rule("head", head, "vocabulary", "width", "head"), "head", head)
+    elif head in unused:
+        unused.discard(head)
+        _check_tied(source.tensors[head], source.tensors[prefix + embedding])
+    if unused:
+        first = min(unused)
+        raise PackError(
+            f"{source.name}: {len(unused)} tensors have no place in {row.title}, such as {first}; "
+            f"the configuration and the weights do not belong together, or the model has parts that are not supported"
+        )
+    return plans
+
+
+def _check_tied(head: SourceTensor, embedding: SourceTensor) -> None:
+    """Weights may hold a tied head a second time; it must then be the embedding."""
+    if head.shape != embedding.shape or not np.array_equal(head.data, embedding.data):
+        raise PackError(
+            f"{head.name}: differs from {embedding.name} although config.json ties them; "
+            f'set "tie_word_embeddings" to false to pack both'
+        )
+
+
+def _tensor_plan(
+    row: Architecture, rule: Rule, target: str, tensor: SourceTensor, sizes: Mapping[str, int]
+) -> TensorPlan:
+    """One tensor, once its shape and its numbers are as expected."""
+    rows, cols = sizes[rule.rows], sizes[rule.cols]
+    vector = rule.rows == "one"
+    outputs = cols if vector else rows
+    pieces = [sizes[size] for size in rule.fused] or [outputs]
+    transposed = row.transposed and rule.role == "matrix"
+    expected: tuple[int, ...] = (sum(pieces),) if vector else (sum(pieces), cols)
+    if transposed:
+        expected = expected[::-1]
+    if tensor.shape != expected:
+        raise PackError(
+            f"{tensor.name}: shape {list(tensor.shape)}, the configuration asks for {list(expected)}; check both"
+        )
+    if tensor.kind not in ("fp32", "fp16", "bf16"):
+        raise PackError(f"{tensor.name}: numbers of type {tensor.kind} are not read; pack the fp32, fp16 or bf16 model")
+    start = sum(pieces[: rule.piece])
+    shared = rule.role == "matrix" and rule.rows == "key" and sizes["kv_heads"] < sizes["heads"]
+    return TensorPlan(
+        target, "key_value" if shared else rule.role, rows, cols, tensor,
+        axis=1 if transposed else 0, start=start, stop=start + outputs if rule.fused else None,
+        transposed=transposed, plus_one=row.norm_plus_one and rule.role == "norm", reads=_activation_read(target),
+    )  # fmt: skip
+
+
+def _activation_read(target: str) -> str:
+    """A name for what a matrix multiplies: one for q, k, v, one for gate, up, else its own."""
+    parts = target.split(".")
+    if len(parts) == 4 and parts[3] in _SHARED:
+        return ".".join([*parts[:3], "input"])
+    return target
+
+
+def _rope(
+    row: Architecture, config: Config, sizes: Mapping[str, int], layers: list[str]
+) -> tuple[dict[str, MetadataValue], list[TensorPlan]]:
+    """The metadata and tensors of the rotary positions: one table for all layers, or one per kind of layer."""
+    parameters = _rope_parameters(row, config)
+    used = ["full"]
+    if row.rope_per_layer_type:
+        used = [kind for kind in ("full", "sliding") if kind in layers]
+    tables = [_table(row, parameters[kind], sizes) for kind in used]
+    first = tables[0]
+    for table in tables[1:]:
+        same = len(table.frequencies) == len(first.frequencies) and table.attention_factor == first.attention_factor
+        if not same or first.long_from or table.long_from:
+            raise PackError(
+                f"{config.where}: rope parameters that differ between kinds of layers in more than frequencies are not "
+                f"supported"
+            )
+    metadata: dict[str, MetadataValue] = {}
+    if first.attention_factor != 1:
+        metadata["rope.attention_factor"] = first.attention_factor
+    if len(tables) > 1:
+        metadata["rope.tables"] = tuple(used.index(kind) for kind in layers)
+
+    def plan(name: str, values: list[DoubleArray]) -> TensorPlan:
+        stacked = np.stack(values).astype(np.float32)
+        return TensorPlan(name, "frequencies", len(values), values[0].size, values=stacked)
+
+    tensors = [plan("rope.frequencies", [table.frequencies for table in tables])]
+    if first.long_frequencies is not None:
+        metadata["rope.long_from"] = first.long_from
+        metadata["rope.long_attention_factor"] = first.attention_factor
+        tensors.append(plan("rope.long_frequencies", [first.long_frequencies]))
+    return metadata, tensors
+
+
+def _table(row: Architecture, parameters: Config, sizes: Mapping[str, int]) -> RopeTable:
+    table = rope_table(parameters, sizes["head_dim"], sizes["context"])
+    if not row.partial_rotary and 2 * len(table.frequencies) != sizes["head_dim"]:
+        raise PackError(f"{parameters.where}: partial_rotary_factor is not supported for {row.title}")
+    return table
+
+
+def _rope_parameters(row: Architecture, config: Config) -> dict[str, Config]:
+    """Per kind of layer, the parameters in the new form, from either form of config.json.
+
+    New: rope_parameters = {rope_type, rope_theta, ...}, or one such object per layer type.
+    Old: rope_theta, rope_scaling = {type or rope_type, factor, ...} or null, rope_local_base_freq (Gemma 3).
+    """
+    old = {"rope_theta": config.positive("rope_theta", 1e6 if row.rope_per_layer_type else 1e4)}
+    if config.has("partial_rotary_factor"):
+        old["partial_rotary_factor"] = config.positive("partial_rotary_factor")
+
+    def complete(part: Config) -> Config:
+        values = {**old, **part.values}
+        kind = values.get("rope_type", values.get("type"))
+        if row.model_type == "phi3" and kind in ("su", "yarn"):
+            values["rope_type"] = "longrope"  # Phi-3's first releases called it so
+        if config.has("original_max_position_embeddings"):
+            values["original_max_position_embeddings"] = config.integer("original_max_position_embeddings")
+        return Config(values, part.where)
+
+    if config.has("rope_parameters"):
+        given = config.part("rope_parameters")
+        nested = any(isinstance(value, dict) for value in given.values.values())
+        if nested != row.rope_per_layer_type:
+            expected = "full_attention and sliding_attention" if row.rope_per_layer_type else "one set for all layers"
+            raise PackError(f"{given.where}: expected {expected} for {row.title}; correct the file")
+        if nested:
+            local = given.part("sliding_attention") if given.has("sliding_attention") else Config({}, given.where)
+            full = given.part("full_attention") if given.has("full_attention") else Config({}, given.where)
+            local = Config({"rope_theta": 1e4, **local.values}, local.where)
+            return {"full": complete(full), "sliding": complete(local)}
+        return {"full": complete(given)}
+    scaling = config.part("rope_scaling") if config.has("rope_scaling") else Config({}, config.where)
+    if row.rope_per_layer_type:
+        local_theta = config.positive("rope_local_base_freq", 1e4)
+        return {
+            "full": complete(scaling),
+            "sliding": Config({"rope_theta": local_theta}, config.where),
+        }
+    return {"full": complete(scaling)}

@@ -1,0 +1,79 @@
+"""What is to be packed: the tensors of a `.rbe` file and where each comes from, without any weight read yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rbe_edge.errors import PackError
+from rbe_edge.sources.types import FloatArray, SourceTensor
+
+if TYPE_CHECKING:
+    from rbe_edge.packing.smooth_codes import Stored
+
+MetadataValue = int | float | str | tuple[int, ...]
+
+#: What a tensor is, which decides how it is stored (storage.py). "key_value": a k or v that several query heads share.
+ROLES = ("matrix", "key_value", "embedding", "head", "positions", "norm", "bias", "frequencies")
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """One tensor of the file, [rows][cols]; a vector has one row.
+
+    It is `source` (from start to stop along axis, where that is fused), transposed where the source has
+    [inputs][outputs], plus one where the source keeps norm weights relative to one; or `values`, computed already.
+    `reads` names the activation that a matrix multiplies: tensors with the same share their rotation.
+    `stored`: encoded already, in a code that needs no choice of bits (smooth_codes.py).
+    """
+
+    name: str
+    role: str
+    rows: int
+    cols: int
+    source: SourceTensor | None = None
+    axis: int = 0
+    start: int = 0
+    stop: int | None = None
+    transposed: bool = False
+    plus_one: bool = False
+    values: FloatArray | None = None
+    reads: str = ""
+    stored: Stored | None = None
+
+    @property
+    def source_kind(self) -> str:
+        """How the source stores it: "fp32", "fp16" or "bf16"."""
+        return self.source.kind if self.source is not None else "fp32"
+
+    def read(self) -> FloatArray:
+        """The values as float[rows][cols], contiguous. Raises PackError where they are not all finite."""
+        if self.source is None:
+            assert self.values is not None
+            return self.values
+        values = self.source.read(self.axis, self.start, self.stop)
+        if self.transposed:
+            values = np.ascontiguousarray(values.T)
+        values = values.reshape(self.rows, self.cols)
+        if not np.isfinite(values).all():
+            raise PackError(f"{self.source.name}: holds numbers that are not finite; the source is damaged")
+        if self.plus_one:
+            values = values + np.float32(1)
+        return values
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """The file to be written: its hyper-parameters (docs/format.md, section 3) and tensors, in the file's order."""
+
+    architecture: str
+    metadata: Mapping[str, MetadataValue]
+    tensors: tuple[TensorPlan, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the source, a tied head counted once."""
+        return sum(tensor.rows * tensor.cols for tensor in self.tensors if tensor.source is not None)

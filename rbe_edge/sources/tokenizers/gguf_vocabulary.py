@@ -1,0 +1,164 @@
+"""Reads the vocabulary of a GGUF file, with llama.cpp's meaning of its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rbe_edge.errors import PackError, TokenizerError
+from rbe_edge.sources.gguf.header import read_header
+from rbe_edge.sources.tokenizers.byte_level import merges_from_pairs, to_bytes
+from rbe_edge.sources.tokenizers.endings import known_endings
+from rbe_edge.sources.tokenizers.hugging_face import with_unknown
+from rbe_edge.sources.tokenizers.pre_tokenizers import SUPPORTED
+from rbe_edge.sources.tokenizers.sentencepiece_model import piece_tokens
+from rbe_edge.sources.tokenizers.tokenizer import Algorithm, PreTokenizer, SpacePrefix, Tokenizer, TokenType, split_for
+
+# llama.cpp's names (llama-vocab.cpp) of how text is cut.
+PRE_TOKENIZERS = {
+    "gpt-2": PreTokenizer.GPT2,
+    "phi-2": PreTokenizer.GPT2,
+    "trillion": PreTokenizer.GPT2,
+    "llama-bpe": PreTokenizer.LLAMA3,
+    "llama3": PreTokenizer.LLAMA3,
+    "llama-v3": PreTokenizer.LLAMA3,
+    "falcon3": PreTokenizer.LLAMA3,
+    "smaug-bpe": PreTokenizer.LLAMA3,
+    "dbrx": PreTokenizer.LLAMA3,
+    "qwen2": PreTokenizer.QWEN2,
+    "deepseek-r1-qwen": PreTokenizer.QWEN2,
+    "megrez": PreTokenizer.QWEN2,
+    "starcoder": PreTokenizer.STARCODER,
+    "smollm": PreTokenizer.STARCODER,
+    "refact": PreTokenizer.STARCODER,
+    "minerva-7b": PreTokenizer.STARCODER,
+    "falcon": PreTokenizer.FALCON,
+}
+
+# Those with which llama.cpp looks whole pieces up first and puts BOS before a text, and those that go with NFC.
+WHOLE_PIECES = {"llama-bpe", "llama3", "llama-v3", "falcon3"}
+NORMALIZED = {"qwen2"}
+
+
+class _Fields:
+    """The keys under `tokenizer.` with the types that they must have."""
+
+    def __init__(self, metadata: Mapping[str, Any], where: str) -> None:
+        self.metadata = metadata
+        self.where = where
+
+    def get(self, key: str, kind: type | tuple[type, ...], default: Any = None) -> Any:
+        value = self.metadata.get(f"tokenizer.{key}")
+        if value is None:
+            return default
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+            raise self.damaged(key, f"is {str(value)[:40]!r}")
+        return value
+
+    def list(self, key: str, kind: type | tuple[type, ...], size: int | None = None) -> Any:
+        """A list, of so many entries."""
+        values = self.get(key, list)
+        if values is None:
+            raise self.damaged(key, "is missing")
+        if not all(isinstance(value, kind) for value in values) or size not in (None, len(values)):
+            raise self.damaged(key, f"is no list of {size or 'such'} entries")
+        return values
+
+    def token(self, name: str, size: int) -> int | None:
+        """The id of a token with a name of its own."""
+        key = f"ggml.{name}_token_id"
+        token: int | None = self.get(key, int)
+        if token is not None and not 0 <= token < size:
+            raise self.damaged(key, f"is {token}, but there are {size} tokens")
+        return token
+
+    def damaged(self, key: str, what: str) -> TokenizerError:
+        return TokenizerError(f"{self.where}: tokenizer.{key} {what}; convert the model again")
+
+
+def read_gguf(path: Path) -> Tokenizer:
+    """The tokenizer inside a GGUF file: models "llama" (SentencePiece BPE) and "gpt2" (byte-level BPE)."""
+    try:
+        fields = _Fields(read_header(path).metadata, str(path))
+    except PackError as error:
+        raise TokenizerError(str(error)) from None
+    kind = fields.get("ggml.model", str)
+    if kind == "llama":
+        return _sentencepiece(fields)
+    if kind == "gpt2":
+        return _byte_level(fields)
+    if kind is None:
+        raise TokenizerError(f"{path}: holds no tokenizer; take a file that llama.cpp can chat with")
+    raise TokenizerError(f"{path}: a tokenizer of type {kind[:40]} is not supported; supported are {SUPPORTED}")
+
+
+def _tokens(fields: _Fields) -> tuple[list[str], tuple[TokenType, ...]]:
+    """Texts and types of all tokens."""
+    texts: list[str] = fields.list("ggml.tokens", str)
+    if fields.get("ggml.token_type", list) is None:
+        return texts, (TokenType.NORMAL,) * len(texts)
+    types = fields.list("ggml.token_type", int, len(texts))
+    try:
+        return texts, tuple(TokenType(value) for value in types)
+    except ValueError as error:
+        raise fields.damaged("ggml.token_type", f"holds what is none ({error})") from None
+
+
+def _common(fields: _Fields, texts: list[str], types: tuple[TokenType, ...], add_bos: bool) -> dict[str, Any]:
+    """What both kinds share."""
+    bos, eos, unknown, pad, eot, eom = (
+        fields.token(name, len(texts)) for name in ("bos", "eos", "unknown", "padding", "eot", "eom")
+    )
+    special = {text: i for i, text in enumerate(texts) if types[i] in (TokenType.CONTROL, TokenType.USER_DEFINED)}
+    return {
+        "bos": bos,
+        "eos": eos,
+        "unknown": unknown,
+        "pad": pad,
+        "before": (bos,) if fields.get("ggml.add_bos_token", bool, add_bos) and bos is not None else (),
+        "after": (eos,) if fields.get("ggml.add_eos_token", bool, False) and eos is not None else (),
+        "ends_text": frozenset(({eos, eot, eom} - {None}) | known_endings(special)),
+        "chat_template": fields.get("chat_template", str),
+    }
+
+
+def _sentencepiece(fields: _Fields) -> Tokenizer:
+    texts, types = _tokens(fields)
+    tokens, types = piece_tokens(list(zip(texts, types, strict=True)), escaped_spaces=True, where=fields.where)
+    mergeable = [i for i, type_ in enumerate(types) if type_ in (TokenType.NORMAL, TokenType.UNUSED)]
+    return Tokenizer(
+        algorithm=Algorithm.PRIORITIES,
+        tokens=tokens,
+        types=types,
+        pre_tokenizer=split_for(tokens, mergeable),
+        scores=tuple(fields.list("ggml.scores", (int, float), len(texts))),
+        space_prefix=SpacePrefix.FRAGMENT if fields.get("ggml.add_space_prefix", bool, True) else SpacePrefix.NONE,
+        escaped_spaces=True,
+        **_common(fields, texts, types, add_bos=True),
+    )
+
+
+def _byte_level(fields: _Fields) -> Tokenizer:
+    name = fields.get("ggml.pre", str, "default")
+    if name not in PRE_TOKENIZERS:
+        raise TokenizerError(
+            f"{fields.where}: the pre-tokenizer {name[:40]} is not supported; supported are {SUPPORTED}"
+        )
+    texts, types = _tokens(fields)
+    plain = (TokenType.NORMAL, TokenType.UNUSED)
+    tokens = tuple(
+        to_bytes(text) if kind in plain else text.encode("utf-8") for text, kind in zip(texts, types, strict=True)
+    )
+    ids = {text: index for index, text in enumerate(texts)}
+    common = _common(fields, texts, types, add_bos=name in WHOLE_PIECES)
+    return Tokenizer(
+        algorithm=Algorithm.BYTE_PAIRS,
+        tokens=tokens,
+        types=with_unknown(types, common["unknown"]),
+        pre_tokenizer=PRE_TOKENIZERS[name],
+        merges=merges_from_pairs(fields.list("ggml.merges", str), ids, fields.where),
+        whole_pieces=name in WHOLE_PIECES,
+        nfc=name in NORMALIZED,
+        **common,
+    )

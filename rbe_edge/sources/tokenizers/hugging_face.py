@@ -1,0 +1,208 @@
+"""Reads tokenizer.json, and the older pair vocab.json and merges.txt."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rbe_edge.errors import TokenizerError
+from rbe_edge.sources.tokenizers.byte_level import merges_from_pairs, to_bytes
+from rbe_edge.sources.tokenizers.pre_tokenizers import ESCAPED_SPACE, SUPPORTED, read_text_rules
+from rbe_edge.sources.tokenizers.tokenizer import Algorithm, Merge, PreTokenizer, Tokenizer, TokenType, split_for
+
+BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+@dataclass(frozen=True)
+class AddedToken:
+    """A token that is matched in text as it stands."""
+
+    id: int
+    content: str
+    special: bool
+    strip_left: bool = False
+    strip_right: bool = False
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file; TokenizerError where it is missing or no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TokenizerError(f"{path}: {error.strerror}; check the path") from None
+    except ValueError as error:
+        raise TokenizerError(f"{path}: not valid JSON ({error}); download the file again") from None
+
+
+def read_tokenizer_json(path: Path) -> Tokenizer:
+    """A tokenizer.json of package tokenizers."""
+    document = read_json(path)
+    try:
+        return _read_document(document, path)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise TokenizerError(f"{path}: not built as a tokenizer.json is ({error!r}); download the file again") from None
+
+
+def _read_document(document: Any, path: Path) -> Tokenizer:
+    if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
+        raise TokenizerError(f"{path}: has no `model`; this is not a tokenizer.json")
+    model = document["model"]
+    kind = model.get("type", "BPE" if "merges" in model else None)
+    if kind != "BPE":
+        raise TokenizerError(f"{path}: a tokenizer of type {kind} is not supported; supported are {SUPPORTED}")
+    for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+        if model.get(option):
+            raise TokenizerError(f"{path}: BPE with {option} is not supported; supported are {SUPPORTED}")
+    vocabulary, pairs = model.get("vocab"), model.get("merges")
+    if not isinstance(vocabulary, dict) or not isinstance(pairs, list):
+        raise TokenizerError(f"{path}: the BPE model lacks `vocab` or `merges`; download the file again")
+    added = [_added(entry, path) for entry in document.get("added_tokens") or []]
+    before, after = _affixes(document.get("post_processor"), path)
+    rules = read_text_rules(document, str(path))
+    merges = merges_from_pairs(pairs, vocabulary, str(path))
+    unknown = vocabulary.get(model.get("unk_token"))
+    if rules.byte_level:
+        tokens, types = assemble(vocabulary, added, path, byte_fallback=False, escaped_spaces=False, byte_level=True)
+        pre_tokenizer = rules.pre_tokenizer
+    else:
+        fallback = bool(model.get("byte_fallback"))
+        tokens, types = assemble(
+            vocabulary, added, path, byte_fallback=fallback, escaped_spaces=rules.escaped_spaces, byte_level=False
+        )
+        whole_text = bool(model.get("ignore_merges"))
+        pre_tokenizer = PreTokenizer.NONE if whole_text else split_for(tokens, [merge.result for merge in merges])
+    tokenizer = Tokenizer(
+        algorithm=Algorithm.BYTE_PAIRS if rules.byte_level else Algorithm.CHARACTER_PAIRS,
+        tokens=tokens,
+        types=with_unknown(types, unknown),
+        pre_tokenizer=pre_tokenizer,
+        merges=merges,
+        space_prefix=rules.space_prefix,
+        prefix_unless_space=rules.prefix_unless_space,
+        whole_pieces=bool(model.get("ignore_merges")),
+        fuse_unknown=bool(model.get("fuse_unk")),
+        escaped_spaces=rules.escaped_spaces,
+        nfc=rules.nfc,
+        unknown=unknown,
+        before=before,
+        after=after,
+    )
+    return with_strips(tokenizer, added)
+
+
+def read_vocabulary_and_merges(
+    directory: Path, pre_tokenizer: PreTokenizer, added: list[AddedToken], *, nfc: bool = False
+) -> Tokenizer:
+    """Byte-level BPE from vocab.json and merges.txt, which do not say how text is cut: the caller must."""
+    path = directory / "vocab.json"
+    vocabulary = read_json(path)
+    if not isinstance(vocabulary, dict):
+        raise TokenizerError(f"{path}: not a vocabulary; download the file again")
+    merges = read_merges(directory / "merges.txt", vocabulary)
+    tokens, types = assemble(vocabulary, added, path, byte_fallback=False, escaped_spaces=False, byte_level=True)
+    return with_strips(Tokenizer(Algorithm.BYTE_PAIRS, tokens, types, pre_tokenizer, merges, nfc=nfc), added)
+
+
+def read_merges(path: Path, vocabulary: dict[str, int]) -> tuple[Merge, ...]:
+    """merges.txt: a pair a line, after a line that begins with #version."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise TokenizerError(f"{path}: {error.strerror}; it belongs beside vocab.json") from None
+    except UnicodeDecodeError:
+        raise TokenizerError(f"{path}: not UTF-8; download the file again") from None
+    if lines and lines[0].startswith("#version"):
+        del lines[0]
+    return merges_from_pairs([line for line in lines if line], vocabulary, str(path))
+
+
+def _added(entry: dict[str, Any], path: Path) -> AddedToken:
+    if entry.get("single_word"):
+        raise TokenizerError(f"{path}: the added token {entry.get('content')!r} is single_word, which is not supported")
+    return AddedToken(
+        entry["id"],
+        entry["content"],
+        bool(entry.get("special")),
+        bool(entry.get("lstrip")),
+        bool(entry.get("rstrip")),
+    )
+
+
+def assemble(
+    vocabulary: dict[str, int],
+    added: list[AddedToken],
+    path: Path,
+    *,
+    byte_level: bool,
+    byte_fallback: bool,
+    escaped_spaces: bool,
+) -> tuple[tuple[bytes, ...], tuple[TokenType, ...]]:
+    """Bytes and types of all ids. Ids that nothing uses become unused tokens without bytes."""
+    ids = [*vocabulary.values(), *(token.id for token in added)]
+    if not ids or min(ids) < 0 or max(ids) >= 2 * len(ids) + 1024:
+        raise TokenizerError(f"{path}: ids do not number the {len(ids)} tokens; download the file again")
+    tokens = [b""] * (max(ids) + 1)
+    types = [TokenType.UNUSED] * len(tokens)
+    for text, index in vocabulary.items():
+        types[index] = TokenType.NORMAL
+        byte = BYTE_TOKEN.fullmatch(text) if byte_fallback else None
+        if byte_level:
+            tokens[index] = to_bytes(text)
+        elif byte is not None:
+            types[index] = TokenType.BYTE
+            tokens[index] = bytes([int(byte[1], 16)])
+        else:
+            tokens[index] = (text.replace(ESCAPED_SPACE, " ") if escaped_spaces else text).encode("utf-8", "replace")
+    for token in added:
+        if types[token.id] is TokenType.BYTE:
+            continue
+        content = token.content.replace(ESCAPED_SPACE, " ") if escaped_spaces else token.content
+        tokens[token.id] = content.encode("utf-8", "replace")
+        types[token.id] = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
+    return tuple(tokens), tuple(types)
+
+
+def with_strips(tokenizer: Tokenizer, added: list[AddedToken]) -> Tokenizer:
+    """The tokenizer with the knowledge of which added tokens take the white space beside them."""
+    return dataclasses.replace(
+        tokenizer,
+        strip_left=frozenset(token.id for token in added if token.strip_left),
+        strip_right=frozenset(token.id for token in added if token.strip_right),
+    )
+
+
+def with_unknown(types: tuple[TokenType, ...], unknown: int | None) -> tuple[TokenType, ...]:
+    """The types, with the unknown token marked as such where it would be a normal one."""
+    if unknown is None or types[unknown] is not TokenType.NORMAL:
+        return types
+    return (*types[:unknown], TokenType.UNKNOWN, *types[unknown + 1 :])
+
+
+def _affixes(entry: Any, path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The tokens that a post-processor puts before and after a text."""
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+    if entry is None:
+        return before, after
+    kind = entry.get("type")
+    if kind == "Sequence":
+        for part in entry.get("processors") or []:
+            inner_before, inner_after = _affixes(part, path)
+            before, after = inner_before + before, after + inner_after
+    elif kind == "TemplateProcessing":
+        ids = {name: tuple(token["ids"]) for name, token in (entry.get("special_tokens") or {}).items()}
+        seen_text = False
+        for item in entry.get("single") or []:
+            if "Sequence" in item:
+                seen_text = True
+            elif seen_text:
+                after += ids[item["SpecialToken"]["id"]]
+            else:
+                before += ids[item["SpecialToken"]["id"]]
+    elif kind != "ByteLevel":
+        raise TokenizerError(f"{path}: the post-processor {kind} is not supported; supported are {SUPPORTED}")
+    return before, after

@@ -1,0 +1,120 @@
+"""Recognises the pre-tokenizer and normalizer of a tokenizer.json; what the C library does not know is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rbe_edge.errors import TokenizerError
+from rbe_edge.sources.tokenizers.tokenizer import PreTokenizer, SpacePrefix
+
+ESCAPED_SPACE = "\u2581"
+
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_MODERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|@| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3 = _MODERN.replace("@", r"\p{N}{1,3}")
+QWEN2 = _MODERN.replace("@", r"\p{N}")
+PATTERNS = {GPT2: PreTokenizer.GPT2, LLAMA3: PreTokenizer.LLAMA3, QWEN2: PreTokenizer.QWEN2}
+
+SUPPORTED = (
+    "byte-level BPE as in GPT-2, Llama 3, Qwen2, StarCoder/SmolLM and Falcon, and SentencePiece-style BPE as in "
+    "Llama 2, Mistral, Phi-3 and Gemma"
+)
+
+
+@dataclass(frozen=True)
+class TextRules:
+    """What happens to text before BPE. byte_level: tokens are written in GPT-2's byte alphabet."""
+
+    byte_level: bool
+    pre_tokenizer: PreTokenizer
+    nfc: bool
+    escaped_spaces: bool
+    space_prefix: SpacePrefix
+    prefix_unless_space: bool
+
+
+def _steps(entry: Any, list_key: str) -> list[dict[str, Any]]:
+    """The steps of a normalizer or pre-tokenizer, sequences taken apart."""
+    if entry is None:
+        return []
+    if entry.get("type") == "Sequence":
+        return [step for part in entry.get(list_key) or [] for step in _steps(part, list_key)]
+    return [entry]
+
+
+def _refuse(what: str, entry: Any, where: str) -> TokenizerError:
+    text = str(entry)
+    shown = text if len(text) <= 300 else text[:300] + "..."
+    return TokenizerError(f"{where}: {what} {shown} is not supported; supported are {SUPPORTED}")
+
+
+def _pattern(step: dict[str, Any]) -> str | None:
+    """The pattern of a Split that keeps its matches as pieces."""
+    pattern = step.get("pattern") or {}
+    isolated = step.get("behavior") == "Isolated" and not step.get("invert")
+    removed = step.get("behavior") == "Removed" and step.get("invert")
+    return pattern.get("Regex") if isolated or removed else None
+
+
+def _byte_level_kind(steps: list[dict[str, Any]]) -> PreTokenizer | None:
+    """The pre-tokenizer that a list of steps with ByteLevel in it amounts to."""
+    kinds = [step.get("type") for step in steps]
+    uses_regex = next(bool(step.get("use_regex", True)) for step in steps if step.get("type") == "ByteLevel")
+    if kinds == ["ByteLevel"]:
+        return PreTokenizer.GPT2 if uses_regex else PreTokenizer.NONE
+    if kinds == ["Digits", "ByteLevel"] and steps[0].get("individual_digits") and uses_regex:
+        return PreTokenizer.STARCODER
+    if kinds == ["Split", "ByteLevel"] and not uses_regex:
+        return PATTERNS.get(_pattern(steps[0]) or "")
+    if (
+        kinds == ["Punctuation", "ByteLevel", "Digits", "Split"]
+        and steps[0].get("behavior") == "Contiguous"
+        and uses_regex
+        and not steps[2].get("individual_digits")
+        and _pattern(steps[3]) == "[0-9][0-9][0-9]"
+    ):
+        return PreTokenizer.FALCON
+    return None
+
+
+def read_text_rules(document: dict[str, Any], where: str) -> TextRules:
+    """What the `normalizer` and `pre_tokenizer` of a tokenizer.json amount to."""
+    entry = document.get("pre_tokenizer")
+    steps = _steps(entry, "pretokenizers")
+    byte_level = next((step for step in steps if step.get("type") == "ByteLevel"), None)
+    nfc = escaped = False
+    prefix, unless_space = SpacePrefix.NONE, False
+    for step in _steps(document.get("normalizer"), "normalizers"):
+        kind = step.get("type")
+        if kind == "NFC" and byte_level is not None:
+            nfc = True
+        elif kind == "Prepend" and step.get("prepend") == ESCAPED_SPACE and byte_level is None:
+            prefix = SpacePrefix.FRAGMENT
+        elif (
+            kind == "Replace"
+            and step.get("pattern") == {"String": " "}
+            and step.get("content") == ESCAPED_SPACE
+            and byte_level is None
+        ):
+            escaped = True
+        else:
+            raise _refuse("the normalizer", step, where)
+    if byte_level is not None:
+        pre_tokenizer = _byte_level_kind(steps)
+        if pre_tokenizer is None:
+            raise _refuse("the pre-tokenizer", entry, where)
+        if byte_level.get("add_prefix_space"):
+            prefix, unless_space = SpacePrefix.FRAGMENT, True
+        return TextRules(True, pre_tokenizer, nfc, False, prefix, unless_space)
+    for step in steps:
+        if step.get("type") == "Metaspace" and step.get("replacement") == ESCAPED_SPACE and not step.get("split", True):
+            scheme = step.get("prepend_scheme", "always" if step.get("add_prefix_space", True) else "never")
+            schemes = {"always": SpacePrefix.FRAGMENT, "first": SpacePrefix.FIRST, "never": SpacePrefix.NONE}
+            if scheme not in schemes:
+                raise _refuse("the pre-tokenizer", step, where)
+            prefix, unless_space, escaped = schemes[scheme], True, True
+        elif not (step.get("type") == "Split" and step.get("pattern") == {"String": " "} and escaped):
+            # Gemma splits at spaces, of which its normalizer has left none.
+            raise _refuse("the pre-tokenizer", step, where)
+    return TextRules(False, PreTokenizer.NONE, False, escaped, prefix, unless_space)

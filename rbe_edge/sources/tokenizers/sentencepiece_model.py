@@ -1,0 +1,163 @@
+"""Reads SentencePiece models (tokenizer.model), BPE only.
+
+The file is a protocol buffer (sentencepiece_model.proto of the SentencePiece project). The few fields that matter are
+read here by their numbers, so that packing needs neither sentencepiece nor protobuf.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from rbe_edge.errors import TokenizerError
+from rbe_edge.sources.tokenizers.hugging_face import BYTE_TOKEN
+from rbe_edge.sources.tokenizers.pre_tokenizers import ESCAPED_SPACE
+from rbe_edge.sources.tokenizers.tokenizer import Algorithm, SpacePrefix, Tokenizer, TokenType, split_for
+
+MODEL_TYPES = {1: "Unigram", 2: "BPE", 3: "Word", 4: "Char"}
+
+# Field numbers of sentencepiece_model.proto.
+PIECES, TRAINER, NORMALIZER = 1, 2, 3
+PIECE_TEXT, PIECE_SCORE, PIECE_TYPE = 1, 2, 3
+MODEL_TYPE, WHITESPACE_AS_SUFFIX, BYTE_FALLBACK, UNK_ID, BOS_ID, EOS_ID, PAD_ID = 3, 24, 35, 40, 41, 42, 43
+NO_ID = (1 << 64) - 1  # -1 as protocol buffers write it
+NORMALIZER_NAME, CHARSMAP, DUMMY_PREFIX, REMOVE_EXTRA_SPACES, ESCAPE_SPACES = 1, 2, 3, 4, 5
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits")
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields of a message: numbers as int, everything else as bytes (protobuf.dev, "Encoding")."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        kind = key & 7
+        if kind == 0:
+            value, at = _varint(data, at)
+            yield key >> 3, value
+            continue
+        if kind == 2:
+            length, at = _varint(data, at)
+        elif kind in (1, 5):
+            length = 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"wire type {kind}")
+        if length > len(data) - at:
+            raise ValueError("truncated")
+        yield key >> 3, data[at : at + length]
+        at += length
+
+
+def _numbers(message: bytes | int | None) -> dict[int, int]:
+    """The integer fields of a message; a missing message has none."""
+    if not isinstance(message, bytes):
+        return {}
+    return {field: value for field, value in _fields(message) if isinstance(value, int)}
+
+
+def _texts(message: bytes | int | None) -> dict[int, bytes]:
+    """The other fields of a message."""
+    if not isinstance(message, bytes):
+        return {}
+    return {field: value for field, value in _fields(message) if isinstance(value, bytes)}
+
+
+def _token_id(value: int) -> int | None:
+    """An int32 id; negative ones, which say that there is no such token, come as 64-bit numbers."""
+    return None if value >= 1 << 31 else value
+
+
+def read_sentencepiece(path: Path) -> Tokenizer:
+    """A SentencePiece BPE model. Where it has a BOS token, every text begins with it, as with Llama's and Gemma's."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TokenizerError(f"{path}: {error.strerror}; check the path") from None
+    try:
+        return _read(data, path)
+    except (ValueError, IndexError, struct.error) as error:
+        raise TokenizerError(f"{path}: not a SentencePiece model ({error}); download the file again") from None
+
+
+def _piece(message: bytes) -> tuple[str, float, TokenType]:
+    text, score, kind = "", 0.0, TokenType.NORMAL
+    for field, value in _fields(message):
+        if field == PIECE_TEXT and isinstance(value, bytes):
+            text = value.decode("utf-8")
+        elif field == PIECE_SCORE and isinstance(value, bytes):
+            (score,) = struct.unpack("<f", value)
+        elif field == PIECE_TYPE and isinstance(value, int):
+            kind = TokenType(value)
+    return text, score, kind
+
+
+def _read(data: bytes, path: Path) -> Tokenizer:
+    messages: dict[int, int | bytes] = {}
+    pieces = []
+    for field, value in _fields(data):
+        if field == PIECES and isinstance(value, bytes):
+            pieces.append(_piece(value))
+        else:
+            messages[field] = value
+    if not pieces:
+        raise ValueError("no pieces")
+    trainer, normalizer = _numbers(messages.get(TRAINER)), _numbers(messages.get(NORMALIZER))
+    kind = trainer.get(MODEL_TYPE, 1)
+    if kind != 2:
+        raise TokenizerError(
+            f"{path}: a SentencePiece model of type {MODEL_TYPES.get(kind, kind)} is not supported; supported is BPE"
+        )
+    if trainer.get(WHITESPACE_AS_SUFFIX):
+        raise TokenizerError(f"{path}: white space at the end of tokens (treat_whitespace_as_suffix) is not supported")
+    texts = _texts(messages.get(NORMALIZER))
+    if texts.get(CHARSMAP):
+        name = texts.get(NORMALIZER_NAME, b"").decode("utf-8", "replace")
+        raise TokenizerError(f"{path}: the normalizer {name!r} is not supported; only `identity` is")
+    escaped = bool(normalizer.get(ESCAPE_SPACES, 1))
+    bos = _token_id(trainer.get(BOS_ID, 1))
+    tokens, types = piece_tokens([(text, type_) for text, _, type_ in pieces], escaped_spaces=escaped, where=str(path))
+    return Tokenizer(
+        algorithm=Algorithm.PRIORITIES,
+        tokens=tokens,
+        types=types,
+        pre_tokenizer=split_for(
+            tokens, [i for i, type_ in enumerate(types) if type_ in (TokenType.NORMAL, TokenType.UNUSED)]
+        ),
+        scores=tuple(score for _, score, _ in pieces),
+        space_prefix=SpacePrefix.TEXT if normalizer.get(DUMMY_PREFIX, 1) else SpacePrefix.NONE,
+        fuse_unknown=True,
+        escaped_spaces=escaped,
+        collapse_spaces=bool(normalizer.get(REMOVE_EXTRA_SPACES, 1)),
+        bos=bos,
+        eos=_token_id(trainer.get(EOS_ID, 2)),
+        unknown=_token_id(trainer.get(UNK_ID, 0)),
+        pad=_token_id(trainer.get(PAD_ID, NO_ID)),
+        before=() if bos is None else (bos,),
+    )
+
+
+def piece_tokens(
+    pieces: list[tuple[str, TokenType]], *, escaped_spaces: bool, where: str
+) -> tuple[tuple[bytes, ...], tuple[TokenType, ...]]:
+    """Bytes and types of pieces as SentencePiece and GGUF write them: <0x0A> for a byte, U+2581 for a space."""
+    tokens = []
+    for text, kind in pieces:
+        if kind is TokenType.BYTE:
+            byte = BYTE_TOKEN.fullmatch(text)
+            if byte is None:
+                raise TokenizerError(f"{where}: the byte token {text!r} is not written as <0xNN>; the file is damaged")
+            tokens.append(bytes([int(byte[1], 16)]))
+        else:
+            tokens.append((text.replace(ESCAPED_SPACE, " ") if escaped_spaces else text).encode("utf-8", "replace"))
+    return tuple(tokens), tuple(kind for _, kind in pieces)

@@ -1,0 +1,174 @@
+"""The tokenizer of a model, as read from any source: what docs/tokenizers.md describes, before it becomes bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rbe_edge.errors import TokenizerError
+
+
+class Algorithm(enum.IntEnum):
+    """How symbols merge."""
+
+    BYTE_PAIRS = 1
+    CHARACTER_PAIRS = 2
+    PRIORITIES = 3
+
+
+class PreTokenizer(enum.IntEnum):
+    """How text is cut into the pieces inside which symbols may merge."""
+
+    NONE = 0
+    SPACES = 1
+    GPT2 = 2
+    LLAMA3 = 3
+    QWEN2 = 4
+    STARCODER = 5
+    FALCON = 6
+
+
+class SpacePrefix(enum.IntEnum):
+    """Where a space is put in front of text."""
+
+    NONE = 0
+    TEXT = 1
+    FIRST = 2
+    FRAGMENT = 3
+
+
+class TokenType(enum.IntEnum):
+    """The kinds of tokens, numbered as in SentencePiece and GGUF."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+class Merge(NamedTuple):
+    """Tokens `left` and `right` become `result`; the lowest rank goes first."""
+
+    left: int
+    right: int
+    rank: int
+    result: int
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer. Ids are indices into `tokens` and `types`.
+
+    tokens: the bytes of every token as they stand in decoded text (a space is a space; b"" for an unused id).
+    merges: for the two algorithms with pairs.
+    scores: one per token for PRIORITIES; the pair whose token scores highest merges first.
+    before, after: tokens put around a whole text, such as BOS; at most 4 each.
+    ends_text: ids at which generation ends.
+    """
+
+    algorithm: Algorithm
+    tokens: tuple[bytes, ...]
+    types: tuple[TokenType, ...]
+    pre_tokenizer: PreTokenizer
+    merges: tuple[Merge, ...] = ()
+    scores: tuple[float, ...] = ()
+    space_prefix: SpacePrefix = SpacePrefix.NONE
+    prefix_unless_space: bool = False
+    whole_pieces: bool = False
+    fuse_unknown: bool = False
+    escaped_spaces: bool = False
+    collapse_spaces: bool = False
+    nfc: bool = False
+    bos: int | None = None
+    eos: int | None = None
+    unknown: int | None = None
+    pad: int | None = None
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+    ends_text: frozenset[int] = frozenset()
+    strip_left: frozenset[int] = frozenset()
+    strip_right: frozenset[int] = frozenset()
+    chat_template: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.tokens:
+            raise TokenizerError("the tokenizer has no tokens; check that its file is complete")
+        if len(self.types) != self.size or (self.scores and len(self.scores) != self.size):
+            raise TokenizerError(f"{self.size} tokens do not match {len(self.types)} types, {len(self.scores)} scores")
+        if (self.algorithm is Algorithm.PRIORITIES) != bool(self.scores) or (self.scores and self.merges):
+            raise TokenizerError("a tokenizer has either scores or merges; check which kind of file it is")
+        if any(score != score for score in self.scores):
+            raise TokenizerError("a score is not a number; the tokenizer file is damaged")
+        if max(len(self.before), len(self.after)) > 4:
+            raise TokenizerError("more than 4 tokens before or after every text are not supported")
+        named = {"bos": self.bos, "eos": self.eos, "unknown": self.unknown, "pad": self.pad}
+        for name, token in named.items():
+            self._check_id(name, token)
+        groups = {
+            "before": self.before,
+            "after": self.after,
+            "ends_text": self.ends_text,
+            "strip_left": self.strip_left,
+            "strip_right": self.strip_right,
+        }
+        for name, ids in groups.items():
+            for token in ids:
+                self._check_id(name, token)
+
+    def _check_id(self, name: str, token: int | None) -> None:
+        if token is not None and not 0 <= token < self.size:
+            raise TokenizerError(f"{name} is token {token}, but the tokenizer has {self.size}; its files do not match")
+
+    @property
+    def size(self) -> int:
+        """The number of ids."""
+        return len(self.tokens)
+
+    @property
+    def bos_token(self) -> str | None:
+        """The text of the BOS token, which chat templates call `bos_token`."""
+        return None if self.bos is None else self.tokens[self.bos].decode("utf-8", "replace")
+
+    @property
+    def eos_token(self) -> str | None:
+        """The text of the EOS token, which chat templates call `eos_token`."""
+        return None if self.eos is None else self.tokens[self.eos].decode("utf-8", "replace")
+
+    def padded_to(self, size: int) -> Tokenizer:
+        """The same with unused ids at the end, for models whose vocabulary is larger than their tokenizer's."""
+        more = size - self.size
+        if more < 0:
+            raise TokenizerError(
+                f"the tokenizer has {self.size} tokens, the model only {size}: it belongs to another model"
+            )
+        return dataclasses.replace(
+            self,
+            tokens=self.tokens + (b"",) * more,
+            types=self.types + (TokenType.UNUSED,) * more,
+            scores=self.scores + (0.0,) * more if self.scores else (),
+        )
+
+    def to_blob(self) -> bytes:
+        """The `tokenizer` blob of a .rbe file (docs/tokenizers.md)."""
+        from rbe_edge.sources.tokenizers.blob import write_blob
+
+        return write_blob(self)
+
+    def metadata(self) -> dict[str, str]:
+        """What the .rbe file keeps of the tokenizer as metadata, for rendering conversations."""
+        entries = {"chat_template": self.chat_template, "bos_token": self.bos_token, "eos_token": self.eos_token}
+        return {key: text for key, text in entries.items() if text is not None}
+
+
+def split_for(tokens: tuple[bytes, ...], mergeable: list[int]) -> PreTokenizer:
+    """SPACES where no token that text can merge to holds a space after another character, else NONE.
+
+    Merges then never cross the place before a run of spaces, so that the text between can be encoded by itself with
+    the same result, in less memory.
+    """
+    crossing = any(b" " in tokens[token].lstrip(b" ") for token in mergeable)
+    return PreTokenizer.NONE if crossing else PreTokenizer.SPACES

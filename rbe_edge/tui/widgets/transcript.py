@@ -1,0 +1,131 @@
+"""What was said, as a column of messages that scrolls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Button, Static
+
+from rbe_edge.runtime.terminal_text import printable
+from rbe_edge.store.conversations import StoredMessage
+from rbe_edge.tui.widgets.safe_markdown import SafeMarkdown
+
+_SHOWN = 30  # messages on the screen at first; each is some dozen widgets
+_MOST_SHOWN_CHARACTERS = 40_000  # of one message
+_SHARE = 0.2  # of the event loop's time that showing an answer may take while it grows
+
+
+class Note(Static):
+    """A line of the client's own between the messages."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Content(printable(text)), classes="note")
+
+
+class Said(Vertical):
+    """What the person said: plain text, never markup."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(classes="message said")
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        yield Static("You", classes="who", markup=False)
+        yield Static(Content(shown(self._text)))
+
+
+class Answer(Vertical):
+    """What the model said, as Markdown; grows while it is generated."""
+
+    def __init__(self, name: str, text: str = "") -> None:
+        super().__init__(classes="message answer")
+        self._model_name = name
+        self._text = text
+        self._waiting: list[str] = []
+        self._n_shown = len(text)
+        self._not_before = 0.0
+
+    def compose(self) -> ComposeResult:
+        yield Static(Content(printable(self._model_name)), classes="who")
+        yield SafeMarkdown(shown(self._text))
+
+    async def append(self, text: str, *, now: bool = False) -> None:
+        """More of the answer. Shown at once, or with the next piece where showing takes long; `now`: all of it."""
+        if text:
+            self._waiting.append(text)
+        if not self._waiting or (not now and time.monotonic() < self._not_before):
+            return
+        more = "".join(self._waiting)
+        self._waiting.clear()
+        room = _MOST_SHOWN_CHARACTERS - self._n_shown
+        if room <= 0:
+            return
+        self._n_shown += len(more)
+        began = time.monotonic()
+        await self.query_one(SafeMarkdown).append(printable(more[:room]) + (_CUT if len(more) > room else ""))
+        ended = time.monotonic()
+        self._not_before = ended + (ended - began) * (1 / _SHARE - 1)
+
+
+_CUT = "\n\n[the rest is not shown here; an export holds it]"
+
+
+def shown(text: str) -> str:
+    """As much of a message as the screen can bear, safe to show."""
+    text, rest = text[:_MOST_SHOWN_CHARACTERS], len(text) > _MOST_SHOWN_CHARACTERS
+    return printable(text) + _CUT * rest
+
+
+class Transcript(VerticalScroll, can_focus=True):
+    """The messages of the open conversation. It stays at the end while that grows, unless it was scrolled."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._model_name = ""
+        self._older: list[StoredMessage] = []
+
+    async def show(self, messages: Sequence[StoredMessage], name: str) -> None:
+        """Another conversation. name: of the model."""
+        self._model_name = name
+        self._older = list(messages[:-_SHOWN])
+        await self.remove_children()
+        if not messages:
+            await self.mount(Note(f"A new conversation with {name}. It stays on this device."))
+        await self.mount_all([*self._button(), *map(self._view, messages[-_SHOWN:])])
+        self.anchor()
+
+    def _button(self) -> list[Button]:
+        return [Button(f"Show {len(self._older)} older messages", id="older", compact=True)] if self._older else []
+
+    def _view(self, message: StoredMessage) -> Said | Answer:
+        return Said(message.content) if message.role == "user" else Answer(self._model_name, message.content)
+
+    async def on_button_pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        more, self._older = self._older[-_SHOWN:], self._older[:-_SHOWN]
+        await event.button.remove()
+        await self.mount_all([*self._button(), *map(self._view, more)], before=0)
+
+    async def say(self, text: str) -> None:
+        await self.mount(Said(text))
+        self.anchor()
+
+    async def begin_answer(self) -> Answer:
+        answer = Answer(self._model_name)
+        await self.mount(answer)
+        return answer
+
+    async def note(self, text: str) -> None:
+        await self.mount(Note(text))
+
+    async def take_back(self, n_messages: int) -> None:
+        """Removes the last so many messages, and the notes after the first of them."""
+        views = list(self.children)
+        while views and n_messages:
+            view = views.pop()
+            n_messages -= isinstance(view, Said | Answer)
+            await view.remove()
