@@ -1,9 +1,7 @@
-"""Who may look at whom: the rules of docs and CONTRIBUTING.md, proven by reading imports and by importing."""
+"""Who may look at whom: the tables of CONTRIBUTING.md, proven by reading imports and by importing."""
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 import json
 import re
 import subprocess
@@ -11,41 +9,25 @@ import sys
 from pathlib import Path
 
 import pytest
+import rooms
+from rooms import PACKAGE, REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-SPEC = importlib.util.find_spec("rbe_edge")
-assert SPEC is not None and SPEC.origin is not None
-PACKAGE = Path(SPEC.origin).parent
+TABLE = "room of `rbe_edge/`"
 
-# What each room may import of the package, late imports included. Arrows go one way.
-ROOMS = {
-    "errors": set(),
-    "_version": set(),
-    "_abi": set(),
-    "_native": {"_abi", "errors", "_version"},
-    "runtime": {"_native", "errors", "_version"},
-    "codes": {"_native", "errors"},
-    "format": {"packing", "_native", "errors", "_version"},
-    "sources": {"codes", "format", "packing", "runtime", "_native", "errors", "_version"},
-    "packing": {"sources", "format", "codes", "runtime", "_native", "errors", "_version"},
-    "grammar": {"runtime", "server", "errors"},
-    "llama_cpp": {"sources", "format", "packing", "runtime", "bench", "errors", "_version"},
-    "evaluation": {"runtime", "errors", "_version"},
-    "comparison": {
-        "llama_cpp", "sources", "format", "codes", "runtime", "packing", "evaluation", "_native", "errors", "_version",
-    },
-    "bench": {"llama_cpp", "sources", "format", "codes", "runtime", "packing", "errors", "_version"},
-    "tuning": {"sources", "format", "codes", "packing", "evaluation", "runtime", "errors", "_version"},
-    "store": {"runtime", "errors", "_version"},
-    "tui": {"store", "sources", "runtime", "packing", "errors", "_version"},
-    "server": {"grammar", "runtime", "errors", "_version", "_native"},
-    "cli": {
-        "server", "tui", "store", "tuning", "bench", "runtime", "packing", "sources", "format", "codes", "evaluation",
-        "comparison", "llama_cpp", "errors", "_version",
-    },
-    "__init__": {"runtime", "errors", "_version"},
-    "__main__": {"cli"},
+# Files in circles of imports, rooms in such circles, uses of private members: each list may only become shorter.
+FILES_IN_CIRCLES = {
+    "bench.report", "bench.slope",
+    "packing.smooth_codes", "sources.plan",
+    "runtime.batch", "runtime.chat_template", "runtime.conversation", "runtime.embeddings", "runtime.generation",
+    "runtime.model", "runtime.session", "runtime.speculation", "runtime.text_stream",
+    "sources.gguf.configuration", "sources.gguf.source", "sources.gguf.tensors", "sources.llama2c", "sources.types",
+    "sources.tokenizers.blob", "sources.tokenizers.tokenizer",
+    "tui.client", "tui.screens.chat_screen",
 }  # fmt: skip
+ROOMS_IN_CIRCLES = {"bench", "llama_cpp", "format", "packing", "sources"}
+PRIVATE_USES = {
+    "rbe_edge/runtime/batch.py": {"sessions[0]._token_array", "s._append", "session._settle", "session._use"},
+}
 
 HEAVY = [
     "torch",
@@ -62,30 +44,6 @@ HEAVY = [
 ]
 
 
-def _modules() -> list[tuple[str, Path]]:
-    found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        found.append((".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
-    return found
-
-
-def _room(module: str) -> str:
-    return module.split(".")[1] if "." in module else "__init__"
-
-
-def _imports(path: Path) -> set[str]:
-    """Every module that a file imports anywhere in it; `from package import name` counts as package.name too."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
-
-
 def _python(code: str, cwd: Path) -> str:
     """What a fresh interpreter prints, away from the repository."""
     done = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=False)
@@ -93,20 +51,50 @@ def _python(code: str, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("module", "path"), _modules(), ids=lambda value: value if isinstance(value, str) else "")
-def test_arrows_go_one_way(module: str, path: Path) -> None:
-    room = _room(module)
-    assert room in ROOMS or room == "demo", f"{module} is in no known room; say in ROOMS what it may import"
-    for imported in _imports(path):
-        if imported.startswith("rbe_edge."):
-            other = imported.split(".")[1]
-            assert other == room or other in ROOMS[room], f"{module} must not import {imported}"
+def test_every_room_is_in_the_table() -> None:
+    entries = {path for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert {path.stem for path in entries} - {"__pycache__"} == set(rooms.table(TABLE))
 
 
-@pytest.mark.parametrize(("module", "path"), _modules(), ids=lambda value: value if isinstance(value, str) else "")
-def test_only_tui_imports_textual(module: str, path: Path) -> None:
-    if not module.startswith("rbe_edge.tui"):
-        assert not any(name.split(".")[0] == "textual" for name in _imports(path))
+def test_rooms_know_what_the_table_says() -> None:
+    """And the table allows nothing that no file uses."""
+    allowed = rooms.table(TABLE)
+    used: dict[str, set[str]] = {room: set() for room in allowed}
+    for module, path in rooms.modules().items():
+        for imported in rooms.imports(path):
+            if imported.startswith("rbe_edge."):
+                room, other = rooms.room(module), rooms.room(imported)
+                assert other == room or other in allowed[room], f"{module} must not import {imported}"
+                used[room] |= {other} - {room}
+    unused = {room: knows - used[room] for room, knows in allowed.items() if knows - used[room]}
+    assert not unused, f"CONTRIBUTING.md allows what nothing uses: {unused}"
+
+
+def test_no_circle_of_rooms() -> None:
+    _shrinks("ROOMS_IN_CIRCLES", set().union(*rooms.circles(rooms.table(TABLE))), ROOMS_IN_CIRCLES)
+
+
+def test_no_circle_of_files() -> None:
+    circles = rooms.circles(rooms.file_graph())
+    found = {module.removeprefix("rbe_edge.") for circle in circles for module in circle}
+    _shrinks("FILES_IN_CIRCLES", found, FILES_IN_CIRCLES)
+
+
+def test_no_private_member_of_another_file() -> None:
+    paths = [*(REPOSITORY / "rbe_edge").rglob("*.py"), *(REPOSITORY / "tools").rglob("*.py")]
+    found = {f"{path.relative_to(REPOSITORY).as_posix()}: {name}" for path, _, name in rooms.private_uses(paths)}
+    _shrinks("PRIVATE_USES", found, {f"{path}: {name}" for path, names in PRIVATE_USES.items() for name in names})
+
+
+def _shrinks(name: str, found: set[str], known: set[str]) -> None:
+    assert found <= known, f"new: {sorted(found - known)}"
+    assert known <= found, f"mended, so take out of {name}: {sorted(known - found)}"
+
+
+def test_only_tui_imports_textual() -> None:
+    for module, path in rooms.modules().items():
+        if rooms.room(module) != "tui":
+            assert not any(name.split(".")[0] == "textual" for name in rooms.imports(path)), module
 
 
 @pytest.mark.parametrize("module", ["rbe_edge", "rbe_edge.cli.main", "rbe_edge.runtime.conversation"])
@@ -121,7 +109,7 @@ def test_the_command_line_brings_nothing_heavy(tmp_path: Path) -> None:
         f"import sys; from rbe_edge.cli.main import _parser; _parser()\nprint([m for m in {HEAVY} if m in sys.modules])"
     )
     assert _python(code, tmp_path).strip() == "[]"
-    commands = {name.rpartition(".")[2] for name, _ in _modules() if name.endswith("_command")}
+    commands = {name.rpartition(".")[2] for name in rooms.modules() if name.endswith("_command")}
     for arguments, expected in (["--version"], set()), (["list", "."], {"list_command"}), (["--help"], commands):
         code = (
             "import contextlib, io, sys; from rbe_edge.cli.main import main\n"
@@ -132,7 +120,7 @@ def test_the_command_line_brings_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_everything_imports_without_the_extras(tmp_path: Path) -> None:
-    names = [name for name, _ in _modules() if not name.startswith(("rbe_edge.tui", "rbe_edge.server.app"))]
+    names = [name for name in rooms.modules() if not name.startswith(("rbe_edge.tui", "rbe_edge.server.app"))]
     code = (
         "import sys, importlib\n"
         "for name in ['torch', 'transformers', 'textual', 'huggingface_hub', 'sentencepiece', 'gguf', 'tokenizers',"

@@ -47,7 +47,7 @@ def write_model(out: Path, name: str, kind: int) -> None:
         stored = kind if tensor == name else writer.KIND_FP32
         entries.append(writer.TensorEntry(tensor, stored, rows, cols, len(data), basis=entry))
         parts.append(data)
-    metadata = {**shapes._metadata(SHAPE, (4,)), "context": CONTEXT, "position.kind": "learned"}
+    metadata = {**shapes.shape_metadata(SHAPE, (4,)), "context": CONTEXT, "position.kind": "learned"}
     with writer.PackWriter(out, metadata, [], {}, entries) as file:
         for part in parts:
             file.write_tensor([part], 0.0)

@@ -106,7 +106,7 @@ def write_model(
     tensors = list(_stored(shape, planes))
     entries = [_entry(name, rows, cols, store, books) for name, rows, cols, store in tensors]
     codebooks = [writer.CodebookEntry(bits, trellis.CODEBOOKS[bits].t1, trellis.CODEBOOKS[bits].t2) for bits in books]
-    metadata, blobs = _metadata(shape, planes), {}
+    metadata, blobs = shape_metadata(shape, planes), {}
     if tokenizer is not None:
         metadata |= tokenizer.metadata()
         blobs = {"tokenizer": tokenizer.padded_to(shape.vocabulary).to_blob()}
@@ -158,7 +158,8 @@ def _frequencies(shape: Shape) -> np.typing.NDArray[np.float32]:
     return (500000.0 ** (-np.arange(pairs) / pairs)).astype(np.float32)
 
 
-def _metadata(shape: Shape, planes: tuple[int, ...]) -> dict[str, MetadataValue]:
+def shape_metadata(shape: Shape, planes: tuple[int, ...]) -> dict[str, MetadataValue]:
+    """The metadata of a packed file whose weights are random streams of `planes` bits each."""
     return {
         "name": f"random {shape.name}", "architecture": "llama", "parameters": shape.parameters,
         "packer.options": f"random streams, planes={'+'.join(map(str, planes))}",
