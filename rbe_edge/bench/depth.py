@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.engine_model import EngineModel
 from rbe_edge.runtime.options import KvType
 from rbe_edge.runtime.session import Session
 
@@ -31,14 +31,14 @@ _WIDTHS: dict[KvType, tuple[int, int, int]] = {
 }  # fmt: skip
 
 
-def kv_parts(model: Model, kv: KvType) -> list[int]:
+def kv_parts(model: EngineModel, kv: KvType) -> list[int]:
     """Bytes that one position takes in the cache of one head of one layer: key, value, and the scales of both."""
     head_dim = int(str(model.metadata["head_dim"]))
     key, value, scale = _WIDTHS[kv]
     return [head_dim * key // 8, (head_dim * value + 7) // 8, scale, scale]
 
 
-def kv_heads(model: Model) -> int:
+def kv_heads(model: EngineModel) -> int:
     """Over all layers."""
     return int(str(model.metadata["layers"])) * int(str(model.metadata["kv_heads"]))
 
@@ -62,7 +62,7 @@ def fill(session: Session, tokens: Sequence[int], kv: KvType) -> None:
         session.prefill(rest)
 
 
-def _repeat(source: BinaryIO, out: BinaryIO, model: Model, kv: KvType, times: int) -> None:
+def _repeat(source: BinaryIO, out: BinaryIO, model: EngineModel, kv: KvType, times: int) -> None:
     """Writes a saved state of COMPUTED tokens as one of so many times as many."""
     magic, _, n_bytes, settings, n_tokens, has_logits, reserved = _HEADER.unpack(source.read(_HEADER.size))
     assert n_tokens == COMPUTED and has_logits == 1

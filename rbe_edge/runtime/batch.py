@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from rbe_edge import _native
 from rbe_edge.errors import Cancelled, ContextFull, OptionError, RbeError
+from rbe_edge.runtime.engine_session import EngineSession
+from rbe_edge.runtime.native_handle import NativeHandle
 from rbe_edge.runtime.options import require
-from rbe_edge.runtime.session import NativeSession, Session
 
 if TYPE_CHECKING:
-    from rbe_edge.runtime.model import Model
+    from rbe_edge.runtime.engine_model import EngineModel
 
 
 class Batch:
@@ -26,9 +27,9 @@ class Batch:
         batch.step([a, b], [int(a.logits.argmax()), int(b.logits.argmax())])
     """
 
-    def __init__(self, model: Model, max_sessions: int, threads: int, planes: int) -> None:
+    def __init__(self, model: EngineModel, max_sessions: int, threads: int, planes: int) -> None:
         """Use model.batch()."""
-        self._native: NativeSession | None = None
+        self._native: NativeHandle | None = None
         require(1 <= max_sessions <= 512, f"max_sessions must be from 1 to 512, not {max_sessions}")
         require(0 <= threads <= 64, f"threads must be from 1 to 64, or 0 for all cores, not {threads}")
         require(0 <= planes <= 4, f"planes must be from 1 to 4, or 0 for all, not {planes}")
@@ -42,7 +43,7 @@ class Batch:
         _native.check(_native.library().rbe_batch_create(model.handle, ctypes.byref(raw), ctypes.byref(handle)))
         self.model = model
         self.max_sessions = max_sessions
-        self._native = NativeSession(handle, "batch")
+        self._native = NativeHandle(handle, "batch")
         model.adopt(self._native)
 
     def close(self) -> None:
@@ -60,7 +61,7 @@ class Batch:
     def __del__(self) -> None:
         self.close()
 
-    def step(self, sessions: Sequence[Session], tokens: Sequence[int]) -> list[RbeError | None]:
+    def step(self, sessions: Sequence[EngineSession], tokens: Sequence[int]) -> list[RbeError | None]:
         """Appends tokens[i] to the context of sessions[i]; their logits are then, bit for bit, those that
         prefill([token]) would have given. For each session None, or why it did not step: ContextFull, or Cancelled
         after its cancel(); its context is then as before, and the others stepped all the same.
@@ -71,14 +72,14 @@ class Batch:
         require(1 <= len(sessions) <= self.max_sessions, f"a step is of 1 to {self.max_sessions} sessions")
         require(len(tokens) == len(sessions), f"{len(sessions)} sessions need as many tokens, not {len(tokens)}")
         require(len(set(map(id, sessions))) == len(sessions), "a session can be in a step only once")
-        raw_tokens = sessions[0]._token_array(tokens)
-        befores = [s._append([token]) for s, token in zip(sessions, raw_tokens, strict=True)]
+        raw_tokens = sessions[0].token_array(tokens)
+        befores = [s.begin_append([token]) for s, token in zip(sessions, raw_tokens, strict=True)]
         statuses = (ctypes.c_int * len(sessions))(*[_native.ERROR_CANCELLED] * len(sessions))
         assert self._native is not None
         try:
             with ExitStack() as stack:
                 batch = stack.enter_context(self._native.use())
-                handles = [stack.enter_context(session._use()) for session in sessions]
+                handles = [stack.enter_context(session.use()) for session in sessions]
                 raw_sessions = (ctypes.POINTER(_native.SessionHandle) * len(handles))(*handles)
                 lib = _native.library()
                 status = lib.rbe_decode_batch(batch, raw_sessions, raw_tokens, len(handles), statuses)
@@ -87,7 +88,7 @@ class Batch:
                 _native.check(status, OptionError)
         finally:
             for session, before, outcome in zip(sessions, befores, statuses, strict=True):
-                session._settle(before, failed=outcome != _native.OK)
+                session.end_append(before, failed=outcome != _native.OK)
         return [_error(status, session) for status, session in zip(statuses, sessions, strict=True)]
 
     def cancel(self) -> None:
@@ -97,7 +98,7 @@ class Batch:
             self._native.cancel()
 
 
-def _error(status: int, session: Session) -> RbeError | None:
+def _error(status: int, session: EngineSession) -> RbeError | None:
     if status == _native.OK:
         return None
     if status == _native.ERROR_CONTEXT:

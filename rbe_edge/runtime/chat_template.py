@@ -13,7 +13,7 @@ from rbe_edge.errors import TemplateError
 from rbe_edge.runtime.marked_text import mark, said, unmark
 
 if TYPE_CHECKING:
-    from rbe_edge.runtime.model import Model
+    from rbe_edge.runtime.engine_model import EngineModel
 
 _TEMPLATE_NAME = "<template>"  # jinja2's name for a template made from a string
 _HINT = "give another template (`--chat-template-file`)"
@@ -86,7 +86,7 @@ class PlainTemplate:
     render_marked = render
 
 
-def template_of(model: Model, source: str | None = None) -> ChatTemplate | PlainTemplate:
+def template_of(model: EngineModel, source: str | None = None) -> ChatTemplate | PlainTemplate:
     """The template of a model: `source` where given, else that of the file, else a plain one."""
     found = model.metadata.get("chat_template") if source is None else source
     if not isinstance(found, str) or not found:

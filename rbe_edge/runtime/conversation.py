@@ -10,11 +10,12 @@ from rbe_edge.errors import ContextFull, OptionError
 from rbe_edge.runtime.chat_template import Message, template_of
 from rbe_edge.runtime.generation import Generation, Statistics
 from rbe_edge.runtime.marked_text import is_marked, mark
-from rbe_edge.runtime.options import ChatOptions, GenerationOptions, require, split_options
+from rbe_edge.runtime.options import ChatOptions, GenerationOptions, SessionOptions, require, split_options
+from rbe_edge.runtime.session import Session
 
 if TYPE_CHECKING:
-    from rbe_edge.runtime.model import Model
-    from rbe_edge.runtime.session import Report, Session
+    from rbe_edge.runtime.engine_model import EngineModel
+    from rbe_edge.runtime.engine_session import Report
 
 # Room kept for an answer when the prompt is fitted into the context: a quarter of it, at most this many tokens.
 _ANSWER_TOKENS = 256
@@ -148,7 +149,7 @@ class Conversation:
         return prompt_tokens(self.session.model, self._template.render_marked(history))
 
 
-def prompt_tokens(model: Model, text: str) -> list[int]:
+def prompt_tokens(model: EngineModel, text: str) -> list[int]:
     """The tokens of a conversation as render_marked() writes it, with the model's prefix unless the template has
     written it. Nothing that was said becomes a control token."""
     bos = model.metadata.get("bos_token")
@@ -156,14 +157,14 @@ def prompt_tokens(model: Model, text: str) -> list[int]:
     return model.tokenize(text, special=not has_bos, parse_special=is_marked(text))
 
 
-def count_tokens(model: Model, text: str | Iterable[Mapping[str, str]]) -> int:
+def count_tokens(model: EngineModel, text: str | Iterable[Mapping[str, str]]) -> int:
     """Of a text with the model's prefix, or of the prompt that the messages of a conversation become."""
     if isinstance(text, str):
         return len(model.tokenize(text))
     return len(prompt_tokens(model, template_of(model).render_marked([_message(message) for message in text])))
 
 
-def stream(model: Model, messages: Iterable[Mapping[str, str]], options: ChatOptions) -> Reply:
+def stream(model: EngineModel, messages: Iterable[Mapping[str, str]], options: ChatOptions) -> Reply:
     """The answer to a conversation whose last message is the user's, on a session of its own; see Model.stream."""
     history = [_message(message) for message in messages]
     if not history or history[-1].role != "user":
@@ -173,7 +174,7 @@ def stream(model: Model, messages: Iterable[Mapping[str, str]], options: ChatOpt
     template_of(model)  # what is wrong with it is said now
 
     def answer(reply: Reply) -> Generator[str, None, None]:
-        with model.session(**session_options) as session:
+        with Session(model, SessionOptions(**session_options)) as session:
             earlier = [{"role": message.role, "content": message.content} for message in history[:-1]]
             conversation = Conversation(session, generation_options, messages=earlier)
             yield from conversation.answer(reply, history[-1].content, generation_options, None)

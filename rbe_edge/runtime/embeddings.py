@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from rbe_edge.runtime.session import Session
+    from rbe_edge.runtime.engine_session import EngineSession
 
 Pooling = Literal["mean", "last"]
 """mean: of all tokens, BOS included where the model wants one. last: of the last token, which has seen all others."""
 
 
-def embedding(session: Session, text: str | Sequence[int], pooling: Pooling) -> npt.NDArray[np.float32]:
+def embedding(session: EngineSession, text: str | Sequence[int], pooling: Pooling) -> npt.NDArray[np.float32]:
     """float32 [width] of length 1; see Session.embedding."""
     import numpy as np
 

@@ -15,7 +15,7 @@ from rbe_edge.runtime.speculation import Acceptance, continuation
 from rbe_edge.runtime.text_stream import TextStream
 
 if TYPE_CHECKING:
-    from rbe_edge.runtime.session import Report, Session
+    from rbe_edge.runtime.engine_session import EngineSession, Report
 
 FinishReason = Literal["end", "stop", "length", "context", "interrupted"]
 
@@ -50,7 +50,7 @@ class Generation(Iterator[str]):
     """
 
     def __init__(
-        self, session: Session, prompt: str | Sequence[int], options: GenerationOptions, progress: Report | None
+        self, session: EngineSession, prompt: str | Sequence[int], options: GenerationOptions, progress: Report | None
     ) -> None:
         if isinstance(prompt, str):
             if not prompt:

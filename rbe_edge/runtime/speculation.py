@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rbe_edge import _native
 from rbe_edge.errors import OptionError
-from rbe_edge.runtime.options import GenerationOptions
+from rbe_edge.runtime.engine_session import EngineSession
+from rbe_edge.runtime.options import GenerationOptions, SessionOptions
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-    from rbe_edge.runtime.session import Session
 
 LONGEST_MATCH, SHORTEST_MATCH = 4, 2  # tokens of context that prompt look-up tries to find again
 _PLAIN_FIRST = 4  # plain steps, to know what one costs
@@ -69,12 +68,14 @@ class BasePlanes:
     """The most likely continuation according to the first plane of every tensor: the same file, read in part. It has a
     KV cache of its own."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: EngineSession) -> None:
         planes = [tensor.plane_bits for tensor in session.model.tensors.values()]
         if not any(len(bits) > 1 for bits in planes):
             raise OptionError("this file has no second planes to leave out; pack it with --nested, or use look-up")
         info = session.info
-        self._session = session.model.session(context=info.context, threads=info.threads, planes=1)
+        self._session = EngineSession(
+            session.model, SessionOptions(context=info.context, threads=info.threads, planes=1)
+        )
 
     def propose(self, context: Sequence[int], count: int) -> list[int]:
         draft = self._session
@@ -108,7 +109,7 @@ class Acceptance:
 class Plain:
     """One token after the other."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: EngineSession) -> None:
         self._session = session
         self.acceptance: Acceptance | None = None
 
@@ -132,7 +133,7 @@ class Speculative:
     Between calls the session may hold guessed tokens behind the text; close() takes them away.
     """
 
-    def __init__(self, session: Session, drafter: Drafter, draft_tokens: int) -> None:
+    def __init__(self, session: EngineSession, drafter: Drafter, draft_tokens: int) -> None:
         self._session = session
         self._drafter = drafter
         self._most = draft_tokens
@@ -236,7 +237,7 @@ class _Schedule:
 Continuation = Plain | Speculative
 
 
-def continuation(session: Session, options: GenerationOptions) -> Continuation:
+def continuation(session: EngineSession, options: GenerationOptions) -> Continuation:
     """How tokens behind the prompt are computed. Raises OptionError where the model has no base planes to guess by."""
     if options.speculate == "off" or session.sinks:  # going back over a context that slid is not possible
         return Plain(session)

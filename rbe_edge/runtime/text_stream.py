@@ -5,14 +5,20 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from rbe_edge import _native
 from rbe_edge.errors import TokenizerError
 from rbe_edge.runtime.options import encoded
 
-if TYPE_CHECKING:
-    from rbe_edge.runtime.model import Model
+
+class HasTokenizer(Protocol):
+    """A model: `handle` raises once it is closed, `tokenizer_handle` where it has no tokenizer."""
+
+    @property
+    def handle(self) -> Any: ...
+    @property
+    def tokenizer_handle(self) -> Any: ...
 
 
 class TextStream:
@@ -22,7 +28,7 @@ class TextStream:
     SentencePiece tokenizer drops the space it put in front (docs/tokenizers.md).
     """
 
-    def __init__(self, model: Model, stops: Sequence[str] = ()) -> None:
+    def __init__(self, model: HasTokenizer, stops: Sequence[str] = ()) -> None:
         texts = [encoded(stop) for stop in stops]
         self._model = model
         self._handle: Any = ctypes.POINTER(_native.TextStreamHandle)()

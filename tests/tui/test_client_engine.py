@@ -13,7 +13,7 @@ import pytest
 from driving import client, played
 
 from rbe_edge.errors import ModelError, RbeError
-from rbe_edge.runtime import session as sessions
+from rbe_edge.runtime import native_handle
 from rbe_edge.runtime.options import GenerationOptions, SessionOptions
 from rbe_edge.store.conversations import StoredMessage
 from rbe_edge.tui import engine as engines
@@ -27,13 +27,13 @@ def question(text: str = "hello", **options: Any) -> Question:
 @played
 async def test_every_call_of_the_library_is_on_the_engines_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     callers: set[str] = set()
-    use = sessions.NativeSession.use
+    use = native_handle.NativeHandle.use
 
-    def watched(self: sessions.NativeSession) -> AbstractContextManager[Any]:
+    def watched(self: native_handle.NativeHandle) -> AbstractContextManager[Any]:
         callers.add(threading.current_thread().name)
         return use(self)
 
-    monkeypatch.setattr(sessions.NativeSession, "use", watched)
+    monkeypatch.setattr(native_handle.NativeHandle, "use", watched)
     works: dict[str, str] = {}
     engine = Engine(observe=lambda work: works.setdefault(work, threading.current_thread().name))
     async with client(engine=engine) as it:

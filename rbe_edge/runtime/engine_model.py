@@ -1,0 +1,236 @@
+"""An rbe_model: a file on disk, opened, what it says about itself, and its tokenizer.
+
+Model (model.py) is what users get: it adds the sessions, batches and conversations that run it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rbe_edge import _native
+from rbe_edge.errors import ModelError, OptionError, RbeError, TokenizerError
+from rbe_edge.runtime import tokenizer
+from rbe_edge.runtime.memory import ModelMemory, cache_roles, read_memory
+from rbe_edge.runtime.model_info import MetadataValue, ModelInfo, TensorInfo, read_info, read_metadata, read_tensors
+from rbe_edge.runtime.options import CachePolicy, require
+from rbe_edge.runtime.text_stream import TextStream
+from rbe_edge.runtime.tokenizer_cache import TokenizerCache
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from typing_extensions import Self  # part of typing from Python 3.11 on
+
+    from rbe_edge.runtime.native_handle import NativeHandle
+
+
+class EngineModel:
+    """An opened .rbe file: immutable, and shared by any number of threads and sessions."""
+
+    def __init__(self, path: Path, handle: Any, log: _native.Log | None) -> None:
+        """Use Model.open()."""
+        self._path = path
+        self._handle: Any = handle
+        self._log = log  # C holds a pointer to its callback
+        self._sessions: set[NativeHandle] = set()
+        self._lock = threading.RLock()  # a garbage collection inside may free a session, which takes it again
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        kernel_set: str | None = None,
+        verify: bool = True,
+        log: Callable[[int, str], object] | None = None,
+        max_memory: int = 0,
+        cache: CachePolicy | None = None,
+    ) -> Self:
+        """Maps a .rbe file and checks it.
+
+        kernel_set: one of _native.kernel_sets(), None for the best of this processor. verify: read the whole file now
+        to verify the checksums of tensors. log: called with a level (0 debug, 1 information, 2 warning) and a line.
+        max_memory: bytes of the file that may be in memory at a time, for each session that runs; the rest is read
+        again for every token, which is slower; 0 is no limit. cache: see CachePolicy, None for its defaults.
+        Raises ModelError for a file that is missing, damaged, of another version or not supported here.
+        """
+        path = Path(path)
+        if path.is_dir():
+            raise ModelError(f"{path} is a directory, not a .rbe file; pack it first: rbe pack {path} -o model.rbe")
+        if not path.exists():
+            raise ModelError(f"{path} does not exist; make a .rbe file with `rbe pack`")
+        if not path.is_file():
+            raise ModelError(f"{path} is no regular file, and only those can be mapped; give a .rbe file")
+        if kernel_set is not None and not _native.kernel_sets().get(kernel_set):
+            runnable = ", ".join(name for name, available in _native.kernel_sets().items() if available)
+            raise OptionError(f"kernel set {kernel_set} cannot run here; this machine has: {runnable}")
+        require(0 <= max_memory < 2**63, f"max_memory must be 0 (no limit) or a number of bytes, not {max_memory}")
+        policy = cache or CachePolicy()
+        carrier = _native.Log(log) if log is not None else None
+        options = _native.ModelOptions(
+            struct_bytes=ctypes.sizeof(_native.ModelOptions),
+            kernel_set=kernel_set.encode() if kernel_set is not None else None,
+            skip_checksums=0 if verify else 1,
+            log=carrier.callback if carrier is not None else _native.LogCallback(),
+            max_resident_bytes=max_memory,
+            cache_bytes=policy.max_bytes,
+            cache_roles=cache_roles(policy),
+        )
+        handle = ctypes.POINTER(_native.ModelHandle)()
+        lib = _native.library()
+        status = lib.rbe_model_open(os.fsencode(path), ctypes.byref(options), ctypes.byref(handle))
+        try:
+            (carrier.check if carrier is not None else _native.check)(status)
+        except BaseException:
+            lib.rbe_model_close(handle)  # NULL unless the log function raised
+            raise
+        return cls(path, handle, carrier)
+
+    def close(self) -> None:
+        """Closes the model and its sessions; what still runs on one is cancelled first. Closing twice is allowed."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, set()
+            handle, self._handle = self._handle, None
+        for session in sessions:
+            session.free()
+        if handle is not None:
+            _native.library().rbe_model_close(handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None) is not None:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._path}{' (closed)' if self._handle is None else ''}>"
+
+    @property
+    def handle(self) -> Any:
+        """The rbe_model, for calls on _native. Raises ModelError once the model is closed."""
+        if self._handle is None:
+            raise ModelError(f"{self._path} has been closed; open it again with Model.open()")
+        return self._handle
+
+    # ---- what the model says about itself ----
+
+    @cached_property
+    def info(self) -> ModelInfo:
+        return read_info(self.handle, self._path)
+
+    @property
+    def memory(self) -> ModelMemory:
+        """What the model and its sessions take now, beside the file."""
+        return read_memory(self.handle)
+
+    def trim_memory(self) -> None:
+        """Gives the memory of freed sessions, kept for the next ones, back to the system."""
+        _native.library().rbe_model_trim_memory(self.handle)
+
+    @cached_property
+    def metadata(self) -> Mapping[str, MetadataValue]:
+        """Hyper-parameters, chat template and provenance by their keys (docs/format.md, section 3)."""
+        return read_metadata(self.handle)
+
+    @cached_property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """All tensors by name, in the order of the file."""
+        return read_tensors(self.handle)
+
+    def tensor_rows(self, name: str, first: int = 0, count: int | None = None) -> npt.NDArray[np.float32]:
+        """Rows of a tensor as float32 [count][cols], in the source's basis: decoded, the rotation undone."""
+        import numpy as np
+
+        if name not in self.tensors:
+            raise OptionError(f"{self._path} has no tensor {name}; `rbe inspect --tensors` lists them")
+        tensor = self.tensors[name]
+        count = tensor.rows - first if count is None else count
+        if not (0 <= first and 0 <= count and first + count <= tensor.rows):
+            raise OptionError(f"{name} has {tensor.rows} rows, not {first} to {first + count}")
+        out = np.empty((count, tensor.cols), dtype=np.float32)
+        index = list(self.tensors).index(name)
+        _native.check(
+            _native.library().rbe_model_tensor_rows(
+                self.handle, index, first, count, _native.pointer(out, ctypes.c_float)
+            )
+        )
+        return out
+
+    # ---- tokenizer ----
+
+    @property
+    def tokenizer_handle(self) -> Any:
+        """The rbe_tokenizer, for calls on _native; owned by the model."""
+        handle = _native.library().rbe_model_tokenizer(self.handle)
+        if not handle:
+            raise TokenizerError(f"{self._path} holds no tokenizer; pack the model again with its tokenizer beside it")
+        return handle
+
+    @property
+    def tokenizer_size(self) -> int:
+        """How many tokens the tokenizer knows; 0 where the file holds none."""
+        handle = _native.library().rbe_model_tokenizer(self.handle)
+        return tokenizer.size(handle) if handle else 0
+
+    def tokenize(self, text: str, *, special: bool = True, parse_special: bool = False) -> list[int]:
+        """Token ids of a text. special: add what the model wants at its start, such as BOS. parse_special: read control
+        tokens that are written out in the text, such as <|im_start|>; of a marked text (runtime/marked_text.py) those
+        that are the template's own. Texts that come again with parse_special are remembered (tokenizer_cache)."""
+        return self.tokenizer_cache.tokenize(text, special) if parse_special else self._tokenize(text, special, False)
+
+    @cached_property
+    def tokenizer_cache(self) -> TokenizerCache:
+        """Of prompts and conversations, with statistics."""
+
+        def control_text(token: int) -> str:
+            hidden = not self.token_bytes(token)
+            return self.token_bytes(token, special=True).decode("utf-8", "replace") if hidden else ""
+
+        return TokenizerCache(lambda text, special: self._tokenize(text, special, True), control_text)
+
+    def _tokenize(self, text: str, special: bool, parse_special: bool) -> list[int]:
+        return tokenizer.tokenize(self.tokenizer_handle, text, special, parse_special)
+
+    def detokenize(self, tokens: Iterable[int]) -> str:
+        """The text of tokens, always valid: bytes that are no UTF-8 become U+FFFD, control tokens nothing."""
+        with TextStream(self) as stream:
+            return "".join([*map(stream.push, tokens), stream.finish()])
+
+    def token_bytes(self, token: int, *, special: bool = False) -> bytes:
+        """The bytes of one token; of a control token only with `special`."""
+        return tokenizer.token_bytes(self.tokenizer_handle, token, special)
+
+    def token_id(self, text: str) -> int | None:
+        """The token that is written exactly so, control tokens included, or None."""
+        return tokenizer.token_id(self.tokenizer_handle, text)
+
+    def ends_text(self, token: int) -> bool:
+        """Whether generation should end at this token (end of text, end of turn)."""
+        return tokenizer.ends_text(self.tokenizer_handle, token)
+
+    # ---- what runs it ----
+
+    def adopt(self, session: NativeHandle) -> None:
+        """Makes the model free a session or batch before itself. For those alone."""
+        with self._lock:
+            if self._handle is not None:
+                self._sessions.add(session)
+                return
+        session.free()
+        raise RbeError(f"{self._path} was closed while a session was being made")
+
+    def release(self, session: NativeHandle) -> None:
+        """The opposite of adopt()."""
+        with self._lock:
+            self._sessions.discard(session)

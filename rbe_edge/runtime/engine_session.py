@@ -1,0 +1,338 @@
+"""An rbe_session: the KV cache of one text and the passes over it, on one thread at a time.
+
+Session (session.py) is what users get: it adds what is made of passes, such as generated text.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rbe_edge import _native
+from rbe_edge.errors import ContextFull, OptionError, RbeError, StateError
+from rbe_edge.runtime.memory import ProfileEntry, read_profile
+from rbe_edge.runtime.native_handle import NativeHandle
+from rbe_edge.runtime.options import KvType, SessionOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from typing_extensions import Self  # part of typing from Python 3.11 on
+
+    from rbe_edge.runtime.engine_model import EngineModel
+
+Report = Callable[[int, int], object]
+
+_KV_TYPES: dict[KvType, int] = {
+    "f16": _native.KV_F16, "f32": _native.KV_F32, "q8": _native.KV_Q8, "q8q4": _native.KV_Q8Q4,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """arena_bytes: all memory of the session, kv_bytes: what of it is the KV cache. context, position: in tokens."""
+
+    arena_bytes: int
+    kv_bytes: int
+    context: int
+    position: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """log_probabilities: float32 [n - 1], natural log-probability of token i + 1 after token i. logits: float32
+    [n][vocabulary] where they were asked for."""
+
+    log_probabilities: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32] | None
+
+
+class EngineSession:
+    """All memory is taken at creation; one thread uses it at a time, any thread may cancel."""
+
+    def __init__(self, model: EngineModel, options: SessionOptions) -> None:
+        self.model = model
+        self._native: NativeHandle | None = None
+        raw = _native.SessionOptions(
+            struct_bytes=ctypes.sizeof(_native.SessionOptions),
+            context_tokens=options.context,
+            n_threads=options.threads,
+            batch_tokens=options.batch,
+            kv_type=_KV_TYPES[options.kv],
+            n_planes=options.planes,
+            sink_tokens=options.sinks,
+            profile=int(options.profile),
+        )
+        handle = ctypes.POINTER(_native.SessionHandle)()
+        _native.check(_native.library().rbe_session_create(model.handle, ctypes.byref(raw), ctypes.byref(handle)))
+        self._native = NativeHandle(handle)
+        model.adopt(self._native)
+        # May run ahead of the C session, whose position is the truth, when a call fails or Ctrl-C comes: _in_context.
+        self._tokens: list[int] = []
+        self.sinks = options.sinks
+        self.context = self.info.context
+
+    def close(self) -> None:
+        """Frees the session's memory; what still runs on it is cancelled first. Closing twice is allowed."""
+        if self._native is not None:
+            self._native.free()
+            self.model.release(self._native)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def use(self) -> AbstractContextManager[Any]:
+        """The rbe_session, for one call on _native. Raises where another thread is using it or it has been closed."""
+        assert self._native is not None
+        return self._native.use()
+
+    def _raw_info(self) -> _native.SessionInfo:
+        raw = _native.SessionInfo(struct_bytes=ctypes.sizeof(_native.SessionInfo))
+        with self.use() as handle:
+            _native.check(_native.library().rbe_session_get_info(handle, ctypes.byref(raw)))
+        return raw
+
+    @property
+    def info(self) -> SessionInfo:
+        raw = self._raw_info()
+        return SessionInfo(
+            arena_bytes=raw.arena_bytes,
+            kv_bytes=raw.kv_bytes,
+            context=raw.context_tokens,
+            position=raw.position,
+            threads=raw.n_threads,
+        )
+
+    @property
+    def profile(self) -> tuple[ProfileEntry, ...]:
+        """Where the time went since the session was made, if it was made with `profile`; else ModelError."""
+        with self.use() as handle:
+            return read_profile(handle)
+
+    @property
+    def position(self) -> int:
+        """Tokens in the context now."""
+        position: int = self._raw_info().position
+        return position
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The tokens in the context."""
+        return tuple(self._in_context())
+
+    def _in_context(self) -> list[int]:
+        del self._tokens[self.position :]
+        return self._tokens
+
+    @contextmanager
+    def _appended(self, tokens: ctypes.Array[ctypes.c_uint32]) -> Iterator[None]:
+        """Around a call that appends tokens: keeps what the context then holds."""
+        before = self.begin_append(list(tokens))
+        try:
+            yield
+        except BaseException:
+            self.end_append(before, failed=True)
+            raise
+        self.end_append(before, failed=False)
+
+    def begin_append(self, tokens: Sequence[int]) -> int:
+        """Before a call that appends tokens: how many the context holds. end_append() comes after the call."""
+        self._in_context().extend(tokens)
+        return len(self._tokens) - len(tokens)
+
+    def end_append(self, before: int, failed: bool) -> None:
+        """What the context holds after a call that appended behind `before` tokens: where it slid, the sinks and the
+        latest; where it slid and failed, the sinks alone."""
+        if failed:
+            if self.sinks and self.position != before:
+                self.rewind(self.sinks)
+            return
+        slid = len(self._tokens) - self.position if self.sinks else 0
+        if slid:
+            del self._tokens[self.sinks : self.sinks + slid]
+
+    def check_room(self, n_tokens: int, what: str) -> None:
+        """Raises ContextFull, with the numbers, where n_tokens more do not fit."""
+        position = self.position
+        if not self.sinks and position + n_tokens > self.context:
+            used = f", {position} of them in use" if position else ""
+            raise ContextFull(
+                f"{what} has {n_tokens} tokens and the context holds {self.context}{used}; "
+                "shorten it or make the context larger"
+            )
+
+    def prefill(self, tokens: Sequence[int], *, progress: Report | None = None) -> None:
+        """Appends tokens to the context; logits are then those after the last one.
+
+        progress(done, total) is called between pieces of the work and may return True to stop it, which raises
+        Cancelled. On any failure the context is as before, or, where it slid meanwhile, holds the sinks alone. Ctrl-C
+        stops it too. Raises ContextFull, unless the context slides.
+        """
+        array = self.token_array(tokens)
+        self.check_room(len(array), "the prompt")
+        carrier = _native.Progress(progress)
+        with self._appended(array), self.use() as handle:
+            status = _native.library().rbe_session_prefill(handle, array, len(array), carrier.callback, None)
+            carrier.check(status)
+
+    @property
+    def logits(self) -> npt.NDArray[np.float32]:
+        """A copy of the logits after the last token, float32 [vocabulary]. Raises before the first prefill."""
+        import numpy as np
+
+        with self.logits_pointer() as pointer:
+            return np.array(np.ctypeslib.as_array(pointer, shape=(self.model.info.vocabulary,)), dtype=np.float32)
+
+    @contextmanager
+    def logits_pointer(self) -> Iterator[Any]:
+        """The logits where they lie, a C pointer to float[vocabulary]; the session is in use while they are read."""
+        with self.use() as handle:
+            pointer = _native.library().rbe_session_logits(handle)
+            if not pointer:
+                raise RbeError("there are no logits before the first prefill, or after a rewind")
+            yield pointer
+
+    def score(self, tokens: Sequence[int], *, logits: bool = False, progress: Report | None = None) -> Scores:
+        """Appends tokens and says how probable each was after those before it; with `logits`, the logits after each.
+        For perplexity and parity. Fails as prefill does."""
+        import numpy as np
+
+        array = self.token_array(tokens)
+        self.check_room(len(array), "the text")
+        log_probabilities = np.empty(len(array) - 1, dtype=np.float32)
+        all_logits = np.empty((len(array), self.model.info.vocabulary), dtype=np.float32) if logits else None
+        carrier = _native.Progress(progress)
+        with self._appended(array), self.use() as handle:
+            status = _native.library().rbe_session_score(
+                handle,
+                array,
+                len(array),
+                _native.pointer(log_probabilities, ctypes.c_float) if len(array) > 1 else None,
+                _native.pointer(all_logits, ctypes.c_float) if all_logits is not None else None,
+                carrier.callback,
+                None,
+            )
+            carrier.check(status)
+        return Scores(log_probabilities=log_probabilities, logits=all_logits)
+
+    def embed(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+        """The hidden states of a text before the first layer, float32 [n][width]. The context must be empty."""
+        import numpy as np
+
+        array = self.token_array(tokens)
+        hidden = np.empty((len(array), self.model.info.width), dtype=np.float32)
+        with self.use() as handle:
+            pointer = _native.pointer(hidden, ctypes.c_float)
+            _native.check(_native.library().rbe_session_embed(handle, array, len(array), pointer))
+        return hidden
+
+    def run_layers(
+        self,
+        first: int,
+        count: int,
+        hidden: npt.NDArray[np.float32],
+        show: Callable[[int, int, npt.NDArray[np.float32]], object] | None = None,
+    ) -> None:
+        """Runs `count` layers from `first` on over hidden states float32 [n][width] at positions 0, 1, ..., in place;
+        the context must be empty and stays so. show(layer, point, x) is given what each group of matrices reads,
+        [tokens][cols] valid during the call; point is one of _native.CAPTURE_*. For calibration."""
+        carrier = _native.Capture(show) if show is not None else None
+        with self.use() as handle:
+            status = _native.library().rbe_session_run_layers(
+                handle,
+                first,
+                count,
+                _native.pointer(hidden, ctypes.c_float),
+                len(hidden),
+                carrier.callback if carrier is not None else _native.CaptureCallback(),
+                None,
+            )
+            (carrier.check if carrier is not None else _native.check)(status)
+
+    def rewind(self, n_tokens: int = 0) -> None:
+        """Forgets all but the first n_tokens of the context."""
+        position = self.position
+        if not 0 <= n_tokens <= position:
+            raise OptionError(f"the context has {position} tokens, so it cannot go back to {n_tokens}")
+        with self.use() as handle:
+            _native.check(_native.library().rbe_session_rewind(handle, n_tokens))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the context, its keys and values and the logits to a file (docs/runtime.md, "Saved state"), so that
+        restore() goes on from there without computing them again. The file holds the text: it is readable by its owner
+        alone. Raises StateError where it cannot be written; what was there before is then still there."""
+        tokens = (ctypes.c_uint32 * self.position)(*self._in_context())
+        with self.use() as handle:
+            status = _native.library().rbe_session_save(handle, tokens, len(tokens), os.fsencode(path))
+            _native.check(status, StateError)
+
+    def restore(self, path: str | os.PathLike[str]) -> list[int]:
+        """Replaces the context by a saved one and returns its tokens; what follows is bit for bit what would have
+        followed there. The size of the context, threads, batch and sinks may differ from those it was saved with.
+
+        Raises StateError for a file that is missing, damaged, of another version, model, kv type or number of planes,
+        ContextFull where it does not fit. The session is then as before."""
+        n_tokens = ctypes.c_size_t()
+        tokens = (ctypes.c_uint32 * self.context)()
+        with self.use() as handle:
+            status = _native.library().rbe_session_restore(
+                handle, os.fsencode(path), tokens, len(tokens), ctypes.byref(n_tokens)
+            )
+            _native.check(status, StateError)
+            self._tokens = tokens[: n_tokens.value]
+        return list(self._tokens)
+
+    def copy_from(self, other: EngineSession, n_tokens: int) -> None:
+        """Replaces the context by the first n_tokens of another session's, which stays as it is: a prompt that both
+        begin with is computed once. There are no logits then. Size of the context, threads, batch and sinks may differ.
+
+        Raises OptionError where the other holds fewer tokens or differs in model, kv type or planes, ContextFull where
+        they do not fit. The session is then as before."""
+        if other is self:
+            raise OptionError("a session is copied from another one; rewind() forgets what comes later")
+        with self.use() as handle, other.use() as source:
+            _native.check(_native.library().rbe_session_copy(handle, source, n_tokens), OptionError)
+        self._tokens = other._tokens[:n_tokens]
+
+    def resume(self, tokens: Sequence[int]) -> list[int]:
+        """Goes back to the longest prefix of `tokens` that the context already holds, and returns the rest of them,
+        at least the last one, for prefill or generate: so a growing conversation is computed once."""
+        common = 0
+        for ours, theirs in zip(self._in_context(), tokens[:-1], strict=False):
+            if ours != theirs:
+                break
+            common += 1
+        self.rewind(common)
+        return list(tokens[common:])
+
+    def cancel(self) -> None:
+        """Makes the call that runs on the session, or else the next one, raise Cancelled. Any thread."""
+        if self._native is not None:
+            self._native.cancel()
+
+    def token_array(self, tokens: Sequence[int]) -> ctypes.Array[ctypes.c_uint32]:
+        """For C. Raises OptionError where there are none, or one is no token of the model."""
+        # Without numpy, whose import takes longer than the first token of a small model.
+        if len(tokens) == 0:
+            raise OptionError("the prompt is empty; give at least one token")
+        vocabulary = self.model.info.vocabulary
+        try:
+            ids = list(map(operator.index, tokens))
+        except TypeError:
+            ids = [-1]
+        if min(ids) < 0 or max(ids) >= vocabulary:
+            raise OptionError(f"tokens must be whole numbers from 0 to {vocabulary - 1}")
+        return (ctypes.c_uint32 * len(ids))(*ids)

@@ -1,0 +1,65 @@
+"""What the C library made and Python owns: one thread uses it at a time, any thread may cancel or free it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rbe_edge import _native
+from rbe_edge.errors import ModelError, RbeError
+
+# How long closing waits for a call on another thread to notice that it was cancelled. A call looks between pieces of a
+# prefill pass, which even on a small device take well under this.
+_CLOSE_TIMEOUT_S = 30.0
+
+
+class NativeHandle:
+    """An rbe_session, or what else runs a model, and its two locks: one call at a time, and no cancel of what has been
+    freed. kind: the word in the names of its C functions."""
+
+    def __init__(self, handle: Any, kind: str = "session") -> None:
+        self._handle: Any = handle
+        self._kind = kind
+        self._call = threading.Lock()
+        self._life = threading.Lock()
+        self._caller: int | None = None
+
+    @contextmanager
+    def use(self) -> Iterator[Any]:
+        """The handle, for one call. Raises where another thread is using it or it has been freed."""
+        if not self._call.acquire(blocking=False):
+            raise RbeError(
+                f"this {self._kind} is in use; a {self._kind} serves one call at a time, make one for each thread"
+            )
+        try:
+            self._caller = threading.get_ident()
+            if self._handle is None:
+                raise ModelError(f"this {self._kind} has been closed; make another with model.{self._kind}()")
+            yield self._handle
+        finally:
+            self._caller = None
+            self._call.release()
+
+    def cancel(self) -> None:
+        """Any thread; nothing where it has been freed."""
+        with self._life:
+            if self._handle is not None:
+                getattr(_native.library(), f"rbe_{self._kind}_cancel")(self._handle)
+
+    def free(self) -> None:
+        """Frees it; a call that runs on another thread is cancelled first. Freeing twice is allowed."""
+        if not self._call.acquire(blocking=False):
+            if self._caller == threading.get_ident():
+                raise RbeError(f"a {self._kind} cannot be closed from its own progress function; return True to stop")
+            self.cancel()
+            if not self._call.acquire(timeout=_CLOSE_TIMEOUT_S):
+                raise RbeError(f"this {self._kind} is still in use on another thread; cancel it before closing")
+        try:
+            with self._life:
+                handle, self._handle = self._handle, None
+            if handle is not None:
+                getattr(_native.library(), f"rbe_{self._kind}_free")(handle)
+        finally:
+            self._call.release()
