@@ -18,16 +18,12 @@ TABLE = "room of `rbe_edge/`"
 FILES_IN_CIRCLES = {
     "bench.report", "bench.slope",
     "packing.smooth_codes", "sources.plan",
-    "runtime.batch", "runtime.chat_template", "runtime.conversation", "runtime.embeddings", "runtime.generation",
-    "runtime.model", "runtime.session", "runtime.speculation", "runtime.text_stream",
     "sources.gguf.configuration", "sources.gguf.source", "sources.gguf.tensors", "sources.llama2c", "sources.types",
     "sources.tokenizers.blob", "sources.tokenizers.tokenizer",
     "tui.client", "tui.screens.chat_screen",
 }  # fmt: skip
 ROOMS_IN_CIRCLES = {"bench", "llama_cpp", "format", "packing", "sources"}
-PRIVATE_USES = {
-    "rbe_edge/runtime/batch.py": {"sessions[0]._token_array", "s._append", "session._settle", "session._use"},
-}
+PRIVATE_USES: dict[str, set[str]] = {}
 
 HEAVY = [
     "torch",
