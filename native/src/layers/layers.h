@@ -9,9 +9,6 @@
 #include "parallel/profile.h"
 #include "parallel/thread_pool.h"
 
-/* Dense matrices are split into pieces of this many rows between threads. */
-#define RBE_DENSE_ROWS 64u
-
 typedef struct rbe__thread_scratch {
     int8_t *tile;   /* [RBE_BLOCK_GROUPS * RBE_STRIP_ROWS * 4] */
     int32_t *acc;   /* [batch * RBE_STRIP_ROWS] */

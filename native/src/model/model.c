@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "model/residency_plan.h"
 
 #define ALL_ROLES (RBE_CACHE_EMBEDDINGS | RBE_CACHE_ATTENTION | RBE_CACHE_FEED_FORWARD)
 
@@ -241,8 +242,8 @@ static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_
     RBE_TRY(rbe__memory_pool_create(&model->memory));
     RBE_TRY(rbe__pack_open(path, options->skip_checksums != 0, options->max_resident_bytes != 0, &model->pack));
     RBE_TRY(rbe__residency_plan(&model->pack, path, options->max_resident_bytes, &model->residency));
-    RBE_TRY(rbe__weight_cache_create(&model->pack, options->cache_roles ? options->cache_roles : ALL_ROLES, options->cache_bytes,
-                                     &model->cache));
+    RBE_TRY(rbe__weight_cache_create(model->pack.tensors, model->pack.n_tensors, options->cache_roles ? options->cache_roles : ALL_ROLES,
+                                     options->cache_bytes, &model->cache));
     RBE_TRY(make_signs(model, path));
     RBE_TRY(bind_model(model, path));
     const rbe_metadata *parameters = rbe__pack_metadata(&model->pack, "parameters");
@@ -298,110 +299,4 @@ void rbe_model_close(rbe_model *model)
         rbe__pack_close(&model->pack);
         free(model);
     }
-}
-
-rbe_status rbe_model_get_info(const rbe_model *model, rbe_model_info *info)
-{
-    if (!model || !info || info->struct_bytes != sizeof *info) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_get_info: model or info is NULL, or info.struct_bytes is wrong");
-    }
-    *info = (rbe_model_info){
-        .struct_bytes = sizeof *info,
-        .file_bytes = model->pack.file.bytes,
-        .n_parameters = model->n_parameters,
-        .format_version = model->pack.version,
-        .n_metadata = model->pack.n_metadata,
-        .n_tensors = model->pack.n_tensors,
-        .n_layers = model->config.n_layers,
-        .width = model->config.width,
-        .n_vocabulary = model->config.n_vocabulary,
-        .context_tokens = model->config.context,
-        .kernel_set = model->kernels.name,
-    };
-    return RBE_OK;
-}
-
-rbe_status rbe_model_get_memory(const rbe_model *model, rbe_model_memory *out)
-{
-    if (!model || !out || out->struct_bytes != sizeof *out) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_get_memory: model or out is NULL, or out.struct_bytes is wrong");
-    }
-    const rbe__memory_pool_counts sessions = rbe__memory_pool_statistics(model->memory);
-    const rbe__cache_statistics cache = rbe__weight_cache_statistics(model->cache);
-    *out = (rbe_model_memory){
-        .struct_bytes = sizeof *out,
-        .sessions_in_use = sessions.in_use,
-        .sessions_peak = sessions.peak,
-        .sessions_held = sessions.held,
-        .sessions_taken = sessions.taken,
-        .sessions_reused = sessions.reused,
-        .cache_limit = cache.limit,
-        .cache_used = cache.used,
-        .cache_hits = cache.hits,
-        .cache_misses = cache.misses,
-        .resident_limit = model->residency.limit,
-        .resident_pinned = model->residency.pinned_bytes,
-    };
-    return RBE_OK;
-}
-
-void rbe_model_trim_memory(const rbe_model *model)
-{
-    if (model) {
-        rbe__memory_pool_trim(model->memory);
-    }
-}
-
-const rbe_tokenizer *rbe_model_tokenizer(const rbe_model *model)
-{
-    return model ? model->tokenizer : NULL;
-}
-
-rbe_status rbe_model_metadata(const rbe_model *model, uint32_t index, rbe_metadata *out)
-{
-    if (!model || !out || index >= model->pack.n_metadata) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_metadata: no entry %u", index);
-    }
-    *out = model->pack.metadata[index];
-    return RBE_OK;
-}
-
-rbe_status rbe_model_tensor(const rbe_model *model, uint32_t index, rbe_tensor_info *out)
-{
-    if (!model || !out || index >= model->pack.n_tensors) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_tensor: no tensor %u", index);
-    }
-    const rbe__tensor *tensor = &model->pack.tensors[index];
-    *out = (rbe_tensor_info){
-        .name = tensor->name,
-        .name_bytes = tensor->name_bytes,
-        .kind = tensor->kind,
-        .rows = tensor->rows,
-        .cols = tensor->cols,
-        .rotation_block = tensor->rotation_block,
-        .seed = tensor->seed,
-        .n_planes = tensor->n_planes,
-        .error = tensor->error,
-        .data_bytes = tensor->data_bytes,
-    };
-    for (uint32_t p = 0; p < tensor->n_planes; p++) {
-        out->plane_bits[p] = tensor->planes[p].bits;
-    }
-    return RBE_OK;
-}
-
-rbe_status rbe_model_tensor_rows(const rbe_model *model, uint32_t index, uint32_t first_row, uint32_t n_rows, float *out)
-{
-    if (!model || !out || index >= model->pack.n_tensors) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_tensor_rows: no tensor %u", index);
-    }
-    const rbe__tensor *tensor = &model->pack.tensors[index];
-    if (first_row > tensor->rows || n_rows > tensor->rows - first_row) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_tensor_rows: rows %u + %u of %u", first_row, n_rows, tensor->rows);
-    }
-    for (uint32_t r = 0; r < n_rows; r++) {
-        rbe__tensor_row(&model->kernels, tensor, 0, first_row + r, out + (size_t)r * tensor->cols);
-        rbe__residency_release(&model->residency);
-    }
-    return RBE_OK;
 }

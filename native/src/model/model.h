@@ -3,11 +3,10 @@
 #define RBE_MODEL_H
 
 #include "base/memory_pool.h"
-#include "model/residency.h"
+#include "model/pack_reader.h"
+#include "weights/projection.h"
+#include "weights/residency.h"
 #include "weights/weight_cache.h"
-
-typedef enum rbe__norm_kind { RBE_NORM_RMS, RBE_NORM_LAYER } rbe__norm_kind;
-typedef enum rbe__activation { RBE_ACTIVATION_SILU, RBE_ACTIVATION_GELU, RBE_ACTIVATION_GELU_TANH } rbe__activation;
 
 /* docs/format.md, "Metadata keys", with the same names. */
 typedef struct rbe__config {
@@ -24,16 +23,6 @@ typedef struct rbe__config {
     int gated;
     float embedding_scale;
 } rbe__config;
-
-typedef struct rbe__norm {
-    const float *weight; /* NULL: no such norm */
-    const float *bias;   /* may be NULL */
-} rbe__norm;
-
-typedef struct rbe__projection {
-    const rbe__tensor *weight;
-    const float *bias; /* [rows] or NULL */
-} rbe__projection;
 
 typedef struct rbe__layer {
     rbe__norm attention_norm, attention_post_norm, feed_forward_norm, feed_forward_post_norm;

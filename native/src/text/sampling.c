@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/random.h"
 #include "base/status.h"
-#include "weights/tensor.h"
 
 #define DEFAULT_REPEAT_LAST 64u
 #define MAX_REPEAT_LAST 65536u

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/random.h"
+
 void rbe__apply_signs(float *x, uint32_t n, uint64_t seed)
 {
     for (uint32_t c = 0; c < n; c++) {

@@ -8,6 +8,9 @@
 
 #define RBE_MAX_PLANES 4u
 
+/* Rows of a matrix that is no trellis which make one item of work: threads share them out, and a limit of memory counts in them. */
+#define RBE_DENSE_ROWS 64u
+
 enum { RBE_KIND_F32 = 1, RBE_KIND_F16 = 2, RBE_KIND_BF16 = 3, RBE_KIND_TRELLIS = 4, RBE_KIND_SEED64 = 5, RBE_KIND_BASIS = 6 };
 
 typedef struct rbe__plane {
@@ -83,14 +86,6 @@ void rbe__sign_bits(uint64_t seed, uint32_t n, uint8_t *bits);
 static inline size_t rbe__sign_bytes(uint32_t n)
 {
     return ((size_t)n + 63) / 64 * 8;
-}
-
-static inline uint64_t rbe__splitmix64(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
 }
 
 #endif

@@ -49,7 +49,8 @@ static int is_cached(const rbe__tensor *tensor, uint32_t roles)
     return rbe__tensor_by_row(tensor) && (roles & role);
 }
 
-static rbe_status create_into(rbe__weight_cache *cache, rbe__pack *pack, uint32_t roles, uint64_t wanted, uint64_t n_rows)
+static rbe_status create_into(rbe__weight_cache *cache, rbe__tensor *tensors, uint32_t n_tensors, uint32_t roles, uint64_t wanted,
+                              uint64_t n_rows)
 {
     cache->limit = (size_t)wanted;
     cache->memory = aligned_alloc(64, cache->limit);
@@ -58,22 +59,22 @@ static rbe_status create_into(rbe__weight_cache *cache, rbe__pack *pack, uint32_
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for a weight cache of %zu MB; choose a smaller one", cache->limit >> 20);
     }
     size_t first = 0;
-    for (uint32_t i = 0; i < pack->n_tensors; i++) {
-        if (is_cached(&pack->tensors[i], roles)) {
-            pack->tensors[i].cache = cache;
-            pack->tensors[i].first_place = first;
-            first += pack->tensors[i].rows;
+    for (uint32_t i = 0; i < n_tensors; i++) {
+        if (is_cached(&tensors[i], roles)) {
+            tensors[i].cache = cache;
+            tensors[i].first_place = first;
+            first += tensors[i].rows;
         }
     }
     return RBE_OK;
 }
 
-rbe_status rbe__weight_cache_create(rbe__pack *pack, uint32_t roles, uint64_t bytes, rbe__weight_cache **out)
+rbe_status rbe__weight_cache_create(rbe__tensor *tensors, uint32_t n_tensors, uint32_t roles, uint64_t bytes, rbe__weight_cache **out)
 {
     uint64_t all_bytes = 0, n_rows = 0;
     *out = NULL;
-    for (uint32_t i = 0; i < pack->n_tensors; i++) {
-        const rbe__tensor *tensor = &pack->tensors[i];
+    for (uint32_t i = 0; i < n_tensors; i++) {
+        const rbe__tensor *tensor = &tensors[i];
         if (is_cached(tensor, roles)) {
             const uint64_t sum = all_bytes + tensor->rows * row_bytes(tensor);
             all_bytes = sum < MOST_BYTES ? sum : MOST_BYTES;
@@ -91,7 +92,7 @@ rbe_status rbe__weight_cache_create(rbe__pack *pack, uint32_t roles, uint64_t by
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for a weight cache");
     }
     *out = cache;
-    return create_into(cache, pack, roles, wanted, n_rows);
+    return create_into(cache, tensors, n_tensors, roles, wanted, n_rows);
 }
 
 void rbe__weight_cache_free(rbe__weight_cache *cache)

@@ -4,7 +4,7 @@
 #ifndef RBE_WEIGHT_CACHE_H
 #define RBE_WEIGHT_CACHE_H
 
-#include "model/pack_reader.h"
+#include "weights/tensor.h"
 
 typedef struct rbe__weight_cache rbe__weight_cache;
 
@@ -15,8 +15,9 @@ typedef struct rbe__cache_statistics {
     uint64_t hits, misses; /* rows */
 } rbe__cache_statistics;
 
-/* For the tensors of the pack that roles (RBE_CACHE_* of rbe.h) allow; bytes 0: the default. *out is NULL where there are none. */
-rbe_status rbe__weight_cache_create(rbe__pack *pack, uint32_t roles, uint64_t bytes, rbe__weight_cache **out);
+/* For those of n_tensors that roles (RBE_CACHE_* of rbe.h) allow: each is told its place. bytes 0: the default. *out is NULL where there
+ * are none, or where the cache would be too small for anything. */
+rbe_status rbe__weight_cache_create(rbe__tensor *tensors, uint32_t n_tensors, uint32_t roles, uint64_t bytes, rbe__weight_cache **out);
 void rbe__weight_cache_free(rbe__weight_cache *cache);
 
 /* A row of a tensor of rbe__tensor_by_row: in the cache, or generated into buffer [cols]. *generated goes up by one where it had to

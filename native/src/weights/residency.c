@@ -1,9 +1,4 @@
-#include "model/residency.h"
-
-#include "base/status.h"
-#include "layers/layers.h"
-
-#define MOST_PIECE (4u << 20)
+#include "weights/residency.h"
 
 /* Matrices alone are read in pieces. Rows of the generated kinds need the whole of their few bytes. */
 static int in_pieces(const rbe__tensor *tensor)
@@ -11,8 +6,8 @@ static int in_pieces(const rbe__tensor *tensor)
     return tensor->rows > 1 && !rbe__tensor_by_row(tensor);
 }
 
-/* The largest item. Strips have nearly the same height: one unit more than the mean, at most. */
-static uint64_t item_bytes(const rbe__tensor *tensor)
+/* Strips have nearly the same height: one unit more than the mean, at most. */
+uint64_t rbe__residency_item_bytes(const rbe__tensor *tensor)
 {
     if (!in_pieces(tensor)) {
         return tensor->data_bytes;
@@ -23,55 +18,6 @@ static uint64_t item_bytes(const rbe__tensor *tensor)
     }
     const uint64_t units = (tensor->layout.n_units - 1) / tensor->layout.n_strips + 1;
     return tensor->data_bytes / tensor->layout.n_units * units + units;
-}
-
-/* Pages beside those of a piece: on both sides of each plane's part of it, and of vectors that are read meanwhile (bias, norm). Where the
- * whole tensor is smaller, that is an upper bound too. */
-static uint64_t beside(const rbe__tensor *tensor)
-{
-    const uint64_t n_areas = tensor->kind == RBE_KIND_TRELLIS ? tensor->n_planes : 1;
-    const uint64_t between = 2 * RBE_MAPPED_GRAIN * (n_areas - 1);
-    return 2 * RBE_MAPPED_GRAIN + (between < tensor->data_bytes ? between : tensor->data_bytes) + RBE_MAPPED_GRAIN;
-}
-
-/* Where the matrices begin, if index and blobs stand before them, as the packer puts them. */
-static uint64_t before_tensors(const rbe__pack *pack)
-{
-    uint64_t first = pack->file.bytes, end = 0;
-    for (uint32_t i = 0; i < pack->n_tensors; i++) {
-        const uint64_t offset = (uint64_t)(pack->tensors[i].data - pack->file.data);
-        first = offset < first ? offset : first;
-    }
-    for (uint32_t i = 0; i < pack->n_blobs; i++) {
-        const uint64_t blob_end = (uint64_t)(pack->blobs[i].data - pack->file.data) + pack->blobs[i].bytes;
-        end = blob_end > end ? blob_end : end;
-    }
-    return end < first ? end : first;
-}
-
-rbe_status rbe__residency_plan(const rbe__pack *pack, const char *path, uint64_t limit, rbe__residency *out)
-{
-    *out = (rbe__residency){.file = &pack->file};
-    if (limit == 0 || limit >= pack->file.bytes) {
-        return RBE_OK;
-    }
-    uint64_t most_item = 1, most_beside = 0;
-    for (uint32_t i = 0; i < pack->n_tensors; i++) {
-        const uint64_t item = item_bytes(&pack->tensors[i]), sides = beside(&pack->tensors[i]);
-        most_item = item > most_item ? item : most_item;
-        most_beside = sides > most_beside ? sides : most_beside;
-    }
-    const uint64_t least = before_tensors(pack) + 2 * most_item + most_beside; /* a piece, what surrounds it, and the next one */
-    if (limit < least) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "%s: a limit of %llu bytes is too small for this model; it needs at least %llu", path,
-                        (unsigned long long)limit, (unsigned long long)least);
-    }
-    uint64_t piece = (limit - least) / 8 + most_item;
-    piece = piece > MOST_PIECE ? MOST_PIECE : piece;
-    out->piece_bytes = piece > most_item ? piece : most_item;
-    out->limit = limit;
-    out->pinned_bytes = limit - 2 * out->piece_bytes - most_beside;
-    return RBE_OK;
 }
 
 static uint64_t end_of(const rbe__residency *residency, const rbe__tensor *tensor)
@@ -89,7 +35,7 @@ uint32_t rbe__residency_items(const rbe__residency *residency, const rbe__tensor
     if (!in_pieces(tensor)) {
         return n_items;
     }
-    const uint64_t items = residency->piece_bytes / item_bytes(tensor);
+    const uint64_t items = residency->piece_bytes / rbe__residency_item_bytes(tensor);
     return items < 1 ? 1 : items < n_items ? (uint32_t)items : n_items;
 }
 

@@ -1,9 +1,11 @@
 /* Running a model whose file is larger than the memory it may take: the first part of the file stays mapped in, of the rest only what is
- * worked on, piece by piece (docs/engine.md, "Memory"). Immutable once planned; any number of threads. */
+ * worked on, piece by piece (docs/engine.md, "Memory"). model/residency_plan.h chooses the sizes. Immutable
+ * once planned; any number of threads. */
 #ifndef RBE_RESIDENCY_H
 #define RBE_RESIDENCY_H
 
-#include "model/pack_reader.h"
+#include "platform/platform.h"
+#include "weights/tensor.h"
 
 typedef struct rbe__residency {
     const rbe__mapped_file *file;
@@ -12,9 +14,8 @@ typedef struct rbe__residency {
     uint64_t piece_bytes;  /* of one matrix between two releases */
 } rbe__residency;
 
-/* Chooses pinned_bytes and piece_bytes for a limit; `*out` has none where 0 is given or the whole file is within it. RBE_ERROR_ARGUMENT
- * where it is too small, with the least that is possible. */
-rbe_status rbe__residency_plan(const rbe__pack *pack, const char *path, uint64_t limit, rbe__residency *out);
+/* Bytes of the largest strip of a trellis tensor, or of RBE_DENSE_ROWS rows of another matrix; all of what is not read in pieces. */
+uint64_t rbe__residency_item_bytes(const rbe__tensor *tensor);
 
 /* 1 where all of a tensor is within what stays. */
 int rbe__residency_stays(const rbe__residency *residency, const rbe__tensor *tensor);

@@ -1,0 +1,54 @@
+#include "model/residency_plan.h"
+
+#include "base/status.h"
+
+#define MOST_PIECE (4u << 20)
+
+/* Pages beside those of a piece: on both sides of each plane's part of it, and of vectors that are read meanwhile (bias, norm). Where the
+ * whole tensor is smaller, that is an upper bound too. */
+static uint64_t beside(const rbe__tensor *tensor)
+{
+    const uint64_t n_areas = tensor->kind == RBE_KIND_TRELLIS ? tensor->n_planes : 1;
+    const uint64_t between = 2 * RBE_MAPPED_GRAIN * (n_areas - 1);
+    return 2 * RBE_MAPPED_GRAIN + (between < tensor->data_bytes ? between : tensor->data_bytes) + RBE_MAPPED_GRAIN;
+}
+
+/* Where the matrices begin, if index and blobs stand before them, as the packer puts them. */
+static uint64_t before_tensors(const rbe__pack *pack)
+{
+    uint64_t first = pack->file.bytes, end = 0;
+    for (uint32_t i = 0; i < pack->n_tensors; i++) {
+        const uint64_t offset = (uint64_t)(pack->tensors[i].data - pack->file.data);
+        first = offset < first ? offset : first;
+    }
+    for (uint32_t i = 0; i < pack->n_blobs; i++) {
+        const uint64_t blob_end = (uint64_t)(pack->blobs[i].data - pack->file.data) + pack->blobs[i].bytes;
+        end = blob_end > end ? blob_end : end;
+    }
+    return end < first ? end : first;
+}
+
+rbe_status rbe__residency_plan(const rbe__pack *pack, const char *path, uint64_t limit, rbe__residency *out)
+{
+    *out = (rbe__residency){.file = &pack->file};
+    if (limit == 0 || limit >= pack->file.bytes) {
+        return RBE_OK;
+    }
+    uint64_t most_item = 1, most_beside = 0;
+    for (uint32_t i = 0; i < pack->n_tensors; i++) {
+        const uint64_t item = rbe__residency_item_bytes(&pack->tensors[i]), sides = beside(&pack->tensors[i]);
+        most_item = item > most_item ? item : most_item;
+        most_beside = sides > most_beside ? sides : most_beside;
+    }
+    const uint64_t least = before_tensors(pack) + 2 * most_item + most_beside; /* a piece, what surrounds it, and the next one */
+    if (limit < least) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "%s: a limit of %llu bytes is too small for this model; it needs at least %llu", path,
+                        (unsigned long long)limit, (unsigned long long)least);
+    }
+    uint64_t piece = (limit - least) / 8 + most_item;
+    piece = piece > MOST_PIECE ? MOST_PIECE : piece;
+    out->piece_bytes = piece > most_item ? piece : most_item;
+    out->limit = limit;
+    out->pinned_bytes = limit - 2 * out->piece_bytes - most_beside;
+    return RBE_OK;
+}
