@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import rooms
 
 import rbe_edge.tui
 
@@ -25,17 +26,6 @@ def part(path: Path) -> str:
     return path.relative_to(FOLDER).with_suffix("").parts[0]
 
 
-def imported(path: Path) -> set[str]:
-    """Every module that a file imports anywhere in it, for types too; `from package import name` as package.name."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
-
-
 def test_the_table_names_every_file() -> None:
     assert len(ORDER) == len(set(ORDER)) and set(ORDER) == {part(path) for path in files()}
 
@@ -43,7 +33,7 @@ def test_the_table_names_every_file() -> None:
 @pytest.mark.parametrize("path", files(), ids=part)
 def test_a_file_looks_only_up_the_table(path: Path) -> None:
     here = part(path)
-    for name in imported(path):
+    for name in rooms.imports(path):
         if name.startswith("rbe_edge.tui."):
             other = name.split(".")[2]
             inside = other == here and path.parent != FOLDER
