@@ -1,6 +1,7 @@
 /* Runs machine code that uses AMX-TILE and AMX-INT8 on processors without: each such instruction is an illegal one there, is taken apart
- * in the handler of SIGILL and done by amx_model.h. Where the processor has AMX and the system permits it, nothing is caught and the processor does
- * them itself. Linux on 64-bit x86. */
+ * in the handler of SIGILL and done by amx_model.h. Not for a processor with AMX: it does ldtilecfg itself, permitted or not, and the model would never see
+ * the configuration. The handler runs on the thread's own stack: once tiles are permitted, Linux refuses an alternate one (sigaltstack) that has no
+ * room for their 8 KB. Linux on 64-bit x86. */
 #ifndef RBE_TESTS_AMX_EMULATOR_H
 #define RBE_TESTS_AMX_EMULATOR_H
 

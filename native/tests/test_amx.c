@@ -1,5 +1,5 @@
-/* The kernel of set avx512_amx without AMX: its source with a model of the instructions, and the machine code in the library with the same
- * model in place of the processor; and when the set is offered. */
+/* The kernel of set avx512_amx: its source with a model of the instructions; the machine code in the library, on the processor where it has AMX
+ * and with the same model in its place where it has none; and when the set is offered. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* registers in <ucontext.h> */
 #endif
@@ -230,18 +230,64 @@ static void test_permission(void)
     CHECK(permission(0, -1, 0x602e7) == 0, "no answer");
 }
 
+/* What does the tile instructions of the machine code. */
+typedef enum amx_executor { BY_MODEL, BY_PROCESSOR, BY_NOBODY } amx_executor;
+
+/* A processor without AMX takes every tile instruction for an illegal one, and the model does it. A processor with AMX does them once
+ * Linux gave permission. Where that was refused, ldtilecfg runs and the instructions after it end in SIGILL: the model would not know
+ * the configuration. */
+static amx_executor choose_executor(const rbe__x86 *machine)
+{
+    const uint32_t both = 3u << 24; /* AMX-TILE, AMX-INT8 */
+    const uint64_t tiles = 3ull << 17; /* in XCR0: the configuration, the data */
+    if ((machine->leaf7_edx & both) == 0 && (machine->xcr0 & tiles) == 0) {
+        return BY_MODEL;
+    }
+    const int usable = (machine->leaf7_edx & both) == both && (machine->xcr0 & tiles) == tiles;
+    return usable && machine->permits_tiles() ? BY_PROCESSOR : BY_NOBODY;
+}
+
+static void test_executor(void)
+{
+    n_asked = 0;
+    CHECK(choose_executor(&with_tiles) == BY_PROCESSOR && n_asked == 1, "AMX, permitted");
+    rbe__x86 machine = with_tiles;
+    machine.permits_tiles = denies;
+    CHECK(choose_executor(&machine) == BY_NOBODY && n_asked == 2, "AMX, refused");
+    machine = with_tiles;
+    machine.xcr0 = 0xe7;
+    CHECK(choose_executor(&machine) == BY_NOBODY && n_asked == 2, "a system that saves no tiles");
+    machine.leaf7_edx = 0;
+    CHECK(choose_executor(&machine) == BY_MODEL && n_asked == 2, "no AMX");
+    machine.xcr0 = with_tiles.xcr0;
+    CHECK(choose_executor(&machine) == BY_NOBODY && n_asked == 2, "cpuid hides what the system saves");
+    machine = with_tiles;
+    machine.leaf7_edx = 1u << 24;
+    CHECK(choose_executor(&machine) == BY_NOBODY && n_asked == 2, "tiles without products");
+}
+
 #if RBE_AMX_BUILT
 /* The machine code of the library. */
 static void test_machine_code(const rbe_kernels *scalar)
 {
+    const rbe__x86 machine = rbe__x86_read();
+    const amx_executor executor = choose_executor(&machine);
     rbe_kernels table = *scalar;
     rbe__kernels_avx512_amx(&table);
     CHECK(table.multiply_tile != scalar->multiply_tile && table.generate_k4 == scalar->generate_k4, "not its own");
-    amx_emulate();
+    if (executor == BY_NOBODY) {
+        printf("machine code: not run; the processor has AMX and the system does not permit it\n");
+        return;
+    }
+    if (executor == BY_MODEL) {
+        amx_emulate();
+    }
     test_kernel(&(kernel_case){"avx512_amx, machine code", "multiply_tile", scalar}, table.multiply_tile);
-    printf("machine code: %u instructions by the model%s\n", amx_n_emulated, amx_n_emulated ? "" : ", all by the processor");
-    CHECK(amx_n_emulated > 0 || rbe__cpu_permits_tiles(), "neither emulated nor permitted");
-    signal(SIGILL, SIG_DFL);
+    printf("machine code: %u instructions by the model%s\n", amx_n_emulated, executor == BY_PROCESSOR ? ", all by the processor" : "");
+    CHECK((amx_n_emulated > 0) == (executor == BY_MODEL), "%u instructions by the model", amx_n_emulated);
+    if (executor == BY_MODEL) {
+        signal(SIGILL, SIG_DFL);
+    }
 }
 
 /* A set that this processor lacks is refused as any other is. */
@@ -275,6 +321,7 @@ int main(void)
     test_offered();
 #if defined(__linux__)
     test_permission();
+    test_executor();
 #if RBE_AMX_BUILT
     test_machine_code(&scalar);
     test_forced();
