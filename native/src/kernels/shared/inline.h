@@ -7,11 +7,19 @@
 
 #define RBE_INLINE static inline __attribute__((always_inline))
 
+#if defined(__SANITIZE_ADDRESS__)
+#define RBE_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define RBE_SANITIZED 1
+#endif
+#endif
+
 #define RBE_PRAGMA(text) _Pragma(#text)
-#if defined(__clang__)
+#if defined(RBE_SANITIZED)
+#define RBE_UNROLL(n) /* the sanitizers' checks split loops: gcc would complain, clang would take minutes for one file */
+#elif defined(__clang__)
 #define RBE_UNROLL(n) RBE_PRAGMA(clang loop unroll(full))
-#elif defined(__SANITIZE_ADDRESS__)
-#define RBE_UNROLL(n) /* the sanitizers' checks split loops, which gcc would complain of */
 #else
 #define RBE_UNROLL(n) RBE_PRAGMA(GCC unroll n)
 #endif

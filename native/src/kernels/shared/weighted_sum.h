@@ -22,7 +22,7 @@ typedef struct weighted_sum_call {
  * buffers. COMBINE_AHEAD: how far ahead to ask, in bytes, 0 not at all (docs/performance.md, "A growing context"). */
 RBE_INLINE void prefetch_rows(element kind, const uint8_t *row, uint32_t n_values)
 {
-    for (uint32_t i = 0; COMBINE_AHEAD && kind != F32 && i < element_bytes(kind) * n_values; i += 64) {
+    for (uint32_t i = 0; COMBINE_AHEAD != 0 && kind != F32 && i < element_bytes(kind) * n_values; i += 64) {
         __builtin_prefetch((const void *)((uintptr_t)row + COMBINE_AHEAD + i), 0, 2);
     }
 }
