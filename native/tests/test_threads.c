@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "parallel/cores.h"
 #include "parallel/thread_pool.h"
-#include "platform/cores.h"
 
 #if defined(__linux__)
 #include <sched.h>
@@ -75,11 +75,13 @@ static void add_cpu(int cpu, int package, int core, int capacity, int kilohertz)
 static rbe__cores read_cores(int first, int last)
 {
     uint8_t allowed[RBE_MAX_CPUS] = {0};
+    rbe__processors processors;
     rbe__cores cores;
     for (int cpu = first; cpu <= last; cpu++) {
         allowed[cpu] = 1;
     }
-    rbe__cores_read(root, allowed, &cores);
+    rbe__processors_read(root, allowed, &processors);
+    rbe__cores_rank(&processors, &cores);
     return cores;
 }
 

@@ -7,7 +7,7 @@
 #include "base/arena.h"
 #include "base/status.h"
 #include "codec/feedback.h"
-#include "platform/cores.h"
+#include "parallel/cores.h"
 
 #define NO_CELL 0xFFFFFFFFu
 #define MIN_SAMPLES 8u   /* pairs of cells on which the spread is chosen, about 2048 weights each */

@@ -7,8 +7,8 @@
 
 #include "base/status.h"
 #include "kernels/kernels.h"
+#include "parallel/cores.h"
 #include "parallel/thread_pool.h"
-#include "platform/cores.h"
 
 #define SIDE 64u    /* rows and columns of a block */
 #define PANEL 512u  /* tokens multiplied at once: two operands of SIDE x PANEL floats fit in the second-level cache */

@@ -1,4 +1,101 @@
-#include "platform/cores.h"
+#include "parallel/cores.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct ranked_core {
+    uint16_t cpu; /* its first hardware thread that is allowed */
+    long speed;
+} ranked_core;
+
+static int faster_first(const void *a, const void *b)
+{
+    const ranked_core *x = a, *y = b;
+    if (x->speed != y->speed) {
+        return x->speed < y->speed ? 1 : -1;
+    }
+    return x->cpu < y->cpu ? -1 : x->cpu > y->cpu;
+}
+
+/* What a fast core has at least, where the best has `most`. Capacities: a middle core of a phone has 600 to 900 of the best one's 1024, a little
+ * one 150 to 400. A core that also does less per cycle may have .8 of the best one's clock, and the clocks of equal cores differ by a few per
+ * cent (favoured cores of desktop processors). */
+static long least_fast(rbe__speed_unit unit, long most)
+{
+    switch (unit) {
+    case RBE_SPEED_CAPACITY: return (most - 1) / 2 + 1;
+    case RBE_SPEED_CLOCK: return (most - 1) / 5 * 4 + 1;
+    case RBE_SPEED_UNKNOWN: break;
+    }
+    return most;
+}
+
+void rbe__cores_rank(const rbe__processors *processors, rbe__cores *out)
+{
+    ranked_core cores[RBE_MAX_CPUS];
+    const uint32_t n = processors->n_cores;
+    memset(out, 0, sizeof *out);
+    memcpy(out->core, processors->core, sizeof out->core);
+    for (uint32_t i = 0; i < n; i++) {
+        cores[i].cpu = processors->cpu[i];
+        cores[i].speed = processors->speed[i];
+    }
+    qsort(cores, n, sizeof *cores, faster_first);
+    const long fast = n ? least_fast(processors->speed_unit, cores[0].speed) : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        out->cpu[i] = cores[i].cpu;
+        out->n_fast += cores[i].speed >= fast;
+        for (uint32_t cpu = 0; cpu < RBE_MAX_CPUS; cpu++) {
+            if (processors->allowed[cpu] && processors->core[cpu] == cores[i].cpu) {
+                out->kind[cpu] = cores[i].speed >= fast ? RBE_CPU_FAST : RBE_CPU_SLOW;
+            }
+        }
+    }
+    out->n_cores = n;
+    for (uint32_t i = 0; i < n; i++) {
+        if (processors->cpu[i] == out->cpu[0]) {
+            out->cache_bytes = rbe__processors_cache(processors, i);
+        }
+    }
+    out->quota = processors->quota;
+}
+
+void rbe__cores_find(rbe__cores *out)
+{
+    rbe__processors processors;
+    rbe__processors_find(&processors);
+    rbe__cores_rank(&processors, out);
+}
+
+static int to_cpu(uint32_t cpu)
+{
+    uint8_t allowed[RBE_MAX_CPUS] = {0};
+    if (cpu >= RBE_MAX_CPUS) {
+        return 0;
+    }
+    allowed[cpu] = 1;
+    return rbe__thread_set_affinity(allowed);
+}
+
+int rbe__thread_move(uint32_t cpu)
+{
+    uint8_t before[RBE_MAX_CPUS];
+    if (!rbe__thread_get_affinity(before)) {
+        return 0;
+    }
+    const int moved = to_cpu(cpu);
+    return rbe__thread_set_affinity(before) && moved;
+}
+
+int rbe__thread_place(const rbe__cores *cores, uint32_t cpu, rbe__cpu_kind slowest)
+{
+    uint8_t allowed[RBE_MAX_CPUS];
+    const int moved = to_cpu(cpu);
+    for (uint32_t i = 0; i < RBE_MAX_CPUS; i++) {
+        allowed[i] = cores->kind[i] >= (uint8_t)slowest;
+    }
+    return rbe__thread_set_affinity(allowed) && moved;
+}
 
 static uint32_t within_quota(uint32_t n, const rbe__cores *cores)
 {

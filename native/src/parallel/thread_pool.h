@@ -1,6 +1,6 @@
-/* A pool of threads that share the items of one job at a time. The platform implements it. */
-#ifndef RBE_THREADS_H
-#define RBE_THREADS_H
+/* A pool of threads that share the items of one job at a time. */
+#ifndef RBE_PARALLEL_THREAD_POOL_H
+#define RBE_PARALLEL_THREAD_POOL_H
 
 #include "rbe/rbe.h"
 

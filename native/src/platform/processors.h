@@ -1,44 +1,32 @@
-/* Which processor cores there are, which of them are fast, and on which of them a thread runs. */
-#ifndef RBE_PLATFORM_CORES_H
-#define RBE_PLATFORM_CORES_H
+/* Which processor cores there are, as the operating system describes them. A processor number of the system is a hardware thread of a
+ * core. */
+#ifndef RBE_PLATFORM_PROCESSORS_H
+#define RBE_PLATFORM_PROCESSORS_H
 
-#include <stdint.h>
+#include "platform/threads.h"
 
-#define RBE_MAX_CPUS 1024u
+/* CAPACITY: work per time in any unit. CLOCK: the highest clock in any unit, which says less: a core may also do less per cycle. */
+typedef enum rbe__speed_unit { RBE_SPEED_UNKNOWN = 0, RBE_SPEED_CAPACITY = 1, RBE_SPEED_CLOCK = 2 } rbe__speed_unit;
 
-/* Of a processor number of the system, which is a hardware thread of a core. NONE: this process may not use it. */
-typedef enum rbe__cpu_kind { RBE_CPU_NONE = 0, RBE_CPU_SLOW = 1, RBE_CPU_FAST = 2 } rbe__cpu_kind;
-
-/* The cores that this process may use. Fast ones have at least half of the best one's cpu_capacity, or, where the system states none, four
- * fifths of its highest clock: the big and middle cores of a phone, performance cores, and all cores where they are equal. */
-typedef struct rbe__cores {
-    uint32_t n_cores;           /* hardware threads of one core counted once; 0 where nothing could be learned */
-    uint32_t n_fast;
-    uint32_t quota;             /* processors' worth of time that the process's control group grants, 1 to RBE_MAX_CPUS (no limit) */
-    uint32_t cache_bytes;       /* of the second-level cache of cpu[0], divided by the cores that share it; 0: unknown */
-    uint16_t cpu[RBE_MAX_CPUS]; /* [n_cores] the first hardware thread of each core, fastest first, then by number */
-    uint16_t core[RBE_MAX_CPUS]; /* of every processor number that is allowed: the entry of cpu[] of its core */
-    uint8_t kind[RBE_MAX_CPUS]; /* rbe__cpu_kind of every processor number */
-} rbe__cores;
+/* Of the processors that a thread may run on. */
+typedef struct rbe__processors {
+    uint32_t n_cores;             /* hardware threads of one core counted once; 0 where nothing could be learned */
+    rbe__speed_unit speed_unit;
+    long speed[RBE_MAX_CPUS];     /* [n_cores], above 0; all equal where unknown */
+    uint16_t cpu[RBE_MAX_CPUS];   /* [n_cores] the first hardware thread of each core, by number. */
+    uint16_t core[RBE_MAX_CPUS];  /* of every processor number that is allowed: the entry of cpu[] of its core */
+    uint8_t allowed[RBE_MAX_CPUS]; /* 1 or 0; all 0 where a thread cannot choose its processor */
+    uint32_t quota;               /* processors' worth of time that the process's control group grants, 1 to RBE_MAX_CPUS (no limit) */
+    const char *root;             /* Linux: as given to rbe__processors_read; must stay */
+} rbe__processors;
 
 /* Of this machine and the calling thread's affinity. Cannot fail. */
-void rbe__cores_find(rbe__cores *out);
+void rbe__processors_find(rbe__processors *out);
 
 /* Linux: the same of the files under `root` ("" is this machine's), for allowed: [RBE_MAX_CPUS], 1 where the thread may run. */
-void rbe__cores_read(const char *root, const uint8_t *allowed, rbe__cores *out);
+void rbe__processors_read(const char *root, const uint8_t *allowed, rbe__processors *out);
 
-/* The processor that the calling thread runs on now; -1 where that is unknown. */
-int rbe__thread_cpu(void);
-
-/* Moves the calling thread to one processor and then allows it all that are at least of a kind: it stays where it is until the system has a
- * reason to move it. 1 where the system confirms both when asked afterwards, else 0: then the thread runs where the system pleases. */
-int rbe__thread_place(const rbe__cores *cores, uint32_t cpu, rbe__cpu_kind slowest);
-
-/* Moves the calling thread to a processor; where it may run stays as it was. The same result. */
-int rbe__thread_move(uint32_t cpu);
-
-/* Threads for a job unless asked otherwise: one per core that this process may use, or per fast one, within the quota; 1 to RBE_MAX_CPUS. */
-uint32_t rbe__usable_cores(void);
-uint32_t rbe__fast_cores(const rbe__cores *cores);
+/* Bytes of the second-level cache of entry `index` of cpu[], divided by the cores that share it; 0: unknown. */
+uint32_t rbe__processors_cache(const rbe__processors *processors, uint32_t index);
 
 #endif

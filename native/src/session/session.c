@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/status.h"
-#include "platform/cores.h"
+#include "parallel/cores.h"
 
 #define DEFAULT_CONTEXT 4096u
 /* Tokens of a prefill pass. The more, the fewer times weights are generated and read; but a strip's tile, and for each token its
