@@ -53,7 +53,7 @@ async def test_escape_stops_and_keeps_what_was_said() -> None:
 
 @played
 async def test_regenerate() -> None:
-    async with client(settings={"temperature": 1.5}) as it:
+    async with client(settings={"temperature": 5.0}) as it:  # at 1.5 one answer in three is the same
         await it.press("ctrl+r")
         await it.told("nothing was asked yet")
         await it.say(STORY)
