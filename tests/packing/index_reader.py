@@ -50,9 +50,7 @@ def read_index(path: Path) -> Index:
     assert (magic, file_bytes) == (b"\x89RBE\r\n\x1a\n", len(data)) and version in (1, 2)
     assert data[48:64] == bytes(16)
     assert zlib.crc32(data[:12] + bytes(4) + data[16:index_bytes]) == checksum
-    index = Index(data)
-    position = 64
-    areas = [(0, index_bytes)]
+    index, areas, position = Index(data), [(0, index_bytes)], 64
 
     def take(layout: str) -> tuple[Any, ...]:
         nonlocal position
@@ -102,11 +100,16 @@ def read_index(path: Path) -> Index:
         index.tensors[name] = Tensor(kind, rows, cols, offset, n_bytes, error, **more)
     assert position == index_bytes
     assert version == (2 if any(tensor.kind > 4 for tensor in index.tensors.values()) else 1)
+    _check_areas(data, areas)
+    return index
+
+
+def _check_areas(data: bytes, areas: list[tuple[int, int]]) -> None:
+    """The areas lie one after another, with zeros between and behind them."""
     areas.sort()
-    for (_, end), (start, _) in zip(areas, [*areas[1:], (file_bytes, file_bytes)], strict=True):
+    for (_, end), (start, _) in zip(areas, [*areas[1:], (len(data), len(data))], strict=True):
         assert end <= start, "areas overlap"
         assert data[end:start] == bytes(start - end), "padding is not zero"
-    return index
 
 
 def plane_integers(index: Index, name: str) -> list[npt.NDArray[np.int16]]:

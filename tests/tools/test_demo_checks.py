@@ -7,9 +7,10 @@ from collections import Counter
 
 from tools.demo.checks import Check, held_out
 from tools.demo.grammar import expand, pick_slots
+from tools.demo.topics.battery import BATTERY
 from tools.demo.topics.decline import DECLINE
-from tools.demo.topics.devices import BATTERY, HEAT
 from tools.demo.topics.greetings import GREETINGS
+from tools.demo.topics.heat import HEAT
 from tools.demo.topics.kit_codec import CODEC
 from tools.demo.topics.kit_packing import PACKING
 from tools.demo.topics.kit_running import RUNNING

@@ -10,9 +10,10 @@ from tools.demo.grammar import Topic, expand, pick_slots
 from tools.demo.overlap import Overlap
 from tools.demo.surface import typed, wrap
 from tools.demo.topics import follow_ups, jokes, names, stories
+from tools.demo.topics.battery import BATTERY
 from tools.demo.topics.decline import DECLINE
-from tools.demo.topics.devices import BATTERY, HEAT
 from tools.demo.topics.greetings import BYE, GREETINGS, HELLO, OKAY, THANKS
+from tools.demo.topics.heat import HEAT
 from tools.demo.topics.kit_codec import CODEC
 from tools.demo.topics.kit_packing import PACKING
 from tools.demo.topics.kit_running import RUNNING

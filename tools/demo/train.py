@@ -152,7 +152,7 @@ def rate_at(progress: float, step: int, peak: float) -> float:
     return peak * min(1.0, (step + 1) / 100) * min(1.0, (1.0 - progress) / 0.45)
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--work", type=Path, required=True)
@@ -165,22 +165,11 @@ def main() -> None:
         "--resume", action="store_true", help="start from WORK/state.pt and its tokenizer, with a schedule of its own"
     )
     parser.add_argument("--save-every", type=float, default=240, help="seconds between checkpoints")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(args.seed)
-    hf = args.work / "pebble"
-    hf.mkdir(parents=True, exist_ok=True)
-    dialogues = read_dialogues(args.corpus)
-    tokenizer = (
-        Tokenizer.from_file(str(hf / "tokenizer.json"))
-        if args.resume
-        else make_tokenizer(dialogues, hf / "tokenizer.json")
-    )
-    items = encode(dialogues, tokenizer)
-    print(
-        f"{len(items)} dialogues, {sum(len(ids) for ids, _ in items)} tokens, vocabulary {tokenizer.get_vocab_size()}",
-        flush=True,
-    )
+    return parser.parse_args()
+
+
+def prepare(args: argparse.Namespace) -> tuple[LlamaForCausalLM, list[torch.optim.Optimizer]]:
+    """The model and its optimizers as training begins: random, or as WORK/state.pt holds them."""
     # Plain attention is 20 % faster here than the fused one, whose backward pass is slow on short rows.
     config = LlamaConfig(**{**CONFIG, "attn_implementation": "eager"})
     config.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0}
@@ -197,6 +186,49 @@ def main() -> None:
         model.load_state_dict(state["model"])
         for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
+    return model, optimizers
+
+
+def train_step(
+    model: LlamaForCausalLM,
+    optimizers: list[torch.optim.Optimizer],
+    ids: torch.Tensor,
+    learn: torch.Tensor,
+    bf16: bool,
+) -> float:
+    """One step on a batch [rows][tokens]; gives the mean loss of the tokens whose weight is one."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+        wanted = learn[:, 1:] > 0
+        logits = model.lm_head(hidden[wanted])
+    weight = learn[:, 1:][wanted]
+    losses = cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none")
+    ((losses * weight).sum() / weight.sum()).backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return losses[weight == 1].mean().item()
+
+
+def main() -> None:
+    args = arguments()
+    torch.set_num_threads(1)
+    torch.manual_seed(args.seed)
+    hf = args.work / "pebble"
+    hf.mkdir(parents=True, exist_ok=True)
+    dialogues = read_dialogues(args.corpus)
+    tokenizer = (
+        Tokenizer.from_file(str(hf / "tokenizer.json"))
+        if args.resume
+        else make_tokenizer(dialogues, hf / "tokenizer.json")
+    )
+    items = encode(dialogues, tokenizer)
+    print(
+        f"{len(items)} dialogues, {sum(len(ids) for ids, _ in items)} tokens, vocabulary {tokenizer.get_vocab_size()}",
+        flush=True,
+    )
+    model, optimizers = prepare(args)
     seen = step = 0
     total = 0.0
     begun = saved = time.time()
@@ -207,20 +239,9 @@ def main() -> None:
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(progress, step, args.rate)
-        with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
-            hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
-            wanted = learn[:, 1:] > 0
-            logits = model.lm_head(hidden[wanted])
-        weight = learn[:, 1:][wanted]
-        losses = cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none")
-        ((losses * weight).sum() / weight.sum()).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        total += train_step(model, optimizers, ids, learn, args.bf16)
         step += 1
         seen += ids.numel()
-        total += losses[weight == 1].mean().item()
         now = time.time()
         if step % 50 == 0:
             speed = seen / (now - begun)
