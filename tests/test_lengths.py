@@ -24,10 +24,8 @@ STILL_LONGER = {
     "rbe_edge/codes/basis.py",
     "rbe_edge/packing/pack.py: pack",
     "rbe_edge/packing/smooth_codes.py: compare",
-    "rbe_edge/runtime/session.py",
     "rbe_edge/sources/llama2c.py: open_checkpoint",
     "native/src/kernels/avx512/dot_runs.h: dot_runs",
-    "native/src/model/model.c",
     "native/src/text/tokenizer/tokenizer.c: open_blob",
     "tests/tui/test_client_screens.py: test_every_screen",
 }

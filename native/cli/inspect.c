@@ -33,7 +33,7 @@ static void print_value(const rbe_metadata *entry)
     } else {
         for (uint32_t i = 0; i < entry->count && i < 16; i++) {
             uint64_t value;
-            memcpy(&value, (const char *)entry->data + 8 * i, sizeof value);
+            memcpy(&value, (const char *)entry->data + 8 * (size_t)i, sizeof value);
             printf(i ? " %" PRIu64 : "%" PRIu64, value);
         }
         printf(entry->count > 16 ? " ..." : "");

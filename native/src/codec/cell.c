@@ -6,7 +6,10 @@
 static int16_t quantised_target(const rbe__trellis *trellis, float target)
 {
     float scaled = target * (float)trellis->resolution;
-    return scaled <= trellis->low ? trellis->low : scaled >= trellis->high ? trellis->high : (int16_t)lrintf(scaled);
+    if (scaled <= (float)trellis->low) {
+        return trellis->low;
+    }
+    return scaled >= (float)trellis->high ? trellis->high : (int16_t)lrintf(scaled);
 }
 
 /* A gain above 0 is never quantised to 0, which would make the row not count. */
@@ -19,7 +22,7 @@ static int16_t quantised_gain(const rbe__trellis *trellis, float gain)
 static void fill_batch(const rbe__trellis *trellis, const rbe__cell *cell, uint32_t first_lane, rbe__batch *batch)
 {
     for (uint32_t t = 0; t < batch->n_steps; t++) {
-        const float *gains = cell->gains + t % cell->row_steps * 4;
+        const float *gains = cell->gains + (size_t)4 * (t % cell->row_steps);
         for (uint32_t i = 0; i < 4; i++) {
             const int16_t gain = quantised_gain(trellis, gains[i]);
             const int16_t limit = gain > 0 ? (int16_t)(trellis->cost_limit / gain) : 32767;

@@ -15,7 +15,8 @@ static void decode_groups(const rbe_kernels *kernels, const rbe_strip *view, con
     for (uint32_t r = 0; r < strip->rows; r++) {
         float *to = weights + (size_t)(strip->first_row + r) * layout->cols + first_col;
         for (uint32_t c = 0; c < n_cols; c++) {
-            to[c] = row_scales[r] * (float)tile[((size_t)c / 4 * strip->row_steps * 4 + r) * 4 + c % 4];
+            const size_t at = ((size_t)c / 4 * strip->row_steps * 4 + r) * 4 + c % 4;
+            to[c] = row_scales[r] * (float)tile[at];
         }
     }
 }

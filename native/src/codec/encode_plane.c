@@ -176,7 +176,7 @@ static void encode_sample(void *context, uint32_t item, uint32_t thread)
         for (uint32_t i = 0; i < cells[c].n_groups * strip.row_steps * RBE_LANES; i++) {
             const uint32_t row = strip.first_row + i / 4 % (4 * strip.row_steps);
             const double units = (double)job->plane.units_per_weight[row] * spread;
-            const double error = units > 0 ? (cells[c].targets[i] - cells[c].values[i]) / units : 0;
+            const double error = units > 0 ? (cells[c].targets[i] - (float)cells[c].values[i]) / units : 0;
             sum += error * error;
         }
     }

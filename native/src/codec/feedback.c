@@ -62,7 +62,8 @@ static void subtract_values(const rbe__plane_encoder *plane, const rbe__strip_la
     const float *units = plane->units_per_weight + strip->first_row, *scales = plane->decoded_scales + strip->first_row;
     const int exists = 4 * (size_t)first + k < plane->layout.cols;
     for (size_t r = 0; r < rows; r++) {
-        const float value = (float)values[(k / 4 * rows + r) * 4 + k % 4];
+        const size_t at = (k / 4 * rows + r) * 4 + k % 4;
+        const float value = (float)values[at];
         error[r] = exists && units[r] > 0 ? targets[k * rows + r] - value * scales[r] : 0.0f;
     }
 }
@@ -98,7 +99,7 @@ static void factor_by_lane(const feedback_job *job, uint32_t first, uint32_t n_g
             const size_t column_a = a % n_groups * 4 + a / n_groups, column_b = b % n_groups * 4 + b / n_groups;
             double sum = 0;
             for (size_t k = 0; k <= column_a && k <= column_b; k++) {
-                const float *row = job->feedback + (4 * first + k) * side + 4 * (size_t)first;
+                const float *row = job->feedback + (4 * (size_t)first + k) * side + 4 * (size_t)first;
                 sum += (double)row[column_a] * row[column_b];
             }
             for (size_t k = 0; k < a; k++) {
@@ -170,7 +171,7 @@ static uint32_t encode_column(const feedback_job *job, const rbe__strip_layout *
     const size_t rows = 4 * (size_t)strips->row_steps;
     rbe__cell cells[RBE_BATCH_CELLS];
     for (uint32_t s = 0; s < n; s++) {
-        memcpy(space->inside[s], targets[s] + 4 * first * rows, 4 * n_groups * rows * sizeof(float));
+        memcpy(space->inside[s], targets[s] + 4 * (size_t)first * rows, 4 * (size_t)n_groups * rows * sizeof(float));
         cells[s].n_groups = n_groups;
         cells[s].row_steps = strips->row_steps;
         cells[s].targets = space->scaled[s];
@@ -187,7 +188,7 @@ static uint32_t encode_column(const feedback_job *job, const rbe__strip_layout *
     for (uint32_t j = 0; j < n_turns; j++) {
         for (uint32_t s = 0; s < n; s++) {
             const float *units = plane->units_per_weight + strips[s].first_row;
-            for (size_t k = 0; k < 4 * n_groups; k++) {
+            for (size_t k = 0; k < 4 * (size_t)n_groups; k++) {
                 for (size_t r = 0; r < rows; r++) {
                     space->scaled[s][(k / 4 * rows + r) * 4 + k % 4] = space->inside[s][k * rows + r] * units[r];
                 }
@@ -203,8 +204,8 @@ static uint32_t encode_column(const feedback_job *job, const rbe__strip_layout *
     const uint32_t begin = rbe__cell_first_group(&plane->layout, strips, panel), past = first + n_groups;
     const uint32_t end = next < strips->n_cells ? rbe__cell_first_group(&plane->layout, strips, next) : n_all;
     for (uint32_t s = 0; s < n; s++) {
-        float *spread = space->spread[s] + 4 * (first - begin) * rows;
-        solve_cell(job, &strips[s], first, n_groups, targets[s] + 4 * first * rows, cells[s].values, spread);
+        float *spread = space->spread[s] + 4 * (size_t)(first - begin) * rows;
+        solve_cell(job, &strips[s], first, n_groups, targets[s] + 4 * (size_t)first * rows, cells[s].values, spread);
         feed_back(job, &strips[s], first, n_groups, spread, past, end, targets[s]);
         if (past == end) {
             feed_back(job, &strips[s], begin, end - begin, space->spread[s], end, n_all, targets[s]);

@@ -42,8 +42,8 @@ static const double usable_reach = 0.9, factor_step = 1.05, largest_factor = 4.0
 static double row_size(const rbe__trellis *trellis, const float *w, uint32_t n, double squares)
 {
     const double rms = sqrt(squares / n);
-    double factor = 1, least = INFINITY;
-    for (double m = 1; rms > 0 && m <= largest_factor; m *= factor_step) {
+    double factor = 1, least = INFINITY, m = 1;
+    while (rms > 0 && m <= largest_factor) {
         const float reach = (float)(m * rms * usable_reach * trellis->reach / trellis->usual_rms);
         double beyond = 0;
         for (uint32_t i = 0; i < n; i++) {
@@ -56,6 +56,7 @@ static double row_size(const rbe__trellis *trellis, const float *w, uint32_t n, 
         }
         least = loss;
         factor = m;
+        m *= factor_step;
     }
     return rms * factor;
 }
@@ -132,7 +133,7 @@ static void finish_strip(void *context, uint32_t item, uint32_t thread)
         const int8_t *values = plane->values + rbe__values_offset(layout, &strip, group);
         const uint32_t left = layout->cols - 4 * group, width = left < 4 ? left : 4;
         for (uint32_t r = 0; r < strip.rows; r++) {
-            const float *w = plane->weights + (size_t)(strip.first_row + r) * layout->cols + 4 * group;
+            const float *w = plane->weights + (size_t)(strip.first_row + r) * layout->cols + 4 * (size_t)group;
             for (uint32_t j = 0; j < width; j++) {
                 const double value = values[4 * r + j];
                 products[r] += w[j] * value;

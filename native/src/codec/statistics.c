@@ -131,7 +131,7 @@ static uint32_t side(const factor_job *job, uint32_t block)
 static void multiply(const factor_job *job, const float *x, uint32_t rows, const float *w, uint32_t cols, uint32_t n_k, float *out)
 {
     float packed[SIDE * SHORT], sums[SIDE * SIDE]; /* the kernel wants the rows of w without gaps */
-    memset(out, 0, SIDE * SIDE * sizeof *out);
+    memset(out, 0, (size_t)SIDE * SIDE * sizeof *out);
     for (uint32_t k = 0; k < n_k; k += SHORT) {
         const uint32_t count = smaller(SHORT, n_k - k);
         for (uint32_t c = 0; c < cols; c++) {

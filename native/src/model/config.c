@@ -118,7 +118,7 @@ rbe_status rbe__layer_array_read(const rbe__pack *pack, const char *path, const 
     }
     for (uint32_t i = 0; i < n_layers; i++) {
         uint64_t value;
-        memcpy(&value, (const uint8_t *)(*out)->data + 8 * i, sizeof value);
+        memcpy(&value, (const uint8_t *)(*out)->data + 8 * (size_t)i, sizeof value);
         if (value > most) {
             return rbe_fail(RBE_ERROR_FORMAT, "%s: metadata `%s`: %llu for layer %u is more than %u", path, key, (unsigned long long)value,
                             i, most);
@@ -131,7 +131,7 @@ uint32_t rbe__layer_array_value(const rbe_metadata *array, uint32_t layer)
 {
     uint64_t value = 0;
     if (array) {
-        memcpy(&value, (const uint8_t *)array->data + 8 * layer, sizeof value);
+        memcpy(&value, (const uint8_t *)array->data + 8 * (size_t)layer, sizeof value);
     }
     return (uint32_t)value;
 }

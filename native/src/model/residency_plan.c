@@ -9,8 +9,8 @@
 static uint64_t beside(const rbe__tensor *tensor)
 {
     const uint64_t n_areas = tensor->kind == RBE_KIND_TRELLIS ? tensor->n_planes : 1;
-    const uint64_t between = 2 * RBE_MAPPED_GRAIN * (n_areas - 1);
-    return 2 * RBE_MAPPED_GRAIN + (between < tensor->data_bytes ? between : tensor->data_bytes) + RBE_MAPPED_GRAIN;
+    const uint64_t grain = RBE_MAPPED_GRAIN, between = 2 * grain * (n_areas - 1);
+    return 2 * grain + (between < tensor->data_bytes ? between : tensor->data_bytes) + grain;
 }
 
 /* Where the matrices begin, if index and blobs stand before them, as the packer puts them. */

@@ -346,11 +346,11 @@ RBE_INLINE void dot_vectors(uint32_t bits, uint32_t n_vectors, const rbe_strip *
     static void dot_k##bits(const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)           \
     {                                                                                                           \
         const uint32_t n_blocks = strip->row_steps / block_steps(bits);                                         \
-        if (bits % 2 == 1 && dot_in_pairs(bits, n_blocks, strip, x, scales, sum)) {                             \
+        if ((bits) % 2 == 1 && dot_in_pairs(bits, n_blocks, strip, x, scales, sum)) {                           \
             return;                                                                                             \
         }                                                                                                       \
         switch ((n_blocks + BLOCKS_PER_VECTOR - 1) / BLOCKS_PER_VECTOR) {                                       \
-            cases(bits)                                                                                         \
+        default: break; cases(bits)                                                                             \
         }                                                                                                       \
     }                                                                                                           \
     static void generate_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile) \

@@ -134,7 +134,10 @@ static rbe_status order_all(characters *text)
             before = class;
         }
         if (!ordered) {
-            if (scratch == NULL && (scratch = malloc(text->count * sizeof *scratch)) == NULL) {
+            if (!scratch) {
+                scratch = malloc(text->count * sizeof *scratch);
+            }
+            if (!scratch) {
                 return rbe_fail(RBE_ERROR_MEMORY, "no memory to normalize %zu characters", text->count);
             }
             order_marks(text->codes + begin, end - begin, scratch);

@@ -176,8 +176,8 @@ static rbe_status open_blob(const uint8_t *blob, size_t blob_bytes, rbe_tokenize
     RBE_TRY(check_id("EOS", rbe__u32(blob, 8), t->n_tokens));
     RBE_TRY(check_id("UNK", t->unknown, t->n_tokens));
     RBE_TRY(check_id("PAD", rbe__u32(blob, 10), t->n_tokens));
-    RBE_TRY(check_affix("tokens before", blob + 4 * 11, t->n_tokens, &t->n_before, t->before));
-    RBE_TRY(check_affix("tokens after", blob + 4 * 16, t->n_tokens, &t->n_after, t->after));
+    RBE_TRY(check_affix("tokens before", blob + (size_t)4 * 11, t->n_tokens, &t->n_before, t->before));
+    RBE_TRY(check_affix("tokens after", blob + (size_t)4 * 16, t->n_tokens, &t->n_after, t->after));
 
     sections from = {blob + HEADER_BYTES, blob_bytes - HEADER_BYTES};
     RBE_TRY(take(&from, "offsets", t->n_tokens + (size_t)1, 4, &t->offsets));

@@ -14,7 +14,7 @@ double rbe__sin_turns(double turns)
                                                 1.0 / 6227020800,
                                                 -1.0 / 1307674368000,
                                                 1.0 / 355687428096000,
-                                                -1.0 / 121645100408832000,
+                                                -1.0 / 121645100408832000.0,
                                                 1.0 / 51090942171709440000.0};
     double t = turns - rint(turns); /* exact; rint is correctly rounded everywhere */
     t = t > 0.25 ? 0.5 - t : t < -0.25 ? -0.5 - t : t;
