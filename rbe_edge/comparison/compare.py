@@ -1,8 +1,8 @@
 """Whole files side by side: llama.cpp's quantiser and this project's packer on one model, both calibrated on the same
 tokens, both measured on the same tokens in windows of the same length, each engine against itself in fp32.
 
-Every KL divergence is from the fp32 model in the engine that runs the file: what the engines differ in by rounding is
-counted for neither. Both keep keys and values in fp16, as they do by default.
+Every KL divergence is from the fp32 model in the engine that runs the file: so rounding in which the engines differ
+counts for neither. Both keep keys and values in fp16, as they do by default.
 """
 
 from __future__ import annotations
@@ -263,8 +263,8 @@ def _measure(
 def measure(
     prepared: Prepared, families: Sequence[tuple[Scorer, dict[Path, Scorer]]], report: Progress
 ) -> tuple[list[Sums], dict[Path, list[Sums]]]:
-    """Runs all models side by side. families: a reference and the models that are measured against it; the first
-    reference is the one that the last is compared with."""
+    """Runs all models on the same windows. families: each a reference and the models that are measured against it. The
+    last reference is also compared with the first."""
     references: list[Sums] = []
     found: dict[Path, list[Sums]] = {path: [] for _, models in families for path in models}
     n_windows = len(prepared.windows)

@@ -1,9 +1,9 @@
 """Follows a grammar byte by byte: a pushdown automaton whose states are made when they are first reached.
 
-A state is the set of all stacks that the bytes so far can have led to; a stack is what must still come, its first cell
-first. Cells and states are shared where they are equal, so that a state is a number and its successors are a row of a
-table, which numpy reads for many tokens at once (Constraint). A stack that has become deep is only made shorter, so
-that grammars that hold themselves do not nest for ever.
+A state is the set of all stacks that the bytes so far can have led to. A stack lists what must still come, the next
+cell first. Cells and states are shared where they are equal, so that a state is a number and its successors are a row
+of a table, which numpy reads for many tokens at once (Constraint). A stack beyond a depth may only become shorter, so
+that recursive grammars do not nest without end.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Automaton:
     """One thread at a time. The grammar has been measured."""
 
     def __init__(self, grammar: Node, max_work: float = math.inf) -> None:
-        """max_work: cells that may be looked at altogether; work_left: how many still. Raises GrammarError, as all
-        other methods, where these or the alternatives at one place are too many."""
+        """max_work: the most cells that may be examined; work_left: how many of them remain. Raises GrammarError, as
+        all other methods, where the cells or the alternatives at one place are too many."""
         self.work_left = max_work
         start = _Cell(grammar, 0, None)
         self._restart()
@@ -60,11 +60,12 @@ class Automaton:
 
     @property
     def full(self) -> bool:
-        """It has so many states that another should go on."""
+        """It has so many states that another automaton should replace it."""
         return len(self._stacks) >= _MAX_STATES
 
     def another(self, state: int) -> tuple[Automaton, int]:
-        """An automaton of the same grammar that knows this state alone, and its number there. It has no start."""
+        """A new automaton of the same grammar that has this state alone, and the number of the state in it. It has no
+        start."""
         made = object.__new__(Automaton)
         made.work_left = self.work_left
         made._restart()
@@ -106,7 +107,7 @@ class Automaton:
 
     def near(self, state: int) -> int:
         """A state for which the same texts of up to REACH bytes fit: counts that no such text can bring to a bound are
-        made equal. So a text with a maximal length is not new at each of its characters."""
+        made equal. So the characters of a text with a maximal length share states."""
         return self._state(frozenset(map(self._near_cell, self._stacks[state])))
 
     def _near_cell(self, cell: _Cell | None) -> _Cell | None:

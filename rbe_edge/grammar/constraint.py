@@ -1,4 +1,4 @@
-"""Keeps an answer inside a grammar: which tokens fit next, and how it ends in time.
+"""Constrains an answer to a grammar: which tokens fit next, and how it ends in time.
 
 For each token all of its bytes are followed through the automaton, byte by byte for all tokens at once.
 """
@@ -62,7 +62,7 @@ class TokenBytes:
 
 
 class Masks:
-    """Which tokens fit at the states of a grammar: known once for all answers that have it. One thread at a time."""
+    """Which tokens fit at the states of a grammar, cached for all answers with that grammar. One thread at a time."""
 
     def __init__(self, tokens: TokenBytes, automaton: Automaton) -> None:
         self.tokens, self.automaton = tokens, automaton
@@ -113,9 +113,9 @@ class Masks:
 
 
 class Constraint:
-    """Where one answer is in its grammar. One thread at a time, which is the same for all that another() makes.
+    """Where one answer is in its grammar. It and all that another() makes belong to one thread at a time.
 
-    shortened: it was brought to an end because its tokens ran out.
+    shortened: the answer was ended because its tokens ran out.
     """
 
     def __init__(self, tokens: TokenBytes, grammar: Node) -> None:
@@ -128,14 +128,15 @@ class Constraint:
         self.shortened = False
 
     def another(self) -> Constraint:
-        """For another answer that has the same grammar. This constraint must have been used for none; any thread."""
+        """A constraint for another answer with the same grammar. This one must not have been used for an answer. Any
+        thread."""
         made = object.__new__(Constraint)
         made._begin(self._masks)
         return made
 
     @property
     def full(self) -> bool:
-        """So much is known of the grammar that an answer would begin to forget it."""
+        """The automaton has as many states as it may: an answer would replace it by a new one."""
         return self._automaton.full
 
     @property
@@ -184,7 +185,7 @@ class Constraint:
         return self._tokens.first_token(text) if text else None
 
     def accept(self, token: int) -> None:
-        """Tells of a token that is now part of the text."""
+        """Advances by a token that is now part of the text."""
         self._state = self._automaton.run(self._state, self._bytes(token))
 
     def _bytes(self, token: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The values of `format` that are understood, as patterns: every text that fits one has the format.
+"""The supported values of `format`, as patterns. Every text that fits a pattern has the format.
 
 Not every text of a format fits: addresses have no quoted parts or international letters, times no leap seconds,
 durations no months and years, IPv6 addresses all their parts.

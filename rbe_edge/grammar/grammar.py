@@ -91,8 +91,8 @@ class Choice(Node):
 
 
 class Repeat(Node):
-    """From `low` to `high` times the node, which must not fit the empty text; high None: without end. index: how often
-    it was, counted no further than needed."""
+    """From `low` to `high` times the node, which must not fit the empty text; high None: without end. index: how many
+    repetitions there were, counted no further than needed."""
 
     __slots__ = ("high", "item", "low")
 
@@ -211,7 +211,7 @@ def array(item: Node, low: int = 0, high: int | None = None) -> Node:
 
 def prefixed_array(first: Sequence[Node], others: Node | None, low: int = 0, high: int | None = None) -> Node:
     """An array of low to high items, the first as given, others only where there is a node for them. Built from its
-    end, as what follows a place depends on whether it may be the last."""
+    end, because what may follow a place depends on whether it may be the last."""
     places = first if high is None else first[:high]
     comma = Chain(WHITESPACE, Literal(b","), WHITESPACE)
     missing = max(low - len(places), 0)

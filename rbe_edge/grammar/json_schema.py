@@ -56,7 +56,7 @@ def schema_grammar(schema: object) -> Node:
 
 @functools.lru_cache(maxsize=4)
 def text_grammar(schema: str) -> Node:
-    """The same of a schema as JSON; those of late are remembered, as programs send the same one again and again."""
+    """The same for a schema as JSON. The latest ones are cached, because programs send the same schema again."""
     return schema_grammar(json.loads(schema))
 
 
@@ -237,8 +237,8 @@ class _Compiler:
 
 
 def _members(members: list[tuple[str, Node]], required: set[str]) -> Node:
-    """An object of these members, in this order. Built from its end: what may follow where a member came before, and
-    where none did."""
+    """An object of these members, in this order. Built from its end: what may follow after another member, and what
+    may follow where none came before."""
     end = Literal(b"}")
     after: Node = end  # with a member before
     at_first: Node = end

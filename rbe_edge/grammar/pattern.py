@@ -1,8 +1,8 @@
 """Regular expressions of JSON Schema (`pattern`) into grammars of JSON strings.
 
 What is read is ECMAScript's syntax without what is not regular: characters, escapes, classes, groups, alternatives,
-counts, and anchors at the very ends. What is read becomes a deterministic automaton here and now, within bounds, so
-that following it costs the same at every character and no expression can make that explode later.
+counts, and anchors at the very ends. The expression becomes a deterministic automaton at once, within bounds. So each
+character costs the same, and no expression can become expensive later.
 """
 
 from __future__ import annotations
@@ -307,7 +307,7 @@ def _kinds(sets: list[CharacterSet]) -> tuple[list[CharacterSet], dict[Character
 
 
 def _lengths(automaton: Automaton, n_kinds: int, most: int, budget: Budget) -> tuple[float, float]:
-    """Characters of the shortest and of the longest text, as far as they are seen within so many; infinite beyond."""
+    """Characters of the shortest and of the longest text, searched up to so many; infinite beyond."""
     states, length = {automaton.start}, 0
     shortest = math.inf
     while states and length <= most:

@@ -1,4 +1,5 @@
-"""llama.cpp in a process of its own, driven over standard input and output: a crash in it is an error here, not ours.
+"""llama.cpp in a process of its own, driven over standard input and output: a crash in it is an error here, and does
+not end this process.
 
 A line in is {"path": PATH, "context": N, "threads": N, "kv": TYPE} or {"kind": "pp" | "tg", "n_tokens": N,
 "depth": N}; a line out is {"system": TEXT}, {"seconds": S, "token_seconds": [...]} or {"error": TEXT}.

@@ -53,7 +53,7 @@ def binding() -> Any:
 
 @cache
 def _silent(llama: Any) -> Any:
-    """A log function that says nothing; C keeps its address for good."""
+    """A log function that writes nothing. C keeps its address, so it must live as long as the process."""
     return llama.llama_log_callback(lambda level, text, data: None)
 
 
@@ -82,7 +82,7 @@ def quantize(
 
     file_type: of FILE_TYPES; llama.cpp's own mixture, embedding and head included. projections_only: every matrix of
     the layers in the type of the name and all else as it is. importance: per tensor of the file, the mean square of
-    each column of what it multiplies. Another process does it, because the quantiser aborts where it is not content.
+    each column of what it multiplies. Another process does it, because the quantiser aborts the process on an error.
     Raises OptionError where llama.cpp refuses.
     """
     if file_type not in FILE_TYPES:

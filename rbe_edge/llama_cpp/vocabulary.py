@@ -1,4 +1,5 @@
-"""A tokenizer in GGUF's words. The comparison feeds token ids, but a file without its vocabulary would not be whole."""
+"""A tokenizer as GGUF's metadata. The comparison feeds token ids, but a file without its vocabulary would be
+incomplete."""
 
 from __future__ import annotations
 

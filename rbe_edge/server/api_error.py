@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 class ApiError(Exception):
-    """What a client is told, with its HTTP status. param: the field of the request that is wrong."""
+    """The error that a client gets, with its HTTP status. param: the field of the request that is wrong."""
 
     def __init__(
         self,

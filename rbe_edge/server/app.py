@@ -269,8 +269,8 @@ class _Endpoints:
             )  # fmt: skip
 
     def _check_origin(self, request: Request) -> None:
-        """A web page on this machine's browser must not use the server unless it was told so: neither by sending to it
-        from elsewhere, nor by giving its own name this machine's address."""
+        """A web page in a browser of this machine must not use the server unless an option allows it: neither by a
+        cross-origin request, nor by resolving its own name to this machine's address (DNS rebinding)."""
         if self._options.local_only and self._options.api_key is None:
             try:
                 host = urlsplit(f"//{request.headers.get('host', '')}").hostname

@@ -1,4 +1,4 @@
-"""Reads the fields of a request's body: JSON that may hold anything, into values of known types and ranges."""
+"""Reads the fields of a request's body, which is untrusted JSON, into values of known types and ranges."""
 
 from __future__ import annotations
 

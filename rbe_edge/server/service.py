@@ -1,4 +1,5 @@
-"""What the endpoints do, without HTTP: requests into jobs, and events of the scheduler's thread into this loop."""
+"""The work of the endpoints, without HTTP: turns requests into jobs, and passes events of the scheduler's thread to
+this event loop."""
 
 from __future__ import annotations
 
@@ -185,8 +186,8 @@ class Service:
     # ---- on the event loop ----
 
     def start(self, jobs: Sequence[Job]) -> AsyncIterator[tuple[int, Piece | Finish]]:
-        """Puts the jobs of a request into the queue; their events, each with the place of its job among them, up to the
-        last Finish. Raises ApiError where the queue is full and, while iterating, where a job failed."""
+        """Puts the jobs of a request into the queue and yields their events up to the last Finish, each with the index
+        of its job. Raises ApiError where the queue is full and, while iterating, where a job failed."""
         events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
