@@ -37,7 +37,20 @@ CAPTURE_QKV = 0
 CAPTURE_O = 1
 CAPTURE_UP = 2
 CAPTURE_DOWN = 3
-CAPTURE_HEAD = 4
+CAPTURE_LM_HEAD = 4
+
+PLANES_ATTENTION = 0
+PLANES_FEED_FORWARD = 1
+PLANES_EMBEDDING = 2
+PLANES_LM_HEAD = 3
+PLANES_KINDS = 4
+
+FINISH_NONE = 0
+FINISH_END = 1
+FINISH_STOP = 2
+FINISH_LENGTH = 3
+FINISH_CONTEXT = 4
+FINISH_CALLBACK = 5
 CACHE_EMBEDDINGS = 1
 CACHE_ATTENTION = 2
 CACHE_FEED_FORWARD = 4
@@ -79,6 +92,10 @@ class BatchHandle(ctypes.Structure):
     """rbe_batch"""
 
 
+class GenerationHandle(ctypes.Structure):
+    """rbe_generation"""
+
+
 class SamplerHandle(ctypes.Structure):
     """rbe_sampler"""
 
@@ -95,6 +112,8 @@ class ModelOptions(ctypes.Structure):
         ("max_resident_bytes", ctypes.c_uint64),
         ("cache_bytes", ctypes.c_uint64),
         ("cache_roles", ctypes.c_uint32),
+        ("first_layer", ctypes.c_uint32),
+        ("n_layers", ctypes.c_uint32),
     ]
 
 
@@ -172,11 +191,12 @@ class SessionOptions(ctypes.Structure):
         ("struct_bytes", ctypes.c_size_t),
         ("context_tokens", ctypes.c_uint32),
         ("n_threads", ctypes.c_uint32),
-        ("batch_tokens", ctypes.c_uint32),
+        ("pass_tokens", ctypes.c_uint32),
         ("kv_type", ctypes.c_uint32),
         ("n_planes", ctypes.c_uint32),
         ("sink_tokens", ctypes.c_uint32),
         ("profile", ctypes.c_uint32),
+        ("planes", ctypes.c_uint32 * PLANES_KINDS),
     ]
 
 
@@ -203,6 +223,17 @@ class ProfileEntry(ctypes.Structure):
     ]
 
 
+class PassOptions(ctypes.Structure):
+    """rbe_pass_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("n_threads", ctypes.c_uint32),
+        ("n_planes", ctypes.c_uint32),
+        ("planes", ctypes.c_uint32 * PLANES_KINDS),
+    ]
+
+
 class BatchOptions(ctypes.Structure):
     """rbe_batch_options"""
 
@@ -211,6 +242,7 @@ class BatchOptions(ctypes.Structure):
         ("max_sessions", ctypes.c_uint32),
         ("n_threads", ctypes.c_uint32),
         ("n_planes", ctypes.c_uint32),
+        ("planes", ctypes.c_uint32 * PLANES_KINDS),
     ]
 
 
@@ -235,6 +267,16 @@ class ChatOptions(ctypes.Structure):
     ]
 
 
+DrawCallback = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.POINTER(ctypes.c_float),
+    ctypes.c_uint32,
+    ctypes.POINTER(SamplerHandle),
+    ctypes.POINTER(ctypes.c_uint32),
+    ctypes.c_void_p,
+)
+
+
 class SamplingOptions(ctypes.Structure):
     """rbe_sampling_options"""
 
@@ -247,6 +289,35 @@ class SamplingOptions(ctypes.Structure):
         ("repeat_penalty", ctypes.c_float),
         ("repeat_last", ctypes.c_uint32),
         ("seed", ctypes.c_uint64),
+    ]
+
+
+class GenerationOptions(ctypes.Structure):
+    """rbe_generation_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("sampling", SamplingOptions),
+        ("max_tokens", ctypes.c_uint32),
+        ("ignore_end", ctypes.c_uint32),
+        ("stops", ctypes.POINTER(ctypes.c_char_p)),
+        ("n_stops", ctypes.c_size_t),
+        ("draw", DrawCallback),
+        ("draw_user", ctypes.c_void_p),
+    ]
+
+
+class GenerationEvent(ctypes.Structure):
+    """rbe_generation_event"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("token", ctypes.c_uint32),
+        ("finish", ctypes.c_uint32),
+        ("text", ctypes.POINTER(ctypes.c_char)),
+        ("text_bytes", ctypes.c_size_t),
+        ("rest", ctypes.POINTER(ctypes.c_char)),
+        ("rest_bytes", ctypes.c_size_t),
     ]
 
 
@@ -294,6 +365,7 @@ _MODEL = ctypes.POINTER(ModelHandle)
 _SESSION = ctypes.POINTER(SessionHandle)
 _BATCH = ctypes.POINTER(BatchHandle)
 _SAMPLER = ctypes.POINTER(SamplerHandle)
+_GENERATION = ctypes.POINTER(GenerationHandle)
 _OUT = ctypes.POINTER
 
 # Every function of rbe.h: its result and its arguments. A result of _STATUS goes through check().
@@ -326,20 +398,24 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_model_tensor_rows": (_STATUS, [_MODEL, _U32, _U32, _U32, _FLOATS]),
     "rbe_session_create": (_STATUS, [_MODEL, ctypes.POINTER(SessionOptions), _OUT(_SESSION)]),
     "rbe_session_free": (None, [_SESSION]),
+    "rbe_session_configure": (_STATUS, [_SESSION, ctypes.POINTER(PassOptions)]),
     "rbe_session_get_info": (_STATUS, [_SESSION, _OUT(SessionInfo)]),
     "rbe_session_get_profile": (_STATUS, [_SESSION, _OUT(ProfileEntry), _SIZE, _SIZE_OUT]),
-    "rbe_session_prefill": (_STATUS, [_SESSION, _TOKENS, _SIZE, ProgressCallback, ctypes.c_void_p]),
+    "rbe_session_append": (_STATUS, [_SESSION, _TOKENS, _SIZE, ProgressCallback, ctypes.c_void_p]),
+    "rbe_session_tokens": (_TOKENS, [_SESSION, _SIZE_OUT]),
+    "rbe_session_common": (_SIZE, [_SESSION, _TOKENS, _SIZE]),
+    "rbe_session_resume": (_STATUS, [_SESSION, _TOKENS, _SIZE, _SIZE_OUT]),
     "rbe_session_logits": (_FLOATS, [_SESSION]),
     "rbe_session_score": (_STATUS, [_SESSION, _TOKENS, _SIZE, _FLOATS, _FLOATS, ProgressCallback, ctypes.c_void_p]),
     "rbe_session_rewind": (_STATUS, [_SESSION, _SIZE]),
     "rbe_batch_create": (_STATUS, [_MODEL, ctypes.POINTER(BatchOptions), _OUT(_BATCH)]),
     "rbe_batch_free": (None, [_BATCH]),
-    "rbe_decode_batch": (_STATUS, [_BATCH, ctypes.POINTER(_SESSION), _TOKENS, _SIZE, ctypes.POINTER(_STATUS)]),
+    "rbe_batch_decode": (_STATUS, [_BATCH, ctypes.POINTER(_SESSION), _TOKENS, _SIZE, ctypes.POINTER(_STATUS)]),
     "rbe_batch_cancel": (None, [_BATCH]),
     "rbe_session_embed": (_STATUS, [_SESSION, _TOKENS, _SIZE, _FLOATS]),
-    "rbe_session_run_layers": (_STATUS, [_SESSION, _U32, _U32, _FLOATS, _SIZE, CaptureCallback, ctypes.c_void_p]),
-    "rbe_session_save": (_STATUS, [_SESSION, _TOKENS, _SIZE, ctypes.c_char_p]),
-    "rbe_session_restore": (_STATUS, [_SESSION, ctypes.c_char_p, _TOKENS, _SIZE, _SIZE_OUT]),
+    "rbe_session_run_layers": (_STATUS, [_SESSION, _U32, _U32, _U32, _FLOATS, _SIZE, CaptureCallback, ctypes.c_void_p]),
+    "rbe_session_save": (_STATUS, [_SESSION, ctypes.c_char_p]),
+    "rbe_session_restore": (_STATUS, [_SESSION, ctypes.c_char_p]),
     "rbe_session_copy": (_STATUS, [_SESSION, _SESSION, _SIZE]),
     "rbe_session_cancel": (None, [_SESSION]),
     "rbe_chat_detect": (_STATUS, [ctypes.c_char_p, _SIZE, ctypes.POINTER(ctypes.c_char_p)]),
@@ -358,6 +434,14 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_sampler_free": (None, [_SAMPLER]),
     "rbe_sampler_draw": (_STATUS, [_SAMPLER, _FLOATS, _TOKENS]),
     "rbe_sampler_accept": (_STATUS, [_SAMPLER, _U32]),
+    "rbe_generation_create": (_STATUS, [_SESSION, ctypes.POINTER(GenerationOptions), _OUT(_GENERATION)]),
+    "rbe_generation_free": (None, [_GENERATION]),
+    "rbe_generation_step": (_STATUS, [_GENERATION, _OUT(GenerationEvent)]),
+    "rbe_generation_next": (_STATUS, [_GENERATION, _FLOATS, _OUT(GenerationEvent)]),
+    "rbe_batch_step": (
+        _STATUS,
+        [_BATCH, ctypes.POINTER(_GENERATION), _SIZE, _OUT(GenerationEvent), ctypes.POINTER(_STATUS)],
+    ),
     "rbe_plane_get_layout": (_STATUS, [_U32, _U32, _U32, _U32, _OUT(PlaneLayout)]),
     "rbe_encode_plane": (
         _STATUS,

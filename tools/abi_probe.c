@@ -20,6 +20,8 @@ static void structures(void)
     FIELD(rbe_model_options, max_resident_bytes);
     FIELD(rbe_model_options, cache_bytes);
     FIELD(rbe_model_options, cache_roles);
+    FIELD(rbe_model_options, first_layer);
+    FIELD(rbe_model_options, n_layers);
 
     STRUCTURE(rbe_model_info);
     FIELD(rbe_model_info, struct_bytes);
@@ -72,11 +74,18 @@ static void structures(void)
     FIELD(rbe_session_options, struct_bytes);
     FIELD(rbe_session_options, context_tokens);
     FIELD(rbe_session_options, n_threads);
-    FIELD(rbe_session_options, batch_tokens);
+    FIELD(rbe_session_options, pass_tokens);
     FIELD(rbe_session_options, kv_type);
     FIELD(rbe_session_options, n_planes);
     FIELD(rbe_session_options, sink_tokens);
     FIELD(rbe_session_options, profile);
+    FIELD(rbe_session_options, planes);
+
+    STRUCTURE(rbe_pass_options);
+    FIELD(rbe_pass_options, struct_bytes);
+    FIELD(rbe_pass_options, n_threads);
+    FIELD(rbe_pass_options, n_planes);
+    FIELD(rbe_pass_options, planes);
 
     STRUCTURE(rbe_session_info);
     FIELD(rbe_session_info, struct_bytes);
@@ -96,6 +105,7 @@ static void structures(void)
     FIELD(rbe_batch_options, max_sessions);
     FIELD(rbe_batch_options, n_threads);
     FIELD(rbe_batch_options, n_planes);
+    FIELD(rbe_batch_options, planes);
 
     STRUCTURE(rbe_chat_message);
     FIELD(rbe_chat_message, role);
@@ -121,6 +131,25 @@ static void structures(void)
     FIELD(rbe_sampling_options, repeat_penalty);
     FIELD(rbe_sampling_options, repeat_last);
     FIELD(rbe_sampling_options, seed);
+
+    STRUCTURE(rbe_generation_options);
+    FIELD(rbe_generation_options, struct_bytes);
+    FIELD(rbe_generation_options, sampling);
+    FIELD(rbe_generation_options, max_tokens);
+    FIELD(rbe_generation_options, ignore_end);
+    FIELD(rbe_generation_options, stops);
+    FIELD(rbe_generation_options, n_stops);
+    FIELD(rbe_generation_options, draw);
+    FIELD(rbe_generation_options, draw_user);
+
+    STRUCTURE(rbe_generation_event);
+    FIELD(rbe_generation_event, struct_bytes);
+    FIELD(rbe_generation_event, token);
+    FIELD(rbe_generation_event, finish);
+    FIELD(rbe_generation_event, text);
+    FIELD(rbe_generation_event, text_bytes);
+    FIELD(rbe_generation_event, rest);
+    FIELD(rbe_generation_event, rest_bytes);
 
     STRUCTURE(rbe_codebook);
     FIELD(rbe_codebook, bits);
@@ -171,7 +200,18 @@ static void constants(void)
     CONSTANT(RBE_CAPTURE_O);
     CONSTANT(RBE_CAPTURE_UP);
     CONSTANT(RBE_CAPTURE_DOWN);
-    CONSTANT(RBE_CAPTURE_HEAD);
+    CONSTANT(RBE_CAPTURE_LM_HEAD);
+    CONSTANT(RBE_PLANES_ATTENTION);
+    CONSTANT(RBE_PLANES_FEED_FORWARD);
+    CONSTANT(RBE_PLANES_EMBEDDING);
+    CONSTANT(RBE_PLANES_LM_HEAD);
+    CONSTANT(RBE_PLANES_KINDS);
+    CONSTANT(RBE_FINISH_NONE);
+    CONSTANT(RBE_FINISH_END);
+    CONSTANT(RBE_FINISH_STOP);
+    CONSTANT(RBE_FINISH_LENGTH);
+    CONSTANT(RBE_FINISH_CONTEXT);
+    CONSTANT(RBE_FINISH_CALLBACK);
     CONSTANT(RBE_CACHE_EMBEDDINGS);
     CONSTANT(RBE_CACHE_ATTENTION);
     CONSTANT(RBE_CACHE_FEED_FORWARD);

@@ -1,4 +1,4 @@
-"""Tokens per second of 1, 2, 4 and 8 sessions that step together (rbe_decode_batch), and one after the other.
+"""Tokens per second of 1, 2, 4 and 8 sessions that step together (rbe_batch_decode), and one after the other.
 
     python tools/batch_speed.py [FILE.rbe] [--shape 135M] [--planes 4] [--steps N] [--threads N] [--prompt TOKENS]
 

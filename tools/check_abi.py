@@ -49,6 +49,7 @@ SCALARS: dict[str, Any] = {
     "rbe_log_callback": _native.LogCallback,
     "rbe_progress_callback": _native.ProgressCallback,
     "rbe_capture_callback": _native.CaptureCallback,
+    "rbe_draw_callback": _native.DrawCallback,
     **STRUCTURES,
 }
 

@@ -45,12 +45,12 @@ static int measure(rbe_session *session, const uint32_t *tokens, const settings 
         return fail();
     }
     double start = now();
-    if (rbe_session_prefill(session, tokens, s->n_prompt, NULL, NULL) != RBE_OK) {
+    if (rbe_session_append(session, tokens, s->n_prompt, NULL, NULL) != RBE_OK) {
         return fail();
     }
     double middle = now();
     for (uint32_t i = 0; i < s->n_generate; i++) {
-        if (rbe_session_prefill(session, &tokens[i % s->n_prompt], 1, NULL, NULL) != RBE_OK) {
+        if (rbe_session_append(session, &tokens[i % s->n_prompt], 1, NULL, NULL) != RBE_OK) {
             return fail();
         }
     }

@@ -172,7 +172,7 @@ static int read_prompt(chat *c, const uint32_t *tokens, size_t n_tokens)
     if (rbe_session_rewind(c->session, common) != RBE_OK) {
         return report_failure();
     }
-    rbe_status status = rbe_session_prefill(c->session, tokens + common, n_tokens - common, NULL, NULL);
+    rbe_status status = rbe_session_append(c->session, tokens + common, n_tokens - common, NULL, NULL);
     if (status != RBE_OK) {
         return status == RBE_ERROR_CANCELLED ? -1 : report_failure();
     }
@@ -207,7 +207,7 @@ static int answer(chat *c)
             break;
         }
         rbe_status status = rbe_sampler_accept(c->sampler, token);
-        status = status == RBE_OK ? rbe_session_prefill(c->session, &token, 1, NULL, NULL) : status;
+        status = status == RBE_OK ? rbe_session_append(c->session, &token, 1, NULL, NULL) : status;
         if (status != RBE_OK) {
             return status == RBE_ERROR_CANCELLED ? 0 : report_failure();
         }

@@ -54,7 +54,7 @@ static int prepare(run_state *run, const cli_arguments *a)
         rbe_session_create(run->model, &a->session, &run->session) != RBE_OK ||
         rbe_sampler_create(info.n_vocabulary, &a->sampling, &run->sampler) != RBE_OK ||
         rbe_text_stream_create(tokenizer, NULL, 0, &run->stream) != RBE_OK ||
-        rbe_session_prefill(run->session, run->tokens, run->n_prompt, NULL, NULL) != RBE_OK) {
+        rbe_session_append(run->session, run->tokens, run->n_prompt, NULL, NULL) != RBE_OK) {
         return report_failure();
     }
     run->prefilled = seconds(CLOCK_MONOTONIC);
@@ -90,7 +90,7 @@ static int generate(run_state *run, const cli_arguments *a)
         if (info.position == info.context_tokens || n + 1 == a->n_tokens) {
             break;
         }
-        if (rbe_sampler_accept(run->sampler, token) != RBE_OK || rbe_session_prefill(run->session, &token, 1, NULL, NULL) != RBE_OK) {
+        if (rbe_sampler_accept(run->sampler, token) != RBE_OK || rbe_session_append(run->session, &token, 1, NULL, NULL) != RBE_OK) {
             return report_failure();
         }
     }

@@ -31,7 +31,7 @@ static inline void repair_checksum(unsigned char *data, size_t bytes)
 static inline void exercise_session(const rbe_model *model, const rbe_model_info *info)
 {
     uint32_t context = info->context_tokens < 16 ? info->context_tokens : 16;
-    rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = context, .n_threads = 1, .batch_tokens = 4};
+    rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = context, .n_threads = 1, .pass_tokens = 4};
     rbe_session *session;
     if (rbe_session_create(model, &options, &session) != RBE_OK) {
         return;
@@ -40,10 +40,10 @@ static inline void exercise_session(const rbe_model *model, const rbe_model_info
     uint32_t next = 0;
     rbe_sampling_options sampling = {.struct_bytes = sizeof sampling, .temperature = 1, .top_p = 0.9f, .repeat_penalty = 1.1f};
     rbe_sampler *sampler = NULL;
-    rbe_status status = rbe_session_prefill(session, tokens, 5, NULL, NULL);
+    rbe_status status = rbe_session_append(session, tokens, 5, NULL, NULL);
     if (status == RBE_OK && rbe_sampler_create(info->n_vocabulary, &sampling, &sampler) == RBE_OK &&
         rbe_sampler_draw(sampler, rbe_session_logits(session), &next) == RBE_OK) {
-        status = rbe_session_prefill(session, &next, 1, NULL, NULL);
+        status = rbe_session_append(session, &next, 1, NULL, NULL);
     }
     (void)status;
     rbe_sampler_free(sampler);

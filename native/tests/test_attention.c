@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "kernel_cases.h"
-#include "layers/layers.h"
+#include "layers/attention.h"
 
 typedef struct attention_case {
     uint32_t n_heads, n_kv_heads, head_dim, context, window;
@@ -23,6 +23,8 @@ typedef struct fixture {
     rbe_kernels kernels;
     rbe__arena arena;
     rbe__kv_layer cache;
+    float *partials;
+    uint32_t most_chunks;
     attention_case shape;
     float *q, *k, *v; /* [context][heads][head_dim] */
 } fixture;
@@ -32,16 +34,11 @@ static void take(fixture *f, rbe_kv_type type)
     const attention_case *shape = &f->shape;
     const uint32_t dim = shape->head_dim;
     f->cache = rbe__kv_take(&f->arena, type, shape->context, shape->n_kv_heads, dim);
-    f->workspace.most_chunks = (shape->context - 1) / RBE_ATTENTION_CHUNK + 1;
-    f->workspace.partials = rbe__arena_take(&f->arena, (size_t)f->workspace.most_chunks * shape->n_heads * (dim + 2), sizeof(float));
-    for (uint32_t t = 0; t < rbe__thread_pool_threads(f->workspace.pool); t++) {
-        rbe__thread_scratch *scratch = &f->workspace.threads[t];
-        scratch->queries = rbe__arena_take(&f->arena, RBE_ATTENTION_QUERIES * dim, sizeof(float));
-        scratch->attended = rbe__arena_take(&f->arena, RBE_ATTENTION_QUERIES * dim, sizeof(float));
-        scratch->joined = rbe__arena_take(&f->arena, RBE_ATTENTION_QUERIES * dim, sizeof(float));
-        scratch->scores = rbe__arena_take(&f->arena, RBE_ATTENTION_QUERIES * RBE_KV_BLOCK, sizeof(float));
-        scratch->expanded = rbe__arena_take(&f->arena, RBE_KV_BLOCK * dim, sizeof(float));
-    }
+    f->most_chunks = (shape->context - 1) / RBE_ATTENTION_CHUNK + 1;
+    f->partials = rbe__arena_take(&f->arena, rbe__attention_partials(shape->n_heads, dim, f->most_chunks), sizeof(float));
+    f->workspace.most_tokens = f->workspace.max_cols = 1;
+    f->workspace.max_head_dim = dim;
+    rbe__workspace_take_threads(&f->workspace, rbe__thread_pool_threads(f->workspace.pool), &f->arena);
 }
 
 static float *random_rows(size_t n, float size)
@@ -97,16 +94,16 @@ static float *attend_all(fixture *f, uint32_t batch)
             memcpy(row + kv_width, f->v + p * kv_width, kv_width * sizeof *row);
             rbe__kv_store(&f->kernels, &f->cache, p, row, row + kv_width);
         }
-        const rbe__attention attention = {.cache = &f->cache,
-                                          .n_heads = shape->n_heads,
-                                          .window = shape->window,
-                                          .scale = attention_scale(shape),
-                                          .softcap = shape->softcap,
-                                          .q = f->q + first * q_width,
-                                          .out = out + first * q_width,
-                                          .first_position = first,
-                                          .n_tokens = n};
-        rbe__attend(&f->workspace, &attention);
+        rbe__attention attention = {.cache = &f->cache,
+                                    .n_heads = shape->n_heads,
+                                    .window = shape->window,
+                                    .scale = attention_scale(shape),
+                                    .softcap = shape->softcap,
+                                    .q = f->q + first * q_width,
+                                    .out = out + first * q_width,
+                                    .first_position = first,
+                                    .n_tokens = n};
+        rbe__attend(&f->workspace, &attention, 1, f->partials, f->most_chunks);
     }
     free(row);
     return out;

@@ -58,7 +58,7 @@ static rbe_model *open_model(const char *path, const char *kernel_set, rbe_model
 static rbe_session *open_session(const rbe_model *model, uint32_t n_threads, uint32_t batch, uint32_t kv_type)
 {
     rbe_session_options options = {
-        .struct_bytes = sizeof options, .context_tokens = N_TOKENS + 3, .n_threads = n_threads, .batch_tokens = batch, .kv_type = kv_type};
+        .struct_bytes = sizeof options, .context_tokens = N_TOKENS + 3, .n_threads = n_threads, .pass_tokens = batch, .kv_type = kv_type};
     rbe_session *session = NULL;
     CHECK(rbe_session_create(model, &options, &session) == RBE_OK, "%s", rbe_last_error());
     return session;
@@ -166,25 +166,25 @@ static void check_context(const char *path)
     float *expected = malloc(info.n_vocabulary * sizeof *expected);
     rbe_session *session = open_session(model, 2, 4, RBE_KV_F16);
     CHECK(rbe_session_logits(session) == NULL, "logits before the first token");
-    CHECK(rbe_session_prefill(session, tokens, N_TOKENS, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_session_append(session, tokens, N_TOKENS, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
     memcpy(expected, rbe_session_logits(session), info.n_vocabulary * sizeof *expected);
 
     uint64_t calls = 0;
-    CHECK(rbe_session_prefill(session, tokens, 4, NULL, NULL) == RBE_ERROR_CONTEXT, "17 tokens in a context of 16");
-    CHECK(rbe_session_prefill(session, &bad, 1, NULL, NULL) == RBE_ERROR_ARGUMENT, "a token outside the vocabulary");
-    CHECK(rbe_session_prefill(session, tokens, 0, NULL, NULL) == RBE_ERROR_ARGUMENT, "no tokens");
+    CHECK(rbe_session_append(session, tokens, 4, NULL, NULL) == RBE_ERROR_CONTEXT, "17 tokens in a context of 16");
+    CHECK(rbe_session_append(session, &bad, 1, NULL, NULL) == RBE_ERROR_ARGUMENT, "a token outside the vocabulary");
+    CHECK(rbe_session_append(session, tokens, 0, NULL, NULL) == RBE_ERROR_ARGUMENT, "no tokens");
     CHECK(position_of(session) == N_TOKENS, "failures leave the context alone");
 
     CHECK(rbe_session_rewind(session, N_TOKENS) == RBE_OK && rbe_session_logits(session), "nothing forgotten, logits stay");
     CHECK(rbe_session_rewind(session, 5) == RBE_OK && !rbe_session_logits(session), "logits go with what was forgotten");
     CHECK(rbe_session_rewind(session, 6) == RBE_ERROR_ARGUMENT, "forwards");
-    CHECK(rbe_session_prefill(session, tokens + 5, N_TOKENS - 5, stop_at_once, &calls) == RBE_ERROR_CANCELLED && calls == 1,
+    CHECK(rbe_session_append(session, tokens + 5, N_TOKENS - 5, stop_at_once, &calls) == RBE_ERROR_CANCELLED && calls == 1,
           "cancelled by progress");
     CHECK(position_of(session) == 5, "as before");
     rbe_session_cancel(session);
-    CHECK(rbe_session_prefill(session, tokens + 5, 1, NULL, NULL) == RBE_ERROR_CANCELLED, "cancelled");
+    CHECK(rbe_session_append(session, tokens + 5, 1, NULL, NULL) == RBE_ERROR_CANCELLED, "cancelled");
     CHECK(position_of(session) == 5, "as before");
-    CHECK(rbe_session_prefill(session, tokens + 5, N_TOKENS - 5, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_session_append(session, tokens + 5, N_TOKENS - 5, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
     CHECK(memcmp(rbe_session_logits(session), expected, info.n_vocabulary * sizeof *expected) == 0, "the same logits after going back");
     free(expected);
     rbe_session_free(session);
@@ -196,7 +196,7 @@ static rbe_session *open_sliding(const rbe_model *model, uint32_t sink_tokens, u
     rbe_session_options options = {.struct_bytes = sizeof options,
                                    .context_tokens = N_TOKENS + 3,
                                    .n_threads = 2,
-                                   .batch_tokens = 4,
+                                   .pass_tokens = 4,
                                    .kv_type = kv_type,
                                    .sink_tokens = sink_tokens};
     rbe_session *session = NULL;
@@ -230,7 +230,7 @@ static void check_sliding(const char *path, uint32_t kv_type)
     for (uint32_t fed = 0, step = 1; fed < MANY; fed += step, step = step % 6 + 1) { /* one, and more than a pass */
         step = MANY - fed < step ? MANY - fed : step;
         const uint32_t before = position_of(sliding);
-        CHECK(rbe_session_prefill(sliding, tokens + fed, step, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+        CHECK(rbe_session_append(sliding, tokens + fed, step, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
         const uint32_t n = position_of(sliding), end = fed + step;
         CHECK(n <= N_TOKENS + 3 && (n == end || n > SINKS), "%u tokens in the context", n);
         if (n == before + step) {
@@ -239,7 +239,7 @@ static void check_sliding(const char *path, uint32_t kv_type)
         n_slid++;
         memcpy(kept, tokens, SINKS * sizeof *kept);
         memcpy(kept + SINKS, tokens + end - (n - SINKS), (n - SINKS) * sizeof *kept);
-        CHECK(rbe_session_rewind(fresh, 0) == RBE_OK && rbe_session_prefill(fresh, kept, n, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+        CHECK(rbe_session_rewind(fresh, 0) == RBE_OK && rbe_session_append(fresh, kept, n, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
         const float *logits = rbe_session_logits(sliding), *expected = rbe_session_logits(fresh);
         float most = expected[0], least = expected[0];
         for (uint32_t i = 0; i < info.n_vocabulary; i++) {
@@ -280,11 +280,11 @@ static void check_cancel_from_thread(const char *path)
     rbe_status status = RBE_OK;
     while (status == RBE_OK) { /* ends when the other thread has run */
         CHECK(rbe_session_rewind(session, 0) == RBE_OK, "rewind");
-        status = rbe_session_prefill(session, &token, 1, NULL, NULL);
+        status = rbe_session_append(session, &token, 1, NULL, NULL);
     }
     CHECK(status == RBE_ERROR_CANCELLED, "%s", rbe_status_text(status));
     pthread_join(thread, NULL);
-    CHECK(rbe_session_prefill(session, &token, 1, NULL, NULL) == RBE_OK, "once");
+    CHECK(rbe_session_append(session, &token, 1, NULL, NULL) == RBE_OK, "once");
     rbe_session_free(session);
     rbe_model_close(model);
 }
@@ -306,12 +306,12 @@ static void check_no_allocation(const char *path, uint32_t kv_type)
     CHECK(rbe_sampler_create(info.n_vocabulary, &options, &sampler) == RBE_OK, "sampler");
     unsigned before = atomic_load(&n_allocations);
     CHECK(before > 0, "the allocator is not wrapped");
-    CHECK(rbe_session_prefill(session, tokens, N_TOKENS, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_session_append(session, tokens, N_TOKENS, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
     for (int i = 0; i < (slides ? 12 : 3); i++) { /* of the positions, 3 are left */
         uint32_t token = 0;
         CHECK(rbe_sampler_draw(sampler, rbe_session_logits(session), &token) == RBE_OK, "%s", rbe_last_error());
         CHECK(rbe_sampler_accept(sampler, token) == RBE_OK, "accept");
-        CHECK(rbe_session_prefill(session, &token, 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+        CHECK(rbe_session_append(session, &token, 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
     }
     unsigned allocated = atomic_load(&n_allocations) - before;
     CHECK(allocated == 0, "%u allocations during prefill and decode", allocated);
@@ -334,7 +334,7 @@ static void check_batch_allocates_nothing(const char *path)
     unsigned before = atomic_load(&n_allocations);
     for (uint32_t i = 0; i < 3; i++) {
         const uint32_t tokens[2] = {i % info.n_vocabulary, (i + 1) % info.n_vocabulary};
-        CHECK(rbe_decode_batch(batch, sessions, tokens, 2, statuses) == RBE_OK && !statuses[0] && !statuses[1], "%s", rbe_last_error());
+        CHECK(rbe_batch_decode(batch, sessions, tokens, 2, statuses) == RBE_OK && !statuses[0] && !statuses[1], "%s", rbe_last_error());
     }
     unsigned allocated = atomic_load(&n_allocations) - before;
     CHECK(allocated == 0, "%u allocations during steps of a batch", allocated);

@@ -24,7 +24,7 @@ static uint32_t draw(uint32_t below)
 static rbe_session *open_session(const rbe_model *model, uint32_t kv_type)
 {
     rbe_session_options options = {
-        .struct_bytes = sizeof options, .context_tokens = CONTEXT, .n_threads = 1, .batch_tokens = 4, .kv_type = kv_type};
+        .struct_bytes = sizeof options, .context_tokens = CONTEXT, .n_threads = 1, .pass_tokens = 4, .kv_type = kv_type};
     rbe_session *session = NULL;
     CHECK(rbe_session_create(model, &options, &session) == RBE_OK, "%s", rbe_last_error());
     return session;
@@ -45,14 +45,14 @@ static void check_steps(rbe_session *single, rbe_session *other, const rbe_model
     rbe_status statuses[2];
     for (uint32_t i = 0; i < 2; i++) {
         const uint32_t tokens[2] = {(i + 1) % n_vocabulary, (i + 5) % n_vocabulary};
-        CHECK(rbe_decode_batch(batch, sessions, tokens, 2, statuses) == RBE_OK, "%s", rbe_last_error());
+        CHECK(rbe_batch_decode(batch, sessions, tokens, 2, statuses) == RBE_OK, "%s", rbe_last_error());
         CHECK(statuses[0] == RBE_OK && statuses[1] == RBE_OK, "%s", rbe_last_error());
-        CHECK(rbe_session_prefill(single, &tokens[1], 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+        CHECK(rbe_session_append(single, &tokens[1], 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
         CHECK(same_logits(single, other, n_vocabulary), "step %u differs from a single one", i);
     }
     const uint32_t tokens[2] = {0, n_vocabulary};
     sessions[0] = other;
-    CHECK(rbe_decode_batch(batch, sessions, tokens, 2, statuses) == RBE_ERROR_ARGUMENT, "a token outside the vocabulary, a session twice");
+    CHECK(rbe_batch_decode(batch, sessions, tokens, 2, statuses) == RBE_ERROR_ARGUMENT, "a token outside the vocabulary, a session twice");
     rbe_session_free(beside);
     rbe_batch_free(batch);
 }
@@ -88,7 +88,6 @@ static void write_file(const char *path, const unsigned char *data, size_t bytes
 
 static void check_mutations(rbe_session *session, const char *path)
 {
-    uint32_t tokens[CONTEXT];
     size_t n_tokens, bytes;
     for (int i = 0; i < N_MUTATIONS; i++) {
         unsigned char *data = read_file(path, &bytes);
@@ -100,8 +99,8 @@ static void check_mutations(rbe_session *session, const char *path)
         }
         mutate(data, &bytes);
         write_file(damaged, data, bytes);
-        if (rbe_session_restore(session, damaged, tokens, CONTEXT, &n_tokens) == RBE_OK && n_tokens < CONTEXT) {
-            CHECK(rbe_session_prefill(session, &(uint32_t){0}, 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+        if (rbe_session_restore(session, damaged) == RBE_OK && rbe_session_tokens(session, &n_tokens) && n_tokens < CONTEXT) {
+            CHECK(rbe_session_append(session, &(uint32_t){0}, 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
         }
         free(data);
         unlink(damaged);
@@ -114,11 +113,11 @@ static void check_copy(const rbe_session *from, const rbe_model *model, const ui
     rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = 2 * CONTEXT, .n_threads = 1, .kv_type = kv_type};
     rbe_session *to = NULL;
     CHECK(rbe_session_create(model, &options, &to) == RBE_OK, "%s", rbe_last_error());
-    CHECK(rbe_session_prefill(to, tokens, 2, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_session_append(to, tokens, 2, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
     CHECK(rbe_session_copy(to, from, N_TOKENS + 1) == RBE_ERROR_ARGUMENT && rbe_session_logits(to), "more than there is");
     CHECK(rbe_session_copy(to, to, 1) == RBE_ERROR_ARGUMENT, "a copy of itself");
     CHECK(rbe_session_copy(to, from, N_TOKENS - 1) == RBE_OK && !rbe_session_logits(to), "%s", rbe_last_error());
-    CHECK(rbe_session_prefill(to, &tokens[N_TOKENS - 1], 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_session_append(to, &tokens[N_TOKENS - 1], 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
     CHECK(same_logits(from, to, n_vocabulary), "what follows a copied beginning differs");
     rbe_session *other = open_session(model, kv_type == RBE_KV_F16 ? RBE_KV_F32 : RBE_KV_F16);
     CHECK(rbe_session_copy(other, from, 1) == RBE_ERROR_UNSUPPORTED, "another type of cache");
@@ -131,18 +130,17 @@ static void check_file(const char *model_path, const char *path, uint32_t kv_typ
     rbe_model *model = NULL;
     rbe_model_info info = {.struct_bytes = sizeof info};
     CHECK(rbe_model_open(model_path, NULL, &model) == RBE_OK && rbe_model_get_info(model, &info) == RBE_OK, "%s", rbe_last_error());
-    uint32_t tokens[N_TOKENS], read[CONTEXT];
+    uint32_t tokens[N_TOKENS];
     size_t n_tokens;
     for (uint32_t i = 0; i < N_TOKENS; i++) {
         tokens[i] = (i * 7 + 3) % info.n_vocabulary;
     }
     rbe_session *session = open_session(model, kv_type), *other = open_session(model, kv_type);
-    CHECK(rbe_session_prefill(session, tokens, N_TOKENS, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
-    CHECK(rbe_session_save(session, tokens, N_TOKENS - 1, path) == RBE_ERROR_ARGUMENT, "too few tokens");
-    CHECK(rbe_session_save(session, tokens, N_TOKENS, path) == RBE_OK, "%s", rbe_last_error());
-    CHECK(rbe_session_restore(other, path, read, 3, &n_tokens) == RBE_ERROR_CAPACITY && n_tokens == N_TOKENS, "room for 3 tokens");
+    CHECK(rbe_session_append(session, tokens, N_TOKENS, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_session_save(session, path) == RBE_OK, "%s", rbe_last_error());
     CHECK(rbe_session_logits(other) == NULL, "nothing was restored");
-    CHECK(rbe_session_restore(other, path, read, CONTEXT, &n_tokens) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_session_restore(other, path) == RBE_OK, "%s", rbe_last_error());
+    const uint32_t *read = rbe_session_tokens(other, &n_tokens);
     CHECK(n_tokens == N_TOKENS && memcmp(read, tokens, sizeof tokens) == 0, "%zu tokens", n_tokens);
     CHECK(same_logits(session, other, info.n_vocabulary), "restored logits");
     check_copy(session, model, tokens, kv_type, info.n_vocabulary);

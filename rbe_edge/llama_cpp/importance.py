@@ -41,7 +41,7 @@ def importance(
             total += np.einsum("ij,ij->j", x, x, dtype=np.float64)
 
     def gather(layer: int, point: int, x: FloatArray) -> None:
-        if point == _native.CAPTURE_HEAD:
+        if point == _native.CAPTURE_LM_HEAD:
             add("head" if "head" in model.tensors else "embedding", x)
         for part in _READERS.get(point, ()):
             add(f"layers.{layer}.{part}", x)

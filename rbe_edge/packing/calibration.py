@@ -135,8 +135,8 @@ class Calibration:
         layer, part = layer_and_part(name)
         if name == ("head" if "head" in self._areas else "embedding"):
             self._write_restored(self._n_layers)
-            self._moments = self._run(max(self._layer, 0), self._n_layers, {_native.CAPTURE_HEAD})
-            layer, point = self._n_layers, _native.CAPTURE_HEAD
+            self._moments = self._run(max(self._layer, 0), self._n_layers, {_native.CAPTURE_LM_HEAD})
+            layer, point = self._n_layers, _native.CAPTURE_LM_HEAD
         elif layer is None or part not in _POINTS:
             return None
         else:

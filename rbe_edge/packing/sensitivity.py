@@ -199,7 +199,7 @@ class _Probe:
             parts: list[FloatArray] = []
 
             def keep(layer: int, point: int, x: FloatArray, parts: list[FloatArray] = parts) -> None:
-                if point == _native.CAPTURE_HEAD:
+                if point == _native.CAPTURE_LM_HEAD:
                     parts.append(x.copy())
 
             self._session.run_layers(first, self._n_layers - first, states.copy(), keep)

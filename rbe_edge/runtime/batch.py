@@ -66,29 +66,21 @@ class Batch:
         prefill([token]) would have given. For each session None, or why it did not step: ContextFull, or Cancelled
         after its cancel(); its context is then as before, and the others stepped all the same.
 
-        Raises OptionError for sessions of another model or number of planes, for doubles, for more than max_sessions
-        and for what are no tokens; Cancelled after cancel(). No context has changed then; one that slid for it holds
-        its sinks alone."""
+        Raises OptionError for sessions of another model, for doubles, for more than max_sessions and for what are no
+        tokens; Cancelled after cancel(). No context has changed then; one that slid for it holds its sinks alone."""
         require(1 <= len(sessions) <= self.max_sessions, f"a step is of 1 to {self.max_sessions} sessions")
         require(len(tokens) == len(sessions), f"{len(sessions)} sessions need as many tokens, not {len(tokens)}")
         require(len(set(map(id, sessions))) == len(sessions), "a session can be in a step only once")
         raw_tokens = sessions[0].token_array(tokens)
-        befores = [s.begin_append([token]) for s, token in zip(sessions, raw_tokens, strict=True)]
-        statuses = (ctypes.c_int * len(sessions))(*[_native.ERROR_CANCELLED] * len(sessions))
+        statuses = (ctypes.c_int * len(sessions))()
         assert self._native is not None
-        try:
-            with ExitStack() as stack:
-                batch = stack.enter_context(self._native.use())
-                handles = [stack.enter_context(session.use()) for session in sessions]
-                raw_sessions = (ctypes.POINTER(_native.SessionHandle) * len(handles))(*handles)
-                lib = _native.library()
-                status = lib.rbe_decode_batch(batch, raw_sessions, raw_tokens, len(handles), statuses)
-                if status != _native.OK:
-                    statuses = (ctypes.c_int * len(sessions))(*[status] * len(sessions))
-                _native.check(status, OptionError)
-        finally:
-            for session, before, outcome in zip(sessions, befores, statuses, strict=True):
-                session.end_append(before, failed=outcome != _native.OK)
+        with ExitStack() as stack:
+            batch = stack.enter_context(self._native.use())
+            handles = [stack.enter_context(session.use()) for session in sessions]
+            raw_sessions = (ctypes.POINTER(_native.SessionHandle) * len(handles))(*handles)
+            lib = _native.library()
+            status = lib.rbe_batch_decode(batch, raw_sessions, raw_tokens, len(handles), statuses)
+            _native.check(status, OptionError)
         return [_error(status, session) for status, session in zip(statuses, sessions, strict=True)]
 
     def cancel(self) -> None:

@@ -38,7 +38,7 @@ def embedding(session: EngineSession, text: str | Sequence[int], pooling: Poolin
     last = np.zeros(info.width, dtype=np.float64)
 
     def show(layer: int, point: int, x: npt.NDArray[Any]) -> None:
-        if point == _native.CAPTURE_HEAD:
+        if point == _native.CAPTURE_LM_HEAD:
             total[:] += x.sum(axis=0, dtype=np.float64)
             last[:] = x[-1]
 

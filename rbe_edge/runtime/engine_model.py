@@ -52,13 +52,15 @@ class EngineModel:
         log: Callable[[int, str], object] | None = None,
         max_memory: int = 0,
         cache: CachePolicy | None = None,
+        layers: tuple[int, int] = (0, 0),
     ) -> Self:
         """Maps a .rbe file and checks it.
 
         kernel_set: one of _native.kernel_sets(), None for the best of this processor. verify: read the whole file now
         to verify the checksums of tensors. log: called with a level (0 debug, 1 information, 2 warning) and a line.
         max_memory: bytes of the file that may be in memory at a time, for each session that runs; the rest is read
-        again for every token, which is slower; 0 is no limit. cache: see CachePolicy, None for its defaults.
+        again for every token, which is slower; 0 is no limit. cache: see CachePolicy, None for its defaults. layers:
+        the first one and how many (0: all behind it), for Session.run_layers() alone where they are not all.
         Raises ModelError for a file that is missing, damaged, of another version or not supported here.
         """
         path = Path(path)
@@ -72,6 +74,7 @@ class EngineModel:
             runnable = ", ".join(name for name, available in _native.kernel_sets().items() if available)
             raise OptionError(f"kernel set {kernel_set} cannot run here; this machine has: {runnable}")
         require(0 <= max_memory < 2**63, f"max_memory must be 0 (no limit) or a number of bytes, not {max_memory}")
+        require(min(layers) >= 0 and max(layers) < 2**32, f"layers must be two whole numbers from 0 on, not {layers}")
         policy = cache or CachePolicy()
         carrier = _native.Log(log) if log is not None else None
         options = _native.ModelOptions(
@@ -82,6 +85,8 @@ class EngineModel:
             max_resident_bytes=max_memory,
             cache_bytes=policy.max_bytes,
             cache_roles=cache_roles(policy),
+            first_layer=layers[0],
+            n_layers=layers[1],
         )
         handle = ctypes.POINTER(_native.ModelHandle)()
         lib = _native.library()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,7 +18,7 @@ from rbe_edge import _native
 from rbe_edge.errors import ContextFull, OptionError, RbeError, StateError
 from rbe_edge.runtime.memory import ProfileEntry, read_profile
 from rbe_edge.runtime.native_handle import NativeHandle
-from rbe_edge.runtime.options import KvType, SessionOptions
+from rbe_edge.runtime.options import KvType, PlanesKind, SessionOptions, require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +31,11 @@ Report = Callable[[int, int], object]
 
 _KV_TYPES: dict[KvType, int] = {
     "f16": _native.KV_F16, "f32": _native.KV_F32, "q8": _native.KV_Q8, "q8q4": _native.KV_Q8Q4,
+}  # fmt: skip
+
+_PLANES_KINDS: dict[PlanesKind, int] = {
+    "attention": _native.PLANES_ATTENTION, "feed_forward": _native.PLANES_FEED_FORWARD,
+    "embedding": _native.PLANES_EMBEDDING, "lm_head": _native.PLANES_LM_HEAD,
 }  # fmt: skip
 
 
@@ -64,7 +69,7 @@ class EngineSession:
             struct_bytes=ctypes.sizeof(_native.SessionOptions),
             context_tokens=options.context,
             n_threads=options.threads,
-            batch_tokens=options.batch,
+            pass_tokens=options.batch,
             kv_type=_KV_TYPES[options.kv],
             n_planes=options.planes,
             sink_tokens=options.sinks,
@@ -74,8 +79,6 @@ class EngineSession:
         _native.check(_native.library().rbe_session_create(model.handle, ctypes.byref(raw), ctypes.byref(handle)))
         self._native = NativeHandle(handle)
         model.adopt(self._native)
-        # May run ahead of the C session, whose position is the truth, when a call fails or Ctrl-C comes: _in_context.
-        self._tokens: list[int] = []
         self.sinks = options.sinks
         self.context = self.info.context
 
@@ -131,38 +134,22 @@ class EngineSession:
     @property
     def tokens(self) -> tuple[int, ...]:
         """The tokens in the context."""
-        return tuple(self._in_context())
+        n_tokens = ctypes.c_size_t()
+        with self.use() as handle:
+            tokens = _native.library().rbe_session_tokens(handle, ctypes.byref(n_tokens))
+            return tuple(tokens[: n_tokens.value])
 
-    def _in_context(self) -> list[int]:
-        del self._tokens[self.position :]
-        return self._tokens
-
-    @contextmanager
-    def _appended(self, tokens: ctypes.Array[ctypes.c_uint32]) -> Iterator[None]:
-        """Around a call that appends tokens: keeps what the context then holds."""
-        before = self.begin_append(list(tokens))
-        try:
-            yield
-        except BaseException:
-            self.end_append(before, failed=True)
-            raise
-        self.end_append(before, failed=False)
-
-    def begin_append(self, tokens: Sequence[int]) -> int:
-        """Before a call that appends tokens: how many the context holds. end_append() comes after the call."""
-        self._in_context().extend(tokens)
-        return len(self._tokens) - len(tokens)
-
-    def end_append(self, before: int, failed: bool) -> None:
-        """What the context holds after a call that appended behind `before` tokens: where it slid, the sinks and the
-        latest; where it slid and failed, the sinks alone."""
-        if failed:
-            if self.sinks and self.position != before:
-                self.rewind(self.sinks)
-            return
-        slid = len(self._tokens) - self.position if self.sinks else 0
-        if slid:
-            del self._tokens[self.sinks : self.sinks + slid]
+    def configure(self, *, threads: int = 0, planes: int | Mapping[PlanesKind, int] = 0) -> None:
+        """From the next call on: another number of threads (0: as they are), and planes read of each trellis tensor (0:
+        all), for all matrices or by their kind. What the context holds stays as it was computed."""
+        raw = _native.PassOptions(struct_bytes=ctypes.sizeof(_native.PassOptions), n_threads=threads)
+        require(0 <= threads <= 64, f"threads must be from 1 to 64, or 0 for as they are, not {threads}")
+        by_kind = planes if isinstance(planes, Mapping) else dict.fromkeys(_PLANES_KINDS, planes)
+        for kind, count in by_kind.items():
+            require(0 <= count <= 4, f"planes must be from 1 to 4, or 0 for all, not {count}")
+            raw.planes[_PLANES_KINDS[kind]] = count
+        with self.use() as handle:
+            _native.check(_native.library().rbe_session_configure(handle, ctypes.byref(raw)))
 
     def check_room(self, n_tokens: int, what: str) -> None:
         """Raises ContextFull, with the numbers, where n_tokens more do not fit."""
@@ -184,8 +171,8 @@ class EngineSession:
         array = self.token_array(tokens)
         self.check_room(len(array), "the prompt")
         carrier = _native.Progress(progress)
-        with self._appended(array), self.use() as handle:
-            status = _native.library().rbe_session_prefill(handle, array, len(array), carrier.callback, None)
+        with self.use() as handle:
+            status = _native.library().rbe_session_append(handle, array, len(array), carrier.callback, None)
             carrier.check(status)
 
     @property
@@ -215,7 +202,7 @@ class EngineSession:
         log_probabilities = np.empty(len(array) - 1, dtype=np.float32)
         all_logits = np.empty((len(array), self.model.info.vocabulary), dtype=np.float32) if logits else None
         carrier = _native.Progress(progress)
-        with self._appended(array), self.use() as handle:
+        with self.use() as handle:
             status = _native.library().rbe_session_score(
                 handle,
                 array,
@@ -245,16 +232,20 @@ class EngineSession:
         count: int,
         hidden: npt.NDArray[np.float32],
         show: Callable[[int, int, npt.NDArray[np.float32]], object] | None = None,
+        *,
+        position: int = 0,
     ) -> None:
-        """Runs `count` layers from `first` on over hidden states float32 [n][width] at positions 0, 1, ..., in place;
-        the context must be empty and stays so. show(layer, point, x) is given what each group of matrices reads,
-        [tokens][cols] valid during the call; point is one of _native.CAPTURE_*. For calibration."""
+        """Runs `count` layers from `first` on over hidden states float32 [n][width] at positions `position` ..., in
+        place, continuing what these layers keep of positions before. The context, which ends at or before `position`,
+        stays as it is. show(layer, point, x) is given what each group of matrices reads, [tokens][cols] valid during
+        the call; point is one of _native.CAPTURE_*. For calibration, and for layers on several machines."""
         carrier = _native.Capture(show) if show is not None else None
         with self.use() as handle:
             status = _native.library().rbe_session_run_layers(
                 handle,
                 first,
                 count,
+                position,
                 _native.pointer(hidden, ctypes.c_float),
                 len(hidden),
                 carrier.callback if carrier is not None else _native.CaptureCallback(),
@@ -274,49 +265,45 @@ class EngineSession:
         """Writes the context, its keys and values and the logits to a file (docs/runtime.md, "Saved state"), so that
         restore() goes on from there without computing them again. The file holds the text: it is readable by its owner
         alone. Raises StateError where it cannot be written; what was there before is then still there."""
-        tokens = (ctypes.c_uint32 * self.position)(*self._in_context())
         with self.use() as handle:
-            status = _native.library().rbe_session_save(handle, tokens, len(tokens), os.fsencode(path))
-            _native.check(status, StateError)
+            _native.check(_native.library().rbe_session_save(handle, os.fsencode(path)), StateError)
 
     def restore(self, path: str | os.PathLike[str]) -> list[int]:
         """Replaces the context by a saved one and returns its tokens; what follows is bit for bit what would have
-        followed there. The size of the context, threads, batch and sinks may differ from those it was saved with.
+        followed there. The size of the context, threads, planes, pass and sinks may differ from those of the saved one.
 
-        Raises StateError for a file that is missing, damaged, of another version, model, kv type or number of planes,
-        ContextFull where it does not fit. The session is then as before."""
-        n_tokens = ctypes.c_size_t()
-        tokens = (ctypes.c_uint32 * self.context)()
+        Raises StateError for a file that is missing, damaged, of another version, model or kv type, ContextFull where
+        it does not fit. The session is then as before."""
         with self.use() as handle:
-            status = _native.library().rbe_session_restore(
-                handle, os.fsencode(path), tokens, len(tokens), ctypes.byref(n_tokens)
-            )
-            _native.check(status, StateError)
-            self._tokens = tokens[: n_tokens.value]
-        return list(self._tokens)
+            _native.check(_native.library().rbe_session_restore(handle, os.fsencode(path)), StateError)
+        return list(self.tokens)
 
     def copy_from(self, other: EngineSession, n_tokens: int) -> None:
         """Replaces the context by the first n_tokens of another session's, which stays as it is: a prompt that both
-        begin with is computed once. There are no logits then. Size of the context, threads, batch and sinks may differ.
+        begin with is computed once. There are no logits then. Size of the context, threads, planes, pass and sinks may
+        differ.
 
-        Raises OptionError where the other holds fewer tokens or differs in model, kv type or planes, ContextFull where
-        they do not fit. The session is then as before."""
+        Raises OptionError where the other holds fewer tokens or differs in model or kv type, ContextFull where they do
+        not fit. The session is then as before."""
         if other is self:
             raise OptionError("a session is copied from another one; rewind() forgets what comes later")
         with self.use() as handle, other.use() as source:
             _native.check(_native.library().rbe_session_copy(handle, source, n_tokens), OptionError)
-        self._tokens = other._tokens[:n_tokens]
 
     def resume(self, tokens: Sequence[int]) -> list[int]:
         """Goes back to the longest prefix of `tokens` that the context already holds, and returns the rest of them,
         at least the last one, for prefill or generate: so a growing conversation is computed once."""
-        common = 0
-        for ours, theirs in zip(self._in_context(), tokens[:-1], strict=False):
-            if ours != theirs:
-                break
-            common += 1
-        self.rewind(common)
-        return list(tokens[common:])
+        array, n_held = self.token_array(tokens), ctypes.c_size_t()
+        with self.use() as handle:
+            _native.check(_native.library().rbe_session_resume(handle, array, len(array), ctypes.byref(n_held)))
+        return list(tokens[n_held.value :])
+
+    def common(self, tokens: Sequence[int]) -> int:
+        """How many of the tokens the context begins with."""
+        array = self.token_array(tokens)
+        with self.use() as handle:
+            common: int = _native.library().rbe_session_common(handle, array, len(array))
+            return common
 
     def cancel(self) -> None:
         """Makes the call that runs on the session, or else the next one, raise Cancelled. Any thread."""

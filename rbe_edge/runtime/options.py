@@ -11,6 +11,7 @@ from rbe_edge.errors import OptionError
 Speculation = Literal["off", "lookup", "planes"]
 KvType = Literal["f16", "f32", "q8", "q8q4"]
 KV_TYPES: tuple[KvType, ...] = get_args(KvType)
+PlanesKind = Literal["attention", "feed_forward", "embedding", "lm_head"]
 
 
 def require(condition: bool, message: str) -> None:

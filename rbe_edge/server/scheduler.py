@@ -51,15 +51,6 @@ class _Slot:
         self.answer: Answer | None = None
         self.used = 0.0
 
-    def common(self, prompt: list[int]) -> int:
-        """How many tokens of a prompt the session still holds."""
-        count = 0
-        for ours, theirs in zip(self.session.tokens, prompt, strict=False):
-            if ours != theirs:
-                break
-            count += 1
-        return count
-
 
 class Scheduler:
     """submit() may be called on any thread. All sessions are made at once, so that what does not fit is known early."""
@@ -171,7 +162,7 @@ class Scheduler:
         """Gives a free slot to a job: the one that holds most of the prompt, where that is most of what it holds. Else
         the one that was used longest ago, and the beginning is copied to it from the slot that holds most of it."""
         prompt = list(job.prompt)
-        held = {slot: slot.common(prompt) for slot in self._slots}
+        held = {slot: slot.session.common(prompt) for slot in self._slots}
         source = max(self._slots, key=lambda slot: (held[slot], slot.answer is None, -slot.used))
         slot = source
         if source.answer is not None or 2 * held[source] < source.session.position:

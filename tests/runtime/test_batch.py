@@ -127,7 +127,6 @@ def test_what_cannot_step_is_refused_whole(model: Model, tiny_model: Path) -> No
             ([a, a], [1, 2], "only once"),
             ([a, b], [1, 10**6], "tokens must be"),
             ([a, second.session()], [1, 2], "session 1 is not of the batch"),
-            ([a, model.session(planes=1)], [1, 2], "session 1 reads 1 planes"),
         ]
         for sessions, tokens, message in wrong:
             with pytest.raises(OptionError, match=message):

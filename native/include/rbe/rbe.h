@@ -5,7 +5,7 @@
  * struct_bytes, set by the caller to sizeof the structure it was compiled with; a zeroed field means the default.
  *
  * Threads. An rbe_model and an rbe_tokenizer are immutable and may be shared by any number of threads. An rbe_session,
- * rbe_batch, rbe_sampler or rbe_text_stream belongs to one thread at a time; their cancel functions to any.
+ * rbe_batch, rbe_generation, rbe_sampler or rbe_text_stream belongs to one thread at a time; their cancel functions to any.
  * The library never prints, exits, aborts or reads the environment.
  */
 #ifndef RBE_RBE_H
@@ -133,6 +133,8 @@ typedef struct rbe_model_options {
                                   * (docs/engine.md, "Memory"). 0: all of it. RBE_ERROR_ARGUMENT names the least that is possible */
     uint64_t cache_bytes;     /* for generated rows that are kept; 0: 16 MB. Taken at opening, touched as it fills */
     uint32_t cache_roles;     /* RBE_CACHE_*, of which they are kept; 0: all */
+    uint32_t first_layer;     /* a part of the layers, for rbe_session_run_layers alone: n_layers from first_layer on */
+    uint32_t n_layers;        /* 0: all from first_layer on */
 } rbe_model_options;
 
 /* Maps a .rbe file (docs/format.md) and checks it. options may be NULL. */
@@ -216,16 +218,20 @@ typedef struct rbe_session rbe_session;
 /* Q8: int8 keys and values; Q8Q4: int8 keys, 4-bit values. Both with one scale per head and position, after a rotation of each head. */
 typedef enum rbe_kv_type { RBE_KV_F16 = 0, RBE_KV_F32 = 1, RBE_KV_Q8 = 2, RBE_KV_Q8Q4 = 3 } rbe_kv_type;
 
+/* Kinds of matrices that a pass may read with different numbers of planes. */
+enum { RBE_PLANES_ATTENTION, RBE_PLANES_FEED_FORWARD, RBE_PLANES_EMBEDDING, RBE_PLANES_LM_HEAD, RBE_PLANES_KINDS = 4 };
+
 typedef struct rbe_session_options {
     size_t struct_bytes;
     uint32_t context_tokens;  /* 0: the model's, at most 4096 */
     uint32_t n_threads;       /* 0: one per fast physical core, within the control group's quota; 1 to 64 */
-    uint32_t batch_tokens;    /* tokens per prefill pass, 1 to 512; 0: 64, or 128 where the cache has room for it */
+    uint32_t pass_tokens;     /* tokens per prefill pass, 1 to 512; 0: 64, or 128 where the cache has room for it */
     uint32_t kv_type;         /* rbe_kv_type */
     uint32_t n_planes;        /* planes read of each trellis tensor, 1 to 4, the first ones; 0: all it has */
     uint32_t sink_tokens;     /* 0: a full context is an error. Else it slides: the first sink_tokens and the latest tokens stay,
                                * half of those between go (docs/engine.md). At most half the context; not with learned positions */
     uint32_t profile;         /* 1: measure where the time goes, for rbe_session_get_profile */
+    uint32_t planes[4];       /* by RBE_PLANES_*: the same as n_planes for one kind of matrix; 0: n_planes */
 } rbe_session_options;
 
 /* Takes everything the session will ever need from one allocation, its arena. options may be NULL. */
@@ -241,6 +247,17 @@ typedef struct rbe_session_info {
     uint32_t n_threads;
 } rbe_session_info;
 
+/* What may change from one pass to the next. */
+typedef struct rbe_pass_options {
+    size_t struct_bytes;
+    uint32_t n_threads;       /* 1 to 64; 0: as they are */
+    uint32_t n_planes;        /* as of rbe_session_options: 0 is all planes */
+    uint32_t planes[4];
+} rbe_pass_options;
+
+/* From the next call on. The context stays: what is in it was computed with the planes of its time. On failure nothing has changed. */
+RBE_API rbe_status rbe_session_configure(rbe_session *session, const rbe_pass_options *options);
+
 RBE_API rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *info);
 
 /* One kind of step of a pass over some tokens. */
@@ -254,13 +271,23 @@ typedef struct rbe_profile_entry {
  * that they did not fit. RBE_ERROR_ARGUMENT unless it was made with `profile`. */
 RBE_API rbe_status rbe_session_get_profile(const rbe_session *session, rbe_profile_entry *entries, size_t capacity, size_t *n_entries);
 
-/* Appends tokens to the context and computes the logits after the last one. progress may be NULL. On any failure,
- * cancelling included, the context is as before the call; where it slid meanwhile, as sliding left it. */
-RBE_API rbe_status rbe_session_prefill(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress,
-                                       void *user);
+/* Appends tokens, a prompt (prefill) or one (decode), and computes the logits after the last one. progress may be NULL. On any failure,
+ * cancelling included, the context is as before the call, or holds the sinks alone where it slid meanwhile. */
+RBE_API rbe_status rbe_session_append(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress,
+                                      void *user);
+
+/* The tokens of the context, *n_tokens of them (its position); owned by the session, valid until its next call. */
+RBE_API const uint32_t *rbe_session_tokens(const rbe_session *session, size_t *n_tokens);
+
+/* How many of the tokens the context begins with. */
+RBE_API size_t rbe_session_common(const rbe_session *session, const uint32_t *tokens, size_t n_tokens);
+
+/* Goes back to what the context has in common with the tokens, n_tokens - 1 of them at most: *n_held. The rest, at least one, is for
+ * rbe_session_append, so that a conversation that grows is computed once. */
+RBE_API rbe_status rbe_session_resume(rbe_session *session, const uint32_t *tokens, size_t n_tokens, size_t *n_held);
 
 /* The logits after the last token, float[n_vocabulary], owned by the session, valid until its next call. NULL before
- * the first prefill. */
+ * the first token. */
 RBE_API const float *rbe_session_logits(const rbe_session *session);
 
 /* Appends tokens and gives, for each, what followed from it: logits float[n_tokens][n_vocabulary] (may be NULL) and
@@ -269,18 +296,20 @@ RBE_API const float *rbe_session_logits(const rbe_session *session);
 RBE_API rbe_status rbe_session_score(rbe_session *session, const uint32_t *tokens, size_t n_tokens, float *log_probabilities, float *logits,
                                      rbe_progress_callback progress, void *user);
 
-/* Forgets all but the first n_tokens of the context. The logits become invalid unless nothing was forgotten. */
+/* Forgets all but the first n_tokens of the context. The logits become invalid unless nothing was forgotten. Where a block cannot go
+ * back, tokens are computed again: RBE_ERROR_CANCELLED then leaves fewer. */
 RBE_API rbe_status rbe_session_rewind(rbe_session *session, size_t n_tokens);
 
 /* Steps several sessions of one model at once: each weight is generated once for all of their tokens. Owns the scratch memory of a
- * step; one thread at a time. Made for up to max_sessions sessions that read n_planes planes. */
+ * step; one thread at a time. */
 typedef struct rbe_batch rbe_batch;
 
 typedef struct rbe_batch_options {
     size_t struct_bytes;
     uint32_t max_sessions;    /* 1 to 512; 0: 8 */
     uint32_t n_threads;       /* as of a session; the sessions' own threads rest */
-    uint32_t n_planes;        /* as of the sessions */
+    uint32_t n_planes;        /* as of a session, whatever the sessions' own are */
+    uint32_t planes[4];
 } rbe_batch_options;
 
 /* options may be NULL. Free it before the model is closed. */
@@ -288,10 +317,10 @@ RBE_API rbe_status rbe_batch_create(const rbe_model *model, const rbe_batch_opti
 RBE_API void rbe_batch_free(rbe_batch *batch);
 
 /* Appends tokens[i] to the context of sessions[i], n of them, 1 to max_sessions, all different; the logits of each are then, bit for
- * bit, what rbe_session_prefill would have given. All sessions belong to the calling thread meanwhile. What concerns one session alone
+ * bit, what rbe_session_append would have given. All sessions belong to the calling thread meanwhile. What concerns one session alone
  * is its statuses[i], and the others go on: RBE_ERROR_CONTEXT where its context is full, RBE_ERROR_CANCELLED after rbe_session_cancel.
  * Its context is then as before, as all are on any other failure and after rbe_batch_cancel; the message names the session. */
-RBE_API rbe_status rbe_decode_batch(rbe_batch *batch, rbe_session *const *sessions, const uint32_t *tokens, size_t n, rbe_status *statuses);
+RBE_API rbe_status rbe_batch_decode(rbe_batch *batch, rbe_session *const *sessions, const uint32_t *tokens, size_t n, rbe_status *statuses);
 
 /* Makes the call that runs on the batch, or else the next one, return RBE_ERROR_CANCELLED. Any thread. */
 RBE_API void rbe_batch_cancel(rbe_batch *batch);
@@ -302,7 +331,7 @@ typedef enum rbe_capture_point {
     RBE_CAPTURE_O = 1,
     RBE_CAPTURE_UP = 2,       /* of gate and up */
     RBE_CAPTURE_DOWN = 3,
-    RBE_CAPTURE_HEAD = 4      /* after the last layer, layer = n_layers */
+    RBE_CAPTURE_LM_HEAD = 4   /* after the last layer, layer = n_layers */
 } rbe_capture_point;
 
 /* x: float[n_tokens][cols], valid during the call. Called on the calling thread. A non-zero return cancels. */
@@ -311,25 +340,24 @@ typedef int (*rbe_capture_callback)(uint32_t layer, uint32_t point, const float 
 /* The hidden states of a text before the first layer, at positions 0, 1, ...: float[n_tokens][width]. */
 RBE_API rbe_status rbe_session_embed(rbe_session *session, const uint32_t *tokens, size_t n_tokens, float *hidden);
 
-/* Runs n_layers layers from first_layer on over float[n_tokens][width] hidden states at positions 0, 1, ..., in place. For
- * calibration, one block at a time. The context is empty before and after; n_tokens at most its size. capture may be NULL. */
-RBE_API rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, float *hidden, size_t n_tokens,
-                                          rbe_capture_callback capture, void *user);
+/* Runs n_layers layers from first_layer on over float[n_tokens][width] hidden states at positions first_position ..., in place. The layers
+ * continue what they keep of positions before these, which a call before has to have run; first_position lies at or behind the session's
+ * own position, which stays. For calibration, a block at a time, and for layers on several machines. capture may be NULL. */
+RBE_API rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, uint32_t first_position,
+                                          float *hidden, size_t n_tokens, rbe_capture_callback capture, void *user);
 
-/* Writes the session's state to a file (docs/runtime.md, "Saved state"): the tokens of its context, which the caller knows, so that
- * n_tokens is its position; their keys and values; the logits, where there are any. The file is written beside its place and then
- * renamed: on failure what was there before is still there. */
-RBE_API rbe_status rbe_session_save(rbe_session *session, const uint32_t *tokens, size_t n_tokens, const char *path);
+/* Writes the session's state to a file (docs/runtime.md, "Saved state"): the tokens of its context, what the blocks keep of them, the
+ * logits, where there are any. The file is written beside its place and then renamed: on failure what was there before is still there. */
+RBE_API rbe_status rbe_session_save(const rbe_session *session, const char *path);
 
-/* Replaces the session's context by a saved one, so that it goes on bit for bit as the saved one would. Writes at most `capacity`
- * tokens; *n_tokens is the full count, and RBE_ERROR_CAPACITY says that they did not fit. The context may be of another size, as long
- * as the tokens fit, and so may threads, batch and sinks. RBE_ERROR_FORMAT: damaged; RBE_ERROR_UNSUPPORTED: of another model, version,
- * kv_type, n_planes or rotary scaling. On any failure the session is as before. */
-RBE_API rbe_status rbe_session_restore(rbe_session *session, const char *path, uint32_t *tokens, size_t capacity, size_t *n_tokens);
+/* Replaces the session's context by a saved one, so that it goes on bit for bit as the saved one would. The context may be of another size,
+ * as long as the tokens fit, and so may threads, pass, planes and sinks. RBE_ERROR_FORMAT: damaged; RBE_ERROR_CONTEXT: the tokens do not
+ * fit; RBE_ERROR_UNSUPPORTED: of another model, version, kv_type or rotary scaling. On any failure the session is as before. */
+RBE_API rbe_status rbe_session_restore(rbe_session *session, const char *path);
 
 /* Replaces the context of `to` by the first n_tokens of that of `from`, copied: what follows in `to` is bit for bit what would follow
  * there in `from`. It has no logits then. Both sessions belong to the calling thread meanwhile. RBE_ERROR_UNSUPPORTED where they differ
- * in model, kv_type, n_planes or rotary scaling, RBE_ERROR_CONTEXT where the tokens do not fit; on any failure `to` is as before. */
+ * in model, kv_type or rotary scaling, RBE_ERROR_CONTEXT where the tokens do not fit; on any failure `to` is as before. */
 RBE_API rbe_status rbe_session_copy(rbe_session *to, const rbe_session *from, size_t n_tokens);
 
 /* Makes the call that runs on the session, or else the next one, return RBE_ERROR_CANCELLED. Any thread. */
@@ -387,6 +415,63 @@ RBE_API rbe_status rbe_sampler_draw(rbe_sampler *sampler, const float *logits, u
 
 /* Tells the sampler of a token that is now part of the text, for the repetition penalty. */
 RBE_API rbe_status rbe_sampler_accept(rbe_sampler *sampler, uint32_t token);
+
+/* ---- generation ------------------------------------------------------------------------------------------------- */
+
+/* Draws the tokens that follow a session's context, one after the other, and turns them into text. It refers to the session, whose
+ * context holds the prompt, and belongs to its thread. */
+typedef struct rbe_generation rbe_generation;
+
+/* Sees the logits before a token is drawn, float[n_vocabulary], and may change them: -infinity takes a token out, as a grammar does.
+ * It may set *token, RBE_NO_TOKEN until then, to choose for itself, with the sampler or without. Non-zero ends the text. */
+typedef int (*rbe_draw_callback)(float *logits, uint32_t n_vocabulary, rbe_sampler *sampler, uint32_t *token, void *user);
+
+typedef struct rbe_generation_options {
+    size_t struct_bytes;
+    rbe_sampling_options sampling;
+    uint32_t max_tokens;      /* 0: as many as fit into the context */
+    uint32_t ignore_end;      /* 1: goes on where the model would end */
+    const char *const *stops; /* the text ends before the first of these; copied */
+    size_t n_stops;
+    rbe_draw_callback draw;   /* may be NULL */
+    void *draw_user;
+} rbe_generation_options;
+
+typedef enum rbe_finish {
+    RBE_FINISH_NONE = 0,      /* it goes on */
+    RBE_FINISH_END = 1,       /* the model ended the text */
+    RBE_FINISH_STOP = 2,      /* a stop sequence */
+    RBE_FINISH_LENGTH = 3,    /* max_tokens */
+    RBE_FINISH_CONTEXT = 4,   /* the context is full */
+    RBE_FINISH_CALLBACK = 5   /* the callback ended it */
+} rbe_finish;
+
+/* What one step gave. Texts are valid until the generation's next call. */
+typedef struct rbe_generation_event {
+    size_t struct_bytes;
+    uint32_t token;           /* drawn; RBE_NO_TOKEN at FINISH_CONTEXT and FINISH_CALLBACK. That of FINISH_END is no part of the text */
+    uint32_t finish;          /* rbe_finish */
+    const char *text;         /* that has become certain; not zero-terminated, UTF-8 */
+    size_t text_bytes;
+    const char *rest;         /* at the end: what was held back until then, and follows `text` */
+    size_t rest_bytes;
+} rbe_generation_event;
+
+RBE_API rbe_status rbe_generation_create(rbe_session *session, const rbe_generation_options *options, rbe_generation **out);
+RBE_API void rbe_generation_free(rbe_generation *generation);
+
+/* Appends the token of the step before to the context and draws the next one. RBE_ERROR_CANCELLED after rbe_session_cancel: nothing
+ * has changed, and the next step goes on. RBE_ERROR_ARGUMENT behind the end. */
+RBE_API rbe_status rbe_generation_step(rbe_generation *generation, rbe_generation_event *event);
+
+/* Draws from logits float[n_vocabulary] and appends nothing: the caller does, as speculative decoding that has computed ahead. logits
+ * NULL: the session's. */
+RBE_API rbe_status rbe_generation_next(rbe_generation *generation, const float *logits, rbe_generation_event *event);
+
+/* A step of n generations, 1 to max_sessions, of different sessions: their tokens are appended in one pass. statuses[i] as those of
+ * rbe_generation_step; events[i] counts where it is RBE_OK. On any failure of the call nothing was drawn. */
+RBE_API rbe_status rbe_batch_step(rbe_batch *batch, rbe_generation *const *generations, size_t n, rbe_generation_event *events,
+                                  rbe_status *statuses);
 
 /* ---- encoder (present where the library was built with RBE_CODEC=ON) ------------------------------------------- */
 

@@ -5,15 +5,17 @@
 #include <math.h>
 #include <string.h>
 
-#include "layers/layers.h"
+#include "layers/attention.h"
 
 #define CHUNK RBE_ATTENTION_CHUNK
 #define MOST_QUERIES RBE_ATTENTION_QUERIES
 #define FEW_QUERIES 6u /* up to so many, elements are converted in the product: it reads them once */
 
 typedef struct attend_call {
-    rbe__workspace *workspace;
+    const rbe__workspace *workspace;
     const rbe__attention *attention;
+    float *partials; /* [n_heads][most_chunks][head_dim + 2] */
+    uint32_t most_chunks;
     uint32_t tile_heads, parts; /* heads of a group in one tile, tiles per group */
     uint32_t tile_tokens, n_tiles;
     uint32_t first_chunk, n_chunks;
@@ -205,8 +207,8 @@ static void attend_tile(void *context, uint32_t item, uint32_t thread)
 /* The place of one head's part of one chunk: largest, sum, then out. */
 static float *partial_of(const attend_call *call, uint32_t head, uint32_t chunk)
 {
-    const size_t index = (size_t)head * call->workspace->most_chunks + chunk;
-    return call->workspace->partials + index * (call->attention->cache->head_dim + 2);
+    const size_t index = (size_t)head * call->most_chunks + chunk;
+    return call->partials + index * (call->attention->cache->head_dim + 2);
 }
 
 /* One token: a tile of heads over one chunk. */
@@ -240,7 +242,7 @@ static void join_head(void *context, uint32_t head, uint32_t thread)
     finish_query(call, (size_t)head * dim, sum, joined);
 }
 
-static attend_call call_of(rbe__workspace *workspace, const rbe__attention *attention)
+static attend_call call_of(const rbe__workspace *workspace, const rbe__attention *attention)
 {
     const uint32_t group = attention->n_heads / attention->cache->n_kv_heads;
     attend_call call = {.workspace = workspace, .attention = attention};
@@ -256,34 +258,59 @@ static attend_call call_of(rbe__workspace *workspace, const rbe__attention *atte
     return call;
 }
 
-void rbe__attend(rbe__workspace *workspace, const rbe__attention *attention)
+static uint32_t items_of(const attend_call *call)
+{
+    return call->attention->cache->n_kv_heads * call->parts * call->n_tiles;
+}
+
+static void attend_one(const rbe__workspace *workspace, const rbe__attention *attention, float *partials, uint32_t most_chunks)
 {
     attend_call call = call_of(workspace, attention);
-    const uint32_t n_items = attention->cache->n_kv_heads * call.parts * call.n_tiles;
-    if (attention->n_tokens == 1 && call.n_chunks > 1 && rbe__thread_pool_threads(workspace->pool) > 1) {
-        rbe__thread_pool_run(workspace->pool, n_items * call.n_chunks, attend_part, &call);
+    call.partials = partials;
+    call.most_chunks = most_chunks;
+    const int has_room = call.first_chunk + call.n_chunks <= most_chunks;
+    if (attention->n_tokens == 1 && call.n_chunks > 1 && has_room && rbe__thread_pool_threads(workspace->pool) > 1) {
+        rbe__thread_pool_run(workspace->pool, items_of(&call) * call.n_chunks, attend_part, &call);
         rbe__thread_pool_run(workspace->pool, attention->n_heads, join_head, &call);
     } else {
-        rbe__thread_pool_run(workspace->pool, n_items, attend_tile, &call);
+        rbe__thread_pool_run(workspace->pool, items_of(&call), attend_tile, &call);
     }
 }
 
 typedef struct attend_each_call {
-    rbe__workspace *workspace;
-    const rbe__attention *attentions;
-    uint32_t tiles_each;
+    const rbe__workspace *workspace;
+    const rbe__attention *attentions; /* by ascending first_item */
+    uint32_t n;
 } attend_each_call;
 
 static void attend_tile_of(void *context, uint32_t item, uint32_t thread)
 {
     const attend_each_call *each = context;
-    attend_call call = call_of(each->workspace, &each->attentions[item / each->tiles_each]);
-    attend_tile(&call, item % each->tiles_each, thread);
+    uint32_t low = 0, high = each->n; /* the last one that begins at or before the item is in [low, high) */
+    while (high - low > 1) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (each->attentions[middle].first_item <= item) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    attend_call call = call_of(each->workspace, &each->attentions[low]);
+    attend_tile(&call, item - each->attentions[low].first_item, thread);
 }
 
-void rbe__attend_each(rbe__workspace *workspace, const rbe__attention *attentions, uint32_t n)
+void rbe__attend(rbe__workspace *workspace, rbe__attention *attentions, uint32_t n, float *partials, uint32_t most_chunks)
 {
-    const attend_call first = call_of(workspace, &attentions[0]);
-    attend_each_call each = {workspace, attentions, attentions[0].cache->n_kv_heads * first.parts * first.n_tiles};
-    rbe__thread_pool_run(workspace->pool, n * each.tiles_each, attend_tile_of, &each);
+    if (n == 1) {
+        attend_one(workspace, attentions, partials, most_chunks);
+        return;
+    }
+    uint32_t n_items = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        attentions[i].first_item = n_items;
+        const attend_call call = call_of(workspace, &attentions[i]);
+        n_items += items_of(&call);
+    }
+    attend_each_call each = {workspace, attentions, n};
+    rbe__thread_pool_run(workspace->pool, n_items, attend_tile_of, &each);
 }

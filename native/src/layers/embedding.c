@@ -1,6 +1,7 @@
 #include <string.h>
 
-#include "layers/layers.h"
+#include "layers/embedding.h"
+#include "weights/weight_cache.h"
 
 static void look_up(const rbe_kernels *kernels, const rbe__tensor *table, uint32_t most_planes, uint32_t row, float *out)
 {

@@ -1,7 +1,8 @@
 #include <string.h>
 
 #include "base/status.h"
-#include "layers/layers.h"
+#include "layers/kv_cache.h"
+#include "layers/position.h"
 
 /* Bytes of one head's values at one position. */
 static size_t value_bytes(rbe_kv_type type, uint32_t head_dim)

@@ -1,7 +1,9 @@
 #include <assert.h>
 #include <string.h>
 
-#include "layers/layers.h"
+#include "layers/linear.h"
+#include "layers/norm.h"
+#include "weights/weight_cache.h"
 
 typedef struct linear_call {
     rbe__workspace *workspace;
@@ -13,7 +15,7 @@ typedef struct linear_call {
     uint32_t n_parts;
     const float *x;
     size_t x_stride;
-    uint32_t n_tokens;
+    uint32_t n_tokens, most_planes;
     const rbe__tensor *rotation; /* a trellis tensor among the jobs, for seed and block; NULL: all dense */
     uint32_t scale_stride;
     const rbe__normed_input *normed; /* x is made from one of these, if not NULL */
@@ -120,7 +122,7 @@ static void run_strip(const linear_call *call, token_span tokens, const rbe__lin
     const rbe__tensor *tensor = job->projection->weight;
     const rbe_kernels *kernels = call->workspace->kernels;
     rbe__strip_layout layout = rbe__layout_strip(&tensor->layout, index);
-    for (uint32_t p = 0; p < rbe__planes_read(tensor, call->workspace->n_planes); p++) {
+    for (uint32_t p = 0; p < rbe__planes_read(tensor, call->most_planes); p++) {
         const rbe__plane *plane = &tensor->planes[p];
         rbe_strip strip = rbe__tensor_strip(tensor, plane, &layout);
         if (call->n_tokens == 1) {
@@ -232,7 +234,7 @@ static void run_sparing(linear_call *call)
 static void run_linear(linear_call call)
 {
     rbe__workspace *workspace = call.workspace;
-    assert(call.n_jobs >= 1 && call.n_jobs <= RBE_MAX_LINEAR_JOBS && call.n_tokens >= 1 && call.n_tokens <= workspace->batch);
+    assert(call.n_jobs >= 1 && call.n_jobs <= RBE_MAX_LINEAR_JOBS && call.n_tokens >= 1 && call.n_tokens <= workspace->most_tokens);
     int divides = !workspace->residency; /* rows that are generated one by one are not to be generated once per part */
     call.scale_stride = workspace->max_cols / RBE_BLOCK_COLS + 1;
     for (uint32_t j = 0; j < call.n_jobs; j++) {
@@ -263,27 +265,37 @@ static void run_linear(linear_call call)
     }
 }
 
-void rbe__linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const float *x, size_t x_stride,
-                 uint32_t n_tokens)
+void rbe__linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__linear_input *input)
 {
-    run_linear((linear_call){.workspace = workspace, .jobs = jobs, .n_jobs = n_jobs, .x = x, .x_stride = x_stride, .n_tokens = n_tokens});
+    run_linear((linear_call){.workspace = workspace,
+                             .jobs = jobs,
+                             .n_jobs = n_jobs,
+                             .x = input->x,
+                             .x_stride = input->width,
+                             .n_tokens = input->n_tokens,
+                             .most_planes = input->most_planes});
 }
 
-void rbe__linear_normed(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__normed_input *input,
-                        uint32_t width, uint32_t n_tokens)
+void rbe__linear_normed(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__normed_input *input)
 {
     run_linear((linear_call){.workspace = workspace,
                              .jobs = jobs,
                              .n_jobs = n_jobs,
                              .normed = input,
                              .x = input->normed,
-                             .x_stride = width,
-                             .n_tokens = n_tokens});
+                             .x_stride = input->width,
+                             .n_tokens = input->n_tokens,
+                             .most_planes = input->most_planes});
 }
 
-void rbe__linear_activated(rbe__workspace *workspace, const rbe__linear_job *job, const rbe__activated_input *input, uint32_t width,
-                           uint32_t n_tokens)
+void rbe__linear_activated(rbe__workspace *workspace, const rbe__linear_job *job, const rbe__activated_input *input)
 {
-    run_linear((linear_call){
-        .workspace = workspace, .jobs = job, .n_jobs = 1, .activated = input, .x = input->up, .x_stride = width, .n_tokens = n_tokens});
+    run_linear((linear_call){.workspace = workspace,
+                             .jobs = job,
+                             .n_jobs = 1,
+                             .activated = input,
+                             .x = input->up,
+                             .x_stride = input->width,
+                             .n_tokens = input->n_tokens,
+                             .most_planes = input->most_planes});
 }

@@ -1,4 +1,4 @@
-#include "layers/layers.h"
+#include "layers/norm.h"
 
 void rbe__normalize(const rbe_kernels *kernels, rbe__norm_kind kind, const rbe__norm *norm, float epsilon, const float *x, uint32_t width,
                     uint32_t n_tokens, float *y)

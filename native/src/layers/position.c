@@ -1,6 +1,6 @@
 #include <math.h>
 
-#include "layers/layers.h"
+#include "layers/position.h"
 
 void rbe__rope_angles(const float *frequencies, uint32_t n_pairs, uint32_t position, float factor, float *cosines, float *sines)
 {

@@ -1,11 +1,10 @@
-/* A model: hyper-parameters and views of its tensors, all checked against one another at opening. Immutable. */
+/* A model: hyper-parameters and a stack of blocks over views of its tensors, all checked against one another at opening. Immutable. */
 #ifndef RBE_MODEL_H
 #define RBE_MODEL_H
 
 #include "base/memory_pool.h"
+#include "blocks/block.h"
 #include "model/pack_reader.h"
-#include "weights/projection.h"
-#include "weights/residency.h"
 #include "weights/weight_cache.h"
 
 /* docs/format.md, "Metadata keys", with the same names. */
@@ -24,28 +23,12 @@ typedef struct rbe__config {
     float embedding_scale;
 } rbe__config;
 
-typedef struct rbe__layer {
-    rbe__norm attention_norm, attention_post_norm, feed_forward_norm, feed_forward_post_norm;
-    const float *q_norm, *k_norm; /* [head_dim] or NULL */
-    rbe__projection q, k, v, o, gate, up, down;
-    uint32_t window;     /* tokens seen, the current one counted; 0: all */
-    uint32_t rope_table;
-} rbe__layer;
-
 struct rbe_model {
     rbe__pack pack;
     rbe_kernels kernels;
     rbe__config config;
-    rbe__layer *layers;
-    const rbe__tensor *embedding;
-    const rbe__tensor *positions; /* NULL unless learned */
-    uint32_t n_rope_tables, rope_pairs;
-    const float *rope_frequencies;      /* [n_rope_tables][rope_pairs]; NULL unless rotary */
-    const float *rope_long_frequencies; /* the same, or NULL */
-    rbe__norm norm;
-    rbe__projection head; /* the embedding where tied */
+    rbe__stack stack;
     rbe_tokenizer *tokenizer;
-    int has_rows_only; /* some projection is of a kind of rbe__tensor_by_row */
     uint8_t *signs; /* those of all tensors */
     rbe__residency residency;
     rbe__weight_cache *cache;   /* NULL: no row is kept */

@@ -222,6 +222,17 @@ static rbe_status verify_tensors(const rbe__pack *pack, const rbe__crc *crc, int
     return RBE_OK;
 }
 
+static void identify_tensors(rbe__pack *pack, const rbe__crc *crc)
+{
+    for (uint32_t i = 0; i < pack->n_tensors; i++) {
+        const rbe__tensor *tensor = &pack->tensors[i];
+        const uint32_t facts[4] = {tensor->kind, tensor->rows, tensor->cols, tensor->checksum};
+        pack->tensor_bytes += tensor->data_bytes;
+        pack->tensors_checksum = rbe__crc_update(crc, pack->tensors_checksum, tensor->name, tensor->name_bytes);
+        pack->tensors_checksum = rbe__crc_update(crc, pack->tensors_checksum, facts, sizeof facts);
+    }
+}
+
 rbe_status rbe__pack_open(const char *path, int skip_checksums, int sparing, rbe__pack *out)
 {
     memset(out, 0, sizeof *out);
@@ -247,7 +258,9 @@ rbe_status rbe__pack_open(const char *path, int skip_checksums, int sparing, rbe
     if (status == RBE_OK && !skip_checksums) {
         status = verify_tensors(out, &crc, sparing);
     }
-    if (status != RBE_OK) {
+    if (status == RBE_OK) {
+        identify_tensors(out, &crc);
+    } else {
         rbe__pack_close(out);
     }
     out->path = NULL;

@@ -22,6 +22,11 @@ typedef struct rbe__pack {
     rbe__blob *blobs;
     rbe__tensor *tensors;
     uint32_t *tensors_by_name; /* indices */
+
+    /* What tells one set of tensors from another: the bytes of all their data, and a CRC-32 over names, kinds, shapes and checksums in the file's
+     * order. */
+    uint64_t tensor_bytes;
+    uint32_t tensors_checksum;
 } rbe__pack;
 
 /* skip_checksums leaves out the tensors' only; index and blobs are always verified. sparing: 1 gives pages of the file back as soon as

@@ -1,42 +1,45 @@
-/* One decode step of many sessions. The steps between the sessions' caches and logits are those of a pass over several tokens of one
- * session, on the buffers of a session that the batch owns: `rows` says whose each token is. Since results do not depend on how many
- * tokens are done at once, they are those of single steps. */
+/* One decode step of many sessions: a pass of one run for each. Since what a row gives depends on its own state alone, the results are those of
+ * single steps. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/status.h"
-#include "session/session.h"
+#include "session/batch.h"
+#include "session/generation.h"
 
 #define DEFAULT_SESSIONS 8u
+#define MAX_SESSIONS 512u
+#define SHARED_CONTEXT 4096u /* a step of one session is shared out by chunks of positions up to this context */
 
-struct rbe_batch {
-    rbe_session *work; /* its cache is not used */
-    uint32_t max_sessions;
-    rbe__row *rows;
-    uint32_t *tokens;
-    size_t *places; /* of the rows among the sessions of the call */
-};
-
-static rbe_status create_into(rbe_batch *batch, const rbe_model *model, const rbe_batch_options *options)
+/* Takes everything; called once to measure and once for real. */
+static void take_all(rbe_batch *batch)
 {
-    const uint32_t n = batch->max_sessions;
-    if (n > model->config.context) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "max_sessions is %u; with this model it can be at most %u", n, model->config.context);
+    rbe__arena *arena = &batch->arena;
+    rbe__pass_take(&batch->pass, arena);
+    batch->members = rbe__arena_take(arena, batch->max_sessions, sizeof *batch->members);
+    batch->runs = rbe__arena_take(arena, batch->max_sessions, sizeof *batch->runs);
+    batch->tokens = rbe__arena_take(arena, batch->max_sessions, sizeof *batch->tokens);
+    batch->stepped = rbe__arena_take(arena, batch->max_sessions, sizeof *batch->stepped);
+    batch->drawn = rbe__arena_take(arena, batch->max_sessions, sizeof *batch->drawn);
+    batch->outcomes = rbe__arena_take(arena, batch->max_sessions, sizeof *batch->outcomes);
+    batch->places = rbe__arena_take(arena, batch->max_sessions, sizeof *batch->places);
+}
+
+static rbe_status create_into(rbe_batch *batch, rbe_batch_options *options)
+{
+    const rbe_model *model = batch->model;
+    RBE_TRY(rbe__check_whole(model));
+    uint32_t most_tokens = batch->max_sessions;
+    rbe__choose_for_cores(&options->n_threads, &most_tokens);
+    if (options->n_threads > RBE_MAX_THREADS || batch->max_sessions > MAX_SESSIONS) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads must be at most %u, max_sessions at most %u", RBE_MAX_THREADS, MAX_SESSIONS);
     }
-    const rbe_session_options session_options = {.struct_bytes = sizeof session_options,
-                                                 .context_tokens = n,
-                                                 .batch_tokens = n,
-                                                 .n_threads = options->n_threads,
-                                                 .n_planes = options->n_planes};
-    RBE_TRY(rbe_session_create(model, &session_options, &batch->work));
-    batch->rows = calloc(n, sizeof *batch->rows);
-    batch->tokens = calloc(n, sizeof *batch->tokens);
-    batch->places = calloc(n, sizeof *batch->places);
-    batch->work->attentions = calloc(n, sizeof *batch->work->attentions);
-    if (!batch->rows || !batch->tokens || !batch->places || !batch->work->attentions) {
-        return rbe_fail(RBE_ERROR_MEMORY, "no memory for a batch of %u sessions", n);
-    }
-    batch->work->rows = batch->rows;
+    RBE_TRY(rbe__choose_planes(options->n_planes, options->planes, batch->pass.planes));
+    const uint32_t context = model->config.context < SHARED_CONTEXT ? model->config.context : SHARED_CONTEXT;
+    RBE_TRY(rbe__pass_open(&batch->pass, &model->stack, batch->max_sessions, context, options->n_threads, 0));
+    take_all(batch);
+    RBE_TRY(rbe__arena_from_model(model, &batch->arena, &batch->arena_bytes));
+    take_all(batch);
     return RBE_OK;
 }
 
@@ -52,9 +55,9 @@ rbe_status rbe_batch_create(const rbe_model *model, const rbe_batch_options *opt
     if (!batch) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for a batch");
     }
-    const uint32_t default_sessions = model->config.context < DEFAULT_SESSIONS ? model->config.context : DEFAULT_SESSIONS;
-    batch->max_sessions = chosen.max_sessions ? chosen.max_sessions : default_sessions;
-    rbe_status status = create_into(batch, model, &chosen);
+    batch->model = model;
+    batch->max_sessions = chosen.max_sessions ? chosen.max_sessions : DEFAULT_SESSIONS;
+    const rbe_status status = create_into(batch, &chosen);
     if (status != RBE_OK) {
         rbe_batch_free(batch);
         return status;
@@ -66,20 +69,10 @@ rbe_status rbe_batch_create(const rbe_model *model, const rbe_batch_options *opt
 void rbe_batch_free(rbe_batch *batch)
 {
     if (batch) {
-        if (batch->work) {
-            free(batch->work->attentions);
-        }
-        rbe_session_free(batch->work);
-        free(batch->rows);
-        free(batch->tokens);
-        free(batch->places);
+        rbe__pass_close(&batch->pass);
+        rbe__memory_pool_give(batch->model->memory, batch->arena.memory, batch->arena_bytes);
         free(batch);
     }
-}
-
-static uint32_t planes_of(const rbe_session *session)
-{
-    return session->workspace.n_planes ? session->workspace.n_planes : RBE_MAX_PLANES;
 }
 
 /* What the caller got wrong; nothing is done then. */
@@ -87,20 +80,16 @@ static rbe_status check_call(const rbe_batch *batch, rbe_session *const *session
                              const rbe_status *statuses)
 {
     if (!batch || !sessions || !tokens || !statuses || n == 0 || n > batch->max_sessions) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_decode_batch: 1 to %u sessions are needed, a token and a status for each",
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_batch_decode: 1 to %u sessions are needed, a token and a status for each",
                         batch ? batch->max_sessions : 0);
     }
+    const uint32_t n_vocabulary = batch->pass.stack->n_vocabulary;
     for (size_t i = 0; i < n; i++) {
-        if (!sessions[i] || sessions[i]->model != batch->work->model || sessions[i] == batch->work) {
+        if (!sessions[i] || sessions[i]->model != batch->model) {
             return rbe_fail(RBE_ERROR_ARGUMENT, "session %zu is not of the batch's model", i);
         }
-        if (planes_of(sessions[i]) != planes_of(batch->work)) {
-            return rbe_fail(RBE_ERROR_ARGUMENT, "session %zu reads %u planes of each tensor, the batch %u", i, planes_of(sessions[i]),
-                            planes_of(batch->work));
-        }
-        if (tokens[i] >= batch->work->model->config.n_vocabulary) {
-            return rbe_fail(RBE_ERROR_ARGUMENT, "session %zu: token %u is not in the vocabulary of %u", i, tokens[i],
-                            batch->work->model->config.n_vocabulary);
+        if (tokens[i] >= n_vocabulary) {
+            return rbe_fail(RBE_ERROR_ARGUMENT, "session %zu: token %u is not in the vocabulary of %u", i, tokens[i], n_vocabulary);
         }
         for (size_t j = 0; j < i; j++) {
             if (sessions[j] == sessions[i]) {
@@ -111,63 +100,115 @@ static rbe_status check_call(const rbe_batch *batch, rbe_session *const *session
     return RBE_OK;
 }
 
-static int take_cancelled(rbe_session *session)
-{
-    return atomic_exchange_explicit(&session->cancelled, 0, memory_order_relaxed);
-}
-
 /* The sessions that can step, with room made in those that slide. */
 static uint32_t gather(rbe_batch *batch, rbe_session *const *sessions, const uint32_t *tokens, size_t n, rbe_status *statuses)
 {
     uint32_t n_active = 0;
     for (size_t i = 0; i < n; i++) {
         rbe_session *session = sessions[i];
-        if (take_cancelled(session)) {
+        if (rbe__pass_take_cancelled(&session->pass)) {
             statuses[i] = rbe_fail(RBE_ERROR_CANCELLED, "session %zu: cancelled", i);
             continue;
         }
-        if (!session->sink_tokens && session->position == session->context) {
-            statuses[i] = rbe_fail(RBE_ERROR_CONTEXT, "session %zu: its context of %u tokens is full", i, session->context);
+        if (!session->sink_tokens && session->position == session->state.context) {
+            statuses[i] = rbe_fail(RBE_ERROR_CONTEXT, "session %zu: its context of %u tokens is full", i, session->state.context);
             continue;
         }
         uint32_t position = session->position;
-        rbe__slide(session, 1, &position);
+        const int slid = rbe__session_slide(session, 1, &position);
         statuses[i] = RBE_OK;
-        batch->rows[n_active] = (rbe__row){session, position};
-        batch->tokens[n_active] = tokens[i];
-        batch->places[n_active++] = i;
+        batch->members[n_active] = (rbe__batch_member){session, i, slid};
+        batch->runs[n_active] = (rbe__run){&session->state, position, 1};
+        batch->tokens[n_active++] = tokens[i];
     }
     return n_active;
 }
 
 static void give_logits(rbe_batch *batch, uint32_t n_active, rbe_status *statuses)
 {
-    rbe_session *work = batch->work;
-    const size_t n_vocabulary = work->model->config.n_vocabulary;
-    for (uint32_t first = 0; first < n_active; first += work->head_batch) {
-        const uint32_t count = n_active - first < work->head_batch ? n_active - first : work->head_batch;
-        rbe__head(work, first, count, work->scored);
+    rbe__pass *pass = &batch->pass;
+    const size_t n_vocabulary = pass->stack->n_vocabulary;
+    for (uint32_t first = 0; first < n_active; first += pass->logits_rows) {
+        const uint32_t count = n_active - first < pass->logits_rows ? n_active - first : pass->logits_rows;
+        rbe__pass_logits(pass, first, count, pass->logits);
         for (uint32_t i = 0; i < count; i++) {
-            rbe_session *session = batch->rows[first + i].owner;
-            const size_t place = batch->places[first + i];
-            if (take_cancelled(session)) { /* the cache behind its position was written and counts for nothing */
-                statuses[place] = rbe_fail(RBE_ERROR_CANCELLED, "session %zu: cancelled", place);
+            const rbe__batch_member *member = &batch->members[first + i];
+            rbe_session *session = member->session;
+            if (rbe__pass_take_cancelled(&session->pass)) { /* the cache behind its position was written and counts for nothing */
+                statuses[member->place] = rbe_fail(RBE_ERROR_CANCELLED, "session %zu: cancelled", member->place);
+                rbe__session_take_back(session, member->slid);
                 continue;
             }
-            memcpy(session->logits, work->scored + i * n_vocabulary, n_vocabulary * sizeof(float));
+            memcpy(session->logits, pass->logits + i * n_vocabulary, n_vocabulary * sizeof(float));
             session->has_logits = 1;
-            session->position = batch->rows[first + i].position + 1;
+            session->position = batch->runs[first + i].first_position;
+            session->tokens[session->position++] = batch->tokens[first + i];
         }
     }
 }
 
-rbe_status rbe_decode_batch(rbe_batch *batch, rbe_session *const *sessions, const uint32_t *tokens, size_t n, rbe_status *statuses)
+rbe_status rbe_batch_decode(rbe_batch *batch, rbe_session *const *sessions, const uint32_t *tokens, size_t n, rbe_status *statuses)
 {
     RBE_TRY(check_call(batch, sessions, tokens, n, statuses));
     const uint32_t n_active = gather(batch, sessions, tokens, n, statuses);
-    if (n_active > 0) {
-        RBE_TRY(rbe__forward(batch->work, batch->tokens, n_active, 0));
-        give_logits(batch, n_active, statuses);
+    if (n_active == 0) {
+        return RBE_OK;
+    }
+    const rbe_status status = rbe__pass_run(&batch->pass, batch->runs, n_active, batch->tokens);
+    if (status != RBE_OK) {
+        for (uint32_t i = 0; i < n_active; i++) {
+            rbe__session_take_back(batch->members[i].session, batch->members[i].slid);
+        }
+        return status;
+    }
+    give_logits(batch, n_active, statuses);
+    return RBE_OK;
+}
+
+/* Appends what the generations have drawn, those that have, in one pass; statuses of the others are RBE_OK. */
+static rbe_status append_pending(rbe_batch *batch, rbe_generation *const *generations, size_t n, rbe_status *statuses)
+{
+    size_t n_pending = 0;
+    for (size_t i = 0; i < n; i++) {
+        statuses[i] = RBE_OK;
+        if (generations[i]->pending != RBE_NO_TOKEN) {
+            batch->stepped[n_pending] = generations[i]->session;
+            batch->drawn[n_pending] = generations[i]->pending;
+            batch->places[n_pending++] = i;
+        }
+    }
+    if (n_pending == 0) {
+        return RBE_OK;
+    }
+    RBE_TRY(rbe_batch_decode(batch, batch->stepped, batch->drawn, n_pending, batch->outcomes));
+    for (size_t i = 0; i < n_pending; i++) {
+        statuses[batch->places[i]] = batch->outcomes[i];
+        if (batch->outcomes[i] == RBE_OK) {
+            generations[batch->places[i]]->pending = RBE_NO_TOKEN;
+        }
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe_batch_step(rbe_batch *batch, rbe_generation *const *generations, size_t n, rbe_generation_event *events,
+                          rbe_status *statuses)
+{
+    if (!batch || !generations || !events || !statuses || n == 0 || n > batch->max_sessions) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_batch_step: 1 to %u generations are needed, an event and a status for each",
+                        batch ? batch->max_sessions : 0);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!generations[i] || events[i].struct_bytes != sizeof events[i]) {
+            return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_batch_step: generation %zu is NULL, or its event's struct_bytes is wrong", i);
+        }
+    }
+    RBE_TRY(append_pending(batch, generations, n, statuses));
+    for (size_t i = 0; i < n; i++) {
+        if (statuses[i] == RBE_OK) {
+            statuses[i] = rbe_generation_next(generations[i], NULL, &events[i]);
+        } else if (statuses[i] == RBE_ERROR_CONTEXT) {
+            statuses[i] = rbe__generation_end_full(generations[i], &events[i]);
+        }
     }
     return RBE_OK;
 }
@@ -175,6 +216,6 @@ rbe_status rbe_decode_batch(rbe_batch *batch, rbe_session *const *sessions, cons
 void rbe_batch_cancel(rbe_batch *batch)
 {
     if (batch) {
-        rbe_session_cancel(batch->work);
+        rbe__pass_cancel(&batch->pass);
     }
 }

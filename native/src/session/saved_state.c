@@ -8,18 +8,20 @@
 #include "platform/platform.h"
 #include "session/session.h"
 
-#define STATE_VERSION 1u
+#define STATE_VERSION 2u
 
 static const uint8_t state_magic[8] = {0x89, 'R', 'B', 'S', '\r', '\n', 0x1A, '\n'};
 
+/* Version 1 knew the model by its file's bytes and index, and one number of planes for all kinds of matrices. */
 typedef struct state_header {
     uint8_t magic[8];
     uint32_t version;
     uint32_t checksum; /* CRC-32 of the file, itself taken as zero */
     uint64_t file_bytes;
-    uint64_t model_bytes;
-    uint32_t model_checksum; /* of the model's index, which holds those of its tensors */
-    uint32_t kv_type, n_planes;
+    uint64_t tensor_bytes; /* of all tensors; version 1: of the model's file */
+    uint32_t tensors_checksum; /* as rbe__pack has it; version 1: of the model's index */
+    uint32_t kv_type;
+    uint8_t planes[RBE_PLANES_KINDS]; /* the least that was read; version 1: one u32 */
     uint32_t rope_long; /* 1: the frequencies for long contexts */
     uint32_t n_tokens, has_logits;
     uint32_t reserved[2];
@@ -29,30 +31,27 @@ _Static_assert(sizeof(state_header) == 64, "read and written as it stands");
 
 static state_header header_of(const rbe_session *session)
 {
-    const rbe_model *model = session->model;
+    const rbe__pack *pack = &session->model->pack;
     state_header header = {.version = STATE_VERSION,
-                           .model_bytes = model->pack.file.bytes,
-                           .kv_type = session->kv_type,
+                           .tensor_bytes = pack->tensor_bytes,
+                           .tensors_checksum = pack->tensors_checksum,
+                           .kv_type = session->state.type,
                            .n_tokens = session->position,
                            .has_logits = session->has_logits != 0};
     memcpy(header.magic, state_magic, sizeof state_magic);
-    memcpy(&header.model_checksum, model->pack.file.data + 12, 4);
-    header.n_planes = session->workspace.n_planes ? session->workspace.n_planes : RBE_MAX_PLANES;
-    header.rope_long = session->rope_frequencies != model->rope_frequencies;
+    memcpy(header.planes, session->state.planes, sizeof header.planes);
+    header.rope_long = (uint32_t)rbe__state_is_long(&session->state);
     return header;
 }
 
-/* Shows every piece of memory of the state behind the header: tokens, logits, keys and values. */
-static rbe_status visit_state(rbe_session *session, const state_header *header, uint32_t *tokens, rbe__kv_visit *visit, void *context)
+/* Shows every piece of memory of the state behind the header: tokens, logits, what the blocks keep. */
+static rbe_status visit_state(const rbe_session *session, const state_header *header, uint32_t *tokens, rbe__kv_visit *visit, void *context)
 {
     RBE_TRY(visit(context, tokens, (size_t)header->n_tokens * sizeof *tokens));
     if (header->has_logits) {
-        RBE_TRY(visit(context, session->logits, (size_t)session->model->config.n_vocabulary * sizeof(float)));
+        RBE_TRY(visit(context, session->logits, (size_t)session->pass.stack->n_vocabulary * sizeof(float)));
     }
-    for (uint32_t i = 0; i < session->model->config.n_layers; i++) {
-        RBE_TRY(rbe__kv_visit_used(&session->kv[i], header->n_tokens, visit, context));
-    }
-    return RBE_OK;
+    return rbe__state_visit(&session->state, header->n_tokens, visit, context);
 }
 
 typedef struct measured_state {
@@ -76,26 +75,26 @@ static rbe_status write_piece(void *context, void *piece, size_t bytes)
     return rbe__new_file_write(state->file, piece, bytes);
 }
 
-static rbe_status write_state(rbe_session *session, state_header *header, uint32_t *tokens, measured_state *state)
+static rbe_status write_state(const rbe_session *session, state_header *header, measured_state *state)
 {
-    RBE_TRY(visit_state(session, header, tokens, count_piece, state));
+    RBE_TRY(visit_state(session, header, session->tokens, count_piece, state));
     header->file_bytes = state->bytes;
     RBE_TRY(write_piece(state, header, sizeof *header));
-    RBE_TRY(visit_state(session, header, tokens, write_piece, state));
+    RBE_TRY(visit_state(session, header, session->tokens, write_piece, state));
     header->checksum = state->checksum;
     return rbe__new_file_commit(state->file, header, sizeof *header);
 }
 
-rbe_status rbe_session_save(rbe_session *session, const uint32_t *tokens, size_t n_tokens, const char *path)
+rbe_status rbe_session_save(const rbe_session *session, const char *path)
 {
-    if (!session || !path || (n_tokens && !tokens) || n_tokens != session->position) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_save: a session, a path and the tokens of its context are needed");
+    if (!session || !path) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_save: a session and a path are needed");
     }
     state_header header = header_of(session);
     measured_state state = {.bytes = sizeof header};
     rbe__crc_init(&state.crc);
     RBE_TRY(rbe__new_file_create(path, &state.file));
-    rbe_status status = write_state(session, &header, (uint32_t *)(uintptr_t)tokens, &state); /* visited, not changed */
+    rbe_status status = write_state(session, &header, &state);
     rbe__new_file_discard(state.file);
     return status;
 }
@@ -106,8 +105,8 @@ static rbe_status check_integrity(const char *path, const rbe__mapped_file *file
         return rbe_fail(RBE_ERROR_FORMAT, "%s: not a saved session", path);
     }
     memcpy(header, file->data, sizeof *header);
-    if (header->version != STATE_VERSION) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: a saved session of version %u, this build reads %u; save it again", path,
+    if (header->version < 1 || header->version > STATE_VERSION) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: a saved session of version %u, this build reads up to %u; save it again", path,
                         header->version, STATE_VERSION);
     }
     rbe__crc crc;
@@ -121,37 +120,58 @@ static rbe_status check_integrity(const char *path, const rbe__mapped_file *file
     return RBE_OK;
 }
 
+static int is_of_model(const state_header *header, const rbe__pack *pack)
+{
+    if (header->version == 1) {
+        uint32_t index_checksum;
+        memcpy(&index_checksum, pack->file.data + 12, sizeof index_checksum);
+        return header->tensor_bytes == pack->file.bytes && header->tensors_checksum == index_checksum;
+    }
+    return header->tensor_bytes == pack->tensor_bytes && header->tensors_checksum == pack->tensors_checksum;
+}
+
 static rbe_status check_settings(const rbe_session *session, const char *path, const state_header *header)
 {
     static const char *const kv_types[] = {"f16", "f32", "q8", "q8q4"};
     const state_header own = header_of(session);
-    if (header->model_bytes != own.model_bytes || header->model_checksum != own.model_checksum) {
+    if (!is_of_model(header, &session->model->pack)) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: saved with another model; open that one, or begin anew", path);
     }
     if (header->kv_type != own.kv_type) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: saved with a cache of type %s, this session's is %s", path,
                         header->kv_type <= RBE_KV_Q8Q4 ? kv_types[header->kv_type] : "unknown", kv_types[own.kv_type]);
     }
-    if (header->n_planes != own.n_planes) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: saved while reading %u planes of each tensor, this session reads %u", path,
-                        header->n_planes, own.n_planes);
-    }
     if (header->rope_long != own.rope_long) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: saved with the rotary scaling of %s contexts; choose the context's size accordingly",
                         path, header->rope_long ? "longer" : "shorter");
     }
-    if (header->n_tokens > session->context) {
+    if (header->n_tokens > session->state.context) {
         return rbe_fail(RBE_ERROR_CONTEXT, "%s: it holds %u tokens, and this session's context %u", path, header->n_tokens,
-                        session->context);
+                        session->state.context);
     }
     return RBE_OK;
 }
 
+/* The least planes that were read of each kind of matrix; 0 where the header holds no such numbers. */
+static int read_planes(const state_header *header, uint8_t *planes)
+{
+    uint32_t all;
+    memcpy(&all, header->planes, sizeof all);
+    int good = 1;
+    for (uint32_t kind = 0; kind < RBE_PLANES_KINDS; kind++) {
+        planes[kind] = header->version == 1 ? (uint8_t)(all <= RBE_MAX_PLANES ? all : 0) : header->planes[kind];
+        good &= planes[kind] >= 1 && planes[kind] <= RBE_MAX_PLANES;
+    }
+    return good;
+}
+
 /* Size and tokens: what would make the reading of the rest unsafe. */
-static rbe_status check_content(rbe_session *session, const char *path, const state_header *header, const rbe__mapped_file *file)
+static rbe_status check_content(const rbe_session *session, const char *path, const state_header *header, const rbe__mapped_file *file)
 {
     measured_state expected = {.bytes = sizeof *header};
-    int wrong = header->has_logits > 1 || (header->has_logits && header->n_tokens == 0) || header->reserved[0] || header->reserved[1];
+    uint8_t planes[RBE_PLANES_KINDS];
+    int wrong = !read_planes(header, planes) || header->has_logits > 1 || (header->has_logits && header->n_tokens == 0) ||
+                header->reserved[0] || header->reserved[1];
     if (!wrong) {
         RBE_TRY(visit_state(session, header, NULL, count_piece, &expected));
         wrong = expected.bytes != file->bytes;
@@ -159,7 +179,7 @@ static rbe_status check_content(rbe_session *session, const char *path, const st
     for (uint32_t i = 0; !wrong && i < header->n_tokens; i++) {
         uint32_t token;
         memcpy(&token, file->data + sizeof *header + (size_t)i * sizeof token, sizeof token);
-        wrong = token >= session->model->config.n_vocabulary;
+        wrong = token >= session->pass.stack->n_vocabulary;
     }
     return wrong ? rbe_fail(RBE_ERROR_FORMAT, "%s: a damaged saved session; delete it", path) : RBE_OK;
 }
@@ -174,33 +194,28 @@ static rbe_status read_piece(void *context, void *piece, size_t bytes)
     return RBE_OK;
 }
 
-static rbe_status restore_from(rbe_session *session, const char *path, const rbe__mapped_file *file, uint32_t *tokens, size_t capacity,
-                               size_t *n_tokens)
+static rbe_status restore_from(rbe_session *session, const char *path, const rbe__mapped_file *file)
 {
     state_header header;
     RBE_TRY(check_integrity(path, file, &header));
     RBE_TRY(check_settings(session, path, &header));
     RBE_TRY(check_content(session, path, &header, file));
-    *n_tokens = header.n_tokens;
-    if (header.n_tokens > capacity) {
-        return rbe_fail(RBE_ERROR_CAPACITY, "room for %zu tokens was given, and %u are in %s", capacity, header.n_tokens, path);
-    }
     const uint8_t *at = file->data + sizeof header;
-    RBE_TRY(visit_state(session, &header, tokens, read_piece, &at));
+    RBE_TRY(visit_state(session, &header, session->tokens, read_piece, &at));
+    (void)read_planes(&header, session->state.planes);
     session->position = header.n_tokens;
     session->has_logits = (int)header.has_logits;
     return RBE_OK;
 }
 
-rbe_status rbe_session_restore(rbe_session *session, const char *path, uint32_t *tokens, size_t capacity, size_t *n_tokens)
+rbe_status rbe_session_restore(rbe_session *session, const char *path)
 {
-    if (!session || !path || !n_tokens || (capacity && !tokens)) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_restore: a session, a path, n_tokens and room for the tokens are needed");
+    if (!session || !path) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_restore: a session and a path are needed");
     }
-    *n_tokens = 0;
     rbe__mapped_file file;
     RBE_TRY(rbe__map_file(path, &file));
-    rbe_status status = restore_from(session, path, &file, tokens, capacity, n_tokens);
+    rbe_status status = restore_from(session, path, &file);
     rbe__unmap_file(&file);
     return status;
 }
@@ -215,20 +230,27 @@ static rbe_status gather_piece(void *context, void *piece, size_t bytes)
     return RBE_OK;
 }
 
-/* Layer by layer through a buffer: the pieces lie differently where the contexts differ in size. */
-static rbe_status copy_layers(rbe_session *to, const rbe_session *from, uint32_t n_tokens)
+/* Block by block through a buffer: the pieces lie differently where the contexts differ in size. */
+static rbe_status copy_blocks(rbe_session *to, const rbe_session *from, uint32_t n_tokens)
 {
-    measured_state layer = {0};
-    RBE_TRY(rbe__kv_visit_used(&from->kv[0], n_tokens, count_piece, &layer));
-    uint8_t *buffer = malloc(layer.bytes ? layer.bytes : 1);
+    const uint32_t n_states = from->pass.stack->n_states;
+    size_t most = 1;
+    for (uint32_t i = 0; i < n_states; i++) {
+        measured_state measured = {0};
+        const rbe__block_state *state = &from->state.blocks[i];
+        RBE_TRY(state->block->kind->visit(state, n_tokens, count_piece, &measured));
+        most = measured.bytes > most ? (size_t)measured.bytes : most;
+    }
+    uint8_t *buffer = malloc(most);
     if (!buffer) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory to copy %u tokens", n_tokens);
     }
-    for (uint32_t i = 0; i < from->model->config.n_layers; i++) {
+    for (uint32_t i = 0; i < n_states; i++) {
         uint8_t *written = buffer;
         const uint8_t *read = buffer;
-        rbe__kv_visit_used(&from->kv[i], n_tokens, gather_piece, &written); /* these cannot fail */
-        rbe__kv_visit_used(&to->kv[i], n_tokens, read_piece, &read);
+        const rbe__block_kind *kind = from->state.blocks[i].block->kind;
+        kind->visit(&from->state.blocks[i], n_tokens, gather_piece, &written); /* these cannot fail */
+        kind->visit(&to->state.blocks[i], n_tokens, read_piece, &read);
     }
     free(buffer);
     return RBE_OK;
@@ -240,15 +262,16 @@ rbe_status rbe_session_copy(rbe_session *to, const rbe_session *from, size_t n_t
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_copy: two sessions are needed, and no more tokens than the other one holds");
     }
     const state_header a = header_of(to), b = header_of(from);
-    if (a.model_bytes != b.model_bytes || a.model_checksum != b.model_checksum || a.kv_type != b.kv_type || a.n_planes != b.n_planes ||
+    if (a.tensor_bytes != b.tensor_bytes || a.tensors_checksum != b.tensors_checksum || a.kv_type != b.kv_type ||
         a.rope_long != b.rope_long) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED,
-                        "a context is copied between sessions of one model, cache type, number of planes and rotary scaling");
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "a context is copied between sessions of one model, cache type and rotary scaling");
     }
-    if (n_tokens > to->context) {
-        return rbe_fail(RBE_ERROR_CONTEXT, "%zu tokens are to be copied, and the context holds %u", n_tokens, to->context);
+    if (n_tokens > to->state.context) {
+        return rbe_fail(RBE_ERROR_CONTEXT, "%zu tokens are to be copied, and the context holds %u", n_tokens, to->state.context);
     }
-    RBE_TRY(copy_layers(to, from, (uint32_t)n_tokens));
+    RBE_TRY(copy_blocks(to, from, (uint32_t)n_tokens));
+    memcpy(to->tokens, from->tokens, n_tokens * sizeof *to->tokens);
+    memcpy(to->state.planes, from->state.planes, sizeof to->state.planes);
     to->position = (uint32_t)n_tokens;
     to->has_logits = 0;
     return RBE_OK;

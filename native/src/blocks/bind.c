@@ -1,0 +1,87 @@
+#include "blocks/bind.h"
+
+#include <stdio.h>
+
+#include "base/status.h"
+
+const rbe__tensor *rbe__bind_tensor(rbe__binder *binder, const char *name, uint32_t rows, uint32_t cols, int optional)
+{
+    if (binder->status != RBE_OK) {
+        return NULL;
+    }
+    const rbe__tensor *tensor = binder->find(binder->context, name);
+    if (!tensor) {
+        if (!optional) {
+            binder->status = rbe_fail(RBE_ERROR_FORMAT, "%s: tensor `%s` is missing", binder->path, name);
+        }
+        return NULL;
+    }
+    if (tensor->rows != rows || tensor->cols != cols) {
+        binder->status = rbe_fail(RBE_ERROR_FORMAT, "%s: tensor `%.*s` is %u x %u; the hyper-parameters make it %u x %u", binder->path,
+                                  (int)tensor->name_bytes, tensor->name, tensor->rows, tensor->cols, rows, cols);
+        return NULL;
+    }
+    return tensor;
+}
+
+const float *rbe__bind_vector(rbe__binder *binder, const char *name, uint32_t n, int optional)
+{
+    const rbe__tensor *tensor = rbe__bind_tensor(binder, name, 1, n, optional);
+    if (tensor && tensor->kind != RBE_KIND_F32) {
+        binder->status = rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: tensor `%s` is a vector and not fp32", binder->path, name);
+    }
+    return tensor ? (const float *)(const void *)tensor->data : NULL;
+}
+
+rbe__norm rbe__bind_norm(rbe__binder *binder, const char *name, uint32_t width)
+{
+    char bias[64];
+    snprintf(bias, sizeof bias, "%s.bias", name);
+    rbe__norm norm = {rbe__bind_vector(binder, name, width, 0), rbe__bind_vector(binder, bias, width, 1)};
+    return norm;
+}
+
+rbe__projection rbe__bind_projection(rbe__binder *binder, const char *name, uint32_t rows, uint32_t cols, int optional)
+{
+    char bias[64];
+    snprintf(bias, sizeof bias, "%s.bias", name);
+    rbe__projection projection = {rbe__bind_tensor(binder, name, rows, cols, optional), rbe__bind_vector(binder, bias, rows, 1)};
+    binder->has_rows_only |= projection.weight && rbe__tensor_by_row(projection.weight);
+    return projection;
+}
+
+void rbe__bind_shared_rotation(rbe__binder *binder, const rbe__projection *const *projections, int n)
+{
+    const rbe__tensor *first = NULL;
+    for (int i = 0; i < n && binder->status == RBE_OK; i++) {
+        const rbe__tensor *tensor = projections[i]->weight;
+        if (!tensor || tensor->kind != RBE_KIND_TRELLIS) {
+            continue;
+        }
+        if (first && (first->rotation_block != tensor->rotation_block || first->seed != tensor->seed)) {
+            binder->status = rbe_fail(RBE_ERROR_FORMAT, "%s: tensors `%.*s` and `%.*s` read one activation and have different rotations",
+                                      binder->path, (int)first->name_bytes, first->name, (int)tensor->name_bytes, tensor->name);
+        }
+        first = tensor;
+    }
+}
+
+void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape *shape, rbe__stack *stack)
+{
+    static const rbe__block_kind *const decoder[] = {&rbe__attention_kind, &rbe__feed_forward_kind};
+    rbe__layer *layer = &stack->layers[index];
+    for (uint32_t i = 0; i < sizeof decoder / sizeof decoder[0]; i++) {
+        rbe__block *block = &layer->blocks[layer->n_blocks++];
+        *block = (rbe__block){
+            .kind = decoder[i], .width = shape->width, .norm_kind = shape->norm_kind, .norm_epsilon = shape->norm_epsilon};
+        block->first_operation = RBE_OPERATION_BLOCKS;
+        for (const rbe__block_kind *const *kind = rbe__block_kinds; *kind != block->kind; kind++) {
+            block->first_operation += (*kind)->n_operations;
+        }
+        if (block->kind->take_state) {
+            block->state = stack->n_states++;
+        }
+        block->kind->bind(binder, index, shape, block);
+    }
+    stack->has_rows_only |= binder->has_rows_only;
+}

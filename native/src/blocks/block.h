@@ -1,0 +1,152 @@
+/* What a layer is made of: blocks. A kind of block is one file with one table of functions; a stack is the layers of a model with what stands before
+ * and behind them. All of it is immutable once bound. */
+#ifndef RBE_BLOCK_H
+#define RBE_BLOCK_H
+
+#include "layers/kv_cache.h"
+#include "layers/linear.h"
+#include "weights/projection.h"
+
+typedef struct rbe__block rbe__block;
+typedef struct rbe__block_kind rbe__block_kind;
+typedef struct rbe__binder rbe__binder;
+typedef struct rbe__pass rbe__pass;
+
+/* Heads of a block that attends. window: tokens seen, the current one counted; 0: all. */
+typedef struct rbe__attention_shape {
+    uint32_t n_heads, n_kv_heads, head_dim;
+    uint32_t window, rope_table;
+    float scale, softcap; /* softcap 0: off */
+} rbe__attention_shape;
+
+typedef struct rbe__feed_forward_shape {
+    uint32_t width; /* between the two matrices */
+    rbe__activation activation;
+    int gated;
+} rbe__feed_forward_shape;
+
+/* What the hyper-parameters say of one layer (docs/format.md, "Metadata keys"). */
+typedef struct rbe__layer_shape {
+    uint32_t width;
+    rbe__norm_kind norm_kind;
+    float norm_epsilon;
+    int sandwich_norms;
+    rbe__attention_shape attention;
+    rbe__feed_forward_shape feed_forward;
+} rbe__layer_shape;
+
+typedef struct rbe__attention_block {
+    rbe__attention_shape shape;
+    const float *q_norm, *k_norm; /* [head_dim] or NULL */
+    rbe__projection q, k, v, o;
+} rbe__attention_block;
+
+typedef struct rbe__feed_forward_block {
+    rbe__feed_forward_shape shape;
+    rbe__projection gate, up, down;
+} rbe__feed_forward_block;
+
+/* What a block reads: the residual stream as it is, or as it was when the layer began (blocks of a layer side by side). */
+typedef enum rbe__block_input { RBE_READS_STREAM, RBE_READS_LAYER_INPUT } rbe__block_input;
+
+/* x + post_norm(block(norm(x))), and then stream_norm of that; a norm without weights is left out. */
+struct rbe__block {
+    const rbe__block_kind *kind;
+    uint32_t width;
+    rbe__norm_kind norm_kind;
+    float norm_epsilon;
+    rbe__norm norm, post_norm, stream_norm;
+    rbe__block_input reads;
+    uint32_t state; /* which state of a sequence it uses, below n_states: its own, or one that an earlier block keeps */
+    int shares_state; /* 1: an earlier block's, which it reads and does not append to */
+    uint32_t first_operation; /* of its kind, in a profile */
+    union {
+        rbe__attention_block attention;
+        rbe__feed_forward_block feed_forward;
+    } as;
+};
+
+#define RBE_MAX_LAYER_BLOCKS 4u
+
+typedef struct rbe__layer {
+    rbe__block blocks[RBE_MAX_LAYER_BLOCKS];
+    uint32_t n_blocks; /* 0: not bound */
+} rbe__layer;
+
+/* What a sequence keeps of one block between passes. Blocks without memory of their own have none. */
+typedef struct rbe__block_state {
+    const rbe__block *block; /* that keeps it */
+    rbe__kv_layer kv;
+} rbe__block_state;
+
+/* Positions first ... first + n of a state move down to `to` ..., and what depends on a position is turned (rbe__kv_turn), by the angles of each rope
+ * table: cosines, sines [n_rope_tables] at angle_stride. n_pairs 0: positions are not rotary. */
+typedef struct rbe__slide {
+    uint32_t first, n, to;
+    const float *cosines, *sines;
+    size_t angle_stride;
+    uint32_t n_pairs;
+} rbe__slide;
+
+/* The functions of a kind. Those of a state are NULL where the kind keeps none. */
+struct rbe__block_kind {
+    const char *name;
+
+    /* Tensors by names and shapes; block->norm and the like too. Failures stand in the binder. */
+    void (*bind)(rbe__binder *binder, uint32_t layer, const rbe__layer_shape *shape, rbe__block *block);
+
+    /* Widest input of a matrix, and largest head; bytes of scratch for a pass of n_tokens over states of `context` positions. */
+    uint32_t (*widest)(const rbe__block *block);
+    uint32_t (*head_dim)(const rbe__block *block);
+    size_t (*scratch_bytes)(const rbe__block *block, uint32_t n_tokens, uint32_t context);
+
+    /* The pass's rows through the block: its input to the residual stream, its state appended to. */
+    rbe_status (*forward)(rbe__pass *pass, const rbe__block *block, uint32_t layer);
+
+    /* Takes the state's memory; without memory while the arena measures. */
+    void (*take_state)(const rbe__block *block, rbe__arena *arena, rbe_kv_type type, uint32_t context, rbe__block_state *out);
+
+    /* Back from n_held positions to n: returns how many positions it still has, at most n. The rest is computed again from the tokens. */
+    uint32_t (*rewind)(const rbe__block_state *state, uint32_t n_held, uint32_t n);
+
+    void (*slide)(const rbe__workspace *workspace, const rbe__block_state *state, const rbe__slide *slide);
+
+    /* Shows every piece of memory that holds n positions, always in the same order and with the same sizes for the same n: saving, restoring and
+     * copying are one walk. */
+    rbe_status (*visit)(const rbe__block_state *state, uint32_t n_positions, rbe__kv_visit *visit, void *context);
+
+    const char *const *operations; /* of a profile, by name, n_operations */
+    uint32_t n_operations;
+};
+
+/* Kinds in the order of their operations in a profile, ending with NULL. */
+extern const rbe__block_kind *const rbe__block_kinds[];
+extern const rbe__block_kind rbe__attention_kind, rbe__feed_forward_kind;
+
+/* The name of an operation of a profile; NULL past the last. */
+const char *rbe__operation_name(uint32_t operation);
+
+/* The layers and what stands before and behind them. */
+typedef struct rbe__stack {
+    const rbe_kernels *kernels;
+    uint32_t width, n_vocabulary;
+    const rbe__tensor *embedding, *positions; /* positions NULL unless learned */
+    float embedding_scale;
+    uint32_t n_rope_tables, rope_pairs;
+    const float *rope_frequencies; /* [n_rope_tables][rope_pairs]; NULL unless rotary */
+    const float *rope_long_frequencies; /* the same for contexts longer than rope_long_from, or NULL */
+    uint32_t rope_long_from;
+    float rope_factor, rope_long_factor;
+    rbe__layer *layers;
+    uint32_t n_layers, n_states;
+    uint32_t first_layer, end_layer; /* those that are bound */
+    rbe__norm_kind norm_kind;
+    float norm_epsilon;
+    rbe__norm norm;
+    rbe__projection lm_head; /* the embedding where tied */
+    float logit_softcap; /* 0: off */
+    int has_rows_only; /* some projection is of a kind of rbe__tensor_by_row */
+    const rbe__residency *residency;
+} rbe__stack;
+
+#endif

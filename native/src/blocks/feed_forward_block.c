@@ -1,0 +1,100 @@
+/* The feed-forward block: up (and gate), the activation function, down. */
+#include <stdio.h>
+
+#include "base/status.h"
+#include "blocks/bind.h"
+#include "blocks/pass.h"
+
+enum { OPERATION_GATE_UP, OPERATION_DOWN, N_OPERATIONS };
+
+static const char *const operations[N_OPERATIONS] = {"gate, up", "down"};
+
+static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *shape, rbe__block *block)
+{
+    rbe__feed_forward_block *feed_forward = &block->as.feed_forward;
+    feed_forward->shape = shape->feed_forward;
+    const uint32_t inner = feed_forward->shape.width;
+    char name[64];
+#define NAME(part) (snprintf(name, sizeof name, "layers.%u.feed_forward." part, index), name)
+    block->norm = rbe__bind_norm(binder, NAME("norm"), shape->width);
+    if (shape->sandwich_norms) {
+        block->post_norm = rbe__bind_norm(binder, NAME("post_norm"), shape->width);
+    }
+    if (feed_forward->shape.gated) {
+        feed_forward->gate = rbe__bind_projection(binder, NAME("gate"), inner, shape->width, 0);
+    }
+    feed_forward->up = rbe__bind_projection(binder, NAME("up"), inner, shape->width, 0);
+    feed_forward->down = rbe__bind_projection(binder, NAME("down"), shape->width, inner, 0);
+#undef NAME
+    rbe__bind_shared_rotation(binder, (const rbe__projection *const[]){&feed_forward->gate, &feed_forward->up}, 2);
+}
+
+static uint32_t widest(const rbe__block *block)
+{
+    const uint32_t inner = block->as.feed_forward.shape.width;
+    return inner > block->width ? inner : block->width;
+}
+
+static uint32_t head_dim_of(const rbe__block *block)
+{
+    (void)block;
+    return 0;
+}
+
+typedef struct feed_forward_scratch {
+    float *gate, *up; /* [n_tokens][width]; gate NULL where there is none */
+} feed_forward_scratch;
+
+static feed_forward_scratch take_scratch(const rbe__block *block, uint32_t n_tokens, rbe__arena *arena)
+{
+    const rbe__feed_forward_shape *shape = &block->as.feed_forward.shape;
+    feed_forward_scratch scratch = {0};
+    scratch.gate = shape->gated ? rbe__arena_take(arena, (size_t)n_tokens * shape->width, sizeof(float)) : NULL;
+    scratch.up = rbe__arena_take(arena, (size_t)n_tokens * shape->width, sizeof(float));
+    return scratch;
+}
+
+static size_t scratch_bytes(const rbe__block *block, uint32_t n_tokens, uint32_t context)
+{
+    (void)context;
+    rbe__arena arena = {0};
+    (void)take_scratch(block, n_tokens, &arena);
+    return arena.used;
+}
+
+static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t layer)
+{
+    const rbe__feed_forward_block *feed_forward = &block->as.feed_forward;
+    const uint32_t inner = feed_forward->shape.width;
+    rbe__arena arena = {.memory = pass->scratch};
+    const feed_forward_scratch scratch = take_scratch(block, pass->workspace.most_tokens, &arena);
+
+    const rbe__linear_job up[] = {{&feed_forward->up, scratch.up, inner, 0}, {&feed_forward->gate, scratch.gate, inner, 0}};
+    const float *x;
+    rbe__block_project(pass, block, up, feed_forward->shape.gated ? 2 : 1, RBE_PLANES_FEED_FORWARD, &x);
+    rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_GATE_UP);
+    RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_UP, x, block->width));
+
+    const rbe__linear_job down = rbe__block_output_job(pass, block, &feed_forward->down);
+    const rbe__activated_input activated = {.n_tokens = pass->n_tokens,
+                                            .most_planes = pass->planes[RBE_PLANES_FEED_FORWARD],
+                                            .width = inner,
+                                            .activation = feed_forward->shape.activation,
+                                            .gate = scratch.gate,
+                                            .up = scratch.up};
+    rbe__linear_activated(&pass->workspace, &down, &activated);
+    rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_DOWN);
+    rbe__block_add(pass, block);
+    return rbe__capture(pass, layer, RBE_CAPTURE_DOWN, scratch.up, inner);
+}
+
+const rbe__block_kind rbe__feed_forward_kind = {
+    .name = "feed-forward",
+    .bind = bind,
+    .widest = widest,
+    .head_dim = head_dim_of,
+    .scratch_bytes = scratch_bytes,
+    .forward = forward,
+    .operations = operations,
+    .n_operations = N_OPERATIONS,
+};

@@ -1,0 +1,245 @@
+#include "blocks/pass.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "layers/embedding.h"
+#include "layers/norm.h"
+#include "layers/position.h"
+#include "platform/platform.h"
+
+#define LOGITS_BYTES (4u << 20) /* room for the logits of several rows; at least one row's */
+
+const rbe__block_kind *const rbe__block_kinds[] = {&rbe__attention_kind, &rbe__feed_forward_kind, NULL};
+
+const char *rbe__operation_name(uint32_t operation)
+{
+    static const char *const names[RBE_OPERATION_BLOCKS] = {"embedding", "norm, activation, rotation, rounding", "head", "other"};
+    if (operation < RBE_OPERATION_BLOCKS) {
+        return names[operation];
+    }
+    operation -= RBE_OPERATION_BLOCKS;
+    for (uint32_t i = 0; rbe__block_kinds[i]; i++) {
+        if (operation < rbe__block_kinds[i]->n_operations) {
+            return rbe__block_kinds[i]->operations[operation];
+        }
+        operation -= rbe__block_kinds[i]->n_operations;
+    }
+    return NULL;
+}
+
+/* The largest of what the blocks of a stack ask for. */
+typedef struct needs {
+    uint32_t widest, head_dim;
+    size_t scratch_bytes;
+    int layer_input;
+} needs;
+
+static needs needs_of(const rbe__pass *pass)
+{
+    const rbe__stack *stack = pass->stack;
+    needs most = {.widest = stack->width, .head_dim = 1};
+    for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
+        for (uint32_t b = 0; b < stack->layers[i].n_blocks; b++) {
+            const rbe__block *block = &stack->layers[i].blocks[b];
+            const uint32_t widest = block->kind->widest(block), head_dim = block->kind->head_dim(block);
+            const size_t bytes = block->kind->scratch_bytes(block, pass->workspace.most_tokens, pass->context);
+            most.widest = widest > most.widest ? widest : most.widest;
+            most.head_dim = head_dim > most.head_dim ? head_dim : most.head_dim;
+            most.scratch_bytes = bytes > most.scratch_bytes ? bytes : most.scratch_bytes;
+            most.layer_input |= block->reads == RBE_READS_LAYER_INPUT;
+        }
+    }
+    return most;
+}
+
+rbe_status rbe__pass_open(rbe__pass *pass, const rbe__stack *stack, uint32_t most_tokens, uint32_t context, uint32_t n_threads, int profile)
+{
+    pass->stack = stack;
+    pass->context = context;
+    const uint32_t rows = LOGITS_BYTES / 4 / stack->n_vocabulary;
+    pass->logits_rows = rows < 1 ? 1 : rows < most_tokens ? rows : most_tokens;
+    pass->profile.clock = rbe__nanoseconds;
+    rbe__workspace *workspace = &pass->workspace;
+    workspace->kernels = stack->kernels;
+    workspace->most_tokens = most_tokens;
+    workspace->has_rows_only = stack->has_rows_only;
+    workspace->residency = stack->residency;
+    workspace->profile = profile ? &pass->profile : NULL;
+    const needs most = needs_of(pass);
+    workspace->max_cols = (most.widest + 63) & ~63u;
+    workspace->max_head_dim = most.head_dim;
+    pass->n_scratch_threads = n_threads;
+    return rbe__thread_pool_create(n_threads, &workspace->pool);
+}
+
+void rbe__pass_take(rbe__pass *pass, rbe__arena *arena)
+{
+    const rbe__stack *stack = pass->stack;
+    const needs most = needs_of(pass);
+    const size_t rows = pass->workspace.most_tokens, hidden = rows * stack->width * sizeof(float);
+    const size_t angles = rows * stack->n_rope_tables * stack->rope_pairs;
+    pass->rows = rbe__arena_take(arena, rows, sizeof *pass->rows);
+    pass->hidden = rbe__arena_take(arena, hidden, 1);
+    pass->normed = rbe__arena_take(arena, hidden, 1);
+    pass->branch = rbe__arena_take(arena, hidden, 1);
+    pass->layer_input = most.layer_input ? rbe__arena_take(arena, hidden, 1) : NULL;
+    pass->cosines = rbe__arena_take(arena, angles, sizeof(float));
+    pass->sines = rbe__arena_take(arena, angles, sizeof(float));
+    pass->scratch = rbe__arena_take(arena, most.scratch_bytes, 1);
+    pass->logits = rbe__arena_take(arena, (size_t)pass->logits_rows * stack->n_vocabulary, sizeof(float));
+    rbe__workspace_take(&pass->workspace, arena);
+    rbe__workspace_take_threads(&pass->workspace, pass->n_scratch_threads, arena);
+}
+
+void rbe__pass_close(rbe__pass *pass)
+{
+    rbe__thread_pool_free(pass->workspace.pool);
+    free(pass->threads_memory);
+}
+
+/* Scratch for more threads than the pass was opened with; the old ones' stays where it is, unused. */
+static rbe_status grow_scratch(rbe__pass *pass, uint32_t n_threads)
+{
+    rbe__workspace measured = pass->workspace;
+    rbe__arena arena = {0};
+    rbe__workspace_take_threads(&measured, n_threads, &arena);
+    if (rbe__arena_allocate(&arena) != 0) {
+        return rbe_fail(RBE_ERROR_MEMORY, "no memory for %u threads", n_threads);
+    }
+    free(pass->threads_memory);
+    pass->threads_memory = arena.memory;
+    rbe__workspace_take_threads(&pass->workspace, n_threads, &arena);
+    pass->threads_bytes = arena.used;
+    pass->n_scratch_threads = n_threads;
+    return RBE_OK;
+}
+
+rbe_status rbe__pass_set_threads(rbe__pass *pass, uint32_t n_threads)
+{
+    if (n_threads == rbe__thread_pool_threads(pass->workspace.pool)) {
+        return RBE_OK;
+    }
+    rbe__thread_pool *pool = NULL;
+    RBE_TRY(rbe__thread_pool_create(n_threads, &pool));
+    const rbe_status status = n_threads > pass->n_scratch_threads ? grow_scratch(pass, n_threads) : RBE_OK;
+    if (status != RBE_OK) {
+        rbe__thread_pool_free(pool);
+        return status;
+    }
+    rbe__thread_pool_free(pass->workspace.pool);
+    pass->workspace.pool = pool;
+    return RBE_OK;
+}
+
+static void record_planes(rbe__pass *pass, rbe__state *state)
+{
+    for (uint32_t kind = 0; kind < RBE_PLANES_KINDS; kind++) {
+        const uint32_t read = pass->planes[kind] ? pass->planes[kind] : RBE_MAX_PLANES;
+        state->planes[kind] = read < state->planes[kind] ? (uint8_t)read : state->planes[kind];
+    }
+}
+
+void rbe__pass_begin(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs)
+{
+    pass->runs = runs;
+    pass->n_runs = n_runs;
+    pass->n_tokens = 0;
+    pass->tokens = NULL;
+    for (uint32_t r = 0; r < n_runs; r++) {
+        record_planes(pass, runs[r].state);
+        for (uint32_t i = 0; i < runs[r].n_tokens; i++) {
+            pass->rows[pass->n_tokens++] = (rbe__row){runs[r].state, runs[r].first_position + i};
+        }
+    }
+    rbe__profile_start(pass->workspace.profile);
+}
+
+void rbe__pass_embed(rbe__pass *pass, const uint32_t *tokens)
+{
+    const rbe__stack *stack = pass->stack;
+    pass->tokens = tokens;
+    for (uint32_t n = 0; n < pass->n_tokens; n++) {
+        rbe__embed(stack->kernels, stack->embedding, stack->positions, pass->planes[RBE_PLANES_EMBEDDING], tokens[n],
+                   pass->rows[n].position, stack->embedding_scale, pass->branch, pass->hidden + (size_t)n * stack->width);
+        rbe__residency_release(stack->residency);
+    }
+    rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_EMBED);
+}
+
+static void compute_rope_angles(rbe__pass *pass)
+{
+    const rbe__stack *stack = pass->stack;
+    const size_t pairs = stack->rope_pairs;
+    for (uint32_t table = 0; stack->rope_frequencies && table < stack->n_rope_tables; table++) {
+        for (uint32_t n = 0; n < pass->n_tokens; n++) {
+            const size_t at = ((size_t)table * pass->workspace.most_tokens + n) * pairs;
+            const rbe__state *state = pass->rows[n].state;
+            rbe__rope_angles(state->rope_frequencies + table * pairs, stack->rope_pairs, pass->rows[n].position, state->rope_factor,
+                             pass->cosines + at, pass->sines + at);
+        }
+    }
+}
+
+rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_layer)
+{
+    const size_t bytes = (size_t)pass->n_tokens * pass->stack->width * sizeof(float);
+    compute_rope_angles(pass);
+    rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_OTHER);
+    for (uint32_t i = first_layer; i < end_layer; i++) {
+        const rbe__layer *layer = &pass->stack->layers[i];
+        if (rbe__pass_take_cancelled(pass)) {
+            return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
+        }
+        if (pass->layer_input) {
+            memcpy(pass->layer_input, pass->hidden, bytes);
+        }
+        for (uint32_t b = 0; b < layer->n_blocks; b++) {
+            RBE_TRY(layer->blocks[b].kind->forward(pass, &layer->blocks[b], i));
+        }
+    }
+    return RBE_OK;
+}
+
+void rbe__pass_norm(rbe__pass *pass)
+{
+    const rbe__stack *stack = pass->stack;
+    rbe__normalize(stack->kernels, stack->norm_kind, &stack->norm, stack->norm_epsilon, pass->hidden, stack->width, pass->n_tokens,
+                   pass->normed);
+    rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_OTHER);
+}
+
+rbe_status rbe__pass_run(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs, const uint32_t *tokens)
+{
+    rbe__pass_begin(pass, runs, n_runs);
+    rbe__pass_embed(pass, tokens);
+    RBE_TRY(rbe__pass_layers(pass, 0, pass->stack->n_layers));
+    rbe__pass_norm(pass);
+    return RBE_OK;
+}
+
+void rbe__pass_logits(rbe__pass *pass, uint32_t first_row, uint32_t n_rows, float *logits)
+{
+    const rbe__stack *stack = pass->stack;
+    const size_t n_vocabulary = stack->n_vocabulary;
+    rbe__profile_start(pass->workspace.profile);
+    const rbe__linear_job job = {&stack->lm_head, logits, n_vocabulary, 0};
+    const rbe__linear_input input = {n_rows, pass->planes[RBE_PLANES_LM_HEAD], stack->width,
+                                     pass->normed + (size_t)first_row * stack->width};
+    rbe__linear(&pass->workspace, &job, 1, &input);
+    for (uint32_t n = 0; stack->logit_softcap != 0.0f && n < n_rows; n++) {
+        stack->kernels->softcap(logits + n * n_vocabulary, stack->n_vocabulary, stack->logit_softcap);
+    }
+    rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_LM_HEAD);
+}
+
+int rbe__pass_take_cancelled(rbe__pass *pass)
+{
+    return atomic_exchange_explicit(&pass->cancelled, 0, memory_order_relaxed);
+}
+
+void rbe__pass_cancel(rbe__pass *pass)
+{
+    atomic_store_explicit(&pass->cancelled, 1, memory_order_relaxed);
+}

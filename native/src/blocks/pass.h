@@ -1,0 +1,104 @@
+/* A pass: some rows of hidden states through layers of a stack. It holds workspace, buffers and what may change from one pass to the next: threads, and
+ * planes per kind of matrix. Rows belong to runs; a run is consecutive positions of one state. Decoding is runs of one row, a prompt is one run,
+ * and both mix: what a row gives depends on its own state alone. One thread at a time; cancelling from any. */
+#ifndef RBE_PASS_H
+#define RBE_PASS_H
+
+#include <stdatomic.h>
+
+#include "blocks/state.h"
+
+typedef struct rbe__run {
+    rbe__state *state;
+    uint32_t first_position, n_tokens; /* at least 1, with room behind first_position */
+} rbe__run;
+
+/* Where one row of a pass stands. */
+typedef struct rbe__row {
+    const rbe__state *state;
+    uint32_t position;
+} rbe__row;
+
+struct rbe__pass {
+    const rbe__stack *stack;
+    rbe__workspace workspace;
+    rbe__profile profile; /* the workspace points to it where it is wanted */
+    atomic_int cancelled;
+    uint32_t planes[RBE_PLANES_KINDS]; /* read of each trellis tensor, at most; 0: all */
+    uint32_t context; /* of the longest state that it serves */
+
+    const rbe__run *runs; /* of the pass that runs */
+    uint32_t n_runs, n_tokens;
+    const uint32_t *tokens; /* [n_tokens]; NULL where hidden states were given */
+
+    /* In the owner's arena; rows are workspace.most_tokens. */
+    rbe__row *rows;
+    float *hidden, *normed, *branch; /* [rows][width] */
+    float *layer_input; /* the same, where a block reads it; else NULL */
+    float *cosines, *sines; /* [n_rope_tables][rows][rope_pairs] */
+    void *scratch; /* of one block at a time */
+    uint32_t logits_rows; /* whose logits are computed at once, at least 1 */
+    float *logits; /* [logits_rows][n_vocabulary] */
+
+    void *threads_memory; /* scratch of threads that were added; NULL: none */
+    size_t threads_bytes;
+    uint32_t n_scratch_threads; /* that have scratch */
+
+    rbe_capture_callback capture; /* NULL: nobody looks */
+    void *capture_user;
+};
+
+/* Sets sizes and starts the threads. most_tokens: rows, at least 1; profile: 1 to measure. The pass is zeroed memory. */
+rbe_status rbe__pass_open(rbe__pass *pass, const rbe__stack *stack, uint32_t most_tokens, uint32_t context, uint32_t n_threads,
+                          int profile);
+
+/* Takes the buffers; called once to measure and once for real. */
+void rbe__pass_take(rbe__pass *pass, rbe__arena *arena);
+
+/* Ends the threads. The arena is the owner's. */
+void rbe__pass_close(rbe__pass *pass);
+
+/* Another number of threads from the next pass on. On failure the pass is as before. */
+rbe_status rbe__pass_set_threads(rbe__pass *pass, uint32_t n_threads);
+
+/* The rows of the runs, workspace.most_tokens at most in all, in their order. The runs must stay until the pass is over. */
+void rbe__pass_begin(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs);
+
+/* The hidden states before the first layer, of tokens [n_tokens] in the vocabulary. */
+void rbe__pass_embed(rbe__pass *pass, const uint32_t *tokens);
+
+/* `hidden` through layers first_layer ... end_layer - 1, in place; all bound. RBE_ERROR_CANCELLED between layers. */
+rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_layer);
+
+/* The last norm: `hidden` to `normed`. */
+void rbe__pass_norm(rbe__pass *pass);
+
+/* All of these: begin, embed, every layer, the last norm. */
+rbe_status rbe__pass_run(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs, const uint32_t *tokens);
+
+/* Logits [n_rows][n_vocabulary] of rows of `normed` from first_row on. */
+void rbe__pass_logits(rbe__pass *pass, uint32_t first_row, uint32_t n_rows, float *logits);
+
+/* 1 once after each rbe__pass_cancel. */
+int rbe__pass_take_cancelled(rbe__pass *pass);
+void rbe__pass_cancel(rbe__pass *pass);
+
+/* ---- for blocks ---- */
+
+/* What a block reads, [n_tokens][width]. */
+const float *rbe__block_input_rows(const rbe__pass *pass, const rbe__block *block);
+
+/* jobs on the block's input behind its norm, where it has one. *x: what the matrices read. */
+void rbe__block_project(rbe__pass *pass, const rbe__block *block, const rbe__linear_job *jobs, uint32_t n_jobs, uint32_t matrix_kind,
+                        const float **x);
+
+/* Where the block's last matrix writes: the residual stream itself (job.adds), or `branch` where a norm stands in between. */
+rbe__linear_job rbe__block_output_job(const rbe__pass *pass, const rbe__block *block, const rbe__projection *projection);
+
+/* What follows it: norms, and the sum where it was not made yet. */
+void rbe__block_add(rbe__pass *pass, const rbe__block *block);
+
+/* Shows x [n_tokens][cols] to the capture callback, where there is one; RBE_ERROR_CANCELLED where it says so. */
+rbe_status rbe__capture(rbe__pass *pass, uint32_t layer, rbe_capture_point point, const float *x, size_t cols);
+
+#endif

@@ -1,0 +1,76 @@
+#include "blocks/state.h"
+
+#include <string.h>
+
+#include "base/status.h"
+#include "layers/position.h"
+
+rbe__state rbe__state_of(const rbe__stack *stack, rbe_kv_type type, uint32_t context)
+{
+    rbe__state state = {.stack = stack, .type = type, .context = context};
+    const int is_long = stack->rope_long_frequencies && context > stack->rope_long_from;
+    state.rope_frequencies = is_long ? stack->rope_long_frequencies : stack->rope_frequencies;
+    state.rope_factor = is_long ? stack->rope_long_factor : stack->rope_factor;
+    memset(state.planes, RBE_MAX_PLANES, sizeof state.planes);
+    return state;
+}
+
+int rbe__state_is_long(const rbe__state *state)
+{
+    return state->rope_frequencies != state->stack->rope_frequencies;
+}
+
+void rbe__state_take(rbe__state *state, rbe__arena *arena)
+{
+    const rbe__stack *stack = state->stack;
+    state->blocks = rbe__arena_take(arena, stack->n_states, sizeof *state->blocks);
+    for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
+        const rbe__layer *layer = &stack->layers[i];
+        for (uint32_t b = 0; b < layer->n_blocks; b++) {
+            const rbe__block *block = &layer->blocks[b];
+            rbe__block_state taken = {.block = block};
+            if (!block->kind->take_state || block->shares_state) {
+                continue;
+            }
+            block->kind->take_state(block, arena, state->type, state->context, &taken);
+            if (state->blocks) {
+                state->blocks[block->state] = taken;
+            }
+        }
+    }
+}
+
+uint32_t rbe__state_rewind(const rbe__state *state, uint32_t n_held, uint32_t n)
+{
+    for (uint32_t i = 0; i < state->stack->n_states; i++) {
+        n = state->blocks[i].block->kind->rewind(&state->blocks[i], n_held, n);
+    }
+    return n;
+}
+
+void rbe__state_slide(const rbe__state *state, const rbe__workspace *workspace, uint32_t first, uint32_t n, uint32_t to, float *cosines,
+                      float *sines, size_t angle_stride)
+{
+    const rbe__stack *stack = state->stack;
+    const uint32_t n_pairs = state->rope_frequencies ? stack->rope_pairs : 0;
+    for (uint32_t table = 0; n_pairs && table < stack->n_rope_tables; table++) {
+        float *sine = sines + table * angle_stride;
+        rbe__rope_angles(state->rope_frequencies + (size_t)table * n_pairs, n_pairs, first - to, 1.0f, cosines + table * angle_stride,
+                         sine);
+        for (uint32_t d = 0; d < n_pairs; d++) {
+            sine[d] = -sine[d];
+        }
+    }
+    const rbe__slide slide = {first, n, to, cosines, sines, angle_stride, n_pairs};
+    for (uint32_t i = 0; i < stack->n_states; i++) {
+        state->blocks[i].block->kind->slide(workspace, &state->blocks[i], &slide);
+    }
+}
+
+rbe_status rbe__state_visit(const rbe__state *state, uint32_t n_positions, rbe__kv_visit *visit, void *context)
+{
+    for (uint32_t i = 0; i < state->stack->n_states; i++) {
+        RBE_TRY(state->blocks[i].block->kind->visit(&state->blocks[i], n_positions, visit, context));
+    }
+    return RBE_OK;
+}

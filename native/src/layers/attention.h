@@ -1,0 +1,30 @@
+/* softmax(q k^T) v over the KV cache. */
+#ifndef RBE_ATTENTION_H
+#define RBE_ATTENTION_H
+
+#include "layers/kv_cache.h"
+
+#define RBE_ATTENTION_CHUNK 512u /* positions that one thread does at once for one token */
+
+/* Causal attention of n_tokens consecutive positions, whose keys and values are stored already. */
+typedef struct rbe__attention {
+    const rbe__kv_layer *cache;
+    uint32_t n_heads;
+    uint32_t window;  /* 0: all */
+    float scale, softcap;
+    const float *q;   /* [n_tokens][n_heads * head_dim] */
+    float *out;       /* the same */
+    uint32_t first_position, n_tokens;
+    uint32_t first_item; /* of the work that threads share; rbe__attend sets it */
+} rbe__attention;
+
+/* n attentions, each over a cache of its own, all of the same heads. What each gives depends on no other. partials: scratch of
+ * rbe__attention_partials floats. One token over a cache of at most most_chunks * RBE_ATTENTION_CHUNK positions is shared out among the threads by chunks. */
+void rbe__attend(rbe__workspace *workspace, rbe__attention *attentions, uint32_t n, float *partials, uint32_t most_chunks);
+
+static inline size_t rbe__attention_partials(uint32_t n_heads, uint32_t head_dim, uint32_t most_chunks)
+{
+    return (size_t)most_chunks * n_heads * (head_dim + 2);
+}
+
+#endif

@@ -1,0 +1,50 @@
+/* y = W x + bias: the generated, dense and row-wise matrices of a model times the activations of some tokens. */
+#ifndef RBE_LINEAR_H
+#define RBE_LINEAR_H
+
+#include "layers/workspace.h"
+#include "weights/projection.h"
+
+typedef struct rbe__linear_job {
+    const rbe__projection *projection;
+    float *y; /* [n_tokens][rows] at y_stride */
+    size_t y_stride;
+    int adds; /* 1: y is added to, as the residual stream is */
+} rbe__linear_job;
+
+#define RBE_MAX_LINEAR_JOBS 3u
+
+/* Up to RBE_MAX_LINEAR_JOBS matrices that read the same x of n_tokens (1 to most_tokens) and are rotated alike. most_planes: read of each
+ * trellis tensor, the first ones; 0: all. */
+typedef struct rbe__linear_input {
+    uint32_t n_tokens, most_planes, width;
+    const float *x; /* [n_tokens][width] */
+} rbe__linear_input;
+
+void rbe__linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__linear_input *input);
+
+/* The input of a linear step before its norm: x and normed [n_tokens][width]. */
+typedef struct rbe__normed_input {
+    uint32_t n_tokens, most_planes, width;
+    rbe__norm_kind kind;
+    const rbe__norm *norm;
+    float epsilon;
+    const float *x;
+    float *normed;
+} rbe__normed_input;
+
+/* The same of norm(x), which is left in `normed`: norm, rotation and rounding of a token in one go. */
+void rbe__linear_normed(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__normed_input *input);
+
+/* The input of a linear step before its activation function: up and gate [n_tokens][width]; gate NULL: activation(up) alone. */
+typedef struct rbe__activated_input {
+    uint32_t n_tokens, most_planes, width;
+    rbe__activation activation;
+    const float *gate;
+    float *up;
+} rbe__activated_input;
+
+/* The same of activation(gate) * up, which is left in `up`: activation, rotation and rounding of a token in one go. */
+void rbe__linear_activated(rbe__workspace *workspace, const rbe__linear_job *job, const rbe__activated_input *input);
+
+#endif

@@ -1,0 +1,137 @@
+#include "model/binding.h"
+
+#include <stdlib.h>
+
+#include "base/status.h"
+#include "blocks/bind.h"
+
+static const rbe__tensor *find_tensor(const void *context, const char *name)
+{
+    return rbe__pack_tensor(context, name);
+}
+
+/* The rotary tables, which the packer made. */
+static void bind_rope(rbe__binder *binder, const rbe__pack *pack, const rbe__config *config, rbe__stack *stack)
+{
+    const rbe__tensor *table = binder->status == RBE_OK ? rbe__pack_tensor(pack, "rope.frequencies") : NULL;
+    if (binder->status != RBE_OK) {
+        return;
+    }
+    if (!table || table->kind != RBE_KIND_F32 || table->rows > 256 || table->cols > config->head_dim / 2) {
+        binder->status = rbe_fail(RBE_ERROR_FORMAT, "%s: tensor `rope.frequencies` is missing, not fp32 or of a wrong shape", binder->path);
+        return;
+    }
+    stack->n_rope_tables = table->rows;
+    stack->rope_pairs = table->cols;
+    stack->rope_frequencies = (const float *)(const void *)table->data;
+    if (config->rope_long_from) {
+        const rbe__tensor *far = rbe__bind_tensor(binder, "rope.long_frequencies", table->rows, table->cols, 0);
+        if (far && far->kind != RBE_KIND_F32) {
+            binder->status = rbe_fail(RBE_ERROR_FORMAT, "%s: tensor `rope.long_frequencies` is not fp32", binder->path);
+        } else if (far) {
+            stack->rope_long_frequencies = (const float *)(const void *)far->data;
+        }
+    }
+}
+
+static rbe__layer_shape shape_of(const rbe__config *config)
+{
+    return (rbe__layer_shape){
+        .width = config->width,
+        .norm_kind = config->norm_kind,
+        .norm_epsilon = config->norm_epsilon,
+        .sandwich_norms = config->sandwich_norms,
+        .attention = {.n_heads = config->n_heads,
+                      .n_kv_heads = config->n_kv_heads,
+                      .head_dim = config->head_dim,
+                      .scale = config->attention_scale,
+                      .softcap = config->attention_softcap},
+        .feed_forward = {.width = config->feed_forward, .activation = config->activation, .gated = config->gated},
+    };
+}
+
+static rbe_status bind_layers(rbe__binder *binder, rbe_model *model)
+{
+    const rbe__config *config = &model->config;
+    rbe__stack *stack = &model->stack;
+    const rbe_metadata *windows, *tables;
+    const uint32_t last_table = stack->n_rope_tables ? stack->n_rope_tables - 1 : 0;
+    RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, "attention.windows", config->n_layers, 1u << 27, &windows));
+    RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, "rope.tables", config->n_layers, last_table, &tables));
+    for (uint32_t i = stack->first_layer; i < stack->end_layer && binder->status == RBE_OK; i++) {
+        rbe__layer_shape shape = shape_of(config);
+        shape.attention.window = rbe__layer_array_value(windows, i);
+        shape.attention.rope_table = rbe__layer_array_value(tables, i);
+        rbe__bind_layer(binder, i, &shape, stack);
+    }
+    return binder->status;
+}
+
+/* What stands before and behind the layers. */
+static void bind_ends(rbe__binder *binder, const rbe__config *config, rbe__stack *stack)
+{
+    stack->norm = rbe__bind_norm(binder, "norm", config->width);
+    stack->lm_head = rbe__bind_projection(binder, "head", config->n_vocabulary, config->width, 1);
+    if (!stack->lm_head.weight) {
+        stack->lm_head.weight = stack->embedding;
+        binder->has_rows_only |= stack->embedding && rbe__tensor_by_row(stack->embedding);
+    }
+    stack->has_rows_only |= binder->has_rows_only;
+}
+
+static rbe_status choose_layers(const rbe__config *config, uint32_t first_layer, uint32_t n_layers, rbe__stack *stack)
+{
+    if (first_layer >= config->n_layers || n_layers > config->n_layers - first_layer) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "layers %u + %u of %u", first_layer, n_layers, config->n_layers);
+    }
+    stack->first_layer = first_layer;
+    stack->end_layer = n_layers ? first_layer + n_layers : config->n_layers;
+    return RBE_OK;
+}
+
+static rbe__stack stack_of(const rbe_model *model)
+{
+    const rbe__config *config = &model->config;
+    return (rbe__stack){
+        .kernels = &model->kernels,
+        .width = config->width,
+        .n_vocabulary = config->n_vocabulary,
+        .embedding_scale = config->embedding_scale,
+        .rope_long_from = config->rope_long_from,
+        .rope_factor = config->rope_attention_factor,
+        .rope_long_factor = config->rope_long_attention_factor,
+        .n_layers = config->n_layers,
+        .norm_kind = config->norm_kind,
+        .norm_epsilon = config->norm_epsilon,
+        .logit_softcap = config->logit_softcap,
+        .residency = model->residency.limit ? &model->residency : NULL,
+    };
+}
+
+rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_layer, uint32_t n_layers)
+{
+    RBE_TRY(rbe__config_read(&model->pack, path, &model->config));
+    const rbe__config *config = &model->config;
+    rbe__stack *stack = &model->stack;
+    *stack = stack_of(model);
+    RBE_TRY(choose_layers(config, first_layer, n_layers, stack));
+    if (config->n_layers > model->pack.n_tensors) {
+        return rbe_fail(RBE_ERROR_FORMAT, "%s: metadata `layers` is %u and the file has %u tensors", path, config->n_layers,
+                        model->pack.n_tensors);
+    }
+    stack->layers = calloc(config->n_layers, sizeof *stack->layers);
+    if (!stack->layers) {
+        return rbe_fail(RBE_ERROR_MEMORY, "%s: no memory for %u layers", path, config->n_layers);
+    }
+    rbe__binder binder = {.find = find_tensor, .context = &model->pack, .path = path};
+    stack->embedding = rbe__bind_tensor(&binder, "embedding", config->n_vocabulary, config->width, 0);
+    if (config->learned_positions) {
+        stack->positions = rbe__bind_tensor(&binder, "positions", config->context, config->width, 0);
+    } else {
+        bind_rope(&binder, &model->pack, config, stack);
+    }
+    RBE_TRY(binder.status);
+    RBE_TRY(bind_layers(&binder, model));
+    bind_ends(&binder, config, stack);
+    return binder.status;
+}

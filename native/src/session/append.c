@@ -1,0 +1,186 @@
+/* Tokens into a session: through the model a pass at a time, with their ids in the ledger. */
+#include <math.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "session/session.h"
+
+rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens, size_t n_tokens)
+{
+    if (!session || !tokens || n_tokens == 0) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "no tokens were given");
+    }
+    RBE_TRY(rbe__check_whole(session->model));
+    if (!session->sink_tokens && n_tokens > session->state.context - session->position) {
+        return rbe_fail(RBE_ERROR_CONTEXT, "%zu tokens do not fit: the context holds %u and %u are taken", n_tokens, session->state.context,
+                        session->position);
+    }
+    const uint32_t n_vocabulary = session->pass.stack->n_vocabulary;
+    for (size_t i = 0; i < n_tokens; i++) {
+        if (tokens[i] >= n_vocabulary) {
+            return rbe_fail(RBE_ERROR_ARGUMENT, "token %u is not in the vocabulary of %u", tokens[i], n_vocabulary);
+        }
+    }
+    return RBE_OK;
+}
+
+/* What a call wants of each pass: after_pass(call, first, count) behind each over `count` tokens from `first` on. NULL: nothing. */
+typedef struct append_call {
+    rbe_session *session;
+    const uint32_t *tokens;
+    size_t n_tokens;
+    rbe_progress_callback progress;
+    void *user;
+    void (*after_pass)(struct append_call *call, size_t first, uint32_t count);
+    float *log_probabilities, *logits; /* of scoring */
+} append_call;
+
+static rbe_status run_passes(append_call *call, uint32_t *position, int *slid)
+{
+    rbe_session *session = call->session;
+    const uint32_t most = session->pass.workspace.most_tokens;
+    for (size_t first = 0; first < call->n_tokens;) {
+        const uint32_t count = call->n_tokens - first < most ? (uint32_t)(call->n_tokens - first) : most;
+        *slid |= rbe__session_slide(session, count, position);
+        const rbe__run run = {&session->state, *position, count};
+        RBE_TRY(rbe__pass_run(&session->pass, &run, 1, call->tokens + first));
+        memcpy(session->tokens + *position, call->tokens + first, count * sizeof *session->tokens);
+        if (call->after_pass) {
+            call->after_pass(call, first, count);
+        }
+        first += count;
+        *position += count;
+        const int stop = call->progress && call->progress(first, call->n_tokens, call->user);
+        if (stop && first < call->n_tokens) { /* after the last pass there is nothing left to stop */
+            return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
+        }
+    }
+    return RBE_OK;
+}
+
+static rbe_status append(append_call *call)
+{
+    rbe_session *session = call->session;
+    uint32_t position = session->position;
+    int slid = 0;
+    const rbe_status status = run_passes(call, &position, &slid);
+    if (status != RBE_OK) {
+        rbe__session_take_back(session, slid);
+        return status;
+    }
+    session->position = position;
+    return RBE_OK;
+}
+
+static void last_logits(append_call *call, size_t first, uint32_t count)
+{
+    if (first + count == call->n_tokens) {
+        rbe__pass_logits(&call->session->pass, count - 1, 1, call->session->logits);
+        call->session->has_logits = 1;
+    }
+}
+
+rbe_status rbe_session_append(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress, void *user)
+{
+    RBE_TRY(rbe__check_tokens(session, tokens, n_tokens));
+    append_call call = {session, tokens, n_tokens, progress, user, last_logits, NULL, NULL};
+    return append(&call);
+}
+
+const float *rbe_session_logits(const rbe_session *session)
+{
+    return session && session->has_logits ? session->logits : NULL;
+}
+
+/* log softmax(logits)[token], in double precision. */
+static float log_probability(const float *logits, uint32_t n, uint32_t token)
+{
+    float most = logits[0];
+    for (uint32_t i = 1; i < n; i++) {
+        most = logits[i] > most ? logits[i] : most;
+    }
+    double total = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        total += (double)expf(logits[i] - most);
+    }
+    return (float)((double)logits[token] - (double)most - log(total));
+}
+
+static void score_pass(append_call *call, size_t first, uint32_t count)
+{
+    rbe_session *session = call->session;
+    rbe__pass *pass = &session->pass;
+    const uint32_t n_vocabulary = pass->stack->n_vocabulary;
+    for (uint32_t row = 0; row < count;) {
+        const uint32_t n = count - row < pass->logits_rows ? count - row : pass->logits_rows;
+        rbe__pass_logits(pass, row, n, pass->logits);
+        if (call->logits) {
+            memcpy(call->logits + (first + row) * n_vocabulary, pass->logits, (size_t)n * n_vocabulary * sizeof(float));
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            const float *logits = pass->logits + (size_t)i * n_vocabulary;
+            const size_t index = first + row + i;
+            if (index + 1 == call->n_tokens) {
+                memcpy(session->logits, logits, n_vocabulary * sizeof *logits);
+                session->has_logits = 1;
+            } else if (call->log_probabilities) {
+                call->log_probabilities[index] = log_probability(logits, n_vocabulary, call->tokens[index + 1]);
+            }
+        }
+        row += n;
+    }
+}
+
+rbe_status rbe_session_score(rbe_session *session, const uint32_t *tokens, size_t n_tokens, float *log_probabilities, float *logits,
+                             rbe_progress_callback progress, void *user)
+{
+    RBE_TRY(rbe__check_tokens(session, tokens, n_tokens));
+    append_call call = {session, tokens, n_tokens, progress, user, score_pass, log_probabilities, logits};
+    return append(&call);
+}
+
+rbe_status rbe_session_rewind(rbe_session *session, size_t n_tokens)
+{
+    if (!session || n_tokens > session->position) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "cannot go back to %zu tokens", n_tokens);
+    }
+    if (n_tokens == session->position) {
+        return RBE_OK;
+    }
+    const uint32_t held = rbe__state_rewind(&session->state, session->position, (uint32_t)n_tokens);
+    session->has_logits = 0;
+    session->position = held;
+    if (held == n_tokens) {
+        return RBE_OK;
+    }
+    append_call replay = {.session = session, .tokens = session->tokens + held, .n_tokens = n_tokens - held};
+    return append(&replay);
+}
+
+const uint32_t *rbe_session_tokens(const rbe_session *session, size_t *n_tokens)
+{
+    if (n_tokens) {
+        *n_tokens = session ? session->position : 0;
+    }
+    return session ? session->tokens : NULL;
+}
+
+size_t rbe_session_common(const rbe_session *session, const uint32_t *tokens, size_t n_tokens)
+{
+    size_t common = 0;
+    while (session && tokens && common < n_tokens && common < session->position && session->tokens[common] == tokens[common]) {
+        common++;
+    }
+    return common;
+}
+
+rbe_status rbe_session_resume(rbe_session *session, const uint32_t *tokens, size_t n_tokens, size_t *n_held)
+{
+    if (!session || !tokens || n_tokens == 0 || !n_held) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_resume: a session, tokens and n_held are needed");
+    }
+    *n_held = rbe_session_common(session, tokens, n_tokens - 1);
+    const rbe_status status = rbe_session_rewind(session, *n_held);
+    *n_held = status == RBE_OK ? *n_held : 0;
+    return status;
+}

@@ -1,0 +1,31 @@
+/* A batch: what sessions stepped together share, a pass and lists of who takes part. */
+#ifndef RBE_BATCH_H
+#define RBE_BATCH_H
+
+#include "session/session.h"
+
+/* A session that takes part in a step. */
+typedef struct rbe__batch_member {
+    rbe_session *session;
+    size_t place; /* among the sessions of the call */
+    int slid;     /* 1: its context slid for the step */
+} rbe__batch_member;
+
+struct rbe_batch {
+    const rbe_model *model;
+    rbe__pass pass;
+    rbe__arena arena;
+    size_t arena_bytes;
+    uint32_t max_sessions;
+    rbe__batch_member *members; /* [max_sessions], and so the rest */
+    rbe__run *runs;
+    uint32_t *tokens;
+
+    /* Of a step of generations: what they have drawn, for rbe_batch_decode. */
+    rbe_session **stepped;
+    uint32_t *drawn;
+    rbe_status *outcomes;
+    size_t *places; /* among the generations of the call */
+};
+
+#endif

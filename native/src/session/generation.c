@@ -1,0 +1,186 @@
+#include "session/generation.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+
+#define DEFAULT_REPEAT_LAST 64u
+
+/* What stands in the context already counts for the repetition penalty; a context of BOS alone is where the text begins. */
+static rbe_status begin(rbe_generation *generation, uint32_t repeat_last)
+{
+    const rbe_session *session = generation->session;
+    const uint32_t back = repeat_last ? repeat_last : DEFAULT_REPEAT_LAST;
+    for (uint32_t i = session->position > back ? session->position - back : 0; i < session->position; i++) {
+        RBE_TRY(rbe_sampler_accept(generation->sampler, session->tokens[i]));
+    }
+    if (session->position == 1) {
+        const char *text;
+        size_t bytes;
+        int stopped;
+        RBE_TRY(rbe_token_bytes(rbe_model_tokenizer(session->model), session->tokens[0], 0, &text, &bytes));
+        if (bytes == 0) {
+            RBE_TRY(rbe_text_stream_push(generation->stream, session->tokens[0], &text, &bytes, &stopped));
+        }
+    }
+    return RBE_OK;
+}
+
+static rbe_status create_into(rbe_generation *generation, const rbe_generation_options *options)
+{
+    const rbe_session *session = generation->session;
+    const uint32_t n_vocabulary = session->pass.stack->n_vocabulary;
+    generation->pending = RBE_NO_TOKEN;
+    generation->max_tokens = options->max_tokens;
+    generation->ignore_end = options->ignore_end != 0;
+    generation->draw = options->draw;
+    generation->draw_user = options->draw_user;
+    RBE_TRY(rbe_sampler_create(n_vocabulary, &options->sampling, &generation->sampler));
+    RBE_TRY(rbe_text_stream_create(rbe_model_tokenizer(session->model), options->stops, options->n_stops, &generation->stream));
+    if (options->draw) {
+        generation->logits = malloc(n_vocabulary * sizeof *generation->logits);
+        if (!generation->logits) {
+            return rbe_fail(RBE_ERROR_MEMORY, "no memory for a generation");
+        }
+    }
+    return begin(generation, options->sampling.repeat_last);
+}
+
+rbe_status rbe_generation_create(rbe_session *session, const rbe_generation_options *options, rbe_generation **out)
+{
+    if (!session || !out) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_generation_create: session or out is NULL");
+    }
+    *out = NULL;
+    rbe_generation_options chosen = {.sampling = {.struct_bytes = sizeof chosen.sampling}};
+    RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
+    if (chosen.sampling.struct_bytes == 0) {
+        chosen.sampling.struct_bytes = sizeof chosen.sampling;
+    }
+    if (!rbe_model_tokenizer(session->model)) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "the model's file holds no tokenizer, so its tokens are no text");
+    }
+    rbe_generation *generation = calloc(1, sizeof *generation);
+    if (!generation) {
+        return rbe_fail(RBE_ERROR_MEMORY, "no memory for a generation");
+    }
+    generation->session = session;
+    const rbe_status status = create_into(generation, &chosen);
+    if (status != RBE_OK) {
+        rbe_generation_free(generation);
+        return status;
+    }
+    *out = generation;
+    return RBE_OK;
+}
+
+void rbe_generation_free(rbe_generation *generation)
+{
+    if (generation) {
+        rbe_sampler_free(generation->sampler);
+        rbe_text_stream_free(generation->stream);
+        free(generation->logits);
+        free(generation->text);
+        free(generation);
+    }
+}
+
+/* The text of the last token, copied because what the stream gives next takes its place; then what was held back. */
+static rbe_status finish(rbe_generation *generation, rbe_finish reason, rbe_generation_event *event)
+{
+    generation->has_ended = 1;
+    event->finish = reason;
+    if (reason == RBE_FINISH_STOP) { /* what is held back stands behind the stop sequence */
+        return RBE_OK;
+    }
+    if (event->text_bytes > generation->text_capacity) {
+        char *grown = realloc(generation->text, event->text_bytes);
+        if (!grown) {
+            return rbe_fail(RBE_ERROR_MEMORY, "no memory for a token's text");
+        }
+        generation->text = grown;
+        generation->text_capacity = event->text_bytes;
+    }
+    if (event->text_bytes) {
+        memcpy(generation->text, event->text, event->text_bytes);
+        event->text = generation->text;
+    }
+    return rbe_text_stream_finish(generation->stream, &event->rest, &event->rest_bytes);
+}
+
+/* *token stays RBE_NO_TOKEN where the callback ended it. */
+static rbe_status draw(rbe_generation *generation, const float *logits, uint32_t *token)
+{
+    *token = RBE_NO_TOKEN;
+    if (!generation->draw) {
+        return rbe_sampler_draw(generation->sampler, logits, token);
+    }
+    const uint32_t n_vocabulary = generation->session->pass.stack->n_vocabulary;
+    memcpy(generation->logits, logits, n_vocabulary * sizeof *logits);
+    if (generation->draw(generation->logits, n_vocabulary, generation->sampler, token, generation->draw_user)) {
+        *token = RBE_NO_TOKEN;
+        return RBE_OK;
+    }
+    if (*token != RBE_NO_TOKEN) {
+        return *token < n_vocabulary
+                   ? RBE_OK
+                   : rbe_fail(RBE_ERROR_ARGUMENT, "the callback chose token %u, and the vocabulary has %u", *token, n_vocabulary);
+    }
+    return rbe_sampler_draw(generation->sampler, generation->logits, token);
+}
+
+rbe_status rbe_generation_next(rbe_generation *generation, const float *logits, rbe_generation_event *event)
+{
+    if (!generation || !event || event->struct_bytes != sizeof *event) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_generation_next: generation or event is NULL, or event.struct_bytes is wrong");
+    }
+    *event = (rbe_generation_event){.struct_bytes = sizeof *event, .token = RBE_NO_TOKEN};
+    logits = logits ? logits : rbe_session_logits(generation->session);
+    if (generation->has_ended || !logits) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, generation->has_ended ? "the generation has ended"
+                                                                  : "there are no logits before the first token, or after a rewind");
+    }
+    uint32_t token;
+    int stopped;
+    RBE_TRY(draw(generation, logits, &token));
+    generation->pending = RBE_NO_TOKEN;
+    event->token = token;
+    if (token == RBE_NO_TOKEN) {
+        return finish(generation, RBE_FINISH_CALLBACK, event);
+    }
+    if (!generation->ignore_end && rbe_token_ends_text(rbe_model_tokenizer(generation->session->model), token)) {
+        return finish(generation, RBE_FINISH_END, event);
+    }
+    generation->n_generated++;
+    RBE_TRY(rbe_sampler_accept(generation->sampler, token));
+    RBE_TRY(rbe_text_stream_push(generation->stream, token, &event->text, &event->text_bytes, &stopped));
+    if (stopped) {
+        return finish(generation, RBE_FINISH_STOP, event);
+    }
+    if (generation->n_generated == generation->max_tokens) {
+        return finish(generation, RBE_FINISH_LENGTH, event);
+    }
+    generation->pending = token;
+    return RBE_OK;
+}
+
+rbe_status rbe__generation_end_full(rbe_generation *generation, rbe_generation_event *event)
+{
+    generation->pending = RBE_NO_TOKEN;
+    *event = (rbe_generation_event){.struct_bytes = sizeof *event, .token = RBE_NO_TOKEN};
+    return finish(generation, RBE_FINISH_CONTEXT, event);
+}
+
+rbe_status rbe_generation_step(rbe_generation *generation, rbe_generation_event *event)
+{
+    if (generation && event && event->struct_bytes == sizeof *event && generation->pending != RBE_NO_TOKEN) {
+        const rbe_status status = rbe_session_append(generation->session, &generation->pending, 1, NULL, NULL);
+        if (status == RBE_ERROR_CONTEXT) {
+            return rbe__generation_end_full(generation, event);
+        }
+        RBE_TRY(status);
+        generation->pending = RBE_NO_TOKEN;
+    }
+    return rbe_generation_next(generation, NULL, event);
+}

@@ -1,0 +1,26 @@
+/* A generation: what draws the tokens that follow a session's context, and turns them into text. */
+#ifndef RBE_GENERATION_H
+#define RBE_GENERATION_H
+
+#include "session/session.h"
+
+struct rbe_generation {
+    rbe_session *session;
+    rbe_sampler *sampler;
+    rbe_text_stream *stream;
+    uint32_t max_tokens; /* 0: as many as fit */
+    int ignore_end;
+    rbe_draw_callback draw;
+    void *draw_user;
+    float *logits; /* [n_vocabulary] a copy for the callback; NULL without one */
+    char *text;    /* a copy of a token's text where the stream is finished behind it */
+    size_t text_capacity;
+    uint32_t n_generated;
+    uint32_t pending; /* drawn and not yet in the context; RBE_NO_TOKEN: none */
+    int has_ended;
+};
+
+/* The event where the context has no room for the pending token. */
+rbe_status rbe__generation_end_full(rbe_generation *generation, rbe_generation_event *event);
+
+#endif

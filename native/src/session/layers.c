@@ -1,0 +1,77 @@
+/* Layers on given hidden states: for calibration, for encoders, and for a model whose layers lie on several machines. */
+#include <string.h>
+
+#include "base/status.h"
+#include "session/session.h"
+
+static rbe_status check_window(const rbe_session *session, uint32_t first_position, const float *hidden, size_t n_tokens)
+{
+    if (!session || !hidden || n_tokens == 0 || first_position < session->position) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "a session, hidden states of at least one token and positions behind its context are needed");
+    }
+    if (first_position > session->state.context || n_tokens > session->state.context - first_position) {
+        return rbe_fail(RBE_ERROR_CONTEXT, "%zu tokens do not fit behind position %u: the context holds %u", n_tokens, first_position,
+                        session->state.context);
+    }
+    return RBE_OK;
+}
+
+/* The part of a window that one pass takes. */
+static rbe__run next_run(rbe_session *session, uint32_t first_position, size_t done, size_t n_tokens)
+{
+    const size_t left = n_tokens - done, most = session->pass.workspace.most_tokens;
+    return (rbe__run){&session->state, first_position + (uint32_t)done, (uint32_t)(left < most ? left : most)};
+}
+
+rbe_status rbe_session_embed(rbe_session *session, const uint32_t *tokens, size_t n_tokens, float *hidden)
+{
+    RBE_TRY(check_window(session, 0, hidden, n_tokens));
+    RBE_TRY(rbe__check_tokens(session, tokens, n_tokens));
+    rbe__pass *pass = &session->pass;
+    const size_t width = pass->stack->width;
+    for (size_t done = 0; done < n_tokens;) {
+        const rbe__run run = next_run(session, 0, done, n_tokens);
+        rbe__pass_begin(pass, &run, 1);
+        rbe__pass_embed(pass, tokens + done);
+        memcpy(hidden + done * width, pass->hidden, run.n_tokens * width * sizeof *hidden);
+        done += run.n_tokens;
+    }
+    return RBE_OK;
+}
+
+static rbe_status run_window(rbe_session *session, uint32_t first_layer, uint32_t end_layer, uint32_t first_position, float *hidden,
+                             size_t n_tokens)
+{
+    rbe__pass *pass = &session->pass;
+    const size_t width = pass->stack->width;
+    for (size_t done = 0; done < n_tokens;) {
+        const rbe__run run = next_run(session, first_position, done, n_tokens);
+        const size_t bytes = run.n_tokens * width * sizeof *hidden;
+        rbe__pass_begin(pass, &run, 1);
+        memcpy(pass->hidden, hidden + done * width, bytes);
+        RBE_TRY(rbe__pass_layers(pass, first_layer, end_layer));
+        if (pass->capture && end_layer == pass->stack->n_layers) {
+            rbe__pass_norm(pass);
+            RBE_TRY(rbe__capture(pass, end_layer, RBE_CAPTURE_LM_HEAD, pass->normed, width));
+        }
+        memcpy(hidden + done * width, pass->hidden, bytes);
+        done += run.n_tokens;
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, uint32_t first_position, float *hidden,
+                                  size_t n_tokens, rbe_capture_callback capture, void *user)
+{
+    RBE_TRY(check_window(session, first_position, hidden, n_tokens));
+    const rbe__stack *stack = session->pass.stack;
+    if (first_layer < stack->first_layer || first_layer > stack->end_layer || n_layers > stack->end_layer - first_layer) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "layers %u + %u, where layers %u to %u are there", first_layer, n_layers, stack->first_layer,
+                        stack->end_layer);
+    }
+    session->pass.capture = capture;
+    session->pass.capture_user = user;
+    const rbe_status status = run_window(session, first_layer, first_layer + n_layers, first_position, hidden, n_tokens);
+    session->pass.capture = NULL;
+    return status;
+}
