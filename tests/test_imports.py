@@ -20,7 +20,6 @@ FILES_IN_CIRCLES = {
     "packing.smooth_codes", "sources.plan",
     "sources.gguf.configuration", "sources.gguf.source", "sources.gguf.tensors", "sources.llama2c", "sources.types",
     "sources.tokenizers.blob", "sources.tokenizers.tokenizer",
-    "tui.client", "tui.screens.chat_screen",
 }  # fmt: skip
 ROOMS_IN_CIRCLES = {"bench", "llama_cpp", "format", "packing", "sources"}
 PRIVATE_USES: dict[str, set[str]] = {}

@@ -19,8 +19,9 @@ from pathlib import Path
 from rbe_edge.runtime.options import GenerationOptions
 from rbe_edge.runtime.session import Session
 from rbe_edge.store.conversations import ConversationStore
-from rbe_edge.tui.client import Client, Start
+from rbe_edge.tui.app import Client
 from rbe_edge.tui.engine import Engine, Feed, Outcome, Question
+from rbe_edge.tui.start import Start
 from rbe_edge.tui.widgets.prompt_area import PromptArea
 
 _TICK_S = 0.005
@@ -41,7 +42,7 @@ class Scripted(Engine):
         self._text = text
         self._rate = pieces_per_second
 
-    def _attempt(self, session: Session, question: Question, feed: Feed) -> Outcome:
+    def attempt(self, session: Session, question: Question, feed: Feed) -> Outcome:
         began = time.perf_counter()
         for index, at in enumerate(range(0, len(self._text), 4)):
             time.sleep(max(0.0, began + index / self._rate - time.perf_counter()))

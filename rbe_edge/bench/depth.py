@@ -19,7 +19,7 @@ from rbe_edge.runtime.options import KvType
 from rbe_edge.runtime.session import Session
 
 COMPUTED = 512
-"""Tokens that are computed. A multiple of RBE_KV_BLOCK (native/src/layers/workspace.h), for keys are saved by blocks."""
+"""Tokens that are computed. A multiple of RBE_KV_BLOCK (layers/workspace.h), for keys are saved by blocks."""
 
 # The header of native/src/session/saved_state.c: magic and version, checksum, size, which model, cache and planes,
 # number of tokens, whether there are logits, reserved.

@@ -103,8 +103,8 @@ def _wants_client(arguments: argparse.Namespace) -> bool:
 
 def _run_client(arguments: argparse.Namespace, path: Path | None, template: str | None) -> int:
     from rbe_edge.store.places import models_directory
-    from rbe_edge.tui.client import Start
     from rbe_edge.tui.run import run_client
+    from rbe_edge.tui.start import Start
 
     names = {
         "temp": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p", "repeat_penalty": "repeat_penalty",

@@ -1,1 +1,1 @@
-"""Measures of what a packed model is worth."""
+"""Measures of a packed model's quality: perplexity and KL divergence."""

@@ -1,9 +1,10 @@
 """Speculative decoding (Leviathan et al., 2023): tokens are guessed cheaply and checked together in one pass.
 
 A pass over several tokens generates each weight once for all of them, so that checking costs little more than one step.
-Every token is still drawn by the sampler from the logits of the whole model, in order, and a guess is used only where
-it is what was drawn: the output is that of plain decoding. Two ways to guess: what followed the last words when they
-stood before (prompt look-up: Saxena, 2023), and the model's own base planes (docs/engine.md, "Speculative decoding").
+Every token is still drawn by the sampler from the logits of the whole model, in order. A guess is used only if the
+sampler drew it, so the output is that of plain decoding. There are two ways to guess: what followed the last words
+where they stood before (prompt look-up: Saxena, 2023), and the model's own base planes (docs/performance.md,
+"Speculative decoding").
 """
 
 from __future__ import annotations

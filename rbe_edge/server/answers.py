@@ -75,7 +75,7 @@ class AnswerForm(ABC):
         """One entry of `choices`."""
 
     def _usage(self, choices: Sequence[Choice]) -> Json:
-        """The first answer to a prompt says what became of it; the others found it computed."""
+        """Counts each prompt once: the first answer to it has its tokens, the others shared them."""
         finishes = [choice.finish for choice in choices if choice.finish is not None]
         prompt = sum(finish.prompt_tokens for finish in finishes[:: self._n])
         generated = sum(finish.generated_tokens for finish in finishes)

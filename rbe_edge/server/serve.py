@@ -98,7 +98,7 @@ def run(app: Starlette, listener: socket.socket, place: Place, started: Callable
             if self.started:
                 started()
 
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # ours says what there is to say
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the program writes its own messages
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -72,7 +72,7 @@ class Service:
         self.scheduler = Scheduler(model, session, options.slots, options.queue_limit, self.metrics)
 
     def close(self) -> None:
-        """What still runs ends where it is. Closing twice is allowed."""
+        """Running answers end at once. Closing twice is allowed."""
         self.scheduler.stop()
         self._embedding.close()
 
@@ -169,7 +169,7 @@ class Service:
         ]
 
     def _known_constraint(self, grammar: Node) -> Constraint:
-        """Of a grammar, the answers with which share what they find out of it."""
+        """The constraint of a grammar. Answers with the same grammar share its cached states."""
         with self._constraints_lock:
             found = self._constraints.get(grammar)
             if found is None or found.full:
@@ -274,7 +274,7 @@ class _Embedding:
 
 
 def api_error(error: BaseException) -> ApiError:
-    """What the client is told of an error; what it did not cause stays a 500."""
+    """The error that the client gets; one that it did not cause stays a 500."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, QueueFull):

@@ -49,7 +49,7 @@ def call_grammar(tools: tuple[Tool, ...]) -> Node:
 
 
 class WordReader:
-    """Takes an answer in pieces; all of it is words."""
+    """Takes an answer in pieces; all of it is text."""
 
     def push(self, piece: str) -> list[str | ToolCall]:
         return [piece]
@@ -60,7 +60,7 @@ class WordReader:
 
 
 class ToolCallReader(WordReader):
-    """Takes an answer in pieces and separates words from calls. What is no valid call stays words."""
+    """Takes an answer in pieces and separates text from calls. A call that is not valid stays text."""
 
     def __init__(self) -> None:
         self._held = ""

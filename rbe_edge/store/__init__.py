@@ -1,1 +1,1 @@
-"""What is kept between chats: conversations, settings, and where the files lie."""
+"""What is kept between chats: conversations, settings, and the places of the files."""

@@ -46,11 +46,11 @@ _BUSY_TIMEOUT_S = 5.0  # how long to wait for another program's write
 
 
 class StoreError(RbeError):
-    """The conversations cannot be read or written; what was stored before is as it was."""
+    """The conversations cannot be read or written; what was stored before is unchanged."""
 
 
 class ConversationChanged(StoreError):
-    """Another program has written to the conversation; nothing was written over."""
+    """Another program has written to the conversation; nothing was overwritten."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class ConversationStore:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # a Pi loses power; an answer is worth an fsync
+        connection.execute("PRAGMA synchronous = FULL")  # a Raspberry Pi may lose power; each answer is flushed to disk
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")  # what a person deletes is gone
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]

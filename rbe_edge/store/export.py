@@ -57,7 +57,7 @@ def export(conversation: StoredConversation, path: Path) -> None:
     text = make(conversation).encode("utf-8", "replace")
     claimed = False
     try:
-        path.open("xb").close()  # the name is ours from here on, and never another's file
+        path.open("xb").close()  # fails if the file exists; from here on the name is taken
         claimed = True
         _write_whole(path, text)
         claimed = False
@@ -71,7 +71,7 @@ def export(conversation: StoredConversation, path: Path) -> None:
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    """Through a temporary file beside it, so that a full disk leaves no half."""
+    """Through a temporary file beside it, so that a full disk leaves no partial file."""
     handle, partial = tempfile.mkstemp(prefix=f".{path.stem[:50]}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -1,4 +1,4 @@
-"""Where a person's files lie: the XDG data directory on Linux, its counterpart elsewhere."""
+"""Where the user's files are: the XDG data directory on Linux, its counterpart elsewhere."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Where the engine's state after each conversation lies, so that going on needs no prompt read again.
+"""The files of the engine's state after each conversation, so that continuing one computes no prompt again.
 
-It is a cache: any file of it may be deleted. Whether a state fits the model and the settings is for the engine to say.
+It is a cache: any file of it may be deleted. The engine decides whether a state fits the model and the settings.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class StateFiles:
         self._directory = directory
 
     def path(self, conversation: int | None) -> Path | None:
-        """Where the state of a conversation lies, or is to lie; None where it is not kept. The directory exists."""
+        """The file of a conversation's state, existing or not; None where it is not kept. The directory exists."""
         if self._directory is None or conversation is None:
             return None
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError:  # a cache that cannot be: everything works without
+        except OSError:  # everything works without the cache
             return None
         return self._directory / f"{conversation}.state"
 

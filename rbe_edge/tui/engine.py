@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from rbe_edge.runtime.model_info import ModelInfo
 from rbe_edge.runtime.options import GenerationOptions, SessionOptions
 from rbe_edge.runtime.session import Session
 from rbe_edge.store.conversations import StoredMessage
+from rbe_edge.tui.turns import latest_within, n_messages_of
 
 T = TypeVar("T")
 
@@ -208,18 +208,20 @@ class Engine:
     def _answer(self, question: Question, feed: Feed) -> Outcome:
         if self._session is None:
             return Outcome("", None, 0, ModelError("no model is open; choose one"))
-        outcome = self._attempt(self._session, question, feed)
+        outcome = self.attempt(self._session, question, feed)
         if isinstance(outcome.error, Cancelled) and not feed.stopped and not outcome.text:
             # The stop of an earlier answer came just after its last call, and hit the first call of this one.
-            outcome = self._attempt(self._session, question, feed)
+            outcome = self.attempt(self._session, question, feed)
         return Outcome(outcome.text, outcome.statistics, outcome.n_forgotten, None) if feed.stopped else outcome
 
-    def _attempt(self, session: Session, question: Question, feed: Feed) -> Outcome:
+    def attempt(self, session: Session, question: Question, feed: Feed) -> Outcome:
+        """One try at an answer, on the engine's thread. answer() calls it; tests put another in its place."""
+
         def progress(done: int, total: int) -> bool:
             feed.prompt = (done, total)
             return feed.stopped
 
-        history, n_cut = _within(question.history, _MOST_CHARACTERS_PER_TOKEN * session.context)
+        history, n_cut = latest_within(question.history, _MOST_CHARACTERS_PER_TOKEN * session.context)
         said: list[str] = []
         error: RbeError | None = None
         statistics, dropped = None, 0
@@ -250,7 +252,7 @@ class Engine:
         except MemoryError:
             error = ModelError("out of memory; make the context smaller, or choose a smaller model")
         feed.position = session.position
-        return Outcome("".join(said), statistics, n_cut + _messages_of(history, dropped), error)
+        return Outcome("".join(said), statistics, n_cut + n_messages_of(history, dropped), error)
 
     async def close(self) -> None:
         """Stops what runs, and frees session and model. Closing twice is allowed."""
@@ -267,29 +269,3 @@ class Engine:
         if self._model is not None:
             self._model.close()
         self._session = self._model = self.loaded = None
-
-
-def answered(messages: Sequence[StoredMessage]) -> list[StoredMessage]:
-    """The history as templates want it: questions that were answered, and their answers, in turn."""
-    turns: list[StoredMessage] = []
-    for question, answer in pairwise(messages):
-        if question.role == "user" and answer.role == "assistant":
-            turns += [question, answer]
-    return turns
-
-
-def _within(history: Sequence[StoredMessage], characters: int) -> tuple[list[StoredMessage], int]:
-    """The latest whole turns of about so many characters, and how many messages were cut."""
-    kept, length = len(history), 0
-    while kept >= 2:
-        length += len(history[kept - 1].content) + len(history[kept - 2].content)
-        if length > characters:
-            break
-        kept -= 2
-    return list(history[kept:]), kept
-
-
-def _messages_of(history: Sequence[StoredMessage], turns: int) -> int:
-    """How many messages the first so many turns are."""
-    questions = [index for index, message in enumerate(history) if message.role == "user"]
-    return questions[turns] if turns < len(questions) else len(history)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rbe_edge.runtime.terminal_text import one_line
@@ -14,6 +13,7 @@ from rbe_edge.store.conversations import (
     StoredMessage,
     StoreError,
 )
+from rbe_edge.tui.turns import answered, n_holding_answered
 
 _TITLE_WIDTH = 60
 
@@ -36,19 +36,32 @@ class OpenChat:
     _saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
-    def of(cls, store: ConversationStore, stored: StoredConversation) -> OpenChat:
+    async def load(cls, store: ConversationStore, conversation: int) -> OpenChat:
+        """The stored conversation with this id. Raises StoreError."""
+        stored = await asyncio.to_thread(store.load, conversation)
         chat = cls(store, stored.model, stored.system, stored.title, stored.id, list(stored.messages))
         chat._n_saved, chat._updated = len(chat.messages), stored.updated
         return chat
+
+    @classmethod
+    async def latest(cls, store: ConversationStore, model: str) -> OpenChat | None:
+        """The conversation that was last changed, where it was with this model. Raises StoreError."""
+        found = await asyncio.to_thread(store.list, limit=1)
+        return await cls.load(store, found[0].id) if found and found[0].model == model else None
 
     @property
     def n_unsaved(self) -> int:
         """Messages that are not stored."""
         return len(self.messages) - self._n_saved
 
-    def seen(self) -> Sequence[StoredMessage]:
-        """What the model is to see of the messages so far."""
-        return self.messages[self.n_forgotten :]
+    def history(self, asked: int) -> list[StoredMessage]:
+        """What the model is to see before the question at this position: as templates want it, questions that were
+        answered and their answers in turn, without what is forgotten."""
+        return answered(self.messages[self.n_forgotten : asked])
+
+    def forget(self, asked: int, n_messages: int) -> None:
+        """The first so many messages of history(asked) no longer fit into the context."""
+        self.n_forgotten += n_holding_answered(self.messages[self.n_forgotten : asked], n_messages)
 
     def goes_on_with(self, model: str) -> None:
         """From the next save on the conversation is one with this model."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from rbe_edge.store import places
 from rbe_edge.store.conversations import ConversationStore, StoreError
 from rbe_edge.store.states import StateFiles
-from rbe_edge.tui.client import Client, Start
+from rbe_edge.tui.app import Client
 from rbe_edge.tui.engine import Engine
+from rbe_edge.tui.start import Start
 
 
 def run_client(start: Start, *, verify: bool = True, template: str | None = None) -> int:

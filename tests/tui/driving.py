@@ -17,8 +17,9 @@ from textual.pilot import Pilot
 
 from rbe_edge.store.conversations import ConversationStore
 from rbe_edge.store.states import StateFiles
-from rbe_edge.tui.client import Client, Start
+from rbe_edge.tui.app import Client
 from rbe_edge.tui.engine import Engine
+from rbe_edge.tui.start import Start
 from rbe_edge.tui.widgets.prompt_area import PromptArea
 
 SIZE = (80, 24)
@@ -71,8 +72,8 @@ class Driver:
     @property
     def position(self) -> int:
         """Tokens in the context, while an answer is given."""
-        feed = self.client.chat_screen._feed
-        return 0 if feed is None else feed.position
+        screen = self.client.chat_screen
+        return screen.position if screen.busy else 0
 
     async def until(self, condition: Callable[[], object], what: str = "") -> None:
         """Waits; fails with the screen's text where it does not come true."""

@@ -16,8 +16,8 @@ from rbe_edge.errors import ModelError, RbeError
 from rbe_edge.runtime import native_handle
 from rbe_edge.runtime.options import GenerationOptions, SessionOptions
 from rbe_edge.store.conversations import StoredMessage
-from rbe_edge.tui import engine as engines
 from rbe_edge.tui.engine import Engine, Feed, Outcome, Question
+from rbe_edge.tui.turns import answered, latest_within, n_holding_answered, n_messages_of
 
 
 def question(text: str = "hello", **options: Any) -> Question:
@@ -155,9 +155,11 @@ def test_what_the_model_sees() -> None:
     def said(letters: str) -> list[StoredMessage]:
         return [StoredMessage("user" if letter.islower() else "assistant", letter) for letter in letters]
 
-    assert engines.answered(said("aAbcCd")) == said("aAcC")  # b had no answer, d not yet
-    assert engines.answered(said("A")) == engines.answered([]) == []
+    assert answered(said("aAbcCd")) == said("aAcC")  # b had no answer, d not yet
+    assert answered(said("A")) == answered([]) == []
     long = [StoredMessage("user", "x" * 100), StoredMessage("assistant", "y" * 100)] * 5
-    assert engines._within(long, 450) == (long[:4], 6)
-    assert engines._within(long, 1) == ([], 10)
-    assert engines._messages_of(said("aAbBcC"), 2) == 4 and engines._messages_of(said("aA"), 1) == 2
+    assert latest_within(long, 450) == (long[:4], 6)
+    assert latest_within(long, 1) == ([], 10)
+    assert n_messages_of(said("aAbBcC"), 2) == 4 and n_messages_of(said("aA"), 1) == 2
+    holding = [n_holding_answered(said("aAbBcdD"), count) for count in (0, 2, 4, 6, 8)]
+    assert holding == [0, 2, 4, 7, 7]  # c had no answer, and is passed over with what is before it

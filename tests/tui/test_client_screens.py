@@ -19,8 +19,7 @@ from textual.widgets import Input
 from rbe_edge.runtime.session import Session
 from rbe_edge.sources import hub
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
-from rbe_edge.tui import client as clients
-from rbe_edge.tui import device
+from rbe_edge.tui import app, device
 from rbe_edge.tui.engine import Engine, Feed, Outcome, Question
 from rbe_edge.tui.room import Need
 from rbe_edge.tui.screens import model_screen, pack_screen
@@ -42,7 +41,7 @@ class Halted(Engine):
         super().__init__()
         self.halt = threading.Event()
 
-    def _attempt(self, session: Session, question: Question, feed: Feed) -> Outcome:
+    def attempt(self, session: Session, question: Question, feed: Feed) -> Outcome:
         feed.put("Once upon a time there was a battery that", 41)
         self.halt.wait(30)
         return Outcome("Once upon a time there was a battery that", None, 0, None)
@@ -86,7 +85,7 @@ WALK = (
 @pytest.mark.parametrize(("theme", "size"), [(DARK, (80, 24)), (LIGHT, (120, 40))], ids=["dark", "light"])
 def test_every_screen(theme: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir("/")
-    monkeypatch.setattr(clients, "_READINGS_S", 3600.0)
+    monkeypatch.setattr(app, "READINGS_S", 3600.0)
     monkeypatch.setattr(device, "read", lambda: device.Readings(50 << 20, 1 << 30, 80.0, False, 51.0))
     models = [Choice(None, 2_500_000), Choice(Path("/models/smol.rbe"), 80_000_000)]
     monkeypatch.setattr(model_screen, "find_models", lambda directories: models)
@@ -105,9 +104,10 @@ def test_every_screen(theme: str, size: tuple[int, int], monkeypatch: pytest.Mon
         async with client(
             store=conversations(), size=size, settings={"theme": theme}, directory=Path("/models"), engine=Halted()
         ) as it:
-            await it.until(lambda: it.client.readings is not None)
+            await it.until(lambda: it.client.chat_screen.readings is not None)
             chat = it.client.chat_screen
-            chat._rate, chat._position = 12.3, 345  # of an earlier answer
+            chat.rate = 12.3  # of an earlier answer
+            chat.holds(345)
             for name, keys, sees in WALK:
                 chat.show_status()
                 for key in keys:

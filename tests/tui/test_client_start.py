@@ -12,7 +12,7 @@ import pytest
 
 from rbe_edge.cli.main import main
 from rbe_edge.tui import run as running
-from rbe_edge.tui.client import Start
+from rbe_edge.tui.start import Start
 
 Chat = Callable[..., "list[Start]"]
 

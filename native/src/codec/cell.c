@@ -12,7 +12,7 @@ static int16_t quantised_target(const rbe__trellis *trellis, float target)
     return scaled >= (float)trellis->high ? trellis->high : (int16_t)lrintf(scaled);
 }
 
-/* A row that counts at all is never quantised to one that does not. */
+/* A gain above 0 is never quantised to 0, which would make the row not count. */
 static int16_t quantised_gain(const rbe__trellis *trellis, float gain)
 {
     int16_t quantised = (int16_t)lrintf(gain * (float)trellis->full_gain);

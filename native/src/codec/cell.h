@@ -1,5 +1,5 @@
-/* Encoding of cells: real targets in, stream bytes and integers out. The order in which cells are encoded, and from
- * which targets (error feedback), is the caller's. */
+/* Encoding of cells: real targets in, stream bytes and integers out. The caller decides the order of the cells and their targets (error
+ * feedback). */
 #ifndef RBE_CODEC_CELL_H
 #define RBE_CODEC_CELL_H
 
@@ -21,8 +21,8 @@ typedef struct rbe__cell_space {
     uint16_t branches[RBE_MAX_LANE_STEPS][RBE_BATCH_LANES];
 } rbe__cell_space;
 
-/* n_cells is 1 to RBE_BATCH_CELLS; all have the same n_groups x row_steps. Two at once cost little more than one where
- * vectors are wide; the result does not depend on what is encoded with what. */
+/* n_cells is 1 to RBE_BATCH_CELLS; all have the same n_groups x row_steps. Where vectors are wide, two at once take little longer than one.
+ * The result of a cell does not depend on the others. */
 void rbe__encode_cells(const rbe__sweeps *sweeps, const rbe__trellis *trellis, const rbe__cell *cells, uint32_t n_cells,
                        rbe__cell_space *space);
 

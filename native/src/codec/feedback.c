@@ -1,8 +1,8 @@
-/* Encoding with error feedback (LDLQ): what a cell's columns lose is made good by the columns not yet encoded.
+/* Encoding with error feedback (LDLQ): the columns not yet encoded compensate for what a cell's columns lose.
  *
  * E. Frantar et al.: "GPTQ", 2022; J. Chee et al.: "QuIP", 2023; docs/codec.md, "Error feedback". With H = E[x x^T] of the rotated
  * activations, damped, and inverse(H) = U^T U, U upper triangular: once the columns g of a cell are encoded as Q_g, the columns behind
- * them become W_rest - (W_g - Q_g) inverse(U_gg) U_g,rest. Rows do not interact, so each strip has its own cells and goes its own way.
+ * them become W_rest - (W_g - Q_g) inverse(U_gg) U_g,rest. Rows do not interact, so strips are independent.
  */
 #include <float.h>
 #include <math.h>
@@ -110,7 +110,7 @@ static void factor_by_lane(const feedback_job *job, uint32_t first, uint32_t n_g
     }
 }
 
-/* The same feedback inside a cell of several groups: what the lanes of columns 4 q + j have lost is made good by those of 4 q + j + 1 on.
+/* The same feedback inside a cell of several groups: the lanes of columns 4 q + j + 1 on compensate for what those of 4 q + j have lost.
  * lost: [n_groups][rows]. */
 static void feed_inside(const feedback_job *job, const rbe__strip_layout *strip, uint32_t first, uint32_t n_groups, uint32_t j,
                         const double *v, const int8_t *values, float *lost, float *targets)
@@ -161,7 +161,7 @@ static uint32_t cells_per_panel(const feedback_job *job, const rbe__strip_layout
     return longest < PANEL_GROUPS ? PANEL_GROUPS / longest : 1;
 }
 
-/* Cell c of n strips of one height (n 1 or 2): encoded side by side, which costs little more than one where vectors are wide. */
+/* Cell c of n strips of one height (n 1 or 2): encoded together. Where vectors are wide, two take little longer than one. */
 static uint32_t encode_column(const feedback_job *job, const rbe__strip_layout *strips, uint32_t n, uint32_t c, float *const *targets,
                               thread_space *space)
 {
@@ -180,7 +180,7 @@ static uint32_t encode_column(const feedback_job *job, const rbe__strip_layout *
                           (size_t)first * rbe__group_bytes(&strips[s], bits);
         cells[s].values = plane->values + rbe__values_offset(&plane->layout, &strips[s], first);
     }
-    /* Lanes do not depend on each other, so those that are done come out the same again. */
+    /* Lanes do not depend on each other, so encoding the finished ones again gives the same result. */
     const uint32_t n_turns = n_groups > 1 ? 4 : 1;
     if (n_turns > 1) {
         factor_by_lane(job, first, n_groups, space->by_lane);

@@ -102,10 +102,10 @@ void rbe__plane_set_scales(rbe__plane_encoder *plane, double units)
     }
 }
 
-/* What a good quantiser gives back is smaller than what it was given: of a Gaussian with error D its variance is 1 - D. The least
- * squares fit leaves it so, and the error has a part of -D w. Where rows agree with strong inputs that part alone can outweigh the
- * rest: a calibrated 2-bit matrix of a language model loses three times as much (docs/codec.md, "Error feedback"). Not so what a
- * plane before has left, which is small where inputs are strong. */
+/* A good quantiser shrinks its input: for a unit Gaussian and error D, the variance of its output is 1 - D. The least squares fit keeps
+ * this, so the error has a part -D w. Where rows agree with strong inputs that part alone can outweigh the rest: a calibrated 2-bit matrix
+ * of a language model loses three times as much (docs/codec.md, "Error feedback"). The residual of an earlier plane is small where inputs
+ * are strong, so this does not apply to it. */
 void rbe__plane_set_decoded_scales(rbe__plane_encoder *plane, int unbiased)
 {
     for (uint32_t row = 0; row < plane->layout.rows; row++) {

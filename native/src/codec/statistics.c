@@ -1,6 +1,6 @@
-/* rbe_moment_add and rbe_inverse_factor: the statistics behind error feedback (docs/codec.md). Both are made of the runtime's dense
- * kernel, whose results depend on one row and one token alone; blocks are computed by one thread from beginning to end. So
- * the bits do not depend on the number of threads. */
+/* rbe_moment_add and rbe_inverse_factor: the statistics behind error feedback (docs/codec.md). Both use the runtime's dense kernel, whose
+ * results depend on one row and one token alone; blocks are computed by one thread from beginning to end. So the bits do not depend on the
+ * number of threads. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -52,7 +52,7 @@ RBE_INLINE const int16_t *forward_sweep(const uint32_t K, const rbe__trellis *tr
     for (uint32_t t = 0; t < batch->n_steps; t++) {
         const rbe_vector target = vector_load(&batch->target[t][first_lane]);
         const rbe_vector gain = vector_load(&batch->gain[t][first_lane]), limit = vector_load(&batch->limit[t][first_lane]);
-        /* While states may still hold the start's "impossible", state 0 is no measure of the others. */
+        /* While states may still hold the "impossible" metric of the start, metrics are not taken relative to state 0. */
         const rbe_vector reference = t < trellis->settle_steps ? (rbe_vector){0} : vector_load(from) & mask;
         for (uint32_t a = 0; a < 16; a++) {
             rbe_vector cost[16];

@@ -1,5 +1,5 @@
-/* The common chat templates without Jinja: docs/runtime.md, "Templates without Python". A style is told by the control tokens in the
- * text of the model's template; what a text of that style may do beyond is looked for too, and refused where it is not known. */
+/* The common chat templates without Jinja: docs/runtime.md, "Templates without Python". The control tokens in the text of the model's
+ * template identify its style. A template that does more than its style is detected too, and refused unless the addition is known. */
 #include <string.h>
 
 #include "base/status.h"
@@ -15,8 +15,8 @@ typedef struct slice {
 
 typedef struct chat_format {
     chat_style style;
-    slice default_system; /* ChatML: said first where the messages hold no system message */
-    int drops_thoughts;   /* ChatML: of earlier answers, what comes after </think> alone stays */
+    slice default_system; /* ChatML: the system message where the messages hold none */
+    int drops_thoughts;   /* ChatML: earlier answers keep only what comes after </think> */
     int merges_system;    /* Gemma: the system message goes before the first question; else it is refused */
     const char *bos, *eos;
 } chat_format;

@@ -88,7 +88,7 @@ rbe_status rbe_sampler_accept(rbe_sampler *sampler, uint32_t token)
     return RBE_OK;
 }
 
-/* Higher logits first, the lower id where equal: one order, whatever the way there. */
+/* Higher logits first, the lower id where equal, so that the order does not depend on the algorithm. */
 static int precedes(const candidate *a, const candidate *b)
 {
     return a->logit > b->logit || (a->logit == b->logit && a->token < b->token);
@@ -112,7 +112,7 @@ static void sift_down(candidate *heap, uint32_t n, uint32_t at)
     }
 }
 
-/* Moves the best of the heap of n behind it: after k calls the best k stand, best last, at the end of the array. */
+/* Moves the best of the heap of n to the place after the heap. After k calls the end of the array holds the best k, best last. */
 static void pop_best(candidate *heap, uint32_t n)
 {
     candidate best = heap[0];

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 from textual.worker import Worker, WorkerError
 
+from rbe_edge.runtime.options import GenerationOptions
 from rbe_edge.runtime.terminal_text import one_line
-from rbe_edge.store.conversations import StoredMessage, StoreError
-from rbe_edge.tui.engine import Feed, Question, answered, model_key
+from rbe_edge.store.conversations import StoreError
+from rbe_edge.tui.device import Readings
+from rbe_edge.tui.engine import Engine, Feed, Loaded, Outcome, Question, model_key
+from rbe_edge.tui.messages import (
+    ConversationsWanted,
+    ExportWanted,
+    KeysWanted,
+    ModelsWanted,
+    NewWanted,
+    SettingsWanted,
+    Told,
+)
 from rbe_edge.tui.open_chat import OpenChat
 from rbe_edge.tui.widgets.prompt_area import MOST_CHARACTERS, PromptArea
 from rbe_edge.tui.widgets.status import Meters, StatusLine, status_text
 from rbe_edge.tui.widgets.transcript import Answer, Transcript
-
-if TYPE_CHECKING:
-    from rbe_edge.tui.client import Client
 
 _FLUSH_S = 0.05  # pieces are shown together, so that drawing leaves time for typing
 _STATUS_S = 0.5
@@ -34,33 +42,44 @@ _AUTOSAVE_S = 5.0  # a long answer is stored while it grows
 
 
 class ChatScreen(Screen[None]):
-    """One conversation at a time. The engine works elsewhere; this screen only collects what it says."""
+    """One conversation at a time. The engine works on its own thread; this screen only collects what it says.
+
+    readings: of the machine, None before the first. doing: what the app is doing with the engine, for the status line.
+    rate: tokens/s of the last answer, 0 for none yet. The app sets them.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop", priority=True, key_display="Esc"),
-        Binding("ctrl+n", "app.new", "New", priority=True),
-        Binding("ctrl+o", "app.conversations", "Chats", priority=True),
+        Binding("ctrl+n", "new", "New", priority=True),
+        Binding("ctrl+o", "conversations", "Chats", priority=True),
         Binding("ctrl+r", "regenerate", "Again", priority=True),
         Binding("ctrl+g", "edit", "Edit", priority=True),
-        Binding("f1", "app.keys", "Keys", priority=True),
-        Binding("f2", "app.settings", "Settings", priority=True),
-        Binding("f3", "app.models", "Model", priority=True),
+        Binding("f1", "keys", "Keys", priority=True),
+        Binding("f2", "settings", "Settings", priority=True),
+        Binding("f3", "models", "Model", priority=True),
         Binding("f4", "meters", "Plots", show=False, priority=True),
-        Binding("f5", "app.export", "Export", show=False, priority=True),
+        Binding("f5", "export", "Export", show=False, priority=True),
         Binding("f6", "copy", "Copy", show=False, priority=True),
         Binding("pageup", "scroll(-1)", "Scroll up", show=False, priority=True),
         Binding("pagedown", "scroll(1)", "Scroll down", show=False, priority=True),
     ]
 
-    def __init__(self, client: Client) -> None:
+    def __init__(
+        self, chat: OpenChat, engine: Engine, options: Callable[[Loaded], GenerationOptions], *, stored: bool = True
+    ) -> None:
+        """chat: the first conversation. options: those of an answer, asked when it begins. stored: whether the store
+        of the conversations outlives the client."""
         super().__init__()
-        self.client = client
-        self.chat = OpenChat(client.store)
+        self.chat = chat
+        self._engine = engine
+        self._options = options
+        self._stored = stored
+        self.readings: Readings | None = None
+        self.doing = ""
+        self.rate = 0.0
         self._feed: Feed | None = None
         self._answering: Worker[None] | None = None
         self._editing: int | None = None  # the position of the question that is being changed
-        self._draft = ""  # what was being written when that began
-        self._rate = 0.0
         self._position = 0
 
     def compose(self) -> ComposeResult:
@@ -82,6 +101,11 @@ class ChatScreen(Screen[None]):
         """Whether an answer is being given."""
         return self._answering is not None and not self._answering.is_finished
 
+    @property
+    def position(self) -> int:
+        """Tokens of the conversation that are in the engine's context."""
+        return (self._feed.position if self._feed is not None else 0) or self._position
+
     async def show(self, chat: OpenChat, position: int = 0) -> None:
         """Another conversation. The one before must have settled. position: tokens of it that the engine holds."""
         self.chat = chat
@@ -89,7 +113,7 @@ class ChatScreen(Screen[None]):
         self._position = position
         await self.query_one(Transcript).show(chat.messages, self._model_name)
         self._remember()
-        self.show_title()
+        self._show_title()
         self.show_status()
 
     def holds(self, position: int) -> None:
@@ -97,21 +121,31 @@ class ChatScreen(Screen[None]):
         self._position = position
         self.show_status()
 
-    def show_title(self) -> None:
+    def rename(self, title: str) -> None:
+        """The conversation has another title."""
+        self.chat.title = title
+        self._show_title()
+
+    def show_readings(self, readings: Readings) -> None:
+        """What the machine says of itself now."""
+        self.readings = readings
+        if self.is_mounted:
+            self.query_one(Meters).add_temperature(readings.temperature)
+
+    def _show_title(self) -> None:
         title = one_line(self.chat.title, 48) or "new conversation"
         self.query_one("#title", Static).update(Content(f"rbe · {one_line(self._model_name, 24)} · {title}"))
 
     @property
     def _model_name(self) -> str:
-        loaded = self.client.engine.loaded
+        loaded = self._engine.loaded
         return loaded.name if loaded is not None else "no model"
 
     def show_status(self) -> None:
         """The status line; while an answer grows, with what the engine does."""
-        loaded, feed, readings = self.client.engine.loaded, self._feed, self.client.readings
-        doing, rate, position = "", self._rate, self._position
+        loaded, feed = self._engine.loaded, self._feed
+        doing, rate = "", self.rate
         if feed is not None:
-            position = feed.position or position
             rate = feed.tokens_per_second
             done, total = feed.prompt
             if feed.stopped:
@@ -125,12 +159,12 @@ class ChatScreen(Screen[None]):
         status = self.query_one(StatusLine)
         text = status_text(
             rate=rate,
-            position=position,
+            position=self.position,
             context=loaded.context if loaded is not None else 0,
-            readings=readings,
+            readings=self.readings,
             width=status.content_size.width,
-            doing=doing or self.client.doing,
-            unsaved=bool(self.client.warning) or bool(self.chat.n_unsaved and not self.busy),
+            doing=doing or self.doing,
+            unsaved=not self._stored or bool(self.chat.n_unsaved and not self.busy),
         )
         status.show(text)
 
@@ -146,10 +180,10 @@ class ChatScreen(Screen[None]):
     @on(PromptArea.Submitted)
     async def _submitted(self, event: PromptArea.Submitted) -> None:
         if self.busy:
-            self.client.tell("an answer is being given; Escape stops it")
+            self._tell("an answer is being given; Escape stops it")
             return
-        if self.client.engine.loaded is None:
-            self.client.tell("no model is open; F3 chooses one", severity="warning")
+        if self._engine.loaded is None:
+            self._tell("no model is open; F3 chooses one", severity="warning")
             return
         text = self.query_one(PromptArea).take()
         if self._editing is not None:
@@ -159,7 +193,7 @@ class ChatScreen(Screen[None]):
 
     @on(PromptArea.Refused)
     def _refused(self, event: PromptArea.Refused) -> None:
-        self.client.tell(
+        self._tell(
             f"the text has {event.n_characters:,} characters, a message at most {MOST_CHARACTERS:,}; "
             "nothing was taken: shorten it",
             severity="error",
@@ -167,13 +201,13 @@ class ChatScreen(Screen[None]):
 
     async def ask(self, text: str) -> None:
         """Says it, and begins the answer."""
-        loaded = self.client.engine.loaded
+        loaded = self._engine.loaded
         if loaded is not None:
             self.chat.goes_on_with(model_key(loaded.path))  # the model that it was with may be gone
         self.chat.add("user", text)
         await self.query_one(Transcript).say(text)
         self._remember()
-        self.show_title()
+        self._show_title()
         self._begin()
 
     def _begin(self) -> None:
@@ -182,26 +216,16 @@ class ChatScreen(Screen[None]):
 
     async def _answer(self, feed: Feed) -> None:
         """From the last question to the end of its answer, whatever comes between."""
-        chat, transcript = self.chat, self.query_one(Transcript)
-        asked = chat.last_question()
-        assert asked is not None
-        loaded = self.client.engine.loaded
-        assert loaded is not None
-        view = await transcript.begin_answer()
+        chat = self.chat
+        asked, loaded = chat.last_question(), self._engine.loaded
+        assert asked is not None and loaded is not None
+        view = await self.query_one(Transcript).begin_answer()
         ended = asyncio.Event()
         growing = asyncio.create_task(self._grow(view, feed, chat, ended))
-        await self.save()
-        seen = answered(chat.messages[chat.n_forgotten : asked])
-        question = Question(
-            text=chat.messages[asked].content,
-            history=seen,
-            system=chat.system,
-            options=self.client.settings.generation(
-                self.client.base_generation, demo=loaded.path is None, new_seed=secrets.randbits(32)
-            ),
-        )
+        await self._store()
+        question = Question(chat.messages[asked].content, chat.history(asked), chat.system, self._options(loaded))
         try:
-            outcome = await self.client.engine.answer(question, feed)
+            outcome = await self._engine.answer(question, feed)
         finally:
             ended.set()
             self._feed = None
@@ -210,23 +234,17 @@ class ChatScreen(Screen[None]):
         chat.say(outcome.text)
         if not outcome.text.strip():
             await view.remove()
-        self._rate = outcome.statistics.tokens_per_second if outcome.statistics is not None else 0.0
+        self.rate = outcome.statistics.tokens_per_second if outcome.statistics is not None else 0.0
         self._position = feed.position
-        if self._rate:
-            self.query_one(Meters).add_rate(self._rate)
+        if self.rate:
+            self.query_one(Meters).add_rate(self.rate)
         if outcome.n_forgotten:
-            chat.n_forgotten += _position_after(chat.messages[chat.n_forgotten : asked], outcome.n_forgotten)
+            chat.forget(asked, outcome.n_forgotten)
             await self._note("The context is full: the model no longer sees the oldest messages. F2 makes it larger.")
-        if outcome.error is not None:
-            await self._note(str(outcome.error))
-        elif feed.stopped:
-            await self._note("Stopped. Ctrl+R asks again, Ctrl+G changes the question.")
-        elif not outcome.text.strip():
-            await self._note("The model said nothing. Ctrl+R asks again.")
-        elif outcome.statistics is not None and outcome.statistics.finish in ("context", "length"):
-            what = "context is full" if outcome.statistics.finish == "context" else "answer reached its longest"
-            await self._note(f"Cut here: the {what}. F2 changes it.")
-        await self.save()
+        ending = _ending(outcome, stopped=feed.stopped)
+        if ending is not None:
+            await self._note(ending)
+        await self._store()
         self.show_status()
 
     async def _grow(self, view: Answer, feed: Feed, chat: OpenChat, ended: asyncio.Event) -> None:
@@ -241,22 +259,30 @@ class ChatScreen(Screen[None]):
             await view.append(piece)
             if time.monotonic() - saved_at > _AUTOSAVE_S:
                 chat.say("".join(said))
-                await self.save()
+                await self._store()
                 saved_at = time.monotonic()
 
-    async def save(self) -> None:
-        """Stores the conversation; where that fails, the person is told, and what was said stays here."""
+    async def save(self) -> Told | None:
+        """Stores the conversation. Returns what the person is to be told of it, where there is something; what could
+        not be stored stays here."""
         try:
             if await self.chat.save():
-                self.client.tell("another window went on with this conversation; this one is kept beside it", timeout=8)
+                return Told("another window went on with this conversation; this one is kept beside it", timeout=8)
         except StoreError as error:
-            self.client.tell(str(error), severity="error", timeout=15)
+            return Told(str(error), "error", timeout=15)
+        return None
+
+    async def _store(self) -> None:
+        """save(), and the person is told."""
+        told = await self.save()
+        if told is not None:
+            self.post_message(told)
 
     async def settle(self) -> None:
         """Stops the answer, and waits for its end."""
         if self.busy:
             assert self._answering is not None
-            self.client.engine.stop()
+            self._engine.stop()
             with suppress(WorkerError):
                 await self._answering.wait()
 
@@ -265,7 +291,7 @@ class ChatScreen(Screen[None]):
     def action_stop(self) -> None:
         """Stops the answer; else leaves the changing of a question; else brings the eye back to the prompt."""
         if self.busy:
-            self.client.engine.stop()
+            self._engine.stop()
             self.show_status()
         elif self._editing is not None:
             self._leave_edit()
@@ -274,8 +300,8 @@ class ChatScreen(Screen[None]):
 
     async def action_regenerate(self) -> None:
         asked = self.chat.last_question()
-        if self.busy or asked is None or self.client.engine.loaded is None:
-            self.client.tell("an answer is being given; Escape stops it" if self.busy else "nothing was asked yet")
+        if self.busy or asked is None or self._engine.loaded is None:
+            self._tell("an answer is being given; Escape stops it" if self.busy else "nothing was asked yet")
             return
         self._leave_edit()
         await self._take_back(asked + 1)
@@ -284,28 +310,17 @@ class ChatScreen(Screen[None]):
     def action_edit(self) -> None:
         asked = self.chat.last_question()
         if self.busy or asked is None:
-            self.client.tell("an answer is being given; Escape stops it" if self.busy else "nothing was asked yet")
+            self._tell("an answer is being given; Escape stops it" if self.busy else "nothing was asked yet")
             return
-        prompt = self.query_one(PromptArea)
-        if self._editing is None:
-            self._draft = prompt.text
         self._editing = asked
-        prompt.text = self.chat.messages[asked].content
-        prompt.move_cursor(prompt.document.end)
-        prompt.add_class("editing")
-        prompt.border_title = "changing the last question; Escape leaves it"
-        prompt.focus()
+        prompt = self.query_one(PromptArea)
+        prompt.change(self.chat.messages[asked].content, "changing the last question; Escape leaves it")
 
     def _leave_edit(self) -> None:
         """Back to what was being written before."""
-        if self._editing is None:
-            return
-        self._editing = None
-        prompt = self.query_one(PromptArea)
-        prompt.text, self._draft = self._draft, ""
-        prompt.move_cursor(prompt.document.end)
-        prompt.remove_class("editing")
-        prompt.border_title = None
+        if self._editing is not None:
+            self._editing = None
+            self.query_one(PromptArea).leave_change()
 
     async def _take_back(self, position: int) -> None:
         gone = self.chat.cut(position)
@@ -314,10 +329,10 @@ class ChatScreen(Screen[None]):
     def action_copy(self) -> None:
         answer = self.chat.last_answer()
         if answer is None:
-            self.client.tell("there is no answer to copy yet")
+            self._tell("there is no answer to copy yet")
         else:
             self.app.copy_to_clipboard(answer)
-            self.client.tell("the answer is copied")
+            self._tell("the answer is copied")
 
     def action_meters(self) -> None:
         self.query_one(Meters).toggle_class("shown")
@@ -329,16 +344,39 @@ class ChatScreen(Screen[None]):
         else:
             transcript.scroll_page_down()
 
-    def export_name(self, directory: Path) -> Path:
-        from rbe_edge.store.export import suggested_name
+    # ---- what the app is asked for ----
 
-        return directory / f"{suggested_name(self.chat.title)}.md"
+    def action_new(self) -> None:
+        self.post_message(NewWanted())
+
+    def action_conversations(self) -> None:
+        self.post_message(ConversationsWanted())
+
+    def action_keys(self) -> None:
+        self.post_message(KeysWanted())
+
+    def action_settings(self) -> None:
+        self.post_message(SettingsWanted())
+
+    def action_models(self) -> None:
+        self.post_message(ModelsWanted())
+
+    def action_export(self) -> None:
+        self.post_message(ExportWanted())
+
+    def _tell(self, text: str, severity: SeverityLevel = "information") -> None:
+        self.post_message(Told(text, severity))
 
 
-def _position_after(messages: list[StoredMessage], n_answered: int) -> int:
-    """How many of the messages hold the first so many of those that were answered."""
-    position = count = 0
-    while position < len(messages) and count < n_answered:
-        pair = [message.role for message in messages[position : position + 2]] == ["user", "assistant"]
-        position, count = (position + 2, count + 2) if pair else (position + 1, count)
-    return position
+def _ending(outcome: Outcome, *, stopped: bool) -> str | None:
+    """What a person is told of how an answer ended; None where it came to its own end."""
+    if outcome.error is not None:
+        return str(outcome.error)
+    if stopped:
+        return "Stopped. Ctrl+R asks again, Ctrl+G changes the question."
+    if not outcome.text.strip():
+        return "The model said nothing. Ctrl+R asks again."
+    if outcome.statistics is not None and outcome.statistics.finish in ("context", "length"):
+        what = "context is full" if outcome.statistics.finish == "context" else "answer reached its longest"
+        return f"Cut here: the {what}. F2 changes it."
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
@@ -23,11 +24,19 @@ from rbe_edge.tui.screens.dialogs import AskLine, Confirm
 _MOST_SEARCHED = 200  # characters
 
 
-class ConversationsScreen(ModalScreen["int | None"]):
-    """Answers the chosen conversation's id, or None. `deleted` holds the ids that were deleted here."""
+@dataclass(frozen=True)
+class Picked:
+    """chosen: the id of the conversation to open, None for none. deleted: ids of those that were deleted."""
+
+    chosen: int | None
+    deleted: frozenset[int]
+
+
+class ConversationsScreen(ModalScreen[Picked]):
+    """Answers what was picked, also where it was left with Escape. Renames and deletes in the store itself."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Back"),
+        Binding("escape", "leave", "Back"),
         Binding("down", "app.focus_next", show=False),
         Binding("ctrl+r,f2", "rename", "Rename", priority=True, key_display="^r"),
         Binding("ctrl+d", "delete", "Delete", priority=True, key_display="^d"),
@@ -39,7 +48,7 @@ class ConversationsScreen(ModalScreen["int | None"]):
         self._store = store
         self._found: list[Summary] = []
         self._search = ""
-        self.deleted: set[int] = set()
+        self._deleted: set[int] = set()
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="window"):
@@ -58,7 +67,7 @@ class ConversationsScreen(ModalScreen["int | None"]):
         try:
             found = await asyncio.to_thread(self._store.list, search)
         except StoreError as error:
-            self.app.notify(printable(str(error)), severity="error", markup=False)
+            self.notify(printable(str(error)), severity="error", markup=False)
             return
         if search != self._search:
             return  # a later search has begun
@@ -80,11 +89,17 @@ class ConversationsScreen(ModalScreen["int | None"]):
     def _first(self) -> None:
         chosen = self._chosen()
         if chosen is not None:
-            self.dismiss(chosen.id)
+            self._leave(chosen.id)
 
     @on(OptionList.OptionSelected)
     def _open(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self._found[event.option_index].id)
+        self._leave(self._found[event.option_index].id)
+
+    def action_leave(self) -> None:
+        self._leave(None)
+
+    def _leave(self, chosen: int | None) -> None:
+        self.dismiss(Picked(chosen, frozenset(self._deleted)))
 
     def _chosen(self) -> Summary | None:
         at = self.query_one("#found", OptionList).highlighted
@@ -107,14 +122,14 @@ class ConversationsScreen(ModalScreen["int | None"]):
         question = f"Delete “{one_line(chosen.title, 40)}”, {chosen.n_messages} messages? It cannot be brought back."
         if await self.app.push_screen_wait(Confirm(question, "Delete (y)")):
             await self._change(lambda: self._store.delete(chosen.id))
-            self.deleted.add(chosen.id)
+            self._deleted.add(chosen.id)
 
     async def _change(self, change: Callable[[], None]) -> None:
         at = self.query_one("#found", OptionList).highlighted or 0
         try:
             await asyncio.to_thread(change)
         except StoreError as error:
-            self.app.notify(printable(str(error)), severity="error", markup=False)
+            self.notify(printable(str(error)), severity="error", markup=False)
         await self._refresh(at)
 
 

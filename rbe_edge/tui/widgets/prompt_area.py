@@ -41,6 +41,7 @@ class PromptArea(TextArea):
         self._history: list[str] = []
         self._at = 0  # in the history; its length: what is being written
         self._draft = ""
+        self._set_aside = ""  # what was being written before an earlier message is changed
 
     def remember(self, texts: list[str]) -> None:
         """The messages that the arrow keys bring back, oldest first."""
@@ -53,6 +54,23 @@ class PromptArea(TextArea):
         self.text = ""
         self._draft = ""
         return text
+
+    def change(self, text: str, told: str) -> None:
+        """Puts an earlier message here, to be changed. told: what the border says meanwhile."""
+        if not self.has_class("editing"):
+            self._set_aside = self.text
+        self.text = text
+        self.move_cursor(self.document.end)
+        self.add_class("editing")
+        self.border_title = told
+        self.focus()
+
+    def leave_change(self) -> None:
+        """Back to what was being written before change()."""
+        self.text, self._set_aside = self._set_aside, ""
+        self.move_cursor(self.document.end)
+        self.remove_class("editing")
+        self.border_title = None
 
     async def _on_key(self, event: events.Key) -> None:
         if event.key == "enter":  # TextArea's own meaning is a new line

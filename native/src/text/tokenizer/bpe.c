@@ -18,7 +18,7 @@ typedef struct rbe__symbol {
 
 typedef struct rbe__candidate {
     uint64_t order;  /* rank, then the left symbol: the least is merged first */
-    uint32_t length; /* of both symbols together; another length by now means that one of them has changed */
+    uint32_t length; /* of both symbols together; another length later means that one of them has changed */
     uint32_t result;
 } candidate;
 
@@ -167,8 +167,8 @@ static int has_byte_tokens(const rbe_tokenizer *t, const uint8_t *text, size_t b
     return 1;
 }
 
-/* The symbols before any merge. What is no token stays a symbol without one where there is an unknown token to put in
- * its place or a priority that does not ask; else it is left out, as tokenizers does. Returns their number. */
+/* The symbols before any merge. A character or byte that is no token stays a symbol without a token if an unknown token can replace it, and
+ * always with priorities. Otherwise it is left out, as tokenizers does. Returns their number. */
 static uint32_t split_symbols(rbe__encoder *e, const uint8_t *text, size_t bytes)
 {
     const rbe_tokenizer *t = e->tokenizer;

@@ -191,7 +191,7 @@ static size_t falcon_end(rbe__pieces *p)
     return end;
 }
 
-/* One run of spaces and what follows it up to the next: no SentencePiece token goes further where this is used. */
+/* One run of spaces and what follows it up to the next: where this is used, no SentencePiece token extends further. */
 static size_t spaces_end(const rbe__pieces *p)
 {
     size_t end = p->position;

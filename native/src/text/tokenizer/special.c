@@ -1,5 +1,5 @@
-/* Finds special tokens in text. They lie sorted by their bytes, so those that begin as the text does are a range that
- * narrows with every byte: a search costs O(length x log n) at each place, and opening costs nothing. */
+/* Finds special tokens in text. They are sorted by their bytes. Those that begin as the text does are a range, which narrows with every
+ * byte: a search costs O(length x log n) at each place, and opening costs nothing. */
 #include "text/tokenizer/tokenizer.h"
 #include "text/tokenizer/unicode.h"
 

@@ -1,4 +1,4 @@
-/* From ids to text as it comes: bytes -> valid UTF-8 -> what no stop sequence can still take back. */
+/* From ids to text as it comes: bytes -> valid UTF-8 -> text that no stop sequence can still remove. */
 #include "text/tokenizer/tokenizer.h"
 
 #include <stdlib.h>

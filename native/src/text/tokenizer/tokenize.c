@@ -74,8 +74,8 @@ static rbe_status encode_up_to(job *j, const uint8_t *text, size_t *at, const rb
     return RBE_OK;
 }
 
-/* Whether a mark stands before each punctuation byte of a token of so many bytes, the first of which follows a mark: a text that was
- * said may stand within one only as `user` stands in <|user|>. What "%+.3f" and "%(name)s" are made of is never marked. */
+/* Whether a mark stands before each punctuation byte of a token of so many bytes, the first of which follows a mark. The text of a message
+ * may stand within a token only as `user` does in <|user|>. The punctuation of "%+.3f" and "%(name)s" is never marked. */
 static int is_own(const uint8_t *text, size_t n)
 {
     static const char punctuation[] = "!\"$&',/:;<=>?@[\\]^_`{|}~";

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import secrets
 import time
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from textual import work
+from textual import on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.worker import Worker
 
 from rbe_edge.errors import RbeError
-from rbe_edge.runtime.options import GenerationOptions, SessionOptions
+from rbe_edge.runtime.options import GenerationOptions
 from rbe_edge.runtime.terminal_text import printable
 from rbe_edge.store.conversations import ConversationStore, StoreError
-from rbe_edge.store.export import export
+from rbe_edge.store.export import export, suggested_name
 from rbe_edge.store.states import StateFiles
-from rbe_edge.tui import device
-from rbe_edge.tui.engine import Engine, model_key
+from rbe_edge.tui import device, messages
+from rbe_edge.tui.engine import Engine, Loaded, model_key
+from rbe_edge.tui.kept_states import KeptStates
 from rbe_edge.tui.open_chat import OpenChat
 from rbe_edge.tui.screens.chat_screen import ChatScreen
 from rbe_edge.tui.screens.conversations_screen import ConversationsScreen
@@ -35,33 +37,17 @@ from rbe_edge.tui.screens.model_screen import Choice, FromHub, ModelScreen
 from rbe_edge.tui.screens.pack_screen import PackScreen
 from rbe_edge.tui.screens.settings_screen import SettingsScreen
 from rbe_edge.tui.settings import DARK, LIGHT, Settings
+from rbe_edge.tui.start import Start
 from rbe_edge.tui.widgets.markdown_content import prepare
-from rbe_edge.tui.widgets.status import Meters
 
-_READINGS_S = 2.0
-
-Severity = Literal["information", "warning", "error"]
-
-
-@dataclass(frozen=True)
-class Start:
-    """What the command line says. model None: the demo. settings: those given there, by name; they hold for this run
-    and go before the stored ones. new: whether the latest conversation is left alone. session, generation: what the
-    client's own settings do not set."""
-
-    model: Path | None
-    models_directory: Path
-    settings: dict[str, Any]
-    system: str | None = None
-    new: bool = False
-    session: SessionOptions = field(default_factory=SessionOptions)
-    generation: GenerationOptions = field(default_factory=GenerationOptions)
+#: Between two readings of the machine.
+READINGS_S = 2.0
 
 
 class Client(App[None]):
     """The chat client. Make it, run() it; `failure` is then what kept it from starting, where something did."""
 
-    CSS_PATH = "client.tcss"
+    CSS_PATH = "app.tcss"
     TITLE = "rbe"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "Quit", priority=True),
@@ -80,33 +66,39 @@ class Client(App[None]):
         """states: where the engine's state is kept, None for nowhere. warning: why nothing is saved, for the start."""
         super().__init__()
         self._start = start
-        self.warning = warning
+        self._warning = warning
         self.store = store
-        self._states = states or StateFiles(None)
         self.engine = engine
+        self._states = KeptStates(engine, states or StateFiles(None))
         self.settings = Settings()
         self.base_generation = start.generation
-        self.readings: device.Readings | None = None
-        self.doing = ""
-        self._told: dict[str, float] = {}  # until when it is on the screen
+        self._shown_until: dict[str, float] = {}  # of the texts that go by themselves
         self._leaving: Worker[None] | None = None
         self.failure: RbeError | None = None
-        self.chat_screen = ChatScreen(self)
+        self.chat_screen = ChatScreen(OpenChat(store), engine, self._generation, stored=not warning)
 
-    def tell(self, message: str, *, severity: Severity = "information", timeout: float = 4) -> None:
+    def tell(self, message: str, *, severity: SeverityLevel = "information", timeout: float = 4) -> None:
         """A message that goes by itself; never markup. Nothing where the same is still on the screen."""
         now = time.monotonic()
-        self._told = {told: until for told, until in self._told.items() if until > now}
-        if message not in self._told:
-            self._told[message] = now + timeout
+        self._shown_until = {shown: until for shown, until in self._shown_until.items() if until > now}
+        if message not in self._shown_until:
+            self._shown_until[message] = now + timeout
             self.notify(printable(message), severity=severity, timeout=timeout, markup=False)
+
+    @on(messages.Told)
+    def _told(self, told: messages.Told) -> None:
+        self.tell(told.text, severity=told.severity, timeout=told.timeout)
+
+    def _generation(self, loaded: Loaded) -> GenerationOptions:
+        """The options of the next answer."""
+        return self.settings.generation(self.base_generation, demo=loaded.path is None, new_seed=secrets.randbits(32))
 
     # ---- start and end ----
 
     async def on_mount(self) -> None:
         await self.push_screen(self.chat_screen)
-        if self.warning:
-            self.tell(self.warning, severity="error", timeout=30)
+        if self._warning:
+            self.tell(self._warning, severity="error", timeout=30)
         try:
             self.settings = self.settings.updated(await asyncio.to_thread(self.store.settings))
             self.settings = replace(self.settings, **self._start.settings)
@@ -116,56 +108,40 @@ class Client(App[None]):
             self.theme = self.settings.theme
         self.theme_changed_signal.subscribe(self, self._keep_theme)
         self._read_device()
-        self.set_interval(_READINGS_S, self._read_device)
+        self.set_interval(READINGS_S, self._read_device)
         self._begin()
 
     @work(exclusive=True, group="readings")
     async def _read_device(self) -> None:
-        self.readings = await asyncio.to_thread(device.read)
-        if self.chat_screen.is_mounted:
-            self.chat_screen.query_one(Meters).add_temperature(self.readings.temperature)
+        self.chat_screen.show_readings(await asyncio.to_thread(device.read))
 
     @work
     async def _begin(self) -> None:
         if not await self._open(self._start.model, starting=True):
             return
-        chat = None if self._start.new or self._start.system is not None else await self._latest(self._start.model)
+        chat = None if self._start.new or self._start.system is not None else await self._latest()
         await self._show(chat or self._fresh())
         await asyncio.to_thread(prepare)
         gc.freeze()  # what is loaded stays: else each full collection walks all of it, and stops the screen for 80 ms
 
     async def _show(self, chat: OpenChat) -> None:
         """A conversation on the screen, and in the engine where its state was kept."""
-        await self.chat_screen.show(chat, await self._take_up(chat))
-
-    async def _take_up(self, chat: OpenChat) -> int:
-        """Tokens of the conversation that need not be read again."""
-        path = self._states.path(chat.id)
-        if path is None or not path.exists():
-            return 0
-        try:
-            return await self.engine.restore_state(path)
-        except RbeError:  # of another model, other settings, or damaged: then it is read again
-            await asyncio.to_thread(path.unlink, missing_ok=True)
-            return 0
+        await self.chat_screen.show(chat, await self._states.take_up(chat))
 
     async def _keep_state(self, chat: OpenChat) -> None:
-        path = self._states.path(chat.id)
-        if path is not None and chat.messages:
-            self.doing = "keeping the state"
-            self.chat_screen.show_status()
-            with suppress(RbeError):  # a full disk: then it is read again
-                await self.engine.save_state(path)
-                await asyncio.to_thread(self._states.trim)
-            self.doing = ""
+        if self._states.keeps(chat):
+            self._show_doing("keeping the state")
+            await self._states.keep(chat)
+            self.chat_screen.doing = ""
 
-    async def _latest(self, model: Path | None) -> OpenChat | None:
-        """The conversation that was last changed, where it was with this model."""
+    def _show_doing(self, what: str) -> None:
+        self.chat_screen.doing = what
+        self.chat_screen.show_status()
+
+    async def _latest(self) -> OpenChat | None:
+        """The conversation that was last changed, where it was with the model that is given."""
         try:
-            found = await asyncio.to_thread(self.store.list, limit=1)
-            if not found or found[0].model != model_key(model):
-                return None
-            return OpenChat.of(self.store, await asyncio.to_thread(self.store.load, found[0].id))
+            return await OpenChat.latest(self.store, model_key(self._start.model))
         except StoreError as error:
             self.tell(str(error), severity="error")
             return None
@@ -189,8 +165,7 @@ class Client(App[None]):
 
     async def _open(self, path: Path | None, *, starting: bool = False) -> bool:
         """Whether the model is open now. What fails is told, and the model before stays."""
-        self.doing = "opening the model"
-        self.chat_screen.show_status()
+        self._show_doing("opening the model")
         try:
             await self.engine.open(path, self.settings.session(self._start.session))
         except RbeError as error:
@@ -201,9 +176,10 @@ class Client(App[None]):
                 self.tell(str(error), severity="error", timeout=10)
             return False
         finally:
-            self.doing = ""
+            self.chat_screen.doing = ""
         return True
 
+    @on(messages.ModelsWanted)
     @work
     async def action_models(self) -> None:
         loaded = self.engine.loaded
@@ -228,8 +204,10 @@ class Client(App[None]):
         be, and the person stays with it. for_good: what is only in memory is lost."""
         chat = self.chat_screen.chat
         await self.chat_screen.settle()
-        await self.chat_screen.save()
-        lost = len(chat.messages) if self.warning and for_good else chat.n_unsaved
+        told = await self.chat_screen.save()
+        if told is not None:
+            self._told(told)
+        lost = len(chat.messages) if self._warning and for_good else chat.n_unsaved
         if lost:
             self.clear_notifications()  # they would cover the question
             question = f"{lost} messages of this conversation are not stored, and would be lost; F5 exports them."
@@ -238,31 +216,32 @@ class Client(App[None]):
         await self._keep_state(chat)
         return True
 
+    @on(messages.NewWanted)
     @work
     async def action_new(self) -> None:
         if await self._leave():
             await self._show(self._fresh())
 
+    @on(messages.ConversationsWanted)
     @work
     async def action_conversations(self) -> None:
-        screen = ConversationsScreen(self.store)
-        chosen = await self.push_screen_wait(screen)
-        for deleted in screen.deleted:
+        picked = await self.push_screen_wait(ConversationsScreen(self.store))
+        for deleted in picked.deleted:
             self._states.forget(deleted)
         here = self.chat_screen.chat.id
-        if chosen is None or chosen == here:
-            if here is not None and here in screen.deleted:
+        if picked.chosen is None or picked.chosen == here:
+            if here is not None and here in picked.deleted:
                 await self.chat_screen.settle()
                 await self._show(self._fresh())
             elif here is not None:
                 await self._renamed(here)
             return
-        if here in screen.deleted:
+        if here in picked.deleted:
             await self.chat_screen.settle()
         elif not await self._leave():
             return
         try:
-            chat = OpenChat.of(self.store, await asyncio.to_thread(self.store.load, chosen))
+            chat = await OpenChat.load(self.store, picked.chosen)
         except StoreError as error:
             self.tell(str(error), severity="error")
             return
@@ -278,16 +257,16 @@ class Client(App[None]):
             stored = await asyncio.to_thread(self.store.load, conversation)
         except StoreError:
             return
-        self.chat_screen.chat.title = stored.title
-        self.chat_screen.show_title()
+        self.chat_screen.rename(stored.title)
 
+    @on(messages.ExportWanted)
     @work
     async def action_export(self) -> None:
         chat = self.chat_screen.chat
         if not chat.messages:
             self.tell("nothing was said yet, so there is nothing to export")
             return
-        suggestion = str(self.chat_screen.export_name(Path.cwd()))
+        suggestion = str(Path.cwd() / f"{suggested_name(chat.title)}.md")
         name = await self.push_screen_wait(AskLine("Export to (.md or .json):", suggestion, most=4000))
         if name is None:
             return
@@ -302,6 +281,7 @@ class Client(App[None]):
 
     # ---- settings ----
 
+    @on(messages.SettingsWanted)
     @work
     async def action_settings(self) -> None:
         chat = self.chat_screen.chat
@@ -332,7 +312,7 @@ class Client(App[None]):
         try:
             loaded = await self.engine.configure(self.settings.session(self._start.session))
             chat.n_forgotten = 0
-            self.chat_screen.holds(await self._take_up(chat))
+            self.chat_screen.holds(await self._states.take_up(chat))
             self.tell(f"the context holds {loaded.context} tokens now, threads: {loaded.threads}")
         except RbeError as error:
             wanted = self.settings
@@ -360,6 +340,7 @@ class Client(App[None]):
         before, self.settings = self.settings, replace(self.settings, theme=theme.name)
         await self._keep_settings(before)
 
+    @on(messages.KeysWanted)
     def action_keys(self) -> None:
         self.push_screen(HelpScreen())
 

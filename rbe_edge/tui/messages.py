@@ -1,0 +1,41 @@
+"""What a screen posts for the app to do. A screen that posts one knows nothing of who takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.message import Message
+from textual.notifications import SeverityLevel
+
+
+@dataclass
+class Told(Message):
+    """A text for the person, which goes by itself after `timeout` seconds. It is never markup."""
+
+    text: str
+    severity: SeverityLevel = "information"
+    timeout: float = 4
+
+
+class NewWanted(Message):
+    """A new conversation."""
+
+
+class ConversationsWanted(Message):
+    """The list of conversations."""
+
+
+class ExportWanted(Message):
+    """A file of the open conversation."""
+
+
+class SettingsWanted(Message):
+    """The settings, to be changed."""
+
+
+class ModelsWanted(Message):
+    """The list of models, to choose another."""
+
+
+class KeysWanted(Message):
+    """The list of keys."""
