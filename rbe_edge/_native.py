@@ -27,6 +27,7 @@ from rbe_edge._abi import (
     ProgressCallback,
 )
 from rbe_edge._version import __version__
+from rbe_edge.progress import Report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,14 +115,13 @@ class _Carrier:
         check(status, error)
 
 
-class Progress(_Carrier):
-    """A progress function made callable from C. Keep it until the call returns, then give the status to its check().
-
-    `report(done, total)` may return True to stop the work. What it raises, KeyboardInterrupt included, stops the work
-    too and is raised again by check(). Without a `report` the callback only lets Python see a pending Ctrl-C.
+class ReportCarrier(_Carrier):
+    """A Report (rbe_edge/progress.py) made callable from C. Keep it until the call returns, then give the status to its
+    check(), which raises again what the report raised, KeyboardInterrupt included. Without a `report` the callback only
+    lets Python see a pending Ctrl-C.
     """
 
-    def __init__(self, report: Callable[[int, int], object] | None = None) -> None:
+    def __init__(self, report: Report | None = None) -> None:
         super().__init__()
         self._report = report
         self.callback = ProgressCallback(self._call)

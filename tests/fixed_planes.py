@@ -8,7 +8,6 @@ from typing import Any
 from unittest import mock
 
 from rbe_edge.packing import allocation, sensitivity, storage
-from rbe_edge.packing import pack as packing
 from rbe_edge.sources.plan import ModelPlan
 
 
@@ -26,7 +25,7 @@ def fixed_planes(planes: tuple[int, ...], wide: tuple[int, ...] | None = None) -
         return tuple(decisions)
 
     with (
-        mock.patch.object(packing, "_decide", decide),
+        mock.patch.object(allocation, "decide_for_file", decide),
         mock.patch.object(sensitivity, "known", lambda *_: {}),  # nothing is to be decided with it
     ):
         yield

@@ -153,7 +153,7 @@ def test_exceptions_cross_callbacks(raised: BaseException) -> None:
     def report(done: int, total: int) -> None:
         raise raised
 
-    progress = _native.Progress(report)
+    progress = _native.ReportCarrier(report)
     assert progress.callback(1, 2, None) == 1  # the work is told to stop
     with pytest.raises(type(raised)):
         progress.check(_native.ERROR_CANCELLED)
@@ -162,10 +162,10 @@ def test_exceptions_cross_callbacks(raised: BaseException) -> None:
 
 def test_progress_reports_and_stops() -> None:
     seen = []
-    progress = _native.Progress(lambda done, total: seen.append((done, total)) or done == 2)  # type: ignore[func-returns-value]
+    progress = _native.ReportCarrier(lambda done, total: seen.append((done, total)) or done == 2)  # type: ignore[func-returns-value]
     assert [progress.callback(done, 3, None) for done in (1, 2, 3)] == [0, 1, 0]
     assert seen == [(1, 3), (2, 3), (3, 3)]
-    assert _native.Progress().callback(1, 2, None) == 0
+    assert _native.ReportCarrier().callback(1, 2, None) == 0
 
 
 def test_log_carries_levels_and_exceptions() -> None:

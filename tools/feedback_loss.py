@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from rbe_edge.codes import trellis
 from rbe_edge.packing.calibration import WINDOW, Calibration, read_windows
+from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.types import open_source
@@ -32,9 +33,9 @@ def read(source: str, text: Path, tensor: str, n_tokens: int) -> tuple[FloatArra
     weights = next(found.read() for found in plan_model(open_source(source)).tensors if found.name == tensor)
     with tempfile.TemporaryDirectory() as directory:
         dense = Path(directory) / "dense.rbe"
-        areas = {part.name: (part.offset, part.bytes) for part in pack(source, dense, PackOptions(bits=32)).tensors}
+        copy = DenseCopy(dense, pack(source, dense, PackOptions(bits=32)).areas)
         windows = read_windows(dense, text.read_text(encoding="utf-8"), n_tokens, WINDOW)
-        with Calibration(dense, areas, windows) as calibration:
+        with Calibration(copy, windows) as calibration:
             factor = calibration.factor(tensor, trellis.rotation_block(weights.shape[1]), SEED)
     assert factor is not None, f"{tensor} is not calibrated"
     return np.ascontiguousarray(weights, dtype=np.float32), factor

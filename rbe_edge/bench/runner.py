@@ -15,10 +15,11 @@ from rbe_edge.bench.machine import forget_cached, read_bandwidth
 from rbe_edge.bench.report import Row
 from rbe_edge.bench.shapes import Shape
 from rbe_edge.bench.speculation import Continuing, SpeculationSettings, speculated
-from rbe_edge.bench.workloads import Bench, Progress, Run, Workload, latency, rate
+from rbe_edge.bench.workloads import Bench, Run, Workload, latency, rate
 from rbe_edge.errors import OptionError
 from rbe_edge.llama_cpp.peer import Llama
 from rbe_edge.llama_cpp.peer_model import PAIRS, write_gguf
+from rbe_edge.progress import Listener, Progress
 from rbe_edge.runtime.memory import ProfileEntry
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import KvType
@@ -69,34 +70,21 @@ class Settings:
                 raise OptionError("--speculate is for generation; give --workloads such as tg128@512")
 
 
-def run(model: Model, label: str, shape: Shape | None, settings: Settings, progress: Progress) -> list[Row]:
+def run(model: Model, label: str, shape: Shape | None, settings: Settings, progress: Listener) -> list[Row]:
     """One row per workload, number of threads and program, or way to guess. shape: what llama.cpp is to run; needed
-    with peers."""
+    with peers. progress counts rounds: of a workload, one for each program or way."""
     rows: list[Row] = []
-    done = 0
-    total = len(settings.workloads) * len(settings.threads) * (settings.repetitions + 1)
+    rounds = Progress(progress, total=len(settings.workloads) * len(settings.threads) * (settings.repetitions + 1))
     with ExitStack() as stack:
-        files = _peer_files(stack, shape, settings, progress)
+        files = _peer_files(stack, shape, settings, Progress(progress))
         for threads in settings.threads:
             for workload in settings.workloads:
-                tick = _Counter(progress, f"{workload}, {label}", done, total)
-                done += settings.repetitions + 1
+                rounds.what = f"{workload}, {label}"
                 if settings.speculation is None:
-                    rows += _workload(model, label, files, workload, threads, settings, tick)
+                    rows += _workload(model, label, files, workload, threads, settings, rounds)
                 else:
-                    rows += _speculation(model, label, workload, threads, settings, settings.speculation, tick)
+                    rows += _speculation(model, label, workload, threads, settings, settings.speculation, rounds)
     return rows
-
-
-class _Counter:
-    """Reports one step more each time it is called."""
-
-    def __init__(self, progress: Progress, what: str, done: int, total: int) -> None:
-        self._progress, self._what, self._done, self._total = progress, what, done, total
-
-    def __call__(self) -> None:
-        self._progress(self._what, self._done, self._total)
-        self._done += 1
 
 
 def _peer_files(stack: ExitStack, shape: Shape | None, settings: Settings, progress: Progress) -> dict[str, Path]:
@@ -107,7 +95,7 @@ def _peer_files(stack: ExitStack, shape: Shape | None, settings: Settings, progr
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rbe-bench-")))
     files = {}
     for number, name in enumerate(settings.peers):
-        progress(f"making {name} for llama.cpp", number, len(settings.peers))
+        progress.tell(f"making {name} for llama.cpp", number, len(settings.peers))
         files[name] = directory / f"{name}.gguf"
         write_gguf(shape, name, files[name])
         forget_cached(files[name])
@@ -116,7 +104,7 @@ def _peer_files(stack: ExitStack, shape: Shape | None, settings: Settings, progr
 
 def _workload(
     model: Model, label: str, files: dict[str, Path], workload: Workload, threads: int, settings: Settings,
-    tick: _Counter,
+    rounds: Progress,
 ) -> list[Row]:  # fmt: skip
     with ExitStack() as stack:
         ours = stack.enter_context(
@@ -129,7 +117,7 @@ def _workload(
         runs: list[Run] = []
         peer_runs: dict[str, list[Run]] = {name: [] for name in theirs}
         for number in range(settings.repetitions + 1):  # the first is the warm-up
-            tick()
+            rounds.step()
             gathered = [(runs, ours.run())] + [(peer_runs[name], peer.run(workload)) for name, peer in theirs.items()]
             for where, result in gathered:
                 if number:
@@ -149,7 +137,7 @@ def _workload(
 
 def _speculation(
     model: Model, label: str, workload: Workload, threads: int, settings: Settings, speculation: SpeculationSettings,
-    tick: _Counter,
+    rounds: Progress,
 ) -> list[Row]:  # fmt: skip
     """Plain decoding and each way to guess, in alternation."""
     with ExitStack() as stack:
@@ -159,7 +147,7 @@ def _speculation(
         ]
         runs: list[list[Run]] = [[] for _ in ways]
         for number in range(settings.repetitions + 1):  # the first is the warm-up
-            tick()
+            rounds.step()
             for way, kept in zip(ways, runs, strict=True):
                 run = way.run()
                 if number:

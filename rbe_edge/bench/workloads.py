@@ -6,7 +6,7 @@ import math
 import re
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rbe_edge.bench.depth import fill
@@ -19,8 +19,6 @@ from rbe_edge.runtime.session import Session
 DEFAULT = "pp128,pp512,tg64,tg256,tg64@1024"
 DEFAULT_OF_SPECULATION = "tg128@256"
 MAX_TOKENS = 1 << 20
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -103,10 +103,10 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
         if shape is not None:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rbe-bench-"))) / "shape.rbe"
             label = f"{shape.name}, planes {arguments.planes}"
-            bar.report_named(f"making {label}", 0, 1)
+            bar.show(f"making {label}", 0, 1)
             shapes.write_model(shape, planes, path)
             machine.forget_cached(path)
-        bar.report_named("measuring memory", 0, 1)
+        bar.show("measuring memory", 0, 1)
         read_gb_per_s = machine.read_bandwidth(machine.cores())
         began = time.perf_counter()
         model = stack.enter_context(Model.open(path, kernel_set=arguments.kernels, max_memory=arguments.max_memory))
@@ -121,7 +121,7 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
             wanted, threads, arguments.repetitions, arguments.batch_size, peers, profile, arguments.kv,
             _speculation(arguments, model),
         )  # fmt: skip
-        rows = runner.run(model, label, shape or runner.shape_of(model), settings, bar.report_named)
+        rows = runner.run(model, label, shape or runner.shape_of(model), settings, bar.show)
         spent = profile.entries if profile is not None else ()
         return Report(machine.describe(read_gb_per_s), tuple(rows), machine.peak_bytes(), open_ms, spent, slopes(rows))
 

@@ -21,6 +21,7 @@ from rbe_edge.cli.model_arguments import (
 )
 from rbe_edge.cli.output import ProgressBar, note, printable
 from rbe_edge.errors import ContextFull
+from rbe_edge.progress import Progress
 from rbe_edge.runtime.conversation import Conversation
 from rbe_edge.runtime.options import chat_temperature
 from rbe_edge.runtime.text_file import read_text
@@ -187,8 +188,8 @@ def _obey(line: str, conversation: Conversation) -> bool:
 
 
 def _answer(conversation: Conversation, line: str, arguments: argparse.Namespace) -> None:
-    with ProgressBar("reading") as bar:
-        reply = conversation.send(line, progress=bar.report)
+    with ProgressBar() as bar:
+        reply = conversation.send(line, progress=Progress(bar.show, "reading"))
         pieces: list[str] = []
         try:
             for piece in reply:

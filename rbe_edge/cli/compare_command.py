@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise OptionError(f"--out {arguments.out} cannot be made ({error.strerror}); name another") from None
     how = compare_projections if arguments.projections else compare
     with tempfile.TemporaryDirectory(prefix="rbe-compare-") as directory, ProgressBar() as bar:
-        found = how(arguments.source, text, options, Path(directory), bar.report_named)
+        found = how(arguments.source, text, options, Path(directory), bar.show)
     if arguments.out is not None:
         name = "projections" if arguments.projections else "comparison"
         (arguments.out / f"{name}.md").write_text(report.markdown(found) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbe_edge.cli.output import ProgressBar, printable
 from rbe_edge.errors import OptionError
+from rbe_edge.progress import Progress
 from rbe_edge.runtime.text_file import read_text
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         model = stack.enter_context(Model.open(arguments.file))
         source = stack.enter_context(_opened(arguments.source)) if arguments.source else None
-        bar = stack.enter_context(ProgressBar("evaluating"))
-        result = _evaluate(model, source, text, arguments, bar)
+        bar = stack.enter_context(ProgressBar())
+        result = _evaluate(model, source, text, arguments, Progress(bar.show, "evaluating"))
     if arguments.json:
         print(json.dumps(result))
     elif arguments.markdown:
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(
-    model: Model, source: Model | None, text: str, arguments: argparse.Namespace, bar: ProgressBar
+    model: Model, source: Model | None, text: str, arguments: argparse.Namespace, progress: Progress
 ) -> dict[str, Any]:
     from rbe_edge.evaluation.divergence import divergence
     from rbe_edge.evaluation.perplexity import perplexity
@@ -80,11 +81,11 @@ def _evaluate(
     how: dict[str, Any] = {"window": arguments.window, "n_windows": arguments.windows, "threads": arguments.threads}
     how["planes"] = arguments.read_planes
     if source is None:
-        alone = perplexity(model, text, **how, progress=bar.report)
+        alone = perplexity(model, text, **how, progress=progress)
         return known | {
             "window": alone.window, "stride": alone.window, "tokens": alone.n_scored, "perplexity": alone.perplexity
         }  # fmt: skip
-    both = divergence(model, source, text, **how, progress=bar.report)
+    both = divergence(model, source, text, **how, progress=progress)
     return known | {
         "window": both.window, "stride": both.window, "tokens": both.n_scored, "perplexity": both.perplexity,
         "source_perplexity": both.source_perplexity, "kl": both.kl, "kl_error": both.kl_error,
@@ -106,7 +107,7 @@ def _opened(source: str) -> Iterator[Model]:
     with tempfile.TemporaryDirectory(prefix="rbe-eval-") as directory:
         path = Path(directory) / "source.rbe"
         with ProgressBar() as bar:
-            pack(source, path, PackOptions(bits=32), bar.report_named)
+            pack(source, path, PackOptions(bits=32), bar.show)
         with Model.open(path, verify=False) as model:
             yield model
 

@@ -22,17 +22,13 @@ class ProgressBar:
     """A bar on the terminal for work that takes longer than a moment, gone when closed; nothing where standard error is
     no terminal."""
 
-    def __init__(self, what: str = "") -> None:
-        self._what = what
+    def __init__(self) -> None:
         self._began = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
 
-    def report(self, done: int, total: int) -> None:
-        self.report_named(self._what, done, total)
-
-    def report_named(self, what: str, done: int, total: int) -> None:
-        """For work that says what it is doing."""
+    def show(self, what: str, done: int, total: int) -> None:
+        """A Listener (rbe_edge/progress.py)."""
         if self._bar is None:
             if time.monotonic() - self._began < _BAR_AFTER_S or not sys.stderr.isatty():
                 return

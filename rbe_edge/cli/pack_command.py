@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     try:
         with ProgressBar() as bar:
-            report = pack(arguments.source, arguments.output, options, bar.report_named)
+            report = pack(arguments.source, arguments.output, options, bar.show)
     except KeyboardInterrupt:
         kept = partial_directory(arguments.output)
         if kept.is_dir():

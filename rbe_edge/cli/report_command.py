@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rbe_edge.cli.output import ProgressBar, printable
 from rbe_edge.errors import OptionError
+from rbe_edge.progress import Progress
 
 if TYPE_CHECKING:
     from rbe_edge.packing.smooth_codes import FloatArray, Row
@@ -57,12 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
     rows: list[Row] = []
     with ProgressBar() as bar:
         for name, values in _matrices(arguments.files):
-
-            def report(done: int, total: int, name: str = name) -> None:
-                bar.report_named(name, done, total)
-
-            report(0, 1)
-            rows += smooth_codes.compare(name, values, arguments.threads, report)
+            progress = Progress(bar.show, name, total=1)
+            progress.tell()
+            rows += smooth_codes.compare(name, values, arguments.threads, progress)
     if arguments.json:
         print(json.dumps({"rows": [dataclasses.asdict(row) for row in rows]}))
     else:

@@ -16,6 +16,7 @@ from rbe_edge.cli.model_arguments import (
 )
 from rbe_edge.cli.output import ProgressBar, note, printable
 from rbe_edge.errors import OptionError
+from rbe_edge.progress import Progress
 
 _TEMPERATURE = 0.8  # the default of llama.cpp
 
@@ -70,9 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
     with (
         Model.open(path, verify=verify, max_memory=arguments.max_memory) as model,
         Session(model, session_choice) as session,
-        ProgressBar("reading the prompt") as bar,
+        ProgressBar() as bar,
     ):
-        generation = session.generate(prompt, options, progress=bar.report)
+        generation = session.generate(prompt, options, progress=Progress(bar.show, "reading the prompt"))
         try:
             for piece in generation:
                 bar.close()

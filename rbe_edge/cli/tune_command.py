@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
     )
     with ProgressBar() as bar:
-        report = tune(arguments.file, arguments.source, text, arguments.output, options, bar.report_named)
+        report = tune(arguments.file, arguments.source, text, arguments.output, options, bar.show)
     if arguments.json:
         print(json.dumps({**dataclasses.asdict(report), "path": str(report.path)}))
         return 0

@@ -6,7 +6,6 @@ The work is done by the encoder of the C library; here are the tables, the choic
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from rbe_edge import _native
 from rbe_edge.errors import PackError
+from rbe_edge.progress import Report
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -144,16 +144,16 @@ def encode(
     planes: tuple[int, ...],
     seed: int,
     threads: int | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Report | None = None,
     feedback: FloatArray | None = None,
     nested: bool = False,
 ) -> Encoded:
     """Rotates and encodes float32[rows, cols] as a sum of planes, each coding what the ones before it leave.
 
-    planes: bits of each, 1 to 4. threads: None for all cores; the bytes do not depend on it. progress(done, total):
-    what it raises stops the work. feedback: the factor of calibration.feedback_factor. nested: the first planes are
-    good to read without the others, for which the sum pays (docs/codec.md, "Nested planes"). Raises PackError for
-    weights that are not finite or lanes that are too short.
+    planes: bits of each, 1 to 4. threads: None for all cores; the bytes do not depend on it. progress: counts all
+    planes together. feedback: the factor of calibration.feedback_factor. nested: the first planes are good to read
+    without the others, for which the sum pays (docs/codec.md, "Nested planes"). Raises PackError for weights that are
+    not finite or lanes that are too short.
     """
     rows, cols = weights.shape
     if encoded_bytes(rows, cols, planes) is None:
@@ -210,7 +210,7 @@ def _encode_plane(
     layout: _native.PlaneLayout,
     scale: float,
     threads: int | None,
-    progress: Callable[[int, int], object] | None,
+    progress: Report | None,
     index: int,
     count: int,
     feedback: FloatArray | None,
@@ -220,7 +220,7 @@ def _encode_plane(
     row_scales = np.zeros(rows, np.uint16)
     stream = np.zeros(layout.stream_bytes, np.uint8)
     error = ctypes.c_double()
-    report = _native.Progress(
+    report = _native.ReportCarrier(
         None if progress is None else lambda done, total: progress(index * total + done, count * total)
     )
     options = _native.EncodeOptions(

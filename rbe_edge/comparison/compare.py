@@ -7,7 +7,7 @@ counts for neither. Both keep keys and values in fp16, as they do by default.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +23,15 @@ from rbe_edge.llama_cpp import export, quantiser
 from rbe_edge.llama_cpp.importance import importance
 from rbe_edge.packing.calibration import N_TOKENS, WINDOW, read_windows
 from rbe_edge.packing.calibration import read_text as calibration_text
-from rbe_edge.packing.pack import PackOptions, PackReport, pack, source_tokenizer
+from rbe_edge.packing.pack import PackOptions, PackReport, pack
+from rbe_edge.progress import Listener, Progress
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.probabilities import log_softmax
 from rbe_edge.runtime.session import Session
+from rbe_edge.sources.tokenizers.of_source import source_tokenizer
 from rbe_edge.sources.types import open_source
 
 FloatArray = npt.NDArray[np.float32]
-
-#: progress(what, done, total): of the step that runs now; what it raises stops the comparison.
-Progress = Callable[[str, int, int], None]
 
 GGML, RBE = "llama.cpp", "rbe"
 
@@ -131,13 +130,13 @@ class Prepared:
         return max(map(len, self.windows))
 
 
-def prepare(source: str, text: str, options: CompareOptions, directory: Path, report: Progress) -> Prepared:
+def prepare(source: str, text: str, options: CompareOptions, directory: Path, progress: Progress) -> Prepared:
     """Packs the source without loss into `directory` and tokenizes both texts.
 
     Raises OptionError for a text too short or unreadable, PackError for a source that cannot be packed.
     """
     dense = directory / "fp32.rbe"
-    packed = pack(source, dense, PackOptions(bits=32, tokenizer=options.tokenizer), report)
+    packed = pack(source, dense, PackOptions(bits=32, tokenizer=options.tokenizer), progress.tell)
     calibration = read_windows(dense, calibration_text(options.calibrate), N_TOKENS, WINDOW)
     with Model.open(dense, verify=False) as model:
         tokens = model.tokenize(text, special=False)
@@ -171,40 +170,38 @@ def check_file(path: Path, source: Model) -> None:
 
 
 def export_model(
-    source: str, prepared: Prepared, options: CompareOptions, directory: Path, report: Progress
+    source: str, prepared: Prepared, options: CompareOptions, directory: Path, progress: Progress
 ) -> tuple[Path, dict[str, FloatArray]]:
     """The fp32 model as a GGUF file, and its importance matrix."""
     full = directory / "fp32.gguf"
     with Model.open(prepared.dense, verify=False) as model:
         tokenizer = source_tokenizer(open_source(source, options.tokenizer), model.info.vocabulary)
-        report("writing GGUF", 0, 1)
+        progress.tell("writing GGUF", 0, 1)
         export.write_gguf(model, tokenizer, full, prepared.longest)
-        columns = importance(
-            model, prepared.calibration, options.threads, lambda done, total: report("importance matrix", done, total)
-        )
+        columns = importance(model, prepared.calibration, options.threads, progress.of("importance matrix"))
     return full, columns
 
 
 def compare(
-    source: str, text: str, options: CompareOptions, directory: Path, progress: Progress | None = None
+    source: str, text: str, options: CompareOptions, directory: Path, progress: Listener | None = None
 ) -> Comparison:
     """Makes every file in `directory` (which must be empty; the files stay) and measures all of them on `text`.
 
     Raises MissingExtra without gguf and llama-cpp-python, PackError for a model that llama.cpp computes otherwise,
     OptionError for a type it refuses, and what pack() raises.
     """
-    report = progress or (lambda what, done, total: None)
+    steps = Progress(progress)
     version = quantiser.version()
     export.require_gguf()
-    prepared = prepare(source, text, options, directory, report)
+    prepared = prepare(source, text, options, directory, steps)
     with Model.open(prepared.dense, verify=False) as model:
         types = types_for(model, options.types)
         for path in options.files:
             check_file(path, model)
-    full, columns = export_model(source, prepared, options, directory, report)
+    full, columns = export_model(source, prepared, options, directory, steps)
     ggml: dict[Path, str] = {}
     for done, name in enumerate(types):
-        report(f"quantising {name}", done, len(types))
+        steps.tell(f"quantising {name}", done, len(types))
         out = directory / f"{name}.gguf"
         quantiser.quantize(full, out, name, columns, threads=options.threads)
         ggml[out] = name
@@ -217,9 +214,9 @@ def compare(
             tokenizer=options.tokenizer,
             threads=options.threads or None,
         )
-        pack(source, out, how, _labelled(report, f"{name} bits: "))
+        pack(source, out, how, _labelled(steps, f"{name} bits: "))
         rbe[out] = name
-    references, found = _measure(prepared, full, ggml, rbe, options.threads, report)
+    references, found = _measure(prepared, full, ggml, rbe, options.threads, steps)
     parameters = prepared.packed.parameters
 
     def row(engine: str, name: str, path: Path, measured: Divergence) -> Row:
@@ -235,12 +232,12 @@ def compare(
     )  # fmt: skip
 
 
-def _labelled(report: Progress, label: str) -> Progress:
-    return lambda what, done, total: report(label + what, done, total)
+def _labelled(progress: Progress, label: str) -> Listener:
+    return lambda what, done, total: progress.tell(label + what, done, total)
 
 
 def _measure(
-    prepared: Prepared, full: Path, ggml: Iterable[Path], rbe: Iterable[Path], threads: int, report: Progress
+    prepared: Prepared, full: Path, ggml: Iterable[Path], rbe: Iterable[Path], threads: int, progress: Progress
 ) -> tuple[Divergence, dict[Path, Divergence]]:
     """The two fp32 models against each other, and every file against the fp32 model of its engine."""
     longest = prepared.longest
@@ -256,12 +253,12 @@ def _measure(
             (ours(prepared.dense), {path: ours(path) for path in rbe}),
             (llama(full), {path: llama(path) for path in ggml}),
         ]
-        references, found = measure(prepared, families, report)
+        references, found = measure(prepared, families, progress)
     return summary(references, longest), {path: summary(parts, longest) for path, parts in found.items()}
 
 
 def measure(
-    prepared: Prepared, families: Sequence[tuple[Scorer, dict[Path, Scorer]]], report: Progress
+    prepared: Prepared, families: Sequence[tuple[Scorer, dict[Path, Scorer]]], progress: Progress
 ) -> tuple[list[Sums], dict[Path, list[Sums]]]:
     """Runs all models on the same windows. families: each a reference and the models that are measured against it. The
     last reference is also compared with the first."""
@@ -269,7 +266,7 @@ def measure(
     found: dict[Path, list[Sums]] = {path: [] for _, models in families for path in models}
     n_windows = len(prepared.windows)
     for done, window in enumerate(prepared.windows):
-        report("evaluating", done, n_windows)
+        progress.tell("evaluating", done, n_windows)
         for reference, models in families:
             for scorer in (reference, *models.values()):
                 scorer.clear()
@@ -284,5 +281,5 @@ def measure(
         references.append(between)
         for path, part in sums.items():
             found[path].append(part)
-    report("evaluating", n_windows, n_windows)
+    progress.tell("evaluating", n_windows, n_windows)
     return references, found

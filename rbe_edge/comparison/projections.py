@@ -21,7 +21,6 @@ from rbe_edge.comparison.compare import (
     CompareOptions,
     Comparison,
     Prepared,
-    Progress,
     Row,
     Scorer,
     export_model,
@@ -34,6 +33,8 @@ from rbe_edge.evaluation.divergence import summary
 from rbe_edge.llama_cpp import export, quantiser
 from rbe_edge.packing import storage
 from rbe_edge.packing.calibration import Calibration
+from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.progress import Listener, Progress
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.gguf.names import gguf_name
 from rbe_edge.sources.mapping import plan_model
@@ -53,15 +54,13 @@ TYPES = {
 #: The sum of planes for a whole number of bits per weight.
 PLANES = {1: (1,), 2: (2,), 3: (3,), 4: (4,), 5: (4, 1), 6: (4, 2), 7: (4, 3), 8: (4, 4)}
 
-Areas = dict[str, tuple[int, int]]
-
 
 def compare_projections(
-    source: str, text: str, options: CompareOptions, directory: Path, progress: Progress | None = None
+    source: str, text: str, options: CompareOptions, directory: Path, progress: Listener | None = None
 ) -> Comparison:
     """As compare(), for the matrices of the layers alone; the bits are whole numbers, 1 to 8. Takes four bytes per
     weight in `directory` for every row."""
-    report = progress or (lambda what, done, total: None)
+    steps = Progress(progress)
     for bits in options.bits:
         if bits not in PLANES:
             raise OptionError(f"--bits {bits:g} is not possible with --projections; give whole numbers from 1 to 8")
@@ -69,22 +68,20 @@ def compare_projections(
         raise OptionError("--rbe names whole files; leave it out with --projections")
     version = quantiser.version()
     export.require_gguf()
-    prepared = prepare(source, text, options, directory, report)
+    prepared = prepare(source, text, options, directory, steps)
     types = _types(prepared, options.types)
-    full, columns = export_model(source, prepared, options, directory, report)
-    areas = {tensor.name: (tensor.offset, tensor.bytes) for tensor in prepared.packed.tensors}
+    full, columns = export_model(source, prepared, options, directory, steps)
     sizes: dict[Path, tuple[str, str, int]] = {}
     for done, name in enumerate(types):
-        report(f"quantising {name}", done, len(types))
-        quantised, copy = directory / "quantised.gguf", directory / f"{name}.rbe"
+        steps.tell(f"quantising {name}", done, len(types))
+        quantised = directory / "quantised.gguf"
         quantiser.quantize(full, quantised, TYPES[name], columns, projections_only=True, threads=options.threads)
-        shutil.copyfile(prepared.dense, copy)
-        sizes[copy] = (GGML, name, _decode_gguf(quantised, copy, areas))
+        copy = _copied(prepared, directory / f"{name}.rbe")
+        sizes[copy.path] = (GGML, name, _decode_gguf(quantised, copy))
         quantised.unlink()
     for bits in options.bits:
-        copy = directory / f"{bits:g}.rbe"
-        shutil.copyfile(prepared.dense, copy)
-        sizes[copy] = (RBE, f"{bits:g}", _encode(source, prepared, copy, areas, PLANES[int(bits)], options, report))
+        copy = _copied(prepared, directory / f"{bits:g}.rbe")
+        sizes[copy.path] = (RBE, f"{bits:g}", _encode(source, prepared, copy, PLANES[int(bits)], options, steps))
     longest = prepared.longest
     with ExitStack() as stack:
 
@@ -92,7 +89,7 @@ def compare_projections(
             return stack.enter_context(rbe_scorer(path, longest, options.threads))
 
         models = {path: opened(path) for path in sizes}
-        references, found = measure(prepared, [(opened(prepared.dense), models)], report)
+        references, found = measure(prepared, [(opened(prepared.dense), models)], steps)
     weights = sum(t.rows * t.cols for t in prepared.packed.tensors if export.is_projection(t.name))
     rows = [
         Row(engine, name, size, 8 * size / weights, summary(found[path], longest))
@@ -115,27 +112,27 @@ def _types(prepared: Prepared, types: tuple[str, ...] | None) -> tuple[str, ...]
     return types
 
 
-def _decode_gguf(quantised: Path, copy: Path, areas: Areas) -> int:
+def _copied(prepared: Prepared, path: Path) -> DenseCopy:
+    shutil.copyfile(prepared.dense, path)
+    return DenseCopy(path, prepared.packed.areas)
+
+
+def _decode_gguf(quantised: Path, copy: DenseCopy) -> int:
     """Writes the matrices of a GGUF file over those of the copy; gives their bytes in the GGUF file."""
     gguf = export.require_gguf()
     size = 0
-    with Model.open(copy, verify=False) as model:
+    with Model.open(copy.path, verify=False) as model:
         names = {gguf_name(name): name for name in model.tensors if export.is_projection(name)}
         turned, head_dim = export.turns_neighbours(model), int(str(model.metadata["head_dim"]))
-    with copy.open("r+b") as file:
-        for tensor in gguf.GGUFReader(quantised).tensors:
-            name = names.pop(tensor.name, None)
-            if name is None:
-                continue
-            size += int(tensor.n_bytes)
-            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-            if turned and name.endswith((".q", ".k")):
-                values = export.pairs_apart(values, head_dim)
-            offset, n_bytes = areas[name]
-            data = np.ascontiguousarray(values, "<f4").tobytes()
-            assert len(data) == n_bytes, name
-            file.seek(offset)
-            file.write(data)
+    for tensor in gguf.GGUFReader(quantised).tensors:
+        name = names.pop(tensor.name, None)
+        if name is None:
+            continue
+        size += int(tensor.n_bytes)
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        if turned and name.endswith((".q", ".k")):
+            values = export.pairs_apart(values, head_dim)
+        copy.write(name, values)
     if names:
         raise PackError(f"llama.cpp keeps {min(names)} in another form; this architecture has no --projections")
     return size
@@ -144,11 +141,10 @@ def _decode_gguf(quantised: Path, copy: Path, areas: Areas) -> int:
 def _encode(
     source: str,
     prepared: Prepared,
-    copy: Path,
-    areas: Areas,
+    copy: DenseCopy,
     planes: tuple[int, ...],
     options: CompareOptions,
-    report: Progress,
+    progress: Progress,
 ) -> int:
     """Encodes the matrices of the copy in place, as the packer does; gives the bytes that their code takes."""
     opened = open_source(source, options.tokenizer)
@@ -156,9 +152,9 @@ def _encode(
     plans = [plan for plan in plan_model(opened).tensors if export.is_projection(plan.name)]
     size = 0
     label = "+".join(map(str, planes)) + " bits"
-    with Calibration(copy, areas, prepared.calibration, options.threads or None) as calibration:
+    with Calibration(copy, prepared.calibration, options.threads or None) as calibration:
         for done, plan in enumerate(plans):
-            report(f"{label}: {plan.name}", done, len(plans))
+            progress.tell(f"{label}: {plan.name}", done, len(plans))
             n_bytes = trellis.encoded_bytes(plan.rows, plan.cols, planes)
             if n_bytes is None:
                 raise PackError(f"{plan.name}: {plan.rows} x {plan.cols} is too small for {label}; leave them out")

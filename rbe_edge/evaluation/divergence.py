@@ -8,7 +8,7 @@ is the share of tokens for which both models find the same token most likely.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from rbe_edge.errors import OptionError
 from rbe_edge.evaluation.perplexity import DEFAULT_WINDOW, cut
+from rbe_edge.progress import Report
 from rbe_edge.runtime.probabilities import log_softmax
 
 if TYPE_CHECKING:
@@ -77,12 +78,12 @@ def divergence(
     n_windows: int | None = None,
     threads: int = 0,
     planes: int = 0,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Report | None = None,
 ) -> Divergence:
     """Compares two models of one vocabulary on a text or on tokens.
 
     window: tokens, 0 for 1024 or the shorter context. n_windows: at most so many, from the beginning. planes: of the
-    packed model, that many of each tensor are read, 0 for all. progress(done, total) counts windows.
+    packed model, that many of each tensor are read, 0 for all. progress: counts windows.
     Raises OptionError where the vocabularies differ or the text is too short.
     """
     if packed.info.vocabulary != source.info.vocabulary:

@@ -8,13 +8,14 @@ Every window begins an empty context; its first token is given, all others are s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rbe_edge.errors import OptionError
+from rbe_edge.progress import Report
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
@@ -56,12 +57,12 @@ def perplexity(
     threads: int = 0,
     kv: KvType = "f16",
     planes: int = 0,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Report | None = None,
 ) -> Perplexity:
     """Perplexity of a model on a text, or on tokens.
 
     window: tokens, 0 for 1024 or the model's context where that is shorter. n_windows: at most so many windows, from
-    the beginning. planes: how many of each tensor are read, 0 for all. progress(done, total) counts windows.
+    the beginning. planes: how many of each tensor are read, 0 for all. progress: counts windows.
     Raises OptionError where there is nothing to score.
     """
     window = window or min(DEFAULT_WINDOW, model.info.context)
@@ -81,7 +82,7 @@ def score_windows(
     threads: int = 0,
     kv: KvType = "f16",
     planes: int = 0,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Report | None = None,
 ) -> Perplexity:
     """Perplexity over windows that are given: each at least two tokens, in an empty context, the first not scored."""
     window = max(map(len, windows))

@@ -6,13 +6,14 @@ tokens of a text. The model runs in fp32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from rbe_edge import _native
 from rbe_edge.packing.calibration import MAX_BATCH
+from rbe_edge.progress import Report
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.gguf.names import gguf_name
 
@@ -30,9 +31,9 @@ def importance(
     model: Model,
     windows: Sequence[Sequence[int]],
     threads: int = 0,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Report | None = None,
 ) -> dict[str, FloatArray]:
-    """Per matrix, under its name in the GGUF file, float32 [cols]. model: in fp32; progress(done, total) in windows."""
+    """Per matrix, under its name in the GGUF file, float32 [cols]. model: in fp32; progress: in windows."""
     sums: dict[str, npt.NDArray[np.float64]] = {}
 
     def add(name: str, x: FloatArray) -> None:

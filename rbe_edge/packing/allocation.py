@@ -4,16 +4,18 @@ per tensor")."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
+from rbe_edge.format import writer
 from rbe_edge.packing import storage
 from rbe_edge.packing.storage import Storage
-from rbe_edge.sources.plan import TensorPlan
+from rbe_edge.sources.plan import ModelPlan, TensorPlan
 
 #: Squared error of a sum of planes on a unit Gaussian, 512 x 512: docs/codec.md, "Error".
 GAUSSIAN_ERROR: Mapping[tuple[int, ...], float] = {
@@ -123,9 +125,32 @@ def decide(
     )
 
 
-def smallest(tensors: Sequence[TensorPlan], nested: bool = False) -> int:
-    """Bytes of the tensors' data at the lowest rates."""
-    return sum(choices_of(tensor, 1.0, nested)[0].file_bytes for tensor in tensors)
+def decide_for_file(
+    plan: ModelPlan,
+    bits: float,
+    nested: bool,
+    sensitivities: Mapping[str, float] | None,
+    file_bytes: Callable[[Sequence[Storage]], int],
+) -> tuple[Decision, ...]:
+    """As decide(), for a file that takes at most `bits` per weight of the source, tokenizer and index counted.
+
+    file_bytes: of the file that tensors stored in a certain way make. Raises PackError, with the bits that are needed,
+    where so few are not possible.
+    """
+    least = [choices_of(tensor, 1.0, nested)[0] for tensor in plan.tensors]
+    data_bytes = sum(choice.file_bytes for choice in least)
+    # The index grows with the planes: 4 bytes for a second one, 36 for each table, and the padding behind it.
+    index_bytes = 4 * len(least) + 36 * len(trellis.CODEBOOKS) + writer.ALIGNMENT
+    other_bytes = file_bytes([choice.storage for choice in least]) - data_bytes + index_bytes
+    budget = int(bits * plan.parameters / 8) - other_bytes
+    if budget < data_bytes:
+        needed = data_bytes + other_bytes + writer.ALIGNMENT  # the number itself is written into the index
+        possible = math.ceil(100 * 8 * needed / plan.parameters) / 100
+        raise PackError(
+            f"--bits {bits:g} is too small for this model: with {other_bytes:,} bytes of tokenizer and index "
+            f"it needs --bits {possible:g} at least"
+        )
+    return decide(plan.tensors, sensitivities, budget, nested)
 
 
 def solve(choices: Sequence[Sequence[tuple[int, float]]], budget: int) -> list[int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,8 @@ import numpy.typing as npt
 from rbe_edge import _native
 from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
+from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.progress import Progress
 from rbe_edge.runtime import text_file
 from rbe_edge.runtime.model import Model
 
@@ -86,36 +88,36 @@ def _transpose(square: FloatArray) -> None:
 class Calibration:
     """Statistics for one matrix after the other, in the order of the layers. A context manager.
 
-    dense: a .rbe file with all tensors in fp32, which is changed as matrices are replaced; areas: offset and bytes of
-    each tensor's data in it. windows: token sequences, none longer than the model's context.
+    copy: is changed as matrices are replaced. windows: token sequences, none longer than the model's context.
+    progress: is told "calibrating" (or the words given) after every window of every run; it keeps its count.
     """
 
     def __init__(
         self,
-        dense: Path,
-        areas: Mapping[str, tuple[int, int]],
+        copy: DenseCopy,
         windows: Sequence[Sequence[int]],
         threads: int | None = None,
         damping: float = DAMPING,
-        tick: Callable[[], object] | None = None,
+        progress: Progress | None = None,
+        what: str = "calibrating",
     ) -> None:
-        self._areas = areas
+        self._copy = copy
         self._threads = threads
         self._damping = damping
-        self._tick = tick or (lambda: None)
+        self._progress = progress or Progress()
+        self._what = what
         self._layer = -1  # whose statistics `_moments` are
         self._moments: dict[int, Moment] = {}
         self._restored: dict[str, FloatArray] = {}  # matrices of a layer whose statistics are still to be taken
         self._factor: tuple[tuple[int, int, int, int], FloatArray] | None = None  # the last one, and what it is of
         with ExitStack() as stack:
-            self._file = stack.enter_context(dense.open("r+b", buffering=0))
-            model = stack.enter_context(Model.open(dense, verify=False))
+            model = stack.enter_context(Model.open(copy.path, verify=False))
             self._session = stack.enter_context(
                 model.session(context=max(map(len, windows)), threads=threads or 0, batch=MAX_BATCH, kv="f32")
             )
             self._n_layers = model.info.layers
             self._n_tokens = sum(map(len, windows))
-            scratch = stack.enter_context(tempfile.TemporaryFile(dir=dense.parent))
+            scratch = stack.enter_context(tempfile.TemporaryFile(dir=copy.path.parent))
             states = np.memmap(scratch, np.float32, "w+", shape=(self._n_tokens, model.info.width))
             ends = np.cumsum([len(window) for window in windows])
             self._hidden = [states[end - len(window) : end] for window, end in zip(windows, ends, strict=True)]
@@ -133,7 +135,7 @@ class Calibration:
         """The feedback factor of a matrix; None for one whose input is not calibrated. Layers must come in ascending
         order; a head, or an embedding that serves as one, is calibrated with what is packed by then."""
         layer, part = layer_and_part(name)
-        if name == ("head" if "head" in self._areas else "embedding"):
+        if name == self._copy.head:
             self._write_restored(self._n_layers)
             self._moments = self._run(max(self._layer, 0), self._n_layers, {_native.CAPTURE_LM_HEAD})
             layer, point = self._n_layers, _native.CAPTURE_LM_HEAD
@@ -161,20 +163,11 @@ class Calibration:
             self._write_restored(layer)
             self._restored[name] = weights
         else:
-            self._write(name, weights)
+            self._copy.write(name, weights)
 
     def _write_restored(self, before: int) -> None:
         for name in [name for name in self._restored if (layer_and_part(name)[0] or 0) < before]:
-            self._write(name, self._restored.pop(name))
-
-    def _write(self, name: str, weights: FloatArray) -> None:
-        offset, n_bytes = self._areas[name]
-        data = np.ascontiguousarray(weights, dtype="<f4").tobytes()
-        assert len(data) == n_bytes, name
-        written = 0
-        while written < n_bytes:  # the engine maps the same pages
-            self._file.seek(offset + written)
-            written += self._file.write(data[written:])
+            self._copy.write(name, self._restored.pop(name))
 
     def _advance(self, layer: int) -> None:
         """Hidden states to the input of `layer`, through blocks that are packed by now; then its statistics."""
@@ -183,7 +176,7 @@ class Calibration:
         self._write_restored(layer)
         for hidden in self._hidden:
             self._session.run_layers(max(self._layer, 0), layer - max(self._layer, 0), hidden)
-            self._tick()
+            self._progress.tell(self._what)
         self._layer = layer
         self._moments = self._run(layer, layer + 1, set(_POINTS.values()))
         self._write_restored(layer + 1)
@@ -205,7 +198,7 @@ class Calibration:
 
         for hidden in self._hidden:
             self._session.run_layers(first, end - first, np.array(hidden), gather)
-            self._tick()
+            self._progress.tell(self._what)
         for moment in moments.values():
             moment /= np.float32(self._n_tokens)
         return moments

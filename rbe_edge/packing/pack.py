@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Literal
 
 from rbe_edge._version import __version__
 from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
 from rbe_edge.format import writer
-from rbe_edge.packing import allocation, sensitivity, smooth_codes, storage
+from rbe_edge.packing import allocation, dense_copy, sensitivity, smooth_codes, storage
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
-from rbe_edge.packing.calibration import (
-    N_TOKENS,
-    SETTINGS,
-    WINDOW,
-    Calibration,
-    read_text,
-    read_windows,
-)
+from rbe_edge.packing.calibration import N_TOKENS, SETTINGS, WINDOW, Calibration, read_text, read_windows
+from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.journal import Finished, Journal
-from rbe_edge.packing.sensitivity import DenseCopy
 from rbe_edge.packing.storage import Storage
+from rbe_edge.progress import Listener, Progress
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.plan import MetadataValue, ModelPlan, TensorPlan
-from rbe_edge.sources.tokenizers import Tokenizer, read_gguf, read_llama2c, read_sentencepiece, read_tokenizer
+from rbe_edge.sources.tokenizers.of_source import source_tokenizer
 from rbe_edge.sources.types import Source, open_source
-
-#: progress(what, done, total): done and total count weights of the whole model; what it raises stops the packing.
-Progress = Callable[[str, int, int], None]
 
 MAX_THREADS = 64  # of the library
 
@@ -110,140 +101,213 @@ class PackReport:
     def bits_per_weight(self) -> float:
         return self.file_bytes * 8 / self.parameters
 
+    @property
+    def areas(self) -> dict[str, tuple[int, int]]:
+        """Offset and bytes of each tensor's data in the file."""
+        return {tensor.name: (tensor.offset, tensor.bytes) for tensor in self.tensors}
+
 
 def pack(
-    source: str | Path, out: Path, options: PackOptions | None = None, progress: Progress | None = None
+    source: str | Path, out: Path, options: PackOptions | None = None, progress: Listener | None = None
 ) -> PackReport:
     """Packs a Hugging Face directory, a GGUF file, a llama2.c checkpoint or `org/name` of the hub into `out`.
 
     The same source and options give the same bytes. `out` appears when it is complete; on any failure, and when
-    `progress` raises an Exception, nothing is left. Interrupted (KeyboardInterrupt, SIGKILL, power), it leaves what is
-    finished in `OUT.partial`, and goes on from there when it is called again with the same source and options; the
-    bytes are those of an uninterrupted run. Memory: a few tensors, never the model.
-    Raises PackError, TokenizerError, and MissingExtra for a download without huggingface_hub.
+    `progress` returns True or raises an Exception, nothing is left. Interrupted (KeyboardInterrupt, SIGKILL, power), it
+    leaves what is finished in `OUT.partial`, and goes on from there when it is called again with the same source and
+    options; the bytes are those of an uninterrupted run. progress(what, done, total): done and total count weights of
+    the whole model. Memory: a few tensors, never the model.
+    Raises PackError, TokenizerError, Cancelled, and MissingExtra for a download without huggingface_hub.
     """
-    options = options or PackOptions()
-    started = time.monotonic()
-    out = Path(out)
-    _check(out, options)
-    opened = open_source(source, options.tokenizer, options.revision)
-    plan = plan_model(opened)
-    total = sum(tensor.rows * tensor.cols for tensor in plan.tensors)
-    report = progress or (lambda what, done, total: None)
-    tokenizer = source_tokenizer(opened, plan.metadata["vocabulary"])
-    text = read_text(options.calibrate if isinstance(options.calibrate, Path) else None) if options.calibrated else ""
-    report("reading", 0, total)
-    sha256 = opened.sha256(lambda done, of: report("reading", 0, total))
-    if options.coded:
-        plan = smooth_codes.with_tables(plan, TABLE_PLANES, options.threads, lambda name: report(name, 0, total))
-    metadata: dict[str, MetadataValue] = {
-        "name": opened.name,
-        **plan.metadata,
-        "parameters": plan.parameters,
-        "source.name": opened.name,
-        "source.sha256": sha256,
-        "packer.version": __version__,
-        "packer.options": str(options),
-        **tokenizer.metadata(),
-    }
-    blobs = {"tokenizer": tokenizer.to_blob()}
-    claim = writer.Claim(out)
+    with Packing(source, Path(out), options or PackOptions(), Progress(progress)) as packing:
+        packing.prepare()
+        packing.decide()
+        packing.encode()
+        return packing.finish()
 
-    def seed_of(tensor: TensorPlan) -> int:
-        return storage.rotation_seed(sha256, tensor.reads)
 
-    def written(stores: Sequence[Storage]) -> writer.PackWriter:
-        """The file that tensors stored in this way make."""
+@dataclass(frozen=True)
+class _Subject:
+    """What is packed: all that is known of it before anything is written. text: for calibration, "" for none."""
+
+    source: Source
+    sha256: str
+    plan: ModelPlan
+    metadata: dict[str, MetadataValue]
+    blobs: dict[str, bytes]
+    text: str
+
+    def seed_of(self, tensor: TensorPlan) -> int:
+        """Of the rotation of the activation that a tensor multiplies."""
+        return storage.rotation_seed(self.sha256, tensor.reads)
+
+
+class Packing:
+    """One model on its way into one file: prepare(), decide(), encode() and finish(), once each and in this order.
+
+    A context manager: it holds the claim of the output, the journal and the file in the making, and gives them up at
+    its end. For one thread. pack() says what it promises and raises.
+    """
+
+    # From prepare() on; no copy and no windows without calibration.
+    _subject: _Subject
+    _claim: writer.Claim
+    _journal: Journal
+    _copy: DenseCopy | None
+    _windows: Sequence[Sequence[int]]
+    # From decide() on, by tensor; no decisions where all tensors are dense.
+    _decisions: Sequence[Decision | None]
+    _stores: Sequence[Storage]
+    _file: writer.PackWriter
+
+    def __init__(self, source: str | Path, out: Path, options: PackOptions, progress: Progress) -> None:
+        """Raises PackError for what cannot be done, before anything is read."""
+        self._started = time.monotonic()
+        _check(out, options)
+        self._source = source
+        self._out = out
+        self._options = options
+        self._progress = progress
+        self._tensors: list[TensorReport] = []  # those that are written
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Packing:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.__exit__(kind, error, at)
+
+    def prepare(self) -> None:
+        """Reads the source, claims the output, and makes the copy of the model that calibration runs."""
+        self._subject = subject = _read(self._source, self._options, self._progress)
+        self._claim = self._stack.enter_context(writer.Claim(self._out))
+        self._journal = self._stack.enter_context(Journal(self._out))
+        self._copy, self._windows = None, []
+        if self._options.calibrated:
+            self._copy = dense_copy.make(
+                self._journal.scratch(), subject.plan, subject.metadata, subject.blobs, self._progress
+            )
+            self._windows = read_windows(self._copy.path, subject.text, N_TOKENS, WINDOW)
+
+    def decide(self) -> None:
+        """Decides how each tensor is stored, begins the file, and finds what an interrupted run has finished of it."""
+        subject, options = self._subject, self._options
+        tensors = subject.plan.tensors
+        if options.coded:
+            decisions = allocation.decide_for_file(
+                subject.plan, options.bits, options.nested, self._sensitivities(),
+                lambda stores: self._writer(stores).file_bytes,
+            )  # fmt: skip
+            self._decisions = decisions
+            self._stores = [decision.choice.storage for decision in decisions]
+        else:
+            self._decisions = [None] * len(tensors)
+            self._stores = [storage.dense(tensor, int(options.bits)) for tensor in tensors]
+        self._file = self._stack.enter_context(self._writer(self._stores))
+        tables = [trellis.CODEBOOKS[bits] for store in self._stores for bits in store.planes]
+        work = [subject.metadata, tables, self._file.entries]
+        self._journal.begin([subject.text, SETTINGS, *map(repr, work)])
+
+    def encode(self) -> None:
+        """Writes the tensors, in the order of the file."""
+        with ExitStack() as stack:
+            calibration = None
+            if self._copy is not None:
+                calibration = stack.enter_context(
+                    Calibration(self._copy, self._windows, self._options.threads, progress=self._progress)
+                )
+            done = 0
+            for number, tensor in enumerate(self._subject.plan.tensors):
+                self._progress.tell(tensor.name, done)
+                if self._stores[number].planes:
+                    error = self._write_coded(number, tensor, calibration)
+                else:
+                    data, error = storage.data_of(tensor, self._stores[number])
+                    self._file.write_tensor([data], error)
+                self._tensors.append(self._reported(number, tensor, error))
+                done += tensor.rows * tensor.cols
+
+    def finish(self) -> PackReport:
+        """Gives the file its name, takes away what was needed to make it, and reports."""
+        self._progress.tell("writing", self._progress.total)
+        self._file.commit()
+        self._stack.close()
+        plan, options = self._subject.plan, self._options
+        packed = PackReport(
+            self._out, self._subject.source.name, plan.architecture, plan.parameters, self._file.file_bytes,
+            time.monotonic() - self._started, tuple(self._tensors),
+        )  # fmt: skip
+        if options.report is not None:
+            coded = [
+                reports.Coded(decision, tensor.error)
+                for decision, tensor in zip(self._decisions, packed.tensors, strict=True)
+                if decision is not None
+            ]
+            reports.write(options.report, packed.name, options.bits, packed.bits_per_weight, options.calibrated, coded)
+        return packed
+
+    def _sensitivities(self) -> Mapping[str, float] | None:
+        """By tensor, measured or kept from an earlier run; None without calibration."""
+        if self._copy is None:
+            return None
+        subject = self._subject
+        paths = sensitivity.cache_paths(subject.source.directory, subject.sha256, subject.text)
+        return sensitivity.known(
+            paths, self._copy, subject.plan.tensors, self._windows, subject.seed_of, self._options.threads,
+            self._progress,
+        )  # fmt: skip
+
+    def _writer(self, stores: Sequence[Storage]) -> writer.PackWriter:
+        """The file that tensors stored in this way make; nothing is written before it is entered."""
+        subject = self._subject
         used = sorted({bits for store in stores for bits in store.planes})
         books = [trellis.CODEBOOKS[bits] for bits in used]
         return writer.PackWriter(
-            out,
-            metadata,
+            self._out,
+            subject.metadata,
             [writer.CodebookEntry(book.bits, tuple(book.t1), tuple(book.t2)) for book in books],
-            blobs,
-            [_entry(tensor, store, used, seed_of(tensor)) for tensor, store in zip(plan.tensors, stores, strict=True)],
-            options.force,
-            claim,
+            subject.blobs,
+            [
+                storage.entry(tensor, store, used, subject.seed_of(tensor))
+                for tensor, store in zip(subject.plan.tensors, stores, strict=True)
+            ],
+            self._options.force,
+            self._claim,
         )
 
-    tensors: list[TensorReport] = []
-    with ExitStack() as stack:
-        done = 0
-        stack.enter_context(claim)
-        journal = stack.enter_context(Journal(out))
-        copy, windows = None, []
-        if options.calibrated:
-            copy = _dense_copy(
-                journal.scratch(), plan, metadata, blobs, lambda: report("preparing calibration", 0, total)
-            )
-            windows = read_windows(copy.path, text, N_TOKENS, WINDOW)
-        decisions: Sequence[Decision | None] = [None] * len(plan.tensors)
-        if options.coded:
-            felt = None
-            if copy is not None:
-                kept_at = sensitivity.cache_paths(opened.directory, sha256, text)
-                felt = sensitivity.known(
-                    kept_at, copy, plan.tensors, windows, seed_of, options.threads, lambda what: report(what, 0, total)
-                )
-            decisions = _decide(plan, options, felt, lambda stores: written(stores).file_bytes)
-            stores = [decision.choice.storage for decision in decisions if decision is not None]
-        else:
-            stores = [storage.dense(tensor, int(options.bits)) for tensor in plan.tensors]
-        file = stack.enter_context(written(stores))
-        tables = [trellis.CODEBOOKS[bits] for store in stores for bits in store.planes]
-        work = [text, SETTINGS, *map(repr, [metadata, tables, file.entries])]
-        journal.begin(work)
-        calibration = None
-        if copy is not None:
-            calibration = stack.enter_context(
-                Calibration(
-                    copy.path, copy.areas, windows, options.threads, tick=lambda: report("calibrating", done, total)
-                )
-            )
+    def _write_coded(self, number: int, tensor: TensorPlan, calibration: Calibration | None) -> float:
+        """Encodes a tensor, or takes it from the journal, and writes it; gives its relative squared error."""
+        store, seed = self._stores[number], self._file.entries[number].seed
+        finished = self._journal.read(number, store.n_bytes)
+        if finished is None:
+            finished = self._encoded(number, tensor, calibration)
+            self._journal.write(number, finished)
+        if calibration is not None:  # the same numbers from a journal as from an encoder
+            shape = (tensor.rows, tensor.cols)
+            decoded = trellis.decode(finished.data, store.planes, *shape, seed, finished.tensor_scale)
+            calibration.replace(tensor.name, decoded)
+        self._file.write_tensor([finished.data], finished.error, finished.tensor_scale)
+        return finished.error
 
-        def encoding(weights: int) -> None:
-            report(tensor.name, done + weights, total)
+    def _encoded(self, number: int, tensor: TensorPlan, calibration: Calibration | None) -> Finished:
+        entry, options = self._file.entries[number], self._options
+        values = tensor.read()
+        feedback = None
+        if calibration is not None:
+            feedback = calibration.factor(tensor.name, entry.rotation_block, entry.seed)
+        report = self._progress.share(tensor.name, tensor.rows * tensor.cols)
+        encoded = trellis.encode(
+            values, self._stores[number].planes, entry.seed, options.threads, report, feedback, options.nested
+        )
+        return Finished(b"".join(encoded.data), encoded.error, encoded.tensor_scale)
 
-        everything = zip(plan.tensors, stores, file.entries, decisions, strict=True)
-        for number, (tensor, store, entry, decision) in enumerate(everything):
-            report(tensor.name, done, total)
-            if store.planes:
-                finished = journal.read(number, store.n_bytes)
-                if finished is None:
-                    finished = _encode(tensor, store, entry, options, calibration, encoding)
-                    journal.write(number, finished)
-                error, scale = finished.error, finished.tensor_scale
-                if calibration is not None:  # the same numbers from a journal as from an encoder
-                    shape = (tensor.rows, tensor.cols)
-                    calibration.replace(
-                        tensor.name, trellis.decode(finished.data, store.planes, *shape, entry.seed, scale)
-                    )
-                file.write_tensor([finished.data], error, scale)
-            else:
-                data, error = storage.data_of(tensor, store)
-                file.write_tensor([data], error)
-            kl = decision.choice.kl if decision is not None and copy is not None else 0.0
-            tensors.append(
-                TensorReport(
-                    tensor.name, storage.KIND_NAMES[store.kind], tensor.rows, tensor.cols, store.planes, store.n_bytes,
-                    error, file.offset(tensor.name), kl,
-                )
-            )  # fmt: skip
-            done += tensor.rows * tensor.cols
-        report("writing", done, total)
-        file.commit()
-    packed = PackReport(
-        out, opened.name, plan.architecture, plan.parameters, file.file_bytes, time.monotonic() - started,
-        tuple(tensors),
-    )  # fmt: skip
-    if options.report is not None:
-        coded = [
-            reports.Coded(decision, tensor.error)
-            for decision, tensor in zip(decisions, tensors, strict=True)
-            if decision is not None
-        ]
-        reports.write(options.report, opened.name, options.bits, packed.bits_per_weight, options.calibrated, coded)
-    return packed
+    def _reported(self, number: int, tensor: TensorPlan, error: float) -> TensorReport:
+        store, decision = self._stores[number], self._decisions[number]
+        kl = decision.choice.kl if decision is not None and self._copy is not None else 0.0
+        return TensorReport(
+            tensor.name, storage.KIND_NAMES[store.kind], tensor.rows, tensor.cols, store.planes, store.n_bytes, error,
+            self._file.offset(tensor.name), kl,
+        )  # fmt: skip
 
 
 def _check(out: Path, options: PackOptions) -> None:
@@ -257,98 +321,27 @@ def _check(out: Path, options: PackOptions) -> None:
         reports.check(options.report)
 
 
-def _decide(
-    plan: ModelPlan,
-    options: PackOptions,
-    felt: Mapping[str, float] | None,
-    file_bytes: Callable[[Sequence[Storage]], int],
-) -> tuple[Decision, ...]:
-    """What each tensor gets. felt: sensitivities, None where none were measured. file_bytes: of the file that tensors
-    stored in a certain way make."""
-    least = [allocation.choices_of(tensor, 1.0, options.nested)[0] for tensor in plan.tensors]
-    data_bytes = sum(choice.file_bytes for choice in least)
-    # The index grows with the planes: 4 bytes for a second one, 36 for each table, and the padding behind it.
-    index_bytes = 4 * len(least) + 36 * len(trellis.CODEBOOKS) + writer.ALIGNMENT
-    other_bytes = file_bytes([choice.storage for choice in least]) - data_bytes + index_bytes
-    budget = int(options.bits * plan.parameters / 8) - other_bytes
-    if budget < data_bytes:
-        needed = data_bytes + other_bytes + writer.ALIGNMENT  # the number itself is written into the index
-        smallest = math.ceil(100 * 8 * needed / plan.parameters) / 100
-        raise PackError(
-            f"--bits {options.bits:g} is too small for this model: with {other_bytes:,} bytes of tokenizer and index "
-            f"it needs --bits {smallest:g} at least"
-        )
-    return allocation.decide(plan.tensors, felt, budget, options.nested)
-
-
-def source_tokenizer(source: Source, vocabulary: MetadataValue) -> Tokenizer:
-    """The source's tokenizer, with an id for every row of the embedding."""
+def _read(source: str | Path, options: PackOptions, progress: Progress) -> _Subject:
+    """Opens a source, and reads of it all but the weights of matrices, which its hash alone sees."""
+    opened = open_source(source, options.tokenizer, options.revision)
+    plan = plan_model(opened)
+    progress.total = sum(tensor.rows * tensor.cols for tensor in plan.tensors)
+    vocabulary = plan.metadata["vocabulary"]
     assert isinstance(vocabulary, int)
-    if source.tokenizer is None:
-        tokenizer = read_tokenizer(source.directory)
-    elif source.layout == "gguf":
-        tokenizer = read_gguf(source.tokenizer)
-    elif source.tokenizer.suffix == ".model":
-        tokenizer = read_sentencepiece(source.tokenizer)
-    else:
-        tokenizer = read_llama2c(source.tokenizer)
-    if tokenizer.size > vocabulary:
-        raise PackError(
-            f"{source.name}: its tokenizer has {tokenizer.size} tokens but the model only {vocabulary}; "
-            f"this is the tokenizer of another model"
-        )
-    return tokenizer.padded_to(vocabulary)
-
-
-def _dense_copy(
-    path: Path,
-    plan: ModelPlan,
-    metadata: Mapping[str, MetadataValue],
-    blobs: Mapping[str, bytes],
-    tick: Callable[[], None],
-) -> DenseCopy:
-    """The model with dense weights: what the engine runs on calibration text. Memory: one tensor."""
-    stores = [storage.dense(tensor, 32) for tensor in plan.tensors]
-    entries = [_entry(tensor, store, [], 0) for tensor, store in zip(plan.tensors, stores, strict=True)]
-    with writer.PackWriter(path, metadata, [], blobs, entries) as file:
-        for tensor, store in zip(plan.tensors, stores, strict=True):
-            tick()
-            data, error = storage.data_of(tensor, store)
-            file.write_tensor([data], error)
-        file.commit()
-        return DenseCopy(path, {entry.name: (file.offset(entry.name), entry.n_bytes) for entry in entries})
-
-
-def _entry(tensor: TensorPlan, store: Storage, codebooks: list[int], seed: int) -> writer.TensorEntry:
-    if not store.planes:
-        own = tensor.stored.entry if tensor.stored is not None else b""
-        return writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes, basis=own)
-    return writer.TensorEntry(
-        tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes,
-        seed=seed, rotation_block=trellis.rotation_block(tensor.cols),
-        codebooks=tuple(codebooks.index(bits) for bits in store.planes),
-    )  # fmt: skip
-
-
-def _encode(
-    tensor: TensorPlan,
-    store: Storage,
-    entry: writer.TensorEntry,
-    options: PackOptions,
-    calibration: Calibration | None,
-    report: Callable[[int], None],
-) -> Finished:
-    """Reads and encodes one tensor; report(weights done)."""
-    weights = tensor.rows * tensor.cols
-    values = tensor.read()
-    feedback = calibration.factor(tensor.name, entry.rotation_block, entry.seed) if calibration is not None else None
-    encoded = trellis.encode(
-        values,
-        store.planes,
-        entry.seed,
-        options.threads,
-        lambda part, of: report(weights * part // of),
-        feedback,
-        options.nested,
-    )
-    return Finished(b"".join(encoded.data), encoded.error, encoded.tensor_scale)
+    tokenizer = source_tokenizer(opened, vocabulary)
+    text = read_text(options.calibrate if isinstance(options.calibrate, Path) else None) if options.calibrated else ""
+    progress.tell("reading")
+    sha256 = opened.sha256(progress.share("reading", 0))
+    if options.coded:
+        plan = smooth_codes.with_tables(plan, TABLE_PLANES, options.threads, progress)
+    metadata: dict[str, MetadataValue] = {
+        "name": opened.name,
+        **plan.metadata,
+        "parameters": plan.parameters,
+        "source.name": opened.name,
+        "source.sha256": sha256,
+        "packer.version": __version__,
+        "packer.options": str(options),
+        **tokenizer.metadata(),
+    }
+    return _Subject(opened, sha256, plan, metadata, {"tokenizer": tokenizer.to_blob()}, text)

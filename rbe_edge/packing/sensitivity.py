@@ -14,8 +14,6 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +25,8 @@ from rbe_edge.codes import trellis
 from rbe_edge.packing import storage
 from rbe_edge.packing.allocation import GAUSSIAN_ERROR
 from rbe_edge.packing.calibration import DAMPING, MAX_BATCH, WINDOW, Calibration, layer_and_part
+from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.progress import Progress
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.probabilities import log_softmax
 from rbe_edge.runtime.session import Session
@@ -51,25 +51,6 @@ _PIECE_BYTES = 32 << 20  # of logits at a time
 _DIGITS = 4  # what is kept: sums of floats differ in the last places between machines
 
 SETTINGS = f"{PROBE} {MOMENT_TOKENS} {KL_TOKENS} {SCORED_BYTES} {WINDOW} {DAMPING}"
-Tick = Callable[[str], object]
-
-
-@dataclass(frozen=True)
-class DenseCopy:
-    """A model with all tensors in fp32, made to be changed. areas: offset and bytes of each tensor's data."""
-
-    path: Path
-    areas: Mapping[str, tuple[int, int]]
-
-    def write(self, name: str, weights: FloatArray) -> None:
-        """Puts numbers into a tensor; an engine that has the file mapped sees them at once."""
-        offset, n_bytes = self.areas[name]
-        data = np.ascontiguousarray(weights, dtype="<f4").data.cast("B")
-        assert len(data) == n_bytes, name
-        with self.path.open("r+b", buffering=0) as file:
-            file.seek(offset)
-            while data:
-                data = data[file.write(data) :]
 
 
 def coded(tensors: Iterable[TensorPlan]) -> list[TensorPlan]:
@@ -87,28 +68,28 @@ def measure(
     windows: Sequence[Sequence[int]],
     seed_of: Callable[[TensorPlan], int],
     threads: int | None = None,
-    tick: Tick | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, float]:
     """Sensitivity of every tensor that may be coded: nats per token and unit of relative squared error, as it is on
-    a Gaussian. windows: calibration text; its last part is scored. tick(name) is called between pieces of the work;
-    what it raises stops it. The copy is as before when this returns, not when it raises.
+    a Gaussian. windows: calibration text; its last part is scored. progress: is told what is being measured; it
+    keeps its count. The copy is as before when this returns, not when it raises.
     """
-    tick = tick or (lambda name: None)
+    progress = progress or Progress()
     found: dict[str, float] = {}
     with ExitStack() as stack:
         model = stack.enter_context(Model.open(copy.path, verify=False))
         scored, rest = _split(windows, model.info.vocabulary)
         calibration = stack.enter_context(
-            Calibration(copy.path, copy.areas, rest, threads, tick=lambda: tick("measuring sensitivity"))
+            Calibration(copy, rest, threads, progress=progress, what="measuring sensitivity")
         )
         probe = stack.enter_context(_Probe(model, copy, scored, threads))
         wanted = coded(tensors)
         for number, tensor in enumerate(wanted):
             what = f"measuring sensitivity, {number + 1} of {len(wanted)}"
-            tick(what)
+            progress.tell(what)
             values, seed = tensor.read(), seed_of(tensor)
             factor = calibration.factor(tensor.name, trellis.rotation_block(tensor.cols), seed)
-            encoded = trellis.encode(values, PROBE, seed, threads, partial(_tick_named, tick, what), factor)
+            encoded = trellis.encode(values, PROBE, seed, threads, progress.share(what, 0), factor)
             decoded = trellis.decode(
                 b"".join(encoded.data), PROBE, tensor.rows, tensor.cols, seed, encoded.tensor_scale
             )
@@ -119,10 +100,6 @@ def measure(
             copy.write(tensor.name, values)
             found[tensor.name] = float(f"{max(kl, 0.0) / GAUSSIAN_ERROR[PROBE]:.{_DIGITS}g}")
     return found
-
-
-def _tick_named(tick: Tick, what: str, done: int, total: int) -> None:
-    tick(what)
 
 
 def _split(windows: Sequence[Sequence[int]], vocabulary: int) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
@@ -149,7 +126,7 @@ class _Probe:
         self._n_layers = model.info.layers
         softcap = model.metadata.get("logit.softcap")
         self._softcap = float(softcap) if isinstance(softcap, int | float) else None
-        offset, _ = copy.areas["head" if "head" in copy.areas else "embedding"]
+        offset, _ = copy.areas[copy.head]
         shape = (model.info.vocabulary, model.info.width)
         self._head = np.memmap(copy.path, "<f4", "r", offset, shape)
         self._session: Session = model.session(
@@ -222,12 +199,12 @@ def known(
     windows: Sequence[Sequence[int]],
     seed_of: Callable[[TensorPlan], int],
     threads: int | None,
-    tick: Tick,
+    progress: Progress,
 ) -> dict[str, float]:
-    """As it was kept at one of the paths, or measured and kept there. tick(what is being done)."""
+    """As it was kept at one of the paths, or measured and kept there."""
     found = load(paths, tensors)
     if found is None:
-        found = measure(copy, tensors, windows, seed_of, threads, tick)
+        found = measure(copy, tensors, windows, seed_of, threads, progress)
         save(paths, found)
     return found
 

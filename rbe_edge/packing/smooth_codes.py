@@ -7,7 +7,7 @@ Errors are relative and not squared, |W - W'| / |W|, unless a name says squared.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from rbe_edge.codes import basis, seed64, trellis
 from rbe_edge.format import writer
+from rbe_edge.progress import Progress, Report
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 
 FloatArray = npt.NDArray[np.float32]
@@ -83,17 +84,14 @@ def for_table(values: FloatArray, planes: tuple[int, ...], threads: int | None =
     return _stored_basis(best) if best is not None else None
 
 
-def with_tables(
-    plan: ModelPlan, planes: tuple[int, ...], threads: int | None = None, report: Callable[[str], object] | None = None
-) -> ModelPlan:
-    """The plan, with positional tables encoded where an extreme code beats the trellis of `planes`; report(name) before
-    each."""
+def with_tables(plan: ModelPlan, planes: tuple[int, ...], threads: int | None, progress: Progress) -> ModelPlan:
+    """The plan, with positional tables encoded where an extreme code beats the trellis of `planes`. progress: is told
+    the name before each."""
 
     def coded(tensor: TensorPlan) -> TensorPlan:
         if tensor.role != "positions":
             return tensor
-        if report is not None:
-            report(tensor.name)
+        progress.tell(tensor.name)
         return dataclasses.replace(tensor, stored=for_table(tensor.read(), planes, threads))
 
     return dataclasses.replace(plan, tensors=tuple(map(coded, plan.tensors)))
@@ -129,9 +127,7 @@ class Row:
 _CLASSIC = ((128, 5, 80), (64, 16, 167), (32, 20, 205))
 
 
-def compare(
-    name: str, values: FloatArray, threads: int | None = None, progress: Callable[[int, int], object] | None = None
-) -> Iterator[Row]:
+def compare(name: str, values: FloatArray, threads: int | None = None, progress: Report | None = None) -> Iterator[Row]:
     """Both codes and the trellis on a matrix, finite float32[rows, cols]: seed64; basis as the older idea has it, and
     in the best of SHAPES in the same bytes; the trellis of 1 to 4 bits, and basis in its bytes. What
     progress(done, total) raises stops the work."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,19 @@ def dense(tensor: TensorPlan, bits: int) -> Storage:
     if tensor.source_kind == "fp32" and _beyond_fp16(tensor.read()):
         return _dense(tensor, writer.KIND_FP32)
     return _dense(tensor, writer.KIND_FP16)
+
+
+def entry(tensor: TensorPlan, store: Storage, codebooks: Sequence[int] = (), seed: int = 0) -> writer.TensorEntry:
+    """What the index of a file says of a tensor that is stored in this way. codebooks: bits of each table of the file,
+    in its order. seed: of the rotation; both matter to a trellis alone."""
+    if not store.planes:
+        own = tensor.stored.entry if tensor.stored is not None else b""
+        return writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes, basis=own)
+    return writer.TensorEntry(
+        tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes,
+        seed=seed, rotation_block=trellis.rotation_block(tensor.cols),
+        codebooks=tuple(codebooks.index(bits) for bits in store.planes),
+    )  # fmt: skip
 
 
 def padded(n_bytes: int) -> int:

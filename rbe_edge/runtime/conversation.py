@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rbe_edge.errors import ContextFull, OptionError
+from rbe_edge.progress import Report
 from rbe_edge.runtime.chat_template import Message, template_of
 from rbe_edge.runtime.generation import Generation, Statistics
 from rbe_edge.runtime.marked_text import is_marked, mark
@@ -15,7 +16,6 @@ from rbe_edge.runtime.session import Session
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.engine_model import EngineModel
-    from rbe_edge.runtime.engine_session import Report
 
 # Room kept for an answer when the prompt is fitted into the context: a quarter of it, at most this many tokens.
 _ANSWER_TOKENS = 256

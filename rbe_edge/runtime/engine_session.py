@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import ContextFull, OptionError, RbeError, StateError
+from rbe_edge.progress import Report
 from rbe_edge.runtime.memory import ProfileEntry, read_profile
 from rbe_edge.runtime.native_handle import NativeHandle
 from rbe_edge.runtime.options import KvType, PlanesKind, SessionOptions, require
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from rbe_edge.runtime.engine_model import EngineModel
 
-Report = Callable[[int, int], object]
 
 _KV_TYPES: dict[KvType, int] = {
     "f16": _native.KV_F16, "f32": _native.KV_F32, "q8": _native.KV_Q8, "q8q4": _native.KV_Q8Q4,
@@ -170,7 +170,7 @@ class EngineSession:
         """
         array = self.token_array(tokens)
         self.check_room(len(array), "the prompt")
-        carrier = _native.Progress(progress)
+        carrier = _native.ReportCarrier(progress)
         with self.use() as handle:
             status = _native.library().rbe_session_append(handle, array, len(array), carrier.callback, None)
             carrier.check(status)
@@ -201,7 +201,7 @@ class EngineSession:
         self.check_room(len(array), "the text")
         log_probabilities = np.empty(len(array) - 1, dtype=np.float32)
         all_logits = np.empty((len(array), self.model.info.vocabulary), dtype=np.float32) if logits else None
-        carrier = _native.Progress(progress)
+        carrier = _native.ReportCarrier(progress)
         with self.use() as handle:
             status = _native.library().rbe_session_score(
                 handle,

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rbe_edge.errors import ContextFull, OptionError
+from rbe_edge.progress import Report
 from rbe_edge.runtime.options import GenerationOptions
 from rbe_edge.runtime.sampler import Sampler
 from rbe_edge.runtime.speculation import Acceptance, continuation
 from rbe_edge.runtime.text_stream import TextStream
 
 if TYPE_CHECKING:
-    from rbe_edge.runtime.engine_session import EngineSession, Report
+    from rbe_edge.runtime.engine_session import EngineSession
 
 FinishReason = Literal["end", "stop", "length", "context", "interrupted"]
 

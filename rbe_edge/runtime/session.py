@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rbe_edge.runtime.engine_session import EngineSession, Report
+from rbe_edge.progress import Report
+from rbe_edge.runtime.engine_session import EngineSession
 from rbe_edge.runtime.options import GenerationOptions
 
 if TYPE_CHECKING:

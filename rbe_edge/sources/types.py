@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import mmap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.errors import PackError
+from rbe_edge.progress import Report
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -71,7 +72,7 @@ class Source:
     layout: str = "hugging_face"  # whose names and conventions the tensors follow; or "gguf"
     described_in: str = "config.json"  # where the configuration stands; for messages
 
-    def sha256(self, progress: Callable[[int, int], None] | None = None) -> str:
+    def sha256(self, progress: Report | None = None) -> str:
         """SHA-256 over the bytes of the weight files in name order, in hexadecimal; progress(done, total) in bytes."""
         digest = hashlib.sha256()
         total = sum(path.stat().st_size for path in self.weight_files)

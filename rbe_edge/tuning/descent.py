@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rbe_edge.progress import Report
 from rbe_edge.tuning.decoder import Changes, Decoder
 from rbe_edge.tuning.parameters import Parameters
 
@@ -79,11 +80,11 @@ def descend(
     windows: Sequence[Sequence[int]],
     held_out: Sequence[Sequence[int]],
     schedule: Schedule,
-    report: Callable[[int, int], object],
+    report: Report,
 ) -> Course:
     """Tunes the parameters and leaves them as they were when the divergence on `held_out` was least.
 
-    windows, held_out: of one length. report(done, total) counts batches; what it raises stops the work.
+    windows, held_out: of one length. report: counts batches.
     """
     import torch
 

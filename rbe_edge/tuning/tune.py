@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +18,12 @@ from rbe_edge.errors import MissingExtra, OptionError
 from rbe_edge.evaluation.divergence import divergence
 from rbe_edge.format import writer
 from rbe_edge.format.reader import RbeFile, read_file
+from rbe_edge.progress import Listener, Progress
 from rbe_edge.runtime.model import Model
 
 if TYPE_CHECKING:
     from rbe_edge.tuning.decoder import Changes
     from rbe_edge.tuning.descent import Course
-
-#: progress(what, done, total); what it raises stops the tuning.
-Progress = Callable[[str, int, int], None]
 
 WINDOW = 512
 _MOST_HELD_OUT = 12
@@ -67,7 +65,7 @@ class TuneReport:
 
 def tune(
     file: Path, source: str | Path, text: str, out: Path, options: TuneOptions | None = None,
-    progress: Progress | None = None,
+    progress: Listener | None = None,
 ) -> TuneReport:  # fmt: skip
     """Writes `out`: `file` with row scales, norms and biases that bring it closer to the source on text like this one.
 
@@ -77,7 +75,7 @@ def tune(
     Raises MissingExtra without PyTorch, OptionError for files or a text that do not fit together.
     """
     options = options or TuneOptions()
-    report = progress or (lambda what, done, total: None)
+    steps = Progress(progress)
     started = time.monotonic()
     _check(options)
     writer.check_target(Path(out), options.force)
@@ -91,12 +89,12 @@ def tune(
         stored = read_file(Path(file))
         if not any(tensor.is_trellis for tensor in stored.tensors.values()):
             raise OptionError(f"{file}: holds no coded matrix, so there is nothing to tune; pack it with --bits 2 to 8")
-        dense = _dense(source, directory, report)
+        dense = _dense(source, directory, steps)
         exact = stack.enter_context(Model.open(dense))
         _check_pair(packed, exact)
         windows, held_out = _windows(packed.tokenize(text, special=False), min(WINDOW, packed.info.context))
-        count, changes, course = _descend(packed, exact, stored, windows, held_out, options, report)
-        report("measuring", 0, 1)
+        count, changes, course = _descend(packed, exact, stored, windows, held_out, options, steps)
+        steps.tell("measuring", 0, 1)
         candidate = directory / "tuned.rbe"
         errors = {name: tensor.error for name, tensor in stored.tensors.items()}
         _write(stored, changes, errors, candidate, force=False)
@@ -108,7 +106,7 @@ def tune(
         before, after = (
             divergence(model, exact, held, window=len(held_out[0]), threads=threads) for model in (packed, tuned)
         )
-        report("writing", 1, 1)
+        steps.tell("writing", 1, 1)
         _write(stored, changes, errors, Path(out), options.force)
     return TuneReport(
         Path(out), count, options.steps, course.kept,
@@ -129,13 +127,16 @@ def _check(options: TuneOptions) -> None:
         raise OptionError(f"--threads {options.threads} is not possible; give 1 to 64, or none for all cores")
 
 
-def _dense(source: str | Path, directory: Path, report: Progress) -> Path:
+def _dense(source: str | Path, directory: Path, progress: Progress) -> Path:
     """The source as a dense .rbe file: itself, or packed without loss into the directory."""
     if str(source).endswith(".rbe"):
         return Path(source)
     from rbe_edge.packing.pack import PackOptions, pack
 
-    pack(source, directory / "source.rbe", PackOptions(bits=32), lambda what, done, total: report("reading", 0, total))
+    def reading(what: str, done: int, total: int) -> None:
+        progress.tell("reading", 0, total)
+
+    pack(source, directory / "source.rbe", PackOptions(bits=32), reading)
     return directory / "source.rbe"
 
 
@@ -177,7 +178,7 @@ def _settings(threads: int) -> Iterator[None]:
 
 def _descend(
     packed: Model, exact: Model, stored: RbeFile, windows: Sequence[Sequence[int]], held_out: Sequence[Sequence[int]],
-    options: TuneOptions, report: Progress,
+    options: TuneOptions, progress: Progress,
 ) -> tuple[int, Changes, Course]:  # fmt: skip
     """How many parameters there are, what becomes of them, and how it went."""
     import torch
@@ -191,8 +192,7 @@ def _descend(
         student, teacher = (Decoder(model, len(windows[0])) for model in (packed, exact))
         parameters = Parameters(student, stored)
         course = descend(
-            teacher, student, parameters, windows, held_out, schedule,
-            lambda done, total: report("tuning", done, total),
+            teacher, student, parameters, windows, held_out, schedule, progress.of("tuning")
         )  # fmt: skip
         with torch.no_grad():
             return parameters.count, parameters.changes(), course

@@ -12,8 +12,9 @@ import tiny_models
 from rbe_edge import Model
 from rbe_edge.errors import PackError
 from rbe_edge.llama_cpp import export
-from rbe_edge.packing.pack import PackOptions, pack, source_tokenizer
+from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.gguf.names import gguf_name
+from rbe_edge.sources.tokenizers.of_source import source_tokenizer
 from rbe_edge.sources.types import open_source
 
 CONTEXT = 48

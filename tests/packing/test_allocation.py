@@ -105,7 +105,7 @@ def test_sensitive_tensors_get_more() -> None:
 
 def test_too_little_room() -> None:
     tensors = [plan("layers.0.feed_forward.up")]
-    least = allocation.smallest(tensors)
+    least = allocation.choices_of(tensors[0], 1.0)[0].file_bytes
     assert allocation.decide(tensors, None, least)[0].choice.storage.planes == (1,)
     with pytest.raises(PackError, match="at least"):
         allocation.decide(tensors, None, least - 1)

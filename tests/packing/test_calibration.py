@@ -18,13 +18,10 @@ from rbe_edge import Model, _native
 from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
 from rbe_edge.packing.calibration import Calibration, feedback_factor, read_text, read_windows
+from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
 
 TEXT = "the cat and the dog sat on the mat, and then the dog ate the cake of the cat. " * 80
-
-
-def _areas(report: PackReport) -> dict[str, tuple[int, int]]:
-    return {tensor.name: (tensor.offset, tensor.bytes) for tensor in report.tensors}
 
 
 def test_the_factor_is_that_of_the_inverse() -> None:
@@ -59,12 +56,12 @@ def test_a_block_sees_what_packed_blocks_before_it_give(dense: PackReport, tmp_p
                 expected[point] = expected.get(point, 0) + x.T.astype(np.float64) @ x / sum(map(len, windows))
 
             session.run_layers(1, 1, hidden, show)
-    with Calibration(path, _areas(dense), windows) as calibration:
+    with Calibration(DenseCopy(path, dense.areas), windows) as calibration:
         for name in ("layers.0.attention.q", "layers.0.feed_forward.down"):
             assert calibration.factor(name, 1, 0) is not None
         factor = calibration.factor("layers.1.attention.v", 16, 7)
         assert np.allclose(factor, feedback_factor(expected[_native.CAPTURE_QKV].astype(np.float32), 16, 7), atol=1e-3)
-    with Calibration(path, _areas(dense), windows) as calibration:
+    with Calibration(DenseCopy(path, dense.areas), windows) as calibration:
         calibration.factor("layers.0.attention.q", 1, 0)
         rows, cols = 64, 96
         calibration.replace("layers.0.feed_forward.down", np.zeros((rows, cols), np.float32))
@@ -79,7 +76,7 @@ def test_the_head_is_calibrated_on_what_it_reads(name: str, reads_head: str, tmp
     source = tiny_models.write(tiny_models.MODELS[name], tmp_path / "source")
     report = pack(source, tmp_path / "dense.rbe", PackOptions(bits=32))
     windows = read_windows(report.path, TEXT, 600, 32)
-    with Calibration(report.path, _areas(report), windows) as calibration:
+    with Calibration(DenseCopy(report.path, report.areas), windows) as calibration:
         factor = calibration.factor(reads_head, 16, 5)
         assert factor is not None and not np.array_equal(factor, np.eye(len(factor), dtype=np.float32))
         assert reads_head == "embedding" or calibration.factor("embedding", 16, 5) is None
@@ -158,7 +155,7 @@ def test_memory_is_that_of_the_statistics(dense: PackReport, tmp_path: Path) -> 
     shutil.copy(dense.path, path)
     windows = [[i % 50 + 4 for i in range(48)]] * 120
     hidden = 120 * 48 * 64 * 4
-    with Calibration(path, _areas(dense), windows, threads=1) as calibration:
+    with Calibration(DenseCopy(path, dense.areas), windows, threads=1) as calibration:
         calibration.factor("layers.0.attention.q", 1, 0)  # what is imported late
         tracemalloc.start()
         for name in ("layers.1.attention.q", "layers.1.feed_forward.down", "layers.1.attention.o"):

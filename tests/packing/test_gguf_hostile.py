@@ -19,8 +19,9 @@ from gguf_models import gguf_tensors, write_gguf
 from tiny_models import MODELS
 
 from rbe_edge.errors import PackError, RbeError, TokenizerError
-from rbe_edge.packing.pack import PackOptions, pack, source_tokenizer
+from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.tokenizers.of_source import source_tokenizer
 from rbe_edge.sources.types import open_source
 
 pytest.importorskip("gguf")

@@ -122,7 +122,7 @@ def test_the_command_says_how_to_go_on(
 
     arguments = ["pack", str(source), "-o", str(tmp_path / "m.rbe"), "--bits", "3", "--calibrate", "none"]
     with monkeypatch.context() as patch:
-        patch.setattr(ProgressBar, "report_named", stop)
+        patch.setattr(ProgressBar, "show", stop)
         assert main(arguments) == 130
     message = capsys.readouterr().err
     assert f"{tmp_path / 'm.rbe'}.partial: the same command goes on from there" in message and message.count("\n") == 1

@@ -18,7 +18,9 @@ from rbe_edge.evaluation.divergence import divergence
 from rbe_edge.packing import sensitivity
 from rbe_edge.packing.allocation import GAUSSIAN_ERROR
 from rbe_edge.packing.calibration import Calibration, read_windows
+from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
+from rbe_edge.progress import Progress
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.probabilities import log_softmax
 from rbe_edge.sources.mapping import plan_model
@@ -29,10 +31,9 @@ TEXT = "the cat and the dog sat on the mat, and then the dog ate the cake of the
 
 
 @pytest.fixture
-def copy(dense: PackReport, tmp_path: Path) -> sensitivity.DenseCopy:
+def copy(dense: PackReport, tmp_path: Path) -> DenseCopy:
     shutil.copy(dense.path, tmp_path / "copy.rbe")
-    areas = {tensor.name: (tensor.offset, tensor.bytes) for tensor in dense.tensors}
-    return sensitivity.DenseCopy(tmp_path / "copy.rbe", areas)
+    return DenseCopy(tmp_path / "copy.rbe", dense.areas)
 
 
 def predictions(path: Path, windows: Sequence[Sequence[int]]) -> np.ndarray:
@@ -48,7 +49,7 @@ def predictions(path: Path, windows: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def test_it_is_the_divergence_of_the_whole_model(
-    source: Path, dense: PackReport, copy: sensitivity.DenseCopy, monkeypatch: pytest.MonkeyPatch
+    source: Path, dense: PackReport, copy: DenseCopy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sensitivity, "KL_TOKENS", 256)
     tensors = plan_model(open_source(source)).tensors
@@ -61,7 +62,7 @@ def test_it_is_the_divergence_of_the_whole_model(
     exact = predictions(copy.path, scored)
     for name in ("embedding", "layers.0.attention.q", "layers.1.feed_forward.down"):
         (tensor,) = (tensor for tensor in tensors if tensor.name == name)
-        with Calibration(dense.path, copy.areas, windows[:-8]) as calibration:
+        with Calibration(DenseCopy(dense.path, dense.areas), windows[:-8]) as calibration:
             factor = calibration.factor(name, trellis.rotation_block(tensor.cols), 7)
         values = tensor.read()
         encoded = trellis.encode(values, sensitivity.PROBE, 7, None, None, factor)
@@ -94,7 +95,7 @@ def measuring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Measuring:
 
 def known(source: Path, paths: Sequence[Path]) -> Mapping[str, float]:
     tensors = plan_model(open_source(source)).tensors
-    return sensitivity.known(paths, None, tensors, [], lambda tensor: 0, None, lambda what: None)  # type: ignore[arg-type]
+    return sensitivity.known(paths, None, tensors, [], lambda tensor: 0, None, Progress())  # type: ignore[arg-type]
 
 
 def test_it_is_kept_and_taken_again(source: Path, tmp_path: Path, measuring: Measuring) -> None:

@@ -1,0 +1,61 @@
+"""A model with all tensors in fp32, which the engine runs while matrices in it are replaced by what was encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rbe_edge.format import writer
+from rbe_edge.packing import storage
+from rbe_edge.progress import Progress
+from rbe_edge.sources.plan import MetadataValue, ModelPlan
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class DenseCopy:
+    """A .rbe file with all tensors in fp32, made to be changed. areas: offset and bytes of each tensor's data in it."""
+
+    path: Path
+    areas: Mapping[str, tuple[int, int]]
+
+    @property
+    def head(self) -> str:
+        """The name of the matrix that gives the logits."""
+        return "head" if "head" in self.areas else "embedding"
+
+    def write(self, name: str, weights: FloatArray) -> None:
+        """Replaces a tensor by numbers, float32 [rows][cols]. An engine that has the file mapped sees them at once; it
+        must not be running."""
+        offset, n_bytes = self.areas[name]
+        data = np.ascontiguousarray(weights, dtype="<f4").data.cast("B")
+        assert len(data) == n_bytes, name
+        with self.path.open("r+b", buffering=0) as file:
+            file.seek(offset)
+            while data:
+                data = data[file.write(data) :]
+
+
+def make(
+    path: Path,
+    plan: ModelPlan,
+    metadata: Mapping[str, MetadataValue],
+    blobs: Mapping[str, bytes],
+    progress: Progress,
+) -> DenseCopy:
+    """Writes the copy of a model. progress: is told before every tensor. Memory: one tensor. Raises PackError where the
+    file cannot be written."""
+    stores = [storage.dense(tensor, 32) for tensor in plan.tensors]
+    entries = [storage.entry(tensor, store) for tensor, store in zip(plan.tensors, stores, strict=True)]
+    with writer.PackWriter(path, metadata, [], blobs, entries) as file:
+        for tensor, store in zip(plan.tensors, stores, strict=True):
+            progress.tell("preparing calibration")
+            data, error = storage.data_of(tensor, store)
+            file.write_tensor([data], error)
+        file.commit()
+        return DenseCopy(path, {entry.name: (file.offset(entry.name), entry.n_bytes) for entry in entries})
