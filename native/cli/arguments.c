@@ -50,8 +50,14 @@ static int read_option(cli_arguments *a, const char *name, const char *value)
                                                : -1;
 }
 
-int read_arguments(cli_arguments *a, int argc, char **argv)
+int read_arguments(cli_arguments *a, uint32_t n_tokens, int argc, char **argv)
 {
+    *a = (cli_arguments){
+        .n_tokens = n_tokens,
+        .model = {.struct_bytes = sizeof a->model},
+        .session = {.struct_bytes = sizeof a->session},
+        .sampling = {.struct_bytes = sizeof a->sampling},
+    };
     for (int i = 0; i < argc; i++) {
         if (!strcmp(argv[i], "-v")) {
             a->verbose = 1;
@@ -69,6 +75,20 @@ int read_arguments(cli_arguments *a, int argc, char **argv)
             }
             i++;
         }
+    }
+    return 1;
+}
+
+int open_model_with_tokenizer(const cli_arguments *a, rbe_model **model, rbe_model_info *info)
+{
+    *info = (rbe_model_info){.struct_bytes = sizeof *info};
+    if (rbe_model_open(a->path, &a->model, model) != RBE_OK || rbe_model_get_info(*model, info) != RBE_OK) {
+        report_failure();
+        return 0;
+    }
+    if (!rbe_model_tokenizer(*model)) {
+        fprintf(stderr, "rbe-cli: %s holds no tokenizer\n", a->path);
+        return 0;
     }
     return 1;
 }

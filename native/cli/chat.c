@@ -290,16 +290,9 @@ static int prepare_template(chat *c, const cli_arguments *a, uint32_t n_metadata
 
 static int prepare(chat *c, const cli_arguments *a)
 {
-    rbe_model_info model = {.struct_bytes = sizeof model};
+    rbe_model_info model;
     rbe_session_info session = {.struct_bytes = sizeof session};
-    if (rbe_model_open(a->path, &a->model, &c->model) != RBE_OK || rbe_model_get_info(c->model, &model) != RBE_OK) {
-        return report_failure();
-    }
-    if (!rbe_model_tokenizer(c->model)) {
-        fprintf(stderr, "rbe-cli: %s holds no tokenizer\n", a->path);
-        return 1;
-    }
-    if (prepare_template(c, a, model.n_metadata)) {
+    if (!open_model_with_tokenizer(a, &c->model, &model) || prepare_template(c, a, model.n_metadata)) {
         return 1;
     }
     if (rbe_session_create(c->model, &a->session, &c->session) != RBE_OK || rbe_session_get_info(c->session, &session) != RBE_OK ||
@@ -335,13 +328,8 @@ static int converse(chat *c)
 
 int command_chat(int argc, char **argv)
 {
-    cli_arguments arguments = {
-        .n_tokens = 512,
-        .model = {.struct_bytes = sizeof arguments.model},
-        .session = {.struct_bytes = sizeof arguments.session},
-        .sampling = {.struct_bytes = sizeof arguments.sampling},
-    };
-    if (!read_arguments(&arguments, argc, argv)) {
+    cli_arguments arguments;
+    if (!read_arguments(&arguments, 512, argc, argv)) {
         return EXIT_USAGE;
     }
     if (!arguments.path) {

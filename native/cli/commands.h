@@ -15,8 +15,12 @@ typedef struct cli_arguments {
     rbe_sampling_options sampling;
 } cli_arguments;
 
-/* Options and the file's path; 0, with a message, for what is none. */
-int read_arguments(cli_arguments *a, int argc, char **argv);
+/* Fills everything: options, the file's path, n_tokens where none is given. 0, with a message, for what is none. */
+int read_arguments(cli_arguments *a, uint32_t n_tokens, int argc, char **argv);
+
+/* Opens the model and says its numbers; 0, with a message, where that fails or the model has no tokenizer. What was opened is the
+ * caller's to close in any case. */
+int open_model_with_tokenizer(const cli_arguments *a, rbe_model **model, rbe_model_info *info);
 
 /* UTF-8 to standard output; without what a terminal would obey, where it is one. */
 void write_text(const char *text, size_t bytes);

@@ -33,16 +33,12 @@ typedef struct run_state {
 
 static int prepare(run_state *run, const cli_arguments *a)
 {
-    rbe_model_info info = {.struct_bytes = sizeof info};
-    if (rbe_model_open(a->path, &a->model, &run->model) != RBE_OK || rbe_model_get_info(run->model, &info) != RBE_OK) {
-        return report_failure();
+    rbe_model_info info;
+    if (!open_model_with_tokenizer(a, &run->model, &info)) {
+        return 1;
     }
     run->opened = seconds(CLOCK_MONOTONIC);
     const rbe_tokenizer *tokenizer = rbe_model_tokenizer(run->model);
-    if (!tokenizer) {
-        fprintf(stderr, "rbe-cli: %s holds no tokenizer\n", a->path);
-        return 1;
-    }
     size_t bytes = strlen(a->prompt), capacity = bytes + 8; /* a token is at least a byte; a few more at the ends */
     run->tokens = malloc(capacity * sizeof *run->tokens);
     if (!run->tokens) {
@@ -125,13 +121,8 @@ static void report(const run_state *run, double started)
 int command_run(int argc, char **argv)
 {
     double started = seconds(CLOCK_MONOTONIC);
-    cli_arguments arguments = {
-        .n_tokens = 128,
-        .model = {.struct_bytes = sizeof arguments.model},
-        .session = {.struct_bytes = sizeof arguments.session},
-        .sampling = {.struct_bytes = sizeof arguments.sampling},
-    };
-    if (!read_arguments(&arguments, argc, argv)) {
+    cli_arguments arguments;
+    if (!read_arguments(&arguments, 128, argc, argv)) {
         return EXIT_USAGE;
     }
     if (!arguments.path || !arguments.prompt || !arguments.prompt[0]) {
