@@ -170,6 +170,7 @@ class TensorInfo(ctypes.Structure):
     """rbe_tensor_info"""
 
     _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
         ("name", ctypes.POINTER(ctypes.c_char)),
         ("name_bytes", ctypes.c_size_t),
         ("kind", ctypes.c_uint32),

@@ -58,6 +58,7 @@ static void structures(void)
     FIELD(rbe_metadata, data);
 
     STRUCTURE(rbe_tensor_info);
+    FIELD(rbe_tensor_info, struct_bytes);
     FIELD(rbe_tensor_info, name);
     FIELD(rbe_tensor_info, name_bytes);
     FIELD(rbe_tensor_info, kind);

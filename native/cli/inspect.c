@@ -58,7 +58,7 @@ static int print_tensors(const rbe_model *model, uint32_t n)
 {
     static const char *const kinds[] = {"?", "fp32", "fp16", "bf16", "trellis", "seed64", "basis"};
     for (uint32_t i = 0; i < n; i++) {
-        rbe_tensor_info tensor;
+        rbe_tensor_info tensor = {.struct_bytes = sizeof tensor};
         if (rbe_model_tensor(model, i, &tensor) != RBE_OK) {
             return report_failure();
         }

@@ -86,7 +86,7 @@ static inline int exercise_file(const char *path, uint32_t skip_checksums)
     }
     if (rbe_model_get_info(model, &info) == RBE_OK) {
         for (uint32_t i = 0; i < info.n_tensors; i++) {
-            rbe_tensor_info tensor;
+            rbe_tensor_info tensor = {.struct_bytes = sizeof tensor};
             float *row = NULL;
             if (rbe_model_tensor(model, i, &tensor) == RBE_OK && (row = malloc(tensor.cols * sizeof *row)) != NULL) {
                 (void)rbe_model_tensor_rows(model, i, tensor.rows - 1, 1, row);

@@ -93,7 +93,7 @@ def read_tensors(model: Any) -> Mapping[str, TensorInfo]:
     """In the order of the file."""
     lib = _native.library()
     tensors = {}
-    entry = _native.TensorInfo()
+    entry = _native.TensorInfo(struct_bytes=ctypes.sizeof(_native.TensorInfo))
     for index in range(_raw_info(model).n_tensors):
         _native.check(lib.rbe_model_tensor(model, index, ctypes.byref(entry)))
         tensor = TensorInfo(

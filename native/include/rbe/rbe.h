@@ -1,8 +1,11 @@
 /* rbe.h: the public interface of librbe, the runtime of rbe_edge.
  *
  * Conventions. Functions that can fail return rbe_status and write their output through the last argument, which is
- * set to NULL or zero on failure. rbe_last_error() then holds one line for a person. Option structures begin with
- * struct_bytes, set by the caller to sizeof the structure it was compiled with; a zeroed field means the default.
+ * set to NULL or zero on failure. rbe_last_error() then holds one line for a person. Structures that may grow begin with
+ * struct_bytes, set by the caller to sizeof the structure it was compiled with. Options: a zeroed field means the default;
+ * shorter ones are accepted, longer ones are not. Information (rbe_model_info, rbe_model_memory, rbe_tensor_info,
+ * rbe_session_info): of a shorter structure the fields that it has are filled; of a longer one those that this build does
+ * not know become zero; on failure it is as it was.
  *
  * Threads. An rbe_model and an rbe_tokenizer are immutable and may be shared by any number of threads. An rbe_session,
  * rbe_batch, rbe_generation, rbe_sampler or rbe_text_stream belongs to one thread at a time; their cancel functions to any.
@@ -193,6 +196,7 @@ typedef struct rbe_metadata {
 RBE_API rbe_status rbe_model_metadata(const rbe_model *model, uint32_t index, rbe_metadata *out);
 
 typedef struct rbe_tensor_info {
+    size_t struct_bytes;
     const char *name;         /* not zero-terminated, UTF-8 */
     size_t name_bytes;
     uint32_t kind;            /* 1 fp32, 2 fp16, 3 bf16, 4 trellis, 5 seed64, 6 basis */

@@ -53,3 +53,18 @@ rbe_status rbe__copy_options(void *out, size_t bytes, const void *options)
     memcpy(out, options, given);
     return RBE_OK;
 }
+
+rbe_status rbe__give_info(const char *function, void *out, const void *info, size_t bytes)
+{
+    size_t wanted = 0;
+    if (out) {
+        memcpy(&wanted, out, sizeof wanted);
+    }
+    if (wanted < sizeof wanted || wanted > RBE_MOST_STRUCT_BYTES) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "%s: the structure is NULL, or its struct_bytes is not its size", function);
+    }
+    const size_t known = wanted < bytes ? wanted : bytes;
+    memset((char *)out + known, 0, wanted - known);
+    memcpy((char *)out + sizeof wanted, (const char *)info + sizeof wanted, known - sizeof wanted);
+    return RBE_OK;
+}

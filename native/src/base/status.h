@@ -29,4 +29,11 @@ void rbe__set_error(const char *format, ...) RBE_PRINTF(1, 2);
  * an older, shorter structure are taken as they are; longer ones ask for something this build does not know. */
 rbe_status rbe__copy_options(void *out, size_t bytes, const void *options);
 
+/* The other way: fills the caller's information structure from `info` of `bytes`; both begin with size_t struct_bytes, and that of
+ * `out` says how long the caller's is and stays as it is. A shorter one gets as many fields as it has; fields of a longer one that this
+ * build does not know become zero. RBE_ERROR_ARGUMENT, and nothing is written, where out is NULL, or struct_bytes is less than its own
+ * size or more than RBE_MOST_STRUCT_BYTES: then it was never set. `function` is named in the message. */
+#define RBE_MOST_STRUCT_BYTES 4096u
+rbe_status rbe__give_info(const char *function, void *out, const void *info, size_t bytes);
+
 #endif

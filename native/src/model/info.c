@@ -4,11 +4,10 @@
 
 rbe_status rbe_model_get_info(const rbe_model *model, rbe_model_info *info)
 {
-    if (!model || !info || info->struct_bytes != sizeof *info) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_get_info: model or info is NULL, or info.struct_bytes is wrong");
+    if (!model) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_get_info: model is NULL");
     }
-    *info = (rbe_model_info){
-        .struct_bytes = sizeof *info,
+    const rbe_model_info known = {
         .file_bytes = model->pack.file.bytes,
         .n_parameters = model->n_parameters,
         .format_version = model->pack.version,
@@ -20,18 +19,17 @@ rbe_status rbe_model_get_info(const rbe_model *model, rbe_model_info *info)
         .context_tokens = model->config.context,
         .kernel_set = model->kernels.name,
     };
-    return RBE_OK;
+    return rbe__give_info("rbe_model_get_info", info, &known, sizeof known);
 }
 
 rbe_status rbe_model_get_memory(const rbe_model *model, rbe_model_memory *out)
 {
-    if (!model || !out || out->struct_bytes != sizeof *out) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_get_memory: model or out is NULL, or out.struct_bytes is wrong");
+    if (!model) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_get_memory: model is NULL");
     }
     const rbe__memory_pool_counts sessions = rbe__memory_pool_statistics(model->memory);
     const rbe__cache_statistics cache = rbe__weight_cache_statistics(model->cache);
-    *out = (rbe_model_memory){
-        .struct_bytes = sizeof *out,
+    const rbe_model_memory known = {
         .sessions_in_use = sessions.in_use,
         .sessions_peak = sessions.peak,
         .sessions_held = sessions.held,
@@ -44,7 +42,7 @@ rbe_status rbe_model_get_memory(const rbe_model *model, rbe_model_memory *out)
         .resident_limit = model->residency.limit,
         .resident_pinned = model->residency.pinned_bytes,
     };
-    return RBE_OK;
+    return rbe__give_info("rbe_model_get_memory", out, &known, sizeof known);
 }
 
 void rbe_model_trim_memory(const rbe_model *model)
@@ -70,11 +68,11 @@ rbe_status rbe_model_metadata(const rbe_model *model, uint32_t index, rbe_metada
 
 rbe_status rbe_model_tensor(const rbe_model *model, uint32_t index, rbe_tensor_info *out)
 {
-    if (!model || !out || index >= model->pack.n_tensors) {
+    if (!model || index >= model->pack.n_tensors) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_tensor: no tensor %u", index);
     }
     const rbe__tensor *tensor = &model->pack.tensors[index];
-    *out = (rbe_tensor_info){
+    rbe_tensor_info known = {
         .name = tensor->name,
         .name_bytes = tensor->name_bytes,
         .kind = tensor->kind,
@@ -87,9 +85,9 @@ rbe_status rbe_model_tensor(const rbe_model *model, uint32_t index, rbe_tensor_i
         .data_bytes = tensor->data_bytes,
     };
     for (uint32_t p = 0; p < tensor->n_planes; p++) {
-        out->plane_bits[p] = tensor->planes[p].bits;
+        known.plane_bits[p] = tensor->planes[p].bits;
     }
-    return RBE_OK;
+    return rbe__give_info("rbe_model_tensor", out, &known, sizeof known);
 }
 
 rbe_status rbe_model_tensor_rows(const rbe_model *model, uint32_t index, uint32_t first_row, uint32_t n_rows, float *out)

@@ -150,18 +150,17 @@ void rbe_session_free(rbe_session *session)
 
 rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *info)
 {
-    if (!session || !info || info->struct_bytes != sizeof *info) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_get_info: session or info is NULL, or info.struct_bytes is wrong");
+    if (!session) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_get_info: session is NULL");
     }
-    *info = (rbe_session_info){
-        .struct_bytes = sizeof *info,
+    const rbe_session_info known = {
         .arena_bytes = session->arena_bytes + session->pass.threads_bytes,
         .kv_bytes = session->state_bytes,
         .context_tokens = session->state.context,
         .position = session->position,
         .n_threads = rbe__thread_pool_threads(session->pass.workspace.pool),
     };
-    return RBE_OK;
+    return rbe__give_info("rbe_session_get_info", info, &known, sizeof known);
 }
 
 rbe_status rbe_session_get_profile(const rbe_session *session, rbe_profile_entry *entries, size_t capacity, size_t *n_entries)
