@@ -21,33 +21,36 @@ static double seconds(clockid_t clock)
 static void bench_search(uint32_t k)
 {
     static rbe__trellis trellis;
-    static rbe__batch batch;
+    static rbe__sweep_lanes lanes;
     static rbe__sweep_space space;
-    static uint16_t branches[RBE_MAX_LANE_STEPS][RBE_BATCH_LANES];
+    static uint16_t branches[RBE_MAX_LANE_STEPS][RBE_SWEEP_LANES];
     uint64_t state = 1;
     rbe__trellis_make(&codebooks[k], &trellis);
-    batch.n_steps = N_STEPS;
-    batch.n_lanes = RBE_BATCH_LANES;
+    lanes.n_steps = N_STEPS;
+    lanes.n_lanes = RBE_SWEEP_LANES;
     for (uint32_t t = 0; t < N_STEPS; t++) {
-        for (uint32_t lane = 0; lane < RBE_BATCH_LANES; lane++) {
+        for (uint32_t lane = 0; lane < RBE_SWEEP_LANES; lane++) {
             const double target = trellis.usual_rms * trellis.resolution * gaussian(&state);
-            batch.target[t][lane] = (int16_t)fmin(fmax(target, trellis.low), trellis.high);
-            batch.gain[t][lane] = trellis.full_gain;
-            batch.limit[t][lane] = (int16_t)(trellis.cost_limit / trellis.full_gain);
+            lanes.target[t][lane] = (int16_t)fmin(fmax(target, trellis.low), trellis.high);
+            lanes.gain[t][lane] = trellis.full_gain;
+            lanes.limit[t][lane] = (int16_t)(trellis.cost_limit / trellis.full_gain);
         }
     }
     const char *name;
+    const rbe__sweeps *before = NULL;
     for (uint32_t set = 0; (name = rbe_kernel_set_name(set)) != NULL; set++) {
-        const rbe__sweeps *sweeps = rbe__sweeps_select(name);
+        rbe_kernels table;
         double best = INFINITY;
-        for (int round = 0; sweeps != NULL && round < 2 * ROUNDS; round++) {
+        if (rbe__kernels_select(name, &table) != 0 || table.sweeps == before) {
+            continue; /* not on this processor, or those of the set before */
+        }
+        before = table.sweeps;
+        for (int round = 0; round < 2 * ROUNDS; round++) {
             const double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
-            rbe__viterbi(sweeps, &trellis, &batch, &space, branches);
+            rbe__viterbi(table.sweeps, &trellis, &lanes, &space, branches);
             best = fmin(best, seconds(CLOCK_PROCESS_CPUTIME_ID) - start);
         }
-        if (sweeps != NULL) {
-            printf("search  K=%u  %-12s %7.2f M weights/s per core\n", k + 1, name, N_STEPS * RBE_BATCH_LANES / best / 1e6);
-        }
+        printf("search  K=%u  %-12s %7.2f M weights/s per core\n", k + 1, name, N_STEPS * RBE_SWEEP_LANES / best / 1e6);
     }
 }
 

@@ -6,32 +6,33 @@
 #include "codec/viterbi.h"
 #include "encoder_samples.h"
 
+static rbe_kernels scalar;
 static rbe__sweep_space space;
 static rbe__trellis trellis;
-static rbe__batch batch;
+static rbe__sweep_lanes lanes;
 
 /* Gaussian targets; uneven: with outliers, and gains from none to full. */
 static void fill(uint32_t n_steps, uint32_t n_lanes, int uneven, uint64_t seed)
 {
-    memset(&batch, 0, sizeof batch);
-    batch.n_steps = n_steps;
-    batch.n_lanes = n_lanes;
+    memset(&lanes, 0, sizeof lanes);
+    lanes.n_steps = n_steps;
+    lanes.n_lanes = n_lanes;
     const double unit = trellis.usual_rms * trellis.resolution;
     for (uint32_t t = 0; t < n_steps; t++) {
         for (uint32_t lane = 0; lane < n_lanes; lane++) {
             const double target = gaussian(&seed) * unit * (uneven && uniform(&seed) < 0.02 ? 5 : 1);
-            batch.target[t][lane] = (int16_t)fmin(fmax(target, trellis.low), trellis.high);
+            lanes.target[t][lane] = (int16_t)fmin(fmax(target, trellis.low), trellis.high);
             const double gain = uneven ? uniform(&seed) : 1;
-            batch.gain[t][lane] = (int16_t)(gain < 0.1 ? 0 : gain * trellis.full_gain);
-            const int16_t divisor = batch.gain[t][lane];
-            batch.limit[t][lane] = divisor ? (int16_t)(trellis.cost_limit / divisor) : 32767;
+            lanes.gain[t][lane] = (int16_t)(gain < 0.1 ? 0 : gain * trellis.full_gain);
+            const int16_t divisor = lanes.gain[t][lane];
+            lanes.limit[t][lane] = divisor ? (int16_t)(trellis.cost_limit / divisor) : 32767;
         }
     }
 }
 
 static double cost_of(uint32_t lane, uint32_t t, uint32_t w)
 {
-    const double error = (batch.target[t][lane] - trellis.values[w] * trellis.resolution) * (double)batch.gain[t][lane];
+    const double error = (lanes.target[t][lane] - trellis.values[w] * trellis.resolution) * (double)lanes.gain[t][lane];
     return error * error;
 }
 
@@ -40,7 +41,7 @@ static double least_cost(uint32_t lane)
 {
     static double from[RBE_MAX_STATES], to[RBE_MAX_STATES], costs[RBE_MAX_LANE_STEPS][4096];
     const uint32_t bits = trellis.bits, n_states = trellis.n_states;
-    for (uint32_t t = 0; t < batch.n_steps; t++) {
+    for (uint32_t t = 0; t < lanes.n_steps; t++) {
         for (uint32_t w = 0; w < 4096; w++) {
             costs[t][w] = cost_of(lane, t, w);
         }
@@ -50,7 +51,7 @@ static double least_cost(uint32_t lane)
         for (uint32_t state = 0; state < n_states; state++) {
             from[state] = state == start ? 0 : 1e30;
         }
-        for (uint32_t t = 0; t < batch.n_steps; t++) {
+        for (uint32_t t = 0; t < lanes.n_steps; t++) {
             for (uint32_t n = 0; n < n_states; n++) {
                 to[n] = 1e30;
             }
@@ -68,11 +69,11 @@ static double least_cost(uint32_t lane)
     return least;
 }
 
-static void check_circular(uint16_t branches[][RBE_BATCH_LANES])
+static void check_circular(uint16_t branches[][RBE_SWEEP_LANES])
 {
-    for (uint32_t lane = 0; lane < batch.n_lanes; lane++) {
-        for (uint32_t t = 0; t < batch.n_steps; t++) {
-            const uint32_t before = branches[(t + batch.n_steps - 1) % batch.n_steps][lane];
+    for (uint32_t lane = 0; lane < lanes.n_lanes; lane++) {
+        for (uint32_t t = 0; t < lanes.n_steps; t++) {
+            const uint32_t before = branches[(t + lanes.n_steps - 1) % lanes.n_steps][lane];
             CHECK(branches[t][lane] < 4096 && (uint32_t)branches[t][lane] >> trellis.bits == (before & (trellis.n_states - 1)),
                   "K %u: step %u of lane %u does not follow from the one before", trellis.bits, t, lane);
         }
@@ -82,20 +83,20 @@ static void check_circular(uint16_t branches[][RBE_BATCH_LANES])
 static void check_sets(uint32_t bits)
 {
     static const uint32_t steps[] = {32, 35, 63, 64, 84, RBE_MAX_LANE_STEPS};
-    static uint16_t expected[RBE_MAX_LANE_STEPS][RBE_BATCH_LANES], found[RBE_MAX_LANE_STEPS][RBE_BATCH_LANES];
+    static uint16_t expected[RBE_MAX_LANE_STEPS][RBE_SWEEP_LANES], found[RBE_MAX_LANE_STEPS][RBE_SWEEP_LANES];
     for (uint32_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         fill(steps[i], i % 2 ? 16 : 32, 1, bits * 100 + i);
         memset(expected, 0, sizeof expected);
-        rbe__viterbi(rbe__sweeps_select("scalar"), &trellis, &batch, &space, expected);
+        rbe__viterbi(scalar.sweeps, &trellis, &lanes, &space, expected);
         check_circular(expected);
         const char *name;
         for (uint32_t set = 1; (name = rbe_kernel_set_name(set)) != NULL; set++) {
-            const rbe__sweeps *sweeps = rbe__sweeps_select(name);
-            if (sweeps == NULL) {
+            rbe_kernels table;
+            if (rbe__kernels_select(name, &table) != 0) {
                 continue;
             }
             memset(found, 0, sizeof found);
-            rbe__viterbi(sweeps, &trellis, &batch, &space, found);
+            rbe__viterbi(table.sweeps, &trellis, &lanes, &space, found);
             CHECK(memcmp(found, expected, sizeof found) == 0, "K %u, %u steps: %s differs from scalar", bits, steps[i], name);
         }
     }
@@ -104,13 +105,15 @@ static void check_sets(uint32_t bits)
 /* n_lanes lanes, so many as a second of trying every start allows. */
 static void check_near_best(uint32_t bits, uint32_t n_lanes, int uneven, double tolerance)
 {
-    static uint16_t branches[RBE_MAX_LANE_STEPS][RBE_BATCH_LANES];
+    static uint16_t branches[RBE_MAX_LANE_STEPS][RBE_SWEEP_LANES];
     fill(64, RBE_LANES, uneven, 7 + bits);
-    rbe__viterbi(rbe__sweeps_select(NULL), &trellis, &batch, &space, branches);
+    rbe_kernels table;
+    CHECK(rbe__kernels_select(NULL, &table) == 0, "best");
+    rbe__viterbi(table.sweeps, &trellis, &lanes, &space, branches);
     double found = 0, least = 0;
     for (uint32_t lane = 0; lane < n_lanes; lane++) {
         double cost = 0;
-        for (uint32_t t = 0; t < batch.n_steps; t++) {
+        for (uint32_t t = 0; t < lanes.n_steps; t++) {
             cost += cost_of(lane, t, branches[t][lane]);
         }
         const double best = least_cost(lane);
@@ -144,10 +147,10 @@ static void check_subtract(uint32_t rows, uint32_t n)
     }
     const char *name;
     for (uint32_t set = 0; (name = rbe_kernel_set_name(set)) != NULL; set++) {
-        const rbe__sweeps *sweeps = rbe__sweeps_select(name);
-        if (sweeps != NULL) {
+        rbe_kernels table;
+        if (rbe__kernels_select(name, &table) == 0) {
             memcpy(found, start, sizeof found);
-            sweeps->subtract(found, from, factors, STRIDE, rows, n);
+            table.sweeps->subtract(found, from, factors, STRIDE, rows, n);
             CHECK(memcmp(found, expected, sizeof found) == 0, "%s: %u rows less %u products", name, rows, n);
         }
     }
@@ -155,6 +158,7 @@ static void check_subtract(uint32_t rows, uint32_t n)
 
 int main(void)
 {
+    CHECK(rbe__kernels_select("scalar", &scalar) == 0, "scalar");
     check_subtract(8, 1);
     check_subtract(24, 5);
     check_subtract(40, 40);
@@ -167,6 +171,5 @@ int main(void)
     check_near_best(4, 6, 1, 0.02);
     rbe__trellis_make(&codebooks[2], &trellis);
     check_near_best(3, 3, 0, 0.01);
-    CHECK(rbe__sweeps_select("no such set") == NULL, "an unknown set");
     return check_finish();
 }

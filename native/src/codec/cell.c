@@ -1,5 +1,6 @@
 #include "codec/cell.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -19,17 +20,17 @@ static int16_t quantised_gain(const rbe__trellis *trellis, float gain)
     return quantised == 0 && gain > 0 ? 1 : quantised;
 }
 
-static void fill_batch(const rbe__trellis *trellis, const rbe__cell *cell, uint32_t first_lane, rbe__batch *batch)
+static void fill_lanes(const rbe__trellis *trellis, const rbe__cell *cell, uint32_t first_lane, rbe__sweep_lanes *lanes)
 {
-    for (uint32_t t = 0; t < batch->n_steps; t++) {
+    for (uint32_t t = 0; t < lanes->n_steps; t++) {
         const float *gains = cell->gains + (size_t)4 * (t % cell->row_steps);
         for (uint32_t i = 0; i < 4; i++) {
             const int16_t gain = quantised_gain(trellis, gains[i]);
             const int16_t limit = gain > 0 ? (int16_t)(trellis->cost_limit / gain) : 32767;
             for (uint32_t lane = 4 * i; lane < 4 * i + 4; lane++) {
-                batch->target[t][first_lane + lane] = quantised_target(trellis, cell->targets[t * RBE_LANES + lane]);
-                batch->gain[t][first_lane + lane] = gain;
-                batch->limit[t][first_lane + lane] = limit;
+                lanes->target[t][first_lane + lane] = quantised_target(trellis, cell->targets[t * RBE_LANES + lane]);
+                lanes->gain[t][first_lane + lane] = gain;
+                lanes->limit[t][first_lane + lane] = limit;
             }
         }
     }
@@ -41,7 +42,7 @@ static void write_lane(const rbe__trellis *trellis, const rbe__cell_space *space
     const uint32_t bits = trellis->bits;
     uint32_t pending = 0, n_pending = 0;
     uint8_t *next = cell->stream + lane;
-    for (uint32_t t = 0; t < space->batch.n_steps; t++) {
+    for (uint32_t t = 0; t < space->lanes.n_steps; t++) {
         const uint32_t w = space->branches[t][first_lane + lane];
         cell->values[t * RBE_LANES + lane] = trellis->values[w];
         pending = pending << bits | (w & ((1u << bits) - 1));
@@ -58,17 +59,17 @@ static void write_lane(const rbe__trellis *trellis, const rbe__cell_space *space
 void rbe__encode_cells(const rbe__sweeps *sweeps, const rbe__trellis *trellis, const rbe__cell *cells, uint32_t n_cells,
                        rbe__cell_space *space)
 {
-    assert(n_cells >= 1 && n_cells <= RBE_BATCH_CELLS);
-    rbe__batch *batch = &space->batch;
-    batch->n_steps = cells[0].n_groups * cells[0].row_steps;
-    batch->n_lanes = n_cells * RBE_LANES;
-    assert(batch->n_steps <= RBE_MAX_LANE_STEPS);
-    memset(batch->gain, 0, sizeof batch->gain); /* lanes that stay free cost nothing */
+    assert(n_cells >= 1 && n_cells <= RBE_SWEEP_CELLS);
+    rbe__sweep_lanes *lanes = &space->lanes;
+    lanes->n_steps = cells[0].n_groups * cells[0].row_steps;
+    lanes->n_lanes = n_cells * RBE_LANES;
+    assert(lanes->n_steps <= RBE_MAX_LANE_STEPS);
+    memset(lanes->gain, 0, sizeof lanes->gain); /* lanes that stay free cost nothing */
     for (uint32_t c = 0; c < n_cells; c++) {
-        assert(cells[c].n_groups * cells[c].row_steps == batch->n_steps);
-        fill_batch(trellis, &cells[c], c * RBE_LANES, batch);
+        assert(cells[c].n_groups * cells[c].row_steps == lanes->n_steps);
+        fill_lanes(trellis, &cells[c], c * RBE_LANES, lanes);
     }
-    rbe__viterbi(sweeps, trellis, batch, &space->sweep, space->branches);
+    rbe__viterbi(sweeps, trellis, lanes, &space->sweep, space->branches);
     for (uint32_t c = 0; c < n_cells; c++) {
         for (uint32_t lane = 0; lane < RBE_LANES; lane++) {
             write_lane(trellis, space, c * RBE_LANES, lane, &cells[c]);

@@ -16,12 +16,12 @@ typedef struct rbe__cell {
 
 /* What one thread works in. */
 typedef struct rbe__cell_space {
-    rbe__batch batch;
+    rbe__sweep_lanes lanes;
     rbe__sweep_space sweep;
-    uint16_t branches[RBE_MAX_LANE_STEPS][RBE_BATCH_LANES];
+    uint16_t branches[RBE_MAX_LANE_STEPS][RBE_SWEEP_LANES];
 } rbe__cell_space;
 
-/* n_cells is 1 to RBE_BATCH_CELLS; all have the same n_groups x row_steps. Where vectors are wide, two at once take little longer than one.
+/* n_cells is 1 to RBE_SWEEP_CELLS; all have the same n_groups x row_steps. Where vectors are wide, two at once take little longer than one.
  * The result of a cell does not depend on the others. */
 void rbe__encode_cells(const rbe__sweeps *sweeps, const rbe__trellis *trellis, const rbe__cell *cells, uint32_t n_cells,
                        rbe__cell_space *space);

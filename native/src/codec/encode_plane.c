@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/status.h"
 #include "codec/feedback.h"
+#include "kernels/kernels.h"
 #include "parallel/cores.h"
 
 #define NO_CELL 0xFFFFFFFFu
@@ -21,7 +22,7 @@ static const double spreads[SPREADS] = {1.0, 0.97, 1.03, 0.94, 1.06};
 
 /* One or two cells of a strip with lanes of one length. */
 typedef struct cell_pair {
-    uint32_t strip, cells[RBE_BATCH_CELLS];
+    uint32_t strip, cells[RBE_SWEEP_CELLS];
 } cell_pair;
 
 typedef struct ranked_pair {
@@ -31,9 +32,9 @@ typedef struct ranked_pair {
 
 typedef struct thread_space {
     rbe__cell_space cells;
-    float targets[RBE_BATCH_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES];
-    uint8_t stream[RBE_BATCH_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES / 2];
-    int8_t values[RBE_BATCH_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES];
+    float targets[RBE_SWEEP_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES];
+    uint8_t stream[RBE_SWEEP_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES / 2];
+    int8_t values[RBE_SWEEP_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES];
 } thread_space;
 
 typedef struct plane_job {
@@ -81,7 +82,7 @@ static uint32_t prepare(const plane_job *job, const cell_pair *pair, float sprea
     const rbe__plane_encoder *plane = &job->plane;
     const rbe__strip_layout strip = rbe__layout_strip(&plane->layout, pair->strip);
     uint32_t n = 0;
-    for (; n < RBE_BATCH_CELLS && pair->cells[n] != NO_CELL; n++) {
+    for (; n < RBE_SWEEP_CELLS && pair->cells[n] != NO_CELL; n++) {
         const uint32_t first = rbe__cell_first_group(&plane->layout, &strip, pair->cells[n]);
         const uint32_t past = rbe__cell_first_group(&plane->layout, &strip, pair->cells[n] + 1);
         gather_targets(plane, &strip, first, past - first, spread, space->targets[n]);
@@ -112,7 +113,7 @@ static void encode_pair(void *context, uint32_t item, uint32_t thread)
         return;
     }
     thread_space *space = &job->spaces[thread];
-    rbe__cell cells[RBE_BATCH_CELLS];
+    rbe__cell cells[RBE_SWEEP_CELLS];
     const uint32_t n = prepare(job, &job->pairs[item], 1.0f, space, cells);
     rbe__encode_cells(job->plane.sweeps, &job->plane.trellis, cells, n, &space->cells);
     report(job, thread);
@@ -122,7 +123,7 @@ static void measure_pair(void *context, uint32_t item, uint32_t thread)
 {
     plane_job *job = context;
     thread_space *space = &job->spaces[thread];
-    rbe__cell cells[RBE_BATCH_CELLS];
+    rbe__cell cells[RBE_SWEEP_CELLS];
     const uint32_t n = prepare(job, &job->pairs[item], 1.0f, space, cells);
     double energy = 0;
     for (uint32_t c = 0; c < n; c++) {
@@ -164,7 +165,7 @@ static void encode_sample(void *context, uint32_t item, uint32_t thread)
     const uint64_t twice = 2 * (uint64_t)sample + 1, n_twice = 2 * (uint64_t)job->n_samples;
     const cell_pair *pair = &job->pairs[job->ranking[twice * twice * job->n_pairs / (n_twice * n_twice)].pair];
     const rbe__strip_layout strip = rbe__layout_strip(&job->plane.layout, pair->strip);
-    rbe__cell cells[RBE_BATCH_CELLS];
+    rbe__cell cells[RBE_SWEEP_CELLS];
     const uint32_t n = prepare(job, pair, spread, space, cells);
     for (uint32_t c = 0; c < n; c++) {
         cells[c].stream = space->stream[c];
@@ -305,7 +306,9 @@ rbe_status rbe_encode_plane(const float *weights, uint32_t rows, uint32_t cols, 
     plane->tensor_scale = tensor_scale;
     plane->row_scales = row_scales;
     plane->stream = stream;
-    plane->sweeps = rbe__sweeps_select(NULL);
+    rbe_kernels kernels;
+    rbe__kernels_select(NULL, &kernels);
+    plane->sweeps = kernels.sweeps;
     rbe__trellis_make(codebook, &plane->trellis);
     job.progress = chosen.progress;
     job.user = chosen.user;

@@ -19,9 +19,9 @@
 
 typedef struct thread_space {
     rbe__cell_space cells;
-    float *targets[RBE_BATCH_CELLS]; /* [column][row], one strip: first the weights, then what is left of them */
-    float scaled[RBE_BATCH_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES], inside[RBE_BATCH_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES];
-    float spread[RBE_BATCH_CELLS][4 * PANEL_GROUPS * RBE_MAX_STRIP_ROWS]; /* [column of the panel][row]: (W_g - Q_g) inverse(U_gg) */
+    float *targets[RBE_SWEEP_CELLS]; /* [column][row], one strip: first the weights, then what is left of them */
+    float scaled[RBE_SWEEP_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES], inside[RBE_SWEEP_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES];
+    float spread[RBE_SWEEP_CELLS][4 * PANEL_GROUPS * RBE_MAX_STRIP_ROWS]; /* [column of the panel][row]: (W_g - Q_g) inverse(U_gg) */
     float lost[RBE_MAX_LANE_STEPS * 4];
     double by_lane[MAX_CELL_COLUMNS * MAX_CELL_COLUMNS];
 } thread_space;
@@ -169,7 +169,7 @@ static uint32_t encode_column(const feedback_job *job, const rbe__strip_layout *
     const uint32_t bits = plane->trellis.bits, first = rbe__cell_first_group(&plane->layout, strips, c);
     const uint32_t n_groups = rbe__cell_first_group(&plane->layout, strips, c + 1) - first;
     const size_t rows = 4 * (size_t)strips->row_steps;
-    rbe__cell cells[RBE_BATCH_CELLS];
+    rbe__cell cells[RBE_SWEEP_CELLS];
     for (uint32_t s = 0; s < n; s++) {
         memcpy(space->inside[s], targets[s] + 4 * (size_t)first * rows, 4 * (size_t)n_groups * rows * sizeof(float));
         cells[s].n_groups = n_groups;
@@ -230,7 +230,7 @@ static void encode_strips(void *context, uint32_t item, uint32_t thread)
     feedback_job *job = context;
     const rbe__layout *layout = &job->plane->layout;
     thread_space *space = &job->spaces[thread];
-    rbe__strip_layout strips[RBE_BATCH_CELLS];
+    rbe__strip_layout strips[RBE_SWEEP_CELLS];
     uint32_t n = 0;
     for (uint32_t index = item * job->strips_per_item; n < job->strips_per_item && index < layout->n_strips; n++, index++) {
         strips[n] = rbe__layout_strip(layout, index);
@@ -251,7 +251,7 @@ static void take_memory(feedback_job *job, uint32_t n_threads, rbe__arena *arena
 {
     job->spaces = rbe__arena_take(arena, n_threads, sizeof *job->spaces);
     for (uint32_t t = 0; t < n_threads; t++) {
-        for (uint32_t s = 0; s < RBE_BATCH_CELLS; s++) {
+        for (uint32_t s = 0; s < RBE_SWEEP_CELLS; s++) {
             void *targets = rbe__arena_take(arena, (size_t)job->plane->layout.n_groups * RBE_MAX_STRIP_ROWS * 4, sizeof(float));
             if (job->spaces) {
                 job->spaces[t].targets[s] = targets;

@@ -4,6 +4,7 @@
 
 #include "codec/cell.h"
 #include "parallel/thread_pool.h"
+#include "weights/layout.h"
 
 typedef struct rbe__plane_encoder {
     const float *weights; /* [rows][cols] */

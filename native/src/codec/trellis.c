@@ -67,7 +67,7 @@ void rbe__trellis_make(const rbe_codebook *codebook, rbe__trellis *out)
     out->low = (int16_t)((lowest - widened) * out->resolution);
     out->high = (int16_t)((highest + widened) * out->resolution);
     for (uint32_t i = 0; i < 16; i++) {
-        for (uint32_t lane = 0; lane < RBE_BATCH_LANES; lane++) {
+        for (uint32_t lane = 0; lane < RBE_SWEEP_LANES; lane++) {
             out->t1[i][lane] = (int16_t)(codebook->t1[i] * out->resolution);
             out->t2[i][lane] = (int16_t)(codebook->t2[i] * out->resolution);
         }

@@ -1,42 +1,30 @@
 #include "codec/viterbi.h"
 
+#include <assert.h>
 #include <string.h>
-
-const rbe__sweeps *rbe__sweeps_select(const char *name)
-{
-#if defined(__x86_64__)
-    if ((name == NULL || strcmp(name, "avx512") == 0) && rbe_kernel_set_available("avx512")) {
-        return &rbe__sweeps_avx512;
-    }
-    if ((name == NULL || strcmp(name, "avx2") == 0) && rbe_kernel_set_available("avx2")) {
-        return &rbe__sweeps_avx2;
-    }
-#endif
-    return name == NULL || strcmp(name, "scalar") == 0 ? &rbe__sweeps_portable : NULL;
-}
 
 /* key[state][lane] = half the metric of the best path through each state at the seam of the circle, past and future both
  * free to begin and end anywhere: a state with a small key is a good start. */
-static void rank_starts(const rbe__sweeps *sweeps, const rbe__trellis *trellis, const rbe__batch *batch, uint32_t first_lane,
+static void rank_starts(const rbe__sweeps *sweeps, const rbe__trellis *trellis, const rbe__sweep_lanes *lanes, uint32_t first_lane,
                         rbe__sweep_space *space)
 {
     const size_t n = (size_t)trellis->n_states * sweeps->n_lanes;
     memset(space->metrics[0], 0, n * sizeof(int16_t));
-    const int16_t *past = sweeps->forward[trellis->bits - 1](trellis, batch, first_lane, space);
+    const int16_t *past = sweeps->forward[trellis->bits - 1](trellis, lanes, first_lane, space);
     for (size_t i = 0; i < n; i++) {
         space->key[i] = (int16_t)(past[i] >> 1);
     }
     memset(space->metrics[0], 0, n * sizeof(int16_t));
-    const int16_t *future = sweeps->backward[trellis->bits - 1](trellis, batch, first_lane, space);
+    const int16_t *future = sweeps->backward[trellis->bits - 1](trellis, lanes, first_lane, space);
     for (size_t i = 0; i < n; i++) {
         space->key[i] = (int16_t)(space->key[i] + (future[i] >> 1));
     }
 }
 
 /* The state with the smallest key per lane; its key is raised, so that the next call gives the next one. */
-static void next_starts(const rbe__trellis *trellis, uint32_t n_lanes, int16_t *key, uint16_t start[RBE_BATCH_LANES])
+static void next_starts(const rbe__trellis *trellis, uint32_t n_lanes, int16_t *key, uint16_t start[RBE_SWEEP_LANES])
 {
-    int16_t least[RBE_BATCH_LANES];
+    int16_t least[RBE_SWEEP_LANES];
     for (uint32_t lane = 0; lane < n_lanes; lane++) {
         least[lane] = 32767;
         start[lane] = 0;
@@ -54,8 +42,8 @@ static void next_starts(const rbe__trellis *trellis, uint32_t n_lanes, int16_t *
 }
 
 /* The best paths that begin and end in the start states, as survivors. */
-static void sweep_from(const rbe__sweeps *sweeps, const rbe__trellis *trellis, const rbe__batch *batch, uint32_t first_lane,
-                       const uint16_t start[RBE_BATCH_LANES], rbe__sweep_space *space)
+static void sweep_from(const rbe__sweeps *sweeps, const rbe__trellis *trellis, const rbe__sweep_lanes *lanes, uint32_t first_lane,
+                       const uint16_t start[RBE_SWEEP_LANES], rbe__sweep_space *space)
 {
     const uint32_t n_lanes = sweeps->n_lanes, bits = trellis->bits;
     int16_t *metrics = space->metrics[0];
@@ -65,48 +53,48 @@ static void sweep_from(const rbe__sweeps *sweeps, const rbe__trellis *trellis, c
     for (uint32_t lane = 0; lane < n_lanes; lane++) {
         metrics[start[lane] * n_lanes + lane] = (int16_t)(start[lane] >> (12 - 2 * bits));
     }
-    sweeps->forward[bits - 1](trellis, batch, first_lane, space);
+    sweeps->forward[bits - 1](trellis, lanes, first_lane, space);
 }
 
 /* Follows the survivors of one lane back from its start state to its start state: the windows of the path and, as the
  * sum of their exact costs, how good it is. */
-static uint64_t trace_back(const rbe__trellis *trellis, const rbe__batch *batch, uint32_t lane, uint32_t n_lanes, uint32_t vector_lane,
-                           uint32_t start, const uint16_t *survivors, uint16_t path[])
+static uint64_t trace_back(const rbe__trellis *trellis, const rbe__sweep_lanes *lanes, uint32_t lane, uint32_t n_lanes,
+                           uint32_t vector_lane, uint32_t start, const uint16_t *survivors, uint16_t path[])
 {
     const uint32_t bits = trellis->bits, field = bits == 3 ? 4 : bits, per_word = 16 / field;
     const uint32_t words = trellis->n_states / per_word, tag_mask = (1u << bits) - 1;
     uint64_t cost = 0;
     uint32_t state = start;
-    for (uint32_t t = batch->n_steps; t-- > 0;) {
+    for (uint32_t t = lanes->n_steps; t-- > 0;) {
         const uint32_t word = survivors[((size_t)t * words + state / per_word) * n_lanes + vector_lane];
         const uint32_t tag = word >> (state % per_word * field) & tag_mask;
         const uint32_t w = tag << (12 - bits) | state;
         path[t] = (uint16_t)w;
         state = w >> bits;
-        const int32_t distance = batch->target[t][lane] - trellis->values[w] * trellis->resolution;
-        const int64_t weighted = (int64_t)distance * batch->gain[t][lane];
+        const int32_t distance = lanes->target[t][lane] - trellis->values[w] * trellis->resolution;
+        const int64_t weighted = (int64_t)distance * lanes->gain[t][lane];
         cost += (uint64_t)(weighted * weighted);
     }
     assert(state == start);
     return cost;
 }
 
-void rbe__viterbi(const rbe__sweeps *sweeps, const rbe__trellis *trellis, const rbe__batch *batch, rbe__sweep_space *space,
-                  uint16_t branches[][RBE_BATCH_LANES])
+void rbe__viterbi(const rbe__sweeps *sweeps, const rbe__trellis *trellis, const rbe__sweep_lanes *lanes, rbe__sweep_space *space,
+                  uint16_t branches[][RBE_SWEEP_LANES])
 {
     const uint32_t n_lanes = sweeps->n_lanes;
-    for (uint32_t first = 0; first < batch->n_lanes; first += n_lanes) {
-        uint64_t least[RBE_BATCH_LANES];
-        uint16_t start[RBE_BATCH_LANES], path[RBE_MAX_LANE_STEPS];
-        rank_starts(sweeps, trellis, batch, first, space);
+    for (uint32_t first = 0; first < lanes->n_lanes; first += n_lanes) {
+        uint64_t least[RBE_SWEEP_LANES];
+        uint16_t start[RBE_SWEEP_LANES], path[RBE_MAX_LANE_STEPS];
+        rank_starts(sweeps, trellis, lanes, first, space);
         for (uint32_t candidate = 0; candidate < trellis->n_starts; candidate++) {
             next_starts(trellis, n_lanes, space->key, start);
-            sweep_from(sweeps, trellis, batch, first, start, space);
-            for (uint32_t lane = 0; lane < n_lanes && first + lane < batch->n_lanes; lane++) {
-                uint64_t cost = trace_back(trellis, batch, first + lane, n_lanes, lane, start[lane], space->survivors, path);
+            sweep_from(sweeps, trellis, lanes, first, start, space);
+            for (uint32_t lane = 0; lane < n_lanes && first + lane < lanes->n_lanes; lane++) {
+                uint64_t cost = trace_back(trellis, lanes, first + lane, n_lanes, lane, start[lane], space->survivors, path);
                 if (candidate == 0 || cost < least[lane]) {
                     least[lane] = cost;
-                    for (uint32_t t = 0; t < batch->n_steps; t++) {
+                    for (uint32_t t = 0; t < lanes->n_steps; t++) {
                         branches[t][first + lane] = path[t];
                     }
                 }

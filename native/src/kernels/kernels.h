@@ -17,6 +17,8 @@
 #define RBE_BLOCK_COLS 256u  /* activations share one int8 scale per this many columns */
 #define RBE_BLOCK_GROUPS (RBE_BLOCK_COLS / 4u)
 #define RBE_STRIP_ROWS 256u  /* rows of the tallest strip */
+#define RBE_LANES 16u        /* of a cell: 4 rows x 4 columns per step */
+#define RBE_MAX_LANE_STEPS 96u /* of a cell of the format: m R <= 64 + R / 2 and R <= 64 */
 #define RBE_QUANTIZE_LEAST 0x1p-100f /* a smaller int8 scale counts as zero: no product near it is subnormal */
 
 /* One strip of one plane: n_cells cells one after the other, n_groups groups of 4 columns in all (docs/format.md,
@@ -159,8 +161,11 @@ typedef void rbe_from_half_kernel(const uint16_t *half, uint32_t n, float *x);
     X(to_half, rbe_to_half_kernel)               \
     X(from_half, rbe_from_half_kernel)
 
+typedef struct rbe__sweeps rbe__sweeps; /* kernels/sweeps.h */
+
 typedef struct rbe_kernels {
-    const char *name; /* of the set */
+    const char *name;          /* of the set */
+    const rbe__sweeps *sweeps; /* of the encoder; NULL in a build without it (RBE_CODEC) */
 #define RBE_KERNEL_FIELD(field, type) type *field;
     RBE_KERNEL_LIST(RBE_KERNEL_FIELD)
 #undef RBE_KERNEL_FIELD

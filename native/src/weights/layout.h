@@ -9,12 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/kernels.h"
 #include "rbe/rbe.h"
 
-#define RBE_LANES 16u               /* of a cell: 4 rows x 4 columns per step */
 #define RBE_MAX_STRIP_ROWS 256u
 #define RBE_LANE_STEPS 64u          /* what a cell aims at */
-#define RBE_MAX_LANE_STEPS 96u      /* m R <= 64 + R / 2 and R <= 64 */
 #define RBE_MIN_LANE_STEPS 32u      /* under this a tensor is stored dense */
 #define RBE_MAX_SIDE (1u << 28)
 #define RBE_MAX_WEIGHTS (1ull << 40)

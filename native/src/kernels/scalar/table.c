@@ -4,6 +4,7 @@
 
 #include "kernels/half.h"
 #include "kernels/scalar/scalar.h"
+#include "kernels/sweeps.h"
 
 static float load_f32(const void *source, size_t index)
 {
@@ -281,5 +282,8 @@ void rbe__kernels_scalar(rbe_kernels *table)
         .from_i4 = from_i4,
         .to_half = to_half,
         .from_half = from_half,
+#if RBE_CODEC
+        .sweeps = &rbe__sweeps_scalar,
+#endif
     };
 }

@@ -1,2 +1,2 @@
 #define RBE_SWEEPS rbe__sweeps_avx2
-#include "codec/viterbi_body.h"
+#include "kernels/shared/sweeps.h"

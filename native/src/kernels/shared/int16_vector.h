@@ -1,7 +1,7 @@
 /* A vector of RBE_VECTOR_LANES int16 for the Viterbi sweeps: 8 anywhere, 16 with AVX2, 32 with AVX-512BW. What the
  * language's own vector operators lack is named here; every variant gives the same integers. */
-#ifndef RBE_CODEC_INT16_VECTOR_H
-#define RBE_CODEC_INT16_VECTOR_H
+#ifndef RBE_KERNELS_SHARED_INT16_VECTOR_H
+#define RBE_KERNELS_SHARED_INT16_VECTOR_H
 
 #include <stdint.h>
 

@@ -5,10 +5,10 @@
  * their branches w = h << (12 - K) | n. With n = top << 8 | a << 4 | b (a, b of 4 bits) the value of w is
  * T2[a] + T1[b ^ (h << (4 - K) | top)]: for one a, 16 costs serve all butterflies.
  */
-#include "codec/int16_vector.h"
-#include "codec/subtract.h"
-#include "codec/viterbi.h"
 #include "kernels/shared/inline.h"
+#include "kernels/shared/int16_vector.h"
+#include "kernels/shared/subtract.h"
+#include "kernels/sweeps.h"
 
 #define VL RBE_VECTOR_LANES
 
@@ -43,15 +43,15 @@ RBE_INLINE void keep_tags(const uint32_t K, uint32_t own_tag, rbe_vector out[16]
     }
 }
 
-RBE_INLINE const int16_t *forward_sweep(const uint32_t K, const rbe__trellis *trellis, const rbe__batch *batch, uint32_t first_lane,
+RBE_INLINE const int16_t *forward_sweep(const uint32_t K, const rbe__trellis *trellis, const rbe__sweep_lanes *lanes, uint32_t first_lane,
                                         rbe__sweep_space *space)
 {
     const uint32_t field = K == 3 ? 4 : K;
     int16_t *from = space->metrics[0], *to = space->metrics[1];
     const rbe_vector mask = vector_of((int16_t)-(1 << K)), ceiling = vector_of((int16_t)(32767 - trellis->cost_cap));
-    for (uint32_t t = 0; t < batch->n_steps; t++) {
-        const rbe_vector target = vector_load(&batch->target[t][first_lane]);
-        const rbe_vector gain = vector_load(&batch->gain[t][first_lane]), limit = vector_load(&batch->limit[t][first_lane]);
+    for (uint32_t t = 0; t < lanes->n_steps; t++) {
+        const rbe_vector target = vector_load(&lanes->target[t][first_lane]);
+        const rbe_vector gain = vector_load(&lanes->gain[t][first_lane]), limit = vector_load(&lanes->limit[t][first_lane]);
         /* While states may still hold the "impossible" metric of the start, metrics are not taken relative to state 0. */
         const rbe_vector reference = t < trellis->settle_steps ? (rbe_vector){0} : vector_load(from) & mask;
         for (uint32_t a = 0; a < 16; a++) {
@@ -89,13 +89,13 @@ RBE_INLINE const int16_t *forward_sweep(const uint32_t K, const rbe__trellis *tr
     return from;
 }
 
-RBE_INLINE const int16_t *backward_sweep(const uint32_t K, const rbe__trellis *trellis, const rbe__batch *batch, uint32_t first_lane,
+RBE_INLINE const int16_t *backward_sweep(const uint32_t K, const rbe__trellis *trellis, const rbe__sweep_lanes *lanes, uint32_t first_lane,
                                          rbe__sweep_space *space)
 {
     int16_t *from = space->metrics[0], *to = space->metrics[1];
-    for (uint32_t t = batch->n_steps; t-- > 0;) {
-        const rbe_vector target = vector_load(&batch->target[t][first_lane]);
-        const rbe_vector gain = vector_load(&batch->gain[t][first_lane]), limit = vector_load(&batch->limit[t][first_lane]);
+    for (uint32_t t = lanes->n_steps; t-- > 0;) {
+        const rbe_vector target = vector_load(&lanes->target[t][first_lane]);
+        const rbe_vector gain = vector_load(&lanes->gain[t][first_lane]), limit = vector_load(&lanes->limit[t][first_lane]);
         const rbe_vector reference = vector_load(from);
         for (uint32_t a = 0; a < 16; a++) {
             rbe_vector cost[16];
@@ -126,15 +126,16 @@ RBE_INLINE const int16_t *backward_sweep(const uint32_t K, const rbe__trellis *t
     return from;
 }
 
-#define SWEEPS_OF(K)                                                                                                                       \
-    static const int16_t *forward_k##K(const rbe__trellis *trellis, const rbe__batch *batch, uint32_t first_lane, rbe__sweep_space *space) \
-    {                                                                                                                                      \
-        return forward_sweep(K, trellis, batch, first_lane, space);                                                                        \
-    }                                                                                                                                      \
-    static const int16_t *backward_k##K(const rbe__trellis *trellis, const rbe__batch *batch, uint32_t first_lane,                         \
-                                        rbe__sweep_space *space)                                                                           \
-    {                                                                                                                                      \
-        return backward_sweep(K, trellis, batch, first_lane, space);                                                                       \
+#define SWEEPS_OF(K)                                                                                                     \
+    static const int16_t *forward_k##K(const rbe__trellis *trellis, const rbe__sweep_lanes *lanes, uint32_t first_lane,  \
+                                       rbe__sweep_space *space)                                                          \
+    {                                                                                                                    \
+        return forward_sweep(K, trellis, lanes, first_lane, space);                                                      \
+    }                                                                                                                    \
+    static const int16_t *backward_k##K(const rbe__trellis *trellis, const rbe__sweep_lanes *lanes, uint32_t first_lane, \
+                                        rbe__sweep_space *space)                                                         \
+    {                                                                                                                    \
+        return backward_sweep(K, trellis, lanes, first_lane, space);                                                     \
     }
 
 SWEEPS_OF(1)

@@ -1,7 +1,7 @@
 /* The product that error feedback spends its time on, written once for every vector width: the including file's flags decide. No
  * multiplication is contracted with its subtraction, so that the numbers are the same everywhere. */
-#ifndef RBE_CODEC_SUBTRACT_H
-#define RBE_CODEC_SUBTRACT_H
+#ifndef RBE_KERNELS_SHARED_SUBTRACT_H
+#define RBE_KERNELS_SHARED_SUBTRACT_H
 
 #include <stddef.h>
 #include <string.h>
@@ -42,7 +42,7 @@ RBE_INLINE void subtract_rows(const size_t n_vectors, float *to, const float *fr
     }
 }
 
-/* rbe__subtract (viterbi.h). */
+/* rbe__subtract (kernels/sweeps.h). */
 static void subtract_products(float *to, const float *from, const float *factors, size_t stride, size_t rows, size_t n)
 {
     size_t r = 0;

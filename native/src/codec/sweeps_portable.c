@@ -1,2 +1,0 @@
-#define RBE_SWEEPS rbe__sweeps_portable
-#include "codec/viterbi_body.h"

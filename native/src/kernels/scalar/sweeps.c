@@ -1,0 +1,2 @@
+#define RBE_SWEEPS rbe__sweeps_scalar
+#include "kernels/shared/sweeps.h"
