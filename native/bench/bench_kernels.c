@@ -5,6 +5,7 @@
  * One thread, in its processor time: what other programs take of the core does not count, though they still share its
  * caches and the memory. Each number is the median of the repetitions, and the best. */
 #include "bench_floats.h"
+#include "kernels/checksum.h"
 #include "kernels/kernels.h"
 #include "measure.h"
 #include "rbe/rbe.h"
@@ -163,6 +164,38 @@ static void bench_rbe_multiply_tile_kernel(measurement m, rbe_multiply_tile_kern
         free(task.x);
         free(task.tile);
     }
+}
+
+typedef struct checksum_task {
+    rbe_checksum_kernel *kernel;
+    rbe__crc crc;
+    uint8_t *data;
+    uint32_t value;
+} checksum_task;
+
+enum { CHECKSUM_BYTES = 1 << 20 };
+
+static void run_checksum(void *task)
+{
+    checksum_task *t = task;
+    t->value = t->kernel(&t->crc, t->value, t->data, CHECKSUM_BYTES);
+}
+
+static void bench_rbe_checksum_kernel(measurement m, rbe_checksum_kernel *kernel)
+{
+    checksum_task task = {.kernel = kernel, .data = take(CHECKSUM_BYTES)};
+    rbe_kernels kernels;
+    rbe__kernels_select("scalar", &kernels);
+    rbe__crc_init(&kernels, &task.crc);
+    fill_bytes(task.data, CHECKSUM_BYTES);
+    m.unit = "bytes";
+    m.amount = CHECKSUM_BYTES;
+    m.bytes_read = CHECKSUM_BYTES;
+    m.work = run_checksum;
+    m.task = &task;
+    set_shape(&m, "1 MiB");
+    measure(&m);
+    free(task.data);
 }
 
 /* ---- all ---------------------------------------------------------------------------------------------------------- */

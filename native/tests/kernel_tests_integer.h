@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "kernel_cases.h"
+#include "kernels/checksum.h"
 
 enum { TRELLIS_CASES = 500, TILE_CASES = 150 };
 
@@ -199,6 +200,30 @@ static inline void test_dot_is_its_parts(const char *set, const rbe_kernels *tab
         rbe__dot_kernel(table, bits)(&c.strip, x, scales, sum);
         CHECK(memcmp(sum, parts, rows * sizeof(float)) == 0, "%s K=%u case %u: dot differs from its parts", set, bits, index);
         guard_give(c.stream);
+    }
+}
+
+/* Against the definition, bit by bit; in two pieces as in one. */
+static inline void test_rbe_checksum_kernel(const kernel_case *about, rbe_checksum_kernel *checksum)
+{
+    rbe__crc crc;
+    rbe__crc_init(about->scalar, &crc);
+    CHECK(checksum(&crc, 0, "123456789", 9) == 0xCBF43926, "%s %s: the check value of CRC-32", about->set, about->field);
+    for (uint32_t bytes = 0; bytes < 600; bytes += bytes < 80 ? 1 : 37) {
+        const guarded data = guard_take(bytes, bytes % 2 ? GUARD_BEFORE : GUARD_BEHIND);
+        const uint32_t first = random_between(0, bytes);
+        uint32_t expected = 0xFFFFFFFF;
+        random_bytes(data.data, bytes);
+        for (uint32_t i = 0; i < bytes; i++) {
+            expected ^= ((const uint8_t *)data.data)[i];
+            for (int bit = 0; bit < 8; bit++) {
+                expected = expected >> 1 ^ (0xEDB88320u & (0u - (expected & 1u)));
+            }
+        }
+        const uint32_t begun = checksum(&crc, 0, data.data, first);
+        const uint32_t found = checksum(&crc, begun, (const uint8_t *)data.data + first, bytes - first);
+        CHECK(found == ~expected, "%s %s: %u and %u bytes", about->set, about->field, first, bytes - first);
+        guard_give(data);
     }
 }
 

@@ -125,7 +125,9 @@ static void check_bytes_everywhere(void)
 {
     static const uint32_t expected[4] = {0x3945d931, 0x41ee0ce4, 0x03d55790, 0xa358ff94};
     static rbe__crc crc;
-    rbe__crc_init(&crc);
+    rbe_kernels kernels;
+    CHECK(rbe__kernels_select(NULL, &kernels) == 0, "kernels");
+    rbe__crc_init(&kernels, &crc);
     for (uint32_t k = 0; k < 4; k++) {
         plane p = gaussian_plane(72, 68, &codebooks[k], 1);
         uint64_t state = k;

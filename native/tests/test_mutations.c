@@ -5,45 +5,16 @@
 #include "check.h"
 #include "exercise.h"
 #include "golden_files.h"
+#include "mutation.h"
 
 #define N_MUTATIONS 10000
 
-static uint64_t state = 20240611;
-
-static uint32_t draw(uint32_t below)
+/* Mostly in the index: that is where the numbers are. */
+static uint32_t choose_reach(const unsigned char *data, size_t bytes)
 {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state >> 33) % below;
-}
-
-static void mutate(unsigned char *data, size_t *bytes)
-{
-    static const uint64_t numbers[] = {
-        0, 1, 2, 63, 64, 255, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFC0};
     uint64_t index_bytes;
     memcpy(&index_bytes, data + 24, 8);
-    /* Mostly in the index: that is where the numbers are. */
-    uint32_t reach = draw(4) && index_bytes >= 64 && index_bytes < *bytes ? (uint32_t)index_bytes : (uint32_t)*bytes;
-    uint32_t at = draw(reach);
-    switch (draw(5)) {
-    case 0: *bytes = draw(4) ? at : *bytes; break;
-    case 1: data[at] ^= (unsigned char)(1u << draw(8)); break;
-    case 2: data[at] = (unsigned char)draw(256); break;
-    case 3: {
-        uint64_t number = numbers[draw(sizeof numbers / sizeof numbers[0])];
-        size_t width = draw(2) ? 4 : 8;
-        memcpy(data + at, &number, at + width <= *bytes ? width : *bytes - at);
-        break;
-    }
-    default: {
-        uint32_t from = draw(reach), count = draw(64);
-        count = count < *bytes - at ? count : (uint32_t)(*bytes - at);
-        count = count < *bytes - from ? count : (uint32_t)(*bytes - from);
-        memmove(data + at, data + from, count);
-    }
-    }
+    return draw(4) && index_bytes >= 64 && index_bytes < bytes ? (uint32_t)index_bytes : (uint32_t)bytes;
 }
 
 int main(void)
@@ -66,7 +37,7 @@ int main(void)
             break;
         }
         for (uint32_t n = draw(3) + 1; n > 0 && bytes >= 64; n--) {
-            mutate(data, &bytes);
+            mutate(data, &bytes, choose_reach(data, bytes));
         }
         uint32_t repaired = draw(5) != 0;
         if (repaired) {

@@ -4,22 +4,12 @@
 
 #include "check.h"
 #include "golden_files.h"
-#include "kernels/checksum.h"
+#include "mutation.h"
 #include "rbe/rbe.h"
 
 #define CONTEXT 12u
 #define N_TOKENS 8u
 #define N_MUTATIONS 60
-
-static uint64_t state = 88172645463325252ull;
-
-static uint32_t draw(uint32_t below)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state >> 33) % below;
-}
 
 static rbe_session *open_session(const rbe_model *model, uint32_t kv_type)
 {
@@ -57,28 +47,6 @@ static void check_steps(rbe_session *single, rbe_session *other, const rbe_model
     rbe_batch_free(batch);
 }
 
-static void mutate(unsigned char *data, size_t *bytes)
-{
-    const uint32_t numbers[] = {0, 1, 3, 7, 0x7FFFFFFF, 0xFFFFFFFF};
-    const uint32_t reach = draw(2) ? 64 : (uint32_t)*bytes, at = draw(reach);
-    if (draw(4) == 0) {
-        *bytes = at;
-    } else if (draw(2)) {
-        data[at] ^= (unsigned char)(1u << draw(8));
-    } else if (at + 4 <= *bytes) {
-        memcpy(data + at, &numbers[draw(6)], 4);
-    }
-    if (*bytes >= 24) { /* file_bytes and checksum right again */
-        rbe__crc crc;
-        const uint64_t file_bytes = *bytes;
-        rbe__crc_init(&crc);
-        memset(data + 12, 0, 4);
-        memcpy(data + 16, &file_bytes, 8);
-        const uint32_t checksum = rbe__crc_update(&crc, 0, data, *bytes);
-        memcpy(data + 12, &checksum, 4);
-    }
-}
-
 static void write_file(const char *path, const unsigned char *data, size_t bytes)
 {
     FILE *file = fopen(path, "wb");
@@ -97,7 +65,10 @@ static void check_mutations(rbe_session *session, const char *path)
         if (!data) {
             return;
         }
-        mutate(data, &bytes);
+        mutate(data, &bytes, draw(2) ? 64 : (uint32_t)bytes);
+        if (bytes >= 24) {
+            repair_head(data, bytes, bytes);
+        }
         write_file(damaged, data, bytes);
         if (rbe_session_restore(session, damaged) == RBE_OK && rbe_session_tokens(session, &n_tokens) && n_tokens < CONTEXT) {
             CHECK(rbe_session_append(session, &(uint32_t){0}, 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());

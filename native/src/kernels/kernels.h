@@ -124,6 +124,11 @@ typedef void rbe_to_half_kernel(const float *x, uint32_t n, uint16_t *half);
 /* fp32 from fp16 bits, exact. */
 typedef void rbe_from_half_kernel(const uint16_t *half, uint32_t n, float *x);
 
+/* The CRC-32 (zlib) of bytes that follow on others whose CRC-32 is `value`, 0 where there are none. crc: its tables as rbe__crc_init
+ * makes them (kernels/checksum.h). data needs no alignment. */
+typedef struct rbe__crc rbe__crc;
+typedef uint32_t rbe_checksum_kernel(const rbe__crc *crc, uint32_t value, const void *data, size_t bytes);
+
 /* One list of kernels; it expands into the table, the tests and the benchmarks: X(field, type). The first three families
  * are indexed by K - 1. */
 #define RBE_KERNEL_LIST(X)                       \
@@ -159,7 +164,8 @@ typedef void rbe_from_half_kernel(const uint16_t *half, uint32_t n, float *x);
     X(from_i8, rbe_from_i8_kernel)               \
     X(from_i4, rbe_from_i4_kernel)               \
     X(to_half, rbe_to_half_kernel)               \
-    X(from_half, rbe_from_half_kernel)
+    X(from_half, rbe_from_half_kernel)           \
+    X(checksum, rbe_checksum_kernel)
 
 typedef struct rbe__sweeps rbe__sweeps; /* kernels/sweeps.h */
 

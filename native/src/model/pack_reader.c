@@ -233,7 +233,7 @@ static void identify_tensors(rbe__pack *pack, const rbe__crc *crc)
     }
 }
 
-rbe_status rbe__pack_open(const char *path, int skip_checksums, int sparing, rbe__pack *out)
+rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, int skip_checksums, int sparing, rbe__pack *out)
 {
     memset(out, 0, sizeof *out);
     out->path = path;
@@ -244,7 +244,7 @@ rbe_status rbe__pack_open(const char *path, int skip_checksums, int sparing, rbe
     rbe__crc crc;
     rbe__cursor at;
     uint32_t counts[4];
-    rbe__crc_init(&crc);
+    rbe__crc_init(kernels, &crc);
     rbe_status status = read_header(out, &crc, &at, counts);
     if (status == RBE_OK) {
         status = read_lists(out, &crc, sparing, &at, counts);

@@ -32,7 +32,7 @@ typedef struct rbe__pack {
 /* skip_checksums leaves out the tensors' only; index and blobs are always verified. sparing: 1 gives pages of the file back as soon as
  * they were checked. The file must not change while it is
  * open: a file cut short under the mapping raises SIGBUS, as with any mapped file. */
-rbe_status rbe__pack_open(const char *path, int skip_checksums, int sparing, rbe__pack *out);
+rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, int skip_checksums, int sparing, rbe__pack *out);
 void rbe__pack_close(rbe__pack *pack);
 
 /* NULL where there is none of that name. */

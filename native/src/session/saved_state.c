@@ -92,14 +92,14 @@ rbe_status rbe_session_save(const rbe_session *session, const char *path)
     }
     state_header header = header_of(session);
     measured_state state = {.bytes = sizeof header};
-    rbe__crc_init(&state.crc);
+    rbe__crc_init(&session->model->kernels, &state.crc);
     RBE_TRY(rbe__new_file_create(path, &state.file));
     rbe_status status = write_state(session, &header, &state);
     rbe__new_file_discard(state.file);
     return status;
 }
 
-static rbe_status check_integrity(const char *path, const rbe__mapped_file *file, state_header *header)
+static rbe_status check_integrity(const rbe_kernels *kernels, const char *path, const rbe__mapped_file *file, state_header *header)
 {
     if (file->bytes < sizeof *header || memcmp(file->data, state_magic, sizeof state_magic) != 0) {
         return rbe_fail(RBE_ERROR_FORMAT, "%s: not a saved session", path);
@@ -110,7 +110,7 @@ static rbe_status check_integrity(const char *path, const rbe__mapped_file *file
                         header->version, STATE_VERSION);
     }
     rbe__crc crc;
-    rbe__crc_init(&crc);
+    rbe__crc_init(kernels, &crc);
     uint32_t actual = rbe__crc_update(&crc, 0, file->data, 12);
     actual = rbe__crc_update(&crc, actual, "\0\0\0", 4);
     actual = rbe__crc_update(&crc, actual, file->data + 16, (size_t)(file->bytes - 16));
@@ -197,7 +197,7 @@ static rbe_status read_piece(void *context, void *piece, size_t bytes)
 static rbe_status restore_from(rbe_session *session, const char *path, const rbe__mapped_file *file)
 {
     state_header header;
-    RBE_TRY(check_integrity(path, file, &header));
+    RBE_TRY(check_integrity(&session->model->kernels, path, file, &header));
     RBE_TRY(check_settings(session, path, &header));
     RBE_TRY(check_content(session, path, &header, file));
     const uint8_t *at = file->data + sizeof header;

@@ -7,5 +7,6 @@
 rbe_dot_kernel rbe__dot_scalar;
 rbe_generate_kernel rbe__generate_scalar;
 rbe_multiply_tile_kernel rbe__multiply_tile_scalar;
+rbe_checksum_kernel rbe__checksum_scalar;
 
 #endif

@@ -282,6 +282,7 @@ void rbe__kernels_scalar(rbe_kernels *table)
         .from_i4 = from_i4,
         .to_half = to_half,
         .from_half = from_half,
+        .checksum = rbe__checksum_scalar,
 #if RBE_CODEC
         .sweeps = &rbe__sweeps_scalar,
 #endif
