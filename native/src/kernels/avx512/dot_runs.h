@@ -33,6 +33,47 @@ RBE_INLINE void deal_group(lane_runs *to, uint32_t lane, uint32_t n_lanes, rbe_g
     }
 }
 
+/* Deals out group g, with the next one where two fill the lanes; the activations of each lane's group. units: where group g begins. */
+RBE_INLINE __m512i take_groups(int pairs, rbe_cell_walk *walk, const int8_t *x, uint32_t g, uint32_t end, uint32_t run_bytes,
+                               uint32_t last_run, lane_runs *lanes, const uint8_t **units)
+{
+    const rbe_group_bytes one = rbe__cell_walk_next(walk);
+    int32_t x_group;
+    memcpy(&x_group, x + (size_t)4 * g, sizeof x_group);
+    __m512i activations = _mm512_set1_epi32(x_group);
+    deal_group(lanes, 0, pairs ? 2 : 4, one, run_bytes, last_run);
+    if (pairs) { /* a group without a partner is its own, times 0 */
+        rbe_group_bytes two = one;
+        x_group = 0;
+        if (g + 1 < end) {
+            two = rbe__cell_walk_next(walk);
+            memcpy(&x_group, x + (size_t)4 * g + 4, sizeof x_group);
+        }
+        activations = _mm512_mask_set1_epi32(activations, 0xff00, x_group);
+        deal_group(lanes, 2, 2, two, run_bytes, last_run);
+    }
+    *units = one.units;
+    return activations;
+}
+
+/* The sums of the lanes' blocks to their rows. run, steps, n_lanes: constants. */
+RBE_INLINE void store_runs(uint32_t run, uint32_t steps, uint32_t n_lanes, uint32_t n_blocks, const __m512 *total, float *sum)
+{
+    RBE_UNROLL(3)
+    for (uint32_t v = 0; v < run; v++) {
+        RBE_UNROLL(8)
+        for (uint32_t s = 0; s < steps; s++) {
+            __m512 of_lanes = total[v * steps + s];
+            RBE_UNROLL(4)
+            for (uint32_t l = 0; l < n_lanes; l++) {
+                const uint32_t block = l * run < n_blocks - run ? l * run + v : n_blocks - run + v;
+                _mm_storeu_ps(sum + 4 * (steps * block + s), _mm512_castps512_ps128(of_lanes));
+                of_lanes = _mm512_shuffle_f32x4(of_lanes, of_lanes, 0x39);
+            }
+        }
+    }
+}
+
 /* run: blocks of a lane, a constant; pairs: 1 where two groups fill the lanes, a constant. */
 RBE_INLINE void dot_runs(uint32_t bits, uint32_t run, int pairs, const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)
 {
@@ -56,25 +97,12 @@ RBE_INLINE void dot_runs(uint32_t bits, uint32_t run, int pairs, const rbe_strip
         }
         for (uint32_t g = first; g < end; g += pairs ? 2 : 1) {
             lane_runs lanes;
-            const rbe_group_bytes one = rbe__cell_walk_next(&walk);
-            int32_t x_group;
-            memcpy(&x_group, x + (size_t)4 * g, sizeof x_group);
-            __m512i activations = _mm512_set1_epi32(x_group);
-            deal_group(&lanes, 0, n_lanes, one, bytes * run, bytes * (n_blocks - run));
-            if (pairs) { /* a group without a partner is its own, times 0 */
-                rbe_group_bytes two = one;
-                x_group = 0;
-                if (g + 1 < end) {
-                    two = rbe__cell_walk_next(&walk);
-                    memcpy(&x_group, x + (size_t)4 * g + 4, sizeof x_group);
-                }
-                activations = _mm512_mask_set1_epi32(activations, 0xff00, x_group);
-                deal_group(&lanes, 2, n_lanes, two, bytes * run, bytes * (n_blocks - run));
-            }
+            const uint8_t *units_at;
+            const __m512i activations = take_groups(pairs, &walk, x, g, end, bytes * run, bytes * (n_blocks - run), &lanes, &units_at);
             block_bytes of;
             of.byte[0] = load_lanes(lanes.last, 0);
             of.change[0] = _mm512_xor_si512(of.byte[0], load_lanes(lanes.before_last, 0));
-            prefetch_ahead(one.units, (pairs ? 2 : 1) * bytes * n_blocks);
+            prefetch_ahead(units_at, (pairs ? 2 : 1) * bytes * n_blocks);
             RBE_UNROLL(3)
             for (uint32_t v = 0; v < run; v++) {
                 RBE_UNROLL(3)
@@ -99,19 +127,7 @@ RBE_INLINE void dot_runs(uint32_t bits, uint32_t run, int pairs, const rbe_strip
         }
         gather_block(run * steps, block_sums, scales[first / RBE_BLOCK_GROUPS], total);
     }
-    RBE_UNROLL(3)
-    for (uint32_t v = 0; v < run; v++) {
-        RBE_UNROLL(8)
-        for (uint32_t s = 0; s < steps; s++) {
-            __m512 of_lanes = total[v * steps + s];
-            RBE_UNROLL(4)
-            for (uint32_t l = 0; l < n_lanes; l++) {
-                const uint32_t block = l * run < n_blocks - run ? l * run + v : n_blocks - run + v;
-                _mm_storeu_ps(sum + 4 * (steps * block + s), _mm512_castps512_ps128(of_lanes));
-                of_lanes = _mm512_shuffle_f32x4(of_lanes, of_lanes, 0x39);
-            }
-        }
-    }
+    store_runs(run, steps, n_lanes, n_blocks, total, sum);
 }
 
 /* 1 where two groups fill the lanes and one does not. */
