@@ -1,6 +1,6 @@
-"""What native/include/rbe/rbe.h declares, for ctypes: constants, callbacks, structures, prototypes. Nothing here runs.
+"""What native/include/rbe/rbe.h and codec.h declare, for ctypes: constants, callbacks, structures, prototypes. Nothing here runs.
 
-`python tools/check_abi.py` compares it with the header, so that the two cannot drift apart.
+`python tools/check_abi.py` compares it with the headers, so that the two cannot drift apart.
 """
 
 from __future__ import annotations
@@ -369,7 +369,7 @@ _SAMPLER = ctypes.POINTER(SamplerHandle)
 _GENERATION = ctypes.POINTER(GenerationHandle)
 _OUT = ctypes.POINTER
 
-# Every function of rbe.h: its result and its arguments. A result of _STATUS goes through check().
+# Every function of rbe.h and codec.h: its result and its arguments. A result of _STATUS goes through check().
 _STATUS = ctypes.c_int
 PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_status_text": (ctypes.c_char_p, [_STATUS]),

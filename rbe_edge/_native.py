@@ -1,4 +1,4 @@
-"""The ctypes binding of native/include/rbe/rbe.h: the library, its calls, statuses as exceptions; declared in _abi.py.
+"""The ctypes binding of native/include/rbe: the library, its calls, statuses as exceptions; declared in _abi.py.
 
 The library is loaded at the first use of library(), and each function is bound when it is first asked for. Handles
 are typed pointers, so that ctypes refuses a session where a model belongs. Calls release the GIL; rbe_last_error()
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Library:
-    """The loaded C library; its functions are attributes of the same names as in rbe.h."""
+    """The loaded C library; its functions are attributes of the same names as in the headers."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -52,7 +52,7 @@ class Library:
 
     def __getattr__(self, name: str) -> Any:
         if name not in PROTOTYPES:
-            raise AttributeError(f"rbe.h has no function {name}")
+            raise AttributeError(f"librbe has no function {name}")
         try:
             function = getattr(self._cdll, name)
         except AttributeError:

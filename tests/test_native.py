@@ -1,4 +1,4 @@
-"""The ctypes binding: agreement with rbe.h, loading, statuses as exceptions, callbacks."""
+"""The ctypes binding: agreement with the headers, loading, statuses as exceptions, callbacks."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Compares rbe_edge/_abi.py with native/include/rbe/rbe.h, so that the two cannot drift apart.
+"""Compares rbe_edge/_abi.py with the headers of native/include/rbe, so that the two cannot drift apart.
 
     python tools/check_abi.py            # prints the differences; exit code 1 where there are any
 
-Sizes, offsets and constants come from a C compiler (tools/abi_probe.c); prototypes are read from the header. The header
-is also what decides which structures, fields and constants the probe must have printed.
+Sizes, offsets and constants come from a C compiler (tools/abi_probe.c); prototypes are read from the headers. The headers
+also decide which structures, fields and constants the probe must have printed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-HEADER = REPOSITORY / "native" / "include" / "rbe" / "rbe.h"
+INCLUDE = REPOSITORY / "native" / "include"
+HEADERS = [INCLUDE / "rbe" / "rbe.h", INCLUDE / "rbe" / "codec.h"]
 PROBE = REPOSITORY / "tools" / "abi_probe.c"
 
 if __name__ == "__main__":
@@ -65,14 +66,15 @@ def run_probe(command: list[str]) -> list[list[str]]:
     """The lines that the probe prints, split into words."""
     with tempfile.TemporaryDirectory() as directory:
         program = Path(directory) / "abi_probe"
-        subprocess.run([*command, f"-I{HEADER.parent.parent}", str(PROBE), "-o", str(program)], check=True)
+        subprocess.run([*command, f"-I{INCLUDE}", str(PROBE), "-o", str(program)], check=True)
         output = subprocess.run([program], check=True, capture_output=True, text=True).stdout
     return [line.split() for line in output.splitlines()]
 
 
 def header_text() -> str:
-    """The header without comments and preprocessor lines, in one line."""
-    text = re.sub(r"/\*.*?\*/", " ", HEADER.read_text(encoding="utf-8"), flags=re.DOTALL)
+    """The headers without comments and preprocessor lines, in one line."""
+    text = "\n".join(header.read_text(encoding="utf-8") for header in HEADERS)
+    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL)
     text = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     return " ".join(text.split())
 
@@ -133,7 +135,7 @@ def differences(command: list[str]) -> list[str]:
 
     def compare(what: str, header: object, binding: object) -> None:
         if header != binding:
-            found.append(f"{what}: rbe.h has {header}, _abi.py has {binding}")
+            found.append(f"{what}: the header has {header}, _abi.py has {binding}")
 
     text = header_text()
     fields = header_fields(text)

@@ -2,7 +2,7 @@
 #ifndef RBE_TESTS_PUBLISHED_CODEBOOKS_H
 #define RBE_TESTS_PUBLISHED_CODEBOOKS_H
 
-#include "rbe/rbe.h"
+#include "rbe/codec.h"
 
 static const rbe_codebook codebooks[4] = {
     {1,

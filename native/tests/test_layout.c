@@ -1,5 +1,6 @@
 /* The plane layout against the rules of docs/format.md, computed here one strip and one cell at a time. */
 #include "check.h"
+#include "rbe/codec.h"
 #include "weights/layout.h"
 
 static void check_shape(uint32_t rows, uint32_t cols, uint32_t bits, uint32_t unit_rows)

@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "codec/plane.h"
 #include "kernels/kernels.h"
+#include "rbe/codec.h"
 
 /* Decodes `n_groups` groups of a strip, at most RBE_BLOCK_GROUPS, through `tile`. */
 static void decode_groups(const rbe_kernels *kernels, const rbe_strip *view, const rbe__layout *layout, const rbe__strip_layout *strip,

@@ -9,6 +9,7 @@
 #include "codec/feedback.h"
 #include "kernels/kernels.h"
 #include "parallel/cores.h"
+#include "rbe/codec.h"
 
 #define NO_CELL 0xFFFFFFFFu
 #define MIN_SAMPLES 8u   /* pairs of cells on which the spread is chosen, about 2048 weights each */

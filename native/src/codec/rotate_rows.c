@@ -1,6 +1,7 @@
 /* rbe_rotate_rows: docs/format.md, "Rotation". */
 #include "base/status.h"
 #include "kernels/kernels.h"
+#include "rbe/codec.h"
 #include "weights/tensor.h"
 
 #define MAX_BLOCK 65536u

@@ -9,6 +9,7 @@
 #include "kernels/kernels.h"
 #include "parallel/cores.h"
 #include "parallel/thread_pool.h"
+#include "rbe/codec.h"
 
 #define SIDE 64u    /* rows and columns of a block */
 #define PANEL 512u  /* tokens multiplied at once: two operands of SIDE x PANEL floats fit in the second-level cache */

@@ -4,7 +4,7 @@
 #define RBE_CODEC_VITERBI_H
 
 #include "kernels/sweeps.h"
-#include "rbe/rbe.h"
+#include "rbe/codec.h"
 
 /* RBE_ERROR_ARGUMENT unless bits is 1 to 4 and every sum within +-127. */
 rbe_status rbe__codebook_check(const rbe_codebook *codebook);

@@ -3,6 +3,7 @@
 #define RBE_PACK_READER_H
 
 #include "platform/platform.h"
+#include "rbe/codec.h"
 #include "weights/tensor.h"
 
 typedef struct rbe__blob {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "rbe/codec.h"
 
 /* Steps of the shortest lane of a strip. */
 static uint32_t shortest_lane(const rbe__layout *layout, uint32_t strip_index)

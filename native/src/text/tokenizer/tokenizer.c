@@ -141,7 +141,7 @@ static rbe_status check_merges(const rbe_tokenizer *t, uint32_t n_merges)
     return RBE_OK;
 }
 
-static rbe_status open_blob(const uint8_t *blob, size_t blob_bytes, rbe_tokenizer *t)
+static rbe_status check_head(const uint8_t *blob, size_t blob_bytes)
 {
     if (blob_bytes < HEADER_BYTES) {
         return rbe_fail(RBE_ERROR_FORMAT, "tokenizer: %zu bytes are too few for a header", blob_bytes);
@@ -156,6 +156,12 @@ static rbe_status open_blob(const uint8_t *blob, size_t blob_bytes, rbe_tokenize
     if (rbe__u32(blob, 2) != blob_bytes) {
         return rbe_fail(RBE_ERROR_FORMAT, "tokenizer: %zu bytes long, its header says %u", blob_bytes, rbe__u32(blob, 2));
     }
+    return RBE_OK;
+}
+
+static rbe_status open_blob(const uint8_t *blob, size_t blob_bytes, rbe_tokenizer *t)
+{
+    RBE_TRY(check_head(blob, blob_bytes));
     t->algorithm = rbe__u32(blob, 3);
     t->split = rbe__u32(blob, 4);
     t->space_prefix = rbe__u32(blob, 5);
