@@ -1,6 +1,6 @@
-"""What native/include/rbe/rbe.h and codec.h declare, for ctypes: constants, callbacks, structures, prototypes. Nothing here runs.
+"""What the headers in native/include/rbe declare, for ctypes: constants, callbacks, structures, prototypes.
 
-`python tools/check_abi.py` compares it with the headers, so that the two cannot drift apart.
+Nothing here runs. `python tools/check_abi.py` compares it with the headers, so that the two cannot drift apart.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python tools/check_abi.py            # prints the differences; exit code 1 where there are any
 
-Sizes, offsets and constants come from a C compiler (tools/abi_probe.c); prototypes are read from the headers. The headers
-also decide which structures, fields and constants the probe must have printed.
+Sizes, offsets and constants come from a C compiler (tools/abi_probe.c); prototypes are read from the headers. The
+headers also decide which structures, fields and constants the probe must have printed.
 """
 
 from __future__ import annotations
