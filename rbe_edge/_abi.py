@@ -50,7 +50,7 @@ FINISH_END = 1
 FINISH_STOP = 2
 FINISH_LENGTH = 3
 FINISH_CONTEXT = 4
-FINISH_CALLBACK = 5
+FINISH_CALLER = 5
 CACHE_EMBEDDINGS = 1
 CACHE_ATTENTION = 2
 CACHE_FEED_FORWARD = 4
@@ -299,6 +299,7 @@ class GenerationOptions(ctypes.Structure):
     _fields_ = [
         ("struct_bytes", ctypes.c_size_t),
         ("sampling", SamplingOptions),
+        ("sampler", ctypes.POINTER(SamplerHandle)),
         ("max_tokens", ctypes.c_uint32),
         ("ignore_end", ctypes.c_uint32),
         ("stops", ctypes.POINTER(ctypes.c_char_p)),
@@ -439,6 +440,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_generation_free": (None, [_GENERATION]),
     "rbe_generation_step": (_STATUS, [_GENERATION, _OUT(GenerationEvent)]),
     "rbe_generation_next": (_STATUS, [_GENERATION, _FLOATS, _OUT(GenerationEvent)]),
+    "rbe_generation_end": (_STATUS, [_GENERATION, _OUT(GenerationEvent)]),
     "rbe_batch_step": (
         _STATUS,
         [_BATCH, ctypes.POINTER(_GENERATION), _SIZE, _OUT(GenerationEvent), ctypes.POINTER(_STATUS)],

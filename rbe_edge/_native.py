@@ -23,6 +23,7 @@ from rbe_edge._abi import (
     OK,
     PROTOTYPES,
     CaptureCallback,
+    DrawCallback,
     LogCallback,
     ProgressCallback,
 )
@@ -154,6 +155,31 @@ class Capture(_Carrier):
         except BaseException as raised:
             self._raised = raised
             return 1
+
+
+class Draw(_Carrier):
+    """A function that chooses a token, `draw(logits, sampler)` with logits float32 [vocabulary] that it may change and
+    sampler what `wrap` makes of the rbe_sampler; it returns a token, or None to end the text. Made callable from C:
+    keep it as long as the generation, and give the status of each call to its check()."""
+
+    def __init__(self, draw: Callable[[np.ndarray[Any, Any], Any], int | None], wrap: Callable[[Any], object]) -> None:
+        super().__init__()
+        self._draw = draw
+        self._wrap = wrap
+        self.callback = DrawCallback(self._call)
+
+    def _call(self, logits: Any, n_vocabulary: int, sampler: Any, token: Any, user: int | None) -> int:
+        import numpy as np
+
+        try:
+            chosen = self._draw(np.ctypeslib.as_array(logits, shape=(n_vocabulary,)), self._wrap(sampler))
+        except BaseException as raised:
+            self._raised = raised
+            return 1
+        if chosen is None:
+            return 1
+        token[0] = chosen
+        return 0
 
 
 class Log(_Carrier):

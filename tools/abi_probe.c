@@ -137,6 +137,7 @@ static void structures(void)
     STRUCTURE(rbe_generation_options);
     FIELD(rbe_generation_options, struct_bytes);
     FIELD(rbe_generation_options, sampling);
+    FIELD(rbe_generation_options, sampler);
     FIELD(rbe_generation_options, max_tokens);
     FIELD(rbe_generation_options, ignore_end);
     FIELD(rbe_generation_options, stops);
@@ -213,7 +214,7 @@ static void constants(void)
     CONSTANT(RBE_FINISH_STOP);
     CONSTANT(RBE_FINISH_LENGTH);
     CONSTANT(RBE_FINISH_CONTEXT);
-    CONSTANT(RBE_FINISH_CALLBACK);
+    CONSTANT(RBE_FINISH_CALLER);
     CONSTANT(RBE_CACHE_EMBEDDINGS);
     CONSTANT(RBE_CACHE_ATTENTION);
     CONSTANT(RBE_CACHE_FEED_FORWARD);

@@ -11,15 +11,13 @@
 typedef struct chat {
     rbe_model *model;
     rbe_session *session;
-    rbe_sampler *sampler;
-    rbe_text_stream *stream;
+    rbe_sampler *sampler; /* of all answers */
     rbe_chat_options format;
+    int is_plain; /* no template: the next question's mark ends an answer */
     char *bos, *eos;
     uint32_t context, n_answer; /* tokens; of an answer, at most */
     rbe_chat_message *messages; /* contents are ours */
     size_t n_messages, most_messages;
-    uint32_t *held; /* [context] tokens in the context */
-    size_t n_held;
     char *text;
     size_t text_bytes, text_capacity;
 } chat;
@@ -164,56 +162,49 @@ static int append_text(chat *c, const char *text, size_t bytes)
 /* Computes tokens behind those that the context holds already; 0 on success, -1 where Ctrl-C stopped it. */
 static int read_prompt(chat *c, const uint32_t *tokens, size_t n_tokens)
 {
-    size_t common = 0;
-    while (common < c->n_held && common + 1 < n_tokens && c->held[common] == tokens[common]) {
-        common++;
+    size_t n_held;
+    rbe_status status = rbe_session_resume(c->session, tokens, n_tokens, &n_held);
+    if (status == RBE_OK) {
+        status = rbe_session_append(c->session, tokens + n_held, n_tokens - n_held, NULL, NULL);
     }
-    c->n_held = common;
-    if (rbe_session_rewind(c->session, common) != RBE_OK) {
-        return report_failure();
-    }
-    rbe_status status = rbe_session_append(c->session, tokens + common, n_tokens - common, NULL, NULL);
-    if (status != RBE_OK) {
-        return status == RBE_ERROR_CANCELLED ? -1 : report_failure();
-    }
-    memcpy(c->held + common, tokens + common, (n_tokens - common) * sizeof *tokens);
-    c->n_held = n_tokens;
-    return 0;
+    return status == RBE_OK ? 0 : status == RBE_ERROR_CANCELLED ? -1 : report_failure();
 }
 
 /* 0 at its end, 1 on failure. Ctrl-C ends it, and what was said stays. */
-static int answer(chat *c)
+static int generate(chat *c, rbe_generation *generation)
 {
-    const rbe_tokenizer *tokenizer = rbe_model_tokenizer(c->model);
-    const char *text;
-    size_t bytes;
-    int stopped = 0;
-    c->text_bytes = 0;
-    for (uint32_t n = 0; n < c->n_answer && !stopped && !interrupted; n++) {
-        uint32_t token;
-        if (rbe_sampler_draw(c->sampler, rbe_session_logits(c->session), &token) != RBE_OK) {
+    rbe_generation_event event = {.struct_bytes = sizeof event};
+    while (event.finish == RBE_FINISH_NONE) {
+        rbe_status status = interrupted ? RBE_ERROR_CANCELLED : rbe_generation_step(generation, &event);
+        if (status == RBE_ERROR_CANCELLED) {
+            status = rbe_generation_end(generation, &event);
+        }
+        if (status != RBE_OK) {
             return report_failure();
         }
-        if (rbe_token_ends_text(tokenizer, token)) {
-            break;
-        }
-        if (rbe_text_stream_push(c->stream, token, &text, &bytes, &stopped) != RBE_OK) {
-            return report_failure();
-        }
-        if (append_text(c, text, bytes)) {
+        if (append_text(c, event.text, event.text_bytes) || append_text(c, event.rest, event.rest_bytes)) {
             return 1;
         }
-        if (c->n_held == c->context) {
-            break;
-        }
-        rbe_status status = rbe_sampler_accept(c->sampler, token);
-        status = status == RBE_OK ? rbe_session_append(c->session, &token, 1, NULL, NULL) : status;
-        if (status != RBE_OK) {
-            return status == RBE_ERROR_CANCELLED ? 0 : report_failure();
-        }
-        c->held[c->n_held++] = token;
     }
     return 0;
+}
+
+static int answer(chat *c)
+{
+    static const char *const stops[] = {"\nUser:"};
+    const rbe_generation_options options = {
+        .struct_bytes = sizeof options, .sampler = c->sampler, .max_tokens = c->n_answer, .stops = stops, .n_stops = c->is_plain ? 1 : 0};
+    rbe_generation *generation;
+    c->text_bytes = 0;
+    if (c->n_answer == 0) {
+        return 0;
+    }
+    if (rbe_generation_create(c->session, &options, &generation) != RBE_OK) {
+        return report_failure();
+    }
+    const int code = generate(c, generation);
+    rbe_generation_free(generation);
+    return code;
 }
 
 /* One question and its answer. 1 ends the program. */
@@ -231,12 +222,7 @@ static int turn(chat *c, const char *line, size_t bytes)
         interrupted = 0;
         return code > 0;
     }
-    const char *text;
-    size_t rest;
     code = answer(c);
-    if (code == 0 && rbe_text_stream_finish(c->stream, &text, &rest) == RBE_OK) {
-        code = append_text(c, text, rest);
-    }
     putchar('\n');
     fflush(stdout);
     interrupted = 0;
@@ -281,10 +267,7 @@ static int prepare_template(chat *c, const cli_arguments *a, uint32_t n_metadata
         fprintf(stderr, "rbe-cli: --template chatml, llama2, llama3, zephyr, gemma or plain\n");
         return 1;
     }
-    const char *const stops[] = {"\nUser:"};
-    if (rbe_text_stream_create(rbe_model_tokenizer(c->model), stops, strcmp(style, "plain") == 0, &c->stream) != RBE_OK) {
-        return report_failure();
-    }
+    c->is_plain = strcmp(style, "plain") == 0;
     return a->system && add_message(c, "system", copy_of(a->system, strlen(a->system)), strlen(a->system));
 }
 
@@ -301,8 +284,7 @@ static int prepare(chat *c, const cli_arguments *a)
     }
     c->context = session.context_tokens;
     c->n_answer = a->n_tokens;
-    c->held = malloc(c->context * sizeof *c->held);
-    return c->held ? 0 : no_memory();
+    return 0;
 }
 
 static int converse(chat *c)
@@ -346,12 +328,10 @@ int command_chat(int argc, char **argv)
         signal(SIGINT, SIG_DFL);
     }
     forget_messages(&c, 0, c.n_messages);
-    rbe_text_stream_free(c.stream);
     rbe_sampler_free(c.sampler);
     rbe_session_free(c.session);
     rbe_model_close(c.model);
     free(c.messages);
-    free(c.held);
     free(c.text);
     free(c.bos);
     free(c.eos);

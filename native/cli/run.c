@@ -24,7 +24,7 @@ typedef struct run_state {
     rbe_model *model;
     rbe_session *session;
     rbe_sampler *sampler;
-    rbe_text_stream *stream;
+    rbe_generation *generation;
     uint32_t *tokens;
     size_t n_prompt;
     double opened, prefilled, first_token, finished; /* seconds, monotonic */
@@ -49,7 +49,6 @@ static int prepare(run_state *run, const cli_arguments *a)
                      &run->n_prompt) != RBE_OK ||
         rbe_session_create(run->model, &a->session, &run->session) != RBE_OK ||
         rbe_sampler_create(info.n_vocabulary, &a->sampling, &run->sampler) != RBE_OK ||
-        rbe_text_stream_create(tokenizer, NULL, 0, &run->stream) != RBE_OK ||
         rbe_session_append(run->session, run->tokens, run->n_prompt, NULL, NULL) != RBE_OK) {
         return report_failure();
     }
@@ -59,41 +58,20 @@ static int prepare(run_state *run, const cli_arguments *a)
 
 static int generate(run_state *run, const cli_arguments *a)
 {
-    const rbe_tokenizer *tokenizer = rbe_model_tokenizer(run->model);
-    rbe_session_info info = {.struct_bytes = sizeof info};
-    const char *text;
-    size_t bytes;
-    int stopped = 0;
-    for (uint32_t n = 0; n < a->n_tokens && !stopped; n++) {
-        uint32_t token;
-        if (rbe_sampler_draw(run->sampler, rbe_session_logits(run->session), &token) != RBE_OK) {
-            return report_failure();
-        }
-        if (n == 0) {
-            run->first_token = seconds(CLOCK_MONOTONIC);
-        }
-        if (rbe_token_ends_text(tokenizer, token)) {
-            break;
-        }
-        if (rbe_text_stream_push(run->stream, token, &text, &bytes, &stopped) != RBE_OK) {
-            return report_failure();
-        }
-        write_text(text, bytes);
-        run->n_generated++;
-        if (rbe_session_get_info(run->session, &info) != RBE_OK) {
-            return report_failure();
-        }
-        if (info.position == info.context_tokens || n + 1 == a->n_tokens) {
-            break;
-        }
-        if (rbe_sampler_accept(run->sampler, token) != RBE_OK || rbe_session_append(run->session, &token, 1, NULL, NULL) != RBE_OK) {
-            return report_failure();
-        }
-    }
-    if (rbe_text_stream_finish(run->stream, &text, &bytes) != RBE_OK) {
+    const rbe_generation_options options = {.struct_bytes = sizeof options, .sampler = run->sampler, .max_tokens = a->n_tokens};
+    rbe_generation_event event = {.struct_bytes = sizeof event};
+    if (rbe_generation_create(run->session, &options, &run->generation) != RBE_OK) {
         return report_failure();
     }
-    write_text(text, bytes);
+    while (a->n_tokens && event.finish == RBE_FINISH_NONE) {
+        if (rbe_generation_step(run->generation, &event) != RBE_OK) {
+            return report_failure();
+        }
+        run->first_token = run->first_token != 0 ? run->first_token : seconds(CLOCK_MONOTONIC);
+        run->n_generated += event.token != RBE_NO_TOKEN && event.finish != RBE_FINISH_END;
+        write_text(event.text, event.text_bytes);
+        write_text(event.rest, event.rest_bytes);
+    }
     putchar('\n');
     run->finished = seconds(CLOCK_MONOTONIC);
     return 0;
@@ -137,7 +115,7 @@ int command_run(int argc, char **argv)
     if (code == 0 && arguments.verbose) {
         report(&run, started);
     }
-    rbe_text_stream_free(run.stream);
+    rbe_generation_free(run.generation);
     rbe_sampler_free(run.sampler);
     rbe_session_free(run.session);
     free(run.tokens);

@@ -128,6 +128,31 @@ static void check_single(const rbe_model *model, uint32_t n_vocabulary)
     rbe_session_free(b);
 }
 
+/* The caller's sampler goes on from one generation to the next: two of 4 and 5 tokens draw what one of 9 does. */
+static void check_own_sampler(const rbe_model *model, uint32_t n_vocabulary)
+{
+    rbe_generation_options options = options_of(5, 9);
+    rbe_sampler *samplers[2] = {NULL, NULL};
+    rbe_session *a = open_session(model, 3, n_vocabulary), *b = open_session(model, 3, n_vocabulary);
+    for (uint32_t i = 0; i < 2; i++) {
+        CHECK(rbe_sampler_create(n_vocabulary, &options.sampling, &samplers[i]) == RBE_OK, "%s", rbe_last_error());
+    }
+    options.sampler = samplers[0];
+    const taken whole = generate(a, &options);
+    options.sampler = samplers[1];
+    options.max_tokens = 4;
+    const taken first = generate(b, &options);
+    CHECK(rbe_session_append(b, &first.tokens[3], 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    options.max_tokens = 5;
+    const taken second = generate(b, &options);
+    CHECK(memcmp(first.tokens, whole.tokens, 4 * sizeof *whole.tokens) == 0, "the first four");
+    CHECK(memcmp(second.tokens, whole.tokens + 4, 5 * sizeof *whole.tokens) == 0, "the other five");
+    rbe_session_free(a);
+    rbe_session_free(b);
+    rbe_sampler_free(samplers[0]);
+    rbe_sampler_free(samplers[1]);
+}
+
 /* The first printable ASCII character of a text that is known, as a stop sequence; 0 where there is none. */
 static uint32_t check_stop(const rbe_model *model, uint32_t n_vocabulary)
 {
@@ -179,7 +204,7 @@ static void check_callback(const rbe_model *model, uint32_t n_vocabulary)
         options.draw_user = &made;
         rbe_session *session = open_session(model, 1, n_vocabulary);
         const taken out = generate(session, &options);
-        CHECK(out.finish == RBE_FINISH_CALLBACK && out.n_tokens == 4 && out.tokens[3] == made.only, "%u tokens", out.n_tokens);
+        CHECK(out.finish == RBE_FINISH_CALLER && out.n_tokens == 4 && out.tokens[3] == made.only, "%u tokens", out.n_tokens);
         rbe_session_free(session);
     }
 }
@@ -251,6 +276,12 @@ static void check_cancel(const rbe_model *model, uint32_t n_vocabulary)
     }
     const taken expected = generate(other, &options);
     CHECK(same(&out, &expected), "%u tokens", out.n_tokens);
+    CHECK(rbe_generation_end(generation, &event) == RBE_ERROR_ARGUMENT, "it has ended");
+    rbe_generation_free(generation);
+    CHECK(rbe_generation_create(session, &options, &generation) == RBE_OK && rbe_generation_step(generation, &event) == RBE_OK, "%s",
+          rbe_last_error());
+    CHECK(rbe_generation_end(generation, &event) == RBE_OK && event.finish == RBE_FINISH_CALLER && event.token == RBE_NO_TOKEN, "%s",
+          rbe_last_error());
     rbe_generation_free(generation);
     rbe_session_free(session);
     rbe_session_free(other);
@@ -268,6 +299,7 @@ int main(void)
             n_with_tokenizer++;
             check_single(model, info.n_vocabulary);
             n_stopped += check_stop(model, info.n_vocabulary);
+            check_own_sampler(model, info.n_vocabulary);
             check_callback(model, info.n_vocabulary);
             check_batch(model, info.n_vocabulary);
             check_cancel(model, info.n_vocabulary);

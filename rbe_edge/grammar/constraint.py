@@ -5,14 +5,12 @@ For each token all of its bytes are followed through the automaton, byte by byte
 
 from __future__ import annotations
 
-import ctypes
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from rbe_edge import _native
 from rbe_edge.grammar.automaton import DEAD, REACH, Automaton
 from rbe_edge.grammar.grammar import Node
 
@@ -162,7 +160,7 @@ class Constraint:
         logits[~self.mask()] = -np.inf
         token: int | None = None
         if np.isfinite(logits).any():
-            token = sampler.draw(_native.pointer(logits, ctypes.c_float))
+            token = sampler.draw_from(logits)
             if remaining is not None and not self._can_end(token, remaining - 1):
                 self.shortened = True
                 token = self._towards_end()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rbe_edge import _native
 from rbe_edge.errors import Cancelled, ContextFull, OptionError, RbeError
+from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.engine_session import EngineSession
 from rbe_edge.runtime.native_handle import NativeHandle
 from rbe_edge.runtime.options import require
@@ -83,11 +84,40 @@ class Batch:
             _native.check(status, OptionError)
         return [_error(status, session) for status, session in zip(statuses, sessions, strict=True)]
 
+    def advance(self, generations: Sequence[EngineGeneration]) -> list[Event | BaseException]:
+        """A step of several generations, of different sessions: their tokens are appended in one pass. For each what
+        its step() would have given or raised; the others went on all the same. Raises as step() does."""
+        require(1 <= len(generations) <= self.max_sessions, f"a step is of 1 to {self.max_sessions} generations")
+        sessions = [generation.session for generation in generations]
+        require(len(set(map(id, sessions))) == len(sessions), "a session can be in a step only once")
+        events = (_native.GenerationEvent * len(generations))()
+        for raw in events:
+            raw.struct_bytes = ctypes.sizeof(_native.GenerationEvent)
+        statuses = (ctypes.c_int * len(generations))()
+        assert self._native is not None
+        with ExitStack() as stack:
+            batch = stack.enter_context(self._native.use())
+            for session in sessions:
+                stack.enter_context(session.use())
+            handles = (ctypes.POINTER(_native.GenerationHandle) * len(generations))(
+                *(one.handle for one in generations)
+            )
+            status = _native.library().rbe_batch_step(batch, handles, len(generations), events, statuses)
+            _native.check(status, OptionError)
+            return [_outcome(*one) for one in zip(generations, statuses, events, strict=True)]
+
     def cancel(self) -> None:
         """Makes the step that runs, or else the next one, raise Cancelled. Any thread. Session.cancel() takes one
         session out of it."""
         if self._native is not None:
             self._native.cancel()
+
+
+def _outcome(generation: EngineGeneration, status: int, raw: _native.GenerationEvent) -> Event | BaseException:
+    try:
+        return generation.event_of(status, raw)
+    except BaseException as raised:
+        return raised
 
 
 def _error(status: int, session: EngineSession) -> RbeError | None:

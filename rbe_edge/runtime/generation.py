@@ -8,12 +8,11 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from rbe_edge.errors import ContextFull, OptionError
+from rbe_edge.errors import OptionError
 from rbe_edge.progress import Report
+from rbe_edge.runtime.engine_generation import EngineGeneration
 from rbe_edge.runtime.options import GenerationOptions
-from rbe_edge.runtime.sampler import Sampler
 from rbe_edge.runtime.speculation import Acceptance, continuation
-from rbe_edge.runtime.text_stream import TextStream
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.engine_session import EngineSession
@@ -105,45 +104,36 @@ class Generation(Iterator[str]):
 
     def _run(self) -> Generator[str, None, None]:
         session, options = self._session, self._options
-        model = session.model
         with ExitStack() as stack:
-            sampler = stack.enter_context(Sampler(model.info.vocabulary, options.sampling))
-            stream = stack.enter_context(TextStream(model, options.stop))
             began = time.perf_counter()
             session.prefill(self._prompt, progress=self._report)
-            context = session.tokens
-            if len(context) == 1 and not model.token_bytes(context[0]):
-                stream.push(context[0])  # BOS alone: the text begins here, and the stream is to know it
-            for token in context[-options.sampling.repeat_last :]:
-                sampler.accept(token)
+            engine = stack.enter_context(
+                EngineGeneration(
+                    session,
+                    options.sampling,
+                    max_tokens=options.max_tokens,
+                    stop=options.stop,
+                    ignore_end=options.ignore_end,
+                )
+            )
             self._prompt_seconds = time.perf_counter() - began
-            ahead = stack.enter_context(closing(continuation(session, options)))
-            self._acceptance = ahead.acceptance
+            steps = stack.enter_context(closing(continuation(session, options)))
+            self._acceptance = steps.acceptance
             began = time.perf_counter()
             while not self._stopping:
-                with ahead.logits_pointer() as logits:
-                    token = sampler.draw(logits)
-                if model.ends_text(token) and not options.ignore_end:
-                    self._finish = "end"
-                    break
-                self.tokens.append(token)
-                sampler.accept(token)
-                piece = stream.push(token)
+                event = steps.step(engine)
+                if event.token is not None and event.finish != "end":
+                    self.tokens.append(event.token)
+                if event.finish is not None and event.finish != "caller":
+                    self._finish = event.finish
                 self._generation_seconds += time.perf_counter() - began
-                if piece:
-                    yield piece
-                began = time.perf_counter()  # what the reader of the pieces takes is not ours
-                if stream.stopped:
-                    self._finish = "stop"
+                if event.text:
+                    yield event.text
+                if event.rest:
+                    yield event.rest
+                if event.finish is not None:
                     return
-                if len(self.tokens) == options.max_tokens:
-                    self._finish = "length"
-                    break
-                try:
-                    ahead.append(token)
-                except ContextFull:
-                    self._finish = "context"
-                    break
-            rest = stream.finish()
+                began = time.perf_counter()  # what the reader of the pieces takes is not ours
+            rest = engine.end()
             if rest:
                 yield rest

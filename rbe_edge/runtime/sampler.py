@@ -4,35 +4,55 @@ from __future__ import annotations
 
 import ctypes
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.runtime.options import SamplingOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+def raw_options(options: SamplingOptions) -> _native.SamplingOptions:
+    """As C takes them."""
+    return _native.SamplingOptions(
+        struct_bytes=ctypes.sizeof(_native.SamplingOptions),
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        min_p=options.min_p,
+        repeat_penalty=options.repeat_penalty,
+        repeat_last=options.repeat_last,
+        seed=options.seed,
+    )
 
 
 class Sampler:
     """Draws from logits of n_vocabulary numbers. The same options and logits give the same tokens."""
 
     def __init__(self, n_vocabulary: int, options: SamplingOptions) -> None:
-        raw = _native.SamplingOptions(
-            struct_bytes=ctypes.sizeof(_native.SamplingOptions),
-            temperature=options.temperature,
-            top_k=options.top_k,
-            top_p=options.top_p,
-            min_p=options.min_p,
-            repeat_penalty=options.repeat_penalty,
-            repeat_last=options.repeat_last,
-            seed=options.seed,
-        )
+        raw = raw_options(options)
         self._handle: Any = ctypes.POINTER(_native.SamplerHandle)()
         status = _native.library().rbe_sampler_create(n_vocabulary, ctypes.byref(raw), ctypes.byref(self._handle))
         _native.check(status)
+
+    @classmethod
+    def of(cls, handle: Any) -> Sampler:
+        """An rbe_sampler that is another's and lives as long as that; not to be closed."""
+        sampler = object.__new__(cls)
+        sampler._handle = handle
+        return sampler
 
     def draw(self, logits: Any) -> int:
         """A token; logits: a C pointer to float[n_vocabulary]. Does not remember the token: see accept."""
         token = ctypes.c_uint32()
         _native.check(_native.library().rbe_sampler_draw(self._handle, logits, ctypes.byref(token)))
         return token.value
+
+    def draw_from(self, logits: npt.NDArray[np.float32]) -> int:
+        """The same from an array, float32 [n_vocabulary]."""
+        return self.draw(_native.pointer(logits, ctypes.c_float))
 
     def accept(self, token: int) -> None:
         """Tells of a token that is now part of the text, for the repetition penalty."""

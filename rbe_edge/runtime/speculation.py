@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rbe_edge import _native
-from rbe_edge.errors import OptionError
+from rbe_edge.errors import ContextFull, OptionError
+from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.engine_session import EngineSession
 from rbe_edge.runtime.options import GenerationOptions, SessionOptions
 
@@ -124,6 +125,10 @@ class Plain:
         """The token is part of the text. Raises ContextFull where there is no room to go on."""
         self._session.prefill((token,))
 
+    def step(self, generation: EngineGeneration) -> Event:
+        """The next token of a generation on the session."""
+        return generation.step()
+
     def close(self) -> None:
         pass
 
@@ -143,7 +148,20 @@ class Speculative:
         self._guessed: list[int] = []  # what the session holds behind the context
         self._ahead: npt.NDArray[np.float32] | None = None  # logits after the context, and after each guess
         self._schedule = _Schedule()
+        self._pending: int | None = None  # drawn by step(), not yet appended
         self.acceptance = Acceptance()
+
+    def step(self, generation: EngineGeneration) -> Event:
+        """The next token of a generation on the session, from what was computed ahead where a guess was right."""
+        if self._pending is not None:
+            try:
+                self.append(self._pending)
+            except ContextFull:
+                return generation.step()  # which finds the context full, and ends
+        ahead = None if self._ahead is None else _native.pointer(self._ahead[0], ctypes.c_float)
+        event = generation.next(ahead)
+        self._pending = event.token
+        return event
 
     @contextmanager
     def logits_pointer(self) -> Iterator[Any]:

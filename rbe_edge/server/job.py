@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -12,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.grammar.constraint import Constraint
+from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.options import SamplingOptions
 from rbe_edge.runtime.sampler import Sampler
-from rbe_edge.runtime.text_stream import TextStream
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.session import Session
@@ -77,75 +76,76 @@ class Job:
 
 
 class Answer:
-    """A job that has a session: draws and tells. The scheduler appends the tokens."""
+    """A job that has a session: what its generation gives is told. The scheduler reads the prompt and steps."""
 
     def __init__(self, job: Job, session: Session) -> None:
-        self.job, self._session = job, session
-        self._model = session.model
+        self.job, self.session = job, session
         self.rest = session.resume(job.prompt)  # of the prompt, not yet in the context
         self.cached_tokens = len(job.prompt) - len(self.rest)
         self.generated = 0
         self.first_token_at: float | None = None
         room = session.context - len(job.prompt) + 1  # the last token need not be appended
         self._limit = min(room, job.max_tokens or room)
-        self._stack = ExitStack()
-        try:
-            self._sampler = self._stack.enter_context(Sampler(self._model.info.vocabulary, job.sampling))
-            self._stream = self._stack.enter_context(TextStream(self._model, job.stop))
-            if len(job.prompt) == 1 and not self._model.token_bytes(job.prompt[0]):
-                self._stream.push(job.prompt[0])  # BOS alone: the text begins here, and the stream is to know it
-            for token in job.prompt[-job.sampling.repeat_last :]:
-                self._sampler.accept(token)
-        except BaseException:
-            self._stack.close()
-            raise
+        self._scores: npt.NDArray[np.float64] | None = None
+        self._generation: EngineGeneration | None = None
 
-    def next_token(self) -> int | None:
-        """Draws from the session's logits and tells; the token that is to be appended, None where the answer ended."""
+    @property
+    def generation(self) -> EngineGeneration:
+        """Begins behind the prompt, which is in the context by then."""
+        if self._generation is None:
+            job = self.job
+            chooses = job.constraint is not None or job.top_logprobs is not None
+            self._generation = EngineGeneration(
+                self.session,
+                job.sampling,
+                max_tokens=self._limit,
+                stop=job.stop,
+                draw=self._draw if chooses else None,
+            )
+        return self._generation
+
+    def _draw(self, logits: npt.NDArray[np.float32], sampler: Sampler) -> int | None:
+        if self.job.top_logprobs is not None:
+            self._scores = _log_softmax(logits)
+        if self.job.constraint is not None:
+            return self.job.constraint.draw(logits, sampler, self._limit - self.generated)
+        return sampler.draw_from(logits)
+
+    def take(self, event: Event) -> bool:
+        """Tells what a step gave; whether the answer goes on."""
         job, constraint = self.job, self.job.constraint
-        logits = self._session.logits if constraint is not None or job.top_logprobs is not None else None
-        scores = _log_softmax(logits) if logits is not None and job.top_logprobs is not None else None
-        token: int | None
-        if constraint is not None and logits is not None:
-            token = constraint.draw(logits, self._sampler, self._limit - self.generated)
-            if token is None:
-                self._finish("length")
-                return None
-        else:
-            with self._session.logits_pointer() as pointer:
-                token = self._sampler.draw(pointer)
-        if self.first_token_at is None:
+        if self.first_token_at is None and event.token is not None:
             self.first_token_at = time.monotonic()
-        if self._model.ends_text(token):
-            self._finish("stop")
-            return None
+        if event.token is None or event.finish == "end":
+            self._finish("stop" if event.finish == "end" else "length", event.rest)
+            return False
         self.generated += 1
-        self._sampler.accept(token)
-        text = self._stream.push(token)
-        score = () if scores is None else (_score(token, scores, job.top_logprobs or 0),)
-        if text or score:
-            job.tell(Piece(text, score))
-        if self._stream.stopped:
-            self._finish("stop", with_rest=False)
-            return None
+        scores = self._scores
+        score = () if scores is None else (_score(event.token, scores, job.top_logprobs or 0),)
+        if event.text or score:
+            job.tell(Piece(event.text, score))
+        if event.finish == "stop":
+            self._finish("stop")
+            return False
         if constraint is not None:
-            constraint.accept(token)
+            constraint.accept(event.token)
             if constraint.ended:
-                self._finish("length" if constraint.shortened else "stop")
-                return None
-        if self.generated >= self._limit:
-            self._finish("length")
-            return None
-        return token
+                rest = event.rest if event.finish is not None else self.generation.end()
+                self._finish("length" if constraint.shortened else "stop", rest)
+                return False
+        if event.finish is not None:
+            self._finish("length", event.rest)
+            return False
+        return True
 
-    def _finish(self, reason: FinishReason, with_rest: bool = True) -> None:
-        rest = self._stream.finish() if with_rest else ""
+    def _finish(self, reason: FinishReason, rest: str = "") -> None:
         if rest:
             self.job.tell(Piece(rest, ()))
         self.job.tell(Finish(reason, len(self.job.prompt), self.cached_tokens, self.generated))
 
     def close(self) -> None:
-        self._stack.close()
+        if self._generation is not None:
+            self._generation.close()
 
 
 def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

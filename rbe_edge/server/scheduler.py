@@ -1,7 +1,8 @@
 """Runs many answers on one model: a thread that owns the sessions and gives each a turn.
 
-A turn of the loop reads one piece of every prompt that is being read, then draws one token for every other answer and
-appends them all. So a long prompt delays the others by a piece, never by the whole, and none waits for another's end.
+A turn of the loop reads one piece of every prompt that is being read, then steps every other answer: one pass appends
+what they drew, and each draws its next token. So a long prompt delays the others by a piece, never by the whole, and
+none waits for another's end.
 A prompt that several answers want is read once; the others then copy it.
 """
 
@@ -16,6 +17,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.runtime.session import Session
 from rbe_edge.runtime.terminal_text import one_line
@@ -184,13 +186,10 @@ class Scheduler:
                 self._metrics.count("rbe_cancelled_total")
                 self._release(slot)
         reading = [slot for slot in self._slots if slot.answer is not None and slot.answer.rest]
-        drawing = [slot for slot in self._slots if slot.answer is not None and not slot.answer.rest]
+        stepping = [slot for slot in self._slots if slot.answer is not None and not slot.answer.rest]
         for slot in reading:
             self._guarded(slot, lambda slot=slot: self._read(slot))  # type: ignore[misc]
-        drawn: list[tuple[_Slot, int]] = []
-        for slot in drawing:
-            self._guarded(slot, lambda slot=slot: self._draw(slot, drawn))  # type: ignore[misc]
-        self._append(drawn)
+        self._step(stepping)
 
     def _read(self, slot: _Slot) -> None:
         answer = slot.answer
@@ -199,36 +198,42 @@ class Scheduler:
         slot.session.prefill(piece)
         self._metrics.count("rbe_prompt_tokens_total", len(piece))
 
-    def _draw(self, slot: _Slot, drawn: list[tuple[_Slot, int]]) -> None:
+    def _step(self, slots: list[_Slot]) -> None:
+        """A token of each answer, of several in one pass: then each weight is generated once for all of them."""
+        begun: list[tuple[_Slot, EngineGeneration]] = []
+
+        def begin(slot: _Slot) -> None:
+            assert slot.answer is not None
+            begun.append((slot, slot.answer.generation))
+
+        for slot in slots:
+            self._guarded(slot, lambda slot=slot: begin(slot))  # type: ignore[misc]
+        if len(begun) == 1:
+            slot, generation = begun[0]
+            self._guarded(slot, lambda: self._take(slot, generation.step()))
+        elif begun:
+            outcomes: Sequence[Event | BaseException]
+            try:
+                outcomes = self._batch.advance([generation for _, generation in begun])
+            except Exception as error:  # of the step: no session took it
+                outcomes = [error] * len(begun)
+            for (slot, _), outcome in zip(begun, outcomes, strict=True):
+                self._guarded(slot, lambda slot=slot, outcome=outcome: self._take(slot, outcome))  # type: ignore[misc]
+
+    def _take(self, slot: _Slot, outcome: Event | BaseException) -> None:
+        if isinstance(outcome, BaseException):
+            raise outcome
         answer = slot.answer
         assert answer is not None
         first, before = answer.first_token_at is None, answer.generated
-        token = answer.next_token()
+        goes_on = answer.take(outcome)
         if answer.generated > before:
             self._metrics.count_token()
         if first and answer.first_token_at is not None:
             self._metrics.observe("rbe_first_token_seconds", answer.first_token_at - answer.job.arrived)
-        if token is None:
+        if not goes_on:
             self._metrics.count("rbe_cached_prompt_tokens_total", answer.cached_tokens)
             self._release(slot)
-        else:
-            drawn.append((slot, token))
-
-    def _append(self, drawn: list[tuple[_Slot, int]]) -> None:
-        """All at once, where there are several: then each weight is generated once for all of them."""
-        if len(drawn) == 1:
-            slot, token = drawn[0]
-            self._guarded(slot, lambda: slot.session.prefill([token]))
-        elif drawn:
-            errors: Sequence[Exception | None]
-            try:
-                errors = self._batch.step([slot.session for slot, _ in drawn], [token for _, token in drawn])
-            except Exception as error:  # of the step: no session took it
-                errors = [error] * len(drawn)
-            for (slot, _), failed in zip(drawn, errors, strict=True):
-                if failed is not None and slot.answer is not None:
-                    slot.answer.job.tell(failed)
-                    self._release(slot)
 
     def _guarded(self, slot: _Slot, work: Callable[[], None], job: Job | None = None) -> None:
         """Does work for one answer; what goes wrong ends that answer alone."""

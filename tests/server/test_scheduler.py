@@ -76,7 +76,7 @@ def test_a_scheduler_that_fails_says_so(model: Model, monkeypatch: pytest.Monkey
     httpx, openai = pytest.importorskip("httpx"), pytest.importorskip("openai")
     with running(model, slots=1) as server:
         assert httpx.get(server.url + "/health").status_code == 200
-        monkeypatch.setattr(server.service.scheduler, "_append", lambda drawn: 1 / 0)
+        monkeypatch.setattr(server.service.scheduler, "_step", lambda slots: 1 / 0)
         with pytest.raises(openai.InternalServerError, match="stopping"):
             server.client().completions.create(model="demo", prompt="Once", max_tokens=4)
         server.wait_for(lambda: httpx.get(server.url + "/health").status_code == 503)

@@ -433,6 +433,8 @@ typedef int (*rbe_draw_callback)(float *logits, uint32_t n_vocabulary, rbe_sampl
 typedef struct rbe_generation_options {
     size_t struct_bytes;
     rbe_sampling_options sampling;
+    rbe_sampler *sampler;     /* NULL: one of its own, by `sampling`, that has accepted the latest tokens of the context. Else the
+                               * caller's, which goes on from what it has accepted and outlives the generation */
     uint32_t max_tokens;      /* 0: as many as fit into the context */
     uint32_t ignore_end;      /* 1: goes on where the model would end */
     const char *const *stops; /* the text ends before the first of these; copied */
@@ -447,13 +449,13 @@ typedef enum rbe_finish {
     RBE_FINISH_STOP = 2,      /* a stop sequence */
     RBE_FINISH_LENGTH = 3,    /* max_tokens */
     RBE_FINISH_CONTEXT = 4,   /* the context is full */
-    RBE_FINISH_CALLBACK = 5   /* the callback ended it */
+    RBE_FINISH_CALLER = 5     /* the callback, or rbe_generation_end */
 } rbe_finish;
 
 /* What one step gave. Texts are valid until the generation's next call. */
 typedef struct rbe_generation_event {
     size_t struct_bytes;
-    uint32_t token;           /* drawn; RBE_NO_TOKEN at FINISH_CONTEXT and FINISH_CALLBACK. That of FINISH_END is no part of the text */
+    uint32_t token;           /* drawn; RBE_NO_TOKEN at FINISH_CONTEXT and FINISH_CALLER. That of FINISH_END is no part of the text */
     uint32_t finish;          /* rbe_finish */
     const char *text;         /* that has become certain; not zero-terminated, UTF-8 */
     size_t text_bytes;
@@ -471,6 +473,9 @@ RBE_API rbe_status rbe_generation_step(rbe_generation *generation, rbe_generatio
 /* Draws from logits float[n_vocabulary] and appends nothing: the caller does, as speculative decoding that has computed ahead. logits
  * NULL: the session's. */
 RBE_API rbe_status rbe_generation_next(rbe_generation *generation, const float *logits, rbe_generation_event *event);
+
+/* Ends the text here: event->rest is what was held back. */
+RBE_API rbe_status rbe_generation_end(rbe_generation *generation, rbe_generation_event *event);
 
 /* A step of n generations, 1 to max_sessions, of different sessions: their tokens are appended in one pass. statuses[i] as those of
  * rbe_generation_step; events[i] counts where it is RBE_OK. On any failure of the call nothing was drawn. */

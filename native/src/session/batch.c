@@ -207,7 +207,7 @@ rbe_status rbe_batch_step(rbe_batch *batch, rbe_generation *const *generations, 
         if (statuses[i] == RBE_OK) {
             statuses[i] = rbe_generation_next(generations[i], NULL, &events[i]);
         } else if (statuses[i] == RBE_ERROR_CONTEXT) {
-            statuses[i] = rbe__generation_end_full(generations[i], &events[i]);
+            statuses[i] = rbe__generation_end(generations[i], RBE_FINISH_CONTEXT, &events[i]);
         }
     }
     return RBE_OK;

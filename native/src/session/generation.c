@@ -7,12 +7,14 @@
 
 #define DEFAULT_REPEAT_LAST 64u
 
+static const rbe_generation_event empty = {.struct_bytes = sizeof empty, .token = RBE_NO_TOKEN, .text = "", .rest = ""};
+
 /* What stands in the context already counts for the repetition penalty; a context of BOS alone is where the text begins. */
 static rbe_status begin(rbe_generation *generation, uint32_t repeat_last)
 {
     const rbe_session *session = generation->session;
     const uint32_t back = repeat_last ? repeat_last : DEFAULT_REPEAT_LAST;
-    for (uint32_t i = session->position > back ? session->position - back : 0; i < session->position; i++) {
+    for (uint32_t i = session->position > back ? session->position - back : 0; generation->own_sampler && i < session->position; i++) {
         RBE_TRY(rbe_sampler_accept(generation->sampler, session->tokens[i]));
     }
     if (session->position == 1) {
@@ -36,7 +38,10 @@ static rbe_status create_into(rbe_generation *generation, const rbe_generation_o
     generation->ignore_end = options->ignore_end != 0;
     generation->draw = options->draw;
     generation->draw_user = options->draw_user;
-    RBE_TRY(rbe_sampler_create(n_vocabulary, &options->sampling, &generation->sampler));
+    if (!options->sampler) {
+        RBE_TRY(rbe_sampler_create(n_vocabulary, &options->sampling, &generation->own_sampler));
+    }
+    generation->sampler = options->sampler ? options->sampler : generation->own_sampler;
     RBE_TRY(rbe_text_stream_create(rbe_model_tokenizer(session->model), options->stops, options->n_stops, &generation->stream));
     if (options->draw) {
         generation->logits = malloc(n_vocabulary * sizeof *generation->logits);
@@ -78,7 +83,7 @@ rbe_status rbe_generation_create(rbe_session *session, const rbe_generation_opti
 void rbe_generation_free(rbe_generation *generation)
 {
     if (generation) {
-        rbe_sampler_free(generation->sampler);
+        rbe_sampler_free(generation->own_sampler);
         rbe_text_stream_free(generation->stream);
         free(generation->logits);
         free(generation->text);
@@ -130,16 +135,21 @@ static rbe_status draw(rbe_generation *generation, const float *logits, uint32_t
     return rbe_sampler_draw(generation->sampler, generation->logits, token);
 }
 
-rbe_status rbe_generation_next(rbe_generation *generation, const float *logits, rbe_generation_event *event)
+static rbe_status check_call(const rbe_generation *generation, const rbe_generation_event *event)
 {
     if (!generation || !event || event->struct_bytes != sizeof *event) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_generation_next: generation or event is NULL, or event.struct_bytes is wrong");
+        return rbe_fail(RBE_ERROR_ARGUMENT, "a generation and an event are needed, event.struct_bytes its size");
     }
-    *event = (rbe_generation_event){.struct_bytes = sizeof *event, .token = RBE_NO_TOKEN};
+    return generation->has_ended ? rbe_fail(RBE_ERROR_ARGUMENT, "the generation has ended") : RBE_OK;
+}
+
+rbe_status rbe_generation_next(rbe_generation *generation, const float *logits, rbe_generation_event *event)
+{
+    RBE_TRY(check_call(generation, event));
+    *event = empty;
     logits = logits ? logits : rbe_session_logits(generation->session);
-    if (generation->has_ended || !logits) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, generation->has_ended ? "the generation has ended"
-                                                                  : "there are no logits before the first token, or after a rewind");
+    if (!logits) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "there are no logits before the first token, or after a rewind");
     }
     uint32_t token;
     int stopped;
@@ -147,7 +157,7 @@ rbe_status rbe_generation_next(rbe_generation *generation, const float *logits, 
     generation->pending = RBE_NO_TOKEN;
     event->token = token;
     if (token == RBE_NO_TOKEN) {
-        return finish(generation, RBE_FINISH_CALLBACK, event);
+        return finish(generation, RBE_FINISH_CALLER, event);
     }
     if (!generation->ignore_end && rbe_token_ends_text(rbe_model_tokenizer(generation->session->model), token)) {
         return finish(generation, RBE_FINISH_END, event);
@@ -165,19 +175,26 @@ rbe_status rbe_generation_next(rbe_generation *generation, const float *logits, 
     return RBE_OK;
 }
 
-rbe_status rbe__generation_end_full(rbe_generation *generation, rbe_generation_event *event)
+rbe_status rbe__generation_end(rbe_generation *generation, rbe_finish reason, rbe_generation_event *event)
 {
     generation->pending = RBE_NO_TOKEN;
-    *event = (rbe_generation_event){.struct_bytes = sizeof *event, .token = RBE_NO_TOKEN};
-    return finish(generation, RBE_FINISH_CONTEXT, event);
+    *event = empty;
+    return finish(generation, reason, event);
+}
+
+rbe_status rbe_generation_end(rbe_generation *generation, rbe_generation_event *event)
+{
+    RBE_TRY(check_call(generation, event));
+    return rbe__generation_end(generation, RBE_FINISH_CALLER, event);
 }
 
 rbe_status rbe_generation_step(rbe_generation *generation, rbe_generation_event *event)
 {
-    if (generation && event && event->struct_bytes == sizeof *event && generation->pending != RBE_NO_TOKEN) {
+    RBE_TRY(check_call(generation, event));
+    if (generation->pending != RBE_NO_TOKEN) {
         const rbe_status status = rbe_session_append(generation->session, &generation->pending, 1, NULL, NULL);
         if (status == RBE_ERROR_CONTEXT) {
-            return rbe__generation_end_full(generation, event);
+            return rbe__generation_end(generation, RBE_FINISH_CONTEXT, event);
         }
         RBE_TRY(status);
         generation->pending = RBE_NO_TOKEN;

@@ -6,7 +6,7 @@
 
 struct rbe_generation {
     rbe_session *session;
-    rbe_sampler *sampler;
+    rbe_sampler *sampler, *own_sampler; /* own_sampler NULL: it is the caller's */
     rbe_text_stream *stream;
     uint32_t max_tokens; /* 0: as many as fit */
     int ignore_end;
@@ -20,7 +20,7 @@ struct rbe_generation {
     int has_ended;
 };
 
-/* The event where the context has no room for the pending token. */
-rbe_status rbe__generation_end_full(rbe_generation *generation, rbe_generation_event *event);
+/* Ends it with nothing drawn. */
+rbe_status rbe__generation_end(rbe_generation *generation, rbe_finish reason, rbe_generation_event *event);
 
 #endif

@@ -1,0 +1,122 @@
+"""The tokens and the text that follow a session's context, drawn one after the other: rbe_generation."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from rbe_edge import _native
+from rbe_edge.errors import TokenizerError
+from rbe_edge.runtime.options import SamplingOptions, encoded
+from rbe_edge.runtime.sampler import Sampler, raw_options
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from rbe_edge.runtime.engine_session import EngineSession
+
+Finish = Literal["end", "stop", "length", "context", "caller"]
+_FINISHES: dict[int, Finish] = {
+    _native.FINISH_END: "end", _native.FINISH_STOP: "stop", _native.FINISH_LENGTH: "length",
+    _native.FINISH_CONTEXT: "context", _native.FINISH_CALLER: "caller",
+}  # fmt: skip
+
+#: Chooses a token from logits float32 [vocabulary], which it may change, or ends the text with None.
+Draw = Callable[["npt.NDArray[np.float32]", Sampler], "int | None"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What one step gave. token: drawn, None where nothing was; that of finish `end` is no part of the text. finish:
+    None while it goes on; `end` by the model, `stop` sequence, `length` as asked for, `context` full, or the `caller`.
+    text: has become certain; rest: at the end, what was held back until then."""
+
+    token: int | None
+    finish: Finish | None
+    text: str
+    rest: str
+
+
+class EngineGeneration:
+    """Refers to a session whose context holds the prompt, and belongs to its thread. Raises TokenizerError where the
+    model's file holds no tokenizer."""
+
+    def __init__(
+        self,
+        session: EngineSession,
+        sampling: SamplingOptions,
+        *,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        ignore_end: bool = False,
+        draw: Draw | None = None,
+    ) -> None:
+        """max_tokens None: as many as fit into the context. draw None: the sampler draws."""
+        assert session.model.tokenizer_handle
+        stops = [encoded(one) for one in stop]
+        self.session = session
+        self._carrier = _native.Draw(draw, Sampler.of) if draw is not None else None
+        options = _native.GenerationOptions(
+            struct_bytes=ctypes.sizeof(_native.GenerationOptions),
+            sampling=raw_options(sampling),
+            max_tokens=max_tokens or 0,
+            ignore_end=int(ignore_end),
+            stops=(ctypes.c_char_p * len(stops))(*stops),
+            n_stops=len(stops),
+            draw=self._carrier.callback if self._carrier is not None else _native.DrawCallback(),
+        )
+        self._handle: Any = ctypes.POINTER(_native.GenerationHandle)()
+        with session.use() as handle:
+            status = _native.library().rbe_generation_create(handle, ctypes.byref(options), ctypes.byref(self._handle))
+            _native.check(status, TokenizerError)
+
+    @property
+    def handle(self) -> Any:
+        """The rbe_generation, for calls on _native."""
+        return self._handle
+
+    def step(self) -> Event:
+        """Appends the token of the step before to the context, and draws the next one. Raises Cancelled after
+        Session.cancel(), and what `draw` raises."""
+        with self.session.use():
+            return self._event(_native.library().rbe_generation_step)
+
+    def next(self, logits: Any = None) -> Event:
+        """Draws and appends nothing: the caller does. logits: a C pointer to float[vocabulary]; None: the session's."""
+        with self.session.use():
+            return self._event(_native.library().rbe_generation_next, logits)
+
+    def end(self) -> str:
+        """Ends the text here, and gives what was held back."""
+        with self.session.use():
+            return self._event(_native.library().rbe_generation_end).rest
+
+    def _event(self, function: Any, *arguments: Any) -> Event:
+        raw = _native.GenerationEvent(struct_bytes=ctypes.sizeof(_native.GenerationEvent))
+        return self.event_of(function(self._handle, *arguments, ctypes.byref(raw)), raw)
+
+    def event_of(self, status: int, raw: _native.GenerationEvent) -> Event:
+        """What a call on the handle gave. Raises where it failed, or `draw` did."""
+        (self._carrier.check if self._carrier is not None else _native.check)(status)
+        return Event(
+            token=None if raw.token == _native.NO_TOKEN else raw.token,
+            finish=_FINISHES.get(raw.finish),
+            text=ctypes.string_at(raw.text, raw.text_bytes).decode("utf-8") if raw.text_bytes else "",
+            rest=ctypes.string_at(raw.rest, raw.rest_bytes).decode("utf-8") if raw.rest_bytes else "",
+        )
+
+    def close(self) -> None:
+        """Frees it; the session stays. Closing twice is allowed."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            _native.library().rbe_generation_free(handle)
+
+    def __enter__(self) -> EngineGeneration:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
