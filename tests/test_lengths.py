@@ -22,11 +22,7 @@ LONGER_FUNCTIONS = {
 STILL_LONGER = {
     "rbe_edge/cli/model_arguments.py: add_model_arguments",
     "rbe_edge/codes/basis.py",
-    "rbe_edge/packing/pack.py: pack",
-    "rbe_edge/packing/smooth_codes.py: compare",
     "rbe_edge/sources/llama2c.py: open_checkpoint",
-    "native/src/kernels/avx512/dot_runs.h: dot_runs",
-    "native/src/text/tokenizer/tokenizer.c: open_blob",
     "tests/tui/test_client_screens.py: test_every_screen",
 }
 

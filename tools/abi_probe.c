@@ -1,8 +1,9 @@
-/* Prints what a C compiler makes of rbe.h and codec.h: sizes and offsets of all structures, values of all constants. Read by
+/* Prints what a C compiler makes of rbe.h, chat.h and codec.h: sizes and offsets of all structures, values of all constants. Read by
  * tools/check_abi.py, which also checks that nothing of the headers is missing here. */
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "rbe/chat.h"
 #include "rbe/codec.h"
 #include "rbe/rbe.h"
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "rbe/chat.h"
 
 #define ANSWER_ROOM 256u /* tokens kept for an answer when the history is fitted into the context, a quarter of it at most */
 

@@ -1,5 +1,6 @@
 /* Generations: the tokens and the text of drawing, appending and detokenizing by hand, alone and in a batch; every way to end; the callback. */
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "check.h"
@@ -257,6 +258,39 @@ static void check_batch(const rbe_model *model, uint32_t n_vocabulary)
     rbe_batch_free(batch);
 }
 
+/* Events of a caller of another version: shorter, and longer with what this build does not know. */
+static void check_event_sizes(const rbe_model *model, uint32_t n_vocabulary)
+{
+    typedef struct longer_event {
+        rbe_generation_event known;
+        uint64_t later;
+    } longer_event;
+    const rbe_generation_options options = options_of(7, 0);
+    rbe_session *session = open_session(model, 3, n_vocabulary), *other = open_session(model, 4, n_vocabulary);
+    rbe_generation *generations[2] = {NULL, NULL};
+    rbe_generation_event event = {.struct_bytes = offsetof(rbe_generation_event, text), .text = "untouched"};
+    longer_event longer[2] = {{{.struct_bytes = sizeof *longer}, 7}, {{.struct_bytes = sizeof *longer}, 7}};
+    rbe_batch *batch = NULL;
+    rbe_status statuses[2];
+    CHECK(rbe_generation_create(session, &options, &generations[0]) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_generation_create(other, &options, &generations[1]) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_generation_step(generations[0], &event) == RBE_OK && event.token < n_vocabulary, "%s", rbe_last_error());
+    CHECK(event.text && strcmp(event.text, "untouched") == 0, "what the caller does not have");
+    event.struct_bytes = 0;
+    CHECK(rbe_generation_step(generations[0], &event) == RBE_ERROR_ARGUMENT, "a structure that was never set");
+    CHECK(rbe_batch_create(model, NULL, &batch) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_batch_step(batch, generations, 2, &longer[0].known, statuses) == RBE_OK && !statuses[0] && !statuses[1], "%s",
+          rbe_last_error());
+    CHECK(longer[1].known.token < n_vocabulary && longer[0].later == 0 && longer[1].later == 0, "longer events");
+    longer[1].known.struct_bytes = sizeof event;
+    CHECK(rbe_batch_step(batch, generations, 2, &longer[0].known, statuses) == RBE_ERROR_ARGUMENT, "events of two sizes");
+    rbe_generation_free(generations[0]);
+    rbe_generation_free(generations[1]);
+    rbe_batch_free(batch);
+    rbe_session_free(session);
+    rbe_session_free(other);
+}
+
 /* Cancelling changes nothing; the next step goes on. */
 static void check_cancel(const rbe_model *model, uint32_t n_vocabulary)
 {
@@ -302,6 +336,7 @@ int main(void)
             check_own_sampler(model, info.n_vocabulary);
             check_callback(model, info.n_vocabulary);
             check_batch(model, info.n_vocabulary);
+            check_event_sizes(model, info.n_vocabulary);
             check_cancel(model, info.n_vocabulary);
         } else if (model) {
             rbe_session *session = open_session(model, 0, info.n_vocabulary);

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from rbe_edge import _native
-from rbe_edge.runtime.model import demo_path
+from rbe_edge.runtime.model import Model, demo_path
+from rbe_edge.runtime.options import GenerationOptions
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -51,12 +52,32 @@ def test_the_python_program(folder: Path) -> None:
     assert done.stdout == GREETING
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
-def test_the_c_program(folder: Path) -> None:
-    (folder / "hello.c").write_text(_program("c"), encoding="utf-8")
+def _built(folder: Path, program: str) -> Path:
+    (folder / "program.c").write_text(program, encoding="utf-8")
     library = Path(_native.library().path)
-    compile_it = ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "hello.c", "-o", "hello"]
+    compile_it = ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "program.c", "-o", "program"]
     link_it = ["-I", str(REPOSITORY / "native" / "include"), str(library), f"-Wl,-rpath,{library.parent}"]
     subprocess.run(compile_it + link_it, cwd=folder, check=True)
-    done = subprocess.run(["./hello"], cwd=folder, capture_output=True, text=True, check=True)
+    return folder / "program"
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_the_c_program(folder: Path) -> None:
+    program = _built(folder, _program("c"))
+    done = subprocess.run([program], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout == GREETING
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_the_program_of_the_header(folder: Path) -> None:
+    """It stands in the comment at the top, complete."""
+    header = (REPOSITORY / "native" / "include" / "rbe" / "rbe.h").read_text(encoding="utf-8")
+    lines = header[: header.index(" * Conventions.")].splitlines()[2:]
+    program = _built(folder, "\n".join(line.removeprefix(" *").removeprefix("     ") for line in lines))
+    text = "Once upon a time"
+    done = subprocess.run([program, "smol.rbe", text], cwd=folder, capture_output=True, text=True, check=True)
+    with Model.open(folder / "smol.rbe") as model, model.session() as session:
+        expected = "".join(session.generate(text, GenerationOptions(max_tokens=40)))
+    assert done.stdout == expected + "\n"
+    failed = subprocess.run([program, "no.rbe", text], cwd=folder, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1 and "no.rbe" in failed.stdout

@@ -1,10 +1,38 @@
-/* rbe.h: the public interface of librbe, the runtime of rbe_edge.
+/* rbe.h: the public interface of librbe, the runtime of rbe_edge. A complete program, which continues a text:
+ *
+ *     #include <stdio.h>
+ *     #include <string.h>
+ *     #include <rbe/rbe.h>
+ *
+ *     int main(int argc, char **argv)
+ *     {
+ *         rbe_model *model = NULL;
+ *         rbe_session *session = NULL;
+ *         rbe_generation *generation = NULL;
+ *         rbe_generation_event event = {.struct_bytes = sizeof event};
+ *         const rbe_generation_options options = {.struct_bytes = sizeof options, .max_tokens = 40};
+ *         uint32_t tokens[256];
+ *         size_t n = 0;
+ *         int good = argc == 3 && rbe_model_open(argv[1], NULL, &model) == RBE_OK &&
+ *                    rbe_tokenize(rbe_model_tokenizer(model), argv[2], strlen(argv[2]), RBE_TOKENIZE_SPECIAL_PREFIX, tokens, 256, &n) == RBE_OK &&
+ *                    rbe_session_create(model, NULL, &session) == RBE_OK && rbe_session_append(session, tokens, n, NULL, NULL) == RBE_OK &&
+ *                    rbe_generation_create(session, &options, &generation) == RBE_OK;
+ *         while (good && event.finish == RBE_FINISH_NONE) {
+ *             good = rbe_generation_step(generation, &event) == RBE_OK;
+ *             printf("%.*s%.*s", (int)event.text_bytes, event.text, (int)event.rest_bytes, event.rest);
+ *         }
+ *         puts(good ? "" : argc == 3 ? rbe_last_error() : "usage: complete FILE.rbe TEXT");
+ *         rbe_generation_free(generation);
+ *         rbe_session_free(session);
+ *         rbe_model_close(model);
+ *         return !good;
+ *     }
  *
  * Conventions. Functions that can fail return rbe_status and write their output through the last argument, which is
  * set to NULL or zero on failure. rbe_last_error() then holds one line for a person. Structures that may grow begin with
  * struct_bytes, set by the caller to sizeof the structure it was compiled with. Options: a zeroed field means the default;
  * shorter ones are accepted, longer ones are not. Information (rbe_model_info, rbe_model_memory, rbe_tensor_info,
- * rbe_session_info): of a shorter structure the fields that it has are filled; of a longer one those that this build does
+ * rbe_session_info, rbe_generation_event): of a shorter structure the fields that it has are filled; of a longer one those that this build does
  * not know become zero; on failure it is as it was.
  *
  * Threads. An rbe_model and an rbe_tokenizer are immutable and may be shared by any number of threads. An rbe_session,
@@ -366,34 +394,6 @@ RBE_API rbe_status rbe_session_copy(rbe_session *to, const rbe_session *from, si
 
 /* Makes the call that runs on the session, or else the next one, return RBE_ERROR_CANCELLED. Any thread. */
 RBE_API void rbe_session_cancel(rbe_session *session);
-
-/* ---- chat templates -------------------------------------------------------------------------------------------- */
-
-typedef struct rbe_chat_message {
-    const char *role;         /* "system", "user" or "assistant" */
-    const char *content;      /* UTF-8, not zero-terminated */
-    size_t content_bytes;
-} rbe_chat_message;
-
-typedef struct rbe_chat_options {
-    size_t struct_bytes;
-    const char *style;        /* "chatml", "llama2", "llama3", "zephyr", "gemma", "plain"; NULL: told by `jinja` */
-    const char *jinja;        /* the model's template, metadata `chat_template`, not zero-terminated; read without a style only */
-    size_t jinja_bytes;       /* 0: the plain style */
-    const char *bos;          /* metadata `bos_token` and `eos_token`, zero-terminated; NULL: "" */
-    const char *eos;
-    uint32_t add_generation_prompt; /* 1: ends where the assistant's next words begin */
-    uint32_t mark;            /* 1: for RBE_TOKENIZE_MARKED, so that nothing in a message becomes a control token */
-} rbe_chat_options;
-
-/* The style of a Jinja template by its control tokens; a string constant. RBE_ERROR_UNSUPPORTED, and NULL, for one that is none of
- * the styles or does more than they do (docs/runtime.md, "Templates without Python"). */
-RBE_API rbe_status rbe_chat_detect(const char *jinja, size_t jinja_bytes, const char **style);
-
-/* The text of a conversation as the model's template writes it: at most `capacity` bytes, not zero-terminated; *n_bytes is the full
- * count. RBE_ERROR_CAPACITY if it did not fit, RBE_ERROR_ARGUMENT for messages that the template refuses. */
-RBE_API rbe_status rbe_chat_format(const rbe_chat_options *options, const rbe_chat_message *messages, size_t n_messages, char *out,
-                                   size_t capacity, size_t *n_bytes);
 
 /* ---- sampling --------------------------------------------------------------------------------------------------- */
 

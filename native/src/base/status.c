@@ -54,7 +54,7 @@ rbe_status rbe__copy_options(void *out, size_t bytes, const void *options)
     return RBE_OK;
 }
 
-rbe_status rbe__give_info(const char *function, void *out, const void *info, size_t bytes)
+rbe_status rbe__check_info(const char *function, const void *out)
 {
     size_t wanted = 0;
     if (out) {
@@ -63,6 +63,14 @@ rbe_status rbe__give_info(const char *function, void *out, const void *info, siz
     if (wanted < sizeof wanted || wanted > RBE_MOST_STRUCT_BYTES) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "%s: the structure is NULL, or its struct_bytes is not its size", function);
     }
+    return RBE_OK;
+}
+
+rbe_status rbe__give_info(const char *function, void *out, const void *info, size_t bytes)
+{
+    size_t wanted;
+    RBE_TRY(rbe__check_info(function, out));
+    memcpy(&wanted, out, sizeof wanted);
     const size_t known = wanted < bytes ? wanted : bytes;
     memset((char *)out + known, 0, wanted - known);
     memcpy((char *)out + sizeof wanted, (const char *)info + sizeof wanted, known - sizeof wanted);

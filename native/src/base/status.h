@@ -36,4 +36,7 @@ rbe_status rbe__copy_options(void *out, size_t bytes, const void *options);
 #define RBE_MOST_STRUCT_BYTES 4096u
 rbe_status rbe__give_info(const char *function, void *out, const void *info, size_t bytes);
 
+/* Its check alone, for a call that must not begin before it is known that its result can be given. */
+rbe_status rbe__check_info(const char *function, const void *out);
+
 #endif

@@ -197,17 +197,25 @@ rbe_status rbe_batch_step(rbe_batch *batch, rbe_generation *const *generations, 
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_batch_step: 1 to %u generations are needed, an event and a status for each",
                         batch ? batch->max_sessions : 0);
     }
+    RBE_TRY(rbe__check_info("rbe_batch_step", events));
+    const size_t event_bytes = events->struct_bytes; /* of the caller's, which may be another version's */
+    uint8_t *event = (uint8_t *)events;
     for (size_t i = 0; i < n; i++) {
-        if (!generations[i] || events[i].struct_bytes != sizeof events[i]) {
-            return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_batch_step: generation %zu is NULL, or its event's struct_bytes is wrong", i);
+        if (!generations[i] || generations[i]->has_ended || memcmp(event + i * event_bytes, &event_bytes, sizeof event_bytes) != 0) {
+            return rbe_fail(RBE_ERROR_ARGUMENT,
+                            "rbe_batch_step: generation %zu is NULL or has ended, or its event's struct_bytes is another one", i);
         }
     }
     RBE_TRY(append_pending(batch, generations, n, statuses));
     for (size_t i = 0; i < n; i++) {
+        rbe_generation_event drawn;
         if (statuses[i] == RBE_OK) {
-            statuses[i] = rbe_generation_next(generations[i], NULL, &events[i]);
+            statuses[i] = rbe__generation_draw(generations[i], NULL, &drawn);
         } else if (statuses[i] == RBE_ERROR_CONTEXT) {
-            statuses[i] = rbe__generation_end(generations[i], RBE_FINISH_CONTEXT, &events[i]);
+            statuses[i] = rbe__generation_end(generations[i], RBE_FINISH_CONTEXT, &drawn);
+        }
+        if (statuses[i] == RBE_OK) {
+            statuses[i] = rbe__give_info("rbe_batch_step", event + i * event_bytes, &drawn, sizeof drawn);
         }
     }
     return RBE_OK;

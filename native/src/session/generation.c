@@ -135,21 +135,13 @@ static rbe_status draw(rbe_generation *generation, const float *logits, uint32_t
     return rbe_sampler_draw(generation->sampler, generation->logits, token);
 }
 
-static rbe_status check_call(const rbe_generation *generation, const rbe_generation_event *event)
+rbe_status rbe__generation_draw(rbe_generation *generation, const float *logits, rbe_generation_event *event)
 {
-    if (!generation || !event || event->struct_bytes != sizeof *event) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "a generation and an event are needed, event.struct_bytes its size");
-    }
-    return generation->has_ended ? rbe_fail(RBE_ERROR_ARGUMENT, "the generation has ended") : RBE_OK;
-}
-
-rbe_status rbe_generation_next(rbe_generation *generation, const float *logits, rbe_generation_event *event)
-{
-    RBE_TRY(check_call(generation, event));
     *event = empty;
     logits = logits ? logits : rbe_session_logits(generation->session);
-    if (!logits) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "there are no logits before the first token, or after a rewind");
+    if (generation->has_ended || !logits) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, generation->has_ended ? "the generation has ended"
+                                                                  : "there are no logits before the first token, or after a rewind");
     }
     uint32_t token;
     int stopped;
@@ -177,27 +169,50 @@ rbe_status rbe_generation_next(rbe_generation *generation, const float *logits, 
 
 rbe_status rbe__generation_end(rbe_generation *generation, rbe_finish reason, rbe_generation_event *event)
 {
-    generation->pending = RBE_NO_TOKEN;
     *event = empty;
+    generation->pending = RBE_NO_TOKEN;
     return finish(generation, reason, event);
+}
+
+static rbe_status check_call(const char *function, const rbe_generation *generation, const rbe_generation_event *event)
+{
+    RBE_TRY(rbe__check_info(function, event));
+    if (!generation || generation->has_ended) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "%s: the generation %s", function, generation ? "has ended" : "is NULL");
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe_generation_next(rbe_generation *generation, const float *logits, rbe_generation_event *event)
+{
+    rbe_generation_event drawn;
+    RBE_TRY(check_call("rbe_generation_next", generation, event));
+    RBE_TRY(rbe__generation_draw(generation, logits, &drawn));
+    return rbe__give_info("rbe_generation_next", event, &drawn, sizeof drawn);
 }
 
 rbe_status rbe_generation_end(rbe_generation *generation, rbe_generation_event *event)
 {
-    RBE_TRY(check_call(generation, event));
-    return rbe__generation_end(generation, RBE_FINISH_CALLER, event);
+    rbe_generation_event last;
+    RBE_TRY(check_call("rbe_generation_end", generation, event));
+    RBE_TRY(rbe__generation_end(generation, RBE_FINISH_CALLER, &last));
+    return rbe__give_info("rbe_generation_end", event, &last, sizeof last);
 }
 
 rbe_status rbe_generation_step(rbe_generation *generation, rbe_generation_event *event)
 {
-    RBE_TRY(check_call(generation, event));
+    rbe_generation_event drawn;
+    RBE_TRY(check_call("rbe_generation_step", generation, event));
+    rbe_status status = RBE_OK;
     if (generation->pending != RBE_NO_TOKEN) {
-        const rbe_status status = rbe_session_append(generation->session, &generation->pending, 1, NULL, NULL);
-        if (status == RBE_ERROR_CONTEXT) {
-            return rbe__generation_end(generation, RBE_FINISH_CONTEXT, event);
-        }
-        RBE_TRY(status);
-        generation->pending = RBE_NO_TOKEN;
+        status = rbe_session_append(generation->session, &generation->pending, 1, NULL, NULL);
+        generation->pending = status == RBE_OK ? RBE_NO_TOKEN : generation->pending;
     }
-    return rbe_generation_next(generation, NULL, event);
+    if (status == RBE_OK) {
+        status = rbe__generation_draw(generation, NULL, &drawn);
+    } else if (status == RBE_ERROR_CONTEXT) {
+        status = rbe__generation_end(generation, RBE_FINISH_CONTEXT, &drawn);
+    }
+    RBE_TRY(status);
+    return rbe__give_info("rbe_generation_step", event, &drawn, sizeof drawn);
 }

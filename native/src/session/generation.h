@@ -20,6 +20,9 @@ struct rbe_generation {
     int has_ended;
 };
 
+/* Draws from the logits, NULL: the session's, and appends nothing. */
+rbe_status rbe__generation_draw(rbe_generation *generation, const float *logits, rbe_generation_event *event);
+
 /* Ends it with nothing drawn. */
 rbe_status rbe__generation_end(rbe_generation *generation, rbe_finish reason, rbe_generation_event *event);
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "rbe/chat.h"
 
 typedef enum chat_style { CHATML, LLAMA2, LLAMA3, ZEPHYR, GEMMA, PLAIN, N_STYLES } chat_style;
 
