@@ -150,6 +150,32 @@ static void check_shared_state(rbe_model *model)
     free(twice);
 }
 
+/* Rows that were filled in without attending are what attending over them finds: the last of N_TOKENS reads the others. */
+static void check_fill(rbe_model *model)
+{
+    rbe__layer *layer = &model->stack.layers[0];
+    const size_t width = model->stack.width, bytes = width * sizeof(float);
+    float *x = embed(model), *whole = run_layer(model, x, 0);
+    rbe_session *session = open_session(model, 2, 16);
+    rbe__pass *pass = &session->pass;
+    const rbe__run run = {&session->state, 0, N_TOKENS};
+    rbe__pass_begin(pass, &run, 1);
+    memcpy(pass->hidden, x, N_TOKENS * bytes);
+    CHECK(rbe__pass_fill(pass, 0) == RBE_OK && memcmp(pass->hidden, x, N_TOKENS * bytes) == 0, "%s", rbe_last_error());
+    const rbe__layer both = *layer;
+    layer->n_blocks = 1;
+    layer->blocks[0].shares_state = 1;
+    float *last = malloc(bytes);
+    memcpy(last, x + (N_TOKENS - 1) * width, bytes);
+    CHECK(rbe_session_run_layers(session, 0, 1, N_TOKENS - 1, last, 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    *layer = both;
+    CHECK(memcmp(last, whole + (N_TOKENS - 1) * width, bytes) == 0, "over rows that were filled in");
+    rbe_session_free(session);
+    free(x);
+    free(whole);
+    free(last);
+}
+
 static uint32_t rewind_to_checkpoint(const rbe__block_state *state, uint32_t n_held, uint32_t n)
 {
     (void)state;
@@ -271,6 +297,7 @@ int main(void)
         check_side_by_side(model);
         check_stream_norm(model);
         check_shared_state(model);
+        check_fill(model);
         check_replay(model);
         check_parts(files.path[i], model);
         check_configure(model);

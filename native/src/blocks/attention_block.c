@@ -80,33 +80,60 @@ typedef struct heads_call {
     const attention_scratch *scratch;
 } heads_call;
 
-/* Queries and keys of one row: norms and rotary embedding; then keys and values to the cache. */
-static void finish_heads(void *context, uint32_t n, uint32_t thread)
+/* Norm and rotary embedding of the heads of row n, in place. */
+static void turn_heads(const heads_call *call, uint32_t n, const float *norm, float *x, uint32_t n_heads)
 {
-    (void)thread;
-    const heads_call *call = context;
     const rbe__pass *pass = call->pass;
     const rbe__stack *stack = pass->stack;
-    const rbe__attention_block *attention = &call->block->as.attention;
-    const rbe__attention_shape *shape = &attention->shape;
-    const float epsilon = call->block->norm_epsilon;
-    const size_t kv_width = (size_t)shape->n_kv_heads * shape->head_dim;
-    float *q = call->scratch->q + (size_t)n * shape->n_heads * shape->head_dim, *k = call->scratch->k + n * kv_width;
-    if (attention->q_norm) {
-        rbe__normalize_heads(stack->kernels, attention->q_norm, epsilon, q, shape->n_heads, shape->head_dim);
-    }
-    if (attention->k_norm) {
-        rbe__normalize_heads(stack->kernels, attention->k_norm, epsilon, k, shape->n_kv_heads, shape->head_dim);
+    const rbe__attention_shape *shape = &call->block->as.attention.shape;
+    if (norm) {
+        rbe__normalize_heads(stack->kernels, norm, call->block->norm_epsilon, x, n_heads, shape->head_dim);
     }
     if (stack->rope_frequencies) {
         const size_t at = ((size_t)shape->rope_table * pass->workspace.most_tokens + n) * stack->rope_pairs;
-        rbe__rope_apply(pass->cosines + at, pass->sines + at, stack->rope_pairs, q, shape->n_heads, shape->head_dim);
-        rbe__rope_apply(pass->cosines + at, pass->sines + at, stack->rope_pairs, k, shape->n_kv_heads, shape->head_dim);
+        rbe__rope_apply(pass->cosines + at, pass->sines + at, stack->rope_pairs, x, n_heads, shape->head_dim);
     }
+}
+
+/* Keys and values of one row to the cache. */
+static void finish_keys(void *context, uint32_t n, uint32_t thread)
+{
+    (void)thread;
+    const heads_call *call = context;
+    const rbe__attention_block *attention = &call->block->as.attention;
+    const size_t kv_width = (size_t)attention->shape.n_kv_heads * attention->shape.head_dim;
+    const rbe__row *row = &call->pass->rows[n];
+    float *k = call->scratch->k + n * kv_width;
+    turn_heads(call, n, attention->k_norm, k, attention->shape.n_kv_heads);
+    rbe__kv_store(call->pass->stack->kernels, &row->state->blocks[call->block->state].kv, row->position, k,
+                  call->scratch->v + n * kv_width);
+}
+
+static void finish_heads(void *context, uint32_t n, uint32_t thread)
+{
+    const heads_call *call = context;
+    const rbe__attention_block *attention = &call->block->as.attention;
+    float *q = call->scratch->q + (size_t)n * attention->shape.n_heads * attention->shape.head_dim;
+    turn_heads(call, n, attention->q_norm, q, attention->shape.n_heads);
     if (!call->block->shares_state) {
-        const rbe__row *row = &pass->rows[n];
-        rbe__kv_store(stack->kernels, &row->state->blocks[call->block->state].kv, row->position, k, call->scratch->v + n * kv_width);
+        finish_keys(context, n, thread);
     }
+}
+
+static rbe_status fill(rbe__pass *pass, const rbe__block *block)
+{
+    const rbe__attention_block *attention = &block->as.attention;
+    const size_t kv_width = (size_t)attention->shape.n_kv_heads * attention->shape.head_dim;
+    rbe__arena arena = {.memory = pass->scratch};
+    const attention_scratch scratch = take_scratch(block, pass->workspace.most_tokens, pass->context, &arena);
+    const rbe__linear_job jobs[] = {{&attention->k, scratch.k, kv_width, 0}, {&attention->v, scratch.v, kv_width, 0}};
+    const float *x;
+    rbe__block_project(pass, block, jobs, 2, RBE_PLANES_ATTENTION, &x);
+    rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_QKV);
+    heads_call keys = {pass, block, &scratch};
+    rbe__thread_pool_run(pass->workspace.pool, pass->n_tokens, finish_keys, &keys);
+    rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_HEADS);
+    return RBE_OK;
 }
 
 static void attend(rbe__pass *pass, const rbe__block *block, const attention_scratch *scratch)
@@ -208,6 +235,7 @@ const rbe__block_kind rbe__attention_kind = {
     .head_dim = head_dim_of,
     .scratch_bytes = scratch_bytes,
     .forward = forward,
+    .fill = fill,
     .take_state = take_state,
     .rewind = rewind_state,
     .slide = slide_state,

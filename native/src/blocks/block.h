@@ -103,6 +103,9 @@ struct rbe__block_kind {
     /* The pass's rows through the block: its input to the residual stream, its state appended to. */
     rbe_status (*forward)(rbe__pass *pass, const rbe__block *block, uint32_t layer);
 
+    /* The pass's rows to the states of their runs and nowhere else: rows of another stack, which a block that shares the state then reads. */
+    rbe_status (*fill)(rbe__pass *pass, const rbe__block *block);
+
     /* Takes the state's memory; without memory while the arena measures. */
     void (*take_state)(const rbe__block *block, rbe__arena *arena, rbe_kv_type type, uint32_t context, rbe__block_state *out);
 

@@ -202,6 +202,18 @@ rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_
     return RBE_OK;
 }
 
+rbe_status rbe__pass_fill(rbe__pass *pass, uint32_t layer)
+{
+    const rbe__layer *filled = &pass->stack->layers[layer];
+    compute_rope_angles(pass);
+    for (uint32_t b = 0; b < filled->n_blocks; b++) {
+        if (filled->blocks[b].kind->fill && !filled->blocks[b].shares_state) {
+            RBE_TRY(filled->blocks[b].kind->fill(pass, &filled->blocks[b]));
+        }
+    }
+    return RBE_OK;
+}
+
 void rbe__pass_norm(rbe__pass *pass)
 {
     const rbe__stack *stack = pass->stack;

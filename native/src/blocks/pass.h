@@ -70,6 +70,9 @@ void rbe__pass_embed(rbe__pass *pass, const uint32_t *tokens);
 /* `hidden` through layers first_layer ... end_layer - 1, in place; all bound. RBE_ERROR_CANCELLED between layers. */
 rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_layer);
 
+/* `hidden`, which may come from another stack, to the states of a layer's blocks, at the positions of the runs; nothing attends and `hidden` stays. */
+rbe_status rbe__pass_fill(rbe__pass *pass, uint32_t layer);
+
 /* The last norm: `hidden` to `normed`. */
 void rbe__pass_norm(rbe__pass *pass);
 
