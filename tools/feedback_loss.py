@@ -22,7 +22,7 @@ from rbe_edge.packing.calibration import WINDOW, Calibration, read_windows
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.mapping import plan_model
-from rbe_edge.sources.types import open_source
+from rbe_edge.sources.open import open_source
 
 FloatArray = npt.NDArray[np.float32]
 SEED = 5

@@ -34,8 +34,9 @@ from rbe_edge.format import writer  # noqa: E402
 from rbe_edge.packing import storage  # noqa: E402
 from rbe_edge.packing.pack import PackOptions, pack  # noqa: E402
 from rbe_edge.sources.mapping import plan_model  # noqa: E402
+from rbe_edge.sources.open import open_source  # noqa: E402
 from rbe_edge.sources.tokenizers import read_tokenizer  # noqa: E402
-from rbe_edge.sources.types import open_source  # noqa: E402
+from rbe_edge.sources.tokenizers.blob import write_blob  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "golden"
 N_SAMPLES = 8
@@ -105,7 +106,7 @@ def _planes(out: Path, scratch: Path) -> None:
         out,
         {"name": "planes", **plan.metadata, "parameters": plan.parameters},
         [writer.CodebookEntry(book.bits, book.t1, book.t2) for book in books],
-        {"tokenizer": read_tokenizer(source.directory).to_blob()},
+        {"tokenizer": write_blob(read_tokenizer(source.directory))},
         entries,
     ) as file:
         for tensor, store in zip(plan.tensors, stores, strict=True):
@@ -157,7 +158,7 @@ def _extremes(out: Path, scratch: Path) -> None:
             data, error = storage.dense_data(matrix, dense[name])
             stores.append((data.tobytes(), error))
             entries.append(writer.TensorEntry(name, dense[name], rows, cols, data.nbytes))
-    tokenizer = read_tokenizer(source.directory).to_blob()
+    tokenizer = write_blob(read_tokenizer(source.directory))
     metadata = {"name": "extremes", **plan.metadata, "parameters": plan.parameters}
     with writer.PackWriter(out, metadata, [], {"tokenizer": tokenizer}, entries) as file:
         for packed, error in stores:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from rbe_edge.bench.depth import kv_heads, kv_parts
 from rbe_edge.bench.machine import forget_cached, read_bandwidth
-from rbe_edge.bench.report import Row
-from rbe_edge.bench.shapes import Shape
+from rbe_edge.bench.row import Row
+from rbe_edge.bench.shapes import CONTEXT, Shape
 from rbe_edge.bench.speculation import Continuing, SpeculationSettings, speculated
 from rbe_edge.bench.workloads import Bench, Run, Workload, latency, rate
 from rbe_edge.errors import OptionError
 from rbe_edge.llama_cpp.peer import Llama
-from rbe_edge.llama_cpp.peer_model import PAIRS, write_gguf
+from rbe_edge.llama_cpp.peer_model import PAIRS, check_type, write_gguf
 from rbe_edge.progress import Listener, Progress
 from rbe_edge.runtime.memory import ProfileEntry
 from rbe_edge.runtime.model import Model
@@ -97,7 +97,7 @@ def _peer_files(stack: ExitStack, shape: Shape | None, settings: Settings, progr
     for number, name in enumerate(settings.peers):
         progress.tell(f"making {name} for llama.cpp", number, len(settings.peers))
         files[name] = directory / f"{name}.gguf"
-        write_gguf(shape, name, files[name])
+        write_gguf(shape, CONTEXT, name, files[name])
         forget_cached(files[name])
     return files
 
@@ -118,7 +118,7 @@ def _workload(
         peer_runs: dict[str, list[Run]] = {name: [] for name in theirs}
         for number in range(settings.repetitions + 1):  # the first is the warm-up
             rounds.step()
-            gathered = [(runs, ours.run())] + [(peer_runs[name], peer.run(workload)) for name, peer in theirs.items()]
+            gathered = [(runs, ours.run())] + [(peer_runs[name], _run(peer, workload)) for name, peer in theirs.items()]
             for where, result in gathered:
                 if number:
                     where.append(result)
@@ -133,6 +133,10 @@ def _workload(
             for name, found in peer_runs.items()
         ]  # fmt: skip
         return [own, *peers]
+
+
+def _run(peer: Llama, workload: Workload) -> Run:
+    return Run(*peer.run(workload.kind, workload.n_tokens, workload.depth))
 
 
 def _speculation(
@@ -207,6 +211,12 @@ def shape_of(model: Model) -> Shape | None:
     wanted = {name for name, _, _ in shape.tensors()} | {"rope.frequencies"}
     llama = known.get("norm.kind") == "rms" and known.get("norm.place") == "pre" and names == wanted
     return shape if llama else None
+
+
+def check_types(names: Sequence[str]) -> None:
+    """Raises OptionError for what is no ggml type, MissingExtra without the packages that llama.cpp needs."""
+    for name in names:
+        check_type(name)
 
 
 def peer_types(model: Model) -> list[str]:

@@ -16,9 +16,9 @@ import numpy as np
 from rbe_edge.codes import trellis
 from rbe_edge.errors import OptionError
 from rbe_edge.format import writer
+from rbe_edge.format.metadata import MetadataValue
+from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.tokenizer import Tokenizer
-
-MetadataValue = int | float | str | tuple[int, ...]
 
 EMBEDDING_PLANES = (4, 2)
 """Six bits, as the packer gives a tied embedding; llama.cpp's mixtures store theirs in Q6_K."""
@@ -109,7 +109,7 @@ def write_model(
     metadata, blobs = shape_metadata(shape, planes), {}
     if tokenizer is not None:
         metadata |= tokenizer.metadata()
-        blobs = {"tokenizer": tokenizer.padded_to(shape.vocabulary).to_blob()}
+        blobs = {"tokenizer": write_blob(tokenizer.padded_to(shape.vocabulary))}
     with writer.PackWriter(out, metadata, codebooks, blobs, entries, force=True) as file:
         for name, rows, cols, store in tensors:
             if store:

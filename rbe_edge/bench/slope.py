@@ -6,10 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rbe_edge.bench.report import Row
+from rbe_edge.bench.row import Row
 
 
 @dataclass(frozen=True)

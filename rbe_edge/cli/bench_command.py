@@ -89,7 +89,6 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
     from rbe_edge.bench import machine, runner, shapes, workloads
     from rbe_edge.bench.report import Report
     from rbe_edge.bench.slope import slopes
-    from rbe_edge.llama_cpp import peer_model
     from rbe_edge.runtime.model import Model
 
     threads = _threads(arguments.threads)
@@ -114,8 +113,7 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
         peers: list[str] = []
         if arguments.against:
             peers = arguments.types.split(",") if arguments.types else runner.peer_types(model)
-            for name in peers:
-                peer_model.check_type(name)
+            runner.check_types(peers)
         profile = runner.Profile() if arguments.profile else None
         settings = runner.Settings(
             wanted, threads, arguments.repetitions, arguments.batch_size, peers, profile, arguments.kv,

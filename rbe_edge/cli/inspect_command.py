@@ -13,7 +13,7 @@ from rbe_edge.cli.output import printable, size
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
-    from rbe_edge.runtime.model_info import MetadataValue, TensorInfo
+    from rbe_edge.runtime.model_info import TensorInfo
 
 _EXAMPLE = """\
 example:
@@ -105,7 +105,7 @@ def _kinds(tensors: Iterable[TensorInfo]) -> str:
     return ", ".join(f"{name}: {size(n_bytes)}" for name, n_bytes in sorted(totals.items(), key=lambda kind: -kind[1]))
 
 
-def _shown(value: MetadataValue) -> str:
+def _shown(value: object) -> str:
     text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     text = " ".join(text.split())
     if len(text) > _SHOWN_CHARACTERS:

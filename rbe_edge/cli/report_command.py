@@ -74,7 +74,7 @@ def _matrices(files: Sequence[Path]) -> Iterator[tuple[str, FloatArray]]:
     import numpy as np
 
     from rbe_edge.packing.smooth_codes import smooth_matrix
-    from rbe_edge.sources.types import read_safetensors
+    from rbe_edge.sources.hugging_face import read_safetensors
 
     opened = [(path, read_safetensors(path)) for path in files]
     for path, tensors in opened:

@@ -28,8 +28,8 @@ from rbe_edge.progress import Listener, Progress
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.probabilities import log_softmax
 from rbe_edge.runtime.session import Session
+from rbe_edge.sources.open import open_source
 from rbe_edge.sources.tokenizers.of_source import source_tokenizer
-from rbe_edge.sources.types import open_source
 
 FloatArray = npt.NDArray[np.float32]
 

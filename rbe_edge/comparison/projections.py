@@ -38,7 +38,7 @@ from rbe_edge.progress import Listener, Progress
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.gguf.names import gguf_name
 from rbe_edge.sources.mapping import plan_model
-from rbe_edge.sources.types import open_source
+from rbe_edge.sources.open import open_source
 
 DEFAULT_BITS = (2.0, 3.0, 4.0)
 DEFAULT_TYPES = ("IQ2_XS", "Q2_K", "IQ3_XXS", "IQ3_S", "Q3_K", "IQ4_XS", "Q4_0", "Q4_K", "Q5_0", "Q5_K")

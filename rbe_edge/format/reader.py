@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from rbe_edge.codes.trellis import plane_layouts
 from rbe_edge.format import writer
-from rbe_edge.packing.storage import padded
+from rbe_edge.format.metadata import MetadataValue
 
 _BLOCK_SCALE_COLS = 256
 _BASIS_BYTES = 20  # of an index entry of that kind, behind what all have
@@ -41,7 +41,7 @@ class RbeFile:
     """A whole file but for the data of its tensors."""
 
     path: Path
-    metadata: Mapping[str, writer.MetadataValue]
+    metadata: Mapping[str, MetadataValue]
     codebooks: tuple[writer.CodebookEntry, ...]
     blobs: Mapping[str, bytes]
     tensors: Mapping[str, StoredTensor]
@@ -59,11 +59,11 @@ class RbeFile:
         planes = tuple(self.codebooks[book].bits for book in entry.codebooks)
         position = 0
         if entry.flags & writer.FLAG_BLOCK_SCALES:
-            position = padded(4 * -(-entry.cols // _BLOCK_SCALE_COLS))
+            position = writer.padded(4 * -(-entry.cols // _BLOCK_SCALE_COLS))
         found = []
         for layout in plane_layouts(entry.rows, entry.cols, planes):
             found.append(np.frombuffer(data, "<f2", entry.rows, position))
-            position += padded(2 * entry.rows) + padded(layout.stream_bytes)
+            position += writer.padded(2 * entry.rows) + writer.padded(layout.stream_bytes)
         assert position == len(data), f"{name}: its parts take {position} bytes of {len(data)}"
         return found
 
@@ -105,7 +105,7 @@ def read_file(path: Path) -> RbeFile:
     return RbeFile(path, metadata, codebooks, blobs, tensors)
 
 
-def _metadata_value(at: _Cursor) -> writer.MetadataValue:
+def _metadata_value(at: _Cursor) -> MetadataValue:
     kind = at.take("I")
     if kind == writer.STRING:
         return at.text()

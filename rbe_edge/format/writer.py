@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.errors import PackError
+from rbe_edge.format.metadata import MetadataValue
 
 MAGIC = b"\x89RBE\r\n\x1a\n"
 VERSION = 1
@@ -37,7 +38,6 @@ FLAG_BLOCK_SCALES = 1
 
 U64, F64, STRING, U64_ARRAY = 1, 2, 3, 4
 
-MetadataValue = int | float | str | Sequence[int]
 Data = bytes | memoryview | npt.NDArray[np.generic]
 
 
@@ -67,8 +67,9 @@ class TensorEntry:
     basis: bytes = b""  # its own fields of the index
 
 
-def _aligned(position: int) -> int:
-    return -(-position // ALIGNMENT) * ALIGNMENT
+def padded(n_bytes: int) -> int:
+    """What n_bytes take in a file, where everything begins at a multiple of 64."""
+    return -(-n_bytes // ALIGNMENT) * ALIGNMENT
 
 
 def _name(name: str) -> bytes:
@@ -223,10 +224,10 @@ class PackWriter:
             raise PackError(f"{path}: the index would take {index_bytes} bytes, more than the format allows")
         self.index_bytes = index_bytes
         self._offsets: list[int] = []
-        position = _aligned(index_bytes)
+        position = padded(index_bytes)
         for n_bytes in [*map(len, blobs.values()), *(entry.n_bytes for entry in entries)]:
             self._offsets.append(position)
-            position = _aligned(position + n_bytes)
+            position = padded(position + n_bytes)
         self.file_bytes = position
         self._blob_entries: list[bytes] = []
         self._tensor_entries: list[bytes] = []

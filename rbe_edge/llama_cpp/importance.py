@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge import _native
-from rbe_edge.packing.calibration import MAX_BATCH
 from rbe_edge.progress import Report
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.options import MAX_BATCH
 from rbe_edge.sources.gguf.names import gguf_name
 
 FloatArray = npt.NDArray[np.float32]

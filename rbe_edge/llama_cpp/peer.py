@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rbe_edge.bench.workloads import Run, Workload
 from rbe_edge.errors import RbeError
 
 
@@ -28,10 +27,12 @@ class Llama:
             self.close()
             raise
 
-    def run(self, workload: Workload) -> Run:
-        """Raises RbeError where llama.cpp fails or dies."""
-        answer = self._ask({"kind": workload.kind, "n_tokens": workload.n_tokens, "depth": workload.depth})
-        return Run(answer["seconds"], tuple(answer["token_seconds"]))
+    def run(self, kind: str, n_tokens: int, depth: int) -> tuple[float, tuple[float, ...]]:
+        """kind: "pp", a prompt of n_tokens, or "tg", n_tokens one after the other; `depth` tokens stand before them and
+        are not timed. Returns seconds: of all tokens, and of each for "tg". Raises RbeError where llama.cpp fails or
+        dies."""
+        answer = self._ask({"kind": kind, "n_tokens": n_tokens, "depth": depth})
+        return answer["seconds"], tuple(answer["token_seconds"])
 
     def close(self) -> None:
         self._process.kill()

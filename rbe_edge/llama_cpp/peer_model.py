@@ -10,11 +10,10 @@ import ctypes
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from rbe_edge.bench.shapes import CONTEXT, Shape
 from rbe_edge.errors import MissingExtra, OptionError
 from rbe_edge.sources.gguf.names import gguf_name
 
@@ -32,6 +31,28 @@ _EMBEDDING_TYPE = "Q6_K"  # as llama.cpp's mixtures store a tied one
 
 
 Quantise = Callable[[np.random.Generator, int, int], np.typing.NDArray[np.uint8]]
+
+
+class Shape(Protocol):
+    """A Llama-layout decoder with a tied embedding; width = heads x head_dim."""
+
+    @property
+    def layers(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def kv_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def feed_forward(self) -> int: ...
+    @property
+    def vocabulary(self) -> int: ...
+    def tensors(self) -> Iterator[tuple[str, int, int]]:
+        """Name in a `.rbe` file, rows and columns of every tensor, in the file's order; a vector has one row."""
+        ...
 
 
 def _modules() -> tuple[Any, Any]:
@@ -52,8 +73,8 @@ def check_type(name: str) -> None:
         raise OptionError(f"llama.cpp has no type {name}; give such as Q4_K, Q4_0 or IQ4_XS")
 
 
-def write_gguf(shape: Shape, type_name: str, out: Path, seed: int = 1) -> None:
-    """A GGUF file of the shape with matrices in `type_name`. Memory: one tensor."""
+def write_gguf(shape: Shape, context: int, type_name: str, out: Path, seed: int = 1) -> None:
+    """A GGUF file of the shape, made for `context` tokens, with matrices in `type_name`. Memory: one tensor."""
     gguf, llama_cpp = _modules()
     check_type(type_name)
     quantise = _quantiser(llama_cpp)
@@ -64,7 +85,7 @@ def write_gguf(shape: Shape, type_name: str, out: Path, seed: int = 1) -> None:
         kind = "F32" if role == "vector" else _EMBEDDING_TYPE if role == "embedding" else type_name
         plan.append((name, rows, cols, _FALLBACK.get(kind, kind) if cols % _BLOCK else kind))
     writer = gguf.GGUFWriter(out, "llama")
-    _metadata(writer, gguf, shape)
+    _metadata(writer, shape, context)
     for name, rows, cols, kind in plan:
         raw = gguf.GGMLQuantizationType[kind]
         block, block_bytes = gguf.GGML_QUANT_SIZES[raw]
@@ -106,8 +127,8 @@ def _quantiser(llama_cpp: Any) -> Quantise:
     return quantise
 
 
-def _metadata(writer: Any, gguf: Any, shape: Shape) -> None:
-    writer.add_context_length(CONTEXT)
+def _metadata(writer: Any, shape: Shape, context: int) -> None:
+    writer.add_context_length(context)
     writer.add_embedding_length(shape.width)
     writer.add_block_count(shape.layers)
     writer.add_feed_forward_length(shape.feed_forward)

@@ -57,7 +57,7 @@ class Choice:
     @property
     def file_bytes(self) -> int:
         """Of its data, with the padding before the next tensor."""
-        return storage.padded(self.storage.n_bytes)
+        return writer.padded(self.storage.n_bytes)
 
 
 @dataclass(frozen=True)

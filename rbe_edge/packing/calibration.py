@@ -26,6 +26,7 @@ from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.progress import Progress
 from rbe_edge.runtime import text_file
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.options import MAX_BATCH
 
 FloatArray = npt.NDArray[np.float32]
 Moment = npt.NDArray[np.float32]
@@ -35,7 +36,6 @@ DAMPING = 0.02
 
 N_TOKENS = 16384
 WINDOW = 256
-MAX_BATCH = 512  # the engine's: few, large products
 MIN_TOKENS = 512
 
 SETTINGS = f"{DAMPING} {N_TOKENS} {WINDOW} {MAX_BATCH}"

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.format import writer
+from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.packing import storage
 from rbe_edge.progress import Progress
-from rbe_edge.sources.plan import MetadataValue, ModelPlan
+from rbe_edge.sources.plan import ModelPlan
 
 FloatArray = npt.NDArray[np.float32]
 

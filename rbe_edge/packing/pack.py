@@ -14,6 +14,7 @@ from rbe_edge._version import __version__
 from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
 from rbe_edge.format import writer
+from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.packing import allocation, dense_copy, sensitivity, smooth_codes, storage
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
@@ -23,9 +24,11 @@ from rbe_edge.packing.journal import Finished, Journal
 from rbe_edge.packing.storage import Storage
 from rbe_edge.progress import Listener, Progress
 from rbe_edge.sources.mapping import plan_model
-from rbe_edge.sources.plan import MetadataValue, ModelPlan, TensorPlan
+from rbe_edge.sources.open import open_source
+from rbe_edge.sources.plan import ModelPlan, TensorPlan
+from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.of_source import source_tokenizer
-from rbe_edge.sources.types import Source, open_source
+from rbe_edge.sources.types import Source
 
 MAX_THREADS = 64  # of the library
 
@@ -344,4 +347,4 @@ def _read(source: str | Path, options: PackOptions, progress: Progress) -> _Subj
         "packer.options": str(options),
         **tokenizer.metadata(),
     }
-    return _Subject(opened, sha256, plan, metadata, {"tokenizer": tokenizer.to_blob()}, text)
+    return _Subject(opened, sha256, plan, metadata, {"tokenizer": write_blob(tokenizer)}, text)

@@ -24,10 +24,11 @@ from rbe_edge._version import __version__
 from rbe_edge.codes import trellis
 from rbe_edge.packing import storage
 from rbe_edge.packing.allocation import GAUSSIAN_ERROR
-from rbe_edge.packing.calibration import DAMPING, MAX_BATCH, WINDOW, Calibration, layer_and_part
+from rbe_edge.packing.calibration import DAMPING, WINDOW, Calibration, layer_and_part
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.progress import Progress
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.options import MAX_BATCH
 from rbe_edge.runtime.probabilities import log_softmax
 from rbe_edge.runtime.session import Session
 from rbe_edge.sources.plan import TensorPlan

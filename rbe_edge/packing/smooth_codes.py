@@ -16,7 +16,7 @@ import numpy.typing as npt
 from rbe_edge.codes import basis, seed64, trellis
 from rbe_edge.format import writer
 from rbe_edge.progress import Progress, Report
-from rbe_edge.sources.plan import ModelPlan, TensorPlan
+from rbe_edge.sources.plan import ModelPlan, Stored, TensorPlan
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -48,16 +48,6 @@ def same_cut(shape: basis.Shape, rows: int, cols: int) -> basis.Shape:
 def shapes_for(rows: int, cols: int) -> tuple[basis.Shape, ...]:
     """SHAPES, without those that cut the matrix as another does."""
     return tuple(dict.fromkeys(same_cut(shape, rows, cols) for shape in SHAPES))
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A tensor in one of the two codes, as the writer needs it. entry: its own fields of the index."""
-
-    kind: int
-    data: bytes
-    entry: bytes
-    error: float
 
 
 def _stored_basis(quantised: basis.Quantised) -> Stored:

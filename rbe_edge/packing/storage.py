@@ -68,11 +68,6 @@ def entry(tensor: TensorPlan, store: Storage, codebooks: Sequence[int] = (), see
     )  # fmt: skip
 
 
-def padded(n_bytes: int) -> int:
-    """What n_bytes take in a file, where everything begins at a multiple of 64."""
-    return -(-n_bytes // writer.ALIGNMENT) * writer.ALIGNMENT
-
-
 def _beyond_fp16(values: FloatArray) -> bool:
     return bool(max(values.max(), -values.min()) > np.finfo(np.float16).max)
 

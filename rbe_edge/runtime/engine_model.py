@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import ModelError, OptionError, RbeError, TokenizerError
+from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.runtime import tokenizer
 from rbe_edge.runtime.memory import ModelMemory, cache_roles, read_memory
-from rbe_edge.runtime.model_info import MetadataValue, ModelInfo, TensorInfo, read_info, read_metadata, read_tensors
+from rbe_edge.runtime.model_info import ModelInfo, TensorInfo, read_info, read_metadata, read_tensors
 from rbe_edge.runtime.options import CachePolicy, require
 from rbe_edge.runtime.text_stream import TextStream
 from rbe_edge.runtime.tokenizer_cache import TokenizerCache

@@ -11,8 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from rbe_edge import _native
-
-MetadataValue = int | float | str | tuple[int, ...]
+from rbe_edge.format.metadata import MetadataValue
 
 _KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis", 5: "seed64", 6: "basis"}
 

@@ -12,6 +12,7 @@ Speculation = Literal["off", "lookup", "planes"]
 KvType = Literal["f16", "f32", "q8", "q8q4"]
 KV_TYPES: tuple[KvType, ...] = get_args(KvType)
 PlanesKind = Literal["attention", "feed_forward", "embedding", "lm_head"]
+MAX_BATCH = 512  # tokens of a prefill pass, of the library
 
 
 def require(condition: bool, message: str) -> None:
@@ -75,7 +76,9 @@ class SessionOptions:
     def __post_init__(self) -> None:
         require(0 <= self.context < 2**31, f"context must be 0 (the model's own) or more tokens, not {self.context}")
         require(0 <= self.threads <= 64, f"threads must be from 1 to 64, or 0 for all cores, not {self.threads}")
-        require(0 <= self.batch <= 512, f"batch must be from 1 to 512, or 0 for the default, not {self.batch}")
+        require(
+            0 <= self.batch <= MAX_BATCH, f"batch must be from 1 to {MAX_BATCH}, or 0 for the default, not {self.batch}"
+        )
         require(0 <= self.sinks < 2**31, f"sinks must be 0 (a full context is an error) or more, not {self.sinks}")
         require(0 <= self.planes <= 4, f"planes must be from 1 to 4, or 0 for all, not {self.planes}")
         require(self.kv in KV_TYPES, f"kv must be one of {', '.join(KV_TYPES)}, not {self.kv}")

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from rbe_edge.errors import PackError
+from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.architectures import ARCHITECTURES, Architecture, Rule, supported_names
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
-from rbe_edge.sources.plan import MetadataValue, ModelPlan, TensorPlan
+from rbe_edge.sources.plan import ModelPlan, TensorPlan
 from rbe_edge.sources.rope import DoubleArray, RopeTable, rope_table
 from rbe_edge.sources.types import Source, SourceTensor
 

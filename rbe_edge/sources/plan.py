@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rbe_edge.errors import PackError
+from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.types import FloatArray, SourceTensor
 
-if TYPE_CHECKING:
-    from rbe_edge.packing.smooth_codes import Stored
 
-MetadataValue = int | float | str | tuple[int, ...]
+@dataclass(frozen=True)
+class Stored:
+    """A tensor that is encoded already, as the writer needs it: its kind, its data, its own fields of the index, and
+    its relative error, not squared."""
 
-#: What a tensor is, which decides how it is stored (storage.py). "key_value": a k or v that several query heads share.
-ROLES = ("matrix", "key_value", "embedding", "head", "positions", "norm", "bias", "frequencies")
+    kind: int
+    data: bytes
+    entry: bytes
+    error: float
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,10 @@ class TensorPlan:
 
     It is `source` (from start to stop along axis, where that is fused), transposed where the source has
     [inputs][outputs], plus one where the source keeps norm weights relative to one; or `values`, computed already.
+    `role` decides how it is stored: "matrix", "key_value" (a k or v that several query heads share), "embedding",
+    "head", "positions", "norm", "bias" or "frequencies".
     `reads` names the activation that a matrix multiplies: tensors with the same share their rotation.
-    `stored`: encoded already, in a code that needs no choice of bits (smooth_codes.py).
+    `stored`: encoded already, in a code that needs no choice of bits.
     """
 
     name: str

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rbe_edge.bench import depth, runner, shapes, slope, speculation, workloads
-from rbe_edge.bench.report import Row
+from rbe_edge.bench.row import Row
 from rbe_edge.cli.main import main
 from rbe_edge.errors import OptionError
 from rbe_edge.llama_cpp import peer_model

@@ -14,8 +14,8 @@ from rbe_edge.errors import PackError
 from rbe_edge.llama_cpp import export
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.gguf.names import gguf_name
+from rbe_edge.sources.open import open_source
 from rbe_edge.sources.tokenizers.of_source import source_tokenizer
-from rbe_edge.sources.types import open_source
 
 CONTEXT = 48
 

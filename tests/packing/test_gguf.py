@@ -18,7 +18,7 @@ from rbe_edge import Model
 from rbe_edge.cli.main import main
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.mapping import plan_model
-from rbe_edge.sources.types import open_source
+from rbe_edge.sources.open import open_source
 
 pytest.importorskip("gguf")
 

@@ -21,8 +21,9 @@ from tiny_models import MODELS
 from rbe_edge.errors import PackError, RbeError, TokenizerError
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.open import open_source
+from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.of_source import source_tokenizer
-from rbe_edge.sources.types import open_source
 
 pytest.importorskip("gguf")
 
@@ -33,7 +34,7 @@ def everything(path: Path) -> None:
     """All that packing reads of a source."""
     source = open_source(path)
     plan = plan_model(source)
-    source_tokenizer(source, plan.metadata["vocabulary"]).to_blob()
+    write_blob(source_tokenizer(source, plan.metadata["vocabulary"]))
     for tensor in plan.tensors:
         tensor.read()
 

@@ -20,7 +20,7 @@ from rbe_edge.errors import MissingExtra, PackError
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.gguf.tensors import GgufTensor
 from rbe_edge.sources.mapping import plan_model
-from rbe_edge.sources.types import open_source
+from rbe_edge.sources.open import open_source
 
 gguf = pytest.importorskip("gguf")
 

@@ -10,7 +10,7 @@ import pytest
 
 from rbe_edge.errors import PackError
 from rbe_edge.sources.mapping import plan_model
-from rbe_edge.sources.types import open_source
+from rbe_edge.sources.open import open_source
 
 WIDTH, FEED_FORWARD, LAYERS, HEADS, KV_HEADS, VOCABULARY, CONTEXT = 8, 12, 2, 2, 1, 10, 6
 HEAD_DIM = WIDTH // HEADS

@@ -14,8 +14,8 @@ from tiny_models import MODELS, TinyModel
 from rbe_edge.errors import PackError
 from rbe_edge.sources.architectures import ARCHITECTURES, supported_names
 from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.open import open_source
 from rbe_edge.sources.plan import ModelPlan
-from rbe_edge.sources.types import open_source
 
 
 def plan(directory: Path, name: str, **changes: Any) -> ModelPlan:

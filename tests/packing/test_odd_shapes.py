@@ -15,8 +15,8 @@ from rbe_edge.codes import trellis
 from rbe_edge.format import writer
 from rbe_edge.packing import storage
 from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.open import open_source
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
-from rbe_edge.sources.types import open_source
 
 # What the codec leaves of Gaussian numbers (docs/codec.md), with room for streams of 32 steps and few numbers.
 BOUNDS = {(4,): 0.008, (3,): 0.029, (2,): 0.11, (2, 1): 0.036, (2, 2): 0.011, (4, 2): 0.0012}

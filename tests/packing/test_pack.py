@@ -22,7 +22,7 @@ from rbe_edge import Model
 from rbe_edge.errors import PackError, RbeError, TokenizerError
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.mapping import plan_model
-from rbe_edge.sources.types import open_source
+from rbe_edge.sources.open import open_source
 
 LLAMA = tiny_models.MODELS["llama"]
 UNCALIBRATED = PackOptions(calibrate="none")

@@ -24,8 +24,8 @@ from rbe_edge.progress import Progress
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.probabilities import log_softmax
 from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.open import open_source
 from rbe_edge.sources.plan import TensorPlan
-from rbe_edge.sources.types import open_source
 
 TEXT = "the cat and the dog sat on the mat, and then the dog ate the cake of the cat. " * 80
 

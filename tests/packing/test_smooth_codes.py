@@ -21,8 +21,10 @@ from rbe_edge.format import writer
 from rbe_edge.packing import smooth_codes, storage
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.open import open_source
+from rbe_edge.sources.plan import Stored
 from rbe_edge.sources.tokenizers import read_tokenizer
-from rbe_edge.sources.types import open_source
+from rbe_edge.sources.tokenizers.blob import write_blob
 
 GPT2 = dict(tiny_models.MODELS["gpt2"].config)
 
@@ -103,14 +105,14 @@ def test_packed_positions_are_what_the_engine_adds(tmp_path: Path) -> None:
     assert np.array_equal(logits(tmp_path / "mixed.rbe"), logits(tmp_path / "dense.rbe"))
 
 
-def read_stored(path: Path, name: str) -> smooth_codes.Stored:
+def read_stored(path: Path, name: str) -> Stored:
     index = read_index(path)
     tensor = index.tensors[name]
     entry = struct.pack("<III4Bf", *tensor.basis) if tensor.basis else b""
-    return smooth_codes.Stored(tensor.kind, index.tensor_data(name), entry, tensor.error)
+    return Stored(tensor.kind, index.tensor_data(name), entry, tensor.error)
 
 
-def replace_tensors(source: Path, out: Path, stored: dict[str, smooth_codes.Stored]) -> None:
+def replace_tensors(source: Path, out: Path, stored: dict[str, Stored]) -> None:
     """The model in fp32, but for the tensors given."""
     opened = open_source(source)
     plan = plan_model(opened)
@@ -119,12 +121,12 @@ def replace_tensors(source: Path, out: Path, stored: dict[str, smooth_codes.Stor
         code = stored.get(tensor.name)
         if code is None:
             data, _ = storage.dense_data(tensor.read(), storage.dense(tensor, 32).kind)
-            code = smooth_codes.Stored(writer.KIND_FP32, data.tobytes(), b"", 0.0)
+            code = Stored(writer.KIND_FP32, data.tobytes(), b"", 0.0)
         parts.append(code.data)
         entries.append(
             writer.TensorEntry(tensor.name, code.kind, tensor.rows, tensor.cols, len(code.data), basis=code.entry)
         )
-    blobs = {"tokenizer": read_tokenizer(opened.directory).to_blob()}
+    blobs = {"tokenizer": write_blob(read_tokenizer(opened.directory))}
     with writer.PackWriter(out, {**plan.metadata}, [], blobs, entries) as file:
         for part in parts:
             file.write_tensor([part], 0.0)
@@ -140,8 +142,8 @@ def test_any_matrix_can_be_of_either_kind(tmp_path: Path, name: str) -> None:
     quantised = basis.Analysis(tensors[name], basis.Shape(32, 64, basis.COSINES)).quantise(0.05)
     encoded = quantised.encode()
     codes = {
-        "basis": smooth_codes.Stored(writer.KIND_BASIS, encoded.data, encoded.entry, 0.0),
-        "seed64": smooth_codes.Stored(writer.KIND_SEED64, struct.pack("<Qf", 2**63 + 12345, 0.1), b"", 0.0),
+        "basis": Stored(writer.KIND_BASIS, encoded.data, encoded.entry, 0.0),
+        "seed64": Stored(writer.KIND_SEED64, struct.pack("<Qf", 2**63 + 12345, 0.1), b"", 0.0),
     }
     for kind, code in codes.items():
         replace_tensors(source, tmp_path / f"{kind}.rbe", {name: code})
@@ -149,7 +151,7 @@ def test_any_matrix_can_be_of_either_kind(tmp_path: Path, name: str) -> None:
             decoded = model.tensor_rows(name)
         expected = quantised.decode() if kind == "basis" else seed64.weights(2**63 + 12345, 0.1, rows, cols)
         np.testing.assert_allclose(decoded, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
-        dense = smooth_codes.Stored(writer.KIND_FP32, decoded.astype("<f4").tobytes(), b"", 0.0)
+        dense = Stored(writer.KIND_FP32, decoded.astype("<f4").tobytes(), b"", 0.0)
         replace_tensors(source, tmp_path / f"{kind}-dense.rbe", {name: dense})
         assert np.array_equal(logits(tmp_path / f"{kind}.rbe"), logits(tmp_path / f"{kind}-dense.rbe"))
 

@@ -15,7 +15,7 @@ import tiny_models
 
 from rbe_edge.errors import MissingExtra, PackError
 from rbe_edge.sources import hub
-from rbe_edge.sources.types import open_source
+from rbe_edge.sources.open import open_source
 
 LLAMA = tiny_models.MODELS["llama"]
 

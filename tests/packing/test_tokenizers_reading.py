@@ -26,6 +26,7 @@ from rbe_edge.sources.tokenizers import (
     read_tokenizer,
     read_tokenizer_json,
 )
+from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.byte_level import byte_of_character
 from rbe_edge.sources.tokenizers.pre_tokenizers import GPT2, LLAMA3, QWEN2
 
@@ -334,5 +335,5 @@ def test_a_merge_never_makes_a_control_token(tmp_path: Path) -> None:
     changed["added_tokens"].append({"id": 262, "content": "<s>", "special": True})
     tokenizer = read(tmp_path, tokenizer=changed)
     assert len(tokenizer.merges) == 3
-    blob = tokenizer.to_blob()
+    blob = write_blob(tokenizer)
     assert struct.unpack_from("<I", blob, 100) == (2,)

@@ -15,7 +15,7 @@ from test_logits import packed, scored
 from rbe_edge import Model
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.mapping import plan_model
-from rbe_edge.sources.types import open_source
+from rbe_edge.sources.open import open_source
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -13,6 +13,7 @@ from native_tokenizer import NativeTokenizer
 from rbe_edge.runtime.model import Model, demo_path
 from rbe_edge.runtime.tokenizer_cache import TokenizerCache
 from rbe_edge.sources.tokenizers import read_sentencepiece, read_tokenizer
+from rbe_edge.sources.tokenizers.blob import write_blob
 
 TURNS = ("How do I pack a model?", "你好，这个多少钱？", "  two  spaces ", "\n\nlines\n", "<|im_end|>", "e\u0301 🦉")
 
@@ -99,7 +100,7 @@ def test_chinese_corpus(name: str, data_dir: Path) -> None:
         read_sentencepiece(sentencepiece) if name == "stories260K" else read_tokenizer(data_dir / "tokenizers" / name)
     )
     ends = {"stories260K": "</s>", "gpt2": "<|endoftext|>"}.get(name, "<|im_end|>")
-    with NativeTokenizer(read.to_blob()) as tokenizer:
+    with NativeTokenizer(write_blob(read)) as tokenizer:
 
         def control_text(token: int) -> str:
             return "" if tokenizer.token_bytes(token) else tokenizer.token_bytes(token, special=True).decode()

@@ -23,6 +23,7 @@ from rbe_edge.sources.tokenizers import (
     read_tokenizer_json,
     read_vocabulary_and_merges,
 )
+from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.pre_tokenizers import LLAMA3, QWEN2
 
 # Falcon's vocabulary lacks some bytes, which both leave out; tokenizers then still cuts between what was beside them.
@@ -42,7 +43,7 @@ def compare(reference: Tokenizer, native: NativeTokenizer, texts: list[str]) -> 
 @pytest.mark.parametrize("name", ["tokenizers/gpt2", "tokenizers/smollm2", "wiki18m"])
 def test_published_files(data_dir: Path, name: str) -> None:
     reference = Tokenizer.from_file(str(data_dir / name / "tokenizer.json"))
-    with NativeTokenizer(read_tokenizer(data_dir / name).to_blob()) as native:
+    with NativeTokenizer(write_blob(read_tokenizer(data_dir / name))) as native:
         compare(reference, native, [*random_texts(5_000, seed=5), *corpora(data_dir, limit=300_000).values()])
 
 
@@ -55,7 +56,7 @@ def test_qwen2(data_dir: Path) -> None:
     texts = [text for text in random_texts(10_000, seed=5) if long_known(text)]
     assert len(texts) > 1_000
     tokenizer = read_vocabulary_and_merges(directory, PreTokenizer.QWEN2, [], nfc=True)
-    with NativeTokenizer(tokenizer.to_blob()) as native:
+    with NativeTokenizer(write_blob(tokenizer)) as native:
         compare(reference, native, [*texts, *corpora(data_dir, limit=300_000).values()])
 
 
@@ -68,7 +69,7 @@ def test_falcon(data_dir: Path) -> None:
     reference.pre_tokenizer = falcon_pre_tokenizer()
     texts = [*random_texts(5_000, seed=5, last=LAST_IN_FALCON), *corpora(data_dir, limit=300_000).values()]
     texts = [text.replace("<|endoftext|>", "") for text in texts]
-    with NativeTokenizer(read_gguf(path).to_blob()) as native:
+    with NativeTokenizer(write_blob(read_gguf(path))) as native:
         compare(reference, native, texts)
 
 
@@ -139,7 +140,7 @@ def test_trained_byte_level(tmp_path: Path, name: str) -> None:
     reference.train_from_iterator([PROSE] * 3, trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet))
     add_tokens(reference)
     reference.save(str(tmp_path / "tokenizer.json"))
-    with NativeTokenizer(read_tokenizer_json(tmp_path / "tokenizer.json").to_blob()) as native:
+    with NativeTokenizer(write_blob(read_tokenizer_json(tmp_path / "tokenizer.json"))) as native:
         compare(reference, native, [PROSE, *random_texts(3_000, seed=2), *special_texts()])
 
 
@@ -183,7 +184,7 @@ def test_trained_character_level(tmp_path: Path, prepare: Callable[[Tokenizer], 
     reference.add_special_tokens([AddedToken("<unk>", normalized=False), AddedToken("<s>", normalized=False)])
     add_tokens(reference)
     reference.save(str(tmp_path / "tokenizer.json"))
-    with NativeTokenizer(read_tokenizer_json(tmp_path / "tokenizer.json").to_blob()) as native:
+    with NativeTokenizer(write_blob(read_tokenizer_json(tmp_path / "tokenizer.json"))) as native:
         compare(reference, native, [PROSE, *random_texts(3_000, seed=2), *special_texts()])
 
 
@@ -196,7 +197,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NativeTokenize
     reference.train_from_iterator([PROSE] * 3, trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet))
     path = tmp_path_factory.mktemp("trained") / "tokenizer.json"
     reference.save(str(path))
-    with NativeTokenizer(read_tokenizer_json(path).to_blob()) as native:
+    with NativeTokenizer(write_blob(read_tokenizer_json(path))) as native:
         yield native
 
 

@@ -9,6 +9,7 @@ from native_tokenizer import NativeTokenizer
 from tokenizer_samples import differing
 
 from rbe_edge.sources.tokenizers import read_gguf
+from rbe_edge.sources.tokenizers.blob import write_blob
 
 SEPARATOR = "\n__ggml_vocab_test__\n"
 
@@ -21,7 +22,7 @@ def test_vectors(data_dir: Path, name: str) -> None:
     if texts[-1] == "":
         texts.pop()
     assert len(texts) == len(expected) >= 40
-    with NativeTokenizer(read_gguf(path).to_blob()) as tokenizer:
+    with NativeTokenizer(write_blob(read_gguf(path))) as tokenizer:
         found = [tokenizer.encode(text) for text in texts]
     assert not differing(texts, expected, found)
 
@@ -35,6 +36,6 @@ def test_the_library(data_dir: Path, name: str) -> None:
     theirs = llama_cpp.Llama(str(path), vocab_only=True, verbose=False)
     expected = [theirs.tokenize(line.encode(), add_bos=False, special=False) for line in lines]
     theirs.close()
-    with NativeTokenizer(read_gguf(path).to_blob()) as tokenizer:
+    with NativeTokenizer(write_blob(read_gguf(path))) as tokenizer:
         found = [tokenizer.encode(line) for line in lines]
     assert not differing(lines, expected, found)

@@ -12,6 +12,7 @@ from native_tokenizer import NativeTokenizer
 from tokenizer_samples import corpora, differing, random_texts
 
 from rbe_edge.sources.tokenizers import PreTokenizer, Tokenizer, TokenType, read_llama2c, read_sentencepiece
+from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.sentencepiece_model import PIECE_TYPE, PIECES, _fields, _piece
 
 WORDS = "the battery of a small computer lasts longer when its model is small and cold".split()
@@ -61,7 +62,7 @@ def with_unused_pieces(model: bytes) -> bytes:
 
 
 def compare(reference: sentencepiece.SentencePieceProcessor, tokenizer: Tokenizer, samples: list[str]) -> None:
-    with NativeTokenizer(tokenizer.to_blob()) as native:
+    with NativeTokenizer(write_blob(tokenizer)) as native:
         found = [native.encode(text) for text in samples]
     assert not differing(samples, reference.encode(samples), found)
 
@@ -113,6 +114,6 @@ def test_llama2c_is_the_same_vocabulary(data_dir: Path) -> None:
     samples = [" ".join(text.split()) for text in corpora(data_dir, limit=300_000).values()]
     reference = sentencepiece.SentencePieceProcessor(model_file=str(data_dir / "stories260K/tok512.model"))
     compare(reference, binary, samples)
-    with NativeTokenizer(binary.to_blob()) as native:
+    with NativeTokenizer(write_blob(binary)) as native:
         for text in samples:
             assert native.decode(native.encode(text, special_prefix=True)).decode("utf-8") == " " + text

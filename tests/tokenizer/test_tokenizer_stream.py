@@ -12,6 +12,7 @@ from native_tokenizer import NativeStream, NativeTokenizer
 
 from rbe_edge.errors import TokenizerError
 from rbe_edge.sources.tokenizers import PreTokenizer, from_ranks
+from rbe_edge.sources.tokenizers.blob import write_blob
 
 # A token for every byte, and longer ones that cut characters and stop sequences anywhere.
 LONGER = ["ab", "aba", "\u20ac", "\U0001f999", "\u00e9!"]
@@ -22,7 +23,7 @@ RANKS = {token: rank for rank, token in enumerate(TOKENS)}
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Iterator[NativeTokenizer]:
-    with NativeTokenizer(from_ranks(RANKS, PreTokenizer.NONE, {"<end>": len(RANKS)}).to_blob()) as native:
+    with NativeTokenizer(write_blob(from_ranks(RANKS, PreTokenizer.NONE, {"<end>": len(RANKS)}))) as native:
         yield native
 
 

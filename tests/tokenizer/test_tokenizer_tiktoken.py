@@ -15,6 +15,7 @@ from tokenizer_samples import any_texts, corpora, differing, edge_texts, random_
 from rbe_edge.errors import TokenizerError
 from rbe_edge.sources.gguf.header import read_header
 from rbe_edge.sources.tokenizers import PreTokenizer, from_ranks, read_tokenizer_json
+from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.byte_level import to_bytes
 from rbe_edge.sources.tokenizers.pre_tokenizers import PATTERNS
 
@@ -24,7 +25,7 @@ Pair = tuple[tiktoken.Encoding, NativeTokenizer]
 
 def pair_from_ranks(ranks: dict[bytes, int], kind: PreTokenizer, special: dict[str, int]) -> Pair:
     reference = tiktoken.Encoding(kind.name, pat_str=PATTERN_OF[kind], mergeable_ranks=ranks, special_tokens=special)
-    return reference, NativeTokenizer(from_ranks(ranks, kind, special).to_blob())
+    return reference, NativeTokenizer(write_blob(from_ranks(ranks, kind, special)))
 
 
 def gguf_ranks(path: Path) -> dict[bytes, int]:
@@ -112,7 +113,7 @@ def test_gpt2_merges_and_ranks_agree(data_dir: Path, gpt2: Pair) -> None:
     """The same vocabulary read from tokenizer.json, with its merges."""
     tokenizer = read_tokenizer_json(data_dir / "tokenizers/gpt2/tokenizer.json")
     texts = [*random_texts(5_000, seed=3), *corpora(data_dir, limit=300_000).values()]
-    with NativeTokenizer(tokenizer.to_blob()) as native:
+    with NativeTokenizer(write_blob(tokenizer)) as native:
         found = [native.encode(text) for text in texts]
     assert not differing(texts, [gpt2[0].encode_ordinary(text) for text in texts], found)
 

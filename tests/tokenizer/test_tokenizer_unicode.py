@@ -15,6 +15,7 @@ from native_tokenizer import NativeTokenizer
 from tokenizer_samples import any_texts
 
 from rbe_edge.sources.tokenizers import Algorithm, PreTokenizer, Tokenizer, TokenType
+from rbe_edge.sources.tokenizers.blob import write_blob
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TABLES = REPOSITORY / "native/src/text/tokenizer/unicode_tables.c"
@@ -62,7 +63,7 @@ def normalizing() -> Iterator[NativeTokenizer]:
     tokens = tuple(bytes([byte]) for byte in range(256))
     types = (TokenType.NORMAL,) * 256
     tokenizer = Tokenizer(Algorithm.BYTE_PAIRS, tokens, types, PreTokenizer.NONE, nfc=True)
-    with NativeTokenizer(tokenizer.to_blob()) as native:
+    with NativeTokenizer(write_blob(tokenizer)) as native:
         yield native
 
 

@@ -1,13 +1,14 @@
 """Reads the tokenizers of published models and writes them as the `tokenizer` blob of a .rbe file.
 
     tokenizer = read_tokenizer(Path("SmolLM2-135M-Instruct"))
-    blob = tokenizer.to_blob()
+    blob = write_blob(tokenizer)
 
 docs/tokenizers.md describes the blob and what the C library makes of it.
 """
 
 from __future__ import annotations
 
+from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.directory import read_tokenizer
 from rbe_edge.sources.tokenizers.gguf_vocabulary import read_gguf
 from rbe_edge.sources.tokenizers.hugging_face import AddedToken, read_tokenizer_json, read_vocabulary_and_merges
@@ -32,4 +33,5 @@ __all__ = [
     "read_tokenizer",
     "read_tokenizer_json",
     "read_vocabulary_and_merges",
+    "write_blob",
 ]

@@ -152,12 +152,6 @@ class Tokenizer:
             scores=self.scores + (0.0,) * more if self.scores else (),
         )
 
-    def to_blob(self) -> bytes:
-        """The `tokenizer` blob of a .rbe file (docs/tokenizers.md)."""
-        from rbe_edge.sources.tokenizers.blob import write_blob
-
-        return write_blob(self)
-
     def metadata(self) -> dict[str, str]:
         """What the .rbe file keeps of the tokenizer as metadata, for rendering conversations."""
         entries = {"chat_template": self.chat_template, "bos_token": self.bos_token, "eos_token": self.eos_token}
