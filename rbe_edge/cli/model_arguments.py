@@ -25,7 +25,11 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, tem
         default=max_tokens,
         help="tokens to generate at most (%(default)s; -1: until the text or the context ends)",
     )
-    engine = parser.add_argument_group("engine")
+    _add_engine_arguments(parser.add_argument_group("engine"))
+    _add_sampling_arguments(parser.add_argument_group("sampling"), temperature)
+
+
+def _add_engine_arguments(engine: argparse._ArgumentGroup) -> None:
     engine.add_argument(
         "-c", "--ctx-size", metavar="N", type=int, default=0, help="context in tokens (the model's own, at most 4096)"
     )
@@ -51,7 +55,9 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, tem
     engine.add_argument("--draft", metavar="N", type=int, default=6, help="guess so many at most (%(default)s)")
     add_memory_argument(engine)
     engine.add_argument("--no-verify", action="store_true", help="skip the checksums of the tensors: opens faster")
-    sampling = parser.add_argument_group("sampling")
+
+
+def _add_sampling_arguments(sampling: argparse._ArgumentGroup, temperature: str) -> None:
     sampling.add_argument(
         "--temp", metavar="T", type=float, help=f"temperature; 0: the likeliest token always ({temperature})"
     )

@@ -17,10 +17,10 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rbe_edge.codes import golomb
+from rbe_edge.codes.cosines import Floats, dct, inverse_dct
+from rbe_edge.codes.golomb import Integers
 from rbe_edge.errors import PackError
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 BLOCK_SIDES = (32, 64, 128, 256)
 COSINES, COLUMN_COSINES = 1, 2
@@ -94,37 +94,14 @@ def functions(rows: int, cols: int) -> Floats:
     return found
 
 
-def _dct(values: Floats, axis: int) -> Floats:
-    """Orthonormal DCT-II along an axis, by the FFT: a fixed order of operations, whatever the number of threads."""
-    n = values.shape[axis]
-    values = np.moveaxis(values, axis, -1)
-    reordered = np.concatenate([values[..., ::2], values[..., 1::2][..., ::-1]], axis=-1)
-    turned = np.fft.fft(reordered) * np.exp(-0.5j * np.pi * np.arange(n) / n)
-    found = turned.real * np.sqrt(2.0 / n)
-    found[..., 0] *= np.sqrt(0.5)
-    return np.moveaxis(found, -1, axis)
-
-
-def _inverse_dct(values: Floats, axis: int) -> Floats:
-    n = values.shape[axis]
-    values = np.moveaxis(values, axis, -1) * np.sqrt(n / 2.0)
-    values[..., 0] *= np.sqrt(2.0)
-    mirrored = np.concatenate([np.zeros_like(values[..., :1]), values[..., :0:-1]], axis=-1)
-    reordered = np.fft.ifft((values - 1j * mirrored) * np.exp(0.5j * np.pi * np.arange(n) / n)).real
-    out = np.empty_like(values)
-    out[..., ::2] = reordered[..., : (n + 1) // 2]
-    out[..., 1::2] = reordered[..., (n + 1) // 2 :][..., ::-1]
-    return np.moveaxis(out, -1, axis)
-
-
 def _transform(block: Floats, shape: Shape) -> Floats:
-    down = _dct(block, 0)
-    return _dct(down, 1) if shape.transform == COSINES else down
+    down = dct(block, 0)
+    return dct(down, 1) if shape.transform == COSINES else down
 
 
 def _inverse(levels: Floats, shape: Shape) -> Floats:
-    down = _inverse_dct(levels, 0)
-    return _inverse_dct(down, 1) if shape.transform == COSINES else down
+    down = inverse_dct(levels, 0)
+    return inverse_dct(down, 1) if shape.transform == COSINES else down
 
 
 def _sides(size: int, block: int) -> Iterator[tuple[int, int]]:
@@ -321,8 +298,8 @@ class Quantised:
         """The orders that make the data shortest; the smallest of those that do."""
 
         def best(symbols: Sequence[Integers]) -> int:
-            values, counts = _histogram(np.concatenate(symbols))
-            return int(np.argmin([int(_code_bits(values, order) @ counts) for order in range(MAX_ORDER + 1)]))
+            values, counts = golomb.histogram(np.concatenate(symbols))
+            return int(np.argmin([int(golomb.code_bits(values, order) @ counts) for order in range(MAX_ORDER + 1)]))
 
         basis, counts, gaps, levels = self._symbols
         return best(basis), best(counts), best(gaps), best(levels)
@@ -332,7 +309,7 @@ class Quantised:
         """Of the tensor's data."""
         total = 4 * len(self._bands)
         for band in zip(*self._symbols, strict=True):
-            n_bits = sum(int(_code_bits(s, order).sum()) for s, order in zip(band, self._orders, strict=True))
+            n_bits = sum(int(golomb.code_bits(s, order).sum()) for s, order in zip(band, self._orders, strict=True))
             total += (n_bits + len(band[3]) + 7) // 8
         return total
 
@@ -386,25 +363,6 @@ def _band_parts(band: _Quantised) -> tuple[Integers, list[Integers], list[Intege
     return band.basis, band.indices, band.levels
 
 
-def _histogram(symbols: Integers) -> tuple[Integers, Integers]:
-    """Each value that occurs, and how often."""
-    if symbols.size and symbols.max() < 1 << 16:
-        counts = np.bincount(symbols)
-        values = np.flatnonzero(counts)
-        return values, counts[values]
-    return np.unique(symbols, return_counts=True)
-
-
-def _code_bits(n: Integers, order: int) -> Integers:
-    """Lengths of the exponential Golomb codes of integers under 2^50: frexp counts their bits exactly."""
-    return 2 * np.frexp(((n >> order) + 1).astype(np.float64))[1].astype(np.int64) - 1 + order
-
-
-def _codes(n: Integers, order: int) -> Integers:
-    """The codes as integers: m with its low bits behind it; zeros before it are its length's."""
-    return (((n >> order) + 1) << order) | (n & ((1 << order) - 1))
-
-
 def _stream(band: _Quantised, symbols: Sequence[Integers], orders: Sequence[int]) -> bytes:
     """The bits of a row of blocks, in the order of the format."""
     basis, counts, gaps, levels = symbols
@@ -414,7 +372,7 @@ def _stream(band: _Quantised, symbols: Sequence[Integers], orders: Sequence[int]
     codes, lengths = np.zeros(heads[-1], np.int64), np.zeros(heads[-1], np.int64)
 
     def put(places: Integers, values: Integers, order: int) -> None:
-        codes[places], lengths[places] = _codes(values, order), _code_bits(values, order)
+        codes[places], lengths[places] = golomb.codes(values, order), golomb.code_bits(values, order)
 
     put((heads[:-1, None] + np.arange(8)).ravel(), basis, orders[0])
     put(heads[:-1] + 8, counts, orders[1])
@@ -424,7 +382,4 @@ def _stream(band: _Quantised, symbols: Sequence[Integers], orders: Sequence[int]
     put(first + 1, levels, orders[3])
     assert n_blocks == len(band.levels)
     codes[first + 2], lengths[first + 2] = np.concatenate(band.levels) < 0, 1
-    ends = np.cumsum(lengths)
-    behind = np.repeat(ends, lengths) - 1 - np.arange(ends[-1])  # bits of the same code that follow
-    bits = np.where(behind < 62, np.repeat(codes, lengths) >> np.minimum(behind, 62), 0) & 1
-    return np.packbits(bits.astype(np.uint8)).tobytes()
+    return golomb.packed(codes, lengths)

@@ -121,58 +121,75 @@ def compare(name: str, values: FloatArray, threads: int | None = None, progress:
     """Both codes and the trellis on a matrix, finite float32[rows, cols]: seed64; basis as the older idea has it, and
     in the best of SHAPES in the same bytes; the trellis of 1 to 4 bits, and basis in its bytes. What
     progress(done, total) raises stops the work."""
-    rows, cols = values.shape
-    sizes = [-(-rows // side) * -(-cols // side) * n_bytes for side, _, n_bytes in _CLASSIC]
-    plain = [(bits, trellis.encoded_bytes(rows, cols, (bits,))) for bits in (1, 2, 3, 4)]
-    shapes = shapes_for(rows, cols)
-    total, done = len(shapes) + 1 + len(sizes) + len(plain), 0
+    yield from _Comparison(name, values, threads, progress).rows()
 
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total)
 
-    def row(code: str, n_bytes: int, error: float) -> Row:
-        bits = n_bytes * 8 / values.size
-        return Row(name, rows, cols, code, n_bytes, 4 * values.size / n_bytes, bits, error, 2.0**-bits)
+class _Comparison:
+    """What compare() yields, with the bytes that the codes are compared in. classic: of _CLASSIC; plain: of the trellis
+    of so many bits, None where the matrix is too small for it."""
 
-    seed = seed64.fit(values)
-    assert seed is not None
-    yield row("seed64", len(seed.data), seed.error)
-    tick()
-    by_size: dict[int, list[basis.Quantised]] = {size: [] for _, size in plain if size is not None}
-    by_size |= {size: [] for size in sizes}
-    classic: list[tuple[int, int, basis.Quantised | None]] = []
-    for shape in shapes:
-        analysis = basis.Analysis(values, shape, threads)
-        for (side, most, _), size in zip(_CLASSIC, sizes, strict=True):
-            if shape == same_cut(basis.Shape(side, side, basis.COSINES), rows, cols):
-                classic.append((side, most, analysis.fit(size, most)))
-        for size, found in by_size.items():
-            quantised = analysis.fit(size, tries=5)
-            found += [quantised] if quantised is not None else []
-        tick()
-    for side, most, limited in classic:
-        if limited is not None:
-            yield row(f"basis {side}x{side}, 8 + {most}", limited.n_bytes, limited.error)
-    shown: set[int] = set()
+    def __init__(
+        self, name: str, values: FloatArray, threads: int | None, progress: Callable[[int, int], object] | None
+    ) -> None:
+        rows, cols = values.shape
+        self._name, self._values, self._threads, self._progress = name, values, threads, progress
+        self._classic = [-(-rows // side) * -(-cols // side) * n_bytes for side, _, n_bytes in _CLASSIC]
+        self._plain = [(bits, trellis.encoded_bytes(rows, cols, (bits,))) for bits in (1, 2, 3, 4)]
+        self._shapes = shapes_for(rows, cols)
+        self._total, self._done = len(self._shapes) + 1 + len(self._classic) + len(self._plain), 0
+        self._shown: set[int] = set()  # bytes of the rows of basis in the best shape
 
-    def best(size: int) -> Iterator[Row]:
+    def rows(self) -> Iterator[Row]:
+        seed = seed64.fit(self._values)
+        assert seed is not None
+        yield self._row("seed64", len(seed.data), seed.error)
+        self._tick()
+        by_size, classic = self._fitted()
+        for side, most, limited in classic:
+            if limited is not None:
+                yield self._row(f"basis {side}x{side}, 8 + {most}", limited.n_bytes, limited.error)
+        for size in self._classic:
+            yield from self._best(size, by_size[size])
+            self._tick()
+        for bits, of_bits in self._plain:
+            if of_bits is not None:
+                error = float(np.sqrt(trellis.encode(self._values, (bits,), _SEED, self._threads).error))
+                yield self._row(f"trellis K={bits}", of_bits, error)
+                yield from self._best(of_bits, by_size[of_bits])
+            self._tick()
+
+    def _fitted(self) -> tuple[dict[int, list[basis.Quantised]], list[tuple[int, int, basis.Quantised | None]]]:
+        """In every shape: what fits each number of bytes; and sides, residuals and result of the older idea."""
+        by_size: dict[int, list[basis.Quantised]] = {size: [] for _, size in self._plain if size is not None}
+        by_size |= {size: [] for size in self._classic}
+        classic: list[tuple[int, int, basis.Quantised | None]] = []
+        for shape in self._shapes:
+            analysis = basis.Analysis(self._values, shape, self._threads)
+            for (side, most, _), size in zip(_CLASSIC, self._classic, strict=True):
+                if shape == same_cut(basis.Shape(side, side, basis.COSINES), *self._values.shape):
+                    classic.append((side, most, analysis.fit(size, most)))
+            for size, found in by_size.items():
+                quantised = analysis.fit(size, tries=5)
+                found += [quantised] if quantised is not None else []
+            self._tick()
+        return by_size, classic
+
+    def _best(self, size: int, found: list[basis.Quantised]) -> Iterator[Row]:
         """The shape whose error is least for its bytes, with the finest step; once."""
-        if by_size[size]:
-            chosen = min(by_size[size], key=lambda one: one.error * 2.0 ** (8 * one.n_bytes / values.size))
-            final = basis.Analysis(values, chosen.shape, threads).fit(size)
-            if final is not None and final.n_bytes not in shown:
-                shown.add(final.n_bytes)
-                yield row(f"basis {final.shape}", final.n_bytes, final.error)
+        if found:
+            chosen = min(found, key=lambda one: one.error * 2.0 ** (8 * one.n_bytes / self._values.size))
+            final = basis.Analysis(self._values, chosen.shape, self._threads).fit(size)
+            if final is not None and final.n_bytes not in self._shown:
+                self._shown.add(final.n_bytes)
+                yield self._row(f"basis {final.shape}", final.n_bytes, final.error)
 
-    for size in sizes:
-        yield from best(size)
-        tick()
-    for bits, of_bits in plain:
-        if of_bits is not None:
-            error = float(np.sqrt(trellis.encode(values, (bits,), _SEED, threads).error))
-            yield row(f"trellis K={bits}", of_bits, error)
-            yield from best(of_bits)
-        tick()
+    def _row(self, code: str, n_bytes: int, error: float) -> Row:
+        rows, cols = self._values.shape
+        bits = n_bytes * 8 / self._values.size
+        ratio = 4 * self._values.size / n_bytes
+        return Row(self._name, rows, cols, code, n_bytes, ratio, bits, error, 2.0**-bits)
+
+    def _tick(self) -> None:
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done, self._total)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import mmap
 import struct
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +39,38 @@ def open_checkpoint(path: Path, tokenizer: Path | None = None) -> Source:
         raise PackError(f"{path}: {size} bytes, too short for a llama2.c checkpoint; download it again")
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    header = _read_header(path, mapped)
+    tensors = _Tensors(path, mapped, size, header)
+    return Source(
+        path.name, header.config(), tensors.read(), (path,), path.parent,
+        tokenizer or _find_tokenizer(path, header.vocabulary),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The numbers of a checkpoint. tied: the head is the embedding."""
+
+    width: int
+    feed_forward: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    context: int
+    tied: bool
+
+    def config(self) -> dict[str, Any]:
+        """In Hugging Face's words."""
+        return {
+            "model_type": "llama", "hidden_size": self.width, "intermediate_size": self.feed_forward,
+            "num_hidden_layers": self.layers, "num_attention_heads": self.heads, "num_key_value_heads": self.kv_heads,
+            "vocab_size": self.vocabulary, "max_position_embeddings": self.context, "rms_norm_eps": NORM_EPSILON,
+            "rope_theta": ROPE_THETA, "hidden_act": "silu", "tie_word_embeddings": self.tied,
+        }  # fmt: skip
+
+
+def _read_header(path: Path, mapped: mmap.mmap) -> _Header:
     if int.from_bytes(mapped[:4], "little") == NEW_MAGIC:
         raise PackError(f"{path}: a versioned llama2.c export; export it again with `--version 0` (fp32)")
     width, feed_forward, layers, heads, kv_heads, vocabulary, context = HEADER.unpack(mapped[: HEADER.size])
@@ -50,56 +84,62 @@ def open_checkpoint(path: Path, tokenizer: Path | None = None) -> Source:
             raise PackError(f"{path}: {name} is {value}, so this is no llama2.c checkpoint; check the file")
     if width % heads or heads % kv_heads or (width // heads) % 2:
         raise PackError(f"{path}: {heads} heads and {kv_heads} key heads do not fit a width of {width}; check the file")
+    return _Header(width, feed_forward, layers, heads, kv_heads, vocabulary, context, tied)
 
-    head_dim = width // heads
-    key_width = kv_heads * head_dim
-    position = HEADER.size
-    tensors: dict[str, SourceTensor] = {}
 
-    def take(shape: tuple[int, ...]) -> FloatArray:
-        nonlocal position
+class _Tensors:
+    """Takes the tensors of a mapped checkpoint, one after the other, as views under Hugging Face's names."""
+
+    def __init__(self, path: Path, mapped: mmap.mmap, size: int, header: _Header) -> None:
+        self._path, self._mapped, self._size, self._header = path, mapped, size, header
+        self._head_dim = header.width // header.heads
+        self._position = HEADER.size
+        self._found: dict[str, SourceTensor] = {}
+
+    def read(self) -> dict[str, SourceTensor]:
+        """All of them. Raises PackError where the file is shorter or longer than that."""
+        header, width, feed_forward = self._header, self._header.width, self._header.feed_forward
+        key_width = header.kv_heads * self._head_dim
+        self._add("model.embed_tokens.weight", self._take((header.vocabulary, width)))
+        self._add_layers("input_layernorm", (width,))
+        self._add_layers("self_attn.q_proj", (width, width), header.heads)
+        self._add_layers("self_attn.k_proj", (key_width, width), header.kv_heads)
+        self._add_layers("self_attn.v_proj", (key_width, width))
+        self._add_layers("self_attn.o_proj", (width, width))
+        self._add_layers("post_attention_layernorm", (width,))
+        self._add_layers("mlp.gate_proj", (feed_forward, width))
+        self._add_layers("mlp.down_proj", (width, feed_forward))
+        self._add_layers("mlp.up_proj", (feed_forward, width))
+        self._add("model.norm.weight", self._take((width,)))
+        self._take((2, header.context, self._head_dim // 2))  # cosines and sines, which follow from ROPE_THETA
+        if not header.tied:
+            self._add("lm_head.weight", self._take((header.vocabulary, width)))
+        if self._position != self._size:
+            more = self._size - self._position
+            raise PackError(f"{self._path}: {more} bytes more than its header asks for; check the file")
+        return self._found
+
+    def _take(self, shape: tuple[int, ...]) -> FloatArray:
         count = math.prod(shape)
-        if position + 4 * count > size:
-            raise PackError(f"{path}: truncated, {size} bytes are fewer than its header asks for; download it again")
-        data: FloatArray = np.frombuffer(mapped, "<f4", count, position).reshape(shape)
-        position += 4 * count
+        if self._position + 4 * count > self._size:
+            raise PackError(
+                f"{self._path}: truncated, {self._size} bytes are fewer than its header asks for; download it again"
+            )
+        data: FloatArray = np.frombuffer(self._mapped, "<f4", count, self._position).reshape(shape)
+        self._position += 4 * count
         return data
 
-    def add(name: str, data: FloatArray, n_heads: int = 0) -> None:
+    def _add(self, name: str, data: FloatArray, n_heads: int = 0) -> None:
+        """n_heads: of q and k, whose rows are permuted; 0 for others."""
         shape = data.shape
         if n_heads:
-            data = data.reshape(n_heads, head_dim // 2, 2, width).transpose(0, 2, 1, 3)
-        tensors[name] = SourceTensor(name, shape, "fp32", data)
+            data = data.reshape(n_heads, self._head_dim // 2, 2, self._header.width).transpose(0, 2, 1, 3)
+        self._found[name] = SourceTensor(name, shape, "fp32", data)
 
-    def add_layers(name: str, shape: tuple[int, ...], n_heads: int = 0) -> None:
-        data = take((layers, *shape))
-        for layer in range(layers):
-            add(f"model.layers.{layer}.{name}.weight", data[layer], n_heads)
-
-    add("model.embed_tokens.weight", take((vocabulary, width)))
-    add_layers("input_layernorm", (width,))
-    add_layers("self_attn.q_proj", (width, width), heads)
-    add_layers("self_attn.k_proj", (key_width, width), kv_heads)
-    add_layers("self_attn.v_proj", (key_width, width))
-    add_layers("self_attn.o_proj", (width, width))
-    add_layers("post_attention_layernorm", (width,))
-    add_layers("mlp.gate_proj", (feed_forward, width))
-    add_layers("mlp.down_proj", (width, feed_forward))
-    add_layers("mlp.up_proj", (feed_forward, width))
-    add("model.norm.weight", take((width,)))
-    take((2, context, head_dim // 2))  # tables of cosines and sines, which follow from ROPE_THETA
-    if not tied:
-        add("lm_head.weight", take((vocabulary, width)))
-    if position != size:
-        raise PackError(f"{path}: {size - position} bytes more than its header asks for; check the file")
-
-    config = {
-        "model_type": "llama", "hidden_size": width, "intermediate_size": feed_forward, "num_hidden_layers": layers,
-        "num_attention_heads": heads, "num_key_value_heads": kv_heads, "vocab_size": vocabulary,
-        "max_position_embeddings": context, "rms_norm_eps": NORM_EPSILON, "rope_theta": ROPE_THETA,
-        "hidden_act": "silu", "tie_word_embeddings": tied,
-    }  # fmt: skip
-    return Source(path.name, config, tensors, (path,), path.parent, tokenizer or _find_tokenizer(path, vocabulary))
+    def _add_layers(self, name: str, shape: tuple[int, ...], n_heads: int = 0) -> None:
+        data = self._take((self._header.layers, *shape))
+        for layer in range(self._header.layers):
+            self._add(f"model.layers.{layer}.{name}.weight", data[layer], n_heads)
 
 
 def _find_tokenizer(path: Path, vocabulary: int) -> Path:
