@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rbe_edge.comparison.report import require_matplotlib
 from rbe_edge.errors import RbeError
+from rbe_edge.packing.report import require_matplotlib
 
 TARGETS = {"tg": 2.0, "pp": 2.0}
 BANDWIDTH_TARGET = 0.85

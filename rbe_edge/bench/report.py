@@ -9,9 +9,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rbe_edge.bench.machine import Machine
 from rbe_edge.bench.row import Row
 from rbe_edge.bench.slope import Slope
+from rbe_edge.machine.hardware import Machine
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rbe_edge.bench.depth import kv_heads, kv_parts
-from rbe_edge.bench.machine import forget_cached, read_bandwidth
+from rbe_edge.bench.page_cache import forget_cached
 from rbe_edge.bench.row import Row
 from rbe_edge.bench.shapes import CONTEXT, Shape
 from rbe_edge.bench.speculation import Continuing, SpeculationSettings, speculated
@@ -19,6 +19,7 @@ from rbe_edge.bench.workloads import Bench, Run, Workload, latency, rate
 from rbe_edge.errors import OptionError
 from rbe_edge.llama_cpp.peer import Llama
 from rbe_edge.llama_cpp.peer_model import PAIRS, check_type, write_gguf
+from rbe_edge.machine.hardware import read_bandwidth
 from rbe_edge.progress import Listener, Progress
 from rbe_edge.runtime.memory import ProfileEntry
 from rbe_edge.runtime.model import Model

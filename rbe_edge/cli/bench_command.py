@@ -86,9 +86,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
-    from rbe_edge.bench import machine, runner, shapes, workloads
+    from rbe_edge.bench import runner, shapes, workloads
+    from rbe_edge.bench.page_cache import forget_cached
     from rbe_edge.bench.report import Report
     from rbe_edge.bench.slope import slopes
+    from rbe_edge.machine import hardware
+    from rbe_edge.machine.process import peak_bytes
     from rbe_edge.runtime.model import Model
 
     threads = _threads(arguments.threads)
@@ -104,9 +107,9 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
             label = f"{shape.name}, planes {arguments.planes}"
             bar.show(f"making {label}", 0, 1)
             shapes.write_model(shape, planes, path)
-            machine.forget_cached(path)
+            forget_cached(path)
         bar.show("measuring memory", 0, 1)
-        read_gb_per_s = machine.read_bandwidth(machine.cores())
+        read_gb_per_s = hardware.read_bandwidth(hardware.cores())
         began = time.perf_counter()
         model = stack.enter_context(Model.open(path, kernel_set=arguments.kernels, max_memory=arguments.max_memory))
         open_ms = 1e3 * (time.perf_counter() - began)
@@ -121,7 +124,7 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
         )  # fmt: skip
         rows = runner.run(model, label, shape or runner.shape_of(model), settings, bar.show)
         spent = profile.entries if profile is not None else ()
-        return Report(machine.describe(read_gb_per_s), tuple(rows), machine.peak_bytes(), open_ms, spent, slopes(rows))
+        return Report(hardware.describe(read_gb_per_s), tuple(rows), peak_bytes(), open_ms, spent, slopes(rows))
 
 
 def _speculation(arguments: argparse.Namespace, model: Model) -> SpeculationSettings | None:

@@ -63,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.comparison.projections import DEFAULT_BITS as WHOLE_BITS
     from rbe_edge.comparison.projections import compare_projections
     from rbe_edge.packing import calibration
+    from rbe_edge.packing.report import require_matplotlib
 
     if arguments.window < 0 or (arguments.windows is not None and arguments.windows < 1) or arguments.threads < 0:
         raise OptionError("--window, --windows and --threads are counts, 1 or more")
@@ -84,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     text = read_text(arguments.text)
     calibration.read_text(options.calibrate)  # before work of minutes
     if arguments.out is not None:
-        report.require_matplotlib()
+        require_matplotlib()
         try:
             arguments.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:

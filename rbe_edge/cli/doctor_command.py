@@ -8,10 +8,9 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rbe_edge._version import __version__
 from rbe_edge.cli.output import printable, size
@@ -86,18 +85,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def diagnose(*, quick: bool = False) -> Diagnosis:
     """Raises NativeLibraryError where the C library does not load: without it nothing runs."""
-    from rbe_edge.bench import machine
     from rbe_edge.cli.list_command import find_models, models_directory
+    from rbe_edge.machine import hardware
     from rbe_edge.runtime import build
 
     kernel_sets = build.kernel_sets()
     bandwidth, problem = None, None
     if not quick:
         try:
-            bandwidth = machine.read_bandwidth(machine.cores())
+            bandwidth = hardware.read_bandwidth(hardware.cores())
         except RbeError as error:
             problem = str(error)
-    described = machine.describe(bandwidth or 0.0)
+    described = hardware.describe(bandwidth or 0.0)
     total, available = _memory()
     temperatures, battery = _sensors()
     directory = models_directory()
@@ -149,21 +148,14 @@ def _sensors() -> tuple[dict[str, float] | None, float | None]:
     """Temperatures by name and the battery's charge; None where psutil is not there or sees none."""
     if not _is_there("psutil"):
         return None, None
-    import psutil
-
-    def ask(name: str) -> Any:
-        read: Callable[[], Any] | None = getattr(psutil, name, None)  # not on every system
-        try:
-            return read() if read is not None else None
-        except (OSError, RuntimeError, ValueError):  # a sensor that is listed and does not answer
-            return None
+    from rbe_edge.machine import sensors
 
     temperatures = {
         f"{chip} {entry.label}".strip(): float(entry.current)
-        for chip, entries in (ask("sensors_temperatures") or {}).items()
+        for chip, entries in sensors.temperatures().items()
         for entry in entries
     }
-    battery = ask("sensors_battery")
+    battery = sensors.battery()
     return temperatures or None, float(battery.percent) if battery is not None else None
 
 

@@ -7,8 +7,8 @@ import time
 from types import TracebackType
 from typing import Any
 
-from rbe_edge.runtime.terminal_text import printable as printable
-from rbe_edge.runtime.terminal_text import size as size
+from rbe_edge.terminal_text import printable as printable
+from rbe_edge.terminal_text import size as size
 
 _BAR_AFTER_S = 0.5  # shorter work shows no bar
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rbe_edge.comparison.compare import GGML, RBE, Comparison, Row
-from rbe_edge.errors import MissingExtra
+from rbe_edge.packing.report import require_matplotlib
 
 _TITLES = {GGML: "ggml", RBE: "RBE"}
 
@@ -81,15 +81,6 @@ def markdown(comparison: Comparison) -> str:
 def _digits(value: float) -> str:
     """Two significant digits, without an exponent."""
     return f"{value:.{max(1 - math.floor(math.log10(value)), 2)}f}" if value > 0 else "0"
-
-
-def require_matplotlib() -> Any:
-    """The matplotlib package. Raises MissingExtra."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise MissingExtra("pictures need matplotlib; install it with: pip install 'rbe-edge[compare]'") from error
-    return matplotlib
 
 
 def plot(comparison: Comparison, out: Path) -> None:

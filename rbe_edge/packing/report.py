@@ -29,7 +29,7 @@ def check(path: Path) -> None:
     if path.is_dir() or not path.parent.is_dir():
         raise PackError(f"{path}: no place for a report; give the name of a file in a directory that exists")
     if path.suffix == PICTURE_SUFFIX:
-        _figure()
+        require_matplotlib()
 
 
 def write(
@@ -115,16 +115,17 @@ def _row(coded: Coded, total: float) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _figure(**options: Any) -> Any:
+def require_matplotlib() -> Any:
+    """The matplotlib package. Raises MissingExtra."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure
     except ImportError:
-        raise MissingExtra("a picture needs matplotlib: pip install 'rbe-edge[plot]'") from None
-    return Figure(**options)
+        raise MissingExtra("pictures need matplotlib; install it with: pip install 'rbe-edge[plot]'") from None
+    return matplotlib
 
 
 def _draw(path: Path, title: str, tensors: Sequence[Coded]) -> None:
-    figure = _figure(figsize=(8, 5.5), layout="constrained")
+    figure = require_matplotlib().figure.Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.add_subplot()
     groups: dict[str, tuple[list[float], list[float]]] = {}
     for coded in tensors:

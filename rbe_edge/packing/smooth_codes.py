@@ -128,9 +128,7 @@ class _Comparison:
     """What compare() yields, with the bytes that the codes are compared in. classic: of _CLASSIC; plain: of the trellis
     of so many bits, None where the matrix is too small for it."""
 
-    def __init__(
-        self, name: str, values: FloatArray, threads: int | None, progress: Callable[[int, int], object] | None
-    ) -> None:
+    def __init__(self, name: str, values: FloatArray, threads: int | None, progress: Report | None) -> None:
         rows, cols = values.shape
         self._name, self._values, self._threads, self._progress = name, values, threads, progress
         self._classic = [-(-rows // side) * -(-cols // side) * n_bytes for side, _, n_bytes in _CLASSIC]

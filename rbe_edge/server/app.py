@@ -24,7 +24,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from rbe_edge.errors import Cancelled
-from rbe_edge.runtime.terminal_text import one_line
 from rbe_edge.server import chat_request
 from rbe_edge.server.answers import AnswerForm, ChatForm, Choice, TextForm, event
 from rbe_edge.server.api_error import ApiError
@@ -32,6 +31,7 @@ from rbe_edge.server.fields import Fields, parse_object
 from rbe_edge.server.job import Finish, Job, Piece
 from rbe_edge.server.service import Service, api_error
 from rbe_edge.server.tool_calls import ToolCall, ToolCallReader, WordReader
+from rbe_edge.terminal_text import one_line
 
 _log = logging.getLogger("rbe_edge.server")
 _LOCAL = ("localhost", "127.0.0.1", "::1")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import bisect
-import os
-import sys
 import threading
 import time
 from collections import deque
-from pathlib import Path
+
+from rbe_edge.machine.process import resident_bytes
 
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _RATE_WINDOW_S = 10.0
@@ -97,15 +96,3 @@ class Metrics:
                     lines.append(f'{name}_bucket{{le="{bound}"}} {total}')
                 lines += [f"{name}_sum {self._sums[name]:.6f}", f"{name}_count {total}"]
         return "\n".join(lines) + "\n"
-
-
-def resident_bytes() -> int:
-    """Of this process now; where the system does not say (macOS), its peak."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else 1024 * peak

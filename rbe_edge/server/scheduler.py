@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.runtime.session import Session
-from rbe_edge.runtime.terminal_text import one_line
 from rbe_edge.server.job import Answer, Job
 from rbe_edge.server.metrics import Metrics
+from rbe_edge.terminal_text import one_line
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rbe_edge.errors import Cancelled, MissingExtra, PackError
-from rbe_edge.runtime.terminal_text import size
+from rbe_edge.terminal_text import size
 
 #: What a packer reads. Other formats of the same weights are left where they are.
 WANTED = (

@@ -9,8 +9,8 @@ import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 
-from rbe_edge.runtime.terminal_text import one_line, printable
 from rbe_edge.store.conversations import StoredConversation, StoreError
+from rbe_edge.terminal_text import one_line, printable
 
 _NAMES = {"user": "You", "assistant": "Model"}
 

@@ -4,7 +4,6 @@ A file may import those above it in this table, and no others of this folder (`t
 
 | file | what it knows |
 |---|---|
-| `device` | memory, battery and temperature of the machine |
 | `room` | whether a model from the hub fits onto the disk and into memory |
 | `settings` | what a person sets, as a value |
 | `start` | what the command line says, as a value |

@@ -20,12 +20,13 @@ from textual.theme import Theme
 from textual.worker import Worker
 
 from rbe_edge.errors import RbeError
+from rbe_edge.machine import sensors
 from rbe_edge.runtime.options import GenerationOptions
-from rbe_edge.runtime.terminal_text import printable
 from rbe_edge.store.conversations import ConversationStore, StoreError
 from rbe_edge.store.export import export, suggested_name
 from rbe_edge.store.states import StateFiles
-from rbe_edge.tui import device, messages
+from rbe_edge.terminal_text import printable
+from rbe_edge.tui import messages
 from rbe_edge.tui.engine import Engine, Loaded, model_key
 from rbe_edge.tui.kept_states import KeptStates
 from rbe_edge.tui.open_chat import OpenChat
@@ -113,7 +114,7 @@ class Client(App[None]):
 
     @work(exclusive=True, group="readings")
     async def _read_device(self) -> None:
-        self.chat_screen.show_readings(await asyncio.to_thread(device.read))
+        self.chat_screen.show_readings(await asyncio.to_thread(sensors.read))
 
     @work
     async def _begin(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from rbe_edge.runtime.terminal_text import one_line
 from rbe_edge.store.conversations import (
     ConversationChanged,
     ConversationStore,
@@ -13,6 +12,7 @@ from rbe_edge.store.conversations import (
     StoredMessage,
     StoreError,
 )
+from rbe_edge.terminal_text import one_line
 from rbe_edge.tui.turns import answered, n_holding_answered
 
 _TITLE_WIDTH = 60

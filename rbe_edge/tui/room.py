@@ -7,8 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from rbe_edge.runtime.terminal_text import size
 from rbe_edge.sources.hub import Offer, existing
+from rbe_edge.terminal_text import size
 
 _CALIBRATION_BYTES_PER_WEIGHT = 4  # packing/pack.py keeps the weights in fp32 beside the output
 _SESSION_BYTES = 64 << 20  # KV cache and scratch of a small model, roughly

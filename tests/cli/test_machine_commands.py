@@ -86,9 +86,9 @@ def test_doctor_knows_this_machine(rbe_here: Rbe, data_home: Path) -> None:
 
 
 def test_doctor_measures_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rbe_edge.bench import machine
+    from rbe_edge.machine import hardware
 
-    monkeypatch.setattr(machine, "read_bandwidth", lambda threads: 12.5)
+    monkeypatch.setattr(hardware, "read_bandwidth", lambda threads: 12.5)
     found = doctor_command.diagnose()
     assert found.read_gb_per_s == 12.5
     assert any("12.5 GB/s" in line for line in doctor_command._lines(found))

@@ -16,10 +16,11 @@ from driving import Driver, client, played
 from snapshots import WRITES, cells, check_image, differences, drawn
 from textual.widgets import Input
 
+from rbe_edge.machine import sensors
 from rbe_edge.runtime.session import Session
 from rbe_edge.sources import hub
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
-from rbe_edge.tui import app, device
+from rbe_edge.tui import app
 from rbe_edge.tui.engine import Engine, Feed, Outcome, Question
 from rbe_edge.tui.room import Need
 from rbe_edge.tui.screens import model_screen, pack_screen
@@ -86,7 +87,7 @@ WALK = (
 def test_every_screen(theme: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir("/")
     monkeypatch.setattr(app, "READINGS_S", 3600.0)
-    monkeypatch.setattr(device, "read", lambda: device.Readings(50 << 20, 1 << 30, 80.0, False, 51.0))
+    monkeypatch.setattr(sensors, "read", lambda: sensors.Readings(50 << 20, 1 << 30, 80.0, False, 51.0))
     models = [Choice(None, 2_500_000), Choice(Path("/models/smol.rbe"), 80_000_000)]
     monkeypatch.setattr(model_screen, "find_models", lambda directories: models)
     monkeypatch.setattr(hub, "inquire", lambda name: hub.Offer(name, None, 269_000_000, 134_515_008))

@@ -17,10 +17,10 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 from textual.worker import Worker, WorkerError
 
+from rbe_edge.machine.sensors import Readings
 from rbe_edge.runtime.options import GenerationOptions
-from rbe_edge.runtime.terminal_text import one_line
 from rbe_edge.store.conversations import StoreError
-from rbe_edge.tui.device import Readings
+from rbe_edge.terminal_text import one_line
 from rbe_edge.tui.engine import Engine, Feed, Loaded, Outcome, Question, model_key
 from rbe_edge.tui.messages import (
     ConversationsWanted,

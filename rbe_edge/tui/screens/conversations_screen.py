@@ -17,8 +17,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from rbe_edge.runtime.terminal_text import one_line, printable
 from rbe_edge.store.conversations import ConversationStore, StoreError, Summary
+from rbe_edge.terminal_text import one_line, printable
 from rbe_edge.tui.screens.dialogs import AskLine, Confirm
 
 _MOST_SEARCHED = 200  # characters

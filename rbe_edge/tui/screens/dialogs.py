@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
-from rbe_edge.runtime.terminal_text import printable
+from rbe_edge.terminal_text import printable
 
 
 class Confirm(ModalScreen[bool]):

@@ -17,7 +17,7 @@ from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
 from rbe_edge.runtime.model import demo_path
-from rbe_edge.runtime.terminal_text import one_line, size
+from rbe_edge.terminal_text import one_line, size
 
 _MOST_FILES = 500
 

@@ -17,9 +17,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Input, ProgressBar, Static
 
 from rbe_edge.errors import Cancelled, OptionError, PackError, RbeError
-from rbe_edge.runtime.terminal_text import printable, size
+from rbe_edge.machine import sensors
 from rbe_edge.sources import hub
-from rbe_edge.tui import device
+from rbe_edge.terminal_text import printable, size
 from rbe_edge.tui.room import Need, needs
 
 _POLL_S = 0.5
@@ -124,7 +124,7 @@ class PackScreen(ModalScreen["Path | None"]):
             cache=hub.cache_directory(),
             output=self._directory,
             cached_bytes=hub.cached_bytes(offer.repository),
-            free_memory=device.read().free,
+            free_memory=sensors.read().free,
         )
 
     @work(exclusive=True, group="pack")

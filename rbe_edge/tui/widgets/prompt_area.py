@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
-from rbe_edge.runtime.terminal_text import printable
+from rbe_edge.terminal_text import printable
 
 #: Characters of one message. A longer one fits into no context that a small computer can hold.
 MOST_CHARACTERS = 500_000

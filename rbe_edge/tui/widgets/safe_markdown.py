@@ -13,7 +13,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from rbe_edge.runtime.terminal_text import printable
+from rbe_edge.terminal_text import printable
 from rbe_edge.tui.widgets.markdown_content import block_content
 
 _MOST_TOKENS = 3000  # of a text; one with more is no longer read by a person, and is shown as it is

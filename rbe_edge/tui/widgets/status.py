@@ -9,8 +9,8 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Sparkline, Static
 
-from rbe_edge.runtime.terminal_text import size
-from rbe_edge.tui.device import Readings
+from rbe_edge.machine.sensors import Readings
+from rbe_edge.terminal_text import size
 
 _HISTORY = 240  # points of a plot
 

@@ -10,8 +10,8 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Button, Static
 
-from rbe_edge.runtime.terminal_text import printable
 from rbe_edge.store.conversations import StoredMessage
+from rbe_edge.terminal_text import printable
 from rbe_edge.tui.widgets.safe_markdown import SafeMarkdown
 
 _SHOWN = 30  # messages on the screen at first; each is some dozen widgets

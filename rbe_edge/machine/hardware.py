@@ -1,10 +1,9 @@
-"""What the numbers were measured on."""
+"""Processor and cores of this machine, and how fast it reads its memory."""
 
 from __future__ import annotations
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 import threading
@@ -44,8 +43,8 @@ def cores() -> int:
 @cache
 def read_bandwidth(threads: int) -> float:
     """10^9 bytes per second that so many threads read from memory, measured once. In a process of its own, so that its
-    buffer does not count as memory of the benchmark. Raises RbeError."""
-    command = [sys.executable, "-m", "rbe_edge.bench.machine", str(threads)]
+    buffer does not count as memory of this one. Raises RbeError."""
+    command = [sys.executable, "-m", "rbe_edge.machine.hardware", str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         return float(done.stdout)
@@ -67,22 +66,6 @@ def _read(threads: int) -> float:
             worker.join()
         best = max(best, buffer.nbytes / (time.perf_counter() - began) / 1e9)
     return best
-
-
-def forget_cached(path: Path) -> None:
-    """Takes a file that was just written out of the system's page cache, where the system lets a program ask for that.
-    Who opens it next reads it from the disk, as after a start of the machine, and how it then lies in memory is that
-    program's doing (docs/performance.md, "Large pages")."""
-    if hasattr(os, "posix_fadvise"):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def peak_bytes() -> int:
-    """Most memory that this process has held so far, Python and mapped files included."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _processor() -> str:

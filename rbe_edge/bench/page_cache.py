@@ -1,0 +1,16 @@
+"""Files as after a start of the machine: out of the system's page cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def forget_cached(path: Path) -> None:
+    """Takes a file that was just written out of the system's page cache, where the system lets a program ask for that.
+    Who opens it next reads it from the disk, as after a start of the machine, and how it then lies in memory is that
+    program's doing (docs/performance.md, "Large pages")."""
+    if hasattr(os, "posix_fadvise"):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
