@@ -145,7 +145,7 @@ def source() -> str:
     """The whole C file."""
     head = [
         f"/* Written by tools/unicode_tables.py from Unicode {unicodedata.unidata_version}; do not edit. */",
-        '#include "unicode_tables.h"\n',
+        '#include "text/tokenizer/unicode_tables.h"\n',
     ]
     return "\n".join([*head, *class_tables(), *composition_tables()])
 
