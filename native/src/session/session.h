@@ -25,7 +25,7 @@ void rbe__choose_for_cores(uint32_t *n_threads, uint32_t *most_tokens);
 /* planes [RBE_PLANES_KINDS] of a pass: those of a kind where they are not 0, else n_planes. RBE_ERROR_ARGUMENT above RBE_MAX_PLANES. */
 rbe_status rbe__choose_planes(uint32_t n_planes, const uint32_t *of_kinds, uint32_t *planes);
 
-/* Both lie in the arena, from the model's memory. RBE_ERROR_MEMORY otherwise. */
+/* What was measured in the arena, *bytes, from the model's memory pool; the arena is then empty. */
 rbe_status rbe__arena_from_model(const rbe_model *model, rbe__arena *arena, size_t *bytes);
 
 /* The model's layers are all bound. */
