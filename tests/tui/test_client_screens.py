@@ -83,8 +83,8 @@ WALK = (
 )
 
 
-@pytest.mark.parametrize(("theme", "size"), [(DARK, (80, 24)), (LIGHT, (120, 40))], ids=["dark", "light"])
-def test_every_screen(theme: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def same_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models, sizes and readings that are the same wherever the test runs."""
     monkeypatch.chdir("/")
     monkeypatch.setattr(app, "READINGS_S", 3600.0)
     monkeypatch.setattr(sensors, "read", lambda: sensors.Readings(50 << 20, 1 << 30, 80.0, False, 51.0))
@@ -93,6 +93,11 @@ def test_every_screen(theme: str, size: tuple[int, int], monkeypatch: pytest.Mon
     monkeypatch.setattr(hub, "inquire", lambda name: hub.Offer(name, None, 269_000_000, 134_515_008))
     room = [Need("disk of /", 900_000_000, 9_000_000_000), Need("memory to run it", 140_000_000, 100_000_000)]
     monkeypatch.setattr(pack_screen, "needs", lambda *_, **__: room)
+
+
+@pytest.mark.parametrize(("theme", "size"), [(DARK, (80, 24)), (LIGHT, (120, 40))], ids=["dark", "light"])
+def test_every_screen(theme: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    same_machine(monkeypatch)
 
     async def shown(it: Driver, name: str) -> None:
         for field in it.client.screen.query("Input, TextArea"):
