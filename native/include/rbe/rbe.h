@@ -251,7 +251,7 @@ typedef struct rbe_session rbe_session;
 typedef enum rbe_kv_type { RBE_KV_F16 = 0, RBE_KV_F32 = 1, RBE_KV_Q8 = 2, RBE_KV_Q8Q4 = 3 } rbe_kv_type;
 
 /* Kinds of matrices that a pass may read with different numbers of planes. */
-enum { RBE_PLANES_ATTENTION, RBE_PLANES_FEED_FORWARD, RBE_PLANES_EMBEDDING, RBE_PLANES_LM_HEAD, RBE_PLANES_KINDS = 4 };
+enum { RBE_PLANES_ATTENTION = 0, RBE_PLANES_FEED_FORWARD = 1, RBE_PLANES_EMBEDDING = 2, RBE_PLANES_LM_HEAD = 3, RBE_PLANES_KINDS = 4 };
 
 typedef struct rbe_session_options {
     size_t struct_bytes;

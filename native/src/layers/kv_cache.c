@@ -43,7 +43,7 @@ rbe__kv_layer rbe__kv_take(rbe__arena *arena, rbe_kv_type type, uint32_t context
 /* The key of one position: its dimensions stand RBE_KV_BLOCK elements apart. */
 static uint8_t *key_at(const rbe__kv_layer *cache, uint32_t kv_head, uint32_t position)
 {
-    const size_t first = (size_t)kv_head * cache->context + position / RBE_KV_BLOCK * RBE_KV_BLOCK;
+    const size_t first = (size_t)kv_head * cache->context + (size_t)(position / RBE_KV_BLOCK) * RBE_KV_BLOCK;
     return (uint8_t *)cache->keys + (first * cache->head_dim + position % RBE_KV_BLOCK) * key_bytes(cache->type);
 }
 

@@ -95,7 +95,7 @@ static void multiply_strip(const linear_call *call, token_span tokens, const rbe
     for (uint32_t group = 0, block = 0; group < strip->n_groups; group += RBE_BLOCK_GROUPS, block++) {
         uint32_t n_groups = strip->n_groups - group < RBE_BLOCK_GROUPS ? strip->n_groups - group : RBE_BLOCK_GROUPS;
         rbe__generate_kernel(kernels, strip->bits)(strip, group, n_groups, scratch->tile);
-        kernels->multiply_tile(scratch->tile, strip->row_steps, n_groups, quantized + 4 * group, workspace->max_cols, tokens.n,
+        kernels->multiply_tile(scratch->tile, strip->row_steps, n_groups, quantized + 4 * (size_t)group, workspace->max_cols, tokens.n,
                                scratch->acc);
         for (uint32_t n = 0; n < tokens.n; n++) {
             const float scale = scales[(size_t)n * call->scale_stride + block];

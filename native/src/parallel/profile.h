@@ -6,11 +6,11 @@
 
 /* The steps that every pass has. Those of its blocks follow, numbered by the owner of the blocks. */
 enum {
-    RBE_OPERATION_EMBED,
-    RBE_OPERATION_PREPARE, /* norm or activation function, rotation and rounding before matrices */
-    RBE_OPERATION_LM_HEAD,
-    RBE_OPERATION_OTHER, /* rotary angles, the last norm, norms behind a branch */
-    RBE_OPERATION_BLOCKS,
+    RBE_OPERATION_EMBED = 0,
+    RBE_OPERATION_PREPARE = 1, /* norm or activation function, rotation and rounding before matrices */
+    RBE_OPERATION_LM_HEAD = 2,
+    RBE_OPERATION_OTHER = 3, /* rotary angles, the last norm, norms behind a branch */
+    RBE_OPERATION_BLOCKS = 4,
     RBE_MAX_OPERATIONS = 32
 };
 
