@@ -83,7 +83,8 @@ def built_objects(library: Path, directory: Path) -> Path | None:
         return beside
     if shutil.which("cmake") is None:
         return None
-    configure = ["cmake", "-S", str(REPOSITORY), "-B", str(directory), "-DCMAKE_BUILD_TYPE=Debug"]
+    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    configure = ["cmake", *generator, "-S", str(REPOSITORY), "-B", str(directory), "-DCMAKE_BUILD_TYPE=Debug"]
     build = ["cmake", "--build", str(directory), "--target", "rbe_objects", "--parallel", str(os.cpu_count() or 1)]
     for command in configure, build:
         subprocess.run(command, check=True, capture_output=True)
