@@ -13,7 +13,7 @@ from rbe_edge.sources.plan import ModelPlan
 
 @contextmanager
 def fixed_planes(planes: tuple[int, ...], wide: tuple[int, ...] | None = None) -> Iterator[None]:
-    """Inside, pack() gives `planes` to every matrix that is large enough, `wide` to embedding and head."""
+    """Inside, pack() gives `planes` to every matrix that is large enough, `wide` to embedding and lm_head."""
 
     def decide(plan: ModelPlan, *_: Any) -> tuple[allocation.Decision, ...]:
         decisions = []

@@ -51,7 +51,7 @@ def test_it_goes_down_to_the_library(tiny_model: Path) -> None:
         heard.append((what, done, total))
         return len(heard) == 2
 
-    with Model.open(tiny_model) as model, model.session(context=256, batch=16) as session:
+    with Model.open(tiny_model) as model, model.session(context=256, pass_tokens=16) as session:
         with pytest.raises(Cancelled):
             session.prefill([3] * 128, progress=Progress(listen, "reading"))
         assert session.position == 0 and [step[0] for step in heard] == ["reading"] * 2

@@ -125,7 +125,7 @@ def _smooth(name: str, rows: int, cols: int) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _extremes(out: Path, scratch: Path) -> None:
+def _smooth_codes(out: Path, scratch: Path) -> None:
     """seed64 and basis in every role: looked up, multiplied by, as a tied head; both transforms, edges of all sizes."""
     source = open_source(tiny_models.write(tiny_models.TinyModel("golden", _GPT2, "transformer."), scratch / "golden"))
     plan = plan_model(source)
@@ -176,7 +176,7 @@ FILES: dict[str, dict[str, Write]] = {
         "bfloat": _packed(tiny_models.TinyModel("golden", _GPT2, "transformer."), (), (), "BF16"),
         "planes": _planes,
     },
-    "v2": {"extremes": _extremes},
+    "v2": {"extremes": _smooth_codes},
 }
 
 

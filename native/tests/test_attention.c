@@ -38,7 +38,7 @@ static void take(fixture *f, rbe_kv_type type)
     f->partials = rbe__arena_take(&f->arena, rbe__attention_partials(shape->n_heads, dim, f->most_chunks), sizeof(float));
     f->workspace.most_tokens = f->workspace.max_cols = 1;
     f->workspace.max_head_dim = dim;
-    rbe__workspace_take_threads(&f->workspace, rbe__thread_pool_threads(f->workspace.pool), &f->arena);
+    rbe__workspace_take_threads(&f->workspace, rbe__thread_pool_threads(f->workspace.thread_pool), &f->arena);
 }
 
 static float *random_rows(size_t n, float size)
@@ -54,7 +54,7 @@ static fixture open_fixture(const attention_case *shape, const char *set, rbe_kv
 {
     fixture f = {.shape = *shape};
     CHECK(rbe__kernels_select(set, &f.kernels) == 0, "%s", set);
-    CHECK(rbe__thread_pool_create(n_threads, &f.workspace.pool) == RBE_OK, "pool");
+    CHECK(rbe__thread_pool_create(n_threads, &f.workspace.thread_pool) == RBE_OK, "thread pool");
     f.workspace.kernels = NULL;
     take(&f, type);
     CHECK(rbe__arena_allocate(&f.arena) == 0, "memory");
@@ -68,7 +68,7 @@ static fixture open_fixture(const attention_case *shape, const char *set, rbe_kv
 
 static void close_fixture(fixture *f)
 {
-    rbe__thread_pool_free(f->workspace.pool);
+    rbe__thread_pool_free(f->workspace.thread_pool);
     free(f->arena.memory);
     free(f->q);
     free(f->k);
@@ -80,15 +80,15 @@ static float attention_scale(const attention_case *shape)
     return 1.0f / sqrtf((float)shape->head_dim);
 }
 
-/* float[context][n_heads][head_dim], from malloc: all positions in passes of `batch` tokens. */
-static float *attend_all(fixture *f, uint32_t batch)
+/* float[context][n_heads][head_dim], from malloc: all positions in passes of `pass_tokens` tokens. */
+static float *attend_all(fixture *f, uint32_t pass_tokens)
 {
     const attention_case *shape = &f->shape;
     const size_t q_width = (size_t)shape->n_heads * shape->head_dim, kv_width = (size_t)shape->n_kv_heads * shape->head_dim;
     float *out = malloc(shape->context * q_width * sizeof *out), *row = malloc(2 * kv_width * sizeof *row);
     f->workspace.kernels = &f->kernels;
-    for (uint32_t first = 0; first < shape->context; first += batch) {
-        const uint32_t n = shape->context - first < batch ? shape->context - first : batch;
+    for (uint32_t first = 0; first < shape->context; first += pass_tokens) {
+        const uint32_t n = shape->context - first < pass_tokens ? shape->context - first : pass_tokens;
         for (uint32_t p = first; p < first + n; p++) {
             memcpy(row, f->k + p * kv_width, kv_width * sizeof *row);
             memcpy(row + kv_width, f->v + p * kv_width, kv_width * sizeof *row);
@@ -167,18 +167,19 @@ static void check_case(const attention_case *shape, const char *set, rbe_kv_type
     float *expected = attend_all(&f, 1);
     const double error = relative_error(&f, expected);
     CHECK(error <= allowed_error(type), "%s, type %d, %u heads of %u: error %g", set, (int)type, shape->n_heads, shape->head_dim, error);
-    for (uint32_t batch = 5; batch <= 64; batch += 59) { /* tiles of 5, and of as many as there is room for */
-        float *out = attend_all(&f, batch);
+    for (uint32_t pass_tokens = 5; pass_tokens <= 64; pass_tokens += 59) { /* tiles of 5, and of as many as there is room for */
+        float *out = attend_all(&f, pass_tokens);
         CHECK(memcmp(out, expected, (size_t)shape->context * shape->n_heads * shape->head_dim * sizeof *out) == 0,
-              "%s, type %d, %u heads of %u: differs in batches of %u", set, (int)type, shape->n_heads, shape->head_dim, batch);
+              "%s, type %d, %u heads of %u: differs in passes of %u tokens", set, (int)type, shape->n_heads, shape->head_dim, pass_tokens);
         free(out);
     }
     close_fixture(&f);
     fixture threads = open_fixture(shape, set, type, 3);
-    for (uint32_t batch = 1; batch <= 40; batch += 39) {
-        float *out = attend_all(&threads, batch);
+    for (uint32_t pass_tokens = 1; pass_tokens <= 40; pass_tokens += 39) {
+        float *out = attend_all(&threads, pass_tokens);
         CHECK(memcmp(out, expected, (size_t)shape->context * shape->n_heads * shape->head_dim * sizeof *out) == 0,
-              "%s, type %d, %u heads of %u: differs on 3 threads, batches of %u", set, (int)type, shape->n_heads, shape->head_dim, batch);
+              "%s, type %d, %u heads of %u: differs on 3 threads, passes of %u tokens", set, (int)type, shape->n_heads, shape->head_dim,
+              pass_tokens);
         free(out);
     }
     close_fixture(&threads);

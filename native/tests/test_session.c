@@ -1,4 +1,4 @@
-/* Sessions on the golden packs: the same bits for any number of threads and any batch, nearly the same for any kernel set; going
+/* Sessions on the golden packs: the same bits for any number of threads and of tokens in a pass, nearly the same for any kernel set; going
  * back, cancelling, a full context; and no allocation while decoding (the linker wraps the allocator: see CMakeLists.txt). */
 #include <math.h>
 #include <pthread.h>
@@ -55,10 +55,13 @@ static rbe_model *open_model(const char *path, const char *kernel_set, rbe_model
     return model;
 }
 
-static rbe_session *open_session(const rbe_model *model, uint32_t n_threads, uint32_t batch, uint32_t kv_type)
+static rbe_session *open_session(const rbe_model *model, uint32_t n_threads, uint32_t pass_tokens, uint32_t kv_type)
 {
-    rbe_session_options options = {
-        .struct_bytes = sizeof options, .context_tokens = N_TOKENS + 3, .n_threads = n_threads, .pass_tokens = batch, .kv_type = kv_type};
+    rbe_session_options options = {.struct_bytes = sizeof options,
+                                   .context_tokens = N_TOKENS + 3,
+                                   .n_threads = n_threads,
+                                   .pass_tokens = pass_tokens,
+                                   .kv_type = kv_type};
     rbe_session *session = NULL;
     CHECK(rbe_session_create(model, &options, &session) == RBE_OK, "%s", rbe_last_error());
     return session;
@@ -83,12 +86,12 @@ static double distance(const float *a, const float *b, uint32_t n)
 }
 
 /* The logits of all N_TOKENS tokens: float[N_TOKENS][n_vocabulary], from malloc. */
-static float *score_all(const rbe_model *model, uint32_t n_vocabulary, uint32_t n_threads, uint32_t batch)
+static float *score_all(const rbe_model *model, uint32_t n_vocabulary, uint32_t n_threads, uint32_t pass_tokens)
 {
     uint32_t tokens[N_TOKENS];
     float *logits = calloc((size_t)N_TOKENS * n_vocabulary, sizeof *logits);
     fill_tokens(tokens, n_vocabulary);
-    rbe_session *session = open_session(model, n_threads, batch, RBE_KV_F16);
+    rbe_session *session = open_session(model, n_threads, pass_tokens, RBE_KV_F16);
     CHECK(rbe_session_score(session, tokens, N_TOKENS, NULL, logits, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
     rbe_session_free(session);
     return logits;
@@ -104,9 +107,10 @@ static void check_same_bits(const char *path, const char *kernel_set, const floa
     size_t bytes = (size_t)N_TOKENS * info.n_vocabulary * sizeof(float);
     float *expected = score_all(model, info.n_vocabulary, 1, 1);
     for (uint32_t n_threads = 1; n_threads <= 3; n_threads++) {
-        for (uint32_t batch = 1; batch <= 16; batch = batch * 3 + 1) {
-            float *logits = score_all(model, info.n_vocabulary, n_threads, batch);
-            CHECK(memcmp(logits, expected, bytes) == 0, "%s, %s kernels: %u threads, batches of %u", path, kernel_set, n_threads, batch);
+        for (uint32_t pass_tokens = 1; pass_tokens <= 16; pass_tokens = pass_tokens * 3 + 1) {
+            float *logits = score_all(model, info.n_vocabulary, n_threads, pass_tokens);
+            CHECK(memcmp(logits, expected, bytes) == 0, "%s, %s kernels: %u threads, passes of %u tokens", path, kernel_set, n_threads,
+                  pass_tokens);
             free(logits);
         }
     }

@@ -282,30 +282,32 @@ static void add_item(void *context, uint32_t item, uint32_t thread)
     atomic_fetch_add(&shared->of_thread[thread], 1);
 }
 
-static void test_pool(uint32_t n_threads, uint32_t n_placed)
+static void test_thread_pool(uint32_t n_threads, uint32_t n_placed)
 {
-    rbe__thread_pool *pool;
-    CHECK(rbe__thread_pool_create(n_threads, &pool) == RBE_OK && rbe__thread_pool_threads(pool) == n_threads, "%u threads", n_threads);
+    rbe__thread_pool *thread_pool;
+    CHECK(rbe__thread_pool_create(n_threads, &thread_pool) == RBE_OK && rbe__thread_pool_threads(thread_pool) == n_threads, "%u threads",
+          n_threads);
     for (uint32_t n_items = 0; n_items < 200; n_items += 7) {
         shared_sum shared = {0};
         uint32_t n = 0;
-        rbe__thread_pool_run(pool, n_items, add_item, &shared);
+        rbe__thread_pool_run(thread_pool, n_items, add_item, &shared);
         for (uint32_t t = 0; t < RBE_MAX_THREADS; t++) {
             n += shared.of_thread[t];
             CHECK(t < n_threads || shared.of_thread[t] == 0, "thread %u of %u", t, n_threads);
         }
         CHECK(n == n_items && shared.sum == n_items * (n_items - (n_items > 0)) / 2, "%u items on %u threads", n_items, n_threads);
     }
-    for (int i = 0; i < 5000 && rbe__thread_pool_placed(pool) < n_placed; i++) {
+    for (int i = 0; i < 5000 && rbe__thread_pool_placed(thread_pool) < n_placed; i++) {
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
-    CHECK(rbe__thread_pool_placed(pool) == n_placed, "%u of %u threads placed, not %u", rbe__thread_pool_placed(pool), n_threads, n_placed);
-    rbe__thread_pool_free(pool);
+    CHECK(rbe__thread_pool_placed(thread_pool) == n_placed, "%u of %u threads placed, not %u", rbe__thread_pool_placed(thread_pool),
+          n_threads, n_placed);
+    rbe__thread_pool_free(thread_pool);
 }
 
 int main(void)
 {
-    rbe__thread_pool *pool;
+    rbe__thread_pool *thread_pool;
     uint32_t n_cores = 1;
 #if defined(__linux__)
     test_equal_cores();
@@ -319,10 +321,10 @@ int main(void)
     rbe__cores_find(&cores);
     n_cores = cores.n_cores;
 #endif
-    CHECK(rbe__thread_pool_create(0, &pool) == RBE_ERROR_ARGUMENT && !pool, "no thread");
-    CHECK(rbe__thread_pool_create(RBE_MAX_THREADS + 1, &pool) == RBE_ERROR_ARGUMENT && !pool, "too many threads");
+    CHECK(rbe__thread_pool_create(0, &thread_pool) == RBE_ERROR_ARGUMENT && !thread_pool, "no thread");
+    CHECK(rbe__thread_pool_create(RBE_MAX_THREADS + 1, &thread_pool) == RBE_ERROR_ARGUMENT && !thread_pool, "too many threads");
     for (uint32_t n_threads = 1; n_threads <= 5; n_threads++) {
-        test_pool(n_threads, (n_threads < n_cores ? n_threads : n_cores) - 1);
+        test_thread_pool(n_threads, (n_threads < n_cores ? n_threads : n_cores) - 1);
     }
     return check_finish();
 }

@@ -47,15 +47,15 @@ class Profile:
 
 @dataclass(frozen=True)
 class Settings:
-    """repetitions: timed runs after one warm-up. threads: each count in turn, 0 for one per physical core. batch:
-    tokens per prefill pass, 0 for the default. peers: ggml types to run llama.cpp with. profile: takes what our
-    sessions spent, all runs and what fills the depth included; None: they do not measure it. kv: the type of the KV
-    cache, for llama.cpp its nearest. speculation: generation continues a text and is run with guesses too."""
+    """repetitions: timed runs after one warm-up. threads: each count in turn, 0 for one per physical core.
+    pass_tokens: tokens per prefill pass, 0 for the default. peers: ggml types to run llama.cpp with. profile: receives
+    the time that our sessions take, of all runs and of filling the depth; None: it is not measured. kv: the type of
+    the KV cache, for llama.cpp its nearest. speculation: generation continues a text and is run with guesses too."""
 
     workloads: Sequence[Workload]
     threads: Sequence[int] = (0,)
     repetitions: int = 5
-    batch: int = 0
+    pass_tokens: int = 0
     peers: Sequence[str] = ()
     profile: Profile | None = None
     kv: KvType = "f16"
@@ -109,7 +109,7 @@ def _workload(
 ) -> list[Row]:  # fmt: skip
     with ExitStack() as stack:
         ours = stack.enter_context(
-            Bench(model, workload, threads, settings.batch, settings.profile is not None, settings.kv)
+            Bench(model, workload, threads, settings.pass_tokens, settings.profile is not None, settings.kv)
         )
         theirs = {
             name: stack.enter_context(Llama(path, workload.context, ours.threads, settings.kv))
@@ -147,7 +147,9 @@ def _speculation(
     """Plain decoding and each way to guess, in alternation."""
     with ExitStack() as stack:
         ways = [
-            stack.enter_context(Continuing(model, workload, speculation, how, threads, settings.batch, settings.kv))
+            stack.enter_context(
+                Continuing(model, workload, speculation, how, threads, settings.pass_tokens, settings.kv)
+            )
             for how in ("off", *speculation.methods)
         ]
         runs: list[list[Run]] = [[] for _ in ways]

@@ -48,7 +48,7 @@ class Continuing:
 
     def __init__(
         self, model: Model, workload: Workload, settings: SpeculationSettings, how: Speculation, threads: int,
-        batch: int, kv: KvType,
+        pass_tokens: int, kv: KvType,
     ) -> None:  # fmt: skip
         check_context(model, workload)
         if not 1 <= workload.depth <= len(settings.text):
@@ -62,7 +62,7 @@ class Continuing:
         self._runs: list[Acceptance] = []
         # Room for the guesses behind the last token too.
         context = min(workload.context + settings.draft_tokens, model.info.context)
-        self._session = model.session(context=context, threads=threads, batch=batch, kv=kv)
+        self._session = model.session(context=context, threads=threads, pass_tokens=pass_tokens, kv=kv)
         self.threads = self._session.info.threads
 
     def __enter__(self) -> Continuing:

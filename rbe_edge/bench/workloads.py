@@ -112,14 +112,20 @@ class Bench:
     """
 
     def __init__(
-        self, model: Model, workload: Workload, threads: int, batch: int = 0, profile: bool = False, kv: KvType = "f16"
+        self,
+        model: Model,
+        workload: Workload,
+        threads: int,
+        pass_tokens: int = 0,
+        profile: bool = False,
+        kv: KvType = "f16",
     ) -> None:
         check_context(model, workload)
         self.workload = workload
         self._kv = kv
         self._vocabulary = model.info.vocabulary
         self._session: Session = model.session(
-            context=workload.context, threads=threads, batch=batch, profile=profile, kv=kv
+            context=workload.context, threads=threads, pass_tokens=pass_tokens, profile=profile, kv=kv
         )
         self.threads = self._session.info.threads
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rbe_edge.cli.model_arguments import add_memory_argument
+from rbe_edge.cli.model_arguments import add_memory_argument, pass_tokens
 from rbe_edge.cli.output import ProgressBar
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.options import KV_TYPES
@@ -119,7 +119,7 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
             runner.check_types(peers)
         profile = runner.Profile() if arguments.profile else None
         settings = runner.Settings(
-            wanted, threads, arguments.repetitions, arguments.batch_size, peers, profile, arguments.kv,
+            wanted, threads, arguments.repetitions, pass_tokens(arguments), peers, profile, arguments.kv,
             _speculation(arguments, model),
         )  # fmt: skip
         rows = runner.run(model, label, shape or runner.shape_of(model), settings, bar.show)

@@ -10,7 +10,14 @@ from pathlib import Path
 from rbe_edge.cli.output import note
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.generation import Statistics
-from rbe_edge.runtime.options import KV_TYPES, GenerationOptions, SamplingOptions, SessionOptions
+from rbe_edge.runtime.options import (
+    KV_TYPES,
+    MAX_PASS_TOKENS,
+    GenerationOptions,
+    SamplingOptions,
+    SessionOptions,
+    require,
+)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, temperature: str) -> None:
@@ -125,11 +132,20 @@ def model_path(arguments: argparse.Namespace) -> Path | None:
     return path
 
 
+def pass_tokens(arguments: argparse.Namespace) -> int:
+    """--batch-size: tokens of a prefill pass. Raises OptionError in the command line's words."""
+    size: int = arguments.batch_size
+    require(
+        0 <= size <= MAX_PASS_TOKENS, f"batch must be from 1 to {MAX_PASS_TOKENS}, or 0 for the default, not {size}"
+    )
+    return size
+
+
 def session_options(arguments: argparse.Namespace) -> SessionOptions:
     return SessionOptions(
         context=arguments.ctx_size,
         threads=arguments.threads,
-        batch=arguments.batch_size,
+        pass_tokens=pass_tokens(arguments),
         kv=arguments.kv,
         planes=arguments.read_planes,
         sinks=arguments.sinks,

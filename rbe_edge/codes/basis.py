@@ -114,8 +114,8 @@ def _in_parallel(work: Callable[[int], _T], n: int, threads: int | None) -> list
     workers = min(threads or os.cpu_count() or 1, n)
     if workers == 1:
         return [work(i) for i in range(n)]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(work, range(n)))
+    with ThreadPoolExecutor(workers) as executor:
+        return list(executor.map(work, range(n)))
 
 
 @dataclass(frozen=True)

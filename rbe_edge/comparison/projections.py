@@ -1,7 +1,7 @@
 """The codecs alone: only the matrices of the layers are quantised, and all of them in the same code.
 
-Embedding, head, norms and activations stay fp32, and both sides run in this project's engine, from copies of the fp32
-model in which the decoded matrices replace the originals. So only the loss of the codec differs. ggml's types are
+Embedding, lm_head, norms and activations stay fp32, and both sides run in this project's engine, from copies of the
+fp32 model in which the decoded matrices replace the originals. So only the loss of the codec differs. ggml's types are
 encoded by llama.cpp's quantiser with the importance matrix and decoded by the gguf package; ours by the packer's
 encoder, calibrated block by block as in a pack.
 """

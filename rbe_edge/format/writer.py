@@ -27,7 +27,7 @@ from rbe_edge.format.metadata import MetadataValue
 
 MAGIC = b"\x89RBE\r\n\x1a\n"
 VERSION = 1
-VERSION_OF_EXTREMES = 2  # the first that has seed64 and basis
+VERSION_OF_SMOOTH_CODES = 2  # the first that has seed64 and basis
 ALIGNMENT = 64
 HEADER_BYTES = 64
 MAX_INDEX_BYTES = 256 << 20
@@ -215,8 +215,8 @@ class PackWriter:
         self._counts = (len(metadata), len(codebooks), len(blobs), len(entries))
         self._blobs = blobs
         self.entries = tuple(entries)
-        extreme = any(entry.kind in (KIND_SEED64, KIND_BASIS) for entry in entries)
-        self._version = VERSION_OF_EXTREMES if extreme else VERSION
+        smooth = any(entry.kind in (KIND_SEED64, KIND_BASIS) for entry in entries)
+        self._version = VERSION_OF_SMOOTH_CODES if smooth else VERSION
         index_bytes = HEADER_BYTES + sum(map(len, self._head))
         index_bytes += sum(len(_name(name)) + 20 for name in blobs)
         index_bytes += sum(len(_tensor(entry, 0, 0, 0.0, 0.0)) for entry in entries)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rbe_edge import _native
 from rbe_edge.progress import Report
 from rbe_edge.runtime.model import Model
-from rbe_edge.runtime.options import MAX_BATCH
+from rbe_edge.runtime.options import MAX_PASS_TOKENS
 from rbe_edge.sources.gguf.names import gguf_name
 
 FloatArray = npt.NDArray[np.float32]
@@ -48,7 +48,7 @@ def importance(
             add(f"layers.{layer}.{part}", x)
 
     longest = max(map(len, windows))
-    with model.session(context=longest, threads=threads, batch=MAX_BATCH, kv="f32") as session:
+    with model.session(context=longest, threads=threads, pass_tokens=MAX_PASS_TOKENS, kv="f32") as session:
         for done, window in enumerate(windows):
             if progress is not None:
                 progress(done, len(windows))

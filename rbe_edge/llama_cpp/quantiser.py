@@ -80,7 +80,7 @@ def quantize(
 ) -> None:
     """llama.cpp's quantiser on a GGUF file of fp32.
 
-    file_type: of FILE_TYPES; llama.cpp's own mixture, embedding and head included. projections_only: every matrix of
+    file_type: of FILE_TYPES; llama.cpp's own mixture, embedding and lm_head included. projections_only: every matrix of
     the layers in the type of the name and all else as it is. importance: per tensor of the file, the mean square of
     each column of what it multiplies. Another process does it, because the quantiser aborts the process on an error.
     Raises OptionError where llama.cpp refuses.
@@ -89,8 +89,8 @@ def quantize(
         raise unknown_type(file_type, FILE_TYPES)
     binding()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        task = pool.submit(
+    with ProcessPoolExecutor(1, mp_context=context) as executor:
+        task = executor.submit(
             _quantize, source, out, file_type, dict(importance), projections_only, threads or os.cpu_count() or 1
         )
         try:

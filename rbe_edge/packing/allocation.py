@@ -30,7 +30,7 @@ matrices half cost over 4 times what 2 bits foretell, up to 16 (docs/codec.md, "
 #: Per number of bits the sum with the least error, which has the fewest planes too: each plane costs decode time.
 RATE_POINTS: tuple[tuple[int, ...], ...] = ((1,), (2,), (3,), (4,), (4, 1), (4, 2), (4, 3), (4, 4))
 
-#: Every base plane alone is a usable model. An embedding or head at 2 bits is not.
+#: Every base plane alone is a usable model. An embedding or lm_head at 2 bits is not.
 NESTED_POINTS: tuple[tuple[int, ...], ...] = ((2,), (2, 1), (2, 2), (2, 3), (2, 4))
 NESTED_WIDE_POINTS: tuple[tuple[int, ...], ...] = ((4,), (4, 1), (4, 2), (4, 3), (4, 4))
 

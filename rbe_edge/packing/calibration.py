@@ -26,7 +26,7 @@ from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.progress import Progress
 from rbe_edge.runtime import text_file
 from rbe_edge.runtime.model import Model
-from rbe_edge.runtime.options import MAX_BATCH
+from rbe_edge.runtime.options import MAX_PASS_TOKENS
 
 FloatArray = npt.NDArray[np.float32]
 Moment = npt.NDArray[np.float32]
@@ -38,7 +38,7 @@ N_TOKENS = 16384
 WINDOW = 256
 MIN_TOKENS = 512
 
-SETTINGS = f"{DAMPING} {N_TOKENS} {WINDOW} {MAX_BATCH}"
+SETTINGS = f"{DAMPING} {N_TOKENS} {WINDOW} {MAX_PASS_TOKENS}"
 """What the statistics of a text depend on."""
 
 _SIDE = 512  # of a block of a large matrix, in Python
@@ -113,7 +113,9 @@ class Calibration:
         with ExitStack() as stack:
             model = stack.enter_context(Model.open(copy.path, verify=False))
             self._session = stack.enter_context(
-                model.session(context=max(map(len, windows)), threads=threads or 0, batch=MAX_BATCH, kv="f32")
+                model.session(
+                    context=max(map(len, windows)), threads=threads or 0, pass_tokens=MAX_PASS_TOKENS, kv="f32"
+                )
             )
             self._n_layers = model.info.layers
             self._n_tokens = sum(map(len, windows))
@@ -133,9 +135,9 @@ class Calibration:
 
     def factor(self, name: str, block: int, seed: int) -> FloatArray | None:
         """The feedback factor of a matrix; None for one whose input is not calibrated. Layers must come in ascending
-        order; a head, or an embedding that serves as one, is calibrated with what is packed by then."""
+        order; an lm_head, or an embedding that serves as one, is calibrated with what is packed by then."""
         layer, part = layer_and_part(name)
-        if name == self._copy.head:
+        if name == self._copy.lm_head:
             self._write_restored(self._n_layers)
             self._moments = self._run(max(self._layer, 0), self._n_layers, {_native.CAPTURE_LM_HEAD})
             layer, point = self._n_layers, _native.CAPTURE_LM_HEAD

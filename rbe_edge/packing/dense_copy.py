@@ -26,7 +26,7 @@ class DenseCopy:
     areas: Mapping[str, tuple[int, int]]
 
     @property
-    def head(self) -> str:
+    def lm_head(self) -> str:
         """The name of the matrix that gives the logits."""
         return "head" if "head" in self.areas else "embedding"
 

@@ -33,7 +33,7 @@ from rbe_edge.sources.types import Source
 MAX_THREADS = 64  # of the library
 
 TABLE_PLANES = (4, 2)
-"""Of the trellis that an extreme code has to beat to be used for a table of positions: 6 bits."""
+"""Of the trellis that a smooth code has to beat to be used for a table of positions: 6 bits."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from rbe_edge.packing.calibration import DAMPING, WINDOW, Calibration, layer_and
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.progress import Progress
 from rbe_edge.runtime.model import Model
-from rbe_edge.runtime.options import MAX_BATCH
+from rbe_edge.runtime.options import MAX_PASS_TOKENS
 from rbe_edge.runtime.probabilities import log_softmax
 from rbe_edge.runtime.session import Session
 from rbe_edge.sources.plan import TensorPlan
@@ -127,11 +127,11 @@ class _Probe:
         self._n_layers = model.info.layers
         softcap = model.metadata.get("logit.softcap")
         self._softcap = float(softcap) if isinstance(softcap, int | float) else None
-        offset, _ = copy.areas[copy.head]
+        offset, _ = copy.areas[copy.lm_head]
         shape = (model.info.vocabulary, model.info.width)
         self._head = np.memmap(copy.path, "<f4", "r", offset, shape)
         self._session: Session = model.session(
-            context=max(map(len, windows)), threads=threads or 0, batch=MAX_BATCH, kv="f32"
+            context=max(map(len, windows)), threads=threads or 0, pass_tokens=MAX_PASS_TOKENS, kv="f32"
         )
         try:
             self._hidden = self._embedded()
@@ -172,7 +172,7 @@ class _Probe:
         return total / n
 
     def _last(self, hidden: Sequence[FloatArray], first: int = 0) -> Iterable[FloatArray]:
-        """What the head reads, window by window."""
+        """What the lm_head reads, window by window."""
         for states in hidden:
             parts: list[FloatArray] = []
 

@@ -27,7 +27,7 @@ SHAPES = (
 )
 
 _MARGIN = 4.0
-"""A table is stored in an extreme code where its error is the trellis' divided by this, or less, in no more bytes. Not
+"""A table is stored in a smooth code where its error is the trellis' divided by this, or less, in no more bytes. Not
 merely where it is less: a table is small and every token reads it, and what a cosine code loses is not spread as evenly
 as what the trellis does."""
 
@@ -56,7 +56,7 @@ def _stored_basis(quantised: basis.Quantised) -> Stored:
 
 
 def for_table(values: FloatArray, planes: tuple[int, ...], threads: int | None = None) -> Stored | None:
-    """A positional table, finite float32[rows, cols], in the extreme code that beats the trellis of `planes` at its own
+    """A positional table, finite float32[rows, cols], in the smooth code that beats the trellis of `planes` at its own
     bytes: a quarter of its error, in as few bytes as that takes. None where neither does, or where the table is too
     small for the trellis. The result does not depend on `threads` (None: all cores)."""
     n_bytes = trellis.encoded_bytes(values.shape[0], values.shape[1], planes)
@@ -75,7 +75,7 @@ def for_table(values: FloatArray, planes: tuple[int, ...], threads: int | None =
 
 
 def with_tables(plan: ModelPlan, planes: tuple[int, ...], threads: int | None, progress: Progress) -> ModelPlan:
-    """The plan, with positional tables encoded where an extreme code beats the trellis of `planes`. progress: is told
+    """The plan, with positional tables encoded where a smooth code beats the trellis of `planes`. progress: is told
     the name before each."""
 
     def coded(tensor: TensorPlan) -> TensorPlan:

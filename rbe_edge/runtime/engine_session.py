@@ -69,7 +69,7 @@ class EngineSession:
             struct_bytes=ctypes.sizeof(_native.SessionOptions),
             context_tokens=options.context,
             n_threads=options.threads,
-            pass_tokens=options.batch,
+            pass_tokens=options.pass_tokens,
             kv_type=_KV_TYPES[options.kv],
             n_planes=options.planes,
             sink_tokens=options.sinks,

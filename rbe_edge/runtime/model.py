@@ -32,7 +32,7 @@ class Model(EngineModel):
         *,
         context: int = 0,
         threads: int = 0,
-        batch: int = 0,
+        pass_tokens: int = 0,
         kv: KvType = "f16",
         planes: int = 0,
         sinks: int = 0,
@@ -41,7 +41,7 @@ class Model(EngineModel):
         """A session: KV cache and scratch memory for one conversation. See SessionOptions for the arguments."""
         from rbe_edge.runtime.session import Session
 
-        options = SessionOptions(context, threads, batch, kv, planes, sinks, profile)
+        options = SessionOptions(context, threads, pass_tokens, kv, planes, sinks, profile)
         return Session(self, options)
 
     def batch(self, *, max_sessions: int = 8, threads: int = 0, planes: int = 0) -> Batch:

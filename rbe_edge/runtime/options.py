@@ -12,7 +12,7 @@ Speculation = Literal["off", "lookup", "planes"]
 KvType = Literal["f16", "f32", "q8", "q8q4"]
 KV_TYPES: tuple[KvType, ...] = get_args(KvType)
 PlanesKind = Literal["attention", "feed_forward", "embedding", "lm_head"]
-MAX_BATCH = 512  # tokens of a prefill pass, of the library
+MAX_PASS_TOKENS = 512  # tokens of a prefill pass, of the library
 
 
 def require(condition: bool, message: str) -> None:
@@ -39,8 +39,8 @@ class CachePolicy:
     """Which rows of matrices that are slow to generate are kept once they were needed, and in how many bytes.
 
     These are tensors of the kinds seed64 and basis (docs/smooth_codes.md); others are read faster than a cache of them
-    could be. embeddings: embedding, positions and head. max_bytes: 1 or more; which rows is fixed by first use. Results
-    do not depend on it.
+    could be. embeddings: embedding, positions and lm_head. max_bytes: 1 or more; the rows that are used first are kept.
+    Results do not depend on it.
     """
 
     embeddings: bool = True
@@ -56,8 +56,8 @@ class CachePolicy:
 class SessionOptions:
     """What a session is made with. 0 asks for the library's default.
 
-    context: tokens, 0 is the model's own, at most 4096. threads: 1 to 64, 0 is one per fast core. batch: tokens per
-    prefill pass, 1 to 512, 0 is 64 or 128, by the cache. kv: the type of the cache: "f16"; "f32" (twice the memory,
+    context: tokens, 0 is the model's own, at most 4096. threads: 1 to 64, 0 is one per fast core. pass_tokens: tokens
+    per prefill pass, 1 to 512, 0 is 64 or 128, by the cache. kv: the type of the cache: "f16"; "f32" (twice the memory,
     for comparisons); "q8", int8 with a scale per head and position (53 % of the memory); "q8q4", 4-bit values (41 %).
     planes: how many planes are read of each tensor, 1 to 4, 0 is all it has: of a file with nested bits ({2,2}, {4,2}),
     1 reads the base alone, faster and less exact. sinks: 0 makes a full context an error; else it slides, keeping that
@@ -67,7 +67,7 @@ class SessionOptions:
 
     context: int = 0
     threads: int = 0
-    batch: int = 0
+    pass_tokens: int = 0
     kv: KvType = "f16"
     planes: int = 0
     sinks: int = 0
@@ -77,7 +77,8 @@ class SessionOptions:
         require(0 <= self.context < 2**31, f"context must be 0 (the model's own) or more tokens, not {self.context}")
         require(0 <= self.threads <= 64, f"threads must be from 1 to 64, or 0 for all cores, not {self.threads}")
         require(
-            0 <= self.batch <= MAX_BATCH, f"batch must be from 1 to {MAX_BATCH}, or 0 for the default, not {self.batch}"
+            0 <= self.pass_tokens <= MAX_PASS_TOKENS,
+            f"pass_tokens must be from 1 to {MAX_PASS_TOKENS}, or 0 for the default, not {self.pass_tokens}",
         )
         require(0 <= self.sinks < 2**31, f"sinks must be 0 (a full context is an error) or more, not {self.sinks}")
         require(0 <= self.planes <= 4, f"planes must be from 1 to 4, or 0 for all, not {self.planes}")

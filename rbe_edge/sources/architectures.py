@@ -163,7 +163,7 @@ class Architecture:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
     prefixes: tuple[str, ...] = ("model.", "")
-    heads: tuple[str, ...] = ("lm_head.weight",)
+    lm_heads: tuple[str, ...] = ("lm_head.weight",)
     ignored: tuple[str, ...] = (r"(^|\.)rotary_emb\.inv_freq$",)  # tensors that carry nothing: regular expressions
     # key: the only value that the engine computes; anything else is refused by name
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -221,7 +221,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "gemma3_text", "Gemma 3 (text)", GEMMA_RULES, gemma3_layers, _attention_bias_and_qk_norm,
         defaults={**_GEMMA_DEFAULTS, "max_position_embeddings": 131072, "vocab_size": 262208},
         prefixes=("model.", "", "language_model.model.", "model.language_model.", "language_model."),
-        heads=("lm_head.weight", "language_model.lm_head.weight"),
+        lm_heads=("lm_head.weight", "language_model.lm_head.weight"),
         ignored=(r"(^|\.)rotary_emb\.inv_freq$", r"^(model\.)?(vision_tower|multi_modal_projector)\."),
         # transformers reads attn_logit_softcapping of Gemma 3 but does not compute it
         fixed={"use_bidirectional_attention": False, "attn_logit_softcapping": None},

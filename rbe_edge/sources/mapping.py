@@ -146,7 +146,7 @@ def _tensors(row: Architecture, config: Config, sizes: Mapping[str, int], source
     prefix = next((prefix for prefix in row.prefixes if prefix + embedding in source.tensors), row.prefixes[0])
     features = row.features(config)
     tied = config.flag("tie_word_embeddings", False)
-    head = next((name for name in row.heads if name in source.tensors), row.heads[0])
+    lm_head = next((name for name in row.lm_heads if name in source.tensors), row.lm_heads[0])
     plans: list[TensorPlan] = []
 
     def add(rule: Rule, target: str, name: str) -> None:
@@ -163,10 +163,10 @@ def _tensors(row: Architecture, config: Config, sizes: Mapping[str, int], source
                 continue
             add(rule, rule.target.replace("N", str(layer)), prefix + rule.source.replace("N", str(layer)))
     if not tied:
-        add(Rule("head", head, "vocabulary", "width", "head"), "head", head)
-    elif head in unused:
-        unused.discard(head)
-        _check_tied(source.tensors[head], source.tensors[prefix + embedding])
+        add(Rule("head", lm_head, "vocabulary", "width", "head"), "head", lm_head)
+    elif lm_head in unused:
+        unused.discard(lm_head)
+        _check_tied(source.tensors[lm_head], source.tensors[prefix + embedding])
     if unused:
         first = min(unused)
         raise PackError(
@@ -176,11 +176,11 @@ def _tensors(row: Architecture, config: Config, sizes: Mapping[str, int], source
     return plans
 
 
-def _check_tied(head: SourceTensor, embedding: SourceTensor) -> None:
-    """Weights may hold a tied head a second time; it must then be the embedding."""
-    if head.shape != embedding.shape or not np.array_equal(head.data, embedding.data):
+def _check_tied(lm_head: SourceTensor, embedding: SourceTensor) -> None:
+    """Weights may hold a tied lm_head a second time; it must then be the embedding."""
+    if lm_head.shape != embedding.shape or not np.array_equal(lm_head.data, embedding.data):
         raise PackError(
-            f"{head.name}: differs from {embedding.name} although config.json ties them; "
+            f"{lm_head.name}: differs from {embedding.name} although config.json ties them; "
             f'set "tie_word_embeddings" to false to pack both'
         )
 

@@ -80,5 +80,5 @@ class ModelPlan:
 
     @property
     def parameters(self) -> int:
-        """Weights of the source, a tied head counted once."""
+        """Weights of the source, a tied lm_head counted once."""
         return sum(tensor.rows * tensor.cols for tensor in self.tensors if tensor.source is not None)

@@ -72,7 +72,7 @@ def test_a_block_sees_what_packed_blocks_before_it_give(dense: PackReport, tmp_p
 
 @pytest.mark.parametrize(("name", "reads_head"), [("llama", "head"), ("gemma2", "embedding")])
 def test_the_head_is_calibrated_on_what_it_reads(name: str, reads_head: str, tmp_path: Path) -> None:
-    """An embedding that serves as head counts as one; an embedding beside a head has no input to calibrate on."""
+    """An embedding that serves as lm_head counts as one; an embedding beside an lm_head has no input to calibrate."""
     source = tiny_models.write(tiny_models.MODELS[name], tmp_path / "source")
     report = pack(source, tmp_path / "dense.rbe", PackOptions(bits=32))
     windows = read_windows(report.path, TEXT, 600, 32)

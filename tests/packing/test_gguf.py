@@ -108,10 +108,10 @@ def test_number_types(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_tied_head_that_is_written_twice(tmp_path: Path) -> None:
-    """As early converters of GPT-2 did; a head that is another matrix stays."""
+    """As early converters of GPT-2 did; an lm_head that is another matrix stays."""
     weights = gguf_tensors(MODELS["gpt2"])
-    for head, names in ((weights["token_embd.weight"], 0), (weights["token_embd.weight"] + 1, 1)):
-        path = write_gguf(MODELS["gpt2"], tmp_path / "m.gguf", tensors={**weights, "output.weight": head})
+    for lm_head, names in ((weights["token_embd.weight"], 0), (weights["token_embd.weight"] + 1, 1)):
+        path = write_gguf(MODELS["gpt2"], tmp_path / "m.gguf", tensors={**weights, "output.weight": lm_head})
         plan = plan_model(open_source(path))
         assert sum(tensor.name == "head" for tensor in plan.tensors) == names
 

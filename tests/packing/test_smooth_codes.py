@@ -1,4 +1,4 @@
-"""The extreme codes in files: which tables get them, what the engine makes of them, hostile bytes, the comparison."""
+"""The smooth codes in files: which tables get them, what the engine makes of them, hostile bytes, the comparison."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def replace_tensors(source: Path, out: Path, stored: dict[str, Stored]) -> None:
 
 @pytest.mark.parametrize("name", ["embedding", "layers.0.attention.q", "layers.1.feed_forward.down"])
 def test_any_matrix_can_be_of_either_kind(tmp_path: Path, name: str) -> None:
-    """Looked up, multiplied by or serving as a tied head: the logits are those of the decoded matrix in fp32."""
+    """Looked up, multiplied by or serving as a tied lm_head: the logits are those of the decoded matrix in fp32."""
     source = write_gpt2(tmp_path / "model", 0.2 * sinusoids(64, tiny_models.WIDTH))
     tensors = {tensor.name: tensor.read() for tensor in plan_model(open_source(source)).tensors}
     rows, cols = tensors[name].shape

@@ -24,9 +24,9 @@ def golden(name: str) -> dict[str, npt.NDArray[np.float32]]:
         return {key: file[key] for key in file.files}
 
 
-def scored(path: Path, case: Case, batch: int = 64) -> npt.NDArray[np.float32]:
-    """The engine's logits after every token, read in passes of `batch` tokens."""
-    with Model.open(path) as model, model.session(kv="f32", context=case.context, batch=batch) as session:
+def scored(path: Path, case: Case, pass_tokens: int = 64) -> npt.NDArray[np.float32]:
+    """The engine's logits after every token, read in passes of `pass_tokens` tokens."""
+    with Model.open(path) as model, model.session(kv="f32", context=case.context, pass_tokens=pass_tokens) as session:
         logits = session.score(case.tokens, logits=True).logits
     assert logits is not None
     return logits
@@ -72,8 +72,8 @@ def test_prefill_and_decode_agree(tmp_path: Path, name: str, bits: int) -> None:
     case = CASES[name]
     path = packed(case, tmp_path, bits)
     whole = scored(path, case)
-    for batch in (1, 5):
-        np.testing.assert_array_equal(scored(path, case, batch), whole)
+    for pass_tokens in (1, 5):
+        np.testing.assert_array_equal(scored(path, case, pass_tokens), whole)
     with Model.open(path) as model, model.session(kv="f32") as session:
         for token, expected in zip(case.tokens, whole, strict=True):
             session.prefill([token])

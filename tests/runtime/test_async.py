@@ -79,7 +79,7 @@ def test_cancelling_the_task_stops_the_engine(model: Model) -> None:
 
 def test_cancelling_during_the_prompt(model: Model) -> None:
     async def run() -> None:
-        with model.session(context=256, batch=1, threads=1) as session:
+        with model.session(context=256, pass_tokens=1, threads=1) as session:
             began, go_on = threading.Event(), threading.Event()
             loop = asyncio.get_running_loop()
 

@@ -24,7 +24,7 @@ def model(tiny_model: Path) -> Iterator[Model]:
 def test_is_the_pooled_state_behind_the_last_norm(model: Model) -> None:
     """The tiny model's head is dense, so that the states follow from the logits by least squares."""
     head = model.tensor_rows("embedding" if "head" not in model.tensors else "head").astype(np.float64)
-    with model.session(context=128, batch=16) as session, model.session(context=128) as other:
+    with model.session(context=128, pass_tokens=16) as session, model.session(context=128) as other:
         logits = other.score(TOKENS, logits=True).logits
         assert logits is not None
         states = np.linalg.lstsq(head, logits.T.astype(np.float64), rcond=None)[0].T
@@ -35,8 +35,8 @@ def test_is_the_pooled_state_behind_the_last_norm(model: Model) -> None:
             assert session.position == 0
 
 
-def test_batches_and_threads_do_not_matter(model: Model) -> None:
-    with model.session(batch=64, threads=2) as one, model.session(batch=1, threads=1) as other:
+def test_tokens_of_a_pass_and_threads_do_not_matter(model: Model) -> None:
+    with model.session(pass_tokens=64, threads=2) as one, model.session(pass_tokens=1, threads=1) as other:
         np.testing.assert_array_equal(one.embedding(TOKENS, pooling="last"), other.embedding(TOKENS, pooling="last"))
         np.testing.assert_allclose(one.embedding(TOKENS), other.embedding(TOKENS), atol=1e-6)
 

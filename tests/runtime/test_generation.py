@@ -47,8 +47,8 @@ def test_same_seed_same_text(model: Model, session: Session) -> None:
     first = generate(session)
     assert generate(session) == first
     assert generate(session, replace(FREE, sampling=SamplingOptions(temperature=1.5, seed=8))) != first
-    for threads, batch in ((1, 1), (3, 5)):
-        with model.session(context=128, threads=threads, batch=batch) as other:
+    for threads, pass_tokens in ((1, 1), (3, 5)):
+        with model.session(context=128, threads=threads, pass_tokens=pass_tokens) as other:
             assert generate(other) == first
 
 

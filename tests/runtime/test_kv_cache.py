@@ -33,7 +33,7 @@ def test_types(model: Model, kv: KvType, error: float, memory: float) -> None:
 
 
 def test_sliding(model: Model) -> None:
-    with model.session(context=32, sinks=4, batch=8) as session:
+    with model.session(context=32, sinks=4, pass_tokens=8) as session:
         held: list[int] = []
         for start in range(0, 70, 7):
             session.prefill(TOKENS[start : start + 7])

@@ -21,7 +21,7 @@ from rbe_edge.runtime.options import CachePolicy
 SHAPE = shapes.Shape("wide", "nothing", 6, 1024, 16, 4, 64, 4096, 8192)
 """61 M weights: 36 MB, above the least limit of such a file, 10 MB."""
 
-EXTREMES = Path(__file__).parent.parent / "golden" / "v2" / "extremes.rbe"
+SMOOTH = Path(__file__).parent.parent / "golden" / "v2" / "extremes.rbe"
 TOKENS = [(index * 997) % SHAPE.vocabulary for index in range(40)]
 
 
@@ -67,7 +67,7 @@ def most_resident(path: Path) -> Iterator[list[int]]:
 
 
 def logits_of(model: Model) -> np.ndarray:
-    with model.session(context=64, threads=2, batch=16) as session:
+    with model.session(context=64, threads=2, pass_tokens=16) as session:
         session.prefill(TOKENS)
         for token in TOKENS[:4]:
             session.prefill([token])
@@ -113,7 +113,7 @@ def test_too_small_a_limit_names_the_least_possible(wide: Path) -> None:
 
 
 def test_a_limit_above_the_file_is_none() -> None:
-    with Model.open(EXTREMES, max_memory=1 << 30) as model:
+    with Model.open(SMOOTH, max_memory=1 << 30) as model:
         assert model.memory.resident_limit == 0
 
 
@@ -121,8 +121,8 @@ def generated_rows(model: Model) -> int:
     return sum(tensor.rows for tensor in model.tensors.values() if tensor.kind in ("seed64", "basis"))
 
 
-def run_extremes(cache: CachePolicy | None) -> tuple[np.ndarray, int, int, int]:
-    with Model.open(EXTREMES, cache=cache) as model, model.session(threads=2) as session:
+def run_smooth(cache: CachePolicy | None) -> tuple[np.ndarray, int, int, int]:
+    with Model.open(SMOOTH, cache=cache) as model, model.session(threads=2) as session:
         tokens = [token % model.info.vocabulary for token in range(3, 11)]
         for _ in range(2):
             session.rewind(0)
@@ -133,14 +133,14 @@ def run_extremes(cache: CachePolicy | None) -> tuple[np.ndarray, int, int, int]:
 
 
 def test_kept_rows_change_nothing_and_are_counted() -> None:
-    plain, hits, misses, used = run_extremes(CachePolicy(embeddings=False, attention=False, feed_forward=False))
+    plain, hits, misses, used = run_smooth(CachePolicy(embeddings=False, attention=False, feed_forward=False))
     assert hits == misses == used == 0
-    kept, hits, misses, used = run_extremes(None)
+    kept, hits, misses, used = run_smooth(None)
     assert np.array_equal(kept, plain) and used > 0
     assert hits >= misses > 0  # the second prompt finds all rows that the first one needed
-    with Model.open(EXTREMES) as model:
+    with Model.open(SMOOTH) as model:
         assert misses <= generated_rows(model)
-    small, few, many, used = run_extremes(CachePolicy(max_bytes=20_000))
+    small, few, many, used = run_smooth(CachePolicy(max_bytes=20_000))
     assert np.array_equal(small, plain) and few < hits and many > misses and 0 < used <= 20_000
     with pytest.raises(OptionError, match="max_bytes must be 1 or more"):
         CachePolicy(max_bytes=0)
@@ -160,7 +160,7 @@ def test_memory_of_a_freed_session_serves_the_next(wide: Path) -> None:
 
 
 def test_a_reused_arena_gives_the_same_logits() -> None:
-    with Model.open(EXTREMES) as model:
+    with Model.open(SMOOTH) as model:
         found = []
         for _ in range(2):
             with model.session(threads=1) as session:
@@ -171,7 +171,7 @@ def test_a_reused_arena_gives_the_same_logits() -> None:
 
 def test_profile_counts_every_step(wide: Path) -> None:
     with Model.open(wide) as model:
-        with model.session(context=64, threads=1, batch=16, profile=True) as session:
+        with model.session(context=64, threads=1, pass_tokens=16, profile=True) as session:
             session.prefill(TOKENS)  # 3 passes
             for token in TOKENS[:4]:
                 session.prefill([token])

@@ -42,7 +42,7 @@ def test_the_base_of_a_nested_file_is_the_file_of_the_base(pack_planes: PackPlan
         with model.session(planes=1) as session:
             np.testing.assert_array_equal(session.score(TOKENS, logits=True).logits, expected)
             session.rewind(0)
-            for token in TOKENS:  # decoding takes other kernels than a batch
+            for token in TOKENS:  # decoding takes other kernels than a pass of many tokens
                 session.prefill([token])
             np.testing.assert_array_equal(session.logits, expected[-1])
         with model.session() as session:

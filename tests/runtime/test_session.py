@@ -45,7 +45,7 @@ def test_prefill_at_once_and_in_steps_agree(model: Model, session: Session) -> N
     assert session.position == len(TOKENS) and session.tokens == tuple(TOKENS)
     at_once = session.logits
     assert at_once.shape == (model.info.vocabulary,) and at_once.dtype == np.float32 and np.isfinite(at_once).all()
-    with model.session(context=64, threads=1, batch=3) as other:
+    with model.session(context=64, threads=1, pass_tokens=3) as other:
         for token in TOKENS:
             other.prefill([token])
         np.testing.assert_array_equal(other.logits, at_once)
@@ -117,7 +117,7 @@ def test_full_context_gives_the_numbers(session: Session) -> None:
 
 
 def test_progress_reports_and_stops(model: Model) -> None:
-    with model.session(context=256, batch=16) as session:
+    with model.session(context=256, pass_tokens=16) as session:
         session.prefill(TOKENS)
         seen: list[tuple[int, int]] = []
 
@@ -134,7 +134,7 @@ def test_progress_reports_and_stops(model: Model) -> None:
 
 
 def test_exceptions_of_progress_are_raised_again(model: Model) -> None:
-    with model.session(context=256, batch=16) as session:
+    with model.session(context=256, pass_tokens=16) as session:
 
         def fail(done: int, total: int) -> None:
             raise ZeroDivisionError("from inside")
@@ -146,7 +146,7 @@ def test_exceptions_of_progress_are_raised_again(model: Model) -> None:
 
 
 def test_ctrl_c_stops_a_prefill(model: Model) -> None:
-    with model.session(context=256, batch=1) as session:
+    with model.session(context=256, pass_tokens=1) as session:
 
         def press(done: int, total: int) -> None:
             signal.raise_signal(signal.SIGINT)
@@ -168,7 +168,7 @@ def test_cancel_before_a_call(session: Session) -> None:
 
 
 def test_cancel_from_another_thread(model: Model) -> None:
-    with model.session(context=256, batch=1) as session:
+    with model.session(context=256, pass_tokens=1) as session:
         running = threading.Event()
 
         def cancel() -> None:
@@ -204,7 +204,7 @@ def test_one_call_at_a_time(model: Model) -> None:
 
 
 def test_closing_from_another_thread_cancels(model: Model) -> None:
-    session = model.session(context=256, batch=1)
+    session = model.session(context=256, pass_tokens=1)
     running = threading.Event()
 
     def close() -> None:
@@ -235,7 +235,8 @@ def test_closing_from_inside_is_refused(model: Model) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"context": -1}, {"threads": 65}, {"batch": 513}, {"kv": "f8"}, {"threads": -1}, {"context": 2**40}]
+    "options",
+    [{"context": -1}, {"threads": 65}, {"pass_tokens": 513}, {"kv": "f8"}, {"threads": -1}, {"context": 2**40}],
 )
 def test_options_out_of_range(model: Model, options: dict[str, int]) -> None:
     with pytest.raises(OptionError):
@@ -251,7 +252,7 @@ def test_strips_whose_tokens_the_threads_share_give_the_same_bits(tmp_path: Path
     tokens = [(7 * index + 3) % 512 for index in range(70)]
     with Model.open(path) as model:
         found = []
-        for threads, batch in ((1, 1), (1, 128), (2, 128), (3, 128), (4, 128)):
-            with model.session(context=128, threads=threads, batch=batch) as session:
+        for threads, pass_tokens in ((1, 1), (1, 128), (2, 128), (3, 128), (4, 128)):
+            with model.session(context=128, threads=threads, pass_tokens=pass_tokens) as session:
                 found.append(session.score(tokens, logits=True).logits)
     assert found[0] is not None and all(np.array_equal(found[0], other) for other in found[1:])

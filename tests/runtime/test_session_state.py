@@ -46,7 +46,7 @@ def test_goes_on_with_the_same_bits(model: Model, tmp_path: Path, kv: KvType, n_
         session.prefill([5, 6, 7])
         expected = session.logits
         assert session.tokens == (*TOKENS[:n_tokens], 5, 6, 7)
-    with model.session(context=200, kv=kv, threads=2, batch=7) as other:
+    with model.session(context=200, kv=kv, threads=2, pass_tokens=7) as other:
         other.prefill([9, 9, 9])
         assert other.restore(path) == TOKENS[:n_tokens]
         assert other.tokens == tuple(TOKENS[:n_tokens])

@@ -49,7 +49,7 @@ def always_speculate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speculation._Schedule, "speculate", lambda self: True)
 
 
-def test_batches_give_the_logits_of_single_steps() -> None:
+def test_a_pass_of_many_tokens_gives_the_logits_of_single_steps() -> None:
     """On which everything here rests."""
     with Model.open(demo_path()) as model, model.session(context=128) as session:
         tokens = model.tokenize("How do I pack a model for a small computer, and what does it cost?")

@@ -200,11 +200,11 @@ def test_where_it_may_listen() -> None:
 
 
 def test_a_full_queue(model: Model) -> None:
-    with running(model, slots=1, queue_limit=1) as server, ThreadPoolExecutor(2) as pool:
+    with running(model, slots=1, queue_limit=1) as server, ThreadPoolExecutor(2) as executor:
         client = server.client()
         long = client.chat.completions.create(model="demo", messages=MESSAGES, stream=True, **LONG)
         next(iter(long))
-        waiting = pool.submit(server.client().chat.completions.create, **CHAT)
+        waiting = executor.submit(server.client().chat.completions.create, **CHAT)
         server.wait_for(lambda: server.metric("rbe_slots_busy") == 1 and len(server.service.scheduler._waiting) == 1)
         with pytest.raises(openai.RateLimitError) as caught:
             client.chat.completions.create(**CHAT)

@@ -215,9 +215,9 @@ def test_several_clients_get_what_one_gets(server: Running) -> None:
     ]
     client = server.client()
     alone = [ask(client, question, max_tokens=60).choices[0].message.content for question in questions]
-    with ThreadPoolExecutor(len(questions)) as pool:
+    with ThreadPoolExecutor(len(questions)) as executor:
         together = list(
-            pool.map(lambda q: ask(server.client(), q, max_tokens=60).choices[0].message.content, questions * 2)
+            executor.map(lambda q: ask(server.client(), q, max_tokens=60).choices[0].message.content, questions * 2)
         )
     assert together == alone * 2
 

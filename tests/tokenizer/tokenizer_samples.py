@@ -38,7 +38,7 @@ def any_texts(last: int = 0x10FFFF) -> st.SearchStrategy[str]:
 
 
 def random_texts(count: int, seed: int, last: int = 0x10FFFF) -> list[str]:
-    """The same without hypothesis, for comparing many texts in one batch."""
+    """The same without hypothesis, for comparing many texts in one call."""
     source = random.Random(seed)
     texts = []
     for _ in range(count):

@@ -148,7 +148,7 @@ typedef struct rbe_model rbe_model;
 
 /* Tensors whose rows are kept once they were generated, of the kinds that are slow to generate (seed64 and basis). */
 enum {
-    RBE_CACHE_EMBEDDINGS = 1u,   /* embedding, positions and head */
+    RBE_CACHE_EMBEDDINGS = 1u,   /* embedding, positions and lm_head */
     RBE_CACHE_ATTENTION = 2u,
     RBE_CACHE_FEED_FORWARD = 4u,
     RBE_CACHE_NOTHING = 8u
@@ -177,7 +177,7 @@ RBE_API void rbe_model_close(rbe_model *model);
 typedef struct rbe_model_info {
     size_t struct_bytes;
     uint64_t file_bytes;
-    uint64_t n_parameters;    /* weights of the source model, a tied head counted once */
+    uint64_t n_parameters;    /* weights of the source model, a tied lm_head counted once */
     uint32_t format_version;
     uint32_t n_metadata;
     uint32_t n_tensors;

@@ -131,7 +131,7 @@ static rbe_status fill(rbe__pass *pass, const rbe__block *block)
     rbe__block_project(pass, block, jobs, 2, RBE_PLANES_ATTENTION, &x);
     rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_QKV);
     heads_call keys = {pass, block, &scratch};
-    rbe__thread_pool_run(pass->workspace.pool, pass->n_tokens, finish_keys, &keys);
+    rbe__thread_pool_run(pass->workspace.thread_pool, pass->n_tokens, finish_keys, &keys);
     rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_HEADS);
     return RBE_OK;
 }
@@ -174,7 +174,7 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
     RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_QKV, x, block->width));
 
     heads_call heads = {pass, block, &scratch};
-    rbe__thread_pool_run(pass->workspace.pool, pass->n_tokens, finish_heads, &heads);
+    rbe__thread_pool_run(pass->workspace.thread_pool, pass->n_tokens, finish_heads, &heads);
     rbe__profile_lap(profile, block->first_operation + OPERATION_HEADS);
     attend(pass, block, &scratch);
     rbe__profile_lap(profile, block->first_operation + OPERATION_ATTENTION);
@@ -220,7 +220,7 @@ static void slide_state(const rbe__workspace *workspace, const rbe__block_state 
     const rbe__attention_shape *shape = &state->block->as.attention.shape;
     const size_t at = shape->rope_table * slide->angle_stride;
     slide_call call = {workspace->kernels, &state->kv, slide, {slide->cosines + at, slide->sines + at, slide->n_pairs}};
-    rbe__thread_pool_run(workspace->pool, shape->n_kv_heads, slide_head, &call);
+    rbe__thread_pool_run(workspace->thread_pool, shape->n_kv_heads, slide_head, &call);
 }
 
 static rbe_status visit_state(const rbe__block_state *state, uint32_t n_positions, rbe__kv_visit *visit, void *context)

@@ -71,7 +71,7 @@ rbe_status rbe__pass_open(rbe__pass *pass, const rbe__stack *stack, uint32_t mos
     workspace->max_cols = (most.widest + 63) & ~63u;
     workspace->max_head_dim = most.head_dim;
     pass->n_scratch_threads = n_threads;
-    return rbe__thread_pool_create(n_threads, &workspace->pool);
+    return rbe__thread_pool_create(n_threads, &workspace->thread_pool);
 }
 
 void rbe__pass_take(rbe__pass *pass, rbe__arena *arena)
@@ -95,7 +95,7 @@ void rbe__pass_take(rbe__pass *pass, rbe__arena *arena)
 
 void rbe__pass_close(rbe__pass *pass)
 {
-    rbe__thread_pool_free(pass->workspace.pool);
+    rbe__thread_pool_free(pass->workspace.thread_pool);
     free(pass->threads_memory);
 }
 
@@ -118,18 +118,18 @@ static rbe_status grow_scratch(rbe__pass *pass, uint32_t n_threads)
 
 rbe_status rbe__pass_set_threads(rbe__pass *pass, uint32_t n_threads)
 {
-    if (n_threads == rbe__thread_pool_threads(pass->workspace.pool)) {
+    if (n_threads == rbe__thread_pool_threads(pass->workspace.thread_pool)) {
         return RBE_OK;
     }
-    rbe__thread_pool *pool = NULL;
-    RBE_TRY(rbe__thread_pool_create(n_threads, &pool));
+    rbe__thread_pool *thread_pool = NULL;
+    RBE_TRY(rbe__thread_pool_create(n_threads, &thread_pool));
     const rbe_status status = n_threads > pass->n_scratch_threads ? grow_scratch(pass, n_threads) : RBE_OK;
     if (status != RBE_OK) {
-        rbe__thread_pool_free(pool);
+        rbe__thread_pool_free(thread_pool);
         return status;
     }
-    rbe__thread_pool_free(pass->workspace.pool);
-    pass->workspace.pool = pool;
+    rbe__thread_pool_free(pass->workspace.thread_pool);
+    pass->workspace.thread_pool = thread_pool;
     return RBE_OK;
 }
 

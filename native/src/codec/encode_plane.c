@@ -146,13 +146,13 @@ static int by_energy(const void *a, const void *b)
 
 /* A few cells, whose columns stay large down all rows, can hold most of what is lost. So the cells are ranked by energy, and
  * sample i of n stands for those between the fractions (i / n)^2 and ((i + 1) / n)^2 of the ranking. */
-static void choose_samples(plane_job *job, rbe__thread_pool *pool)
+static void choose_samples(plane_job *job, rbe__thread_pool *thread_pool)
 {
     const uint32_t least = job->n_pairs < MIN_SAMPLES ? job->n_pairs : MIN_SAMPLES, wanted = job->n_pairs / PAIRS_PER_SAMPLE;
     job->n_samples = wanted < least ? least : wanted > MAX_SAMPLES ? MAX_SAMPLES : wanted;
     job->sample_trellis = job->plane.trellis;
     job->sample_trellis.n_starts = 1;
-    rbe__thread_pool_run(pool, job->n_pairs, measure_pair, job);
+    rbe__thread_pool_run(thread_pool, job->n_pairs, measure_pair, job);
     qsort(job->ranking, job->n_pairs, sizeof *job->ranking, by_energy);
 }
 
@@ -187,15 +187,15 @@ static void encode_sample(void *context, uint32_t item, uint32_t thread)
 
 /* Sets the scales at which a sample of the matrix is encoded best. The search moves on while the best of its points is an
  * outer one. */
-static void choose_scales(plane_job *job, rbe__thread_pool *pool)
+static void choose_scales(plane_job *job, rbe__thread_pool *thread_pool)
 {
     double units = job->plane.trellis.usual_rms;
     uint32_t best = SPREADS;
     rbe__plane_set_scales(&job->plane, units);
-    choose_samples(job, pool);
+    choose_samples(job, thread_pool);
     for (int round = 0; round < 8 && best >= INNER_SPREADS; round++) {
         rbe__plane_set_scales(&job->plane, units);
-        rbe__thread_pool_run(pool, SPREADS * job->n_samples, encode_sample, job);
+        rbe__thread_pool_run(thread_pool, SPREADS * job->n_samples, encode_sample, job);
         double smallest = 0;
         for (uint32_t i = 0; i < SPREADS; i++) {
             double sum = 0;
@@ -261,20 +261,20 @@ static void take_memory(plane_job *job, uint32_t n_threads, rbe__arena *arena)
     job->spaces = rbe__arena_take(arena, n_threads, sizeof(thread_space));
 }
 
-static rbe_status run(plane_job *job, rbe__thread_pool *pool, double *squared_error)
+static rbe_status run(plane_job *job, rbe__thread_pool *thread_pool, double *squared_error)
 {
     job->n_pairs = list_pairs(&job->plane.layout, job->pairs);
-    choose_scales(job, pool);
+    choose_scales(job, thread_pool);
     if (job->feedback != NULL) {
         rbe__plane_set_decoded_scales(&job->plane, !job->residual);
-        RBE_TRY(rbe__plane_encode_feedback(&job->plane, job->feedback, pool, job->progress, job->user));
+        RBE_TRY(rbe__plane_encode_feedback(&job->plane, job->feedback, thread_pool, job->progress, job->user));
     } else {
-        rbe__thread_pool_run(pool, job->n_pairs, encode_pair, job);
+        rbe__thread_pool_run(thread_pool, job->n_pairs, encode_pair, job);
     }
     if (atomic_load(&job->cancelled) || (job->progress && job->progress(job->n_pairs, job->n_pairs, job->user))) {
         return rbe_fail(RBE_ERROR_CANCELLED, "encoding was cancelled");
     }
-    *squared_error = rbe__plane_finish(&job->plane, job->feedback == NULL, pool);
+    *squared_error = rbe__plane_finish(&job->plane, job->feedback == NULL, thread_pool);
     return RBE_OK;
 }
 
@@ -322,15 +322,15 @@ rbe_status rbe_encode_plane(const float *weights, uint32_t rows, uint32_t cols, 
         return rbe_fail(RBE_ERROR_MEMORY, "no memory to encode a matrix of %u x %u", rows, cols);
     }
     take_memory(&job, n_threads, &arena);
-    rbe__thread_pool *pool = NULL;
+    rbe__thread_pool *thread_pool = NULL;
     rbe_status status = rbe__plane_measure_rows(plane);
     if (status == RBE_OK) {
-        status = rbe__thread_pool_create(n_threads, &pool);
+        status = rbe__thread_pool_create(n_threads, &thread_pool);
     }
     if (status == RBE_OK) {
-        status = run(&job, pool, squared_error);
+        status = run(&job, thread_pool, squared_error);
     }
-    rbe__thread_pool_free(pool);
+    rbe__thread_pool_free(thread_pool);
     free(arena.memory);
     return status;
 }

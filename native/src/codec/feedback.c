@@ -260,10 +260,10 @@ static void take_memory(feedback_job *job, uint32_t n_threads, rbe__arena *arena
     }
 }
 
-rbe_status rbe__plane_encode_feedback(rbe__plane_encoder *plane, const float *feedback, rbe__thread_pool *pool,
+rbe_status rbe__plane_encode_feedback(rbe__plane_encoder *plane, const float *feedback, rbe__thread_pool *thread_pool,
                                       rbe_progress_callback progress, void *user)
 {
-    const uint32_t n_threads = rbe__thread_pool_threads(pool), n_strips = plane->layout.n_strips;
+    const uint32_t n_threads = rbe__thread_pool_threads(thread_pool), n_strips = plane->layout.n_strips;
     feedback_job job = {.plane = plane, .feedback = feedback, .progress = progress, .user = user};
     rbe__arena arena = {NULL, 0};
     for (size_t col = 0; col < 4 * (size_t)plane->layout.n_groups; col++) {
@@ -277,7 +277,7 @@ rbe_status rbe__plane_encode_feedback(rbe__plane_encoder *plane, const float *fe
     }
     take_memory(&job, n_threads, &arena);
     job.strips_per_item = n_strips >= 2 * n_threads ? 2 : 1; /* two at once, unless threads would idle */
-    rbe__thread_pool_run(pool, (n_strips - 1) / job.strips_per_item + 1, encode_strips, &job);
+    rbe__thread_pool_run(thread_pool, (n_strips - 1) / job.strips_per_item + 1, encode_strips, &job);
     free(arena.memory);
     return atomic_load(&job.cancelled) ? rbe_fail(RBE_ERROR_CANCELLED, "encoding was cancelled") : RBE_OK;
 }

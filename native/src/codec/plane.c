@@ -151,10 +151,10 @@ static void finish_strip(void *context, uint32_t item, uint32_t thread)
     }
 }
 
-double rbe__plane_finish(rbe__plane_encoder *plane, int fit, rbe__thread_pool *pool)
+double rbe__plane_finish(rbe__plane_encoder *plane, int fit, rbe__thread_pool *thread_pool)
 {
     finish_job job = {plane, fit};
-    rbe__thread_pool_run(pool, plane->layout.n_strips, finish_strip, &job);
+    rbe__thread_pool_run(thread_pool, plane->layout.n_strips, finish_strip, &job);
     double sum = 0;
     for (uint32_t row = 0; row < plane->layout.rows; row++) {
         sum += plane->errors[row];

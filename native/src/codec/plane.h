@@ -48,6 +48,6 @@ void rbe__plane_set_scales(rbe__plane_encoder *plane, double units);
 void rbe__plane_set_decoded_scales(rbe__plane_encoder *plane, int unbiased);
 
 /* The squared error of the values. fit: first sets the row scales that fit them best (least squares). */
-double rbe__plane_finish(rbe__plane_encoder *plane, int fit, rbe__thread_pool *pool);
+double rbe__plane_finish(rbe__plane_encoder *plane, int fit, rbe__thread_pool *thread_pool);
 
 #endif

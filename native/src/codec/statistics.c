@@ -90,15 +90,15 @@ rbe_status rbe_moment_add(const float *x, size_t n_tokens, uint32_t cols, uint32
     if (job.transposed == NULL) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for statistics of %u columns", cols);
     }
-    rbe__thread_pool *pool = NULL;
-    rbe_status status = rbe__thread_pool_create(n_threads, &pool);
+    rbe__thread_pool *thread_pool = NULL;
+    rbe_status status = rbe__thread_pool_create(n_threads, &thread_pool);
     for (size_t first = 0; status == RBE_OK && first < n_tokens; first += PANEL) {
         job.x = x + first * cols;
         job.n_tokens = n_tokens - first < PANEL ? (uint32_t)(n_tokens - first) : PANEL;
-        rbe__thread_pool_run(pool, job.n_blocks, transpose_columns, &job);
-        rbe__thread_pool_run(pool, job.n_blocks * (job.n_blocks + 1) / 2, add_block, &job);
+        rbe__thread_pool_run(thread_pool, job.n_blocks, transpose_columns, &job);
+        rbe__thread_pool_run(thread_pool, job.n_blocks * (job.n_blocks + 1) / 2, add_block, &job);
     }
-    rbe__thread_pool_free(pool);
+    rbe__thread_pool_free(thread_pool);
     free(job.transposed);
     return status;
 }
@@ -247,17 +247,17 @@ static void reverse(float *values, size_t n)
     }
 }
 
-static rbe_status factor(factor_job *job, rbe__thread_pool *pool)
+static rbe_status factor(factor_job *job, rbe__thread_pool *thread_pool)
 {
     for (job->block = 0; job->block < job->n_blocks; job->block++) {
         factor_diagonal(job);
         if (job->failed) {
             return rbe_fail(RBE_ERROR_ARGUMENT, "the matrix is not positive definite; dampen it more");
         }
-        rbe__thread_pool_run(pool, job->n_blocks - 1 - job->block, factor_below, job);
+        rbe__thread_pool_run(thread_pool, job->n_blocks - 1 - job->block, factor_below, job);
     }
     for (job->block = 0; job->block < job->n_blocks; job->block++) {
-        rbe__thread_pool_run(pool, job->block, invert_before, job);
+        rbe__thread_pool_run(thread_pool, job->block, invert_before, job);
         place_diagonal(job, job->block);
     }
     return RBE_OK;
@@ -277,8 +277,8 @@ rbe_status rbe_inverse_factor(float *h, uint32_t n, uint32_t n_threads)
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for a factor of %u columns", n);
     }
     job.inverses = job.factors + diagonal;
-    rbe__thread_pool *pool = NULL;
-    rbe_status status = rbe__thread_pool_create(n_threads, &pool);
+    rbe__thread_pool *thread_pool = NULL;
+    rbe_status status = rbe__thread_pool_create(n_threads, &thread_pool);
     if (status == RBE_OK) {
         reverse(h, (size_t)n * n);
         for (uint32_t row = 0; row < n; row++) { /* the caller's lower triangle is now the upper one */
@@ -286,7 +286,7 @@ rbe_status rbe_inverse_factor(float *h, uint32_t n, uint32_t n_threads)
                 h[(size_t)row * n + col] = h[(size_t)col * n + row];
             }
         }
-        status = factor(&job, pool);
+        status = factor(&job, thread_pool);
     }
     if (status == RBE_OK) { /* above the diagonal M^T; U = M turned round, which reversing M^T = M's transpose gives transposed */
         for (uint32_t row = 0; row < n; row++) {
@@ -297,7 +297,7 @@ rbe_status rbe_inverse_factor(float *h, uint32_t n, uint32_t n_threads)
         }
         reverse(h, (size_t)n * n);
     }
-    rbe__thread_pool_free(pool);
+    rbe__thread_pool_free(thread_pool);
     free(job.factors);
     return status;
 }

@@ -269,11 +269,11 @@ static void attend_one(const rbe__workspace *workspace, const rbe__attention *at
     call.partials = partials;
     call.most_chunks = most_chunks;
     const int has_room = call.first_chunk + call.n_chunks <= most_chunks;
-    if (attention->n_tokens == 1 && call.n_chunks > 1 && has_room && rbe__thread_pool_threads(workspace->pool) > 1) {
-        rbe__thread_pool_run(workspace->pool, items_of(&call) * call.n_chunks, attend_part, &call);
-        rbe__thread_pool_run(workspace->pool, attention->n_heads, join_head, &call);
+    if (attention->n_tokens == 1 && call.n_chunks > 1 && has_room && rbe__thread_pool_threads(workspace->thread_pool) > 1) {
+        rbe__thread_pool_run(workspace->thread_pool, items_of(&call) * call.n_chunks, attend_part, &call);
+        rbe__thread_pool_run(workspace->thread_pool, attention->n_heads, join_head, &call);
     } else {
-        rbe__thread_pool_run(workspace->pool, items_of(&call), attend_tile, &call);
+        rbe__thread_pool_run(workspace->thread_pool, items_of(&call), attend_tile, &call);
     }
 }
 
@@ -312,5 +312,5 @@ void rbe__attend(rbe__workspace *workspace, rbe__attention *attentions, uint32_t
         n_items += items_of(&call);
     }
     attend_each_call each = {workspace, attentions, n};
-    rbe__thread_pool_run(workspace->pool, n_items, attend_tile_of, &each);
+    rbe__thread_pool_run(workspace->thread_pool, n_items, attend_tile_of, &each);
 }

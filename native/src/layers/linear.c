@@ -225,7 +225,7 @@ static void run_sparing(linear_call *call)
             }
             rbe__residency_expect(residency, tensor, done, count, n_items);
             call->first = call->first_item[j] + done;
-            rbe__thread_pool_run(call->workspace->pool, count, run_item, call);
+            rbe__thread_pool_run(call->workspace->thread_pool, count, run_item, call);
             done += count;
         }
     }
@@ -248,10 +248,10 @@ static void run_linear(linear_call call)
         call.first_item[j + 1] = call.first_item[j] + n_items;
     }
     if (call.rotation || call.normed || call.activated) {
-        rbe__thread_pool_run(workspace->pool, call.n_tokens, prepare_token, &call);
+        rbe__thread_pool_run(workspace->thread_pool, call.n_tokens, prepare_token, &call);
     }
     rbe__profile_lap(workspace->profile, RBE_OPERATION_PREPARE);
-    const uint32_t n_items = call.first_item[call.n_jobs], n_threads = rbe__thread_pool_threads(workspace->pool);
+    const uint32_t n_items = call.first_item[call.n_jobs], n_threads = rbe__thread_pool_threads(workspace->thread_pool);
     call.n_whole = n_items;
     call.n_parts = 1;
     if (divides && call.n_tokens >= n_threads * LEAST_PART) { /* items that do not go round: every thread gets some tokens of each */
@@ -261,7 +261,7 @@ static void run_linear(linear_call call)
     if (workspace->residency) {
         run_sparing(&call);
     } else {
-        rbe__thread_pool_run(workspace->pool, call.n_whole + (n_items - call.n_whole) * call.n_parts, run_item, &call);
+        rbe__thread_pool_run(workspace->thread_pool, call.n_whole + (n_items - call.n_whole) * call.n_parts, run_item, &call);
     }
 }
 

@@ -29,7 +29,7 @@ typedef struct rbe__thread_scratch {
 
 typedef struct rbe__workspace {
     const rbe_kernels *kernels;
-    rbe__thread_pool *pool;
+    rbe__thread_pool *thread_pool;
     uint32_t most_tokens;  /* done at once */
     uint32_t max_cols;     /* columns of the widest input, a multiple of 64 */
     uint32_t max_head_dim; /* of all attention */

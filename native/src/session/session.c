@@ -158,7 +158,7 @@ rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *in
         .kv_bytes = session->state_bytes,
         .context_tokens = session->state.context,
         .position = session->position,
-        .n_threads = rbe__thread_pool_threads(session->pass.workspace.pool),
+        .n_threads = rbe__thread_pool_threads(session->pass.workspace.thread_pool),
     };
     return rbe__give_info("rbe_session_get_info", info, &known, sizeof known);
 }

@@ -20,7 +20,7 @@ FEATURES = "features"
 # Several in one.
 _FUSED = {"attention": "blk.N.attn_qkv", "feed_forward": "blk.N.ffn_up"}
 
-EMBEDDING, HEAD = "token_embd.weight", "output.weight"
+EMBEDDING, LM_HEAD = "token_embd.weight", "output.weight"
 ROPE_FREQUENCIES = "rope_freqs.weight"
 LONG_FACTORS, SHORT_FACTORS = "rope_factors_long.weight", "rope_factors_short.weight"
 
@@ -74,7 +74,8 @@ def _row(model_type: str) -> Architecture:
     row = next(row for row in ARCHITECTURES if row.model_type == model_type)
     return replace(
         row, rules=tuple(_rule(rule) for rule in row.rules), features=_features, defaults={}, renamed={},
-        prefixes=("",), heads=(HEAD,), ignored=(), norm_plus_one=False, activation_key="hidden_act", transposed=False,
+        prefixes=("",), lm_heads=(LM_HEAD,), ignored=(), norm_plus_one=False, activation_key="hidden_act",
+        transposed=False,
     )  # fmt: skip
 
 

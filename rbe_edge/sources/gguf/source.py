@@ -10,7 +10,7 @@ import numpy as np
 
 from rbe_edge.errors import PackError
 from rbe_edge.sources.config import Config
-from rbe_edge.sources.gguf.architectures import EMBEDDING, HEAD
+from rbe_edge.sources.gguf.architectures import EMBEDDING, LM_HEAD
 from rbe_edge.sources.gguf.configuration import ROPE_TENSORS, Keys, configuration, find_dialect, head_counts
 from rbe_edge.sources.gguf.header import Header, read_header
 from rbe_edge.sources.gguf.tensors import GgufTensor, view_tensors
@@ -40,8 +40,8 @@ def open_gguf(path: Path) -> Source:
                 raise PackError(f"{part}: {name} is also in another part; the parts do not belong together")
             tensors[name] = tensor
     rope = {name: tensors.pop(name) for name in ROPE_TENSORS if name in tensors}
-    if _same(tensors, HEAD, EMBEDDING):
-        del tensors[HEAD]  # early converters of GPT-2 wrote a tied head a second time
+    if _same(tensors, LM_HEAD, EMBEDDING):
+        del tensors[LM_HEAD]  # early converters of GPT-2 wrote a tied lm_head a second time
     config = configuration(dialect, keys, tensors, rope)
     files = tuple(part for part, _ in parts)
     return Source(files[0].name, config, tensors, files, path.parent, files[0], layout="gguf", described_in=path.name)

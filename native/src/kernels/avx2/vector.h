@@ -12,10 +12,10 @@ enum {
     DENSE_ROWS = 3,
     DENSE_TOKENS = 4,
     DENSE_ROWS_ALONE = 8,
-    COMBINE_1 = 8,
-    COMBINE_2 = 4,
-    COMBINE_MANY = 2,
-    COMBINE_AHEAD = 16384
+    WEIGHTED_SUM_1 = 8,
+    WEIGHTED_SUM_2 = 4,
+    WEIGHTED_SUM_MANY = 2,
+    WEIGHTED_SUM_AHEAD = 16384
 };
 
 typedef __m256 vf;

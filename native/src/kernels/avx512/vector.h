@@ -11,10 +11,10 @@ enum {
     DENSE_ROWS = 4,
     DENSE_TOKENS = 4,
     DENSE_ROWS_ALONE = 8,
-    COMBINE_1 = 4,
-    COMBINE_2 = 4,
-    COMBINE_MANY = 4,
-    COMBINE_AHEAD = 16384
+    WEIGHTED_SUM_1 = 4,
+    WEIGHTED_SUM_2 = 4,
+    WEIGHTED_SUM_MANY = 4,
+    WEIGHTED_SUM_AHEAD = 16384
 };
 
 typedef __m512 vf;

@@ -8,7 +8,16 @@
 #include "kernels/neon/armv7.h"
 #include "kernels/shared/inline.h"
 
-enum { VF = 4, DENSE_ROWS = 4, DENSE_TOKENS = 4, DENSE_ROWS_ALONE = 8, COMBINE_1 = 8, COMBINE_2 = 8, COMBINE_MANY = 4, COMBINE_AHEAD = 0 };
+enum {
+    VF = 4,
+    DENSE_ROWS = 4,
+    DENSE_TOKENS = 4,
+    DENSE_ROWS_ALONE = 8,
+    WEIGHTED_SUM_1 = 8,
+    WEIGHTED_SUM_2 = 8,
+    WEIGHTED_SUM_MANY = 4,
+    WEIGHTED_SUM_AHEAD = 0
+};
 
 typedef float32x4_t vf;
 

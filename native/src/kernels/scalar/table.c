@@ -50,7 +50,7 @@ static float load_bf16(const void *source, size_t index)
         }                                                                                                                               \
     }
 
-#define COMBINE(type)                                                                                                                \
+#define WEIGHTED_SUM(type)                                                                                                           \
     static void weighted_sum_##type(const float *weight, size_t weight_stride, const void *rows, size_t row_stride, uint32_t n_rows, \
                                     uint32_t n_cols, uint32_t n_out, const float *keep, float *out, size_t out_stride)               \
     {                                                                                                                                \
@@ -183,9 +183,9 @@ static void from_i4(const uint8_t *bytes, uint32_t n, float *x)
 DENSE(f32)
 DENSE(f16)
 DENSE(bf16)
-COMBINE(f32)
-COMBINE(f16)
-COMBINE(i8)
+WEIGHTED_SUM(f32)
+WEIGHTED_SUM(f16)
+WEIGHTED_SUM(i8)
 
 static void accumulate(float *y, const int32_t *acc, uint32_t n, float scale)
 {

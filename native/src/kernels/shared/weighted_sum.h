@@ -1,11 +1,11 @@
 /* Sums of weighted rows, for every vector width: after shared/float.h. The queries of a key-value head stand beside one another in
  * registers, so that a row is read (and converted) once for all of them. */
-#ifndef RBE_KERNELS_SHARED_COMBINE_H
-#define RBE_KERNELS_SHARED_COMBINE_H
+#ifndef RBE_KERNELS_SHARED_WEIGHTED_SUM_H
+#define RBE_KERNELS_SHARED_WEIGHTED_SUM_H
 
 #include "kernels/shared/float.h"
 
-enum { COMBINE_OUT = 6, COMBINE_SUMS = 24 };
+enum { WEIGHTED_SUM_OUT = 6, WEIGHTED_SUM_SUMS = 24 };
 
 typedef struct weighted_sum_call {
     const float *weight;
@@ -19,11 +19,11 @@ typedef struct weighted_sum_call {
 } weighted_sum_call;
 
 /* Keys and values of a long context come from memory, and its rows go on behind those of a call: rows that are stored as fp32 are
- * buffers. COMBINE_AHEAD: how far ahead to ask, in bytes, 0 not at all (docs/performance.md, "A growing context"). */
+ * buffers. WEIGHTED_SUM_AHEAD: how far ahead to ask, in bytes, 0 not at all (docs/performance.md, "A growing context"). */
 RBE_INLINE void prefetch_rows(element kind, const uint8_t *row, uint32_t n_values)
 {
-    for (uint32_t i = 0; COMBINE_AHEAD != 0 && kind != F32 && i < element_bytes(kind) * n_values; i += 64) {
-        __builtin_prefetch((const void *)((uintptr_t)row + COMBINE_AHEAD + i), 0, 2);
+    for (uint32_t i = 0; WEIGHTED_SUM_AHEAD != 0 && kind != F32 && i < element_bytes(kind) * n_values; i += 64) {
+        __builtin_prefetch((const void *)((uintptr_t)row + WEIGHTED_SUM_AHEAD + i), 0, 2);
     }
 }
 
@@ -31,7 +31,7 @@ RBE_INLINE void prefetch_rows(element kind, const uint8_t *row, uint32_t n_value
 RBE_INLINE void weighted_sum_tile(element kind, const weighted_sum_call *call, uint32_t n_out, uint32_t n_vectors, uint32_t n_last,
                                   uint32_t c)
 {
-    vf sums[COMBINE_SUMS], row[COMBINE_SUMS];
+    vf sums[WEIGHTED_SUM_SUMS], row[WEIGHTED_SUM_SUMS];
     RBE_UNROLL(24)
     for (uint32_t i = 0; i < n_out * n_vectors; i++) {
         const uint32_t n = i / n_vectors, v = i % n_vectors, values = v + 1 < n_vectors ? VF : n_last;
@@ -79,17 +79,17 @@ RBE_INLINE void weighted_sum(element kind, weighted_sum_call call, uint32_t n_co
 {
     while (n_out > 0) {
         uint32_t here = 1;
-        if (n_out >= COMBINE_OUT) {
-            here = COMBINE_OUT;
-            weighted_sum_columns(kind, &call, COMBINE_OUT, COMBINE_MANY, n_cols);
+        if (n_out >= WEIGHTED_SUM_OUT) {
+            here = WEIGHTED_SUM_OUT;
+            weighted_sum_columns(kind, &call, WEIGHTED_SUM_OUT, WEIGHTED_SUM_MANY, n_cols);
         } else if (n_out >= 3) {
             here = 3;
-            weighted_sum_columns(kind, &call, 3, COMBINE_MANY, n_cols);
+            weighted_sum_columns(kind, &call, 3, WEIGHTED_SUM_MANY, n_cols);
         } else if (n_out == 2) {
             here = 2;
-            weighted_sum_columns(kind, &call, 2, COMBINE_2, n_cols);
+            weighted_sum_columns(kind, &call, 2, WEIGHTED_SUM_2, n_cols);
         } else {
-            weighted_sum_columns(kind, &call, 1, COMBINE_1, n_cols);
+            weighted_sum_columns(kind, &call, 1, WEIGHTED_SUM_1, n_cols);
         }
         call.weight += here * call.weight_stride;
         call.out += here * call.out_stride;
@@ -98,16 +98,16 @@ RBE_INLINE void weighted_sum(element kind, weighted_sum_call call, uint32_t n_co
     }
 }
 
-#define COMBINE_KERNEL(name, kind)                                                                                                      \
+#define WEIGHTED_SUM_KERNEL(name, kind)                                                                                                 \
     static void weighted_sum_##name(const float *weight, size_t weight_stride, const void *rows, size_t row_stride, uint32_t n_rows,    \
                                     uint32_t n_cols, uint32_t n_out, const float *keep, float *out, size_t out_stride)                  \
     {                                                                                                                                   \
         weighted_sum(kind, (weighted_sum_call){weight, weight_stride, rows, row_stride, n_rows, keep, out, out_stride}, n_cols, n_out); \
     }
 
-COMBINE_KERNEL(f32, F32)
-COMBINE_KERNEL(f16, F16)
-COMBINE_KERNEL(i8, I8)
+WEIGHTED_SUM_KERNEL(f32, F32)
+WEIGHTED_SUM_KERNEL(f16, F16)
+WEIGHTED_SUM_KERNEL(i8, I8)
 
 static void set_weighted_sum(rbe_kernels *table)
 {

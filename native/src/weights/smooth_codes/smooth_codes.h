@@ -1,7 +1,7 @@
-/* The two extreme codes, docs/smooth_codes.md: a row of a matrix from a 64-bit seed, or from smooth functions and residuals.
+/* The two smooth codes, docs/smooth_codes.md: a row of a matrix from a 64-bit seed, or from smooth functions and residuals.
  * All of it is computed in double precision by fixed operations and rounded once: the same bits on every machine. */
-#ifndef RBE_EXTREMES_H
-#define RBE_EXTREMES_H
+#ifndef RBE_SMOOTH_CODES_H
+#define RBE_SMOOTH_CODES_H
 
 #include <stdint.h>
 
