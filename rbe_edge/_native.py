@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import operator
 import os
 import sys
 from collections.abc import Callable
@@ -160,7 +161,8 @@ class Capture(_Carrier):
 class Draw(_Carrier):
     """A function that chooses a token, `draw(logits, sampler)` with logits float32 [vocabulary] that it may change and
     sampler what `wrap` makes of the rbe_sampler; it returns a token, or None to end the text. Made callable from C:
-    keep it as long as the generation, and give the status of each call to its check()."""
+    keep it as long as the generation, and give the status of each call to its check(), which raises again what `draw`
+    raised, and OptionError where it returned what is no token. The text has ended then too."""
 
     def __init__(self, draw: Callable[[np.ndarray[Any, Any], Any], int | None], wrap: Callable[[Any], object]) -> None:
         super().__init__()
@@ -173,13 +175,24 @@ class Draw(_Carrier):
 
         try:
             chosen = self._draw(np.ctypeslib.as_array(logits, shape=(n_vocabulary,)), self._wrap(sampler))
+            if chosen is None:
+                return 1
+            token[0] = self._token(chosen, n_vocabulary)
+            return 0
         except BaseException as raised:
             self._raised = raised
             return 1
-        if chosen is None:
-            return 1
-        token[0] = chosen
-        return 0
+
+    @staticmethod
+    def _token(chosen: object, n_vocabulary: int) -> int:
+        # ctypes would cut off what is too large, and -1 is RBE_NO_TOKEN, which leaves the drawing to the sampler.
+        try:
+            token = operator.index(chosen)  # type: ignore[arg-type]
+        except TypeError:
+            token = -1
+        if 0 <= token < n_vocabulary:
+            return token
+        raise errors.OptionError(f"draw must return a token from 0 to {n_vocabulary - 1}, or None, not {chosen!r}")
 
 
 class Log(_Carrier):

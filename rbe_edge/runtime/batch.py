@@ -86,10 +86,11 @@ class Batch:
 
     def advance(self, generations: Sequence[EngineGeneration]) -> list[Event | BaseException]:
         """A step of several generations, of different sessions: their tokens are appended in one pass. For each what
-        its step() would have given or raised; the others went on all the same. Raises as step() does."""
+        its step() would have given or raised, Ctrl-C in its `draw` included; the others went on all the same. Raises as
+        step() does, and OptionError where a generation has ended."""
         require(1 <= len(generations) <= self.max_sessions, f"a step is of 1 to {self.max_sessions} generations")
-        sessions = [generation.session for generation in generations]
-        require(len(set(map(id, sessions))) == len(sessions), "a session can be in a step only once")
+        sessions = {id(generation.session) for generation in generations}
+        require(len(sessions) == len(generations), "a session can be in a step only once")
         events = (_native.GenerationEvent * len(generations))()
         for raw in events:
             raw.struct_bytes = ctypes.sizeof(_native.GenerationEvent)
@@ -97,12 +98,9 @@ class Batch:
         assert self._native is not None
         with ExitStack() as stack:
             batch = stack.enter_context(self._native.use())
-            for session in sessions:
-                stack.enter_context(session.use())
-            handles = (ctypes.POINTER(_native.GenerationHandle) * len(generations))(
-                *(one.handle for one in generations)
-            )
-            status = _native.library().rbe_batch_step(batch, handles, len(generations), events, statuses)
+            handles = [stack.enter_context(generation.use()) for generation in generations]
+            raw_handles = (ctypes.POINTER(_native.GenerationHandle) * len(handles))(*handles)
+            status = _native.library().rbe_batch_step(batch, raw_handles, len(handles), events, statuses)
             _native.check(status, OptionError)
             return [_outcome(*one) for one in zip(generations, statuses, events, strict=True)]
 
@@ -114,6 +112,8 @@ class Batch:
 
 
 def _outcome(generation: EngineGeneration, status: int, raw: _native.GenerationEvent) -> Event | BaseException:
+    if status == _native.ERROR_CANCELLED:
+        return Cancelled("cancelled")  # the message in the library is that of the last one that failed
     try:
         return generation.event_of(status, raw)
     except BaseException as raised:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from rbe_edge import _native
-from rbe_edge.errors import TokenizerError
-from rbe_edge.runtime.options import SamplingOptions, encoded
+from rbe_edge.errors import ModelError, RbeError, TokenizerError
+from rbe_edge.runtime.options import SamplingOptions, encoded, require
 from rbe_edge.runtime.sampler import Sampler, raw_options
 
 if TYPE_CHECKING:
@@ -55,7 +56,12 @@ class EngineGeneration:
         ignore_end: bool = False,
         draw: Draw | None = None,
     ) -> None:
-        """max_tokens None: as many as fit into the context. draw None: the sampler draws."""
+        """max_tokens None: as many as fit into the context. stop: texts that end it, none of them empty. draw None: the
+        sampler draws. Raises OptionError for what is out of range."""
+        self._handle: Any = None
+        self._is_in_use = False
+        require(max_tokens is None or 0 < max_tokens < 2**32, f"max_tokens must be 1 or more, not {max_tokens}")
+        require(not isinstance(stop, str) and all(stop), "stop must be a sequence of texts, none of them empty")
         assert session.model.tokenizer_handle
         stops = [encoded(one) for one in stop]
         self.session = session
@@ -69,39 +75,48 @@ class EngineGeneration:
             n_stops=len(stops),
             draw=self._carrier.callback if self._carrier is not None else _native.DrawCallback(),
         )
-        self._handle: Any = ctypes.POINTER(_native.GenerationHandle)()
+        made = ctypes.POINTER(_native.GenerationHandle)()
         with session.use() as handle:
-            status = _native.library().rbe_generation_create(handle, ctypes.byref(options), ctypes.byref(self._handle))
+            status = _native.library().rbe_generation_create(handle, ctypes.byref(options), ctypes.byref(made))
             _native.check(status, TokenizerError)
+        self._handle = made
 
-    @property
-    def handle(self) -> Any:
-        """The rbe_generation, for calls on _native."""
-        return self._handle
+    @contextmanager
+    def use(self) -> Iterator[Any]:
+        """The rbe_generation, for one call on _native; its session is in use meanwhile. Raises where that is in use
+        already, and ModelError where either has been closed."""
+        with self.session.use():
+            if self._handle is None:
+                raise ModelError("this generation has been closed; make another one on its session")
+            self._is_in_use = True
+            try:
+                yield self._handle
+            finally:
+                self._is_in_use = False
 
     def step(self) -> Event:
         """Appends the token of the step before to the context, and draws the next one. Raises Cancelled after
-        Session.cancel(), and what `draw` raises."""
-        with self.session.use():
-            return self._event(_native.library().rbe_generation_step)
+        Session.cancel(): the next step then tries again. Raises what `draw` raises: the text has then ended, as it has
+        after an event with a `finish`. Raises RbeError once it has ended, and where the context has no logits."""
+        return self._event(_native.library().rbe_generation_step)
 
     def next(self, logits: Any = None) -> Event:
-        """Draws and appends nothing: the caller does. logits: a C pointer to float[vocabulary]; None: the session's."""
-        with self.session.use():
-            return self._event(_native.library().rbe_generation_next, logits)
+        """Draws and appends nothing: the caller does. logits: a C pointer to float[vocabulary]; None: the session's.
+        Raises as step() does."""
+        return self._event(_native.library().rbe_generation_next, logits)
 
     def end(self) -> str:
-        """Ends the text here, and gives what was held back."""
-        with self.session.use():
-            return self._event(_native.library().rbe_generation_end).rest
+        """Ends the text here, and gives what was held back. Raises RbeError once it has ended."""
+        return self._event(_native.library().rbe_generation_end).rest
 
     def _event(self, function: Any, *arguments: Any) -> Event:
         raw = _native.GenerationEvent(struct_bytes=ctypes.sizeof(_native.GenerationEvent))
-        return self.event_of(function(self._handle, *arguments, ctypes.byref(raw)), raw)
+        with self.use() as handle:
+            return self.event_of(function(handle, *arguments, ctypes.byref(raw)), raw)
 
     def event_of(self, status: int, raw: _native.GenerationEvent) -> Event:
         """What a call on the handle gave. Raises where it failed, or `draw` did."""
-        (self._carrier.check if self._carrier is not None else _native.check)(status)
+        (self._carrier.check if self._carrier is not None else _native.check)(status, RbeError)
         return Event(
             token=None if raw.token == _native.NO_TOKEN else raw.token,
             finish=_FINISHES.get(raw.finish),
@@ -110,7 +125,9 @@ class EngineGeneration:
         )
 
     def close(self) -> None:
-        """Frees it; the session stays. Closing twice is allowed."""
+        """Frees it; the session stays. Closing twice is allowed; from `draw` it is refused."""
+        if self._is_in_use:
+            raise RbeError("a generation cannot be closed while it draws; return None from draw to end its text")
         handle, self._handle = self._handle, None
         if handle is not None:
             _native.library().rbe_generation_free(handle)
@@ -119,4 +136,7 @@ class EngineGeneration:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
         self.close()

@@ -75,7 +75,8 @@ class EngineModel:
             runnable = ", ".join(name for name, available in _native.kernel_sets().items() if available)
             raise OptionError(f"kernel set {kernel_set} cannot run here; this machine has: {runnable}")
         require(0 <= max_memory < 2**63, f"max_memory must be 0 (no limit) or a number of bytes, not {max_memory}")
-        require(min(layers) >= 0 and max(layers) < 2**32, f"layers must be two whole numbers from 0 on, not {layers}")
+        wanted = len(layers) == 2 and min(layers) >= 0 and max(layers) < 2**32
+        require(wanted, f"layers must be two whole numbers from 0 on, not {layers}")
         policy = cache or CachePolicy()
         carrier = _native.Log(log) if log is not None else None
         options = _native.ModelOptions(

@@ -141,11 +141,13 @@ class EngineSession:
 
     def configure(self, *, threads: int = 0, planes: int | Mapping[PlanesKind, int] = 0) -> None:
         """From the next call on: another number of threads (0: as they are), and planes read of each trellis tensor (0:
-        all), for all matrices or by their kind. What the context holds stays as it was computed."""
+        all), for all matrices or by their kind; of a kind that is left out all are read. What the context holds stays
+        as it was computed. Raises OptionError for what is out of range; the session is then as before."""
         raw = _native.PassOptions(struct_bytes=ctypes.sizeof(_native.PassOptions), n_threads=threads)
         require(0 <= threads <= 64, f"threads must be from 1 to 64, or 0 for as they are, not {threads}")
         by_kind = planes if isinstance(planes, Mapping) else dict.fromkeys(_PLANES_KINDS, planes)
         for kind, count in by_kind.items():
+            require(kind in _PLANES_KINDS, f"planes are of {', '.join(_PLANES_KINDS)}, not of {kind}")
             require(0 <= count <= 4, f"planes must be from 1 to 4, or 0 for all, not {count}")
             raw.planes[_PLANES_KINDS[kind]] = count
         with self.use() as handle:
@@ -238,7 +240,15 @@ class EngineSession:
         """Runs `count` layers from `first` on over hidden states float32 [n][width] at positions `position` ..., in
         place, continuing what these layers keep of positions before. The context, which ends at or before `position`,
         stays as it is. show(layer, point, x) is given what each group of matrices reads, [tokens][cols] valid during
-        the call; point is one of _native.CAPTURE_*. For calibration, and for layers on several machines."""
+        the call; point is one of _native.CAPTURE_*. For calibration, and for layers on several machines.
+
+        Raises OptionError for hidden states of another width, layers that the model does not hold and positions before
+        the end of the context, ContextFull for those behind the last one, Cancelled after cancel(): hidden states are
+        then in part those of before, in part those after the layers."""
+        width = self.model.info.width
+        require(hidden.ndim == 2 and hidden.shape[1] == width, f"hidden must be [n][{width}], not {hidden.shape}")
+        for number in (first, count, position):
+            require(0 <= number < 2**32, f"layers and positions are whole numbers from 0 on, not {number}")
         carrier = _native.Capture(show) if show is not None else None
         with self.use() as handle:
             status = _native.library().rbe_session_run_layers(
@@ -251,7 +261,7 @@ class EngineSession:
                 carrier.callback if carrier is not None else _native.CaptureCallback(),
                 None,
             )
-            (carrier.check if carrier is not None else _native.check)(status)
+            (carrier.check if carrier is not None else _native.check)(status, OptionError)
 
     def rewind(self, n_tokens: int = 0) -> None:
         """Forgets all but the first n_tokens of the context."""
@@ -299,10 +309,10 @@ class EngineSession:
         return list(tokens[n_held.value :])
 
     def common(self, tokens: Sequence[int]) -> int:
-        """How many of the tokens the context begins with."""
-        array = self.token_array(tokens)
+        """How many of the tokens the context begins with; 0 of none. Raises OptionError for what are no tokens."""
+        array = self.token_array(tokens) if len(tokens) else None
         with self.use() as handle:
-            common: int = _native.library().rbe_session_common(handle, array, len(array))
+            common: int = _native.library().rbe_session_common(handle, array, len(tokens))
             return common
 
     def cancel(self) -> None:

@@ -33,14 +33,16 @@ class Sampler:
 
     def __init__(self, n_vocabulary: int, options: SamplingOptions) -> None:
         raw = raw_options(options)
+        self._is_borrowed = False
         self._handle: Any = ctypes.POINTER(_native.SamplerHandle)()
         status = _native.library().rbe_sampler_create(n_vocabulary, ctypes.byref(raw), ctypes.byref(self._handle))
         _native.check(status)
 
     @classmethod
     def of(cls, handle: Any) -> Sampler:
-        """An rbe_sampler that is another's and lives as long as that; not to be closed."""
+        """An rbe_sampler that is another's and lives as long as that; close() leaves it to its owner."""
         sampler = object.__new__(cls)
+        sampler._is_borrowed = True
         sampler._handle = handle
         return sampler
 
@@ -60,7 +62,7 @@ class Sampler:
 
     def close(self) -> None:
         handle, self._handle = self._handle, None
-        if handle is not None:
+        if handle is not None and not self._is_borrowed:
             _native.library().rbe_sampler_free(handle)
 
     def __enter__(self) -> Sampler:

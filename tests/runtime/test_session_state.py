@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import resource
@@ -156,7 +157,8 @@ def test_other_models_and_settings_are_refused(model: Model, tmp_path: Path) -> 
     with model.session(context=80) as small, pytest.raises(ContextFull, match="90 tokens"):
         small.restore(path)
     out = tmp_path / "other.rbe"
-    pack(tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "source"), out, PackOptions(bits=32))
+    different = dataclasses.replace(tiny_models.MODELS["llama"], seed=2)
+    pack(tiny_models.write(different, tmp_path / "source"), out, PackOptions(bits=32))
     with Model.open(out) as other, other.session() as session, pytest.raises(StateError, match="another model"):
         session.restore(path)
     with model.session(context=128) as session:

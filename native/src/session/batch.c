@@ -205,6 +205,9 @@ rbe_status rbe_batch_step(rbe_batch *batch, rbe_generation *const *generations, 
             return rbe_fail(RBE_ERROR_ARGUMENT,
                             "rbe_batch_step: generation %zu is NULL or has ended, or its event's struct_bytes is another one", i);
         }
+        if (generations[i]->session->model != batch->model) {
+            return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_batch_step: generation %zu is not of the batch's model", i);
+        }
     }
     RBE_TRY(append_pending(batch, generations, n, statuses));
     for (size_t i = 0; i < n; i++) {

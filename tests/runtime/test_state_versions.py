@@ -1,0 +1,134 @@
+"""Saved states from file to file: those of version 1 are still restored, and a state belongs to tensors, not to a file.
+
+tests/golden/states holds states of version 1 of the golden packs, each of 20 tokens: `v1-PACK-CACHE`, -base read one
+plane of each tensor, -rewound was rewound to 9 tokens. The last release whose states had version 1 wrote them.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+
+from rbe_edge import Model
+from rbe_edge.errors import ContextFull, RbeError, StateError
+from rbe_edge.packing.pack import PackOptions, pack
+from rbe_edge.runtime.options import KvType
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+TOKENS = [(7 * i * i + 3 * i) % 250 for i in range(20)]
+HEADER_BYTES = 64
+PLANES_AT = 40
+
+# name: golden pack, cache type, planes that the state says were read of each kind, tokens, whether there are logits
+STATES: dict[str, tuple[str, KvType, int, int, bool]] = {
+    "v1-planes-f16": ("planes", "f16", 4, 20, True),
+    "v1-planes-q8q4-base": ("planes", "q8q4", 1, 20, True),
+    "v1-half-f32-rewound": ("half", "f32", 4, 9, False),
+}
+
+
+def state_path(name: str) -> Path:
+    return GOLDEN / "states" / f"{name}.state"
+
+
+def with_checksum(data: bytes) -> bytes:
+    data = data[:12] + bytes(4) + data[16:]
+    return data[:12] + struct.pack("<I", zlib.crc32(data)) + data[16:]
+
+
+def test_every_state_is_there_and_of_version_1() -> None:
+    assert {path.stem for path in (GOLDEN / "states").iterdir()} == STATES.keys()
+    for name in STATES:
+        data = state_path(name).read_bytes()
+        assert struct.unpack_from("<I", data, 8) == (1,) and with_checksum(data) == data
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_version_1_is_restored_bit_for_bit(name: str, tmp_path: Path) -> None:
+    file, kv, planes, n_tokens, has_logits = STATES[name]
+    old = state_path(name).read_bytes()
+    with Model.open(GOLDEN / "v1" / f"{file}.rbe") as model, model.session(kv=kv) as session:
+        assert session.restore(state_path(name)) == TOKENS[:n_tokens]
+        if has_logits:
+            stored = np.frombuffer(old, "<f4", model.info.vocabulary, HEADER_BYTES + 4 * n_tokens)
+            np.testing.assert_array_equal(session.logits, stored)
+        else:
+            with pytest.raises(RbeError, match="logits"):
+                _ = session.logits
+        session.save(tmp_path / "again")
+        new = (tmp_path / "again").read_bytes()
+        assert struct.unpack_from("<I", new, 8) == (2,) and new[HEADER_BYTES:] == old[HEADER_BYTES:]
+        assert list(new[PLANES_AT : PLANES_AT + 4]) == [planes] * 4
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_version_1_goes_on(name: str, tmp_path: Path) -> None:
+    """As the same tokens computed now: other machines' kernels round otherwise, so nearly."""
+    file, kv, planes, n_tokens, _ = STATES[name]
+    with Model.open(GOLDEN / "v1" / f"{file}.rbe") as model:
+        with model.session(kv=kv, planes=planes) as session, model.session(kv=kv, planes=planes) as computed:
+            session.restore(state_path(name))
+            session.save(tmp_path / "again")
+            session.prefill([5, 6, 7])
+            computed.prefill([*TOKENS[:n_tokens], 5, 6, 7])
+            np.testing.assert_allclose(session.logits, computed.logits, rtol=0.02, atol=0.02)
+            expected = session.logits
+            assert session.restore(tmp_path / "again") == TOKENS[:n_tokens]
+            session.prefill([5, 6, 7])
+            np.testing.assert_array_equal(session.logits, expected)
+
+
+def test_version_1_of_another_model_or_cache_is_refused(tmp_path: Path) -> None:
+    path = state_path("v1-planes-f16")
+    with Model.open(GOLDEN / "v1" / "bits4.rbe") as model, model.session() as session:
+        with pytest.raises(StateError, match="another model"):
+            session.restore(path)
+    with Model.open(GOLDEN / "v1" / "planes.rbe") as model:
+        with model.session(kv="q8") as session, pytest.raises(StateError, match="type f16"):
+            session.restore(path)
+        with model.session(context=19) as session, pytest.raises(ContextFull, match="20 tokens"):
+            session.restore(path)
+
+
+def test_damaged_headers_of_version_1(tmp_path: Path) -> None:
+    """Each byte changed, with the checksum made right: refused, or something that can be run."""
+    good, path = state_path("v1-planes-f16").read_bytes(), tmp_path / "state"
+    with Model.open(GOLDEN / "v1" / "planes.rbe") as model, model.session(threads=1) as session:
+        for planes in (0, 5, 2**31):
+            path.write_bytes(with_checksum(good[:PLANES_AT] + struct.pack("<I", planes) + good[PLANES_AT + 4 :]))
+            with pytest.raises(StateError, match="damaged"):
+                session.restore(path)
+        for at in range(HEADER_BYTES):
+            for change in (1, 4, 0x80):
+                path.write_bytes(with_checksum(good[:at] + bytes([good[at] ^ change]) + good[at + 1 :]))
+                try:
+                    session.restore(path)
+                except (StateError, ContextFull):
+                    continue
+                if session.position < session.context:
+                    session.prefill([3])
+        assert session.restore(state_path("v1-planes-f16")) == TOKENS
+
+
+def test_a_file_that_differs_in_metadata_alone_is_the_same_model(tmp_path: Path) -> None:
+    source = tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "source")
+    first, second = tmp_path / "first.rbe", tmp_path / "second.rbe"
+    pack(source, first, PackOptions(bits=32))
+    settings = source / "tokenizer_config.json"
+    settings.write_text(settings.read_text().replace("assistant", "the assistant"))
+    pack(source, second, PackOptions(bits=32))
+    assert first.read_bytes() != second.read_bytes()
+    with Model.open(first) as model, model.session() as session:
+        session.prefill(TOKENS)
+        session.save(tmp_path / "state")
+        session.prefill([1, 2])
+        expected = session.logits
+    with Model.open(second) as other, other.session() as session:
+        assert session.restore(tmp_path / "state") == TOKENS
+        session.prefill([1, 2])
+        np.testing.assert_array_equal(session.logits, expected)
