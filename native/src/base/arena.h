@@ -12,6 +12,12 @@ typedef struct rbe__arena {
     size_t used;     /* SIZE_MAX once the sum has overflowed */
 } rbe__arena;
 
+/* a x b things; SIZE_MAX, which no arena has, where that is more than a size_t counts: sizes that a file gives reach that on 32 bits. */
+static inline size_t rbe__arena_count(size_t a, size_t b)
+{
+    return b && a > SIZE_MAX / b ? SIZE_MAX : a * b;
+}
+
 /* count x item_bytes; NULL while measuring. */
 static inline void *rbe__arena_take(rbe__arena *arena, size_t count, size_t item_bytes)
 {

@@ -56,12 +56,13 @@ typedef struct attention_scratch {
 static attention_scratch take_scratch(const rbe__block *block, uint32_t n_tokens, uint32_t context, rbe__arena *arena)
 {
     const rbe__attention_shape *shape = &block->as.attention.shape;
-    const size_t q_width = (size_t)shape->n_heads * shape->head_dim, kv_width = (size_t)shape->n_kv_heads * shape->head_dim;
+    const size_t q_values = rbe__arena_count(n_tokens, (size_t)shape->n_heads * shape->head_dim);
+    const size_t kv_values = rbe__arena_count(n_tokens, (size_t)shape->n_kv_heads * shape->head_dim);
     attention_scratch scratch = {.most_chunks = (context - 1) / RBE_ATTENTION_CHUNK + 1};
-    scratch.q = rbe__arena_take(arena, n_tokens * q_width, sizeof(float));
-    scratch.mixed = rbe__arena_take(arena, n_tokens * q_width, sizeof(float));
-    scratch.k = rbe__arena_take(arena, n_tokens * kv_width, sizeof(float));
-    scratch.v = rbe__arena_take(arena, n_tokens * kv_width, sizeof(float));
+    scratch.q = rbe__arena_take(arena, q_values, sizeof(float));
+    scratch.mixed = rbe__arena_take(arena, q_values, sizeof(float));
+    scratch.k = rbe__arena_take(arena, kv_values, sizeof(float));
+    scratch.v = rbe__arena_take(arena, kv_values, sizeof(float));
     scratch.attentions = rbe__arena_take(arena, n_tokens, sizeof *scratch.attentions);
     scratch.partials = rbe__arena_take(arena, rbe__attention_partials(shape->n_heads, shape->head_dim, scratch.most_chunks), sizeof(float));
     return scratch;
@@ -229,7 +230,6 @@ static rbe_status visit_state(const rbe__block_state *state, uint32_t n_position
 }
 
 const rbe__block_kind rbe__attention_kind = {
-    .name = "attention",
     .bind = bind,
     .widest = widest,
     .head_dim = head_dim_of,

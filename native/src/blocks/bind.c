@@ -83,5 +83,4 @@ void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape
         }
         block->kind->bind(binder, index, shape, block);
     }
-    stack->has_rows_only |= binder->has_rows_only;
 }

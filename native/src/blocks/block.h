@@ -90,12 +90,11 @@ typedef struct rbe__slide {
 
 /* The functions of a kind. Those of a state are NULL where the kind keeps none. */
 struct rbe__block_kind {
-    const char *name;
-
     /* Tensors by names and shapes; block->norm and the like too. Failures stand in the binder. */
     void (*bind)(rbe__binder *binder, uint32_t layer, const rbe__layer_shape *shape, rbe__block *block);
 
-    /* Widest input of a matrix, and largest head; bytes of scratch for a pass of n_tokens over states of `context` positions. */
+    /* Widest input of a matrix, and largest head; bytes of scratch for a pass of n_tokens, with `context` as rbe__pass has it, SIZE_MAX where they
+     * are more than there can be. */
     uint32_t (*widest)(const rbe__block *block);
     uint32_t (*head_dim)(const rbe__block *block);
     size_t (*scratch_bytes)(const rbe__block *block, uint32_t n_tokens, uint32_t context);

@@ -49,8 +49,8 @@ static feed_forward_scratch take_scratch(const rbe__block *block, uint32_t n_tok
 {
     const rbe__feed_forward_shape *shape = &block->as.feed_forward.shape;
     feed_forward_scratch scratch = {0};
-    scratch.gate = shape->gated ? rbe__arena_take(arena, (size_t)n_tokens * shape->width, sizeof(float)) : NULL;
-    scratch.up = rbe__arena_take(arena, (size_t)n_tokens * shape->width, sizeof(float));
+    scratch.gate = shape->gated ? rbe__arena_take(arena, rbe__arena_count(n_tokens, shape->width), sizeof(float)) : NULL;
+    scratch.up = rbe__arena_take(arena, rbe__arena_count(n_tokens, shape->width), sizeof(float));
     return scratch;
 }
 
@@ -89,7 +89,6 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
 }
 
 const rbe__block_kind rbe__feed_forward_kind = {
-    .name = "feed-forward",
     .bind = bind,
     .widest = widest,
     .head_dim = head_dim_of,

@@ -78,17 +78,17 @@ void rbe__pass_take(rbe__pass *pass, rbe__arena *arena)
 {
     const rbe__stack *stack = pass->stack;
     const needs most = needs_of(pass);
-    const size_t rows = pass->workspace.most_tokens, hidden = rows * stack->width * sizeof(float);
-    const size_t angles = rows * stack->n_rope_tables * stack->rope_pairs;
+    const size_t rows = pass->workspace.most_tokens, hidden = rbe__arena_count(rows, stack->width);
+    const size_t angles = rbe__arena_count(rows, (size_t)stack->n_rope_tables * stack->rope_pairs);
     pass->rows = rbe__arena_take(arena, rows, sizeof *pass->rows);
-    pass->hidden = rbe__arena_take(arena, hidden, 1);
-    pass->normed = rbe__arena_take(arena, hidden, 1);
-    pass->branch = rbe__arena_take(arena, hidden, 1);
-    pass->layer_input = most.layer_input ? rbe__arena_take(arena, hidden, 1) : NULL;
+    pass->hidden = rbe__arena_take(arena, hidden, sizeof(float));
+    pass->normed = rbe__arena_take(arena, hidden, sizeof(float));
+    pass->branch = rbe__arena_take(arena, hidden, sizeof(float));
+    pass->layer_input = most.layer_input ? rbe__arena_take(arena, hidden, sizeof(float)) : NULL;
     pass->cosines = rbe__arena_take(arena, angles, sizeof(float));
     pass->sines = rbe__arena_take(arena, angles, sizeof(float));
     pass->scratch = rbe__arena_take(arena, most.scratch_bytes, 1);
-    pass->logits = rbe__arena_take(arena, (size_t)pass->logits_rows * stack->n_vocabulary, sizeof(float));
+    pass->logits = rbe__arena_take(arena, rbe__arena_count(pass->logits_rows, stack->n_vocabulary), sizeof(float));
     rbe__workspace_take(&pass->workspace, arena);
     rbe__workspace_take_threads(&pass->workspace, pass->n_scratch_threads, arena);
 }
@@ -206,6 +206,7 @@ rbe_status rbe__pass_fill(rbe__pass *pass, uint32_t layer)
 {
     const rbe__layer *filled = &pass->stack->layers[layer];
     compute_rope_angles(pass);
+    rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_OTHER);
     for (uint32_t b = 0; b < filled->n_blocks; b++) {
         if (filled->blocks[b].kind->fill && !filled->blocks[b].shares_state) {
             RBE_TRY(filled->blocks[b].kind->fill(pass, &filled->blocks[b]));

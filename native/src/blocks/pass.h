@@ -25,7 +25,7 @@ struct rbe__pass {
     rbe__profile profile; /* the workspace points to it where it is wanted */
     atomic_int cancelled;
     uint32_t planes[RBE_PLANES_KINDS]; /* read of each trellis tensor, at most; 0: all */
-    uint32_t context; /* of the longest state that it serves */
+    uint32_t context; /* positions up to which one row's attention is shared out among the threads; a state may have more */
 
     const rbe__run *runs; /* of the pass that runs */
     uint32_t n_runs, n_tokens;

@@ -24,7 +24,7 @@ void rbe__attend(rbe__workspace *workspace, rbe__attention *attentions, uint32_t
 
 static inline size_t rbe__attention_partials(uint32_t n_heads, uint32_t head_dim, uint32_t most_chunks)
 {
-    return (size_t)most_chunks * n_heads * (head_dim + 2);
+    return rbe__arena_count(rbe__arena_count(most_chunks, n_heads), (size_t)head_dim + 2);
 }
 
 #endif

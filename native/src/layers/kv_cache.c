@@ -29,8 +29,8 @@ rbe__kv_layer rbe__kv_take(rbe__arena *arena, rbe_kv_type type, uint32_t context
 {
     rbe__kv_layer cache = {.type = type, .n_kv_heads = n_kv_heads, .head_dim = head_dim};
     cache.context = (context + RBE_KV_BLOCK - 1) / RBE_KV_BLOCK * RBE_KV_BLOCK;
-    const size_t rows = (size_t)n_kv_heads * cache.context;
-    cache.keys = rbe__arena_take(arena, rows * head_dim, key_bytes(type));
+    const size_t rows = rbe__arena_count(n_kv_heads, cache.context);
+    cache.keys = rbe__arena_take(arena, rbe__arena_count(rows, head_dim), key_bytes(type));
     cache.values = rbe__arena_take(arena, rows, value_bytes(type, head_dim));
     if (has_scales(type)) {
         cache.key_scales = rbe__arena_take(arena, rows, sizeof(float));

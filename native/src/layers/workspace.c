@@ -7,8 +7,8 @@ static float *take_floats(rbe__arena *arena, size_t count)
 
 void rbe__workspace_take(rbe__workspace *workspace, rbe__arena *arena)
 {
-    workspace->scales = take_floats(arena, (size_t)workspace->most_tokens * (workspace->max_cols / RBE_BLOCK_COLS + 1));
-    workspace->quantized = rbe__arena_take(arena, (size_t)workspace->most_tokens * workspace->max_cols, 1);
+    workspace->scales = take_floats(arena, rbe__arena_count(workspace->most_tokens, workspace->max_cols / RBE_BLOCK_COLS + 1));
+    workspace->quantized = rbe__arena_take(arena, rbe__arena_count(workspace->most_tokens, workspace->max_cols), 1);
 }
 
 void rbe__workspace_take_threads(rbe__workspace *workspace, uint32_t n_threads, rbe__arena *arena)

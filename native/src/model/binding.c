@@ -76,7 +76,7 @@ static void bind_ends(rbe__binder *binder, const rbe__config *config, rbe__stack
         stack->lm_head.weight = stack->embedding;
         binder->has_rows_only |= stack->embedding && rbe__tensor_by_row(stack->embedding);
     }
-    stack->has_rows_only |= binder->has_rows_only;
+    stack->has_rows_only = binder->has_rows_only;
 }
 
 static rbe_status choose_layers(const rbe__config *config, uint32_t first_layer, uint32_t n_layers, rbe__stack *stack)

@@ -82,7 +82,7 @@ rbe_status rbe__config_read(const rbe__pack *pack, const char *path, rbe__config
     RBE_TRY(read_u64(from, "context", 1, 1u << 27, 0, &out->context));
     RBE_TRY(read_u64(from, "heads", 1, 4096, 0, &out->n_heads));
     RBE_TRY(read_u64(from, "kv_heads", 1, out->n_heads, 0, &out->n_kv_heads));
-    RBE_TRY(read_u64(from, "head_dim", 1, 4096 /* RBE_MAX_HEAD_DIM */, 0, &out->head_dim));
+    RBE_TRY(read_u64(from, "head_dim", 1, RBE_MAX_HEAD_DIM, 0, &out->head_dim));
     RBE_TRY(read_u64(from, "feed_forward", 1, 1u << 22, 0, &out->feed_forward));
     if (out->n_heads % out->n_kv_heads != 0) {
         return rbe_fail(RBE_ERROR_FORMAT, "%s: metadata `kv_heads` (%u) does not divide `heads` (%u)", path, out->n_kv_heads, out->n_heads);
