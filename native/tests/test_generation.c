@@ -210,6 +210,45 @@ static void check_callback(const rbe_model *model, uint32_t n_vocabulary)
     }
 }
 
+/* A callback that calls back: nothing happens to the generation that asks it. */
+static int call_back(float *logits, uint32_t n_vocabulary, rbe_sampler *sampler, uint32_t *token, void *user)
+{
+    rbe_generation *generation = *(rbe_generation **)user;
+    rbe_generation_event event = {.struct_bytes = sizeof event};
+    CHECK(rbe_generation_step(generation, &event) == RBE_ERROR_ARGUMENT && rbe_generation_end(generation, &event) == RBE_ERROR_ARGUMENT &&
+              rbe_generation_next(generation, logits, &event) == RBE_ERROR_ARGUMENT,
+          "a call from the callback");
+    *token = n_vocabulary; /* and no token */
+    return sampler == NULL;
+}
+
+static void check_wrong_callback(const rbe_model *model, uint32_t n_vocabulary)
+{
+    rbe_generation *generation = NULL;
+    rbe_generation_event event = {.struct_bytes = sizeof event};
+    rbe_generation_options options = options_of(1, 0);
+    options.draw = call_back;
+    options.draw_user = &generation;
+    rbe_session *session = open_session(model, 1, n_vocabulary);
+    CHECK(rbe_generation_create(session, &options, &generation) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_generation_step(generation, &event) == RBE_ERROR_ARGUMENT, "a token outside the vocabulary");
+    CHECK(rbe_generation_end(generation, &event) == RBE_OK && event.finish == RBE_FINISH_CALLER, "%s", rbe_last_error());
+    rbe_generation_free(generation);
+    rbe_session_free(session);
+}
+
+/* A sampler for more tokens than the model has would read behind the logits. */
+static void check_wrong_sampler(const rbe_model *model, uint32_t n_vocabulary)
+{
+    rbe_generation *generation = NULL;
+    rbe_generation_options options = options_of(1, 4);
+    rbe_session *session = open_session(model, 1, n_vocabulary);
+    CHECK(rbe_sampler_create(n_vocabulary + 1, &options.sampling, &options.sampler) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_generation_create(session, &options, &generation) == RBE_ERROR_ARGUMENT && !generation, "a sampler of another vocabulary");
+    rbe_sampler_free(options.sampler);
+    rbe_session_free(session);
+}
+
 /* Three generations of unequal length in one batch: each as alone. */
 static void check_batch(const rbe_model *model, uint32_t n_vocabulary)
 {
@@ -335,6 +374,8 @@ int main(void)
             n_stopped += check_stop(model, info.n_vocabulary);
             check_own_sampler(model, info.n_vocabulary);
             check_callback(model, info.n_vocabulary);
+            check_wrong_callback(model, info.n_vocabulary);
+            check_wrong_sampler(model, info.n_vocabulary);
             check_batch(model, info.n_vocabulary);
             check_event_sizes(model, info.n_vocabulary);
             check_cancel(model, info.n_vocabulary);

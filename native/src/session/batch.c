@@ -201,9 +201,11 @@ rbe_status rbe_batch_step(rbe_batch *batch, rbe_generation *const *generations, 
     const size_t event_bytes = events->struct_bytes; /* of the caller's, which may be another version's */
     uint8_t *event = (uint8_t *)events;
     for (size_t i = 0; i < n; i++) {
-        if (!generations[i] || generations[i]->has_ended || memcmp(event + i * event_bytes, &event_bytes, sizeof event_bytes) != 0) {
-            return rbe_fail(RBE_ERROR_ARGUMENT,
-                            "rbe_batch_step: generation %zu is NULL or has ended, or its event's struct_bytes is another one", i);
+        if (!generations[i] || generations[i]->has_ended || generations[i]->in_callback ||
+            memcmp(event + i * event_bytes, &event_bytes, sizeof event_bytes) != 0) {
+            return rbe_fail(
+                RBE_ERROR_ARGUMENT,
+                "rbe_batch_step: generation %zu is NULL, has ended or is in its callback, or its event's struct_bytes is another one", i);
         }
         if (generations[i]->session->model != batch->model) {
             return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_batch_step: generation %zu is not of the batch's model", i);

@@ -4,17 +4,15 @@
 #include <string.h>
 
 #include "base/status.h"
-
-#define DEFAULT_REPEAT_LAST 64u
+#include "text/sampling.h"
 
 static const rbe_generation_event empty = {.struct_bytes = sizeof empty, .token = RBE_NO_TOKEN, .text = "", .rest = ""};
 
 /* What stands in the context already counts for the repetition penalty; a context of BOS alone is where the text begins. */
-static rbe_status begin(rbe_generation *generation, uint32_t repeat_last)
+static rbe_status begin(rbe_generation *generation)
 {
     const rbe_session *session = generation->session;
-    const uint32_t back = repeat_last ? repeat_last : DEFAULT_REPEAT_LAST;
-    for (uint32_t i = session->position > back ? session->position - back : 0; generation->own_sampler && i < session->position; i++) {
+    for (uint32_t i = 0; generation->own_sampler && i < session->position; i++) { /* it keeps the latest ones itself */
         RBE_TRY(rbe_sampler_accept(generation->sampler, session->tokens[i]));
     }
     if (session->position == 1) {
@@ -38,6 +36,10 @@ static rbe_status create_into(rbe_generation *generation, const rbe_generation_o
     generation->ignore_end = options->ignore_end != 0;
     generation->draw = options->draw;
     generation->draw_user = options->draw_user;
+    if (options->sampler && rbe__sampler_vocabulary(options->sampler) != n_vocabulary) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "the sampler is one of %u tokens, and the vocabulary has %u",
+                        rbe__sampler_vocabulary(options->sampler), n_vocabulary);
+    }
     if (!options->sampler) {
         RBE_TRY(rbe_sampler_create(n_vocabulary, &options->sampling, &generation->own_sampler));
     }
@@ -49,7 +51,7 @@ static rbe_status create_into(rbe_generation *generation, const rbe_generation_o
             return rbe_fail(RBE_ERROR_MEMORY, "no memory for a generation");
         }
     }
-    return begin(generation, options->sampling.repeat_last);
+    return begin(generation);
 }
 
 rbe_status rbe_generation_create(rbe_session *session, const rbe_generation_options *options, rbe_generation **out)
@@ -123,7 +125,10 @@ static rbe_status draw(rbe_generation *generation, const float *logits, uint32_t
     }
     const uint32_t n_vocabulary = generation->session->pass.stack->n_vocabulary;
     memcpy(generation->logits, logits, n_vocabulary * sizeof *logits);
-    if (generation->draw(generation->logits, n_vocabulary, generation->sampler, token, generation->draw_user)) {
+    generation->in_callback = 1;
+    const int ended = generation->draw(generation->logits, n_vocabulary, generation->sampler, token, generation->draw_user);
+    generation->in_callback = 0;
+    if (ended) {
         *token = RBE_NO_TOKEN;
         return RBE_OK;
     }
@@ -177,8 +182,11 @@ rbe_status rbe__generation_end(rbe_generation *generation, rbe_finish reason, rb
 static rbe_status check_call(const char *function, const rbe_generation *generation, const rbe_generation_event *event)
 {
     RBE_TRY(rbe__check_info(function, event));
-    if (!generation || generation->has_ended) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "%s: the generation %s", function, generation ? "has ended" : "is NULL");
+    if (!generation || generation->has_ended || generation->in_callback) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "%s: the generation %s", function,
+                        !generation             ? "is NULL"
+                        : generation->has_ended ? "has ended"
+                                                : "is in its callback");
     }
     return RBE_OK;
 }

@@ -18,6 +18,7 @@ struct rbe_generation {
     uint32_t n_generated;
     uint32_t pending; /* drawn and not yet in the context; RBE_NO_TOKEN: none */
     int has_ended;
+    int in_callback; /* draw runs, and may not call back */
 };
 
 /* Draws from the logits, NULL: the session's, and appends nothing. */

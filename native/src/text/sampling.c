@@ -1,3 +1,5 @@
+#include "text/sampling.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +77,11 @@ void rbe_sampler_free(rbe_sampler *sampler)
         free(sampler->recent);
         free(sampler);
     }
+}
+
+uint32_t rbe__sampler_vocabulary(const rbe_sampler *sampler)
+{
+    return sampler->n_vocabulary;
 }
 
 rbe_status rbe_sampler_accept(rbe_sampler *sampler, uint32_t token)
