@@ -2,6 +2,7 @@
  * where it is normed, are fields; a block that cannot go back has its tokens computed again; layers of two models, each opened in part. */
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "golden_files.h"
@@ -212,7 +213,8 @@ static void check_replay(rbe_model *model)
     rbe_session_free(plain);
 }
 
-/* Layers in two models, each with a part, against one with all. Needs two layers, which the golden packs do not have: layer 0 with itself. */
+/* Layers in models that were opened with one layer each, against all of them in one, in a single call. The golden packs have one layer, so what is
+ * left of it here is a call for each piece of the text; tests/runtime has models of several. */
 static void check_parts(const char *path, rbe_model *whole)
 {
     const uint32_t n_layers = whole->stack.n_layers, width = whole->stack.width;
@@ -241,6 +243,53 @@ static void check_parts(const char *path, rbe_model *whole)
     rbe_session_free(session);
     free(x);
     free(y);
+}
+
+/* What a model with a part of the layers, or a file that says other things of the same tensors, may not do to a whole session and its file. */
+static void check_other_layers(const char *path, const rbe_model *whole)
+{
+    char file[] = "/tmp/rbe-pass-XXXXXX";
+    const uint32_t tokens[4] = {1, 2, 3, 4};
+    rbe_model *other = NULL;
+    const int descriptor = mkstemp(file);
+    CHECK(descriptor >= 0 && close(descriptor) == 0, "no temporary file");
+    CHECK(rbe_model_open(path, NULL, &other) == RBE_OK, "%s", rbe_last_error());
+    rbe_session *from = open_session(whole, 1, 16);
+    CHECK(rbe_session_append(from, tokens, 4, NULL, NULL) == RBE_OK && rbe_session_save(from, file) == RBE_OK, "%s", rbe_last_error());
+
+    const rbe__stack stack = other->stack;
+    other->stack.n_states = other->stack.end_layer = 0; /* none of its layers was bound */
+    rbe_session *part = open_session(other, 1, 16);
+    CHECK(rbe_session_copy(part, from, 4) == RBE_ERROR_UNSUPPORTED && rbe_session_copy(from, part, 0) == RBE_ERROR_UNSUPPORTED, "a part");
+    CHECK(rbe_session_restore(part, file) == RBE_ERROR_UNSUPPORTED, "a part restores");
+    CHECK(rbe_session_save(part, file) == RBE_ERROR_UNSUPPORTED, "a part saves");
+    rbe_session_free(part);
+
+    other->stack.n_layers = 0; /* it says that there are none */
+    rbe_session *shallow = open_session(other, 1, 16);
+    CHECK(rbe_session_copy(shallow, from, 4) == RBE_ERROR_UNSUPPORTED, "fewer layers");
+    CHECK(rbe_session_restore(shallow, file) == RBE_ERROR_FORMAT, "a file of more layers");
+    rbe_session_free(shallow);
+
+    other->stack = stack;
+    rbe_session *same = open_session(other, 1, 16);
+    CHECK(rbe_session_copy(same, from, 4) == RBE_OK && rbe_session_restore(same, file) == RBE_OK, "%s", rbe_last_error());
+    rbe_session_free(same);
+    rbe_session_free(from);
+    rbe_model_close(other);
+    unlink(file);
+}
+
+/* The scratch memory of the largest heads and widths that a file may name is counted in full, or is more than there can be. */
+static void check_scratch_bytes(const rbe_model *model)
+{
+    const double least = 2.0 * sizeof(float) * 512 * 4096 * 4096;
+    rbe__block attention = model->stack.layers[0].blocks[0];
+    attention.as.attention.shape.n_heads = attention.as.attention.shape.n_kv_heads = 4096;
+    attention.as.attention.shape.head_dim = 4096;
+    const size_t bytes = attention.kind->scratch_bytes(&attention, 512, 4096);
+    CHECK(bytes == SIZE_MAX || (double)bytes > least, "%zu bytes", bytes);
+    CHECK(rbe__arena_count(SIZE_MAX / 3, 4) == SIZE_MAX && rbe__arena_count(0, SIZE_MAX) == 0 && rbe__arena_count(6, 7) == 42, "a product");
 }
 
 /* Threads and planes change between two calls; a state says the least that it was read with, and may be copied whatever it says. */
@@ -274,6 +323,11 @@ static void check_configure(const rbe_model *model)
           rbe_last_error());
     CHECK(session->state.planes[RBE_PLANES_FEED_FORWARD] == 1, "the least is kept");
     CHECK(rbe_session_copy(threads, session, 6) == RBE_OK && threads->state.planes[RBE_PLANES_ATTENTION] == 1, "%s", rbe_last_error());
+    CHECK(rbe_session_rewind(session, 0) == RBE_OK && session->state.planes[RBE_PLANES_FEED_FORWARD] == RBE_MAX_PLANES, "nothing is left");
+    CHECK(rbe_session_copy(threads, session, 0) == RBE_OK && threads->state.planes[RBE_PLANES_ATTENTION] == RBE_MAX_PLANES, "nothing");
+    rbe_session_cancel(session);
+    CHECK(rbe_session_append(session, tokens, 1, NULL, NULL) == RBE_ERROR_CANCELLED, "cancelled");
+    CHECK(session->state.planes[RBE_PLANES_FEED_FORWARD] == RBE_MAX_PLANES, "what was cancelled leaves nothing");
     options.planes[0] = RBE_MAX_PLANES + 1;
     CHECK(rbe_session_configure(session, &options) == RBE_ERROR_ARGUMENT, "5 planes");
     options = (rbe_pass_options){.struct_bytes = sizeof options, .n_threads = RBE_MAX_THREADS + 1};
@@ -300,6 +354,8 @@ int main(void)
         check_fill(model);
         check_replay(model);
         check_parts(files.path[i], model);
+        check_other_layers(files.path[i], model);
+        check_scratch_bytes(model);
         check_configure(model);
         rbe_model_close(model);
     }

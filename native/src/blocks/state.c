@@ -5,13 +5,18 @@
 #include "base/status.h"
 #include "layers/position.h"
 
+void rbe__state_clear(rbe__state *state)
+{
+    memset(state->planes, RBE_MAX_PLANES, sizeof state->planes);
+}
+
 rbe__state rbe__state_of(const rbe__stack *stack, rbe_kv_type type, uint32_t context)
 {
     rbe__state state = {.stack = stack, .type = type, .context = context};
     const int is_long = stack->rope_long_frequencies && context > stack->rope_long_from;
     state.rope_frequencies = is_long ? stack->rope_long_frequencies : stack->rope_frequencies;
     state.rope_factor = is_long ? stack->rope_long_factor : stack->rope_factor;
-    memset(state.planes, RBE_MAX_PLANES, sizeof state.planes);
+    rbe__state_clear(&state);
     return state;
 }
 

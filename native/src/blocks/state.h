@@ -14,6 +14,9 @@ typedef struct rbe__state {
     uint8_t planes[RBE_PLANES_KINDS]; /* the least that a pass has read for it, RBE_MAX_PLANES where all */
 } rbe__state;
 
+/* The state has no positions any more: no plane was read for it. */
+void rbe__state_clear(rbe__state *state);
+
 /* A state without positions; its memory is taken by rbe__state_take, called once to measure and once for real. */
 rbe__state rbe__state_of(const rbe__stack *stack, rbe_kv_type type, uint32_t context);
 void rbe__state_take(rbe__state *state, rbe__arena *arena);

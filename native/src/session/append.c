@@ -44,7 +44,7 @@ static rbe_status run_passes(append_call *call, uint32_t *position, int *slid)
         *slid |= rbe__session_slide(session, count, position);
         const rbe__run run = {&session->state, *position, count};
         RBE_TRY(rbe__pass_run(&session->pass, &run, 1, call->tokens + first));
-        memcpy(session->tokens + *position, call->tokens + first, count * sizeof *session->tokens);
+        memmove(session->tokens + *position, call->tokens + first, count * sizeof *session->tokens); /* a replay's stand there already */
         if (call->after_pass) {
             call->after_pass(call, first, count);
         }
@@ -150,6 +150,9 @@ rbe_status rbe_session_rewind(rbe_session *session, size_t n_tokens)
     const uint32_t held = rbe__state_rewind(&session->state, session->position, (uint32_t)n_tokens);
     session->has_logits = 0;
     session->position = held;
+    if (held == 0) {
+        rbe__state_clear(&session->state);
+    }
     if (held == n_tokens) {
         return RBE_OK;
     }

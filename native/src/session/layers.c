@@ -67,7 +67,7 @@ rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, ui
     const rbe__stack *stack = session->pass.stack;
     if (first_layer < stack->first_layer || first_layer > stack->end_layer || n_layers > stack->end_layer - first_layer) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "layers %u + %u, where layers %u to %u are there", first_layer, n_layers, stack->first_layer,
-                        stack->end_layer);
+                        stack->end_layer - 1);
     }
     session->pass.capture = capture;
     session->pass.capture_user = user;

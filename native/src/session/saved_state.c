@@ -90,6 +90,7 @@ rbe_status rbe_session_save(const rbe_session *session, const char *path)
     if (!session || !path) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_save: a session and a path are needed");
     }
+    RBE_TRY(rbe__check_whole(session->model));
     state_header header = header_of(session);
     measured_state state = {.bytes = sizeof header};
     rbe__crc_init(&session->model->kernels, &state.crc);
@@ -213,6 +214,7 @@ rbe_status rbe_session_restore(rbe_session *session, const char *path)
     if (!session || !path) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_restore: a session and a path are needed");
     }
+    RBE_TRY(rbe__check_whole(session->model));
     rbe__mapped_file file;
     RBE_TRY(rbe__map_file(path, &file));
     rbe_status status = restore_from(session, path, &file);
@@ -230,16 +232,27 @@ static rbe_status gather_piece(void *context, void *piece, size_t bytes)
     return RBE_OK;
 }
 
-/* Block by block through a buffer: the pieces lie differently where the contexts differ in size. */
+static uint64_t block_bytes(const rbe__block_state *state, uint32_t n_tokens)
+{
+    measured_state measured = {0};
+    (void)state->block->kind->visit(state, n_tokens, count_piece, &measured); /* counting cannot fail */
+    return measured.bytes;
+}
+
+/* Block by block through a buffer: the pieces lie differently where the contexts differ in size. Nothing is copied unless the blocks keep as much on
+ * both sides: files of the same tensors may say different things of their layers. */
 static rbe_status copy_blocks(rbe_session *to, const rbe_session *from, uint32_t n_tokens)
 {
     const uint32_t n_states = from->pass.stack->n_states;
+    int same = n_states == to->pass.stack->n_states;
     size_t most = 1;
-    for (uint32_t i = 0; i < n_states; i++) {
-        measured_state measured = {0};
-        const rbe__block_state *state = &from->state.blocks[i];
-        RBE_TRY(state->block->kind->visit(state, n_tokens, count_piece, &measured));
-        most = measured.bytes > most ? (size_t)measured.bytes : most;
+    for (uint32_t i = 0; same && i < n_states; i++) {
+        const uint64_t bytes = block_bytes(&from->state.blocks[i], n_tokens);
+        same = from->state.blocks[i].block->kind == to->state.blocks[i].block->kind && bytes == block_bytes(&to->state.blocks[i], n_tokens);
+        most = bytes > most ? (size_t)bytes : most;
+    }
+    if (!same) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "a context is copied between sessions of the same layers");
     }
     uint8_t *buffer = malloc(most);
     if (!buffer) {
@@ -261,9 +274,11 @@ rbe_status rbe_session_copy(rbe_session *to, const rbe_session *from, size_t n_t
     if (!to || !from || to == from || n_tokens > from->position) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_copy: two sessions are needed, and no more tokens than the other one holds");
     }
+    RBE_TRY(rbe__check_whole(to->model));
+    RBE_TRY(rbe__check_whole(from->model));
     const state_header a = header_of(to), b = header_of(from);
     if (a.tensor_bytes != b.tensor_bytes || a.tensors_checksum != b.tensors_checksum || a.kv_type != b.kv_type ||
-        a.rope_long != b.rope_long) {
+        a.rope_long != b.rope_long || to->pass.stack->n_vocabulary != from->pass.stack->n_vocabulary) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "a context is copied between sessions of one model, cache type and rotary scaling");
     }
     if (n_tokens > to->state.context) {
@@ -274,5 +289,8 @@ rbe_status rbe_session_copy(rbe_session *to, const rbe_session *from, size_t n_t
     memcpy(to->state.planes, from->state.planes, sizeof to->state.planes);
     to->position = (uint32_t)n_tokens;
     to->has_logits = 0;
+    if (n_tokens == 0) {
+        rbe__state_clear(&to->state);
+    }
     return RBE_OK;
 }

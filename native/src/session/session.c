@@ -44,8 +44,8 @@ rbe_status rbe__check_whole(const rbe_model *model)
 {
     const rbe__stack *stack = &model->stack;
     if (stack->first_layer != 0 || stack->end_layer != stack->n_layers) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "the model was opened with layers %u to %u of %u; tokens need all of them",
-                        stack->first_layer, stack->end_layer, stack->n_layers);
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "the model was opened with %u of its %u layers; this needs all of them",
+                        stack->end_layer - stack->first_layer, stack->n_layers);
     }
     return RBE_OK;
 }
@@ -163,6 +163,15 @@ rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *in
     return rbe__give_info("rbe_session_get_info", info, &known, sizeof known);
 }
 
+/* Operations first ... end - 1; returns where the next entry goes. */
+static rbe_profile_entry *add_entries(const rbe__profile *profile, uint32_t first, uint32_t end, rbe_profile_entry *next)
+{
+    for (uint32_t i = first; i < end; i++) {
+        *next++ = (rbe_profile_entry){rbe__operation_name(i), profile->calls[i], profile->nanoseconds[i]};
+    }
+    return next;
+}
+
 rbe_status rbe_session_get_profile(const rbe_session *session, rbe_profile_entry *entries, size_t capacity, size_t *n_entries)
 {
     if (!session || !n_entries || (capacity && !entries) || !session->pass.workspace.profile) {
@@ -176,13 +185,9 @@ rbe_status rbe_session_get_profile(const rbe_session *session, rbe_profile_entry
     if (capacity < n) {
         return rbe_fail(RBE_ERROR_CAPACITY, "room for %zu entries was given, and there are %u", capacity, n);
     }
-    const uint32_t behind = RBE_OPERATION_LM_HEAD,
-                   n_behind = RBE_OPERATION_BLOCKS - RBE_OPERATION_LM_HEAD; /* those after the layers come last */
-    for (uint32_t i = 0; i < n; i++) {
-        const uint32_t operation = i < behind ? i : i < n - n_behind ? i + n_behind : i - (n - n_behind) + behind;
-        entries[i] = (rbe_profile_entry){rbe__operation_name(operation), session->pass.profile.calls[operation],
-                                         session->pass.profile.nanoseconds[operation]};
-    }
+    rbe_profile_entry *next = add_entries(&session->pass.profile, 0, RBE_OPERATION_LM_HEAD, entries);
+    next = add_entries(&session->pass.profile, RBE_OPERATION_BLOCKS, n, next);
+    add_entries(&session->pass.profile, RBE_OPERATION_LM_HEAD, RBE_OPERATION_BLOCKS, next); /* what follows the layers comes last */
     return RBE_OK;
 }
 

@@ -29,4 +29,7 @@ void rbe__session_take_back(rbe_session *session, int slid)
         session->position = session->sink_tokens;
         session->has_logits = 0;
     }
+    if (session->position == 0) {
+        rbe__state_clear(&session->state);
+    }
 }
