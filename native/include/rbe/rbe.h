@@ -28,12 +28,12 @@
  *         return !good;
  *     }
  *
- * Conventions. Functions that can fail return rbe_status and write their output through the last argument, which is
- * set to NULL or zero on failure. rbe_last_error() then holds one line for a person. Structures that may grow begin with
- * struct_bytes, set by the caller to sizeof the structure it was compiled with. Options: a zeroed field means the default;
- * shorter ones are accepted, longer ones are not. Information (rbe_model_info, rbe_model_memory, rbe_tensor_info,
- * rbe_session_info, rbe_generation_event): of a shorter structure the fields that it has are filled; of a longer one those that this build does
- * not know become zero; on failure it is as it was.
+ * Conventions. Functions that can fail return rbe_status and write their output through the last argument, which is set to NULL or zero
+ * on failure. rbe_last_error() then holds one line for a person. Functions that free or close take NULL too. Structures that may grow
+ * begin with struct_bytes, set by the caller to sizeof the structure it was compiled with. Options: a zeroed field means the default;
+ * shorter ones are accepted, longer ones are not. Information (rbe_model_info, rbe_model_memory, rbe_tensor_info, rbe_session_info,
+ * rbe_generation_event): of a shorter structure the fields that it has are filled; of a longer one those that this build does not know
+ * become zero; on failure it is as it was.
  *
  * Threads. An rbe_model and an rbe_tokenizer are immutable and may be shared by any number of threads. An rbe_session,
  * rbe_batch, rbe_generation, rbe_sampler or rbe_text_stream belongs to one thread at a time; their cancel functions to any.
@@ -168,10 +168,11 @@ typedef struct rbe_model_options {
     uint32_t n_layers;        /* 0: all from first_layer on */
 } rbe_model_options;
 
-/* Maps a .rbe file (docs/format.md) and checks it. options may be NULL. */
+/* Maps a .rbe file (docs/format.md) and checks it. options may be NULL. Of a model with a part of the layers, sessions that are to take
+ * tokens, be saved, restored or copied, and batches, give RBE_ERROR_UNSUPPORTED. */
 RBE_API rbe_status rbe_model_open(const char *path, const rbe_model_options *options, rbe_model **out);
 
-/* All sessions of the model must have been freed. NULL is allowed. */
+/* All sessions and batches of the model must have been freed. */
 RBE_API void rbe_model_close(rbe_model *model);
 
 typedef struct rbe_model_info {
@@ -287,7 +288,8 @@ typedef struct rbe_pass_options {
     uint32_t planes[4];
 } rbe_pass_options;
 
-/* From the next call on. The context stays: what is in it was computed with the planes of its time. On failure nothing has changed. */
+/* From the next call on; options NULL: all planes. The context stays: what is in it was computed with the planes of its time. On failure
+ * nothing has changed. */
 RBE_API rbe_status rbe_session_configure(rbe_session *session, const rbe_pass_options *options);
 
 RBE_API rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *info);
@@ -318,8 +320,8 @@ RBE_API size_t rbe_session_common(const rbe_session *session, const uint32_t *to
  * rbe_session_append, so that a conversation that grows is computed once. */
 RBE_API rbe_status rbe_session_resume(rbe_session *session, const uint32_t *tokens, size_t n_tokens, size_t *n_held);
 
-/* The logits after the last token, float[n_vocabulary], owned by the session, valid until its next call. NULL before
- * the first token. */
+/* The logits after the last token, float[n_vocabulary], owned by the session, valid until its next call. NULL where there are none:
+ * before the first token, and behind a context that was shortened or copied. */
 RBE_API const float *rbe_session_logits(const rbe_session *session);
 
 /* Appends tokens and gives, for each, what followed from it: logits float[n_tokens][n_vocabulary] (may be NULL) and
@@ -349,9 +351,10 @@ RBE_API rbe_status rbe_batch_create(const rbe_model *model, const rbe_batch_opti
 RBE_API void rbe_batch_free(rbe_batch *batch);
 
 /* Appends tokens[i] to the context of sessions[i], n of them, 1 to max_sessions, all different; the logits of each are then, bit for
- * bit, what rbe_session_append would have given. All sessions belong to the calling thread meanwhile. What concerns one session alone
- * is its statuses[i], and the others go on: RBE_ERROR_CONTEXT where its context is full, RBE_ERROR_CANCELLED after rbe_session_cancel.
- * Its context is then as before, as all are on any other failure and after rbe_batch_cancel; the message names the session. */
+ * bit, what rbe_session_append would have given with the batch's planes. All sessions belong to the calling thread meanwhile. What
+ * concerns one session alone is its statuses[i], and the others go on: RBE_ERROR_CONTEXT where its context is full, RBE_ERROR_CANCELLED
+ * after rbe_session_cancel. Its context is then as after a failure of rbe_session_append, as all are on any other failure and after
+ * rbe_batch_cancel; the message names the session. */
 RBE_API rbe_status rbe_batch_decode(rbe_batch *batch, rbe_session *const *sessions, const uint32_t *tokens, size_t n, rbe_status *statuses);
 
 /* Makes the call that runs on the batch, or else the next one, return RBE_ERROR_CANCELLED. Any thread. */
@@ -369,7 +372,8 @@ typedef enum rbe_capture_point {
 /* x: float[n_tokens][cols], valid during the call. Called on the calling thread. A non-zero return cancels. */
 typedef int (*rbe_capture_callback)(uint32_t layer, uint32_t point, const float *x, uint32_t n_tokens, uint32_t cols, void *user);
 
-/* The hidden states of a text before the first layer, at positions 0, 1, ...: float[n_tokens][width]. */
+/* The hidden states of a text before the first layer, at positions 0, 1, ...: float[n_tokens][width]. The session's context is empty, and
+ * stays so; RBE_ERROR_CONTEXT where the tokens would not fit. */
 RBE_API rbe_status rbe_session_embed(rbe_session *session, const uint32_t *tokens, size_t n_tokens, float *hidden);
 
 /* Runs n_layers layers from first_layer on over float[n_tokens][width] hidden states at positions first_position ..., in place. The layers
@@ -427,14 +431,15 @@ RBE_API rbe_status rbe_sampler_accept(rbe_sampler *sampler, uint32_t token);
 typedef struct rbe_generation rbe_generation;
 
 /* Sees the logits before a token is drawn, float[n_vocabulary], and may change them: -infinity takes a token out, as a grammar does.
- * It may set *token, RBE_NO_TOKEN until then, to choose for itself, with the sampler or without. Non-zero ends the text. */
+ * It may set *token, RBE_NO_TOKEN until then, to choose for itself, with the sampler or without. Non-zero ends the text. Calls on the
+ * generation itself fail meanwhile. */
 typedef int (*rbe_draw_callback)(float *logits, uint32_t n_vocabulary, rbe_sampler *sampler, uint32_t *token, void *user);
 
 typedef struct rbe_generation_options {
     size_t struct_bytes;
     rbe_sampling_options sampling;
     rbe_sampler *sampler;     /* NULL: one of its own, by `sampling`, that has accepted the latest tokens of the context. Else the
-                               * caller's, which goes on from what it has accepted and outlives the generation */
+                               * caller's, of as many tokens as the model, which goes on from what it has accepted and is freed later */
     uint32_t max_tokens;      /* 0: as many as fit into the context */
     uint32_t ignore_end;      /* 1: goes on where the model would end */
     const char *const *stops; /* the text ends before the first of these; copied */
@@ -466,8 +471,8 @@ typedef struct rbe_generation_event {
 RBE_API rbe_status rbe_generation_create(rbe_session *session, const rbe_generation_options *options, rbe_generation **out);
 RBE_API void rbe_generation_free(rbe_generation *generation);
 
-/* Appends the token of the step before to the context and draws the next one. RBE_ERROR_CANCELLED after rbe_session_cancel: nothing
- * has changed, and the next step goes on. RBE_ERROR_ARGUMENT behind the end. */
+/* Appends the token of the step before to the context and draws the next one. RBE_ERROR_CANCELLED after rbe_session_cancel: the context
+ * is as after a failure of rbe_session_append, and the next step goes on. RBE_ERROR_ARGUMENT behind the end. */
 RBE_API rbe_status rbe_generation_step(rbe_generation *generation, rbe_generation_event *event);
 
 /* Draws from logits float[n_vocabulary] and appends nothing: the caller does, as speculative decoding that has computed ahead. logits
