@@ -123,7 +123,7 @@ static void run_flip_signs(void *task)
 static void run_normalize(void *task)
 {
     const float_task *t = task;
-    t->kernel.normalize(t->x, t->cols, 0, 1e-5f, t->x, NULL, t->y);
+    t->kernel.normalize(t->x, t->cols, RBE_NORM_RMS, 1e-5f, t->x, NULL, t->y);
 }
 
 static void run_from_i8(void *task)

@@ -241,32 +241,43 @@ static inline void test_rbe_flip_signs_kernel(const kernel_case *about, rbe_flip
     }
 }
 
+/* The terms of a norm's contract, in double precision. */
+static inline void norm_terms(rbe__norm_kind kind, const float *x, uint32_t n, double epsilon, double *shift, double *scale)
+{
+    double mean = 0, square = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        mean += (double)x[i] / n;
+    }
+    *shift = kind == RBE_NORM_LAYER ? mean : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        square += (x[i] - *shift) * (x[i] - *shift) / n;
+    }
+    *scale = 1 / sqrt(square + epsilon);
+}
+
 static inline void test_rbe_normalize_kernel(const kernel_case *about, rbe_normalize_kernel *normalize)
 {
-    for (uint32_t index = 0; index < 3 * FLOAT_CASES; index++) {
-        const uint32_t n = index / 3 < 80 ? index / 3 + 1 : random_between(1, 5000);
-        const int centered = index % 3 == 1, biased = index % 3 > 0;
-        const guarded x = guard_take(n * sizeof(float), index % 2 ? GUARD_BEFORE : GUARD_BEHIND), weight = activation_arguments(n);
+    enum { FORMS = 2 * RBE_N_NORM_KINDS }; /* of each kind without and with bias */
+    for (uint32_t index = 0; index < FORMS * FLOAT_CASES; index++) {
+        const uint32_t n = index / FORMS < 80 ? index / FORMS + 1 : random_between(1, 5000);
+        const rbe__norm_kind kind = (rbe__norm_kind)(index % FORMS / 2);
+        const int biased = index % 2, before = index / FORMS % 2;
+        const guarded x = guard_take(n * sizeof(float), before ? GUARD_BEFORE : GUARD_BEHIND), weight = activation_arguments(n);
         const guarded bias = activation_arguments(n), other = guard_take(n * sizeof(float), GUARD_BEHIND);
         random_floats(x.data, n);
-        const float *values = x.data, epsilon = index % 2 ? 1e-5f : 1e-6f;
-        double mean = 0, square = 0;
-        for (uint32_t i = 0; i < n; i++) {
-            mean += centered ? (double)values[i] / n : 0;
-        }
-        for (uint32_t i = 0; i < n; i++) {
-            square += (values[i] - mean) * (values[i] - mean) / n;
-        }
-        normalize(x.data, n, centered, epsilon, weight.data, biased ? bias.data : NULL, other.data);
-        const double scale = 1 / sqrt(square + (double)epsilon), worse = 1 + mean * mean / (square + (double)epsilon);
+        const float *values = x.data, epsilon = before ? 1e-5f : 1e-6f;
+        double shift, scale;
+        norm_terms(kind, values, n, (double)epsilon, &shift, &scale);
+        normalize(x.data, n, kind, epsilon, weight.data, biased ? bias.data : NULL, other.data);
+        const double worse = 1 + shift * shift * scale * scale;
         for (uint32_t i = 0; i < n; i++) {
             const double w = ((float *)weight.data)[i], b = biased ? ((float *)bias.data)[i] : 0;
-            const double exact = (values[i] - mean) * scale * w + b,
+            const double exact = (values[i] - shift) * scale * w + b,
                          bound = 0x1p-22 * (4 + n / 64.0) * (fabs(w) + fabs(exact)) * worse + 0x1p-140;
-            CHECK(fabs(((float *)other.data)[i] - exact) <= bound, "%s %s value %u of %u: %g, not %g", about->set, about->field, i, n,
-                  (double)((float *)other.data)[i], exact);
+            CHECK(fabs(((float *)other.data)[i] - exact) <= bound, "%s %s kind %d value %u of %u: %g, not %g", about->set, about->field,
+                  kind, i, n, (double)((float *)other.data)[i], exact);
         }
-        normalize(x.data, n, centered, epsilon, weight.data, biased ? bias.data : NULL, x.data);
+        normalize(x.data, n, kind, epsilon, weight.data, biased ? bias.data : NULL, x.data);
         CHECK(memcmp(x.data, other.data, n * sizeof(float)) == 0, "%s %s of %u differs in place", about->set, about->field, n);
         guard_give(other);
         guard_give(bias);

@@ -107,9 +107,16 @@ typedef void rbe_multiply_add_kernel(float *y, const float *a, const float *b, u
  * may be x. */
 typedef void rbe_flip_signs_kernel(const float *x, const uint8_t *signs, uint32_t n, float *y);
 
-/* y = (x - m) / sqrt(mean((x - m)^2) + epsilon) * weight + bias, m the mean of x where `centered`, else 0; bias may be NULL, y may be
- * x. n >= 1. |error| <= 2^-22 (4 + n / 64) (|weight| + |y|) (1 + m^2 / mean((x - m)^2)). */
-typedef void rbe_normalize_kernel(const float *x, uint32_t n, int centered, float epsilon, const float *weight, const float *bias,
+/* What a norm subtracts (shift) and multiplies by (scale). */
+typedef enum rbe__norm_kind {
+    RBE_NORM_RMS,   /* shift 0, scale 1 / sqrt(mean(x^2) + epsilon) */
+    RBE_NORM_LAYER, /* shift mean(x), scale 1 / sqrt(mean((x - shift)^2) + epsilon) */
+    RBE_N_NORM_KINDS
+} rbe__norm_kind;
+
+/* y = (x - shift) * scale * weight + bias; bias may be NULL, y may be x. n >= 1, kind < RBE_N_NORM_KINDS.
+ * |error| <= 2^-22 (4 + n / 64) (|weight| + |y|) (1 + shift^2 scale^2). */
+typedef void rbe_normalize_kernel(const float *x, uint32_t n, rbe__norm_kind kind, float epsilon, const float *weight, const float *bias,
                                   float *y);
 
 /* fp32 from int8, exact. */

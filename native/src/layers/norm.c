@@ -4,7 +4,7 @@ void rbe__normalize(const rbe_kernels *kernels, rbe__norm_kind kind, const rbe__
                     uint32_t n_tokens, float *y)
 {
     for (uint32_t n = 0; n < n_tokens; n++, x += width, y += width) {
-        kernels->normalize(x, width, kind == RBE_NORM_LAYER, epsilon, norm->weight, norm->bias, y);
+        kernels->normalize(x, width, kind, epsilon, norm->weight, norm->bias, y);
     }
 }
 

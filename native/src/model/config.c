@@ -68,7 +68,7 @@ static rbe_status read_choice(source from, const char *key, const char *const *c
 
 rbe_status rbe__config_read(const rbe__pack *pack, const char *path, rbe__config *out)
 {
-    static const char *const norm_kinds[] = {"rms", "layer", NULL};
+    static const char *const norm_kinds[RBE_N_NORM_KINDS + 1] = {[RBE_NORM_RMS] = "rms", [RBE_NORM_LAYER] = "layer"};
     static const char *const norm_places[] = {"pre", "sandwich", NULL};
     static const char *const position_kinds[] = {"rope", "learned", NULL};
     static const char *const activations[] = {"silu", "gelu", "gelu_tanh", NULL};
@@ -100,7 +100,7 @@ rbe_status rbe__config_read(const rbe__pack *pack, const char *path, rbe__config
     RBE_TRY(read_choice(from, "feed_forward.activation", activations, &activation));
     RBE_TRY(read_u64(from, "feed_forward.gated", 0, 1, 0, &gated));
     RBE_TRY(read_f64(from, "embedding.scale", 0, 1, &out->embedding_scale));
-    out->norm_kind = norm_kind == 0 ? RBE_NORM_RMS : RBE_NORM_LAYER;
+    out->norm_kind = (rbe__norm_kind)norm_kind;
     out->activation = (rbe__activation)activation;
     out->gated = gated != 0;
     return RBE_OK;

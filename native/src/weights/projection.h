@@ -2,9 +2,9 @@
 #ifndef RBE_PROJECTION_H
 #define RBE_PROJECTION_H
 
+#include "kernels/kernels.h"
 #include "weights/tensor.h"
 
-typedef enum rbe__norm_kind { RBE_NORM_RMS, RBE_NORM_LAYER } rbe__norm_kind;
 typedef enum rbe__activation { RBE_ACTIVATION_SILU, RBE_ACTIVATION_GELU, RBE_ACTIVATION_GELU_TANH } rbe__activation;
 
 /* Vectors of as many values as the norm is wide. */

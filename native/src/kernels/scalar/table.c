@@ -149,11 +149,11 @@ static void flip_signs(const float *x, const uint8_t *signs, uint32_t n, float *
     }
 }
 
-static void normalize(const float *x, uint32_t n, int centered, float epsilon, const float *weight, const float *bias, float *y)
+static void normalize(const float *x, uint32_t n, rbe__norm_kind kind, float epsilon, const float *weight, const float *bias, float *y)
 {
     double mean = 0, square = 0;
     for (uint32_t i = 0; i < n; i++) {
-        mean += centered ? (double)x[i] / n : 0.0;
+        mean += kind == RBE_NORM_LAYER ? (double)x[i] / n : 0.0;
     }
     for (uint32_t i = 0; i < n; i++) {
         square += (x[i] - mean) * (x[i] - mean) / n;

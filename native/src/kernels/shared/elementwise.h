@@ -87,9 +87,9 @@ RBE_INLINE float sum_of(const float *x, uint32_t n, float shift, int squares)
     return total;
 }
 
-static void normalize(const float *x, uint32_t n, int centered, float epsilon, const float *weight, const float *bias, float *y)
+static void normalize(const float *x, uint32_t n, rbe__norm_kind kind, float epsilon, const float *weight, const float *bias, float *y)
 {
-    const float mean = centered ? sum_of(x, n, 0.0f, 0) / (float)n : 0.0f;
+    const float mean = kind == RBE_NORM_LAYER ? sum_of(x, n, 0.0f, 0) / (float)n : 0.0f;
     const vf scale = vf_set1(1.0f / sqrtf(sum_of(x, n, mean, 1) / (float)n + epsilon)), center = vf_set1(mean);
     for (uint32_t i = 0; i < n; i += VF) {
         const uint32_t here = n - i < VF ? n - i : VF;
