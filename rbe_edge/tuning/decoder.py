@@ -1,6 +1,6 @@
 """The decoder of docs/engine.md once more, in PyTorch, so that gradients flow through it.
 
-It follows native/src/blocks/forward.c step by step and is written from metadata and tensors alone, so it runs what
+It follows native/src/blocks/ step by step and is written from metadata and tensors alone, so it runs what
 the engine runs, from any source. Weights are the decoded ones, float32, in the basis of the source; activations are
 not quantised.
 """
@@ -45,7 +45,7 @@ class Decoder:
         self._heads, self._kv_heads = self._integer("heads"), self._integer("kv_heads")
         self._head_dim = self._integer("head_dim")
         self._epsilon = self._number("norm.epsilon", 1e-5)
-        self._layer_norm = self._text("norm.kind") == "layer"
+        self._norm_kind = self._text("norm.kind")
         self._sandwich = self._text("norm.place") == "sandwich"
         self._activation = self._text("feed_forward.activation")
         self._gated = self._integer("feed_forward.gated") == 1
@@ -109,11 +109,13 @@ class Decoder:
             return changes.vectors[name]
         return self.tensors[name][0] if name in self.tensors else None
 
-    def _norm(self, x: Tensor, name: str, changes: Changes, *, layer_norm: bool) -> Tensor:
+    def _norm(self, x: Tensor, name: str, changes: Changes, kind: str) -> Tensor:
         weight, bias = self._vector(name, changes), self._vector(f"{name}.bias", changes)
         assert weight is not None, name
-        if layer_norm:
+        if kind == "layer":
             x = x - x.mean(-1, keepdim=True)
+        elif kind != "rms":
+            raise ModelError(f"the norm {kind} cannot be tuned by this version; take a newer one")
         x = x * (x.square().mean(-1, keepdim=True) + self._epsilon).rsqrt() * weight
         return x if bias is None else x + bias
 
@@ -157,12 +159,12 @@ class Decoder:
     def _attention_branch(self, hidden: Tensor, layer: int, changes: Changes) -> Tensor:
         name = f"layers.{layer}.attention"
         batch, n = hidden.shape[:2]
-        x = self._norm(hidden, f"{name}.norm", changes, layer_norm=self._layer_norm)
+        x = self._norm(hidden, f"{name}.norm", changes, self._norm_kind)
 
         def heads(part: str, count: int) -> Tensor:
             y = self._linear(x, f"{name}.{part}", changes).view(batch, n, count, self._head_dim)
             if f"{name}.{part}_norm" in self.tensors:
-                y = self._norm(y, f"{name}.{part}_norm", changes, layer_norm=False)
+                y = self._norm(y, f"{name}.{part}_norm", changes, "rms")
             return y.transpose(1, 2)
 
         q = self._rotate(heads("q", self._heads), layer)
@@ -175,7 +177,7 @@ class Decoder:
         from torch.nn import functional
 
         name = f"layers.{layer}.feed_forward"
-        x = self._norm(hidden, f"{name}.norm", changes, layer_norm=self._layer_norm)
+        x = self._norm(hidden, f"{name}.norm", changes, self._norm_kind)
         up = self._linear(x, f"{name}.up", changes)
         gate = self._linear(x, f"{name}.gate", changes) if self._gated else up
         if self._activation == "silu":
@@ -187,7 +189,7 @@ class Decoder:
         return self._linear(active * up if self._gated else active, f"{name}.down", changes)
 
     def _post_norm(self, branch: Tensor, name: str, changes: Changes) -> Tensor:
-        return self._norm(branch, name, changes, layer_norm=self._layer_norm) if self._sandwich else branch
+        return self._norm(branch, name, changes, self._norm_kind) if self._sandwich else branch
 
     def logits(self, tokens: Tensor, changes: Changes | None = None) -> Tensor:
         """tokens: int64 [batch][n], n at most the context. What follows each: float32 [batch][n][vocabulary]."""
@@ -202,7 +204,7 @@ class Decoder:
             hidden = hidden + self._post_norm(branch, f"layers.{layer}.attention.post_norm", changes)
             branch = self._feed_forward_branch(hidden, layer, changes)
             hidden = hidden + self._post_norm(branch, f"layers.{layer}.feed_forward.post_norm", changes)
-        hidden = self._norm(hidden, "norm", changes, layer_norm=self._layer_norm)
+        hidden = self._norm(hidden, "norm", changes, self._norm_kind)
         logits = self._linear(hidden, "head" if "head" in self.tensors else "embedding", changes, "head.bias")
         if self._logit_softcap:
             logits = self._logit_softcap * (logits / self._logit_softcap).tanh()
