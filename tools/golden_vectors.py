@@ -1,9 +1,12 @@
 """Writes tests/golden/logits: what transformers computes for the tiny models of tests/tiny_models.py.
 
-    python tools/golden_vectors.py          (needs the extra `parity`: torch, transformers)
+    python tools/golden_vectors.py [NAME ...]      (needs the extra `parity`: torch, transformers)
 
-The tests that read them need neither. A file holds the tokens, the logits of 16 columns after every token and all
-logits after the last one; the weights are made again from their seed. Run it when a tiny model is added or changed.
+NAME: a case of tests/parity/parity_cases.py, mostly the name of a tiny model; without names all are written anew. Run
+it with the name of a tiny model that was added or changed: another torch changes the last bits of the others.
+
+The tests that read these files need neither torch nor transformers. A file holds the tokens, the logits of 16 columns
+after every token and all logits after the last one; the weights are made again from their seed.
 """
 
 from __future__ import annotations
@@ -20,16 +23,22 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "parity")]
 N_COLUMNS = 16
 
 
-def main() -> None:
+def main(names: list[str]) -> int:
     import reference
     import tiny_models
     from parity_cases import CASES, GOLDEN, reference_model
 
+    unknown = [name for name in names if name not in CASES]
+    if unknown:
+        print(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}", file=sys.stderr)
+        return 2
     GOLDEN.mkdir(parents=True, exist_ok=True)
-    for old in GOLDEN.glob("*.npz"):
-        old.unlink()
+    if not names:
+        for old in GOLDEN.glob("*.npz"):
+            old.unlink()
     columns = np.arange(N_COLUMNS) * tiny_models.VOCABULARY // N_COLUMNS
-    for name, case in CASES.items():
+    for name in names or CASES:
+        case = CASES[name]
         with tempfile.TemporaryDirectory() as directory:
             model = reference.load(tiny_models.write(reference_model(case), Path(directory)))
         logits = reference.logits(model, case.tokens)
@@ -41,7 +50,8 @@ def main() -> None:
             last=logits[-1],
         )
         print(f"{name}: {len(case.tokens)} tokens, standard deviation of the logits {logits.std():.3f}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))
