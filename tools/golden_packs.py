@@ -5,7 +5,7 @@
 
 Released files are never written again: later versions of the reader must read them as they are. expected.json holds,
 per tensor, SHA-256 of the integers T1 + T2 of every plane (int16, row by row), SHA-256 of dense tensors as fp32, and a
-few decoded numbers. The integers are those of the C decoder; tests/packing/test_golden.py compares them with
+few decoded numbers. The integers are those of the C decoder; tests/format/test_golden.py compares them with
 tests/reference_decoder.py, which was written from docs/format.md alone.
 """
 

@@ -1,8 +1,8 @@
 """The decoder of docs/engine.md once more, in PyTorch, so that gradients flow through it.
 
-It follows native/src/blocks/ step by step and is written from metadata and tensors alone, so it runs what
-the engine runs, from any source. Weights are the decoded ones, float32, in the basis of the source; activations are
-not quantised.
+It follows native/src/blocks/ step by step and is written from metadata and tensors alone, so it runs what the engine
+runs, from any source. Weights are the decoded ones, float32, in the basis of the source; activations are not
+quantised.
 """
 
 from __future__ import annotations

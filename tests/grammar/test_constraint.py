@@ -13,7 +13,6 @@ from rbe_edge.grammar import grammar
 from rbe_edge.grammar.automaton import DEAD, Automaton
 from rbe_edge.grammar.constraint import Constraint, Masks, TokenBytes
 from rbe_edge.grammar.json_schema import schema_grammar
-from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import SamplingOptions
 from rbe_edge.runtime.sampler import Sampler
 
@@ -129,7 +128,7 @@ def test_answers_end_in_time(name: str, limit: int) -> None:
         json.loads(said.decode())
 
 
-def test_a_vocabulary_without_the_bytes(model: Model) -> None:
+def test_a_vocabulary_without_the_bytes() -> None:
     class Digits(Vocabulary):
         def token_bytes(self, token: int) -> bytes:
             return WORDS[token] if WORDS[token].isdigit() else b""
