@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rbe_edge import _native
 from rbe_edge.errors import ModelError, RbeError, TokenizerError
-from rbe_edge.runtime.options import SamplingOptions, encoded, require
+from rbe_edge.runtime.options import SamplingOptions, check_stops, encoded, require
 from rbe_edge.runtime.sampler import Sampler, raw_options
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class EngineGeneration:
         self._handle: Any = None
         self._is_in_use = False
         require(max_tokens is None or 0 < max_tokens < 2**32, f"max_tokens must be 1 or more, not {max_tokens}")
-        require(not isinstance(stop, str) and all(stop), "stop must be a sequence of texts, none of them empty")
+        check_stops(stop)
         assert session.model.tokenizer_handle
         stops = [encoded(one) for one in stop]
         self.session = session
@@ -101,8 +101,8 @@ class EngineGeneration:
         return self._event(_native.library().rbe_generation_step)
 
     def next(self, logits: Any = None) -> Event:
-        """Draws and appends nothing: the caller does. logits: a C pointer to float[vocabulary]; None: the session's.
-        Raises as step() does."""
+        """Draws and appends nothing: the caller does, before each next() that follows. A step() that follows appends it
+        itself. logits: a C pointer to float[vocabulary]; None: the session's. Raises as step() does."""
         return self._event(_native.library().rbe_generation_next, logits)
 
     def end(self) -> str:

@@ -101,12 +101,18 @@ class EngineModel:
         return cls(path, handle, carrier)
 
     def close(self) -> None:
-        """Closes the model and its sessions; what still runs on one is cancelled first. Closing twice is allowed."""
+        """Closes the model and its sessions; what still runs on one is cancelled first. Closing twice is allowed.
+        Raises RbeError where one cannot be closed, from its own progress function: the model then stays open."""
         with self._lock:
             sessions, self._sessions = self._sessions, set()
             handle, self._handle = self._handle, None
-        for session in sessions:
-            session.free()
+        try:
+            for session in sessions:
+                session.free()
+        except BaseException:
+            with self._lock:
+                self._sessions, self._handle = sessions, handle
+            raise
         if handle is not None:
             _native.library().rbe_model_close(handle)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict, cast, get_args
 
@@ -27,6 +28,13 @@ def encoded(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise OptionError("the text holds half of a surrogate pair, which is no character; remove it") from None
+
+
+def check_stops(stops: Sequence[str]) -> None:
+    """Raises OptionError where they are no texts that can end another."""
+    require(not isinstance(stops, str), "stop must be a sequence of texts, not one text")
+    require(all(stops), "a stop sequence must not be empty")
+    require(not any("\0" in stop for stop in stops), "a stop sequence must not hold the character NUL")
 
 
 def chat_temperature(*, demo: bool) -> float:
@@ -135,9 +143,7 @@ class GenerationOptions:
         known = get_args(Speculation)
         require(self.speculate in known, f"speculate must be one of {', '.join(known)}, not {self.speculate}")
         require(1 <= self.draft_tokens <= 32, f"draft_tokens must be from 1 to 32, not {self.draft_tokens}")
-        require(not isinstance(self.stop, str), "stop must be a sequence of texts, not one text")
-        require(all(self.stop), "a stop sequence must not be empty")
-        require(not any("\0" in stop for stop in self.stop), "a stop sequence must not hold the character NUL")
+        check_stops(self.stop)
 
 
 class ChatOptions(TypedDict, total=False):

@@ -89,6 +89,46 @@ def test_resume_keeps_the_common_prefix(session: Session) -> None:
     assert session.resume([1]) == [1] and session.position == 0
 
 
+def test_common_counts_what_the_context_begins_with(session: Session) -> None:
+    assert session.common([]) == session.common(TOKENS) == 0
+    session.prefill(TOKENS)
+    for count in (1, 4, len(TOKENS)):
+        assert session.common(TOKENS[:count]) == session.common([*TOKENS[:count], 7, 8]) == count
+    assert session.common([]) == session.common([TOKENS[0] + 1, *TOKENS[1:]]) == 0
+    for tokens in ([-1], [10**6], ["a"]):
+        with pytest.raises(OptionError, match="tokens must be"):
+            session.common(tokens)  # type: ignore[arg-type]
+    assert session.tokens == tuple(TOKENS)
+    session.rewind(3)
+    assert session.common(TOKENS) == 3
+    session.close()
+    for tokens in ([], TOKENS):
+        with pytest.raises(ModelError, match="closed"):
+            session.common(tokens)
+
+
+def test_tokens_after_every_change(model: Model, session: Session) -> None:
+    assert session.tokens == ()
+    session.score(TOKENS)
+    assert session.tokens == tuple(TOKENS)
+    session.rewind(4)
+    assert session.tokens == tuple(TOKENS[:4])
+    session.resume([*TOKENS[:2], 9])
+    assert session.tokens == tuple(TOKENS[:2])
+    with model.session(context=16, sinks=2) as slides:
+        slides.prefill(range(100, 116))
+        slides.prefill([50])
+        assert slides.tokens == (100, 101, *range(109, 116), 50)
+        slides.cancel()
+        with pytest.raises(Cancelled):
+            slides.prefill(range(20))  # slides, then is stopped
+        assert slides.tokens == (100, 101) and slides.position == 2
+        slides.prefill([60])
+        assert slides.tokens == (100, 101, 60)
+    with pytest.raises(ModelError, match="closed"):
+        _ = slides.tokens
+
+
 def test_score_agrees_with_logits(session: Session) -> None:
     scores = session.score(TOKENS, logits=True)
     assert scores.logits is not None and scores.logits.shape[0] == len(TOKENS)
@@ -232,6 +272,7 @@ def test_closing_from_inside_is_refused(model: Model) -> None:
         with pytest.raises(RbeError, match="progress function"):
             session.prefill(TOKENS, progress=lambda done, total: model.close())
         session.prefill(TOKENS)
+        assert model.info.layers == 2 and model.memory.sessions_in_use > 0  # it stays open
 
 
 @pytest.mark.parametrize(
