@@ -22,7 +22,8 @@ def _examples() -> list[str]:
 
 def test_there_are_examples() -> None:
     text = "".join(_examples())
-    for name in ("session.save", "batch.step", "embedding", "astream", "Conversation", "model.stream", "generate("):
+    names = ("session.save", "batch.step", "embedding", "astream", "Conversation", "model.stream", "generate(")
+    for name in (*names, "session.configure", "batch.advance", "run_layers"):
         assert name in text, name
 
 
