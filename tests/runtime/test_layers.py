@@ -59,7 +59,7 @@ def test_parts_give_the_bits_of_the_whole(tmp_path: Path, name: str) -> None:
             Model.open(out, layers=(half, 0)) as second,
             model.session(context=32) as whole,
             first.session(context=32, threads=1) as a,
-            second.session(context=32, threads=2, batch=3) as b,
+            second.session(context=32, threads=2, pass_tokens=3) as b,
         ):
             hidden = whole.embed(TOKENS)
             parts = [(a, 0, half), (b, half, layers - half)]
