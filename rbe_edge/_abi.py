@@ -106,7 +106,7 @@ _SAMPLER = ctypes.POINTER(SamplerHandle)
 _GENERATION = ctypes.POINTER(GenerationHandle)
 _OUT = ctypes.POINTER
 
-# Every function of rbe.h and codec.h: its result and its arguments. A result of _STATUS goes through check().
+# Every function of rbe.h, chat.h and codec.h: its result and its arguments. A result of _STATUS goes through check().
 _STATUS = ctypes.c_int
 PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_status_text": (ctypes.c_char_p, [_STATUS]),

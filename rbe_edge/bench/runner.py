@@ -104,9 +104,14 @@ def _peer_files(stack: ExitStack, shape: Shape | None, settings: Settings, progr
 
 
 def _workload(
-    model: Model, label: str, files: dict[str, Path], workload: Workload, threads: int, settings: Settings,
+    model: Model,
+    label: str,
+    files: dict[str, Path],
+    workload: Workload,
+    threads: int,
+    settings: Settings,
     rounds: Progress,
-) -> list[Row]:  # fmt: skip
+) -> list[Row]:
     with ExitStack() as stack:
         ours = stack.enter_context(
             Bench(model, workload, threads, settings.pass_tokens, settings.profile is not None, settings.kv)
@@ -141,9 +146,14 @@ def _run(peer: Llama, workload: Workload) -> Run:
 
 
 def _speculation(
-    model: Model, label: str, workload: Workload, threads: int, settings: Settings, speculation: SpeculationSettings,
+    model: Model,
+    label: str,
+    workload: Workload,
+    threads: int,
+    settings: Settings,
+    speculation: SpeculationSettings,
     rounds: Progress,
-) -> list[Row]:  # fmt: skip
+) -> list[Row]:
     """Plain decoding and each way to guess, in alternation."""
     with ExitStack() as stack:
         ways = [
@@ -181,10 +191,19 @@ def _own_row(model: Model, label: str, workload: Workload, kv: KvType, threads: 
     n_bytes = bytes_per_token(model, workload, kv) if workload.kind == "tg" else None
     read = read_bandwidth(threads)
     return Row(
-        "rbe", label, model.info.kernel_set, workload, threads, measured, latency(runs), kv,
-        _first_token_ms(workload, runs), n_bytes, read,
+        "rbe",
+        label,
+        model.info.kernel_set,
+        workload,
+        threads,
+        measured,
+        latency(runs),
+        kv,
+        _first_token_ms(workload, runs),
+        n_bytes,
+        read,
         n_bytes * measured.median / read / 1e9 if n_bytes is not None else None,
-    )  # fmt: skip
+    )
 
 
 def _first_token_ms(workload: Workload, runs: list[Run]) -> float | None:

@@ -47,9 +47,15 @@ class Continuing:
     is shorter than the prompt that is wanted, or the file cannot guess so."""
 
     def __init__(
-        self, model: Model, workload: Workload, settings: SpeculationSettings, how: Speculation, threads: int,
-        pass_tokens: int, kv: KvType,
-    ) -> None:  # fmt: skip
+        self,
+        model: Model,
+        workload: Workload,
+        settings: SpeculationSettings,
+        how: Speculation,
+        threads: int,
+        pass_tokens: int,
+        kv: KvType,
+    ) -> None:
         check_context(model, workload)
         if not 1 <= workload.depth <= len(settings.text):
             raise OptionError(

@@ -119,9 +119,15 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
             runner.check_types(peers)
         profile = runner.Profile() if arguments.profile else None
         settings = runner.Settings(
-            wanted, threads, arguments.repetitions, pass_tokens(arguments), peers, profile, arguments.kv,
+            wanted,
+            threads,
+            arguments.repetitions,
+            pass_tokens(arguments),
+            peers,
+            profile,
+            arguments.kv,
             _speculation(arguments, model),
-        )  # fmt: skip
+        )
         rows = runner.run(model, label, shape or runner.shape_of(model), settings, bar.show)
         spent = profile.entries if profile is not None else ()
         return Report(hardware.describe(read_gb_per_s), tuple(rows), peak_bytes(), open_ms, spent, slopes(rows))

@@ -83,8 +83,11 @@ def _evaluate(
     if source is None:
         alone = perplexity(model, text, **how, progress=progress)
         return known | {
-            "window": alone.window, "stride": alone.window, "tokens": alone.n_scored, "perplexity": alone.perplexity
-        }  # fmt: skip
+            "window": alone.window,
+            "stride": alone.window,
+            "tokens": alone.n_scored,
+            "perplexity": alone.perplexity,
+        }
     both = divergence(model, source, text, **how, progress=progress)
     return known | {
         "window": both.window, "stride": both.window, "tokens": both.n_scored, "perplexity": both.perplexity,

@@ -74,9 +74,7 @@ class Encoded:
     def entry(self) -> bytes:
         """What the index says beyond the common fields: docs/format.md, "Tensors"."""
         shape = self.shape
-        return struct.pack(
-            "<III4Bf", shape.block_rows, shape.block_cols, shape.transform, *self.orders, self.step
-        )  # fmt: skip
+        return struct.pack("<III4Bf", shape.block_rows, shape.block_cols, shape.transform, *self.orders, self.step)
 
 
 def _legendre(n: int) -> Floats:

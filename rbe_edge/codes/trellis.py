@@ -230,10 +230,17 @@ def _encode_plane(
         options.feedback = _native.pointer(feedback, ctypes.c_float)
         options.residual = int(index > 0)
     status = _native.library().rbe_encode_plane(
-        _native.pointer(weights, ctypes.c_float), rows, cols, ctypes.byref(native_codebook(book)), layout.unit_rows,
-        scale, ctypes.byref(options), _native.pointer(row_scales, ctypes.c_uint16),
-        _native.pointer(stream, ctypes.c_uint8), ctypes.byref(error),
-    )  # fmt: skip
+        _native.pointer(weights, ctypes.c_float),
+        rows,
+        cols,
+        ctypes.byref(native_codebook(book)),
+        layout.unit_rows,
+        scale,
+        ctypes.byref(options),
+        _native.pointer(row_scales, ctypes.c_uint16),
+        _native.pointer(stream, ctypes.c_uint8),
+        ctypes.byref(error),
+    )
     report.check(status, PackError)
     return row_scales, stream
 
@@ -250,8 +257,15 @@ def decode_plane(
     rows = row_scales.size
     weights = np.empty((rows, cols), np.float32)
     status = _native.library().rbe_decode_plane(
-        _native.pointer(stream, ctypes.c_uint8), stream.size, _native.pointer(row_scales, ctypes.c_uint16), rows, cols,
-        ctypes.byref(native_codebook(book)), unit_rows, scale, _native.pointer(weights, ctypes.c_float),
-    )  # fmt: skip
+        _native.pointer(stream, ctypes.c_uint8),
+        stream.size,
+        _native.pointer(row_scales, ctypes.c_uint16),
+        rows,
+        cols,
+        ctypes.byref(native_codebook(book)),
+        unit_rows,
+        scale,
+        _native.pointer(weights, ctypes.c_float),
+    )
     _native.check(status, PackError)
     return weights

@@ -227,9 +227,16 @@ def compare(
     rows += [row(RBE, name, path, found[path]) for path, name in rbe.items()]
     rows.sort(key=lambda row: (row.engine, row.bytes))
     return Comparison(
-        prepared.packed.name, parameters, references.source_perplexity, references.kl,
-        sum(map(len, prepared.calibration)), len(prepared.windows), prepared.longest, version, tuple(rows),
-    )  # fmt: skip
+        prepared.packed.name,
+        parameters,
+        references.source_perplexity,
+        references.kl,
+        sum(map(len, prepared.calibration)),
+        len(prepared.windows),
+        prepared.longest,
+        version,
+        tuple(rows),
+    )
 
 
 def _labelled(progress: Progress, label: str) -> Listener:

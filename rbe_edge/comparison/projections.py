@@ -97,9 +97,16 @@ def compare_projections(
     ]
     rows.sort(key=lambda row: (row.engine, row.bytes))
     return Comparison(
-        prepared.packed.name, weights, summary(references, longest).perplexity, None,
-        sum(map(len, prepared.calibration)), len(prepared.windows), longest, version, tuple(rows),
-    )  # fmt: skip
+        prepared.packed.name,
+        weights,
+        summary(references, longest).perplexity,
+        None,
+        sum(map(len, prepared.calibration)),
+        len(prepared.windows),
+        longest,
+        version,
+        tuple(rows),
+    )
 
 
 def _types(prepared: Prepared, types: tuple[str, ...] | None) -> tuple[str, ...]:

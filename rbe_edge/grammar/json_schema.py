@@ -38,7 +38,7 @@ _OF_TYPE = {
     "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
     "boolean": set(),
     "null": set(),
-}  # fmt: skip
+}
 _TYPED = set().union(*_OF_TYPE.values())
 
 

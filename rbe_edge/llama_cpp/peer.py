@@ -17,8 +17,11 @@ class Llama:
     def __init__(self, path: Path, context: int, threads: int, kv: str = "f16") -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "rbe_edge.llama_cpp.llama_worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         try:
             # It rounds a context up in steps of 256.
             asked = {"path": str(path), "context": context, "threads": threads, "kv": kv}

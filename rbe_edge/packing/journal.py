@@ -30,7 +30,7 @@ _KEY_TITLE = b"rbe partial 1 "
 
 @dataclass(frozen=True)
 class Finished:
-    """A tensor as its file holds it. data: its bytes; error and tensor_scale as in codec.Encoded."""
+    """A tensor as its file holds it. data: its bytes; error and tensor_scale as in trellis.Encoded."""
 
     data: bytes
     error: float

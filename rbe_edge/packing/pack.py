@@ -198,9 +198,12 @@ class Packing:
         tensors = subject.plan.tensors
         if options.coded:
             decisions = allocation.decide_for_file(
-                subject.plan, options.bits, options.nested, self._sensitivities(),
+                subject.plan,
+                options.bits,
+                options.nested,
+                self._sensitivities(),
                 lambda stores: self._writer(stores).file_bytes,
-            )  # fmt: skip
+            )
             self._decisions = decisions
             self._stores = [decision.choice.storage for decision in decisions]
         else:
@@ -237,9 +240,14 @@ class Packing:
         self._stack.close()
         plan, options = self._subject.plan, self._options
         packed = PackReport(
-            self._out, self._subject.source.name, plan.architecture, plan.parameters, self._file.file_bytes,
-            time.monotonic() - self._started, tuple(self._tensors),
-        )  # fmt: skip
+            self._out,
+            self._subject.source.name,
+            plan.architecture,
+            plan.parameters,
+            self._file.file_bytes,
+            time.monotonic() - self._started,
+            tuple(self._tensors),
+        )
         if options.report is not None:
             coded = [
                 reports.Coded(decision, tensor.error)
@@ -256,9 +264,14 @@ class Packing:
         subject = self._subject
         paths = sensitivity.cache_paths(subject.source.directory, subject.sha256, subject.text)
         return sensitivity.known(
-            paths, self._copy, subject.plan.tensors, self._windows, subject.seed_of, self._options.threads,
+            paths,
+            self._copy,
+            subject.plan.tensors,
+            self._windows,
+            subject.seed_of,
+            self._options.threads,
             self._progress,
-        )  # fmt: skip
+        )
 
     def _writer(self, stores: Sequence[Storage]) -> writer.PackWriter:
         """The file that tensors stored in this way make; nothing is written before it is entered."""
@@ -308,9 +321,16 @@ class Packing:
         store, decision = self._stores[number], self._decisions[number]
         kl = decision.choice.kl if decision is not None and self._copy is not None else 0.0
         return TensorReport(
-            tensor.name, storage.KIND_NAMES[store.kind], tensor.rows, tensor.cols, store.planes, store.n_bytes, error,
-            self._file.offset(tensor.name), kl,
-        )  # fmt: skip
+            tensor.name,
+            storage.KIND_NAMES[store.kind],
+            tensor.rows,
+            tensor.cols,
+            store.planes,
+            store.n_bytes,
+            error,
+            self._file.offset(tensor.name),
+            kl,
+        )
 
 
 def _check(out: Path, options: PackOptions) -> None:

@@ -62,10 +62,15 @@ def entry(tensor: TensorPlan, store: Storage, codebooks: Sequence[int] = (), see
         own = tensor.stored.entry if tensor.stored is not None else b""
         return writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes, basis=own)
     return writer.TensorEntry(
-        tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes,
-        seed=seed, rotation_block=trellis.rotation_block(tensor.cols),
+        tensor.name,
+        store.kind,
+        tensor.rows,
+        tensor.cols,
+        store.n_bytes,
+        seed=seed,
+        rotation_block=trellis.rotation_block(tensor.cols),
         codebooks=tuple(codebooks.index(bits) for bits in store.planes),
-    )  # fmt: skip
+    )
 
 
 def _beyond_fp16(values: FloatArray) -> bool:

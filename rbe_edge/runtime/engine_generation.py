@@ -1,4 +1,7 @@
-"""The tokens and the text that follow a session's context, drawn one after the other: rbe_generation."""
+"""An rbe_generation: the tokens and the text that follow a session's context, one token a step.
+
+Generation (generation.py) is what users get: it adds the prompt's prefill, speculation and statistics.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +46,8 @@ class Event:
 
 
 class EngineGeneration:
-    """Refers to a session whose context holds the prompt, and belongs to its thread. Raises TokenizerError where the
-    model's file holds no tokenizer."""
+    """Draws what follows the prompt, which the session's context holds. One thread uses both at a time. Raises
+    TokenizerError where the model's file holds no tokenizer."""
 
     def __init__(
         self,

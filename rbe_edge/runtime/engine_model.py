@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class EngineModel:
-    """An opened .rbe file: immutable, and shared by any number of threads and sessions."""
+    """An opened .rbe file without what runs it: immutable, and shared by any number of threads and sessions."""
 
     def __init__(self, path: Path, handle: Any, log: _native.Log | None) -> None:
         """Use Model.open()."""

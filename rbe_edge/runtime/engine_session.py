@@ -60,7 +60,8 @@ class Scores:
 
 
 class EngineSession:
-    """All memory is taken at creation; one thread uses it at a time, any thread may cancel."""
+    """A session without the generation of text. All memory is taken at creation. One thread uses it at a time, any
+    thread may cancel."""
 
     def __init__(self, model: EngineModel, options: SessionOptions) -> None:
         self.model = model

@@ -1,4 +1,4 @@
-"""Generating text: prefill, then draw, show and append one token after the other."""
+"""Generated text as users get it: prefills the prompt, then steps an EngineGeneration (engine_generation.py)."""
 
 from __future__ import annotations
 

@@ -264,9 +264,11 @@ class _Endpoints:
         right = hmac.compare_digest(token.strip().encode("latin-1", "replace"), key.encode("utf-8"))
         if scheme.lower() != "bearer" or not right:
             raise ApiError(
-                401, "the API key is missing or wrong; send it as `Authorization: Bearer KEY`",
-                code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"},
-            )  # fmt: skip
+                401,
+                "the API key is missing or wrong; send it as `Authorization: Bearer KEY`",
+                code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
 
     def _check_origin(self, request: Request) -> None:
         """A web page in a browser of this machine must not use the server unless an option allows it: neither by a

@@ -79,9 +79,11 @@ class Service:
     def check_model(self, name: str) -> None:
         if name not in self._names:
             raise ApiError(
-                404, f"the model {name[:100]!r} does not exist; this server has {self.model_id!r}",
-                param="model", code="model_not_found",
-            )  # fmt: skip
+                404,
+                f"the model {name[:100]!r} does not exist; this server has {self.model_id!r}",
+                param="model",
+                code="model_not_found",
+            )
 
     # ---- jobs; these take time and are called off the event loop ----
 

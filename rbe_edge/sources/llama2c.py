@@ -42,9 +42,13 @@ def open_checkpoint(path: Path, tokenizer: Path | None = None) -> Source:
     header = _read_header(path, mapped)
     tensors = _Tensors(path, mapped, size, header)
     return Source(
-        path.name, header.config(), tensors.read(), (path,), path.parent,
+        path.name,
+        header.config(),
+        tensors.read(),
+        (path,),
+        path.parent,
         tokenizer or _find_tokenizer(path, header.vocabulary),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)

@@ -206,10 +206,18 @@ def _tensor_plan(
     start = sum(pieces[: rule.piece])
     shared = rule.role == "matrix" and rule.rows == "key" and sizes["kv_heads"] < sizes["heads"]
     return TensorPlan(
-        target, "key_value" if shared else rule.role, rows, cols, tensor,
-        axis=1 if transposed else 0, start=start, stop=start + outputs if rule.fused else None,
-        transposed=transposed, plus_one=row.norm_plus_one and rule.role == "norm", reads=_activation_read(target),
-    )  # fmt: skip
+        target,
+        "key_value" if shared else rule.role,
+        rows,
+        cols,
+        tensor,
+        axis=1 if transposed else 0,
+        start=start,
+        stop=start + outputs if rule.fused else None,
+        transposed=transposed,
+        plus_one=row.norm_plus_one and rule.role == "norm",
+        reads=_activation_read(target),
+    )
 
 
 def _activation_read(target: str) -> str:

@@ -64,9 +64,13 @@ class TuneReport:
 
 
 def tune(
-    file: Path, source: str | Path, text: str, out: Path, options: TuneOptions | None = None,
+    file: Path,
+    source: str | Path,
+    text: str,
+    out: Path,
+    options: TuneOptions | None = None,
     progress: Listener | None = None,
-) -> TuneReport:  # fmt: skip
+) -> TuneReport:
     """Writes `out`: `file` with row scales, norms and biases that bring it closer to the source on text like this one.
 
     source: what it was packed from, a directory, checkpoint or dense .rbe file. The same input gives the same bytes on
@@ -79,10 +83,7 @@ def tune(
     started = time.monotonic()
     _check(options)
     writer.check_target(Path(out), options.force)
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("tuning needs PyTorch; install it with `pip install 'rbe-edge[tune]'`") from error
+    _require_torch()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rbe-tune-")))
         packed = stack.enter_context(Model.open(file))
@@ -109,10 +110,24 @@ def tune(
         steps.tell("writing", 1, 1)
         _write(stored, changes, errors, Path(out), options.force)
     return TuneReport(
-        Path(out), count, options.steps, course.kept,
-        options.steps * options.accumulate * options.batch * len(windows[0]), time.monotonic() - started,
-        before.kl, after.kl, before.perplexity_ratio, after.perplexity_ratio,
-    )  # fmt: skip
+        Path(out),
+        count,
+        options.steps,
+        course.kept,
+        options.steps * options.accumulate * options.batch * len(windows[0]),
+        time.monotonic() - started,
+        before.kl,
+        after.kl,
+        before.perplexity_ratio,
+        after.perplexity_ratio,
+    )
+
+
+def _require_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("tuning needs PyTorch; install it with `pip install 'rbe-edge[tune]'`") from error
 
 
 def _check(options: TuneOptions) -> None:
@@ -177,9 +192,14 @@ def _settings(threads: int) -> Iterator[None]:
 
 
 def _descend(
-    packed: Model, exact: Model, stored: RbeFile, windows: Sequence[Sequence[int]], held_out: Sequence[Sequence[int]],
-    options: TuneOptions, progress: Progress,
-) -> tuple[int, Changes, Course]:  # fmt: skip
+    packed: Model,
+    exact: Model,
+    stored: RbeFile,
+    windows: Sequence[Sequence[int]],
+    held_out: Sequence[Sequence[int]],
+    options: TuneOptions,
+    progress: Progress,
+) -> tuple[int, Changes, Course]:
     """How many parameters there are, what becomes of them, and how it went."""
     import torch
 
@@ -191,9 +211,7 @@ def _descend(
     with _settings(options.threads or os.cpu_count() or 1):
         student, teacher = (Decoder(model, len(windows[0])) for model in (packed, exact))
         parameters = Parameters(student, stored)
-        course = descend(
-            teacher, student, parameters, windows, held_out, schedule, progress.of("tuning")
-        )  # fmt: skip
+        course = descend(teacher, student, parameters, windows, held_out, schedule, progress.of("tuning"))
         with torch.no_grad():
             return parameters.count, parameters.changes(), course
 

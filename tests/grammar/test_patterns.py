@@ -34,7 +34,7 @@ def quoted(text: str) -> str:
 
 ATOMS = st.sampled_from(
     ["a", "b", "é", r"\d", r"\W", ".", "[ab]", "[^a]", r"[\d€-😀]", r"\n", r"\x22", r"\\", r"[^\s\S]"]
-)  # fmt: skip
+)
 TEXTS = st.text('ab1é"\\\n😀 ', max_size=6)
 COUNTS = st.sampled_from(["", "", "*", "+", "?", "{2}", "{0,2}", "{1,}", "*?", "{0}"])
 PATTERNS = st.recursive(
@@ -188,7 +188,7 @@ def test_dates() -> None:
         ("duration", ["P3D", "P1DT2H30M", "PT5S", "P2W"], ["P", "PT", "3D", "P1DT", "P1.5D"]),
         ("ipv4", ["0.0.0.0", "255.249.99.9", str(ipaddress.IPv4Address(2**31))], ["256.0.0.1", "1.2.3", "01.2.3.4"]),
     ],
-)  # fmt: skip
+)
 def test_formats(name: str, good: list[str], bad: list[str]) -> None:
     automaton = Automaton(grammar.measure(string_that_fits(FORMATS[name])))
     assert [takes(automaton, quoted(text)) for text in good] == [True] * len(good)

@@ -181,9 +181,7 @@ def put(layout: str, at: int, *values: object) -> Callable[[bytearray, int, int]
 
 
 def put_data(at: int, *values: int) -> Callable[[bytearray, int, int], None]:
-    return lambda data, fields, offset: data.__setitem__(
-        slice(offset + at, offset + at + len(values)), bytes(values)
-    )  # fmt: skip
+    return lambda data, fields, offset: data.__setitem__(slice(offset + at, offset + at + len(values)), bytes(values))
 
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "v2" / "extremes.rbe"

@@ -187,7 +187,7 @@ HOSTILE = {
     "change": ("{{ messages.append(messages) }}", "unsafe"),
     "file": ("{% include '/etc/passwd' %}", "loader"),
     "import": ("{% import 'os' as os %}", "loader"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
