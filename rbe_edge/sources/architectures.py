@@ -1,7 +1,7 @@
 """The architectures that can be packed. An architecture is a row of ARCHITECTURES: what its published configuration
 means and which of its tensors becomes which tensor of a `.rbe` file (docs/format.md, sections 3 and 4).
 
-docs/architectures.md explains how to add one. The reference for what a configuration means is transformers.
+CONTRIBUTING.md says how to add one. The reference for what a configuration means is transformers.
 """
 
 from __future__ import annotations
