@@ -99,7 +99,7 @@ def test_a_part_serves_no_tokens(tiny_model: Path) -> None:
         assert part.info.layers == 2 and len(part.tokenize("the thing")) > 0  # what the file says of itself
         with part.session(context=32) as session:
             for call in (session.prefill, session.score, session.embed):
-                with pytest.raises(ModelError, match="opened with layers 1 to 2 of 2"):
+                with pytest.raises(ModelError, match="opened with 1 of its 2 layers"):
                     call(TOKENS)
             with pytest.raises(ModelError, match="opened with layers"):
                 next(session.generate("the thing"))
