@@ -101,10 +101,10 @@ def test_a_part_serves_no_tokens(tiny_model: Path) -> None:
             for call in (session.prefill, session.score, session.embed):
                 with pytest.raises(ModelError, match="opened with 1 of its 2 layers"):
                     call(TOKENS)
-            with pytest.raises(ModelError, match="opened with layers"):
+            with pytest.raises(ModelError, match="opened with 1 of its 2 layers"):
                 next(session.generate("the thing"))
             assert session.position == 0
-        with pytest.raises(ModelError, match="opened with layers"):
+        with pytest.raises(ModelError, match="opened with 1 of its 2 layers"):
             part.batch()
 
 
