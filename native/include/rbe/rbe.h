@@ -33,7 +33,7 @@
  * begin with struct_bytes, set by the caller to sizeof the structure it was compiled with. Options: a zeroed field means the default;
  * shorter ones are accepted, longer ones are not. Information (rbe_model_info, rbe_model_memory, rbe_tensor_info, rbe_session_info,
  * rbe_generation_event): of a shorter structure the fields that it has are filled; of a longer one those that this build does not know
- * become zero; on failure it is as it was.
+ * become zero. On failure nothing of it changes.
  *
  * Threads. An rbe_model and an rbe_tokenizer are immutable and may be shared by any number of threads. An rbe_session,
  * rbe_batch, rbe_generation, rbe_sampler or rbe_text_stream belongs to one thread at a time; their cancel functions to any.

@@ -44,7 +44,7 @@ struct rbe__pass {
     size_t threads_bytes;
     uint32_t n_scratch_threads; /* that have scratch */
 
-    rbe_capture_callback capture; /* NULL: nobody looks */
+    rbe_capture_callback capture; /* NULL: none */
     void *capture_user;
 };
 

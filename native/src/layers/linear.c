@@ -22,8 +22,8 @@ typedef struct linear_call {
     const rbe__activated_input *activated;
 } linear_call;
 
-/* Tokens that are worth generating a strip for once more: that takes the time of multiplying with 5 tokens (docs/performance.md: generate and
- * multiply_tile). */
+/* The least tokens of a part of a strip. Each part generates the strip's weights again, which takes as long as multiplying them with 5 tokens
+ * (docs/performance.md: generate and multiply_tile). */
 #define LEAST_PART 16u
 
 typedef struct token_span {
@@ -254,7 +254,9 @@ static void run_linear(linear_call call)
     const uint32_t n_items = call.first_item[call.n_jobs], n_threads = rbe__thread_pool_threads(workspace->thread_pool);
     call.n_whole = n_items;
     call.n_parts = 1;
-    if (divides && call.n_tokens >= n_threads * LEAST_PART) { /* items that do not go round: every thread gets some tokens of each */
+    if (divides &&
+        call.n_tokens >=
+            n_threads * LEAST_PART) { /* the last items, fewer than threads: all threads compute each, some of its tokens every one */
         call.n_whole -= n_items % n_threads;
         call.n_parts = n_threads;
     }

@@ -24,7 +24,7 @@ rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens,
     return RBE_OK;
 }
 
-/* What a call wants of each pass: after_pass(call, first, count) behind each over `count` tokens from `first` on. NULL: nothing. */
+/* A call that appends. after_pass(call, first, count) follows each pass over `count` tokens from `first` on; NULL: nothing does. */
 typedef struct append_call {
     rbe_session *session;
     const uint32_t *tokens;
