@@ -93,7 +93,8 @@ int open_model_with_tokenizer(const cli_arguments *a, rbe_model **model, rbe_mod
     return 1;
 }
 
-/* Bytes of what a terminal would obey at the start of UTF-8 text: C0 but tab and newline, DEL, C1, bidirectional overrides. */
+/* Bytes of a control character at the start of UTF-8 text, 0 where there is none: C0 but tab and newline, DEL, C1, bidirectional
+ * overrides. */
 static size_t control_bytes(const unsigned char *text, size_t bytes)
 {
     if ((text[0] < 0x20 && text[0] != '\t' && text[0] != '\n') || text[0] == 0x7F) {

@@ -120,7 +120,7 @@ static uint32_t *prompt_tokens(chat *c, size_t *n_tokens)
     return tokens;
 }
 
-/* The same of what fits, without the oldest turns. */
+/* The same, after the oldest turns were forgotten until the rest fits. */
 static uint32_t *fitting_tokens(chat *c, size_t *n_tokens)
 {
     const uint32_t room = c->context - (ANSWER_ROOM < c->context / 4 ? ANSWER_ROOM : c->context / 4);

@@ -15,14 +15,14 @@ typedef struct cli_arguments {
     rbe_sampling_options sampling;
 } cli_arguments;
 
-/* Fills everything: options, the file's path, n_tokens where none is given. 0, with a message, for what is none. */
+/* Reads the options and the file's path, and sets n_tokens where none is given. 0, with a message, where an argument is wrong. */
 int read_arguments(cli_arguments *a, uint32_t n_tokens, int argc, char **argv);
 
-/* Opens the model and says its numbers; 0, with a message, where that fails or the model has no tokenizer. What was opened is the
- * caller's to close in any case. */
+/* Opens the model and fills its information. 0, with a message, where that fails or the model has no tokenizer. The caller closes what
+ * was opened in any case. */
 int open_model_with_tokenizer(const cli_arguments *a, rbe_model **model, rbe_model_info *info);
 
-/* UTF-8 to standard output; without what a terminal would obey, where it is one. */
+/* Writes UTF-8 to standard output. Control characters are left out where it is a terminal. */
 void write_text(const char *text, size_t bytes);
 
 /* Arguments behind the command's name; the result is the exit code. */

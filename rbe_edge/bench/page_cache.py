@@ -1,4 +1,4 @@
-"""Files as after a start of the machine: out of the system's page cache."""
+"""Removes files from the system's page cache, as after a start of the machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 def forget_cached(path: Path) -> None:
     """Takes a file that was just written out of the system's page cache, where the system lets a program ask for that.
-    Who opens it next reads it from the disk, as after a start of the machine, and how it then lies in memory is that
-    program's doing (docs/performance.md, "Large pages")."""
+    The next program that opens it reads it from the disk, and the way it reads decides which pages the file takes
+    (docs/performance.md, "Large pages")."""
     if hasattr(os, "posix_fadvise"):
         with path.open("rb") as file:
             os.fsync(file.fileno())

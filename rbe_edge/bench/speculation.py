@@ -1,5 +1,5 @@
 """Speculative decoding (rbe_edge/runtime/speculation.py) beside plain decoding: both continue the same text with the
-likeliest tokens, and say the same."""
+likeliest tokens, and give the same text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SpeculationSettings:
 class Speculated:
     """What guessing did, over all timed runs. acceptance: share of the guesses that were right. tokens_per_check: that
     a pass over guesses gave. plain_share: tokens that came by plain steps, for want of a guess or because guessing was
-    off. pauses: how often it lost and was switched off for a while, per run. speedup: over plain decoding, in
+    off. pauses: how often it was slower and was switched off for a while, per run. speedup: over plain decoding, in
     alternation, the median."""
 
     method: Speculation

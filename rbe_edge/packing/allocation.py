@@ -24,8 +24,8 @@ GAUSSIAN_ERROR: Mapping[tuple[int, ...], float] = {
 }  # fmt: skip
 
 STEEP: Mapping[tuple[int, ...], float] = {(1,): 4.0}
-"""How many times more a rate costs than its squared error says: at 1 bit divergence has left the quadratic law. Of 36
-matrices half cost over 4 times what 2 bits foretell, up to 16 (docs/codec.md, "Deciding bits per tensor")."""
+"""How many times more a rate costs than its squared error says: at 1 bit the divergence is no longer proportional to
+it. Of 36 matrices half cost over 4 times what 2 bits predict, up to 16 (docs/codec.md, "Deciding bits per tensor")."""
 
 #: Per number of bits the sum with the least error, which has the fewest planes too: each plane costs decode time.
 RATE_POINTS: tuple[tuple[int, ...], ...] = ((1,), (2,), (3,), (4,), (4, 1), (4, 2), (4, 3), (4, 4))
@@ -35,7 +35,7 @@ NESTED_POINTS: tuple[tuple[int, ...], ...] = ((2,), (2, 1), (2, 2), (2, 3), (2, 
 NESTED_WIDE_POINTS: tuple[tuple[int, ...], ...] = ((4,), (4, 1), (4, 2), (4, 3), (4, 4))
 
 DENSE_ERROR = 1e-8
-"""Of fp16, about; enough to know that more precision than this is worth nothing."""
+"""Of fp16, about. An estimate is enough: more precision than that of fp16 gains nothing."""
 
 MAX_CELLS = 1 << 18
 """Of the budget in the dynamic program."""

@@ -155,10 +155,10 @@ class Calibration:
         return self._factor[1]
 
     def replace(self, name: str, weights: FloatArray) -> None:
-        """The matrix as the packed file will have it, float32 [rows][cols], stands in for the original from now on.
+        """The matrix as the packed file will have it, float32 [rows][cols], replaces the original from now on.
 
-        Statistics of a layer are those of its original matrices. So one that is not encoded in this run but comes from
-        an interrupted one waits until its layer is done with.
+        Statistics of a layer are those of its original matrices. So a matrix that comes from an interrupted run is kept
+        back until the statistics of its layer are complete.
         """
         layer, _ = layer_and_part(name)
         if layer is not None and layer > self._layer:
@@ -172,7 +172,8 @@ class Calibration:
             self._copy.write(name, self._restored.pop(name))
 
     def _advance(self, layer: int) -> None:
-        """Hidden states to the input of `layer`, through blocks that are packed by now; then its statistics."""
+        """Runs the hidden states to the input of `layer`, through blocks that are packed by now. Then takes the
+        statistics of that layer."""
         assert layer > self._layer
         self._moments, self._factor = {}, None
         self._write_restored(layer)

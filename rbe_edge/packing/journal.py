@@ -1,9 +1,9 @@
 """What an interrupted packing has finished: tensors kept beside the output until it is complete.
 
 `OUT.partial/` holds one file per encoded tensor, the key of the work that made them (a hash over everything that the
-bytes depend on), and while it lasts the dense copy of the model that calibration runs. The same work started again
-takes what is there; of other work nothing is taken, and it is removed. Every file ends in its checksum, so that one
-that was cut off by a crash does not count.
+bytes depend on), and while it lasts the dense copy of the model that calibration runs. The same work started again uses
+these tensors. Tensors of other work are removed. Every file ends in its checksum, so that one that was cut off by a
+crash does not count.
 """
 
 from __future__ import annotations

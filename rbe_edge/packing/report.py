@@ -1,4 +1,5 @@
-"""`rbe pack --report`: what every tensor got and why, a table in Markdown and a picture (rate against distortion)."""
+"""`rbe pack --report`: the planes of every tensor and the reason for them, as a table in Markdown and a picture (rate
+against distortion)."""
 
 from __future__ import annotations
 

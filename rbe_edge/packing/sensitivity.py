@@ -150,7 +150,7 @@ class _Probe:
         return [self._session.embed(window) for window in self._windows]
 
     def advance(self, layer: int | None) -> None:
-        """To the input of a layer, so that those before it are run once."""
+        """Runs the text up to the input of a layer, so that the layers before it are run once."""
         if layer is None or layer == self._layer:
             return
         assert layer > self._layer

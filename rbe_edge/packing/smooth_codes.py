@@ -1,5 +1,5 @@
-"""Where the two codes for smooth tables win (docs/smooth_codes.md): the packer's choice for positional tables, and
-the comparison with the trellis that `rbe report extremes` prints.
+"""Where the two codes for smooth tables are better (docs/smooth_codes.md): the packer's choice for positional tables,
+and the comparison with the trellis that `rbe report extremes` prints.
 
 Errors are relative and not squared, |W - W'| / |W|, unless a name says squared.
 """

@@ -235,7 +235,7 @@ class EngineModel:
     # ---- what runs it ----
 
     def adopt(self, session: NativeHandle) -> None:
-        """Makes the model free a session or batch before itself. For those alone."""
+        """Registers a session or batch, which the model frees before itself. Sessions and batches alone call it."""
         with self._lock:
             if self._handle is not None:
                 self._sessions.add(session)

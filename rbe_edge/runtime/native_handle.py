@@ -1,4 +1,4 @@
-"""What the C library made and Python owns: one thread uses it at a time, any thread may cancel or free it."""
+"""An object that the C library made and Python owns. One thread uses it at a time; any thread may cancel or free it."""
 
 from __future__ import annotations
 

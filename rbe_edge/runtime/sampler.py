@@ -40,7 +40,8 @@ class Sampler:
 
     @classmethod
     def of(cls, handle: Any) -> Sampler:
-        """An rbe_sampler that is another's and lives as long as that; close() leaves it to its owner."""
+        """A sampler over an rbe_sampler that another object owns. It is valid as long as the owner; close() does not
+        free it."""
         sampler = object.__new__(cls)
         sampler._is_borrowed = True
         sampler._handle = handle

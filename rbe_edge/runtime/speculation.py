@@ -109,7 +109,7 @@ class Acceptance:
 
 
 class Plain:
-    """One token after the other."""
+    """Plain decoding: one token per pass."""
 
     def __init__(self, session: EngineSession) -> None:
         self._session = session
@@ -134,7 +134,7 @@ class Plain:
 
 
 class Speculative:
-    """Several tokens per pass where guesses are right, and plain steps where guessing does not pay on this machine.
+    """Several tokens per pass where guesses are right, and plain steps where guessing is not faster on this machine.
 
     Between calls the session may hold guessed tokens behind the text; close() takes them away.
     """
@@ -219,7 +219,8 @@ class Speculative:
 
 
 class _Schedule:
-    """Whether guessing pays: tokens per second of speculative passes against those of plain steps, in this run."""
+    """Decides whether to guess: compares the tokens per second of speculative passes with those of plain steps, in this
+    run."""
 
     def __init__(self) -> None:
         self.gained = 0  # guesses that were right since the last look

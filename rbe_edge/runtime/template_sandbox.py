@@ -1,8 +1,8 @@
 """A Jinja environment in which a template from an unknown file can neither reach the program nor exhaust it.
 
-Jinja's sandbox keeps a template from Python's internals, but lets it loop for ever or build texts of any size. Here
-every value that a template makes is weighed when it is made, and every loop step, call, filter and piece of output
-takes from one budget, by transforming the parsed template: so no value is large, and no run long.
+Jinja's sandbox keeps a template from Python's internals, but lets it loop for ever or build texts of any size. Here the
+parsed template is transformed. The size of every value is checked when the value is made, and every loop step, call,
+filter and piece of output takes from one budget. So no value is large, and no run long.
 
 Trimming, break and continue, raise_exception, strftime_now, tojson and the `generation` tag are those of Hugging Face
 transformers (apply_chat_template), for which chat templates are written.

@@ -1,4 +1,4 @@
-"""Texts that the user names: files in UTF-8."""
+"""Reads text files, in UTF-8, that the user names."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from rbe_edge.errors import OptionError, RbeError
 
 
 def read_text(path: Path, what: str = "text", error: type[RbeError] = OptionError) -> str:
-    """The whole file. what: as the message calls what it should be. Raises `error` where it is not there, cannot be
-    read or is no UTF-8."""
+    """The whole file. what: what messages call its content. Raises `error` where it is not there, cannot be read or is
+    no UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:

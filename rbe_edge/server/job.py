@@ -1,4 +1,4 @@
-"""One answer on its way: its prompt, how its tokens are drawn, and what is told of it."""
+"""One answer in progress: its prompt, how its tokens are drawn, and the events that report it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Job:
 
 
 class Answer:
-    """A job that has a session: what its generation gives is told. The scheduler reads the prompt and steps."""
+    """A job that has a session. It reports what its generation gives. The scheduler reads the prompt and steps."""
 
     def __init__(self, job: Job, session: Session) -> None:
         self.job, self.session = job, session
@@ -112,7 +112,7 @@ class Answer:
         return sampler.draw_from(logits)
 
     def take(self, event: Event) -> bool:
-        """Tells what a step gave; whether the answer goes on."""
+        """Reports what a step gave. True where the answer goes on."""
         job, constraint = self.job, self.job.constraint
         if self.first_token_at is None and event.token is not None:
             self.first_token_at = time.monotonic()

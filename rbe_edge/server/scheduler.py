@@ -97,7 +97,7 @@ class Scheduler:
 
     @property
     def stopping(self) -> bool:
-        """It takes no more jobs: because of stop(), or of an error that the log has."""
+        """Whether it takes no more jobs, because of stop() or of an error, which is in the log."""
         return self._stopping
 
     def stop(self) -> None:
@@ -199,7 +199,8 @@ class Scheduler:
         self._metrics.count("rbe_prompt_tokens_total", len(piece))
 
     def _step(self, slots: list[_Slot]) -> None:
-        """A token of each answer, of several in one pass: then each weight is generated once for all of them."""
+        """Computes a token of each answer. Several answers share one pass, so that each weight is generated once for
+        all."""
         begun: list[tuple[_Slot, EngineGeneration]] = []
 
         def begin(slot: _Slot) -> None:

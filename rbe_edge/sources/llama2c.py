@@ -53,7 +53,7 @@ def open_checkpoint(path: Path, tokenizer: Path | None = None) -> Source:
 
 @dataclass(frozen=True)
 class _Header:
-    """The numbers of a checkpoint. tied: the head is the embedding."""
+    """The numbers of a checkpoint. tied: the lm_head is the embedding."""
 
     width: int
     feed_forward: int

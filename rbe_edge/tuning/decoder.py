@@ -1,4 +1,4 @@
-"""The decoder of docs/engine.md once more, in PyTorch, so that gradients flow through it.
+"""The decoder of docs/engine.md in PyTorch, which computes gradients.
 
 It follows native/src/blocks/ step by step and is written from metadata and tensors alone, so it runs what the engine
 runs, from any source. Weights are the decoded ones, float32, in the basis of the source; activations are not

@@ -1,4 +1,4 @@
-"""Which numbers of a packed model are tuned, and what they are changed by."""
+"""Which numbers of a packed model are tuned, and how a parameter changes each."""
 
 from __future__ import annotations
 

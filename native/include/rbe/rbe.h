@@ -28,15 +28,15 @@
  *         return !good;
  *     }
  *
- * Conventions. Functions that can fail return rbe_status and write their output through the last argument, which is set to NULL or zero
- * on failure. rbe_last_error() then holds one line for a person. Functions that free or close take NULL too. Structures that may grow
- * begin with struct_bytes, set by the caller to sizeof the structure it was compiled with. Options: a zeroed field means the default;
- * shorter ones are accepted, longer ones are not. Information (rbe_model_info, rbe_model_memory, rbe_tensor_info, rbe_session_info,
- * rbe_generation_event): of a shorter structure the fields that it has are filled; of a longer one those that this build does not know
- * become zero. On failure nothing of it changes.
+ * Conventions. Functions that can fail return rbe_status and write their output through the last argument, which is set to NULL or zero on
+ * failure. rbe_last_error() then holds one line for a person. Functions that free or close take NULL too. Structures that may grow begin
+ * with struct_bytes, set by the caller to sizeof the structure it was compiled with. Options: a zeroed field means the default; a shorter
+ * structure is accepted, a longer one is not. Information (rbe_model_info, rbe_model_memory, rbe_tensor_info, rbe_session_info,
+ * rbe_generation_event): a shorter structure gets the fields that it has; in a longer one the fields that this build does not know become
+ * zero; on failure it is not changed.
  *
  * Threads. An rbe_model and an rbe_tokenizer are immutable and may be shared by any number of threads. An rbe_session,
- * rbe_batch, rbe_generation, rbe_sampler or rbe_text_stream belongs to one thread at a time; their cancel functions to any.
+ * rbe_batch, rbe_generation, rbe_sampler or rbe_text_stream is used by one thread at a time; any thread may call their cancel functions.
  * The library never prints, exits, aborts or reads the environment.
  */
 #ifndef RBE_RBE_H
@@ -139,7 +139,7 @@ RBE_API void rbe_text_stream_free(rbe_text_stream *stream);
  * complete: the text ends before it, and later pushes give nothing. */
 RBE_API rbe_status rbe_text_stream_push(rbe_text_stream *stream, uint32_t token, const char **text, size_t *text_bytes, int *stopped);
 
-/* What is still held back; the stream is then empty and as new. */
+/* Gives what is still held back. The stream is then empty, as a new one. */
 RBE_API rbe_status rbe_text_stream_finish(rbe_text_stream *stream, const char **text, size_t *text_bytes);
 
 /* ---- model ------------------------------------------------------------------------------------------------------ */
@@ -160,7 +160,7 @@ typedef struct rbe_model_options {
     uint32_t skip_checksums;  /* 1: do not read the whole file at opening to verify the checksums of tensors */
     rbe_log_callback log;     /* may be NULL */
     void *log_user;
-    uint64_t max_resident_bytes; /* of the file in memory at a time, for each session that runs; what is more is given back and read again
+    uint64_t max_resident_bytes; /* of the file in memory at a time, for each session that runs; the rest is given back and read again
                                   * (docs/engine.md, "Memory"). 0: all of it. RBE_ERROR_ARGUMENT names the least that is possible */
     uint64_t cache_bytes;     /* for generated rows that are kept; 0: 16 MB. Taken at opening, touched as it fills */
     uint32_t cache_roles;     /* RBE_CACHE_*, of which they are kept; 0: all */
@@ -288,8 +288,8 @@ typedef struct rbe_pass_options {
     uint32_t planes[4];
 } rbe_pass_options;
 
-/* From the next call on; options NULL: all planes. The context stays: what is in it was computed with the planes of its time. On failure
- * nothing has changed. */
+/* Takes effect from the next call on; options NULL: all planes. What the context holds stays as it was computed. On failure nothing has
+ * changed. */
 RBE_API rbe_status rbe_session_configure(rbe_session *session, const rbe_pass_options *options);
 
 RBE_API rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *info);
@@ -313,11 +313,11 @@ RBE_API rbe_status rbe_session_append(rbe_session *session, const uint32_t *toke
 /* The tokens of the context, *n_tokens of them (its position); owned by the session, valid until its next call. */
 RBE_API const uint32_t *rbe_session_tokens(const rbe_session *session, size_t *n_tokens);
 
-/* How many of the tokens the context begins with. */
+/* The length of the longest prefix of the tokens that the context begins with. */
 RBE_API size_t rbe_session_common(const rbe_session *session, const uint32_t *tokens, size_t n_tokens);
 
-/* Goes back to what the context has in common with the tokens, n_tokens - 1 of them at most: *n_held. The rest, at least one, is for
- * rbe_session_append, so that a conversation that grows is computed once. */
+/* Shortens the context to that prefix, but to n_tokens - 1 at most: *n_held. The caller appends the rest, at least one token, with
+ * rbe_session_append. A conversation that grows is then computed once. */
 RBE_API rbe_status rbe_session_resume(rbe_session *session, const uint32_t *tokens, size_t n_tokens, size_t *n_held);
 
 /* The logits after the last token, float[n_vocabulary], owned by the session, valid until its next call. NULL where there are none:
@@ -341,7 +341,7 @@ typedef struct rbe_batch rbe_batch;
 typedef struct rbe_batch_options {
     size_t struct_bytes;
     uint32_t max_sessions;    /* 1 to 512; 0: 8 */
-    uint32_t n_threads;       /* as of a session; the sessions' own threads rest */
+    uint32_t n_threads;       /* as of a session; the sessions' own threads are not used */
     uint32_t n_planes;        /* as of a session, whatever the sessions' own are */
     uint32_t planes[4];
 } rbe_batch_options;
@@ -351,9 +351,9 @@ RBE_API rbe_status rbe_batch_create(const rbe_model *model, const rbe_batch_opti
 RBE_API void rbe_batch_free(rbe_batch *batch);
 
 /* Appends tokens[i] to the context of sessions[i], n of them, 1 to max_sessions, all different; the logits of each are then, bit for
- * bit, what rbe_session_append would have given with the batch's planes. All sessions belong to the calling thread meanwhile. What
- * concerns one session alone is its statuses[i], and the others go on: RBE_ERROR_CONTEXT where its context is full, RBE_ERROR_CANCELLED
- * after rbe_session_cancel. Its context is then as after a failure of rbe_session_append, as all are on any other failure and after
+ * bit, what rbe_session_append would have given with the batch's planes. All sessions belong to the calling thread meanwhile. A failure
+ * of one session alone is its statuses[i], and the others go on: RBE_ERROR_CONTEXT where its context is full, RBE_ERROR_CANCELLED after
+ * rbe_session_cancel. Its context is then as after a failure of rbe_session_append, as all are on any other failure and after
  * rbe_batch_cancel; the message names the session. */
 RBE_API rbe_status rbe_batch_decode(rbe_batch *batch, rbe_session *const *sessions, const uint32_t *tokens, size_t n, rbe_status *statuses);
 
@@ -376,14 +376,15 @@ typedef int (*rbe_capture_callback)(uint32_t layer, uint32_t point, const float 
  * stays so; RBE_ERROR_CONTEXT where the tokens would not fit. */
 RBE_API rbe_status rbe_session_embed(rbe_session *session, const uint32_t *tokens, size_t n_tokens, float *hidden);
 
-/* Runs n_layers layers from first_layer on over float[n_tokens][width] hidden states at positions first_position ..., in place. The layers
- * continue what they keep of positions before these, which a call before has to have run; first_position lies at or behind the session's
- * own position, which stays. For calibration, a block at a time, and for layers on several machines. capture may be NULL. */
+/* Runs n_layers layers from first_layer on over float[n_tokens][width] hidden states at positions first_position ..., in place. The
+ * layers read what they keep of the positions before these, which an earlier call must have run; first_position lies at or behind the
+ * session's own position, which stays. For calibration, a block at a time, and for layers on several machines. capture may be NULL. */
 RBE_API rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, uint32_t first_position,
                                           float *hidden, size_t n_tokens, rbe_capture_callback capture, void *user);
 
 /* Writes the session's state to a file (docs/runtime.md, "Saved state"): the tokens of its context, what the blocks keep of them, the
- * logits, where there are any. The file is written beside its place and then renamed: on failure what was there before is still there. */
+ * logits, where there are any. The file is written beside its place and then renamed: on failure a file that was there before is not
+ * changed. */
 RBE_API rbe_status rbe_session_save(const rbe_session *session, const char *path);
 
 /* Replaces the session's context by a saved one, so that it goes on bit for bit as the saved one would. The context may be of another size,
@@ -430,9 +431,9 @@ RBE_API rbe_status rbe_sampler_accept(rbe_sampler *sampler, uint32_t token);
  * context holds the prompt, and belongs to its thread. */
 typedef struct rbe_generation rbe_generation;
 
-/* Sees the logits before a token is drawn, float[n_vocabulary], and may change them: -infinity takes a token out, as a grammar does.
- * It may set *token, RBE_NO_TOKEN until then, to choose for itself, with the sampler or without. Non-zero ends the text. Calls on the
- * generation itself fail meanwhile. */
+/* Sees the logits before a token is drawn, float[n_vocabulary], and may change them: -infinity excludes a token, as a grammar does. It
+ * may choose the token itself, with the sampler or without: it then sets *token, which is RBE_NO_TOKEN before. Non-zero ends the text.
+ * Calls on the generation itself fail meanwhile. */
 typedef int (*rbe_draw_callback)(float *logits, uint32_t n_vocabulary, rbe_sampler *sampler, uint32_t *token, void *user);
 
 typedef struct rbe_generation_options {
@@ -475,8 +476,7 @@ RBE_API void rbe_generation_free(rbe_generation *generation);
  * is as after a failure of rbe_session_append, and the next step goes on. RBE_ERROR_ARGUMENT behind the end. */
 RBE_API rbe_status rbe_generation_step(rbe_generation *generation, rbe_generation_event *event);
 
-/* Draws from logits float[n_vocabulary] and appends nothing: the caller does, as speculative decoding that has computed ahead. logits
- * NULL: the session's. */
+/* Draws from logits float[n_vocabulary] and appends nothing. The caller appends, as in speculative decoding. logits NULL: the session's. */
 RBE_API rbe_status rbe_generation_next(rbe_generation *generation, const float *logits, rbe_generation_event *event);
 
 /* Ends the text here: event->rest is what was held back. */

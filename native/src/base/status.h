@@ -1,4 +1,4 @@
-/* The library's one way to fail: a status and a line for a person. */
+/* How every function of the library reports a failure: a status, and a line for a person. */
 #ifndef RBE_STATUS_H
 #define RBE_STATUS_H
 
@@ -29,14 +29,14 @@ void rbe__set_error(const char *format, ...) RBE_PRINTF(1, 2);
  * an older, shorter structure are taken as they are; longer ones ask for something this build does not know. */
 rbe_status rbe__copy_options(void *out, size_t bytes, const void *options);
 
-/* The other way: fills the caller's information structure from `info` of `bytes`; both begin with size_t struct_bytes, and that of
- * `out` says how long the caller's is and stays as it is. A shorter one gets as many fields as it has; fields of a longer one that this
- * build does not know become zero. RBE_ERROR_ARGUMENT, and nothing is written, where out is NULL, or struct_bytes is less than its own
- * size or more than RBE_MOST_STRUCT_BYTES: then it was never set. `function` is named in the message. */
+/* Fills the caller's information structure from `info` of `bytes`. Both begin with size_t struct_bytes; that of `out` is the size of the
+ * caller's structure and is not changed. A shorter structure gets the fields that it has. In a longer one the fields that this build
+ * does not know become zero. RBE_ERROR_ARGUMENT, and nothing is written, where out is NULL, or struct_bytes is less than its own size or
+ * more than RBE_MOST_STRUCT_BYTES: then it was never set. `function` is named in the message. */
 #define RBE_MOST_STRUCT_BYTES 4096u
 rbe_status rbe__give_info(const char *function, void *out, const void *info, size_t bytes);
 
-/* Its check alone, for a call that must not begin before it is known that its result can be given. */
+/* The check of rbe__give_info alone, for a call that must check `out` before it does anything. */
 rbe_status rbe__check_info(const char *function, const void *out);
 
 #endif

@@ -195,7 +195,7 @@ static void take_state(const rbe__block *block, rbe__arena *arena, rbe_kv_type t
     out->kv = rbe__kv_take(arena, type, context, shape->n_kv_heads, shape->head_dim);
 }
 
-/* A cache has what it had. */
+/* A cache keeps all positions before the one that it goes back to. */
 static uint32_t rewind_state(const rbe__block_state *state, uint32_t n_held, uint32_t n)
 {
     (void)state;

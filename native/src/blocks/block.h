@@ -1,5 +1,5 @@
-/* What a layer is made of: blocks. A kind of block is one file with one table of functions; a stack is the layers of a model with what stands before
- * and behind them. All of it is immutable once bound. */
+/* A layer is made of blocks. A kind of block is one file with one table of functions. A stack is the layers of a model with what comes
+ * before and after them. All of it is immutable once bound. */
 #ifndef RBE_BLOCK_H
 #define RBE_BLOCK_H
 
@@ -79,8 +79,8 @@ typedef struct rbe__block_state {
     rbe__kv_layer kv;
 } rbe__block_state;
 
-/* Positions first ... first + n of a state move down to `to` ..., and what depends on a position is turned (rbe__kv_turn), by the angles of each rope
- * table: cosines, sines [n_rope_tables] at angle_stride. n_pairs 0: positions are not rotary. */
+/* A move of the n positions of a state from `first` on down to `to`. What depends on a position is rotated (rbe__kv_turn) by the angles
+ * of each rope table: cosines, sines [n_rope_tables] at angle_stride. n_pairs 0: positions are not rotary. */
 typedef struct rbe__slide {
     uint32_t first, n, to;
     const float *cosines, *sines;
@@ -90,7 +90,7 @@ typedef struct rbe__slide {
 
 /* The functions of a kind. Those of a state are NULL where the kind keeps none. */
 struct rbe__block_kind {
-    /* Tensors by names and shapes; block->norm and the like too. Failures stand in the binder. */
+    /* Finds the block's tensors by name and checks their shapes, block->norm and the like included. The binder keeps the first failure. */
     void (*bind)(rbe__binder *binder, uint32_t layer, const rbe__layer_shape *shape, rbe__block *block);
 
     /* Widest input of a matrix, and largest head; bytes of scratch for a pass of n_tokens, with `context` as rbe__pass has it, SIZE_MAX where they
@@ -99,22 +99,24 @@ struct rbe__block_kind {
     uint32_t (*head_dim)(const rbe__block *block);
     size_t (*scratch_bytes)(const rbe__block *block, uint32_t n_tokens, uint32_t context);
 
-    /* The pass's rows through the block: its input to the residual stream, its state appended to. */
+    /* Runs the pass's rows through the block: appends to the block's state, and adds the result to the residual stream. */
     rbe_status (*forward)(rbe__pass *pass, const rbe__block *block, uint32_t layer);
 
-    /* The pass's rows to the states of their runs and nowhere else: rows of another stack, which a block that shares the state then reads. */
+    /* Appends the pass's rows to the states of their runs, and nothing else. The rows come from another stack; a block that shares the
+     * state reads them later. */
     rbe_status (*fill)(rbe__pass *pass, const rbe__block *block);
 
-    /* Takes the state's memory; without memory while the arena measures. */
+    /* Takes the state's memory from the arena, which may only measure. */
     void (*take_state)(const rbe__block *block, rbe__arena *arena, rbe_kv_type type, uint32_t context, rbe__block_state *out);
 
-    /* Back from n_held positions to n: returns how many positions it still has, at most n. The rest is computed again from the tokens. */
+    /* Goes back from n_held positions to n. Returns how many positions the state still has, at most n. The caller computes the rest
+     * again from the tokens. */
     uint32_t (*rewind)(const rbe__block_state *state, uint32_t n_held, uint32_t n);
 
     void (*slide)(const rbe__workspace *workspace, const rbe__block_state *state, const rbe__slide *slide);
 
-    /* Shows every piece of memory that holds n positions, always in the same order and with the same sizes for the same n: saving, restoring and
-     * copying are one walk. */
+    /* Calls visit for every piece of memory that holds n positions, always in the same order and with the same sizes for the same n.
+     * Saving, restoring and copying all use it. */
     rbe_status (*visit)(const rbe__block_state *state, uint32_t n_positions, rbe__kv_visit *visit, void *context);
 
     const char *const *operations; /* of a profile, by name, n_operations */

@@ -99,7 +99,7 @@ void rbe__pass_close(rbe__pass *pass)
     free(pass->threads_memory);
 }
 
-/* Scratch for more threads than the pass was opened with; the old ones' stays where it is, unused. */
+/* Takes scratch for more threads than the pass was opened with. The scratch from the opening stays allocated and unused. */
 static rbe_status grow_scratch(rbe__pass *pass, uint32_t n_threads)
 {
     rbe__workspace measured = pass->workspace;

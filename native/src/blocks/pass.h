@@ -1,6 +1,7 @@
-/* A pass: some rows of hidden states through layers of a stack. It holds workspace, buffers and what may change from one pass to the next: threads, and
- * planes per kind of matrix. Rows belong to runs; a run is consecutive positions of one state. Decoding is runs of one row, a prompt is one run,
- * and both mix: what a row gives depends on its own state alone. One thread at a time; cancelling from any. */
+/* A pass computes rows of hidden states through layers of a stack. It holds the workspace, the buffers, and what may change from one
+ * pass to the next: the number of threads, and the planes per kind of matrix. Each row belongs to a run. A run is consecutive positions
+ * of one state: a decode step has runs of one row, a prompt is one run. One pass may hold both, since the result of a row depends on its
+ * own state alone. One thread uses a pass at a time; any thread may cancel it. */
 #ifndef RBE_PASS_H
 #define RBE_PASS_H
 
@@ -25,7 +26,7 @@ struct rbe__pass {
     rbe__profile profile; /* the workspace points to it where it is wanted */
     atomic_int cancelled;
     uint32_t planes[RBE_PLANES_KINDS]; /* read of each trellis tensor, at most; 0: all */
-    uint32_t context; /* positions up to which one row's attention is shared out among the threads; a state may have more */
+    uint32_t context; /* up to so many positions the threads divide the attention of one row; a state may have more */
 
     const rbe__run *runs; /* of the pass that runs */
     uint32_t n_runs, n_tokens;
@@ -42,7 +43,7 @@ struct rbe__pass {
 
     void *threads_memory; /* scratch of threads that were added; NULL: none */
     size_t threads_bytes;
-    uint32_t n_scratch_threads; /* that have scratch */
+    uint32_t n_scratch_threads; /* how many threads have scratch */
 
     rbe_capture_callback capture; /* NULL: none */
     void *capture_user;
@@ -70,7 +71,8 @@ void rbe__pass_embed(rbe__pass *pass, const uint32_t *tokens);
 /* `hidden` through layers first_layer ... end_layer - 1, in place; all bound. RBE_ERROR_CANCELLED between layers. */
 rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_layer);
 
-/* `hidden`, which may come from another stack, to the states of a layer's blocks, at the positions of the runs; nothing attends and `hidden` stays. */
+/* Appends `hidden` to the states of a layer's blocks, at the positions of the runs. `hidden` may come from another stack and is not
+ * changed. No attention is computed. */
 rbe_status rbe__pass_fill(rbe__pass *pass, uint32_t layer);
 
 /* The last norm: `hidden` to `normed`. */
@@ -91,17 +93,17 @@ void rbe__pass_cancel(rbe__pass *pass);
 /* What a block reads, [n_tokens][width]. */
 const float *rbe__block_input_rows(const rbe__pass *pass, const rbe__block *block);
 
-/* jobs on the block's input behind its norm, where it has one. *x: what the matrices read. */
+/* Runs the jobs on the block's input, after the block's norm where it has one. *x: what the matrices read. */
 void rbe__block_project(rbe__pass *pass, const rbe__block *block, const rbe__linear_job *jobs, uint32_t n_jobs, uint32_t matrix_kind,
                         const float **x);
 
-/* Where the block's last matrix writes: the residual stream itself (job.adds), or `branch` where a norm stands in between. */
+/* Where the block's last matrix writes: the residual stream itself (job.adds), or `branch` where a norm comes before the sum. */
 rbe__linear_job rbe__block_output_job(const rbe__pass *pass, const rbe__block *block, const rbe__projection *projection);
 
-/* What follows it: norms, and the sum where it was not made yet. */
+/* Runs what follows the block's last matrix: the norms, and the sum where the matrix did not add to the residual stream. */
 void rbe__block_add(rbe__pass *pass, const rbe__block *block);
 
-/* Shows x [n_tokens][cols] to the capture callback, where there is one; RBE_ERROR_CANCELLED where it says so. */
+/* Shows x [n_tokens][cols] to the capture callback, where there is one; RBE_ERROR_CANCELLED where the callback returns non-zero. */
 rbe_status rbe__capture(rbe__pass *pass, uint32_t layer, rbe_capture_point point, const float *x, size_t cols);
 
 #endif

@@ -1,4 +1,4 @@
-/* What the tokens of one sequence leave behind in the blocks of a stack. It knows positions, not tokens. */
+/* What the blocks of a stack keep of one sequence. It counts positions and does not hold the tokens. */
 #ifndef RBE_STATE_H
 #define RBE_STATE_H
 
@@ -14,7 +14,7 @@ typedef struct rbe__state {
     uint8_t planes[RBE_PLANES_KINDS]; /* the least that a pass has read for it, RBE_MAX_PLANES where all */
 } rbe__state;
 
-/* The state has no positions any more: no plane was read for it. */
+/* Empties the state: it has no positions, and no plane was read for it. */
 void rbe__state_clear(rbe__state *state);
 
 /* A state without positions; its memory is taken by rbe__state_take, called once to measure and once for real. */
@@ -24,14 +24,16 @@ void rbe__state_take(rbe__state *state, rbe__arena *arena);
 /* 1 where its rotary frequencies are those for long contexts. */
 int rbe__state_is_long(const rbe__state *state);
 
-/* Back from n_held positions to n: how many every block still has, at most n. From there to n the tokens have to run again. */
+/* Goes back from n_held positions to n. Returns how many every block still has, at most n. The tokens from there to n have to run again. */
 uint32_t rbe__state_rewind(const rbe__state *state, uint32_t n_held, uint32_t n);
 
-/* Positions first ... first + n move down to `to`. The angles that turn them are written to cosines and sines [n_rope_tables][rope_pairs] at angle_stride. */
+/* Moves the n positions from `first` on down to `to`. The angles of their rotation are written to cosines and sines
+ * [n_rope_tables][rope_pairs] at angle_stride. */
 void rbe__state_slide(const rbe__state *state, const rbe__workspace *workspace, uint32_t first, uint32_t n, uint32_t to, float *cosines,
                       float *sines, size_t angle_stride);
 
-/* Every piece of memory that holds the first n positions, always in the same order and with the same sizes for the same n, until visit fails. */
+/* Calls visit for every piece of memory that holds the first n positions, always in the same order and with the same sizes for the same
+ * n, until visit fails. */
 rbe_status rbe__state_visit(const rbe__state *state, uint32_t n_positions, rbe__kv_visit *visit, void *context);
 
 #endif

@@ -1,7 +1,7 @@
 /* Attention in one pass over keys and values with a running maximum and sum (T. Dao et al.: "FlashAttention", 2022), a block of
  * positions at a time, for a tile of queries: some tokens and the heads that share the keys and values, which are read once for all of
- * them. Blocks and chunks of positions begin at fixed places, and chunks are joined in ascending order: what a query gets depends
- * neither on the tile it is in nor on who computes which chunk. */
+ * them. Blocks and chunks of positions begin at fixed places, and chunks are joined in ascending order: the result of a query depends
+ * neither on its tile nor on which thread computes which chunk. */
 #include <math.h>
 #include <string.h>
 
@@ -26,7 +26,8 @@ typedef struct query_tile {
     uint32_t kv_head, first_head, n_heads, first_token, n_tokens, n_queries;
 } query_tile;
 
-/* What the positions so far gave to each query: out is the sum of values weighted by exp(score - largest), sum that of the weights. */
+/* The sums of each query over the positions so far: out is the sum of values weighted by exp(score - largest), sum is the sum of these
+ * weights. */
 typedef struct partial_result {
     float *largest, *sum; /* [n_queries] */
     float *out;           /* [n_queries][head_dim] */
@@ -75,7 +76,7 @@ static void copy_queries(const attend_call *call, const query_tile *tile, float 
     }
 }
 
-/* Scores of positions first ... to weights, in place; keep: what is left of the sums so far. */
+/* Turns the scores of positions first ... into weights, in place. keep: the factor on the sums so far. */
 static void online_softmax_scores(const attend_call *call, const query_tile *tile, uint32_t first, uint32_t n_positions,
                                   const float *key_scales, const float *value_scales, float *scores, float *keep,
                                   const partial_result *result)

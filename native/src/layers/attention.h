@@ -18,8 +18,9 @@ typedef struct rbe__attention {
     uint32_t first_item; /* of the work that threads share; rbe__attend sets it */
 } rbe__attention;
 
-/* n attentions, each over a cache of its own, all of the same heads. What each gives depends on no other. partials: scratch of
- * rbe__attention_partials floats. One token over a cache of at most most_chunks * RBE_ATTENTION_CHUNK positions is shared out among the threads by chunks. */
+/* n attentions, each over a cache of its own, all of the same heads. The result of each depends on no other. partials: scratch of
+ * rbe__attention_partials floats. One token over a cache of at most most_chunks * RBE_ATTENTION_CHUNK positions is divided among the
+ * threads by chunks. */
 void rbe__attend(rbe__workspace *workspace, rbe__attention *attentions, uint32_t n, float *partials, uint32_t most_chunks);
 
 static inline size_t rbe__attention_partials(uint32_t n_heads, uint32_t head_dim, uint32_t most_chunks)

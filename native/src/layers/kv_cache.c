@@ -107,7 +107,7 @@ static void store_key(const rbe_kernels *kernels, const rbe__kv_layer *cache, ui
     }
 }
 
-/* The opposite. */
+/* Reads a key that store_key stored, its rotation undone. */
 static void load_key(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t position, float *k)
 {
     const uint32_t dim = cache->head_dim;

@@ -12,8 +12,8 @@
 /* One layer's cache. Keys stand by dimension: those of KV head h and of the block of RBE_KV_BLOCK positions from p on at
  * (h * context + p) * head_dim, [head_dim][RBE_KV_BLOCK], so that scores need no sums across a vector; values of position p at
  * (h * context + p) * head_dim, [head_dim]. fp16, fp32, int8, or int8 keys and 4-bit values (from_i4 of kernels.h); the latter two
- * with one scale per head and position, [n_kv_heads][context], and keys and values rotated head by head: Hadamard transforms
- * of `rotation` values, the largest power of two that divides head_dim, so that no dimension stands out. */
+ * with one scale per head and position, [n_kv_heads][context], and keys and values rotated head by head: Hadamard transforms of
+ * `rotation` values, the largest power of two that divides head_dim, so that no dimension is much larger than the others. */
 typedef struct rbe__kv_layer {
     void *keys, *values;
     float *key_scales, *value_scales; /* NULL: none */
@@ -26,7 +26,7 @@ typedef struct rbe__kv_layer {
 /* A cache of at least `context` positions; without memory while the arena measures. */
 rbe__kv_layer rbe__kv_take(rbe__arena *arena, rbe_kv_type type, uint32_t context, uint32_t n_kv_heads, uint32_t head_dim);
 
-/* Stores k and v [n_kv_heads * head_dim] of one position; may use them up. */
+/* Stores k and v [n_kv_heads * head_dim] of one position; may overwrite them. */
 void rbe__kv_store(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t position, float *k, float *v);
 
 /* A rotary embedding of n_pairs pairs, as of rbe__rope_apply; 0: none. */

@@ -4,8 +4,8 @@
 
 #include "model/model.h"
 
-/* Reads config and fills the stack of a model whose pack, kernels and residency are there: layers first_layer ... first_layer + n_layers - 1;
- * n_layers 0: all from first_layer on. */
+/* Reads config and fills the stack of a model whose pack, kernels and residency are set: layers first_layer ...
+ * first_layer + n_layers - 1; n_layers 0: all from first_layer on. */
 rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_layer, uint32_t n_layers);
 
 #endif

@@ -16,7 +16,7 @@
 
 static const uint8_t magic[8] = {0x89, 'R', 'B', 'E', '\r', '\n', 0x1A, '\n'};
 
-/* Room for a list, refused where its entries cannot all be in what is left of the index: no giant allocations. */
+/* Allocates a list. Fails where its entries cannot fit in the rest of the index, so that a damaged count allocates nothing large. */
 static rbe_status take_list(rbe__cursor *at, const char *list, uint32_t count, uint32_t limit, uint32_t least_bytes, size_t entry_bytes,
                             void *out)
 {
@@ -83,7 +83,7 @@ static int compare_named(const void *a, const void *b)
     return compare_names(x->name, x->bytes, y->name, y->bytes);
 }
 
-/* Sorts the names of one list (name and length at given places of its entries), refuses doubles; order may be NULL. */
+/* Sorts the names of one list (name and length at given places of its entries), refuses duplicates; order may be NULL. */
 static rbe_status check_names(const rbe__pack *pack, const char *list, uint32_t n, named *names, uint32_t *order)
 {
     qsort(names, n, sizeof *names, compare_named);

@@ -1,4 +1,4 @@
-/* Opens a .rbe file: docs/format.md. Everything is checked here, once, so that nothing behind it has to. */
+/* Opens a .rbe file: docs/format.md. Everything is checked here once; all later code relies on it. */
 #ifndef RBE_PACK_READER_H
 #define RBE_PACK_READER_H
 
@@ -24,15 +24,13 @@ typedef struct rbe__pack {
     rbe__tensor *tensors;
     uint32_t *tensors_by_name; /* indices */
 
-    /* What tells one set of tensors from another: the bytes of all their data, and a CRC-32 over names, kinds, shapes and checksums in the file's
-     * order. */
+    /* Identify a set of tensors: the bytes of all their data, and a CRC-32 over names, kinds, shapes and checksums in the file's order. */
     uint64_t tensor_bytes;
     uint32_t tensors_checksum;
 } rbe__pack;
 
-/* skip_checksums leaves out the tensors' only; index and blobs are always verified. sparing: 1 gives pages of the file back as soon as
- * they were checked. The file must not change while it is
- * open: a file cut short under the mapping raises SIGBUS, as with any mapped file. */
+/* skip_checksums skips the checksums of tensors; index and blobs are always verified. sparing: 1 gives pages of the file back as soon as
+ * they were checked. The file must not change while it is open: reading a part that was cut off raises SIGBUS, as with any mapped file. */
 rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, int skip_checksums, int sparing, rbe__pack *out);
 void rbe__pack_close(rbe__pack *pack);
 

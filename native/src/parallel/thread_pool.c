@@ -17,7 +17,7 @@ struct rbe__thread_pool {
     uint32_t n_threads, n_started;
     rbe__thread *threads[RBE_MAX_THREADS];
 
-    atomic_uint generation; /* counts jobs; bit 31 asks the threads to leave */
+    atomic_uint generation; /* counts jobs; bit 31 tells the threads to end */
     atomic_uint next_item, n_busy;
     atomic_uint next_index, n_placed;
     uint32_t n_items;
@@ -93,8 +93,8 @@ static void thread_main(void *argument)
     }
 }
 
-/* A core for every thread as far as they go, the caller's own first, or the fastest in place of a slow one. A new thread would begin on
- * its creator's core and stay there for milliseconds, until the system evens the load. */
+/* Chooses a core for every thread, as long as there are cores. The first is the caller's own, or the fastest one where its own is slow.
+ * Without this a new thread would begin on its creator's core and stay there for milliseconds, until the system balances the load. */
 static void choose_homes(rbe__thread_pool *pool)
 {
     const rbe__cores *cores = &pool->cores;

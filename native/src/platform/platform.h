@@ -20,8 +20,8 @@ void rbe__mapped_file_prefer_large_pages(const rbe__mapped_file *file);
 /* What one touch of a mapped page may bring in: Linux maps the large folio of its page cache around it, up to 2 MB. */
 #define RBE_MAPPED_GRAIN (2u << 20)
 
-/* Takes whole pages that hold these bytes out of the process: the next touch brings them back from the file. Any thread, also while
- * others read them. On macOS a hint only. */
+/* Removes the whole pages that hold these bytes from the process's memory. The next access reads them from the file again. Any thread,
+ * also while others read them. On macOS a hint only. */
 void rbe__mapped_file_release(const rbe__mapped_file *file, uint64_t offset, uint64_t bytes);
 
 /* These bytes will be read soon: starts reading them from the disk, and returns. */
@@ -33,7 +33,7 @@ typedef struct rbe__new_file rbe__new_file;
 rbe_status rbe__new_file_create(const char *path, rbe__new_file **out);
 rbe_status rbe__new_file_write(rbe__new_file *file, const void *data, size_t bytes);
 
-/* Overwrites the first bytes with `start`, brings everything to the disk and gives the file its name. */
+/* Overwrites the first bytes with `start`, writes everything to the disk and gives the file its name. */
 rbe_status rbe__new_file_commit(rbe__new_file *file, const void *start, size_t bytes);
 
 /* Frees it; what was not committed is removed. NULL is allowed. */

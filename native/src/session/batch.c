@@ -75,7 +75,7 @@ void rbe_batch_free(rbe_batch *batch)
     }
 }
 
-/* What the caller got wrong; nothing is done then. */
+/* Checks what the caller gave. On failure nothing has changed. */
 static rbe_status check_call(const rbe_batch *batch, rbe_session *const *sessions, const uint32_t *tokens, size_t n,
                              const rbe_status *statuses)
 {
@@ -100,7 +100,7 @@ static rbe_status check_call(const rbe_batch *batch, rbe_session *const *session
     return RBE_OK;
 }
 
-/* The sessions that can step, with room made in those that slide. */
+/* Lists the sessions that can step, and makes room in those that slide. */
 static uint32_t gather(rbe_batch *batch, rbe_session *const *sessions, const uint32_t *tokens, size_t n, rbe_status *statuses)
 {
     uint32_t n_active = 0;
@@ -134,7 +134,7 @@ static void give_logits(rbe_batch *batch, uint32_t n_active, rbe_status *statuse
         for (uint32_t i = 0; i < count; i++) {
             const rbe__batch_member *member = &batch->members[first + i];
             rbe_session *session = member->session;
-            if (rbe__pass_take_cancelled(&session->pass)) { /* the cache behind its position was written and counts for nothing */
+            if (rbe__pass_take_cancelled(&session->pass)) { /* what was written to the cache behind its position is ignored */
                 statuses[member->place] = rbe_fail(RBE_ERROR_CANCELLED, "session %zu: cancelled", member->place);
                 rbe__session_take_back(session, member->slid);
                 continue;
@@ -165,7 +165,7 @@ rbe_status rbe_batch_decode(rbe_batch *batch, rbe_session *const *sessions, cons
     return RBE_OK;
 }
 
-/* Appends what the generations have drawn, those that have, in one pass; statuses of the others are RBE_OK. */
+/* Appends the tokens that the generations have drawn, in one pass. The status of a generation without such a token is RBE_OK. */
 static rbe_status append_pending(rbe_batch *batch, rbe_generation *const *generations, size_t n, rbe_status *statuses)
 {
     size_t n_pending = 0;

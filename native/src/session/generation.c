@@ -8,7 +8,7 @@
 
 static const rbe_generation_event empty = {.struct_bytes = sizeof empty, .token = RBE_NO_TOKEN, .text = "", .rest = ""};
 
-/* What stands in the context already counts for the repetition penalty; a context of BOS alone is where the text begins. */
+/* Tokens that are already in the context count for the repetition penalty. A context of BOS alone is the beginning of a text. */
 static rbe_status begin(rbe_generation *generation)
 {
     const rbe_session *session = generation->session;

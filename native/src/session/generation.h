@@ -1,4 +1,4 @@
-/* A generation: what draws the tokens that follow a session's context, and turns them into text. */
+/* A generation draws the tokens that follow a session's context, and turns them into text. */
 #ifndef RBE_GENERATION_H
 #define RBE_GENERATION_H
 

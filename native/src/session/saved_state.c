@@ -1,5 +1,5 @@
-/* A session's state in a file (docs/runtime.md, "Saved state") or in another session. The header says which model and which settings it belongs to; a
- * checksum covers all of it, and nothing of a session changes before everything was found right. */
+/* Saves a session's state to a file (docs/runtime.md, "Saved state"), restores it, and copies it to another session. The header names
+ * the model and the settings. A checksum covers the whole file. A session changes only after all checks have passed. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +12,7 @@
 
 static const uint8_t state_magic[8] = {0x89, 'R', 'B', 'S', '\r', '\n', 0x1A, '\n'};
 
-/* Version 1 knew the model by its file's bytes and index, and one number of planes for all kinds of matrices. */
+/* Version 1 identified the model by the bytes and the index of its file, and held one number of planes for all kinds of matrices. */
 typedef struct state_header {
     uint8_t magic[8];
     uint32_t version;
@@ -166,7 +166,7 @@ static int read_planes(const state_header *header, uint8_t *planes)
     return good;
 }
 
-/* Size and tokens: what would make the reading of the rest unsafe. */
+/* Checks size and tokens: with wrong ones it is unsafe to read the rest. */
 static rbe_status check_content(const rbe_session *session, const char *path, const state_header *header, const rbe__mapped_file *file)
 {
     measured_state expected = {.bytes = sizeof *header};
@@ -239,8 +239,8 @@ static uint64_t block_bytes(const rbe__block_state *state, uint32_t n_tokens)
     return measured.bytes;
 }
 
-/* Block by block through a buffer: the pieces lie differently where the contexts differ in size. Nothing is copied unless the blocks keep as much on
- * both sides: files of the same tensors may say different things of their layers. */
+/* Block by block through a buffer: the pieces lie differently where the contexts differ in size. Nothing is copied unless the blocks
+ * keep as much on both sides: files with the same tensors may describe their layers differently. */
 static rbe_status copy_blocks(rbe_session *to, const rbe_session *from, uint32_t n_tokens)
 {
     const uint32_t n_states = from->pass.stack->n_states;

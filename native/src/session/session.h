@@ -1,5 +1,5 @@
-/* A session: one sequence of tokens with what it left behind in the model's blocks, and a pass of its own that runs it. All in one arena. One
- * thread at a time. */
+/* A session: one sequence of tokens, what the model's blocks keep of it, and a pass of its own that runs it. All of it lies in one
+ * arena. One thread uses it at a time. */
 #ifndef RBE_SESSION_H
 #define RBE_SESSION_H
 
@@ -15,7 +15,7 @@ struct rbe_session {
     uint32_t position; /* tokens in the context */
     uint32_t sink_tokens; /* 0: the context does not slide */
     int has_logits; /* logits are those after token position - 1 */
-    uint32_t *tokens; /* [context] the ledger; what stands behind `position` has no meaning */
+    uint32_t *tokens; /* [context] the ids of the context; those from `position` on have no meaning */
     float *logits; /* [n_vocabulary] */
 };
 
@@ -25,20 +25,21 @@ void rbe__choose_for_cores(uint32_t *n_threads, uint32_t *most_tokens);
 /* planes [RBE_PLANES_KINDS] of a pass: those of a kind where they are not 0, else n_planes. RBE_ERROR_ARGUMENT above RBE_MAX_PLANES. */
 rbe_status rbe__choose_planes(uint32_t n_planes, const uint32_t *of_kinds, uint32_t *planes);
 
-/* What was measured in the arena, *bytes, from the model's memory pool; the arena is then empty. */
+/* Takes what the arena measured, *bytes, from the model's memory pool. The arena is then empty. */
 rbe_status rbe__arena_from_model(const rbe_model *model, rbe__arena *arena, size_t *bytes);
 
-/* The model's layers are all bound. */
+/* Checks that all layers of the model are bound. */
 rbe_status rbe__check_whole(const rbe_model *model);
 
-/* At least one token, all in the vocabulary, and room for them behind `position`. */
+/* Checks that there is at least one token, that all are in the vocabulary, and that they fit behind `position`. */
 rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens, size_t n_tokens);
 
-/* Makes room where n_tokens more do not fit behind *position in a context that slides: drops half of what follows the sinks, or what is needed, and moves
- * the rest there. *position is then what it has left; the session's own changes with it, and logits are gone. 1 where it slid. */
+/* Makes room in a context that slides, where n_tokens more do not fit behind *position. Drops half of what follows the sinks, or as much
+ * as is needed, and moves the rest there. *position is then the number of tokens left. The session's own position changes with it, and
+ * the logits become invalid. Returns 1 where it slid. */
 int rbe__session_slide(rbe_session *session, uint32_t n_tokens, uint32_t *position);
 
-/* After a failure: the context as it was, or the sinks alone where it slid meanwhile. */
+/* After a failure: restores the context as it was, or the sinks alone where it slid meanwhile. */
 void rbe__session_take_back(rbe_session *session, int slid);
 
 #endif

@@ -1,6 +1,6 @@
-/* A full context slides: the first tokens, on which attention rests however long the text is, stay with the latest ones (G. Xiao et
- * al.: "Efficient Streaming Language Models with Attention Sinks", 2023). Positions are those within the cache: a key that moves by d
- * positions is turned by the rotary embedding of -d. */
+/* A full context slides: the first tokens, which get much of the attention in a text of any length, stay with the latest ones (G. Xiao
+ * et al.: "Efficient Streaming Language Models with Attention Sinks", 2023). Positions are those within the cache: a key that moves down
+ * by d positions is rotated by the rotary embedding of -d. */
 #include <string.h>
 
 #include "session/session.h"

@@ -13,7 +13,7 @@
 #include "rbe/rbe.h"
 
 #define RBE_MAX_STRIP_ROWS 256u
-#define RBE_LANE_STEPS 64u          /* what a cell aims at */
+#define RBE_LANE_STEPS 64u          /* that a lane of a cell should have */
 #define RBE_MIN_LANE_STEPS 32u      /* under this a tensor is stored dense */
 #define RBE_MAX_SIDE (1u << 28)
 #define RBE_MAX_WEIGHTS (1ull << 40)

@@ -1,6 +1,6 @@
-/* Running a model whose file is larger than the memory it may take: the first part of the file stays mapped in, of the rest only what is
- * worked on, piece by piece (docs/engine.md, "Memory"). model/residency_plan.h chooses the sizes. Immutable
- * once planned; any number of threads. */
+/* Runs a model whose file is larger than the memory it may take. The first part of the file stays in memory. The rest is read and given
+ * back piece by piece (docs/engine.md, "Memory"). model/residency_plan.h chooses the sizes. Immutable once planned; any number of
+ * threads may use it. */
 #ifndef RBE_RESIDENCY_H
 #define RBE_RESIDENCY_H
 

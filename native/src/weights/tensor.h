@@ -8,7 +8,7 @@
 
 #define RBE_MAX_PLANES 4u
 
-/* Rows of a matrix that is no trellis which make one item of work: threads share them out, and a limit of memory counts in them. */
+/* Rows in one item of work, of a matrix that is no trellis. Threads divide the items, and a limit of memory counts in items. */
 #define RBE_DENSE_ROWS 64u
 
 enum { RBE_KIND_F32 = 1, RBE_KIND_F16 = 2, RBE_KIND_BF16 = 3, RBE_KIND_TRELLIS = 4, RBE_KIND_SEED64 = 5, RBE_KIND_BASIS = 6 };
@@ -68,7 +68,7 @@ static inline uint32_t rbe__planes_read(const rbe__tensor *tensor, uint32_t most
     return most && most < tensor->n_planes ? most : tensor->n_planes;
 }
 
-/* A matrix that exists row by row only: nothing to point a kernel at. */
+/* 1 for a matrix that is generated row by row: no kernel can multiply with its data directly. */
 static inline int rbe__tensor_by_row(const rbe__tensor *tensor)
 {
     return tensor->kind == RBE_KIND_SEED64 || tensor->kind == RBE_KIND_BASIS;

@@ -1,6 +1,7 @@
-/* Rows of the kinds that are slow to generate (rbe__tensor_by_row), kept once they were needed: docs/engine.md, "Memory". Which ones is
- * fixed by first use, since a pass reads matrices from beginning to end, and whatever throws out the oldest row throws out the next one.
- * The memory is taken when the model is opened. A row kept is the row generated: results do not depend on any of this. */
+/* Rows of the kinds that are slow to generate (rbe__tensor_by_row), kept once they were needed: docs/engine.md, "Memory". The rows that
+ * are needed first stay for good: a pass reads matrices from beginning to end, so a cache that drops the oldest row would drop the one
+ * that is needed next. The memory is taken when the model is opened. A row kept is the row generated: results do not depend on any of
+ * this. */
 #ifndef RBE_WEIGHT_CACHE_H
 #define RBE_WEIGHT_CACHE_H
 
@@ -24,7 +25,7 @@ void rbe__weight_cache_free(rbe__weight_cache *cache);
  * be. Any thread. */
 const float *rbe__cached_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint32_t row, float *buffer, uint32_t *generated);
 
-/* Adds to the statistics; apart from rbe__cached_row so that threads do not meet at every row. */
+/* Adds to the statistics; apart from rbe__cached_row so that threads do not contend for the counters at every row. */
 void rbe__weight_cache_count(const rbe__tensor *tensor, uint32_t rows, uint32_t generated);
 
 /* All zero where cache is NULL. */

@@ -5,7 +5,7 @@
 
 #define N_FUNCTIONS 8u
 #define MAX_LEVEL (1u << 24)
-#define MAX_PREFIX 28u /* zero bits before a code; longer ones stand for nothing that may occur */
+#define MAX_PREFIX 28u /* zero bits before a code; a longer prefix is no valid code */
 
 /* Degrees of the Legendre polynomials down and across. */
 static const uint8_t degrees[N_FUNCTIONS][2] = {{0, 0}, {1, 0}, {0, 1}, {2, 0}, {1, 1}, {0, 2}, {3, 0}, {0, 3}};
