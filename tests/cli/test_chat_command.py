@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from command_line import Rbe, one_line
 
-from rbe_edge import Model, Session
+from rbe_edge import Model
 from rbe_edge.cli.main import main
+from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.model import demo_path
 
 FREE = ("--temp", 1.0, "-s", 3, "-n", 12)
@@ -156,14 +157,14 @@ def test_two_ctrl_c_leave(tiny_model: Path) -> None:
 @pytest.fixture
 def press_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     """Presses Ctrl-C during the fourth token of every answer."""
-    original = Session.prefill
+    original = EngineGeneration.step
 
-    def prefill(self: Session, tokens: list[int], **options: object) -> None:
-        if len(tokens) == 1 and self.position % 4 == 0:
+    def step(self: EngineGeneration) -> Event:
+        if self.session.position % 4 == 0:
             signal.raise_signal(signal.SIGINT)
-        original(self, tokens, **options)  # type: ignore[arg-type]
+        return original(self)
 
-    monkeypatch.setattr(Session, "prefill", prefill)
+    monkeypatch.setattr(EngineGeneration, "step", step)
 
 
 @pytest.mark.usefixtures("press_ctrl_c")
