@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from rbe_edge.errors import PackError
+from rbe_edge.sources import hub
 from rbe_edge.sources.gguf.header import is_gguf
 from rbe_edge.sources.gguf.source import open_gguf
-from rbe_edge.sources.hub import download, is_repository
 from rbe_edge.sources.hugging_face import open_directory
 from rbe_edge.sources.llama2c import open_checkpoint
 from rbe_edge.sources.types import Source
@@ -33,6 +33,6 @@ def open_source(source: str | Path, tokenizer: Path | None = None, revision: str
         raise PackError(
             f"{path}: not a source; give a Hugging Face directory, a GGUF file, a llama2.c .bin file or org/name"
         )
-    if is_repository(str(source)):
-        return open_directory(download(str(source), revision), str(source))
+    if hub.is_repository(str(source)):
+        return open_directory(hub.download(str(source), revision), str(source))
     raise PackError(f"{path}: not found; give a Hugging Face directory, a GGUF file, a llama2.c .bin file or org/name")
