@@ -129,8 +129,8 @@ class ChatScreen(Screen[None]):
     def show_readings(self, readings: Readings) -> None:
         """What the machine says of itself now."""
         self.readings = readings
-        if self.is_mounted:
-            self.query_one(Meters).add_temperature(readings.temperature)
+        for meters in self.query(Meters):  # none before the screen is there, and none when it goes
+            meters.add_temperature(readings.temperature)
 
     def _show_title(self) -> None:
         title = one_line(self.chat.title, 48) or "new conversation"
