@@ -18,7 +18,8 @@ Arrow = tuple[str, str, str, str]
 
 
 def rooms() -> set[str]:
-    return {path.name for path in SOURCES.iterdir() if path.is_dir()}
+    """The folders that hold sources; one that git has emptied may still lie there."""
+    return {path.name for path in SOURCES.iterdir() if next(path.rglob("*.[ch]"), None) is not None}
 
 
 def room(path: Path) -> str:

@@ -17,6 +17,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from rbe_edge.errors import RbeError
 from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.runtime.session import Session
@@ -164,7 +165,12 @@ class Scheduler:
         """Gives a free slot to a job: the one that holds most of the prompt, where that is most of what it holds. Else
         the one that was used longest ago, and the beginning is copied to it from the slot that holds most of it."""
         prompt = list(job.prompt)
-        held = {slot: slot.session.common(prompt) for slot in self._slots}
+        try:
+            held = {slot: slot.session.common(prompt) for slot in self._slots}
+        except RbeError as error:  # of this job alone: what it wants is no prompt
+            job.tell(error)
+            self._release(next(slot for slot in self._slots if slot.answer is None))
+            return
         source = max(self._slots, key=lambda slot: (held[slot], slot.answer is None, -slot.used))
         slot = source
         if source.answer is not None or 2 * held[source] < source.session.position:

@@ -98,12 +98,14 @@ def test_a_part_serves_no_tokens(tiny_model: Path) -> None:
     with Model.open(tiny_model, layers=(1, 1)) as part:
         assert part.info.layers == 2 and len(part.tokenize("the thing")) > 0  # what the file says of itself
         with part.session(context=32) as session:
-            for call in (session.prefill, session.score, session.embed):
+            for call in (session.prefill, session.score):
                 with pytest.raises(ModelError, match="opened with 1 of its 2 layers"):
                     call(TOKENS)
             with pytest.raises(ModelError, match="opened with 1 of its 2 layers"):
                 next(session.generate("the thing"))
             assert session.position == 0
+            with Model.open(tiny_model) as whole, whole.session(context=32) as other:
+                np.testing.assert_array_equal(session.embed(TOKENS), other.embed(TOKENS))
         with pytest.raises(ModelError, match="opened with 1 of its 2 layers"):
             part.batch()
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from server_tools import running
 
+from rbe_edge.errors import OptionError
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import SamplingOptions, SessionOptions
 from rbe_edge.server.job import Finish, Job
@@ -69,6 +70,24 @@ def test_a_long_prompt_lets_others_go_on(model: Model) -> None:
         talk.cancel()
         scheduler.stop()
         scheduler.stop()
+
+
+def test_what_is_no_prompt_ends_its_own_job(model: Model) -> None:
+    told: list[Any] = []
+    done = threading.Event()
+
+    def tell(event: Any) -> None:
+        told.append(event)
+        done.set() if isinstance(event, Finish) else None
+
+    scheduler = Scheduler(model, SessionOptions(threads=1), 1, 4, Metrics())
+    try:
+        scheduler.submit(Job([10**9], SamplingOptions(), tell, max_tokens=1))
+        scheduler.submit(Job(model.tokenize("Once"), SamplingOptions(), tell, max_tokens=1))
+        assert done.wait(60)
+    finally:
+        scheduler.stop()
+    assert isinstance(told[0], OptionError) and isinstance(told[-1], Finish)
 
 
 def test_a_scheduler_that_fails_says_so(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,7 @@ typedef struct rbe_model_options {
 } rbe_model_options;
 
 /* Maps a .rbe file (docs/format.md) and checks it. options may be NULL. Of a model with a part of the layers, sessions that are to take
- * tokens, be saved, restored or copied, and batches, give RBE_ERROR_UNSUPPORTED. */
+ * tokens into their context, be saved, restored or copied, and batches, give RBE_ERROR_UNSUPPORTED. */
 RBE_API rbe_status rbe_model_open(const char *path, const rbe_model_options *options, rbe_model **out);
 
 /* All sessions and batches of the model must have been freed. */

@@ -3,7 +3,8 @@
 #include "blocks/pass.h"
 #include "layers/norm.h"
 
-const float *rbe__block_input_rows(const rbe__pass *pass, const rbe__block *block)
+/* What a block reads, [n_tokens][width]. */
+static const float *input_rows(const rbe__pass *pass, const rbe__block *block)
 {
     return block->reads == RBE_READS_LAYER_INPUT ? pass->layer_input : pass->hidden;
 }
@@ -11,7 +12,7 @@ const float *rbe__block_input_rows(const rbe__pass *pass, const rbe__block *bloc
 void rbe__block_project(rbe__pass *pass, const rbe__block *block, const rbe__linear_job *jobs, uint32_t n_jobs, uint32_t matrix_kind,
                         const float **x)
 {
-    const float *rows = rbe__block_input_rows(pass, block);
+    const float *rows = input_rows(pass, block);
     if (!block->norm.weight) {
         const rbe__linear_input input = {pass->n_tokens, pass->planes[matrix_kind], block->width, rows};
         rbe__linear(&pass->workspace, jobs, n_jobs, &input);

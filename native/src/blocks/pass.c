@@ -133,14 +133,6 @@ rbe_status rbe__pass_set_threads(rbe__pass *pass, uint32_t n_threads)
     return RBE_OK;
 }
 
-static void record_planes(rbe__pass *pass, rbe__state *state)
-{
-    for (uint32_t kind = 0; kind < RBE_PLANES_KINDS; kind++) {
-        const uint32_t read = pass->planes[kind] ? pass->planes[kind] : RBE_MAX_PLANES;
-        state->planes[kind] = read < state->planes[kind] ? (uint8_t)read : state->planes[kind];
-    }
-}
-
 void rbe__pass_begin(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs)
 {
     pass->runs = runs;
@@ -148,7 +140,6 @@ void rbe__pass_begin(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs)
     pass->n_tokens = 0;
     pass->tokens = NULL;
     for (uint32_t r = 0; r < n_runs; r++) {
-        record_planes(pass, runs[r].state);
         for (uint32_t i = 0; i < runs[r].n_tokens; i++) {
             pass->rows[pass->n_tokens++] = (rbe__row){runs[r].state, runs[r].first_position + i};
         }
@@ -182,9 +173,22 @@ static void compute_rope_angles(rbe__pass *pass)
     }
 }
 
+/* The states of the runs are about to be appended to. */
+static void record_planes(const rbe__pass *pass)
+{
+    for (uint32_t r = 0; r < pass->n_runs; r++) {
+        uint8_t *least = pass->runs[r].state->planes;
+        for (uint32_t kind = 0; kind < RBE_PLANES_KINDS; kind++) {
+            const uint32_t read = pass->planes[kind] ? pass->planes[kind] : RBE_MAX_PLANES;
+            least[kind] = read < least[kind] ? (uint8_t)read : least[kind];
+        }
+    }
+}
+
 rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_layer)
 {
     const size_t bytes = (size_t)pass->n_tokens * pass->stack->width * sizeof(float);
+    record_planes(pass);
     compute_rope_angles(pass);
     rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_OTHER);
     for (uint32_t i = first_layer; i < end_layer; i++) {
@@ -205,6 +209,7 @@ rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_
 rbe_status rbe__pass_fill(rbe__pass *pass, uint32_t layer)
 {
     const rbe__layer *filled = &pass->stack->layers[layer];
+    record_planes(pass);
     compute_rope_angles(pass);
     rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_OTHER);
     for (uint32_t b = 0; b < filled->n_blocks; b++) {

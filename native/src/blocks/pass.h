@@ -90,9 +90,6 @@ void rbe__pass_cancel(rbe__pass *pass);
 
 /* ---- for blocks ---- */
 
-/* What a block reads, [n_tokens][width]. */
-const float *rbe__block_input_rows(const rbe__pass *pass, const rbe__block *block);
-
 /* Runs the jobs on the block's input, after the block's norm where it has one. *x: what the matrices read. */
 void rbe__block_project(rbe__pass *pass, const rbe__block *block, const rbe__linear_job *jobs, uint32_t n_jobs, uint32_t matrix_kind,
                         const float **x);

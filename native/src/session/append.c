@@ -10,7 +10,6 @@ rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens,
     if (!session || !tokens || n_tokens == 0) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "no tokens were given");
     }
-    RBE_TRY(rbe__check_whole(session->model));
     if (!session->sink_tokens && n_tokens > session->state.context - session->position) {
         return rbe_fail(RBE_ERROR_CONTEXT, "%zu tokens do not fit: the context holds %u and %u are taken", n_tokens, session->state.context,
                         session->position);
@@ -72,6 +71,13 @@ static rbe_status append(append_call *call)
     return RBE_OK;
 }
 
+static rbe_status checked_append(append_call *call)
+{
+    RBE_TRY(rbe__check_tokens(call->session, call->tokens, call->n_tokens));
+    RBE_TRY(rbe__check_whole(call->session->model));
+    return append(call);
+}
+
 static void last_logits(append_call *call, size_t first, uint32_t count)
 {
     if (first + count == call->n_tokens) {
@@ -82,9 +88,8 @@ static void last_logits(append_call *call, size_t first, uint32_t count)
 
 rbe_status rbe_session_append(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress, void *user)
 {
-    RBE_TRY(rbe__check_tokens(session, tokens, n_tokens));
     append_call call = {session, tokens, n_tokens, progress, user, last_logits, NULL, NULL};
-    return append(&call);
+    return checked_append(&call);
 }
 
 const float *rbe_session_logits(const rbe_session *session)
@@ -134,9 +139,8 @@ static void score_pass(append_call *call, size_t first, uint32_t count)
 rbe_status rbe_session_score(rbe_session *session, const uint32_t *tokens, size_t n_tokens, float *log_probabilities, float *logits,
                              rbe_progress_callback progress, void *user)
 {
-    RBE_TRY(rbe__check_tokens(session, tokens, n_tokens));
     append_call call = {session, tokens, n_tokens, progress, user, score_pass, log_probabilities, logits};
-    return append(&call);
+    return checked_append(&call);
 }
 
 rbe_status rbe_session_rewind(rbe_session *session, size_t n_tokens)
