@@ -53,7 +53,7 @@ static const kernel_set kernel_sets[] = {
     {"neon", always, rbe__kernels_neon},
     {"neon_dotprod", rbe__cpu_has_arm_dotprod, rbe__kernels_neon_dotprod},
     {"neon_i8mm", rbe__cpu_has_arm_i8mm, rbe__kernels_neon_i8mm},
-#elif defined(__arm__)
+#elif RBE_ARM_NEON_BUILT
     {"neon", rbe__cpu_has_arm_neon, rbe__kernels_neon},
 #endif
 };
