@@ -112,6 +112,8 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_status_text": (ctypes.c_char_p, [_STATUS]),
     "rbe_last_error": (ctypes.c_char_p, []),
     "rbe_version": (ctypes.c_char_p, []),
+    "rbe_faults_report": (_STATUS, [ctypes.c_char_p]),
+    "rbe_faults_restore": (_STATUS, [_INT, ctypes.c_char_p, _SIZE]),
     "rbe_kernel_set_name": (ctypes.c_char_p, [_U32]),
     "rbe_kernel_set_available": (_INT, [ctypes.c_char_p]),
     "rbe_tokenizer_open": (_STATUS, [ctypes.c_void_p, _SIZE, _OUT(_TOKENIZER)]),

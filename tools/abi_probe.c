@@ -1,10 +1,11 @@
-/* Prints what a C compiler makes of rbe.h, chat.h and codec.h: sizes and offsets of all structures, values of all constants. Read by
+/* Prints what a C compiler makes of rbe.h, chat.h, codec.h and faults.h: sizes and offsets of all structures, values of all constants. Read by
  * tools/check_abi.py, which also checks that nothing of the headers is missing here. */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "rbe/chat.h"
 #include "rbe/codec.h"
+#include "rbe/faults.h"
 #include "rbe/rbe.h"
 
 #define STRUCTURE(name) printf("structure %s %zu\n", #name, sizeof(name))

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "rbe/faults.h"
 
 static const char usage[] = "usage: rbe-cli run FILE -p PROMPT [-n TOKENS] [-c CONTEXT] [-t THREADS] [-s SEED] [--temp T] [--top-k K]\n"
                             "                   [--top-p P] [--min-p P] [--repeat-penalty R] [--kernels SET] [--no-verify] [-v]\n"
@@ -16,6 +17,9 @@ static const char usage[] = "usage: rbe-cli run FILE -p PROMPT [-n TOKENS] [-c C
 
 int main(int argc, char **argv)
 {
+    if (rbe_faults_report("rbe-cli") != RBE_OK) {
+        return report_failure();
+    }
     if (argc >= 2 && strcmp(argv[1], "run") == 0) {
         return command_run(argc - 2, argv + 2);
     }

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from rbe_edge._version import __version__
 from rbe_edge.cli.output import printable
-from rbe_edge.errors import Cancelled, OptionError, RbeError
+from rbe_edge.errors import Cancelled, NativeLibraryError, OptionError, RbeError
 
 #: In the order of the help; `name` is added by cli/name_command.py.
 COMMANDS = (
@@ -61,9 +61,19 @@ def _fail(message: str, as_json: bool, code: int) -> int:
     return code
 
 
+def _report_faults() -> None:
+    from rbe_edge.runtime.faults import report_faults
+
+    try:
+        report_faults("rbe")
+    except NativeLibraryError:
+        pass  # a command that needs the library says so
+
+
 def _run(arguments: argparse.Namespace) -> int:
     as_json = getattr(arguments, "json", False)
     try:
+        _report_faults()
         code: int = arguments.run(arguments)
         sys.stdout.flush()  # a full disk or a closed pipe is to be known here
         return code

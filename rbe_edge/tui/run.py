@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from rbe_edge.runtime.faults import restored_terminal
 from rbe_edge.store import places
 from rbe_edge.store.conversations import ConversationStore, StoreError
 from rbe_edge.store.states import StateFiles
 from rbe_edge.tui.app import Client
 from rbe_edge.tui.engine import Engine
 from rbe_edge.tui.start import Start
+
+#: Ends what Textual has switched on: synchronised output, pasting in brackets, sizes and focus and mouse as input, keys of
+#: kitty's protocol, the second screen, the hidden cursor, colours.
+_LEAVE = b"".join(
+    b"\x1b[" + code
+    for code in (
+        b"?2026l", b"?2004l", b"?7h", b"?2048l", b"?1000l", b"?1003l", b"?1015l", b"?1006l", b"?1016l", b"<u",
+        b"?1049l", b"?25h", b"?1004l", b"0m",
+    )
+)  # fmt: skip
 
 
 def run_client(start: Start, *, verify: bool = True, template: str | None = None) -> int:
@@ -22,7 +33,8 @@ def run_client(start: Start, *, verify: bool = True, template: str | None = None
     with store:
         states = StateFiles(None if warning else places.states_directory())
         client = Client(start, store, Engine(verify=verify, template=template), states=states, warning=warning)
-        client.run()
+        with restored_terminal(_LEAVE):
+            client.run()
         if client.failure is not None:
             raise client.failure
         return client.return_code or 0

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from rbe_edge.runtime.model import demo_path
+
 _PATIENCE_S = float(os.environ.get("RBE_TEST_PATIENCE_S", "60"))
 
 
@@ -41,6 +43,11 @@ class Terminal:
             self.tmux("respawn-pane", "-k", shell)
         else:
             self.tmux("new-session", "-d", "-x", "80", "-y", "24", shell)
+
+    def modes(self) -> str:
+        """Second screen, cursor, mouse, keypad: what a program may leave switched on."""
+        flags = ("alternate_on", "cursor_flag", "mouse_any_flag", "mouse_all_flag", "mouse_sgr_flag", "keypad_flag")
+        return self.tmux("display-message", "-p", " ".join(f"#{{{flag}}}" for flag in flags))
 
     def screen(self) -> str:
         return self.tmux("capture-pane", "-p")
@@ -114,3 +121,25 @@ def test_a_model_that_cannot_be_opened_is_one_line(terminal: Terminal) -> None:
     terminal.start("nowhere.rbe")
     shown = terminal.sees("left with 1")
     assert "rbe: nowhere.rbe does not exist; make a .rbe file with `rbe pack`" in " ".join(shown.split())
+
+
+def test_a_file_that_is_lost_leaves_a_usable_terminal(terminal: Terminal) -> None:
+    model = terminal.home / "m.rbe"
+    shutil.copy(demo_path(), model)
+    terminal.start("nowhere.rbe")
+    terminal.sees("left with 1")
+    before = terminal.modes()
+    terminal.start("m.rbe")
+    terminal.sees("new conversation")
+    terminal.type("hello")
+    terminal.press("Enter")
+    terminal.sees("tokens/s · context")
+    assert terminal.modes() != before
+    os.truncate(model, 20000)
+    terminal.type("and now?")
+    terminal.press("Enter")
+    shown = terminal.sees("left with 1")
+    assert "rbe: m.rbe: the file can no longer be read" in shown and "rbe ·" not in shown
+    assert terminal.modes() == before
+    terminal.type("echoed")  # by the terminal, which is in its usual mode again
+    terminal.sees("echoed")

@@ -37,7 +37,7 @@
  *
  * Threads. An rbe_model and an rbe_tokenizer are immutable and may be shared by any number of threads. An rbe_session,
  * rbe_batch, rbe_generation, rbe_sampler or rbe_text_stream is used by one thread at a time; any thread may call their cancel functions.
- * The library never prints, exits, aborts or reads the environment.
+ * The library never prints, exits, aborts or reads the environment, and installs no signal handler unless rbe/faults.h is asked to.
  */
 #ifndef RBE_RBE_H
 #define RBE_RBE_H
@@ -168,8 +168,9 @@ typedef struct rbe_model_options {
     uint32_t n_layers;        /* 0: all from first_layer on */
 } rbe_model_options;
 
-/* Maps a .rbe file (docs/format.md) and checks it. options may be NULL. Of a model with a part of the layers, sessions that are to take
- * tokens into their context, be saved, restored or copied, and batches, give RBE_ERROR_UNSUPPORTED. */
+/* Maps a .rbe file (docs/format.md) and checks it. It must not change until the model is closed (rbe/faults.h). options may be NULL. Of a
+ * model with a part of the layers, sessions that are to take tokens into their context, be saved, restored or copied, and batches, give
+ * RBE_ERROR_UNSUPPORTED. */
 RBE_API rbe_status rbe_model_open(const char *path, const rbe_model_options *options, rbe_model **out);
 
 /* All sessions and batches of the model must have been freed. */

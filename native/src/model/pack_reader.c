@@ -258,6 +258,8 @@ rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, int skip
     if (status == RBE_OK && !skip_checksums) {
         status = verify_tensors(out, &crc, sparing);
     }
+    const rbe_status settled = rbe__mapped_file_settle(path, &out->file); /* says more than the damage that a change looks like */
+    status = settled != RBE_OK ? settled : status;
     if (status == RBE_OK) {
         identify_tensors(out, &crc);
     } else {

@@ -30,7 +30,8 @@ typedef struct rbe__pack {
 } rbe__pack;
 
 /* skip_checksums skips the checksums of tensors; index and blobs are always verified. sparing: 1 gives pages of the file back as soon as
- * they were checked. The file must not change while it is open: reading a part that was cut off raises SIGBUS, as with any mapped file. */
+ * they were checked. RBE_ERROR_IO where the file's size changes meanwhile. It must not change while it is open either: reading a part that
+ * was cut off raises SIGBUS, as with any mapped file (rbe/faults.h). */
 rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, int skip_checksums, int sparing, rbe__pack *out);
 void rbe__pack_close(rbe__pack *pack);
 

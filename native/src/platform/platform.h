@@ -5,13 +5,20 @@
 #include "rbe/rbe.h"
 
 typedef struct rbe__mapped_file {
-    const uint8_t *data; /* page-aligned, read-only */
+    const uint8_t *data; /* page-aligned, read-only; NULL: not mapped, and the rest does not count */
     uint64_t bytes;
+    int descriptor; /* open until the file was settled; then -1 */
 } rbe__mapped_file;
 
-/* Maps a regular file of at least one byte. */
+/* Maps a regular file of at least one byte. Reading what is cut off from it later raises SIGBUS (rbe/faults.h). */
 rbe_status rbe__map_file(const char *path, rbe__mapped_file *out);
 void rbe__unmap_file(rbe__mapped_file *file);
+
+/* RBE_ERROR_IO where the file no longer has the size that was mapped. */
+rbe_status rbe__mapped_file_check(const char *path, const rbe__mapped_file *file);
+
+/* The same, once: the file is then closed, and stays mapped. */
+rbe_status rbe__mapped_file_settle(const char *path, rbe__mapped_file *file);
 
 /* All of the file will be read, again and again: what is not in memory yet should come in large pieces. Linux then reads 2 MB at a time
  * into pages that lie together, which a processor maps and fetches ahead in fewer steps (docs/performance.md). Call it before reading. */

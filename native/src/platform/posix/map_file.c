@@ -1,5 +1,3 @@
-#include "platform/platform.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -8,45 +6,88 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "platform/platform.h"
+#include "platform/posix/mapped_ranges.h"
+
+/* The size of a file that can be mapped. */
+static rbe_status read_size(const char *path, int descriptor, uint64_t *bytes)
+{
+    struct stat information;
+    if (fstat(descriptor, &information) != 0) {
+        return rbe_fail(RBE_ERROR_IO, "%s: %s", path, strerror(errno));
+    }
+    if (!S_ISREG(information.st_mode)) {
+        return rbe_fail(RBE_ERROR_IO, "%s: not a regular file", path);
+    }
+    if (information.st_size <= 0) {
+        return rbe_fail(RBE_ERROR_FORMAT, "%s: the file is empty", path);
+    }
+    *bytes = (uint64_t)information.st_size;
+    if (*bytes > SIZE_MAX) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: too large for this machine's address space", path);
+    }
+    return RBE_OK;
+}
+
+static rbe_status map(const char *path, rbe__mapped_file *file)
+{
+    RBE_TRY(read_size(path, file->descriptor, &file->bytes));
+    void *data = mmap(NULL, (size_t)file->bytes, PROT_READ, MAP_SHARED, file->descriptor, 0);
+    if (data == MAP_FAILED) {
+        return rbe_fail(RBE_ERROR_IO, "%s: cannot be mapped: %s", path, strerror(errno));
+    }
+    file->data = data;
+    if (!rbe__mapped_ranges_add(data, (size_t)file->bytes, path)) {
+        return rbe_fail(RBE_ERROR_MEMORY, "%s: no memory to map it", path);
+    }
+    return rbe__mapped_file_check(path, file);
+}
 
 rbe_status rbe__map_file(const char *path, rbe__mapped_file *out)
 {
-    out->data = NULL;
-    out->bytes = 0;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0) {
+    *out = (rbe__mapped_file){.descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+    if (out->descriptor < 0) {
         return rbe_fail(RBE_ERROR_IO, "%s: %s", path, strerror(errno));
     }
+    const rbe_status status = map(path, out);
+    if (status != RBE_OK && !out->data) {
+        close(out->descriptor);
+    } else if (status != RBE_OK) {
+        rbe__unmap_file(out);
+    }
+    return status;
+}
+
+rbe_status rbe__mapped_file_check(const char *path, const rbe__mapped_file *file)
+{
     struct stat information;
-    void *data = MAP_FAILED;
-    rbe_status status = RBE_OK;
-    if (fstat(descriptor, &information) != 0) {
-        status = rbe_fail(RBE_ERROR_IO, "%s: %s", path, strerror(errno));
-    } else if (!S_ISREG(information.st_mode)) {
-        status = rbe_fail(RBE_ERROR_IO, "%s: not a regular file", path);
-    } else if (information.st_size <= 0) {
-        status = rbe_fail(RBE_ERROR_FORMAT, "%s: the file is empty", path);
-    } else if ((uint64_t)information.st_size > SIZE_MAX) {
-        status = rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: too large for this machine's address space", path);
-    } else {
-        data = mmap(NULL, (size_t)information.st_size, PROT_READ, MAP_SHARED, descriptor, 0);
-        if (data == MAP_FAILED) {
-            status = rbe_fail(RBE_ERROR_IO, "%s: cannot be mapped: %s", path, strerror(errno));
-        }
+    if (fstat(file->descriptor, &information) != 0) {
+        return rbe_fail(RBE_ERROR_IO, "%s: %s", path, strerror(errno));
     }
-    close(descriptor);
-    if (status == RBE_OK) {
-        out->data = data;
-        out->bytes = (uint64_t)information.st_size;
+    if ((uint64_t)information.st_size != file->bytes) {
+        return rbe_fail(RBE_ERROR_IO, "%s: changed while it was opened: it had %llu bytes and has %llu; open it again when it is complete",
+                        path, (unsigned long long)file->bytes, (unsigned long long)information.st_size);
     }
+    return RBE_OK;
+}
+
+rbe_status rbe__mapped_file_settle(const char *path, rbe__mapped_file *file)
+{
+    const rbe_status status = rbe__mapped_file_check(path, file);
+    close(file->descriptor);
+    file->descriptor = -1;
     return status;
 }
 
 void rbe__unmap_file(rbe__mapped_file *file)
 {
-    if (file->data) {
-        munmap((void *)(uintptr_t)file->data, (size_t)file->bytes);
+    if (!file->data) {
+        return;
     }
-    file->data = NULL;
-    file->bytes = 0;
+    rbe__mapped_ranges_remove(file->data);
+    munmap((void *)(uintptr_t)file->data, (size_t)file->bytes);
+    if (file->descriptor >= 0) {
+        close(file->descriptor);
+    }
+    *file = (rbe__mapped_file){.descriptor = -1};
 }

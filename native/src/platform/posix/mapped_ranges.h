@@ -1,0 +1,16 @@
+/* Which memory is a mapped file of the library, for a signal handler that asks. */
+#ifndef RBE_PLATFORM_POSIX_MAPPED_RANGES_H
+#define RBE_PLATFORM_POSIX_MAPPED_RANGES_H
+
+#include <stddef.h>
+
+/* Adds a range; path: of the file, copied, the end cut off where it is longer than 511 bytes. 0: no memory. Any thread. */
+int rbe__mapped_ranges_add(const void *first, size_t bytes, const char *path);
+
+/* Takes the range that begins there out. Any thread. */
+void rbe__mapped_ranges_remove(const void *first);
+
+/* The path of the file that is mapped at an address, or NULL. It stays as long as the range does. Async-signal-safe. */
+const char *rbe__mapped_ranges_path(const void *address);
+
+#endif
