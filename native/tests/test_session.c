@@ -2,48 +2,13 @@
  * back, cancelling, a full context; and no allocation while decoding (the linker wraps the allocator: see CMakeLists.txt). */
 #include <math.h>
 #include <pthread.h>
-#include <stdatomic.h>
 
 #include "check.h"
 #include "golden_files.h"
+#include "wrapped_allocator.h"
 #include "rbe/rbe.h"
 
 #define N_TOKENS 13u
-
-static atomic_uint n_allocations;
-
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *memory, size_t bytes);
-void *__real_aligned_alloc(size_t alignment, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *memory, size_t bytes);
-void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
-
-void *__wrap_malloc(size_t bytes)
-{
-    atomic_fetch_add(&n_allocations, 1);
-    return __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    atomic_fetch_add(&n_allocations, 1);
-    return __real_calloc(count, bytes);
-}
-
-void *__wrap_realloc(void *memory, size_t bytes)
-{
-    atomic_fetch_add(&n_allocations, 1);
-    return __real_realloc(memory, bytes);
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t bytes)
-{
-    atomic_fetch_add(&n_allocations, 1);
-    return __real_aligned_alloc(alignment, bytes);
-}
 
 static rbe_model *open_model(const char *path, const char *kernel_set, rbe_model_info *info)
 {

@@ -168,8 +168,8 @@ class EngineSession:
         """Appends tokens to the context; logits are then those after the last one.
 
         progress(done, total) is called between pieces of the work and may return True to stop it, which raises
-        Cancelled. On any failure the context is as before, or, where it slid meanwhile, holds the sinks alone. Ctrl-C
-        stops it too. Raises ContextFull, unless the context slides.
+        Cancelled. On any failure the session is as before. Ctrl-C stops it too. Raises ContextFull, unless the context
+        slides.
         """
         array = self.token_array(tokens)
         self.check_room(len(array), "the prompt")

@@ -268,7 +268,7 @@ typedef struct rbe_session_options {
     uint32_t planes[4];       /* by RBE_PLANES_*: the same as n_planes for one kind of matrix; 0: n_planes */
 } rbe_session_options;
 
-/* Takes everything the session will ever need from one allocation, its arena. options may be NULL. */
+/* Takes all that the session needs from one allocation, its arena (rbe_session_append names the exception). options may be NULL. */
 RBE_API rbe_status rbe_session_create(const rbe_model *model, const rbe_session_options *options, rbe_session **out);
 RBE_API void rbe_session_free(rbe_session *session);
 
@@ -307,7 +307,8 @@ typedef struct rbe_profile_entry {
 RBE_API rbe_status rbe_session_get_profile(const rbe_session *session, rbe_profile_entry *entries, size_t capacity, size_t *n_entries);
 
 /* Appends tokens, a prompt (prefill) or one (decode), and computes the logits after the last one. progress may be NULL. On any failure,
- * cancelling included, the context is as before the call, or holds the sinks alone where it slid meanwhile. */
+ * cancelling included, the session is as before the call. Where the context slides with passes of the call still to come, the call keeps a
+ * copy of it, of at most kv_bytes; RBE_ERROR_MEMORY where there is no room. The last pass, once it slid, is not cancelled: the next call is. */
 RBE_API rbe_status rbe_session_append(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress,
                                       void *user);
 
@@ -354,8 +355,8 @@ RBE_API void rbe_batch_free(rbe_batch *batch);
 /* Appends tokens[i] to the context of sessions[i], n of them, 1 to max_sessions, all different; the logits of each are then, bit for
  * bit, what rbe_session_append would have given with the batch's planes. All sessions belong to the calling thread meanwhile. A failure
  * of one session alone is its statuses[i], and the others go on: RBE_ERROR_CONTEXT where its context is full, RBE_ERROR_CANCELLED after
- * rbe_session_cancel. Its context is then as after a failure of rbe_session_append, as all are on any other failure and after
- * rbe_batch_cancel; the message names the session. */
+ * rbe_session_cancel; the message names the session. It is then as before the call, as all are on any other failure and after
+ * rbe_batch_cancel. A session that slid for the step is not cancelled, and neither is its batch: the next call is. */
 RBE_API rbe_status rbe_batch_decode(rbe_batch *batch, rbe_session *const *sessions, const uint32_t *tokens, size_t n, rbe_status *statuses);
 
 /* Makes the call that runs on the batch, or else the next one, return RBE_ERROR_CANCELLED. Any thread. */

@@ -193,7 +193,7 @@ rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_
     rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_OTHER);
     for (uint32_t i = first_layer; i < end_layer; i++) {
         const rbe__layer *layer = &pass->stack->layers[i];
-        if (rbe__pass_take_cancelled(pass)) {
+        if (!pass->must_finish && rbe__pass_take_cancelled(pass)) {
             return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
         }
         if (pass->layer_input) {

@@ -32,15 +32,36 @@ typedef struct append_call {
     void *user;
     void (*after_pass)(struct append_call *call, size_t first, uint32_t count);
     float *log_probabilities, *logits; /* of scoring */
+    rbe__undo undo;
 } append_call;
 
-static rbe_status run_passes(append_call *call, uint32_t *position, int *slid)
+/* Makes room for a pass of `count` tokens; is_last: the call's last one. Before anything moves, either the context is kept, or the pass is
+ * one that cannot fail any more. A step of one token thus allocates nothing. */
+static rbe_status make_room(append_call *call, uint32_t count, int is_last, uint32_t *position)
+{
+    rbe_session *session = call->session;
+    if (count <= session->state.context - *position) {
+        return RBE_OK;
+    }
+    if (is_last && !call->undo.kept) {
+        if (rbe__pass_take_cancelled(&session->pass)) {
+            return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
+        }
+        session->pass.must_finish = 1;
+    } else if (!call->undo.kept) {
+        RBE_TRY(rbe__undo_keep(&call->undo, session));
+    }
+    rbe__session_slide(session, count, position);
+    return RBE_OK;
+}
+
+static rbe_status run_passes(append_call *call, uint32_t *position)
 {
     rbe_session *session = call->session;
     const uint32_t most = session->pass.workspace.most_tokens;
     for (size_t first = 0; first < call->n_tokens;) {
         const uint32_t count = call->n_tokens - first < most ? (uint32_t)(call->n_tokens - first) : most;
-        *slid |= rbe__session_slide(session, count, position);
+        RBE_TRY(make_room(call, count, first + count == call->n_tokens, position));
         const rbe__run run = {&session->state, *position, count};
         RBE_TRY(rbe__pass_run(&session->pass, &run, 1, call->tokens + first));
         memmove(session->tokens + *position, call->tokens + first, count * sizeof *session->tokens); /* a replay's stand there already */
@@ -61,14 +82,16 @@ static rbe_status append(append_call *call)
 {
     rbe_session *session = call->session;
     uint32_t position = session->position;
-    int slid = 0;
-    const rbe_status status = run_passes(call, &position, &slid);
-    if (status != RBE_OK) {
-        rbe__session_take_back(session, slid);
-        return status;
+    call->undo = rbe__undo_begin(session);
+    const rbe_status status = run_passes(call, &position);
+    session->pass.must_finish = 0;
+    if (status == RBE_OK) {
+        session->position = position;
+    } else {
+        rbe__undo_take_back(&call->undo, session);
     }
-    session->position = position;
-    return RBE_OK;
+    rbe__undo_end(&call->undo);
+    return status;
 }
 
 static rbe_status checked_append(append_call *call)
@@ -88,7 +111,7 @@ static void last_logits(append_call *call, size_t first, uint32_t count)
 
 rbe_status rbe_session_append(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress, void *user)
 {
-    append_call call = {session, tokens, n_tokens, progress, user, last_logits, NULL, NULL};
+    append_call call = {session, tokens, n_tokens, progress, user, .after_pass = last_logits};
     return checked_append(&call);
 }
 
@@ -139,7 +162,7 @@ static void score_pass(append_call *call, size_t first, uint32_t count)
 rbe_status rbe_session_score(rbe_session *session, const uint32_t *tokens, size_t n_tokens, float *log_probabilities, float *logits,
                              rbe_progress_callback progress, void *user)
 {
-    append_call call = {session, tokens, n_tokens, progress, user, score_pass, log_probabilities, logits};
+    append_call call = {session, tokens, n_tokens, progress, user, score_pass, log_probabilities, logits, .undo = {0}};
     return checked_append(&call);
 }
 

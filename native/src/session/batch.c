@@ -100,7 +100,7 @@ static rbe_status check_call(const rbe_batch *batch, rbe_session *const *session
     return RBE_OK;
 }
 
-/* Lists the sessions that can step, and makes room in those that slide. */
+/* Lists the sessions that can step. */
 static uint32_t gather(rbe_batch *batch, rbe_session *const *sessions, const uint32_t *tokens, size_t n, rbe_status *statuses)
 {
     uint32_t n_active = 0;
@@ -114,14 +114,31 @@ static uint32_t gather(rbe_batch *batch, rbe_session *const *sessions, const uin
             statuses[i] = rbe_fail(RBE_ERROR_CONTEXT, "session %zu: its context of %u tokens is full", i, session->state.context);
             continue;
         }
-        uint32_t position = session->position;
-        const int slid = rbe__session_slide(session, 1, &position);
         statuses[i] = RBE_OK;
-        batch->members[n_active] = (rbe__batch_member){session, i, slid};
-        batch->runs[n_active] = (rbe__run){&session->state, position, 1};
+        batch->members[n_active] = (rbe__batch_member){session, i, session->position == session->state.context, rbe__undo_begin(session)};
+        batch->runs[n_active] = (rbe__run){&session->state, session->position, 1};
         batch->tokens[n_active++] = tokens[i];
     }
     return n_active;
+}
+
+/* Makes room in the contexts that slide. From then on the step cannot fail: nothing of it allocates, and nothing cancels it. */
+static rbe_status make_room(rbe_batch *batch, uint32_t n_active)
+{
+    int slides = 0;
+    for (uint32_t i = 0; i < n_active; i++) {
+        slides |= batch->members[i].slides;
+    }
+    if (slides && rbe__pass_take_cancelled(&batch->pass)) {
+        return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
+    }
+    batch->pass.must_finish = slides;
+    for (uint32_t i = 0; i < n_active; i++) {
+        if (batch->members[i].slides) {
+            rbe__session_slide(batch->members[i].session, 1, &batch->runs[i].first_position);
+        }
+    }
+    return RBE_OK;
 }
 
 static void give_logits(rbe_batch *batch, uint32_t n_active, rbe_status *statuses)
@@ -134,9 +151,9 @@ static void give_logits(rbe_batch *batch, uint32_t n_active, rbe_status *statuse
         for (uint32_t i = 0; i < count; i++) {
             const rbe__batch_member *member = &batch->members[first + i];
             rbe_session *session = member->session;
-            if (rbe__pass_take_cancelled(&session->pass)) { /* what was written to the cache behind its position is ignored */
+            if (!member->slides && rbe__pass_take_cancelled(&session->pass)) {
                 statuses[member->place] = rbe_fail(RBE_ERROR_CANCELLED, "session %zu: cancelled", member->place);
-                rbe__session_take_back(session, member->slid);
+                rbe__undo_take_back(&member->undo, session);
                 continue;
             }
             memcpy(session->logits, pass->logits + i * n_vocabulary, n_vocabulary * sizeof(float));
@@ -154,10 +171,12 @@ rbe_status rbe_batch_decode(rbe_batch *batch, rbe_session *const *sessions, cons
     if (n_active == 0) {
         return RBE_OK;
     }
+    RBE_TRY(make_room(batch, n_active));
     const rbe_status status = rbe__pass_run(&batch->pass, batch->runs, n_active, batch->tokens);
+    batch->pass.must_finish = 0;
     if (status != RBE_OK) {
         for (uint32_t i = 0; i < n_active; i++) {
-            rbe__session_take_back(batch->members[i].session, batch->members[i].slid);
+            rbe__undo_take_back(&batch->members[i].undo, batch->members[i].session);
         }
         return status;
     }

@@ -8,7 +8,8 @@
 typedef struct rbe__batch_member {
     rbe_session *session;
     size_t place; /* among the sessions of the call */
-    int slid;     /* 1: its context slid for the step */
+    int slides;   /* 1: its context slides for the step */
+    rbe__undo undo;
 } rbe__batch_member;
 
 struct rbe_batch {

@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "text/sampling.h"
+#include "text/tokenizer/text_stream.h"
 
 static const rbe_generation_event empty = {.struct_bytes = sizeof empty, .token = RBE_NO_TOKEN, .text = "", .rest = ""};
 
@@ -93,6 +94,22 @@ void rbe_generation_free(rbe_generation *generation)
     }
 }
 
+/* Takes the memory of a draw. Behind it nothing allocates: a token that was drawn is not lost, and what was held back neither. */
+static rbe_status reserve(rbe_generation *generation)
+{
+    size_t most;
+    RBE_TRY(rbe__text_stream_reserve(generation->stream, &most));
+    if (most > generation->text_capacity) {
+        char *grown = realloc(generation->text, most);
+        if (!grown) {
+            return rbe_fail(RBE_ERROR_MEMORY, "no memory for a token's text");
+        }
+        generation->text = grown;
+        generation->text_capacity = most;
+    }
+    return RBE_OK;
+}
+
 /* The text of the last token, copied because what the stream gives next takes its place; then what was held back. */
 static rbe_status finish(rbe_generation *generation, rbe_finish reason, rbe_generation_event *event)
 {
@@ -100,14 +117,6 @@ static rbe_status finish(rbe_generation *generation, rbe_finish reason, rbe_gene
     event->finish = reason;
     if (reason == RBE_FINISH_STOP) { /* what is held back stands behind the stop sequence */
         return RBE_OK;
-    }
-    if (event->text_bytes > generation->text_capacity) {
-        char *grown = realloc(generation->text, event->text_bytes);
-        if (!grown) {
-            return rbe_fail(RBE_ERROR_MEMORY, "no memory for a token's text");
-        }
-        generation->text = grown;
-        generation->text_capacity = event->text_bytes;
     }
     if (event->text_bytes) {
         memcpy(generation->text, event->text, event->text_bytes);
@@ -150,6 +159,7 @@ rbe_status rbe__generation_draw(rbe_generation *generation, const float *logits,
     }
     uint32_t token;
     int stopped;
+    RBE_TRY(reserve(generation));
     RBE_TRY(draw(generation, logits, &token));
     generation->pending = RBE_NO_TOKEN;
     event->token = token;
@@ -175,6 +185,7 @@ rbe_status rbe__generation_draw(rbe_generation *generation, const float *logits,
 rbe_status rbe__generation_end(rbe_generation *generation, rbe_finish reason, rbe_generation_event *event)
 {
     *event = empty;
+    RBE_TRY(reserve(generation));
     generation->pending = RBE_NO_TOKEN;
     return finish(generation, reason, event);
 }

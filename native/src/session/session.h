@@ -34,12 +34,27 @@ rbe_status rbe__check_whole(const rbe_model *model);
 /* Checks that there is at least one token, that all are in the vocabulary, and that they fit behind `position`. */
 rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens, size_t n_tokens);
 
-/* Makes room in a context that slides, where n_tokens more do not fit behind *position. Drops half of what follows the sinks, or as much
- * as is needed, and moves the rest there. *position is then the number of tokens left. The session's own position changes with it, and
- * the logits become invalid. Returns 1 where it slid. */
-int rbe__session_slide(rbe_session *session, uint32_t n_tokens, uint32_t *position);
+/* Makes room for n_tokens more behind *position, which do not fit there, in a context that slides. Drops half of what follows the sinks,
+ * or as much as is needed, and moves the rest there. *position is then the number of tokens left. The session's own position changes with
+ * it, and the logits become invalid. */
+void rbe__session_slide(rbe_session *session, uint32_t n_tokens, uint32_t *position);
 
-/* After a failure: restores the context as it was, or the sinks alone where it slid meanwhile. */
-void rbe__session_take_back(rbe_session *session, int slid);
+/* What a call that fails has to restore. Tokens behind the position need nothing: they are ignored. */
+typedef struct rbe__undo {
+    uint32_t position;
+    int has_logits;
+    uint8_t planes[RBE_PLANES_KINDS];
+    uint8_t *kept; /* what the blocks keep of the context, then its tokens; NULL: nothing has moved */
+} rbe__undo;
+
+/* The session as it is. */
+rbe__undo rbe__undo_begin(const rbe_session *session);
+
+/* Keeps the context, which is about to slide. Once only. RBE_ERROR_MEMORY: nothing has changed. */
+rbe_status rbe__undo_keep(rbe__undo *undo, const rbe_session *session);
+
+/* Restores the session. The logits must not have been computed meanwhile. */
+void rbe__undo_take_back(const rbe__undo *undo, rbe_session *session);
+void rbe__undo_end(rbe__undo *undo);
 
 #endif

@@ -1,16 +1,15 @@
 /* A full context slides: the first tokens, which get much of the attention in a text of any length, stay with the latest ones (G. Xiao
  * et al.: "Efficient Streaming Language Models with Attention Sinks", 2023). Positions are those within the cache: a key that moves down
  * by d positions is rotated by the rotary embedding of -d. */
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/status.h"
 #include "session/session.h"
 
-int rbe__session_slide(rbe_session *session, uint32_t n_tokens, uint32_t *position)
+void rbe__session_slide(rbe_session *session, uint32_t n_tokens, uint32_t *position)
 {
     const uint32_t free_positions = session->state.context - *position, sinks = session->sink_tokens;
-    if (n_tokens <= free_positions) {
-        return 0;
-    }
     const uint32_t needed = n_tokens - free_positions, half = (*position - sinks) / 2;
     const uint32_t dropped = needed > half ? needed : half, n = *position - sinks - dropped;
     rbe__pass *pass = &session->pass;
@@ -20,16 +19,42 @@ int rbe__session_slide(rbe_session *session, uint32_t n_tokens, uint32_t *positi
     *position -= dropped;
     session->position = *position;
     session->has_logits = 0;
-    return 1;
 }
 
-void rbe__session_take_back(rbe_session *session, int slid)
+rbe__undo rbe__undo_begin(const rbe_session *session)
 {
-    if (slid) {
-        session->position = session->sink_tokens;
-        session->has_logits = 0;
+    rbe__undo undo = {.position = session->position, .has_logits = session->has_logits};
+    memcpy(undo.planes, session->state.planes, sizeof undo.planes);
+    return undo;
+}
+
+rbe_status rbe__undo_keep(rbe__undo *undo, const rbe_session *session)
+{
+    const size_t bytes = rbe__state_bytes(&session->state, undo->position), token_bytes = undo->position * sizeof *session->tokens;
+    undo->kept = malloc(bytes + token_bytes + 1);
+    if (!undo->kept) {
+        return rbe_fail(RBE_ERROR_MEMORY, "no memory to keep the context while it slides, %zu MB; append fewer tokens at a time",
+                        bytes >> 20);
     }
-    if (session->position == 0) {
-        rbe__state_clear(&session->state);
+    rbe__state_keep(&session->state, undo->position, undo->kept);
+    memcpy(undo->kept + bytes, session->tokens, token_bytes);
+    return RBE_OK;
+}
+
+void rbe__undo_take_back(const rbe__undo *undo, rbe_session *session)
+{
+    session->position = undo->position;
+    session->has_logits = undo->has_logits;
+    memcpy(session->state.planes, undo->planes, sizeof undo->planes);
+    if (undo->kept) {
+        rbe__state_put_back(&session->state, undo->position, undo->kept);
+        memcpy(session->tokens, undo->kept + rbe__state_bytes(&session->state, undo->position),
+               undo->position * sizeof *session->tokens);
     }
+}
+
+void rbe__undo_end(rbe__undo *undo)
+{
+    free(undo->kept);
+    undo->kept = NULL;
 }

@@ -1,9 +1,10 @@
 /* From ids to text as it comes: bytes -> valid UTF-8 -> text that no stop sequence can still remove. */
-#include "text/tokenizer/tokenizer.h"
+#include "text/tokenizer/text_stream.h"
 
 #include <stdlib.h>
 
 #include "text/tokenizer/buffer.h"
+#include "text/tokenizer/tokenizer.h"
 #include "text/tokenizer/unicode.h"
 
 typedef struct stop {
@@ -154,6 +155,15 @@ static void give(rbe_text_stream *s, size_t bytes, const char **text, size_t *te
     s->given = bytes;
     *text = bytes > 0 ? (const char *)s->held.data : "";
     *text_bytes = bytes;
+}
+
+rbe_status rbe__text_stream_reserve(rbe_text_stream *stream, size_t *most_bytes)
+{
+    const size_t longest = stream->tokenizer->longest, written = 3 * (stream->raw.bytes + longest);
+    RBE_TRY(rbe__buffer_reserve(&stream->held, written));
+    RBE_TRY(rbe__buffer_reserve(&stream->raw, longest));
+    *most_bytes = stream->held.bytes - stream->given + written;
+    return RBE_OK;
 }
 
 rbe_status rbe_text_stream_push(rbe_text_stream *stream, uint32_t token, const char **text, size_t *text_bytes, int *stopped)

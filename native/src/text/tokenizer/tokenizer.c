@@ -70,6 +70,17 @@ static rbe_status check_affix(const char *field, const uint8_t *header, uint32_t
     return RBE_OK;
 }
 
+static uint32_t longest_token(const rbe_tokenizer *t)
+{
+    uint32_t longest = 0;
+    for (uint32_t token = 0; token < t->n_tokens; token++) {
+        size_t bytes;
+        (void)rbe__token_text(t, token, &bytes);
+        longest = bytes > longest ? (uint32_t)bytes : longest;
+    }
+    return longest;
+}
+
 static rbe_status check_attributes(const rbe_tokenizer *t)
 {
     for (uint32_t i = 0; i < t->n_tokens; i++) {
@@ -203,6 +214,7 @@ static rbe_status open_blob(const uint8_t *blob, size_t blob_bytes, rbe_tokenize
         return rbe_fail(RBE_ERROR_FORMAT, "tokenizer: %zu bytes too many", from.left);
     }
     RBE_TRY(check_rising("offsets", t->offsets, t->n_tokens + (size_t)1, n_text_bytes, MAX_TOKEN_BYTES));
+    t->longest = longest_token(t);
     RBE_TRY(check_attributes(t));
     for (uint32_t i = 0; i < 256; i++) {
         RBE_TRY(check_id("byte token", rbe__u32(t->byte_tokens, i), t->n_tokens));

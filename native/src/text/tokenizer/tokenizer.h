@@ -64,6 +64,7 @@ struct rbe_tokenizer {
     uint32_t bos, unknown;
     uint32_t n_before, before[RBE__MAX_AFFIX], n_after, after[RBE__MAX_AFFIX];
     uint32_t n_tokens, n_slots, n_special;
+    uint32_t longest; /* bytes of a token, at most */
     uint32_t special_begin[257]; /* the special tokens that begin with byte b are [special_begin[b], special_begin[b + 1]) */
     /* Sections of u32, read with rbe__u32: the blob may stand at any address. */
     const uint8_t *offsets;      /* [n_tokens + 1] into text */
