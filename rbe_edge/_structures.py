@@ -61,6 +61,7 @@ class ModelOptions(ctypes.Structure):
         ("cache_roles", ctypes.c_uint32),
         ("first_layer", ctypes.c_uint32),
         ("n_layers", ctypes.c_uint32),
+        ("without_amx", ctypes.c_uint32),
     ]
 
 

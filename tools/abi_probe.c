@@ -25,6 +25,7 @@ static void structures(void)
     FIELD(rbe_model_options, cache_roles);
     FIELD(rbe_model_options, first_layer);
     FIELD(rbe_model_options, n_layers);
+    FIELD(rbe_model_options, without_amx);
 
     STRUCTURE(rbe_model_info);
     FIELD(rbe_model_info, struct_bytes);

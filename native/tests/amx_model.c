@@ -128,5 +128,5 @@ void amx_dpbssd(uint32_t sums, uint32_t a, uint32_t b)
 #define _tile_stored(tile, base, stride) amx_stored(tile, base, (int64_t)(stride))
 #define _tile_dpbssd(sums, a, b) amx_dpbssd(sums, a, b)
 
-#define rbe__kernels_avx512_amx amx_model_kernels
+#define rbe__amx_multiply_tile amx_model_multiply_tile
 #include "kernels/avx512/multiply_tile_amx.c"

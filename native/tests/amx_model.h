@@ -32,7 +32,7 @@ void amx_loadd(uint32_t tile, const void *base, int64_t stride);
 void amx_stored(uint32_t tile, void *base, int64_t stride);
 void amx_dpbssd(uint32_t sums, uint32_t a, uint32_t b); /* sums[m][n] += a[m][4k .. 4k+3] . b[k][4n .. 4n+3] */
 
-/* avx512/multiply_tile_amx.c with these in place of the instructions: its part of the set, beginning with nothing configured. */
-void amx_model_kernels(rbe_kernels *table);
+/* avx512/multiply_tile_amx.c with these in place of the instructions, beginning with nothing configured. */
+rbe_multiply_tile_kernel amx_model_multiply_tile;
 
 #endif

@@ -138,7 +138,19 @@ static void test_instruction_counts(rbe_multiply_tile_kernel *multiply_tile)
     CHECK(amx.n_dpbssd == 4 && amx.n_loadd == 8 && amx.n_stored == 1, "one block: %u products", amx.n_dpbssd);
 }
 
-static uint32_t n_asked;
+static uint32_t n_asked, n_offered;
+
+static int offers(void)
+{
+    n_offered++;
+    return 1;
+}
+
+static int has_none(void)
+{
+    n_offered++;
+    return 0;
+}
 
 static int grants(void)
 {
@@ -159,17 +171,17 @@ static const rbe__x86 with_tiles = {
     .leaf7_ecx = bit_AVX512VNNI | bit_AVX512VBMI,
     .leaf7_edx = 3u << 24,
     .xcr0 = 0x602e7,
-    .permits_tiles = grants,
+    .offers_tiles = offers,
 };
 
 static void test_offered(void)
 {
-    CHECK(rbe__x86_has_avx512_amx(&with_tiles) && n_asked == 1, "all is there");
+    CHECK(rbe__x86_has_avx512_amx(&with_tiles) && n_offered == 1, "all is there");
     rbe__x86 machine = with_tiles;
-    machine.permits_tiles = denies;
-    CHECK(!rbe__x86_has_avx512_amx(&machine) && n_asked == 2, "the system denies it");
+    machine.offers_tiles = has_none;
+    CHECK(!rbe__x86_has_avx512_amx(&machine) && n_offered == 2, "the system has none");
     CHECK(rbe__x86_has_avx512_vbmi(&machine), "the set before it");
-    n_asked = 0;
+    n_offered = 0;
     for (uint32_t bit = 24; bit <= 25; bit++) { /* AMX-TILE, AMX-INT8 */
         machine = with_tiles;
         machine.leaf7_edx &= ~(1u << bit);
@@ -191,7 +203,22 @@ static void test_offered(void)
     CHECK(rbe__x86_has_avx2_vnni(&machine), "with AVX-VNNI");
     machine.xcr0 = 0;
     CHECK(!rbe__x86_has_avx2(&machine), "a system that saves nothing");
-    CHECK(n_asked == 0, "asked where tiles could not be used anyway");
+    CHECK(n_offered == 0, "asked where tiles could not be used anyway");
+}
+
+/* The registers are asked for when they are first needed, once, and never again after a refusal. */
+static void test_ready(void)
+{
+    atomic_int answer = 0;
+    n_asked = 0;
+    for (int i = 0; i < 3; i++) {
+        CHECK(rbe__tiles_ready(&answer, grants) == 1 && n_asked == 1, "asked %u times", n_asked);
+    }
+    answer = 0;
+    for (int i = 0; i < 3; i++) {
+        CHECK(rbe__tiles_ready(&answer, denies) == 0 && n_asked == 2, "asked %u times", n_asked);
+    }
+    CHECK(rbe__tiles_ready(&answer, grants) == 0 && n_asked == 2, "what was refused stays so");
 }
 
 #if defined(__linux__)
@@ -209,7 +236,7 @@ static long pretended_arch_prctl(int code, uintptr_t argument)
     if (code == 0x1023 && argument == 18) { /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
         return ask_answer;
     }
-    if (code == 0x1022) { /* ARCH_GET_XCOMP_PERM */
+    if (code == 0x1022 || code == 0x1021) { /* ARCH_GET_XCOMP_PERM, ARCH_GET_XCOMP_SUPP */
         *(uint64_t *)argument = get_mask;
         return get_answer;
     }
@@ -230,13 +257,26 @@ static void test_permission(void)
     CHECK(permission(0, -1, 0x602e7) == 0, "no answer");
 }
 
+static int offered(long answer, uint64_t mask)
+{
+    get_answer = answer, get_mask = mask, n_codes = 0;
+    return rbe__tiles_offered_by(pretended_arch_prctl);
+}
+
+static void test_system_offers(void)
+{
+    CHECK(offered(0, 0x602e7) == 1 && n_codes == 1 && asked_codes[0] == 0x1021, "offered, and not asked for");
+    CHECK(offered(0, 0x2e7) == 0, "a processor without");
+    CHECK(offered(-1, 0x602e7) == 0, "an old kernel");
+}
+
 /* What does the tile instructions of the machine code. */
 typedef enum amx_executor { BY_MODEL, BY_PROCESSOR, BY_NOBODY } amx_executor;
 
 /* A processor without AMX takes every tile instruction for an illegal one, and the model does it. A processor with AMX does them once
  * Linux gave permission. Where that was refused, ldtilecfg runs and the instructions after it end in SIGILL: the model would not know
  * the configuration. */
-static amx_executor choose_executor(const rbe__x86 *machine)
+static amx_executor choose_executor(const rbe__x86 *machine, int (*ask)(void))
 {
     const uint32_t both = 3u << 24; /* AMX-TILE, AMX-INT8 */
     const uint64_t tiles = 3ull << 17; /* in XCR0: the configuration, the data */
@@ -244,26 +284,25 @@ static amx_executor choose_executor(const rbe__x86 *machine)
         return BY_MODEL;
     }
     const int usable = (machine->leaf7_edx & both) == both && (machine->xcr0 & tiles) == tiles;
-    return usable && machine->permits_tiles() ? BY_PROCESSOR : BY_NOBODY;
+    return usable && ask() ? BY_PROCESSOR : BY_NOBODY;
 }
 
 static void test_executor(void)
 {
     n_asked = 0;
-    CHECK(choose_executor(&with_tiles) == BY_PROCESSOR && n_asked == 1, "AMX, permitted");
+    CHECK(choose_executor(&with_tiles, grants) == BY_PROCESSOR && n_asked == 1, "AMX, permitted");
     rbe__x86 machine = with_tiles;
-    machine.permits_tiles = denies;
-    CHECK(choose_executor(&machine) == BY_NOBODY && n_asked == 2, "AMX, refused");
+    CHECK(choose_executor(&machine, denies) == BY_NOBODY && n_asked == 2, "AMX, refused");
     machine = with_tiles;
     machine.xcr0 = 0xe7;
-    CHECK(choose_executor(&machine) == BY_NOBODY && n_asked == 2, "a system that saves no tiles");
+    CHECK(choose_executor(&machine, grants) == BY_NOBODY && n_asked == 2, "a system that saves no tiles");
     machine.leaf7_edx = 0;
-    CHECK(choose_executor(&machine) == BY_MODEL && n_asked == 2, "no AMX");
+    CHECK(choose_executor(&machine, grants) == BY_MODEL && n_asked == 2, "no AMX");
     machine.xcr0 = with_tiles.xcr0;
-    CHECK(choose_executor(&machine) == BY_NOBODY && n_asked == 2, "cpuid hides what the system saves");
+    CHECK(choose_executor(&machine, grants) == BY_NOBODY && n_asked == 2, "cpuid hides what the system saves");
     machine = with_tiles;
     machine.leaf7_edx = 1u << 24;
-    CHECK(choose_executor(&machine) == BY_NOBODY && n_asked == 2, "tiles without products");
+    CHECK(choose_executor(&machine, grants) == BY_NOBODY && n_asked == 2, "tiles without products");
 }
 
 #if RBE_AMX_BUILT
@@ -271,10 +310,14 @@ static void test_executor(void)
 static void test_machine_code(const rbe_kernels *scalar)
 {
     const rbe__x86 machine = rbe__x86_read();
-    const amx_executor executor = choose_executor(&machine);
+    const amx_executor executor = choose_executor(&machine, rbe__cpu_permits_tiles);
     rbe_kernels table = *scalar;
     rbe__kernels_avx512_amx(&table);
     CHECK(table.multiply_tile != scalar->multiply_tile && table.generate_k4 == scalar->generate_k4, "not its own");
+    if (rbe_kernel_set_available("avx512_vbmi")) { /* with the tile registers, or with what stands in for them */
+        test_kernel(&(kernel_case){"avx512_amx", "multiply_tile", scalar}, table.multiply_tile);
+    }
+    table.multiply_tile = rbe__amx_multiply_tile; /* without asking */
     if (executor == BY_NOBODY) {
         printf("machine code: not run; the processor has AMX and the system does not permit it\n");
         return;
@@ -304,23 +347,33 @@ static void test_forced(void)
     CHECK(status == (available ? RBE_OK : RBE_ERROR_UNSUPPORTED), "status %d: %s", (int)status, rbe_last_error());
     CHECK(available || strstr(rbe_last_error(), "avx512_amx") != NULL, "%s", rbe_last_error());
     rbe_model_close(model);
+
+    rbe_model_options without = {.struct_bytes = sizeof without, .without_amx = 1};
+    rbe_model_info info = {.struct_bytes = sizeof info};
+    CHECK(rbe_model_open(files.path[0], &without, &model) == RBE_OK && rbe_model_get_info(model, &info) == RBE_OK, "%s", rbe_last_error());
+    CHECK(info.kernel_set && strcmp(info.kernel_set, "avx512_amx") != 0 && strcmp(info.kernel_set, rbe__kernels_best(1)) == 0, "%s",
+          info.kernel_set);
+    rbe_model_close(model);
+    without.kernel_set = "avx512_amx";
+    CHECK(rbe_model_open(files.path[0], &without, &model) == RBE_ERROR_ARGUMENT && strstr(rbe_last_error(), "without_amx"), "%s",
+          rbe_last_error());
 }
 #endif
 #endif
 
 int main(void)
 {
-    rbe_kernels scalar, model;
+    rbe_kernels scalar;
     CHECK(rbe__kernels_select("scalar", &scalar) == 0, "scalar");
-    model = scalar;
-    amx_model_kernels(&model);
     test_model_refuses();
     test_model_multiplies();
-    test_kernel(&(kernel_case){"avx512_amx, model", "multiply_tile", &scalar}, model.multiply_tile);
-    test_instruction_counts(model.multiply_tile);
+    test_kernel(&(kernel_case){"avx512_amx, model", "multiply_tile", &scalar}, amx_model_multiply_tile);
+    test_instruction_counts(amx_model_multiply_tile);
     test_offered();
+    test_ready();
 #if defined(__linux__)
     test_permission();
+    test_system_offers();
     test_executor();
 #if RBE_AMX_BUILT
     test_machine_code(&scalar);

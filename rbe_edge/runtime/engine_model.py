@@ -54,6 +54,7 @@ class EngineModel:
         max_memory: int = 0,
         cache: CachePolicy | None = None,
         layers: tuple[int, int] = (0, 0),
+        amx: bool = True,
     ) -> Self:
         """Maps a .rbe file and checks it.
 
@@ -61,7 +62,8 @@ class EngineModel:
         to verify the checksums of tensors. log: called with a level (0 debug, 1 information, 2 warning) and a line.
         max_memory: bytes of the file that may be in memory at a time, for each session that runs; the rest is read
         again for every token, which is slower; 0 is no limit. cache: see CachePolicy, None for its defaults. layers:
-        the first one and how many (0: all behind it), for Session.run_layers() alone where they are not all.
+        the first one and how many (0: all behind it), for Session.run_layers() alone where they are not all. amx: False
+        never asks Linux for AMX, which refuses small signal stacks to a process that has it (docs/kernels.md).
         Raises ModelError for a file that is missing, damaged, of another version or not supported here.
         """
         path = Path(path)
@@ -74,6 +76,7 @@ class EngineModel:
         if kernel_set is not None and not _native.kernel_sets().get(kernel_set):
             runnable = ", ".join(name for name, available in _native.kernel_sets().items() if available)
             raise OptionError(f"kernel set {kernel_set} cannot run here; this machine has: {runnable}")
+        require(amx or kernel_set != "avx512_amx", "kernel set avx512_amx needs AMX; leave out amx=False")
         require(0 <= max_memory < 2**63, f"max_memory must be 0 (no limit) or a number of bytes, not {max_memory}")
         wanted = len(layers) == 2 and min(layers) >= 0 and max(layers) < 2**32
         require(wanted, f"layers must be two whole numbers from 0 on, not {layers}")
@@ -89,6 +92,7 @@ class EngineModel:
             cache_roles=cache_roles(policy),
             first_layer=layers[0],
             n_layers=layers[1],
+            without_amx=0 if amx else 1,
         )
         handle = ctypes.POINTER(_native.ModelHandle)()
         lib = _native.library()

@@ -58,6 +58,14 @@ def test_every_kernel_set_of_this_machine_opens(tiny_model: Path) -> None:
         Model.open(tiny_model, kernel_set="abacus")
 
 
+def test_amx_can_be_left_alone(tiny_model: Path) -> None:
+    best = [name for name, available in _native.kernel_sets().items() if available and name != "avx512_amx"][-1]
+    with Model.open(tiny_model, amx=False) as model:
+        assert model.info.kernel_set == best
+    with pytest.raises(OptionError):
+        Model.open(tiny_model, amx=False, kernel_set="avx512_amx")
+
+
 def test_what_is_no_model_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not exist"):
         Model.open(tmp_path / "absent.rbe")

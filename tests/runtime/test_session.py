@@ -119,12 +119,17 @@ def test_tokens_after_every_change(model: Model, session: Session) -> None:
         slides.prefill(range(100, 116))
         slides.prefill([50])
         assert slides.tokens == (100, 101, *range(109, 116), 50)
+        before, logits = slides.tokens, slides.logits.copy()
         slides.cancel()
         with pytest.raises(Cancelled):
-            slides.prefill(range(20))  # slides, then is stopped
-        assert slides.tokens == (100, 101) and slides.position == 2
+            slides.prefill(range(20))
+        assert slides.tokens == before
+        with pytest.raises(Cancelled):
+            slides.prefill(range(40), progress=lambda done, total: done > 20)  # it has slid by then
+        assert slides.tokens == before and slides.position == len(before)
+        np.testing.assert_array_equal(slides.logits, logits)
         slides.prefill([60])
-        assert slides.tokens == (100, 101, 60)
+        assert slides.tokens == (*before, 60)
     with pytest.raises(ModelError, match="closed"):
         _ = slides.tokens
 

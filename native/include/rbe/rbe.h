@@ -166,6 +166,8 @@ typedef struct rbe_model_options {
     uint32_t cache_roles;     /* RBE_CACHE_*, of which they are kept; 0: all */
     uint32_t first_layer;     /* a part of the layers, for rbe_session_run_layers alone: n_layers from first_layer on */
     uint32_t n_layers;        /* 0: all from first_layer on */
+    uint32_t without_amx;     /* 1: the kernel set is one without AMX. Else, where it is avx512_amx, the first pass of several tokens asks
+                               * Linux for AMX, which from then on refuses small signal stacks (sigaltstack) to the process */
 } rbe_model_options;
 
 /* Maps a .rbe file (docs/format.md) and checks it. It must not change until the model is closed (rbe/faults.h). options may be NULL. Of a

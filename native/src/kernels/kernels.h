@@ -188,6 +188,12 @@ typedef struct rbe_kernels {
 rbe_dot_kernel *rbe__dot_kernel(const rbe_kernels *kernels, uint32_t bits);
 rbe_generate_kernel *rbe__generate_kernel(const rbe_kernels *kernels, uint32_t bits);
 
+/* The best set of this processor; without_amx: among those that need nothing from the operating system but what every process has. */
+const char *rbe__kernels_best(int without_amx);
+
+/* 1 where the set of that name uses AMX. */
+int rbe__kernels_use_amx(const char *name);
+
 /* Fills the table with the named set, everything it lacks from the sets before it. name NULL: the best available.
  * 0 on success, -1 where the set is unknown or this processor cannot run it. */
 int rbe__kernels_select(const char *name, rbe_kernels *out);

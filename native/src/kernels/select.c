@@ -70,18 +70,26 @@ static uint32_t find_set(const char *name)
     return index;
 }
 
-int rbe__kernels_select(const char *name, rbe_kernels *out)
+int rbe__kernels_use_amx(const char *name)
+{
+    return strcmp(name, "avx512_amx") == 0;
+}
+
+const char *rbe__kernels_best(int without_amx)
 {
     uint32_t best = 0;
-    if (name != NULL) {
-        best = find_set(name);
-        if (best == N_KERNEL_SETS || !kernel_sets[best].available()) {
-            return -1;
-        }
-    } else {
-        for (uint32_t index = 1; index < N_KERNEL_SETS; index++) {
-            best = kernel_sets[index].available() ? index : best;
-        }
+    for (uint32_t index = 1; index < N_KERNEL_SETS; index++) {
+        const int wanted = !without_amx || !rbe__kernels_use_amx(kernel_sets[index].name);
+        best = wanted && kernel_sets[index].available() ? index : best;
+    }
+    return kernel_sets[best].name;
+}
+
+int rbe__kernels_select(const char *name, rbe_kernels *out)
+{
+    const uint32_t best = find_set(name ? name : rbe__kernels_best(0));
+    if (best == N_KERNEL_SETS || !kernel_sets[best].available()) {
+        return -1;
     }
     for (uint32_t index = 0; index <= best; index++) {
         if (kernel_sets[index].available()) {

@@ -18,7 +18,7 @@ static int has(uint64_t word, uint64_t bits)
 
 rbe__x86 rbe__x86_read(void)
 {
-    rbe__x86 x86 = {.permits_tiles = rbe__cpu_permits_tiles};
+    rbe__x86 x86 = {.offers_tiles = rbe__cpu_offers_tiles};
     unsigned eax, ebx, ecx, edx;
     if (__get_cpuid_count(1, 0, &eax, &ebx, &ecx, &edx)) {
         x86.leaf1_ecx = ecx;
@@ -61,6 +61,17 @@ int rbe__x86_has_avx512_vbmi(const rbe__x86 *x86)
 int rbe__x86_has_avx512_amx(const rbe__x86 *x86)
 {
     return rbe__x86_has_avx512_vbmi(x86) && has(x86->leaf7_edx, LEAF7_EDX_AMX_TILE | LEAF7_EDX_AMX_INT8) && has(x86->xcr0, XCR0_TILES) &&
-           x86->permits_tiles();
+           x86->offers_tiles();
+}
+
+int rbe__tiles_ready(atomic_int *answer, int (*ask)(void))
+{
+    enum { UNASKED, GIVEN, REFUSED };
+    int known = atomic_load_explicit(answer, memory_order_relaxed);
+    if (known == UNASKED) {
+        known = ask() ? GIVEN : REFUSED;
+        atomic_store_explicit(answer, known, memory_order_relaxed);
+    }
+    return known == GIVEN;
 }
 #endif

@@ -59,8 +59,12 @@ static rbe_status make_signs(rbe_model *model, const char *path)
 
 static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_options *options)
 {
-    if (rbe__kernels_select(options->kernel_set, &model->kernels) != 0) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "kernel set `%s` is unknown or this processor cannot run it", options->kernel_set);
+    const char *set = options->kernel_set ? options->kernel_set : rbe__kernels_best(options->without_amx != 0);
+    if (options->without_amx && rbe__kernels_use_amx(set)) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "kernel set `%s` uses AMX, and without_amx is set; choose one of the two", set);
+    }
+    if (rbe__kernels_select(set, &model->kernels) != 0) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "kernel set `%s` is unknown or this processor cannot run it", set);
     }
     model->log = options->log;
     model->log_user = options->log_user;

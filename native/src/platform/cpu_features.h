@@ -13,12 +13,18 @@ int rbe__cpu_has_arm_i8mm(void);
 /* 32-bit ARM: 1 where NEON and VFPv4 (fused multiply-add, half precision) may be used, else 0; 0 on others. */
 int rbe__cpu_has_arm_neon(void);
 
-/* 64-bit x86: asks for the tile registers of AMX and asks back whether they were given, to this process and all its threads: 1, else 0; 0 on
- * others. Without them the first tile instruction ends the process (SIGILL), whatever cpuid and xgetbv say. Ask only where the processor has
- * AMX. Any thread. */
+/* 64-bit x86: 1 where the operating system has tile registers of AMX to give, to a process that asks for them; else 0, and on others. This
+ * does not ask for them. Any thread. */
+int rbe__cpu_offers_tiles(void);
+
+/* Asks for them, and asks back whether they were given, to this process and all its threads: 1, else 0; 0 on others. Without them the first
+ * tile instruction ends the process (SIGILL), whatever cpuid and xgetbv say. From then on Linux refuses small signal stacks (sigaltstack) to
+ * the whole process. Ask only where they are offered. Any thread. */
 int rbe__cpu_permits_tiles(void);
 
 /* Linux: the same of a system call arch_prctl, which takes a code and a number or an address and returns 0 where it did as asked. */
-int rbe__tiles_from(long (*arch_prctl)(int code, uintptr_t argument));
+typedef long rbe__arch_prctl(int code, uintptr_t argument);
+int rbe__tiles_offered_by(rbe__arch_prctl *arch_prctl);
+int rbe__tiles_from(rbe__arch_prctl *arch_prctl);
 
 #endif

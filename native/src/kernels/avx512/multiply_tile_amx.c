@@ -10,7 +10,7 @@
  * thread outside this function has no tile registers for the system to save. */
 #include <immintrin.h>
 
-#include "kernels/kernels.h"
+#include "kernels/x86.h"
 
 /* Names of registers: macros, because gcc pastes them into the instruction. */
 #define SUMS_00 0 /* of the first tokens and the first rows */
@@ -116,7 +116,7 @@ static void multiply_block(const tile_call *call, block_pair tokens, block_pair 
 }
 
 /* Two blocks of rows are multiplied with all tokens while their weights, 8 KB at most, are in the first-level cache. */
-static void multiply_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride, uint32_t n_tokens,
+void rbe__amx_multiply_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride, uint32_t n_tokens,
                           int32_t *acc)
 {
     const uint32_t rows = 4 * row_steps;
@@ -138,9 +138,4 @@ static void multiply_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_gro
         }
     }
     _tile_release();
-}
-
-void rbe__kernels_avx512_amx(rbe_kernels *table)
-{
-    table->multiply_tile = multiply_tile;
 }

@@ -17,6 +17,11 @@ int rbe__cpu_has_arm_neon(void)
     return 0;
 }
 
+int rbe__cpu_offers_tiles(void)
+{
+    return 0;
+}
+
 int rbe__cpu_permits_tiles(void)
 {
     return 0;

@@ -16,7 +16,7 @@
 #define ARM_HWCAP_VFPV4 (1ul << 16)
 
 /* Linux 5.16, arch/x86/include/uapi/asm/prctl.h; the number of a register state is that of its bit in XCR0 (Documentation/arch/x86/xstate.rst) */
-enum { X86_GET_PERMISSION = 0x1022, X86_ASK_PERMISSION = 0x1023, X86_TILE_DATA = 18 };
+enum { X86_GET_SUPPORTED = 0x1021, X86_GET_PERMISSION = 0x1022, X86_ASK_PERMISSION = 0x1023, X86_TILE_DATA = 18 };
 
 int rbe__cpu_has_arm_dotprod(void)
 {
@@ -46,7 +46,13 @@ int rbe__cpu_has_arm_neon(void)
 #endif
 }
 
-int rbe__tiles_from(long (*arch_prctl)(int code, uintptr_t argument))
+int rbe__tiles_offered_by(rbe__arch_prctl *arch_prctl)
+{
+    uint64_t supported = 0;
+    return arch_prctl(X86_GET_SUPPORTED, (uintptr_t)&supported) == 0 && (supported >> X86_TILE_DATA & 1) != 0;
+}
+
+int rbe__tiles_from(rbe__arch_prctl *arch_prctl)
 {
     uint64_t permitted = 0;
     return arch_prctl(X86_ASK_PERMISSION, X86_TILE_DATA) == 0 && arch_prctl(X86_GET_PERMISSION, (uintptr_t)&permitted) == 0 &&
@@ -59,6 +65,15 @@ static long system_arch_prctl(int code, uintptr_t argument)
     return syscall(SYS_arch_prctl, code, argument);
 }
 #endif
+
+int rbe__cpu_offers_tiles(void)
+{
+#if defined(__x86_64__)
+    return rbe__tiles_offered_by(system_arch_prctl);
+#else
+    return 0;
+#endif
+}
 
 int rbe__cpu_permits_tiles(void)
 {
