@@ -229,7 +229,8 @@ static void test_ends(const char *golden)
               end.number, end.text);
         const char *line_end = strchr(end.text, '\n');
         if (cases[i].reports) {
-            CHECK(strncmp(end.text, "a program: ", 11) == 0 && strncmp(end.text + 11, shown, strlen(shown)) == 0 && line_end && !line_end[1],
+            CHECK(strncmp(end.text, "a program: ", 11) == 0 && strncmp(end.text + 11, shown, strlen(shown)) == 0 && line_end &&
+                      !line_end[1],
                   "%s: %s", cases[i].what, end.text);
         } else {
             CHECK(end.text[0] == 0, "%s: %s", cases[i].what, end.text);

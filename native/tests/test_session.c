@@ -5,8 +5,8 @@
 
 #include "check.h"
 #include "golden_files.h"
-#include "wrapped_allocator.h"
 #include "rbe/rbe.h"
+#include "wrapped_allocator.h"
 
 #define N_TOKENS 13u
 

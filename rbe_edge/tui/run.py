@@ -10,7 +10,7 @@ from rbe_edge.tui.app import Client
 from rbe_edge.tui.engine import Engine
 from rbe_edge.tui.start import Start
 
-#: Ends what Textual has switched on: synchronised output, pasting in brackets, sizes and focus and mouse as input, keys of
+#: Ends what Textual has switched on: synchronised output, pasting in brackets, sizes, focus and mouse as input, keys of
 #: kitty's protocol, the second screen, the hidden cursor, colours.
 _LEAVE = b"".join(
     b"\x1b[" + code

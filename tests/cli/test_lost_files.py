@@ -1,4 +1,4 @@
-"""A model's file that is cut short while a command runs: one line and exit code 1; the package alone installs nothing."""
+"""A model's file that is cut short while a command runs: one line, exit code 1; the package installs nothing."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_contexts_that_slide(opened: Open, batch: Batch) -> None:
 
 
 def test_a_step_that_is_to_slide_and_is_cancelled_changes_nothing(opened: Open, batch: Batch) -> None:
-    def begun() -> list[Generation]:
+    def begun() -> list[EngineGeneration]:
         sessions = opened(PROMPTS[0], context=16, sinks=4), opened(PROMPTS[1])
         return [begin(sessions[0], 1), begin(sessions[1], 2)]
 

@@ -48,8 +48,7 @@ void rbe__undo_take_back(const rbe__undo *undo, rbe_session *session)
     memcpy(session->state.planes, undo->planes, sizeof undo->planes);
     if (undo->kept) {
         rbe__state_put_back(&session->state, undo->position, undo->kept);
-        memcpy(session->tokens, undo->kept + rbe__state_bytes(&session->state, undo->position),
-               undo->position * sizeof *session->tokens);
+        memcpy(session->tokens, undo->kept + rbe__state_bytes(&session->state, undo->position), undo->position * sizeof *session->tokens);
     }
 }
 

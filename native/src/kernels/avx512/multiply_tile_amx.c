@@ -117,7 +117,7 @@ static void multiply_block(const tile_call *call, block_pair tokens, block_pair 
 
 /* Two blocks of rows are multiplied with all tokens while their weights, 8 KB at most, are in the first-level cache. */
 void rbe__amx_multiply_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride, uint32_t n_tokens,
-                          int32_t *acc)
+                            int32_t *acc)
 {
     const uint32_t rows = 4 * row_steps;
     uint32_t step_groups = least(n_groups, MOST_LINES);

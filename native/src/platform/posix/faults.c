@@ -20,7 +20,7 @@ static const int caught[] = {SIGBUS, SIGSEGV};
 static const int caught[] = {SIGBUS};
 #endif
 
-enum { N_CAUGHT = sizeof caught / sizeof caught[0], MOST_PROGRAM = 63, MOST_TEXT = 255 };
+enum { N_CAUGHT = sizeof caught / sizeof caught[0], MOST_PROGRAM = 63, MOST_TEXT = 255, MOST_LINE = 1024 };
 
 static struct sigaction before[N_CAUGHT];
 static int installed;
@@ -47,26 +47,32 @@ static void say(const char *text, size_t bytes, int descriptor)
     }
 }
 
-/* A line of at most 1023 bytes, in one piece, so that lines of other threads do not come between. */
+/* Adds text to a line of n bytes, without control characters, as far as there is room. The new length. */
+static size_t add(char line[MOST_LINE], size_t n, const char *text)
+{
+    for (; *text && n < MOST_LINE - 1; text++) {
+        line[n++] = (unsigned char)*text < ' ' || *text == 127 ? '?' : *text;
+    }
+    return n;
+}
+
+/* In one piece, so that lines of other threads do not come between. */
 static void say_line(const char *path)
 {
     static const char why[] = ": the file can no longer be read: it was cut short or overwritten while it was open, or its disk failed; "
-                              "copy it again and start again\n";
-    char line[1024];
-    size_t n = 0;
+                              "copy it again and start again";
+    char line[MOST_LINE];
     struct termios settings;
+    size_t n = 0;
     if (tcgetattr(STDERR_FILENO, &settings) == 0) { /* what was written to a terminal may not have ended its line */
         line[n++] = '\n';
     }
-    memcpy(line + n, program, strlen(program));
-    n += strlen(program);
-    memcpy(line + n, ": ", 2);
-    n += 2;
-    for (const char *at = path; *at && n < sizeof line - sizeof why; at++) {
-        line[n++] = (unsigned char)*at < ' ' || *at == 127 ? '?' : *at;
-    }
-    memcpy(line + n, why, sizeof why - 1);
-    say(line, n + sizeof why - 1, STDERR_FILENO);
+    n = add(line, n, program);
+    n = add(line, n, ": ");
+    n = add(line, n, path);
+    n = add(line, n, why);
+    line[n++] = '\n';
+    say(line, n, STDERR_FILENO);
 }
 
 static void pass_on(int number, siginfo_t *info, void *context, int is_fault)
