@@ -162,8 +162,8 @@ def test_other_models_and_settings_are_refused(model: Model, tmp_path: Path) -> 
     with Model.open(out) as other, other.session() as session, pytest.raises(StateError, match="another model"):
         session.restore(path)
     with model.session(context=128) as session:
-        path.write_bytes(with_checksum(path.read_bytes()[:8] + b"\3" + path.read_bytes()[9:]))
-        with pytest.raises(StateError, match="version 3"):
+        path.write_bytes(with_checksum(path.read_bytes()[:8] + b"\4" + path.read_bytes()[9:]))
+        with pytest.raises(StateError, match="version 4"):
             session.restore(path)
         with pytest.raises(StateError, match="No such file"):
             session.restore(tmp_path / "missing")

@@ -62,7 +62,7 @@ def test_version_1_is_restored_bit_for_bit(name: str, tmp_path: Path) -> None:
                 _ = session.logits
         session.save(tmp_path / "again")
         new = (tmp_path / "again").read_bytes()
-        assert struct.unpack_from("<I", new, 8) == (2,) and new[HEADER_BYTES:] == old[HEADER_BYTES:]
+        assert struct.unpack_from("<I", new, 8) == (3,) and new[HEADER_BYTES:] == old[HEADER_BYTES:]
         assert list(new[PLANES_AT : PLANES_AT + 4]) == [planes] * 4
 
 
@@ -132,3 +132,55 @@ def test_a_file_that_differs_in_metadata_alone_is_the_same_model(tmp_path: Path)
         assert session.restore(tmp_path / "state") == TOKENS
         session.prefill([1, 2])
         np.testing.assert_array_equal(session.logits, expected)
+
+
+def other_epsilon(path: Path, out: Path) -> None:
+    """The same file with another norm.epsilon: equal tensors, other results."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"norm.epsilon") + len(b"norm.epsilon")
+    at = data.index(struct.pack("<d", tiny_models.MODELS["llama"].config["rms_norm_eps"]), at, at + 24)
+    data[at : at + 8] = struct.pack("<d", 0.5)
+    (index_bytes,) = struct.unpack_from("<Q", data, 24)
+    head = bytes(data[:12]) + bytes(4) + bytes(data[16:index_bytes])
+    data[12:16] = struct.pack("<I", zlib.crc32(head))
+    out.write_bytes(data)
+
+
+def test_other_hyper_parameters_are_another_model(tmp_path: Path) -> None:
+    path, changed, state = tmp_path / "model.rbe", tmp_path / "changed.rbe", tmp_path / "state"
+    pack(tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "source"), path, PackOptions(bits=32))
+    other_epsilon(path, changed)
+    with Model.open(path) as model, Model.open(changed) as other, model.session() as session, other.session() as there:
+        session.prefill(TOKENS)
+        session.save(state)
+        with pytest.raises(StateError, match="another model"):
+            there.restore(state)
+        with pytest.raises(RbeError, match="one model"):
+            there.copy_from(session, 3)
+        assert there.position == 0
+        assert session.restore(state) == TOKENS
+
+
+def test_version_2_knows_tensors_alone(tmp_path: Path) -> None:
+    """It is version 3 with nothing where the checksum of the hyper-parameters stands."""
+    path, changed, state = tmp_path / "model.rbe", tmp_path / "changed.rbe", tmp_path / "state"
+    pack(tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "source"), path, PackOptions(bits=32))
+    other_epsilon(path, changed)
+    with Model.open(path) as model, model.session() as session:
+        session.prefill(TOKENS)
+        session.save(state)
+        session.prefill([1, 2])
+        expected = session.logits.copy()
+        saved = state.read_bytes()
+        assert struct.unpack_from("<III", saved, 8)[0] == 3 and any(saved[56:60])
+        version_2 = saved[:8] + struct.pack("<I", 2) + saved[12:56] + bytes(4) + saved[60:]
+        state.write_bytes(with_checksum(version_2))
+        assert session.restore(state) == TOKENS
+        session.prefill([1, 2])
+        np.testing.assert_array_equal(session.logits, expected)
+        state.write_bytes(with_checksum(version_2[:56] + saved[56:60] + version_2[60:]))
+        with pytest.raises(StateError, match="damaged"):
+            session.restore(state)
+    state.write_bytes(with_checksum(version_2))
+    with Model.open(changed) as model, model.session() as session:
+        assert session.restore(state) == TOKENS

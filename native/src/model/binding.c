@@ -56,8 +56,8 @@ static rbe_status bind_layers(rbe__binder *binder, rbe_model *model)
     rbe__stack *stack = &model->stack;
     const rbe_metadata *windows, *tables;
     const uint32_t last_table = stack->n_rope_tables ? stack->n_rope_tables - 1 : 0;
-    RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, "attention.windows", config->n_layers, 1u << 27, &windows));
-    RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, "rope.tables", config->n_layers, last_table, &tables));
+    RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, RBE_KEY_WINDOWS, config->n_layers, 1u << 27, &windows));
+    RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, RBE_KEY_ROPE_TABLES, config->n_layers, last_table, &tables));
     for (uint32_t i = stack->first_layer; i < stack->end_layer && binder->status == RBE_OK; i++) {
         rbe__layer_shape shape = shape_of(config);
         shape.attention.window = rbe__layer_array_value(windows, i);
@@ -110,7 +110,7 @@ static rbe__stack stack_of(const rbe_model *model)
 
 rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_layer, uint32_t n_layers)
 {
-    RBE_TRY(rbe__config_read(&model->pack, path, &model->config));
+    RBE_TRY(rbe__config_read(&model->pack, &model->kernels, path, &model->config));
     const rbe__config *config = &model->config;
     rbe__stack *stack = &model->stack;
     *stack = stack_of(model);

@@ -2,16 +2,33 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "kernels/checksum.h"
 #include "model/model.h"
 
 typedef struct source {
     const rbe__pack *pack;
     const char *path;
+    const rbe__crc *crc;
+    uint32_t *checksum; /* of what was found so far */
 } source;
+
+/* NULL where there is none. */
+static const rbe_metadata *find(source from, const char *key)
+{
+    const rbe_metadata *entry = rbe__pack_metadata(from.pack, key);
+    if (entry) {
+        const uint32_t facts[2] = {entry->type, entry->count};
+        const size_t value_bytes = entry->type == RBE_VALUE_STRING ? 1 : 8;
+        *from.checksum = rbe__crc_update(from.crc, *from.checksum, entry->key, entry->key_bytes);
+        *from.checksum = rbe__crc_update(from.crc, *from.checksum, facts, sizeof facts);
+        *from.checksum = rbe__crc_update(from.crc, *from.checksum, entry->data, value_bytes * entry->count);
+    }
+    return entry;
+}
 
 static rbe_status read_u64(source from, const char *key, uint64_t least, uint64_t most, int optional, uint32_t *out)
 {
-    const rbe_metadata *entry = rbe__pack_metadata(from.pack, key);
+    const rbe_metadata *entry = find(from, key);
     *out = 0;
     if (!entry && optional) {
         return RBE_OK;
@@ -32,7 +49,7 @@ static rbe_status read_u64(source from, const char *key, uint64_t least, uint64_
 /* Optional, with a default; within +-1e9 and not below `least`. */
 static rbe_status read_f64(source from, const char *key, double least, double otherwise, float *out)
 {
-    const rbe_metadata *entry = rbe__pack_metadata(from.pack, key);
+    const rbe_metadata *entry = find(from, key);
     *out = (float)otherwise;
     if (!entry) {
         return RBE_OK;
@@ -51,7 +68,7 @@ static rbe_status read_f64(source from, const char *key, double least, double ot
 /* The index of the string among `choices`, which end with NULL. */
 static rbe_status read_choice(source from, const char *key, const char *const *choices, int *out)
 {
-    const rbe_metadata *entry = rbe__pack_metadata(from.pack, key);
+    const rbe_metadata *entry = find(from, key);
     *out = 0;
     if (!entry || entry->type != RBE_VALUE_STRING) {
         return rbe_fail(RBE_ERROR_FORMAT, "%s: metadata `%s` is missing or no string", from.path, key);
@@ -66,16 +83,18 @@ static rbe_status read_choice(source from, const char *key, const char *const *c
                     from.path, key);
 }
 
-rbe_status rbe__config_read(const rbe__pack *pack, const char *path, rbe__config *out)
+rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, const char *path, rbe__config *out)
 {
     static const char *const norm_kinds[RBE_N_NORM_KINDS + 1] = {[RBE_NORM_RMS] = "rms", [RBE_NORM_LAYER] = "layer"};
     static const char *const norm_places[] = {"pre", "sandwich", NULL};
     static const char *const position_kinds[] = {"rope", "learned", NULL};
     static const char *const activations[] = {"silu", "gelu", "gelu_tanh", NULL};
-    source from = {pack, path};
+    rbe__crc crc;
+    const source from = {pack, path, &crc, &out->checksum};
     int norm_kind, activation;
     uint32_t gated;
     memset(out, 0, sizeof *out);
+    rbe__crc_init(kernels, &crc);
     RBE_TRY(read_u64(from, "layers", 1, 4096, 0, &out->n_layers));
     RBE_TRY(read_u64(from, "width", 1, 1u << 20, 0, &out->width));
     RBE_TRY(read_u64(from, "vocabulary", 1, 1u << 24, 0, &out->n_vocabulary));
@@ -100,6 +119,8 @@ rbe_status rbe__config_read(const rbe__pack *pack, const char *path, rbe__config
     RBE_TRY(read_choice(from, "feed_forward.activation", activations, &activation));
     RBE_TRY(read_u64(from, "feed_forward.gated", 0, 1, 0, &gated));
     RBE_TRY(read_f64(from, "embedding.scale", 0, 1, &out->embedding_scale));
+    (void)find(from, RBE_KEY_WINDOWS); /* read where the layers are bound */
+    (void)find(from, RBE_KEY_ROPE_TABLES);
     out->norm_kind = (rbe__norm_kind)norm_kind;
     out->activation = (rbe__activation)activation;
     out->gated = gated != 0;

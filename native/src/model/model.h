@@ -21,6 +21,7 @@ typedef struct rbe__config {
     rbe__activation activation;
     int gated;
     float embedding_scale;
+    uint32_t checksum; /* CRC-32 over keys and values of the file's hyper-parameters; one that is absent does not count */
 } rbe__config;
 
 struct rbe_model {
@@ -39,7 +40,10 @@ struct rbe_model {
 };
 
 /* Fills config from the metadata; every value in its range. */
-rbe_status rbe__config_read(const rbe__pack *pack, const char *path, rbe__config *out);
+rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, const char *path, rbe__config *out);
+
+#define RBE_KEY_WINDOWS "attention.windows"
+#define RBE_KEY_ROPE_TABLES "rope.tables"
 
 /* An optional array of one u64 per layer, each at most `most`; NULL data where absent. */
 rbe_status rbe__layer_array_read(const rbe__pack *pack, const char *path, const char *key, uint32_t n_layers, uint32_t most,

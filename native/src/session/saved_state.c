@@ -8,11 +8,12 @@
 #include "platform/platform.h"
 #include "session/session.h"
 
-#define STATE_VERSION 2u
+#define STATE_VERSION 3u
 
 static const uint8_t state_magic[8] = {0x89, 'R', 'B', 'S', '\r', '\n', 0x1A, '\n'};
 
-/* Version 1 identified the model by the bytes and the index of its file, and held one number of planes for all kinds of matrices. */
+/* Version 1 identified the model by the bytes and the index of its file, and held one number of planes for all kinds of matrices. Version 2
+ * identified it by its tensors alone. */
 typedef struct state_header {
     uint8_t magic[8];
     uint32_t version;
@@ -24,7 +25,8 @@ typedef struct state_header {
     uint8_t planes[RBE_PLANES_KINDS]; /* the least that was read; version 1: one u32 */
     uint32_t rope_long; /* 1: the frequencies for long contexts */
     uint32_t n_tokens, has_logits;
-    uint32_t reserved[2];
+    uint32_t config_checksum; /* of the hyper-parameters, as rbe__config has it; before version 3: 0 */
+    uint32_t reserved;
 } state_header;
 
 _Static_assert(sizeof(state_header) == 64, "read and written as it stands");
@@ -35,6 +37,7 @@ static state_header header_of(const rbe_session *session)
     state_header header = {.version = STATE_VERSION,
                            .tensor_bytes = pack->tensor_bytes,
                            .tensors_checksum = pack->tensors_checksum,
+                           .config_checksum = session->model->config.checksum,
                            .kv_type = session->state.type,
                            .n_tokens = session->position,
                            .has_logits = session->has_logits != 0};
@@ -121,21 +124,23 @@ static rbe_status check_integrity(const rbe_kernels *kernels, const char *path, 
     return RBE_OK;
 }
 
-static int is_of_model(const state_header *header, const rbe__pack *pack)
+static int is_of_model(const state_header *header, const rbe_model *model)
 {
+    const rbe__pack *pack = &model->pack;
     if (header->version == 1) {
         uint32_t index_checksum;
         memcpy(&index_checksum, pack->file.data + 12, sizeof index_checksum);
         return header->tensor_bytes == pack->file.bytes && header->tensors_checksum == index_checksum;
     }
-    return header->tensor_bytes == pack->tensor_bytes && header->tensors_checksum == pack->tensors_checksum;
+    return header->tensor_bytes == pack->tensor_bytes && header->tensors_checksum == pack->tensors_checksum &&
+           (header->version == 2 || header->config_checksum == model->config.checksum);
 }
 
 static rbe_status check_settings(const rbe_session *session, const char *path, const state_header *header)
 {
     static const char *const kv_types[] = {"f16", "f32", "q8", "q8q4"};
     const state_header own = header_of(session);
-    if (!is_of_model(header, &session->model->pack)) {
+    if (!is_of_model(header, session->model)) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: saved with another model; open that one, or begin anew", path);
     }
     if (header->kv_type != own.kv_type) {
@@ -172,7 +177,7 @@ static rbe_status check_content(const rbe_session *session, const char *path, co
     measured_state expected = {.bytes = sizeof *header};
     uint8_t planes[RBE_PLANES_KINDS];
     int wrong = !read_planes(header, planes) || header->has_logits > 1 || (header->has_logits && header->n_tokens == 0) ||
-                header->reserved[0] || header->reserved[1];
+                (header->version < 3 && header->config_checksum) || header->reserved;
     if (!wrong) {
         RBE_TRY(visit_state(session, header, NULL, count_piece, &expected));
         wrong = expected.bytes != file->bytes;
@@ -240,7 +245,7 @@ static uint64_t block_bytes(const rbe__block_state *state, uint32_t n_tokens)
 }
 
 /* Block by block through a buffer: the pieces lie differently where the contexts differ in size. Nothing is copied unless the blocks
- * keep as much on both sides: files with the same tensors may describe their layers differently. */
+ * keep as much on both sides: checksums can be made equal on purpose. */
 static rbe_status copy_blocks(rbe_session *to, const rbe_session *from, uint32_t n_tokens)
 {
     const uint32_t n_states = from->pass.stack->n_states;
@@ -277,8 +282,8 @@ rbe_status rbe_session_copy(rbe_session *to, const rbe_session *from, size_t n_t
     RBE_TRY(rbe__check_whole(to->model));
     RBE_TRY(rbe__check_whole(from->model));
     const state_header a = header_of(to), b = header_of(from);
-    if (a.tensor_bytes != b.tensor_bytes || a.tensors_checksum != b.tensors_checksum || a.kv_type != b.kv_type ||
-        a.rope_long != b.rope_long || to->pass.stack->n_vocabulary != from->pass.stack->n_vocabulary) {
+    if (a.tensor_bytes != b.tensor_bytes || a.tensors_checksum != b.tensors_checksum || a.config_checksum != b.config_checksum ||
+        a.kv_type != b.kv_type || a.rope_long != b.rope_long || to->pass.stack->n_vocabulary != from->pass.stack->n_vocabulary) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "a context is copied between sessions of one model, cache type and rotary scaling");
     }
     if (n_tokens > to->state.context) {
