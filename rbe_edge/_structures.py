@@ -246,7 +246,7 @@ class GenerationOptions(ctypes.Structure):
 
     _fields_ = [
         ("struct_bytes", ctypes.c_size_t),
-        ("sampling", SamplingOptions),
+        ("sampling", ctypes.POINTER(SamplingOptions)),
         ("sampler", ctypes.POINTER(SamplerHandle)),
         ("max_tokens", ctypes.c_uint32),
         ("ignore_end", ctypes.c_uint32),

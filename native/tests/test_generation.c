@@ -52,8 +52,9 @@ static rbe_session *open_session(const rbe_model *model, uint32_t first, uint32_
 static rbe_generation_options options_of(uint64_t seed, uint32_t max_tokens)
 {
     rbe_generation_options options = {.struct_bytes = sizeof options, .max_tokens = max_tokens, .ignore_end = 1};
-    options.sampling = (rbe_sampling_options){
-        .struct_bytes = sizeof options.sampling, .temperature = 1, .repeat_penalty = 1.2f, .seed = seed};
+    static rbe_sampling_options by_seed[16]; /* they outlive the options, which point to them */
+    by_seed[seed] = (rbe_sampling_options){.struct_bytes = sizeof *by_seed, .temperature = 1, .repeat_penalty = 1.2f, .seed = seed};
+    options.sampling = &by_seed[seed];
     return options;
 }
 
@@ -84,7 +85,7 @@ static taken by_hand(rbe_session *session, const rbe_generation_options *options
     const char *text;
     size_t bytes, n;
     int stopped;
-    CHECK(rbe_sampler_create(n_vocabulary, &options->sampling, &sampler) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_sampler_create(n_vocabulary, options->sampling, &sampler) == RBE_OK, "%s", rbe_last_error());
     CHECK(rbe_text_stream_create(tokenizer, NULL, 0, &stream) == RBE_OK, "%s", rbe_last_error());
     const uint32_t *context = rbe_session_tokens(session, &n);
     for (size_t i = 0; i < n; i++) {
@@ -136,7 +137,7 @@ static void check_own_sampler(const rbe_model *model, uint32_t n_vocabulary)
     rbe_sampler *samplers[2] = {NULL, NULL};
     rbe_session *a = open_session(model, 3, n_vocabulary), *b = open_session(model, 3, n_vocabulary);
     for (uint32_t i = 0; i < 2; i++) {
-        CHECK(rbe_sampler_create(n_vocabulary, &options.sampling, &samplers[i]) == RBE_OK, "%s", rbe_last_error());
+        CHECK(rbe_sampler_create(n_vocabulary, options.sampling, &samplers[i]) == RBE_OK, "%s", rbe_last_error());
     }
     options.sampler = samplers[0];
     const taken whole = generate(a, &options);
@@ -243,7 +244,7 @@ static void check_wrong_sampler(const rbe_model *model, uint32_t n_vocabulary)
     rbe_generation *generation = NULL;
     rbe_generation_options options = options_of(1, 4);
     rbe_session *session = open_session(model, 1, n_vocabulary);
-    CHECK(rbe_sampler_create(n_vocabulary + 1, &options.sampling, &options.sampler) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_sampler_create(n_vocabulary + 1, options.sampling, &options.sampler) == RBE_OK, "%s", rbe_last_error());
     CHECK(rbe_generation_create(session, &options, &generation) == RBE_ERROR_ARGUMENT && !generation, "a sampler of another vocabulary");
     rbe_sampler_free(options.sampler);
     rbe_session_free(session);

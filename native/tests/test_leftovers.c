@@ -186,11 +186,12 @@ static void generate(const rbe_model *model, uint32_t refuse, char *text, size_t
     rbe_batch *batch = NULL;
     const char *stops[] = {"\x7f\x7f\x7f\x7f"};
     rbe_generation_options options = {.struct_bytes = sizeof options, .max_tokens = 30, .ignore_end = 1, .stops = stops, .n_stops = 1};
-    options.sampling = (rbe_sampling_options){.struct_bytes = sizeof options.sampling, .temperature = 3, .repeat_penalty = 1.1f, .seed = 5};
+    rbe_sampling_options sampling = {.struct_bytes = sizeof sampling, .temperature = 3, .repeat_penalty = 1.1f, .seed = 5};
+    options.sampling = &sampling;
     CHECK(rbe_batch_create(model, NULL, &batch) == RBE_OK, "%s", rbe_last_error());
     for (uint32_t i = 0; i < 2; i++) {
         sessions[i] = open_session(model, RBE_KV_F16, 3 + i);
-        options.sampling.seed += i;
+        sampling.seed += i;
         CHECK(rbe_generation_create(sessions[i], &options, &generations[i]) == RBE_OK, "%s", rbe_last_error());
     }
     size_t used = 0;

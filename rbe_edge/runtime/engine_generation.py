@@ -71,7 +71,7 @@ class EngineGeneration:
         self._carrier = _native.Draw(draw, Sampler.of) if draw is not None else None
         options = _native.GenerationOptions(
             struct_bytes=ctypes.sizeof(_native.GenerationOptions),
-            sampling=raw_options(sampling),
+            sampling=ctypes.pointer(raw_options(sampling)),
             max_tokens=max_tokens or 0,
             ignore_end=int(ignore_end),
             stops=(ctypes.c_char_p * len(stops))(*stops),

@@ -442,9 +442,9 @@ typedef int (*rbe_draw_callback)(float *logits, uint32_t n_vocabulary, rbe_sampl
 
 typedef struct rbe_generation_options {
     size_t struct_bytes;
-    rbe_sampling_options sampling;
-    rbe_sampler *sampler;     /* NULL: one of its own, by `sampling`, that has accepted the latest tokens of the context. Else the
-                               * caller's, of as many tokens as the model, which goes on from what it has accepted and is freed later */
+    const rbe_sampling_options *sampling; /* of a sampler of its own; NULL: the defaults */
+    rbe_sampler *sampler;     /* NULL: one of its own, that has accepted the latest tokens of the context. Else the caller's, of as many
+                               * tokens as the model, which goes on from what it has accepted and is freed later */
     uint32_t max_tokens;      /* 0: as many as fit into the context */
     uint32_t ignore_end;      /* 1: goes on where the model would end */
     const char *const *stops; /* the text ends before the first of these; copied */

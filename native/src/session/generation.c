@@ -42,7 +42,7 @@ static rbe_status create_into(rbe_generation *generation, const rbe_generation_o
                         rbe__sampler_vocabulary(options->sampler), n_vocabulary);
     }
     if (!options->sampler) {
-        RBE_TRY(rbe_sampler_create(n_vocabulary, &options->sampling, &generation->own_sampler));
+        RBE_TRY(rbe_sampler_create(n_vocabulary, options->sampling, &generation->own_sampler));
     }
     generation->sampler = options->sampler ? options->sampler : generation->own_sampler;
     RBE_TRY(rbe_text_stream_create(rbe_model_tokenizer(session->model), options->stops, options->n_stops, &generation->stream));
@@ -61,11 +61,8 @@ rbe_status rbe_generation_create(rbe_session *session, const rbe_generation_opti
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_generation_create: session or out is NULL");
     }
     *out = NULL;
-    rbe_generation_options chosen = {.sampling = {.struct_bytes = sizeof chosen.sampling}};
+    rbe_generation_options chosen = {0};
     RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
-    if (chosen.sampling.struct_bytes == 0) {
-        chosen.sampling.struct_bytes = sizeof chosen.sampling;
-    }
     if (!rbe_model_tokenizer(session->model)) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "the model's file holds no tokenizer, so its tokens are no text");
     }
