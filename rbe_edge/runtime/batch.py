@@ -68,8 +68,8 @@ class Batch:
         after its cancel(); its context is then as before, and the others stepped all the same.
 
         Raises OptionError for sessions of another model, for doubles, for more than max_sessions and for what are no
-        tokens; Cancelled after cancel(). No session has changed then. A step for which
-        a context slides is not cancelled: the next one is."""
+        tokens; Cancelled after cancel(). No session has changed then. A step for which a context slides
+        is not cancelled: the next one is."""
         require(1 <= len(sessions) <= self.max_sessions, f"a step is of 1 to {self.max_sessions} sessions")
         require(len(tokens) == len(sessions), f"{len(sessions)} sessions need as many tokens, not {len(tokens)}")
         require(len(set(map(id, sessions))) == len(sessions), "a session can be in a step only once")

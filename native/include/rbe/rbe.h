@@ -309,8 +309,9 @@ typedef struct rbe_profile_entry {
 RBE_API rbe_status rbe_session_get_profile(const rbe_session *session, rbe_profile_entry *entries, size_t capacity, size_t *n_entries);
 
 /* Appends tokens, a prompt (prefill) or one (decode), and computes the logits after the last one. progress may be NULL. On any failure,
- * cancelling included, the session is as before the call. Where the context slides with passes of the call still to come, the call keeps a
- * copy of it, of at most kv_bytes; RBE_ERROR_MEMORY where there is no room. The last pass, once it slid, is not cancelled: the next call is. */
+ * cancelling included, the session is as before the call. Where the context slides with passes of the call still to come, the call keeps
+ * a copy of it, of at most kv_bytes; RBE_ERROR_MEMORY where there is no room. The last pass, once it slid, is not cancelled: the next
+ * call is. */
 RBE_API rbe_status rbe_session_append(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress,
                                       void *user);
 
