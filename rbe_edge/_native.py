@@ -11,7 +11,9 @@ import ctypes
 import functools
 import operator
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +34,11 @@ from rbe_edge._version import __version__
 from rbe_edge.progress import Report
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     import numpy as np
+
+    _SignalHandler = Callable[[int, FrameType | None], object]
 
 
 class Library:
@@ -104,8 +110,55 @@ def check(status: int, error: type[errors.RbeError] = errors.ModelError) -> None
     raise _EXCEPTIONS.get(status, error)(message or text)
 
 
+class _Interrupts:
+    """Ctrl-C while the library runs on the main thread. Python would raise at the first instruction of a callback,
+    where ctypes prints the exception and forgets it. So a handler only notes the signal, and the program's own handler
+    runs where an exception can be carried out: late in a callback, or behind the call."""
+
+    def __init__(self) -> None:
+        self._handler: _SignalHandler | None = None  # the program's own
+        self._noted: tuple[int, FrameType | None] | None = None
+
+    def call(self, function: Callable[..., int], *arguments: object) -> int:
+        handler = signal.getsignal(signal.SIGINT) if _on_main_thread() else None
+        if not callable(handler) or handler == self._note:  # no handler of Python's; a call from a callback
+            return function(*arguments)
+        try:
+            self._handler = handler
+            signal.signal(signal.SIGINT, self._note)
+            return function(*arguments)
+        finally:
+            if signal.getsignal(signal.SIGINT) == self._note:  # else a callback has put another in its place
+                signal.signal(signal.SIGINT, handler)
+            self.deliver()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._noted = number, frame
+
+    def deliver(self) -> None:
+        """Runs the program's handler for a signal that was noted; raises what it raises."""
+        if self._noted is not None and _on_main_thread():
+            noted, self._noted = self._noted, None
+            assert self._handler is not None
+            self._handler(*noted)
+
+
+def _on_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+_interrupts = _Interrupts()
+
+
+def call(function: Callable[..., int], *arguments: object) -> int:
+    """Calls a function of the library that calls back, so that no Ctrl-C is lost; gives its status. Raises what the
+    handler of SIGINT raises where the signal came after the last callback."""
+    return _interrupts.call(function, *arguments)
+
+
 class _Carrier:
-    """Holds what a callback raised, since an exception cannot cross C, until check() raises it again."""
+    """Holds what a callback raised, since an exception cannot cross C, until check() raises it again. Functions that
+    are given the callback are called by call(); each callback ends in _interrupts.deliver()."""
 
     def __init__(self) -> None:
         self._raised: BaseException | None = None
@@ -132,7 +185,9 @@ class ReportCarrier(_Carrier):
         try:
             if self._raised is not None:
                 return 1
-            return 1 if self._report is not None and self._report(done, total) is True else 0
+            stop = self._report is not None and self._report(done, total) is True
+            _interrupts.deliver()
+            return 1 if stop else 0
         except BaseException as raised:
             self._raised = raised
             return 1
@@ -152,6 +207,7 @@ class Capture(_Carrier):
 
         try:
             self._show(layer, point, np.ctypeslib.as_array(x, shape=(n_tokens, cols)))
+            _interrupts.deliver()
             return 0
         except BaseException as raised:
             self._raised = raised
@@ -175,6 +231,7 @@ class Draw(_Carrier):
 
         try:
             chosen = self._draw(np.ctypeslib.as_array(logits, shape=(n_vocabulary,)), self._wrap(sampler))
+            _interrupts.deliver()
             if chosen is None:
                 return 1
             token[0] = self._token(chosen, n_vocabulary)
@@ -206,6 +263,7 @@ class Log(_Carrier):
     def _call(self, level: int, message: bytes, user: int | None) -> None:
         try:
             self._write(level, message.decode("utf-8", "replace"))
+            _interrupts.deliver()
         except BaseException as raised:
             self._raised = raised
 

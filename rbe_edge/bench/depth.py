@@ -8,12 +8,11 @@ longer, and restored. All of it is cache content of this model, in the place and
 from __future__ import annotations
 
 import struct
-import tempfile
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import BinaryIO
 
+from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.runtime.engine_model import EngineModel
 from rbe_edge.runtime.options import KvType
 from rbe_edge.runtime.session import Session
@@ -51,8 +50,8 @@ def fill(session: Session, tokens: Sequence[int], kv: KvType) -> None:
         session.prefill(tokens)
         return
     session.prefill(tokens[:COMPUTED])
-    with tempfile.TemporaryDirectory(prefix="rbe-bench-") as directory:
-        state, longer = Path(directory) / "state", Path(directory) / "longer"
+    with scratch_directory("bench") as directory:
+        state, longer = directory / "state", directory / "longer"
         session.save(state)
         with state.open("rb") as source, longer.open("wb") as out:
             _repeat(source, out, session.model, kv, times)

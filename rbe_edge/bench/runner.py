@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from rbe_edge.bench.shapes import CONTEXT, Shape
 from rbe_edge.bench.speculation import Continuing, SpeculationSettings, speculated
 from rbe_edge.bench.workloads import Bench, Run, Workload, latency, rate
 from rbe_edge.errors import OptionError
+from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.llama_cpp.peer import Llama
 from rbe_edge.llama_cpp.peer_model import PAIRS, check_type, write_gguf
 from rbe_edge.machine.hardware import read_bandwidth
@@ -93,7 +93,7 @@ def _peer_files(stack: ExitStack, shape: Shape | None, settings: Settings, progr
         return {}
     if shape is None:
         raise OptionError("--against needs a model of the Llama layout, whose shape llama.cpp can be given")
-    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rbe-bench-")))
+    directory = stack.enter_context(scratch_directory("bench"))
     files = {}
     for number, name in enumerate(settings.peers):
         progress.tell(f"making {name} for llama.cpp", number, len(settings.peers))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from rbe_edge.cli.model_arguments import add_memory_argument, pass_tokens
 from rbe_edge.cli.output import ProgressBar
 from rbe_edge.errors import OptionError
+from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.runtime.options import KV_TYPES
 from rbe_edge.runtime.text_file import read_text
 
@@ -103,7 +103,7 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
     with ExitStack() as stack:
         path, label = arguments.file, str(arguments.file and arguments.file.name)
         if shape is not None:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rbe-bench-"))) / "shape.rbe"
+            path = stack.enter_context(scratch_directory("bench")) / "shape.rbe"
             label = f"{shape.name}, planes {arguments.planes}"
             bar.show(f"making {label}", 0, 1)
             shapes.write_model(shape, planes, path)

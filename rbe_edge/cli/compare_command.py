@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 
 from rbe_edge.cli.output import ProgressBar, printable
 from rbe_edge.errors import OptionError
+from rbe_edge.files.new_file import check_place, write_file
+from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.runtime.text_file import read_text
 
 _EXAMPLE = """\
@@ -84,22 +85,27 @@ def run(arguments: argparse.Namespace) -> int:
     )
     text = read_text(arguments.text)
     calibration.read_text(options.calibrate)  # before work of minutes
+    outputs: list[Path] = []
     if arguments.out is not None:
         require_matplotlib()
         try:
             arguments.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OptionError(f"--out {arguments.out} cannot be made ({error.strerror}); name another") from None
-    how = compare_projections if arguments.projections else compare
-    with tempfile.TemporaryDirectory(prefix="rbe-compare-") as directory, ProgressBar() as bar:
-        found = how(arguments.source, text, options, Path(directory), bar.show)
-    if arguments.out is not None:
         name = "projections" if arguments.projections else "comparison"
-        (arguments.out / f"{name}.md").write_text(report.markdown(found) + "\n", encoding="utf-8")
-        (arguments.out / f"{name}.json").write_text(
-            json.dumps(report.as_json(found), indent=1) + "\n", encoding="utf-8"
-        )
-        report.plot(found, arguments.out / f"{name}.svg")
+        outputs = [arguments.out / f"{name}.{kind}" for kind in ("md", "json", "svg")]
+        for path in outputs:
+            check_place(path, OptionError, replace=True)
+    how = compare_projections if arguments.projections else compare
+    with scratch_directory("compare") as directory, ProgressBar() as bar:
+        found = how(arguments.source, text, options, directory, bar.show)
+    if outputs:
+        for path, content in zip(
+            outputs,
+            (f"{report.markdown(found)}\n", f"{json.dumps(report.as_json(found), indent=1)}\n", report.plot(found)),
+            strict=True,
+        ):
+            write_file(path, content.encode(), OptionError, replace=True)
     print(json.dumps(report.as_json(found)) if arguments.json else printable(report.markdown(found)))
     return 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbe_edge.cli.output import ProgressBar, printable
 from rbe_edge.errors import OptionError
+from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.progress import Progress
 from rbe_edge.runtime.text_file import read_text
 
@@ -107,8 +107,8 @@ def _opened(source: str) -> Iterator[Model]:
         return
     from rbe_edge.packing.pack import PackOptions, pack
 
-    with tempfile.TemporaryDirectory(prefix="rbe-eval-") as directory:
-        path = Path(directory) / "source.rbe"
+    with scratch_directory("eval") as directory:
+        path = directory / "source.rbe"
         with ProgressBar() as bar:
             pack(source, path, PackOptions(bits=32), bar.show)
         with Model.open(path, verify=False) as model:

@@ -229,7 +229,8 @@ def _encode_plane(
     if feedback is not None:
         options.feedback = _native.pointer(feedback, ctypes.c_float)
         options.residual = int(index > 0)
-    status = _native.library().rbe_encode_plane(
+    status = _native.call(
+        _native.library().rbe_encode_plane,
         _native.pointer(weights, ctypes.c_float),
         rows,
         cols,

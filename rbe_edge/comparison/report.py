@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rbe_edge.comparison.compare import GGML, RBE, Comparison, Row
@@ -83,7 +83,7 @@ def _digits(value: float) -> str:
     return f"{value:.{max(1 - math.floor(math.log10(value)), 2)}f}" if value > 0 else "0"
 
 
-def plot(comparison: Comparison, out: Path) -> None:
+def plot(comparison: Comparison) -> str:
     """Bits per weight against KL and against perplexity, both engines, as SVG. Raises MissingExtra."""
     matplotlib = require_matplotlib()
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -108,4 +108,6 @@ def plot(comparison: Comparison, out: Path) -> None:
             axes.grid(True, which="both", alpha=0.25)
             axes.legend()
         figure.suptitle(comparison.model)
-        figure.savefig(out, format="svg", metadata={"Date": None})
+        picture = io.StringIO()
+        figure.savefig(picture, format="svg", metadata={"Date": None})
+    return picture.getvalue()

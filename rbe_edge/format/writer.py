@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import struct
@@ -23,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.errors import PackError
+from rbe_edge.files import new_file
+from rbe_edge.files.new_file import NewFile
 from rbe_edge.format.metadata import MetadataValue
 
 MAGIC = b"\x89RBE\r\n\x1a\n"
@@ -101,88 +102,18 @@ def _tensor(entry: TensorEntry, offset: int, checksum: int, error: float, tensor
     return data + entry.basis
 
 
+_WHERE_IT_EXISTS = "give --force to replace it, or another name"
+
+
 def check_target(path: Path, force: bool) -> None:
     """Raises PackError where a file cannot be put there or would replace another without `force`."""
-    if path.is_dir():
-        raise PackError(f"{path}: is a directory; give the name of a file")
-    if not path.parent.is_dir():
-        raise PackError(f"{path}: the directory {path.parent} does not exist; make it first")
-    if path.exists() and not force:
-        raise PackError(f"{path}: exists already; give --force to replace it, or another name")
+    new_file.check_place(path, PackError, replace=force, instead=_WHERE_IT_EXISTS)
 
 
-@contextlib.contextmanager
-def _reported(path: Path, n_bytes: int | None = None) -> Iterator[None]:
-    """Turns what the operating system says into an error with what to do. n_bytes: of the whole file, where known."""
-    try:
-        yield
-    except OSError as error:
-        if n_bytes is not None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            with contextlib.suppress(OSError):
-                free = shutil.disk_usage(path.parent).free
-                raise PackError(
-                    f"{path}: no room to write it: it needs {n_bytes:,} bytes, {free:,} are free "
-                    f"({error.strerror}); make room or give another place"
-                ) from error
-        raise PackError(
-            f"{path}: cannot be written ({error.strerror}); check the directory and its permissions"
-        ) from error
-
-
-class Claim:
-    """The right to write a file: its temporary file beside it, locked against other packers. A context manager; without
-    commit() nothing remains. Raises PackError where another process has it, or where nothing can be written there."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.part = path.with_name(f".{path.name}.part")
-        self.fd = -1
-
-    def __enter__(self) -> Claim:
-        with _reported(self.path):
-            self.fd = self._open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.discard()
-
-    def _open(self) -> int:
-        """The temporary file, empty: a left-over of a killed packer is taken over, one in use is not."""
-        while True:
-            fd = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                try:
-                    same = os.path.samestat(os.fstat(fd), os.stat(self.part))
-                except FileNotFoundError:
-                    same = False
-                if same:  # else another packer has just renamed or removed it
-                    os.ftruncate(fd, 0)
-                    return fd
-            except BlockingIOError as error:
-                os.close(fd)
-                raise PackError(f"{self.path}: is being written by another process; wait for it to end") from error
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)
-
-    def discard(self) -> None:
-        """Gives it up; twice is allowed."""
-        if self.fd < 0:
-            return
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.part)
-        os.close(self.fd)
-        self.fd = -1
-
-    def commit(self) -> None:
-        """Gives the file, which is complete and on disk, its name."""
-        os.replace(self.part, self.path)
-        os.close(self.fd)
-        self.fd = -1
+def claim(path: Path, force: bool) -> NewFile:
+    """The right to write a file, which is taken on entering it: against other packers, and where the directory cannot
+    be written, it raises PackError before the work is done."""
+    return NewFile(path, PackError, replace=force, instead=_WHERE_IT_EXISTS)
 
 
 class PackWriter:
@@ -193,8 +124,9 @@ class PackWriter:
                 writer.write_tensor([data, ...], error, tensor_scale)
             writer.commit()
 
-    claim: on the same path, where the caller has it already; the writer gives it up at its end. Raises PackError where
-    the target exists already (without force), cannot be written, or does not fit on the disk.
+    claimed: claim() of the same path, where the caller has it already; the writer gives it up at its end, and it says
+    whether a file is replaced. Raises PackError where the target exists already (without force), cannot be written, or
+    does not fit on the disk.
     """
 
     def __init__(
@@ -205,11 +137,10 @@ class PackWriter:
         blobs: Mapping[str, bytes],
         entries: Sequence[TensorEntry],
         force: bool = False,
-        claim: Claim | None = None,
+        claimed: NewFile | None = None,
     ) -> None:
         self.path = path
-        self._claim = claim or Claim(path)
-        self._force = force
+        self._claim = claimed or claim(path, force)
         self._head = [_metadata(name, value) for name, value in metadata.items()]
         self._head += [struct.pack("<I16b16b", book.bits, *book.t1, *book.t2) for book in codebooks]
         self._counts = (len(metadata), len(codebooks), len(blobs), len(entries))
@@ -231,14 +162,14 @@ class PackWriter:
         self.file_bytes = position
         self._blob_entries: list[bytes] = []
         self._tensor_entries: list[bytes] = []
-        check_target(path, force)
+        self._claim.check()
 
     def __enter__(self) -> PackWriter:
         if self._claim.fd < 0:
             self._claim.__enter__()
         with self._reported():
             try:
-                free = shutil.disk_usage(self.path.parent).free
+                free = shutil.disk_usage(self._claim.place.parent).free
                 if free < self.file_bytes:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 for name, blob in self._blobs.items():
@@ -255,8 +186,22 @@ class PackWriter:
     ) -> None:
         self._claim.discard()
 
-    def _reported(self) -> contextlib.AbstractContextManager[None]:
-        return _reported(self.path, self.file_bytes)
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Turns what the operating system says into an error with what to do."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                with contextlib.suppress(OSError):
+                    free = shutil.disk_usage(self._claim.place.parent).free
+                    raise PackError(
+                        f"{self.path}: no room to write it: it needs {self.file_bytes:,} bytes, {free:,} are free "
+                        f"({error.strerror}); make room or give another place"
+                    ) from error
+            raise PackError(
+                f"{self.path}: cannot be written ({error.strerror}); check the directory and its permissions"
+            ) from error
 
     def _write_at(self, offset: int, data: Iterable[Data], n_bytes: int) -> int:
         """Writes the pieces one after the other and returns the checksum of them all."""
@@ -302,11 +247,4 @@ class PackWriter:
         with self._reported():
             os.ftruncate(self._claim.fd, self.file_bytes)
             self._write_at(0, [header(checksum), body], self.index_bytes)
-            os.fsync(self._claim.fd)
-            check_target(self.path, self._force)
-            self._claim.commit()
-            directory = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+        self._claim.commit()

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.errors import MissingExtra, PackError
+from rbe_edge.files.new_file import NewFile
 from rbe_edge.llama_cpp.vocabulary import write_vocabulary
 from rbe_edge.sources.gguf.names import gguf_name
 
@@ -90,7 +91,7 @@ def turns_neighbours(model: Model) -> bool:
 
 
 def write_gguf(model: Model, tokenizer: Tokenizer, out: Path, context: int) -> None:
-    """Writes the model in fp32; it will run on contexts of at most `context` tokens.
+    """Writes the model in fp32, or replaces a file by it; it will run on contexts of at most `context` tokens.
 
     Memory: one tensor. Raises PackError for what llama.cpp would compute otherwise, MissingExtra without gguf.
     """
@@ -100,19 +101,21 @@ def write_gguf(model: Model, tokenizer: Tokenizer, out: Path, context: int) -> N
     factors = _check(model, row, context)
     if factors is not None:
         tensors.append(_Tensor("rope_freqs.weight", factors.shape, lambda: factors))
-    writer = gguf.GGUFWriter(out, row.name)
-    try:
-        _write_settings(writer, model, row)
-        write_vocabulary(writer, tokenizer)
-        for tensor in tensors:
-            writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), 4 * int(np.prod(tensor.shape)))
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for tensor in tensors:
-            writer.write_tensor_data(tensor.read())
-    finally:
-        writer.close()
+    with NewFile(out, PackError, replace=True) as file:
+        writer = gguf.GGUFWriter(file.part, row.name)
+        try:
+            _write_settings(writer, model, row)
+            write_vocabulary(writer, tokenizer)
+            for tensor in tensors:
+                writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), 4 * int(np.prod(tensor.shape)))
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_ti_data_to_file()
+            for tensor in tensors:
+                writer.write_tensor_data(tensor.read())
+        finally:
+            writer.close()
+        file.commit()
 
 
 @dataclass(frozen=True)

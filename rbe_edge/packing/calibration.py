@@ -119,7 +119,7 @@ class Calibration:
             )
             self._n_layers = model.info.layers
             self._n_tokens = sum(map(len, windows))
-            scratch = stack.enter_context(tempfile.TemporaryFile(dir=copy.path.parent))
+            scratch = stack.enter_context(tempfile.TemporaryFile(prefix=copy.path.name, dir=copy.path.parent))
             states = np.memmap(scratch, np.float32, "w+", shape=(self._n_tokens, model.info.width))
             ends = np.cumsum([len(window) for window in windows])
             self._hidden = [states[end - len(window) : end] for window, end in zip(windows, ends, strict=True)]

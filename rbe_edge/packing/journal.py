@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from rbe_edge.errors import PackError
+from rbe_edge.files.new_file import beside, read_ours
 
 _HEAD = struct.Struct("<dd")  # error, tensor scale
 _CHECKSUM = struct.Struct("<I")
@@ -38,8 +40,8 @@ class Finished:
 
 
 def partial_directory(out: Path) -> Path:
-    """Where the finished tensors of an output are kept."""
-    return out.with_name(f"{out.name}.partial")
+    """Where the finished tensors of an output are kept: beside the file that is written, also where `out` is a link."""
+    return beside(Path(os.path.realpath(out)) if out.is_symlink() else out, "", ".partial")
 
 
 class Journal:
@@ -47,7 +49,7 @@ class Journal:
 
     It leaves nothing when it ends, whether in success or with an error, except where the user interrupts it
     (KeyboardInterrupt) or the process is killed: then the tensors stay for the next run. The directory appears when it
-    is needed. Not for two processes at once: hold the writer.Claim of the output.
+    is needed, for its owner alone. Not for two processes at once: hold the writer.claim() of the output.
 
     Raises PackError where something else has the directory's name, or where it cannot be written.
     """
@@ -57,10 +59,11 @@ class Journal:
         self._key = _KEY_TITLE  # of no work: what belongs to one is removed when it begins
 
     def __enter__(self) -> Journal:
-        found = self._kept_key()
-        ours = found.startswith(_KEY_TITLE) if found is not None else self._is_empty()
-        if self.directory.exists() and not ours:
-            raise PackError(f"{self.directory}: is in the way and not of rbe; remove it or give another output")
+        if os.path.lexists(self.directory):
+            if not self._is_ours():
+                raise PackError(f"{self.directory}: is in the way and not of rbe; remove it or give another output")
+            with self._reported():
+                self.directory.chmod(0o700)
         self._remove_scratch()
         return self
 
@@ -89,9 +92,8 @@ class Journal:
 
     def read(self, number: int, n_bytes: int) -> Finished | None:
         """A tensor whose data has n_bytes; None where it is not there whole."""
-        try:
-            content = self._path(number).read_bytes()
-        except OSError:
+        content = read_ours(self._path(number))
+        if content is None:
             return None
         head, data, end = content[: _HEAD.size], content[_HEAD.size : -_CHECKSUM.size], content[-_CHECKSUM.size :]
         if len(data) != n_bytes or _CHECKSUM.pack(zlib.crc32(data, zlib.crc32(head))) != end:
@@ -104,9 +106,7 @@ class Journal:
         head = _HEAD.pack(finished.error, finished.tensor_scale)
         end = _CHECKSUM.pack(zlib.crc32(finished.data, zlib.crc32(head)))
         self._make()
-        with self._reported(), self._path(number).open("wb") as file:
-            for piece in (head, finished.data, end):
-                file.write(piece)
+        self._write(self._path(number), head, finished.data, end)
 
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
@@ -122,16 +122,21 @@ class Journal:
     def _make(self) -> None:
         if not self.directory.is_dir():
             with self._reported():
-                self.directory.mkdir()
+                self.directory.mkdir(0o700)
             self._write_key()
 
     def _kept_key(self) -> bytes | None:
-        key = self.directory / _KEY_NAME
-        return key.read_bytes() if key.is_file() else None
+        return read_ours(self.directory / _KEY_NAME)
 
     def _write_key(self) -> None:
+        self._write(self.directory / _KEY_NAME, self._key)
+
+    def _write(self, path: Path, *pieces: bytes) -> None:
+        """A new file: what has the name goes, and is not written into."""
         with self._reported():
-            (self.directory / _KEY_NAME).write_bytes(self._key)
+            path.unlink(missing_ok=True)
+            with path.open("xb") as file:
+                file.writelines(pieces)
 
     def _tensors(self) -> Iterator[Path]:
         return self.directory.glob("*.tensor")
@@ -139,13 +144,20 @@ class Journal:
     def _path(self, number: int) -> Path:
         return self.directory / f"{number:05}.tensor"
 
-    def _is_empty(self) -> bool:
-        return self.directory.is_dir() and not any(self.directory.iterdir())
+    def _is_ours(self) -> bool:
+        """Whether what has the directory's name is one of rbe and this user: with a key, or still without anything."""
+        status = os.lstat(self.directory)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            return False
+        found = self._kept_key()
+        return found.startswith(_KEY_TITLE) if found is not None else not any(self.directory.iterdir())
 
     def _remove_scratch(self) -> None:
-        for name in (_SCRATCH_NAME, f".{_SCRATCH_NAME}.part"):  # as writer.Claim names what is not complete
-            with contextlib.suppress(OSError):
-                (self.directory / name).unlink(missing_ok=True)
+        """Also what is not complete, and the nameless file of calibration.py where a kill came before its name went."""
+        for pattern in (f"{_SCRATCH_NAME}*", f".{_SCRATCH_NAME}.part"):
+            for path in self.directory.glob(pattern):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
 
     def _remove_tensors(self) -> None:
         for path in self._tensors():

@@ -13,6 +13,7 @@ from typing import Literal
 from rbe_edge._version import __version__
 from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
+from rbe_edge.files.new_file import NewFile
 from rbe_edge.format import writer
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.packing import allocation, dense_copy, sensitivity, smooth_codes, storage
@@ -154,7 +155,7 @@ class Packing:
 
     # From prepare() on; no copy and no windows without calibration.
     _subject: _Subject
-    _claim: writer.Claim
+    _claim: NewFile
     _journal: Journal
     _copy: DenseCopy | None
     _windows: Sequence[Sequence[int]]
@@ -181,9 +182,9 @@ class Packing:
         self._stack.__exit__(kind, error, at)
 
     def prepare(self) -> None:
-        """Reads the source, claims the output, and makes the copy of the model that calibration runs."""
+        """Claims the output, reads the source, and makes the copy of the model that calibration runs."""
+        self._claim = self._stack.enter_context(writer.claim(self._out, self._options.force))
         self._subject = subject = _read(self._source, self._options, self._progress)
-        self._claim = self._stack.enter_context(writer.Claim(self._out))
         self._journal = self._stack.enter_context(Journal(self._out))
         self._copy, self._windows = None, []
         if self._options.calibrated:

@@ -3,6 +3,7 @@ against distortion)."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rbe_edge.errors import MissingExtra, PackError
+from rbe_edge.files.new_file import check_place, write_file
 from rbe_edge.packing.allocation import Choice, Decision
 
 PICTURE_SUFFIX = ".png"
@@ -29,6 +31,8 @@ def check(path: Path) -> None:
     drawn, before hours are spent on the packing."""
     if path.is_dir() or not path.parent.is_dir():
         raise PackError(f"{path}: no place for a report; give the name of a file in a directory that exists")
+    for file in _files(path):
+        check_place(file, PackError, replace=True)
     if path.suffix == PICTURE_SUFFIX:
         require_matplotlib()
 
@@ -40,20 +44,22 @@ def write(
 
     measured: whether sensitivities were, or tendencies were assumed.
     """
-    stem = path.with_suffix("") if path.suffix in (".md", PICTURE_SUFFIX) else path  # not the 2 of "model-3.2"
-    table, picture = stem.with_name(f"{stem.name}.md"), stem.with_name(f"{stem.name}{PICTURE_SUFFIX}")
+    table, picture = _files(path)
     drawn = True
     try:
-        _draw(picture, title, tensors)
+        write_file(picture, _picture(title, tensors), PackError, replace=True)
     except MissingExtra:
         if path.suffix == PICTURE_SUFFIX:
             raise
         drawn = False
     text = markdown(title, budget_bits, file_bits, measured, tensors, picture.name if drawn else None)
-    try:
-        table.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise PackError(f"{table}: the report cannot be written ({error.strerror})") from None
+    write_file(table, text.encode(), PackError, replace=True)
+
+
+def _files(path: Path) -> tuple[Path, Path]:
+    """The table and the picture."""
+    stem = path.with_suffix("") if path.suffix in (".md", PICTURE_SUFFIX) else path  # not the 2 of "model-3.2"
+    return stem.with_name(f"{stem.name}.md"), stem.with_name(f"{stem.name}{PICTURE_SUFFIX}")
 
 
 def markdown(
@@ -125,7 +131,8 @@ def require_matplotlib() -> Any:
     return matplotlib
 
 
-def _draw(path: Path, title: str, tensors: Sequence[Coded]) -> None:
+def _picture(title: str, tensors: Sequence[Coded]) -> bytes:
+    """As a PNG. Raises MissingExtra."""
     figure = require_matplotlib().figure.Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.add_subplot()
     groups: dict[str, tuple[list[float], list[float]]] = {}
@@ -143,7 +150,6 @@ def _draw(path: Path, title: str, tensors: Sequence[Coded]) -> None:
     axes.set(yscale="log", xlabel="rate: bits per weight of the tensor", ylabel="squared error, relative", title=title)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    try:
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise PackError(f"{path}: the picture cannot be written ({error.strerror})") from None
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format=PICTURE_SUFFIX.removeprefix("."))
+    return picture.getvalue()

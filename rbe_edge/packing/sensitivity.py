@@ -22,6 +22,8 @@ import numpy.typing as npt
 from rbe_edge import _native
 from rbe_edge._version import __version__
 from rbe_edge.codes import trellis
+from rbe_edge.errors import PackError
+from rbe_edge.files.new_file import write_file
 from rbe_edge.packing import storage
 from rbe_edge.packing.allocation import GAUSSIAN_ERROR
 from rbe_edge.packing.calibration import DAMPING, WINDOW, Calibration, layer_and_part
@@ -226,7 +228,7 @@ def _tables() -> str:
 def load(paths: Iterable[Path], tensors: Iterable[TensorPlan]) -> dict[str, float] | None:
     """A measurement that was kept, of all these tensors; None where there is none that is whole."""
     names = [tensor.name for tensor in coded(tensors)]
-    for path in paths:
+    for path in filter(Path.is_file, paths):  # a pipe of this name would never end
         try:
             values = json.loads(path.read_text(encoding="utf-8"))["sensitivity"]
             found = {name: float(values[name]) for name in names}
@@ -241,14 +243,9 @@ def save(paths: Iterable[Path], values: Mapping[str, float]) -> Path | None:
     """Keeps a measurement at the first place that can be written, whole or not at all; None where none can be."""
     content = json.dumps({"unit": "nats per token and relative squared error", "sensitivity": values}, indent=1)
     for path in paths:
-        part = path.with_name(f"{path.name}.{os.getpid()}")
-        try:
+        with suppress(OSError, PackError):
             if not path.name.startswith("."):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(content, encoding="utf-8")
-            os.replace(part, path)
+            write_file(path, content.encode(), PackError, replace=True)
             return path
-        except OSError:
-            with suppress(OSError):
-                part.unlink()
     return None

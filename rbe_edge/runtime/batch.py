@@ -101,7 +101,8 @@ class Batch:
             batch = stack.enter_context(self._native.use())
             handles = [stack.enter_context(generation.use()) for generation in generations]
             raw_handles = (ctypes.POINTER(_native.GenerationHandle) * len(handles))(*handles)
-            status = _native.library().rbe_batch_step(batch, raw_handles, len(handles), events, statuses)
+            step = _native.library().rbe_batch_step
+            status = _native.call(step, batch, raw_handles, len(handles), events, statuses)
             _native.check(status, OptionError)
             return [_outcome(*one) for one in zip(generations, statuses, events, strict=True)]
 

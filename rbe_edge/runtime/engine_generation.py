@@ -115,7 +115,9 @@ class EngineGeneration:
     def _event(self, function: Any, *arguments: Any) -> Event:
         raw = _native.GenerationEvent(struct_bytes=ctypes.sizeof(_native.GenerationEvent))
         with self.use() as handle:
-            return self.event_of(function(handle, *arguments, ctypes.byref(raw)), raw)
+            arguments = (handle, *arguments, ctypes.byref(raw))
+            status = function(*arguments) if self._carrier is None else _native.call(function, *arguments)
+            return self.event_of(status, raw)
 
     def event_of(self, status: int, raw: _native.GenerationEvent) -> Event:
         """What a call on the handle gave. Raises where it failed, or `draw` did."""

@@ -96,11 +96,11 @@ class EngineModel:
         )
         handle = ctypes.POINTER(_native.ModelHandle)()
         lib = _native.library()
-        status = lib.rbe_model_open(os.fsencode(path), ctypes.byref(options), ctypes.byref(handle))
         try:
+            status = _native.call(lib.rbe_model_open, os.fsencode(path), ctypes.byref(options), ctypes.byref(handle))
             (carrier.check if carrier is not None else _native.check)(status)
         except BaseException:
-            lib.rbe_model_close(handle)  # NULL unless the log function raised
+            lib.rbe_model_close(handle)  # NULL unless the log function raised, or Ctrl-C came
             raise
         return cls(path, handle, carrier)
 

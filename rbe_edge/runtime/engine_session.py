@@ -175,7 +175,8 @@ class EngineSession:
         self.check_room(len(array), "the prompt")
         carrier = _native.ReportCarrier(progress)
         with self.use() as handle:
-            status = _native.library().rbe_session_append(handle, array, len(array), carrier.callback, None)
+            append = _native.library().rbe_session_append
+            status = _native.call(append, handle, array, len(array), carrier.callback, None)
             carrier.check(status)
 
     @property
@@ -206,7 +207,8 @@ class EngineSession:
         all_logits = np.empty((len(array), self.model.info.vocabulary), dtype=np.float32) if logits else None
         carrier = _native.ReportCarrier(progress)
         with self.use() as handle:
-            status = _native.library().rbe_session_score(
+            status = _native.call(
+                _native.library().rbe_session_score,
                 handle,
                 array,
                 len(array),
@@ -252,7 +254,8 @@ class EngineSession:
             require(0 <= number < 2**32, f"layers and positions are whole numbers from 0 on, not {number}")
         carrier = _native.Capture(show) if show is not None else None
         with self.use() as handle:
-            status = _native.library().rbe_session_run_layers(
+            status = _native.call(
+                _native.library().rbe_session_run_layers,
                 handle,
                 first,
                 count,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sqlite3
 import threading
 import time
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from rbe_edge.errors import RbeError
+from rbe_edge.store import places
+from rbe_edge.store.private import keep_private, make_private_file
 
 #: One script per version of the schema; the file's user_version counts those that have run.
 _SCHEMA = (
@@ -95,7 +98,8 @@ class ConversationStore:
     """
 
     def __init__(self, path: Path | None) -> None:
-        """path: made where it is missing, with its directories; None: in memory, gone when closed.
+        """path: made where it is missing, with its directories, for its owner alone; rights that others have on it are
+        taken away. None: in memory, gone when closed.
 
         Raises StoreError for a file that is damaged, of a newer version, or cannot be opened; it is left as it is."""
         self.path = path
@@ -103,7 +107,11 @@ class ConversationStore:
         self._connection: sqlite3.Connection | None = None
         with self._explained():
             if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                places.make_directory(path.parent)
+                real = os.path.realpath(path)  # as SQLite does
+                make_private_file(Path(real))
+                for end in ("-wal", "-shm"):  # new ones get the rights of the file
+                    keep_private(Path(real + end))
             connection = sqlite3.connect(
                 ":memory:" if path is None else path,
                 timeout=_BUSY_TIMEOUT_S,
@@ -215,6 +223,11 @@ class ConversationStore:
                 {"pattern": pattern, "limit": limit},
             )
             return [Summary(*row) for row in rows]
+
+    def ids(self) -> set[int]:
+        """Of all conversations."""
+        with self._reading() as connection:
+            return {number for (number,) in connection.execute("SELECT id FROM conversations")}
 
     def load(self, conversation: int) -> StoredConversation:
         with self._reading() as connection:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 
+from rbe_edge.files.new_file import write_file
 from rbe_edge.store.conversations import StoredConversation, StoreError
 from rbe_edge.terminal_text import one_line, printable
 
@@ -47,7 +46,8 @@ def to_json(conversation: StoredConversation) -> str:
 
 
 def export(conversation: StoredConversation, path: Path) -> None:
-    """Writes a new file: JSON where the name ends in .json, Markdown where it ends in .md. The file appears whole.
+    """Writes a new file, for its owner alone: JSON where the name ends in .json, Markdown where it ends in .md. It
+    appears whole.
 
     Raises StoreError for another ending, a file that exists, or one that cannot be written."""
     kinds = {".md": to_markdown, ".json": to_json}
@@ -55,33 +55,7 @@ def export(conversation: StoredConversation, path: Path) -> None:
     if make is None:
         raise StoreError(f"{path}: the name must end in .md or .json, which says what to write")
     text = make(conversation).encode("utf-8", "replace")
-    claimed = False
-    try:
-        path.open("xb").close()  # fails if the file exists; from here on the name is taken
-        claimed = True
-        _write_whole(path, text)
-        claimed = False
-    except FileExistsError:
-        raise StoreError(f"{path}: exists already; choose another name") from None
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
-    finally:
-        if claimed:
-            path.unlink(missing_ok=True)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Through a temporary file beside it, so that a full disk leaves no partial file."""
-    handle, partial = tempfile.mkstemp(prefix=f".{path.stem[:50]}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    write_file(path, text, StoreError, private=True)
 
 
 def _iso(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rbe_edge.errors import MissingExtra
+from rbe_edge.store.private import keep_private
 
 
 def data_directory() -> Path:
@@ -30,3 +31,16 @@ def models_directory() -> Path:
 def states_directory() -> Path:
     """Where the engine's state after a conversation is kept."""
     return data_directory() / "states"
+
+
+def make_directory(path: Path) -> None:
+    """Makes a directory that its owner alone may read. One that exists stays as it is, unless it is this program's: the
+    data directory, or one in it. Raises OSError where it cannot be made."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        own = data_directory()
+    except MissingExtra:
+        return
+    for directory in (path, *path.parents):
+        if directory == own or own in directory.parents:
+            keep_private(directory)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from rbe_edge.runtime.faults import restored_terminal
 from rbe_edge.store import places
 from rbe_edge.store.conversations import ConversationStore, StoreError
@@ -32,6 +34,8 @@ def run_client(start: Start, *, verify: bool = True, template: str | None = None
         store = ConversationStore(None)
     with store:
         states = StateFiles(None if warning else places.states_directory())
+        with suppress(StoreError):  # it is told when the conversations are read
+            states.sweep(store.ids())
         client = Client(start, store, Engine(verify=verify, template=template), states=states, warning=warning)
         with restored_terminal(_LEAVE):
             client.run()

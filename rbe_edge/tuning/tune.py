@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,8 @@ import numpy as np
 from rbe_edge.codes.trellis import squared_norm
 from rbe_edge.errors import MissingExtra, OptionError
 from rbe_edge.evaluation.divergence import divergence
+from rbe_edge.files.new_file import NewFile
+from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.format import writer
 from rbe_edge.format.reader import RbeFile, read_file
 from rbe_edge.progress import Listener, Progress
@@ -85,7 +86,8 @@ def tune(
     writer.check_target(Path(out), options.force)
     _require_torch()
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rbe-tune-")))
+        claimed = stack.enter_context(writer.claim(Path(out), options.force))
+        directory = stack.enter_context(scratch_directory("tune"))
         packed = stack.enter_context(Model.open(file))
         stored = read_file(Path(file))
         if not any(tensor.is_trellis for tensor in stored.tensors.values()):
@@ -98,7 +100,7 @@ def tune(
         steps.tell("measuring", 0, 1)
         candidate = directory / "tuned.rbe"
         errors = {name: tensor.error for name, tensor in stored.tensors.items()}
-        _write(stored, changes, errors, candidate, force=False)
+        _write(stored, changes, errors, writer.claim(candidate, force=False))
         tuned = stack.enter_context(Model.open(candidate))
         for name in (*changes.gains, *changes.vectors):
             errors[name] = _error(tuned, exact, name)
@@ -108,7 +110,7 @@ def tune(
             divergence(model, exact, held, window=len(held_out[0]), threads=threads) for model in (packed, tuned)
         )
         steps.tell("writing", 1, 1)
-        _write(stored, changes, errors, Path(out), options.force)
+        _write(stored, changes, errors, claimed)
     return TuneReport(
         Path(out),
         count,
@@ -223,12 +225,12 @@ def _error(tuned: Model, exact: Model, name: str) -> float:
     return squared_norm(tuned.tensor_rows(name) - expected) / norm if norm > 0 else 0.0
 
 
-def _write(stored: RbeFile, changes: Changes, errors: Mapping[str, float], out: Path, force: bool) -> None:
+def _write(stored: RbeFile, changes: Changes, errors: Mapping[str, float], out: NewFile) -> None:
     """The file again, with the changes."""
     made_by = str(stored.metadata.get("packer.options", "")).removesuffix(_MARK)
     metadata = {**stored.metadata, "packer.options": f"{made_by}{_MARK}"}
     entries = [tensor.entry for tensor in stored.tensors.values()]
-    with writer.PackWriter(out, metadata, stored.codebooks, stored.blobs, entries, force) as file:
+    with writer.PackWriter(out.path, metadata, stored.codebooks, stored.blobs, entries, claimed=out) as file:
         for name, tensor in stored.tensors.items():
             file.write_tensor([_data(stored, changes, name)], errors[name], tensor.tensor_scale)
         file.commit()

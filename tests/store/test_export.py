@@ -1,4 +1,4 @@
-"""Export to Markdown and JSON, and the files of saved state."""
+"""Export to Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from rbe_edge.store.conversations import StoredConversation, StoredMessage, StoreError
 from rbe_edge.store.export import export, suggested_name
-from rbe_edge.store.states import StateFiles
 
 TALK = StoredConversation(
     1,
@@ -40,7 +39,11 @@ def test_json(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "talk.md").write_text("mine")
-    for name, why in [("talk.md", "exists"), ("talk.txt", "must end in"), ("nowhere/talk.md", "cannot be written")]:
+    for name, why in [
+        ("talk.md", "exists"),
+        ("talk.txt", "must end in"),
+        ("nowhere/talk.md", "does not exist; make it first"),
+    ]:
         with pytest.raises(StoreError, match=why):
             export(TALK, tmp_path / name)
     assert (tmp_path / "talk.md").read_text() == "mine" and os.listdir(tmp_path) == ["talk.md"]
@@ -65,17 +68,33 @@ def test_suggested_names_are_plain(title: str, name: str) -> None:
     assert suggested_name(title) == name
 
 
-def test_states_are_few(tmp_path: Path) -> None:
-    states = StateFiles(tmp_path / "states")
-    for number in range(12):
-        path = states.path(number)
-        assert path is not None
-        path.write_bytes(b"state")
-        os.utime(path, (number, number))
-    states.trim()
-    left = {path.stem for path in (tmp_path / "states").iterdir()}
-    assert left == {str(number) for number in range(4, 12)}
-    states.forget(11)
-    states.forget(11)
-    assert not (tmp_path / "states" / "11.state").exists()
-    assert states.path(None) is None and StateFiles(None).path(3) is None
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_it_is_for_its_owner(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        export(TALK, tmp_path / "talk.md")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "talk.md").stat().st_mode & 0o777 == 0o600
+
+
+def test_special_files_and_links(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    os.mkfifo(tmp_path / "pipe.md")
+    (tmp_path / "link.md").symlink_to("mine.txt")
+    (tmp_path / "dangling.md").symlink_to("nothing")
+    (tmp_path / ".planted.md.part").symlink_to("mine.txt")
+    there = sorted(os.listdir(tmp_path))
+    for name, why in {
+        "pipe.md": "device or a pipe", "link.md": "exists already", "dangling.md": "link to nothing",
+        "planted.md": "in the way",
+    }.items():  # fmt: skip
+        with pytest.raises(StoreError, match=why):
+            export(TALK, tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == there and (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_long_names(tmp_path: Path) -> None:
+    name = "n" * 252 + ".md"
+    export(TALK, tmp_path / name)
+    assert os.listdir(tmp_path) == [name]

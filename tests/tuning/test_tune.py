@@ -14,6 +14,7 @@ from tuning_pair import Pair, make_pair
 from rbe_edge import Model
 from rbe_edge.cli.main import main
 from rbe_edge.errors import ModelError, OptionError, PackError
+from rbe_edge.format import writer
 from rbe_edge.format.reader import read_file
 from rbe_edge.tuning import tune as module
 from rbe_edge.tuning.decoder import Changes, Decoder
@@ -85,7 +86,7 @@ def test_what_is_written_is_what_was_computed(name: str, tmp_path: Path) -> None
             name: moved(np.ones(tensor.rows)) for name, tensor in model.tensors.items() if tensor.kind == "trellis"
         }
     changes = Changes(gains, vectors)
-    module._write(stored, changes, dict.fromkeys(stored.tensors, 0.0), tmp_path / "out.rbe", force=False)
+    module._write(stored, changes, dict.fromkeys(stored.tensors, 0.0), writer.claim(tmp_path / "out.rbe", force=False))
     with torch.no_grad():
         plain, expected = (decoder.logits(torch.tensor([tokens]), some)[0].numpy() for some in (None, changes))
     with Model.open(tmp_path / "out.rbe") as model, torch.no_grad():

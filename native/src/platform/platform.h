@@ -34,9 +34,12 @@ void rbe__mapped_file_release(const rbe__mapped_file *file, uint64_t offset, uin
 /* These bytes will be read soon: starts reading them from the disk, and returns. */
 void rbe__mapped_file_expect(const rbe__mapped_file *file, uint64_t offset, uint64_t bytes);
 
-/* A file that is written beside its place, readable by its owner alone, and takes its name only once it is complete. */
+/* A file that is written beside its place, readable by its owner alone, and takes its name only once it is complete. It may replace a
+ * file, never a device, a pipe or a directory; of a path that is a link, the file that it leads to. A killed process leaves PATH.XXXXXX,
+ * with six characters of any kind and no lock (flock). */
 typedef struct rbe__new_file rbe__new_file;
 
+/* RBE_ERROR_IO where no file can be written there; RBE_ERROR_MEMORY. */
 rbe_status rbe__new_file_create(const char *path, rbe__new_file **out);
 rbe_status rbe__new_file_write(rbe__new_file *file, const void *data, size_t bytes);
 

@@ -121,16 +121,20 @@ class ConversationsScreen(ModalScreen[Picked]):
             return
         question = f"Delete “{one_line(chosen.title, 40)}”, {chosen.n_messages} messages? It cannot be brought back."
         if await self.app.push_screen_wait(Confirm(question, "Delete (y)")):
-            await self._change(lambda: self._store.delete(chosen.id))
-            self._deleted.add(chosen.id)
+            if await self._change(lambda: self._store.delete(chosen.id)):
+                self._deleted.add(chosen.id)
 
-    async def _change(self, change: Callable[[], None]) -> None:
+    async def _change(self, change: Callable[[], None]) -> bool:
+        """Whether the store did it; where it refuses, a message says why."""
         at = self.query_one("#found", OptionList).highlighted or 0
+        done = False
         try:
             await asyncio.to_thread(change)
+            done = True
         except StoreError as error:
             self.notify(printable(str(error)), severity="error", markup=False)
         await self._refresh(at)
+        return done
 
 
 def _line(summary: Summary) -> Content:

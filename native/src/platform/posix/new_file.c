@@ -1,8 +1,13 @@
+/* flock: POSIX has no lock that goes by the opened file and not by the process */
+#define _DEFAULT_SOURCE
+#define _DARWIN_C_SOURCE
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,39 +15,102 @@
 #include "platform/platform.h"
 
 #define BUFFER_BYTES 65536u
+#define LONGEST_NAME 255u /* bytes, of nearly every file system */
 
 struct rbe__new_file {
     int descriptor;
-    char *path, *temporary; /* path followed by a dot and six random characters */
+    char *path; /* as it was given */
+    char *place; /* what is replaced: where the path is a link, the file that it leads to */
+    char *temporary; /* the place followed by a dot and six random characters */
     size_t n_buffered;
     uint8_t buffer[BUFFER_BYTES];
 };
 
+/* Refuses to put a file in the place of anything but a file. */
+static rbe_status check_place(const char *path)
+{
+    struct stat found;
+    if (stat(path, &found) != 0) {
+        const int error = errno;
+        if (error == ENOENT && lstat(path, &found) == 0) {
+            return rbe_fail(RBE_ERROR_IO, "%s: is a link to nothing; remove it, or give another name", path);
+        }
+        return error == ENOENT ? RBE_OK : rbe_fail(RBE_ERROR_IO, "%s: cannot be written: %s", path, strerror(error));
+    }
+    if (S_ISDIR(found.st_mode)) {
+        return rbe_fail(RBE_ERROR_IO, "%s: is a directory; give the name of a file", path);
+    }
+    if (!S_ISREG(found.st_mode)) {
+        return rbe_fail(RBE_ERROR_IO, "%s: is a device or a pipe, which is not replaced; give the name of a file", path);
+    }
+    return RBE_OK;
+}
+
+/* The place, and room for the name of the temporary file beside it. */
+static rbe_status find_place(rbe__new_file *file, const char *path)
+{
+    struct stat found;
+    file->path = strdup(path);
+    const int is_link = lstat(path, &found) == 0 && S_ISLNK(found.st_mode);
+    file->place = is_link ? realpath(path, NULL) : strdup(path);
+    if (is_link && !file->place) {
+        return rbe_fail(RBE_ERROR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    }
+    file->temporary = file->place ? malloc(strlen(file->place) + sizeof ".XXXXXX") : NULL;
+    return file->path && file->temporary ? RBE_OK : rbe_fail(RBE_ERROR_MEMORY, "%s: no memory to write it", path);
+}
+
+/* A name that would be too long with its ending is cut, not in the middle of a character. */
+static void write_template(rbe__new_file *file)
+{
+    const char *slash = strrchr(file->place, '/');
+    const size_t folder = slash ? (size_t)(slash - file->place) + 1 : 0, longest = folder + LONGEST_NAME - strlen(".XXXXXX");
+    size_t length = strlen(file->place);
+    if (length > longest) {
+        for (length = longest; length > folder && ((uint8_t)file->place[length] & 0xC0u) == 0x80u; length--) {
+        }
+    }
+    memcpy(file->temporary, file->place, length);
+    memcpy(file->temporary + length, ".XXXXXX", sizeof ".XXXXXX");
+}
+
+/* Makes the temporary file under a lock, by which those that tidy up tell it from what a killed process left. */
+static rbe_status open_temporary(rbe__new_file *file)
+{
+    for (;;) {
+        struct stat made;
+        write_template(file);
+        file->descriptor = mkstemp(file->temporary);
+        if (file->descriptor < 0) {
+            return rbe_fail(RBE_ERROR_IO, "%s: cannot be written: %s", file->path, strerror(errno));
+        }
+        (void)fcntl(file->descriptor, F_SETFD, FD_CLOEXEC);
+        (void)fchmod(file->descriptor, S_IRUSR | S_IWUSR); /* whatever the umask */
+        (void)flock(file->descriptor, LOCK_EX); /* without locks it is in nobody's way, and may be tidied up */
+        if (fstat(file->descriptor, &made) != 0 || made.st_nlink > 0) {
+            return RBE_OK;
+        }
+        close(file->descriptor); /* it was tidied up before it had its lock */
+    }
+}
+
 rbe_status rbe__new_file_create(const char *path, rbe__new_file **out)
 {
     *out = NULL;
-    size_t length = strlen(path);
+    RBE_TRY(check_place(path));
     rbe__new_file *file = calloc(1, sizeof *file);
     if (!file) {
         return rbe_fail(RBE_ERROR_MEMORY, "%s: no memory to write it", path);
     }
     file->descriptor = -1;
-    file->path = malloc(length + 1);
-    file->temporary = malloc(length + 8);
-    if (!file->path || !file->temporary) {
-        rbe__new_file_discard(file);
-        return rbe_fail(RBE_ERROR_MEMORY, "%s: no memory to write it", path);
+    rbe_status status = find_place(file, path);
+    if (status == RBE_OK) {
+        status = open_temporary(file);
     }
-    memcpy(file->path, path, length + 1);
-    memcpy(file->temporary, path, length);
-    memcpy(file->temporary + length, ".XXXXXX", 8);
-    file->descriptor = mkstemp(file->temporary);
-    if (file->descriptor < 0) {
-        int error = errno;
+    if (status != RBE_OK) {
         rbe__new_file_discard(file);
-        return rbe_fail(RBE_ERROR_IO, "%s: cannot be written: %s", path, strerror(error));
+        return status;
     }
-    (void)fcntl(file->descriptor, F_SETFD, FD_CLOEXEC);
     *out = file;
     return RBE_OK;
 }
@@ -110,14 +178,13 @@ rbe_status rbe__new_file_commit(rbe__new_file *file, const void *start, size_t b
     if (fsync(file->descriptor) != 0 && errno != EINVAL) {
         return rbe_fail(RBE_ERROR_IO, "%s: cannot be written: %s", file->path, strerror(errno));
     }
-    int failed = close(file->descriptor);
-    file->descriptor = -1;
-    if (failed || rename(file->temporary, file->path) != 0) {
-        rbe_status status = rbe_fail(RBE_ERROR_IO, "%s: cannot be written: %s", file->path, strerror(errno));
-        (void)unlink(file->temporary);
-        return status;
+    RBE_TRY(check_place(file->place));
+    if (rename(file->temporary, file->place) != 0) {
+        return rbe_fail(RBE_ERROR_IO, "%s: cannot be written: %s", file->path, strerror(errno));
     }
-    sync_directory(file->path);
+    close(file->descriptor); /* only now, for its lock; fsync has told what can fail */
+    file->descriptor = -1;
+    sync_directory(file->place);
     return RBE_OK;
 }
 
@@ -131,6 +198,7 @@ void rbe__new_file_discard(rbe__new_file *file)
         (void)unlink(file->temporary);
     }
     free(file->path);
+    free(file->place);
     free(file->temporary);
     free(file);
 }

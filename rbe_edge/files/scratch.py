@@ -1,0 +1,91 @@
+"""Directories for large files that are needed for a while.
+
+A process that is killed cannot remove its own, so the next one that needs one does. A lock on a file in the directory
+tells whether it is in use: the system gives it up with the process. A process number would tell less, since numbers
+come again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from rbe_edge.files.new_file import is_ours
+
+_PREFIX = "rbe-"
+_LOCK = ".rbe-scratch"  # also says that the directory is one of these, so it goes last
+_FILES = "files"
+
+
+@contextlib.contextmanager
+def scratch_directory(use: Literal["tune", "compare", "eval", "bench"]) -> Iterator[Path]:
+    """A directory in the temporary directory, for this user alone, gone at the end. Removes first what killed processes
+    of this user left there. Raises OSError where none can be made."""
+    temporary = Path(tempfile.gettempdir())
+    remove_left(temporary)
+    directory, lock = _make(temporary, f"{_PREFIX}{use}-")
+    try:
+        os.mkdir(directory / _FILES, 0o700)
+        yield directory / _FILES
+    finally:
+        with contextlib.suppress(OSError):
+            _remove(directory)
+        os.close(lock)
+
+
+def remove_left(temporary: Path) -> None:
+    """Removes the directories of this user that no process has in use. What it may not remove stays."""
+    with contextlib.suppress(OSError):
+        for directory in temporary.glob(f"{_PREFIX}*-*"):
+            with contextlib.suppress(OSError):
+                _remove_unused(directory)
+
+
+def _make(temporary: Path, prefix: str) -> tuple[Path, int]:
+    """A new directory, and its lock."""
+    while True:
+        directory = Path(tempfile.mkdtemp(prefix=prefix, dir=temporary))
+        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(OSError):  # a file system without locks: nobody takes it for one that was left
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_named(lock, directory):
+            return directory, lock
+        os.close(lock)  # another process was quicker with a lock, and took it for one that was left
+
+
+def _is_named(lock: int, directory: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lock), os.lstat(directory / _LOCK))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_unused(directory: Path) -> None:
+    status = os.lstat(directory)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        return
+    try:
+        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # not of rbe, or so new that it has no lock yet
+    try:
+        if is_ours(os.fstat(lock)):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_named(lock, directory):
+                _remove(directory)
+    finally:
+        os.close(lock)
+
+
+def _remove(directory: Path) -> None:
+    """A removal that is cut short leaves the lock, so that the next one goes on."""
+    shutil.rmtree(directory / _FILES, ignore_errors=True)
+    os.unlink(directory / _LOCK)
+    os.rmdir(directory)
