@@ -6,7 +6,11 @@ import dataclasses
 import os
 import random
 import resource
+import signal
 import struct
+import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +23,7 @@ from rbe_edge import GenerationOptions, Model
 from rbe_edge.errors import ContextFull, OptionError, RbeError, StateError
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.options import KV_TYPES, KvType
+from rbe_edge.store.states import StateFiles
 
 TOKENS = [(7 * i * i + 3 * i) % 250 for i in range(90)]  # beyond one block of 64 positions
 HEADER = struct.Struct("<8sIIQQIIIIII8x")
@@ -118,6 +123,81 @@ def test_the_file_is_for_its_owner_and_replaced_whole(model: Model, tmp_path: Pa
         session.save(path)
         assert session.restore(path) == [*TOKENS, 1]
     assert os.listdir(tmp_path) == ["state"]
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o277])
+def test_rights_whatever_the_umask(model: Model, tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with model.session(context=128) as session:
+            session.save(tmp_path / "state")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o600
+
+
+def test_only_files_are_replaced(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "real").write_bytes(b"old")
+    os.mkfifo(tmp_path / "pipe")
+    for name, target in {"to_pipe": "pipe", "dangling": "nothing", "circle": "circle", "link": "far/real"}.items():
+        (tmp_path / name).symlink_to(target)
+    there = sorted(os.listdir(tmp_path))
+    with model.session(context=128) as session:
+        session.prefill(TOKENS)
+        for name, why in {
+            "pipe": "is a device or a pipe", "to_pipe": "is a device or a pipe", "dangling": "is a link to nothing",
+            "circle": "cannot be written", "far": "is a directory", "far/real/x": "cannot be written",
+            "n" * 256: "cannot be written: File name too long",
+        }.items():  # fmt: skip
+            with pytest.raises(StateError, match=why) as raised:
+                session.save(tmp_path / name)
+            assert "\n" not in str(raised.value)
+        assert sorted(os.listdir(tmp_path)) == there and (tmp_path / "pipe").is_fifo()
+        session.save(tmp_path / "link")
+        assert (tmp_path / "link").is_symlink() and session.restore(tmp_path / "far" / "real") == TOKENS
+    assert os.listdir(tmp_path / "far") == ["real"]
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "n" * 249, "ü" * 127, "x" + "語" * 84, "🙂" * 63 + "xyz"])
+def test_long_names(model: Model, tmp_path: Path, name: str) -> None:
+    with model.session(context=128) as session:
+        session.prefill(TOKENS)
+        session.save(tmp_path / name)
+        assert os.listdir(tmp_path) == [name] and session.restore(tmp_path / name) == TOKENS
+
+
+KILLED = """
+import sys
+from rbe_edge import Model
+
+with Model.open(sys.argv[1]) as model, model.session(context=200) as session:
+    session.prefill([number % 250 for number in range(190)])
+    print("saving", flush=True)
+    while True:
+        session.save("3.state")
+"""
+
+
+def test_a_save_that_is_killed(tiny_model: Path, tmp_path: Path) -> None:
+    """While it saves, nobody takes its file for one that was left; when it is killed, the next start does."""
+    files = StateFiles(tmp_path)
+    command = [sys.executable, "-c", KILLED, str(tiny_model)]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"saving\n"
+        stopped: set[Path] = set()
+        while not stopped and process.poll() is None:
+            process.send_signal(signal.SIGSTOP)
+            os.waitpid(process.pid, os.WUNTRACED)
+            stopped = {path for path in tmp_path.glob("3.state.*") if path.stat().st_size}
+            if not stopped:
+                process.send_signal(signal.SIGCONT)
+                time.sleep(0.001)
+        files.trim()
+        assert stopped and stopped <= set(tmp_path.iterdir())
+        process.kill()
+    files.trim()
+    assert os.listdir(tmp_path) in ([], ["3.state"])
 
 
 def test_a_full_disk_leaves_what_was_there(model: Model, tmp_path: Path) -> None:

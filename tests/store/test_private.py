@@ -41,10 +41,8 @@ def others_may(directory: Path) -> list[str]:
 def say(path: Path) -> None:
     with ConversationStore(path) as store:
         store.write(store.new("secret"), 0, WORDS)
-        assert (
-            set(others_may(path.parent)) <= {str(places.states_directory())}
-            and len(list(path.parent.glob(f"{path.name}-*"))) == 2
-        )
+        assert set(others_may(path.parent)) <= {str(places.states_directory())}
+        assert len(list(path.parent.glob(f"{path.name}-*"))) == 2
 
 
 def test_new_ones(data: Path, umask: None) -> None:
