@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -190,3 +190,106 @@ def test_a_directory_of_somebody_else(source: Path, tmp_path: Path) -> None:
         (directory / name).unlink()
     pack(source, tmp_path / "m.rbe", options(tmp_path, calibrate="none"))
     assert names(tmp_path) == ["m.rbe", "text.txt", "tiny"]
+
+
+def linked(directory: Path, elsewhere: Path) -> None:
+    directory.symlink_to(elsewhere)
+
+
+def dangling(directory: Path, elsewhere: Path) -> None:
+    directory.symlink_to(elsewhere.with_name("nothing"))
+
+
+def linked_to_a_file(directory: Path, elsewhere: Path) -> None:
+    directory.symlink_to(elsewhere / "key")
+
+
+def piped(directory: Path, elsewhere: Path) -> None:
+    os.mkfifo(directory)
+
+
+def written(directory: Path, elsewhere: Path) -> None:
+    directory.write_text("a file")
+
+
+@pytest.mark.parametrize("plant", [linked, dangling, linked_to_a_file, piped, written])
+def test_what_stands_in_the_place_of_the_directory(
+    source: Path, tmp_path: Path, plant: Callable[[Path, Path], None]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "key").write_bytes(b"rbe partial 1 ")  # as a directory of ours has it
+    (elsewhere / "00000.tensor").write_text("precious")
+    plant(partial_directory(tmp_path / "m.rbe"), elsewhere)
+    there = names(tmp_path)
+    with pytest.raises(PackError, match=r"m\.rbe\.partial: is in the way and not of rbe; remove it"):
+        pack(source, tmp_path / "m.rbe", options(tmp_path, calibrate="none"))
+    assert names(tmp_path) == there and names(elsewhere) == ["00000.tensor", "key"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_a_directory_of_another_user(tmp_path: Path) -> None:
+    directory = partial_directory(tmp_path / "m.rbe")
+    directory.mkdir()
+    os.chown(directory, 12345, -1)
+    with pytest.raises(PackError, match="in the way"), Journal(tmp_path / "m.rbe"):
+        pass
+    assert directory.is_dir()
+
+
+def test_files_in_it_are_not_written_through(tmp_path: Path) -> None:
+    out, victim = tmp_path / "m.rbe", tmp_path / "victim"
+    with pytest.raises(KeyboardInterrupt), Journal(out) as journal:
+        journal.begin(["a"])
+        journal.write(0, Finished(b"data", 0.0, 0.0))
+        raise KeyboardInterrupt
+    journal.directory.chmod(0o777)
+    kept = journal.directory / "00000.tensor"
+    victim.write_bytes(kept.read_bytes())
+    kept.unlink()
+    kept.symlink_to(victim)
+    os.link(victim, journal.directory / "00001.tensor")
+    os.mkfifo(journal.directory / "00002.tensor")
+    before = victim.read_bytes()
+    with Journal(out) as journal:
+        assert journal.directory.stat().st_mode & 0o777 == 0o700
+        journal.begin(["a"])
+        for number in range(3):
+            assert journal.read(number, 4) is None
+            journal.write(number, Finished(b"else", 0.0, 0.0))
+            assert journal.read(number, 4) == Finished(b"else", 0.0, 0.0)
+        assert victim.read_bytes() == before
+    assert names(tmp_path) == ["victim"]
+
+
+def test_it_is_for_its_owner(source: Path, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        interrupt(source, tmp_path / "m.rbe", options(tmp_path, calibrate="none"))
+    finally:
+        os.umask(before)
+    assert partial_directory(tmp_path / "m.rbe").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("length", [247, 248, 255])
+def test_long_names(source: Path, tmp_path: Path, encoded: list[tuple[int, ...]], length: int) -> None:
+    out = tmp_path / ("n" * (length - 4) + ".rbe")
+    interrupt(source, out, options(tmp_path, calibrate="none"))
+    before = len(encoded)
+    assert before and partial_directory(out).is_dir()
+    report = pack(source, out, options(tmp_path, calibrate="none"))
+    assert len(encoded) == sum(tensor.kind == "trellis" for tensor in report.tensors), "none was encoded twice"
+    assert names(tmp_path) == [out.name, "text.txt", "tiny"]
+
+
+def test_a_link_to_a_file_goes_on_beside_the_file(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "real.rbe").write_text("old")
+    (tmp_path / "m.rbe").symlink_to("far/real.rbe")
+    chosen = options(tmp_path, calibrate="none", force=True)
+    interrupt(source, tmp_path / "m.rbe", chosen)
+    assert partial_directory(tmp_path / "m.rbe") == (tmp_path / "far" / "real.rbe.partial").resolve()
+    assert names(tmp_path / "far") == ["real.rbe", "real.rbe.partial"]
+    report = pack(source, tmp_path / "m.rbe", chosen)
+    assert report.path == tmp_path / "m.rbe" and (tmp_path / "m.rbe").is_symlink()
+    assert names(tmp_path / "far") == ["real.rbe"] and (tmp_path / "m.rbe").stat().st_size == report.file_bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -344,3 +345,30 @@ async def test_leaving_while_it_answers(tmp_path: Path) -> None:
             it.client.simulate_key("ctrl+q")
             await it.until(lambda: not it.client.is_running, "it did not leave")
         assert [m.role for m in store.load(store.list()[0].id).messages] == ["user", "assistant"]
+
+
+@played
+async def test_a_conversation_that_could_not_be_deleted_stays(tmp_path: Path) -> None:
+    """The store refuses: a message says why, and the conversation on the screen, its state and its text are kept."""
+    with ConversationStore(tmp_path / "c.db") as store:
+        async with client(store=store, states=tmp_path / "states") as it:
+            await it.say("hello")
+            said, here = it.said, it.chat.id
+            await it.press("ctrl+n")  # which keeps the state
+            await it.sees("new conversation")
+            (tmp_path / "states" / f"{here}.state").stat()
+            other = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
+            store._connection.execute("PRAGMA busy_timeout = 0")  # type: ignore[union-attr]
+            other.execute("BEGIN IMMEDIATE")
+            await it.press("ctrl+o")
+            await it.sees("hello")
+            await it.press("ctrl+d")
+            await it.sees("Delete “hello”, 2 messages?")
+            await it.press("y")
+            await it.told("another program is writing to it")
+            await it.press("enter")
+            await it.until(lambda: it.said == said, "the conversation was not opened")
+            assert (tmp_path / "states" / f"{here}.state").exists()
+            other.execute("ROLLBACK")
+            other.close()
+        assert [summary.id for summary in store.list()] == [here]
