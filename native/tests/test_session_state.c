@@ -1,5 +1,6 @@
 /* Saved sessions and steps of several sessions on the golden packs: a restored session goes on with the same bits, a damaged file
  * changes nothing or runs, steps together give the bits of single steps. Made to run under sanitizers too. */
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -96,7 +97,34 @@ static void check_copy(const rbe_session *from, const rbe_model *model, const ui
     rbe_session_free(to);
 }
 
-static void check_file(const char *model_path, const char *path, uint32_t kv_type)
+/* Long names are cut for the temporary file, and what is no file stays. */
+static void check_places(const rbe_session *session, const char *folder)
+{
+    char path[400], name[257];
+    struct stat found;
+    for (int i = 0; i < 2; i++) {
+        for (int at = 0; at < 255; at++) { /* "n" 255 times; "n" and then "ü" 127 times */
+            name[at] = (char)(i == 0 || at == 0 ? 'n' : at % 2 ? 0xC3 : 0xBC);
+        }
+        name[255] = 0;
+        snprintf(path, sizeof path, "%s/%s", folder, name);
+        CHECK(rbe_session_save(session, path) == RBE_OK, "%s", rbe_last_error());
+        CHECK(lstat(path, &found) == 0 && (found.st_mode & 0777u) == 0600u && unlink(path) == 0, "a name of 255 bytes");
+    }
+    memset(name, 'n', 256);
+    name[256] = 0;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    CHECK(rbe_session_save(session, path) == RBE_ERROR_IO, "a name of 256 bytes");
+    CHECK(rbe_session_save(session, folder) == RBE_ERROR_IO, "a directory");
+    CHECK(rbe_session_save(session, "") == RBE_ERROR_IO, "no name");
+    snprintf(path, sizeof path, "%s/pipe", folder);
+    CHECK(mkfifo(path, 0600) == 0, "no pipe");
+    CHECK(rbe_session_save(session, path) == RBE_ERROR_IO, "a pipe");
+    CHECK(lstat(path, &found) == 0 && S_ISFIFO(found.st_mode) && unlink(path) == 0, "the pipe stays");
+    CHECK(symlink("nothing", path) == 0 && rbe_session_save(session, path) == RBE_ERROR_IO && unlink(path) == 0, "a link to nothing");
+}
+
+static void check_file(const char *model_path, const char *folder, const char *path, uint32_t kv_type)
 {
     rbe_model *model = NULL;
     rbe_model_info info = {.struct_bytes = sizeof info};
@@ -117,6 +145,7 @@ static void check_file(const char *model_path, const char *path, uint32_t kv_typ
     check_copy(session, model, tokens, kv_type, info.n_vocabulary);
     check_steps(session, other, model, info.n_vocabulary);
     check_mutations(other, path);
+    check_places(session, folder);
     rbe_session_free(session);
     rbe_session_free(other);
     rbe_model_close(model);
@@ -131,7 +160,7 @@ int main(void)
     snprintf(path, sizeof path, "%s/state", folder);
     for (int i = 0; i < files.n; i++) {
         for (uint32_t type = RBE_KV_F16; type <= RBE_KV_Q8Q4; type++) {
-            check_file(files.path[i], path, type);
+            check_file(files.path[i], folder, path, type);
         }
     }
     unlink(path);

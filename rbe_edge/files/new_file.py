@@ -8,6 +8,7 @@ replaced, never a device, a pipe or a directory. Where the place is a link to a 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -122,9 +123,9 @@ class NewFile:
         try:
             yield
         except OSError as reason:
-            raise self._error(
-                f"{self.path}: cannot be written ({reason.strerror or reason}); check the directory and its permissions"
-            ) from reason
+            full = reason.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            advice = "make room or give another place" if full else "check the directory and its permissions"
+            raise self._error(f"{self.path}: cannot be written ({reason.strerror or reason}); {advice}") from reason
 
     def _open(self) -> int:
         """The temporary file, empty and locked: what a killed writer left is taken over, what is in use is not."""

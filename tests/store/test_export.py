@@ -54,7 +54,7 @@ def test_a_full_disk_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match="No space left"):
+    with pytest.raises(StoreError, match=r"No space left on device\); make room"):
         export(TALK, tmp_path / "talk.md")
     assert os.listdir(tmp_path) == []
 

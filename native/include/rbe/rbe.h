@@ -388,8 +388,8 @@ RBE_API rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_l
                                           float *hidden, size_t n_tokens, rbe_capture_callback capture, void *user);
 
 /* Writes the session's state to a file (docs/runtime.md, "Saved state"): the tokens of its context, what the blocks keep of them, the
- * logits, where there are any. The file is written beside its place and then renamed: on failure a file that was there before is not
- * changed. */
+ * logits, where there are any. The file is for its owner alone, is written beside its place and then renamed: on failure a file that
+ * was there before is not changed. RBE_ERROR_IO where there is a directory, a device or a pipe; of a link, its file is replaced. */
 RBE_API rbe_status rbe_session_save(const rbe_session *session, const char *path);
 
 /* Replaces the session's context by a saved one, so that it goes on bit for bit as the saved one would. The context may be of another size,
