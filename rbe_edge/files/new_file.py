@@ -130,32 +130,46 @@ class NewFile:
     def _open(self) -> int:
         """The temporary file, empty and locked: what a killed writer left is taken over, what is in use is not."""
         while True:
+            fd, is_new = self._open_part()
             try:
-                fd = os.open(self.part, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o600 if self._private else 0o666)
-            except OSError as reason:
-                if self.part.is_symlink() or self.part.is_dir():
-                    raise self._in_the_way() from reason
-                raise
-            try:
-                if self._take(fd):
+                if fd >= 0 and self._take(fd, is_new):
                     return fd
             except BaseException:
                 os.close(fd)
                 raise
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
 
-    def _take(self, fd: int) -> bool:
-        """False where another writer has just renamed or removed the file."""
+    def _open_part(self) -> tuple[int, bool]:
+        """What has the name, and whether it is new; -1 where it has just gone. A new one is ours whatever the system
+        says of it: file systems without owners give all files to one user."""
+        rights = 0o600 if self._private else 0o666
+        try:
+            return os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK, rights), True
+        except FileExistsError:
+            pass
+        try:
+            return os.open(self.part, os.O_RDWR | _NO_LINK), False
+        except FileNotFoundError:
+            return -1, False
+        except OSError as reason:
+            if stat.S_ISREG(os.lstat(self.part).st_mode):
+                raise
+            raise self._in_the_way() from reason
+
+    def _take(self, fd: int, is_new: bool) -> bool:
+        """Locks and empties it. False where another writer has just renamed or removed it."""
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as reason:
             raise self._error(f"{self.path}: is being written by another process; wait for it to end") from reason
         if not self._is_part(fd):
             return False
-        if not is_ours(os.fstat(fd)):
+        if not is_new and not is_ours(os.fstat(fd)):
             raise self._in_the_way()
         if self._private:
-            os.fchmod(fd, 0o600)
+            with contextlib.suppress(OSError):  # whatever the umask, where the file system has rights
+                os.fchmod(fd, 0o600)
         os.ftruncate(fd, 0)
         return True
 

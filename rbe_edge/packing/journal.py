@@ -62,7 +62,7 @@ class Journal:
         if os.path.lexists(self.directory):
             if not self._is_ours():
                 raise PackError(f"{self.directory}: is in the way and not of rbe; remove it or give another output")
-            with self._reported():
+            with contextlib.suppress(OSError):  # a file system without rights
                 self.directory.chmod(0o700)
         self._remove_scratch()
         return self

@@ -251,3 +251,19 @@ def test_killed(tmp_path: Path, at: str) -> None:
     assert (tmp_path / "out").read_text() == "old"
     put(tmp_path / "out")
     assert (tmp_path / "out").read_text() == "new" and names(tmp_path) == ["out"]
+
+
+def test_file_systems_without_owners_and_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They give every file to one user, and refuse other rights: what is new is ours all the same."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(os, "fchmod", refuse)
+    put(tmp_path / "out", private=True)
+    put(tmp_path / "out")
+    assert names(tmp_path) == ["out"]
+    (tmp_path / ".out.part").write_text("theirs, or left")
+    with pytest.raises(PackError, match="in the way"):
+        put(tmp_path / "out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +119,19 @@ def test_refuses_an_attention_scale_of_its_own(tmp_path: Path) -> None:
     with Model.open(tmp_path / "dense.rbe") as opened, pytest.raises(PackError, match="attention scale"):
         tokenizer = source_tokenizer(open_source(source), opened.info.vocabulary)
         export.write_gguf(opened, tokenizer, tmp_path / "out.gguf", 16)
+
+
+def test_the_file_appears_whole_and_replaces_files_alone(tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    source = tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "source")
+    pack(source, tmp_path / "dense.rbe", PackOptions(bits=32))
+    (tmp_path / "out.gguf").write_text("old")
+    os.mkfifo(tmp_path / "pipe.gguf")
+    there = sorted(os.listdir(tmp_path))
+    with Model.open(tmp_path / "dense.rbe") as model:
+        tokenizer = source_tokenizer(open_source(source), model.info.vocabulary)
+        export.write_gguf(model, tokenizer, tmp_path / "out.gguf", 16)
+        assert len(gguf.GGUFReader(tmp_path / "out.gguf").tensors) == len(model.tensors) - 1  # of rotary frequencies
+        with pytest.raises(PackError, match="device or a pipe"):
+            export.write_gguf(model, tokenizer, tmp_path / "pipe.gguf", 16)
+    assert sorted(os.listdir(tmp_path)) == there
