@@ -26,6 +26,7 @@ from rbe_edge.files.new_file import beside, read_ours
 _HEAD = struct.Struct("<dd")  # error, tensor scale
 _CHECKSUM = struct.Struct("<I")
 _KEY_NAME = "key"
+_NEXT_KEY_NAME = "key.part"  # on its way to being the key
 _SCRATCH_NAME = "scratch"
 _KEY_TITLE = b"rbe partial 1 "
 
@@ -129,7 +130,10 @@ class Journal:
         return read_ours(self.directory / _KEY_NAME)
 
     def _write_key(self) -> None:
-        self._write(self.directory / _KEY_NAME, self._key)
+        """The directory has a whole key at any time, by which it is known as ours."""
+        self._write(self.directory / _NEXT_KEY_NAME, self._key)
+        with self._reported():
+            os.replace(self.directory / _NEXT_KEY_NAME, self.directory / _KEY_NAME)
 
     def _write(self, path: Path, *pieces: bytes) -> None:
         """A new file: what has the name goes, and is not written into."""
@@ -145,12 +149,14 @@ class Journal:
         return self.directory / f"{number:05}.tensor"
 
     def _is_ours(self) -> bool:
-        """Whether what has the directory's name is one of rbe and this user: with a key, or still without anything."""
+        """Whether what has the directory's name is one of rbe and this user: with a key, or still with nothing else."""
         status = os.lstat(self.directory)
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
             return False
         found = self._kept_key()
-        return found.startswith(_KEY_TITLE) if found is not None else not any(self.directory.iterdir())
+        if found is not None:
+            return found.startswith(_KEY_TITLE)
+        return all(path.name == _NEXT_KEY_NAME for path in self.directory.iterdir())
 
     def _remove_scratch(self) -> None:
         """Also what is not complete, and the nameless file of calibration.py where a kill came before its name went."""
@@ -167,5 +173,6 @@ class Journal:
         """The key last: what is left of a removal that is cut short is still known as ours."""
         with contextlib.suppress(OSError):
             self._remove_tensors()
+            (self.directory / _NEXT_KEY_NAME).unlink(missing_ok=True)
             (self.directory / _KEY_NAME).unlink(missing_ok=True)
             os.rmdir(self.directory)

@@ -228,8 +228,10 @@ def _tables() -> str:
 def load(paths: Iterable[Path], tensors: Iterable[TensorPlan]) -> dict[str, float] | None:
     """A measurement that was kept, of all these tensors; None where there is none that is whole."""
     names = [tensor.name for tensor in coded(tensors)]
-    for path in filter(Path.is_file, paths):  # a pipe of this name would never end
+    for path in paths:
         try:
+            if not path.is_file():  # a pipe would never end
+                continue
             values = json.loads(path.read_text(encoding="utf-8"))["sensitivity"]
             found = {name: float(values[name]) for name in names}
         except (OSError, ValueError, KeyError, TypeError):

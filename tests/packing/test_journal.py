@@ -293,3 +293,26 @@ def test_a_link_to_a_file_goes_on_beside_the_file(source: Path, tmp_path: Path) 
     report = pack(source, tmp_path / "m.rbe", chosen)
     assert report.path == tmp_path / "m.rbe" and (tmp_path / "m.rbe").is_symlink()
     assert names(tmp_path / "far") == ["real.rbe"] and (tmp_path / "m.rbe").stat().st_size == report.file_bytes
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_killed_while_the_key_is_written(source: Path, tmp_path: Path, at: int) -> None:
+    """The first key, and that of the work, when the dense copy lies there already."""
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+    code = KILLED.replace(
+        "with fixed_planes",
+        "replace, seen = os.replace, []\n"
+        "def die(old, new):\n"
+        "    if Path(new).name == 'key':\n"
+        "        seen.append(new)\n"
+        f"        if len(seen) == {at}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    replace(old, new)\n"
+        "os.replace = die\n"
+        "with fixed_planes",
+    )
+    killed = subprocess.run([sys.executable, "-c", code, "never"], cwd=tmp_path, env=environment, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    left = names(partial_directory(tmp_path / "m.rbe"))
+    assert left == (["key.part"] if at == 1 else ["key", "key.part", "scratch"])
+    pack(source, tmp_path / "m.rbe", options(tmp_path))
+    assert names(tmp_path) == ["m.rbe", "text.txt", "tiny"]
