@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge.errors import TemplateError
-from rbe_edge.runtime.marked_text import mark, said, unmark
+from rbe_edge.runtime.marked_text import unmark
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.engine_model import EngineModel
 
 _TEMPLATE_NAME = "<template>"  # jinja2's name for a template made from a string
+_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 _HINT = "give another template (`--chat-template-file`)"
 
 
@@ -36,39 +36,59 @@ class ChatTemplate:
 
     def __init__(self, source: str, special_tokens: Mapping[str, str] | None = None) -> None:
         """special_tokens: `bos_token`, `eos_token` and the like, as text. Raises TemplateError for a malformed one."""
-        from rbe_edge.runtime.template_sandbox import MAX_WEIGHT, BoundedEnvironment
+        from rbe_edge.runtime.template_sandbox import BoundedEnvironment
+        from rbe_edge.runtime.template_tree import MAX_SOURCE
+        from rbe_edge.runtime.template_values import own
 
-        if len(source) > MAX_WEIGHT:
+        if len(source) > MAX_SOURCE:
             raise TemplateError(f"the chat template has {len(source)} characters, which is too many; {_HINT}")
-        self._special_tokens = {name: mark(text) for name, text in (special_tokens or {}).items()}
+        self._special_tokens = {name: own(text) for name, text in (special_tokens or {}).items()}
         self._environment = BoundedEnvironment()
-        self._lock = threading.Lock()  # the environment counts for one rendering at a time
-        with self._lock, _OneLine("is malformed"):
-            self._environment.restart()
+        with _OneLine("is malformed"), self._environment.bounded():
             self._template = self._environment.from_string(source)
             #: whether it says anything of tools
             self.takes_tools = re.search(r"\btools\b", source) is not None
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, object]] | None = None) -> str:
-        """The text up to where the assistant's next words begin. tools: as OpenAI describes functions. Raises
-        TemplateError."""
-        text: str = unmark(self.render_marked(messages, tools))
-        return text
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, object]] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """The text up to where the assistant's next words begin, or without their beginning. tools: as OpenAI describes
+        functions. Any number of threads may render at the same time. Raises TemplateError."""
+        return unmark(self.render_marked(messages, tools, add_generation_prompt=add_generation_prompt))
 
-    def render_marked(self, messages: Sequence[Message], tools: Sequence[Mapping[str, object]] | None = None) -> str:
+    def render_marked(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, object]] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+    ) -> str:
         """The same, for prompt_tokens(): the template's own words told from what was said (marked_text)."""
-        with self._lock, _OneLine("failed"):
+        from rbe_edge.runtime.template_values import marked
+
+        with _OneLine("failed"), self._environment.bounded():
             variables = {
                 **self._special_tokens,
-                "messages": [
-                    said({**message.fields, "role": message.role, "content": message.content}) for message in messages
-                ],
-                "add_generation_prompt": True,
-                "tools": said(list(tools)) if tools else None,
+                "messages": self._environment.given([_seen(message) for message in messages]),
+                "add_generation_prompt": add_generation_prompt,
+                "tools": self._environment.given(tools) if tools else None,
                 "documents": None,
             }
-            self._environment.restart()
-            return self._template.render(variables)
+            return marked(self._template.render(variables))
+
+
+def _seen(message: Message) -> dict[str, object]:
+    """A message as transformers shows it to a template (chat_template_utils): without what is None, and what was thought
+    under the names that templates look for."""
+    fields = {"role": message.role, "content": message.content, **message.fields}
+    fields |= {"role": message.role, "content": message.content}
+    fields = {key: value for key, value in fields.items() if value is not None}
+    thought = next((fields[name] for name in _THOUGHTS if name in fields), None)
+    return fields if thought is None else {"thinking": thought, **fields, "reasoning_content": thought}
 
 
 class PlainTemplate:
@@ -109,7 +129,7 @@ class _OneLine:
             return
         line = getattr(error, "lineno", None) or _line_in_template(error.__traceback__)
         where = f" at line {line}" if line else ""
-        reason = " ".join(unmark(str(error)).split())[:200] or type(error).__name__
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise TemplateError(f"the chat template {self._what}{where}: {reason}; {_HINT}") from None
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Mapping
-from typing import Any
 
 # Control tokens begin with one of these in all vocabularies seen. What "%+.3f" and "%(name)s" are made of stays itself.
 _MARKABLE = frozenset(string.punctuation) - frozenset("%#+-.*()")
@@ -27,15 +25,9 @@ def mark(text: str) -> str:
     return text.translate(_MARK)
 
 
-def unmark(value: Any) -> Any:
-    """A text, or the texts of a list or dictionary, as people read it; anything else as it is."""
-    if isinstance(value, str):
-        return value.translate(_UNMARK) if _MARKS.search(value) else value
-    if isinstance(value, (list, tuple)):
-        return type(value)([unmark(item) for item in value])
-    if isinstance(value, dict):
-        return {unmark(key): unmark(item) for key, item in value.items()}
-    return value
+def unmark(text: str) -> str:
+    """The text as people read it."""
+    return text.translate(_UNMARK) if _MARKS.search(text) else text
 
 
 def is_marked(text: str) -> bool:
@@ -48,15 +40,9 @@ def can_be_marked(text: str) -> bool:
     return any(character in _MARKABLE for character in text)
 
 
-def said(value: Any) -> Any:
-    """A message, or what else is given to a template, without stand-ins that somebody forged."""
-    if isinstance(value, str):
-        return _FORGED.sub("\ufffd", value)
-    if isinstance(value, Mapping):
-        return {said(key): said(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [said(item) for item in value]
-    return value
+def said(text: str) -> str:
+    """What somebody said, without stand-ins that were forged."""
+    return _FORGED.sub("\ufffd", text)
 
 
 def for_tokenizer(text: str) -> str:

@@ -1,8 +1,8 @@
 """A Jinja environment in which a template from an unknown file can neither reach the program nor exhaust it.
 
 Jinja's sandbox keeps a template from Python's internals, but lets it loop for ever or build texts of any size. Here the
-parsed template is transformed. The size of every value is checked when the value is made, and every loop step, call,
-filter and piece of output takes from one budget. So no value is large, and no run long.
+parsed template is transformed (template_tree). What an operation will make is bounded before it makes it, all that is held
+at a time is counted, and every loop step, call, filter and piece of output takes from one budget (template_budget).
 
 Trimming, break and continue, raise_exception, strftime_now, tojson and the `generation` tag are those of Hugging Face
 transformers (apply_chat_template), for which chat templates are written.
@@ -11,107 +11,77 @@ transformers (apply_chat_template), for which chat templates are written.
 from __future__ import annotations
 
 import functools
-import json
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import jinja2
 from jinja2 import nodes
+from jinja2.compiler import CodeGenerator
 from jinja2.ext import Extension, LoopControlExtension
+from jinja2.lexer import Token, TokenStream
 from jinja2.parser import Parser
+from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace, pass_context
+from jinja2.utils import pass_context
 
-from rbe_edge.runtime.marked_text import can_be_marked, mark, unmark
-
-# Far above what a chat needs (a full context of 128 Ki tokens has about 500,000 characters), far below what hurts.
-MAX_WEIGHT = 1_000_000  # characters and items of one value, and characters of all output
-_ITEM_WEIGHT = 8  # an item of a list takes a pointer at least, and is slower to go through than a character
-MAX_STEPS = 300_000
-MAX_SECONDS = 5.0
-MAX_BITS = 4096  # of a whole number
-MAX_ARGUMENT = 64  # of indent, tojson and the separator of join, by which the size of a text is multiplied
-
-_FILTERS = (
-    "abs capitalize count d default dictsort e escape first float indent int items join last length list lower map max "
-    "min reject rejectattr replace reverse round safe select selectattr sort string striptags title trim unique upper"
-).split()
-# Filters whose arguments may become output, and those that read a text rather than pass it on: see _transform.
-_GIVING = frozenset(["d", "default", "join", "replace"])
-_READING = frozenset(["e", "escape", "float", "int", "striptags", "tojson"])
-_TEXT_METHODS = frozenset(
-    "capitalize casefold count endswith find index isalnum isalpha isascii isdecimal isdigit islower isnumeric isspace "
-    "istitle isupper join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit "
-    "rstrip split splitlines startswith strip swapcase title upper".split()
+from rbe_edge.runtime.marked_text import can_be_marked
+from rbe_edge.runtime.template_budget import MAX_BITS, Budget, LimitError, fits
+from rbe_edge.runtime.template_filters import TEMPLATE_FILTERS, TemplateDict
+from rbe_edge.runtime.template_format import formatted, joined, percent, spelled
+from rbe_edge.runtime.template_texts import METHODS, call_method
+from rbe_edge.runtime.template_tree import MAX_TOKENS, check_tree, transform
+from rbe_edge.runtime.template_values import (
+    TemplateNamespace,
+    as_marked,
+    given,
+    has_marks,
+    made,
+    own,
+    weigh,
+    with_marks,
 )
 
 
-class LimitError(Exception):
-    """A template asked for too much."""
-
-
 class _GenerationTag(Extension):
-    """{% generation %}: marks the assistant's words for training; here its body is just output."""
+    """{% generation %}: marks the assistant's words for training; here its body is just output, in a scope of its own."""
 
     tags = {"generation"}  # noqa: RUF012
 
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("written"), [], [], body).set_lineno(line)
+
+    def written(self, caller: Callable[[], str]) -> str:
+        return caller()
 
 
-def weigh(value: object) -> int:
-    """Characters and items of a value, counted through containers; LimitError above the limit or for a namespace inside
-    a container, which would let values refer to one another without end."""
-    weight = 0
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, str):
-            weight += len(item) + 1
-        elif isinstance(item, int):
-            if item.bit_length() > MAX_BITS:
-                raise LimitError(f"it makes a number of more than {MAX_BITS} bits")
-            weight += 1
-        elif isinstance(item, Mapping):
-            weight += _ITEM_WEIGHT * len(item)
-            pending.extend(item.keys())
-            pending.extend(item.values())
-        elif isinstance(item, (list, tuple, set, frozenset)):
-            weight += _ITEM_WEIGHT * len(item)
-            if weight <= MAX_WEIGHT:
-                pending.extend(item)
-        elif isinstance(item, Namespace):
-            raise LimitError("it puts a namespace into another value")
-        else:
-            weight += 1
-        if weight > MAX_WEIGHT:
-            raise LimitError(f"it makes a value of more than {MAX_WEIGHT} characters")
-    return weight
+class _TokenCount(Extension):
+    """Stops the parser of a template that is too long."""
+
+    def filter_stream(self, stream: TokenStream) -> Iterable[Token]:
+        for index, token in enumerate(stream):
+            if index > MAX_TOKENS:
+                raise LimitError(f"it has more than {MAX_TOKENS} words and signs")
+            yield token
 
 
-def _check_arguments(name: str, subject: object, arguments: Iterable[object]) -> None:
-    """Bounds what is multiplied with the size of the subject, before the work is done."""
-    arguments = list(arguments)
-    if name == "replace" and isinstance(subject, str) and len(arguments) >= 2:
-        added = len(str(arguments[1]))
-        if (len(subject) + 1) * added > 100 * MAX_WEIGHT:
-            raise LimitError("it replaces too much")
-    elif name in ("indent", "tojson", "join"):
-        for argument in arguments:
-            if (isinstance(argument, str) and len(argument) > MAX_ARGUMENT) or (
-                isinstance(argument, int) and abs(argument) > MAX_ARGUMENT
-            ):
-                raise LimitError(f"it calls {name} with an argument above {MAX_ARGUMENT}")
+class _BoundedGenerator(CodeGenerator):
+    def visit(self, node: nodes.Node, *arguments: Any, **named: Any) -> Any:
+        if isinstance(self.environment, BoundedEnvironment):
+            self.environment.budget.tick()
+        return super().visit(node, *arguments, **named)
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
-    """Compile and render within `with environment.budget():`."""
+    """Compile and render within `with environment.bounded():`. Any number of threads may, at the same time."""
 
     intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%", "**"])
+    code_generator_class = _BoundedGenerator
 
     def __init__(self) -> None:
         super().__init__(
@@ -119,228 +89,175 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
             optimized=False,
             cache_size=0,
-            extensions=[LoopControlExtension, _GenerationTag],
+            extensions=[LoopControlExtension, _GenerationTag, _TokenCount],
         )
-        self._steps = 0
-        self._output = 0
-        self._deadline = 0.0
-        given = {name: self._bounded_filter(name, self.filters[name]) for name in _FILTERS if name in self.filters}
+        self._running = threading.local()
+        self._own: dict[str, str] = {}  # the template's texts, marked
         self.filters = {
-            **given,
-            "tojson": self._bounded_filter("tojson", _tojson),
-            # Only the transformation below writes these: no name of a template can have the blank.
+            **{name: self._bounded(name, function) for name, function in TEMPLATE_FILTERS.items()},
+            # Only template_tree writes these. Those that take the context are never computed while compiling.
             "each step": pass_context(lambda context, iterable: self._each_step(iterable)),
-            "emit": pass_context(lambda context, value: self._emit(value)),
-            "plain": unmark,
-            "make": pass_context(lambda context, value: self._made(value)),
-            "concatenate": pass_context(lambda context, values: self._concatenate(values)),
+            "the output": pass_context(lambda context, value: self._output(value)),
+            "own text": self._own.__getitem__,
+            "a value": self._made,
+            "a comparison": self._compared,
+            "as one text": self._as_one_text,
         }
+        self.tests = {name: self._ticking(function) for name, function in self.tests.items()}
         self.globals = {
-            "range": self.globals["range"],
-            "dict": dict,
-            "namespace": Namespace,
-            "joiner": self.globals["joiner"],
+            **{name: self.globals[name] for name in ("range", "cycler", "joiner")},
+            "dict": TemplateDict(),
+            "namespace": TemplateNamespace,
             "raise_exception": _raise_exception,
             "strftime_now": _strftime_now,
         }
 
-    def restart(self) -> None:
-        """Fills the budget for one compilation or rendering."""
-        self._steps = MAX_STEPS
-        self._output = MAX_WEIGHT
-        self._deadline = time.monotonic() + MAX_SECONDS
-
     # ---- the budget ----
 
-    def _step(self) -> None:
-        self._steps -= 1
-        if self._steps < 0:
-            raise LimitError(f"it takes more than {MAX_STEPS} steps")
-        if time.monotonic() > self._deadline:
-            raise LimitError(f"it takes more than {MAX_SECONDS:g} seconds")
+    @contextmanager
+    def bounded(self) -> Iterator[None]:
+        """Gives this thread's compilation or rendering its budget."""
+        self._running.budget = Budget()
+        try:
+            yield
+        finally:
+            del self._running.budget
+
+    @property
+    def budget(self) -> Budget:
+        """Of what this thread compiles or renders."""
+        budget: Budget = self._running.budget
+        return budget
+
+    def given(self, value: Any) -> Any:
+        """What is given to a template, such as messages."""
+        return given(value, self.budget)
 
     def _made(self, value: Any) -> Any:
-        weigh(value)
+        return made(value, self.budget)
+
+    def _compared(self, value: Any) -> Any:
+        self.budget.tick()
         return value
 
     def _each_step(self, iterable: Iterable[Any]) -> Iterator[Any]:
+        budget = self.budget
         for item in iterable:
-            self._step()
+            budget.step()
             yield item
 
-    def _emit(self, value: Any) -> Any:
-        self._step()
-        self._output -= weigh(value)
-        if self._output < 0:
-            raise LimitError(f"it writes more than {MAX_WEIGHT} characters")
-        return value
+    def _output(self, value: Any) -> str:
+        budget = self.budget
+        budget.step()
+        written = spelled(value)
+        budget.write(len(written))
+        return written
 
-    def _concatenate(self, values: list[Any]) -> str:
-        self._step()
-        weigh(values)
-        return "".join(map(str, values))
+    def _as_one_text(self, values: list[Any]) -> Any:
+        self.budget.step()
+        return self._made(joined([spelled(value) for value in values]))
+
+    def concat(self, pieces: Iterable[str]) -> Any:  # type: ignore[override]
+        """What a template, block or macro has written."""
+        return self._made(joined(list(pieces)))
 
     # ---- where the sandbox asks ----
 
     def call(self, context: Any, function: Any, /, *arguments: Any, **named: Any) -> Any:
-        self._step()
+        self.budget.step()
         subject = getattr(function, "__self__", None)
         if isinstance(subject, str):
-            name = function.__name__
-            _check_arguments(name, subject, [*arguments, *named.values()])
-            if name == "join":
-                _check_arguments(name, None, [subject])
-                arguments = (weighed_list(arguments[0]), *arguments[1:]) if arguments else ()
-        weigh(list(named.values()))
-        if isinstance(subject, (str, Mapping, list, tuple)) and arguments and function.__name__ != "join":
-            # A text is looked for, or a key: in the template's own words as in what was said.
-            arguments = (unmark(arguments[0]), *arguments[1:])
-            if isinstance(subject, str) and isinstance(arguments[0], str) and can_be_marked(arguments[0]):
-                function = getattr(unmark(subject), function.__name__)
-        result = super().call(context, function, *arguments, **named)
-        return result if isinstance(result, Namespace) else self._made(result)
+            # Jinja gives calls in loops and blocks their variables, which a method of a text does not know.
+            named = {key: value for key, value in named.items() if key not in ("_loop_vars", "_block_vars")}
+            return self._made(call_method(subject, function.__name__, *arguments, **named))
+        if isinstance(function, LoopContext) and arguments:
+            arguments = (self._each_step(arguments[0]), *arguments[1:])
+        return self._made(super().call(context, function, *arguments, **named))
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        self.budget.tick()
+        return super().getitem(obj, argument)
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        self.budget.tick()
+        return super().getattr(obj, attribute)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        # What is not listed makes texts of any width (center, ljust, zfill, format) or no texts at all (encode).
-        if isinstance(obj, str) and attr not in _TEXT_METHODS:
+        if (isinstance(obj, str) and attr not in METHODS) or attr in ("to_bytes", "from_bytes"):
             return False
         return super().is_safe_attribute(obj, attr, value)
 
-    def wrap_str_format(self, value: Any) -> None:
-        """Jinja's way around is_safe_attribute for str.format (since 3.1.5), which is not given here."""
-        return None
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        text = getattr(value, "__self__", None)
+        name = getattr(value, "__name__", "")
+        if not isinstance(text, str) or hasattr(text, "__html__") or name not in ("format", "format_map"):
+            return None
+        if name == "format_map":
+            return lambda values: formatted(self, text, (), values)
+        return lambda *arguments, **named: formatted(self, text, arguments, named)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        self._step()
+        self.budget.step()
+        if operator == "%" and isinstance(left, str):
+            return self._made(percent(left, right))
         if operator == "**":
             if isinstance(left, int) and isinstance(right, int) and left.bit_length() * abs(right) > MAX_BITS:
                 raise LimitError(f"it makes a number of more than {MAX_BITS} bits")
-        elif operator == "%" and isinstance(left, str):
-            if re.search(r"\d{3}|\*", left):
-                raise LimitError("it formats a text with a width above 99")
         elif operator == "*":
-            for text, times in ((left, right), (right, left)):
-                if isinstance(text, (str, list, tuple)) and isinstance(times, int):
-                    if weigh(text) * max(times, 0) > MAX_WEIGHT:
-                        raise LimitError(f"it makes a value of more than {MAX_WEIGHT} characters")
-        return self._made(super().call_binop(context, operator, left, right))
+            for value, times in ((left, right), (right, left)):
+                if isinstance(value, (str, list, tuple)) and isinstance(times, int):
+                    fits((len(value) if isinstance(value, str) else weigh(value)) * max(times, 0))
+        elif operator == "+" and isinstance(left, (str, list, tuple)) and isinstance(right, (str, list, tuple)):
+            fits(weigh(left) + weigh(right))
+        plain = super().call_binop(context, operator, left, right)
+        if isinstance(plain, str) and (has_marks(left) or has_marks(right)):
+            plain = with_marks(plain, super().call_binop(context, operator, as_marked(left), as_marked(right)))
+        return self._made(plain)
 
-    def _bounded_filter(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _bounded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         # A filter that wants the context or environment gets it first (functools.wraps keeps the mark).
         at = 1 if hasattr(function, "jinja_pass_arg") else 0
 
         @functools.wraps(function)
         def bounded(*arguments: Any, **named: Any) -> Any:
-            self._step()
-            subject = arguments[at] if len(arguments) > at else None
-            if name not in _GIVING:
-                arguments = (*arguments[: at + 1], *map(unmark, arguments[at + 1 :]))
-                named = {key: unmark(value) for key, value in named.items()}
-            if name in _READING:
-                arguments = (*arguments[:at], unmark(subject), *arguments[at + 1 :])
-            _check_arguments(name, subject, [*arguments[at + 1 :], *named.values()])
-            if name == "join":
-                arguments = (*arguments[:at], weighed_list(subject), *arguments[at + 1 :])
-            elif name in ("string", "escape", "e", "striptags", "title", "trim", "upper", "lower", "replace", "indent"):
-                weigh(subject)  # these make a text of anything
-            return self._made(function(*arguments, **named))
+            self.budget.step()
+            if name == "unique" and len(arguments) > at:
+                arguments = (*arguments[:at], self._each_step(arguments[at]), *arguments[at + 1 :])
+            result = function(*arguments, **named)
+            if isinstance(result, Iterator):
+                return self._each_step(result)
+            return self._made(result)
 
         return bounded
 
-    # ---- the transformation ----
+    def _ticking(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def ticking(*arguments: Any, **named: Any) -> Any:
+            self.budget.tick()
+            return function(*arguments, **named)
+
+        return ticking
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
-        _transform(tree)
+        check_tree(tree)
+        transform(tree, self._keep)
         tree.set_environment(self)
         return tree
 
-
-def weighed_list(items: Any) -> list[Any]:
-    """The items as a list that is not too large; they may come from a generator."""
-    result: list[Any] = []
-    weight = 0
-    for item in items:
-        weight += weigh(item)
-        if weight > MAX_WEIGHT:
-            raise LimitError(f"it makes a value of more than {MAX_WEIGHT} characters")
-        result.append(item)
-    return result
-
-
-def _filtered(node: Any, name: str) -> nodes.Expr:
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
-
-
-def _wrap(node: nodes.Node) -> nodes.Node:
-    """The node with the budget around it, where it makes a value."""
-    if isinstance(node, nodes.Concat):
-        return _filtered(nodes.List(node.nodes, lineno=node.lineno), "concatenate")
-    if isinstance(node, (nodes.List, nodes.Dict)) or (isinstance(node, nodes.Tuple) and node.ctx == "load"):
-        return _filtered(node, "make")
-    return node
-
-
-def _plain(node: nodes.Expr) -> nodes.Expr:
-    """The node as people read it, for what is compared or looked up rather than written."""
-    if isinstance(node, nodes.Const):
-        return nodes.Const(unmark(node.value), lineno=node.lineno)
-    return node if isinstance(node, nodes.Slice) else _filtered(node, "plain")
-
-
-def _transform(node: nodes.Node) -> None:
-    """Puts the budget into a parsed template, in place and bottom up, and marks its own words (marked_text)."""
-    for field, value in list(node.iter_fields()):
-        if isinstance(value, nodes.Node):
-            _transform(value)
-            setattr(node, field, _wrap(value))
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                if isinstance(item, nodes.Node):
-                    _transform(item)
-                    value[index] = _wrap(item)
-    if isinstance(node, nodes.Const) and isinstance(node.value, str):
-        node.value = mark(node.value)
-    elif isinstance(node, nodes.Getitem):
-        node.arg = _plain(node.arg)
-    elif isinstance(node, nodes.Pair):
-        node.key = _plain(node.key)
-    elif isinstance(node, nodes.Compare):
-        node.expr = _plain(node.expr)
-    elif isinstance(node, nodes.Operand):
-        node.expr = _plain(node.expr)
-    elif isinstance(node, nodes.Test) and node.args:
-        node.node = _plain(node.node)
-        node.args = [_plain(argument) for argument in node.args]
-    if isinstance(node, nodes.For):
-        node.iter = _filtered(node.iter, "each step")
-    elif isinstance(node, nodes.Assign) and isinstance(node.target, nodes.NSRef):
-        node.node = _filtered(node.node, "make")
-    elif isinstance(node, nodes.Output):
-        node.nodes = [
-            _filtered(nodes.Const(mark(n.data), lineno=n.lineno) if isinstance(n, nodes.TemplateData) else n, "emit")
-            for n in node.nodes
-        ]
+    def _keep(self, value: str) -> bool:
+        if can_be_marked(value):
+            self._own[value] = own(value)
+        return can_be_marked(value)
 
 
 def _raise_exception(message: object) -> None:
-    raise jinja2.TemplateError(unmark(str(message)))
+    raise jinja2.TemplateError(str.__str__(spelled(message)))
 
 
 def _strftime_now(pattern: str) -> str:
-    pattern = unmark(pattern)
     # A width such as %1000000000d is an extension of some C libraries that would fill the memory.
     if not re.fullmatch(r"(?:[^%]|%-?[A-Za-z%])*", pattern):
         raise LimitError("it formats the time in a way that is not allowed here")
     return datetime.now().strftime(pattern)
 
-
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    weigh(value)
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
