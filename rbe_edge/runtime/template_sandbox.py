@@ -27,6 +27,7 @@ from jinja2.parser import Parser
 from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import pass_context
+from markupsafe import Markup
 
 from rbe_edge.runtime.marked_text import can_be_marked
 from rbe_edge.runtime.template_budget import MAX_BITS, Budget, LimitError, fits
@@ -35,15 +36,24 @@ from rbe_edge.runtime.template_format import formatted, joined, percent, spelled
 from rbe_edge.runtime.template_texts import METHODS, call_method
 from rbe_edge.runtime.template_tree import MAX_TOKENS, check_tree, transform
 from rbe_edge.runtime.template_values import (
+    KnownDict,
     TemplateNamespace,
+    Text,
     as_marked,
+    attributes_of,
     given,
     has_marks,
     made,
     own,
+    text,
     weigh,
     with_marks,
 )
+
+
+_TEXTS = (str, Text)
+_SEQUENCES = (str, list, tuple)
+_DICT_ATTRIBUTES = frozenset(dir(KnownDict))
 
 
 class _GenerationTag(Extension):
@@ -180,6 +190,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         self.budget.tick()
+        # What the sandbox would find, without what takes it most of its time: failing to find it elsewhere first.
+        if type(obj) is TemplateNamespace and attribute in attributes_of(obj):
+            return attributes_of(obj)[attribute]
+        if type(obj) is KnownDict and attribute in obj and attribute not in _DICT_ATTRIBUTES:
+            return obj[attribute]
         return super().getattr(obj, attribute)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -188,30 +203,26 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        text = getattr(value, "__self__", None)
+        form = getattr(value, "__self__", None)
         name = getattr(value, "__name__", "")
-        if not isinstance(text, str) or hasattr(text, "__html__") or name not in ("format", "format_map"):
+        if not isinstance(form, str) or isinstance(form, Markup) or name not in ("format", "format_map"):
             return None
         if name == "format_map":
-            return lambda values: formatted(self, text, (), values)
-        return lambda *arguments, **named: formatted(self, text, arguments, named)
+            return lambda values: formatted(self, form, (), values)
+        return lambda *arguments, **named: formatted(self, form, arguments, named)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         self.budget.step()
+        if operator == "+" and type(left) in _TEXTS and type(right) in _TEXTS:
+            return self._made(joined((left, right)))
         if operator == "%" and isinstance(left, str):
             return self._made(percent(left, right))
-        if operator == "**":
-            if isinstance(left, int) and isinstance(right, int) and left.bit_length() * abs(right) > MAX_BITS:
-                raise LimitError(f"it makes a number of more than {MAX_BITS} bits")
-        elif operator == "*":
-            for value, times in ((left, right), (right, left)):
-                if isinstance(value, (str, list, tuple)) and isinstance(times, int):
-                    fits((len(value) if isinstance(value, str) else weigh(value)) * max(times, 0))
-        elif operator == "+" and isinstance(left, (str, list, tuple)) and isinstance(right, (str, list, tuple)):
-            fits(weigh(left) + weigh(right))
+        _check_operands(operator, left, right)
         plain = super().call_binop(context, operator, left, right)
         if isinstance(plain, str) and (has_marks(left) or has_marks(right)):
-            plain = with_marks(plain, super().call_binop(context, operator, as_marked(left), as_marked(right)))
+            again = super().call_binop(context, operator, as_marked(left), as_marked(right))
+            # Only Markup changes what it is added to.
+            plain = with_marks(plain, again) if isinstance(plain, Markup) else text(plain, again)
         return self._made(plain)
 
     def _bounded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -249,6 +260,19 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         if can_be_marked(value):
             self._own[value] = own(value)
         return can_be_marked(value)
+
+
+def _check_operands(operator: str, left: Any, right: Any) -> None:
+    """LimitError for what would make too much."""
+    if operator == "**" and isinstance(left, int) and isinstance(right, int):
+        if left.bit_length() * abs(right) > MAX_BITS:
+            raise LimitError(f"it makes a number of more than {MAX_BITS} bits")
+    elif operator == "*":
+        for value, times in ((left, right), (right, left)):
+            if isinstance(value, _SEQUENCES) and isinstance(times, int):
+                fits((len(value) if isinstance(value, str) else weigh(value)) * max(times, 0))
+    elif operator == "+" and isinstance(left, _SEQUENCES) and isinstance(right, _SEQUENCES):
+        fits(weigh(left) + weigh(right))
 
 
 def _raise_exception(message: object) -> None:

@@ -81,6 +81,17 @@ class KnownDict(dict[Any, Any]):
     _hold: Hold | None
 
 
+# What fails says which type it was given: that which the template's author knows. Markup shows its name as well.
+for _kind, _name in (
+    (Text, "str"),
+    (MarkedMarkup, "Markup"),
+    (KnownList, "list"),
+    (KnownTuple, "tuple"),
+    (KnownDict, "dict"),
+):
+    _kind.__name__, _kind.__module__ = _name, "builtins"
+
+
 class TemplateNamespace(Namespace):
     """As in transformers: no name that begins with an underscore."""
 
@@ -206,7 +217,7 @@ def _made_text(value: str, budget: Budget) -> str:
         if value._hold is None:
             value._hold = budget.hold(sys.getsizeof(value) + sys.getsizeof(value._marked))
         return value
-    hold = budget.hold(sys.getsizeof(value))
+    hold = budget.hold(2 * sys.getsizeof(value))  # the text and its marked form
     if hold is None:
         return value
     held = MarkedMarkup(value) if isinstance(value, Markup) else Text(value, value)
