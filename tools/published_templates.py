@@ -3,15 +3,14 @@
     python tools/published_templates.py FOLDER...          # each *.jinja in them
     python tools/published_templates.py FOLDER --list      # one line for each: SHA-256, name
 
-Each template is rendered with 15 conversations. Where transformers refuses a conversation, this package must refuse it too.
-Needs the extra `parity`. docs/runtime.md has the result.
+Each template is rendered with 15 conversations. Where transformers refuses a conversation, this package must refuse it
+too. Needs the extra `parity`. docs/runtime.md has the result.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ WEATHER = {
     "type": "function",
     "function": {
         "name": "get_weather",
-        "description": "Weather of a place & time, \"now\" or <later>. It's free.",
+        "description": 'Weather of a place & time, "now" or <later>. It\'s free.',
         "parameters": {
             "type": "object",
             "properties": {
@@ -107,10 +106,7 @@ CONVERSATIONS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]] | None
 
 def ours(template: ChatTemplate, name: str) -> str:
     messages, tools, begins = CONVERSATIONS[name]
-    given = [
-        Message(message["role"], message.get("content"), {k: v for k, v in message.items() if k not in ("role", "content")})  # type: ignore[arg-type]
-        for message in messages
-    ]  # fmt: skip
+    given = [Message(message["role"], message.get("content", None), message) for message in messages]
     return template.render(given, tools, add_generation_prompt=begins)
 
 
@@ -140,7 +136,8 @@ def difference(template: ChatTemplate | TemplateError, name: str, wanted: str | 
         return None
     if wanted is None:
         return "rendered, but transformers refuses it"
-    at = len(os.path.commonprefix([found, wanted]))
+    pairs = enumerate(zip(found, wanted, strict=False))
+    at = next((index for index, (one, other) in pairs if one != other), min(len(found), len(wanted)))
     return f"at {at}: {found[at : at + 40]!r}, wanted {wanted[at : at + 40]!r}"
 
 

@@ -82,7 +82,7 @@ class ChatTemplate:
 
 
 def _seen(message: Message) -> dict[str, object]:
-    """A message as transformers shows it to a template (chat_template_utils): without what is None, and what was thought
+    """A message as transformers shows it to a template (chat_template_utils): without what is None, and with thoughts
     under the names that templates look for."""
     fields = {"role": message.role, "content": message.content, **message.fields}
     fields |= {"role": message.role, "content": message.content}

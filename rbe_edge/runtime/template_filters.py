@@ -1,7 +1,7 @@
 """Jinja's filters, bounded before they run, and with marks (template_values) after.
 
-Filters that make a text of a text are written here with the methods of template_texts. The others are Jinja's own: they pass
-values on, and only what they are given is bounded.
+Filters that make a text of a text are written here with the methods of template_texts. The others are Jinja's own: they
+pass values on, and only what they are given is bounded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from rbe_edge.runtime.template_values import (
     MarkedMarkup,
     as_marked,
     marked,
-    text,
     weigh,
     weighed_list,
     with_marks,

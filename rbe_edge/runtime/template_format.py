@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import ItemsView, KeysView, Mapping, Sequence, ValuesView
 from typing import Any
 
 from jinja2 import Environment
@@ -27,6 +28,7 @@ from rbe_edge.runtime.template_values import (
 
 _CONTAINERS = (list, tuple, dict, KeysView, ItemsView, ValuesView, Namespace)
 _ESCAPED = frozenset("'\"\\")  # what repr and JSON write otherwise than it is
+_PLAIN_ESCAPED = {ord(mark(sign)): sign for sign in _ESCAPED}
 _NUMBER = 400  # characters of a float as %f writes it, at most
 
 
@@ -39,13 +41,9 @@ def spelled(value: Any) -> str:
 
 def shown(value: Any) -> str:
     """repr(value)."""
-    pieces: list[str] = []
-    size = 0
-    for piece in _repr(value):
-        size += len(piece)
-        fits(size)
-        pieces.append(piece)
-    return joined(pieces)
+    pieces = _Pieces()
+    pieces.write(value)
+    return joined(pieces.texts)
 
 
 def joined(pieces: Sequence[str]) -> str:
@@ -54,43 +52,53 @@ def joined(pieces: Sequence[str]) -> str:
     return text("".join(pieces), "".join(map(marked, pieces)))
 
 
-def _repr(value: Any) -> Iterator[str]:
-    if isinstance(value, Text):
-        yield _quoted(value)
-    elif isinstance(value, list):
-        yield from _enclosed("[", value, "]")
-    elif isinstance(value, tuple):
-        yield from _enclosed("(", value, ",)" if len(value) == 1 else ")")
-    elif isinstance(value, dict):
-        yield from _pairs(value)
-    elif isinstance(value, (KeysView, ItemsView, ValuesView)):
-        yield from _enclosed(f"{type(value).__name__}([", value, "])")
-    elif isinstance(value, Namespace):
-        yield "<Namespace "
-        yield from _pairs(attributes_of(value))
-        yield ">"
-    else:
-        yield repr(value)
+class _Pieces:
+    """What repr() writes of values that may be in one another any number of times."""
 
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._size = 0
 
-def _enclosed(start: str, items: Any, end: str) -> Iterator[str]:
-    yield start
-    for index, item in enumerate(items):
-        if index:
-            yield ", "
-        yield from _repr(item)
-    yield end
+    def write(self, value: Any) -> None:
+        if isinstance(value, Text):
+            self._add(_quoted(value))
+        elif isinstance(value, list):
+            self._items("[", value, "]")
+        elif isinstance(value, tuple):
+            self._items("(", value, ",)" if len(value) == 1 else ")")
+        elif isinstance(value, dict):
+            self._pairs(value)
+        elif isinstance(value, (KeysView, ItemsView, ValuesView)):
+            self._items(f"{type(value).__name__}([", value, "])")
+        elif isinstance(value, Namespace):
+            self._add("<Namespace ")
+            self._pairs(attributes_of(value))
+            self._add(">")
+        else:
+            self._add(repr(value))
 
+    def _add(self, piece: str) -> None:
+        self._size += len(piece)
+        fits(self._size)
+        self.texts.append(piece)
 
-def _pairs(items: Mapping[Any, Any]) -> Iterator[str]:
-    yield "{"
-    for index, (key, item) in enumerate(items.items()):
-        if index:
-            yield ", "
-        yield from _repr(key)
-        yield ": "
-        yield from _repr(item)
-    yield "}"
+    def _items(self, start: str, items: Any, end: str) -> None:
+        self._add(start)
+        for index, item in enumerate(items):
+            if index:
+                self._add(", ")
+            self.write(item)
+        self._add(end)
+
+    def _pairs(self, items: Mapping[Any, Any]) -> None:
+        self._add("{")
+        for index, (key, item) in enumerate(items.items()):
+            if index:
+                self._add(", ")
+            self.write(key)
+            self._add(": ")
+            self.write(item)
+        self._add("}")
 
 
 def _quoted(value: Text) -> str:
@@ -117,16 +125,13 @@ def as_json(
     sort_keys: bool = False,
 ) -> str:
     """The filter tojson of transformers."""
-    step = 0 if indent is None else len(indent) if isinstance(indent, str) else max(indent, 0)
+    # Python writes what is indented slowly: a step for each level that a value lies on.
+    step = 0 if indent is None else max(len(indent) if isinstance(indent, str) else indent, 1)
     marks = _check_json(value, step, sum(map(len, separators or ())))
-
-    def written(what: Any) -> str:
-        return json.dumps(
-            what, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-        )  # fmt: skip
-
-    plain = written(value)
-    return with_marks(plain, written(_stand_ins(value))) if marks and not ensure_ascii else plain
+    write = functools.partial(
+        json.dumps, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+    return with_marks(write(value), write(_stand_ins(value))) if marks and not ensure_ascii else write(value)
 
 
 def _check_json(value: Any, step: int, separators: int) -> bool:
@@ -153,7 +158,7 @@ def _check_json(value: Any, step: int, separators: int) -> bool:
 def _stand_ins(value: Any) -> Any:
     """The value with the marked forms of its texts, but for keys and for what JSON writes in another way."""
     if isinstance(value, str):
-        return "".join(unmark(form) if unmark(form) in _ESCAPED else form for form in marked(value))
+        return marked(value).translate(_PLAIN_ESCAPED)
     if isinstance(value, Mapping):
         return {key: _stand_ins(item) for key, item in value.items()}
     return [_stand_ins(item) for item in value] if isinstance(value, (list, tuple)) else value

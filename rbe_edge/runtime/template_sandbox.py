@@ -1,8 +1,9 @@
 """A Jinja environment in which a template from an unknown file can neither reach the program nor exhaust it.
 
 Jinja's sandbox keeps a template from Python's internals, but lets it loop for ever or build texts of any size. Here the
-parsed template is transformed (template_tree). What an operation will make is bounded before it makes it, all that is held
-at a time is counted, and every loop step, call, filter and piece of output takes from one budget (template_budget).
+parsed template is transformed (template_tree). What an operation will make is bounded before it makes it, all that is
+held at a time is counted, and every loop step, call, filter and piece of output takes from one budget
+(template_budget).
 
 Trimming, break and continue, raise_exception, strftime_now, tojson and the `generation` tag are those of Hugging Face
 transformers (apply_chat_template), for which chat templates are written.
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from jinja2 import nodes
@@ -50,14 +51,13 @@ from rbe_edge.runtime.template_values import (
     with_marks,
 )
 
-
 _TEXTS = (str, Text)
 _SEQUENCES = (str, list, tuple)
 _DICT_ATTRIBUTES = frozenset(dir(KnownDict))
 
 
 class _GenerationTag(Extension):
-    """{% generation %}: marks the assistant's words for training; here its body is just output, in a scope of its own."""
+    """{% generation %}: marks the assistant's words for training; here it is just output, in a scope of its own."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -113,7 +113,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             "a comparison": self._compared,
             "as one text": self._as_one_text,
         }
-        self.tests = {name: self._ticking(function) for name, function in self.tests.items()}
+        self.tests = {name: self._ticking(cast(Any, function)) for name, function in self.tests.items()}
         self.globals = {
             **{name: self.globals[name] for name in ("range", "cycler", "joiner")},
             "dict": TemplateDict(),
@@ -167,7 +167,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.budget.step()
         return self._made(joined([spelled(value) for value in values]))
 
-    def concat(self, pieces: Iterable[str]) -> Any:  # type: ignore[override]
+    def concat(self, pieces: Iterable[str]) -> Any:
         """What a template, block or macro has written."""
         return self._made(joined(list(pieces)))
 
@@ -284,4 +284,3 @@ def _strftime_now(pattern: str) -> str:
     if not re.fullmatch(r"(?:[^%]|%-?[A-Za-z%])*", pattern):
         raise LimitError("it formats the time in a way that is not allowed here")
     return datetime.now().strftime(pattern)
-

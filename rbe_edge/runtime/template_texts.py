@@ -1,7 +1,7 @@
 """The methods of texts, as templates call them: bounded before they run, and with marks (template_values) after.
 
-The result is always what Python's method makes of the text as people read it. Marks are then carried over from the marked
-forms of what it was made of. A method that is missing here takes or makes something else than texts.
+The result is always what Python's method makes of the text as people read it. Marks are then carried over from the
+marked forms of what it was made of. A method that is missing here takes or makes something else than texts.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def check_tree(tree: nodes.Template) -> None:
 
 def transform(node: nodes.Node, keep: Callable[[str], bool]) -> None:
     """Puts the budget into a parsed template, in place and bottom up. keep: remembers a text of the template's own, and
-    says whether it has marks. The filters that are written here have names with a blank, which no template can write."""
+    says whether it has marks. The filters that this writes have names with a blank, which no template can have."""
     for field, value in list(node.iter_fields()):
         if isinstance(value, nodes.Node):
             transform(value, keep)

@@ -1,5 +1,5 @@
-"""The values in a template's rendering: texts that know which of their characters are the template's own, containers that
-know their weight, both with the memory that they hold.
+"""The values in a template's rendering: texts that know which of their characters are the template's own, containers
+that know their weight, both with the memory that they hold.
 
 All of them are what Jinja expects, a str, a list and so on, and behave as these do. What a text is, how it compares and
 what is found in it never depends on who wrote it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, SupportsIndex, TypeVar, cast
 
 from jinja2.exceptions import SecurityError
 from jinja2.utils import Namespace
@@ -148,14 +148,13 @@ def as_marked(value: Any) -> Any:
     return value._marked if isinstance(value, Text) else value
 
 
-def with_marks(plain: T, candidate: Any) -> T:
+def with_marks(plain: T, candidate: object) -> T:
     """What was made, with the marks of what was made of the marked forms, if both are the same to a reader."""
-    made: Any = plain
     if isinstance(plain, str) and isinstance(candidate, str):
-        candidate = str.__str__(candidate)
-        if candidate != plain and unmark(candidate) == plain:
-            made = text(plain, candidate)
-    return made
+        form = str.__str__(candidate)
+        if form != plain and unmark(form) == plain:
+            return cast(T, text(plain, form))
+    return plain
 
 
 # ---- all values ----

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from template_reference import SPECIAL
 
-from rbe_edge.runtime import template_budget
 from rbe_edge.errors import TemplateError
+from rbe_edge.runtime import template_budget
 from rbe_edge.runtime.chat_template import ChatTemplate, Message
 
 MESSAGES = [Message("user", "hi"), Message("assistant", "<|yes|>"), Message("user", "more")]
@@ -109,6 +109,10 @@ HOSTILE = {
     "indent with a text": ("{{ ('a\n' * 99999)|indent('b' * 99999) }}", "makes"),
     "json indent": ("{{ messages|tojson(indent=9999999999) }}", "makes"),
     "json of depth": (growing("[n.x]", 700) + "{{ n.x|tojson(indent=99999) }}", "makes"),
+    "json of depth without spaces": (
+        growing("[n.x]", 700, "(range(9999)|list)") + "{{ n.x|tojson(indent=0) }}",
+        "makes",
+    ),
     "json separators": (f"{{{{ {NUMBERS}|tojson(separators=('x' * 9999, 'y')) }}}}", "makes"),
     "replace": ("{{ ('a' * 99999)|replace('a', 'b' * 99999) }}", "makes"),
     "replace nothing": ("{{ ('a' * 99999)|replace('', 'b' * 99999) }}", "makes"),
@@ -209,7 +213,8 @@ def test_large_is_refused_before_it_is_compiled(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LARGEST)
-def test_what_is_just_small_enough(name: str) -> None:
+def test_what_is_just_small_enough(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template_budget, "MAX_SECONDS", 600.0)
     ChatTemplate(LARGEST[name]).render(MESSAGES)
 
 
@@ -224,10 +229,10 @@ def test_memory_of_all_of_them() -> None:
         "template_budget.MAX_SECONDS = 600.0\n"
         "for source in [*[s for s, reason in HOSTILE.values() if reason[:5] != 'takes'], *LARGEST.values()]:\n"
         "    try:\n        ChatTemplate(source).render(MESSAGES)\n    except TemplateError:\n        pass\n"
-        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> (0 if sys.platform == 'darwin' else 10))"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert int(run.stdout) >> (20 if sys.platform == "darwin" else 0) < 250
+    assert int(run.stdout) >> (20 if sys.platform == "darwin" else 10) < 250  # MiB; Linux counts KiB
 
 
 def test_a_template_recovers_from_a_hostile_message() -> None:
@@ -238,8 +243,9 @@ def test_a_template_recovers_from_a_hostile_message() -> None:
     assert template.render([Message("user", "100")]) == "ok"
 
 
-def test_threads_have_budgets_of_their_own() -> None:
+def test_threads_have_budgets_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """One template, rendered by several threads at a time: what one may use is not used up by another."""
+    monkeypatch.setattr(template_budget, "MAX_SECONDS", 600.0)
     template = ChatTemplate("{% for m in messages %}{% for i in range(m.content|int) %}{% endfor %}{% endfor %}<|ok|>")
     outcomes: list[str] = []
 

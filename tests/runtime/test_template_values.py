@@ -1,5 +1,5 @@
-"""What templates do with texts, lists and dictionaries: the result is Jinja's own, the template's words stay marked, and
-what was said never is."""
+"""What templates do with texts, lists and dictionaries: the result is Jinja's own, the template's words stay marked,
+and what was said never is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from rbe_edge.runtime.marked_text import unmark
 SAID = "@ab^ x~y@ \u00df\u03a3 \U0001f600^c`"
 MESSAGES = [
     Message("user", SAID),
-    Message("tool", "a_b <think>x</think> [INST] 'q' \"r\" {0} %s \\ end\n\n", {"weight": 3, "hold": ["<s>", None, 1.5]}),
+    Message(
+        "tool",
+        "a_b <think>x</think> [INST] 'q' \"r\" {0} %s \\ end\n\n",
+        {"weight": 3, "hold": ["<s>", None, 1.5]},
+    ),
 ]
 SAID_SIGNS = "@^~`"
 SETUP = (
@@ -187,6 +191,50 @@ range(3)|list
 5 .bit_length()
 """.strip().splitlines()
 
+#: of what the template wrote alone, or beside what was said
+MOVED = r"""
+o
+o ~ c
+c + o
+o|trim
+o.strip()
+x.replace(c, '')
+x|replace(c, '')
+o.split('_')|join('_')
+o|upper
+o|title
+o|indent
+o|center(40)
+[o, c]|join
+c.join([o, o])
+'%s' % o
+'%(a)s' % {'a': o}
+'{}'.format(o)
+[o]|string
+{'a': o}
+[o]|tojson
+o|safe
+(o|safe) + 'a'
+o|default('x')
+o[:9]
+o|list|join
+n.v
+n.w[1]
+x|reverse|reverse
+o|truncate(12)
+[c, o]|last
+(o, 1)|first
+o ~ ''|e
+[o]|map('trim')|first
+c.replace('a', o)
+c|replace('a', o)
+o.rsplit('_', 1)[0]
+o.partition('_')[0]
+(o|string)|lower
+o.removesuffix('\n')
+o * 2
+""".strip().splitlines()
+
 #: where templates keep what they made
 STATEMENTS = [
     "{% for m in messages %}{% set n = namespace(v=1) %}{{ m.content.strip() }}{% endfor %}",
@@ -261,17 +309,7 @@ def test_errors_name_types_as_jinja_does() -> None:
             ChatTemplate(source).render(MESSAGES)
 
 
-@pytest.mark.parametrize(
-    "expression",
-    [
-        "o", "o ~ c", "c + o", "o|trim", "o.strip()", "x.replace(c, '')", "x|replace(c, '')", "o.split('_')|join('_')",
-        "o|upper", "o|title", "o|indent", "o|center(40)", "[o, c]|join", "c.join([o, o])", "'%s' % o", "'%(a)s' % {'a': o}",
-        "'{}'.format(o)", "[o]|string", "{'a': o}", "[o]|tojson", "o|safe", "(o|safe) + 'a'", "o|default('x')", "o[:9]",
-        "o|list|join", "n.v", "n.w[1]", "x|reverse|reverse", "o|truncate(12)", "[c, o]|last", "(o, 1)|first", "o ~ ''|e",
-        "[o]|map('trim')|first", "c.replace('a', o)", "c|replace('a', o)", "o.rsplit('_', 1)[0]", "o.partition('_')[0]",
-        "(o|string)|lower", "o.removesuffix('\\n')", "o * 2",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("expression", MOVED)
 def test_marks_stay(expression: str) -> None:
     marked = check(f"{{{{ {expression} }}}}")
     signs = [index for index, sign in enumerate(unmark(marked)) if sign in "<|>"]
