@@ -128,6 +128,7 @@ class _OneLine:
         if not isinstance(error, Exception):
             return
         line = getattr(error, "lineno", None) or _line_in_template(error.__traceback__)
+        error.__traceback__ = None  # its frames hold what the template has made
         where = f" at line {line}" if line else ""
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise TemplateError(f"the chat template {self._what}{where}: {reason}; {_HINT}") from None

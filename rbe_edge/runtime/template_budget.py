@@ -10,6 +10,7 @@ MAX_STEPS = 300_000
 MAX_SECONDS = 3.0  # of each; compiling stays far below it by the size of the template (template_tree)
 MAX_MEMORY = 128 << 20  # bytes of all that a rendering holds at a time
 MAX_BITS = 4096  # of a whole number
+MAX_LEVELS = 500  # of lists in lists; Python hashes tuples in tuples on the C stack, without a limit
 MAX_PRODUCT = 200_000_000  # characters compared where each of a text is compared with each of another: 0.2 s
 MAX_SLOW = 20_000  # characters of a text for what is slow, or takes a time that grows with the square
 _HELD = 256  # bytes; what is smaller is counted for good, not until it is gone: counting would take more than it does

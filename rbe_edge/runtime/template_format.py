@@ -15,7 +15,7 @@ from jinja2.utils import Namespace
 from markupsafe import Markup
 
 from rbe_edge.runtime.marked_text import mark, unmark
-from rbe_edge.runtime.template_budget import fits
+from rbe_edge.runtime.template_budget import fits, works_slowly
 from rbe_edge.runtime.template_values import (
     Text,
     as_marked,
@@ -171,6 +171,7 @@ _DIRECTIVE = re.compile(r"[#0\- +]*(\*|\d+)?(?:\.(\*|\d+)?)?[hlL]?(.)?", re.DOTA
 
 def percent(template: str, values: Any) -> Any:
     """template % values."""
+    works_slowly(template.count("%"))
     arguments = iter(values if isinstance(values, tuple) else (values,))
     size, form, at = len(template), [], 0
     while (found := template.find("%", at)) >= 0:
@@ -266,5 +267,6 @@ class _Formatter(SandboxedFormatter):
 
 def formatted(environment: Environment, template: str, arguments: Any, named: Any) -> str:
     """template.format(*arguments, **named)."""
+    works_slowly(template.count("{"))
     form = _Formatter(environment, marked(template) == mark(template)).vformat(template, arguments, named)
     return text(unmark(form), form)

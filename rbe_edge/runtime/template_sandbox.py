@@ -51,6 +51,7 @@ from rbe_edge.runtime.template_values import (
     with_marks,
 )
 
+_MAX_PATTERN = 1000  # characters of a format of the time
 _TEXTS = (str, Text)
 _SEQUENCES = (str, list, tuple)
 _DICT_ATTRIBUTES = frozenset(dir(KnownDict))
@@ -281,6 +282,6 @@ def _raise_exception(message: object) -> None:
 
 def _strftime_now(pattern: str) -> str:
     # A width such as %1000000000d is an extension of some C libraries that would fill the memory.
-    if not re.fullmatch(r"(?:[^%]|%-?[A-Za-z%])*", pattern):
+    if len(pattern) > _MAX_PATTERN or not re.fullmatch(r"(?:[^%]|%-?[A-Za-z%])*", pattern):
         raise LimitError("it formats the time in a way that is not allowed here")
     return datetime.now().strftime(pattern)

@@ -16,11 +16,13 @@ from jinja2.utils import Namespace
 from markupsafe import Markup
 
 from rbe_edge.runtime.marked_text import mark, said, unmark
-from rbe_edge.runtime.template_budget import MAX_BITS, Budget, Hold, LimitError, fits
+from rbe_edge.runtime.template_budget import MAX_BITS, MAX_LEVELS, Budget, Hold, LimitError, fits
 
 _ITEM_WEIGHT = 8  # an item of a list takes a pointer at least, and is slower to go through than a character
 _ITEM_BYTES = 40  # of a pointer and a number that nobody else holds
 _PAIR_BYTES = 100
+
+_COLLECTIONS = (Mapping, list, tuple, set, frozenset, KeysView, ValuesView, ItemsView)
 
 T = TypeVar("T")
 
@@ -65,19 +67,22 @@ class MarkedMarkup(Markup):
 
 
 class KnownList(list[Any]):
-    __slots__ = ("_hold", "_weight")
+    __slots__ = ("_hold", "_levels", "_weight")
     _weight: int
+    _levels: int
     _hold: Hold | None
 
 
 class KnownTuple(tuple[Any, ...]):
     _weight: int
+    _levels: int
     _hold: Hold | None
 
 
 class KnownDict(dict[Any, Any]):
-    __slots__ = ("_hold", "_weight")
+    __slots__ = ("_hold", "_levels", "_weight")
     _weight: int
+    _levels: int
     _hold: Hold | None
 
 
@@ -162,31 +167,38 @@ def with_marks(plain: T, candidate: object) -> T:
 
 def weigh(value: object) -> int:
     """Characters and items of a value, counted through containers, as often as they are in it; LimitError above the
-    limit. A namespace weighs nothing: it is compared by what it is, not by what is in it."""
-    weight = 0
-    pending = [value]
+    limits. A namespace weighs nothing: it is compared by what it is, not by what is in it."""
+    return _measure(value)[0]
+
+
+def _measure(value: object) -> tuple[int, int]:
+    """Weight, and levels of containers."""
+    weight = deepest = 0
+    pending = [(value, 0)]
     while pending:
-        item = pending.pop()
+        item, level = pending.pop()
         if isinstance(item, str):
             weight += len(item) + 1
         elif isinstance(item, (KnownList, KnownTuple, KnownDict)):
             weight += item._weight
+            deepest = max(deepest, level + item._levels)
         elif isinstance(item, int):
             if item.bit_length() > MAX_BITS:
                 raise LimitError(f"it makes a number of more than {MAX_BITS} bits")
             weight += 1
-        elif isinstance(item, Mapping):
-            weight += _ITEM_WEIGHT * len(item)
-            pending.extend(item.keys())
-            pending.extend(item.values())
-        elif isinstance(item, (list, tuple, set, frozenset, KeysView, ValuesView, ItemsView)):
+        elif isinstance(item, _COLLECTIONS):
             weight += _ITEM_WEIGHT * len(item)
             fits(weight)
-            pending.extend(item)
+            deepest = max(deepest, level + 1)
+            pending.extend((part, level + 1) for part in item)
+            if isinstance(item, Mapping):
+                pending.extend((part, level + 1) for part in item.values())
         else:
             weight += 1
         fits(weight)
-    return weight
+    if deepest > MAX_LEVELS:
+        raise LimitError(f"it makes a value of more than {MAX_LEVELS} levels")
+    return weight, deepest
 
 
 def weighed_list(items: Any) -> list[Any]:
@@ -225,7 +237,7 @@ def _made_text(value: str, budget: Budget) -> str:
 
 
 def _made_container(value: Any, budget: Budget) -> Any:
-    weight = weigh(value)
+    weight, levels = _measure(value)
     known: KnownList | KnownTuple | KnownDict
     if isinstance(value, dict):
         known = KnownDict(value)
@@ -233,7 +245,7 @@ def _made_container(value: Any, budget: Budget) -> Any:
     else:
         known = KnownList(value) if isinstance(value, list) else KnownTuple(value)
         n_bytes = _ITEM_BYTES * len(value)
-    known._weight = weight
+    known._weight, known._levels = weight, levels
     known._hold = budget.hold(n_bytes + weight)
     return known
 
