@@ -75,6 +75,24 @@ def test_long_conversations_are_within_the_limits() -> None:
         assert ChatTemplate(TEMPLATES[name], SPECIAL).render(messages) == reference(TEMPLATES[name], messages)
 
 
+def test_without_the_beginning_of_an_answer() -> None:
+    template = ChatTemplate(TEMPLATES["chatml"])
+    whole, rest = template.render(MESSAGES), "<|im_start|>assistant\n"
+    assert whole.endswith(rest) and template.render(MESSAGES, add_generation_prompt=False) + rest == whole
+
+
+def test_a_message_is_shown_as_transformers_shows_it() -> None:
+    template = ChatTemplate("{% for m in messages %}{{ m|tojson }}{% endfor %}")
+    assert template.render([Message("tool", "yes", {"name": "f", "tool_call_id": None})]) == (
+        '{"role": "tool", "content": "yes", "name": "f"}'
+    )
+    for name in ("reasoning_content", "thinking", "reasoning"):
+        thinks = ChatTemplate(
+            "{{ messages[0].thinking }}|{{ messages[0].reasoning_content }}|{{ messages[0].content }}"
+        )
+        assert thinks.render([Message("assistant", "2", {name: "easy"})]) == "easy|easy|2"
+
+
 def test_unset_special_tokens_are_empty() -> None:
     assert ChatTemplate("[{{ bos_token }}]").render(MESSAGES) == "[]"
 
