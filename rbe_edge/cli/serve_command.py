@@ -7,6 +7,8 @@ import contextlib
 import json
 import logging
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from rbe_edge.cli.output import note, printable
@@ -61,6 +63,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     engine.add_argument("--read-planes", metavar="N", type=int, default=0, help="read the first N planes (0: all)")
     engine.add_argument("--no-verify", action="store_true", help="skip the checksums of the tensors: opens faster")
     engine.add_argument("--chat-template-file", metavar="FILE", type=Path, help="a Jinja template, not the model's")
+    engine.add_argument(
+        "--no-control-tokens", action="store_true", help="read a prompt of /v1/completions as plain text"
+    )
     parser.add_argument("--json", action="store_true", help="write where it listens as one JSON object")
     parser.set_defaults(run=run)
 
@@ -77,10 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
         context=arguments.ctx_size, threads=arguments.threads, kv=arguments.kv, planes=arguments.read_planes
     )
     serve.check_extra()
-    _log_to_standard_error()
 
     from rbe_edge.runtime.model import Model, demo_path
     from rbe_edge.server.app import AppOptions, make_app
+    from rbe_edge.server.bodies import BodyLimits
     from rbe_edge.server.service import Service, ServiceOptions
 
     file = arguments.chat_template_file
@@ -91,9 +96,11 @@ def run(arguments: argparse.Namespace) -> int:
         queue_limit=arguments.queue,
         max_tokens=arguments.max_tokens,
         template=template,
+        reads_control_tokens=not arguments.no_control_tokens,
     )
-    app_options = AppOptions(key, arguments.max_body, tuple(arguments.cors_origin), place.local)
+    app_options = AppOptions(key, tuple(arguments.cors_origin), place.local, BodyLimits(largest=arguments.max_body))
     with (
+        _log_to_standard_error(),
         contextlib.closing(serve.listen(place)) as listener,
         Model.open(arguments.file or demo_path(), verify=not arguments.no_verify) as model,
         contextlib.closing(Service(model, session, options)) as service,
@@ -115,14 +122,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-class _OneLine(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return f"rbe: {printable(' '.join(record.getMessage().split()))}"
+@contextlib.contextmanager
+def _log_to_standard_error() -> Iterator[None]:
+    from rbe_edge.server.log import RepeatedLines
 
-
-def _log_to_standard_error() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine())
     log = logging.getLogger("rbe_edge.server")
+    handler = RepeatedLines(sys.stderr)
     log.addHandler(handler)
     log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

@@ -1,4 +1,4 @@
-"""The memory of this process."""
+"""The memory and the descriptors of this process."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ def peak_bytes() -> int:
     """Most memory that this process has held so far, Python and mapped files included."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def spare_descriptors() -> int:
+    """How many more files and sockets this process may open; a million where there is no limit."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        n_open = len(os.listdir("/dev/fd"))
+    except OSError:
+        n_open = 64
+    return max(0, limit - n_open) if limit != resource.RLIM_INFINITY else 1_000_000
 
 
 def resident_bytes() -> int:

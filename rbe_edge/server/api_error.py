@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rbe_edge.terminal_text import one_line
+
+_MOST_CHARACTERS = 500  # of a message: some quote the request, which may be megabytes
+
 
 class ApiError(Exception):
-    """The error that a client gets, with its HTTP status. param: the field of the request that is wrong."""
+    """The error that a client gets, with its HTTP status. message: becomes one line of at most 500 characters. param:
+    the field of the request that is wrong."""
 
     def __init__(
         self,
@@ -18,7 +23,8 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.param, self.code = status, message, param, code
+        self.status, self.param, self.code = status, param, code
+        self.message = one_line(message, _MOST_CHARACTERS)
         self.headers = dict(headers or {})
 
     def body(self) -> dict[str, object]:

@@ -15,7 +15,7 @@ from rbe_edge.grammar.json_schema import SchemaError, text_grammar
 from rbe_edge.runtime.chat_template import Message
 from rbe_edge.runtime.options import SamplingOptions
 from rbe_edge.server.api_error import wrong
-from rbe_edge.server.fields import Fields
+from rbe_edge.server.fields import Fields, parse_json
 from rbe_edge.server.tool_calls import Tool, call_grammar
 
 _MAX_MESSAGES = 10_000
@@ -23,6 +23,9 @@ _MAX_TOOLS = 128
 _MAX_STOPS = 16
 _MAX_STOP = 1000  # characters
 _MAX_CHOICES = 32  # answers to one request
+
+#: Keywords beside which `"properties": {}` says that a function takes nothing.
+_PLAIN_KEYWORDS = frozenset({"type", "properties", "required", "title", "description", "$schema"})
 
 
 @dataclass(frozen=True)
@@ -215,8 +218,8 @@ def _earlier_call(call: Fields) -> dict[str, object]:
         raise wrong(call.path("function"), f"`{call.path('function')}` is missing")
     text = function.text("arguments") or "{}"
     try:
-        arguments = json.loads(text)
-    except (ValueError, RecursionError):
+        arguments = parse_json(text)
+    except ValueError:
         arguments = text
     name = function.required_text("name")
     return {"id": call.text("id"), "type": "function", "function": {"name": name, "arguments": arguments}}
@@ -234,10 +237,18 @@ def _tool(entry: Fields) -> Tool:
     name = function.required_text("name")
     if not 0 < len(name) <= 64 or not all(letter.isascii() and (letter.isalnum() or letter in "_-") for letter in name):
         raise wrong(function.path("name"), f"`{function.path('name')}` must be 1 to 64 letters, digits, _ and -")
-    parameters: Any = function.raw("parameters")
-    if parameters is not None and not isinstance(parameters, Mapping):
+    return Tool(name, function.text("description") or "", _parameters(function))
+
+
+def _parameters(function: Fields) -> Mapping[str, Any]:
+    """The schema of a function's arguments. One that names no parameters takes none, as OpenAI's API says."""
+    given: Any = function.raw("parameters")
+    if given is not None and not isinstance(given, Mapping):
         raise wrong(function.path("parameters"), f"`{function.path('parameters')}` must be an object")
-    return Tool(name, function.text("description") or "", parameters or {"type": "object"})
+    if not given:
+        return {"type": "object", "properties": {}, "additionalProperties": False}
+    names_none = given.get("properties") == {} and given.get("type") == "object" and not given.get("required")
+    return {**given, "additionalProperties": False} if names_none and not set(given) - _PLAIN_KEYWORDS else given
 
 
 def _tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], tuple[Tool, ...]]:

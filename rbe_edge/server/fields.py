@@ -5,41 +5,113 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rbe_edge.server.api_error import ApiError, wrong
 
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_MOST_LEVELS = 200  # no schema, tool or message needs more; Python's own limit depends on who calls
+_MOST_DIGITS = 309  # of the largest float64
+_MOST_PARTS = 250_000  # lists and objects: more take seconds, and hundreds of bytes each
+_MOST_NAME = 100  # characters of a field's name in a message
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)  # one without an end goes to the end
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """The object that the body is. Raises ApiError for what is no JSON object, nested too deep, or holds half of a
-    surrogate pair, a number that is not finite or one of thousands of digits."""
+def parse_object(body: bytes | bytearray) -> dict[str, Any]:
+    """The object that the body is. Raises ApiError for what is no JSON object, and for what parse_json() refuses."""
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
-        if _SURROGATE.search(body):
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except RecursionError:
-        raise ApiError(400, "the body is nested too deep") from None
-    except UnicodeEncodeError:
-        raise ApiError(400, "the body holds half of a surrogate pair, which is no character") from None
+        value, refused = _parse(body.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ApiError(400, "the body is no valid UTF-8") from None
     except ValueError as error:
-        raise ApiError(400, f"the body is no valid JSON: {str(error)[:200]}") from None
+        raise ApiError(400, f"the body is no valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise ApiError(400, "the body must be a JSON object")
+    if refused is not None:
+        name = next(name for name, part in value.items() if _holds_nan(part))[:_MOST_NAME]
+        raise wrong(name, f"`{name}`: {refused}")
     return value
 
 
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {text[:40]} is too large")
+def parse_json(text: str) -> Any:
+    """The value that a text is. Raises ValueError, in one line, for what is no JSON, is nested deeper than 200 levels,
+    has more than 250,000 lists and objects, or holds half of a surrogate pair or a number that is not finite as
+    float64."""
+    value, refused = _parse(text)
+    if refused is not None:
+        raise ValueError(refused)
     return value
+
+
+def _parse(text: str) -> tuple[Any, str | None]:
+    """The value, and what is wrong with a number in it; such numbers became NaN."""
+    parts = text.count("[") + text.count("{")
+    if parts > _MOST_PARTS:
+        words = _STRING.sub("", text)
+        if words.count("[") + words.count("{") > _MOST_PARTS:
+            raise ValueError(f"it has more than {_MOST_PARTS} lists and objects")
+    numbers = _Numbers()
+    try:
+        value = json.loads(text, parse_constant=numbers.constant, parse_float=numbers.decimal, parse_int=numbers.whole)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if parts > _MOST_LEVELS and _is_deep(value):
+        raise ValueError(f"it is nested deeper than {_MOST_LEVELS} levels")
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError("it holds half of a surrogate pair, which is no character") from None
+    return value, numbers.refused
+
+
+class _Numbers:
+    """Reads numbers. refused: what is wrong with one of them, which has become NaN."""
+
+    def __init__(self) -> None:
+        self.refused: str | None = None
+
+    def constant(self, name: str) -> float:
+        self.refused = f"{name} is no number of JSON"
+        return math.nan
+
+    def decimal(self, text: str) -> float:
+        value = float(text)
+        return value if math.isfinite(value) else self._too_large(text)
+
+    def whole(self, text: str) -> int | float:
+        digits = len(text) - text.startswith("-")
+        if digits > _MOST_DIGITS or (digits == _MOST_DIGITS and not math.isfinite(float(text))):
+            return self._too_large(text)
+        return int(text)
+
+    def _too_large(self, text: str) -> float:
+        self.refused = f"the number {text[:20]}{'…' if len(text) > 20 else ''} is too large"
+        return math.nan
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_MOST_LEVELS):
+        level = [part for one in level for part in _parts(one) if isinstance(part, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _holds_nan(value: Any) -> bool:
+    stack = [value]
+    while stack:
+        one = stack.pop()
+        if one != one:
+            return True
+        stack += _parts(one)
+    return False
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 class Fields:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +15,7 @@ from rbe_edge.grammar.constraint import Constraint
 from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.options import SamplingOptions
 from rbe_edge.runtime.sampler import Sampler
+from rbe_edge.runtime.text_stream import TextStream
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.session import Session
@@ -33,7 +35,8 @@ class TokenScore:
 
 @dataclass(frozen=True)
 class Piece:
-    """Text that has become certain, and the tokens drawn since the last piece; scores are empty unless asked for."""
+    """Text that has become certain, and the tokens that write it: those that begin in it, since the last piece. scores
+    are empty unless asked for."""
 
     text: str
     scores: tuple[TokenScore, ...]
@@ -87,6 +90,7 @@ class Answer:
         room = session.context - len(job.prompt) + 1  # the last token need not be appended
         self._limit = min(room, job.max_tokens or room)
         self._scores: npt.NDArray[np.float64] | None = None
+        self._scored = _ScoredText(session) if job.top_logprobs is not None else None
         self._generation: EngineGeneration | None = None
 
     @property
@@ -120,10 +124,9 @@ class Answer:
             self._finish("stop" if event.finish == "end" else "length", event.rest)
             return False
         self.generated += 1
-        scores = self._scores
-        score = () if scores is None else (_score(event.token, scores, job.top_logprobs or 0),)
-        if event.text or score:
-            job.tell(Piece(event.text, score))
+        if self._scored is not None and self._scores is not None:
+            self._scored.push(_score(event.token, self._scores, job.top_logprobs or 0))
+        self._tell(event.text)
         if event.finish == "stop":
             self._finish("stop")
             return False
@@ -138,14 +141,46 @@ class Answer:
             return False
         return True
 
-    def _finish(self, reason: FinishReason, rest: str = "") -> None:
-        if rest:
-            self.job.tell(Piece(rest, ()))
+    def _tell(self, text: str, is_all: bool = False) -> None:
+        scores = self._scored.take(text, is_all) if self._scored is not None else ()
+        if text or scores:
+            self.job.tell(Piece(text, scores))
+
+    def _finish(self, reason: FinishReason, rest: str | None = None) -> None:
+        """rest: the end of the text. None: a stop sequence has cut it off, and the tokens behind the cut with it."""
+        if rest is not None:
+            self._tell(rest, is_all=True)
         self.job.tell(Finish(reason, len(self.job.prompt), self.cached_tokens, self.generated))
 
     def close(self) -> None:
         if self._generation is not None:
             self._generation.close()
+        if self._scored is not None:
+            self._scored.close()
+
+
+class _ScoredText:
+    """Holds scores back until the text in which their tokens begin has been given."""
+
+    def __init__(self, session: Session) -> None:
+        self._stream = TextStream(session.model)  # without stops: where each token's text begins
+        self._begins = self._given = 0  # characters
+        self._held: deque[tuple[int, TokenScore]] = deque()
+
+    def push(self, score: TokenScore) -> None:
+        self._held.append((self._begins, score))
+        self._begins += len(self._stream.push(score.token))
+
+    def take(self, text: str, is_all: bool) -> tuple[TokenScore, ...]:
+        """The scores that belong to the text that is given now; is_all: it is the last."""
+        self._given += len(text)
+        found = []
+        while self._held and (is_all or self._held[0][0] < self._given):
+            found.append(self._held.popleft()[1])
+        return tuple(found)
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -156,4 +191,9 @@ def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 def _score(token: int, scores: npt.NDArray[np.float64], top: int) -> TokenScore:
     best = np.argsort(-scores, kind="stable")[:top] if top else ()
-    return TokenScore(token, float(scores[token]), tuple((int(one), float(scores[one])) for one in best))
+    return TokenScore(token, _finite(scores[token]), tuple((int(one), _finite(scores[one])) for one in best))
+
+
+def _finite(score: float) -> float:
+    """JSON has no infinity; OpenAI's API writes -9999 too."""
+    return max(float(score), -9999.0)

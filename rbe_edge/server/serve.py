@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
-import logging
-import signal
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,7 +63,7 @@ def listen(place: Place) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((place.host, place.port))
-        listener.listen(128)
+        listener.listen(512)
     except OSError as error:
         listener.close()
         reason = error.strerror or str(error)
@@ -77,36 +73,7 @@ def listen(place: Place) -> socket.socket:
 
 def run(app: Starlette, listener: socket.socket, place: Place, started: Callable[[], None]) -> None:
     """Serves until SIGINT or SIGTERM, then lets running answers end. A second signal ends them too."""
-    import uvicorn
+    from rbe_edge.server.connections import ConnectionLimits
+    from rbe_edge.server.http_server import HttpServer
 
-    class Server(uvicorn.Server):
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            # uvicorn raises the signal again once it has stopped; here a stop that was asked for is no failure.
-            if threading.current_thread() is not threading.main_thread():
-                yield
-                return
-            before = {one: signal.signal(one, self.handle_exit) for one in (signal.SIGINT, signal.SIGTERM)}
-            try:
-                yield
-            finally:
-                for one, handler in before.items():
-                    signal.signal(one, handler)
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
-            if self.started:
-                started()
-
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the program writes its own messages
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=place.stop_seconds,
-        h11_max_incomplete_event_size=64 << 10,
-        ws="none",
-    )
-    asyncio.run(Server(config).serve(sockets=[listener]))
+    asyncio.run(HttpServer(app, listener, place.stop_seconds, started, ConnectionLimits()).serve())

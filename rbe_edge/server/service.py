@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from array import array
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -30,18 +31,22 @@ _KEPT_CONSTRAINTS = 4  # each may grow to some 15 MB
 
 Event = Piece | Finish | BaseException
 
+Tokenize = Callable[[Model, str], list[int]]
+
 
 @dataclass(frozen=True)
 class ServiceOptions:
     """model_id: what the model is called; None: the file's name without its end. slots: answers at the same time, 1 to
     64, each with a context of its own. queue_limit: requests that may wait. max_tokens: the most that a request gets,
-    None: the context. template: Jinja, instead of the model's."""
+    None: the context. template: Jinja, instead of the model's. reads_control_tokens: those that are written out in
+    prompts of /v1/completions."""
 
     model_id: str | None = None
     slots: int = 4
     queue_limit: int = 32
     max_tokens: int | None = None
     template: str | None = None
+    reads_control_tokens: bool = True
 
     def __post_init__(self) -> None:
         for name, value, low, high in (("slots", self.slots, 1, 64), ("queue limit", self.queue_limit, 0, 10_000)):
@@ -114,16 +119,33 @@ class Service:
         self.check_model(request.base.model)
         jobs, together = [], object()
         for prompt in request.prompts:
-            tokens = self._tokens_of(prompt, "prompt")
+            tokens = self._tokens_of(prompt, "prompt", self._written_tokens)
             jobs += self._jobs(request.base, tokens, "prompt", together)
         return jobs
 
-    def _tokens_of(self, given: str | list[int], param: str) -> list[int]:
-        return self._tokenize(given, param) if isinstance(given, str) else self._known(given, param)
+    def embedding_inputs(self, request: EmbeddingRequest) -> list[array[int]]:
+        """The token ids of each input."""
+        self.check_model(request.model)
+        inputs = []
+        for one in request.inputs:
+            tokens = self._tokens_of(one, "input")
+            if not 0 < len(tokens) <= self.scheduler.context:
+                raise self._too_long(len(tokens), "input")
+            inputs.append(array("I", tokens))  # there may be a million of them
+        return inputs
 
-    def _tokenize(
-        self, text: str, param: str, tokenize: Callable[[Model, str], list[int]] = Model.tokenize
-    ) -> list[int]:
+    def _written_tokens(self, model: Model, text: str) -> list[int]:
+        """Of a prompt that the client has formatted itself. The model's prefix is added unless the text has it."""
+        if not self._options.reads_control_tokens:
+            return model.tokenize(text)
+        bos = model.metadata.get("bos_token")
+        has_bos = isinstance(bos, str) and bool(bos) and text.startswith(bos)
+        return model.tokenize(text, special=not has_bos, parse_special=True)
+
+    def _tokens_of(self, given: str | list[int], param: str, tokenize: Tokenize = Model.tokenize) -> list[int]:
+        return self._tokenize(given, param, tokenize) if isinstance(given, str) else self._known(given, param)
+
+    def _tokenize(self, text: str, param: str, tokenize: Tokenize) -> list[int]:
         self._check_length(len(text), param)
         try:
             return tokenize(self.model, text)
@@ -208,24 +230,13 @@ class Service:
         return _until_finished(events, len(jobs))
 
     async def embeddings(
-        self, request: EmbeddingRequest, gone: Callable[[], Awaitable[bool]]
-    ) -> tuple[list[list[float]], int]:
-        """A vector for each input, and their tokens together. gone: whether the client is; raises ApiError then."""
-        self.check_model(request.model)
-        inputs = await asyncio.to_thread(self._embedding_inputs, request)
+        self, inputs: Sequence[Sequence[int]], gone: Callable[[], Awaitable[bool]]
+    ) -> list[list[float]]:
+        """A vector for each of the token ids. gone: whether the client is; raises ApiError then."""
         try:
-            return await self._embedding.vectors(inputs, gone), sum(map(len, inputs))
+            return await self._embedding.vectors(inputs, gone)
         except (QueueFull, Cancelled) as error:
             raise api_error(error) from None
-
-    def _embedding_inputs(self, request: EmbeddingRequest) -> list[list[int]]:
-        inputs = []
-        for one in request.inputs:
-            tokens = self._tokens_of(one, "input")
-            if not 0 < len(tokens) <= self.scheduler.context:
-                raise self._too_long(len(tokens), "input")
-            inputs.append(tokens)
-        return inputs
 
 
 async def _until_finished(
@@ -248,7 +259,7 @@ class _Embedding:
         self._turn = asyncio.Lock()
         self._waiting = 0
 
-    async def vectors(self, inputs: list[list[int]], gone: Callable[[], Awaitable[bool]]) -> list[list[float]]:
+    async def vectors(self, inputs: Sequence[Sequence[int]], gone: Callable[[], Awaitable[bool]]) -> list[list[float]]:
         """Raises QueueFull, and Cancelled once gone() says so."""
         if self._waiting > self._queue_limit:
             raise QueueFull(1)
@@ -259,7 +270,7 @@ class _Embedding:
                 async with self._turn:
                     if await gone():
                         raise Cancelled("the client went away")
-                    found.append(await asyncio.to_thread(self._computed, tokens))
+                    found.append(await asyncio.to_thread(self._computed, list(tokens)))
             return found
         finally:
             self._waiting -= 1

@@ -11,6 +11,7 @@ from typing import Any
 from rbe_edge.grammar import grammar
 from rbe_edge.grammar.grammar import Chain, Choice, Literal, Node
 from rbe_edge.grammar.json_schema import schema_grammar
+from rbe_edge.server.fields import parse_json
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _MAX_CALL = 1 << 20  # characters
@@ -100,8 +101,8 @@ def _read_call(text: str) -> str | ToolCall:
     if not text.startswith(_OPEN):
         return text
     try:
-        call = json.loads(inner)
-    except (ValueError, RecursionError):
+        call = parse_json(inner)
+    except ValueError:
         return text
     arguments = call.get("arguments", call.get("parameters", {})) if isinstance(call, dict) else None
     if not isinstance(arguments, dict) or not isinstance(call.get("name"), str):

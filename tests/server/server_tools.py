@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 import time
@@ -50,26 +51,27 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(model: Model, app: dict[str, Any] | None = None, **service: Any) -> Iterator[Running]:
-    """A server; service: ServiceOptions, app: AppOptions."""
+def running(model: Model, app: dict[str, Any] | None = None, limits: Any = None, **service: Any) -> Iterator[Running]:
+    """A server; service: ServiceOptions, app: AppOptions, limits: ConnectionLimits."""
     pytest.importorskip("starlette")
-    uvicorn = pytest.importorskip("uvicorn")
+    pytest.importorskip("uvicorn")
     from rbe_edge.server.app import AppOptions, make_app
+    from rbe_edge.server.connections import ConnectionLimits
+    from rbe_edge.server.http_server import HttpServer
     from rbe_edge.server.serve import Place, listen
     from rbe_edge.server.service import Service, ServiceOptions
 
     made = Service(model, SessionOptions(threads=1), ServiceOptions(**service))
     listener = listen(Place(port=0))
-    config = uvicorn.Config(
-        make_app(made, AppOptions(**(app or {}))), log_config=None, lifespan="on", timeout_graceful_shutdown=5
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    started = threading.Event()
+    application = make_app(made, AppOptions(**(app or {})))
+    server = HttpServer(application, listener, 5, started.set, limits or ConnectionLimits())
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
-    found = Running(f"http://127.0.0.1:{listener.getsockname()[1]}", made)
     try:
-        found.wait_for(lambda: server.started)
-        yield found
+        assert started.wait(30)
+        yield Running(url, made)
     finally:
         server.should_exit = True
         thread.join()

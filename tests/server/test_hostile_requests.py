@@ -134,9 +134,11 @@ def test_a_prompt_that_fills_the_context(server: Running) -> None:
 
 
 def test_a_large_body(server: Running, model: Model) -> None:
+    from rbe_edge.server.bodies import BodyLimits
+
     big = b'{"model": "' + b"x" * (10 << 20) + b'"}'
     assert "larger" in error_of(post(server, big), 413)["message"]
-    with running(model, {"body_limit": 2000}, slots=1) as small:
+    with running(model, {"bodies": BodyLimits(largest=2000)}, slots=1) as small:
         assert post(small, CHAT).status_code == 200
         error_of(post(small, {**CHAT, "user": "x" * 2000}), 413)
 

@@ -1,0 +1,142 @@
+"""The loop of `rbe serve`: uvicorn, which accepts no more connections than there are descriptors for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from rbe_edge.machine.process import spare_descriptors
+from rbe_edge.server.connections import Connection, ConnectionLimits, make_room
+from rbe_edge.server.log import cause_of
+
+_log = logging.getLogger("rbe_edge.server")
+_MOST_CONNECTIONS = 1000
+_KEPT_DESCRIPTORS = 32  # for files that are opened meanwhile, and connections that are being closed
+_LOOK_SECONDS = 1.0
+_UNREAD_AT_STOP = 5.0  # seconds: a client that reads none of its answer does not delay a stop for longer
+
+
+class HttpServer(uvicorn.Server):
+    """Serves an application on a socket that listens, which it closes. started: is called once it answers."""
+
+    def __init__(
+        self,
+        app: Starlette,
+        listener: socket.socket,
+        stop_seconds: int,
+        started: Callable[[], None],
+        limits: ConnectionLimits,
+    ) -> None:
+        for name in ("uvicorn.error", "asyncio"):  # the program writes its own messages
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=Connection,
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=int(limits.idle) + 1,
+                timeout_graceful_shutdown=stop_seconds,
+                h11_max_incomplete_event_size=64 << 10,
+            )
+        )
+        self._bodies = app.state.bodies
+        self._listener, self._when_started, self._limits = listener, started, limits
+        self._most = max(8, min(_MOST_CONNECTIONS, spare_descriptors() - _KEPT_DESCRIPTORS))
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # ---- called by uvicorn ----
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn raises the signal again once it has stopped; here a stop that was asked for is no failure.
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {one: signal.signal(one, self.handle_exit) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit  # the second signal
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])  # connections are accepted here
+        asyncio.get_running_loop().set_exception_handler(_log_failure)
+        self._listener.setblocking(False)
+        self._tasks = [asyncio.create_task(self._accept()), asyncio.create_task(self._look())]
+        self._when_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        accepting, looking = self._tasks
+        accepting.cancel()
+        await asyncio.wait([accepting])
+        self._listener.close()
+        self._bodies.stop()
+        await super().shutdown(sockets=[])
+        looking.cancel()
+
+    # ---- tasks ----
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            connection: socket.socket | None = None
+            try:
+                connection, _ = await loop.sock_accept(self._listener)
+                if make_room(self._connections(), self._most):
+                    await loop.connect_accepted_socket(self._protocol, connection)
+                else:
+                    _log.warning("too many connections wait for answers; a new one was closed")
+                    connection.close()
+            except Exception as error:  # no descriptor or memory for it, or the client has gone
+                if connection is not None:
+                    connection.close()
+                if not isinstance(error, ConnectionError):
+                    _log.warning("a connection was not accepted: %s", cause_of(error))
+                    make_room(self._connections(), len(self._connections()))
+                    await asyncio.sleep(0.1)
+
+    async def _look(self) -> None:
+        """Ends connections that take too long, and writes what is due in the log."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            limits = self._limits
+            if self.should_exit:
+                limits = replace(limits, unread=min(limits.unread, _UNREAD_AT_STOP))
+            for connection in self._connections():
+                connection.check(loop.time(), limits)
+            for handler in _log.handlers:
+                handler.flush()
+
+    def _connections(self) -> list[Connection]:
+        return [one for one in self.server_state.connections if isinstance(one, Connection)]
+
+    def _protocol(self) -> Connection:
+        return Connection(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+
+def _log_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What failed outside of a request. That a client has gone is no failure."""
+    error = context.get("exception")
+    if not isinstance(error, (ConnectionError, TimeoutError)):
+        _log.error("%s: %s", context.get("message", "the event loop"), cause_of(error) if error else "no exception")
