@@ -52,7 +52,7 @@ class Bodies:
         self._limits = limits
         self._together = max(limits.together, 2 * limits.largest)
         self._bodies: set[_Body] = set()
-        self._held = 0
+        self.held = 0  # bytes
         self._is_stopping = False
 
     @contextlib.asynccontextmanager
@@ -108,7 +108,7 @@ class Bodies:
         while more and len(body.data) <= limits.largest:
             chunk, more = await _next(request)
             body.data += chunk
-            self._held += len(chunk)
+            self.held += len(chunk)
             body.heard_at = time.monotonic()
             latest = began + limits.grace + len(body.data) / limits.rate
             scope.deadline = min(anyio.current_time() + limits.silence, latest)
@@ -117,7 +117,7 @@ class Bodies:
             body.refusal = None
 
     def _make_room(self) -> None:
-        while self._held > self._together:
+        while self.held > self._together:
             unfinished = [body for body in self._bodies if body.scope is not None]
             if not unfinished:
                 return
@@ -128,7 +128,7 @@ class Bodies:
             self._let_go(longest_silent)
 
     def _let_go(self, body: _Body) -> None:
-        self._held -= len(body.data)
+        self.held -= len(body.data)
         body.data = bytearray()
 
     def _too_large(self) -> ApiError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -19,25 +20,32 @@ from rbe_edge.server.api_error import ApiError
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """Seconds. headers: until a request's headers are there, and for the rest of a body that was refused. idle: between
-    requests, where the client has shown that it may use the server (else: `headers`). unread: without a byte of an
-    answer being taken."""
+    """most: connections at a time; None: as many as there are descriptors for, up to 500. The others are seconds.
+    headers: until a request's headers are there, and for the rest of a body that was refused. idle: between requests,
+    where the client has shown that it may use the server (else: `headers`). unread: without a byte of an answer being
+    taken."""
 
+    most: int | None = None
     headers: float = 10.0
     idle: float = 30.0
     unread: float = 60.0
 
 
 class Connection(H11Protocol):
-    """A connection, and since when its client has owed what it owes. may_use_the_server: a request of it has passed the
-    checks (access.py); until then it is a stranger's."""
+    """A connection, and since when its client has owed what it owes."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self.may_use_the_server = False
+        self._has_shown_itself = False
         self.since = self.loop.time()
         self._unread = 0  # bytes of answers that the system has not taken yet, at the last look
         self._taken_at = self.since
+
+    @property
+    def may_use_the_server(self) -> bool:
+        """A request of it has passed the checks (access.py); until then it is a stranger's."""
+        now = self.scope is not None and bool(self.scope["state"].get("may_use_the_server"))
+        return self._has_shown_itself or now
 
     @property
     def is_answered(self) -> bool:
@@ -67,7 +75,7 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         self.since = self.loop.time()
-        self.may_use_the_server |= bool(self.scope["state"].get("may_use_the_server"))
+        self._has_shown_itself = self.may_use_the_server
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -102,7 +110,9 @@ class Connection(H11Protocol):
         """Answers with an error where that is possible still, and closes."""
         body = json.dumps(error.body()).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
-        events = [h11.Response(status_code=error.status, headers=headers), h11.Data(body), h11.EndOfMessage()]
+        reason = HTTPStatus(error.status).phrase
+        response = h11.Response(status_code=error.status, headers=headers, reason=reason)
+        events = [response, h11.Data(body), h11.EndOfMessage()]
         try:
             for event in events:
                 self.transport.write(self.conn.send(event) or b"")

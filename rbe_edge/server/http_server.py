@@ -21,7 +21,7 @@ from rbe_edge.server.connections import Connection, ConnectionLimits, make_room
 from rbe_edge.server.log import cause_of
 
 _log = logging.getLogger("rbe_edge.server")
-_MOST_CONNECTIONS = 1000
+_MOST_CONNECTIONS = 500  # each may hold some 300 KB of requests that came before they were asked for
 _KEPT_DESCRIPTORS = 32  # for files that are opened meanwhile, and connections that are being closed
 _LOOK_SECONDS = 1.0
 _UNREAD_AT_STOP = 5.0  # seconds: a client that reads none of its answer does not delay a stop for longer
@@ -38,7 +38,7 @@ class HttpServer(uvicorn.Server):
         started: Callable[[], None],
         limits: ConnectionLimits,
     ) -> None:
-        for name in ("uvicorn.error", "asyncio"):  # the program writes its own messages
+        for name in ("uvicorn.error", "uvicorn.access", "asyncio"):  # the program writes its own messages
             logging.getLogger(name).setLevel(logging.CRITICAL)
         super().__init__(
             uvicorn.Config(
@@ -56,7 +56,7 @@ class HttpServer(uvicorn.Server):
         )
         self._bodies = app.state.bodies
         self._listener, self._when_started, self._limits = listener, started, limits
-        self._most = max(8, min(_MOST_CONNECTIONS, spare_descriptors() - _KEPT_DESCRIPTORS))
+        self._most = limits.most or max(8, min(_MOST_CONNECTIONS, spare_descriptors() - _KEPT_DESCRIPTORS))
         self._tasks: list[asyncio.Task[None]] = []
 
     # ---- called by uvicorn ----

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
+import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +35,12 @@ class Running:
 
     url: str
     service: Any
+    server: Any
+
+    def connect(self) -> socket.socket:
+        """A connection without a client's manners."""
+        host, port = self.url.removeprefix("http://").split(":")
+        return socket.create_connection((host, int(port)), timeout=30)
 
     def client(self, key: str = "any") -> Any:
         import openai
@@ -48,6 +57,30 @@ class Running:
         while not condition():
             assert time.monotonic() < until, "it did not come about"
             time.sleep(0.005)
+
+
+def request(body: Any, path: str = "/v1/chat/completions", length: int | None = None, **headers: str) -> bytes:
+    """A POST as it goes over the wire. body: JSON, or bytes. length: that the headers announce."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    lines = {"Host": "localhost", "Content-Length": str(len(data) if length is None else length), **headers}
+    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
+    return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + data
+
+
+def one_answer(connection: socket.socket) -> tuple[int, bytes]:
+    """Status and body of the next answer; nothing of a further one may have come."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return response.status, response.read()
+
+
+def everything(connection: socket.socket) -> bytes:
+    """What comes until the other side closes."""
+    found = b""
+    with contextlib.suppress(ConnectionError):
+        while data := connection.recv(65536):
+            found += data
+    return found
 
 
 @contextlib.contextmanager
@@ -71,7 +104,7 @@ def running(model: Model, app: dict[str, Any] | None = None, limits: Any = None,
     thread.start()
     try:
         assert started.wait(30)
-        yield Running(url, made)
+        yield Running(url, made, server)
     finally:
         server.should_exit = True
         thread.join()
