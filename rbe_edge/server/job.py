@@ -35,8 +35,7 @@ class TokenScore:
 
 @dataclass(frozen=True)
 class Piece:
-    """Text that has become certain, and the tokens that write it: those that begin in it, since the last piece. scores
-    are empty unless asked for."""
+    """Text that has become certain, and the tokens that it completes. scores are empty unless asked for."""
 
     text: str
     scores: tuple[TokenScore, ...]
@@ -160,24 +159,29 @@ class Answer:
 
 
 class _ScoredText:
-    """Holds scores back until the text in which their tokens begin has been given."""
+    """Holds scores back until all text of their tokens has been given."""
 
     def __init__(self, session: Session) -> None:
-        self._stream = TextStream(session.model)  # without stops: where each token's text begins
-        self._begins = self._given = 0  # characters
-        self._held: deque[tuple[int, TokenScore]] = deque()
+        self._stream = TextStream(session.model)  # without stops: where each token's text ends
+        self._written = self._given = 0  # characters
+        self._held: deque[tuple[int, TokenScore]] = deque()  # with the end of the token's text
+        self._without_text: list[TokenScore] = []  # of tokens that go with the next one that completes a character
 
     def push(self, score: TokenScore) -> None:
-        self._held.append((self._begins, score))
-        self._begins += len(self._stream.push(score.token))
+        self._without_text.append(score)
+        text = self._stream.push(score.token)
+        if text:
+            self._written += len(text)
+            self._held.extend((self._written, one) for one in self._without_text)
+            self._without_text.clear()
 
     def take(self, text: str, is_all: bool) -> tuple[TokenScore, ...]:
         """The scores that belong to the text that is given now; is_all: it is the last."""
         self._given += len(text)
         found = []
-        while self._held and (is_all or self._held[0][0] < self._given):
+        while self._held and (is_all or self._held[0][0] <= self._given):
             found.append(self._held.popleft()[1])
-        return tuple(found)
+        return (*found, *self._without_text) if is_all else tuple(found)
 
     def close(self) -> None:
         self._stream.close()

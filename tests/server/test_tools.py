@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from server_tools import running
 
 from rbe_edge.runtime.model import Model
+from rbe_edge.server.api_error import ApiError
+from rbe_edge.server.chat_request import read_chat
+from rbe_edge.server.fields import Fields
 from rbe_edge.server.tool_calls import ToolCall, ToolCallReader
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
@@ -47,6 +50,73 @@ ADD = {
         },
     },
 }
+
+
+NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
+EMPTY = {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("absent", NOTHING), (None, NOTHING), ({}, NOTHING), (EMPTY, NOTHING),
+        ({**EMPTY, "required": [], "title": "Now"}, {**NOTHING, "required": [], "title": "Now"}),
+        ({**EMPTY, "additionalProperties": True}, {**EMPTY, "additionalProperties": True}),
+        ({**EMPTY, "additionalProperties": {}}, {**EMPTY, "additionalProperties": {}}),
+        ({**EMPTY, "anyOf": [ADD["function"]["parameters"]]}, {**EMPTY, "anyOf": [ADD["function"]["parameters"]]}),
+        ({"type": "object"}, {"type": "object"}), (ADD["function"]["parameters"], ADD["function"]["parameters"]),
+    ],
+)  # fmt: skip
+def test_parameters_of_tools(given: Any, expected: Any) -> None:
+    function = {"name": "now"} if given == "absent" else {"name": "now", "parameters": given}
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "x"}],
+        "tools": [{"type": "function", "function": function}],
+    }
+    (tool,) = read_chat(Fields(body)).tools
+    assert tool.parameters == expected and tool.as_template_sees_it()["function"]["parameters"] == expected
+
+
+@pytest.mark.parametrize("parameters", [[], "x", 3, True])
+def test_parameters_that_are_no_schema(parameters: Any) -> None:
+    function = {"name": "now", "parameters": parameters}
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "x"}],
+        "tools": [{"type": "function", "function": function}],
+    }
+    with pytest.raises(ApiError, match="must be an object"):
+        read_chat(Fields(body))
+
+
+def test_a_tool_without_parameters_gets_none(model: Model) -> None:
+    pytest.importorskip("openai")
+    with running(model, slots=1, template=TEMPLATE) as server:
+        client = server.client()
+        for seed in range(4):
+            answer = client.chat.completions.create(
+                model="demo", messages=[{"role": "user", "content": "What time is it?"}], temperature=1.5, seed=seed,
+                tools=[{"type": "function", "function": {"name": "now"}}], tool_choice="required", max_tokens=60,
+            )  # fmt: skip
+            (call,) = answer.choices[0].message.tool_calls
+            assert (call.function.name, json.loads(call.function.arguments)) == ("now", {})
+
+
+@pytest.mark.parametrize(
+    "value", ["NaN", "-Infinity", "1e400", "1" + "0" * 400, "9" * 5000, '"\\ud800"', "[" * 500 + "]" * 500]
+)
+def test_arguments_that_no_client_can_read_stay_text(value: str) -> None:
+    text = '<tool_call>{"name": "add", "arguments": {"a": ' + value + "}}</tool_call>"
+    assert read(text, []) == [text]
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": ' + value + "}"}}
+    messages = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "y"},
+    ]
+    (told,) = read_chat(Fields({"model": "m", "messages": messages})).messages[1].fields["tool_calls"]
+    assert told["function"]["arguments"] == call["function"]["arguments"]
 
 
 def read(text: str, cuts: list[int]) -> list[str | ToolCall]:
