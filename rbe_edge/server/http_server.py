@@ -80,7 +80,8 @@ class HttpServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])  # connections are accepted here
-        asyncio.get_running_loop().set_exception_handler(_log_failure)
+        self.loop = asyncio.get_running_loop()
+        self.loop.set_exception_handler(_log_failure)
         self._listener.setblocking(False)
         self._tasks = [asyncio.create_task(self._accept()), asyncio.create_task(self._look())]
         self._when_started()

@@ -81,7 +81,7 @@ class RepeatedLines(logging.Handler):
                 if event.told_at > latest:
                     continue
                 if event.more:
-                    lines.append(f"{event.line} ({event.more} more times)")
+                    lines.append(f"{event.line} ({event.more} more time{'s' * (event.more > 1)})")
                     event.told_at, event.more = time.monotonic(), 0
                 else:
                     del self._events[kind]

@@ -224,7 +224,7 @@ def test_the_prefix_of_a_prompt_is_not_doubled(model: Model, monkeypatch: pytest
     assert begun[0] == model.token_id(bos)
     plain = real(model, "Once upon a time")
     monkeypatch.setattr(Model, "tokenize", with_prefix)
-    monkeypatch.setattr(Model, "metadata", {**model.metadata, "bos_token": bos})
+    monkeypatch.setitem(model.__dict__, "metadata", {**model.metadata, "bos_token": bos})
     with running(model, slots=1) as server:
         for prompt, expected in (("Once upon a time", len(plain) + 1), (f"{bos}Once upon a time", len(begun))):
             answer = server.client().completions.create(model="demo", prompt=prompt, max_tokens=1)

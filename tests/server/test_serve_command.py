@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from server_tools import LONG
+from server_tools import LONG, one_answer, request
 
 openai = pytest.importorskip("openai")
 pytest.importorskip("uvicorn")
@@ -61,14 +62,68 @@ def test_stops_when_its_answers_have_ended(process: Any, stop: signal.Signals) -
         client.models.list()
 
 
-def test_a_second_signal_does_not_wait(process: Any) -> None:
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_wait(process: Any, second: signal.Signals) -> None:
     where = json.loads(process.stdout.readline())
     client = openai.OpenAI(base_url=where["url"], api_key="key-of-the-test", max_retries=0, timeout=60)
     stream = client.chat.completions.create(model="pebble", messages=MESSAGES, stream=True, **LONG)
     next(iter(stream))
-    process.send_signal(signal.SIGINT)
-    threading.Timer(0.2, process.send_signal, [signal.SIGINT]).start()
-    assert process.wait(30) == 0
+    process.send_signal(signal.SIGTERM)
+    threading.Timer(0.2, process.send_signal, [second]).start()
+    assert process.wait(15) == 0  # of the 20 seconds that answers get
+
+
+def test_a_stop_does_not_wait_for_requests(process: Any) -> None:
+    where = json.loads(process.stdout.readline())
+    port = int(where["url"].split(":")[2].split("/")[0])
+    clients = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(4)]
+    clients[0].sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Len")
+    clients[1].sendall(request(b"{", length=1000, Authorization="Bearer key-of-the-test"))
+    clients[2].sendall(request(b"{", length=1000, Authorization="Bearer wrong"))
+    clients[3].sendall(request(b"{}", length=2, Authorization="Bearer key-of-the-test"))
+    assert one_answer(clients[3])[0] == 400  # and idle since
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0  # of 20
+    assert process.stderr.read() == "rbe: stopped\n"
+    for client in clients:
+        client.close()
+
+
+def test_too_few_descriptors(process: Any) -> None:
+    """Fewer than it was started with: connections wait, then are served, and the log has a line or two of it."""
+    resource = pytest.importorskip("resource")
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("only Linux limits other processes")
+    where = json.loads(process.stdout.readline())
+    port = int(where["url"].split(":")[2].split("/")[0])
+    n_open = len(os.listdir(f"/proc/{process.pid}/fd"))
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (n_open + 3, n_open + 3))
+    clients = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(40)]
+    for client in clients:
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: ")
+    openai.OpenAI(base_url=where["url"], api_key="key-of-the-test", timeout=30).models.list()
+    for client in clients:
+        client.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+    lines = process.stderr.read().splitlines()
+    assert 2 <= len(lines) <= 4 and lines[-1] == "rbe: stopped"
+    assert all(line.startswith("rbe: a connection was not accepted: ") for line in lines[:-1])
+
+
+def test_control_tokens_can_be_left_unread() -> None:
+    counts = []
+    for arguments in ([], ["--no-control-tokens"]):
+        with subprocess.Popen(
+            [*COMMAND, "--port", "0", "--json", "-t", "1", *arguments], stdout=subprocess.PIPE, text=True, cwd=os.sep
+        ) as running:
+            assert running.stdout is not None
+            where = json.loads(running.stdout.readline())
+            client = openai.OpenAI(base_url=where["url"], api_key="any", max_retries=0, timeout=60)
+            answer = client.completions.create(model="demo", prompt="<|im_start|>user\nhi<|im_end|>", max_tokens=1)
+            counts.append(answer.usage.prompt_tokens)
+            running.terminate()
+    assert counts[0] + 10 < counts[1]
 
 
 @pytest.mark.parametrize(
