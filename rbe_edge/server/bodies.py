@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from rbe_edge.server.api_error import ApiError
 
 _DISCARDED = 64 << 20  # bytes of a refused body that are read, and the seconds: so that the client sees the answer
 _DISCARD_SECONDS = 1.0
+_SILENT_SECONDS = 1.0  # after which a body gives way where there are too many
+_WAIT_SECONDS = 10.0  # for that, or for bodies that are being understood
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class _Body:
     def __init__(self) -> None:
         self.data = bytearray()
         self.heard_at = time.monotonic()
+        self.is_waiting = False  # for room
         self.scope: anyio.CancelScope | None = None  # while it is being read
         self.refusal: ApiError | None = None
 
@@ -57,8 +61,8 @@ class Bodies:
 
     @contextlib.asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytearray]:
-        """The body, which counts as held until the context ends. Raises ApiError where it is too large, too slow, or
-        was the one that had been silent longest when there was too much, and ClientDisconnect."""
+        """The body, which counts as held until the context ends. Raises ApiError where it is too large, too slow, has
+        been silent longest when others had no room, or got none itself; and ClientDisconnect."""
         if self._is_stopping:
             raise _stopping()
         if _declared(request) > self._limits.largest:
@@ -67,9 +71,8 @@ class Bodies:
         body = _Body()
         self._bodies.add(body)
         try:
-            began = anyio.current_time()
-            with anyio.CancelScope(deadline=began + self._limits.silence) as body.scope:
-                await self._fill(body, request, began, body.scope)
+            with anyio.CancelScope() as body.scope:
+                await self._fill(body, request, body.scope)
             body.scope = None
             if body.refusal is not None:
                 raise body.refusal
@@ -101,31 +104,40 @@ class Bodies:
             if body.scope is not None:
                 body.refuse(_stopping())
 
-    async def _fill(self, body: _Body, request: Request, began: float, scope: anyio.CancelScope) -> None:
+    async def _fill(self, body: _Body, request: Request, scope: anyio.CancelScope) -> None:
         """Reads until the body is complete or too large. Its end by time becomes the body's refusal."""
         limits, more = self._limits, True
+        began = anyio.current_time()
         body.refusal = ApiError(408, "the body of the request did not come in time; send it again")
         while more and len(body.data) <= limits.largest:
-            chunk, more = await _next(request)
-            body.data += chunk
-            self.held += len(chunk)
-            body.heard_at = time.monotonic()
+            if self.held >= self._together:
+                scope.deadline = math.inf
+                began += await self._wait_for_room(body)
             latest = began + limits.grace + len(body.data) / limits.rate
             scope.deadline = min(anyio.current_time() + limits.silence, latest)
-            self._make_room()
+            chunk, more = await _next(request)
+            body.data += chunk
+            body.heard_at = time.monotonic()
+            self.held += len(chunk)
         if not scope.cancel_called:
             body.refusal = None
 
-    def _make_room(self) -> None:
-        while self.held > self._together:
-            unfinished = [body for body in self._bodies if body.scope is not None]
-            if not unfinished:
-                return
-            longest_silent = min(unfinished, key=lambda body: body.heard_at)
-            longest_silent.refuse(
-                ApiError(503, "too many requests are being sent at once; try again", headers={"Retry-After": "2"})
-            )
-            self._let_go(longest_silent)
+    async def _wait_for_room(self, body: _Body) -> float:
+        """The seconds that it took. Meanwhile its client cannot send. Others that only keep silent are refused."""
+        began, body.is_waiting = time.monotonic(), True
+        while self.held >= self._together:
+            now = time.monotonic()
+            others = [one for one in self._bodies if one.scope is not None and not one.is_waiting]
+            silent = min(others, key=lambda one: one.heard_at, default=None)
+            if silent is not None and now - silent.heard_at > _SILENT_SECONDS:
+                silent.refuse(_too_many())
+                self._let_go(silent)
+            elif now - began > _WAIT_SECONDS:
+                raise _too_many()
+            else:
+                await anyio.sleep(0.05)
+        body.is_waiting = False
+        return time.monotonic() - began
 
     def _let_go(self, body: _Body) -> None:
         self.held -= len(body.data)
@@ -147,6 +159,10 @@ def _declared(request: Request) -> int:
     """The bytes that the headers announce; 0 where they do not."""
     length = request.headers.get("content-length", "")
     return int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else 0
+
+
+def _too_many() -> ApiError:
+    return ApiError(503, "too many requests are being sent at once; try again", headers={"Retry-After": "2"})
 
 
 def _stopping() -> ApiError:
