@@ -33,7 +33,7 @@ from rbe_edge.server.service import Service, api_error
 from rbe_edge.server.tool_calls import ToolCall, ToolCallReader, WordReader
 
 _log = logging.getLogger("rbe_edge.server")
-_READERS = 2  # requests that are being understood at a time: 4 MB of JSON may become 100 MB of objects
+_READERS = 2  # requests that are understood at a time: JSON takes many times its bytes meanwhile
 
 _Wanted = TypeVar("_Wanted")
 
@@ -58,7 +58,8 @@ def make_app(service: Service, options: AppOptions) -> Starlette:
         await run_in_threadpool(service.close)
 
     bodies = Bodies(options.bodies)
-    access = Access(options.api_key, options.cors_origins, options.local_only)
+    origins = [origin.rstrip("/") for origin in options.cors_origins]  # a browser's has no slash
+    access = Access(options.api_key, origins, options.local_only)
     endpoints = _Endpoints(service, access, bodies)
     routes = [
         Route("/health", _guarded(endpoints.health)),
@@ -76,7 +77,7 @@ def make_app(service: Service, options: AppOptions) -> Starlette:
         await bodies.discard(request)
         return _error_response(ApiError(error.status_code, known.get(error.status_code, error.detail)))
 
-    middleware = [Middleware(Cors, origins=options.cors_origins)] if options.cors_origins else []
+    middleware = [Middleware(Cors, origins=origins)] if origins else []
     handlers: Any = {HTTPException: on_http_error}
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
     app.state.bodies = bodies

@@ -16,7 +16,7 @@ from rbe_edge.server.api_error import ApiError
 _DISCARDED = 64 << 20  # bytes of a refused body that are read, and the seconds: so that the client sees the answer
 _DISCARD_SECONDS = 1.0
 _SILENT_SECONDS = 1.0  # after which a body gives way where there are too many
-_WAIT_SECONDS = 10.0  # for that, or for bodies that are being understood
+_WAIT_SECONDS = 20.0  # for that, or for bodies that are being understood
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Bodies:
     def __init__(self, limits: BodyLimits) -> None:
         self._limits = limits
         self._together = max(limits.together, 2 * limits.largest)
-        self._bodies: set[_Body] = set()
+        self._bodies: list[_Body] = []  # the oldest first
         self.held = 0  # bytes
         self._is_stopping = False
 
@@ -69,7 +69,7 @@ class Bodies:
             await self.discard(request)
             raise self._too_large()
         body = _Body()
-        self._bodies.add(body)
+        self._bodies.append(body)
         try:
             with anyio.CancelScope() as body.scope:
                 await self._fill(body, request, body.scope)
@@ -83,7 +83,7 @@ class Bodies:
             yield body.data
         finally:
             self._let_go(body)
-            self._bodies.discard(body)
+            self._bodies.remove(body)
 
     async def discard(self, request: Request) -> None:
         """Reads a while what nobody wants of a body. A client that still sends, or whose bytes were not read when the
@@ -123,12 +123,16 @@ class Bodies:
             body.refusal = None
 
     async def _wait_for_room(self, body: _Body) -> float:
-        """The seconds that it took. Meanwhile its client cannot send. Others that only keep silent are refused."""
+        """The seconds that it took. Meanwhile its client cannot send. Others that only keep silent are refused. The
+        oldest does not wait, so that some body always comes to its end."""
         began, body.is_waiting = time.monotonic(), True
         while self.held >= self._together:
             now = time.monotonic()
-            others = [one for one in self._bodies if one.scope is not None and not one.is_waiting]
-            silent = min(others, key=lambda one: one.heard_at, default=None)
+            unfinished = [one for one in self._bodies if one.scope is not None]
+            if unfinished and unfinished[0] is body:
+                break
+            sending = [one for one in unfinished if not one.is_waiting]
+            silent = min(sending, key=lambda one: one.heard_at, default=None)
             if silent is not None and now - silent.heard_at > _SILENT_SECONDS:
                 silent.refuse(_too_many())
                 self._let_go(silent)

@@ -26,7 +26,7 @@ OPENAI_HEADERS = (
 
 @pytest.fixture(scope="module")
 def open_server(model: Model) -> Iterator[Running]:
-    with running(model, {"cors_origins": (PAGE, "null"), "api_key": "k"}, slots=1) as server:
+    with running(model, {"cors_origins": (PAGE + "/", "null"), "api_key": "k"}, slots=1) as server:
         yield server
 
 
