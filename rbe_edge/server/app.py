@@ -50,7 +50,8 @@ class AppOptions:
 
 
 def make_app(service: Service, options: AppOptions) -> Starlette:
-    """The application. The service is closed when the application ends. app.state.bodies: its Bodies."""
+    """The application. The service is closed when the application ends. app.state.bodies: its Bodies;
+    app.state.end_answers(): ends answers where they are, and takes as long as a pass."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -80,7 +81,7 @@ def make_app(service: Service, options: AppOptions) -> Starlette:
     middleware = [Middleware(Cors, origins=origins)] if origins else []
     handlers: Any = {HTTPException: on_http_error}
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
-    app.state.bodies = bodies
+    app.state.bodies, app.state.end_answers = bodies, service.close
     return app
 
 

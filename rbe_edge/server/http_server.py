@@ -24,11 +24,15 @@ _log = logging.getLogger("rbe_edge.server")
 _MOST_CONNECTIONS = 500  # each may hold some 300 KB of requests that came before they were asked for
 _KEPT_DESCRIPTORS = 32  # for files that are opened meanwhile, and connections that are being closed
 _LOOK_SECONDS = 1.0
+_END_SECONDS = 5  # for answers that are ended at a stop to say so
 _UNREAD_AT_STOP = 5.0  # seconds: a client that reads none of its answer does not delay a stop for longer
 
 
 class HttpServer(uvicorn.Server):
-    """Serves an application on a socket that listens, which it closes. started: is called once it answers."""
+    """Serves an application on a socket that listens, which it closes. started: is called once it answers. loop: the
+    event loop, from then on."""
+
+    loop: asyncio.AbstractEventLoop
 
     def __init__(
         self,
@@ -50,11 +54,11 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=int(limits.idle) + 1,
-                timeout_graceful_shutdown=stop_seconds,
+                timeout_graceful_shutdown=stop_seconds + _END_SECONDS,
                 h11_max_incomplete_event_size=64 << 10,
             )
         )
-        self._bodies = app.state.bodies
+        self._bodies, self._end_answers, self._stop_seconds = app.state.bodies, app.state.end_answers, stop_seconds
         self._listener, self._when_started, self._limits = listener, started, limits
         self._most = limits.most or max(8, min(_MOST_CONNECTIONS, spare_descriptors() - _KEPT_DESCRIPTORS))
         self._tasks: list[asyncio.Task[None]] = []
@@ -92,19 +96,20 @@ class HttpServer(uvicorn.Server):
         await asyncio.wait([accepting])
         self._listener.close()
         self._bodies.stop()
+        ending = self.loop.call_later(self._stop_seconds, self.loop.run_in_executor, None, self._end_answers)
         await super().shutdown(sockets=[])
+        ending.cancel()
         looking.cancel()
 
     # ---- tasks ----
 
     async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             connection: socket.socket | None = None
             try:
-                connection, _ = await loop.sock_accept(self._listener)
+                connection, _ = await self.loop.sock_accept(self._listener)
                 if make_room(self._connections(), self._most):
-                    await loop.connect_accepted_socket(self._protocol, connection)
+                    await self.loop.connect_accepted_socket(self._protocol, connection)
                 else:
                     _log.warning("too many connections wait for answers; a new one was closed")
                     connection.close()
@@ -118,14 +123,16 @@ class HttpServer(uvicorn.Server):
 
     async def _look(self) -> None:
         """Ends connections that take too long, and writes what is due in the log."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             limits = self._limits
             if self.should_exit:
                 limits = replace(limits, unread=min(limits.unread, _UNREAD_AT_STOP))
             for connection in self._connections():
-                connection.check(loop.time(), limits)
+                try:
+                    connection.check(self.loop.time(), limits)
+                except Exception as error:  # the others are looked at all the same
+                    _log.error("a connection cannot be ended: %s", cause_of(error))
             for handler in _log.handlers:
                 handler.flush()
 

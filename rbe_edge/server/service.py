@@ -235,7 +235,7 @@ class Service:
         """A vector for each of the token ids. gone: whether the client is; raises ApiError then."""
         try:
             return await self._embedding.vectors(inputs, gone)
-        except (QueueFull, Cancelled) as error:
+        except (QueueFull, Cancelled, Stopped) as error:
             raise api_error(error) from None
 
 
@@ -258,9 +258,11 @@ class _Embedding:
         self._session: Session | None = None
         self._turn = asyncio.Lock()
         self._waiting = 0
+        self._computing = threading.Lock()
+        self._is_closed = False
 
     async def vectors(self, inputs: Sequence[Sequence[int]], gone: Callable[[], Awaitable[bool]]) -> list[list[float]]:
-        """Raises QueueFull, and Cancelled once gone() says so."""
+        """Raises QueueFull, Cancelled once gone() says so, and Stopped after close()."""
         if self._waiting > self._queue_limit:
             raise QueueFull(1)
         self._waiting += 1
@@ -276,14 +278,20 @@ class _Embedding:
             self._waiting -= 1
 
     def _computed(self, tokens: list[int]) -> list[float]:
-        if self._session is None:
-            self._session = Session(self._model, self._options)
-        vector: list[float] = self._session.embedding(tokens).tolist()
-        return vector
+        with self._computing:
+            if self._is_closed:
+                raise Stopped("the server is stopping")
+            if self._session is None:
+                self._session = Session(self._model, self._options)
+            vector: list[float] = self._session.embedding(tokens).tolist()
+            return vector
 
     def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
+        """Waits for the text that is being computed."""
+        with self._computing:
+            self._is_closed = True
+            if self._session is not None:
+                self._session.close()
 
 
 def api_error(error: BaseException) -> ApiError:

@@ -84,7 +84,9 @@ def everything(connection: socket.socket) -> bytes:
 
 
 @contextlib.contextmanager
-def running(model: Model, app: dict[str, Any] | None = None, limits: Any = None, **service: Any) -> Iterator[Running]:
+def running(
+    model: Model, app: dict[str, Any] | None = None, limits: Any = None, stop_seconds: int = 5, **service: Any
+) -> Iterator[Running]:
     """A server; service: ServiceOptions, app: AppOptions, limits: ConnectionLimits."""
     pytest.importorskip("starlette")
     pytest.importorskip("uvicorn")
@@ -99,7 +101,7 @@ def running(model: Model, app: dict[str, Any] | None = None, limits: Any = None,
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     started = threading.Event()
     application = make_app(made, AppOptions(**(app or {})))
-    server = HttpServer(application, listener, 5, started.set, limits or ConnectionLimits())
+    server = HttpServer(application, listener, stop_seconds, started.set, limits or ConnectionLimits())
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     try:

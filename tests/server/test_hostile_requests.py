@@ -333,6 +333,27 @@ def test_hostile_patterns(server: Running, path: str) -> None:
         assert named in error_of(response, 400)["message"]
 
 
+@pytest.mark.parametrize("kind", ["whole", "stream", "embeddings"])
+def test_answers_that_outlast_a_stop_say_so(model: Model, kind: str) -> None:
+    """The server gives answers a time; those that go on then end with an error that says why."""
+    with running(model, stop_seconds=0, slots=1) as server, ThreadPoolExecutor(1) as executor:
+        if kind == "embeddings":
+            body = {"model": "demo", "input": ["a text of some words" * 20] * 2000}
+        else:
+            body = {"model": "demo", "messages": MESSAGES, "stream": kind == "stream", **LONG}
+        path = "/v1/embeddings" if kind == "embeddings" else "/v1/chat/completions"
+        waiting = executor.submit(post, server, body, path)
+        metric = "rbe_generated_tokens_total"
+        server.wait_for(lambda: server.service._embedding._waiting > 0 or server.metric(metric) > 3)
+        server.server.should_exit = True
+        response = waiting.result()
+    if kind == "stream":
+        error = json.loads(response.text.split("data: ")[-1])["error"]
+        assert "stopping" in error["message"] and "[DONE]" not in response.text
+    else:
+        assert "stopping" in error_of(response, 503)["message"]
+
+
 def test_stopping_refuses_and_ends(model: Model) -> None:
     with running(model, slots=1) as server:
         stream = server.client().chat.completions.create(model="demo", messages=MESSAGES, stream=True, **LONG)
