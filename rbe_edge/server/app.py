@@ -101,7 +101,8 @@ def _told(request: Request, error: Exception) -> Response:
     """The response to an error; what the client did not cause is in the log."""
     told = api_error(error)
     if told.status == 500:
-        _log.error("%s: %s", request.url.path, cause_of(error))
+        place = "/".join(request.url.path.split("/")[:3])  # further parts are the client's own
+        _log.error("%s: %s", place, cause_of(error))
     return _error_response(told)
 
 

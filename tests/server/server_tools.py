@@ -112,3 +112,9 @@ def running(
         thread.join()
         made.close()
         listener.close()
+
+
+def ask(client: Any, text: str = "Hello!", **more: Any) -> Any:
+    """What the demo model answers, through OpenAI's client."""
+    settings = {"temperature": 0, "max_tokens": 40, **more}
+    return client.chat.completions.create(model="demo", messages=[{"role": "user", "content": text}], **settings)

@@ -13,18 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_tools import Running, running
+from server_tools import Running, ask, running
 
 from rbe_edge.runtime.model import Model
 
 openai = pytest.importorskip("openai")
 
 HELLO = [{"role": "user", "content": "Hello!"}]
-
-
-def ask(client: Any, text: str = "Hello!", **more: Any) -> Any:
-    settings = {"temperature": 0, "max_tokens": 40, **more}
-    return client.chat.completions.create(model="demo", messages=[{"role": "user", "content": text}], **settings)
 
 
 def test_the_documented_example(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,147 +94,6 @@ def test_the_seed_decides(client: Any) -> None:
     free = {ask(client, temperature=1.5).choices[0].message.content for _ in range(4)}
     assert len(free) > 1
     assert ask(client, temperature=1.5, top_p=0).choices[0].message.content == ask(client).choices[0].message.content
-
-
-def test_logprobs(client: Any) -> None:
-    answer = ask(client, logprobs=True, top_logprobs=20)
-    content = answer.choices[0].logprobs.content
-    assert len(content) == answer.usage.completion_tokens
-    text = b"".join(bytes(entry.bytes) for entry in content).decode()
-    assert text == answer.choices[0].message.content
-    for entry in content:
-        assert len(entry.top_logprobs) == 20
-        assert entry.logprob == entry.top_logprobs[0].logprob  # greedy
-        assert entry.token == entry.top_logprobs[0].token
-        assert 0.2 < sum(math.exp(top.logprob) for top in entry.top_logprobs) <= 1 + 1e-9
-    assert ask(client).choices[0].logprobs is None
-    streamed = [c for c in ask(client, logprobs=True, stream=True) if c.choices and c.choices[0].logprobs]
-    assert [e.token for c in streamed for e in c.choices[0].logprobs.content] == [e.token for e in content]
-    assert streamed[0].choices[0].logprobs.content[0].top_logprobs == []
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_logprobs_end_where_the_text_does(client: Any, seed: int) -> None:
-    """Tokens that a stop sequence cut off are not listed, whole or streamed, wherever the cut is in a token."""
-    settings: dict[str, Any] = {
-        "temperature": 1.2, "seed": seed, "max_tokens": 30, "logprobs": True, "top_logprobs": 1
-    }  # fmt: skip
-    answer = ask(client, "Tell me a story.", **settings).choices[0]
-    whole, tokens = answer.message.content, answer.logprobs.content
-    assert "".join(entry.token for entry in tokens) == whole
-    for stop in (whole[4:6], whole[10:11], whole[11:19], whole[:3]):
-        cut = ask(client, "Tell me a story.", stop=stop, **settings)
-        text, listed = cut.choices[0].message.content, cut.choices[0].logprobs.content
-        assert text == whole[: whole.index(stop)] and len(listed) < cut.usage.completion_tokens
-        ends = itertools.accumulate(len(entry.token) for entry in tokens)
-        assert listed == tokens[: sum(end <= len(text) for end in ends)]
-        found, said = [], ""
-        for chunk in ask(client, "Tell me a story.", stop=stop, stream=True, **settings):
-            said += chunk.choices[0].delta.content or ""
-            found += chunk.choices[0].logprobs.content if chunk.choices[0].logprobs else []
-            assert said.startswith("".join(entry.token for entry in found))
-        assert (said, found) == (text, listed)
-
-
-@pytest.mark.parametrize("stop", ["\n", " ", "a", " the", "on"])
-def test_logprobs_of_completions_end_where_the_text_does(client: Any, stop: str) -> None:
-    settings: dict[str, Any] = {"model": "demo", "prompt": "Once", "temperature": 0, "max_tokens": 30, "logprobs": 1}
-    answer = client.completions.create(stop=stop, **settings).choices[0]
-    assert answer.text.startswith("".join(answer.logprobs.tokens)) and stop not in "".join(answer.logprobs.tokens)
-    assert len(answer.logprobs.tokens) == len(answer.logprobs.text_offset) == len(answer.logprobs.token_logprobs)
-    chunks = list(client.completions.create(stop=stop, stream=True, **settings))
-    listed = [token for chunk in chunks if chunk.choices[0].logprobs for token in chunk.choices[0].logprobs.tokens]
-    assert listed == answer.logprobs.tokens
-
-
-@pytest.mark.parametrize(
-    ("stop", "expected"), [("b", '"a\N{GRINNING FACE}'), ("\N{GRINNING FACE}", '"a'), (None, None)]
-)
-def test_logprobs_of_a_character_of_several_tokens(client: Any, stop: str | None, expected: str | None) -> None:
-    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": "a\N{GRINNING FACE}b"}}}
-    answer = ask(client, response_format=wanted, logprobs=True, stop=stop)
-    choice = answer.choices[0]
-    assert choice.message.content == (expected or '"a\N{GRINNING FACE}b"')
-    assert b"".join(bytes(entry.bytes) for entry in choice.logprobs.content).decode() == choice.message.content
-    assert answer.usage.completion_tokens > 4  # the character has no token of its own
-
-
-def test_all_probabilities_make_one(client: Any, model: Model) -> None:
-    """Over every first token the text of one prompt: sum of what the server says of each, by its rank, and the rest."""
-    answer = client.completions.create(model="demo", prompt="Once upon a time", max_tokens=1, temperature=0, logprobs=5)
-    top = answer.choices[0].logprobs.top_logprobs[0]
-    with model.session(threads=1) as session:
-        session.prefill(model.tokenize("Once upon a time"))
-        logits = session.logits.astype("float64")
-    logits -= logits.max()
-    expected = sorted(logits - math.log(sum(map(math.exp, logits))), reverse=True)[:5]
-    assert sorted(top.values(), reverse=True) == pytest.approx(expected, abs=1e-6)
-
-
-def test_completions(client: Any, model: Model) -> None:
-    settings = {"model": "demo", "max_tokens": 12, "temperature": 0}
-    answer = client.completions.create(prompt="Once upon a time", logprobs=2, **settings)
-    with model.session(threads=1) as session:
-        from rbe_edge.runtime.options import GenerationOptions
-
-        expected = "".join(session.generate("Once upon a time", GenerationOptions(max_tokens=12)))
-    assert answer.choices[0].text == expected
-    assert answer.object == "text_completion"
-    logprobs = answer.choices[0].logprobs
-    assert "".join(logprobs.tokens) == expected
-    assert logprobs.text_offset[1] == len(logprobs.tokens[0])
-    by_tokens = client.completions.create(prompt=model.tokenize("Once upon a time"), **settings)
-    assert by_tokens.choices[0].text == expected
-    streamed = client.completions.create(prompt="Once upon a time", stream=True, **settings)
-    assert "".join(chunk.choices[0].text for chunk in streamed) == expected
-
-
-PROMPT = "<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\n"
-
-
-def test_completions_read_control_tokens(client: Any, model: Model) -> None:
-    """A prompt that the client has formatted gives what the chat does; a list of its token ids the same."""
-    chat = ask(client)
-    settings = {"model": "demo", "max_tokens": 40, "temperature": 0}
-    answer = client.completions.create(prompt=PROMPT, stop="<|im_end|>", **settings)
-    tokens = model.tokenize(PROMPT, parse_special=True)
-    assert answer.usage.prompt_tokens == len(tokens)
-    assert sum(token == model.token_id("<|im_start|>") for token in tokens) == 2
-    by_ids = client.completions.create(prompt=tokens, **settings)
-    assert answer.choices[0].text == by_ids.choices[0].text
-    system = chat.usage.prompt_tokens - len(tokens)
-    assert answer.choices[0].text == chat.choices[0].message.content or system > 0
-
-
-def test_the_prefix_of_a_prompt_is_not_doubled(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the model adds a token to every text, and the client has written it already."""
-    bos = "<|im_start|>"
-    real = Model.tokenize
-
-    def with_prefix(self: Model, text: str, *, special: bool = True, parse_special: bool = False) -> list[int]:
-        tokens = real(self, text, special=special, parse_special=parse_special)
-        return [model.token_id(bos), *tokens] if special else tokens  # type: ignore[list-item]
-
-    begun = real(model, f"{bos}Once upon a time", special=False, parse_special=True)
-    assert begun[0] == model.token_id(bos)
-    plain = real(model, "Once upon a time")
-    monkeypatch.setattr(Model, "tokenize", with_prefix)
-    monkeypatch.setitem(model.__dict__, "metadata", {**model.metadata, "bos_token": bos})
-    with running(model, slots=1) as server:
-        for prompt, expected in (("Once upon a time", len(plain) + 1), (f"{bos}Once upon a time", len(begun))):
-            answer = server.client().completions.create(model="demo", prompt=prompt, max_tokens=1)
-            assert answer.usage.prompt_tokens == expected
-
-
-def test_control_tokens_stay_text_elsewhere(client: Any, model: Model) -> None:
-    """In messages always; in completions where the server is told so."""
-    plain = len(model.tokenize(PROMPT))
-    assert plain > len(model.tokenize(PROMPT, parse_special=True)) + 6
-    assert ask(client, PROMPT).usage.prompt_tokens - ask(client, "").usage.prompt_tokens >= plain - 2
-    assert client.embeddings.create(model="demo", input=PROMPT).usage.prompt_tokens == plain
-    with running(model, slots=1, reads_control_tokens=False) as server:
-        answer = server.client().completions.create(model="demo", prompt=PROMPT, max_tokens=1)
-        assert answer.usage.prompt_tokens == plain
 
 
 def test_embeddings(client: Any, model: Model) -> None:
@@ -381,22 +235,6 @@ def test_choices_share_their_prompt(model: Model) -> None:
             for i in range(4)
         ]
     assert texts == [one.choices[0].text for one in alone]
-
-
-def test_several_prompts(client: Any, model: Model) -> None:
-    prompts = ["Once upon a time", model.tokenize("The lily pond"), "A dog"]
-    settings = {"model": "demo", "max_tokens": 8, "temperature": 1.0, "seed": 3}
-    alone = [
-        client.completions.create(prompt=prompt, **{**settings, "seed": 3 + i}) for prompt in prompts for i in range(2)
-    ]
-    answer = client.completions.create(prompt=prompts[:1] + prompts[2:], n=2, logprobs=0, **settings)
-    assert [choice.text for choice in answer.choices] == [alone[i].choices[0].text for i in (0, 1, 4, 5)]
-    assert all(choice.logprobs.text_offset[0] == 0 for choice in answer.choices)
-    assert answer.usage.prompt_tokens == sum(alone[i].usage.prompt_tokens for i in (0, 4))
-    by_tokens = client.completions.create(prompt=[prompts[1], prompts[1]], **settings)
-    assert [choice.text for choice in by_tokens.choices] == [alone[2].choices[0].text] * 2
-    with pytest.raises(openai.BadRequestError, match="32"):
-        client.completions.create(prompt=["a"] * 9, n=4, **settings)
 
 
 def test_each_choice_keeps_its_format(client: Any) -> None:
