@@ -24,8 +24,9 @@ CODE_POINTS = 0x110000
 HANGUL = range(0xAC00, 0xD7A4)
 
 # The order of enum rbe__class in unicode.h.
-OTHER, LETTER, NUMBER, PUNCTUATION, SYMBOL, MARK, SPACE = range(7)
+OTHER, LETTER, NUMBER, PUNCTUATION, SYMBOL, MARK, SPACE, UPPER, LOWER = range(9)
 CLASS_OF_CATEGORY = {"L": LETTER, "N": NUMBER, "P": PUNCTUATION, "S": SYMBOL, "M": MARK}
+CASED = {"Lu": UPPER, "Lt": UPPER, "Ll": LOWER}
 # The property White_Space (Unicode Standard Annex 44), which is what \s means in the regular expression engines of
 # tiktoken (Rust) and tokenizers (Oniguruma). unicodedata does not carry it; it has not changed since Unicode 6.3.
 WHITE_SPACE = {*range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F}
@@ -36,7 +37,8 @@ def class_of(code: int) -> int:
     """The rbe__class of a code point."""
     if code in WHITE_SPACE:
         return SPACE
-    return CLASS_OF_CATEGORY.get(unicodedata.category(chr(code))[0], OTHER)
+    category = unicodedata.category(chr(code))
+    return CASED.get(category) or CLASS_OF_CATEGORY.get(category[0], OTHER)
 
 
 def canonical(code: int) -> list[int]:
@@ -82,7 +84,7 @@ def class_tables() -> list[str]:
     return [
         "/* Block of 128 code points -> number of its block of classes. */",
         array(f"const uint8_t rbe__class_index[{len(index)}]", index, 32),
-        "/* Two classes to a byte, the even code point in the low half. */",
+        "/* Two classes to a byte (enum rbe__class), the even code point in the low half. */",
         array(f"const uint8_t rbe__class_blocks[{len(packed)}]", packed, 32),
     ]
 

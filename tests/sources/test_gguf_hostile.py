@@ -232,7 +232,7 @@ def test_metadata_that_makes_no_sense(tmp_path: Path, changes: dict[str, Any], m
         ({"ggml.model": None}, "holds no tokenizer"),
         ({"ggml.model": "bert"}, "type bert is not supported"),
         ({"ggml.model": 7}, "tokenizer.ggml.model is '7'"),
-        ({"ggml.pre": "tekken"}, "the pre-tokenizer tekken is not supported"),
+        ({"ggml.pre": "viking"}, "the pre-tokenizer viking is not supported"),
         ({"ggml.pre": None}, "the pre-tokenizer default is not supported"),
         ({"ggml.tokens": None}, "tokenizer.ggml.tokens is missing"),
         ({"ggml.tokens": [1, 2]}, "tokenizer.ggml.tokens is no list"),

@@ -28,7 +28,7 @@ from rbe_edge.sources.tokenizers import (
 )
 from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.byte_level import byte_of_character
-from rbe_edge.sources.tokenizers.pre_tokenizers import GPT2, LLAMA3, QWEN2
+from rbe_edge.sources.tokenizers.pre_tokenizers import GPT2, LLAMA3, O200K, QWEN2, TEKKEN
 
 CHARACTER = {byte: character for character, byte in byte_of_character().items()}
 VOCABULARY = {CHARACTER[byte]: byte for byte in range(256)} | {"ab": 256, "\u0120a": 257}
@@ -87,6 +87,8 @@ def split_at(pattern: str, **options: Any) -> dict[str, Any]:
         (split_at(LLAMA3), PreTokenizer.LLAMA3),
         (split_at(QWEN2), PreTokenizer.QWEN2),
         (split_at(QWEN2, behavior="Removed", invert=True), PreTokenizer.QWEN2),
+        (split_at(O200K, behavior="Removed", invert=True), PreTokenizer.O200K),
+        (split_at(TEKKEN), PreTokenizer.TEKKEN),
         (
             {
                 "type": "Sequence",

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from native_tokenizer import NativeTokenizer
-from tokenizer_samples import corpora, differing, edge_texts, long_known, random_texts
+from tokenizer_samples import cased_texts, corpora, differing, edge_texts, long_known, random_texts
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from rbe_edge.sources.gguf.header import read_header
@@ -24,7 +24,7 @@ from rbe_edge.sources.tokenizers import (
     read_vocabulary_and_merges,
 )
 from rbe_edge.sources.tokenizers.blob import write_blob
-from rbe_edge.sources.tokenizers.pre_tokenizers import LLAMA3, QWEN2
+from rbe_edge.sources.tokenizers.pre_tokenizers import LLAMA3, O200K, QWEN2, TEKKEN
 
 # Falcon's vocabulary lacks some bytes, which both leave out; tokenizers then still cuts between what was beside them.
 LAST_IN_FALCON = 0x3FFFF
@@ -110,6 +110,8 @@ PRE_TOKENIZERS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
     "qwen2": lambda: split(QWEN2),
     "starcoder": lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(True), byte_level()]),
     "falcon": falcon_pre_tokenizer,
+    "o200k": lambda: split(O200K),
+    "tekken": lambda: split(TEKKEN),
 }
 
 
@@ -141,7 +143,7 @@ def test_trained_byte_level(tmp_path: Path, name: str) -> None:
     add_tokens(reference)
     reference.save(str(tmp_path / "tokenizer.json"))
     with NativeTokenizer(write_blob(read_tokenizer_json(tmp_path / "tokenizer.json"))) as native:
-        compare(reference, native, [PROSE, *random_texts(3_000, seed=2), *special_texts()])
+        compare(reference, native, [PROSE, *random_texts(3_000, seed=2), *cased_texts(3_000, seed=4), *special_texts()])
 
 
 def llama_like() -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -10,7 +10,7 @@ import pytest
 import tiktoken
 from hypothesis import given
 from native_tokenizer import NativeTokenizer
-from tokenizer_samples import any_texts, corpora, differing, edge_texts, random_texts
+from tokenizer_samples import any_texts, cased_texts, corpora, differing, edge_texts, random_texts
 
 from rbe_edge.errors import TokenizerError
 from rbe_edge.sources.gguf.header import read_header
@@ -116,6 +116,26 @@ def test_gpt2_merges_and_ranks_agree(data_dir: Path, gpt2: Pair) -> None:
     with NativeTokenizer(write_blob(tokenizer)) as native:
         found = [native.encode(text) for text in texts]
     assert not differing(texts, [gpt2[0].encode_ordinary(text) for text in texts], found)
+
+
+@pytest.mark.parametrize("kind", [PreTokenizer.O200K, PreTokenizer.TEKKEN])
+def test_expressions_that_know_the_case(data_dir: Path, kind: PreTokenizer) -> None:
+    """In a vocabulary of all bytes and all pairs of bytes, so that the tokens tell where the pieces end."""
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    ranks |= {bytes([a, b]): 256 + 256 * a + b for a in range(256) for b in range(256)}
+    texts = [*cased_texts(40_000, seed=5), *random_texts(20_000, seed=9), *corpora(data_dir, limit=100_000).values()]
+    reference, native = pair_from_ranks(ranks, kind, {})
+    with native:
+        found = [native.encode(text) for text in texts]
+    assert not differing(texts, [reference.encode_ordinary(text) for text in texts], found)
+
+
+@pytest.mark.parametrize("text", ["A\u6211" * 50_000, "\u0301A" * 50_000, "A" * 100_000, "\u6211" + "A" * 100_000])
+def test_long_words_of_mixed_case(text: str) -> None:
+    """Where the expression gives back what it took, of a long run."""
+    reference, native = pair_from_ranks({bytes([byte]): byte for byte in range(256)}, PreTokenizer.O200K, {})
+    with native:
+        assert native.encode(text) == reference.encode_ordinary(text)
 
 
 def test_missing_bytes_are_refused() -> None:

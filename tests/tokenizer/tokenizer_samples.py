@@ -26,6 +26,21 @@ EDGES = [
 ]
 
 
+# What the expressions that know upper and lower case tell apart: letters of both cases, title case, modifier letters,
+# letters without case, marks, and what is upper or lower case but no letter (U+24B6, U+0345).
+CASES = [
+    *"ABabSsTt'\"/.1 \t\n\r",
+    *("\u01c5 \u02b0 \u6211 \u0301 \u0345 \u17b4 \u017f \u00b2 \u00e9 \u00c9 \u0130 \u1e9e \u00aa \u24b6".split(" ")),
+    *("\u2028 \u0085 \u200d \U0001d400 \U00010400 \U00010428 \U0001f999 're 'LL 'S '\u017f".split(" ")),
+]
+
+
+def cased_texts(count: int, seed: int) -> list[str]:
+    """Texts made of those."""
+    source = random.Random(seed)
+    return ["".join(source.choice(CASES) for _ in range(source.randrange(14))) for _ in range(count)]
+
+
 def edge_texts() -> st.SearchStrategy[str]:
     """Texts made of the characters that pre-tokenizers treat specially."""
     return st.lists(st.sampled_from(EDGES), max_size=24).map("".join)

@@ -34,10 +34,14 @@ PRE_TOKENIZERS = {
     "refact": PreTokenizer.STARCODER,
     "minerva-7b": PreTokenizer.STARCODER,
     "falcon": PreTokenizer.FALCON,
+    "gpt-4o": PreTokenizer.O200K,
+    "llama4": PreTokenizer.O200K,
+    "kanana2": PreTokenizer.O200K,
+    "tekken": PreTokenizer.TEKKEN,
 }
 
 # Those with which llama.cpp looks whole pieces up first and puts BOS before a text, and those that go with NFC.
-WHOLE_PIECES = {"llama-bpe", "llama3", "llama-v3", "falcon3"}
+WHOLE_PIECES = {"llama-bpe", "llama3", "llama-v3", "falcon3", "tekken"}
 NORMALIZED = {"qwen2"}
 
 

@@ -14,11 +14,24 @@ GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|
 _MODERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|@| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA3 = _MODERN.replace("@", r"\p{N}{1,3}")
 QWEN2 = _MODERN.replace("@", r"\p{N}")
-PATTERNS = {GPT2: PreTokenizer.GPT2, LLAMA3: PreTokenizer.LLAMA3, QWEN2: PreTokenizer.QWEN2}
+_CASED = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+@"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*@"
+    r"|#| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+O200K = _CASED.replace("@", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?").replace("#", r"\p{N}{1,3}")
+TEKKEN = _CASED.replace("@", "").replace("#", r"\p{N}")
+PATTERNS = {
+    GPT2: PreTokenizer.GPT2,
+    LLAMA3: PreTokenizer.LLAMA3,
+    QWEN2: PreTokenizer.QWEN2,
+    O200K: PreTokenizer.O200K,
+    TEKKEN: PreTokenizer.TEKKEN,
+}
 
 SUPPORTED = (
-    "byte-level BPE as in GPT-2, Llama 3, Qwen2, StarCoder/SmolLM and Falcon, and SentencePiece-style BPE as in "
-    "Llama 2, Mistral, Phi-3 and Gemma"
+    "byte-level BPE as in GPT-2, Llama 3, Qwen2, StarCoder/SmolLM, Falcon, GPT-4o/Phi-4-mini and Mistral Nemo, and "
+    "SentencePiece-style BPE as in Llama 2, Mistral, Phi-3 and Gemma"
 )
 
 

@@ -28,6 +28,8 @@ class PreTokenizer(enum.IntEnum):
     QWEN2 = 4
     STARCODER = 5
     FALCON = 6
+    O200K = 7
+    TEKKEN = 8
 
 
 class SpacePrefix(enum.IntEnum):

@@ -93,6 +93,28 @@ static size_t contraction_end(const rbe__pieces *p, size_t at, int any_case)
     return (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l') ? second.end : 0;
 }
 
+/* \p{N}{1,n} at `c`, a number. */
+static size_t digits_end(const rbe__pieces *p, character c, int n)
+{
+    for (character next = look(p, c.end); n > 1 && next.class == RBE__NUMBER; n--) {
+        c = next;
+        next = look(p, c.end);
+    }
+    return c.end;
+}
+
+/* [^\s\p{L}\p{N}]+[\r\n]* at `c`, the first of the marks; with `slashes` [\r\n/]*. */
+static size_t marks_end(const rbe__pieces *p, character c, int slashes)
+{
+    size_t end = run_end(p, c);
+    character next = look(p, end);
+    while (is_newline(next) || (slashes && next.code == '/')) {
+        end = next.end;
+        next = look(p, end);
+    }
+    return end;
+}
+
 /* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ (GPT-2, OpenAI) */
 static size_t gpt2_end(const rbe__pieces *p)
 {
@@ -124,21 +146,79 @@ static size_t llama3_end(const rbe__pieces *p, int n_digits)
         return run_end(p, c);
     }
     if (c.class == RBE__NUMBER) {
-        for (; n_digits > 1 && next.class == RBE__NUMBER; n_digits--) {
-            c = next;
-            next = look(p, c.end);
-        }
-        return c.end;
+        return digits_end(p, c, n_digits);
     }
     if (!is_newline(c) && next.class == RBE__LETTER) {
         return run_end(p, next);
     }
     if (is_mark(c) || (c.code == ' ' && is_mark(next))) {
-        end = run_end(p, is_mark(c) ? c : next);
-        while (is_newline(next = look(p, end))) {
-            end = next.end;
-        }
+        return marks_end(p, is_mark(c) ? c : next, 0);
+    }
+    return space_end(p, p->position, 1);
+}
+
+/* Whether a letter is of one case or has none, or `c` is a mark of category M. */
+static int is_cased(character c, rbe__class wanted)
+{
+    rbe__class class = rbe__cased_class_of(c.code);
+    return class == wanted || class == RBE__LETTER || class == RBE__MARK;
+}
+
+/* The end of a word at `at`, or 0 where there is none. Let B be what has no case, [\p{Lm}\p{Lo}\p{M}]. A word is
+ * [\p{Lu}\p{Lt}B]*[\p{Ll}B]+ where there is such a thing. The first part takes all that it can, and gives back for the
+ * second: either a letter of lower case follows it, or the word ends with its last B. Otherwise a word is
+ * [\p{Lu}\p{Lt}B]+[\p{Ll}B]*, of which capitals alone are left; `*capitals` says so. */
+static size_t cased_word_end(const rbe__pieces *p, size_t at, int *capitals)
+{
+    size_t end = at, after_uncased = 0;
+    character c = look(p, at);
+    while (is_cased(c, RBE__UPPER)) {
+        end = c.end;
+        after_uncased = rbe__cased_class_of(c.code) == RBE__UPPER ? after_uncased : end;
+        c = look(p, end);
+    }
+    const int lower = is_cased(c, RBE__LOWER);
+    while (lower && is_cased(c, RBE__LOWER)) {
+        end = c.end;
+        c = look(p, end);
+    }
+    *capitals = !lower && after_uncased == 0 && end > at;
+    return lower || *capitals ? end : after_uncased;
+}
+
+/* [^\r\n\p{L}\p{N}]?W(?i:'s|'t|'re|'ve|'m|'ll|'d)? where W is a word as above; 0 where the text has none here. A mark of
+ * category M may be the character before the word, or its first one: capitals alone do not make it the former. */
+static size_t o200k_word_end(const rbe__pieces *p, character c, int contractions)
+{
+    int capitals = 0;
+    size_t end = 0;
+    if (c.class != RBE__LETTER && c.class != RBE__NUMBER && !is_newline(c)) {
+        end = cased_word_end(p, c.end, &capitals);
+    }
+    if (c.class == RBE__LETTER || (c.class == RBE__MARK && (end == 0 || capitals))) {
+        end = cased_word_end(p, p->position, &capitals);
+    }
+    size_t contraction = end > 0 && contractions ? contraction_end(p, end, 1) : 0;
+    return contraction > 0 ? contraction : end;
+}
+
+/* [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|
+ * [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|
+ * \p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ (o200k, OpenAI); Mistral's Tekken has no contractions
+ * and \p{N} without {1,3}. */
+static size_t o200k_end(const rbe__pieces *p, int contractions, int n_digits)
+{
+    character c = look(p, p->position);
+    size_t end = o200k_word_end(p, c, contractions);
+    if (end > 0) {
         return end;
+    }
+    if (c.class == RBE__NUMBER) {
+        return digits_end(p, c, n_digits);
+    }
+    character next = look(p, c.end);
+    if (is_mark(c) || (c.code == ' ' && is_mark(next))) {
+        return marks_end(p, is_mark(c) ? c : next, 1);
     }
     return space_end(p, p->position, 1);
 }
@@ -223,6 +303,8 @@ int rbe__pieces_next(rbe__pieces *pieces, size_t *begin, size_t *end)
     case RBE__SPLIT_QWEN2: *end = llama3_end(pieces, 1); break;
     case RBE__SPLIT_STARCODER: *end = starcoder_end(pieces); break;
     case RBE__SPLIT_FALCON: *end = falcon_end(pieces); break;
+    case RBE__SPLIT_O200K: *end = o200k_end(pieces, 1, 3); break;
+    case RBE__SPLIT_TEKKEN: *end = o200k_end(pieces, 0, 1); break;
     default: *end = pieces->bytes; break;
     }
     pieces->position = *end;

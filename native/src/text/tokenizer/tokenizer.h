@@ -22,7 +22,9 @@ enum { /* pre-tokenizer */
        RBE__SPLIT_QWEN2 = 4,
        RBE__SPLIT_STARCODER = 5,
        RBE__SPLIT_FALCON = 6,
-       RBE__N_SPLITS = 7
+       RBE__SPLIT_O200K = 7,
+       RBE__SPLIT_TEKKEN = 8,
+       RBE__N_SPLITS = 9
 };
 
 enum { /* space prefix */

@@ -57,7 +57,7 @@ size_t rbe__utf8_write(uint32_t code_point, uint8_t *out)
     return 4;
 }
 
-rbe__class rbe__class_of(uint32_t code_point)
+rbe__class rbe__cased_class_of(uint32_t code_point)
 {
     if (code_point >= 0x110000) {
         return RBE__OTHER;

@@ -7,8 +7,19 @@
 
 #include "text/tokenizer/buffer.h"
 
-/* General categories by their first letter, and the property White_Space (\s), which takes precedence. */
-typedef enum rbe__class { RBE__OTHER = 0, RBE__LETTER, RBE__NUMBER, RBE__PUNCTUATION, RBE__SYMBOL, RBE__MARK, RBE__SPACE } rbe__class;
+/* General categories by their first letter, and the property White_Space (\s), which takes precedence. Of letters the
+ * tables know the case too: upper is Lu and Lt, lower is Ll; LETTER is what has none (Lm, Lo). */
+typedef enum rbe__class {
+    RBE__OTHER = 0,
+    RBE__LETTER,
+    RBE__NUMBER,
+    RBE__PUNCTUATION,
+    RBE__SYMBOL,
+    RBE__MARK,
+    RBE__SPACE,
+    RBE__UPPER,
+    RBE__LOWER
+} rbe__class;
 
 #define RBE__NOT_A_CHARACTER 0xFFFFFFFFu /* stands for a byte that is no part of valid UTF-8; its class is OTHER */
 
@@ -36,7 +47,14 @@ static inline size_t rbe__utf8_next(const uint8_t *bytes, size_t n, uint32_t *co
 size_t rbe__utf8_write(uint32_t code_point, uint8_t *out);
 
 /* Any 32-bit value; those that are no code point are OTHER. */
-rbe__class rbe__class_of(uint32_t code_point);
+rbe__class rbe__cased_class_of(uint32_t code_point);
+
+/* The same where the case of a letter does not matter: LETTER for all of them. */
+static inline rbe__class rbe__class_of(uint32_t code_point)
+{
+    rbe__class class = rbe__cased_class_of(code_point);
+    return class >= RBE__UPPER ? RBE__LETTER : class;
+}
 
 /* 1 if the text is certainly in Normalization Form C; 0 if only rbe__nfc_append can tell. */
 int rbe__nfc_is_certain(const uint8_t *text, size_t bytes);
