@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from rbe_edge.cli.output import ProgressBar, printable, size
+from rbe_edge.cli.output import ProgressBar, note, printable, size
 
 _EXAMPLE = """\
 example:
@@ -97,6 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
         raise
+    for line in report.notes:
+        note(line)
     if arguments.json:
         known = {**dataclasses.asdict(report), "path": str(report.path), "bits_per_weight": report.bits_per_weight}
         print(json.dumps(known))

@@ -91,7 +91,8 @@ class TensorReport:
 
 @dataclass(frozen=True)
 class PackReport:
-    """What was written. bits_per_weight: of the whole file, tokenizer and all, per weight of the source."""
+    """What was written. bits_per_weight: of the whole file, tokenizer and all, per weight of the source. notes: what of
+    the source was left out or read otherwise than it says, a line each for a person."""
 
     path: Path
     name: str
@@ -100,6 +101,7 @@ class PackReport:
     file_bytes: int
     seconds: float
     tensors: tuple[TensorReport, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def bits_per_weight(self) -> float:
@@ -132,7 +134,8 @@ def pack(
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is packed: all that is known of it before anything is written. text: for calibration, "" for none."""
+    """What is packed: all that is known of it before anything is written. text: for calibration, "" for none. notes:
+    of PackReport."""
 
     source: Source
     sha256: str
@@ -140,6 +143,7 @@ class _Subject:
     metadata: dict[str, MetadataValue]
     blobs: dict[str, bytes]
     text: str
+    notes: tuple[str, ...]
 
     def seed_of(self, tensor: TensorPlan) -> int:
         """Of the rotation of the activation that a tensor multiplies."""
@@ -248,6 +252,7 @@ class Packing:
             self._file.file_bytes,
             time.monotonic() - self._started,
             tuple(self._tensors),
+            self._subject.notes,
         )
         if options.report is not None:
             coded = [
@@ -368,4 +373,5 @@ def _read(source: str | Path, options: PackOptions, progress: Progress) -> _Subj
         "packer.options": str(options),
         **tokenizer.metadata(),
     }
-    return _Subject(opened, sha256, plan, metadata, {"tokenizer": write_blob(tokenizer)}, text)
+    notes = (*plan.notes, *tokenizer.notes)
+    return _Subject(opened, sha256, plan, metadata, {"tokenizer": write_blob(tokenizer)}, text, notes)

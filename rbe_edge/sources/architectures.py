@@ -123,7 +123,16 @@ _GPT2_KEYS = {
     "layer_norm_epsilon": "rms_norm_eps", "activation_function": "hidden_act",
 }  # fmt: skip
 
+# Of the class that Llama, Mistral, Qwen and Phi-3 go back to.
+_LARGE: Mapping[str, Any] = {
+    "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "rms_norm_eps": 1e-6, "hidden_act": "silu",
+}  # fmt: skip
+_QWEN_DEFAULTS: Mapping[str, Any] = {
+    **_LARGE, "num_key_value_heads": 32, "intermediate_size": 22016, "max_position_embeddings": 32768,
+    "vocab_size": 151936, "sliding_window": 4096,
+}  # fmt: skip
 _GEMMA_DEFAULTS: Mapping[str, Any] = {
+    "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
     "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "rms_norm_eps": 1e-6,
     "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 256, "sliding_window": 4096,
     "tie_word_embeddings": True,
@@ -183,7 +192,8 @@ class Architecture:
 ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture(
         "gpt2", "GPT-2", GPT2_RULES, full_attention,
-        defaults={"tie_word_embeddings": True, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new"},
+        defaults={"tie_word_embeddings": True, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new",
+                  "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024, "vocab_size": 50257},
         renamed=_GPT2_KEYS, prefixes=("transformer.", ""),
         ignored=(r"\.attn\.(bias|masked_bias)$",),
         fixed={"scale_attn_by_inverse_layer_idx": False, "scale_attn_weights": True, "add_cross_attention": False},
@@ -191,23 +201,24 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     ),
     Architecture(
         "llama", "Llama (also SmolLM, TinyLlama)", LLAMA_RULES, full_attention, _llama_features,
-        defaults={"rms_norm_eps": 1e-6, "hidden_act": "silu"},
+        defaults={**_LARGE, "intermediate_size": 11008, "max_position_embeddings": 2048, "vocab_size": 32000},
     ),
     Architecture(
         "mistral", "Mistral", LLAMA_RULES, one_kind,
-        defaults={"rms_norm_eps": 1e-6, "hidden_act": "silu", "num_key_value_heads": 8},
+        defaults={**_LARGE, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 32000,
+                  "max_position_embeddings": 131072, "sliding_window": 4096},
     ),
     Architecture(
-        "qwen2", "Qwen2 and Qwen2.5", LLAMA_RULES, qwen_layers, _qwen2_features,
-        defaults={"rms_norm_eps": 1e-6, "hidden_act": "silu"},
+        "qwen2", "Qwen2 and Qwen2.5", LLAMA_RULES, qwen_layers, _qwen2_features, defaults=_QWEN_DEFAULTS,
     ),
     Architecture(
         "qwen3", "Qwen3", LLAMA_RULES, qwen_layers, _attention_bias_and_qk_norm,
-        defaults={"rms_norm_eps": 1e-6, "hidden_act": "silu", "head_dim": 128},
+        defaults={**_QWEN_DEFAULTS, "head_dim": 128},
     ),
     Architecture(
         "phi3", "Phi-3", PHI3_RULES, one_kind,
-        defaults={"rms_norm_eps": 1e-5, "hidden_act": "silu", "original_max_position_embeddings": 4096},
+        defaults={**_LARGE, "rms_norm_eps": 1e-5, "original_max_position_embeddings": 4096, "hidden_size": 3072,
+                  "intermediate_size": 8192, "max_position_embeddings": 4096, "vocab_size": 32064},
         partial_rotary=True,
     ),
     Architecture(

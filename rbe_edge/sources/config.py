@@ -8,9 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from rbe_edge.errors import PackError
+from rbe_edge.sources.messages import shown
 
 # No dimension of a model comes near; keeps a damaged configuration from asking for absurd sizes.
 LARGEST = 1 << 28
+
+
+def _is_finite(value: object) -> bool:
+    """Whether this is a number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        return False
 
 
 @dataclass(frozen=True)
@@ -32,11 +43,13 @@ class Config:
         return value
 
     def _wrong(self, key: str, value: object, expected: str) -> PackError:
-        return PackError(f"{self.where}: {key} is {value!r}, expected {expected}; correct the file")
+        return PackError(f"{self.where}: {key} is {shown(value)}, expected {expected}; correct the file")
 
     def integer(self, key: str, default: int | None = None) -> int:
-        """A whole number from 1 to 2^28."""
+        """A whole number from 1 to 2^28. It may be written as a float: 64.0."""
         value = self._get(key, default)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
             raise self._wrong(key, value, f"a whole number from 1 to {LARGEST}")
         return value
@@ -44,7 +57,7 @@ class Config:
     def number(self, key: str, default: float | None = None) -> float:
         """A finite number."""
         value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not _is_finite(value):
             raise self._wrong(key, value, "a finite number")
         return float(value)
 
@@ -70,11 +83,7 @@ class Config:
     def numbers(self, key: str, count: int) -> list[float]:
         """A list of so many finite numbers above 0."""
         value = self._get(key, None)
-        if (
-            not isinstance(value, list)
-            or len(value) != count
-            or not all(isinstance(x, (int, float)) and math.isfinite(x) and x > 0 for x in value)
-        ):
+        if not isinstance(value, list) or len(value) != count or not all(_is_finite(x) and x > 0 for x in value):
             raise self._wrong(key, value, f"a list of {count} numbers above 0")
         return [float(x) for x in value]
 

@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from rbe_edge.errors import PackError
+from rbe_edge.sources.json_file import read_json
+from rbe_edge.sources.messages import shown
 from rbe_edge.sources.types import Source, SourceTensor
+from rbe_edge.terminal_text import one_line
 
 #: Number types of safetensors that can be packed, and how numpy reads them. bf16 is read as its bits.
 STORED_AS: Mapping[str, str] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -21,14 +24,9 @@ INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, Any]:
     """A JSON file that holds an object."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PackError(f"{path}: cannot be read ({error.strerror}); check the source directory") from error
-    except (ValueError, RecursionError) as error:
-        raise PackError(f"{path}: not valid JSON ({error}); download the file again") from error
+    value = read_json(path, PackError)
     if not isinstance(value, dict):
         raise PackError(f"{path}: holds {type(value).__name__}, not an object; download the file again")
     return value
@@ -50,26 +48,31 @@ def read_safetensors(path: Path) -> dict[str, SourceTensor]:
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     header_bytes = int.from_bytes(mapped[:8], "little")
-    header = json.loads(mapped[8 : 8 + header_bytes])
-    tensors: dict[str, SourceTensor] = {}
-    for name in sorted(names):
-        entry = header[name]
-        stored_as = STORED_AS.get(entry["dtype"])
-        shape = tuple(entry["shape"])
-        if stored_as is None:
-            tensors[name] = SourceTensor(name, shape, entry["dtype"], np.empty(0, np.uint8))
-            continue
-        data = np.frombuffer(mapped, stored_as, math.prod(shape), 8 + header_bytes + entry["data_offsets"][0])
-        kind = {"<f4": "fp32", "<f2": "fp16", "<u2": "bf16"}[stored_as]
-        tensors[name] = SourceTensor(name, shape, kind, data.reshape(shape))
-    return tensors
+    try:
+        header = json.loads(mapped[8 : 8 + header_bytes])
+        return {name: _view(mapped, 8 + header_bytes, name, header[name]) for name in sorted(names)}
+    except (KeyError, TypeError, ValueError, RecursionError) as error:  # such as a name that stands twice
+        raise PackError(
+            f"{path}: its header cannot be read ({one_line(str(error), 120)}); download it again"
+        ) from error
 
 
-def _shards(directory: Path) -> dict[Path, set[str] | None]:
-    """The safetensors files of a directory and the tensors each must hold (None: whatever it holds)."""
-    single = directory / SINGLE_NAME
-    if single.is_file():
-        return {single: None}
+def _view(mapped: mmap.mmap, start: int, name: str, entry: Mapping[str, Any]) -> SourceTensor:
+    """A tensor as the header describes it; without its numbers where their type is not read."""
+    stored_as = STORED_AS.get(entry["dtype"])
+    shape = tuple(entry["shape"])
+    if stored_as is None:
+        return SourceTensor(name, shape, entry["dtype"], np.empty(0, np.uint8))
+    kind = {"<f4": "fp32", "<f2": "fp16", "<u2": "bf16"}[stored_as]
+    data = np.frombuffer(mapped, stored_as, math.prod(shape), start + entry["data_offsets"][0])
+    return SourceTensor(name, shape, kind, data.reshape(shape))
+
+
+def _shards(directory: Path) -> dict[str, set[str]]:
+    """The names of the safetensors files of a directory, and the tensors that the index promises of each (none where
+    there is no index)."""
+    if (directory / SINGLE_NAME).is_file():
+        return {SINGLE_NAME: set()}
     index_path = directory / INDEX_NAME
     if not index_path.is_file():
         old = next(iter(sorted(directory.glob("pytorch_model*.bin"))), None)
@@ -80,40 +83,42 @@ def _shards(directory: Path) -> dict[Path, set[str] | None]:
                 f"{SINGLE_NAME}"
             )
         raise PackError(f"{directory}: no {SINGLE_NAME} and no {INDEX_NAME}; download the weights in safetensors form")
-    weight_map = read_json(index_path).get("weight_map")
+    weight_map = _read_object(index_path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise PackError(f"{index_path}: has no weight_map; download the file again")
-    shards: dict[Path, set[str] | None] = {}
+    shards: dict[str, set[str]] = {}
     for tensor, file_name in weight_map.items():
-        if not isinstance(file_name, str) or Path(file_name).name != file_name:
-            raise PackError(f"{index_path}: names the shard {file_name!r}, which is not a file of this directory")
-        wanted = shards.setdefault(directory / file_name, set())
-        assert wanted is not None
-        wanted.add(tensor)
-    for path in sorted(shards):
-        if not path.is_file():
-            raise PackError(f"{path}: the shard is missing; download the model again")
+        if not isinstance(file_name, str) or Path(file_name).name != file_name or not file_name.isprintable():
+            raise PackError(f"{index_path}: names the shard {shown(file_name)}, which is not a file of this directory")
+        shards.setdefault(file_name, set()).add(tensor)
     return shards
 
 
 def open_directory(directory: Path, name: str | None = None) -> Source:
-    """Opens a Hugging Face directory: config.json and safetensors, single or in shards."""
+    """Opens a Hugging Face directory: config.json and safetensors, single or in shards.
+
+    Of an index only the names of the files count, as in transformers: a tensor may be in another shard than it says,
+    and a shard may be missing where nothing of it is needed. Source.missing has what it promises in vain.
+    """
     config_path = directory / "config.json"
     if not config_path.is_file():
         gguf = next(iter(sorted(directory.glob("*.gguf"))), None)
         if gguf is not None:
             raise PackError(f"{directory}: has no config.json but GGUF files; give one of them, such as {gguf}")
         raise PackError(f"{directory}: has no config.json, so it is no Hugging Face model; give the model's directory")
-    config = read_json(config_path)
-    shards = _shards(directory)
+    config = _read_object(config_path)
     tensors: dict[str, SourceTensor] = {}
-    for path in sorted(shards):
-        found = read_safetensors(path)
-        wanted = shards[path]
-        if wanted is not None:
-            missing = sorted(wanted - found.keys())
-            if missing:
-                raise PackError(f"{path}: lacks the tensor {missing[0]} that the index promises; download it again")
-            found = {key: found[key] for key in wanted}
-        tensors.update(found)
-    return Source(name or directory.resolve().name, config, tensors, tuple(sorted(shards)), directory)
+    missing: dict[str, str] = {}
+    files = []
+    for file_name, promised in sorted(_shards(directory).items()):
+        path = directory / file_name
+        if path.is_file():
+            files.append(path)
+            tensors |= read_safetensors(path)
+            missing |= dict.fromkeys(promised - tensors.keys(), f"{file_name} lacks it although the index promises it")
+        else:
+            missing |= dict.fromkeys(promised, f"{file_name} is missing")
+    if not files:
+        raise PackError(f"{directory}: none of the shards that {INDEX_NAME} names is there; download the model again")
+    missing = {tensor: why for tensor, why in missing.items() if tensor not in tensors}
+    return Source(name or directory.resolve().name, config, tensors, tuple(files), directory, missing=missing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rbe_edge.errors import PackError
 from rbe_edge.sources.config import Config
+from rbe_edge.sources.messages import shown
 
 _KINDS = {"full_attention": "full", "sliding_attention": "sliding"}
 
@@ -16,7 +17,9 @@ def _named(config: Config, n_layers: int) -> list[str] | None:
     for name in names:
         if name not in _KINDS:
             supported = " and ".join(_KINDS)
-            raise PackError(f"{config.where}: attention of type {name!r} is not supported (supported: {supported})")
+            raise PackError(
+                f"{config.where}: attention of type {shown(name)} is not supported (supported: {supported})"
+            )
     return [_KINDS[name] for name in names]
 
 

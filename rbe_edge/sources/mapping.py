@@ -16,9 +16,11 @@ from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.architectures import ARCHITECTURES, Architecture, Rule, supported_names
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
+from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 from rbe_edge.sources.rope import DoubleArray, RopeTable, rope_table
 from rbe_edge.sources.types import Source, SourceTensor
+from rbe_edge.terminal_text import one_line
 
 # Names of transformers, and what the format calls the same function.
 ACTIVATIONS = {
@@ -28,6 +30,9 @@ ACTIVATIONS = {
 # Keys with which configurations of any architecture announce what this version does not compute.
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
+# Keys whose null says that there is no cap and no window. Other nulls count as absent.
+_NULLABLE = ("attn_logit_softcapping", "final_logit_softcapping", "sliding_window")
+
 # Which matrices multiply the same activation, so that it is rotated once (docs/format.md, section 4).
 _SHARED = {"q": "attention", "k": "attention", "v": "attention", "gate": "feed_forward", "up": "feed_forward"}
 
@@ -35,11 +40,18 @@ _SHARED = {"q": "attention", "k": "attention", "v": "attention", "gate": "feed_f
 def plan_model(source: Source) -> ModelPlan:
     """Finds the architecture of a source and plans all its tensors.
 
+    What transformers leaves out of a directory is left out here, with a note.
     Raises PackError for an architecture or a feature that is not supported, a configuration that does not make sense,
-    and tensors that are missing, left over or of another shape than the configuration says.
+    and tensors that are missing, of another shape than the configuration says, or, in GGUF files, left over.
     """
     row, config = _architecture(source)
     sizes = _sizes(row, config)
+    if sizes["layers"] > len(source.tensors):  # not to be believed: lists of this length follow
+        raise PackError(
+            f"{config.where}: num_hidden_layers is {sizes['layers']}, but there are {len(source.tensors)} tensors; "
+            f"check both"
+        )
+    notes: list[str] = []
     layers = row.layers(config, sizes["layers"])
     metadata: dict[str, MetadataValue] = {
         "architecture": row.model_type,
@@ -63,12 +75,12 @@ def plan_model(source: Source) -> ModelPlan:
         window = config.integer("sliding_window")
         if window < sizes["context"]:  # one that never ends is none
             metadata["attention.windows"] = tuple(window if kind == "sliding" else 0 for kind in layers)
-    tensors = _tensors(row, config, sizes, source)
+    tensors = _tensors(row, config, sizes, source, notes)
     if row.position == "rope":
-        more, frequencies = _rope(row, config, sizes, layers)
+        more, frequencies = _rope(row, config, sizes, layers, notes)
         metadata |= more
         tensors += frequencies
-    return ModelPlan(row.model_type, metadata, tuple(tensors))
+    return ModelPlan(row.model_type, metadata, tuple(tensors), tuple(notes))
 
 
 def _architecture(source: Source) -> tuple[Architecture, Config]:
@@ -77,23 +89,22 @@ def _architecture(source: Source) -> tuple[Architecture, Config]:
     where = source.described_in
     text = values.get("text_config")
     if isinstance(text, dict) and values.get("model_type") == "gemma3":
-        # a model that also sees: its language part is packed
-        tied = values.get("tie_word_embeddings")
-        values = {"model_type": "gemma3_text", **({} if tied is None else {"tie_word_embeddings": tied}), **text}
+        # A model that also sees: its language part is packed. Whether the head is tied says the whole model.
+        values = {**text, "model_type": "gemma3_text", "tie_word_embeddings": values.get("tie_word_embeddings")}
         where = f"{where}: text_config"
-    if "quantization_config" in source.config:
+    if any(found.get("quantization_config") is not None for found in (source.config, values)):
         raise PackError(f"{source.name}: the weights are quantized already; pack the unquantized model")
     model_type = values.get("model_type")
     rows = GGUF_ROWS if source.layout == "gguf" else ARCHITECTURES
     row = next((row for row in rows if row.model_type == model_type), None)
     if row is None:
         named = source.config.get("architectures")
-        also = f" ({named[0]})" if isinstance(named, list) and named else ""
+        also = f" ({one_line(str(named[0]), 60)})" if isinstance(named, list) and named else ""
         raise PackError(
-            f"{source.name}: the architecture {model_type!r}{also} is not supported; supported are "
+            f"{source.name}: the architecture {shown(model_type)}{also} is not supported; supported are "
             f"{', '.join(supported_names())}"
         )
-    values = {**row.defaults, **values}
+    values = {**row.defaults, **{key: value for key, value in values.items() if value is not None or key in _NULLABLE}}
     for theirs, ours in row.renamed.items():
         if theirs in values:
             values[ours] = values[theirs]
@@ -103,7 +114,7 @@ def _architecture(source: Source) -> tuple[Architecture, Config]:
             raise PackError(f"{source.name}: a mixture of experts ({key}) is not supported; take a dense model")
     for key, value in row.fixed.items():
         if values.get(key) not in (None, value):
-            raise PackError(f"{source.name}: {key} = {values[key]!r} is not supported, only {value!r}")
+            raise PackError(f"{source.name}: {key} = {shown(values[key])} is not supported, only {value!r}")
     return row, config
 
 
@@ -135,25 +146,39 @@ def _activation(row: Architecture, config: Config) -> str:
     name = config.text(row.activation_key)
     if name not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
-        raise PackError(f"{config.where}: the activation {name!r} is not supported (supported: {known})")
+        raise PackError(f"{config.where}: the activation {shown(name)} is not supported (supported: {known})")
     return ACTIVATIONS[name]
 
 
-def _tensors(row: Architecture, config: Config, sizes: Mapping[str, int], source: Source) -> list[TensorPlan]:
-    """Plans every tensor that the rules name, and complains about those they do not."""
-    unused = {name for name in source.tensors if not any(re.search(pattern, name) for pattern in row.ignored)}
+def _tensors(
+    row: Architecture, config: Config, sizes: Mapping[str, int], source: Source, notes: list[str]
+) -> list[TensorPlan]:
+    """Plans every tensor that the rules name."""
     embedding = next(rule.source for rule in row.rules if rule.role == "embedding")
-    prefix = next((prefix for prefix in row.prefixes if prefix + embedding in source.tensors), row.prefixes[0])
+    prefix = _prefix(row, source)
     features = row.features(config)
-    tied = config.flag("tie_word_embeddings", False)
     lm_head = next((name for name in row.lm_heads if name in source.tensors), row.lm_heads[0])
+    tied = config.flag("tie_word_embeddings", False)
+    renamed = {}
+    if tied and lm_head in source.tensors:
+        if prefix + embedding not in source.tensors:
+            renamed[prefix + embedding] = lm_head  # which of the two is stored does not matter
+        elif not _same(source.tensors[lm_head], source.tensors[prefix + embedding]):
+            tied = False
+            notes.append(
+                f"{lm_head} differs from {prefix}{embedding} although {config.where} ties them; both are packed"
+            )
     plans: list[TensorPlan] = []
+    used = {lm_head}
 
     def add(rule: Rule, target: str, name: str) -> None:
+        name = renamed.get(name, name)
         tensor = source.tensors.get(name)
         if tensor is None:
-            raise PackError(f"{source.name}: the tensor {name} is missing; download the weights again")
-        unused.discard(name)
+            why = source.missing.get(name)
+            reason = f": {why}" if why else ""
+            raise PackError(f"{source.name}: the tensor {name} is missing{reason}; download the weights again")
+        used.add(name)
         plans.append(_tensor_plan(row, rule, target, tensor, sizes))
 
     layers: list[int | None] = [None, *range(sizes["layers"])]
@@ -164,25 +189,33 @@ def _tensors(row: Architecture, config: Config, sizes: Mapping[str, int], source
             add(rule, rule.target.replace("N", str(layer)), prefix + rule.source.replace("N", str(layer)))
     if not tied:
         add(Rule("head", lm_head, "vocabulary", "width", "head"), "head", lm_head)
-    elif lm_head in unused:
-        unused.discard(lm_head)
-        _check_tied(source.tensors[lm_head], source.tensors[prefix + embedding])
-    if unused:
-        first = min(unused)
-        raise PackError(
-            f"{source.name}: {len(unused)} tensors have no place in {row.title}, such as {first}; "
-            f"the configuration and the weights do not belong together, or the model has parts that are not supported"
-        )
+    ignored = {name for name in source.tensors if any(re.search(pattern, name) for pattern in row.ignored)}
+    _left_over(row, source, sorted(source.tensors.keys() - used - ignored), notes)
     return plans
 
 
-def _check_tied(lm_head: SourceTensor, embedding: SourceTensor) -> None:
-    """Weights may hold a tied lm_head a second time; it must then be the embedding."""
-    if lm_head.shape != embedding.shape or not np.array_equal(lm_head.data, embedding.data):
+def _prefix(row: Architecture, source: Source) -> str:
+    """What stands before the names of the source's tensors."""
+    outer = [rule.source for rule in row.rules if "N" not in rule.target]
+    found = (prefix for name in outer for prefix in row.prefixes if prefix + name in source.tensors)
+    return next(found, row.prefixes[0])
+
+
+def _left_over(row: Architecture, source: Source, names: list[str], notes: list[str]) -> None:
+    """Tensors without a place. transformers leaves them out, llama.cpp refuses the file; both are followed."""
+    if not names:
+        return
+    message = f"{len(names)} tensors have no place in {row.title}, such as {one_line(names[0], 80)}"
+    if source.layout == "gguf":
         raise PackError(
-            f"{lm_head.name}: differs from {embedding.name} although config.json ties them; "
-            f'set "tie_word_embeddings" to false to pack both'
+            f"{source.name}: {message}; the metadata and the weights do not belong together, or the model has parts "
+            f"that are not supported"
         )
+    notes.append(f"{message}; left out")
+
+
+def _same(one: SourceTensor, other: SourceTensor) -> bool:
+    return one.shape == other.shape and np.array_equal(one.data, other.data)
 
 
 def _tensor_plan(
@@ -229,14 +262,14 @@ def _activation_read(target: str) -> str:
 
 
 def _rope(
-    row: Architecture, config: Config, sizes: Mapping[str, int], layers: list[str]
+    row: Architecture, config: Config, sizes: Mapping[str, int], layers: list[str], notes: list[str]
 ) -> tuple[dict[str, MetadataValue], list[TensorPlan]]:
     """The metadata and tensors of the rotary positions: one table for all layers, or one per kind of layer."""
     parameters = _rope_parameters(row, config)
     used = ["full"]
     if row.rope_per_layer_type:
         used = [kind for kind in ("full", "sliding") if kind in layers]
-    tables = [_table(row, parameters[kind], sizes) for kind in used]
+    tables = [_table(row, parameters[kind], sizes, notes) for kind in used]
     first = tables[0]
     for table in tables[1:]:
         same = len(table.frequencies) == len(first.frequencies) and table.attention_factor == first.attention_factor
@@ -263,11 +296,14 @@ def _rope(
     return metadata, tensors
 
 
-def _table(row: Architecture, parameters: Config, sizes: Mapping[str, int]) -> RopeTable:
-    table = rope_table(parameters, sizes["head_dim"], sizes["context"])
-    if not row.partial_rotary and 2 * len(table.frequencies) != sizes["head_dim"]:
-        raise PackError(f"{parameters.where}: partial_rotary_factor is not supported for {row.title}")
-    return table
+def _table(row: Architecture, parameters: Config, sizes: Mapping[str, int], notes: list[str]) -> RopeTable:
+    if not row.partial_rotary and parameters.has("partial_rotary_factor"):
+        if parameters.text("rope_type", "default") != "default":
+            raise PackError(f"{parameters.where}: partial_rotary_factor is not supported for {row.title}")
+        if parameters.positive("partial_rotary_factor") != 1:
+            notes.append(f"{parameters.where}: partial_rotary_factor means nothing in {row.title}; left out")
+        parameters = parameters.merged(partial_rotary_factor=None)
+    return rope_table(parameters, sizes["head_dim"], sizes["context"])
 
 
 def _rope_parameters(row: Architecture, config: Config) -> dict[str, Config]:
@@ -275,37 +311,38 @@ def _rope_parameters(row: Architecture, config: Config) -> dict[str, Config]:
 
     New: rope_parameters = {rope_type, rope_theta, ...}, or one such object per layer type.
     Old: rope_theta, rope_scaling = {type or rope_type, factor, ...} or null, rope_local_base_freq (Gemma 3).
+    Where there are both, rope_scaling counts.
     """
-    old = {"rope_theta": config.positive("rope_theta", 1e6 if row.rope_per_layer_type else 1e4)}
-    if config.has("partial_rotary_factor"):
-        old["partial_rotary_factor"] = config.positive("partial_rotary_factor")
-
-    def complete(part: Config) -> Config:
-        values = {**old, **part.values}
-        kind = values.get("rope_type", values.get("type"))
-        if row.model_type == "phi3" and kind in ("su", "yarn"):
-            values["rope_type"] = "longrope"  # Phi-3's first releases called it so
-        if config.has("original_max_position_embeddings"):
-            values["original_max_position_embeddings"] = config.integer("original_max_position_embeddings")
-        return Config(values, part.where)
-
-    if config.has("rope_parameters"):
-        given = config.part("rope_parameters")
-        nested = any(isinstance(value, dict) for value in given.values.values())
-        if nested != row.rope_per_layer_type:
-            expected = "full_attention and sliding_attention" if row.rope_per_layer_type else "one set for all layers"
-            raise PackError(f"{given.where}: expected {expected} for {row.title}; correct the file")
-        if nested:
-            local = given.part("sliding_attention") if given.has("sliding_attention") else Config({}, given.where)
-            full = given.part("full_attention") if given.has("full_attention") else Config({}, given.where)
-            local = Config({"rope_theta": 1e4, **local.values}, local.where)
-            return {"full": complete(full), "sliding": complete(local)}
-        return {"full": complete(given)}
-    scaling = config.part("rope_scaling") if config.has("rope_scaling") else Config({}, config.where)
+    scaling, given = _object(config, "rope_scaling"), _object(config, "rope_parameters")
     if row.rope_per_layer_type:
-        local_theta = config.positive("rope_local_base_freq", 1e4)
+        full, local = _object(given, "full_attention"), _object(given, "sliding_attention")
         return {
-            "full": complete(scaling),
-            "sliding": Config({"rope_theta": local_theta}, config.where),
+            "full": _complete(row, config, full.merged(**scaling.values), config.positive("rope_theta", 1e6)),
+            "sliding": _complete(row, config, local, config.positive("rope_local_base_freq", 1e4)),
         }
-    return {"full": complete(scaling)}
+    if scaling.values:
+        given = scaling
+    if any(isinstance(value, dict) for value in given.values.values()):
+        raise PackError(f"{given.where}: expected one set for all layers for {row.title}; correct the file")
+    return {"full": _complete(row, config, given, config.positive("rope_theta", 1e4))}
+
+
+def _object(config: Config, key: str) -> Config:
+    """The object under a key, empty where there is none."""
+    return config.part(key) if config.has(key) else Config({}, config.where)
+
+
+def _complete(row: Architecture, config: Config, part: Config, theta: float) -> Config:
+    """One set of parameters, with what the configuration says outside of it."""
+    values: dict[str, object] = {
+        "rope_theta": theta,
+        "partial_rotary_factor": config.values.get("partial_rotary_factor"),
+    }
+    values |= {key: value for key, value in part.values.items() if value is not None}
+    kind = values.get("rope_type", values.get("type", "default"))
+    values["rope_type"] = kind
+    if row.model_type == "phi3" and kind in ("su", "yarn"):
+        values["rope_type"] = "longrope"  # Phi-3's first releases called it so
+    if config.has("original_max_position_embeddings"):
+        values["original_max_position_embeddings"] = config.integer("original_max_position_embeddings")
+    return Config(values, part.where)

@@ -72,11 +72,15 @@ class TensorPlan:
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """The file to be written: its hyper-parameters (docs/format.md, section 3) and tensors, in the file's order."""
+    """The file to be written: its hyper-parameters (docs/format.md, section 3) and tensors, in the file's order.
+
+    notes: what the source says otherwise than it is packed, a line each for the person who packs.
+    """
 
     architecture: str
     metadata: Mapping[str, MetadataValue]
     tensors: tuple[TensorPlan, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:

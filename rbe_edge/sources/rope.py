@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from rbe_edge.errors import PackError
 from rbe_edge.sources.config import Config
+from rbe_edge.sources.messages import shown
 
 DoubleArray = npt.NDArray[np.float64]
 
@@ -41,7 +42,9 @@ def rope_table(parameters: Config, head_dim: int, context: int) -> RopeTable:
     """
     kind = parameters.text("rope_type", parameters.values.get("type") or "default")
     if kind not in SCALINGS:
-        raise PackError(f"{parameters.where}: rope type {kind!r} is not supported (supported: {', '.join(SCALINGS)})")
+        raise PackError(
+            f"{parameters.where}: rope type {shown(kind)} is not supported (supported: {', '.join(SCALINGS)})"
+        )
     partial = parameters.positive("partial_rotary_factor", 1.0)
     rotated = int(head_dim * partial)
     if partial > 1 or rotated < 2 or rotated % 2:

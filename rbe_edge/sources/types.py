@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class Source:
     tokenizer: Path | None = None  # named explicitly
     layout: str = "hugging_face"  # whose names and conventions the tensors follow; or "gguf"
     described_in: str = "config.json"  # where the configuration stands; for messages
+    missing: Mapping[str, str] = field(default_factory=dict)  # tensors that the files promise and lack, and why
 
     def sha256(self, progress: Report | None = None) -> str:
         """SHA-256 over the bytes of the weight files in name order, in hexadecimal; progress(done, total) in bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -15,6 +16,7 @@ import tiny_models
 
 from rbe_edge.errors import MissingExtra, PackError
 from rbe_edge.sources import hub
+from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
 
 LLAMA = tiny_models.MODELS["llama"]
@@ -85,16 +87,43 @@ def test_damaged_header(tmp_path: Path) -> None:
 def test_a_shard_is_missing(tmp_path: Path) -> None:
     tiny_models.write(LLAMA, tmp_path, n_shards=3)
     (tmp_path / "model-00002-of-00003.safetensors").unlink()
-    _fails(tmp_path, "model-00002-of-00003.safetensors: the shard is missing")
+    with pytest.raises(PackError, match=r"is missing: model-00002-of-00003\.safetensors is missing; download"):
+        plan_model(open_source(tmp_path))
+    for path in tmp_path.glob("*.safetensors"):
+        path.unlink()
+    _fails(tmp_path, "none of the shards that model.safetensors.index.json names is there")
+
+
+def _index(directory: Path, **changes: str | None) -> None:
+    """Changes which shards an index names for tensors; None: it names none."""
+    index = directory / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    content["weight_map"] = {name: shard for name, shard in (content["weight_map"] | changes).items() if shard}
+    index.write_text(json.dumps(content))
 
 
 def test_a_shard_lacks_a_tensor(tmp_path: Path) -> None:
-    tiny_models.write(LLAMA, tmp_path, n_shards=2)
-    index = tmp_path / "model.safetensors.index.json"
-    content = json.loads(index.read_text())
-    content["weight_map"]["model.more.weight"] = "model-00001-of-00002.safetensors"
-    index.write_text(json.dumps(content))
-    _fails(tmp_path, "lacks the tensor model.more.weight")
+    tiny_models.write(dataclasses.replace(LLAMA, config={**LLAMA.config, "num_hidden_layers": 1}), tmp_path, n_shards=2)
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA.config))
+    _index(tmp_path, **{"model.layers.1.input_layernorm.weight": "model-00001-of-00002.safetensors"})
+    with pytest.raises(PackError, match=r"model-00001-of-00002\.safetensors lacks it although the index promises it"):
+        plan_model(open_source(tmp_path))
+
+
+def test_an_index_that_lies(tmp_path: Path) -> None:
+    """Only the names of the files count: whatever they hold is there, and what nobody needs may be missing."""
+    expected = plan_model(open_source(tiny_models.write(LLAMA, tmp_path / "whole")))
+    directory = tiny_models.write(LLAMA, tmp_path / "sharded", n_shards=2)
+    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    unneeded = {"model.layers.0.self_attn.rotary_emb.inv_freq": "model-00003-of-00002.safetensors"}
+    unneeded |= {"vision_tower.a": "model-00004-of-00002.safetensors", "model.more.weight": first}
+    swapped: dict[str, str | None] = dict.fromkeys(list(tiny_models.tensors(LLAMA))[:9], first)
+    left_out = dict.fromkeys(list(tiny_models.tensors(LLAMA))[9:12])
+    _index(directory, **(unneeded | swapped | left_out | {"model.norm.weight": second}))
+    found = plan_model(open_source(directory))
+    assert not found.notes and len(found.tensors) == len(expected.tensors)
+    for ours, theirs in zip(found.tensors, expected.tensors, strict=True):
+        np.testing.assert_array_equal(ours.read(), theirs.read())
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/b", 7])

@@ -26,6 +26,7 @@ from rbe_edge.sources.gguf.architectures import (
     Dialect,
 )
 from rbe_edge.sources.gguf.tensors import GgufTensor
+from rbe_edge.sources.messages import shown
 
 #: Tensors that belong to the configuration, not to the weights.
 ROPE_TENSORS = (ROPE_FREQUENCIES, LONG_FACTORS, SHORT_FACTORS)
@@ -92,8 +93,9 @@ def find_dialect(metadata: Mapping[str, Any], where: str) -> Dialect:
         if dialect.name == name:
             return dialect
     supported = ", ".join(dialect.name for dialect in DIALECTS)
-    shown = repr(name)[:80]
-    raise PackError(f"{where}: the architecture {shown} is not supported in GGUF files; supported are {supported}")
+    raise PackError(
+        f"{where}: the architecture {shown(name)} is not supported in GGUF files; supported are {supported}"
+    )
 
 
 def head_counts(keys: Keys) -> tuple[int, int]:
@@ -148,7 +150,7 @@ def _refuse_others(keys: Keys) -> None:
     for name, neutral in _NOT_COMPUTED.items():
         value = keys.get(name)
         if value is not None and value not in neutral:
-            raise PackError(f"{keys.config.where}: {keys.key(name)} = {str(value)[:40]} is not supported")
+            raise PackError(f"{keys.config.where}: {keys.key(name)} = {shown(value)} is not supported")
 
 
 def _window(dialect: Dialect, keys: Keys) -> int | None:
@@ -184,6 +186,10 @@ def _rope(dialect: Dialect, keys: Keys, head_dim: int, tensors: Mapping[str, Ggu
     rotated = keys.integer("rope.dimension_count", head_dim)
     parameters = {"rope_theta": keys.positive("rope.freq_base", 10000.0), **_scaling(dialect, keys, rotated, tensors)}
     if rotated != head_dim:
+        if not dialect.row.partial_rotary:
+            raise PackError(
+                f"{where}: {keys.key('rope.dimension_count')} = {rotated} is not supported, only {head_dim}"
+            )
         # a hair more, so that the product with head_dim is not a hair less than a whole number
         parameters["partial_rotary_factor"] = math.nextafter(rotated / head_dim, math.inf)
     local_theta = keys.get("rope.freq_base_swa")
@@ -231,7 +237,7 @@ def _scaling(dialect: Dialect, keys: Keys, rotated: int, tensors: Mapping[str, G
         }  # fmt: skip
     if kind not in (None, "none", "linear") or attention != 1:
         raise PackError(
-            f"{where}: rope scaling of type {str(kind)[:40]!r} with an attention factor of {attention:g} is not "
+            f"{where}: rope scaling of type {shown(kind)} with an attention factor of {attention:g} is not "
             f"supported without {LONG_FACTORS}"
         )
     if kind == "none" or factor == 1:

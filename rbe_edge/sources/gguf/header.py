@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rbe_edge.errors import PackError
+from rbe_edge.sources.messages import shown
 
 MAGIC = b"GGUF"
 
@@ -127,19 +128,19 @@ def _header(reader: _Reader) -> Header:
     for _ in range(n_keys):
         key = reader.text()
         if key in metadata:
-            raise ValueError(f"the key {_shown(key)} stands twice")
+            raise ValueError(f"the key {shown(key)} stands twice")
         metadata[key] = reader.value()
     listed = [_tensor(reader) for _ in range(n_tensors)]
     alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
-        raise ValueError(f"alignment {alignment!r}")
+        raise ValueError(f"alignment {shown(alignment)}")
     start = -(-reader.at // alignment) * alignment
     tensors: dict[str, TensorInfo] = {}
     for name, shape, kind, offset in listed:
         if name in tensors:
-            raise ValueError(f"the tensor {_shown(name)} stands twice")
+            raise ValueError(f"the tensor {shown(name)} stands twice")
         if offset % alignment:
-            raise ValueError(f"the tensor {_shown(name)} is not aligned")
+            raise ValueError(f"the tensor {shown(name)} is not aligned")
         tensors[name] = TensorInfo(name, shape, kind, start + offset)
     return Header(metadata, tensors)
 
@@ -148,16 +149,11 @@ def _tensor(reader: _Reader) -> tuple[str, tuple[int, ...], int, int]:
     """Name, shape, type and offset of one tensor."""
     name = reader.text()
     if not name.isprintable() or not 1 <= len(name) <= MAX_NAME:
-        raise ValueError(f"a tensor with the name {_shown(name)}")
+        raise ValueError(f"a tensor with the name {shown(name)}")
     n_dimensions = reader.number("<I")
     if not 1 <= n_dimensions <= MAX_DIMENSIONS:
-        raise ValueError(f"the tensor {_shown(name)} has {n_dimensions} dimensions")
+        raise ValueError(f"the tensor {shown(name)} has {n_dimensions} dimensions")
     shape = tuple(reader.number("<Q") for _ in range(n_dimensions))[::-1]
     if not 1 <= math.prod(shape) <= MAX_WEIGHTS:
-        raise ValueError(f"the tensor {_shown(name)} has the shape {list(shape)}")
+        raise ValueError(f"the tensor {shown(name)} has the shape {list(shape)}")
     return name, shape, reader.number("<I"), reader.number("<Q")
-
-
-def _shown(name: str) -> str:
-    """A name of a damaged file in a message: of bounded length, on one line."""
-    return repr(name[:80])

@@ -14,6 +14,7 @@ from rbe_edge.sources.gguf.architectures import EMBEDDING, LM_HEAD
 from rbe_edge.sources.gguf.configuration import ROPE_TENSORS, Keys, configuration, find_dialect, head_counts
 from rbe_edge.sources.gguf.header import Header, read_header
 from rbe_edge.sources.gguf.tensors import GgufTensor, view_tensors
+from rbe_edge.sources.messages import shown
 from rbe_edge.sources.types import Source
 
 # How llama.cpp's gguf-split names the parts.
@@ -78,7 +79,7 @@ def _parts(path: Path) -> list[tuple[Path, Header]]:
 def _split_key(header: Header, path: Path, key: str) -> int:
     value: Any = header.metadata.get(key, 0)
     if not isinstance(value, int) or not 0 <= value < 100000:  # five digits in the name
-        raise PackError(f"{path}: {key} is {str(value)[:40]!r}; the file is damaged, download it again")
+        raise PackError(f"{path}: {key} is {shown(value)}; the file is damaged, download it again")
     return value
 
 

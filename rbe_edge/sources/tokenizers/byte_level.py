@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable, Mapping
 
 from rbe_edge.errors import TokenizerError
+from rbe_edge.sources.messages import shown
 from rbe_edge.sources.tokenizers.tokenizer import Merge
 
 
@@ -32,13 +33,14 @@ def merges_from_pairs(pairs: Iterable[str | list[str]], ids: Mapping[str, int], 
     for rank, pair in enumerate(pairs):
         parts = pair.split(" ") if isinstance(pair, str) else pair
         if len(parts) != 2:
-            raise TokenizerError(f"{where}: merge {rank} is {pair!r}, not two tokens; the file is damaged")
+            raise TokenizerError(f"{where}: merge {rank} is {shown(pair)}, not two tokens; the file is damaged")
         left, right = parts
         try:
             merges.append(Merge(ids[left], ids[right], rank, ids[left + right]))
         except KeyError as missing:
             raise TokenizerError(
-                f"{where}: merge {rank} needs the token {missing}, which the vocabulary has not; the files do not match"
+                f"{where}: merge {rank} needs the token {shown(missing.args[0])}, which the vocabulary has not; its "
+                f"files do not match"
             ) from None
     return tuple(merges)
 

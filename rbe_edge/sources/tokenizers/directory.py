@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rbe_edge.errors import TokenizerError
+from rbe_edge.sources.json_file import read_json
+from rbe_edge.sources.messages import shown
 from rbe_edge.sources.tokenizers.endings import known_endings
 from rbe_edge.sources.tokenizers.hugging_face import (
     AddedToken,
-    read_json,
     read_tokenizer_json,
     read_vocabulary_and_merges,
     with_strips,
 )
 from rbe_edge.sources.tokenizers.sentencepiece_model import read_sentencepiece
 from rbe_edge.sources.tokenizers.tokenizer import PreTokenizer, Tokenizer, TokenType
+from rbe_edge.terminal_text import one_line
 
 # vocab.json and merges.txt do not say how text is cut; the model's kind does. Qwen's tokenizers normalize text (NFC).
 PRE_TOKENIZER_OF_MODEL = {
@@ -28,14 +30,27 @@ PRE_TOKENIZER_OF_MODEL = {
 MODEL_OF_CLASS = {"GPT2Tokenizer": "gpt2", "Qwen2Tokenizer": "qwen2"}
 
 
-def read_tokenizer(directory: Path) -> Tokenizer:
+def read_tokenizer(directory: Path, rows: int | None = None) -> Tokenizer:
     """The tokenizer of a model directory: tokenizer.json, else tokenizer.model, else vocab.json with merges.txt.
+
+    rows: of the model's matrices, where they are known; there is then an id for each, and none beyond them.
 
     tokenizer_config.json, special_tokens_map.json, generation_config.json, config.json and chat_template.jinja add
     special tokens, the ends of text, and the chat template. TokenizerError where nothing usable is found.
     """
     if not directory.is_dir():
         raise TokenizerError(f"{directory} is not a directory; give the model's directory")
+    try:
+        return _read(directory, rows)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise TokenizerError(
+            f"{directory}: the configuration of the tokenizer is not built as usual ({one_line(repr(error), 120)}); "
+            f"download its files again"
+        ) from None
+
+
+def _read(directory: Path, rows: int | None) -> Tokenizer:
+    """Raises what Python raises where configuration files hold other things than they should."""
     configs = _Configs(directory)
     if (directory / "tokenizer.json").is_file():
         tokenizer = read_tokenizer_json(directory / "tokenizer.json")
@@ -46,11 +61,11 @@ def read_tokenizer(directory: Path) -> Tokenizer:
         tokenizer = read_vocabulary_and_merges(directory, pre_tokenizer, configs.added_tokens(), nfc=nfc)
     else:
         raise TokenizerError(f"{directory}: no tokenizer.json, tokenizer.model or vocab.json; download the model again")
-    return configs.complete(tokenizer)
+    return configs.complete(tokenizer if rows is None else tokenizer.fitted_to(rows))
 
 
 def _optional(path: Path) -> dict[str, Any]:
-    value = read_json(path) if path.is_file() else {}
+    value = read_json(path, TokenizerError) if path.is_file() else {}
     return value if isinstance(value, dict) else {}
 
 
@@ -63,6 +78,10 @@ class _Configs:
         self.special = _optional(directory / "special_tokens_map.json")
         self.generation = _optional(directory / "generation_config.json")
         self.model = _optional(directory / "config.json")
+        text = self.model.get("text_config")
+        #: What may name tokens by their ids: the first that does counts.
+        self.models = (self.generation, self.model, text if isinstance(text, dict) else {})
+        self._notes: list[str] = []
 
     def added_tokens(self) -> list[AddedToken]:
         """Of tokenizer_config.json, else of the older added_tokens.json, whose tokens that are named special are."""
@@ -90,7 +109,7 @@ class _Configs:
         if kind not in PRE_TOKENIZER_OF_MODEL:
             raise TokenizerError(
                 f"{self.directory}: vocab.json does not say how text is cut, and neither tokenizer_class "
-                f"({class_name or 'missing'}) nor model_type ({kind or 'missing'}) is one of "
+                f"({shown(class_name or 'missing')}) nor model_type ({shown(kind or 'missing')}) is one of "
                 f"{', '.join([*MODEL_OF_CLASS, *PRE_TOKENIZER_OF_MODEL])}; add a tokenizer.json"
             )
         return PRE_TOKENIZER_OF_MODEL[kind], kind != "gpt2"
@@ -102,35 +121,54 @@ class _Configs:
             for index, (text, kind) in enumerate(zip(tokenizer.tokens, tokenizer.types, strict=True))
             if kind in (TokenType.CONTROL, TokenType.USER_DEFINED) and text
         }
-        bos = self._token("bos", special, tokenizer.bos)
-        eos = self._token("eos", special, tokenizer.eos)
-        pad = self._token("pad", special, tokenizer.pad)
-        ends = {eos} - {None} | known_endings(special)
-        for config in (self.generation, self.model):
-            ends |= set(_ids(config.get("eos_token_id")))
+        bos, eos, pad = (self._token(name, special, tokenizer) for name in ("bos", "eos", "pad"))
+        template = self._chat_template()
         return dataclasses.replace(
             tokenizer,
             bos=bos,
             eos=eos,
-            pad=pad if pad is not None and pad < tokenizer.size else None,
+            pad=pad,
             before=self._affix("add_bos_token", bos, tokenizer.before),
             after=self._affix("add_eos_token", eos, tokenizer.after),
-            ends_text=frozenset(index for index in ends if index is not None and index < tokenizer.size),
-            chat_template=self._chat_template(),
+            ends_text=self._ends(tokenizer, eos, template),
+            chat_template=template,
+            notes=(*tokenizer.notes, *dict.fromkeys(self._notes)),
         )
 
-    def _token(self, name: str, special: dict[str, int], default: int | None) -> int | None:
+    def _token(self, name: str, special: dict[str, int], tokenizer: Tokenizer) -> int | None:
         """A named token: what the tokenizer's configuration says, none included, before what the model's says."""
         for config in (self.tokenizer, self.special):
             if f"{name}_token" in config:
                 text = _text(config[f"{name}_token"])
                 if text is None or text in special:
                     return None if text is None else special[text]
-        for config in (self.generation, self.model):
-            ids = _ids(config.get(f"{name}_token_id"))
-            if ids:
-                return ids[0]
-        return default
+        ids = [token for config in self.models for token in self._ids(config, f"{name}_token_id", tokenizer.size)]
+        default: int | None = getattr(tokenizer, name)
+        return ids[0] if ids else default
+
+    def _ends(self, tokenizer: Tokenizer, eos: int | None, template: str | None) -> frozenset[int]:
+        """The ends that the model names, and those that its chat template does. Where neither names any, the control
+        tokens that are called like ends."""
+        ends = set() if eos is None else {eos}
+        ends |= {token for config in self.models for token in self._ids(config, "eos_token_id", tokenizer.size)}
+        texts = (token.decode("utf-8", "replace") for token in tokenizer.tokens)
+        known = known_endings(zip(texts, tokenizer.types, strict=True))
+        ends |= {token for text, token in known.items() if text in (template or "")}
+        return frozenset(ends or known.values())
+
+    def _ids(self, config: Mapping[str, Any], key: str, size: int) -> list[int]:
+        """The ids under a key, one or a list of them. What is none is left out; a note says so, unless it is the -1
+        with which some files say that there is none."""
+        value = config.get(key)
+        found = []
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, float) and item.is_integer():
+                item = int(item)
+            if isinstance(item, int) and not isinstance(item, bool) and 0 <= item < size:
+                found.append(item)
+            elif item not in (None, -1):
+                self._notes.append(f"{key} is {shown(item)}, but there are {size} tokens; left out")
+        return found
 
     def _affix(self, option: str, token: int | None, template: tuple[int, ...]) -> tuple[int, ...]:
         """What stands before or after every text: as tokenizer_config.json says, else as the template does."""
@@ -143,7 +181,10 @@ class _Configs:
         """chat_template.jinja, else tokenizer_config.json's: a string, or a list of named ones with a `default`."""
         path = self.directory / "chat_template.jinja"
         if path.is_file():
-            return path.read_text(encoding="utf-8")
+            try:
+                return path.read_text(encoding="utf-8-sig")
+            except (OSError, UnicodeDecodeError) as error:
+                raise TokenizerError(f"{path}: cannot be read as UTF-8 ({error}); download the file again") from None
         template = self.tokenizer.get("chat_template")
         if isinstance(template, list):
             named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
@@ -158,12 +199,6 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _ids(value: Any) -> list[int]:
-    """An id or a list of ids; -1 is how some files say that there is none."""
-    values: Iterable[Any] = value if isinstance(value, list) else [value]
-    return [item for item in values if isinstance(item, int) and not isinstance(item, bool) and item >= 0]
-
-
 def _with_added(tokenizer: Tokenizer, added: list[AddedToken]) -> Tokenizer:
     """A SentencePiece tokenizer with the tokens that were added to it afterwards."""
     size = max([tokenizer.size, *(token.id + 1 for token in added)])
@@ -173,6 +208,6 @@ def _with_added(tokenizer: Tokenizer, added: list[AddedToken]) -> Tokenizer:
     tokens, types = list(padded.tokens), list(padded.types)
     for token in added:
         if types[token.id] not in (TokenType.UNKNOWN, TokenType.BYTE):
-            tokens[token.id] = token.content.encode("utf-8")
+            tokens[token.id] = token.content.encode("utf-8", "replace")
             types[token.id] = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
     return with_strips(dataclasses.replace(padded, tokens=tuple(tokens), types=tuple(types)), added)

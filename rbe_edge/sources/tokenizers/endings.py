@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
-# End of text or of a turn in the published models, by the exact text of the token.
+from rbe_edge.sources.tokenizers.tokenizer import TokenType
+
+# End of a text or of a turn in models of the architectures that are packed, by the exact text of the token. llama.cpp
+# has them all (llama-vocab.cpp, special_eog_ids).
 KNOWN_ENDINGS = (
     "<|endoftext|>",  # GPT-2, Qwen, Phi, StarCoder, SmolLM
     "<|end_of_text|>",  # Llama 3
@@ -15,9 +18,19 @@ KNOWN_ENDINGS = (
     "<end_of_turn>",  # Gemma
     "</s>",  # Llama 2, Mistral, TinyLlama
     "<eos>",  # Gemma
+    "<\uff5cend\u2581of\u2581sentence\uff5c>",  # DeepSeek-R1 distilled to Llama and Qwen
+    "<EOT>",  # Code Llama and its kind
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
 )
 
 
-def known_endings(special: Mapping[str, int]) -> set[int]:
-    """Ids among the control and user-defined tokens whose text is known to end a text or a turn."""
-    return {special[text] for text in KNOWN_ENDINGS if text in special}
+def known_endings(tokens: Iterable[tuple[str, TokenType]]) -> dict[str, int]:
+    """Texts and ids of the control tokens that are known to end a text or a turn. tokens: in the order of their ids.
+
+    Tokens of other types are text, whatever they are called: to Gemma </s> is the end of what is struck out in HTML.
+    """
+    return {
+        text: index for index, (text, kind) in enumerate(tokens) if kind is TokenType.CONTROL and text in KNOWN_ENDINGS
+    }

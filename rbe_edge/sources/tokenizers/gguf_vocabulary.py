@@ -8,6 +8,7 @@ from typing import Any
 
 from rbe_edge.errors import PackError, TokenizerError
 from rbe_edge.sources.gguf.header import read_header
+from rbe_edge.sources.messages import shown
 from rbe_edge.sources.tokenizers.byte_level import merges_from_pairs, to_bytes
 from rbe_edge.sources.tokenizers.endings import known_endings
 from rbe_edge.sources.tokenizers.hugging_face import with_unknown
@@ -51,13 +52,14 @@ class _Fields:
     def __init__(self, metadata: Mapping[str, Any], where: str) -> None:
         self.metadata = metadata
         self.where = where
+        self.notes: list[str] = []  # what was left out
 
     def get(self, key: str, kind: type | tuple[type, ...], default: Any = None) -> Any:
         value = self.metadata.get(f"tokenizer.{key}")
         if value is None:
             return default
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
-            raise self.damaged(key, f"is {str(value)[:40]!r}")
+            raise self.damaged(key, f"is {shown(value)}")
         return value
 
     def list(self, key: str, kind: type | tuple[type, ...], size: int | None = None) -> Any:
@@ -70,12 +72,14 @@ class _Fields:
         return values
 
     def token(self, name: str, size: int) -> int | None:
-        """The id of a token with a name of its own."""
-        key = f"ggml.{name}_token_id"
-        token: int | None = self.get(key, int)
-        if token is not None and not 0 <= token < size:
-            raise self.damaged(key, f"is {token}, but there are {size} tokens")
-        return token
+        """The id of a token with a name of its own. One that is no id counts as missing, as in llama.cpp; a note says
+        so, unless it is the -1 that stands for none."""
+        token: int | None = self.get(f"ggml.{name}_token_id", int)
+        if token is None or 0 <= token < size:
+            return token
+        if token not in (-1, 0xFFFFFFFF):
+            self.notes.append(f"{name}_token_id is {token}, but there are {size} tokens; left out")
+        return None
 
     def damaged(self, key: str, what: str) -> TokenizerError:
         return TokenizerError(f"{self.where}: tokenizer.{key} {what}; convert the model again")
@@ -114,7 +118,8 @@ def _common(fields: _Fields, texts: list[str], types: tuple[TokenType, ...], add
     bos, eos, unknown, pad, eot, eom = (
         fields.token(name, len(texts)) for name in ("bos", "eos", "unknown", "padding", "eot", "eom")
     )
-    special = {text: i for i, text in enumerate(texts) if types[i] in (TokenType.CONTROL, TokenType.USER_DEFINED)}
+    # A file keeps one end of those that the model names; llama.cpp finds the others by their names.
+    ends = {eos, eot, eom} - {None} | set(known_endings(zip(texts, types, strict=True)).values())
     return {
         "bos": bos,
         "eos": eos,
@@ -122,8 +127,9 @@ def _common(fields: _Fields, texts: list[str], types: tuple[TokenType, ...], add
         "pad": pad,
         "before": (bos,) if fields.get("ggml.add_bos_token", bool, add_bos) and bos is not None else (),
         "after": (eos,) if fields.get("ggml.add_eos_token", bool, False) and eos is not None else (),
-        "ends_text": frozenset(({eos, eot, eom} - {None}) | known_endings(special)),
+        "ends_text": frozenset(ends),
         "chat_template": fields.get("chat_template", str),
+        "notes": tuple(fields.notes),
     }
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rbe_edge.errors import TokenizerError
+from rbe_edge.sources.json_file import read_json
+from rbe_edge.sources.messages import shown
 from rbe_edge.sources.tokenizers.byte_level import merges_from_pairs, to_bytes
 from rbe_edge.sources.tokenizers.pre_tokenizers import ESCAPED_SPACE, SUPPORTED, read_text_rules
 from rbe_edge.sources.tokenizers.tokenizer import Algorithm, Merge, PreTokenizer, Tokenizer, TokenType, split_for
+from rbe_edge.terminal_text import one_line
 
 BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -28,23 +30,15 @@ class AddedToken:
     strip_right: bool = False
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file; TokenizerError where it is missing or no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TokenizerError(f"{path}: {error.strerror}; check the path") from None
-    except ValueError as error:
-        raise TokenizerError(f"{path}: not valid JSON ({error}); download the file again") from None
-
-
 def read_tokenizer_json(path: Path) -> Tokenizer:
     """A tokenizer.json of package tokenizers."""
-    document = read_json(path)
+    document = read_json(path, TokenizerError)
     try:
         return _read_document(document, path)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise TokenizerError(f"{path}: not built as a tokenizer.json is ({error!r}); download the file again") from None
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise TokenizerError(
+            f"{path}: not built as a tokenizer.json is ({one_line(repr(error), 120)}); download the file again"
+        ) from None
 
 
 def _read_document(document: Any, path: Path) -> Tokenizer:
@@ -53,7 +47,9 @@ def _read_document(document: Any, path: Path) -> Tokenizer:
     model = document["model"]
     kind = model.get("type", "BPE" if "merges" in model else None)
     if kind != "BPE":
-        raise TokenizerError(f"{path}: a tokenizer of type {kind} is not supported; supported are {SUPPORTED}")
+        raise TokenizerError(
+            f"{path}: a tokenizer of type {one_line(str(kind), 40)} is not supported; supported are {SUPPORTED}"
+        )
     for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(option):
             raise TokenizerError(f"{path}: BPE with {option} is not supported; supported are {SUPPORTED}")
@@ -99,7 +95,7 @@ def read_vocabulary_and_merges(
 ) -> Tokenizer:
     """Byte-level BPE from vocab.json and merges.txt, which do not say how text is cut: the caller must."""
     path = directory / "vocab.json"
-    vocabulary = read_json(path)
+    vocabulary = read_json(path, TokenizerError)
     if not isinstance(vocabulary, dict):
         raise TokenizerError(f"{path}: not a vocabulary; download the file again")
     merges = read_merges(directory / "merges.txt", vocabulary)
@@ -122,7 +118,9 @@ def read_merges(path: Path, vocabulary: dict[str, int]) -> tuple[Merge, ...]:
 
 def _added(entry: dict[str, Any], path: Path) -> AddedToken:
     if entry.get("single_word"):
-        raise TokenizerError(f"{path}: the added token {entry.get('content')!r} is single_word, which is not supported")
+        raise TokenizerError(
+            f"{path}: the added token {shown(entry.get('content'))} is single_word, which is not supported"
+        )
     return AddedToken(
         entry["id"],
         entry["content"],
@@ -204,5 +202,7 @@ def _affixes(entry: Any, path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
             else:
                 before += ids[item["SpecialToken"]["id"]]
     elif kind != "ByteLevel":
-        raise TokenizerError(f"{path}: the post-processor {kind} is not supported; supported are {SUPPORTED}")
+        raise TokenizerError(
+            f"{path}: the post-processor {one_line(str(kind), 40)} is not supported; supported are {SUPPORTED}"
+        )
     return before, after

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rbe_edge.errors import TokenizerError
+from rbe_edge.sources.messages import shown
 from rbe_edge.sources.tokenizers.hugging_face import BYTE_TOKEN
 from rbe_edge.sources.tokenizers.pre_tokenizers import ESCAPED_SPACE
 from rbe_edge.sources.tokenizers.tokenizer import Algorithm, SpacePrefix, Tokenizer, TokenType, split_for
@@ -123,7 +124,7 @@ def _read(data: bytes, path: Path) -> Tokenizer:
     texts = _texts(messages.get(NORMALIZER))
     if texts.get(CHARSMAP):
         name = texts.get(NORMALIZER_NAME, b"").decode("utf-8", "replace")
-        raise TokenizerError(f"{path}: the normalizer {name!r} is not supported; only `identity` is")
+        raise TokenizerError(f"{path}: the normalizer {shown(name)} is not supported; only `identity` is")
     escaped = bool(normalizer.get(ESCAPE_SPACES, 1))
     bos = _token_id(trainer.get(BOS_ID, 1))
     tokens, types = piece_tokens([(text, type_) for text, _, type_ in pieces], escaped_spaces=escaped, where=str(path))
@@ -156,7 +157,9 @@ def piece_tokens(
         if kind is TokenType.BYTE:
             byte = BYTE_TOKEN.fullmatch(text)
             if byte is None:
-                raise TokenizerError(f"{where}: the byte token {text!r} is not written as <0xNN>; the file is damaged")
+                raise TokenizerError(
+                    f"{where}: the byte token {shown(text)} is not written as <0xNN>; the file is damaged"
+                )
             tokens.append(bytes([int(byte[1], 16)]))
         else:
             tokens.append((text.replace(ESCAPED_SPACE, " ") if escaped_spaces else text).encode("utf-8", "replace"))

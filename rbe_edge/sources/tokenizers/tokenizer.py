@@ -7,7 +7,13 @@ import enum
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rbe_edge.errors import TokenizerError
+from rbe_edge.errors import PackError, TokenizerError
+from rbe_edge.sources.messages import shown
+from rbe_edge.terminal_text import one_line
+
+# One in so many of a tokenizer's tokens of text may have no row in the matrices of its model. Where more have none, the
+# tokenizer is another model's.
+_ROWS_PER_MISSING_TOKEN = 64
 
 
 class Algorithm(enum.IntEnum):
@@ -70,6 +76,7 @@ class Tokenizer:
     scores: one per token for PRIORITIES; the pair whose token scores highest merges first.
     before, after: tokens put around a whole text, such as BOS; at most 4 each.
     ends_text: ids at which generation ends.
+    notes: what was left out of it, a line each for the person who packs.
     """
 
     algorithm: Algorithm
@@ -95,6 +102,7 @@ class Tokenizer:
     strip_left: frozenset[int] = frozenset()
     strip_right: frozenset[int] = frozenset()
     chat_template: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.tokens:
@@ -122,8 +130,10 @@ class Tokenizer:
                 self._check_id(name, token)
 
     def _check_id(self, name: str, token: int | None) -> None:
-        if token is not None and not 0 <= token < self.size:
-            raise TokenizerError(f"{name} is token {token}, but the tokenizer has {self.size}; its files do not match")
+        if token is not None and not (isinstance(token, int) and 0 <= token < self.size):
+            raise TokenizerError(
+                f"{name} is token {shown(token)}, but the tokenizer has {self.size}; its files do not match"
+            )
 
     @property
     def size(self) -> int:
@@ -143,15 +153,59 @@ class Tokenizer:
     def padded_to(self, size: int) -> Tokenizer:
         """The same with unused ids at the end, for models whose vocabulary is larger than their tokenizer's."""
         more = size - self.size
-        if more < 0:
-            raise TokenizerError(
-                f"the tokenizer has {self.size} tokens, the model only {size}: it belongs to another model"
-            )
+        assert more >= 0, f"{size} ids for {self.size} tokens"
         return dataclasses.replace(
             self,
             tokens=self.tokens + (b"",) * more,
             types=self.types + (TokenType.UNUSED,) * more,
             scores=self.scores + (0.0,) * more if self.scores else (),
+        )
+
+    def fitted_to(self, rows: int) -> Tokenizer:
+        """The same with as many ids as the matrices of the model have rows: padded, or without the tokens beyond them,
+        such as what text models keep of their multimodal versions. Such a token could neither be read nor written.
+
+        Raises PackError where many of these stand for text.
+        """
+        if rows >= self.size:
+            return self.padded_to(rows)
+        text = sum(kind in (TokenType.NORMAL, TokenType.BYTE) for kind in self.types[rows:])
+        if text * _ROWS_PER_MISSING_TOKEN > rows:
+            raise PackError(
+                f"the tokenizer has {self.size} tokens but the model only {rows}; this is the tokenizer of another "
+                f"model"
+            )
+        named = {"BOS": self.bos, "EOS": self.eos, "unknown": self.unknown, "padding": self.pad}
+        lost = [name for name, token in named.items() if token is not None and token >= rows]
+        shown = ", ".join(one_line(token.decode("utf-8", "replace"), 40) for token in self.tokens[rows : rows + 3])
+        note = f"the tokenizer has {self.size} tokens, the model rows for {rows}; left out: {shown}"
+        if self.size > rows + 3:
+            note += ", ..."
+        if lost:
+            note += f" (among them {' and '.join(lost)})"
+
+        def kept(ids: frozenset[int]) -> frozenset[int]:
+            return frozenset(token for token in ids if token < rows)
+
+        def known(token: int | None) -> int | None:
+            return None if token is None or token >= rows else token
+
+        return dataclasses.replace(
+            self,
+            tokens=self.tokens[:rows],
+            types=self.types[:rows],
+            scores=self.scores[:rows],
+            merges=tuple(merge for merge in self.merges if max(merge.left, merge.right, merge.result) < rows),
+            bos=known(self.bos),
+            eos=known(self.eos),
+            unknown=known(self.unknown),
+            pad=known(self.pad),
+            before=tuple(token for token in self.before if token < rows),
+            after=tuple(token for token in self.after if token < rows),
+            ends_text=kept(self.ends_text),
+            strip_left=kept(self.strip_left),
+            strip_right=kept(self.strip_right),
+            notes=(*self.notes, note),
         )
 
     def metadata(self) -> dict[str, str]:

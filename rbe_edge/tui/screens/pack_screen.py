@@ -179,7 +179,9 @@ class PackScreen(ModalScreen["Path | None"]):
             show: Callable[..., None] = self._show_progress
             self.app.call_from_thread(show, f"packing: {what}", done, total)
 
-        pack(offer.repository, out, PackOptions(bits=bits, revision=offer.revision), progress)
+        report = pack(offer.repository, out, PackOptions(bits=bits, revision=offer.revision), progress)
+        for note in report.notes:
+            self.app.call_from_thread(self.app.notify, printable(note), markup=False)
 
     def _show_progress(self, what: str, done: int, total: int) -> None:
         self._tell(what)
