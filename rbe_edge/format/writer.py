@@ -81,7 +81,7 @@ def _name(name: str) -> bytes:
 
 def _metadata(name: str, value: MetadataValue) -> bytes:
     if isinstance(value, str):
-        text = value.encode()
+        text = value.encode("utf-8", "replace")  # a name or a template from elsewhere may hold lone surrogates
         return _name(name) + struct.pack("<II", STRING, len(text)) + text
     if isinstance(value, int):
         return _name(name) + struct.pack("<IQ", U64, value)

@@ -44,7 +44,9 @@ def read_safetensors(path: Path) -> dict[str, SourceTensor]:
         with safe_open(path, framework="np") as checked:
             names = set(checked.keys())
     except (OSError, SafetensorError) as error:
-        raise PackError(f"{path}: not a complete safetensors file ({error}); download it again") from error
+        raise PackError(
+            f"{path}: not a complete safetensors file ({one_line(str(error), 120)}); download it again"
+        ) from error
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     header_bytes = int.from_bytes(mapped[:8], "little")

@@ -33,6 +33,8 @@ _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_exp
 # Keys whose null says that there is no cap and no window. Other nulls count as absent.
 _NULLABLE = ("attn_logit_softcapping", "final_logit_softcapping", "sliding_window")
 
+_LARGEST_NUMBER = 1e9  # that the engine takes for a scale, a cap or an epsilon
+
 # Which matrices multiply the same activation, so that it is rotated once (docs/format.md, section 4).
 _SHARED = {"q": "attention", "k": "attention", "v": "attention", "gate": "feed_forward", "up": "feed_forward"}
 
@@ -80,6 +82,9 @@ def plan_model(source: Source) -> ModelPlan:
         more, frequencies = _rope(row, config, sizes, layers, notes)
         metadata |= more
         tensors += frequencies
+    for name, value in metadata.items():
+        if isinstance(value, float) and not 0 <= value <= _LARGEST_NUMBER:
+            raise PackError(f"{config.where}: gives {name} = {value:g}, which is no number up to 1e9; correct the file")
     return ModelPlan(row.model_type, metadata, tuple(tensors), tuple(notes))
 
 

@@ -38,15 +38,30 @@ class RopeTable:
 def rope_table(parameters: Config, head_dim: int, context: int) -> RopeTable:
     """The table for one set of rope parameters in the new form (rope_type, rope_theta, factor, ...).
 
-    `context` is max_position_embeddings. Raises PackError for an unknown rope type or a missing parameter.
+    `context` is max_position_embeddings. Raises PackError for an unknown rope type, a missing parameter, or numbers
+    that no frequency comes of.
     """
+    try:
+        with np.errstate(all="ignore"):
+            table = _table(parameters, head_dim, context)
+    except (ArithmeticError, ValueError):  # of a number far beyond those of any model
+        table = None
+    values = [] if table is None else [table.frequencies, table.long_frequencies, table.attention_factor]
+    if table is None or not all(np.isfinite(value).all() for value in values if value is not None):
+        raise PackError(
+            f"{parameters.where}: the rope parameters give frequencies that are not finite; correct the file"
+        )
+    return table
+
+
+def _table(parameters: Config, head_dim: int, context: int) -> RopeTable:
     kind = parameters.text("rope_type", parameters.values.get("type") or "default")
     if kind not in SCALINGS:
         raise PackError(
             f"{parameters.where}: rope type {shown(kind)} is not supported (supported: {', '.join(SCALINGS)})"
         )
     partial = parameters.positive("partial_rotary_factor", 1.0)
-    rotated = int(head_dim * partial)
+    rotated = int(head_dim * min(partial, 1.0))
     if partial > 1 or rotated < 2 or rotated % 2:
         raise PackError(
             f"{parameters.where}: partial_rotary_factor {partial} of {head_dim} head dimensions gives no even number"

@@ -202,8 +202,11 @@ def _text(value: Any) -> str | None:
 def _with_added(tokenizer: Tokenizer, added: list[AddedToken]) -> Tokenizer:
     """A SentencePiece tokenizer with the tokens that were added to it afterwards."""
     size = max([tokenizer.size, *(token.id + 1 for token in added)])
-    if size > tokenizer.size + len(added) + 1024:
-        raise TokenizerError(f"the added tokens go up to id {size - 1}, the tokenizer has {tokenizer.size} tokens")
+    if size > tokenizer.size + len(added) + 1024 or any(token.id < 0 for token in added):
+        raise TokenizerError(
+            f"the added tokens have the ids {shown([token.id for token in added])}, the tokenizer {tokenizer.size} "
+            f"tokens; its files do not match"
+        )
     padded = tokenizer.padded_to(size)
     tokens, types = list(padded.tokens), list(padded.types)
     for token in added:

@@ -15,6 +15,7 @@ from rbe_edge.sources.tokenizers.hugging_face import with_unknown
 from rbe_edge.sources.tokenizers.pre_tokenizers import SUPPORTED
 from rbe_edge.sources.tokenizers.sentencepiece_model import piece_tokens
 from rbe_edge.sources.tokenizers.tokenizer import Algorithm, PreTokenizer, SpacePrefix, Tokenizer, TokenType, split_for
+from rbe_edge.terminal_text import one_line
 
 # llama.cpp's names (llama-vocab.cpp) of how text is cut.
 PRE_TOKENIZERS = {
@@ -98,7 +99,9 @@ def read_gguf(path: Path) -> Tokenizer:
         return _byte_level(fields)
     if kind is None:
         raise TokenizerError(f"{path}: holds no tokenizer; take a file that llama.cpp can chat with")
-    raise TokenizerError(f"{path}: a tokenizer of type {kind[:40]} is not supported; supported are {SUPPORTED}")
+    raise TokenizerError(
+        f"{path}: a tokenizer of type {one_line(kind, 40)} is not supported; supported are {SUPPORTED}"
+    )
 
 
 def _tokens(fields: _Fields) -> tuple[list[str], tuple[TokenType, ...]]:
@@ -153,7 +156,7 @@ def _byte_level(fields: _Fields) -> Tokenizer:
     name = fields.get("ggml.pre", str, "default")
     if name not in PRE_TOKENIZERS:
         raise TokenizerError(
-            f"{fields.where}: the pre-tokenizer {name[:40]} is not supported; supported are {SUPPORTED}"
+            f"{fields.where}: the pre-tokenizer {one_line(name, 40)} is not supported; supported are {SUPPORTED}"
         )
     texts, types = _tokens(fields)
     plain = (TokenType.NORMAL, TokenType.UNUSED)

@@ -117,7 +117,8 @@ class Tokenizer:
             raise TokenizerError("more than 4 tokens before or after every text are not supported")
         named = {"bos": self.bos, "eos": self.eos, "unknown": self.unknown, "pad": self.pad}
         for name, token in named.items():
-            self._check_id(name, token)
+            if token is not None:
+                self._check_id(name, token)
         groups = {
             "before": self.before,
             "after": self.after,
@@ -129,8 +130,8 @@ class Tokenizer:
             for token in ids:
                 self._check_id(name, token)
 
-    def _check_id(self, name: str, token: int | None) -> None:
-        if token is not None and not (isinstance(token, int) and 0 <= token < self.size):
+    def _check_id(self, name: str, token: object) -> None:
+        if not (isinstance(token, int) and 0 <= token < self.size):
             raise TokenizerError(
                 f"{name} is token {shown(token)}, but the tokenizer has {self.size}; its files do not match"
             )
