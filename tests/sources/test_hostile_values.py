@@ -33,7 +33,7 @@ def nested(depth: int) -> list[Any]:
 
 
 VALUES: tuple[Any, ...] = (
-    None, True, -1, 0, 1.5, 2**63, 10**400, 1e308, 1e-320, float("inf"), float("nan"), "", "12", "x" * 1_000_000,
+    None, True, -1, 0, 1.5, 2**63, 10**400, 1e308, 1e-320, float("inf"), float("nan"), "", "12", "x" * 20_000,
     "\ud800", "\x1b[31m\nb", [], {}, [10**400], {"a": {"b": 1}}, nested(400),
 )  # fmt: skip
 # What is no JSON, or none that Python reads.

@@ -1,0 +1,125 @@
+"""Every model that docs/architectures.md promises is packed from both of its sources, with a tokenizer in the shape of
+the published one, and its tokens are those of package tokenizers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_models
+from gguf_models import write_gguf
+from published_tokenizers import (
+    BYTE_LEVEL,
+    DIGITS,
+    METASPACE,
+    PREPENDED,
+    REPLACED,
+    TEXT,
+    Published,
+    bytes_alone,
+    sentencepiece,
+    split,
+)
+from tiny_models import MODELS, TinyModel
+from tokenizers import Tokenizer
+
+from rbe_edge import Model
+from rbe_edge.packing.pack import PackOptions, pack
+from rbe_edge.sources.architectures import ARCHITECTURES
+from rbe_edge.sources.tokenizers.pre_tokenizers import LLAMA3, O200K, QWEN2, TEKKEN
+
+pytest.importorskip("gguf")
+
+DOCS = Path(__file__).resolve().parents[2] / "docs/architectures.md"
+
+_CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+_LLAMA2 = ["<unk>", "<s>", "</s>"]
+_GEMMA = ["<pad>", "<eos>", "<bos>", "<unk>"]
+_TURNS = ["<start_of_turn>", "<end_of_turn>", "</s>", "\n\n"]
+_PHI3 = ["<|endoftext|>", "<|assistant|>", "<|end|>", "<|user|>", "<|system|>"]
+_PHI4 = ["<|endoftext|>", "<|endofprompt|>", "<|assistant|>", "<|end|>", "<|user|>", "<|system|>", "<|tool|>"]
+_LLAMA3 = ["<|end_of_text|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+_NEMO = ["</s>", "<s>", "[INST]", "[/INST]"]
+
+PUBLISHED: dict[str, Callable[[], Published]] = {
+    "GPT-2": lambda: bytes_alone("gpt2", "gpt-2", BYTE_LEVEL, ["<|endoftext|>"]),
+    "Llama 2, TinyLlama": lambda: sentencepiece("llama", _LLAMA2, PREPENDED),
+    "Llama 3": lambda: bytes_alone(
+        "llama_llama3", "llama-bpe", split(LLAMA3), _LLAMA3, bos="<|begin_of_text|>", ignore_merges=True
+    ),
+    "SmolLM, SmolLM2": lambda: bytes_alone("llama_tied", "smollm", DIGITS, _CHATML),
+    "Mistral 0.1": lambda: sentencepiece("mistral_window", _LLAMA2, PREPENDED),
+    "Mistral 0.3": lambda: sentencepiece("mistral", _LLAMA2, METASPACE),
+    "Mistral Nemo": lambda: bytes_alone("mistral", "tekken", split(TEKKEN), _NEMO, bos="<s>", ignore_merges=True),
+    "Qwen2, Qwen2.5": lambda: bytes_alone(
+        "qwen2", "qwen2", split(QWEN2), [*_CHATML, "<tool_call>"], ["<tool_call>"], nfc=True
+    ),
+    "Qwen3": lambda: bytes_alone(
+        "qwen3", "qwen2", split(QWEN2), [*_CHATML, "<think>", "</think>"], ["<think>", "</think>"], nfc=True
+    ),
+    "Phi-3, Phi-3.5": lambda: sentencepiece("phi3_longrope", _LLAMA2, PREPENDED, _PHI3, add_bos=False, rstrip=True),
+    "Phi-4-mini": lambda: bytes_alone("phi3_partial", "gpt-4o", split(O200K, behavior="Removed", invert=True), _PHI4),
+    "Gemma 2": lambda: sentencepiece("gemma2", _GEMMA, REPLACED, _TURNS, ["</s>", "\n\n"], prefix=False),
+    "Gemma 3": lambda: sentencepiece("gemma3", _GEMMA, REPLACED, _TURNS, ["</s>", "\n\n"], prefix=False),
+}
+
+
+def texts(published: Published) -> list[str]:
+    """What is tokenized: prose, pieces of it, and added tokens between words, with no white space after them."""
+    added = [entry["content"] for entry in published.tokenizer["added_tokens"] if entry["content"] != "<unk>"]
+    between = "".join(f"{token}small{token}It's" for token in added)
+    if published.tokenizer["pre_tokenizer"] == METASPACE["pre_tokenizer"]:
+        between = added[-1]  # a space goes before the first word alone, in GGUF files before each
+    words = TEXT.split(" ")
+    return [TEXT, TEXT[7:90], " ".join(words[::2]), TEXT.upper(), "e\u0301 \U0001f999", between, f"The{added[-1]}", ""]
+
+
+def resized(published: Published) -> TinyModel:
+    model = MODELS[published.model]
+    ids = {f"{name}_token_id": published.fields[f"{name}_token_id"] for name in ("bos", "eos")}
+    config = {**model.config, **ids, "vocab_size": published.size, "pad_token_id": None}
+    return dataclasses.replace(model, config=config)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_both_sources(tmp_path: Path, name: str) -> None:
+    published = PUBLISHED[name]()
+    model = resized(published)
+    directory = tiny_models.write(model, tmp_path / "m")
+    path = directory / "tokenizer.json"
+    path.write_text(json.dumps(published.tokenizer, ensure_ascii=False), encoding="utf-8")
+    (directory / "tokenizer_config.json").unlink()
+    fields = {f"tokenizer.ggml.{key}": value for key, value in published.fields.items()}
+    removed = dict.fromkeys(
+        [f"tokenizer.ggml.{key}" for key in ("merges", "padding_token_id") if key not in published.fields]
+    )
+    gguf = write_gguf(model, tmp_path / "m.gguf", changes=fields | removed)
+    reference = Tokenizer.from_file(str(path))
+    beginning = [published.fields["bos_token_id"]] if published.fields["model"] == "llama" else []
+    for source in (directory, gguf):
+        report = pack(source, tmp_path / f"{source.name}.rbe", PackOptions(bits=16))
+        assert report.notes == ()
+        with Model.open(report.path) as opened:
+            for text in texts(published):
+                expected = reference.encode(text).ids
+                assert opened.tokenize(text, special=True, parse_special=True) == expected, (source.name, text)
+                plain = [*beginning, *opened.tokenize(text, special=False)]
+                assert opened.detokenize(plain) == (text if name[0] != "Q" else text.replace("e\u0301", "\u00e9"))
+
+
+def test_every_row_of_the_page_is_among_them() -> None:
+    """gemma3, a model that also sees, has the tokenizer of gemma3_text."""
+    rows = re.findall(
+        r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", DOCS.read_text(encoding="utf-8").split("## GGUF")[0], re.M
+    )
+    types = {kind for kinds, _ in rows for kind in re.findall(r"`(\w+)`", kinds)} - {"gemma3", "model_type"}
+    assert types == {row.model_type for row in ARCHITECTURES}
+    assert types == {MODELS[PUBLISHED[name]().model].config["model_type"] for name in PUBLISHED}
+    named = ", ".join(PUBLISHED)
+    for _, models in rows:
+        for family in re.findall(r"[A-Z][\w.-]*", models.replace("Also", "")):
+            assert family in named, family
