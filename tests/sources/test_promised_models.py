@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from gguf_models import write_gguf
+from gguf_models import architecture, write_gguf
 from published_tokenizers import (
     BYTE_LEVEL,
     DIGITS,
@@ -30,6 +30,7 @@ from tokenizers import Tokenizer
 from rbe_edge import Model
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.architectures import ARCHITECTURES
+from rbe_edge.sources.gguf.architectures import DIALECTS
 from rbe_edge.sources.tokenizers.pre_tokenizers import LLAMA3, O200K, QWEN2, TEKKEN
 
 pytest.importorskip("gguf")
@@ -85,22 +86,27 @@ def resized(published: Published) -> TinyModel:
     return dataclasses.replace(model, config=config)
 
 
+def _gguf(model: TinyModel, published: Published, path: Path) -> Path:
+    fields = dict.fromkeys(["tokenizer.ggml.merges", "tokenizer.ggml.padding_token_id"])
+    return write_gguf(
+        model, path, changes=fields | {f"tokenizer.ggml.{key}": value for key, value in published.fields.items()}
+    )
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_both_sources(tmp_path: Path, name: str) -> None:
+def test_every_source(tmp_path: Path, name: str) -> None:
     published = PUBLISHED[name]()
     model = resized(published)
     directory = tiny_models.write(model, tmp_path / "m")
     path = directory / "tokenizer.json"
     path.write_text(json.dumps(published.tokenizer, ensure_ascii=False), encoding="utf-8")
     (directory / "tokenizer_config.json").unlink()
-    fields = {f"tokenizer.ggml.{key}": value for key, value in published.fields.items()}
-    removed = dict.fromkeys(
-        [f"tokenizer.ggml.{key}" for key in ("merges", "padding_token_id") if key not in published.fields]
-    )
-    gguf = write_gguf(model, tmp_path / "m.gguf", changes=fields | removed)
+    sources = [directory]
+    if architecture(model) in {dialect.name for dialect in DIALECTS}:
+        sources.append(_gguf(model, published, tmp_path / "m.gguf"))
     reference = Tokenizer.from_file(str(path))
     beginning = [published.fields["bos_token_id"]] if published.fields["model"] == "llama" else []
-    for source in (directory, gguf):
+    for source in sources:
         report = pack(source, tmp_path / f"{source.name}.rbe", PackOptions(bits=16))
         assert report.notes == ()
         with Model.open(report.path) as opened:
