@@ -175,6 +175,8 @@ def test_special_ids_and_their_precedence(tmp_path: Path) -> None:
 def test_chat_template(tmp_path: Path) -> None:
     assert read(tmp_path).chat_template is None
     assert read(tmp_path, tokenizer_config={"chat_template": "one"}).chat_template == "one"
+    assert read(tmp_path, chat_template={"chat_template": "zero"}).chat_template == "one"
+    assert read(tmp_path, tokenizer_config={}).chat_template == "zero"
     named = [{"name": "tool_use", "template": "two"}, {"name": "default", "template": "three"}]
     assert read(tmp_path, tokenizer_config={"chat_template": named}).chat_template == "three"
     (tmp_path / "chat_template.jinja").write_text("four", encoding="utf-8")

@@ -178,7 +178,8 @@ class _Configs:
         return (token,) if wanted and token is not None else ()
 
     def _chat_template(self) -> str | None:
-        """chat_template.jinja, else tokenizer_config.json's: a string, or a list of named ones with a `default`."""
+        """chat_template.jinja, else tokenizer_config.json's: a string, or a list of named ones with a `default`; else
+        that of chat_template.json, as multimodal models have it."""
         path = self.directory / "chat_template.jinja"
         if path.is_file():
             try:
@@ -189,6 +190,8 @@ class _Configs:
         if isinstance(template, list):
             named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
             template = named.get("default")
+        if template is None:
+            template = _optional(self.directory / "chat_template.json").get("chat_template")
         return template if isinstance(template, str) else None
 
 
