@@ -94,7 +94,7 @@ def _architecture(source: Source) -> tuple[Architecture, Config]:
     where = source.described_in
     text = values.get("text_config")
     if isinstance(text, dict) and values.get("model_type") == "gemma3":
-        # A model that also sees: its language part is packed. Whether the head is tied says the whole model.
+        # A model that also sees: its language part is packed. The whole model says whether the head is tied.
         values = {**text, "model_type": "gemma3_text", "tie_word_embeddings": values.get("tie_word_embeddings")}
         where = f"{where}: text_config"
     if any(found.get("quantization_config") is not None for found in (source.config, values)):
@@ -104,7 +104,8 @@ def _architecture(source: Source) -> tuple[Architecture, Config]:
     row = next((row for row in rows if row.model_type == model_type), None)
     if row is None:
         named = source.config.get("architectures")
-        also = f" ({one_line(str(named[0]), 60)})" if isinstance(named, list) and named else ""
+        first = named[0] if isinstance(named, list) and named else None
+        also = f" ({one_line(first, 60)})" if isinstance(first, str) else ""
         raise PackError(
             f"{source.name}: the architecture {shown(model_type)}{also} is not supported; supported are "
             f"{', '.join(supported_names())}"

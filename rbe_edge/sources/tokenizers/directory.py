@@ -42,7 +42,7 @@ def read_tokenizer(directory: Path, rows: int | None = None) -> Tokenizer:
         raise TokenizerError(f"{directory} is not a directory; give the model's directory")
     try:
         return _read(directory, rows)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise TokenizerError(
             f"{directory}: the configuration of the tokenizer is not built as usual ({one_line(repr(error), 120)}); "
             f"download its files again"

@@ -163,8 +163,8 @@ class Tokenizer:
         )
 
     def fitted_to(self, rows: int) -> Tokenizer:
-        """The same with as many ids as the matrices of the model have rows: padded, or without the tokens beyond them,
-        such as what text models keep of their multimodal versions. Such a token could neither be read nor written.
+        """The same with as many ids as the matrices of the model have rows: padded, or without the tokens beyond them.
+        Such a token could neither be read nor written; text models keep some from their multimodal versions.
 
         Raises PackError where many of these stand for text.
         """
@@ -178,19 +178,18 @@ class Tokenizer:
             )
         named = {"BOS": self.bos, "EOS": self.eos, "unknown": self.unknown, "padding": self.pad}
         lost = [name for name, token in named.items() if token is not None and token >= rows]
-        shown = ", ".join(one_line(token.decode("utf-8", "replace"), 40) for token in self.tokens[rows : rows + 3])
-        note = f"the tokenizer has {self.size} tokens, the model rows for {rows}; left out: {shown}"
+        first = ", ".join(one_line(token.decode("utf-8", "replace"), 40) for token in self.tokens[rows : rows + 3])
+        note = f"the tokenizer has {self.size} tokens, the model rows for {rows}; left out: {first}"
         if self.size > rows + 3:
             note += ", ..."
         if lost:
             note += f" (among them {' and '.join(lost)})"
 
-        def kept(ids: frozenset[int]) -> frozenset[int]:
-            return frozenset(token for token in ids if token < rows)
-
         def known(token: int | None) -> int | None:
             return None if token is None or token >= rows else token
 
+        sets = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        sets = {name: frozenset(i for i in ids if i < rows) for name, ids in sets.items() if isinstance(ids, frozenset)}
         return dataclasses.replace(
             self,
             tokens=self.tokens[:rows],
@@ -203,10 +202,8 @@ class Tokenizer:
             pad=known(self.pad),
             before=tuple(token for token in self.before if token < rows),
             after=tuple(token for token in self.after if token < rows),
-            ends_text=kept(self.ends_text),
-            strip_left=kept(self.strip_left),
-            strip_right=kept(self.strip_right),
             notes=(*self.notes, note),
+            **sets,
         )
 
     def metadata(self) -> dict[str, str]:
