@@ -21,7 +21,7 @@ from rbe_edge.errors import PackError, TokenizerError
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
-from rbe_edge.sources.tokenizers.blob import write_blob
+from rbe_edge.sources.tokenizers import read_tokenizer, write_blob
 from rbe_edge.sources.tokenizers.of_source import source_tokenizer
 
 
@@ -85,6 +85,13 @@ def look(source: Path) -> tuple[str, ...]:
     return plan.notes + tokenizer.notes
 
 
+def tokens(directory: Path) -> tuple[str, ...]:
+    """The tokenizer of a directory alone, which takes less time."""
+    tokenizer = read_tokenizer(directory, 272)
+    write_blob(tokenizer)
+    return tokenizer.notes
+
+
 def whole(source: Path) -> tuple[str, ...]:
     """The same, and the file is written and opened: what the packer takes, the engine takes too."""
     report = pack(source, source.parent / "out.rbe", PackOptions(bits=16, force=True))
@@ -138,7 +145,7 @@ def test_files_beside_the_tokenizer(tmp_path: Path) -> None:
         for name in files:
             if name == "added_tokens":  # the older file counts where the newer says nothing
                 (source / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
-            counts(source / f"{name}.json", source, whole if name == "tokenizer_config" else look)
+            counts(source / f"{name}.json", source, whole if name == "tokenizer_config" else tokens)
 
 
 def test_tokenizers(tmp_path: Path) -> None:
@@ -149,7 +156,7 @@ def test_tokenizers(tmp_path: Path) -> None:
     document["post_processor"] = {"type": "TemplateProcessing", "single": [*text], "special_tokens": special}
     document["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "NFC"}]}
     (source / "tokenizer.json").write_text(json.dumps(document))
-    refused, read = counts(source / "tokenizer.json", source, look)
+    refused, read = counts(source / "tokenizer.json", source, tokens)
     assert refused > 300 and read > 200
 
 
@@ -187,21 +194,7 @@ def test_headers_of_safetensors(tmp_path: Path) -> None:
 def test_metadata_of_gguf_files(tmp_path: Path, name: str) -> None:
     model, path = MODELS[name], tmp_path / "model.gguf"
     keys = [f"{gguf_models.architecture(model)}.{key}" for key in gguf_models.metadata(model)]
-    values = (
-        True,
-        -1,
-        0,
-        2**32 - 1,
-        1.5,
-        3e38,
-        float("nan"),
-        "",
-        "x" * 100_000,
-        "\x1b[31m\n",
-        [1],
-        [-1, 2],
-        ["a", "b"],
-    )
+    values = (True, -1, 2**32 - 1, 3e38, float("nan"), "x" * 20_000, "\x1b[31m\n", [1], ["a", "b"])
     for key in (*keys, *gguf_models.vocabulary(0), "general.alignment", "split.count"):
         for value in values:
             gguf_models.write_gguf(model, path, changes={key: value})
