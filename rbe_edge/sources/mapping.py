@@ -85,7 +85,7 @@ def plan_model(source: Source) -> ModelPlan:
     for name, value in metadata.items():
         if isinstance(value, float) and not 0 <= value <= _LARGEST_NUMBER:
             raise PackError(f"{config.where}: gives {name} = {value:g}, which is no number up to 1e9; correct the file")
-    return ModelPlan(row.model_type, metadata, tuple(tensors), tuple(notes))
+    return ModelPlan(row.model_type, metadata, tuple(tensors), tuple(dict.fromkeys(notes)))
 
 
 def _architecture(source: Source) -> tuple[Architecture, Config]:
