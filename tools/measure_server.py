@@ -14,11 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rbe_edge.grammar import grammar
-from rbe_edge.grammar.constraint import Constraint, TokenBytes
-from rbe_edge.grammar.json_schema import schema_grammar
+import numpy as np
+
+from rbe_edge.grammar.constraint import CompiledGrammar, Constraint
+from rbe_edge.grammar.grammar import any_object, of_schema
+from rbe_edge.grammar.vocabulary import Vocabulary
 from rbe_edge.runtime.model import Model, demo_path
 from rbe_edge.runtime.options import SamplingOptions, SessionOptions
+from rbe_edge.runtime.sampler import Sampler
 from rbe_edge.server.job import Job, Piece
 from rbe_edge.server.metrics import Metrics
 from rbe_edge.server.scheduler import Scheduler
@@ -33,14 +36,14 @@ SCHEMA = {
     "required": ["name", "tags", "count"],
 }
 CASES = {
-    "any object": (grammar.any_object(), '{"name": "Ann Smith", "b": {"c": [1, 2.5, "four and"]}, "z": "some words"}'),
-    "a schema": (schema_grammar(SCHEMA), '{"name": "Ann Smith", "tags": ["one", "two words here"], "count": 123}'),
-    "maxLength 400": (schema_grammar({"type": "string", "maxLength": 400}), '"' + "some words are here " * 8 + '"'),
+    "any object": (any_object(), '{"name": "Ann Smith", "b": {"c": [1, 2.5, "four and"]}, "z": "some words"}'),
+    "a schema": (of_schema(SCHEMA), '{"name": "Ann Smith", "tags": ["one", "two words here"], "count": 123}'),
+    "maxLength 400": (of_schema({"type": "string", "maxLength": 400}), '"' + "some words are here " * 8 + '"'),
 }
 
 
-class Vocabulary:
-    """What TokenBytes reads of a model, from a tokenizer file."""
+class FileVocabulary:
+    """What Vocabulary reads of a model, from a tokenizer file."""
 
     def __init__(self, path: Path) -> None:
         vocabulary = json.loads(path.read_text(encoding="utf-8"))
@@ -62,19 +65,26 @@ class Vocabulary:
 
 
 def masks(path: Path) -> None:
-    tokens = TokenBytes(Vocabulary(path))  # type: ignore[arg-type]
-    print(f"{tokens.vocabulary} tokens; milliseconds of processor time per mask")
-    for name, (root, text) in CASES.items():
-        constraint, times, data = Constraint(tokens, root), [], text.encode()
-        while data:
-            began = time.thread_time()
-            constraint.mask()
-            times.append(1e3 * (time.thread_time() - began))
-            token = tokens.first_token(data)
-            assert token is not None
-            constraint.accept(token)
-            data = data[tokens.lengths[token] :]
-        print(f"{name:>14}: mean {statistics.mean(times):.1f}, largest {max(times):.1f}, {len(times)} tokens")
+    vocabulary = Vocabulary(FileVocabulary(path))  # type: ignore[arg-type]
+    print(f"{vocabulary.size} tokens; milliseconds of processor time per token: finding which fit, and drawing one")
+    for name, (grammar, text) in CASES.items():
+        constraint, times, draws, data = Constraint(CompiledGrammar(vocabulary, grammar)), [], [], text.encode()
+        with Sampler(vocabulary.size, SamplingOptions(temperature=0.0)) as sampler:
+            while data:
+                began = time.thread_time()
+                constraint.mask()
+                times.append(1e3 * (time.thread_time() - began))
+                token = vocabulary.first_token(data)
+                assert token is not None
+                logits = np.zeros(vocabulary.size, dtype=np.float32)
+                logits[token] = 1
+                began = time.thread_time()
+                constraint.draw(logits, sampler, len(data) + 50)
+                draws.append(1e3 * (time.thread_time() - began))
+                constraint.accept(token)
+                data = data[len(vocabulary.texts[token]) :]
+        parts = (f"mean {statistics.mean(part):.2f}, largest {max(part):.1f}" for part in (times, draws))
+        print(f"{name:>14}: {'; '.join(parts)}; {len(times)} tokens")
 
 
 def answers(path: Path) -> None:

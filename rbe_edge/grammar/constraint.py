@@ -1,191 +1,203 @@
-"""Constrains an answer to a grammar: which tokens fit next, and how it ends in time.
-
-For each token all of its bytes are followed through the automaton, byte by byte for all tokens at once.
-"""
+"""Constrains an answer to a grammar: which tokens fit next, and how it ends in time."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from rbe_edge.grammar.automaton import DEAD, REACH, Automaton
-from rbe_edge.grammar.grammar import Node
+from rbe_edge.grammar.ending import Ending
+from rbe_edge.grammar.grammar import Grammar, GrammarError
+from rbe_edge.grammar.place import Place
+from rbe_edge.grammar.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from rbe_edge.runtime.model import Model
+    from llguidance import LLMatcher
+
     from rbe_edge.runtime.sampler import Sampler
 
-_KEPT_MASKS = 256  # 5 MB with 150,000 tokens
-_LONGEST_ENDING = 4096  # bytes of an end that are counted in tokens
+# States of a grammar's lexer, 1 to 2 kB each, shared by all its answers.
+_MAX_STATES = 20_000
+#: Deeper texts would be refused by common readers of JSON, as would longer numbers.
+MAX_DEPTH, MAX_DIGITS = 100, 64
+_PLENTY = 2000  # tokens: with more left than this, no end is looked for
+_PAUSE = 16  # tokens until an end is looked for again where none was found
 
 
-class TokenBytes:
-    """The bytes of a model's tokens, one after the other. Immutable: any thread."""
+class CompiledGrammar:
+    """A grammar for the tokens of a model. Any thread.
 
-    def __init__(self, model: Model) -> None:
-        texts = [model.token_bytes(token) for token in range(min(model.tokenizer_size, model.info.vocabulary))]
-        self.vocabulary = model.info.vocabulary
-        self.lengths = np.zeros(self.vocabulary, dtype=np.int32)
-        self.lengths[: len(texts)] = [len(text) for text in texts]
-        self.offsets = np.concatenate([[0], np.cumsum(self.lengths[:-1])]).astype(np.int64)
-        self.data = np.frombuffer(b"".join(texts), dtype=np.uint8)
-        self.ends = np.zeros(self.vocabulary, dtype=bool)
-        self.ends[[token for token in range(len(texts)) if model.ends_text(token)]] = True
-        self.of_text = {text: token for token, text in reversed(list(enumerate(texts))) if text}
-        self.longest = max(map(len, texts), default=0)
-        self.short = np.flatnonzero((self.lengths > 0) & (self.lengths <= REACH))
-        self.long = np.flatnonzero(self.lengths > REACH)
+    failed: an answer made more states than there may be, and so would others: compile it again for them."""
 
-    def first_token(self, text: bytes) -> int | None:
-        """The longest token that the text begins with."""
-        for length in range(min(self.longest, len(text)), 0, -1):
-            token = self.of_text.get(text[:length])
-            if token is not None:
-                return token
-        return None
+    def __init__(self, vocabulary: Vocabulary, grammar: Grammar) -> None:
+        """Takes some milliseconds, up to a second. Raises GrammarError where llguidance refuses it."""
+        self.vocabulary = vocabulary
+        self.failed = False
+        self._tokens = _matcher(vocabulary.tokenizer, grammar)
+        self._bytes = _matcher(vocabulary.bytes_tokenizer, grammar)
 
-    def count(self, text: bytes) -> int | None:
-        """How many tokens write the text, the longest first; None where they cannot."""
-        at = count = 0
-        while at < len(text):
-            token = self.first_token(text[at : at + self.longest])
-            if token is None:
-                return None
-            at += int(self.lengths[token])
-            count += 1
-        return count
+    def matchers(self) -> tuple[LLMatcher, LLMatcher]:
+        """At the beginning of a text: one of tokens, one of single bytes."""
+        return self._tokens.deep_copy(), self._bytes.deep_copy()
 
 
-class Masks:
-    """Which tokens fit at the states of a grammar, cached for all answers with that grammar. One thread at a time."""
+def _matcher(tokenizer: object, grammar: Grammar) -> LLMatcher:
+    import llguidance  # the vocabulary has found it
 
-    def __init__(self, tokens: TokenBytes, automaton: Automaton) -> None:
-        self.tokens, self.automaton = tokens, automaton
-        self._kept: OrderedDict[tuple[int, bool], npt.NDArray[np.uint8]] = OrderedDict()  # by state, and whether whole
+    limits = llguidance.LLParserLimits(max_lexer_states=_MAX_STATES, verbose_errors=False)
+    found = llguidance.LLMatcher(tokenizer, grammar.text, log_level=0, limits=limits)  # type: ignore[arg-type]
+    if found.is_error():
+        raise GrammarError(_reason(found))
+    return found
 
-    def at(self, state: int) -> npt.NDArray[np.bool_]:
-        """bool [vocabulary]: the tokens that may come next."""
-        known = self._known(state, True)
-        if known is not None:
-            return known
-        near = self.automaton.near(state)
-        mask = self._known(near, False)
-        if mask is None:
-            mask = np.zeros(self.tokens.vocabulary, dtype=bool)
-            self._walk(self.tokens.short, near, mask)
-            self._keep(near, False, mask)
-        self._walk(self.tokens.long, state, mask)
-        if self.automaton.accepts(state):
-            mask |= self.tokens.ends
-        self._keep(state, True, mask)
-        return mask
 
-    def _known(self, state: int, whole: bool) -> npt.NDArray[np.bool_] | None:
-        packed = self._kept.get((state, whole))
-        if packed is None:
-            return None
-        self._kept.move_to_end((state, whole))
-        return np.unpackbits(packed, count=self.tokens.vocabulary).astype(bool)
-
-    def _keep(self, state: int, whole: bool, mask: npt.NDArray[np.bool_]) -> None:
-        self._kept[state, whole] = np.packbits(mask)
-        if len(self._kept) > _KEPT_MASKS:
-            self._kept.popitem(last=False)
-
-    def _walk(self, alive: npt.NDArray[np.intp], state: int, mask: npt.NDArray[np.bool_]) -> None:
-        """Marks those of the tokens that fit."""
-        tokens = self.tokens
-        states = np.full(len(alive), state, dtype=np.int32)
-        for depth in range(tokens.longest):
-            if not len(alive):
-                break
-            states = self.automaton.successors(states, tokens.data[tokens.offsets[alive] + depth])
-            fits = states != DEAD
-            alive, states = alive[fits], states[fits]
-            complete = tokens.lengths[alive] == depth + 1
-            mask[alive[complete]] = True
-            alive, states = alive[~complete], states[~complete]
+def _reason(matcher: LLMatcher) -> str:
+    text = matcher.get_error() or matcher.stop_reason()
+    text = text.partition("<non-verbose/>")[0].removeprefix("failed to compile JSON schema: ")
+    return " ".join(text.split())[:300]
 
 
 class Constraint:
-    """Where one answer is in its grammar. It and all that another() makes belong to one thread at a time.
+    """Where one answer is in its grammar. One thread at a time.
 
-    shortened: the answer was ended because its tokens ran out.
-    """
+    shortened: the answer was ended because its tokens ran out."""
 
-    def __init__(self, tokens: TokenBytes, grammar: Node) -> None:
-        """Raises GrammarError where the grammar takes too much memory; so do all other methods."""
-        self._begin(Masks(tokens, Automaton(grammar)))
-
-    def _begin(self, masks: Masks) -> None:
-        self._tokens, self._masks = masks.tokens, masks
-        self._state = masks.automaton.start
+    def __init__(self, compiled: CompiledGrammar) -> None:
+        self._compiled = compiled
+        self._vocabulary = compiled.vocabulary
+        self._tokens, self._bytes = compiled.matchers()
+        self._ending = Ending(self._bytes)
+        self._place = Place()
+        self._behind = b""  # what the matcher of bytes has still to take
+        self._plan: bytes | None = None  # completes the text from here
+        self._next: tuple[bytes, bytes | None] = b"", None  # a text that may come, and the plan behind it
+        self._pause = 0
         self.shortened = False
-
-    def another(self) -> Constraint:
-        """A constraint for another answer with the same grammar. This one must not have been used for an answer. Any
-        thread."""
-        made = object.__new__(Constraint)
-        made._begin(self._masks)
-        return made
-
-    @property
-    def full(self) -> bool:
-        """The automaton has as many states as it may: an answer would replace it by a new one."""
-        return self._automaton.full
-
-    @property
-    def _automaton(self) -> Automaton:
-        return self._masks.automaton
 
     @property
     def ended(self) -> bool:
         """Nothing can follow."""
-        return self._automaton.ended(self._state)
+        return self._tokens.is_stopped()
 
     def mask(self) -> npt.NDArray[np.bool_]:
-        """bool [vocabulary]: the tokens that may come next."""
-        if self._automaton.full:
-            automaton, self._state = self._automaton.another(self._state)
-            self._masks = Masks(self._tokens, automaton)
-        return self._masks.at(self._state)
+        """bool [vocabulary]: the tokens that may come next. Raises GrammarError where finding them takes too much."""
+        packed = self._tokens.compute_bitmask()
+        if self._tokens.is_error() and _reason(self._tokens) == "NoExtensionBias":  # no token has the bytes
+            return np.zeros(self._vocabulary.size, dtype=np.bool_)
+        self._check(self._tokens)
+        bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=self._vocabulary.size, bitorder="little")
+        return bits.view(np.bool_)
 
     def draw(self, logits: npt.NDArray[np.float32], sampler: Sampler, remaining: int | None) -> int | None:
         """The next token, drawn from those that fit; logits float32 [vocabulary] are changed. remaining: tokens that
         the answer may still have, this one included; while enough are left, the text is ended within them. None where
-        no token fits, which only a vocabulary without some bytes can cause."""
+        no token fits, which only a vocabulary without some bytes can cause. Raises GrammarError as mask() does."""
         logits[~self.mask()] = -np.inf
-        token: int | None = None
-        if np.isfinite(logits).any():
-            token = sampler.draw_from(logits)
-            if remaining is not None and not self._can_end(token, remaining - 1):
-                self.shortened = True
-                token = self._towards_end()
-        return token
-
-    def _can_end(self, token: int, remaining: int) -> bool:
-        if self._tokens.ends[token]:
-            return True
-        state = self._automaton.run(self._state, self._bytes(token))
-        shortest = self._automaton.shortest(state)
-        if shortest <= remaining:  # no token is shorter than a byte
-            return True
-        if shortest > _LONGEST_ENDING:
-            return False
-        count = self._tokens.count(self._automaton.ending(state, _LONGEST_ENDING))
-        return count is not None and count <= remaining
-
-    def _towards_end(self) -> int | None:
-        text = self._automaton.ending(self._state, self._tokens.longest)
-        return self._tokens.first_token(text) if text else None
+        if not np.isfinite(logits).any():
+            return None
+        limited = remaining is not None and remaining <= _PLENTY
+        if limited and self._plan is None:
+            self._look_ahead(remaining)
+        token = sampler.draw_from(logits)
+        if token in self._vocabulary.ends:
+            return token
+        text = self._vocabulary.texts[token]
+        if self._runs_on(text):
+            if self._plan is None:
+                self._look_ahead(None)
+        elif not limited or self._plan is None:
+            return token
+        else:
+            assert remaining is not None
+            plan = self._plan_after(text, remaining - 1) if self._fits(self._plan, remaining) else None
+            if plan is not None:
+                self._next = text, plan
+                return token
+            self.shortened = True
+        return token if self._plan is None else self._planned()
 
     def accept(self, token: int) -> None:
-        """Advances by a token that is now part of the text."""
-        self._state = self._automaton.run(self._state, self._bytes(token))
+        """Advances by a token that is now part of the text. Raises GrammarError where following it takes too much."""
+        text = self._vocabulary.texts[token]
+        self._tokens.consume_token(token)
+        self._check(self._tokens)
+        self._place.go(text)
+        self._behind += text
+        if self._plan is not None:
+            expected, plan = self._next
+            self._next = b"", None
+            if text != expected:
+                plan = self._plan.removeprefix(text) if self._plan.startswith(text) else None
+            self._plan = plan
 
-    def _bytes(self, token: int) -> bytes:
-        at = int(self._tokens.offsets[token])
-        return self._tokens.data[at : at + int(self._tokens.lengths[token])].tobytes()
+    def _check(self, matcher: LLMatcher) -> None:
+        if matcher.is_error() or matcher.stop_reason() in ("LexerTooComplex", "ParserTooComplex", "InternalError"):
+            self._compiled.failed = True
+            raise GrammarError(_reason(matcher))
+
+    # ---- how it ends ----
+
+    def ending(self) -> bytes | None:
+        """Bytes that complete the text; None where none were found."""
+        if self._plan is None:
+            self._look_ahead(None)
+        return self._plan
+
+    def _runs_on(self, text: bytes) -> bool:
+        """Whether it nests, or writes a number, beyond what readers take."""
+        after = self._place.copy().go(text)
+        deeper = after.depth > MAX_DEPTH and after.depth > self._place.depth
+        return deeper or (after.digits > MAX_DIGITS and after.digits > self._place.digits)
+
+    def _planned(self) -> int | None:
+        """The next token of the plan; the end of the text where it is complete."""
+        return self._vocabulary.first_token(self._plan) if self._plan else min(self._vocabulary.ends, default=None)
+
+    def _look_ahead(self, tokens: int | None) -> None:
+        """Finds a plan where there is none, within so many tokens if it can be. None: any, and now."""
+        self._pause -= 1
+        if self._pause > 0 and tokens is not None:
+            return
+        self._catch_up()
+        self._plan = self._ending.find(self._place)
+        if self._plan is not None and tokens is not None and not self._fits(self._plan, tokens):
+            self._plan = self._ending.shortest(self._place) or self._plan
+        self._check(self._bytes)
+        self._pause = 0 if self._plan is not None else _PAUSE
+
+    def _catch_up(self) -> None:
+        if self._behind:
+            self._bytes.consume_tokens(list(self._behind))
+            self._check(self._bytes)
+            self._behind = b""
+
+    def _plan_after(self, text: bytes, tokens: int) -> bytes | None:
+        """What completes the answer behind the text, within so many tokens."""
+        matcher = self._bytes
+        self._catch_up()
+        matcher.consume_tokens(list(text))
+        self._check(matcher)
+        place = self._place.copy().go(text)
+        found = self._rest_of_plan()
+        if found is None or not self._fits(found, tokens):
+            found = self._ending.find(place)
+            self._check(matcher)
+        matcher.rollback(len(text))
+        return found if found is not None and self._fits(found, tokens) else None
+
+    def _rest_of_plan(self) -> bytes | None:
+        """A part of the present plan that completes the text where the matcher of bytes is: most often all of it, as
+        within a string."""
+        if self._bytes.is_accepting():
+            return b""
+        plan, end = self._plan or b"", self._vocabulary.bytes_tokenizer.eos_token
+        for start in range(len(plan)):
+            rest = plan[start:]
+            if self._bytes.validate_tokens([*rest, end]) > len(rest):
+                return rest
+        return None
+
+    def _fits(self, plan: bytes, tokens: int) -> bool:
+        count = self._vocabulary.count(plan)
+        return count is not None and count <= tokens

@@ -1,302 +1,299 @@
-"""JSON Schema into a grammar: every text that fits the grammar is a value that the schema allows.
+"""JSON Schema as people write it, put into the part of it that llguidance compiles, and compiles as it is meant.
 
-What is understood: type (one or several), properties, required, additionalProperties, items, prefixItems, minItems,
-maxItems, enum, const, anyOf, oneOf (as anyOf), allOf of one, $ref to the schema itself and its $defs, minLength,
-maxLength, pattern, format, bounds of numbers. Properties come in the order of the schema, and no others where it names
-some. Every other keyword that would restrict the value is refused by name.
+References become `#/$defs/NAME`, patterns are Rust's, formats are patterns, bounds are inclusive, annotations and words
+that JSON Schema does not know are gone. What would restrict the value and cannot be kept is refused by name.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rbe_edge.grammar import grammar
 from rbe_edge.grammar.formats import FORMATS
-from rbe_edge.grammar.grammar import Chain, Choice, GrammarError, Literal, Node, Reference
-from rbe_edge.grammar.number_range import integer_between, number_between
-from rbe_edge.grammar.pattern import Budget, PatternError, string_that_fits
+from rbe_edge.grammar.in_other_words import in_other_words
+from rbe_edge.grammar.keywords import REFUSED, TYPES, counted, old_draft, significant, types_of
+from rbe_edge.grammar.numbers import BOUNDS, exact, numeric
+from rbe_edge.grammar.objects import member_names, without_property_names
+from rbe_edge.grammar.pattern import PatternError, rust_pattern
+from rbe_edge.grammar.possible import pruned
+from rbe_edge.grammar.references import References, inner_base
+from rbe_edge.grammar.schema_error import SchemaError, require
 
-_MAX_DEPTH = 48
-_MAX_PARTS = 5000  # schemas in a schema
-_MAX_COUNT = 1_000_000  # of minLength, maxItems and the like
-_MAX_NUMBER = 10**18
-_MAX_DIGITS = 20  # behind the point, of bounds
-_ANNOTATIONS = frozenset(
-    "title description default examples example $schema $id $comment deprecated readOnly writeOnly $defs definitions "
-    "strict".split()
-)
-_OF_TYPE = {
-    "object": {"properties", "required", "additionalProperties"},
-    "array": {"items", "prefixItems", "minItems", "maxItems"},
-    "string": {"minLength", "maxLength", "pattern", "format"},
-    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
-    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
-    "boolean": set(),
-    "null": set(),
-}
-_TYPED = set().union(*_OF_TYPE.values())
+# Compiling takes time with the parts and the squares, and stack with the depth. Measured with llguidance 1.9: about a
+# second, and a tenth of the 8 MB of a thread's stack, at these bounds.
+_MAX_DEPTH = 100  # schemas in schemas, references followed
+_MAX_PARTS = 5000  # schemas and values
+_MAX_OPTIONAL = 400  # of an object; of more, an answer cannot be followed
+_MAX_OPTIONAL_SQUARES = 1_000_000  # of all objects: what compiling them takes grows so
+_MAX_OPTIONS = 500  # of `anyOf`
+_MAX_PATTERNS = 12  # of one text, and of the names of one object twice as many
+_APPLICATORS = frozenset(("allOf", "anyOf", "oneOf", "$ref"))
 
 
-class SchemaError(Exception):
-    """A schema that is malformed or uses what is not supported; the message says where and what."""
+@dataclass(frozen=True)
+class _Place:
+    """Where a schema stands. composed: it is one of several that hold for the same value, so that it must not exclude
+    what the others name. patterns: counts those that the same value must fit, in one cell."""
+
+    where: str
+    base: str
+    depth: int = 0
+    composed: bool = False
+    patterns: list[int] = field(default_factory=lambda: [0])
+
+    def part(self, name: str) -> _Place:
+        """Of another value."""
+        return _Place(_longer(self.where, name), self.base, self.depth + 1)
+
+    def same(self, name: str, composed: bool) -> _Place:
+        """Of the same value."""
+        return replace(self, where=_longer(self.where, name), depth=self.depth + 1, composed=composed)
 
 
-def schema_grammar(schema: object) -> Node:
-    """The grammar of a schema, measured. Raises SchemaError."""
-    try:
-        return grammar.measure(_Compiler(schema).compile(schema, "the schema", 0))
-    except GrammarError as error:
-        raise SchemaError(f"the schema cannot be used: {error}") from None
+def _longer(where: str, name: str) -> str:
+    """On one line, and its end where it is long."""
+    found = f"{where}.{name if name.isprintable() and len(name) <= 60 else json.dumps(name)[:60]}"
+    return found if len(found) <= 160 else f"the schema, at ...{found[-120:]}"
 
 
-@functools.lru_cache(maxsize=4)
-def text_grammar(schema: str) -> Node:
-    """The same for a schema as JSON. The latest ones are cached, because programs send the same schema again."""
-    return schema_grammar(json.loads(schema))
+def reduced_schema(schema: Any) -> dict[str, Any]:
+    """A schema of the same values, or of some of them. Raises SchemaError."""
+    return _Reducer(schema).reduce()
 
 
-class _Compiler:
-    def __init__(self, root: object) -> None:
+class _Reducer:
+    def __init__(self, root: Any) -> None:
         self._root = root
-        self._references: dict[str, Reference] = {}
-        self._strings: dict[tuple[str, int, int | None], Node] = {}
-        self._budget = Budget()
-        self._parts = 0
+        self._references = References(root)
+        self._old = old_draft(root)
+        self._definitions: dict[str, Any] = {}
+        self._names: dict[tuple[str, bool], str] = {}
+        self._weights: dict[str, int] = {}  # patterns of a definition
+        self._parts = self._squares = 0
 
-    def compile(self, schema: object, where: str, depth: int) -> Node:
+    def reduce(self) -> dict[str, Any]:
+        root = self._schema(self._root, _Place("the schema", ""))
+        found = pruned(root, self._definitions)
+        require(found is not False, "no value fits the schema")
+        assert isinstance(found, dict)
+        return found
+
+    def _schema(self, schema: Any, place: _Place) -> Any:
+        """False, or a schema as an object."""
+        where = place.where
         self._parts += 1
-        _require(depth <= _MAX_DEPTH, f"{where} is nested more than {_MAX_DEPTH} deep")
-        _require(self._parts <= _MAX_PARTS, f"the schema has more than {_MAX_PARTS} parts")
-        if schema is True:
-            return grammar.any_value()
-        _require(schema is not False, f"{where} is false, which no value fits")
+        require(place.depth <= _MAX_DEPTH, f"{where} is nested more than {_MAX_DEPTH} deep")
+        require(self._parts <= _MAX_PARTS, f"the schema has more than {_MAX_PARTS} parts")
+        if isinstance(schema, bool):
+            return {} if schema else False
         if not isinstance(schema, Mapping):
             raise SchemaError(f"{where} must be an object")
-        keys = {key for key in schema if key not in _ANNOTATIONS}
-        rules: dict[str, Callable[[Mapping[str, Any], str, int], Node]] = {
-            "$ref": self._ref, "const": self._const, "enum": self._enum,
-            "anyOf": functools.partial(self._any_of, "anyOf"), "oneOf": functools.partial(self._any_of, "oneOf"),
-        }  # fmt: skip
-        for name, rule in rules.items():
-            if name in keys:
-                beside = keys - {name} - ({"type"} if name in ("const", "enum") else set())
-                _require(not beside, f"{where}: {_list(beside)} beside `{name}` is not supported")
-                return rule(schema, where, depth)
-        if "allOf" in keys:
-            several = schema["allOf"]
-            alone = isinstance(several, list) and len(several) == 1 and keys == {"allOf"}
-            _require(alone, f"{where}: `allOf` is supported with one schema and nothing beside it")
-            return self.compile(several[0], where, depth + 1)
-        unknown = keys - {"type"} - _TYPED
-        _require(not unknown, f"{where}: {_list(unknown)} is not supported")
-        return self._of_types(schema, keys - {"type"}, where, depth)
+        place = replace(place, base=inner_base(place.base, schema))
+        if self._old and "$ref" in schema:
+            schema = {"$ref": schema["$ref"]}  # up to draft 7 nothing beside it counts
+        schema = without_property_names(schema, where, lambda reference: self._named(reference, place).schema)
+        schema = in_other_words(schema, where)
+        for key in schema:
+            require(key not in REFUSED or not REFUSED[key](schema), f"{where}: `{key}` is not supported")
+        return self._rules(schema, place)
 
-    def _of_types(self, schema: Mapping[str, Any], keys: set[str], where: str, depth: int) -> Node:
-        if "type" in schema:
-            types = _types(schema, where)
-        elif not keys:
-            return grammar.any_value()
-        else:  # `properties` and the like restrict one type and allow all others
-            types = [name for name, own in _OF_TYPE.items() if own & keys]
-            if types == ["integer", "number"]:
-                types = ["number"]
-            _require(len(types) == 1, f"{where} has no `type`; say which")
-        allowed = set().union(*(_OF_TYPE[name] for name in types))
-        _require(keys <= allowed, f"{where}: {_list(keys - allowed)} is not supported for type {' or '.join(types)}")
-        options = [getattr(self, f"_{name}")(schema, where, depth) for name in types]
-        return options[0] if len(options) == 1 else Choice(*options)
+    def _rules(self, schema: Mapping[str, Any], place: _Place) -> dict[str, Any]:
+        rules: dict[str, Callable[[Mapping[str, Any], _Place, dict[str, Any]], None]] = {
+            "type": self._type, "enum": self._enum, "const": self._const, "$ref": self._ref,
+            "anyOf": self._any_of, "oneOf": self._one_of, "allOf": self._all_of,
+            "properties": self._object, "patternProperties": self._object, "additionalProperties": self._object,
+            "required": self._object, "minProperties": self._object, "maxProperties": self._object,
+            "unevaluatedProperties": self._object, "items": self._array, "prefixItems": self._array,
+            "additionalItems": self._array, "minItems": self._array, "maxItems": self._array,
+            "unevaluatedItems": self._array, "minLength": self._string, "maxLength": self._string,
+            "pattern": self._string, "format": self._string, "multipleOf": self._number,
+            **dict.fromkeys(BOUNDS, self._number),
+        }  # fmt: skip
+        found: dict[str, Any] = {}
+        done: set[Any] = set()
+        for key in schema:
+            rule = rules.get(key)
+            if rule is not None and rule not in done:
+                done.add(rule)
+                rule(schema, place, found)
+        found.setdefault("allOf", [])
+        self._close(schema, place, found)
+        if not found["allOf"]:
+            del found["allOf"]
+        return found
 
     # ---- by keyword ----
 
-    def _ref(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
-        target = schema["$ref"]
-        _require(isinstance(target, str), f"{where}: `$ref` must be a text")
-        if target not in self._references:
-            found: Any = self._root
-            steps = target.split("/")
-            local = target == "#" or (len(steps) == 3 and steps[0] == "#" and steps[1] in ("$defs", "definitions"))
-            _require(local, f"{where}: $ref {json.dumps(target)} is not supported; use # or #/$defs/NAME")
-            for step in steps[1:]:
-                name = step.replace("~1", "/").replace("~0", "~")
-                found = found.get(name) if isinstance(found, Mapping) else None
-            _require(found is not None, f"{where}: $ref {json.dumps(target)} leads nowhere")
-            reference = self._references[target] = Reference()
-            reference.target = self.compile(found, target, depth + 1)
-        return self._references[target]
+    def _type(self, schema: Mapping[str, Any], place: _Place, found: dict[str, Any]) -> None:
+        given = schema["type"]
+        types = given if isinstance(given, list) else [given]
+        known = bool(types) and all(isinstance(name, str) and name in TYPES for name in types)
+        require(known, f"{place.where}: `type` must be one of {', '.join(TYPES)}, or a list of them")
+        found["type"] = types[0] if len(types) == 1 else list(dict.fromkeys(types))
 
-    def _const(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
-        return self._values([schema["const"]], schema, where)
-
-    def _enum(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
+    def _enum(self, schema: Mapping[str, Any], place: _Place, found: dict[str, Any]) -> None:
         values = schema["enum"]
-        _require(isinstance(values, list) and values, f"{where}: `enum` must be a list of values")
-        return self._values(values, schema, where)
+        require(isinstance(values, list) and values, f"{place.where}: `enum` must be a list of values")
+        self._value(values, place)
+        found["enum"] = values
 
-    def _values(self, values: Iterable[object], schema: Mapping[str, Any], where: str) -> Node:
-        if "type" in schema:
-            types = _types(schema, where)
-            values = [value for value in values if any(_is_of_type(value, name) for name in types)]
-        texts = list(dict.fromkeys(json.dumps(value, ensure_ascii=False).encode() for value in values))
-        _require(bool(texts), f"{where}: no value has the `type`")
-        self._parts += len(texts)
-        _require(self._parts <= _MAX_PARTS, f"the schema has more than {_MAX_PARTS} parts")
-        return Choice(*map(Literal, texts))
+    def _const(self, schema: Mapping[str, Any], place: _Place, found: dict[str, Any]) -> None:
+        self._value(schema["const"], place)
+        found["const"] = schema["const"]
 
-    def _any_of(self, name: str, schema: Mapping[str, Any], where: str, depth: int) -> Node:
+    def _value(self, value: Any, place: _Place) -> None:
+        pending = [value]
+        while pending:
+            one = pending.pop()
+            self._parts += 1
+            require(self._parts <= _MAX_PARTS, f"the schema has more than {_MAX_PARTS} parts")
+            if isinstance(one, (list, Mapping)):
+                pending += one.values() if isinstance(one, Mapping) else one
+            elif isinstance(one, (int, float)) and not isinstance(one, bool):
+                exact(one, place.where)
+
+    def _named(self, reference: Any, place: _Place) -> Any:
+        require(isinstance(reference, str), f"{place.where}: `$ref` must be a text")
+        return self._references.find(reference, place.base, place.where)
+
+    def _ref(self, schema: Mapping[str, Any], place: _Place, found: dict[str, Any]) -> None:
+        target = self._named(schema["$ref"], place)
+        composed = place.composed or not significant(schema) <= {"$ref"}
+        key = (target.key, composed)
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = f"d{len(self._names)}"
+            self._weights[name] = 0
+            before = place.patterns[0]
+            inner = replace(place, where=_longer("$ref", schema["$ref"]), base=target.base, depth=place.depth + 1)
+            self._definitions[name] = self._schema(target.schema, replace(inner, composed=composed))
+            self._weights[name] = place.patterns[0] - before
+        else:
+            self._pattern_more(place, self._weights[name])
+        found["$ref"] = f"#/$defs/{name}"
+
+    def _any_of(self, schema: Mapping[str, Any], place: _Place, found: dict[str, Any]) -> None:
+        found["anyOf"] = self._options("anyOf", schema, place)
+
+    def _one_of(self, schema: Mapping[str, Any], place: _Place, found: dict[str, Any]) -> None:
+        found["oneOf"] = self._options("oneOf", schema, place)
+
+    def _options(self, name: str, schema: Mapping[str, Any], place: _Place) -> list[Any]:
         options = schema[name]
-        _require(isinstance(options, list) and options, f"{where}: `{name}` must be a list of schemas")
-        return Choice(*(self.compile(one, f"{where}.{name}[{i}]", depth + 1) for i, one in enumerate(options)))
+        require(isinstance(options, list) and options, f"{place.where}: `{name}` must be a list of schemas")
+        require(len(options) <= _MAX_OPTIONS, f"{place.where}: `{name}` has more than {_MAX_OPTIONS} schemas")
+        composed = place.composed or not significant(schema) <= {name, "type"}
+        before = most = place.patterns[0]
+        parts = []
+        for index, option in enumerate(options):
+            place.patterns[0] = before
+            parts.append(self._schema(option, place.same(f"{name}[{index}]", composed)))
+            most = max(most, place.patterns[0])
+        place.patterns[0] = most
+        return parts
 
-    # ---- by type; called as _NAME ----
+    def _all_of(self, schema: Mapping[str, Any], place: _Place, found: dict[str, Any]) -> None:
+        parts = schema["allOf"]
+        require(isinstance(parts, list) and parts, f"{place.where}: `allOf` must be a list of schemas")
+        composed = place.composed or len(parts) > 1 or not significant(schema) <= {"allOf", "type"}
+        members = [self._schema(one, place.same(f"allOf[{i}]", composed)) for i, one in enumerate(parts)]
+        found["allOf"] = [*found.get("allOf", ()), *members]
 
-    def _object(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
-        properties, required = schema.get("properties", {}), schema.get("required", [])
-        _require(isinstance(properties, Mapping), f"{where}: `properties` must be an object")
+    def _object(self, schema: Mapping[str, Any], place: _Place, found: dict[str, Any]) -> None:
+        where, required = place.where, schema.get("required", [])
         named = isinstance(required, list) and all(isinstance(name, str) for name in required)
-        _require(named, f"{where}: `required` must be a list of names")
-        others = schema.get("additionalProperties", True)
-        if not properties and not required:
-            if others is False:
-                return Chain(Literal(b"{"), grammar.WHITESPACE, Literal(b"}"))
-            return grammar.mapping(self.compile(others, f"{where}.additionalProperties", depth + 1))
-        members = [(name, self.compile(part, f"{where}.{name}", depth + 1)) for name, part in properties.items()]
-        for name in dict.fromkeys(required):
-            if name not in properties:
-                _require(others is not False, f"{where}: {json.dumps(name)} is required and not among `properties`")
-                members.append((name, self.compile(others, f"{where}.{name}", depth + 1)))
-        return _members(members, set(required))
+        require(named, f"{where}: `required` must be a list of names")
+        for key in ("properties", "patternProperties"):
+            parts = schema.get(key, {})
+            require(isinstance(parts, Mapping), f"{where}: `{key}` must be an object")
+            if key in schema:
+                found[key] = {name: self._schema(one, place.part(str(name))) for name, one in parts.items()}
+        patterns = found.get("patternProperties")
+        if patterns is not None:
+            require(len(patterns) <= 2 * _MAX_PATTERNS, f"{where}: `patternProperties` has too many patterns")
+            found["patternProperties"] = {self._rust(name, where, "pattern"): one for name, one in patterns.items()}
+        optional = len(found.get("properties", {}).keys() - set(required))
+        self._squares += optional**2
+        fits = optional <= _MAX_OPTIONAL and self._squares <= _MAX_OPTIONAL_SQUARES
+        require(fits, f"{where}: more than {_MAX_OPTIONAL} properties are not `required`, here or in all")
+        if required:
+            found["required"] = list(dict.fromkeys(required))
+        if "additionalProperties" in schema:
+            found["additionalProperties"] = self._schema(
+                schema["additionalProperties"], place.part("additionalProperties")
+            )
+        found.update(counted(schema, "minProperties", "maxProperties", where))
 
-    def _array(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
-        low, high = _counts(schema, "minItems", "maxItems", where)
-        first, items = schema.get("prefixItems"), schema.get("items", True)
-        if first is None:
-            return grammar.array(self.compile(items, f"{where}.items", depth + 1), low, high)
-        _require(isinstance(first, list) and first, f"{where}: `prefixItems` must be a list of schemas")
-        nodes = [self.compile(one, f"{where}.prefixItems[{i}]", depth + 1) for i, one in enumerate(first)]
-        others = None if items is False else self.compile(items, f"{where}.items", depth + 1)
-        return grammar.prefixed_array(nodes, others, low, high)
+    def _array(self, schema: Mapping[str, Any], place: _Place, found: dict[str, Any]) -> None:
+        first, items, where = schema.get("prefixItems"), schema.get("items"), place.where
+        if isinstance(items, list):  # up to draft 2019-09
+            first, items = items, schema.get("additionalItems")
+        if schema.get("unevaluatedItems", True) is not True and items is None:
+            alone = not significant(schema) & _APPLICATORS and not place.composed
+            require(alone, f"{where}: `unevaluatedItems` is not supported here")
+            items = schema["unevaluatedItems"]
+        require(first is None or isinstance(first, list), f"{where}: `prefixItems` must be a list of schemas")
+        if first:
+            found["prefixItems"] = [
+                self._schema(one, place.part(f"prefixItems[{index}]")) for index, one in enumerate(first)
+            ]
+        if items is not None:
+            found["items"] = self._schema(items, place.part("items"))
+        found.update(counted(schema, "minItems", "maxItems", where))
 
-    def _string(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
-        low, high = _counts(schema, "minLength", "maxLength", where)
-        _require(not {"pattern", "format"} <= schema.keys(), f"{where}: `format` beside `pattern` is not supported")
-        name = schema.get("format")
-        known = isinstance(name, str) and name in FORMATS
-        _require("format" not in schema or known, f"{where}: `format` is supported as {', '.join(FORMATS)}")
-        pattern = FORMATS[str(name)] if known else schema.get("pattern")
-        if pattern is None and "pattern" not in schema:
-            return grammar.string(low, high)
-        _require(isinstance(pattern, str), f"{where}: `pattern` must be a text")
-        key = (str(pattern), low, high)
+    def _string(self, schema: Mapping[str, Any], place: _Place, found: dict[str, Any]) -> None:
+        where, name, pattern = place.where, schema.get("format"), schema.get("pattern")
+        found.update(counted(schema, "minLength", "maxLength", where))
+        require("pattern" not in schema or isinstance(pattern, str), f"{where}: `pattern` must be a text")
+        require(name is None or isinstance(name, str), f"{where}: `format` must be a text")
+        texts = [self._rust(pattern, where, "pattern")] if isinstance(pattern, str) else []
+        if isinstance(name, str) and "string" in types_of(schema) and name in FORMATS:
+            texts.append(self._rust(FORMATS[name], where, "format"))
+        self._pattern_more(place, len(texts))
+        if texts:
+            found["pattern"] = texts[0]
+            found.setdefault("allOf", []).extend({"pattern": text} for text in texts[1:])
+
+    def _pattern_more(self, place: _Place, count: int) -> None:
+        place.patterns[0] += count
+        require(place.patterns[0] <= _MAX_PATTERNS, f"{place.where}: more than {_MAX_PATTERNS} patterns for one text")
+
+    def _rust(self, pattern: str, where: str, kind: str) -> str:
         try:
-            if key not in self._strings:
-                self._strings[key] = string_that_fits(*key, self._budget)
+            return rust_pattern(pattern)
         except PatternError as error:
-            raise SchemaError(f"{where}: the `{'format' if known else 'pattern'}` cannot be used: {error}") from None
-        return self._strings[key]
+            raise SchemaError(f"{where}: the `{kind}` cannot be used: {error}") from None
 
-    def _integer(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
-        bounds = _bounds(schema, where)
-        if not bounds:
-            return grammar.INTEGER
-        low, high = -_MAX_NUMBER, _MAX_NUMBER
-        for key, bound in bounds.items():
-            if key == "minimum":
-                low = max(low, math.ceil(bound))
-            elif key == "exclusiveMinimum":
-                low = max(low, math.floor(bound) + 1)
-            elif key == "maximum":
-                high = min(high, math.floor(bound))
-            else:
-                high = min(high, math.ceil(bound) - 1)
-        _require(low <= high, f"{where}: no integer is within its bounds")
-        return integer_between(low, high)
+    def _number(self, schema: Mapping[str, Any], place: _Place, found: dict[str, Any]) -> None:
+        types = types_of(schema)
+        found.update(numeric(schema, "integer" in types and "number" not in types, place.where))
 
-    def _number(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
-        bounds = _bounds(schema, where)
-        if not bounds:
-            return grammar.NUMBER
-        for key, bound in bounds.items():
-            # So far from an exclusive bound a reader's 64-bit number is not the bound itself.
-            step = Decimal(1).scaleb(len(str(int(abs(bound)))) - 15)
-            bounds[key] = bound + {"exclusiveMinimum": step, "exclusiveMaximum": -step}.get(key, 0)
-        low = max((bounds[key] for key in ("minimum", "exclusiveMinimum") if key in bounds), default=None)
-        high = min((bounds[key] for key in ("maximum", "exclusiveMaximum") if key in bounds), default=None)
-        _require(low is None or high is None or low <= high, f"{where}: no number is within its bounds")
-        return number_between(low, high)
+    # ---- objects name what they have ----
 
-    def _boolean(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
-        return grammar.BOOLEAN
-
-    def _null(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
-        return grammar.NULL
-
-
-def _members(members: list[tuple[str, Node]], required: set[str]) -> Node:
-    """An object of these members, in this order. Built from its end: what may follow after another member, and what
-    may follow where none came before."""
-    end = Literal(b"}")
-    after: Node = end  # with a member before
-    at_first: Node = end
-    for name, value in reversed(members):
-        key = Literal(json.dumps(name, ensure_ascii=False).encode())
-        member = Chain(key, grammar.WHITESPACE, Literal(b":"), grammar.WHITESPACE, value, grammar.WHITESPACE, after)
-        following = Chain(Literal(b","), grammar.WHITESPACE, member)
-        optional = name not in required
-        after, at_first = (
-            Choice(following, after) if optional else following,
-            Choice(member, at_first) if optional else member,
-        )
-    return Chain(Literal(b"{"), grammar.WHITESPACE, at_first)
-
-
-def _types(schema: Mapping[str, Any], where: str) -> list[str]:
-    given = schema["type"]
-    types = given if isinstance(given, list) else [given]
-    known = bool(types) and all(isinstance(name, str) and name in _OF_TYPE for name in types)
-    _require(known, f"{where}: `type` must be one of {', '.join(_OF_TYPE)}, or a list of them")
-    return list(dict.fromkeys(types))
-
-
-def _is_of_type(value: object, name: str) -> bool:
-    if name == "integer" or name == "number":
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return number and (name == "number" or value == int(value))  # type: ignore[call-overload]
-    kinds = {"object": Mapping, "array": list, "string": str, "boolean": bool, "null": type(None)}
-    return isinstance(value, kinds[name])
-
-
-def _bounds(schema: Mapping[str, Any], where: str) -> dict[str, Decimal]:
-    """minimum, maximum and their exclusive forms, as they are written in decimals."""
-    found = {}
-    for key in _OF_TYPE["number"] & schema.keys():
-        bound = schema[key]
-        number = isinstance(bound, (int, float)) and not isinstance(bound, bool) and math.isfinite(bound)
-        _require(number and abs(bound) <= _MAX_NUMBER, f"{where}: `{key}` must be a number within +-1e18")
-        found[key] = Decimal(repr(bound))
-        precise = -int(found[key].as_tuple().exponent) <= _MAX_DIGITS
-        _require(precise, f"{where}: `{key}` may have {_MAX_DIGITS} digits behind the point")
-    return found
-
-
-def _counts(schema: Mapping[str, Any], least: str, most: str, where: str) -> tuple[int, int | None]:
-    for key in (least, most):
-        count = schema.get(key, 0)
-        whole = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= _MAX_COUNT
-        _require(whole, f"{where}: `{key}` must be a whole number from 0 to {_MAX_COUNT}")
-    low, high = schema.get(least, 0), schema.get(most)
-    _require(high is None or low <= high, f"{where}: `{least}` is above `{most}`")
-    return low, high
-
-
-def _list(names: Iterable[object]) -> str:
-    return ", ".join(f"`{name}`" for name in sorted(map(str, names)))
-
-
-def _require(condition: object, message: str) -> None:
-    if not condition:
-        raise SchemaError(message)
+    def _close(self, schema: Mapping[str, Any], place: _Place, found: dict[str, Any]) -> None:
+        """An object that names properties has no others, unless the schema says something else: a model that may go on
+        with names of its own often does not end."""
+        demanded = schema.get("unevaluatedProperties", True) is not True and "additionalProperties" not in schema
+        if place.composed and not demanded:
+            return
+        words = significant(schema) - {"type"}
+        several = bool(words & _APPLICATORS) and (len(words) > 1 or len(schema.get("allOf") or ()) > 1)
+        if words & _APPLICATORS and not several:
+            return  # each of them does it for itself
+        members = member_names(schema, place.base, lambda name, base: self._references.find(name, base, place.where))
+        if demanded:
+            apart = f"{place.where}: `unevaluatedProperties` with `anyOf` or `oneOf` is not supported"
+            require(not members.branches, apart)
+        elif members.decided or not (members.names or members.patterns) or (several and members.patterns):
+            return
+        closed = {"properties": {name: {} for name in members.names}, "additionalProperties": False}
+        if several:
+            found["allOf"].append(closed)
+            return
+        found["properties"] = {
+            **found.get("properties", {}),
+            **{name: {} for name in members.names if name not in found.get("properties", {})},
+        }
+        found["additionalProperties"] = False

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rbe_edge.errors import OptionError
-from rbe_edge.grammar import grammar
-from rbe_edge.grammar.grammar import Node
-from rbe_edge.grammar.json_schema import SchemaError, text_grammar
+from rbe_edge.grammar.grammar import Grammar, any_object, of_schema
+from rbe_edge.grammar.schema_error import SchemaError
 from rbe_edge.runtime.chat_template import Message
 from rbe_edge.runtime.options import SamplingOptions
 from rbe_edge.server.api_error import wrong
@@ -45,12 +44,13 @@ class Request:
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """tools: empty where none are to be offered. grammar: what the answer must fit."""
+    """tools: empty where none are to be offered. grammar: what the answer must fit; grammar_param: what demands it."""
 
     base: Request
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
-    grammar: Node | None
+    grammar: Grammar | None
+    grammar_param: str
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def read_chat(fields: Fields) -> ChatRequest:
             answer = call_grammar(needed)
         except SchemaError as error:
             raise wrong("tools", str(error)) from None
-    return ChatRequest(base, tuple(_message(entry) for entry in messages), offered, answer)
+    asked = "tools" if needed else "response_format"
+    return ChatRequest(base, tuple(_message(entry) for entry in messages), offered, answer, asked)
 
 
 def read_text(fields: Fields) -> TextRequest:
@@ -273,20 +274,20 @@ def _tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, .
     return tools, needed
 
 
-def _response_format(chosen: Fields | None) -> Node | None:
+def _response_format(chosen: Fields | None) -> Grammar | None:
     if chosen is None:
         return None
     kind = chosen.text("type")
     if kind == "text":
         return None
     if kind == "json_object":
-        return grammar.any_object()
+        return any_object()
     if kind != "json_schema":
         raise wrong("response_format.type", "`response_format.type` must be text, json_object or json_schema")
     description = chosen.object("json_schema")
     if description is None or description.raw("schema") is None:
         raise wrong("response_format.json_schema", "`response_format.json_schema.schema` is missing")
     try:
-        return text_grammar(json.dumps(description.raw("schema")))
+        return of_schema(description.raw("schema"))
     except SchemaError as error:
         raise wrong("response_format.json_schema.schema", str(error)) from None

@@ -13,9 +13,10 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from rbe_edge._version import __version__
-from rbe_edge.errors import Cancelled, ContextFull, OptionError, TemplateError
-from rbe_edge.grammar.constraint import Constraint, TokenBytes
-from rbe_edge.grammar.grammar import GrammarError, Node
+from rbe_edge.errors import Cancelled, ContextFull, MissingExtra, OptionError, TemplateError
+from rbe_edge.grammar.constraint import CompiledGrammar, Constraint
+from rbe_edge.grammar.grammar import Grammar, GrammarError
+from rbe_edge.grammar.vocabulary import Vocabulary
 from rbe_edge.runtime.chat_template import template_of
 from rbe_edge.runtime.conversation import prompt_tokens
 from rbe_edge.runtime.model import Model
@@ -27,7 +28,7 @@ from rbe_edge.server.job import Finish, Job, Piece
 from rbe_edge.server.metrics import Metrics
 from rbe_edge.server.scheduler import QueueFull, Scheduler, Stopped
 
-_KEPT_CONSTRAINTS = 4  # each may grow to some 15 MB
+_KEPT_GRAMMARS = 4  # each may grow to some 40 MB
 
 Event = Piece | Finish | BaseException
 
@@ -72,8 +73,8 @@ class Service:
         self._template = template_of(model, options.template)
         self._options = options
         self._embedding = _Embedding(model, session, options.queue_limit)
-        self._constraints_lock = threading.Lock()
-        self._constraints: OrderedDict[Node, Constraint] = OrderedDict()
+        self._grammars_lock = threading.Lock()
+        self._grammars: OrderedDict[Grammar, CompiledGrammar] = OrderedDict()
         self.scheduler = Scheduler(model, session, options.slots, options.queue_limit, self.metrics)
 
     def close(self) -> None:
@@ -107,11 +108,11 @@ class Service:
         jobs = self._jobs(request.base, prompt, "messages", object(), self._template.stops)
         if request.grammar is not None:
             try:
-                known = self._known_constraint(request.grammar)
-            except GrammarError as error:
-                raise api_error(error) from None
+                compiled = self._compiled(request.grammar)
+            except (GrammarError, MissingExtra) as error:
+                raise wrong(request.grammar_param, _grammar_message(error)) from None
             for job in jobs:
-                job.constraint = known.another()
+                job.constraint = Constraint(compiled)
         return jobs
 
     def text_jobs(self, request: TextRequest) -> list[Job]:
@@ -192,20 +193,21 @@ class Service:
             for choice in range(request.choices)
         ]
 
-    def _known_constraint(self, grammar: Node) -> Constraint:
-        """The constraint of a grammar. Answers with the same grammar share its cached states."""
-        with self._constraints_lock:
-            found = self._constraints.get(grammar)
-            if found is None or found.full:
-                found = self._constraints[grammar] = Constraint(self._token_bytes, grammar)
-            self._constraints.move_to_end(grammar)
-            if len(self._constraints) > _KEPT_CONSTRAINTS:
-                self._constraints.popitem(last=False)
+    def _compiled(self, grammar: Grammar) -> CompiledGrammar:
+        """The grammars used last are kept, because programs send the same schema again. Compiling one delays only
+        those that need one."""
+        with self._grammars_lock:
+            found = self._grammars.get(grammar)
+            if found is None or found.failed:
+                found = self._grammars[grammar] = CompiledGrammar(self._vocabulary, grammar)
+            self._grammars.move_to_end(grammar)
+            if len(self._grammars) > _KEPT_GRAMMARS:
+                self._grammars.popitem(last=False)
             return found
 
     @cached_property
-    def _token_bytes(self) -> TokenBytes:
-        return TokenBytes(self.model)
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.model)
 
     # ---- on the event loop ----
 
@@ -307,7 +309,11 @@ def api_error(error: BaseException) -> ApiError:
     if isinstance(error, Stopped):
         return ApiError(503, str(error))
     if isinstance(error, GrammarError):
-        return wrong("response_format", f"the schema cannot be used: {error}")
+        return wrong("response_format", _grammar_message(error))
     if isinstance(error, ContextFull):
         return wrong("messages", str(error), code="context_length_exceeded")
     return ApiError(500, "the answer could not be made; the server's log says why")
+
+
+def _grammar_message(error: BaseException) -> str:
+    return f"the schema cannot be used: {error}" if isinstance(error, GrammarError) else str(error)

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rbe_edge.grammar import grammar
-from rbe_edge.grammar.grammar import Chain, Choice, Literal, Node
-from rbe_edge.grammar.json_schema import schema_grammar
+from rbe_edge.grammar.grammar import Grammar, framed
 from rbe_edge.server.fields import parse_json
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
@@ -39,14 +37,10 @@ class ToolCall:
     arguments: str
 
 
-def call_grammar(tools: tuple[Tool, ...]) -> Node:
+def call_grammar(tools: tuple[Tool, ...]) -> Grammar:
     """One call of one of the tools, its arguments as their schema says. Raises SchemaError."""
-    options = []
-    for tool in tools:
-        name = json.dumps(tool.name).encode()
-        head = Literal(b'<tool_call>\n{"name": ' + name + b', "arguments": ')
-        options.append(Chain(head, schema_grammar(tool.parameters), Literal(b"}\n</tool_call>")))
-    return grammar.measure(Choice(*options))
+    heads = (f'{_OPEN}\n{{"name": {json.dumps(tool.name)}, "arguments": ' for tool in tools)
+    return framed((head, tool.parameters, f"}}\n{_CLOSE}") for head, tool in zip(heads, tools, strict=True))
 
 
 class WordReader:
