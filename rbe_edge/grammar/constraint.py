@@ -34,6 +34,7 @@ class CompiledGrammar:
         """Takes some milliseconds, up to a second. Raises GrammarError where llguidance refuses it."""
         self.vocabulary = vocabulary
         self.failed = False
+        self.examples = grammar.examples
         self._tokens = _matcher(vocabulary.tokenizer, grammar)
         self._bytes = _matcher(vocabulary.bytes_tokenizer, grammar)
 
@@ -67,7 +68,7 @@ class Constraint:
         self._compiled = compiled
         self._vocabulary = compiled.vocabulary
         self._tokens, self._bytes = compiled.matchers()
-        self._ending = Ending(self._bytes)
+        self._ending = Ending(self._bytes, compiled.examples)
         self._place = Place()
         self._behind = b""  # what the matcher of bytes has still to take
         self._plan: bytes | None = None  # completes the text from here

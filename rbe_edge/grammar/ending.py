@@ -8,6 +8,7 @@ ask for, not by a clock, so the same text gets the same end everywhere.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _SHORT, _LONG = 300, 6000  # bytes of an end that is tried by the likeliest byte
 _MOST_NODES = 1500  # of the search; a node takes some 30 us
 _BLANKS = b" \t\n\r"
+_MANY = 40  # bytes of which one is as good as another
 _OTHERS = 2  # rank of bytes that are no better than another
 
 
@@ -43,8 +45,9 @@ _OUTSIDE = _ranks(b"}],:", b"0123456789", b'"', b"ntf", _LETTERS, b"[{-.")
 class Ending:
     """Searches from where a matcher of single bytes is, and leaves it there. One thread at a time."""
 
-    def __init__(self, matcher: LLMatcher) -> None:
-        self._matcher = matcher
+    def __init__(self, matcher: LLMatcher, examples: Sequence[bytes]) -> None:
+        """examples: what texts may need for no reason that the masks show, as where a pattern must be found."""
+        self._matcher, self._examples = matcher, examples
 
     def find(self, place: Place) -> bytes | None:
         """Bytes that complete the text, few of them; None where none were found. place: where the matcher is."""
@@ -57,7 +60,7 @@ class Ending:
         """The fewest bytes, as far as the bounds allow."""
         matcher, start = self._matcher, place
         queue: list[tuple[int, int, int, bytes]] = [(start.missing, 0, 0, b"")]
-        seen: set[tuple[int, bytes, bool, int]] = set()
+        seen: set[tuple[int, bytes, bool, int, int]] = set()
         at, count = b"", 0
         for _ in range(_MOST_NODES):
             if not queue:
@@ -69,16 +72,16 @@ class Ending:
                 return path
             mask = matcher.compute_bitmask()[:32]
             here = start.copy().go(path)
-            following = _worthwhile(mask, here)
+            following = self._worthwhile(mask, here)
             if len(following) > 1:  # others of this length at which the same may follow most likely are the same place
-                key = (len(path), mask, here.in_string, here.depth)
+                key = (len(path), mask, here.in_string, here.depth, here.commas)
                 if key in seen:
                     continue
                 seen.add(key)
-            for byte in following:
+            for more in following:
                 count += 1
-                then = path + bytes([byte])
-                missing = here.copy().go(then[-1:]).missing
+                then = path + more
+                missing = here.copy().go(more).missing
                 heapq.heappush(queue, (len(then) + missing, -len(then), count, then))
         self._move(at, b"")
         return None
@@ -105,17 +108,21 @@ class Ending:
             self._matcher.consume_tokens(list(to[common:]))
         return to
 
+    def _worthwhile(self, mask: bytes, here: Place) -> list[bytes]:
+        """What may lead to an end soon, the likeliest first: a byte each, or an example."""
+        in_string = here.in_string and not here.escaped
+        ranks = _IN_STRING if in_string else _OUTSIDE
+        scores = _bits(mask) * ranks
+        best = int(scores.argmax())
+        if (in_string and best == ord('"')) or scores[best] <= _OTHERS:
+            return [bytes([best])] if scores[best] else []
+        found = np.flatnonzero(scores > _OTHERS)
+        ordered = [bytes([byte]) for byte in found[np.argsort(-scores[found], kind="stable")].tolist()]
+        if len(ordered) <= _MANY:
+            return ordered
+        fitting = (text for text in self._examples if self._matcher.validate_tokens(list(text)) == len(text))
+        return [*(fitting if in_string else ()), *ordered[:2]]
+
 
 def _bits(mask: bytes) -> npt.NDArray[np.uint8]:
     return np.unpackbits(np.frombuffer(mask, dtype=np.uint8), bitorder="little")
-
-
-def _worthwhile(mask: bytes, here: Place) -> list[int]:
-    """The bytes that may lead to an end soon, the likeliest first."""
-    ranks = _OUTSIDE if not here.in_string or here.escaped else _IN_STRING
-    scores = _bits(mask) * ranks
-    best = int(scores.argmax())
-    if (here.in_string and not here.escaped and best == ord('"')) or scores[best] <= _OTHERS:
-        return [best] if scores[best] else []
-    found = np.flatnonzero(scores > _OTHERS)
-    return [int(byte) for byte in found[np.argsort(-scores[found], kind="stable")]]

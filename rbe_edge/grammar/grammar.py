@@ -11,6 +11,7 @@ from rbe_edge.grammar.json_schema import reduced_schema
 
 #: Blanks are bounded, so that a model cannot go on with them for ever. `oneOf` is read as `anyOf`.
 _OPTIONS = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,16}", "coerce_one_of": True}
+_MOST_EXAMPLES = 20
 
 
 class GrammarError(Exception):
@@ -19,9 +20,11 @@ class GrammarError(Exception):
 
 @dataclass(frozen=True)
 class Grammar:
-    """text: grammars of llguidance, as JSON. The model chooses among all tokens that fit (`no_forcing`)."""
+    """text: grammars of llguidance, as JSON. The model chooses among all tokens that fit (`no_forcing`).
+    examples: what its patterns look for, as it stands in a JSON string."""
 
     text: str
+    examples: tuple[bytes, ...]
 
 
 def any_object() -> Grammar:
@@ -37,9 +40,13 @@ def of_schema(schema: Any) -> Grammar:
 def framed(options: Iterable[tuple[str, Any, str]]) -> Grammar:
     """One of several texts: a beginning, a value of a schema, and an end. Raises SchemaError."""
     rules, grammars = [], []
+    examples: dict[bytes, None] = {}
     for number, (before, schema, behind) in enumerate(options):
         parts = [json.dumps(before), f"@s{number}", json.dumps(behind)]
+        reduced, found = reduced_schema(schema)
+        examples.update({json.dumps(one, ensure_ascii=False)[1:-1].encode(): None for one in found})
         rules.append(" ".join(part for part in parts if part != '""'))
-        grammars.append({"name": f"s{number}", "json_schema": {**reduced_schema(schema), "x-guidance": _OPTIONS}})
+        grammars.append({"name": f"s{number}", "json_schema": {**reduced, "x-guidance": _OPTIONS}})
     start = '%llguidance {"no_forcing": true}\nstart: ' + " | ".join(rules)
-    return Grammar(json.dumps({"grammars": [{"lark_grammar": start}, *grammars]}))
+    text = json.dumps({"grammars": [{"lark_grammar": start}, *grammars]})
+    return Grammar(text, tuple(examples)[:_MOST_EXAMPLES])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from rbe_edge.grammar.formats import FORMATS
 from rbe_edge.grammar.in_other_words import in_other_words
@@ -58,8 +58,15 @@ def _longer(where: str, name: str) -> str:
     return found if len(found) <= 160 else f"the schema, at ...{found[-120:]}"
 
 
-def reduced_schema(schema: Any) -> dict[str, Any]:
-    """A schema of the same values, or of some of them. Raises SchemaError."""
+class Reduced(NamedTuple):
+    """schema: of the same values, or of some of them. examples: texts that its patterns look for."""
+
+    schema: dict[str, Any]
+    examples: list[str]
+
+
+def reduced_schema(schema: Any) -> Reduced:
+    """Raises SchemaError."""
     return _Reducer(schema).reduce()
 
 
@@ -71,14 +78,15 @@ class _Reducer:
         self._definitions: dict[str, Any] = {}
         self._names: dict[tuple[str, bool], str] = {}
         self._weights: dict[str, int] = {}  # patterns of a definition
+        self._examples: dict[str, None] = {}
         self._parts = self._squares = 0
 
-    def reduce(self) -> dict[str, Any]:
+    def reduce(self) -> Reduced:
         root = self._schema(self._root, _Place("the schema", ""))
         found = pruned(root, self._definitions)
         require(found is not False, "no value fits the schema")
         assert isinstance(found, dict)
-        return found
+        return Reduced(found, list(filter(None, self._examples)))
 
     def _schema(self, schema: Any, place: _Place) -> Any:
         """False, or a schema as an object."""
@@ -262,9 +270,11 @@ class _Reducer:
 
     def _rust(self, pattern: str, where: str, kind: str) -> str:
         try:
-            return rust_pattern(pattern)
+            found = rust_pattern(pattern)
         except PatternError as error:
             raise SchemaError(f"{where}: the `{kind}` cannot be used: {error}") from None
+        self._examples[found.example] = None
+        return found.text
 
     def _number(self, schema: Mapping[str, Any], place: _Place, found: dict[str, Any]) -> None:
         types = types_of(schema)

@@ -32,13 +32,12 @@ def numeric(schema: Mapping[str, Any], integer: bool, where: str) -> dict[str, i
 
 
 def exact(number: int | float, where: str) -> None:
-    """Raises SchemaError for a number that a 64-bit float does not hold: llguidance would write another one."""
-    try:
-        fits = int(float(number)) == number if isinstance(number, int) else math.isfinite(number)
-    except OverflowError:
-        fits = False
-    fits = fits and abs(number) <= 1e300
-    require(fits, f"{where}: only numbers that a 64-bit float holds exactly are supported here")
+    """Raises SchemaError for a value of which llguidance, which has it as a 64-bit float, would write another one."""
+    if isinstance(number, int):
+        fits = abs(number) < 2**63 and int(float(number)) == number
+    else:
+        fits = abs(number) < 1e15
+    require(fits, f"{where}: values are supported that a 64-bit float holds exactly, up to 15 digits")
 
 
 def _bound(bound: Any, key: str, where: str) -> Decimal:

@@ -7,10 +7,12 @@ is not regular, or what llguidance does not follow, is refused by name.
 from __future__ import annotations
 
 import string
+from typing import NamedTuple
 
-MAX_LENGTH = 5000  # characters of a pattern
+_MAX_LENGTH = 5000  # characters of a pattern
 _MAX_DEPTH = 50  # groups in groups
 _MAX_COUNT = 100_000  # in {m,n}
+_MAX_EXAMPLE = 500  # characters
 
 _BLANKS = r"\t-\r \u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}\u{feff}"
 _KINDS = {"d": "0-9", "w": "0-9A-Za-z_", "s": _BLANKS}
@@ -22,12 +24,17 @@ class PatternError(Exception):
     """A pattern that is malformed or not supported."""
 
 
-def rust_pattern(pattern: str) -> str:
-    """The same in Rust's syntax: found anywhere in a text unless `^` and `$` tie it to the ends.
+class RustPattern(NamedTuple):
+    """text: a pattern in Rust's syntax. example: a short text that most likely fits."""
 
-    Raises PatternError."""
-    if len(pattern) > MAX_LENGTH:
-        raise PatternError(f"it is longer than {MAX_LENGTH} characters")
+    text: str
+    example: str
+
+
+def rust_pattern(pattern: str) -> RustPattern:
+    """A pattern that is found anywhere in a text unless `^` and `$` tie it to the ends. Raises PatternError."""
+    if len(pattern) > _MAX_LENGTH:
+        raise PatternError(f"it is longer than {_MAX_LENGTH} characters")
     return _Reader(pattern).read()
 
 
@@ -37,13 +44,20 @@ def _written(code: int) -> str:
     return letter if letter.isascii() and letter.isalnum() else f"\\u{{{code:x}}}"
 
 
+def _some(found: int | str) -> str:
+    """A character, or one of a set most likely."""
+    return chr(found) if isinstance(found, int) else {"[0": "0", "[\\": " "}.get(found[:2], "a")
+
+
 class _Reader:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
-        self._depth = 0
+        # For the example: of each group that is open, the texts of its alternatives so far; and what a count repeats.
+        self._levels: list[list[str]] = [[""]]
+        self._last = ""
 
-    def read(self) -> str:
+    def read(self) -> RustPattern:
         parts: list[str] = []
         counted = True  # nothing that a count could repeat
         while self._at < len(self._text):
@@ -52,34 +66,48 @@ class _Reader:
                 if counted:
                     raise PatternError(f"there is nothing that `{letter}` could repeat")
                 parts.append(self._count() if letter == "{" else letter)
+                self._repeat(
+                    {"*": 0, "?": 0, "+": 1}.get(letter) if letter != "{" else int(parts[-1][1:-1].split(",")[0])
+                )
                 self._next("?")  # as few as possible: the same texts
                 counted = True
                 continue
             parts.append(self._part(letter))
             counted = letter in "(|^$"
-        if self._depth:
+        if len(self._levels) > 1:
             raise PatternError("a `(` without its `)`")
-        return "".join(parts)
+        return RustPattern("".join(parts), min(self._levels[0], key=len))
 
     def _part(self, letter: str) -> str:
         if letter == "(":
             return self._group()
         if letter == ")":
-            self._depth -= 1
-            if self._depth < 0:
+            if len(self._levels) == 1:
                 raise PatternError("a `)` without its `(`")
+            self._example(min(self._levels.pop(), key=len))
             return ")"
-        if letter == "[":
-            return self._class()
-        if letter == ".":
-            return r"[^\n\r\u{2028}\u{2029}]"
-        if letter == "\\":
-            return self._escape(in_class=False)
-        if letter in "|":
+        if letter == "|":
+            self._levels[-1].append("")
             return letter
         if letter in "^$":
             return self._anchor(letter)
-        return _written(self._code_of(letter))
+        if letter == "[":
+            return self._class()
+        if letter == ".":
+            self._example(" ")
+            return r"[^\n\r\u{2028}\u{2029}]"
+        found = self._escaped() if letter == "\\" else self._code_of(letter)
+        self._example(_some(found))
+        return found if isinstance(found, str) else _written(found)
+
+    def _example(self, text: str) -> None:
+        self._levels[-1][-1] += text
+        self._last = text
+
+    def _repeat(self, least: int) -> None:
+        """The last text so many times, in the example."""
+        before = self._levels[-1][-1].removesuffix(self._last)
+        self._levels[-1][-1] = before + self._last * least if len(self._last) * least <= _MAX_EXAMPLE else before
 
     def _anchor(self, letter: str) -> str:
         """Only where it is first or last of the whole, or of an alternative: llguidance follows no others."""
@@ -126,8 +154,8 @@ class _Reader:
         return f"{{{int(low)}{comma}{int(high) if high else ''}}}"
 
     def _group(self) -> str:
-        self._depth += 1
-        if self._depth > _MAX_DEPTH:
+        self._levels.append([""])
+        if len(self._levels) > _MAX_DEPTH:
             raise PatternError(f"groups are nested more than {_MAX_DEPTH} deep")
         if self._next("?") and not self._next(":"):
             if not self._next("<") or self._text[self._at : self._at + 1] in ("=", "!"):
@@ -141,8 +169,10 @@ class _Reader:
     def _class(self) -> str:
         negated = self._next("^")
         parts: list[str] = []
+        some = ""
         while not self._next("]"):
             first = self._class_member()
+            some = some or _some(first)
             if self._text.startswith("-", self._at) and not self._text.startswith("-]", self._at):
                 self._at += 1
                 last = self._class_member()
@@ -151,6 +181,7 @@ class _Reader:
                 parts.append(f"{_written(first)}-{_written(last)}")
             else:
                 parts.append(first if isinstance(first, str) else _written(first))
+        self._example(" " if negated else some)
         if not parts:
             if not negated:
                 raise PatternError("`[]` fits no character")
@@ -166,14 +197,10 @@ class _Reader:
             return 8
         if self._next("-"):
             return ord("-")
-        return self._escaped(in_class=True)
+        return self._escaped()
 
-    def _escape(self, in_class: bool) -> str:
-        found = self._escaped(in_class)
-        return found if isinstance(found, str) else _written(found)
-
-    def _escaped(self, in_class: bool) -> int | str:
-        """What stands behind a backslash."""
+    def _escaped(self) -> int | str:
+        """What stands behind a backslash: a character, or a set of them as Rust writes it."""
         letter = self._taken()
         if letter.lower() in _KINDS:
             negated = "^" if letter.isupper() else ""

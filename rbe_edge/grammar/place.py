@@ -1,23 +1,25 @@
-"""Where in a JSON text the next byte stands: in how many brackets, in a string, behind how many digits."""
+"""Where in a JSON text the next byte stands: in how many brackets, in a string, behind how many digits and commas."""
 
 from __future__ import annotations
 
 _OPEN, _CLOSE, _QUOTE, _BACKSLASH = frozenset(b"{["), frozenset(b"}]"), ord('"'), ord("\\")
+_COMMA = ord(",")
 _OF_NUMBERS = frozenset(b"0123456789+-.eE")
 
 
 class Place:
     """Also of texts around a JSON value whose quotes and brackets are in pairs."""
 
-    __slots__ = ("depth", "digits", "escaped", "in_string")
+    __slots__ = ("commas", "depth", "digits", "escaped", "in_string")
 
     def __init__(self) -> None:
-        self.depth = self.digits = 0
+        self.depth = self.digits = self.commas = 0
         self.in_string = self.escaped = False
 
     def copy(self) -> Place:
         made = Place()
-        made.depth, made.digits, made.in_string, made.escaped = self.depth, self.digits, self.in_string, self.escaped
+        made.depth, made.digits, made.commas = self.depth, self.digits, self.commas
+        made.in_string, made.escaped = self.in_string, self.escaped
         return made
 
     def go(self, text: bytes | bytearray) -> Place:
@@ -33,6 +35,7 @@ class Place:
             else:
                 self.digits = self.digits + 1 if byte in _OF_NUMBERS else 0
                 self.depth += (byte in _OPEN) - (byte in _CLOSE)
+                self.commas += byte == _COMMA
         return self
 
     @property

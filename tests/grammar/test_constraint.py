@@ -40,6 +40,7 @@ SCHEMAS: dict[str, Any] = {
      "required": ["y"]},
     "small": {"type": "array", "prefixItems": [{"type": "number", "exclusiveMinimum": 0, "maximum": 1e-6}],
      "minItems": 1},
+    "found": {"type": "string", "pattern": "say hello#"},
     "way out": {
         "$ref": "#/$defs/n",
         "$defs": {
@@ -106,6 +107,8 @@ def drawn(found: CompiledGrammar, limit: int, seed: int) -> tuple[bytes, bool]:
         *((name, limit) for name in ("items", "loop", "multiple") for limit in (12, 14, 25, 60)),
         *(("small", limit) for limit in (14, 20, 60)),
         *(("way out", limit) for limit in (14, 15, 31, 60)),
+        ("found", 14),
+        ("found", 40),
         ("counted", 30),
         ("counted", 60),
     ],

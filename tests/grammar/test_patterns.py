@@ -113,6 +113,20 @@ def test_what_rust_reads_otherwise(pattern: str, good: str, bad: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "example"),
+    [
+        ("say hello#", "say hello#"),
+        ("^a+(bcd|e)?[x-z]{3}$", "axxx"),
+        (r"(long|\d{2}\.)(yes|no)+", "00.no"),
+        (r"x*[\w.]\s.", "a  "),
+        ("(a{1000}){1000}", ""),
+    ],
+)
+def test_examples(pattern: str, example: str) -> None:
+    assert rust_pattern(pattern).example == example
+
+
+@pytest.mark.parametrize(
     ("pattern", "named"),
     [
         ("(?=a)", "looking"), ("(?<!a)b", "looking"), (r"(a)\1", r"\\1"), (r"\bword", r"\\b"), (r"\p", r"\\p"),

@@ -223,6 +223,7 @@ def test_references(schema: Any, good: str, bad: str) -> None:
         ({"type": "integer", "exclusiveMaximum": "3"}, "`exclusiveMaximum`"),
         ({"const": 2**53 + 1}, "64-bit"),
         ({"enum": [10**400]}, "64-bit"),
+        ({"const": 1e300}, "64-bit"),
         ({"type": "object", "properties": {"a": {"not": {"minimum": 3}}}}, "schema.a: `not`"),
         ({"properties": {"a": {"if": {}, "then": False}}}, "schema.a: `if`"),
         ({"type": "array", "uniqueItems": True}, "`uniqueItems`"),
