@@ -66,9 +66,7 @@ class _Reader:
                 if counted:
                     raise PatternError(f"there is nothing that `{letter}` could repeat")
                 parts.append(self._count() if letter == "{" else letter)
-                self._repeat(
-                    {"*": 0, "?": 0, "+": 1}.get(letter) if letter != "{" else int(parts[-1][1:-1].split(",")[0])
-                )
+                self._repeat(int(parts[-1][1:-1].partition(",")[0]) if letter == "{" else int(letter == "+"))
                 self._next("?")  # as few as possible: the same texts
                 counted = True
                 continue
