@@ -213,6 +213,8 @@ class ChatOptions(ctypes.Structure):
         ("eos", ctypes.c_char_p),
         ("add_generation_prompt", ctypes.c_uint32),
         ("mark", ctypes.c_uint32),
+        ("form", ctypes.c_char_p),
+        ("form_bytes", ctypes.c_size_t),
     ]
 
 

@@ -126,6 +126,8 @@ static void structures(void)
     FIELD(rbe_chat_options, eos);
     FIELD(rbe_chat_options, add_generation_prompt);
     FIELD(rbe_chat_options, mark);
+    FIELD(rbe_chat_options, form);
+    FIELD(rbe_chat_options, form_bytes);
 
     STRUCTURE(rbe_sampling_options);
     FIELD(rbe_sampling_options, struct_bytes);

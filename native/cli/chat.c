@@ -1,4 +1,5 @@
 /* A conversation line by line: the model's template in C (rbe_chat_format), and a context that keeps what the turns have in common. */
+#include <ctype.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +93,21 @@ static int forget_turn(chat *c)
     return 1;
 }
 
+/* Whether a marked text begins with a text that is not empty, as the template's own: with its punctuation marked. */
+static int begins_with_own(const char *text, size_t bytes, const char *own)
+{
+    size_t at = 0;
+    for (const char *c = own; *c; c++) {
+        const int is_marked = at < bytes && text[at] == '\xFF';
+        at += (size_t)is_marked;
+        if (at >= bytes || text[at] != *c || (!is_marked && ispunct((unsigned char)*c) && !strchr("%#+-.*()", *c))) {
+            return 0;
+        }
+        at++;
+    }
+    return *own != 0;
+}
+
 /* The prompt's tokens, to be freed; NULL on failure, which was reported. */
 static uint32_t *prompt_tokens(chat *c, size_t *n_tokens)
 {
@@ -106,8 +122,7 @@ static uint32_t *prompt_tokens(chat *c, size_t *n_tokens)
     }
     status = rbe_chat_format(&c->format, c->messages, c->n_messages, text, bytes, &bytes);
     if (status == RBE_OK) {
-        const size_t n_bos = c->bos ? strlen(c->bos) : 0;
-        const int has_bos = n_bos && bytes > n_bos && memcmp(text + 1, c->bos, n_bos) == 0; /* behind its mark */
+        const int has_bos = begins_with_own(text, bytes, c->bos);
         status = rbe_tokenize(rbe_model_tokenizer(c->model), text, bytes, RBE_TOKENIZE_MARKED | (has_bos ? 0 : RBE_TOKENIZE_SPECIAL_PREFIX),
                               tokens, bytes + 8, n_tokens);
     }
@@ -243,10 +258,24 @@ static rbe_metadata metadata(const rbe_model *model, uint32_t n_metadata, const 
     return (rbe_metadata){0};
 }
 
+/* Whether the template can be written of a first question, with the system message where there is one; else says what to do. */
+static int can_be_written(const chat *c, const char *system)
+{
+    const rbe_chat_message both[] = {{"system", system, system ? strlen(system) : 0}, {"user", "", 0}};
+    size_t bytes;
+    const rbe_status status = rbe_chat_format(&c->format, both + !system, system ? 2 : 1, NULL, 0, &bytes);
+    if (status == RBE_OK || status == RBE_ERROR_CAPACITY) {
+        return 1;
+    }
+    fprintf(stderr, "rbe-cli: %s; or use `rbe chat`, or give --template chatml, llama2, llama3, zephyr, gemma or plain\n",
+            rbe_last_error());
+    return 0;
+}
+
 static int prepare_template(chat *c, const cli_arguments *a, uint32_t n_metadata)
 {
-    const rbe_metadata jinja = metadata(c->model, n_metadata, "chat_template"), bos = metadata(c->model, n_metadata, "bos_token"),
-                       eos = metadata(c->model, n_metadata, "eos_token");
+    const rbe_metadata jinja = metadata(c->model, n_metadata, "chat_template"), form = metadata(c->model, n_metadata, "chat_form"),
+                       bos = metadata(c->model, n_metadata, "bos_token"), eos = metadata(c->model, n_metadata, "eos_token");
     c->bos = copy_of(bos.data ? bos.data : "", bos.count);
     c->eos = copy_of(eos.data ? eos.data : "", eos.count);
     c->format = (rbe_chat_options){.struct_bytes = sizeof c->format,
@@ -256,19 +285,16 @@ static int prepare_template(chat *c, const cli_arguments *a, uint32_t n_metadata
                                    .bos = c->bos,
                                    .eos = c->eos,
                                    .add_generation_prompt = 1,
-                                   .mark = 1};
-    const char *style = a->style;
+                                   .mark = 1,
+                                   .form = form.data,
+                                   .form_bytes = form.count};
     if (!c->bos || !c->eos) {
         return no_memory();
     }
-    size_t bytes;
-    rbe_status status = rbe_chat_format(&c->format, NULL, 0, NULL, 0, &bytes);
-    if ((status != RBE_OK && status != RBE_ERROR_CAPACITY) || (!style && rbe_chat_detect(jinja.data, jinja.count, &style) != RBE_OK)) {
-        report_failure();
-        fprintf(stderr, "rbe-cli: --template chatml, llama2, llama3, zephyr, gemma or plain\n");
+    if (!can_be_written(c, a->system)) {
         return 1;
     }
-    c->is_plain = strcmp(style, "plain") == 0;
+    c->is_plain = a->style ? strcmp(a->style, "plain") == 0 : jinja.count == 0;
     return a->system && add_message(c, "system", copy_of(a->system, strlen(a->system)), strlen(a->system));
 }
 

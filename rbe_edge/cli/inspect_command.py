@@ -71,6 +71,7 @@ def _report(model: Model, with_tensors: bool, verified: bool) -> dict[str, objec
         "tokenizer_size": model.tokenizer_size,
         "n_tensors": len(model.tensors),
         "verified": verified,
+        "chat_without_python": _native_chat(model),
         "metadata": dict(model.metadata),
     }
     if with_tensors:
@@ -91,9 +92,27 @@ def _lines(model: Model) -> Iterable[str]:
     yield f"tokenizer: {f'{tokens} tokens' if tokens else 'none'}"
     yield f"tensors: {len(model.tensors)} ({_kinds(model.tensors.values())})"
     yield f"runs with: {info.kernel_set} kernels"
+    yield f"chat without Python: {_native_chat(model)}"
     width = max((len(key) for key in model.metadata), default=0)
     for key, value in model.metadata.items():
         yield f"{key:<{width}}  {_shown(value)}"
+
+
+def _native_chat(model: Model) -> str:
+    """What rbe-cli and other programs without Python can do with the chat template."""
+    from rbe_edge.errors import TemplateError
+    from rbe_edge.packing.chat_form import style_of, written
+    from rbe_edge.runtime.chat_template import Message
+
+    template, form = (str(model.metadata.get(key, "")) for key in ("chat_template", "chat_form"))
+    if not template:
+        return "plain, there is no template"
+    tokens = {key: str(model.metadata.get(key, "")) for key in ("bos_token", "eos_token")}
+    try:
+        written(template, form, tokens, [Message("user", "Hello!")], True)
+    except TemplateError as error:
+        return f"no; {error}"
+    return "by the proven chat form of the file" if form else f"{style_of(template)}, a template that the library knows"
 
 
 def _kinds(tensors: Iterable[TensorInfo]) -> str:

@@ -20,6 +20,7 @@ from rbe_edge.packing import allocation, dense_copy, sensitivity, smooth_codes, 
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
 from rbe_edge.packing.calibration import N_TOKENS, SETTINGS, WINDOW, Calibration, read_text, read_windows
+from rbe_edge.packing.chat_proof import chat_form
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.journal import Finished, Journal
 from rbe_edge.packing.storage import Storage
@@ -373,5 +374,8 @@ def _read(source: str | Path, options: PackOptions, progress: Progress) -> _Subj
         "packer.options": str(options),
         **tokenizer.metadata(),
     }
+    form = chat_form(metadata, lambda: progress.tell("proving the chat template", 0))
+    if form is not None:
+        metadata["chat_form"] = form
     notes = (*plan.notes, *tokenizer.notes)
     return _Subject(opened, sha256, plan, metadata, {"tokenizer": write_blob(tokenizer)}, text, notes)
