@@ -232,6 +232,8 @@ def test_padding_to_the_model(tmp_path: Path) -> None:
     padded = tokenizer.fitted_to(300)
     assert padded.size == 300 and padded.tokens[:261] == tokenizer.tokens
     assert set(padded.types[261:]) == {TokenType.UNUSED} and not padded.notes
+    with pytest.raises(TokenizerError, match="261 tokens, the model only 260"):
+        tokenizer.padded_to(260)
 
 
 def test_missing_and_damaged_files(tmp_path: Path) -> None:

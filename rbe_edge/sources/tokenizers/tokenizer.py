@@ -154,7 +154,10 @@ class Tokenizer:
     def padded_to(self, size: int) -> Tokenizer:
         """The same with unused ids at the end, for models whose vocabulary is larger than their tokenizer's."""
         more = size - self.size
-        assert more >= 0, f"{size} ids for {self.size} tokens"
+        if more < 0:
+            raise TokenizerError(
+                f"the tokenizer has {self.size} tokens, the model only {size}: it belongs to another model"
+            )
         return dataclasses.replace(
             self,
             tokens=self.tokens + (b"",) * more,
