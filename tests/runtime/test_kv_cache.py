@@ -45,10 +45,13 @@ def test_sliding(model: Model) -> None:
         session.score(TOKENS[:40])  # longer than the context
         assert session.tokens[:4] == tuple(held[:4])
         assert session.tokens[4:] == tuple(TOKENS[:40][-(session.position - 4) :])
+        before, logits = session.tokens, session.logits.copy()
         with pytest.raises(Cancelled):
             session.prefill(TOKENS, progress=lambda done, total: done > 40)
-        assert session.tokens == tuple(held[:4])
+        assert session.tokens == before
+        np.testing.assert_array_equal(session.logits, logits)
         session.prefill(TOKENS[:3])
+        assert session.tokens[-3:] == tuple(TOKENS[:3])
 
 
 def test_generation_goes_past_the_context(model: Model) -> None:
