@@ -74,17 +74,23 @@ class _GenerationTag(Extension):
 class _TokenCount(Extension):
     """Stops the parser of a template that is too long."""
 
+    environment: BoundedEnvironment
+
     def filter_stream(self, stream: TokenStream) -> Iterable[Token]:
         for index, token in enumerate(stream):
+            self.environment.budget.tick()
             if index > MAX_TOKENS:
                 raise LimitError(f"it has more than {MAX_TOKENS} words and signs")
             yield token
 
 
 class _BoundedGenerator(CodeGenerator):
+    """Stops when the time is over."""
+
+    environment: BoundedEnvironment
+
     def visit(self, node: nodes.Node, *arguments: Any, **named: Any) -> Any:
-        if isinstance(self.environment, BoundedEnvironment):
-            self.environment.budget.tick()
+        self.environment.budget.tick()
         return super().visit(node, *arguments, **named)
 
 

@@ -15,10 +15,10 @@ from jinja2 import nodes
 from rbe_edge.runtime.template_budget import LimitError
 
 MAX_SOURCE = 100_000  # characters
-MAX_TOKENS = 15_000
+MAX_TOKENS = 10_000
 _MAX_LEVELS = 100
-_MAX_CONDITIONS = 600
-_MAX_SCOPES = 400  # what becomes a function or a frame
+_MAX_CONDITIONS = 400
+_MAX_SCOPES = 250  # what becomes a function or a frame
 
 _SCOPES = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.Block, nodes.For, nodes.With, nodes.AssignBlock)
 
