@@ -79,8 +79,9 @@ def _format(value: Any, *arguments: Any, **named: Any) -> Any:
 
 
 def _title(value: Any) -> Any:
-    plain, whole = do_title(_soft(value)), _soft(value)
+    whole = _soft(value)
     works_slowly(len(whole))
+    plain = do_title(whole)
     if len(plain) != len(whole):
         return plain
     # Letters change, and letters have no marks.
@@ -181,10 +182,6 @@ def _summed(environment: Environment, value: Any, attribute: Any = None, start: 
     return _sum(value if attribute is None else map(make_attrgetter(environment, attribute), value), start)
 
 
-def _dict(*arguments: Any, **named: Any) -> dict[Any, Any]:
-    return dict(*map(_entries, arguments), **named)
-
-
 def _entries(value: Any) -> Any:
     """Numbers can be chosen so that a dictionary of them takes a time that grows with the square."""
     if isinstance(value, (Mapping, Undefined)):
@@ -198,7 +195,7 @@ class TemplateDict:
     """The global `dict`, as in transformers."""
 
     def __call__(self, *arguments: Any, **named: Any) -> dict[Any, Any]:
-        return _dict(*arguments, **named)
+        return dict(*map(_entries, arguments), **named)
 
     def fromkeys(self, keys: Any, value: Any = None) -> dict[Any, Any]:
         return dict.fromkeys(_entries(keys), value)
