@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 from typing import Any
 
@@ -120,12 +121,13 @@ def test_a_long_answer_outlasts_all_limits(model: Model) -> None:
 
 def test_an_answer_must_be_taken(model: Model) -> None:
     """Answers of megabytes that nobody reads: the connection ends, and another client is served meanwhile."""
-    with running(model, limits=limits(unread=1.0), slots=1) as server, server.connect() as client:
-        inputs = request({"model": "demo", "input": ["a"] * 400}, "/v1/embeddings")
-        client.sendall(inputs * 4)
-        server.wait_for(
-            lambda: any(c.transport.get_write_buffer_size() for c in server.server.server_state.connections)
-        )
+    with running(model, limits=limits(unread=1.0), slots=1) as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", int(server.url.rpartition(":")[2])))
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2000)
+        server.wait_for(lambda: open_connections(server) == 1)
+        (connection,) = server.server.server_state.connections
+        server.wait_for(lambda: connection.transport.get_write_buffer_size() > 0)
         assert httpx.get(server.url + "/health").status_code == 200
         server.wait_for(lambda: open_connections(server) == 0)
 
