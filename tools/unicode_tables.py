@@ -41,6 +41,22 @@ def class_of(code: int) -> int:
     return CASED.get(category) or CLASS_OF_CATEGORY.get(category[0], OTHER)
 
 
+# Symbols with the property Other_Alphabetic (letters in a circle or square), and Join_Control (PropList.txt).
+# unicodedata does not carry them; they have not changed since Unicode 6.1.
+OTHER_ALPHABETIC = {
+    *range(0x24B6, 0x24EA),
+    *range(0x1F130, 0x1F14A),
+    *range(0x1F150, 0x1F16A),
+    *range(0x1F170, 0x1F18A),
+}
+JOIN_CONTROL = {0x200C, 0x200D}
+
+
+def is_word(code: int) -> bool:
+    """Whether \\w matches a code point that is neither a letter nor a mark (Unicode Technical Standard 18, annex C)."""
+    return unicodedata.category(chr(code)) in ("Nd", "Nl", "Pc") or code in OTHER_ALPHABETIC | JOIN_CONTROL
+
+
 def canonical(code: int) -> list[int]:
     """The one-step canonical decomposition: one or two code points, or none."""
     text = unicodedata.decomposition(chr(code))
@@ -86,6 +102,15 @@ def class_tables() -> list[str]:
         array(f"const uint8_t rbe__class_index[{len(index)}]", index, 32),
         "/* Two classes to a byte (enum rbe__class), the even code point in the low half. */",
         array(f"const uint8_t rbe__class_blocks[{len(packed)}]", packed, 32),
+    ]
+
+
+def word_table() -> list[str]:
+    words = ranges(code for code in range(CODE_POINTS) if is_word(code))
+    return [
+        "/* Code points of words that are neither letters nor marks: {first, last}. */",
+        f"const uint32_t rbe__n_words = {len(words)};",
+        array(f"const uint32_t rbe__words[{len(words)}][2]", (f"{{{a:#x}, {b:#x}}}" for a, b in words), 6),
     ]
 
 
@@ -149,7 +174,7 @@ def source() -> str:
         f"/* Written by tools/unicode_tables.py from Unicode {unicodedata.unidata_version}; do not edit. */",
         '#include "text/tokenizer/unicode_tables.h"\n',
     ]
-    return "\n".join([*head, *class_tables(), *composition_tables()])
+    return "\n".join([*head, *class_tables(), *word_table(), *composition_tables()])
 
 
 def main() -> int:

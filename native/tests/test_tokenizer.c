@@ -98,6 +98,88 @@ static void test_sentencepiece(void)
     rbe_tokenizer_close(t);
 }
 
+/* Tokens with texts of their own, in the text as it was given and in the prepared one. */
+static void test_added_tokens(void)
+{
+    fixture f;
+    fixture_byte_level(&f);
+    f.flags = RBE__ADDED_TOKENS | RBE__ESCAPED_SPACES;
+    f.space_prefix = RBE__PREFIX_TEXT;
+    f.attributes[TOKEN_TOOLS] |= RBE__SINGLE_WORD | RBE__STRIP_RIGHT;
+    f.attributes[TOKEN_AB] = RBE__USER_DEFINED;
+    fixture_finish(&f);
+    rbe_tokenizer *t = open_fixture(&f);
+    const uint32_t parse = RBE_TOKENIZE_PARSE_SPECIAL, marked = RBE_TOKENIZE_MARKED;
+    TOKENS(t, "<tool>", 0, TOKEN_TOOL); /* the prefix belongs to it */
+    TOKENS(t, "b<tool>", 0, ' ', 'b', '<', 't', 'o', 'o', 'l', '>');
+    TOKENS(t, "b <tool>b", 0, ' ', 'b', TOKEN_TOOL, 'b'); /* no second prefix */
+    TOKENS(t, "b\xE2\x96\x81<tool>", 0, ' ', 'b', TOKEN_TOOL);
+    TOKENS(t, "b\nb", 0, ' ', 'b', TOKEN_AB, ' ', 'b');
+    TOKENS(t, "b<s>b", 0, ' ', 'b', '<', 's', '>', 'b');
+    TOKENS(t, "b<s>b", parse, ' ', 'b', TOKEN_BOS, ' ', 'b');
+    TOKENS(t, ".\xE2\x96\x81<tool>s.", 0, ' ', '.', TOKEN_TOOLS, ' ', '.');
+    TOKENS(t, ".\xE2\x96\x81<tool>s\n\n b", 0, ' ', '.', TOKEN_TOOLS, TOKEN_AB, TOKEN_AB, ' ', ' ', 'b'); /* found in what was stripped */
+    TOKENS(t, "b\xE2\x96\x81<tool>s", 0, ' ', 'b', TOKEN_TOOL, 's'); /* part of a word */
+    TOKENS(t, "b <s>\xFF<s\xFF> b", marked, ' ', 'b', ' ', '<', 's', '>', TOKEN_BOS, ' ', ' ', 'b');
+    rbe_tokenizer_close(t);
+
+    f.flags = RBE__ADDED_TOKENS | RBE__ESCAPED_SPACES | RBE__LATE_SPACES | RBE__PREFIX_UNLESS_SPACE;
+    f.space_prefix = RBE__PREFIX_FRAGMENT;
+    fixture_finish(&f);
+    t = open_fixture(&f);
+    TOKENS(t, "b <tool>b", 0, ' ', 'b', TOKEN_TOOL, ' ', 'b');
+    TOKENS(t, "b\xE2\x96\x81<tool>", 0, ' ', 'b', ' ', '<', 't', 'o', 'o', 'l', '>');
+    TOKENS(t,
+           "\xE2\x96\x81"
+           "b<tool>",
+           0, ' ', 'b', '<', 't', 'o', 'o', 'l', '>');
+    rbe_tokenizer_close(t);
+}
+
+/* A control token of the prepared text counts where it was marked before the text was prepared. */
+static void test_marks_in_prepared_text(void)
+{
+    fixture f;
+    fixture_byte_level(&f);
+    f.flags = RBE__ADDED_TOKENS | RBE__NFC;
+    f.attributes[TOKEN_TOOL] = RBE__CONTROL;
+    fixture_finish(&f);
+    rbe_tokenizer *t = open_fixture(&f);
+    const uint32_t marked = RBE_TOKENIZE_MARKED;
+    TOKENS(t, " <tool>", RBE_TOKENIZE_PARSE_SPECIAL, TOKEN_TOOL);
+    TOKENS(t, " <tool>", marked, ' ', '<', 't', 'o', 'o', 'l', '>');
+    TOKENS(t, " \xFF<tool\xFF>", marked, TOKEN_TOOL);
+    TOKENS(t, "e\xCC\x81 \xFF<tool\xFF>", marked, 0xC3, 0xA9, TOKEN_TOOL); /* after the letters have joined */
+    TOKENS(t, "e\xCC\x81 \xFF<tool>", marked, 0xC3, 0xA9, ' ', '<', 't', 'o', 'o', 'l', '>');
+    TOKENS(t, " \xFF<tool\xFF>\xCC\xB8", marked, ' ', '<', 't', 'o', 'o', 'l', 0xE2, 0x89, 0xAF); /* ">" and U+0338 become U+226F */
+    rbe_tokenizer_close(t);
+}
+
+/* A run of white space that is full of tokens which strip it takes time that grows as the text does. */
+static void test_stripped_white_space(void)
+{
+    fixture f;
+    fixture_byte_level(&f);
+    f.flags = RBE__ADDED_TOKENS;
+    f.attributes[TOKEN_AB] = RBE__USER_DEFINED | RBE__STRIP_LEFT | RBE__STRIP_RIGHT;
+    fixture_finish(&f);
+    rbe_tokenizer *t = open_fixture(&f);
+    TOKENS(t, "b \n\n\nb", 0, 'b', TOKEN_AB, 'b'); /* the first has taken all that the others are */
+    rbe_tokenizer_close(t);
+    f.attributes[TOKEN_AB] = RBE__USER_DEFINED | RBE__STRIP_RIGHT;
+    fixture_finish(&f);
+    t = open_fixture(&f);
+    enum { N = 4000000 };
+    char *text = malloc(N);
+    uint32_t *tokens = malloc(N * sizeof *tokens);
+    memset(text, '\n', N);
+    size_t n;
+    CHECK(rbe_tokenize(t, text, N, 0, tokens, N, &n) == RBE_OK && n == N && tokens[N - 1] == TOKEN_AB, "%zu tokens", n);
+    free(tokens);
+    free(text);
+    rbe_tokenizer_close(t);
+}
+
 static void test_arguments(void)
 {
     rbe_tokenizer *t = open_fixture(&byte_level), *none = t;
@@ -259,6 +341,9 @@ int main(void)
     fixture_sentencepiece(&sentencepiece);
     test_byte_level();
     test_sentencepiece();
+    test_added_tokens();
+    test_marks_in_prepared_text();
+    test_stripped_white_space();
     test_arguments();
     test_streams();
     test_long_pieces();

@@ -24,7 +24,8 @@ static rbe_status try_blob(const uint8_t *blob, size_t bytes)
     rbe_status status = rbe_tokenizer_open(copy, bytes, &t);
     CHECK((status == RBE_OK) == (t != NULL), "status %d", status);
     if (status == RBE_OK) {
-        static const char text[] = "ab abc <s>abcabc \xFF<end\xFF>x<tool>s 12 \xC3\xA9\xFF\xE2\x96\x81 e\xCC\x81 'll\n\n  a";
+        static const char text[] =
+            "ab abc <s>abcabc \xFF<end\xFF>x<tool>s 12 <tool>\xE2\x96\x81<tool>s\n\n\xC3\xA9\xFF\xE2\x96\x81 e\xCC\x81 'll\n\n  a";
         static const char *const stops[] = {"abc", "x<"};
         uint32_t tokens[256];
         size_t n_tokens, n_bytes;
@@ -88,6 +89,7 @@ static void test_header(const fixture *f)
         {FIELD_SPLIT, RBE__N_SPLITS, RBE_ERROR_FORMAT},
         {FIELD_SPACE_PREFIX, RBE__N_PREFIXES, RBE_ERROR_FORMAT},
         {FIELD_FLAGS, RBE__ALL_FLAGS + 1, RBE_ERROR_FORMAT},
+        {FIELD_FLAGS, RBE__LATE_SPACES, RBE_ERROR_FORMAT},
         {FIELD_BOS, 0xFFFFFFFE, RBE_ERROR_FORMAT},
         {FIELD_UNKNOWN, N_FIXTURE_TOKENS + 4, RBE_ERROR_FORMAT},
         {FIELD_BEFORE, 5, RBE_ERROR_FORMAT},
@@ -149,6 +151,42 @@ static void test_sections(void)
     CHECK(try_blob(f.blob, f.bytes) == RBE_ERROR_FORMAT, "a full table opens, in which a search would not end");
 }
 
+/* The same for the sections of added tokens. */
+static void test_added_sections(void)
+{
+    fixture f;
+    fixture_byte_level(&f);
+    f.flags = RBE__ADDED_TOKENS;
+    fixture_finish(&f);
+    CHECK(try_blob(f.blob, f.bytes) == RBE_OK, "%s", rbe_last_error());
+    const size_t text = f.bytes - 28, offsets = text - (size_t)4 * (N_ADDED + N_NORMALIZED + 1);
+    const size_t tokens = offsets - (size_t)4 * (N_ADDED + N_NORMALIZED);
+    const struct {
+        size_t at;
+        uint32_t value;
+        const char *message;
+    } cases[] = {
+        {(size_t)4 * FIELD_ADDED, 0xFFFFFFFF, "number of added tokens"},
+        {(size_t)4 * FIELD_ADDED, 1 << 24, "added tokens"},
+        {(size_t)4 * FIELD_ADDED, N_ADDED - 1, "offsets of added tokens"},
+        {(size_t)4 * FIELD_NORMALIZED, 0xFFFFFFFF, "number of normalized tokens"},
+        {(size_t)4 * FIELD_ADDED_BYTES, 0xFFFFFFFF, "texts of added tokens"},
+        {(size_t)4 * FIELD_ADDED_BYTES, ADDED_TEXT_BYTES - 1, "offsets of added tokens"},
+        {tokens, N_FIXTURE_TOKENS, "added token"},
+        {tokens + (size_t)4 * N_ADDED, 0x80000000, "normalized token"},
+        {offsets, 1, "offsets of added tokens"},
+        {offsets + 4, 0, "added token"}, /* the first is empty */
+        {text, 0x5A5A5A5A, "added token"}, /* "Z" before "ZZZd>" before "<s>" */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t blob[FIXTURE_BYTES];
+        memcpy(blob, f.blob, f.bytes);
+        memcpy(blob + cases[i].at, &cases[i].value, 4);
+        CHECK(try_blob(blob, f.bytes) == RBE_ERROR_FORMAT, "case %zu opens", i);
+        CHECK(strstr(rbe_last_error(), cases[i].message) != NULL, "case %zu: %s", i, rbe_last_error());
+    }
+}
+
 static void test_mutations(const fixture *f)
 {
     size_t n_opened = 0;
@@ -180,13 +218,20 @@ int main(void)
     f.algorithm = RBE__CHARACTER_PAIRS;
     f.space_prefix = RBE__PREFIX_FRAGMENT;
     f.split = RBE__SPLIT_FALCON;
-    f.flags = RBE__ALL_FLAGS;
+    f.flags = RBE__ALL_FLAGS & ~(uint32_t)(RBE__ADDED_TOKENS | RBE__LATE_SPACES);
     fixture_finish(&f);
+    test_mutations(&f);
+    f.flags = RBE__ALL_FLAGS;
+    f.attributes[TOKEN_AB] |= RBE__STRIP_LEFT | RBE__STRIP_RIGHT;
+    f.attributes[TOKEN_TOOL] |= RBE__SINGLE_WORD;
+    fixture_finish(&f);
+    test_truncated(&f);
     test_mutations(&f);
     fixture_sentencepiece(&f);
     test_truncated(&f);
     test_header(&f);
     test_mutations(&f);
     test_sections();
+    test_added_sections();
     return check_finish();
 }

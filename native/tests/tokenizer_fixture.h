@@ -26,7 +26,10 @@ enum {
     FIELD_TEXT_BYTES = 22,
     FIELD_SLOTS = 23,
     FIELD_SPECIAL = 24,
-    FIELD_MERGES = 25
+    FIELD_MERGES = 25,
+    FIELD_ADDED = 26,
+    FIELD_NORMALIZED = 27,
+    FIELD_ADDED_BYTES = 28
 };
 
 typedef struct fixture {
@@ -111,10 +114,36 @@ static void fixture_sections(fixture *f, uint32_t *n_special)
     fixture_padded(f, (const uint8_t *)special, 4 * (size_t)*n_special);
 }
 
+enum { /* ids of both fixtures after the 256 bytes */
+       TOKEN_AB = 256,
+       TOKEN_ABC,
+       TOKEN_SPACE_A,
+       TOKEN_BOS,
+       TOKEN_END,
+       TOKEN_TOOL,
+       TOKEN_TOOLS,
+       N_FIXTURE_TOKENS
+};
+
+enum { N_ADDED = 4, N_NORMALIZED = 2, ADDED_TEXT_BYTES = 27 };
+
+/* The sections of RBE__ADDED_TOKENS: "\n" is a token of its own in the text as it was given, TOKEN_TOOLS is written with U+2581 there;
+ * " <tool>" is looked for in the prepared text. */
+static void fixture_added(fixture *f)
+{
+    static const uint32_t tokens[N_ADDED + N_NORMALIZED] = {TOKEN_AB, TOKEN_END, TOKEN_BOS, TOKEN_TOOLS, TOKEN_TOOL, TOKEN_ABC};
+    static const uint32_t offsets[N_ADDED + N_NORMALIZED + 1] = {0, 1, 6, 9, 19, 26, 27};
+    static const char text[ADDED_TEXT_BYTES + 1] = "\n<end><s>\xE2\x96\x81<tool>s <tool>\x7F";
+    fixture_padded(f, (const uint8_t *)tokens, sizeof tokens);
+    fixture_padded(f, (const uint8_t *)offsets, sizeof offsets);
+    fixture_padded(f, (const uint8_t *)text, ADDED_TEXT_BYTES);
+}
+
 /* Writes the blob. */
 static void fixture_finish(fixture *f)
 {
     uint32_t n_special;
+    const int added = (f->flags & RBE__ADDED_TOKENS) != 0;
     memset(f->blob, 0, 128);
     f->bytes = 128;
     fixture_sections(f, &n_special);
@@ -134,7 +163,10 @@ static void fixture_finish(fixture *f)
     }
     fixture_padded(f, f->attributes, f->n_tokens);
     fixture_padded(f, f->text, f->n_text);
-    uint32_t header[26] = {[FIELD_VERSION] = 1,
+    if (added) {
+        fixture_added(f);
+    }
+    uint32_t header[29] = {[FIELD_VERSION] = 1,
                            [FIELD_BYTES] = (uint32_t)f->bytes,
                            [FIELD_ALGORITHM] = f->algorithm,
                            [FIELD_SPLIT] = f->split,
@@ -150,21 +182,13 @@ static void fixture_finish(fixture *f)
                            [FIELD_TEXT_BYTES] = f->n_text,
                            [FIELD_SLOTS] = FIXTURE_SLOTS,
                            [FIELD_SPECIAL] = n_special,
-                           [FIELD_MERGES] = f->n_merges};
+                           [FIELD_MERGES] = f->n_merges,
+                           [FIELD_ADDED] = added ? N_ADDED : 0,
+                           [FIELD_NORMALIZED] = added ? N_NORMALIZED : 0,
+                           [FIELD_ADDED_BYTES] = added ? ADDED_TEXT_BYTES : 0};
     memcpy(header, "RBTK", 4);
     memcpy(f->blob, header, sizeof header);
 }
-
-enum { /* ids of both fixtures after the 256 bytes */
-       TOKEN_AB = 256,
-       TOKEN_ABC,
-       TOKEN_SPACE_A,
-       TOKEN_BOS,
-       TOKEN_END,
-       TOKEN_TOOL,
-       TOKEN_TOOLS,
-       N_FIXTURE_TOKENS
-};
 
 /* Byte-level BPE: a b -> ab, ab c -> abc, space a -> " a" first of all; control tokens <s> and <end>, user-defined
  * <tool> and <tool>s. */

@@ -238,7 +238,7 @@ def test_metadata_that_makes_no_sense(tmp_path: Path, changes: dict[str, Any], m
         ({"ggml.tokens": None}, "tokenizer.ggml.tokens is missing"),
         ({"ggml.tokens": [1, 2]}, "tokenizer.ggml.tokens is no list"),
         ({"ggml.tokens": ["a"]}, "token_type is no list of 1 entries"),
-        ({"ggml.token_type": [9] * 272}, "token_type holds what is none"),
+        ({"ggml.token_type": ["1"] * 272}, "token_type is no list of 272 entries"),
         ({"ggml.merges": ["a b c"]}, "not two tokens"),
         ({"ggml.merges": [3]}, "tokenizer.ggml.merges is no list"),
         ({"ggml.eos_token_id": "x"}, "eos_token_id is 'x'"),

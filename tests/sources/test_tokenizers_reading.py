@@ -121,8 +121,9 @@ def test_pre_tokenizers(tmp_path: Path, entry: dict[str, Any], expected: PreToke
         ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "end_of_word_suffix": "</w>"}}, "end_of_word"),
         ({"model": {"type": "BPE"}}, "`vocab`"),
         ({"model": None}, "no `model`"),
-        ({"added_tokens": [{"content": "<x>"}]}, "not built as a tokenizer.json"),
-        ({"added_tokens": [{"id": 258, "content": "x", "single_word": True}]}, "single_word"),
+        ({"added_tokens": [{"content": "<x>"}]}, "not built as such"),
+        ({"added_tokens": [{"id": 258, "content": 7}]}, "not built as such"),
+        ({"added_tokens": [{"id": 10**9, "content": "<x>"}]}, "ids do not number"),
         ({"pre_tokenizer": [1]}, "not built as a tokenizer.json"),
     ],
 )

@@ -8,10 +8,11 @@ docs/tokenizers.md describes the blob and what the C library makes of it.
 
 from __future__ import annotations
 
+from rbe_edge.sources.tokenizers.added_tokens import AddedToken
 from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.directory import read_tokenizer
 from rbe_edge.sources.tokenizers.gguf_vocabulary import read_gguf
-from rbe_edge.sources.tokenizers.hugging_face import AddedToken, read_tokenizer_json, read_vocabulary_and_merges
+from rbe_edge.sources.tokenizers.hugging_face import read_tokenizer_json, read_vocabulary_and_merges
 from rbe_edge.sources.tokenizers.llama2c import read_llama2c
 from rbe_edge.sources.tokenizers.ranks import from_ranks, read_rank_file
 from rbe_edge.sources.tokenizers.sentencepiece_model import read_sentencepiece

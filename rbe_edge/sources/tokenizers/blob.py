@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 
 from rbe_edge.errors import TokenizerError
-from rbe_edge.sources.tokenizers.tokenizer import Algorithm, Merge, Tokenizer, TokenType
+from rbe_edge.sources.tokenizers.tokenizer import Algorithm, Merge, SearchedTokens, Tokenizer, TokenType
 
 MAGIC = b"RBTK"
 VERSION = 1
@@ -18,7 +18,7 @@ NO_TOKEN = 0xFFFFFFFF
 MAX_TOKENS = 1 << 24
 MAX_TOKEN_BYTES = 1 << 16
 
-STRIP_LEFT, STRIP_RIGHT, ENDS_TEXT = 16, 32, 64
+STRIP_LEFT, STRIP_RIGHT, ENDS_TEXT, SINGLE_WORD = 16, 32, 64, 128
 
 
 def write_blob(tokenizer: Tokenizer) -> bytes:
@@ -45,6 +45,9 @@ def write_blob(tokenizer: Tokenizer) -> bytes:
         sections.append(_u32(value for merge in merges for value in (merge.right, merge.rank, merge.result)))
     sections.append(_padded(_attributes(tokenizer)))
     sections.append(_padded(text))
+    searched = tokenizer.searched
+    if searched is not None:
+        sections.extend(_searched(searched))
     flags = [
         tokenizer.prefix_unless_space,
         tokenizer.whole_pieces,
@@ -52,9 +55,11 @@ def write_blob(tokenizer: Tokenizer) -> bytes:
         tokenizer.escaped_spaces,
         tokenizer.collapse_spaces,
         tokenizer.nfc,
+        searched is not None,
+        searched is not None and searched.late_spaces,
     ]
     header = struct.pack(
-        "<4s25I",
+        "<4s28I",
         MAGIC,
         VERSION,
         HEADER_BYTES + sum(len(section) for section in sections),
@@ -62,7 +67,7 @@ def write_blob(tokenizer: Tokenizer) -> bytes:
         tokenizer.pre_tokenizer,
         tokenizer.space_prefix,
         sum(flag << bit for bit, flag in enumerate(flags)),
-        *(_id(token) for token in (tokenizer.bos, tokenizer.eos, tokenizer.unknown, tokenizer.pad)),
+        *(_id(token) for token in (tokenizer.bos, tokenizer.eos, _unknown(tokenizer), tokenizer.pad)),
         *_affix(tokenizer.before),
         *_affix(tokenizer.after),
         tokenizer.size,
@@ -70,6 +75,7 @@ def write_blob(tokenizer: Tokenizer) -> bytes:
         len(slots),
         len(special),
         len(merges),
+        *_searched_counts(searched),
     )
     return b"".join([header.ljust(HEADER_BYTES, b"\0"), *sections])
 
@@ -90,16 +96,30 @@ def _id(token: int | None) -> int:
     return NO_TOKEN if token is None else token
 
 
+def _unknown(tokenizer: Tokenizer) -> int | None:
+    """The token for what has no other.
+
+    Some files name a token that begins or ends texts. What has no token is left out then: nothing that somebody writes
+    may end a text.
+    """
+    other = {tokenizer.bos, tokenizer.eos} | tokenizer.ends_text
+    return None if tokenizer.unknown in other else tokenizer.unknown
+
+
 def _affix(ids: tuple[int, ...]) -> list[int]:
     return [len(ids), *ids, *[0] * (4 - len(ids))]
 
 
 def _byte_tokens(tokenizer: Tokenizer) -> list[int]:
     """For every byte the token of just this byte that encoding starts from or falls back on."""
-    kind = TokenType.NORMAL if tokenizer.algorithm is Algorithm.BYTE_PAIRS else TokenType.BYTE
     table = [NO_TOKEN] * 256
-    for index, (token, type_) in enumerate(zip(tokenizer.tokens, tokenizer.types, strict=True)):
-        if type_ is kind and len(token) == 1 and table[token[0]] == NO_TOKEN:
+    if tokenizer.algorithm is Algorithm.BYTE_PAIRS:
+        ids = mergeable(tokenizer)
+    else:
+        ids = [index for index, kind in enumerate(tokenizer.types) if kind is TokenType.BYTE]
+    for index in ids:
+        token = tokenizer.tokens[index]
+        if len(token) == 1 and table[token[0]] == NO_TOKEN:
             table[token[0]] = index
     return table
 
@@ -112,16 +132,21 @@ def fnv1a(data: bytes) -> int:
     return value
 
 
-def mergeable(types: Iterable[TokenType], algorithm: Algorithm) -> list[int]:
+def mergeable(tokenizer: Tokenizer) -> list[int]:
     """Ids of the tokens that text can merge to: with priorities also unused ones, which split again at the end."""
-    kinds = {TokenType.NORMAL, TokenType.UNUSED} if algorithm is Algorithm.PRIORITIES else {TokenType.NORMAL}
-    return [index for index, type_ in enumerate(types) if type_ in kinds]
+    kinds = {TokenType.NORMAL, TokenType.UNUSED} if tokenizer.algorithm is Algorithm.PRIORITIES else {TokenType.NORMAL}
+    more = frozenset() if tokenizer.searched is None else tokenizer.searched.mergeable
+    return [
+        index
+        for index, kind in enumerate(tokenizer.types)
+        if kind in kinds or (kind is TokenType.USER_DEFINED and index in more)
+    ]
 
 
 def _slots(tokenizer: Tokenizer) -> list[int]:
     """Open addressing, linear probing, half full at most. Of two tokens with the same bytes the lower id stands."""
     unique: dict[bytes, int] = {}
-    for index in mergeable(tokenizer.types, tokenizer.algorithm):
+    for index in mergeable(tokenizer):
         if tokenizer.tokens[index]:
             unique.setdefault(tokenizer.tokens[index], index)
     n_slots = 2
@@ -143,6 +168,29 @@ def _special(tokenizer: Tokenizer) -> list[int]:
         if type_ in (TokenType.CONTROL, TokenType.USER_DEFINED) and tokenizer.tokens[index]:
             unique.setdefault(tokenizer.tokens[index], index)
     return [unique[token] for token in sorted(unique)]
+
+
+def _searched_counts(searched: SearchedTokens | None) -> tuple[int, int, int]:
+    """Of texts looked for in the text as it was given and in the prepared one, and their bytes."""
+    if searched is None:
+        return 0, 0, 0
+    texts = [text for text, _ in (*searched.given, *searched.prepared)]
+    return len(searched.given), len(searched.prepared), sum(map(len, texts))
+
+
+def _searched(searched: SearchedTokens) -> list[bytes]:
+    """The sections of what is looked for: tokens, offsets, texts."""
+    entries = (*searched.given, *searched.prepared)
+    longest = max((len(text) for text, _ in entries), default=0)
+    if longest > MAX_TOKEN_BYTES:
+        raise TokenizerError(
+            f"an added token of {longest} bytes is longer than the {MAX_TOKEN_BYTES} that a .rbe file holds"
+        )
+    return [
+        _u32(token for _, token in entries),
+        _u32(accumulate((len(text) for text, _ in entries), initial=0)),
+        _padded(b"".join(text for text, _ in entries)),
+    ]
 
 
 def _merges(tokenizer: Tokenizer) -> list[Merge]:
@@ -173,6 +221,7 @@ def _attributes(tokenizer: Tokenizer) -> bytes:
         (tokenizer.strip_left, STRIP_LEFT),
         (tokenizer.strip_right, STRIP_RIGHT),
         (tokenizer.ends_text, ENDS_TEXT),
+        (frozenset() if tokenizer.searched is None else tokenizer.searched.single_word, SINGLE_WORD),
     ):
         for token in ids:
             result[token] |= bit

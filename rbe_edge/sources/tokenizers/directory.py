@@ -10,15 +10,18 @@ from typing import Any
 from rbe_edge.errors import TokenizerError
 from rbe_edge.sources.json_file import read_json
 from rbe_edge.sources.messages import shown
+from rbe_edge.sources.tokenizers.added_tokens import AddedToken
+from rbe_edge.sources.tokenizers.configured_tokens import configured_tokens, special_tokens
 from rbe_edge.sources.tokenizers.endings import known_endings
-from rbe_edge.sources.tokenizers.hugging_face import (
-    AddedToken,
-    read_tokenizer_json,
-    read_vocabulary_and_merges,
-    with_strips,
-)
-from rbe_edge.sources.tokenizers.sentencepiece_model import read_sentencepiece
+from rbe_edge.sources.tokenizers.hugging_face import read_document, read_vocabulary_and_merges
+from rbe_edge.sources.tokenizers.sentencepiece_model import read_sentencepiece, with_configured
 from rbe_edge.sources.tokenizers.tokenizer import PreTokenizer, Tokenizer, TokenType
+from rbe_edge.sources.tokenizers.tokenizer_classes import (
+    NAMES_OF_CLASS,
+    class_of_tokenizer,
+    prepend_scheme,
+    rebuilt,
+)
 from rbe_edge.terminal_text import one_line
 
 # vocab.json and merges.txt do not say how text is cut; the model's kind does. Qwen's tokenizers normalize text (NFC).
@@ -53,12 +56,14 @@ def _read(directory: Path, rows: int | None) -> Tokenizer:
     """Raises what Python raises where configuration files hold other things than they should."""
     configs = _Configs(directory)
     if (directory / "tokenizer.json").is_file():
-        tokenizer = read_tokenizer_json(directory / "tokenizer.json")
+        tokenizer = configs.tokenizer_json(directory / "tokenizer.json")
     elif (directory / "tokenizer.model").is_file():
-        tokenizer = _with_added(read_sentencepiece(directory / "tokenizer.model"), configs.added_tokens())
+        tokenizer = configs.sentencepiece(directory / "tokenizer.model")
     elif (directory / "vocab.json").is_file():
         pre_tokenizer, nfc = configs.vocabulary_rules()
-        tokenizer = read_vocabulary_and_merges(directory, pre_tokenizer, configs.added_tokens(), nfc=nfc)
+        tokenizer = read_vocabulary_and_merges(
+            directory, pre_tokenizer, configs.added_tokens(configs.class_name(None)), nfc=nfc
+        )
     else:
         raise TokenizerError(f"{directory}: no tokenizer.json, tokenizer.model or vocab.json; download the model again")
     return configs.complete(tokenizer if rows is None else tokenizer.fitted_to(rows))
@@ -83,24 +88,44 @@ class _Configs:
         self.models = (self.generation, self.model, text if isinstance(text, dict) else {})
         self._notes: list[str] = []
 
-    def added_tokens(self) -> list[AddedToken]:
-        """Of tokenizer_config.json, else of the older added_tokens.json, whose tokens that are named special are."""
-        entries = self.tokenizer.get("added_tokens_decoder")
-        if isinstance(entries, dict) and entries:
-            return [
-                AddedToken(
-                    int(index),
-                    entry["content"],
-                    bool(entry.get("special")),
-                    bool(entry.get("lstrip")),
-                    bool(entry.get("rstrip")),
-                )
-                for index, entry in entries.items()
-            ]
-        special = {_text(value) for key, value in self.special.items() if key != "additional_special_tokens"}
-        special |= {_text(value) for value in self.special.get("additional_special_tokens") or []}
-        added = _optional(self.directory / "added_tokens.json")
-        return [AddedToken(index, content, content in special) for content, index in added.items()]
+    def tokenizer_json(self, path: Path) -> Tokenizer:
+        """tokenizer.json as transformers reads it: by its class, with the tokens that the other files add."""
+        document = read_json(path, TokenizerError)
+        if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
+            return read_document(document, path)
+        name = self.class_name(document)
+        built = rebuilt(document, name, self.tokenizer)
+        return read_document(built, path, self.added_tokens(name, document, built))
+
+    def sentencepiece(self, path: Path) -> Tokenizer:
+        """tokenizer.model, with spaces in front as Llama's classes put them, otherwise as SentencePiece does."""
+        name = self.class_name(None)
+        scheme = prepend_scheme(name, self.tokenizer) if name in ("LlamaTokenizer", "CodeLlamaTokenizer") else None
+        first = self.tokenizer.get("legacy") is False
+        return with_configured(read_sentencepiece(path), self.added_tokens(name), scheme, first=first)
+
+    def class_name(self, document: dict[str, Any] | None) -> str:
+        """The class of transformers that reads the tokenizer; document: tokenizer.json, where there is one."""
+        return class_of_tokenizer(self.tokenizer, self.model, document)
+
+    def added_tokens(
+        self, name: str, document: dict[str, Any] | None = None, built: dict[str, Any] | None = None
+    ) -> list[AddedToken]:
+        """What the files add to the tokenizer, of the class `name`: of `document`, read as `built`."""
+        defaults = NAMES_OF_CLASS.get(name, {})
+        older = _optional(self.directory / "added_tokens.json")
+        listed, present = ((part or {}).get("added_tokens") or [] for part in (document, built))
+        try:
+            tokens = configured_tokens(self.tokenizer, self.special, older, listed, present, defaults)
+            if name == "Qwen2Tokenizer":  # which adds them once more, without flags
+                named = special_tokens(self.tokenizer, defaults)
+                tokens += [AddedToken(None, token.content, True, only_known=True) for token in named]
+            return tokens
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TokenizerError(
+                f"{self.directory}: added tokens in tokenizer.json or tokenizer_config.json are not built as such "
+                f"({one_line(repr(error), 120)}); download the files again"
+            ) from None
 
     def vocabulary_rules(self) -> tuple[PreTokenizer, bool]:
         """How text is cut and whether it is normalized, by the class of the tokenizer or the kind of the model."""
@@ -200,20 +225,3 @@ def _text(value: Any) -> str | None:
     if isinstance(value, dict):
         value = value.get("content")
     return value if isinstance(value, str) else None
-
-
-def _with_added(tokenizer: Tokenizer, added: list[AddedToken]) -> Tokenizer:
-    """A SentencePiece tokenizer with the tokens that were added to it afterwards."""
-    size = max([tokenizer.size, *(token.id + 1 for token in added)])
-    if size > tokenizer.size + len(added) + 1024 or any(token.id < 0 for token in added):
-        raise TokenizerError(
-            f"the added tokens have the ids {shown([token.id for token in added])}, the tokenizer {tokenizer.size} "
-            f"tokens; its files do not match"
-        )
-    padded = tokenizer.padded_to(size)
-    tokens, types = list(padded.tokens), list(padded.types)
-    for token in added:
-        if types[token.id] not in (TokenType.UNKNOWN, TokenType.BYTE):
-            tokens[token.id] = token.content.encode("utf-8", "replace")
-            types[token.id] = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
-    return with_strips(dataclasses.replace(padded, tokens=tuple(tokens), types=tuple(types)), added)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,13 @@ from rbe_edge.sources.gguf.header import read_header
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.tokenizers.byte_level import merges_from_pairs, to_bytes
 from rbe_edge.sources.tokenizers.endings import known_endings
-from rbe_edge.sources.tokenizers.hugging_face import with_unknown
+from rbe_edge.sources.tokenizers.gguf_special import (
+    NAMED_KEYS,
+    as_text,
+    corrected_types,
+    made_of_others,
+    with_special,
+)
 from rbe_edge.sources.tokenizers.pre_tokenizers import SUPPORTED
 from rbe_edge.sources.tokenizers.sentencepiece_model import piece_tokens
 from rbe_edge.sources.tokenizers.tokenizer import Algorithm, PreTokenizer, SpacePrefix, Tokenizer, TokenType, split_for
@@ -82,6 +88,11 @@ class _Fields:
             self.notes.append(f"{name}_token_id is {token}, but there are {size} tokens; left out")
         return None
 
+    def model_name(self) -> str:
+        """What the file calls its model, or nothing."""
+        name = self.metadata.get("general.name")
+        return name if isinstance(name, str) else ""
+
     def damaged(self, key: str, what: str) -> TokenizerError:
         return TokenizerError(f"{self.where}: tokenizer.{key} {what}; convert the model again")
 
@@ -104,19 +115,17 @@ def read_gguf(path: Path) -> Tokenizer:
     )
 
 
-def _tokens(fields: _Fields) -> tuple[list[str], tuple[TokenType, ...]]:
-    """Texts and types of all tokens."""
+def _tokens(fields: _Fields) -> tuple[list[str], list[TokenType]]:
+    """Texts and types of all tokens, the types as llama.cpp corrects them."""
     texts: list[str] = fields.list("ggml.tokens", str)
-    if fields.get("ggml.token_type", list) is None:
-        return texts, (TokenType.NORMAL,) * len(texts)
-    types = fields.list("ggml.token_type", int, len(texts))
-    try:
-        return texts, tuple(TokenType(value) for value in types)
-    except ValueError as error:
-        raise fields.damaged("ggml.token_type", f"holds what is none ({error})") from None
+    numbers = [int(TokenType.NORMAL)] * len(texts)
+    if fields.get("ggml.token_type", list) is not None:
+        numbers = fields.list("ggml.token_type", int, len(texts))
+    named = [key for key in NAMED_KEYS if fields.get(f"ggml.{key}_token_id", int) is not None]
+    return texts, corrected_types(texts, numbers, named)
 
 
-def _common(fields: _Fields, texts: list[str], types: tuple[TokenType, ...], add_bos: bool) -> dict[str, Any]:
+def _common(fields: _Fields, texts: list[str], types: Sequence[TokenType], add_bos: bool) -> dict[str, Any]:
     """What both kinds share."""
     bos, eos, unknown, pad, eot, eom = (
         fields.token(name, len(texts)) for name in ("bos", "eos", "unknown", "padding", "eot", "eom")
@@ -137,10 +146,12 @@ def _common(fields: _Fields, texts: list[str], types: tuple[TokenType, ...], add
 
 
 def _sentencepiece(fields: _Fields) -> Tokenizer:
-    texts, types = _tokens(fields)
-    tokens, types = piece_tokens(list(zip(texts, types, strict=True)), escaped_spaces=True, where=fields.where)
+    texts, corrected = _tokens(fields)
+    kinds = as_text(corrected, (TokenType.UNUSED,), made_of_others(texts, corrected))
+    pieces = list(zip(texts, kinds, strict=True))
+    tokens, types = piece_tokens(pieces, escaped_spaces=True, where=fields.where)
     mergeable = [i for i, type_ in enumerate(types) if type_ in (TokenType.NORMAL, TokenType.UNUSED)]
-    return Tokenizer(
+    tokenizer = Tokenizer(
         algorithm=Algorithm.PRIORITIES,
         tokens=tokens,
         types=types,
@@ -150,6 +161,7 @@ def _sentencepiece(fields: _Fields) -> Tokenizer:
         escaped_spaces=True,
         **_common(fields, texts, types, add_bos=True),
     )
+    return with_special(tokenizer, texts, fields.model_name())
 
 
 def _byte_level(fields: _Fields) -> Tokenizer:
@@ -158,20 +170,25 @@ def _byte_level(fields: _Fields) -> Tokenizer:
         raise TokenizerError(
             f"{fields.where}: the pre-tokenizer {one_line(name, 40)} is not supported; supported are {SUPPORTED}"
         )
-    texts, types = _tokens(fields)
+    texts, corrected = _tokens(fields)
+    ids = {text: index for index, text in enumerate(texts)}
+    merges = merges_from_pairs(fields.list("ggml.merges", str), ids, fields.where)
+    reachable = {merge.result for merge in merges} | {index for index, text in enumerate(texts) if len(text) == 1}
+    types = as_text(corrected, (TokenType.UNUSED, TokenType.BYTE), reachable)
     plain = (TokenType.NORMAL, TokenType.UNUSED)
     tokens = tuple(
         to_bytes(text) if kind in plain else text.encode("utf-8") for text, kind in zip(texts, types, strict=True)
     )
-    ids = {text: index for index, text in enumerate(texts)}
-    common = _common(fields, texts, types, add_bos=name in WHOLE_PIECES)
-    return Tokenizer(
+    # llama.cpp leaves bytes without a token out.
+    common = {**_common(fields, texts, types, add_bos=name in WHOLE_PIECES), "unknown": None}
+    tokenizer = Tokenizer(
         algorithm=Algorithm.BYTE_PAIRS,
         tokens=tokens,
-        types=with_unknown(types, common["unknown"]),
+        types=types,
         pre_tokenizer=PRE_TOKENIZERS[name],
-        merges=merges_from_pairs(fields.list("ggml.merges", str), ids, fields.where),
+        merges=merges,
         whole_pieces=name in WHOLE_PIECES,
         nfc=name in NORMALIZED,
         **common,
     )
+    return with_special(tokenizer, texts, fields.model_name())

@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rbe_edge.errors import TokenizerError
 from rbe_edge.sources.json_file import read_json
-from rbe_edge.sources.messages import shown
+from rbe_edge.sources.tokenizers.added_tokens import AddedToken, AddedVocabulary, read_added_token, with_added
 from rbe_edge.sources.tokenizers.byte_level import merges_from_pairs, to_bytes
-from rbe_edge.sources.tokenizers.pre_tokenizers import ESCAPED_SPACE, SUPPORTED, read_text_rules
-from rbe_edge.sources.tokenizers.tokenizer import Algorithm, Merge, PreTokenizer, Tokenizer, TokenType, split_for
+from rbe_edge.sources.tokenizers.pre_tokenizers import ESCAPED_SPACE, SUPPORTED, TextRules, read_text_rules
+from rbe_edge.sources.tokenizers.tokenizer import (
+    Algorithm,
+    Merge,
+    PreTokenizer,
+    SpacePrefix,
+    Tokenizer,
+    TokenType,
+    split_for,
+)
 from rbe_edge.terminal_text import one_line
 
 BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 
 
-@dataclass(frozen=True)
-class AddedToken:
-    """A token that is matched in text as it stands."""
-
-    id: int
-    content: str
-    special: bool
-    strip_left: bool = False
-    strip_right: bool = False
-
-
 def read_tokenizer_json(path: Path) -> Tokenizer:
     """A tokenizer.json of package tokenizers."""
-    document = read_json(path, TokenizerError)
+    return read_document(read_json(path, TokenizerError), path)
+
+
+def read_document(document: Any, path: Path, more: Sequence[AddedToken] = ()) -> Tokenizer:
+    """The content of a tokenizer.json; path: for messages; more: tokens that are added to its own."""
     try:
-        return _read_document(document, path)
+        return _read_document(document, path, more)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise TokenizerError(
             f"{path}: not built as a tokenizer.json is ({one_line(repr(error), 120)}); download the file again"
         ) from None
 
 
-def _read_document(document: Any, path: Path) -> Tokenizer:
+def _read_document(document: Any, path: Path, more: Sequence[AddedToken]) -> Tokenizer:
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
         raise TokenizerError(f"{path}: has no `model`; this is not a tokenizer.json")
     model = document["model"]
@@ -56,7 +56,9 @@ def _read_document(document: Any, path: Path) -> Tokenizer:
     vocabulary, pairs = model.get("vocab"), model.get("merges")
     if not isinstance(vocabulary, dict) or not isinstance(pairs, list):
         raise TokenizerError(f"{path}: the BPE model lacks `vocab` or `merges`; download the file again")
-    added = [_added(entry, path) for entry in document.get("added_tokens") or []]
+    added = AddedVocabulary(vocabulary)
+    added.add(read_added_token(entry, entry["id"]) for entry in document.get("added_tokens") or [])
+    added.add(more)
     before, after = _affixes(document.get("post_processor"), path)
     rules = read_text_rules(document, str(path))
     merges = merges_from_pairs(pairs, vocabulary, str(path))
@@ -87,7 +89,7 @@ def _read_document(document: Any, path: Path) -> Tokenizer:
         before=before,
         after=after,
     )
-    return with_strips(tokenizer, added)
+    return with_added(tokenizer, added, rules)
 
 
 def read_vocabulary_and_merges(
@@ -99,8 +101,11 @@ def read_vocabulary_and_merges(
     if not isinstance(vocabulary, dict):
         raise TokenizerError(f"{path}: not a vocabulary; download the file again")
     merges = read_merges(directory / "merges.txt", vocabulary)
-    tokens, types = assemble(vocabulary, added, path, byte_fallback=False, escaped_spaces=False, byte_level=True)
-    return with_strips(Tokenizer(Algorithm.BYTE_PAIRS, tokens, types, pre_tokenizer, merges, nfc=nfc), added)
+    batch = AddedVocabulary(vocabulary)
+    batch.add(added)
+    tokens, types = assemble(vocabulary, batch, path, byte_fallback=False, escaped_spaces=False, byte_level=True)
+    rules = TextRules(True, pre_tokenizer, nfc, False, SpacePrefix.NONE, False)
+    return with_added(Tokenizer(Algorithm.BYTE_PAIRS, tokens, types, pre_tokenizer, merges, nfc=nfc), batch, rules)
 
 
 def read_merges(path: Path, vocabulary: dict[str, int]) -> tuple[Merge, ...]:
@@ -116,23 +121,9 @@ def read_merges(path: Path, vocabulary: dict[str, int]) -> tuple[Merge, ...]:
     return merges_from_pairs([line for line in lines if line], vocabulary, str(path))
 
 
-def _added(entry: dict[str, Any], path: Path) -> AddedToken:
-    if entry.get("single_word"):
-        raise TokenizerError(
-            f"{path}: the added token {shown(entry.get('content'))} is single_word, which is not supported"
-        )
-    return AddedToken(
-        entry["id"],
-        entry["content"],
-        bool(entry.get("special")),
-        bool(entry.get("lstrip")),
-        bool(entry.get("rstrip")),
-    )
-
-
 def assemble(
     vocabulary: dict[str, int],
-    added: list[AddedToken],
+    added: AddedVocabulary,
     path: Path,
     *,
     byte_level: bool,
@@ -140,7 +131,7 @@ def assemble(
     escaped_spaces: bool,
 ) -> tuple[tuple[bytes, ...], tuple[TokenType, ...]]:
     """Bytes and types of all ids. Ids that nothing uses become unused tokens without bytes."""
-    ids = [*vocabulary.values(), *(token.id for token in added)]
+    ids = [*vocabulary.values(), *(index for index, _ in added.tokens())]
     if not ids or min(ids) < 0 or max(ids) >= 2 * len(ids) + 1024:
         raise TokenizerError(f"{path}: ids do not number the {len(ids)} tokens; download the file again")
     tokens = [b""] * (max(ids) + 1)
@@ -155,22 +146,13 @@ def assemble(
             tokens[index] = bytes([int(byte[1], 16)])
         else:
             tokens[index] = (text.replace(ESCAPED_SPACE, " ") if escaped_spaces else text).encode("utf-8", "replace")
-    for token in added:
-        if types[token.id] is TokenType.BYTE:
+    for index, token in added.tokens():
+        if types[index] is TokenType.BYTE:
             continue
         content = token.content.replace(ESCAPED_SPACE, " ") if escaped_spaces else token.content
-        tokens[token.id] = content.encode("utf-8", "replace")
-        types[token.id] = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
+        tokens[index] = content.encode("utf-8", "replace")
+        types[index] = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
     return tuple(tokens), tuple(types)
-
-
-def with_strips(tokenizer: Tokenizer, added: list[AddedToken]) -> Tokenizer:
-    """The tokenizer with the knowledge of which added tokens take the white space beside them."""
-    return dataclasses.replace(
-        tokenizer,
-        strip_left=frozenset(token.id for token in added if token.strip_left),
-        strip_right=frozenset(token.id for token in added if token.strip_right),
-    )
 
 
 def with_unknown(types: tuple[TokenType, ...], unknown: int | None) -> tuple[TokenType, ...]:

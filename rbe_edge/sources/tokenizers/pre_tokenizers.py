@@ -37,7 +37,12 @@ SUPPORTED = (
 
 @dataclass(frozen=True)
 class TextRules:
-    """What happens to text before BPE. byte_level: tokens are written in GPT-2's byte alphabet."""
+    """What happens to text before BPE.
+
+    byte_level: tokens are written in GPT-2's byte alphabet.
+    prepends: the space prefix is the normalizer's, which works on the text between the tokens that are found first.
+    late_spaces: spaces are escaped by the pre-tokenizer, behind the normalizer.
+    """
 
     byte_level: bool
     pre_tokenizer: PreTokenizer
@@ -45,6 +50,8 @@ class TextRules:
     escaped_spaces: bool
     space_prefix: SpacePrefix
     prefix_unless_space: bool
+    prepends: bool = False
+    late_spaces: bool = False
 
 
 def _steps(entry: Any, list_key: str) -> list[dict[str, Any]]:
@@ -98,12 +105,13 @@ def read_text_rules(document: dict[str, Any], where: str) -> TextRules:
     byte_level = next((step for step in steps if step.get("type") == "ByteLevel"), None)
     nfc = escaped = False
     prefix, unless_space = SpacePrefix.NONE, False
+    prepends = late = False
     for step in _steps(document.get("normalizer"), "normalizers"):
         kind = step.get("type")
         if kind == "NFC" and byte_level is not None:
             nfc = True
         elif kind == "Prepend" and step.get("prepend") == ESCAPED_SPACE and byte_level is None:
-            prefix = SpacePrefix.FRAGMENT
+            prefix, prepends = SpacePrefix.FRAGMENT, True
         elif (
             kind == "Replace"
             and step.get("pattern") == {"String": " "}
@@ -118,16 +126,18 @@ def read_text_rules(document: dict[str, Any], where: str) -> TextRules:
         if pre_tokenizer is None:
             raise _refuse("the pre-tokenizer", entry, where)
         if byte_level.get("add_prefix_space"):
+            if len(steps) > 1:  # it would stand in front of each piece of the step before
+                raise _refuse("the pre-tokenizer with add_prefix_space", entry, where)
             prefix, unless_space = SpacePrefix.FRAGMENT, True
         return TextRules(True, pre_tokenizer, nfc, False, prefix, unless_space)
     for step in steps:
         if step.get("type") == "Metaspace" and step.get("replacement") == ESCAPED_SPACE and not step.get("split", True):
             scheme = step.get("prepend_scheme", "always" if step.get("add_prefix_space", True) else "never")
             schemes = {"always": SpacePrefix.FRAGMENT, "first": SpacePrefix.FIRST, "never": SpacePrefix.NONE}
-            if scheme not in schemes:
+            if scheme not in schemes or prepends:
                 raise _refuse("the pre-tokenizer", step, where)
-            prefix, unless_space, escaped = schemes[scheme], True, True
+            prefix, unless_space, late, escaped = schemes[scheme], True, not escaped, True
         elif not (step.get("type") == "Split" and step.get("pattern") == {"String": " "} and escaped):
             # Gemma splits at spaces, of which its normalizer has left none.
             raise _refuse("the pre-tokenizer", step, where)
-    return TextRules(False, PreTokenizer.NONE, False, escaped, prefix, unless_space)
+    return TextRules(False, PreTokenizer.NONE, False, escaped, prefix, unless_space, prepends, late)

@@ -6,15 +6,24 @@ read here by their numbers, so that packing needs neither sentencepiece nor prot
 
 from __future__ import annotations
 
+import dataclasses
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rbe_edge.errors import TokenizerError
 from rbe_edge.sources.messages import shown
+from rbe_edge.sources.tokenizers.added_tokens import AddedToken, AddedVocabulary, with_added
 from rbe_edge.sources.tokenizers.hugging_face import BYTE_TOKEN
-from rbe_edge.sources.tokenizers.pre_tokenizers import ESCAPED_SPACE
-from rbe_edge.sources.tokenizers.tokenizer import Algorithm, SpacePrefix, Tokenizer, TokenType, split_for
+from rbe_edge.sources.tokenizers.pre_tokenizers import ESCAPED_SPACE, TextRules
+from rbe_edge.sources.tokenizers.tokenizer import (
+    Algorithm,
+    SearchedTokens,
+    SpacePrefix,
+    Tokenizer,
+    TokenType,
+    split_for,
+)
 
 MODEL_TYPES = {1: "Unigram", 2: "BPE", 3: "Word", 4: "Char"}
 
@@ -146,6 +155,69 @@ def _read(data: bytes, path: Path) -> Tokenizer:
         pad=_token_id(trainer.get(PAD_ID, NO_ID)),
         before=() if bos is None else (bos,),
     )
+
+
+def with_configured(
+    tokenizer: Tokenizer, tokens: Sequence[AddedToken], scheme: str | None, *, first: bool = False
+) -> Tokenizer:
+    """A SentencePiece tokenizer with the tokens that configuration files add to it.
+
+    scheme: where Llama's classes put a space in front (`always`, `first`, `never`). They build the tokenizer again from
+    the pieces alone, and look for all special pieces in the text as it was given.
+    None: spaces and user-defined pieces as SentencePiece has them. An added token may rename a piece, and each text
+    beside it has a prefix; first: only where a text begins.
+    """
+    vocabulary = {_text_of(tokenizer, index): index for index in range(tokenizer.size)}
+    if scheme is None:
+        renamed = {token.id for token in tokens if token.content not in vocabulary}
+        vocabulary = {text: index for text, index in vocabulary.items() if index not in renamed}
+    special = (TokenType.CONTROL, TokenType.UNKNOWN)
+    pieces = {
+        text: tokenizer.types[index] in special
+        for text, index in vocabulary.items()
+        if tokenizer.types[index] in (*special, TokenType.USER_DEFINED)
+    }
+    added = AddedVocabulary(vocabulary)
+    added.add(tokens)
+    own = {text: found for text, found in pieces.items() if text not in added.by_content}
+    added.add(AddedToken(None, text, found) for text, found in own.items() if found or scheme is not None)
+    numbered = added.tokens()
+    size = max([tokenizer.size, *(index + 1 for index, _ in numbered)])
+    if size > tokenizer.size + len(numbered) + 1024:
+        raise TokenizerError(f"the added tokens go up to id {size - 1}, the tokenizer has {tokenizer.size} tokens")
+    padded = tokenizer.padded_to(size)
+    texts, types = list(padded.tokens), list(padded.types)
+    for index, token in numbered:
+        if types[index] is not TokenType.BYTE:
+            content = token.content.replace(ESCAPED_SPACE, " ") if tokenizer.escaped_spaces else token.content
+            texts[index] = content.encode("utf-8", "replace")
+            types[index] = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
+    result = dataclasses.replace(padded, tokens=tuple(texts), types=tuple(types))
+    escaped = tokenizer.escaped_spaces
+    if scheme is not None:
+        prefix = {"always": SpacePrefix.FRAGMENT, "first": SpacePrefix.FIRST, "never": SpacePrefix.NONE}[scheme]
+        result = dataclasses.replace(result, space_prefix=prefix, prefix_unless_space=True, collapse_spaces=False)
+        return with_added(
+            result, added, TextRules(False, result.pre_tokenizer, False, escaped, prefix, True, late_spaces=True)
+        )
+    if first and result.space_prefix is SpacePrefix.TEXT:
+        result = dataclasses.replace(result, space_prefix=SpacePrefix.FIRST, prefix_unless_space=True)
+    given = {token.content.encode("utf-8", "replace"): index for index, token in numbered}
+    prepared = {result.tokens[vocabulary[text]]: vocabulary[text] for text, found in own.items() if not found}
+    single_word = frozenset(index for index, token in numbered if token.single_word)
+    searched = SearchedTokens(tuple(sorted(given.items())), tuple(sorted(prepared.items())), single_word=single_word)
+    return with_added(
+        result, added, TextRules(False, result.pre_tokenizer, False, escaped, result.space_prefix, False), searched
+    )
+
+
+def _text_of(tokenizer: Tokenizer, index: int) -> str:
+    """A piece as the model writes it."""
+    data = tokenizer.tokens[index]
+    if tokenizer.types[index] is TokenType.BYTE:
+        return f"<0x{data[0]:02X}>"
+    text = data.decode("utf-8", "replace")
+    return text.replace(" ", ESCAPED_SPACE) if tokenizer.escaped_spaces else text
 
 
 def piece_tokens(

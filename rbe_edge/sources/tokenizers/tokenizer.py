@@ -68,6 +68,37 @@ class Merge(NamedTuple):
 
 
 @dataclass(frozen=True)
+class SearchedTokens:
+    """What is looked for in a text before it is cut, where that is not simply each special token by its own bytes.
+
+    given, prepared: texts, sorted, and their tokens: found in the text as it was given, and in the prepared one.
+    single_word: tokens that are not found beside a letter or digit.
+    mergeable: user-defined tokens that text may also merge to, where they are not found.
+    late_spaces: U+2581 becomes a space behind the search, not before that of `prepared`.
+    """
+
+    given: tuple[tuple[bytes, int], ...]
+    prepared: tuple[tuple[bytes, int], ...] = ()
+    single_word: frozenset[int] = frozenset()
+    mergeable: frozenset[int] = frozenset()
+    late_spaces: bool = False
+
+    def ids(self) -> frozenset[int]:
+        """All tokens that are named."""
+        return frozenset(token for _, token in (*self.given, *self.prepared)) | self.single_word | self.mergeable
+
+    def below(self, size: int) -> SearchedTokens:
+        """The same without the tokens from id `size` on."""
+        given, prepared = (
+            tuple(entry for entry in entries if entry[1] < size) for entries in (self.given, self.prepared)
+        )
+        single_word, mergeable = (
+            frozenset(token for token in ids if token < size) for ids in (self.single_word, self.mergeable)
+        )
+        return SearchedTokens(given, prepared, single_word, mergeable, self.late_spaces)
+
+
+@dataclass(frozen=True)
 class Tokenizer:
     """A tokenizer. Ids are indices into `tokens` and `types`.
 
@@ -76,6 +107,7 @@ class Tokenizer:
     scores: one per token for PRIORITIES; the pair whose token scores highest merges first.
     before, after: tokens put around a whole text, such as BOS; at most 4 each.
     ends_text: ids at which generation ends.
+    searched: None where control and user-defined tokens are looked for by their bytes, each kind by itself.
     notes: what was left out of it, a line each for the person who packs.
     """
 
@@ -101,6 +133,7 @@ class Tokenizer:
     ends_text: frozenset[int] = frozenset()
     strip_left: frozenset[int] = frozenset()
     strip_right: frozenset[int] = frozenset()
+    searched: SearchedTokens | None = None
     chat_template: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -125,6 +158,7 @@ class Tokenizer:
             "ends_text": self.ends_text,
             "strip_left": self.strip_left,
             "strip_right": self.strip_right,
+            "searched": frozenset() if self.searched is None else self.searched.ids(),
         }
         for name, ids in groups.items():
             for token in ids:
@@ -205,6 +239,7 @@ class Tokenizer:
             pad=known(self.pad),
             before=tuple(token for token in self.before if token < rows),
             after=tuple(token for token in self.after if token < rows),
+            searched=None if self.searched is None else self.searched.below(rows),
             notes=(*self.notes, note),
             **sets,
         )

@@ -1,22 +1,23 @@
-/* Finds special tokens in text. They are sorted by their bytes. Those that begin as the text does are a range, which narrows with every
+/* Finds special tokens in text. They are sorted by their texts. Those that begin as the text does are a range, which narrows with every
  * byte: a search costs O(length x log n) at each place, and opening costs nothing. */
-#include "text/tokenizer/tokenizer.h"
+#include "text/tokenizer/special.h"
+
 #include "text/tokenizer/unicode.h"
 
-/* The byte of special token `index` at `depth`, or -1 where it has ended. */
-static int byte_at(const rbe_tokenizer *t, uint32_t index, size_t depth)
+/* The byte of entry `index` at `depth`, or -1 where its text has ended. */
+static int byte_at(const rbe_tokenizer *t, const rbe__token_list *list, uint32_t index, size_t depth)
 {
     size_t bytes;
-    const uint8_t *text = rbe__token_text(t, rbe__u32(t->special, index), &bytes);
+    const uint8_t *text = rbe__listed_text(t, list, index, &bytes);
     return depth < bytes ? text[depth] : -1;
 }
 
 /* The first index in [low, high) whose byte at `depth` is `least` or more; they share the bytes before. */
-static uint32_t lower_bound(const rbe_tokenizer *t, uint32_t low, uint32_t high, size_t depth, int least)
+static uint32_t lower_bound(const rbe_tokenizer *t, const rbe__token_list *list, uint32_t low, uint32_t high, size_t depth, int least)
 {
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (byte_at(t, middle, depth) < least) {
+        if (byte_at(t, list, middle, depth) < least) {
             low = middle + 1;
         } else {
             high = middle;
@@ -25,37 +26,92 @@ static uint32_t lower_bound(const rbe_tokenizer *t, uint32_t low, uint32_t high,
     return low;
 }
 
-/* The longest token of `type` with which text[0, bytes) begins; its length, or 0. */
-static size_t longest_at(const rbe_tokenizer *t, uint32_t type, const uint8_t *text, size_t bytes, uint32_t *token)
+/* Whether a mark stands before the first byte, spaces apart, and before each punctuation byte. The text of a message may stand within a
+ * token only as `user` does in <|user|>. The punctuation of "%+.3f" and "%(name)s" is never marked. */
+static int is_own(const uint8_t *text, const uint8_t *marks, size_t n)
 {
-    uint32_t low = t->special_begin[text[0]], high = t->special_begin[text[0] + 1];
+    static const char punctuation[] = "!\"$&',/:;<=>?@[\\]^_`{|}~";
+    size_t i = 0;
+    while (i < n && text[i] == ' ' && !marks[i]) {
+        i++;
+    }
+    if (i == n || !marks[i]) {
+        return 0;
+    }
+    for (; i < n; i++) {
+        if (!marks[i] && memchr(punctuation, text[i], sizeof punctuation - 1)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Whether a token may stand for the `length` bytes at `at`. */
+static int may_stand(const rbe__search *s, uint32_t token, size_t at, size_t length)
+{
+    uint32_t type = rbe__token_type(s->tokenizer, token);
+    int control = type == RBE__CONTROL || type == RBE__UNKNOWN;
+    if ((s->tokenizer->flags & RBE__ADDED_TOKENS) == 0 && type != (s->prepared ? RBE__USER_DEFINED : RBE__CONTROL)) {
+        return 0;
+    }
+    return !control || (s->marks != NULL ? is_own(s->text + at, s->marks + at, length) : s->control);
+}
+
+/* The longest token with which text[at, bytes) begins; its length, or 0. */
+static size_t longest_at(const rbe__search *s, size_t at, uint32_t *token)
+{
+    const rbe_tokenizer *t = s->tokenizer;
+    const rbe__token_list *list = &t->added[s->prepared];
+    const uint8_t *text = s->text + at;
+    uint32_t low = list->begin[text[0]], high = list->begin[text[0] + 1];
     size_t longest = 0;
     for (size_t depth = 0; low < high; depth++) {
-        /* The shortest of the range comes first; the list has no token twice. */
-        uint32_t first = rbe__u32(t->special, low);
-        if (byte_at(t, low, depth + 1) < 0 && rbe__token_type(t, first) == type) {
+        /* The shortest of the range comes first; the list has no text twice. */
+        uint32_t first = rbe__u32(list->tokens, low);
+        if (byte_at(t, list, low, depth + 1) < 0 && may_stand(s, first, at, depth + 1)) {
             longest = depth + 1;
             *token = first;
         }
-        if (depth + 1 == bytes) {
+        if (at + depth + 1 == s->bytes) {
             break;
         }
-        low = lower_bound(t, low, high, depth + 1, text[depth + 1]);
-        high = lower_bound(t, low, high, depth + 1, text[depth + 1] + 1);
+        low = lower_bound(t, list, low, high, depth + 1, text[depth + 1]);
+        high = lower_bound(t, list, low, high, depth + 1, text[depth + 1] + 1);
     }
     return longest;
 }
 
-/* The beginning of the white space that ends at `end`, not before `from`. */
-static size_t white_space_before(const uint8_t *text, size_t from, size_t end)
+/* The beginning of the character that ends at `end`, `end` > `from`, and the character. Not before `from`. */
+static size_t character_before(const uint8_t *text, size_t from, size_t end, uint32_t *character)
 {
+    size_t begin = end - 1;
+    while (begin > from && end - begin < 4 && (text[begin] & 0xC0) == 0x80) {
+        begin--;
+    }
+    if (begin + rbe__utf8_next(text + begin, end - begin, character) == end) {
+        return begin;
+    }
+    *character = RBE__NOT_A_CHARACTER;
+    return end - 1;
+}
+
+/* Whether a character is white space that tokens strip. In a prepared text a space stands for U+2581, which is none. */
+static int is_stripped(const rbe__search *s, uint32_t character)
+{
+    const uint32_t early = RBE__ADDED_TOKENS | RBE__ESCAPED_SPACES;
+    if (s->prepared && character == ' ' && (s->tokenizer->flags & (early | RBE__LATE_SPACES)) == early) {
+        return 0;
+    }
+    return rbe__class_of(character) == RBE__SPACE;
+}
+
+/* The beginning of the white space that ends at `end`, not before `from`. */
+static size_t white_space_before(const rbe__search *s, size_t from, size_t end)
+{
+    uint32_t character;
     while (end > from) {
-        size_t begin = end - 1;
-        while (begin > from && end - begin < 4 && (text[begin] & 0xC0) == 0x80) {
-            begin--;
-        }
-        uint32_t character;
-        if (begin + rbe__utf8_next(text + begin, end - begin, &character) != end || rbe__class_of(character) != RBE__SPACE) {
+        size_t begin = character_before(s->text, from, end, &character);
+        if (!is_stripped(s, character)) {
             break;
         }
         end = begin;
@@ -63,40 +119,58 @@ static size_t white_space_before(const uint8_t *text, size_t from, size_t end)
     return end;
 }
 
-static size_t white_space_after(const uint8_t *text, size_t bytes, size_t begin)
+/* The end of the white space that begins at `begin`. A run is measured once, however many of its parts are tokens. */
+static size_t white_space_after(rbe__search *s, size_t begin)
 {
-    while (begin < bytes) {
+    if (begin >= s->spaces && begin < s->spaces_end) {
+        return s->spaces_end;
+    }
+    s->spaces = begin;
+    while (begin < s->bytes) {
         uint32_t character;
-        size_t length = rbe__utf8_next(text + begin, bytes - begin, &character);
-        if (rbe__class_of(character) != RBE__SPACE) {
+        size_t length = rbe__utf8_next(s->text + begin, s->bytes - begin, &character);
+        if (!is_stripped(s, character)) {
             break;
         }
         begin += length;
     }
-    return begin;
+    return s->spaces_end = begin;
 }
 
-int rbe__special_at(const rbe_tokenizer *t, uint32_t type, const uint8_t *text, size_t bytes, size_t from, size_t at, rbe__match *match)
+/* Whether letters, digits or the like stand beside text[begin, end). */
+static int is_part_of_word(const rbe__search *s, size_t begin, size_t end)
 {
-    const size_t length = at < bytes ? longest_at(t, type, text + at, bytes - at, &match->token) : 0;
-    if (length == 0) {
-        return 0;
-    }
-    uint32_t attributes = t->attributes[match->token];
-    match->begin = (attributes & RBE__STRIP_LEFT) != 0 ? white_space_before(text, from, at) : at;
-    match->end = at + length;
-    if ((attributes & RBE__STRIP_RIGHT) != 0) {
-        match->end = white_space_after(text, bytes, match->end);
-    }
-    return 1;
-}
-
-int rbe__next_special(const rbe_tokenizer *t, uint32_t type, const uint8_t *text, size_t bytes, size_t from, rbe__match *match)
-{
-    for (size_t at = from; at < bytes; at++) {
-        if (rbe__special_at(t, type, text, bytes, from, at, match)) {
+    uint32_t character;
+    if (begin > 0) {
+        character_before(s->text, 0, begin, &character);
+        if (rbe__is_word(character)) {
             return 1;
         }
+    }
+    return end < s->bytes && (rbe__utf8_next(s->text + end, s->bytes - end, &character), rbe__is_word(character));
+}
+
+int rbe__next_special(rbe__search *s, rbe__match *match)
+{
+    for (size_t length; s->at < s->bytes; s->at += length > 0 ? length : 1) {
+        const size_t at = s->at;
+        length = longest_at(s, at, &match->token);
+        uint32_t attributes = length > 0 ? s->tokenizer->attributes[match->token] : 0;
+        if (length == 0 || ((attributes & RBE__SINGLE_WORD) != 0 && is_part_of_word(s, at, at + length))) {
+            continue;
+        }
+        const size_t given = s->given;
+        match->end = (attributes & RBE__STRIP_RIGHT) != 0 ? white_space_after(s, at + length) : at + length;
+        match->begin = at;
+        if ((attributes & RBE__STRIP_LEFT) != 0) {
+            match->begin = at > given ? white_space_before(s, given, at) : given;
+            if (match->begin >= match->end) {
+                continue; /* the token before has stripped it, all of it white space: package tokenizers gives no token either */
+            }
+        }
+        s->given = match->end;
+        s->at = (s->tokenizer->flags & RBE__ADDED_TOKENS) != 0 ? at + length : match->end;
+        return 1;
     }
     return 0;
 }

@@ -1,17 +1,30 @@
-/* From text to ids: control tokens cut the text into stretches, user-defined tokens cut those into fragments, and the
- * pre-tokenizer cuts these into the pieces that are encoded (docs/tokenizers.md, "From text to tokens"). */
+/* From text to ids: the tokens that are found in the text as it was given cut it into stretches, those that are found in the prepared stretch
+ * cut that into fragments, and the pre-tokenizer cuts these into the pieces that are encoded (docs/tokenizers.md, "From text to tokens"). */
 #include "text/tokenizer/bpe.h"
 #include "text/tokenizer/pretokenize.h"
 #include "text/tokenizer/spaces.h"
+#include "text/tokenizer/special.h"
 #include "text/tokenizer/unicode.h"
 
 enum { MARK = 0xFF }; /* before what may be a control token: RBE_TOKENIZE_MARKED */
 
+/* A text and, for each byte, whether a mark stands before it. marks is NULL where the text came without. */
+typedef struct marked_text {
+    const uint8_t *text, *marks;
+    size_t bytes;
+} marked_text;
+
+typedef struct scratch {
+    rbe__buffer text, marks;
+} scratch;
+
 typedef struct job {
     const rbe_tokenizer *tokenizer;
     rbe__encoder encoder;
-    rbe__buffer unmarked, stretch, fragment; /* scratch */
-    int at_start;                  /* nothing of the text was encoded yet */
+    scratch unmarked, spaced, normal;
+    rbe__buffer fragment;
+    int control; /* control tokens are looked for */
+    int at_start; /* nothing of the text was encoded yet */
 } job;
 
 /* Text without special tokens. */
@@ -21,13 +34,19 @@ static rbe_status encode_fragment(job *j, const uint8_t *text, size_t bytes)
     if (bytes == 0) {
         return RBE_OK;
     }
+    const int unescape = (t->flags & RBE__LATE_SPACES) != 0 && rbe__has_escaped_space(text, bytes);
+    const int spaced = text[0] == ' ' || (unescape && rbe__has_escaped_space(text, bytes < 3 ? bytes : 3));
     int prefix = t->space_prefix == RBE__PREFIX_FRAGMENT || (t->space_prefix == RBE__PREFIX_FIRST && j->at_start);
-    prefix = prefix && !((t->flags & RBE__PREFIX_UNLESS_SPACE) != 0 && text[0] == ' ');
-    int normalize = (t->flags & RBE__NFC) != 0 && !rbe__nfc_is_certain(text, bytes);
-    if (prefix || normalize) {
+    prefix = prefix && !((t->flags & RBE__PREFIX_UNLESS_SPACE) != 0 && spaced);
+    const int normalize = (t->flags & (RBE__NFC | RBE__ADDED_TOKENS)) == RBE__NFC && !rbe__nfc_is_certain(text, bytes);
+    if (prefix || unescape || normalize) {
         j->fragment.bytes = 0;
         RBE_TRY(rbe__buffer_append(&j->fragment, " ", prefix));
-        RBE_TRY(normalize ? rbe__nfc_append(&j->fragment, text, bytes) : rbe__buffer_append(&j->fragment, text, bytes));
+        if (unescape) {
+            RBE_TRY(rbe__unescape_append(&j->fragment, text, bytes));
+        } else {
+            RBE_TRY(normalize ? rbe__nfc_append(&j->fragment, text, bytes) : rbe__buffer_append(&j->fragment, text, bytes));
+        }
         text = j->fragment.data;
         bytes = j->fragment.bytes;
     }
@@ -41,97 +60,99 @@ static rbe_status encode_fragment(job *j, const uint8_t *text, size_t bytes)
     return RBE_OK;
 }
 
-/* Text without control tokens. */
-static rbe_status encode_stretch(job *j, const uint8_t *text, size_t bytes)
+static marked_text view(const scratch *from, int marked)
 {
-    if (rbe__spaces_change(j->tokenizer, text, bytes)) {
-        j->stretch.bytes = 0;
-        RBE_TRY(rbe__spaces_append(&j->stretch, j->tokenizer, text, bytes));
-        text = j->stretch.data;
-        bytes = j->stretch.bytes;
-    }
-    if (bytes == 0) {
-        return RBE_OK;
-    }
-    size_t at = 0;
-    rbe__match match;
-    while (rbe__next_special(j->tokenizer, RBE__USER_DEFINED, text, bytes, at, &match)) {
-        RBE_TRY(encode_fragment(j, text + at, match.begin - at));
-        rbe__encoder_put(&j->encoder, match.token);
-        j->at_start = 0;
-        at = match.end;
-    }
-    return encode_fragment(j, text + at, bytes - at);
+    return (marked_text){from->text.data, marked ? from->marks.data : NULL, from->text.bytes};
 }
 
-/* Text up to a control token, and the token. */
-static rbe_status encode_up_to(job *j, const uint8_t *text, size_t *at, const rbe__match *match)
+/* Brings a stretch into NFC. No ASCII character joins what stands before it, so that the text may be cut before one that is marked; the mark
+ * stays unless the character has become another. */
+static rbe_status normalize_stretch(scratch *out, const marked_text *in)
 {
-    RBE_TRY(encode_stretch(j, text + *at, match->begin - *at));
-    rbe__encoder_put(&j->encoder, match->token);
-    j->at_start = 0;
-    *at = match->end;
+    size_t end;
+    for (size_t begin = 0; begin < in->bytes; begin = end) {
+        end = in->marks != NULL ? begin + 1 : in->bytes;
+        while (end < in->bytes && !(in->marks[end] && in->text[end] < 0x80)) {
+            end++;
+        }
+        const size_t before = out->text.bytes;
+        RBE_TRY(rbe__nfc_append(&out->text, in->text + begin, end - begin));
+        if (in->marks != NULL) {
+            const size_t more = out->text.bytes - before;
+            RBE_TRY(rbe__buffer_reserve(&out->marks, more));
+            memset(out->marks.data + out->marks.bytes, 0, more);
+            out->marks.data[out->marks.bytes] = in->marks[begin] && out->text.data[before] == in->text[begin];
+            out->marks.bytes += more;
+        }
+    }
     return RBE_OK;
 }
 
-/* Whether a mark stands before each punctuation byte of a token of so many bytes, the first of which follows a mark. The text of a message
- * may stand within a token only as `user` does in <|user|>. The punctuation of "%+.3f" and "%(name)s" is never marked. */
-static int is_own(const uint8_t *text, size_t n)
+/* What becomes of a stretch before the second search. */
+static rbe_status prepare(job *j, marked_text *stretch)
 {
-    static const char punctuation[] = "!\"$&',/:;<=>?@[\\]^_`{|}~";
-    int marked = 1;
-    for (; n > 0; text++) {
-        if (*text == MARK) {
-            marked = 1;
-        } else if (!marked && memchr(punctuation, *text, sizeof punctuation - 1)) {
-            return 0;
-        } else {
-            marked = 0;
-            n--;
-        }
+    const rbe_tokenizer *t = j->tokenizer;
+    if (rbe__spaces_change(t, stretch->text, stretch->bytes)) {
+        j->spaced.text.bytes = j->spaced.marks.bytes = 0;
+        RBE_TRY(rbe__spaces_append(&j->spaced.text, &j->spaced.marks, t, stretch->text, stretch->marks, stretch->bytes));
+        *stretch = view(&j->spaced, stretch->marks != NULL);
     }
-    return 1;
+    const uint32_t early = RBE__NFC | RBE__ADDED_TOKENS;
+    if ((t->flags & early) == early && !rbe__nfc_is_certain(stretch->text, stretch->bytes)) {
+        j->normal.text.bytes = j->normal.marks.bytes = 0;
+        RBE_TRY(normalize_stretch(&j->normal, stretch));
+        *stretch = view(&j->normal, stretch->marks != NULL);
+    }
+    return RBE_OK;
 }
 
-/* Control tokens only where they are marked. */
-static rbe_status encode_marked(job *j, const uint8_t *text, size_t bytes)
+/* Finds the tokens of one of the tokenizer's lists. What is between them goes on to the next step. */
+static rbe_status encode_text(job *j, marked_text in, int prepared)
 {
-    for (size_t i = 0, run; i < bytes; i += run + 1) {
-        const uint8_t *mark = memchr(text + i, MARK, bytes - i);
-        run = mark ? (size_t)(mark - (text + i)) : bytes - i;
-        RBE_TRY(rbe__buffer_append(&j->unmarked, text + i, run));
-    }
-    const uint8_t *unmarked = j->unmarked.data;
-    const size_t n = j->unmarked.bytes;
-    if (n == 0) {
-        return RBE_OK;
-    }
-    size_t at = 0, n_marks = 0;
+    rbe__search search = {j->tokenizer, prepared, j->control, in.text, in.bytes, in.marks, 0, 0, 0, 0};
     rbe__match match;
-    for (size_t i = 0; i < bytes; i++) {
-        if (text[i] == MARK) {
-            const size_t place = i - n_marks++;
-            size_t length;
-            if (place >= at && rbe__special_at(j->tokenizer, RBE__CONTROL, unmarked, n, at, place, &match) &&
-                (rbe__token_text(j->tokenizer, match.token, &length), is_own(text + i + 1, length))) {
-                RBE_TRY(encode_up_to(j, unmarked, &at, &match));
-            }
+    for (int found = 1; found;) {
+        const size_t from = search.given;
+        found = rbe__next_special(&search, &match);
+        const size_t to = found ? match.begin : in.bytes;
+        if (to > from && prepared) {
+            RBE_TRY(encode_fragment(j, in.text + from, to - from));
+        } else if (to > from) {
+            marked_text stretch = {in.text + from, in.marks != NULL ? in.marks + from : NULL, to - from};
+            RBE_TRY(prepare(j, &stretch));
+            RBE_TRY(encode_text(j, stretch, 1));
+        }
+        if (found) {
+            rbe__encoder_put(&j->encoder, match.token);
+            j->at_start = 0;
         }
     }
-    return encode_stretch(j, unmarked + at, n - at);
+    return RBE_OK;
+}
+
+/* Parts a text from its marks. */
+static rbe_status unmark(scratch *out, const uint8_t *text, size_t bytes)
+{
+    RBE_TRY(rbe__buffer_reserve(&out->text, bytes));
+    RBE_TRY(rbe__buffer_reserve(&out->marks, bytes));
+    int mark = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        if (text[i] != MARK) {
+            out->text.data[out->text.bytes++] = text[i];
+            out->marks.data[out->marks.bytes++] = (uint8_t)mark;
+        }
+        mark = text[i] == MARK;
+    }
+    return RBE_OK;
 }
 
 static rbe_status encode_all(job *j, const uint8_t *text, size_t bytes, uint32_t flags)
 {
-    size_t at = 0;
-    rbe__match match;
-    if ((flags & RBE_TOKENIZE_MARKED) != 0) {
-        return encode_marked(j, text, bytes);
+    if ((flags & RBE_TOKENIZE_MARKED) == 0) {
+        return encode_text(j, (marked_text){text, NULL, bytes}, 0);
     }
-    while ((flags & RBE_TOKENIZE_PARSE_SPECIAL) != 0 && rbe__next_special(j->tokenizer, RBE__CONTROL, text, bytes, at, &match)) {
-        RBE_TRY(encode_up_to(j, text, &at, &match));
-    }
-    return encode_stretch(j, text + at, bytes - at);
+    RBE_TRY(unmark(&j->unmarked, text, bytes));
+    return encode_text(j, view(&j->unmarked, 1), 0);
 }
 
 static rbe_status encode(job *j, const uint8_t *text, size_t bytes, uint32_t flags)
@@ -145,6 +166,12 @@ static rbe_status encode(job *j, const uint8_t *text, size_t bytes, uint32_t fla
         rbe__encoder_put(&j->encoder, t->after[i]);
     }
     return RBE_OK;
+}
+
+static void free_scratch(scratch *memory)
+{
+    rbe__buffer_free(&memory->text);
+    rbe__buffer_free(&memory->marks);
 }
 
 rbe_status rbe_tokenize(const rbe_tokenizer *tokenizer, const char *text, size_t text_bytes, uint32_t flags, uint32_t *tokens,
@@ -163,15 +190,16 @@ rbe_status rbe_tokenize(const rbe_tokenizer *tokenizer, const char *text, size_t
     if (text_bytes > UINT32_MAX / 4) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "a text of %zu bytes is too long to tokenize at once; cut it", text_bytes);
     }
-    job work = {.tokenizer = tokenizer, .at_start = 1};
+    job work = {.tokenizer = tokenizer, .control = (flags & RBE_TOKENIZE_PARSE_SPECIAL) != 0, .at_start = 1};
     work.encoder.tokenizer = tokenizer;
     work.encoder.tokens = tokens;
     work.encoder.capacity = capacity;
     rbe_status status = encode(&work, (const uint8_t *)(text != NULL ? text : ""), text_bytes, flags);
     *n_tokens = status == RBE_OK ? work.encoder.count : 0;
     rbe__encoder_free(&work.encoder);
-    rbe__buffer_free(&work.unmarked);
-    rbe__buffer_free(&work.stretch);
+    free_scratch(&work.unmarked);
+    free_scratch(&work.spaced);
+    free_scratch(&work.normal);
     rbe__buffer_free(&work.fragment);
     if (status == RBE_OK && *n_tokens > capacity) {
         return rbe_fail(RBE_ERROR_CAPACITY, "%zu tokens do not fit into %zu places", *n_tokens, capacity);

@@ -86,7 +86,8 @@ static rbe_status check_attributes(const rbe_tokenizer *t)
     for (uint32_t i = 0; i < t->n_tokens; i++) {
         uint32_t attributes = t->attributes[i];
         uint32_t type = attributes & RBE__TYPE_MASK;
-        if (type < RBE__NORMAL || type > RBE__BYTE || attributes > RBE__ALL_ATTRIBUTES) {
+        int unknown = (attributes & RBE__SINGLE_WORD) != 0 && (t->flags & RBE__ADDED_TOKENS) == 0;
+        if (type < RBE__NORMAL || type > RBE__BYTE || unknown) {
             return rbe_fail(RBE_ERROR_FORMAT, "tokenizer: attributes of token %u are %u", i, attributes);
         }
     }
@@ -99,25 +100,26 @@ static int compare_bytes(const uint8_t *a, size_t a_bytes, const uint8_t *b, siz
     return order != 0 ? order : (a_bytes > b_bytes) - (a_bytes < b_bytes);
 }
 
-static rbe_status check_special(rbe_tokenizer *t)
+static rbe_status check_list(const char *name, const rbe_tokenizer *t, rbe__token_list *list)
 {
     const uint8_t *before = NULL;
     size_t before_bytes = 0;
-    for (uint32_t i = 0; i < t->n_special; i++) {
-        uint32_t token = rbe__u32(t->special, i);
-        RBE_TRY(check_range("special token", token, 0, t->n_tokens - 1));
+    memset(list->begin, 0, sizeof list->begin);
+    for (uint32_t i = 0; i < list->n; i++) {
+        uint32_t token = rbe__u32(list->tokens, i);
+        RBE_TRY(check_range(name, token, 0, t->n_tokens - 1));
         size_t bytes;
-        const uint8_t *text = rbe__token_text(t, token, &bytes);
+        const uint8_t *text = rbe__listed_text(t, list, i, &bytes);
         if (bytes == 0 || (i > 0 && compare_bytes(before, before_bytes, text, bytes) >= 0)) {
-            return rbe_fail(RBE_ERROR_FORMAT, "tokenizer: special token %u is empty or not in order", token);
+            return rbe_fail(RBE_ERROR_FORMAT, "tokenizer: %s %u is empty or not in order", name, token);
         }
         before = text;
         before_bytes = bytes;
-        t->special_begin[text[0] + 1] = i + 1;
+        list->begin[text[0] + 1] = i + 1;
     }
     for (int byte = 0; byte < 256; byte++) {
-        if (t->special_begin[byte + 1] == 0) {
-            t->special_begin[byte + 1] = t->special_begin[byte];
+        if (list->begin[byte + 1] == 0) {
+            list->begin[byte + 1] = list->begin[byte];
         }
     }
     return RBE_OK;
@@ -170,6 +172,55 @@ static rbe_status check_head(const uint8_t *blob, size_t blob_bytes)
     return RBE_OK;
 }
 
+/* The sections of RBE__ADDED_TOKENS. */
+static rbe_status take_added(sections *from, const uint8_t *blob, rbe_tokenizer *t)
+{
+    if ((t->flags & RBE__ADDED_TOKENS) == 0) {
+        return (t->flags & RBE__LATE_SPACES) == 0
+                   ? RBE_OK
+                   : rbe_fail(RBE_ERROR_FORMAT, "tokenizer: flags are %u, of which 128 is never without 64", t->flags);
+    }
+    rbe__token_list *given = &t->added[0], *prepared = &t->added[1];
+    given->n = rbe__u32(blob, 26);
+    prepared->n = rbe__u32(blob, 27);
+    uint32_t n_text_bytes = rbe__u32(blob, 28);
+    RBE_TRY(check_range("number of added tokens", given->n, 0, MAX_TOKENS));
+    RBE_TRY(check_range("number of normalized tokens", prepared->n, 0, MAX_TOKENS));
+    const size_t n = given->n + (size_t)prepared->n;
+    RBE_TRY(take(from, "added tokens", n, 4, &given->tokens));
+    RBE_TRY(take(from, "offsets of added tokens", n + 1, 4, &given->offsets));
+    RBE_TRY(take(from, "texts of added tokens", n_text_bytes, 1, &given->text));
+    RBE_TRY(check_rising("offsets of added tokens", given->offsets, n + 1, n_text_bytes, MAX_TOKEN_BYTES));
+    prepared->tokens = given->tokens + (size_t)4 * given->n;
+    prepared->offsets = given->offsets + (size_t)4 * given->n;
+    prepared->text = given->text;
+    return RBE_OK;
+}
+
+static rbe_status check_lists(rbe_tokenizer *t)
+{
+    RBE_TRY(check_list("special token", t, &t->special));
+    if ((t->flags & RBE__ADDED_TOKENS) == 0) {
+        t->added[0] = t->added[1] = t->special;
+        return RBE_OK;
+    }
+    RBE_TRY(check_list("added token", t, &t->added[0]));
+    return check_list("normalized token", t, &t->added[1]);
+}
+
+static rbe_status check_sections(rbe_tokenizer *t, uint32_t n_text_bytes, uint32_t n_merges)
+{
+    RBE_TRY(check_rising("offsets", t->offsets, t->n_tokens + (size_t)1, n_text_bytes, MAX_TOKEN_BYTES));
+    t->longest = longest_token(t);
+    RBE_TRY(check_attributes(t));
+    for (uint32_t i = 0; i < 256; i++) {
+        RBE_TRY(check_id("byte token", rbe__u32(t->byte_tokens, i), t->n_tokens));
+    }
+    RBE_TRY(check_slots(t));
+    RBE_TRY(check_lists(t));
+    return t->merges != NULL ? check_merges(t, n_merges) : RBE_OK;
+}
+
 static rbe_status open_blob(const uint8_t *blob, size_t blob_bytes, rbe_tokenizer *t)
 {
     RBE_TRY(check_head(blob, blob_bytes));
@@ -180,7 +231,7 @@ static rbe_status open_blob(const uint8_t *blob, size_t blob_bytes, rbe_tokenize
     uint32_t n_text_bytes = rbe__u32(blob, 22), n_merges = rbe__u32(blob, 25);
     t->n_tokens = rbe__u32(blob, 21);
     t->n_slots = rbe__u32(blob, 23);
-    t->n_special = rbe__u32(blob, 24);
+    t->special.n = rbe__u32(blob, 24);
     RBE_TRY(check_range("algorithm", t->algorithm, RBE__BYTE_PAIRS, RBE__PRIORITIES));
     RBE_TRY(check_range("pre-tokenizer", t->split, 0, RBE__N_SPLITS - 1));
     RBE_TRY(check_range("space prefix", t->space_prefix, 0, RBE__N_PREFIXES - 1));
@@ -200,7 +251,7 @@ static rbe_status open_blob(const uint8_t *blob, size_t blob_bytes, rbe_tokenize
     RBE_TRY(take(&from, "offsets", t->n_tokens + (size_t)1, 4, &t->offsets));
     RBE_TRY(take(&from, "byte tokens", 256, 4, &t->byte_tokens));
     RBE_TRY(take(&from, "slots", t->n_slots, 4, &t->slots));
-    RBE_TRY(take(&from, "special tokens", t->n_special, 4, &t->special));
+    RBE_TRY(take(&from, "special tokens", t->special.n, 4, &t->special.tokens));
     if (t->algorithm == RBE__PRIORITIES) {
         RBE_TRY(check_range("number of merges", n_merges, 0, 0));
         RBE_TRY(take(&from, "priorities", t->n_tokens, 4, &t->priorities));
@@ -210,18 +261,11 @@ static rbe_status open_blob(const uint8_t *blob, size_t blob_bytes, rbe_tokenize
     }
     RBE_TRY(take(&from, "attributes", t->n_tokens, 1, &t->attributes));
     RBE_TRY(take(&from, "text", n_text_bytes, 1, &t->text));
+    RBE_TRY(take_added(&from, blob, t));
     if (from.left != 0) {
         return rbe_fail(RBE_ERROR_FORMAT, "tokenizer: %zu bytes too many", from.left);
     }
-    RBE_TRY(check_rising("offsets", t->offsets, t->n_tokens + (size_t)1, n_text_bytes, MAX_TOKEN_BYTES));
-    t->longest = longest_token(t);
-    RBE_TRY(check_attributes(t));
-    for (uint32_t i = 0; i < 256; i++) {
-        RBE_TRY(check_id("byte token", rbe__u32(t->byte_tokens, i), t->n_tokens));
-    }
-    RBE_TRY(check_slots(t));
-    RBE_TRY(check_special(t));
-    return t->merges != NULL ? check_merges(t, n_merges) : RBE_OK;
+    return check_sections(t, n_text_bytes, n_merges);
 }
 
 rbe_status rbe_tokenizer_open(const void *blob, size_t blob_bytes, rbe_tokenizer **out)
@@ -300,10 +344,10 @@ uint32_t rbe_token_find(const rbe_tokenizer *tokenizer, const char *bytes, size_
         return RBE_NO_TOKEN;
     }
     const uint8_t *text = (const uint8_t *)bytes;
-    uint32_t low = 0, high = tokenizer->n_special;
+    uint32_t low = 0, high = tokenizer->special.n;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        uint32_t token = rbe__u32(tokenizer->special, middle);
+        uint32_t token = rbe__u32(tokenizer->special.tokens, middle);
         size_t token_bytes;
         const uint8_t *token_text = rbe__token_text(tokenizer, token, &token_bytes);
         int order = compare_bytes(token_text, token_bytes, text, n_bytes);

@@ -29,9 +29,9 @@ enum { /* pre-tokenizer */
 
 enum { /* space prefix */
        RBE__PREFIX_NONE = 0,
-       RBE__PREFIX_TEXT = 1,     /* before every text between control tokens */
+       RBE__PREFIX_TEXT = 1,     /* before every stretch: the text between the tokens that are found first */
        RBE__PREFIX_FIRST = 2,    /* only where the whole text begins with no special token */
-       RBE__PREFIX_FRAGMENT = 3, /* before every text between special tokens */
+       RBE__PREFIX_FRAGMENT = 3, /* before every text between special tokens, whatever their kind */
        RBE__N_PREFIXES = 4
 };
 
@@ -42,7 +42,9 @@ enum { /* flags */
        RBE__ESCAPED_SPACES = 1u << 3,
        RBE__COLLAPSE_SPACES = 1u << 4,
        RBE__NFC = 1u << 5,
-       RBE__ALL_FLAGS = (1u << 6) - 1
+       RBE__ADDED_TOKENS = 1u << 6, /* special tokens are looked for as package tokenizers does */
+       RBE__LATE_SPACES = 1u << 7,  /* with ESCAPED_SPACES: U+2581 becomes a space behind all special tokens */
+       RBE__ALL_FLAGS = (1u << 8) - 1
 };
 
 enum { /* attributes of a token: its type in the low bits, as in GGUF */
@@ -56,23 +58,32 @@ enum { /* attributes of a token: its type in the low bits, as in GGUF */
        RBE__STRIP_LEFT = 16,
        RBE__STRIP_RIGHT = 32,
        RBE__ENDS_TEXT = 64,
-       RBE__ALL_ATTRIBUTES = 127
+       RBE__SINGLE_WORD = 128
 };
 
 enum { RBE__MAX_AFFIX = 4 }; /* tokens put before or after a text */
+
+/* Tokens by texts, sorted by the bytes of these, no text twice, none empty. */
+typedef struct rbe__token_list {
+    uint32_t n;
+    uint32_t begin[257];    /* the texts that begin with byte b are [begin[b], begin[b + 1]) */
+    const uint8_t *tokens;  /* u32[n] */
+    const uint8_t *offsets; /* u32[n + 1] into text; NULL: the texts are the bytes of the tokens */
+    const uint8_t *text;
+} rbe__token_list;
 
 struct rbe_tokenizer {
     uint32_t algorithm, split, space_prefix, flags;
     uint32_t bos, unknown;
     uint32_t n_before, before[RBE__MAX_AFFIX], n_after, after[RBE__MAX_AFFIX];
-    uint32_t n_tokens, n_slots, n_special;
-    uint32_t longest; /* bytes of a token, at most */
-    uint32_t special_begin[257]; /* the special tokens that begin with byte b are [special_begin[b], special_begin[b + 1]) */
+    uint32_t n_tokens, n_slots;
+    uint32_t longest;         /* bytes of a token, at most */
+    rbe__token_list special;  /* control and user-defined tokens by their bytes */
+    rbe__token_list added[2]; /* what is looked for in a text: first as it was given, then as it was prepared */
     /* Sections of u32, read with rbe__u32: the blob may stand at any address. */
     const uint8_t *offsets;      /* [n_tokens + 1] into text */
     const uint8_t *byte_tokens;  /* [256] */
     const uint8_t *slots;        /* [n_slots], hash table of token ids */
-    const uint8_t *special;      /* [n_special], sorted by their bytes */
     const uint8_t *first_merge;  /* [n_tokens + 1] into merges; NULL with RBE__PRIORITIES */
     const uint8_t *merges;       /* [][3]: right, rank, result; sorted by right for each left */
     const uint8_t *priorities;   /* [n_tokens]; NULL unless RBE__PRIORITIES */
@@ -113,19 +124,15 @@ static inline uint32_t rbe__hash(const uint8_t *bytes, size_t n)
 /* The token of the hash table (what text can merge to) that is written so, or RBE_NO_TOKEN. */
 uint32_t rbe__find_mergeable(const rbe_tokenizer *tokenizer, const uint8_t *bytes, size_t n);
 
-/* ---- special tokens ---------------------------------------------------------------------------------------------- */
-
-typedef struct rbe__match {
-    size_t begin, end; /* of what the token takes from the text, white space that it strips included */
-    uint32_t token;
-} rbe__match;
-
-/* The longest token of this type with which text[at, bytes) begins, 0 if there is none. What was taken before `from` is not taken
- * again as white space. */
-int rbe__special_at(const rbe_tokenizer *tokenizer, uint32_t type, const uint8_t *text, size_t bytes, size_t from, size_t at,
-                    rbe__match *match);
-
-/* The leftmost and there the longest token of this type in text[from, bytes); 0 if there is none. */
-int rbe__next_special(const rbe_tokenizer *tokenizer, uint32_t type, const uint8_t *text, size_t bytes, size_t from, rbe__match *match);
+/* The text of entry `index` of a list. */
+static inline const uint8_t *rbe__listed_text(const rbe_tokenizer *tokenizer, const rbe__token_list *list, uint32_t index, size_t *bytes)
+{
+    if (list->offsets == NULL) {
+        return rbe__token_text(tokenizer, rbe__u32(list->tokens, index), bytes);
+    }
+    uint32_t begin = rbe__u32(list->offsets, index);
+    *bytes = rbe__u32(list->offsets, index + (size_t)1) - begin;
+    return list->text + begin;
+}
 
 #endif

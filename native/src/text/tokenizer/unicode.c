@@ -65,3 +65,21 @@ rbe__class rbe__cased_class_of(uint32_t code_point)
     uint32_t at = (uint32_t)rbe__class_index[code_point >> 7] << 7 | (code_point & 127);
     return (rbe__class)(rbe__class_blocks[at >> 1] >> (4 * (at & 1)) & 15);
 }
+
+int rbe__is_word(uint32_t code_point)
+{
+    const rbe__class class = rbe__class_of(code_point);
+    if (class == RBE__LETTER || class == RBE__MARK) {
+        return 1;
+    }
+    uint32_t low = 0, high = rbe__n_words;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (rbe__words[middle][1] < code_point) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < rbe__n_words && rbe__words[low][0] <= code_point;
+}

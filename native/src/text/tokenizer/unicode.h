@@ -56,6 +56,10 @@ static inline rbe__class rbe__class_of(uint32_t code_point)
     return class >= RBE__UPPER ? RBE__LETTER : class;
 }
 
+/* Whether a code point is part of a word, as \\w says in the engine of package tokenizers: letters, marks, decimal digits, numbers that are
+ * letters, connector punctuation, joiners, and symbols that are letters in a circle or square. */
+int rbe__is_word(uint32_t code_point);
+
 /* 1 if the text is certainly in Normalization Form C; 0 if only rbe__nfc_append can tell. */
 int rbe__nfc_is_certain(const uint8_t *text, size_t bytes);
 

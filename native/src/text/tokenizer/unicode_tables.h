@@ -7,6 +7,8 @@
 extern const uint8_t rbe__class_index[8704];
 extern const uint8_t rbe__class_blocks[];
 
+extern const uint32_t rbe__n_words;
+extern const uint32_t rbe__words[][2];
 extern const uint32_t rbe__n_singles;
 extern const uint32_t rbe__singles[][2];
 extern const uint32_t rbe__n_pairs;
