@@ -20,8 +20,8 @@ from rbe_edge.runtime.chat_template import Message, template_of
 from rbe_edge.runtime.conversation import prompt_tokens
 
 TAKES_BOS = (
-    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}U{% elif m.role == 'system' %}S{% else %}A{% endif %}"
-    "{{ m.content | trim + eos_token }}{% endfor %}{% if add_generation_prompt %}A{% endif %}"
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}U{% elif m.role == 'system' %}S{% else %}A"
+    "{% endif %}{{ m.content | trim + eos_token }}{% endfor %}{% if add_generation_prompt %}A{% endif %}"
 )
 DATED = "{{ strftime_now('%Y') }}" + TAKES_BOS
 
@@ -58,7 +58,7 @@ def inspected(file: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_a_template_by_its_proven_form(program: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = packed(tmp_path, TAKES_BOS)
-    turns = ["one", "<|endoftext|> 2", "three"]
+    turns = ["one", "<|endoftext|> 2"]
     with Model.open(file) as model:
         assert "start user strip \\bU\n" in str(model.metadata["chat_form"])
         prompt = prompt_tokens(model, template_of(model).render_marked([Message("user", "one")]))
