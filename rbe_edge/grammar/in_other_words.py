@@ -14,7 +14,7 @@ _MAX_CONTAINED = 100
 
 def in_other_words(schema: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """The same schema, or one of some of its values: what an array contains comes first in it. Raises SchemaError."""
-    schema = _told_apart(schema)
+    schema = _alone(_told_apart(schema))
     more = [*_dependent(schema, where), *_contained(schema, where), *_negated(schema)]
     if not more:
         return schema
@@ -46,6 +46,22 @@ def _told_apart(schema: Mapping[str, Any]) -> Mapping[str, Any]:
             kind = {"properties": {name: {"enum": kinds}}} if kinds else {}
             found[key].append({"allOf": [option, {"required": [name], **kind}]})
     return found
+
+
+def _alone(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where options of `oneOf` only demand names, the others exclude them: `oneOf` is read as `anyOf` otherwise."""
+    options = schema.get("oneOf")
+    if not isinstance(options, list) or len(options) > _MAX_DEPENDENT:
+        return schema
+    demands = [isinstance(one, Mapping) and significant(one) - {"type"} == {"required"} for one in options]
+    opposites = [_opposite(one) if demand else None for one, demand in zip(options, demands, strict=True)]
+    if not any(demands):
+        return schema
+    apart = []
+    for index, option in enumerate(options):
+        others = [one for other, one in enumerate(opposites) if other != index and one is not None]
+        apart.append({"allOf": [option, *others]})
+    return {**schema, "oneOf": apart}
 
 
 def _dependent(schema: Mapping[str, Any], where: str) -> list[dict[str, Any]]:

@@ -137,6 +137,11 @@ def test_what_is_taken_is_valid(schema: Any, seed: int) -> None:
         ({"properties": {"a": {}, "b": {}}, "dependencies": {"a": {"required": ["b"]}}}, '{"b":2}', '{"a":1}'),
         ({"allOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}}], "unevaluatedProperties": False}, '{"b":1}',
          '{"c":1}'),
+        (
+            {"properties": {"a": {}, "b": {}}, "oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
+            '{"b": 1}',
+            '{"a": 1, "b": 1}',
+        ),
         ({"not": {"type": ["null", "number"]}}, '"x"', "3"),
         ({"properties": {"a": {}, "b": {}}, "not": {"required": ["a"]}}, '{"b": 1}', '{"a": 1}'),
         ({"properties": {"a": {"not": {}}, "b": {}}}, '{"b": 1}', '{"a": 1}'),
