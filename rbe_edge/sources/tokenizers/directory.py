@@ -45,7 +45,7 @@ def read_tokenizer(directory: Path, rows: int | None = None) -> Tokenizer:
         raise TokenizerError(f"{directory} is not a directory; give the model's directory")
     try:
         return _read(directory, rows)
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
         raise TokenizerError(
             f"{directory}: the configuration of the tokenizer is not built as usual ({one_line(repr(error), 120)}); "
             f"download its files again"
@@ -121,7 +121,7 @@ class _Configs:
                 named = special_tokens(self.tokenizer, defaults)
                 tokens += [AddedToken(None, token.content, True, only_known=True) for token in named]
             return tokens
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise TokenizerError(
                 f"{self.directory}: added tokens in tokenizer.json or tokenizer_config.json are not built as such "
                 f"({one_line(repr(error), 120)}); download the files again"

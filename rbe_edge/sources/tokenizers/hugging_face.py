@@ -35,7 +35,7 @@ def read_document(document: Any, path: Path, more: Sequence[AddedToken] = ()) ->
     """The content of a tokenizer.json; path: for messages; more: tokens that are added to its own."""
     try:
         return _read_document(document, path, more)
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
         raise TokenizerError(
             f"{path}: not built as a tokenizer.json is ({one_line(repr(error), 120)}); download the file again"
         ) from None
