@@ -23,6 +23,10 @@ _MAX_STATES = 20_000
 MAX_DEPTH, MAX_DIGITS = 100, 64
 _PLENTY = 2000  # tokens: with more left than this, no end is looked for
 _PAUSE = 16  # tokens until an end is looked for again where none was found
+# Masks that looking for ends may take, so that one answer does not hold up the others: at once, and with each token.
+_CREDIT, _EARNED = 12_000, 150
+_ROOM = 200  # tokens left, and more for a long plan, with which looking may be put off
+_TRIED = 24  # beginnings, and as many ends, of a plan that may be what is still needed
 
 
 class CompiledGrammar:
@@ -74,6 +78,7 @@ class Constraint:
         self._plan: bytes | None = None  # completes the text from here
         self._next: tuple[bytes, bytes | None] = b"", None  # a text that may come, and the plan behind it
         self._pause = 0
+        self._credit = _CREDIT
         self.shortened = False
 
     @property
@@ -98,6 +103,7 @@ class Constraint:
         if not np.isfinite(logits).any():
             return None
         limited = remaining is not None and remaining <= _PLENTY
+        self._credit = min(self._credit + _EARNED, _CREDIT)
         if limited and self._plan is None:
             self._look_ahead(remaining)
         token = sampler.draw_from(logits)
@@ -114,6 +120,9 @@ class Constraint:
             plan = self._plan_after(text, remaining - 1) if self._fits(self._plan, remaining) else None
             if plan is not None:
                 self._next = text, plan
+                return token
+            if self._credit <= 0 and remaining > _ROOM + 8 * len(self._plan):
+                self._plan, self._pause = None, _PAUSE
                 return token
             self.shortened = True
         return token if self._plan is None else self._planned()
@@ -158,12 +167,14 @@ class Constraint:
     def _look_ahead(self, tokens: int | None) -> None:
         """Finds a plan where there is none, within so many tokens if it can be. None: any, and now."""
         self._pause -= 1
-        if self._pause > 0 and tokens is not None:
+        if tokens is not None and (self._pause > 0 or self._credit <= 0):
             return
         self._catch_up()
+        before = self._ending.masks
         self._plan = self._ending.find(self._place)
         if self._plan is not None and tokens is not None and not self._fits(self._plan, tokens):
             self._plan = self._ending.shortest(self._place) or self._plan
+        self._credit -= self._ending.masks - before
         self._check(self._bytes)
         self._pause = 0 if self._plan is not None else _PAUSE
 
@@ -181,8 +192,10 @@ class Constraint:
         self._check(matcher)
         place = self._place.copy().go(text)
         found = self._rest_of_plan()
-        if found is None or not self._fits(found, tokens):
+        if (found is None or not self._fits(found, tokens)) and self._credit > 0:
+            before = self._ending.masks
             found = self._ending.find(place)
+            self._credit -= self._ending.masks - before
             self._check(matcher)
         matcher.rollback(len(text))
         return found if found is not None and self._fits(found, tokens) else None
@@ -192,13 +205,15 @@ class Constraint:
         within a string."""
         if self._bytes.is_accepting():
             return b""
-        plan, end = self._plan or b"", self._vocabulary.bytes_tokenizer.eos_token
-        for start in range(len(plan)):
-            rest = plan[start:]
-            if self._bytes.validate_tokens([*rest, end]) > len(rest):
-                return rest
+        plan = self._plan or b""
+        tokens = [*plan, self._vocabulary.bytes_tokenizer.eos_token]
+        for start in dict.fromkeys([*range(_TRIED), *range(max(len(plan) - _TRIED, 0), len(plan))]):
+            if start < len(plan) and self._bytes.validate_tokens(tokens[start:]) == len(tokens) - start:
+                return plan[start:]
         return None
 
     def _fits(self, plan: bytes, tokens: int) -> bool:
+        if len(plan) <= tokens and self._vocabulary.bytes_known.issuperset(plan):
+            return True  # no token is shorter than a byte
         count = self._vocabulary.count(plan)
         return count is not None and count <= tokens

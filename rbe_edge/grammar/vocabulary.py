@@ -43,6 +43,7 @@ class Vocabulary:
         self.of_text = {text: token for token, text in reversed(list(enumerate(self.texts))) if text}
         for end in ends:  # their text, where they have one, is no part of an answer
             self.of_text.pop(self.texts[end], None)
+        self.bytes_known = frozenset(text[0] for text in self.of_text if len(text) == 1)
         self.longest = max(map(len, self.texts), default=0)
         words = [*self.texts, b"<end>"]
         for end in ends:

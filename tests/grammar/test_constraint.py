@@ -122,6 +122,20 @@ def test_answers_end_in_time(name: str, limit: int) -> None:
         assert taker.takes(said)
 
 
+@pytest.mark.parametrize(
+    ("schema", "limit"),
+    [
+        ({"type": "array", "items": {"type": "string"}, "minItems": 150}, 650),
+        ({"type": "array", "items": {"type": "integer", "multipleOf": 7, "minimum": 1}, "minItems": 30}, 300),
+        ({"anyOf": [{"type": "null"}, {"type": "array", "items": {"const": "abc"}, "minItems": 50}]}, 250),
+    ],
+)
+def test_long_ends(schema: Any, limit: int) -> None:
+    """Of more bytes than are looked at at once, or that take many steps to find."""
+    found = CompiledGrammar(byte_vocabulary(), of_schema(schema))
+    json.loads(drawn(found, limit, 1)[0].decode())
+
+
 def test_what_cannot_end_goes_the_shortest_way() -> None:
     said, shortened = drawn(grammar_of("counted"), 2, 0)
     assert said.startswith(b'"') and shortened
