@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rbe_edge.grammar.json_schema import reduced_schema
+from rbe_edge.grammar.schema_error import require
 
 #: Blanks are bounded, so that a model cannot go on with them for ever. `oneOf` is read as `anyOf`.
 _OPTIONS = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,16}", "coerce_one_of": True}
 _MOST_EXAMPLES = 20
+_MOST_EFFORT = 2  # of all schemas together
 
 
 class GrammarError(Exception):
@@ -41,9 +43,12 @@ def framed(options: Iterable[tuple[str, Any, str]]) -> Grammar:
     """One of several texts: a beginning, a value of a schema, and an end. Raises SchemaError."""
     rules, grammars = [], []
     examples: dict[bytes, None] = {}
+    effort = 0.0
     for number, (before, schema, behind) in enumerate(options):
         parts = [json.dumps(before), f"@s{number}", json.dumps(behind)]
-        reduced, found = reduced_schema(schema)
+        reduced, found, more = reduced_schema(schema)
+        effort += more
+        require(effort <= _MOST_EFFORT, "the schemas are too large together")
         examples.update({json.dumps(one, ensure_ascii=False)[1:-1].encode(): None for one in found})
         rules.append(" ".join(part for part in parts if part != '""'))
         grammars.append({"name": f"s{number}", "json_schema": {**reduced, "x-guidance": _OPTIONS}})

@@ -59,10 +59,12 @@ def _longer(where: str, name: str) -> str:
 
 
 class Reduced(NamedTuple):
-    """schema: of the same values, or of some of them. examples: texts that its patterns look for."""
+    """schema: of the same values, or of some of them. examples: texts that its patterns look for. effort: what
+    compiling it takes, 1 being the most for one schema."""
 
     schema: dict[str, Any]
     examples: list[str]
+    effort: float
 
 
 def reduced_schema(schema: Any) -> Reduced:
@@ -86,7 +88,8 @@ class _Reducer:
         found = pruned(root, self._definitions)
         require(found is not False, "no value fits the schema")
         assert isinstance(found, dict)
-        return Reduced(found, list(filter(None, self._examples)))
+        effort = max(self._parts / _MAX_PARTS, self._squares / _MAX_OPTIONAL_SQUARES)
+        return Reduced(found, list(filter(None, self._examples)), effort)
 
     def _schema(self, schema: Any, place: _Place) -> Any:
         """False, or a schema as an object."""

@@ -28,7 +28,7 @@ from rbe_edge.server.job import Finish, Job, Piece
 from rbe_edge.server.metrics import Metrics
 from rbe_edge.server.scheduler import QueueFull, Scheduler, Stopped
 
-_KEPT_GRAMMARS = 4  # each may grow to some 40 MB
+_KEPT_GRAMMARS = 4  # each may grow to some 80 MB
 
 Event = Piece | Finish | BaseException
 

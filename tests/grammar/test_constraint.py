@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from rbe_edge.errors import MissingExtra
 from rbe_edge.grammar.constraint import MAX_DEPTH, MAX_DIGITS, CompiledGrammar, Constraint
 from rbe_edge.grammar.grammar import Grammar, GrammarError, any_object, framed, of_schema
+from rbe_edge.grammar.schema_error import SchemaError
 from rbe_edge.grammar.vocabulary import Vocabulary
 from rbe_edge.runtime.options import SamplingOptions
 from rbe_edge.runtime.sampler import Sampler
@@ -271,6 +272,13 @@ def test_one_of_several_frames() -> None:
         complete = matcher.try_consume_tokens(data) == len(data) and matcher.is_accepting()
         assert complete == fits, text
         matcher.reset()
+
+
+def test_frames_are_bounded_together() -> None:
+    large = {"enum": list(range(4000))}
+    framed([("a", large, ""), ("b", large, "")])
+    with pytest.raises(SchemaError, match="together"):
+        framed([("a", large, ""), ("b", large, ""), ("c", large, "")])
 
 
 def test_ends_are_the_same_in_every_process() -> None:

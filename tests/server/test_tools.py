@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -190,3 +191,16 @@ def test_the_whole_way(model: Model) -> None:
             client.chat.completions.create(
                 messages=asked, tool_choice="required", **{**settings, "tools": [unsupported]}
             )
+
+
+def test_without_llguidance(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is not built for the machine, what needs it is refused, and the rest works."""
+    openai = pytest.importorskip("openai")
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    with running(model, slots=1, template=TEMPLATE) as server:
+        client, asked = server.client(), [{"role": "user", "content": "What is 1 and 2?"}]
+        settings: dict[str, Any] = {"model": "demo", "messages": asked, "max_tokens": 4}
+        assert client.chat.completions.create(tools=[ADD], **settings).choices
+        for wanted in ({"response_format": {"type": "json_object"}}, {"tools": [ADD], "tool_choice": "required"}):
+            with pytest.raises(openai.BadRequestError, match="llguidance"):
+                client.chat.completions.create(**wanted, **settings)
