@@ -38,7 +38,7 @@ def configured_tokens(
         numbered = _numbered(config["added_tokens_decoder"])
     else:
         texts = {text for text in (config.get(name) for name in NAMES) if isinstance(text, str)}
-        texts |= {text for text in config.get("additional_special_tokens") or [] if isinstance(text, str)}
+        texts |= {token.content for token in _extra(config)}
         texts |= {token.content for token in special_tokens(special_map, {})}
         config = {**config, **special_map}
         numbered = {

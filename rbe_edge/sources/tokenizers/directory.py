@@ -118,7 +118,8 @@ class _Configs:
         try:
             tokens = configured_tokens(self.tokenizer, self.special, older, listed, present, defaults)
             if name == "Qwen2Tokenizer":  # which adds them once more, without flags
-                named = special_tokens(self.tokenizer, defaults)
+                older_names = {} if "added_tokens_decoder" in self.tokenizer else self.special
+                named = special_tokens({**self.tokenizer, **older_names}, defaults)
                 tokens += [AddedToken(None, token.content, True, only_known=True) for token in named]
             return tokens
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
