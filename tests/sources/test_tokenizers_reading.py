@@ -29,6 +29,7 @@ from rbe_edge.sources.tokenizers import (
 from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.byte_level import byte_of_character
 from rbe_edge.sources.tokenizers.pre_tokenizers import GPT2, LLAMA3, O200K, QWEN2, TEKKEN
+from rbe_edge.sources.tokenizers.tokenizer import SearchedTokens
 
 CHARACTER = {byte: character for character, byte in byte_of_character().items()}
 VOCABULARY = {CHARACTER[byte]: byte for byte in range(256)} | {"ab": 256, "\u0120a": 257}
@@ -198,6 +199,11 @@ def test_vocabulary_and_merges(tmp_path: Path) -> None:
     assert (tokenizer.pre_tokenizer, tokenizer.nfc) == (PreTokenizer.GPT2, False)
     assert tokenizer.types[258:] == (TokenType.CONTROL, TokenType.USER_DEFINED)
     assert tokenizer.strip_left == tokenizer.ends_text == {258}
+    for damaged in ([], {**VOCABULARY, "x": "7"}):
+        write(tmp_path, vocab=damaged)
+        with pytest.raises(TokenizerError, match="not a vocabulary"):
+            read_tokenizer(tmp_path)
+    write(tmp_path, vocab=VOCABULARY)
     (tmp_path / "merges.txt").unlink()
     with pytest.raises(TokenizerError, match=r"merges\.txt: No such file"):
         read_tokenizer(tmp_path)
@@ -235,6 +241,20 @@ def test_padding_to_the_model(tmp_path: Path) -> None:
     assert set(padded.types[261:]) == {TokenType.UNUSED} and not padded.notes
     with pytest.raises(TokenizerError, match="261 tokens, the model only 260"):
         tokenizer.padded_to(260)
+
+
+def test_searched_tokens_of_fewer_ids() -> None:
+    given = ((b"<a>", 3), (b"<b>", 9))
+    searched = SearchedTokens(given, ((b" <c>", 8),), frozenset({3, 8}), frozenset({9}), True)
+    assert searched.ids() == {3, 8, 9}
+    assert searched.below(9) == SearchedTokens(given[:1], ((b" <c>", 8),), frozenset({3, 8}), frozenset(), True)
+
+
+def test_many_added_tokens_with_one_id(tmp_path: Path) -> None:
+    """Each but the first gets an id of its own, in no more time than others take."""
+    tokens = [{"id": 258, "content": f"<{number}>", "special": True} for number in range(20_000)]
+    tokenizer = read(tmp_path, tokenizer=document(added_tokens=tokens))
+    assert tokenizer.size == 258 + 20_000 and tokenizer.tokens[-1] == b"<19999>"
 
 
 def test_missing_and_damaged_files(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ class AddedVocabulary:
         self.vocabulary = vocabulary
         self.by_content: dict[str, AddedToken] = {}
         self._ids = set(vocabulary.values())
+        self._next = max(len(vocabulary), max(self._ids, default=0) + 1)
 
     def add(self, tokens: Iterable[AddedToken]) -> None:
         """Adds tokens. One that is there already takes the flags of the new one, but what was special stays special."""
@@ -74,7 +75,9 @@ class AddedVocabulary:
             index = self._id(token) if known is None else known.id
             special = token.special or (known is not None and known.special)
             self.by_content[token.content] = dataclasses.replace(token, id=index, special=special, only_known=False)
-            self._ids.add(index or 0)
+            if index is not None:
+                self._ids.add(index)
+                self._next = max(self._next, index + 1)
 
     def _lacks(self, content: str) -> bool:
         return content not in self.vocabulary and content not in self.by_content
@@ -86,7 +89,7 @@ class AddedVocabulary:
             return known
         if token.id is not None and token.id not in self._ids:
             return token.id
-        return max(len(self.vocabulary), max(self._ids, default=0) + 1)
+        return self._next
 
     def tokens(self) -> list[tuple[int, AddedToken]]:
         """All of them, with their ids."""

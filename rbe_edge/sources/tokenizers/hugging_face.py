@@ -98,7 +98,7 @@ def read_vocabulary_and_merges(
     """Byte-level BPE from vocab.json and merges.txt, which do not say how text is cut: the caller must."""
     path = directory / "vocab.json"
     vocabulary = read_json(path, TokenizerError)
-    if not isinstance(vocabulary, dict):
+    if not isinstance(vocabulary, dict) or not all(isinstance(index, int) for index in vocabulary.values()):
         raise TokenizerError(f"{path}: not a vocabulary; download the file again")
     merges = read_merges(directory / "merges.txt", vocabulary)
     batch = AddedVocabulary(vocabulary)
