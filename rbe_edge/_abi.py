@@ -215,5 +215,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "rbe_rotate_rows": (_STATUS, [_FLOATS, _U32, _U32, _U32, ctypes.c_uint64, _INT]),
     "rbe_moment_add": (_STATUS, [_FLOATS, _SIZE, _U32, _U32, _FLOATS]),
+    "rbe_log_probabilities": (_STATUS, [_FLOATS, _U32, _U32, _FLOATS, _U32, ctypes.c_float, _U32, _FLOATS]),
+    "rbe_divergence": (_STATUS, [_FLOATS, _FLOATS, _U32, _U32, _U32, ctypes.POINTER(ctypes.c_double)]),
     "rbe_inverse_factor": (_STATUS, [_FLOATS, _U32, _U32]),
 }

@@ -1,4 +1,5 @@
-"""Writes tests/golden/v1 and v2: small `.rbe` files of each format version, and what every reader must find in them.
+"""Writes tests/golden/v1 and v2: small `.rbe` files of each format version, and what every reader must find in them;
+and tests/golden/answers: a tiny model of every architecture, for native/tests/test_answers.c.
 
     python tools/golden_packs.py            adds files that are not there yet
     python tools/golden_packs.py --force    writes all anew: only while no version has been released
@@ -180,6 +181,22 @@ FILES: dict[str, dict[str, Write]] = {
 }
 
 
+# One of every architecture, with what it alone has: windows, long rotary scaling, caps, biases, norms of q and k.
+ANSWERS: dict[str, Write] = {
+    name: _packed(tiny_models.MODELS[name], planes, wide)
+    for name, planes, wide in (
+        ("gpt2", (4,), (3,)),
+        ("llama_llama3", (2, 1), (4,)),
+        ("mistral_window", (3,), (2, 2)),
+        ("qwen2_window", (2,), (4,)),
+        ("qwen3", (4,), (2,)),
+        ("phi3_longrope", (3,), (4,)),
+        ("gemma2", (2, 2), (3,)),
+        ("gemma3_new", (3, 1), (4,)),
+    )
+}
+
+
 def _digest(values: np.ndarray, dtype: str) -> str:
     return hashlib.sha256(values.astype(dtype).tobytes()).hexdigest()
 
@@ -211,11 +228,10 @@ def describe(path: Path) -> dict[str, Any]:
     }
 
 
-def write_version(folder: Path, files: dict[str, Write], force: bool) -> None:
-    """Adds what is missing in the folder of a version."""
+def write_files(folder: Path, files: dict[str, Write], force: bool) -> list[Path]:
+    """Those that are missing in the folder; returns what was written."""
     folder.mkdir(parents=True, exist_ok=True)
-    record = folder / "expected.json"
-    expected = json.loads(record.read_text()) if record.exists() else {}
+    written = []
     for name, write in files.items():
         path = folder / f"{name}.rbe"
         if path.exists() and not force:
@@ -223,8 +239,17 @@ def write_version(folder: Path, files: dict[str, Write], force: bool) -> None:
         path.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
             write(path, Path(scratch))
-        expected[name] = describe(path)
+        written.append(path)
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size} bytes")
+    return written
+
+
+def write_version(folder: Path, files: dict[str, Write], force: bool) -> None:
+    """Adds what is missing in the folder of a version."""
+    record = folder / "expected.json"
+    written = write_files(folder, files, force)
+    expected = json.loads(record.read_text()) if record.exists() else {}
+    expected |= {path.stem: describe(path) for path in written}
     lines = [f"{json.dumps(name)}: {json.dumps(expected[name], ensure_ascii=False)}" for name in sorted(expected)]
     record.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
@@ -232,6 +257,7 @@ def write_version(folder: Path, files: dict[str, Write], force: bool) -> None:
 def main() -> None:
     for version, files in FILES.items():
         write_version(GOLDEN / version, files, sys.argv[1:] == ["--force"])
+    write_files(GOLDEN / "answers", ANSWERS, sys.argv[1:] == ["--force"])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,19 @@ typedef struct kernel_case {
     const char *set;   /* of the table under test */
     const char *field; /* of the kernel: its last characters tell K or the element type */
     const rbe_kernels *scalar;
+    void (*definition)(void); /* the scalar set's kernel of this field */
 } kernel_case;
+
+/* The same floats, to the bit; any NaN is the same as any other. */
+static inline int same_floats(const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (memcmp(a + i, b + i, sizeof *a) != 0 && (a[i] == a[i] || b[i] == b[i])) {
+            return 0;
+        }
+    }
+    return 1;
+}
 
 static uint64_t random_state = 1;
 

@@ -1,4 +1,5 @@
-/* Tests of the kernels of attention and of activation functions against double precision, within the bounds that kernels.h states. */
+/* Tests of the kernels of attention and of activation functions: to the bit against the scalar set, and against double precision within
+ * the bounds that kernels.h states. */
 #ifndef RBE_TESTS_KERNEL_TESTS_ATTENTION_H
 #define RBE_TESTS_KERNEL_TESTS_ATTENTION_H
 
@@ -21,8 +22,10 @@ static inline void test_rbe_weighted_sum_kernel(const kernel_case *about, rbe_we
         random_floats(keep.data, n_out);
         random_elements(about->field, rows.data, n_elements);
         const float *weights = weight.data, *results = out.data, *kept = index % 4 ? keep.data : NULL;
-        float *before = malloc(n_results * sizeof(float)), *alone = malloc(n_cols * sizeof(float));
+        float *before = malloc(n_results * sizeof(float)), *untouched = malloc(n_results * sizeof(float));
+        float *alone = malloc(n_cols * sizeof(float));
         memcpy(before, out.data, n_results * sizeof(float));
+        memcpy(untouched, out.data, n_results * sizeof(float));
         weighted_sum(weights, weight_stride, rows.data, row_stride, n_rows, n_cols, n_out, kept, out.data, out_stride);
         for (uint32_t n = 0; n < n_out; n++) {
             for (uint32_t c = 0; c < n_cols; c++) {
@@ -41,14 +44,19 @@ static inline void test_rbe_weighted_sum_kernel(const kernel_case *about, rbe_we
                       about->field);
             }
         }
+        ((rbe_weighted_sum_kernel *)about->definition)(weights, weight_stride, rows.data, row_stride, n_rows, n_cols, n_out, kept, before,
+                                                       out_stride);
+        CHECK(same_floats(before, results, n_results), "%s %s %u x %u, %u outputs: not the scalar set's bits", about->set, about->field,
+              n_rows, n_cols, n_out);
         /* neither the other outputs nor the other columns matter */
         const uint32_t n = random_between(0, n_out - 1), c = random_between(0, n_cols - 1);
-        memcpy(alone, before + n * out_stride + c, (n_cols - c) * sizeof(float));
+        memcpy(alone, untouched + n * out_stride + c, (n_cols - c) * sizeof(float));
         weighted_sum(weights + n * weight_stride, weight_stride, n_rows ? (const uint8_t *)rows.data + size * c : rows.data, row_stride,
                      n_rows, n_cols - c, 1, kept ? kept + n : NULL, alone, n_cols);
         CHECK(memcmp(alone, results + n * out_stride + c, (n_cols - c) * sizeof(float)) == 0,
               "%s %s: output %u alone from column %u differs", about->set, about->field, n, c);
         free(alone);
+        free(untouched);
         free(before);
         guard_give(keep);
         guard_give(rows);
@@ -63,7 +71,8 @@ static inline void test_rbe_online_softmax_kernel(const kernel_case *about, rbe_
         const float size = n % 5 ? 4.0f * (float)(n % 5) : 120.0f;
         for (uint32_t second = 0; second < 2; second++) {
             const guarded x = guard_take(n * sizeof(float), n % 2 ? GUARD_BEFORE : GUARD_BEHIND);
-            float *values = x.data, before[FLOAT_CASES], start = second ? random_float() * size : -INFINITY, largest = start;
+            float *values = x.data, before[FLOAT_CASES], scores[FLOAT_CASES], start = second ? random_float() * size : -INFINITY,
+                  largest = start;
             double most = start, sum = 0;
             random_floats(values, n);
             for (uint32_t i = 0; i < n; i++) {
@@ -73,10 +82,16 @@ static inline void test_rbe_online_softmax_kernel(const kernel_case *about, rbe_
                 }
             }
             memcpy(before, values, n * sizeof(float));
+            memcpy(scores, values, n * sizeof(float));
             const double total = (double)online_softmax(values, n, &largest);
+            float defined_largest = start;
+            const float defined_total = ((rbe_online_softmax_kernel *)about->definition)(before, n, &defined_largest);
+            const float results[] = {(float)total, largest}, defined[] = {defined_total, defined_largest};
+            CHECK(same_floats(before, values, n) && same_floats(defined, results, 2), "%s %s of %u: not the scalar set's bits", about->set,
+                  about->field, n);
             CHECK((double)largest == most, "%s %s of %u: largest %g, not %g", about->set, about->field, n, (double)largest, most);
             for (uint32_t i = 0; i < n; i++) {
-                const double d = before[i] - most, exact = exp(d);
+                const double d = scores[i] - most, exact = exp(d);
                 CHECK(fabs(values[i] - exact) <= (0x1p-22 + 0x1p-23 * fabs(d)) * exact + 0x1p-125, "%s %s of %g: %a, not %a", about->set,
                       about->field, d, (double)values[i], exact);
                 sum += values[i];
@@ -113,6 +128,8 @@ static inline void test_rbe_exponential_kernel(const kernel_case *about, rbe_exp
                   (double)values[i], exact);
             CHECK(before[i] != 0 || values[i] == 1, "%s %s of 0", about->set, about->field);
         }
+        ((rbe_exponential_kernel *)about->definition)(before, n);
+        CHECK(same_floats(before, values, n), "%s %s of %u: not the scalar set's bits", about->set, about->field, n);
         guard_give(x);
     }
     float special[] = {NAN, -INFINITY, INFINITY, 1e30f, -1e30f};
@@ -143,6 +160,8 @@ static inline void test_rbe_activation_kernel(const kernel_case *about, rbe_acti
             CHECK(fabs(results[i] - exact) <= bound, "%s %s of %a times %g: %a, not %a", about->set, about->field, x, factor,
                   (double)results[i], exact);
         }
+        ((rbe_activation_kernel *)about->definition)(gates, n, before);
+        CHECK(same_floats(before, results, n), "%s %s of %u: not the scalar set's bits", about->set, about->field, n);
         guard_give(up);
         guard_give(gate);
     }
@@ -164,6 +183,8 @@ static inline void test_rbe_softcap_kernel(const kernel_case *about, rbe_softcap
             CHECK(fabs(values[i] - exact) <= 0x1p-21 * cap, "%s %s of %g: %g, not %g", about->set, about->field, (double)before[i],
                   (double)values[i], exact);
         }
+        ((rbe_softcap_kernel *)about->definition)(before, n, cap);
+        CHECK(same_floats(before, values, n), "%s %s of %u: not the scalar set's bits", about->set, about->field, n);
         guard_give(x);
     }
 }
@@ -277,6 +298,10 @@ static inline void test_rbe_normalize_kernel(const kernel_case *about, rbe_norma
             CHECK(fabs(((float *)other.data)[i] - exact) <= bound, "%s %s kind %d value %u of %u: %g, not %g", about->set, about->field,
                   kind, i, n, (double)((float *)other.data)[i], exact);
         }
+        float *defined = malloc(n * sizeof(float));
+        ((rbe_normalize_kernel *)about->definition)(x.data, n, kind, epsilon, weight.data, biased ? bias.data : NULL, defined);
+        CHECK(same_floats(defined, other.data, n), "%s %s kind %d of %u: not the scalar set's bits", about->set, about->field, kind, n);
+        free(defined);
         normalize(x.data, n, kind, epsilon, weight.data, biased ? bias.data : NULL, x.data);
         CHECK(memcmp(x.data, other.data, n * sizeof(float)) == 0, "%s %s of %u differs in place", about->set, about->field, n);
         guard_give(other);

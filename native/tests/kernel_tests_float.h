@@ -1,4 +1,5 @@
-/* Tests of the floating-point kernels against double precision, within the bounds that kernels.h states. */
+/* Tests of the floating-point kernels: to the bit against the scalar set, which defines them, and against double precision within the
+ * bounds that kernels.h states. */
 #ifndef RBE_TESTS_KERNEL_TESTS_FLOAT_H
 #define RBE_TESTS_KERNEL_TESTS_FLOAT_H
 
@@ -99,6 +100,12 @@ static inline void test_rbe_dense_kernel(const kernel_case *about, rbe_dense_ker
                       about->set, about->field, rows, cols, n, r, result, sum);
             }
         }
+        float *defined = malloc(((n_tokens - 1) * y_stride + rows) * sizeof(float));
+        memcpy(defined, y_data, ((n_tokens - 1) * y_stride + rows) * sizeof(float));
+        ((rbe_dense_kernel *)about->definition)(w_data, rows, cols, x_data, x_stride, n_tokens, defined, y_stride);
+        CHECK(same_floats(defined, y_data, (n_tokens - 1) * y_stride + rows), "%s %s %ux%u of %u tokens: not the scalar set's bits",
+              about->set, about->field, rows, cols, n_tokens);
+        free(defined);
         /* neither the other tokens nor the other rows matter */
         const uint32_t n = random_between(0, n_tokens - 1), r = random_between(0, rows - 1);
         float alone[21];
@@ -129,6 +136,8 @@ static inline void test_rbe_accumulate_kernel(const kernel_case *about, rbe_accu
             CHECK(fabs(result - (before[r] + added)) <= ldexp(fabs(before[r]) + fabs(added), -23), "%s %s row %u of %u: %g", about->set,
                   about->field, r, n, result);
         }
+        ((rbe_accumulate_kernel *)about->definition)(before, acc.data, n, scale);
+        CHECK(same_floats(before, y.data, n), "%s %s of %u: not the scalar set's bits", about->set, about->field, n);
         guard_give(acc);
         guard_give(y);
     }
@@ -138,7 +147,10 @@ static inline void test_hadamard_block(const kernel_case *about, rbe_hadamard_ke
 {
     const guarded x = guard_take(n * sizeof(float), n / block % 2 ? GUARD_BEFORE : GUARD_BEHIND);
     double *expected = malloc(n * sizeof(double));
+    float *defined = malloc(n * sizeof(float));
     random_floats(x.data, n);
+    memcpy(defined, x.data, n * sizeof(float));
+    ((rbe_hadamard_kernel *)about->definition)(defined, n, block);
     for (uint32_t i = 0; i < n; i++) {
         expected[i] = ((const float *)x.data)[i];
     }
@@ -162,6 +174,8 @@ static inline void test_hadamard_block(const kernel_case *about, rbe_hadamard_ke
         CHECK(worst <= ldexp(log2(2.0 * block) * sqrt(norm), -22), "%s %s block %u of %u at %u: error %g", about->set, about->field, block,
               n, first, worst);
     }
+    CHECK(same_floats(defined, x.data, n), "%s %s block %u of %u: not the scalar set's bits", about->set, about->field, block, n);
+    free(defined);
     free(expected);
     guard_give(x);
 }

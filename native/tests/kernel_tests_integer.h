@@ -163,6 +163,9 @@ static inline void test_rbe_dot_kernel(const kernel_case *about, rbe_dot_kernel 
                 const double error = fabs(((const float *)sum.data)[row] - expected);
                 wrong = error <= (alone == n_blocks ? bound : 0.0) ? wrong : row;
             }
+            float defined[RBE_STRIP_ROWS];
+            ((rbe_dot_kernel *)about->definition)(&c.strip, x.data, scale, defined);
+            CHECK(same_floats(defined, sum.data, rows), "%s %s case %u: not the scalar set's bits", about->set, about->field, index);
             CHECK(wrong == rows, "%s %s case %u: R %u, %u groups in %u cells, block %u of %u: row %u differs", about->set, about->field,
                   index, c.strip.row_steps, n_groups, c.strip.n_cells, alone, n_blocks, wrong);
         }

@@ -325,7 +325,7 @@ static void test_machine_code(const rbe_kernels *scalar)
     if (executor == BY_MODEL) {
         amx_emulate();
     }
-    test_kernel(&(kernel_case){"avx512_amx, machine code", "multiply_tile", scalar}, table.multiply_tile);
+    test_kernel(&(kernel_case){"avx512_amx, machine code", "multiply_tile", scalar, NULL}, table.multiply_tile);
     printf("machine code: %u instructions by the model%s\n", amx_n_emulated, executor == BY_PROCESSOR ? ", all by the processor" : "");
     CHECK((amx_n_emulated > 0) == (executor == BY_MODEL), "%u instructions by the model", amx_n_emulated);
     if (executor == BY_MODEL) {
@@ -367,7 +367,7 @@ int main(void)
     CHECK(rbe__kernels_select("scalar", &scalar) == 0, "scalar");
     test_model_refuses();
     test_model_multiplies();
-    test_kernel(&(kernel_case){"avx512_amx, model", "multiply_tile", &scalar}, amx_model_multiply_tile);
+    test_kernel(&(kernel_case){"avx512_amx, model", "multiply_tile", &scalar, NULL}, amx_model_multiply_tile);
     test_instruction_counts(amx_model_multiply_tile);
     test_offered();
     test_ready();

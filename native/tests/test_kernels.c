@@ -31,9 +31,9 @@ static void test_selection(void)
 static void test_table(const char *name, const rbe_kernels *table, const rbe_kernels *scalar)
 {
     uint32_t n_own = 0;
-#define TEST_KERNEL(field, type)                                     \
-    random_state = 1;                                                \
-    test_##type(&(kernel_case){name, #field, scalar}, table->field); \
+#define TEST_KERNEL(field, type)                                                                    \
+    random_state = 1;                                                                               \
+    test_##type(&(kernel_case){name, #field, scalar, (void (*)(void))scalar->field}, table->field); \
     n_own += table->field != scalar->field;
     RBE_KERNEL_LIST(TEST_KERNEL)
 #undef TEST_KERNEL

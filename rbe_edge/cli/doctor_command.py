@@ -195,6 +195,7 @@ def _lines(found: Diagnosis) -> Iterable[str]:
     yield f"rbe {found.version}, Python {found.python}, {found.library}"
     yield f"processor: {found.processor}, {found.cores} cores, {found.system}"
     yield f"kernels:   {found.kernel_set}; in this build: {sets}"
+    yield "           all give the same bits: a file answers here as on any other machine (docs/engine.md)"
     yield f"memory:    {known(found.memory_bytes)}, {known(found.memory_available_bytes)} free"
     if found.read_gb_per_s is not None:
         rate = found.read_gb_per_s

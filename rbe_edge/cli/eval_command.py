@@ -31,7 +31,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "eval",
         help="perplexity of a model on a text, and its divergence from the source",
         description="Computes perplexity, and with --source the KL divergence and top-1 agreement, in the engine that "
-        "runs the model. The text is cut into windows that do not overlap; the first token of each is not scored.",
+        "runs the model. The text is cut into windows that do not overlap; the first token of each is not scored. The "
+        "digest is that of the logits of the first window: machines that print the same one computed the same bits.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -73,8 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _evaluate(
     model: Model, source: Model | None, text: str, arguments: argparse.Namespace, progress: Progress
 ) -> dict[str, Any]:
+    from rbe_edge.evaluation.digest import logits_digest
     from rbe_edge.evaluation.divergence import divergence
-    from rbe_edge.evaluation.perplexity import perplexity
+    from rbe_edge.evaluation.perplexity import cut, perplexity
 
     known: dict[str, Any] = {"file": str(arguments.file), "text": arguments.text.name}
     known |= {"file_bytes": model.info.file_bytes, "bits_per_weight": model.info.bits_per_weight}
@@ -82,18 +84,19 @@ def _evaluate(
     how["planes"] = arguments.read_planes
     if source is None:
         alone = perplexity(model, text, **how, progress=progress)
-        return known | {
-            "window": alone.window,
-            "stride": alone.window,
-            "tokens": alone.n_scored,
-            "perplexity": alone.perplexity,
-        }
-    both = divergence(model, source, text, **how, progress=progress)
-    return known | {
-        "window": both.window, "stride": both.window, "tokens": both.n_scored, "perplexity": both.perplexity,
-        "source_perplexity": both.source_perplexity, "kl": both.kl, "kl_error": both.kl_error,
-        "top1_agreement": both.top1_agreement,
-    }  # fmt: skip
+        window = alone.window
+        known |= {"window": window, "stride": window, "tokens": alone.n_scored, "perplexity": alone.perplexity}
+    else:
+        both = divergence(model, source, text, **how, progress=progress)
+        window = both.window
+        known |= {
+            "window": window, "stride": window, "tokens": both.n_scored, "perplexity": both.perplexity,
+            "source_perplexity": both.source_perplexity, "kl": both.kl, "kl_error": both.kl_error,
+            "top1_agreement": both.top1_agreement,
+        }  # fmt: skip
+    first = cut(model.tokenize(text, special=False), window, 1)[0]
+    digest = logits_digest(model, first, threads=arguments.threads, planes=arguments.read_planes)
+    return known | {"logits_digest": digest}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from rbe_edge.codes import golomb
+from rbe_edge.codes import golomb, small_systems
 from rbe_edge.codes.cosines import Floats, dct, inverse_dct
 from rbe_edge.codes.golomb import Integers
 from rbe_edge.errors import PackError
@@ -149,8 +149,7 @@ class _Functions:
         gram = self._gram - np.einsum("fi,gi->fg", inside, inside)
         right = products - np.einsum("fi,i->f", inside, block.reshape(-1)[kept])
         # An edge of one to three rows or columns cannot tell the functions apart.
-        found: Floats = np.linalg.lstsq(gram, right, rcond=1e-9)[0]
-        return found
+        return small_systems.solve(gram, right, 1e-9)
 
     def products(self, block: Floats) -> Floats:
         found: Floats = np.einsum("fi,i->f", self._flat, block.reshape(-1))

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rbe_edge.codes import small_systems
+
 Floats = npt.NDArray[np.float64]
 
 DATA_BYTES = 12
@@ -180,7 +182,7 @@ def _descend(sample: _Sample, values: Floats, steps: int) -> tuple[Floats, float
         if not diagonal.max() > 0:
             break
         damped = matrix + np.diag(damping * diagonal + 1e-12 * diagonal.max())
-        move = np.linalg.solve(damped, right)
+        move = small_systems.solve(damped, right)
         trial = np.clip(values + move[1:], _LOW, _HIGH)
         trial_scale, trial_error = sample.best_scale(trial)
         if trial_error < error:

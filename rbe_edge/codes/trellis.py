@@ -162,7 +162,7 @@ def encode(
     norm = squared_norm(left)
     rotate(left, rotation_block(cols), seed)
     scale = tensor_scale(left)
-    early = damped(feedback, cols) if feedback is not None and nested and len(planes) > 1 else None
+    early = damped(feedback, cols, threads) if feedback is not None and nested and len(planes) > 1 else None
     parts: list[bytes] = []
     for index, (bits, layout) in enumerate(zip(planes, plane_layouts(rows, cols, planes), strict=True)):
         factor = feedback if index == len(planes) - 1 else early
@@ -190,14 +190,32 @@ def decode(data: bytes, planes: tuple[int, ...], rows: int, cols: int, seed: int
     return weights
 
 
-def damped(feedback: FloatArray, cols: int, damping: float = NESTED_DAMPING) -> FloatArray:
+def damped(feedback: FloatArray, cols: int, threads: int | None = None, damping: float = NESTED_DAMPING) -> FloatArray:
     """The factor for H + damping x its mean diagonal, from that for H: a plane that other planes add to."""
-    root = np.linalg.inv(feedback[:cols, :cols].astype(np.float64))
-    h = root @ root.T
-    h[np.diag_indices(cols)] += damping * np.trace(h) / cols
+    u = np.ascontiguousarray(feedback[:cols, :cols])
+    v = _gram(u, threads)  # inverse(H) = U^T U
+    inverse_factor(v, threads)  # H = V^T V
+    h = _gram(v, threads)
+    h[np.diag_indices(cols)] += np.float32(damping * float(np.trace(h, dtype=np.float64)) / cols)
+    inverse_factor(h, threads)
     factor = np.eye(len(feedback), dtype=np.float32)
-    factor[:cols, :cols] = np.linalg.cholesky(np.linalg.inv(h)).T
+    factor[:cols, :cols] = h
     return factor
+
+
+def inverse_factor(h: FloatArray, threads: int | None = None) -> None:
+    """In place on a symmetric positive definite float32 [n][n], of which the lower triangle is read: U, upper
+    triangular, of inverse(H) = U^T U. Raises PackError where H is not positive definite."""
+    factor = _native.library().rbe_inverse_factor
+    _native.check(factor(_native.pointer(h, ctypes.c_float), len(h), threads or 0), PackError)
+
+
+def _gram(x: FloatArray, threads: int | None) -> FloatArray:
+    """x^T x: the lower triangle."""
+    out = np.zeros((x.shape[1], x.shape[1]), np.float32)
+    add, sums = _native.library().rbe_moment_add, _native.pointer(out, ctypes.c_float)
+    _native.check(add(_native.pointer(x, ctypes.c_float), *x.shape, threads or 0, sums), PackError)
+    return out
 
 
 def _fill(part: bytes) -> bytes:

@@ -70,8 +70,7 @@ def feedback_factor(
         padded = np.eye(-(-cols // 4) * 4, dtype=np.float32)
         padded[:cols, :cols] = moment
         moment = padded
-    factor = _native.library().rbe_inverse_factor
-    _native.check(factor(_native.pointer(moment, ctypes.c_float), len(moment), threads or 0), PackError)
+    trellis.inverse_factor(moment, threads)
     return moment
 
 

@@ -62,6 +62,16 @@ RBE_API rbe_status rbe_moment_add(const float *x, size_t n_tokens, uint32_t cols
  * positive diagonal and zeros below, of inverse(H) = U^T U. RBE_ERROR_ARGUMENT where H is not positive definite. n_threads as above. */
 RBE_API rbe_status rbe_inverse_factor(float *h, uint32_t n, uint32_t n_threads);
 
+/* out[n][v] = the natural log-probability of token v from hidden states x[n], float[n_tokens][width]: log softmax of head x, for head
+ * float[n_vocabulary][width], behind softcap tanh(/ softcap) where softcap is not 0. n_threads 0: all cores; the bits depend neither on it nor
+ * on the processor. */
+RBE_API rbe_status rbe_log_probabilities(const float *head, uint32_t n_vocabulary, uint32_t width, const float *x, uint32_t n_tokens,
+                                         float softcap, uint32_t n_threads, float *out);
+
+/* nats[n] = KL(expected[n] || given[n]) for log-probabilities float[n_tokens][n_vocabulary]. n_threads and bits as above. */
+RBE_API rbe_status rbe_divergence(const float *expected, const float *given, uint32_t n_tokens, uint32_t n_vocabulary, uint32_t n_threads,
+                                  double *nats);
+
 #ifdef __cplusplus
 }
 #endif

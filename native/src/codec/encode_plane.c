@@ -8,7 +8,6 @@
 #include "base/status.h"
 #include "codec/feedback.h"
 #include "kernels/kernels.h"
-#include "parallel/cores.h"
 #include "rbe/codec.h"
 
 #define NO_CELL 0xFFFFFFFFu
@@ -293,11 +292,8 @@ rbe_status rbe_encode_plane(const float *weights, uint32_t rows, uint32_t cols, 
     }
     rbe_encode_options chosen = {0};
     RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
-    const uint32_t wanted = chosen.n_threads != 0 ? chosen.n_threads : rbe__usable_cores();
-    if (chosen.n_threads > RBE_MAX_THREADS) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads is %u; the most is %u", chosen.n_threads, RBE_MAX_THREADS);
-    }
-    const uint32_t n_threads = wanted < RBE_MAX_THREADS ? wanted : RBE_MAX_THREADS;
+    uint32_t n_threads;
+    RBE_TRY(rbe__thread_count(chosen.n_threads, &n_threads));
 
     plane_job job;
     memset(&job, 0, sizeof job);

@@ -7,7 +7,6 @@
 
 #include "base/status.h"
 #include "kernels/kernels.h"
-#include "parallel/cores.h"
 #include "parallel/thread_pool.h"
 #include "rbe/codec.h"
 
@@ -15,16 +14,6 @@
 #define PANEL 512u  /* tokens multiplied at once: two operands of SIDE x PANEL floats fit in the second-level cache */
 #define SHORT 128u  /* the same of a factor: its operand lies on the stack */
 #define MAX_COLS (1u << 18)
-
-static rbe_status count_threads(uint32_t wanted, uint32_t *out)
-{
-    if (wanted > RBE_MAX_THREADS) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads is %u; the most is %u", wanted, RBE_MAX_THREADS);
-    }
-    const uint32_t cores = rbe__usable_cores();
-    *out = wanted != 0 ? wanted : cores < RBE_MAX_THREADS ? cores : RBE_MAX_THREADS;
-    return RBE_OK;
-}
 
 static uint32_t smaller(uint32_t a, uint32_t b)
 {
@@ -83,7 +72,7 @@ rbe_status rbe_moment_add(const float *x, size_t n_tokens, uint32_t cols, uint32
     if (x == NULL || moment == NULL || cols == 0 || cols > MAX_COLS) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_moment_add: an argument is NULL, or %u columns are not 1 to %u", cols, MAX_COLS);
     }
-    RBE_TRY(count_threads(n_threads, &n_threads));
+    RBE_TRY(rbe__thread_count(n_threads, &n_threads));
     moment_job job = {.cols = cols, .n_blocks = (cols - 1) / SIDE + 1, .moment = moment};
     rbe__kernels_select(NULL, &job.kernels);
     job.transposed = malloc((size_t)cols * PANEL * sizeof *job.transposed);
@@ -268,7 +257,7 @@ rbe_status rbe_inverse_factor(float *h, uint32_t n, uint32_t n_threads)
     if (h == NULL || n == 0 || n > MAX_COLS) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_inverse_factor: the matrix is NULL, or its side %u is not 1 to %u", n, MAX_COLS);
     }
-    RBE_TRY(count_threads(n_threads, &n_threads));
+    RBE_TRY(rbe__thread_count(n_threads, &n_threads));
     factor_job job = {.a = h, .n = n, .n_blocks = (n - 1) / SIDE + 1};
     rbe__kernels_select(NULL, &job.kernels);
     const size_t diagonal = (size_t)job.n_blocks * SIDE * SIDE;

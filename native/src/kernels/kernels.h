@@ -1,9 +1,9 @@
 /* The contracts of all kernels, and the table that holds one implementation of each.
  *
  * A kernel knows shapes and bytes, nothing of models or files. Kernels cannot fail: shapes were checked when the file
- * was opened. No argument may alias another. Integer results are equal to the scalar set's bit for bit; floating results
- * are within the bound stated here of a double-precision reference; on 32-bit ARM, whose NEON takes subnormal numbers for zero,
- * within 2^-125 more.
+ * was opened. No argument may alias another. All results are equal to the scalar set's bit for bit, which define them, and floating ones
+ * lie within the bound stated here of a double-precision reference. 32-bit ARM, whose NEON takes subnormal numbers for zero, may differ by
+ * 2^-125.
  *
  * A table is filled from the scalar set and upgraded by the sets that the processor can run; it lives in a handle, so
  * that two tables can run side by side in one test. The ISA is the folder, the sub-feature the suffix.
@@ -18,6 +18,7 @@
 #define RBE_BLOCK_GROUPS (RBE_BLOCK_COLS / 4u)
 #define RBE_STRIP_ROWS 256u  /* rows of the tallest strip */
 #define RBE_LANES 16u        /* of a cell: 4 rows x 4 columns per step */
+#define RBE_SUM_LANES 16u  /* of a sum in floating point */
 #define RBE_MAX_LANE_STEPS 96u /* of a cell of the format: m R <= 64 + R / 2 and R <= 64 */
 #define RBE_QUANTIZE_LEAST 0x1p-100f /* a smaller int8 scale counts as zero: no product near it is subnormal */
 
@@ -57,8 +58,8 @@ typedef void rbe_multiply_tile_kernel(const int8_t *tile, uint32_t row_steps, ui
 typedef void rbe_dense_kernel(const void *w, uint32_t rows, uint32_t cols, const float *x, size_t x_stride, uint32_t n_tokens, float *y,
                               size_t y_stride);
 
-/* y[r] += scale * acc[r] for r < n: the int8 block products gathered in floating point (a fused multiply-add or a multiply
- * and an add, by the set). |acc| < 2^24, so that it is exact in fp32. |error| <= 2^-23 * (|y| + |scale * acc|). */
+/* y[r] += scale * acc[r] for r < n: the int8 block products gathered in floating point by fused multiply-adds. |acc| < 2^24, so that it
+ * is exact in fp32. |error| <= 2^-23 * (|y| + |scale * acc|). */
 typedef void rbe_accumulate_kernel(float *y, const int32_t *acc, uint32_t n, float scale);
 
 /* x <- H x in place on every block of `block` values (a power of two, 1 to 65536) of x[n], n a multiple of block;

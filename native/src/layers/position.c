@@ -1,13 +1,16 @@
-#include <math.h>
-
 #include "layers/position.h"
+
+#include "base/elementary.h"
+
+#define TURNS_OF_RADIANS 0.159154943091895335769
 
 void rbe__rope_angles(const float *frequencies, uint32_t n_pairs, uint32_t position, float factor, float *cosines, float *sines)
 {
     for (uint32_t d = 0; d < n_pairs; d++) {
-        float angle = (float)position * frequencies[d];
-        cosines[d] = cosf(angle) * factor;
-        sines[d] = sinf(angle) * factor;
+        const float angle = (float)position * frequencies[d];
+        const double turns = (double)angle * TURNS_OF_RADIANS;
+        cosines[d] = (float)rbe__sin_turns(turns + 0.25) * factor;
+        sines[d] = (float)rbe__sin_turns(turns) * factor;
     }
 }
 

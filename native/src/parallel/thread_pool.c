@@ -131,6 +131,16 @@ static void release(rbe__thread_pool *pool)
     free(pool);
 }
 
+rbe_status rbe__thread_count(uint32_t wanted, uint32_t *out)
+{
+    if (wanted > RBE_MAX_THREADS) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads is %u; the most is %u", wanted, RBE_MAX_THREADS);
+    }
+    const uint32_t cores = rbe__usable_cores();
+    *out = wanted != 0 ? wanted : cores < RBE_MAX_THREADS ? cores : RBE_MAX_THREADS;
+    return RBE_OK;
+}
+
 rbe_status rbe__thread_pool_create(uint32_t n_threads, rbe__thread_pool **out)
 {
     *out = NULL;

@@ -11,6 +11,10 @@ typedef struct rbe__thread_pool rbe__thread_pool;
 /* work(context, item, thread): thread < n_threads is the index of the executing thread, for its scratch. */
 typedef void rbe__work(void *context, uint32_t item, uint32_t thread);
 
+/* Threads for a call that was asked for `wanted` of them: 0 is one for each core that this process may use. RBE_ERROR_ARGUMENT above
+ * RBE_MAX_THREADS. */
+rbe_status rbe__thread_count(uint32_t wanted, uint32_t *out);
+
 /* n_threads 1 to RBE_MAX_THREADS, the caller counted. Starts n_threads - 1 threads, which sleep between jobs. Each begins on a core of its
  * own, not the caller's, fast ones first; up to as many threads as there are fast cores stay on those. A caller on a slow core is
  * moved to a fast one when a job begins; where it may run is never changed. */

@@ -1,7 +1,7 @@
 /* Tokens into a session: through the model a pass at a time, with their ids in the ledger. */
-#include <math.h>
 #include <string.h>
 
+#include "base/elementary.h"
 #include "base/status.h"
 #include "session/session.h"
 
@@ -129,9 +129,9 @@ static float log_probability(const float *logits, uint32_t n, uint32_t token)
     }
     double total = 0;
     for (uint32_t i = 0; i < n; i++) {
-        total += (double)expf(logits[i] - most);
+        total += rbe__exp((double)logits[i] - (double)most);
     }
-    return (float)((double)logits[token] - (double)most - log(total));
+    return (float)((double)logits[token] - (double)most - rbe__log(total));
 }
 
 static void score_pass(append_call *call, size_t first, uint32_t count)

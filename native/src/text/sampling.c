@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/elementary.h"
 #include "base/random.h"
 #include "base/status.h"
 
@@ -184,11 +185,11 @@ static uint32_t cut_tail(rbe_sampler *sampler, uint32_t n, float most)
     if (limit < n) {
         for (uint32_t i = 0; i < limit; i++) {
             pop_best(candidates, n - i);
-            total += exp((double)(candidates[n - 1 - i].logit - most) * inverse);
+            total += rbe__exp((double)(candidates[n - 1 - i].logit - most) * inverse);
         }
     } else {
         for (uint32_t i = 0; i < n; i++) {
-            total += exp((double)(candidates[i].logit - most) * inverse);
+            total += rbe__exp((double)(candidates[i].logit - most) * inverse);
         }
     }
     uint32_t kept = limit;
@@ -196,7 +197,7 @@ static uint32_t cut_tail(rbe_sampler *sampler, uint32_t n, float most)
         if (limit == n) {
             pop_best(candidates, n - i);
         }
-        reached += exp((double)(candidates[n - 1 - i].logit - most) * inverse);
+        reached += rbe__exp((double)(candidates[n - 1 - i].logit - most) * inverse);
         if (reached >= (double)options->top_p * total) {
             kept = i + 1;
             break;
@@ -235,7 +236,7 @@ rbe_status rbe_sampler_draw(rbe_sampler *sampler, const float *logits, uint32_t 
     double inverse = 1.0 / (double)sampler->options.temperature, total = 0;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < n; i++) {
-        double weight = exp((double)(candidates[i].logit - most) * inverse);
+        double weight = rbe__exp((double)(candidates[i].logit - most) * inverse);
         if (weight >= (double)sampler->options.min_p) { /* the best one weighs 1 */
             candidates[kept] = candidates[i];
             sampler->weights[kept++] = weight;

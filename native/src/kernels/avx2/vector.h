@@ -10,8 +10,8 @@
 enum {
     VF = 8,
     DENSE_ROWS = 3,
-    DENSE_TOKENS = 4,
-    DENSE_ROWS_ALONE = 8,
+    DENSE_TOKENS = 2,
+    DENSE_ROWS_ALONE = 4,
     WEIGHTED_SUM_1 = 8,
     WEIGHTED_SUM_2 = 4,
     WEIGHTED_SUM_MANY = 2,
@@ -195,6 +195,7 @@ RBE_INLINE vf vf_clamp(vf v, float limit)
     return _mm256_min_ps(_mm256_set1_ps(limit), _mm256_max_ps(_mm256_set1_ps(-limit), v));
 }
 
+/* values that are half of all apart first, then a quarter, and so on: sum_lanes of shared/float.h */
 RBE_INLINE float vf_sum(vf v)
 {
     __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

@@ -179,9 +179,13 @@ RBE_INLINE vf vf_clamp(vf v, float limit)
     return _mm512_min_ps(_mm512_set1_ps(limit), _mm512_max_ps(_mm512_set1_ps(-limit), v));
 }
 
+/* values that are half of all apart first, then a quarter, and so on: sum_lanes of shared/float.h */
 RBE_INLINE float vf_sum(vf v)
 {
-    return _mm512_reduce_add_ps(v);
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
 }
 
 RBE_INLINE float vf_largest(vf v)

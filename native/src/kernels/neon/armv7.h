@@ -45,12 +45,6 @@ static inline int32x4_t vcvtnq_s32_f32(float32x4_t v)
     return vcvtq_s32_f32(vrndnq_f32(v));
 }
 
-static inline float vaddvq_f32(float32x4_t v)
-{
-    const float32x2_t half = vadd_f32(vget_low_f32(v), vget_high_f32(v));
-    return vget_lane_f32(vpadd_f32(half, half), 0);
-}
-
 static inline float vmaxvq_f32(float32x4_t v)
 {
     const float32x2_t half = vmax_f32(vget_low_f32(v), vget_high_f32(v));

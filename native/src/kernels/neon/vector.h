@@ -10,9 +10,9 @@
 
 enum {
     VF = 4,
-    DENSE_ROWS = 4,
-    DENSE_TOKENS = 4,
-    DENSE_ROWS_ALONE = 8,
+    DENSE_ROWS = 2,
+    DENSE_TOKENS = 2,
+    DENSE_ROWS_ALONE = 2,
     WEIGHTED_SUM_1 = 8,
     WEIGHTED_SUM_2 = 8,
     WEIGHTED_SUM_MANY = 4,
@@ -186,9 +186,11 @@ RBE_INLINE vf vf_clamp(vf v, float limit)
     return vminq_f32(vmaxq_f32(v, vdupq_n_f32(-limit)), vdupq_n_f32(limit));
 }
 
+/* values that are half of all apart first, then a quarter, and so on: sum_lanes of shared/float.h */
 RBE_INLINE float vf_sum(vf v)
 {
-    return vaddvq_f32(v);
+    const float32x2_t half = vadd_f32(vget_low_f32(v), vget_high_f32(v));
+    return vget_lane_f32(vpadd_f32(half, half), 0);
 }
 
 RBE_INLINE float vf_largest(vf v)

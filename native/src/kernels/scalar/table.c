@@ -1,8 +1,9 @@
-/* Floating-point kernels of the scalar set, and its table. Sums are gathered in double: no other set is closer. */
+/* Floating-point kernels of the scalar set, which are the definition of the others, and its table. */
 #include <math.h>
 #include <string.h>
 
 #include "kernels/half.h"
+#include "kernels/scalar/fused.h"
 #include "kernels/scalar/scalar.h"
 #include "kernels/sweeps.h"
 
@@ -35,17 +36,30 @@ static float load_bf16(const void *source, size_t index)
     return rbe__from_bf16(load_u16(source, index));
 }
 
+float rbe__sum_lanes_scalar(const float lanes[RBE_SUM_LANES])
+{
+    float sums[RBE_SUM_LANES];
+    memcpy(sums, lanes, sizeof sums);
+    for (uint32_t half = RBE_SUM_LANES / 2; half > 0; half /= 2) {
+        for (uint32_t i = 0; i < half; i++) {
+            sums[i] += sums[i + half];
+        }
+    }
+    return sums[0];
+}
+
 #define DENSE(type)                                                                                                                     \
     static void dense_##type(const void *w, uint32_t rows, uint32_t cols, const float *x, size_t x_stride, uint32_t n_tokens, float *y, \
                              size_t y_stride)                                                                                           \
     {                                                                                                                                   \
         for (uint32_t n = 0; n < n_tokens; n++) {                                                                                       \
             for (uint32_t r = 0; r < rows; r++) {                                                                                       \
-                double sum = 0;                                                                                                         \
+                float lanes[RBE_SUM_LANES] = {0};                                                                                       \
                 for (uint32_t c = 0; c < cols; c++) {                                                                                   \
-                    sum += (double)load_##type(w, (size_t)r * cols + c) * x[n * x_stride + c];                                          \
+                    float *lane = &lanes[c % RBE_SUM_LANES];                                                                            \
+                    *lane = rbe__fused(load_##type(w, (size_t)r * cols + c), x[n * x_stride + c], *lane);                               \
                 }                                                                                                                       \
-                y[n * y_stride + r] = (float)sum;                                                                                       \
+                y[n * y_stride + r] = rbe__sum_lanes_scalar(lanes);                                                                     \
             }                                                                                                                           \
         }                                                                                                                               \
     }
@@ -56,70 +70,14 @@ static float load_bf16(const void *source, size_t index)
     {                                                                                                                                \
         for (uint32_t n = 0; n < n_out; n++) {                                                                                       \
             for (uint32_t c = 0; c < n_cols; c++) {                                                                                  \
-                double sum = keep ? (double)keep[n] * out[n * out_stride + c] : 0.0;                                                 \
+                float sum = keep ? keep[n] * out[n * out_stride + c] : 0.0f;                                                         \
                 for (uint32_t k = 0; k < n_rows; k++) {                                                                              \
-                    sum += (double)weight[n * weight_stride + k] * load_##type(rows, k * row_stride + c);                            \
+                    sum = rbe__fused(weight[n * weight_stride + k], load_##type(rows, k * row_stride + c), sum);                     \
                 }                                                                                                                    \
-                out[n * out_stride + c] = (float)sum;                                                                                \
+                out[n * out_stride + c] = sum;                                                                                       \
             }                                                                                                                        \
         }                                                                                                                            \
     }
-
-#define ACTIVATION(name)                                          \
-    static void name(const float *gate, uint32_t n, float *up)    \
-    {                                                             \
-        for (uint32_t i = 0; i < n; i++) {                        \
-            const double x = gate ? gate[i] : up[i];              \
-            up[i] = (float)(name##_of(x) * (gate ? up[i] : 1.0)); \
-        }                                                         \
-    }
-
-static double silu_of(double x)
-{
-    return x / (1.0 + exp(-x));
-}
-
-static double gelu_of(double x)
-{
-    return 0.5 * x * erfc(-x * sqrt(0.5));
-}
-
-/* D. Hendrycks, K. Gimpel: "Gaussian Error Linear Units", 2016: the tanh form, sqrt(2 / pi) (x + 0.044715 x^3). */
-static double gelu_tanh_of(double x)
-{
-    return 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
-}
-
-ACTIVATION(silu)
-ACTIVATION(gelu)
-ACTIVATION(gelu_tanh)
-
-static void softcap(float *x, uint32_t n, float cap)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] = (float)(cap * tanh((double)x[i] / cap));
-    }
-}
-
-static void exponential(float *x, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] = (float)exp(x[i] < -87.0f ? -87.0 : x[i] > 87.0f ? 87.0 : (double)x[i]);
-    }
-}
-
-static float online_softmax(float *x, uint32_t n, float *largest)
-{
-    double total = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        *largest = x[i] > *largest ? x[i] : *largest;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] = (float)exp((double)x[i] - *largest);
-        total += x[i];
-    }
-    return (float)total;
-}
 
 static void multiply(float *x, const float *y, uint32_t n)
 {
@@ -149,18 +107,25 @@ static void flip_signs(const float *x, const uint8_t *signs, uint32_t n, float *
     }
 }
 
+/* Sum of (x - shift), or of its squares. */
+static float sum_of(const float *x, uint32_t n, float shift, int squares)
+{
+    float lanes[RBE_SUM_LANES] = {0};
+    for (uint32_t i = 0; i < n; i++) {
+        const float value = x[i] - shift;
+        float *lane = &lanes[i % RBE_SUM_LANES];
+        *lane = squares ? rbe__fused(value, value, *lane) : *lane + value;
+    }
+    return rbe__sum_lanes_scalar(lanes);
+}
+
 static void normalize(const float *x, uint32_t n, rbe__norm_kind kind, float epsilon, const float *weight, const float *bias, float *y)
 {
-    double mean = 0, square = 0;
+    const float mean = kind == RBE_NORM_LAYER ? sum_of(x, n, 0.0f, 0) / (float)n : 0.0f;
+    const float scale = 1.0f / sqrtf(sum_of(x, n, mean, 1) / (float)n + epsilon);
     for (uint32_t i = 0; i < n; i++) {
-        mean += kind == RBE_NORM_LAYER ? (double)x[i] / n : 0.0;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        square += (x[i] - mean) * (x[i] - mean) / n;
-    }
-    const double scale = 1.0 / sqrt(square + epsilon);
-    for (uint32_t i = 0; i < n; i++) {
-        y[i] = (float)((x[i] - mean) * scale * weight[i] + (bias ? bias[i] : 0.0f));
+        const float value = ((x[i] - mean) * scale) * weight[i];
+        y[i] = bias ? value + bias[i] : value;
     }
 }
 
@@ -190,13 +155,16 @@ WEIGHTED_SUM(i8)
 static void accumulate(float *y, const int32_t *acc, uint32_t n, float scale)
 {
     for (uint32_t r = 0; r < n; r++) {
-        y[r] += scale * (float)acc[r];
+        y[r] = rbe__fused(scale, (float)acc[r], y[r]);
     }
 }
 
 static void hadamard(float *x, uint32_t n, uint32_t block)
 {
     const float scale = (float)(1.0 / sqrt((double)block));
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] *= scale;
+    }
     for (uint32_t half = 1; half < block; half *= 2) {
         for (uint32_t first = 0; first < n; first += 2 * half) {
             for (uint32_t i = first; i < first + half; i++) {
@@ -205,9 +173,6 @@ static void hadamard(float *x, uint32_t n, uint32_t block)
                 x[i + half] = a - b;
             }
         }
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] *= scale;
     }
 }
 
@@ -267,12 +232,12 @@ void rbe__kernels_scalar(rbe_kernels *table)
         .weighted_sum_f32 = weighted_sum_f32,
         .weighted_sum_f16 = weighted_sum_f16,
         .weighted_sum_i8 = weighted_sum_i8,
-        .online_softmax = online_softmax,
-        .exponential = exponential,
-        .silu = silu,
-        .gelu = gelu,
-        .gelu_tanh = gelu_tanh,
-        .softcap = softcap,
+        .online_softmax = rbe__online_softmax_scalar,
+        .exponential = rbe__exponential_scalar,
+        .silu = rbe__silu_scalar,
+        .gelu = rbe__gelu_scalar,
+        .gelu_tanh = rbe__gelu_tanh_scalar,
+        .softcap = rbe__softcap_scalar,
         .multiply = multiply,
         .add = add,
         .multiply_add = multiply_add,

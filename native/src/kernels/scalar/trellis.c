@@ -1,5 +1,6 @@
 /* The trellis generator as docs/format.md writes it: the reference of all other sets. */
 #include "kernels/cells.h"
+#include "kernels/scalar/fused.h"
 #include "kernels/scalar/scalar.h"
 
 enum { LANES = 16, WINDOW_MASK = 0xfff };
@@ -57,7 +58,7 @@ void rbe__dot_scalar(const rbe_strip *strip, const int8_t *x, const float *scale
             multiply_group(weights, strip->row_steps, x + (size_t)4 * g, acc);
         }
         for (uint32_t row = 0; row < rows; row++) {
-            sum[row] += scales[first / RBE_BLOCK_GROUPS] * (float)acc[row];
+            sum[row] = rbe__fused(scales[first / RBE_BLOCK_GROUPS], (float)acc[row], sum[row]);
         }
     }
 }

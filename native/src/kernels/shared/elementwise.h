@@ -71,20 +71,27 @@ static void flip_signs(const float *x, const uint8_t *signs, uint32_t n, float *
 RBE_INLINE float sum_of(const float *x, uint32_t n, float shift, int squares)
 {
     const vf center = vf_set1(shift);
-    vf sums[2] = {vf_zero(), vf_zero()};
-    uint32_t i = 0;
-    for (; i + 2 * VF <= n; i += 2 * VF) {
-        for (uint32_t s = 0; s < 2; s++) {
-            const vf value = vf_sub(vf_load(x + i + VF * s), center);
-            sums[s] = squares ? vf_fma(value, value, sums[s]) : vf_add(sums[s], value);
+    float last[RBE_SUM_LANES]; /* what is left, filled up with values that add nothing */
+    vf sums[SUM_VECTORS];
+    RBE_UNROLL(4)
+    for (uint32_t v = 0; v < SUM_VECTORS; v++) {
+        sums[v] = vf_zero();
+    }
+    for (uint32_t i = 0; i < n; i += RBE_SUM_LANES) {
+        const float *p = x + i;
+        if (n - i < RBE_SUM_LANES) {
+            for (uint32_t k = 0; k < RBE_SUM_LANES; k++) {
+                last[k] = k < n - i ? x[i + k] : shift;
+            }
+            p = last;
+        }
+        RBE_UNROLL(4)
+        for (uint32_t v = 0; v < SUM_VECTORS; v++) {
+            const vf value = vf_sub(vf_load(p + VF * v), center);
+            sums[v] = squares ? vf_fma(value, value, sums[v]) : vf_add(sums[v], value);
         }
     }
-    float total = vf_sum(vf_add(sums[0], sums[1]));
-    for (; i < n; i++) {
-        const float value = x[i] - shift;
-        total += squares ? value * value : value;
-    }
-    return total;
+    return sum_lanes(sums);
 }
 
 static void normalize(const float *x, uint32_t n, rbe__norm_kind kind, float epsilon, const float *weight, const float *bias, float *y)

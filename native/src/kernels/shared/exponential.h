@@ -1,4 +1,4 @@
-/* exp and what is made of it, for every vector width: after shared/float.h. */
+/* exp and what is made of it, for every vector width: after shared/float.h. scalar/exponential.c has the same operations in the same order. */
 #ifndef RBE_KERNELS_SHARED_EXPONENTIAL_H
 #define RBE_KERNELS_SHARED_EXPONENTIAL_H
 
@@ -90,7 +90,7 @@ static void exponential(float *x, uint32_t n)
 
 static float online_softmax(float *x, uint32_t n, float *largest)
 {
-    vf most = vf_set1(*largest), sum = vf_zero();
+    vf most = vf_set1(*largest), sums[SUM_VECTORS];
     uint32_t i = 0;
     for (; i + VF <= n; i += VF) {
         most = vf_max(most, vf_load(x + i));
@@ -99,21 +99,31 @@ static float online_softmax(float *x, uint32_t n, float *largest)
     for (; i < n; i++) {
         value = x[i] > value ? x[i] : value;
     }
+    value += 0.0f; /* of the zeros the positive one, whichever came first */
     most = vf_set1(value);
-    for (i = 0; i + VF <= n; i += VF) {
-        const vf e = vf_exp(vf_sub(vf_load(x + i), most));
-        vf_store(x + i, e);
-        sum = vf_add(sum, e);
+    RBE_UNROLL(4)
+    for (uint32_t v = 0; v < SUM_VECTORS; v++) {
+        sums[v] = vf_zero();
     }
-    float total = vf_sum(sum);
-    if (i < n) {
-        vf_store_part(x + i, vf_exp(vf_sub(vf_load_part(x + i, n - i), most)), n - i);
-        for (; i < n; i++) {
-            total += x[i];
+    for (i = 0; i + RBE_SUM_LANES <= n; i += RBE_SUM_LANES) {
+        RBE_UNROLL(4)
+        for (uint32_t v = 0; v < SUM_VECTORS; v++) {
+            const vf e = vf_exp(vf_sub(vf_load(x + i + VF * v), most));
+            vf_store(x + i + VF * v, e);
+            sums[v] = vf_add(sums[v], e);
+        }
+    }
+    RBE_UNROLL(4)
+    for (uint32_t v = 0; v < SUM_VECTORS; v++) {
+        const uint32_t here = in_vector(n - i, v);
+        if (here > 0) {
+            float *p = x + i + VF * v;
+            store_floats(p, vf_exp(vf_sub(load_floats(p, here), most)), here);
+            sums[v] = vf_add(sums[v], load_floats(p, here)); /* 0 behind them */
         }
     }
     *largest = value;
-    return total;
+    return sum_lanes(sums);
 }
 
 static void set_exponential(rbe_kernels *table)

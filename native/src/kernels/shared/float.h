@@ -42,6 +42,35 @@ RBE_INLINE void store_floats(float *p, vf v, uint32_t n)
     }
 }
 
+/* ---- sums -------------------------------------------------------------------------------------------------------- */
+
+/* A sum has RBE_SUM_LANES lanes whatever the vector: SUM_VECTORS vectors, value i in lane i % RBE_SUM_LANES. */
+enum { SUM_VECTORS = RBE_SUM_LANES / VF };
+
+/* The sum of the lanes in SUM_VECTORS vectors: those that are half of all the lanes apart first, then a quarter, and so on. */
+RBE_INLINE float sum_lanes(const vf *lanes)
+{
+    vf sums[SUM_VECTORS];
+    RBE_UNROLL(4)
+    for (uint32_t v = 0; v < SUM_VECTORS; v++) {
+        sums[v] = lanes[v];
+    }
+    RBE_UNROLL(2)
+    for (uint32_t half = SUM_VECTORS / 2; half > 0; half /= 2) {
+        RBE_UNROLL(2)
+        for (uint32_t v = 0; v < half; v++) {
+            sums[v] = vf_add(sums[v], sums[v + half]);
+        }
+    }
+    return vf_sum(sums[0]);
+}
+
+/* How many of the n values that are left stand in vector v of the lanes. */
+RBE_INLINE uint32_t in_vector(uint32_t n, uint32_t v)
+{
+    return n < VF * v ? 0 : n - VF * v < VF ? n - VF * v : VF;
+}
+
 /* ---- dense ------------------------------------------------------------------------------------------------------ */
 
 typedef struct dense_call {
@@ -53,7 +82,7 @@ typedef struct dense_call {
     size_t y_stride;
 } dense_call;
 
-/* sums[n * n_rows + r] += n_cols columns from c on */
+/* sums[n * n_rows + r] += n_cols columns from c on, n_cols VF, as a constant, or less */
 RBE_INLINE void dense_columns(element kind, const dense_call *call, uint32_t n_rows, uint32_t n_tokens, uint32_t c, uint32_t n_cols,
                               vf *sums)
 {
@@ -72,25 +101,41 @@ RBE_INLINE void dense_columns(element kind, const dense_call *call, uint32_t n_r
     }
 }
 
-/* n_rows rows of n_tokens tokens, both constants. Each sum is one vector over the columns in ascending order, whatever
+/* n_rows rows of n_tokens tokens, both constants. Each sum has the same lanes over the columns in ascending order, whatever
  * stands beside it: so a result depends on its own row and token alone. */
 RBE_INLINE void dense_block(element kind, const dense_call *call, uint32_t n_rows, uint32_t n_tokens)
 {
-    vf sums[DENSE_ROWS * DENSE_TOKENS > DENSE_ROWS_ALONE ? DENSE_ROWS * DENSE_TOKENS : DENSE_ROWS_ALONE];
-    RBE_UNROLL(32)
-    for (uint32_t i = 0; i < n_rows * n_tokens; i++) {
-        sums[i] = vf_zero();
+    enum { MOST = DENSE_ROWS * DENSE_TOKENS > DENSE_ROWS_ALONE ? DENSE_ROWS * DENSE_TOKENS : DENSE_ROWS_ALONE };
+    vf sums[SUM_VECTORS][MOST];
+    RBE_UNROLL(4)
+    for (uint32_t v = 0; v < SUM_VECTORS; v++) {
+        RBE_UNROLL(32)
+        for (uint32_t i = 0; i < n_rows * n_tokens; i++) {
+            sums[v][i] = vf_zero();
+        }
     }
     uint32_t c = 0;
-    for (; c + VF <= call->cols; c += VF) {
-        dense_columns(kind, call, n_rows, n_tokens, c, VF, sums);
+    for (; c + RBE_SUM_LANES <= call->cols; c += RBE_SUM_LANES) {
+        RBE_UNROLL(4)
+        for (uint32_t v = 0; v < SUM_VECTORS; v++) {
+            dense_columns(kind, call, n_rows, n_tokens, c + VF * v, VF, sums[v]);
+        }
     }
-    if (c < call->cols) {
-        dense_columns(kind, call, n_rows, n_tokens, c, call->cols - c, sums);
+    RBE_UNROLL(4)
+    for (uint32_t v = 0; v < SUM_VECTORS; v++) {
+        const uint32_t n_cols = in_vector(call->cols - c, v);
+        if (n_cols > 0) {
+            dense_columns(kind, call, n_rows, n_tokens, c + VF * v, n_cols, sums[v]);
+        }
     }
     RBE_UNROLL(32)
     for (uint32_t i = 0; i < n_rows * n_tokens; i++) {
-        call->y[i / n_rows * call->y_stride + i % n_rows] = vf_sum(sums[i]);
+        vf lanes[SUM_VECTORS];
+        RBE_UNROLL(4)
+        for (uint32_t v = 0; v < SUM_VECTORS; v++) {
+            lanes[v] = sums[v][i];
+        }
+        call->y[i / n_rows * call->y_stride + i % n_rows] = sum_lanes(lanes);
     }
 }
 

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/elementary.h"
+
 #define N_FUNCTIONS 8u
 #define MAX_LEVEL (1u << 24)
 #define MAX_PREFIX 28u /* zero bits before a code; a longer prefix is no valid code */

@@ -1,29 +1,5 @@
-#include <math.h>
-
+#include "base/elementary.h"
 #include "weights/smooth_codes/smooth_codes.h"
-
-double rbe__sin_turns(double turns)
-{
-    /* Taylor's series to x^21 on +-pi/2: the next term is under 2e-18 there. */
-    static const double inverse_factorials[] = {1.0,
-                                                -1.0 / 6,
-                                                1.0 / 120,
-                                                -1.0 / 5040,
-                                                1.0 / 362880,
-                                                -1.0 / 39916800,
-                                                1.0 / 6227020800,
-                                                -1.0 / 1307674368000,
-                                                1.0 / 355687428096000,
-                                                -1.0 / 121645100408832000.0,
-                                                1.0 / 51090942171709440000.0};
-    double t = turns - rint(turns); /* exact; rint is correctly rounded everywhere */
-    t = t > 0.25 ? 0.5 - t : t < -0.25 ? -0.5 - t : t;
-    double x = 6.283185307179586476925 * t, square = x * x, sum = 0;
-    for (int i = 10; i >= 0; i--) {
-        sum = sum * square + inverse_factorials[i];
-    }
-    return x * sum;
-}
 
 /* Bits first .. first + n - 1 of the seed. */
 static double field(uint64_t seed, uint32_t first, uint32_t n)

@@ -20,9 +20,6 @@ typedef struct rbe__basis {
     const uint8_t *streams;
 } rbe__basis;
 
-/* sin(2 pi turns), error under 1e-15 for |turns| under 2^20. */
-double rbe__sin_turns(double turns);
-
 /* out[cols] = a row of the matrix that a seed stands for. */
 void rbe__seed64_row(uint64_t seed, float scale, uint32_t rows, uint32_t cols, uint32_t row, float *out);
 
