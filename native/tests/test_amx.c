@@ -315,7 +315,7 @@ static void test_machine_code(const rbe_kernels *scalar)
     rbe__kernels_avx512_amx(&table);
     CHECK(table.multiply_tile != scalar->multiply_tile && table.generate_k4 == scalar->generate_k4, "not its own");
     if (rbe_kernel_set_available("avx512_vbmi")) { /* with the tile registers, or with what stands in for them */
-        test_kernel(&(kernel_case){"avx512_amx", "multiply_tile", scalar}, table.multiply_tile);
+        test_kernel(&(kernel_case){"avx512_amx", "multiply_tile", scalar, NULL}, table.multiply_tile);
     }
     table.multiply_tile = rbe__amx_multiply_tile; /* without asking */
     if (executor == BY_NOBODY) {
