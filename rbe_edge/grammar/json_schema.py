@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rbe_edge.grammar.formats import FORMATS
 from rbe_edge.grammar.in_other_words import in_other_words
 from rbe_edge.grammar.keywords import REFUSED, TYPES, counted, old_draft, significant, types_of
-from rbe_edge.grammar.numbers import BOUNDS, exact, numeric
+from rbe_edge.grammar.numbers import BOUNDS, exact, numeric, states
 from rbe_edge.grammar.objects import member_names, without_property_names
 from rbe_edge.grammar.pattern import PatternError, rust_pattern
 from rbe_edge.grammar.possible import pruned
@@ -29,6 +29,7 @@ _MAX_OPTIONAL = 400  # of an object; of more, an answer cannot be followed
 _MAX_OPTIONAL_SQUARES = 1_000_000  # of all objects: what compiling them takes grows so
 _MAX_OPTIONS = 500  # of `anyOf`
 _MAX_PATTERNS = 12  # of one text, and of the names of one object twice as many
+_STATES_OF_PART = 50  # of a `multipleOf`, compiled in the time of another part
 _APPLICATORS = frozenset(("allOf", "anyOf", "oneOf", "$ref"))
 
 
@@ -282,6 +283,7 @@ class _Reducer:
     def _number(self, schema: Mapping[str, Any], place: _Place, found: dict[str, Any]) -> None:
         types = types_of(schema)
         found.update(numeric(schema, "integer" in types and "number" not in types, place.where))
+        self._parts += states(found.get("multipleOf", 0)) // _STATES_OF_PART
 
     # ---- objects name what they have ----
 

@@ -107,9 +107,15 @@ def _factor(factor: Any, where: str) -> int | float:
         raise SchemaError(f"{where}: `multipleOf` must be a number above 0")
     if isinstance(factor, float) and factor.is_integer():
         factor = int(factor)
-    digits = Decimal(repr(factor)).normalize().as_tuple().digits if isinstance(factor, float) else ()
-    whole = int("".join(map(str, digits))) if digits else factor
+    whole = states(factor)
     most = f"{where}: `multipleOf` is supported up to {_MAX_FACTOR}, and for as many parts of a number"
     require(whole <= _MAX_FACTOR, most)
     found: int | float = factor
     return found
+
+
+def states(factor: int | float) -> int:
+    """What following multiples takes: the factor without its point, and without zeros at the end of a fraction."""
+    if isinstance(factor, int):
+        return factor
+    return int("".join(map(str, Decimal(repr(factor)).normalize().as_tuple().digits)))

@@ -293,6 +293,7 @@ HARD = "^(a|b)*a(a|b){%d}$"
         {"type": "object", "properties": {f"p{i}": {"type": "null"} for i in range(1000)}},
         {"properties": {f"o{j}": {"properties": {f"p{i}": {} for i in range(300)}} for j in range(16)}},
         {"anyOf": [{"const": i} for i in range(4000)]},
+        {"items": {"anyOf": [{"multipleOf": 9973 - i} for i in range(40)]}},
         {"patternProperties": {f"^a{i}_": {} for i in range(100)}},
         {"allOf": [{"pattern": HARD % i} for i in range(10, 30)]},
         {"allOf": [{"$ref": f"#/$defs/{i}"} for i in range(20)],
