@@ -28,6 +28,8 @@ def write(path: Path, names: list[str], types: list[int], **fields: Any) -> Path
     writer.add_array("tokenizer.ggml.merges", ["a b", "ab c"])
     if "name" in fields:
         writer.add_string("general.name", fields.pop("name"))
+    if "template" in fields:
+        writer.add_string("tokenizer.chat_template", fields.pop("template"))
     for key, value in fields.items():
         writer.add_uint32(f"tokenizer.ggml.{key}_token_id", value)
     writer.write_header_to_file()
@@ -62,10 +64,20 @@ def kinds(path: Path, names: list[str], types: list[int], **fields: Any) -> list
 @pytest.mark.parametrize("kind", [0, NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, 7, 99])
 @pytest.mark.parametrize("name", ["<|im_end|>", "<|endoftext|>", "<end_of_turn>", "</s>", "[EOT]", "<eos>"])
 def test_ends_are_control_tokens(tmp_path: Path, name: str, kind: int) -> None:
-    tokenizer = read_gguf(write(tmp_path / "v.gguf", [name], [kind]))
+    tokenizer = read_gguf(write(tmp_path / "v.gguf", [name], [kind], template=f"{{{{ m }}}}{name}"))
+    assert FIRST in tokenizer.ends_text
     assert tokenizer.types[FIRST] is TokenType.CONTROL
     assert encode(tokenizer, f"a{name}ab") == [97, FIRST, 256]
     assert FIRST not in encode(tokenizer, f"a{name}ab", parse_special=False)
+
+
+def test_a_tag_of_html_is_no_end(tmp_path: Path) -> None:
+    """As in Gemma's vocabulary: shown, found in text, and no end, unless the file names it as one."""
+    path = write(tmp_path / "v.gguf", ["</s>", "<end_of_turn>"], [USER_DEFINED, CONTROL])
+    tokenizer = read_gguf(path)
+    assert tokenizer.types[FIRST] is TokenType.USER_DEFINED and FIRST not in tokenizer.ends_text
+    assert FIRST + 1 in tokenizer.ends_text
+    assert encode(tokenizer, "a</s>ab", parse_special=False) == [97, FIRST, 256]
 
 
 def test_other_names_keep_their_types(tmp_path: Path) -> None:

@@ -41,16 +41,23 @@ _NOT_STRIPPING = frozenset(("<unk>", "<s>", "<|endoftext|>"))
 _MAX_MERGED = 256  # characters of a token that text is thought to merge to
 
 
-def corrected_types(texts: Sequence[str], numbers: Sequence[int], named: Collection[str]) -> list[TokenType]:
-    """Types by texts and the numbers of the file; named: the keys of NAMED_KEYS that the file has.
+def corrected_types(
+    texts: Sequence[str], numbers: Sequence[int], named: Collection[str], ends: Collection[str]
+) -> list[TokenType]:
+    """Types by texts and the numbers of the file; named: the keys of NAMED_KEYS that the file has. ends: what it names as
+    ends.
 
     A number that is no type leaves a token of text. The unknown token counts as a control token: it is found in text.
+    Unlike llama.cpp, a user-defined </s> that the file does not name as an end stays one: Gemma's HTML tag.
     """
     known = {int(kind): kind for kind in TokenType} | {int(TokenType.UNKNOWN): TokenType.CONTROL}
     types = [known.get(number, TokenType.NORMAL) for number in numbers]
     ids = {text: index for index, text in reversed(list(enumerate(texts)))}
     kinds = {_OLDER_KEYS.get(key, key) for key in named}
     control = set(_ENDS)
+    tag = ids.get("</s>")
+    if tag is not None and types[tag] is TokenType.USER_DEFINED and "</s>" not in ends:
+        control.remove("</s>")
     for kind, names in _FILLING.items():
         found = [name for name in names.split(" ") if name in ids]
         if found and kind not in kinds:

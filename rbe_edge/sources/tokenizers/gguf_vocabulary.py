@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rbe_edge.errors import PackError, TokenizerError
 from rbe_edge.sources.gguf.header import read_header
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.tokenizers.byte_level import merges_from_pairs, to_bytes
-from rbe_edge.sources.tokenizers.endings import known_endings
+from rbe_edge.sources.tokenizers.endings import KNOWN_ENDINGS, known_endings
 from rbe_edge.sources.tokenizers.gguf_special import (
     NAMED_KEYS,
     as_text,
@@ -115,23 +115,37 @@ def read_gguf(path: Path) -> Tokenizer:
     )
 
 
-def _tokens(fields: _Fields) -> tuple[list[str], list[TokenType]]:
-    """Texts and types of all tokens, the types as llama.cpp corrects them."""
+class _Tokens(NamedTuple):
+    """types: as llama.cpp corrects them. ends: ids that the file names as ends, by keys, by their type and a name that
+    ends texts, or by such a name in its chat template; where it names none, those with such a name."""
+
+    texts: list[str]
+    types: list[TokenType]
+    ends: frozenset[int]
+
+
+def _tokens(fields: _Fields) -> _Tokens:
     texts: list[str] = fields.list("ggml.tokens", str)
     numbers = [int(TokenType.NORMAL)] * len(texts)
     if fields.get("ggml.token_type", list) is not None:
         numbers = fields.list("ggml.token_type", int, len(texts))
     named = [key for key in NAMED_KEYS if fields.get(f"ggml.{key}_token_id", int) is not None]
-    return texts, corrected_types(texts, numbers, named)
+    template = fields.get("chat_template", str) or ""
+    keys = [fields.token(name, len(texts)) for name in ("eos", "eot", "eom")]
+    ends = {token for token in keys if token is not None}
+    named_ends = {texts[token] for token in ends}
+    named_ends |= {text for text in KNOWN_ENDINGS if text in template}
+    types = corrected_types(texts, numbers, named, named_ends)
+    known = known_endings(zip(texts, types, strict=True))
+    control = int(TokenType.CONTROL)
+    ends |= {token for text, token in known.items() if text in named_ends or numbers[token] == control}
+    return _Tokens(texts, types, frozenset(ends or known.values()))
 
 
-def _common(fields: _Fields, texts: list[str], types: Sequence[TokenType], add_bos: bool) -> dict[str, Any]:
+def _common(fields: _Fields, tokens: _Tokens, add_bos: bool) -> dict[str, Any]:
     """What both kinds share."""
-    bos, eos, unknown, pad, eot, eom = (
-        fields.token(name, len(texts)) for name in ("bos", "eos", "unknown", "padding", "eot", "eom")
-    )
-    # A file keeps one end of those that the model names; llama.cpp finds the others by their names.
-    ends = {eos, eot, eom} - {None} | set(known_endings(zip(texts, types, strict=True)).values())
+    n = len(tokens.texts)
+    bos, eos, unknown, pad = (fields.token(name, n) for name in ("bos", "eos", "unknown", "padding"))
     return {
         "bos": bos,
         "eos": eos,
@@ -139,14 +153,15 @@ def _common(fields: _Fields, texts: list[str], types: Sequence[TokenType], add_b
         "pad": pad,
         "before": (bos,) if fields.get("ggml.add_bos_token", bool, add_bos) and bos is not None else (),
         "after": (eos,) if fields.get("ggml.add_eos_token", bool, False) and eos is not None else (),
-        "ends_text": frozenset(ends),
+        "ends_text": tokens.ends,
         "chat_template": fields.get("chat_template", str),
-        "notes": tuple(fields.notes),
+        "notes": tuple(dict.fromkeys(fields.notes)),
     }
 
 
 def _sentencepiece(fields: _Fields) -> Tokenizer:
-    texts, corrected = _tokens(fields)
+    all_tokens = _tokens(fields)
+    texts, corrected, _ = all_tokens
     kinds = as_text(corrected, (TokenType.UNUSED,), made_of_others(texts, corrected))
     pieces = list(zip(texts, kinds, strict=True))
     tokens, types = piece_tokens(pieces, escaped_spaces=True, where=fields.where)
@@ -159,7 +174,7 @@ def _sentencepiece(fields: _Fields) -> Tokenizer:
         scores=tuple(fields.list("ggml.scores", (int, float), len(texts))),
         space_prefix=SpacePrefix.FRAGMENT if fields.get("ggml.add_space_prefix", bool, True) else SpacePrefix.NONE,
         escaped_spaces=True,
-        **_common(fields, texts, types, add_bos=True),
+        **_common(fields, all_tokens, add_bos=True),
     )
     return with_special(tokenizer, texts, fields.model_name())
 
@@ -170,7 +185,8 @@ def _byte_level(fields: _Fields) -> Tokenizer:
         raise TokenizerError(
             f"{fields.where}: the pre-tokenizer {one_line(name, 40)} is not supported; supported are {SUPPORTED}"
         )
-    texts, corrected = _tokens(fields)
+    all_tokens = _tokens(fields)
+    texts, corrected, _ = all_tokens
     ids = {text: index for index, text in enumerate(texts)}
     merges = merges_from_pairs(fields.list("ggml.merges", str), ids, fields.where)
     reachable = {merge.result for merge in merges} | {index for index, text in enumerate(texts) if len(text) == 1}
@@ -180,7 +196,7 @@ def _byte_level(fields: _Fields) -> Tokenizer:
         to_bytes(text) if kind in plain else text.encode("utf-8") for text, kind in zip(texts, types, strict=True)
     )
     # llama.cpp leaves bytes without a token out.
-    common = {**_common(fields, texts, types, add_bos=name in WHOLE_PIECES), "unknown": None}
+    common = {**_common(fields, all_tokens, add_bos=name in WHOLE_PIECES), "unknown": None}
     tokenizer = Tokenizer(
         algorithm=Algorithm.BYTE_PAIRS,
         tokens=tokens,
