@@ -44,8 +44,8 @@ _MAX_MERGED = 256  # characters of a token that text is thought to merge to
 def corrected_types(
     texts: Sequence[str], numbers: Sequence[int], named: Collection[str], ends: Collection[str]
 ) -> list[TokenType]:
-    """Types by texts and the numbers of the file; named: the keys of NAMED_KEYS that the file has. ends: what it names as
-    ends.
+    """Types by texts and the numbers of the file; named: the keys of NAMED_KEYS that the file has. ends: what it names
+    as ends.
 
     A number that is no type leaves a token of text. The unknown token counts as a control token: it is found in text.
     Unlike llama.cpp, a user-defined </s> that the file does not name as an end stays one: Gemma's HTML tag.
