@@ -22,9 +22,16 @@ example:
   rbe doctor --json --quick
 """
 
+_WITHOUT_LLGUIDANCE = ("armv6l", "armv7l", "ppc64le", "s390x")  # no wheel; pyproject.toml leaves it out there
+
 EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tui": ("the chat client", ("textual", "psutil", "platformdirs")),
-    "server": ("rbe serve", ("starlette", "uvicorn")),
+    "server": (
+        "rbe serve",
+        ("starlette", "uvicorn")
+        if platform.machine() in _WITHOUT_LLGUIDANCE
+        else ("starlette", "uvicorn", "llguidance"),
+    ),
     "hub": ("packing from Hugging Face", ("huggingface_hub",)),
     "gguf": ("packing GGUF files", ("gguf",)),
     "plot": ("plots in reports", ("matplotlib",)),
