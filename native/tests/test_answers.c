@@ -131,10 +131,10 @@ static void test_batch_and_states(const subject *about, const char *folder)
 }
 
 /* The digest behind a context that slid; 0 for models that cannot, with learned positions. */
-static uint64_t slid(const subject *about)
+static uint64_t slid(const subject *about, uint32_t most_threads)
 {
     uint64_t digest = 0;
-    for (uint32_t n_threads = 1; n_threads <= 3; n_threads++) {
+    for (uint32_t n_threads = 1; n_threads <= most_threads; n_threads++) {
         rbe_session *session = make_session(about, SLID_CONTEXT, n_threads, SINKS);
         if (!session) {
             return 0;
@@ -195,12 +195,14 @@ static const golden_line *find(const golden_line *lines, size_t n, const char *n
     return NULL;
 }
 
+/* folder: for saved states; NULL: digests alone. Two types of cache between them have all that a cache may do. */
 static void test_model(subject *about, const golden_line *lines, size_t n_lines, int print, const char *folder)
 {
     for (about->kv = 0; about->kv < N_KV_TYPES; about->kv++) {
+        const int is_thorough = folder && (about->kv == RBE_KV_F16 || about->kv == RBE_KV_Q8Q4);
         whole(about);
         const golden_line found = {
-            .whole = digest_of(about->logits, (size_t)N_TOKENS * about->n_vocabulary), .slid = slid(about), .drawn = drawn(about)};
+            .whole = digest_of(about->logits, (size_t)N_TOKENS * about->n_vocabulary), .slid = slid(about, is_thorough ? 3 : 1), .drawn = drawn(about)};
         const golden_line *golden = find(lines, n_lines, about->name, kv_names[about->kv]);
         if (print) {
             printf("%s %s %016llx %016llx %016llx\n", about->name, kv_names[about->kv], found.whole, found.slid, found.drawn);
@@ -209,8 +211,10 @@ static void test_model(subject *about, const golden_line *lines, size_t n_lines,
         CHECK(golden && golden->whole == found.whole && golden->slid == found.slid && golden->drawn == found.drawn,
               "%s %s %s: %016llx %016llx %016llx are not the golden digests", about->name, about->set, kv_names[about->kv], found.whole,
               found.slid, found.drawn);
-        test_pieces(about);
-        test_batch_and_states(about, folder);
+        if (is_thorough) {
+            test_pieces(about);
+            test_batch_and_states(about, folder);
+        }
     }
 }
 
@@ -270,7 +274,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < files.n; i++) {
         test_file(files.path[i], lines, n_lines, print, folder);
     }
-    test_file(RBE_GOLDEN_DIR "/../../rbe_edge/demo/demo.rbe", lines, n_lines, print, folder);
+    test_file(RBE_GOLDEN_DIR "/../../rbe_edge/demo/demo.rbe", lines, n_lines, print, NULL);
     rmdir(folder);
     return print ? check_failures != 0 : check_finish();
 }
