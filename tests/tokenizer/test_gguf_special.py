@@ -80,6 +80,14 @@ def test_a_tag_of_html_is_no_end(tmp_path: Path) -> None:
     assert encode(tokenizer, "a</s>ab", parse_special=False) == [97, FIRST, 256]
 
 
+def test_ends_where_no_token_is_typed_as_a_control_token(tmp_path: Path) -> None:
+    """A mistake of converters: then names are all that there is."""
+    path = write(tmp_path / "v.gguf", ["<|im_start|>", "<|im_end|>", "<|endoftext|>"], [NORMAL] * 3, eos=FIRST + 2)
+    assert read_gguf(path).ends_text == {FIRST + 1, FIRST + 2}
+    path = write(tmp_path / "w.gguf", ["<|im_start|>", "<|im_end|>", "<|endoftext|>"], [CONTROL, NORMAL, CONTROL])
+    assert read_gguf(path).ends_text == {FIRST + 2}
+
+
 def test_other_names_keep_their_types(tmp_path: Path) -> None:
     names = ["<|im_start|>", "<tool>", "<|x|>", "[PAD1]"]
     found = kinds(tmp_path / "v.gguf", names, [NORMAL, USER_DEFINED, CONTROL, UNUSED])

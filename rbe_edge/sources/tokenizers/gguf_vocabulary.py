@@ -117,7 +117,8 @@ def read_gguf(path: Path) -> Tokenizer:
 
 class _Tokens(NamedTuple):
     """types: as llama.cpp corrects them. ends: ids that the file names as ends, by keys, by their type and a name that
-    ends texts, or by such a name in its chat template; where it names none, those with such a name."""
+    ends texts, or by such a name in its chat template; where it names none, or types no token as a control token, those
+    with such a name."""
 
     texts: list[str]
     types: list[TokenType]
@@ -138,7 +139,8 @@ def _tokens(fields: _Fields) -> _Tokens:
     types = corrected_types(texts, numbers, named, named_ends)
     known = known_endings(zip(texts, types, strict=True))
     control = int(TokenType.CONTROL)
-    ends |= {token for text, token in known.items() if text in named_ends or numbers[token] == control}
+    untyped = control not in numbers
+    ends |= {token for text, token in known.items() if untyped or text in named_ends or numbers[token] == control}
     return _Tokens(texts, types, frozenset(ends or known.values()))
 
 
