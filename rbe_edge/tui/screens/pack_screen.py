@@ -181,7 +181,7 @@ class PackScreen(ModalScreen["Path | None"]):
 
         report = pack(offer.repository, out, PackOptions(bits=bits, revision=offer.revision), progress)
         for note in report.notes:
-            self.app.call_from_thread(self.app.notify, printable(note), markup=False)
+            self.app.call_from_thread(self.notify, printable(note), markup=False)
 
     def _show_progress(self, what: str, done: int, total: int) -> None:
         self._tell(what)
