@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -21,6 +22,11 @@ if "RBE_LIBRARY" not in os.environ:
 # A program that a shell starts in the background is made deaf to Ctrl-C, and so would be all that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# How long an example takes says nothing of what is tested, and a busy machine is no failure.
+hypothesis.settings.register_profile("rbe", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("rbe")
 
 
 @pytest.fixture(scope="session")
