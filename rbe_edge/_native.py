@@ -268,12 +268,19 @@ class Log(_Carrier):
             self._raised = raised
 
 
+# Kinds of numpy items by C types. numpy.dtype(ctype) would ask the same, but loses a Ctrl-C that comes meanwhile.
+_KINDS = {
+    ctypes.c_float: "f", ctypes.c_double: "f", ctypes.c_int8: "i", ctypes.c_int16: "i", ctypes.c_int32: "i",
+    ctypes.c_int64: "i", ctypes.c_uint8: "u", ctypes.c_uint16: "u", ctypes.c_uint32: "u", ctypes.c_uint64: "u",
+}  # fmt: skip
+
+
 def pointer(array: np.ndarray[Any, Any], ctype: Any) -> Any:
     """A C pointer to a contiguous numpy array whose items are exactly `ctype`. The array must outlive the pointer."""
-    import numpy as np
-
-    if array.dtype != np.dtype(ctype) or not array.flags.c_contiguous:
-        raise TypeError(f"needs a C-contiguous array of {np.dtype(ctype)}, got {array.dtype}")
+    found = array.dtype
+    exact = found.kind == _KINDS[ctype] and found.itemsize == ctypes.sizeof(ctype) and found.isnative
+    if not exact or not array.flags.c_contiguous:
+        raise TypeError(f"needs a C-contiguous array of {ctype.__name__}, got {found}")
     return array.ctypes.data_as(ctypes.POINTER(ctype))
 
 

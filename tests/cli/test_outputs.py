@@ -97,7 +97,7 @@ def test_what_a_killed_command_left_is_removed_by_the_next(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     (tmp_path / "text.txt").write_text("the cat and the dog sat on the mat. " * 20000)  # not done before the signal
-    environment = dict(os.environ, TMPDIR=str(temporary), PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+    environment = dict(os.environ, TMPDIR=str(temporary))
     arguments = ["eval", tiny_model, "--text", tmp_path / "text.txt", "--source", source, "--window", "32"]
     command = [sys.executable, "-m", "rbe_edge", *map(str, arguments)]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as process:

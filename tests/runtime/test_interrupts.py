@@ -59,7 +59,7 @@ print(json.dumps([caught, signal.getsignal(signal.SIGINT) is signal.default_int_
 @pytest.mark.parametrize("what", ["prefill", "score", "layers", "encode"])
 def test_many_presses_at_any_moment(tiny_model: Path, what: str) -> None:
     command = [sys.executable, "-c", PRESSED, what, str(tiny_model), "60"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=tiny_model.parent)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert json.loads(done.stdout) == [60, True]
 
@@ -205,7 +205,8 @@ def test_packing_goes_on_where_it_was_pressed(tmp_path: Path) -> None:
 
     def packed(out: str, moment: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", PACKED, str(source), "-o", str(tmp_path / out)]
-        return subprocess.run(command, input=moment, capture_output=True, text=True, timeout=300, check=False)
+        settings = {"input": moment, "capture_output": True, "text": True, "timeout": 300, "cwd": tmp_path}
+        return subprocess.run(command, check=False, **settings)  # type: ignore[call-overload,no-any-return]
 
     for moment in range(100):
         done = packed("m.rbe", str(moment))
