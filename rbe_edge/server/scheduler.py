@@ -22,8 +22,8 @@ from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.runtime.session import Session
 from rbe_edge.server.job import Answer, Job
+from rbe_edge.server.log import cause_of
 from rbe_edge.server.metrics import Metrics
-from rbe_edge.terminal_text import one_line
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
@@ -115,8 +115,7 @@ class Scheduler:
             while self._admit():
                 self._turn()
         except Exception as error:
-            what = one_line(f"{type(error).__name__}: {error}", 300)
-            _log.error("no answer can be made any more: %s; start the server again", what)
+            _log.error("no answer can be made any more: %s; start the server again", cause_of(error))
         finally:
             with self._changed:
                 self._stopping = True

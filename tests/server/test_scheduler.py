@@ -90,12 +90,21 @@ def test_what_is_no_prompt_ends_its_own_job(model: Model) -> None:
     assert isinstance(told[0], OptionError) and isinstance(told[-1], Finish)
 
 
-def test_a_scheduler_that_fails_says_so(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no answer's own failure: those who wait are told, and so is whoever asks for the server's health."""
+def test_a_scheduler_that_fails_says_so(
+    model: Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is no answer's own failure: those who wait are told, and so is whoever asks for the server's health. The log
+    says where it failed, without a word of a request."""
     httpx, openai = pytest.importorskip("httpx"), pytest.importorskip("openai")
-    with running(model, slots=1) as server:
+
+    def fail(slots: object) -> None:
+        raise ValueError("WORDS of a request")
+
+    with running(model, slots=1) as server, caplog.at_level("ERROR", "rbe_edge.server"):
         assert httpx.get(server.url + "/health").status_code == 200
-        monkeypatch.setattr(server.service.scheduler, "_step", lambda slots: 1 / 0)
+        monkeypatch.setattr(server.service.scheduler, "_step", fail)
         with pytest.raises(openai.InternalServerError, match="stopping"):
             server.client().completions.create(model="demo", prompt="Once", max_tokens=4)
         server.wait_for(lambda: httpx.get(server.url + "/health").status_code == 503)
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert "ValueError at test_scheduler.py" in line and "WORDS" not in line
