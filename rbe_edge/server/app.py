@@ -76,7 +76,8 @@ def make_app(service: Service, options: AppOptions) -> Starlette:
         assert isinstance(error, HTTPException)
         known = {404: "there is no such path", 405: "the path does not take this method"}
         await bodies.discard(request)
-        return _error_response(ApiError(error.status_code, known.get(error.status_code, error.detail)))
+        message = known.get(error.status_code, error.detail)
+        return _error_response(ApiError(error.status_code, message, headers=error.headers))  # 405 has an Allow
 
     middleware = [Middleware(Cors, origins=origins)] if origins else []
     handlers: Any = {HTTPException: on_http_error}
