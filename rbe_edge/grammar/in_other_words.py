@@ -15,13 +15,14 @@ _MAX_CONTAINED = 100
 def in_other_words(schema: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """The same schema, or one of some of its values: what an array contains comes first in it. Raises SchemaError."""
     schema = _alone(_told_apart(schema))
-    more = [*_dependent(schema, where), *_contained(schema, where), *_negated(schema)]
+    negated = _negated(schema)
+    more = [*_dependent(schema, where), *_contained(schema, where), *negated]
     if not more:
         return schema
     parts = schema.get("allOf", [])
     require(isinstance(parts, list), f"{where}: `allOf` must be a list of schemas")
     gone = {"dependentRequired", "dependentSchemas", "dependencies", "contains", "minContains"}
-    if _negated(schema):
+    if negated:
         gone.add("not")
     return {**{key: part for key, part in schema.items() if key not in gone}, "allOf": [*parts, *more]}
 
