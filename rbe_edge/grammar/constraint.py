@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -148,12 +149,6 @@ class Constraint:
 
     # ---- how it ends ----
 
-    def ending(self) -> bytes | None:
-        """Bytes that complete the text; None where none were found."""
-        if self._plan is None:
-            self._look_ahead(None)
-        return self._plan
-
     def _runs_on(self, text: bytes) -> bool:
         """Whether it nests, or writes a number, beyond what readers take."""
         after = self._place.copy().go(text)
@@ -170,13 +165,18 @@ class Constraint:
         if tokens is not None and (self._pause > 0 or self._credit <= 0):
             return
         self._catch_up()
-        before = self._ending.masks
-        self._plan = self._ending.find(self._place)
+        self._plan = self._searched(self._ending.find, self._place)
         if self._plan is not None and tokens is not None and not self._fits(self._plan, tokens):
-            self._plan = self._ending.shortest(self._place) or self._plan
+            self._plan = self._searched(self._ending.shortest, self._place) or self._plan
+        self._pause = 0 if self._plan is not None else _PAUSE
+
+    def _searched(self, search: Callable[[Place], bytes | None], place: Place) -> bytes | None:
+        """What a search finds, paid with its masks. place: where the matcher of bytes is."""
+        before = self._ending.masks
+        found = search(place)
         self._credit -= self._ending.masks - before
         self._check(self._bytes)
-        self._pause = 0 if self._plan is not None else _PAUSE
+        return found
 
     def _catch_up(self) -> None:
         if self._behind:
@@ -193,10 +193,7 @@ class Constraint:
         place = self._place.copy().go(text)
         found = self._rest_of_plan()
         if (found is None or not self._fits(found, tokens)) and self._credit > 0:
-            before = self._ending.masks
-            found = self._ending.find(place)
-            self._credit -= self._ending.masks - before
-            self._check(matcher)
+            found = self._searched(self._ending.find, place)
         matcher.rollback(len(text))
         return found if found is not None and self._fits(found, tokens) else None
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from rbe_edge.grammar.constraint import CompiledGrammar, Constraint
+from rbe_edge.grammar.ending import Ending
 from rbe_edge.grammar.grammar import Grammar, of_schema
+from rbe_edge.grammar.place import Place
 from rbe_edge.grammar.vocabulary import Vocabulary
 
 BYTES = [bytes([byte]) for byte in range(256)]
@@ -55,7 +57,7 @@ class Taker:
 
 
 def some_text(compiled: CompiledGrammar, choose: random.Random, steps: int) -> str:
-    """Bytes drawn from those that fit, and then an end, as the server ends an answer."""
+    """Bytes drawn from those that fit, and then an end."""
     constraint, text = Constraint(compiled), bytearray()
     for _ in range(steps):
         fitting = np.flatnonzero(constraint.mask()[:256])
@@ -65,9 +67,16 @@ def some_text(compiled: CompiledGrammar, choose: random.Random, steps: int) -> s
         token = int(choose.choice(marks if marks and choose.random() < 0.4 else fitting))
         text.append(token)
         constraint.accept(token)
-    ending = constraint.ending()
-    assert ending is not None, bytes(text)
-    return (bytes(text) + ending).decode()
+    return ended(compiled, bytes(text)).decode()
+
+
+def ended(compiled: CompiledGrammar, text: bytes) -> bytes:
+    """A text that fits so far, with the end that the server would find for it."""
+    matcher = compiled.matchers()[1]
+    assert matcher.try_consume_tokens(list(text)) == len(text), text
+    ending = Ending(matcher, compiled.examples).find(Place().go(text))
+    assert ending is not None, text
+    return text + ending
 
 
 def compiled(grammar: Grammar, texts: Sequence[bytes], ends: int = 1) -> CompiledGrammar:

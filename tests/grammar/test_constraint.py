@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from grammar_tools import BYTES, Taker, Words, byte_vocabulary, compiled, some_text
+from grammar_tools import BYTES, Taker, Words, byte_vocabulary, compiled, ended, some_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -172,12 +172,7 @@ def test_takes_what_json_dumps_writes(value: object, indent: int | None) -> None
 def test_every_prefix_has_an_end(value: object, data: st.DataObject) -> None:
     text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f").encode()
     prefix = text[: data.draw(st.integers(0, len(text)))]
-    constraint = Constraint(_ANY.compiled)
-    for byte in prefix:
-        constraint.accept(byte)
-    ending = constraint.ending()
-    assert ending is not None
-    json.loads((prefix + ending).decode())
+    json.loads(ended(_ANY.compiled, prefix).decode())
 
 
 @settings(max_examples=200, deadline=None)
@@ -211,7 +206,7 @@ def test_nesting_and_numbers_have_an_end() -> None:
         assert depth <= MAX_DEPTH and max(map(len, said.replace(b"[", b" ").split()), default=0) <= MAX_DIGITS + 400 * (
             wanted == 91
         )
-        json.loads(said + (constraint.ending() or b""))
+        json.loads(ended(found, said))
 
 
 def test_a_vocabulary_without_the_bytes() -> None:
