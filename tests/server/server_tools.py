@@ -18,6 +18,13 @@ import pytest
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import SessionOptions
 
+# A request that every server answers, soon.
+CHAT: dict[str, Any] = {
+    "model": "demo",
+    "messages": [{"role": "user", "content": "Hello!"}],
+    "max_tokens": 4,
+    "temperature": 0,
+}
 # Members of a request whose answer takes a while, whatever the model says: a text of at least 800 characters.
 LONG: dict[str, Any] = {
     "temperature": 1.0,

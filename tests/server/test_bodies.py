@@ -9,19 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from server_tools import Running, everything, one_answer, request, running
+from server_tools import CHAT, Running, everything, one_answer, request, running
 
 from rbe_edge.runtime.model import Model
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("starlette")
-
-CHAT: dict[str, Any] = {
-    "model": "demo",
-    "messages": [{"role": "user", "content": "Hello!"}],
-    "max_tokens": 4,
-    "temperature": 0,
-}
 
 
 def limited(model: Model, **limits: Any) -> Any:

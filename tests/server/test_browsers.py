@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from server_tools import Running, one_answer, request, running
+from server_tools import CHAT, Running, one_answer, request, running
 
 from rbe_edge.runtime.model import Model
 
@@ -14,7 +14,6 @@ httpx = pytest.importorskip("httpx")
 pytest.importorskip("starlette")
 
 PAGE = "http://localhost:5174"
-CHAT: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 2}
 
 #: What OpenAI's JavaScript client sends, with its helpers.
 OPENAI_HEADERS = (

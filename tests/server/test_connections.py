@@ -9,19 +9,13 @@ import time
 from typing import Any
 
 import pytest
-from server_tools import LONG, Running, everything, one_answer, request, running
+from server_tools import CHAT, LONG, Running, everything, one_answer, request, running
 
 from rbe_edge.runtime.model import Model
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("uvicorn")
 
-CHAT: dict[str, Any] = {
-    "model": "demo",
-    "messages": [{"role": "user", "content": "Hello!"}],
-    "max_tokens": 4,
-    "temperature": 0,
-}
 HALF = b"GET /health HTTP/1.1\r\nHost: "
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

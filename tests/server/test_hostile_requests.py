@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from server_tools import LONG, Running, running
+from server_tools import CHAT, LONG, Running, running
 
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.model import Model
@@ -19,8 +19,7 @@ from rbe_edge.runtime.model import Model
 httpx = pytest.importorskip("httpx")
 openai = pytest.importorskip("openai")
 
-MESSAGES = [{"role": "user", "content": "Hello!"}]
-CHAT: dict[str, Any] = {"model": "demo", "messages": MESSAGES, "max_tokens": 4, "temperature": 0}
+MESSAGES = CHAT["messages"]
 
 
 def post(server: Running, body: Any, path: str = "/v1/chat/completions", **headers: str) -> Any:
