@@ -17,7 +17,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from rbe_edge.errors import RbeError
 from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.runtime.session import Session
@@ -161,29 +160,27 @@ class Scheduler:
         return min(ready, key=lambda job: at_work[job.request], default=None)
 
     def _place(self, job: Job) -> None:
-        """Gives a free slot to a job: the one that holds most of the prompt, where that is most of what it holds. Else
-        the one that was used longest ago, and the beginning is copied to it from the slot that holds most of it."""
-        prompt = list(job.prompt)
+        """Gives a free slot to a job. What goes wrong ends that job alone, as where what it wants is no prompt."""
         try:
-            held = {slot: slot.session.common(prompt) for slot in self._slots}
-        except RbeError as error:  # of this job alone: what it wants is no prompt
+            self._begin(job)
+        except Exception as error:
             job.tell(error)
-            self._release(next(slot for slot in self._slots if slot.answer is None))
-            return
+            with self._changed:
+                self._busy -= 1
+
+    def _begin(self, job: Job) -> None:
+        """In the free slot that holds most of the prompt, where that is most of what it holds. Else in the one that was
+        used longest ago, and the beginning is copied to it from the slot that holds most of it."""
+        prompt = list(job.prompt)
+        held = {slot: slot.session.common(prompt) for slot in self._slots}
         source = max(self._slots, key=lambda slot: (held[slot], slot.answer is None, -slot.used))
         slot = source
         if source.answer is not None or 2 * held[source] < source.session.position:
             slot = min((slot for slot in self._slots if slot.answer is None), key=lambda slot: slot.used)
-
-        def begin() -> None:
-            self._metrics.observe("rbe_queue_seconds", time.monotonic() - job.arrived)
-            if held[source] > held[slot]:
-                slot.session.copy_from(source.session, held[source])
-            slot.answer = Answer(job, slot.session)
-
-        self._guarded(slot, begin, job)
-        if slot.answer is None:
-            self._release(slot)
+        self._metrics.observe("rbe_queue_seconds", time.monotonic() - job.arrived)
+        if held[source] > held[slot]:
+            slot.session.copy_from(source.session, held[source])
+        slot.answer = Answer(job, slot.session)
 
     def _turn(self) -> None:
         for slot in self._slots:
@@ -241,23 +238,21 @@ class Scheduler:
             self._metrics.count("rbe_cached_prompt_tokens_total", answer.cached_tokens)
             self._release(slot)
 
-    def _guarded(self, slot: _Slot, work: Callable[[], None], job: Job | None = None) -> None:
+    def _guarded(self, slot: _Slot, work: Callable[[], None]) -> None:
         """Does work for one answer; what goes wrong ends that answer alone."""
         try:
             work()
         except Exception as error:  # whatever it is, the other answers go on and the client is told
-            job = slot.answer.job if slot.answer is not None else job
-            if job is not None:
-                job.tell(error)
             if slot.answer is not None:
+                slot.answer.job.tell(error)
                 self._release(slot)
 
     def _release(self, slot: _Slot) -> None:
         answer, slot.answer = slot.answer, None
+        assert answer is not None
         slot.used = time.monotonic()
-        if answer is not None:
-            answer.close()
-            self._mean_seconds += 0.2 * (slot.used - answer.job.arrived - self._mean_seconds)
+        answer.close()
+        self._mean_seconds += 0.2 * (slot.used - answer.job.arrived - self._mean_seconds)
         with self._changed:
             self._busy -= 1
         self._metrics.set("rbe_slots_busy", self._busy)
