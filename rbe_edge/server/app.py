@@ -72,9 +72,11 @@ def make_app(service: Service, options: AppOptions) -> Starlette:
         Route("/v1/embeddings", endpoints.embeddings, methods=["POST"]),
     ]
 
+    paths = [route.path for route in routes if "{" not in route.path]
+
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        known = {404: "there is no such path", 405: "the path does not take this method"}
+        known = {404: f"there is no such path; there are {', '.join(paths)}", 405: "the path does not take this method"}
         await bodies.discard(request)
         message = known.get(error.status_code, error.detail)
         return _error_response(ApiError(error.status_code, message, headers=error.headers))  # 405 has an Allow

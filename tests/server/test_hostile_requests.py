@@ -111,7 +111,7 @@ def test_anything_is_answered_or_refused(server: Running, fields: dict[str, Any]
 
 def test_paths_methods_and_names(server: Running) -> None:
     assert error_of(post(server, {**CHAT, "model": "gpt-4"}), 404)["code"] == "model_not_found"
-    error_of(httpx.get(server.url + "/v2"), 404)
+    assert "/v1/chat/completions" in error_of(httpx.get(server.url + "/chat/completions"), 404)["message"]
     wrong_method = httpx.get(server.url + "/v1/chat/completions")
     error_of(wrong_method, 405)
     assert wrong_method.headers["Allow"] == "POST"
