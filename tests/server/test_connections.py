@@ -49,13 +49,16 @@ def test_headers_must_come_in_time(model: Model) -> None:
 
 
 def test_idle_connections_are_kept_for_those_who_may_use_the_server(model: Model) -> None:
-    """Who has only asked for /health is a stranger. A connection that was idle takes the next request."""
+    """Who has only asked for /health is a stranger; who asks for it later is none. A connection that was idle takes the
+    next request."""
     with running(model, {"api_key": "k"}, limits=limits(headers=0.5, idle=60.0), slots=1) as server:
         stranger, client = server.connect(), server.connect()
         with stranger, client:
             stranger.sendall(HEALTH)
             assert one_answer(stranger)[0] == 200
             client.sendall(request(CHAT, Authorization="Bearer k"))
+            assert one_answer(client)[0] == 200
+            client.sendall(HEALTH)
             assert one_answer(client)[0] == 200
             assert everything(stranger) == b""
             client.sendall(request(CHAT, Authorization="Bearer k"))
