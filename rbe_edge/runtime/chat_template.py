@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,7 +113,13 @@ def template_of(model: EngineModel, source: str | None = None) -> ChatTemplate |
     if not isinstance(found, str) or not found:
         return PlainTemplate()
     keys = ("bos_token", "eos_token")
-    return ChatTemplate(found, {key: value for key in keys if isinstance(value := model.metadata.get(key), str)})
+    return _compiled(found, tuple((key, value) for key in keys if isinstance(value := model.metadata.get(key), str)))
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(source: str, special_tokens: tuple[tuple[str, str], ...]) -> ChatTemplate:
+    """Compiling takes as long as rendering some conversations, and each Model.chat() asks for the template anew."""
+    return ChatTemplate(source, dict(special_tokens))
 
 
 class _OneLine:

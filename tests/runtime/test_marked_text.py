@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import string
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from rbe_edge.cli.main import main
 from rbe_edge.errors import TemplateError
 from rbe_edge.runtime.chat_template import ChatTemplate, Message, PlainTemplate
 from rbe_edge.runtime.conversation import count_tokens, prompt_tokens
-from rbe_edge.runtime.marked_text import can_be_marked, mark, unmark
+from rbe_edge.runtime.marked_text import can_be_marked, for_tokenizer, mark, unmark
 from rbe_edge.runtime.model import demo_path
 from rbe_edge.runtime.session import Session
 
@@ -233,3 +234,5 @@ def test_the_server(model: Model) -> None:
 def test_marks() -> None:
     assert unmark(mark("<|a_b|> %s")) == "<|a_b|> %s" and mark("ab 1") == "ab 1"
     assert len(mark("<|a|>")) == len("<|a|>")
+    assert unmark(mark(string.printable)) == string.printable
+    assert for_tokenizer(mark("é<|") + "<") == "é\udcff<\udcff|<"
