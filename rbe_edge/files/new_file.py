@@ -67,6 +67,14 @@ def is_ours(status: os.stat_result) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
 
 
+def has_name(fd: int, path: Path) -> bool:
+    """Whether the open file is still what the path names: it may have been renamed or removed before it was locked."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
 def read_ours(path: Path) -> bytes | None:
     """The content of a file of this user that is no link; None where there is none, or it cannot be read."""
     try:
@@ -163,7 +171,7 @@ class NewFile:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as reason:
             raise self._error(f"{self.path}: is being written by another process; wait for it to end") from reason
-        if not self._is_part(fd):
+        if not has_name(fd, self.part):
             return False
         if not is_new and not is_ours(os.fstat(fd)):
             raise self._in_the_way()
@@ -172,12 +180,6 @@ class NewFile:
                 os.fchmod(fd, 0o600)
         os.ftruncate(fd, 0)
         return True
-
-    def _is_part(self, fd: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(fd), os.lstat(self.part))
-        except FileNotFoundError:
-            return False
 
     def _in_the_way(self) -> RbeError:
         return self._error(f"{self.part}: is in the way and not of rbe; remove it, or give another output")
@@ -194,7 +196,7 @@ class NewFile:
         if self.fd < 0:
             return
         with contextlib.suppress(OSError):
-            if self._is_part(self.fd):
+            if has_name(self.fd, self.part):
                 os.unlink(self.part)
         os.close(self.fd)
         self.fd = -1

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from rbe_edge.files.new_file import is_ours
+from rbe_edge.files.new_file import has_name, is_ours
 
 _PREFIX = "rbe-"
 _LOCK = ".rbe-scratch"  # also says that the directory is one of these, so it goes last
@@ -55,16 +55,9 @@ def _make(temporary: Path, prefix: str) -> tuple[Path, int]:
         lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with contextlib.suppress(OSError):  # a file system without locks: nobody takes it for one that was left
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if _is_named(lock, directory):
+        if has_name(lock, directory / _LOCK):
             return directory, lock
         os.close(lock)  # another process was quicker with a lock, and took it for one that was left
-
-
-def _is_named(lock: int, directory: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(lock), os.lstat(directory / _LOCK))
-    except FileNotFoundError:
-        return False
 
 
 def _remove_unused(directory: Path) -> None:
@@ -78,7 +71,7 @@ def _remove_unused(directory: Path) -> None:
     try:
         if is_ours(os.fstat(lock)):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_named(lock, directory):
+            if has_name(lock, directory / _LOCK):
                 _remove(directory)
     finally:
         os.close(lock)

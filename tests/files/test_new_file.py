@@ -25,7 +25,7 @@ def put(path: Path, data: bytes = b"new", *, replace: bool = True, private: bool
 
 
 @pytest.fixture(params=["pipe", "socket", "device"])
-def special(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def special(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What is neither file nor directory."""
     path = tmp_path / "special"
     if request.param == "pipe":
@@ -34,7 +34,7 @@ def special(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         import socket
 
         with socket.socket(socket.AF_UNIX) as opened:
-            os.chdir(tmp_path)  # its name may be long, and that of a socket may not
+            monkeypatch.chdir(tmp_path)  # its name may be long, and that of a socket may not
             opened.bind("special")
     else:
         try:

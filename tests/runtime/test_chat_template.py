@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from template_reference import SPECIAL, reference
 
 from rbe_edge.errors import TemplateError
-from rbe_edge.runtime.chat_template import ChatTemplate, Message, PlainTemplate
+from rbe_edge.runtime.chat_template import ChatTemplate, Message, PlainTemplate, template_of
 
 MESSAGES = [
     Message("system", " Be brief. "),
@@ -99,6 +101,15 @@ def test_unset_special_tokens_are_empty() -> None:
 
 def test_time_is_of_now() -> None:
     assert ChatTemplate("{{ strftime_now('%d %b %Y %%') }}").render([]) == datetime.now().strftime("%d %b %Y %%")
+
+
+def test_a_model_has_its_template_compiled_once() -> None:
+    def model(**tokens: str) -> Any:
+        return SimpleNamespace(metadata={"chat_template": "[{{ bos_token }}]", **tokens})
+
+    first, other = template_of(model(bos_token="<s>")), template_of(model(bos_token="<b>"))
+    assert template_of(model(bos_token="<s>")) is first and template_of(model(bos_token="<b>")) is other
+    assert [template.render(MESSAGES) for template in (first, other)] == ["[<s>]", "[<b>]"]
 
 
 def test_refusal_is_one_line() -> None:
