@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import re
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +20,13 @@ def suggested_name(title: str) -> str:
     """A file name without an ending, made of the title's words."""
     words = re.findall(r"\w+", printable(title).lower())
     return "-".join(words)[:50].strip("-") or "conversation"
+
+
+def suggested_path(title: str, directory: Path) -> Path:
+    """A Markdown file in the directory that is not there yet, since export() replaces none."""
+    name = suggested_name(title)
+    ends = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+    return next(path for end in ends if not os.path.lexists(path := directory / f"{name}{end}.md"))
 
 
 def to_markdown(conversation: StoredConversation) -> str:

@@ -23,7 +23,7 @@ from rbe_edge.errors import RbeError
 from rbe_edge.machine import sensors
 from rbe_edge.runtime.options import GenerationOptions
 from rbe_edge.store.conversations import ConversationStore, StoreError
-from rbe_edge.store.export import export, suggested_name
+from rbe_edge.store.export import export, suggested_path
 from rbe_edge.store.states import StateFiles
 from rbe_edge.terminal_text import printable
 from rbe_edge.tui import messages
@@ -267,7 +267,7 @@ class Client(App[None]):
         if not chat.messages:
             self.tell("nothing was said yet, so there is nothing to export")
             return
-        suggestion = str(Path.cwd() / f"{suggested_name(chat.title)}.md")
+        suggestion = str(suggested_path(chat.title, Path.cwd()))
         name = await self.push_screen_wait(AskLine("Export to (.md or .json):", suggestion, most=4000))
         if name is None:
             return

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rbe_edge.store.conversations import StoredConversation, StoredMessage, StoreError
-from rbe_edge.store.export import export, suggested_name
+from rbe_edge.store.export import export, suggested_name, suggested_path
 
 TALK = StoredConversation(
     1,
@@ -66,6 +66,12 @@ def test_a_full_disk_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 )  # fmt: skip
 def test_suggested_names_are_plain(title: str, name: str) -> None:
     assert suggested_name(title) == name
+
+
+def test_a_name_that_is_taken_is_not_suggested(tmp_path: Path) -> None:
+    for name in ("talk.md", "talk-2.md", "talk-3.md"):
+        assert suggested_path("Talk", tmp_path) == tmp_path / name
+        (tmp_path / name).symlink_to("nothing")
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])

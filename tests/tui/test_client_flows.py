@@ -276,6 +276,7 @@ async def test_copy_and_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         for name, told in [("hello.md", "exists already"), ("hello.json", "exported to"), ("a\0.md", "null")]:
             await it.press("f5")
             await it.sees("Export to")
+            assert it.client.screen.query_one(Input).value.endswith("hello-2.md")
             it.client.screen.query_one(Input).value = name
             await it.press("enter")
             await it.told(told)
