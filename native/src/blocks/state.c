@@ -80,14 +80,14 @@ rbe_status rbe__state_visit(const rbe__state *state, uint32_t n_positions, rbe__
     return RBE_OK;
 }
 
-static rbe_status count_piece(void *context, void *piece, size_t bytes)
+rbe_status rbe__state_count(void *context, void *piece, size_t bytes)
 {
     (void)piece;
-    *(size_t *)context += bytes;
+    *(uint64_t *)context += bytes;
     return RBE_OK;
 }
 
-static rbe_status keep_piece(void *context, void *piece, size_t bytes)
+rbe_status rbe__state_copy_out(void *context, void *piece, size_t bytes)
 {
     uint8_t **at = context;
     if (bytes) {
@@ -97,7 +97,7 @@ static rbe_status keep_piece(void *context, void *piece, size_t bytes)
     return RBE_OK;
 }
 
-static rbe_status put_piece_back(void *context, void *piece, size_t bytes)
+rbe_status rbe__state_copy_in(void *context, void *piece, size_t bytes)
 {
     const uint8_t **at = context;
     if (bytes) {
@@ -105,21 +105,4 @@ static rbe_status put_piece_back(void *context, void *piece, size_t bytes)
     }
     *at += bytes;
     return RBE_OK;
-}
-
-size_t rbe__state_bytes(const rbe__state *state, uint32_t n_positions)
-{
-    size_t bytes = 0;
-    (void)rbe__state_visit(state, n_positions, count_piece, &bytes); /* none of the three can fail */
-    return bytes;
-}
-
-void rbe__state_keep(const rbe__state *state, uint32_t n_positions, uint8_t *buffer)
-{
-    (void)rbe__state_visit(state, n_positions, keep_piece, &buffer);
-}
-
-void rbe__state_put_back(const rbe__state *state, uint32_t n_positions, const uint8_t *buffer)
-{
-    (void)rbe__state_visit(state, n_positions, put_piece_back, &buffer);
 }

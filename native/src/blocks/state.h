@@ -32,13 +32,12 @@ uint32_t rbe__state_rewind(const rbe__state *state, uint32_t n_held, uint32_t n)
 void rbe__state_slide(const rbe__state *state, const rbe__workspace *workspace, uint32_t first, uint32_t n, uint32_t to, float *cosines,
                       float *sines, size_t angle_stride);
 
-/* What the blocks keep of the first n positions, through a buffer: its bytes, to it, and back. */
-size_t rbe__state_bytes(const rbe__state *state, uint32_t n_positions);
-void rbe__state_keep(const rbe__state *state, uint32_t n_positions, uint8_t *buffer);
-void rbe__state_put_back(const rbe__state *state, uint32_t n_positions, const uint8_t *buffer);
-
 /* Calls visit for every piece of memory that holds the first n positions, always in the same order and with the same sizes for the same
  * n, until visit fails. */
 rbe_status rbe__state_visit(const rbe__state *state, uint32_t n_positions, rbe__kv_visit *visit, void *context);
+
+/* Visits that cannot fail. context: a uint64_t, to which the bytes are added; a pointer into a buffer (uint8_t *, const uint8_t *), to which
+ * or from which a piece is copied, and which then stands behind it. */
+rbe__kv_visit rbe__state_count, rbe__state_copy_out, rbe__state_copy_in;
 
 #endif

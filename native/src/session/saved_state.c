@@ -57,31 +57,22 @@ static rbe_status visit_state(const rbe_session *session, const state_header *he
     return rbe__state_visit(&session->state, header->n_tokens, visit, context);
 }
 
-typedef struct measured_state {
+typedef struct written_state {
     rbe__crc crc;
     uint32_t checksum;
-    uint64_t bytes;
     rbe__new_file *file;
-} measured_state;
-
-static rbe_status count_piece(void *context, void *piece, size_t bytes)
-{
-    (void)piece;
-    ((measured_state *)context)->bytes += bytes;
-    return RBE_OK;
-}
+} written_state;
 
 static rbe_status write_piece(void *context, void *piece, size_t bytes)
 {
-    measured_state *state = context;
+    written_state *state = context;
     state->checksum = rbe__crc_update(&state->crc, state->checksum, piece, bytes);
     return rbe__new_file_write(state->file, piece, bytes);
 }
 
-static rbe_status write_state(const rbe_session *session, state_header *header, measured_state *state)
+static rbe_status write_state(const rbe_session *session, state_header *header, written_state *state)
 {
-    RBE_TRY(visit_state(session, header, session->tokens, count_piece, state));
-    header->file_bytes = state->bytes;
+    RBE_TRY(visit_state(session, header, session->tokens, rbe__state_count, &header->file_bytes));
     RBE_TRY(write_piece(state, header, sizeof *header));
     RBE_TRY(visit_state(session, header, session->tokens, write_piece, state));
     header->checksum = state->checksum;
@@ -95,7 +86,8 @@ rbe_status rbe_session_save(const rbe_session *session, const char *path)
     }
     RBE_TRY(rbe__check_whole(session->model));
     state_header header = header_of(session);
-    measured_state state = {.bytes = sizeof header};
+    header.file_bytes = sizeof header;
+    written_state state = {0};
     rbe__crc_init(&session->model->kernels, &state.crc);
     RBE_TRY(rbe__new_file_create(path, &state.file));
     rbe_status status = write_state(session, &header, &state);
@@ -174,13 +166,13 @@ static int read_planes(const state_header *header, uint8_t *planes)
 /* Checks size and tokens: with wrong ones it is unsafe to read the rest. */
 static rbe_status check_content(const rbe_session *session, const char *path, const state_header *header, const rbe__mapped_file *file)
 {
-    measured_state expected = {.bytes = sizeof *header};
+    uint64_t expected = sizeof *header;
     uint8_t planes[RBE_PLANES_KINDS];
     int wrong = !read_planes(header, planes) || header->has_logits > 1 || (header->has_logits && header->n_tokens == 0) ||
                 (header->version < 3 && header->config_checksum) || header->reserved;
     if (!wrong) {
-        RBE_TRY(visit_state(session, header, NULL, count_piece, &expected));
-        wrong = expected.bytes != file->bytes;
+        RBE_TRY(visit_state(session, header, NULL, rbe__state_count, &expected));
+        wrong = expected != file->bytes;
     }
     for (uint32_t i = 0; !wrong && i < header->n_tokens; i++) {
         uint32_t token;
@@ -190,16 +182,6 @@ static rbe_status check_content(const rbe_session *session, const char *path, co
     return wrong ? rbe_fail(RBE_ERROR_FORMAT, "%s: a damaged saved session; delete it", path) : RBE_OK;
 }
 
-static rbe_status read_piece(void *context, void *piece, size_t bytes)
-{
-    const uint8_t **at = context;
-    if (bytes) {
-        memcpy(piece, *at, bytes);
-    }
-    *at += bytes;
-    return RBE_OK;
-}
-
 static rbe_status restore_from(rbe_session *session, const char *path, const rbe__mapped_file *file)
 {
     state_header header;
@@ -207,7 +189,7 @@ static rbe_status restore_from(rbe_session *session, const char *path, const rbe
     RBE_TRY(check_settings(session, path, &header));
     RBE_TRY(check_content(session, path, &header, file));
     const uint8_t *at = file->data + sizeof header;
-    RBE_TRY(visit_state(session, &header, session->tokens, read_piece, &at));
+    RBE_TRY(visit_state(session, &header, session->tokens, rbe__state_copy_in, &at));
     (void)read_planes(&header, session->state.planes);
     session->position = header.n_tokens;
     session->has_logits = (int)header.has_logits;
@@ -227,21 +209,11 @@ rbe_status rbe_session_restore(rbe_session *session, const char *path)
     return status;
 }
 
-static rbe_status gather_piece(void *context, void *piece, size_t bytes)
-{
-    uint8_t **at = context;
-    if (bytes) {
-        memcpy(*at, piece, bytes);
-    }
-    *at += bytes;
-    return RBE_OK;
-}
-
 static uint64_t block_bytes(const rbe__block_state *state, uint32_t n_tokens)
 {
-    measured_state measured = {0};
-    (void)state->block->kind->visit(state, n_tokens, count_piece, &measured); /* counting cannot fail */
-    return measured.bytes;
+    uint64_t bytes = 0;
+    (void)state->block->kind->visit(state, n_tokens, rbe__state_count, &bytes); /* counting cannot fail */
+    return bytes;
 }
 
 /* Block by block through a buffer: the pieces lie differently where the contexts differ in size. Nothing is copied unless the blocks
@@ -267,8 +239,8 @@ static rbe_status copy_blocks(rbe_session *to, const rbe_session *from, uint32_t
         uint8_t *written = buffer;
         const uint8_t *read = buffer;
         const rbe__block_kind *kind = from->state.blocks[i].block->kind;
-        kind->visit(&from->state.blocks[i], n_tokens, gather_piece, &written); /* these cannot fail */
-        kind->visit(&to->state.blocks[i], n_tokens, read_piece, &read);
+        kind->visit(&from->state.blocks[i], n_tokens, rbe__state_copy_out, &written); /* these cannot fail */
+        kind->visit(&to->state.blocks[i], n_tokens, rbe__state_copy_in, &read);
     }
     free(buffer);
     return RBE_OK;

@@ -44,7 +44,7 @@ typedef struct rbe__undo {
     uint32_t position;
     int has_logits;
     uint8_t planes[RBE_PLANES_KINDS];
-    uint8_t *kept; /* what the blocks keep of the context, then its tokens; NULL: nothing has moved */
+    uint8_t *kept; /* the tokens of the context, then what the blocks keep of it; NULL: nothing has moved */
 } rbe__undo;
 
 /* The session as it is. */

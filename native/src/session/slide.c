@@ -30,15 +30,17 @@ rbe__undo rbe__undo_begin(const rbe_session *session)
 
 rbe_status rbe__undo_keep(rbe__undo *undo, const rbe_session *session)
 {
-    const size_t bytes = rbe__state_bytes(&session->state, undo->position), token_bytes = undo->position * sizeof *session->tokens;
-    undo->kept = malloc(bytes + token_bytes + 1);
+    const size_t token_bytes = undo->position * sizeof *session->tokens;
+    uint64_t bytes = token_bytes;
+    RBE_TRY(rbe__state_visit(&session->state, undo->position, rbe__state_count, &bytes));
+    undo->kept = malloc((size_t)bytes + 1);
     if (!undo->kept) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory to keep the context while it slides, %zu MB; append fewer tokens at a time",
-                        bytes >> 20);
+                        (size_t)(bytes >> 20));
     }
-    rbe__state_keep(&session->state, undo->position, undo->kept);
-    memcpy(undo->kept + bytes, session->tokens, token_bytes);
-    return RBE_OK;
+    memcpy(undo->kept, session->tokens, token_bytes);
+    uint8_t *at = undo->kept + token_bytes;
+    return rbe__state_visit(&session->state, undo->position, rbe__state_copy_out, &at);
 }
 
 void rbe__undo_take_back(const rbe__undo *undo, rbe_session *session)
@@ -47,8 +49,10 @@ void rbe__undo_take_back(const rbe__undo *undo, rbe_session *session)
     session->has_logits = undo->has_logits;
     memcpy(session->state.planes, undo->planes, sizeof undo->planes);
     if (undo->kept) {
-        rbe__state_put_back(&session->state, undo->position, undo->kept);
-        memcpy(session->tokens, undo->kept + rbe__state_bytes(&session->state, undo->position), undo->position * sizeof *session->tokens);
+        const size_t token_bytes = undo->position * sizeof *session->tokens;
+        memcpy(session->tokens, undo->kept, token_bytes);
+        const uint8_t *at = undo->kept + token_bytes;
+        (void)rbe__state_visit(&session->state, undo->position, rbe__state_copy_in, &at); /* cannot fail */
     }
 }
 
