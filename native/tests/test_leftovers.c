@@ -128,18 +128,21 @@ static void check_append(const rbe_model *model, uint32_t kv_type, uint32_t n_he
     rbe_session_free(twin);
 }
 
-/* A pass that must finish leaves a cancellation for the next. */
-static void check_must_finish(const rbe_model *model)
+/* A pass that was committed to leaves a cancellation for the next. */
+static void check_commit(const rbe_model *model)
 {
     rbe_session *session = open_session(model, RBE_KV_F16, 2);
     const uint32_t token = 1;
     const rbe__run run = {&session->state, session->position, 1};
+    CHECK(rbe__pass_commit(&session->pass) == RBE_OK, "%s", rbe_last_error());
     rbe_session_cancel(session);
-    session->pass.must_finish = 1;
     CHECK(rbe__pass_run(&session->pass, &run, 1, &token) == RBE_OK, "cancelled in spite of it");
-    session->pass.must_finish = 0;
     CHECK(rbe_session_append(session, &token, 1, NULL, NULL) == RBE_ERROR_CANCELLED, "the cancellation is lost");
     CHECK(rbe_session_append(session, &token, 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    rbe_session_cancel(session);
+    CHECK(rbe__pass_commit(&session->pass) == RBE_ERROR_CANCELLED, "committed to a pass that was cancelled");
+    rbe_session_cancel(session);
+    CHECK(rbe__pass_run(&session->pass, &run, 1, &token) == RBE_ERROR_CANCELLED, "a refused commitment stays");
     rbe_session_free(session);
 }
 
@@ -259,7 +262,7 @@ int main(void)
         }
         if (session) { /* its positions are not learned */
             n_slide++;
-            check_must_finish(model);
+            check_commit(model);
             check_generations(model);
         }
         rbe_session_free(session);

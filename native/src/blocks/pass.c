@@ -232,7 +232,9 @@ rbe_status rbe__pass_run(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs,
 {
     rbe__pass_begin(pass, runs, n_runs);
     rbe__pass_embed(pass, tokens);
-    RBE_TRY(rbe__pass_layers(pass, 0, pass->stack->n_layers));
+    const rbe_status status = rbe__pass_layers(pass, 0, pass->stack->n_layers);
+    pass->must_finish = 0;
+    RBE_TRY(status);
     rbe__pass_norm(pass);
     return RBE_OK;
 }
@@ -255,6 +257,15 @@ void rbe__pass_logits(rbe__pass *pass, uint32_t first_row, uint32_t n_rows, floa
 int rbe__pass_take_cancelled(rbe__pass *pass)
 {
     return atomic_exchange_explicit(&pass->cancelled, 0, memory_order_relaxed);
+}
+
+rbe_status rbe__pass_commit(rbe__pass *pass)
+{
+    if (rbe__pass_take_cancelled(pass)) {
+        return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
+    }
+    pass->must_finish = 1;
+    return RBE_OK;
 }
 
 void rbe__pass_cancel(rbe__pass *pass)

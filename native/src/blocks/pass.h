@@ -25,7 +25,7 @@ struct rbe__pass {
     rbe__workspace workspace;
     rbe__profile profile; /* the workspace points to it where it is wanted */
     atomic_int cancelled;
-    int must_finish; /* 1: what runs cannot be taken back, so that a cancellation is left for the next pass */
+    int must_finish; /* 1: rbe__pass_commit */
     uint32_t planes[RBE_PLANES_KINDS]; /* read of each trellis tensor, at most; 0: all */
     uint32_t context; /* up to so many positions the threads divide the attention of one row; a state may have more */
 
@@ -69,7 +69,7 @@ void rbe__pass_begin(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs);
 /* The hidden states before the first layer, of tokens [n_tokens] in the vocabulary. */
 void rbe__pass_embed(rbe__pass *pass, const uint32_t *tokens);
 
-/* `hidden` through layers first_layer ... end_layer - 1, in place; all bound. RBE_ERROR_CANCELLED between layers, unless must_finish. */
+/* `hidden` through layers first_layer ... end_layer - 1, in place; all bound. RBE_ERROR_CANCELLED between layers, unless it was committed to. */
 rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_layer);
 
 /* Appends `hidden` to the states of a layer's blocks, at the positions of the runs. `hidden` may come from another stack and is not
@@ -88,6 +88,10 @@ void rbe__pass_logits(rbe__pass *pass, uint32_t first_row, uint32_t n_rows, floa
 /* 1 once after each rbe__pass_cancel. */
 int rbe__pass_take_cancelled(rbe__pass *pass);
 void rbe__pass_cancel(rbe__pass *pass);
+
+/* Before something that cannot be taken back: the pass that rbe__pass_run runs next is not cancelled, the one after it is. RBE_ERROR_CANCELLED
+ * where this pass is cancelled already, and the next one may be again. */
+rbe_status rbe__pass_commit(rbe__pass *pass);
 
 /* ---- for blocks ---- */
 

@@ -44,10 +44,7 @@ static rbe_status make_room(append_call *call, uint32_t count, int is_last, uint
         return RBE_OK;
     }
     if (is_last && !call->undo.kept) {
-        if (rbe__pass_take_cancelled(&session->pass)) {
-            return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
-        }
-        session->pass.must_finish = 1;
+        RBE_TRY(rbe__pass_commit(&session->pass));
     } else if (!call->undo.kept) {
         RBE_TRY(rbe__undo_keep(&call->undo, session));
     }
@@ -84,7 +81,6 @@ static rbe_status append(append_call *call)
     uint32_t position = session->position;
     call->undo = rbe__undo_begin(session);
     const rbe_status status = run_passes(call, &position);
-    session->pass.must_finish = 0;
     if (status == RBE_OK) {
         session->position = position;
     } else {

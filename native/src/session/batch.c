@@ -129,10 +129,9 @@ static rbe_status make_room(rbe_batch *batch, uint32_t n_active)
     for (uint32_t i = 0; i < n_active; i++) {
         slides |= batch->members[i].slides;
     }
-    if (slides && rbe__pass_take_cancelled(&batch->pass)) {
-        return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
+    if (slides) {
+        RBE_TRY(rbe__pass_commit(&batch->pass));
     }
-    batch->pass.must_finish = slides;
     for (uint32_t i = 0; i < n_active; i++) {
         if (batch->members[i].slides) {
             rbe__session_slide(batch->members[i].session, 1, &batch->runs[i].first_position);
@@ -173,7 +172,6 @@ rbe_status rbe_batch_decode(rbe_batch *batch, rbe_session *const *sessions, cons
     }
     RBE_TRY(make_room(batch, n_active));
     const rbe_status status = rbe__pass_run(&batch->pass, batch->runs, n_active, batch->tokens);
-    batch->pass.must_finish = 0;
     if (status != RBE_OK) {
         for (uint32_t i = 0; i < n_active; i++) {
             rbe__undo_take_back(&batch->members[i].undo, batch->members[i].session);
