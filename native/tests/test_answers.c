@@ -201,8 +201,9 @@ static void test_model(subject *about, const golden_line *lines, size_t n_lines,
     for (about->kv = 0; about->kv < N_KV_TYPES; about->kv++) {
         const int is_thorough = folder && (about->kv == RBE_KV_F16 || about->kv == RBE_KV_Q8Q4);
         whole(about);
-        const golden_line found = {
-            .whole = digest_of(about->logits, (size_t)N_TOKENS * about->n_vocabulary), .slid = slid(about, is_thorough ? 3 : 1), .drawn = drawn(about)};
+        const golden_line found = {.whole = digest_of(about->logits, (size_t)N_TOKENS * about->n_vocabulary),
+                                   .slid = slid(about, is_thorough ? 3 : 1),
+                                   .drawn = drawn(about)};
         const golden_line *golden = find(lines, n_lines, about->name, kv_names[about->kv]);
         if (print) {
             printf("%s %s %016llx %016llx %016llx\n", about->name, kv_names[about->kv], found.whole, found.slid, found.drawn);
