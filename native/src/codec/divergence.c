@@ -2,40 +2,14 @@
  * dense kernel and sums have a fixed order, so that the bits depend neither on threads nor on the processor. */
 #include <string.h>
 
-#include "base/elementary.h"
 #include "base/status.h"
 #include "kernels/kernels.h"
+#include "kernels/log_sum.h"
 #include "parallel/thread_pool.h"
 #include "rbe/codec.h"
 
 #define ROWS 64u /* of the head in one item: they stay in the second-level cache for all tokens */
 #define PIECE 256u /* values at a time, on the stack */
-
-/* A sum in double precision with 8 lanes, value i in lane i % 8: independent additions, in one order. */
-typedef struct long_sum {
-    double lanes[8];
-} long_sum;
-
-static void add_values(long_sum *sum, const float *values, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        sum->lanes[i % 8] += (double)values[i];
-    }
-}
-
-static double total_of(const long_sum *sum)
-{
-    double total = 0;
-    for (uint32_t i = 0; i < 8; i++) {
-        total += sum->lanes[i];
-    }
-    return total;
-}
-
-static uint32_t piece_of(uint32_t n, uint32_t first)
-{
-    return n - first < PIECE ? n - first : PIECE;
-}
 
 /* ---- log-probabilities ------------------------------------------------------------------------------------------- */
 
@@ -61,27 +35,13 @@ static void log_softmax(void *context, uint32_t item, uint32_t thread)
     (void)thread;
     const softmax_job *job = context;
     const uint32_t n = job->n_vocabulary;
-    float *logits = job->out + (size_t)item * n, largest, piece[PIECE];
+    float *logits = job->out + (size_t)item * n, largest;
     if (job->softcap > 0) {
         job->kernels.softcap(logits, n, job->softcap);
     }
-    largest = logits[0];
-    for (uint32_t i = 1; i < n; i++) {
-        largest = logits[i] > largest ? logits[i] : largest;
-    }
-    long_sum sum = {{0}};
-    for (uint32_t first = 0; first < n; first += PIECE) {
-        const uint32_t here = piece_of(n, first);
-        for (uint32_t i = 0; i < here; i++) {
-            logits[first + i] -= largest;
-        }
-        memcpy(piece, logits + first, here * sizeof *piece);
-        job->kernels.exponential(piece, here);
-        add_values(&sum, piece, here);
-    }
-    const float log_sum = (float)rbe__log(total_of(&sum));
+    const float log_sum = (float)rbe__log_sum(&job->kernels, logits, n, &largest);
     for (uint32_t i = 0; i < n; i++) {
-        logits[i] -= log_sum;
+        logits[i] = logits[i] - largest - log_sum;
     }
 }
 
@@ -114,17 +74,17 @@ static void diverge(void *context, uint32_t item, uint32_t thread)
     const divergence_job *job = context;
     const float *expected = job->expected + (size_t)item * job->n_vocabulary, *given = job->given + (size_t)item * job->n_vocabulary;
     float piece[PIECE];
-    long_sum sum = {{0}};
+    rbe__long_sum sum = {{0}};
     for (uint32_t first = 0; first < job->n_vocabulary; first += PIECE) {
-        const uint32_t here = piece_of(job->n_vocabulary, first);
+        const uint32_t here = job->n_vocabulary - first < PIECE ? job->n_vocabulary - first : PIECE;
         memcpy(piece, expected + first, here * sizeof *piece);
         job->kernels.exponential(piece, here);
         for (uint32_t i = 0; i < here; i++) {
             piece[i] *= expected[first + i] - given[first + i];
         }
-        add_values(&sum, piece, here);
+        rbe__long_sum_add(&sum, piece, here);
     }
-    job->nats[item] = total_of(&sum);
+    job->nats[item] = rbe__long_sum_total(&sum);
 }
 
 rbe_status rbe_divergence(const float *expected, const float *given, uint32_t n_tokens, uint32_t n_vocabulary, uint32_t n_threads,

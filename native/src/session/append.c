@@ -1,8 +1,8 @@
 /* Tokens into a session: through the model a pass at a time, with their ids in the ledger. */
 #include <string.h>
 
-#include "base/elementary.h"
 #include "base/status.h"
+#include "kernels/log_sum.h"
 #include "session/session.h"
 
 rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens, size_t n_tokens)
@@ -116,18 +116,12 @@ const float *rbe_session_logits(const rbe_session *session)
     return session && session->has_logits ? session->logits : NULL;
 }
 
-/* log softmax(logits)[token], in double precision. */
-static float log_probability(const float *logits, uint32_t n, uint32_t token)
+/* log softmax(logits)[token] */
+static float log_probability(const rbe_kernels *kernels, const float *logits, uint32_t n, uint32_t token)
 {
-    float most = logits[0];
-    for (uint32_t i = 1; i < n; i++) {
-        most = logits[i] > most ? logits[i] : most;
-    }
-    double total = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        total += rbe__exp((double)logits[i] - (double)most);
-    }
-    return (float)((double)logits[token] - (double)most - rbe__log(total));
+    float largest;
+    const double log_sum = rbe__log_sum(kernels, logits, n, &largest);
+    return (float)((double)logits[token] - (double)largest - log_sum);
 }
 
 static void score_pass(append_call *call, size_t first, uint32_t count)
@@ -148,7 +142,7 @@ static void score_pass(append_call *call, size_t first, uint32_t count)
                 memcpy(session->logits, logits, n_vocabulary * sizeof *logits);
                 session->has_logits = 1;
             } else if (call->log_probabilities) {
-                call->log_probabilities[index] = log_probability(logits, n_vocabulary, call->tokens[index + 1]);
+                call->log_probabilities[index] = log_probability(&session->model->kernels, logits, n_vocabulary, call->tokens[index + 1]);
             }
         }
         row += n;
