@@ -211,6 +211,14 @@ static void test_quota(void)
     check_quota("max 100000\n", 3);
     check_quota("200000 100000\n", 2);
     check_quota("400000 100000\n", 3);
+    write_file("proc/self/cgroup", "12:cpuacct,cpu:/old\n0::/a/b\n"); /* version 1 */
+    write_file("sys/fs/cgroup/cpu/old/cpu.cfs_period_us", "100000\n");
+    write_file("sys/fs/cgroup/cpu/old/cpu.cfs_quota_us", "-1\n");
+    check_quota("max 100000\n", 3);
+    write_file("sys/fs/cgroup/cpu/old/cpu.cfs_quota_us", "150000\n");
+    check_quota("max 100000\n", 1);
+    write_file("proc/self/cgroup", "12:cpuset:/old\n0::/a/b\n"); /* another controller's group */
+    check_quota("max 100000\n", 3);
     write_file("proc/self/cgroup", "0::/\n"); /* in a container its group is the root */
     write_file("sys/fs/cgroup/cpu.max", "150000 100000\n");
     check_quota("max 100000\n", 1);
