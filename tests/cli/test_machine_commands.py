@@ -117,7 +117,7 @@ def test_doctor_shows_which_threads_were_found(
     text = "\n".join(doctor_command._lines(doctor_command.diagnose(quick=True)))
     assert "threads:   not tried yet" in text
     machine = _native.library().rbe_threads_machine()
-    kept.write_text(f"rbe-threads 1\n{machine:08x} 26 3 4:20.50 3:21.00 2:15.25\n{machine ^ 1:08x} 27 1\n")
+    kept.write_text(f"rbe-threads 1\n{machine:08x} 26 3 4:2050 3:2100 2:1525\n{machine ^ 1:08x} 27 1\n")
     text = "\n".join(doctor_command._lines(doctor_command.diagnose(quick=True)))
     assert "threads:   3 for models of 64.0 MiB to 128.0 MiB" in text and "2: 15.2, 3: 21.0, 4: 20.5" in text
     assert text.count("\nthreads:") == 1
