@@ -102,6 +102,7 @@ def test_advice_goes_from_context_to_cache_to_disk_to_bits(wide: Path) -> None:
     assert advice.max_memory and advice.flags == f"--max-memory {advice.max_memory >> 20}M"
     limited = fit.Wish(SessionOptions(context=512, threads=1), max_memory=advice.max_memory)
     assert fit.estimate(wide, limited).total <= q8.total - 2 * MB
+    assert 2 <= advice.bits_instead < asked.bits_per_weight
     none = fit.advise(wide, q8.needed - 1, wish)
     assert not none.fits and (none.flags == "" or none.bits >= 2)
 

@@ -199,6 +199,7 @@ static void advise(const fit_plan *given, const fit_goal *goal, rbe_fit_advice *
     fit_plan tried = *given;
     const int can_round = (given->session.kv_type == RBE_KV_F16 || given->session.kv_type == RBE_KV_F32) &&
                           given->model->config.head_dim <= RBE_KV_MAX_DIM_QUANTIZED;
+    out->bits_instead = goal->lenient || given->limit ? 0 : fewer_bits(given, goal);
     out->context_tokens = shorten(&tried, goal);
     if (out->context_tokens) {
         return;
