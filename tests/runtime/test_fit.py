@@ -175,6 +175,12 @@ def test_threads_are_found_and_kept(wide: Path, tmp_path: Path) -> None:
             session.try_threads(kept)
             session.configure(threads=2)
             assert session.threads_info.state == "chosen" and session.threads_info.threads == 2
+        other = tmp_path / "other.txt"
+        with model.session(context=256) as session:
+            session.try_threads(other, keep=False)
+            for _ in range(30):
+                session.prefill([1])
+            assert session.threads_info.state == "found" and not other.exists()
     kept.write_text("nonsense")
     with Model.open(wide) as model:
         assert model.kept_threads(kept) == 0
