@@ -2,20 +2,20 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* nftw, sched_getaffinity */
 #endif
-#include <ftw.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "check.h"
 #include "parallel/cores.h"
 #include "parallel/thread_pool.h"
 
 #if defined(__linux__)
+#include <ftw.h>
 #include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static char root[] = "/tmp/rbe-cores-XXXXXX";
 
@@ -317,6 +317,8 @@ int main(void)
     test_quota();
     test_cache();
     test_this_machine();
+#endif
+#if !defined(__APPLE__) /* where threads do not choose their core */
     rbe__cores cores;
     rbe__cores_find(&cores);
     n_cores = cores.n_cores;
