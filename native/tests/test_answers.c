@@ -14,6 +14,10 @@
 #include "golden_files.h"
 #include "rbe/rbe.h"
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 enum { N_TOKENS = 24, N_KV_TYPES = 4, SLID_CONTEXT = 10, SINKS = 2 };
 
 static const char *const kv_names[N_KV_TYPES] = {"f16", "f32", "q8", "q8q4"}; /* by rbe_kv_type */
@@ -244,6 +248,22 @@ static void test_file(const char *path, const golden_line *lines, size_t n_lines
     }
 }
 
+/* From now on subnormal numbers count as zero in this thread and in those that it makes, as in the vectors of 32-bit ARM. 0: not here. */
+static int flush_subnormals(void)
+{
+#if defined(__SSE2__)
+    _mm_setcsr(_mm_getcsr() | 0x8040u); /* results (FTZ) and operands (DAZ) */
+    return 1;
+#elif defined(__aarch64__)
+    uint64_t control;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(control));
+    __asm__ volatile("msr fpcr, %0" : : "r"(control | (uint64_t)1 << 24));
+    return 1;
+#else
+    return 0;
+#endif
+}
+
 static size_t read_digests(golden_line *lines, size_t capacity)
 {
     FILE *file = fopen(RBE_GOLDEN_DIR "/answers/digests.txt", "r");
@@ -276,6 +296,9 @@ int main(int argc, char **argv)
         test_file(files.path[i], lines, n_lines, print, folder);
     }
     test_file(RBE_GOLDEN_DIR "/../../rbe_edge/demo/demo.rbe", lines, n_lines, print, NULL);
+    for (int i = 0; !print && i < files.n && flush_subnormals(); i++) {
+        test_file(files.path[i], lines, n_lines, print, NULL);
+    }
     rmdir(folder);
     return print ? check_failures != 0 : check_finish();
 }

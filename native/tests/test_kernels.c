@@ -72,6 +72,29 @@ static void test_avx2_vnni_evex(const rbe_kernels *scalar)
 }
 #endif
 
+#if RBE_AVX512_EMULATED
+/* The sources of the AVX-512 sets, their intrinsics in plain C: tests/avx512_emulator.h. */
+void rbe__avx512_emulated_trellis(rbe_kernels *table);
+void rbe__avx512_emulated_float(rbe_kernels *table);
+void rbe__avx512_emulated_multiply_tile(rbe_kernels *table);
+void rbe__avx512_emulated_vbmi(rbe_kernels *table);
+
+static void test_avx512_emulated(const rbe_kernels *scalar)
+{
+    rbe_kernels table;
+    if (rbe__kernels_select("avx2", &table) != 0) {
+        printf("avx512, emulated: not on this processor, which has no AVX2\n");
+        return;
+    }
+    rbe__avx512_emulated_trellis(&table);
+    rbe__avx512_emulated_float(&table);
+    rbe__avx512_emulated_multiply_tile(&table);
+    test_table("avx512, emulated", &table, scalar);
+    rbe__avx512_emulated_vbmi(&table);
+    test_table("avx512_vbmi, emulated", &table, scalar);
+}
+#endif
+
 int main(void)
 {
     rbe_kernels scalar;
@@ -83,6 +106,9 @@ int main(void)
     }
 #if defined(__x86_64__)
     test_avx2_vnni_evex(&scalar);
+#endif
+#if RBE_AVX512_EMULATED
+    test_avx512_emulated(&scalar);
 #endif
     return check_finish();
 }
