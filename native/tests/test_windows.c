@@ -240,6 +240,12 @@ static void test_clock(void)
 
 /* ---- the handler of rbe/faults.h ---- */
 
+static void violate(const void *address, int is_write)
+{
+    const ULONG_PTR about[] = {(ULONG_PTR)is_write, (ULONG_PTR)address};
+    RaiseException(EXCEPTION_ACCESS_VIOLATION, 0, 2, about);
+}
+
 /* As the system raises it where a page of a mapped file cannot be read (STATUS_DEVICE_NOT_CONNECTED). */
 static void fail_page(const void *address)
 {
@@ -255,9 +261,8 @@ static DWORD WINAPI fail_on_thread(void *address)
 
 static LONG CALLBACK theirs(EXCEPTION_POINTERS *fault)
 {
-    if (fault->ExceptionRecord->ExceptionCode == EXCEPTION_IN_PAGE_ERROR) {
-        TerminateProcess(GetCurrentProcess(), 7);
-    }
+    const DWORD code = fault->ExceptionRecord->ExceptionCode;
+    TerminateProcess(GetCurrentProcess(), code == EXCEPTION_IN_PAGE_ERROR || code == EXCEPTION_ACCESS_VIOLATION ? 7 : 43);
     return EXCEPTION_CONTINUE_SEARCH;
 }
 
@@ -285,6 +290,11 @@ static int run_case(const char *name)
     } else if (strcmp(name, "ours_first") == 0) {
         AddVectoredExceptionHandler(0, theirs);
         fail_page(file.data);
+    } else if (strcmp(name, "wine") == 0) {
+        violate(file.data, 0);
+    } else if (strcmp(name, "written") == 0) {
+        AddVectoredExceptionHandler(0, theirs);
+        violate(file.data, 1);
     } else {
         fail_page(file.data + file.bytes - 1);
     }
@@ -329,7 +339,9 @@ static void test_faults(void)
                  {"thread", 1, 1},
                  {"other", 7, 0},
                  {"unmapped", 7, 0},
-                 {"ours_first", 1, 1}};
+                 {"ours_first", 1, 1},
+                 {"wine", 1, 1},
+                 {"written", 7, 0}};
     char text[4096], begins[1024];
     snprintf(begins, sizeof begins, "a program: %s: the file can no longer be read", golden);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -68,13 +68,21 @@ static void say_line(const char *path)
     say(line, n, to);
 }
 
-/* A page of a mapped file that could not be read. What a handler before or behind this one does with everything else is its own affair. */
+/* The address whose page could not be read; NULL for other exceptions. Wine has an access violation for it, which a file that is mapped for
+ * reading gives no reader on Windows. */
+static const void *unread(const EXCEPTION_RECORD *record)
+{
+    const int is_read = record->NumberParameters >= 2 && record->ExceptionInformation[0] == 0;
+    return record->ExceptionCode == EXCEPTION_IN_PAGE_ERROR && record->NumberParameters >= 2 ? (const void *)record->ExceptionInformation[1]
+           : record->ExceptionCode == EXCEPTION_ACCESS_VIOLATION && is_read                  ? (const void *)record->ExceptionInformation[1]
+                                                                                             : NULL;
+}
+
+/* What other handlers do with everything else is their own affair. */
 static LONG CALLBACK handle(EXCEPTION_POINTERS *fault)
 {
-    const EXCEPTION_RECORD *record = fault->ExceptionRecord;
-    const char *path = record->ExceptionCode == EXCEPTION_IN_PAGE_ERROR && record->NumberParameters >= 2
-                           ? rbe__mapped_ranges_path((const void *)record->ExceptionInformation[1])
-                           : NULL;
+    const void *address = unread(fault->ExceptionRecord);
+    const char *path = address ? rbe__mapped_ranges_path(address) : NULL;
     if (!path) {
         return EXCEPTION_CONTINUE_SEARCH;
     }
