@@ -10,47 +10,13 @@
 #include "check.h"
 #include "parallel/cores.h"
 #include "parallel/thread_pool.h"
+#include "stand_in_files.h"
 
 #if defined(__linux__)
 #include <ftw.h>
 #include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char root[] = "/tmp/rbe-cores-XXXXXX";
-
-static void write_file(const char *path, const char *text)
-{
-    char full[512];
-    snprintf(full, sizeof full, "%s/%s", root, path);
-    for (char *at = full + strlen(root) + 1; (at = strchr(at, '/')) != NULL; at++) {
-        *at = 0;
-        mkdir(full, 0700);
-        *at = '/';
-    }
-    FILE *file = fopen(full, "w");
-    CHECK(file && fputs(text, file) >= 0, "%s", full);
-    if (file) {
-        fclose(file);
-    }
-}
-
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info, (void)kind, (void)where;
-    return remove(path);
-}
-
-static void begin_machine(void)
-{
-    strcpy(root + strlen(root) - 6, "XXXXXX");
-    CHECK(mkdtemp(root) != NULL, "%s", root);
-}
-
-static void end_machine(void)
-{
-    CHECK(nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0, "%s", root);
-}
 
 /* Values below 0 leave a file out. */
 static void add_cpu(int cpu, int package, int core, int capacity, int kilohertz)
@@ -247,6 +213,14 @@ static void test_quota(void)
     check_quota("max 100000\n", 3);
     check_quota("200000 100000\n", 2);
     check_quota("400000 100000\n", 3);
+    write_file("proc/self/cgroup", "12:cpuacct,cpu:/old\n0::/a/b\n"); /* version 1 */
+    write_file("sys/fs/cgroup/cpu/old/cpu.cfs_period_us", "100000\n");
+    write_file("sys/fs/cgroup/cpu/old/cpu.cfs_quota_us", "-1\n");
+    check_quota("max 100000\n", 3);
+    write_file("sys/fs/cgroup/cpu/old/cpu.cfs_quota_us", "150000\n");
+    check_quota("max 100000\n", 1);
+    write_file("proc/self/cgroup", "12:cpuset:/old\n0::/a/b\n"); /* another controller's group */
+    check_quota("max 100000\n", 3);
     write_file("proc/self/cgroup", "0::/\n"); /* in a container its group is the root */
     write_file("sys/fs/cgroup/cpu.max", "150000 100000\n");
     check_quota("max 100000\n", 1);
