@@ -10,9 +10,9 @@
 #include "check.h"
 #include "parallel/cores.h"
 #include "parallel/thread_pool.h"
-#include "stand_in_files.h"
 
 #if defined(__linux__)
+#include "stand_in_files.h"
 #include <ftw.h>
 #include <sched.h>
 #include <sys/stat.h>

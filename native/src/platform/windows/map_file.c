@@ -36,7 +36,7 @@ static rbe_status open_file(const char *path, int *descriptor)
     return RBE_OK;
 }
 
-/* The size of a file that can be mapped. */
+/* The size of a file that is regular and not empty. */
 static rbe_status read_size(const char *path, const rbe__mapped_file *file, uint64_t *bytes)
 {
     LARGE_INTEGER size;
@@ -50,27 +50,28 @@ static rbe_status read_size(const char *path, const rbe__mapped_file *file, uint
         return rbe_fail(RBE_ERROR_FORMAT, "%s: the file is empty", path);
     }
     *bytes = (uint64_t)size.QuadPart;
-    if (*bytes > SIZE_MAX) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: too large for this machine's address space", path);
-    }
     return RBE_OK;
 }
 
-static rbe_status map(const char *path, rbe__mapped_file *file)
+static rbe_status map(const char *path, uint64_t most, rbe__mapped_file *file)
 {
     RBE_TRY(read_size(path, file, &file->bytes));
+    file->mapped_bytes = file->bytes < most ? file->bytes : most;
+    if (file->mapped_bytes > SIZE_MAX) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: too large for this machine's address space", path);
+    }
     const HANDLE mapping = CreateFileMappingW(handle_of(file), NULL, PAGE_READONLY, 0, 0, NULL);
     if (!mapping) {
         return rbe__system_failure(path, "cannot be mapped", GetLastError());
     }
-    const void *data = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, (size_t)file->bytes);
+    const void *data = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, (size_t)file->mapped_bytes);
     const unsigned long error = GetLastError();
     CloseHandle(mapping); /* the view keeps it */
     if (!data) {
         return rbe__system_failure(path, "cannot be mapped", error);
     }
     file->data = data;
-    if (!rbe__mapped_ranges_add(data, (size_t)file->bytes, path)) {
+    if (!rbe__mapped_ranges_add(data, (size_t)file->mapped_bytes, path)) {
         return rbe_fail(RBE_ERROR_MEMORY, "%s: no memory to map it", path);
     }
     return rbe__mapped_file_check(path, file);
@@ -78,9 +79,14 @@ static rbe_status map(const char *path, rbe__mapped_file *file)
 
 rbe_status rbe__map_file(const char *path, rbe__mapped_file *out)
 {
+    return rbe__map_file_start(path, UINT64_MAX, out);
+}
+
+rbe_status rbe__map_file_start(const char *path, uint64_t most, rbe__mapped_file *out)
+{
     *out = (rbe__mapped_file){.descriptor = -1};
     RBE_TRY(open_file(path, &out->descriptor));
-    const rbe_status status = map(path, out);
+    const rbe_status status = map(path, most, out);
     if (status != RBE_OK && !out->data) {
         CloseHandle(handle_of(out));
     } else if (status != RBE_OK) {

@@ -119,3 +119,16 @@ uint32_t rbe__processors_cache(const rbe__processors *processors, uint32_t index
     free(records);
     return share;
 }
+
+/* As the processor itself tells it (cpuid 0x80000002 to 0x80000004), which Windows keeps in its registry. */
+void rbe__processor_name(char *out, size_t capacity)
+{
+    static const wchar_t key[] = L"HARDWARE\\DESCRIPTION\\System\\CentralProcessor\\0";
+    wchar_t name[128];
+    DWORD bytes = sizeof name;
+    out[0] = 0;
+    if (RegGetValueW(HKEY_LOCAL_MACHINE, key, L"ProcessorNameString", RRF_RT_REG_SZ, NULL, name, &bytes) == ERROR_SUCCESS &&
+        WideCharToMultiByte(CP_UTF8, 0, name, -1, out, (int)capacity, NULL, NULL) == 0) {
+        out[0] = 0; /* too long */
+    }
+}
