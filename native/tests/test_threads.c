@@ -6,15 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "check.h"
 #include "parallel/cores.h"
 #include "parallel/thread_pool.h"
-#include "stand_in_files.h"
 
 #if defined(__linux__)
+#include "stand_in_files.h"
+#include <ftw.h>
 #include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* Values below 0 leave a file out. */
 static void add_cpu(int cpu, int package, int core, int capacity, int kilohertz)
@@ -289,6 +291,8 @@ int main(void)
     test_quota();
     test_cache();
     test_this_machine();
+#endif
+#if !defined(__APPLE__) /* where threads do not choose their core */
     rbe__cores cores;
     rbe__cores_find(&cores);
     n_cores = cores.n_cores;

@@ -1,0 +1,28 @@
+/* Memory that begins at a multiple of 64 bytes. Windows has it only with a function of its own that frees it. */
+#ifndef RBE_ALIGNED_MEMORY_H
+#define RBE_ALIGNED_MEMORY_H
+
+#include <stddef.h>
+#include <stdlib.h>
+
+/* bytes: a multiple of 64. NULL where there is no memory. What it returns is freed by rbe__aligned_free alone. */
+static inline void *rbe__aligned_allocate(size_t bytes)
+{
+#if defined(_WIN32)
+    return _aligned_malloc(bytes, 64);
+#else
+    return aligned_alloc(64, bytes);
+#endif
+}
+
+/* NULL is allowed. */
+static inline void rbe__aligned_free(void *memory)
+{
+#if defined(_WIN32)
+    _aligned_free(memory);
+#else
+    free(memory);
+#endif
+}
+
+#endif
