@@ -69,7 +69,7 @@ static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_
     model->log = options->log;
     model->log_user = options->log_user;
     RBE_TRY(rbe__memory_pool_create(&model->memory));
-    RBE_TRY(rbe__pack_open(path, &model->kernels, options->skip_checksums != 0, options->max_resident_bytes != 0, &model->pack));
+    RBE_TRY(rbe__pack_open(path, &model->kernels, options, &model->pack));
     RBE_TRY(rbe__residency_plan(&model->pack, path, options->max_resident_bytes, &model->residency));
     RBE_TRY(rbe__weight_cache_create(model->pack.tensors, model->pack.n_tensors, options->cache_roles ? options->cache_roles : ALL_ROLES,
                                      options->cache_bytes, &model->cache));
