@@ -101,7 +101,7 @@ def _note(steps: Sequence[Step]) -> str:
 
 
 def _tree_key(platform: Platform, step: Step) -> tuple[object, ...]:
-    return step.compiler, platform.encoder
+    return step.compiler, step.program, platform.encoder
 
 
 class _Trees:
