@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from rbe_edge._version import __version__
 from rbe_edge.building import compilers
 from rbe_edge.building.build import BuildOptions, Built, build
 from rbe_edge.building.targets import Target, find
@@ -42,15 +43,7 @@ def _answers(target: Target, program: Path) -> None:
         pytest.skip(f"needs {target.platform.emulator} ({target.platform.emulator_package})")
     assert target.cores
     for core in target.cores:
-        command = [
-            emulator,
-            "-cpu",
-            core,
-            *(["-L", sysroot] if sysroot else []),
-            str(program),
-            "chat",
-            str(demo_path()),
-        ]
+        command = [emulator, "-cpu", core, str(program), "chat", str(demo_path())]
         done = subprocess.run(command, input="Hello!\n", capture_output=True, text=True, check=False, timeout=300)
         assert (done.returncode, done.stdout) == (0, GREETING), (core, done.stderr)
 
@@ -109,9 +102,7 @@ def test_programs_of_others_find_the_library(phone: Path, tmp_path: Path, how: s
     """The folder moved, its CMake package and its pkg-config file still lead to it."""
     moved = tmp_path / "somewhere else"
     shutil.copytree(phone, moved)
-    (tmp_path / "hello.c").write_text(
-        "#include <rbe/rbe.h>\n#include <stdio.h>\nint main(void) { puts(rbe_version()); }\n"
-    )
+    (tmp_path / "hello.c").write_text(HELLO)
     compiler = [str(compilers.zig()), "cc", "-target", "aarch64-linux-musl"]
     program = tmp_path / "build" / "hello"
     program.parent.mkdir()
@@ -140,7 +131,7 @@ def test_programs_of_others_find_the_library(phone: Path, tmp_path: Path, how: s
     emulator = shutil.which("qemu-aarch64-static")
     if emulator is not None:
         done = subprocess.run([emulator, str(program)], capture_output=True, text=True, check=True)
-        assert done.stdout == "0.1.0\n"
+        assert done.stdout == f"{__version__}\n"
 
 
 @needs_cmake
