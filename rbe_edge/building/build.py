@@ -127,7 +127,7 @@ class _Trees:
     def _compiled(self, platform: Platform, step: Step, place: Path) -> Tree | BuildError:
         what = f"compiling {step.triple} by {step.kind}"
         done = self._progress.done
-        self._progress.tell(what)
+        self._progress.tell(f"preparing {step.triple} by {step.kind}")  # zig makes the C library now, once
         try:
             report = self._progress.share(what, _UNITS)
             options = self._options
@@ -146,7 +146,7 @@ def _fill(target: Target, steps: Sequence[Step], trees: _Trees, options: BuildOp
         program = folder / "bin" / target.program_name
         for step, tree in made:
             if step.program:
-                program.parent.mkdir()
+                program.parent.mkdir(exist_ok=True)
                 shutil.copy(tree.program, program)
             if step.library:
                 shutil.copytree(tree.installed, folder, dirs_exist_ok=True, symlinks=True)
