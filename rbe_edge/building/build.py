@@ -15,7 +15,7 @@ from rbe_edge.building.compilers import Kind, Step, plan
 from rbe_edge.building.output import check_place, new_folder, reported, write_sums
 from rbe_edge.building.targets import Platform, Target
 from rbe_edge.building.wheel import require_extra, write_wheel
-from rbe_edge.errors import BuildError, MissingExtra
+from rbe_edge.errors import BuildError, MissingExtra, OptionError
 from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.progress import Listener, Progress
 
@@ -56,7 +56,7 @@ def build(targets: Sequence[Target], options: BuildOptions, listener: Listener |
     BuildError before any work where the sources, CMake or the temporary directory are against all of them."""
     tools()
     source = sources.directory()
-    ready = [(target, _planned(target, options)) for target in targets]
+    ready = [(target, _planned(target, options, alone=len(targets) == 1)) for target in targets]
     progress = Progress(listener, total=_UNITS * len({(_tree_key(t.platform, s)) for t, p in ready for s in p.steps}))
     with reported(Path("the temporary directory")), scratch_directory("build") as scratch:
         _check_room(scratch)
@@ -83,13 +83,16 @@ class _Planned:
     error: str = ""
 
 
-def _planned(target: Target, options: BuildOptions) -> _Planned:
-    """What can be known before any work. Raises OptionError where the compiler never makes the target."""
+def _planned(target: Target, options: BuildOptions, *, alone: bool) -> _Planned:
+    """What can be known before any work. Raises OptionError where the compiler never makes the target and that is the
+    only one; among others it is left out."""
     try:
         steps = plan(target.platform, options.compiler)
         require_extra(audited=any(step.audited for step in steps))
         check_place(options.output / target.name)
-    except (BuildError, MissingExtra) as error:
+    except (BuildError, MissingExtra, OptionError) as error:
+        if alone and isinstance(error, OptionError):
+            raise
         return _Planned(error=str(error))
     return _Planned(steps)
 

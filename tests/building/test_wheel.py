@@ -96,7 +96,7 @@ def test_a_wheel_of_pip_carries_the_same_sources() -> None:
     """CMake installs them for scikit-build-core: by folders, which are those that are carried."""
     root = sources.directory()
     text = (root / "native" / "CMakeLists.txt").read_text(encoding="utf-8")
-    assert "install(DIRECTORY src include cli cmake CMakeLists.txt DESTINATION ${RBE_CARRIED}/native" in text
+    assert "install(DIRECTORY src include cli cmake DESTINATION ${RBE_CARRIED}/native" in text
     assert {name.split("/")[1] for name in sources.files(root) if name.startswith("native/")} == {
         "src", "include", "cli", "cmake", "CMakeLists.txt",
     }  # fmt: skip
@@ -115,6 +115,25 @@ def test_auditwheel_says_where_the_library_of_this_machine_runs(tmp_path: Path) 
     path = wheel.write_wheel(Path(_native.library().path), tmp_path, "linux", audited=True)
     assert "manylinux" in path.name or "musllinux" in path.name
     assert path.name.endswith(f"_{os.uname().machine}.whl") and list(tmp_path.iterdir()) == [path]
+
+
+def _said(monkeypatch: pytest.MonkeyPatch, tag: str, *needed: str) -> None:
+    """Puts that into auditwheel's mouth."""
+    monkeypatch.setattr(f"{wheel.__name__}._audit", lambda path: (tag, set(needed)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="auditwheel runs on Linux alone")
+def test_a_library_of_musl_may_need_musl_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Path(_native.library().path)
+    _said(monkeypatch, "linux_x86_64", "libc.so")
+    path = wheel.write_wheel(library, tmp_path, "musllinux_1_2_x86_64", audited=True)
+    assert path.name.endswith("-py3-none-musllinux_1_2_x86_64.whl") and list(tmp_path.iterdir()) == [path]
+    _said(monkeypatch, "linux_x86_64", "libc.so", "libgomp.so.1")
+    with pytest.raises(BuildError, match=r"needs more than Linux distributions share \(libc.so, libgomp.so.1\)"):
+        wheel.write_wheel(library, tmp_path, "musllinux_1_2_x86_64", audited=True)
+    _said(monkeypatch, "linux_x86_64", "libc.so")
+    with pytest.raises(BuildError, match="needs more"):
+        wheel.write_wheel(library, tmp_path, "manylinux_2_17_x86_64", audited=True)
 
 
 def test_what_is_no_library_of_linux(tmp_path: Path) -> None:
