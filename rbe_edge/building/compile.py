@@ -100,6 +100,7 @@ def compile_sources(
         "CMAKE_INSTALL_PREFIX": tree.installed,
         "CMAKE_INSTALL_LIBDIR": "lib",
         "CMAKE_BUILD_TYPE": "Release",
+        "CMAKE_TRY_COMPILE_CONFIGURATION": "Release",  # else zig makes its C library twice
         "CMAKE_C_COMPILER_LAUNCHER": "",
         "RBE_CODEC": "ON" if platform.encoder else "OFF",
         "RBE_CLI": "ON" if step.program else "OFF",
