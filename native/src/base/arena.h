@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "base/aligned.h"
+
 typedef struct rbe__arena {
     uint8_t *memory; /* NULL while measuring */
     size_t used;     /* SIZE_MAX once the sum has overflowed */
@@ -35,7 +37,7 @@ static inline void *rbe__arena_take(rbe__arena *arena, size_t count, size_t item
 /* Memory for what was measured; 0 on success. The pages are not touched: what is never used takes no memory. */
 static inline int rbe__arena_allocate(rbe__arena *arena)
 {
-    arena->memory = arena->used > SIZE_MAX / 2 ? NULL : aligned_alloc(64, arena->used ? arena->used : 64);
+    arena->memory = arena->used > SIZE_MAX / 2 ? NULL : rbe__aligned_memory(arena->used ? arena->used : 64);
     arena->used = 0;
     return arena->memory ? 0 : -1;
 }

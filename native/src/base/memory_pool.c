@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/aligned.h"
 #include "base/status.h"
 
 #define LEAST_BITS 12u
@@ -118,7 +119,7 @@ void *rbe__memory_pool_take(rbe__memory_pool *pool, size_t bytes)
     unlock(pool);
     free_all(removed);
     if (!memory) {
-        memory = aligned_alloc(64, size);
+        memory = rbe__aligned_memory(size);
     }
     if (!memory) { /* as if it had not been asked for */
         lock(pool);
