@@ -10,6 +10,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARY = REPOSITORY / "android" / "lib" / "src"
+APP = REPOSITORY / "android" / "app" / "src"
 JARS = Path("/usr/share/java")  # Debian's junit4
 WRAPPED = ("malloc", "calloc", "realloc", "free")
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import jdk
+import kotlin
 import pytest
 
 from rbe_edge.runtime.build import library_path
@@ -20,6 +21,11 @@ pytestmark = pytest.mark.skipif(bool(jdk.missing()), reason=jdk.missing())
 
 SEEDS = range(1, 21)
 QUESTIONS = ("Who are you?", "What can you do?", "Say that in one word. \U0001f600")  # those of ConversationTest.java
+TESTS = {
+    ".".join(path.relative_to(source / "test/java").with_suffix("").parts): path
+    for source in (jdk.LIBRARY, jdk.APP)
+    for path in sorted((source / "test/java").rglob("*Test.java"))
+}
 SECONDS = 300  # at most, for one class of tests; the slowest takes 10 on two cores
 
 
@@ -62,20 +68,25 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     jdk.compile_bridge(library_path(), out)
     # What runs on Android is compiled as for Java 8; the tests look into the JVM, too.
     jdk.compile_java(sorted((jdk.LIBRARY / "main/java").rglob("*.java")), out / "main", "--release", "8")
-    tests = sorted((jdk.LIBRARY / "test/java").rglob("*.java"))
-    jdk.compile_java(tests, out / "test", "-cp", jdk.class_path(out / "main"))
+    # Of the app, what knows nothing of Android.
+    app = [
+        path for path in sorted((jdk.APP / "main/java").rglob("*.java")) if "import android." not in path.read_text()
+    ]
+    jdk.compile_java(app, out / "main", "--release", "8", "-cp", str(out / "main"))
+    tests = [*TESTS.values(), *sorted((jdk.LIBRARY / "test/java").rglob("*.java"))]
+    jdk.compile_java(list(dict.fromkeys(tests)), out / "test", "-cp", jdk.class_path(out / "main"))
     return out
 
 
-def _run(built: Path, data: Path, name: str) -> str:
+def _run(built: Path, data: Path, name: str, *jars: Path) -> str:
     """What the JVM printed while it ran one class of tests."""
     # A heap that neither grows nor is first touched later: what grows is memory of C. The compilers keep to one thread.
     heap = ["-Xms64m", "-Xmx64m", "-XX:+AlwaysPreTouch", "-XX:+UseSerialGC", "-Xss512k"]
     properties = [f"-Djava.library.path={built}", f"-Drbe.data={data}", "-Dsun.jnu.encoding=UTF-8"]
-    command = ["java", "-Xcheck:jni", *heap, *properties, "-cp", jdk.class_path(built / "main", built / "test")]
+    command = ["java", "-Xcheck:jni", *heap, *properties, "-cp", jdk.class_path(built / "main", built / "test", *jars)]
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}  # how Java decodes the names of files in the properties
     run = subprocess.run(
-        [*command, "org.junit.runner.JUnitCore", f"rbe.edge.{name}"],
+        [*command, "org.junit.runner.JUnitCore", name],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -87,18 +98,28 @@ def _run(built: Path, data: Path, name: str) -> str:
     return run.stdout
 
 
-TESTS = sorted(path.stem for path in (jdk.LIBRARY / "test/java/rbe/edge").glob("*Test.java"))
-
-
-@pytest.mark.parametrize("name", TESTS)
+@pytest.mark.parametrize("name", sorted(TESTS))
 def test_java(built: Path, data: Path, name: str) -> None:
-    printed = _run(built, data, name)
+    check(_run(built, data, name), TESTS[name])
+
+
+def check(printed: str, source: Path) -> None:
+    """That all tests of a source ran and passed, and that the JVM complained of nothing."""
     count = re.search(r"^OK \((\d+) tests?\)$", printed, re.MULTILINE)
-    declared = (jdk.LIBRARY / f"test/java/rbe/edge/{name}.java").read_text(encoding="utf-8").count("@Test")
+    declared = source.read_text(encoding="utf-8").count("@Test")
     assert count and int(count[1]) == declared > 0
     # What -Xcheck:jni writes of a call that is wrong, of references that pile up and of exceptions that are forgotten.
     for complaint in ("WARNING in native method", "WARNING: JNI", "FATAL ERROR", "exceeds capacity"):
         assert complaint not in printed
+
+
+@pytest.mark.skipif(bool(kotlin.missing()), reason=kotlin.missing())
+def test_kotlin(built: Path, data: Path) -> None:
+    flows = sorted((jdk.LIBRARY / "main/kotlin").rglob("*.kt"))
+    kotlin.compile_kotlin(flows, built / "main", str(built / "main"))
+    source = jdk.LIBRARY / "test/kotlin/rbe/edge/FlowTest.kt"
+    kotlin.compile_kotlin([source], built / "test", jdk.class_path(built / "main", built / "test"))
+    check(_run(built, data, "rbe.edge.FlowTest", *kotlin.jars()), source)
 
 
 def test_the_bridge_has_what_java_declares() -> None:
