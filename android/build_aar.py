@@ -3,8 +3,9 @@
 
     ANDROID_NDK_HOME=.../ndk/27.2.12479018 python android/build_aar.py [--out rbe_edge.aar] [--abi arm64-v8a]
 
-It needs a JDK, CMake, and Ninja or Make. The Kotlin file is left out: Gradle adds it. Prints what it does, and checks of each library that
-it runs where pages have 16 KB, needs Android's own libraries alone and exports what the JVM calls alone. Exit codes: 0, 1, 2 (usage), 130.
+It needs a JDK, CMake, and Ninja or Make. The Kotlin file is left out: Gradle adds it. Prints what it does, and checks
+of each library that it runs where pages have 16 KB, needs Android's own libraries alone and exports what the JVM calls
+alone. Exit codes: 0, 1, 2 (usage), 130.
 """
 
 from __future__ import annotations
@@ -60,15 +61,15 @@ ABIS = {
 
 
 def find_ndk(given: str | None) -> Path:
-    """The compilers' folder of an NDK: of the one named, else of ANDROID_NDK_HOME, ANDROID_NDK_ROOT, else the newest under
-    ANDROID_HOME. BuildError where there is none."""
+    """The compilers' folder of an NDK: of the one named, else of ANDROID_NDK_HOME, ANDROID_NDK_ROOT, else the newest
+    under ANDROID_HOME. BuildError where there is none."""
     named = given or os.environ.get("ANDROID_NDK_HOME") or os.environ.get("ANDROID_NDK_ROOT")
     sdk = os.environ.get("ANDROID_HOME") or os.environ.get("ANDROID_SDK_ROOT")
     found = [Path(named)] if named else list(Path(sdk, "ndk").glob("*")) if sdk else []
     found.sort(key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
     if not found:
         raise BuildError(
-            "no Android NDK: install one (Android Studio, SDK Manager, SDK Tools, NDK), and set ANDROID_NDK_HOME to its folder"
+            "no Android NDK: install one (Android Studio, SDK Manager), and set ANDROID_NDK_HOME to its folder"
         )
     for tools in sorted(found[-1].glob("toolchains/llvm/prebuilt/*/bin")):
         return tools
@@ -204,9 +205,8 @@ def build(ndk: str | None, out: Path, names: list[str], work: Path) -> None:
             raise BuildError(f"{library}: " + "; ".join(wrong))
         libraries[name] = library
     write_aar(out, classes, libraries, work)
-    print(
-        f"{out}: {out.stat().st_size / 1e6:.2f} MB, in {time.monotonic() - began:.0f} s; without the Kotlin file, which Gradle adds"
-    )
+    size, seconds = out.stat().st_size / 1e6, time.monotonic() - began
+    print(f"{out}: {size:.2f} MB, in {seconds:.0f} s; without the Kotlin file, which Gradle adds")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,8 +2,9 @@
 
     python tools/bionic_symbols.py BIONIC [26]
 
-BIONIC: a checkout of Android's platform/bionic. Reads libc.map.txt, libm.map.txt and libdl.map.txt there, which say of each name since
-when and on which machines it exists. A line of the output is "library name", and "library name var" for what is no function.
+BIONIC: a checkout of Android's platform/bionic. Reads libc.map.txt, libm.map.txt and libdl.map.txt there, which say of
+each name since when and on which machines it exists. A line of the output is "library name", and "library name var" for
+what is no function.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """A stand-in for the Android NDK: zig's clang under the NDK's names, on a machine that has no NDK.
 
-It compiles for Android's triple at API level 26, with emulated thread-local variables and the calling conventions that the NDK's clang has
-there, and links against libraries that hold the names of Android's C library at that level (bionic.txt) and nothing behind them. So a
-function that phones lack is an error of the linker, as with the NDK. What it does not prove: zig brings musl's headers and not Android's, so
-that types and constants are musl's; and nothing that it builds has run.
+It compiles for Android's triple at API level 26, with emulated thread-local variables and the calling conventions that
+the NDK's clang has there, and links against libraries that hold the names of Android's C library at that level
+(bionic.txt) and nothing behind them. So a function that phones lack is an error of the linker, as with the NDK. What it
+does not prove: zig brings musl's headers and not Android's, so that types and constants are musl's; and nothing that it
+builds has run.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ for argument; do
     esac
     set -- "$@" "$argument"
 done
-ZIG_LIBC={libc} exec {python} -m ziglang cc -target {machine}-linux-android.{api} {includes} -D__errno_location=__errno -L{libraries} "$@"
+ZIG_LIBC={libc} exec {python} -m ziglang cc -target {machine}-linux-android.{api} {includes} \\
+    -D__errno_location=__errno -L{libraries} "$@"
 """
 
 
@@ -86,7 +88,8 @@ def _libraries(folder: Path, machine: str) -> None:
 
 
 def make(folder: Path, jni: Path) -> Path:
-    """The stand-in's folder, to be named by ANDROID_NDK_HOME. jni: the folder of a JDK's jni.h, which declares what Android's does."""
+    """The stand-in's folder, to be named by ANDROID_NDK_HOME. jni: the folder of a JDK's jni.h, which declares what
+    Android's does."""
     import ziglang
 
     tools = folder / "toolchains" / "llvm" / "prebuilt" / "linux-x86_64" / "bin"
