@@ -144,7 +144,7 @@ def check(build: Path) -> tuple[list[Finding], int]:
             found += findings(path, processor, permitted, set())
             kernels |= functions_of(path, processor) if permitted else set()
     for path in linked:
-        if path.name in ("rbe", "rbe-cli") or ".so" in path.name:
+        if path.name == "rbe" or ".so" in path.name:
             found += findings(path, processor_of(path) or "", set(), kernels)
     return found, len(objects)
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PROGRAM = "rbe-cli"
+PROGRAM = "rbe"
 MODEL = REPOSITORY / "rbe_edge" / "demo" / "demo.rbe"
 GENERATION = ("run", str(MODEL), "-p", "A small computer", "-n", "24", "--temp", "0.8", "-s", "7", "-t", "2")
 TESTS = ("kernels", "tokenizer", "tokenizer_blob")

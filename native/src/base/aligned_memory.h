@@ -11,7 +11,8 @@ static inline void *rbe__aligned_allocate(size_t bytes)
 #if defined(_WIN32)
     return _aligned_malloc(bytes, 64);
 #else
-    return aligned_alloc(64, bytes);
+    void *memory = NULL; /* Android has aligned_alloc from API level 28 on only (libc.map.txt of its C library), this from 17 on */
+    return posix_memalign(&memory, 64, bytes) == 0 ? memory : NULL;
 #endif
 }
 
