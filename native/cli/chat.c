@@ -247,7 +247,7 @@ static int prepare(chat_state *c, const model_source *carried)
     if (code == 0 && c->options.verbose) {
         note("seed %llu", (unsigned long long)c->options.seed.value);
     }
-    code = code ? code : open_model(&source, c->options.kernels, c->options.no_verify, c->options.max_memory, &c->model);
+    code = code ? code : open_fitting(&c->options, &source, &c->session_options, &c->model);
     code = code ? code : require_tokenizer(c->model, source.path);
     code = code ? code : begin_conversation(&c->conversation, c->model, c->style, jinja, span_of(c->system));
     if (code) {
@@ -260,6 +260,7 @@ static int prepare(chat_state *c, const model_source *carried)
     if (status != RBE_OK) {
         return fail_with(status);
     }
+    choose_threads(&c->options, c->model, c->session);
     c->context = info.context_tokens;
     if (rbe__is_terminal(RBE_STREAM_IN)) {
         char path[512];

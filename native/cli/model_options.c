@@ -8,6 +8,8 @@
 
 #include "output.h"
 #include "platform/program.h"
+#include "rbe/fit.h"
+#include "rbe/threads.h"
 
 #define NOT_GIVEN (-DBL_MIN) /* a number that nobody writes */
 
@@ -21,12 +23,13 @@ const char model_options_help[] =
     "\n"
     "engine:\n"
     "  -c, --ctx-size N       context in tokens (the model's own, at most 4096)\n"
-    "  -t, --threads N        threads (one per fast core)\n"
+    "  -t, --threads N        threads (the first answer finds the fastest)\n"
     "  -b, --batch-size N     tokens per pass (64 or 128)\n"
     "  --kv TYPE              type of the KV cache: f16, f32, q8, q8q4 (f16)\n"
     "  --sinks N              a full context slides, keeping its first N tokens (4 are enough) and the latest (0: it ends the text)\n"
     "  --read-planes N        read the first N planes of every tensor (0: all)\n"
     "  --max-memory SIZE      bytes of the file in memory at a time, such as 200M or 1.5G; slower (all of it)\n"
+    "  --force-memory         go ahead where too little memory is free\n"
     "  --no-verify            skip the checksums of the tensors: opens faster\n"
     "  --kernels SET          a kernel set, such as scalar; all give the same text (the best)\n"
     "\n"
@@ -144,6 +147,30 @@ int choose_model(const model_options *o, const model_source *carried, const char
         *source = *carried;
     }
     return source->path ? 0 : fail(EXIT_USAGE, "there is no model; give a .rbe file: rbe %s", command);
+}
+
+int open_fitting(const model_options *o, const model_source *source, const rbe_session_options *session, rbe_model **model)
+{
+    const rbe_model_options wanted = {.struct_bytes = sizeof wanted, .max_resident_bytes = o->max_memory};
+    const rbe_fit_options options = {.struct_bytes = sizeof options, .model = &wanted, .session = session};
+    const int can_tell = !o->force_memory && !source->offset; /* the index of a model within a file is not looked for */
+    /* Other errors are those of opening, which says more. */
+    if (can_tell && rbe_fit_check(source->path, &options) == RBE_ERROR_MEMORY) {
+        return fail_with(RBE_ERROR_MEMORY);
+    }
+    return open_model(source, o->kernels, o->no_verify, o->max_memory, model);
+}
+
+void choose_threads(const model_options *o, const rbe_model *model, rbe_session *session)
+{
+    char path[1024];
+    rbe_session_info info = {.struct_bytes = sizeof info};
+    if (o->threads || rbe_session_get_info(session, &info) != RBE_OK) {
+        return;
+    }
+    const char *kept = rbe__cache_file("threads.txt", path, sizeof path) ? path : NULL;
+    const int is_busy = rbe__load() >= 0.5 * info.n_threads;
+    (void)rbe_session_try_threads(session, is_busy && !rbe_model_kept_threads(model, kept) ? NULL : kept);
 }
 
 int open_model(const model_source *source, const char *kernels, int skip_checksums, uint64_t max_memory, rbe_model **model)

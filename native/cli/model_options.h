@@ -19,7 +19,7 @@ typedef struct model_options {
     int64_t predict, context, threads, batch, sinks, planes, draft;
     uint32_t kv, speculate;
     uint64_t max_memory;
-    int no_verify, verbose, json;
+    int no_verify, verbose, json, force_memory;
     double temperature, top_p, min_p, repeat_penalty;
     int64_t top_k;
     seed seed;
@@ -39,7 +39,7 @@ typedef struct model_options {
         {NULL, "--top-k", OPTION_WHOLE, &(o).top_k, NULL}, {NULL, "--top-p", OPTION_NUMBER, &(o).top_p, NULL},                    \
         {NULL, "--min-p", OPTION_NUMBER, &(o).min_p, NULL}, {NULL, "--repeat-penalty", OPTION_NUMBER, &(o).repeat_penalty, NULL}, \
         {NULL, "--stop", OPTION_TEXTS, &(o).stops, NULL}, {NULL, "--kernels", OPTION_TEXT, &(o).kernels, NULL},                   \
-        {"-v", "--verbose", OPTION_FLAG, &(o).verbose, NULL},                                                                     \
+        {"-v", "--verbose", OPTION_FLAG, &(o).verbose, NULL}, {NULL, "--force-memory", OPTION_FLAG, &(o).force_memory, NULL},     \
     {                                                                                                                             \
         NULL, "--json", OPTION_FLAG, &(o).json, NULL                                                                              \
     }
@@ -58,6 +58,12 @@ int check_session_options(int64_t context, int64_t threads, int64_t batch, int64
 
 /* *source from FILE, -m, or what the program carries; carried may be NULL. 0, or the exit code behind a line, which names the command. */
 int choose_model(const model_options *o, const model_source *carried, const char *command, model_source *source);
+
+/* open_model as the options say. Before: a model that does not fit into memory is refused with the option that makes it fit. */
+int open_fitting(const model_options *o, const model_source *source, const rbe_session_options *session, rbe_model **model);
+
+/* Where -t was not given, the first answer finds how many threads are fastest. It is kept, unless the machine is busy with other work. */
+void choose_threads(const model_options *o, const rbe_model *model, rbe_session *session);
 
 /* 0, or the exit code behind a line. */
 int open_model(const model_source *source, const char *kernels, int skip_checksums, uint64_t max_memory, rbe_model **model);

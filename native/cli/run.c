@@ -83,7 +83,7 @@ static int find_prompt(run_state *run, span *prompt)
 
 static int prepare(run_state *run, const model_source *source, span prompt)
 {
-    int code = open_model(source, run->options.kernels, run->options.no_verify, run->options.max_memory, &run->model);
+    int code = open_fitting(&run->options, source, &run->session_options, &run->model);
     code = code ? code : require_tokenizer(run->model, source->path);
     if (code) {
         return code;
@@ -106,6 +106,7 @@ static int prepare(run_state *run, const model_source *source, span prompt)
     if (status != RBE_OK) {
         return fail_with(status);
     }
+    choose_threads(&run->options, run->model, run->session);
     if (!run->session_options.sink_tokens && run->n_tokens > info.context_tokens) {
         return fail(EXIT_FAILED, "the prompt has %zu tokens and the context holds %u; shorten it or make the context larger", run->n_tokens,
                     info.context_tokens);

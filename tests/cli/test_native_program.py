@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -161,3 +162,29 @@ def _long_answer(program: Path) -> subprocess.Popen[bytes]:
     running.stdin.flush()
     assert os.read(running.stdout.fileno(), 1)
     return running
+
+
+def test_a_model_that_does_not_fit_is_refused_with_numbers(program: Path, tmp_path: Path) -> None:
+    command = ["bash", "-c", 'ulimit -v 12000 && exec "$@"', "-", str(program), "run", str(demo_path())]
+    command += ["-p", "Once", "-n", "2", "--temp", "0", "-c", "1024", "--kv", "f32"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    refused = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert refused.returncode == 1 and refused.stdout == ""
+    assert re.fullmatch(r"rbe: .*demo\.rbe does not fit: .* are needed and .* available; .*\n", refused.stderr)
+    forced = subprocess.run([*command, "--force-memory"], capture_output=True, text=True, env=environment, timeout=60)
+    assert "does not fit" not in forced.stderr
+
+
+def test_threads_are_found_and_kept(program: Path, tmp_path: Path) -> None:
+    """What is written does not depend on it; a directory that cannot be made is no failure."""
+    command = [str(program), "run", str(demo_path()), "-p", "Once upon a time", "-n", "40", "--temp", "0"]
+    (tmp_path / "file").write_bytes(b"")
+    texts = set()
+    for cache in (tmp_path / "cache", tmp_path / "cache", tmp_path / "file"):
+        environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        texts.add(done.stdout)
+    assert len(texts) == 1
+    for path in tmp_path.glob("cache/rbe_edge/*"):  # none where the machine is busy
+        assert path.name == "threads.txt" and path.read_text().startswith("rbe-threads 1\n")

@@ -100,6 +100,19 @@ static void read_memory(const char *root, rbe__machine *out)
     }
 }
 
+double rbe__load(void)
+{
+    double load = 0;
+    FILE *file = open_at("", "/proc/loadavg");
+    if (file) {
+        if (fscanf(file, "%lf", &load) != 1) { /* NOLINT(cert-err34-c): one number, of the kernel */
+            load = 0;
+        }
+        fclose(file);
+    }
+    return load;
+}
+
 void rbe__machine_read(const char *root, rbe__machine *out)
 {
     out->processor[0] = out->features[0] = 0;

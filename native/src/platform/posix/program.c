@@ -6,8 +6,11 @@
 #endif
 #include "platform/program.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -48,6 +51,31 @@ void rbe__end_at_once(int code)
         code = 1;
     }
     _exit(code);
+}
+
+static int is_made(const char *path)
+{
+    return mkdir(path, 0700) == 0 || errno == EEXIST;
+}
+
+int rbe__cache_file(const char *name, char *out, size_t capacity)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    const int is_given = cache && cache[0] == '/';
+    if (!is_given && !(home && home[0] == '/')) {
+        return 0;
+    }
+    const int n = snprintf(out, capacity, "%s%s", is_given ? cache : home, is_given ? "" : "/.cache");
+    if (n < 0 || (size_t)n >= capacity || !is_made(out)) {
+        return 0;
+    }
+    const int m = snprintf(out + n, capacity - (size_t)n, "/rbe_edge");
+    if (m < 0 || (size_t)m >= capacity - (size_t)n || !is_made(out)) {
+        return 0;
+    }
+    const size_t left = capacity - (size_t)(n + m);
+    const int last = snprintf(out + n + m, left, "/%s", name);
+    return last > 0 && (size_t)last < left;
 }
 
 int rbe__make_executable(const char *path)

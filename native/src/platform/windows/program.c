@@ -107,6 +107,15 @@ uint32_t rbe__any_number(void)
     return now.dwLowDateTime * 2654435761u ^ now.dwHighDateTime ^ (uint32_t)ticks.QuadPart ^ GetCurrentProcessId() << 16;
 }
 
+int rbe__cache_file(const char *name, char *out, size_t capacity)
+{
+    (void)name;
+    if (capacity) {
+        out[0] = 0;
+    }
+    return 0;
+}
+
 uint64_t rbe__peak_resident_bytes(void)
 {
     PROCESS_MEMORY_COUNTERS counters = {.cb = sizeof counters};
@@ -130,4 +139,9 @@ void rbe__machine_describe(rbe__machine *out)
         out->available_bytes = status.ullAvailPhys;
     }
     snprintf(out->system, sizeof out->system, "Windows x86_64");
+}
+
+double rbe__load(void)
+{
+    return 0;
 }
