@@ -17,9 +17,13 @@ from rbe_edge._structures import (
     ChatOptions,
     Codebook,
     EncodeOptions,
+    Fit,
+    FitAdvice,
+    FitOptions,
     GenerationEvent,
     GenerationHandle,
     GenerationOptions,
+    Memory,
     Metadata,
     ModelHandle,
     ModelInfo,
@@ -36,6 +40,8 @@ from rbe_edge._structures import (
     SessionOptions,
     TensorInfo,
     TextStreamHandle,
+    ThreadsInfo,
+    ThreadsKept,
     TokenizerHandle,
 )
 
@@ -87,6 +93,12 @@ CACHE_ATTENTION = 2
 CACHE_FEED_FORWARD = 4
 CACHE_NOTHING = 8
 
+UNLIMITED = 0xFFFFFFFFFFFFFFFF
+THREADS_CHOSEN = 0
+THREADS_TRYING = 1
+THREADS_FOUND = 2
+THREADS_KEPT = 3
+
 # The above by their names in C, for tools/check_abi.py.
 CONSTANTS: dict[str, int] = {f"RBE_{name}": value for name, value in dict(globals()).items() if name.isupper()}
 
@@ -106,7 +118,7 @@ _SAMPLER = ctypes.POINTER(SamplerHandle)
 _GENERATION = ctypes.POINTER(GenerationHandle)
 _OUT = ctypes.POINTER
 
-# Every function of rbe.h, chat.h and codec.h: its result and its arguments. A result of _STATUS goes through check().
+# Every function of the headers: its result and its arguments. A result of _STATUS goes through check().
 _STATUS = ctypes.c_int
 PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_status_text": (ctypes.c_char_p, [_STATUS]),
@@ -183,6 +195,16 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
         _STATUS,
         [_BATCH, ctypes.POINTER(_GENERATION), _SIZE, _OUT(GenerationEvent), ctypes.POINTER(_STATUS)],
     ),
+    "rbe_fit_file": (_STATUS, [ctypes.c_char_p, _OUT(FitOptions), _OUT(Fit)]),
+    "rbe_memory_find": (_STATUS, [_OUT(Memory)]),
+    "rbe_fit_advise": (_STATUS, [ctypes.c_char_p, _OUT(FitOptions), ctypes.c_uint64, _OUT(FitAdvice)]),
+    "rbe_fit_flags": (None, [_OUT(FitAdvice), ctypes.c_char_p, _SIZE]),
+    "rbe_fit_check": (_STATUS, [ctypes.c_char_p, _OUT(FitOptions)]),
+    "rbe_session_try_threads": (_STATUS, [_SESSION, ctypes.c_char_p]),
+    "rbe_session_get_threads": (_STATUS, [_SESSION, _OUT(ThreadsInfo)]),
+    "rbe_model_kept_threads": (_U32, [_MODEL, ctypes.c_char_p]),
+    "rbe_threads_read": (_STATUS, [ctypes.c_char_p, _U32, _OUT(ThreadsKept)]),
+    "rbe_threads_machine": (_U32, []),
     "rbe_plane_get_layout": (_STATUS, [_U32, _U32, _U32, _U32, _OUT(PlaneLayout)]),
     "rbe_encode_plane": (
         _STATUS,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 
 _PLANES = ctypes.c_uint32 * 4  # by PLANES_*
+_TRIED = ctypes.c_uint32 * 8
+_RATES = ctypes.c_float * 8
 
 LogCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 ProgressCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p)
@@ -301,4 +303,90 @@ class EncodeOptions(ctypes.Structure):
         ("user", ctypes.c_void_p),
         ("feedback", ctypes.POINTER(ctypes.c_float)),
         ("residual", ctypes.c_uint32),
+    ]
+
+
+class FitOptions(ctypes.Structure):
+    """rbe_fit_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("model", ctypes.POINTER(ModelOptions)),
+        ("session", ctypes.POINTER(SessionOptions)),
+        ("n_sessions", ctypes.c_uint32),
+        ("batch_sessions", ctypes.c_uint32),
+    ]
+
+
+class Fit(ctypes.Structure):
+    """rbe_fit"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("file_bytes", ctypes.c_uint64),
+        ("weights_resident", ctypes.c_uint64),
+        ("weights_on_disk", ctypes.c_uint64),
+        ("tokenizer_bytes", ctypes.c_uint64),
+        ("index_bytes", ctypes.c_uint64),
+        ("cache_bytes", ctypes.c_uint64),
+        ("kv_bytes", ctypes.c_uint64),
+        ("pass_bytes", ctypes.c_uint64),
+        ("needed", ctypes.c_uint64),
+        ("total", ctypes.c_uint64),
+        ("address_bytes", ctypes.c_uint64),
+        ("context_tokens", ctypes.c_uint32),
+        ("n_threads", ctypes.c_uint32),
+        ("bits_per_weight", ctypes.c_float),
+    ]
+
+
+class Memory(ctypes.Structure):
+    """rbe_memory"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("total", ctypes.c_uint64),
+        ("available", ctypes.c_uint64),
+        ("address_space", ctypes.c_uint64),
+        ("limited_by", ctypes.c_char_p),
+    ]
+
+
+class FitAdvice(ctypes.Structure):
+    """rbe_fit_advice"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("fits", ctypes.c_uint32),
+        ("context_tokens", ctypes.c_uint32),
+        ("kv_type", ctypes.c_uint32),
+        ("max_resident_bytes", ctypes.c_uint64),
+        ("bits_per_weight", ctypes.c_float),
+    ]
+
+
+class ThreadsInfo(ctypes.Structure):
+    """rbe_threads_info"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("state", ctypes.c_uint32),
+        ("n_threads", ctypes.c_uint32),
+        ("n_tried", ctypes.c_uint32),
+        ("tried", _TRIED),
+        ("tokens_per_s", _RATES),
+    ]
+
+
+class ThreadsKept(ctypes.Structure):
+    """rbe_threads_kept"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("machine", ctypes.c_uint32),
+        ("size_class", ctypes.c_uint32),
+        ("n_threads", ctypes.c_uint32),
+        ("n_tried", ctypes.c_uint32),
+        ("tried", _TRIED),
+        ("tokens_per_s", _RATES),
     ]

@@ -1,4 +1,4 @@
-/* Prints what a C compiler makes of rbe.h, chat.h, codec.h and faults.h: sizes and offsets of all structures, values of all constants. Read by
+/* Prints what a C compiler makes of the headers of the library: sizes and offsets of all structures, values of all constants. Read by
  * tools/check_abi.py, which also checks that nothing of the headers is missing here. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -6,7 +6,9 @@
 #include "rbe/chat.h"
 #include "rbe/codec.h"
 #include "rbe/faults.h"
+#include "rbe/fit.h"
 #include "rbe/rbe.h"
+#include "rbe/threads.h"
 
 #define STRUCTURE(name) printf("structure %s %zu\n", #name, sizeof(name))
 #define FIELD(name, field) printf("field %s %s %zu %zu\n", #name, #field, offsetof(name, field), sizeof(((name *)NULL)->field))
@@ -159,6 +161,62 @@ static void structures(void)
     FIELD(rbe_generation_event, rest);
     FIELD(rbe_generation_event, rest_bytes);
 
+    STRUCTURE(rbe_fit_options);
+    FIELD(rbe_fit_options, struct_bytes);
+    FIELD(rbe_fit_options, model);
+    FIELD(rbe_fit_options, session);
+    FIELD(rbe_fit_options, n_sessions);
+    FIELD(rbe_fit_options, batch_sessions);
+
+    STRUCTURE(rbe_fit);
+    FIELD(rbe_fit, struct_bytes);
+    FIELD(rbe_fit, file_bytes);
+    FIELD(rbe_fit, weights_resident);
+    FIELD(rbe_fit, weights_on_disk);
+    FIELD(rbe_fit, tokenizer_bytes);
+    FIELD(rbe_fit, index_bytes);
+    FIELD(rbe_fit, cache_bytes);
+    FIELD(rbe_fit, kv_bytes);
+    FIELD(rbe_fit, pass_bytes);
+    FIELD(rbe_fit, needed);
+    FIELD(rbe_fit, total);
+    FIELD(rbe_fit, address_bytes);
+    FIELD(rbe_fit, context_tokens);
+    FIELD(rbe_fit, n_threads);
+    FIELD(rbe_fit, bits_per_weight);
+
+    STRUCTURE(rbe_memory);
+    FIELD(rbe_memory, struct_bytes);
+    FIELD(rbe_memory, total);
+    FIELD(rbe_memory, available);
+    FIELD(rbe_memory, address_space);
+    FIELD(rbe_memory, limited_by);
+
+    STRUCTURE(rbe_fit_advice);
+    FIELD(rbe_fit_advice, struct_bytes);
+    FIELD(rbe_fit_advice, fits);
+    FIELD(rbe_fit_advice, context_tokens);
+    FIELD(rbe_fit_advice, kv_type);
+    FIELD(rbe_fit_advice, max_resident_bytes);
+    FIELD(rbe_fit_advice, bits_per_weight);
+
+    STRUCTURE(rbe_threads_info);
+    FIELD(rbe_threads_info, struct_bytes);
+    FIELD(rbe_threads_info, state);
+    FIELD(rbe_threads_info, n_threads);
+    FIELD(rbe_threads_info, n_tried);
+    FIELD(rbe_threads_info, tried);
+    FIELD(rbe_threads_info, tokens_per_s);
+
+    STRUCTURE(rbe_threads_kept);
+    FIELD(rbe_threads_kept, struct_bytes);
+    FIELD(rbe_threads_kept, machine);
+    FIELD(rbe_threads_kept, size_class);
+    FIELD(rbe_threads_kept, n_threads);
+    FIELD(rbe_threads_kept, n_tried);
+    FIELD(rbe_threads_kept, tried);
+    FIELD(rbe_threads_kept, tokens_per_s);
+
     STRUCTURE(rbe_codebook);
     FIELD(rbe_codebook, bits);
     FIELD(rbe_codebook, t1);
@@ -224,6 +282,11 @@ static void constants(void)
     CONSTANT(RBE_CACHE_ATTENTION);
     CONSTANT(RBE_CACHE_FEED_FORWARD);
     CONSTANT(RBE_CACHE_NOTHING);
+    CONSTANT(RBE_UNLIMITED);
+    CONSTANT(RBE_THREADS_CHOSEN);
+    CONSTANT(RBE_THREADS_TRYING);
+    CONSTANT(RBE_THREADS_FOUND);
+    CONSTANT(RBE_THREADS_KEPT);
 }
 
 int main(void)

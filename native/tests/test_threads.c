@@ -2,55 +2,19 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* nftw, sched_getaffinity */
 #endif
-#include <ftw.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "parallel/cores.h"
 #include "parallel/thread_pool.h"
+#include "stand_in_files.h"
 
 #if defined(__linux__)
 #include <sched.h>
-
-static char root[] = "/tmp/rbe-cores-XXXXXX";
-
-static void write_file(const char *path, const char *text)
-{
-    char full[512];
-    snprintf(full, sizeof full, "%s/%s", root, path);
-    for (char *at = full + strlen(root) + 1; (at = strchr(at, '/')) != NULL; at++) {
-        *at = 0;
-        mkdir(full, 0700);
-        *at = '/';
-    }
-    FILE *file = fopen(full, "w");
-    CHECK(file && fputs(text, file) >= 0, "%s", full);
-    if (file) {
-        fclose(file);
-    }
-}
-
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info, (void)kind, (void)where;
-    return remove(path);
-}
-
-static void begin_machine(void)
-{
-    strcpy(root + strlen(root) - 6, "XXXXXX");
-    CHECK(mkdtemp(root) != NULL, "%s", root);
-}
-
-static void end_machine(void)
-{
-    CHECK(nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0, "%s", root);
-}
 
 /* Values below 0 leave a file out. */
 static void add_cpu(int cpu, int package, int core, int capacity, int kilohertz)

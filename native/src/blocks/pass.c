@@ -54,7 +54,7 @@ static needs needs_of(const rbe__pass *pass)
     return most;
 }
 
-rbe_status rbe__pass_open(rbe__pass *pass, const rbe__stack *stack, uint32_t most_tokens, uint32_t context, uint32_t n_threads, int profile)
+void rbe__pass_plan(rbe__pass *pass, const rbe__stack *stack, uint32_t most_tokens, uint32_t context, uint32_t n_threads, int profile)
 {
     pass->stack = stack;
     pass->context = context;
@@ -71,7 +71,12 @@ rbe_status rbe__pass_open(rbe__pass *pass, const rbe__stack *stack, uint32_t mos
     workspace->max_cols = (most.widest + 63) & ~63u;
     workspace->max_head_dim = most.head_dim;
     pass->n_scratch_threads = n_threads;
-    return rbe__thread_pool_create(n_threads, &workspace->thread_pool);
+}
+
+rbe_status rbe__pass_open(rbe__pass *pass, const rbe__stack *stack, uint32_t most_tokens, uint32_t context, uint32_t n_threads, int profile)
+{
+    rbe__pass_plan(pass, stack, most_tokens, context, n_threads, profile);
+    return rbe__thread_pool_create(n_threads, &pass->workspace.thread_pool);
 }
 
 void rbe__pass_take(rbe__pass *pass, rbe__arena *arena)

@@ -50,7 +50,10 @@ struct rbe__pass {
     void *capture_user;
 };
 
-/* Sets sizes and starts the threads. most_tokens: rows, at least 1; profile: 1 to measure. The pass is zeroed memory. */
+/* Sets sizes: enough for rbe__pass_take to measure. most_tokens: rows, at least 1; profile: 1 to measure. The pass is zeroed memory. */
+void rbe__pass_plan(rbe__pass *pass, const rbe__stack *stack, uint32_t most_tokens, uint32_t context, uint32_t n_threads, int profile);
+
+/* The same, and starts the threads. */
 rbe_status rbe__pass_open(rbe__pass *pass, const rbe__stack *stack, uint32_t most_tokens, uint32_t context, uint32_t n_threads,
                           int profile);
 

@@ -57,7 +57,27 @@ static rbe_status make_signs(rbe_model *model, const char *path)
     return RBE_OK;
 }
 
-static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_options *options)
+static rbe_status open_tokenizer(rbe_model *model, const char *path)
+{
+    const rbe__blob *blob = rbe__pack_blob(&model->pack, "tokenizer");
+    if (!blob) {
+        return RBE_OK;
+    }
+    RBE_TRY(rbe_tokenizer_open(blob->data, (size_t)blob->bytes, &model->tokenizer));
+    if (rbe_tokenizer_size(model->tokenizer) > model->config.n_vocabulary) {
+        return rbe_fail(RBE_ERROR_FORMAT, "%s: wrong tokenizer: it has %u tokens and the model %u", path,
+                        rbe_tokenizer_size(model->tokenizer), model->config.n_vocabulary);
+    }
+    return RBE_OK;
+}
+
+static rbe_status open_pack(rbe_model *model, const char *path, const rbe_model_options *options, int index_only)
+{
+    return index_only ? rbe__pack_open_index(path, &model->kernels, &model->pack)
+                      : rbe__pack_open(path, &model->kernels, options->skip_checksums != 0, options->max_resident_bytes != 0, &model->pack);
+}
+
+static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_options *options, int index_only)
 {
     const char *set = options->kernel_set ? options->kernel_set : rbe__kernels_best(options->without_amx != 0);
     if (options->without_amx && rbe__kernels_use_amx(set)) {
@@ -69,7 +89,7 @@ static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_
     model->log = options->log;
     model->log_user = options->log_user;
     RBE_TRY(rbe__memory_pool_create(&model->memory));
-    RBE_TRY(rbe__pack_open(path, &model->kernels, options->skip_checksums != 0, options->max_resident_bytes != 0, &model->pack));
+    RBE_TRY(open_pack(model, path, options, index_only));
     RBE_TRY(rbe__residency_plan(&model->pack, path, options->max_resident_bytes, &model->residency));
     RBE_TRY(rbe__weight_cache_create(model->pack.tensors, model->pack.n_tensors, options->cache_roles ? options->cache_roles : ALL_ROLES,
                                      options->cache_bytes, &model->cache));
@@ -79,24 +99,16 @@ static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_
     if (parameters && parameters->type == RBE_VALUE_U64) {
         memcpy(&model->n_parameters, parameters->data, sizeof model->n_parameters);
     }
-    const rbe__blob *blob = rbe__pack_blob(&model->pack, "tokenizer");
-    if (blob) {
-        RBE_TRY(rbe_tokenizer_open(blob->data, (size_t)blob->bytes, &model->tokenizer));
-        if (rbe_tokenizer_size(model->tokenizer) > model->config.n_vocabulary) {
-            return rbe_fail(RBE_ERROR_FORMAT, "%s: wrong tokenizer: it has %u tokens and the model %u", path,
-                            rbe_tokenizer_size(model->tokenizer), model->config.n_vocabulary);
-        }
+    if (!index_only) {
+        RBE_TRY(open_tokenizer(model, path));
+        log_opened(model, path);
+        rbe__residency_release(&model->residency);
     }
-    log_opened(model, path);
-    rbe__residency_release(&model->residency);
     return RBE_OK;
 }
 
-rbe_status rbe_model_open(const char *path, const rbe_model_options *options, rbe_model **out)
+static rbe_status open_model(const char *path, const rbe_model_options *options, int index_only, rbe_model **out)
 {
-    if (!path || !out) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_open: path or out is NULL");
-    }
     *out = NULL;
     rbe_model_options chosen = {0};
     RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
@@ -108,13 +120,40 @@ rbe_status rbe_model_open(const char *path, const rbe_model_options *options, rb
     if (!model) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for a model");
     }
-    rbe_status status = open_into(model, path, &chosen);
+    rbe_status status = open_into(model, path, &chosen, index_only);
     if (status != RBE_OK) {
         rbe_model_close(model);
         return status;
     }
     *out = model;
     return RBE_OK;
+}
+
+rbe_status rbe_model_open(const char *path, const rbe_model_options *options, rbe_model **out)
+{
+    if (!path || !out) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_open: path or out is NULL");
+    }
+    return open_model(path, options, 0, out);
+}
+
+rbe_status rbe__model_open_index(const char *path, const rbe_model_options *options, rbe_model **out)
+{
+    return open_model(path, options, 1, out);
+}
+
+uint64_t rbe__model_own_bytes(const rbe_model *model)
+{
+    const rbe__pack *pack = &model->pack;
+    uint64_t bytes = sizeof *model + (uint64_t)model->config.n_layers * sizeof *model->stack.layers;
+    bytes += pack->n_metadata * sizeof *pack->metadata + pack->n_codebooks * sizeof *pack->codebooks + pack->n_blobs * sizeof *pack->blobs;
+    bytes += pack->n_tensors * (sizeof *pack->tensors + sizeof *pack->tensors_by_name);
+    for (uint32_t i = 0; i < pack->n_tensors; i++) {
+        const rbe__tensor *tensor = &pack->tensors[i];
+        bytes += tensor->rotation_block && !same_signs(pack->tensors, i) ? rbe__sign_bytes(tensor->cols) : 0;
+        bytes += tensor->cache ? sizeof(uint32_t) * (uint64_t)tensor->rows : 0; /* the places of its rows in the cache */
+    }
+    return bytes;
 }
 
 void rbe_model_close(rbe_model *model)

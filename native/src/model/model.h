@@ -42,6 +42,13 @@ struct rbe_model {
 /* Fills config from the metadata; every value in its range. */
 rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, const char *path, rbe__config *out);
 
+/* Opens the index alone: hyper-parameters, tensors and the stack of blocks are there, no data and no tokenizer. For the sizes of sessions, which
+ * cannot be run. Closed by rbe_model_close. */
+rbe_status rbe__model_open_index(const char *path, const rbe_model_options *options, rbe_model **out);
+
+/* What the model takes beside the file and the cache of generated rows: lists of the index, signs, layers. */
+uint64_t rbe__model_own_bytes(const rbe_model *model);
+
 #define RBE_KEY_WINDOWS "attention.windows"
 #define RBE_KEY_ROPE_TABLES "rope.tables"
 

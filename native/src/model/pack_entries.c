@@ -139,7 +139,7 @@ rbe_status rbe__take_blob(rbe__cursor *at, const rbe__pack *pack, const rbe__crc
     uint32_t checksum;
     RBE_TRY(take_name(at, &out->name, &out->name_bytes));
     RBE_TRY(take_area(at, pack, &out->data, &out->bytes, &checksum));
-    if (rbe__crc_update(crc, 0, out->data, (size_t)out->bytes) != checksum) {
+    if (!pack->index_only && rbe__crc_update(crc, 0, out->data, (size_t)out->bytes) != checksum) {
         return malformed(at, "checksum", "does not match its data; copy the file again");
     }
     return RBE_OK;
@@ -151,7 +151,7 @@ static uint64_t padded(uint64_t bytes)
 }
 
 /* Row scales and streams of each plane, and block scales, are found by walking; the walk must end at data_bytes. */
-static rbe_status place_planes(const rbe__cursor *at, rbe__tensor *tensor, int has_block_scales)
+static rbe_status place_planes(const rbe__cursor *at, rbe__tensor *tensor, int has_block_scales, int index_only)
 {
     const uint8_t *data = tensor->data;
     uint64_t position = 0, needed;
@@ -165,7 +165,7 @@ static rbe_status place_planes(const rbe__cursor *at, rbe__tensor *tensor, int h
     }
     if (has_block_scales) {
         tensor->block_scales = (const float *)(const void *)data;
-        for (uint32_t b = 0; b < n_blocks; b++) {
+        for (uint32_t b = 0; b < n_blocks && !index_only; b++) {
             if (!isfinite(tensor->block_scales[b])) {
                 return malformed(at, "block scales", "are not all finite");
             }
@@ -175,7 +175,7 @@ static rbe_status place_planes(const rbe__cursor *at, rbe__tensor *tensor, int h
     for (uint32_t p = 0; p < tensor->n_planes; p++) {
         rbe__plane *plane = &tensor->planes[p];
         plane->row_scales = (const uint16_t *)(const void *)(data + position);
-        for (uint32_t r = 0; r < tensor->rows; r++) {
+        for (uint32_t r = 0; r < tensor->rows && !index_only; r++) {
             if ((plane->row_scales[r] & 0x7C00u) == 0x7C00u) {
                 return malformed(at, "row scales", "are not all finite");
             }
@@ -226,13 +226,16 @@ static rbe_status take_trellis(rbe__cursor *at, const rbe__pack *pack, rbe__tens
     if (out->layout.min_steps < RBE_MIN_LANE_STEPS) {
         return malformed(at, "kind", "is trellis for a matrix too small for it");
     }
-    return place_planes(at, out, (int)(flags & 1));
+    return place_planes(at, out, (int)(flags & 1), pack->index_only);
 }
 
-static rbe_status take_seed64(const rbe__cursor *at, rbe__tensor *out)
+static rbe_status take_seed64(const rbe__cursor *at, rbe__tensor *out, int index_only)
 {
     if (out->data_bytes != 12) {
         return malformed(at, "bytes", "is not 12 for a seed");
+    }
+    if (index_only) {
+        return RBE_OK;
     }
     memcpy(&out->seed, out->data, 8);
     memcpy(&out->tensor_scale, out->data + 8, 4);
@@ -244,7 +247,7 @@ static int is_block_side(uint32_t side)
     return side == 32 || side == 64 || side == 128 || side == RBE_MAX_BASIS_BLOCK;
 }
 
-static rbe_status take_basis(rbe__cursor *at, rbe__tensor *out)
+static rbe_status take_basis(rbe__cursor *at, rbe__tensor *out, int index_only)
 {
     rbe__basis *basis = &out->basis;
     const uint8_t *orders;
@@ -269,7 +272,7 @@ static rbe_status take_basis(rbe__cursor *at, rbe__tensor *out)
     basis->gap_order = orders[2];
     basis->level_order = orders[3];
     basis->ends = (const uint32_t *)(const void *)out->data;
-    const char *problem = rbe__basis_check(basis, out->rows, out->cols, out->data_bytes);
+    const char *problem = index_only ? NULL : rbe__basis_check(basis, out->rows, out->cols, out->data_bytes);
     return problem ? malformed(at, "data", problem) : RBE_OK;
 }
 
@@ -302,7 +305,7 @@ rbe_status rbe__take_tensor(rbe__cursor *at, const rbe__pack *pack, rbe__tensor 
         if (pack->version < 2) {
             return malformed(at, "kind", "needs format version 2");
         }
-        return out->kind == RBE_KIND_SEED64 ? take_seed64(at, out) : take_basis(at, out);
+        return out->kind == RBE_KIND_SEED64 ? take_seed64(at, out, pack->index_only) : take_basis(at, out, pack->index_only);
     default: return malformed(at, "kind", "is unknown");
     }
 }

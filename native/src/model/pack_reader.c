@@ -134,7 +134,7 @@ static rbe_status read_header(rbe__pack *pack, const rbe__crc *crc, rbe__cursor 
     const uint8_t *data = pack->file.data;
     uint32_t checksum;
     uint64_t file_bytes, index_bytes;
-    if (pack->file.bytes < HEADER_BYTES || memcmp(data, magic, sizeof magic) != 0) {
+    if (pack->file.mapped_bytes < HEADER_BYTES || memcmp(data, magic, sizeof magic) != 0) {
         return rbe_fail(RBE_ERROR_FORMAT, "%s: not a .rbe file (field `magic`)", pack->path);
     }
     memcpy(&pack->version, data + 8, 4);
@@ -151,7 +151,7 @@ static rbe_status read_header(rbe__pack *pack, const rbe__crc *crc, rbe__cursor 
         return rbe_fail(RBE_ERROR_FORMAT, "%s: field `file_bytes`: the file should be %llu bytes and is %llu; copy it again", pack->path,
                         (unsigned long long)file_bytes, (unsigned long long)pack->file.bytes);
     }
-    if (index_bytes < HEADER_BYTES || index_bytes > file_bytes || index_bytes > MAX_INDEX_BYTES) {
+    if (index_bytes < HEADER_BYTES || index_bytes > pack->file.mapped_bytes || index_bytes > MAX_INDEX_BYTES) {
         return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: header field `index_bytes`", pack->path);
     }
     uint32_t actual = rbe__crc_update(crc, 0, data, 12);
@@ -233,6 +233,49 @@ static void identify_tensors(rbe__pack *pack, const rbe__crc *crc)
     }
 }
 
+/* Index and lists of a file that is mapped, whole or in part. */
+static rbe_status read_index(rbe__pack *pack, const rbe__crc *crc, int sparing)
+{
+    rbe__cursor at;
+    uint32_t counts[4];
+    RBE_TRY(read_header(pack, crc, &at, counts));
+    RBE_TRY(read_lists(pack, crc, sparing, &at, counts));
+    return check_all_names(pack);
+}
+
+/* How many bytes the header gives the index; of what is no header as many as that has. */
+static rbe_status index_size(const char *path, uint64_t *out)
+{
+    rbe__mapped_file start;
+    *out = HEADER_BYTES;
+    RBE_TRY(rbe__map_file_start(path, HEADER_BYTES, &start));
+    if (start.mapped_bytes == HEADER_BYTES) {
+        memcpy(out, start.data + 24, 8);
+        *out = *out < HEADER_BYTES ? HEADER_BYTES : *out > MAX_INDEX_BYTES ? MAX_INDEX_BYTES : *out;
+    }
+    rbe__unmap_file(&start);
+    return RBE_OK;
+}
+
+rbe_status rbe__pack_open_index(const char *path, const rbe_kernels *kernels, rbe__pack *out)
+{
+    uint64_t index_bytes;
+    rbe__crc crc;
+    memset(out, 0, sizeof *out);
+    RBE_TRY(index_size(path, &index_bytes));
+    RBE_TRY(rbe__map_file_start(path, index_bytes, &out->file));
+    out->path = path;
+    out->index_only = 1;
+    rbe__crc_init(kernels, &crc);
+    const rbe_status status = read_index(out, &crc, 0);
+    const rbe_status settled = rbe__mapped_file_settle(path, &out->file);
+    out->path = NULL;
+    if (settled != RBE_OK || status != RBE_OK) {
+        rbe__pack_close(out);
+    }
+    return settled != RBE_OK ? settled : status;
+}
+
 rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, int skip_checksums, int sparing, rbe__pack *out)
 {
     memset(out, 0, sizeof *out);
@@ -242,18 +285,10 @@ rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, int skip
         rbe__mapped_file_prefer_large_pages(&out->file);
     }
     rbe__crc crc;
-    rbe__cursor at;
-    uint32_t counts[4];
     rbe__crc_init(kernels, &crc);
-    rbe_status status = read_header(out, &crc, &at, counts);
-    if (status == RBE_OK) {
-        status = read_lists(out, &crc, sparing, &at, counts);
-    }
+    rbe_status status = read_index(out, &crc, sparing);
     if (status == RBE_OK) {
         status = check_overlaps(out);
-    }
-    if (status == RBE_OK) {
-        status = check_all_names(out);
     }
     if (status == RBE_OK && !skip_checksums) {
         status = verify_tensors(out, &crc, sparing);

@@ -17,6 +17,7 @@ typedef struct rbe__pack {
     const char *path; /* for messages; the caller's, during opening only */
     rbe__mapped_file file;
     uint32_t version; /* of the format */
+    int index_only; /* 1: data of blobs and tensors cannot be read, and was not looked at; where they lie is known */
     uint32_t n_metadata, n_codebooks, n_blobs, n_tensors;
     rbe_metadata *metadata;   /* the first three lists in the file's order */
     rbe_codebook *codebooks;
@@ -34,6 +35,9 @@ typedef struct rbe__pack {
  * was cut off raises SIGBUS, as with any mapped file (rbe/faults.h). */
 rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, int skip_checksums, int sparing, rbe__pack *out);
 void rbe__pack_close(rbe__pack *pack);
+
+/* The index alone, of which all but the data is checked: nothing behind it is mapped or read. */
+rbe_status rbe__pack_open_index(const char *path, const rbe_kernels *kernels, rbe__pack *out);
 
 /* NULL where there is none of that name. */
 const rbe__tensor *rbe__pack_tensor(const rbe__pack *pack, const char *name);

@@ -13,8 +13,7 @@ static uint64_t beside(const rbe__tensor *tensor)
     return 2 * grain + (between < tensor->data_bytes ? between : tensor->data_bytes) + grain;
 }
 
-/* Where the matrices begin, if index and blobs stand before them, as the packer puts them. */
-static uint64_t before_tensors(const rbe__pack *pack)
+uint64_t rbe__residency_before_tensors(const rbe__pack *pack)
 {
     uint64_t first = pack->file.bytes, end = 0;
     for (uint32_t i = 0; i < pack->n_tensors; i++) {
@@ -28,19 +27,37 @@ static uint64_t before_tensors(const rbe__pack *pack)
     return end < first ? end : first;
 }
 
+typedef struct needs {
+    uint64_t most_item, most_beside, least;
+} needs;
+
+static needs needs_of(const rbe__pack *pack)
+{
+    needs found = {.most_item = 1};
+    for (uint32_t i = 0; i < pack->n_tensors; i++) {
+        const uint64_t item = rbe__residency_item_bytes(&pack->tensors[i]), sides = beside(&pack->tensors[i]);
+        found.most_item = item > found.most_item ? item : found.most_item;
+        found.most_beside = sides > found.most_beside ? sides : found.most_beside;
+    }
+    /* a piece, what surrounds it, and the next one */
+    found.least = rbe__residency_before_tensors(pack) + 2 * found.most_item + found.most_beside;
+    return found;
+}
+
+uint64_t rbe__residency_least(const rbe__pack *pack)
+{
+    const uint64_t least = needs_of(pack).least;
+    return least < pack->file.bytes ? least : pack->file.bytes;
+}
+
 rbe_status rbe__residency_plan(const rbe__pack *pack, const char *path, uint64_t limit, rbe__residency *out)
 {
     *out = (rbe__residency){.file = &pack->file};
     if (limit == 0 || limit >= pack->file.bytes) {
         return RBE_OK;
     }
-    uint64_t most_item = 1, most_beside = 0;
-    for (uint32_t i = 0; i < pack->n_tensors; i++) {
-        const uint64_t item = rbe__residency_item_bytes(&pack->tensors[i]), sides = beside(&pack->tensors[i]);
-        most_item = item > most_item ? item : most_item;
-        most_beside = sides > most_beside ? sides : most_beside;
-    }
-    const uint64_t least = before_tensors(pack) + 2 * most_item + most_beside; /* a piece, what surrounds it, and the next one */
+    const needs found = needs_of(pack);
+    const uint64_t most_item = found.most_item, least = found.least;
     if (limit < least) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "%s: a limit of %llu bytes is too small for this model; it needs at least %llu", path,
                         (unsigned long long)limit, (unsigned long long)least);
@@ -49,6 +66,6 @@ rbe_status rbe__residency_plan(const rbe__pack *pack, const char *path, uint64_t
     piece = piece > MOST_PIECE ? MOST_PIECE : piece;
     out->piece_bytes = piece > most_item ? piece : most_item;
     out->limit = limit;
-    out->pinned_bytes = limit - 2 * out->piece_bytes - most_beside;
+    out->pinned_bytes = limit - 2 * out->piece_bytes - found.most_beside;
     return RBE_OK;
 }

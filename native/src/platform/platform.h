@@ -6,13 +6,17 @@
 
 typedef struct rbe__mapped_file {
     const uint8_t *data; /* page-aligned, read-only; NULL: not mapped, and the rest does not count */
-    uint64_t bytes;
+    uint64_t bytes; /* of the file */
+    uint64_t mapped_bytes; /* of its beginning that may be read: all, but after rbe__map_file_start */
     int descriptor; /* open until the file was settled; then -1 */
 } rbe__mapped_file;
 
 /* Maps a regular file of at least one byte. Reading what is cut off from it later raises SIGBUS (rbe/faults.h). */
 rbe_status rbe__map_file(const char *path, rbe__mapped_file *out);
 void rbe__unmap_file(rbe__mapped_file *file);
+
+/* The same of its first bytes alone, at most `most` of them, 1 or more: the file may be larger than the address space. */
+rbe_status rbe__map_file_start(const char *path, uint64_t most, rbe__mapped_file *out);
 
 /* RBE_ERROR_IO where the file no longer has the size that was mapped. */
 rbe_status rbe__mapped_file_check(const char *path, const rbe__mapped_file *file);

@@ -3,6 +3,8 @@
 #ifndef RBE_PLATFORM_PROCESSORS_H
 #define RBE_PLATFORM_PROCESSORS_H
 
+#include <stddef.h>
+
 #include "platform/threads.h"
 
 /* CAPACITY: work per time in any unit. CLOCK: the highest clock in any unit, which says less: a core may also do less per cycle. */
@@ -25,6 +27,12 @@ void rbe__processors_find(rbe__processors *out);
 
 /* Linux: the same of the files under `root` ("" is this machine's), for allowed: [RBE_MAX_CPUS], 1 where the thread may run. */
 void rbe__processors_read(const char *root, const uint8_t *allowed, rbe__processors *out);
+
+/* What the system calls the processors, all kinds of them one after the other; "" where it does not say. */
+void rbe__processor_name(char *out, size_t capacity);
+
+/* Linux: the same of the files under `root`. */
+void rbe__processor_name_read(const char *root, char *out, size_t capacity);
 
 /* Bytes of the second-level cache of entry `index` of cpu[], divided by the cores that share it; 0: unknown. */
 uint32_t rbe__processors_cache(const rbe__processors *processors, uint32_t index);

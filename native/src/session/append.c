@@ -3,6 +3,7 @@
 
 #include "base/status.h"
 #include "kernels/log_sum.h"
+#include "platform/platform.h"
 #include "session/session.h"
 
 rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens, size_t n_tokens)
@@ -108,7 +109,12 @@ static void last_logits(append_call *call, size_t first, uint32_t count)
 rbe_status rbe_session_append(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress, void *user)
 {
     append_call call = {session, tokens, n_tokens, progress, user, .after_pass = last_logits};
-    return checked_append(&call);
+    const uint64_t began = session && session->choice && n_tokens == 1 ? rbe__nanoseconds() : 0;
+    RBE_TRY(checked_append(&call));
+    if (began) {
+        rbe__session_timed(session, rbe__nanoseconds() - began);
+    }
+    return RBE_OK;
 }
 
 const float *rbe_session_logits(const rbe_session *session)

@@ -25,6 +25,21 @@ static void take_all(rbe_batch *batch)
     batch->places = rbe__arena_take(arena, batch->max_sessions, sizeof *batch->places);
 }
 
+static uint32_t shared_context(const rbe_model *model)
+{
+    return model->config.context < SHARED_CONTEXT ? model->config.context : SHARED_CONTEXT;
+}
+
+uint64_t rbe__batch_measure(const rbe_model *model, uint32_t max_sessions, uint32_t n_threads)
+{
+    rbe_batch measured = {.model = model, .max_sessions = max_sessions ? max_sessions : DEFAULT_SESSIONS};
+    uint32_t rows = measured.max_sessions;
+    rbe__choose_for_cores(&n_threads, &rows);
+    rbe__pass_plan(&measured.pass, &model->stack, rows, shared_context(model), n_threads, 0);
+    take_all(&measured);
+    return measured.arena.used;
+}
+
 static rbe_status create_into(rbe_batch *batch, rbe_batch_options *options)
 {
     const rbe_model *model = batch->model;
@@ -35,8 +50,7 @@ static rbe_status create_into(rbe_batch *batch, rbe_batch_options *options)
         return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads must be at most %u, max_sessions at most %u", RBE_MAX_THREADS, MAX_SESSIONS);
     }
     RBE_TRY(rbe__choose_planes(options->n_planes, options->planes, batch->pass.planes));
-    const uint32_t context = model->config.context < SHARED_CONTEXT ? model->config.context : SHARED_CONTEXT;
-    RBE_TRY(rbe__pass_open(&batch->pass, &model->stack, batch->max_sessions, context, options->n_threads, 0));
+    RBE_TRY(rbe__pass_open(&batch->pass, &model->stack, batch->max_sessions, shared_context(model), options->n_threads, 0));
     take_all(batch);
     RBE_TRY(rbe__arena_from_model(model, &batch->arena, &batch->arena_bytes));
     take_all(batch);

@@ -29,4 +29,7 @@ struct rbe_batch {
     size_t *places; /* among the generations of the call */
 };
 
+/* Bytes of a batch of a model of which the index alone may be open. 0: the defaults. */
+uint64_t rbe__batch_measure(const rbe_model *model, uint32_t max_sessions, uint32_t n_threads);
+
 #endif

@@ -99,6 +99,19 @@ rbe_status rbe__arena_from_model(const rbe_model *model, rbe__arena *arena, size
     return arena->memory ? RBE_OK : rbe_fail(RBE_ERROR_MEMORY, "no memory for %zu MB", *bytes >> 20);
 }
 
+rbe_status rbe__session_measure(const rbe_model *model, const rbe_session_options *options, rbe__session_bytes *out)
+{
+    rbe_session_options chosen = {0};
+    RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
+    RBE_TRY(check_options(model, &chosen));
+    rbe_session measured = {.model = model};
+    measured.state = rbe__state_of(&model->stack, (rbe_kv_type)chosen.kv_type, chosen.context_tokens);
+    rbe__pass_plan(&measured.pass, &model->stack, chosen.pass_tokens, chosen.context_tokens, chosen.n_threads, 0);
+    take_all(&measured);
+    *out = (rbe__session_bytes){measured.arena.used, measured.state_bytes, chosen.context_tokens, chosen.n_threads};
+    return RBE_OK;
+}
+
 static rbe_status create_into(rbe_session *session, const rbe_session_options *options)
 {
     const rbe__stack *stack = &session->model->stack;
@@ -143,6 +156,7 @@ void rbe_session_free(rbe_session *session)
 {
     if (session) {
         rbe__pass_close(&session->pass);
+        free(session->choice);
         rbe__memory_pool_give(session->model->memory, session->arena.memory, session->arena_bytes);
         free(session);
     }

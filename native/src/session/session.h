@@ -6,6 +6,8 @@
 #include "blocks/pass.h"
 #include "model/model.h"
 
+typedef struct rbe__thread_choice rbe__thread_choice;
+
 struct rbe_session {
     const rbe_model *model;
     rbe__pass pass;
@@ -14,6 +16,7 @@ struct rbe_session {
     size_t arena_bytes, state_bytes;
     uint32_t position; /* tokens in the context */
     uint32_t sink_tokens; /* 0: the context does not slide */
+    rbe__thread_choice *choice; /* NULL: threads are not tried */
     int has_logits; /* logits are those after token position - 1 */
     uint32_t *tokens; /* [context] the ids of the context; those from `position` on have no meaning */
     float *logits; /* [n_vocabulary] */
@@ -27,6 +30,18 @@ rbe_status rbe__choose_planes(uint32_t n_planes, const uint32_t *of_kinds, uint3
 
 /* Takes what the arena measured, *bytes, from the model's memory pool. The arena is then empty. */
 rbe_status rbe__arena_from_model(const rbe_model *model, rbe__arena *arena, size_t *bytes);
+
+/* A step of one token took so long: sets the threads of the next one, where they are being tried. */
+void rbe__session_timed(rbe_session *session, uint64_t nanoseconds);
+
+/* What a session would take. */
+typedef struct rbe__session_bytes {
+    uint64_t arena, kv; /* kv: the part of the arena that blocks keep */
+    uint32_t context_tokens, n_threads;
+} rbe__session_bytes;
+
+/* Of a model of which the index alone may be open. Fails as rbe_session_create does, but for memory. options may be NULL. */
+rbe_status rbe__session_measure(const rbe_model *model, const rbe_session_options *options, rbe__session_bytes *out);
 
 /* Checks that all layers of the model are bound. */
 rbe_status rbe__check_whole(const rbe_model *model);

@@ -39,6 +39,13 @@ static rbe_status check_options(const rbe_sampling_options *options)
     return wrong ? rbe_fail(RBE_ERROR_ARGUMENT, "sampling: %s", wrong) : RBE_OK;
 }
 
+uint64_t rbe__sampler_bytes(uint32_t n_vocabulary)
+{
+    const rbe_sampler *sampler = NULL;
+    const uint64_t per_token = sizeof *sampler->candidates + sizeof *sampler->weights + sizeof *sampler->penalized;
+    return sizeof *sampler + n_vocabulary * per_token + DEFAULT_REPEAT_LAST * sizeof *sampler->recent;
+}
+
 rbe_status rbe_sampler_create(uint32_t n_vocabulary, const rbe_sampling_options *options, rbe_sampler **out)
 {
     if (!out || n_vocabulary == 0 || n_vocabulary > 1u << 24) {

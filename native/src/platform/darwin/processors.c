@@ -24,3 +24,12 @@ uint32_t rbe__processors_cache(const rbe__processors *processors, uint32_t index
     const uint32_t sharing = rbe__sysctl_number("hw.perflevel0.cpusperl2");
     return rbe__sysctl_number("hw.perflevel0.l2cachesize") / (sharing ? sharing : 1);
 }
+
+void rbe__processor_name(char *out, size_t capacity)
+{
+    size_t bytes = capacity - 1;
+    if (sysctlbyname("machdep.cpu.brand_string", out, &bytes, NULL, 0) != 0) {
+        bytes = 0;
+    }
+    out[bytes] = 0;
+}

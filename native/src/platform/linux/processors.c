@@ -22,6 +22,29 @@ static int read_number(const char *root, int cpu, const char *field, long *out)
     return found;
 }
 
+/* The same of version 1: quota and period in microseconds in files of their own, -1 where there is no limit. */
+static uint32_t group_quota_1(const char *root, const char *group, uint32_t most)
+{
+    static const char *const fields[] = {"cpu.cfs_quota_us", "cpu.cfs_period_us"};
+    long values[2] = {0, 0};
+    for (int i = 0; i < 2; i++) {
+        char path[1024];
+        if ((size_t)snprintf(path, sizeof path, "%s/sys/fs/cgroup/cpu%s/%s", root, group, fields[i]) >= sizeof path) {
+            return most;
+        }
+        FILE *file = fopen(path, "re");
+        const int found = file && fscanf(file, "%ld", &values[i]) == 1;
+        if (file) {
+            fclose(file);
+        }
+        if (!found || values[i] <= 0) {
+            return most;
+        }
+    }
+    const long n = values[0] / values[1];
+    return n < 1 ? 1 : n < (long)most ? (uint32_t)n : most;
+}
+
 /* The processors that control group `group` (begins with '/', or is empty) may keep busy, rounded down, at least 1; `most`
  * where it sets no limit. cpu.max holds "QUOTA PERIOD" in microseconds, or "max PERIOD" (Linux, cgroup-v2.rst). */
 static uint32_t group_quota(const char *root, const char *group, uint32_t most)
@@ -43,25 +66,11 @@ static uint32_t group_quota(const char *root, const char *group, uint32_t most)
     return n;
 }
 
-/* The least of this process's control group and those around it. Inside a container its own group is the root. */
-static uint32_t processor_quota(const char *root, uint32_t most)
+/* The least of a group and those around it. Inside a container its own group is the root. */
+static uint32_t groups_quota(const char *root, char *group, uint32_t (*quota)(const char *, const char *, uint32_t), uint32_t most)
 {
-    char path[512], group[512] = "";
-    if ((size_t)snprintf(path, sizeof path, "%s/proc/self/cgroup", root) < sizeof path) {
-        FILE *file = fopen(path, "re");
-        char line[512];
-        while (file && fgets(line, sizeof line, file)) {
-            if (strncmp(line, "0::/", 4) == 0) { /* version 2's line; without the newline and a last '/' */
-                snprintf(group, sizeof group, "%s", line + 3);
-                group[strcspn(group, "\n")] = 0;
-            }
-        }
-        if (file) {
-            fclose(file);
-        }
-    }
     for (;;) {
-        const uint32_t here = group_quota(root, group, most);
+        const uint32_t here = quota(root, group, most);
         most = here < most ? here : most;
         char *last = strrchr(group, '/');
         if (!last) {
@@ -69,6 +78,31 @@ static uint32_t processor_quota(const char *root, uint32_t most)
         }
         *last = 0;
     }
+}
+
+/* The least that this process's control groups of both versions grant. Their files are found by lines "ID:CONTROLLERS:/GROUP": version 2 has
+ * no controllers, version 1 has "cpu" among them. */
+static uint32_t processor_quota(const char *root, uint32_t most)
+{
+    char path[512], line[512], group_1[512] = "", group_2[512] = "";
+    FILE *file = (size_t)snprintf(path, sizeof path, "%s/proc/self/cgroup", root) < sizeof path ? fopen(path, "re") : NULL;
+    while (file && fgets(line, sizeof line, file)) {
+        const char *names = strchr(line, ':'), *name = names ? strchr(names + 1, ':') : NULL;
+        if (name && name[1] == '/') {
+            char *group = name == names + 1                                                            ? group_2
+                          : strstr(names, ":cpu,") || strstr(names, ":cpu:") || strstr(names, ",cpu:") ? group_1
+                                                                                                       : NULL;
+            if (group) {
+                snprintf(group, sizeof group_1, "%s", name + 1);
+                group[strcspn(group, "\n")] = 0;
+            }
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+    const uint32_t by_2 = groups_quota(root, group_2, group_quota, most);
+    return groups_quota(root, group_1, group_quota_1, by_2);
 }
 
 /* How many cores the processors of a list such as "0-3,8" are; processors outside the allowed ones count as cores. */
@@ -181,4 +215,35 @@ void rbe__processors_find(rbe__processors *out)
     uint8_t allowed[RBE_MAX_CPUS];
     (void)rbe__thread_get_affinity(allowed); /* none where the system does not tell */
     rbe__processors_read("", allowed, out);
+}
+
+/* Lines such as "model name : AMD EPYC" (x86), "CPU part : 0xd0b" (ARM) and "Model : Raspberry Pi 5", each text once. */
+void rbe__processor_name_read(const char *root, char *out, size_t capacity)
+{
+    static const char *const keys[] = {"model name", "CPU implementer", "CPU part", "Hardware", "Model", "uarch", "cpu model"};
+    char path[512], line[256];
+    size_t used = 0;
+    out[0] = 0;
+    FILE *file = (size_t)snprintf(path, sizeof path, "%s/proc/cpuinfo", root) < sizeof path ? fopen(path, "re") : NULL;
+    while (file && fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = 0;
+        for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+            const size_t n = strlen(keys[i]);
+            if (strncmp(line, keys[i], n) != 0 || !strchr("\t :", line[n])) {
+                continue;
+            }
+            const char *value = line + n + strspn(line + n, "\t :");
+            if (!strstr(out, value) && used + strlen(value) + 2 < capacity) {
+                used += (size_t)snprintf(out + used, capacity - used, "%s%s", used ? " " : "", value);
+            }
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+}
+
+void rbe__processor_name(char *out, size_t capacity)
+{
+    rbe__processor_name_read("", out, capacity);
 }

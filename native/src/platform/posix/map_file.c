@@ -9,7 +9,7 @@
 #include "platform/platform.h"
 #include "platform/posix/mapped_ranges.h"
 
-/* The size of a file that can be mapped. */
+/* The size of a file that is regular and not empty. */
 static rbe_status read_size(const char *path, int descriptor, uint64_t *bytes)
 {
     struct stat information;
@@ -23,21 +23,22 @@ static rbe_status read_size(const char *path, int descriptor, uint64_t *bytes)
         return rbe_fail(RBE_ERROR_FORMAT, "%s: the file is empty", path);
     }
     *bytes = (uint64_t)information.st_size;
-    if (*bytes > SIZE_MAX) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: too large for this machine's address space", path);
-    }
     return RBE_OK;
 }
 
-static rbe_status map(const char *path, rbe__mapped_file *file)
+static rbe_status map(const char *path, uint64_t most, rbe__mapped_file *file)
 {
     RBE_TRY(read_size(path, file->descriptor, &file->bytes));
-    void *data = mmap(NULL, (size_t)file->bytes, PROT_READ, MAP_SHARED, file->descriptor, 0);
+    file->mapped_bytes = file->bytes < most ? file->bytes : most;
+    if (file->mapped_bytes > SIZE_MAX) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: too large for this machine's address space", path);
+    }
+    void *data = mmap(NULL, (size_t)file->mapped_bytes, PROT_READ, MAP_SHARED, file->descriptor, 0);
     if (data == MAP_FAILED) {
         return rbe_fail(RBE_ERROR_IO, "%s: cannot be mapped: %s", path, strerror(errno));
     }
     file->data = data;
-    if (!rbe__mapped_ranges_add(data, (size_t)file->bytes, path)) {
+    if (!rbe__mapped_ranges_add(data, (size_t)file->mapped_bytes, path)) {
         return rbe_fail(RBE_ERROR_MEMORY, "%s: no memory to map it", path);
     }
     return rbe__mapped_file_check(path, file);
@@ -45,11 +46,16 @@ static rbe_status map(const char *path, rbe__mapped_file *file)
 
 rbe_status rbe__map_file(const char *path, rbe__mapped_file *out)
 {
+    return rbe__map_file_start(path, UINT64_MAX, out);
+}
+
+rbe_status rbe__map_file_start(const char *path, uint64_t most, rbe__mapped_file *out)
+{
     *out = (rbe__mapped_file){.descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
     if (out->descriptor < 0) {
         return rbe_fail(RBE_ERROR_IO, "%s: %s", path, strerror(errno));
     }
-    const rbe_status status = map(path, out);
+    const rbe_status status = map(path, most, out);
     if (status != RBE_OK && !out->data) {
         close(out->descriptor);
     } else if (status != RBE_OK) {
@@ -85,7 +91,7 @@ void rbe__unmap_file(rbe__mapped_file *file)
         return;
     }
     rbe__mapped_ranges_remove(file->data);
-    munmap((void *)(uintptr_t)file->data, (size_t)file->bytes);
+    munmap((void *)(uintptr_t)file->data, (size_t)file->mapped_bytes);
     if (file->descriptor >= 0) {
         close(file->descriptor);
     }
