@@ -200,6 +200,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_fit_advise": (_STATUS, [ctypes.c_char_p, _OUT(FitOptions), ctypes.c_uint64, _OUT(FitAdvice)]),
     "rbe_fit_flags": (None, [_OUT(FitAdvice), ctypes.c_char_p, _SIZE]),
     "rbe_fit_check": (_STATUS, [ctypes.c_char_p, _OUT(FitOptions)]),
+    "rbe_fit_check_session": (_STATUS, [_MODEL, _OUT(SessionOptions)]),
     "rbe_session_try_threads": (_STATUS, [_SESSION, ctypes.c_char_p]),
     "rbe_session_get_threads": (_STATUS, [_SESSION, _OUT(ThreadsInfo)]),
     "rbe_model_kept_threads": (_U32, [_MODEL, ctypes.c_char_p]),

@@ -347,6 +347,7 @@ class Memory(ctypes.Structure):
         ("struct_bytes", ctypes.c_size_t),
         ("total", ctypes.c_uint64),
         ("available", ctypes.c_uint64),
+        ("swap", ctypes.c_uint64),
         ("address_space", ctypes.c_uint64),
         ("limited_by", ctypes.c_char_p),
     ]

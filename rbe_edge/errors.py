@@ -11,6 +11,10 @@ class ModelError(RbeError):
     """A .rbe file cannot be opened or run: missing, damaged, of another version, or not supported here."""
 
 
+class DoesNotFit(ModelError):
+    """This machine has too little free memory for a model or a session; nothing was taken."""
+
+
 class PackError(RbeError):
     """A source cannot be packed: unknown architecture, missing tensor or file, no room to write."""
 

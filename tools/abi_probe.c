@@ -189,6 +189,7 @@ static void structures(void)
     FIELD(rbe_memory, struct_bytes);
     FIELD(rbe_memory, total);
     FIELD(rbe_memory, available);
+    FIELD(rbe_memory, swap);
     FIELD(rbe_memory, address_space);
     FIELD(rbe_memory, limited_by);
 

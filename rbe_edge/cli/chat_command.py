@@ -13,6 +13,8 @@ from typing import Any
 
 from rbe_edge.cli.model_arguments import (
     add_model_arguments,
+    check_memory,
+    choose_threads,
     generation_options,
     model_path,
     note_statistics,
@@ -63,6 +65,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rbe_edge.runtime.fit import Wish
     from rbe_edge.runtime.model import Model, demo_path
     from rbe_edge.runtime.session import Session
 
@@ -75,10 +78,12 @@ def run(arguments: argparse.Namespace) -> int:
         return _run_client(arguments, path, template)
     if arguments.verbose:
         note(f"seed {options.sampling.seed}")
+    check_memory(arguments, path, Wish(session_choice, max_memory=arguments.max_memory))
     with (
         Model.open(path or demo_path(), verify=not arguments.no_verify, max_memory=arguments.max_memory) as model,
         Session(model, session_choice) as session,
     ):
+        choose_threads(session, arguments)
         conversation = Conversation(session, options, system=arguments.system, template=template)
         if sys.stdin.isatty():
             return _on_terminal(conversation, arguments)

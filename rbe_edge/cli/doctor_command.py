@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
 import platform
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rbe_edge._version import __version__
 from rbe_edge.cli.output import printable, size
@@ -64,6 +64,8 @@ class Diagnosis:
     model_directory: str
     models: int
     disk_free_bytes: int | None
+    memory_limited_by: str  # what sets the available memory
+    threads: list[dict[str, Any]]  # what answers found on this machine, by size of model
     advice: tuple[str, ...]
 
 
@@ -94,7 +96,9 @@ def diagnose(*, quick: bool = False) -> Diagnosis:
     """Raises NativeLibraryError where the C library does not load: without it nothing runs."""
     from rbe_edge.cli.list_command import find_models, models_directory
     from rbe_edge.machine import hardware
-    from rbe_edge.runtime import build
+    from rbe_edge.runtime import build, fit
+    from rbe_edge.runtime.threads import kept_threads
+    from rbe_edge.store.places import threads_file
 
     kernel_sets = build.kernel_sets()
     bandwidth, problem = None, None
@@ -104,7 +108,7 @@ def diagnose(*, quick: bool = False) -> Diagnosis:
         except RbeError as error:
             problem = str(error)
     described = hardware.describe(bandwidth or 0.0)
-    total, available = _memory()
+    memory = fit.available()
     temperatures, battery = _sensors()
     directory = models_directory()
     models = [model for model in find_models() if model.error is None]
@@ -118,8 +122,8 @@ def diagnose(*, quick: bool = False) -> Diagnosis:
         kernel_set=[name for name, runs in kernel_sets.items() if runs][-1],
         kernel_sets=kernel_sets,
         cores=described.cores,
-        memory_bytes=total,
-        memory_available_bytes=available,
+        memory_bytes=memory.total or None,
+        memory_available_bytes=memory.bytes,
         read_gb_per_s=bandwidth,
         temperatures_c=temperatures,
         battery_percent=battery,
@@ -127,6 +131,8 @@ def diagnose(*, quick: bool = False) -> Diagnosis:
         model_directory=str(directory),
         models=len(models),
         disk_free_bytes=_disk_free(directory),
+        memory_limited_by=memory.limited_by,
+        threads=[asdict(kept) for kept in kept_threads(threads_file())],
         advice=(),
     )
     advice = [*_advice(facts), *([problem] if problem else [])]
@@ -135,20 +141,6 @@ def diagnose(*, quick: bool = False) -> Diagnosis:
 
 def _is_there(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
-
-
-def _memory() -> tuple[int | None, int | None]:
-    """All of it, and what programs can still have."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        values = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if len(line.split()) > 1}
-        return values["MemTotal"], values["MemAvailable"]
-    except (OSError, KeyError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), None
-    except (OSError, ValueError):
-        return None, None
 
 
 def _sensors() -> tuple[dict[str, float] | None, float | None]:
@@ -203,10 +195,21 @@ def _lines(found: Diagnosis) -> Iterable[str]:
     yield f"processor: {found.processor}, {found.cores} cores, {found.system}"
     yield f"kernels:   {found.kernel_set}; in this build: {sets}"
     yield "           all give the same bits: a file answers here as on any other machine (docs/engine.md)"
-    yield f"memory:    {known(found.memory_bytes)}, {known(found.memory_available_bytes)} free"
+    yield (
+        f"memory:    {known(found.memory_bytes)}, {known(found.memory_available_bytes)} available "
+        f"({found.memory_limited_by})"
+    )
     if found.read_gb_per_s is not None:
         rate = found.read_gb_per_s
         yield f"           read at {rate:.1f} GB/s: a model of 1 GB gives {rate:.0f} tokens/s at most"
+    for kept in found.threads:
+        rates = ", ".join(f"{n}: {rate:.1f}" for n, rate in sorted(kept["tokens_per_s"].items()))
+        yield (
+            f"threads:   {kept['threads']} for models of {size(kept['bytes_per_token'])} to "
+            f"{size(2 * kept['bytes_per_token'])}, found by an answer (tokens/s by threads: {rates})"
+        )
+    if not found.threads:
+        yield "threads:   not tried yet; the first answers of `rbe run` and `rbe chat` find out how many are fastest"
     temperatures = ", ".join(f"{name} {value:.0f} C" for name, value in (found.temperatures_c or {}).items())
     battery = "none" if found.battery_percent is None else f"{found.battery_percent:.0f} %"
     yield f"sensors:   temperature {temperatures or 'none'}; battery {battery}"

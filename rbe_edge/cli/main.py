@@ -19,7 +19,7 @@ from rbe_edge.errors import Cancelled, NativeLibraryError, OptionError, RbeError
 
 #: In the order of the help; `name` is added by cli/name_command.py.
 COMMANDS = (
-    "pack", "inspect", "run", "chat", "eval", "compare", "bench", "tune", "report", "serve", "list", "doctor",
+    "pack", "inspect", "fit", "run", "chat", "eval", "compare", "bench", "tune", "report", "serve", "list", "doctor",
     "completion",
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rbe_edge.cli.output import note
 from rbe_edge.errors import OptionError
@@ -18,6 +19,10 @@ from rbe_edge.runtime.options import (
     SessionOptions,
     require,
 )
+
+if TYPE_CHECKING:
+    from rbe_edge.runtime.engine_session import EngineSession
+    from rbe_edge.runtime.fit import Wish
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, temperature: str) -> None:
@@ -40,7 +45,14 @@ def _add_engine_arguments(engine: argparse._ArgumentGroup) -> None:
     engine.add_argument(
         "-c", "--ctx-size", metavar="N", type=int, default=0, help="context in tokens (the model's own, at most 4096)"
     )
-    engine.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per fast core)")
+    engine.add_argument(
+        "-t",
+        "--threads",
+        metavar="N",
+        type=int,
+        default=0,
+        help="threads (the first answer finds the fastest)",
+    )
     engine.add_argument("-b", "--batch-size", metavar="N", type=int, default=0, help="tokens per pass (64 or 128)")
     engine.add_argument("--kv", choices=KV_TYPES, default="f16", help="type of the KV cache (%(default)s)")
     engine.add_argument(
@@ -61,6 +73,7 @@ def _add_engine_arguments(engine: argparse._ArgumentGroup) -> None:
     )
     engine.add_argument("--draft", metavar="N", type=int, default=6, help="guess so many at most (%(default)s)")
     add_memory_argument(engine)
+    add_force_argument(engine)
     engine.add_argument("--no-verify", action="store_true", help="skip the checksums of the tensors: opens faster")
 
 
@@ -115,6 +128,27 @@ def add_memory_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_force_argument(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--force-memory", action="store_true", help="go ahead where too little memory is free")
+
+
+def check_memory(arguments: argparse.Namespace, path: Path | None, wish: Wish) -> None:
+    """Before a model is opened; path None: the demo. Raises DoesNotFit unless --force-memory was given."""
+    from rbe_edge.runtime import fit
+    from rbe_edge.runtime.model import demo_path
+
+    if not arguments.force_memory:
+        fit.check(path or demo_path(), wish)
+
+
+def choose_threads(session: EngineSession, arguments: argparse.Namespace) -> None:
+    """Without -t the first answer finds out how many threads are fastest, and it is kept for the next time."""
+    if arguments.threads == 0:
+        from rbe_edge.store.places import make_threads_file_directory
+
+        session.try_threads(make_threads_file_directory())
+
+
 def memory_size(text: str) -> int:
     """'200M' -> 200 x 2^20: K, M and G are powers of 1024, a number alone is bytes. For argparse."""
     match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
@@ -149,6 +183,7 @@ def session_options(arguments: argparse.Namespace) -> SessionOptions:
         kv=arguments.kv,
         planes=arguments.read_planes,
         sinks=arguments.sinks,
+        check_memory=not arguments.force_memory,
     )
 
 

@@ -8,6 +8,8 @@ import sys
 
 from rbe_edge.cli.model_arguments import (
     add_model_arguments,
+    check_memory,
+    choose_threads,
     generation_options,
     model_path,
     note_statistics,
@@ -63,9 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.verbose:
         note(f"seed {options.sampling.seed}")
 
+    from rbe_edge.runtime.fit import Wish
     from rbe_edge.runtime.model import Model
     from rbe_edge.runtime.session import Session
 
+    check_memory(arguments, path, Wish(session_choice, max_memory=arguments.max_memory))
     verify = not arguments.no_verify
     pieces: list[str] = []
     with (
@@ -73,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         Session(model, session_choice) as session,
         ProgressBar() as bar,
     ):
+        choose_threads(session, arguments)
         generation = session.generate(prompt, options, progress=Progress(bar.show, "reading the prompt"))
         try:
             for piece in generation:

@@ -9,12 +9,19 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rbe_edge.cli.model_arguments import add_force_argument, check_memory
 from rbe_edge.cli.output import note, printable
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.options import KV_TYPES, SessionOptions
 from rbe_edge.runtime.text_file import read_text
+from rbe_edge.store.places import threads_file
+
+if TYPE_CHECKING:
+    from rbe_edge.runtime.model import Model
 
 _KEY_VARIABLE = "RBE_API_KEY"
 
@@ -58,9 +65,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     engine.add_argument(
         "-c", "--ctx-size", metavar="N", type=int, default=0, help="context of a slot (the model's own, at most 4096)"
     )
-    engine.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per physical core)")
+    engine.add_argument(
+        "-t",
+        "--threads",
+        metavar="N",
+        type=int,
+        default=0,
+        help="threads (found by rbe run or chat, or one per core)",
+    )
     engine.add_argument("--kv", choices=KV_TYPES, default="f16", help="type of the KV cache (%(default)s)")
     engine.add_argument("--read-planes", metavar="N", type=int, default=0, help="read the first N planes (0: all)")
+    add_force_argument(engine)
     engine.add_argument("--no-verify", action="store_true", help="skip the checksums of the tensors: opens faster")
     engine.add_argument("--chat-template-file", metavar="FILE", type=Path, help="a Jinja template, not the model's")
     engine.add_argument(
@@ -79,10 +94,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.max_body < 1024:
         raise OptionError(f"--max-body must be 1024 or more, not {arguments.max_body}")
     session = SessionOptions(
-        context=arguments.ctx_size, threads=arguments.threads, kv=arguments.kv, planes=arguments.read_planes
+        context=arguments.ctx_size,
+        threads=arguments.threads,
+        kv=arguments.kv,
+        planes=arguments.read_planes,
+        check_memory=not arguments.force_memory,
     )
     serve.check_extra()
 
+    from rbe_edge.runtime.fit import Wish
     from rbe_edge.runtime.model import Model, demo_path
     from rbe_edge.server.app import AppOptions, make_app
     from rbe_edge.server.bodies import BodyLimits
@@ -98,12 +118,13 @@ def run(arguments: argparse.Namespace) -> int:
         template=template,
         reads_control_tokens=not arguments.no_control_tokens,
     )
+    check_memory(arguments, arguments.file, Wish(session, arguments.slots, arguments.slots))
     app_options = AppOptions(key, tuple(arguments.cors_origin), place.local, BodyLimits(largest=arguments.max_body))
     with (
         _log_to_standard_error(),
         contextlib.closing(serve.listen(place)) as listener,
         Model.open(arguments.file or demo_path(), verify=not arguments.no_verify) as model,
-        contextlib.closing(Service(model, session, options)) as service,
+        contextlib.closing(Service(model, _with_kept_threads(model, session), options)) as service,
     ):
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
@@ -120,6 +141,11 @@ def run(arguments: argparse.Namespace) -> int:
         serve.run(make_app(service, app_options), listener, place, started)
     note("stopped")
     return 0
+
+
+def _with_kept_threads(model: Model, session: SessionOptions) -> SessionOptions:
+    """Those that answers on this machine found for models of this size, where -t is not given."""
+    return session if session.threads else replace(session, threads=model.kept_threads(threads_file()))
 
 
 @contextlib.contextmanager

@@ -104,6 +104,11 @@ class EngineModel:
             raise
         return cls(path, handle, carrier)
 
+    def kept_threads(self, kept: Path) -> int:
+        """What a file of results (Session.try_threads) says of a model of this size on this machine; 0: nothing."""
+        found: int = _native.library().rbe_model_kept_threads(self.handle, os.fsencode(kept))
+        return found
+
     def close(self) -> None:
         """Closes the model and its sessions; what still runs on one is cancelled first. Closing twice is allowed.
         Raises RbeError where one cannot be closed, from its own progress function: the model then stays open."""

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 from rbe_edge import _native
 from rbe_edge.errors import ContextFull, OptionError, RbeError, StateError
 from rbe_edge.progress import Report
+from rbe_edge.runtime.fit import check_session
 from rbe_edge.runtime.memory import ProfileEntry, read_profile
 from rbe_edge.runtime.native_handle import NativeHandle
-from rbe_edge.runtime.options import KvType, PlanesKind, SessionOptions, require
+from rbe_edge.runtime.native_options import raw_session_options
+from rbe_edge.runtime.options import PlanesKind, SessionOptions, require
+from rbe_edge.runtime.threads import ThreadsInfo, read_threads, try_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,10 +31,6 @@ if TYPE_CHECKING:
 
     from rbe_edge.runtime.engine_model import EngineModel
 
-
-_KV_TYPES: dict[KvType, int] = {
-    "f16": _native.KV_F16, "f32": _native.KV_F32, "q8": _native.KV_Q8, "q8q4": _native.KV_Q8Q4,
-}  # fmt: skip
 
 _PLANES_KINDS: dict[PlanesKind, int] = {
     "attention": _native.PLANES_ATTENTION, "feed_forward": _native.PLANES_FEED_FORWARD,
@@ -66,16 +65,9 @@ class EngineSession:
     def __init__(self, model: EngineModel, options: SessionOptions) -> None:
         self.model = model
         self._native: NativeHandle | None = None
-        raw = _native.SessionOptions(
-            struct_bytes=ctypes.sizeof(_native.SessionOptions),
-            context_tokens=options.context,
-            n_threads=options.threads,
-            pass_tokens=options.pass_tokens,
-            kv_type=_KV_TYPES[options.kv],
-            n_planes=options.planes,
-            sink_tokens=options.sinks,
-            profile=int(options.profile),
-        )
+        raw = raw_session_options(options)
+        if options.check_memory:
+            check_session(model.handle, raw)
         handle = ctypes.POINTER(_native.SessionHandle)()
         _native.check(_native.library().rbe_session_create(model.handle, ctypes.byref(raw), ctypes.byref(handle)))
         self._native = NativeHandle(handle)
@@ -153,6 +145,18 @@ class EngineSession:
             raw.planes[_PLANES_KINDS[kind]] = count
         with self.use() as handle:
             _native.check(_native.library().rbe_session_configure(handle, ctypes.byref(raw)))
+
+    def try_threads(self, kept: os.PathLike[str] | None = None) -> None:
+        """From the next token on, tries numbers of threads for some 24 tokens at most and stays with the fastest; what
+        is said does not depend on it. kept: a file of results, which need not exist; what it knows of this machine and
+        size of model is taken without trying."""
+        with self.use() as handle:
+            try_threads(handle, kept)
+
+    @property
+    def threads_info(self) -> ThreadsInfo:
+        with self.use() as handle:
+            return read_threads(handle)
 
     def check_room(self, n_tokens: int, what: str) -> None:
         """Raises ContextFull, with the numbers, where n_tokens more do not fit."""

@@ -37,11 +37,12 @@ class Model(EngineModel):
         planes: int = 0,
         sinks: int = 0,
         profile: bool = False,
+        check_memory: bool = True,
     ) -> Session:
         """A session: KV cache and scratch memory for one conversation. See SessionOptions for the arguments."""
         from rbe_edge.runtime.session import Session
 
-        options = SessionOptions(context, threads, pass_tokens, kv, planes, sinks, profile)
+        options = SessionOptions(context, threads, pass_tokens, kv, planes, sinks, profile, check_memory)
         return Session(self, options)
 
     def batch(self, *, max_sessions: int = 8, threads: int = 0, planes: int = 0) -> Batch:

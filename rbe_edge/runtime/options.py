@@ -70,7 +70,8 @@ class SessionOptions:
     planes: how many planes are read of each tensor, 1 to 4, 0 is all it has: of a file with nested bits ({2,2}, {4,2}),
     1 reads the base alone, faster and less exact. sinks: 0 makes a full context an error; else it slides, keeping that
     many first tokens (4 are enough) and the latest. At most half the context; not for models with learned positions.
-    profile: measure where the time goes, for Session.profile.
+    profile: measure where the time goes, for Session.profile. check_memory: False goes ahead where too little memory is
+    free, instead of raising DoesNotFit.
     """
 
     context: int = 0
@@ -80,6 +81,7 @@ class SessionOptions:
     planes: int = 0
     sinks: int = 0
     profile: bool = False
+    check_memory: bool = True
 
     def __post_init__(self) -> None:
         require(0 <= self.context < 2**31, f"context must be 0 (the model's own) or more tokens, not {self.context}")

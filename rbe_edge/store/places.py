@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rbe_edge.errors import MissingExtra
@@ -31,6 +32,27 @@ def models_directory() -> Path:
 def states_directory() -> Path:
     """Where the engine's state after a conversation is kept."""
     return data_directory() / "states"
+
+
+def threads_file() -> Path:
+    """Where it is kept how many threads were fastest, by machine and size of model; made by the first answer. Works
+    without platformdirs too, which the commands do not need otherwise."""
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:
+        base = os.environ.get("XDG_CACHE_HOME") or ""
+        return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "rbe_edge" / "threads.txt"
+    return user_cache_path("rbe_edge", appauthor=False) / "threads.txt"
+
+
+def make_threads_file_directory() -> Path | None:
+    """threads_file(), after its directory was made; None where that cannot be."""
+    try:
+        path = threads_file()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # read-only, or no home
+        return None
+    return path
 
 
 def make_directory(path: Path) -> None:

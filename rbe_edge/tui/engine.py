@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rbe_edge.errors import Cancelled, ModelError, RbeError
+from rbe_edge.runtime import fit
 from rbe_edge.runtime.conversation import Conversation
 from rbe_edge.runtime.generation import Statistics
 from rbe_edge.runtime.model import Model, demo_path
@@ -20,6 +21,7 @@ from rbe_edge.runtime.model_info import ModelInfo
 from rbe_edge.runtime.options import GenerationOptions, SessionOptions
 from rbe_edge.runtime.session import Session
 from rbe_edge.store.conversations import StoredMessage
+from rbe_edge.store.places import make_threads_file_directory
 from rbe_edge.tui.turns import latest_within, n_messages_of
 
 T = TypeVar("T")
@@ -140,6 +142,8 @@ class Engine:
         return await self._run("open", lambda: self._open(path, options))
 
     def _open(self, path: Path | None, options: SessionOptions) -> Loaded:
+        if options.check_memory:
+            fit.check(path or demo_path(), fit.Wish(options))
         model = Model.open(path or demo_path(), verify=self._verify)
         try:
             session = Session(model, options)
@@ -148,7 +152,7 @@ class Engine:
             raise
         self._close()
         self._model = model
-        return self._adopt(session, path)
+        return self._adopt(session, path, options)
 
     async def configure(self, options: SessionOptions) -> Loaded:
         """Another session of the same model; what the old one had read is read again by the next answer."""
@@ -160,11 +164,13 @@ class Engine:
         session = Session(self._model, options)
         if self._session is not None:
             self._session.close()
-        return self._adopt(session, self.loaded.path)
+        return self._adopt(session, self.loaded.path, options)
 
-    def _adopt(self, session: Session, path: Path | None) -> Loaded:
+    def _adopt(self, session: Session, path: Path | None, options: SessionOptions) -> Loaded:
         assert self._model is not None
         self._session = session
+        if options.threads == 0:
+            session.try_threads(make_threads_file_directory())
         info = session.info
         stored = self._model.metadata.get("name")
         name = "the demo" if path is None else stored if isinstance(stored, str) and stored else path.stem

@@ -53,6 +53,7 @@ typedef struct rbe_memory {
     size_t struct_bytes;
     uint64_t total; /* of the machine; 0: unknown */
     uint64_t available; /* that this process can still have, page cache that can be dropped included; RBE_UNLIMITED: unknown */
+    uint64_t swap; /* that is free, beside `available` */
     uint64_t address_space; /* that it can still have; RBE_UNLIMITED: no limit */
     const char *limited_by; /* what sets `available`: "free memory", "control group" or "Android's reserve"; static */
 } rbe_memory;
@@ -80,8 +81,11 @@ RBE_API rbe_status rbe_fit_advise(const char *path, const rbe_fit_options *optio
 RBE_API void rbe_fit_flags(const rbe_fit_advice *advice, char *text, size_t capacity);
 
 /* Before a model is opened: RBE_ERROR_MEMORY, with one line that names the flags, where this machine has less than `needed` now. Weights that
- * can stay on the disk do not count, so that what can run is never refused. RBE_OK where nothing is known of the memory. */
+ * can stay on the disk do not count and free swap does, so that what can run is never refused. RBE_OK where nothing is known of the memory. */
 RBE_API rbe_status rbe_fit_check(const char *path, const rbe_fit_options *options);
+
+/* The same before one more session of a model that is open. */
+RBE_API rbe_status rbe_fit_check_session(const rbe_model *model, const rbe_session_options *options);
 
 #ifdef __cplusplus
 }

@@ -4,7 +4,8 @@
  *     rbe_session_create(model, NULL, &session);
  *     rbe_session_try_threads(session, "/home/user/.cache/rbe_edge/threads.txt"); // then generate as always
  *
- * The logits do not depend on the number of threads, so an answer is the same while they are tried.
+ * Prompts always have one thread per fast core: they compute more than they read. rbe_session_configure with a number of threads ends all
+ * of it. The logits do not depend on the number of threads, so an answer is the same while they are tried.
  */
 #ifndef RBE_THREADS_H
 #define RBE_THREADS_H

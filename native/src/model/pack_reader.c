@@ -270,7 +270,9 @@ rbe_status rbe__pack_open_index(const char *path, const rbe_kernels *kernels, rb
     const rbe_status status = read_index(out, &crc, 0);
     const rbe_status settled = rbe__mapped_file_settle(path, &out->file);
     out->path = NULL;
-    if (settled != RBE_OK || status != RBE_OK) {
+    if (settled == RBE_OK && status == RBE_OK) {
+        identify_tensors(out, &crc);
+    } else {
         rbe__pack_close(out);
     }
     return settled != RBE_OK ? settled : status;

@@ -12,6 +12,7 @@ typedef enum rbe__memory_bound { RBE_BOUND_FREE = 0, RBE_BOUND_GROUP = 1, RBE_BO
 typedef struct rbe__available_memory {
     uint64_t total;         /* of the machine; 0: unknown */
     uint64_t available;     /* page cache that can be dropped included; RBE_NO_LIMIT: unknown */
+    uint64_t swap;          /* that is free; what is written there comes back slowly */
     uint64_t address_space; /* RBE_NO_LIMIT: no limit */
     rbe__memory_bound bound; /* what sets `available` */
 } rbe__available_memory;

@@ -12,13 +12,14 @@
 
 #define LEAST_CONTEXT 512u
 #define CONTEXT_STEP 256u
-#define LEAST_BITS 1.0f
+#define LEAST_BITS 2.0f /* of `rbe pack` */
 #define STACK_BYTES (64u << 10) /* of a thread: what it touches of its stack, with some of the system's own */
 
 /* The options as they were given, with copies that may be changed. */
 typedef struct fit_plan {
     const char *path;
     rbe_model *model; /* the index alone */
+    int session_only; /* 1: the model is open and has taken what it takes */
     rbe_session_options session;
     uint64_t limit; /* max_resident_bytes */
     uint32_t n_sessions, batch_sessions;
@@ -78,6 +79,10 @@ static rbe_status measure(const fit_plan *plan, rbe_fit *out)
     out->pass_bytes = times(passes, plan->n_sessions);
     if (plan->batch_sessions) {
         out->pass_bytes = add(out->pass_bytes, rbe__batch_measure(plan->model, plan->batch_sessions, plan->session.n_threads) + stacks);
+    }
+    if (plan->session_only) {
+        out->needed = out->total = out->address_bytes = add(out->kv_bytes, out->pass_bytes);
+        return RBE_OK;
     }
     const uint64_t own = add(add(out->kv_bytes, out->pass_bytes), out->cache_bytes + out->index_bytes);
     out->needed = add(own, out->weights_resident + out->tokenizer_bytes);
@@ -282,7 +287,7 @@ rbe_status rbe_memory_find(rbe_memory *out)
     rbe__available_memory found;
     RBE_TRY(rbe__check_info("rbe_memory_find", out));
     rbe__available_memory_find(&found);
-    const rbe_memory memory = {sizeof memory, found.total, found.available, found.address_space, bounds[found.bound]};
+    const rbe_memory memory = {sizeof memory, found.total, found.available, found.swap, found.address_space, bounds[found.bound]};
     return rbe__give_info("rbe_memory_find", out, &memory, sizeof memory);
 }
 
@@ -302,21 +307,38 @@ static rbe_status refuse(const fit_plan *plan, const rbe_fit *found, const rbe__
                     flags);
 }
 
-rbe_status rbe_fit_check(const char *path, const rbe_fit_options *options)
+/* held: bytes that this process has and can use again. */
+static rbe_status check_plan(fit_plan *plan, uint64_t held)
 {
-    fit_plan plan;
     rbe_fit found;
     rbe_fit_advice advice;
     rbe__available_memory memory;
     rbe__available_memory_find(&memory);
+    memory.available = add(add(memory.available, memory.swap), held);
     const fit_goal goal = {memory.available, memory.address_space, 1};
+    RBE_TRY(advise_plan(plan, &goal, &found, &advice));
+    return advice.fits ? RBE_OK : refuse(plan, &found, &memory, &advice);
+}
+
+rbe_status rbe_fit_check(const char *path, const rbe_fit_options *options)
+{
+    fit_plan plan;
     rbe_status status = open_plan(path, options, &plan);
     if (status == RBE_OK) {
-        status = advise_plan(&plan, &goal, &found, &advice);
-    }
-    if (status == RBE_OK && !advice.fits) {
-        status = refuse(&plan, &found, &memory, &advice);
+        status = check_plan(&plan, 0);
     }
     rbe_model_close(plan.model);
     return status;
+}
+
+rbe_status rbe_fit_check_session(const rbe_model *model, const rbe_session_options *options)
+{
+    fit_plan plan = {.path = "the session", .session_only = 1, .n_sessions = 1};
+    if (!model) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_fit_check_session: model is NULL");
+    }
+    RBE_TRY(rbe__copy_options(&plan.session, sizeof plan.session, options));
+    plan.session.struct_bytes = sizeof plan.session;
+    plan.model = (rbe_model *)(uintptr_t)model; /* measured, not changed */
+    return check_plan(&plan, rbe__memory_pool_statistics(model->memory).held);
 }

@@ -219,6 +219,8 @@ rbe_status rbe_session_configure(rbe_session *session, const rbe_pass_options *o
     }
     if (chosen.n_threads) {
         RBE_TRY(rbe__pass_set_threads(&session->pass, chosen.n_threads));
+        free(session->choice); /* the caller has decided */
+        session->choice = NULL;
     }
     memcpy(session->pass.planes, planes, sizeof planes);
     return RBE_OK;

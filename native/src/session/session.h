@@ -31,6 +31,10 @@ rbe_status rbe__choose_planes(uint32_t n_planes, const uint32_t *of_kinds, uint3
 /* Takes what the arena measured, *bytes, from the model's memory pool. The arena is then empty. */
 rbe_status rbe__arena_from_model(const rbe_model *model, rbe__arena *arena, size_t *bytes);
 
+/* Before tokens are appended, where threads are tried: a prompt has one thread per fast core, since it computes more than it reads, and a step
+ * of a few tokens has those that were found. */
+void rbe__session_prepare(rbe_session *session, size_t n_tokens);
+
 /* A step of one token took so long: sets the threads of the next one, where they are being tried. */
 void rbe__session_timed(rbe_session *session, uint64_t nanoseconds);
 

@@ -9,10 +9,13 @@
 #include "session/thread_results.h"
 #include "session/thread_trial.h"
 
+#define PROMPT_TOKENS 16u /* that come together: more than a step of guessed tokens has */
+
 struct rbe__thread_choice {
     rbe__thread_trial trial;
     rbe_threads_kept result; /* machine and size class from the beginning */
     uint32_t state; /* rbe_threads_state */
+    uint32_t for_prompts, for_steps; /* threads */
     char kept[]; /* the file's path; "": none */
 };
 
@@ -54,6 +57,8 @@ static void begin_choice(rbe_session *session, rbe__thread_choice *choice, const
     } else {
         choice->state = choice->trial.settled ? RBE_THREADS_CHOSEN : RBE_THREADS_TRYING;
     }
+    choice->for_prompts = choice->trial.candidates[0];
+    choice->for_steps = found ? choice->result.n_threads : choice->for_prompts;
     free(session->choice);
     session->choice = choice;
 }
@@ -75,13 +80,19 @@ rbe_status rbe_session_try_threads(rbe_session *session, const char *kept)
     memcpy(choice->kept, kept ? kept : "", path_bytes);
     choice->result = result;
     begin_choice(session, choice, &processors, found);
-    const uint32_t first = found ? result.n_threads : choice->trial.candidates[0];
-    const rbe_status status = rbe__pass_set_threads(&session->pass, first);
+    const rbe_status status = rbe__pass_set_threads(&session->pass, choice->for_steps);
     if (status != RBE_OK) {
         session->choice = NULL;
         free(choice);
     }
     return status;
+}
+
+/* A system that refuses more threads lets the session run with those that it has. */
+void rbe__session_prepare(rbe_session *session, size_t n_tokens)
+{
+    const rbe__thread_choice *choice = session->choice;
+    (void)rbe__pass_set_threads(&session->pass, n_tokens > PROMPT_TOKENS ? choice->for_prompts : choice->for_steps);
 }
 
 /* The trial's rates, as a line of the file. */
@@ -108,8 +119,10 @@ void rbe__session_timed(rbe_session *session, uint64_t nanoseconds)
     }
     const uint32_t next = rbe__thread_trial_step(&choice->trial, nanoseconds);
     fill_result(&choice->trial, &choice->result);
+    choice->for_steps = next;
     if (rbe__pass_set_threads(&session->pass, next) != RBE_OK) {
         choice->state = RBE_THREADS_CHOSEN;
+        choice->for_steps = session_threads(session);
     } else if (choice->trial.settled) {
         choice->state = RBE_THREADS_FOUND;
         if (choice->kept[0]) {

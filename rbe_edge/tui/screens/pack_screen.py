@@ -17,7 +17,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Input, ProgressBar, Static
 
 from rbe_edge.errors import Cancelled, OptionError, PackError, RbeError
-from rbe_edge.machine import sensors
+from rbe_edge.runtime import fit
 from rbe_edge.sources import hub
 from rbe_edge.terminal_text import printable, size
 from rbe_edge.tui.room import Need, needs
@@ -124,7 +124,7 @@ class PackScreen(ModalScreen["Path | None"]):
             cache=hub.cache_directory(),
             output=self._directory,
             cached_bytes=hub.cached_bytes(offer.repository),
-            free_memory=sensors.read().free,
+            free_memory=fit.available().bytes or 0,
         )
 
     @work(exclusive=True, group="pack")

@@ -186,6 +186,7 @@ void rbe__available_memory_read(const char *root, rbe__available_memory *out)
         if (read_field(file, "MemAvailable", &kilobytes) && kilobytes < UINT64_MAX >> 10) { /* Linux 3.14 */
             out->available = kilobytes << 10;
         }
+        out->swap = read_field(file, "SwapFree", &kilobytes) && kilobytes < UINT64_MAX >> 10 ? kilobytes << 10 : 0;
         fclose(file);
     }
     const uint64_t reserve = android_reserve(root), groups = control_groups(root);

@@ -1,0 +1,51 @@
+"""The outline of a file that is not packed yet: its index, from which its size and the memory that it takes follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rbe_edge.codes import trellis
+from rbe_edge.errors import PackError
+from rbe_edge.format import writer
+from rbe_edge.packing import allocation, storage
+from rbe_edge.packing.storage import Storage
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.open import open_source
+from rbe_edge.sources.tokenizers.blob import write_blob
+from rbe_edge.sources.tokenizers.of_source import source_tokenizer
+
+
+def write_outline(source: str | Path, bits: float, out: Path, tokenizer: Path | None = None) -> None:
+    """Writes a `.rbe` file that has an index and holes, as `rbe pack SOURCE --bits BITS` without calibration would make
+    it: it takes no room on the disk, and runs nowhere. No weight of a source is read unless bits are 16 and it is fp32.
+    Raises PackError for what cannot be packed, or not with so few bits, TokenizerError."""
+    if not (2 <= bits <= 8 or bits in storage.DENSE_BITS):
+        raise PackError(f"--bits {bits:g} is not possible; give 2 to 8, fractions too, or 16 or 32")
+    opened = open_source(source, tokenizer)
+    plan = plan_model(opened)
+    vocabulary = plan.metadata["vocabulary"]
+    assert isinstance(vocabulary, int)
+    words = source_tokenizer(opened, vocabulary)
+    metadata = {"name": opened.name, **plan.metadata, "parameters": plan.parameters, **words.metadata()}
+    blobs = {"tokenizer": write_blob(words)}
+
+    def file_of(stores: Sequence[Storage]) -> writer.PackWriter:
+        used = sorted({width for store in stores for width in store.planes})
+        books = [trellis.CODEBOOKS[width] for width in used]
+        entries = [
+            storage.entry(tensor, store, used, storage.rotation_seed("", tensor.reads))
+            for tensor, store in zip(plan.tensors, stores, strict=True)
+        ]
+        codebooks = [writer.CodebookEntry(book.bits, tuple(book.t1), tuple(book.t2)) for book in books]
+        return writer.PackWriter(out, metadata, codebooks, blobs, entries, force=True)
+
+    if bits in storage.DENSE_BITS:
+        stores = [storage.dense(tensor, int(bits)) for tensor in plan.tensors]
+    else:
+        decisions = allocation.decide_for_file(plan, bits, False, None, lambda stores: file_of(stores).file_bytes)
+        stores = [decision.choice.storage for decision in decisions]
+    made = file_of(stores)
+    with out.open("wb") as file:
+        file.write(made.outline())
+        file.truncate(made.file_bytes)
