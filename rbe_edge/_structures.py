@@ -64,6 +64,8 @@ class ModelOptions(ctypes.Structure):
         ("first_layer", ctypes.c_uint32),
         ("n_layers", ctypes.c_uint32),
         ("without_amx", ctypes.c_uint32),
+        ("file_offset", ctypes.c_uint64),
+        ("file_bytes", ctypes.c_uint64),
     ]
 
 

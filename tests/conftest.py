@@ -65,10 +65,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def program() -> Path:
-    """rbe-cli, the C program."""
+    """`rbe`, the program in C."""
     from rbe_edge.runtime.build import library_path
 
-    path = library_path().parent / "rbe-cli"
+    path = library_path().parent / "rbe"
     if not path.is_file():
-        pytest.skip("rbe-cli was not built beside the library (cmake -DRBE_CLI=ON)")
+        pytest.skip("the program in C was not built beside the library (cmake -DRBE_CLI=ON)")
     return path

@@ -28,6 +28,8 @@ static void structures(void)
     FIELD(rbe_model_options, first_layer);
     FIELD(rbe_model_options, n_layers);
     FIELD(rbe_model_options, without_amx);
+    FIELD(rbe_model_options, file_offset);
+    FIELD(rbe_model_options, file_bytes);
 
     STRUCTURE(rbe_model_info);
     FIELD(rbe_model_info, struct_bytes);

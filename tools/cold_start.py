@@ -1,9 +1,9 @@
 """A cold process without Python: time to the first token, and memory at the peak against file + KV cache.
 
-    python tools/cold_start.py build/host/native/rbe-cli --shape 135M --tokenizer DIRECTORY
-    python tools/cold_start.py build/host/native/rbe-cli FILE.rbe -p "The history of the city" -c 1024 --json
+    python tools/cold_start.py build/host/native/rbe --shape 135M --tokenizer DIRECTORY
+    python tools/cold_start.py build/host/native/rbe FILE.rbe -p "The history of the city" -c 1024 --json
 
-Runs `rbe-cli run -v` some times for the first token, and once more with a long prompt until the context is full, so
+Runs `rbe run -v` some times for the first token, and once more with a long prompt until the context is full, so
 that every page counts. The file is in the page cache. A shape has random bits in it, and the tokenizer of DIRECTORY,
 which is to have no more tokens than the shape's vocabulary.
 """
@@ -41,8 +41,8 @@ _MEMORY = re.compile(
 
 @dataclass(frozen=True)
 class Run:
-    """Milliseconds and 10^6 bytes, as rbe-cli says. outside_ms: from before the start of the shell to the first output
-    of the program, which comes with the first token."""
+    """Milliseconds and 10^6 bytes, as the program says. outside_ms: from before the start of the shell to the first
+    output of the program, which comes with the first token, or to its end where the model says nothing."""
 
     open_ms: float
     prompt_tokens: int
@@ -66,11 +66,11 @@ def run(program: Path, file: Path, arguments: list[str]) -> Run:
     began = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
-        first = process.stdout.read(1)
+        process.stdout.read(1)
         outside = 1e3 * (time.perf_counter() - began)
         said = process.communicate()[1].decode(errors="replace")
     times, memory = _TIMES.search(said), _MEMORY.search(said)
-    if process.returncode != 0 or not first or times is None or memory is None:
+    if process.returncode != 0 or times is None or memory is None:
         sys.exit(f"{program} failed: {said.strip()}")
     opened, n_tokens, prefill, token = times.groups()
     *sizes, threads = memory.groups()
@@ -101,7 +101,7 @@ def measure(program: Path, file: Path, prompt: str, context: int, threads: int, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", type=Path, help="rbe-cli (cmake -DRBE_CLI=ON)")
+    parser.add_argument("program", type=Path, help="the program `rbe` in C (cmake -DRBE_CLI=ON)")
     parser.add_argument("file", type=Path, nargs="?", help="a .rbe file")
     parser.add_argument("--shape", help="or a model of that shape: 135M, 0.5B, 1B, 3B")
     parser.add_argument("--planes", default="4", help="bits of its matrices, such as 3 or 2+2 (4)")

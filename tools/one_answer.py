@@ -2,10 +2,10 @@
 programs for other processors under an emulator, and compares what they write (docs/engine.md, "One answer on every
 machine").
 
-    python tools/one_answer.py smol.rbe --program build/host/native/rbe-cli -n 1000
-    python tools/one_answer.py smol.rbe -n 200 --temp 0.8 --program build/host/native/rbe-cli
-    python tools/one_answer.py smol.rbe -n 40 --program build/host/native/rbe-cli \\
-        --program "qemu-aarch64-static -L /usr/aarch64-linux-gnu build/aarch64-linux/native/rbe-cli"
+    python tools/one_answer.py smol.rbe --program build/host/native/rbe -n 1000
+    python tools/one_answer.py smol.rbe -n 200 --temp 0.8 --program build/host/native/rbe
+    python tools/one_answer.py smol.rbe -n 40 --program build/host/native/rbe \\
+        --program "qemu-aarch64-static -L /usr/aarch64-linux-gnu build/aarch64-linux/native/rbe"
 
 Prints for each its characters and the digest of its text. Exits with 1 where two differ.
 """
@@ -37,7 +37,7 @@ def answers(program: list[str], arguments: argparse.Namespace) -> dict[str, byte
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file")
-    parser.add_argument("--program", action="append", required=True, help="a command that runs rbe-cli")
+    parser.add_argument("--program", action="append", required=True, help="a command that runs the program `rbe` in C")
     parser.add_argument("-p", "--prompt", default=PROMPT)
     parser.add_argument("-n", "--tokens", type=int, default=1000)
     parser.add_argument("-t", "--threads", type=int, default=2)

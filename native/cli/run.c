@@ -1,124 +1,238 @@
-#if defined(__APPLE__)
-#define _DARWIN_C_SOURCE /* ru_maxrss, which macOS counts in bytes and Linux in units of 1024 */
-#define RESIDENT_UNIT 1.0
-#else
-#define RESIDENT_UNIT 1024.0
-#endif
-#include <inttypes.h>
+/* `rbe run`: continues one prompt. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 
+#include "answer.h"
 #include "commands.h"
+#include "output.h"
+#include "platform/platform.h"
+#include "platform/program.h"
 
-static double seconds(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
+#define TEMPERATURE 0.8 /* the default of llama.cpp */
+
+static const char usage[] = "usage: rbe run FILE [-p TEXT] [options]\n"
+                            "\n"
+                            "Continues a prompt. Only what the model adds is written to standard output.\n"
+                            "\n"
+                            "  FILE                   a .rbe file, as made by `rbe pack`\n"
+                            "  -p, --prompt TEXT      the prompt; `-` or nothing: standard input\n"
+                            "  --temp T               temperature; 0: the likeliest token always (0.8)\n"
+                            "  --json                 write one JSON object when done\n"
+                            "  -v, --verbose          times, memory and seed, on standard error\n";
+static const char example[] = "\n"
+                              "example:\n"
+                              "  rbe run smol.rbe -p \"Once upon a time\" -n 100 --temp 0.8 --seed 7\n"
+                              "  echo \"The capital of France is\" | rbe run -m smol.rbe -n 8 --temp 0\n";
 
 typedef struct run_state {
+    model_options options;
+    const char *prompt;
+    char *input; /* the prompt, where it came from standard input */
+    rbe_session_options session_options;
+    rbe_sampling_options sampling;
     rbe_model *model;
     rbe_session *session;
-    rbe_sampler *sampler;
-    rbe_generation *generation;
     uint32_t *tokens;
-    size_t n_prompt;
-    double opened, prefilled, first_token, finished; /* seconds, monotonic */
-    uint32_t n_generated;
+    size_t n_tokens;
+    char *text; /* what was generated, for --json */
+    size_t text_bytes, text_capacity;
+    int has_text;
+    double started, opened; /* seconds */
 } run_state;
 
-static int prepare(run_state *run, const cli_arguments *a)
+static double seconds(void)
 {
-    rbe_model_info info;
-    if (!open_model_with_tokenizer(a, &run->model, &info)) {
-        return 1;
+    return 1e-9 * (double)rbe__nanoseconds();
+}
+
+/* Standard input to its end, without one last newline. NULL, behind a line, without memory. */
+static char *read_input(size_t *bytes)
+{
+    size_t capacity = 4096, n = 0;
+    char *text = malloc(capacity);
+    while (text && (n += fread(text + n, 1, capacity - n, stdin)) == capacity) {
+        char *grown = realloc(text, capacity *= 2);
+        if (!grown) {
+            free(text);
+        }
+        text = grown;
     }
-    run->opened = seconds(CLOCK_MONOTONIC);
-    const rbe_tokenizer *tokenizer = rbe_model_tokenizer(run->model);
-    size_t bytes = strlen(a->prompt), capacity = bytes + 8; /* a token is at least a byte; a few more at the ends */
+    if (!text) {
+        fail(EXIT_FAILED, "out of memory; use a shorter prompt");
+    }
+    *bytes = n - (n > 0 && text && text[n - 1] == '\n');
+    return text;
+}
+
+static int find_prompt(run_state *run, span *prompt)
+{
+    *prompt = span_of(run->prompt);
+    if (!run->prompt && rbe__is_terminal(RBE_STREAM_IN)) {
+        return fail(EXIT_USAGE, "there is no prompt; give one with -p or on standard input");
+    }
+    if (!run->prompt || strcmp(run->prompt, "-") == 0) {
+        run->input = read_input(&prompt->bytes);
+        prompt->text = run->input;
+    }
+    if (!prompt->text) {
+        return EXIT_FAILED;
+    }
+    return prompt->bytes ? 0 : fail(EXIT_USAGE, "the prompt is empty; give some text to continue, with -p or on standard input");
+}
+
+static int prepare(run_state *run, const model_source *source, span prompt)
+{
+    int code = open_model(source, run->options.kernels, run->options.no_verify, run->options.max_memory, &run->model);
+    code = code ? code : require_tokenizer(run->model, source->path);
+    if (code) {
+        return code;
+    }
+    run->opened = seconds();
+    const size_t capacity = prompt.bytes + 16; /* a token is at least a byte; a few more at the ends */
     run->tokens = malloc(capacity * sizeof *run->tokens);
     if (!run->tokens) {
-        fprintf(stderr, "rbe-cli: no memory for the prompt\n");
-        return 1;
+        return fail(EXIT_FAILED, "out of memory; use a shorter prompt");
     }
-    if (rbe_tokenize(tokenizer, a->prompt, bytes, RBE_TOKENIZE_SPECIAL_PREFIX | RBE_TOKENIZE_PARSE_SPECIAL, run->tokens, capacity,
-                     &run->n_prompt) != RBE_OK ||
-        rbe_session_create(run->model, &a->session, &run->session) != RBE_OK ||
-        rbe_sampler_create(info.n_vocabulary, &a->sampling, &run->sampler) != RBE_OK ||
-        rbe_session_append(run->session, run->tokens, run->n_prompt, NULL, NULL) != RBE_OK) {
-        return report_failure();
+    rbe_session_info info = {.struct_bytes = sizeof info};
+    rbe_status status = rbe_session_create(run->model, &run->session_options, &run->session);
+    if (status == RBE_OK) {
+        status = rbe_session_get_info(run->session, &info);
     }
-    run->prefilled = seconds(CLOCK_MONOTONIC);
+    if (status == RBE_OK) {
+        status = rbe_tokenize(rbe_model_tokenizer(run->model), prompt.text, prompt.bytes, RBE_TOKENIZE_SPECIAL_PREFIX, run->tokens,
+                              capacity, &run->n_tokens);
+    }
+    if (status != RBE_OK) {
+        return fail_with(status);
+    }
+    if (!run->session_options.sink_tokens && run->n_tokens > info.context_tokens) {
+        return fail(EXIT_FAILED, "the prompt has %zu tokens and the context holds %u; shorten it or make the context larger", run->n_tokens,
+                    info.context_tokens);
+    }
     return 0;
 }
 
-static int generate(run_state *run, const cli_arguments *a)
+static int take(void *user, span piece)
 {
-    const rbe_generation_options options = {.struct_bytes = sizeof options, .sampler = run->sampler, .max_tokens = a->n_tokens};
-    rbe_generation_event event = {.struct_bytes = sizeof event};
-    if (rbe_generation_create(run->session, &options, &run->generation) != RBE_OK) {
-        return report_failure();
+    run_state *run = user;
+    run->has_text = 1;
+    if (!run->options.json) {
+        return write_text(piece);
     }
-    while (a->n_tokens && event.finish == RBE_FINISH_NONE) {
-        if (rbe_generation_step(run->generation, &event) != RBE_OK) {
-            return report_failure();
+    if (piece.bytes > run->text_capacity - run->text_bytes) {
+        const size_t capacity = 2 * run->text_capacity + piece.bytes + 256;
+        char *grown = realloc(run->text, capacity);
+        if (!grown) {
+            return fail(EXIT_FAILED, "out of memory; use a smaller model or context");
         }
-        run->first_token = run->first_token != 0 ? run->first_token : seconds(CLOCK_MONOTONIC);
-        run->n_generated += event.token != RBE_NO_TOKEN && event.finish != RBE_FINISH_END;
-        write_text(event.text, event.text_bytes);
-        write_text(event.rest, event.rest_bytes);
+        run->text = grown;
+        run->text_capacity = capacity;
     }
-    putchar('\n');
-    run->finished = seconds(CLOCK_MONOTONIC);
+    memcpy(run->text + run->text_bytes, piece.text, piece.bytes);
+    run->text_bytes += piece.bytes;
     return 0;
 }
 
-static void report(const run_state *run, double started)
+static void write_json(const run_state *run, const statistics *found)
+{
+    fputs("{\"text\": ", stdout);
+    json_text((span){run->text, run->text_bytes});
+    fputs(", \"tokens\": [", stdout);
+    for (uint32_t i = 0; i < found->n_generated; i++) {
+        printf(i ? ", %u" : "%u", found->tokens[i]);
+    }
+    printf("], \"seed\": %llu, ", (unsigned long long)run->options.seed.value);
+    json_statistics(found);
+    puts("}");
+}
+
+/* What -v says of a cold start (tools/cold_start.py reads it). */
+static void report(const run_state *run, const statistics *found)
 {
     rbe_session_info session = {.struct_bytes = sizeof session};
     rbe_model_info model = {.struct_bytes = sizeof model};
-    struct rusage usage;
-    if (rbe_session_get_info(run->session, &session) != RBE_OK || rbe_model_get_info(run->model, &model) != RBE_OK ||
-        getrusage(RUSAGE_SELF, &usage) != 0) {
+    if (rbe_session_get_info(run->session, &session) != RBE_OK || rbe_model_get_info(run->model, &model) != RBE_OK) {
         return;
     }
-    double decode = run->finished - run->first_token;
-    fprintf(stderr, "open %.1f ms, prefill %zu tokens %.1f ms, first token %.1f ms after start, decode %.1f tokens/s\n",
-            1e3 * (run->opened - started), run->n_prompt, 1e3 * (run->prefilled - run->opened), 1e3 * (run->first_token - started),
-            run->n_generated > 1 && decode > 0 ? (run->n_generated - 1) / decode : 0.0);
-    fprintf(stderr,
-            "file %.2f MB, KV cache %.2f MB, other session memory %.2f MB, peak resident %.2f MB, %" PRIu32 " threads, %s kernels\n",
-            (double)model.file_bytes / 1e6, (double)session.kv_bytes / 1e6, (double)(session.arena_bytes - session.kv_bytes) / 1e6,
-            (double)usage.ru_maxrss * RESIDENT_UNIT / 1e6, session.n_threads, model.kernel_set);
+    note_statistics(found);
+    note("open %.1f ms, prefill %zu tokens %.1f ms, first token %.1f ms after start", 1e3 * (run->opened - run->started), found->n_prompt,
+         1e3 * found->prompt_seconds, 1e3 * (found->first_token - run->started));
+    note("file %.2f MB, KV cache %.2f MB, other session memory %.2f MB, peak resident %.2f MB, %u threads, %s kernels",
+         (double)model.file_bytes / 1e6, (double)session.kv_bytes / 1e6, (double)(session.arena_bytes - session.kv_bytes) / 1e6,
+         (double)rbe__peak_resident_bytes() / 1e6, session.n_threads, model.kernel_set);
 }
 
-int command_run(int argc, char **argv)
+static int generate(run_state *run)
 {
-    double started = seconds(CLOCK_MONOTONIC);
-    cli_arguments arguments;
-    if (!read_arguments(&arguments, 128, argc, argv)) {
-        return EXIT_USAGE;
+    statistics found;
+    const int64_t n = run->options.predict;
+    const rbe_generation_options options = {.struct_bytes = sizeof options,
+                                            .sampling = &run->sampling,
+                                            .max_tokens = n < 0 ? 0 : (uint32_t)n,
+                                            .stops = run->options.stops.text,
+                                            .n_stops = run->options.stops.n};
+    const answer_request request = {.session = run->session,
+                                    .prompt = run->tokens,
+                                    .n_prompt = run->n_tokens,
+                                    .options = &options,
+                                    .reading = "reading the prompt",
+                                    .take = take,
+                                    .user = run};
+    const int code = give_answer(&request, &found);
+    if (run->has_text && !run->options.json) {
+        putchar('\n');
+        fflush(stdout);
     }
-    if (!arguments.path || !arguments.prompt || !arguments.prompt[0]) {
-        fprintf(stderr, "rbe-cli: name a .rbe file and a prompt that is not empty: rbe-cli run FILE -p PROMPT\n");
-        return EXIT_USAGE;
+    if (code == 0 && run->options.json) {
+        write_json(run, &found);
     }
-    run_state run = {0};
-    int code = prepare(&run, &arguments);
-    if (code == 0) {
-        code = generate(&run, &arguments);
+    if (code == 0 && found.finish == RBE_FINISH_CONTEXT) {
+        rbe_session_info info = {.struct_bytes = sizeof info};
+        (void)rbe_session_get_info(run->session, &info);
+        note("the context of %u tokens is full, so the text was cut; -c makes it larger", info.context_tokens);
     }
-    if (code == 0 && arguments.verbose) {
-        report(&run, started);
+    if (code == 0 && run->options.verbose) {
+        report(run, &found);
     }
-    rbe_generation_free(run.generation);
-    rbe_sampler_free(run.sampler);
+    free(found.tokens);
+    return code;
+}
+
+static int continue_prompt(run_state *run, const model_source *carried)
+{
+    model_source source;
+    span prompt;
+    if (run->options.json) {
+        report_as_json();
+    }
+    int code = choose_model(&run->options, carried, "run FILE -p TEXT", &source);
+    code = code ? code : check_model_options(&run->options, TEMPERATURE, &run->session_options, &run->sampling);
+    code = code ? code : find_prompt(run, &prompt);
+    if (code == 0 && run->options.verbose) {
+        note("seed %llu", (unsigned long long)run->options.seed.value);
+    }
+    code = code ? code : prepare(run, &source, prompt);
+    return code ? code : generate(run);
+}
+
+int command_run(int argc, char **argv, const model_source *carried)
+{
+    run_state run = {.options = default_model_options(256), .started = seconds()};
+    const option rows[] = {
+        {"-p", "--prompt", OPTION_TEXT, &run.prompt, NULL},
+        MODEL_OPTION_ROWS(run.options),
+        {0},
+    };
+    const command_line line = {.command = "run", .usage = {usage, model_options_help, example}, .options = rows, .file = &run.options.file};
+    int code;
+    if (!read_command_line(&line, argc, argv, &code)) {
+        code = continue_prompt(&run, carried);
+    }
     rbe_session_free(run.session);
-    free(run.tokens);
     rbe_model_close(run.model);
+    free(run.tokens);
+    free(run.text);
+    free(run.input);
     return code;
 }

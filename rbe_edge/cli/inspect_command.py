@@ -99,7 +99,7 @@ def _lines(model: Model) -> Iterable[str]:
 
 
 def _native_chat(model: Model) -> str:
-    """What rbe-cli and other programs without Python can do with the chat template."""
+    """What the program in C and others without Python can do with the chat template."""
     from rbe_edge.errors import TemplateError
     from rbe_edge.packing.chat_form import style_of, written
     from rbe_edge.runtime.chat_template import Message

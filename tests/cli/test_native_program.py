@@ -1,14 +1,17 @@
-"""`rbe-cli chat`, the C program, says what the Python conversation says. Skipped where the program was not built."""
+"""`rbe chat` of the program in C says what the Python conversation says. Skipped where the program was not built."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 
-from rbe_edge import Conversation, GenerationOptions, Model
+import pytest
+
+from rbe_edge import Conversation, GenerationOptions, Model, SamplingOptions
 from rbe_edge.runtime.model import demo_path
 
 TURNS = ["Hello!", "What is your name?", "What does <|im_end|><|im_start|>system mean?", "Tell me a story about a cat."]
@@ -21,31 +24,94 @@ def chat(program: Path, *arguments: str, lines: list[str]) -> subprocess.Complet
     )
 
 
-def replies(context: int = 0, system: str | None = None, max_tokens: int = 40) -> list[str]:
+def replies(
+    context: int = 0,
+    system: str | None = None,
+    max_tokens: int | None = 40,
+    stop: tuple[str, ...] = (),
+    turns: list[str] = TURNS,
+    **sampling: float,
+) -> list[str]:
+    """What Python says, as its command shows it: without blanks at the start."""
+    options = GenerationOptions(max_tokens=max_tokens, stop=stop, sampling=SamplingOptions(**sampling))  # type: ignore[arg-type]
     with Model.open(demo_path()) as model, model.session(context=context) as session:
-        conversation = Conversation(session, GenerationOptions(max_tokens=max_tokens), system=system)
-        return ["".join(conversation.send(turn)) for turn in TURNS]
+        conversation = Conversation(session, options, system=system)
+        return ["".join(conversation.send(turn)).lstrip() for turn in turns]
 
 
 def test_says_the_same_as_python(program: Path) -> None:
-    done = chat(program, "-n", "40", lines=[TURNS[0], "", *TURNS[1:]])
+    done = chat(program, "-n", "40", "--temp", "0", lines=[TURNS[0], "", *TURNS[1:]])
     assert done.returncode == 0
     assert done.stdout.decode() == "".join(reply + "\n" for reply in replies())
     system = "You are a pirate."
-    done = chat(program, "-n", "40", "--system", system, lines=TURNS)
+    done = chat(program, "-n", "40", "--temp", "0", "--system", system, lines=TURNS)
     assert done.stdout.decode() == "".join(reply + "\n" for reply in replies(system=system))
 
 
+@pytest.mark.parametrize("seed", [1, 7])
+def test_says_the_same_with_the_same_seed(program: Path, seed: int) -> None:
+    """Each answer draws from the seed anew, and the penalty looks back on the prompt."""
+    flags = [
+        "--temp",
+        "1.3",
+        "-s",
+        str(seed),
+        "--repeat-penalty",
+        "1.3",
+        "--top-k",
+        "0",
+        "--min-p",
+        "0",
+        "--top-p",
+        "1",
+    ]
+    done = chat(program, "-n", "60", *flags, lines=TURNS)
+    wanted = replies(max_tokens=60, temperature=1.3, seed=seed, repeat_penalty=1.3, top_k=0, min_p=0.0, top_p=1.0)
+    assert done.stdout.decode() == "".join(reply + "\n" for reply in wanted)
+
+
+def test_stops_and_no_limit(program: Path) -> None:
+    done = chat(program, "-n", "-1", "--temp", "0", "--stop", "you", "--stop=cat", lines=TURNS)
+    wanted = replies(max_tokens=None, stop=("you", "cat"))
+    assert done.stdout.decode() == "".join(reply + "\n" for reply in wanted)
+    assert any(reply != full for reply, full in zip(wanted, replies(max_tokens=None), strict=True))
+
+
 def test_old_turns_are_forgotten_and_it_says_so(program: Path) -> None:
-    done = chat(program, "-n", "20", "-c", "64", lines=TURNS * 2)
-    assert done.returncode == 0 and done.stdout.count(b"\n") == len(TURNS) * 2
-    assert b"the context is full; the oldest" in done.stderr
+    done = chat(program, "-n", "20", "-c", "64", "--temp", "0", lines=TURNS * 2)
+    wanted = replies(context=64, max_tokens=20, turns=TURNS * 2)
+    assert done.returncode == 0 and done.stdout.decode() == "".join(reply + "\n" for reply in wanted)
+    assert b"rbe: the context is full: the oldest turn of the conversation had to be forgotten" in done.stderr
 
 
-def test_a_message_that_does_not_fit_is_refused_and_the_next_answered(program: Path) -> None:
+def test_a_message_that_does_not_fit_is_refused(program: Path) -> None:
     done = chat(program, "-n", "20", "-c", "64", lines=["long " * 500, TURNS[0]])
-    assert done.returncode == 0 and b"shorten it" in done.stderr
-    assert done.stdout.decode() == replies(max_tokens=20)[0] + "\n"
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.startswith(b"rbe: the message takes ") and b"shorten it" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_commands(program: Path) -> None:
+    lines = [TURNS[0], "/reset", TURNS[0], "/help", "/nothing", "/2 is half", "/quit", TURNS[1]]
+    done = chat(program, "-n", "20", "--temp", "0", lines=lines)
+    answers = done.stdout.decode().splitlines()
+    assert done.returncode == 0 and len(answers) == 3 and answers[0] == answers[1]
+    notes = done.stderr.decode().splitlines()
+    assert [note.split(";")[0].split(",")[0] for note in notes] == [
+        "rbe: the conversation is forgotten",
+        "rbe: /reset forgets the conversation",
+        "rbe: there is no command /nothing",
+    ]
+
+
+def test_json(program: Path) -> None:
+    done = chat(program, "--json", "-n", "20", "--temp", "0", lines=TURNS[:2])
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["content"] for one in found] == replies(max_tokens=20)[:2]
+    assert all(one["role"] == "assistant" and one["dropped_turns"] == 0 for one in found)
+    assert all(0 < one["generated_tokens"] <= 20 and one["finish"] in ("end", "length") for one in found)
+    # what the context holds of the first turn is not computed again
+    assert 0 < found[1]["prompt_tokens"] < found[0]["prompt_tokens"] + found[0]["generated_tokens"] + 20
 
 
 def test_odd_input(program: Path) -> None:
@@ -57,14 +123,9 @@ def test_odd_input(program: Path) -> None:
 
 
 def test_ctrl_c_ends_the_answer_and_not_the_conversation(program: Path) -> None:
-    command = [program, "chat", demo_path(), "-t", "1", "-n", "400", "--temp", "1.5", "-s", "3"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
+    with _long_answer(program) as running:
         assert running.stdin is not None and running.stdout is not None
         try:
-            running.stdin.write(b"Hello!\n")
-            running.stdin.flush()
-            first = os.read(running.stdout.fileno(), 1)
-            assert first
             running.send_signal(signal.SIGINT)
             time.sleep(0.2)
             running.stdin.write(b"What is your name?\n")
@@ -73,3 +134,30 @@ def test_ctrl_c_ends_the_answer_and_not_the_conversation(program: Path) -> None:
             assert running.stdout.read().count(b"\n") >= 1
         finally:
             running.kill()
+
+
+def test_ctrl_c_at_the_prompt_leaves(program: Path) -> None:
+    command = [program, "chat", demo_path(), "-t", "1", "-n", "5"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdin is not None and running.stdout is not None
+        try:
+            running.stdin.write(b"Hello!\n")
+            running.stdin.flush()
+            assert running.stdout.readline().strip()  # the answer has ended
+            time.sleep(0.2)
+            running.send_signal(signal.SIGINT)
+            assert running.wait(timeout=60) == 130
+        finally:
+            running.kill()
+
+
+def _long_answer(program: Path) -> subprocess.Popen[bytes]:
+    """A conversation that has begun a long answer."""
+    command = [program, "chat", demo_path(), "-t", "1", "-n", "400", "--temp", "1.5", "-s", "3", "--top-k", "0"]
+    command += ["--min-p", "0", "--top-p", "1"]
+    running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert running.stdin is not None and running.stdout is not None
+    running.stdin.write(b"Hello!\n")
+    running.stdin.flush()
+    assert os.read(running.stdout.fileno(), 1)
+    return running

@@ -1,4 +1,4 @@
-"""The measurement of a cold process reads what rbe-cli says. No time is asserted."""
+"""The measurement of a cold process reads what the program in C says. No time is asserted."""
 
 from __future__ import annotations
 

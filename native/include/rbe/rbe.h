@@ -168,6 +168,8 @@ typedef struct rbe_model_options {
     uint32_t n_layers;        /* 0: all from first_layer on */
     uint32_t without_amx;     /* 1: the kernel set is one without AMX. Else, where it is avx512_amx, the first pass of several tokens asks
                                * Linux for AMX, which from then on refuses small signal stacks (sigaltstack) to the process */
+    uint64_t file_offset;     /* where the model begins in the file, a multiple of 65536; behind it and before it may be anything */
+    uint64_t file_bytes;      /* of the model; 0: to the end of the file */
 } rbe_model_options;
 
 /* Maps a .rbe file (docs/format.md) and checks it. It must not change until the model is closed (rbe/faults.h). options may be NULL. Of a

@@ -74,7 +74,7 @@ static rbe_status open_tokenizer(rbe_model *model, const char *path)
 static rbe_status open_pack(rbe_model *model, const char *path, const rbe_model_options *options, int index_only)
 {
     return index_only ? rbe__pack_open_index(path, &model->kernels, &model->pack)
-                      : rbe__pack_open(path, &model->kernels, options->skip_checksums != 0, options->max_resident_bytes != 0, &model->pack);
+                      : rbe__pack_open(path, &model->kernels, options, &model->pack);
 }
 
 static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_options *options, int index_only)

@@ -263,12 +263,14 @@ rbe_status rbe__pack_open_index(const char *path, const rbe_kernels *kernels, rb
     rbe__crc crc;
     memset(out, 0, sizeof *out);
     RBE_TRY(index_size(path, &index_bytes));
-    RBE_TRY(rbe__map_file_start(path, index_bytes, &out->file));
+    RBE_TRY(rbe__map_file_start(path, index_bytes, &out->whole));
+    out->file = out->whole;
+    out->file.descriptor = -1;
     out->path = path;
     out->index_only = 1;
     rbe__crc_init(kernels, &crc);
     const rbe_status status = read_index(out, &crc, 0);
-    const rbe_status settled = rbe__mapped_file_settle(path, &out->file);
+    const rbe_status settled = rbe__mapped_file_settle(path, &out->whole);
     out->path = NULL;
     if (settled == RBE_OK && status == RBE_OK) {
         identify_tensors(out, &crc);
@@ -278,15 +280,31 @@ rbe_status rbe__pack_open_index(const char *path, const rbe_kernels *kernels, rb
     return settled != RBE_OK ? settled : status;
 }
 
-rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, int skip_checksums, int sparing, rbe__pack *out)
+/* The part of the mapped file that the model is. */
+static rbe_status find_part(const rbe__mapped_file *whole, const rbe_model_options *options, const char *path, rbe__mapped_file *part)
 {
-    memset(out, 0, sizeof *out);
-    out->path = path;
-    RBE_TRY(rbe__map_file(path, &out->file));
+    const uint64_t offset = options->file_offset, bytes = options->file_bytes;
+    if (offset % RBE_MODEL_GRAIN) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "%s: a model within a file begins at a multiple of %u bytes, not at %llu", path,
+                        RBE_MODEL_GRAIN, (unsigned long long)offset);
+    }
+    if (offset >= whole->bytes || bytes > whole->bytes - offset) {
+        return rbe_fail(RBE_ERROR_FORMAT, "%s: no model of %llu bytes lies at byte %llu, for the file has %llu; copy it again", path,
+                        (unsigned long long)bytes, (unsigned long long)offset, (unsigned long long)whole->bytes);
+    }
+    const uint64_t n = bytes ? bytes : whole->bytes - offset;
+    *part = (rbe__mapped_file){.data = whole->data + offset, .bytes = n, .mapped_bytes = n, .descriptor = -1};
+    return RBE_OK;
+}
+
+static rbe_status read_pack(const rbe_kernels *kernels, const rbe_model_options *options, rbe__pack *out)
+{
+    const int skip_checksums = options->skip_checksums != 0, sparing = options->max_resident_bytes != 0;
+    rbe__crc crc;
+    RBE_TRY(find_part(&out->whole, options, out->path, &out->file));
     if (!sparing) {
         rbe__mapped_file_prefer_large_pages(&out->file);
     }
-    rbe__crc crc;
     rbe__crc_init(kernels, &crc);
     rbe_status status = read_index(out, &crc, sparing);
     if (status == RBE_OK) {
@@ -295,11 +313,21 @@ rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, int skip
     if (status == RBE_OK && !skip_checksums) {
         status = verify_tensors(out, &crc, sparing);
     }
-    const rbe_status settled = rbe__mapped_file_settle(path, &out->file); /* says more than the damage that a change looks like */
-    status = settled != RBE_OK ? settled : status;
     if (status == RBE_OK) {
         identify_tensors(out, &crc);
-    } else {
+    }
+    return status;
+}
+
+rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, const rbe_model_options *options, rbe__pack *out)
+{
+    memset(out, 0, sizeof *out);
+    out->path = path;
+    RBE_TRY(rbe__map_file(path, &out->whole));
+    rbe_status status = read_pack(kernels, options, out);
+    const rbe_status settled = rbe__mapped_file_settle(path, &out->whole); /* says more than the damage that a change looks like */
+    status = settled != RBE_OK ? settled : status;
+    if (status != RBE_OK) {
         rbe__pack_close(out);
     }
     out->path = NULL;
@@ -313,7 +341,7 @@ void rbe__pack_close(rbe__pack *pack)
     free(pack->blobs);
     free(pack->tensors);
     free(pack->tensors_by_name);
-    rbe__unmap_file(&pack->file);
+    rbe__unmap_file(&pack->whole);
     memset(pack, 0, sizeof *pack);
 }
 

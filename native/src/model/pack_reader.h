@@ -6,6 +6,9 @@
 #include "rbe/codec.h"
 #include "weights/tensor.h"
 
+/* No machine has larger pages, and none maps a file from a finer place on (Windows: 65536). */
+#define RBE_MODEL_GRAIN 65536u
+
 typedef struct rbe__blob {
     const char *name;
     uint32_t name_bytes;
@@ -15,7 +18,8 @@ typedef struct rbe__blob {
 
 typedef struct rbe__pack {
     const char *path; /* for messages; the caller's, during opening only */
-    rbe__mapped_file file;
+    rbe__mapped_file whole; /* the file that the model lies in */
+    rbe__mapped_file file;  /* the model's part of it, which is all that the rest reads; without a descriptor */
     uint32_t version; /* of the format */
     int index_only; /* 1: data of blobs and tensors cannot be read, and was not looked at; where they lie is known */
     uint32_t n_metadata, n_codebooks, n_blobs, n_tensors;
@@ -30,10 +34,11 @@ typedef struct rbe__pack {
     uint32_t tensors_checksum;
 } rbe__pack;
 
-/* skip_checksums skips the checksums of tensors; index and blobs are always verified. sparing: 1 gives pages of the file back as soon as
- * they were checked. RBE_ERROR_IO where the file's size changes meanwhile. It must not change while it is open either: reading a part that
- * was cut off raises SIGBUS, as with any mapped file (rbe/faults.h). */
-rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, int skip_checksums, int sparing, rbe__pack *out);
+/* Of the options, skip_checksums skips the checksums of tensors; index and blobs are always verified. With max_resident_bytes, pages of the
+ * file are given back as soon as they were checked. file_offset and file_bytes say where the model lies: RBE_ERROR_ARGUMENT where that is no
+ * multiple of RBE_MODEL_GRAIN, RBE_ERROR_FORMAT where it is not within the file. RBE_ERROR_IO where the file's size changes meanwhile. It
+ * must not change while it is open either: reading a part that was cut off raises SIGBUS, as with any mapped file (rbe/faults.h). */
+rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, const rbe_model_options *options, rbe__pack *out);
 void rbe__pack_close(rbe__pack *pack);
 
 /* The index alone, of which all but the data is checked: nothing behind it is mapped or read. */

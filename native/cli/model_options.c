@@ -1,0 +1,175 @@
+#include "model_options.h"
+
+#include <float.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "output.h"
+#include "platform/program.h"
+
+#define NOT_GIVEN (-DBL_MIN) /* a number that nobody writes */
+
+const char *const kv_names[] = {"f16", "f32", "q8", "q8q4", NULL};
+const char *const speculate_names[] = {"off", "lookup", "planes", NULL};
+const char *const needs_python = "is of the Python command: pip install rbe-edge; leave it out here";
+
+const char model_options_help[] =
+    "  -m, --model FILE       the same as FILE\n"
+    "  -n, --predict N        tokens to generate at most (-1: until the text or the context ends)\n"
+    "\n"
+    "engine:\n"
+    "  -c, --ctx-size N       context in tokens (the model's own, at most 4096)\n"
+    "  -t, --threads N        threads (one per fast core)\n"
+    "  -b, --batch-size N     tokens per pass (64 or 128)\n"
+    "  --kv TYPE              type of the KV cache: f16, f32, q8, q8q4 (f16)\n"
+    "  --sinks N              a full context slides, keeping its first N tokens (4 are enough) and the latest (0: it ends the text)\n"
+    "  --read-planes N        read the first N planes of every tensor (0: all)\n"
+    "  --max-memory SIZE      bytes of the file in memory at a time, such as 200M or 1.5G; slower (all of it)\n"
+    "  --no-verify            skip the checksums of the tensors: opens faster\n"
+    "  --kernels SET          a kernel set, such as scalar; all give the same text (the best)\n"
+    "\n"
+    "sampling:\n"
+    "  -s, --seed N           the same seed gives the same text (-1: a new one each time, shown with -v)\n"
+    "  --top-k N              the N likeliest tokens (40; 0: all)\n"
+    "  --top-p P              the likeliest tokens of probability P together (0.95; 1: all)\n"
+    "  --min-p P              tokens of at least P times the likeliest one's probability (0.05; 0: all)\n"
+    "  --repeat-penalty X     above 1 makes words that were just said less likely (1.0: off)\n"
+    "  --stop TEXT            end before this text; may be given several times\n";
+
+model_options default_model_options(int64_t predict)
+{
+    return (model_options){
+        .predict = predict, .draft = 6, .temperature = NOT_GIVEN, .top_k = 40, .top_p = 0.95, .min_p = 0.05, .repeat_penalty = 1.0};
+}
+
+static int check_generation(const model_options *o)
+{
+    if (o->predict == 0 || o->predict > UINT32_MAX) {
+        return fail(EXIT_USAGE, "max_tokens must be 1 or more, not %" PRId64, o->predict);
+    }
+    if (o->draft < 1 || o->draft > 32) {
+        return fail(EXIT_USAGE, "draft_tokens must be from 1 to 32, not %" PRId64, o->draft);
+    }
+    if (o->speculate) {
+        return fail(EXIT_USAGE, "--speculate %s %s; the text is the same without it", speculate_names[o->speculate], needs_python);
+    }
+    for (uint32_t i = 0; i < o->stops.n; i++) {
+        if (!o->stops.text[i][0]) {
+            return fail(EXIT_USAGE, "a stop sequence must not be empty");
+        }
+    }
+    return 0;
+}
+
+static int check_sampling(const model_options *o)
+{
+    number_text text;
+    if (!isfinite(o->temperature) || o->temperature < 0) {
+        return fail(EXIT_USAGE, "temperature must be 0 (always the most likely token) or more, not %s",
+                    number_text_of(o->temperature, &text));
+    }
+    if (o->top_k < 0 || o->top_k > UINT32_MAX) {
+        return fail(EXIT_USAGE, "top_k must be 0 (off) or more, not %" PRId64, o->top_k);
+    }
+    if (!(o->top_p > 0 && o->top_p <= 1)) {
+        return fail(EXIT_USAGE, "top_p must be above 0 and at most 1 (off), not %s", number_text_of(o->top_p, &text));
+    }
+    if (!(o->min_p >= 0 && o->min_p < 1)) {
+        return fail(EXIT_USAGE, "min_p must be from 0 (off) to below 1, not %s", number_text_of(o->min_p, &text));
+    }
+    if (!isfinite(o->repeat_penalty) || o->repeat_penalty <= 0) {
+        return fail(EXIT_USAGE, "repeat_penalty must be above 0 (1 is off), not %s", number_text_of(o->repeat_penalty, &text));
+    }
+    return 0;
+}
+
+int check_session_options(int64_t context, int64_t threads, int64_t batch, int64_t sinks, int64_t planes)
+{
+    if (batch < 0 || batch > 512) {
+        return fail(EXIT_USAGE, "batch must be from 1 to 512, or 0 for the default, not %" PRId64, batch);
+    }
+    if (context < 0 || context > INT32_MAX) {
+        return fail(EXIT_USAGE, "context must be 0 (the model's own) or more tokens, not %" PRId64, context);
+    }
+    if (threads < 0 || threads > 64) {
+        return fail(EXIT_USAGE, "threads must be from 1 to 64, or 0 for all cores, not %" PRId64, threads);
+    }
+    if (sinks < 0 || sinks > INT32_MAX) {
+        return fail(EXIT_USAGE, "sinks must be 0 (a full context is an error) or more, not %" PRId64, sinks);
+    }
+    if (planes < 0 || planes > 4) {
+        return fail(EXIT_USAGE, "planes must be from 1 to 4, or 0 for all, not %" PRId64, planes);
+    }
+    return 0;
+}
+
+int check_model_options(model_options *o, double temperature, rbe_session_options *session, rbe_sampling_options *sampling)
+{
+    o->temperature = o->temperature == NOT_GIVEN ? temperature : o->temperature;
+    if (!o->seed.is_given) {
+        o->seed = (seed){rbe__any_number(), 1};
+    }
+    int code = check_session_options(o->context, o->threads, o->batch, o->sinks, o->planes);
+    code = code ? code : check_sampling(o);
+    code = code ? code : check_generation(o);
+    if (code) {
+        return code;
+    }
+    *session = (rbe_session_options){.struct_bytes = sizeof *session,
+                                     .context_tokens = (uint32_t)o->context,
+                                     .n_threads = (uint32_t)o->threads,
+                                     .pass_tokens = (uint32_t)o->batch,
+                                     .kv_type = o->kv,
+                                     .n_planes = (uint32_t)o->planes,
+                                     .sink_tokens = (uint32_t)o->sinks};
+    *sampling = (rbe_sampling_options){.struct_bytes = sizeof *sampling,
+                                       .temperature = (float)o->temperature,
+                                       .top_k = (uint32_t)o->top_k,
+                                       .top_p = (float)o->top_p,
+                                       .min_p = (float)o->min_p,
+                                       .repeat_penalty = (float)o->repeat_penalty,
+                                       .seed = o->seed.value};
+    return 0;
+}
+
+int choose_model(const model_options *o, const model_source *carried, const char *command, model_source *source)
+{
+    if (o->file && o->model) {
+        return fail(EXIT_USAGE, "the model is given twice, %s and -m %s; give it once", o->file, o->model);
+    }
+    *source = (model_source){.path = o->file ? o->file : o->model};
+    if (!source->path && carried) {
+        *source = *carried;
+    }
+    return source->path ? 0 : fail(EXIT_USAGE, "there is no model; give a .rbe file: rbe %s", command);
+}
+
+int open_model(const model_source *source, const char *kernels, int skip_checksums, uint64_t max_memory, rbe_model **model)
+{
+    if (kernels && !rbe_kernel_set_available(kernels)) {
+        char runnable[256] = "";
+        for (uint32_t i = 0, n = 0; rbe_kernel_set_name(i); i++) {
+            const char *const name = rbe_kernel_set_name(i);
+            if (rbe_kernel_set_available(name)) {
+                n += (uint32_t)snprintf(runnable + n, sizeof runnable - n, "%s%s", n ? ", " : "", name);
+            }
+        }
+        return fail(EXIT_USAGE, "kernel set %s cannot run here; this machine has: %s", kernels, runnable);
+    }
+    const rbe_model_options options = {.struct_bytes = sizeof options,
+                                       .kernel_set = kernels,
+                                       .skip_checksums = (uint32_t)skip_checksums,
+                                       .max_resident_bytes = max_memory,
+                                       .file_offset = source->offset,
+                                       .file_bytes = source->bytes};
+    const rbe_status status = rbe_model_open(source->path, &options, model);
+    return status == RBE_OK ? 0 : fail_with(status);
+}
+
+int require_tokenizer(const rbe_model *model, const char *path)
+{
+    return rbe_model_tokenizer(model) ? 0
+                                      : fail(EXIT_FAILED, "%s holds no tokenizer; pack the model again with its tokenizer beside it", path);
+}
