@@ -49,3 +49,7 @@ class OptionError(RbeError, ValueError):
 
 class TemplateError(RbeError):
     """The chat template of a model is malformed, refuses the conversation, or takes too much time or memory."""
+
+
+class BuildError(RbeError):
+    """A build for another machine is impossible or failed: no compiler, no room, a source that does not compile."""

@@ -52,6 +52,10 @@ class ProgressBar:
     def close(self) -> None:
         """Takes the bar away; closing twice is allowed."""
         self._began = float("inf")
+        self.pause()
+
+    def pause(self) -> None:
+        """Takes the bar away until it is shown again, for lines that stay."""
         bar, self._bar = self._bar, None
         if bar is not None:
             bar.stop()

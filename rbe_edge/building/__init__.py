@@ -1,0 +1,1 @@
+"""Builds the program, the library and the wheel for other machines (`rbe build`)."""
