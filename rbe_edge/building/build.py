@@ -15,7 +15,7 @@ from rbe_edge.building.compilers import Kind, Step, plan
 from rbe_edge.building.output import check_place, new_folder, reported, write_sums
 from rbe_edge.building.targets import Platform, Target
 from rbe_edge.building.wheel import require_extra, write_wheel
-from rbe_edge.errors import BuildError, MissingExtra
+from rbe_edge.errors import BuildError, MissingExtra, OptionError
 from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.progress import Listener, Progress
 
@@ -56,7 +56,7 @@ def build(targets: Sequence[Target], options: BuildOptions, listener: Listener |
     BuildError before any work where the sources, CMake or the temporary directory are against all of them."""
     tools()
     source = sources.directory()
-    ready = [(target, _planned(target, options)) for target in targets]
+    ready = [(target, _planned(target, options, alone=len(targets) == 1)) for target in targets]
     progress = Progress(listener, total=_UNITS * len({(_tree_key(t.platform, s)) for t, p in ready for s in p.steps}))
     with reported(Path("the temporary directory")), scratch_directory("build") as scratch:
         _check_room(scratch)
@@ -83,13 +83,16 @@ class _Planned:
     error: str = ""
 
 
-def _planned(target: Target, options: BuildOptions) -> _Planned:
-    """What can be known before any work. Raises OptionError where the compiler never makes the target."""
+def _planned(target: Target, options: BuildOptions, *, alone: bool) -> _Planned:
+    """What can be known before any work. Raises OptionError where the compiler never makes the target and that is the
+    only one; among others it is left out."""
     try:
         steps = plan(target.platform, options.compiler)
         require_extra(audited=any(step.audited for step in steps))
         check_place(options.output / target.name)
-    except (BuildError, MissingExtra) as error:
+    except (BuildError, MissingExtra, OptionError) as error:
+        if alone and isinstance(error, OptionError):
+            raise
         return _Planned(error=str(error))
     return _Planned(steps)
 
@@ -101,7 +104,7 @@ def _note(steps: Sequence[Step]) -> str:
 
 
 def _tree_key(platform: Platform, step: Step) -> tuple[object, ...]:
-    return step.compiler, platform.encoder
+    return step.compiler, step.program, platform.encoder
 
 
 class _Trees:
@@ -127,7 +130,7 @@ class _Trees:
     def _compiled(self, platform: Platform, step: Step, place: Path) -> Tree | BuildError:
         what = f"compiling {step.triple} by {step.kind}"
         done = self._progress.done
-        self._progress.tell(what)
+        self._progress.tell(f"preparing {step.triple} by {step.kind}")  # zig makes the C library now, once
         try:
             report = self._progress.share(what, _UNITS)
             options = self._options
@@ -146,7 +149,7 @@ def _fill(target: Target, steps: Sequence[Step], trees: _Trees, options: BuildOp
         program = folder / "bin" / target.program_name
         for step, tree in made:
             if step.program:
-                program.parent.mkdir()
+                program.parent.mkdir(exist_ok=True)
                 shutil.copy(tree.program, program)
             if step.library:
                 shutil.copytree(tree.installed, folder, dirs_exist_ok=True, symlinks=True)

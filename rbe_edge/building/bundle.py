@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import shlex
 import tarfile
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def write_bundle(target: Target, program: Path, model: Path, licence: Path, dire
     command = target.program_name if target.platform.system == "Windows" else f"./{target.program_name}"
     readme = (
         f"rbe with the model {model.name}, for: {target.what}.\n"
-        f"Talk to it: {command} chat {model.name}\n"
+        f"Talk to it: {command} chat {shlex.quote(model.name)}\n"
         "LICENSE is that of the program; the model has that of its makers.\n"
     )
     path = directory / f"{name}.tar.gz"

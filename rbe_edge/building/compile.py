@@ -101,7 +101,7 @@ def compile_sources(
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_C_COMPILER_LAUNCHER": "",
         "RBE_CODEC": "ON" if platform.encoder else "OFF",
-        "RBE_CLI": "ON",
+        "RBE_CLI": "ON" if step.program else "OFF",
         **_flags(step, platform, source, scratch),
     }
     configure = [found.cmake, "-S", str(source), "-B", str(tree.build), "-G", "Ninja"]
@@ -152,7 +152,7 @@ def _flags(step: Step, platform: Platform, source: Path, scratch: Path) -> dict[
         program += " -Wl,-dead_strip"
     elif platform.system != "Windows":
         program += " -Wl,--gc-sections"
-        program += " -static" if platform.static_program else ""
+        program += " -static" if step.program and platform.static_program else ""  # zig has no static glibc
     if step.kind == "ndk":  # phones with pages of 16 KiB
         shared += " -Wl,-z,max-page-size=16384"
         program += " -Wl,-z,max-page-size=16384"
@@ -198,7 +198,7 @@ class _Runner:
             _stop(process)
             raise
         if code != 0:
-            raise BuildError(f"{self._what}: {_reason(last)}")
+            raise BuildError(f"{self._what}: {_reason(list(last))}")
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -40,9 +40,13 @@ def new_folder(place: Path) -> Iterator[Path]:
 
 
 def check_place(place: Path) -> None:
-    """Raises BuildError where the folder holds what no build of ours made."""
-    if place.is_symlink() or (place.exists() and not (place / SUMS).is_file()):
-        raise BuildError(f"{place}: is there and not of `rbe build`; remove it, or give another folder with -o")
+    """Raises BuildError where the folder holds what no build of ours made, or where none can be made."""
+    with reported(place):
+        if place.is_symlink() or (place.exists() and not (place / SUMS).is_file()):
+            raise BuildError(f"{place}: is there and not of `rbe build`; remove it, or give another folder with -o")
+        above = next(folder for folder in place.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise BuildError(f"{place}: cannot be made, {above} takes no folders; give another folder with -o")
 
 
 @contextlib.contextmanager

@@ -23,6 +23,9 @@ from rbe_edge.errors import BuildError, MissingExtra
 _NAME = "rbe_edge"
 _INFO = f"{_NAME}-{__version__}.dist-info"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same files give the same wheel
+# zig's name of musl. Alpine's is libc.musl-ARCHITECTURE.so.1, the one that auditwheel knows; musl's loader takes every
+# "libc." for itself and opens no file.
+_MUSL = "libc.so"
 _LIBRARIES = {"librbe.so": "librbe.so", "librbe.dylib": "librbe.dylib", "librbe.dll": "rbe.dll", "rbe.dll": "rbe.dll"}
 
 
@@ -44,27 +47,33 @@ def require_extra(*, audited: bool) -> None:
 
 
 def write_wheel(library: Path, directory: Path, tag: str, *, audited: bool) -> Path:
-    """Writes a wheel with that shared library into `directory`. tag: of the platform; where it is `audited`, only its
-    architecture counts, and auditwheel says which systems the library runs on. Raises BuildError where none does."""
+    """Writes a wheel with that shared library into `directory`. tag: of the platform; where it is `audited`, auditwheel
+    is asked whether it may have the tag, or for manylinux and "linux", which one. BuildError where it may have none."""
     if audited and sys.platform == "linux":  # auditwheel runs nowhere else
-        architecture = _architecture(library)
-        draft = _write(library, directory, f"linux_{architecture}")
-        found = audit(draft)
+        draft = _write(library, directory, f"linux_{_architecture(library)}")
+        found, needed = _audit(draft)
         draft.unlink()
+        if tag.startswith("musllinux") and needed <= {_MUSL}:
+            found = tag
         if found.startswith("linux"):
-            raise BuildError(f"{draft.name}: auditwheel finds that it needs more than Linux distributions share")
+            what = ", ".join(sorted(needed)) or "symbols that they lack"
+            raise BuildError(f"{draft.name}: needs more than Linux distributions share ({what}), says auditwheel")
         tag = found
     elif tag == "linux":
         raise BuildError("only Linux can tell where a wheel of gcc runs (auditwheel); leave --compiler out")
     return _write(library, directory, tag)
 
 
-def audit(wheel: Path) -> str:
-    """The platform tag that auditwheel gives the wheel; linux_ARCHITECTURE where it is for one system alone."""
-    command = [sys.executable, "-m", "auditwheel", "show", "--json", str(wheel)]
+def _audit(wheel: Path) -> tuple[str, set[str]]:
+    """The platform tag that auditwheel gives the wheel, linux_ARCHITECTURE where it is for one system alone, and the
+    libraries that it needs besides glibc's."""
+    # Without the libraries of this machine: that of another would be looked for among them.
+    nowhere = str(wheel.parent / "no-libraries")
+    command = [sys.executable, "-m", "auditwheel", "show", "--json", "--ldpaths", nowhere, str(wheel)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        return str(json.loads(done.stdout)["overall_tag"])
+        found = json.loads(done.stdout)
+        return str(found["overall_tag"]), set(found["external_libs"])
     except (ValueError, KeyError, TypeError):
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise BuildError(f"auditwheel cannot judge {wheel.name} ({''.join(said)}); {INSTALL} brings another") from None
