@@ -20,7 +20,7 @@ _DAMAGED_TRIES = 2
 
 # Each script has $directory, $name and $part set, and `sum FILE`, which prints the SHA-256, or nothing without a tool.
 _STATE = """
-wanted=$1
+wanted=$1 mode=$2
 for old in "$directory/.$name."*.part; do # of another version of the file
     [ "$old" = "$part" ] || rm -f "$old"
 done
@@ -28,6 +28,7 @@ if [ -f "$directory/$name" ]; then
     bytes=$(wc -c <"$directory/$name")
     echo "rbe:whole=$((bytes))"
     [ "$((bytes))" = "$wanted" ] && echo "rbe:sum=$(sum "$directory/$name")"
+    chmod "$mode" "$directory/$name" 2>/dev/null
 fi
 if [ -f "$part" ]; then
     bytes=$(wc -c <"$part")
@@ -103,7 +104,7 @@ def _facts(answer: Answer) -> dict[str, str]:
 def presence(link: Link | Channel, device: Device, what: Item) -> Presence:
     """What of the file is there. Without a tool for checksums there, a file of the same size is copied again, and a
     part is trusted by its name, which holds the checksum of the whole."""
-    facts = _facts(_run(link, device, what, _STATE, str(what.size)))
+    facts = _facts(_run(link, device, what, _STATE, str(what.size), what.mode))
     if facts.get("whole") == str(what.size) and facts.get("sum") == what.digest:
         return Presence(True)
     part = int(facts.get("part", "0") or 0)

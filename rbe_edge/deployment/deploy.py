@@ -90,6 +90,8 @@ def _channel(options: DeployOptions) -> Channel:
     if options.address.is_adb:
         if options.port is not None or options.ssh_options:
             raise OptionError("-p and --ssh-option are for ssh; adb takes --serial")
+        if options.serve_port is not None:
+            raise OptionError("--serve needs systemd, which Android does not have; leave it out")
         return AdbChannel(options.serial)
     if options.serial is not None:
         raise OptionError("--serial is for adb; give `adb` instead of a host")

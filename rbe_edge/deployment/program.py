@@ -6,16 +6,21 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from rbe_edge._version import __version__
 from rbe_edge.building import sources
 from rbe_edge.building.build import BuildOptions, build
+from rbe_edge.building.compile import compile_sources
+from rbe_edge.building.compilers import INSTALL, plan
 from rbe_edge.building.targets import REFUSED, TARGETS, Target
 from rbe_edge.deployment.device import Device
-from rbe_edge.errors import DeployError
-from rbe_edge.progress import Listener
+from rbe_edge.errors import BuildError, DeployError
+from rbe_edge.files.new_file import NewFile
+from rbe_edge.files.scratch import scratch_directory
+from rbe_edge.progress import Listener, Progress
 from rbe_edge.terminal_text import printable
 
 # What `uname -m` says otherwise than the table. A 32-bit ARM system on a 64-bit core calls itself armv8l.
@@ -61,33 +66,47 @@ class Maker:
 
     def program(self) -> Path:
         """The static program. Raises DeployError where it cannot be built, or the given one is of another processor."""
-        if self._program is None:
-            return self._built() / "bin" / self._target.program_name
-        self._check_given(self._program)
-        return self._program
+        if self._program is not None:
+            self._check_given(self._program)
+            return self._program
+        kept = cache_directory() / f"{self.target_name}-{_sources_key()}"
+        if kept.is_file():
+            self._told(f"program for {self.target_name}: built before, from the same sources")
+            return kept
+        began = time.monotonic()
+        try:
+            self._compile(kept)
+        except (BuildError, OSError) as error:
+            raise DeployError(f"the program for {self.target_name} cannot be built: {error}") from None
+        self._told(f"program for {self.target_name}: built in {time.monotonic() - began:.0f} s")
+        return kept
 
-    def wheel(self, *, musl: bool) -> Path:
-        """The Python wheel for its C library. Raises DeployError."""
+    def _compile(self, kept: Path) -> None:
+        """Puts the program alone into the cache: libraries and wheels, which `rbe build` makes too, take twice as
+        long."""
+        platform = self._target.platform
+        step = next(step for step in plan(platform) if step.program)
+        progress = Progress(self._listener, f"compiling for {self.target_name} by {step.kind}")
+        progress.tell(None, 0, 1)
+        with scratch_directory("deploy") as scratch:
+            tree = compile_sources(step, platform, sources.directory(), scratch / "tree", progress)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            for old in kept.parent.glob(f"{self.target_name}-*"):  # of other sources
+                old.unlink()
+            with NewFile(kept, DeployError, replace=True) as file:
+                file.write(tree.program.read_bytes())
+                file.commit()
+
+    def wheel(self, scratch: Path, *, musl: bool) -> Path:
+        """Makes the Python wheel for the device's C library, in a new folder below `scratch`. Raises DeployError."""
+        (made,) = build([self._target], BuildOptions(output=scratch / "build"), self._listener)
+        if made.error:
+            raise DeployError(f"the Python package for {self.target_name} cannot be built: {made.error}")
         wanted = "musllinux" if musl else "manylinux"
-        for path in sorted(self._built().glob("*.whl")):
+        for path in sorted((scratch / "build" / self.target_name).glob("*.whl")):
             if wanted in path.name:
                 return path
-        raise DeployError(
-            f"no {wanted} wheel was built for {self.target_name}; see `rbe build --target {self.target_name}`"
-        )
-
-    def _built(self) -> Path:
-        """The folder of `rbe build` for the target."""
-        place = cache_directory() / _sources_key()
-        folder = place / self._target.name
-        if (folder / "bin" / self._target.program_name).is_file():
-            self._told(f"{self.target_name}: built before, from the same sources")
-            return folder
-        (made,) = build([self._target], BuildOptions(output=place), self._listener)
-        if made.error:
-            raise DeployError(f"the program for {self.target_name} cannot be built: {made.error}")
-        self._told(f"{self.target_name}: built in {made.seconds:.0f} s by {', '.join(made.compilers)}")
-        return folder
+        raise DeployError(f"`rbe build --target {self.target_name}` makes no {wanted} wheel here; {INSTALL}")
 
     def _check_given(self, program: Path) -> None:
         try:

@@ -15,6 +15,7 @@ from rbe_edge.deployment.device import Device
 from rbe_edge.deployment.program import Maker, target_for
 from rbe_edge.deployment.room import Settings
 from rbe_edge.errors import DeployError
+from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.progress import Listener, Progress
 from rbe_edge.terminal_text import one_line
 
@@ -169,11 +170,13 @@ def _copy_wheel(
     if device.bits == 32 and device.machine in ("aarch64", "arm64", "armv8l"):
         small = target_for(replace(device, machine="armv7l", features=(*device.features, "neon")))
         maker = Maker(small, None, listener, told)
-    path = maker.wheel(musl="rbe:musl" in link.run(_HAS_MUSL).out)
-    wheel = item(path, path.name, "644", Progress(listener))
-    copy = Copy(link, device, Progress(listener, total=wheel.size))
-    if not presence(link, device, wheel).is_there:
-        copy.copy(wheel)
+    is_musl = "rbe:musl" in link.run(_HAS_MUSL).out
+    with scratch_directory("deploy") as scratch:
+        path = maker.wheel(scratch, musl=is_musl)
+        wheel = item(path, path.name, "644", Progress(listener))
+        copy = Copy(link, device, Progress(listener, total=wheel.size))
+        if not presence(link, device, wheel).is_there:
+            copy.copy(wheel)
     return _Wheel(device.path(wheel.name), copy.sent)
 
 

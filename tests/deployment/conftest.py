@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stand_in_device import StandInDevice, stand_in_device
+from stand_in_device import Deploy, StandInDevice, stand_in_device
 
 from rbe_edge.runtime.model import demo_path
-
-Deploy = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
@@ -40,3 +38,24 @@ def deploy(device: StandInDevice, arm_program: Path, tmp_path: Path) -> Deploy:
         return subprocess.run(command, cwd=tmp_path, input="", capture_output=True, text=True, timeout=300, check=False)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def arm_program(request: pytest.FixtureRequest) -> Path:
+    """The static program for linux-arm64 as `rbe deploy` builds it, kept in pytest's cache by the hash of its sources.
+    Skips where no compiler can make it."""
+    from rbe_edge.building.compilers import plan
+    from rbe_edge.building.targets import find
+    from rbe_edge.deployment.program import Maker
+    from rbe_edge.errors import BuildError
+
+    target = find("linux-arm64")
+    try:
+        plan(target.platform)
+    except BuildError as reason:
+        pytest.skip(str(reason))
+    cache = request.config.cache
+    assert cache is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache.mkdir("deploy")))
+        return Maker(target, None, None, lambda line: None).program()

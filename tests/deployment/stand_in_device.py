@@ -11,11 +11,14 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+Deploy = Callable[..., "subprocess.CompletedProcess[str]"]
+"""deploy(*arguments, to=..., file=..., port=..., reach=..., program=...): the finished `rbe deploy`."""
 
 SSHD = "/usr/sbin/sshd"
 EMULATOR = "qemu-aarch64-static"
@@ -76,7 +79,7 @@ class StandInDevice:
         return self.folder / "home"
 
     def set(self, **variables: str) -> None:
-        """Variables of its sessions; RBE_MACHINE, RBE_SYSTEM, RBE_READ_ONLY are obeyed by its programs."""
+        """Variables of its sessions; RBE_MACHINE, RBE_SYSTEM and those of device_shim.c are obeyed by its programs."""
         lines = [f"export {name}='{value}'\n" for name, value in variables.items()]
         (self.folder / "settings").write_text("".join(lines), encoding="utf-8")
 
