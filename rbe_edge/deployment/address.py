@@ -31,6 +31,8 @@ def parse(text: str) -> Address:
     user, host, directory = match[1], match[2].strip("[]"), match[3] or ""
     if re.search(r"[\x00-\x1f\x7f]", directory):
         raise OptionError("the directory holds control characters; give another one")
+    if directory.startswith(":"):
+        raise OptionError(f"{text!r} is no device; an IPv6 address stands in brackets: user@[fe80::1]:directory")
     is_adb = not user and host == "adb"
     directory = (directory.rstrip("/") or ("/" if directory else "")) or (_ANDROID if is_adb else _HOME)
     if is_adb and not directory.startswith("/"):
