@@ -20,7 +20,7 @@ from rbe_edge.errors import BuildError
 from rbe_edge.progress import Report
 
 #: The C program's target in CMake, and its file name in the build tree.
-PROGRAM = "rbe-cli"
+PROGRAM = "rbe"
 
 _SYSTEMS = {"Linux": "Linux", "Android": "Linux", "Darwin": "Darwin", "Windows": "Windows"}
 

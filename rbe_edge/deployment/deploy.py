@@ -114,10 +114,7 @@ def _deploy(
     told(_copied_line(device, copy, copied, unchanged))
     proof = None
     if wanted is not None:
-        progress = Progress(listener)
-        proof = prove(
-            link, device, options.model.name, options.settings, wanted, lambda what: progress.tell(what, 0, 1)
-        )
+        proof = prove(link, device, options.model, options.settings, wanted, Progress(listener))
         told(
             f"{device.name}: kernels {', '.join(proof.kernel_sets)} and an answer of {proof.equal_tokens} tokens equal "
             f"this machine's; {proof.tokens_per_second:.1f} tokens/s"

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from rbe_edge.deployment.channel import Answer, Link
 from rbe_edge.deployment.device import Device
 from rbe_edge.deployment.room import Settings
 from rbe_edge.errors import DeployError
+from rbe_edge.progress import Progress
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import GenerationOptions, SamplingOptions
 from rbe_edge.terminal_text import one_line
@@ -21,6 +21,8 @@ from rbe_edge.terminal_text import one_line
 PROMPTS = ("Once upon a time", "The capital of France is", "1 2 3 4 5 6")  # a model may end its text at once
 _TOKENS = 32  # of the answer; the speed is taken from it too
 _TOKENS_OF_A_SET = 8  # of every kernel set: the scalar one is ten times slower
+_FEWER_TOKENS = 2  # of a large model, which takes a small board seconds for each
+_LARGE = 256 << 20
 _CONTEXT = 256
 _SIGNALS = {
     132: "an instruction that its processor does not have (a fault of the program: please report it)",
@@ -69,21 +71,20 @@ def expected(model: Path, settings: Settings) -> Expected:
     return max(answers, key=lambda answer: len(answer.tokens))
 
 
-def prove(
-    link: Link, device: Device, name: str, settings: Settings, wanted: Expected, told: Callable[[str], object]
-) -> Proof:
-    """Runs the program on the device, with the model `name`. told: hears what runs now. Raises DeployError, with what
+def prove(link: Link, device: Device, model: Path, settings: Settings, wanted: Expected, progress: Progress) -> Proof:
+    """Runs the program on the device, with the copy of `model`. progress: in runs of it. Raises DeployError, with what
     differs or what the program says, where it does not answer as this machine does."""
-    trial = _Trial(link, device, name, settings, wanted)
-    told("asking its program what the device can")
+    trial = _Trial(link, device, model.name, settings, wanted)
+    progress.tell("asking its program what the device can", 0, 1)
     sets = trial.ask(["doctor", "--quick", "--json"]).get("kernel_sets")
     if not isinstance(sets, dict) or not sets:
         raise DeployError(f"{device.name}: its program names no kernel sets; copy the one of this version")
     runnable = tuple(str(kernels) for kernels, runs in sets.items() if runs)
-    for kernels in runnable:
-        told(f"kernels {kernels} on the device")
-        trial.answer(_TOKENS_OF_A_SET, f"with kernels {kernels}", ["--kernels", kernels])
-    told("an answer on the device")
+    n_tokens = _TOKENS_OF_A_SET if model.stat().st_size < _LARGE else _FEWER_TOKENS
+    for i, kernels in enumerate(runnable):
+        progress.tell(f"kernels {kernels} on the device", i, len(runnable) + 1)
+        trial.answer(n_tokens, f"with kernels {kernels}", ["--kernels", kernels])
+    progress.tell("an answer on the device", len(runnable), len(runnable) + 1)
     rate = trial.answer(_TOKENS, "in its answer", []).get("tokens_per_second")
     return Proof(runnable, len(wanted.tokens), float(rate) if isinstance(rate, (int, float)) else 0.0)
 

@@ -1,7 +1,8 @@
 """A device over the system's own ssh, in batch mode: it never asks, and what it would ask becomes a line to type.
 
 One connection serves all commands (ControlMaster): signing in takes a second on a small board, and every command would
-pay for it. The connection is a process of ours, so that its end is known, and it ends with us.
+pay for it. The connection is a process of ours, so that its end is known. It runs `cat` on the device, which ends, and
+with it the connection, when our end of its pipe is closed: even where we are killed.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class SshChannel:
         self._end_master()
         with tempfile.TemporaryFile() as said:
             self._master = subprocess.Popen(
-                self._command("-M", "-N", "-T", "-o", "ControlPersist=no"),
-                stdin=subprocess.DEVNULL,
+                [*self._command("-M", "-o", "ControlPersist=no"), "cat >/dev/null"],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
                 start_new_session=True,  # Ctrl-C is for us, and we end it
@@ -109,13 +110,18 @@ class SshChannel:
                 raise DeployError(f"{self.name}: {path} cannot be written: {_last(_text(said))}")
 
     def _check(self, code: int, said: IO[bytes]) -> None:
-        is_open = self._master is not None and self._master.poll() is None
-        if code == _LOST or code < 0 or not is_open:
+        ended = self._master.poll() if self._master is not None else _LOST
+        if ended is not None and 0 <= ended < _LOST:
+            raise DeployError(f"{self.name}: its login shell ends at once: {_last(_text(said))}; try: ssh {self.name}")
+        if code == _LOST or code < 0 or ended is not None:
             raise ConnectionLost("the connection broke")
 
     def _end_master(self) -> None:
         master, self._master = self._master, None
         if master is not None:
+            assert master.stdin is not None
+            with contextlib.suppress(OSError):
+                master.stdin.close()
             master.terminate()
             master.wait()
         with contextlib.suppress(FileNotFoundError):

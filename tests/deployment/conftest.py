@@ -57,5 +57,5 @@ def arm_program(request: pytest.FixtureRequest) -> Path:
     cache = request.config.cache
     assert cache is not None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(cache.mkdir("deploy")))
+        patch.setattr("rbe_edge.deployment.program.cache_directory", lambda: Path(cache.mkdir("deploy")))
         return Maker(target, None, None, lambda line: None).program()

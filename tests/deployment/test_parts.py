@@ -153,6 +153,6 @@ def test_the_unit(is_root: bool, tmp_path: Path) -> None:
     python.symlink_to("/bin/true")
     device = Device(**{**vars(found), "directory": str(tmp_path), "is_root": is_root})
     (tmp_path / "rbe.service").write_text(unit_text(device, "smol.rbe", Settings(), 8080), encoding="utf-8")
-    words = ["systemd-analyze", "verify", *([] if is_root else ["--user"]), tmp_path / "rbe.service"]
+    words = ["systemd-analyze", "verify", *([] if is_root else ["--user"]), str(tmp_path / "rbe.service")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert "rbe.service" not in done.stderr, done.stderr

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -144,10 +145,7 @@ def test_ctrl_c_keeps_what_was_copied(device: StandInDevice, deploy: Deploy, arm
         [sys.executable, "-m", "rbe_edge", *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     part = there / f".demo.rbe.{_digest(demo_path())[:8]}.part"
-    for _ in range(600):
-        if part.exists() and part.stat().st_size >= 500_000:
-            break
-        time.sleep(0.05)
+    _await(lambda: part.exists() and part.stat().st_size >= 500_000)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130 and "the same line goes on from there" in said
@@ -264,3 +262,36 @@ def test_serve_says_what_is_missing(device: StandInDevice, deploy: Deploy) -> No
     python.write_text("#!/bin/sh\nexit 127\n", "utf-8")
     assert "--serve needs Python 3.10 there; install it" in _error(deploy("--no-self-test", "--serve"))
     assert (device.home / "rbe" / "demo.rbe").exists()
+
+
+def test_a_login_shell_that_ends_at_once(device: StandInDevice, deploy: Deploy) -> None:
+    device.set_commands("echo This account is not available. >&2\nexit 1\n")
+    assert "its login shell ends at once" in _error(deploy())
+
+
+def test_the_connection_ends_with_a_process_that_is_killed(
+    device: StandInDevice, arm_program: Path, tmp_path: Path
+) -> None:
+    """The signal that nothing can be done about: the socket's owner, ssh, must end all the same."""
+    slow = tmp_path / "bin" / "uname"
+    slow.write_text("#!/bin/sh\ntouch $RBE_DEVICE/asked\nsleep 3\n", "utf-8")
+    words = ["deploy", device.address, demo_path(), "-p", device.port, *device.options, "--program", arm_program]
+    process = subprocess.Popen([sys.executable, "-m", "rbe_edge", *map(str, words)], stderr=subprocess.DEVNULL)
+    _await(lambda: (tmp_path / "asked").exists())
+    process.kill()
+    process.wait()
+    known = f"UserKnownHostsFile={tmp_path}/known_hosts"
+    _await(lambda: not [line for line in _processes() if known in line])
+
+
+def _processes() -> list[str]:
+    done = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if line.startswith("ssh ")]
+
+
+def _await(is_so: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if is_so():
+            return
+        time.sleep(0.05)
+    pytest.fail("it does not come")
