@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rbe_edge.errors import (
         Cancelled,
         ContextFull,
+        DoesNotFit,
         MissingExtra,
         ModelError,
         NativeLibraryError,
@@ -39,6 +40,7 @@ _HOMES = {
     "Session": "rbe_edge.runtime.session",
     "Cancelled": "rbe_edge.errors",
     "ContextFull": "rbe_edge.errors",
+    "DoesNotFit": "rbe_edge.errors",
     "MissingExtra": "rbe_edge.errors",
     "ModelError": "rbe_edge.errors",
     "NativeLibraryError": "rbe_edge.errors",
@@ -53,6 +55,7 @@ __all__ = [
     "Cancelled",
     "ContextFull",
     "Conversation",
+    "DoesNotFit",
     "GenerationOptions",
     "MissingExtra",
     "Model",

@@ -76,7 +76,7 @@ def _library_path() -> Path:
     override = os.environ.get("RBE_LIBRARY")
     if override:
         return Path(override)
-    name = "librbe.dylib" if sys.platform == "darwin" else "librbe.so"
+    name = {"darwin": "librbe.dylib", "win32": "rbe.dll"}.get(sys.platform, "librbe.so")
     # An editable install keeps the sources and the built library apart; __path__ then names both directories.
     package = sys.modules["rbe_edge"]
     for directory in [str(Path(__file__).parent), *package.__path__]:

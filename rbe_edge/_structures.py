@@ -365,6 +365,7 @@ class FitAdvice(ctypes.Structure):
         ("kv_type", ctypes.c_uint32),
         ("max_resident_bytes", ctypes.c_uint64),
         ("bits_per_weight", ctypes.c_float),
+        ("bits_instead", ctypes.c_float),
     ]
 
 

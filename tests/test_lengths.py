@@ -18,13 +18,14 @@ LONGER_FILES = {
 LONGER_FUNCTIONS = {
     "tools/abi_probe.c: structures",  # prints the fields of every public structure, one a line
 }
-FOLDERS = ("native", "rbe_edge", "tests", "tools")
+FOLDERS = ("android", "native", "rbe_edge", "tests", "tools")
+SUFFIXES = (".py", ".c", ".h", ".tcss", ".java", ".kt")
 
 
 def _files() -> list[str]:
     """The source files, relative to the repository."""
     paths = (path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*"))
-    return [path.relative_to(REPOSITORY).as_posix() for path in paths if path.suffix in (".py", ".c", ".h", ".tcss")]
+    return [path.relative_to(REPOSITORY).as_posix() for path in paths if path.suffix in SUFFIXES]
 
 
 def _python_functions(path: Path) -> Iterator[tuple[str, int]]:
@@ -55,7 +56,7 @@ def _too_long() -> Iterator[tuple[str, int]]:
         if n_lines > LONGER_FILES.get(name, FILE_LINES):
             yield name, n_lines
         functions = _python_functions if path.suffix == ".py" else _c_functions
-        for function, length in functions(path) if path.suffix != ".tcss" else ():
+        for function, length in functions(path) if path.suffix in (".py", ".c", ".h") else ():
             if length >= FUNCTION_LINES and f"{name}: {function}" not in LONGER_FUNCTIONS:
                 yield f"{name}: {function}", length
 

@@ -202,6 +202,7 @@ static void structures(void)
     FIELD(rbe_fit_advice, kv_type);
     FIELD(rbe_fit_advice, max_resident_bytes);
     FIELD(rbe_fit_advice, bits_per_weight);
+    FIELD(rbe_fit_advice, bits_instead);
 
     STRUCTURE(rbe_threads_info);
     FIELD(rbe_threads_info, struct_bytes);

@@ -15,7 +15,7 @@
 static const char mark[] = "@(#)rbe program: rbe " RBE_VERSION;
 #define MARK_BYTES (sizeof "@(#)rbe program: " - 1)
 
-static const uint8_t magic[OFFSET_AT + 1] = "\x89RBE program\r\n\x1a\n";
+static const uint8_t magic[OFFSET_AT] = {0x89, 'R', 'B', 'E', ' ', 'p', 'r', 'o', 'g', 'r', 'a', 'm', '\r', '\n', 0x1A, '\n'};
 
 const char *program_version(void)
 {

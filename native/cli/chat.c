@@ -198,7 +198,8 @@ static int converse(chat_state *c)
             fputs("> ", stderr);
             fflush(stderr);
         }
-        if ((found = read_line(c, &line)) <= 0) {
+        found = read_line(c, &line);
+        if (found <= 0) {
             break;
         }
         if (line.bytes == 5 && memcmp(line.text, "/quit", 5) == 0) {

@@ -86,6 +86,10 @@ int main(int argc, char **argv)
     if (rbe_faults_report("rbe") != RBE_OK) {
         return fail_with(RBE_ERROR_ARGUMENT);
     }
+    argv = rbe__program_arguments(argc, argv);
+    if (!argv) {
+        return fail_with(RBE_ERROR_MEMORY);
+    }
     prepare_interrupts();
     int code = simple_command(argc, argv);
     code = code == EXIT_USAGE + 1 ? command(argc, argv) : code;

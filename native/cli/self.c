@@ -18,6 +18,8 @@ static const char usage[] = "usage: rbe self FILE -o PROGRAM [options]\n"
                             "  FILE                   a .rbe file, as made by `rbe pack`\n"
                             "  -o, --output PROGRAM   the program to make\n"
                             "  --program OTHER        a program `rbe` for another target, which is to carry it (this one)\n"
+                            "  --force                overwrite PROGRAM where it exists\n"
+                            "  --json                 write one JSON object\n"
                             "\n"
                             "example:\n"
                             "  rbe self smol.rbe -o smol && ./smol\n"
@@ -26,6 +28,7 @@ static const char usage[] = "usage: rbe self FILE -o PROGRAM [options]\n"
 
 typedef struct self_state {
     const char *file, *output, *program;
+    int force, json;
     rbe__mapped_file carrier, model;
     uint64_t program_bytes; /* of the carrier, without what it carries already */
     rbe__new_file *out;
@@ -62,18 +65,12 @@ static int check_model(self_state *self)
     return rbe__map_file(self->file, &self->model) == RBE_OK ? 0 : fail_with(RBE_ERROR_IO);
 }
 
-/* A model is not replaced by a program that carries it. */
 static int check_output(const self_state *self)
 {
-    static const uint8_t start_of_model[6] = {0x89, 'R', 'B', 'E', '\r', '\n'};
-    uint8_t start[6] = {0};
-    FILE *file = fopen(self->output, "rb");
+    FILE *file = self->force ? NULL : fopen(self->output, "rb");
     if (file) {
-        const size_t n = fread(start, 1, sizeof start, file);
         fclose(file);
-        if (n == sizeof start && memcmp(start, start_of_model, sizeof start) == 0) {
-            return fail(EXIT_USAGE, "%s is a model; give the program another name with -o", self->output);
-        }
+        return fail(EXIT_FAILED, "%s: exists already; give another name, or --force", self->output);
     }
     return 0;
 }
@@ -105,6 +102,21 @@ static rbe_status write_all(self_state *self, progress_line *line)
     return rbe__new_file_commit(self->out, self->carrier.data, 4);
 }
 
+static void say_made(const self_state *self)
+{
+    number_text program, model;
+    if (self->json) {
+        fputs("{\"path\": ", stdout);
+        json_text(span_of(self->output));
+        printf(", \"program_bytes\": %llu, \"model_bytes\": %llu}\n", (unsigned long long)self->program_bytes,
+               (unsigned long long)self->model.bytes);
+    } else {
+        (void)write_text(span_of(self->output));
+        printf(": a program of %s that carries a model of %s\n", size_text_of(self->program_bytes, &program),
+               size_text_of(self->model.bytes, &model));
+    }
+}
+
 static int make(self_state *self, const char *name)
 {
     char own[4096];
@@ -134,9 +146,7 @@ static int make(self_state *self, const char *name)
     if (!rbe__make_executable(self->output)) {
         return fail(EXIT_FAILED, "%s was written and could not be made executable; try chmod +x", self->output);
     }
-    number_text program, model;
-    note("%s: a program of %s that carries a model of %s", self->output, size_text_of(self->program_bytes, &program),
-         size_text_of(self->model.bytes, &model));
+    say_made(self);
     return 0;
 }
 
@@ -146,11 +156,16 @@ int command_self(int argc, char **argv, const char *name)
     const option rows[] = {
         {"-o", "--output", OPTION_TEXT, &self.output, NULL},
         {NULL, "--program", OPTION_TEXT, &self.program, NULL},
+        {NULL, "--force", OPTION_FLAG, &self.force, NULL},
+        {NULL, "--json", OPTION_FLAG, &self.json, NULL},
         {0},
     };
     const command_line line = {.command = "self", .usage = {usage}, .options = rows, .file = &self.file};
     int code;
     if (!read_command_line(&line, argc, argv, &code)) {
+        if (self.json) {
+            report_as_json();
+        }
         code = make(&self, name);
     }
     rbe__new_file_discard(self.out);

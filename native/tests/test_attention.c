@@ -69,7 +69,7 @@ static fixture open_fixture(const attention_case *shape, const char *set, rbe_kv
 static void close_fixture(fixture *f)
 {
     rbe__thread_pool_free(f->workspace.thread_pool);
-    free(f->arena.memory);
+    rbe__aligned_free(f->arena.memory);
     free(f->q);
     free(f->k);
     free(f->v);

@@ -13,8 +13,8 @@
 
 #include "check.h"
 #include "golden_files.h"
+#include "platform/mapped_ranges.h"
 #include "platform/platform.h"
-#include "platform/posix/mapped_ranges.h"
 #include "rbe/faults.h"
 
 /* The sanitizers have handlers of their own, which would hide what happens without one. */

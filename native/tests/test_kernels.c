@@ -1,4 +1,6 @@
-/* Every kernel of every set that this processor can run, against the contracts of kernels/kernels.h. */
+/* Every kernel of every set that this processor can run, against the contracts of kernels/kernels.h.
+ *
+ *     test_kernels [SET ...] */
 #include "kernel_tests_attention.h"
 #include "kernel_tests_float.h"
 #include "kernel_tests_integer.h"
@@ -95,11 +97,18 @@ static void test_avx512_emulated(const rbe_kernels *scalar)
 }
 #endif
 
-int main(void)
+/* Without arguments every set, emulated ones too; else those that are named. */
+int main(int argc, char **argv)
 {
     rbe_kernels scalar;
     test_selection();
     CHECK(rbe__kernels_select("scalar", &scalar) == 0, "scalar");
+    for (int i = 1; i < argc; i++) {
+        test_set(argv[i], &scalar);
+    }
+    if (argc > 1) {
+        return check_finish();
+    }
     uint32_t index = 0;
     for (const char *name = rbe_kernel_set_name(0); name != NULL; name = rbe_kernel_set_name(++index)) {
         test_set(name, &scalar);

@@ -1,6 +1,12 @@
 /* Saved sessions and steps of several sessions on the golden packs: a restored session goes on with the same bits, a damaged file
  * changes nothing or runs, steps together give the bits of single steps. Made to run under sanitizers too. */
+#if defined(_WIN32)
+#include "platform/windows/windows.h"
+
+#include "platform/windows/paths.h"
+#else
 #include <sys/stat.h>
+#endif
 #include <unistd.h>
 
 #include "check.h"
@@ -97,11 +103,45 @@ static void check_copy(const rbe_session *from, const rbe_model *model, const ui
     rbe_session_free(to);
 }
 
+#if defined(_WIN32)
+/* Who may read it is what the folder says. The C library takes no such long names. */
+static int remove_private(const char *path)
+{
+    wchar_t *wide;
+    const int removed = rbe__wide_path(path, &wide) == RBE_OK && DeleteFileW(wide);
+    free(wide);
+    return removed;
+}
+
+static void check_pipe(const rbe_session *session, const char *folder)
+{
+    (void)folder;
+    CHECK(rbe_session_save(session, "NUL") == RBE_ERROR_IO, "a device");
+}
+#else
+/* A file that nobody else may read. */
+static int remove_private(const char *path)
+{
+    struct stat found;
+    return lstat(path, &found) == 0 && (found.st_mode & 0777u) == 0600u && unlink(path) == 0;
+}
+
+static void check_pipe(const rbe_session *session, const char *folder)
+{
+    char path[400];
+    struct stat found;
+    snprintf(path, sizeof path, "%s/pipe", folder);
+    CHECK(mkfifo(path, 0600) == 0, "no pipe");
+    CHECK(rbe_session_save(session, path) == RBE_ERROR_IO, "a pipe");
+    CHECK(lstat(path, &found) == 0 && S_ISFIFO(found.st_mode) && unlink(path) == 0, "the pipe stays");
+    CHECK(symlink("nothing", path) == 0 && rbe_session_save(session, path) == RBE_ERROR_IO && unlink(path) == 0, "a link to nothing");
+}
+#endif
+
 /* Long names are cut for the temporary file, and what is no file stays. */
 static void check_places(const rbe_session *session, const char *folder)
 {
     char path[400], name[257];
-    struct stat found;
     for (int i = 0; i < 2; i++) {
         for (int at = 0; at < 255; at++) { /* "n" 255 times; "n" and then "ü" 127 times */
             name[at] = (char)(i == 0 || at == 0 ? 'n' : at % 2 ? 0xC3 : 0xBC);
@@ -109,7 +149,7 @@ static void check_places(const rbe_session *session, const char *folder)
         name[255] = 0;
         snprintf(path, sizeof path, "%s/%s", folder, name);
         CHECK(rbe_session_save(session, path) == RBE_OK, "%s", rbe_last_error());
-        CHECK(lstat(path, &found) == 0 && (found.st_mode & 0777u) == 0600u && unlink(path) == 0, "a name of 255 bytes");
+        CHECK(remove_private(path), "a name of 255 bytes");
     }
     memset(name, 'n', 256);
     name[256] = 0;
@@ -117,11 +157,7 @@ static void check_places(const rbe_session *session, const char *folder)
     CHECK(rbe_session_save(session, path) == RBE_ERROR_IO, "a name of 256 bytes");
     CHECK(rbe_session_save(session, folder) == RBE_ERROR_IO, "a directory");
     CHECK(rbe_session_save(session, "") == RBE_ERROR_IO, "no name");
-    snprintf(path, sizeof path, "%s/pipe", folder);
-    CHECK(mkfifo(path, 0600) == 0, "no pipe");
-    CHECK(rbe_session_save(session, path) == RBE_ERROR_IO, "a pipe");
-    CHECK(lstat(path, &found) == 0 && S_ISFIFO(found.st_mode) && unlink(path) == 0, "the pipe stays");
-    CHECK(symlink("nothing", path) == 0 && rbe_session_save(session, path) == RBE_ERROR_IO && unlink(path) == 0, "a link to nothing");
+    check_pipe(session, folder);
 }
 
 static void check_file(const char *model_path, const char *folder, const char *path, uint32_t kv_type)

@@ -102,13 +102,16 @@ static void test_files_of_results(void)
                                           "rbe-threads 1\n000000ab 26 65\n",
                                           "rbe-threads 1\n000000ab 26 2 x\n",
                                           "rbe-threads 1\n000000ab 26 2 2:1 2:",
+                                          "rbe-threads 1\n000000ab 26 2 2:1.5\n",
+                                          "rbe-threads 1\n000000ab 99 2\n",
+                                          "rbe-threads 1\n1000000ab 26 2\n",
                                           "rbe-threads 1\n000000ab 26 -2\n",
                                           "rbe-threads 1\n\n\n\n"};
     for (size_t i = 0; i < sizeof damaged / sizeof damaged[0]; i++) {
         write_file("threads.txt", damaged[i]);
         CHECK(!rbe__thread_results_find(path, 0xAB, 26, &found), "damage %zu", i);
     }
-    write_file("threads.txt", "rbe-threads 1\nnonsense\n000000ab 26 3 3:9.00");
+    write_file("threads.txt", "rbe-threads 1\nnonsense\n000000ab 26 3 3:900");
     CHECK(rbe__thread_results_find(path, 0xAB, 26, &found) && found.n_threads == 3 && found.n_tried == 1, "a good line after a bad one");
     line.machine = 0xAB;
     CHECK(rbe__thread_results_add("/nowhere/threads.txt", &line) == RBE_ERROR_IO && rbe__thread_results_add(root, &line) == RBE_ERROR_IO,

@@ -6,15 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "check.h"
 #include "parallel/cores.h"
 #include "parallel/thread_pool.h"
-#include "stand_in_files.h"
 
 #if defined(__linux__)
+#include "stand_in_files.h"
+#include <ftw.h>
 #include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* Values below 0 leave a file out. */
 static void add_cpu(int cpu, int package, int core, int capacity, int kilohertz)
@@ -211,6 +213,14 @@ static void test_quota(void)
     check_quota("max 100000\n", 3);
     check_quota("200000 100000\n", 2);
     check_quota("400000 100000\n", 3);
+    write_file("proc/self/cgroup", "12:cpuacct,cpu:/old\n0::/a/b\n"); /* version 1 */
+    write_file("sys/fs/cgroup/cpu/old/cpu.cfs_period_us", "100000\n");
+    write_file("sys/fs/cgroup/cpu/old/cpu.cfs_quota_us", "-1\n");
+    check_quota("max 100000\n", 3);
+    write_file("sys/fs/cgroup/cpu/old/cpu.cfs_quota_us", "150000\n");
+    check_quota("max 100000\n", 1);
+    write_file("proc/self/cgroup", "12:cpuset:/old\n0::/a/b\n"); /* another controller's group */
+    check_quota("max 100000\n", 3);
     write_file("proc/self/cgroup", "0::/\n"); /* in a container its group is the root */
     write_file("sys/fs/cgroup/cpu.max", "150000 100000\n");
     check_quota("max 100000\n", 1);
@@ -281,6 +291,8 @@ int main(void)
     test_quota();
     test_cache();
     test_this_machine();
+#endif
+#if !defined(__APPLE__) /* where threads do not choose their core */
     rbe__cores cores;
     rbe__cores_find(&cores);
     n_cores = cores.n_cores;

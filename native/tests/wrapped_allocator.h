@@ -2,6 +2,7 @@
 #ifndef RBE_TESTS_WRAPPED_ALLOCATOR_H
 #define RBE_TESTS_WRAPPED_ALLOCATOR_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stddef.h>
 
@@ -11,11 +12,11 @@ static atomic_uint refused;       /* the number of the one that is refused, from
 void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t count, size_t bytes);
 void *__real_realloc(void *memory, size_t bytes);
-void *__real_aligned_alloc(size_t alignment, size_t bytes);
+int __real_posix_memalign(void **memory, size_t alignment, size_t bytes);
 void *__wrap_malloc(size_t bytes);
 void *__wrap_calloc(size_t count, size_t bytes);
 void *__wrap_realloc(void *memory, size_t bytes);
-void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
+int __wrap_posix_memalign(void **memory, size_t alignment, size_t bytes);
 
 static inline int is_refused(void)
 {
@@ -37,9 +38,9 @@ void *__wrap_realloc(void *memory, size_t bytes)
     return is_refused() ? NULL : __real_realloc(memory, bytes);
 }
 
-void *__wrap_aligned_alloc(size_t alignment, size_t bytes)
+int __wrap_posix_memalign(void **memory, size_t alignment, size_t bytes)
 {
-    return is_refused() ? NULL : __real_aligned_alloc(alignment, bytes);
+    return is_refused() ? ENOMEM : __real_posix_memalign(memory, alignment, bytes);
 }
 
 #endif

@@ -128,13 +128,21 @@ class _Trees:
         return made
 
     def _compiled(self, platform: Platform, step: Step, place: Path) -> Tree | BuildError:
-        what = f"compiling {step.triple} by {step.kind}"
         done = self._progress.done
-        self._progress.tell(f"preparing {step.triple} by {step.kind}")  # zig makes the C library now, once
+        words = f"{step.triple} by {step.kind}"
         try:
-            report = self._progress.share(what, _UNITS)
-            options = self._options
-            return compile_sources(step, platform, self.source, place, report, jobs=options.jobs, log=options.log)
+            tree = compile_sources(
+                step,
+                platform,
+                self.source,
+                place,
+                self._progress.share(f"compiling {words}", _UNITS),
+                jobs=self._options.jobs,
+                log=self._options.log,
+                preparing=lambda: self._progress.tell(f"preparing {words}"),  # zig makes the C library, the first time
+            )
+            self._progress.tell(f"packing what {step.kind} made", done + _UNITS)
+            return tree
         except BuildError as error:
             return error
         finally:

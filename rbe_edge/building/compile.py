@@ -84,10 +84,11 @@ def compile_sources(
     *,
     jobs: int = 0,
     log: Log | None = None,
+    preparing: Callable[[], object] = lambda: None,
 ) -> Tree:
     """Compiles `source` in the new directory `scratch`. report: counts compilations. jobs: at once, 0: one per core.
-    log: hears every line that CMake and the compilers write. BuildError, with their first line of error, where one
-    fails."""
+    log: hears every line that CMake and the compilers write. preparing: called often before the first compilation.
+    BuildError, with their first line of error, where one fails."""
     found = tools()
     tree = Tree(scratch / "build", scratch / "installed")
     tree.build.mkdir(parents=True)
@@ -99,6 +100,7 @@ def compile_sources(
         "CMAKE_INSTALL_PREFIX": tree.installed,
         "CMAKE_INSTALL_LIBDIR": "lib",
         "CMAKE_BUILD_TYPE": "Release",
+        "CMAKE_TRY_COMPILE_CONFIGURATION": "Release",  # else zig makes its C library twice
         "CMAKE_C_COMPILER_LAUNCHER": "",
         "RBE_CODEC": "ON" if platform.encoder else "OFF",
         "RBE_CLI": "ON" if step.program else "OFF",
@@ -107,8 +109,8 @@ def compile_sources(
     configure = [found.cmake, "-S", str(source), "-B", str(tree.build), "-G", "Ninja"]
     environment = _environment(scratch)
     run = _Runner(f"{platform.name} by {step.kind}", environment, log)
-    run([*configure, *(f"-D{name}={value}" for name, value in options.items())])
-    run([found.ninja, "-C", str(tree.build), *([f"-j{jobs}"] if jobs else [])], report)
+    run([*configure, *(f"-D{name}={value}" for name, value in options.items())], lambda line: preparing())
+    run([found.ninja, "-C", str(tree.build), *([f"-j{jobs}"] if jobs else [])], _counting(report))
     run([found.cmake, "--install", str(tree.build)])
     return tree
 
@@ -163,6 +165,17 @@ def _flags(step: Step, platform: Platform, source: Path, scratch: Path) -> dict[
     }
 
 
+def _counting(report: Report) -> Log:
+    """Hears ninja's lines, which begin as NINJA_STATUS says."""
+
+    def hear(line: str) -> None:
+        counted = re.match(r"\[(\d+)/(\d+)\] ", line)
+        if counted is not None:
+            report(int(counted[1]), int(counted[2]))
+
+    return hear
+
+
 class _Runner:
     """Runs commands, each in a process group of its own, so that Ctrl-C comes here alone and all of it is ended."""
 
@@ -171,7 +184,7 @@ class _Runner:
         self._environment = environment
         self._log = log
 
-    def __call__(self, command: Sequence[str], report: Report | None = None) -> None:
+    def __call__(self, command: Sequence[str], hear: Log = lambda line: None) -> None:
         last: deque[str] = deque(maxlen=400)
         process = subprocess.Popen(
             command,
@@ -190,9 +203,7 @@ class _Runner:
                 last.append(line.rstrip())
                 if self._log is not None:
                     self._log(line.rstrip())
-                counted = re.match(r"\[(\d+)/(\d+)\] ", line)
-                if counted is not None and report is not None:
-                    report(int(counted[1]), int(counted[2]))
+                hear(line)
             code = process.wait()
         except BaseException:
             _stop(process)

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,8 @@ example:
   rbe fit ./SmolLM2-135M-Instruct --bits 3 --device phone-4gb
   rbe fit --devices
 """
+
+_SHOWN_BYTES = 1024  # less is padding
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def _lines(found: Fit, advice: Advice | None, room: _Room, wish: Wish, is_source
         ("the program", room.program),
     ]
     for what, n_bytes in rows:
-        if n_bytes:
+        if n_bytes >= _SHOWN_BYTES:
             yield f"{what:44} {size(n_bytes):>9}"
     yield f"{'in all':44} {size(found.total + room.program):>9}"
     if room.available is None:
@@ -175,11 +177,13 @@ def _verdict(found: Fit, advice: Advice | None, room: _Room, is_source: bool) ->
         return f"it does not fit, {short} are missing, and no flag helps; choose a smaller model"
     if advice.bits:
         again = "pack it with" if is_source else "pack it again with"
-        rest = replace(advice, bits=0.0, flags=advice.flags.split("--bits")[0].strip())
-        run_with = f" and run it with {rest.flags}" if rest.flags else ""
+        rest = advice.flags.split("--bits")[0].strip()
+        run_with = f" and run it with {rest}" if rest else ""
         return f"it does not fit, {short} are missing; {again} --bits {advice.bits:g}{run_with}"
     slow = "; weights are then read from the disk for every token, which is slow" if advice.max_memory else ""
+    again = "" if is_source else " again"
+    packed = f"; or packed{again} with --bits {advice.bits_instead:g}" if advice.bits_instead else ""
     runs = ""
     if found.needed + room.program <= room.available and not advice.max_memory:
         runs = " (it runs as asked too, slowly, with weights read from the disk)"
-    return f"it does not fit, {short} are missing; it fits with {advice.flags}{slow}{runs}"
+    return f"it does not fit, {short} are missing; it fits with {advice.flags}{slow}{packed}{runs}"

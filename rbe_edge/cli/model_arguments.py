@@ -142,11 +142,13 @@ def check_memory(arguments: argparse.Namespace, path: Path | None, wish: Wish) -
 
 
 def choose_threads(session: EngineSession, arguments: argparse.Namespace) -> None:
-    """Without -t the first answer finds out how many threads are fastest, and it is kept for the next time."""
+    """Without -t the first answer finds out how many threads are fastest, and it is kept for the next time, unless the
+    machine is busy with other work."""
     if arguments.threads == 0:
+        from rbe_edge.machine.process import is_busy
         from rbe_edge.store.places import make_threads_file_directory
 
-        session.try_threads(make_threads_file_directory())
+        session.try_threads(make_threads_file_directory(), keep=not is_busy())
 
 
 def memory_size(text: str) -> int:

@@ -12,7 +12,7 @@ from rbe_edge.errors import OptionError
 
 MB = 1 << 20
 
-PROGRAM_BYTES = 30 * MB
+PROGRAM_BYTES = 20 * MB
 """Of the Python command, resident, before a model is opened (docs/memory.md). The C program takes 1 to 2 MB."""
 
 

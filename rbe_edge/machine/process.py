@@ -24,6 +24,15 @@ def spare_descriptors() -> int:
     return max(0, limit - n_open) if limit != resource.RLIM_INFINITY else 1_000_000
 
 
+def is_busy() -> bool:
+    """Whether other work keeps half of the cores busy or more, by the mean of the last minute; what is measured now
+    says little of the machine. False where the system does not say."""
+    try:
+        return os.getloadavg()[0] >= (os.cpu_count() or 1) / 2
+    except OSError:
+        return False
+
+
 def resident_bytes() -> int:
     """What it holds now, mapped files included; where the system does not say (macOS), its peak."""
     try:

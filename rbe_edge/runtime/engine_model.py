@@ -104,7 +104,7 @@ class EngineModel:
             raise
         return cls(path, handle, carrier)
 
-    def kept_threads(self, kept: Path) -> int:
+    def kept_threads(self, kept: str | os.PathLike[str]) -> int:
         """What a file of results (Session.try_threads) says of a model of this size on this machine; 0: nothing."""
         found: int = _native.library().rbe_model_kept_threads(self.handle, os.fsencode(kept))
         return found

@@ -146,10 +146,12 @@ class EngineSession:
         with self.use() as handle:
             _native.check(_native.library().rbe_session_configure(handle, ctypes.byref(raw)))
 
-    def try_threads(self, kept: os.PathLike[str] | None = None) -> None:
+    def try_threads(self, kept: os.PathLike[str] | None = None, *, keep: bool = True) -> None:
         """From the next token on, tries numbers of threads for some 24 tokens at most and stays with the fastest; what
         is said does not depend on it. kept: a file of results, which need not exist; what it knows of this machine and
-        size of model is taken without trying."""
+        size of model is taken without trying. keep: False writes nothing there, as on a machine that is busy now."""
+        if kept is not None and not keep and not self.model.kept_threads(kept):
+            kept = None
         with self.use() as handle:
             try_threads(handle, kept)
 

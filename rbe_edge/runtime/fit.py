@@ -61,14 +61,19 @@ class Available:
 
 @dataclass(frozen=True)
 class Advice:
-    """The first change that makes a model fit; what is not to be changed is 0 or None. flags: the same for the command
-    line, "" where it fits, or where nothing helps. max_memory: weights are read from the disk for every token."""
+    """The first change that makes a model fit; what is not to be changed is 0 or None.
+
+    flags: the same for the command line, "" where it fits, or where nothing helps. max_memory: weights are read from
+    the disk for every token. bits: the model has to be packed again, and the other changes are needed too.
+    bits_instead: packed again with so many bits per weight it fits as wished, without any other change; 0 where not.
+    """
 
     fits: bool
     context: int
     kv: KvType | None
     max_memory: int
     bits: float
+    bits_instead: float
     flags: str
 
 
@@ -137,8 +142,15 @@ def advise(path: str | os.PathLike[str], n_bytes: int, wish: Wish | None = None)
         _native.check(lib.rbe_fit_advise(os.fsencode(path), options, n_bytes, ctypes.byref(raw)))
     lib.rbe_fit_flags(ctypes.byref(raw), flags, _FLAGS_BYTES)
     kv: KvType | None = "q8" if raw.kv_type == _native.KV_Q8 else None
-    bits = round(raw.bits_per_weight, 1)
-    return Advice(bool(raw.fits), raw.context_tokens, kv, raw.max_resident_bytes, bits, flags.value.decode("ascii"))
+    return Advice(
+        fits=bool(raw.fits),
+        context=raw.context_tokens,
+        kv=kv,
+        max_memory=raw.max_resident_bytes,
+        bits=round(raw.bits_per_weight, 1),
+        bits_instead=round(raw.bits_instead, 1),
+        flags=flags.value.decode("ascii"),
+    )
 
 
 def check(path: str | os.PathLike[str], wish: Wish | None = None) -> None:

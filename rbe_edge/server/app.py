@@ -51,7 +51,8 @@ class AppOptions:
 
 def make_app(service: Service, options: AppOptions) -> Starlette:
     """The application. The service is closed when the application ends. app.state.bodies: its Bodies;
-    app.state.end_answers(): ends answers where they are, and takes as long as a pass."""
+    app.state.end_answers(): ends answers where they are, and takes as long as a pass. app.state.is_alive: of the
+    scheduler."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -84,7 +85,7 @@ def make_app(service: Service, options: AppOptions) -> Starlette:
     middleware = [Middleware(Cors, origins=origins)] if origins else []
     handlers: Any = {HTTPException: on_http_error}
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
-    app.state.bodies, app.state.end_answers = bodies, service.close
+    app.state.bodies, app.state.end_answers, app.state.is_alive = bodies, service.close, service.scheduler.is_alive
     return app
 
 

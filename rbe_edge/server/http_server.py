@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from rbe_edge.machine.process import spare_descriptors
 from rbe_edge.server.connections import Connection, ConnectionLimits, make_room
 from rbe_edge.server.log import cause_of
+from rbe_edge.server.supervisor import Supervisor
 
 _log = logging.getLogger("rbe_edge.server")
 _MOST_CONNECTIONS = 500  # each may hold some 300 KB of requests that came before they were asked for
@@ -58,6 +59,7 @@ class HttpServer(uvicorn.Server):
                 h11_max_incomplete_event_size=64 << 10,
             )
         )
+        self._supervisor = Supervisor(app.state.is_alive)
         self._bodies, self._end_answers, self._stop_seconds = app.state.bodies, app.state.end_answers, stop_seconds
         self._listener, self._when_started, self._limits = listener, started, limits
         self._most = limits.most or max(8, min(_MOST_CONNECTIONS, spare_descriptors() - _KEPT_DESCRIPTORS))
@@ -89,9 +91,11 @@ class HttpServer(uvicorn.Server):
         self._listener.setblocking(False)
         self._tasks = [asyncio.create_task(self._accept()), asyncio.create_task(self._look())]
         self._when_started()
+        self._supervisor.ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         accepting, looking = self._tasks
+        self._supervisor.stopping()
         accepting.cancel()
         await asyncio.wait([accepting])
         self._listener.close()
@@ -122,7 +126,7 @@ class HttpServer(uvicorn.Server):
                     await asyncio.sleep(0.1)
 
     async def _look(self) -> None:
-        """Ends connections that take too long, and writes what is due in the log."""
+        """Ends connections that take too long, writes what is due in the log, tells the supervisor."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             limits = self._limits
@@ -135,6 +139,7 @@ class HttpServer(uvicorn.Server):
                     _log.error("a connection cannot be ended: %s", cause_of(error))
             for handler in _log.handlers:
                 handler.flush()
+            self._supervisor.look()
 
     def _connections(self) -> list[Connection]:
         return [one for one in self.server_state.connections if isinstance(one, Connection)]

@@ -66,6 +66,7 @@ class Scheduler:
         self._stopping = False
         self._busy = 0
         self._mean_seconds = 1.0  # of an answer
+        self._turn_began: float | None = None
         self._stack = contextlib.ExitStack()
         try:
             self._slots = [_Slot(self._stack.enter_context(Session(model, options))) for _ in range(slots)]
@@ -100,6 +101,11 @@ class Scheduler:
         """Whether it takes no more jobs, because of stop() or of an error, which is in the log."""
         return self._stopping
 
+    def is_alive(self, seconds: float) -> bool:
+        """Whether it takes jobs, and has not worked on the same turn for so long."""
+        began = self._turn_began
+        return not self._stopping and (began is None or time.monotonic() - began < seconds)
+
     def stop(self) -> None:
         """Ends all answers where they are and frees the sessions. Stopping twice is allowed."""
         with self._changed:
@@ -112,7 +118,9 @@ class Scheduler:
     def _run(self) -> None:
         try:
             while self._admit():
+                self._turn_began = time.monotonic()
                 self._turn()
+                self._turn_began = None
         except Exception as error:
             _log.error("no answer can be made any more: %s; start the server again", cause_of(error))
         finally:

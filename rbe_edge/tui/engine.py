@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rbe_edge.errors import Cancelled, ModelError, RbeError
+from rbe_edge.machine.process import is_busy
 from rbe_edge.runtime import fit
 from rbe_edge.runtime.conversation import Conversation
 from rbe_edge.runtime.generation import Statistics
@@ -170,7 +171,7 @@ class Engine:
         assert self._model is not None
         self._session = session
         if options.threads == 0:
-            session.try_threads(make_threads_file_directory())
+            session.try_threads(make_threads_file_directory(), keep=not is_busy())
         info = session.info
         stored = self._model.metadata.get("name")
         name = "the demo" if path is None else stored if isinstance(stored, str) and stored else path.stem

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from command_line import Rbe, one_line
 
+from rbe_edge import _native
 from rbe_edge.cli import completion_command, doctor_command, list_command
 from rbe_edge.cli.main import _parser
+from rbe_edge.runtime import fit
 from rbe_edge.runtime.model import Model
+from rbe_edge.store import places
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -96,13 +99,28 @@ def test_doctor_measures_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_doctor_says_what_to_do(monkeypatch: pytest.MonkeyPatch, data_home: Path) -> None:
     monkeypatch.setattr(doctor_command, "_is_there", lambda module: module not in ("textual", "psutil", "gguf"))
-    monkeypatch.setattr(doctor_command, "_memory", lambda: (1 << 30, 100 << 20))
+    short = fit.Available(1 << 30, 100 << 20, 0, None, "control group")
+    monkeypatch.setattr(fit, "available", lambda: short)
     monkeypatch.setattr(list_command, "find_models", lambda: [])
     advice = doctor_command.diagnose(quick=True).advice
     assert any(line.startswith("100.0 MiB of memory are free") for line in advice)
     assert any("rbe-edge[tui]" in line and "textual, psutil missing" in line for line in advice)
     assert any("rbe-edge[gguf]" in line for line in advice) and any("no models" in line for line in advice)
     assert not any("rbe-edge[hub]" in line for line in advice)
+
+
+def test_doctor_shows_which_threads_were_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path
+) -> None:
+    kept = tmp_path / "threads.txt"
+    monkeypatch.setattr(places, "threads_file", lambda: kept)
+    text = "\n".join(doctor_command._lines(doctor_command.diagnose(quick=True)))
+    assert "threads:   not tried yet" in text
+    machine = _native.library().rbe_threads_machine()
+    kept.write_text(f"rbe-threads 1\n{machine:08x} 26 3 4:2050 3:2100 2:1525\n{machine ^ 1:08x} 27 1\n")
+    text = "\n".join(doctor_command._lines(doctor_command.diagnose(quick=True)))
+    assert "threads:   3 for models of 64.0 MiB to 128.0 MiB" in text and "2: 15.2, 3: 21.0, 4: 20.5" in text
+    assert text.count("\nthreads:") == 1
 
 
 def test_doctor_knows_every_extra() -> None:

@@ -72,6 +72,29 @@ def test_a_long_prompt_lets_others_go_on(model: Model) -> None:
         scheduler.stop()
 
 
+def test_whether_it_is_alive(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn that does not end tells, an idle scheduler is alive, one that was stopped is not."""
+    held, working = threading.Event(), threading.Event()
+
+    def step(slots: object) -> None:
+        working.set()
+        held.wait(60)
+
+    scheduler = Scheduler(model, SessionOptions(threads=1), 1, 4, Metrics())
+    job = Job(model.tokenize("Once"), SamplingOptions(), lambda event: None, max_tokens=1)
+    try:
+        assert scheduler.is_alive(0.0)
+        monkeypatch.setattr(scheduler, "_step", step)
+        scheduler.submit(job)
+        assert working.wait(60)
+        assert scheduler.is_alive(60.0) and not scheduler.is_alive(0.0)
+    finally:
+        job.cancel()
+        held.set()
+        scheduler.stop()
+    assert not scheduler.is_alive(60.0)
+
+
 def test_what_is_no_prompt_ends_its_own_job(model: Model) -> None:
     told: list[Any] = []
     done = threading.Event()

@@ -70,6 +70,7 @@ typedef struct rbe_fit_advice {
     uint32_t kv_type; /* RBE_KV_Q8 */
     uint64_t max_resident_bytes; /* the other weights are read from the disk for every token, which is slow */
     float bits_per_weight; /* the most, roughly: the model has to be packed again */
+    float bits_instead; /* packed again with so many it fits as asked, without any of these; 0: not with 2 or more */
 } rbe_fit_advice;
 
 /* available: bytes for `total`; for a limit of the address space too where it is this process's. A smaller context is tried first, then an int8

@@ -45,7 +45,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(__GNUC__)
+#if defined(_WIN32) && defined(RBE_EXPORT) /* the DLL itself is built */
+#define RBE_API __declspec(dllexport)
+#elif defined(__GNUC__)
 #define RBE_API __attribute__((visibility("default")))
 #else
 #define RBE_API

@@ -5,7 +5,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
+
+#include "base/aligned_memory.h"
 
 typedef struct rbe__arena {
     uint8_t *memory; /* NULL while measuring */
@@ -32,10 +33,10 @@ static inline void *rbe__arena_take(rbe__arena *arena, size_t count, size_t item
     return piece;
 }
 
-/* Memory for what was measured; 0 on success. The pages are not touched: what is never used takes no memory. */
+/* Memory for what was measured, to be given to rbe__aligned_free; 0 on success. The pages are not touched: what is never used takes no memory. */
 static inline int rbe__arena_allocate(rbe__arena *arena)
 {
-    arena->memory = arena->used > SIZE_MAX / 2 ? NULL : aligned_alloc(64, arena->used ? arena->used : 64);
+    arena->memory = arena->used > SIZE_MAX / 2 ? NULL : rbe__aligned_allocate(arena->used ? arena->used : 64);
     arena->used = 0;
     return arena->memory ? 0 : -1;
 }

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/aligned_memory.h"
 #include "base/status.h"
 
 #define LEAST_BITS 12u
@@ -90,7 +91,7 @@ static void free_all(block *list)
 {
     while (list) {
         block *next = list->next;
-        free(list);
+        rbe__aligned_free(list);
         list = next;
     }
 }
@@ -118,7 +119,7 @@ void *rbe__memory_pool_take(rbe__memory_pool *pool, size_t bytes)
     unlock(pool);
     free_all(removed);
     if (!memory) {
-        memory = aligned_alloc(64, size);
+        memory = rbe__aligned_allocate(size);
     }
     if (!memory) { /* as if it had not been asked for */
         lock(pool);

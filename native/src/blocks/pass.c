@@ -101,7 +101,7 @@ void rbe__pass_take(rbe__pass *pass, rbe__arena *arena)
 void rbe__pass_close(rbe__pass *pass)
 {
     rbe__thread_pool_free(pass->workspace.thread_pool);
-    free(pass->threads_memory);
+    rbe__aligned_free(pass->threads_memory);
 }
 
 /* Takes scratch for more threads than the pass was opened with. The scratch from the opening stays allocated and unused. */
@@ -113,7 +113,7 @@ static rbe_status grow_scratch(rbe__pass *pass, uint32_t n_threads)
     if (rbe__arena_allocate(&arena) != 0) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for %u threads", n_threads);
     }
-    free(pass->threads_memory);
+    rbe__aligned_free(pass->threads_memory);
     pass->threads_memory = arena.memory;
     rbe__workspace_take_threads(&pass->workspace, n_threads, &arena);
     pass->threads_bytes = arena.used;

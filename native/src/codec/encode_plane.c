@@ -327,6 +327,6 @@ rbe_status rbe_encode_plane(const float *weights, uint32_t rows, uint32_t cols, 
         status = run(&job, thread_pool, squared_error);
     }
     rbe__thread_pool_free(thread_pool);
-    free(arena.memory);
+    rbe__aligned_free(arena.memory);
     return status;
 }

@@ -278,6 +278,6 @@ rbe_status rbe__plane_encode_feedback(rbe__plane_encoder *plane, const float *fe
     take_memory(&job, n_threads, &arena);
     job.strips_per_item = n_strips >= 2 * n_threads ? 2 : 1; /* two at once, unless threads would idle */
     rbe__thread_pool_run(thread_pool, (n_strips - 1) / job.strips_per_item + 1, encode_strips, &job);
-    free(arena.memory);
+    rbe__aligned_free(arena.memory);
     return atomic_load(&job.cancelled) ? rbe_fail(RBE_ERROR_CANCELLED, "encoding was cancelled") : RBE_OK;
 }

@@ -8,10 +8,11 @@ typedef struct rbe__mapped_file {
     const uint8_t *data; /* page-aligned, read-only; NULL: not mapped, and the rest does not count */
     uint64_t bytes; /* of the file */
     uint64_t mapped_bytes; /* of its beginning that may be read: all, but after rbe__map_file_start */
-    int descriptor; /* open until the file was settled; then -1 */
+    int descriptor; /* open until the file was settled, then -1; Windows: a handle, as long as it is mapped, so that nobody writes to it */
 } rbe__mapped_file;
 
-/* Maps a regular file of at least one byte. Reading what is cut off from it later raises SIGBUS (rbe/faults.h). */
+/* Maps a regular file of at least one byte. Reading what is cut off from it later raises SIGBUS (rbe/faults.h). Windows: one that a program
+ * is writing is refused. */
 rbe_status rbe__map_file(const char *path, rbe__mapped_file *out);
 void rbe__unmap_file(rbe__mapped_file *file);
 
@@ -32,7 +33,7 @@ void rbe__mapped_file_prefer_large_pages(const rbe__mapped_file *file);
 #define RBE_MAPPED_GRAIN (2u << 20)
 
 /* Removes the whole pages that hold these bytes from the process's memory. The next access reads them from the file again. Any thread,
- * also while others read them. On macOS a hint only. */
+ * also while others read them. On macOS a hint only; on Windows they stay in the system's cache while nothing else needs the memory. */
 void rbe__mapped_file_release(const rbe__mapped_file *file, uint64_t offset, uint64_t bytes);
 
 /* These bytes will be read soon: starts reading them from the disk, and returns. */
@@ -40,7 +41,8 @@ void rbe__mapped_file_expect(const rbe__mapped_file *file, uint64_t offset, uint
 
 /* A file that is written beside its place, readable by its owner alone, and takes its name only once it is complete. It may replace a
  * file, never a device, a pipe or a directory; of a path that is a link, the file that it leads to. A killed process leaves PATH.XXXXXX,
- * with six characters of any kind and no lock (flock). */
+ * with six characters of any kind and no lock (flock). Windows: readable by whom the folder lets, and what is left is open in no process; a
+ * file that another program has open is not replaced (RBE_ERROR_IO) unless that lets it be deleted. */
 typedef struct rbe__new_file rbe__new_file;
 
 /* RBE_ERROR_IO where no file can be written there; RBE_ERROR_MEMORY. */

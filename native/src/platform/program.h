@@ -7,6 +7,10 @@
 
 enum { RBE_STREAM_IN = 0, RBE_STREAM_OUT = 1, RBE_STREAM_ERROR = 2 };
 
+/* To be called before anything else: the arguments, which must stay, as UTF-8; NULL: no memory. Windows: what is written is UTF-8 from then
+ * on, and lines end as they are written. */
+char **rbe__program_arguments(int argc, char **argv);
+
 /* 1 where the standard stream is a terminal, else 0. */
 int rbe__is_terminal(int stream);
 

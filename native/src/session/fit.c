@@ -199,7 +199,9 @@ static void advise(const fit_plan *given, const fit_goal *goal, rbe_fit_advice *
     fit_plan tried = *given;
     const int can_round = (given->session.kv_type == RBE_KV_F16 || given->session.kv_type == RBE_KV_F32) &&
                           given->model->config.head_dim <= RBE_KV_MAX_DIM_QUANTIZED;
-    if ((out->context_tokens = shorten(&tried, goal)) != 0) {
+    out->bits_instead = goal->lenient || given->limit ? 0 : fewer_bits(given, goal);
+    out->context_tokens = shorten(&tried, goal);
+    if (out->context_tokens) {
         return;
     }
     tried = *given;
@@ -216,7 +218,8 @@ static void advise(const fit_plan *given, const fit_goal *goal, rbe_fit_advice *
             tried.session.kv_type = can_round ? RBE_KV_Q8 : tried.session.kv_type;
             tried.session.context_tokens = tried.session.context_tokens < LEAST_CONTEXT ? tried.session.context_tokens : LEAST_CONTEXT;
         }
-        if ((out->max_resident_bytes = limit_weights(&tried, goal)) != 0) {
+        out->max_resident_bytes = limit_weights(&tried, goal);
+        if (out->max_resident_bytes) {
             out->kv_type = smaller && can_round ? RBE_KV_Q8 : 0;
             out->context_tokens = smaller && tried.session.context_tokens < given->session.context_tokens ? LEAST_CONTEXT : 0;
             return;

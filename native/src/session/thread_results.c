@@ -1,5 +1,7 @@
 #include "session/thread_results.h"
 
+#include <ctype.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,21 +47,38 @@ uint32_t rbe__size_class_of(const rbe_model *model)
     return size_class;
 }
 
+/* A whole number below 2^32 at *at, which moves behind it; 0 where there is none. */
+static int take_number(const char **at, int base, uint32_t *out)
+{
+    char *end;
+    *at += strspn(*at, " ");
+    const unsigned long long number = isxdigit((unsigned char)**at) ? strtoull(*at, &end, base) : ULLONG_MAX;
+    if (number > UINT32_MAX || end == *at) {
+        return 0;
+    }
+    *at = end;
+    *out = (uint32_t)number;
+    return 1;
+}
+
 /* 1 where the line is one. */
 static int read_line(const char *text, rbe_threads_kept *out)
 {
-    int used = 0;
     *out = (rbe_threads_kept){.struct_bytes = sizeof *out};
-    if (sscanf(text, "%8x %2u %2u%n", &out->machine, &out->size_class, &out->n_threads, &used) != 3 || out->n_threads < 1 ||
-        out->n_threads > RBE_MAX_THREADS) {
+    if (!take_number(&text, 16, &out->machine) || !take_number(&text, 10, &out->size_class) || out->size_class > 63 ||
+        !take_number(&text, 10, &out->n_threads) || out->n_threads < 1 || out->n_threads > RBE_MAX_THREADS) {
         return 0;
     }
-    for (text += used; out->n_tried < RBE_MOST_TRIED; text += used, out->n_tried++) {
-        if (sscanf(text, " %2u:%12f%n", &out->tried[out->n_tried], &out->tokens_per_s[out->n_tried], &used) != 2) {
-            break;
+    uint32_t hundredths;
+    for (; out->n_tried < RBE_MOST_TRIED && take_number(&text, 10, &out->tried[out->n_tried]); out->n_tried++) {
+        const int colon = *text == ':';
+        text += colon;
+        if (!colon || !take_number(&text, 10, &hundredths)) {
+            return 0;
         }
+        out->tokens_per_s[out->n_tried] = (float)hundredths / 100;
     }
-    return strspn(text, " \r\n") == strlen(text);
+    return strspn(text, " \r") == strlen(text);
 }
 
 /* What stands behind the first line, from malloc; NULL where there is no file of results. */
@@ -72,7 +91,10 @@ static char *read_results(const char *path)
         return NULL;
     }
     const size_t bytes = (size_t)file.mapped_bytes;
-    if (bytes >= first_bytes && memcmp(file.data, FIRST_LINE, first_bytes) == 0 && (text = malloc(bytes - first_bytes + 1)) != NULL) {
+    if (bytes >= first_bytes && memcmp(file.data, FIRST_LINE, first_bytes) == 0) {
+        text = malloc(bytes - first_bytes + 1);
+    }
+    if (text) {
         memcpy(text, file.data + first_bytes, bytes - first_bytes);
         text[bytes - first_bytes] = 0;
     }
@@ -112,7 +134,7 @@ static rbe_status write_line(rbe__new_file *file, const rbe_threads_kept *line)
     char text[LINE_BYTES];
     int used = snprintf(text, sizeof text, "%08x %u %u", line->machine, line->size_class, line->n_threads);
     for (uint32_t i = 0; i < line->n_tried && i < RBE_MOST_TRIED; i++) {
-        used += snprintf(text + used, sizeof text - (size_t)used, " %u:%.2f", line->tried[i], (double)line->tokens_per_s[i]);
+        used += snprintf(text + used, sizeof text - (size_t)used, " %u:%.0f", line->tried[i], 100 * (double)line->tokens_per_s[i]);
     }
     used += snprintf(text + used, sizeof text - (size_t)used, "\n");
     return rbe__new_file_write(file, text, (size_t)used);

@@ -1,5 +1,5 @@
 /* Files of results of trials of threads (rbe/threads.h): "rbe-threads 1", then a line for each machine and size of model, such as
- * "3fa2b91c 26 2 2:25.10 1:13.40": machine, class, the fastest, and tokens per second by threads. */
+ * "3fa2b91c 26 2 2:2510 1:1340": machine, class, the fastest, and tokens per 100 seconds by threads. Whole numbers: no locale matters. */
 #ifndef RBE_THREAD_RESULTS_H
 #define RBE_THREAD_RESULTS_H
 

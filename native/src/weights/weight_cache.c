@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/aligned_memory.h"
 #include "base/status.h"
 
 /* A row's place: one of these, or PLACE_FIRST + the offset in units of 64 bytes. */
@@ -53,7 +54,7 @@ static rbe_status create_into(rbe__weight_cache *cache, rbe__tensor *tensors, ui
                               uint64_t n_rows)
 {
     cache->limit = (size_t)wanted;
-    cache->memory = aligned_alloc(64, cache->limit);
+    cache->memory = rbe__aligned_allocate(cache->limit);
     cache->places = calloc((size_t)n_rows, sizeof *cache->places);
     if (!cache->memory || !cache->places) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for a weight cache of %zu MB; choose a smaller one", cache->limit >> 20);
@@ -98,7 +99,7 @@ rbe_status rbe__weight_cache_create(rbe__tensor *tensors, uint32_t n_tensors, ui
 void rbe__weight_cache_free(rbe__weight_cache *cache)
 {
     if (cache) {
-        free(cache->memory);
+        rbe__aligned_free(cache->memory);
         free(cache->places);
         free(cache);
     }

@@ -21,7 +21,9 @@ static int read_field(FILE *file, const char *key, uint64_t *out)
 {
     char line[256];
     const size_t key_bytes = strlen(key);
-    rewind(file);
+    if (fseek(file, 0, SEEK_SET) != 0) {
+        return 0;
+    }
     while (fgets(line, sizeof line, file)) {
         if (strncmp(line, key, key_bytes) == 0 && (line[key_bytes] == ' ' || line[key_bytes] == ':') &&
             sscanf(line + key_bytes + 1, " %" SCNu64, out) == 1) {

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
-#include "platform/posix/mapped_ranges.h"
+#include "platform/mapped_ranges.h"
 
 /* Linux raises SIGBUS where a page of a mapped file cannot be read; some versions of macOS raise SIGSEGV. */
 #if defined(__APPLE__)

@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "platform/mapped_ranges.h"
 #include "platform/platform.h"
-#include "platform/posix/mapped_ranges.h"
 
 /* The size of a file that is regular and not empty. */
 static rbe_status read_size(const char *path, int descriptor, uint64_t *bytes)

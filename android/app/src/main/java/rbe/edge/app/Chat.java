@@ -1,0 +1,188 @@
+package rbe.edge.app;
+
+import java.io.File;
+import java.io.IOException;
+import java.io.InputStream;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import rbe.edge.Conversation;
+import rbe.edge.Generation;
+import rbe.edge.GenerationOptions;
+import rbe.edge.Model;
+import rbe.edge.ModelInfo;
+import rbe.edge.RbeException;
+import rbe.edge.Session;
+
+/** One model and one conversation, on a thread of its own. It knows nothing of Android; what it calls back comes on that thread. */
+final class Chat implements AutoCloseable {
+    /** What happens. All that is begun ends with one of ready, answered, stopped and failed. */
+    interface Listener {
+        void copying(long done, long total);
+
+        void opening(String name);
+
+        void ready(String name, ModelInfo info);
+
+        void reading(long done, long total);
+
+        void said(String piece);
+
+        void answered(Generation answer);
+
+        void stopped();
+
+        /** The message is one line for a person. */
+        void failed(String message);
+    }
+
+    /** Opens what is to be copied, on the chat's thread. */
+    interface Source {
+        InputStream open() throws IOException;
+    }
+
+    private final ExecutorService thread = Executors.newSingleThreadExecutor();
+    private final Listener listener;
+    private volatile Generation answer; // that is being drawn
+    private volatile boolean stopping;
+    private volatile boolean closed;
+    private Model model; // these two: the chat's thread alone
+    private Conversation conversation;
+
+    Chat(Listener listener) {
+        this.listener = listener;
+    }
+
+    /** Copies a model to a file, opens it, and deletes the other models of that folder: the latest one stays. */
+    void open(Source source, long bytes, File file) {
+        begin(() -> {
+            try (InputStream from = source.open()) {
+                // A model that is open keeps its content where the new file takes its name.
+                if (!ModelCopy.copy(from, bytes, file, listener::copying, () -> stopping)) {
+                    listener.stopped();
+                    return;
+                }
+            }
+            try {
+                openFile(file);
+            } catch (RbeException refused) {
+                if (refused.status() == RbeException.Status.FORMAT || refused.status() == RbeException.Status.UNSUPPORTED) {
+                    file.delete(); // it will never open
+                }
+                throw refused;
+            }
+            for (File other : models(file.getParentFile())) {
+                if (!other.equals(file)) {
+                    other.delete();
+                }
+            }
+            listener.ready(file.getName(), model.info());
+        });
+    }
+
+    /** Opens a model that was copied before. */
+    void open(File file) {
+        begin(() -> {
+            openFile(file);
+            listener.ready(file.getName(), model.info());
+        });
+    }
+
+    /** The models in a folder. */
+    static File[] models(File folder) {
+        File[] files = folder.listFiles((where, name) -> name.endsWith(".rbe"));
+        return files == null ? new File[0] : files;
+    }
+
+    private void openFile(File file) {
+        listener.opening(file.getName());
+        Model opened = Model.open(file);
+        closeModel(); // not before: what cannot be opened costs nobody the conversation
+        try {
+            conversation = opened.session().conversation();
+            model = opened;
+        } finally {
+            if (model == null) {
+                opened.close();
+            }
+        }
+    }
+
+    /** Asks, and tells the answer piece by piece. */
+    void ask(String question, GenerationOptions options) {
+        begin(() -> {
+            if (conversation == null) {
+                listener.failed("there is no model; open one");
+                return;
+            }
+            try (Generation drawn = conversation.ask(question, options.progress(listener::reading))) {
+                answer = drawn;
+                if (stopping) { // a stop that came before there was an answer
+                    drawn.cancel();
+                }
+                for (String piece = drawn.next(); piece != null; piece = drawn.next()) {
+                    listener.said(piece);
+                }
+                listener.answered(drawn);
+            } finally {
+                answer = null;
+            }
+        });
+    }
+
+    /** Ends what is going on: a copy, the reading of a prompt, an answer. Any thread. */
+    void stop() {
+        stopping = true;
+        Generation drawn = answer;
+        if (drawn != null) {
+            drawn.cancel();
+        }
+    }
+
+    /** Gives back memory that is kept for later. */
+    void trim() {
+        if (!closed) {
+            thread.execute(() -> {
+                if (model != null) {
+                    model.trimMemory();
+                }
+            });
+        }
+    }
+
+    /** Stops what is going on and closes the model behind it; does not wait. Again: nothing. */
+    @Override
+    public void close() {
+        if (closed) {
+            return;
+        }
+        closed = true;
+        stop();
+        thread.execute(this::closeModel);
+        thread.shutdown();
+    }
+
+    private interface Work {
+        void run() throws IOException;
+    }
+
+    private void begin(Work work) {
+        stopping = false;
+        thread.execute(() -> {
+            try {
+                work.run();
+            } catch (IOException | RbeException | IllegalStateException failure) {
+                listener.failed(String.valueOf(failure.getMessage()));
+            } catch (SecurityException failure) {
+                listener.failed("the file may no longer be read; open it again");
+            }
+        });
+    }
+
+    private void closeModel() {
+        if (model != null) {
+            model.close();
+        }
+        model = null;
+        conversation = null;
+    }
+}
