@@ -62,7 +62,8 @@ def needs(model: Path, settings: Settings) -> Needs:
 
 
 def bits_that_fit(needed: Needs, weights: int) -> float | None:
-    """The most bits per weight, in tenths, with which the weights take so many bytes; None where 2 are too many."""
+    """The most bits per weight, in tenths, with which the weights take so many bytes of a disk; None where 2 are too
+    many."""
     if weights <= 0 or needed.weights <= 0:
         return None
     bits = math.floor(10 * needed.bits_per_weight * weights / needed.weights) / 10
@@ -76,12 +77,14 @@ def _ways(bits: float | None, flags: str = "") -> str:
     return ways or "no --bits makes it small enough: take a smaller model"
 
 
-def _flags_that_fit(model: Path, settings: Settings, available: int) -> str:
-    """What else would make it fit; "" where nothing but fewer bits does."""
+def _what_fits(model: Path, settings: Settings, available: int) -> str:
+    """The engine's advice for so much memory, in words."""
     advice = advise(model, available, settings.wish)
-    if not advice.flags or advice.bits:
-        return ""
-    return f"give {advice.flags} (slower)" if advice.max_memory else f"give {advice.flags}"
+    if advice.bits >= FEWEST_BITS:  # which are not enough by themselves
+        return f"pack it again, and give in all: {advice.flags}"
+    flags = f"give {advice.flags}" if advice.flags and not advice.bits else ""
+    bits = advice.bits_instead if FEWEST_BITS <= advice.bits_instead <= MOST_BITS else None
+    return _ways(bits, f"{flags} (slower)" if flags and advice.max_memory else flags)
 
 
 def check_memory(device: Device, model: Path, settings: Settings, needed: Needs) -> None:
@@ -89,10 +92,9 @@ def check_memory(device: Device, model: Path, settings: Settings, needed: Needs)
     available = device.available_bytes
     if available is None or needed.memory <= available:
         return
-    bits = bits_that_fit(needed, available - (needed.memory - needed.weights))
     raise DeployError(
         f"{device.name}: {model.name} takes {size(needed.memory)} of memory with a context of {needed.context} tokens, "
-        f"and {size(available)} are free there; {_ways(bits, _flags_that_fit(model, settings, available))}"
+        f"and {size(available)} are free there; {_what_fits(model, settings, available)}"
     )
 
 
