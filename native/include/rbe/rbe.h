@@ -79,7 +79,6 @@ RBE_API const char *rbe_status_text(rbe_status status);
 
 /* The message of the last call that failed on this thread; "" before the first. Valid until the next failure. */
 RBE_API const char *rbe_last_error(void);
-
 RBE_API const char *rbe_version(void);
 
 /* Levels: 0 debug, 1 information, 2 warning. The message is valid during the call only. */
@@ -168,8 +167,7 @@ typedef struct rbe_model_options {
     uint32_t cache_roles;     /* RBE_CACHE_*, of which they are kept; 0: all */
     uint32_t first_layer;     /* a part of the layers, for rbe_session_run_layers alone: n_layers from first_layer on */
     uint32_t n_layers;        /* 0: all from first_layer on */
-    uint32_t without_amx;     /* 1: the kernel set is one without AMX. Else, where it is avx512_amx, the first pass of several tokens asks
-                               * Linux for AMX, which from then on refuses small signal stacks (sigaltstack) to the process */
+    uint32_t without_amx;     /* 1: none. Else avx512_amx asks Linux for AMX at its first prefill: small signal stacks are refused then */
     uint64_t file_offset;     /* where the model begins in the file, a multiple of 65536; behind it and before it may be anything */
     uint64_t file_bytes;      /* of the model; 0: to the end of the file */
 } rbe_model_options;
