@@ -53,3 +53,7 @@ class TemplateError(RbeError):
 
 class BuildError(RbeError):
     """A build for another machine is impossible or failed: no compiler, no room, a source that does not compile."""
+
+
+class DeployError(RbeError):
+    """A device cannot be reached, lacks room or the right processor, or failed a check; the message says what to do."""

@@ -19,8 +19,8 @@ from rbe_edge.errors import Cancelled, NativeLibraryError, OptionError, RbeError
 
 #: In the order of the help; `name` is added by cli/name_command.py.
 COMMANDS = (
-    "pack", "inspect", "fit", "run", "chat", "eval", "compare", "bench", "tune", "build", "report", "serve", "list",
-    "doctor", "self", "completion",
+    "pack", "inspect", "fit", "run", "chat", "eval", "compare", "bench", "tune", "build", "deploy", "report", "serve",
+    "list", "doctor", "self", "completion",
 )  # fmt: skip
 
 _EXAMPLE = """\

@@ -25,7 +25,7 @@ _FILES = "files"
 
 
 @contextlib.contextmanager
-def scratch_directory(use: Literal["tune", "compare", "eval", "bench", "fit", "build"]) -> Iterator[Path]:
+def scratch_directory(use: Literal["tune", "compare", "eval", "bench", "fit", "build", "deploy"]) -> Iterator[Path]:
     """A directory in the temporary directory, for this user alone, gone at the end. Removes first what killed processes
     of this user left there. Raises OSError where none can be made."""
     temporary = Path(tempfile.gettempdir())
