@@ -7,6 +7,7 @@
 #include "output.h"
 #include "platform/processors.h"
 #include "platform/program.h"
+#include "rbe/fit.h"
 
 #define LITTLE_MEMORY (512u << 20)
 
@@ -37,10 +38,10 @@ static const char *known(const char *text)
 
 static const char *known_size(uint64_t bytes, number_text *out)
 {
-    return bytes ? size_text_of(bytes, out) : "unknown";
+    return bytes && bytes != RBE_UNLIMITED ? size_text_of(bytes, out) : "unknown";
 }
 
-static void write_lines(const rbe__machine *machine, const rbe__processors *processors)
+static void write_lines(const rbe__machine *machine, const rbe__processors *processors, const rbe_memory *memory)
 {
     char processor[256];
     number_text all, available;
@@ -57,23 +58,24 @@ static void write_lines(const rbe__machine *machine, const rbe__processors *proc
     if (processors->quota < processors->n_cores) {
         printf(", of which the control group grants %u", processors->quota);
     }
-    printf("\nmemory:    %s, %s free\n", known_size(machine->memory_bytes, &all), known_size(machine->available_bytes, &available));
+    printf("\nmemory:    %s, %s available (%s)\n", known_size(memory->total, &all), known_size(memory->available, &available),
+           memory->limited_by);
     if (strcmp(best_set(), "scalar") == 0) {
         puts("- no vector instructions that this build knows: expect a tenth of the speed; is it built for this machine?");
     }
-    if (machine->available_bytes && machine->available_bytes < LITTLE_MEMORY) {
-        printf("- %s of memory are free: close programs, or use fewer bits (`rbe pack --bits 3`), a smaller context (`-c 1024`) and a "
+    if (memory->available < LITTLE_MEMORY) {
+        printf("- %s of memory are available: close programs, or use fewer bits (`rbe pack --bits 3`), a smaller context (`-c 1024`) and a "
                "smaller cache (`--kv q8q4`)\n",
-               size_text_of(machine->available_bytes, &available));
+               size_text_of(memory->available, &available));
     }
 }
 
 static void write_size(const char *name, uint64_t bytes)
 {
-    printf(bytes ? ", \"%s\": %llu" : ", \"%s\": null", name, (unsigned long long)bytes);
+    printf(bytes && bytes != RBE_UNLIMITED ? ", \"%s\": %llu" : ", \"%s\": null", name, (unsigned long long)bytes);
 }
 
-static void write_json(const rbe__machine *machine, const rbe__processors *processors)
+static void write_json(const rbe__machine *machine, const rbe__processors *processors, const rbe_memory *memory)
 {
     printf("{\"version\": \"%s\", \"library\": \"%s\", \"system\": ", RBE_VERSION, rbe_version());
     json_text(span_of(machine->system));
@@ -86,8 +88,8 @@ static void write_json(const rbe__machine *machine, const rbe__processors *proce
         printf("%s\"%s\": %s", i ? ", " : "", rbe_kernel_set_name(i), rbe_kernel_set_available(rbe_kernel_set_name(i)) ? "true" : "false");
     }
     printf("}, \"cores\": %u, \"quota\": %u", processors->n_cores, processors->quota);
-    write_size("memory_bytes", machine->memory_bytes);
-    write_size("memory_available_bytes", machine->available_bytes);
+    write_size("memory_bytes", memory->total);
+    write_size("memory_available_bytes", memory->available);
     puts("}");
 }
 
@@ -95,6 +97,7 @@ int command_doctor(int argc, char **argv)
 {
     static rbe__processors processors;
     rbe__machine machine;
+    rbe_memory memory = {.struct_bytes = sizeof memory};
     int quick = 0, json = 0, code;
     const option rows[] = {
         {NULL, "--quick", OPTION_FLAG, &quick, NULL},
@@ -107,10 +110,13 @@ int command_doctor(int argc, char **argv)
     }
     rbe__machine_describe(&machine);
     rbe__processors_find(&processors);
+    if (rbe_memory_find(&memory) != RBE_OK) {
+        return fail_with(RBE_ERROR_IO);
+    }
     if (json) {
-        write_json(&machine, &processors);
+        write_json(&machine, &processors, &memory);
     } else {
-        write_lines(&machine, &processors);
+        write_lines(&machine, &processors, &memory);
     }
     return 0;
 }

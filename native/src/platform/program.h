@@ -40,17 +40,16 @@ uint32_t rbe__any_number(void);
 /* The most memory that this process ever had in the machine's; 0: unknown. */
 uint64_t rbe__peak_resident_bytes(void);
 
-/* Texts are zero-terminated and hold what the system says, which may be anything; "" and 0: unknown. */
+/* Texts are zero-terminated and hold what the system says, which may be anything; "": unknown. */
 typedef struct rbe__machine {
     char processor[128];
     char features[256]; /* those that kernels ask for, as Linux names them, with spaces between */
     char system[128];   /* such as "Linux aarch64" */
-    uint64_t memory_bytes, available_bytes;
 } rbe__machine;
 
 void rbe__machine_describe(rbe__machine *out);
 
-/* Linux: processor, features and memory from the files under `root`; "" is this machine's. The other fields stay. */
+/* Linux: processor and features from the files under `root`; "" is this machine's. The other fields stay. */
 void rbe__machine_read(const char *root, rbe__machine *out);
 
 #endif

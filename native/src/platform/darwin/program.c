@@ -22,10 +22,6 @@ void rbe__machine_describe(rbe__machine *out)
     if (sysctlbyname("machdep.cpu.brand_string", out->processor, &bytes, NULL, 0) != 0) {
         out->processor[0] = 0;
     }
-    bytes = sizeof out->memory_bytes;
-    if (sysctlbyname("hw.memsize", &out->memory_bytes, &bytes, NULL, 0) != 0) {
-        out->memory_bytes = 0;
-    }
     if (uname(&name) == 0) {
         snprintf(out->system, sizeof out->system, "%.60s %.60s", name.sysname, name.machine);
     }

@@ -83,23 +83,6 @@ static void read_processor(const char *root, rbe__machine *out)
     }
 }
 
-static void read_memory(const char *root, rbe__machine *out)
-{
-    char line[256];
-    unsigned long long kib;
-    FILE *file = open_at(root, "/proc/meminfo");
-    while (file && fgets(line, sizeof line, file)) {
-        if (sscanf(line, "MemTotal: %llu kB", &kib) == 1) {
-            out->memory_bytes = kib * 1024u;
-        } else if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) {
-            out->available_bytes = kib * 1024u;
-        }
-    }
-    if (file) {
-        fclose(file);
-    }
-}
-
 double rbe__load(void)
 {
     double load = 0;
@@ -116,9 +99,7 @@ double rbe__load(void)
 void rbe__machine_read(const char *root, rbe__machine *out)
 {
     out->processor[0] = out->features[0] = 0;
-    out->memory_bytes = out->available_bytes = 0;
     read_processor(root, out);
-    read_memory(root, out);
 }
 
 void rbe__machine_describe(rbe__machine *out)

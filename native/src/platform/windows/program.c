@@ -128,15 +128,10 @@ void rbe__machine_describe(rbe__machine *out)
     static const wchar_t key[] = L"HARDWARE\\DESCRIPTION\\System\\CentralProcessor\\0";
     wchar_t name[128];
     DWORD bytes = sizeof name;
-    MEMORYSTATUSEX status = {.dwLength = sizeof status};
     memset(out, 0, sizeof *out);
     if (RegGetValueW(HKEY_LOCAL_MACHINE, key, L"ProcessorNameString", RRF_RT_REG_SZ, NULL, name, &bytes) == ERROR_SUCCESS &&
         WideCharToMultiByte(CP_UTF8, 0, name, -1, out->processor, sizeof out->processor, NULL, NULL) == 0) {
         out->processor[0] = 0; /* too long */
-    }
-    if (GlobalMemoryStatusEx(&status)) {
-        out->memory_bytes = status.ullTotalPhys;
-        out->available_bytes = status.ullAvailPhys;
     }
     snprintf(out->system, sizeof out->system, "Windows x86_64");
 }
