@@ -246,8 +246,8 @@ static int measure(bench_state *b, bench_row *row, progress_line *line, uint32_t
     rbe_session *session = NULL;
     free(b->times);
     free(b->tokens);
-    row->rates = malloc((size_t)b->repetitions * sizeof *row->rates);
-    b->times = malloc((size_t)b->repetitions * (row->of.n_tokens + 1) * sizeof *b->times);
+    row->rates = calloc((size_t)b->repetitions, sizeof *row->rates);
+    b->times = calloc((size_t)b->repetitions, (row->of.n_tokens + 1) * sizeof *b->times);
     b->tokens = malloc(context * sizeof *b->tokens);
     if (!row->rates || !b->times || !b->tokens) {
         return out_of_memory();
