@@ -254,11 +254,6 @@ static int flush_subnormals(void)
 #if defined(__SSE2__)
     _mm_setcsr(_mm_getcsr() | 0x8040u); /* results (FTZ) and operands (DAZ) */
     return 1;
-#elif defined(__aarch64__)
-    uint64_t control;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(control));
-    __asm__ volatile("msr fpcr, %0" : : "r"(control | (uint64_t)1 << 24));
-    return 1;
 #else
     return 0;
 #endif
