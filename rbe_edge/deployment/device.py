@@ -70,7 +70,7 @@ def probe(link: Link, directory: str) -> Device:
             facts[key] = value.strip()[:_LONGEST]
     if not facts.get("machine") or not facts.get("directory", "").startswith("/"):
         said = one_line(answer.err or answer.out, 200) or "nothing"
-        raise DeployError(f"{link.name}: its shell does not answer as a POSIX sh does; it says: {said}")
+        raise DeployError(f"{link.name}: its login shell ends at once, or is no POSIX sh; it says: {said}")
     return _device(link.name, facts)
 
 

@@ -105,7 +105,7 @@ def test_the_probing_script_is_ascii_and_whole() -> None:
 
 
 def test_a_shell_that_is_none() -> None:
-    with pytest.raises(DeployError, match="does not answer as a POSIX sh does; it says: Welcome! This account"):
+    with pytest.raises(DeployError, match="ends at once, or is no POSIX sh; it says: Welcome! This account"):
         probe(_LocalLink("sh", "-c", "cat >/dev/null; echo This account is for sftp"), "~")  # type: ignore[arg-type]
 
 
