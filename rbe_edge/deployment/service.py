@@ -100,7 +100,8 @@ def unit_text(device: Device, model: str, settings: Settings, port: int) -> str:
     return (
         f"[Unit]\nDescription=rbe serve {_escaped(model)}\n"
         f"{'After=network.target' if device.is_root else ''}\n"
-        f"[Service]\nType=notify\nWatchdogSec=120\nExecStart={' '.join(map(_quoted, words))}\nRestart=on-failure\nRestartSec=5\n"
+        f"[Service]\nType=notify\nWatchdogSec=120\nExecStart={' '.join(map(_quoted, words))}\n"
+        "Restart=on-failure\nRestartSec=5\n"
         f"NoNewPrivileges=yes\n{guards}"
         f"\n[Install]\nWantedBy={'multi-user.target' if device.is_root else 'default.target'}\n"
     )
