@@ -7,6 +7,7 @@ import importlib.util
 import json
 import platform
 import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,6 +38,11 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "plot": ("plots in reports", ("matplotlib",)),
     "compare": ("rbe compare and rbe bench --against", ("llama_cpp", "gguf", "matplotlib")),
     "tune": ("rbe tune", ("torch",)),
+    "build": (
+        "rbe build and rbe deploy",
+        ("ziglang", "cmake", "ninja", "auditwheel", "pyproject_metadata")
+        + (("tomli",) if sys.version_info < (3, 11) else ()),
+    ),
 }
 """Extras of the package, what each is for, and the modules that it brings."""
 

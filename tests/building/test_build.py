@@ -43,7 +43,7 @@ def _answers(target: Target, program: Path) -> None:
         pytest.skip(f"needs {target.platform.emulator} ({target.platform.emulator_package})")
     assert target.cores
     for core in target.cores:
-        command = [emulator, "-cpu", core, str(program), "chat", str(demo_path())]
+        command = [emulator, "-cpu", core, str(program), "chat", str(demo_path()), "--temp", "0"]
         done = subprocess.run(command, input="Hello!\n", capture_output=True, text=True, check=False, timeout=300)
         assert (done.returncode, done.stdout) == (0, GREETING), (core, done.stderr)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Rbe, one_line
+from packaging.requirements import Requirement
 
 from rbe_edge import _native
 from rbe_edge.cli import completion_command, doctor_command, list_command
@@ -123,11 +124,16 @@ def test_doctor_shows_which_threads_were_found(
     assert text.count("\nthreads:") == 1
 
 
+def _counts(needed: Requirement) -> bool:
+    """Here, with this Python."""
+    return needed.marker is None or needed.marker.evaluate()
+
+
 def test_doctor_knows_every_extra() -> None:
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     section = text.split("[project.optional-dependencies]")[1].split("\n[")[0]
     extras = {
-        name: {re.split(r"[\[<>=!~; ]", needed)[0].replace("-", "_") for needed in re.findall(r'"([^"]+)"', needs)}
+        name: {one.name.replace("-", "_") for one in map(Requirement, re.findall(r'"([^"]+)"', needs)) if _counts(one)}
         for name, needs in re.findall(r"^(\w+) = \[(.*?)\]$", section, re.MULTILINE)
     }
     modules = {"llama_cpp_python": "llama_cpp"}
