@@ -71,17 +71,17 @@ with Model.open(path) as model, model.session(context=context, threads=2) as ses
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/statm")
 @pytest.mark.parametrize("context", [600, 2000])
-def test_process_grows_by_the_estimate(wide: Path, context: int) -> None:
+def test_process_grows_by_the_estimate(wide: Path, context: int, tmp_path: Path) -> None:
     """With a full context, within 10 % and 2 MB: the estimate counts a sampler, which this does not use."""
-    done = subprocess.run(
-        [sys.executable, "-c", _GROWTH, wide, str(context)], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", _GROWTH, wide, str(context)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     grown, estimated = json.loads(done.stdout)
     assert abs(grown - estimated) < 0.1 * estimated + 2 * MB, (grown, estimated)
 
 
-def test_demo_process_grows_by_the_estimate() -> None:
-    done = subprocess.run([sys.executable, "-c", _GROWTH, demo_path(), "0"], capture_output=True, text=True, check=True)
+def test_demo_process_grows_by_the_estimate(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _GROWTH, demo_path(), "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     grown, estimated = json.loads(done.stdout)
     assert abs(grown - estimated) < 0.1 * estimated + 2 * MB, (grown, estimated)
 
@@ -107,13 +107,13 @@ def test_advice_goes_from_context_to_cache_to_disk_to_bits(wide: Path) -> None:
     assert not none.fits and (none.flags == "" or none.bits >= 2)
 
 
-def _limited(code: str, megabytes: int) -> subprocess.CompletedProcess[str]:
+def _limited(code: str, megabytes: int, at: Path) -> subprocess.CompletedProcess[str]:
     before = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({megabytes} << 20, resource.RLIM_INFINITY))\n"
-    return subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-c", before + code], cwd=at, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
-def test_too_little_is_refused_before_it_is_taken(wide: Path) -> None:
+def test_too_little_is_refused_before_it_is_taken(wide: Path, tmp_path: Path) -> None:
     code = f"""
 from rbe_edge.errors import DoesNotFit
 from rbe_edge.runtime import fit
@@ -132,7 +132,7 @@ with Model.open({str(wide)!r}) as model:
     model.session(context=512, threads=1).close()
     print("small: fits")
 """
-    done = _limited(code, 420)
+    done = _limited(code, 420, tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[-1] == "small: fits", lines
