@@ -9,11 +9,13 @@
 #include "kernels/kernels.h"
 #include "published_codebooks.h"
 
-/* The step between subnormal numbers, where there are any (kernels.h). */
+/* The step between subnormal numbers, where there are any; and below what a result may count as zero, since a factor of it did (kernels.h). */
 #if defined(__arm__)
 #define SUBNORMAL 0x1p-125
+#define FLUSHED 0x1p-110
 #else
 #define SUBNORMAL 0x1p-149
+#define FLUSHED 0.0
 #endif
 
 /* What a test function is told about the kernel it tests. */
@@ -28,7 +30,8 @@ typedef struct kernel_case {
 static inline int same_floats(const float *a, const float *b, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (memcmp(a + i, b + i, sizeof *a) != 0 && (a[i] == a[i] || b[i] == b[i])) {
+        const int is_nothing = fabs((double)a[i]) < FLUSHED && fabs((double)b[i]) < FLUSHED;
+        if (memcmp(a + i, b + i, sizeof *a) != 0 && (a[i] == a[i] || b[i] == b[i]) && !is_nothing) {
             return 0;
         }
     }

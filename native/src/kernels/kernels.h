@@ -2,8 +2,8 @@
  *
  * A kernel knows shapes and bytes, nothing of models or files. Kernels cannot fail: shapes were checked when the file
  * was opened. No argument may alias another. All results are equal to the scalar set's bit for bit, which define them, and floating ones
- * lie within the bound stated here of a double-precision reference. 32-bit ARM, whose NEON takes subnormal numbers for zero, may differ by
- * 2^-125.
+ * lie within the bound stated here of a double-precision reference. 32-bit ARM, whose NEON takes subnormal numbers for zero, may have another
+ * result where the scalar set's is below 2^-110: a factor below 2^-126 times what activations can be.
  *
  * A table is filled from the scalar set and upgraded by the sets that the processor can run; it lives in a handle, so
  * that two tables can run side by side in one test. The ISA is the folder, the sub-feature the suffix.
