@@ -49,7 +49,10 @@ def phone(tmp_path: Path, environment: dict[str, str]) -> Iterator[StandInPhone]
 
 def _deploy(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "rbe_edge", "deploy", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, input="", timeout=300, check=False)
+    home = environment["HOME"]  # not the repository, whose sources hold no library
+    return subprocess.run(
+        command, env=environment, cwd=home, capture_output=True, text=True, input="", timeout=300, check=False
+    )
 
 
 def test_a_phone_is_proven_and_the_second_copy_sends_nothing(

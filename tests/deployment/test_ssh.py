@@ -141,9 +141,9 @@ def test_ctrl_c_keeps_what_was_copied(device: StandInDevice, deploy: Deploy, arm
     slow.chmod(0o755)
     words = ["deploy", device.address, demo_path(), "-p", device.port, *device.options, "--no-self-test"]
     words += ["--program", arm_program]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rbe_edge", *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "rbe_edge", *map(str, words)]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=pipe, stdout=pipe, text=True)
     part = there / f".demo.rbe.{_digest(demo_path())[:8]}.part"
     _await(lambda: part.exists() and part.stat().st_size >= 500_000)
     process.send_signal(signal.SIGINT)
@@ -276,7 +276,8 @@ def test_the_connection_ends_with_a_process_that_is_killed(
     slow = tmp_path / "bin" / "uname"
     slow.write_text("#!/bin/sh\ntouch $RBE_DEVICE/asked\nsleep 3\n", "utf-8")
     words = ["deploy", device.address, demo_path(), "-p", device.port, *device.options, "--program", arm_program]
-    process = subprocess.Popen([sys.executable, "-m", "rbe_edge", *map(str, words)], stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "rbe_edge", *map(str, words)]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
     _await(lambda: (tmp_path / "asked").exists())
     process.kill()
     process.wait()

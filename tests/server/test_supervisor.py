@@ -66,11 +66,12 @@ def test_a_watchdog_of_others(listener: socket.socket, more: dict[str, str]) -> 
     assert listener.recv(100) == b"READY=1"
 
 
-def test_a_server_that_runs(listener: socket.socket) -> None:
+def test_a_server_that_runs(listener: socket.socket, tmp_path: Path) -> None:
     variables = {**os.environ, **environment(listener, WATCHDOG_USEC="2000000"), "RBE_API_KEY": "key"}
     variables.pop("WATCHDOG_PID", None)
     command = [sys.executable, "-m", "rbe_edge", "serve", "--port", "0", "-t", "1", "--slots", "1"]
-    with subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+    null = subprocess.DEVNULL
+    with subprocess.Popen(command, env=variables, cwd=tmp_path, stdout=null, stderr=null) as process:
         try:
             assert [listener.recv(100) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
             process.send_signal(signal.SIGTERM)
