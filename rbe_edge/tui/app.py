@@ -160,6 +160,9 @@ class Client(App[None]):
     async def _quit(self) -> None:
         if await self._leave(for_good=True):
             await self.engine.close()
+            for worker in self.workers:
+                if worker is not self._leaving:  # it would write on a screen that goes
+                    worker.cancel()
             self.exit()
 
     # ---- models ----

@@ -174,3 +174,5 @@ async def client(
         yield driver
         await app.chat_screen.settle()
         await app.engine.close()
+        app.workers.cancel_all()  # as leaving does
+        await driver.until(lambda: all(worker.is_finished for worker in app.workers), "a worker did not end")
