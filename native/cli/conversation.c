@@ -1,6 +1,5 @@
 #include "conversation.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,83 +65,42 @@ static size_t first_kept(const conversation *c, uint32_t n_dropped)
     return at < c->n_messages ? at : c->n_messages;
 }
 
-/* Whether a marked text begins with a text that is not empty, as the template's own: with its punctuation marked. */
-static int begins_with_own(const char *text, size_t bytes, const char *own)
-{
-    size_t at = 0;
-    for (const char *c = own; *c; c++) {
-        const int is_marked = at < bytes && text[at] == '\xFF';
-        at += (size_t)is_marked;
-        if (at >= bytes || text[at] != *c || (!is_marked && ispunct((unsigned char)*c) && !strchr("%#+-.*()", *c))) {
-            return 0;
-        }
-        at++;
-    }
-    return *own != 0;
-}
-
-/* The tokens of messages, from malloc; NULL behind a line. */
-static uint32_t *tokens_of(const conversation *c, const rbe_chat_message *messages, size_t n, size_t *n_tokens)
-{
-    size_t bytes;
-    rbe_status status = rbe_chat_format(&c->format, messages, n, NULL, 0, &bytes);
-    if (status != RBE_OK && status != RBE_ERROR_CAPACITY) {
-        fail_with(status);
-        return NULL;
-    }
-    char *text = malloc(bytes + 1);
-    uint32_t *tokens = text ? malloc((bytes + 16) * sizeof *tokens) : NULL; /* a token is at least a byte; a few more at the ends */
-    if (!tokens) {
-        free(text);
-        no_memory();
-        return NULL;
-    }
-    status = rbe_chat_format(&c->format, messages, n, text, bytes, &bytes);
-    if (status == RBE_OK) {
-        const int has_bos = begins_with_own(text, bytes, c->bos);
-        status = rbe_tokenize(rbe_model_tokenizer(c->model), text, bytes, RBE_TOKENIZE_MARKED | (has_bos ? 0 : RBE_TOKENIZE_SPECIAL_PREFIX),
-                              tokens, bytes + 16, n_tokens);
-    }
-    free(text);
-    if (status != RBE_OK) {
-        fail_with(status);
-        free(tokens);
-        return NULL;
-    }
-    return tokens;
-}
-
 uint32_t *prompt_of(conversation *c, span question, uint32_t context, uint32_t n_answer, size_t *n_tokens, uint32_t *n_dropped)
 {
     const uint32_t wanted = n_answer && n_answer < ANSWER_ROOM ? n_answer : ANSWER_ROOM;
     const uint32_t kept = wanted < context / 4 ? wanted : context / 4, room = context - kept;
     rbe_chat_message *messages = malloc((c->n_messages + 1) * sizeof *messages);
-    uint32_t *tokens = NULL;
-    if (!messages) {
+    uint32_t *tokens = malloc((room + 1) * sizeof *tokens);
+    rbe_status status = RBE_ERROR_CAPACITY;
+    size_t n_behind = 1;
+    if (!messages || !tokens) {
+        free(messages);
+        free(tokens);
         no_memory();
         return NULL;
     }
-    for (*n_dropped = 0;; (*n_dropped)++) {
-        const size_t n_first = n_initial(c), from = first_kept(c, *n_dropped), n_behind = c->n_messages - from;
+    for (*n_dropped = 0; status == RBE_ERROR_CAPACITY && n_behind > 0; (*n_dropped)++) {
+        const size_t n_first = n_initial(c), from = first_kept(c, *n_dropped);
+        n_behind = c->n_messages - from;
         memcpy(messages, c->messages, n_first * sizeof *messages);
         memcpy(messages + n_first, c->messages + from, n_behind * sizeof *messages);
         messages[n_first + n_behind] = (rbe_chat_message){"user", question.text, question.bytes};
-        tokens = tokens_of(c, messages, n_first + n_behind + 1, n_tokens);
-        if (!tokens || *n_tokens <= room) {
-            break;
-        }
-        free(tokens);
-        tokens = NULL;
-        if (n_behind == 0) {
-            fail(
-                EXIT_FAILED,
-                "the message takes %zu tokens and the context holds %u, %u of them kept for the answer; shorten it or make the context larger",
-                *n_tokens, context, kept);
-            break;
-        }
+        status = rbe_chat_tokens(rbe_model_tokenizer(c->model), &c->format, messages, n_first + n_behind + 1, tokens, room, n_tokens);
     }
+    (*n_dropped)--;
     free(messages);
-    return tokens;
+    if (status == RBE_OK) {
+        return tokens;
+    }
+    free(tokens);
+    if (status == RBE_ERROR_CAPACITY) {
+        fail(EXIT_FAILED,
+             "the message takes %zu tokens and the context holds %u, %u of them kept for the answer; shorten it or make the context larger",
+             *n_tokens, context, kept);
+    } else {
+        fail_with(status);
+    }
+    return NULL;
 }
 
 int remember_turn(conversation *c, span question, span answer, uint32_t n_dropped)
@@ -204,7 +162,6 @@ int begin_conversation(conversation *c, const rbe_model *model, const char *styl
                                    .bos = c->bos,
                                    .eos = c->eos,
                                    .add_generation_prompt = 1,
-                                   .mark = 1,
                                    .form = form.text,
                                    .form_bytes = form.bytes};
     if (!c->bos || !c->eos) {

@@ -78,9 +78,21 @@ static void check_damaged_forms(void)
     CHECK(n_text > 1000 && n_refused > 1000 && n_text + n_refused == 20000, "%u texts, %u refusals", n_text, n_refused);
 }
 
+/* What rbe_chat_tokens refuses before it reads a template; its tokens are tested through the program and through Java. */
+static void check_refused_tokens(void)
+{
+    const rbe_chat_options options = {.struct_bytes = sizeof options, .style = "plain"};
+    uint32_t token;
+    size_t n_tokens;
+    CHECK(rbe_chat_tokens(NULL, &options, conversation, 4, &token, 1, &n_tokens) == RBE_ERROR_UNSUPPORTED, "no tokenizer");
+    CHECK(rbe_chat_tokens(NULL, &options, conversation, 4, &token, 1, NULL) == RBE_ERROR_ARGUMENT, "no count");
+    CHECK(rbe_chat_tokens(NULL, &options, conversation, 4, NULL, 1, &n_tokens) == RBE_ERROR_ARGUMENT, "no tokens");
+}
+
 int main(void)
 {
     check_known_forms();
     check_damaged_forms();
+    check_refused_tokens();
     return check_finish();
 }

@@ -38,6 +38,12 @@ RBE_API rbe_status rbe_chat_detect(const char *jinja, size_t jinja_bytes, const 
 RBE_API rbe_status rbe_chat_format(const rbe_chat_options *options, const rbe_chat_message *messages, size_t n_messages, char *out,
                                    size_t capacity, size_t *n_bytes);
 
+/* The tokens of a conversation: of the text that rbe_chat_format writes, marked whatever options->mark says, behind the tokenizer's first tokens
+ * unless the text begins with options->bos itself. At most `capacity` ids; *n_tokens is the full count. Errors are those of rbe_chat_format and
+ * rbe_tokenize, RBE_ERROR_CAPACITY if they did not fit, RBE_ERROR_UNSUPPORTED where tokenizer is NULL, as of a model without one. */
+RBE_API rbe_status rbe_chat_tokens(const rbe_tokenizer *tokenizer, const rbe_chat_options *options, const rbe_chat_message *messages,
+                                   size_t n_messages, uint32_t *tokens, size_t capacity, size_t *n_tokens);
+
 #ifdef __cplusplus
 }
 #endif

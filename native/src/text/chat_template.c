@@ -1,5 +1,7 @@
 /* Conversations into text without Jinja: docs/runtime.md, "Templates without Python". What a template writes is told by a chat form, a table
  * that was proven to be equal to it (docs/format.md, "Chat forms"). */
+#include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "rbe/chat.h"
@@ -318,4 +320,51 @@ rbe_status rbe_chat_format(const rbe_chat_options *options, const rbe_chat_messa
     *n_bytes = to.bytes;
     return to.bytes <= capacity ? RBE_OK
                                 : rbe_fail(RBE_ERROR_CAPACITY, "the prompt takes %zu bytes, room for %zu was given", to.bytes, capacity);
+}
+
+/* Whether a marked text begins with a text that is not empty, as the template's own: with its punctuation marked. */
+static int begins_with_own(const char *marked, size_t bytes, const char *own)
+{
+    size_t at = 0;
+    for (const char *c = own; *c; c++) {
+        const int is_marked = at < bytes && marked[at] == '\xFF';
+        at += (size_t)is_marked;
+        if (at >= bytes || marked[at] != *c || (!is_marked && ispunct((unsigned char)*c) && !strchr("%#+-.*()", *c))) {
+            return 0;
+        }
+        at++;
+    }
+    return *own != 0;
+}
+
+rbe_status rbe_chat_tokens(const rbe_tokenizer *tokenizer, const rbe_chat_options *options, const rbe_chat_message *messages,
+                           size_t n_messages, uint32_t *tokens, size_t capacity, size_t *n_tokens)
+{
+    if (!n_tokens || (capacity && !tokens)) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_chat_tokens: tokens or n_tokens is NULL");
+    }
+    if (!tokenizer) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "the model's file holds no tokenizer; pack it again with one");
+    }
+    *n_tokens = 0;
+    rbe_chat_options marked = {0};
+    size_t bytes;
+    RBE_TRY(rbe__copy_options(&marked, sizeof marked, options));
+    marked.struct_bytes = sizeof marked;
+    marked.mark = 1;
+    rbe_status status = rbe_chat_format(&marked, messages, n_messages, NULL, 0, &bytes);
+    if (status != RBE_OK && status != RBE_ERROR_CAPACITY) {
+        return status;
+    }
+    char *written = malloc(bytes + 1);
+    if (!written) {
+        return rbe_fail(RBE_ERROR_MEMORY, "out of memory: a prompt of %zu bytes", bytes);
+    }
+    status = rbe_chat_format(&marked, messages, n_messages, written, bytes, &bytes);
+    if (status == RBE_OK) {
+        const uint32_t prefix = marked.bos && begins_with_own(written, bytes, marked.bos) ? 0u : (uint32_t)RBE_TOKENIZE_SPECIAL_PREFIX;
+        status = rbe_tokenize(tokenizer, written, bytes, RBE_TOKENIZE_MARKED | prefix, tokens, capacity, n_tokens);
+    }
+    free(written);
+    return status;
 }

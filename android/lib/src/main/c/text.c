@@ -1,5 +1,4 @@
 /* Texts and conversations into tokens, and tokens into text. */
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,21 +113,6 @@ static jbyteArray detokenize(JNIEnv *env, jclass class, jlong model, jintArray a
     return result;
 }
 
-/* Whether a marked text begins with a text that is not empty, as the template's own: with its punctuation marked. */
-static int begins_with_own(const char *text, size_t bytes, const char *own)
-{
-    size_t at = 0;
-    for (const char *c = own; *c; c++) {
-        const int is_marked = at < bytes && text[at] == '\xFF';
-        at += (size_t)is_marked;
-        if (at >= bytes || text[at] != *c || (!is_marked && ispunct((unsigned char)*c) && !strchr("%#+-.*()", *c))) {
-            return 0;
-        }
-        at++;
-    }
-    return *own != 0;
-}
-
 typedef struct conversation {
     rbe_chat_message *messages;
     bridge_bytes *roles, *contents;
@@ -178,7 +162,7 @@ static int take_conversation(JNIEnv *env, conversation *c, jobjectArray roles, j
     return 1;
 }
 
-/* The conversation as the model's template writes it, marked, into tokens; NULL with a pending exception. */
+/* The conversation as the model's template writes it, into tokens; NULL with a pending exception. */
 static jintArray write_conversation(JNIEnv *env, const bridge_model *m, const char *style, const conversation *c)
 {
     const rbe_chat_options options = {.struct_bytes = sizeof options,
@@ -188,30 +172,29 @@ static jintArray write_conversation(JNIEnv *env, const bridge_model *m, const ch
                                       .bos = m->bos,
                                       .eos = m->eos,
                                       .add_generation_prompt = 1,
-                                      .mark = 1,
                                       .form = m->form.data,
                                       .form_bytes = m->form.count};
-    size_t bytes = 0;
-    jintArray tokens = NULL;
-    rbe_status status = rbe_chat_format(&options, c->messages, c->n, NULL, 0, &bytes);
+    const rbe_tokenizer *tokenizer = rbe_model_tokenizer(m->model);
+    size_t n_tokens = 0;
+    jintArray array = NULL;
+    rbe_status status = rbe_chat_tokens(tokenizer, &options, c->messages, c->n, NULL, 0, &n_tokens);
     if (status != RBE_OK && status != RBE_ERROR_CAPACITY) {
         bridge_throw_last(env, status);
         return NULL;
     }
-    char *text = malloc(bytes + 1);
-    if (!text) {
+    uint32_t *tokens = malloc((n_tokens + 1) * sizeof *tokens);
+    if (!tokens) {
         bridge_throw_no_memory(env);
         return NULL;
     }
-    status = rbe_chat_format(&options, c->messages, c->n, text, bytes, &bytes);
+    status = rbe_chat_tokens(tokenizer, &options, c->messages, c->n, tokens, n_tokens, &n_tokens);
     if (status == RBE_OK) {
-        const int has_bos = begins_with_own(text, bytes, m->bos);
-        tokens = tokens_of(env, m, text, bytes, RBE_TOKENIZE_MARKED | (has_bos ? 0u : (uint32_t)RBE_TOKENIZE_SPECIAL_PREFIX));
+        array = bridge_give_tokens(env, tokens, n_tokens);
     } else {
         bridge_throw_last(env, status);
     }
-    free(text);
-    return tokens;
+    free(tokens);
+    return array;
 }
 
 static jintArray chat_tokens(JNIEnv *env, jclass class, jlong model, jbyteArray style, jobjectArray roles, jobjectArray contents)
