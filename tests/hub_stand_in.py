@@ -79,10 +79,11 @@ class _Handler(BaseHTTPRequestHandler):
             data = (stand.directory / name).read_bytes()
             headers = {"ETag": f'"{etag(data)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
             asked = self.headers.get("Range")
-            first = int(asked.removeprefix("bytes=").partition("-")[0]) if asked else 0
-            if first:
-                headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
-            self._send(data[first:], headers, 206 if first else 200, broken=name in stand.broken)
+            first, _, last = asked.lower().removeprefix("bytes=").partition("-") if asked else ("0", "", "")
+            part = data[int(first) : int(last) + 1 if last else None]
+            if asked:
+                headers["Content-Range"] = f"bytes {first}-{int(first) + len(part) - 1}/{len(data)}"
+            self._send(part, headers, 206 if asked else 200, broken=name in stand.broken)
         else:
             wrong = "RevisionNotFound" if "/revision/" in path and path.startswith(api) else "RepoNotFound"
             self._send(b'{"error": "not found"}', {"X-Error-Code": wrong}, 404)

@@ -23,6 +23,7 @@ example:
   rbe fit smol.rbe
   rbe fit smol.rbe --device rpi-zero2 -c 8192
   rbe fit ./SmolLM2-135M-Instruct --bits 3 --device phone-4gb
+  rbe fit HuggingFaceTB/SmolLM2-135M-Instruct --device rpi3   # before it is downloaded
   rbe fit --devices
 """
 
@@ -53,7 +54,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         nargs="?",
         metavar="MODEL",
         type=Path,
-        help="a .rbe file; or a directory or GGUF file to be packed",
+        help="a .rbe file; or what is to be packed: a directory, a GGUF file, org/name",
     )
     parser.add_argument("--bits", metavar="B", type=float, help="bits per weight that a source is packed with (4)")
     parser.add_argument("--device", metavar="NAME", help="compare with another device, such as rpi5-4gb")
@@ -130,14 +131,14 @@ def _room(arguments: argparse.Namespace) -> _Room:
 @contextmanager
 def _packed(path: Path, bits: float | None) -> Iterator[Path]:
     """A `.rbe` file as it is; of a source, the outline of what packing makes of it."""
-    from rbe_edge.files.scratch import scratch_directory
+    from rbe_edge.sources.hub import is_repository
 
-    if path.is_dir() or (path.is_file() and path.suffix in (".gguf", ".bin")):
-        from rbe_edge.packing.outline import write_outline
+    is_file = path.suffix in (".rbe", ".gguf", ".bin")
+    is_remote = not is_file and not path.exists() and is_repository(str(path))
+    if is_remote or path.is_dir() or (path.is_file() and path.suffix in (".gguf", ".bin")):
+        from rbe_edge.packing.outline import outline_of
 
-        with scratch_directory("fit") as directory:
-            out = directory / "outline.rbe"
-            write_outline(path, 4.0 if bits is None else bits, out)
+        with outline_of(str(path), 4.0 if bits is None else bits) as out:
             yield out
         return
     if bits is not None:

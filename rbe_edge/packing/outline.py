@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
+from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.format import writer
 from rbe_edge.packing import allocation, storage
 from rbe_edge.packing.storage import Storage
+from rbe_edge.sources import hub
+from rbe_edge.sources.hub_outline import fetch_outline
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
 from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.of_source import source_tokenizer
 
 
+@contextmanager
+def outline_of(source: str | Path, bits: float) -> Iterator[Path]:
+    """The outline of a source, in a temporary directory. Raises as write_outline()."""
+    with scratch_directory("fit") as directory:
+        out = directory / "outline.rbe"
+        write_outline(source, bits, out)
+        yield out
+
+
 def write_outline(source: str | Path, bits: float, out: Path, tokenizer: Path | None = None) -> None:
     """Writes a `.rbe` file that has an index and holes, as `rbe pack SOURCE --bits BITS` without calibration would make
-    it: it takes no room on the disk, and runs nowhere. No weight of a source is read unless bits are 16 and it is fp32.
-    Raises PackError for what cannot be packed, or not with so few bits, TokenizerError."""
+    it: it takes no room on the disk, and runs nowhere. No weight of a source is read unless bits are 16 and it is fp32;
+    of a repository of the hub none is downloaded. Raises PackError for what cannot be packed or had, or not with so
+    few bits, TokenizerError, MissingExtra."""
     if not (2 <= bits <= 8 or bits in storage.DENSE_BITS):
         raise PackError(f"--bits {bits:g} is not possible; give 2 to 8, fractions too, or 16 or 32")
+    if not Path(source).exists() and hub.is_repository(str(source)):
+        with scratch_directory("fit") as directory:
+            fetch_outline(str(source), directory)
+            write_outline(directory, bits, out)
+        return
     opened = open_source(source, tokenizer)
     plan = plan_model(opened)
     vocabulary = plan.metadata["vocabulary"]

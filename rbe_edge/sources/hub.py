@@ -31,12 +31,14 @@ def is_repository(source: str) -> bool:
 @dataclass(frozen=True)
 class Offer:
     """What a repository holds of what a packer reads. revision: the commit. download_bytes: of all, cached or not.
-    parameters: weights, estimated from the files' size where the hub does not count them."""
+    parameters: weights, estimated from the files' size where the hub does not count them. weight_files: name and
+    bytes of each file that holds weights."""
 
     repository: str
     revision: str | None
     download_bytes: int
     parameters: int
+    weight_files: tuple[tuple[str, int], ...] = ()
 
 
 def inquire(repository: str, revision: str | None = None) -> Offer:
@@ -46,11 +48,12 @@ def inquire(repository: str, revision: str | None = None) -> Offer:
 
         found = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=30)
     sizes = {file.rfilename: file.size or 0 for file in found.siblings or () if _wanted(file.rfilename)}
-    weights = sum(size for name, size in sizes.items() if name.endswith(".safetensors"))
+    weight_files = tuple((name, size) for name, size in sorted(sizes.items()) if name.endswith(".safetensors"))
+    weights = sum(size for _, size in weight_files)
     if not weights:
         raise PackError(f"{repository}: holds no model in safetensors, which is what can be packed; choose another")
     counted = getattr(getattr(found, "safetensors", None), "total", None)
-    return Offer(repository, found.sha, sum(sizes.values()), counted or weights // 2)
+    return Offer(repository, found.sha, sum(sizes.values()), counted or weights // 2, weight_files)
 
 
 def _wanted(name: str) -> bool:
@@ -112,6 +115,30 @@ def download(repository: str, revision: str | None = None, stopped: Callable[[],
 
         watch: Any = None if stopped is None else _watch(stopped)
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(WANTED), tqdm_class=watch))
+
+
+def download_small(repository: str, revision: str | None = None) -> Path:
+    """The local directory of a repository, with all that a packer reads but the weights. Raises as download does."""
+    with _explained(repository, revision):
+        from huggingface_hub import snapshot_download
+
+        small = [name for name in WANTED if not name.endswith(".safetensors")]
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=small, tqdm_class=_watch(lambda: False))
+        )
+
+
+def tensor_headers(repository: str, revision: str | None, name: str) -> dict[str, Any]:
+    """What the header of a safetensors file says: by tensor its dtype, shape and data_offsets. Reads the header alone.
+    Raises as download does."""
+    with _explained(repository, revision):
+        from huggingface_hub import HfApi
+
+        found = HfApi().parse_safetensors_file_metadata(repository, name, revision=revision, timeout=30)
+    return {
+        tensor: {"dtype": told.dtype, "shape": list(told.shape), "data_offsets": list(told.data_offsets)}
+        for tensor, told in found.tensors.items()
+    }
 
 
 def _watch(stopped: Callable[[], bool]) -> type:

@@ -191,7 +191,8 @@ class Client(App[None]):
         chosen = await self.push_screen_wait(ModelScreen(directories, loaded.path if loaded is not None else None))
         path: Path | None = None
         if isinstance(chosen, FromHub):
-            path = await self.push_screen_wait(PackScreen(self._start.models_directory))
+            session = self.settings.session(self._start.session)
+            path = await self.push_screen_wait(PackScreen(self._start.models_directory, session))
             if path is None:
                 return
         elif isinstance(chosen, Choice):

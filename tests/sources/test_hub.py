@@ -15,7 +15,9 @@ import tiny_models
 from hub_stand_in import StandIn, standing
 
 from rbe_edge.errors import Cancelled, PackError
+from rbe_edge.packing.outline import write_outline
 from rbe_edge.packing.pack import PackOptions, pack
+from rbe_edge.runtime import fit
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources import hub
 
@@ -69,6 +71,29 @@ def test_a_model_is_downloaded_and_packed(stand: StandIn, directory: Path, tmp_p
     pack("someone/tiny", tmp_path / "again.rbe", DENSE)
     assert fetched(stand) == []
     assert (tmp_path / "again.rbe").read_bytes() == (tmp_path / "hub.rbe").read_bytes()
+
+
+def test_an_outline_needs_no_weights(stand: StandIn, directory: Path, tmp_path: Path) -> None:
+    """What packing would make is known before the weights are downloaded."""
+    write_outline("someone/tiny", 4.0, tmp_path / "hub.rbe")
+    ranges = [asked for _, path, asked in stand.asked if path.endswith(".safetensors")]
+    assert ranges == ["bytes=0-100000"] * 2  # in which the headers are
+    assert not {"pytorch_model.bin", "README.md", "onnx.safetensors"} & set(fetched(stand))
+    assert weights(tmp_path / "cache") == []
+    write_outline(directory, 4.0, tmp_path / "local.rbe")
+    ours, theirs = (fit.estimate(tmp_path / name) for name in ("hub.rbe", "local.rbe"))
+    assert ours.total == theirs.total
+
+
+def test_an_outline_of_a_damaged_repository(stand: StandIn, directory: Path, tmp_path: Path) -> None:
+    name = "model-00001-of-00002.safetensors"
+    stand.claimed[name] = 5
+    with pytest.raises(PackError, match=f"{name}: its header speaks of .* bytes and the hub of 5; it is damaged"):
+        write_outline("someone/tiny", 4.0, tmp_path / "out.rbe")
+    (directory / name).write_bytes(b"\xff" * 64)
+    with pytest.raises(PackError, match="someone/tiny: "):
+        write_outline("someone/tiny", 4.0, tmp_path / "out.rbe")
+    assert not (tmp_path / "out.rbe").exists()
 
 
 def test_a_connection_that_breaks(stand: StandIn, tmp_path: Path) -> None:

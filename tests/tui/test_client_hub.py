@@ -23,14 +23,14 @@ async def test_a_model_comes_though_the_connection_broke(tmp_path: Path, monkeyp
     models = tmp_path / "models"
     with hub_stand_in.standing(source) as stand:
         hub_stand_in.use(stand, tmp_path / "cache", monkeypatch)
-        stand.broken.add("model.safetensors")
         async with client(directory=models, settings={"max_tokens": 3}) as it:
             await it.press("f3", "ctrl+n")
             await it.sees("Pack a model")
             it.client.screen.query_one("#repository", Input).value = "someone/tiny"
             await it.pilot.click("#check")
             await it.sees("1,000 weights", "There is room for it.")
-            assert not any("/resolve/" in path for _, path, _ in stand.asked)
+            assert [asked for _, path, asked in stand.asked if path.endswith(".safetensors")] == ["bytes=0-100000"]
+            stand.broken.add("model.safetensors")
             await it.pilot.click("#pack")
             await it.sees("the download failed", "check connection and disk space")
             assert not models.exists() and not list((tmp_path / "cache").rglob("*.safetensors"))

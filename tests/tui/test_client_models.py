@@ -15,9 +15,11 @@ from textual.widgets import Button, Input, OptionList
 
 from rbe_edge.errors import Cancelled, PackError
 from rbe_edge.packing import pack as packing
+from rbe_edge.runtime import fit
 from rbe_edge.runtime.model import Model, demo_path
 from rbe_edge.sources import hub
 from rbe_edge.tui import room
+from rbe_edge.tui.screens import pack_screen
 from rbe_edge.tui.screens.model_screen import find_models
 
 SMALL = hub.Offer("org/tiny", "main", 1 << 20, 100_000)
@@ -110,12 +112,14 @@ async def test_what_does_not_fit_is_not_downloaded(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(hub, "inquire", lambda name: hub.Offer(name, None, 10**15, 10**14))
     monkeypatch.setattr(hub, "download", lambda *_: loaded.append("!"))
     monkeypatch.setattr(hub, "cache_directory", lambda: tmp_path / "cache")
+    advice = fit.Advice(False, 0, None, 0, 2.5, 0.0, "--bits 2.5")
+    monkeypatch.setattr(pack_screen, "plan_of", lambda *_: room.Plan(10**14, 10**14, advice))
     async with client(directory=tmp_path / "models") as it:
         await it.press("f3", "ctrl+n")
         await it.sees("Pack a model")
         it.client.screen.query_one("#repository", Input).value = "org/huge"
         await it.pilot.click("#check")
-        await it.sees("TOO LITTLE", "There is not enough room; nothing was downloaded.")
+        await it.sees("TOO LITTLE", "There is not enough room; nothing was downloaded.", "It has room with 2.5 bits")
         await it.pilot.click("#pack")
         assert it.client.screen.query_one("#pack", Button).disabled and loaded == []
 
@@ -127,6 +131,7 @@ def small_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(hub, "inquire", lambda name: SMALL)
     monkeypatch.setattr(hub, "download", lambda *_: source)
     monkeypatch.setattr(hub, "cache_directory", lambda: tmp_path / "cache")
+    monkeypatch.setattr(pack_screen, "plan_of", lambda *_: room.Plan(50_000, 1_000_000, None))
     return source
 
 
@@ -180,7 +185,7 @@ def test_an_offer_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"config.json": 10, "model.safetensors": 2000, "pytorch_model.bin": 5000, "tokenizer.json": None}
     found = Made(sha="abc", safetensors=None, siblings=[Made(rfilename=name, size=names[name]) for name in names])
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, name, **_: found)
-    assert hub.inquire("org/name") == hub.Offer("org/name", "abc", 2010, 1000)
+    assert hub.inquire("org/name") == hub.Offer("org/name", "abc", 2010, 1000, (("model.safetensors", 2000),))
     found.safetensors = Made(total=777)
     assert hub.inquire("org/name").parameters == 777
     found.siblings = []
@@ -189,17 +194,10 @@ def test_an_offer_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_room_is_counted_by_disk(tmp_path: Path) -> None:
-    found = room.needs(
-        hub.Offer("org/name", None, 1000, 100),
-        4,
-        cache=tmp_path / "not" / "there",
-        output=tmp_path,
-        cached_bytes=400,
-        free_memory=1,
-    )
-    disks, memory = found[:-1], found[-1]
+    offer, plan = hub.Offer("org/name", None, 1000, 100), room.Plan(52, 1, None)
+    disks = room.needs(offer, plan, cache=tmp_path / "not" / "there", output=tmp_path, cached_bytes=400)
     assert sum(need.needed for need in disks) == 600 + 400 + 52
-    assert all(need.met for need in disks) and not memory.met and "TOO LITTLE" in str(memory)
+    assert all(need.met for need in disks) and "TOO LITTLE" in str(room.Need("memory", 2, 1))
 
 
 def test_the_output_s_disk_holds_the_weights_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,5 +206,20 @@ def test_the_output_s_disk_holds_the_weights_too(tmp_path: Path, monkeypatch: py
     out.mkdir()
     monkeypatch.setattr(room, "os", SimpleNamespace(stat=lambda path: SimpleNamespace(st_dev=path == out)))
     offer = hub.Offer("org/name", None, 1000, 100)
-    found = room.needs(offer, 4, cache=cache, output=out, cached_bytes=0, free_memory=1)
-    assert [need.needed for need in found[:-1]] == [1000, 400 + 52]
+    found = room.needs(offer, room.Plan(52, 1, None), cache=cache, output=out, cached_bytes=0)
+    assert [need.needed for need in found] == [1000, 400 + 52]
+
+
+@pytest.mark.parametrize(
+    ("advice", "said"),
+    [
+        (fit.Advice(False, 512, None, 0, 0.0, 0.0, "-c 512"), "It has room with a context of 512 tokens (F2)."),
+        (
+            fit.Advice(False, 512, None, 0, 0.0, 3.2, "-c 512"),
+            "It has room with 3.2 bits per weight or a context of 512",
+        ),
+        (fit.Advice(False, 512, "q8", 5, 0.0, 0.0, "--max-memory 5M"), "Choose a smaller model."),
+    ],
+)
+def test_what_helps(advice: fit.Advice, said: str) -> None:
+    assert room.what_helps(advice).startswith(said)

@@ -17,12 +17,13 @@ from snapshots import WRITES, cells, check_image, differences, drawn
 from textual.widgets import Input
 
 from rbe_edge.machine import sensors
+from rbe_edge.runtime import fit
 from rbe_edge.runtime.session import Session
 from rbe_edge.sources import hub
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
 from rbe_edge.tui import app
 from rbe_edge.tui.engine import Engine, Feed, Outcome, Question
-from rbe_edge.tui.room import Need
+from rbe_edge.tui.room import Need, Plan
 from rbe_edge.tui.screens import model_screen, pack_screen
 from rbe_edge.tui.screens.model_screen import Choice
 from rbe_edge.tui.settings import DARK, LIGHT
@@ -91,8 +92,13 @@ def same_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     models = [Choice(None, 2_500_000), Choice(Path("/models/smol.rbe"), 80_000_000)]
     monkeypatch.setattr(model_screen, "find_models", lambda directories: models)
     monkeypatch.setattr(hub, "inquire", lambda name: hub.Offer(name, None, 269_000_000, 134_515_008))
-    room = [Need("disk of /", 900_000_000, 9_000_000_000), Need("memory to run it", 140_000_000, 100_000_000)]
-    monkeypatch.setattr(pack_screen, "needs", lambda *_, **__: room)
+    disk = [Need("disk of /", 900_000_000, 9_000_000_000)]
+    advice = fit.Advice(False, 2048, None, 0, 0.0, 3.2, "-c 2048")
+    here = fit.Available(512_000_000, 100_000_000, 0, None, "free memory")
+    monkeypatch.setattr(pack_screen, "needs", lambda *_, **__: disk)
+    monkeypatch.setattr(pack_screen, "plan_of", lambda *_: Plan(70_000_000, 140_000_000, advice))
+    monkeypatch.setattr(fit, "available", lambda: here)
+    monkeypatch.setattr(hub, "cache_directory", lambda: Path("/"))
 
 
 @pytest.mark.parametrize(("theme", "size"), [(DARK, (80, 24)), (LIGHT, (120, 40))], ids=["dark", "light"])

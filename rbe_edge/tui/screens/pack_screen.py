@@ -18,9 +18,10 @@ from textual.widgets import Button, Footer, Input, ProgressBar, Static
 
 from rbe_edge.errors import Cancelled, OptionError, PackError, RbeError
 from rbe_edge.runtime import fit
+from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.sources import hub
 from rbe_edge.terminal_text import printable, size
-from rbe_edge.tui.room import Need, needs
+from rbe_edge.tui.room import Need, needs, plan_of, what_helps
 
 _POLL_S = 0.5
 
@@ -30,9 +31,10 @@ class PackScreen(ModalScreen["Path | None"]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Stop or back", key_display="Esc")]
 
-    def __init__(self, directory: Path) -> None:
-        """directory: where the file is to lie; made where it is missing."""
+    def __init__(self, directory: Path, session: SessionOptions) -> None:
+        """directory: where the file is to lie; made where it is missing. session: with which it will be run."""
         super().__init__()
+        self._session = session
         self._directory = directory
         self._offer: hub.Offer | None = None
         self._stop = threading.Event()
@@ -106,26 +108,27 @@ class PackScreen(ModalScreen["Path | None"]):
             repository, bits = self._asked()
             self._tell(f"asking huggingface.co about {repository} …")
             offer = await asyncio.to_thread(hub.inquire, repository)
-            found = await asyncio.to_thread(self._needs, offer, bits)
+            found, helps = await asyncio.to_thread(self._needs, offer, bits)
         except (RbeError, OSError) as error:
             self._tell(str(error))
             return
-        self._offer = offer
         enough = all(need.met for need in found)
+        verdict = "There is room for it." if enough else f"There is not enough room; nothing was downloaded. {helps}"
         lines = [f"{offer.parameters:,} weights, {size(offer.download_bytes)} to download", *map(str, found)]
-        lines.append("There is room for it." if enough else "There is not enough room; nothing was downloaded.")
-        self._tell("\n".join(lines))
+        self._tell("\n".join([*lines, verdict.rstrip()]))
+        self._offer = offer
         self.query_one("#pack", Button).disabled = not enough
 
-    def _needs(self, offer: hub.Offer, bits: float) -> list[Need]:
-        return needs(
-            offer,
-            bits,
-            cache=hub.cache_directory(),
-            output=self._directory,
-            cached_bytes=hub.cached_bytes(offer.repository),
-            free_memory=fit.available().bytes or 0,
-        )
+    def _needs(self, offer: hub.Offer, bits: float) -> tuple[list[Need], str]:
+        """And what helps where memory is short."""
+        free = fit.available().bytes
+        plan = plan_of(offer.repository, bits, self._session, free)
+        cache, cached = hub.cache_directory(), hub.cached_bytes(offer.repository)
+        found = needs(offer, plan, cache=cache, output=self._directory, cached_bytes=cached)
+        if free is None or plan.advice is None:
+            return found, ""
+        memory = Need("memory to run it", plan.memory, free)
+        return [*found, memory], "" if memory.met else what_helps(plan.advice)
 
     @work(exclusive=True, group="pack")
     async def _pack(self) -> None:
