@@ -1,4 +1,5 @@
 /* `rbe doctor`: what this machine has. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,18 +9,27 @@
 #include "platform/processors.h"
 #include "platform/program.h"
 #include "rbe/fit.h"
+#include "rbe/threads.h"
 
 #define LITTLE_MEMORY (512u << 20)
+#define SIZE_CLASSES 64u
 
-static const char usage[] = "usage: rbe doctor [--json]\n"
-                            "\n"
-                            "Says what this machine has: processor, its features, kernels that run on it, cores and memory.\n"
-                            "\n"
-                            "  --quick                as it is here: nothing is measured (`rbe bench FILE` does)\n"
-                            "  --json                 write one JSON object\n"
-                            "\n"
-                            "example:\n"
-                            "  rbe doctor\n";
+/* What answers found on this machine, by size class of the model; n_threads 0: nothing. */
+typedef struct found_threads {
+    rbe_threads_kept of[SIZE_CLASSES];
+    uint32_t n;
+} found_threads;
+
+static const char usage[] =
+    "usage: rbe doctor [--json]\n"
+    "\n"
+    "Says what this machine has: processor, its features, kernels that run on it, cores, memory, and how many threads are fastest.\n"
+    "\n"
+    "  --quick                as it is here: nothing is measured (`rbe bench FILE` does)\n"
+    "  --json                 write one JSON object\n"
+    "\n"
+    "example:\n"
+    "  rbe doctor\n";
 
 /* The best set that runs here. */
 static const char *best_set(void)
@@ -41,7 +51,60 @@ static const char *known_size(uint64_t bytes, number_text *out)
     return bytes && bytes != RBE_UNLIMITED ? size_text_of(bytes, out) : "unknown";
 }
 
-static void write_lines(const rbe__machine *machine, const rbe__processors *processors, const rbe_memory *memory)
+static void sort_by_threads(rbe_threads_kept *line)
+{
+    for (uint32_t i = 1; i < line->n_tried; i++) {
+        for (uint32_t k = i; k > 0 && line->tried[k] < line->tried[k - 1]; k--) {
+            const uint32_t n = line->tried[k];
+            const float rate = line->tokens_per_s[k];
+            line->tried[k] = line->tried[k - 1];
+            line->tokens_per_s[k] = line->tokens_per_s[k - 1];
+            line->tried[k - 1] = n;
+            line->tokens_per_s[k - 1] = rate;
+        }
+    }
+}
+
+static void find_threads(found_threads *found)
+{
+    char path[1024];
+    rbe_threads_kept line = {.struct_bytes = sizeof line};
+    const uint32_t here = rbe_threads_machine();
+    *found = (found_threads){0};
+    if (!rbe__cache_file("threads.txt", path, sizeof path)) {
+        return;
+    }
+    for (uint32_t i = 0; rbe_threads_read(path, i, &line) == RBE_OK; i++) {
+        if (line.machine == here && line.size_class < SIZE_CLASSES - 1) {
+            found->n += found->of[line.size_class].n_threads == 0;
+            sort_by_threads(&line);
+            found->of[line.size_class] = line;
+        }
+    }
+}
+
+static void write_thread_lines(const found_threads *found)
+{
+    number_text least, most;
+    for (uint32_t class = 0; class < SIZE_CLASSES; class++) {
+        const rbe_threads_kept *line = &found->of[class];
+        if (line->n_threads == 0) {
+            continue;
+        }
+        printf("threads:   %u for models of %s to %s, found by an answer (tokens/s by threads:", line->n_threads,
+               size_text_of((uint64_t)1 << class, &least), size_text_of((uint64_t)2 << class, &most));
+        for (uint32_t i = 0; i < line->n_tried; i++) {
+            printf("%s %u: %.1f", i ? "," : "", line->tried[i], (double)line->tokens_per_s[i]);
+        }
+        puts(")");
+    }
+    if (!found->n) {
+        puts("threads:   not tried yet; the first answers of `rbe run` and `rbe chat` find out how many are fastest");
+    }
+}
+
+static void write_lines(const rbe__machine *machine, const rbe__processors *processors, const rbe_memory *memory,
+                        const found_threads *threads)
 {
     char processor[256];
     number_text all, available;
@@ -60,6 +123,7 @@ static void write_lines(const rbe__machine *machine, const rbe__processors *proc
     }
     printf("\nmemory:    %s, %s available (%s)\n", known_size(memory->total, &all), known_size(memory->available, &available),
            memory->limited_by);
+    write_thread_lines(threads);
     if (strcmp(best_set(), "scalar") == 0) {
         puts("- no vector instructions that this build knows: expect a tenth of the speed; is it built for this machine?");
     }
@@ -75,7 +139,28 @@ static void write_size(const char *name, uint64_t bytes)
     printf(bytes && bytes != RBE_UNLIMITED ? ", \"%s\": %llu" : ", \"%s\": null", name, (unsigned long long)bytes);
 }
 
-static void write_json(const rbe__machine *machine, const rbe__processors *processors, const rbe_memory *memory)
+static void write_json_threads(const found_threads *found)
+{
+    const char *separator = "";
+    fputs(", \"threads\": [", stdout);
+    for (uint32_t class = 0; class < SIZE_CLASSES; class++) {
+        const rbe_threads_kept *line = &found->of[class];
+        if (line->n_threads == 0) {
+            continue;
+        }
+        printf("%s{\"bytes_per_token\": %llu, \"threads\": %u, \"tokens_per_s\": {", separator, 1ull << class, line->n_threads);
+        for (uint32_t i = 0; i < line->n_tried; i++) {
+            printf("%s\"%u\": ", i ? ", " : "", line->tried[i]);
+            json_number(round(100 * (double)line->tokens_per_s[i]) / 100);
+        }
+        fputs("}}", stdout);
+        separator = ", ";
+    }
+    fputs("]", stdout);
+}
+
+static void write_json(const rbe__machine *machine, const rbe__processors *processors, const rbe_memory *memory,
+                       const found_threads *threads)
 {
     printf("{\"version\": \"%s\", \"library\": \"%s\", \"system\": ", RBE_VERSION, rbe_version());
     json_text(span_of(machine->system));
@@ -90,12 +175,14 @@ static void write_json(const rbe__machine *machine, const rbe__processors *proce
     printf("}, \"cores\": %u, \"quota\": %u", processors->n_cores, processors->quota);
     write_size("memory_bytes", memory->total);
     write_size("memory_available_bytes", memory->available);
+    write_json_threads(threads);
     puts("}");
 }
 
 int command_doctor(int argc, char **argv)
 {
     static rbe__processors processors;
+    static found_threads threads;
     rbe__machine machine;
     rbe_memory memory = {.struct_bytes = sizeof memory};
     int quick = 0, json = 0, code;
@@ -113,10 +200,11 @@ int command_doctor(int argc, char **argv)
     if (rbe_memory_find(&memory) != RBE_OK) {
         return fail_with(RBE_ERROR_IO);
     }
+    find_threads(&threads);
     if (json) {
-        write_json(&machine, &processors, &memory);
+        write_json(&machine, &processors, &memory, &threads);
     } else {
-        write_lines(&machine, &processors, &memory);
+        write_lines(&machine, &processors, &memory, &threads);
     }
     return 0;
 }

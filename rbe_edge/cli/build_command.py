@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rbe_edge.cli.output import ProgressBar, note, printable, size
+from rbe_edge.cli.output import ProgressBar, ended_in_order, note, printable, size
 from rbe_edge.errors import OptionError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         log=(lambda line: print(printable(line), file=sys.stderr)) if arguments.verbose else None,
     )
     done: list[Built] = []
-    with ProgressBar() as bar:
+    with ended_in_order(), ProgressBar() as bar:
         for built in build(targets, options, None if arguments.verbose else bar.show):
             done.append(built)
             bar.pause()

@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 
 from rbe_edge.cli.model_arguments import add_memory_argument
-from rbe_edge.cli.output import ProgressBar, note, printable
+from rbe_edge.cli.output import ProgressBar, ended_in_order, note, printable
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.options import KV_TYPES
 
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         serve_port=arguments.serve_port if arguments.serve else None,
         again=_again(arguments),
     )
-    with ProgressBar() as bar:
+    with ended_in_order(), ProgressBar() as bar:
 
         def told(line: str) -> None:
             bar.pause()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
 from typing import Any
 
 from rbe_edge.terminal_text import printable as printable
@@ -16,6 +19,21 @@ _BAR_AFTER_S = 0.5  # shorter work shows no bar
 def note(message: str) -> None:
     """One line for the person, beside the output."""
     print(f"rbe: {printable(message)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """SIGTERM ends what is inside as Ctrl-C does, so that the programs that it started end too and nothing half-written
+    is left. To be used on the main thread."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class ProgressBar:

@@ -166,7 +166,8 @@ def _running(marker: str) -> list[str]:
 @needs_zig
 @needs_cmake
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
-def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_nothing(tmp_path: Path, number: int, code: int) -> None:
     temporary, output = tmp_path / "scratch", tmp_path / "out"
     temporary.mkdir()
     command = [sys.executable, "-m", "rbe_edge", "build", "--target", "android-arm64", "-o", str(output)]
@@ -176,9 +177,9 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         while not _running(f"{temporary}/rbe-build-") and process.poll() is None and time.monotonic() < limit:
             time.sleep(0.05)
         time.sleep(1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (130, "")
+    assert (process.returncode, said) == (code, "")
     assert list(temporary.iterdir()) == [] and not output.exists()
     assert _running(f"{temporary}/") == []
 

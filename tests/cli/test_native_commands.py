@@ -15,6 +15,7 @@ import pytest
 import tiny_models
 from command_line import Rbe
 
+from rbe_edge import _native
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.model import demo_path
 
@@ -211,9 +212,26 @@ def test_doctor(native: Native, rbe: Rbe) -> None:
     assert [line.split(":")[0].split()[0] for line in lines[:6]] == [
         "rbe", "processor", "features", "kernels", "cores", "memory",
     ]  # fmt: skip
+    assert any(line.startswith("threads: ") for line in lines)
     ours, theirs = json.loads(native("doctor", "--json").stdout), json.loads(rbe("doctor", "--json", "--quick").stdout)
-    for key in ("version", "processor", "system", "kernel_set", "kernel_sets", "memory_bytes"):
+    for key in ("version", "processor", "system", "kernel_set", "kernel_sets", "memory_bytes", "threads"):
         assert ours[key] == theirs[key]
+
+
+def test_doctor_shows_threads_as_python_does(
+    native: Native, rbe: Rbe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    machine = _native.library().rbe_threads_machine()
+    lines = [f"{machine:08x} 26 2 2:2510 1:1340", f"{machine:08x} 20 1 1:99901", f"{machine ^ 1:08x} 22 3 3:5"]
+    (tmp_path / "rbe_edge").mkdir()
+    (tmp_path / "rbe_edge" / "threads.txt").write_text("\n".join(["rbe-threads 1", *lines, ""]))
+    ours, theirs = native("doctor", "--json").stdout, rbe("doctor", "--json", "--quick").stdout
+    assert json.loads(ours)["threads"] == json.loads(theirs)["threads"]
+    assert len(json.loads(ours)["threads"]) == 2
+    ours, theirs = native("doctor").stdout, rbe("doctor", "--quick").stdout
+    shown = [line for line in ours.splitlines() if line.startswith("threads:")]
+    assert shown == [line for line in theirs.splitlines() if line.startswith("threads:")]
 
 
 def test_bench(native: Native) -> None:

@@ -24,8 +24,8 @@ void rbe__end_at_once(int code);
 /* The file of the running program, zero-terminated. name: argv[0], for systems that do not tell. 0 where it is not known. */
 int rbe__program_path(const char *name, char *out, size_t capacity);
 
-/* Where the user's small files are that may be lost, with its directory made: ~/.cache/rbe_edge/NAME on Linux, by XDG_CACHE_HOME. 0 where
- * there is none. */
+/* Where the user's small files are that may be lost, with its directory made: ~/.cache/rbe_edge/NAME on Linux, by XDG_CACHE_HOME;
+ * on Windows by LOCALAPPDATA. 0 where there is none. */
 int rbe__cache_file(const char *name, char *out, size_t capacity);
 
 /* How many threads of the whole machine have wanted to run in the last minute; 0: unknown. */

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <io.h>
+#include <limits.h>
 #include <locale.h>
 #include <psapi.h>
 #include <shellapi.h>
@@ -109,11 +110,24 @@ uint32_t rbe__any_number(void)
 
 int rbe__cache_file(const char *name, char *out, size_t capacity)
 {
-    (void)name;
-    if (capacity) {
-        out[0] = 0;
+    static const wchar_t own[] = L"\\rbe_edge";
+    wchar_t directory[MAX_PATH];
+    const DWORD room = MAX_PATH - sizeof own / sizeof *own;
+    const DWORD n = GetEnvironmentVariableW(L"LOCALAPPDATA", directory, room);
+    if (n == 0 || n >= room) {
+        return 0;
     }
-    return 0;
+    wcscat(directory, own);
+    if (!CreateDirectoryW(directory, NULL) && GetLastError() != ERROR_ALREADY_EXISTS) {
+        return 0;
+    }
+    const int bytes = WideCharToMultiByte(CP_UTF8, 0, directory, -1, out, capacity < INT_MAX ? (int)capacity : INT_MAX, NULL, NULL);
+    if (bytes <= 0) {
+        return 0;
+    }
+    const size_t left = capacity - (size_t)(bytes - 1);
+    const int last = snprintf(out + bytes - 1, left, "\\%s", name);
+    return last > 0 && (size_t)last < left;
 }
 
 uint64_t rbe__peak_resident_bytes(void)
