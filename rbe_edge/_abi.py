@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+from rbe_edge._power_structures import *  # noqa: F403 - part of the binding
+from rbe_edge._power_structures import Effort
 from rbe_edge._structures import *  # noqa: F403 - part of the binding
 from rbe_edge._structures import (
     BatchHandle,
@@ -44,6 +46,8 @@ from rbe_edge._structures import (
     ThreadsKept,
     TokenizerHandle,
 )
+
+SKIP = 255
 
 OK = 0
 ERROR_ARGUMENT = 1
@@ -170,6 +174,9 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_session_restore": (_STATUS, [_SESSION, ctypes.c_char_p]),
     "rbe_session_copy": (_STATUS, [_SESSION, _SESSION, _SIZE]),
     "rbe_session_cancel": (None, [_SESSION]),
+    "rbe_session_set_effort": (_STATUS, [_SESSION, ctypes.POINTER(Effort)]),
+    "rbe_batch_follow_sessions": (_STATUS, [_BATCH, _U32]),
+    "rbe_model_effort_bytes": (_STATUS, [_MODEL, ctypes.POINTER(Effort), ctypes.POINTER(ctypes.c_uint64)]),
     "rbe_chat_detect": (_STATUS, [ctypes.c_char_p, _SIZE, ctypes.POINTER(ctypes.c_char_p)]),
     "rbe_chat_format": (
         _STATUS,
@@ -178,6 +185,18 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
             ctypes.POINTER(ChatMessage),
             _SIZE,
             ctypes.POINTER(ctypes.c_char),
+            _SIZE,
+            _SIZE_OUT,
+        ],
+    ),
+    "rbe_chat_tokens": (
+        _STATUS,
+        [
+            ctypes.POINTER(TokenizerHandle),
+            ctypes.POINTER(ChatOptions),
+            ctypes.POINTER(ChatMessage),
+            _SIZE,
+            _TOKENS,
             _SIZE,
             _SIZE_OUT,
         ],

@@ -5,6 +5,7 @@
 
 #include "rbe/chat.h"
 #include "rbe/codec.h"
+#include "rbe/effort.h"
 #include "rbe/faults.h"
 #include "rbe/fit.h"
 #include "rbe/rbe.h"
@@ -30,6 +31,14 @@ static void structures(void)
     FIELD(rbe_model_options, without_amx);
     FIELD(rbe_model_options, file_offset);
     FIELD(rbe_model_options, file_bytes);
+
+    STRUCTURE(rbe_effort);
+    FIELD(rbe_effort, struct_bytes);
+    FIELD(rbe_effort, embedding);
+    FIELD(rbe_effort, lm_head);
+    FIELD(rbe_effort, n_layers);
+    FIELD(rbe_effort, attention);
+    FIELD(rbe_effort, feed_forward);
 
     STRUCTURE(rbe_model_info);
     FIELD(rbe_model_info, struct_bytes);
@@ -271,6 +280,7 @@ static void constants(void)
     CONSTANT(RBE_CAPTURE_UP);
     CONSTANT(RBE_CAPTURE_DOWN);
     CONSTANT(RBE_CAPTURE_LM_HEAD);
+    CONSTANT(RBE_SKIP);
     CONSTANT(RBE_PLANES_ATTENTION);
     CONSTANT(RBE_PLANES_FEED_FORWARD);
     CONSTANT(RBE_PLANES_EMBEDDING);

@@ -21,7 +21,9 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 INCLUDE = REPOSITORY / "native" / "include"
-HEADERS = [INCLUDE / "rbe" / name for name in ("rbe.h", "chat.h", "codec.h", "faults.h", "fit.h", "threads.h")]
+HEADERS = [
+    INCLUDE / "rbe" / name for name in ("rbe.h", "chat.h", "codec.h", "effort.h", "faults.h", "fit.h", "threads.h")
+]
 PROBE = REPOSITORY / "tools" / "abi_probe.c"
 
 if __name__ == "__main__":

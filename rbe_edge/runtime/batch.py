@@ -28,7 +28,9 @@ class Batch:
         batch.step([a, b], [int(a.logits.argmax()), int(b.logits.argmax())])
     """
 
-    def __init__(self, model: EngineModel, max_sessions: int, threads: int, planes: int) -> None:
+    def __init__(
+        self, model: EngineModel, max_sessions: int, threads: int, planes: int, follow_sessions: bool = False
+    ) -> None:
         """Use model.batch()."""
         self._native: NativeHandle | None = None
         require(1 <= max_sessions <= 512, f"max_sessions must be from 1 to 512, not {max_sessions}")
@@ -42,6 +44,7 @@ class Batch:
         )
         handle = ctypes.POINTER(_native.BatchHandle)()
         _native.check(_native.library().rbe_batch_create(model.handle, ctypes.byref(raw), ctypes.byref(handle)))
+        _native.check(_native.library().rbe_batch_follow_sessions(handle, follow_sessions))
         self.model = model
         self.max_sessions = max_sessions
         self._native = NativeHandle(handle, "batch")
@@ -69,7 +72,7 @@ class Batch:
 
         Raises OptionError for sessions of another model, for doubles, for more than max_sessions and for what are no
         tokens; Cancelled after cancel(). No session has changed then. A step for which a context slides
-        is not cancelled: the next one is."""
+        is not cancelled, nor what follows the first pass of several: the next one is."""
         require(1 <= len(sessions) <= self.max_sessions, f"a step is of 1 to {self.max_sessions} sessions")
         require(len(tokens) == len(sessions), f"{len(sessions)} sessions need as many tokens, not {len(tokens)}")
         require(len(set(map(id, sessions))) == len(sessions), "a session can be in a step only once")

@@ -18,6 +18,7 @@ from rbe_edge import _native
 from rbe_edge.errors import ModelError, OptionError, RbeError, TokenizerError
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.runtime import tokenizer
+from rbe_edge.runtime.effort import Effort, read_bytes
 from rbe_edge.runtime.memory import ModelMemory, cache_roles, read_memory
 from rbe_edge.runtime.model_info import ModelInfo, TensorInfo, read_info, read_metadata, read_tensors
 from rbe_edge.runtime.options import CachePolicy, require
@@ -108,6 +109,10 @@ class EngineModel:
         """What a file of results (Session.try_threads) says of a model of this size on this machine; 0: nothing."""
         found: int = _native.library().rbe_model_kept_threads(self.handle, os.fsencode(kept))
         return found
+
+    def read_bytes(self, effort: Effort | None = None) -> int:
+        """Bytes of weights that a step of one token reads with an effort; None: with all of the model."""
+        return read_bytes(self.handle, effort)
 
     def close(self) -> None:
         """Closes the model and its sessions; what still runs on one is cancelled first. Closing twice is allowed.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rbe_edge import _native
 from rbe_edge.errors import ContextFull, OptionError, RbeError, StateError
 from rbe_edge.progress import Report
+from rbe_edge.runtime.effort import Effort, set_effort
 from rbe_edge.runtime.fit import check_session
 from rbe_edge.runtime.memory import ProfileEntry, read_profile
 from rbe_edge.runtime.native_handle import NativeHandle
@@ -145,6 +146,13 @@ class EngineSession:
             raw.planes[_PLANES_KINDS[kind]] = count
         with self.use() as handle:
             _native.check(_native.library().rbe_session_configure(handle, ctypes.byref(raw)))
+
+    def set_effort(self, effort: Effort | None) -> None:
+        """How much of the model is read from the next call on; None: all. It replaces planes that were set before, and
+        planes that are set later replace it. Raises OptionError where it is none for this model; the session is then as
+        before."""
+        with self.use() as handle:
+            set_effort(handle, effort)
 
     def try_threads(self, kept: os.PathLike[str] | None = None, *, keep: bool = True) -> None:
         """From the next token on, tries numbers of threads for some 24 tokens at most and stays with the fastest; what

@@ -45,11 +45,15 @@ class Model(EngineModel):
         options = SessionOptions(context, threads, pass_tokens, kv, planes, sinks, profile, check_memory)
         return Session(self, options)
 
-    def batch(self, *, max_sessions: int = 8, threads: int = 0, planes: int = 0) -> Batch:
-        """Memory to step up to max_sessions sessions of this model at once; planes: as of the sessions."""
+    def batch(
+        self, *, max_sessions: int = 8, threads: int = 0, planes: int = 0, follow_sessions: bool = False
+    ) -> Batch:
+        """Memory to step up to max_sessions sessions of this model at once; planes: as of the sessions.
+        follow_sessions: each session is stepped with its own effort instead, in as many passes as there are different
+        ones."""
         from rbe_edge.runtime.batch import Batch
 
-        return Batch(self, max_sessions, threads, planes)
+        return Batch(self, max_sessions, threads, planes, follow_sessions)
 
     def count_tokens(self, text: str | Iterable[Mapping[str, str]]) -> int:
         """Tokens of a text as a prompt, or of a conversation: dictionaries of `role` and `content`, with all that the

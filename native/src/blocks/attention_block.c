@@ -129,7 +129,7 @@ static rbe_status fill(rbe__pass *pass, const rbe__block *block)
     const attention_scratch scratch = take_scratch(block, pass->workspace.most_tokens, pass->context, &arena);
     const rbe__linear_job jobs[] = {{&attention->k, scratch.k, kv_width, 0}, {&attention->v, scratch.v, kv_width, 0}};
     const float *x;
-    rbe__block_project(pass, block, jobs, 2, RBE_PLANES_ATTENTION, &x);
+    rbe__block_project(pass, block, jobs, 2, &x);
     rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_QKV);
     heads_call keys = {pass, block, &scratch};
     rbe__thread_pool_run(pass->workspace.thread_pool, pass->n_tokens, finish_keys, &keys);
@@ -170,7 +170,7 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
     const rbe__linear_job qkv[] = {
         {&attention->q, scratch.q, q_width, 0}, {&attention->k, scratch.k, kv_width, 0}, {&attention->v, scratch.v, kv_width, 0}};
     const float *x;
-    rbe__block_project(pass, block, qkv, block->shares_state ? 1 : 3, RBE_PLANES_ATTENTION, &x);
+    rbe__block_project(pass, block, qkv, block->shares_state ? 1 : 3, &x);
     rbe__profile_lap(profile, block->first_operation + OPERATION_QKV);
     RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_QKV, x, block->width));
 
@@ -182,7 +182,7 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
 
     RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_O, scratch.mixed, q_width));
     const rbe__linear_job o = rbe__block_output_job(pass, block, &attention->o);
-    const rbe__linear_input mixed = {pass->n_tokens, pass->planes[RBE_PLANES_ATTENTION], q_width, scratch.mixed};
+    const rbe__linear_input mixed = {pass->n_tokens, pass->planes, q_width, scratch.mixed};
     rbe__linear(&pass->workspace, &o, 1, &mixed);
     rbe__profile_lap(profile, block->first_operation + OPERATION_O);
     rbe__block_add(pass, block);
@@ -229,6 +229,21 @@ static rbe_status visit_state(const rbe__block_state *state, uint32_t n_position
     return rbe__kv_visit_used(&state->kv, n_positions, visit, context);
 }
 
+static uint64_t read_bytes(const rbe__block *block, uint32_t planes)
+{
+    const rbe__attention_block *attention = &block->as.attention;
+    const int skips = planes == RBE_SKIP;
+    const uint32_t most = skips ? 0 : planes;
+    uint64_t bytes = 0;
+    if (!block->shares_state) {
+        bytes += rbe__tensor_read_bytes(attention->k.weight, most) + rbe__tensor_read_bytes(attention->v.weight, most);
+    }
+    if (!skips) {
+        bytes += rbe__tensor_read_bytes(attention->q.weight, most) + rbe__tensor_read_bytes(attention->o.weight, most);
+    }
+    return bytes;
+}
+
 const rbe__block_kind rbe__attention_kind = {
     .bind = bind,
     .widest = widest,
@@ -240,6 +255,8 @@ const rbe__block_kind rbe__attention_kind = {
     .rewind = rewind_state,
     .slide = slide_state,
     .visit = visit_state,
+    .read_bytes = read_bytes,
+    .matrices = RBE_PLANES_ATTENTION,
     .operations = operations,
     .n_operations = N_OPERATIONS,
 };

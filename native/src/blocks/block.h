@@ -119,6 +119,10 @@ struct rbe__block_kind {
      * Saving, restoring and copying all use it. */
     rbe_status (*visit)(const rbe__block_state *state, uint32_t n_positions, rbe__kv_visit *visit, void *context);
 
+    /* Bytes of weights that a step of one row reads, with so many planes or RBE_SKIP. */
+    uint64_t (*read_bytes)(const rbe__block *block, uint32_t planes);
+
+    uint32_t matrices; /* RBE_PLANES_*: the kind of its matrices */
     const char *const *operations; /* of a profile, by name, n_operations */
     uint32_t n_operations;
 };

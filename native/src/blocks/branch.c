@@ -9,18 +9,17 @@ static const float *input_rows(const rbe__pass *pass, const rbe__block *block)
     return block->reads == RBE_READS_LAYER_INPUT ? pass->layer_input : pass->hidden;
 }
 
-void rbe__block_project(rbe__pass *pass, const rbe__block *block, const rbe__linear_job *jobs, uint32_t n_jobs, uint32_t matrix_kind,
-                        const float **x)
+void rbe__block_project(rbe__pass *pass, const rbe__block *block, const rbe__linear_job *jobs, uint32_t n_jobs, const float **x)
 {
     const float *rows = input_rows(pass, block);
     if (!block->norm.weight) {
-        const rbe__linear_input input = {pass->n_tokens, pass->planes[matrix_kind], block->width, rows};
+        const rbe__linear_input input = {pass->n_tokens, pass->planes, block->width, rows};
         rbe__linear(&pass->workspace, jobs, n_jobs, &input);
         *x = rows;
         return;
     }
     const rbe__normed_input input = {.n_tokens = pass->n_tokens,
-                                     .most_planes = pass->planes[matrix_kind],
+                                     .most_planes = pass->planes,
                                      .width = block->width,
                                      .kind = block->norm_kind,
                                      .norm = &block->norm,
@@ -37,6 +36,14 @@ rbe__linear_job rbe__block_output_job(const rbe__pass *pass, const rbe__block *b
     return (rbe__linear_job){projection, adds ? pass->hidden : pass->branch, block->width, adds};
 }
 
+static void norm_stream(rbe__pass *pass, const rbe__block *block)
+{
+    if (block->stream_norm.weight) {
+        rbe__normalize(pass->stack->kernels, block->norm_kind, &block->stream_norm, block->norm_epsilon, pass->hidden, block->width,
+                       pass->n_tokens, pass->hidden);
+    }
+}
+
 void rbe__block_add(rbe__pass *pass, const rbe__block *block)
 {
     const rbe_kernels *kernels = pass->stack->kernels;
@@ -45,10 +52,17 @@ void rbe__block_add(rbe__pass *pass, const rbe__block *block)
         rbe__normalize(kernels, block->norm_kind, &block->post_norm, block->norm_epsilon, branch, block->width, 1, branch);
         kernels->add(pass->hidden + (size_t)n * block->width, branch, block->width);
     }
-    if (block->stream_norm.weight) {
-        rbe__normalize(kernels, block->norm_kind, &block->stream_norm, block->norm_epsilon, pass->hidden, block->width, pass->n_tokens,
-                       pass->hidden);
+    norm_stream(pass, block);
+}
+
+rbe_status rbe__block_skip(rbe__pass *pass, const rbe__block *block)
+{
+    pass->planes = 0;
+    if (block->kind->fill && !block->shares_state) {
+        RBE_TRY(block->kind->fill(pass, block));
     }
+    norm_stream(pass, block);
+    return RBE_OK;
 }
 
 rbe_status rbe__capture(rbe__pass *pass, uint32_t layer, rbe_capture_point point, const float *x, size_t cols)

@@ -71,13 +71,13 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
 
     const rbe__linear_job up[] = {{&feed_forward->up, scratch.up, inner, 0}, {&feed_forward->gate, scratch.gate, inner, 0}};
     const float *x;
-    rbe__block_project(pass, block, up, feed_forward->shape.gated ? 2 : 1, RBE_PLANES_FEED_FORWARD, &x);
+    rbe__block_project(pass, block, up, feed_forward->shape.gated ? 2 : 1, &x);
     rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_GATE_UP);
     RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_UP, x, block->width));
 
     const rbe__linear_job down = rbe__block_output_job(pass, block, &feed_forward->down);
     const rbe__activated_input activated = {.n_tokens = pass->n_tokens,
-                                            .most_planes = pass->planes[RBE_PLANES_FEED_FORWARD],
+                                            .most_planes = pass->planes,
                                             .width = inner,
                                             .activation = feed_forward->shape.activation,
                                             .gate = scratch.gate,
@@ -88,12 +88,23 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
     return rbe__capture(pass, layer, RBE_CAPTURE_DOWN, scratch.up, inner);
 }
 
+static uint64_t read_bytes(const rbe__block *block, uint32_t planes)
+{
+    const rbe__feed_forward_block *feed_forward = &block->as.feed_forward;
+    return planes == RBE_SKIP
+               ? 0
+               : rbe__tensor_read_bytes(feed_forward->gate.weight, planes) + rbe__tensor_read_bytes(feed_forward->up.weight, planes) +
+                     rbe__tensor_read_bytes(feed_forward->down.weight, planes);
+}
+
 const rbe__block_kind rbe__feed_forward_kind = {
     .bind = bind,
     .widest = widest,
     .head_dim = head_dim_of,
     .scratch_bytes = scratch_bytes,
     .forward = forward,
+    .read_bytes = read_bytes,
+    .matrices = RBE_PLANES_FEED_FORWARD,
     .operations = operations,
     .n_operations = N_OPERATIONS,
 };

@@ -94,6 +94,7 @@ void rbe__pass_take(rbe__pass *pass, rbe__arena *arena)
     pass->sines = rbe__arena_take(arena, angles, sizeof(float));
     pass->scratch = rbe__arena_take(arena, most.scratch_bytes, 1);
     pass->logits = rbe__arena_take(arena, rbe__arena_count(pass->logits_rows, stack->n_vocabulary), sizeof(float));
+    rbe__effort_take(&pass->effort, stack->n_layers, arena);
     rbe__workspace_take(&pass->workspace, arena);
     rbe__workspace_take_threads(&pass->workspace, pass->n_scratch_threads, arena);
 }
@@ -157,8 +158,8 @@ void rbe__pass_embed(rbe__pass *pass, const uint32_t *tokens)
     const rbe__stack *stack = pass->stack;
     pass->tokens = tokens;
     for (uint32_t n = 0; n < pass->n_tokens; n++) {
-        rbe__embed(stack->kernels, stack->embedding, stack->positions, pass->planes[RBE_PLANES_EMBEDDING], tokens[n],
-                   pass->rows[n].position, stack->embedding_scale, pass->branch, pass->hidden + (size_t)n * stack->width);
+        rbe__embed(stack->kernels, stack->embedding, stack->positions, pass->effort.embedding, tokens[n], pass->rows[n].position,
+                   stack->embedding_scale, pass->branch, pass->hidden + (size_t)n * stack->width);
         rbe__residency_release(stack->residency);
     }
     rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_EMBED);
@@ -179,21 +180,27 @@ static void compute_rope_angles(rbe__pass *pass)
 }
 
 /* The states of the runs are about to be appended to. */
-static void record_planes(const rbe__pass *pass)
+static void record_planes(const rbe__pass *pass, uint32_t first_layer, uint32_t end_layer)
 {
-    for (uint32_t r = 0; r < pass->n_runs; r++) {
-        uint8_t *least = pass->runs[r].state->planes;
-        for (uint32_t kind = 0; kind < RBE_PLANES_KINDS; kind++) {
-            const uint32_t read = pass->planes[kind] ? pass->planes[kind] : RBE_MAX_PLANES;
-            least[kind] = read < least[kind] ? (uint8_t)read : least[kind];
+    for (uint32_t kind = 0; kind < RBE_PLANES_KINDS; kind++) {
+        const uint32_t read = rbe__effort_least(&pass->effort, kind, first_layer, end_layer);
+        for (uint32_t r = 0; r < pass->n_runs; r++) {
+            uint8_t *least = &pass->runs[r].state->planes[kind];
+            *least = read < *least ? (uint8_t)read : *least;
         }
     }
+}
+
+static rbe_status run_block(rbe__pass *pass, const rbe__block *block, uint32_t layer)
+{
+    pass->planes = rbe__effort_of_layer(&pass->effort, block->kind->matrices, layer);
+    return pass->planes == RBE_SKIP ? rbe__block_skip(pass, block) : block->kind->forward(pass, block, layer);
 }
 
 rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_layer)
 {
     const size_t bytes = (size_t)pass->n_tokens * pass->stack->width * sizeof(float);
-    record_planes(pass);
+    record_planes(pass, first_layer, end_layer);
     compute_rope_angles(pass);
     rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_OTHER);
     for (uint32_t i = first_layer; i < end_layer; i++) {
@@ -205,7 +212,7 @@ rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_
             memcpy(pass->layer_input, pass->hidden, bytes);
         }
         for (uint32_t b = 0; b < layer->n_blocks; b++) {
-            RBE_TRY(layer->blocks[b].kind->forward(pass, &layer->blocks[b], i));
+            RBE_TRY(run_block(pass, &layer->blocks[b], i));
         }
     }
     return RBE_OK;
@@ -214,11 +221,13 @@ rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_
 rbe_status rbe__pass_fill(rbe__pass *pass, uint32_t layer)
 {
     const rbe__layer *filled = &pass->stack->layers[layer];
-    record_planes(pass);
+    record_planes(pass, layer, layer + 1);
     compute_rope_angles(pass);
     rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_OTHER);
     for (uint32_t b = 0; b < filled->n_blocks; b++) {
         if (filled->blocks[b].kind->fill && !filled->blocks[b].shares_state) {
+            const uint32_t planes = rbe__effort_of_layer(&pass->effort, filled->blocks[b].kind->matrices, layer);
+            pass->planes = planes == RBE_SKIP ? 0 : planes;
             RBE_TRY(filled->blocks[b].kind->fill(pass, &filled->blocks[b]));
         }
     }
@@ -250,8 +259,7 @@ void rbe__pass_logits(rbe__pass *pass, uint32_t first_row, uint32_t n_rows, floa
     const size_t n_vocabulary = stack->n_vocabulary;
     rbe__profile_start(pass->workspace.profile);
     const rbe__linear_job job = {&stack->lm_head, logits, n_vocabulary, 0};
-    const rbe__linear_input input = {n_rows, pass->planes[RBE_PLANES_LM_HEAD], stack->width,
-                                     pass->normed + (size_t)first_row * stack->width};
+    const rbe__linear_input input = {n_rows, pass->effort.lm_head, stack->width, pass->normed + (size_t)first_row * stack->width};
     rbe__linear(&pass->workspace, &job, 1, &input);
     for (uint32_t n = 0; stack->logit_softcap != 0.0f && n < n_rows; n++) {
         stack->kernels->softcap(logits + n * n_vocabulary, stack->n_vocabulary, stack->logit_softcap);

@@ -1,5 +1,5 @@
 /* A pass computes rows of hidden states through layers of a stack. It holds the workspace, the buffers, and what may change from one
- * pass to the next: the number of threads, and the planes per kind of matrix. Each row belongs to a run. A run is consecutive positions
+ * pass to the next: the number of threads, and how much of the stack is read. Each row belongs to a run. A run is consecutive positions
  * of one state: a decode step has runs of one row, a prompt is one run. One pass may hold both, since the result of a row depends on its
  * own state alone. One thread uses a pass at a time; any thread may cancel it. */
 #ifndef RBE_PASS_H
@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+#include "blocks/effort.h"
 #include "blocks/state.h"
 
 typedef struct rbe__run {
@@ -26,7 +27,8 @@ struct rbe__pass {
     rbe__profile profile; /* the workspace points to it where it is wanted */
     atomic_int cancelled;
     int must_finish; /* 1: rbe__pass_commit */
-    uint32_t planes[RBE_PLANES_KINDS]; /* read of each trellis tensor, at most; 0: all */
+    rbe__effort effort; /* what is read, in the owner's arena */
+    uint32_t planes; /* of the matrices of the block that runs; 0: all */
     uint32_t context; /* up to so many positions the threads divide the attention of one row; a state may have more */
 
     const rbe__run *runs; /* of the pass that runs */
@@ -99,14 +101,16 @@ rbe_status rbe__pass_commit(rbe__pass *pass);
 /* ---- for blocks ---- */
 
 /* Runs the jobs on the block's input, after the block's norm where it has one. *x: what the matrices read. */
-void rbe__block_project(rbe__pass *pass, const rbe__block *block, const rbe__linear_job *jobs, uint32_t n_jobs, uint32_t matrix_kind,
-                        const float **x);
+void rbe__block_project(rbe__pass *pass, const rbe__block *block, const rbe__linear_job *jobs, uint32_t n_jobs, const float **x);
 
 /* Where the block's last matrix writes: the residual stream itself (job.adds), or `branch` where a norm comes before the sum. */
 rbe__linear_job rbe__block_output_job(const rbe__pass *pass, const rbe__block *block, const rbe__projection *projection);
 
 /* Runs what follows the block's last matrix: the norms, and the sum where the matrix did not add to the residual stream. */
 void rbe__block_add(rbe__pass *pass, const rbe__block *block);
+
+/* A block is left out: what its state keeps is appended all the same, and the residual stream is as the next block expects it. */
+rbe_status rbe__block_skip(rbe__pass *pass, const rbe__block *block);
 
 /* Shows x [n_tokens][cols] to the capture callback, where there is one; RBE_ERROR_CANCELLED where the callback returns non-zero. */
 rbe_status rbe__capture(rbe__pass *pass, uint32_t layer, rbe_capture_point point, const float *x, size_t cols);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "rbe/effort.h"
 #include "session/batch.h"
 #include "session/generation.h"
 
@@ -22,6 +23,7 @@ static void take_all(rbe_batch *batch)
     batch->stepped = rbe__arena_take(arena, batch->max_sessions, sizeof *batch->stepped);
     batch->drawn = rbe__arena_take(arena, batch->max_sessions, sizeof *batch->drawn);
     batch->outcomes = rbe__arena_take(arena, batch->max_sessions, sizeof *batch->outcomes);
+    rbe__effort_take(&batch->own_effort, batch->model->stack.n_layers, arena);
     batch->places = rbe__arena_take(arena, batch->max_sessions, sizeof *batch->places);
 }
 
@@ -49,11 +51,14 @@ static rbe_status create_into(rbe_batch *batch, rbe_batch_options *options)
     if (options->n_threads > RBE_MAX_THREADS || batch->max_sessions > MAX_SESSIONS) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads must be at most %u, max_sessions at most %u", RBE_MAX_THREADS, MAX_SESSIONS);
     }
-    RBE_TRY(rbe__choose_planes(options->n_planes, options->planes, batch->pass.planes));
+    uint32_t planes[RBE_PLANES_KINDS];
+    RBE_TRY(rbe__choose_planes(options->n_planes, options->planes, planes));
     RBE_TRY(rbe__pass_open(&batch->pass, &model->stack, batch->max_sessions, shared_context(model), options->n_threads, 0));
     take_all(batch);
     RBE_TRY(rbe__arena_from_model(model, &batch->arena, &batch->arena_bytes));
     take_all(batch);
+    rbe__effort_set(&batch->pass.effort, model->stack.n_layers, planes);
+    rbe__effort_copy(&batch->own_effort, &batch->pass.effort, model->stack.n_layers);
     return RBE_OK;
 }
 
@@ -154,15 +159,17 @@ static rbe_status make_room(rbe_batch *batch, uint32_t n_active)
     return RBE_OK;
 }
 
-static void give_logits(rbe_batch *batch, uint32_t n_active, rbe_status *statuses)
+/* Of the members that step together, the rows of the last pass. */
+static void give_logits(rbe_batch *batch, uint32_t first_member, uint32_t n, rbe_status *statuses)
 {
     rbe__pass *pass = &batch->pass;
     const size_t n_vocabulary = pass->stack->n_vocabulary;
-    for (uint32_t first = 0; first < n_active; first += pass->logits_rows) {
-        const uint32_t count = n_active - first < pass->logits_rows ? n_active - first : pass->logits_rows;
+    for (uint32_t first = 0; first < n; first += pass->logits_rows) {
+        const uint32_t count = n - first < pass->logits_rows ? n - first : pass->logits_rows;
         rbe__pass_logits(pass, first, count, pass->logits);
         for (uint32_t i = 0; i < count; i++) {
-            const rbe__batch_member *member = &batch->members[first + i];
+            const uint32_t at = first_member + first + i;
+            const rbe__batch_member *member = &batch->members[at];
             rbe_session *session = member->session;
             if (!member->slides && rbe__pass_take_cancelled(&session->pass)) {
                 statuses[member->place] = rbe_fail(RBE_ERROR_CANCELLED, "session %zu: cancelled", member->place);
@@ -171,10 +178,48 @@ static void give_logits(rbe_batch *batch, uint32_t n_active, rbe_status *statuse
             }
             memcpy(session->logits, pass->logits + i * n_vocabulary, n_vocabulary * sizeof(float));
             session->has_logits = 1;
-            session->position = batch->runs[first + i].first_position;
-            session->tokens[session->position++] = batch->tokens[first + i];
+            session->position = batch->runs[at].first_position;
+            session->tokens[session->position++] = batch->tokens[at];
         }
     }
+}
+
+static void exchange(rbe_batch *batch, uint32_t one, uint32_t other)
+{
+    const rbe__batch_member member = batch->members[one];
+    const rbe__run run = batch->runs[one];
+    const uint32_t token = batch->tokens[one];
+    batch->members[one] = batch->members[other];
+    batch->runs[one] = batch->runs[other];
+    batch->tokens[one] = batch->tokens[other];
+    batch->members[other] = member;
+    batch->runs[other] = run;
+    batch->tokens[other] = token;
+}
+
+/* Moves the members from `first` on that step with the same effort as that one next to it. Returns where they end. */
+static uint32_t bring_together(rbe_batch *batch, uint32_t first, uint32_t n_active)
+{
+    if (!batch->follows_sessions) {
+        return n_active;
+    }
+    const rbe__effort *effort = &batch->members[first].session->pass.effort;
+    uint32_t end = first + 1;
+    for (uint32_t i = end; i < n_active; i++) {
+        if (rbe__effort_equal(effort, &batch->members[i].session->pass.effort, batch->pass.stack->n_layers)) {
+            exchange(batch, i, end++);
+        }
+    }
+    return end;
+}
+
+static rbe_status step_members(rbe_batch *batch, uint32_t first, uint32_t end, rbe_status *statuses)
+{
+    const rbe__effort *effort = batch->follows_sessions ? &batch->members[first].session->pass.effort : &batch->own_effort;
+    rbe__effort_copy(&batch->pass.effort, effort, batch->pass.stack->n_layers);
+    RBE_TRY(rbe__pass_run(&batch->pass, batch->runs + first, end - first, batch->tokens + first));
+    give_logits(batch, first, end - first, statuses);
+    return RBE_OK;
 }
 
 rbe_status rbe_batch_decode(rbe_batch *batch, rbe_session *const *sessions, const uint32_t *tokens, size_t n, rbe_status *statuses)
@@ -185,14 +230,27 @@ rbe_status rbe_batch_decode(rbe_batch *batch, rbe_session *const *sessions, cons
         return RBE_OK;
     }
     RBE_TRY(make_room(batch, n_active));
-    const rbe_status status = rbe__pass_run(&batch->pass, batch->runs, n_active, batch->tokens);
-    if (status != RBE_OK) {
-        for (uint32_t i = 0; i < n_active; i++) {
-            rbe__undo_take_back(&batch->members[i].undo, batch->members[i].session);
+    for (uint32_t first = 0; first < n_active;) {
+        const uint32_t end = bring_together(batch, first, n_active);
+        batch->pass.must_finish |= first > 0; /* what the first have done is not taken back */
+        const rbe_status status = step_members(batch, first, end, statuses);
+        if (status != RBE_OK) {
+            for (uint32_t i = 0; i < n_active; i++) {
+                rbe__undo_take_back(&batch->members[i].undo, batch->members[i].session);
+            }
+            return status;
         }
-        return status;
+        first = end;
     }
-    give_logits(batch, n_active, statuses);
+    return RBE_OK;
+}
+
+rbe_status rbe_batch_follow_sessions(rbe_batch *batch, uint32_t on)
+{
+    if (!batch) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_batch_follow_sessions: batch is NULL");
+    }
+    batch->follows_sessions = on != 0;
     return RBE_OK;
 }
 

@@ -18,6 +18,8 @@ struct rbe_batch {
     rbe__arena arena;
     size_t arena_bytes;
     uint32_t max_sessions;
+    rbe__effort own_effort; /* of the options */
+    int follows_sessions; /* 1: each session is stepped with its own effort instead */
     rbe__batch_member *members; /* [max_sessions], and so the rest */
     rbe__run *runs;
     uint32_t *tokens;

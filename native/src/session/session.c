@@ -117,7 +117,8 @@ static rbe_status create_into(rbe_session *session, const rbe_session_options *o
     const rbe__stack *stack = &session->model->stack;
     session->sink_tokens = options->sink_tokens;
     session->state = rbe__state_of(stack, (rbe_kv_type)options->kv_type, options->context_tokens);
-    RBE_TRY(rbe__choose_planes(options->n_planes, options->planes, session->pass.planes));
+    uint32_t planes[RBE_PLANES_KINDS];
+    RBE_TRY(rbe__choose_planes(options->n_planes, options->planes, planes));
     RBE_TRY(
         rbe__pass_open(&session->pass, stack, options->pass_tokens, options->context_tokens, options->n_threads, options->profile != 0));
     take_all(session);
@@ -126,6 +127,7 @@ static rbe_status create_into(rbe_session *session, const rbe_session_options *o
                         session->arena_bytes >> 20, session->state.context);
     }
     take_all(session);
+    rbe__effort_set(&session->pass.effort, stack->n_layers, planes);
     return RBE_OK;
 }
 
@@ -222,7 +224,7 @@ rbe_status rbe_session_configure(rbe_session *session, const rbe_pass_options *o
         free(session->choice); /* the caller has decided */
         session->choice = NULL;
     }
-    memcpy(session->pass.planes, planes, sizeof planes);
+    rbe__effort_set(&session->pass.effort, session->pass.stack->n_layers, planes);
     return RBE_OK;
 }
 
