@@ -9,7 +9,7 @@ import ctypes
 from typing import Any
 
 from rbe_edge._power_structures import *  # noqa: F403 - part of the binding
-from rbe_edge._power_structures import Effort
+from rbe_edge._power_structures import Effort, Workers
 from rbe_edge._structures import *  # noqa: F403 - part of the binding
 from rbe_edge._structures import (
     BatchHandle,
@@ -175,6 +175,8 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_session_copy": (_STATUS, [_SESSION, _SESSION, _SIZE]),
     "rbe_session_cancel": (None, [_SESSION]),
     "rbe_session_set_effort": (_STATUS, [_SESSION, ctypes.POINTER(Effort)]),
+    "rbe_session_set_workers": (_STATUS, [_SESSION, ctypes.POINTER(Workers)]),
+    "rbe_batch_set_workers": (_STATUS, [_BATCH, ctypes.POINTER(Workers)]),
     "rbe_batch_follow_sessions": (_STATUS, [_BATCH, _U32]),
     "rbe_model_effort_bytes": (_STATUS, [_MODEL, ctypes.POINTER(Effort), ctypes.POINTER(ctypes.c_uint64)]),
     "rbe_chat_detect": (_STATUS, [ctypes.c_char_p, _SIZE, ctypes.POINTER(ctypes.c_char_p)]),

@@ -1,4 +1,4 @@
-"""What rbe/effort.h declares, for ctypes. The rest is in _structures.py."""
+"""What rbe/effort.h declares, and workers of rbe/threads.h, for ctypes. The rest is in _structures.py."""
 
 from __future__ import annotations
 
@@ -15,4 +15,15 @@ class Effort(ctypes.Structure):
         ("n_layers", ctypes.c_uint32),
         ("attention", ctypes.POINTER(ctypes.c_uint8)),
         ("feed_forward", ctypes.POINTER(ctypes.c_uint8)),
+    ]
+
+
+class Workers(ctypes.Structure):
+    """rbe_workers"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("n_threads", ctypes.c_uint32),
+        ("sleep", ctypes.c_uint32),
+        ("slow_cores", ctypes.c_uint32),
     ]

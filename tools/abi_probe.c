@@ -40,6 +40,12 @@ static void structures(void)
     FIELD(rbe_effort, attention);
     FIELD(rbe_effort, feed_forward);
 
+    STRUCTURE(rbe_workers);
+    FIELD(rbe_workers, struct_bytes);
+    FIELD(rbe_workers, n_threads);
+    FIELD(rbe_workers, sleep);
+    FIELD(rbe_workers, slow_cores);
+
     STRUCTURE(rbe_model_info);
     FIELD(rbe_model_info, struct_bytes);
     FIELD(rbe_model_info, file_bytes);
