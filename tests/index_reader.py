@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -31,6 +32,14 @@ class Tensor:
     basis: tuple[Any, ...] = ()
 
 
+@dataclass(frozen=True)
+class Part:
+    version: int
+    flags: int
+    data: bytes
+    more: bytes
+
+
 @dataclass
 class Index:
     data: bytes
@@ -38,6 +47,7 @@ class Index:
     codebooks: list[tuple[int, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
     blobs: dict[str, bytes] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
 
     def tensor_data(self, name: str) -> bytes:
         tensor = self.tensors[name]
@@ -47,8 +57,9 @@ class Index:
 def read_index(path: Path) -> Index:
     data = path.read_bytes()
     magic, version, checksum, file_bytes, index_bytes, *counts = struct.unpack_from("<8sIIQQIIII", data)
-    assert (magic, file_bytes) == (b"\x89RBE\r\n\x1a\n", len(data)) and version in (1, 2)
-    assert data[48:64] == bytes(16)
+    assert (magic, file_bytes) == (b"\x89RBE\r\n\x1a\n", len(data)) and version in (1, 2, 3)
+    (n_parts,) = struct.unpack_from("<I", data, 48)
+    assert data[52:64] == bytes(12) and (n_parts > 0) == (version == 3)
     assert zlib.crc32(data[:12] + bytes(4) + data[16:index_bytes]) == checksum
     index, areas, position = Index(data), [(0, index_bytes)], 64
 
@@ -63,7 +74,7 @@ def read_index(path: Path) -> Index:
         return bytes(take(f"{n_bytes}s")[0]).decode()
 
     def area(offset: int, n_bytes: int, expected: int) -> None:
-        assert offset % 64 == 0 and n_bytes > 0
+        assert offset % 64 == 0
         assert zlib.crc32(data[offset : offset + n_bytes]) == expected
         areas.append((offset, offset + n_bytes))
 
@@ -83,11 +94,13 @@ def read_index(path: Path) -> Index:
     for _ in range(counts[2]):
         name = text()
         offset, n_bytes, expected = take("QQI")
+        assert n_bytes > 0
         area(offset, n_bytes, expected)
         index.blobs[name] = data[offset : offset + n_bytes]
     for _ in range(counts[3]):
         name = text()
         kind, rows, cols, offset, n_bytes, expected, error = take("IIIQQIf")
+        assert n_bytes > 0
         area(offset, n_bytes, expected)
         more: dict[str, Any] = {}
         if kind == 4:
@@ -98,8 +111,17 @@ def read_index(path: Path) -> Index:
             more["basis"] = take("III4Bf")
         assert name not in index.tensors
         index.tensors[name] = Tensor(kind, rows, cols, offset, n_bytes, error, **more)
+    for _ in range(n_parts):
+        name = text()
+        part_version, flags, offset, n_bytes, expected = take("IIQQI")
+        assert name not in index.parts and re.fullmatch(r"[a-z0-9_.]{1,32}", name) and part_version > 0
+        area(offset, n_bytes, expected)
+        more_bytes = take("I")[0]
+        more = bytes(take(f"{more_bytes}s")[0])
+        index.parts[name] = Part(part_version, flags, data[offset : offset + n_bytes], more)
     assert position == index_bytes
-    assert version == (2 if any(tensor.kind > 4 for tensor in index.tensors.values()) else 1)
+    smooth = any(tensor.kind > 4 for tensor in index.tensors.values())
+    assert version == (3 if n_parts else 2 if smooth else 1)
     _check_areas(data, areas)
     return index
 

@@ -11,6 +11,8 @@ from typing import Any
 from rbe_edge import _native
 from rbe_edge.format.modes import AGAINST, MODE_NAMES, MODES_PART, Mode, ModeTable, layer_planes
 
+__all__ = ["MODE_NAMES", "Mode", "ModeTable", "PartInfo", "read_modes", "read_part", "read_part_list"]
+
 
 @dataclass(frozen=True)
 class PartInfo:
