@@ -18,21 +18,22 @@ enum { RBE_MODE_AGAINST_ITSELF = 0, RBE_MODE_AGAINST_SOURCE = 1 };
 
 typedef struct rbe_mode {
     size_t struct_bytes;
-    uint32_t mode;            /* RBE_MODE_* */
-    uint32_t found;           /* 0: nothing was found that reads less within the mode's bound, see reason; the rest says what runs instead */
-    uint32_t embedding, lm_head; /* these, n_layers and the lists are those of rbe_effort (rbe/effort.h), and are given to it as they stand */
-    uint32_t n_layers;        /* of the model */
-    uint32_t against;         /* RBE_MODE_AGAINST_* */
+    uint32_t mode; /* RBE_MODE_* */
+    uint32_t found; /* 0: nothing was found that reads less within the mode's bound, see reason; the rest says what runs instead */
+    /* What is read: the fields of rbe_effort (rbe/effort.h), which can be given to it as they stand. */
+    uint32_t embedding, lm_head; /* planes, 1 to 4, the first ones; 0: all */
+    uint32_t n_layers; /* of the model */
+    uint32_t against; /* RBE_MODE_AGAINST_* */
     const uint8_t *attention; /* [n_layers] planes of each layer's attention: 1 to 4; 0: all; RBE_SKIP: it is left out */
     const uint8_t *feed_forward; /* the same of the step behind it */
     uint64_t bytes_per_token; /* of weights that a token reads */
-    uint64_t n_tokens;        /* that were measured; 0: none, and the four numbers below are 0 */
+    uint64_t n_tokens; /* that were measured; 0: none, and the four numbers below are 0 */
     double perplexity;
-    double kl;                /* mean divergence per token, nats */
-    double kl_error;          /* standard error of that mean */
-    double top1;              /* share of tokens with the same most likely one, 0 to 1 */
-    const char *reason;       /* why nothing was found; "" where it was */
-    const char *text;         /* the name of the text that was measured on */
+    double kl; /* mean divergence per token, nats */
+    double kl_error; /* standard error of that mean */
+    double top1; /* share of tokens with the same most likely one, 0 to 1 */
+    const char *reason; /* why nothing was found; "" where it was */
+    const char *text; /* the name of the text that was measured on */
 } rbe_mode;
 
 /* Mode `mode` of the file's table. Pointers lead into the model; texts are zero-terminated, printable ASCII.
