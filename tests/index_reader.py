@@ -54,75 +54,86 @@ class Index:
         return self.data[tensor.offset : tensor.offset + tensor.n_bytes]
 
 
-def read_index(path: Path) -> Index:
-    data = path.read_bytes()
-    magic, version, checksum, file_bytes, index_bytes, *counts = struct.unpack_from("<8sIIQQIIII", data)
-    assert (magic, file_bytes) == (b"\x89RBE\r\n\x1a\n", len(data)) and version in (1, 2, 3)
-    (n_parts,) = struct.unpack_from("<I", data, 48)
-    assert data[52:64] == bytes(12) and (n_parts > 0) == (version == 3)
-    assert zlib.crc32(data[:12] + bytes(4) + data[16:index_bytes]) == checksum
-    index, areas, position = Index(data), [(0, index_bytes)], 64
+class _Cursor:
+    """Takes the entries of an index, one after the other, and collects where their data lies."""
 
-    def take(layout: str) -> tuple[Any, ...]:
-        nonlocal position
-        values = struct.unpack_from("<" + layout, data, position)
-        position += struct.calcsize("<" + layout)
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.position = 64
+        self.areas: list[tuple[int, int]] = []
+
+    def take(self, layout: str) -> tuple[Any, ...]:
+        values = struct.unpack_from("<" + layout, self.data, self.position)
+        self.position += struct.calcsize("<" + layout)
         return values
 
-    def text() -> str:
-        (n_bytes,) = take("I")
-        return bytes(take(f"{n_bytes}s")[0]).decode()
+    def bytes_of(self) -> bytes:
+        return bytes(self.take(f"{self.take('I')[0]}s")[0])
 
-    def area(offset: int, n_bytes: int, expected: int) -> None:
-        assert offset % 64 == 0
-        assert zlib.crc32(data[offset : offset + n_bytes]) == expected
-        areas.append((offset, offset + n_bytes))
+    def text(self) -> str:
+        return self.bytes_of().decode()
 
-    for _ in range(counts[0]):
-        name = text()
-        (kind,) = take("I")
-        assert name not in index.metadata
+    def area(self, offset: int, n_bytes: int, expected: int, least: int = 1) -> bytes:
+        data = self.data[offset : offset + n_bytes]
+        assert offset % 64 == 0 and len(data) == n_bytes >= least
+        assert zlib.crc32(data) == expected
+        self.areas.append((offset, offset + n_bytes))
+        return data
+
+    def metadata(self) -> tuple[str, Any]:
+        name = self.text()
+        (kind,) = self.take("I")
         if kind == 3:
-            index.metadata[name] = text()
-        elif kind == 4:
-            index.metadata[name] = take(f"{take('I')[0]}Q")
-        else:
-            index.metadata[name] = take({1: "Q", 2: "d"}[kind])[0]
-    for _ in range(counts[1]):
-        bits, *tables = take("I32b")
-        index.codebooks.append((bits, tuple(tables[:16]), tuple(tables[16:])))
-    for _ in range(counts[2]):
-        name = text()
-        offset, n_bytes, expected = take("QQI")
-        assert n_bytes > 0
-        area(offset, n_bytes, expected)
-        index.blobs[name] = data[offset : offset + n_bytes]
-    for _ in range(counts[3]):
-        name = text()
-        kind, rows, cols, offset, n_bytes, expected, error = take("IIIQQIf")
-        assert n_bytes > 0
-        area(offset, n_bytes, expected)
+            return name, self.text()
+        if kind == 4:
+            return name, self.take(f"{self.take('I')[0]}Q")
+        return name, self.take({1: "Q", 2: "d"}[kind])[0]
+
+    def codebook(self) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        bits, *tables = self.take("I32b")
+        return bits, tuple(tables[:16]), tuple(tables[16:])
+
+    def blob(self) -> tuple[str, bytes]:
+        return self.text(), self.area(*self.take("QQI"))
+
+    def tensor(self) -> tuple[str, Tensor]:
+        name = self.text()
+        kind, rows, cols, offset, n_bytes, expected, error = self.take("IIIQQIf")
+        self.area(offset, n_bytes, expected)
         more: dict[str, Any] = {}
         if kind == 4:
-            rotation, block, seed, scale, flags, n_planes = take("IIQfII")
+            rotation, block, seed, scale, flags, n_planes = self.take("IIQfII")
             more = {"rotation": rotation, "rotation_block": block, "seed": seed, "tensor_scale": scale, "flags": flags}
-            more["codebooks"] = take(f"{n_planes}I")
+            more["codebooks"] = self.take(f"{n_planes}I")
         if kind == 6:
-            more["basis"] = take("III4Bf")
-        assert name not in index.tensors
-        index.tensors[name] = Tensor(kind, rows, cols, offset, n_bytes, error, **more)
-    for _ in range(n_parts):
-        name = text()
-        part_version, flags, offset, n_bytes, expected = take("IIQQI")
-        assert name not in index.parts and re.fullmatch(r"[a-z0-9_.]{1,32}", name) and part_version > 0
-        area(offset, n_bytes, expected)
-        more_bytes = take("I")[0]
-        more = bytes(take(f"{more_bytes}s")[0])
-        index.parts[name] = Part(part_version, flags, data[offset : offset + n_bytes], more)
-    assert position == index_bytes
+            more["basis"] = self.take("III4Bf")
+        return name, Tensor(kind, rows, cols, offset, n_bytes, error, **more)
+
+    def part(self) -> tuple[str, Part]:
+        name = self.text()
+        version, flags, *area = self.take("IIQQI")
+        assert re.fullmatch(r"[a-z0-9_.]{1,32}", name) and version > 0
+        return name, Part(version, flags, self.area(*area, least=0), self.bytes_of())
+
+
+def read_index(path: Path) -> Index:
+    data = path.read_bytes()
+    magic, version, checksum, file_bytes, index_bytes, *counts = struct.unpack_from("<8sIIQQIIIII", data)
+    assert (magic, file_bytes) == (b"\x89RBE\r\n\x1a\n", len(data)) and version in (1, 2, 3)
+    assert data[52:64] == bytes(12)
+    assert zlib.crc32(data[:12] + bytes(4) + data[16:index_bytes]) == checksum
+    at = _Cursor(data)
+    metadata = [at.metadata() for _ in range(counts[0])]
+    codebooks = [at.codebook() for _ in range(counts[1])]
+    blobs = [at.blob() for _ in range(counts[2])]
+    tensors = [at.tensor() for _ in range(counts[3])]
+    parts = [at.part() for _ in range(counts[4])]
+    assert at.position == index_bytes
+    index = Index(data, dict(metadata), codebooks, dict(blobs), dict(tensors), dict(parts))
+    assert list(map(len, (index.metadata, codebooks, index.blobs, index.tensors, index.parts))) == counts
     smooth = any(tensor.kind > 4 for tensor in index.tensors.values())
-    assert version == (3 if n_parts else 2 if smooth else 1)
-    _check_areas(data, areas)
+    assert version == (3 if parts else 2 if smooth else 1)
+    _check_areas(data, [(0, index_bytes), *at.areas])
     return index
 
 
