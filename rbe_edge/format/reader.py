@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class RbeFile:
     codebooks: tuple[writer.CodebookEntry, ...]
     blobs: Mapping[str, bytes]
     tensors: Mapping[str, StoredTensor]
-    parts: Mapping[str, Part]
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
     def data(self, name: str) -> bytearray:
         """The data of a tensor."""
