@@ -5,7 +5,7 @@
 #include "exercise.h"
 #include "golden_files.h"
 
-#define N_MUTATIONS 4000
+#define N_MUTATIONS 1500
 #define GOLDEN RBE_GOLDEN_DIR "/v3/parts.rbe"
 
 /* What is changed in the file: where, counted from a place, and the new number. */
