@@ -20,10 +20,10 @@ def part_lines(model: Model) -> Iterable[str]:
         unknown = "" if part.known else " (unknown to this version)"
         yield f"part {part.name}: version {part.version}, {size(part.data_bytes)}{required}{unknown}"
     if model.modes is not None:
-        yield from _table(model.modes)
+        yield from mode_lines(model.modes)
 
 
-def _table(table: ModeTable) -> Iterable[str]:
+def mode_lines(table: ModeTable) -> Iterable[str]:
     from rbe_edge.runtime.parts import MODE_NAMES
 
     yield f"power modes, measured on {table.text or 'nothing'}, divergence from {table.against}:"
@@ -48,15 +48,17 @@ def _effort(mode: Mode) -> str:
 
 def part_report(model: Model) -> dict[str, object]:
     """`parts` and `modes` of the JSON object; modes: None where the file has no table."""
+    parts = [dataclasses.asdict(part) for part in model.parts.values()]
+    return {"parts": parts, "modes": None if model.modes is None else mode_report(model.modes)}
+
+
+def mode_report(table: ModeTable) -> dict[str, object]:
+    """A table of power modes for JSON."""
     from rbe_edge.runtime.parts import MODE_NAMES
 
-    table = model.modes
-    parts = [dataclasses.asdict(part) for part in model.parts.values()]
-    if table is None:
-        return {"parts": parts, "modes": None}
     modes = []
     for name, mode in zip(MODE_NAMES, table.modes, strict=True):
         whole = (0,) * table.n_layers
         lists = {"attention": mode.attention or whole, "feed_forward": mode.feed_forward or whole}
         modes.append({"name": name, "found": mode.found, **dataclasses.asdict(mode), **lists})
-    return {"parts": parts, "modes": {"text": table.text, "against": table.against, "modes": modes}}
+    return {"text": table.text, "against": table.against, "modes": modes}

@@ -3,15 +3,15 @@
 What can be left out is a list of moves: fewer planes of the matrices of one layer's attention or feed-forward step,
 the whole step, fewer planes of the embedding or the head. The KL divergence that each move alone costs, over the bytes
 that it saves, orders them; of each place the moves on the convex hull of cost over bytes are taken (as `rbe pack`
-allots bits, docs/codec.md). Moves are then taken in that order as long as the perplexity stays within the bound, which
-is measured, not added up. What moves cost changes with those that were taken, so the costs are measured again from
+allots bits, docs/codec.md). Moves are then taken in that order as long as the loss stays within the bound, which is
+measured, not added up. What moves cost changes with those that were taken, so the costs are measured again from
 there, until no more moves fit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -19,17 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.errors import OptionError
+from rbe_edge.progress import Report
 from rbe_edge.runtime.effort import SKIP, Effort
 from rbe_edge.runtime.probabilities import log_softmax
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
-    from rbe_edge.runtime.session import Session
 
 _KEPT_BYTES = 256 << 20  # of the reference's log-probabilities, in half precision
 _WINDOW = 256
 _LEAST_TOKENS = 64
-_MOST_ROUNDS = 4
+_MOST_ROUNDS = 2  # of measuring what moves cost, for one bound
 
 Part = Literal["attention", "feed_forward", "embedding", "lm_head"]
 
@@ -44,6 +44,13 @@ class Loss:
     perplexity: float
     top1_agreement: float
     n: int
+
+
+def keeps(loss: Loss, whole: Loss, ratio: float) -> bool:
+    """Whether perplexity is at most ratio times that of the whole model. Where the text is one that the model does not
+    know, perplexity says little of its answers, so the divergence is bounded too: by twice what it is where perplexity
+    grows by the ratio on text of the model's own, ln ratio."""
+    return loss.perplexity <= ratio * whole.perplexity and loss.kl <= 2 * math.log(ratio)
 
 
 @dataclass(frozen=True)
@@ -90,9 +97,10 @@ class Judge:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    @property
-    def session(self) -> Session:
-        return self._session
+    def whole_found(self) -> Found:
+        """The whole model, as a search finds efforts."""
+        effort = whole_effort(self._model)
+        return Found(effort, self._model.read_bytes(effort), self.whole)
 
     def _scored(self, effort: Effort | None) -> Iterator[npt.NDArray[np.float32]]:
         """Log-probabilities [n - 1][vocabulary] of each window."""
@@ -157,44 +165,42 @@ class Found:
     loss: Loss
 
 
-Report = Callable[[int, int], None]
-
-
 class EffortSearch:
     """Efforts within growing bounds, each found from the one before."""
 
-    def __init__(self, model: Model, judge: Judge, report: Report = lambda done, total: None) -> None:
+    def __init__(self, model: Model, judge: Judge, report: Report | None = None) -> None:
         """report: counts measurements, of about how many."""
         self._model = model
         self._judge = judge
         self._moves = moves_of(model)
-        effort = whole_effort(model)
-        self._best = Found(effort, model.read_bytes(effort), judge.whole)
+        self.best = judge.whole_found()  # from which the next search goes on
+        self._orders: dict[Effort, list[Move]] = {}
         self._report = report
         self._done, self._expected = 0, 1
 
     def within(self, ratio: float) -> Found:
-        """The fewest bytes found whose perplexity is at most ratio times that of the whole model. ratio: not below that
-        of the last call."""
-        bound = ratio * self._judge.whole.perplexity
+        """The fewest bytes found that keep a ratio of perplexity. ratio: not below that of the last call."""
         for _ in range(_MOST_ROUNDS):
             order = self._order()
-            taken = self._take(order, bound)
+            taken = self._take(order, ratio)
             if taken is None:
                 break
-            self._best = taken
-        return self._best
+            self.best = taken
+        return self.best
 
     def _measured(self, effort: Effort) -> Found:
         self._done += 1
         self._expected = max(self._expected, self._done)
-        self._report(self._done, self._expected)
+        if self._report is not None:
+            self._report(self._done, self._expected)
         return Found(effort, self._model.read_bytes(effort), self._judge.loss(effort))
 
     def _order(self) -> list[Move]:
         """Moves from the best effort on that save bytes, the cheapest first; of a place each behind the weaker one."""
+        if self.best.effort in self._orders:
+            return self._orders[self.best.effort]
         options: dict[tuple[Part, int], list[tuple[int, float, Move]]] = {}
-        base = self._best
+        base = self.best
         tried = [move for move in self._moves if self._model.read_bytes(move.applied(base.effort)) < base.read_bytes]
         self._expected = self._done + len(tried) + 12
         for move in tried:
@@ -202,20 +208,22 @@ class EffortSearch:
             cost = max(0.0, found.loss.kl - base.loss.kl)
             options.setdefault((move.part, move.layer), []).append((base.read_bytes - found.read_bytes, cost, move))
         steps = [step for listed in options.values() for step in _hull(listed)]
-        return [move for _, move in sorted(steps, key=lambda step: step[0])]
+        order = [move for _, move in sorted(steps, key=lambda step: step[0])]
+        self._orders[base.effort] = order
+        return order
 
-    def _take(self, order: Sequence[Move], bound: float) -> Found | None:
+    def _take(self, order: Sequence[Move], ratio: float) -> Found | None:
         """The longest beginning of the order that stays within the bound, by bisection; None where not even the first
         move does."""
         best: Found | None = None
         low, high = 0, len(order)
         while low < high:
             middle = (low + high + 1) // 2
-            effort = self._best.effort
+            effort = self.best.effort
             for move in order[:middle]:
                 effort = move.applied(effort)
             found = self._measured(effort)
-            if found.loss.perplexity <= bound:
+            if keeps(found.loss, self._judge.whole, ratio):
                 best, low = found, middle
             else:
                 high = middle - 1
