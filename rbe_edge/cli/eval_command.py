@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbe_edge.cli.opened_source import opened_source
 from rbe_edge.cli.output import ProgressBar, printable
 from rbe_edge.errors import OptionError
-from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.format.modes import MODE_NAMES
 from rbe_edge.progress import Progress
 from rbe_edge.runtime.text_file import read_text
@@ -128,25 +127,6 @@ def _effort(model: Model, arguments: argparse.Namespace) -> Effort | None:
     if model.modes is None:
         raise OptionError(f"{arguments.file}: has no table of power modes; `rbe eval FILE --power all` makes one")
     return Effort.of_mode(model.modes.modes[MODE_NAMES.index(arguments.power)])
-
-
-@contextmanager
-def opened_source(source: str) -> Iterator[Model]:
-    """The source in the engine: a .rbe file as it is, anything else packed without loss into a temporary file."""
-    from rbe_edge.runtime.model import Model
-
-    if source.endswith(".rbe"):
-        with Model.open(source) as model:
-            yield model
-        return
-    from rbe_edge.packing.pack import PackOptions, pack
-
-    with scratch_directory("eval") as directory:
-        path = directory / "source.rbe"
-        with ProgressBar() as bar:
-            pack(source, path, PackOptions(bits=32), bar.show)
-        with Model.open(path, verify=False) as model:
-            yield model
 
 
 def _shown(value: object) -> str:

@@ -7,7 +7,7 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 
-from rbe_edge.cli.eval_command import opened_source
+from rbe_edge.cli.opened_source import opened_source
 from rbe_edge.cli.output import ProgressBar, note, printable
 from rbe_edge.cli.part_lines import mode_lines, mode_report
 from rbe_edge.errors import OptionError

@@ -20,8 +20,8 @@ def logits_digest(
     model: Model, tokens: Sequence[int], *, threads: int = 0, planes: int = 0, effort: Effort | None = None
 ) -> str:
     """The first hexadecimal digits of SHA-256 over the logits of all tokens but the last, float32 little-endian, in an
-    empty context with a cache of fp16. planes: how many of each tensor are read, 0 for all. effort: how much is read instead. At
-    least two tokens."""
+    empty context with a cache of fp16. planes: how many of each tensor are read, 0 for all. effort: how much is read
+    instead. At least two tokens."""
     digest = hashlib.sha256()
     with model.session(context=len(tokens), threads=threads, planes=planes) as session:
         if effort is not None:
