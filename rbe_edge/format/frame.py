@@ -7,6 +7,7 @@ at.
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from dataclasses import dataclass
@@ -155,6 +156,10 @@ def read_frame(header: bytes, index: bytes, file_bytes: int) -> Frame:
         parts = tuple(walk.part() for _ in range(n_parts))
         if walk.position != len(index):
             raise ValueError("the lists end elsewhere than the index")
+        places = [(offset, n_bytes) for _, offset, n_bytes in walk.areas]
+        places = sorted(places + [(part.offset, part.n_bytes) for part in parts])
+        if any(offset + n_bytes > after for (offset, n_bytes), (after, _) in itertools.pairwise(places)):
+            raise ValueError("two data areas overlap")
     except (struct.error, ValueError) as reason:
         raise PackError(f"damaged file: its index does not hold together ({reason}); copy it again") from None
     lowest = writer.VERSION_OF_SMOOTH_CODES if any(smooth) else writer.VERSION

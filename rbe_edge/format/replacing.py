@@ -29,8 +29,9 @@ def replace_parts(path: Path, put: Iterable[Part] = (), remove: Iterable[str] = 
     where the file is missing, damaged or being written, where a part to be removed is not there, and where there is no
     room.
     """
-    added = {part.name: part for part in put}
-    removed = set(remove)
+    new = tuple(put)
+    check_parts(new)
+    added, removed = {part.name: part for part in new}, set(remove)
     with NewFile(path, PackError, replace=True) as file:
         try:
             old = os.open(file.place, os.O_RDONLY | os.O_CLOEXEC)
@@ -39,6 +40,8 @@ def replace_parts(path: Path, put: Iterable[Part] = (), remove: Iterable[str] = 
         try:
             _write(file, path, old, added, removed)
             file.keep_mode(old)
+        except OSError as reason:
+            raise PackError(f"{path}: cannot be read ({reason.strerror}); copy it again") from None
         finally:
             os.close(old)
         file.commit()
@@ -58,13 +61,25 @@ def read_parts(path: Path) -> dict[str, Part]:
 
 def _frame(file: int) -> Frame:
     file_bytes = os.fstat(file).st_size
-    header = os.pread(file, writer.HEADER_BYTES, 0)
+    header = _read(file, writer.HEADER_BYTES, 0)
     n_bytes = index_bytes_of(header, file_bytes) - len(header)
-    return read_frame(header, os.pread(file, n_bytes, len(header)), file_bytes)
+    return read_frame(header, _read(file, n_bytes, len(header)), file_bytes)
 
 
 def _part(file: int, stored: StoredPart) -> Part:
-    return stored.with_data(os.pread(file, stored.n_bytes, stored.offset))
+    return stored.with_data(_read(file, stored.n_bytes, stored.offset))
+
+
+def _read(file: int, n_bytes: int, offset: int) -> bytes:
+    """Fewer where the file ends."""
+    pieces = []
+    while n_bytes > 0:
+        piece = os.pread(file, min(n_bytes, 1 << 30), offset)
+        if not piece:
+            break
+        pieces.append(piece)
+        offset, n_bytes = offset + len(piece), n_bytes - len(piece)
+    return b"".join(pieces)
 
 
 def _write(file: NewFile, path: Path, old: int, added: Mapping[str, Part], removed: set[str]) -> None:

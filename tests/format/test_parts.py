@@ -225,6 +225,25 @@ def test_damaged_files_are_left_alone(model_file: Path) -> None:
             replace_parts(model_file, [Part("b", 1, b"more")])
 
 
+def test_a_part_over_a_tensor_is_refused(model_file: Path) -> None:
+    """It would be taken for what lies between tensors, and zeros be written there."""
+    replace_parts(model_file, [Part("a", 1, b"data")])
+    data, tensor = bytearray(model_file.read_bytes()), list(read_index(model_file).tensors.values())[3]
+    at = data.index(b"\1\0\0\0a") + 13  # the offset, behind name, version and flags
+    struct.pack_into("<Q", data, at, tensor.offset)
+    (index_bytes,) = struct.unpack_from("<Q", data, 24)
+    struct.pack_into("<I", data, 12, zlib.crc32(data[:12] + bytes(4) + data[16:index_bytes]))
+    model_file.write_bytes(data)
+    with pytest.raises(PackError, match="two data areas overlap"):
+        replace_parts(model_file, remove=["a"])
+    assert model_file.read_bytes() == data
+
+
+def test_a_part_twice(model_file: Path) -> None:
+    with pytest.raises(PackError, match="part a: is there twice"):
+        replace_parts(model_file, [Part("a", 1, b""), Part("a", 2, b"")])
+
+
 def test_damaged_data_of_a_part(model_file: Path) -> None:
     replace_parts(model_file, [Part("a", 1, b"some data")])
     data = model_file.read_bytes()
