@@ -22,7 +22,8 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 INCLUDE = REPOSITORY / "native" / "include"
 HEADERS = [
-    INCLUDE / "rbe" / name for name in ("rbe.h", "chat.h", "codec.h", "effort.h", "faults.h", "fit.h", "threads.h")
+    INCLUDE / "rbe" / name
+    for name in ("rbe.h", "chat.h", "codec.h", "effort.h", "faults.h", "fit.h", "power.h", "threads.h")
 ]
 PROBE = REPOSITORY / "tools" / "abi_probe.c"
 
