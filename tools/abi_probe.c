@@ -8,13 +8,14 @@
 #include "rbe/effort.h"
 #include "rbe/faults.h"
 #include "rbe/fit.h"
-#include "rbe/power.h"
 #include "rbe/rbe.h"
 #include "rbe/threads.h"
 
 #define STRUCTURE(name) printf("structure %s %zu\n", #name, sizeof(name))
 #define FIELD(name, field) printf("field %s %s %zu %zu\n", #name, #field, offsetof(name, field), sizeof(((name *)NULL)->field))
 #define CONSTANT(name) printf("constant %s %" PRIu64 "\n", #name, (uint64_t)(name))
+
+#include "abi_probe_power.h"
 
 static void structures(void)
 {
@@ -231,71 +232,6 @@ static void structures(void)
     FIELD(rbe_threads_kept, tried);
     FIELD(rbe_threads_kept, tokens_per_s);
 
-    STRUCTURE(rbe_power_options);
-    FIELD(rbe_power_options, struct_bytes);
-    FIELD(rbe_power_options, root);
-    FIELD(rbe_power_options, firmware);
-    FIELD(rbe_power_options, firmware_program);
-
-    STRUCTURE(rbe_power_sample);
-    FIELD(rbe_power_sample, struct_bytes);
-    FIELD(rbe_power_sample, time_ns);
-    FIELD(rbe_power_sample, battery_level);
-    FIELD(rbe_power_sample, current_a);
-    FIELD(rbe_power_sample, voltage_v);
-    FIELD(rbe_power_sample, power_w);
-    FIELD(rbe_power_sample, temperature_c);
-    FIELD(rbe_power_sample, mhz_least);
-    FIELD(rbe_power_sample, mhz_most);
-    FIELD(rbe_power_sample, mhz_limit);
-    FIELD(rbe_power_sample, battery);
-    FIELD(rbe_power_sample, charging);
-    FIELD(rbe_power_sample, throttled);
-    FIELD(rbe_power_sample, temperature_sensor);
-    FIELD(rbe_power_sample, throttled_by);
-
-    STRUCTURE(rbe_energy);
-    FIELD(rbe_energy, struct_bytes);
-    FIELD(rbe_energy, joules);
-    FIELD(rbe_energy, seconds);
-    FIELD(rbe_energy, resolution_j);
-    FIELD(rbe_energy, readable);
-    FIELD(rbe_energy, index);
-    FIELD(rbe_energy, source);
-    FIELD(rbe_energy, covers);
-    FIELD(rbe_energy, missing);
-
-    STRUCTURE(rbe_policy);
-    FIELD(rbe_policy, struct_bytes);
-    FIELD(rbe_policy, performance_above);
-    FIELD(rbe_policy, balanced_above);
-    FIELD(rbe_policy, saver_above);
-    FIELD(rbe_policy, hysteresis);
-    FIELD(rbe_policy, hot);
-    FIELD(rbe_policy, cool);
-    FIELD(rbe_policy, least_seconds);
-    FIELD(rbe_policy, charger_seconds);
-    FIELD(rbe_policy, override_mode);
-
-    STRUCTURE(rbe_policy_state);
-    FIELD(rbe_policy_state, switched_ns);
-    FIELD(rbe_policy_state, hot_ns);
-    FIELD(rbe_policy_state, charger_ns);
-    FIELD(rbe_policy_state, started);
-    FIELD(rbe_policy_state, mode);
-    FIELD(rbe_policy_state, level_mode);
-    FIELD(rbe_policy_state, hot);
-    FIELD(rbe_policy_state, charging);
-    FIELD(rbe_policy_state, charger_seen);
-    FIELD(rbe_policy_state, reserved);
-
-    STRUCTURE(rbe_policy_decision);
-    FIELD(rbe_policy_decision, struct_bytes);
-    FIELD(rbe_policy_decision, mode);
-    FIELD(rbe_policy_decision, previous);
-    FIELD(rbe_policy_decision, switched);
-    FIELD(rbe_policy_decision, reason);
-
     STRUCTURE(rbe_codebook);
     FIELD(rbe_codebook, bits);
     FIELD(rbe_codebook, t1);
@@ -369,31 +305,13 @@ static void constants(void)
     CONSTANT(RBE_THREADS_KEPT);
 }
 
-static void power_constants(void)
-{
-    CONSTANT(RBE_UNKNOWN);
-    CONSTANT(RBE_NO);
-    CONSTANT(RBE_YES);
-    CONSTANT(RBE_FEED_BATTERY_LEVEL);
-    CONSTANT(RBE_FEED_CHARGING);
-    CONSTANT(RBE_FEED_CURRENT_A);
-    CONSTANT(RBE_FEED_VOLTAGE_V);
-    CONSTANT(RBE_FEED_THERMAL_STATUS);
-    CONSTANT(RBE_FEED_TEMPERATURE_C);
-    CONSTANT(RBE_FEED_ENERGY_J);
-    CONSTANT(RBE_FEED_KINDS);
-    CONSTANT(RBE_MODE_PERFORMANCE);
-    CONSTANT(RBE_MODE_BALANCED);
-    CONSTANT(RBE_MODE_SAVER);
-    CONSTANT(RBE_MODE_EMERGENCY);
-    CONSTANT(RBE_MODES);
-}
-
 int main(void)
 {
     printf("version %s\n", RBE_VERSION);
     structures();
     constants();
+    power_structures();
+    policy_structures();
     power_constants();
     return 0;
 }
