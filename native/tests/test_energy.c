@@ -98,21 +98,21 @@ static void write_number(const char *path, double value)
     CHECK(fputs(text, file) >= 0 && fclose(file) == 0, "%s", full);
 }
 
-/* At once, as a counter of the kernel changes, for a test that reads meanwhile. */
-static void replace_number(const char *path, double value)
+/* At once, as a counter of the kernel changes, for a test that reads meanwhile. 0 where it fails; on any thread, unlike CHECK. */
+static int replace_number(const char *path, double value)
 {
-    char text[32], full[300], beside[300];
-    snprintf(text, sizeof text, "%.0f\n", value);
+    char full[300], beside[300];
     snprintf(full, sizeof full, "%s/%s", root, path);
     snprintf(beside, sizeof beside, "%s/beside", root);
-    write_file("beside", text);
-    CHECK(rename(beside, full) == 0, "%s", full);
+    FILE *file = fopen(beside, "w");
+    const int written = file && fprintf(file, "%.0f\n", value) > 0;
+    return file && fclose(file) == 0 && written && rename(beside, full) == 0;
 }
 
 static void make_rapl(uint32_t n_packages, double start)
 {
     for (uint32_t i = 0; i < n_packages; i++) {
-        char path[96], name[16];
+        char path[96], name[32];
         snprintf(name, sizeof name, "package-%u\n", i);
         snprintf(path, sizeof path, PACKAGE "%u/name", i);
         write_file(path, name);
@@ -223,6 +223,7 @@ static void test_needs_root(void)
 typedef struct counter {
     rbe__mutex *mutex;
     int ending;
+    int failures;
     double joules; /* the truth */
 } counter;
 
@@ -239,7 +240,7 @@ static void advance(void *context)
         rbe__mutex_unlock(c->mutex);
         c->joules = FAKE_WATTS * (double)(rbe__nanoseconds() - began) * 1e-9;
         const double value = start + floor(c->joules * 1e6);
-        replace_number(PACKAGE "0/energy_uj", value > RANGE ? value - RANGE : value);
+        c->failures += !replace_number(PACKAGE "0/energy_uj", value > RANGE ? value - RANGE : value);
         poll(NULL, 0, 1);
     }
 }
@@ -267,6 +268,7 @@ static void test_known_power(void)
     rbe__mutex_unlock(c.mutex);
     rbe__thread_join(thread);
     energy = energy_of(power);
+    CHECK(c.failures == 0, "%d times the counter could not be written", c.failures);
     CHECK(energy.readable && near(energy.joules, c.joules, .01), "%g J, in truth %g", energy.joules, c.joules);
     rbe__mutex_free(c.mutex);
     rbe_power_close(power);
