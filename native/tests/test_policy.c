@@ -253,43 +253,44 @@ static void test_arguments(void)
 #if !defined(_WIN32)
 #include "stand_in_files.h"
 
+static const struct {
+    const char *text, *error; /* NULL: it is good */
+} files[] = {
+    {"# nothing but the defaults\n", NULL},
+    {"performance_above = 60\nbalanced_above=30\n\n  saver_above\t=\t10.5 # late\r\nhot = 75\ncool = 70\nmode = saver\n", NULL},
+    {"mode = auto", NULL},
+    {"hot = 75\nbrightness = 3\n", "line 2: there is no key brightness"},
+    {"hysteresis = 20.5\n", "line 1: hysteresis is 20.5; it must be 0 to 20"},
+    {"\n\nperformance_above = -1\n", "line 3: performance_above is -1; it must be 0 to 100"},
+    {"saver_above = 25\n", "line 1: balanced_above (20) must be more than saver_above (25)"},
+    {"balanced_above = 60\nperformance_above = 55\n", "line 2: performance_above (55) must be more than balanced_above (60)"},
+    {"cool = 80\n", "line 1: hot (80) must be more than cool (80)"},
+    {"hot = 75\nhot = 76\n", "line 2: a second time there is hot"},
+    {"hot\n", "line 1: a line is KEY = VALUE, not hot"},
+    {"hot = warm\n", "line 1: a number such as 50 or 2.5 is wanted, not warm"},
+    {"hot = 7,5\n", "line 1: a number"},
+    {"hot = 1e2\n", "line 1: a number"},
+    {"hot = nan\n", "line 1: a number"},
+    {"hot =\n", "line 1: a number"},
+    {"hot = 99999999999999999999999999\n", "line 1: a number"},
+    {"mode = turbo\n", "line 1: mode must be auto, performance, balanced, saver or emergency, not turbo"},
+    {"\x1b[2J\x07 = 3\n", "line 1: there is no key ?[2J?"},
+    {"= 3\n", "line 1: there is no key"},
+};
+
 static void test_files(void)
 {
-    static const struct {
-        const char *text, *error; /* NULL: it is good */
-    } cases[] = {
-        {"# nothing but the defaults\n", NULL},
-        {"performance_above = 60\nbalanced_above=30\n\n  saver_above\t=\t10.5 # late\r\nhot = 75\ncool = 70\nmode = saver\n", NULL},
-        {"mode = auto", NULL},
-        {"hot = 75\nbrightness = 3\n", "line 2: there is no key brightness"},
-        {"hysteresis = 20.5\n", "line 1: hysteresis is 20.5; it must be 0 to 20"},
-        {"\n\nperformance_above = -1\n", "line 3: performance_above is -1; it must be 0 to 100"},
-        {"saver_above = 25\n", "line 1: balanced_above (20) must be more than saver_above (25)"},
-        {"balanced_above = 60\nperformance_above = 55\n", "line 2: performance_above (55) must be more than balanced_above (60)"},
-        {"cool = 80\n", "line 1: hot (80) must be more than cool (80)"},
-        {"hot = 75\nhot = 76\n", "line 2: a second time there is hot"},
-        {"hot\n", "line 1: a line is KEY = VALUE, not hot"},
-        {"hot = warm\n", "line 1: a number such as 50 or 2.5 is wanted, not warm"},
-        {"hot = 7,5\n", "line 1: a number"},
-        {"hot = 1e2\n", "line 1: a number"},
-        {"hot = nan\n", "line 1: a number"},
-        {"hot =\n", "line 1: a number"},
-        {"hot = 99999999999999999999999999\n", "line 1: a number"},
-        {"mode = turbo\n", "line 1: mode must be auto, performance, balanced, saver or emergency, not turbo"},
-        {"\x1b[2J\x07 = 3\n", "line 1: there is no key ?[2J?"},
-        {"= 3\n", "line 1: there is no key"},
-    };
     char path[300];
     begin_machine();
     snprintf(path, sizeof path, "%s/policy.txt", root);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         rbe_policy policy = {.struct_bytes = sizeof policy, .hot = 1};
-        write_file("policy.txt", cases[i].text);
+        write_file("policy.txt", files[i].text);
         const rbe_status status = rbe_policy_read(path, &policy);
-        if (!cases[i].error) {
+        if (!files[i].error) {
             CHECK(status == RBE_OK && policy.hysteresis == 3, "case %zu: %s", i, rbe_last_error());
         } else {
-            CHECK(status == RBE_ERROR_FORMAT && strstr(rbe_last_error(), cases[i].error) && strstr(rbe_last_error(), path), "case %zu: %s",
+            CHECK(status == RBE_ERROR_FORMAT && strstr(rbe_last_error(), files[i].error) && strstr(rbe_last_error(), path), "case %zu: %s",
                   i, rbe_last_error());
             CHECK(policy.hot == 1 && !strchr(rbe_last_error(), '\n'), "case %zu changes it", i);
         }

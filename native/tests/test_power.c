@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "platform/platform.h"
-#include "platform/system_files.h"
 #include "platform/threads.h"
 #include "trees.h"
 
@@ -18,95 +17,96 @@ static int same(double a, double b)
     return isnan(b) ? isnan(a) : fabs(a - b) <= 1e-6 * fmax(1, fabs(b));
 }
 
+static const struct {
+    const char *tree;
+    rbe_power_sample sample;
+} of_trees[] = {
+    {"laptop_energy",
+     {.battery = RBE_YES,
+      .battery_level = 65.44 / 69.24,
+      .charging = RBE_NO,
+      .current_a = NAN,
+      .voltage_v = 16.12,
+      .power_w = 9.87,
+      .temperature_c = 53,
+      .temperature_sensor = "coretemp Package id 0",
+      .throttled = RBE_NO,
+      .mhz_least = 1200,
+      .mhz_most = 3100,
+      .mhz_limit = 4500}},
+    {"laptop_charge",
+     {.battery = RBE_YES,
+      .battery_level = .74,
+      .charging = RBE_NO,
+      .current_a = 1.56,
+      .voltage_v = 3.942,
+      .power_w = 1.56 * 3.942,
+      .temperature_c = NAN,
+      .throttled = RBE_UNKNOWN,
+      .mhz_least = NAN,
+      .mhz_most = NAN,
+      .mhz_limit = NAN}},
+    {"pi4",
+     {.battery = RBE_NO,
+      .battery_level = NAN,
+      .charging = RBE_UNKNOWN,
+      .current_a = NAN,
+      .voltage_v = NAN,
+      .power_w = NAN,
+      .temperature_c = 82.764,
+      .temperature_sensor = "cpu-thermal",
+      .throttled = RBE_YES,
+      .throttled_by = "firmware: under-voltage, throttled",
+      .mhz_least = 1000,
+      .mhz_most = 1000,
+      .mhz_limit = 1800}},
+    {"pi5",
+     {.battery = RBE_NO,
+      .battery_level = NAN,
+      .charging = RBE_UNKNOWN,
+      .current_a = NAN,
+      .voltage_v = NAN,
+      .power_w = NAN,
+      .temperature_c = 56.55,
+      .temperature_sensor = "cpu-thermal",
+      .throttled = RBE_NO,
+      .mhz_least = 2400,
+      .mhz_most = 2400,
+      .mhz_limit = 2400}},
+    {"orange_pi_ina3221",
+     {.battery = RBE_NO,
+      .battery_level = NAN,
+      .charging = RBE_UNKNOWN,
+      .current_a = NAN,
+      .voltage_v = NAN,
+      .power_w = NAN,
+      .temperature_c = 49,
+      .temperature_sensor = "bigcore0-thermal",
+      .throttled = RBE_YES,
+      .throttled_by = "kernel: cooling_device0 at state 3",
+      .mhz_least = 408,
+      .mhz_most = 1800,
+      .mhz_limit = 2256}},
+    {"phone",
+     {.battery = RBE_YES,
+      .battery_level = .61,
+      .charging = RBE_YES,
+      .current_a = -.912,
+      .voltage_v = 4.112,
+      .power_w = -.912 * 4.112,
+      .temperature_c = 44.3,
+      .temperature_sensor = "tsens_tz_sensor1",
+      .throttled = RBE_UNKNOWN,
+      .mhz_least = NAN,
+      .mhz_most = NAN,
+      .mhz_limit = NAN}},
+};
+
 static void test_trees(void)
 {
-    static const struct {
-        const char *tree;
-        rbe_power_sample sample;
-    } cases[] = {
-        {"laptop_energy",
-         {.battery = RBE_YES,
-          .battery_level = 65.44 / 69.24,
-          .charging = RBE_NO,
-          .current_a = NAN,
-          .voltage_v = 16.12,
-          .power_w = 9.87,
-          .temperature_c = 53,
-          .temperature_sensor = "coretemp Package id 0",
-          .throttled = RBE_NO,
-          .mhz_least = 1200,
-          .mhz_most = 3100,
-          .mhz_limit = 4500}},
-        {"laptop_charge",
-         {.battery = RBE_YES,
-          .battery_level = .74,
-          .charging = RBE_NO,
-          .current_a = 1.56,
-          .voltage_v = 3.942,
-          .power_w = 1.56 * 3.942,
-          .temperature_c = NAN,
-          .throttled = RBE_UNKNOWN,
-          .mhz_least = NAN,
-          .mhz_most = NAN,
-          .mhz_limit = NAN}},
-        {"pi4",
-         {.battery = RBE_NO,
-          .battery_level = NAN,
-          .charging = RBE_UNKNOWN,
-          .current_a = NAN,
-          .voltage_v = NAN,
-          .power_w = NAN,
-          .temperature_c = 82.764,
-          .temperature_sensor = "cpu-thermal",
-          .throttled = RBE_YES,
-          .throttled_by = "firmware: under-voltage, throttled",
-          .mhz_least = 1000,
-          .mhz_most = 1000,
-          .mhz_limit = 1800}},
-        {"pi5",
-         {.battery = RBE_NO,
-          .battery_level = NAN,
-          .charging = RBE_UNKNOWN,
-          .current_a = NAN,
-          .voltage_v = NAN,
-          .power_w = NAN,
-          .temperature_c = 56.55,
-          .temperature_sensor = "cpu-thermal",
-          .throttled = RBE_NO,
-          .mhz_least = 2400,
-          .mhz_most = 2400,
-          .mhz_limit = 2400}},
-        {"orange_pi_ina3221",
-         {.battery = RBE_NO,
-          .battery_level = NAN,
-          .charging = RBE_UNKNOWN,
-          .current_a = NAN,
-          .voltage_v = NAN,
-          .power_w = NAN,
-          .temperature_c = 49,
-          .temperature_sensor = "bigcore0-thermal",
-          .throttled = RBE_YES,
-          .throttled_by = "kernel: cooling_device0 at state 3",
-          .mhz_least = 408,
-          .mhz_most = 1800,
-          .mhz_limit = 2256}},
-        {"phone",
-         {.battery = RBE_YES,
-          .battery_level = .61,
-          .charging = RBE_YES,
-          .current_a = -.912,
-          .voltage_v = 4.112,
-          .power_w = -.912 * 4.112,
-          .temperature_c = 44.3,
-          .temperature_sensor = "tsens_tz_sensor1",
-          .throttled = RBE_UNKNOWN,
-          .mhz_least = NAN,
-          .mhz_most = NAN,
-          .mhz_limit = NAN}},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const rbe_power_sample *want = &cases[i].sample;
-        const char *tree = cases[i].tree;
+    for (size_t i = 0; i < sizeof of_trees / sizeof *of_trees; i++) {
+        const rbe_power_sample *want = &of_trees[i].sample;
+        const char *tree = of_trees[i].tree;
         begin_tree(tree);
         const rbe_power_sample got = sample_tree();
         CHECK(got.battery == want->battery && got.charging == want->charging, "%s: battery %u, charging %u", tree, got.battery,
@@ -341,108 +341,6 @@ static void test_changing_files(void)
     end_machine();
 }
 
-static void test_throttle_counters(void)
-{
-    begin_tree("laptop_energy");
-    rbe_power *power = open_tree();
-    CHECK(sample_of(power).throttled == RBE_NO, "17 times since the start, not now");
-    write_file("sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "18\n");
-    rbe_power_sample got = sample_of(power);
-    CHECK(got.throttled == RBE_YES && strstr(got.throttled_by, "counters"), "%u %s", got.throttled, got.throttled_by);
-    CHECK(sample_of(power).throttled == RBE_YES, "a moment ago is now");
-    rbe_power_close(power);
-    end_machine();
-}
-
-static void test_firmware(void)
-{
-    static const struct {
-        const char *answer;
-        rbe_known throttled;
-    } cases[] = {{"throttled=0x0\n", RBE_NO},
-                 {"throttled=0x50000\n", RBE_NO},
-                 {"throttled=0xf\n", RBE_YES},
-                 {"throttled=\n", RBE_UNKNOWN},
-                 {"error=2 error_msg=\"x\"\n", RBE_UNKNOWN},
-                 {"throttled=0xfffffffff\n", RBE_UNKNOWN},
-                 {"", RBE_UNKNOWN}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        begin_tree("pi4");
-        write_file("vcgencmd/get_throttled", cases[i].answer);
-        CHECK(sample_tree().throttled == (uint32_t)cases[i].throttled, "%s", cases[i].answer);
-        end_machine();
-    }
-    char text[64];
-    begin_tree("pi4");
-    const uint64_t began = rbe__nanoseconds();
-    write_file("answer", "#!/bin/sh\nexec /bin/sleep 20\n");
-    CHECK(!rbe__program_ask(firmware_program, "get_throttled", 100, text, sizeof text) && !text[0], "a program that hangs");
-    CHECK(rbe__nanoseconds() - began < 10000000000u, "it was killed");
-    write_file("answer", "#!/bin/sh\nwhile :; do echo 0123456789; done\n");
-    CHECK(!rbe__program_ask(firmware_program, "x", 2000, text, sizeof text), "a program that never ends to print");
-    write_file("answer", "#!/bin/sh\necho throttled=0x0\nexit 1\n");
-    CHECK(!rbe__program_ask(firmware_program, "x", 2000, text, sizeof text), "a program that fails");
-    write_file("answer", "#!/bin/sh\necho \"$1\"\n");
-    CHECK(rbe__program_ask(firmware_program, "get_throttled", 5000, text, sizeof text) && strcmp(text, "get_throttled\n") == 0, "%s", text);
-    CHECK(!rbe__program_ask("/nowhere/vcgencmd", "x", 100, text, sizeof text), "a program that is not there");
-    CHECK(!rbe__firmware_ask(firmware_program, "get_throttled", text, sizeof text), "a device that is a file");
-    CHECK(!rbe__firmware_ask("/dev/null", "get_throttled", text, sizeof text), "another device");
-    end_machine();
-}
-
-static void test_feeding(void)
-{
-    begin_tree("phone");
-    rbe_power *power = open_tree();
-    const uint64_t now = rbe__nanoseconds();
-    static const struct {
-        uint32_t kind;
-        double value;
-    } wrong[] = {{RBE_FEED_BATTERY_LEVEL, 1.01}, {RBE_FEED_BATTERY_LEVEL, NAN},  {RBE_FEED_CHARGING, -1}, {RBE_FEED_THERMAL_STATUS, 7},
-                 {RBE_FEED_ENERGY_J, -1},        {RBE_FEED_VOLTAGE_V, INFINITY}, {RBE_FEED_KINDS, 0}};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        CHECK(rbe_power_feed(power, wrong[i].kind, wrong[i].value, 0) == RBE_ERROR_ARGUMENT, "%u %g", wrong[i].kind, wrong[i].value);
-    }
-    CHECK(rbe_power_feed(power, RBE_FEED_CHARGING, 0, now + 5000000000u) == RBE_ERROR_ARGUMENT, "tomorrow");
-    CHECK(rbe_power_feed(power, RBE_FEED_BATTERY_LEVEL, .42, 0) == RBE_OK && rbe_power_feed(power, RBE_FEED_CHARGING, 0, now) == RBE_OK &&
-              rbe_power_feed(power, RBE_FEED_CURRENT_A, .5, now) == RBE_OK && rbe_power_feed(power, RBE_FEED_VOLTAGE_V, 4, now) == RBE_OK &&
-              rbe_power_feed(power, RBE_FEED_THERMAL_STATUS, 2, now) == RBE_OK &&
-              rbe_power_feed(power, RBE_FEED_TEMPERATURE_C, 77, now) == RBE_OK,
-          "%s", rbe_last_error());
-    rbe_power_sample got = sample_of(power);
-    CHECK(same(got.battery_level, .42) && got.charging == RBE_NO && same(got.power_w, 2) && same(got.temperature_c, 77), "%g %u %g %g",
-          got.battery_level, got.charging, got.power_w, got.temperature_c);
-    CHECK(got.throttled == RBE_YES && strcmp(got.throttled_by, "Android: thermal status 2") == 0, "%s", got.throttled_by);
-    rbe_power_close(power);
-    power = open_tree();
-    if (now > 61000000000u) { /* else the machine has not run for a minute yet */
-        CHECK(rbe_power_feed(power, RBE_FEED_BATTERY_LEVEL, .42, now - 61000000000u) == RBE_OK, "%s", rbe_last_error());
-        got = sample_of(power);
-        CHECK(same(got.battery_level, .61), "a minute old: %g", got.battery_level);
-    }
-    rbe_power_close(power);
-    end_machine();
-}
-
-static void test_arguments(void)
-{
-    char path[400];
-    rbe_power *power = NULL;
-    rbe_power_sample sample = {0};
-    memset(path, 'x', sizeof path - 1);
-    path[sizeof path - 1] = 0;
-    const rbe_power_options long_root = {.struct_bytes = sizeof long_root, .root = path}, wrong = {.struct_bytes = 3};
-    CHECK(rbe_power_open(&long_root, &power) == RBE_ERROR_ARGUMENT && !power, "%s", rbe_last_error());
-    CHECK(rbe_power_open(&wrong, &power) == RBE_ERROR_ARGUMENT && rbe_power_open(NULL, NULL) == RBE_ERROR_ARGUMENT, "%s", rbe_last_error());
-    CHECK(rbe_power_open(NULL, &power) == RBE_OK, "this machine: %s", rbe_last_error());
-    CHECK(rbe_power_read(power, &sample) == RBE_ERROR_ARGUMENT && rbe_power_read(NULL, &sample) == RBE_ERROR_ARGUMENT, "struct_bytes");
-    sample.struct_bytes = sizeof sample;
-    CHECK(rbe_power_read(power, &sample) == RBE_OK && sample.time_ns > 0, "%s", rbe_last_error());
-    check_plausible("this machine", &sample);
-    rbe_power_close(power);
-    rbe_power_close(NULL);
-}
-
 int main(void)
 {
     test_trees();
@@ -451,9 +349,5 @@ int main(void)
     test_several_batteries();
     test_spoiled_files();
     test_changing_files();
-    test_throttle_counters();
-    test_firmware();
-    test_feeding();
-    test_arguments();
     return check_finish();
 }

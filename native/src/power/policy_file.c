@@ -27,11 +27,13 @@ static const key keys[] = {
     {"least_seconds", offsetof(rbe_policy, least_seconds), 0, 3600},
     {"charger_seconds", offsetof(rbe_policy, charger_seconds), 0, 3600},
 };
-enum { N_KEYS = sizeof keys / sizeof *keys, MODE_KEY = N_KEYS, N_ALL };
+#define N_KEYS ((int)(sizeof keys / sizeof *keys))
+#define MODE_KEY N_KEYS
+#define N_ALL (N_KEYS + 1)
 
 /* Fields that must be in order, the greater one first, by index of `keys`. */
 static const int orders[][2] = {{0, 1}, {1, 2}, {4, 5}};
-enum { N_ORDERS = sizeof orders / sizeof *orders };
+#define N_ORDERS ((int)(sizeof orders / sizeof *orders))
 
 static double *field(rbe_policy *policy, int index)
 {
