@@ -207,6 +207,41 @@ static void test_several_batteries(void)
     end_machine();
 }
 
+/* Thousandths of a degree, as the kernel has them; of what cannot be nothing is told. */
+static void test_temperatures(void)
+{
+    static const struct {
+        const char *type, *content;
+        double celsius;
+    } zones[] = {
+        {"cpu-thermal", "45000\n", 45},       {"cpu-thermal", "45\n", NAN},
+        {"cpu-thermal", "452\n", NAN},        {"cpu-thermal", "0\n", NAN},
+        {"cpu-thermal", "-5000\n", -5},       {"cpu-thermal", "-274000\n", NAN},
+        {"cpu-thermal", "124999\n", 124.999}, {"cpu-thermal", "125001\n", NAN},
+        {"acpitz", "27800\n", 27.8},          {"BIG", "61000\n", 61},
+        {"bigger", "61000\n", NAN},           {"soc", "61000\n", NAN},
+        {"soc_thermal", "61000\n", 61},       {"battery", "31000\n", NAN},
+        {"cpu-0-0-usr", "44000\n", 44},       {"", "44000\n", NAN},
+    };
+    begin_tree(NULL);
+    for (size_t i = 0; i < sizeof zones / sizeof *zones; i++) {
+        write_file("sys/class/thermal/thermal_zone0/type", zones[i].type);
+        write_file("sys/class/thermal/thermal_zone0/temp", zones[i].content);
+        const rbe_power_sample got = sample_tree();
+        CHECK(same(got.temperature_c, zones[i].celsius), "%s %s: %g C", zones[i].type, zones[i].content, got.temperature_c);
+        CHECK(strcmp(got.temperature_sensor, isnan(zones[i].celsius) ? "" : zones[i].type) == 0, "%s: %s", zones[i].type,
+              got.temperature_sensor);
+    }
+    write_file("sys/class/hwmon/hwmon0/name", "k10temp\n");
+    write_file("sys/class/hwmon/hwmon0/temp1_label", "Tctl\n");
+    write_file("sys/class/hwmon/hwmon0/temp1_input", "97000\n");
+    CHECK(same(sample_tree().temperature_c, 97), "Tctl where there is nothing else");
+    write_file("sys/class/hwmon/hwmon0/temp2_label", "Tdie\n");
+    write_file("sys/class/hwmon/hwmon0/temp2_input", "70000\n");
+    CHECK(same(sample_tree().temperature_c, 70), "Tctl has 27 C added");
+    end_machine();
+}
+
 /* In place of each file of a tree: a directory, a pipe, a device, bytes that are no text, a long text, nothing, and what nobody may read. */
 static void spoil(const char *path, int how)
 {
@@ -347,6 +382,7 @@ int main(void)
     test_nothing_is_unknown();
     test_spellings_of_batteries();
     test_several_batteries();
+    test_temperatures();
     test_spoiled_files();
     test_changing_files();
     return check_finish();
