@@ -90,6 +90,10 @@ static void test_counters_that_lie(void)
     write_number(PACKAGE "0/energy_uj", 1e9 + 5e6);
     rbe__meter_give(&meter, 13 * SECOND, &energy);
     CHECK(energy.readable && near(energy.joules, 5, 1e-9), "it goes on: %g J", energy.joules);
+    write_number(PACKAGE "0/energy_uj", 1e9 + 6e6); /* twice within one tick of a coarse clock: the joule is not lost */
+    rbe__meter_give(&meter, 13 * SECOND, &energy);
+    rbe__meter_give(&meter, 13 * SECOND + SECOND / 2, &energy);
+    CHECK(near(energy.joules, 6, 1e-9), "%g J", energy.joules);
     write_number(PACKAGE "0/energy_uj", RANGE + 1);
     rbe__meter_give(&meter, 14 * SECOND, &energy);
     CHECK(!energy.readable && isnan(energy.joules) && strstr(energy.missing, "beyond its range"), "%s", energy.missing);

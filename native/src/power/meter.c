@@ -139,6 +139,9 @@ static void read_battery(rbe__meter *meter, rbe__source *source, uint64_t now)
 
 void rbe__source_read(rbe__meter *meter, rbe__source *source, uint64_t now)
 {
+    if (source->has_last && source->kind != RBE_SOURCE_FED && now <= source->last_ns) {
+        return; /* by a coarse clock no time has gone by, in which joules could count */
+    }
     if (source->kind == RBE_SOURCE_PMIC && source->has_last && now < source->due_ns) {
         return; /* what the thread read last is recent enough */
     }

@@ -106,6 +106,20 @@ static void read_battery(const rbe_power *power, rbe_power_sample *out)
     out->power_w = first_known(current * voltage, battery.power_w);
 }
 
+/* Finds the sensors of heat again; what the counters of the same processors said before stays. */
+static void search(rbe_power *power, uint64_t now)
+{
+    const uint32_t n_counters = power->heat.n_counters;
+    const double counted = power->heat.counted;
+    const uint64_t counted_ns = power->heat.counted_ns;
+    rbe__heat_find(power->root, &power->heat);
+    if (power->heat.n_counters == n_counters) {
+        power->heat.counted = counted;
+        power->heat.counted_ns = counted_ns;
+    }
+    power->searched_ns = now;
+}
+
 rbe_status rbe_power_read(rbe_power *power, rbe_power_sample *out)
 {
     rbe_power_sample sample = {.struct_bytes = sizeof sample};
@@ -116,8 +130,7 @@ rbe_status rbe_power_read(rbe_power *power, rbe_power_sample *out)
     rbe__mutex_lock(power->mutex);
     sample.time_ns = rbe__nanoseconds();
     if (sample.time_ns - power->searched_ns > SEARCH_NS) {
-        rbe__heat_find(power->root, &power->heat);
-        power->searched_ns = sample.time_ns;
+        search(power, sample.time_ns);
     }
     const double status = fed(power, RBE_FEED_THERMAL_STATUS, sample.time_ns), hot = fed(power, RBE_FEED_TEMPERATURE_C, sample.time_ns);
     read_battery(power, &sample);
