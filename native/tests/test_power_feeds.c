@@ -7,6 +7,7 @@
 
 #include "platform/platform.h"
 #include "platform/system_files.h"
+#include "platform/threads.h"
 #include "trees.h"
 
 static int same(double a, double b)
@@ -115,11 +116,49 @@ static void test_arguments(void)
     rbe_power_close(NULL);
 }
 
+/* Two threads that read and feed, beside the library's own. */
+typedef struct user {
+    rbe_power *power;
+    int failures;
+} user;
+
+static void use(void *context)
+{
+    user *one = context;
+    for (int i = 0; i < 40; i++) {
+        rbe_power_sample sample = {.struct_bytes = sizeof sample};
+        rbe_energy energy = {.struct_bytes = sizeof energy};
+        one->failures += rbe_power_feed(one->power, RBE_FEED_BATTERY_LEVEL, i / 40., 0) != RBE_OK;
+        one->failures += rbe_power_feed(one->power, RBE_FEED_ENERGY_J, i, 0) != RBE_OK;
+        one->failures += rbe_power_read(one->power, &sample) != RBE_OK || !(sample.battery_level <= 1);
+        one->failures += rbe_energy_read(one->power, &energy) != RBE_OK || rbe_energy_source(one->power, 0, &energy) != RBE_OK;
+    }
+}
+
+static void test_many_threads(void)
+{
+    begin_tree("laptop_energy");
+    user users[2] = {{.power = open_tree()}};
+    users[1] = users[0];
+    CHECK(rbe_power_start(users[0].power, 100) == RBE_OK, "%s", rbe_last_error());
+    rbe__thread *threads[2] = {rbe__thread_start(use, &users[0]), rbe__thread_start(use, &users[1])};
+    for (int i = 0; i < 2; i++) {
+        CHECK(threads[i] != NULL, "no thread");
+        if (threads[i]) {
+            rbe__thread_join(threads[i]);
+        }
+        CHECK(users[i].failures == 0, "thread %d: %d failures", i, users[i].failures);
+    }
+    rbe_power_close(users[0].power);
+    end_machine();
+}
+
 int main(void)
 {
     test_throttle_counters();
     test_firmware();
     test_feeding();
+    test_many_threads();
     test_arguments();
     return check_finish();
 }
