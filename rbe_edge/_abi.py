@@ -10,6 +10,16 @@ from typing import Any
 
 from rbe_edge._power_structures import *  # noqa: F403 - part of the binding
 from rbe_edge._power_structures import Effort, Mode, PartInfo, Workers
+from rbe_edge._sensor_structures import *  # noqa: F403 - part of the binding
+from rbe_edge._sensor_structures import (
+    Energy,
+    Policy,
+    PolicyDecision,
+    PolicyState,
+    PowerHandle,
+    PowerOptions,
+    PowerSample,
+)
 from rbe_edge._structures import *  # noqa: F403 - part of the binding
 from rbe_edge._structures import (
     BatchHandle,
@@ -111,6 +121,17 @@ THREADS_CHOSEN = 0
 THREADS_TRYING = 1
 THREADS_FOUND = 2
 THREADS_KEPT = 3
+UNKNOWN = 0
+NO = 1
+YES = 2
+FEED_BATTERY_LEVEL = 0
+FEED_CHARGING = 1
+FEED_CURRENT_A = 2
+FEED_VOLTAGE_V = 3
+FEED_THERMAL_STATUS = 4
+FEED_TEMPERATURE_C = 5
+FEED_ENERGY_J = 6
+FEED_KINDS = 7
 
 # The above by their names in C, for tools/check_abi.py.
 CONSTANTS: dict[str, int] = {f"RBE_{name}": value for name, value in dict(globals()).items() if name.isupper()}
@@ -129,6 +150,7 @@ _SESSION = ctypes.POINTER(SessionHandle)
 _BATCH = ctypes.POINTER(BatchHandle)
 _SAMPLER = ctypes.POINTER(SamplerHandle)
 _GENERATION = ctypes.POINTER(GenerationHandle)
+_POWER = ctypes.POINTER(PowerHandle)
 _OUT = ctypes.POINTER
 
 # Every function of the headers: its result and its arguments. A result of _STATUS goes through check().
@@ -243,6 +265,20 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_model_kept_threads": (_U32, [_MODEL, ctypes.c_char_p]),
     "rbe_threads_read": (_STATUS, [ctypes.c_char_p, _U32, _OUT(ThreadsKept)]),
     "rbe_threads_machine": (_U32, []),
+    "rbe_power_open": (_STATUS, [_OUT(PowerOptions), _OUT(_POWER)]),
+    "rbe_power_close": (None, [_POWER]),
+    "rbe_power_read": (_STATUS, [_POWER, _OUT(PowerSample)]),
+    "rbe_power_feed": (_STATUS, [_POWER, _U32, ctypes.c_double, ctypes.c_uint64]),
+    "rbe_power_start": (_STATUS, [_POWER, ctypes.c_double]),
+    "rbe_power_mode_name": (ctypes.c_char_p, [_U32]),
+    "rbe_energy_read": (_STATUS, [_POWER, _OUT(Energy)]),
+    "rbe_energy_source": (_STATUS, [_POWER, _U32, _OUT(Energy)]),
+    "rbe_policy_defaults": (_STATUS, [_OUT(Policy)]),
+    "rbe_policy_read": (_STATUS, [ctypes.c_char_p, _OUT(Policy)]),
+    "rbe_policy_decide": (
+        _STATUS,
+        [_OUT(Policy), _OUT(PowerSample), _OUT(PolicyState), _OUT(PolicyDecision)],
+    ),
     "rbe_plane_get_layout": (_STATUS, [_U32, _U32, _U32, _U32, _OUT(PlaneLayout)]),
     "rbe_encode_plane": (
         _STATUS,

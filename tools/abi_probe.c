@@ -17,6 +17,8 @@
 #define FIELD(name, field) printf("field %s %s %zu %zu\n", #name, #field, offsetof(name, field), sizeof(((name *)NULL)->field))
 #define CONSTANT(name) printf("constant %s %" PRIu64 "\n", #name, (uint64_t)(name))
 
+#include "abi_probe_power.h"
+
 static void structures(void)
 {
     STRUCTURE(rbe_model_options);
@@ -352,5 +354,8 @@ int main(void)
     printf("version %s\n", RBE_VERSION);
     structures();
     constants();
+    power_structures();
+    policy_structures();
+    power_constants();
     return 0;
 }

@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 INCLUDE = REPOSITORY / "native" / "include"
 HEADERS = [
     INCLUDE / "rbe" / f"{name}.h"
-    for name in ("rbe", "chat", "codec", "effort", "faults", "fit", "modes", "parts", "threads")
+    for name in ("rbe", "chat", "codec", "effort", "faults", "fit", "modes", "parts", "power", "threads")
 ]
 PROBE = REPOSITORY / "tools" / "abi_probe.c"
 

@@ -10,6 +10,7 @@
 #include "platform/program.h"
 #include "rbe/fit.h"
 #include "rbe/threads.h"
+#include "sensors.h"
 
 #define LITTLE_MEMORY (512u << 20)
 #define SIZE_CLASSES 64u
@@ -23,7 +24,8 @@ typedef struct found_threads {
 static const char usage[] =
     "usage: rbe doctor [--json]\n"
     "\n"
-    "Says what this machine has: processor, its features, kernels that run on it, cores, memory, and how many threads are fastest.\n"
+    "Says what this machine has: processor, its features, kernels that run on it, cores, memory, how many threads are fastest,\n"
+    "and what sensors and sources of energy there are.\n"
     "\n"
     "  --quick                as it is here: nothing is measured (`rbe bench FILE` does)\n"
     "  --json                 write one JSON object\n"
@@ -104,7 +106,7 @@ static void write_thread_lines(const found_threads *found)
 }
 
 static void write_lines(const rbe__machine *machine, const rbe__processors *processors, const rbe_memory *memory,
-                        const found_threads *threads)
+                        const found_threads *threads, const sensors *found)
 {
     char processor[256];
     number_text all, available;
@@ -124,6 +126,7 @@ static void write_lines(const rbe__machine *machine, const rbe__processors *proc
     printf("\nmemory:    %s, %s available (%s)\n", known_size(memory->total, &all), known_size(memory->available, &available),
            memory->limited_by);
     write_thread_lines(threads);
+    write_sensor_lines(found);
     if (strcmp(best_set(), "scalar") == 0) {
         puts("- no vector instructions that this build knows: expect a tenth of the speed; is it built for this machine?");
     }
@@ -160,7 +163,7 @@ static void write_json_threads(const found_threads *found)
 }
 
 static void write_json(const rbe__machine *machine, const rbe__processors *processors, const rbe_memory *memory,
-                       const found_threads *threads)
+                       const found_threads *threads, const sensors *found)
 {
     printf("{\"version\": \"%s\", \"library\": \"%s\", \"system\": ", RBE_VERSION, rbe_version());
     json_text(span_of(machine->system));
@@ -176,6 +179,7 @@ static void write_json(const rbe__machine *machine, const rbe__processors *proce
     write_size("memory_bytes", memory->total);
     write_size("memory_available_bytes", memory->available);
     write_json_threads(threads);
+    write_json_sensors(found);
     puts("}");
 }
 
@@ -183,6 +187,7 @@ int command_doctor(int argc, char **argv)
 {
     static rbe__processors processors;
     static found_threads threads;
+    static sensors found;
     rbe__machine machine;
     rbe_memory memory = {.struct_bytes = sizeof memory};
     int quick = 0, json = 0, code;
@@ -197,14 +202,14 @@ int command_doctor(int argc, char **argv)
     }
     rbe__machine_describe(&machine);
     rbe__processors_find(&processors);
-    if (rbe_memory_find(&memory) != RBE_OK) {
+    if (rbe_memory_find(&memory) != RBE_OK || read_sensors(&found) != RBE_OK) {
         return fail_with(RBE_ERROR_IO);
     }
     find_threads(&threads);
     if (json) {
-        write_json(&machine, &processors, &memory, &threads);
+        write_json(&machine, &processors, &memory, &threads, &found);
     } else {
-        write_lines(&machine, &processors, &memory, &threads);
+        write_lines(&machine, &processors, &memory, &threads, &found);
     }
     return 0;
 }

@@ -16,6 +16,7 @@ from typing import Any
 from rbe_edge._version import __version__
 from rbe_edge.cli.output import printable, size
 from rbe_edge.errors import RbeError
+from rbe_edge.machine.power import Energy, Sample
 
 _EXAMPLE = """\
 example:
@@ -64,8 +65,9 @@ class Diagnosis:
     memory_bytes: int | None
     memory_available_bytes: int | None
     read_gb_per_s: float | None
-    temperatures_c: dict[str, float] | None
-    battery_percent: float | None
+    sensors: Sample
+    energy: Energy
+    energy_sources: list[Energy]
     extras: dict[str, list[str]]  # modules that are missing
     model_directory: str
     models: int
@@ -115,7 +117,7 @@ def diagnose(*, quick: bool = False) -> Diagnosis:
             problem = str(error)
     described = hardware.describe(bandwidth or 0.0)
     memory = fit.available()
-    temperatures, battery = _sensors()
+    sample, energy, sources = _sensors()
     directory = models_directory()
     models = [model for model in find_models() if model.error is None]
     missing = {extra: [name for name in modules if not _is_there(name)] for extra, (_, modules) in EXTRAS.items()}
@@ -131,8 +133,9 @@ def diagnose(*, quick: bool = False) -> Diagnosis:
         memory_bytes=memory.total or None,
         memory_available_bytes=memory.bytes,
         read_gb_per_s=bandwidth,
-        temperatures_c=temperatures,
-        battery_percent=battery,
+        sensors=sample,
+        energy=energy,
+        energy_sources=sources,
         extras=missing,
         model_directory=str(directory),
         models=len(models),
@@ -149,19 +152,14 @@ def _is_there(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def _sensors() -> tuple[dict[str, float] | None, float | None]:
-    """Temperatures by name and the battery's charge; None where psutil is not there or sees none."""
-    if not _is_there("psutil"):
-        return None, None
-    from rbe_edge.machine import sensors
+def _sensors() -> tuple[Sample, Energy, list[Energy]]:
+    """What the sensors say now, the source of energy that counts, and all sources."""
+    from rbe_edge.machine.power import Power
 
-    temperatures = {
-        f"{chip} {entry.label}".strip(): float(entry.current)
-        for chip, entries in sensors.temperatures().items()
-        for entry in entries
-    }
-    battery = sensors.battery()
-    return temperatures or None, float(battery.percent) if battery is not None else None
+    with Power() as power:
+        power.start()
+        energy = power.energy()
+        return power.sample(), energy, power.sources()
 
 
 def _disk_free(directory: Path) -> int | None:
@@ -188,7 +186,7 @@ def _advice(found: Diagnosis) -> Iterable[str]:
     for extra, modules in found.extras.items():
         if modules:
             yield f"for {EXTRAS[extra][0]}: pip install 'rbe-edge[{extra}]' ({', '.join(modules)} missing)"
-    if "psutil" not in found.extras["tui"] and found.temperatures_c is None:
+    if found.sensors.temperature_c is None:
         yield "no temperature sensor is visible, as is usual in a virtual machine: heat cannot be shown"
 
 
@@ -216,11 +214,46 @@ def _lines(found: Diagnosis) -> Iterable[str]:
         )
     if not found.threads:
         yield "threads:   not tried yet; the first answers of `rbe run` and `rbe chat` find out how many are fastest"
-    temperatures = ", ".join(f"{name} {value:.0f} C" for name, value in (found.temperatures_c or {}).items())
-    battery = "none" if found.battery_percent is None else f"{found.battery_percent:.0f} %"
-    yield f"sensors:   temperature {temperatures or 'none'}; battery {battery}"
+    yield from _sensor_lines(found)
     extras = ", ".join(extra for extra, modules in found.extras.items() if not modules)
     yield f"extras:    {extras or 'none'}"
     yield f"models:    {found.models}; directory {found.model_directory}, {known(found.disk_free_bytes)} free"
     for line in found.advice:
         yield f"- {line}"
+
+
+def _sensor_lines(found: Diagnosis) -> Iterable[str]:
+    """As the program in C writes them (native/cli/sensors.c)."""
+    yield f"sensors:   {_battery(found.sensors)}; {_heat(found.sensors)}; {_clocks(found.sensors)}"
+    energy = found.energy
+    if energy.readable:
+        step = f"in steps of {energy.resolution_j:.3g} J" if energy.resolution_j else "integrated from watts"
+        yield f"energy:    {energy.source} ({energy.covers}, {step}); not in it: {energy.missing}"
+    else:
+        yield f"energy:    none: {energy.missing}"
+    for other in found.energy_sources:
+        if not energy.readable or other.index != energy.index:
+            yield f"           {other.source} ({other.covers}){'' if other.readable else ': ' + other.missing}"
+
+
+def _battery(sample: Sample) -> str:
+    if sample.battery_level is None:
+        return "no battery" if sample.battery is False else "battery unknown"
+    charging = {None: "", True: ", on mains", False: ", not on mains"}[sample.charging]
+    watts = "" if sample.power_w is None else f", {sample.power_w:.1f} W out of it"
+    return f"battery {100 * sample.battery_level:.0f} %{charging}{watts}"
+
+
+def _heat(sample: Sample) -> str:
+    heat = "temperature unknown"
+    if sample.temperature_c is not None:
+        heat = f"processor {sample.temperature_c:.0f} C ({sample.temperature_sensor})"
+    throttled = {None: "throttling unknown", False: "not throttled", True: f"throttled ({sample.throttled_by})"}
+    return f"{heat}, {throttled[sample.throttled]}"
+
+
+def _clocks(sample: Sample) -> str:
+    if sample.mhz_least is None or sample.mhz_most is None:
+        return "clocks unknown"
+    limit = "" if sample.mhz_limit is None else f" of {sample.mhz_limit:.0f}"
+    return f"clocks {sample.mhz_least:.0f} to {sample.mhz_most:.0f}{limit} MHz"

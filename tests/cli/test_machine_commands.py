@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from rbe_edge import _native
 from rbe_edge.cli import completion_command, doctor_command, list_command
 from rbe_edge.cli.main import _parser
+from rbe_edge.machine.power import Energy, Sample
 from rbe_edge.runtime import fit
 from rbe_edge.runtime.model import Model
 from rbe_edge.store import places
@@ -87,6 +88,28 @@ def test_doctor_knows_this_machine(rbe_here: Rbe, data_home: Path) -> None:
     assert report["model_directory"] == str(data_home / "rbe_edge" / "models")
     text = rbe_here("doctor", "--quick").stdout
     assert "processor:" in text and "kernels:" in text and "GB/s" not in text
+
+
+def test_doctor_shows_sensors_and_energy(monkeypatch: pytest.MonkeyPatch) -> None:
+    joules = Energy(0.0, 1.0, 6.1e-05, True, 1, "RAPL psys", "whole machine", "the screen")
+    hidden = Energy(None, 0.0, 0.0, False, 0, "RAPL package-0", "package", "needs root: /sys/x")
+    sample = Sample(1, 0.184, None, None, 9.87, 71.2, 1200.0, 3100.0, 4500.0, True, False, True, "coretemp", "counters")
+    monkeypatch.setattr(doctor_command, "_sensors", lambda: (sample, joules, [hidden, joules]))
+    text = "\n".join(doctor_command._lines(doctor_command.diagnose(quick=True)))
+    assert (
+        "sensors:   battery 18 %, not on mains, 9.9 W out of it; processor 71 C (coretemp), throttled (counters); "
+        in text
+    )
+    assert "clocks 1200 to 3100 of 4500 MHz" in text and "no temperature sensor" not in text
+    assert "energy:    RAPL psys (whole machine, in steps of 6.1e-05 J); not in it: the screen" in text
+    assert "           RAPL package-0 (package): needs root: /sys/x" in text
+    monkeypatch.setattr(doctor_command, "_sensors", lambda: (Sample(), hidden, []))
+    found = doctor_command.diagnose(quick=True)
+    text = "\n".join(doctor_command._lines(found))
+    assert "battery unknown; temperature unknown, throttling unknown; clocks unknown" in text
+    assert "energy:    none: needs root: /sys/x" in text and any(
+        "no temperature sensor" in line for line in found.advice
+    )
 
 
 def test_doctor_measures_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ Skipped where the program was not built.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -237,6 +238,24 @@ def test_doctor(native: Native, rbe: Rbe) -> None:
     ours, theirs = json.loads(native("doctor", "--json").stdout), json.loads(rbe("doctor", "--json", "--quick").stdout)
     for key in ("version", "processor", "system", "kernel_set", "kernel_sets", "memory_bytes", "threads"):
         assert ours[key] == theirs[key]
+
+
+def test_doctor_shows_sensors_as_python_does(native: Native, rbe: Rbe) -> None:
+    """Values differ from one moment to the next, but not what is known."""
+    ours, theirs = (
+        json.loads(run("doctor", "--json", *quick).stdout) for run, quick in ((native, []), (rbe, ["--quick"]))
+    )
+    assert {name: value is None for name, value in ours["sensors"].items()} == {
+        name: value is None for name, value in theirs["sensors"].items()
+    }
+    assert ours["energy"].keys() == theirs["energy"].keys() and ours["energy"]["missing"] == theirs["energy"]["missing"]
+    names = [[source["source"] for source in found["energy_sources"]] for found in (ours, theirs)]
+    assert names[0] == names[1]
+    lines = [run("doctor", *quick).stdout.splitlines() for run, quick in ((native, []), (rbe, ["--quick"]))]
+    shown = [
+        [re.sub(r"[\d.]+", "#", line) for line in one if line.startswith(("sensors:", "energy:"))] for one in lines
+    ]
+    assert shown[0] == shown[1] and len(shown[0]) == 2
 
 
 def test_doctor_shows_threads_as_python_does(

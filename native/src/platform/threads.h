@@ -28,6 +28,8 @@ void rbe__condition_free(rbe__condition *condition); /* nobody waits; NULL is al
 
 /* The caller holds the mutex: it is given up while waiting and held again afterwards. It may return without a signal. */
 void rbe__condition_wait(rbe__condition *condition, rbe__mutex *mutex);
+/* The same, but not past `time_ns` of rbe__nanoseconds, by some milliseconds. */
+void rbe__condition_wait_until(rbe__condition *condition, rbe__mutex *mutex, uint64_t time_ns);
 void rbe__condition_signal(rbe__condition *condition);    /* wakes one */
 void rbe__condition_broadcast(rbe__condition *condition); /* wakes all */
 

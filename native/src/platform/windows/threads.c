@@ -3,6 +3,7 @@
 #include <process.h>
 #include <stdlib.h>
 
+#include "platform/platform.h"
 #include "platform/threads.h"
 
 struct rbe__thread {
@@ -91,6 +92,12 @@ void rbe__condition_free(rbe__condition *condition)
 void rbe__condition_wait(rbe__condition *condition, rbe__mutex *mutex)
 {
     (void)SleepConditionVariableSRW(&condition->variable, &mutex->lock, INFINITE, 0);
+}
+
+void rbe__condition_wait_until(rbe__condition *condition, rbe__mutex *mutex, uint64_t time_ns)
+{
+    const uint64_t now = rbe__nanoseconds(), left = now < time_ns ? (time_ns - now) / 1000000 + 1 : 0;
+    (void)SleepConditionVariableSRW(&condition->variable, &mutex->lock, left < 60000 ? (DWORD)left : 60000, 0);
 }
 
 void rbe__condition_signal(rbe__condition *condition)
