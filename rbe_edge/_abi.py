@@ -1,4 +1,4 @@
-"""What the headers in native/include/rbe declare, for ctypes: constants and prototypes, with those of _structures.py.
+"""What the headers in native/include/rbe declare, for ctypes: constants and prototypes, with the structures.
 
 Nothing here runs. `python tools/check_abi.py` compares it with the headers, so that the two cannot drift apart.
 """
@@ -9,7 +9,7 @@ import ctypes
 from typing import Any
 
 from rbe_edge._power_structures import *  # noqa: F403 - part of the binding
-from rbe_edge._power_structures import Effort
+from rbe_edge._power_structures import Effort, Mode, PartInfo, Workers
 from rbe_edge._sensor_structures import *  # noqa: F403 - part of the binding
 from rbe_edge._sensor_structures import (
     Energy,
@@ -73,7 +73,8 @@ TOKENIZE_SPECIAL_PREFIX = 1
 TOKENIZE_PARSE_SPECIAL = 2
 TOKENIZE_MARKED = 4
 NO_TOKEN = 0xFFFFFFFF
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+PART_REQUIRED = 1
 
 VALUE_U64 = 1
 VALUE_F64 = 2
@@ -107,6 +108,14 @@ CACHE_ATTENTION = 2
 CACHE_FEED_FORWARD = 4
 CACHE_NOTHING = 8
 
+MODE_PERFORMANCE = 0
+MODE_BALANCED = 1
+MODE_SAVER = 2
+MODE_EMERGENCY = 3
+MODES = 4
+MODE_AGAINST_ITSELF = 0
+MODE_AGAINST_SOURCE = 1
+
 UNLIMITED = 0xFFFFFFFFFFFFFFFF
 THREADS_CHOSEN = 0
 THREADS_TRYING = 1
@@ -123,11 +132,6 @@ FEED_THERMAL_STATUS = 4
 FEED_TEMPERATURE_C = 5
 FEED_ENERGY_J = 6
 FEED_KINDS = 7
-MODE_PERFORMANCE = 0
-MODE_BALANCED = 1
-MODE_SAVER = 2
-MODE_EMERGENCY = 3
-MODES = 4
 
 # The above by their names in C, for tools/check_abi.py.
 CONSTANTS: dict[str, int] = {f"RBE_{name}": value for name, value in dict(globals()).items() if name.isupper()}
@@ -179,6 +183,13 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_model_metadata": (_STATUS, [_MODEL, _U32, _OUT(Metadata)]),
     "rbe_model_tensor": (_STATUS, [_MODEL, _U32, _OUT(TensorInfo)]),
     "rbe_model_tensor_rows": (_STATUS, [_MODEL, _U32, _U32, _U32, _FLOATS]),
+    "rbe_model_part_count": (_U32, [_MODEL]),
+    "rbe_model_part_info": (_STATUS, [_MODEL, _U32, _OUT(PartInfo)]),
+    "rbe_model_part": (
+        _STATUS,
+        [_MODEL, ctypes.c_char_p, _OUT(ctypes.c_void_p), _OUT(ctypes.c_uint64), _TOKENS],
+    ),
+    "rbe_model_mode": (_STATUS, [_MODEL, _U32, _OUT(Mode)]),
     "rbe_session_create": (_STATUS, [_MODEL, ctypes.POINTER(SessionOptions), _OUT(_SESSION)]),
     "rbe_session_free": (None, [_SESSION]),
     "rbe_session_configure": (_STATUS, [_SESSION, ctypes.POINTER(PassOptions)]),
@@ -202,6 +213,8 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_session_copy": (_STATUS, [_SESSION, _SESSION, _SIZE]),
     "rbe_session_cancel": (None, [_SESSION]),
     "rbe_session_set_effort": (_STATUS, [_SESSION, ctypes.POINTER(Effort)]),
+    "rbe_session_set_workers": (_STATUS, [_SESSION, ctypes.POINTER(Workers)]),
+    "rbe_batch_set_workers": (_STATUS, [_BATCH, ctypes.POINTER(Workers)]),
     "rbe_batch_follow_sessions": (_STATUS, [_BATCH, _U32]),
     "rbe_model_effort_bytes": (_STATUS, [_MODEL, ctypes.POINTER(Effort), ctypes.POINTER(ctypes.c_uint64)]),
     "rbe_chat_detect": (_STATUS, [ctypes.c_char_p, _SIZE, ctypes.POINTER(ctypes.c_char_p)]),

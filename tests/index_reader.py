@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -31,6 +32,14 @@ class Tensor:
     basis: tuple[Any, ...] = ()
 
 
+@dataclass(frozen=True)
+class Part:
+    version: int
+    flags: int
+    data: bytes
+    more: bytes
+
+
 @dataclass
 class Index:
     data: bytes
@@ -38,69 +47,93 @@ class Index:
     codebooks: list[tuple[int, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
     blobs: dict[str, bytes] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
 
     def tensor_data(self, name: str) -> bytes:
         tensor = self.tensors[name]
         return self.data[tensor.offset : tensor.offset + tensor.n_bytes]
 
 
-def read_index(path: Path) -> Index:
-    data = path.read_bytes()
-    magic, version, checksum, file_bytes, index_bytes, *counts = struct.unpack_from("<8sIIQQIIII", data)
-    assert (magic, file_bytes) == (b"\x89RBE\r\n\x1a\n", len(data)) and version in (1, 2)
-    assert data[48:64] == bytes(16)
-    assert zlib.crc32(data[:12] + bytes(4) + data[16:index_bytes]) == checksum
-    index, areas, position = Index(data), [(0, index_bytes)], 64
+class _Cursor:
+    """Takes the entries of an index, one after the other, and collects where their data lies."""
 
-    def take(layout: str) -> tuple[Any, ...]:
-        nonlocal position
-        values = struct.unpack_from("<" + layout, data, position)
-        position += struct.calcsize("<" + layout)
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.position = 64
+        self.areas: list[tuple[int, int]] = []
+
+    def take(self, layout: str) -> tuple[Any, ...]:
+        values = struct.unpack_from("<" + layout, self.data, self.position)
+        self.position += struct.calcsize("<" + layout)
         return values
 
-    def text() -> str:
-        (n_bytes,) = take("I")
-        return bytes(take(f"{n_bytes}s")[0]).decode()
+    def bytes_of(self) -> bytes:
+        return bytes(self.take(f"{self.take('I')[0]}s")[0])
 
-    def area(offset: int, n_bytes: int, expected: int) -> None:
-        assert offset % 64 == 0 and n_bytes > 0
-        assert zlib.crc32(data[offset : offset + n_bytes]) == expected
-        areas.append((offset, offset + n_bytes))
+    def text(self) -> str:
+        return self.bytes_of().decode()
 
-    for _ in range(counts[0]):
-        name = text()
-        (kind,) = take("I")
-        assert name not in index.metadata
+    def area(self, offset: int, n_bytes: int, expected: int, least: int = 1) -> bytes:
+        data = self.data[offset : offset + n_bytes]
+        assert offset % 64 == 0 and len(data) == n_bytes >= least
+        assert zlib.crc32(data) == expected
+        self.areas.append((offset, offset + n_bytes))
+        return data
+
+    def metadata(self) -> tuple[str, Any]:
+        name = self.text()
+        (kind,) = self.take("I")
         if kind == 3:
-            index.metadata[name] = text()
-        elif kind == 4:
-            index.metadata[name] = take(f"{take('I')[0]}Q")
-        else:
-            index.metadata[name] = take({1: "Q", 2: "d"}[kind])[0]
-    for _ in range(counts[1]):
-        bits, *tables = take("I32b")
-        index.codebooks.append((bits, tuple(tables[:16]), tuple(tables[16:])))
-    for _ in range(counts[2]):
-        name = text()
-        offset, n_bytes, expected = take("QQI")
-        area(offset, n_bytes, expected)
-        index.blobs[name] = data[offset : offset + n_bytes]
-    for _ in range(counts[3]):
-        name = text()
-        kind, rows, cols, offset, n_bytes, expected, error = take("IIIQQIf")
-        area(offset, n_bytes, expected)
+            return name, self.text()
+        if kind == 4:
+            return name, self.take(f"{self.take('I')[0]}Q")
+        return name, self.take({1: "Q", 2: "d"}[kind])[0]
+
+    def codebook(self) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        bits, *tables = self.take("I32b")
+        return bits, tuple(tables[:16]), tuple(tables[16:])
+
+    def blob(self) -> tuple[str, bytes]:
+        return self.text(), self.area(*self.take("QQI"))
+
+    def tensor(self) -> tuple[str, Tensor]:
+        name = self.text()
+        kind, rows, cols, offset, n_bytes, expected, error = self.take("IIIQQIf")
+        self.area(offset, n_bytes, expected)
         more: dict[str, Any] = {}
         if kind == 4:
-            rotation, block, seed, scale, flags, n_planes = take("IIQfII")
+            rotation, block, seed, scale, flags, n_planes = self.take("IIQfII")
             more = {"rotation": rotation, "rotation_block": block, "seed": seed, "tensor_scale": scale, "flags": flags}
-            more["codebooks"] = take(f"{n_planes}I")
+            more["codebooks"] = self.take(f"{n_planes}I")
         if kind == 6:
-            more["basis"] = take("III4Bf")
-        assert name not in index.tensors
-        index.tensors[name] = Tensor(kind, rows, cols, offset, n_bytes, error, **more)
-    assert position == index_bytes
-    assert version == (2 if any(tensor.kind > 4 for tensor in index.tensors.values()) else 1)
-    _check_areas(data, areas)
+            more["basis"] = self.take("III4Bf")
+        return name, Tensor(kind, rows, cols, offset, n_bytes, error, **more)
+
+    def part(self) -> tuple[str, Part]:
+        name = self.text()
+        version, flags, *area = self.take("IIQQI")
+        assert re.fullmatch(r"[a-z0-9_.]{1,32}", name) and version > 0
+        return name, Part(version, flags, self.area(*area, least=0), self.bytes_of())
+
+
+def read_index(path: Path) -> Index:
+    data = path.read_bytes()
+    magic, version, checksum, file_bytes, index_bytes, *counts = struct.unpack_from("<8sIIQQIIIII", data)
+    assert (magic, file_bytes) == (b"\x89RBE\r\n\x1a\n", len(data)) and version in (1, 2, 3)
+    assert data[52:64] == bytes(12)
+    assert zlib.crc32(data[:12] + bytes(4) + data[16:index_bytes]) == checksum
+    at = _Cursor(data)
+    metadata = [at.metadata() for _ in range(counts[0])]
+    codebooks = [at.codebook() for _ in range(counts[1])]
+    blobs = [at.blob() for _ in range(counts[2])]
+    tensors = [at.tensor() for _ in range(counts[3])]
+    parts = [at.part() for _ in range(counts[4])]
+    assert at.position == index_bytes
+    index = Index(data, dict(metadata), codebooks, dict(blobs), dict(tensors), dict(parts))
+    assert list(map(len, (index.metadata, codebooks, index.blobs, index.tensors, index.parts))) == counts
+    smooth = any(tensor.kind > 4 for tensor in index.tensors.values())
+    assert version == (3 if parts else 2 if smooth else 1)
+    _check_areas(data, [(0, index_bytes), *at.areas])
     return index
 
 

@@ -286,6 +286,7 @@ class Pack:
     codebooks: tuple[Codebook, ...]
     blobs: dict[str, bytes]
     tensors: dict[str, Tensor]
+    parts: dict[str, bytes]
 
 
 def _metadata_value(at: _Cursor) -> int | float | str | tuple[int, ...]:
@@ -329,7 +330,9 @@ def read(path: Path) -> Pack:
     data = path.read_bytes()
     magic, version, checksum, file_bytes, index_bytes = struct.unpack_from("<8sIIQQ", data)
     n_metadata, n_codebooks, n_blobs, n_tensors = struct.unpack_from("<IIII", data, 32)
-    assert magic == b"\x89RBE\r\n\x1a\n" and version in (1, 2) and file_bytes == len(data) and data[48:64] == bytes(16)
+    assert magic == b"\x89RBE\r\n\x1a\n" and 1 <= version <= 3 and file_bytes == len(data)
+    n_parts = struct.unpack_from("<I", data, 48)[0] if version == 3 else 0
+    assert data[52 if version == 3 else 48 : 64].count(0) == (12 if version == 3 else 16)
     assert zlib.crc32(data[:12] + bytes(4) + data[16:index_bytes]) == checksum, "checksum of the index"
     at = _Cursor(data, 64)
     metadata = {}
@@ -348,6 +351,30 @@ def read(path: Path) -> Pack:
     for _ in range(n_tensors):
         name = at.text()
         tensors[name] = _tensor(at, data, tuple(codebooks))
-        assert tensors[name].kind < SEED64 or version == 2
+        assert tensors[name].kind < SEED64 or version >= 2
+    parts = {}
+    for _ in range(n_parts):
+        name = at.text()
+        version, flags, offset, n_bytes, checksum, more_bytes = at.take("IIQQII")
+        assert flags & 0xFFFF0001 == 0, "a part that this reader would have to know"
+        at.position += more_bytes
+        parts[name] = _area(data, offset, n_bytes, checksum)
     assert at.position == index_bytes, "the index does not end where it should"
-    return Pack(metadata, tuple(codebooks), blobs, tensors)
+    return Pack(metadata, tuple(codebooks), blobs, tensors, parts)
+
+
+def modes(part: bytes) -> dict[str, Any]:
+    """Section 6: the table of power modes."""
+    n_modes, n_layers, against, reserved = struct.unpack_from("<4I", part)
+    assert n_modes == 4 and reserved == 0 and against in (0, 1)
+    record_bytes = 192 + -(-2 * n_layers // 8) * 8
+    assert len(part) == 128 + 4 * record_bytes
+    found = []
+    for number in range(4):
+        record = part[128 + number * record_bytes :][:record_bytes]
+        mode, is_found, embedding, lm_head, n_bytes, n_tokens, *measured = struct.unpack_from("<4I2Q4d", record)
+        layers, reason = record[192:], record[64:192].rstrip(b"\0").decode("ascii")
+        assert mode == number and is_found == (reason == "") and not any(layers[2 * n_layers :])
+        lists = [list(layers[:n_layers]), list(layers[n_layers : 2 * n_layers])]
+        found.append([reason, *lists, embedding, lm_head, n_bytes, n_tokens, *measured])
+    return {"text": part[16:128].rstrip(b"\0").decode("ascii"), "against": against, "modes": found}

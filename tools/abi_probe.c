@@ -8,6 +8,8 @@
 #include "rbe/effort.h"
 #include "rbe/faults.h"
 #include "rbe/fit.h"
+#include "rbe/modes.h"
+#include "rbe/parts.h"
 #include "rbe/rbe.h"
 #include "rbe/threads.h"
 
@@ -41,6 +43,12 @@ static void structures(void)
     FIELD(rbe_effort, n_layers);
     FIELD(rbe_effort, attention);
     FIELD(rbe_effort, feed_forward);
+
+    STRUCTURE(rbe_workers);
+    FIELD(rbe_workers, struct_bytes);
+    FIELD(rbe_workers, n_threads);
+    FIELD(rbe_workers, sleep);
+    FIELD(rbe_workers, slow_cores);
 
     STRUCTURE(rbe_model_info);
     FIELD(rbe_model_info, struct_bytes);
@@ -215,6 +223,34 @@ static void structures(void)
     FIELD(rbe_fit_advice, bits_per_weight);
     FIELD(rbe_fit_advice, bits_instead);
 
+    STRUCTURE(rbe_part_info);
+    FIELD(rbe_part_info, struct_bytes);
+    FIELD(rbe_part_info, name);
+    FIELD(rbe_part_info, name_bytes);
+    FIELD(rbe_part_info, version);
+    FIELD(rbe_part_info, flags);
+    FIELD(rbe_part_info, known);
+    FIELD(rbe_part_info, data_bytes);
+
+    STRUCTURE(rbe_mode);
+    FIELD(rbe_mode, struct_bytes);
+    FIELD(rbe_mode, mode);
+    FIELD(rbe_mode, found);
+    FIELD(rbe_mode, embedding);
+    FIELD(rbe_mode, lm_head);
+    FIELD(rbe_mode, n_layers);
+    FIELD(rbe_mode, against);
+    FIELD(rbe_mode, attention);
+    FIELD(rbe_mode, feed_forward);
+    FIELD(rbe_mode, bytes_per_token);
+    FIELD(rbe_mode, n_tokens);
+    FIELD(rbe_mode, perplexity);
+    FIELD(rbe_mode, kl);
+    FIELD(rbe_mode, kl_error);
+    FIELD(rbe_mode, top1);
+    FIELD(rbe_mode, reason);
+    FIELD(rbe_mode, text);
+
     STRUCTURE(rbe_threads_info);
     FIELD(rbe_threads_info, struct_bytes);
     FIELD(rbe_threads_info, state);
@@ -256,6 +292,14 @@ static void structures(void)
 static void constants(void)
 {
     CONSTANT(RBE_FORMAT_VERSION);
+    CONSTANT(RBE_PART_REQUIRED);
+    CONSTANT(RBE_MODE_PERFORMANCE);
+    CONSTANT(RBE_MODE_BALANCED);
+    CONSTANT(RBE_MODE_SAVER);
+    CONSTANT(RBE_MODE_EMERGENCY);
+    CONSTANT(RBE_MODES);
+    CONSTANT(RBE_MODE_AGAINST_ITSELF);
+    CONSTANT(RBE_MODE_AGAINST_SOURCE);
     CONSTANT(RBE_OK);
     CONSTANT(RBE_ERROR_ARGUMENT);
     CONSTANT(RBE_ERROR_MEMORY);

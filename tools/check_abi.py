@@ -22,8 +22,8 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 INCLUDE = REPOSITORY / "native" / "include"
 HEADERS = [
-    INCLUDE / "rbe" / name
-    for name in ("rbe.h", "chat.h", "codec.h", "effort.h", "faults.h", "fit.h", "power.h", "threads.h")
+    INCLUDE / "rbe" / f"{name}.h"
+    for name in ("rbe", "chat", "codec", "effort", "faults", "fit", "modes", "parts", "power", "threads")
 ]
 PROBE = REPOSITORY / "tools" / "abi_probe.c"
 
@@ -50,6 +50,7 @@ SCALARS: dict[str, Any] = {
     "uint32_t": ctypes.c_uint32,
     "uint64_t": ctypes.c_uint64,
     "char": ctypes.c_char,
+    "void *": ctypes.c_void_p,
     "rbe_log_callback": _native.LogCallback,
     "rbe_progress_callback": _native.ProgressCallback,
     "rbe_capture_callback": _native.CaptureCallback,
@@ -87,7 +88,9 @@ def ctype_of(spelling: str) -> Any:
     stars = spelling.count("*")
     name = " ".join(word for word in spelling.replace("*", " ").split() if word != "const")
     if name == "void":
-        return None if stars == 0 else ctypes.c_void_p
+        if stars == 0:
+            return None
+        name, stars = "void *", stars - 1
     result = SCALARS[name]
     for _ in range(stars):
         result = ctypes.POINTER(result)

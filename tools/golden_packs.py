@@ -1,5 +1,5 @@
-"""Writes tests/golden/v1 and v2: small `.rbe` files of each format version, and what every reader must find in them;
-and tests/golden/answers: a tiny model of every architecture, for native/tests/test_answers.c.
+"""Writes tests/golden/v1, v2 and v3: small `.rbe` files of each format version, and what every reader must find in
+them; and tests/golden/answers: a tiny model of every architecture, for native/tests/test_answers.c.
 
     python tools/golden_packs.py            adds files that are not there yet
     python tools/golden_packs.py --force    writes all anew: only while no version has been released
@@ -25,13 +25,16 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "packing")]
 
+import reference_decoder  # noqa: E402
 import tiny_models  # noqa: E402
 from fixed_planes import fixed_planes  # noqa: E402
 from index_reader import plane_integers, read_index  # noqa: E402
 
 from rbe_edge import Model  # noqa: E402
 from rbe_edge.codes import basis, seed64, trellis  # noqa: E402
-from rbe_edge.format import writer  # noqa: E402
+from rbe_edge.format import modes, writer  # noqa: E402
+from rbe_edge.format.parts import Part  # noqa: E402
+from rbe_edge.format.replacing import replace_parts  # noqa: E402
 from rbe_edge.packing import storage  # noqa: E402
 from rbe_edge.packing.pack import PackOptions, pack  # noqa: E402
 from rbe_edge.sources.mapping import plan_model  # noqa: E402
@@ -167,6 +170,26 @@ def _smooth_codes(out: Path, scratch: Path) -> None:
         file.commit()
 
 
+def _parts(out: Path, scratch: Path) -> None:
+    """A table of power modes with all that it can say, and parts that no reader of this version knows: one with flags
+    and fields of later versions, one that is empty."""
+    _packed(_llama(num_hidden_layers=3), (2, 2), (4,))(out, scratch)
+    skip = modes.SKIP
+    table = modes.ModeTable(
+        n_layers=3,
+        text="a text of its own",
+        against="source",
+        modes=(
+            modes.Mode(bytes_per_token=30000, n_tokens=2**40, perplexity=31.9, kl=0.124, kl_error=0.001, top1=0.75),
+            modes.Mode((1, 2, 0), (skip, 0, 4), 1, 3, 20000, 512, 33.25, 0.25, 0.015625, 0.625),
+            modes.Mode((1, 2, 0), (skip, 0, 4), 1, 3, 20000, 512, 33.25, 0.25, 0.015625, 0.625, "none within 1.11"),
+            modes.Mode((skip, skip, 1), (), 0, 1, 2**63),
+        ),
+    )
+    later = Part("later.thing_2", 9, b"of a later version", flags=0x8002, more=b"and more of it")
+    replace_parts(out, [table.part(), later, Part("empty", 1, b"")])
+
+
 FILES: dict[str, dict[str, Write]] = {
     "v1": {
         "bits4": _packed(_llama(), (4,), (4, 2)),
@@ -178,6 +201,7 @@ FILES: dict[str, dict[str, Write]] = {
         "planes": _planes,
     },
     "v2": {"extremes": _smooth_codes},
+    "v3": {"parts": _parts},
 }
 
 
@@ -220,12 +244,19 @@ def describe(path: Path) -> dict[str, Any]:
                 found["values"] = _digest(values, "<f4")
             tensors[name] = found
     metadata = {key: list(value) if isinstance(value, tuple) else value for key, value in index.metadata.items()}
-    return {
+    found = {
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "metadata": metadata,
         "tokenizer": hashlib.sha256(index.blobs["tokenizer"]).hexdigest(),
         "tensors": tensors,
     }
+    if index.parts:
+        found["parts"] = {
+            name: [part.version, part.flags, part.more.hex(), hashlib.sha256(part.data).hexdigest()]
+            for name, part in index.parts.items()
+        }
+        found["modes"] = reference_decoder.modes(index.parts["modes"].data)
+    return found
 
 
 def write_files(folder: Path, files: dict[str, Write], force: bool) -> list[Path]:

@@ -6,13 +6,14 @@
 
 #include "commands.h"
 #include "inspect.h"
+#include "inspect_parts.h"
 #include "output.h"
 
 #define SHOWN_CHARACTERS 100u /* of a long text, such as a chat template; --json gives all of it */
 
 static const char usage[] = "usage: rbe inspect FILE [--tensors] [--verify] [--json]\n"
                             "\n"
-                            "Shows hyper-parameters, tokenizer, sizes, provenance and, with --tensors, every tensor.\n"
+                            "Shows hyper-parameters, tokenizer, sizes, provenance, parts and, with --tensors, every tensor.\n"
                             "\n"
                             "  FILE                   a .rbe file\n"
                             "  --tensors              list every tensor with its planes and measured error\n"
@@ -184,6 +185,7 @@ static int write_lines(const rbe_model *model, const rbe_model_info *info, const
     printf("tensors: %u (", info->n_tensors);
     write_kinds(model, info->n_tensors);
     printf(")\nruns with: %s kernels\nchat without Python: %s\n", info->kernel_set, native_chat(model, info, chat, sizeof chat));
+    write_parts(model);
     for (uint32_t i = 0; i < info->n_metadata; i++) {
         if (rbe_model_metadata(model, i, &entry) != RBE_OK) {
             return fail_with(RBE_ERROR_FORMAT);

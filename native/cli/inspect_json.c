@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "inspect.h"
+#include "inspect_parts.h"
 #include "output.h"
 #include "rbe/chat.h"
 
@@ -121,7 +122,9 @@ int inspect_json(const rbe_model *model, const rbe_model_info *info, const char 
         fputs(": ", stdout);
         write_value(&entry);
     }
-    fputs(with_tensors ? "}, \"tensors\": [" : "}", stdout);
+    fputs("}", stdout);
+    write_parts_json(model);
+    fputs(with_tensors ? ", \"tensors\": [" : "", stdout);
     for (uint32_t i = 0; with_tensors && i < info->n_tensors; i++) {
         rbe_tensor_info tensor = {.struct_bytes = sizeof tensor};
         if (rbe_model_tensor(model, i, &tensor) != RBE_OK) {

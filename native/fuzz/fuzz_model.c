@@ -1,5 +1,5 @@
-/* libFuzzer: opens and runs files of any content. Build with clang: see CONTRIBUTING.md. The index checksum is made right, so
- * that the fuzzer gets past it; start from the golden packs: fuzz_model tests/golden/v1. */
+/* libFuzzer: opens and runs files of any content. Build with clang: see CONTRIBUTING.md. The checksums of the index and of the table
+ * of power modes are made right, so that the fuzzer gets past them; start from the golden packs: fuzz_model tests/golden/v1 v2 v3. */
 #include <string.h>
 #include <unistd.h>
 

@@ -3,19 +3,25 @@
 #ifndef RBE_TESTS_EXERCISE_H
 #define RBE_TESTS_EXERCISE_H
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mutation.h"
+#include "part_entry.h"
+#include "rbe/effort.h"
+#include "rbe/modes.h"
+#include "rbe/parts.h"
 #include "rbe/rbe.h"
 
-/* Of a model, where there is still an index. */
+/* Of a model, where there is still an index; and that of its table of power modes. */
 static inline void repair_checksum(unsigned char *data, size_t bytes)
 {
     uint64_t index_bytes;
     if (bytes < 64) {
         return;
     }
+    repair_part(data, bytes, "modes");
     memcpy(&index_bytes, data + 24, 8);
     if (index_bytes >= 64 && index_bytes <= bytes) {
         repair_head(data, bytes, (size_t)index_bytes);
@@ -69,6 +75,40 @@ static inline void exercise_tokenizer(const rbe_tokenizer *tokenizer)
     rbe_text_stream_free(stream);
 }
 
+/* Reads all parts and modes, and runs the modes. */
+static inline void exercise_parts(const rbe_model *model)
+{
+    static volatile uint32_t sum; /* so that the data is read */
+    rbe_part_info part = {.struct_bytes = sizeof part};
+    for (uint32_t i = 0; rbe_model_part_info(model, i, &part) == RBE_OK; i++) {
+        char name[64];
+        const void *data;
+        uint64_t bytes;
+        snprintf(name, sizeof name, "%.*s", (int)part.name_bytes, part.name);
+        if (rbe_model_part(model, name, &data, &bytes, NULL) == RBE_OK) {
+            for (uint64_t at = 0; at < bytes; at++) {
+                sum += ((const uint8_t *)data)[at];
+            }
+        }
+    }
+    rbe_mode mode = {.struct_bytes = sizeof mode};
+    const rbe_session_options options = {.struct_bytes = sizeof options, .context_tokens = 4, .n_threads = 1, .pass_tokens = 1};
+    rbe_session *session = NULL;
+    for (uint32_t i = 0; rbe_model_mode(model, i, &mode) == RBE_OK; i++) {
+        const rbe_effort effort = {.struct_bytes = sizeof effort,
+                                   .embedding = mode.embedding,
+                                   .lm_head = mode.lm_head,
+                                   .n_layers = mode.n_layers,
+                                   .attention = mode.attention,
+                                   .feed_forward = mode.feed_forward};
+        sum += (uint32_t)(strlen(mode.reason) + strlen(mode.text));
+        if ((session || rbe_session_create(model, &options, &session) == RBE_OK) && rbe_session_set_effort(session, &effort) == RBE_OK) {
+            (void)rbe_session_append(session, &(uint32_t){0}, 1, NULL, NULL);
+        }
+    }
+    rbe_session_free(session);
+}
+
 /* 1 where the file could be opened. */
 static inline int exercise_file(const char *path, uint32_t skip_checksums)
 {
@@ -88,6 +128,7 @@ static inline int exercise_file(const char *path, uint32_t skip_checksums)
             free(row);
         }
         exercise_session(model, &info);
+        exercise_parts(model);
     }
     if (rbe_model_tokenizer(model)) {
         exercise_tokenizer(rbe_model_tokenizer(model));

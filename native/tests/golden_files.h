@@ -42,6 +42,7 @@ static inline golden_files list_golden_files(void)
     golden_files files = {0};
     add_golden_files("v1", &files);
     add_golden_files("v2", &files);
+    add_golden_files("v3", &files);
     qsort(files.path, (size_t)files.n, sizeof files.path[0], compare_paths);
     return files;
 }

@@ -4,6 +4,8 @@
 
 #include "check.h"
 #include "golden_files.h"
+#include "rbe/modes.h"
+#include "rbe/parts.h"
 #include "rbe/rbe.h"
 
 #define MOST_BYTES 256u
@@ -29,6 +31,16 @@ static rbe_status first_tensor(const void *model, void *out)
 static rbe_status session_info(const void *session, void *out)
 {
     return rbe_session_get_info(session, out);
+}
+
+static rbe_status first_part(const void *model, void *out)
+{
+    return rbe_model_part_info(model, 0, out);
+}
+
+static rbe_status saver_mode(const void *model, void *out)
+{
+    return rbe_model_mode(model, RBE_MODE_SAVER, out);
 }
 
 static int all_are(const unsigned char *bytes, size_t n, unsigned char value)
@@ -107,6 +119,14 @@ static const field tensor_info_fields[] = {
 static const field session_info_fields[] = {FIELD(rbe_session_info, arena_bytes), FIELD(rbe_session_info, kv_bytes),
                                             FIELD(rbe_session_info, context_tokens), FIELD(rbe_session_info, position),
                                             FIELD(rbe_session_info, n_threads)};
+static const field part_info_fields[] = {FIELD(rbe_part_info, name),  FIELD(rbe_part_info, name_bytes), FIELD(rbe_part_info, version),
+                                         FIELD(rbe_part_info, flags), FIELD(rbe_part_info, known),      FIELD(rbe_part_info, data_bytes)};
+static const field mode_fields[] = {FIELD(rbe_mode, mode),      FIELD(rbe_mode, found),        FIELD(rbe_mode, embedding),
+                                    FIELD(rbe_mode, lm_head),   FIELD(rbe_mode, n_layers),     FIELD(rbe_mode, against),
+                                    FIELD(rbe_mode, attention), FIELD(rbe_mode, feed_forward), FIELD(rbe_mode, bytes_per_token),
+                                    FIELD(rbe_mode, n_tokens),  FIELD(rbe_mode, perplexity),   FIELD(rbe_mode, kl),
+                                    FIELD(rbe_mode, kl_error),  FIELD(rbe_mode, top1),         FIELD(rbe_mode, reason),
+                                    FIELD(rbe_mode, text)};
 
 #define CHECK_GROWTH(type, get, of) \
     check_growth("rbe_" #type, get, of, sizeof(rbe_##type), type##_fields, sizeof type##_fields / sizeof(field))
@@ -114,7 +134,7 @@ static const field session_info_fields[] = {FIELD(rbe_session_info, arena_bytes)
 int main(void)
 {
     const golden_files files = list_golden_files();
-    rbe_model *model = NULL;
+    rbe_model *model = NULL, *with_parts = NULL;
     rbe_session *session = NULL;
     CHECK(files.n > 0 && rbe_model_open(files.path[0], NULL, &model) == RBE_OK, "%s", rbe_last_error());
     CHECK(rbe_session_create(model, NULL, &session) == RBE_OK, "%s", rbe_last_error());
@@ -124,7 +144,13 @@ int main(void)
         CHECK_GROWTH(tensor_info, first_tensor, model);
         CHECK_GROWTH(session_info, session_info, session);
     }
+    CHECK(rbe_model_open(files.path[files.n - 1], NULL, &with_parts) == RBE_OK, "%s", rbe_last_error()); /* of the newest version */
+    if (with_parts) {
+        CHECK_GROWTH(part_info, first_part, with_parts);
+        CHECK_GROWTH(mode, saver_mode, with_parts);
+    }
     rbe_session_free(session);
     rbe_model_close(model);
+    rbe_model_close(with_parts);
     return check_finish();
 }

@@ -60,6 +60,19 @@ static void check_order(const char *machine, const rbe__cores *cores, uint32_t n
     }
 }
 
+static void check_homes(const rbe__cores *cores, int caller, uint32_t n_threads, int slow_first, const char *expected)
+{
+    rbe__homes homes;
+    char text[128];
+    int used = 0;
+    rbe__homes_choose(cores, caller, n_threads, slow_first, &homes);
+    for (uint32_t i = 0; i < homes.n; i++) {
+        used += snprintf(text + used, sizeof text - (size_t)used, "%u ", homes.cpu[i]);
+    }
+    snprintf(text + used, sizeof text - (size_t)used, "%d-%d", (int)homes.slowest, (int)homes.fastest);
+    CHECK(strcmp(text, expected) == 0, "%u threads from %d: %s", n_threads, caller, text);
+}
+
 static void test_equal_cores(void)
 {
     /* Raspberry Pi 4 and 5: four alike; the capacities are there or not, by the kernel */
@@ -71,12 +84,25 @@ static void test_equal_cores(void)
         }
         rbe__cores cores = read_cores(0, 3);
         check_order("Pi", &cores, 4, order, 4);
+        check_homes(&cores, 1, 2, 1, "1 0 2-2"); /* all alike: no slow cores to prefer */
         CHECK(cores.quota == RBE_MAX_CPUS && cores.kind[4] == RBE_CPU_NONE, "Pi");
         cores = read_cores(2, 3); /* taskset */
         check_order("Pi, two allowed", &cores, 2, order + 2, 2);
         CHECK(cores.kind[0] == RBE_CPU_NONE, "not allowed");
         end_machine();
     }
+}
+
+/* Of a phone with four little cores, 0 to 3, and four big ones, 7 the fastest. */
+static void check_homes_of_phone(const rbe__cores *cores)
+{
+    check_homes(cores, 5, 3, 0, "5 7 4 2-2"); /* a caller on a fast core stays there */
+    check_homes(cores, 2, 3, 0, "7 4 5 2-2");
+    check_homes(cores, 2, 6, 0, "2 7 4 5 6 0 1-2"); /* more threads than fast cores: all are taken */
+    check_homes(cores, 2, 3, 1, "2 3 1 1-1");
+    check_homes(cores, 5, 2, 1, "3 2 1-1"); /* a caller on a fast core is moved */
+    check_homes(cores, 5, 6, 1, "5 3 2 1 0 6 1-2");
+    check_homes(cores, -1, 2, 1, "1-2");
 }
 
 static void test_phones(void)
@@ -89,6 +115,7 @@ static void test_phones(void)
     }
     rbe__cores cores = read_cores(0, 7);
     check_order("phone", &cores, 4, order, 8);
+    check_homes_of_phone(&cores);
     cores = read_cores(0, 6);
     check_order("phone, prime core not allowed", &cores, 3, no_prime, 7);
     end_machine();
@@ -256,11 +283,12 @@ static void add_item(void *context, uint32_t item, uint32_t thread)
     atomic_fetch_add(&shared->of_thread[thread], 1);
 }
 
-static void test_thread_pool(uint32_t n_threads, uint32_t n_placed)
+static void test_thread_pool(uint32_t n_threads, uint32_t n_placed, rbe__workers workers)
 {
     rbe__thread_pool *thread_pool;
-    CHECK(rbe__thread_pool_create(n_threads, &thread_pool) == RBE_OK && rbe__thread_pool_threads(thread_pool) == n_threads, "%u threads",
-          n_threads);
+    CHECK(rbe__thread_pool_create_as(n_threads, workers, &thread_pool) == RBE_OK && rbe__thread_pool_threads(thread_pool) == n_threads,
+          "%u threads", n_threads);
+    CHECK(rbe__thread_pool_workers(thread_pool).sleep == workers.sleep, "workers");
     for (uint32_t n_items = 0; n_items < 200; n_items += 7) {
         shared_sum shared = {0};
         uint32_t n = 0;
@@ -300,7 +328,9 @@ int main(void)
     CHECK(rbe__thread_pool_create(0, &thread_pool) == RBE_ERROR_ARGUMENT && !thread_pool, "no thread");
     CHECK(rbe__thread_pool_create(RBE_MAX_THREADS + 1, &thread_pool) == RBE_ERROR_ARGUMENT && !thread_pool, "too many threads");
     for (uint32_t n_threads = 1; n_threads <= 5; n_threads++) {
-        test_thread_pool(n_threads, (n_threads < n_cores ? n_threads : n_cores) - 1);
+        const uint32_t n_placed = (n_threads < n_cores ? n_threads : n_cores) - 1;
+        test_thread_pool(n_threads, n_placed, (rbe__workers){0});
+        test_thread_pool(n_threads, n_placed, (rbe__workers){.sleep = 1, .slow_cores = 1});
     }
     return check_finish();
 }

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbe_edge.cli.opened_source import opened_source
 from rbe_edge.cli.output import ProgressBar, printable
 from rbe_edge.errors import OptionError
-from rbe_edge.files.scratch import scratch_directory
+from rbe_edge.format.modes import MODE_NAMES
 from rbe_edge.progress import Progress
 from rbe_edge.runtime.text_file import read_text
 
 if TYPE_CHECKING:
+    from rbe_edge.runtime.effort import Effort
     from rbe_edge.runtime.model import Model
 
 _EXAMPLE = """\
@@ -23,6 +24,8 @@ example:
   rbe eval smol.rbe --text wiki.test.raw
   rbe eval nested.rbe --text wiki.test.raw --read-planes 1
   rbe eval smol.rbe --source ./SmolLM2-135M-Instruct --text wiki.test.raw --windows 24 --json
+  rbe eval nested.rbe --power all                          # finds and measures its power modes
+  rbe eval nested.rbe --power saver --text wiki.test.raw
 """
 
 
@@ -37,12 +40,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="a .rbe file")
-    parser.add_argument("--text", metavar="T", type=Path, required=True, help="a text file in UTF-8")
+    parser.add_argument("--text", metavar="T", type=Path, help="a text file in UTF-8 (--power all: a built-in one)")
     parser.add_argument("--source", metavar="SRC", help="what it was packed from: directory, .gguf, .bin or .rbe file")
     parser.add_argument("--window", metavar="N", type=int, default=0, help="tokens per window (1024, or the context)")
     parser.add_argument("--windows", metavar="N", type=int, help="only the first N windows (all)")
     parser.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per core)")
     parser.add_argument("--read-planes", metavar="N", type=int, default=0, help="read the first N planes only (0: all)")
+    parser.add_argument(
+        "--power",
+        metavar="MODE",
+        choices=("all", *MODE_NAMES),
+        help="all: find what each power mode may leave unread within its bound of perplexity, measure it and store the "
+        "table in the file; or a mode's name: evaluate the file in it (performance)",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="write one JSON object")
     form.add_argument("--markdown", action="store_true", help="write a Markdown table")
@@ -52,12 +62,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.runtime.model import Model
 
+    if arguments.power == "all":
+        from rbe_edge.cli.eval_modes import evaluate_modes
+
+        return evaluate_modes(arguments)
+    if arguments.text is None:
+        raise OptionError("there is no text; give one with --text FILE")
     text = read_text(arguments.text)
     if arguments.window < 0 or (arguments.windows is not None and arguments.windows < 1):
         raise OptionError("--window and --windows are counts, 1 or more")
     with ExitStack() as stack:
         model = stack.enter_context(Model.open(arguments.file))
-        source = stack.enter_context(_opened(arguments.source)) if arguments.source else None
+        source = stack.enter_context(opened_source(arguments.source)) if arguments.source else None
         bar = stack.enter_context(ProgressBar())
         result = _evaluate(model, source, text, arguments, Progress(bar.show, "evaluating"))
     if arguments.json:
@@ -82,6 +98,7 @@ def _evaluate(
     known |= {"file_bytes": model.info.file_bytes, "bits_per_weight": model.info.bits_per_weight}
     how: dict[str, Any] = {"window": arguments.window, "n_windows": arguments.windows, "threads": arguments.threads}
     how["planes"] = arguments.read_planes
+    how["effort"] = _effort(model, arguments)
     if source is None:
         alone = perplexity(model, text, **how, progress=progress)
         window = alone.window
@@ -95,27 +112,21 @@ def _evaluate(
             "top1_agreement": both.top1_agreement,
         }  # fmt: skip
     first = cut(model.tokenize(text, special=False), window, 1)[0]
-    digest = logits_digest(model, first, threads=arguments.threads, planes=arguments.read_planes)
+    digest = logits_digest(model, first, threads=arguments.threads, planes=arguments.read_planes, effort=how["effort"])
     return known | {"logits_digest": digest}
 
 
-@contextmanager
-def _opened(source: str) -> Iterator[Model]:
-    """The source in the engine: a .rbe file as it is, anything else packed without loss into a temporary file."""
-    from rbe_edge.runtime.model import Model
+def _effort(model: Model, arguments: argparse.Namespace) -> Effort | None:
+    """Of the mode that is asked for; None: the whole model."""
+    from rbe_edge.runtime.effort import Effort
 
-    if source.endswith(".rbe"):
-        with Model.open(source) as model:
-            yield model
-        return
-    from rbe_edge.packing.pack import PackOptions, pack
-
-    with scratch_directory("eval") as directory:
-        path = directory / "source.rbe"
-        with ProgressBar() as bar:
-            pack(source, path, PackOptions(bits=32), bar.show)
-        with Model.open(path, verify=False) as model:
-            yield model
+    if arguments.power in (None, "performance"):
+        return None
+    if arguments.read_planes:
+        raise OptionError("--power and --read-planes both say what is read; give one of them")
+    if model.modes is None:
+        raise OptionError(f"{arguments.file}: has no table of power modes; `rbe eval FILE --power all` makes one")
+    return Effort.of_mode(model.modes.modes[MODE_NAMES.index(arguments.power)])
 
 
 def _shown(value: object) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rbe_edge.cli.output import printable, size
+from rbe_edge.cli.part_lines import part_lines, part_report
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
@@ -29,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "inspect",
         help="show what a .rbe file holds",
-        description="Shows hyper-parameters, tokenizer, sizes, provenance and, with --tensors, every tensor.",
+        description="Shows hyper-parameters, tokenizer, sizes, provenance, parts and, with --tensors, every tensor.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -73,6 +74,7 @@ def _report(model: Model, with_tensors: bool, verified: bool) -> dict[str, objec
         "verified": verified,
         "chat_without_python": _native_chat(model),
         "metadata": dict(model.metadata),
+        **part_report(model),
     }
     if with_tensors:
         report["tensors"] = [
@@ -93,6 +95,7 @@ def _lines(model: Model) -> Iterable[str]:
     yield f"tensors: {len(model.tensors)} ({_kinds(model.tensors.values())})"
     yield f"runs with: {info.kernel_set} kernels"
     yield f"chat without Python: {_native_chat(model)}"
+    yield from part_lines(model)
     width = max((len(key) for key in model.metadata), default=0)
     for key, value in model.metadata.items():
         yield f"{key:<{width}}  {_shown(value)}"

@@ -22,6 +22,7 @@ from rbe_edge.progress import Report
 from rbe_edge.runtime.probabilities import log_softmax
 
 if TYPE_CHECKING:
+    from rbe_edge.runtime.effort import Effort
     from rbe_edge.runtime.model import Model
     from rbe_edge.runtime.session import Session
 
@@ -78,12 +79,14 @@ def divergence(
     n_windows: int | None = None,
     threads: int = 0,
     planes: int = 0,
+    effort: Effort | None = None,
     progress: Report | None = None,
 ) -> Divergence:
     """Compares two models of one vocabulary on a text or on tokens.
 
     window: tokens, 0 for 1024 or the shorter context. n_windows: at most so many, from the beginning. planes: of the
-    packed model, that many of each tensor are read, 0 for all. progress: counts windows.
+    packed model, that many of each tensor are read, 0 for all. effort: how much of the packed model is read instead.
+    progress: counts windows.
     Raises OptionError where the vocabularies differ or the text is too short.
     """
     if packed.info.vocabulary != source.info.vocabulary:
@@ -105,6 +108,8 @@ def divergence(
             stack.enter_context(source.session(context=longest, threads=threads)),
             stack.enter_context(packed.session(context=longest, threads=threads, planes=planes)),
         ]
+        if effort is not None:
+            sessions[1].set_effort(effort)
         for done, part in enumerate(windows):
             if progress is not None:
                 progress(done, len(windows))

@@ -18,6 +18,7 @@ from rbe_edge.errors import OptionError
 from rbe_edge.progress import Report
 
 if TYPE_CHECKING:
+    from rbe_edge.runtime.effort import Effort
     from rbe_edge.runtime.model import Model
     from rbe_edge.runtime.options import KvType
 
@@ -57,13 +58,14 @@ def perplexity(
     threads: int = 0,
     kv: KvType = "f16",
     planes: int = 0,
+    effort: Effort | None = None,
     progress: Report | None = None,
 ) -> Perplexity:
     """Perplexity of a model on a text, or on tokens.
 
     window: tokens, 0 for 1024 or the model's context where that is shorter. n_windows: at most so many windows, from
-    the beginning. planes: how many of each tensor are read, 0 for all. progress: counts windows.
-    Raises OptionError where there is nothing to score.
+    the beginning. planes: how many of each tensor are read, 0 for all. effort: how much is read instead. progress:
+    counts windows. Raises OptionError where there is nothing to score.
     """
     window = window or min(DEFAULT_WINDOW, model.info.context)
     if window < 2:
@@ -72,7 +74,7 @@ def perplexity(
     windows = cut(tokens, window, n_windows)
     if not windows:
         raise OptionError(f"the text has {len(tokens)} tokens; at least 2 are needed to score one")
-    return score_windows(model, windows, threads=threads, kv=kv, planes=planes, progress=progress)
+    return score_windows(model, windows, threads=threads, kv=kv, planes=planes, effort=effort, progress=progress)
 
 
 def score_windows(
@@ -82,12 +84,15 @@ def score_windows(
     threads: int = 0,
     kv: KvType = "f16",
     planes: int = 0,
+    effort: Effort | None = None,
     progress: Report | None = None,
 ) -> Perplexity:
     """Perplexity over windows that are given: each at least two tokens, in an empty context, the first not scored."""
     window = max(map(len, windows))
     nats = []
     with model.session(context=window, threads=threads, kv=kv, planes=planes) as session:
+        if effort is not None:
+            session.set_effort(effort)
         for done, part in enumerate(windows):
             if progress is not None:
                 progress(done, len(windows))

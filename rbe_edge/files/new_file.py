@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from rbe_edge.errors import RbeError
+from rbe_edge.files.copying import copy_range
 
 _LONGEST_NAME = 255  # bytes, of nearly every file system
 # Without O_NONBLOCK the opening of a pipe would wait for its other end.
@@ -190,6 +191,32 @@ class NewFile:
         with self._reported():
             while view:
                 view = view[os.write(self.fd, view) :]
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Writes from `offset` on. Raises `error` where the disk takes no more."""
+        view = memoryview(data)
+        with self._reported():
+            while view:
+                written = os.pwrite(self.fd, view, offset)
+                offset, view = offset + written, view[written:]
+
+    def set_size(self, n_bytes: int) -> None:
+        """Ends it there; what was never written is zero."""
+        with self._reported():
+            os.ftruncate(self.fd, n_bytes)
+
+    def copy_range(self, source: int, start: int, offset: int, n_bytes: int) -> None:
+        """Puts n_bytes of an opened file, from `start` on, at `offset`. Where start and offset lie alike within pages,
+        a file system that can share pages copies nothing. Raises `error` where the disk takes no more, or the source
+        ends before."""
+        with self._reported():
+            if copy_range(source, self.fd, start, offset, n_bytes) < n_bytes:
+                raise self._error(f"{self.path}: became shorter while it was copied; try again")
+
+    def keep_mode(self, source: int) -> None:
+        """Gives it the permissions of an opened file, where the file system has any."""
+        with contextlib.suppress(OSError):
+            os.fchmod(self.fd, stat.S_IMODE(os.fstat(source).st_mode))
 
     def discard(self) -> None:
         """Gives it up; twice is allowed."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import numpy.typing as npt
 from rbe_edge.codes.trellis import plane_layouts
 from rbe_edge.format import writer
 from rbe_edge.format.metadata import MetadataValue
+from rbe_edge.format.parts import Part
+from rbe_edge.format.replacing import read_parts
 
 _BLOCK_SCALE_COLS = 256
 _BASIS_BYTES = 20  # of an index entry of that kind, behind what all have
@@ -45,6 +47,7 @@ class RbeFile:
     codebooks: tuple[writer.CodebookEntry, ...]
     blobs: Mapping[str, bytes]
     tensors: Mapping[str, StoredTensor]
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
     def data(self, name: str) -> bytearray:
         """The data of a tensor."""
@@ -102,7 +105,7 @@ def read_file(path: Path) -> RbeFile:
             file.seek(offset)
             blobs[name] = file.read(n_bytes)
         tensors = dict(_tensor(at) for _ in range(n_tensors))
-    return RbeFile(path, metadata, codebooks, blobs, tensors)
+    return RbeFile(path, metadata, codebooks, blobs, tensors, read_parts(path))
 
 
 def _metadata_value(at: _Cursor) -> MetadataValue:

@@ -1,4 +1,4 @@
-"""Writes `.rbe` files of format version 1, or 2 where a tensor needs it (docs/format.md).
+"""Writes `.rbe` files of the lowest format version that holds what they have (docs/format.md).
 
 All sizes are known before the first weight is read, so the place of everything is fixed at the start: data is streamed
 to a temporary file beside the target, tensor by tensor, the index is filled in last, and the file is renamed when it is
@@ -25,6 +25,7 @@ from rbe_edge.errors import PackError
 from rbe_edge.files import new_file
 from rbe_edge.files.new_file import NewFile
 from rbe_edge.format.metadata import MetadataValue
+from rbe_edge.format.parts import VERSION_OF_PARTS, Part, check_parts
 
 MAGIC = b"\x89RBE\r\n\x1a\n"
 VERSION = 1
@@ -125,8 +126,8 @@ class PackWriter:
             writer.commit()
 
     claimed: claim() of the same path, where the caller has it already; the writer gives it up at its end, and it says
-    whether a file is replaced. Raises PackError where the target exists already (without force), cannot be written, or
-    does not fit on the disk.
+    whether a file is replaced. parts: what stands beside the tensors. Raises PackError where the target exists already
+    (without force), cannot be written, or does not fit on the disk.
     """
 
     def __init__(
@@ -138,25 +139,30 @@ class PackWriter:
         entries: Sequence[TensorEntry],
         force: bool = False,
         claimed: NewFile | None = None,
+        parts: Sequence[Part] = (),
     ) -> None:
         self.path = path
         self._claim = claimed or claim(path, force)
         self._head = [_metadata(name, value) for name, value in metadata.items()]
         self._head += [struct.pack("<I16b16b", book.bits, *book.t1, *book.t2) for book in codebooks]
-        self._counts = (len(metadata), len(codebooks), len(blobs), len(entries))
+        self._counts = (len(metadata), len(codebooks), len(blobs), len(entries), len(parts))
         self._blobs = blobs
         self.entries = tuple(entries)
         smooth = any(entry.kind in (KIND_SEED64, KIND_BASIS) for entry in entries)
-        self._version = VERSION_OF_SMOOTH_CODES if smooth else VERSION
+        self._version = VERSION_OF_PARTS if parts else VERSION_OF_SMOOTH_CODES if smooth else VERSION
+        self._parts = tuple(parts)
+        check_parts(self._parts)
         index_bytes = HEADER_BYTES + sum(map(len, self._head))
         index_bytes += sum(len(_name(name)) + 20 for name in blobs)
         index_bytes += sum(len(_tensor(entry, 0, 0, 0.0, 0.0)) for entry in entries)
+        index_bytes += sum(len(part.entry(0, 0)) for part in parts)
         if index_bytes > MAX_INDEX_BYTES:
             raise PackError(f"{path}: the index would take {index_bytes} bytes, more than the format allows")
         self.index_bytes = index_bytes
         self._offsets: list[int] = []
         position = padded(index_bytes)
-        for n_bytes in [*map(len, blobs.values()), *(entry.n_bytes for entry in entries)]:
+        behind = (len(part.data) for part in parts)
+        for n_bytes in [*map(len, blobs.values()), *(entry.n_bytes for entry in entries), *behind]:
             self._offsets.append(position)
             position = padded(position + n_bytes)
         self.file_bytes = position
@@ -237,7 +243,10 @@ class PackWriter:
         assert len(self._tensor_entries) == len(self.entries), "tensors are missing"
         with self._reported():
             os.ftruncate(self._claim.fd, self.file_bytes)
-            index = self._index(self._blob_entries, self._tensor_entries)
+            entries = []
+            for part, offset in zip(self._parts, self._part_offsets(), strict=True):
+                entries.append(part.entry(offset, self._write_at(offset, [part.data], len(part.data))))
+            index = self._index(self._blob_entries, self._tensor_entries, entries)
             self._write_at(0, [index], self.index_bytes)
         self._claim.commit()
 
@@ -246,15 +255,19 @@ class PackWriter:
         index and holes up to file_bytes, sizes are right. Needs no entering."""
         offsets = iter(self._offsets)
         blobs = [_name(name) + struct.pack("<QQI", next(offsets), len(blob), 0) for name, blob in self._blobs.items()]
-        return self._index(blobs, [_tensor(entry, next(offsets), 0, 0.0, 0.0) for entry in self.entries])
+        tensors = [_tensor(entry, next(offsets), 0, 0.0, 0.0) for entry in self.entries]
+        return self._index(blobs, tensors, [part.entry(next(offsets), 0) for part in self._parts])
 
-    def _index(self, blobs: Sequence[bytes], tensors: Sequence[bytes]) -> bytes:
-        body = b"".join([*self._head, *blobs, *tensors])
+    def _part_offsets(self) -> Sequence[int]:
+        return self._offsets[len(self._offsets) - len(self._parts) :]
+
+    def _index(self, blobs: Sequence[bytes], tensors: Sequence[bytes], parts: Sequence[bytes]) -> bytes:
+        body = b"".join([*self._head, *blobs, *tensors, *parts])
         assert HEADER_BYTES + len(body) == self.index_bytes
 
         def header(checksum: int) -> bytes:
             return struct.pack(
-                "<8sIIQQIIII16x", MAGIC, self._version, checksum, self.file_bytes, self.index_bytes, *self._counts
+                "<8sIIQQIIIII12x", MAGIC, self._version, checksum, self.file_bytes, self.index_bytes, *self._counts
             )
 
         return header(zlib.crc32(body, zlib.crc32(header(0)))) + body

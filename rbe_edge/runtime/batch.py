@@ -14,6 +14,7 @@ from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.engine_session import EngineSession
 from rbe_edge.runtime.native_handle import NativeHandle
 from rbe_edge.runtime.options import require
+from rbe_edge.runtime.threads import Workers, raw_workers
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.engine_model import EngineModel
@@ -64,6 +65,12 @@ class Batch:
 
     def __del__(self) -> None:
         self.close()
+
+    def set_workers(self, workers: Workers) -> None:
+        """As of a session, for the steps of the batch."""
+        assert self._native is not None
+        with self._native.use() as handle:
+            _native.check(_native.library().rbe_batch_set_workers(handle, ctypes.byref(raw_workers(workers))))
 
     def step(self, sessions: Sequence[EngineSession], tokens: Sequence[int]) -> list[RbeError | None]:
         """Appends tokens[i] to the context of sessions[i]; their logits are then, bit for bit, those that

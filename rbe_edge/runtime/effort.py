@@ -9,6 +9,7 @@ from typing import Any
 
 from rbe_edge import _native
 from rbe_edge.errors import OptionError
+from rbe_edge.format.modes import Mode
 from rbe_edge.runtime.options import require
 
 SKIP: int = _native.SKIP
@@ -24,6 +25,11 @@ class Effort:
     feed_forward: tuple[int, ...] = ()
     embedding: int = 0
     lm_head: int = 0
+
+    @classmethod
+    def of_mode(cls, mode: Mode) -> Effort:
+        """What a power mode of a file's table reads."""
+        return cls(mode.attention, mode.feed_forward, mode.embedding, mode.lm_head)
 
 
 def _list_of(what: str, planes: Sequence[int]) -> Any:

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 from rbe_edge import _native
 from rbe_edge.errors import ModelError, OptionError, RbeError, TokenizerError
 from rbe_edge.format.metadata import MetadataValue
+from rbe_edge.format.modes import ModeTable
 from rbe_edge.runtime import tokenizer
 from rbe_edge.runtime.effort import Effort, read_bytes
 from rbe_edge.runtime.memory import ModelMemory, cache_roles, read_memory
 from rbe_edge.runtime.model_info import ModelInfo, TensorInfo, read_info, read_metadata, read_tensors
 from rbe_edge.runtime.options import CachePolicy, require
+from rbe_edge.runtime.parts import PartInfo, read_modes, read_part, read_part_list
 from rbe_edge.runtime.text_stream import TextStream
 from rbe_edge.runtime.tokenizer_cache import TokenizerCache
 
@@ -174,6 +176,22 @@ class EngineModel:
     def tensors(self) -> Mapping[str, TensorInfo]:
         """All tensors by name, in the order of the file."""
         return read_tensors(self.handle)
+
+    @cached_property
+    def parts(self) -> Mapping[str, PartInfo]:
+        """What the file holds beside its tensors, by name, in the order of the file (docs/format.md, "Parts")."""
+        return read_part_list(self.handle)
+
+    def part(self, name: str) -> bytes:
+        """The data of a part, known to this build or not. Raises OptionError where there is none of that name."""
+        if name not in self.parts:
+            raise OptionError(f"{self._path} has no part {name}; `rbe inspect` lists them")
+        return read_part(self.handle, name)
+
+    @cached_property
+    def modes(self) -> ModeTable | None:
+        """What each power mode reads, and how good its answers are; None where the file has no table of them."""
+        return read_modes(self.handle)
 
     def tensor_rows(self, name: str, first: int = 0, count: int | None = None) -> npt.NDArray[np.float32]:
         """Rows of a tensor as float32 [count][cols], in the source's basis: decoded, the rotation undone."""

@@ -23,7 +23,7 @@ from rbe_edge.runtime.memory import ProfileEntry, read_profile
 from rbe_edge.runtime.native_handle import NativeHandle
 from rbe_edge.runtime.native_options import raw_session_options
 from rbe_edge.runtime.options import PlanesKind, SessionOptions, require
-from rbe_edge.runtime.threads import ThreadsInfo, read_threads, try_threads
+from rbe_edge.runtime.threads import ThreadsInfo, Workers, raw_workers, read_threads, try_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,6 +153,12 @@ class EngineSession:
         before."""
         with self.use() as handle:
             set_effort(handle, effort)
+
+    def set_workers(self, workers: Workers) -> None:
+        """How many threads there are from the next call on, and how they use the machine. Raises OptionError; the
+        threads are then as before."""
+        with self.use() as handle:
+            _native.check(_native.library().rbe_session_set_workers(handle, ctypes.byref(raw_workers(workers))))
 
     def try_threads(self, kept: os.PathLike[str] | None = None, *, keep: bool = True) -> None:
         """From the next token on, tries numbers of threads for some 24 tokens at most and stays with the fastest; what

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rbe_edge import _native
+from rbe_edge.runtime.options import require
 
 ThreadsState = Literal["chosen", "trying", "found", "kept"]
 _STATES: tuple[ThreadsState, ...] = ("chosen", "trying", "found", "kept")
@@ -59,3 +60,21 @@ def kept_threads(kept: os.PathLike[str]) -> list[KeptThreads]:
             found.append(KeptThreads(1 << raw.size_class, raw.n_threads, _rates(raw)))
         index += 1
     return sorted(found, key=lambda entry: entry.bytes_per_token)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How threads use the machine. threads: 1 to 64, which ends trying; 0: as they are. sleep: as soon as they have
+    nothing to do, instead of looking for work some 20 us longer, which is faster. slow_cores: they prefer the slow
+    cores of a processor that has two kinds, which take less energy for the same work."""
+
+    threads: int = 0
+    sleep: bool = False
+    slow_cores: bool = False
+
+
+def raw_workers(workers: Workers) -> Any:
+    """The same as an rbe_workers. Raises OptionError."""
+    require(0 <= workers.threads <= 64, f"threads must be from 1 to 64, or 0 for as they are, not {workers.threads}")
+    size = ctypes.sizeof(_native.Workers)
+    return _native.Workers(size, workers.threads, int(workers.sleep), int(workers.slow_cores))

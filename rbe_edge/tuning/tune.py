@@ -75,9 +75,9 @@ def tune(
     """Writes `out`: `file` with row scales, norms and biases that bring it closer to the source on text like this one.
 
     source: what it was packed from, a directory, checkpoint or dense .rbe file. The same input gives the same bytes on
-    one machine and number of threads. `out` appears when it is complete; on any failure nothing is left. Memory: both
-    models with four bytes per weight, and the activations of a batch.
-    Raises MissingExtra without PyTorch, OptionError for files or a text that do not fit together.
+    one machine and number of threads. Parts speak of `file` as it was, and are left out. `out` appears when it is
+    complete; on any failure nothing is left. Memory: both models with four bytes per weight, and the activations of a
+    batch. Raises MissingExtra without PyTorch, OptionError for files or a text that do not fit together.
     """
     options = options or TuneOptions()
     steps = Progress(progress)

@@ -20,6 +20,7 @@ from rbe_edge import _native
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.model import demo_path
 
+WITH_PARTS = Path(__file__).resolve().parent.parent / "golden" / "v3" / "parts.rbe"
 Native = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -37,9 +38,9 @@ def native(program: Path, tmp_path: Path) -> Native:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
-    """The demo, and tiny models with tokenizers of their own."""
+    """The demo, a file with parts and modes, and tiny models with tokenizers of their own."""
     directory = tmp_path_factory.mktemp("models")
-    found = [demo_path()]
+    found = [demo_path(), WITH_PARTS]
     for name in ("llama", "gpt2", "gemma3"):
         if name in tiny_models.MODELS:
             out = directory / f"{name}.rbe"
@@ -103,6 +104,26 @@ def test_inspect_writes_what_python_writes(native: Native, rbe: Rbe, models: lis
     for model in models:
         ours, theirs = native("inspect", model, *flags), rbe("inspect", model, *flags)
         assert ours.returncode == 0 and ours.stdout == theirs.stdout and not ours.stderr
+
+
+def test_inspect_lists_parts_and_modes(rbe: Rbe) -> None:
+    """In words; the program in C writes the same."""
+    said = rbe("inspect", WITH_PARTS).stdout.splitlines()
+    for line in (
+        "part modes: version 1, 928 bytes",
+        "part later.thing_2: version 9, 18 bytes (unknown to this version)",
+        "power modes, measured on a text of its own, divergence from source:",
+        "  performance    29.3 KiB      31.900    0.1240   0.0010   75.0%  everything",
+    ):
+        assert line in said
+    balanced, saver = (next(line for line in said if line.startswith(f"  {name} ")) for name in ("balanced", "saver"))
+    reads = "attention 1 in 1, attention 2 in 1, no feed-forward in 1, feed-forward 4 in 1, embedding 1, lm_head 3"
+    assert balanced.endswith(f"62.5%  {reads}") and saver.endswith(f"62.5%  {reads} (none within 1.11)")
+    report = json.loads(rbe("inspect", WITH_PARTS, "--json").stdout)
+    assert [part["name"] for part in report["parts"] if not part["known"]] == ["later.thing_2", "empty"]
+    assert report["modes"]["modes"][1]["feed_forward"] == [255, 0, 4]
+    plain = json.loads(rbe("inspect", demo_path(), "--json").stdout)
+    assert plain["parts"] == [] and plain["modes"] is None
 
 
 def test_inspect_json_is_pythons(native: Native, rbe: Rbe, models: list[Path]) -> None:

@@ -13,11 +13,13 @@ import reference_decoder
 from index_reader import plane_integers, read_index
 
 from rbe_edge import Model
+from rbe_edge.format.modes import AGAINST, decode, encode
+from rbe_edge.format.replacing import read_parts
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 EXPECTED: dict[str, dict[str, Any]] = {
     f"{version}/{name}": expected
-    for version in ("v1", "v2")
+    for version in ("v1", "v2", "v3")
     for name, expected in json.loads((GOLDEN / version / "expected.json").read_text(encoding="utf-8")).items()
 }
 KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis", 5: "seed64", 6: "basis"}
@@ -90,3 +92,31 @@ def test_the_numpy_decoder_reads_them(name: str) -> None:
                 np.testing.assert_allclose(rows, values, rtol=1e-6, atol=1e-6 * np.abs(values).max())
             else:
                 assert digest(values, "<f4") == tensor["values"]
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if name.startswith("v3/")])
+def test_parts_are_read(name: str) -> None:
+    """By three readers: the engine, the one that was written from docs/format.md alone, and that of the packer."""
+    expected = EXPECTED[name]
+    path = GOLDEN / f"{name}.rbe"
+    by_document, by_packer = reference_decoder.read(path).parts, read_parts(path)
+    assert list(by_packer) == list(by_document) == list(expected["parts"])
+    with Model.open(path) as model:
+        assert list(model.parts) == list(expected["parts"])
+        for part_name, (version, flags, more, sha256) in expected["parts"].items():
+            data = model.part(part_name)
+            info, part = model.parts[part_name], by_packer[part_name]
+            assert (info.version, info.required, info.data_bytes) == (version, bool(flags & 1), len(data))
+            assert info.known == (part_name == "modes")
+            assert by_document[part_name] == part.data == data and hashlib.sha256(data).hexdigest() == sha256
+            assert (part.version, part.flags, part.more.hex()) == (version, flags, more)
+        table = model.modes
+        assert table is not None and table == decode(model.part("modes")) and encode(table) == model.part("modes")
+    assert reference_decoder.modes(by_document["modes"]) == expected["modes"]
+    assert (table.text, AGAINST.index(table.against)) == (expected["modes"]["text"], expected["modes"]["against"])
+    for mode, (reason, attention, feed_forward, *numbers) in zip(table.modes, expected["modes"]["modes"], strict=True):
+        whole = [0] * table.n_layers
+        assert (list(mode.attention) or whole, list(mode.feed_forward) or whole) == (attention, feed_forward)
+        assert [mode.embedding, mode.lm_head, mode.bytes_per_token, mode.n_tokens] == numbers[:4]
+        assert [mode.perplexity, mode.kl, mode.kl_error, mode.top1] == numbers[4:]
+        assert (mode.reason, mode.found) == (reason, reason == "")

@@ -15,6 +15,7 @@ from rbe_edge import Model, Session
 from rbe_edge.errors import OptionError
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.effort import SKIP, Effort
+from rbe_edge.runtime.threads import Workers
 
 TOKENS = [5, 250, 17, 17, 99, 3, 201, 64, 30, 2]
 SAVER = Effort(attention=(0, SKIP), feed_forward=(SKIP, 0))
@@ -192,6 +193,29 @@ def test_bytes_are_those_of_the_planes(nested: Model) -> None:
         assert wanted <= nested.read_bytes(effort) <= 1.3 * wanted
     whole = nested.read_bytes()
     assert whole == nested.read_bytes(Effort()) > nested.read_bytes(Effort((1, 0), ALL)) > nested.read_bytes(SAVER)
+
+
+def test_workers_change_nothing_that_is_said(nested: Model) -> None:
+    with nested.session() as session, nested.batch(max_sessions=1) as batch:
+        session.prefill(TOKENS)
+        expected = session.logits
+        for workers in (
+            Workers(2, sleep=True),
+            Workers(3, slow_cores=True),
+            Workers(sleep=True, slow_cores=True),
+            Workers(1),
+        ):
+            session.set_workers(workers)
+            batch.set_workers(workers)
+            assert session.info.threads == (workers.threads or 3)
+            session.rewind(0)
+            session.prefill(TOKENS)
+            np.testing.assert_array_equal(session.logits, expected)
+            session.rewind(len(TOKENS) - 1)
+            batch.step([session], TOKENS[-1:])
+            np.testing.assert_array_equal(session.logits, expected)
+        with pytest.raises(OptionError, match="threads must be from 1 to 64"):
+            session.set_workers(Workers(65))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,9 @@ import tiny_models
 
 from rbe_edge import Model
 from rbe_edge.errors import ContextFull, RbeError, StateError
+from rbe_edge.format.modes import SKIP, Mode, ModeTable
+from rbe_edge.format.parts import Part
+from rbe_edge.format.replacing import replace_parts
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.options import KvType
 
@@ -132,6 +135,34 @@ def test_a_file_that_differs_in_metadata_alone_is_the_same_model(tmp_path: Path)
         assert session.restore(tmp_path / "state") == TOKENS
         session.prefill([1, 2])
         np.testing.assert_array_equal(session.logits, expected)
+
+
+def test_a_state_belongs_to_tensors_whatever_parts_there_are(tmp_path: Path) -> None:
+    """Saved before a table of power modes was measured, restored with it; and the other way round."""
+    path, other, state = tmp_path / "model.rbe", tmp_path / "other.rbe", tmp_path / "state"
+    pack(tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "source"), path, PackOptions(bits=4))
+    pack(tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "source"), other, PackOptions(bits=3))
+    modes = (Mode(), Mode((1, 0)), Mode((1, SKIP)), Mode(reason="nothing reads less"))
+    parts = [ModeTable(2, modes).part(), Part("another", 3, b"data" * 5000)]
+    replace_parts(other, parts)
+    changes = [lambda: replace_parts(path, parts), lambda: replace_parts(path, [Part("another", 4, b"")], ["modes"])]
+    for change in [*changes, lambda: replace_parts(path, remove=["another"])]:
+        with Model.open(path) as model, model.session() as session:
+            session.prefill(TOKENS)
+            session.save(state)
+            session.prefill([1, 2])
+            expected = session.logits
+            change()
+            session.rewind(len(TOKENS))  # the file that is open is still there
+            session.prefill([1, 2])
+            np.testing.assert_array_equal(session.logits, expected)
+        with Model.open(path) as model, model.session() as session:
+            assert session.restore(state) == TOKENS
+            session.prefill([1, 2])
+            np.testing.assert_array_equal(session.logits, expected)
+        with Model.open(other) as model, model.session() as session:
+            with pytest.raises(StateError, match="another model"):
+                session.restore(state)
 
 
 def other_epsilon(path: Path, out: Path) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from rbe_edge import Model
+from rbe_edge.format.parts import Part
+from rbe_edge.format.replacing import replace_parts
 from rbe_edge.store.states import StateFiles
 
 
@@ -97,3 +100,19 @@ def test_no_directory(tmp_path: Path) -> None:
     states.forget(1)
     (tmp_path / "file").write_text("a file")
     assert StateFiles(tmp_path / "file" / "states").path(1) is None
+
+
+def test_a_kept_state_goes_on_after_a_part_was_added(tmp_path: Path, tiny_model: Path) -> None:
+    """As after `rbe eval --power all` between two evenings of one conversation."""
+    model_file = tmp_path / "model.rbe"
+    model_file.write_bytes(tiny_model.read_bytes())
+    states = StateFiles(tmp_path / "states")
+    path = states.path(7)
+    assert path is not None
+    with Model.open(model_file) as model, model.session() as session:
+        session.prefill([1, 2, 3])
+        session.save(path)
+    replace_parts(model_file, [Part("added.later", 1, b"data")])
+    states.sweep([7])
+    with Model.open(model_file) as model, model.session() as session:
+        assert "added.later" in model.parts and session.restore(path) == [1, 2, 3]

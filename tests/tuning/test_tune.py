@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rbe_edge import Model
 from rbe_edge.cli.main import main
 from rbe_edge.errors import ModelError, OptionError, PackError
 from rbe_edge.format import writer
+from rbe_edge.format.parts import Part
 from rbe_edge.format.reader import read_file
 from rbe_edge.tuning import tune as module
 from rbe_edge.tuning.decoder import Changes, Decoder
@@ -107,6 +109,15 @@ def test_a_file_with_block_scales_keeps_them(pair: Pair) -> None:
     np.testing.assert_array_equal(
         flagged.row_scales("q", longer)[0], stored.row_scales("layers.0.attention.q", data)[0]
     )
+
+
+def test_parts_are_left_out(pair: Pair, tmp_path: Path) -> None:
+    """They speak of the weights as they were."""
+    stored = dataclasses.replace(read_file(pair.packed), parts={"modes": Part("modes", 1, b"measured")})
+    errors = dict.fromkeys(stored.tensors, 0.0)
+    module._write(stored, Changes({}), errors, writer.claim(tmp_path / "out.rbe", force=False))
+    with Model.open(tmp_path / "out.rbe") as model:
+        assert not model.parts and model.info.format_version == 1
 
 
 def test_a_gain_beyond_fp16_changes_nothing(pair: Pair) -> None:

@@ -17,7 +17,7 @@
 #ifndef RBE_POWER_H
 #define RBE_POWER_H
 
-#include "rbe/rbe.h"
+#include "rbe/modes.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -106,16 +106,7 @@ RBE_API rbe_status rbe_power_start(rbe_power *power, double hz);
 
 /* ---- policy ----------------------------------------------------------------------------------------------------- */
 
-/* From the most power to the least. */
-typedef enum rbe_power_mode {
-    RBE_MODE_PERFORMANCE = 0,
-    RBE_MODE_BALANCED = 1,
-    RBE_MODE_SAVER = 2,
-    RBE_MODE_EMERGENCY = 3,
-    RBE_MODES = 4
-} rbe_power_mode;
-
-/* "performance", "balanced", "saver", "emergency"; "" for others. */
+/* Of RBE_MODE_* (rbe/modes.h): "performance", "balanced", "saver", "emergency"; "" for others. */
 RBE_API const char *rbe_power_mode_name(uint32_t mode);
 
 typedef struct rbe_policy {
@@ -146,7 +137,7 @@ typedef struct rbe_policy_state {
     uint64_t hot_ns; /* when it was last too hot, or throttled */
     uint64_t charger_ns; /* since when the charger has been as charger_seen says */
     uint32_t started;
-    uint32_t mode; /* rbe_power_mode */
+    uint32_t mode; /* RBE_MODE_* */
     uint32_t level_mode; /* by the battery alone */
     uint32_t hot; /* 1: one mode down */
     uint32_t charging; /* rbe_known, that counts */
@@ -156,7 +147,7 @@ typedef struct rbe_policy_state {
 
 typedef struct rbe_policy_decision {
     size_t struct_bytes;
-    uint32_t mode; /* rbe_power_mode */
+    uint32_t mode; /* RBE_MODE_* */
     uint32_t previous; /* that of the decision before; at the first one the same as mode */
     uint32_t switched; /* 1: they differ */
     char reason[64]; /* what the sensors said: "18 %, 71 C", "no battery, 85 C, throttled", "override" */

@@ -58,7 +58,7 @@ extern "C" {
 #endif
 
 #define RBE_VERSION "0.1.0"
-#define RBE_FORMAT_VERSION 2u /* the newest that is read */
+#define RBE_FORMAT_VERSION 3u /* the newest that is read */
 
 /* ---- status ---------------------------------------------------------------------------------------------------- */
 

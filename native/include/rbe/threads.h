@@ -47,6 +47,19 @@ RBE_API rbe_status rbe_session_get_threads(const rbe_session *session, rbe_threa
 /* What a file of results says of a model on this machine, for a batch, which tries none itself; 0: nothing. Either may be NULL. */
 RBE_API uint32_t rbe_model_kept_threads(const rbe_model *model, const char *kept);
 
+/* How a session's threads use the machine. */
+typedef struct rbe_workers {
+    size_t struct_bytes;
+    uint32_t n_threads; /* 1 to 64, which ends trying; 0: as they are */
+    uint32_t sleep; /* 1: threads sleep as soon as they have nothing to do; else they look for work some 20 us longer, which is faster */
+    uint32_t slow_cores; /* 1: they prefer the slow cores of a processor that has two kinds, which take less energy for the same work */
+} rbe_workers;
+
+/* From the next call on; the calling thread takes part, and is moved to a core of the kind when a pass begins, though where it may run stays as
+ * it is. On failure the threads are as before. */
+RBE_API rbe_status rbe_session_set_workers(rbe_session *session, const rbe_workers *workers);
+RBE_API rbe_status rbe_batch_set_workers(rbe_batch *batch, const rbe_workers *workers);
+
 /* A line of a file of results. */
 typedef struct rbe_threads_kept {
     size_t struct_bytes;

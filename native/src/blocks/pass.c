@@ -127,8 +127,13 @@ rbe_status rbe__pass_set_threads(rbe__pass *pass, uint32_t n_threads)
     if (n_threads == rbe__thread_pool_threads(pass->workspace.thread_pool)) {
         return RBE_OK;
     }
+    return rbe__pass_set_workers(pass, n_threads, rbe__thread_pool_workers(pass->workspace.thread_pool));
+}
+
+rbe_status rbe__pass_set_workers(rbe__pass *pass, uint32_t n_threads, rbe__workers workers)
+{
     rbe__thread_pool *thread_pool = NULL;
-    RBE_TRY(rbe__thread_pool_create(n_threads, &thread_pool));
+    RBE_TRY(rbe__thread_pool_create_as(n_threads, workers, &thread_pool));
     const rbe_status status = n_threads > pass->n_scratch_threads ? grow_scratch(pass, n_threads) : RBE_OK;
     if (status != RBE_OK) {
         rbe__thread_pool_free(thread_pool);

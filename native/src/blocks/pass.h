@@ -68,6 +68,9 @@ void rbe__pass_close(rbe__pass *pass);
 /* Another number of threads from the next pass on. On failure the pass is as before. */
 rbe_status rbe__pass_set_threads(rbe__pass *pass, uint32_t n_threads);
 
+/* The same with another way to use the machine. */
+rbe_status rbe__pass_set_workers(rbe__pass *pass, uint32_t n_threads, rbe__workers workers);
+
 /* The rows of the runs, workspace.most_tokens at most in all, in their order. The runs must stay until the pass is over. */
 void rbe__pass_begin(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs);
 

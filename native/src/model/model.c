@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "model/binding.h"
+#include "model/modes.h"
 #include "model/residency_plan.h"
 
 #define ALL_ROLES (RBE_CACHE_EMBEDDINGS | RBE_CACHE_ATTENTION | RBE_CACHE_FEED_FORWARD)
@@ -100,6 +101,7 @@ static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_
         memcpy(&model->n_parameters, parameters->data, sizeof model->n_parameters);
     }
     if (!index_only) {
+        RBE_TRY(rbe__modes_check(model, path));
         RBE_TRY(open_tokenizer(model, path));
         log_opened(model, path);
         rbe__residency_release(&model->residency);
@@ -147,6 +149,7 @@ uint64_t rbe__model_own_bytes(const rbe_model *model)
     const rbe__pack *pack = &model->pack;
     uint64_t bytes = sizeof *model + (uint64_t)model->config.n_layers * sizeof *model->stack.layers;
     bytes += pack->n_metadata * sizeof *pack->metadata + pack->n_codebooks * sizeof *pack->codebooks + pack->n_blobs * sizeof *pack->blobs;
+    bytes += pack->n_parts * sizeof *pack->parts;
     bytes += pack->n_tensors * (sizeof *pack->tensors + sizeof *pack->tensors_by_name);
     for (uint32_t i = 0; i < pack->n_tensors; i++) {
         const rbe__tensor *tensor = &pack->tensors[i];

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "model/parts.h"
 
 static rbe_status malformed(const rbe__cursor *at, const char *field, const char *problem)
 {
@@ -308,4 +309,40 @@ rbe_status rbe__take_tensor(rbe__cursor *at, const rbe__pack *pack, rbe__tensor 
         return out->kind == RBE_KIND_SEED64 ? take_seed64(at, out, pack->index_only) : take_basis(at, out, pack->index_only);
     default: return malformed(at, "kind", "is unknown");
     }
+}
+
+static int is_part_character(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+}
+
+/* What later versions add to an entry is skipped: its length stands before it. */
+rbe_status rbe__take_part(rbe__cursor *at, const rbe__pack *pack, rbe__part *out)
+{
+    const uint8_t *more;
+    uint32_t more_bytes;
+    RBE_TRY(take_name(at, &out->name, &out->name_bytes));
+    int good = out->name_bytes <= RBE_MOST_PART_NAME;
+    for (uint32_t i = 0; i < out->name_bytes && good; i++) {
+        good = is_part_character(out->name[i]);
+    }
+    if (!good) {
+        return malformed(at, "name", "is not 1 to 32 characters of a-z, 0-9, `_` and `.`");
+    }
+    RBE_TRY(take_u32(at, "version", &out->version));
+    RBE_TRY(take_u32(at, "flags", &out->flags));
+    RBE_TRY(take_area(at, pack, &out->data, &out->bytes, &out->checksum));
+    RBE_TRY(take_u32(at, "more_bytes", &more_bytes));
+    RBE_TRY(take(at, "more", more_bytes, &more));
+    if (out->version == 0) {
+        return malformed(at, "version", "is 0");
+    }
+    out->known = rbe__part_is_known(out->name, out->name_bytes, out->version);
+    if ((out->flags & RBE_PART_REQUIRED && !out->known) || out->flags & RBE_PART_NEEDED_FLAGS) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED,
+                        "%s: its part `%.*s` of version %u cannot be left out, and this build does not know it; "
+                        "the file needs a newer rbe",
+                        at->path, (int)out->name_bytes, out->name, out->version);
+    }
+    return RBE_OK;
 }

@@ -24,4 +24,10 @@ rbe_status rbe__take_blob(rbe__cursor *at, const rbe__pack *pack, const rbe__crc
 /* Needs the pack's codebooks. The checksum of its data is not verified here. */
 rbe_status rbe__take_tensor(rbe__cursor *at, const rbe__pack *pack, rbe__tensor *out);
 
+/* RBE_ERROR_UNSUPPORTED where it is required and unknown. The checksum of its data is not verified here. */
+rbe_status rbe__take_part(rbe__cursor *at, const rbe__pack *pack, rbe__part *out);
+
+/* When all lists are there: refuses names that a list has twice, and fills tensors_by_name. */
+rbe_status rbe__pack_check_names(rbe__pack *pack);
+
 #endif

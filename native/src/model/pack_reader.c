@@ -5,12 +5,14 @@
 
 #include "base/status.h"
 #include "model/pack_entries.h"
+#include "model/parts.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the format is little-endian and read in place; this machine is big-endian"
 #endif
 
 #define HEADER_BYTES 64u
+#define VERSION_OF_PARTS 3u
 #define CHECKED_BYTES (1u << 20) /* at a time */
 #define MAX_INDEX_BYTES (256ull << 20)
 
@@ -46,16 +48,19 @@ static int compare_areas(const void *a, const void *b)
 
 static rbe_status check_overlaps(const rbe__pack *pack)
 {
-    size_t n = (size_t)pack->n_tensors + pack->n_blobs;
-    area *areas = malloc((n ? n : 1) * sizeof *areas);
+    size_t n = 0;
+    area *areas = malloc(((size_t)pack->n_tensors + pack->n_blobs + pack->n_parts + 1) * sizeof *areas);
     if (!areas) {
         return rbe_fail(RBE_ERROR_MEMORY, "%s: no memory for its index", pack->path);
     }
     for (uint32_t i = 0; i < pack->n_tensors; i++) {
-        areas[i] = (area){pack->tensors[i].data, pack->tensors[i].data_bytes};
+        areas[n++] = (area){pack->tensors[i].data, pack->tensors[i].data_bytes};
     }
     for (uint32_t i = 0; i < pack->n_blobs; i++) {
-        areas[pack->n_tensors + i] = (area){pack->blobs[i].data, pack->blobs[i].bytes};
+        areas[n++] = (area){pack->blobs[i].data, pack->blobs[i].bytes};
+    }
+    for (uint32_t i = 0; i < pack->n_parts; i++) {
+        areas[n++] = (area){pack->parts[i].data, pack->parts[i].bytes};
     }
     qsort(areas, n, sizeof *areas, compare_areas);
     size_t i = 1;
@@ -66,70 +71,7 @@ static rbe_status check_overlaps(const rbe__pack *pack)
     return i >= n ? RBE_OK : rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: field `offset`: two data areas overlap", pack->path);
 }
 
-typedef struct named {
-    const char *name;
-    uint32_t bytes, index;
-} named;
-
-static int compare_names(const char *a, uint32_t a_bytes, const char *b, uint32_t b_bytes)
-{
-    int order = memcmp(a, b, a_bytes < b_bytes ? a_bytes : b_bytes);
-    return order ? order : a_bytes < b_bytes ? -1 : a_bytes > b_bytes;
-}
-
-static int compare_named(const void *a, const void *b)
-{
-    const named *x = a, *y = b;
-    return compare_names(x->name, x->bytes, y->name, y->bytes);
-}
-
-/* Sorts the names of one list (name and length at given places of its entries), refuses duplicates; order may be NULL. */
-static rbe_status check_names(const rbe__pack *pack, const char *list, uint32_t n, named *names, uint32_t *order)
-{
-    qsort(names, n, sizeof *names, compare_named);
-    for (uint32_t i = 0; i < n; i++) {
-        if (i && compare_named(&names[i - 1], &names[i]) == 0) {
-            return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: two %s are named `%.*s`", pack->path, list, (int)names[i].bytes,
-                            names[i].name);
-        }
-        if (order) {
-            order[i] = names[i].index;
-        }
-    }
-    return RBE_OK;
-}
-
-static rbe_status check_all_names(rbe__pack *pack)
-{
-    uint32_t most = pack->n_tensors > pack->n_metadata ? pack->n_tensors : pack->n_metadata;
-    most = most > pack->n_blobs ? most : pack->n_blobs;
-    named *names = malloc((most ? most : 1) * sizeof *names);
-    pack->tensors_by_name = malloc((pack->n_tensors ? pack->n_tensors : 1) * sizeof *pack->tensors_by_name);
-    if (!names || !pack->tensors_by_name) {
-        free(names);
-        return rbe_fail(RBE_ERROR_MEMORY, "%s: no memory for its index", pack->path);
-    }
-    for (uint32_t i = 0; i < pack->n_metadata; i++) {
-        names[i] = (named){pack->metadata[i].key, (uint32_t)pack->metadata[i].key_bytes, i};
-    }
-    rbe_status status = check_names(pack, "metadata entries", pack->n_metadata, names, NULL);
-    for (uint32_t i = 0; i < pack->n_blobs; i++) {
-        names[i] = (named){pack->blobs[i].name, pack->blobs[i].name_bytes, i};
-    }
-    if (status == RBE_OK) {
-        status = check_names(pack, "blobs", pack->n_blobs, names, NULL);
-    }
-    for (uint32_t i = 0; i < pack->n_tensors; i++) {
-        names[i] = (named){pack->tensors[i].name, pack->tensors[i].name_bytes, i};
-    }
-    if (status == RBE_OK) {
-        status = check_names(pack, "tensors", pack->n_tensors, names, pack->tensors_by_name);
-    }
-    free(names);
-    return status;
-}
-
-static rbe_status read_header(rbe__pack *pack, const rbe__crc *crc, rbe__cursor *at, uint32_t counts[4])
+static rbe_status read_header(rbe__pack *pack, const rbe__crc *crc, rbe__cursor *at, uint32_t counts[5])
 {
     const uint8_t *data = pack->file.data;
     uint32_t checksum;
@@ -141,7 +83,7 @@ static rbe_status read_header(rbe__pack *pack, const rbe__crc *crc, rbe__cursor 
     memcpy(&checksum, data + 12, 4);
     memcpy(&file_bytes, data + 16, 8);
     memcpy(&index_bytes, data + 24, 8);
-    memcpy(counts, data + 32, 16);
+    memcpy(counts, data + 32, 20);
     if (pack->version < 1 || pack->version > RBE_FORMAT_VERSION) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED,
                         "%s: field `version`: format %u, this build reads 1 to %u; pack the model again with `rbe pack`", pack->path,
@@ -160,7 +102,9 @@ static rbe_status read_header(rbe__pack *pack, const rbe__crc *crc, rbe__cursor 
     if (actual != checksum) {
         return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: field `index_checksum` does not match; copy it again", pack->path);
     }
-    for (int i = 48; i < 64; i++) {
+    const int has_parts = pack->version >= VERSION_OF_PARTS;
+    counts[4] = has_parts ? counts[4] : 0;
+    for (int i = has_parts ? 52 : 48; i < 64; i++) {
         if (data[i]) {
             return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: header field `reserved` is not zero", pack->path);
         }
@@ -169,7 +113,7 @@ static rbe_status read_header(rbe__pack *pack, const rbe__crc *crc, rbe__cursor 
     return RBE_OK;
 }
 
-static rbe_status read_lists(rbe__pack *pack, const rbe__crc *crc, int sparing, rbe__cursor *at, const uint32_t counts[4])
+static rbe_status read_lists(rbe__pack *pack, const rbe__crc *crc, int sparing, rbe__cursor *at, const uint32_t counts[5])
 {
     RBE_TRY(take_list(at, "metadata", counts[0], 65536, 13, sizeof *pack->metadata, &pack->metadata));
     for (pack->n_metadata = counts[0]; at->entry < counts[0]; at->entry++) {
@@ -190,18 +134,22 @@ static rbe_status read_lists(rbe__pack *pack, const rbe__crc *crc, int sparing, 
             rbe__mapped_file_release(&pack->file, 0, pack->file.bytes);
         }
     }
+    RBE_TRY(take_list(at, "parts", counts[4], 256, 37, sizeof *pack->parts, &pack->parts));
+    for (pack->n_parts = counts[4]; at->entry < counts[4]; at->entry++) {
+        RBE_TRY(rbe__take_part(at, pack, &pack->parts[at->entry]));
+    }
     if (at->position != at->end) {
         return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: header field `index_bytes`: the lists end elsewhere", pack->path);
     }
     return RBE_OK;
 }
 
-static uint32_t checksum_of(const rbe__pack *pack, const rbe__crc *crc, int sparing, const rbe__tensor *tensor)
+static uint32_t checksum_of(const rbe__pack *pack, const rbe__crc *crc, int sparing, const uint8_t *data, uint64_t bytes)
 {
     uint32_t checksum = 0;
-    for (uint64_t first = 0; first < tensor->data_bytes; first += CHECKED_BYTES) {
-        const uint64_t left = tensor->data_bytes - first;
-        checksum = rbe__crc_update(crc, checksum, tensor->data + first, (size_t)(left < CHECKED_BYTES ? left : CHECKED_BYTES));
+    for (uint64_t first = 0; first < bytes; first += CHECKED_BYTES) {
+        const uint64_t left = bytes - first;
+        checksum = rbe__crc_update(crc, checksum, data + first, (size_t)(left < CHECKED_BYTES ? left : CHECKED_BYTES));
         if (sparing) {
             rbe__mapped_file_release(&pack->file, 0, pack->file.bytes);
         }
@@ -213,11 +161,26 @@ static rbe_status verify_tensors(const rbe__pack *pack, const rbe__crc *crc, int
 {
     for (uint32_t i = 0; i < pack->n_tensors; i++) {
         const rbe__tensor *tensor = &pack->tensors[i];
-        if (checksum_of(pack, crc, sparing, tensor) != tensor->checksum) {
+        if (checksum_of(pack, crc, sparing, tensor->data, tensor->data_bytes) != tensor->checksum) {
             return rbe_fail(RBE_ERROR_FORMAT,
                             "%s: damaged file: tensor `%.*s`: field `checksum` does not match its data; copy the file again", pack->path,
                             (int)tensor->name_bytes, tensor->name);
         }
+    }
+    return RBE_OK;
+}
+
+static rbe_status verify_parts(rbe__pack *pack, const rbe__crc *crc, int sparing, int known_alone)
+{
+    for (uint32_t i = 0; i < pack->n_parts; i++) {
+        rbe__part *part = &pack->parts[i];
+        if (known_alone && !part->known) {
+            continue;
+        }
+        if (checksum_of(pack, crc, sparing, part->data, part->bytes) != part->checksum) {
+            return rbe__part_damaged(pack->path, part);
+        }
+        part->verified = 1;
     }
     return RBE_OK;
 }
@@ -237,10 +200,10 @@ static void identify_tensors(rbe__pack *pack, const rbe__crc *crc)
 static rbe_status read_index(rbe__pack *pack, const rbe__crc *crc, int sparing)
 {
     rbe__cursor at;
-    uint32_t counts[4];
+    uint32_t counts[5];
     RBE_TRY(read_header(pack, crc, &at, counts));
     RBE_TRY(read_lists(pack, crc, sparing, &at, counts));
-    return check_all_names(pack);
+    return rbe__pack_check_names(pack);
 }
 
 /* How many bytes the header gives the index; of what is no header as many as that has. */
@@ -310,6 +273,9 @@ static rbe_status read_pack(const rbe_kernels *kernels, const rbe_model_options 
     if (status == RBE_OK) {
         status = check_overlaps(out);
     }
+    if (status == RBE_OK) {
+        status = verify_parts(out, &crc, sparing, skip_checksums);
+    }
     if (status == RBE_OK && !skip_checksums) {
         status = verify_tensors(out, &crc, sparing);
     }
@@ -341,46 +307,7 @@ void rbe__pack_close(rbe__pack *pack)
     free(pack->blobs);
     free(pack->tensors);
     free(pack->tensors_by_name);
+    free(pack->parts);
     rbe__unmap_file(&pack->whole);
     memset(pack, 0, sizeof *pack);
-}
-
-const rbe__tensor *rbe__pack_tensor(const rbe__pack *pack, const char *name)
-{
-    uint32_t name_bytes = (uint32_t)strlen(name), low = 0, high = pack->n_tensors;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        const rbe__tensor *tensor = &pack->tensors[pack->tensors_by_name[middle]];
-        int order = compare_names(tensor->name, tensor->name_bytes, name, name_bytes);
-        if (order == 0) {
-            return tensor;
-        }
-        if (order < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return NULL;
-}
-
-const rbe_metadata *rbe__pack_metadata(const rbe__pack *pack, const char *key)
-{
-    for (uint32_t i = 0; i < pack->n_metadata; i++) {
-        const rbe_metadata *entry = &pack->metadata[i];
-        if (compare_names(entry->key, (uint32_t)entry->key_bytes, key, (uint32_t)strlen(key)) == 0) {
-            return entry;
-        }
-    }
-    return NULL;
-}
-
-const rbe__blob *rbe__pack_blob(const rbe__pack *pack, const char *name)
-{
-    for (uint32_t i = 0; i < pack->n_blobs; i++) {
-        if (compare_names(pack->blobs[i].name, pack->blobs[i].name_bytes, name, (uint32_t)strlen(name)) == 0) {
-            return &pack->blobs[i];
-        }
-    }
-    return NULL;
 }

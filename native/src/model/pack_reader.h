@@ -16,25 +16,37 @@ typedef struct rbe__blob {
     uint64_t bytes;
 } rbe__blob;
 
+typedef struct rbe__part {
+    const char *name;
+    uint32_t name_bytes, version, flags;
+    const uint8_t *data;
+    uint64_t bytes;
+    uint32_t checksum;
+    int known;    /* to this build, in this version */
+    int verified; /* the checksum, at opening: always where it is known, else unless checksums are skipped */
+} rbe__part;
+
 typedef struct rbe__pack {
     const char *path; /* for messages; the caller's, during opening only */
     rbe__mapped_file whole; /* the file that the model lies in */
     rbe__mapped_file file;  /* the model's part of it, which is all that the rest reads; without a descriptor */
     uint32_t version; /* of the format */
     int index_only; /* 1: data of blobs and tensors cannot be read, and was not looked at; where they lie is known */
-    uint32_t n_metadata, n_codebooks, n_blobs, n_tensors;
+    uint32_t n_metadata, n_codebooks, n_blobs, n_tensors, n_parts;
     rbe_metadata *metadata;   /* the first three lists in the file's order */
     rbe_codebook *codebooks;
     rbe__blob *blobs;
     rbe__tensor *tensors;
     uint32_t *tensors_by_name; /* indices */
+    rbe__part *parts;          /* in the file's order */
 
-    /* Identify a set of tensors: the bytes of all their data, and a CRC-32 over names, kinds, shapes and checksums in the file's order. */
+    /* Identify a set of tensors: the bytes of all their data, and a CRC-32 over names, kinds, shapes and checksums in the file's order. What
+     * else the file holds, metadata and parts, does not count. */
     uint64_t tensor_bytes;
     uint32_t tensors_checksum;
 } rbe__pack;
 
-/* Of the options, skip_checksums skips the checksums of tensors; index and blobs are always verified. With max_resident_bytes, pages of the
+/* Of the options, skip_checksums skips the checksums of tensors and unknown parts; the others are always verified. With max_resident_bytes, pages of the
  * file are given back as soon as they were checked. file_offset and file_bytes say where the model lies: RBE_ERROR_ARGUMENT where that is no
  * multiple of RBE_MODEL_GRAIN, RBE_ERROR_FORMAT where it is not within the file. RBE_ERROR_IO where the file's size changes meanwhile. It
  * must not change while it is open either: reading a part that was cut off raises SIGBUS, as with any mapped file (rbe/faults.h). */
@@ -48,5 +60,6 @@ rbe_status rbe__pack_open_index(const char *path, const rbe_kernels *kernels, rb
 const rbe__tensor *rbe__pack_tensor(const rbe__pack *pack, const char *name);
 const rbe_metadata *rbe__pack_metadata(const rbe__pack *pack, const char *key);
 const rbe__blob *rbe__pack_blob(const rbe__pack *pack, const char *name);
+const rbe__part *rbe__pack_part(const rbe__pack *pack, const char *name);
 
 #endif

@@ -87,12 +87,37 @@ int rbe__thread_move(uint32_t cpu)
     return rbe__thread_set_affinity(before) && moved;
 }
 
-int rbe__thread_place(const rbe__cores *cores, uint32_t cpu, rbe__cpu_kind slowest)
+void rbe__homes_choose(const rbe__cores *cores, int caller_cpu, uint32_t n_threads, int slow_first, rbe__homes *out)
+{
+    const uint32_t n_slow = cores->n_cores - cores->n_fast;
+    *out = (rbe__homes){.slowest = RBE_CPU_SLOW, .fastest = RBE_CPU_FAST};
+    if (caller_cpu < 0 || caller_cpu >= (int)RBE_MAX_CPUS || cores->kind[caller_cpu] == RBE_CPU_NONE) {
+        return;
+    }
+    slow_first = slow_first && n_slow > 0;
+    if (slow_first && n_threads <= n_slow) {
+        out->fastest = RBE_CPU_SLOW;
+    } else if (!slow_first && n_threads <= cores->n_fast) {
+        out->slowest = RBE_CPU_FAST;
+    }
+    const uint8_t kind = cores->kind[caller_cpu];
+    const uint32_t last = cores->n_cores - 1;
+    const int stays = kind >= (uint8_t)out->slowest && kind <= (uint8_t)out->fastest;
+    out->cpu[out->n++] = stays ? cores->core[caller_cpu] : cores->cpu[slow_first ? last : 0];
+    for (uint32_t i = 0; i < cores->n_cores && out->n < n_threads; i++) {
+        const uint16_t cpu = cores->cpu[slow_first ? last - i : i];
+        if (cpu != out->cpu[0]) {
+            out->cpu[out->n++] = cpu;
+        }
+    }
+}
+
+int rbe__thread_place(const rbe__cores *cores, const rbe__homes *homes, uint32_t thread)
 {
     uint8_t allowed[RBE_MAX_CPUS];
-    const int moved = to_cpu(cpu);
+    const int moved = to_cpu(homes->cpu[thread]);
     for (uint32_t i = 0; i < RBE_MAX_CPUS; i++) {
-        allowed[i] = cores->kind[i] >= (uint8_t)slowest;
+        allowed[i] = cores->kind[i] >= (uint8_t)homes->slowest && cores->kind[i] <= (uint8_t)homes->fastest;
     }
     return rbe__thread_set_affinity(allowed) && moved;
 }

@@ -25,9 +25,22 @@ void rbe__cores_find(rbe__cores *out);
 /* Of processors that the system, or a test, described. */
 void rbe__cores_rank(const rbe__processors *processors, rbe__cores *out);
 
-/* Moves the calling thread to one processor and then allows it all that are at least of a kind: it stays where it is until the system has a
+/* Where the threads of a pool begin, and the kinds of cores that they may use. The caller is the first of them: where it may run is never
+ * changed. */
+typedef struct rbe__homes {
+    uint32_t n; /* 0: nothing could be learned */
+    uint16_t cpu[RBE_MAX_CPUS];
+    rbe__cpu_kind slowest, fastest;
+} rbe__homes;
+
+/* A core for every thread, as long as there are cores: fast ones first, or slow ones; threads that fit on cores of the kind stay there. The first
+ * is that of the caller, which runs on caller_cpu (below 0: unknown), unless that core is of the wrong kind. Without this a new thread would begin on
+ * its creator's core and stay there for milliseconds, until the system balances the load. */
+void rbe__homes_choose(const rbe__cores *cores, int caller_cpu, uint32_t n_threads, int slow_first, rbe__homes *out);
+
+/* Moves the calling thread to its home and then allows it all cores of the kinds: it stays where it is until the system has a
  * reason to move it. 1 where the system confirms both when asked afterwards, else 0: then the thread runs where the system pleases. */
-int rbe__thread_place(const rbe__cores *cores, uint32_t cpu, rbe__cpu_kind slowest);
+int rbe__thread_place(const rbe__cores *cores, const rbe__homes *homes, uint32_t thread);
 
 /* Moves the calling thread to a processor; where it may run stays as it was. The same result. */
 int rbe__thread_move(uint32_t cpu);

@@ -24,9 +24,9 @@ struct rbe__thread_pool {
     rbe__work *work;
     void *context;
 
-    uint16_t home[RBE_MAX_THREADS]; /* the processor that thread i < n_homes starts on; [0]: for a caller on a slow core */
-    uint32_t n_homes;
-    rbe__cpu_kind slowest; /* that its threads may use */
+    rbe__homes homes;
+    rbe__workers workers;
+    int spin_rounds;
     rbe__cores cores;
 };
 
@@ -55,7 +55,7 @@ static void take_items(rbe__thread_pool *pool, uint32_t thread)
 
 static unsigned wait_for_job(rbe__thread_pool *pool, unsigned seen)
 {
-    for (int round = 0; round < SPIN_ROUNDS; round++) {
+    for (int round = 0; round < pool->spin_rounds; round++) {
         unsigned generation = atomic_load_explicit(&pool->generation, memory_order_acquire);
         if (generation != seen) {
             return generation;
@@ -76,7 +76,7 @@ static void thread_main(void *argument)
     rbe__thread_pool *pool = argument;
     uint32_t thread = atomic_fetch_add(&pool->next_index, 1);
     unsigned seen = 0;
-    if (thread < pool->n_homes && rbe__thread_place(&pool->cores, pool->home[thread], pool->slowest)) {
+    if (thread < pool->homes.n && rbe__thread_place(&pool->cores, &pool->homes, thread)) {
         atomic_fetch_add_explicit(&pool->n_placed, 1, memory_order_relaxed);
     }
     for (;;) {
@@ -93,32 +93,14 @@ static void thread_main(void *argument)
     }
 }
 
-/* Chooses a core for every thread, as long as there are cores. The first is the caller's own, or the fastest one where its own is slow.
- * Without this a new thread would begin on its creator's core and stay there for milliseconds, until the system balances the load. */
-static void choose_homes(rbe__thread_pool *pool)
+/* The check is a few nanoseconds, and only where there are both kinds of cores and the pool wants one of them. */
+static void leave_wrong_core(rbe__thread_pool *pool)
 {
-    const rbe__cores *cores = &pool->cores;
-    const int cpu = rbe__thread_cpu();
-    if (cpu < 0 || cpu >= (int)RBE_MAX_CPUS || cores->kind[cpu] == RBE_CPU_NONE) {
-        return;
-    }
-    pool->slowest = pool->n_threads <= cores->n_fast ? RBE_CPU_FAST : RBE_CPU_SLOW;
-    pool->home[0] = cores->kind[cpu] >= (uint8_t)pool->slowest ? cores->core[cpu] : cores->cpu[0];
-    pool->n_homes = 1;
-    for (uint32_t i = 0; i < cores->n_cores && pool->n_homes < pool->n_threads; i++) {
-        if (cores->cpu[i] != pool->home[0]) {
-            pool->home[pool->n_homes++] = cores->cpu[i];
-        }
-    }
-}
-
-/* The check is a few nanoseconds, and only where there are slow cores to be on. */
-static void leave_slow_core(rbe__thread_pool *pool)
-{
-    if (pool->slowest == RBE_CPU_FAST && pool->cores.n_fast < pool->cores.n_cores) {
+    if (pool->homes.n && pool->homes.slowest == pool->homes.fastest && pool->cores.n_fast < pool->cores.n_cores) {
         const int cpu = rbe__thread_cpu();
-        if (cpu >= 0 && cpu < (int)RBE_MAX_CPUS && pool->cores.kind[cpu] == RBE_CPU_SLOW) {
-            rbe__thread_move(pool->home[0]);
+        if (cpu >= 0 && cpu < (int)RBE_MAX_CPUS && pool->cores.kind[cpu] != RBE_CPU_NONE &&
+            pool->cores.kind[cpu] != (uint8_t)pool->homes.slowest) {
+            rbe__thread_move(pool->homes.cpu[0]);
         }
     }
 }
@@ -143,6 +125,16 @@ rbe_status rbe__thread_count(uint32_t wanted, uint32_t *out)
 
 rbe_status rbe__thread_pool_create(uint32_t n_threads, rbe__thread_pool **out)
 {
+    return rbe__thread_pool_create_as(n_threads, (rbe__workers){0}, out);
+}
+
+rbe__workers rbe__thread_pool_workers(const rbe__thread_pool *pool)
+{
+    return pool->workers;
+}
+
+rbe_status rbe__thread_pool_create_as(uint32_t n_threads, rbe__workers workers, rbe__thread_pool **out)
+{
     *out = NULL;
     if (n_threads < 1 || n_threads > RBE_MAX_THREADS) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads is %u; it must be 1 to %u", n_threads, RBE_MAX_THREADS);
@@ -159,9 +151,11 @@ rbe_status rbe__thread_pool_create(uint32_t n_threads, rbe__thread_pool **out)
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for a thread pool");
     }
     pool->n_threads = n_threads;
+    pool->workers = workers;
+    pool->spin_rounds = workers.sleep ? 0 : SPIN_ROUNDS;
     atomic_init(&pool->next_index, 1);
     rbe__cores_find(&pool->cores);
-    choose_homes(pool);
+    rbe__homes_choose(&pool->cores, rbe__thread_cpu(), n_threads, workers.slow_cores, &pool->homes);
     while (pool->n_started + 1 < n_threads) {
         pool->threads[pool->n_started] = rbe__thread_start(thread_main, pool);
         if (!pool->threads[pool->n_started]) {
@@ -206,7 +200,7 @@ uint32_t rbe__thread_pool_placed(rbe__thread_pool *pool)
 
 void rbe__thread_pool_run(rbe__thread_pool *pool, uint32_t n_items, rbe__work *work, void *context)
 {
-    leave_slow_core(pool);
+    leave_wrong_core(pool);
     if (pool->n_threads == 1 || n_items <= 1) {
         for (uint32_t item = 0; item < n_items; item++) {
             work(context, item, 0);
@@ -221,7 +215,7 @@ void rbe__thread_pool_run(rbe__thread_pool *pool, uint32_t n_items, rbe__work *w
     unsigned generation = atomic_load_explicit(&pool->generation, memory_order_relaxed);
     announce(pool, (generation + 1) & ~LEAVE);
     take_items(pool, 0);
-    for (int round = 0; round < SPIN_ROUNDS; round++) {
+    for (int round = 0; round < pool->spin_rounds; round++) {
         if (atomic_load_explicit(&pool->n_busy, memory_order_acquire) == 0) {
             return;
         }

@@ -19,6 +19,15 @@ rbe_status rbe__thread_count(uint32_t wanted, uint32_t *out);
  * own, not the caller's, fast ones first; up to as many threads as there are fast cores stay on those. A caller on a slow core is
  * moved to a fast one when a job begins; where it may run is never changed. */
 rbe_status rbe__thread_pool_create(uint32_t n_threads, rbe__thread_pool **out);
+
+/* How the threads of a pool use the machine. Zeroes: as above. */
+typedef struct rbe__workers {
+    int sleep; /* 1: they sleep as soon as there is no job, instead of looking for the next one a little while: each job begins later */
+    int slow_cores; /* 1: slow cores first, up to as many threads as there are stay on those; nothing where all cores are alike */
+} rbe__workers;
+
+rbe_status rbe__thread_pool_create_as(uint32_t n_threads, rbe__workers workers, rbe__thread_pool **out);
+rbe__workers rbe__thread_pool_workers(const rbe__thread_pool *pool);
 void rbe__thread_pool_free(rbe__thread_pool *pool);
 uint32_t rbe__thread_pool_threads(const rbe__thread_pool *pool);
 

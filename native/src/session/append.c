@@ -109,6 +109,9 @@ static void last_logits(append_call *call, size_t first, uint32_t count)
 rbe_status rbe_session_append(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress, void *user)
 {
     append_call call = {session, tokens, n_tokens, progress, user, .after_pass = last_logits};
+    if (session && session->before) {
+        session->before(session->before_context, session, n_tokens);
+    }
     if (session && session->choice) {
         rbe__session_prepare(session, n_tokens);
     }

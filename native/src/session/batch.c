@@ -225,6 +225,9 @@ static rbe_status step_members(rbe_batch *batch, uint32_t first, uint32_t end, r
 rbe_status rbe_batch_decode(rbe_batch *batch, rbe_session *const *sessions, const uint32_t *tokens, size_t n, rbe_status *statuses)
 {
     RBE_TRY(check_call(batch, sessions, tokens, n, statuses));
+    if (batch->before) {
+        batch->before(batch->before_context, batch, sessions, n);
+    }
     const uint32_t n_active = gather(batch, sessions, tokens, n, statuses);
     if (n_active == 0) {
         return RBE_OK;

@@ -12,6 +12,9 @@ typedef struct rbe__batch_member {
     rbe__undo undo;
 } rbe__batch_member;
 
+/* Called before a step of these sessions, on the thread of the step, and may change their efforts and the batch's threads, and wait. */
+typedef void rbe__before_decode(void *context, rbe_batch *batch, rbe_session *const *sessions, size_t n);
+
 struct rbe_batch {
     const rbe_model *model;
     rbe__pass pass;
@@ -20,6 +23,8 @@ struct rbe_batch {
     uint32_t max_sessions;
     rbe__effort own_effort; /* of the options */
     int follows_sessions; /* 1: each session is stepped with its own effort instead */
+    rbe__before_decode *before; /* NULL: nothing */
+    void *before_context;
     rbe__batch_member *members; /* [max_sessions], and so the rest */
     rbe__run *runs;
     uint32_t *tokens;

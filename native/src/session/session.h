@@ -8,6 +8,9 @@
 
 typedef struct rbe__thread_choice rbe__thread_choice;
 
+/* Called before tokens are appended to a session, on its thread, and may change its effort, its threads, and wait. */
+typedef void rbe__before_append(void *context, rbe_session *session, size_t n_tokens);
+
 struct rbe_session {
     const rbe_model *model;
     rbe__pass pass;
@@ -17,6 +20,10 @@ struct rbe_session {
     uint32_t position; /* tokens in the context */
     uint32_t sink_tokens; /* 0: the context does not slide */
     rbe__thread_choice *choice; /* NULL: threads are not tried */
+    rbe__before_append *before; /* NULL: nothing */
+    void *before_context;
+    uint32_t governed_mode; /* of which the effort is; 0: as the caller has set it */
+    int has_governed_threads; /* 1: they are a mode's */
     int has_logits; /* logits are those after token position - 1 */
     uint32_t *tokens; /* [context] the ids of the context; those from `position` on have no meaning */
     float *logits; /* [n_vocabulary] */

@@ -1,7 +1,10 @@
-/* How much of the model the passes of a session read. */
+/* How much of the model the passes of a session read, and how its threads use the machine. */
+#include <stdlib.h>
+
 #include "base/status.h"
 #include "rbe/effort.h"
-#include "session/session.h"
+#include "rbe/threads.h"
+#include "session/batch.h"
 
 static rbe_status check_planes(const char *what, uint32_t planes, int may_skip)
 {
@@ -63,4 +66,45 @@ rbe_status rbe_model_effort_bytes(const rbe_model *model, const rbe_effort *effo
     const rbe__effort read = view(&chosen);
     *bytes = rbe__effort_bytes(&model->stack, &read);
     return RBE_OK;
+}
+
+static rbe_status set_workers(rbe__pass *pass, const rbe_workers *workers, uint32_t *n_chosen)
+{
+    rbe_workers chosen = {0};
+    RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, workers));
+    if (chosen.n_threads > RBE_MAX_THREADS) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads must be at most %u", RBE_MAX_THREADS);
+    }
+    const rbe__workers before = rbe__thread_pool_workers(pass->workspace.thread_pool);
+    const rbe__workers now = {chosen.sleep != 0, chosen.slow_cores != 0};
+    const uint32_t n_before = rbe__thread_pool_threads(pass->workspace.thread_pool);
+    const uint32_t n_threads = chosen.n_threads ? chosen.n_threads : n_before;
+    *n_chosen = chosen.n_threads;
+    if (n_threads == n_before && now.sleep == before.sleep && now.slow_cores == before.slow_cores) {
+        return RBE_OK;
+    }
+    return rbe__pass_set_workers(pass, n_threads, now);
+}
+
+rbe_status rbe_session_set_workers(rbe_session *session, const rbe_workers *workers)
+{
+    uint32_t n_chosen;
+    if (!session) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_set_workers: session is NULL");
+    }
+    RBE_TRY(set_workers(&session->pass, workers, &n_chosen));
+    if (n_chosen) {
+        free(session->choice); /* the caller has decided */
+        session->choice = NULL;
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe_batch_set_workers(rbe_batch *batch, const rbe_workers *workers)
+{
+    uint32_t n_chosen;
+    if (!batch) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_batch_set_workers: batch is NULL");
+    }
+    return set_workers(&batch->pass, workers, &n_chosen);
 }

@@ -1,0 +1,19 @@
+/* The parts of a file that this build knows (docs/format.md, "Parts"). */
+#ifndef RBE_MODEL_PARTS_H
+#define RBE_MODEL_PARTS_H
+
+#include "model/pack_reader.h"
+#include "rbe/parts.h"
+
+#define RBE_MOST_PART_NAME 32u
+#define RBE_PART_NEEDED_FLAGS 0xFFFF0000u /* of these a reader must know the meaning; it knows none yet. The others it may ignore */
+
+#define RBE_PART_MODES "modes"
+
+/* 1 where this build reads this version of the part of that name. */
+int rbe__part_is_known(const char *name, uint32_t name_bytes, uint32_t version);
+
+/* Says that the data of a part is not what its checksum says. */
+rbe_status rbe__part_damaged(const char *path, const rbe__part *part);
+
+#endif

@@ -1,0 +1,242 @@
+"""Which parts of a model can be left unread: the effort that reads the fewest bytes for a token within a bound of loss.
+
+What can be left out is a list of moves: fewer planes of the matrices of one layer's attention or feed-forward step,
+the whole step, fewer planes of the embedding or the head. The KL divergence that each move alone costs, over the bytes
+that it saves, orders them; of each place the moves on the convex hull of cost over bytes are taken (as `rbe pack`
+allots bits, docs/codec.md). Moves are then taken in that order as long as the loss stays within the bound, which is
+measured, not added up. What moves cost changes with those that were taken, so the costs are measured again from
+there, until no more moves fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rbe_edge.errors import OptionError
+from rbe_edge.progress import Report
+from rbe_edge.runtime.effort import SKIP, Effort
+from rbe_edge.runtime.probabilities import log_softmax
+
+if TYPE_CHECKING:
+    from rbe_edge.runtime.model import Model
+
+_KEPT_BYTES = 256 << 20  # of the reference's log-probabilities, in half precision
+_WINDOW = 256
+_LEAST_TOKENS = 64
+_MOST_ROUNDS = 2  # of measuring what moves cost, for one bound
+
+Part = Literal["attention", "feed_forward", "embedding", "lm_head"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Of an effort on a text, against the whole model: kl in nats per token, its standard error over tokens,
+    perplexity, top1_agreement from 0 to 1, over n tokens."""
+
+    kl: float
+    kl_error: float
+    perplexity: float
+    top1_agreement: float
+    n: int
+
+
+def keeps(loss: Loss, whole: Loss, ratio: float) -> bool:
+    """Whether perplexity is at most ratio times that of the whole model. Where the text is one that the model does not
+    know, perplexity says little of its answers, so the divergence is bounded too: by twice what it is where perplexity
+    grows by the ratio on text of the model's own, ln ratio."""
+    return loss.perplexity <= ratio * whole.perplexity and loss.kl <= 2 * math.log(ratio)
+
+
+@dataclass(frozen=True)
+class Move:
+    """planes of one part, of one layer where it is of layers; SKIP leaves the step out."""
+
+    part: Part
+    layer: int
+    planes: int
+
+    def applied(self, effort: Effort) -> Effort:
+        if self.part == "embedding":
+            return replace(effort, embedding=self.planes)
+        if self.part == "lm_head":
+            return replace(effort, lm_head=self.planes)
+        lists = {"attention": list(effort.attention), "feed_forward": list(effort.feed_forward)}
+        lists[self.part][self.layer] = self.planes
+        return replace(effort, attention=tuple(lists["attention"]), feed_forward=tuple(lists["feed_forward"]))
+
+
+class Judge:
+    """Measures efforts against the whole model on windows of tokens. The log-probabilities of the whole model are kept,
+    in half precision, so the number of tokens is bounded by memory: 256 MB."""
+
+    def __init__(self, model: Model, windows: Sequence[Sequence[int]], *, threads: int = 0) -> None:
+        """windows: of two tokens at least, each read in an empty context."""
+        vocabulary = model.info.vocabulary
+        most = max(_KEPT_BYTES // (2 * vocabulary), _LEAST_TOKENS)
+        self._windows: list[Sequence[int]] = []
+        for window in windows:
+            room = most - sum(len(taken) - 1 for taken in self._windows)
+            if room > 1:
+                self._windows.append(window[: room + 1])
+        if not self._windows:
+            raise OptionError("the text is too short; at least 2 tokens are needed")
+        self._model = model
+        self._session = model.session(context=max(map(len, self._windows)), threads=threads)
+        self._expected = [found.astype(np.float16) for found in self._scored(None)]
+        self.whole = self.loss(Effort())
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def whole_found(self) -> Found:
+        """The whole model, as a search finds efforts."""
+        effort = whole_effort(self._model)
+        return Found(effort, self._model.read_bytes(effort), self.whole)
+
+    def _scored(self, effort: Effort | None) -> Iterator[npt.NDArray[np.float32]]:
+        """Log-probabilities [n - 1][vocabulary] of each window."""
+        self._session.set_effort(effort)
+        for window in self._windows:
+            self._session.rewind(0)
+            logits = self._session.score(window[:-1], logits=True).logits
+            assert logits is not None
+            yield log_softmax(logits)
+
+    def loss(self, effort: Effort) -> Loss:
+        nats, divergences, agree = [], [], 0
+        for window, kept, found in zip(self._windows, self._expected, self._scored(effort), strict=True):
+            expected = kept.astype(np.float32)
+            followed = np.asarray(window[1:], dtype=np.int64)
+            nats.append(found[np.arange(len(followed)), followed])
+            agree += int((expected.argmax(axis=1) == found.argmax(axis=1)).sum())
+            divergences.append((np.exp(expected) * (expected - found)).sum(axis=1, dtype=np.float64))
+        every, likely = np.concatenate(divergences), np.concatenate(nats).astype(np.float64)
+        n = len(every)
+        error = float(every.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
+        perplexity = math.exp(min(700.0, -float(likely.mean())))
+        return Loss(max(0.0, float(every.mean())), error, perplexity, agree / n, n)
+
+
+def places(model: Model) -> dict[tuple[Part, int], int]:
+    """Where something can be left out: the part, the layer (0 for the ends), and the planes that it has there."""
+    found: dict[tuple[Part, int], int] = {}
+    for name, tensor in model.tensors.items():
+        words = name.split(".")
+        n_planes = max(1, len(tensor.plane_bits))
+        if words[0] == "layers" and words[2] in ("attention", "feed_forward") and tensor.rows > 1:
+            part: Part = "attention" if words[2] == "attention" else "feed_forward"
+            found[part, int(words[1])] = max(n_planes, found.get((part, int(words[1])), 1))
+        elif n_planes > 1 and words[0] in ("embedding", "lm_head"):
+            for end in ("embedding", "lm_head") if words[0] == "embedding" else ("lm_head",):
+                found[end, 0] = n_planes
+    return found
+
+
+def moves_of(model: Model) -> list[Move]:
+    """All moves: fewer planes where there are several, and every step of a layer left out."""
+    moves = []
+    for (part, layer), n_planes in places(model).items():
+        moves += [Move(part, layer, planes) for planes in range(n_planes - 1, 0, -1)]
+        if part in ("attention", "feed_forward"):
+            moves.append(Move(part, layer, SKIP))
+    return moves
+
+
+def whole_effort(model: Model) -> Effort:
+    """All of the model, with lists."""
+    return Effort((0,) * model.info.layers, (0,) * model.info.layers)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has found: the effort, bytes that a token reads with it, and its loss on the text of the search."""
+
+    effort: Effort
+    read_bytes: int
+    loss: Loss
+
+
+class EffortSearch:
+    """Efforts within growing bounds, each found from the one before."""
+
+    def __init__(self, model: Model, judge: Judge, report: Report | None = None) -> None:
+        """report: counts measurements, of about how many."""
+        self._model = model
+        self._judge = judge
+        self._moves = moves_of(model)
+        self.best = judge.whole_found()  # from which the next search goes on
+        self._orders: dict[Effort, list[Move]] = {}
+        self._report = report
+        self._done, self._expected = 0, 1
+
+    def within(self, ratio: float) -> Found:
+        """The fewest bytes found that keep a ratio of perplexity. ratio: not below that of the last call."""
+        for _ in range(_MOST_ROUNDS):
+            order = self._order()
+            taken = self._take(order, ratio)
+            if taken is None:
+                break
+            self.best = taken
+        return self.best
+
+    def _measured(self, effort: Effort) -> Found:
+        self._done += 1
+        self._expected = max(self._expected, self._done)
+        if self._report is not None:
+            self._report(self._done, self._expected)
+        return Found(effort, self._model.read_bytes(effort), self._judge.loss(effort))
+
+    def _order(self) -> list[Move]:
+        """Moves from the best effort on that save bytes, the cheapest first; of a place each behind the weaker one."""
+        if self.best.effort in self._orders:
+            return self._orders[self.best.effort]
+        options: dict[tuple[Part, int], list[tuple[int, float, Move]]] = {}
+        base = self.best
+        tried = [move for move in self._moves if self._model.read_bytes(move.applied(base.effort)) < base.read_bytes]
+        self._expected = self._done + len(tried) + 12
+        for move in tried:
+            found = self._measured(move.applied(base.effort))
+            cost = max(0.0, found.loss.kl - base.loss.kl)
+            options.setdefault((move.part, move.layer), []).append((base.read_bytes - found.read_bytes, cost, move))
+        steps = [step for listed in options.values() for step in _hull(listed)]
+        order = [move for _, move in sorted(steps, key=lambda step: step[0])]
+        self._orders[base.effort] = order
+        return order
+
+    def _take(self, order: Sequence[Move], ratio: float) -> Found | None:
+        """The longest beginning of the order that stays within the bound, by bisection; None where not even the first
+        move does."""
+        best: Found | None = None
+        low, high = 0, len(order)
+        while low < high:
+            middle = (low + high + 1) // 2
+            effort = self.best.effort
+            for move in order[:middle]:
+                effort = move.applied(effort)
+            found = self._measured(effort)
+            if keeps(found.loss, self._judge.whole, ratio):
+                best, low = found, middle
+            else:
+                high = middle - 1
+        return best
+
+
+def _hull(options: Sequence[tuple[int, float, Move]]) -> Iterator[tuple[float, Move]]:
+    """Of the moves of one place, by bytes saved and cost, those on the convex hull: what each costs for a byte more
+    than the one before, which never falls."""
+    saved, cost = 0, 0.0
+    left = sorted(options, key=lambda option: option[0])
+    while left:
+        slopes = [((option[1] - cost) / (option[0] - saved), at) for at, option in enumerate(left)]
+        slope, at = min(slopes)
+        yield max(0.0, slope), left[at][2]
+        saved, cost, left = left[at][0], left[at][1], [option for option in left[at + 1 :] if option[0] > left[at][0]]
