@@ -173,7 +173,9 @@ static void test_known_power(void)
     CHECK(rbe_power_start(power, 50) == RBE_OK && rbe_power_start(power, 0) == RBE_ERROR_ARGUMENT, "%s", rbe_last_error());
     rbe__thread *thread = rbe__thread_start(advance, &c);
     rbe_energy energy = energy_of(power);
-    while (energy.joules < 12) { /* the counter wraps at 4 */
+    CHECK(thread != NULL, "no thread");
+    const uint64_t patience = rbe__nanoseconds() + 120 * SECOND;
+    while (thread && energy.joules < 12 && rbe__nanoseconds() < patience) { /* the counter wraps at 4 */
         poll(NULL, 0, 2);
         energy = energy_of(power);
         CHECK(energy.readable, "%s", energy.missing);
@@ -184,10 +186,12 @@ static void test_known_power(void)
     rbe__mutex_lock(c.mutex);
     c.ending = 1;
     rbe__mutex_unlock(c.mutex);
-    rbe__thread_join(thread);
+    if (thread) {
+        rbe__thread_join(thread);
+    }
     energy = energy_of(power);
     CHECK(c.failures == 0, "%d times the counter could not be written", c.failures);
-    CHECK(energy.readable && near(energy.joules, c.joules, .01), "%g J, in truth %g", energy.joules, c.joules);
+    CHECK(energy.readable && energy.joules > 12 && near(energy.joules, c.joules, .01), "%g J, in truth %g", energy.joules, c.joules);
     rbe__mutex_free(c.mutex);
     rbe_power_close(power);
     end_machine();

@@ -17,7 +17,7 @@
 #ifndef RBE_POWER_H
 #define RBE_POWER_H
 
-#include "rbe/modes.h" /* RBE_MODE_* */
+#include "rbe/modes.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -106,7 +106,7 @@ RBE_API rbe_status rbe_power_start(rbe_power *power, double hz);
 
 /* ---- policy ----------------------------------------------------------------------------------------------------- */
 
-/* "performance", "balanced", "saver", "emergency"; "" for others. */
+/* Of RBE_MODE_* (rbe/modes.h): "performance", "balanced", "saver", "emergency"; "" for others. */
 RBE_API const char *rbe_power_mode_name(uint32_t mode);
 
 typedef struct rbe_policy {
