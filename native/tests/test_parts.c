@@ -191,7 +191,10 @@ static void check_collisions(const char *path)
     CHECK(rbe_model_open(path, NULL, &model) == RBE_ERROR_FORMAT && strstr(rbe_last_error(), "overlap"), "%s", rbe_last_error());
     free(data);
     data = read_file(GOLDEN, &bytes);
-    memcpy(data + find_part_entry(data, bytes, "empty") - 5, data + find_part_entry(data, bytes, "modes") - 5, 5); /* its name */
+    const size_t empty = find_part_entry(data, bytes, "empty"), modes = find_part_entry(data, bytes, "modes");
+    for (size_t i = 1; i <= 5; i++) { /* its name */
+        data[empty - i] = data[modes - i];
+    }
     repair_checksum(data, bytes);
     write_whole(path, data, bytes);
     CHECK(rbe_model_open(path, NULL, &model) == RBE_ERROR_FORMAT && strstr(rbe_last_error(), "two parts are named `modes`"), "%s",
