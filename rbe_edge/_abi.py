@@ -9,7 +9,16 @@ import ctypes
 from typing import Any
 
 from rbe_edge._power_structures import *  # noqa: F403 - part of the binding
-from rbe_edge._power_structures import Effort, Mode, PartInfo, Workers
+from rbe_edge._power_structures import (
+    Effort,
+    GovernorHandle,
+    GovernorInfo,
+    GovernorOptions,
+    Mode,
+    ModeLimits,
+    PartInfo,
+    Workers,
+)
 from rbe_edge._sensor_structures import *  # noqa: F403 - part of the binding
 from rbe_edge._sensor_structures import (
     Energy,
@@ -146,6 +155,7 @@ _BYTES_OUT = ctypes.POINTER(ctypes.POINTER(ctypes.c_char))
 _TOKENIZER = ctypes.POINTER(TokenizerHandle)
 _STREAM = ctypes.POINTER(TextStreamHandle)
 _MODEL = ctypes.POINTER(ModelHandle)
+_GOVERNOR = ctypes.POINTER(GovernorHandle)
 _SESSION = ctypes.POINTER(SessionHandle)
 _BATCH = ctypes.POINTER(BatchHandle)
 _SAMPLER = ctypes.POINTER(SamplerHandle)
@@ -215,6 +225,13 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_session_set_effort": (_STATUS, [_SESSION, ctypes.POINTER(Effort)]),
     "rbe_session_set_workers": (_STATUS, [_SESSION, ctypes.POINTER(Workers)]),
     "rbe_batch_set_workers": (_STATUS, [_BATCH, ctypes.POINTER(Workers)]),
+    "rbe_governor_create": (_STATUS, [_MODEL, ctypes.POINTER(GovernorOptions), _OUT(_GOVERNOR)]),
+    "rbe_governor_free": (None, [_GOVERNOR]),
+    "rbe_governor_override": (_STATUS, [_GOVERNOR, _U32]),
+    "rbe_governor_get_info": (_STATUS, [_GOVERNOR, ctypes.POINTER(GovernorInfo)]),
+    "rbe_session_govern": (_STATUS, [_SESSION, _GOVERNOR]),
+    "rbe_batch_govern": (_STATUS, [_BATCH, _GOVERNOR]),
+    "rbe_mode_get_limits": (_STATUS, [_U32, ctypes.POINTER(ModeLimits)]),
     "rbe_batch_follow_sessions": (_STATUS, [_BATCH, _U32]),
     "rbe_model_effort_bytes": (_STATUS, [_MODEL, ctypes.POINTER(Effort), ctypes.POINTER(ctypes.c_uint64)]),
     "rbe_chat_detect": (_STATUS, [ctypes.c_char_p, _SIZE, ctypes.POINTER(ctypes.c_char_p)]),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ctypes
 
+from rbe_edge._sensor_structures import Policy, PowerHandle
+
+GovernorCallback = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p)
+
 
 class Effort(ctypes.Structure):
     """rbe_effort"""
@@ -64,4 +68,51 @@ class Mode(ctypes.Structure):
         ("top1", ctypes.c_double),
         ("reason", ctypes.c_char_p),
         ("text", ctypes.c_char_p),
+    ]
+
+
+class GovernorHandle(ctypes.Structure):
+    """rbe_governor"""
+
+
+class GovernorOptions(ctypes.Structure):
+    """rbe_governor_options"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("power", ctypes.POINTER(PowerHandle)),
+        ("policy", ctypes.POINTER(Policy)),
+        ("watts", ctypes.c_double),
+        ("celsius", ctypes.c_double),
+        ("tokens_per_s", ctypes.c_double),
+        ("log", GovernorCallback),
+        ("log_user", ctypes.c_void_p),
+    ]
+
+
+class GovernorInfo(ctypes.Structure):
+    """rbe_governor_info"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("mode", ctypes.c_uint32),
+        ("n_switches", ctypes.c_uint32),
+        ("reason", ctypes.c_char * 64),
+        ("waited_s", ctypes.c_double),
+        ("joules", ctypes.c_double),
+        ("joule_seconds", ctypes.c_double),
+        ("n_tokens", ctypes.c_uint64),
+        ("n_threads", ctypes.c_uint32),
+    ]
+
+
+class ModeLimits(ctypes.Structure):
+    """rbe_mode_limits"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("kv_type", ctypes.c_uint32),
+        ("context_tokens", ctypes.c_uint32),
+        ("max_sessions", ctypes.c_uint32),
+        ("cache_divisor", ctypes.c_uint32),
     ]

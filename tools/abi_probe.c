@@ -8,6 +8,7 @@
 #include "rbe/effort.h"
 #include "rbe/faults.h"
 #include "rbe/fit.h"
+#include "rbe/governor.h"
 #include "rbe/modes.h"
 #include "rbe/parts.h"
 #include "rbe/rbe.h"
@@ -355,6 +356,7 @@ int main(void)
     structures();
     constants();
     power_structures();
+    governor_structures();
     policy_structures();
     power_constants();
     return 0;

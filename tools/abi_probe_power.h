@@ -4,6 +4,37 @@
 
 #include "rbe/power.h"
 
+static void governor_structures(void)
+{
+    STRUCTURE(rbe_governor_options);
+    FIELD(rbe_governor_options, struct_bytes);
+    FIELD(rbe_governor_options, power);
+    FIELD(rbe_governor_options, policy);
+    FIELD(rbe_governor_options, watts);
+    FIELD(rbe_governor_options, celsius);
+    FIELD(rbe_governor_options, tokens_per_s);
+    FIELD(rbe_governor_options, log);
+    FIELD(rbe_governor_options, log_user);
+
+    STRUCTURE(rbe_governor_info);
+    FIELD(rbe_governor_info, struct_bytes);
+    FIELD(rbe_governor_info, mode);
+    FIELD(rbe_governor_info, n_switches);
+    FIELD(rbe_governor_info, reason);
+    FIELD(rbe_governor_info, waited_s);
+    FIELD(rbe_governor_info, joules);
+    FIELD(rbe_governor_info, joule_seconds);
+    FIELD(rbe_governor_info, n_tokens);
+    FIELD(rbe_governor_info, n_threads);
+
+    STRUCTURE(rbe_mode_limits);
+    FIELD(rbe_mode_limits, struct_bytes);
+    FIELD(rbe_mode_limits, kv_type);
+    FIELD(rbe_mode_limits, context_tokens);
+    FIELD(rbe_mode_limits, max_sessions);
+    FIELD(rbe_mode_limits, cache_divisor);
+}
+
 static void power_structures(void)
 {
     STRUCTURE(rbe_power_options);

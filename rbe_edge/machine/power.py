@@ -118,6 +118,16 @@ class Policy:
         return Policy(**numbers, override=Mode(raw.override_mode - 1) if raw.override_mode else None)
 
 
+def raw_policy(policy: Policy) -> _native.Policy:
+    """The same as an rbe_policy."""
+    raw = _native.Policy(struct_bytes=ctypes.sizeof(_native.Policy))
+    for field in fields(Policy):
+        if field.name != "override":
+            setattr(raw, field.name, getattr(policy, field.name))
+    raw.override_mode = 0 if policy.override is None else 1 + policy.override
+    return raw
+
+
 @dataclass(frozen=True)
 class Decision:
     """mode, and that of the decision before. switched: they differ. reason: such as "18 %, 71 C"."""
@@ -137,12 +147,7 @@ class Decider:
 
     def decide(self, sample: Sample) -> Decision:
         """OptionError where a number of the policy is out of its range."""
-        override = self.policy.override
-        raw = _native.Policy(struct_bytes=ctypes.sizeof(_native.Policy))
-        for field in fields(Policy):
-            if field.name != "override":
-                setattr(raw, field.name, getattr(self.policy, field.name))
-        raw.override_mode = 0 if override is None else 1 + override
+        raw = raw_policy(self.policy)
         out = _native.PolicyDecision(struct_bytes=ctypes.sizeof(_native.PolicyDecision))
         status = _native.library().rbe_policy_decide(
             ctypes.byref(raw), ctypes.byref(_raw_sample(sample)), ctypes.byref(self._state), ctypes.byref(out)
@@ -187,7 +192,9 @@ class Power:
         if handle:
             self._library.rbe_power_close(handle)
 
-    def _open(self) -> Any:
+    @property
+    def handle(self) -> Any:
+        """The rbe_power, for calls on _native. Raises RbeError where it is closed."""
         if not self._handle:
             raise RbeError("the sensors are closed; open them again with Power()")
         return self._handle
@@ -195,21 +202,21 @@ class Power:
     def sample(self) -> Sample:
         """Reads the sensors: a millisecond, or tens of them where a driver is slow. Not for an event loop."""
         raw = _native.PowerSample(struct_bytes=ctypes.sizeof(_native.PowerSample))
-        _native.check(self._library.rbe_power_read(self._open(), ctypes.byref(raw)), RbeError)
+        _native.check(self._library.rbe_power_read(self.handle, ctypes.byref(raw)), RbeError)
         return _sample(raw)
 
     def start(self, hz: float = 10) -> None:
         """Starts the thread that reads sensors of watts so often, .1 to 100; once. OptionError otherwise."""
-        _native.check(self._library.rbe_power_start(self._open(), hz), OptionError)
+        _native.check(self._library.rbe_power_start(self.handle, hz), OptionError)
 
     def feed(self, kind: Feed, value: float, time_ns: int = 0) -> None:
         """Tells what another program measured, now or at time_ns. OptionError where it is out of its range."""
-        _native.check(self._library.rbe_power_feed(self._open(), kind, value, time_ns), OptionError)
+        _native.check(self._library.rbe_power_feed(self.handle, kind, value, time_ns), OptionError)
 
     def energy(self) -> Energy:
         """Of the source that covers most and is readable."""
         raw = _native.Energy(struct_bytes=ctypes.sizeof(_native.Energy))
-        _native.check(self._library.rbe_energy_read(self._open(), ctypes.byref(raw)), RbeError)
+        _native.check(self._library.rbe_energy_read(self.handle, ctypes.byref(raw)), RbeError)
         return _energy(raw)
 
     def sources(self) -> list[Energy]:
@@ -219,7 +226,7 @@ class Power:
     def _sources(self) -> Iterator[Energy]:
         for index in range(1000):
             raw = _native.Energy(struct_bytes=ctypes.sizeof(_native.Energy))
-            if self._library.rbe_energy_source(self._open(), index, ctypes.byref(raw)) != _native.OK:
+            if self._library.rbe_energy_source(self.handle, index, ctypes.byref(raw)) != _native.OK:
                 return
             yield _energy(raw)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import Cancelled, ContextFull, OptionError, RbeError
@@ -66,10 +66,14 @@ class Batch:
     def __del__(self) -> None:
         self.close()
 
+    def use(self) -> AbstractContextManager[Any]:
+        """The rbe_batch, for one call on _native. Raises where another thread is using it or it has been closed."""
+        assert self._native is not None
+        return self._native.use()
+
     def set_workers(self, workers: Workers) -> None:
         """As of a session, for the steps of the batch."""
-        assert self._native is not None
-        with self._native.use() as handle:
+        with self.use() as handle:
             _native.check(_native.library().rbe_batch_set_workers(handle, ctypes.byref(raw_workers(workers))))
 
     def step(self, sessions: Sequence[EngineSession], tokens: Sequence[int]) -> list[RbeError | None]:
