@@ -17,6 +17,7 @@ from rbe_edge.cli.model_arguments import (
     statistics_json,
 )
 from rbe_edge.cli.output import ProgressBar, note, printable
+from rbe_edge.cli.power_arguments import add_power_arguments, energy_note, governed
 from rbe_edge.errors import OptionError
 from rbe_edge.progress import Progress
 
@@ -26,6 +27,7 @@ _EXAMPLE = """\
 example:
   rbe run smol.rbe -p "Once upon a time" -n 100 --temp 0.8 --seed 7
   echo "The capital of France is" | rbe run -m smol.rbe -n 8 --temp 0
+  rbe run smol.rbe -p "Once upon a time" --power saver -v
 """
 
 
@@ -41,6 +43,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("-p", "--prompt", metavar="TEXT", help="the prompt; `-` or nothing: standard input")
     parser.add_argument("--json", action="store_true", help="write one JSON object when done")
     parser.add_argument("-v", "--verbose", action="store_true", help="times and seed, on standard error")
+    add_power_arguments(parser, follows=False)
     parser.set_defaults(run=run)
 
 
@@ -75,9 +78,12 @@ def run(arguments: argparse.Namespace) -> int:
     with (
         Model.open(path, verify=verify, max_memory=arguments.max_memory) as model,
         Session(model, session_choice) as session,
+        governed(arguments, model, note if arguments.verbose else None) as governor,
         ProgressBar() as bar,
     ):
         choose_threads(session, arguments)
+        if governor is not None:
+            governor.govern(session)
         generation = session.generate(prompt, options, progress=Progress(bar.show, "reading the prompt"))
         try:
             for piece in generation:
@@ -101,4 +107,6 @@ def run(arguments: argparse.Namespace) -> int:
             note(f"the context of {session.context} tokens is full, so the text was cut; -c makes it larger")
         if arguments.verbose:
             note_statistics(statistics)
+            if governor is not None:
+                note(energy_note(governor))
     return 0
