@@ -13,8 +13,9 @@ from rbe_edge.errors import OptionError
 from rbe_edge.format.modes import MODE_NAMES
 
 if TYPE_CHECKING:
+    from rbe_edge.machine.power import Power
     from rbe_edge.runtime.engine_model import EngineModel
-    from rbe_edge.runtime.governor import Governor
+    from rbe_edge.runtime.governor import Governor, PowerChoice
 
 AUTO = "auto"
 
@@ -36,29 +37,49 @@ def add_power_arguments(parser: argparse.ArgumentParser, *, follows: bool) -> No
     group.add_argument("--pace", metavar="R", type=float, help="R tokens/s are enough: fewer threads, no faster")
 
 
+def power_choice(arguments: argparse.Namespace, *, with_mode: bool = True) -> PowerChoice:
+    """What the flags say; with_mode: --power too. Raises OptionError for a policy that cannot be read, and for goals
+    out of range."""
+    from rbe_edge.machine.power import Mode, Policy
+    from rbe_edge.runtime.governor import Goals, PowerChoice
+
+    _check_goals(arguments)
+    policy = Policy() if arguments.policy is None else Policy.read(arguments.policy)
+    if with_mode and arguments.power != AUTO:
+        policy = replace(policy, override=Mode(MODE_NAMES.index(arguments.power)))
+    return PowerChoice(policy, Goals(arguments.watts, arguments.max_temp, arguments.pace))
+
+
+@contextmanager
+def measuring_sensors(root: str = "") -> Iterator[Power]:
+    """The sensors of this machine, or of a tree of files, whose watts are read all the time."""
+    from rbe_edge.machine.power import Power
+
+    with Power(root) as power:
+        power.start()
+        yield power
+
+
 @contextmanager
 def governed(
-    arguments: argparse.Namespace, model: EngineModel, log: Callable[[str], None] | None = None
+    arguments: argparse.Namespace,
+    model: EngineModel,
+    log: Callable[[str], None] | None = None,
+    *,
+    root: str = "",
 ) -> Iterator[Governor | None]:
-    """What acts on the flags, None where there is nothing to act on. log: a line for each switch. Raises OptionError
-    for a policy that cannot be read, and for goals that nothing here measures."""
-    goals = (arguments.watts, arguments.max_temp, arguments.pace)
-    _check_goals(arguments)
-    if arguments.power == MODE_NAMES[0] and not any(goals):
+    """What acts on the flags, None where there is nothing to act on. log: a line for each switch. root: of the files of
+    sensors. Raises OptionError as power_choice(), and for goals that nothing here measures."""
+    choice = power_choice(arguments)
+    if arguments.power == MODE_NAMES[0] and not any((arguments.watts, arguments.max_temp, arguments.pace)):
         if arguments.policy is not None:
             raise OptionError("--policy is for --power auto")
         yield None
         return
-    from rbe_edge.machine.power import Mode, Policy, Power
-    from rbe_edge.runtime.governor import Goals, Governor
+    from rbe_edge.runtime.governor import Governor
 
-    policy = Policy() if arguments.policy is None else Policy.read(arguments.policy)
-    if arguments.power != AUTO:
-        policy = replace(policy, override=Mode(MODE_NAMES.index(arguments.power)))
-    with Power() as power:
-        power.start()
-        with Governor(model, power, policy, Goals(*goals), log) as governor:
-            yield governor
+    with measuring_sensors(root) as power, Governor(model, power, choice.policy, choice.goals, log) as governor:
+        yield governor
 
 
 def _check_goals(arguments: argparse.Namespace) -> None:

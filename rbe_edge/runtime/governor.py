@@ -7,7 +7,7 @@ import math
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,14 @@ class Goals:
     watts: float | None = None
     celsius: float | None = None
     tokens_per_s: float | None = None
+
+
+@dataclass(frozen=True)
+class PowerChoice:
+    """What a governor goes by, as a value: when which mode, and what is held between tokens."""
+
+    policy: Policy = field(default_factory=Policy)
+    goals: Goals = field(default_factory=Goals)
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,11 @@ class Governor:
         handle, self._handle = self._handle, None
         if handle:
             _native.library().rbe_governor_free(handle)
+
+    @property
+    def power(self) -> Power | None:
+        """The sensors that it reads."""
+        return self._power
 
     def _open(self) -> Any:
         if not self._handle:
