@@ -22,6 +22,7 @@ from rbe_edge.cli.model_arguments import (
     statistics_json,
 )
 from rbe_edge.cli.output import ProgressBar, note, printable
+from rbe_edge.cli.power_arguments import add_power_arguments, energy_note, governed, power_choice
 from rbe_edge.errors import ContextFull
 from rbe_edge.progress import Progress
 from rbe_edge.runtime.conversation import Conversation
@@ -61,6 +62,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--new", action="store_true", help="a new conversation, not the latest one with this model")
     parser.add_argument("--json", action="store_true", help="write one JSON object per answer")
     parser.add_argument("-v", "--verbose", action="store_true", help="seed, times and speed, on standard error")
+    add_power_arguments(parser, follows=True)
     parser.set_defaults(run=run, parser_default=parser.get_default)
 
 
@@ -82,17 +84,16 @@ def run(arguments: argparse.Namespace) -> int:
     with (
         Model.open(path or demo_path(), verify=not arguments.no_verify, max_memory=arguments.max_memory) as model,
         Session(model, session_choice) as session,
+        governed(arguments, model, lambda line: note(f"power mode {line}")) as governor,
     ):
         choose_threads(session, arguments)
+        if governor is not None:
+            governor.govern(session)
         conversation = Conversation(session, options, system=arguments.system, template=template)
-        if sys.stdin.isatty():
-            return _on_terminal(conversation, arguments)
-        for line in _piped_lines():
-            if not _obey(line, conversation):
-                _answer(conversation, line, arguments)
-            if line.strip() == "/quit":
-                break
-    return 0
+        code = (_on_terminal if sys.stdin.isatty() else _piped)(conversation, arguments)
+        if governor is not None and arguments.verbose:
+            note(energy_note(governor))
+    return code
 
 
 def _wants_client(arguments: argparse.Namespace) -> bool:
@@ -114,7 +115,7 @@ def _run_client(arguments: argparse.Namespace, path: Path | None, template: str 
 
     names = {
         "temp": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p", "repeat_penalty": "repeat_penalty",
-        "seed": "seed", "predict": "max_tokens", "ctx_size": "context", "threads": "threads",
+        "seed": "seed", "predict": "max_tokens", "ctx_size": "context", "threads": "threads", "power": "power",
     }  # fmt: skip
     given: dict[str, Any] = {
         setting: getattr(arguments, flag)
@@ -131,8 +132,19 @@ def _run_client(arguments: argparse.Namespace, path: Path | None, template: str 
         new=arguments.new,
         session=session_options(arguments),
         generation=generation_options(arguments, chat_temperature(demo=path is None)),
+        power=power_choice(arguments, with_mode=False),
     )
     return run_client(start, verify=not arguments.no_verify, template=template)
+
+
+def _piped(conversation: Conversation, arguments: argparse.Namespace) -> int:
+    """Answers each line."""
+    for line in _piped_lines():
+        if not _obey(line, conversation):
+            _answer(conversation, line, arguments)
+        if line.strip() == "/quit":
+            break
+    return 0
 
 
 def _piped_lines() -> Iterator[str]:

@@ -68,17 +68,22 @@ def governed(
     *,
     root: str = "",
 ) -> Iterator[Governor | None]:
-    """What acts on the flags, None where there is nothing to act on. log: a line for each switch. root: of the files of
-    sensors. Raises OptionError as power_choice(), and for goals that nothing here measures."""
+    """What acts on the flags, None where there is nothing to act on. log: a line for each switch, and one for the mode
+    that it begins with, where that is not performance. root: of the files of sensors. Raises OptionError as
+    power_choice(), and for goals that nothing here measures."""
     choice = power_choice(arguments)
     if arguments.power == MODE_NAMES[0] and not any((arguments.watts, arguments.max_temp, arguments.pace)):
         if arguments.policy is not None:
             raise OptionError("--policy is for --power auto")
         yield None
         return
+    from rbe_edge.machine.power import Decider
     from rbe_edge.runtime.governor import Governor
 
     with measuring_sensors(root) as power, Governor(model, power, choice.policy, choice.goals, log) as governor:
+        decision = Decider(choice.policy).decide(power.sample())
+        if log is not None and decision.mode:
+            log(f"{decision.mode.label}: {decision.reason}")
         yield governor
 
 

@@ -177,8 +177,8 @@ def _service_options(arguments: argparse.Namespace) -> ServiceOptions:
 def _limited(
     arguments: argparse.Namespace, session: SessionOptions, options: ServiceOptions, choice: PowerChoice, power: Power
 ) -> tuple[SessionOptions, ServiceOptions, str]:
-    """The same within the limits of the power mode that it is in now, where flags do not say otherwise, and a line of
-    what that changed."""
+    """The same within the limits of the power mode that it is in now, where flags do not say otherwise, and a line
+    about them; "" in performance."""
     from rbe_edge.machine.power import Decider
     from rbe_edge.runtime import fit
     from rbe_edge.runtime.governor import mode_limits
@@ -196,8 +196,8 @@ def _limited(
     if arguments.kv is None and limits.kv != session.kv:
         session = replace(session, kv=limits.kv)
         words.append(f"--kv {limits.kv}")
-    line = f"power mode {decision.mode.label} ({decision.reason}): {' '.join(words)}, until the next start"
-    return session, options, line if words else ""
+    line = f"power mode {decision.mode.label}: {decision.reason}" if decision.mode else ""
+    return session, options, f"{line}; so {' '.join(words)} until the next start" if words else line
 
 
 def _with_kept_threads(model: Model, session: SessionOptions) -> SessionOptions:
