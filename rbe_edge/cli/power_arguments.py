@@ -14,7 +14,7 @@ from rbe_edge.format.modes import MODE_NAMES
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.engine_model import EngineModel
-    from rbe_edge.runtime.governor import Governor
+    from rbe_edge.runtime.governor import Governor, GovernorInfo
 
 AUTO = "auto"
 
@@ -38,17 +38,23 @@ def add_power_arguments(parser: argparse.ArgumentParser, *, follows: bool) -> No
 
 @contextmanager
 def governed(
-    arguments: argparse.Namespace, model: EngineModel, log: Callable[[str], None] | None = None
+    arguments: argparse.Namespace,
+    model: EngineModel,
+    log: Callable[[str], None] | None = None,
+    *,
+    always: bool = False,
 ) -> Iterator[Governor | None]:
-    """What acts on the flags, None where there is nothing to act on. log: a line for each switch. Raises OptionError
-    for a policy that cannot be read, and for goals that nothing here measures."""
+    """What acts on the flags, None where there is nothing to act on. log: a line for each switch. always: a
+    governor even then, for who may override it later. Raises OptionError for a policy that cannot be read, and for
+    goals that nothing here measures."""
     goals = (arguments.watts, arguments.max_temp, arguments.pace)
     _check_goals(arguments)
     if arguments.power == MODE_NAMES[0] and not any(goals):
         if arguments.policy is not None:
             raise OptionError("--policy is for --power auto")
-        yield None
-        return
+        if not always:
+            yield None
+            return
     from rbe_edge.machine.power import Mode, Policy, Power
     from rbe_edge.runtime.governor import Goals, Governor
 
@@ -69,12 +75,17 @@ def _check_goals(arguments: argparse.Namespace) -> None:
         raise OptionError(f"--max-temp is from 30 to 120 C, not {arguments.max_temp:g}")
 
 
-def energy_note(governor: Governor) -> str:
-    """What it did, for a person: "saver: 18 %, 71 C; 2 threads, 3.12 J/token, waited 4.0 s"."""
+def energy_note(governor: Governor, before: GovernorInfo | None = None) -> str:
+    """What it did, for a person: "saver: 18 %, 71 C; 2 threads, 3.12 J/token, waited 4.0 s". before: since then."""
     info = governor.info
+    if not info.reason:
+        return "the power mode is decided with the first token"
     words = [f"{info.threads} thread{'s' if info.threads != 1 else ''}"]
-    if info.joules is not None and info.tokens:
-        words.append(f"{info.joules / info.tokens:.3g} J/token")
-    if info.waited_s >= 0.05:
-        words.append(f"waited {info.waited_s:.1f} s")
+    joules = (info.joules or 0) - ((before and before.joules) or 0)
+    tokens = info.tokens - (before.tokens if before else 0)
+    if joules > 0 and joules >= 10 * info.resolution_j and tokens:
+        words.append(f"{joules / tokens:.3g} J/token")
+    waited = info.waited_s - (before.waited_s if before else 0)
+    if waited >= 0.05:
+        words.append(f"waited {waited:.1f} s")
     return f"{info.mode.label}: {info.reason}; {', '.join(words)}"

@@ -37,7 +37,7 @@ struct rbe_governor {
     double celsius;
 
     rbe__condition *condition; /* nobody signals: to wait on */
-    rbe__mutex *mutex; /* of `info`, which any thread may ask for */
+    rbe__mutex *mutex; /* of `info`, which any thread may ask for, and of what follows it */
     rbe_governor_info info;
     double begin_joules, begin_joule_seconds;
     uint32_t energy_index;
@@ -150,12 +150,28 @@ rbe_status rbe_governor_override(rbe_governor *governor, uint32_t mode)
     return RBE_OK;
 }
 
+/* What the joules of `energy` are since the governor was made. Under the mutex. */
+static void note_joules(rbe_governor *governor, const rbe_energy *energy)
+{
+    const double joules = energy->joules - governor->begin_joules;
+    if (!(joules < governor->info.joules)) { /* else another thread read it later */
+        governor->info.joules = joules;
+        governor->info.joule_seconds = energy->seconds - governor->begin_joule_seconds;
+        governor->info.resolution_j = energy->resolution_j;
+    }
+}
+
 rbe_status rbe_governor_get_info(rbe_governor *governor, rbe_governor_info *out)
 {
+    rbe_energy energy = {.struct_bytes = sizeof energy};
     if (!governor) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_governor_get_info: governor is NULL");
     }
+    const int is_readable = governor->power && rbe_energy_read(governor->power, &energy) == RBE_OK && energy.readable;
     rbe__mutex_lock(governor->mutex);
+    if (is_readable && energy.index == governor->energy_index && !isnan(governor->begin_joules)) {
+        note_joules(governor, &energy);
+    }
     const rbe_governor_info info = governor->info;
     rbe__mutex_unlock(governor->mutex);
     return rbe__give_info("rbe_governor_get_info", out, &info, sizeof info);
@@ -231,15 +247,15 @@ static double joules_now(rbe_governor *governor)
     if (!governor->power || rbe_energy_read(governor->power, &energy) != RBE_OK || !energy.readable) {
         return NAN;
     }
+    rbe__mutex_lock(governor->mutex);
     if (energy.index != governor->energy_index || isnan(governor->begin_joules)) {
         governor->energy_index = energy.index;
         governor->begin_joules = energy.joules;
         governor->begin_joule_seconds = energy.seconds;
+        governor->info.joules = NAN;
         rbe__pace_forget(&governor->pace);
     }
-    rbe__mutex_lock(governor->mutex);
-    governor->info.joules = energy.joules - governor->begin_joules;
-    governor->info.joule_seconds = energy.seconds - governor->begin_joule_seconds;
+    note_joules(governor, &energy);
     rbe__mutex_unlock(governor->mutex);
     return energy.joules;
 }
