@@ -108,7 +108,11 @@ rbe_status rbe_governor_create(const rbe_model *model, const rbe_governor_option
     RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
     RBE_TRY(check_goals(&chosen));
     rbe_governor *governor = calloc(1, sizeof *governor);
-    if (!governor || !(governor->mutex = rbe__mutex_create()) || !(governor->condition = rbe__condition_create())) {
+    if (governor) {
+        governor->mutex = rbe__mutex_create();
+        governor->condition = rbe__condition_create();
+    }
+    if (!governor || !governor->mutex || !governor->condition) {
         rbe_governor_free(governor);
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for a governor");
     }
