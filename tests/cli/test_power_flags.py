@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -285,3 +286,52 @@ def test_chat_tells_a_switch_while_it_goes_on(command: Command, machine: Machine
         process.kill()
     assert '"role"' in answer and process.returncode == 0
     assert said.splitlines() == ["rbe: emergency: 3 %, 71 C"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX systems")
+def test_ctrl_c_ends_a_wait(command: Command) -> None:
+    """Between two tokens it waits two seconds, and twenty are to come."""
+    arguments = ("run", demo_path(), "-p", "Once", "-n", 20, *GREEDY, "--pace", 0.01)
+    process = subprocess.Popen([*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert process.stdout and process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+
+
+def test_a_switch_on_a_terminal_has_its_own_line(command: Command, machine: Machine) -> None:
+    """In the middle of an answer, which goes on behind it."""
+    pty = pytest.importorskip("pty", reason="pseudo-terminals are of POSIX systems")
+    machine.set_level(80)
+    words = machine.within([*command, "chat", str(demo_path()), "--plain", *GREEDY, "--pace", "8"])
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execvp(words[0], words)
+    seen = b""
+    deadline = time.monotonic() + 60
+
+    def read_until(text: bytes) -> None:
+        nonlocal seen
+        while text not in seen:
+            assert time.monotonic() < deadline, seen
+            seen += os.read(fd, 4096)
+
+    try:
+        read_until(b"> ")
+        os.write(fd, b"Who are you?\n")
+        read_until(b"Who are you?\r\n")
+        seen = b""
+        read_until(b" ")
+        machine.set_level(3)
+        read_until(b"71 C\r\n")
+        before, _, seen = seen.partition(b"rbe: emergency: 3 %, 71 C\r\n")
+        assert before.endswith(b"\r\n") and before.strip()
+        read_until(b"> ")
+        assert seen.removesuffix(b"> ").strip()
+    finally:
+        os.close(fd)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
