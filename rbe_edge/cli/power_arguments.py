@@ -15,7 +15,7 @@ from rbe_edge.format.modes import MODE_NAMES
 if TYPE_CHECKING:
     from rbe_edge.machine.power import Power
     from rbe_edge.runtime.engine_model import EngineModel
-    from rbe_edge.runtime.governor import Governor, PowerChoice
+    from rbe_edge.runtime.governor import Governor, GovernorInfo, PowerChoice
 
 AUTO = "auto"
 
@@ -66,24 +66,23 @@ def governed(
     model: EngineModel,
     log: Callable[[str], None] | None = None,
     *,
+    always: bool = False,
     root: str = "",
 ) -> Iterator[Governor | None]:
-    """What acts on the flags, None where there is nothing to act on. log: a line for each switch, and one for the mode
-    that it begins with, where that is not performance. root: of the files of sensors. Raises OptionError as
-    power_choice(), and for goals that nothing here measures."""
-    choice = power_choice(arguments)
+    """What acts on the flags, None where there is nothing to act on. log: a line for each switch. always: a governor
+    even then, for who may override it later. root: of the files of sensors. Raises OptionError as power_choice(), and
+    for goals that nothing here measures."""
+    _check_goals(arguments)
     if arguments.power == MODE_NAMES[0] and not any((arguments.watts, arguments.max_temp, arguments.pace)):
         if arguments.policy is not None:
             raise OptionError("--policy is for --power auto")
-        yield None
-        return
-    from rbe_edge.machine.power import Decider
+        if not always:
+            yield None
+            return
     from rbe_edge.runtime.governor import Governor
 
+    choice = power_choice(arguments)
     with measuring_sensors(root) as power, Governor(model, power, choice.policy, choice.goals, log) as governor:
-        decision = Decider(choice.policy).decide(power.sample())
-        if log is not None and decision.mode:
-            log(f"{decision.mode.label}: {decision.reason}")
         yield governor
 
 
@@ -95,12 +94,17 @@ def _check_goals(arguments: argparse.Namespace) -> None:
         raise OptionError(f"--max-temp is from 30 to 120 C, not {arguments.max_temp:g}")
 
 
-def energy_note(governor: Governor) -> str:
-    """What it did, for a person: "saver: 18 %, 71 C; 2 threads, 3.12 J/token, waited 4.0 s"."""
+def energy_note(governor: Governor, before: GovernorInfo | None = None) -> str:
+    """What it did, for a person: "saver: 18 %, 71 C; 2 threads, 3.12 J/token, waited 4.0 s". before: since then."""
     info = governor.info
+    if not info.reason:
+        return "the power mode is decided with the first token"
     words = [f"{info.threads} thread{'s' if info.threads != 1 else ''}"]
-    if info.joules is not None and info.tokens:
-        words.append(f"{info.joules / info.tokens:.3g} J/token")
-    if info.waited_s >= 0.05:
-        words.append(f"waited {info.waited_s:.1f} s")
+    joules = (info.joules or 0) - ((before and before.joules) or 0)
+    tokens = info.tokens - (before.tokens if before else 0)
+    if joules > 0 and joules >= 10 * info.resolution_j and tokens:
+        words.append(f"{joules / tokens:.3g} J/token")
+    waited = info.waited_s - (before.waited_s if before else 0)
+    if waited >= 0.05:
+        words.append(f"waited {waited:.1f} s")
     return f"{info.mode.label}: {info.reason}; {', '.join(words)}"

@@ -42,8 +42,9 @@ class PowerChoice:
 
 @dataclass(frozen=True)
 class GovernorInfo:
-    """reason: why the mode is what it is. waited_s: between tokens, in all. joules: since the governor was made, over
-    joule_seconds; None where nothing measures. tokens: steps of sessions that it has governed."""
+    """reason: why the mode is what it is. waited_s: between tokens, in all. joules: from when the governor was made
+    until now, over joule_seconds, in steps of resolution_j (0: integrated); None where nothing measures; less than
+    before: the source changed. tokens: steps of sessions that it has governed."""
 
     mode: Mode
     reason: str
@@ -53,6 +54,7 @@ class GovernorInfo:
     joule_seconds: float
     tokens: int
     threads: int
+    resolution_j: float = 0
 
 
 class Governor:
@@ -147,6 +149,7 @@ class Governor:
             joule_seconds=raw.joule_seconds,
             tokens=raw.n_tokens,
             threads=raw.n_threads,
+            resolution_j=raw.resolution_j,
         )
 
 

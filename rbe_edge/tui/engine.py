@@ -31,6 +31,8 @@ from rbe_edge.tui.turns import latest_within, n_messages_of
 
 T = TypeVar("T")
 
+_STATE_S = 0.25  # between looks at the power mode while an answer is given
+
 # A token is hardly ever longer on average, so what lies further back than this many characters per token of context
 # cannot be part of the prompt. It saves rendering and counting a long history again and again.
 _MOST_CHARACTERS_PER_TOKEN = 32
@@ -141,6 +143,8 @@ class Engine:
         self._governor: Governor | None = None  # of the model; changed by the engine's thread, under the lock
         self._governor_lock = threading.Lock()
         self._first_state: PowerState | None = None
+        self._last_state: PowerState | None = None  # of the last token
+        self._noted_at = 0.0
         self._override: Mode | None = None
         self._feed: Feed | None = None
         self._feed_lock = threading.Lock()
@@ -175,7 +179,7 @@ class Engine:
             raise
         self._close()
         with self._governor_lock:
-            self._model, self._governor, self._first_state = model, governor, first
+            self._model, self._governor, self._first_state, self._last_state = model, governor, first, None
             self._set_override()
         return self._adopt(session, path, options)
 
@@ -220,11 +224,19 @@ class Engine:
         with self._governor_lock:
             if self._governor is None or self._first_state is None:
                 return None
+            last = self._last_state
+            if self._override is not None:
+                return (
+                    last if last is not None and last.mode == self._override else PowerState(self._override, "override")
+                )
+            return self._first_state if last is None or last.is_override else last
+
+    def _note_state(self, *, now: bool = False) -> None:
+        """After a token, some times a second. On the engine's thread, because a governor that is asked reads sensors."""
+        if self._governor is not None and (now or time.monotonic() - self._noted_at >= _STATE_S):
             info = self._governor.info
-            if self._override is not None and (info.mode != self._override or not info.reason):
-                return PowerState(self._override, "override")
-            stale = self._override is None and PowerState(info.mode, info.reason).is_override
-            return self._first_state if stale or not info.reason else PowerState(info.mode, info.reason)
+            self._noted_at = time.monotonic()
+            self._last_state = PowerState(info.mode, info.reason) if info.reason else None
 
     async def save_state(self, path: Path) -> None:
         """Keeps what the session has read. Raises StateError where it cannot be written; nothing is left of it then."""
@@ -302,6 +314,7 @@ class Engine:
                             first = self._power.energy(), session.position
                         said.append(piece)
                         feed.put(piece, session.position)
+                        self._note_state()
             finally:
                 reply.close()
                 statistics, dropped = reply.statistics, reply.dropped_turns
@@ -310,6 +323,7 @@ class Engine:
         except MemoryError:
             error = ModelError("out of memory; make the context smaller, or choose a smaller model")
         feed.position = session.position
+        self._note_state(now=True)
         joules = self._joules_per_token(first, session.position)
         return Outcome("".join(said), statistics, n_cut + n_messages_of(history, dropped), error, joules)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import json
 import os
@@ -14,12 +13,9 @@ from pathlib import Path
 
 import pytest
 from command_line import Rbe, one_line
-from fake_machine import FakeMachine
 
 from rbe_edge import Model
-from rbe_edge.cli import chat_command
 from rbe_edge.cli.main import main
-from rbe_edge.cli.power_arguments import governed
 from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.model import demo_path
 
@@ -194,30 +190,6 @@ def test_ctrl_c_stops_the_answer_and_the_next_leaves(
 @pytest.mark.usefixtures("press_ctrl_c")
 def test_ctrl_c_ends_a_run(tiny_model: Path) -> None:
     assert main(["run", str(tiny_model), "-p", "the thing", "--temp", "9", "--top-k", "0", "-s", "2"]) == 130
-
-
-@pytest.mark.skipif(os.name != "posix", reason="sensors are files of POSIX systems")
-def test_power_modes_line_by_line(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A switch is a line on standard error; what was spent is one with -v; the answer is the same in every mode of a
-    file without a table."""
-    machine = FakeMachine(tmp_path / "machine")
-    machine.battery(15)
-    monkeypatch.setattr(chat_command, "governed", functools.partial(governed, root=machine.root))
-    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
-    said = []
-    for words in (["-v"], ["--power", "performance"], ["--power", "emergency"]):
-        monkeypatch.setattr(chat_command, "_piped_lines", lambda: iter(["one"]))
-        assert main(["chat", str(tiny_model), *map(str, FREE), *words]) == 0
-        captured = capsys.readouterr()
-        said.append((captured.out, captured.err.splitlines()))
-    assert said[0][0] == said[1][0] == said[2][0] != "\n"
-    assert "rbe: power mode saver: 15 %" in said[0][1] and said[0][1][-1].startswith("rbe: saver: 15 %; ")
-    assert said[1][1] == []
-    assert said[2][1] == ["rbe: power mode emergency: override, 15 %"]
-    assert main(["chat", str(tiny_model), "--watts", "5"]) == 2
-    assert "no sensor measures power here" in capsys.readouterr().err
 
 
 def test_demo_model_answers(rbe: Rbe) -> None:
