@@ -232,7 +232,7 @@ class Engine:
             return self._first_state if last is None or last.is_override else last
 
     def _note_state(self, *, now: bool = False) -> None:
-        """After a token, some times a second. On the engine's thread, because a governor that is asked reads sensors."""
+        """After a token, some times a second, on the engine's thread: a governor that is asked reads sensors."""
         if self._governor is not None and (now or time.monotonic() - self._noted_at >= _STATE_S):
             info = self._governor.info
             self._noted_at = time.monotonic()

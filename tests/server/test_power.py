@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from rbe_edge.cli.main import main
 from rbe_edge.cli.power_arguments import measuring_sensors
 from rbe_edge.format import modes
 from rbe_edge.format.replacing import replace_parts
-from rbe_edge.machine.power import Power
-from rbe_edge.runtime.governor import Goals, Governor
+from rbe_edge.machine.power import Energy, Mode, Power, Sample
+from rbe_edge.runtime.governor import Goals, Governor, GovernorInfo
 from rbe_edge.runtime.model import Model, demo_path
 from rbe_edge.runtime.options import KvType
+from rbe_edge.server import power
 from rbe_edge.server.log import RepeatedLines, log_switch
 
 httpx = pytest.importorskip("httpx")
@@ -46,7 +48,7 @@ def machine(tmp_path: Path) -> FakeMachine:
 
 @contextlib.contextmanager
 def governed(model: Model, machine: FakeMachine, **options: Any) -> Iterator[Governor]:
-    with Power(machine.root) as power, Governor(model, power, **options) as governor:
+    with Power(machine.root) as sensors, Governor(model, sensors, **options) as governor:
         yield governor
 
 
@@ -78,6 +80,81 @@ def test_usage_has_mode_and_joules(model: Model, machine: FakeMachine) -> None:
         assert streamed[-1].usage.power["mode"] == "saver"
         text = client.completions.create(model="demo", prompt="Once", max_tokens=2, n=2)
         assert text.usage.power["mode"] == "saver" and text.usage.completion_tokens == 4
+
+
+@dataclass
+class Scripted:
+    """A governor whose sensors say one reading after the other."""
+
+    readings: list[Energy]
+
+    @property
+    def power(self) -> Scripted:
+        return self
+
+    def energy(self) -> Energy:
+        return self.readings.pop(0)
+
+    @property
+    def info(self) -> GovernorInfo:
+        return GovernorInfo(Mode.SAVER, "18 %", 0, 0.0, None, 0.0, 0, 1)
+
+
+def reading(joules: float | None, *, index: int = 0, resolution: float = 1e-4) -> Energy:
+    return Energy(joules, 0.0, resolution, joules is not None, index, "RAPL psys", "whole machine", "")
+
+
+def test_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the time that was worked on each; what a machine takes at rest is nobody's; what cannot be known is None."""
+    clock = [0.0]
+    monkeypatch.setattr(power.time, "monotonic", lambda: clock[0])
+
+    def worked(meter: power.PowerMeter, answers: list[power.Spent], seconds: float, *, on_tokens: bool) -> None:
+        with meter.working(answers, on_tokens=on_tokens):
+            clock[0] += seconds
+
+    def meter_of(*readings: Energy) -> power.PowerMeter:
+        return power.PowerMeter(Scripted(list(readings)))  # type: ignore[arg-type]
+
+    meter, one, two = meter_of(reading(10), reading(14), reading(50), reading(53)), power.Spent(), power.Spent()
+    meter.begin()
+    worked(meter, [one], 0.1, on_tokens=False)
+    worked(meter, [one, two], 0.1, on_tokens=True)
+    assert (one.joules, two.joules) == (0.0, 0.0)  # not read yet
+    used = meter.use(one)
+    assert used == power.PowerUse(Mode.SAVER, "18 %", pytest.approx(3.0), pytest.approx(1.0))
+    assert two.joules == pytest.approx(1.0)
+    meter.rest()  # 36 J pass
+    meter.begin()
+    worked(meter, [two], 0.1, on_tokens=True)
+    assert meter.use(two) == power.PowerUse(Mode.SAVER, "18 %", pytest.approx(4.0), pytest.approx(4.0))
+    for second, known in (
+        (reading(14, index=1), False),  # another source
+        (reading(None), False),
+        (reading(10), False),  # nothing was counted
+        (reading(46, resolution=36), False),  # one step of a battery's gauge
+        (reading(14), True),
+    ):
+        meter, one = meter_of(reading(10), second), power.Spent()
+        meter.begin()
+        worked(meter, [one], 0.1, on_tokens=True)
+        used = meter.use(one)
+        assert used is not None and (used.joules is not None, used.token_joules is not None) == (known, known)
+    both = [power.PowerUse(Mode.SAVER, "a", 2.0, 1.0), power.PowerUse(Mode.BALANCED, "b", 3.0, 1.5)]
+    told = {"mode": "balanced", "reason": "b", "joules": 5.0, "joules_per_token": 0.25}
+    assert power.usage_of_power(both, 10) == told
+    partly = power.usage_of_power([*both, power.PowerUse(Mode.SAVER, "c", None, None)], 10)
+    assert (partly["joules"], partly["joules_per_token"]) == (None, None)
+
+
+def test_names_of_drivers_in_metrics() -> None:
+    odd = replace(reading(5.0), source='a"b\\c\nd')
+    scripted = Scripted([odd])
+    scripted.sample = Sample  # type: ignore[attr-defined]
+    lines = list(power.power_lines(scripted))  # type: ignore[arg-type]
+    assert 'rbe_energy_joules_total{source="a\\"b\\\\c\\nd",covers="whole machine"} 5' in lines
+    assert all("\n" not in line for line in lines)
+    assert not any("battery" in line or "celsius" in line or "throttled" in line for line in lines)
 
 
 def test_what_is_not_measured_is_null(model: Model, machine: FakeMachine) -> None:
