@@ -72,7 +72,7 @@ def find_ndk(given: str | None) -> Path:
             "no Android NDK: install one (Android Studio, SDK Manager), and set ANDROID_NDK_HOME to its folder"
         )
     for tools in sorted(found[-1].glob("toolchains/llvm/prebuilt/*/bin")):
-        return tools
+        return tools.resolve()  # the same compiler by one name, which CMake remembers
     raise BuildError(
         f"{found[-1]} is no NDK: it has no toolchains/llvm/prebuilt; set ANDROID_NDK_HOME to the folder of one"
     )
@@ -113,6 +113,9 @@ def build_library(tools: Path, abi: Abi, work: Path) -> Path:
         "CMAKE_SHARED_LINKER_FLAGS": "-s",
     }
     build = work / abi.name
+    cache = build / "CMakeCache.txt"
+    if cache.exists() and f"={compiler}\n" not in cache.read_text(encoding="utf-8", errors="replace"):
+        shutil.rmtree(build)  # CMake would begin anew by itself, and forget the settings below
     command = [
         "cmake",
         "-S",

@@ -135,9 +135,12 @@ def places(model: Model) -> dict[tuple[Part, int], int]:
         if words[0] == "layers" and words[2] in ("attention", "feed_forward") and tensor.rows > 1:
             part: Part = "attention" if words[2] == "attention" else "feed_forward"
             found[part, int(words[1])] = max(n_planes, found.get((part, int(words[1])), 1))
-        elif n_planes > 1 and words[0] in ("embedding", "lm_head"):
-            for end in ("embedding", "lm_head") if words[0] == "embedding" else ("lm_head",):
-                found[end, 0] = n_planes
+        elif n_planes > 1 and name == "embedding":
+            found["embedding", 0] = n_planes
+            if "head" not in model.tensors:  # tied: one matrix in both roles
+                found["lm_head", 0] = n_planes
+        elif n_planes > 1 and name == "head":
+            found["lm_head", 0] = n_planes
     return found
 
 
