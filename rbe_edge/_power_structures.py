@@ -103,6 +103,7 @@ class GovernorInfo(ctypes.Structure):
         ("joule_seconds", ctypes.c_double),
         ("n_tokens", ctypes.c_uint64),
         ("n_threads", ctypes.c_uint32),
+        ("resolution_j", ctypes.c_double),
     ]
 
 

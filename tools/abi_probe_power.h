@@ -26,6 +26,7 @@ static void governor_structures(void)
     FIELD(rbe_governor_info, joule_seconds);
     FIELD(rbe_governor_info, n_tokens);
     FIELD(rbe_governor_info, n_threads);
+    FIELD(rbe_governor_info, resolution_j);
 
     STRUCTURE(rbe_mode_limits);
     FIELD(rbe_mode_limits, struct_bytes);

@@ -11,8 +11,8 @@
 #include "commands.h"
 #include "output.h"
 #include "platform/platform.h"
+#include "power_options.h"
 
-#define MOST_TOKENS (1u << 20)
 #define MOST_WORKLOADS 32u
 #define MOST_THREADS 16u
 #define MOST_REPETITIONS 1000
@@ -31,16 +31,17 @@ static const char usage[] = "usage: rbe bench FILE [options]\n"
                             "  --kernels SET          a kernel set, such as avx2 (the best)\n"
                             "  --max-memory SIZE      bytes of the file in memory at a time, such as 200M or 1.5G; slower (all of it)\n"
                             "  --profile              say where the time went, warm-ups and depth included\n"
-                            "  --json, --jsonl, --csv write one JSON object, JSON Lines, or CSV\n"
-                            "\n"
-                            "workloads: pp512 is a prompt of 512 tokens, tg64 generates 64, tg64@1024 does so behind 1024 others.\n"
-                            "\n"
-                            "example:\n"
-                            "  rbe bench smol.rbe --workloads pp512,tg64 --threads 1,2 --csv\n";
+                            "  --json, --jsonl, --csv write one JSON object, JSON Lines, or CSV\n";
+static const char example[] = "\n"
+                              "workloads: pp512 is a prompt of 512 tokens, tg64 generates 64, tg64@1024 does so behind 1024 others.\n"
+                              "\n"
+                              "example:\n"
+                              "  rbe bench smol.rbe --workloads pp512,tg64 --threads 1,2 --csv\n";
 
 typedef struct bench_state {
     const char *file, *wanted, *threads_text, *kernels;
     int64_t repetitions, batch;
+    power_options power;
     uint32_t kv;
     uint64_t max_memory;
     int profile, json, jsonl, csv;
@@ -56,41 +57,6 @@ typedef struct bench_state {
 static double milliseconds(void)
 {
     return 1e-6 * (double)rbe__nanoseconds();
-}
-
-/* "512" before `end`: 0 where that is no such number. */
-static int read_count(const char **at, uint32_t least, uint32_t *out)
-{
-    char *end;
-    if (**at < '0' || **at > '9' || strspn(*at, "0123456789") > 7) {
-        return 0;
-    }
-    *out = (uint32_t)strtoul(*at, &end, 10);
-    *at = end;
-    return *out >= least && *out <= MOST_TOKENS;
-}
-
-static int read_workload(span part, workload *out)
-{
-    char text[24];
-    *out = (workload){0};
-    part = strip(part);
-    if (part.bytes < sizeof text) {
-        memcpy(text, part.text, part.bytes);
-        text[part.bytes] = 0;
-        const char *at = text + 2;
-        out->is_prompt = strncmp(text, "pp", 2) == 0;
-        int good = (out->is_prompt || strncmp(text, "tg", 2) == 0) && read_count(&at, 1, &out->n_tokens);
-        if (good && *at == '@') {
-            at++;
-            good = read_count(&at, 0, &out->depth);
-        }
-        if (good && *at == 0) {
-            snprintf(out->name, sizeof out->name, out->depth ? "%s%u@%u" : "%s%u", out->is_prompt ? "pp" : "tg", out->n_tokens, out->depth);
-            return 0;
-        }
-    }
-    return fail(EXIT_USAGE, "'%.*s' is no workload; give such as pp512, tg64 or tg64@1024 (at depth 1024)", (int)part.bytes, part.text);
 }
 
 static int read_workloads(bench_state *b)
@@ -233,7 +199,7 @@ static rbe_status run_all(bench_state *b, bench_row *row, rbe_session *session, 
 }
 
 /* Measures one row, whose workload and threads are set. */
-static int measure(bench_state *b, bench_row *row, progress_line *line, uint32_t n_before, uint32_t n_rounds)
+static int measure(bench_state *b, bench_row *row, governing *g, progress_line *line, uint32_t n_before, uint32_t n_rounds)
 {
     const uint32_t context = row->of.depth + row->of.n_tokens;
     const rbe_session_options options = {.struct_bytes = sizeof options,
@@ -257,6 +223,9 @@ static int measure(bench_state *b, bench_row *row, progress_line *line, uint32_t
     }
     rbe_status status = rbe_session_create(b->model, &options, &session);
     begin_interruptible(session);
+    if (status == RBE_OK && g->governor) {
+        status = rbe_session_govern(session, g->governor);
+    }
     if (status == RBE_OK) {
         status = run_all(b, row, session, line, n_before, n_rounds);
     }
@@ -271,7 +240,21 @@ static int measure(bench_state *b, bench_row *row, progress_line *line, uint32_t
         return fail_with(status);
     }
     summarize(row, b->times);
+    if (g->governor) {
+        end_progress(line);
+        note_energy(g, row->of.name);
+    }
     return 0;
+}
+
+/* The same with a governor of its own, whose modes take shares of the row's threads. */
+static int measure_governed(bench_state *b, bench_row *row, progress_line *line, uint32_t n_before, uint32_t n_rounds)
+{
+    governing g;
+    int code = begin_governing(&b->power, b->model, 0, NULL, NULL, &g);
+    code = code ? code : measure(b, row, &g, line, n_before, n_rounds);
+    end_governing(&g);
+    return code;
 }
 
 static int check_contexts(const bench_state *b, uint32_t context)
@@ -315,7 +298,7 @@ static int measure_all(bench_state *b, const model_source *source)
         b->report.n_rows = i + 1;
         row->threads = b->threads[i / b->n_workloads];
         row->of = b->workloads[i % b->n_workloads];
-        code = measure(b, row, &line, i * n_runs, n * n_runs);
+        code = measure_governed(b, row, &line, i * n_runs, n * n_runs);
     }
     end_progress(&line);
     return code;
@@ -335,6 +318,7 @@ static int bench(bench_state *b, const model_source *carried)
         return fail(EXIT_USAGE, "--repetitions is from 1 to %d, not %" PRId64, MOST_REPETITIONS, b->repetitions);
     }
     int code = choose_model(&named, carried, "bench FILE", &source);
+    code = code ? code : check_power_options(&b->power);
     code = code ? code : check_session_options(0, 0, b->batch, 0, 0);
     code = code ? code : read_workloads(b);
     code = code ? code : read_threads(b);
@@ -347,7 +331,10 @@ static int bench(bench_state *b, const model_source *carried)
 
 int command_bench(int argc, char **argv, const model_source *carried)
 {
-    bench_state b = {.wanted = "pp128,pp512,tg64,tg256,tg64@1024", .threads_text = "0", .repetitions = 5};
+    bench_state b = {.wanted = "pp128,pp512,tg64,tg256,tg64@1024",
+                     .threads_text = "0",
+                     .repetitions = 5,
+                     .power = default_power_options(POWER_PERFORMANCE)};
     void *const refused = (void *)(uintptr_t)needs_python;
     const option rows[] = {
         {NULL, "--workloads", OPTION_TEXT, &b.wanted, NULL},
@@ -361,6 +348,15 @@ int command_bench(int argc, char **argv, const model_source *carried)
         {NULL, "--json", OPTION_FLAG, &b.json, NULL},
         {NULL, "--jsonl", OPTION_FLAG, &b.jsonl, NULL},
         {NULL, "--csv", OPTION_FLAG, &b.csv, NULL},
+        POWER_OPTION_ROWS(b.power),
+        {NULL, "--seconds", OPTION_REFUSED, refused, NULL},
+        {NULL, "--minutes", OPTION_REFUSED, refused, NULL},
+        {NULL, "--battery-trace", OPTION_REFUSED, refused, NULL},
+        {NULL, "--trace-speed", OPTION_REFUSED, refused, NULL},
+        {NULL, "--idle", OPTION_REFUSED, refused, NULL},
+        {NULL, "--plots", OPTION_REFUSED, refused, NULL},
+        {NULL, "--sensor-root", OPTION_REFUSED, refused, NULL},
+        {NULL, "--markdown", OPTION_REFUSED, refused, NULL},
         {NULL, "--shape", OPTION_REFUSED, refused, NULL},
         {NULL, "--planes", OPTION_REFUSED, refused, NULL},
         {NULL, "--speculate", OPTION_REFUSED, refused, NULL},
@@ -370,7 +366,7 @@ int command_bench(int argc, char **argv, const model_source *carried)
         {NULL, "--types", OPTION_REFUSED, refused, NULL},
         {0},
     };
-    const command_line line = {.command = "bench", .usage = {usage}, .options = rows, .file = &b.file};
+    const command_line line = {.command = "bench", .usage = {usage, power_help_pinned, example}, .options = rows, .file = &b.file};
     int code;
     if (!read_command_line(&line, argc, argv, &code)) {
         code = bench(&b, carried);

@@ -3,6 +3,7 @@
 #define RBE_PROGRAM_BENCH_H
 
 #include "rbe/rbe.h"
+#include "text.h"
 
 /* is_prompt: n_tokens in one call, else one after the other, behind `depth` others that are not timed. name: "pp512", "tg64@1024". */
 typedef struct workload {
@@ -10,6 +11,9 @@ typedef struct workload {
     uint32_t n_tokens, depth;
     char name[32];
 } workload;
+
+/* Of a name, white space around it allowed: 0, or EXIT_USAGE behind a line. */
+int read_workload(span part, workload *out);
 
 /* Rates in tokens per second over the repetitions; deviation 0 for a single one. Times between tokens in milliseconds, of generation alone. */
 typedef struct bench_row {

@@ -8,6 +8,7 @@
 #include "conversation.h"
 #include "output.h"
 #include "platform/program.h"
+#include "power_options.h"
 
 #define TEMPERATURE 0.7 /* as of the Python command */
 #define MOST_TEMPLATE_BYTES (1u << 20)
@@ -24,18 +25,24 @@ static const char usage[] = "usage: rbe chat FILE [options]\n"
                             "  --plain, --new         as it is here: line by line, and a new conversation\n"
                             "  --json                 write one JSON object per answer\n"
                             "  -v, --verbose          seed, times and speed, on standard error\n";
-static const char example[] = "\n"
-                              "example:\n"
-                              "  rbe chat smol.rbe --system \"You answer in one sentence.\" -v\n"
-                              "  printf 'Hello!\\nTell me a story.\\n' | rbe chat smol.rbe --temp 0\n"
-                              "\n"
-                              "  /help    these lines          /reset   forget the conversation          /quit    leave\n"
-                              "  Ctrl-C stops the answer; a second Ctrl-C, or Ctrl-D, leaves.\n";
+static const char example[] =
+    "\n"
+    "example:\n"
+    "  rbe chat smol.rbe --system \"You answer in one sentence.\" -v\n"
+    "  printf 'Hello!\\nTell me a story.\\n' | rbe chat smol.rbe --temp 0\n"
+    "\n"
+    "  /help    these lines          /reset   forget the conversation          /quit    leave\n"
+    "  /power   the power mode and why; /power saver (or another mode) overrides, /power auto follows the battery\n"
+    "  Ctrl-C stops the answer; a second Ctrl-C, or Ctrl-D, leaves.\n";
 
-#define HELP "/reset forgets the conversation, /quit leaves. Ctrl-C stops an answer; a second Ctrl-C, or Ctrl-D, leaves."
+#define HELP \
+    "/reset forgets the conversation, /power shows or sets the power mode, /quit leaves. Ctrl-C stops an answer; a second Ctrl-C, or Ctrl-D, leaves."
 
 typedef struct chat_state {
     model_options options;
+    power_options power;
+    governing governing;
+    int is_answering; /* the line on the terminal may hold part of an answer */
     const char *system, *style, *template_file;
     int plain, new; /* what it is in any case */
     char *template;
@@ -118,7 +125,10 @@ static int answer(chat_state *c, span question, const uint32_t *tokens, size_t n
         .session = c->session, .prompt = tokens, .n_prompt = n_tokens, .options = &options, .reading = "reading", .take = take, .user = c};
     statistics found;
     c->text_bytes = c->n_blank = 0;
+    begin_energy(&c->governing);
+    c->is_answering = !c->options.json;
     int code = give_answer(&request, &found);
+    c->is_answering = 0;
     if (!c->options.json) {
         putchar('\n');
         fflush(stdout);
@@ -135,6 +145,7 @@ static int answer(chat_state *c, span question, const uint32_t *tokens, size_t n
     }
     if (code == 0 && c->options.verbose) {
         note_statistics(&found);
+        note_energy(&c->governing, "");
     }
     free(found.tokens);
     return code;
@@ -151,18 +162,38 @@ static int turn(chat_state *c, span question)
     return code;
 }
 
-/* Whether the line was a command rather than something to say. */
+/* `/power`, and the mode behind it, "" where there is none. */
+static void obey_power(chat_state *c, const char *mode)
+{
+    const uint32_t wanted = mode[0] ? power_named(mode) : 0;
+    if (!mode[0]) {
+        note_energy(&c->governing, "");
+    } else if (!power_names[wanted]) {
+        note("there is no power mode %s; give auto, performance, balanced, saver or emergency", mode);
+    } else if (rbe_governor_override(c->governing.governor, wanted) != RBE_OK) {
+        note("%s", rbe_last_error());
+    } else {
+        note("power: %s from the next token on", mode);
+    }
+}
+
+/* Whether the line was a command rather than something to say: a word behind a slash, and for /power one more. */
 static int obey(chat_state *c, span line)
 {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     char word[32] = "";
     if (line.bytes < 2 || line.bytes >= sizeof word || line.text[0] != '/') {
         return 0;
     }
     memcpy(word, line.text, line.bytes);
-    if (word[1 + strspn(word + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")]) {
+    const int is_power = strcmp(word, "/power") == 0 || strncmp(word, "/power ", 7) == 0;
+    const char *const mode = is_power ? word + 6 + strspn(word + 6, " ") : "";
+    if (is_power ? mode[strspn(mode, letters)] : word[1 + strspn(word + 1, letters)]) {
         return 0;
     }
-    if (strcmp(word, "/help") == 0) {
+    if (is_power) {
+        obey_power(c, mode);
+    } else if (strcmp(word, "/help") == 0) {
         note("%s", HELP);
     } else if (strcmp(word, "/reset") == 0) {
         forget_conversation(&c->conversation);
@@ -219,6 +250,17 @@ static int converse(chat_state *c)
     return found < 0 ? EXIT_FAILED : 0;
 }
 
+/* A line beside the answer: on a terminal it does not stand behind half a sentence. */
+static void show_switch(const char *line, void *user)
+{
+    const chat_state *c = user;
+    if (c->is_answering && c->text_bytes > c->n_blank && rbe__is_terminal(RBE_STREAM_ERROR)) {
+        fflush(stdout);
+        fputc('\n', stderr);
+    }
+    note("%s", line);
+}
+
 static int read_template(chat_state *c, span *jinja)
 {
     *jinja = (span){NULL, 0};
@@ -243,6 +285,7 @@ static int prepare(chat_state *c, const model_source *carried)
     rbe_session_info info = {.struct_bytes = sizeof info};
     int code = choose_model(&c->options, carried, "chat FILE", &source);
     code = code ? code : check_model_options(&c->options, TEMPERATURE, &c->session_options, &c->sampling);
+    code = code ? code : check_power_options(&c->power);
     code = code ? code : read_template(c, &jinja);
     if (code == 0 && c->options.verbose) {
         note("seed %llu", (unsigned long long)c->options.seed.value);
@@ -260,6 +303,11 @@ static int prepare(chat_state *c, const model_source *carried)
     if (status != RBE_OK) {
         return fail_with(status);
     }
+    code = begin_governing(&c->power, c->model, 1, show_switch, c, &c->governing);
+    code = code ? code : govern(&c->governing, c->session);
+    if (code) {
+        return code;
+    }
     choose_threads(&c->options, c->model, c->session);
     c->context = info.context_tokens;
     if (rbe__is_terminal(RBE_STREAM_IN)) {
@@ -272,7 +320,7 @@ static int prepare(chat_state *c, const model_source *carried)
 
 int command_chat(int argc, char **argv, const model_source *carried)
 {
-    chat_state c = {.options = default_model_options(512)};
+    chat_state c = {.options = default_model_options(512), .power = default_power_options(POWER_AUTO)};
     const option rows[] = {
         {NULL, "--system", OPTION_TEXT, &c.system, NULL},
         {NULL, "--template", OPTION_TEXT, &c.style, NULL},
@@ -280,9 +328,11 @@ int command_chat(int argc, char **argv, const model_source *carried)
         {NULL, "--plain", OPTION_FLAG, &c.plain, NULL},
         {NULL, "--new", OPTION_FLAG, &c.new, NULL},
         MODEL_OPTION_ROWS(c.options),
+        POWER_OPTION_ROWS(c.power),
         {0},
     };
-    const command_line line = {.command = "chat", .usage = {usage, model_options_help, example}, .options = rows, .file = &c.options.file};
+    const command_line line = {
+        .command = "chat", .usage = {usage, model_options_help, power_help_follows, example}, .options = rows, .file = &c.options.file};
     int code;
     if (!read_command_line(&line, argc, argv, &code)) {
         if (c.options.json) {
@@ -293,6 +343,7 @@ int command_chat(int argc, char **argv, const model_source *carried)
     }
     end_conversation(&c.conversation);
     rbe_session_free(c.session);
+    end_governing(&c.governing);
     rbe_model_close(c.model);
     free(c.template);
     free(c.line);

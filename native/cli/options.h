@@ -38,7 +38,7 @@ typedef struct seed {
 /* What a command takes. */
 typedef struct command_line {
     const char *command;
-    const char *usage[3];        /* what --help prints, in parts; NULL: no further one */
+    const char *usage[4];        /* what --help prints, in parts; NULL: no further one */
     const option *options;       /* ends with a name of NULL */
     const char **file;           /* receives the one argument without a name */
 } command_line;

@@ -8,6 +8,7 @@
 #include "output.h"
 #include "platform/platform.h"
 #include "platform/program.h"
+#include "power_options.h"
 
 #define TEMPERATURE 0.8 /* the default of llama.cpp */
 
@@ -23,10 +24,13 @@ static const char usage[] = "usage: rbe run FILE [-p TEXT] [options]\n"
 static const char example[] = "\n"
                               "example:\n"
                               "  rbe run smol.rbe -p \"Once upon a time\" -n 100 --temp 0.8 --seed 7\n"
-                              "  echo \"The capital of France is\" | rbe run -m smol.rbe -n 8 --temp 0\n";
+                              "  echo \"The capital of France is\" | rbe run -m smol.rbe -n 8 --temp 0\n"
+                              "  rbe run smol.rbe -p \"Once upon a time\" --power saver -v\n";
 
 typedef struct run_state {
     model_options options;
+    power_options power;
+    governing governing;
     const char *prompt;
     char *input; /* the prompt, where it came from standard input */
     rbe_session_options session_options;
@@ -81,6 +85,12 @@ static int find_prompt(run_state *run, span *prompt)
     return prompt->bytes ? 0 : fail(EXIT_USAGE, "the prompt is empty; give some text to continue, with -p or on standard input");
 }
 
+static void show_switch(const char *line, void *user)
+{
+    (void)user;
+    note("%s", line);
+}
+
 static int prepare(run_state *run, const model_source *source, span prompt)
 {
     int code = open_fitting(&run->options, source, &run->session_options, &run->model);
@@ -105,6 +115,11 @@ static int prepare(run_state *run, const model_source *source, span prompt)
     }
     if (status != RBE_OK) {
         return fail_with(status);
+    }
+    int governed = begin_governing(&run->power, run->model, 0, run->options.verbose ? show_switch : NULL, NULL, &run->governing);
+    governed = governed ? governed : govern(&run->governing, run->session);
+    if (governed) {
+        return governed;
     }
     choose_threads(&run->options, run->model, run->session);
     if (!run->session_options.sink_tokens && run->n_tokens > info.context_tokens) {
@@ -157,6 +172,7 @@ static void report(const run_state *run, const statistics *found)
         return;
     }
     note_statistics(found);
+    note_energy(&run->governing, "");
     note("open %.1f ms, prefill %zu tokens %.1f ms, first token %.1f ms after start", 1e3 * (run->opened - run->started), found->n_prompt,
          1e3 * found->prompt_seconds, 1e3 * (found->first_token - run->started));
     note("file %.2f MB, KV cache %.2f MB, other session memory %.2f MB, peak resident %.2f MB, %u threads, %s kernels",
@@ -209,6 +225,7 @@ static int continue_prompt(run_state *run, const model_source *carried)
     }
     int code = choose_model(&run->options, carried, "run FILE -p TEXT", &source);
     code = code ? code : check_model_options(&run->options, TEMPERATURE, &run->session_options, &run->sampling);
+    code = code ? code : check_power_options(&run->power);
     code = code ? code : find_prompt(run, &prompt);
     if (code == 0 && run->options.verbose) {
         note("seed %llu", (unsigned long long)run->options.seed.value);
@@ -219,18 +236,21 @@ static int continue_prompt(run_state *run, const model_source *carried)
 
 int command_run(int argc, char **argv, const model_source *carried)
 {
-    run_state run = {.options = default_model_options(256), .started = seconds()};
+    run_state run = {.options = default_model_options(256), .power = default_power_options(POWER_PERFORMANCE), .started = seconds()};
     const option rows[] = {
         {"-p", "--prompt", OPTION_TEXT, &run.prompt, NULL},
         MODEL_OPTION_ROWS(run.options),
+        POWER_OPTION_ROWS(run.power),
         {0},
     };
-    const command_line line = {.command = "run", .usage = {usage, model_options_help, example}, .options = rows, .file = &run.options.file};
+    const command_line line = {
+        .command = "run", .usage = {usage, model_options_help, power_help_pinned, example}, .options = rows, .file = &run.options.file};
     int code;
     if (!read_command_line(&line, argc, argv, &code)) {
         code = continue_prompt(&run, carried);
     }
     rbe_session_free(run.session);
+    end_governing(&run.governing);
     rbe_model_close(run.model);
     free(run.tokens);
     free(run.text);

@@ -6,10 +6,12 @@ import argparse
 import importlib.util
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rbe_edge.cli.model_arguments import (
     add_model_arguments,
@@ -22,11 +24,16 @@ from rbe_edge.cli.model_arguments import (
     statistics_json,
 )
 from rbe_edge.cli.output import ProgressBar, note, printable
+from rbe_edge.cli.power_arguments import AUTO, add_power_arguments, energy_note, governed, power_choice
 from rbe_edge.errors import ContextFull
+from rbe_edge.format.modes import MODE_NAMES
 from rbe_edge.progress import Progress
 from rbe_edge.runtime.conversation import Conversation
 from rbe_edge.runtime.options import chat_temperature
 from rbe_edge.runtime.text_file import read_text
+
+if TYPE_CHECKING:
+    from rbe_edge.runtime.governor import Governor
 
 _EXAMPLE = """\
 example:
@@ -37,10 +44,14 @@ example:
 On a terminal, with `pip install 'rbe-edge[tui]'`, a full-screen client (F1 shows its keys); with --plain, in a pipe or
 without that extra, lines:
   /help    these lines          /reset   forget the conversation          /quit    leave
+  /power   the power mode and why; /power saver (or another mode) overrides, /power auto follows the battery
   Ctrl-C stops the answer; a second Ctrl-C, or Ctrl-D, leaves.
 """
 
-_HELP = "/reset forgets the conversation, /quit leaves. Ctrl-C stops an answer; a second Ctrl-C, or Ctrl-D, leaves."
+_HELP = (
+    "/reset forgets the conversation, /power shows or sets the power mode, /quit leaves. "
+    "Ctrl-C stops an answer; a second Ctrl-C, or Ctrl-D, leaves."
+)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -61,6 +72,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--new", action="store_true", help="a new conversation, not the latest one with this model")
     parser.add_argument("--json", action="store_true", help="write one JSON object per answer")
     parser.add_argument("-v", "--verbose", action="store_true", help="seed, times and speed, on standard error")
+    add_power_arguments(parser, follows=True)
     parser.set_defaults(run=run, parser_default=parser.get_default)
 
 
@@ -79,17 +91,22 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.verbose:
         note(f"seed {options.sampling.seed}")
     check_memory(arguments, path, Wish(session_choice, max_memory=arguments.max_memory))
+    switches = _SwitchLines()
     with (
         Model.open(path or demo_path(), verify=not arguments.no_verify, max_memory=arguments.max_memory) as model,
         Session(model, session_choice) as session,
+        governed(arguments, model, switches, always=True) as governor,
     ):
+        assert governor is not None
         choose_threads(session, arguments)
+        governor.govern(session)
         conversation = Conversation(session, options, system=arguments.system, template=template)
+        chat = _Chat(conversation, arguments, governor, switches)
         if sys.stdin.isatty():
-            return _on_terminal(conversation, arguments)
+            return _on_terminal(chat)
         for line in _piped_lines():
-            if not _obey(line, conversation):
-                _answer(conversation, line, arguments)
+            if not _obey(line, chat):
+                _answer(chat, line)
             if line.strip() == "/quit":
                 break
     return 0
@@ -114,7 +131,7 @@ def _run_client(arguments: argparse.Namespace, path: Path | None, template: str 
 
     names = {
         "temp": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p", "repeat_penalty": "repeat_penalty",
-        "seed": "seed", "predict": "max_tokens", "ctx_size": "context", "threads": "threads",
+        "seed": "seed", "predict": "max_tokens", "ctx_size": "context", "threads": "threads", "power": "power",
     }  # fmt: skip
     given: dict[str, Any] = {
         setting: getattr(arguments, flag)
@@ -131,6 +148,7 @@ def _run_client(arguments: argparse.Namespace, path: Path | None, template: str 
         new=arguments.new,
         session=session_options(arguments),
         generation=generation_options(arguments, chat_temperature(demo=path is None)),
+        power=power_choice(arguments, with_mode=False),
     )
     return run_client(start, verify=not arguments.no_verify, template=template)
 
@@ -142,13 +160,33 @@ def _piped_lines() -> Iterator[str]:
             yield text
 
 
-def _on_terminal(conversation: Conversation, arguments: argparse.Namespace) -> int:
+class _SwitchLines:
+    """Writes lines beside an answer: on a terminal not behind half a sentence."""
+
+    def __init__(self) -> None:
+        self.within_answer = False
+
+    def __call__(self, line: str) -> None:
+        if self.within_answer and sys.stderr.isatty():
+            print(file=sys.stderr)
+        note(line)
+
+
+@dataclass(frozen=True)
+class _Chat:
+    conversation: Conversation
+    arguments: argparse.Namespace
+    governor: Governor
+    switches: _SwitchLines
+
+
+def _on_terminal(chat: _Chat) -> int:
     """Asks and answers until the person leaves."""
     try:
         import readline  # noqa: F401  line editing and history for input()
     except ImportError:
         pass
-    print(f"rbe chat: {printable(str(conversation.session.model.info.path))}. {_HELP}", file=sys.stderr)
+    print(f"rbe chat: {printable(str(chat.conversation.session.model.info.path))}. {_HELP}", file=sys.stderr)
     stopped = False  # by Ctrl-C, and nothing was said since: the next one leaves
     while True:
         try:
@@ -166,10 +204,10 @@ def _on_terminal(conversation: Conversation, arguments: argparse.Namespace) -> i
         stopped = False
         if line == "/quit":
             return 0
-        if not line or _obey(line, conversation):
+        if not line or _obey(line, chat):
             continue
         try:
-            _answer(conversation, line, arguments)
+            _answer(chat, line)
         except KeyboardInterrupt:
             stopped = True
             note("stopped; press Ctrl-C again, or Ctrl-D, to leave")
@@ -177,13 +215,15 @@ def _on_terminal(conversation: Conversation, arguments: argparse.Namespace) -> i
             note(str(error))
 
 
-def _obey(line: str, conversation: Conversation) -> bool:
+def _obey(line: str, chat: _Chat) -> bool:
     """Whether the line was a command rather than something to say."""
     command = line.strip()
-    if command == "/help":
+    if re.fullmatch("/power( +[A-Za-z]+)?", command):
+        _obey_power(command.removeprefix("/power").strip(), chat.governor)
+    elif command == "/help":
         note(_HELP)
     elif command == "/reset":
-        conversation.reset()
+        chat.conversation.reset()
         note("the conversation is forgotten")
     elif command.startswith("/") and command != "/quit" and command[1:].isalpha():
         note(f"there is no command {command}; {_HELP}")
@@ -192,7 +232,22 @@ def _obey(line: str, conversation: Conversation) -> bool:
     return True
 
 
-def _answer(conversation: Conversation, line: str, arguments: argparse.Namespace) -> None:
+def _obey_power(mode: str, governor: Governor) -> None:
+    """`/power`, and the mode behind it, "" where there is none."""
+    from rbe_edge.machine.power import Mode
+
+    if not mode:
+        note(energy_note(governor))
+    elif mode != AUTO and mode not in MODE_NAMES:
+        note(f"there is no power mode {mode}; give auto, {', '.join(MODE_NAMES[:-1])} or {MODE_NAMES[-1]}")
+    else:
+        governor.override(None if mode == AUTO else Mode(MODE_NAMES.index(mode)))
+        note(f"power: {mode} from the next token on")
+
+
+def _answer(chat: _Chat, line: str) -> None:
+    arguments, conversation = chat.arguments, chat.conversation
+    before = chat.governor.info
     with ProgressBar() as bar:
         reply = conversation.send(line, progress=Progress(bar.show, "reading"))
         pieces: list[str] = []
@@ -207,7 +262,9 @@ def _answer(conversation: Conversation, line: str, arguments: argparse.Namespace
                 pieces.append(piece)
                 if not arguments.json:
                     print(printable(piece), end="", flush=True)
+                    chat.switches.within_answer = True
         finally:
+            chat.switches.within_answer = False
             reply.close()
             if not arguments.json:
                 print(flush=True)
@@ -221,6 +278,7 @@ def _answer(conversation: Conversation, line: str, arguments: argparse.Namespace
         note(f"the context of {conversation.session.context} tokens is full, so the answer was cut; -c makes it larger")
     if arguments.verbose:
         note_statistics(statistics)
+        note(energy_note(chat.governor, before))
 
 
 def _note_dropped(turns: int) -> None:

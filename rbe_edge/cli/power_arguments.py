@@ -13,8 +13,9 @@ from rbe_edge.errors import OptionError
 from rbe_edge.format.modes import MODE_NAMES
 
 if TYPE_CHECKING:
+    from rbe_edge.machine.power import Power
     from rbe_edge.runtime.engine_model import EngineModel
-    from rbe_edge.runtime.governor import Governor
+    from rbe_edge.runtime.governor import Governor, GovernorInfo, PowerChoice
 
 AUTO = "auto"
 
@@ -36,29 +37,53 @@ def add_power_arguments(parser: argparse.ArgumentParser, *, follows: bool) -> No
     group.add_argument("--pace", metavar="R", type=float, help="R tokens/s are enough: fewer threads, no faster")
 
 
+def power_choice(arguments: argparse.Namespace, *, with_mode: bool = True) -> PowerChoice:
+    """What the flags say; with_mode: --power too. Raises OptionError for a policy that cannot be read, and for goals
+    out of range."""
+    from rbe_edge.machine.power import Mode, Policy
+    from rbe_edge.runtime.governor import Goals, PowerChoice
+
+    _check_goals(arguments)
+    policy = Policy() if arguments.policy is None else Policy.read(arguments.policy)
+    if with_mode and arguments.power != AUTO:
+        policy = replace(policy, override=Mode(MODE_NAMES.index(arguments.power)))
+    return PowerChoice(policy, Goals(arguments.watts, arguments.max_temp, arguments.pace))
+
+
+@contextmanager
+def measuring_sensors(root: str = "") -> Iterator[Power]:
+    """The sensors of this machine, or of a tree of files, whose watts are read all the time."""
+    from rbe_edge.machine.power import Power
+
+    with Power(root) as power:
+        power.start()
+        yield power
+
+
 @contextmanager
 def governed(
-    arguments: argparse.Namespace, model: EngineModel, log: Callable[[str], None] | None = None
+    arguments: argparse.Namespace,
+    model: EngineModel,
+    log: Callable[[str], None] | None = None,
+    *,
+    always: bool = False,
+    root: str = "",
 ) -> Iterator[Governor | None]:
-    """What acts on the flags, None where there is nothing to act on. log: a line for each switch. Raises OptionError
-    for a policy that cannot be read, and for goals that nothing here measures."""
-    goals = (arguments.watts, arguments.max_temp, arguments.pace)
+    """What acts on the flags, None where there is nothing to act on. log: a line for each switch. always: a governor
+    even then, for who may override it later. root: of the files of sensors. Raises OptionError as power_choice(), and
+    for goals that nothing here measures."""
     _check_goals(arguments)
-    if arguments.power == MODE_NAMES[0] and not any(goals):
+    if arguments.power == MODE_NAMES[0] and not any((arguments.watts, arguments.max_temp, arguments.pace)):
         if arguments.policy is not None:
             raise OptionError("--policy is for --power auto")
-        yield None
-        return
-    from rbe_edge.machine.power import Mode, Policy, Power
-    from rbe_edge.runtime.governor import Goals, Governor
+        if not always:
+            yield None
+            return
+    from rbe_edge.runtime.governor import Governor
 
-    policy = Policy() if arguments.policy is None else Policy.read(arguments.policy)
-    if arguments.power != AUTO:
-        policy = replace(policy, override=Mode(MODE_NAMES.index(arguments.power)))
-    with Power() as power:
-        power.start()
-        with Governor(model, power, policy, Goals(*goals), log) as governor:
-            yield governor
+    choice = power_choice(arguments)
+    with measuring_sensors(root) as power, Governor(model, power, choice.policy, choice.goals, log) as governor:
+        yield governor
 
 
 def _check_goals(arguments: argparse.Namespace) -> None:
@@ -69,12 +94,17 @@ def _check_goals(arguments: argparse.Namespace) -> None:
         raise OptionError(f"--max-temp is from 30 to 120 C, not {arguments.max_temp:g}")
 
 
-def energy_note(governor: Governor) -> str:
-    """What it did, for a person: "saver: 18 %, 71 C; 2 threads, 3.12 J/token, waited 4.0 s"."""
+def energy_note(governor: Governor, before: GovernorInfo | None = None) -> str:
+    """What it did, for a person: "saver: 18 %, 71 C; 2 threads, 3.12 J/token, waited 4.0 s". before: since then."""
     info = governor.info
+    if not info.reason:
+        return "the power mode is decided with the first token"
     words = [f"{info.threads} thread{'s' if info.threads != 1 else ''}"]
-    if info.joules is not None and info.tokens:
-        words.append(f"{info.joules / info.tokens:.3g} J/token")
-    if info.waited_s >= 0.05:
-        words.append(f"waited {info.waited_s:.1f} s")
+    joules = (info.joules or 0) - ((before and before.joules) or 0)
+    tokens = info.tokens - (before.tokens if before else 0)
+    if joules > 0 and joules >= 10 * info.resolution_j and tokens:
+        words.append(f"{joules / tokens:.3g} J/token")
+    waited = info.waited_s - (before.waited_s if before else 0)
+    if waited >= 0.05:
+        words.append(f"waited {waited:.1f} s")
     return f"{info.mode.label}: {info.reason}; {', '.join(words)}"

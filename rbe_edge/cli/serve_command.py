@@ -15,15 +15,21 @@ from typing import TYPE_CHECKING
 
 from rbe_edge.cli.model_arguments import add_force_argument, check_memory
 from rbe_edge.cli.output import note, printable
+from rbe_edge.cli.power_arguments import add_power_arguments, measuring_sensors, power_choice
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.options import KV_TYPES, SessionOptions
 from rbe_edge.runtime.text_file import read_text
 from rbe_edge.store.places import threads_file
 
 if TYPE_CHECKING:
+    from rbe_edge.machine.power import Power
+    from rbe_edge.runtime.governor import PowerChoice
     from rbe_edge.runtime.model import Model
+    from rbe_edge.server import serve
+    from rbe_edge.server.service import ServiceOptions
 
 _KEY_VARIABLE = "RBE_API_KEY"
+_SLOTS = 4
 
 _EXAMPLE = """\
 example:
@@ -54,7 +60,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--alias", metavar="NAME", help="what the model is called (the file's name without .rbe)")
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--slots", metavar="N", type=int, default=4, help="answers at the same time (%(default)s)")
+    limits.add_argument(
+        "--slots", metavar="N", type=int, help=f"answers at the same time ({_SLOTS}; fewer to save power)"
+    )
     limits.add_argument("--queue", metavar="N", type=int, default=32, help="requests that may wait (%(default)s)")
     limits.add_argument("--max-tokens", metavar="N", type=int, help="the most that one request gets (the context)")
     limits.add_argument("--max-body", metavar="BYTES", type=int, default=4 << 20, help="of a request (%(default)s)")
@@ -73,7 +81,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=0,
         help="threads (found by rbe run or chat, or one per core)",
     )
-    engine.add_argument("--kv", choices=KV_TYPES, default="f16", help="type of the KV cache (%(default)s)")
+    engine.add_argument("--kv", choices=KV_TYPES, help="type of the KV cache (f16; q8 to save power)")
     engine.add_argument("--read-planes", metavar="N", type=int, default=0, help="read the first N planes (0: all)")
     add_force_argument(engine)
     engine.add_argument("--no-verify", action="store_true", help="skip the checksums of the tensors: opens faster")
@@ -81,6 +89,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     engine.add_argument(
         "--no-control-tokens", action="store_true", help="read a prompt of /v1/completions as plain text"
     )
+    add_power_arguments(parser, follows=True)
     parser.add_argument("--json", action="store_true", help="write where it listens as one JSON object")
     parser.set_defaults(run=run)
 
@@ -93,39 +102,37 @@ def run(arguments: argparse.Namespace) -> int:
     place.check_key(key)
     if arguments.max_body < 1024:
         raise OptionError(f"--max-body must be 1024 or more, not {arguments.max_body}")
-    session = SessionOptions(
-        context=arguments.ctx_size,
-        threads=arguments.threads,
-        kv=arguments.kv,
-        planes=arguments.read_planes,
-        check_memory=not arguments.force_memory,
-    )
+    choice = power_choice(arguments)
     serve.check_extra()
+    with measuring_sensors() as power:
+        return _serve(arguments, place, key, choice, power)
 
+
+def _serve(
+    arguments: argparse.Namespace, place: serve.Place, key: str | None, choice: PowerChoice, power: Power
+) -> int:
     from rbe_edge.runtime.fit import Wish
+    from rbe_edge.runtime.governor import Governor
     from rbe_edge.runtime.model import Model, demo_path
+    from rbe_edge.server import serve
     from rbe_edge.server.app import AppOptions, make_app
     from rbe_edge.server.bodies import BodyLimits
-    from rbe_edge.server.service import Service, ServiceOptions
+    from rbe_edge.server.log import log_switch
+    from rbe_edge.server.service import Service
 
-    file = arguments.chat_template_file
-    template = None if file is None else read_text(file, "chat template")
-    options = ServiceOptions(
-        model_id=arguments.alias,
-        slots=arguments.slots,
-        queue_limit=arguments.queue,
-        max_tokens=arguments.max_tokens,
-        template=template,
-        reads_control_tokens=not arguments.no_control_tokens,
-    )
-    check_memory(arguments, arguments.file, Wish(session, arguments.slots, arguments.slots))
+    options = _service_options(arguments)
+    session, options, limited = _limited(arguments, _session_options(arguments), options, choice, power)
+    check_memory(arguments, arguments.file, Wish(session, options.slots, options.slots))
     app_options = AppOptions(key, tuple(arguments.cors_origin), place.local, BodyLimits(largest=arguments.max_body))
     with (
         _log_to_standard_error(),
         contextlib.closing(serve.listen(place)) as listener,
         Model.open(arguments.file or demo_path(), verify=not arguments.no_verify) as model,
-        contextlib.closing(Service(model, _with_kept_threads(model, session), options)) as service,
+        Governor(model, power, choice.policy, choice.goals, log_switch) as governor,
+        contextlib.closing(Service(model, _with_kept_threads(model, session), options, governor)) as service,
     ):
+        if limited:
+            note(limited)
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
@@ -141,6 +148,56 @@ def run(arguments: argparse.Namespace) -> int:
         serve.run(make_app(service, app_options), listener, place, started)
     note("stopped")
     return 0
+
+
+def _session_options(arguments: argparse.Namespace) -> SessionOptions:
+    return SessionOptions(
+        context=arguments.ctx_size,
+        threads=arguments.threads,
+        kv=arguments.kv or "f16",
+        planes=arguments.read_planes,
+        check_memory=not arguments.force_memory,
+    )
+
+
+def _service_options(arguments: argparse.Namespace) -> ServiceOptions:
+    from rbe_edge.server.service import ServiceOptions
+
+    file = arguments.chat_template_file
+    return ServiceOptions(
+        model_id=arguments.alias,
+        slots=_SLOTS if arguments.slots is None else arguments.slots,
+        queue_limit=arguments.queue,
+        max_tokens=arguments.max_tokens,
+        template=None if file is None else read_text(file, "chat template"),
+        reads_control_tokens=not arguments.no_control_tokens,
+    )
+
+
+def _limited(
+    arguments: argparse.Namespace, session: SessionOptions, options: ServiceOptions, choice: PowerChoice, power: Power
+) -> tuple[SessionOptions, ServiceOptions, str]:
+    """The same within the limits of the power mode that it is in now, where flags do not say otherwise, and a line
+    about them; "" in performance."""
+    from rbe_edge.machine.power import Decider
+    from rbe_edge.runtime import fit
+    from rbe_edge.runtime.governor import mode_limits
+    from rbe_edge.runtime.model import demo_path
+
+    decision = Decider(choice.policy).decide(power.sample())
+    limits, words = mode_limits(decision.mode), []
+    own = fit.estimate(arguments.file or demo_path(), fit.Wish(session)).context if limits.context else 0
+    if arguments.slots is None and 0 < limits.sessions < options.slots:
+        options = replace(options, slots=limits.sessions)
+        words.append(f"--slots {limits.sessions}")
+    if arguments.ctx_size == 0 and 0 < limits.context < own:
+        session = replace(session, context=limits.context)
+        words.append(f"-c {limits.context}")
+    if arguments.kv is None and limits.kv != session.kv:
+        session = replace(session, kv=limits.kv)
+        words.append(f"--kv {limits.kv}")
+    line = f"power mode {decision.mode.label}: {decision.reason}" if decision.mode else ""
+    return session, options, f"{line}; so {' '.join(words)} until the next start" if words else line
 
 
 def _with_kept_threads(model: Model, session: SessionOptions) -> SessionOptions:

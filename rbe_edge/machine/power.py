@@ -92,6 +92,18 @@ class Energy:
     missing: str
 
 
+def joules_between(before: Energy, after: Energy) -> float | None:
+    """What was spent between two readings. None where nothing measures, or another source than before."""
+    if before.joules is None or after.joules is None or before.index != after.index:
+        return None
+    return after.joules - before.joules
+
+
+def measured(joules: float, resolution_j: float) -> float | None:
+    """None where it is too little for its sensor to tell: under 10 of its steps, or nothing."""
+    return joules if joules > 0 and joules >= 10 * resolution_j else None
+
+
 @dataclass(frozen=True)
 class Policy:
     """When which mode. Thresholds in percent of the battery, hysteresis in points, hot and cool in C (docs/power.md).

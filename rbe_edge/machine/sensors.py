@@ -28,6 +28,14 @@ def of_this_machine() -> Power:
     return Power()
 
 
+@functools.cache
+def measuring() -> Power:
+    """The same; from now on its sensors of watts are read all the time, for the energy."""
+    power = of_this_machine()
+    power.start()
+    return power
+
+
 def read() -> Readings:
     """Reads the sensors, which may take tens of milliseconds: not for the event loop."""
     import psutil

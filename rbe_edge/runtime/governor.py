@@ -7,7 +7,7 @@ import math
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +33,18 @@ class Goals:
 
 
 @dataclass(frozen=True)
+class PowerChoice:
+    """What a governor goes by, as a value: when which mode, and what is held between tokens."""
+
+    policy: Policy = field(default_factory=Policy)
+    goals: Goals = field(default_factory=Goals)
+
+
+@dataclass(frozen=True)
 class GovernorInfo:
-    """reason: why the mode is what it is. waited_s: between tokens, in all. joules: since the governor was made, over
-    joule_seconds; None where nothing measures. tokens: steps of sessions that it has governed."""
+    """reason: why the mode is what it is. waited_s: between tokens, in all. joules: from when the governor was made
+    until now, over joule_seconds, in steps of resolution_j (0: integrated); None where nothing measures; less than
+    before: the source changed. tokens: steps of sessions that it has governed."""
 
     mode: Mode
     reason: str
@@ -45,6 +54,7 @@ class GovernorInfo:
     joule_seconds: float
     tokens: int
     threads: int
+    resolution_j: float = 0
 
 
 class Governor:
@@ -96,6 +106,11 @@ class Governor:
         if handle:
             _native.library().rbe_governor_free(handle)
 
+    @property
+    def power(self) -> Power | None:
+        """The sensors that it reads."""
+        return self._power
+
     def _open(self) -> Any:
         if not self._handle:
             raise RbeError("the governor is closed")
@@ -134,6 +149,7 @@ class Governor:
             joule_seconds=raw.joule_seconds,
             tokens=raw.n_tokens,
             threads=raw.n_threads,
+            resolution_j=raw.resolution_j,
         )
 
 

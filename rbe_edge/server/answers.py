@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge.server.job import Finish, TokenScore
+from rbe_edge.server.power import usage_of_power
 from rbe_edge.server.tool_calls import ToolCall
 
 if TYPE_CHECKING:
@@ -80,11 +81,13 @@ class AnswerForm(ABC):
         prompt = sum(finish.prompt_tokens for finish in finishes[:: self._n])
         generated = sum(finish.generated_tokens for finish in finishes)
         cached = sum(finish.cached_tokens for finish in finishes[:: self._n])
+        uses = [finish.power for finish in finishes if finish.power is not None]
         return {
             "prompt_tokens": prompt,
             "completion_tokens": generated,
             "total_tokens": prompt + generated,
             "prompt_tokens_details": {"cached_tokens": cached},
+            **({"power": usage_of_power(uses, generated)} if uses else {}),
         }
 
     def _token(self, token: int) -> str:

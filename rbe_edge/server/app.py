@@ -138,7 +138,8 @@ class _Endpoints:
 
     async def metrics(self, request: Request) -> Response:
         self._access.check(request)
-        return PlainTextResponse(self._service.metrics.text(), media_type="text/plain; version=0.0.4")
+        text = await run_in_threadpool(self._service.metrics_text)
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def models(self, request: Request) -> Response:
         self._access.check(request)
@@ -157,6 +158,7 @@ class _Endpoints:
             "created": service.created,
             "owned_by": "rbe_edge",
             "context_length": service.scheduler.context,
+            **({} if service.modes is None else {"power_modes": service.modes}),
         }
 
     # ---- answers ----

@@ -16,6 +16,7 @@ from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.options import SamplingOptions
 from rbe_edge.runtime.sampler import Sampler
 from rbe_edge.runtime.text_stream import TextStream
+from rbe_edge.server.power import PowerUse, Spent
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.session import Session
@@ -43,12 +44,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class Finish:
-    """The answer is complete. cached_tokens: of the prompt, those that a slot still held."""
+    """The answer is complete. cached_tokens: of the prompt, those that a slot still held. power: None where nothing
+    governs."""
 
     reason: FinishReason
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
+    power: PowerUse | None = None
 
 
 #: Piece, Finish, or the exception that ended the job. Called on the scheduler's thread; must not block or raise.
@@ -80,8 +83,13 @@ class Job:
 class Answer:
     """A job that has a session. It reports what its generation gives. The scheduler reads the prompt and steps."""
 
-    def __init__(self, job: Job, session: Session) -> None:
+    def __init__(
+        self, job: Job, session: Session, power_of: Callable[[Spent], PowerUse | None] = lambda spent: None
+    ) -> None:
+        """power_of: asked when the answer ends, of what it has spent."""
         self.job, self.session = job, session
+        self.spent = Spent()
+        self._power_of = power_of
         self.rest = session.resume(job.prompt)  # of the prompt, not yet in the context
         self.cached_tokens = len(job.prompt) - len(self.rest)
         self.generated = 0
@@ -149,7 +157,8 @@ class Answer:
         """rest: the end of the text. None: a stop sequence has cut it off, and the tokens behind the cut with it."""
         if rest is not None:
             self._tell(rest, is_all=True)
-        self.job.tell(Finish(reason, len(self.job.prompt), self.cached_tokens, self.generated))
+        power = self._power_of(self.spent)
+        self.job.tell(Finish(reason, len(self.job.prompt), self.cached_tokens, self.generated, power))
 
     def close(self) -> None:
         if self._generation is not None:

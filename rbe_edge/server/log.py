@@ -32,6 +32,11 @@ def cause_of(error: BaseException) -> str:
     return f"{type(cause).__name__}{reason}{place}"
 
 
+def log_switch(line: str) -> None:
+    """A switch of power modes, with its reason; each one, however often they come. Any thread."""
+    logging.getLogger("rbe_edge.server").warning("power mode %s", line, extra={"each": True})
+
+
 @dataclass
 class _Event:
     """told_at: seconds. more: how often it came since."""
@@ -43,7 +48,8 @@ class _Event:
 
 class RepeatedLines(logging.Handler):
     """Writes a line for each event, but one a minute where an event comes again, with how often it came. Events whose
-    lines differ in numbers alone are the same. flush() writes what is due. Any thread."""
+    lines differ in numbers alone are the same; a record with `each` is written whatever came before. flush() writes
+    what is due. Any thread."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
@@ -53,6 +59,9 @@ class RepeatedLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = one_line(record.getMessage(), _MOST_CHARACTERS)
+        if getattr(record, "each", False):
+            self._write(line)
+            return
         kind = _DIGITS.sub("#", line)
         now = time.monotonic()
         self.flush()

@@ -23,8 +23,10 @@ from rbe_edge.runtime.session import Session
 from rbe_edge.server.job import Answer, Job
 from rbe_edge.server.log import cause_of
 from rbe_edge.server.metrics import Metrics
+from rbe_edge.server.power import PowerMeter
 
 if TYPE_CHECKING:
+    from rbe_edge.runtime.governor import Governor
     from rbe_edge.runtime.model import Model
 
 _log = logging.getLogger("rbe_edge.server")
@@ -57,9 +59,19 @@ class _Slot:
 class Scheduler:
     """submit() may be called on any thread. All sessions are made at once, so that what does not fit is known early."""
 
-    def __init__(self, model: Model, options: SessionOptions, slots: int, queue_limit: int, metrics: Metrics) -> None:
-        """slots: answers at the same time. queue_limit: jobs that may wait for one. Raises as Session does."""
+    def __init__(
+        self,
+        model: Model,
+        options: SessionOptions,
+        slots: int,
+        queue_limit: int,
+        metrics: Metrics,
+        governor: Governor | None = None,
+    ) -> None:
+        """slots: answers at the same time. queue_limit: jobs that may wait for one. governor: of all that is computed
+        here, None for none; it must outlive this. Raises as Session does."""
         self._metrics = metrics
+        self._meter = PowerMeter(governor)
         self._queue_limit = queue_limit
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
@@ -73,6 +85,10 @@ class Scheduler:
             self._batch = self._stack.enter_context(
                 model.batch(max_sessions=slots, threads=options.threads, planes=options.planes)
             )
+            if governor is not None:
+                governor.govern(self._batch)
+                for slot in self._slots:  # prompts, and tokens where one answer alone is made
+                    governor.govern(slot.session)
         except BaseException:
             self._stack.close()
             raise
@@ -188,7 +204,7 @@ class Scheduler:
         self._metrics.observe("rbe_queue_seconds", time.monotonic() - job.arrived)
         if held[source] > held[slot]:
             slot.session.copy_from(source.session, held[source])
-        slot.answer = Answer(job, slot.session)
+        slot.answer = Answer(job, slot.session, self._meter.use)
 
     def _turn(self) -> None:
         for slot in self._slots:
@@ -197,6 +213,8 @@ class Scheduler:
                 self._release(slot)
         reading = [slot for slot in self._slots if slot.answer is not None and slot.answer.rest]
         stepping = [slot for slot in self._slots if slot.answer is not None and not slot.answer.rest]
+        if reading or stepping:
+            self._meter.begin()
         for slot in reading:
             self._guarded(slot, lambda slot=slot: self._read(slot))  # type: ignore[misc]
         self._step(stepping)
@@ -205,7 +223,8 @@ class Scheduler:
         answer = slot.answer
         assert answer is not None
         piece, answer.rest = answer.rest[:PIECE_TOKENS], answer.rest[PIECE_TOKENS:]
-        slot.session.prefill(piece)
+        with self._meter.working([answer.spent], on_tokens=False):
+            slot.session.prefill(piece)
         self._metrics.count("rbe_prompt_tokens_total", len(piece))
 
     def _step(self, slots: list[_Slot]) -> None:
@@ -221,15 +240,22 @@ class Scheduler:
             self._guarded(slot, lambda slot=slot: begin(slot))  # type: ignore[misc]
         if len(begun) == 1:
             slot, generation = begun[0]
-            self._guarded(slot, lambda: self._take(slot, generation.step()))
+            self._guarded(slot, lambda: self._take(slot, self._alone(slot, generation)))
         elif begun:
             outcomes: Sequence[Event | BaseException]
             try:
-                outcomes = self._batch.advance([generation for _, generation in begun])
+                with self._meter.working([slot.answer.spent for slot, _ in begun if slot.answer], on_tokens=True):
+                    outcomes = self._batch.advance([generation for _, generation in begun])
             except Exception as error:  # of the step: no session took it
                 outcomes = [error] * len(begun)
             for (slot, _), outcome in zip(begun, outcomes, strict=True):
                 self._guarded(slot, lambda slot=slot, outcome=outcome: self._take(slot, outcome))  # type: ignore[misc]
+
+    def _alone(self, slot: _Slot, generation: EngineGeneration) -> Event:
+        """A step of one answer without others."""
+        assert slot.answer is not None
+        with self._meter.working([slot.answer.spent], on_tokens=True):
+            return generation.step()
 
     def _take(self, slot: _Slot, outcome: Event | BaseException) -> None:
         if isinstance(outcome, BaseException):
@@ -263,4 +289,7 @@ class Scheduler:
         self._mean_seconds += 0.2 * (slot.used - answer.job.arrived - self._mean_seconds)
         with self._changed:
             self._busy -= 1
+            is_idle = not self._busy
+        if is_idle:
+            self._meter.rest()
         self._metrics.set("rbe_slots_busy", self._busy)

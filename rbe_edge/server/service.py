@@ -19,6 +19,7 @@ from rbe_edge.grammar.grammar import Grammar, GrammarError
 from rbe_edge.grammar.vocabulary import Vocabulary
 from rbe_edge.runtime.chat_template import template_of
 from rbe_edge.runtime.conversation import prompt_tokens
+from rbe_edge.runtime.governor import Governor
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.runtime.session import Session
@@ -26,6 +27,7 @@ from rbe_edge.server.api_error import ApiError, wrong
 from rbe_edge.server.chat_request import ChatRequest, EmbeddingRequest, Request, TextRequest
 from rbe_edge.server.job import Finish, Job, Piece
 from rbe_edge.server.metrics import Metrics
+from rbe_edge.server.power import described_modes, power_lines
 from rbe_edge.server.scheduler import QueueFull, Scheduler, Stopped
 
 _KEPT_GRAMMARS = 4  # each may grow to some 80 MB
@@ -60,9 +62,14 @@ class ServiceOptions:
 class Service:
     """A model with its scheduler. Use on one event loop; close() frees all but the model."""
 
-    def __init__(self, model: Model, session: SessionOptions, options: ServiceOptions) -> None:
-        """Raises TemplateError for a malformed template, and what making a session does."""
+    def __init__(
+        self, model: Model, session: SessionOptions, options: ServiceOptions, governor: Governor | None = None
+    ) -> None:
+        """governor: of answers, which must outlive this; embeddings are not governed. Raises TemplateError for a
+        malformed template, and what making a session does."""
         self.model = model
+        self._governor = governor
+        self.modes = None if model.modes is None else described_modes(model.modes)
         self.metrics = Metrics()
         self.metrics.set("rbe_model_bytes", model.info.file_bytes)
         path = Path(model.info.path)
@@ -75,12 +82,17 @@ class Service:
         self._embedding = _Embedding(model, session, options.queue_limit)
         self._grammars_lock = threading.Lock()
         self._grammars: OrderedDict[Grammar, CompiledGrammar] = OrderedDict()
-        self.scheduler = Scheduler(model, session, options.slots, options.queue_limit, self.metrics)
+        self.scheduler = Scheduler(model, session, options.slots, options.queue_limit, self.metrics, governor)
 
     def close(self) -> None:
         """Running answers end at once. Closing twice is allowed."""
         self.scheduler.stop()
         self._embedding.close()
+
+    def metrics_text(self) -> str:
+        """For `/metrics`. Reads sensors: not for the event loop."""
+        power = "" if self._governor is None else "".join(f"{line}\n" for line in power_lines(self._governor))
+        return self.metrics.text() + power
 
     def check_model(self, name: str) -> None:
         if name not in self._names:

@@ -36,6 +36,7 @@ from rbe_edge.tui.screens.dialogs import AskLine, Confirm
 from rbe_edge.tui.screens.help_screen import HelpScreen
 from rbe_edge.tui.screens.model_screen import Choice, FromHub, ModelScreen
 from rbe_edge.tui.screens.pack_screen import PackScreen
+from rbe_edge.tui.screens.power_screen import PowerScreen
 from rbe_edge.tui.screens.settings_screen import SettingsScreen
 from rbe_edge.tui.settings import DARK, LIGHT, Settings
 from rbe_edge.tui.start import Start
@@ -105,6 +106,7 @@ class Client(App[None]):
             self.settings = replace(self.settings, **self._start.settings)
         except RbeError as error:
             self.tell(str(error), severity="error")
+        self.engine.override(self.settings.mode)
         if self.settings.theme in self.available_themes:
             self.theme = self.settings.theme
         self.theme_changed_signal.subscribe(self, self._keep_theme)
@@ -310,6 +312,19 @@ class Client(App[None]):
             await self._configure(before)
         self.chat_screen.show_status()
 
+    @on(messages.PowerWanted)
+    @work
+    async def action_power(self) -> None:
+        loaded = self.engine.loaded
+        table = loaded.modes if loaded is not None else None
+        chosen = await self.push_screen_wait(PowerScreen(self.settings.power, self.engine.power_state, table))
+        if chosen is None:
+            return
+        before, self.settings = self.settings, replace(self.settings, power=chosen)
+        self.engine.override(self.settings.mode)  # at the next token, also of an answer that is being given
+        self.chat_screen.show_status()
+        await self._keep_settings(before)
+
     async def _configure(self, before: Settings) -> None:
         """A session of the new size, after the answer that runs."""
         chat = self.chat_screen.chat
@@ -360,6 +375,7 @@ class Client(App[None]):
         yield SystemCommand("Export", "To Markdown or JSON (F5)", self.action_export)
         yield SystemCommand("Settings", "Sampling, system prompt, context, threads (F2)", self.action_settings)
         yield SystemCommand("Model", "Choose or pack another (F3)", self.action_models)
+        yield SystemCommand("Power", "By battery and heat, or always one mode (F7)", self.action_power)
         yield SystemCommand("Plots", "Tokens/s and temperature (F4)", chat.action_meters)
         yield SystemCommand("Dark or light", "Change the colours (Ctrl+T)", self.action_toggle_theme)
         yield SystemCommand("Key help", "All keys (F1)", self.action_keys)

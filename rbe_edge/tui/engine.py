@@ -8,24 +8,30 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from rbe_edge.errors import Cancelled, ModelError, RbeError
+from rbe_edge.machine.power import Energy, Mode, Power, joules_between, measured
 from rbe_edge.machine.process import is_busy
 from rbe_edge.runtime import fit
 from rbe_edge.runtime.conversation import Conversation
 from rbe_edge.runtime.generation import Statistics
+from rbe_edge.runtime.governor import Governor, PowerChoice
 from rbe_edge.runtime.model import Model, demo_path
 from rbe_edge.runtime.model_info import ModelInfo
 from rbe_edge.runtime.options import GenerationOptions, SessionOptions
+from rbe_edge.runtime.parts import ModeTable
 from rbe_edge.runtime.session import Session
 from rbe_edge.store.conversations import StoredMessage
 from rbe_edge.store.places import make_threads_file_directory
+from rbe_edge.tui.power import PowerState, first_state
 from rbe_edge.tui.turns import latest_within, n_messages_of
 
 T = TypeVar("T")
+
+_STATE_S = 0.25  # between looks at the power mode while an answer is given
 
 # A token is hardly ever longer on average, so what lies further back than this many characters per token of context
 # cannot be part of the prompt. It saves rendering and counting a long history again and again.
@@ -34,7 +40,8 @@ _MOST_CHARACTERS_PER_TOKEN = 32
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is open. path None: the demo. context: of the session, in tokens."""
+    """A model that is open. path None: the demo. context: of the session, in tokens. modes: the file's table of power
+    modes, None where it has none."""
 
     path: Path | None
     name: str
@@ -42,6 +49,7 @@ class Loaded:
     context: int
     threads: int
     kv_bytes: int
+    modes: ModeTable | None
 
 
 def model_key(path: Path | None) -> str:
@@ -62,12 +70,14 @@ class Question:
 @dataclass(frozen=True)
 class Outcome:
     """How an answer ended. text: all that was said. n_forgotten: messages at the history's beginning that no longer
-    fitted. error: why it ended early, None where it did not."""
+    fitted. error: why it ended early, None where it did not. joules_per_token: of the tokens behind the first one, None
+    where nothing measures."""
 
     text: str
     statistics: Statistics | None
     n_forgotten: int
     error: RbeError | None
+    joules_per_token: float | None = None
 
 
 class Feed:
@@ -107,7 +117,8 @@ class Feed:
 class Engine:
     """A model, a session, and the one thread that calls them. All methods are the event loop's, and none waits in it.
 
-    observe: called on the engine's thread before each piece of work, for tests.
+    power: the sensors, which must outlive it; None: none. choice: when which power mode. observe: called on the
+    engine's thread before each piece of work, for tests.
     """
 
     def __init__(
@@ -116,6 +127,8 @@ class Engine:
         *,
         verify: bool = True,
         template: str | None = None,
+        power: Power | None = None,
+        choice: PowerChoice | None = None,
         observe: Callable[[str], object] | None = None,
     ) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rbe-engine")
@@ -125,6 +138,14 @@ class Engine:
         self._observe = observe or (lambda work: None)
         self._model: Model | None = None
         self._session: Session | None = None
+        self._power = power
+        self._choice = choice or PowerChoice()
+        self._governor: Governor | None = None  # of the model; changed by the engine's thread, under the lock
+        self._governor_lock = threading.Lock()
+        self._first_state: PowerState | None = None
+        self._last_state: PowerState | None = None  # of the last token
+        self._noted_at = 0.0
+        self._override: Mode | None = None
         self._feed: Feed | None = None
         self._feed_lock = threading.Lock()
         self.loaded: Loaded | None = None
@@ -139,20 +160,27 @@ class Engine:
     async def open(self, path: Path | None, options: SessionOptions) -> Loaded:
         """Opens another model, None for the demo; the one before is closed when the new one can run.
 
-        Raises ModelError, OptionError; then all is as before."""
+        Raises ModelError, OptionError, also for what is to be held and cannot be measured; then all is as before."""
         return await self._run("open", lambda: self._open(path, options))
 
     def _open(self, path: Path | None, options: SessionOptions) -> Loaded:
         if options.check_memory:
             fit.check(path or demo_path(), fit.Wish(options))
         model = Model.open(path or demo_path(), verify=self._verify)
+        governor: Governor | None = None
         try:
+            governor = Governor(model, self._power, self._choice.policy, self._choice.goals)
             session = Session(model, options)
+            first = first_state(self._power, self._choice.policy)
         except BaseException:
+            if governor is not None:
+                governor.close()
             model.close()
             raise
         self._close()
-        self._model = model
+        with self._governor_lock:
+            self._model, self._governor, self._first_state, self._last_state = model, governor, first, None
+            self._set_override()
         return self._adopt(session, path, options)
 
     async def configure(self, options: SessionOptions) -> Loaded:
@@ -168,15 +196,47 @@ class Engine:
         return self._adopt(session, self.loaded.path, options)
 
     def _adopt(self, session: Session, path: Path | None, options: SessionOptions) -> Loaded:
-        assert self._model is not None
+        assert self._model is not None and self._governor is not None
         self._session = session
+        self._governor.govern(session)
         if options.threads == 0:
             session.try_threads(make_threads_file_directory(), keep=not is_busy())
         info = session.info
         stored = self._model.metadata.get("name")
         name = "the demo" if path is None else stored if isinstance(stored, str) and stored else path.stem
-        self.loaded = Loaded(path, name, self._model.info, info.context, info.threads, info.kv_bytes)
+        self.loaded = Loaded(path, name, self._model.info, info.context, info.threads, info.kv_bytes, self._model.modes)
         return self.loaded
+
+    def override(self, mode: Mode | None) -> None:
+        """Always that mode, from the next token on; None: the policy decides. It stays for models opened later."""
+        with self._governor_lock:
+            self._override = mode
+            self._set_override()
+
+    def _set_override(self) -> None:
+        """None is what the policy's file says, which may be a mode."""
+        if self._governor is not None:
+            self._governor.override(self._choice.policy.override if self._override is None else self._override)
+
+    @property
+    def power_state(self) -> PowerState | None:
+        """The mode now; None where no model is open."""
+        with self._governor_lock:
+            if self._governor is None or self._first_state is None:
+                return None
+            last = self._last_state
+            if self._override is not None:
+                return (
+                    last if last is not None and last.mode == self._override else PowerState(self._override, "override")
+                )
+            return self._first_state if last is None or last.is_override else last
+
+    def _note_state(self, *, now: bool = False) -> None:
+        """After a token, some times a second, on the engine's thread: a governor that is asked reads sensors."""
+        if self._governor is not None and (now or time.monotonic() - self._noted_at >= _STATE_S):
+            info = self._governor.info
+            self._noted_at = time.monotonic()
+            self._last_state = PowerState(info.mode, info.reason) if info.reason else None
 
     async def save_state(self, path: Path) -> None:
         """Keeps what the session has read. Raises StateError where it cannot be written; nothing is left of it then."""
@@ -219,7 +279,7 @@ class Engine:
         if isinstance(outcome.error, Cancelled) and not feed.stopped and not outcome.text:
             # The stop of an earlier answer came just after its last call, and hit the first call of this one.
             outcome = self.attempt(self._session, question, feed)
-        return Outcome(outcome.text, outcome.statistics, outcome.n_forgotten, None) if feed.stopped else outcome
+        return replace(outcome, error=None) if feed.stopped else outcome
 
     def attempt(self, session: Session, question: Question, feed: Feed) -> Outcome:
         """One try at an answer, on the engine's thread. answer() calls it; tests put another in its place."""
@@ -232,6 +292,7 @@ class Engine:
         said: list[str] = []
         error: RbeError | None = None
         statistics, dropped = None, 0
+        first: tuple[Energy, int] | None = None  # at the first piece, with the position
         try:
             conversation = Conversation(
                 session,
@@ -249,8 +310,11 @@ class Engine:
                     if not said:
                         piece = piece.lstrip()
                     if piece:
+                        if self._power is not None and first is None:
+                            first = self._power.energy(), session.position
                         said.append(piece)
                         feed.put(piece, session.position)
+                        self._note_state()
             finally:
                 reply.close()
                 statistics, dropped = reply.statistics, reply.dropped_turns
@@ -259,7 +323,17 @@ class Engine:
         except MemoryError:
             error = ModelError("out of memory; make the context smaller, or choose a smaller model")
         feed.position = session.position
-        return Outcome("".join(said), statistics, n_cut + n_messages_of(history, dropped), error)
+        self._note_state(now=True)
+        joules = self._joules_per_token(first, session.position)
+        return Outcome("".join(said), statistics, n_cut + n_messages_of(history, dropped), error, joules)
+
+    def _joules_per_token(self, first: tuple[Energy, int] | None, position: int) -> float | None:
+        if self._power is None or first is None or position <= first[1]:
+            return None
+        energy = self._power.energy()
+        joules = joules_between(first[0], energy)
+        known = None if joules is None else measured(joules, energy.resolution_j)
+        return None if known is None else known / (position - first[1])
 
     async def close(self) -> None:
         """Stops what runs, and frees session and model. Closing twice is allowed."""
@@ -271,8 +345,12 @@ class Engine:
         self._thread.shutdown(wait=False)
 
     def _close(self) -> None:
+        with self._governor_lock:
+            governor, self._governor = self._governor, None
         if self._session is not None:
             self._session.close()
+        if governor is not None:
+            governor.close()
         if self._model is not None:
             self._model.close()
         self._session = self._model = self.loaded = None

@@ -37,5 +37,9 @@ class ModelsWanted(Message):
     """The list of models, to choose another."""
 
 
+class PowerWanted(Message):
+    """The list of power modes, to choose one."""
+
+
 class KeysWanted(Message):
     """The list of keys."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from rbe_edge.machine import sensors
 from rbe_edge.runtime.faults import restored_terminal
 from rbe_edge.store import places
 from rbe_edge.store.conversations import ConversationStore, StoreError
@@ -36,7 +37,8 @@ def run_client(start: Start, *, verify: bool = True, template: str | None = None
         states = StateFiles(None if warning else places.states_directory())
         with suppress(StoreError):  # it is told when the conversations are read
             states.sweep(store.ids())
-        client = Client(start, store, Engine(verify=verify, template=template), states=states, warning=warning)
+        engine = Engine(verify=verify, template=template, power=sensors.measuring(), choice=start.power)
+        client = Client(start, store, engine, states=states, warning=warning)
         with restored_terminal(_LEAVE):
             client.run()
         if client.failure is not None:

@@ -8,15 +8,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rbe_edge.errors import OptionError
+from rbe_edge.machine.power import Mode
 from rbe_edge.runtime.options import GenerationOptions, SamplingOptions, SessionOptions, chat_temperature, require
 
 DARK, LIGHT = "textual-dark", "textual-light"
+AUTO = "auto"
+MODE_LABELS = tuple(mode.label for mode in Mode)
 
 
 @dataclass(frozen=True)
 class Settings:
     """None: as the model likes it best (temperature), another each time (seed), until the text ends (max_tokens).
-    context, threads: 0 is the library's choice. system: what a new conversation's model is told first."""
+    context, threads: 0 is the library's choice. system: what a new conversation's model is told first. power: the mode,
+    or AUTO: by battery and heat."""
 
     temperature: float | None = None
     top_k: int = 40
@@ -29,12 +33,19 @@ class Settings:
     threads: int = 0
     system: str = ""
     theme: str = DARK
+    power: str = AUTO
 
     def __post_init__(self) -> None:
         """Raises OptionError for what the engine would refuse."""
         require(len(self.system) <= 100_000, "the system prompt is longer than 100,000 characters; shorten it")
+        require(self.power == AUTO or self.power in MODE_LABELS, f"there is no power mode {self.power}")
         self.session(SessionOptions())
         self.generation(GenerationOptions(), demo=False)
+
+    @property
+    def mode(self) -> Mode | None:
+        """The power mode that always holds; None: the policy decides."""
+        return None if self.power == AUTO else Mode(MODE_LABELS.index(self.power))
 
     def session(self, base: SessionOptions) -> SessionOptions:
         """base: what the client does not set."""
@@ -73,7 +84,7 @@ class Settings:
 def _fits(value: object, name: str) -> bool:
     if name in ("temperature", "seed", "max_tokens") and value is None:
         return True
-    if name in ("system", "theme"):
+    if name in ("system", "theme", "power"):
         return isinstance(value, str)
     if name in ("temperature", "top_p", "min_p", "repeat_penalty"):
         return isinstance(value, float | int) and not isinstance(value, bool)

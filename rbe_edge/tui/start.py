@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rbe_edge.runtime.governor import PowerChoice
 from rbe_edge.runtime.options import GenerationOptions, SessionOptions
 
 
@@ -13,7 +14,7 @@ from rbe_edge.runtime.options import GenerationOptions, SessionOptions
 class Start:
     """What the command line says. model None: the demo. settings: those given there, by name; they hold for this run
     and go before the stored ones. new: whether the latest conversation is left alone. session, generation: what the
-    client's own settings do not set."""
+    client's own settings do not set. power: the policy, and what is held between tokens; the mode is a setting."""
 
     model: Path | None
     models_directory: Path
@@ -22,3 +23,4 @@ class Start:
     new: bool = False
     session: SessionOptions = field(default_factory=SessionOptions)
     generation: GenerationOptions = field(default_factory=GenerationOptions)
+    power: PowerChoice = field(default_factory=PowerChoice)

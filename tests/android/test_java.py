@@ -12,14 +12,17 @@ import jdk
 import kotlin
 import pytest
 
+from rbe_edge.format.modes import MODE_NAMES
 from rbe_edge.runtime.build import library_path
 from rbe_edge.runtime.conversation import Conversation
+from rbe_edge.runtime.effort import Effort
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import GenerationOptions, SamplingOptions
 
 pytestmark = pytest.mark.skipif(bool(jdk.missing()), reason=jdk.missing())
 
 SEEDS = range(1, 21)
+GREEDY = SamplingOptions(temperature=0.0)
 QUESTIONS = ("Who are you?", "What can you do?", "Say that in one word. \U0001f600")  # those of ConversationTest.java
 TESTS = {
     ".".join(path.relative_to(source / "test/java").with_suffix("").parts): path
@@ -36,6 +39,16 @@ def _wild(tiny: Path, out: Path) -> None:
             options = GenerationOptions(sampling=SamplingOptions(temperature=50.0, seed=seed))
             text = "".join(session.generate("a", options))
         (out / f"wild-{seed}.txt").write_text(text, encoding="utf-8", newline="")
+
+
+def _modes(path: Path, out: Path) -> None:
+    with Model.open(path) as model, model.session(threads=1) as session:
+        assert model.modes is not None
+        for name, mode in zip(MODE_NAMES, model.modes.modes, strict=True):
+            session.set_effort(Effort.of_mode(mode))
+            session.rewind(0)
+            text = "".join(session.generate("The engine", GenerationOptions(max_tokens=12, sampling=GREEDY)))
+            (out / f"mode-{name}.txt").write_text(text, encoding="utf-8", newline="")
 
 
 def _answers(demo: Path, out: Path) -> None:
@@ -56,7 +69,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     damaged = bytearray((out / "tiny.rbe").read_bytes())
     damaged[-100] ^= 1
     (out / "damaged.rbe").write_bytes(damaged)
+    shutil.copy(jdk.REPOSITORY / "tests/golden/v3/parts.rbe", out / "modes.rbe")
+    (out / "policy").write_text("saver_above = 4\n")
     _wild(out / "tiny.rbe", out)
+    _modes(out / "modes.rbe", out)
     _answers(out / "demo.rbe", out)
     return out
 

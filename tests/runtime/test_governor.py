@@ -17,7 +17,7 @@ from rbe_edge import Model
 from rbe_edge.errors import Cancelled, OptionError, RbeError
 from rbe_edge.format import modes
 from rbe_edge.format.replacing import replace_parts
-from rbe_edge.machine.power import Mode, Policy, Power
+from rbe_edge.machine.power import Feed, Mode, Policy, Power
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.effort import SKIP, Effort
 from rbe_edge.runtime.governor import Goals, Governor, mode_limits
@@ -197,6 +197,21 @@ def test_energy_and_watts(model: Model, tmp_path: Path) -> None:
     finally:
         ended.set()
         counter.join()
+
+
+def test_joules_are_those_until_they_are_asked_for(model: Model, tmp_path: Path) -> None:
+    with Power(str(tmp_path)) as power:
+        power.feed(Feed.ENERGY_J, 100)
+        with Governor(model, power) as governor, model.session() as session:
+            assert governor.info.joules == 0
+            power.feed(Feed.ENERGY_J, 103)
+            assert governor.info.joules == 3  # no token yet
+            governor.govern(session)
+            session.prefill(TOKENS[:1])
+            power.feed(Feed.ENERGY_J, 104.5)
+            info = governor.info
+            assert info.joules == 4.5 and info.tokens == 1
+            assert info.resolution_j == power.energy().resolution_j
 
 
 def test_the_slowest_rate_takes_the_fewest_threads(model: Model) -> None:

@@ -92,7 +92,12 @@ def everything(connection: socket.socket) -> bytes:
 
 @contextlib.contextmanager
 def running(
-    model: Model, app: dict[str, Any] | None = None, limits: Any = None, stop_seconds: int = 5, **service: Any
+    model: Model,
+    app: dict[str, Any] | None = None,
+    limits: Any = None,
+    stop_seconds: int = 5,
+    governor: Any = None,
+    **service: Any,
 ) -> Iterator[Running]:
     """A server; service: ServiceOptions, app: AppOptions, limits: ConnectionLimits."""
     pytest.importorskip("starlette")
@@ -103,7 +108,7 @@ def running(
     from rbe_edge.server.serve import Place, listen
     from rbe_edge.server.service import Service, ServiceOptions
 
-    made = Service(model, SessionOptions(threads=1), ServiceOptions(**service))
+    made = Service(model, SessionOptions(threads=1), ServiceOptions(**service), governor)
     listener = listen(Place(port=0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     started = threading.Event()

@@ -73,6 +73,7 @@ WALK = (
     ("chat", (), "quoted"),
     ("keys", ("f1",), "Ctrl+J"),
     ("settings", ("f2",), "Threads"),
+    ("power", ("f7",), "by battery and heat"),
     ("models", ("f3",), "smol.rbe"),
     ("conversations", ("ctrl+o",), "A story"),
     ("rename", ("ctrl+o", "ctrl+r"), "The new title"),

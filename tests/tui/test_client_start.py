@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from rbe_edge.cli.main import main
+from rbe_edge.machine.power import Policy
+from rbe_edge.runtime.governor import Goals, PowerChoice
 from rbe_edge.tui import run as running
 from rbe_edge.tui.start import Start
 
@@ -67,3 +69,14 @@ def test_only_flags_that_were_given_go_before_the_stored_settings(chat: Chat) ->
     (start,) = chat("m.rbe", "--temp", "0.3", "-n", "-1", "-c", "256", "--new", "--system", "Be brief.")
     assert start.settings == {"temperature": 0.3, "max_tokens": None, "context": 256}
     assert (start.model, start.new, start.system) == (Path("m.rbe"), True, "Be brief.")
+
+
+def test_power_flags(chat: Chat, tmp_path: Path) -> None:
+    """The mode goes before the stored one; the policy and what is held are no settings."""
+    policy = tmp_path / "my.policy"
+    policy.write_text("hot = 70\ncool = 60\n", encoding="ascii")
+    (start,) = chat("--power", "saver", "--policy", str(policy), "--pace", "4")
+    assert start.settings == {"power": "saver"}
+    assert start.power == PowerChoice(Policy(hot=70, cool=60), Goals(tokens_per_s=4))
+    (start,) = chat("--power", "auto")
+    assert start.settings == {} and start.power == PowerChoice()

@@ -55,12 +55,15 @@ typedef struct rbe_governor_info {
     uint32_t n_switches;
     char reason[64]; /* as of rbe_policy_decision */
     double waited_s; /* between tokens, in all */
-    double joules, joule_seconds; /* since it was created, by the source of energy; NAN and 0 where nothing measures */
+    double joules,
+        joule_seconds; /* from when it was created until now, by the source of energy; NAN and 0 where nothing measures. Less than
+                                   * before: the source changed, and they count anew */
     uint64_t n_tokens; /* steps that it has governed */
     uint32_t n_threads;
+    double resolution_j; /* the step in which joules grow: less than ten of them tell nothing; 0: integrated, or nothing measures */
 } rbe_governor_info;
 
-/* Any thread. */
+/* Any thread. It reads the energy, which takes as long as rbe_energy_read: for each answer, not for each token. */
 RBE_API rbe_status rbe_governor_get_info(rbe_governor *governor, rbe_governor_info *out);
 
 /* What a session that is made in a mode should be given, so that it takes less memory and reads less: types of rbe_session_options. */

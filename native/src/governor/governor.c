@@ -33,11 +33,12 @@ struct rbe_governor {
     void *log_user;
     atomic_uint override_mode; /* 0: the policy decides; 1 + mode */
     uint64_t sampled_ns, stepped_ns, worked_ns; /* worked: when the step that runs began; 0: none */
+    uint64_t metered_ns; /* when the energy was read */
     uint32_t base_threads; /* of the first session, in performance */
     double celsius;
 
     rbe__condition *condition; /* nobody signals: to wait on */
-    rbe__mutex *mutex; /* of `info`, which any thread may ask for */
+    rbe__mutex *mutex; /* of `info`, which any thread may ask for, and of what follows it */
     rbe_governor_info info;
     double begin_joules, begin_joule_seconds;
     uint32_t energy_index;
@@ -154,12 +155,28 @@ rbe_status rbe_governor_override(rbe_governor *governor, uint32_t mode)
     return RBE_OK;
 }
 
+/* What the joules of `energy` are since the governor was made. Under the mutex. */
+static void note_joules(rbe_governor *governor, const rbe_energy *energy)
+{
+    const double joules = energy->joules - governor->begin_joules;
+    if (!(joules < governor->info.joules)) { /* else another thread read it later */
+        governor->info.joules = joules;
+        governor->info.joule_seconds = energy->seconds - governor->begin_joule_seconds;
+        governor->info.resolution_j = energy->resolution_j;
+    }
+}
+
 rbe_status rbe_governor_get_info(rbe_governor *governor, rbe_governor_info *out)
 {
+    rbe_energy energy = {.struct_bytes = sizeof energy};
     if (!governor) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_governor_get_info: governor is NULL");
     }
+    const int is_readable = governor->power && rbe_energy_read(governor->power, &energy) == RBE_OK && energy.readable;
     rbe__mutex_lock(governor->mutex);
+    if (is_readable && energy.index == governor->energy_index && !isnan(governor->begin_joules)) {
+        note_joules(governor, &energy);
+    }
     const rbe_governor_info info = governor->info;
     rbe__mutex_unlock(governor->mutex);
     return rbe__give_info("rbe_governor_get_info", out, &info, sizeof info);
@@ -235,15 +252,15 @@ static double joules_now(rbe_governor *governor)
     if (!governor->power || rbe_energy_read(governor->power, &energy) != RBE_OK || !energy.readable) {
         return NAN;
     }
+    rbe__mutex_lock(governor->mutex);
     if (energy.index != governor->energy_index || isnan(governor->begin_joules)) {
         governor->energy_index = energy.index;
         governor->begin_joules = energy.joules;
         governor->begin_joule_seconds = energy.seconds;
+        governor->info.joules = NAN;
         rbe__pace_forget(&governor->pace);
     }
-    rbe__mutex_lock(governor->mutex);
-    governor->info.joules = energy.joules - governor->begin_joules;
-    governor->info.joule_seconds = energy.seconds - governor->begin_joule_seconds;
+    note_joules(governor, &energy);
     rbe__mutex_unlock(governor->mutex);
     return energy.joules;
 }
@@ -263,13 +280,19 @@ static int sleep_on(rbe_governor *governor, double seconds, atomic_int *cancelle
     return 1;
 }
 
-/* Waits as long as the goals ask for, or until the work is cancelled. */
+/* Waits as long as the goals ask for, or until the work is cancelled. Reading the energy takes some 100 us, so that it is done before every
+ * token only where watts are held. */
 static void keep_pace(rbe_governor *governor, atomic_int *cancelled)
 {
     const uint64_t began = rbe__nanoseconds();
+    if (governor->goal.watts == 0 && (governor->metered_ns == 0 || began - governor->metered_ns >= SAMPLE_NS)) {
+        governor->metered_ns = began;
+        (void)joules_now(governor);
+    }
     int waited = 0;
     for (;; waited = 1) {
-        const rbe__pace_reading reading = {(double)rbe__nanoseconds() * 1e-9, joules_now(governor), governor->celsius};
+        const rbe__pace_reading reading = {(double)rbe__nanoseconds() * 1e-9, governor->goal.watts > 0 ? joules_now(governor) : NAN,
+                                           governor->celsius};
         const double pause = rbe__pace_pause(&governor->goal, &reading, waited, &governor->pace);
         if (pause <= 0 || !sleep_on(governor, pause, cancelled)) {
             break;

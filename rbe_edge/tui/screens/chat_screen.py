@@ -17,6 +17,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 from textual.worker import Worker, WorkerError
 
+from rbe_edge.machine.power import Mode
 from rbe_edge.machine.sensors import Readings
 from rbe_edge.runtime.options import GenerationOptions
 from rbe_edge.store.conversations import StoreError
@@ -28,6 +29,7 @@ from rbe_edge.tui.messages import (
     KeysWanted,
     ModelsWanted,
     NewWanted,
+    PowerWanted,
     SettingsWanted,
     Told,
 )
@@ -45,7 +47,8 @@ class ChatScreen(Screen[None]):
     """One conversation at a time. The engine works on its own thread; this screen only collects what it says.
 
     readings: of the machine, None before the first. doing: what the app is doing with the engine, for the status line.
-    rate: tokens/s of the last answer, 0 for none yet. The app sets them.
+    rate: tokens/s of the last answer, 0 for none yet; joules_per_token: its energy, None where nothing measures it. The
+    app sets them.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -60,6 +63,7 @@ class ChatScreen(Screen[None]):
         Binding("f4", "meters", "Plots", show=False, priority=True),
         Binding("f5", "export", "Export", show=False, priority=True),
         Binding("f6", "copy", "Copy", show=False, priority=True),
+        Binding("f7", "power", "Power", show=False, priority=True),
         Binding("pageup", "scroll(-1)", "Scroll up", show=False, priority=True),
         Binding("pagedown", "scroll(1)", "Scroll down", show=False, priority=True),
     ]
@@ -77,10 +81,12 @@ class ChatScreen(Screen[None]):
         self.readings: Readings | None = None
         self.doing = ""
         self.rate = 0.0
+        self.joules_per_token: float | None = None
         self._feed: Feed | None = None
         self._answering: Worker[None] | None = None
         self._editing: int | None = None  # the position of the question that is being changed
         self._position = 0
+        self._mode: Mode | None = None  # that was last shown
 
     def compose(self) -> ComposeResult:
         yield Static("", id="title", markup=False)
@@ -156,6 +162,11 @@ class ChatScreen(Screen[None]):
                 doing = "answering"
             if rate:
                 self.query_one(Meters).add_rate(rate)
+        power = self._engine.power_state
+        if power is not None:
+            if self._mode not in (None, power.mode) and not power.is_override:
+                self._tell(f"power mode {power}")
+            self._mode = power.mode
         status = self.query_one(StatusLine)
         text = status_text(
             rate=rate,
@@ -163,6 +174,8 @@ class ChatScreen(Screen[None]):
             context=loaded.context if loaded is not None else 0,
             readings=self.readings,
             width=status.content_size.width,
+            power=power,
+            joules_per_token=self.joules_per_token,
             doing=doing or self.doing,
             unsaved=not self._stored or bool(self.chat.n_unsaved and not self.busy),
         )
@@ -235,6 +248,7 @@ class ChatScreen(Screen[None]):
         if not outcome.text.strip():
             await view.remove()
         self.rate = outcome.statistics.tokens_per_second if outcome.statistics is not None else 0.0
+        self.joules_per_token = outcome.joules_per_token
         self._position = feed.position
         if self.rate:
             self.query_one(Meters).add_rate(self.rate)
@@ -360,6 +374,9 @@ class ChatScreen(Screen[None]):
 
     def action_models(self) -> None:
         self.post_message(ModelsWanted())
+
+    def action_power(self) -> None:
+        self.post_message(PowerWanted())
 
     def action_export(self) -> None:
         self.post_message(ExportWanted())

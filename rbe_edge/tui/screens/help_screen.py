@@ -26,6 +26,7 @@ KEYS = (
     ("F3", "another model"),
     ("F4", "plots of tokens/s and temperature"),
     ("F5", "export to Markdown or JSON"),
+    ("F7", "power: by battery and heat, or always one mode"),
     ("Ctrl+T", "dark or light"),
     ("Ctrl+P", "all commands, by name"),
     ("Ctrl+Q", "leave"),

@@ -9,8 +9,10 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Sparkline, Static
 
+from rbe_edge.machine.power import Mode
 from rbe_edge.machine.sensors import Readings
 from rbe_edge.terminal_text import size
+from rbe_edge.tui.power import PowerState
 
 _HISTORY = 240  # points of a plot
 
@@ -22,24 +24,30 @@ def status_text(
     context: int,
     readings: Readings | None,
     width: int,
+    power: PowerState | None = None,
+    joules_per_token: float | None = None,
     doing: str = "",
     unsaved: bool = False,
 ) -> str:
-    """rate: tokens/s, 0 for none yet. position, context: in tokens. width: cells that there are; where they are too few
-    for all, each figure is said in fewer words."""
+    """rate: tokens/s, 0 for none yet. position, context: in tokens. power: shown where it is not the performance mode.
+    joules_per_token: of the last answer. width: cells that there are; where they are too few for all, each figure is
+    said in fewer words."""
     speed = f"{rate:.1f}" if rate else "-"
     figures = [(f"{speed} tokens/s", f"{speed} t/s")]
+    if joules_per_token is not None:
+        figures.append((f"{joules_per_token:.3g} J/token", f"{joules_per_token:.2g} J/t"))
     if context:
         figures.append((f"context {position}/{context}", f"{position}/{context}"))
+    reason = "" if power is None or power.mode == Mode.PERFORMANCE else power.reason
     if readings is not None:
         memory = size(readings.memory)
         figures.append((f"{memory}, {size(readings.free)} free", memory))
-        if readings.battery is not None:
+        if readings.battery is not None and "%" not in reason:
             charge = f"{readings.battery:.0f}%{'+' if readings.plugged else ''}"
             figures.append((f"battery {charge}", charge))
-        if readings.temperature is not None:
+        if readings.temperature is not None and " C" not in reason:
             figures.append((f"{readings.temperature:.0f} °C",) * 2)
-    told = [doing] * bool(doing) + ["NOT SAVED"] * unsaved
+    told = [doing] * bool(doing) + ["NOT SAVED"] * unsaved + [str(power)] * bool(reason and power)
     long, short = (" · ".join([*told, *said]) for said in zip(*figures, strict=True))
     return long if len(long) <= width else short
 

@@ -130,7 +130,8 @@ static int register_methods(JNIEnv *env)
     jclass native = (*env)->FindClass(env, "rbe/edge/Native");
     const int good = native && (*env)->RegisterNatives(env, native, bridge_model_methods, bridge_n_model_methods) == JNI_OK &&
                      (*env)->RegisterNatives(env, native, bridge_session_methods, bridge_n_session_methods) == JNI_OK &&
-                     (*env)->RegisterNatives(env, native, bridge_text_methods, bridge_n_text_methods) == JNI_OK;
+                     (*env)->RegisterNatives(env, native, bridge_text_methods, bridge_n_text_methods) == JNI_OK &&
+                     (*env)->RegisterNatives(env, native, bridge_power_methods, bridge_n_power_methods) == JNI_OK;
     if (native) {
         (*env)->DeleteLocalRef(env, native);
     }

@@ -55,7 +55,7 @@ static inline void *bridge_pointer(jlong handle)
 }
 
 /* The native methods of rbe.edge.Native, by file. */
-extern const JNINativeMethod bridge_model_methods[], bridge_session_methods[], bridge_text_methods[];
-extern const jint bridge_n_model_methods, bridge_n_session_methods, bridge_n_text_methods;
+extern const JNINativeMethod bridge_model_methods[], bridge_session_methods[], bridge_text_methods[], bridge_power_methods[];
+extern const jint bridge_n_model_methods, bridge_n_session_methods, bridge_n_text_methods, bridge_n_power_methods;
 
 #endif

@@ -91,6 +91,17 @@ public final class Model implements AutoCloseable {
                 });
     }
 
+    /** A governor without sensors: always in the mode of the options or of their policy. */
+    public Governor governor(GovernorOptions options) {
+        return new Governor(null, governorHandle(0, options));
+    }
+
+    long governorHandle(long power, GovernorOptions options) {
+        byte[] policy = options.policy == null ? null : utf8(options.policy.getPath());
+        return use(model -> Native.createGovernor(
+                model, power, policy, PowerMode.number(options.mode), options.watts, options.celsius, options.tokensPerSecond));
+    }
+
     /** The tokens of a conversation, as the model's template writes it, up to where the assistant's next words begin. */
     int[] chatTokens(String style, List<Message> messages) {
         byte[][] roles = new byte[messages.size()][];

@@ -1,7 +1,7 @@
 package rbe.edge;
 
 /**
- * What the JNI bridge gives: rbe.h and chat.h, with handles as numbers. The classes beside this one look after the order of calls, threads
+ * What the JNI bridge gives: rbe.h, chat.h, power.h and governor.h, with handles as numbers. The classes beside this one look after the order of calls, threads
  * and closed handles; nothing here does.
  *
  * <p>Texts are UTF-8 bytes. Every method throws {@link RbeException} with the library's message where a call fails.
@@ -67,4 +67,21 @@ final class Native {
     static native byte[] step(long generation, int[] state);
 
     static native byte[] end(long generation, int[] state);
+
+    static native long openPower(byte[] root);
+
+    static native void closePower(long power);
+
+    static native void feedPower(long power, int kind, double value, long nanoTime);
+
+    static native long createGovernor(
+            long model, long power, byte[] policy, int override, double watts, double celsius, double tokensPerSecond);
+
+    static native void freeGovernor(long governor);
+
+    static native void governSession(long session, long governor);
+
+    static native void overrideGovernor(long governor, int override);
+
+    static native byte[] governorInfo(long governor, double[] numbers);
 }

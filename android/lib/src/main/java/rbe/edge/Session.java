@@ -12,6 +12,7 @@ public final class Session implements AutoCloseable {
     private long handle; // 0: closed; written under both monitors
     private volatile boolean closing;
     private Generation running; // not at its end; guarded by this
+    private Governor governor; // guarded by this
 
     Session(Model model, long handle) {
         this.model = model;
@@ -61,6 +62,31 @@ public final class Session implements AutoCloseable {
         return Native.sessionInfo(open())[0];
     }
 
+    /** From the next token on it follows the governor, which is one of its model; null: none, and it stays as it is. */
+    public synchronized void govern(Governor by) {
+        long session = open();
+        if (by == null) {
+            Native.governSession(session, 0);
+        } else {
+            by.take(this, session);
+        }
+        if (governor != null && governor != by) {
+            governor.forget(this);
+        }
+        governor = by;
+    }
+
+    /** Where it follows this governor, no longer. Waits for the call that runs. */
+    synchronized void release(Governor by) {
+        if (governor == by) {
+            if (handle != 0) {
+                Native.governSession(handle, 0);
+            }
+            by.forget(this);
+            governor = null;
+        }
+    }
+
     /** Forgets the context. */
     public synchronized void clear() {
         open();
@@ -86,6 +112,10 @@ public final class Session implements AutoCloseable {
                 handle = 0;
             }
             Native.freeSession(freed);
+            if (governor != null) {
+                governor.forget(this);
+                governor = null;
+            }
         }
         model.forget(this);
     }

@@ -17,6 +17,9 @@ final class Fixture {
     /** The demo model: a tokenizer of 2048 tokens, and ChatML. */
     static final File DEMO = file("demo.rbe");
 
+    /** A file with a table of modes. */
+    static final File MODES = file("modes.rbe");
+
     private Fixture() {}
 
     static File file(String name) {

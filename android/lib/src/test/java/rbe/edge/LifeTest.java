@@ -42,8 +42,12 @@ public class LifeTest {
 
     /** Open, generate, cancel, close, in another way each time. */
     private static void cycle(int i) {
-        try (Model model = Model.open(Fixture.TINY)) {
+        try (Model model = Model.open(Fixture.TINY); Power power = Power.open()) {
             Session session = model.session(Fixture.small());
+            Governor governor = power.governor(model, new GovernorOptions()); // which the power closes
+            if (i % 2 == 0) {
+                session.govern(governor);
+            }
             Generation generation = session.complete("abc", Fixture.wild(i));
             if (i % 4 != 0) {
                 generation.next();
@@ -213,10 +217,14 @@ public class LifeTest {
 
     private static void allCalls() {
         try (Model model = Model.open(Fixture.TINY, new ModelOptions().kernelSet("scalar"));
-                Session session = model.session(new SessionOptions().threads(1))) {
+                Session session = model.session(new SessionOptions().threads(1));
+                Power power = Power.open();
+                Governor governor = power.governor(model, new GovernorOptions().policy(Fixture.file("policy")))) {
+            session.govern(governor);
             model.detokenize(model.tokenize("abc", false));
             session.complete("abc", Fixture.wild(1).maxTokens(2).stops("xyzzy", "\ud83d\ude00")).rest();
             session.conversation("s", "plain").ask("b", Fixture.wild(1).maxTokens(1)).rest();
+            governor.info();
         }
     }
 }

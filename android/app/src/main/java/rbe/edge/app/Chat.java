@@ -3,13 +3,19 @@ package rbe.edge.app;
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
+import java.util.Locale;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import rbe.edge.Conversation;
 import rbe.edge.Generation;
 import rbe.edge.GenerationOptions;
+import rbe.edge.Governor;
+import rbe.edge.GovernorInfo;
+import rbe.edge.GovernorOptions;
 import rbe.edge.Model;
 import rbe.edge.ModelInfo;
+import rbe.edge.Power;
+import rbe.edge.PowerMode;
 import rbe.edge.RbeException;
 import rbe.edge.Session;
 
@@ -27,7 +33,11 @@ final class Chat implements AutoCloseable {
 
         void said(String piece);
 
-        void answered(Generation answer);
+        /** The power mode and why, "saver: 18 %, 71 C": before the first piece of an answer, and where it changes. */
+        void power(String line);
+
+        /** power: that line, and the joules of a token where they are measured. */
+        void answered(Generation answer, String power);
 
         void stopped();
 
@@ -41,15 +51,27 @@ final class Chat implements AutoCloseable {
     }
 
     private final ExecutorService thread = Executors.newSingleThreadExecutor();
+    private static final long LOOK_NANOS = 1_000_000_000L; // at the mode, while there is an answer
+
     private final Listener listener;
+    private final Power power;
+    private volatile PowerMode chosen; // null: the policy decides
     private volatile Generation answer; // that is being drawn
     private volatile boolean stopping;
     private volatile boolean closed;
-    private Model model; // these two: the chat's thread alone
+    private Model model; // these three: the chat's thread alone
     private Conversation conversation;
+    private Governor governor;
 
-    Chat(Listener listener) {
+    /** power: whom the modes follow; the chat closes it. */
+    Chat(Listener listener, Power power) {
         this.listener = listener;
+        this.power = power;
+    }
+
+    /** Always this mode, from the next token on; null: the policy decides. Any thread. */
+    void override(PowerMode mode) {
+        chosen = mode;
     }
 
     /** Copies a model to a file, opens it, and deletes the other models of that folder: the latest one stays. */
@@ -98,7 +120,10 @@ final class Chat implements AutoCloseable {
         Model opened = Model.open(file);
         closeModel(); // not before: what cannot be opened costs nobody the conversation
         try {
-            conversation = opened.session().conversation();
+            Session session = opened.session();
+            governor = power.governor(opened, new GovernorOptions().mode(chosen));
+            session.govern(governor);
+            conversation = session.conversation();
             model = opened;
         } finally {
             if (model == null) {
@@ -119,14 +144,37 @@ final class Chat implements AutoCloseable {
                 if (stopping) { // a stop that came before there was an answer
                     drawn.cancel();
                 }
+                governor.override(chosen);
+                GovernorInfo before = governor.info();
+                String line = "";
+                long looked = System.nanoTime() - LOOK_NANOS;
                 for (String piece = drawn.next(); piece != null; piece = drawn.next()) {
+                    governor.override(chosen);
+                    if (System.nanoTime() - looked >= LOOK_NANOS) {
+                        looked = System.nanoTime();
+                        line = tellChange(line);
+                    }
                     listener.said(piece);
                 }
-                listener.answered(drawn);
+                listener.answered(drawn, powerOf(governor.info(), before));
             } finally {
                 answer = null;
             }
         });
+    }
+
+    private String tellChange(String before) {
+        String line = governor.info().line();
+        if (!line.equals(before)) {
+            listener.power(line);
+        }
+        return line;
+    }
+
+    /** "saver: 18 %, 71 C, 3.12 J/token". */
+    static String powerOf(GovernorInfo now, GovernorInfo before) {
+        double joules = now.joulesPerToken(before);
+        return Double.isNaN(joules) ? now.line() : String.format(Locale.ROOT, "%s, %.3g J/token", now.line(), joules);
     }
 
     /** Ends what is going on: a copy, the reading of a prompt, an answer. Any thread. */
@@ -157,7 +205,10 @@ final class Chat implements AutoCloseable {
         }
         closed = true;
         stop();
-        thread.execute(this::closeModel);
+        thread.execute(() -> {
+            closeModel();
+            power.close();
+        });
         thread.shutdown();
     }
 
@@ -181,6 +232,7 @@ final class Chat implements AutoCloseable {
     private void closeModel() {
         if (model != null) {
             model.close();
+            governor.close();
         }
         model = null;
         conversation = null;

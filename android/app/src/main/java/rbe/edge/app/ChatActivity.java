@@ -8,10 +8,12 @@ import android.net.Uri;
 import android.os.Bundle;
 import android.provider.OpenableColumns;
 import android.view.View;
+import android.widget.AdapterView;
 import android.widget.Button;
 import android.widget.EditText;
 import android.widget.ProgressBar;
 import android.widget.ScrollView;
+import android.widget.Spinner;
 import android.widget.TextView;
 import java.io.File;
 import java.io.FileNotFoundException;
@@ -21,13 +23,16 @@ import rbe.edge.Finish;
 import rbe.edge.Generation;
 import rbe.edge.GenerationOptions;
 import rbe.edge.ModelInfo;
+import rbe.edge.Power;
+import rbe.edge.PowerMode;
 
 /** The one screen: a transcript, a question, what is going on. All that takes time is in {@link Chat}. */
-public final class ChatActivity extends Activity implements Chat.Listener {
+public final class ChatActivity extends Activity implements Chat.Listener, AdapterView.OnItemSelectedListener {
     private static final int PICK = 1;
     private static final String DEMO = "demo.rbe";
 
     private Chat chat;
+    private Sensors sensors;
     private Button send;
     private Button open;
     private Button demo;
@@ -54,7 +59,12 @@ public final class ChatActivity extends Activity implements Chat.Listener {
         open.setOnClickListener(view -> pick());
         demo.setOnClickListener(view -> openDemo());
         send.setOnClickListener(view -> sendOrStop());
-        chat = new Chat(this);
+        Power power = Power.open();
+        sensors = new Sensors(this, power);
+        sensors.start();
+        chat = new Chat(this, power);
+        Spinner modes = findViewById(R.id.power);
+        modes.setOnItemSelectedListener(this);
         File[] models = Chat.models(folder());
         if (models.length > 0) {
             setBusy(true);
@@ -64,6 +74,7 @@ public final class ChatActivity extends Activity implements Chat.Listener {
 
     @Override
     protected void onDestroy() {
+        sensors.stop();
         chat.close();
         super.onDestroy();
     }
@@ -72,6 +83,17 @@ public final class ChatActivity extends Activity implements Chat.Listener {
     public void onTrimMemory(int level) {
         super.onTrimMemory(level);
         chat.trim();
+    }
+
+    /** The first choice is auto, then the modes in their order. */
+    @Override
+    public void onItemSelected(AdapterView<?> modes, View row, int position, long id) {
+        chat.override(position == 0 ? null : PowerMode.values()[position - 1]);
+    }
+
+    @Override
+    public void onNothingSelected(AdapterView<?> modes) {
+        chat.override(null);
     }
 
     private File folder() {
@@ -206,12 +228,17 @@ public final class ChatActivity extends Activity implements Chat.Listener {
     }
 
     @Override
-    public void answered(Generation answer) {
+    public void power(String line) {
+        runOnUiThread(() -> status.setText(line));
+    }
+
+    @Override
+    public void answered(Generation answer, String power) {
         Finish finish = answer.finish();
         boolean cut = finish == Finish.LENGTH || finish == Finish.CONTEXT || finish == Finish.CANCELLED;
         runOnUiThread(() -> show("\n\n"));
         end(getString(
-                cut ? R.string.cut : R.string.answered, answer.tokens(), answer.tokensPerSecond(), answer.promptSeconds()));
+                cut ? R.string.cut : R.string.answered, answer.tokens(), answer.tokensPerSecond(), answer.promptSeconds(), power));
     }
 
     @Override

@@ -23,20 +23,27 @@ import rbe.edge.Finish;
 import rbe.edge.Generation;
 import rbe.edge.GenerationOptions;
 import rbe.edge.ModelInfo;
+import rbe.edge.Power;
+import rbe.edge.PowerMode;
 
 public class ChatTest implements Chat.Listener {
     private static final File DEMO = new File(System.getProperty("rbe.data"), "demo.rbe");
     @Rule public final TemporaryFolder folder = new TemporaryFolder();
     private final BlockingQueue<String> ends = new LinkedBlockingQueue<>();
     private final StringBuffer said = new StringBuffer();
+    private final StringBuffer modes = new StringBuffer();
+    private Power power;
+    private String powerOfAnswer;
     private Chat chat;
     private Runnable onPiece = () -> {};
     private Finish finish;
     private long copied;
+    private int pieces;
 
     @Before
     public void begin() {
-        chat = new Chat(this);
+        power = Power.open(folder.getRoot()); // no files: what is fed counts
+        chat = new Chat(this, power);
     }
 
     @After
@@ -87,6 +94,27 @@ public class ChatTest implements Chat.Listener {
         chat.ask("What can you do?", new GenerationOptions());
         assertEquals("answered", end());
         assertEquals(Finish.END, finish);
+    }
+
+    @Test
+    public void anAnswerTellsItsModeAndMayBeOverridden() throws Exception {
+        power.feedBattery(18, 100, 0, 3700);
+        power.feed(Power.Feed.TEMPERATURE_C, 71);
+        power.feed(Power.Feed.ENERGY_J, 1);
+        openDemo();
+        onPiece = () -> power.feed(Power.Feed.ENERGY_J, 1 + 0.5 * ++pieces);
+        chat.ask("Who are you?", new GenerationOptions());
+        assertEquals("answered", end());
+        assertEquals("saver: 18 %, 71 C\n", modes.toString());
+        assertTrue(powerOfAnswer, powerOfAnswer.matches("saver: 18 %, 71 C, 0\\.[0-9]+ J/token"));
+        assertEquals("its file has no table of modes", expected("answer-0.txt"), said.toString());
+        onPiece = () -> {};
+        modes.setLength(0);
+        chat.override(PowerMode.EMERGENCY);
+        chat.ask("What can you do?", new GenerationOptions());
+        assertEquals("answered", end());
+        assertEquals("emergency: override, 18 %, 71 C\n", modes.toString());
+        assertEquals("nothing was measured meanwhile", "emergency: override, 18 %, 71 C", powerOfAnswer);
     }
 
     @Test
@@ -156,8 +184,14 @@ public class ChatTest implements Chat.Listener {
     }
 
     @Override
-    public void answered(Generation answer) {
+    public void power(String line) {
+        modes.append(line).append('\n');
+    }
+
+    @Override
+    public void answered(Generation answer, String line) {
         finish = answer.finish();
+        powerOfAnswer = line;
         ends.add("answered");
     }
 
