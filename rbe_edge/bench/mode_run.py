@@ -174,7 +174,8 @@ class Recorder:
                 times = decoder.tokens(count)
                 now = time.monotonic() - begin.seconds
                 late = now - sum(times) if not self.token_at else max(self.token_at[-1], now - sum(times))
-                self.token_at.extend(late + past for past in accumulate(times))
+                ends = [late + past for past in accumulate(times)]
+                self.token_at.extend(ends)
                 self.token_s.extend(times)
                 spent = now
                 mean = math.fsum(times) / len(times)

@@ -16,7 +16,7 @@ from rbe_edge.bench.joules import Joules, between, mark
 from rbe_edge.bench.mode_run import PROMPT_SHARE, ModeRun, Quality, Recorder, Setup, is_warmer
 from rbe_edge.bench.promise import Promise, measure_promise
 from rbe_edge.bench.shapes import Shape
-from rbe_edge.errors import Cancelled, OptionError
+from rbe_edge.errors import Cancelled, OptionError, RbeError
 from rbe_edge.llama_cpp.peer import Llama
 from rbe_edge.machine.hardware import Machine
 from rbe_edge.machine.power import Mode, Power
@@ -73,7 +73,7 @@ class Peer:
 @dataclass
 class PowerReport:
     """Everything that was measured. idle: None where nothing measures energy, and no baseline was taken. promises: by
-    name of mode. stopped: Ctrl-C ended it before its time. notes: what to know of this run."""
+    name of mode. threads: of performance. stopped: Ctrl-C ended it before its time. notes: what to know of this run."""
 
     machine: Machine
     model: str
@@ -82,6 +82,7 @@ class PowerReport:
     idle: Joules | None = None
     runs: list[ModeRun] = field(default_factory=list)
     promises: dict[str, Promise] = field(default_factory=dict)
+    threads: int = 0
     stopped: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -110,7 +111,7 @@ def measure_modes(
 ) -> None:
     """Fills the report. power: opened and started by the caller. Ctrl-C and a listener that returns True end it early:
     the report then has what was measured so far, and says so."""
-    readable = power.energy().readable
+    readable = _is_readable(power)
     efforts = _efforts(model, plan.modes)
     promise_s = _PROMISE_SHARE * plan.seconds
     idle_s = plan.idle_s if readable else 0.0
@@ -124,7 +125,13 @@ def measure_modes(
         for mode in plan.modes:
             _mode(model, report, mode, plan, power, schedule)
         for peer in peers:
-            _peer(model, report, peer, plan, power, schedule)
+            try:
+                _peer(model, report, peer, plan, power, schedule)
+            except Cancelled:
+                raise
+            except RbeError as error:  # the other program's fault, which is no reason to lose what was measured
+                report.notes.append(f"llama.cpp {peer.name} failed: {error}")
+                schedule.finish(plan.mode_s)
         for name, effort in efforts.items():
             words = f"{name} beside all planes"
 
@@ -142,6 +149,15 @@ def measure_modes(
         for run in report.runs[1:]
         if is_warmer(run, report.runs[0])
     ]
+
+
+def _is_readable(power: Power) -> bool:
+    """Whether something measures energy. A source of watts has to be read first, by the thread that was just begun."""
+    for _ in range(5):
+        if power.energy().readable or not power.sources():
+            break
+        time.sleep(0.1)
+    return power.energy().readable
 
 
 def _efforts(model: Model, modes: Sequence[Mode]) -> dict[str, Effort]:
@@ -179,6 +195,7 @@ def _mode(model: Model, report: PowerReport, mode: Mode, plan: Plan, power: Powe
         Governor(model) as governor,
     ):
         recorder = Recorder(power)
+        report.threads = session.info.threads
         governor.override(mode)
         governor.govern(session)
         decoder = OwnDecoder(session, prompt, answer)
@@ -215,15 +232,14 @@ def _quality(model: Model, mode: Mode) -> tuple[Quality | None, str, str]:
 
 def _peer(model: Model, report: PowerReport, peer: Peer, plan: Plan, power: Power, schedule: Schedule) -> None:
     prompt, answer = _sizes(model, plan)
-    threads = report.runs[0].setup.threads if report.runs else plan.threads
-    with Llama(peer.path, prompt + answer, threads) as llama:
+    with Llama(peer.path, prompt + answer, report.threads) as llama:
         recorder = Recorder(power)
         try:
             told = f"llama.cpp {peer.name}"
             recorder.run(PeerDecoder(llama, prompt, answer), plan.seconds, lambda spent: schedule.tell(told, spent))
         finally:
             why = "weights are random"
-            setup = Setup("llama.cpp", peer.name, threads, "f16", prompt, answer, peer.n_bytes, None, why)
+            setup = Setup("llama.cpp", peer.name, report.threads, "f16", prompt, answer, peer.n_bytes, None, why)
             _add(report, recorder.result(setup, None))
     schedule.finish(plan.mode_s)
 

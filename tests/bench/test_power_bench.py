@@ -17,7 +17,7 @@ from rbe_edge.bench import power_findings, power_plots, power_report, shapes
 from rbe_edge.bench.decoders import PeerDecoder
 from rbe_edge.bench.joules import Joules, Mark, between
 from rbe_edge.bench.mode_run import ModeRun, Quality, Setup, Stretch
-from rbe_edge.bench.power import Plan, PowerReport, measure_modes
+from rbe_edge.bench.power import Peer, Plan, PowerReport, measure_modes
 from rbe_edge.bench.promise import Promise, measure_promise
 from rbe_edge.bench.sensor_log import Moment, sum_up
 from rbe_edge.cli import output
@@ -286,6 +286,15 @@ def test_llama_cpp_is_left_out_where_it_is_not(bench: Output, nested: Path, monk
     code, out, err = bench(str(nested), "--power", "saver", *SHORT, "--against", "llama.cpp")
     assert code == 0 and "| saver " in out and len(err.splitlines()) == 1
     assert "llama.cpp is left out: " in err and "rbe-edge[compare]" in err
+
+
+def test_llama_cpp_that_fails_costs_nothing_else(nested: Path, tmp_path: Path) -> None:
+    (tmp_path / "no.gguf").write_text("no model")
+    with Power(str(tmp_path)) as power, Model.open(nested) as model:
+        report = report_of(model)
+        measure_modes(model, report, Plan([Mode.SAVER], 0.1), power, silent, [Peer("Q4_0", tmp_path / "no.gguf")])
+    assert [run.setup.name for run in report.runs] == ["saver"] and not report.stopped and report.promises
+    assert any(note.startswith("llama.cpp Q4_0 failed: llama.cpp ") for note in report.notes)
 
 
 def test_llama_cpp_beside_it(bench: Output, nested: Path) -> None:
