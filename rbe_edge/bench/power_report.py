@@ -217,7 +217,9 @@ def _remarks(report: PowerReport) -> list[str]:
     lines += [f"{run.setup.name}: {run.setup.note}" for run in report.runs if run.setup.note]
     lines += worse_modes(report) + report.notes
     if report.stopped:
-        lines.append("stopped before its time: what is here is what was measured so far")
+        cut = [_name(run) for run in report.runs if not run.complete]
+        where = f" in {', '.join(cut)}" if cut else ""
+        lines.append(f"stopped before its time{where}: what is here is what was measured so far")
     return [f"* {line}" for line in lines]
 
 

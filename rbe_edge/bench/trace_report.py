@@ -43,8 +43,9 @@ def as_markdown(replay: Replay) -> str:
         *(f"| {name} | {n} | {seconds:.1f} | {rate:.1f} |" for name, (n, seconds, rate) in replay.rates().items()),
         "",
         f"* {replay.n_tokens} tokens; the longest time without one was {1e3 * replay.longest_gap_s:.0f} ms",
-        f"* {len(replay.switches)} switches, and the text before each of them "
-        + ("is what it was" if replay.kept else "is NOT what it was: this is a bug"),
+        f"* {len(replay.switches)} switches"
+        + (", and the text before each of them is what it was" if replay.switches and replay.kept else "")
+        + ("" if replay.kept else ", and the text before them is NOT what it was: this is a bug"),
     ]
     if replay.unseen:
         lines.append(

@@ -234,7 +234,12 @@ def test_ctrl_c_gives_the_table_so_far(bench: Output, nested: Path, monkeypatch:
 
     monkeypatch.setattr(output.ProgressBar, "show", interrupt)
     code, out, _ = bench(str(nested), "--power", "all", *SHORT)
-    assert code == 130 and "| balanced " in out and "| emergency " not in out and "stopped before its time" in out
+    assert (
+        code == 130
+        and "| balanced " in out
+        and "| emergency " not in out
+        and "stopped before its time in saver: " in out
+    )
 
 
 def test_a_listener_stops_it(nested: Path, tmp_path: Path) -> None:
