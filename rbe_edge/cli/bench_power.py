@@ -50,6 +50,9 @@ def run_power(arguments: argparse.Namespace) -> int:
     for flag in ("workloads", "speculate", "text"):
         if getattr(arguments, flag) is not None:
             raise OptionError(f"--{flag} is not for power modes; leave it out")
+    for flag, usual in (("kv", "f16"), ("repetitions", 5), ("batch_size", 0)):
+        if getattr(arguments, flag) != usual:
+            raise OptionError(f"--{flag.replace('_', '-')} is not for power modes, which have their own; leave it out")
     if arguments.jsonl or arguments.profile:
         raise OptionError("power modes are written as --json, --csv or --markdown, without --profile")
     return _run_trace(arguments) if arguments.battery_trace is not None else _run_modes(arguments)

@@ -332,6 +332,8 @@ def test_a_promise_needs_fewer_bytes(nested: Path) -> None:
         (["--power", "all", "--idle", "-1"], "--idle is from 0"),
         (["--power", "all", "--threads", "1,2"], "one number"),
         (["--power", "all", "--workloads", "pp8"], "--workloads is not for power modes"),
+        (["--power", "all", "--kv", "q8"], "--kv is not for power modes"),
+        (["--power", "all", "-b", "8"], "--batch-size is not for power modes"),
         (["--power", "all", "--jsonl"], "--json, --csv or --markdown"),
         (["--power", "all", "--policy", "x"], "--policy is for --battery-trace"),
         (["--power", "all", "--sensor-root", "x" * 300], "root"),
