@@ -148,6 +148,7 @@ class Recorder:
     def run(self, decoder: Decoder, seconds: float, told: Told) -> None:
         """Warms up, then runs prompts for a quarter of `seconds` and tokens for all of them. told hears of both
         together. Raises Cancelled and KeyboardInterrupt; what was gathered until then stays."""
+        told(0.0)
         decoder.prompt()
         decoder.tokens(1)
         with SensorLog(self.power) as self.log:

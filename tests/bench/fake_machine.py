@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-_PERIOD_S = 0.004
+_PERIOD_S = 0.01
 
 
 def write(root: Path, place: str, files: dict[str, str]) -> Path:
@@ -19,16 +19,17 @@ def write(root: Path, place: str, files: dict[str, str]) -> Path:
 
 
 class RaplCounter:
-    """`watts` may be changed at any time. late: the longest time that the counter stood still. A context manager."""
+    """Advances all the time, and to the moment where advance() is called. A context manager."""
 
-    def __init__(self, root: Path, watts: float, range_uj: int) -> None:
-        self.watts = watts
-        self.late = 0.0
-        self.wraps = 0
-        self._range = range_uj
-        self._directory = write(
-            root, "powercap/intel-rapl:0", {"name": "package-0", "energy_uj": "0", "max_energy_range_uj": str(range_uj)}
-        )
+    def __init__(self, root: Path, watts: float, range_j: float, begin_j: float) -> None:
+        self.joules = begin_j
+        self.range_j = range_j
+        self._watts = watts
+        self._at = time.monotonic()
+        self._lock = threading.Lock()
+        largest = str(round(1e6 * range_j))
+        files = {"name": "package-0", "energy_uj": str(round(1e6 * begin_j)), "max_energy_range_uj": largest}
+        self._directory = write(root, "powercap/intel-rapl:0", files)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._count, daemon=True)
 
@@ -40,14 +41,20 @@ class RaplCounter:
         self._ended.set()
         self._thread.join()
 
-    def _count(self) -> None:
-        value, before = 0.0, time.monotonic()
-        while not self._ended.wait(_PERIOD_S):
+    def set_watts(self, watts: float) -> None:
+        """From now on."""
+        self.advance()
+        self._watts = watts
+
+    def advance(self) -> None:
+        with self._lock:
             now = time.monotonic()
-            value += 1e6 * self.watts * (now - before)
-            self.late = max(self.late, now - before)
-            before = now
-            self.wraps = int(value // self._range)
+            self.joules += self._watts * (now - self._at)
+            self._at = now
             new = self._directory / "new"
-            new.write_text(f"{int(value) % self._range}\n")
+            new.write_text(f"{round(1e6 * (self.joules % self.range_j))}\n")
             new.rename(self._directory / "energy_uj")
+
+    def _count(self) -> None:
+        while not self._ended.wait(_PERIOD_S):
+            self.advance()
