@@ -29,7 +29,7 @@ example:
 
   rbe bench smol.rbe --speculate lookup --text notes.txt --workloads tg128@256
   rbe bench --shape 135M --workloads tg64@1024,tg64@4096,tg64@16384 --kv q8
-  rbe bench smol.rbe --power all --json > modes.json       (a minute and a quarter for each power mode)
+  rbe bench smol.rbe --power all --markdown      (a minute and a quarter for each power mode)
   rbe bench smol.rbe --battery-trace day.txt --trace-speed 600
 
 workloads: pp512 is a prompt of 512 tokens, tg64 generates 64, tg64@1024 does so behind 1024 others
