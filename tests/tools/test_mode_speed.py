@@ -54,7 +54,7 @@ def test_tables(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert mode_speed.main() == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == [
-        f"| tiny.rbe, 2 threads: {what}" for what in ("calls", "token", "noise")
+        f"| tiny.rbe, 2 threads: {what}" for what in ("calls", "processor", "token", "noise")
     ]
     monkeypatch.setattr(mode_speed, "MOST_MS", 0.0)
     assert mode_speed.main() == 1 and "less than 0 is wanted" in capsys.readouterr().out
