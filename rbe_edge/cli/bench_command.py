@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rbe_edge.cli.bench_power import add_power_bench_arguments, refuse_power_flags, run_power, wants_power
 from rbe_edge.cli.model_arguments import add_memory_argument, pass_tokens
 from rbe_edge.cli.output import ProgressBar
 from rbe_edge.errors import OptionError
@@ -28,6 +29,8 @@ example:
 
   rbe bench smol.rbe --speculate lookup --text notes.txt --workloads tg128@256
   rbe bench --shape 135M --workloads tg64@1024,tg64@4096,tg64@16384 --kv q8
+  rbe bench smol.rbe --power all --markdown      (a minute and a quarter for each power mode)
+  rbe bench smol.rbe --battery-trace day.txt --trace-speed 600
 
 workloads: pp512 is a prompt of 512 tokens, tg64 generates 64, tg64@1024 does so behind 1024 others
 (the first 512 are computed, and their keys and values repeated). With several depths, how a token's time grows with
@@ -64,6 +67,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     form.add_argument("--json", action="store_true", help="write one JSON object")
     form.add_argument("--jsonl", action="store_true", help="write JSON Lines")
     form.add_argument("--csv", action="store_true", help="write CSV")
+    form.add_argument("--markdown", action="store_true", help="write Markdown (what is written without any of these)")
+    add_power_bench_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -72,6 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     if (arguments.file is None) == (arguments.shape is None):
         raise OptionError("give either a FILE or --shape; see `rbe bench --help`")
+    if wants_power(arguments):
+        return run_power(arguments)
+    refuse_power_flags(arguments)
     with ProgressBar() as bar:
         report = _measure(arguments, bar)
     if arguments.json:
