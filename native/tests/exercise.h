@@ -89,6 +89,7 @@ static inline void exercise_parts(const rbe_model *model)
             for (uint64_t at = 0; at < bytes; at++) {
                 sum += ((const uint8_t *)data)[at];
             }
+            (void)sum;
         }
     }
     rbe_mode mode = {.struct_bytes = sizeof mode};

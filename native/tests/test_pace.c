@@ -136,7 +136,7 @@ static void check_threads(double tokens_per_s, uint32_t expected)
         changes += next != n;
         n = next;
     }
-    CHECK(n == expected, "%g tokens/s: %u threads", tokens_per_s, n);
+    CHECK(n == expected && changes == n - 1, "%g tokens/s: %u threads behind %u changes", tokens_per_s, n, changes);
     CHECK(rbe__thread_pace_next(&pace, tokens_per_s, 0.1, 0) == 1, "fewer threads than before");
 }
 
