@@ -165,6 +165,26 @@ rbe_status rbe_governor_get_info(rbe_governor *governor, rbe_governor_info *out)
     return rbe__give_info("rbe_governor_get_info", out, &info, sizeof info);
 }
 
+/* Joules since the governor was made, and what they cover; NAN where there are none, or another source than in the beginning. */
+static double joules_now(rbe_governor *governor)
+{
+    rbe_energy energy = {.struct_bytes = sizeof energy};
+    if (!governor->power || rbe_energy_read(governor->power, &energy) != RBE_OK || !energy.readable) {
+        return NAN;
+    }
+    if (energy.index != governor->energy_index || isnan(governor->begin_joules)) {
+        governor->energy_index = energy.index;
+        governor->begin_joules = energy.joules;
+        governor->begin_joule_seconds = energy.seconds;
+        rbe__pace_forget(&governor->pace);
+    }
+    rbe__mutex_lock(governor->mutex);
+    governor->info.joules = energy.joules - governor->begin_joules;
+    governor->info.joule_seconds = energy.seconds - governor->begin_joule_seconds;
+    rbe__mutex_unlock(governor->mutex);
+    return energy.joules;
+}
+
 /* Once a second, and at once where the override changed. */
 static void decide(rbe_governor *governor, uint64_t now)
 {
@@ -185,6 +205,7 @@ static void decide(rbe_governor *governor, uint64_t now)
         return;
     }
     governor->celsius = sample.temperature_c;
+    (void)joules_now(governor);
     if (rbe_policy_decide(&governor->policy, &sample, &governor->policy_state, &decision) != RBE_OK) {
         return;
     }
@@ -228,26 +249,6 @@ static rbe_status apply_effort(const rbe_governor *governor, rbe_session *sessio
     return RBE_OK;
 }
 
-/* Joules since the governor was made, and what they cover; NAN where there are none, or another source than in the beginning. */
-static double joules_now(rbe_governor *governor)
-{
-    rbe_energy energy = {.struct_bytes = sizeof energy};
-    if (!governor->power || rbe_energy_read(governor->power, &energy) != RBE_OK || !energy.readable) {
-        return NAN;
-    }
-    if (energy.index != governor->energy_index || isnan(governor->begin_joules)) {
-        governor->energy_index = energy.index;
-        governor->begin_joules = energy.joules;
-        governor->begin_joule_seconds = energy.seconds;
-        rbe__pace_forget(&governor->pace);
-    }
-    rbe__mutex_lock(governor->mutex);
-    governor->info.joules = energy.joules - governor->begin_joules;
-    governor->info.joule_seconds = energy.seconds - governor->begin_joule_seconds;
-    rbe__mutex_unlock(governor->mutex);
-    return energy.joules;
-}
-
 /* 0 where the work was cancelled meanwhile. */
 static int sleep_on(rbe_governor *governor, double seconds, atomic_int *cancelled)
 {
@@ -269,7 +270,8 @@ static void keep_pace(rbe_governor *governor, atomic_int *cancelled)
     const uint64_t began = rbe__nanoseconds();
     int waited = 0;
     for (;; waited = 1) {
-        const rbe__pace_reading reading = {(double)rbe__nanoseconds() * 1e-9, joules_now(governor), governor->celsius};
+        const double joules = governor->goal.watts > 0 ? joules_now(governor) : NAN; /* else once a second, with the sample */
+        const rbe__pace_reading reading = {(double)rbe__nanoseconds() * 1e-9, joules, governor->celsius};
         const double pause = rbe__pace_pause(&governor->goal, &reading, waited, &governor->pace);
         if (pause <= 0 || !sleep_on(governor, pause, cancelled)) {
             break;
