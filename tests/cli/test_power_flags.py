@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Rbe, one_line
+from fake_machine import RaplCounter, write
 
 from rbe_edge import Model
 from rbe_edge.cli import completion_command
@@ -47,6 +47,7 @@ def command(request: pytest.FixtureRequest) -> Command:
 def run(command: Command, *arguments: object, input: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*command, *map(str, arguments)],
+        cwd="/",  # where no sources of the package lie
         input=input,
         capture_output=True,
         text=True,
@@ -186,47 +187,28 @@ def test_bench_pins_a_mode_and_says_so(program: Path) -> None:
 class Machine:
     """A tree that stands at /sys for the commands that are run in it."""
 
-    def __init__(self, tree: Path) -> None:
-        self.tree = tree
-        for place, files in (
-            ("class/power_supply/BAT0", BATTERY),
-            ("class/powercap/intel-rapl:0", RAPL),
-            ("class/thermal/thermal_zone0", ZONE),
-        ):
-            (tree / place).mkdir(parents=True)
-            for name, text in files.items():
-                (tree / place / name).write_text(text + "\n")
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        write(root, "power_supply/BAT0", BATTERY)
+        write(root, "powercap/intel-rapl:0", RAPL)
+        write(root, "thermal/thermal_zone0", ZONE)
 
     def within(self, command: Command) -> Command:
-        return ["unshare", "-rm", "sh", "-c", 'mount --bind "$0" /sys && exec "$@"', str(self.tree), *command]
+        return ["unshare", "-rm", "sh", "-c", 'mount --bind "$0" /sys && exec "$@"', str(self._root / "sys"), *command]
 
     def set_level(self, percent: int) -> None:
-        (self.tree / "class/power_supply/BAT0/capacity").write_text(f"{percent}\n")
+        write(self._root, "power_supply/BAT0", {"capacity": str(percent)})
 
     @contextmanager
     def drawing(self, watts: float) -> Iterator[None]:
         """The package's counter grows by so much."""
-        counter, ended = self.tree / "class/powercap/intel-rapl:0/energy_uj", threading.Event()
-
-        def count() -> None:
-            began = time.monotonic()
-            while not ended.wait(0.005):
-                new = counter.with_name("new")
-                new.write_text(f"{1000 + int(1e6 * watts * (time.monotonic() - began))}\n")
-                new.rename(counter)
-
-        thread = threading.Thread(target=count)
-        thread.start()
-        try:
+        with RaplCounter(self._root, watts, range_j=262143.32885, begin_j=0.001):
             yield
-        finally:
-            ended.set()
-            thread.join()
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    found = Machine(tmp_path / "sys")
+    found = Machine(tmp_path)
     if os.name != "posix" or shutil.which("unshare") is None or run(found.within(["true"])).returncode != 0:
         pytest.skip("no mount namespaces here")
     return found
@@ -269,6 +251,7 @@ def test_chat_tells_a_switch_while_it_goes_on(command: Command, machine: Machine
     machine.set_level(80)
     process = subprocess.Popen(
         machine.within([*command, "chat", str(demo_path()), "-n", "6", *GREEDY, "--json"]),
+        cwd="/",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -292,7 +275,8 @@ def test_chat_tells_a_switch_while_it_goes_on(command: Command, machine: Machine
 def test_ctrl_c_ends_a_wait(command: Command) -> None:
     """Between two tokens it waits two seconds, and twenty are to come."""
     arguments = ("run", demo_path(), "-p", "Once", "-n", 20, *GREEDY, "--pace", 0.01)
-    process = subprocess.Popen([*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    words = [*command, *map(str, arguments)]
+    process = subprocess.Popen(words, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         assert process.stdout and process.stdout.read(1)
         process.send_signal(signal.SIGINT)
@@ -309,6 +293,7 @@ def test_a_switch_on_a_terminal_has_its_own_line(command: Command, machine: Mach
     words = machine.within([*command, "chat", str(demo_path()), "--plain", *GREEDY, "--pace", "8"])
     pid, fd = pty.fork()
     if pid == 0:
+        os.chdir("/")
         os.execvp(words[0], words)
     seen = b""
     deadline = time.monotonic() + 60

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_models
+from fake_machine import AT_ONCE, FakeMachine, write
 from fixed_planes import fixed_planes
 
 from rbe_edge import Model
@@ -32,9 +33,7 @@ TABLE = modes.ModeTable(
         modes.Mode(attention=(1, SKIP), feed_forward=(1, SKIP), lm_head=1),
     ),
 )
-AT_ONCE = Policy(least_seconds=0, charger_seconds=0, hysteresis=0)
 BATTERY = {"type": "Battery", "present": "1", "status": "Discharging", "capacity": "80"}
-RAPL = {"name": "package-0", "energy_uj": "1000", "max_energy_range_uj": "262143328850"}
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sensors are files of POSIX systems")
 
@@ -53,14 +52,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(path: Path) -> Iterator[Model]:
     with Model.open(path) as opened:
         yield opened
-
-
-def write(root: Path, place: str, files: dict[str, str]) -> Path:
-    directory = root / "sys/class" / place
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (directory / name).write_text(text + "\n")
-    return directory
 
 
 def test_modes_follow_the_battery(model: Model, tmp_path: Path) -> None:
@@ -159,18 +150,7 @@ def test_goals_that_cannot_be_held(model: Model, tmp_path: Path, goals: Goals, m
 
 def test_energy_and_watts(model: Model, tmp_path: Path) -> None:
     """A counter that grows by 10 W: under 100 W nothing waits, under 2 W tokens do, and waiting can be cancelled."""
-    rapl = write(tmp_path, "powercap/intel-rapl:0", RAPL)
-    ended = threading.Event()
-
-    def count() -> None:
-        began = time.monotonic()
-        while not ended.wait(0.01):
-            (rapl / "new").write_text(f"{1000 + int(1e7 * (time.monotonic() - began))}\n")
-            (rapl / "new").rename(rapl / "energy_uj")
-
-    counter = threading.Thread(target=count)
-    counter.start()
-    try:
+    with FakeMachine(tmp_path).takes(10):
         with Power(str(tmp_path)) as power, model.session() as session:
             with Governor(model, power, goals=Goals(watts=100)) as governor:
                 governor.govern(session)
@@ -194,9 +174,6 @@ def test_energy_and_watts(model: Model, tmp_path: Path) -> None:
                     for _ in range(100):
                         session.prefill(TOKENS[:1])
                 timer.join()
-    finally:
-        ended.set()
-        counter.join()
 
 
 def test_joules_are_those_until_they_are_asked_for(model: Model, tmp_path: Path) -> None:

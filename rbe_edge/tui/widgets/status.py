@@ -76,13 +76,15 @@ class Plot(Vertical):
         return not self._values
 
     def caption(self, text: str) -> None:
-        self.query_one(Static).update(Content(f"{self._what}: {text}"))
+        for label in self.query(Static):  # none before it is there, and none when it goes
+            label.update(Content(f"{self._what}: {text}"))
 
     def add(self, value: float) -> None:
         self._values.append(value)
         low, high = min(self._values), max(self._values)
         self.caption(f"{value:.1f} ({low:.1f} to {high:.1f})")
-        self.query_one(Sparkline).data = list(self._values)
+        for line in self.query(Sparkline):
+            line.data = list(self._values)
 
 
 class Meters(Horizontal):
@@ -98,8 +100,8 @@ class Meters(Horizontal):
 
     def add_temperature(self, temperature: float | None) -> None:
         """Degrees Celsius; None: the machine does not tell."""
-        plot = self.query_one("#temperature-plot", Plot)
-        if temperature is not None:
-            plot.add(temperature)
-        elif plot.empty:
-            plot.caption("no sensor that can be read here")
+        for plot in self.query("#temperature-plot").results(Plot):  # none before it is there, and none when it goes
+            if temperature is not None:
+                plot.add(temperature)
+            elif plot.empty:
+                plot.caption("no sensor that can be read here")
