@@ -88,8 +88,13 @@ class Judge:
             raise OptionError("the text is too short; at least 2 tokens are needed")
         self._model = model
         self._session = model.session(context=max(map(len, self._windows)), threads=threads)
-        self._expected = [found.astype(np.float16) for found in self._scored(None)]
-        self.whole = self.loss(Effort())
+        self._expected: list[npt.NDArray[np.float16]] = []
+        nats: list[npt.NDArray[np.float32]] = []
+        for window, found in zip(self._windows, self._scored(None), strict=True):
+            self._expected.append(found.astype(np.float16))
+            nats.append(_followed(found, window))
+        n = sum(map(len, nats))
+        self.whole = Loss(0.0, 0.0, _perplexity(nats), 1.0, n)
 
     def __enter__(self) -> Judge:
         return self
@@ -115,15 +120,23 @@ class Judge:
         nats, divergences, agree = [], [], 0
         for window, kept, found in zip(self._windows, self._expected, self._scored(effort), strict=True):
             expected = kept.astype(np.float32)
-            followed = np.asarray(window[1:], dtype=np.int64)
-            nats.append(found[np.arange(len(followed)), followed])
+            nats.append(_followed(found, window))
             agree += int((expected.argmax(axis=1) == found.argmax(axis=1)).sum())
             divergences.append((np.exp(expected) * (expected - found)).sum(axis=1, dtype=np.float64))
-        every, likely = np.concatenate(divergences), np.concatenate(nats).astype(np.float64)
+        every = np.concatenate(divergences)
         n = len(every)
         error = float(every.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
-        perplexity = math.exp(min(700.0, -float(likely.mean())))
-        return Loss(max(0.0, float(every.mean())), error, perplexity, agree / n, n)
+        return Loss(max(0.0, float(every.mean())), error, _perplexity(nats), agree / n, n)
+
+
+def _followed(found: npt.NDArray[np.float32], window: Sequence[int]) -> npt.NDArray[np.float32]:
+    """The log-probabilities [n - 1] of the tokens that follow, of those of all tokens [n - 1][vocabulary]."""
+    return found[np.arange(len(window) - 1), np.asarray(window[1:], dtype=np.int64)]
+
+
+def _perplexity(log_probabilities: Sequence[npt.NDArray[np.float32]]) -> float:
+    mean = np.concatenate(log_probabilities).astype(np.float64).mean()
+    return math.exp(min(700.0, -float(mean)))
 
 
 def places(model: Model) -> dict[tuple[Part, int], int]:

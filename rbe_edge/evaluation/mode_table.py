@@ -44,6 +44,8 @@ def plan_modes(
     threads: 0 is one per fast core. report counts measurements, of about how many. Raises OptionError for a text that
     is too short, or a source of another vocabulary."""
     search, measure = _windows(model.tokenize(text, special=False), min(WINDOW, model.info.context))
+    if report is not None:
+        report(0, 1)  # how many measurements there will be is known behind the first tokens
     with Judge(model, measure, threads=threads) as judge:
         modes = [_mode(judge.whole_found(), judge, "")]
         with Judge(model, search, threads=threads) as searching:
