@@ -7,7 +7,7 @@
 
 static inline void test_rbe_weighted_sum_kernel(const kernel_case *about, rbe_weighted_sum_kernel *weighted_sum)
 {
-    for (uint32_t index = 0; index < FLOAT_CASES; index++) {
+    for (uint32_t index = 0; index < FLOAT_CASES; index += case_step()) {
         const uint32_t n_cols = index < 80 ? index + 1 : random_between(1, 300), n_rows = random_between(0, 70);
         const uint32_t n_out = index % 3 ? random_between(1, 20) : index % 7 + 1;
         const size_t row_stride = n_cols + random_between(0, 3), weight_stride = n_rows + random_between(0, 3);
@@ -67,7 +67,7 @@ static inline void test_rbe_weighted_sum_kernel(const kernel_case *about, rbe_we
 
 static inline void test_rbe_online_softmax_kernel(const kernel_case *about, rbe_online_softmax_kernel *online_softmax)
 {
-    for (uint32_t n = 1; n < FLOAT_CASES; n++) {
+    for (uint32_t n = 1; n < FLOAT_CASES; n += case_step()) {
         const float size = n % 5 ? 4.0f * (float)(n % 5) : 120.0f;
         for (uint32_t second = 0; second < 2; second++) {
             const guarded x = guard_take(n * sizeof(float), n % 2 ? GUARD_BEFORE : GUARD_BEHIND);
@@ -117,7 +117,7 @@ static inline guarded activation_arguments(uint32_t n)
 
 static inline void test_rbe_exponential_kernel(const kernel_case *about, rbe_exponential_kernel *exponential)
 {
-    for (uint32_t n = 0; n < 4 * FLOAT_CASES; n++) {
+    for (uint32_t n = 0; n < 4 * FLOAT_CASES; n += case_step()) {
         const guarded x = activation_arguments(n);
         float *values = x.data, before[4 * FLOAT_CASES];
         memcpy(before, values, n * sizeof(float));
@@ -148,7 +148,7 @@ static inline double activation_of(const char *field, double x)
 
 static inline void test_rbe_activation_kernel(const kernel_case *about, rbe_activation_kernel *activation)
 {
-    for (uint32_t n = 0; n < 4 * FLOAT_CASES; n++) {
+    for (uint32_t n = 0; n < 4 * FLOAT_CASES; n += case_step()) {
         const guarded gate = activation_arguments(n), up = activation_arguments(n);
         const float *gates = n % 3 ? gate.data : NULL, *results = up.data;
         float before[4 * FLOAT_CASES];
@@ -172,7 +172,7 @@ static inline void test_rbe_activation_kernel(const kernel_case *about, rbe_acti
 
 static inline void test_rbe_softcap_kernel(const kernel_case *about, rbe_softcap_kernel *softcap)
 {
-    for (uint32_t n = 0; n < FLOAT_CASES; n++) {
+    for (uint32_t n = 0; n < FLOAT_CASES; n += case_step()) {
         const guarded x = activation_arguments(n);
         const float cap = n % 2 ? 30.0f : 0.5f;
         float *values = x.data, before[FLOAT_CASES];
@@ -193,7 +193,7 @@ static inline void test_rbe_softcap_kernel(const kernel_case *about, rbe_softcap
 static inline void check_in_place(const kernel_case *about, void (*kernel)(float *x, const float *y, uint32_t n),
                                   float (*expected)(float x, float y))
 {
-    for (uint32_t n = 0; n < FLOAT_CASES; n++) {
+    for (uint32_t n = 0; n < FLOAT_CASES; n += case_step()) {
         const guarded x = activation_arguments(n), y = activation_arguments(n);
         float before[FLOAT_CASES];
         memcpy(before, x.data, n * sizeof(float));
@@ -228,7 +228,7 @@ static inline void test_rbe_add_kernel(const kernel_case *about, rbe_add_kernel 
 
 static inline void test_rbe_multiply_add_kernel(const kernel_case *about, rbe_multiply_add_kernel *multiply_add)
 {
-    for (uint32_t n = 0; n < FLOAT_CASES; n++) {
+    for (uint32_t n = 0; n < FLOAT_CASES; n += case_step()) {
         const guarded y = activation_arguments(n), a = activation_arguments(n), b = activation_arguments(n);
         float before[FLOAT_CASES];
         memcpy(before, y.data, n * sizeof(float));
@@ -245,7 +245,7 @@ static inline void test_rbe_multiply_add_kernel(const kernel_case *about, rbe_mu
 
 static inline void test_rbe_flip_signs_kernel(const kernel_case *about, rbe_flip_signs_kernel *flip_signs)
 {
-    for (uint32_t n = 0; n < 2 * FLOAT_CASES; n++) {
+    for (uint32_t n = 0; n < 2 * FLOAT_CASES; n += case_step()) {
         const guarded x = activation_arguments(n), y = guard_take(n * sizeof(float), GUARD_BEHIND);
         const guarded signs = guard_take((n + 63) / 64 * 8, GUARD_BEHIND);
         random_bytes(signs.data, (n + 63) / 64 * 8);
@@ -279,7 +279,7 @@ static inline void norm_terms(rbe__norm_kind kind, const float *x, uint32_t n, d
 static inline void test_rbe_normalize_kernel(const kernel_case *about, rbe_normalize_kernel *normalize)
 {
     enum { FORMS = 2 * RBE_N_NORM_KINDS }; /* of each kind without and with bias */
-    for (uint32_t index = 0; index < FORMS * FLOAT_CASES; index++) {
+    for (uint32_t index = 0; index < FORMS * FLOAT_CASES; index += case_step()) {
         const uint32_t n = index / FORMS < 80 ? index / FORMS + 1 : random_between(1, 5000);
         const rbe__norm_kind kind = (rbe__norm_kind)(index % FORMS / 2);
         const int biased = index % 2, before = index / FORMS % 2;
@@ -313,7 +313,7 @@ static inline void test_rbe_normalize_kernel(const kernel_case *about, rbe_norma
 
 static inline void test_rbe_from_i8_kernel(const kernel_case *about, rbe_from_i8_kernel *from_i8)
 {
-    for (uint32_t n = 0; n < FLOAT_CASES; n++) {
+    for (uint32_t n = 0; n < FLOAT_CASES; n += case_step()) {
         const guarded bytes = guard_take(n, n % 2 ? GUARD_BEFORE : GUARD_BEHIND), x = guard_take(n * sizeof(float), GUARD_BEHIND);
         random_bytes(bytes.data, n);
         from_i8(bytes.data, n, x.data);
@@ -327,7 +327,7 @@ static inline void test_rbe_from_i8_kernel(const kernel_case *about, rbe_from_i8
 
 static inline void test_rbe_from_i4_kernel(const kernel_case *about, rbe_from_i4_kernel *from_i4)
 {
-    for (uint32_t n = 0; n < FLOAT_CASES; n++) {
+    for (uint32_t n = 0; n < FLOAT_CASES; n += case_step()) {
         const uint32_t half = (n + 1) / 2;
         const guarded bytes = guard_take(half, n % 2 ? GUARD_BEFORE : GUARD_BEHIND), x = guard_take(n * sizeof(float), GUARD_BEHIND);
         random_bytes(bytes.data, half);

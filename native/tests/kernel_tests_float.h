@@ -73,7 +73,7 @@ static inline void random_floats(float *x, size_t n)
 
 static inline void test_rbe_dense_kernel(const kernel_case *about, rbe_dense_kernel *dense)
 {
-    for (uint32_t index = 0; index < FLOAT_CASES; index++) {
+    for (uint32_t index = 0; index < FLOAT_CASES; index += case_step()) {
         const uint32_t rows = random_between(1, 21), n_tokens = index % 4 ? random_between(1, 13) : 1;
         const uint32_t cols = index < 70 ? index + 1 : random_between(1, 1100);
         const size_t x_stride = cols + random_between(0, 3), y_stride = rows + random_between(0, 3);
@@ -120,7 +120,7 @@ static inline void test_rbe_dense_kernel(const kernel_case *about, rbe_dense_ker
 
 static inline void test_rbe_accumulate_kernel(const kernel_case *about, rbe_accumulate_kernel *accumulate)
 {
-    for (uint32_t n = 0; n < FLOAT_CASES; n++) {
+    for (uint32_t n = 0; n < FLOAT_CASES; n += case_step()) {
         const guard_side side = n % 2 ? GUARD_BEFORE : GUARD_BEHIND;
         const guarded y = guard_take(n * sizeof(float), side), acc = guard_take(n * sizeof(int32_t), side);
         float before[FLOAT_CASES];
@@ -193,7 +193,7 @@ static inline void test_rbe_hadamard_kernel(const kernel_case *about, rbe_hadama
 static inline void test_rbe_quantize_kernel(const kernel_case *about, rbe_quantize_kernel *quantize)
 {
     enum { MOST = 1000, BLOCKS = MOST / 256 + 1 };
-    for (uint32_t index = 0; index < FLOAT_CASES; index++) {
+    for (uint32_t index = 0; index < FLOAT_CASES; index += case_step()) {
         const uint32_t n = index % 3 ? random_between(1, MOST) : 256 * random_between(1, 3) + index % 2;
         const guard_side side = index % 2 ? GUARD_BEFORE : GUARD_BEHIND;
         const uint32_t n_blocks = (n + 255) / 256;

@@ -93,7 +93,7 @@ static inline void test_rbe_generate_kernel(const kernel_case *about, rbe_genera
 {
     const uint32_t bits = bits_of_field(about->field);
     test_check_values(about, generate, bits);
-    for (uint32_t index = 0; index < TRELLIS_CASES; index++) {
+    for (uint32_t index = 0; index < TRELLIS_CASES; index += case_step()) {
         strip_case c;
         strip_case_make(&c, bits, index, index % 2 ? GUARD_BEFORE : GUARD_BEHIND);
         const uint32_t row_steps = c.strip.row_steps;
@@ -130,7 +130,7 @@ static inline void test_rbe_dot_kernel(const kernel_case *about, rbe_dot_kernel 
     enum { MOST_GROUPS = 140 };
     static int8_t tile[MOST_GROUPS * 64 * 16];
     const uint32_t bits = bits_of_field(about->field);
-    for (uint32_t index = 0; index < TRELLIS_CASES; index++) {
+    for (uint32_t index = 0; index < TRELLIS_CASES; index += case_step()) {
         strip_case c;
         strip_case_make(&c, bits, index, index % 2 ? GUARD_BEFORE : GUARD_BEHIND);
         const uint32_t rows = 4 * c.strip.row_steps, n_groups = c.strip.n_groups, n_blocks = (n_groups - 1) / RBE_BLOCK_GROUPS + 1;
@@ -232,7 +232,7 @@ static inline void test_rbe_checksum_kernel(const kernel_case *about, rbe_checks
 
 static inline void test_rbe_multiply_tile_kernel(const kernel_case *about, rbe_multiply_tile_kernel *multiply_tile)
 {
-    for (uint32_t index = 0; index < TILE_CASES; index++) {
+    for (uint32_t index = 0; index < TILE_CASES; index += case_step()) {
         const uint32_t row_steps = index < 64 ? index + 1 : random_between(1, 64);
         const uint32_t n_groups = index % 5 ? random_between(1, 12) : 64;
         const uint32_t n_tokens = index % 7 ? random_between(1, 19) : random_between(1, 65);
