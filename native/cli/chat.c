@@ -278,6 +278,12 @@ static int read_template(chat_state *c, span *jinja)
     return is_read ? 0 : fail(EXIT_USAGE, "%s: cannot be read; give a chat template in UTF-8", c->template_file);
 }
 
+static void show_limits(const char *line, void *user)
+{
+    (void)user;
+    note("%s", line);
+}
+
 static int prepare(chat_state *c, const model_source *carried)
 {
     model_source source;
@@ -296,6 +302,11 @@ static int prepare(chat_state *c, const model_source *carried)
     if (code) {
         return code;
     }
+    code = begin_governing(&c->power, c->model, 1, show_switch, c, &c->governing);
+    code = code ? code : limit_session(&c->governing, &c->options, c->model, show_limits, NULL, &c->session_options);
+    if (code) {
+        return code;
+    }
     rbe_status status = rbe_session_create(c->model, &c->session_options, &c->session);
     if (status == RBE_OK) {
         status = rbe_session_get_info(c->session, &info);
@@ -303,8 +314,7 @@ static int prepare(chat_state *c, const model_source *carried)
     if (status != RBE_OK) {
         return fail_with(status);
     }
-    code = begin_governing(&c->power, c->model, 1, show_switch, c, &c->governing);
-    code = code ? code : govern(&c->governing, c->session);
+    code = govern(&c->governing, c->session);
     if (code) {
         return code;
     }

@@ -8,6 +8,7 @@
 #include "output.h"
 
 #define NOT_GIVEN (-DBL_MIN) /* a number that nobody writes */
+#define DEFAULT_CONTEXT 4096u /* where the model's own is larger */
 #define N_POWER_NAMES (1u + RBE_MODES)
 
 const char *const power_names[] = {"auto", "performance", "balanced", "saver", "emergency", NULL};
@@ -97,6 +98,52 @@ int begin_governing(const power_options *o, const rbe_model *model, int always, 
         return fail(EXIT_USAGE, "%s", rbe_last_error());
     }
     begin_energy(out);
+    return 0;
+}
+
+/* The mode that holds now. */
+static rbe_status decide_mode(const governing *g, rbe_policy_decision *decision)
+{
+    rbe_policy policy;
+    rbe_policy_state state = {0};
+    rbe_power_sample sample = {.struct_bytes = sizeof sample};
+    *decision = (rbe_policy_decision){.struct_bytes = sizeof *decision};
+    if (read_policy(&g->options, &policy)) {
+        return RBE_ERROR_ARGUMENT;
+    }
+    const rbe_status status = rbe_power_read(g->power, &sample);
+    return status == RBE_OK ? rbe_policy_decide(&policy, &sample, &state, decision) : status;
+}
+
+int limit_session(const governing *g, const model_options *given, const rbe_model *model, rbe_governor_callback log, void *user,
+                  rbe_session_options *session)
+{
+    rbe_policy_decision decision;
+    rbe_mode_limits limits = {.struct_bytes = sizeof limits};
+    rbe_model_info info = {.struct_bytes = sizeof info};
+    char context[32] = "", kv[32] = "", line[160];
+    if (!g->governor || g->options.mode == POWER_PERFORMANCE) {
+        return 0;
+    }
+    rbe_status status = decide_mode(g, &decision);
+    status = status == RBE_OK ? rbe_mode_get_limits(decision.mode, &limits) : status;
+    status = status == RBE_OK ? rbe_model_get_info(model, &info) : status;
+    if (status != RBE_OK) {
+        return fail_with(status);
+    }
+    const uint32_t own = info.context_tokens < DEFAULT_CONTEXT ? info.context_tokens : DEFAULT_CONTEXT;
+    if (given->context == 0 && limits.context_tokens && limits.context_tokens < own) {
+        session->context_tokens = limits.context_tokens;
+        snprintf(context, sizeof context, " -c %u", limits.context_tokens);
+    }
+    if (given->kv == KV_NOT_GIVEN && limits.kv_type != session->kv_type) {
+        session->kv_type = limits.kv_type;
+        snprintf(kv, sizeof kv, " --kv %s", kv_names[limits.kv_type]);
+    }
+    if (log && (context[0] || kv[0])) {
+        snprintf(line, sizeof line, "power mode %s: %s; so%s%s", rbe_power_mode_name(decision.mode), decision.reason, context, kv);
+        log(line, user);
+    }
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #ifndef RBE_PROGRAM_POWER_OPTIONS_H
 #define RBE_PROGRAM_POWER_OPTIONS_H
 
+#include "model_options.h"
 #include "options.h"
 #include "rbe/governor.h"
 
@@ -43,6 +44,11 @@ typedef struct governing {
 /* *out is for end_governing in any case. always: a governor even where it has nothing to act on, for who may override it later. log: a
  * line for each switch; NULL: none. 0, or EXIT_USAGE behind a line: for goals that nothing here measures. */
 int begin_governing(const power_options *o, const rbe_model *model, int always, rbe_governor_callback log, void *user, governing *out);
+
+/* The same session within the limits of the mode that holds now, where neither flag says otherwise; log is told of them, and may be NULL.
+ * Nothing where there is no governor. 0, or an exit code behind a line. */
+int limit_session(const governing *g, const model_options *given, const rbe_model *model, rbe_governor_callback log, void *user,
+                  rbe_session_options *session);
 
 /* Behind the sessions that it governs. */
 void end_governing(governing *g);

@@ -99,6 +99,12 @@ static int prepare(run_state *run, const model_source *source, span prompt)
         return code;
     }
     run->opened = seconds();
+    const rbe_governor_callback log = run->options.verbose ? show_switch : NULL;
+    code = begin_governing(&run->power, run->model, 0, log, NULL, &run->governing);
+    code = code ? code : limit_session(&run->governing, &run->options, run->model, log, NULL, &run->session_options);
+    if (code) {
+        return code;
+    }
     const size_t capacity = prompt.bytes + 16; /* a token is at least a byte; a few more at the ends */
     run->tokens = malloc(capacity * sizeof *run->tokens);
     if (!run->tokens) {
@@ -116,10 +122,9 @@ static int prepare(run_state *run, const model_source *source, span prompt)
     if (status != RBE_OK) {
         return fail_with(status);
     }
-    int governed = begin_governing(&run->power, run->model, 0, run->options.verbose ? show_switch : NULL, NULL, &run->governing);
-    governed = governed ? governed : govern(&run->governing, run->session);
-    if (governed) {
-        return governed;
+    code = govern(&run->governing, run->session);
+    if (code) {
+        return code;
     }
     choose_threads(&run->options, run->model, run->session);
     if (!run->session_options.sink_tokens && run->n_tokens > info.context_tokens) {

@@ -24,7 +24,14 @@ from rbe_edge.cli.model_arguments import (
     statistics_json,
 )
 from rbe_edge.cli.output import ProgressBar, note, printable
-from rbe_edge.cli.power_arguments import AUTO, add_power_arguments, energy_note, governed, power_choice
+from rbe_edge.cli.power_arguments import (
+    AUTO,
+    add_power_arguments,
+    energy_note,
+    governed,
+    limited_session,
+    power_choice,
+)
 from rbe_edge.errors import ContextFull
 from rbe_edge.format.modes import MODE_NAMES
 from rbe_edge.progress import Progress
@@ -94,8 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
     switches = _SwitchLines()
     with (
         Model.open(path or demo_path(), verify=not arguments.no_verify, max_memory=arguments.max_memory) as model,
-        Session(model, session_choice) as session,
         governed(arguments, model, switches, always=True) as governor,
+        Session(model, limited_session(arguments, session_choice, model, note)) as session,
     ):
         assert governor is not None
         choose_threads(session, arguments)

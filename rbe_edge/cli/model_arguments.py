@@ -54,7 +54,7 @@ def _add_engine_arguments(engine: argparse._ArgumentGroup) -> None:
         help="threads (the first answer finds the fastest)",
     )
     engine.add_argument("-b", "--batch-size", metavar="N", type=int, default=0, help="tokens per pass (64 or 128)")
-    engine.add_argument("--kv", choices=KV_TYPES, default="f16", help="type of the KV cache (%(default)s)")
+    engine.add_argument("--kv", choices=KV_TYPES, help="type of the KV cache (f16; q8 in power modes that save)")
     engine.add_argument(
         "--sinks",
         metavar="N",
@@ -182,7 +182,7 @@ def session_options(arguments: argparse.Namespace) -> SessionOptions:
         context=arguments.ctx_size,
         threads=arguments.threads,
         pass_tokens=pass_tokens(arguments),
-        kv=arguments.kv,
+        kv=arguments.kv or "f16",
         planes=arguments.read_planes,
         sinks=arguments.sinks,
         check_memory=not arguments.force_memory,

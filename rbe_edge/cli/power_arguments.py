@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from rbe_edge.errors import OptionError
 from rbe_edge.format.modes import MODE_NAMES
+from rbe_edge.runtime.options import DEFAULT_CONTEXT
 
 if TYPE_CHECKING:
-    from rbe_edge.machine.power import Power
+    from rbe_edge.machine.power import Mode, Power
     from rbe_edge.runtime.engine_model import EngineModel
     from rbe_edge.runtime.governor import Governor, GovernorInfo, PowerChoice
+    from rbe_edge.runtime.options import SessionOptions
 
 AUTO = "auto"
 
@@ -84,6 +86,44 @@ def governed(
     choice = power_choice(arguments)
     with measuring_sensors(root) as power, Governor(model, power, choice.policy, choice.goals, log) as governor:
         yield governor
+
+
+def limited_session(
+    arguments: argparse.Namespace,
+    session: SessionOptions,
+    model: EngineModel,
+    log: Callable[[str], None] | None = None,
+    root: str = "",
+) -> SessionOptions:
+    """The same within the limits of the power mode that holds now. log: is told of them, where there are any. root: as
+    of governed()."""
+    if arguments.power == MODE_NAMES[0]:
+        return session
+    from rbe_edge.machine.power import Decider, Power
+
+    with Power(root) as power:
+        decision = Decider(power_choice(arguments).policy).decide(power.sample())
+    own_context = min(model.info.context, DEFAULT_CONTEXT)
+    session, words = within_limits(arguments, session, decision.mode, own_context)
+    if words and log is not None:
+        log(f"power mode {decision.mode.label}: {decision.reason}; so {' '.join(words)}")
+    return session
+
+
+def within_limits(
+    arguments: argparse.Namespace, session: SessionOptions, mode: Mode, own_context: int
+) -> tuple[SessionOptions, list[str]]:
+    """The same within the limits of a mode, where flags do not say otherwise, and the flags that would say it."""
+    from rbe_edge.runtime.governor import mode_limits
+
+    limits, words = mode_limits(mode), []
+    if arguments.ctx_size == 0 and 0 < limits.context < own_context:
+        session = replace(session, context=limits.context)
+        words.append(f"-c {limits.context}")
+    if arguments.kv is None and limits.kv != session.kv:
+        session = replace(session, kv=limits.kv)
+        words.append(f"--kv {limits.kv}")
+    return session, words
 
 
 def _check_goals(arguments: argparse.Namespace) -> None:

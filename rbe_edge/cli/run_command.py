@@ -17,7 +17,7 @@ from rbe_edge.cli.model_arguments import (
     statistics_json,
 )
 from rbe_edge.cli.output import ProgressBar, note, printable
-from rbe_edge.cli.power_arguments import add_power_arguments, energy_note, governed
+from rbe_edge.cli.power_arguments import add_power_arguments, energy_note, governed, limited_session
 from rbe_edge.errors import OptionError
 from rbe_edge.progress import Progress
 
@@ -74,11 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_memory(arguments, path, Wish(session_choice, max_memory=arguments.max_memory))
     verify = not arguments.no_verify
+    log = note if arguments.verbose else None
     pieces: list[str] = []
     with (
         Model.open(path, verify=verify, max_memory=arguments.max_memory) as model,
-        Session(model, session_choice) as session,
-        governed(arguments, model, note if arguments.verbose else None) as governor,
+        governed(arguments, model, log) as governor,
+        Session(model, limited_session(arguments, session_choice, model, log)) as session,
         ProgressBar() as bar,
     ):
         choose_threads(session, arguments)

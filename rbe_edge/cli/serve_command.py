@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rbe_edge.cli.model_arguments import add_force_argument, check_memory
 from rbe_edge.cli.output import note, printable
-from rbe_edge.cli.power_arguments import add_power_arguments, measuring_sensors, power_choice
+from rbe_edge.cli.power_arguments import add_power_arguments, measuring_sensors, power_choice, within_limits
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.options import KV_TYPES, SessionOptions
 from rbe_edge.runtime.text_file import read_text
@@ -190,12 +190,8 @@ def _limited(
     if arguments.slots is None and 0 < limits.sessions < options.slots:
         options = replace(options, slots=limits.sessions)
         words.append(f"--slots {limits.sessions}")
-    if arguments.ctx_size == 0 and 0 < limits.context < own:
-        session = replace(session, context=limits.context)
-        words.append(f"-c {limits.context}")
-    if arguments.kv is None and limits.kv != session.kv:
-        session = replace(session, kv=limits.kv)
-        words.append(f"--kv {limits.kv}")
+    session, of_session = within_limits(arguments, session, decision.mode, own)
+    words += of_session
     line = f"power mode {decision.mode.label}: {decision.reason}" if decision.mode else ""
     return session, options, f"{line}; so {' '.join(words)} until the next start" if words else line
 

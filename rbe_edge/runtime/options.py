@@ -14,6 +14,7 @@ KvType = Literal["f16", "f32", "q8", "q8q4"]
 KV_TYPES: tuple[KvType, ...] = get_args(KvType)
 PlanesKind = Literal["attention", "feed_forward", "embedding", "lm_head"]
 MAX_PASS_TOKENS = 512  # tokens of a prefill pass, of the library
+DEFAULT_CONTEXT = 4096  # where the model's own is larger, of the library
 
 
 def require(condition: bool, message: str) -> None:

@@ -136,7 +136,7 @@ def test_a_pace_takes_one_thread_and_waits(command: Command) -> None:
 def test_the_text_of_a_mode_is_that_of_its_effort(command: Command) -> None:
     """Of a file with a table of modes; without the flag everything is read."""
     options = GenerationOptions(max_tokens=12, sampling=SamplingOptions(temperature=0.0, seed=1))
-    arguments = ("run", WITH_MODES, "-p", "The engine", "-n", 12, *GREEDY, "--json")
+    arguments = ("run", WITH_MODES, "-p", "The engine", "-n", 12, *GREEDY, "--kv", "f16", "--json")
     tokens = {}
     with Model.open(WITH_MODES) as model, model.session(threads=1) as session:
         table = model.modes
@@ -153,6 +153,19 @@ def test_the_text_of_a_mode_is_that_of_its_effort(command: Command) -> None:
             notes = [line for line in lines(done) if line.startswith(f"{mode}: override")]
             assert len(notes) == (mode != "performance")
     assert tokens["performance"] == json.loads(run(command, *arguments).stdout)["tokens"] != tokens["emergency"]
+
+
+def test_new_sessions_keep_to_the_limits_of_their_mode(command: Command) -> None:
+    """A smaller cache, where flags do not ask for another; said with -v."""
+    arguments = ("run", demo_path(), "-p", "Once upon a time", "-n", 24, *GREEDY, "-v")
+    limited = run(command, *arguments, "--power", "emergency")
+    assert "power mode emergency: override, no battery; so --kv q8" in limited.stderr
+    plain = run(command, *arguments, "--kv", "q8")
+    own = run(command, *arguments, "--kv", "f16", "--power", "emergency")
+    assert limited.stdout == plain.stdout and own.stdout == run(command, *arguments).stdout
+    assert "; so " not in plain.stderr + own.stderr
+    chat = run(command, "chat", demo_path(), "-n", 4, *GREEDY, "--power", "saver", input="Hi\n")
+    assert lines(chat)[0] == "power mode saver: override, no battery; so --kv q8"
 
 
 def test_chat_shows_and_overrides_the_mode(command: Command) -> None:
