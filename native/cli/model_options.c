@@ -43,8 +43,14 @@ const char model_options_help[] =
 
 model_options default_model_options(int64_t predict)
 {
-    return (model_options){
-        .predict = predict, .draft = 6, .kv = KV_NOT_GIVEN, .temperature = NOT_GIVEN, .top_k = 40, .top_p = 0.95, .min_p = 0.05, .repeat_penalty = 1.0};
+    return (model_options){.predict = predict,
+                           .draft = 6,
+                           .kv = KV_NOT_GIVEN,
+                           .temperature = NOT_GIVEN,
+                           .top_k = 40,
+                           .top_p = 0.95,
+                           .min_p = 0.05,
+                           .repeat_penalty = 1.0};
 }
 
 static int check_generation(const model_options *o)

