@@ -10,7 +10,7 @@
 #include "gradients/gradients.h"
 
 #define BLOCK 1024u /* of the vocabulary */
-#define LOGITS_BYTES (64u << 20) /* of a part, unless one block of all tokens takes more */
+#define LOGITS_BYTES (128u << 20) /* of a part, unless one block of all tokens takes more */
 
 /* The exponentials of one block: sum over v of exp(logit - largest). */
 typedef struct rbe__logit_block {
