@@ -9,7 +9,7 @@ import ctypes
 from typing import Any
 
 from rbe_edge._gradient_structures import *  # noqa: F403 - part of the binding
-from rbe_edge._gradient_structures import GradientCallback, GradientsHandle, GradientsOptions
+from rbe_edge._gradient_structures import CurvatureRows, GradientCallback, GradientsHandle, GradientsOptions
 from rbe_edge._power_structures import *  # noqa: F403 - part of the binding
 from rbe_edge._power_structures import (
     Effort,
@@ -324,6 +324,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "rbe_gradients_embedding": (_STATUS, [_GRADIENTS, _TOKENS, _SIZE, _U32, _FLOATS, _FLOATS, _FLOATS]),
     "rbe_gradients_add": (_STATUS, [_GRADIENTS, _FLOATS, _FLOATS, _SIZE, _U32, _U32, _FLOATS]),
+    "rbe_gradients_add_curvature": (_STATUS, [_GRADIENTS, ctypes.POINTER(CurvatureRows), _FLOATS]),
     "rbe_plane_get_layout": (_STATUS, [_U32, _U32, _U32, _U32, _OUT(PlaneLayout)]),
     "rbe_encode_plane": (
         _STATUS,

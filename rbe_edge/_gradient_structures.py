@@ -21,6 +21,21 @@ class GradientsOptions(ctypes.Structure):
     ]
 
 
+class CurvatureRows(ctypes.Structure):
+    """rbe_curvature_rows"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("x", ctypes.POINTER(ctypes.c_float)),
+        ("d", ctypes.POINTER(ctypes.c_float)),
+        ("d_stride", ctypes.c_uint32),
+        ("n_tokens", ctypes.c_uint32),
+        ("window_tokens", ctypes.c_uint32),
+        ("n_rows", ctypes.c_uint32),
+        ("cols", ctypes.c_uint32),
+    ]
+
+
 class Gradient(ctypes.Structure):
     """rbe_gradient"""
 

@@ -8,6 +8,15 @@ static void gradients_declarations(void)
 {
     CONSTANT(RBE_DRAW_TOKEN);
 
+    STRUCTURE(rbe_curvature_rows);
+    FIELD(rbe_curvature_rows, struct_bytes);
+    FIELD(rbe_curvature_rows, x);
+    FIELD(rbe_curvature_rows, d);
+    FIELD(rbe_curvature_rows, d_stride);
+    FIELD(rbe_curvature_rows, n_tokens);
+    FIELD(rbe_curvature_rows, window_tokens);
+    FIELD(rbe_curvature_rows, n_rows);
+    FIELD(rbe_curvature_rows, cols);
     STRUCTURE(rbe_gradients_options);
     FIELD(rbe_gradients_options, struct_bytes);
     FIELD(rbe_gradients_options, most_tokens);

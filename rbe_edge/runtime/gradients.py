@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,10 @@ class Gradient:
     x: FloatArray | None
     d: FloatArray
     gains: FloatArray | None
+
+    def weighed(self, rows: FloatArray) -> Gradient:
+        """The same of a matrix whose rows are multiplied by numbers [d.shape[1]]; a copy."""
+        return replace(self, d=self.d * rows)
 
 
 @dataclass(frozen=True)
@@ -258,6 +262,31 @@ class Gradients:
                 _native.pointer(positions, ctypes.c_float) if positions is not None else None,
             )
             _native.check(status, OptionError)
+
+    def add_curvature(self, gradient: Gradient, total: FloatArray, first: int = 0, n_rows: int | None = None) -> None:
+        """total[cols][cols] += the sum over windows of G^T G of a matrix that is being shown, in its lower triangle;
+        what stands above it means nothing. G is the gradient of a window by the rows of this part from `first` on.
+        Raises OptionError outside `show` and for what does not fit."""
+        require(self._inside is not None, "gradients are added while they are shown; later they are gone")
+        require(gradient.x is not None, f"{gradient.name} is no matrix")
+        assert gradient.x is not None
+        n, known = gradient.d.shape
+        count = known - first if n_rows is None else n_rows
+        require(0 <= first and 0 < count <= known - first, f"{gradient.name}: there are {known} rows")
+        cols = gradient.cols
+        require(total.shape == (cols, cols), f"{gradient.name} has {cols} columns, not {total.shape}")
+        raw = _native.CurvatureRows(
+            struct_bytes=ctypes.sizeof(_native.CurvatureRows),
+            x=_native.pointer(gradient.x, ctypes.c_float),
+            d=ctypes.cast(gradient.d.ctypes.data + 4 * first, ctypes.POINTER(ctypes.c_float)),
+            d_stride=known,
+            n_tokens=n,
+            window_tokens=gradient.window,
+            n_rows=count,
+            cols=cols,
+        )
+        add = _native.library().rbe_gradients_add_curvature
+        _native.check(add(self._inside, ctypes.byref(raw), _native.pointer(total, ctypes.c_float)), OptionError)
 
     def add(self, gradient: Gradient, total: FloatArray) -> None:
         """total[rows][cols] += d.T @ x of a matrix that is being shown; of a part of its rows, to these. In a fixed

@@ -79,6 +79,22 @@ RBE_API rbe_status rbe_gradients_embedding(rbe_gradients *gradients, const uint3
 RBE_API rbe_status rbe_gradients_add(rbe_gradients *gradients, const float *x, const float *d, size_t n_tokens, uint32_t rows,
                                      uint32_t cols, float *sum);
 
+/* Rows of a matrix, with what it reads and the gradient by what they give, as of an rbe_gradient. */
+typedef struct rbe_curvature_rows {
+    size_t struct_bytes;
+    const float *x; /* [n_tokens][cols] */
+    const float *d; /* of the first row; the rows of a token lie beside one another */
+    uint32_t d_stride; /* between tokens of d, at least n_rows */
+    uint32_t n_tokens;
+    uint32_t window_tokens; /* 0: one window of all */
+    uint32_t n_rows, cols;
+} rbe_curvature_rows;
+
+/* sum[cols][cols] += the sum over windows of G^T G, of which the lower triangle is written, and up to 63 values above it; G = d^T x is the gradient
+ * of the window by these rows. Where labels are drawn from the model it is, over the windows, the Fisher matrix of the divergence between what the
+ * model predicts and what it predicts with other weights, summed over the rows (docs/gradients.md). In a fixed order. */
+RBE_API rbe_status rbe_gradients_add_curvature(rbe_gradients *gradients, const rbe_curvature_rows *rows, float *sum);
+
 #ifdef __cplusplus
 }
 #endif
