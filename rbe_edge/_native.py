@@ -27,6 +27,7 @@ from rbe_edge._abi import (
     PROTOTYPES,
     CaptureCallback,
     DrawCallback,
+    GradientCallback,
     LogCallback,
     ProgressCallback,
 )
@@ -207,6 +208,25 @@ class Capture(_Carrier):
 
         try:
             self._show(layer, point, np.ctypeslib.as_array(x, shape=(n_tokens, cols)))
+            _interrupts.deliver()
+            return 0
+        except BaseException as raised:
+            self._raised = raised
+            return 1
+
+
+class GradientShow(_Carrier):
+    """A function that is shown gradients, `show(gradient)` with an rbe_gradient valid during the call, made callable
+    from C. Keep it until the call returns, then give the status to its check()."""
+
+    def __init__(self, show: Callable[[Any], object]) -> None:
+        super().__init__()
+        self._show = show
+        self.callback = GradientCallback(self._call)
+
+    def _call(self, gradient: Any, user: int | None) -> int:
+        try:
+            self._show(gradient.contents)
             _interrupts.deliver()
             return 0
         except BaseException as raised:

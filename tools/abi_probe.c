@@ -9,6 +9,7 @@
 #include "rbe/faults.h"
 #include "rbe/fit.h"
 #include "rbe/governor.h"
+#include "rbe/gradients.h"
 #include "rbe/modes.h"
 #include "rbe/parts.h"
 #include "rbe/rbe.h"
@@ -18,6 +19,7 @@
 #define FIELD(name, field) printf("field %s %s %zu %zu\n", #name, #field, offsetof(name, field), sizeof(((name *)NULL)->field))
 #define CONSTANT(name) printf("constant %s %" PRIu64 "\n", #name, (uint64_t)(name))
 
+#include "abi_probe_gradients.h"
 #include "abi_probe_power.h"
 
 static void structures(void)
@@ -288,6 +290,7 @@ static void structures(void)
     FIELD(rbe_encode_options, user);
     FIELD(rbe_encode_options, feedback);
     FIELD(rbe_encode_options, residual);
+    FIELD(rbe_encode_options, n_factors);
 }
 
 static void constants(void)
@@ -359,5 +362,6 @@ int main(void)
     governor_structures();
     policy_structures();
     power_constants();
+    gradients_declarations();
     return 0;
 }

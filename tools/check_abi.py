@@ -23,7 +23,20 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 INCLUDE = REPOSITORY / "native" / "include"
 HEADERS = [
     INCLUDE / "rbe" / f"{name}.h"
-    for name in ("rbe", "chat", "codec", "effort", "faults", "fit", "governor", "modes", "parts", "power", "threads")
+    for name in (
+        "rbe",
+        "chat",
+        "codec",
+        "effort",
+        "faults",
+        "fit",
+        "governor",
+        "gradients",
+        "modes",
+        "parts",
+        "power",
+        "threads",
+    )
 ]
 PROBE = REPOSITORY / "tools" / "abi_probe.c"
 
@@ -56,6 +69,7 @@ SCALARS: dict[str, Any] = {
     "rbe_capture_callback": _native.CaptureCallback,
     "rbe_draw_callback": _native.DrawCallback,
     "rbe_governor_callback": _native.GovernorCallback,
+    "rbe_gradient_callback": _native.GradientCallback,
     **STRUCTURES,
 }
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rbe_edge.runtime.batch import Batch
     from rbe_edge.runtime.conversation import Reply
+    from rbe_edge.runtime.gradients import Gradients
     from rbe_edge.runtime.session import Session
 
 
@@ -54,6 +55,14 @@ class Model(EngineModel):
         from rbe_edge.runtime.batch import Batch
 
         return Batch(self, max_sessions, threads, planes, follow_sessions)
+
+    def gradients(self, *, tokens: int = 0, context: int = 0, threads: int = 0, gains: bool = False) -> Gradients:
+        """Memory to compute gradients of this model, whose matrices must be fp32. tokens: of one call (0: 512).
+        context: of the longest window (0: tokens); it decides, as for a session, which rotary table is used. gains:
+        compute the gradient by a factor of each row too."""
+        from rbe_edge.runtime.gradients import Gradients
+
+        return Gradients(self, tokens, context, threads, gains)
 
     def count_tokens(self, text: str | Iterable[Mapping[str, str]]) -> int:
         """Tokens of a text as a prompt, or of a conversation: dictionaries of `role` and `content`, with all that the

@@ -1,0 +1,101 @@
+/* gradients.h: the gradient of a loss by everything that a model learns, layer by layer. docs/gradients.md.
+ *
+ * For packers and for tuning; running a model needs none of it. The model's matrices are fp32 (rbe pack --bits 32). The caller keeps the hidden
+ * states before every layer and behind the last one (rbe_session_embed, rbe_session_run_layers) and goes backwards: rbe_gradients_head,
+ * rbe_gradients_layer for the last layer to the first, rbe_gradients_embedding. Each call computes its layer again from the hidden states, so that
+ * memory is that of one layer. All is fp32; sums have a fixed order, so that bits depend neither on the number of threads nor on the processor.
+ *
+ * A call takes n_tokens tokens in windows of window_tokens (0: one window of all), each a text of its own from position 0 on; the last one may be
+ * shorter. The loss is the sum over the tokens. The conventions are those of rbe.h. An rbe_gradients is used by one thread at a time, in
+ * callbacks by that thread; any thread may cancel.
+ */
+#ifndef RBE_GRADIENTS_H
+#define RBE_GRADIENTS_H
+
+#include "rbe/rbe.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rbe_gradients rbe_gradients;
+
+typedef struct rbe_gradients_options {
+    size_t struct_bytes;
+    uint32_t most_tokens;     /* of one call, 1 to 65536; 0: 512 */
+    uint32_t
+        context_tokens; /* of the longest window, at most the model's; 0: most_tokens, or the model's where that is less. It decides, as for a
+                               * session, which rotary table is used */
+    uint32_t n_threads; /* 1 to 64; 0: all cores */
+    uint32_t gains; /* 1: compute rbe_gradient.gains too */
+} rbe_gradients_options;
+
+/* Takes all memory but that of products: about 4 (15 width + 6 heads x head_dim + 4 feed_forward) bytes per token, and at most 128 MB for the head.
+ * options may be NULL. RBE_ERROR_UNSUPPORTED where a matrix is not fp32. Free it before the model is closed. */
+RBE_API rbe_status rbe_gradients_create(const rbe_model *model, const rbe_gradients_options *options, rbe_gradients **out);
+RBE_API void rbe_gradients_free(rbe_gradients *gradients);
+
+/* Makes the call that runs, or else the next one, return RBE_ERROR_CANCELLED. What it was to write is then of no use. Any thread. */
+RBE_API void rbe_gradients_cancel(rbe_gradients *gradients);
+
+/* One matrix, or rows of it, or one vector (a norm or a bias). The gradient of a matrix is d^T x: the caller sums it (rbe_gradients_add), or makes
+ * of the two what it needs. Everything is valid during the call only. */
+typedef struct rbe_gradient {
+    size_t struct_bytes;
+    const char *name; /* of the tensor, zero-terminated; a tied lm_head is `embedding` */
+    uint32_t layer; /* the number of layers: of the head */
+    uint32_t rows, cols; /* of the tensor; rows 1 of a vector */
+    uint32_t first_row; /* of a matrix: the rows that d is of are first_row ... first_row + n_rows - 1; the head comes in several parts */
+    uint32_t n_rows;
+    uint32_t n_tokens;
+    uint32_t window_tokens; /* of each window but perhaps the last; never 0 */
+    const float *x; /* [n_tokens][cols] what the matrix reads; NULL: a vector */
+    const float *d; /* [n_tokens][n_rows] gradient by what the matrix gives; of a vector its gradient [cols], summed over the tokens */
+    const float *gains; /* [n_rows] gradient by a factor of each row, at 1; NULL unless asked for */
+} rbe_gradient;
+
+/* A non-zero return cancels. */
+typedef int (*rbe_gradient_callback)(const rbe_gradient *gradient, void *user);
+
+#define RBE_DRAW_TOKEN 0xFFFFFFFEu
+
+/* hidden: float[n_tokens][width] behind the last layer. labels[n]: the token that should follow; RBE_NO_TOKEN: none, no loss; RBE_DRAW_TOKEN is
+ * replaced by one drawn from the model's own prediction by draw n of `seed`. nats[n] = -log p(label), 0 where there is none; may be NULL. d_hidden:
+ * the gradient by hidden. `show`, which may be NULL, is shown the head, its bias and the last norm. RBE_ERROR_ARGUMENT for a label that is none. */
+RBE_API rbe_status rbe_gradients_head(rbe_gradients *gradients, const float *hidden, size_t n_tokens, uint32_t window_tokens,
+                                      uint32_t *labels, uint64_t seed, double *nats, float *d_hidden, rbe_gradient_callback show,
+                                      void *user);
+
+/* hidden: float[n_tokens][width] before the layer. d_hidden: the gradient behind the layer, replaced by that before it. `show` may be NULL. */
+RBE_API rbe_status rbe_gradients_layer(rbe_gradients *gradients, uint32_t layer, const float *hidden, size_t n_tokens,
+                                       uint32_t window_tokens, float *d_hidden, rbe_gradient_callback show, void *user);
+
+/* Adds to embedding [n_vocabulary][width], and to positions [context of the model][width], the gradient by what the tokens looked up. Either may be
+ * NULL; positions must be where the model's are not learned. */
+RBE_API rbe_status rbe_gradients_embedding(rbe_gradients *gradients, const uint32_t *tokens, size_t n_tokens, uint32_t window_tokens,
+                                           const float *d_hidden, float *embedding, float *positions);
+
+/* sum[rows][cols] += d^T x over d [n_tokens][rows] and x [n_tokens][cols], token by token in ascending order. May be called in a callback. */
+RBE_API rbe_status rbe_gradients_add(rbe_gradients *gradients, const float *x, const float *d, size_t n_tokens, uint32_t rows,
+                                     uint32_t cols, float *sum);
+
+/* Rows of a matrix, with what it reads and the gradient by what they give, as of an rbe_gradient. */
+typedef struct rbe_curvature_rows {
+    size_t struct_bytes;
+    const float *x; /* [n_tokens][cols] */
+    const float *d; /* of the first row; the rows of a token lie beside one another */
+    uint32_t d_stride; /* between tokens of d, at least n_rows */
+    uint32_t n_tokens;
+    uint32_t window_tokens; /* 0: one window of all */
+    uint32_t n_rows, cols;
+} rbe_curvature_rows;
+
+/* sum[cols][cols] += the sum over windows of G^T G, of which the lower triangle is written, and up to 63 values above it; G = d^T x is the gradient
+ * of the window by these rows. Where labels are drawn from the model it is, over the windows, the Fisher matrix of the divergence between what the
+ * model predicts and what it predicts with other weights, summed over the rows (docs/gradients.md). In a fixed order. */
+RBE_API rbe_status rbe_gradients_add_curvature(rbe_gradients *gradients, const rbe_curvature_rows *rows, float *sum);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,173 @@
+/* What the parts of the backward pass work in. All activations are fp32 [token][values]. Work is shared by rows, or by columns of sums over
+ * tokens, which go up in double precision: results depend neither on the number of threads nor on the kernel set. */
+#ifndef RBE_GRADIENTS_GRADIENTS_H
+#define RBE_GRADIENTS_GRADIENTS_H
+
+#include <stdatomic.h>
+
+#include "blocks/state.h"
+#include "gradients/dense_product.h"
+#include "parallel/thread_pool.h"
+#include "rbe/gradients.h"
+
+#define RBE_GRADIENT_NAME_BYTES 80u /* more than any name of a tensor */
+#define RBE_QUERY_TILE 32u /* queries that one thread does at once */
+
+/* Of one attention block. Projections as they come out of their matrices lie in *_raw where a norm follows; else these point to q and k. */
+typedef struct rbe__attention_memory {
+    float *normed, *branch; /* [n][width] */
+    float *q_raw, *q, *mixed; /* [n][heads * head_dim] */
+    float *k_raw, *k, *v; /* [n][kv_heads * head_dim] */
+    float *d_mixed, *d_q, *key_parts, *value_parts; /* as q; the last two: gradients of keys and values by query head */
+    float *d_k, *d_v; /* as k */
+} rbe__attention_memory;
+
+typedef struct rbe__feed_forward_memory {
+    float *normed, *branch; /* [n][width] */
+    float *gate, *up, *active, *d; /* [n][inner] */
+} rbe__feed_forward_memory;
+
+/* Of one thread. n: tokens of the longest window, a multiple of 16. */
+typedef struct rbe__tile_memory {
+    float *weights, *slopes, *capped; /* [RBE_QUERY_TILE][n] */
+    float *queries; /* [RBE_QUERY_TILE][head_dim] */
+    float *weights_across, *slopes_across; /* [n][RBE_QUERY_TILE] */
+    float *keys_across, *values_across; /* [head_dim][n] */
+    float *ones; /* [n] */
+} rbe__tile_memory;
+
+typedef struct rbe__head_memory {
+    float *logits; /* [n][rows of a part of the vocabulary] */
+    struct rbe__logit_block *blocks; /* [n][blocks of the vocabulary] */
+    struct rbe__token_loss *losses; /* [n] */
+} rbe__head_memory;
+
+struct rbe_gradients {
+    const rbe_model *model;
+    const rbe__stack *stack;
+    rbe__thread_pool *thread_pool;
+    atomic_int cancelled;
+    int wants_gains;
+    uint32_t most_tokens, context;
+    uint32_t window_tokens; /* of the longest window that a call may have */
+    rbe__arena arena;
+    float *middle; /* [n][width] the stream between the blocks of a layer */
+    float *d_normed, *d_branch; /* [n][width] */
+    float *statistics; /* [n * heads][2] shift and scale of norms */
+    float *vector, *second_vector; /* [widest or the vocabulary] gradients of vectors */
+    float *cosines, *sines, *back_sines; /* [n_rope_tables][window_tokens][rope_pairs]; back_sines: with the opposite sign */
+    rbe__attention_memory attention;
+    rbe__feed_forward_memory feed_forward;
+    rbe__tile_memory tiles[RBE_MAX_THREADS];
+    rbe__head_memory head;
+
+    /* Of the call that runs. */
+    uint32_t n, window;
+    rbe_gradient_callback show;
+    void *user;
+};
+
+/* A matrix with what it reads and the name that a caller knows it by. */
+typedef struct rbe__matrix {
+    const rbe__projection *projection;
+    const char *name;
+    uint32_t layer;
+} rbe__matrix;
+
+/* Checks and keeps what every call is given. After RBE_OK the call returns what rbe__gradients_end makes of its status. */
+rbe_status rbe__gradients_begin(rbe_gradients *gradients, int has_arrays, size_t n_tokens, uint32_t window_tokens,
+                                rbe_gradient_callback show, void *user);
+rbe_status rbe__gradients_end(rbe_gradients *gradients, rbe_status status);
+
+/* 1, or RBE_ERROR_CANCELLED, where the call was cancelled, until it returns. Any thread may ask the first. */
+int rbe__gradients_stopped(const rbe_gradients *gradients);
+rbe_status rbe__gradients_check(const rbe_gradients *gradients);
+
+/* The head's part of the memory. */
+void rbe__head_take(rbe_gradients *gradients);
+
+/* ---- matrices ---------------------------------------------------------------------------------------------------- */
+
+/* c[m][n] (+)= a b, in pieces between which a cancel is seen. */
+rbe_status rbe__gradients_multiply(const rbe_gradients *gradients, const rbe__dense_product_call *call);
+
+/* y[n][n_rows] = x W^T + bias, of rows first_row ... */
+rbe_status rbe__matrix_forward(const rbe_gradients *gradients, const rbe__projection *projection, uint32_t first_row, uint32_t n_rows,
+                               const float *x, float *y);
+
+/* d_x[n][cols] (+)= d W */
+rbe_status rbe__matrix_backward(const rbe_gradients *gradients, const rbe__projection *projection, uint32_t first_row, uint32_t n_rows,
+                                const float *d, int add, float *d_x);
+
+/* Shows a gradient to the caller, who may stop. Sets what all have in common. Callers look first whether there is anybody to show it to. */
+rbe_status rbe__gradients_show(const rbe_gradients *gradients, rbe_gradient gradient);
+
+/* Shows a whole matrix of a layer, and its bias. y: what it gave, for gains; may be NULL where they are not wanted. */
+rbe_status rbe__matrix_show(rbe_gradients *gradients, const rbe__matrix *matrix, const float *x, const float *y, const float *d);
+
+/* ---- sums over tokens ---------------------------------------------------------------------------------------------- */
+
+/* out[c] = sum over rows n of a[n][c] (b[n][c] - shift[c]); with b NULL of a[n][c], and with shift NULL of a[n][c] b[n][c]. */
+typedef struct rbe__column_sum {
+    const float *a, *b, *shift;
+    size_t n_rows;
+    uint32_t cols;
+    float *out;
+} rbe__column_sum;
+void rbe__sum_columns(const rbe_gradients *gradients, const rbe__column_sum *sum);
+
+/* ---- norms ---------------------------------------------------------------------------------------------------------- */
+
+/* n_rows vectors of `cols`: y = norm(x), which may be x. */
+typedef struct rbe__norm_call {
+    rbe__norm_kind kind;
+    const rbe__norm *norm;
+    float epsilon;
+    uint32_t cols;
+    size_t n_rows;
+    const float *x;
+    const char *name;
+    uint32_t layer;
+} rbe__norm_call;
+void rbe__norm_forward(const rbe_gradients *gradients, const rbe__norm_call *call, float *y);
+
+/* d_x (+)= the gradient by x of d_y; d_x may be d_y where it is not added. Shows weight and bias. */
+rbe_status rbe__norm_backward(rbe_gradients *gradients, const rbe__norm_call *call, const float *d_y, int add, float *d_x);
+
+/* ---- blocks --------------------------------------------------------------------------------------------------------- */
+
+/* active[i] = activation(gate[i]) up[i], or activation(up[i]) where gate is NULL; n values. */
+void rbe__activation_forward(const rbe_gradients *gradients, rbe__activation kind, const float *gate, const float *up, size_t n,
+                             float *active);
+
+/* d, the gradient of that, becomes that of up, and d_gate that of gate where gate is not NULL. */
+void rbe__activation_backward(const rbe_gradients *gradients, rbe__activation kind, const float *gate, const float *up, size_t n, float *d,
+                              float *d_gate);
+
+/* mixed = softmax(q k^T) v, window by window. */
+rbe_status rbe__attend_forward(rbe_gradients *gradients, const rbe__attention_shape *shape);
+
+/* d_q, d_k and d_v from d_mixed. */
+rbe_status rbe__attend_backward(rbe_gradients *gradients, const rbe__attention_shape *shape);
+
+/* The call of one of a block's norms, before the block or behind it. */
+rbe__norm_call rbe__block_norm(const rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const rbe__norm *norm,
+                               const float *x, const char *name);
+
+/* branch = what the block's last matrix gives of its input, out = x + that, normed where a norm stands behind the block. out may be NULL. */
+rbe_status rbe__branch_forward(rbe_gradients *gradients, const rbe__block *block, const rbe__projection *projection, const float *input,
+                               float *branch, const float *x, float *out);
+
+/* *d_branch = the gradient by the branch of d, that behind the block: d itself where no norm stands between. */
+rbe_status rbe__branch_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const char *name, const float *branch,
+                                const float *d, const float **d_branch);
+
+/* out = x + the block, where out is not NULL; and keeps what the backward pass needs. */
+rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
+rbe_status rbe__feed_forward_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
+
+/* d, the gradient behind the block, becomes that before it. */
+rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
+rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
+
+#endif

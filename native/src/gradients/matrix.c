@@ -1,0 +1,121 @@
+/* Matrices: products of activations and weights, both ways, and what a caller is shown of them. */
+#include <stdio.h>
+
+#include "base/status.h"
+#include "gradients/gradients.h"
+
+#define PIECE_MACS (1ull << 28) /* multiply-adds between two looks at a cancel: 10 ms of two AVX2 cores, some 50 of a small device */
+#define PIECE_COLUMNS 256u      /* at least */
+
+rbe_status rbe__gradients_multiply(const rbe_gradients *gradients, const rbe__dense_product_call *call)
+{
+    const uint64_t of_column = (uint64_t)call->m * call->k;
+    const uint64_t most = of_column ? PIECE_MACS / of_column / PIECE_COLUMNS * PIECE_COLUMNS : call->n;
+    const uint32_t columns = most < PIECE_COLUMNS ? PIECE_COLUMNS : most < call->n ? (uint32_t)most : call->n;
+    for (uint32_t first = 0; first < call->n; first += columns) {
+        rbe__dense_product_call piece = *call;
+        piece.b.data += first * call->b.col_stride;
+        piece.c += first;
+        piece.n = call->n - first < columns ? call->n - first : columns;
+        RBE_TRY(rbe__gradients_check(gradients));
+        RBE_TRY(rbe__dense_product(gradients->thread_pool, gradients->stack->kernels, &piece));
+    }
+    return rbe__gradients_check(gradients);
+}
+
+static const float *weights_of(const rbe__projection *projection)
+{
+    return (const float *)(const void *)projection->weight->data;
+}
+
+typedef struct bias_call {
+    const rbe_gradients *gradients;
+    const float *bias;
+    uint32_t n_rows;
+    float *y;
+} bias_call;
+
+static void add_bias(void *context, uint32_t token, uint32_t thread)
+{
+    (void)thread;
+    const bias_call *call = context;
+    call->gradients->stack->kernels->add(call->y + (size_t)token * call->n_rows, call->bias, call->n_rows);
+}
+
+rbe_status rbe__matrix_forward(const rbe_gradients *gradients, const rbe__projection *projection, uint32_t first_row, uint32_t n_rows,
+                               const float *x, float *y)
+{
+    const size_t cols = projection->weight->cols;
+    const rbe__dense_product_call call = {.a = {x, cols, 1},
+                                          .b = {weights_of(projection) + first_row * cols, 1, cols},
+                                          .c = y,
+                                          .c_stride = n_rows,
+                                          .m = gradients->n,
+                                          .n = n_rows,
+                                          .k = (uint32_t)cols};
+    RBE_TRY(rbe__gradients_multiply(gradients, &call));
+    if (projection->bias) {
+        bias_call bias = {gradients, projection->bias + first_row, n_rows, y};
+        rbe__thread_pool_run(gradients->thread_pool, gradients->n, add_bias, &bias);
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe__matrix_backward(const rbe_gradients *gradients, const rbe__projection *projection, uint32_t first_row, uint32_t n_rows,
+                                const float *d, int add, float *d_x)
+{
+    const size_t cols = projection->weight->cols;
+    const rbe__dense_product_call call = {.a = {d, n_rows, 1},
+                                          .b = {weights_of(projection) + first_row * cols, cols, 1},
+                                          .c = d_x,
+                                          .c_stride = cols,
+                                          .m = gradients->n,
+                                          .n = (uint32_t)cols,
+                                          .k = n_rows,
+                                          .add = add};
+    return rbe__gradients_multiply(gradients, &call);
+}
+
+rbe_status rbe__gradients_show(const rbe_gradients *gradients, rbe_gradient gradient)
+{
+    gradient.struct_bytes = sizeof gradient;
+    gradient.n_tokens = gradients->n;
+    gradient.window_tokens = gradients->window;
+    RBE_TRY(rbe__gradients_check(gradients));
+    if (gradients->show(&gradient, gradients->user)) {
+        return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
+    }
+    return RBE_OK;
+}
+
+static rbe_status show_bias(rbe_gradients *gradients, const rbe__matrix *matrix, const float *d)
+{
+    const uint32_t rows = matrix->projection->weight->rows;
+    char name[RBE_GRADIENT_NAME_BYTES];
+    snprintf(name, sizeof name, "%s.bias", matrix->name);
+    const rbe__column_sum sum = {.a = d, .n_rows = gradients->n, .cols = rows, .out = gradients->vector};
+    rbe__sum_columns(gradients, &sum);
+    return rbe__gradients_show(
+        gradients, (rbe_gradient){.name = name, .layer = matrix->layer, .rows = 1, .cols = rows, .n_rows = 1, .d = gradients->vector});
+}
+
+rbe_status rbe__matrix_show(rbe_gradients *gradients, const rbe__matrix *matrix, const float *x, const float *y, const float *d)
+{
+    const rbe__tensor *weight = matrix->projection->weight;
+    if (!gradients->show) {
+        return RBE_OK;
+    }
+    if (gradients->wants_gains) {
+        const rbe__column_sum sum = {d, y, matrix->projection->bias, gradients->n, weight->rows, gradients->vector};
+        rbe__sum_columns(gradients, &sum);
+    }
+    RBE_TRY(rbe__gradients_show(gradients, (rbe_gradient){.name = matrix->name,
+                                                          .layer = matrix->layer,
+                                                          .rows = weight->rows,
+                                                          .cols = weight->cols,
+                                                          .n_rows = weight->rows,
+                                                          .x = x,
+                                                          .d = d,
+                                                          .gains = gradients->wants_gains ? gradients->vector : NULL}));
+    return matrix->projection->bias ? show_bias(gradients, matrix, d) : RBE_OK;
+}

@@ -1,0 +1,50 @@
+/* A golden pack with all its matrices in fp32, in memory of the test, which may change them. */
+#ifndef RBE_TESTS_DENSE_MODEL_H
+#define RBE_TESTS_DENSE_MODEL_H
+
+#include <stdlib.h>
+
+#include "model/model.h"
+
+typedef struct dense_model {
+    rbe_model *model;
+    float **weights; /* of tensor i: [rows][cols] */
+} dense_model;
+
+/* weights NULL on failure. Vectors are bound to the file already: copies of them are not what the model reads, so they stay as they are, and their
+ * weights are NULL. */
+static inline dense_model open_dense(const char *path, const char *kernel_set)
+{
+    const rbe_model_options options = {.struct_bytes = sizeof options, .kernel_set = kernel_set, .without_amx = 1};
+    dense_model found = {0};
+    if (rbe_model_open(path, &options, &found.model) != RBE_OK) {
+        return found;
+    }
+    const uint32_t n = found.model->pack.n_tensors;
+    found.weights = calloc(n, sizeof *found.weights);
+    for (uint32_t i = 0; found.weights && i < n; i++) {
+        rbe__tensor *tensor = &found.model->pack.tensors[i];
+        float *rows = tensor->rows > 1 ? malloc((size_t)tensor->rows * tensor->cols * sizeof *rows) : NULL;
+        for (uint32_t row = 0; rows && row < tensor->rows; row++) {
+            rbe__tensor_row(&found.model->kernels, tensor, 0, row, rows + (size_t)row * tensor->cols);
+        }
+        if (rows) {
+            tensor->kind = RBE_KIND_F32;
+            tensor->data = (const uint8_t *)rows;
+            tensor->n_planes = 0;
+        }
+        found.weights[i] = rows;
+    }
+    return found;
+}
+
+static inline void close_dense(dense_model *dense)
+{
+    for (uint32_t i = 0; dense->weights && i < dense->model->pack.n_tensors; i++) {
+        free(dense->weights[i]);
+    }
+    free(dense->weights);
+    rbe_model_close(dense->model);
+}
+
+#endif

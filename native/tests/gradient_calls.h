@@ -1,0 +1,138 @@
+/* The part of test_gradients.c about single calls: windows, draws, refusals, cancelling. */
+#ifndef RBE_TESTS_GRADIENT_CALLS_H
+#define RBE_TESTS_GRADIENT_CALLS_H
+
+/* Windows of one call have the bits of calls of their own. */
+static void check_windows(const sums *with, const float *states)
+{
+    const size_t width = with->model->stack.width, bytes = sizeof(float) * N * width;
+    const uint32_t windows[] = {1, 4, N - 1};
+    float *together = malloc(bytes), *apart = malloc(bytes);
+    for (size_t w = 0; w < sizeof windows / sizeof windows[0]; w++) {
+        for (size_t i = 0; i < N * width; i++) {
+            together[i] = apart[i] = states[i] * .5f + 1.0f;
+        }
+        CHECK(rbe_gradients_layer(with->gradients, 0, states, N, windows[w], together, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+        for (uint32_t first = 0; first < N; first += windows[w]) {
+            const uint32_t n = N - first < windows[w] ? N - first : windows[w];
+            CHECK(rbe_gradients_layer(with->gradients, 0, states + first * width, n, 0, apart + first * width, NULL, NULL) == RBE_OK, "%s",
+                  rbe_last_error());
+        }
+        CHECK(memcmp(together, apart, bytes) == 0, "windows of %u", windows[w]);
+    }
+    free(together);
+    free(apart);
+}
+
+/* Labels that are drawn: nats are those of the label, and on average the entropy of the prediction. */
+static void check_draws(const sums *with, const float *states)
+{
+    enum { DRAWS = 200 };
+    const rbe__stack *stack = &with->model->stack;
+    const float *hidden = states + (size_t)stack->n_layers * N * stack->width;
+    float *d_hidden = malloc(sizeof *d_hidden * N * stack->width);
+    double *nats = malloc(sizeof *nats * N * stack->n_vocabulary), drawn[N], sum = 0, squares = 0, entropy = 0;
+    uint32_t labels[N];
+    for (uint32_t v = 0; v < stack->n_vocabulary; v++) {
+        for (uint32_t n = 0; n < N; n++) {
+            labels[n] = v;
+        }
+        CHECK(rbe_gradients_head(with->gradients, hidden, N, 0, labels, 0, nats + (size_t)v * N, d_hidden, NULL, NULL) == RBE_OK, "%s",
+              rbe_last_error());
+    }
+    for (size_t i = 0; i < (size_t)N * stack->n_vocabulary; i++) {
+        entropy += nats[i] * exp(-nats[i]) / N;
+    }
+    for (uint32_t seed = 0; seed < DRAWS; seed++) {
+        for (uint32_t n = 0; n < N; n++) {
+            labels[n] = RBE_DRAW_TOKEN;
+        }
+        CHECK(rbe_gradients_head(with->gradients, hidden, N, 0, labels, seed, drawn, d_hidden, NULL, NULL) == RBE_OK, "%s",
+              rbe_last_error());
+        for (uint32_t n = 0; n < N; n++) {
+            CHECK(labels[n] < stack->n_vocabulary && fabs(drawn[n] - nats[(size_t)labels[n] * N + n]) < 1e-9, "label %u", labels[n]);
+            sum += drawn[n] / (N * DRAWS);
+            squares += drawn[n] * drawn[n] / (N * DRAWS);
+        }
+    }
+    CHECK(fabs(sum - entropy) < 5 * sqrt((squares - sum * sum) / (N * DRAWS)), "entropy %g, drawn %g", entropy, sum);
+    free(nats);
+    free(d_hidden);
+}
+
+static int call_again(const rbe_gradient *gradient, void *user)
+{
+    const sums *with = user;
+    float d[4] = {0};
+    (void)gradient;
+    CHECK(rbe_gradients_layer(with->gradients, 0, d, 1, 0, d, NULL, NULL) == RBE_ERROR_ARGUMENT, "a call in a callback");
+    return 0;
+}
+
+static void check_refusals(const char *path, sums *with, const float *states, float *d)
+{
+    rbe_gradients *on = with->gradients, *none = NULL;
+    const rbe__stack *stack = &with->model->stack;
+    uint32_t labels[N + 1] = {0}, tokens[N] = {0};
+    tokens[1] = labels[2] = stack->n_vocabulary;
+    CHECK(rbe_gradients_layer(NULL, 0, states, N, 0, d, NULL, NULL) == RBE_ERROR_ARGUMENT, "NULL");
+    CHECK(rbe_gradients_layer(on, 0, NULL, N, 0, d, NULL, NULL) == RBE_ERROR_ARGUMENT, "NULL");
+    CHECK(rbe_gradients_layer(on, 0, states, N, 0, NULL, NULL, NULL) == RBE_ERROR_ARGUMENT, "NULL");
+    CHECK(rbe_gradients_layer(on, 0, states, 0, 0, d, NULL, NULL) == RBE_ERROR_ARGUMENT, "no token");
+    CHECK(rbe_gradients_layer(on, 0, states, N + 1, 0, d, NULL, NULL) == RBE_ERROR_CONTEXT, "too many");
+    CHECK(rbe_gradients_layer(on, 0, states, SIZE_MAX, 1, d, NULL, NULL) == RBE_ERROR_CONTEXT, "too many");
+    CHECK(rbe_gradients_layer(on, stack->n_layers, states, N, 0, d, NULL, NULL) == RBE_ERROR_ARGUMENT, "layer");
+    CHECK(rbe_gradients_layer(on, UINT32_MAX, states, N, 0, d, NULL, NULL) == RBE_ERROR_ARGUMENT, "layer");
+    CHECK(rbe_gradients_head(on, states, N, 0, labels, 0, NULL, d, NULL, NULL) == RBE_ERROR_ARGUMENT, "label");
+    CHECK(rbe_gradients_head(on, states, N, 0, NULL, 0, NULL, d, NULL, NULL) == RBE_ERROR_ARGUMENT, "NULL");
+    CHECK(rbe_gradients_embedding(on, tokens, N, 0, states, d, NULL) == RBE_ERROR_ARGUMENT, "token");
+    tokens[1] = 0;
+    CHECK(stack->positions || rbe_gradients_embedding(on, tokens, N, 0, states, NULL, d) == RBE_ERROR_ARGUMENT, "positions");
+    CHECK(rbe_gradients_add(on, states, states, 1, 0, 1, d) == RBE_ERROR_ARGUMENT, "no rows");
+    CHECK(rbe_gradients_add(on, NULL, states, 1, 1, 1, d) == RBE_ERROR_ARGUMENT, "NULL");
+    labels[2] = 0;
+    CHECK(rbe_gradients_head(on, states, N, 0, labels, 0, NULL, d, call_again, with) == RBE_OK, "%s", rbe_last_error());
+    rbe_gradients_options options = {.struct_bytes = sizeof options, .most_tokens = 65537};
+    CHECK(rbe_gradients_create(with->model, &options, &none) == RBE_ERROR_ARGUMENT && !none, "too many");
+    options = (rbe_gradients_options){.struct_bytes = sizeof options, .n_threads = RBE_MAX_THREADS + 1};
+    CHECK(rbe_gradients_create(with->model, &options, &none) == RBE_ERROR_ARGUMENT && !none, "threads");
+    options = (rbe_gradients_options){.struct_bytes = sizeof options, .context_tokens = UINT32_MAX};
+    CHECK(rbe_gradients_create(with->model, &options, &none) == RBE_ERROR_ARGUMENT && !none, "context");
+    options = (rbe_gradients_options){.struct_bytes = 1000};
+    CHECK(rbe_gradients_create(with->model, &options, &none) == RBE_ERROR_ARGUMENT && !none, "struct_bytes");
+    CHECK(rbe_gradients_create(NULL, NULL, &none) == RBE_ERROR_ARGUMENT &&
+              rbe_gradients_create(with->model, NULL, NULL) == RBE_ERROR_ARGUMENT,
+          "NULL");
+    rbe_model *packed = NULL;
+    CHECK(rbe_model_open(path, NULL, &packed) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_gradients_create(packed, NULL, &none) == RBE_ERROR_UNSUPPORTED && !none, "matrices that are not fp32");
+    rbe_model_close(packed);
+    rbe_gradients_free(NULL);
+    rbe_gradients_cancel(NULL);
+}
+
+static int stop(const rbe_gradient *gradient, void *user)
+{
+    (void)gradient;
+    return ++*(int *)user == 3;
+}
+
+static int cancel(const rbe_gradient *gradient, void *user)
+{
+    (void)gradient;
+    rbe_gradients_cancel(user);
+    return 0;
+}
+
+static void check_cancelling(const sums *with, const float *states, float *d)
+{
+    int n = 0;
+    CHECK(rbe_gradients_layer(with->gradients, 0, states, N, 0, d, stop, &n) == RBE_ERROR_CANCELLED && n == 3, "by a callback, %d", n);
+    CHECK(rbe_gradients_layer(with->gradients, 0, states, N, 0, d, cancel, with->gradients) == RBE_ERROR_CANCELLED, "by the function");
+    CHECK(rbe_gradients_layer(with->gradients, 0, states, N, 0, d, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    rbe_gradients_cancel(with->gradients);
+    CHECK(rbe_gradients_layer(with->gradients, 0, states, N, 0, d, NULL, NULL) == RBE_ERROR_CANCELLED, "the next one");
+    CHECK(rbe_gradients_layer(with->gradients, 0, states, N, 0, d, NULL, NULL) == RBE_OK, "once");
+}
+
+#endif

@@ -1,0 +1,109 @@
+"""Sensitivities from one backward pass: they foretell what errors cost, and depend on nothing but model and text."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+
+from rbe_edge.evaluation.divergence import divergence
+from rbe_edge.packing import curvature, sensitivity
+from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.packing.pack import PackOptions, PackReport, pack
+from rbe_edge.runtime.gradients import Gradient
+from rbe_edge.runtime.model import Model
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.open import open_source
+from rbe_edge.sources.plan import TensorPlan
+
+TEXT = "the cat and the dog sat on the mat, and then the dog ate the cake of the cat. " * 80
+
+
+def made(name: str, directory: Path) -> tuple[DenseCopy, list[TensorPlan]]:
+    source = tiny_models.write(tiny_models.MODELS[name], directory / name)
+    report = pack(source, directory / f"{name}.rbe", PackOptions(bits=32))
+    return DenseCopy(report.path, report.areas), sensitivity.coded(plan_model(open_source(source)).tensors)
+
+
+def text_of(copy: DenseCopy, n: int) -> list[int]:
+    with Model.open(copy.path) as model:
+        return model.tokenize(TEXT, special=False)[:n]
+
+
+def noisy_cost(copy: DenseCopy, tensor: TensorPlan, tokens: list[int], size: float, draws: int) -> float:
+    """Nats per token and unit of relative squared error, of white errors as large as each row is."""
+    values = tensor.read()
+    sizes = np.linalg.norm(values, axis=1, keepdims=True) / np.sqrt(values.shape[1])
+    whole, total = copy.path.with_suffix(".whole.rbe"), 0.0
+    shutil.copy(copy.path, whole)
+    for seed in range(draws):
+        noise = np.random.default_rng(seed).standard_normal(values.shape)
+        copy.write(tensor.name, values + (size * sizes * noise).astype(np.float32))
+        with Model.open(copy.path, verify=False) as model, Model.open(whole, verify=False) as source:
+            total += divergence(model, source, tokens, window=32).kl
+    copy.write(tensor.name, values)
+    return total / draws / size**2
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
+def test_they_foretell_the_divergence_of_white_errors(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is fed back, so that all of H's diagonal counts."""
+    copy, tensors = made(name, tmp_path)
+    tokens = text_of(copy, 640)
+    monkeypatch.setattr(curvature, "WINDOW", 32)
+    monkeypatch.setattr(
+        curvature, "feedback_factor", lambda total, *_: np.diag(1 / np.sqrt(np.maximum(np.diag(total), 1e-30)))
+    )
+    found = curvature.foretell(copy, tensors, tokens, lambda tensor: 7)
+    assert found.keys() == {tensor.name for tensor in tensors}
+    ratios = [noisy_cost(copy, tensor, tokens, 0.05, 3) / found[tensor.name] for tensor in tensors]
+    assert np.median(ratios) == pytest.approx(1, abs=0.25), ratios
+    assert min(ratios) > 0.4 and max(ratios) < 2.5, ratios
+
+
+def test_they_depend_on_neither_threads_nor_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy, tensors = made("qwen3", tmp_path)
+    tokens = text_of(copy, 200)
+    monkeypatch.setattr(curvature, "WINDOW", 32)
+    before = copy.path.read_bytes()
+    expected = curvature.foretell(copy, tensors, tokens, lambda tensor: 7, 1)
+    assert min(expected.values()) > 0
+    assert curvature.foretell(copy, tensors, tokens, lambda tensor: 7, 3) == expected
+    assert curvature.foretell(copy, tensors, tokens[:192], lambda tensor: 7, 2) == expected  # whole windows count
+    assert copy.path.read_bytes() == before
+
+
+def test_a_text_shorter_than_a_window(tmp_path: Path) -> None:
+    copy, tensors = made("llama", tmp_path)
+    found = curvature.foretell(copy, tensors, text_of(copy, 20), lambda tensor: 7)
+    assert all(0 < value < np.inf for value in found.values())
+
+
+def test_curvature_is_that_of_the_gradients(dense: PackReport) -> None:
+    """Of rows of a matrix, window by window, against NumPy in double precision."""
+    hidden = np.random.default_rng(1).standard_normal((30, 64)).astype(np.float32)
+    d_hidden = np.random.default_rng(2).standard_normal((30, 64)).astype(np.float32)
+    seen = set()
+    with Model.open(dense.path) as model, model.gradients(tokens=30, context=12) as gradients:
+
+        def show(gradient: Gradient) -> None:
+            if gradient.x is None:
+                return
+            seen.add(gradient.name)
+            first, n_rows = 3, gradient.d.shape[1] - 5
+            total = np.ones((gradient.cols, gradient.cols), np.float32)
+            gradients.add_curvature(gradient, total, first, n_rows)
+            expected = np.ones((gradient.cols, gradient.cols))
+            for start in range(0, 30, 12):
+                x, d = (array[start : start + 12].astype(np.float64) for array in (gradient.x, gradient.d))
+                of_window = d[:, first : first + n_rows].T @ x
+                expected += of_window.T @ of_window
+            np.testing.assert_allclose(np.tril(total), np.tril(expected), rtol=1e-4, atol=1e-5 * expected.max())
+
+        gradients.layer(1, hidden, d_hidden, show, window=12)
+    assert len(seen) == 7

@@ -1,0 +1,85 @@
+"""Gradients of the engine against those of transformers in double precision, for every architecture and parameter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tiny_models
+from parity_cases import CASES, Case, reference_model
+from test_logits import packed
+from whole_gradient import whole_gradient
+
+from rbe_edge import Model
+from rbe_edge.runtime.gradients import NONE
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.open import open_source
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+import reference  # noqa: E402  (needs both)
+
+TOLERANCE = 1e-4  # of the gradient's norm; about 1e-6 is usual
+
+
+def labels_of(case: Case) -> list[int]:
+    labels = [*case.tokens[1:], NONE]
+    labels[5] = NONE  # one in the middle too
+    return labels
+
+
+def expected(case: Case, directory: Path, window: int) -> tuple[dict[str, npt.NDArray[np.float64]], float]:
+    """Gradients by the names of the file's tensors: they are written as if they were weights, and read as these are."""
+    small = reference_model(case)
+    model: Any = reference.load(tiny_models.write(small, directory / "reference")).double()
+    loss = torch.zeros((), dtype=torch.float64)
+    for start in range(0, case.n_tokens, window):
+        tokens, labels = case.tokens[start : start + window], labels_of(case)[start : start + window]
+        logits = model(torch.tensor([tokens])).logits[0]
+        targets = torch.tensor([label if label != NONE else -100 for label in labels])
+        loss = loss + torch.nn.functional.cross_entropy(logits.double(), targets, reduction="sum")
+    loss.backward()
+    found = {name: parameter.grad.float().numpy() for name, parameter in model.named_parameters()}
+    bare = {name.removeprefix("transformer.").removeprefix("model."): grad for name, grad in found.items()}
+    weights = {}
+    for name in tiny_models.shapes(case.model):
+        weights[name] = bare[name.removeprefix(case.model.prefix)]
+    target = tiny_models.write(case.model, directory / "gradients")
+    tiny_models.write_safetensors(target / "model.safetensors", weights)
+    plan = plan_model(open_source(target))
+    plus_one = str(case.model.config.get("text_config", case.model.config)["model_type"]).startswith("gemma")
+    read = {tensor.name: tensor.read().astype(np.float64) for tensor in plan.tensors}
+    for tensor in plan.tensors:
+        if plus_one and tensor.role == "norm":
+            read[tensor.name] -= 1.0
+    return {name: grad for name, grad in read.items() if not name.startswith("rope.")}, float(loss.detach())
+
+
+def compare(case: Case, directory: Path, window: int) -> None:
+    reference_gradients, loss = expected(case, directory, window)
+    with (
+        Model.open(packed(case, directory)) as model,
+        model.gradients(tokens=case.n_tokens, context=case.context, threads=2) as gradients,
+    ):
+        found, nats = whole_gradient(model, gradients, case.tokens, labels_of(case), window, case.context)
+    assert abs(nats.sum() - loss) < 1e-4 * loss
+    assert found.keys() == reference_gradients.keys()
+    for name, exact in reference_gradients.items():
+        # without rotary positions a key's bias moves all scores of a query alike, which changes nothing
+        norm = np.linalg.norm(reference_gradients[name.replace("attention.k.bias", "attention.k")])
+        assert norm > 0, name
+        assert np.linalg.norm(found[name].reshape(exact.shape) - exact) < TOLERANCE * norm, name
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradients(tmp_path: Path, name: str) -> None:
+    compare(CASES[name], tmp_path, CASES[name].n_tokens)
+
+
+@pytest.mark.parametrize("name", ["gemma3", "gpt2", "mistral_window", "llama_bias", "qwen3"])
+def test_windows(tmp_path: Path, name: str) -> None:
+    """Several texts in one call, the last one shorter."""
+    compare(CASES[name], tmp_path, 11)

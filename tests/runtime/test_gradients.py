@@ -1,0 +1,176 @@
+"""Gradients without PyTorch: finite differences of every architecture; bits, threads and kernels; what is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tiny_models
+from whole_gradient import states, whole_gradient
+
+from rbe_edge import Model, _native
+from rbe_edge.errors import Cancelled, ContextFull, OptionError, RbeError
+from rbe_edge.format.reader import read_file
+from rbe_edge.packing.pack import PackOptions, pack
+from rbe_edge.runtime.gradients import DRAW, NONE, Gradient
+
+FloatArray = npt.NDArray[np.float32]
+
+TOKENS = [(37 * i * i + 11 * i + 5) % 268 for i in range(20)]  # longer than the windows of the tiny models
+LABELS = [*TOKENS[1:], NONE]
+CONTEXT = tiny_models.CONTEXT
+
+
+def dense(name: str, directory: Path) -> Path:
+    source = tiny_models.write(tiny_models.MODELS[name], directory / name)
+    return pack(source, directory / f"{name}.rbe", PackOptions(bits=32)).path
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return dense("llama", tmp_path_factory.mktemp("dense"))
+
+
+def loss(path: Path) -> float:
+    with Model.open(path, verify=False) as model, model.session(kv="f32", context=CONTEXT, threads=1) as session:
+        return -math.fsum(session.score(TOKENS).log_probabilities)
+
+
+def moved(path: Path, offset: int, values: FloatArray, step: FloatArray) -> float:
+    """The loss with one tensor moved by a step."""
+    with path.open("r+b") as file:
+        for content in (values + step, values):
+            file.seek(offset)
+            file.write(content.astype("<f4").tobytes())
+            file.flush()
+            if content is not values:
+                found = loss(path)
+    return found
+
+
+@pytest.mark.parametrize("name", tiny_models.MODELS)
+def test_finite_differences(name: str, tmp_path: Path) -> None:
+    """A step along the gradient of a tensor changes the loss by its norm; so does one along the gains of a matrix."""
+    path = dense(name, tmp_path)
+    with Model.open(path) as model:
+        with model.gradients(tokens=len(TOKENS), context=CONTEXT, gains=True) as gradients:
+            found, nats = whole_gradient(model, gradients, TOKENS, LABELS, len(TOKENS), CONTEXT)
+        weights = {tensor: model.tensor_rows(tensor) for tensor in model.tensors if not tensor.startswith("rope.")}
+    assert nats.sum() == pytest.approx(loss(path), rel=1e-4)
+    offsets = {tensor: stored.offset for tensor, stored in read_file(path).tensors.items()}
+    assert {name for name in found if not name.endswith(".gains")} == weights.keys()
+    for tensor, gradient in found.items():
+        matrix = tensor.removesuffix(".gains")
+        norm = float(np.linalg.norm(gradient))
+        if norm < 1e-4 and matrix.endswith("k.bias"):  # it moves all scores of a query alike
+            continue
+        if tensor == "embedding.gains":  # of the head alone, and the embedding is looked up too
+            continue
+        size = 0.01 / norm
+        step = np.float32(size / norm) * (gradient if tensor == matrix else gradient.T * weights[matrix])
+        up, down = (moved(path, offsets[matrix], weights[matrix], change) for change in (step, -step))
+        assert (up - down) / (2 * size) == pytest.approx(norm, rel=1e-2), tensor
+
+
+def digest(path: Path, threads: int, kernel_set: str, hidden: list[FloatArray]) -> dict[str, bytes]:
+    kept: dict[str, bytes] = {}
+
+    def keep(gradient: Gradient) -> None:
+        kept[gradient.name] = gradient.d.tobytes() + (b"" if gradient.x is None else gradient.x.tobytes())
+
+    with Model.open(path, kernel_set=kernel_set) as model, model.gradients(threads=threads, context=CONTEXT) as made:
+        head = made.head(hidden[-1], seed=7, show=keep, window=9)
+        for layer in reversed(range(model.info.layers)):
+            made.layer(layer, hidden[layer], head.d_hidden, keep, window=9)
+    return kept | {"labels": head.labels.tobytes(), "hidden": head.d_hidden.tobytes(), "nats": head.nats.tobytes()}
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gpt2", "llama_gelu", "qwen3"])
+def test_bits_depend_on_neither_threads_nor_kernels(name: str, tmp_path: Path) -> None:
+    path = dense(name, tmp_path)
+    with Model.open(path) as model:
+        hidden = states(model, TOKENS, 9, CONTEXT)
+    expected = digest(path, 1, "scalar", hidden)
+    best = [name for name, available in _native.kernel_sets().items() if available][-1]
+    for threads in (1, 2, 3):
+        assert digest(path, threads, best, hidden) == expected
+
+
+def test_labels_are_drawn_again_alike(path: Path) -> None:
+    hidden = np.random.default_rng(1).standard_normal((30, 64)).astype(np.float32)
+    labels = np.full(30, DRAW, np.uint32)
+    labels[3:5] = 7, NONE
+    with Model.open(path) as model, model.gradients(tokens=30) as gradients:
+        one, other = (gradients.head(hidden, labels, seed=seed) for seed in (1, 2))
+        again = gradients.head(hidden, one.labels, seed=5)
+    assert one.labels[3] == 7 and one.labels[4] == NONE and one.nats[4] == 0 and not one.d_hidden[4].any()
+    assert (one.labels[[*range(3), *range(5, 30)]] < 272).all()
+    assert (one.labels != other.labels).any()
+    np.testing.assert_array_equal(again.d_hidden, one.d_hidden)
+    np.testing.assert_array_equal(again.nats, one.nats)
+
+
+def test_what_does_not_fit(path: Path, tmp_path: Path) -> None:
+    packed = pack(
+        tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "source"), tmp_path / "half.rbe", PackOptions(bits=16)
+    ).path
+    with Model.open(packed) as model, pytest.raises(OptionError, match="--bits 32"):
+        model.gradients()
+    hidden, d = np.zeros((4, 64), np.float32), np.zeros((4, 64), np.float32)
+    with Model.open(path) as model, model.gradients(tokens=8, context=5) as made:
+        calls: list[tuple[type[RbeError], Callable[[], object]]] = [
+            (OptionError, lambda: model.gradients(tokens=65537)),
+            (OptionError, lambda: model.gradients(context=65)),
+            (OptionError, lambda: model.gradients(threads=65)),
+            (OptionError, lambda: made.layer(2, hidden, d)),
+            (OptionError, lambda: made.layer(-1, hidden, d)),
+            (OptionError, lambda: made.layer(0, hidden[:, :5], d)),
+            (OptionError, lambda: made.layer(0, hidden[:3], d)),
+            (OptionError, lambda: made.layer(0, hidden[:0], d[:0])),
+            (ContextFull, lambda: made.layer(0, np.zeros((9, 64), np.float32), np.zeros((9, 64), np.float32))),
+            (ContextFull, lambda: made.layer(0, np.zeros((6, 64), np.float32), np.zeros((6, 64), np.float32))),
+            (OptionError, lambda: made.head(hidden, [272, 0, 0, 0])),
+            (OptionError, lambda: made.head(hidden, [-1, 0, 0, 0])),
+            (OptionError, lambda: made.head(hidden, [1])),
+            (OptionError, lambda: made.head(hidden, seed=-1)),
+            (OptionError, lambda: made.embedding([300, 0, 0, 0], d, np.zeros((272, 64), np.float32))),
+            (OptionError, lambda: made.embedding([0, 0, 0, 0], d, np.zeros((271, 64), np.float32))),
+            (OptionError, lambda: made.embedding([0, 0, 0, 0], d, None, np.zeros((64, 64), np.float32))),
+        ]
+        for error, call in calls:
+            with pytest.raises(error) as raised:
+                call()
+            assert "\n" not in str(raised.value)
+        with pytest.raises(TypeError):
+            made.layer(0, hidden, d.astype(np.float64))  # type: ignore[arg-type]
+        made.layer(0, hidden, d)
+
+
+def test_stopping(path: Path) -> None:
+    """By an exception in a callback, and by cancel(); the next call goes on."""
+    hidden, d = np.ones((4, 64), np.float32), np.ones((4, 64), np.float32)
+    shown: list[Gradient] = []
+
+    def fail(gradient: Gradient) -> None:
+        shown.append(gradient)
+        raise KeyError(gradient.name)
+
+    with Model.open(path) as model, model.gradients(tokens=4) as made:
+        with pytest.raises(KeyError, match=r"layers\.1\.feed_forward\.down"):
+            made.layer(1, hidden, d, fail)
+        with pytest.raises(Cancelled):
+            made.layer(1, hidden, d, lambda gradient: made.cancel())
+        made.cancel()
+        with pytest.raises(Cancelled):
+            made.head(hidden)
+        made.head(hidden)
+        with pytest.raises(RbeError, match="in use"):
+            made.layer(1, hidden, d, lambda gradient: made.head(hidden))
+        with pytest.raises(OptionError, match="while they are shown"):
+            made.add(shown[0], np.zeros((64, 96), np.float32))
+    with pytest.raises(RbeError, match="closed"):
+        made.head(hidden)

@@ -1,0 +1,58 @@
+"""The gradient of a text's loss by everything that a model learns, made of the calls of rbe_edge.runtime.gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rbe_edge import Model
+from rbe_edge.runtime.gradients import Gradient, Gradients
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def states(model: Model, tokens: Sequence[int], window: int, context: int) -> list[FloatArray]:
+    """The hidden states [n][width] before every layer and behind the last."""
+    found = [np.empty((len(tokens), model.info.width), np.float32) for _ in range(model.info.layers + 1)]
+    with model.session(kv="f32", context=context, threads=1) as session:
+        for start in range(0, len(tokens), window):
+            hidden = session.embed(tokens[start : start + window])
+            for layer, kept in enumerate(found):
+                kept[start : start + window] = hidden
+                if layer < model.info.layers:
+                    session.run_layers(layer, 1, hidden)
+    return found
+
+
+def whole_gradient(
+    model: Model,
+    gradients: Gradients,
+    tokens: Sequence[int],
+    labels: Sequence[int] | None,
+    window: int,
+    context: int,
+    seed: int = 0,
+) -> tuple[dict[str, FloatArray], npt.NDArray[np.float64]]:
+    """Gradients by the names of tensors, and the losses of the tokens in nats."""
+    total: dict[str, FloatArray] = {}
+
+    def gather(gradient: Gradient) -> None:
+        if gradient.name not in total:
+            total[gradient.name] = np.zeros((gradient.rows, gradient.cols), np.float32)
+        gradients.add(gradient, total[gradient.name])
+        if gradient.gains is not None:
+            rows = slice(gradient.first_row, gradient.first_row + len(gradient.gains))
+            gains = total.setdefault(f"{gradient.name}.gains", np.zeros((1, gradient.rows), np.float32))
+            gains[0, rows] += gradient.gains
+
+    hidden = states(model, tokens, window, context)
+    head = gradients.head(hidden[-1], labels, window=window, seed=seed, show=gather)
+    for layer in reversed(range(model.info.layers)):
+        gradients.layer(layer, hidden[layer], head.d_hidden, gather, window=window)
+    for name in ("embedding", "positions"):
+        if name in model.tensors and name not in total:
+            total[name] = np.zeros((model.tensors[name].rows, model.info.width), np.float32)
+    gradients.embedding(tokens, head.d_hidden, total["embedding"], total.get("positions"), window=window)
+    return total, head.nats
