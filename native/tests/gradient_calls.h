@@ -97,6 +97,29 @@ static void check_parts(const sums *with, const float *states)
     free(d[1]);
 }
 
+/* A product that is done in pieces, of its columns and of what it sums over, has the bits of one that is not. */
+static void check_pieces(const sums *with)
+{
+    enum { ROWS = 512, COLS = 257, TOKENS = 4096 };
+    float *x = malloc(sizeof *x * TOKENS * COLS), *d = malloc(sizeof *d * TOKENS * ROWS);
+    float *found = calloc(ROWS * COLS, sizeof *found), *expected = calloc(ROWS * COLS, sizeof *expected);
+    for (uint32_t i = 0; i < TOKENS * COLS; i++) {
+        x[i] = (float)((i * 2654435761u >> 7) % 2001) * 1e-3f - 1.0f;
+    }
+    for (uint32_t i = 0; i < TOKENS * ROWS; i++) {
+        d[i] = (float)((i * 2246822519u >> 7) % 2001) * 1e-3f - 1.0f;
+    }
+    const rbe__dense_product_call whole = {
+        .a = {d, 1, ROWS}, .b = {x, COLS, 1}, .c = expected, .c_stride = COLS, .m = ROWS, .n = COLS, .k = TOKENS, .add = 1};
+    CHECK(rbe__dense_product(with->gradients->thread_pool, &with->model->kernels, &whole) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_gradients_add(with->gradients, x, d, TOKENS, ROWS, COLS, found) == RBE_OK, "%s", rbe_last_error());
+    CHECK(memcmp(found, expected, sizeof *found * ROWS * COLS) == 0, "pieces of a product");
+    free(x);
+    free(d);
+    free(found);
+    free(expected);
+}
+
 static int call_again(const rbe_gradient *gradient, void *user)
 {
     const sums *with = user;

@@ -79,7 +79,7 @@ static void sum_block(void *context, uint32_t item, uint32_t thread)
     const rbe_gradients *gradients = job->gradients;
     const uint32_t n_blocks = blocks_of(gradients->stack), first_block = job->first_row / BLOCK;
     float values[BLOCK];
-    for (uint32_t token = 0; token < gradients->n; token++) {
+    for (uint32_t token = 0; token < gradients->n && !rbe__gradients_stopped(gradients); token++) {
         const uint32_t n = copy_block(job, token, item, values);
         float largest = -INFINITY;
         const float sum = gradients->stack->kernels->online_softmax(values, n, &largest);
@@ -190,7 +190,7 @@ static void differentiate_block(void *context, uint32_t item, uint32_t thread)
     float values[BLOCK], d[BLOCK];
     double of_gains[BLOCK] = {0}, of_bias[BLOCK] = {0};
     uint32_t n = 0;
-    for (uint32_t token = 0; token < gradients->n; token++) {
+    for (uint32_t token = 0; token < gradients->n && !rbe__gradients_stopped(gradients); token++) {
         float *logits = gradients->head.logits + (size_t)token * job->n_rows + first;
         n = copy_block(job, token, item, values);
         differentiate(job, token, first, n, values, d);
