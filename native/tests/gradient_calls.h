@@ -60,6 +60,66 @@ static void check_draws(const sums *with, const float *states)
     free(d_hidden);
 }
 
+/* A vocabulary in several parts has the bits of one part. */
+static void check_parts(const sums *with, const float *states)
+{
+    enum { ROWS = 2500 };
+    const rbe__stack *stack = &with->model->stack;
+    const size_t width = stack->width, bytes = sizeof(float) * N * width;
+    float *weights = malloc(sizeof *weights * ROWS * width), *d[2] = {malloc(bytes), malloc(bytes)};
+    for (size_t i = 0; i < ROWS * width; i++) {
+        weights[i] = (float)((i * 2654435761u >> 7) % 2001) * 1e-3f - 1.0f;
+    }
+    rbe_model larger = *with->model;
+    rbe__tensor head = *stack->lm_head.weight;
+    head.data = (const uint8_t *)weights;
+    head.rows = larger.stack.n_vocabulary = ROWS;
+    larger.stack.lm_head = (rbe__projection){&head, NULL};
+    uint32_t labels[2][N];
+    double nats[2][N];
+    for (int parts = 0; parts < 2; parts++) {
+        rbe_gradients *on = open_gradients(&larger, 2);
+        on->head.most_logits = parts ? 1 : on->head.most_logits;
+        for (uint32_t n = 0; n < N; n++) {
+            labels[parts][n] = n % 3 == 0 ? ROWS - 1 - 400 * n : n % 3 == 1 ? RBE_DRAW_TOKEN : RBE_NO_TOKEN;
+        }
+        labels[parts][N - 1] = RBE_DRAW_TOKEN;
+        labels[parts][6] = ROWS - 1;
+        labels[parts][9] = labels[parts][12] = 0;
+        CHECK(rbe_gradients_head(on, states, N, 0, labels[parts], 3, nats[parts], d[parts], NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+        rbe_gradients_free(on);
+    }
+    CHECK(memcmp(d[0], d[1], bytes) == 0 && memcmp(labels[0], labels[1], sizeof labels[0]) == 0 &&
+              memcmp(nats[0], nats[1], sizeof nats[0]) == 0,
+          "parts of the vocabulary");
+    free(weights);
+    free(d[0]);
+    free(d[1]);
+}
+
+/* A product that is done in pieces, of its columns and of what it sums over, has the bits of one that is not. */
+static void check_pieces(const sums *with)
+{
+    enum { ROWS = 512, COLS = 257, TOKENS = 4096 };
+    float *x = malloc(sizeof *x * TOKENS * COLS), *d = malloc(sizeof *d * TOKENS * ROWS);
+    float *found = calloc(ROWS * COLS, sizeof *found), *expected = calloc(ROWS * COLS, sizeof *expected);
+    for (uint32_t i = 0; i < TOKENS * COLS; i++) {
+        x[i] = (float)((i * 2654435761u >> 7) % 2001) * 1e-3f - 1.0f;
+    }
+    for (uint32_t i = 0; i < TOKENS * ROWS; i++) {
+        d[i] = (float)((i * 2246822519u >> 7) % 2001) * 1e-3f - 1.0f;
+    }
+    const rbe__dense_product_call whole = {
+        .a = {d, 1, ROWS}, .b = {x, COLS, 1}, .c = expected, .c_stride = COLS, .m = ROWS, .n = COLS, .k = TOKENS, .add = 1};
+    CHECK(rbe__dense_product(with->gradients->thread_pool, &with->model->kernels, &whole) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_gradients_add(with->gradients, x, d, TOKENS, ROWS, COLS, found) == RBE_OK, "%s", rbe_last_error());
+    CHECK(memcmp(found, expected, sizeof *found * ROWS * COLS) == 0, "pieces of a product");
+    free(x);
+    free(d);
+    free(found);
+    free(expected);
+}
+
 static int call_again(const rbe_gradient *gradient, void *user)
 {
     const sums *with = user;

@@ -6,6 +6,7 @@
 #include "check.h"
 #include "dense_model.h"
 #include "golden_files.h"
+#include "gradients/gradients.h"
 #include "rbe/gradients.h"
 
 #define N 15u /* tokens */
@@ -220,13 +221,25 @@ static uint64_t digest_with(const char *path, const char *kernel_set, uint32_t n
     return result;
 }
 
+/* What every machine finds. */
+static const struct {
+    const char *file;
+    uint64_t digest;
+} known[] = {{"v1/half.rbe", 0x1591f25cedb86ea3u}, {"v1/odd.rbe", 0xd1dc31f29ac3c0e3u}, {"v3/parts.rbe", 0x0b894c9cff23765eu}};
+
+/* Every kernel set, and numbers of threads, on some of the files: scalar sums take long. */
 static void check_bits(const char *path, const float *states)
 {
-    const uint64_t expected = digest_with(path, "scalar", 1, states);
+    uint64_t expected = 0;
     const char *name;
-    for (uint32_t i = 0; (name = rbe_kernel_set_name(i)) != NULL; i++) {
-        for (uint32_t threads = i == 0 ? 2 : 1; threads <= 3 && rbe_kernel_set_available(name); threads++) {
-            CHECK(digest_with(path, name, threads, states) == expected, "%s: other bits with %s and %u threads", path, name, threads);
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        const size_t bytes = strlen(path), tail = strlen(known[i].file);
+        expected = bytes > tail && strcmp(path + bytes - tail, known[i].file) == 0 ? known[i].digest : expected;
+    }
+    for (uint32_t i = 0; expected && (name = rbe_kernel_set_name(i)) != NULL; i++) {
+        for (uint32_t threads = 1; threads <= (i < 2 ? 3u : 1u) && rbe_kernel_set_available(name); threads += i == 0 ? 2u : 1u) {
+            const uint64_t found = digest_with(path, name, threads, states);
+            CHECK(found == expected, "%s, %s, %u threads: 0x%016llxu", path, name, threads, (unsigned long long)found);
         }
     }
 }
@@ -251,9 +264,13 @@ int main(void)
         check_differences(&dense, &found);
         check_bits(files.path[i], states);
         check_windows(&found, states);
-        check_draws(&found, states);
-        check_refusals(files.path[i], &found, states, d_hidden);
         check_cancelling(&found, states, d_hidden);
+        if (i == 0) {
+            check_draws(&found, states);
+            check_parts(&found, states);
+            check_pieces(&found);
+            check_refusals(files.path[i], &found, states, d_hidden);
+        }
         free(d_hidden);
         free(states);
         free_sums(&found);

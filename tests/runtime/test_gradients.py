@@ -150,6 +150,19 @@ def test_what_does_not_fit(path: Path, tmp_path: Path) -> None:
         made.layer(0, hidden, d)
 
 
+def test_a_part_of_the_layers(path: Path) -> None:
+    """Layers of a model that was opened in part have the gradients of the whole; others are refused."""
+    hidden, whole, part = (np.ones((4, 64), np.float32) for _ in range(3))
+    with Model.open(path) as model, model.gradients(tokens=4) as made:
+        made.layer(1, hidden, whole)
+    with Model.open(path, layers=(1, 1)) as model, model.gradients(tokens=4) as made:
+        made.layer(1, hidden, part)
+        with pytest.raises(OptionError, match="layers 1 to 1, not 0"):
+            made.layer(0, hidden, part)
+    np.testing.assert_array_equal(part, whole)
+    assert not (part == 1).any()
+
+
 def test_stopping(path: Path) -> None:
     """By an exception in a callback, and by cancel(); the next call goes on."""
     hidden, d = np.ones((4, 64), np.float32), np.ones((4, 64), np.float32)

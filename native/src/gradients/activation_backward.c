@@ -15,6 +15,7 @@ enum { PIECE = 256 }; /* values at a time, on the stack */
 #define NEAR .0625f                /* up to here the series' error is under 2^-27 */
 
 typedef struct activation_job {
+    const rbe_gradients *gradients;
     const rbe_kernels *kernels;
     rbe__activation kind;
     const float *gate, *up;
@@ -30,9 +31,13 @@ static void activate(const activation_job *job, const float *gate, uint32_t n, f
     kernel(gate, n, up);
 }
 
+/* How many values item has; none once the call is cancelled. */
 static uint32_t piece_of(const activation_job *job, uint32_t item, size_t *first)
 {
     *first = (size_t)item * PIECE;
+    if (rbe__gradients_stopped(job->gradients)) {
+        return 0;
+    }
     return job->n - *first < PIECE ? (uint32_t)(job->n - *first) : PIECE;
 }
 
@@ -101,6 +106,7 @@ static void backward_piece(void *context, uint32_t item, uint32_t thread)
 
 static void run(const rbe_gradients *gradients, activation_job job, rbe__work *work)
 {
+    job.gradients = gradients;
     job.kernels = gradients->stack->kernels;
     rbe__thread_pool_run(gradients->thread_pool, (uint32_t)((job.n - 1) / PIECE) + 1, work, &job);
 }

@@ -37,6 +37,7 @@ typedef struct rbe__tile_memory {
 } rbe__tile_memory;
 
 typedef struct rbe__head_memory {
+    uint32_t most_logits; /* that `logits` has room for; a test may take less */
     float *logits; /* [n][rows of a part of the vocabulary] */
     struct rbe__logit_block *blocks; /* [n][blocks of the vocabulary] */
     struct rbe__token_loss *losses; /* [n] */

@@ -10,7 +10,7 @@
 #include "gradients/gradients.h"
 
 #define BLOCK 1024u /* of the vocabulary */
-#define LOGITS_BYTES (128u << 20) /* of a part, unless one block of all tokens takes more */
+#define MOST_LOGITS (32u << 20) /* of a part, 128 MB, unless one block of all tokens takes more */
 
 /* The exponentials of one block: sum over v of exp(logit - largest). */
 typedef struct rbe__logit_block {
@@ -39,10 +39,11 @@ static uint32_t blocks_of(const rbe__stack *stack)
     return (stack->n_vocabulary - 1) / BLOCK + 1;
 }
 
-/* Rows of a part for n tokens. */
-static uint32_t part_rows(const rbe__stack *stack, uint32_t n)
+/* Rows of a part for the tokens of the call. */
+static uint32_t part_rows(const rbe_gradients *gradients)
 {
-    const uint32_t blocks = LOGITS_BYTES / 4 / n / BLOCK;
+    const rbe__stack *stack = gradients->stack;
+    const uint32_t blocks = gradients->head.most_logits / gradients->n / BLOCK;
     const uint32_t rows = (blocks ? blocks : 1) * BLOCK;
     return rows < stack->n_vocabulary ? rows : stack->n_vocabulary;
 }
@@ -52,7 +53,8 @@ void rbe__head_take(rbe_gradients *gradients)
     const rbe__stack *stack = gradients->stack;
     rbe__arena *arena = &gradients->arena;
     const size_t n = gradients->most_tokens, all = rbe__arena_count(n, stack->n_vocabulary), one = rbe__arena_count(n, BLOCK);
-    const size_t most = one > LOGITS_BYTES / 4 ? one : LOGITS_BYTES / 4;
+    const size_t most = one > MOST_LOGITS ? one : MOST_LOGITS;
+    gradients->head.most_logits = MOST_LOGITS;
     gradients->head.logits = rbe__arena_take(arena, all < most ? all : most, sizeof(float));
     gradients->head.blocks = rbe__arena_take(arena, rbe__arena_count(n, blocks_of(stack)), sizeof(logit_block));
     gradients->head.losses = rbe__arena_take(arena, n, sizeof(token_loss));
@@ -77,7 +79,7 @@ static void sum_block(void *context, uint32_t item, uint32_t thread)
     const rbe_gradients *gradients = job->gradients;
     const uint32_t n_blocks = blocks_of(gradients->stack), first_block = job->first_row / BLOCK;
     float values[BLOCK];
-    for (uint32_t token = 0; token < gradients->n; token++) {
+    for (uint32_t token = 0; token < gradients->n && !rbe__gradients_stopped(gradients); token++) {
         const uint32_t n = copy_block(job, token, item, values);
         float largest = -INFINITY;
         const float sum = gradients->stack->kernels->online_softmax(values, n, &largest);
@@ -188,7 +190,7 @@ static void differentiate_block(void *context, uint32_t item, uint32_t thread)
     float values[BLOCK], d[BLOCK];
     double of_gains[BLOCK] = {0}, of_bias[BLOCK] = {0};
     uint32_t n = 0;
-    for (uint32_t token = 0; token < gradients->n; token++) {
+    for (uint32_t token = 0; token < gradients->n && !rbe__gradients_stopped(gradients); token++) {
         float *logits = gradients->head.logits + (size_t)token * job->n_rows + first;
         n = copy_block(job, token, item, values);
         differentiate(job, token, first, n, values, d);
@@ -247,7 +249,7 @@ static rbe_status vocabulary_back(head_job *job, const char *name)
 {
     const rbe_gradients *gradients = job->gradients;
     const rbe__stack *stack = gradients->stack;
-    const uint32_t rows = part_rows(stack, gradients->n);
+    const uint32_t rows = part_rows(gradients);
     for (uint32_t first = 0; first < stack->n_vocabulary; first += rows) {
         RBE_TRY(compute_part(job, first, rows));
         rbe__thread_pool_run(gradients->thread_pool, items_of(job), sum_block, job);

@@ -4,21 +4,41 @@
 #include "base/status.h"
 #include "gradients/gradients.h"
 
-#define PIECE_MACS (1ull << 28) /* multiply-adds between two looks at a cancel: 10 ms of two AVX2 cores, some 50 of a small device */
-#define PIECE_COLUMNS 256u      /* at least */
+/* Multiply-adds between two looks at a cancel: 10 ms of two AVX2 cores, some 50 of a small device. */
+#define PIECE_MACS (1u << 28)
+enum { PIECE_ROWS = 4096, LEAST_COLUMNS = 256, LEAST_DEPTH = 256 }; /* their product is a piece */
+
+static uint32_t smaller(uint64_t a, uint32_t b)
+{
+    return a < b ? (uint32_t)a : b;
+}
+
+/* `least`, or more multiples of it, so that each takes `others` multiply-adds; at most `all`. */
+static uint32_t piece_of(uint64_t others, uint32_t least, uint32_t all)
+{
+    const uint64_t fitting = others ? PIECE_MACS / others / least * least : all;
+    return smaller(fitting < least ? least : fitting, all);
+}
 
 rbe_status rbe__gradients_multiply(const rbe_gradients *gradients, const rbe__dense_product_call *call)
 {
-    const uint64_t of_column = (uint64_t)call->m * call->k;
-    const uint64_t most = of_column ? PIECE_MACS / of_column / PIECE_COLUMNS * PIECE_COLUMNS : call->n;
-    const uint32_t columns = most < PIECE_COLUMNS ? PIECE_COLUMNS : most < call->n ? (uint32_t)most : call->n;
-    for (uint32_t first = 0; first < call->n; first += columns) {
-        rbe__dense_product_call piece = *call;
-        piece.b.data += first * call->b.col_stride;
-        piece.c += first;
-        piece.n = call->n - first < columns ? call->n - first : columns;
-        RBE_TRY(rbe__gradients_check(gradients));
-        RBE_TRY(rbe__dense_product(gradients->thread_pool, gradients->stack->kernels, &piece));
+    const uint32_t rows = smaller(call->m, PIECE_ROWS), columns = piece_of((uint64_t)rows * call->k, LEAST_COLUMNS, call->n);
+    const uint32_t depth = piece_of((uint64_t)rows * columns, LEAST_DEPTH, call->k);
+    for (uint32_t row = 0; row < call->m; row += rows) {
+        for (uint32_t column = 0; column < call->n; column += columns) {
+            for (uint32_t k = 0; k < call->k; k += depth) {
+                rbe__dense_product_call piece = *call;
+                piece.a.data += row * call->a.row_stride + k * call->a.col_stride;
+                piece.b.data += k * call->b.row_stride + column * call->b.col_stride;
+                piece.c += row * call->c_stride + column;
+                piece.m = smaller(call->m - row, rows);
+                piece.n = smaller(call->n - column, columns);
+                piece.k = smaller(call->k - k, depth);
+                piece.add = call->add || k > 0; /* the chains go on */
+                RBE_TRY(rbe__gradients_check(gradients));
+                RBE_TRY(rbe__dense_product(gradients->thread_pool, gradients->stack->kernels, &piece));
+            }
+        }
     }
     return rbe__gradients_check(gradients);
 }

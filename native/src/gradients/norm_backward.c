@@ -85,6 +85,9 @@ static void norm_row(void *context, uint32_t row, uint32_t thread)
     (void)thread;
     const norm_job *job = context;
     const rbe__norm_call *call = job->call;
+    if (rbe__gradients_stopped(job->gradients)) {
+        return;
+    }
     const size_t at = (size_t)row * call->cols;
     const float *x = call->x + at, *d_y = job->d_y + at, *weight = call->norm->weight;
     double shift, scale, of_g[LANES] = {0}, of_products[LANES] = {0};
@@ -108,6 +111,9 @@ static void norm_columns(void *context, uint32_t item, uint32_t thread)
     (void)thread;
     const norm_job *job = context;
     const rbe__norm_call *call = job->call;
+    if (rbe__gradients_stopped(job->gradients)) {
+        return;
+    }
     const uint32_t first = item * COLUMNS, n = call->cols - first < COLUMNS ? call->cols - first : COLUMNS;
     double of_weight[COLUMNS] = {0}, of_bias[COLUMNS] = {0};
     for (size_t row = 0; row < call->n_rows; row++) {
@@ -130,6 +136,9 @@ static void keep_statistics(void *context, uint32_t row, uint32_t thread)
     (void)thread;
     const norm_job *job = context;
     double shift, scale;
+    if (rbe__gradients_stopped(job->gradients)) {
+        return;
+    }
     statistics_of(job->call, job->call->x + (size_t)row * job->call->cols, &shift, &scale);
     job->gradients->statistics[2 * (size_t)row] = (float)shift;
     job->gradients->statistics[2 * (size_t)row + 1] = (float)scale;
@@ -159,5 +168,5 @@ rbe_status rbe__norm_backward(rbe_gradients *gradients, const rbe__norm_call *ca
         RBE_TRY(show_norm(gradients, call));
     }
     rbe__thread_pool_run(gradients->thread_pool, n_rows, norm_row, &job);
-    return RBE_OK;
+    return rbe__gradients_check(gradients);
 }
