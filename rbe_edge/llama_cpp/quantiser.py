@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.errors import MissingExtra, ModelError, OptionError
+from rbe_edge.sources.gguf.own_type import OwnType
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -63,6 +64,17 @@ def version() -> str:
     import llama_cpp
 
     return str(llama_cpp.__version__)
+
+
+def mixture_of(own: OwnType | None) -> str | None:
+    """The mixture of FILE_TYPES that a GGUF file says it is, else the one named after the type of most of its weights;
+    None where it is none."""
+    if own is None:
+        return None
+    llama = binding()
+    numbers = {getattr(llama, f"LLAMA_FTYPE_MOSTLY_{name}"): name for name in FILE_TYPES}
+    said = None if own.file_type is None else numbers.get(own.file_type)
+    return said or (own.grids[0] if own.grids[0] in FILE_TYPES else None)
 
 
 def unknown_type(name: str, known: Iterable[str]) -> OptionError:
