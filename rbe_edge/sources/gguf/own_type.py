@@ -14,7 +14,6 @@ from rbe_edge.sources.gguf.header import read_header
 from rbe_edge.sources.gguf.tensors import GgufTensor
 from rbe_edge.sources.types import Source
 
-
 _SHARE = 5  # a type counts where a fifth of the weights of layers are in it
 
 
