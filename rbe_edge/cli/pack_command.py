@@ -7,9 +7,12 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rbe_edge.cli.output import ProgressBar, note, printable, size
+
+if TYPE_CHECKING:
+    from rbe_edge.packing.pack import PackReport
 
 _EXAMPLE = """\
 example:
@@ -103,11 +106,19 @@ def run(arguments: argparse.Namespace) -> int:
         known = {**dataclasses.asdict(report), "path": str(report.path), "bits_per_weight": report.bits_per_weight}
         print(json.dumps(known))
         return 0
-    error = max((tensor.error for tensor in report.tensors), default=0.0)
     print(
         f"{printable(str(report.path))}: {printable(report.name)} ({printable(report.architecture)}), "
         f"{report.parameters:,} weights in {size(report.file_bytes)}, {report.bits_per_weight:.2f} bits per weight, "
-        f"relative squared error of a tensor at most {error:.4g}, {report.seconds:.1f} s"
+        f"{_cost(report)}, {report.seconds:.1f} s"
     )
     print(f"try it: rbe chat {printable(str(report.path))}")
     return 0
+
+
+def _cost(report: PackReport) -> str:
+    """What was lost: measured, or where nothing was measured by what is known of the tensors."""
+    held_out = report.held_out
+    if held_out is None:
+        error = max((tensor.error for tensor in report.tensors), default=0.0)
+        return f"relative squared error of a tensor at most {error:.4g}"
+    return f"KL {held_out.kl:.2g} ± {held_out.error:.1g} to the source on {held_out.n} tokens of {held_out.text}"
