@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rbe_edge.errors import RbeError
-from rbe_edge.llama_cpp import peer
+from rbe_edge.errors import OptionError, RbeError
+from rbe_edge.llama_cpp import peer, quantiser
 
 
 @pytest.fixture
@@ -38,3 +38,12 @@ def test_another_end_is_not_blamed_on_the_build(how: str, said: str, dying: Path
     with pytest.raises(RbeError) as raised:
         peer.Llama(tmp_path / "m.gguf", 64, 1)
     assert str(raised.value) == f"llama.cpp {said}: last words"
+
+
+def test_the_quantiser_where_it_dies() -> None:
+    """ggml aborts on what it refuses; a wrong build dies otherwise."""
+    refused = quantiser.refusal("Q4_0", -signal.SIGABRT)
+    assert isinstance(refused, OptionError) and "cannot quantise this model to Q4_0" in str(refused)
+    assert str(quantiser.refusal("Q4_0", 1)) == str(refused)
+    died = str(quantiser.refusal("Q4_0", -signal.SIGSEGV))
+    assert died.startswith("llama.cpp died of SIGSEGV while it quantised to Q4_0; if GCC 12") and "CC=clang" in died
