@@ -118,7 +118,7 @@ def quantize(
 
 
 def refusal(file_type: str, code: int | None) -> RbeError:
-    """Of the exit code of a process that quantises. ggml aborts on what it cannot do; other signals are of its build."""
+    """Of the exit code of a process that quantises. ggml aborts on what it cannot do; a wrong build dies otherwise."""
     if code is not None and advice(code):
         return RbeError(f"llama.cpp {death(code)} while it quantised to {file_type}{advice(code)}")
     return OptionError(f"llama.cpp cannot quantise this model to {file_type}; leave the type out (--types)")

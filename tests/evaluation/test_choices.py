@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -208,6 +211,21 @@ def test_command(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*command, "--markdown"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6 and len({line.count("|") for line in lines}) == 1
+
+
+def test_ctrl_c_ends_it(tiny_model: Path, tmp_path: Path) -> None:
+    """While questions are answered: no result, no traceback."""
+    path = _write(tmp_path / "q.jsonl", *[PLAIN | {"query": f"{number} " * 60} for number in range(20000)])
+    command = [sys.executable, "-m", "rbe_edge", "eval", str(tiny_model), "--choices", str(path), "-t", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(6)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, out) == (130, "") and "Traceback" not in error
 
 
 @pytest.mark.parametrize(
