@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import hypothesis
 import pytest
@@ -28,6 +30,46 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # How long an example takes says nothing of what is tested, and a busy machine is no failure.
 hypothesis.settings.register_profile("rbe", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("rbe")
+
+
+def _real_models() -> ModuleType:
+    """tools/real_models.py: tools/ is no part of what is installed."""
+    name = "real_models"
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "tools" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # its dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+# Before the cache becomes one of the tests.
+_REAL_MODELS_PLACE: Path = _real_models().default_place()
+
+
+def _real_model(name: str) -> Path:
+    path: Path | None = _real_models().find(name, _REAL_MODELS_PLACE)
+    if path is None:
+        pytest.skip(f"{name} is not in {_REAL_MODELS_PLACE}; `python tools/real_models.py {name}` fetches it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct, a GGUF file of Q4_1."""
+    return _real_model("smollm2")
+
+
+@pytest.fixture(scope="session")
+def gemma() -> Path:
+    """Gemma 3 270M, a GGUF file of Q4_K_M."""
+    return _real_model("gemma")
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """all-MiniLM-L6-v2, a directory, fp32."""
+    return _real_model("minilm")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -30,7 +30,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SRC", help="a model directory, a llama2.c .bin file, or org/name of the hub")
+    parser.add_argument(
+        "source", metavar="SRC", help="a model directory, a .gguf or llama2.c .bin file, or org/name of the hub"
+    )
     parser.add_argument("--text", metavar="T", type=Path, required=True, help="the text to measure on, in UTF-8")
     parser.add_argument(
         "--calibrate", metavar="C", type=Path, help="another text, to calibrate both on (one that comes with rbe)"

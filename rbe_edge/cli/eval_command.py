@@ -1,4 +1,4 @@
-"""`rbe eval`: what a packed model is worth on a text."""
+"""`rbe eval`: what a packed model is worth on a text, or on questions (eval_tasks.py)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbe_edge.cli.eval_effort import effort_of
 from rbe_edge.cli.opened_source import opened_source
 from rbe_edge.cli.output import ProgressBar, printable
 from rbe_edge.errors import OptionError
@@ -16,7 +17,6 @@ from rbe_edge.progress import Progress
 from rbe_edge.runtime.text_file import read_text
 
 if TYPE_CHECKING:
-    from rbe_edge.runtime.effort import Effort
     from rbe_edge.runtime.model import Model
 
 _EXAMPLE = """\
@@ -24,6 +24,8 @@ example:
   rbe eval smol.rbe --text wiki.test.raw
   rbe eval nested.rbe --text wiki.test.raw --read-planes 1
   rbe eval smol.rbe --source ./SmolLM2-135M-Instruct --text wiki.test.raw --windows 24 --json
+  rbe eval smol.rbe --source ./SmolLM2-135M-Instruct --choices arc_easy.jsonl --choices piqa.jsonl
+  rbe eval smol.rbe --gsm8k test.jsonl --shots five.jsonl --limit 200
   rbe eval nested.rbe --power all                          # finds and measures its power modes
   rbe eval nested.rbe --power saver --text wiki.test.raw
 """
@@ -35,13 +37,33 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="perplexity of a model on a text, and its divergence from the source",
         description="Computes perplexity, and with --source the KL divergence and top-1 agreement, in the engine that "
         "runs the model. The text is cut into windows that do not overlap; the first token of each is not scored. The "
-        "digest is that of the logits of the first window: machines that print the same one computed the same bits.",
+        "digest is that of the logits of the first window: machines that print the same one computed the same bits. "
+        "With --choices or --gsm8k it answers questions instead and counts the right answers, with standard errors.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="a .rbe file")
     parser.add_argument("--text", metavar="T", type=Path, help="a text file in UTF-8 (--power all: a built-in one)")
     parser.add_argument("--source", metavar="SRC", help="what it was packed from: directory, .gguf, .bin or .rbe file")
+    parser.add_argument(
+        "--choices",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="multiple-choice questions instead of a text: JSON lines with the fields of ARC, PIQA, BoolQ or "
+        "HellaSwag, or query, choices and gold; repeatable",
+    )
+    parser.add_argument(
+        "--gsm8k",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="word problems instead of a text: JSON lines with question and answer, as of GSM8K; repeatable",
+    )
+    parser.add_argument("--shots", metavar="FILE", type=Path, help="solved examples before every question of --gsm8k")
+    parser.add_argument("--limit", metavar="N", type=int, help="only the first N questions of each file (all)")
     parser.add_argument("--window", metavar="N", type=int, default=0, help="tokens per window (1024, or the context)")
     parser.add_argument("--windows", metavar="N", type=int, help="only the first N windows (all)")
     parser.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per core)")
@@ -63,9 +85,17 @@ def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.runtime.model import Model
 
     if arguments.power == "all":
+        if arguments.choices or arguments.gsm8k:
+            raise OptionError("--power all measures a text; leave out --choices and --gsm8k")
         from rbe_edge.cli.eval_modes import evaluate_modes
 
         return evaluate_modes(arguments)
+    if arguments.choices or arguments.gsm8k:
+        from rbe_edge.cli.eval_tasks import evaluate_tasks
+
+        return evaluate_tasks(arguments)
+    if arguments.limit is not None or arguments.shots is not None:
+        raise OptionError("--limit and --shots are of questions; give --choices FILE or --gsm8k FILE")
     if arguments.text is None:
         raise OptionError("there is no text; give one with --text FILE")
     text = read_text(arguments.text)
@@ -98,7 +128,7 @@ def _evaluate(
     known |= {"file_bytes": model.info.file_bytes, "bits_per_weight": model.info.bits_per_weight}
     how: dict[str, Any] = {"window": arguments.window, "n_windows": arguments.windows, "threads": arguments.threads}
     how["planes"] = arguments.read_planes
-    how["effort"] = _effort(model, arguments)
+    how["effort"] = effort_of(model, arguments)
     if source is None:
         alone = perplexity(model, text, **how, progress=progress)
         window = alone.window
@@ -109,24 +139,11 @@ def _evaluate(
         known |= {
             "window": window, "stride": window, "tokens": both.n_scored, "perplexity": both.perplexity,
             "source_perplexity": both.source_perplexity, "kl": both.kl, "kl_error": both.kl_error,
-            "top1_agreement": both.top1_agreement,
+            "kl_p99": both.kl_p99, "top1_agreement": both.top1_agreement, "flipped": both.flipped,
         }  # fmt: skip
     first = cut(model.tokenize(text, special=False), window, 1)[0]
     digest = logits_digest(model, first, threads=arguments.threads, planes=arguments.read_planes, effort=how["effort"])
     return known | {"logits_digest": digest}
-
-
-def _effort(model: Model, arguments: argparse.Namespace) -> Effort | None:
-    """Of the mode that is asked for; None: the whole model."""
-    from rbe_edge.runtime.effort import Effort
-
-    if arguments.power in (None, "performance"):
-        return None
-    if arguments.read_planes:
-        raise OptionError("--power and --read-planes both say what is read; give one of them")
-    if model.modes is None:
-        raise OptionError(f"{arguments.file}: has no table of power modes; `rbe eval FILE --power all` makes one")
-    return Effort.of_mode(model.modes.modes[MODE_NAMES.index(arguments.power)])
 
 
 def _shown(value: object) -> str:

@@ -7,14 +7,20 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rbe_edge.cli.output import ProgressBar, note, printable, size
+from rbe_edge.cli.pack_size import add_size_arguments, bits_of
+
+if TYPE_CHECKING:
+    from rbe_edge.packing.pack import PackReport
 
 _EXAMPLE = """\
 example:
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 4
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 3.2 --calibrate some-prose.txt --report smol
+  rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --like Q4_K_M
+  rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --size 70MB
   rbe pack HuggingFaceTB/SmolLM2-135M-Instruct -o smol.rbe      (needs: pip install 'rbe-edge[hub]')
   rbe pack stories260K.bin --tokenizer tok512.bin -o stories.rbe --bits 4
 """
@@ -30,13 +36,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("source", metavar="SRC", help="a model directory, a .gguf or .bin file, or org/name of the hub")
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the .rbe file to write")
-    parser.add_argument(
-        "--bits",
-        metavar="B",
-        type=float,
-        default=4.0,
-        help="bits per weight of the whole file, 2 to 8 in any fraction (4); 16 or 32 store all matrices as they are",
-    )
+    add_size_arguments(parser)
     parser.add_argument(
         "--nested",
         action="store_true",
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.packing.pack import PackOptions, pack
 
     options = PackOptions(
-        bits=arguments.bits,
+        bits=bits_of(arguments),
         threads=arguments.threads,
         force=arguments.force,
         tokenizer=arguments.tokenizer,
@@ -103,11 +103,19 @@ def run(arguments: argparse.Namespace) -> int:
         known = {**dataclasses.asdict(report), "path": str(report.path), "bits_per_weight": report.bits_per_weight}
         print(json.dumps(known))
         return 0
-    error = max((tensor.error for tensor in report.tensors), default=0.0)
     print(
         f"{printable(str(report.path))}: {printable(report.name)} ({printable(report.architecture)}), "
         f"{report.parameters:,} weights in {size(report.file_bytes)}, {report.bits_per_weight:.2f} bits per weight, "
-        f"relative squared error of a tensor at most {error:.4g}, {report.seconds:.1f} s"
+        f"{_cost(report)}, {report.seconds:.1f} s"
     )
     print(f"try it: rbe chat {printable(str(report.path))}")
     return 0
+
+
+def _cost(report: PackReport) -> str:
+    """What was lost: measured, or where nothing was measured by what is known of the tensors."""
+    held_out = report.held_out
+    if held_out is None:
+        error = max((tensor.error for tensor in report.tensors), default=0.0)
+        return f"relative squared error of a tensor at most {error:.4g}"
+    return f"KL {held_out.kl:.2g} ± {held_out.error:.1g} to the source on {held_out.n} tokens of {held_out.text}"

@@ -3,6 +3,9 @@ tokens, both measured on the same tokens in windows of the same length, each eng
 
 Every KL divergence is from the fp32 model in the engine that runs the file: so rounding in which the engines differ
 counts for neither. Both keep keys and values in fp16, as they do by default.
+
+A source that is quantised itself, a GGUF file, lies on the grid of its type. What that type costs once more is measured
+as well and reported first; rows of the type are marked and compared with nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from rbe_edge.progress import Listener, Progress
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.probabilities import log_softmax
 from rbe_edge.runtime.session import Session
+from rbe_edge.sources.gguf.own_type import OwnType, own_type
 from rbe_edge.sources.open import open_source
 from rbe_edge.sources.tokenizers.of_source import source_tokenizer
 
@@ -60,19 +64,22 @@ class CompareOptions:
 
 @dataclass(frozen=True)
 class Row:
-    """One file. bits_per_weight: of the whole of it (for projections, of their tensors alone), per weight."""
+    """One file. bits_per_weight: of the whole of it (for projections, of their tensors alone), per weight. own: of the
+    type that the source's weights had already."""
 
     engine: str
     name: str
     bytes: int
     bits_per_weight: float
     measured: Divergence
+    own: bool = False
 
 
 @dataclass(frozen=True)
 class Comparison:
     """rows: by engine and size. perplexity: of the fp32 model, in this project's engine. engines_kl: the divergence
-    between the two engines in fp32, None where only one ran."""
+    between the two engines in fp32, None where only one ran. own_type: in which the source is, of llama.cpp's names;
+    None where it is not quantised."""
 
     model: str
     parameters: int
@@ -83,6 +90,7 @@ class Comparison:
     window: int
     llama_cpp_python: str
     rows: tuple[Row, ...]
+    own_type: str | None = None
 
 
 class Scorer(Protocol):
@@ -117,13 +125,15 @@ def rbe_scorer(path: Path, context: int, threads: int) -> Iterator[Scorer]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What both sides start from: the source in fp32 as a .rbe file, and the tokens of both texts in windows."""
+    """What both sides start from: the source in fp32 as a .rbe file, and the tokens of both texts in windows. own: the
+    type of a source that is quantised."""
 
     dense: Path
     packed: PackReport
     vocabulary: int
     calibration: list[list[int]]
     windows: list[Sequence[int]]
+    own: OwnType | None = None
 
     @property
     def longest(self) -> int:
@@ -147,19 +157,20 @@ def prepare(source: str, text: str, options: CompareOptions, directory: Path, pr
     windows = cut(tokens, window, options.n_windows)
     if not windows:
         raise OptionError(f"the text has {len(tokens)} tokens; at least 2 are needed to score one")
-    return Prepared(dense, packed, vocabulary, calibration, windows)
+    own = own_type(open_source(source, options.tokenizer))
+    return Prepared(dense, packed, vocabulary, calibration, windows, own)
 
 
-def types_for(model: Model, types: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The types to measure. llama.cpp stores a matrix whose width 256 does not divide in another type than asked, or
-    refuses; such models get types of blocks of 32."""
+def types_for(model: Model, types: tuple[str, ...] | None, own: str | None = None) -> tuple[str, ...]:
+    """The types to measure, the source's own among them. llama.cpp stores a matrix whose width 256 does not divide in
+    another type than asked, or refuses; such models get types of blocks of 32."""
     if types is None:
         narrow = any(info.cols % 256 for name, info in model.tensors.items() if export.is_projection(name))
-        return DEFAULT_NARROW_TYPES if narrow else DEFAULT_TYPES
+        types = DEFAULT_NARROW_TYPES if narrow else DEFAULT_TYPES
     unknown = [name for name in types if name not in quantiser.FILE_TYPES]
     if unknown:
         raise quantiser.unknown_type(unknown[0], quantiser.FILE_TYPES)
-    return types
+    return types if own is None or own in types else (own, *types)
 
 
 def check_file(path: Path, source: Model) -> None:
@@ -195,7 +206,8 @@ def compare(
     export.require_gguf()
     prepared = prepare(source, text, options, directory, steps)
     with Model.open(prepared.dense, verify=False) as model:
-        types = types_for(model, options.types)
+        own = quantiser.mixture_of(prepared.own)
+        types = types_for(model, options.types, own)
         for path in options.files:
             check_file(path, model)
     full, columns = export_model(source, prepared, options, directory, steps)
@@ -221,7 +233,8 @@ def compare(
 
     def row(engine: str, name: str, path: Path, measured: Divergence) -> Row:
         size = path.stat().st_size
-        return Row(engine, name, size, 8 * size / parameters, measured)
+        on_grid = engine == GGML and prepared.own is not None and (name == own or prepared.own.on_grid(name))
+        return Row(engine, name, size, 8 * size / parameters, measured, on_grid)
 
     rows = [row(GGML, name, path, found[path]) for path, name in ggml.items()]
     rows += [row(RBE, name, path, found[path]) for path, name in rbe.items()]
@@ -236,6 +249,7 @@ def compare(
         prepared.longest,
         version,
         tuple(rows),
+        own,
     )
 
 

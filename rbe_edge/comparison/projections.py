@@ -69,7 +69,8 @@ def compare_projections(
     version = quantiser.version()
     export.require_gguf()
     prepared = prepare(source, text, options, directory, steps)
-    types = _types(prepared, options.types)
+    own = next((grid for grid in prepared.own.grids if grid in TYPES), None) if prepared.own is not None else None
+    types = _types(prepared, options.types, own)
     full, columns = export_model(source, prepared, options, directory, steps)
     sizes: dict[Path, tuple[str, str, int]] = {}
     for done, name in enumerate(types):
@@ -88,13 +89,13 @@ def compare_projections(
         def opened(path: Path) -> Scorer:
             return stack.enter_context(rbe_scorer(path, longest, options.threads))
 
-        models = {path: opened(path) for path in sizes}
-        references, found = measure(prepared, [(opened(prepared.dense), models)], steps)
+        families = [(opened(prepared.dense), {path: opened(path) for path in sizes})]
+        references, found = measure(prepared, families, steps)
     weights = sum(t.rows * t.cols for t in prepared.packed.tensors if export.is_projection(t.name))
-    rows = [
-        Row(engine, name, size, 8 * size / weights, summary(found[path], longest))
-        for path, (engine, name, size) in sizes.items()
-    ]
+    rows = []
+    for path, (engine, name, size) in sizes.items():
+        own_grid = engine == GGML and _is_own(prepared, name)
+        rows.append(Row(engine, name, size, 8 * size / weights, summary(found[path], longest), own_grid))
     rows.sort(key=lambda row: (row.engine, row.bytes))
     return Comparison(
         prepared.packed.name,
@@ -106,17 +107,23 @@ def compare_projections(
         longest,
         version,
         tuple(rows),
+        own,
     )
 
 
-def _types(prepared: Prepared, types: tuple[str, ...] | None) -> tuple[str, ...]:
+def _is_own(prepared: Prepared, name: str) -> bool:
+    return prepared.own is not None and prepared.own.on_grid(name)
+
+
+def _types(prepared: Prepared, types: tuple[str, ...] | None, own: str | None) -> tuple[str, ...]:
+    """Those to measure, the source's own among them."""
     if types is None:
         narrow = any(tensor.cols % 256 for tensor in prepared.packed.tensors if export.is_projection(tensor.name))
-        return DEFAULT_NARROW_TYPES if narrow else DEFAULT_TYPES
+        types = DEFAULT_NARROW_TYPES if narrow else DEFAULT_TYPES
     unknown = [name for name in types if name not in TYPES]
     if unknown:
         raise quantiser.unknown_type(unknown[0], TYPES)
-    return types
+    return types if own is None or own in types else (own, *types)
 
 
 def _copied(prepared: Prepared, path: Path) -> DenseCopy:

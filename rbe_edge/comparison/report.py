@@ -40,7 +40,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     for row, entry in zip(comparison.rows, known["rows"], strict=True):
         entry |= entry.pop("measured")
         entry["perplexity_ratio"] = row.measured.perplexity_ratio
-        if row.engine == GGML:
+        entry["flipped"] = row.measured.flipped
+        if row.engine == GGML and not row.own:
             entry["rbe_bits_at_this_kl"] = bits_at(ours, row.measured.kl, _kl)
             entry["rbe_bits_at_this_perplexity"] = bits_at(ours, excess(row), excess)
     return known
@@ -51,22 +52,28 @@ def _kl(row: Row) -> float:
 
 
 def markdown(comparison: Comparison) -> str:
-    """The table, by size, and under it what was measured."""
+    """The table, by size, and under it what was measured. What the source's own type costs stands before it."""
     ours = [row for row in comparison.rows if row.engine == RBE]
     lines = [
-        "| code | bytes | bits per weight | KL | perplexity | above fp32 | same top token "
+        *_own_lines(comparison),
+        "| code | bytes | bits per weight | KL | KL, 99 % | flipped | perplexity | above fp32 "
         "| RBE at this KL | at this perplexity |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(comparison.rows, key=lambda row: row.bytes):
-        theirs = row.engine == GGML
+        theirs = row.engine == GGML and not row.own
         same = [bits_at(ours, of(row), of) if theirs else None for of in (_kl, excess)]
-        saved = ["" if bits is None else f"{bits:.2f} ({bits - row.bits_per_weight:+.2f})" for bits in same]
-        name = f"ggml {row.name}" if theirs else f"**RBE {row.name}**"
+        saved = (
+            ["own type", ""]
+            if row.own
+            else ["" if bits is None else f"{bits:.2f} ({bits - row.bits_per_weight:+.2f})" for bits in same]
+        )
+        name = f"ggml {row.name}{' *' * row.own}" if row.engine == GGML else f"**RBE {row.name}**"
         lines.append(
             f"| {name} | {row.bytes:,} | {row.bits_per_weight:.2f} | "
-            f"{_digits(row.measured.kl)} ± {_digits(row.measured.kl_error)} | {row.measured.perplexity:.3f} | "
-            f"{excess(row):+.2f} % | {100 * row.measured.top1_agreement:.1f} % | {saved[0]} | {saved[1]} |"
+            f"{_digits(row.measured.kl)} ± {_digits(row.measured.kl_error)} | {_digits(row.measured.kl_p99)} | "
+            f"{100 * row.measured.flipped:.1f} % | {row.measured.perplexity:.3f} | {excess(row):+.2f} % | "
+            f"{saved[0]} | {saved[1]} |"
         )
     between = "" if comparison.engines_kl is None else f"; KL between the engines in fp32 {comparison.engines_kl:.1e}"
     lines += [
@@ -76,6 +83,22 @@ def markdown(comparison: Comparison) -> str:
         f"{comparison.calibration_tokens:,} tokens; llama-cpp-python {comparison.llama_cpp_python}.",
     ]
     return "\n".join(lines)
+
+
+def _own_lines(comparison: Comparison) -> list[str]:
+    """What requantising a quantised source costs: before the table, for it explains rows of it."""
+    if comparison.own_type is None:
+        return []
+    found = next((row for row in comparison.rows if row.own and row.name == comparison.own_type), None)
+    cost = ""
+    if found is not None:
+        measured = found.measured
+        cost = f": KL {_digits(measured.kl)}, {100 * measured.flipped:.1f} % flipped, perplexity {excess(found):+.2f} %"
+    return [
+        f"The source is {comparison.own_type} already. Requantised to its own type{cost}. Rows of that type (*) lie on "
+        "the grid of the source; they say nothing of the type and are compared with nothing.",
+        "",
+    ]
 
 
 def _digits(value: float) -> str:
@@ -95,7 +118,7 @@ def plot(comparison: Comparison) -> str:
         left, right = figure.subplots(1, 2)
         for axes, of, label in ((left, _kl, "KL to fp32, nats per token"), (right, excess, "perplexity above fp32, %")):
             for engine, marker, colour in ((GGML, "o", "tab:orange"), (RBE, "s", "tab:blue")):
-                rows = [row for row in comparison.rows if row.engine == engine and of(row) > 0]
+                rows = [row for row in comparison.rows if row.engine == engine and of(row) > 0 and not row.own]
                 style = "-" if engine == RBE else ""
                 points = [row.bits_per_weight for row in rows], [of(row) for row in rows]
                 axes.plot(*points, marker + style, color=colour, label=_TITLES[engine])

@@ -29,13 +29,18 @@ FloatArray = npt.NDArray[np.float32]
 
 _QKV = ("q", "k", "v")
 
+# Of llama.cpp's gemma3.
+_GLOBAL_EVERY = 6
+_LOCAL_BASE = 10000.0
+
 
 @dataclass(frozen=True)
 class _Architecture:
     """What llama.cpp computes under a name, as far as it does not follow from the tensors. name: its own.
 
     neighbours: rotary pairs are neighbours. fused: q, k, v are one matrix. factors: it reads frequencies other than
-    those of a base. scaled: embeddings are multiplied by the square root of the width.
+    those of a base. scaled: embeddings are multiplied by the square root of the width. sliding: all but every sixth
+    layer have a window, and rotary positions of base 10000.
     """
 
     name: str
@@ -53,6 +58,7 @@ _ARCHITECTURES = {
     "qwen2": _Architecture("qwen2"),
     "qwen3": _Architecture("qwen3"),
     "gpt2": _Architecture("gpt2", fused=True, activation="gelu_tanh"),
+    "gemma3_text": _Architecture("gemma3", scaled=True, sliding=True, activation="gelu_tanh"),
 }
 
 
@@ -186,8 +192,15 @@ def _check(model: Model, row: _Architecture, context: int) -> FloatArray | None:
     assert isinstance(scale, float)
     if abs(scale * head_dim**0.5 - 1) > 1e-6:
         raise refuse("attention scale of its own")
-    if "embedding.scale" in known or "attention.softcap" in known or "logit.softcap" in known:
-        raise refuse("scaled embedding or soft cap")
+    embedding_scale = known.get("embedding.scale", 1.0)
+    assert isinstance(embedding_scale, float)
+    if abs(embedding_scale / (_number(model, "width") ** 0.5 if row.scaled else 1.0) - 1) > 1e-6:
+        raise refuse("scaled embedding of this kind")
+    if "attention.softcap" in known or "logit.softcap" in known:
+        raise refuse("soft cap")
+    if row.sliding:
+        _local_window(model, row)
+        return None
     windows = known.get("attention.windows", ())
     assert isinstance(windows, tuple)
     if any(0 < window < context for window in windows):
@@ -205,6 +218,27 @@ def _check(model: Model, row: _Architecture, context: int) -> FloatArray | None:
     if not row.factors:
         raise refuse("rotary frequencies of its own")
     return factors
+
+
+def _local_window(model: Model, row: _Architecture) -> int:
+    """The window of local layers. Refuses layers of another order, and rotary positions that are not those of
+    llama.cpp: of a base of its own in every sixth layer, of 10000 in the others."""
+    known, local = model.metadata, tuple((layer + 1) % _GLOBAL_EVERY != 0 for layer in range(_number(model, "layers")))
+    windows, tables = known.get("attention.windows", ()), known.get("rope.tables", ())
+    assert isinstance(windows, tuple) and isinstance(tables, tuple)
+    window = max(windows, default=0)
+    frequencies = model.tensor_rows("rope.frequencies")
+    head_dim = _number(model, "head_dim")
+    plain = frequencies.shape == (2, head_dim // 2) and all(
+        np.allclose(_plain_frequencies(base, head_dim), found, rtol=1e-5, atol=0)
+        for base, found in ((_rope_base(model), frequencies[0]), (_LOCAL_BASE, frequencies[1]))
+    )
+    if windows != tuple(window * one for one in local) or tables != tuple(map(int, local)) or not plain:
+        raise PackError(
+            f"llama.cpp's {row.name} has no such order of windows, or other rotary positions, so this model cannot be "
+            "compared with it"
+        )
+    return int(window)
 
 
 def _plain_frequencies(base: float, head_dim: int) -> npt.NDArray[np.float64]:
@@ -242,3 +276,5 @@ def _write_settings(writer: Any, model: Model, row: _Architecture) -> None:
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
         writer.add_rope_freq_base(_rope_base(model))
+    if row.sliding:
+        writer.add_sliding_window(_local_window(model, row))

@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from rbe_edge.errors import RbeError
+
+#: GCC 12 drops part of ggml's AMX tile configuration, so that ggml_backend_amx_mul_mat dies of one of these.
+_AMX_SIGNALS = (signal.SIGSEGV, signal.SIGILL)
+
+_AMX_ADVICE = (
+    "; if GCC 12 built it, its AMX code is wrong: build llama-cpp-python with clang (CC=clang CXX=clang++), or with "
+    "CMAKE_ARGS='-DGGML_NATIVE=OFF -DGGML_AVX512=ON -DGGML_AVX512_VBMI=ON -DGGML_AVX512_VNNI=ON'"
+)
+
+
+def death(code: int) -> str:
+    """How a process ended, by its exit code; below 0 it is the number of a signal."""
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"died of {signal.Signals(-code).name}"
+    except ValueError:
+        return f"died of signal {-code}"
+
+
+def advice(code: int) -> str:
+    """What to do about it, to be put behind: how to build llama.cpp where it died as a wrong build does."""
+    return _AMX_ADVICE if -code in _AMX_SIGNALS else ""
 
 
 class Llama:
@@ -60,11 +84,7 @@ class Llama:
             assert self._process.stderr is not None
             said = self._process.stderr.read().strip().splitlines()
             code = self._process.wait()
-            how = f"signal {-code}" if code < 0 else f"code {code}"
-            raise RbeError(
-                f"llama.cpp ended with {how}{': ' + said[-1] if said else ''}; if it died of an illegal instruction, "
-                "build llama-cpp-python with CMAKE_ARGS='-DGGML_AMX_TILE=OFF -DGGML_AMX_INT8=OFF'"
-            )
+            raise RbeError(f"llama.cpp {death(code)}{': ' + said[-1] if said else ''}{advice(code)}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise RbeError(f"{answer['error']}")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rbe_edge.errors import MissingExtra, ModelError, OptionError
+from rbe_edge.errors import MissingExtra, ModelError, OptionError, RbeError
+from rbe_edge.llama_cpp.peer import advice, death
+from rbe_edge.sources.gguf.own_type import OwnType
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -65,6 +66,17 @@ def version() -> str:
     return str(llama_cpp.__version__)
 
 
+def mixture_of(own: OwnType | None) -> str | None:
+    """The mixture of FILE_TYPES that a GGUF file says it is, else the one named after the type of most of its weights;
+    None where it is none."""
+    if own is None:
+        return None
+    llama = binding()
+    numbers = {getattr(llama, f"LLAMA_FTYPE_MOSTLY_{name}"): name for name in FILE_TYPES}
+    said = None if own.file_type is None else numbers.get(own.file_type)
+    return said or (own.grids[0] if own.grids[0] in FILE_TYPES else None)
+
+
 def unknown_type(name: str, known: Iterable[str]) -> OptionError:
     return OptionError(f"{name} is no type of llama.cpp that is compared; take of {', '.join(known)}")
 
@@ -83,28 +95,39 @@ def quantize(
     file_type: of FILE_TYPES; llama.cpp's own mixture, embedding and lm_head included. projections_only: every matrix of
     the layers in the type of the name and all else as it is. importance: per tensor of the file, the mean square of
     each column of what it multiplies. Another process does it, because the quantiser aborts the process on an error.
-    Raises OptionError where llama.cpp refuses.
+    Raises OptionError where llama.cpp refuses, RbeError where it dies as a wrong build does.
     """
     if file_type not in FILE_TYPES:
         raise unknown_type(file_type, FILE_TYPES)
     binding()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as executor:
-        task = executor.submit(
-            _quantize, source, out, file_type, dict(importance), projections_only, threads or os.cpu_count() or 1
-        )
-        try:
-            status = task.result()
-        except BrokenProcessPool:
-            status = -1
-    if status != 0:
-        out.unlink(missing_ok=True)
-        raise OptionError(f"llama.cpp cannot quantise this model to {file_type}; leave the type out (--types)")
+    work = (source, out, file_type, dict(importance), projections_only, threads or os.cpu_count() or 1)
+    process = multiprocessing.get_context("spawn").Process(target=_quantize, args=work)
+    process.start()
+    try:
+        process.join()
+    finally:
+        if process.exitcode is None:  # Ctrl-C
+            process.kill()
+            process.join()
+        code = process.exitcode
+        process.close()
+        if code != 0:
+            out.unlink(missing_ok=True)
+    if code != 0:
+        raise refusal(file_type, code)
+
+
+def refusal(file_type: str, code: int | None) -> RbeError:
+    """Of the exit code of a process that quantises. ggml aborts on what it cannot do; a wrong build dies otherwise."""
+    if code is not None and advice(code):
+        return RbeError(f"llama.cpp {death(code)} while it quantised to {file_type}{advice(code)}")
+    return OptionError(f"llama.cpp cannot quantise this model to {file_type}; leave the type out (--types)")
 
 
 def _quantize(
     source: Path, out: Path, file_type: str, importance: dict[str, FloatArray], projections_only: bool, threads: int
-) -> int:
+) -> None:
+    """In a process of its own, whose exit code says whether it could."""
     llama = binding()
     options = llama.llama_model_quantize_default_params()
     options.nthread = threads
@@ -120,7 +143,7 @@ def _quantize(
     if projections_only:
         options.pure = True
         options.token_embedding_type = options.output_tensor_type = llama.GGML_TYPE_F32
-    return int(llama.llama_model_quantize(os.fsencode(source), os.fsencode(out), ctypes.byref(options)))
+    sys.exit(1 if llama.llama_model_quantize(os.fsencode(source), os.fsencode(out), ctypes.byref(options)) else 0)
 
 
 class LlamaCpp:

@@ -137,11 +137,7 @@ def decide_for_file(
     file_bytes: of the file that tensors stored in a certain way make. Raises PackError, with the bits that are needed,
     where so few are not possible.
     """
-    least = [choices_of(tensor, 1.0, nested)[0] for tensor in plan.tensors]
-    data_bytes = sum(choice.file_bytes for choice in least)
-    # The index grows with the planes: 4 bytes for a second one, 36 for each table, and the padding behind it.
-    index_bytes = 4 * len(least) + 36 * len(trellis.CODEBOOKS) + writer.ALIGNMENT
-    other_bytes = file_bytes([choice.storage for choice in least]) - data_bytes + index_bytes
+    data_bytes, other_bytes = least_bytes(plan, nested, file_bytes)
     budget = int(bits * plan.parameters / 8) - other_bytes
     if budget < data_bytes:
         needed = data_bytes + other_bytes + writer.ALIGNMENT  # the number itself is written into the index
@@ -151,6 +147,15 @@ def decide_for_file(
             f"it needs --bits {possible:g} at least"
         )
     return decide(plan.tensors, sensitivities, budget, nested)
+
+
+def least_bytes(plan: ModelPlan, nested: bool, file_bytes: Callable[[Sequence[Storage]], int]) -> tuple[int, int]:
+    """Of the data of all tensors at their smallest rates, and of all else, at most, that a file with them holds."""
+    least = [choices_of(tensor, 1.0, nested)[0] for tensor in plan.tensors]
+    data_bytes = sum(choice.file_bytes for choice in least)
+    # The index grows with the planes: 4 bytes for a second one, 36 for each table, and the padding behind it.
+    index_bytes = 4 * len(least) + 36 * len(trellis.CODEBOOKS) + writer.ALIGNMENT
+    return data_bytes, file_bytes([choice.storage for choice in least]) - data_bytes + index_bytes
 
 
 def solve(choices: Sequence[Sequence[tuple[int, float]]], budget: int) -> list[int]:

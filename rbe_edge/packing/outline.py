@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rbe_edge.codes import trellis
-from rbe_edge.errors import PackError
+from rbe_edge.errors import OptionError, PackError
 from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.format import writer
+from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.packing import allocation, storage
 from rbe_edge.packing.storage import Storage
 from rbe_edge.sources import hub
 from rbe_edge.sources.hub_outline import fetch_outline
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
+from rbe_edge.sources.plan import ModelPlan
 from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.of_source import source_tokenizer
+from rbe_edge.sources.types import Source
+
+FileOf = Callable[[Sequence[Storage]], writer.PackWriter]
+
+_UNKNOWN_BYTES = 2048  # of metadata that packing adds: where the source is from, how it was packed, the form of a chat
 
 
 @contextmanager
@@ -41,12 +49,25 @@ def write_outline(source: str | Path, bits: float, out: Path, tokenizer: Path | 
             fetch_outline(str(source), directory)
             write_outline(directory, bits, out)
         return
-    opened = open_source(source, tokenizer)
+    plan, file_of = _described(open_source(source, tokenizer), out)
+    if bits in storage.DENSE_BITS:
+        stores = [storage.dense(tensor, int(bits)) for tensor in plan.tensors]
+    else:
+        decisions = allocation.decide_for_file(plan, bits, False, None, lambda stores: file_of(stores).file_bytes)
+        stores = [decision.choice.storage for decision in decisions]
+    made = file_of(stores)
+    with out.open("wb") as file:
+        file.write(made.outline())
+        file.truncate(made.file_bytes)
+
+
+def _described(opened: Source, out: Path, more: Mapping[str, MetadataValue] | None = None) -> tuple[ModelPlan, FileOf]:
+    """What a source becomes, and the file that its tensors stored in certain ways make. more: metadata."""
     plan = plan_model(opened)
     vocabulary = plan.metadata["vocabulary"]
     assert isinstance(vocabulary, int)
     words = source_tokenizer(opened, vocabulary)
-    metadata = {"name": opened.name, **plan.metadata, "parameters": plan.parameters, **words.metadata()}
+    known = {"name": opened.name, **plan.metadata, "parameters": plan.parameters, **words.metadata(), **(more or {})}
     blobs = {"tokenizer": write_blob(words)}
 
     def file_of(stores: Sequence[Storage]) -> writer.PackWriter:
@@ -57,14 +78,46 @@ def write_outline(source: str | Path, bits: float, out: Path, tokenizer: Path | 
             for tensor, store in zip(plan.tensors, stores, strict=True)
         ]
         codebooks = [writer.CodebookEntry(book.bits, tuple(book.t1), tuple(book.t2)) for book in books]
-        return writer.PackWriter(out, metadata, codebooks, blobs, entries, force=True)
+        return writer.PackWriter(out, known, codebooks, blobs, entries, force=True)
 
-    if bits in storage.DENSE_BITS:
-        stores = [storage.dense(tensor, int(bits)) for tensor in plan.tensors]
-    else:
-        decisions = allocation.decide_for_file(plan, bits, False, None, lambda stores: file_of(stores).file_bytes)
-        stores = [decision.choice.storage for decision in decisions]
-    made = file_of(stores)
-    with out.open("wb") as file:
-        file.write(made.outline())
-        file.truncate(made.file_bytes)
+    return plan, file_of
+
+
+@dataclass(frozen=True)
+class SizeRange:
+    """In bytes, of the whole file: what --bits from 2 to 8 can make of a source with so many weights."""
+
+    smallest: int
+    largest: int
+    parameters: int
+
+    def bits_of(self, n_bytes: int) -> float:
+        """Bits per weight of a file of at most n_bytes. Raises OptionError for a size that there is not."""
+        if n_bytes < self.smallest:
+            raise OptionError(
+                f"--size of {n_bytes:,} bytes is too small for this model; the smallest is "
+                f"{_megabytes(self.smallest, 1)}"
+            )
+        if n_bytes > self.largest:
+            raise OptionError(
+                f"--size of {n_bytes:,} bytes is too large for this model; the largest is "
+                f"{_megabytes(self.largest, 0)} (or --bits 16)"
+            )
+        return 8 * n_bytes / self.parameters
+
+
+def _megabytes(n_bytes: int, up: int) -> str:
+    """As --size takes it, rounded so that it is possible."""
+    return f"{n_bytes // 10**5 / 10 + up / 10:.1f}MB" if n_bytes >= 10**7 else f"{n_bytes // 1000 + up}KB"
+
+
+def size_range(
+    source: str | Path, tokenizer: Path | None = None, revision: str | None = None, nested: bool = False
+) -> SizeRange:
+    """Of a source, from headers alone; one of the hub is downloaded. The smallest is at most _UNKNOWN_BYTES, and what
+    a smooth code of positions saves, larger than need be. Raises as write_outline()."""
+    opened = open_source(source, tokenizer, revision)
+    unknown: dict[str, MetadataValue] = {"source.sha256": "0" * _UNKNOWN_BYTES}
+    plan, file_of = _described(opened, Path("outline.rbe"), unknown)
+    least = sum(allocation.least_bytes(plan, nested, lambda stores: file_of(stores).file_bytes)) + writer.ALIGNMENT
+    return SizeRange(max(least, -(-2 * plan.parameters // 8)), plan.parameters, plan.parameters)

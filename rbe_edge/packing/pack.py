@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Literal
 
 from rbe_edge._version import __version__
 from rbe_edge.codes import trellis
-from rbe_edge.errors import PackError
+from rbe_edge.errors import ModelError, PackError
 from rbe_edge.files.new_file import NewFile
 from rbe_edge.format import writer
 from rbe_edge.format.metadata import MetadataValue
@@ -22,6 +22,7 @@ from rbe_edge.packing.allocation import Decision
 from rbe_edge.packing.calibration import N_TOKENS, SETTINGS, WINDOW, Calibration, read_text, read_windows
 from rbe_edge.packing.chat_proof import chat_form
 from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.packing.held_out import HeldOut, HeldOutKl
 from rbe_edge.packing.journal import Finished, Journal
 from rbe_edge.packing.storage import Storage
 from rbe_edge.progress import Listener, Progress
@@ -93,7 +94,8 @@ class TensorReport:
 @dataclass(frozen=True)
 class PackReport:
     """What was written. bits_per_weight: of the whole file, tokenizer and all, per weight of the source. notes: what of
-    the source was left out or read otherwise than it says, a line each for a person."""
+    the source was left out or read otherwise than it says, a line each for a person. held_out: how far the file is from
+    the source on text that it was not calibrated on; None without calibration."""
 
     path: Path
     name: str
@@ -103,6 +105,7 @@ class PackReport:
     seconds: float
     tensors: tuple[TensorReport, ...]
     notes: tuple[str, ...] = ()
+    held_out: HeldOutKl | None = None
 
     @property
     def bits_per_weight(self) -> float:
@@ -164,6 +167,7 @@ class Packing:
     _journal: Journal
     _copy: DenseCopy | None
     _windows: Sequence[Sequence[int]]
+    _held_out: HeldOut | None
     # From decide() on, by tensor; no decisions where all tensors are dense.
     _decisions: Sequence[Decision | None]
     _stores: Sequence[Storage]
@@ -191,12 +195,13 @@ class Packing:
         self._claim = self._stack.enter_context(writer.claim(self._out, self._options.force))
         self._subject = subject = _read(self._source, self._options, self._progress)
         self._journal = self._stack.enter_context(Journal(self._out))
-        self._copy, self._windows = None, []
+        self._copy, self._windows, self._held_out = None, [], None
         if self._options.calibrated:
             self._copy = dense_copy.make(
                 self._journal.scratch(), subject.plan, subject.metadata, subject.blobs, self._progress
             )
             self._windows = read_windows(self._copy.path, subject.text, N_TOKENS, WINDOW)
+            self._held_out = HeldOut(self._copy.path, subject.text, N_TOKENS, self._options.threads)
 
     def decide(self) -> None:
         """Decides how each tensor is stored, begins the file, and finds what an interrupted run has finished of it."""
@@ -244,6 +249,9 @@ class Packing:
         self._progress.tell("writing", self._progress.total)
         self._file.commit()
         self._stack.close()
+        held_out = None
+        with suppress(ModelError):  # such as too little memory to run what is packed: the file is whole all the same
+            held_out = self._held_out.kl_of(self._out) if self._held_out is not None else None
         plan, options = self._subject.plan, self._options
         packed = PackReport(
             self._out,
@@ -254,6 +262,7 @@ class Packing:
             time.monotonic() - self._started,
             tuple(self._tensors),
             self._subject.notes,
+            held_out,
         )
         if options.report is not None:
             coded = [

@@ -59,6 +59,32 @@ def test_compares(mode: list[str], inputs: tuple[Path, Path, Path], tmp_path: Pa
     assert "| ggml Q4_0 |" in next((tmp_path / "out").glob("*.md")).read_text()
 
 
+@pytest.mark.parametrize("mode", [[], ["--projections"]], ids=["files", "projections"])
+def test_a_source_that_is_quantised_itself(mode: list[str], inputs: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """Its own type is measured though nobody asks, costs next to nothing, and is compared with nothing."""
+    for package in ("gguf", "llama_cpp"):
+        pytest.importorskip(package)
+    from rbe_edge import Model
+    from rbe_edge.llama_cpp import export, quantiser
+    from rbe_edge.packing.pack import PackOptions, pack
+    from rbe_edge.sources.open import open_source
+    from rbe_edge.sources.tokenizers.of_source import source_tokenizer
+
+    source, text, other = inputs
+    with Model.open(pack(source, tmp_path / "dense.rbe", PackOptions(bits=32)).path) as model:
+        tokenizer = source_tokenizer(open_source(source), model.info.vocabulary)
+        export.write_gguf(model, tokenizer, tmp_path / "fp32.gguf", 128)
+    quantiser.quantize(tmp_path / "fp32.gguf", tmp_path / "q4.gguf", "Q4_0", {})
+    settings = [*SETTINGS, "--types", "q8_0,q5_0"]
+    done = _run(tmp_path / "q4.gguf", "--text", text, "--calibrate", other, *settings, *mode)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    rows = {row["name"]: row for row in found["rows"]}
+    assert found["own_type"] == "Q4_0" and set(rows) == {"Q4_0", "Q5_0", "Q8_0", "4"}
+    assert [name for name, row in rows.items() if row["own"]] == ["Q4_0"] and "rbe_bits_at_this_kl" not in rows["Q4_0"]
+    assert rows["Q4_0"]["kl"] < rows["Q5_0"]["kl"], "its grid is its own"
+
+
 def test_a_type_that_llama_cpp_refuses(inputs: tuple[Path, Path, Path], tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     pytest.importorskip("llama_cpp")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import xml.etree.ElementTree
 
@@ -13,7 +14,7 @@ from rbe_edge.evaluation.divergence import Divergence
 
 
 def _row(engine: str, name: str, bits: float, kl: float, perplexity: float) -> Row:
-    return Row(engine, name, int(1000 * bits), bits, Divergence(kl, kl / 20, 0.9, perplexity, 100.0, 1000, 512))
+    return Row(engine, name, int(1000 * bits), bits, Divergence(kl, kl / 20, 0.9, perplexity, 100.0, 1000, 512, 8 * kl))
 
 
 @pytest.fixture
@@ -52,7 +53,23 @@ def test_markdown(comparison: Comparison) -> None:
     assert len(set(cells)) == 1, "every row has every column"
     assert [line.split("|")[1].strip() for line in lines[2:6]] == ["**RBE 2**", "**RBE 4**", "ggml Q4_0", "ggml Q8_0"]
     assert lines[4].count("3.00 (-1.50)") == 2 and "+1.00 %" in lines[4] and "0.010 ± 0.00050" in lines[4]
+    assert lines[4].split("|")[5:7] == [" 0.080 ", " 10.0 % "], "the 99th percentile and flipped choices"
     assert "24 windows of 512 tokens" in lines[-1] and "1.0e-09" in lines[-1]
+
+
+def test_a_source_that_is_quantised(comparison: Comparison) -> None:
+    """Its own type is reported first, marked, and compared with nothing."""
+    rows = tuple(dataclasses.replace(row, own=row.name == "Q4_0") for row in comparison.rows)
+    own = dataclasses.replace(comparison, rows=rows, own_type="Q4_0")
+    lines = report.markdown(own).splitlines()
+    assert lines[0].startswith(
+        "The source is Q4_0 already. Requantised to its own type: KL 0.010, 10.0 % flipped, perp"
+    )
+    assert "| ggml Q4_0 * |" in lines[6] and "own type" in lines[6] and "(-" not in lines[6]
+    assert "| ggml Q8_0 |" in lines[7] and len({line.count("|") for line in lines[2:8]}) == 1
+    found = report.as_json(own)
+    assert found["own_type"] == "Q4_0" and [row["own"] for row in found["rows"]] == [True, False, False, False]
+    assert "rbe_bits_at_this_kl" not in found["rows"][0] and "rbe_bits_at_this_kl" in found["rows"][1]
 
 
 def test_plot(comparison: Comparison) -> None:

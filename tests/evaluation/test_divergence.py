@@ -56,6 +56,9 @@ def test_kl_and_perplexity(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPa
     assert found.perplexity == pytest.approx(np.exp(np.mean(nats)), rel=1e-4)
     assert found.source_perplexity == pytest.approx(np.exp(np.mean(source_nats)), rel=1e-4)
     assert found.top1_agreement == pytest.approx(np.mean(agree))
+    assert found.flipped == pytest.approx(1 - np.mean(agree))
+    assert found.kl_p99 == pytest.approx(np.quantile(kl, 0.99), rel=1e-3)
+    assert found.kl < found.kl_p99 < max(kl), "99 % of the tokens lie below"
 
 
 def test_a_model_does_not_diverge_from_itself(pair: tuple[Path, Path]) -> None:
@@ -78,6 +81,7 @@ def test_command(pair: tuple[Path, Path], tmp_path: Path) -> None:
     )
     assert both["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-4)
     assert both["kl"] > 0 and 0 <= both["top1_agreement"] <= 1 and both["stride"] == both["window"]
+    assert both["kl_p99"] > both["kl"] and both["flipped"] == pytest.approx(1 - both["top1_agreement"])
 
 
 def test_command_refuses_what_is_no_text(pair: tuple[Path, Path], tmp_path: Path) -> None:

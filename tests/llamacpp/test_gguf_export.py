@@ -21,9 +21,29 @@ from rbe_edge.sources.tokenizers.of_source import source_tokenizer
 CONTEXT = 48
 
 
+def _gemma3_as_published(every: int) -> tiny_models.TinyModel:
+    """With every sixth layer global, two bases, and no scaling: as 270M and 1B are; or another one."""
+    tiny = tiny_models.MODELS["gemma3_new"]
+    kinds = ["full_attention" if layer % every == every - 1 else "sliding_attention" for layer in range(7)]
+    rope = {
+        "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+    }
+    changed = {"num_hidden_layers": 7, "layer_types": kinds, "rope_parameters": rope, "final_logit_softcapping": None}
+    head_dim = tiny.config["head_dim"]
+    return dataclasses.replace(tiny, config={**tiny.config, **changed, "query_pre_attn_scalar": head_dim})
+
+
+_LIKE_PUBLISHED = {"gemma3_published": _gemma3_as_published(6), "gemma3_order": _gemma3_as_published(3)}
+
+
 def _gguf(name: str, directory: Path, context: int = CONTEXT) -> tuple[Path, Path]:
     """The model as .rbe and as .gguf, both fp32."""
-    source = tiny_models.write(tiny_models.MODELS[name], directory / "source")
+    source = tiny_models.write(_LIKE_PUBLISHED.get(name) or tiny_models.MODELS[name], directory / "source")
+    return _converted(source, directory, context)
+
+
+def _converted(source: Path, directory: Path, context: int) -> tuple[Path, Path]:
     dense, out = directory / "dense.rbe", directory / "fp32.gguf"
     pack(source, dense, PackOptions(bits=32))
     with Model.open(dense) as model:
@@ -40,7 +60,7 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     "name",
     ["llama", "llama_tied", "llama_bias", "llama_head_dim", "llama_linear", "llama_llama3", "mistral", "qwen2", "qwen3",
-     "gpt2"],
+     "gpt2", "gemma3_published"],
 )  # fmt: skip
 def test_llama_cpp_computes_the_same(name: str, tmp_path: Path) -> None:
     pytest.importorskip("gguf")
@@ -64,6 +84,7 @@ def test_llama_cpp_computes_the_same(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [("llama_gelu", "activation gelu"), ("llama_yarn", "rotary positions"), ("mistral_window", "sliding window"),
+     ("gemma3_order", "no such order"), ("gemma3_new", "attention scale"),
      ("gemma2", "cannot be written"), ("phi3", "cannot be written")],
 )  # fmt: skip
 def test_refuses_what_llama_cpp_computes_otherwise(name: str, why: str, tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tiny_models
 from gguf_models import gguf_tensors, permuted, write_gguf
 from tiny_models import MODELS, TinyModel
 
 from rbe_edge.errors import MissingExtra, PackError
 from rbe_edge.packing.pack import PackOptions, pack
+from rbe_edge.sources.gguf.own_type import OwnType, own_type
 from rbe_edge.sources.gguf.tensors import GgufTensor
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
@@ -171,3 +173,17 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     plan_model(open_source(plain))
     with pytest.raises(MissingExtra, match=r"needs the package gguf; install it with `pip install 'rbe-edge\[gguf\]'`"):
         open_source(quantised)
+
+
+def test_the_type_that_weights_have_already(tmp_path: Path, smollm2: Path) -> None:
+    assert own_type(open_source(tiny_models.write(MODELS["llama"], tmp_path / "dense"))) is None
+    found = own_type(open_source(smollm2))
+    assert found == OwnType(3, ("Q4_1",)), "enum llama_ftype has 3 for Q4_1"
+    assert found.on_grid("Q4_1") and not found.on_grid("Q4_0") and not found.on_grid("Q4_1X")
+
+
+def test_a_mixture_has_several(gemma: Path) -> None:
+    """Widths of 640, which Q4_K cannot store, are in Q5_0."""
+    found = own_type(open_source(gemma))
+    assert found == OwnType(15, ("Q5_0", "Q4_K")), "enum llama_ftype has 15 for Q4_K_M"
+    assert found.on_grid("Q4_K_M") and found.on_grid("Q4_K_S") and not found.on_grid("Q5_K_M")
