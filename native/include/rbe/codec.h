@@ -39,6 +39,7 @@ typedef struct rbe_encode_options {
                                * positive diagonal, G = ceil(cols / 4); identity where columns do not exist (docs/codec.md) */
     uint32_t residual;        /* 1: the weights are what planes before leave, so errors may depend on them (docs/codec.md, "Error
                                * feedback"); read with feedback alone */
+    uint32_t quick;           /* 1: about half of the search, for 1 to 5 % more error (docs/codec.md, "Tail-biting") */
 } rbe_encode_options;
 
 /* Encodes weights float[rows][cols] (already rotated) into one plane: row_scales uint16[rows] (fp16 bits, finite;
