@@ -7,6 +7,7 @@ total` never falls.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,10 +39,12 @@ class Forecast:
         self._done = dict.fromkeys(rates, 0.0)
         self._spent = dict.fromkeys(rates, 0.0)
         self._shown = 0.0
+        self._planned = False
 
     def plan(self, left: Mapping[str, float]) -> None:
         """What is left to do from here on, in place of what was thought before."""
         self._left = {kind: left.get(kind, 0.0) for kind in self._rates}
+        self._planned = True
 
     @contextmanager
     def doing(self, kind: str, what: str, units: float) -> Iterator[Report]:
@@ -63,11 +66,14 @@ class Forecast:
         self._tell(what, next(iter(self._rates)), 0.0, 0.0)
 
     def _tell(self, what: str, kind: str, units: float, seconds: float) -> None:
+        if not self._planned:
+            self._progress.tell(what, 0, 1)
+            return
         left = self.seconds_left(kind, units, seconds)
         elapsed = self._clock() - self._began
         self._shown = max(self._shown, elapsed / (elapsed + left) if elapsed + left > 0 else 0.0)
         left_ms = max(round(1000 * left), 1)
-        done_ms = round(self._shown * left_ms / max(1 - self._shown, 1e-6))
+        done_ms = math.ceil(self._shown * left_ms / max(1 - self._shown, 1e-6) - 1e-6)  # so that no rounding lowers it
         self._progress.tell(what, done_ms, done_ms + left_ms)
 
     def seconds_left(self, kind: str | None = None, units: float = 0.0, seconds: float = 0.0) -> float:
