@@ -2,10 +2,10 @@
 
     python tools/pack_interrupts.py SOURCE [--interrupts 50] [--seed 1] [-- --bits 4 --effort quick ...]
 
-First SOURCE is packed without interruption, which says how long it takes. Then packing begins again with an empty cache,
-and SIGINT, SIGTERM or SIGKILL ends it after a random time, up to MOST times until it may finish; and so on, until so many
-were ended. Behind `--` stand options of `rbe pack`. Prints a line for each signal and for each finished file, and exits
-with 1 where a file differs, or anything is left beside source and output.
+First SOURCE is packed without interruption, which says how long it takes. Then packing begins again with an empty
+cache, and SIGINT, SIGTERM or SIGKILL ends it after a random time, up to MOST times until it may finish; and so on,
+until so many were ended. Behind `--` stand options of `rbe pack`. Prints a line for each signal and for each finished
+file, and exits with 1 where a file differs, or anything is left beside source and output.
 
 A packing that is ended while it starts has nothing finished; half of the moments lie in the first tenth of the time.
 """
@@ -104,7 +104,7 @@ def run(trial: Trial, interrupts: int, chance: random.Random) -> int:
                 break
             done += 1
             print(f"{done:3}  {number.name:8} after {share * trial.seconds:6.2f} s", flush=True)
-        if not trial.out.exists() and trial.finish() != whole or trial.out.read_bytes() != whole:
+        if (not trial.out.exists() and trial.finish() != whole) or trial.out.read_bytes() != whole:
             trial.faults.append(f"after {done} interrupts: the file differs")
         print("     " + (trial.faults[-1] if trial.faults else "the same bytes"), flush=True)
     if sorted(trial.source.parent.iterdir()) != beside:

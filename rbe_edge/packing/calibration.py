@@ -41,7 +41,7 @@ MIN_TOKENS = 512
 
 _SIDE = 512  # of a block of a large matrix, in Python
 
-_POINTS = {
+POINTS = {
     "attention.q": _native.CAPTURE_QKV, "attention.k": _native.CAPTURE_QKV, "attention.v": _native.CAPTURE_QKV,
     "attention.o": _native.CAPTURE_O,
     "feed_forward.gate": _native.CAPTURE_UP, "feed_forward.up": _native.CAPTURE_UP,
@@ -82,7 +82,13 @@ def _transpose(square: FloatArray) -> None:
             below[:] = above.T
 
 
-def head_moment_key(original: str) -> str:
+def add_moment(moment: Moment, x: FloatArray, threads: int | None) -> None:
+    """moment [cols][cols] += x^T x, the lower triangle, for x float32 [tokens][cols]."""
+    sums, read = _native.pointer(moment, ctypes.c_float), _native.pointer(x, ctypes.c_float)
+    _native.check(_native.library().rbe_moment_add(read, *x.shape, threads or 0, sums), PackError)
+
+
+def _head_moment_key(original: str) -> str:
     """Of E[x x^T] of what the lm_head of the original model reads, in the cache. original: of Keeping."""
     return key_of("moment of the lm_head", original)
 
@@ -92,8 +98,7 @@ class Calibration:
 
     copy: is changed as matrices are replaced. windows: token sequences, none longer than the model's context.
     forecast: is told `what` after every window of every run, and counts "passing" and "factoring" (schedule.py).
-    keeping: an interrupted calibration goes on from what is kept there. sequential: each block is calibrated on what
-    the packed blocks before it give; otherwise on what the original ones do, which takes one run less.
+    keeping: an interrupted calibration goes on from what is kept there.
     """
 
     def __init__(
@@ -105,7 +110,6 @@ class Calibration:
         forecast: Forecast | None = None,
         what: str = "calibrating",
         keeping: Keeping | None = None,
-        sequential: bool = True,
     ) -> None:
         self._copy = copy
         self._weights = copy.weights
@@ -114,7 +118,6 @@ class Calibration:
         self._forecast = forecast or Forecast(None, RATES)
         self._what = what
         self._keeping = keeping
-        self.sequential = sequential
         self._layer = -1  # whose statistics `_moments` are
         self._moments: dict[int, Moment] = {}
         self._restored: dict[str, FloatArray] = {}  # matrices of a layer whose statistics are still to be taken
@@ -143,10 +146,10 @@ class Calibration:
             self._write_restored(self._n_layers)
             self._moments = {_native.CAPTURE_LM_HEAD: self._head_moment()}
             layer, point = self._n_layers, _native.CAPTURE_LM_HEAD
-        elif layer is None or part not in _POINTS:
+        elif layer is None or part not in POINTS:
             return None
         else:
-            point = _POINTS[part]
+            point = POINTS[part]
             if layer != self._layer:
                 self._advance(layer)
         key = (layer, point, block, seed)
@@ -163,8 +166,6 @@ class Calibration:
         Statistics of a layer are those of its original matrices. So a matrix that comes from an interrupted run is kept
         back until the statistics of its layer are complete.
         """
-        if not self.sequential:
-            return
         layer, _ = layer_and_part(name)
         if layer is not None and layer > self._layer:
             self._write_restored(layer)
@@ -180,7 +181,7 @@ class Calibration:
         """What the lm_head reads. Of the original model, where nothing is packed yet, it is kept for other sizes."""
         key = None
         if self._keeping is not None and self._layer < 0:
-            key = head_moment_key(self._keeping.original)
+            key = _head_moment_key(self._keeping.original)
             content = self._keeping.kept.read(key)
             width = self._states.width
             if content is not None and len(content) == 4 * width * width:
@@ -203,33 +204,25 @@ class Calibration:
             self._states.advance(layer, report)
         self._states.keep()
         self._layer = layer
-        self._moments = self._gathered(layer + 1, set(_POINTS.values()))
+        self._moments = self._gathered(layer + 1, set(POINTS.values()))
         self._write_restored(layer + 1)
 
     def _gathered(self, end: int, points: set[int]) -> dict[int, Moment]:
         """E[x x^T] at the points named, lower triangles, over layers from the present one up to `end`, on the hidden
         states as they are."""
         moments: dict[int, Moment] = {}
-        add = _native.library().rbe_moment_add
 
         def gather(layer: int, point: int, x: FloatArray) -> None:
             if point in points:
                 cols = x.shape[1]
-                moment = moments.setdefault(point, np.zeros((cols, cols), np.float32))
-                sums = _native.pointer(moment, ctypes.c_float)
-                _native.check(
-                    add(_native.pointer(x, ctypes.c_float), len(x), cols, self._threads or 0, sums), PackError
-                )
+                add_moment(moments.setdefault(point, np.zeros((cols, cols), np.float32)), x, self._threads)
 
         first, n_tokens = self._states.layer, self._states.n_tokens
         units = pass_units(self._weights, first, end, n_tokens)
         if _native.CAPTURE_LM_HEAD not in points:
             units += moment_units(self._weights, first, end, n_tokens)
         with self._forecast.doing("passing", self._what, units) as report:
-            if self.sequential or end == self._n_layers:  # whose end the lm_head may still want to see
-                self._states.look(end, report, gather)
-            else:
-                self._states.advance(end, report, gather)
+            self._states.look(end, report, gather)
         for moment in moments.values():
             moment /= np.float32(n_tokens)
         return moments

@@ -100,6 +100,10 @@ class HiddenStates:
         self.forget()
         self._written = key
 
+    def energies(self) -> npt.NDArray[np.float64]:
+        """|h|^2 of each token."""
+        return np.concatenate([np.einsum("ij,ij->i", hidden, hidden, dtype=np.float64) for hidden in self._hidden])
+
     def look(self, end: int, report: Report, show: Show) -> None:
         """Runs the layers up to `end`, and leaves the states as they are."""
         for number, hidden in enumerate(self._hidden):

@@ -13,7 +13,7 @@ from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
 from rbe_edge.files.new_file import NewFile
 from rbe_edge.format import writer
-from rbe_edge.packing import allocation, dense_copy, estimates, schedule, sensitivity, storage
+from rbe_edge.packing import allocation, dense_copy, estimates, schedule, sensitivity, storage, survey
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
 from rbe_edge.packing.calibration import WINDOW, Calibration, read_windows
@@ -117,6 +117,7 @@ class Packing:
         self._options = options
         self._forecast = Forecast(progress, schedule.RATES)
         self._tensors: list[TensorReport] = []  # those that are written
+        self._survey: survey.Survey | None = None  # of a quick packing, from decide() on
         self._stack = ExitStack()
 
     def __enter__(self) -> Packing:
@@ -178,7 +179,7 @@ class Packing:
         """Writes the tensors, in the order of the file."""
         with ExitStack() as stack:
             calibration = None
-            if self._copy is not None:
+            if self._copy is not None and self._survey is None:
                 calibration = stack.enter_context(self._calibration(self._copy))
             for number, tensor in enumerate(self._subject.plan.tensors):
                 if self._stores[number].planes:
@@ -224,26 +225,27 @@ class Packing:
         return key_of("original", self._subject.sha256, self._subject.text, self._options.work.settings)
 
     def _sensitivities(self) -> Mapping[str, float] | None:
-        """By tensor; None without calibration."""
+        """By tensor; None without calibration. A quick packing takes its statistics too."""
         if self._copy is None or self._kept is None:
             return None
-        effort = self._options.work
-        work = sensitivity.work_key(self._original(), effort)
-        measurement = sensitivity.Measurement(
-            self._copy,
-            self._subject.plan.tensors,
-            self._windows,
-            self._subject.seed_of,
-            self._options.threads,
-            effort,
-            Keeping(self._kept, work, work),
-        )
+        effort, tensors = self._options.work, self._subject.plan.tensors
+        coded = sensitivity.coded(tensors)
         planes = schedule.guessed_planes(self._options.bits)
-        coded = [(tensor, planes) for tensor in sensitivity.coded(self._subject.plan.tensors)]
-        after = self._work_left(coded, self._subject.plan.parameters * self._options.bits / 8)
-        if not effort.scored_tokens:
-            self._forecast.plan(schedule.added(estimates.expected(measurement), after))
-            return estimates.known(measurement, self._forecast)
+        after = self._work_left(
+            [(tensor, planes) for tensor in coded], self._subject.plan.parameters * self._options.bits / 8
+        )
+        if effort.quick:
+            n_tokens = sum(map(len, self._windows))
+            self._forecast.plan(schedule.added(survey.expected(self._copy.weights, coded, n_tokens), after))
+            self._survey = survey.Survey(
+                self._copy, coded, self._windows, self._subject.seed_of, self._options.threads, self._forecast
+            )
+            return estimates.estimated(coded, self._survey.flow)
+        work = sensitivity.work_key(self._original(), effort)
+        keeping = Keeping(self._kept, work, work)
+        measurement = sensitivity.Measurement(
+            self._copy, tensors, self._windows, self._subject.seed_of, self._options.threads, effort, keeping
+        )
         vocabulary = self._subject.metadata["vocabulary"]
         assert isinstance(vocabulary, int)
         self._forecast.plan(schedule.added(sensitivity.expected(measurement, vocabulary), after))
@@ -257,17 +259,16 @@ class Packing:
             self._options.threads,
             forecast=self._forecast,
             keeping=Keeping(self._kept, self._original(), self._encoded_tensors.key),
-            sequential=self._options.work.sequential,
         )
 
     def _work_left(self, left: Sequence[tuple[TensorPlan, Sequence[int]]], file_bytes: float) -> dict[str, float]:
         """What it takes to encode matrices, with their planes, and to write the file."""
         effort = self._options.work
-        work = schedule.encoding(left, file_bytes, effort.quick_search)
-        if self._copy is None:
+        work = schedule.encoding(left, file_bytes, effort.quick)
+        if self._copy is None or effort.quick:
             return work
         n_tokens, matrices = sum(map(len, self._windows)), [tensor for tensor, _ in left]
-        return schedule.added(work, schedule.calibrating(matrices, self._copy.weights, n_tokens, effort.sequential))
+        return schedule.added(work, schedule.calibrating(matrices, self._copy.weights, n_tokens))
 
     def _writer(self, stores: Sequence[Storage]) -> writer.PackWriter:
         """The file that tensors stored in this way make; nothing is written before it is entered."""
@@ -295,7 +296,7 @@ class Packing:
             finished = self._encoded(number, tensor, calibration)
             self._encoded_tensors.write(number, finished)
         with self._forecast.doing("writing", f"encoding {tensor.name}", store.n_bytes / 1e9):
-            if calibration is not None and calibration.sequential:  # the same numbers from the cache as from an encoder
+            if calibration is not None:  # the same numbers from the cache as from an encoder
                 shape = (tensor.rows, tensor.cols)
                 decoded = trellis.decode(finished.data, store.planes, *shape, seed, finished.tensor_scale)
                 calibration.replace(tensor.name, decoded)
@@ -306,9 +307,10 @@ class Packing:
         entry, options, planes = self._file.entries[number], self._options, self._stores[number].planes
         values = tensor.read()
         feedback = None
-        if calibration is not None:
-            feedback = calibration.factor(tensor.name, entry.rotation_block, entry.seed)
-        quick = options.work.quick_search
+        source = calibration or self._survey
+        if source is not None:
+            feedback = source.factor(tensor.name, entry.rotation_block, entry.seed)
+        quick = options.work.quick
         units = schedule.encode_units(values.size, planes, quick)
         with self._forecast.doing("encoding", f"encoding {tensor.name}", units) as report:
             encoded = trellis.encode(

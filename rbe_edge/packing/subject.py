@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rbe_edge._version import __version__
 from rbe_edge.format.metadata import MetadataValue
-from rbe_edge.packing import schedule, sensitivity, smooth_codes, storage
+from rbe_edge.packing import schedule, sensitivity, smooth_codes, storage, survey
 from rbe_edge.packing.calibration import read_text
 from rbe_edge.packing.chat_proof import chat_form
 from rbe_edge.packing.forecast import Forecast
@@ -84,17 +84,17 @@ def _work_ahead(plan: ModelPlan, options: PackOptions, text: str) -> dict[str, f
     file_bytes = plan.parameters * options.bits / 8
     coded = sensitivity.coded(plan.tensors) if options.coded else []
     planes = schedule.guessed_planes(options.bits)
-    work = schedule.encoding([(tensor, planes) for tensor in coded], file_bytes, effort.quick_search)
+    work = schedule.encoding([(tensor, planes) for tensor in coded], file_bytes, effort.quick)
     if not options.calibrated:
         return work
     n_tokens = min(effort.tokens, len(text) // _BYTES_PER_TOKEN)
-    work = schedule.added(
-        work,
-        {"copying": sum(weights.values()) / 1e9},
-        schedule.calibrating(coded, weights, n_tokens, effort.sequential),
-    )
+    work = schedule.added(work, {"copying": sum(weights.values()) / 1e9})
+    if effort.quick:
+        return schedule.added(work, survey.expected(weights, coded, n_tokens))
     vocabulary = plan.metadata["vocabulary"]
     assert isinstance(vocabulary, int)
-    if effort.scored_tokens:
-        return schedule.added(work, sensitivity.expected_at_first(plan.tensors, weights, vocabulary, n_tokens, effort))
-    return schedule.added(work, {"passing": schedule.pass_units(weights, 0, schedule.layers_of(weights), n_tokens)})
+    return schedule.added(
+        work,
+        schedule.calibrating(coded, weights, n_tokens),
+        sensitivity.expected_at_first(plan.tensors, weights, vocabulary, n_tokens, effort),
+    )

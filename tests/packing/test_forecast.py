@@ -22,8 +22,8 @@ class Clock:
 
 
 def heard_of(truth: Mapping[str, float], pieces: int = 50) -> list[tuple[float, float, float]]:
-    """Share that is shown, seconds that are foreseen, and seconds that it will take in truth, of every tell. Passing and
-    encoding come in turn; truth: seconds for a unit."""
+    """Share that is shown, seconds that are foreseen, and seconds that it will take in truth, of every tell. Passing
+    and encoding come in turn; truth: seconds for a unit."""
     clock = Clock()
     whole = sum(truth[kind] * units for kind, units in WORK.items())
     heard: list[tuple[float, float, float]] = []

@@ -19,10 +19,13 @@ from rbe_edge.packing.allocation import GAUSSIAN_ERROR
 from rbe_edge.packing.calibration import Calibration, read_windows
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.effort import EFFORTS
+from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.hidden_states import Keeping
 from rbe_edge.packing.kept import Kept
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
+from rbe_edge.packing.schedule import RATES
 from rbe_edge.packing.sensitivity import Measurement
+from rbe_edge.packing.survey import Survey
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.probabilities import log_softmax
 from rbe_edge.sources.mapping import plan_model
@@ -107,21 +110,36 @@ def test_it_goes_on_and_is_taken_again(source: Path, copy: DenseCopy, tmp_path: 
     assert measured == wanted
 
 
-def test_estimates_are_of_every_matrix(source: Path, copy: DenseCopy, tmp_path: Path) -> None:
-    """They follow the stream: what writes twice as much counts up to four times as much, and nothing else more."""
-    tensors = plan_model(open_source(source)).tensors
+def surveyed(copy: DenseCopy, tensors: Sequence[TensorPlan], threads: int | None = None) -> Survey:
     windows = read_windows(copy.path, TEXT, 28 * 32, 32)
-    measurement = Measurement(
-        copy, tensors, windows, lambda tensor: 7, keeping=Keeping(Kept(tmp_path / "kept"), "original", "work")
-    )
-    found = estimates.known(measurement)
-    assert set(found) == {tensor.name for tensor in sensitivity.coded(tensors)} and min(found.values()) > 0
-    assert estimates.known(measurement) == found
+    return Survey(copy, tensors, windows, lambda tensor: 7, threads, Forecast(None, RATES))
+
+
+def test_estimates_are_of_every_matrix(source: Path, copy: DenseCopy) -> None:
+    """They follow the stream: what writes twice as much counts up to four times as much, and nothing before it more."""
+    tensors = sensitivity.coded(plan_model(open_source(source)).tensors)
+    found = estimates.estimated(tensors, surveyed(copy, tensors, 1).flow)
+    assert set(found) == {tensor.name for tensor in tensors} and min(found.values()) > 0
+    assert found == estimates.estimated(tensors, surveyed(copy, tensors, 3).flow)
     (tensor,) = (tensor for tensor in tensors if tensor.name == "layers.1.feed_forward.down")
     copy.write(tensor.name, 2 * tensor.read())
-    louder = estimates.known(dataclasses.replace(measurement, keeping=None))
+    louder = estimates.estimated(tensors, surveyed(copy, tensors).flow)
     assert 1.5 * found[tensor.name] < louder[tensor.name] < 4.1 * found[tensor.name]
     assert louder["layers.0.attention.o"] == found["layers.0.attention.o"]
+
+
+def test_a_survey_gives_the_factors_of_the_original(source: Path, dense: PackReport, copy: DenseCopy) -> None:
+    """Those of a calibration in which nothing is replaced, bit for bit."""
+    tensors = sensitivity.coded(plan_model(open_source(source)).tensors)
+    survey = surveyed(copy, tensors)
+    windows = read_windows(copy.path, TEXT, 28 * 32, 32)
+    with Calibration(DenseCopy(dense.path, dense.areas), windows) as calibration:
+        for tensor in tensors:
+            block = trellis.rotation_block(tensor.cols)
+            ours, theirs = survey.factor(tensor.name, block, 7), calibration.factor(tensor.name, block, 7)
+            assert (ours is None) == (theirs is None), tensor.name
+            if ours is not None and theirs is not None:
+                assert np.array_equal(ours, theirs), tensor.name
 
 
 def test_two_and_a_half_bits_are_better_calibrated(tmp_path: Path) -> None:

@@ -1,0 +1,183 @@
+"""One run of a text through the original model, from which a quick packing takes all that it needs: the feedback factor
+of every input of a matrix, and how much of the stream each layer writes (docs/codec.md, "Effort").
+
+calibration.py runs every layer twice, and the packed one between, so that errors of the blocks before are compensated
+for; here nothing waits for what is packed. Memory: one layer's statistics. The factors lie in a directory, upper
+triangles: 2 n^2 bytes for n columns, a little more than the weights take at 4 bytes each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rbe_edge import _native
+from rbe_edge.codes import trellis
+from rbe_edge.errors import PackError
+from rbe_edge.packing import schedule
+from rbe_edge.packing.calibration import POINTS, add_moment, feedback_factor
+from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.packing.forecast import Forecast
+from rbe_edge.packing.hidden_states import HiddenStates
+from rbe_edge.packing.schedule import factor_units, layer_and_part
+from rbe_edge.runtime.model import Model
+from rbe_edge.sources.plan import TensorPlan
+
+FloatArray = npt.NDArray[np.float32]
+
+_WRITERS = {_native.CAPTURE_O: "attention.o", _native.CAPTURE_DOWN: "feed_forward.down"}
+_PIECE = 1 << 20
+_LEAST = 1e-30  # a stream of zeros
+
+
+@dataclass
+class LayerFlow:
+    """shares: by the matrix that writes to the stream, the mean over tokens of |W x|^2 / (|W x|^2 + |h|^2), h the
+    stream behind the layer, as if W were white. kept: by the input of matrices (TensorPlan.reads), what feedback leaves
+    of an error: tr(D) / tr(H) with H = L D L^T. Of the input of a matrix that writes, tr(H) is that of tokens weighted
+    by 1 / |h|^2: the first token of a window may hold nearly all of the trace, and tells nothing of the others."""
+
+    shares: dict[str, float] = field(default_factory=dict)
+    kept: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Flow:
+    """By layer, and of the lm_head. logits: half the mean square of a logit, as if the lm_head were white."""
+
+    layers: list[LayerFlow]
+    head: LayerFlow = field(default_factory=LayerFlow)
+    logits: float = 0.0
+
+
+class Survey:
+    """The factors and the flow of a model on a text; as a Calibration, it is asked for factors."""
+
+    def __init__(
+        self,
+        copy: DenseCopy,
+        tensors: Sequence[TensorPlan],
+        windows: Sequence[Sequence[int]],
+        seed_of: Callable[[TensorPlan], int],
+        threads: int | None,
+        forecast: Forecast,
+    ) -> None:
+        """tensors: those that may be coded. The factors lie beside the copy. Runs the model."""
+        self._copy = copy
+        self._threads = threads
+        self._forecast = forecast
+        self._seed_of = seed_of
+        self._sides: dict[str, int] = {}  # of the factors that there are
+        self._readers: dict[tuple[int | None, int], dict[str, TensorPlan]] = {}
+        for tensor in tensors:
+            layer, part = layer_and_part(tensor.name)
+            point = _native.CAPTURE_LM_HEAD if tensor.name == copy.lm_head else POINTS.get(part)
+            if point is not None:
+                self._readers.setdefault((layer, point), {})[tensor.reads] = tensor
+        self._reads = {tensor.name: tensor.reads for readers in self._readers.values() for tensor in readers.values()}
+        known = set(self._reads.values())
+        self._reads |= {tensor.name: tensor.reads for tensor in tensors if tensor.reads in known}
+        with Model.open(copy.path, verify=False) as model:
+            self._n_layers = model.info.layers
+            self.flow = Flow([LayerFlow() for _ in range(self._n_layers)])
+            with HiddenStates(model, windows, copy.path.parent, threads) as states:
+                for layer in range(self._n_layers):
+                    self._look(states, layer)
+
+    def factor(self, name: str, block: int, seed: int) -> FloatArray | None:
+        """As Calibration.factor()."""
+        reads = self._reads.get(name)
+        side = None if reads is None else self._sides.get(reads)
+        if reads is None or side is None:
+            return None
+        packed = np.fromfile(self._path(reads), np.float32)
+        factor = np.zeros((side, side), np.float32)
+        at = 0
+        for row in range(side):
+            factor[row, row:] = packed[at : at + side - row]
+            at += side - row
+        return factor
+
+    def _path(self, reads: str) -> Path:
+        return self._copy.path.with_name(f"{reads}.factor")
+
+    def _look(self, states: HiddenStates, layer: int) -> None:
+        """One layer: its statistics, its factors, and the stream behind it."""
+        observer = _Observer(self._threads)
+        units = schedule.pass_units(self._copy.weights, layer, layer + 1, states.n_tokens)
+        units += schedule.moment_units(self._copy.weights, layer, layer + 1, states.n_tokens)
+        with self._forecast.doing("passing", "calibrating", units) as report:
+            states.advance(layer + 1, report, observer.see)
+        flow, stream, traces = self.flow.layers[layer], np.maximum(states.energies(), _LEAST), dict[int, float]()
+        for point, part in _WRITERS.items():
+            energy = _energy(self._copy, f"layers.{layer}.{part}")
+            if point in observer.energies and energy > 0:
+                read = np.concatenate(observer.energies[point])
+                flow.shares[part] = float(np.mean(energy * read / (energy * read + stream)))
+                traces[point] = float(np.mean(read / stream) / np.mean(1 / stream)) * len(observer.moments[point])
+        head = observer.moments.get(_native.CAPTURE_LM_HEAD)
+        if head is not None:
+            n_weights = self._copy.weights[self._copy.lm_head]
+            mean = float(np.trace(head, dtype=np.float64)) / states.n_tokens
+            self.flow.logits = 0.5 * mean * _energy(self._copy, self._copy.lm_head) / n_weights
+        for point, moment in observer.moments.items():
+            moment /= np.float32(states.n_tokens)
+            of_head = point == _native.CAPTURE_LM_HEAD
+            readers = self._readers.get((None if of_head else layer, point), {})
+            for tensor in readers.values():
+                self._keep(tensor, moment.copy(), self.flow.head if of_head else flow, traces.get(point))
+
+    def _keep(self, tensor: TensorPlan, moment: FloatArray, flow: LayerFlow, trace: float | None) -> None:
+        """The factor of one input, to the disk. trace: where it is not that of the moment."""
+        cols = len(moment)
+        trace = float(np.trace(moment, dtype=np.float64)) if trace is None else trace
+        with self._forecast.doing("factoring", "calibrating", factor_units(cols)):
+            factor = feedback_factor(moment, trellis.rotation_block(cols), self._seed_of(tensor), threads=self._threads)
+        left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(factor)[:cols])  # D of H = L D L^T
+        flow.kept[tensor.reads] = min(left / trace, 1.0) if trace > 0 else 1.0
+        self._sides[tensor.reads] = len(factor)
+        try:
+            with self._path(tensor.reads).open("wb") as file:
+                for row in range(len(factor)):
+                    file.write(factor[row, row:].data)
+        except OSError as reason:
+            raise PackError(
+                f"{self._copy.path.parent}: no room for the statistics of the model ({reason.strerror}); make room, or "
+                "set XDG_CACHE_HOME to another place"
+            ) from reason
+
+
+class _Observer:
+    """Sees what the matrices of a layer read."""
+
+    def __init__(self, threads: int | None) -> None:
+        self._threads = threads
+        self.moments: dict[int, FloatArray] = {}  # x^T x, lower triangles
+        self.energies: dict[int, list[npt.NDArray[np.float64]]] = {}  # |x|^2 / columns of each token, window by window
+
+    def see(self, layer: int, point: int, x: FloatArray) -> None:
+        cols = x.shape[1]
+        add_moment(self.moments.setdefault(point, np.zeros((cols, cols), np.float32)), x, self._threads)
+        if point in _WRITERS:
+            self.energies.setdefault(point, []).append(np.einsum("ij,ij->i", x, x, dtype=np.float64) / cols)
+
+
+def _energy(copy: DenseCopy, name: str) -> float:
+    """|W|^2; 0 for a matrix that there is not."""
+    if name not in copy.areas:
+        return 0.0
+    weights = copy.read(name)
+    return math.fsum(trellis.squared_norm(weights[at : at + _PIECE]) for at in range(0, len(weights), _PIECE))
+
+
+def expected(weights: Mapping[str, int], tensors: Sequence[TensorPlan], n_tokens: int) -> dict[str, float]:
+    """What a Survey has to do (schedule.py)."""
+    end = schedule.layers_of(weights)
+    passing = schedule.pass_units(weights, 0, end, n_tokens) + schedule.moment_units(weights, 0, end, n_tokens)
+    inputs = {(tensor.reads, tensor.cols) for tensor in tensors}
+    return {"passing": passing, "factoring": sum(factor_units(cols) for _, cols in inputs)}
