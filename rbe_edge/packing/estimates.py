@@ -23,7 +23,7 @@ FACTORS: Mapping[str, float] = {
 SHARED_FACTORS: Mapping[str, float] = {"attention.k": 4.0, "attention.v": 2.0}
 """How many times more keys and values count that several heads share."""
 
-HEAD_FACTOR = 4.0
+HEAD_FACTOR = 1.5
 """Nats per token and unit of half the square of a logit."""
 
 _DIGITS = 4  # what is used: more would say nothing
