@@ -2,7 +2,7 @@
 of every input of a matrix, and how much of the stream each layer writes (docs/codec.md, "Effort").
 
 calibration.py runs every layer twice, and the packed one between, so that errors of the blocks before are compensated
-for; here nothing waits for what is packed. Memory: one layer's statistics. The factors lie in a directory, upper
+for; here nothing waits for what is packed. Memory: what the matrices of one layer read, and the statistics of one of them. The factors lie in a directory, upper
 triangles: 2 n^2 bytes for n columns, a little more than the weights take at 4 bytes each.
 """
 
@@ -108,29 +108,49 @@ class Survey:
 
     def _look(self, states: HiddenStates, layer: int) -> None:
         """One layer: its statistics, its factors, and the stream behind it."""
-        observer = _Observer(self._threads)
+        read: dict[int, list[FloatArray]] = {}
+
+        def see(layer: int, point: int, x: FloatArray) -> None:
+            read.setdefault(point, []).append(x.copy())
+
         units = schedule.pass_units(self._copy.weights, layer, layer + 1, states.n_tokens)
         units += schedule.moment_units(self._copy.weights, layer, layer + 1, states.n_tokens)
         with self._forecast.doing("passing", "calibrating", units) as report:
-            states.advance(layer + 1, report, observer.see)
-        flow, stream, traces = self.flow.layers[layer], np.maximum(states.energies(), _LEAST), dict[int, float]()
-        for point, part in _WRITERS.items():
-            energy = _energy(self._copy, f"layers.{layer}.{part}")
-            if point in observer.energies and energy > 0:
-                read = np.concatenate(observer.energies[point])
-                flow.shares[part] = float(np.mean(energy * read / (energy * read + stream)))
-                traces[point] = float(np.mean(read / stream) / np.mean(1 / stream)) * len(observer.moments[point])
-        head = observer.moments.get(_native.CAPTURE_LM_HEAD)
-        if head is not None:
-            n_weights = self._copy.weights[self._copy.lm_head]
-            mean = float(np.trace(head, dtype=np.float64)) / states.n_tokens
-            self.flow.logits = 0.5 * mean * _energy(self._copy, self._copy.lm_head) / n_weights
-        for point, moment in observer.moments.items():
-            moment /= np.float32(states.n_tokens)
-            of_head = point == _native.CAPTURE_LM_HEAD
-            readers = self._readers.get((None if of_head else layer, point), {})
-            for tensor in readers.values():
-                self._keep(tensor, moment.copy(), self.flow.head if of_head else flow, traces.get(point))
+            states.advance(layer + 1, report, see)
+        x = {point: np.concatenate(pieces) for point, pieces in read.items()}
+        read.clear()
+        self._measure(layer, x, np.maximum(states.energies(), _LEAST))
+
+    def _measure(self, layer: int, x: Mapping[int, FloatArray], stream: npt.NDArray[np.float64]) -> None:
+        """x: what the matrices of a layer read, by point; stream: |h|^2 of each token behind the layer."""
+        flow = self.flow.layers[layer]
+        for point, values in x.items():
+            n_tokens, cols = values.shape
+            of_head, trace = point == _native.CAPTURE_LM_HEAD, None
+            energies = np.maximum(np.einsum("ij,ij->i", values, values, dtype=np.float64) / cols, _LEAST)
+            if of_head:
+                n_weights = self._copy.weights[self._copy.lm_head]
+                self.flow.logits = 0.5 * cols * float(np.mean(energies)) * _energy(self._copy, self._copy.lm_head)
+                self.flow.logits /= n_weights
+            if point in _WRITERS:
+                trace = cols * self._written(layer, _WRITERS[point], energies, stream)
+            moment = np.zeros((cols, cols), np.float32)
+            add_moment(moment, values, self._threads)
+            moment /= np.float32(n_tokens)
+            for tensor in self._readers.get((None if of_head else layer, point), {}).values():
+                self._keep(tensor, moment.copy(), self.flow.head if of_head else flow, trace)
+
+    def _written(self, layer: int, part: str, read: npt.NDArray[np.float64], stream: npt.NDArray[np.float64]) -> float:
+        """Notes the share of a matrix that writes. Gives the mean of `read`, |x|^2 over columns of each token, with the
+        weights of LayerFlow."""
+        written = _energy(self._copy, f"layers.{layer}.{part}") * read
+        mean = float(np.mean(read / stream) / np.mean(1 / stream))
+        normed = _energy(self._copy, f"layers.{layer}.{part.split('.')[0]}.post_norm")
+        if normed > 0:  # what is written has the size that the norm gives it
+            written = np.full_like(read, normed)
+            mean = 1 / float(np.mean(1 / read))
+        self.flow.layers[layer].shares[part] = float(np.mean(written / (written + stream)))
+        return mean
 
     def _keep(self, tensor: TensorPlan, moment: FloatArray, flow: LayerFlow, trace: float | None) -> None:
         """The factor of one input, to the disk. trace: where it is not that of the moment."""
@@ -150,21 +170,6 @@ class Survey:
                 f"{self._copy.path.parent}: no room for the statistics of the model ({reason.strerror}); make room, or "
                 "set XDG_CACHE_HOME to another place"
             ) from reason
-
-
-class _Observer:
-    """Sees what the matrices of a layer read."""
-
-    def __init__(self, threads: int | None) -> None:
-        self._threads = threads
-        self.moments: dict[int, FloatArray] = {}  # x^T x, lower triangles
-        self.energies: dict[int, list[npt.NDArray[np.float64]]] = {}  # |x|^2 / columns of each token, window by window
-
-    def see(self, layer: int, point: int, x: FloatArray) -> None:
-        cols = x.shape[1]
-        add_moment(self.moments.setdefault(point, np.zeros((cols, cols), np.float32)), x, self._threads)
-        if point in _WRITERS:
-            self.energies.setdefault(point, []).append(np.einsum("ij,ij->i", x, x, dtype=np.float64) / cols)
 
 
 def _energy(copy: DenseCopy, name: str) -> float:

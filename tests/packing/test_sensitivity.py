@@ -129,7 +129,7 @@ def test_estimates_are_of_every_matrix(source: Path, copy: DenseCopy) -> None:
 
 
 def test_a_survey_gives_the_factors_of_the_original(source: Path, dense: PackReport, copy: DenseCopy) -> None:
-    """Those of a calibration in which nothing is replaced, bit for bit."""
+    """Those of a calibration in which nothing is replaced, but for the order of sums."""
     tensors = sensitivity.coded(plan_model(open_source(source)).tensors)
     survey = surveyed(copy, tensors)
     windows = read_windows(copy.path, TEXT, 28 * 32, 32)
@@ -139,7 +139,7 @@ def test_a_survey_gives_the_factors_of_the_original(source: Path, dense: PackRep
             ours, theirs = survey.factor(tensor.name, block, 7), calibration.factor(tensor.name, block, 7)
             assert (ours is None) == (theirs is None), tensor.name
             if ours is not None and theirs is not None:
-                assert np.array_equal(ours, theirs), tensor.name
+                assert np.abs(ours - theirs).max() < 1e-3 * np.abs(theirs).max(), tensor.name
 
 
 def test_two_and_a_half_bits_are_better_calibrated(tmp_path: Path) -> None:
