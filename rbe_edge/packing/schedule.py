@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 
-RATES = {"reading": 0.9, "copying": 25.0, "passing": 0.025, "factoring": 0.03, "encoding": 0.7, "writing": 1.5}
-"""Seconds for a unit on two AVX2 cores at 2.4 GHz. Only the ratios matter after the first seconds (forecast.py)."""
+RATES = {"reading": 0.9, "copying": 20.0, "passing": 0.021, "factoring": 0.06, "encoding": 0.33, "writing": 1.5}
+"""Seconds for a unit on two AVX2 cores of an AMD EPYC. Only the ratios matter after the first seconds (forecast.py)."""
 
 _PLANE_COST = {1: 6.0, 2: 2.3, 3: 1.4, 4: 1.0}  # docs/codec.md, "Error", of the encoder's speed
-_QUICK_COST = {1: 2.0, 2: 1.0, 3: 0.7, 4: 0.5}
+_QUICK_COST = {1: 2.0, 2: 0.9, 3: 0.65, 4: 0.55}
 
 _READ = ("attention.q", "attention.o", "feed_forward.up", "feed_forward.down")
 """One matrix for each input of a layer."""
@@ -60,9 +60,10 @@ def pass_units(weights: Weights, first: int, end: int, n_tokens: int) -> float:
 
 
 def moment_units(weights: Weights, first: int, end: int, n_tokens: int) -> float:
-    """Of "passing": the sums x x^T of what the matrices of these layers read, as if these were square."""
+    """Of "passing": the sums x x^T of what the matrices of these layers read, as if these were square. A triangle, but
+    of half the speed."""
     read = (n for name, n in weights.items() if first <= _layer(name) < end and layer_and_part(name)[1] in _READ)
-    return n_tokens * sum(read) / 2e9
+    return n_tokens * sum(read) / 1e9
 
 
 def factor_units(cols: int) -> float:

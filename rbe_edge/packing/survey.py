@@ -2,8 +2,9 @@
 of every input of a matrix, and how much of the stream each layer writes (docs/codec.md, "Effort").
 
 calibration.py runs every layer twice, and the packed one between, so that errors of the blocks before are compensated
-for; here nothing waits for what is packed. Memory: what the matrices of one layer read, and the statistics of one of them. The factors lie in a directory, upper
-triangles: 2 n^2 bytes for n columns, a little more than the weights take at 4 bytes each.
+for; here nothing waits for what is packed. Memory: what the matrices of one layer read, and the statistics of one of
+them. The factors lie in a directory, upper triangles: 2 n^2 bytes for n columns, a little more than the weights take at
+4 bytes each.
 """
 
 from __future__ import annotations
