@@ -3,14 +3,17 @@ of every input of a matrix, and how much of the stream each layer writes (docs/c
 
 calibration.py runs every layer twice, and the packed one between, so that errors of the blocks before are compensated
 for; here nothing waits for what is packed. Memory: what the matrices of one layer read, and the statistics of one of
-them. The factors lie in a directory, upper triangles: 2 n^2 bytes for n columns, a little more than the weights take at
-4 bytes each.
+them. The factors are upper triangles, 2 n^2 bytes for n columns, together a little less than the weights take at 4
+bytes each. They are kept layer by layer, for an interrupted packing and for other sizes; those of a large model, which
+would push all else out of the cache, lie beside the copy.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +27,8 @@ from rbe_edge.packing import schedule
 from rbe_edge.packing.calibration import POINTS, add_moment, feedback_factor
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.forecast import Forecast
-from rbe_edge.packing.hidden_states import HiddenStates
+from rbe_edge.packing.hidden_states import HiddenStates, Keeping
+from rbe_edge.packing.kept import KEPT_BYTES, key_of
 from rbe_edge.packing.schedule import factor_units, layer_and_part
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.plan import TensorPlan
@@ -67,9 +71,11 @@ class Survey:
         seed_of: Callable[[TensorPlan], int],
         threads: int | None,
         forecast: Forecast,
+        keeping: Keeping | None = None,
     ) -> None:
-        """tensors: those that may be coded. The factors lie beside the copy. Runs the model."""
+        """tensors: those that may be coded. Runs the model, from where an interrupted survey stopped."""
         self._copy = copy
+        self._windows = windows
         self._threads = threads
         self._forecast = forecast
         self._seed_of = seed_of
@@ -83,12 +89,31 @@ class Survey:
         self._reads = {tensor.name: tensor.reads for readers in self._readers.values() for tensor in readers.values()}
         known = set(self._reads.values())
         self._reads |= {tensor.name: tensor.reads for tensor in tensors if tensor.reads in known}
-        with Model.open(copy.path, verify=False) as model:
-            self._n_layers = model.info.layers
-            self.flow = Flow([LayerFlow() for _ in range(self._n_layers)])
-            with HiddenStates(model, windows, copy.path.parent, threads) as states:
-                for layer in range(self._n_layers):
-                    self._look(states, layer)
+        n_bytes = sum(2 * cols**2 for _, cols in {(tensor.reads, tensor.cols) for tensor in tensors})
+        self._keeping = keeping if n_bytes <= KEPT_BYTES // 2 else None
+        self._run()
+
+    def _run(self) -> None:
+        with ExitStack() as stack:
+            model = stack.enter_context(Model.open(self._copy.path, verify=False))
+            self.flow = Flow([LayerFlow() for _ in range(model.info.layers)])
+            states: HiddenStates | None = None
+            for layer in range(model.info.layers):
+                if self._restore(layer):
+                    continue
+                if states is None:
+                    states = stack.enter_context(
+                        HiddenStates(model, self._windows, self._copy.path.parent, self._threads, self._keeping)
+                    )
+                    states.resume(layer)
+                    units = schedule.pass_units(self._copy.weights, states.layer, layer, states.n_tokens)
+                    with self._forecast.doing("passing", "calibrating", units) as report:
+                        states.advance(layer, report)
+                self._look(states, layer)
+                self._save(layer)
+                states.keep()
+            if states is not None:
+                states.forget()
 
     def factor(self, name: str, block: int, seed: int) -> FloatArray | None:
         """As Calibration.factor()."""
@@ -96,7 +121,11 @@ class Survey:
         side = None if reads is None else self._sides.get(reads)
         if reads is None or side is None:
             return None
-        packed = np.fromfile(self._path(reads), np.float32)
+        content = None if self._keeping is None else self._keeping.kept.read(self._key(reads))
+        if content is None and not self._path(reads).exists():
+            lost = "the statistics of the model were removed from the cache while it was packed; start again"
+            raise PackError((self._keeping.kept.problem if self._keeping is not None else None) or lost)
+        packed = np.frombuffer(content, np.float32) if content else np.fromfile(self._path(reads), np.float32)
         factor = np.zeros((side, side), np.float32)
         at = 0
         for row in range(side):
@@ -106,6 +135,35 @@ class Survey:
 
     def _path(self, reads: str) -> Path:
         return self._copy.path.with_name(f"{reads}.factor")
+
+    def _key(self, *what: object) -> str:
+        assert self._keeping is not None
+        return key_of("survey", self._keeping.original, *what)
+
+    def _restore(self, layer: int) -> bool:
+        """Takes a layer that was kept, with all its factors."""
+        if self._keeping is None:
+            return False
+        content = self._keeping.kept.read(self._key(layer))
+        if content is None:
+            return False
+        found = json.loads(content)
+        if not all(self._keeping.kept.has(self._key(reads)) for reads in found["sides"]):
+            return False
+        self._sides |= found["sides"]
+        self.flow.layers[layer] = LayerFlow(found["shares"], found["kept"])
+        if found["head"]:
+            self.flow.head, self.flow.logits = LayerFlow({}, found["head"]), found["logits"]
+        return True
+
+    def _save(self, layer: int) -> None:
+        if self._keeping is None:
+            return
+        flow, head = self.flow.layers[layer], self.flow.head.kept
+        is_last = layer == len(self.flow.layers) - 1
+        sides = {reads: self._sides[reads] for reads in (*flow.kept, *(head if is_last else ()))}
+        found = {"shares": flow.shares, "kept": flow.kept, "sides": sides, "head": head, "logits": self.flow.logits}
+        self._keeping.kept.write(self._key(layer), json.dumps(found).encode())
 
     def _look(self, states: HiddenStates, layer: int) -> None:
         """One layer: its statistics, its factors, and the stream behind it."""
@@ -162,10 +220,13 @@ class Survey:
         left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(factor)[:cols])  # D of H = L D L^T
         flow.kept[tensor.reads] = min(left / trace, 1.0) if trace > 0 else 1.0
         self._sides[tensor.reads] = len(factor)
+        packed = np.concatenate([factor[row, row:] for row in range(len(factor))])
+        if self._keeping is not None:
+            self._keeping.kept.write(self._key(tensor.reads), packed.data)
+            if self._keeping.kept.problem is None:
+                return
         try:
-            with self._path(tensor.reads).open("wb") as file:
-                for row in range(len(factor)):
-                    file.write(factor[row, row:].data)
+            packed.tofile(self._path(tensor.reads))
         except OSError as reason:
             raise PackError(
                 f"{self._copy.path.parent}: no room for the statistics of the model ({reason.strerror}); make room, or "

@@ -16,6 +16,7 @@ from rbe_edge.cli.main import main
 from rbe_edge.cli.output import ProgressBar
 from rbe_edge.codes import trellis
 from rbe_edge.errors import Cancelled, PackError
+from rbe_edge.packing import survey
 from rbe_edge.packing.kept import kept_directory
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
 
@@ -139,6 +140,48 @@ def test_another_size_measures_nothing_again(source: Path, tmp_path: Path, encod
     encoded.clear()
     report = pack(source, tmp_path / "3.rbe", options(tmp_path, bits=3.5))
     assert len(encoded) == sum(tensor.kind == "trellis" for tensor in report.tensors)
+
+
+def test_a_survey_goes_on_and_serves_other_sizes(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    feedback_factor = survey.feedback_factor
+
+    def count(moment, *arguments, **named):  # type: ignore[no-untyped-def]
+        made.append(len(moment))
+        return feedback_factor(moment, *arguments, **named)
+
+    monkeypatch.setattr(survey, "feedback_factor", count)
+    chosen = options(tmp_path, effort="quick")
+
+    def in_the_second_layer(what: str, done: int, total: int) -> bool:
+        return len(made) == 5
+
+    with pytest.raises(Cancelled):
+        pack(source, tmp_path / "m.rbe", chosen, in_the_second_layer)
+    made.clear()
+    stopped(source, tmp_path / "m.rbe", chosen)
+    n_inputs = 2 * 4 + 1
+    assert len(made) == n_inputs - 4, "those of the first layer are kept"
+    made.clear()
+    resumed = pack(source, tmp_path / "m.rbe", chosen)
+    pack(source, tmp_path / "3.rbe", options(tmp_path, effort="quick", bits=3.5))
+    assert made == []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another cache"))
+    whole = pack(source, tmp_path / "whole.rbe", options(tmp_path, effort="quick", threads=1))
+    assert len(made) == n_inputs and whole.path.read_bytes() == resumed.path.read_bytes()
+
+
+def test_a_survey_that_was_removed(source: Path, tmp_path: Path) -> None:
+    chosen = options(tmp_path, effort="quick")
+
+    def remove(what: str, done: int, total: int) -> None:
+        if what == "encoding layers.1.attention.q":
+            for path in kept_directory().glob("*.kept"):
+                path.unlink()
+
+    with pytest.raises(PackError, match="removed from the cache"):
+        pack(source, tmp_path / "m.rbe", chosen, remove)
+    pack(source, tmp_path / "m.rbe", chosen)
 
 
 def test_work_of_another_kind_is_not_taken(source: Path, tmp_path: Path, encoded: list[tuple[int, ...]]) -> None:
