@@ -15,8 +15,8 @@ from rbe_edge.packing.survey import Flow
 from rbe_edge.sources.plan import TensorPlan
 
 FACTORS: Mapping[str, float] = {
-    "attention.q": 2.5, "attention.k": 3.6, "attention.v": 4.8, "attention.o": 5.2,
-    "feed_forward.gate": 2.3, "feed_forward.up": 1.2, "feed_forward.down": 4.0,
+    "attention.q": 2.0, "attention.k": 2.0, "attention.v": 3.0, "attention.o": 2.8,
+    "feed_forward.gate": 2.5, "feed_forward.up": 1.7, "feed_forward.down": 2.7,
 }  # fmt: skip
 """Nats per token and unit of what an error adds to the stream."""
 

@@ -34,6 +34,8 @@ from rbe_edge.runtime.model import Model
 from rbe_edge.sources.plan import TensorPlan
 
 FloatArray = npt.NDArray[np.float32]
+Energies = npt.NDArray[np.float64]
+"""|x|^2 of each token."""
 
 _WRITERS = {_native.CAPTURE_O: "attention.o", _native.CAPTURE_DOWN: "feed_forward.down"}
 _PIECE = 1 << 20
@@ -42,10 +44,12 @@ _LEAST = 1e-30  # a stream of zeros
 
 @dataclass
 class LayerFlow:
-    """shares: by the matrix that writes to the stream, the mean over tokens of |W x|^2 / (|W x|^2 + |h|^2), h the
-    stream behind the layer, as if W were white. kept: by the input of matrices (TensorPlan.reads), what feedback leaves
-    of an error: tr(D) / tr(H) with H = L D L^T. Of the input of a matrix that writes, tr(H) is that of tokens weighted
-    by 1 / |h|^2: the first token of a window may hold nearly all of the trace, and tells nothing of the others."""
+    """shares: by the matrix that writes to the stream, the mean over tokens of |W x|^2 / (|W x|^2 + |h|^2), as if W
+    were white. h is the stream behind the layer; for `o`, whose output the next block of the layer reads too, the
+    geometric mean of that and of the stream before the layer is taken. kept: by the input of matrices
+    (TensorPlan.reads), what feedback leaves of an error: tr(D) / tr(H) with H = L D L^T. Of the input of a matrix that
+    writes, tr(H) is that of tokens weighted by 1 / |h|^2: the first token of a window may hold nearly all of the trace,
+    and tells nothing of the others."""
 
     shares: dict[str, float] = field(default_factory=dict)
     kept: dict[str, float] = field(default_factory=dict)
@@ -174,14 +178,17 @@ class Survey:
 
         units = schedule.pass_units(self._copy.weights, layer, layer + 1, states.n_tokens)
         units += schedule.moment_units(self._copy.weights, layer, layer + 1, states.n_tokens)
+        before = states.energies()
         with self._forecast.doing("passing", "calibrating", units) as report:
             states.advance(layer + 1, report, see)
         x = {point: np.concatenate(pieces) for point, pieces in read.items()}
         read.clear()
-        self._measure(layer, x, np.maximum(states.energies(), _LEAST))
+        behind = np.maximum(states.energies(), _LEAST)
+        streams = {_native.CAPTURE_O: [np.maximum(before, _LEAST), behind], _native.CAPTURE_DOWN: [behind]}
+        self._measure(layer, x, streams)
 
-    def _measure(self, layer: int, x: Mapping[int, FloatArray], stream: npt.NDArray[np.float64]) -> None:
-        """x: what the matrices of a layer read, by point; stream: |h|^2 of each token behind the layer."""
+    def _measure(self, layer: int, x: Mapping[int, FloatArray], streams: Mapping[int, Sequence[Energies]]) -> None:
+        """x: what the matrices of a layer read, by point; streams: |h|^2 of each token, where one is written to."""
         flow = self.flow.layers[layer]
         for point, values in x.items():
             n_tokens, cols = values.shape
@@ -192,23 +199,24 @@ class Survey:
                 self.flow.logits = 0.5 * cols * float(np.mean(energies)) * _energy(self._copy, self._copy.lm_head)
                 self.flow.logits /= n_weights
             if point in _WRITERS:
-                trace = cols * self._written(layer, _WRITERS[point], energies, stream)
+                trace = cols * self._written(layer, _WRITERS[point], energies, streams[point])
             moment = np.zeros((cols, cols), np.float32)
             add_moment(moment, values, self._threads)
             moment /= np.float32(n_tokens)
             for tensor in self._readers.get((None if of_head else layer, point), {}).values():
                 self._keep(tensor, moment.copy(), self.flow.head if of_head else flow, trace)
 
-    def _written(self, layer: int, part: str, read: npt.NDArray[np.float64], stream: npt.NDArray[np.float64]) -> float:
+    def _written(self, layer: int, part: str, read: Energies, streams: Sequence[Energies]) -> float:
         """Notes the share of a matrix that writes. Gives the mean of `read`, |x|^2 over columns of each token, with the
         weights of LayerFlow."""
         written = _energy(self._copy, f"layers.{layer}.{part}") * read
-        mean = float(np.mean(read / stream) / np.mean(1 / stream))
+        mean = float(np.mean(read / streams[-1]) / np.mean(1 / streams[-1]))
         normed = _energy(self._copy, f"layers.{layer}.{part.split('.')[0]}.post_norm")
         if normed > 0:  # what is written has the size that the norm gives it
             written = np.full_like(read, normed)
             mean = 1 / float(np.mean(1 / read))
-        self.flow.layers[layer].shares[part] = float(np.mean(written / (written + stream)))
+        shares = [float(np.mean(written / (written + stream))) for stream in streams]
+        self.flow.layers[layer].shares[part] = math.prod(shares) ** (1 / len(shares))
         return mean
 
     def _keep(self, tensor: TensorPlan, moment: FloatArray, flow: LayerFlow, trace: float | None) -> None:
