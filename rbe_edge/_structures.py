@@ -305,6 +305,7 @@ class EncodeOptions(ctypes.Structure):
         ("user", ctypes.c_void_p),
         ("feedback", ctypes.POINTER(ctypes.c_float)),
         ("residual", ctypes.c_uint32),
+        ("quick", ctypes.c_uint32),
         ("n_factors", ctypes.c_uint32),
     ]
 

@@ -31,3 +31,11 @@ def size(n_bytes: int) -> str:
             return f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} GiB"
+
+
+def duration(seconds: float) -> str:
+    """Of what is foreseen, in two digits or so: "42 s", "7 min", "2 h 10 min"."""
+    if seconds < 99.5:
+        return f"{max(round(seconds), 0)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -57,7 +57,7 @@ def test_it_goes_down_to_the_library(tiny_model: Path) -> None:
         assert session.position == 0 and [step[0] for step in heard] == ["reading"] * 2
 
 
-@pytest.mark.parametrize("at", ["reading", "layers.0.attention.q", "writing"])
+@pytest.mark.parametrize("at", ["reading", "encoding layers.0.attention.q", "writing"])
 def test_packing_that_is_stopped_leaves_nothing(tmp_path: Path, at: str) -> None:
     source = tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "tiny")
     with pytest.raises(Cancelled):

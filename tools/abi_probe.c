@@ -290,6 +290,7 @@ static void structures(void)
     FIELD(rbe_encode_options, user);
     FIELD(rbe_encode_options, feedback);
     FIELD(rbe_encode_options, residual);
+    FIELD(rbe_encode_options, quick);
     FIELD(rbe_encode_options, n_factors);
 }
 

@@ -165,11 +165,18 @@ int main(void)
     for (uint32_t bits = 1; bits <= 4; bits++) {
         rbe__trellis_make(&codebooks[bits - 1], &trellis);
         check_sets(bits);
+        trellis.n_starts = 0; /* the quick search */
+        check_sets(bits);
     }
     rbe__trellis_make(&codebooks[3], &trellis);
     check_near_best(4, 6, 0, 0.01);
     check_near_best(4, 6, 1, 0.02);
     rbe__trellis_make(&codebooks[2], &trellis);
     check_near_best(3, 3, 0, 0.01);
+    trellis.n_starts = 0;
+    check_near_best(3, 3, 0, 0.06);
+    rbe__trellis_make(&codebooks[3], &trellis);
+    trellis.n_starts = 0;
+    check_near_best(4, 6, 0, 0.04);
     return check_finish();
 }

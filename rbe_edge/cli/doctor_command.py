@@ -74,6 +74,9 @@ class Diagnosis:
     disk_free_bytes: int | None
     memory_limited_by: str  # what sets the available memory
     threads: list[dict[str, Any]]  # what answers found on this machine, by size of model
+    kept_directory: str | None  # of what packings keep for the next ones (packing/kept.py)
+    kept_bytes: int
+    kept_bytes_at_most: int
     advice: tuple[str, ...]
 
 
@@ -104,6 +107,7 @@ def diagnose(*, quick: bool = False) -> Diagnosis:
     """Raises NativeLibraryError where the C library does not load: without it nothing runs."""
     from rbe_edge.cli.list_command import find_models, models_directory
     from rbe_edge.machine import hardware
+    from rbe_edge.packing.kept import KEPT_BYTES, room_taken
     from rbe_edge.runtime import build, fit
     from rbe_edge.runtime.threads import kept_threads
     from rbe_edge.store.places import threads_file
@@ -118,7 +122,7 @@ def diagnose(*, quick: bool = False) -> Diagnosis:
     described = hardware.describe(bandwidth or 0.0)
     memory = fit.available()
     sample, energy, sources = _sensors()
-    directory = models_directory()
+    directory, room = models_directory(), room_taken()
     models = [model for model in find_models() if model.error is None]
     missing = {extra: [name for name in modules if not _is_there(name)] for extra, (_, modules) in EXTRAS.items()}
     facts = Diagnosis(
@@ -142,6 +146,9 @@ def diagnose(*, quick: bool = False) -> Diagnosis:
         disk_free_bytes=_disk_free(directory),
         memory_limited_by=memory.limited_by,
         threads=[asdict(kept) for kept in kept_threads(threads_file())],
+        kept_directory=str(room.directory) if room.directory is not None else None,
+        kept_bytes=room.bytes,
+        kept_bytes_at_most=KEPT_BYTES,
         advice=(),
     )
     advice = [*_advice(facts), *([problem] if problem else [])]
@@ -218,8 +225,15 @@ def _lines(found: Diagnosis) -> Iterable[str]:
     extras = ", ".join(extra for extra, modules in found.extras.items() if not modules)
     yield f"extras:    {extras or 'none'}"
     yield f"models:    {found.models}; directory {found.model_directory}, {known(found.disk_free_bytes)} free"
+    if found.kept_directory is not None:
+        yield _kept_line(found)
     for line in found.advice:
         yield f"- {line}"
+
+
+def _kept_line(found: Diagnosis) -> str:
+    kept = f"{size(found.kept_bytes)} kept for the next packing in {found.kept_directory}"
+    return f"packing:   {kept}, {size(found.kept_bytes_at_most)} at most; remove that directory to free it"
 
 
 def _sensor_lines(found: Diagnosis) -> Iterable[str]:

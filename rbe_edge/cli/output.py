@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
+from rbe_edge.terminal_text import duration as duration
 from rbe_edge.terminal_text import printable as printable
 from rbe_edge.terminal_text import size as size
 
@@ -40,7 +41,9 @@ class ProgressBar:
     """A bar on the terminal for work that takes longer than a moment, gone when closed; nothing where standard error is
     no terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_ms: bool = False) -> None:
+        """in_ms: what it shows counts in milliseconds, and says itself how many are left (packing/forecast.py)."""
+        self._in_ms = in_ms
         self._began = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
@@ -51,20 +54,26 @@ class ProgressBar:
             if time.monotonic() - self._began < _BAR_AFTER_S or not sys.stderr.isatty():
                 return
             self._start()
-        self._bar.update(self._task, description=printable(what), completed=done, total=total)
+        left = duration((total - done) / 1000) if self._in_ms else ""
+        self._bar.update(self._task, description=printable(what), completed=done, total=total, left=left)
 
     def _start(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            ProgressColumn,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
-        columns = [
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-        ]
+        left: ProgressColumn = TimeRemainingColumn()
+        if self._in_ms:
+            left = TextColumn("{task.fields[left]}", markup=False)
+        columns = [TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), left]
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("", total=None)
+        self._task = self._bar.add_task("", total=None, left="")
         self._bar.start()
 
     def close(self) -> None:

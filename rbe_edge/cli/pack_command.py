@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rbe_edge.cli.output import ProgressBar, note, printable, size
+from rbe_edge.cli.output import ProgressBar, ended_in_order, note, printable, size
 from rbe_edge.cli.pack_size import add_size_arguments, bits_of
+from rbe_edge.packing.effort_name import EFFORT_NAMES
 
 if TYPE_CHECKING:
     from rbe_edge.packing.pack import PackReport
@@ -21,6 +21,7 @@ example:
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 3.2 --calibrate some-prose.txt --report smol
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --like Q4_K_M
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --size 70MB
+  rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --effort quick
   rbe pack HuggingFaceTB/SmolLM2-135M-Instruct -o smol.rbe      (needs: pip install 'rbe-edge[hub]')
   rbe pack stories260K.bin --tokenizer tok512.bin -o stories.rbe --bits 4
 """
@@ -55,6 +56,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="a text like those the model is for, in UTF-8: less of what it needs is lost at the same size (a built-in "
         "text of many kinds); `none`: all errors count alike, which is quicker and loses more",
     )
+    parser.add_argument(
+        "--effort",
+        choices=EFFORT_NAMES,
+        default="normal",
+        help="quick: minutes where normal takes an hour, for a file that loses a little more; best: measures on more "
+        "text (normal)",
+    )
     parser.add_argument("-t", "--threads", metavar="N", type=int, help="threads (all cores); the file is the same")
     parser.add_argument("--force", action="store_true", help="overwrite OUT where it exists")
     parser.add_argument(
@@ -73,7 +81,6 @@ def _calibration_text(argument: str) -> Path | Literal["none"]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rbe_edge.packing.journal import partial_directory
     from rbe_edge.packing.pack import PackOptions, pack
 
     options = PackOptions(
@@ -85,17 +92,14 @@ def run(arguments: argparse.Namespace) -> int:
         calibrate=arguments.calibrate or "built-in",
         nested=arguments.nested,
         report=arguments.report,
+        effort=arguments.effort,
     )
     try:
-        with ProgressBar() as bar:
+        with ended_in_order(), ProgressBar(in_ms=True) as bar:
             report = pack(arguments.source, arguments.output, options, bar.show)
-    except KeyboardInterrupt:
-        kept = partial_directory(arguments.output)
-        if kept.is_dir():
-            print(
-                f"rbe: interrupted; what is finished is in {printable(str(kept))}: the same command goes on from there",
-                file=sys.stderr,
-            )
+    except (KeyboardInterrupt, SystemExit):
+        if options.coded:
+            note("interrupted; the same command goes on from what is finished")
         raise
     for line in report.notes:
         note(line)

@@ -147,14 +147,15 @@ def encode(
     progress: Report | None = None,
     feedback: FloatArray | None = None,
     nested: bool = False,
+    quick: bool = False,
 ) -> Encoded:
     """Rotates and encodes float32[rows, cols] as a sum of planes, each coding what the ones before it leave.
 
     planes: bits of each, 1 to 4. threads: None for all cores; the bytes do not depend on it. progress: counts all
     planes together. feedback: the factor of calibration.feedback_factor, or several, [n][4 G][4 G], one for each of so
-    many groups of rows. nested: the first planes are good to read
-    without the others, for which the sum pays (docs/codec.md, "Nested planes"). Raises PackError for weights that are
-    not finite or lanes that are too short.
+    many groups of rows. nested: the first planes are good to read without the others, for which the sum pays
+    (docs/codec.md, "Nested planes"). quick: half of the search, for 1 to 5 % more error. Raises PackError for weights
+    that are not finite or lanes that are too short.
     """
     rows, cols = weights.shape
     if encoded_bytes(rows, cols, planes) is None:
@@ -167,7 +168,9 @@ def encode(
     parts: list[bytes] = []
     for index, (bits, layout) in enumerate(zip(planes, plane_layouts(rows, cols, planes), strict=True)):
         factor = feedback if index == len(planes) - 1 else early
-        row_scales, stream = _encode_plane(left, bits, layout, scale, threads, progress, index, len(planes), factor)
+        options = _native.EncodeOptions(n_threads=threads or 0, residual=int(index > 0), quick=int(quick))
+        report = _native.ReportCarrier(_share(progress, index, len(planes)))
+        row_scales, stream = _encode_plane(left, bits, layout, scale, options, report, factor)
         parts += [_fill(row_scales.tobytes()), _fill(stream.tobytes())]
         left -= decode_plane(stream, row_scales, cols, CODEBOOKS[bits], layout.unit_rows, scale)
     error = squared_norm(left) / norm if norm > 0 else 0.0
@@ -223,38 +226,37 @@ def _fill(part: bytes) -> bytes:
     return part.ljust(_padded(len(part)), b"\0")
 
 
+def _share(progress: Report | None, index: int, count: int) -> Report | None:
+    """Of one plane of several."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(index * total + done, count * total)
+
+
 def _encode_plane(
     weights: FloatArray,
     bits: int,
     layout: _native.PlaneLayout,
     scale: float,
-    threads: int | None,
-    progress: Report | None,
-    index: int,
-    count: int,
+    options: _native.EncodeOptions,
+    report: _native.ReportCarrier,
     feedback: FloatArray | None,
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
     rows, cols = weights.shape
-    book = CODEBOOKS[bits]
     row_scales = np.zeros(rows, np.uint16)
     stream = np.zeros(layout.stream_bytes, np.uint8)
     error = ctypes.c_double()
-    report = _native.ReportCarrier(
-        None if progress is None else lambda done, total: progress(index * total + done, count * total)
-    )
-    options = _native.EncodeOptions(
-        struct_bytes=ctypes.sizeof(_native.EncodeOptions), n_threads=threads or 0, progress=report.callback
-    )
+    options.struct_bytes = ctypes.sizeof(_native.EncodeOptions)
+    options.progress = report.callback
     if feedback is not None:
         options.feedback = _native.pointer(feedback, ctypes.c_float)
-        options.residual = int(index > 0)
         options.n_factors = len(feedback) if feedback.ndim == 3 else 1
     status = _native.call(
         _native.library().rbe_encode_plane,
         _native.pointer(weights, ctypes.c_float),
         rows,
         cols,
-        ctypes.byref(native_codebook(book)),
+        ctypes.byref(native_codebook(CODEBOOKS[bits])),
         layout.unit_rows,
         scale,
         ctypes.byref(options),

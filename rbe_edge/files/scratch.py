@@ -23,12 +23,14 @@ _PREFIX = "rbe-"
 _LOCK = ".rbe-scratch"  # also says that the directory is one of these, so it goes last
 _FILES = "files"
 
+Use = Literal["tune", "compare", "eval", "bench", "fit", "build", "deploy", "pack"]
+
 
 @contextlib.contextmanager
-def scratch_directory(use: Literal["tune", "compare", "eval", "bench", "fit", "build", "deploy"]) -> Iterator[Path]:
-    """A directory in the temporary directory, for this user alone, gone at the end. Removes first what killed processes
-    of this user left there. Raises OSError where none can be made."""
-    temporary = Path(tempfile.gettempdir())
+def scratch_directory(use: Use, within: Path | None = None) -> Iterator[Path]:
+    """A directory in the temporary directory, or within another one, for this user alone, gone at the end. Removes
+    first what killed processes of this user left there. Raises OSError where none can be made."""
+    temporary = within or Path(tempfile.gettempdir())
     remove_left(temporary)
     directory, lock = _make(temporary, f"{_PREFIX}{use}-")
     try:

@@ -10,7 +10,6 @@ lie on disk. Sums are those of the C library, in one order whatever the number o
 from __future__ import annotations
 
 import ctypes
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,10 +22,12 @@ from rbe_edge import _native
 from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
 from rbe_edge.packing.dense_copy import DenseCopy
-from rbe_edge.progress import Progress
+from rbe_edge.packing.forecast import Forecast
+from rbe_edge.packing.hidden_states import HiddenStates, Keeping
+from rbe_edge.packing.kept import key_of
+from rbe_edge.packing.schedule import RATES, factor_units, layer_and_part, moment_units, pass_units
 from rbe_edge.runtime import text_file
 from rbe_edge.runtime.model import Model
-from rbe_edge.runtime.options import MAX_PASS_TOKENS
 
 FloatArray = npt.NDArray[np.float32]
 Moment = npt.NDArray[np.float32]
@@ -38,12 +39,9 @@ N_TOKENS = 16384
 WINDOW = 256
 MIN_TOKENS = 512
 
-SETTINGS = f"{DAMPING} {N_TOKENS} {WINDOW} {MAX_PASS_TOKENS}"
-"""What the statistics of a text depend on."""
-
 _SIDE = 512  # of a block of a large matrix, in Python
 
-_POINTS = {
+POINTS = {
     "attention.q": _native.CAPTURE_QKV, "attention.k": _native.CAPTURE_QKV, "attention.v": _native.CAPTURE_QKV,
     "attention.o": _native.CAPTURE_O,
     "feed_forward.gate": _native.CAPTURE_UP, "feed_forward.up": _native.CAPTURE_UP,
@@ -84,11 +82,23 @@ def _transpose(square: FloatArray) -> None:
             below[:] = above.T
 
 
+def add_moment(moment: Moment, x: FloatArray, threads: int | None) -> None:
+    """moment [cols][cols] += x^T x, the lower triangle, for x float32 [tokens][cols]."""
+    sums, read = _native.pointer(moment, ctypes.c_float), _native.pointer(x, ctypes.c_float)
+    _native.check(_native.library().rbe_moment_add(read, *x.shape, threads or 0, sums), PackError)
+
+
+def _head_moment_key(original: str) -> str:
+    """Of E[x x^T] of what the lm_head of the original model reads, in the cache. original: of Keeping."""
+    return key_of("moment of the lm_head", original)
+
+
 class Calibration:
     """Statistics for one matrix after the other, in the order of the layers. A context manager.
 
     copy: is changed as matrices are replaced. windows: token sequences, none longer than the model's context.
-    progress: is told "calibrating" (or the words given) after every window of every run; it keeps its count.
+    forecast: is told `what` after every window of every run, and counts "passing" and "factoring" (schedule.py).
+    keeping: an interrupted calibration goes on from what is kept there.
     """
 
     def __init__(
@@ -97,33 +107,25 @@ class Calibration:
         windows: Sequence[Sequence[int]],
         threads: int | None = None,
         damping: float = DAMPING,
-        progress: Progress | None = None,
+        forecast: Forecast | None = None,
         what: str = "calibrating",
+        keeping: Keeping | None = None,
     ) -> None:
         self._copy = copy
+        self._weights = copy.weights
         self._threads = threads
         self._damping = damping
-        self._progress = progress or Progress()
+        self._forecast = forecast or Forecast(None, RATES)
         self._what = what
+        self._keeping = keeping
         self._layer = -1  # whose statistics `_moments` are
         self._moments: dict[int, Moment] = {}
         self._restored: dict[str, FloatArray] = {}  # matrices of a layer whose statistics are still to be taken
         self._factor: tuple[tuple[int, int, int, int], FloatArray] | None = None  # the last one, and what it is of
         with ExitStack() as stack:
             model = stack.enter_context(Model.open(copy.path, verify=False))
-            self._session = stack.enter_context(
-                model.session(
-                    context=max(map(len, windows)), threads=threads or 0, pass_tokens=MAX_PASS_TOKENS, kv="f32"
-                )
-            )
             self._n_layers = model.info.layers
-            self._n_tokens = sum(map(len, windows))
-            scratch = stack.enter_context(tempfile.TemporaryFile(prefix=copy.path.name, dir=copy.path.parent))
-            states = np.memmap(scratch, np.float32, "w+", shape=(self._n_tokens, model.info.width))
-            ends = np.cumsum([len(window) for window in windows])
-            self._hidden = [states[end - len(window) : end] for window, end in zip(windows, ends, strict=True)]
-            for window, hidden in zip(windows, self._hidden, strict=True):
-                hidden[:] = self._session.embed(window)
+            self._states = stack.enter_context(HiddenStates(model, windows, copy.path.parent, threads, keeping))
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Calibration:
@@ -132,25 +134,30 @@ class Calibration:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stack.close()
 
+    def forget(self) -> None:
+        """Removes what is kept for an interrupted calibration."""
+        self._states.forget()
+
     def factor(self, name: str, block: int, seed: int) -> FloatArray | None:
         """The feedback factor of a matrix; None for one whose input is not calibrated. Layers must come in ascending
         order; an lm_head, or an embedding that serves as one, is calibrated with what is packed by then."""
         layer, part = layer_and_part(name)
         if name == self._copy.lm_head:
             self._write_restored(self._n_layers)
-            self._moments = self._run(max(self._layer, 0), self._n_layers, {_native.CAPTURE_LM_HEAD})
+            self._moments = {_native.CAPTURE_LM_HEAD: self._head_moment()}
             layer, point = self._n_layers, _native.CAPTURE_LM_HEAD
-        elif layer is None or part not in _POINTS:
+        elif layer is None or part not in POINTS:
             return None
         else:
-            point = _POINTS[part]
+            point = POINTS[part]
             if layer != self._layer:
                 self._advance(layer)
         key = (layer, point, block, seed)
         if self._factor is None or self._factor[0] != key:  # q, k and v share theirs, gate and up too
             self._factor = None
             moment = self._moments.pop(point)
-            self._factor = key, feedback_factor(moment, block, seed, self._damping, self._threads)
+            with self._forecast.doing("factoring", self._what, factor_units(len(moment))):
+                self._factor = key, feedback_factor(moment, block, seed, self._damping, self._threads)
         return self._factor[1]
 
     def replace(self, name: str, weights: FloatArray) -> None:
@@ -170,39 +177,54 @@ class Calibration:
         for name in [name for name in self._restored if (layer_and_part(name)[0] or 0) < before]:
             self._copy.write(name, self._restored.pop(name))
 
+    def _head_moment(self) -> Moment:
+        """What the lm_head reads. Of the original model, where nothing is packed yet, it is kept for other sizes."""
+        key = None
+        if self._keeping is not None and self._layer < 0:
+            key = _head_moment_key(self._keeping.original)
+            content = self._keeping.kept.read(key)
+            width = self._states.width
+            if content is not None and len(content) == 4 * width * width:
+                kept: Moment = np.frombuffer(content, np.float32).reshape(width, width).copy()
+                return kept
+        moment = self._gathered(self._n_layers, {_native.CAPTURE_LM_HEAD})[_native.CAPTURE_LM_HEAD]
+        if self._keeping is not None and key is not None:
+            self._keeping.kept.write(key, moment.data)
+        return moment
+
     def _advance(self, layer: int) -> None:
         """Runs the hidden states to the input of `layer`, through blocks that are packed by now. Then takes the
         statistics of that layer."""
         assert layer > self._layer
         self._moments, self._factor = {}, None
         self._write_restored(layer)
-        for hidden in self._hidden:
-            self._session.run_layers(max(self._layer, 0), layer - max(self._layer, 0), hidden)
-            self._progress.tell(self._what)
+        self._states.resume(layer)
+        units = pass_units(self._weights, self._states.layer, layer, self._states.n_tokens)
+        with self._forecast.doing("passing", self._what, units) as report:
+            self._states.advance(layer, report)
+        self._states.keep()
         self._layer = layer
-        self._moments = self._run(layer, layer + 1, set(_POINTS.values()))
+        self._moments = self._gathered(layer + 1, set(POINTS.values()))
         self._write_restored(layer + 1)
 
-    def _run(self, first: int, end: int, points: set[int]) -> dict[int, Moment]:
-        """E[x x^T] at the points named, lower triangles, over layers from first up to end, on the hidden states as they
-        are."""
+    def _gathered(self, end: int, points: set[int]) -> dict[int, Moment]:
+        """E[x x^T] at the points named, lower triangles, over layers from the present one up to `end`, on the hidden
+        states as they are."""
         moments: dict[int, Moment] = {}
-        add = _native.library().rbe_moment_add
 
         def gather(layer: int, point: int, x: FloatArray) -> None:
             if point in points:
                 cols = x.shape[1]
-                moment = moments.setdefault(point, np.zeros((cols, cols), np.float32))
-                sums = _native.pointer(moment, ctypes.c_float)
-                _native.check(
-                    add(_native.pointer(x, ctypes.c_float), len(x), cols, self._threads or 0, sums), PackError
-                )
+                add_moment(moments.setdefault(point, np.zeros((cols, cols), np.float32)), x, self._threads)
 
-        for hidden in self._hidden:
-            self._session.run_layers(first, end - first, np.array(hidden), gather)
-            self._progress.tell(self._what)
+        first, n_tokens = self._states.layer, self._states.n_tokens
+        units = pass_units(self._weights, first, end, n_tokens)
+        if _native.CAPTURE_LM_HEAD not in points:
+            units += moment_units(self._weights, first, end, n_tokens)
+        with self._forecast.doing("passing", self._what, units) as report:
+            self._states.look(end, report, gather)
         for moment in moments.values():
-            moment /= np.float32(self._n_tokens)
+            moment /= np.float32(n_tokens)
         return moments
 
 
@@ -224,11 +246,3 @@ def read_windows(model: Path, text: str, n_tokens: int, window: int) -> list[lis
     if len(tokens) < MIN_TOKENS:
         raise PackError(f"the calibration text has {len(tokens)} tokens; give one of at least {MIN_TOKENS}, or none")
     return [tokens[start : start + size] for start in range(0, len(tokens), size)]
-
-
-def layer_and_part(name: str) -> tuple[int | None, str]:
-    """'layers.3.attention.q' -> (3, 'attention.q')."""
-    parts = name.split(".", 2)
-    if len(parts) == 3 and parts[0] == "layers" and parts[1].isdigit():
-        return int(parts[1]), parts[2]
-    return None, name

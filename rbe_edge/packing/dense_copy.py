@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rbe_edge.format import writer
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.packing import storage
-from rbe_edge.progress import Progress
+from rbe_edge.packing.forecast import Forecast
 from rbe_edge.sources.plan import ModelPlan
 
 FloatArray = npt.NDArray[np.float32]
@@ -26,9 +26,19 @@ class DenseCopy:
     areas: Mapping[str, tuple[int, int]]
 
     @property
+    def weights(self) -> dict[str, int]:
+        """How many each tensor has."""
+        return {name: n_bytes // 4 for name, (_, n_bytes) in self.areas.items()}
+
+    @property
     def lm_head(self) -> str:
         """The name of the matrix that gives the logits."""
         return "head" if "head" in self.areas else "embedding"
+
+    def read(self, name: str) -> FloatArray:
+        """The weights of a tensor as they are now, float32 [n], mapped."""
+        offset, n_bytes = self.areas[name]
+        return np.memmap(self.path, np.float32, "r", offset, (n_bytes // 4,))
 
     def write(self, name: str, weights: FloatArray) -> None:
         """Replaces a tensor by numbers, float32 [rows][cols]. An engine that has the file mapped sees them at once; it
@@ -47,16 +57,23 @@ def make(
     plan: ModelPlan,
     metadata: Mapping[str, MetadataValue],
     blobs: Mapping[str, bytes],
-    progress: Progress,
+    forecast: Forecast,
 ) -> DenseCopy:
-    """Writes the copy of a model. progress: is told before every tensor. Memory: one tensor. Raises PackError where the
+    """Writes the copy of a model. forecast: is told after every tensor. Memory: one tensor. Raises PackError where the
     file cannot be written."""
     stores = [storage.dense(tensor, 32) for tensor in plan.tensors]
     entries = [storage.entry(tensor, store) for tensor, store in zip(plan.tensors, stores, strict=True)]
-    with writer.PackWriter(path, metadata, [], blobs, entries) as file:
+    total = sum(tensor.rows * tensor.cols for tensor in plan.tensors)
+    with (
+        writer.PackWriter(path, metadata, [], blobs, entries) as file,
+        forecast.doing("copying", "reading weights", total / 1e9) as report,
+    ):
+        done = 0
         for tensor, store in zip(plan.tensors, stores, strict=True):
-            progress.tell("preparing calibration")
             data, error = storage.data_of(tensor, store)
             file.write_tensor([data], error)
+            done += tensor.rows * tensor.cols
+            report(done, total)
         file.commit()
-        return DenseCopy(path, {entry.name: (file.offset(entry.name), entry.n_bytes) for entry in entries})
+        areas = {entry.name: (file.offset(entry.name), entry.n_bytes) for entry in entries}
+        return DenseCopy(path, areas)

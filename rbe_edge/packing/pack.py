@@ -8,71 +8,27 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
-from rbe_edge._version import __version__
 from rbe_edge.codes import trellis
 from rbe_edge.errors import ModelError, PackError
 from rbe_edge.files.new_file import NewFile
 from rbe_edge.format import writer
-from rbe_edge.format.metadata import MetadataValue
-from rbe_edge.packing import allocation, dense_copy, sensitivity, smooth_codes, storage
+from rbe_edge.packing import allocation, dense_copy, estimates, schedule, sensitivity, storage, survey
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
-from rbe_edge.packing.calibration import N_TOKENS, SETTINGS, WINDOW, Calibration, read_text, read_windows
-from rbe_edge.packing.chat_proof import chat_form
+from rbe_edge.packing.calibration import WINDOW, Calibration, read_windows
 from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.packing.encoded_tensors import EncodedTensors, Finished
+from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.held_out import HeldOut, HeldOutKl
-from rbe_edge.packing.journal import Finished, Journal
+from rbe_edge.packing.hidden_states import Keeping
+from rbe_edge.packing.kept import Kept, key_of
+from rbe_edge.packing.options import MAX_THREADS as MAX_THREADS
+from rbe_edge.packing.options import PackOptions as PackOptions
 from rbe_edge.packing.storage import Storage
-from rbe_edge.progress import Listener, Progress
-from rbe_edge.sources.mapping import plan_model
-from rbe_edge.sources.open import open_source
-from rbe_edge.sources.plan import ModelPlan, TensorPlan
-from rbe_edge.sources.tokenizers.blob import write_blob
-from rbe_edge.sources.tokenizers.of_source import source_tokenizer
-from rbe_edge.sources.types import Source
-
-MAX_THREADS = 64  # of the library
-
-TABLE_PLANES = (4, 2)
-"""Of the trellis that a smooth code has to beat to be used for a table of positions: 6 bits."""
-
-
-@dataclass(frozen=True)
-class PackOptions:
-    """bits: per weight of the whole file, 2 to 8 in any fraction; 16 and 32 store all matrices as they are. threads:
-    None for all cores; the bytes written do not depend on it.
-
-    force: replace an existing file. tokenizer: that of a llama2.c checkpoint, if it is not beside it. revision: branch,
-    tag or commit of an org/name source. calibrate: a text in UTF-8, or the one that comes with the package, or none;
-    matrices are encoded so that the errors on such text are small, and each gets bits by its sensitivity on that text
-    (docs/codec.md, "Deciding bits per tensor"). It needs four bytes per weight of free space beside the output. nested:
-    the first plane of every tensor is a model of its own, of about 2 bits. report: a file for what each tensor got and
-    why (packing/report.py).
-    """
-
-    bits: float = 4
-    threads: int | None = None
-    force: bool = False
-    tokenizer: Path | None = None
-    revision: str | None = None
-    calibrate: Path | Literal["built-in", "none"] = "built-in"
-    nested: bool = False
-    report: Path | None = None
-
-    @property
-    def coded(self) -> bool:
-        """Whether matrices are coded at all."""
-        return self.bits not in storage.DENSE_BITS
-
-    @property
-    def calibrated(self) -> bool:
-        return self.coded and self.calibrate != "none"
-
-    def __str__(self) -> str:
-        """As recorded in the file (`packer.options`)."""
-        return f"bits={self.bits:g}" + " nested" * (self.coded and self.nested) + " calibrated" * self.calibrated
+from rbe_edge.packing.subject import Subject, read_subject
+from rbe_edge.progress import Listener
+from rbe_edge.sources.plan import TensorPlan
 
 
 @dataclass(frozen=True)
@@ -122,49 +78,31 @@ def pack(
 ) -> PackReport:
     """Packs a Hugging Face directory, a GGUF file, a llama2.c checkpoint or `org/name` of the hub into `out`.
 
-    The same source and options give the same bytes. `out` appears when it is complete; on any failure, and when
-    `progress` returns True or raises an Exception, nothing is left. Interrupted (KeyboardInterrupt, SIGKILL, power), it
-    leaves what is finished in `OUT.partial`, and goes on from there when it is called again with the same source and
-    options; the bytes are those of an uninterrupted run. progress(what, done, total): done and total count weights of
-    the whole model. Memory: a few tensors, never the model.
+    The same source and options give the same bytes. `out` appears when it is complete; whatever ends the work before,
+    nothing of it lies there. What is finished by then is kept in the user's cache (kept.py): the same call goes on from
+    it, after a kill too, and the bytes are those of an uninterrupted run. Another size of the same source takes its
+    sensitivities from there. progress(what, done, total): done and total are milliseconds, as a Forecast tells them.
+    Memory: a few tensors, never the model.
     Raises PackError, TokenizerError, Cancelled, and MissingExtra for a download without huggingface_hub.
     """
-    with Packing(source, Path(out), options or PackOptions(), Progress(progress)) as packing:
+    with Packing(source, Path(out), options or PackOptions(), progress) as packing:
         packing.prepare()
         packing.decide()
         packing.encode()
         return packing.finish()
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """What is packed: all that is known of it before anything is written. text: for calibration, "" for none. notes:
-    of PackReport."""
-
-    source: Source
-    sha256: str
-    plan: ModelPlan
-    metadata: dict[str, MetadataValue]
-    blobs: dict[str, bytes]
-    text: str
-    notes: tuple[str, ...]
-
-    def seed_of(self, tensor: TensorPlan) -> int:
-        """Of the rotation of the activation that a tensor multiplies."""
-        return storage.rotation_seed(self.sha256, tensor.reads)
-
-
 class Packing:
     """One model on its way into one file: prepare(), decide(), encode() and finish(), once each and in this order.
 
-    A context manager: it holds the claim of the output, the journal and the file in the making, and gives them up at
-    its end. For one thread. pack() says what it promises and raises.
+    A context manager: it holds the claim of the output and the file in the making, and gives them up at its end. For
+    one thread. pack() says what it promises and raises.
     """
 
     # From prepare() on; no copy and no windows without calibration.
-    _subject: _Subject
+    _subject: Subject
     _claim: NewFile
-    _journal: Journal
+    _kept: Kept | None
     _copy: DenseCopy | None
     _windows: Sequence[Sequence[int]]
     _held_out: HeldOut | None
@@ -172,16 +110,18 @@ class Packing:
     _decisions: Sequence[Decision | None]
     _stores: Sequence[Storage]
     _file: writer.PackWriter
+    _encoded_tensors: EncodedTensors
 
-    def __init__(self, source: str | Path, out: Path, options: PackOptions, progress: Progress) -> None:
+    def __init__(self, source: str | Path, out: Path, options: PackOptions, progress: Listener | None) -> None:
         """Raises PackError for what cannot be done, before anything is read."""
         self._started = time.monotonic()
-        _check(out, options)
+        options.check(out)
         self._source = source
         self._out = out
         self._options = options
-        self._progress = progress
+        self._forecast = Forecast(progress, schedule.RATES)
         self._tensors: list[TensorReport] = []  # those that are written
+        self._survey: survey.Survey | None = None  # of a quick packing, from decide() on
         self._stack = ExitStack()
 
     def __enter__(self) -> Packing:
@@ -192,16 +132,23 @@ class Packing:
 
     def prepare(self) -> None:
         """Claims the output, reads the source, and makes the copy of the model that calibration runs."""
-        self._claim = self._stack.enter_context(writer.claim(self._out, self._options.force))
-        self._subject = subject = _read(self._source, self._options, self._progress)
-        self._journal = self._stack.enter_context(Journal(self._out))
+        options = self._options
+        self._claim = self._stack.enter_context(writer.claim(self._out, options.force))
+        self._subject = subject = read_subject(self._source, options, self._forecast)
         self._copy, self._windows, self._held_out = None, [], None
-        if self._options.calibrated:
+        self._kept = Kept() if options.coded else None
+        if self._kept is not None and options.calibrated:
+            try:
+                scratch = self._stack.enter_context(self._kept.scratch())
+            except OSError as reason:
+                raise PackError(
+                    f"no place for a copy of the model while it is packed ({reason.strerror}); set XDG_CACHE_HOME"
+                ) from None
             self._copy = dense_copy.make(
-                self._journal.scratch(), subject.plan, subject.metadata, subject.blobs, self._progress
+                scratch / "dense.rbe", subject.plan, subject.metadata, subject.blobs, self._forecast
             )
-            self._windows = read_windows(self._copy.path, subject.text, N_TOKENS, WINDOW)
-            self._held_out = HeldOut(self._copy.path, subject.text, N_TOKENS, self._options.threads)
+            self._windows = read_windows(self._copy.path, subject.text, options.work.tokens, WINDOW)
+            self._held_out = HeldOut(self._copy.path, subject.text, options.work.tokens, options.threads)
 
     def decide(self) -> None:
         """Decides how each tensor is stored, begins the file, and finds what an interrupted run has finished of it."""
@@ -223,45 +170,54 @@ class Packing:
         self._file = self._stack.enter_context(self._writer(self._stores))
         tables = [trellis.CODEBOOKS[bits] for store in self._stores for bits in store.planes]
         work = [subject.metadata, tables, self._file.entries]
-        self._journal.begin([subject.text, SETTINGS, *map(repr, work)])
+        self._encoded_tensors = EncodedTensors(
+            self._kept, key_of("encoding", subject.text, options.work.settings, *map(repr, work))
+        )
+        left = [
+            (tensor, store.planes)
+            for number, (tensor, store) in enumerate(zip(tensors, self._stores, strict=True))
+            if store.planes and not self._encoded_tensors.has(number)
+        ]
+        self._forecast.plan(self._work_left(left, self._file.file_bytes))
 
     def encode(self) -> None:
         """Writes the tensors, in the order of the file."""
         with ExitStack() as stack:
             calibration = None
-            if self._copy is not None:
-                calibration = stack.enter_context(
-                    Calibration(self._copy, self._windows, self._options.threads, progress=self._progress)
-                )
-            done = 0
+            if self._copy is not None and self._survey is None:
+                calibration = stack.enter_context(self._calibration(self._copy))
             for number, tensor in enumerate(self._subject.plan.tensors):
-                self._progress.tell(tensor.name, done)
                 if self._stores[number].planes:
                     error = self._write_coded(number, tensor, calibration)
                 else:
-                    data, error = storage.data_of(tensor, self._stores[number])
-                    self._file.write_tensor([data], error)
+                    with self._forecast.doing("writing", f"encoding {tensor.name}", self._stores[number].n_bytes / 1e9):
+                        data, error = storage.data_of(tensor, self._stores[number])
+                        self._file.write_tensor([data], error)
                 self._tensors.append(self._reported(number, tensor, error))
-                done += tensor.rows * tensor.cols
+            self._finished = calibration
 
     def finish(self) -> PackReport:
         """Gives the file its name, takes away what was needed to make it, and reports."""
-        self._progress.tell("writing", self._progress.total)
-        self._file.commit()
+        with self._forecast.doing("writing", "writing", self._file.file_bytes / 1e9):
+            self._file.commit()
+        self._encoded_tensors.forget()
+        if self._finished is not None:
+            self._finished.forget()
         self._stack.close()
         held_out = None
         with suppress(ModelError):  # such as too little memory to run what is packed: the file is whole all the same
             held_out = self._held_out.kl_of(self._out) if self._held_out is not None else None
-        plan, options = self._subject.plan, self._options
+        plan, options, subject = self._subject.plan, self._options, self._subject
+        problem = self._kept.problem if self._kept is not None else None
         packed = PackReport(
             self._out,
-            self._subject.source.name,
+            subject.source.name,
             plan.architecture,
             plan.parameters,
             self._file.file_bytes,
             time.monotonic() - self._started,
             tuple(self._tensors),
-            self._subject.notes,
+            (*subject.notes, *([problem] if problem is not None else [])),
             held_out,
         )
         if options.report is not None:
@@ -273,21 +229,55 @@ class Packing:
             reports.write(options.report, packed.name, options.bits, packed.bits_per_weight, options.calibrated, coded)
         return packed
 
+    def _original(self) -> str:
+        """Of all that the statistics of the unpacked model depend on."""
+        return key_of("original", self._subject.sha256, self._subject.text, self._options.work.settings)
+
     def _sensitivities(self) -> Mapping[str, float] | None:
-        """By tensor, measured or kept from an earlier run; None without calibration."""
-        if self._copy is None:
+        """By tensor; None without calibration. A quick packing takes its statistics too."""
+        if self._copy is None or self._kept is None:
             return None
-        subject = self._subject
-        paths = sensitivity.cache_paths(subject.source.directory, subject.sha256, subject.text)
-        return sensitivity.known(
-            paths,
-            self._copy,
-            subject.plan.tensors,
-            self._windows,
-            subject.seed_of,
-            self._options.threads,
-            self._progress,
+        effort, tensors = self._options.work, self._subject.plan.tensors
+        coded = sensitivity.coded(tensors)
+        planes = schedule.guessed_planes(self._options.bits)
+        after = self._work_left(
+            [(tensor, planes) for tensor in coded], self._subject.plan.parameters * self._options.bits / 8
         )
+        if effort.quick:
+            n_tokens = sum(map(len, self._windows))
+            self._forecast.plan(schedule.added(survey.expected(self._copy.weights, coded, n_tokens), after))
+            seed_of, threads = self._subject.seed_of, self._options.threads
+            keeping = Keeping(self._kept, self._original(), self._original())
+            self._survey = survey.Survey(self._copy, coded, self._windows, seed_of, threads, self._forecast, keeping)
+            return estimates.estimated(coded, self._survey.flow)
+        work = sensitivity.work_key(self._original(), effort)
+        keeping = Keeping(self._kept, work, work)
+        measurement = sensitivity.Measurement(
+            self._copy, tensors, self._windows, self._subject.seed_of, self._options.threads, effort, keeping
+        )
+        vocabulary = self._subject.metadata["vocabulary"]
+        assert isinstance(vocabulary, int)
+        self._forecast.plan(schedule.added(sensitivity.expected(measurement, vocabulary), after))
+        return sensitivity.known(measurement, self._forecast)
+
+    def _calibration(self, copy: DenseCopy) -> Calibration:
+        assert self._kept is not None
+        return Calibration(
+            copy,
+            self._windows,
+            self._options.threads,
+            forecast=self._forecast,
+            keeping=Keeping(self._kept, self._original(), self._encoded_tensors.key),
+        )
+
+    def _work_left(self, left: Sequence[tuple[TensorPlan, Sequence[int]]], file_bytes: float) -> dict[str, float]:
+        """What it takes to encode matrices, with their planes, and to write the file."""
+        effort = self._options.work
+        work = schedule.encoding(left, file_bytes, effort.quick)
+        if self._copy is None or effort.quick:
+            return work
+        n_tokens, matrices = sum(map(len, self._windows)), [tensor for tensor, _ in left]
+        return schedule.added(work, schedule.calibrating(matrices, self._copy.weights, n_tokens))
 
     def _writer(self, stores: Sequence[Storage]) -> writer.PackWriter:
         """The file that tensors stored in this way make; nothing is written before it is entered."""
@@ -308,29 +298,33 @@ class Packing:
         )
 
     def _write_coded(self, number: int, tensor: TensorPlan, calibration: Calibration | None) -> float:
-        """Encodes a tensor, or takes it from the journal, and writes it; gives its relative squared error."""
+        """Encodes a tensor, or takes it from what is kept, and writes it; gives its relative squared error."""
         store, seed = self._stores[number], self._file.entries[number].seed
-        finished = self._journal.read(number, store.n_bytes)
+        finished = self._encoded_tensors.read(number, store.n_bytes)
         if finished is None:
             finished = self._encoded(number, tensor, calibration)
-            self._journal.write(number, finished)
-        if calibration is not None:  # the same numbers from a journal as from an encoder
-            shape = (tensor.rows, tensor.cols)
-            decoded = trellis.decode(finished.data, store.planes, *shape, seed, finished.tensor_scale)
-            calibration.replace(tensor.name, decoded)
-        self._file.write_tensor([finished.data], finished.error, finished.tensor_scale)
+            self._encoded_tensors.write(number, finished)
+        with self._forecast.doing("writing", f"encoding {tensor.name}", store.n_bytes / 1e9):
+            if calibration is not None:  # the same numbers from the cache as from an encoder
+                shape = (tensor.rows, tensor.cols)
+                decoded = trellis.decode(finished.data, store.planes, *shape, seed, finished.tensor_scale)
+                calibration.replace(tensor.name, decoded)
+            self._file.write_tensor([finished.data], finished.error, finished.tensor_scale)
         return finished.error
 
     def _encoded(self, number: int, tensor: TensorPlan, calibration: Calibration | None) -> Finished:
-        entry, options = self._file.entries[number], self._options
+        entry, options, planes = self._file.entries[number], self._options, self._stores[number].planes
         values = tensor.read()
         feedback = None
-        if calibration is not None:
-            feedback = calibration.factor(tensor.name, entry.rotation_block, entry.seed)
-        report = self._progress.share(tensor.name, tensor.rows * tensor.cols)
-        encoded = trellis.encode(
-            values, self._stores[number].planes, entry.seed, options.threads, report, feedback, options.nested
-        )
+        source = calibration or self._survey
+        if source is not None:
+            feedback = source.factor(tensor.name, entry.rotation_block, entry.seed)
+        quick = options.work.quick
+        units = schedule.encode_units(values.size, planes, quick)
+        with self._forecast.doing("encoding", f"encoding {tensor.name}", units) as report:
+            encoded = trellis.encode(
+                values, planes, entry.seed, options.threads, report, feedback, options.nested, quick
+            )
         return Finished(b"".join(encoded.data), encoded.error, encoded.tensor_scale)
 
     def _reported(self, number: int, tensor: TensorPlan, error: float) -> TensorReport:
@@ -347,44 +341,3 @@ class Packing:
             self._file.offset(tensor.name),
             kl,
         )
-
-
-def _check(out: Path, options: PackOptions) -> None:
-    """Refuses what cannot be done, before anything is read."""
-    if not (2 <= options.bits <= 8 or options.bits in storage.DENSE_BITS):
-        raise PackError(f"--bits {options.bits:g} is not possible; give 2 to 8, fractions too, or 16 or 32")
-    if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
-        raise PackError(f"--threads {options.threads} is not possible; give 1 to {MAX_THREADS}, or none for all cores")
-    writer.check_target(out, options.force)
-    if options.report is not None:
-        reports.check(options.report)
-
-
-def _read(source: str | Path, options: PackOptions, progress: Progress) -> _Subject:
-    """Opens a source, and reads of it all but the weights of matrices, which its hash alone sees."""
-    opened = open_source(source, options.tokenizer, options.revision)
-    plan = plan_model(opened)
-    progress.total = sum(tensor.rows * tensor.cols for tensor in plan.tensors)
-    vocabulary = plan.metadata["vocabulary"]
-    assert isinstance(vocabulary, int)
-    tokenizer = source_tokenizer(opened, vocabulary)
-    text = read_text(options.calibrate if isinstance(options.calibrate, Path) else None) if options.calibrated else ""
-    progress.tell("reading")
-    sha256 = opened.sha256(progress.share("reading", 0))
-    if options.coded:
-        plan = smooth_codes.with_tables(plan, TABLE_PLANES, options.threads, progress)
-    metadata: dict[str, MetadataValue] = {
-        "name": opened.name,
-        **plan.metadata,
-        "parameters": plan.parameters,
-        "source.name": opened.name,
-        "source.sha256": sha256,
-        "packer.version": __version__,
-        "packer.options": str(options),
-        **tokenizer.metadata(),
-    }
-    form = chat_form(metadata, lambda: progress.tell("proving the chat template", 0))
-    if form is not None:
-        metadata["chat_form"] = form
-    notes = (*plan.notes, *tokenizer.notes)
-    return _Subject(opened, sha256, plan, metadata, {"tokenizer": write_blob(tokenizer)}, text, notes)

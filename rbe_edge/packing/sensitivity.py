@@ -1,4 +1,4 @@
-"""How much a model suffers from errors in each of its matrices: measured, kept beside the source, used for any size
+"""How much a model suffers from errors in each of its matrices: measured, kept in the user's cache, used for any size
 (docs/codec.md, "Deciding bits per tensor").
 
 One matrix after the other is encoded at one rate as it would be for the file, with feedback, and put into the copy with
@@ -10,27 +10,27 @@ error, so one rate tells about all. Memory: one matrix, the predictions for SCOR
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import json
 import math
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from rbe_edge import _native
-from rbe_edge._version import __version__
 from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
-from rbe_edge.files.new_file import write_file
-from rbe_edge.packing import storage
+from rbe_edge.packing import schedule, storage
 from rbe_edge.packing.allocation import GAUSSIAN_ERROR
-from rbe_edge.packing.calibration import DAMPING, WINDOW, Calibration, layer_and_part
+from rbe_edge.packing.calibration import Calibration
 from rbe_edge.packing.dense_copy import DenseCopy
-from rbe_edge.progress import Progress
+from rbe_edge.packing.effort import EFFORTS, Effort
+from rbe_edge.packing.forecast import Forecast
+from rbe_edge.packing.hidden_states import Keeping
+from rbe_edge.packing.kept import key_of
+from rbe_edge.packing.schedule import RATES, encode_units, layer_and_part, pass_units
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import MAX_PASS_TOKENS
 from rbe_edge.runtime.session import Session
@@ -41,20 +41,23 @@ FloatArray = npt.NDArray[np.float32]
 PROBE = (2,)
 """The planes that are tried: quick to encode, and the error is large enough to be measured on few tokens."""
 
-MOMENT_TOKENS = 16384
-"""For the feedback: a quarter of what the encoding itself takes; sensitivities need two digits."""
-
-KL_TOKENS = 3072
-"""At most: fewer where the vocabulary is large (SCORED_BYTES)."""
-
-SCORED_BYTES = 256 << 20
-"""Of the log-probabilities of the whole model, float32 [tokens][vocabulary], kept while matrices are tried."""
-
 MIN_KL_TOKENS = 256
 _PIECE_BYTES = 32 << 20  # of logits at a time
 _DIGITS = 4  # what is kept: more would say nothing
 
-SETTINGS = f"{PROBE} {MOMENT_TOKENS} {KL_TOKENS} {SCORED_BYTES} {WINDOW} {DAMPING}"
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured, on what. windows: calibration text; its last part is scored. seed_of: of a tensor's rotation.
+    keeping: what is measured is kept there, and taken from there; an interrupted measurement goes on."""
+
+    copy: DenseCopy
+    tensors: Sequence[TensorPlan]
+    windows: Sequence[Sequence[int]]
+    seed_of: Callable[[TensorPlan], int]
+    threads: int | None = None
+    effort: Effort = EFFORTS["normal"]
+    keeping: Keeping | None = None
 
 
 def coded(tensors: Iterable[TensorPlan]) -> list[TensorPlan]:
@@ -66,50 +69,73 @@ def coded(tensors: Iterable[TensorPlan]) -> list[TensorPlan]:
     ]
 
 
-def measure(
-    copy: DenseCopy,
-    tensors: Sequence[TensorPlan],
-    windows: Sequence[Sequence[int]],
-    seed_of: Callable[[TensorPlan], int],
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> dict[str, float]:
+def expected(measurement: Measurement, vocabulary: int) -> dict[str, float]:
+    """What known() will have to do, without what is kept (schedule.py)."""
+    found = load(measurement)
+    left = [tensor for tensor in coded(measurement.tensors) if tensor.name not in found]
+    scored, rest = _split(measurement.windows, vocabulary, measurement.effort)
+    n_tokens, n_scored = sum(map(len, rest)), sum(map(len, scored))
+    return schedule.measuring(left, measurement.copy.weights, n_tokens, n_scored, PROBE)
+
+
+def known(measurement: Measurement, forecast: Forecast | None = None) -> dict[str, float]:
     """Sensitivity of every tensor that may be coded: nats per token and unit of relative squared error, as it is on
-    a Gaussian. windows: calibration text; its last part is scored. progress: is told what is being measured; it
-    keeps its count. The copy is as before when this returns, not when it raises.
+    a Gaussian. forecast: is told what is being measured. The copy is as before when this returns, not when it raises.
     """
-    progress = progress or Progress()
-    found: dict[str, float] = {}
+    forecast = forecast or Forecast(None, RATES)
+    found = load(measurement)
+    wanted = coded(measurement.tensors)
+    missing = [tensor for tensor in wanted if tensor.name not in found]
+    if not missing:
+        return found
+    copy, threads = measurement.copy, measurement.threads
     with ExitStack() as stack:
         model = stack.enter_context(Model.open(copy.path, verify=False))
-        scored, rest = _split(windows, model.info.vocabulary)
+        scored, rest = _split(measurement.windows, model.info.vocabulary, measurement.effort)
         calibration = stack.enter_context(
-            Calibration(copy, rest, threads, progress=progress, what="measuring sensitivity")
+            Calibration(copy, rest, threads, forecast=forecast, what="measuring", keeping=measurement.keeping)
         )
-        probe = stack.enter_context(_Probe(model, copy, scored, threads))
-        wanted = coded(tensors)
-        for number, tensor in enumerate(wanted):
-            what = f"measuring sensitivity, {number + 1} of {len(wanted)}"
-            progress.tell(what)
-            values, seed = tensor.read(), seed_of(tensor)
-            factor = calibration.factor(tensor.name, trellis.rotation_block(tensor.cols), seed)
-            encoded = trellis.encode(values, PROBE, seed, threads, progress.share(what, 0), factor)
-            decoded = trellis.decode(
-                b"".join(encoded.data), PROBE, tensor.rows, tensor.cols, seed, encoded.tensor_scale
-            )
-            layer, _ = layer_and_part(tensor.name)
-            probe.advance(layer)
-            copy.write(tensor.name, decoded)
-            kl = probe.divergence(from_tokens=layer is None)
-            copy.write(tensor.name, values)
-            found[tensor.name] = float(f"{max(kl, 0.0) / GAUSSIAN_ERROR[PROBE]:.{_DIGITS}g}")
+        probe = stack.enter_context(_Probe(model, copy, scored, threads, forecast))
+        for number, tensor in enumerate(missing, len(wanted) - len(missing) + 1):
+            what = f"measuring {number} of {len(wanted)}"
+            found[tensor.name] = _measured(measurement, tensor, calibration, probe, what, forecast)
+            save(measurement, found)
+        calibration.forget()
     return found
 
 
-def _split(windows: Sequence[Sequence[int]], vocabulary: int) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
+def _measured(
+    measurement: Measurement,
+    tensor: TensorPlan,
+    calibration: Calibration,
+    probe: _Probe,
+    what: str,
+    forecast: Forecast,
+) -> float:
+    copy, threads = measurement.copy, measurement.threads
+    values, seed = tensor.read(), measurement.seed_of(tensor)
+    factor = calibration.factor(tensor.name, trellis.rotation_block(tensor.cols), seed)
+    with forecast.doing("encoding", what, encode_units(values.size, PROBE)) as report:
+        encoded = trellis.encode(values, PROBE, seed, threads, report, factor)
+    decoded = trellis.decode(b"".join(encoded.data), PROBE, tensor.rows, tensor.cols, seed, encoded.tensor_scale)
+    layer, _ = layer_and_part(tensor.name)
+    probe.advance(layer)
+    copy.write(tensor.name, decoded)
+    kl = probe.divergence(what, from_tokens=layer is None)
+    copy.write(tensor.name, values)
+    return float(f"{max(kl, 0.0) / GAUSSIAN_ERROR[PROBE]:.{_DIGITS}g}")
+
+
+def _scored_tokens(vocabulary: int, effort: Effort) -> int:
+    return max(min(effort.scored_tokens, effort.scored_bytes // (4 * vocabulary)), MIN_KL_TOKENS)
+
+
+def _split(
+    windows: Sequence[Sequence[int]], vocabulary: int, effort: Effort
+) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
     """What is scored, from the end of the text, and what the statistics are of. They are apart where the text is long
     enough."""
-    n_scored = max(min(KL_TOKENS, SCORED_BYTES // (4 * vocabulary)), MIN_KL_TOKENS)
+    n_scored = _scored_tokens(vocabulary, effort)
     scored: list[Sequence[int]] = []
     n = 0
     for window in reversed(windows):
@@ -124,8 +150,17 @@ def _split(windows: Sequence[Sequence[int]], vocabulary: int) -> tuple[list[Sequ
 class _Probe:
     """Predictions of the model as the copy has it now, against those it began with. A context manager."""
 
-    def __init__(self, model: Model, copy: DenseCopy, windows: Sequence[Sequence[int]], threads: int | None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        copy: DenseCopy,
+        windows: Sequence[Sequence[int]],
+        threads: int | None,
+        forecast: Forecast,
+    ) -> None:
         self._windows = windows
+        self._weights = copy.weights
+        self._forecast = forecast
         self._threads = threads
         self._layer = 0
         self._n_layers = model.info.layers
@@ -162,15 +197,18 @@ class _Probe:
             self._session.run_layers(self._layer, layer - self._layer, hidden)
         self._layer = layer
 
-    def divergence(self, from_tokens: bool) -> float:
+    def divergence(self, what: str, from_tokens: bool) -> float:
         """Nats per token. from_tokens: the embedding may have changed; else only layers from the present one on."""
         first, hidden = (0, self._embedded()) if from_tokens else (self._layer, self._hidden)
-        total, n = 0.0, 0
-        for expected, x in zip(self._expected, self._last(hidden, first), strict=True):
-            rows = max(_PIECE_BYTES // (4 * expected.shape[1]), 1)
-            for start in range(0, len(x), rows):
-                total += self._kl(expected[start : start + rows], self._log_softmax(x[start : start + rows]))
-            n += len(x)
+        total, n, n_tokens = 0.0, 0, sum(map(len, hidden))
+        units = pass_units(self._weights, first, self._n_layers, n_tokens) + self._head.size / 1e9 * n_tokens
+        with self._forecast.doing("passing", what, units) as report:
+            for expected, x in zip(self._expected, self._last(hidden, first), strict=True):
+                rows = max(_PIECE_BYTES // (4 * expected.shape[1]), 1)
+                for start in range(0, len(x), rows):
+                    total += self._kl(expected[start : start + rows], self._log_softmax(x[start : start + rows]))
+                    report(n + start, n_tokens)
+                n += len(x)
         return total / n
 
     def _last(self, hidden: Sequence[FloatArray], first: int = 0) -> Iterable[FloatArray]:
@@ -209,59 +247,41 @@ class _Probe:
 # ---- kept for the next size ----
 
 
-def known(
-    paths: Sequence[Path],
-    copy: DenseCopy,
-    tensors: Sequence[TensorPlan],
-    windows: Sequence[Sequence[int]],
-    seed_of: Callable[[TensorPlan], int],
-    threads: int | None,
-    progress: Progress,
-) -> dict[str, float]:
-    """As it was kept at one of the paths, or measured and kept there."""
-    found = load(paths, tensors)
-    if found is None:
-        found = measure(copy, tensors, windows, seed_of, threads, progress)
-        save(paths, found)
+def load(measurement: Measurement) -> dict[str, float]:
+    """What of a measurement was kept, by tensor, in the order in which it is measured, as far as it is whole."""
+    if measurement.keeping is None:
+        return {}
+    content = measurement.keeping.kept.read(_key(measurement.keeping))
+    found: dict[str, float] = {}
+    if content is not None:
+        values = json.loads(content)["sensitivity"]
+        for tensor in coded(measurement.tensors):
+            if tensor.name not in values:
+                break
+            found[tensor.name] = float(values[tensor.name])
     return found
 
 
-def cache_paths(source: Path, source_sha256: str, text: str) -> list[Path]:
-    """Where a measurement is kept: beside the source, or else in the user's cache."""
-    settings = f"{__version__} {SETTINGS} {source_sha256} {hashlib.sha256(text.encode()).hexdigest()} {_tables()}"
-    name = f"rbe-sensitivity-{hashlib.sha256(settings.encode()).hexdigest()[:16]}.json"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    directory = source if source.is_dir() else source.parent
-    return [directory / f".{name}", cache / "rbe-edge" / name]
+def save(measurement: Measurement, values: dict[str, float]) -> None:
+    """Keeps what is measured so far."""
+    if measurement.keeping is not None:
+        content = {"unit": "nats per token and relative squared error", "sensitivity": values}
+        measurement.keeping.kept.write(_key(measurement.keeping), json.dumps(content).encode())
 
 
-def _tables() -> str:
-    return " ".join(repr(trellis.CODEBOOKS[bits]) for bits in PROBE)
+def _key(keeping: Keeping) -> str:
+    return key_of("sensitivity", keeping.work)
 
 
-def load(paths: Iterable[Path], tensors: Iterable[TensorPlan]) -> dict[str, float] | None:
-    """A measurement that was kept, of all these tensors; None where there is none that is whole."""
-    names = [tensor.name for tensor in coded(tensors)]
-    for path in paths:
-        try:
-            if not path.is_file():  # a pipe would never end
-                continue
-            values = json.loads(path.read_text(encoding="utf-8"))["sensitivity"]
-            found = {name: float(values[name]) for name in names}
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if all(np.isfinite(value) and value >= 0 for value in found.values()):
-            return found
-    return None
+def expected_at_first(
+    tensors: Sequence[TensorPlan], weights: schedule.Weights, vocabulary: int, n_tokens: int, effort: Effort
+) -> dict[str, float]:
+    """As expected(), of a text of about n_tokens, before anything is read."""
+    n_scored = _scored_tokens(vocabulary, effort)
+    return schedule.measuring(coded(tensors), weights, n_tokens - n_scored, n_scored, PROBE)
 
 
-def save(paths: Iterable[Path], values: Mapping[str, float]) -> Path | None:
-    """Keeps a measurement at the first place that can be written, whole or not at all; None where none can be."""
-    content = json.dumps({"unit": "nats per token and relative squared error", "sensitivity": values}, indent=1)
-    for path in paths:
-        with suppress(OSError, PackError):
-            if not path.name.startswith("."):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, content.encode(), PackError, replace=True)
-            return path
-    return None
+def work_key(original: str, effort: Effort) -> str:
+    """Of what a measurement depends on. original: of the source and the text."""
+    tables = [repr(trellis.CODEBOOKS[bits]) for bits in PROBE]
+    return key_of("measured", original, PROBE, effort.scored_tokens, effort.scored_bytes, *tables)

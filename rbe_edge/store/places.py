@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from rbe_edge.errors import MissingExtra
+from rbe_edge.files.user_cache import cache_directory
 from rbe_edge.store.private import keep_private
 
 
@@ -35,14 +35,8 @@ def states_directory() -> Path:
 
 
 def threads_file() -> Path:
-    """Where it is kept how many threads were fastest, by machine and size of model; made by the first answer. Works
-    without platformdirs too, which the commands do not need otherwise."""
-    try:
-        from platformdirs import user_cache_path
-    except ImportError:
-        base = os.environ.get("XDG_CACHE_HOME") or ""
-        return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "rbe_edge" / "threads.txt"
-    return user_cache_path("rbe_edge", appauthor=False) / "threads.txt"
+    """Where it is kept how many threads were fastest, by machine and size of model; made by the first answer."""
+    return cache_directory() / "threads.txt"
 
 
 def make_threads_file_directory() -> Path | None:

@@ -7,13 +7,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from rbe_edge.files.user_cache import cache_directory
 from rbe_edge.runtime import fit
 from rbe_edge.runtime.fit import Advice
 from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.sources.hub import Offer, existing
 from rbe_edge.terminal_text import size
 
-_CALIBRATION_BYTES_PER_WEIGHT = 4  # packing/pack.py keeps the weights in fp32 beside the output
+_CALIBRATION_BYTES_PER_WEIGHT = 7  # packing keeps weights and statistics in fp32 in the cache (packing/survey.py)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def needs(offer: Offer, plan: Plan, *, cache: Path, output: Path, cached_bytes: 
     disk share its free space; they need not exist."""
     wanted = (
         (cache, max(0, offer.download_bytes - cached_bytes)),
-        (output, offer.parameters * _CALIBRATION_BYTES_PER_WEIGHT + plan.file_bytes),
+        (output, plan.file_bytes),
+        (cache_directory(), offer.parameters * _CALIBRATION_BYTES_PER_WEIGHT + plan.file_bytes),
     )
     disks: dict[int, tuple[Path, int]] = {}
     for directory, n_bytes in wanted:

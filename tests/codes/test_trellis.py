@@ -128,6 +128,18 @@ def test_bytes_do_not_depend_on_threads() -> None:
     assert trellis.encode(weights, (3, 2), seed=6, threads=1) != one
 
 
+@pytest.mark.parametrize("planes", [(2,), (4,), (2, 2)])
+def test_the_quick_search_loses_little(planes: tuple[int, ...]) -> None:
+    weights = np.random.default_rng(4).standard_normal((256, 512)).astype(np.float32)
+    thorough = trellis.encode(weights, planes, 7)
+    quick = trellis.encode(weights, planes, 7, 1, quick=True)
+    assert thorough.error < quick.error < 1.12 * thorough.error
+    assert trellis.encode(weights, planes, 7, 3, quick=True).data == quick.data
+    decoded = trellis.decode(b"".join(quick.data), planes, 256, 512, 7, quick.tensor_scale)
+    error = trellis.squared_norm(weights - decoded) / trellis.squared_norm(weights)
+    assert error == pytest.approx(quick.error, rel=1e-4)
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-6, 1.0, 1e6, 1e15])
 def test_any_size_of_weights(scale: float) -> None:
     """Row scales stay inside the range of fp16 whatever the weights are measured in."""

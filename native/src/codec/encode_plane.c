@@ -50,7 +50,7 @@ typedef struct plane_job {
 
     const float *feedback; /* NULL: none */
     uint32_t n_factors;
-    int residual;
+    int residual, quick;
     rbe_progress_callback progress;
     void *user;
     atomic_uint pairs_done;
@@ -151,7 +151,7 @@ static void choose_samples(plane_job *job, rbe__thread_pool *thread_pool)
     const uint32_t least = job->n_pairs < MIN_SAMPLES ? job->n_pairs : MIN_SAMPLES, wanted = job->n_pairs / PAIRS_PER_SAMPLE;
     job->n_samples = wanted < least ? least : wanted > MAX_SAMPLES ? MAX_SAMPLES : wanted;
     job->sample_trellis = job->plane.trellis;
-    job->sample_trellis.n_starts = 1;
+    job->sample_trellis.n_starts = job->quick ? 0 : 1;
     rbe__thread_pool_run(thread_pool, job->n_pairs, measure_pair, job);
     qsort(job->ranking, job->n_pairs, sizeof *job->ranking, by_energy);
 }
@@ -192,6 +192,9 @@ static void choose_scales(plane_job *job, rbe__thread_pool *thread_pool)
     double units = job->plane.trellis.usual_rms;
     uint32_t best = SPREADS;
     rbe__plane_set_scales(&job->plane, units);
+    if (job->quick && job->n_pairs < MIN_SAMPLES * PAIRS_PER_SAMPLE / 2) {
+        return; /* the sample would take as long as the matrix, for a hundredth of the error */
+    }
     choose_samples(job, thread_pool);
     for (int round = 0; round < 8 && best >= INNER_SPREADS; round++) {
         rbe__plane_set_scales(&job->plane, units);
@@ -313,6 +316,10 @@ rbe_status rbe_encode_plane(const float *weights, uint32_t rows, uint32_t cols, 
     job.feedback = chosen.feedback;
     job.n_factors = chosen.n_factors ? chosen.n_factors : 1;
     job.residual = chosen.residual != 0;
+    job.quick = chosen.quick != 0;
+    if (job.quick) {
+        plane->trellis.n_starts = 0;
+    }
 
     rbe__arena arena = {NULL, 0};
     take_memory(&job, n_threads, &arena);

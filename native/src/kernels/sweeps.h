@@ -24,7 +24,7 @@ typedef struct rbe__trellis {
     uint32_t bits;
     uint32_t n_states; /* 2^(12-K) */
     uint32_t settle_steps; /* D */
-    uint32_t n_starts; /* start states tried per lane */
+    uint32_t n_starts; /* start states tried per lane; 0: one, which a sweep over the turned lane finds (codec/viterbi.h) */
     int16_t resolution; /* cost units per unit of T1 + T2: a power of two */
     int16_t low, high; /* of the values, widened by what a target may lie outside; in cost units */
     int16_t full_gain; /* gain of a row of full weight */
@@ -51,6 +51,7 @@ typedef struct rbe__sweep_space {
     _Alignas(64) int16_t metrics[2][RBE_MAX_STATES * RBE_SWEEP_LANES];
     int16_t key[RBE_MAX_STATES * RBE_SWEEP_LANES];
     uint16_t survivors[RBE_MAX_LANE_STEPS * 128 * RBE_SWEEP_LANES];
+    rbe__sweep_lanes turned;
 } rbe__sweep_space;
 
 /* What differs by ISA. n_lanes lanes of a lanes, from first_lane, are swept at once. metrics[0] holds the starting

@@ -17,10 +17,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Input, ProgressBar, Static
 
 from rbe_edge.errors import Cancelled, OptionError, PackError, RbeError
+from rbe_edge.packing.effort_name import EFFORT_NAMES, EffortName
 from rbe_edge.runtime import fit
 from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.sources import hub
-from rbe_edge.terminal_text import printable, size
+from rbe_edge.terminal_text import duration, printable, size
 from rbe_edge.tui.room import Need, needs, plan_of, what_helps
 
 _POLL_S = 0.5
@@ -50,6 +51,10 @@ class PackScreen(ModalScreen["Path | None"]):
                 yield Static("Bits per weight", classes="label")
                 yield Input("4", id="bits", max_length=6, compact=True)
                 yield Static("2 to 8, in any fraction", classes="hint")
+            with Horizontal(classes="row"):
+                yield Static("Effort", classes="label")
+                yield Input("quick", id="effort", max_length=6, compact=True)
+                yield Static("quick, normal or best: minutes to hours", classes="hint")
             yield Static("", id="told")
             yield ProgressBar(id="progress", show_eta=False)
             with Horizontal(classes="buttons"):
@@ -88,8 +93,8 @@ class PackScreen(ModalScreen["Path | None"]):
         else:
             self.dismiss(None)
 
-    def _asked(self) -> tuple[str, float]:
-        """Repository and bits. Raises OptionError."""
+    def _asked(self) -> tuple[str, float, EffortName]:
+        """Repository, bits and effort. Raises OptionError."""
         repository = self.query_one("#repository", Input).value.strip()
         if not hub.is_repository(repository):
             raise OptionError("a repository is written org/name, as in HuggingFaceTB/SmolLM2-135M-Instruct")
@@ -99,13 +104,17 @@ class PackScreen(ModalScreen["Path | None"]):
             bits = 0.0
         if not 2 <= bits <= 8:
             raise OptionError("bits per weight are a number from 2 to 8")
-        return repository, bits
+        wanted = self.query_one("#effort", Input).value.strip()
+        effort = next((name for name in EFFORT_NAMES if name == wanted), None)
+        if effort is None:
+            raise OptionError(f"the effort is one of {', '.join(EFFORT_NAMES)}")
+        return repository, bits, effort
 
     @work(exclusive=True, group="pack")
     async def _check(self) -> None:
         """Asks the hub, and says what it would take."""
         try:
-            repository, bits = self._asked()
+            repository, bits, _ = self._asked()
             self._tell(f"asking huggingface.co about {repository} …")
             offer = await asyncio.to_thread(hub.inquire, repository)
             found, helps = await asyncio.to_thread(self._needs, offer, bits)
@@ -143,11 +152,11 @@ class PackScreen(ModalScreen["Path | None"]):
         bar = self.query_one(ProgressBar)
         bar.display = True
         try:
-            _, bits = self._asked()
+            _, bits, effort = self._asked()
             out = self._directory / f"{offer.repository.rpartition('/')[2]}-{bits:g}bit.rbe"
             await self._download(offer)
             self._tell("packing; this takes minutes")
-            await asyncio.to_thread(self._pack_file, offer, bits, out)
+            await asyncio.to_thread(self._pack_file, offer, bits, effort, out)
         except (RbeError, OSError) as error:
             self._tell(str(error))
         else:
@@ -169,7 +178,7 @@ class PackScreen(ModalScreen["Path | None"]):
             await asyncio.wait([loading], timeout=_POLL_S)
         await loading
 
-    def _pack_file(self, offer: hub.Offer, bits: float, out: Path) -> None:
+    def _pack_file(self, offer: hub.Offer, bits: float, effort: EffortName, out: Path) -> None:
         from rbe_edge.packing.pack import PackOptions, pack
 
         if out.exists():
@@ -178,11 +187,13 @@ class PackScreen(ModalScreen["Path | None"]):
 
         def progress(what: str, done: int, total: int) -> None:
             if self._stop.is_set():
-                raise Cancelled("stopped; nothing of it is left")
+                raise Cancelled("stopped; packing the same again goes on from here")
             show: Callable[..., None] = self._show_progress
-            self.app.call_from_thread(show, f"packing: {what}", done, total)
+            left = duration((total - done) / 1000)
+            self.app.call_from_thread(show, f"packing: {what}, {left} left", done, total)
 
-        report = pack(offer.repository, out, PackOptions(bits=bits, revision=offer.revision), progress)
+        options = PackOptions(bits=bits, revision=offer.revision, effort=effort)
+        report = pack(offer.repository, out, options, progress)
         for note in report.notes:
             self.app.call_from_thread(self.notify, printable(note), markup=False)
 

@@ -1,0 +1,258 @@
+"""One run of a text through the original model, from which a quick packing takes all that it needs: the feedback factor
+of every input of a matrix, and how much of the stream each layer writes (docs/codec.md, "Effort").
+
+calibration.py runs every layer twice, and the packed one between, so that errors of the blocks before are compensated
+for; here nothing waits for what is packed. Memory: what the matrices of one layer read, and the statistics of one of
+them. The factors are upper triangles, 2 n^2 bytes for n columns, together a little less than the weights take at 4
+bytes each. They are kept layer by layer, for an interrupted packing and for other sizes; those of a large model, which
+would push all else out of the cache, lie beside the copy.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rbe_edge import _native
+from rbe_edge.codes import trellis
+from rbe_edge.errors import PackError
+from rbe_edge.packing import schedule
+from rbe_edge.packing.calibration import POINTS, add_moment, feedback_factor
+from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.packing.forecast import Forecast
+from rbe_edge.packing.hidden_states import HiddenStates, Keeping
+from rbe_edge.packing.kept import KEPT_BYTES, key_of
+from rbe_edge.packing.schedule import factor_units, layer_and_part
+from rbe_edge.runtime.model import Model
+from rbe_edge.sources.plan import TensorPlan
+
+FloatArray = npt.NDArray[np.float32]
+Energies = npt.NDArray[np.float64]
+"""|x|^2 of each token."""
+
+_WRITERS = {_native.CAPTURE_O: "attention.o", _native.CAPTURE_DOWN: "feed_forward.down"}
+_PIECE = 1 << 20
+_LEAST = 1e-30  # a stream of zeros
+
+
+@dataclass
+class LayerFlow:
+    """shares: by the matrix that writes to the stream, the mean over tokens of |W x|^2 / (|W x|^2 + |h|^2), as if W
+    were white. h is the stream behind the layer; for `o`, whose output the next block of the layer reads too, the
+    geometric mean of that and of the stream before the layer is taken. kept: by the input of matrices
+    (TensorPlan.reads), what feedback leaves of an error: tr(D) / tr(H) with H = L D L^T. Of the input of a matrix that
+    writes, tr(H) is that of tokens weighted by 1 / |h|^2: the first token of a window may hold nearly all of the trace,
+    and tells nothing of the others."""
+
+    shares: dict[str, float] = field(default_factory=dict)
+    kept: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Flow:
+    """By layer, and of the lm_head. logits: half the mean square of a logit, as if the lm_head were white."""
+
+    layers: list[LayerFlow]
+    head: LayerFlow = field(default_factory=LayerFlow)
+    logits: float = 0.0
+
+
+class Survey:
+    """The factors and the flow of a model on a text; as a Calibration, it is asked for factors."""
+
+    def __init__(
+        self,
+        copy: DenseCopy,
+        tensors: Sequence[TensorPlan],
+        windows: Sequence[Sequence[int]],
+        seed_of: Callable[[TensorPlan], int],
+        threads: int | None,
+        forecast: Forecast,
+        keeping: Keeping | None = None,
+    ) -> None:
+        """tensors: those that may be coded. Runs the model, from where an interrupted survey stopped."""
+        self._copy = copy
+        self._windows = windows
+        self._threads = threads
+        self._forecast = forecast
+        self._seed_of = seed_of
+        self._sides: dict[str, int] = {}  # of the factors that there are
+        self._readers: dict[tuple[int | None, int], dict[str, TensorPlan]] = {}
+        for tensor in tensors:
+            layer, part = layer_and_part(tensor.name)
+            point = _native.CAPTURE_LM_HEAD if tensor.name == copy.lm_head else POINTS.get(part)
+            if point is not None:
+                self._readers.setdefault((layer, point), {})[tensor.reads] = tensor
+        self._reads = {tensor.name: tensor.reads for readers in self._readers.values() for tensor in readers.values()}
+        known = set(self._reads.values())
+        self._reads |= {tensor.name: tensor.reads for tensor in tensors if tensor.reads in known}
+        n_bytes = sum(2 * cols**2 for _, cols in {(tensor.reads, tensor.cols) for tensor in tensors})
+        self._keeping = keeping if n_bytes <= KEPT_BYTES // 2 else None
+        self._run()
+
+    def _run(self) -> None:
+        with ExitStack() as stack:
+            model = stack.enter_context(Model.open(self._copy.path, verify=False))
+            self.flow = Flow([LayerFlow() for _ in range(model.info.layers)])
+            states: HiddenStates | None = None
+            for layer in range(model.info.layers):
+                if self._restore(layer):
+                    continue
+                if states is None:
+                    states = stack.enter_context(
+                        HiddenStates(model, self._windows, self._copy.path.parent, self._threads, self._keeping)
+                    )
+                    states.resume(layer)
+                    units = schedule.pass_units(self._copy.weights, states.layer, layer, states.n_tokens)
+                    with self._forecast.doing("passing", "calibrating", units) as report:
+                        states.advance(layer, report)
+                self._look(states, layer)
+                self._save(layer)
+                states.keep()
+            if states is not None:
+                states.forget()
+
+    def factor(self, name: str, block: int, seed: int) -> FloatArray | None:
+        """As Calibration.factor()."""
+        reads = self._reads.get(name)
+        side = None if reads is None else self._sides.get(reads)
+        if reads is None or side is None:
+            return None
+        content = None if self._keeping is None else self._keeping.kept.read(self._key(reads))
+        if content is None and not self._path(reads).exists():
+            lost = "the statistics of the model were removed from the cache while it was packed; start again"
+            raise PackError((self._keeping.kept.problem if self._keeping is not None else None) or lost)
+        packed = np.frombuffer(content, np.float32) if content else np.fromfile(self._path(reads), np.float32)
+        factor = np.zeros((side, side), np.float32)
+        at = 0
+        for row in range(side):
+            factor[row, row:] = packed[at : at + side - row]
+            at += side - row
+        return factor
+
+    def _path(self, reads: str) -> Path:
+        return self._copy.path.with_name(f"{reads}.factor")
+
+    def _key(self, *what: object) -> str:
+        assert self._keeping is not None
+        return key_of("survey", self._keeping.original, *what)
+
+    def _restore(self, layer: int) -> bool:
+        """Takes a layer that was kept, with all its factors."""
+        if self._keeping is None:
+            return False
+        content = self._keeping.kept.read(self._key(layer))
+        if content is None:
+            return False
+        found = json.loads(content)
+        if not all(self._keeping.kept.has(self._key(reads)) for reads in found["sides"]):
+            return False
+        self._sides |= found["sides"]
+        self.flow.layers[layer] = LayerFlow(found["shares"], found["kept"])
+        if found["head"]:
+            self.flow.head, self.flow.logits = LayerFlow({}, found["head"]), found["logits"]
+        return True
+
+    def _save(self, layer: int) -> None:
+        if self._keeping is None:
+            return
+        flow, head = self.flow.layers[layer], self.flow.head.kept
+        is_last = layer == len(self.flow.layers) - 1
+        sides = {reads: self._sides[reads] for reads in (*flow.kept, *(head if is_last else ()))}
+        found = {"shares": flow.shares, "kept": flow.kept, "sides": sides, "head": head, "logits": self.flow.logits}
+        self._keeping.kept.write(self._key(layer), json.dumps(found).encode())
+
+    def _look(self, states: HiddenStates, layer: int) -> None:
+        """One layer: its statistics, its factors, and the stream behind it."""
+        read: dict[int, list[FloatArray]] = {}
+
+        def see(layer: int, point: int, x: FloatArray) -> None:
+            read.setdefault(point, []).append(x.copy())
+
+        units = schedule.pass_units(self._copy.weights, layer, layer + 1, states.n_tokens)
+        units += schedule.moment_units(self._copy.weights, layer, layer + 1, states.n_tokens)
+        before = states.energies()
+        with self._forecast.doing("passing", "calibrating", units) as report:
+            states.advance(layer + 1, report, see)
+        x = {point: np.concatenate(pieces) for point, pieces in read.items()}
+        read.clear()
+        behind = np.maximum(states.energies(), _LEAST)
+        streams = {_native.CAPTURE_O: [np.maximum(before, _LEAST), behind], _native.CAPTURE_DOWN: [behind]}
+        self._measure(layer, x, streams)
+
+    def _measure(self, layer: int, x: Mapping[int, FloatArray], streams: Mapping[int, Sequence[Energies]]) -> None:
+        """x: what the matrices of a layer read, by point; streams: |h|^2 of each token, where one is written to."""
+        flow = self.flow.layers[layer]
+        for point, values in x.items():
+            n_tokens, cols = values.shape
+            of_head, trace = point == _native.CAPTURE_LM_HEAD, None
+            energies = np.maximum(np.einsum("ij,ij->i", values, values, dtype=np.float64) / cols, _LEAST)
+            if of_head:
+                n_weights = self._copy.weights[self._copy.lm_head]
+                self.flow.logits = 0.5 * cols * float(np.mean(energies)) * _energy(self._copy, self._copy.lm_head)
+                self.flow.logits /= n_weights
+            if point in _WRITERS:
+                trace = cols * self._written(layer, _WRITERS[point], energies, streams[point])
+            moment = np.zeros((cols, cols), np.float32)
+            add_moment(moment, values, self._threads)
+            moment /= np.float32(n_tokens)
+            for tensor in self._readers.get((None if of_head else layer, point), {}).values():
+                self._keep(tensor, moment.copy(), self.flow.head if of_head else flow, trace)
+
+    def _written(self, layer: int, part: str, read: Energies, streams: Sequence[Energies]) -> float:
+        """Notes the share of a matrix that writes. Gives the mean of `read`, |x|^2 over columns of each token, with the
+        weights of LayerFlow."""
+        written = _energy(self._copy, f"layers.{layer}.{part}") * read
+        mean = float(np.mean(read / streams[-1]) / np.mean(1 / streams[-1]))
+        normed = _energy(self._copy, f"layers.{layer}.{part.split('.')[0]}.post_norm")
+        if normed > 0:  # what is written has the size that the norm gives it
+            written = np.full_like(read, normed)
+            mean = 1 / float(np.mean(1 / read))
+        shares = [float(np.mean(written / (written + stream))) for stream in streams]
+        self.flow.layers[layer].shares[part] = math.prod(shares) ** (1 / len(shares))
+        return mean
+
+    def _keep(self, tensor: TensorPlan, moment: FloatArray, flow: LayerFlow, trace: float | None) -> None:
+        """The factor of one input, to the disk. trace: where it is not that of the moment."""
+        cols = len(moment)
+        trace = float(np.trace(moment, dtype=np.float64)) if trace is None else trace
+        with self._forecast.doing("factoring", "calibrating", factor_units(cols)):
+            factor = feedback_factor(moment, trellis.rotation_block(cols), self._seed_of(tensor), threads=self._threads)
+        left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(factor)[:cols])  # D of H = L D L^T
+        flow.kept[tensor.reads] = min(left / trace, 1.0) if trace > 0 else 1.0
+        self._sides[tensor.reads] = len(factor)
+        packed = np.concatenate([factor[row, row:] for row in range(len(factor))])
+        if self._keeping is not None:
+            self._keeping.kept.write(self._key(tensor.reads), packed.data)
+            if self._keeping.kept.problem is None:
+                return
+        try:
+            packed.tofile(self._path(tensor.reads))
+        except OSError as reason:
+            raise PackError(
+                f"{self._copy.path.parent}: no room for the statistics of the model ({reason.strerror}); make room, or "
+                "set XDG_CACHE_HOME to another place"
+            ) from reason
+
+
+def _energy(copy: DenseCopy, name: str) -> float:
+    """|W|^2; 0 for a matrix that there is not."""
+    if name not in copy.areas:
+        return 0.0
+    weights = copy.read(name)
+    return math.fsum(trellis.squared_norm(weights[at : at + _PIECE]) for at in range(0, len(weights), _PIECE))
+
+
+def expected(weights: Mapping[str, int], tensors: Sequence[TensorPlan], n_tokens: int) -> dict[str, float]:
+    """What a Survey has to do (schedule.py)."""
+    end = schedule.layers_of(weights)
+    passing = schedule.pass_units(weights, 0, end, n_tokens) + schedule.moment_units(weights, 0, end, n_tokens)
+    inputs = {(tensor.reads, tensor.cols) for tensor in tensors}
+    return {"passing": passing, "factoring": sum(factor_units(cols) for _, cols in inputs)}
