@@ -275,20 +275,20 @@ static rbe_status part_back(head_job *job, const char *name)
     return normed_back(job);
 }
 
-/* All parts, forwards for the sums, then again for the gradients; the last part need not be computed twice. */
+/* All parts for the sums of exponentials, the last one first, then all again for the gradients: the first one is there still. */
 static rbe_status vocabulary_back(head_job *job, const char *name)
 {
     const rbe_gradients *gradients = job->gradients;
     const rbe__stack *stack = gradients->stack;
-    const uint32_t rows = part_rows(gradients);
-    for (uint32_t first = 0; first < stack->n_vocabulary; first += rows) {
-        RBE_TRY(compute_part(job, first, rows));
+    const uint32_t rows = part_rows(gradients), n_parts = (stack->n_vocabulary - 1) / rows + 1;
+    for (uint32_t part = n_parts; part-- > 0;) {
+        RBE_TRY(compute_part(job, part * rows, rows));
         rbe__thread_pool_run(gradients->thread_pool, items_of(job), sum_block, job);
     }
     rbe__thread_pool_run(gradients->thread_pool, gradients->n, sum_token, job);
-    for (uint32_t first = 0; first < stack->n_vocabulary; first += rows) {
-        if (rows < stack->n_vocabulary) {
-            RBE_TRY(compute_part(job, first, rows));
+    for (uint32_t part = 0; part < n_parts; part++) {
+        if (part > 0) {
+            RBE_TRY(compute_part(job, part * rows, rows));
         }
         RBE_TRY(part_back(job, name));
     }
