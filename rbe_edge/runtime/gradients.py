@@ -288,9 +288,10 @@ class Gradients:
         add = _native.library().rbe_gradients_add_curvature
         _native.check(add(self._inside, ctypes.byref(raw), _native.pointer(total, ctypes.c_float)), OptionError)
 
-    def add(self, gradient: Gradient, total: FloatArray) -> None:
-        """total[rows][cols] += d.T @ x of a matrix that is being shown; of a part of its rows, to these. In a fixed
-        order, on all threads. Raises OptionError outside `show` and for what does not fit."""
+    def add(self, gradient: Gradient, total: FloatArray, window: int | None = None) -> None:
+        """total[rows][cols] += d.T @ x of a matrix that is being shown; of a part of its rows, to these. window: of the
+        tokens of that window alone, counted from 0; None: of all. A vector is added as it is. In a fixed order, on all
+        threads. Raises OptionError outside `show` and for what does not fit."""
         require(self._inside is not None, "gradients are added while they are shown; later they are gone")
         require(
             total.shape == (gradient.rows, gradient.cols),
@@ -299,8 +300,12 @@ class Gradients:
         if gradient.x is None:
             total += gradient.d
             return
-        n, rows = gradient.d.shape
-        to = total[gradient.first_row : gradient.first_row + rows]
-        x, d, out = (_native.pointer(array, ctypes.c_float) for array in (gradient.x, gradient.d, to))
-        status = _native.library().rbe_gradients_add(self._inside, x, d, n, rows, gradient.cols, out)
+        n = len(gradient.d)
+        tokens = slice(0, n) if window is None else slice(window * gradient.window, (window + 1) * gradient.window)
+        require(0 <= tokens.start < n, f"there are {-(-n // gradient.window)} windows, and none is {window}")
+        to = total[gradient.first_row : gradient.first_row + gradient.d.shape[1]]
+        x, d, out = (_native.pointer(array, ctypes.c_float) for array in (gradient.x[tokens], gradient.d[tokens], to))
+        status = _native.library().rbe_gradients_add(
+            self._inside, x, d, min(tokens.stop, n) - tokens.start, len(to), gradient.cols, out
+        )
         _native.check(status, OptionError)

@@ -150,6 +150,33 @@ def test_what_does_not_fit(path: Path, tmp_path: Path) -> None:
         made.layer(0, hidden, d)
 
 
+def test_gradients_of_single_windows(path: Path) -> None:
+    """The gradient of each text by itself; their sum is that of all, and each is that of a call of its own."""
+    random = np.random.default_rng(2)
+    hidden, behind = (random.standard_normal((10, 64)).astype(np.float32) for _ in range(2))
+    name = "layers.0.feed_forward.down"
+    whole, alone = np.zeros((64, 96), np.float32), np.zeros((64, 96), np.float32)
+    each = [np.zeros((64, 96), np.float32) for _ in range(3)]
+
+    def gather(gradient: Gradient) -> None:
+        if gradient.name == name:
+            made.add(gradient, whole)
+            for window, total in enumerate(each):
+                made.add(gradient, total, window)
+            for window in (3, -1):
+                with pytest.raises(OptionError, match="3 windows"):
+                    made.add(gradient, whole, window)
+
+    with Model.open(path) as model, model.gradients(tokens=10) as made:
+        made.layer(0, hidden, behind.copy(), gather, window=4)
+        made.layer(
+            0, hidden[8:], behind[8:].copy(), lambda shown: made.add(shown, alone) if shown.name == name else None
+        )
+    np.testing.assert_allclose(sum(each), whole, atol=1e-5)
+    np.testing.assert_array_equal(each[2], alone)
+    assert whole.any()
+
+
 def test_a_part_of_the_layers(path: Path) -> None:
     """Layers of a model that was opened in part have the gradients of the whole; others are refused."""
     hidden, whole, part = (np.ones((4, 64), np.float32) for _ in range(3))

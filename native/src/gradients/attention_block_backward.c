@@ -105,7 +105,7 @@ static rbe_status heads_back(rbe_gradients *gradients, const rbe__block *block, 
 static rbe_status project_back(rbe_gradients *gradients, const rbe__matrix *matrix, const float *y, const float *d, int add)
 {
     RBE_TRY(rbe__matrix_show(gradients, matrix, gradients->attention.normed, y, d));
-    return rbe__matrix_backward(gradients, matrix->projection, 0, matrix->projection->weight->rows, d, add, gradients->d_normed);
+    return rbe__matrix_backward(gradients, matrix->projection, d, add, gradients->d_normed);
 }
 
 rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d)
@@ -118,7 +118,7 @@ rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *b
     RBE_TRY(rbe__branch_backward(gradients, block, layer, name_of(name, layer, "post_norm"), memory->branch, d, &d_branch));
     const rbe__matrix o = {&attention->o, name_of(name, layer, "o"), layer};
     RBE_TRY(rbe__matrix_show(gradients, &o, memory->mixed, memory->branch, d_branch));
-    RBE_TRY(rbe__matrix_backward(gradients, &attention->o, 0, block->width, d_branch, 0, memory->d_mixed));
+    RBE_TRY(rbe__matrix_backward(gradients, &attention->o, d_branch, 0, memory->d_mixed));
     RBE_TRY(rbe__attend_backward(gradients, shape));
     RBE_TRY(heads_back(gradients, block, layer, "q_norm", attention->q_norm, shape->n_heads, memory->q_raw, memory->d_q));
     RBE_TRY(heads_back(gradients, block, layer, "k_norm", attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->d_k));

@@ -22,6 +22,7 @@ typedef struct product_job {
     float *transposed;    /* what it then is; NULL where it was so already */
     float *panels;        /* [thread][DEPTH][PANEL] */
     uint32_t n_panels;
+    uint32_t span; /* rows of c of one item */
 } product_job;
 
 static uint32_t smaller(uint32_t a, uint32_t b)
@@ -63,29 +64,40 @@ static void transpose_rows(void *context, uint32_t item, uint32_t thread)
     }
 }
 
-/* PART rows of PANEL columns of c */
-static void multiply_part(void *context, uint32_t item, uint32_t thread)
+/* Rows of c from `row` on times the panel: sums over rows first ... of b. */
+static void multiply_panel(const product_job *job, const float *panel, uint32_t row, uint32_t rows, uint32_t col, uint32_t cols,
+                           uint32_t first, uint32_t depth)
 {
     float keep[PART];
+    const rbe__dense_product_call *call = job->call;
+    for (uint32_t r = 0; r < PART; r++) {
+        keep[r] = 1.0f;
+    }
+    for (uint32_t done = 0; done < rows; done += PART) {
+        const size_t at = (size_t)row + done;
+        job->kernels->weighted_sum_f32(job->a.data + at * job->a.row_stride + first, job->a.row_stride, panel, PANEL, depth, cols,
+                                       smaller(PART, rows - done), call->add || first > 0 ? keep : NULL,
+                                       call->c + at * call->c_stride + col, call->c_stride);
+    }
+}
+
+/* `span` rows of PANEL columns of c */
+static void multiply_part(void *context, uint32_t item, uint32_t thread)
+{
     const product_job *job = context;
     const rbe__dense_product_call *call = job->call;
     float *const panel = job->panels + (size_t)thread * DEPTH * PANEL;
-    const uint32_t row = item / job->n_panels * PART, col = item % job->n_panels * PANEL;
-    const uint32_t rows = smaller(PART, call->m - row), cols = smaller(PANEL, call->n - col);
-    float *const c = call->c + row * call->c_stride + col;
-    for (uint32_t r = 0; r < rows; r++) {
-        keep[r] = 1.0f;
-    }
+    const uint32_t row = item / job->n_panels * job->span, col = item % job->n_panels * PANEL;
+    const uint32_t rows = smaller(job->span, call->m - row), cols = smaller(PANEL, call->n - col);
     for (uint32_t first = 0; first < call->k; first += DEPTH) {
         const uint32_t depth = smaller(DEPTH, call->k - first);
         const rbe__dense_operand b = {call->b.data + first * call->b.row_stride + col * call->b.col_stride, call->b.row_stride,
                                       call->b.col_stride};
         copy_part(b, depth, cols, panel, PANEL);
-        job->kernels->weighted_sum_f32(job->a.data + row * job->a.row_stride + first, job->a.row_stride, panel, PANEL, depth, cols, rows,
-                                       call->add || first > 0 ? keep : NULL, c, call->c_stride);
+        multiply_panel(job, panel, row, rows, col, cols, first, depth);
     }
-    for (uint32_t r = 0; call->k == 0 && !call->add && r < rows; r++) {
-        memset(c + r * call->c_stride, 0, cols * sizeof *c);
+    for (uint32_t r = row; call->k == 0 && !call->add && r < row + rows; r++) {
+        memset(call->c + r * call->c_stride + col, 0, cols * sizeof *call->c);
     }
 }
 
@@ -108,7 +120,9 @@ rbe_status rbe__dense_product(rbe__thread_pool *pool, const rbe_kernels *kernels
         rbe__thread_pool_run(pool, (call->m - 1) / SIDE + 1, transpose_rows, &job);
         job.a = (rbe__dense_operand){job.transposed, call->k, 1};
     }
-    rbe__thread_pool_run(pool, job.n_panels * ((call->m - 1) / PART + 1), multiply_part, &job);
+    /* Where there are panels enough for all threads, each is copied once for all rows. */
+    job.span = job.n_panels >= 2 * rbe__thread_pool_threads(pool) ? call->m : PART;
+    rbe__thread_pool_run(pool, job.n_panels * ((call->m - 1) / job.span + 1), multiply_part, &job);
     free(job.transposed);
     free(job.panels);
     return RBE_OK;

@@ -97,8 +97,7 @@ rbe_status rbe__matrix_forward(const rbe_gradients *gradients, const rbe__projec
                                const float *x, float *y);
 
 /* d_x[n][cols] (+)= d W */
-rbe_status rbe__matrix_backward(const rbe_gradients *gradients, const rbe__projection *projection, uint32_t first_row, uint32_t n_rows,
-                                const float *d, int add, float *d_x);
+rbe_status rbe__matrix_backward(const rbe_gradients *gradients, const rbe__projection *projection, const float *d, int add, float *d_x);
 
 /* Shows a gradient to the caller, who may stop. Sets what all have in common. Callers look first whether there is anybody to show it to. */
 rbe_status rbe__gradients_show(const rbe_gradients *gradients, rbe_gradient gradient);

@@ -223,6 +223,38 @@ static rbe_status compute_part(head_job *job, uint32_t first_row, uint32_t rows)
     return rbe__matrix_forward(gradients, &stack->lm_head, first_row, job->n_rows, gradients->feed_forward.normed, gradients->head.logits);
 }
 
+static void add_row(void *context, uint32_t token, uint32_t thread)
+{
+    (void)thread;
+    const rbe_gradients *gradients = ((const head_job *)context)->gradients;
+    const size_t width = gradients->stack->width;
+    gradients->stack->kernels->add(gradients->d_normed + token * width, gradients->d_branch + token * width, (uint32_t)width);
+}
+
+/* d_normed (+)= d W of the part, block by block: one chain over the vocabulary, most of whose terms are small, would lose these (SmolLM2: 8e-5 of
+ * the gradient's norm, and 2e-6 by blocks). */
+static rbe_status normed_back(head_job *job)
+{
+    rbe_gradients *gradients = job->gradients;
+    const size_t width = gradients->stack->width;
+    const float *weights = (const float *)(const void *)gradients->stack->lm_head.weight->data + job->first_row * width;
+    for (uint32_t first = 0; first < job->n_rows; first += BLOCK) {
+        const int begins = job->first_row + first == 0;
+        const rbe__dense_product_call call = {.a = {gradients->head.logits + first, job->n_rows, 1},
+                                              .b = {weights + first * width, width, 1},
+                                              .c = begins ? gradients->d_normed : gradients->d_branch,
+                                              .c_stride = width,
+                                              .m = gradients->n,
+                                              .n = (uint32_t)width,
+                                              .k = job->n_rows - first < BLOCK ? job->n_rows - first : BLOCK};
+        RBE_TRY(rbe__gradients_multiply(gradients, &call));
+        if (!begins) {
+            rbe__thread_pool_run(gradients->thread_pool, gradients->n, add_row, job);
+        }
+    }
+    return RBE_OK;
+}
+
 static rbe_status part_back(head_job *job, const char *name)
 {
     rbe_gradients *gradients = job->gradients;
@@ -240,24 +272,23 @@ static rbe_status part_back(head_job *job, const char *name)
                                                           .d = gradients->head.logits,
                                                           .gains = gradients->wants_gains ? gradients->vector + job->first_row : NULL}));
     }
-    return rbe__matrix_backward(gradients, &stack->lm_head, job->first_row, job->n_rows, gradients->head.logits, job->first_row > 0,
-                                gradients->d_normed);
+    return normed_back(job);
 }
 
-/* All parts, forwards for the sums, then again for the gradients; the last part need not be computed twice. */
+/* All parts for the sums of exponentials, the last one first, then all again for the gradients: the first one is there still. */
 static rbe_status vocabulary_back(head_job *job, const char *name)
 {
     const rbe_gradients *gradients = job->gradients;
     const rbe__stack *stack = gradients->stack;
-    const uint32_t rows = part_rows(gradients);
-    for (uint32_t first = 0; first < stack->n_vocabulary; first += rows) {
-        RBE_TRY(compute_part(job, first, rows));
+    const uint32_t rows = part_rows(gradients), n_parts = (stack->n_vocabulary - 1) / rows + 1;
+    for (uint32_t part = n_parts; part-- > 0;) {
+        RBE_TRY(compute_part(job, part * rows, rows));
         rbe__thread_pool_run(gradients->thread_pool, items_of(job), sum_block, job);
     }
     rbe__thread_pool_run(gradients->thread_pool, gradients->n, sum_token, job);
-    for (uint32_t first = 0; first < stack->n_vocabulary; first += rows) {
-        if (rows < stack->n_vocabulary) {
-            RBE_TRY(compute_part(job, first, rows));
+    for (uint32_t part = 0; part < n_parts; part++) {
+        if (part > 0) {
+            RBE_TRY(compute_part(job, part * rows, rows));
         }
         RBE_TRY(part_back(job, name));
     }

@@ -81,17 +81,16 @@ rbe_status rbe__matrix_forward(const rbe_gradients *gradients, const rbe__projec
     return RBE_OK;
 }
 
-rbe_status rbe__matrix_backward(const rbe_gradients *gradients, const rbe__projection *projection, uint32_t first_row, uint32_t n_rows,
-                                const float *d, int add, float *d_x)
+rbe_status rbe__matrix_backward(const rbe_gradients *gradients, const rbe__projection *projection, const float *d, int add, float *d_x)
 {
-    const size_t cols = projection->weight->cols;
-    const rbe__dense_product_call call = {.a = {d, n_rows, 1},
-                                          .b = {weights_of(projection) + first_row * cols, cols, 1},
+    const size_t cols = projection->weight->cols, rows = projection->weight->rows;
+    const rbe__dense_product_call call = {.a = {d, rows, 1},
+                                          .b = {weights_of(projection), cols, 1},
                                           .c = d_x,
                                           .c_stride = cols,
                                           .m = gradients->n,
                                           .n = (uint32_t)cols,
-                                          .k = n_rows,
+                                          .k = (uint32_t)rows,
                                           .add = add};
     return rbe__gradients_multiply(gradients, &call);
 }
