@@ -75,14 +75,16 @@ def test_a_source_that_is_quantised_itself(mode: list[str], inputs: tuple[Path, 
         tokenizer = source_tokenizer(open_source(source), model.info.vocabulary)
         export.write_gguf(model, tokenizer, tmp_path / "fp32.gguf", 128)
     quantiser.quantize(tmp_path / "fp32.gguf", tmp_path / "q4.gguf", "Q4_0", {})
-    settings = [*SETTINGS, "--types", "q8_0,q5_0"]
+    settings = [*SETTINGS, "--types", "q8_0,q5_0,iq4_nl"]
     done = _run(tmp_path / "q4.gguf", "--text", text, "--calibrate", other, *settings, *mode)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     rows = {row["name"]: row for row in found["rows"]}
-    assert found["own_type"] == "Q4_0" and set(rows) == {"Q4_0", "Q5_0", "Q8_0", "4"}
-    assert [name for name, row in rows.items() if row["own"]] == ["Q4_0"] and "rbe_bits_at_this_kl" not in rows["Q4_0"]
-    assert rows["Q4_0"]["kl"] < rows["Q5_0"]["kl"], "its grid is its own"
+    assert found["own_type"] == "Q4_0" and set(rows) == {"Q4_0", "Q5_0", "Q8_0", "IQ4_NL", "4"}
+    assert {name for name, row in rows.items() if row["own"]} == {"Q4_0", "Q5_0"} and "rbe_bits_at_this_kl" not in rows[
+        "Q4_0"
+    ]
+    assert rows["Q4_0"]["kl"] == rows["Q5_0"]["kl"] < rows["IQ4_NL"]["kl"] / 4, "Q5_0's grid holds that of Q4_0"
 
 
 def test_a_type_that_llama_cpp_refuses(inputs: tuple[Path, Path, Path], tmp_path: Path) -> None:

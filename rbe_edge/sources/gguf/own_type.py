@@ -16,6 +16,8 @@ from rbe_edge.sources.types import Source
 
 _SHARE = 5  # a type counts where a fifth of the weights of layers are in it
 
+_FINER = {"Q4_0": ("Q5_0",)}  # its steps are half as long, from the same largest weight
+
 
 @dataclass(frozen=True)
 class OwnType:
@@ -27,8 +29,9 @@ class OwnType:
     grids: tuple[str, ...]
 
     def on_grid(self, name: str) -> bool:
-        """Whether a type or mixture, such as Q4_K_M, is named after one that weights have already."""
-        return any(name == grid or name.startswith(f"{grid}_") for grid in self.grids)
+        """Whether a type or mixture, such as Q4_K_M, is named after one that weights have, or holds its grid."""
+        grids = (*self.grids, *(finer for grid in self.grids for finer in _FINER.get(grid, ())))
+        return any(name == grid or name.startswith(f"{grid}_") for grid in grids)
 
 
 def own_type(source: Source) -> OwnType | None:
