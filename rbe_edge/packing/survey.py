@@ -39,6 +39,9 @@ Energies = npt.NDArray[np.float64]
 
 _WRITERS = {_native.CAPTURE_O: "attention.o", _native.CAPTURE_DOWN: "feed_forward.down"}
 _PIECE = 1 << 20
+MOST_KEPT = 0.7
+"""Where most of the trace is of few tokens, more is left than others have; and no input is all noise."""
+
 _LEAST = 1e-30  # a stream of zeros
 
 
@@ -226,7 +229,7 @@ class Survey:
         with self._forecast.doing("factoring", "calibrating", factor_units(cols)):
             factor = feedback_factor(moment, trellis.rotation_block(cols), self._seed_of(tensor), threads=self._threads)
         left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(factor)[:cols])  # D of H = L D L^T
-        flow.kept[tensor.reads] = min(left / trace, 1.0) if trace > 0 else 1.0
+        flow.kept[tensor.reads] = min(left / trace, MOST_KEPT) if trace > 0 else MOST_KEPT
         self._sides[tensor.reads] = len(factor)
         packed = np.concatenate([factor[row, row:] for row in range(len(factor))])
         if self._keeping is not None:
