@@ -14,24 +14,26 @@ from rbe_edge.runtime.options import MAX_PASS_TOKENS
 class Effort:
     """tokens: of the calibration text, at most. scored_tokens: on which sensitivities are measured, and scored_bytes
     that their predictions may take. quick: one run of the model gives statistics and estimates (survey.py), no block
-    waits for those before it to be packed, and the encoder searches each lane less (docs/codec.md, "Tail-biting")."""
+    waits for those before it to be packed, and the encoder searches each lane less (docs/codec.md, "Tail-biting").
+    damping: of E[x x^T]; the fewer tokens it is of, the more."""
 
     name: EffortName
     tokens: int
     scored_tokens: int
     scored_bytes: int
     quick: bool
+    damping: float = DAMPING
 
     @property
     def settings(self) -> str:
         """What the statistics of a text depend on besides the text."""
-        return f"{DAMPING} {self.tokens} {WINDOW} {MAX_PASS_TOKENS} {self.quick}"
+        return f"{self.damping} {self.tokens} {WINDOW} {MAX_PASS_TOKENS} {self.quick}"
 
 
 EFFORTS: Mapping[str, Effort] = {
     effort.name: effort
     for effort in (
-        Effort("quick", 2048, 0, 0, quick=True),
+        Effort("quick", 2048, 0, 0, quick=True, damping=0.2),
         Effort("normal", N_TOKENS, 3072, 256 << 20, quick=False),
         Effort("best", 65536, 8192, 1 << 30, quick=False),
     )

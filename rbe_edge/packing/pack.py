@@ -239,7 +239,9 @@ class Packing:
             self._forecast.plan(schedule.added(survey.expected(self._copy.weights, coded, n_tokens), after))
             seed_of, threads = self._subject.seed_of, self._options.threads
             keeping = Keeping(self._kept, self._original(), self._original())
-            self._survey = survey.Survey(self._copy, coded, self._windows, seed_of, threads, self._forecast, keeping)
+            self._survey = survey.Survey(
+                self._copy, coded, self._windows, seed_of, threads, self._forecast, keeping, effort.damping
+            )
             return estimates.estimated(coded, self._survey.flow)
         work = sensitivity.work_key(self._original(), effort)
         keeping = Keeping(self._kept, work, work)

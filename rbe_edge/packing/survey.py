@@ -24,7 +24,7 @@ from rbe_edge import _native
 from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
 from rbe_edge.packing import schedule
-from rbe_edge.packing.calibration import POINTS, add_moment, feedback_factor
+from rbe_edge.packing.calibration import DAMPING, POINTS, add_moment, feedback_factor
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.hidden_states import HiddenStates, Keeping
@@ -79,10 +79,12 @@ class Survey:
         threads: int | None,
         forecast: Forecast,
         keeping: Keeping | None = None,
+        damping: float = DAMPING,
     ) -> None:
         """tensors: those that may be coded. Runs the model, from where an interrupted survey stopped."""
         self._copy = copy
         self._windows = windows
+        self._damping = damping
         self._threads = threads
         self._forecast = forecast
         self._seed_of = seed_of
@@ -225,9 +227,13 @@ class Survey:
     def _keep(self, tensor: TensorPlan, moment: FloatArray, flow: LayerFlow, trace: float | None) -> None:
         """The factor of one input, to the disk. trace: where it is not that of the moment."""
         cols = len(moment)
-        trace = float(np.trace(moment, dtype=np.float64)) if trace is None else trace
+        whole = float(np.trace(moment, dtype=np.float64))
+        trace = whole if trace is None else trace
+        damping = self._damping * min(trace / whole, 1.0) if whole > 0 else self._damping
         with self._forecast.doing("factoring", "calibrating", factor_units(cols)):
-            factor = feedback_factor(moment, trellis.rotation_block(cols), self._seed_of(tensor), threads=self._threads)
+            factor = feedback_factor(
+                moment, trellis.rotation_block(cols), self._seed_of(tensor), damping, self._threads
+            )
         left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(factor)[:cols])  # D of H = L D L^T
         flow.kept[tensor.reads] = min(left / trace, MOST_KEPT) if trace > 0 else MOST_KEPT
         self._sides[tensor.reads] = len(factor)
