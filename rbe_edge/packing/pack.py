@@ -16,7 +16,7 @@ from rbe_edge.format import writer
 from rbe_edge.packing import allocation, dense_copy, estimates, schedule, sensitivity, storage, survey
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
-from rbe_edge.packing.calibration import WINDOW, Calibration, read_windows
+from rbe_edge.packing.calibration import Calibration
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.encoded_tensors import EncodedTensors, Finished
 from rbe_edge.packing.forecast import Forecast
@@ -143,7 +143,7 @@ class Packing:
             self._copy = dense_copy.make(
                 scratch / "dense.rbe", subject.plan, subject.metadata, subject.blobs, self._forecast
             )
-            self._windows = read_windows(self._copy.path, subject.text, options.work.tokens, WINDOW)
+            self._windows = options.work.windows(self._copy.path, subject.text)
 
     def decide(self) -> None:
         """Decides how each tensor is stored, begins the file, and finds what an interrupted run has finished of it."""

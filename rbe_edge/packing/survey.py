@@ -50,9 +50,9 @@ class LayerFlow:
     """shares: by the matrix that writes to the stream, the mean over tokens of |W x|^2 / (|W x|^2 + |h|^2), as if W
     were white. h is the stream behind the layer; for `o`, whose output the next block of the layer reads too, the
     geometric mean of that and of the stream before the layer is taken. kept: by the input of matrices
-    (TensorPlan.reads), what feedback leaves of an error: tr(D) / tr(H) with H = L D L^T. Of the input of a matrix that
-    writes, tr(H) is that of tokens weighted by 1 / |h|^2: the first token of a window may hold nearly all of the trace,
-    and tells nothing of the others."""
+    (TensorPlan.reads), what feedback leaves of an error: tr(D) / tr(H) with H = L D L^T, little damped. Of the input of
+    a matrix that writes, tr(H) is that of tokens weighted by 1 / |h|^2: the first token of a window may hold nearly all
+    of the trace, and tells nothing of the others."""
 
     shares: dict[str, float] = field(default_factory=dict)
     kept: dict[str, float] = field(default_factory=dict)
@@ -230,11 +230,11 @@ class Survey:
         whole = float(np.trace(moment, dtype=np.float64))
         trace = whole if trace is None else trace
         damping = self._damping * min(trace / whole, 1.0) if whole > 0 else self._damping
-        with self._forecast.doing("factoring", "calibrating", factor_units(cols)):
-            factor = feedback_factor(
-                moment, trellis.rotation_block(cols), self._seed_of(tensor), damping, self._threads
-            )
-        left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(factor)[:cols])  # D of H = L D L^T
+        block, seed = trellis.rotation_block(cols), self._seed_of(tensor)
+        with self._forecast.doing("factoring", "calibrating", 2 * factor_units(cols)):
+            little = feedback_factor(moment.copy(), block, seed, DAMPING, self._threads)
+            factor = feedback_factor(moment, block, seed, damping, self._threads)
+        left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(little)[:cols])  # D of H = L D L^T
         flow.kept[tensor.reads] = min(left / trace, MOST_KEPT) if trace > 0 else MOST_KEPT
         self._sides[tensor.reads] = len(factor)
         packed = np.concatenate([factor[row, row:] for row in range(len(factor))])
@@ -264,4 +264,4 @@ def expected(weights: Mapping[str, int], tensors: Sequence[TensorPlan], n_tokens
     end = schedule.layers_of(weights)
     passing = schedule.pass_units(weights, 0, end, n_tokens) + schedule.moment_units(weights, 0, end, n_tokens)
     inputs = {(tensor.reads, tensor.cols) for tensor in tensors}
-    return {"passing": passing, "factoring": sum(factor_units(cols) for _, cols in inputs)}
+    return {"passing": passing, "factoring": 2 * sum(factor_units(cols) for _, cols in inputs)}
