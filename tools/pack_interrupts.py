@@ -117,10 +117,12 @@ def main() -> int:
     parser.add_argument("source", type=Path)
     parser.add_argument("--interrupts", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("options", nargs="*", help="of rbe pack, behind --")
-    arguments = parser.parse_args()
+    given, options = sys.argv[1:], []
+    if "--" in given:
+        given, options = given[: given.index("--")], given[given.index("--") + 1 :]
+    arguments = parser.parse_args(given)
     with tempfile.TemporaryDirectory(prefix="pack-interrupts-") as directory:
-        trial = Trial(arguments.source, arguments.options, Path(directory))
+        trial = Trial(arguments.source, options, Path(directory))
         done = run(trial, arguments.interrupts, random.Random(arguments.seed))
     for fault in trial.faults:
         print(fault)
