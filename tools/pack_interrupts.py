@@ -77,7 +77,8 @@ class Trial:
         except subprocess.TimeoutExpired:
             process.send_signal(number)
         _, errors = process.communicate()
-        if process.returncode not in (0, _EXITS[number], -number):
+        starting = b"KeyboardInterrupt" in errors  # Python itself was: it ends in its own way
+        if process.returncode not in (0, _EXITS[number], -number) and not starting:
             self.faults.append(f"{number.name}: exit {process.returncode}: {errors.decode(errors='replace').strip()}")
         allowed = {self.out.name} | ({f".{self.out.name}.part"} if number == signal.SIGKILL else set())
         left = {path.name for path in self.out.parent.iterdir()} - allowed
@@ -106,7 +107,9 @@ def run(trial: Trial, interrupts: int, chance: random.Random) -> int:
             print(f"{done:3}  {number.name:8} after {share * trial.seconds:6.2f} s", flush=True)
         if (not trial.out.exists() and trial.finish() != whole) or trial.out.read_bytes() != whole:
             trial.faults.append(f"after {done} interrupts: the file differs")
-        print("     " + (trial.faults[-1] if trial.faults else "the same bytes"), flush=True)
+            print("     another file", flush=True)
+        else:
+            print("     the same bytes", flush=True)
     if sorted(trial.source.parent.iterdir()) != beside:
         trial.faults.append("something was left beside the source")
     return done
@@ -117,10 +120,12 @@ def main() -> int:
     parser.add_argument("source", type=Path)
     parser.add_argument("--interrupts", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("options", nargs="*", help="of rbe pack, behind --")
-    arguments = parser.parse_args()
+    given, options = sys.argv[1:], []
+    if "--" in given:
+        given, options = given[: given.index("--")], given[given.index("--") + 1 :]
+    arguments = parser.parse_args(given)
     with tempfile.TemporaryDirectory(prefix="pack-interrupts-") as directory:
-        trial = Trial(arguments.source, arguments.options, Path(directory))
+        trial = Trial(arguments.source, options, Path(directory))
         done = run(trial, arguments.interrupts, random.Random(arguments.seed))
     for fault in trial.faults:
         print(fault)

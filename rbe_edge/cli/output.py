@@ -25,14 +25,25 @@ def note(message: str) -> None:
 @contextmanager
 def ended_in_order() -> Iterator[None]:
     """SIGTERM ends what is inside as Ctrl-C does, so that the programs that it started end too and nothing half-written
-    is left. To be used on the main thread."""
+    is left. To be used on the main thread.
+
+    It becomes a Ctrl-C, and that a SystemExit: what a handler raises while the library calls back is lost where it is
+    not that of Ctrl-C (_native.py)."""
+    ended: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        ended.append(number)
+        if not callable(signal.getsignal(signal.SIGINT)):  # a shell made the program deaf to it
+            raise SystemExit(128 + number)
+        signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except KeyboardInterrupt:
+        if ended:
+            raise SystemExit(128 + ended[0]) from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -16,7 +16,7 @@ from rbe_edge.format import writer
 from rbe_edge.packing import allocation, dense_copy, estimates, schedule, sensitivity, storage, survey
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
-from rbe_edge.packing.calibration import WINDOW, Calibration, read_windows
+from rbe_edge.packing.calibration import Calibration
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.encoded_tensors import EncodedTensors, Finished
 from rbe_edge.packing.forecast import Forecast
@@ -147,7 +147,7 @@ class Packing:
             self._copy = dense_copy.make(
                 scratch / "dense.rbe", subject.plan, subject.metadata, subject.blobs, self._forecast
             )
-            self._windows = read_windows(self._copy.path, subject.text, options.work.tokens, WINDOW)
+            self._windows = options.work.windows(self._copy.path, subject.text)
             self._held_out = HeldOut(self._copy.path, subject.text, options.work.tokens, options.threads)
 
     def decide(self) -> None:
@@ -248,7 +248,9 @@ class Packing:
             self._forecast.plan(schedule.added(survey.expected(self._copy.weights, coded, n_tokens), after))
             seed_of, threads = self._subject.seed_of, self._options.threads
             keeping = Keeping(self._kept, self._original(), self._original())
-            self._survey = survey.Survey(self._copy, coded, self._windows, seed_of, threads, self._forecast, keeping)
+            self._survey = survey.Survey(
+                self._copy, coded, self._windows, seed_of, threads, self._forecast, keeping, effort.damping
+            )
             return estimates.estimated(coded, self._survey.flow)
         work = sensitivity.work_key(self._original(), effort)
         keeping = Keeping(self._kept, work, work)

