@@ -278,12 +278,6 @@ static int read_template(chat_state *c, span *jinja)
     return is_read ? 0 : fail(EXIT_USAGE, "%s: cannot be read; give a chat template in UTF-8", c->template_file);
 }
 
-static void show_limits(const char *line, void *user)
-{
-    (void)user;
-    note("%s", line);
-}
-
 static int prepare(chat_state *c, const model_source *carried)
 {
     model_source source;
@@ -303,7 +297,7 @@ static int prepare(chat_state *c, const model_source *carried)
         return code;
     }
     code = begin_governing(&c->power, c->model, 1, show_switch, c, &c->governing);
-    code = code ? code : limit_session(&c->governing, &c->options, c->model, show_limits, NULL, &c->session_options);
+    code = code ? code : limit_session(&c->governing, &c->options, c->model, 1, &c->session_options);
     if (code) {
         return code;
     }

@@ -74,12 +74,11 @@ static double goal(double given)
 
 int begin_governing(const power_options *o, const rbe_model *model, int always, rbe_governor_callback log, void *user, governing *out)
 {
-    rbe_policy policy;
     *out = (governing){.options = *o};
     if (!always && o->mode == POWER_PERFORMANCE && !has_goals(o)) {
         return 0;
     }
-    const int code = read_policy(o, &policy);
+    const int code = read_policy(o, &out->policy);
     if (code) {
         return code;
     }
@@ -87,7 +86,7 @@ int begin_governing(const power_options *o, const rbe_model *model, int always, 
     status = status == RBE_OK ? rbe_power_start(out->power, 0) : status; /* sensors of watts give energy from then on */
     const rbe_governor_options options = {.struct_bytes = sizeof options,
                                           .power = out->power,
-                                          .policy = &policy,
+                                          .policy = &out->policy,
                                           .watts = goal(o->watts),
                                           .celsius = goal(o->max_temp),
                                           .tokens_per_s = goal(o->pace),
@@ -104,24 +103,19 @@ int begin_governing(const power_options *o, const rbe_model *model, int always, 
 /* The mode that holds now. */
 static rbe_status decide_mode(const governing *g, rbe_policy_decision *decision)
 {
-    rbe_policy policy;
     rbe_policy_state state = {0};
     rbe_power_sample sample = {.struct_bytes = sizeof sample};
     *decision = (rbe_policy_decision){.struct_bytes = sizeof *decision};
-    if (read_policy(&g->options, &policy)) {
-        return RBE_ERROR_ARGUMENT;
-    }
     const rbe_status status = rbe_power_read(g->power, &sample);
-    return status == RBE_OK ? rbe_policy_decide(&policy, &sample, &state, decision) : status;
+    return status == RBE_OK ? rbe_policy_decide(&g->policy, &sample, &state, decision) : status;
 }
 
-int limit_session(const governing *g, const model_options *given, const rbe_model *model, rbe_governor_callback log, void *user,
-                  rbe_session_options *session)
+int limit_session(const governing *g, const model_options *given, const rbe_model *model, int says_so, rbe_session_options *session)
 {
     rbe_policy_decision decision;
     rbe_mode_limits limits = {.struct_bytes = sizeof limits};
     rbe_model_info info = {.struct_bytes = sizeof info};
-    char context[32] = "", kv[32] = "", line[160];
+    char context[32] = "", kv[32] = "";
     if (!g->governor || g->options.mode == POWER_PERFORMANCE) {
         return 0;
     }
@@ -140,9 +134,8 @@ int limit_session(const governing *g, const model_options *given, const rbe_mode
         session->kv_type = limits.kv_type;
         snprintf(kv, sizeof kv, " --kv %s", kv_names[limits.kv_type]);
     }
-    if (log && (context[0] || kv[0])) {
-        snprintf(line, sizeof line, "power mode %s: %s; so%s%s", rbe_power_mode_name(decision.mode), decision.reason, context, kv);
-        log(line, user);
+    if (says_so && (context[0] || kv[0])) {
+        note("power mode %s: %s; so%s%s", rbe_power_mode_name(decision.mode), decision.reason, context, kv);
     }
     return 0;
 }

@@ -36,6 +36,7 @@ int check_power_options(const power_options *o);
 /* What acts on the options. */
 typedef struct governing {
     power_options options;
+    rbe_policy policy; /* theirs, where there is a governor */
     rbe_power *power;
     rbe_governor *governor; /* NULL: there is nothing to act on */
     rbe_governor_info before; /* when the answer began */
@@ -45,10 +46,9 @@ typedef struct governing {
  * line for each switch; NULL: none. 0, or EXIT_USAGE behind a line: for goals that nothing here measures. */
 int begin_governing(const power_options *o, const rbe_model *model, int always, rbe_governor_callback log, void *user, governing *out);
 
-/* The same session within the limits of the mode that holds now, where neither flag says otherwise; log is told of them, and may be NULL.
+/* The same session within the limits of the mode that holds now, where neither flag says otherwise; a line about them where says_so.
  * Nothing where there is no governor. 0, or an exit code behind a line. */
-int limit_session(const governing *g, const model_options *given, const rbe_model *model, rbe_governor_callback log, void *user,
-                  rbe_session_options *session);
+int limit_session(const governing *g, const model_options *given, const rbe_model *model, int says_so, rbe_session_options *session);
 
 /* Behind the sessions that it governs. */
 void end_governing(governing *g);

@@ -99,9 +99,8 @@ static int prepare(run_state *run, const model_source *source, span prompt)
         return code;
     }
     run->opened = seconds();
-    const rbe_governor_callback log = run->options.verbose ? show_switch : NULL;
-    code = begin_governing(&run->power, run->model, 0, log, NULL, &run->governing);
-    code = code ? code : limit_session(&run->governing, &run->options, run->model, log, NULL, &run->session_options);
+    code = begin_governing(&run->power, run->model, 0, run->options.verbose ? show_switch : NULL, NULL, &run->governing);
+    code = code ? code : limit_session(&run->governing, &run->options, run->model, run->options.verbose, &run->session_options);
     if (code) {
         return code;
     }

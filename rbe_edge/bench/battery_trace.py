@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from rbe_edge.bench.power import Schedule
+from rbe_edge.bench.workloads import arbitrary_tokens
 from rbe_edge.errors import Cancelled, OptionError
 from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.format.modes import MODE_NAMES
@@ -187,7 +188,7 @@ class _Text:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._sampler = Sampler(session.model.info.vocabulary, SamplingOptions())
-        self.tokens: list[int] = [index * 31 % session.model.info.vocabulary for index in range(_PROMPT)]
+        self.tokens: list[int] = arbitrary_tokens(_PROMPT, session.model.info.vocabulary)
         self.longest_gap_s = 0.0
         session.prefill(self.tokens)
         self._last = time.monotonic()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from rbe_edge.bench.workloads import arbitrary_tokens
 from rbe_edge.llama_cpp.peer import Llama
 from rbe_edge.runtime.session import Session
 
@@ -34,7 +35,7 @@ class OwnDecoder:
         self.answer_tokens = answer_tokens
         self._session = session
         self._vocabulary = session.model.info.vocabulary
-        self._prompt = [index * 31 % self._vocabulary for index in range(prompt_tokens)]
+        self._prompt = arbitrary_tokens(prompt_tokens, self._vocabulary)
         self._answered = 0
 
     def prompt(self) -> float:
@@ -50,7 +51,7 @@ class OwnDecoder:
             if self._answered == self.answer_tokens:
                 session.rewind(self.prompt_tokens)
                 self._answered = 0
-            token = (self._answered * 31 % self._vocabulary,)
+            token = arbitrary_tokens(1, self._vocabulary, self._answered)
             began = time.perf_counter()
             session.prefill(token)
             times.append(time.perf_counter() - began)

@@ -15,13 +15,12 @@ from rbe_edge.bench.decoders import OwnDecoder, PeerDecoder
 from rbe_edge.bench.joules import Joules, between, mark
 from rbe_edge.bench.mode_run import PROMPT_SHARE, ModeRun, Quality, Recorder, Setup, is_warmer
 from rbe_edge.bench.promise import Promise, measure_promise
-from rbe_edge.bench.shapes import Shape
 from rbe_edge.errors import Cancelled, OptionError, RbeError
 from rbe_edge.llama_cpp.peer import Llama
 from rbe_edge.machine.hardware import Machine
 from rbe_edge.machine.power import Mode, Power
 from rbe_edge.machine.process import is_busy, resident_bytes
-from rbe_edge.progress import Listener
+from rbe_edge.progress import Listener, Progress
 from rbe_edge.runtime.effort import Effort
 from rbe_edge.runtime.governor import Governor, mode_limits
 from rbe_edge.runtime.model import Model
@@ -91,15 +90,13 @@ class Schedule:
     """How far it all is, in seconds of a clock, so that what is left is what it will take."""
 
     def __init__(self, listener: Listener, total: float) -> None:
-        self._listener = listener
+        self._progress = Progress(listener, total=max(1, round(10 * total)))
         self._total = total
         self._done = 0.0
 
     def tell(self, what: str, seconds: float) -> None:
         """So much of the present piece is done. Raises Cancelled where the listener returns True."""
-        done = min(self._done + seconds, self._total)
-        if self._listener(what, round(10 * done), max(1, round(10 * self._total))) is True:
-            raise Cancelled("stopped by its progress function")
+        self._progress.tell(what, round(10 * min(self._done + seconds, self._total)))
 
     def finish(self, seconds: float) -> None:
         """A piece that was to take so long is over."""
@@ -162,9 +159,7 @@ def _is_readable(power: Power) -> bool:
 
 def _efforts(model: Model, modes: Sequence[Mode]) -> dict[str, Effort]:
     """Of those that read less than all, by name."""
-    if model.modes is None:
-        return {}
-    efforts = {mode.label: Effort.of_mode(model.modes.modes[mode]) for mode in modes}
+    efforts = {mode.label: effort for mode in modes if (effort := model.effort(mode)) is not None}
     return {name: effort for name, effort in efforts.items() if model.read_bytes(effort) < model.read_bytes()}
 
 
@@ -204,8 +199,7 @@ def _mode(model: Model, report: PowerReport, mode: Mode, plan: Plan, power: Powe
         finally:
             info = session.info
             quality, why, note = _quality(model, mode)
-            effort = None if model.modes is None else Effort.of_mode(model.modes.modes[mode])
-            n_bytes = model.read_bytes(effort)
+            n_bytes = model.read_bytes(model.effort(mode))
             setup = Setup(
                 "rbe", mode.label, info.threads, kv, prompt, answer, n_bytes, quality, why, note,
                 info.arena_bytes, info.kv_bytes,
@@ -242,18 +236,3 @@ def _peer(model: Model, report: PowerReport, peer: Peer, plan: Plan, power: Powe
             setup = Setup("llama.cpp", peer.name, report.threads, "f16", prompt, answer, peer.n_bytes, None, why)
             _add(report, recorder.result(setup, None))
     schedule.finish(plan.mode_s)
-
-
-def write_peers(shape: Shape, names: Sequence[str], directory: Path, listener: Listener) -> list[Peer]:
-    """GGUF files of the shape. Raises OptionError and MissingExtra."""
-    from rbe_edge.bench.page_cache import forget_cached
-    from rbe_edge.bench.shapes import CONTEXT
-    from rbe_edge.llama_cpp.peer_model import write_gguf
-
-    peers = []
-    for number, name in enumerate(names):
-        listener(f"making {name} for llama.cpp", number, len(names))
-        peers.append(Peer(name, directory / f"{name}.gguf"))
-        write_gguf(shape, CONTEXT, name, peers[-1].path)
-        forget_cached(peers[-1].path)
-    return peers

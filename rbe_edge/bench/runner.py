@@ -77,7 +77,7 @@ def run(model: Model, label: str, shape: Shape | None, settings: Settings, progr
     rows: list[Row] = []
     rounds = Progress(progress, total=len(settings.workloads) * len(settings.threads) * (settings.repetitions + 1))
     with ExitStack() as stack:
-        files = _peer_files(stack, shape, settings, Progress(progress))
+        files = peer_files(stack, shape, settings.peers, progress)
         for threads in settings.threads:
             for workload in settings.workloads:
                 rounds.what = f"{workload}, {label}"
@@ -88,15 +88,17 @@ def run(model: Model, label: str, shape: Shape | None, settings: Settings, progr
     return rows
 
 
-def _peer_files(stack: ExitStack, shape: Shape | None, settings: Settings, progress: Progress) -> dict[str, Path]:
-    if not settings.peers:
+def peer_files(stack: ExitStack, shape: Shape | None, names: Sequence[str], listener: Listener) -> dict[str, Path]:
+    """GGUF files of a shape, one for each type of weights, until the stack ends. Raises OptionError, MissingExtra."""
+    if not names:
         return {}
     if shape is None:
         raise OptionError("--against needs a model of the Llama layout, whose shape llama.cpp can be given")
     directory = stack.enter_context(scratch_directory("bench"))
     files = {}
-    for number, name in enumerate(settings.peers):
-        progress.tell(f"making {name} for llama.cpp", number, len(settings.peers))
+    progress = Progress(listener)
+    for number, name in enumerate(names):
+        progress.tell(f"making {name} for llama.cpp", number, len(names))
         files[name] = directory / f"{name}.gguf"
         write_gguf(shape, CONTEXT, name, files[name])
         forget_cached(files[name])

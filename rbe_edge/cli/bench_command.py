@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rbe_edge.cli.bench_file import model_file
 from rbe_edge.cli.bench_power import add_power_bench_arguments, refuse_power_flags, run_power, wants_power
 from rbe_edge.cli.model_arguments import add_memory_argument, pass_tokens
 from rbe_edge.cli.output import ProgressBar
 from rbe_edge.errors import OptionError
-from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.runtime.options import KV_TYPES
 from rbe_edge.runtime.text_file import read_text
 
@@ -95,7 +95,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
     from rbe_edge.bench import runner, shapes, workloads
-    from rbe_edge.bench.page_cache import forget_cached
     from rbe_edge.bench.report import Report
     from rbe_edge.bench.slope import slopes
     from rbe_edge.machine import hardware
@@ -106,16 +105,10 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
     wanted = workloads.parse_workloads(
         arguments.workloads or (workloads.DEFAULT_OF_SPECULATION if arguments.speculate else workloads.DEFAULT)
     )
-    planes = shapes.parse_planes(arguments.planes)
+    shapes.parse_planes(arguments.planes)
     shape = shapes.shape_named(arguments.shape) if arguments.shape else None
     with ExitStack() as stack:
-        path, label = arguments.file, str(arguments.file and arguments.file.name)
-        if shape is not None:
-            path = stack.enter_context(scratch_directory("bench")) / "shape.rbe"
-            label = f"{shape.name}, planes {arguments.planes}"
-            bar.show(f"making {label}", 0, 1)
-            shapes.write_model(shape, planes, path)
-            forget_cached(path)
+        path, label = model_file(arguments, stack, bar)
         bar.show("measuring memory", 0, 1)
         read_gb_per_s = hardware.read_bandwidth(hardware.cores())
         began = time.perf_counter()

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rbe_edge.cli.bench_file import model_file
 from rbe_edge.cli.output import ProgressBar, note
 from rbe_edge.errors import MissingExtra, OptionError
-from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.format.modes import MODE_NAMES
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _modes(text: str) -> list[Mode]:
     for name in names:
         if name not in MODE_NAMES:
             raise OptionError(f"--power {text} is not possible; give all, or some of {', '.join(MODE_NAMES)}")
-    return [Mode(MODE_NAMES.index(name)) for name in names]
+    return [Mode.named(name) for name in names]
 
 
 def _threads(arguments: argparse.Namespace) -> int:
@@ -117,7 +117,7 @@ def _measure(arguments: argparse.Namespace, plan: Plan) -> PowerReport:
 
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBar())
-        path, label = _model_file(arguments, stack, bar)
+        path, label = model_file(arguments, stack, bar)
         power = stack.enter_context(Power(arguments.sensor_root))
         power.start()
         model = stack.enter_context(Model.open(path, kernel_set=arguments.kernels, max_memory=arguments.max_memory))
@@ -129,26 +129,10 @@ def _measure(arguments: argparse.Namespace, plan: Plan) -> PowerReport:
         return report
 
 
-def _model_file(arguments: argparse.Namespace, stack: ExitStack, bar: ProgressBar) -> tuple[Path, str]:
-    """FILE, or a file of --shape, and what to call it."""
-    from rbe_edge.bench import shapes
-    from rbe_edge.bench.page_cache import forget_cached
-
-    if arguments.shape is None:
-        return arguments.file, arguments.file.name
-    planes, shape = shapes.parse_planes(arguments.planes), shapes.shape_named(arguments.shape)
-    path = stack.enter_context(scratch_directory("bench")) / "shape.rbe"
-    label = f"{shape.name}, planes {arguments.planes}"
-    bar.show(f"making {label}", 0, 1)
-    shapes.write_model(shape, planes, path)
-    forget_cached(path)
-    return path, label
-
-
 def _peers(arguments: argparse.Namespace, model: Model, stack: ExitStack, bar: ProgressBar) -> list[Peer]:
     """Of --against; none, with a line that says why, where llama.cpp is not there."""
     from rbe_edge.bench import runner
-    from rbe_edge.bench.power import write_peers
+    from rbe_edge.bench.power import Peer
 
     if not arguments.against:
         return []
@@ -159,10 +143,8 @@ def _peers(arguments: argparse.Namespace, model: Model, stack: ExitStack, bar: P
         bar.pause()
         note(f"{arguments.against} is left out: {error}")
         return []
-    shape = runner.shape_of(model)
-    if shape is None:
-        raise OptionError("--against needs a model of the Llama layout, whose shape llama.cpp can be given")
-    return write_peers(shape, names, stack.enter_context(scratch_directory("bench")), bar.show)
+    files = runner.peer_files(stack, runner.shape_of(model), names, bar.show)
+    return [Peer(name, path) for name, path in files.items()]
 
 
 def _run_trace(arguments: argparse.Namespace) -> int:
@@ -179,7 +161,7 @@ def _run_trace(arguments: argparse.Namespace) -> int:
     threads = _threads(arguments)
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBar())
-        path, _ = _model_file(arguments, stack, bar)
+        path, _ = model_file(arguments, stack, bar)
         model = stack.enter_context(Model.open(path, kernel_set=arguments.kernels, max_memory=arguments.max_memory))
         found = replay(model, points, bar.show, policy=policy, speed=arguments.trace_speed, threads=threads)
     if arguments.json:

@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     with (
         Model.open(path or demo_path(), verify=not arguments.no_verify, max_memory=arguments.max_memory) as model,
         governed(arguments, model, switches, always=True) as governor,
-        Session(model, limited_session(arguments, session_choice, model, note)) as session,
+        Session(model, limited_session(arguments, session_choice, model, governor, note)) as session,
     ):
         assert governor is not None
         choose_threads(session, arguments)
@@ -248,7 +248,7 @@ def _obey_power(mode: str, governor: Governor) -> None:
     elif mode != AUTO and mode not in MODE_NAMES:
         note(f"there is no power mode {mode}; give auto, {', '.join(MODE_NAMES[:-1])} or {MODE_NAMES[-1]}")
     else:
-        governor.override(None if mode == AUTO else Mode(MODE_NAMES.index(mode)))
+        governor.override(None if mode == AUTO else Mode.named(mode))
         note(f"power: {mode} from the next token on")
 
 

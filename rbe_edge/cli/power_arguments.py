@@ -48,7 +48,7 @@ def power_choice(arguments: argparse.Namespace, *, with_mode: bool = True) -> Po
     _check_goals(arguments)
     policy = Policy() if arguments.policy is None else Policy.read(arguments.policy)
     if with_mode and arguments.power != AUTO:
-        policy = replace(policy, override=Mode(MODE_NAMES.index(arguments.power)))
+        policy = replace(policy, override=Mode.named(arguments.power))
     return PowerChoice(policy, Goals(arguments.watts, arguments.max_temp, arguments.pace))
 
 
@@ -92,17 +92,13 @@ def limited_session(
     arguments: argparse.Namespace,
     session: SessionOptions,
     model: EngineModel,
+    governor: Governor | None,
     log: Callable[[str], None] | None = None,
-    root: str = "",
 ) -> SessionOptions:
-    """The same within the limits of the power mode that holds now. log: is told of them, where there are any. root: as
-    of governed()."""
-    if arguments.power == MODE_NAMES[0]:
+    """The same within the limits of the power mode that holds now. log: is told of them, where there are any."""
+    if governor is None or arguments.power == MODE_NAMES[0]:
         return session
-    from rbe_edge.machine.power import Decider, Power
-
-    with Power(root) as power:
-        decision = Decider(power_choice(arguments).policy).decide(power.sample())
+    decision = governor.first_decision()
     own_context = min(model.info.context, DEFAULT_CONTEXT)
     session, words = within_limits(arguments, session, decision.mode, own_context)
     if words and log is not None:

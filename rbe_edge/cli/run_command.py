@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     with (
         Model.open(path, verify=verify, max_memory=arguments.max_memory) as model,
         governed(arguments, model, log) as governor,
-        Session(model, limited_session(arguments, session_choice, model, log)) as session,
+        Session(model, limited_session(arguments, session_choice, model, governor, log)) as session,
         ProgressBar() as bar,
     ):
         choose_threads(session, arguments)

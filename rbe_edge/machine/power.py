@@ -35,6 +35,11 @@ class Mode(IntEnum):
     def label(self) -> str:
         return self.name.lower()
 
+    @classmethod
+    def named(cls, label: str) -> Mode:
+        """Raises KeyError for what is no label."""
+        return cls[label.upper()]
+
 
 class Feed(IntEnum):
     """What a program may tell the sensors (rbe_feed of rbe/power.h says units and ranges)."""

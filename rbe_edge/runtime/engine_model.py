@@ -112,6 +112,11 @@ class EngineModel:
         found: int = _native.library().rbe_model_kept_threads(self.handle, os.fsencode(kept))
         return found
 
+    def effort(self, mode: int) -> Effort | None:
+        """Of a power mode, by the file's table; None where it has none."""
+        table = self.modes
+        return None if table is None else Effort.of_mode(table.modes[mode])
+
     def read_bytes(self, effort: Effort | None = None) -> int:
         """Bytes of weights that a step of one token reads with an effort; None: with all of the model."""
         return read_bytes(self.handle, effort)

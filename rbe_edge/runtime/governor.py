@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import OptionError, RbeError
-from rbe_edge.machine.power import Mode, Policy, Power, raw_policy
+from rbe_edge.machine.power import Decider, Decision, Mode, Policy, Power, Sample, raw_policy
 from rbe_edge.runtime.options import KV_TYPES, KvType
 
 if TYPE_CHECKING:
@@ -76,13 +76,14 @@ class Governor:
         that nothing here can measure."""
         goals = goals or Goals()
         self._power = power
+        self._policy = policy or Policy()
         self._governed: weakref.WeakSet[EngineSession | Batch] = weakref.WeakSet()
         self._call = _native.GovernorCallback(lambda line, user: log(line.decode()) if log is not None else None)
         self._handle: Any = ctypes.POINTER(_native.GovernorHandle)()
         options = _native.GovernorOptions(
             struct_bytes=ctypes.sizeof(_native.GovernorOptions),
             power=power.handle if power is not None else None,
-            policy=ctypes.pointer(raw_policy(policy or Policy())),
+            policy=ctypes.pointer(raw_policy(self._policy)),
             watts=goals.watts or 0,
             celsius=goals.celsius or 0,
             tokens_per_s=goals.tokens_per_s or 0,
@@ -110,6 +111,11 @@ class Governor:
     def power(self) -> Power | None:
         """The sensors that it reads."""
         return self._power
+
+    def first_decision(self) -> Decision:
+        """The mode that the first token will have, as far as the sensors say now. It reads them, which may take tens of
+        milliseconds."""
+        return Decider(self._policy).decide(Sample() if self._power is None else self._power.sample())
 
     def _open(self) -> Any:
         if not self._handle:

@@ -130,8 +130,9 @@ def _sum(values: Sequence[float | None]) -> float | None:
 def power_lines(governor: Governor) -> Iterator[str]:
     """For `/metrics`. Reads the sensors, which may take tens of milliseconds. What is unknown has no line."""
     info = governor.info
-    modes = {f'mode="{mode.label}"': int(mode == info.mode) for mode in Mode}
-    yield from _metric("rbe_power_mode", "gauge", "The power mode of the last token: 1, the others 0", modes)
+    now = info.mode if info.reason else governor.first_decision().mode
+    modes = {f'mode="{mode.label}"': int(mode == now) for mode in Mode}
+    yield from _metric("rbe_power_mode", "gauge", "Power mode of the last token, or of the first: 1, others 0", modes)
     yield from _metric("rbe_power_switches_total", "counter", "Switches of power modes", {"": info.switches})
     waited = round(info.waited_s, 6)
     yield from _metric("rbe_power_waited_seconds_total", "counter", "Waited between tokens, in all", {"": waited})

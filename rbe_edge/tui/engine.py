@@ -26,7 +26,7 @@ from rbe_edge.runtime.parts import ModeTable
 from rbe_edge.runtime.session import Session
 from rbe_edge.store.conversations import StoredMessage
 from rbe_edge.store.places import make_threads_file_directory
-from rbe_edge.tui.power import PowerState, first_state
+from rbe_edge.tui.power import PowerState
 from rbe_edge.tui.turns import latest_within, n_messages_of
 
 T = TypeVar("T")
@@ -171,7 +171,7 @@ class Engine:
         try:
             governor = Governor(model, self._power, self._choice.policy, self._choice.goals)
             session = Session(model, options)
-            first = first_state(self._power, self._choice.policy)
+            first = governor.first_decision()
         except BaseException:
             if governor is not None:
                 governor.close()
@@ -179,7 +179,8 @@ class Engine:
             raise
         self._close()
         with self._governor_lock:
-            self._model, self._governor, self._first_state, self._last_state = model, governor, first, None
+            self._model, self._governor = model, governor
+            self._first_state, self._last_state = PowerState(first.mode, first.reason), None
             self._set_override()
         return self._adopt(session, path, options)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rbe_edge.machine.power import Decider, Mode, Policy, Power, Sample
+from rbe_edge.machine.power import Mode
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.parts import ModeTable
@@ -33,13 +33,6 @@ class PowerState:
 
     def __str__(self) -> str:
         return f"{self.mode.label}: {self.reason}" if self.reason else self.mode.label
-
-
-def first_state(power: Power | None, policy: Policy) -> PowerState:
-    """Before the first token. Reads the sensors, which may take tens of milliseconds. Raises OptionError for a policy
-    whose numbers are out of range."""
-    decision = Decider(policy).decide(Sample() if power is None else power.sample())
-    return PowerState(decision.mode, decision.reason)
 
 
 def losses(mode: Mode, table: ModeTable) -> str:

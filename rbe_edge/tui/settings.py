@@ -45,7 +45,7 @@ class Settings:
     @property
     def mode(self) -> Mode | None:
         """The power mode that always holds; None: the policy decides."""
-        return None if self.power == AUTO else Mode(MODE_LABELS.index(self.power))
+        return None if self.power == AUTO else Mode.named(self.power)
 
     def session(self, base: SessionOptions) -> SessionOptions:
         """base: what the client does not set."""

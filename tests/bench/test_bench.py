@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_shape import TINY, write_tiny
 
 from rbe_edge.bench import depth, runner, shapes, slope, speculation, workloads
 from rbe_edge.bench.row import Row
@@ -19,14 +20,10 @@ from rbe_edge.llama_cpp import peer_model
 from rbe_edge.runtime.model import Model, demo_path
 from rbe_edge.runtime.options import KV_TYPES, KvType
 
-TINY = shapes.Shape("tiny", "nothing", 2, 128, 4, 2, 32, 256, 300)
-
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("shape") / "tiny.rbe"
-    shapes.write_model(TINY, (2, 2), path)
-    return path
+    return write_tiny(tmp_path_factory.mktemp("shape"))
 
 
 def test_published_shapes_have_their_published_sizes() -> None:

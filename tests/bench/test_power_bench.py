@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fake_machine import RaplCounter, write
+from tiny_shape import TINY
 
 from rbe_edge.bench import power_findings, power_plots, power_report, shapes
 from rbe_edge.bench.decoders import PeerDecoder
@@ -32,7 +33,6 @@ from rbe_edge.runtime.model import Model
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sensors are files of POSIX systems")
 
-TINY = shapes.Shape("tiny", "nothing", 2, 128, 4, 2, 32, 256, 300)
 MEASURED = {"n_tokens": 1000, "kl_error": 0.01, "top1": 0.9}
 TABLE = modes.ModeTable(
     2,

@@ -52,6 +52,14 @@ def governed(model: Model, machine: FakeMachine, **options: Any) -> Iterator[Gov
         yield governor
 
 
+def test_metrics_show_the_mode_before_the_first_token(model: Model, machine: FakeMachine) -> None:
+    machine.battery(15)
+    with governed(model, machine) as governor, running(model, slots=1, governor=governor) as server:
+        lines = httpx.get(server.url + "/metrics").text.splitlines()
+    assert 'rbe_power_mode{mode="saver"} 1' in lines and 'rbe_power_mode{mode="performance"} 0' in lines
+    assert "rbe_power_switches_total 0" in lines
+
+
 def least_joules(tokens: int) -> float:
     """What as many tokens take at RATE, however busy the machine is; a tenth is for the steps of the counter."""
     return 0.9 * WATTS * (tokens - 1) / RATE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tiny_shape import TINY, write_tiny
 
 from rbe_edge.bench import shapes
 from rbe_edge.machine.power import Mode
@@ -12,14 +13,10 @@ from rbe_edge.runtime.governor import Governor
 from rbe_edge.runtime.model import Model
 from tools import mode_speed
 
-TINY = shapes.Shape("tiny", "nothing", 2, 128, 4, 2, 32, 256, 300)
-
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("shape") / "tiny.rbe"
-    shapes.write_model(TINY, (2, 2), path)
-    return path
+    return write_tiny(tmp_path_factory.mktemp("shape"))
 
 
 def test_every_change_is_measured() -> None:

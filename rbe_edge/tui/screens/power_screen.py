@@ -51,7 +51,7 @@ class PowerScreen(ModalScreen["str | None"]):
         if name == AUTO:
             now = f", now {self._state}" if self._state is not None and self._chosen == AUTO else ""
             return f"{mark} {name:<12} by battery and heat{now}"
-        mode = Mode(MODE_LABELS.index(name))
+        mode = Mode.named(name)
         line = f"{mark} {name:<12} {WORKERS[mode]}"
         return line if self._table is None else f"{line}\n      {losses(mode, self._table)}"
 
