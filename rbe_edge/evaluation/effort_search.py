@@ -4,7 +4,7 @@ What can be left out is a list of moves: fewer planes of the matrices of one lay
 the whole step, fewer planes of the embedding or the head. The KL divergence that each move alone costs, over the bytes
 that it saves, orders them; of each place the moves on the convex hull of cost over bytes are taken (as `rbe pack`
 allots bits, docs/codec.md). Moves are then taken in that order as long as the loss stays within the bound, which is
-measured, not added up. What moves cost changes with those that were taken, so the costs are measured again from
+measured on more text, not added up. What moves cost changes with those that were taken, so the costs are measured again from
 there, until no more moves fit.
 """
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _KEPT_BYTES = 256 << 20  # of the reference's log-probabilities, in half precision
 _WINDOW = 256
 _LEAST_TOKENS = 64
+_COMPARED_TOKENS = 512  # on which moves are compared with one another: their order need not be exact
+_OFTEN = 12  # all of the text is measured about so many times after moves are compared
 _MOST_ROUNDS = 2  # of measuring what moves cost, for one bound
 
 Part = Literal["attention", "feed_forward", "embedding", "lm_head"]
@@ -107,18 +109,23 @@ class Judge:
         effort = whole_effort(self._model)
         return Found(effort, self._model.read_bytes(effort), self.whole)
 
-    def _scored(self, effort: Effort | None) -> Iterator[npt.NDArray[np.float32]]:
-        """Log-probabilities [n - 1][vocabulary] of each window."""
+    def _scored(self, effort: Effort | None, most: int | None = None) -> Iterator[npt.NDArray[np.float32]]:
+        """Log-probabilities [n - 1][vocabulary] of each window. most: tokens, after which no window is begun."""
         self._session.set_effort(effort)
+        done = 0
         for window in self._windows:
+            if most is not None and done >= most:
+                return
+            done += len(window) - 1
             self._session.rewind(0)
             logits = self._session.score(window[:-1], logits=True).logits
             assert logits is not None
             yield log_softmax(logits)
 
-    def loss(self, effort: Effort) -> Loss:
+    def loss(self, effort: Effort, most: int | None = None) -> Loss:
+        """most: about so many tokens from the start of the text; None: all."""
         nats, divergences, agree = [], [], 0
-        for window, kept, found in zip(self._windows, self._expected, self._scored(effort), strict=True):
+        for window, kept, found in zip(self._windows, self._expected, self._scored(effort, most), strict=False):
             expected = kept.astype(np.float32)
             nats.append(_followed(found, window))
             agree += int((expected.argmax(axis=1) == found.argmax(axis=1)).sum())
@@ -185,7 +192,7 @@ class EffortSearch:
     """Efforts within growing bounds, each found from the one before."""
 
     def __init__(self, model: Model, judge: Judge, report: Report | None = None) -> None:
-        """report: counts measurements, of about how many."""
+        """report: counts tokens that are measured, of about how many."""
         self._model = model
         self._judge = judge
         self._moves = moves_of(model)
@@ -204,23 +211,24 @@ class EffortSearch:
             self.best = taken
         return self.best
 
-    def _measured(self, effort: Effort) -> Found:
-        self._done += 1
+    def _measured(self, effort: Effort, most: int | None = None) -> Found:
+        self._done += self._judge.whole.n if most is None else min(most, self._judge.whole.n)
         self._expected = max(self._expected, self._done)
         if self._report is not None:
             self._report(self._done, self._expected)
-        return Found(effort, self._model.read_bytes(effort), self._judge.loss(effort))
+        return Found(effort, self._model.read_bytes(effort), self._judge.loss(effort, most))
 
     def _order(self) -> list[Move]:
         """Moves from the best effort on that save bytes, the cheapest first; of a place each behind the weaker one."""
         if self.best.effort in self._orders:
             return self._orders[self.best.effort]
         options: dict[tuple[Part, int], list[tuple[int, float, Move]]] = {}
-        base = self.best
+        base = self._measured(self.best.effort, _COMPARED_TOKENS)
         tried = [move for move in self._moves if self._model.read_bytes(move.applied(base.effort)) < base.read_bytes]
-        self._expected = self._done + len(tried) + 12
+        left = len(tried) * min(_COMPARED_TOKENS, self._judge.whole.n) + _OFTEN * self._judge.whole.n
+        self._expected = self._done + left
         for move in tried:
-            found = self._measured(move.applied(base.effort))
+            found = self._measured(move.applied(base.effort), _COMPARED_TOKENS)
             cost = max(0.0, found.loss.kl - base.loss.kl)
             options.setdefault((move.part, move.layer), []).append((base.read_bytes - found.read_bytes, cost, move))
         steps = [step for listed in options.values() for step in _hull(listed)]
