@@ -1,10 +1,10 @@
 """Which parts of a model can be left unread: the effort that reads the fewest bytes for a token within a bound of loss.
 
-What can be left out is a list of moves: fewer planes of the matrices of one layer's attention or feed-forward step,
-the whole step, fewer planes of the embedding or the head. The KL divergence that each move alone costs, over the bytes
-that it saves, orders them; of each place the moves on the convex hull of cost over bytes are taken (as `rbe pack`
-allots bits, docs/codec.md). Moves are then taken in that order as long as the loss stays within the bound, which is
-measured on more text, not added up. What moves cost changes with those that were taken, so the costs are measured again from
+What can be left out is a list of moves: fewer planes of the matrices of one layer's attention or feed-forward step, the
+whole step, fewer planes of the embedding or the head. The KL divergence that each move alone costs, over the bytes that
+it saves, orders them; of each place the moves on the convex hull of cost over bytes are taken (as `rbe pack` allots
+bits, docs/codec.md). Moves are then taken in that order as long as the loss stays within the bound, which is measured
+on more text, not added up. What moves cost changes with those that were taken, so the costs are measured again from
 there, until no more moves fit.
 """
 
