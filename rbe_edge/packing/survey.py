@@ -15,20 +15,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from rbe_edge import _native
 from rbe_edge.codes import trellis
-from rbe_edge.errors import PackError
 from rbe_edge.packing import schedule
+from rbe_edge.packing.array_store import ArrayStore, packed_triangle, unpacked_triangle
 from rbe_edge.packing.calibration import DAMPING, POINTS, add_moment, feedback_factor
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.hidden_states import HiddenStates, Keeping
-from rbe_edge.packing.kept import KEPT_BYTES, key_of
+from rbe_edge.packing.kept import KEPT_BYTES
 from rbe_edge.packing.schedule import factor_units, layer_and_part
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.plan import TensorPlan
@@ -100,6 +99,7 @@ class Survey:
         self._reads |= {tensor.name: tensor.reads for tensor in tensors if tensor.reads in known}
         n_bytes = sum(2 * cols**2 for _, cols in {(tensor.reads, tensor.cols) for tensor in tensors})
         self._keeping = keeping if n_bytes <= KEPT_BYTES // 2 else None
+        self._factors = ArrayStore(copy.path.parent, self._keeping, "survey")
         self._run()
 
     def _run(self) -> None:
@@ -130,34 +130,17 @@ class Survey:
         side = None if reads is None else self._sides.get(reads)
         if reads is None or side is None:
             return None
-        content = None if self._keeping is None else self._keeping.kept.read(self._key(reads))
-        if content is None and not self._path(reads).exists():
-            lost = "the statistics of the model were removed from the cache while it was packed; start again"
-            raise PackError((self._keeping.kept.problem if self._keeping is not None else None) or lost)
-        packed = np.frombuffer(content, np.float32) if content else np.fromfile(self._path(reads), np.float32)
-        factor = np.zeros((side, side), np.float32)
-        at = 0
-        for row in range(side):
-            factor[row, row:] = packed[at : at + side - row]
-            at += side - row
-        return factor
-
-    def _path(self, reads: str) -> Path:
-        return self._copy.path.with_name(f"{reads}.factor")
-
-    def _key(self, *what: object) -> str:
-        assert self._keeping is not None
-        return key_of("survey", self._keeping.original, *what)
+        return unpacked_triangle(self._factors.get(reads), side)
 
     def _restore(self, layer: int) -> bool:
         """Takes a layer that was kept, with all its factors."""
         if self._keeping is None:
             return False
-        content = self._keeping.kept.read(self._key(layer))
+        content = self._keeping.kept.read(self._factors.key(f"layer {layer}"))
         if content is None:
             return False
         found = json.loads(content)
-        if not all(self._keeping.kept.has(self._key(reads)) for reads in found["sides"]):
+        if not all(self._factors.has(reads) for reads in found["sides"]):
             return False
         self._sides |= found["sides"]
         self.flow.layers[layer] = LayerFlow(found["shares"], found["kept"])
@@ -172,7 +155,7 @@ class Survey:
         is_last = layer == len(self.flow.layers) - 1
         sides = {reads: self._sides[reads] for reads in (*flow.kept, *(head if is_last else ()))}
         found = {"shares": flow.shares, "kept": flow.kept, "sides": sides, "head": head, "logits": self.flow.logits}
-        self._keeping.kept.write(self._key(layer), json.dumps(found).encode())
+        self._keeping.kept.write(self._factors.key(f"layer {layer}"), json.dumps(found).encode())
 
     def _look(self, states: HiddenStates, layer: int) -> None:
         """One layer: its statistics, its factors, and the stream behind it."""
@@ -237,18 +220,7 @@ class Survey:
         left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(little)[:cols])  # D of H = L D L^T
         flow.kept[tensor.reads] = min(left / trace, MOST_KEPT) if trace > 0 else MOST_KEPT
         self._sides[tensor.reads] = len(factor)
-        packed = np.concatenate([factor[row, row:] for row in range(len(factor))])
-        if self._keeping is not None:
-            self._keeping.kept.write(self._key(tensor.reads), packed.data)
-            if self._keeping.kept.problem is None:
-                return
-        try:
-            packed.tofile(self._path(tensor.reads))
-        except OSError as reason:
-            raise PackError(
-                f"{self._copy.path.parent}: no room for the statistics of the model ({reason.strerror}); make room, or "
-                "set XDG_CACHE_HOME to another place"
-            ) from reason
+        self._factors.put(tensor.reads, packed_triangle(factor))
 
 
 def _energy(copy: DenseCopy, name: str) -> float:

@@ -213,7 +213,7 @@ def test_packing_goes_on_where_it_was_pressed(tmp_path: Path) -> None:
         if done.returncode == 0:
             break
         assert done.returncode == 130 and not (tmp_path / "m.rbe").exists(), done.stderr
-        assert done.stderr.endswith("goes on from there\n") and done.stderr.count("\n") == 1, done.stderr
+        assert done.stderr.endswith("goes on from what is finished\n") and done.stderr.count("\n") == 1, done.stderr
     assert moment > 3 and packed("whole.rbe", "").returncode == 0
     assert (tmp_path / "m.rbe").read_bytes() == (tmp_path / "whole.rbe").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.rbe", "tiny", "whole.rbe"]
