@@ -29,7 +29,7 @@ class ArrayStore:
     def put(self, name: str, array: FloatArray) -> None:
         """Raises PackError where there is no room."""
         if self._keeping is not None:
-            self._keeping.kept.write(self.key(name), memoryview(array).cast("B"))
+            self._keeping.kept.write(self.key(name), array.data)
             if self._keeping.kept.problem is None:
                 return
         try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rbe_edge.packing.calibration import DAMPING, N_TOKENS, WINDOW, read_windows
+from rbe_edge.packing.calibration import N_TOKENS, WINDOW, read_windows
 from rbe_edge.packing.effort_name import EffortName
 from rbe_edge.runtime.options import MAX_PASS_TOKENS
 
@@ -14,18 +14,19 @@ from rbe_edge.runtime.options import MAX_PASS_TOKENS
 @dataclass(frozen=True)
 class Effort:
     """tokens: of the calibration text, at most; a quick one takes windows from all of the first N_TOKENS.
-    scored_tokens: on which sensitivities are measured, and scored_bytes that their predictions may take. quick: one run
-    of the model gives statistics and estimates (survey.py), no block waits for those before it to be packed, and the
-    encoder searches each lane less (docs/codec.md, "Tail-biting"). damping: of E[x x^T]; the fewer tokens it is of, the
-    more.
+    scored_tokens: on which `checked` matrices are measured (sensitivity.py), and scored_bytes that their predictions
+    may take. quick: one run of the model gives statistics and estimates (survey.py), and the encoder searches each
+    lane less (docs/codec.md, "Tail-biting"); else a backward pass does (curvature.py). damping: of E[x x^T] in a quick
+    one.
     """
 
     name: EffortName
     tokens: int
-    scored_tokens: int
-    scored_bytes: int
     quick: bool
-    damping: float = DAMPING
+    checked: int = 0
+    scored_tokens: int = 0
+    scored_bytes: int = 0
+    damping: float = 0.0
 
     def windows(self, model: Path, text: str) -> list[list[int]]:
         """Of the text, as read_windows() gives and raises."""
@@ -44,8 +45,8 @@ class Effort:
 EFFORTS: Mapping[str, Effort] = {
     effort.name: effort
     for effort in (
-        Effort("quick", 2048, 0, 0, quick=True, damping=0.5),
-        Effort("normal", N_TOKENS, 3072, 256 << 20, quick=False),
-        Effort("best", 65536, 8192, 1 << 30, quick=False),
+        Effort("quick", 2048, quick=True, damping=0.5),
+        Effort("normal", 8192, quick=False, checked=4, scored_tokens=1536, scored_bytes=256 << 20),
+        Effort("best", 65536, quick=False, checked=16, scored_tokens=8192, scored_bytes=1 << 30),
     )
 }

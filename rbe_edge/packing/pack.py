@@ -13,10 +13,10 @@ from rbe_edge.codes import trellis
 from rbe_edge.errors import ModelError, PackError
 from rbe_edge.files.new_file import NewFile
 from rbe_edge.format import writer
-from rbe_edge.packing import allocation, dense_copy, estimates, schedule, sensitivity, storage, survey
+from rbe_edge.packing import allocation, curvature, dense_copy, estimates, schedule, sensitivity, storage, survey
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
-from rbe_edge.packing.calibration import Calibration
+from rbe_edge.packing.curvature import Curvature
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.encoded_tensors import EncodedTensors, Finished
 from rbe_edge.packing.forecast import Forecast
@@ -121,7 +121,7 @@ class Packing:
         self._options = options
         self._forecast = Forecast(progress, schedule.RATES)
         self._tensors: list[TensorReport] = []  # those that are written
-        self._survey: survey.Survey | None = None  # of a quick packing, from decide() on
+        self._statistics: survey.Survey | Curvature | None = None  # from decide() on; None without calibration
         self._stack = ExitStack()
 
     def __enter__(self) -> Packing:
@@ -182,27 +182,20 @@ class Packing:
 
     def encode(self) -> None:
         """Writes the tensors, in the order of the file."""
-        with ExitStack() as stack:
-            calibration = None
-            if self._copy is not None and self._survey is None:
-                calibration = stack.enter_context(self._calibration(self._copy))
-            for number, tensor in enumerate(self._subject.plan.tensors):
-                if self._stores[number].planes:
-                    error = self._write_coded(number, tensor, calibration)
-                else:
-                    with self._forecast.doing("writing", f"encoding {tensor.name}", self._stores[number].n_bytes / 1e9):
-                        data, error = storage.data_of(tensor, self._stores[number])
-                        self._file.write_tensor([data], error)
-                self._tensors.append(self._reported(number, tensor, error))
-            self._finished = calibration
+        for number, tensor in enumerate(self._subject.plan.tensors):
+            if self._stores[number].planes:
+                error = self._write_coded(number, tensor)
+            else:
+                with self._forecast.doing("writing", f"encoding {tensor.name}", self._stores[number].n_bytes / 1e9):
+                    data, error = storage.data_of(tensor, self._stores[number])
+                    self._file.write_tensor([data], error)
+            self._tensors.append(self._reported(number, tensor, error))
 
     def finish(self) -> PackReport:
         """Gives the file its name, takes away what was needed to make it, and reports."""
         with self._forecast.doing("writing", "writing", self._file.file_bytes / 1e9):
             self._file.commit()
         self._encoded_tensors.forget()
-        if self._finished is not None:
-            self._finished.forget()
         self._stack.close()
         held_out = None
         with suppress(ModelError):  # such as too little memory to run what is packed: the file is whole all the same
@@ -234,52 +227,40 @@ class Packing:
         return key_of("original", self._subject.sha256, self._subject.text, self._options.work.settings)
 
     def _sensitivities(self) -> Mapping[str, float] | None:
-        """By tensor; None without calibration. A quick packing takes its statistics too."""
+        """By tensor; None without calibration. What is found on the way serves the encoder."""
         if self._copy is None or self._kept is None:
             return None
-        effort, tensors = self._options.work, self._subject.plan.tensors
-        coded = sensitivity.coded(tensors)
-        planes = schedule.guessed_planes(self._options.bits)
+        options, copy, forecast = self._options, self._copy, self._forecast
+        effort, seed_of, threads = options.work, self._subject.seed_of, options.threads
+        coded = sensitivity.coded(self._subject.plan.tensors)
+        planes = schedule.guessed_planes(options.bits)
         after = self._work_left(
-            [(tensor, planes) for tensor in coded], self._subject.plan.parameters * self._options.bits / 8
+            [(tensor, planes) for tensor in coded], self._subject.plan.parameters * options.bits / 8
         )
+        n_tokens = sum(map(len, self._windows))
+        keeping = Keeping(self._kept, self._original(), self._original())
         if effort.quick:
-            n_tokens = sum(map(len, self._windows))
-            self._forecast.plan(schedule.added(survey.expected(self._copy.weights, coded, n_tokens), after))
-            seed_of, threads = self._subject.seed_of, self._options.threads
-            keeping = Keeping(self._kept, self._original(), self._original())
-            self._survey = survey.Survey(
-                self._copy, coded, self._windows, seed_of, threads, self._forecast, keeping, effort.damping
-            )
-            return estimates.estimated(coded, self._survey.flow)
-        work = sensitivity.work_key(self._original(), effort)
-        keeping = Keeping(self._kept, work, work)
-        measurement = sensitivity.Measurement(
-            self._copy, tensors, self._windows, self._subject.seed_of, self._options.threads, effort, keeping
-        )
+            forecast.plan(schedule.added(survey.expected(copy.weights, coded, n_tokens), after))
+            looked = survey.Survey(copy, coded, self._windows, seed_of, threads, forecast, keeping, effort.damping)
+            self._statistics = looked
+            return estimates.estimated(coded, looked.flow)
         vocabulary = self._subject.metadata["vocabulary"]
         assert isinstance(vocabulary, int)
-        self._forecast.plan(schedule.added(sensitivity.expected(measurement, vocabulary), after))
-        return sensitivity.known(measurement, self._forecast)
-
-    def _calibration(self, copy: DenseCopy) -> Calibration:
-        assert self._kept is not None
-        return Calibration(
-            copy,
-            self._windows,
-            self._options.threads,
-            forecast=self._forecast,
-            keeping=Keeping(self._kept, self._original(), self._encoded_tensors.key),
+        checking = sensitivity.expected(coded, copy.weights, vocabulary, effort)
+        forecast.plan(schedule.added(curvature.expected(copy.weights, coded, n_tokens), checking, after))
+        tokens = [token for window in self._windows for token in window]
+        found = Curvature(copy, coded, tokens, seed_of, threads, forecast, keeping)
+        self._statistics = found
+        forecast.plan(schedule.added(checking, after))
+        work = sensitivity.work_key(self._original(), effort)
+        measurement = sensitivity.Measurement(
+            copy, coded, self._windows, seed_of, found.factor, threads, effort, Keeping(self._kept, work, work)
         )
+        return sensitivity.checked(measurement, found.sensitivities, forecast)
 
     def _work_left(self, left: Sequence[tuple[TensorPlan, Sequence[int]]], file_bytes: float) -> dict[str, float]:
         """What it takes to encode matrices, with their planes, and to write the file."""
-        effort = self._options.work
-        work = schedule.encoding(left, file_bytes, effort.quick)
-        if self._copy is None or effort.quick:
-            return work
-        n_tokens, matrices = sum(map(len, self._windows)), [tensor for tensor, _ in left]
-        return schedule.added(work, schedule.calibrating(matrices, self._copy.weights, n_tokens))
+        return schedule.encoding(left, file_bytes, self._options.work.quick)
 
     def _writer(self, stores: Sequence[Storage]) -> writer.PackWriter:
         """The file that tensors stored in this way make; nothing is written before it is entered."""
@@ -299,28 +280,22 @@ class Packing:
             self._claim,
         )
 
-    def _write_coded(self, number: int, tensor: TensorPlan, calibration: Calibration | None) -> float:
+    def _write_coded(self, number: int, tensor: TensorPlan) -> float:
         """Encodes a tensor, or takes it from what is kept, and writes it; gives its relative squared error."""
-        store, seed = self._stores[number], self._file.entries[number].seed
-        finished = self._encoded_tensors.read(number, store.n_bytes)
+        finished = self._encoded_tensors.read(number, self._stores[number].n_bytes)
         if finished is None:
-            finished = self._encoded(number, tensor, calibration)
+            finished = self._encoded(number, tensor)
             self._encoded_tensors.write(number, finished)
-        with self._forecast.doing("writing", f"encoding {tensor.name}", store.n_bytes / 1e9):
-            if calibration is not None:  # the same numbers from the cache as from an encoder
-                shape = (tensor.rows, tensor.cols)
-                decoded = trellis.decode(finished.data, store.planes, *shape, seed, finished.tensor_scale)
-                calibration.replace(tensor.name, decoded)
+        with self._forecast.doing("writing", f"encoding {tensor.name}", self._stores[number].n_bytes / 1e9):
             self._file.write_tensor([finished.data], finished.error, finished.tensor_scale)
         return finished.error
 
-    def _encoded(self, number: int, tensor: TensorPlan, calibration: Calibration | None) -> Finished:
+    def _encoded(self, number: int, tensor: TensorPlan) -> Finished:
         entry, options, planes = self._file.entries[number], self._options, self._stores[number].planes
         values = tensor.read()
         feedback = None
-        source = calibration or self._survey
-        if source is not None:
-            feedback = source.factor(tensor.name, entry.rotation_block, entry.seed)
+        if self._statistics is not None:
+            feedback = self._statistics.factor(tensor.name, entry.rotation_block, entry.seed)
         quick = options.work.quick
         units = schedule.encode_units(values.size, planes, quick)
         with self._forecast.doing("encoding", f"encoding {tensor.name}", units) as report:

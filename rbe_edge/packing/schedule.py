@@ -66,6 +66,16 @@ def moment_units(weights: Weights, first: int, end: int, n_tokens: int) -> float
     return n_tokens * sum(read) / 1e9
 
 
+def back_units(weights: Weights, layer: int, n_tokens: int) -> float:
+    """Of "passing": the way back through a layer, or the head, which has the number of layers; and of each matrix the
+    sum of G^T G, as if it were square."""
+    if layer >= layers_of(weights):
+        n = weights.get("head", weights.get("embedding", 0))
+    else:
+        n = sum(n for name, n in weights.items() if _layer(name) == layer)
+    return n_tokens * 4 * n / 1e9
+
+
 def factor_units(cols: int) -> float:
     """Of "factoring"."""
     return cols**3 / 1e9

@@ -1,5 +1,5 @@
-"""How much a model suffers from errors in each of its matrices: measured, kept in the user's cache, used for any size
-(docs/codec.md, "Deciding bits per tensor").
+"""A measured check of what curvature.py foretells: how much a model suffers from errors in the few matrices that count
+most (docs/codec.md, "Deciding bits per tensor").
 
 One matrix after the other is encoded at one rate as it would be for the file, with feedback, and put into the copy with
 dense weights; the C engine runs the text through it from its layer on, and the KL divergence of what it predicts from
@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -24,7 +24,6 @@ from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
 from rbe_edge.packing import schedule, storage
 from rbe_edge.packing.allocation import GAUSSIAN_ERROR
-from rbe_edge.packing.calibration import Calibration
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.effort import EFFORTS, Effort
 from rbe_edge.packing.forecast import Forecast
@@ -46,15 +45,21 @@ _PIECE_BYTES = 32 << 20  # of logits at a time
 _DIGITS = 4  # what is kept: more would say nothing
 
 
+Factor = Callable[[str, int, int], FloatArray | None]
+"""factor(name, rotation block, seed): for feedback."""
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What is measured, on what. windows: calibration text; its last part is scored. seed_of: of a tensor's rotation.
-    keeping: what is measured is kept there, and taken from there; an interrupted measurement goes on."""
+    factor: for feedback. keeping: what is measured is kept there, and taken from there; an interrupted measurement goes
+    on."""
 
     copy: DenseCopy
     tensors: Sequence[TensorPlan]
     windows: Sequence[Sequence[int]]
     seed_of: Callable[[TensorPlan], int]
+    factor: Factor
     threads: int | None = None
     effort: Effort = EFFORTS["normal"]
     keeping: Keeping | None = None
@@ -69,59 +74,48 @@ def coded(tensors: Iterable[TensorPlan]) -> list[TensorPlan]:
     ]
 
 
-def expected(measurement: Measurement, vocabulary: int) -> dict[str, float]:
-    """What known() will have to do, without what is kept (schedule.py)."""
-    found = load(measurement)
-    left = [tensor for tensor in coded(measurement.tensors) if tensor.name not in found]
-    scored, rest = _split(measurement.windows, vocabulary, measurement.effort)
-    n_tokens, n_scored = sum(map(len, rest)), sum(map(len, scored))
-    return schedule.measuring(left, measurement.copy.weights, n_tokens, n_scored, PROBE)
+def largest(tensors: Sequence[TensorPlan], foretold: Mapping[str, float], n: int) -> list[TensorPlan]:
+    """The n matrices of layers that count most, in the order of the layers. Embedding and lm_head take long to encode,
+    and what they give is seen at once, so that little adds up behind them."""
+    inside = [tensor for tensor in tensors if layer_and_part(tensor.name)[0] is not None and tensor.name in foretold]
+    first = sorted(inside, key=lambda tensor: -foretold[tensor.name])[:n]
+    return sorted(first, key=lambda tensor: (layer_and_part(tensor.name)[0], tensor.name))
 
 
-def known(measurement: Measurement, forecast: Forecast | None = None) -> dict[str, float]:
-    """Sensitivity of every tensor that may be coded: nats per token and unit of relative squared error, as it is on
-    a Gaussian. forecast: is told what is being measured. The copy is as before when this returns, not when it raises.
-    """
+def checked(
+    measurement: Measurement, foretold: Mapping[str, float], forecast: Forecast | None = None
+) -> dict[str, float]:
+    """Sensitivities, nats per token and unit of relative squared error, as it is on a Gaussian: what is foretold, and
+    what is measured of the largest. The copy is as before when this returns, not when it raises."""
     forecast = forecast or Forecast(None, RATES)
-    found = load(measurement)
-    wanted = coded(measurement.tensors)
+    wanted = largest(measurement.tensors, foretold, measurement.effort.checked)
+    found = _load(measurement, wanted)
     missing = [tensor for tensor in wanted if tensor.name not in found]
-    if not missing:
-        return found
-    copy, threads = measurement.copy, measurement.threads
-    with ExitStack() as stack:
-        model = stack.enter_context(Model.open(copy.path, verify=False))
-        scored, rest = _split(measurement.windows, model.info.vocabulary, measurement.effort)
-        calibration = stack.enter_context(
-            Calibration(copy, rest, threads, forecast=forecast, what="measuring", keeping=measurement.keeping)
-        )
-        probe = stack.enter_context(_Probe(model, copy, scored, threads, forecast))
-        for number, tensor in enumerate(missing, len(wanted) - len(missing) + 1):
-            what = f"measuring {number} of {len(wanted)}"
-            found[tensor.name] = _measured(measurement, tensor, calibration, probe, what, forecast)
-            save(measurement, found)
-        calibration.forget()
-    return found
+    if missing:
+        copy, threads = measurement.copy, measurement.threads
+        with ExitStack() as stack:
+            model = stack.enter_context(Model.open(copy.path, verify=False))
+            scored = _scored(measurement.windows, model.info.vocabulary, measurement.effort)
+            probe = stack.enter_context(_Probe(model, copy, scored, threads, forecast))
+            for number, tensor in enumerate(missing, len(wanted) - len(missing) + 1):
+                found[tensor.name] = _measured(
+                    measurement, tensor, probe, f"checking {number} of {len(wanted)}", forecast
+                )
+                _save(measurement, found)
+    return {**foretold, **found}
 
 
-def _measured(
-    measurement: Measurement,
-    tensor: TensorPlan,
-    calibration: Calibration,
-    probe: _Probe,
-    what: str,
-    forecast: Forecast,
-) -> float:
+def _measured(measurement: Measurement, tensor: TensorPlan, probe: _Probe, what: str, forecast: Forecast) -> float:
     copy, threads = measurement.copy, measurement.threads
     values, seed = tensor.read(), measurement.seed_of(tensor)
-    factor = calibration.factor(tensor.name, trellis.rotation_block(tensor.cols), seed)
+    factor = measurement.factor(tensor.name, trellis.rotation_block(tensor.cols), seed)
     with forecast.doing("encoding", what, encode_units(values.size, PROBE)) as report:
         encoded = trellis.encode(values, PROBE, seed, threads, report, factor)
-    decoded = trellis.decode(b"".join(encoded.data), PROBE, tensor.rows, tensor.cols, seed, encoded.tensor_scale)
     layer, _ = layer_and_part(tensor.name)
+    assert layer is not None and encoded.decoded is not None
     probe.advance(layer)
-    copy.write(tensor.name, decoded)
-    kl = probe.divergence(what, from_tokens=layer is None)
+    copy.write(tensor.name, encoded.decoded)
+    kl = probe.divergence(what)
     copy.write(tensor.name, values)
     return float(f"{max(kl, 0.0) / GAUSSIAN_ERROR[PROBE]:.{_DIGITS}g}")
 
@@ -130,11 +124,8 @@ def _scored_tokens(vocabulary: int, effort: Effort) -> int:
     return max(min(effort.scored_tokens, effort.scored_bytes // (4 * vocabulary)), MIN_KL_TOKENS)
 
 
-def _split(
-    windows: Sequence[Sequence[int]], vocabulary: int, effort: Effort
-) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
-    """What is scored, from the end of the text, and what the statistics are of. They are apart where the text is long
-    enough."""
+def _scored(windows: Sequence[Sequence[int]], vocabulary: int, effort: Effort) -> list[Sequence[int]]:
+    """From the end of the text."""
     n_scored = _scored_tokens(vocabulary, effort)
     scored: list[Sequence[int]] = []
     n = 0
@@ -143,8 +134,7 @@ def _split(
             break
         scored.append(window[: n_scored - n])
         n += len(scored[-1])
-    rest = list(windows[: len(windows) - len(scored)]) or list(windows)
-    return scored, rest
+    return scored
 
 
 class _Probe:
@@ -158,7 +148,6 @@ class _Probe:
         threads: int | None,
         forecast: Forecast,
     ) -> None:
-        self._windows = windows
         self._weights = copy.weights
         self._forecast = forecast
         self._threads = threads
@@ -173,7 +162,7 @@ class _Probe:
             context=max(map(len, windows)), threads=threads or 0, pass_tokens=MAX_PASS_TOKENS, kv="f32"
         )
         try:
-            self._hidden = self._embedded()
+            self._hidden = [self._session.embed(window) for window in windows]
             self._expected = [self._log_softmax(x) for x in self._last(self._hidden)]
         except BaseException:
             self._session.close()
@@ -185,25 +174,21 @@ class _Probe:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    def _embedded(self) -> list[FloatArray]:
-        return [self._session.embed(window) for window in self._windows]
-
-    def advance(self, layer: int | None) -> None:
+    def advance(self, layer: int) -> None:
         """Runs the text up to the input of a layer, so that the layers before it are run once."""
-        if layer is None or layer == self._layer:
+        if layer == self._layer:
             return
         assert layer > self._layer
         for hidden in self._hidden:
             self._session.run_layers(self._layer, layer - self._layer, hidden)
         self._layer = layer
 
-    def divergence(self, what: str, from_tokens: bool) -> float:
-        """Nats per token. from_tokens: the embedding may have changed; else only layers from the present one on."""
-        first, hidden = (0, self._embedded()) if from_tokens else (self._layer, self._hidden)
-        total, n, n_tokens = 0.0, 0, sum(map(len, hidden))
-        units = pass_units(self._weights, first, self._n_layers, n_tokens) + self._head.size / 1e9 * n_tokens
+    def divergence(self, what: str) -> float:
+        """Nats per token, where layers from the present one on may have changed."""
+        total, n, n_tokens = 0.0, 0, sum(map(len, self._hidden))
+        units = pass_units(self._weights, self._layer, self._n_layers, n_tokens) + self._head.size / 1e9 * n_tokens
         with self._forecast.doing("passing", what, units) as report:
-            for expected, x in zip(self._expected, self._last(hidden, first), strict=True):
+            for expected, x in zip(self._expected, self._last(self._hidden, self._layer), strict=True):
                 rows = max(_PIECE_BYTES // (4 * expected.shape[1]), 1)
                 for start in range(0, len(x), rows):
                     total += self._kl(expected[start : start + rows], self._log_softmax(x[start : start + rows]))
@@ -247,41 +232,40 @@ class _Probe:
 # ---- kept for the next size ----
 
 
-def load(measurement: Measurement) -> dict[str, float]:
-    """What of a measurement was kept, by tensor, in the order in which it is measured, as far as it is whole."""
+def _load(measurement: Measurement, wanted: Sequence[TensorPlan]) -> dict[str, float]:
+    """What of a measurement was kept, by tensor."""
     if measurement.keeping is None:
         return {}
     content = measurement.keeping.kept.read(_key(measurement.keeping))
-    found: dict[str, float] = {}
-    if content is not None:
-        values = json.loads(content)["sensitivity"]
-        for tensor in coded(measurement.tensors):
-            if tensor.name not in values:
-                break
-            found[tensor.name] = float(values[tensor.name])
-    return found
+    values = json.loads(content) if content is not None else {}
+    return {tensor.name: float(values[tensor.name]) for tensor in wanted if tensor.name in values}
 
 
-def save(measurement: Measurement, values: dict[str, float]) -> None:
+def _save(measurement: Measurement, values: dict[str, float]) -> None:
     """Keeps what is measured so far."""
     if measurement.keeping is not None:
-        content = {"unit": "nats per token and relative squared error", "sensitivity": values}
-        measurement.keeping.kept.write(_key(measurement.keeping), json.dumps(content).encode())
+        measurement.keeping.kept.write(_key(measurement.keeping), json.dumps(values).encode())
 
 
 def _key(keeping: Keeping) -> str:
     return key_of("sensitivity", keeping.work)
 
 
-def expected_at_first(
-    tensors: Sequence[TensorPlan], weights: schedule.Weights, vocabulary: int, n_tokens: int, effort: Effort
+def expected(
+    tensors: Sequence[TensorPlan], weights: schedule.Weights, vocabulary: int, effort: Effort
 ) -> dict[str, float]:
-    """As expected(), of a text of about n_tokens, before anything is read."""
-    n_scored = _scored_tokens(vocabulary, effort)
-    return schedule.measuring(coded(tensors), weights, n_tokens - n_scored, n_scored, PROBE)
+    """What checked() will have to do, about: matrices of a middling size in the middle of the model (schedule.py)."""
+    inside = [tensor.rows * tensor.cols for tensor in tensors if layer_and_part(tensor.name)[0] is not None]
+    n = min(effort.checked, len(inside))
+    if n == 0:
+        return {}
+    n_scored, layers = _scored_tokens(vocabulary, effort), schedule.layers_of(weights)
+    head = weights.get("head", weights.get("embedding", 0)) / 1e9
+    passing = (1 + n / 2) * pass_units(weights, 0, layers, n_scored) + (1 + n) * head * n_scored
+    return {"passing": passing, "encoding": encode_units(n * sum(inside) // len(inside), PROBE)}
 
 
 def work_key(original: str, effort: Effort) -> str:
     """Of what a measurement depends on. original: of the source and the text."""
     tables = [repr(trellis.CODEBOOKS[bits]) for bits in PROBE]
-    return key_of("measured", original, PROBE, effort.scored_tokens, effort.scored_bytes, *tables)
+    return key_of("measured", original, PROBE, effort.checked, effort.scored_tokens, effort.scored_bytes, *tables)

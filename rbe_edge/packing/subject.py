@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rbe_edge._version import __version__
 from rbe_edge.format.metadata import MetadataValue
-from rbe_edge.packing import schedule, sensitivity, smooth_codes, storage, survey
+from rbe_edge.packing import curvature, schedule, sensitivity, smooth_codes, storage, survey
 from rbe_edge.packing.calibration import read_text
 from rbe_edge.packing.chat_proof import chat_form
 from rbe_edge.packing.forecast import Forecast
@@ -95,6 +95,6 @@ def _work_ahead(plan: ModelPlan, options: PackOptions, text: str) -> dict[str, f
     assert isinstance(vocabulary, int)
     return schedule.added(
         work,
-        schedule.calibrating(coded, weights, n_tokens),
-        sensitivity.expected_at_first(plan.tensors, weights, vocabulary, n_tokens, effort),
+        curvature.expected(weights, coded, n_tokens),
+        sensitivity.expected(coded, weights, vocabulary, effort),
     )

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import tiny_models
 
+from rbe_edge.codes import trellis
 from rbe_edge.evaluation.divergence import divergence
 from rbe_edge.packing import curvature, sensitivity
+from rbe_edge.packing.calibration import feedback_factor
+from rbe_edge.packing.curvature import Curvature
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
 from rbe_edge.runtime.gradients import Gradient
@@ -56,10 +59,12 @@ def test_they_foretell_the_divergence_of_white_errors(
     copy, tensors = made(name, tmp_path)
     tokens = text_of(copy, 640)
     monkeypatch.setattr(curvature, "WINDOW", 32)
-    monkeypatch.setattr(
-        curvature, "feedback_factor", lambda total, *_: np.diag(1 / np.sqrt(np.maximum(np.diag(total), 1e-30)))
-    )
-    found = curvature.foretell(copy, tensors, tokens, lambda tensor: 7)
+
+    def without_feedback(total: np.ndarray, *_: object) -> np.ndarray:
+        return np.diag(1 / np.sqrt(np.maximum(np.diag(total), 1e-30))).astype(np.float32)
+
+    monkeypatch.setattr(curvature, "feedback_factor", without_feedback)
+    found = Curvature(copy, tensors, tokens, lambda tensor: 7).sensitivities
     assert found.keys() == {tensor.name for tensor in tensors}
     ratios = [noisy_cost(copy, tensor, tokens, 0.05, 3) / found[tensor.name] for tensor in tensors]
     assert np.median(ratios) == pytest.approx(1, abs=0.25), ratios
@@ -71,16 +76,56 @@ def test_they_depend_on_neither_threads_nor_calls(tmp_path: Path, monkeypatch: p
     tokens = text_of(copy, 200)
     monkeypatch.setattr(curvature, "WINDOW", 32)
     before = copy.path.read_bytes()
-    expected = curvature.foretell(copy, tensors, tokens, lambda tensor: 7, 1)
-    assert min(expected.values()) > 0
-    assert curvature.foretell(copy, tensors, tokens, lambda tensor: 7, 3) == expected
-    assert curvature.foretell(copy, tensors, tokens[:192], lambda tensor: 7, 2) == expected  # whole windows count
+    expected = Curvature(copy, tensors, tokens, lambda tensor: 7, 1)
+    assert min(expected.sensitivities.values()) > 0
+    other = Curvature(copy, tensors, tokens[:192], lambda tensor: 7, 3)  # whole windows count
+    assert other.sensitivities == expected.sensitivities
+    for tensor in tensors:
+        block = trellis.rotation_block(tensor.cols)
+        first, second = expected.factor(tensor.name, block, 7), other.factor(tensor.name, block, 7)
+        assert (first is None) == (second is None) and (first is None or np.array_equal(first, second)), tensor.name
+    assert expected.factor("norm", 1, 7) is None
     assert copy.path.read_bytes() == before
+
+
+def test_a_factor_is_of_what_the_matrix_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the mean over windows of G^T G, rows weighed by their size, damped by a tenth."""
+    copy, tensors = made("llama", tmp_path)
+    tokens, name = text_of(copy, 64), "layers.1.attention.o"
+    monkeypatch.setattr(curvature, "WINDOW", 32)
+    found = Curvature(copy, tensors, tokens, lambda tensor: 7)
+    (tensor,) = (tensor for tensor in tensors if tensor.name == name)
+    values = tensor.read().astype(np.float64)
+    total = np.zeros((tensor.cols, tensor.cols))
+
+    def show(gradient: Gradient) -> None:
+        if gradient.name == name and gradient.x is not None:
+            for start in range(0, 64, 32):
+                of_window = gradient.d[start : start + 32].T.astype(np.float64) @ gradient.x[start : start + 32]
+                of_window *= np.sqrt((values**2).mean(axis=1))[:, None]
+                total[:] += of_window.T @ of_window / 2
+
+    with Model.open(copy.path) as model, model.session(context=32, kv="f32") as session:
+        states = [np.concatenate([session.embed(tokens[start : start + 32]) for start in (0, 32)])]
+        for layer in range(2):
+            behind = states[-1].copy()
+            for start in (0, 32):
+                session.run_layers(layer, 1, behind[start : start + 32])
+            states.append(behind)
+        with model.gradients(tokens=1024, context=32) as gradients:
+            d_hidden = gradients.head(states[2], window=32, seed=0).d_hidden
+            gradients.layer(1, states[1], d_hidden, show, window=32)
+    block = trellis.rotation_block(tensor.cols)
+    expected = feedback_factor(total.astype(np.float32), block, 7, curvature.DAMPING)
+    factor = found.factor(name, block, 7)
+    assert factor is not None and np.abs(factor - expected).max() < 1e-3 * np.abs(expected).max()
+    left = (1 / np.diag(factor)[: tensor.cols].astype(np.float64) ** 2).sum() / 64
+    assert found.sensitivities[name] == pytest.approx(left, rel=1e-3)
 
 
 def test_a_text_shorter_than_a_window(tmp_path: Path) -> None:
     copy, tensors = made("llama", tmp_path)
-    found = curvature.foretell(copy, tensors, text_of(copy, 20), lambda tensor: 7)
+    found = Curvature(copy, tensors, text_of(copy, 20), lambda tensor: 7).sensitivities
     assert all(0 < value < np.inf for value in found.values())
 
 

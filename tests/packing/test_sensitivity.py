@@ -13,6 +13,7 @@ import pytest
 import tiny_models
 
 from rbe_edge.codes import trellis
+from rbe_edge.errors import Cancelled
 from rbe_edge.evaluation.divergence import divergence
 from rbe_edge.packing import estimates, sensitivity
 from rbe_edge.packing.allocation import GAUSSIAN_ERROR
@@ -54,60 +55,64 @@ def predictions(path: Path, windows: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def test_it_is_the_divergence_of_the_whole_model(source: Path, dense: PackReport, copy: DenseCopy) -> None:
-    tensors = plan_model(open_source(source)).tensors
+    tensors = sensitivity.coded(plan_model(open_source(source)).tensors)
     windows = read_windows(copy.path, TEXT, 28 * 32, 32)
     before = copy.path.read_bytes()
-    effort = dataclasses.replace(EFFORTS["normal"], scored_tokens=256)
-    found = sensitivity.known(Measurement(copy, tensors, windows, lambda tensor: 7, effort=effort))
+    effort = dataclasses.replace(EFFORTS["normal"], checked=3, scored_tokens=256)
+    factors = surveyed(copy, tensors)
+    names = ["layers.0.attention.q", "layers.1.feed_forward.down", "layers.1.feed_forward.up"]
+    foretold = {tensor.name: 1.0 + (tensor.name in names) for tensor in tensors} | {"embedding": 9.0}
+    found = sensitivity.checked(
+        Measurement(copy, tensors, windows, lambda tensor: 7, factors.factor, effort=effort), foretold
+    )
     assert copy.path.read_bytes() == before
-    assert set(found) == {tensor.name for tensor in sensitivity.coded(tensors)} and min(found.values()) > 0
-    scored = windows[-8:]
-    exact = predictions(copy.path, scored)
-    for name in ("embedding", "layers.0.attention.q", "layers.1.feed_forward.down"):
+    assert {name for name in foretold if found[name] != foretold[name]} == set(names), (
+        "those that count most, of layers"
+    )
+    exact = predictions(copy.path, windows[-8:])
+    for name in names:
         (tensor,) = (tensor for tensor in tensors if tensor.name == name)
-        with Calibration(DenseCopy(dense.path, dense.areas), windows[:-8]) as calibration:
-            factor = calibration.factor(name, trellis.rotation_block(tensor.cols), 7)
         values = tensor.read()
+        factor = factors.factor(name, trellis.rotation_block(tensor.cols), 7)
         encoded = trellis.encode(values, sensitivity.PROBE, 7, None, None, factor)
         data = b"".join(encoded.data)
         copy.write(name, trellis.decode(data, sensitivity.PROBE, *values.shape, 7, encoded.tensor_scale))
-        changed = predictions(copy.path, scored)
+        changed = predictions(copy.path, windows[-8:])
         copy.write(name, values)
         kl = float((np.exp(exact) * (exact - changed)).sum(axis=1).mean())
         assert found[name] * GAUSSIAN_ERROR[sensitivity.PROBE] == pytest.approx(kl, rel=0.02), name
 
 
-@pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the matrices that are measured; the values are invented."""
+def test_it_goes_on_and_is_taken_again(
+    source: Path, copy: DenseCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names: list[str] = []
 
     def measure(measurement: Measurement, tensor: TensorPlan, *_: Any) -> float:
+        if len(names) == 2:
+            raise Cancelled
         names.append(tensor.name)
         return 0.5 + len(names)
 
     monkeypatch.setattr(sensitivity, "_measured", measure)
-    return names
-
-
-def test_it_goes_on_and_is_taken_again(source: Path, copy: DenseCopy, tmp_path: Path, measured: list[str]) -> None:
-    kept = Kept(tmp_path / "kept")
-    tensors = plan_model(open_source(source)).tensors
+    tensors = sensitivity.coded(plan_model(open_source(source)).tensors)
     windows = read_windows(copy.path, TEXT, 28 * 32, 32)
-    keeping = Keeping(kept, "original", "work")
-    measurement = Measurement(copy, tensors, windows, lambda tensor: 7, keeping=keeping)
-    wanted = [tensor.name for tensor in sensitivity.coded(tensors)]
-    first = sensitivity.known(measurement)
-    assert measured == wanted and sensitivity.known(measurement) == first and measured == wanted
-    assert not sum(sensitivity.expected(measurement, 300).values()), "nothing is left to do"
-    sensitivity.save(measurement, {name: first[name] for name in wanted[:3]})
-    measured.clear()
-    assert sum(sensitivity.expected(measurement, 300).values()) > 0
-    again = sensitivity.known(measurement)
-    assert measured == wanted[3:] and list(again) == wanted and again[wanted[2]] == first[wanted[2]]
-    measured.clear()
-    sensitivity.known(dataclasses.replace(measurement, keeping=Keeping(kept, "original", "other work")))
-    assert measured == wanted
+    keeping = Keeping(Kept(tmp_path / "kept"), "original", "work")
+    foretold = {tensor.name: float(number) for number, tensor in enumerate(tensors)}
+    measurement = Measurement(copy, tensors, windows, lambda tensor: 7, lambda *_: None, keeping=keeping)
+    wanted = [tensor.name for tensor in sensitivity.largest(tensors, foretold, 4)]
+    with pytest.raises(Cancelled):
+        sensitivity.checked(measurement, foretold)
+    assert names == wanted[:2]
+    names.clear()
+    found = sensitivity.checked(measurement, foretold)
+    assert names == wanted[2:] and found[wanted[1]] == 2.5 and found[wanted[2]] == 1.5
+    names.clear()
+    assert sensitivity.checked(measurement, foretold) == found and names == []
+    with pytest.raises(Cancelled):
+        other = Keeping(keeping.kept, "original", "other work")
+        sensitivity.checked(dataclasses.replace(measurement, keeping=other), foretold)
+    assert names == wanted[:2]
 
 
 def surveyed(copy: DenseCopy, tensors: Sequence[TensorPlan], threads: int | None = None) -> Survey:
