@@ -23,8 +23,7 @@ from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.forecast import Forecast
-from rbe_edge.packing.hidden_states import HiddenStates, Keeping
-from rbe_edge.packing.kept import key_of
+from rbe_edge.packing.hidden_states import HiddenStates
 from rbe_edge.packing.schedule import RATES, factor_units, layer_and_part, moment_units, pass_units
 from rbe_edge.runtime import text_file
 from rbe_edge.runtime.model import Model
@@ -88,17 +87,11 @@ def add_moment(moment: Moment, x: FloatArray, threads: int | None) -> None:
     _native.check(_native.library().rbe_moment_add(read, *x.shape, threads or 0, sums), PackError)
 
 
-def _head_moment_key(original: str) -> str:
-    """Of E[x x^T] of what the lm_head of the original model reads, in the cache. original: of Keeping."""
-    return key_of("moment of the lm_head", original)
-
-
 class Calibration:
     """Statistics for one matrix after the other, in the order of the layers. A context manager.
 
     copy: is changed as matrices are replaced. windows: token sequences, none longer than the model's context.
-    forecast: is told `what` after every window of every run, and counts "passing" and "factoring" (schedule.py).
-    keeping: an interrupted calibration goes on from what is kept there.
+    forecast: is told after every window of every run, and counts "passing" and "factoring" (schedule.py).
     """
 
     def __init__(
@@ -108,24 +101,19 @@ class Calibration:
         threads: int | None = None,
         damping: float = DAMPING,
         forecast: Forecast | None = None,
-        what: str = "calibrating",
-        keeping: Keeping | None = None,
     ) -> None:
         self._copy = copy
         self._weights = copy.weights
         self._threads = threads
         self._damping = damping
         self._forecast = forecast or Forecast(None, RATES)
-        self._what = what
-        self._keeping = keeping
         self._layer = -1  # whose statistics `_moments` are
         self._moments: dict[int, Moment] = {}
-        self._restored: dict[str, FloatArray] = {}  # matrices of a layer whose statistics are still to be taken
         self._factor: tuple[tuple[int, int, int, int], FloatArray] | None = None  # the last one, and what it is of
         with ExitStack() as stack:
             model = stack.enter_context(Model.open(copy.path, verify=False))
             self._n_layers = model.info.layers
-            self._states = stack.enter_context(HiddenStates(model, windows, copy.path.parent, threads, keeping))
+            self._states = stack.enter_context(HiddenStates(model, windows, copy.path.parent, threads))
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Calibration:
@@ -134,18 +122,13 @@ class Calibration:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stack.close()
 
-    def forget(self) -> None:
-        """Removes what is kept for an interrupted calibration."""
-        self._states.forget()
-
     def factor(self, name: str, block: int, seed: int) -> FloatArray | None:
         """The feedback factor of a matrix; None for one whose input is not calibrated. Layers must come in ascending
         order; an lm_head, or an embedding that serves as one, is calibrated with what is packed by then."""
         layer, part = layer_and_part(name)
         if name == self._copy.lm_head:
-            self._write_restored(self._n_layers)
-            self._moments = {_native.CAPTURE_LM_HEAD: self._head_moment()}
             layer, point = self._n_layers, _native.CAPTURE_LM_HEAD
+            self._moments = self._gathered(layer, {point})
         elif layer is None or part not in POINTS:
             return None
         else:
@@ -156,56 +139,25 @@ class Calibration:
         if self._factor is None or self._factor[0] != key:  # q, k and v share theirs, gate and up too
             self._factor = None
             moment = self._moments.pop(point)
-            with self._forecast.doing("factoring", self._what, factor_units(len(moment))):
+            with self._forecast.doing("factoring", "calibrating", factor_units(len(moment))):
                 self._factor = key, feedback_factor(moment, block, seed, self._damping, self._threads)
         return self._factor[1]
 
     def replace(self, name: str, weights: FloatArray) -> None:
         """The matrix as the packed file will have it, float32 [rows][cols], replaces the original from now on.
-
-        Statistics of a layer are those of its original matrices. So a matrix that comes from an interrupted run is kept
-        back until the statistics of its layer are complete.
-        """
-        layer, _ = layer_and_part(name)
-        if layer is not None and layer > self._layer:
-            self._write_restored(layer)
-            self._restored[name] = weights
-        else:
-            self._copy.write(name, weights)
-
-    def _write_restored(self, before: int) -> None:
-        for name in [name for name in self._restored if (layer_and_part(name)[0] or 0) < before]:
-            self._copy.write(name, self._restored.pop(name))
-
-    def _head_moment(self) -> Moment:
-        """What the lm_head reads. Of the original model, where nothing is packed yet, it is kept for other sizes."""
-        key = None
-        if self._keeping is not None and self._layer < 0:
-            key = _head_moment_key(self._keeping.original)
-            content = self._keeping.kept.read(key)
-            width = self._states.width
-            if content is not None and len(content) == 4 * width * width:
-                kept: Moment = np.frombuffer(content, np.float32).reshape(width, width).copy()
-                return kept
-        moment = self._gathered(self._n_layers, {_native.CAPTURE_LM_HEAD})[_native.CAPTURE_LM_HEAD]
-        if self._keeping is not None and key is not None:
-            self._keeping.kept.write(key, moment.data)
-        return moment
+        Statistics of a layer are those of its original matrices."""
+        self._copy.write(name, weights)
 
     def _advance(self, layer: int) -> None:
         """Runs the hidden states to the input of `layer`, through blocks that are packed by now. Then takes the
         statistics of that layer."""
         assert layer > self._layer
         self._moments, self._factor = {}, None
-        self._write_restored(layer)
-        self._states.resume(layer)
         units = pass_units(self._weights, self._states.layer, layer, self._states.n_tokens)
-        with self._forecast.doing("passing", self._what, units) as report:
+        with self._forecast.doing("passing", "calibrating", units) as report:
             self._states.advance(layer, report)
-        self._states.keep()
         self._layer = layer
         self._moments = self._gathered(layer + 1, set(POINTS.values()))
-        self._write_restored(layer + 1)
 
     def _gathered(self, end: int, points: set[int]) -> dict[int, Moment]:
         """E[x x^T] at the points named, lower triangles, over layers from the present one up to `end`, on the hidden
@@ -221,7 +173,7 @@ class Calibration:
         units = pass_units(self._weights, first, end, n_tokens)
         if _native.CAPTURE_LM_HEAD not in points:
             units += moment_units(self._weights, first, end, n_tokens)
-        with self._forecast.doing("passing", self._what, units) as report:
+        with self._forecast.doing("passing", "calibrating", units) as report:
             self._states.look(end, report, gather)
         for moment in moments.values():
             moment /= np.float32(n_tokens)

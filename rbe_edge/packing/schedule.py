@@ -93,33 +93,10 @@ def guessed_planes(bits: float) -> tuple[int, ...]:
     return (whole,) if whole <= 4 else (4, whole - 4)
 
 
-def calibrating(left: Sequence[TensorPlan], weights: Weights, n_tokens: int) -> dict[str, float]:
-    """The statistics for matrices that are to be encoded in their order: all from the first of them on."""
-    if not left:
-        return {}
-    end, first = layers_of(weights), max(min(_layer(tensor.name) for tensor in left), 0)
-    tied = "head" not in weights and any(tensor.name == "embedding" for tensor in left)
-    runs = 2 + tied
-    passing = runs * pass_units(weights, first, end, n_tokens) + moment_units(weights, first, end, n_tokens)
-    inputs = {(tensor.reads, tensor.cols) for tensor in left}
-    return {"passing": passing, "factoring": sum(factor_units(cols) for _, cols in inputs)}
-
-
 def encoding(left: Iterable[tuple[TensorPlan, Sequence[int]]], file_bytes: float, quick: bool) -> dict[str, float]:
     """Matrices with their planes, and the file."""
     units = sum(encode_units(tensor.rows * tensor.cols, planes, quick) for tensor, planes in left)
     return {"encoding": units, "writing": 2 * file_bytes / 1e9}
-
-
-def measuring(
-    left: Sequence[TensorPlan], weights: Weights, n_tokens: int, n_scored: int, probe: Sequence[int]
-) -> dict[str, float]:
-    """Sensitivities of matrices: the statistics on so many tokens, each matrix encoded, and so many tokens scored."""
-    end = layers_of(weights)
-    head = weights.get("head", weights.get("embedding", 0)) / 1e9
-    scoring = sum(pass_units(weights, max(_layer(tensor.name), 0), end, n_scored) + head * n_scored for tensor in left)
-    units = sum(encode_units(tensor.rows * tensor.cols, probe) for tensor in left)
-    return added(calibrating(left, weights, n_tokens), {"passing": scoring, "encoding": units})
 
 
 def _layer(name: str) -> int:
