@@ -306,7 +306,6 @@ class EncodeOptions(ctypes.Structure):
         ("feedback", ctypes.POINTER(ctypes.c_float)),
         ("residual", ctypes.c_uint32),
         ("quick", ctypes.c_uint32),
-        ("n_factors", ctypes.c_uint32),
     ]
 
 

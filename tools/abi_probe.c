@@ -291,7 +291,6 @@ static void structures(void)
     FIELD(rbe_encode_options, feedback);
     FIELD(rbe_encode_options, residual);
     FIELD(rbe_encode_options, quick);
-    FIELD(rbe_encode_options, n_factors);
 }
 
 static void constants(void)

@@ -150,7 +150,7 @@ static void check_subtract(uint32_t rows, uint32_t n)
         rbe_kernels table;
         if (rbe__kernels_select(name, &table) == 0) {
             memcpy(found, start, sizeof found);
-            table.sweeps->subtract(found, from, factors, STRIDE, rows, rows, n);
+            table.sweeps->subtract(found, from, factors, STRIDE, rows, n);
             CHECK(memcmp(found, expected, sizeof found) == 0, "%s: %u rows less %u products", name, rows, n);
         }
     }

@@ -152,10 +152,9 @@ def encode(
     """Rotates and encodes float32[rows, cols] as a sum of planes, each coding what the ones before it leave.
 
     planes: bits of each, 1 to 4. threads: None for all cores; the bytes do not depend on it. progress: counts all
-    planes together. feedback: the factor of calibration.feedback_factor, or several, [n][4 G][4 G], one for each of so
-    many groups of rows. nested: the first planes are good to read without the others, for which the sum pays
-    (docs/codec.md, "Nested planes"). quick: half of the search, for 1 to 5 % more error. Raises PackError for weights
-    that are not finite or lanes that are too short.
+    planes together. feedback: the factor of calibration.feedback_factor. nested: the first planes are good to read
+    without the others, for which the sum pays (docs/codec.md, "Nested planes"). quick: half of the search, for 1 to
+    5 % more error. Raises PackError for weights that are not finite or lanes that are too short.
     """
     rows, cols = weights.shape
     if encoded_bytes(rows, cols, planes) is None:
@@ -250,7 +249,6 @@ def _encode_plane(
     options.progress = report.callback
     if feedback is not None:
         options.feedback = _native.pointer(feedback, ctypes.c_float)
-        options.n_factors = len(feedback) if feedback.ndim == 3 else 1
     status = _native.call(
         _native.library().rbe_encode_plane,
         _native.pointer(weights, ctypes.c_float),

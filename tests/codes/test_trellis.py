@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from rbe_edge.codes import trellis
 from rbe_edge.errors import Cancelled, PackError
-from rbe_edge.packing.calibration import feedback_factor
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -183,29 +182,3 @@ def test_weights_that_are_not_finite(value: float) -> None:
     weights[3, 5] = value
     with pytest.raises(PackError, match="not finite"):
         trellis.encode(weights, (4,), seed=1)
-
-
-def test_groups_of_rows_have_feedback_of_their_own() -> None:
-    """The same factor for all groups: the bytes of one. Other factors: each group loses least by its own measure."""
-    random = np.random.default_rng(5)
-    weights = random.standard_normal((96, 64)).astype(np.float32)
-    moments = []
-    for _ in range(2):
-        x = random.standard_normal((200, 64)) @ (np.eye(64) + 0.5 * random.standard_normal((64, 64)))
-        moments.append((x.T @ x / 200).astype(np.float32))
-    factors = [feedback_factor(moment.copy(), 64, 3) for moment in moments]
-    alone = [trellis.encode(weights, (2,), 3, feedback=factor) for factor in factors]
-    for number, factor in enumerate(factors):
-        same = trellis.encode(weights, (2,), 3, feedback=np.ascontiguousarray(np.stack([factor] * 3)))
-        assert same.data == alone[number].data
-    own = trellis.encode(weights, (2,), 3, feedback=np.ascontiguousarray(np.stack(factors)))
-    assert own.data == trellis.encode(weights, (2,), 3, 2, feedback=np.ascontiguousarray(np.stack(factors))).data
-
-    def lost(encoded: trellis.Encoded, rows: slice, moment: npt.NDArray[np.float32]) -> float:
-        assert encoded.decoded is not None
-        error = (weights - encoded.decoded)[rows].astype(np.float64)
-        return float(np.einsum("rc,cd,rd->", error, moment.astype(np.float64), error))
-
-    for number, rows in enumerate((slice(0, 48), slice(48, 96))):
-        assert lost(own, rows, moments[number]) < 0.8 * lost(alone[1 - number], rows, moments[number])
-        assert lost(own, rows, moments[number]) == pytest.approx(lost(alone[number], rows, moments[number]), rel=0.02)

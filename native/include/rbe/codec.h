@@ -40,8 +40,6 @@ typedef struct rbe_encode_options {
     uint32_t residual;        /* 1: the weights are what planes before leave, so errors may depend on them (docs/codec.md, "Error
                                * feedback"); read with feedback alone */
     uint32_t quick;           /* 1: about half of the search, for 1 to 5 % more error (docs/codec.md, "Tail-biting") */
-    uint32_t n_factors;       /* 0: 1. Groups of rows, each with a feedback of its own, one behind the other: group i begins at row
-                               * i rows / n_factors, at the next multiple of 8 of its strip */
 } rbe_encode_options;
 
 /* Encodes weights float[rows][cols] (already rotated) into one plane: row_scales uint16[rows] (fp16 bits, finite;

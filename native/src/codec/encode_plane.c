@@ -49,7 +49,6 @@ typedef struct plane_job {
     double sample_errors[SPREADS][MAX_SAMPLES];
 
     const float *feedback; /* NULL: none */
-    uint32_t n_factors;
     int residual, quick;
     rbe_progress_callback progress;
     void *user;
@@ -270,7 +269,7 @@ static rbe_status run(plane_job *job, rbe__thread_pool *thread_pool, double *squ
     choose_scales(job, thread_pool);
     if (job->feedback != NULL) {
         rbe__plane_set_decoded_scales(&job->plane, !job->residual);
-        RBE_TRY(rbe__plane_encode_feedback(&job->plane, job->feedback, job->n_factors, thread_pool, job->progress, job->user));
+        RBE_TRY(rbe__plane_encode_feedback(&job->plane, job->feedback, thread_pool, job->progress, job->user));
     } else {
         rbe__thread_pool_run(thread_pool, job->n_pairs, encode_pair, job);
     }
@@ -314,7 +313,6 @@ rbe_status rbe_encode_plane(const float *weights, uint32_t rows, uint32_t cols, 
     job.progress = chosen.progress;
     job.user = chosen.user;
     job.feedback = chosen.feedback;
-    job.n_factors = chosen.n_factors ? chosen.n_factors : 1;
     job.residual = chosen.residual != 0;
     job.quick = chosen.quick != 0;
     if (job.quick) {

@@ -23,15 +23,12 @@ typedef struct thread_space {
     float scaled[RBE_SWEEP_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES], inside[RBE_SWEEP_CELLS][RBE_MAX_LANE_STEPS * RBE_LANES];
     float spread[RBE_SWEEP_CELLS][4 * PANEL_GROUPS * RBE_MAX_STRIP_ROWS]; /* [column of the panel][row]: (W_g - Q_g) inverse(U_gg) */
     float lost[RBE_MAX_LANE_STEPS * 4];
-    double by_lane[MAX_CELL_COLUMNS * MAX_CELL_COLUMNS]; /* of the factor and the group that it was made of */
-    const float *factored;
-    uint32_t factored_first;
+    double by_lane[MAX_CELL_COLUMNS * MAX_CELL_COLUMNS];
 } thread_space;
 
 typedef struct feedback_job {
     rbe__plane_encoder *plane;
-    const float *feedback; /* U, [n_factors][4 G][4 G] */
-    uint32_t n_factors;
+    const float *feedback; /* U, [4 G][4 G] */
     uint32_t strips_per_item;
     thread_space *spaces;
     rbe_progress_callback progress;
@@ -39,33 +36,6 @@ typedef struct feedback_job {
     atomic_uint_fast64_t done;
     atomic_int cancelled;
 } feedback_job;
-
-/* Rows of a strip that have one factor. */
-typedef struct segment {
-    const float *feedback; /* [4 G][4 G] */
-    uint32_t begin, end; /* of the rows, multiples of 8 but for the last end */
-} segment;
-
-#define SEGMENT_ROWS 8u
-
-/* The segment that begins at a row of a strip. Factor f is of the rows from f rows / n_factors on, to the next multiple of SEGMENT_ROWS. */
-static segment segment_at(const feedback_job *job, const rbe__strip_layout *strip, uint32_t begin)
-{
-    const rbe__layout *layout = &job->plane->layout;
-    const uint32_t n_rows = 4 * strip->row_steps;
-    uint32_t factor = 0, end = begin;
-    do {
-        const uint64_t row = strip->first_row + end;
-        const uint32_t here = row < layout->rows ? (uint32_t)(row * job->n_factors / layout->rows) : job->n_factors - 1;
-        if (end > begin && here != factor) {
-            break;
-        }
-        factor = here;
-        end += SEGMENT_ROWS;
-    } while (end < n_rows);
-    const size_t side = 4 * (size_t)layout->n_groups;
-    return (segment){job->feedback + factor * side * side, begin, end < n_rows ? end : n_rows};
-}
 
 /* The strip's weights as [column][row]; zero where there are none. */
 static void load_strip(const rbe__plane_encoder *plane, const rbe__strip_layout *strip, float *targets)
@@ -98,41 +68,30 @@ static void subtract_values(const rbe__plane_encoder *plane, const rbe__strip_la
     }
 }
 
-/* Rows of a segment: own -= what the columns before have spread, then by the diagonal. own: column k of the cell in spread. */
-static void solve_column(const segment *of, size_t side, size_t first_col, size_t k, size_t rows, float *spread)
-{
-    float *own = spread + k * rows;
-    for (size_t i = 0; i < k; i++) {
-        const float u = of->feedback[(first_col + i) * side + first_col + k];
-        for (size_t r = of->begin; r < of->end; r++) {
-            own[r] -= spread[i * rows + r] * u;
-        }
-    }
-    const float u = 1.0f / of->feedback[(first_col + k) * (side + 1)];
-    for (size_t r = of->begin; r < of->end; r++) {
-        own[r] *= u;
-    }
-}
-
 /* spread = (W_g - Q_g) inverse(U_gg), column by column of the cell. */
 static void solve_cell(const feedback_job *job, const rbe__strip_layout *strip, uint32_t first, uint32_t n_groups, const float *targets,
                        const int8_t *values, float *spread)
 {
     const size_t side = 4 * (size_t)job->plane->layout.n_groups, rows = 4 * (size_t)strip->row_steps;
     for (size_t k = 0; k < 4 * (size_t)n_groups; k++) {
-        subtract_values(job->plane, strip, first, k, targets, values, spread + k * rows);
-    }
-    segment of = {0};
-    for (uint32_t begin = 0; begin < rows; begin = of.end) {
-        of = segment_at(job, strip, begin);
-        for (size_t k = 0; k < 4 * (size_t)n_groups; k++) {
-            solve_column(&of, side, 4 * (size_t)first, k, rows, spread);
+        const size_t col = 4 * (size_t)first + k;
+        float *own = spread + k * rows;
+        subtract_values(job->plane, strip, first, k, targets, values, own);
+        for (size_t i = 0; i < k; i++) {
+            const float u = job->feedback[(4 * (size_t)first + i) * side + col];
+            for (size_t r = 0; r < rows; r++) {
+                own[r] -= spread[i * rows + r] * u;
+            }
+        }
+        const float u = 1.0f / job->feedback[col * side + col];
+        for (size_t r = 0; r < rows; r++) {
+            own[r] *= u;
         }
     }
 }
 
 /* V of V^T V = U_gg^T U_gg with the columns of the cell ordered by lane: column 4 q + j of the cell is number j n_groups + q. */
-static void factor_by_lane(const feedback_job *job, const float *feedback, uint32_t first, uint32_t n_groups, double *v)
+static void factor_by_lane(const feedback_job *job, uint32_t first, uint32_t n_groups, double *v)
 {
     const size_t side = 4 * (size_t)job->plane->layout.n_groups, n = 4 * (size_t)n_groups;
     for (size_t a = 0; a < n; a++) {
@@ -140,7 +99,7 @@ static void factor_by_lane(const feedback_job *job, const float *feedback, uint3
             const size_t column_a = a % n_groups * 4 + a / n_groups, column_b = b % n_groups * 4 + b / n_groups;
             double sum = 0;
             for (size_t k = 0; k <= column_a && k <= column_b; k++) {
-                const float *row = feedback + (4 * (size_t)first + k) * side + 4 * (size_t)first;
+                const float *row = job->feedback + (4 * (size_t)first + k) * side + 4 * (size_t)first;
                 sum += (double)row[column_a] * row[column_b];
             }
             for (size_t k = 0; k < a; k++) {
@@ -153,19 +112,22 @@ static void factor_by_lane(const feedback_job *job, const float *feedback, uint3
 
 /* The same feedback inside a cell of several groups: the lanes of columns 4 q + j + 1 on compensate for what those of 4 q + j have lost.
  * lost: [n_groups][rows]. */
-static void feed_inside_segment(const segment *of, const double *v, uint32_t n_groups, uint32_t j, size_t rows, float *lost, float *targets)
+static void feed_inside(const feedback_job *job, const rbe__strip_layout *strip, uint32_t first, uint32_t n_groups, uint32_t j,
+                        const double *v, const int8_t *values, float *lost, float *targets)
 {
-    const size_t n = 4 * (size_t)n_groups, own = (size_t)j * n_groups;
+    const rbe__plane_encoder *plane = job->plane;
+    const size_t n = 4 * (size_t)n_groups, rows = 4 * (size_t)strip->row_steps, own = (size_t)j * n_groups;
     for (size_t q = 0; q < n_groups; q++) {
         float *own_lost = lost + q * rows;
+        subtract_values(plane, strip, first, 4 * q + j, targets, values, own_lost);
         for (size_t i = 0; i < q; i++) {
             const float u = (float)v[(own + i) * n + own + q];
-            for (size_t r = of->begin; r < of->end; r++) {
+            for (size_t r = 0; r < rows; r++) {
                 own_lost[r] -= lost[i * rows + r] * u;
             }
         }
         const float u = 1.0f / (float)v[(own + q) * n + own + q];
-        for (size_t r = of->begin; r < of->end; r++) {
+        for (size_t r = 0; r < rows; r++) {
             own_lost[r] *= u;
         }
     }
@@ -173,29 +135,10 @@ static void feed_inside_segment(const segment *of, const double *v, uint32_t n_g
         float *column = targets + (to % n_groups * 4 + to / n_groups) * rows;
         for (size_t q = 0; q < n_groups; q++) {
             const float u = (float)v[(own + q) * n + to];
-            for (size_t r = of->begin; r < of->end; r++) {
+            for (size_t r = 0; r < rows; r++) {
                 column[r] -= lost[q * rows + r] * u;
             }
         }
-    }
-}
-
-static void feed_inside(const feedback_job *job, const rbe__strip_layout *strip, uint32_t first, uint32_t n_groups, uint32_t j,
-                        thread_space *space, const int8_t *values, float *targets)
-{
-    const size_t rows = 4 * (size_t)strip->row_steps;
-    for (size_t q = 0; q < n_groups; q++) {
-        subtract_values(job->plane, strip, first, 4 * q + j, targets, values, space->lost + q * rows);
-    }
-    segment of = {0};
-    for (uint32_t begin = 0; begin < rows; begin = of.end) {
-        of = segment_at(job, strip, begin);
-        if (space->factored != of.feedback || space->factored_first != first) {
-            factor_by_lane(job, of.feedback, first, n_groups, space->by_lane);
-            space->factored = of.feedback;
-            space->factored_first = first;
-        }
-        feed_inside_segment(&of, space->by_lane, n_groups, j, rows, space->lost, targets);
     }
 }
 
@@ -204,13 +147,9 @@ static void feed_back(const feedback_job *job, const rbe__strip_layout *strip, u
                       uint32_t begin, uint32_t end, float *targets)
 {
     const size_t side = 4 * (size_t)job->plane->layout.n_groups, rows = 4 * (size_t)strip->row_steps;
-    segment of = {0};
-    for (uint32_t row = 0; row < rows; row = of.end) {
-        of = segment_at(job, strip, row);
-        for (uint32_t group = begin; group < end; group++) {
-            job->plane->sweeps->subtract(targets + 4 * (size_t)group * rows + row, spread + row, of.feedback + 4 * (first * side + group),
-                                         side, rows, of.end - row, 4 * (size_t)n_groups);
-        }
+    for (uint32_t group = begin; group < end; group++) {
+        job->plane->sweeps->subtract(targets + 4 * (size_t)group * rows, spread, job->feedback + 4 * (first * side + group), side, rows,
+                                     4 * (size_t)n_groups);
     }
 }
 
@@ -243,6 +182,9 @@ static uint32_t encode_column(const feedback_job *job, const rbe__strip_layout *
     }
     /* Lanes do not depend on each other, so encoding the finished ones again gives the same result. */
     const uint32_t n_turns = n_groups > 1 ? 4 : 1;
+    if (n_turns > 1) {
+        factor_by_lane(job, first, n_groups, space->by_lane);
+    }
     for (uint32_t j = 0; j < n_turns; j++) {
         for (uint32_t s = 0; s < n; s++) {
             const float *units = plane->units_per_weight + strips[s].first_row;
@@ -254,7 +196,7 @@ static uint32_t encode_column(const feedback_job *job, const rbe__strip_layout *
         }
         rbe__encode_cells(plane->sweeps, &plane->trellis, cells, n, &space->cells);
         for (uint32_t s = 0; s < n && j + 1 < n_turns; s++) {
-            feed_inside(job, &strips[s], first, n_groups, j, space, cells[s].values, space->inside[s]);
+            feed_inside(job, &strips[s], first, n_groups, j, space->by_lane, cells[s].values, space->lost, space->inside[s]);
         }
     }
     const uint32_t panel = c - c % cells_per_panel(job, strips), next = panel + cells_per_panel(job, strips),
@@ -318,16 +260,15 @@ static void take_memory(feedback_job *job, uint32_t n_threads, rbe__arena *arena
     }
 }
 
-rbe_status rbe__plane_encode_feedback(rbe__plane_encoder *plane, const float *feedback, uint32_t n_factors, rbe__thread_pool *thread_pool,
+rbe_status rbe__plane_encode_feedback(rbe__plane_encoder *plane, const float *feedback, rbe__thread_pool *thread_pool,
                                       rbe_progress_callback progress, void *user)
 {
     const uint32_t n_threads = rbe__thread_pool_threads(thread_pool), n_strips = plane->layout.n_strips;
-    feedback_job job = {.plane = plane, .feedback = feedback, .n_factors = n_factors, .progress = progress, .user = user};
+    feedback_job job = {.plane = plane, .feedback = feedback, .progress = progress, .user = user};
     rbe__arena arena = {NULL, 0};
-    const size_t side = 4 * (size_t)plane->layout.n_groups;
-    for (size_t i = 0; i < n_factors * side; i++) {
-        if (!(feedback[i / side * side * side + i % side * (side + 1)] > 0)) {
-            return rbe_fail(RBE_ERROR_ARGUMENT, "feedback: element %zu of the diagonal is not positive", i % side);
+    for (size_t col = 0; col < 4 * (size_t)plane->layout.n_groups; col++) {
+        if (!(feedback[col * (4 * (size_t)plane->layout.n_groups + 1)] > 0)) {
+            return rbe_fail(RBE_ERROR_ARGUMENT, "feedback: element %zu of the diagonal is not positive", col);
         }
     }
     take_memory(&job, n_threads, &arena);

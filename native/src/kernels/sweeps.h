@@ -59,9 +59,8 @@ typedef struct rbe__sweep_space {
  * backward: of the best path that begins there. */
 typedef const int16_t *rbe__sweep(const rbe__trellis *trellis, const rbe__sweep_lanes *lanes, uint32_t first_lane, rbe__sweep_space *space);
 
-/* to[c rows + r] -= the sum over k < n, ascending, of from[k rows + r] factors[k stride + c], for c < 4 and r < n_rows, a multiple of 8. No
- * aliasing. */
-typedef void rbe__subtract(float *to, const float *from, const float *factors, size_t stride, size_t rows, size_t n_rows, size_t n);
+/* to[c][r] -= the sum over k < n, ascending, of from[k][r] factors[k stride + c], for c < 4 and r < rows, a multiple of 8. No aliasing. */
+typedef void rbe__subtract(float *to, const float *from, const float *factors, size_t stride, size_t rows, size_t n);
 
 struct rbe__sweeps {
     uint32_t n_lanes;

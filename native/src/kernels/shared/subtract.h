@@ -10,7 +10,7 @@
 
 typedef float rbe_rows __attribute__((vector_size(32)));
 
-/* For 8 n_vectors rows; rows: between columns. */
+/* For 8 n_vectors rows. */
 RBE_INLINE void subtract_rows(const size_t n_vectors, float *to, const float *from, const float *factors, size_t stride, size_t rows,
                               size_t n)
 {
@@ -43,13 +43,13 @@ RBE_INLINE void subtract_rows(const size_t n_vectors, float *to, const float *fr
 }
 
 /* rbe__subtract (kernels/sweeps.h). */
-static void subtract_products(float *to, const float *from, const float *factors, size_t stride, size_t rows, size_t n_rows, size_t n)
+static void subtract_products(float *to, const float *from, const float *factors, size_t stride, size_t rows, size_t n)
 {
     size_t r = 0;
-    for (; r + 16 <= n_rows; r += 16) {
+    for (; r + 16 <= rows; r += 16) {
         subtract_rows(2, to + r, from + r, factors, stride, rows, n);
     }
-    for (; r < n_rows; r += 8) {
+    for (; r < rows; r += 8) {
         subtract_rows(1, to + r, from + r, factors, stride, rows, n);
     }
 }
