@@ -1,8 +1,7 @@
 """One run of a text through the original model, from which a quick packing takes all that it needs: the feedback factor
 of every input of a matrix, and how much of the stream each layer writes (docs/codec.md, "Effort").
 
-calibration.py runs every layer twice, and the packed one between, so that errors of the blocks before are compensated
-for; here nothing waits for what is packed. Memory: what the matrices of one layer read, and the statistics of one of
+Memory: what the matrices of one layer read, and the statistics of one of
 them. The factors are upper triangles, 2 n^2 bytes for n columns, together a little less than the weights take at 4
 bytes each. They are kept layer by layer, for an interrupted packing and for other sizes; those of a large model, which
 would push all else out of the cache, lie beside the copy.
