@@ -26,6 +26,6 @@ def fixed_planes(planes: tuple[int, ...], wide: tuple[int, ...] | None = None) -
 
     with (
         mock.patch.object(allocation, "decide_for_file", decide),
-        mock.patch.object(sensitivity, "known", lambda *_: {}),  # nothing is to be decided with it
+        mock.patch.object(sensitivity, "checked", lambda *_: {}),  # nothing is to be decided with it
     ):
         yield
