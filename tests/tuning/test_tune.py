@@ -24,7 +24,7 @@ from rbe_edge.tuning.tune import TuneOptions, tune
 
 torch = pytest.importorskip("torch")
 
-QUICK = TuneOptions(steps=12, accumulate=2, learning_rate=5e-3, threads=1)
+QUICK = TuneOptions(steps=12, batch=2, learning_rate=5e-3, threads=1)
 
 
 @pytest.fixture(scope="module")
