@@ -13,7 +13,7 @@ from rbe_edge.tuning.distillation import Distillation
 from rbe_edge.tuning.parameters import Parameters, Values
 
 WARM_UP = 0.1  # of the steps
-N_CHECKS = 5  # looks at the text held out, beside the one before the first step
+N_CHECKS = 4  # looks at the text held out, beside the one before the first step
 _BETAS = (0.9, 0.99)  # a second moment that follows within the few hundred steps there are
 _EPSILON = 1e-12  # nats per token; gradients are relative to parameters of one
 

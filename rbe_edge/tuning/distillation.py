@@ -19,7 +19,10 @@ from rbe_edge.tuning.parameters import Parameters, Values
 
 FloatArray = npt.NDArray[np.float32]
 
-_PIECE = 256  # tokens of the head between two looks at Ctrl-C
+_PIECE_MACS = (
+    1 << 32
+)  # of the head between two looks at Ctrl-C, a third of a second of two AVX2 cores with its way back
+_LEAST_PIECE = 32  # tokens: reading the weights would take longer than the products
 
 
 class SourceStates:
@@ -74,6 +77,8 @@ class Distillation:
         self._windows = windows
         self._copy = copy
         info = gradients.model.info
+        fitting = _PIECE_MACS // (info.vocabulary * info.width) // _LEAST_PIECE * _LEAST_PIECE
+        self._piece = max(fitting, _LEAST_PIECE)
         self._hidden = np.empty((info.layers + 1, len(windows[0]), info.width), np.float32)
 
     def units(self, n_windows: int) -> float:
@@ -82,15 +87,14 @@ class Distillation:
 
     def divergence(self, numbers: Sequence[int], report: Report) -> float:
         """The mean KL(source || model) of the windows, in nats per token. report: counts windows."""
-        total, size = 0.0, len(self._windows[0])
+        total = 0.0
         for done, number in enumerate(numbers):
             expected, hidden = self._source_states.of(number), self._run(number)
-            for start in range(0, size, _PIECE):
-                piece = slice(start, start + _PIECE)
+            for piece in self._pieces():
                 found = self._gradients.head_toward(hidden[piece], self._source, expected[piece], gradient=False)
                 total += float(np.add.reduce(found.kl))
             report(done + 1, len(numbers))
-        return total / (size * len(numbers))
+        return total / (len(self._windows[0]) * len(numbers))
 
     def gradient(self, numbers: Sequence[int], parameters: Parameters, report: Report) -> Values:
         """The gradient of that by the parameters, float64 [count]. report: counts layers and windows."""
@@ -102,14 +106,22 @@ class Distillation:
             def show(gradient: Gradient) -> None:
                 parameters.add(total, gradient)
 
-            d_hidden = self._gradients.head_toward(hidden, self._source, expected, show=show).d_hidden
-            assert d_hidden is not None
+            d_hidden = np.empty_like(hidden)
+            for piece in self._pieces():
+                found = self._gradients.head_toward(hidden[piece], self._source, expected[piece], show=show).d_hidden
+                assert found is not None
+                d_hidden[piece] = found
             report(done * per_window + 1, len(numbers) * per_window)
             for layer in reversed(range(per_window - 1)):
                 self._gradients.layer(layer, self._hidden[layer], d_hidden, show)
                 report((done + 1) * per_window - layer, len(numbers) * per_window)
             self._look_up(number, d_hidden, parameters, total)
         return total / (len(numbers) * len(self._windows[0]))
+
+    def _pieces(self) -> Iterator[slice]:
+        """Of the tokens of a window, for the head."""
+        size = len(self._windows[0])
+        return (slice(start, min(start + self._piece, size)) for start in range(0, size, self._piece))
 
     def _run(self, number: int) -> FloatArray:
         """Hidden states before every layer; gives those behind the last one."""

@@ -27,7 +27,7 @@ from rbe_edge.tuning.distillation import distillation
 from rbe_edge.tuning.parameters import Changes, Parameters
 
 WINDOW = 512
-_MOST_HELD_OUT = 12
+_MOST_HELD_OUT = 8
 _HELD_OUT_SHARE = 8  # one window of so many
 _MARK = " tuned"  # behind packer.options
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +146,31 @@ def test_stopping_leaves_nothing(pair: Pair, tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             tune(pair.packed, pair.dense, pair.text, tmp_path / "out.rbe", QUICK, progress)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_the_command(pair: Pair, tmp_path: Path) -> None:
+    """In the middle of the descent: soon, and nothing is left, neither of the file nor of the copies."""
+    (tmp_path / "text.txt").write_text(pair.text)
+    (tmp_path / "for a while").mkdir()
+    command = [
+        sys.executable, "-m", "rbe_edge", "tune", str(pair.packed), "--source", str(pair.dense), "--steps", "100000",
+        "--text", str(tmp_path / "text.txt"), "-o", str(tmp_path / "out.rbe"),
+    ]  # fmt: skip
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "for a while")}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        until = time.monotonic() + 60
+        while not list(tmp_path.glob("for a while/*/*/decoded.rbe")):
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and said.count("\n") <= 1
+    assert {path.name for path in tmp_path.iterdir()} == {"text.txt", "for a while"}
+    assert list((tmp_path / "for a while").iterdir()) == []
 
 
 class TestRefused:
