@@ -41,9 +41,9 @@ class TuneOptions:
     highest, relative to the parameters. threads: None for all cores; the bytes written do not depend on it. force:
     replace an existing file."""
 
-    steps: int = 100
-    batch: int = 4
-    learning_rate: float = 3e-3
+    steps: int = 200
+    batch: int = 1
+    learning_rate: float = 5e-3
     seed: int = 0
     threads: int | None = None
     force: bool = False
@@ -131,7 +131,7 @@ def _check(options: TuneOptions) -> None:
         if not 1 <= getattr(options, name) <= 1_000_000:
             raise OptionError(f"--{name} is a count from 1 to a million")
     if not 0 < options.learning_rate <= 0.1:
-        raise OptionError(f"--learning-rate {options.learning_rate:g} is not possible; give 0 to .1, such as 3e-3")
+        raise OptionError(f"--learning-rate {options.learning_rate:g} is not possible; give 0 to .1, such as 5e-3")
     if not 0 <= options.seed < 2**63:
         raise OptionError("--seed is a number from 0 to 2^63 - 1")
     if options.threads is not None and not 1 <= options.threads <= 64:
