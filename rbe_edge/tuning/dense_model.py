@@ -19,7 +19,8 @@ FloatArray = npt.NDArray[np.float32]
 _PIECE = 1 << 24  # weights in memory at a time
 
 
-def _pieces(rows: int, cols: int) -> Iterator[slice]:
+def pieces(rows: int, cols: int) -> Iterator[slice]:
+    """Rows of a matrix that are in memory at a time."""
     step = max(1, _PIECE // cols)
     return (slice(first, min(first + step, rows)) for first in range(0, rows, step))
 
@@ -44,7 +45,7 @@ def write_dense(model: Model, path: Path, report: Report) -> DenseCopy:
         def decoded(name: str) -> Iterator[FloatArray]:
             nonlocal done
             rows, cols = shapes[name]
-            for piece in _pieces(rows, cols):
+            for piece in pieces(rows, cols):
                 values = model.tensor_rows(name, piece.start, piece.stop - piece.start)
                 yield values
                 done += values.size
@@ -62,5 +63,5 @@ def scale_rows(copy: DenseCopy, name: str, factors: FloatArray) -> None:
     offset, n_bytes = copy.areas[name]
     rows = len(factors)
     weights = np.memmap(copy.path, np.float32, "r+", offset, (rows, n_bytes // 4 // rows))
-    for piece in _pieces(*weights.shape):
+    for piece in pieces(*weights.shape):
         weights[piece] *= factors[piece, None]

@@ -21,7 +21,7 @@ from rbe_edge.packing.calibration import read_text
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.progress import Listener
 from rbe_edge.runtime.model import Model
-from rbe_edge.tuning.dense_model import is_dense, write_dense
+from rbe_edge.tuning.dense_model import is_dense, pieces, write_dense
 from rbe_edge.tuning.descent import Course, Schedule, descend
 from rbe_edge.tuning.distillation import distillation
 from rbe_edge.tuning.parameters import Changes, Parameters
@@ -99,6 +99,7 @@ def tune(
         forecast = Forecast(progress, _RATES)
         forecast.plan(_work(stored, options, len(held_out), len(windows[0])))
         exact = stack.enter_context(Model.open(_exact(source, packed, directory, forecast)))
+        _check_pair(packed, exact)
         parameters = Parameters(stored, packed)
         course = _descend(packed, exact, parameters, windows, held_out, options, directory, forecast)
         changes = parameters.changes()
@@ -196,7 +197,6 @@ def _descend(
     forecast: Forecast,
 ) -> Course:
     """Leaves in the parameters what is best on the windows held out."""
-    _check_pair(packed, exact)
     weights = sum(tensor.rows * tensor.cols for tensor in packed.tensors.values())
     with forecast.doing("copying", "decoding", weights) as report:
         copy = write_dense(packed, directory / "decoded.rbe", report)
@@ -218,9 +218,12 @@ def _measure(model: Model, exact: Model, held: Sequence[Sequence[int]], threads:
 
 def _error(tuned: Model, exact: Model, name: str) -> float:
     """Squared, relative to the squared norm of the source's tensor."""
-    expected = exact.tensor_rows(name)
-    norm = squared_norm(expected)
-    return squared_norm(tuned.tensor_rows(name) - expected) / norm if norm > 0 else 0.0
+    norm = error = 0.0
+    for piece in pieces(exact.tensors[name].rows, exact.tensors[name].cols):
+        expected, found = (model.tensor_rows(name, piece.start, piece.stop - piece.start) for model in (exact, tuned))
+        norm += squared_norm(expected)
+        error += squared_norm(found - expected)
+    return error / norm if norm > 0 else 0.0
 
 
 def _write(stored: RbeFile, changes: Changes, errors: Mapping[str, float], out: NewFile) -> None:
