@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -73,13 +75,16 @@ class Adam:
 
 def batches(n_windows: int, size: int, seed: int) -> Iterator[list[int]]:
     """Endless batches of numbers of windows, each once before any comes again, in an order by the seed."""
-    generator = np.random.Generator(np.random.PCG64(seed))
     order: list[int] = []
-    while True:
-        while len(order) < size:
-            order += generator.permutation(n_windows).tolist()
-        taken, order = order[:size], order[size:]
-        yield taken
+    for turn in itertools.count():
+        while len(order) >= size:
+            taken, order = order[:size], order[size:]
+            yield taken
+
+        def place(number: int, turn: int = turn) -> bytes:  # NumPy may draw otherwise in another version
+            return hashlib.sha256(f"{seed} {turn} {number}".encode()).digest()
+
+        order += sorted(range(n_windows), key=place)
 
 
 def descend(
