@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rbe_edge.errors import PackError
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.progress import Report
 from rbe_edge.runtime.gradients import Gradient, Gradients
@@ -30,15 +31,14 @@ class SourceStates:
     in a nameless file. Four bytes for each value, width values for each token."""
 
     def __init__(self, source: Model, windows: Sequence[Sequence[int]], directory: Path, threads: int) -> None:
-        size, width = len(windows[0]), source.info.width
         self._windows = windows
         self._layers = source.info.layers
+        self._shape = (len(windows[0]), source.info.width)
+        self._slots: dict[int, int] = {}  # where in the file those of a window are
         with ExitStack() as stack:
-            self._session = stack.enter_context(_session(source, size, threads))
-            scratch = stack.enter_context(tempfile.TemporaryFile(dir=directory))
-            self._states = np.memmap(scratch, np.float32, "w+", shape=(len(windows), size, width))
+            self._session = stack.enter_context(_session(source, len(windows[0]), threads))
+            self._file = stack.enter_context(tempfile.TemporaryFile(dir=directory, buffering=0))
             self._stack = stack.pop_all()
-        self._known = [False] * len(windows)
 
     def __enter__(self) -> SourceStates:
         return self
@@ -47,14 +47,29 @@ class SourceStates:
         self._stack.close()
 
     def of(self, number: int) -> FloatArray:
-        """float32 [tokens][width]."""
-        if not self._known[number]:
-            hidden = self._session.embed(self._windows[number])
-            for layer in range(self._layers):
-                self._session.run_layers(layer, 1, hidden)
-            self._states[number] = hidden
-            self._known[number] = True
-        return np.array(self._states[number])
+        """float32 [tokens][width]. Raises PackError where there is no room for the file."""
+        hidden: FloatArray
+        n_bytes = 4 * self._shape[0] * self._shape[1]
+        if number in self._slots:
+            hidden = np.empty(self._shape, np.float32)
+            self._file.seek(self._slots[number] * n_bytes)
+            if self._file.readinto(hidden.data.cast("B")) != n_bytes:
+                raise PackError("hidden states of the text cannot be read again from the temporary directory")
+            return hidden
+        hidden = self._session.embed(self._windows[number])
+        for layer in range(self._layers):
+            self._session.run_layers(layer, 1, hidden)
+        try:
+            self._file.seek(len(self._slots) * n_bytes)
+            written = self._file.write(hidden.data.cast("B"))
+        except OSError as error:
+            raise PackError(
+                f"no room for hidden states in the temporary directory ({error.strerror}); set TMPDIR to another place"
+            ) from error
+        if written != n_bytes:
+            raise PackError("no room for hidden states in the temporary directory; set TMPDIR to another place")
+        self._slots[number] = len(self._slots)
+        return hidden
 
 
 def _session(model: Model, size: int, threads: int) -> Session:

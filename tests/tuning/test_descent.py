@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 from tuning_pair import make_pair
 
 from rbe_edge import Model
+from rbe_edge.errors import PackError
 from rbe_edge.format.reader import read_file
 from rbe_edge.tuning.dense_model import write_dense
 from rbe_edge.tuning.descent import Adam, Schedule, batches
-from rbe_edge.tuning.distillation import distillation
+from rbe_edge.tuning.distillation import SourceStates, distillation
 from rbe_edge.tuning.parameters import Parameters
 
 WINDOWS = [[(37 * i * i + (11 + k) * i + 5) % 268 for i in range(24)] for k in range(3)]
@@ -49,6 +51,23 @@ def test_gradient(name: str, tmp_path: Path) -> None:
                     sides.append((model.divergence([0, 2], nothing), float(parameters.values[place] @ gradient[place])))
                 slope = (sides[0][0] - sides[1][0]) / (sides[0][1] - sides[1][1])
                 assert slope == pytest.approx(1, rel=2e-2), tensor
+
+
+def test_states_of_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are the same when they are read again; where there is no room for them, a line says so."""
+    pair = make_pair(tmp_path, "llama_bias")
+    with Model.open(pair.dense) as source:
+        with SourceStates(source, WINDOWS, tmp_path, 1) as states:
+            first = [states.of(number).copy() for number in (2, 0)]
+            for found, number in zip(first, (2, 0), strict=True):
+                np.testing.assert_array_equal(states.of(number), found)
+        with source.session(kv="f32", context=24, threads=1) as session:
+            hidden = session.embed(WINDOWS[2])
+            session.run_layers(0, source.info.layers, hidden)
+        np.testing.assert_array_equal(first[0], hidden)
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "r+b", buffering=0))
+        with SourceStates(source, WINDOWS, tmp_path, 1) as states, pytest.raises(PackError, match="TMPDIR"):
+            states.of(0)
 
 
 def test_adam() -> None:
