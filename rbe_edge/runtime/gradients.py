@@ -227,7 +227,7 @@ class Gradients:
     ) -> TowardSource:
         """head() with what a source predicts in place of labels, over the whole vocabulary. source_hidden: its states
         behind its last layer, float32 [n][its width]; its lm_head is fp32. gradient: False for the divergence alone,
-        at half the cost; nothing is shown then. Raises OptionError for what does not fit, Cancelled."""
+        at two thirds of the cost; nothing is shown then. Raises OptionError for what does not fit, Cancelled."""
         import numpy as np
 
         n, width = len(hidden), source.info.width

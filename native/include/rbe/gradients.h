@@ -69,7 +69,7 @@ RBE_API rbe_status rbe_gradients_head(rbe_gradients *gradients, const float *hid
 
 /* The same toward what a source predicts: the loss of token n, nats[n], is the divergence KL(source || model), summed over the whole vocabulary.
  * source_hidden: float[n_tokens][the source's width] behind its last layer; its lm_head is fp32, its vocabulary of the same size. nats or d_hidden
- * may be NULL; without d_hidden nothing is shown, and half the work is saved. The first call takes memory like that for logits again. It reads
+ * may be NULL; without d_hidden nothing is shown, and a third of the work is saved. The first call takes memory like that for logits again. It reads
  * the source, and changes nothing of it. A divergence of zero is so up to rounding, about 1e-6. RBE_ERROR_ARGUMENT where the vocabularies differ,
  * RBE_ERROR_UNSUPPORTED where the source's lm_head is not fp32, RBE_ERROR_MEMORY. */
 RBE_API rbe_status rbe_gradients_head_toward(rbe_gradients *gradients, const float *hidden, const rbe_model *source,
