@@ -318,6 +318,21 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
             ctypes.c_void_p,
         ],
     ),
+    "rbe_gradients_head_toward": (
+        _STATUS,
+        [
+            _GRADIENTS,
+            _FLOATS,
+            _MODEL,
+            _FLOATS,
+            _SIZE,
+            _U32,
+            ctypes.POINTER(ctypes.c_double),
+            _FLOATS,
+            GradientCallback,
+            ctypes.c_void_p,
+        ],
+    ),
     "rbe_gradients_layer": (
         _STATUS,
         [_GRADIENTS, _U32, _FLOATS, _SIZE, _U32, _FLOATS, GradientCallback, ctypes.c_void_p],

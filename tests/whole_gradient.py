@@ -34,8 +34,9 @@ def whole_gradient(
     window: int,
     context: int,
     seed: int = 0,
+    source: Model | None = None,
 ) -> tuple[dict[str, FloatArray], npt.NDArray[np.float64]]:
-    """Gradients by the names of tensors, and the losses of the tokens in nats."""
+    """Gradients by the names of tensors, and the losses of the tokens in nats: toward a source where there is one."""
     total: dict[str, FloatArray] = {}
 
     def gather(gradient: Gradient) -> None:
@@ -48,11 +49,19 @@ def whole_gradient(
             gains[0, rows] += gradient.gains
 
     hidden = states(model, tokens, window, context)
-    head = gradients.head(hidden[-1], labels, window=window, seed=seed, show=gather)
+    d_hidden: FloatArray | None
+    if source is None:
+        head = gradients.head(hidden[-1], labels, window=window, seed=seed, show=gather)
+        d_hidden, nats = head.d_hidden, head.nats
+    else:
+        theirs = states(source, tokens, window, context)[-1]
+        toward = gradients.head_toward(hidden[-1], source, theirs, window=window, show=gather)
+        d_hidden, nats = toward.d_hidden, toward.kl
+    assert d_hidden is not None
     for layer in reversed(range(model.info.layers)):
-        gradients.layer(layer, hidden[layer], head.d_hidden, gather, window=window)
+        gradients.layer(layer, hidden[layer], d_hidden, gather, window=window)
     for name in ("embedding", "positions"):
         if name in model.tensors and name not in total:
             total[name] = np.zeros((model.tensors[name].rows, model.info.width), np.float32)
-    gradients.embedding(tokens, head.d_hidden, total["embedding"], total.get("positions"), window=window)
-    return total, head.nats
+    gradients.embedding(tokens, d_hidden, total["embedding"], total.get("positions"), window=window)
+    return total, nats

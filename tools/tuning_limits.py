@@ -4,7 +4,7 @@ the streams of a file as they are, and how unequally the rows of its source's ma
     python tools/tuning_limits.py fit w2.rbe exact.rbe layers.0.attention.q layers.2.feed_forward.up
     python tools/tuning_limits.py rows exact.rbe wiki.valid.raw --windows 6
 
-exact.rbe is the source packed with --bits 32. Needs PyTorch for `rows`.
+exact.rbe is the source packed with --bits 32.
 """
 
 from __future__ import annotations
@@ -13,18 +13,14 @@ import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.codes import trellis
 from rbe_edge.format.reader import read_file
+from rbe_edge.runtime.gradients import Gradient
 from rbe_edge.runtime.model import Model
-from rbe_edge.tuning.decoder import Changes, Decoder
-
-if TYPE_CHECKING:
-    import torch
 
 WINDOW = 512
 Floats = npt.NDArray[np.float64]
@@ -74,43 +70,37 @@ def fit(file: Path, exact: Path, names: Sequence[str]) -> Iterator[str]:
             )
 
 
-class _Watched(Decoder):
-    """Keeps the outputs of every matrix, whose gradients are wanted."""
-
-    def __init__(self, model: Model) -> None:
-        super().__init__(model, WINDOW)
-        self.outputs: dict[str, torch.Tensor] = {}
-
-    def _linear(self, x: torch.Tensor, name: str, changes: Changes, bias_name: str | None = None) -> torch.Tensor:
-        y = super()._linear(x if x.requires_grad else x.detach().requires_grad_(), name, changes, bias_name)
-        y.retain_grad()
-        self.outputs[name] = y
-        return y
-
-
 def rows(exact: Path, text: str, n_windows: int) -> Iterator[str]:
     """Geometric over arithmetic mean of E[g^2] x the energy of a row, over the rows of a matrix; mean over layers. g:
     gradient of -ln p at the matrix' output, p of tokens drawn from the model."""
-    import torch
-    from torch.nn import functional
-
-    with Model.open(exact) as source:
-        tokens = source.tokenize(text, special=False)
-        decoder = _Watched(source)
-    generator = torch.Generator().manual_seed(1)
     squares: dict[str, Floats] = {}
-    for first in range(0, n_windows * WINDOW, WINDOW):
-        logits = decoder.logits(torch.tensor([tokens[first : first + WINDOW]]))[0]
-        drawn = torch.multinomial(logits.detach().softmax(-1), 1, generator=generator)[:, 0]
-        torch.autograd.backward(functional.cross_entropy(logits, drawn, reduction="sum"))
-        for name, output in decoder.outputs.items():
-            assert output.grad is not None
-            squares[name] = squares.get(name, 0.0) + output.grad[0].double().square().sum(0).numpy()
+
+    def gather(gradient: Gradient) -> None:
+        if gradient.x is not None:
+            total = squares.setdefault(gradient.name, np.zeros(gradient.rows))
+            part = total[gradient.first_row : gradient.first_row + gradient.d.shape[1]]
+            part += np.square(gradient.d.astype(np.float64)).sum(0)
+
     means = defaultdict(list)
-    for name, counts in squares.items():
-        energy = decoder.tensors[name].double().square().mean(1).numpy()
-        product = np.maximum(counts, counts.mean() * 1e-6) * energy
-        means[name.split(".", 2)[-1]].append(np.exp(np.log(product).mean()) / product.mean())
+    with Model.open(exact) as source:
+        layers, context = source.info.layers, min(WINDOW, source.info.context)
+        tokens = source.tokenize(text, special=False)
+        with (
+            source.session(context=context, kv="f32", pass_tokens=context) as session,
+            source.gradients(tokens=context, context=context) as gradients,
+        ):
+            for first in range(0, n_windows * context, context):
+                states = [session.embed(tokens[first : first + context])]
+                for layer in range(layers):
+                    states.append(states[-1].copy())
+                    session.run_layers(layer, 1, states[-1])
+                d_hidden = gradients.head(states[-1], seed=first, show=gather).d_hidden
+                for layer in reversed(range(layers)):
+                    gradients.layer(layer, states[layer], d_hidden, gather)
+        for name, counts in squares.items():
+            energy = np.square(source.tensor_rows(name).astype(np.float64)).mean(1)
+            product = np.maximum(counts, counts.mean() * 1e-6) * energy
+            means[name.split(".", 2)[-1]].append(np.exp(np.log(product).mean()) / product.mean())
     for part, values in means.items():
         yield f"{part}: {np.mean(values):.3f}"
 

@@ -1,5 +1,5 @@
 /* Gradients on the golden packs, made dense: finite differences of every matrix; the same bits whatever threads, kernels and windows; labels drawn
- * as often as they are probable; what is no call gives a status; a call that is cancelled ends. */
+ * as often as they are probable; sources; what is no call gives a status; a call that is cancelled ends. */
 #include <math.h>
 #include <string.h>
 
@@ -245,6 +245,7 @@ static void check_bits(const char *path, const float *states)
 }
 
 #include "gradient_calls.h"
+#include "gradient_sources.h"
 
 int main(void)
 {
@@ -265,11 +266,15 @@ int main(void)
         check_bits(files.path[i], states);
         check_windows(&found, states);
         check_cancelling(&found, states, d_hidden);
+        check_divergence(&found, states);
+        check_source_refusals(files.path[i], &found, states, d_hidden);
         if (i == 0) {
             check_draws(&found, states);
             check_parts(&found, states);
             check_pieces(&found);
             check_refusals(files.path[i], &found, states, d_hidden);
+            check_source_bits(files.path[i], states);
+            check_source_parts(&found, states);
         }
         free(d_hidden);
         free(states);

@@ -38,7 +38,6 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "gguf": ("packing GGUF files", ("gguf",)),
     "plot": ("plots in reports", ("matplotlib",)),
     "compare": ("rbe compare and rbe bench --against", ("llama_cpp", "gguf", "matplotlib")),
-    "tune": ("rbe tune", ("torch",)),
     "build": (
         "rbe build and rbe deploy",
         ("ziglang", "cmake", "ninja", "auditwheel", "pyproject_metadata")

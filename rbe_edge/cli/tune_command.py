@@ -12,8 +12,8 @@ from rbe_edge.runtime.text_file import read_text
 
 _EXAMPLE = """\
 example:
-  rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 3 --calibrate some-prose.txt
-  rbe tune smol.rbe --source ./SmolLM2-135M-Instruct -o smol-tuned.rbe --calibrate some-prose.txt
+  rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 3
+  rbe tune smol.rbe --source ./SmolLM2-135M-Instruct -o smol-tuned.rbe --text some-prose.txt
 """
 
 
@@ -22,23 +22,28 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "tune",
         help="bring a packed model closer to its source, at the same size",
         description="Tunes row scales, norms and biases of a packed model by gradient descent on its KL divergence to "
-        "the source. Part of the text is held out: the step that is best on it is kept. Needs PyTorch "
-        "(pip install 'rbe-edge[tune]') and memory for both models with four bytes per weight.",
+        "the source. Part of the text is held out: the step that is best on it is kept. The temporary directory needs "
+        "room for both models with four bytes per weight.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="the .rbe file to tune")
     parser.add_argument(
-        "--source", metavar="SRC", required=True, help="what it was packed from: directory, checkpoint or dense .rbe"
+        "--source",
+        metavar="SRC",
+        required=True,
+        help="what it was packed from: directory, checkpoint, GGUF or dense .rbe",
     )
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the .rbe file to write")
     parser.add_argument(
-        "--calibrate", metavar="TEXT", type=Path, required=True, help="a text like those the model is for, in UTF-8"
+        "--text",
+        metavar="TEXT",
+        type=Path,
+        help="a text like those the model is for, in UTF-8 (a built-in one of 13,000 tokens)",
     )
-    parser.add_argument("--steps", metavar="N", type=int, default=100, help="steps of the optimiser (100)")
-    parser.add_argument("--batch", metavar="N", type=int, default=1, help="windows of 512 tokens at once (1)")
-    parser.add_argument("--accumulate", metavar="N", type=int, default=4, help="batches per step (4)")
-    parser.add_argument("--learning-rate", metavar="X", type=float, default=3e-3, help="relative, at most (3e-3)")
+    parser.add_argument("--steps", metavar="N", type=int, default=200, help="steps of the optimiser (200)")
+    parser.add_argument("--batch", metavar="N", type=int, default=1, help="windows of 512 tokens for each step (1)")
+    parser.add_argument("--learning-rate", metavar="X", type=float, default=5e-3, help="relative, at most (5e-3)")
     parser.add_argument("-s", "--seed", metavar="N", type=int, default=0, help="of the order of the windows (0)")
     parser.add_argument("-t", "--threads", metavar="N", type=int, help="threads (all cores)")
     parser.add_argument("--force", action="store_true", help="overwrite OUT where it exists")
@@ -49,17 +54,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.tuning.tune import TuneOptions, tune
 
-    text = read_text(arguments.calibrate, "calibration text")
+    text = read_text(arguments.text, "text") if arguments.text is not None else None
     options = TuneOptions(
         steps=arguments.steps,
         batch=arguments.batch,
-        accumulate=arguments.accumulate,
         learning_rate=arguments.learning_rate,
         seed=arguments.seed,
         threads=arguments.threads,
         force=arguments.force,
     )
-    with ProgressBar() as bar:
+    with ProgressBar(in_ms=True) as bar:
         report = tune(arguments.file, arguments.source, text, arguments.output, options, bar.show)
     if arguments.json:
         print(json.dumps({**dataclasses.asdict(report), "path": str(report.path)}))

@@ -72,6 +72,15 @@ class HeadGradient:
     d_hidden: FloatArray
 
 
+@dataclass(frozen=True)
+class TowardSource:
+    """kl: float64 [n], KL(source || model) of each token's prediction in nats. d_hidden: float32 [n][width], the
+    gradient of their sum behind the last layer; None where it was not asked for."""
+
+    kl: npt.NDArray[np.float64]
+    d_hidden: FloatArray | None
+
+
 def _array(pointer: Any, *shape: int) -> FloatArray:
     import numpy as np
 
@@ -200,6 +209,46 @@ class Gradients:
                 seed,
                 _native.pointer(found.nats, ctypes.c_double),
                 _native.pointer(found.d_hidden, ctypes.c_float),
+                carrier.callback if carrier is not None else _native.GradientCallback(),
+                None,
+            )
+            (carrier.check if carrier is not None else _native.check)(status, OptionError)
+        return found
+
+    def head_toward(
+        self,
+        hidden: FloatArray,
+        source: EngineModel,
+        source_hidden: FloatArray,
+        *,
+        window: int = 0,
+        gradient: bool = True,
+        show: Callable[[Gradient], object] | None = None,
+    ) -> TowardSource:
+        """head() with what a source predicts in place of labels, over the whole vocabulary. source_hidden: its states
+        behind its last layer, float32 [n][its width]; its lm_head is fp32. gradient: False for the divergence alone,
+        at two thirds of the cost; nothing is shown then. Raises OptionError for what does not fit, Cancelled."""
+        import numpy as np
+
+        n, width = len(hidden), source.info.width
+        require(
+            source_hidden.shape == (n, width),
+            f"{n} hidden states need those of the source, [{n}][{width}], not {source_hidden.shape}",
+        )
+        d_hidden = np.zeros((n, self._width), np.float32) if gradient else None
+        found = TowardSource(np.zeros(n), d_hidden)
+        carrier = _native.GradientShow(lambda raw: show(_read(raw))) if show is not None else None
+        with self._use() as handle:
+            status = _native.call(
+                _native.library().rbe_gradients_head_toward,
+                handle,
+                self._states(hidden),
+                source.handle,
+                _native.pointer(source_hidden, ctypes.c_float),
+                n,
+                window,
+                _native.pointer(found.kl, ctypes.c_double),
+                _native.pointer(d_hidden, ctypes.c_float) if d_hidden is not None else None,
                 carrier.callback if carrier is not None else _native.GradientCallback(),
                 None,
             )

@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from rbe_edge.progress import Report
-from rbe_edge.tuning.decoder import Changes, Decoder
-from rbe_edge.tuning.parameters import Parameters
+import numpy as np
 
-if TYPE_CHECKING:
-    import torch
+from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.packing.forecast import Forecast
+from rbe_edge.tuning.distillation import Distillation
+from rbe_edge.tuning.parameters import Parameters, Values
 
-    Tensor = torch.Tensor
-
-_WARM_UP = 0.1  # of the steps
-_N_CHECKS = 5  # looks at the text held out, beside the one before the first step
+WARM_UP = 0.1  # of the steps
+N_CHECKS = 4  # looks at the text held out, beside the one before the first step
 _BETAS = (0.9, 0.99)  # a second moment that follows within the few hundred steps there are
+_EPSILON = 1e-12  # nats per token; gradients are relative to parameters of one
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """steps of Adam; the gradient of each is over `accumulate` batches of `batch` windows. learning_rate: the highest,
-    relative to the parameters: it rises over the first tenth of the steps and falls along half a cosine."""
+    """steps of Adam; the gradient of each is over `batch` windows. learning_rate: the highest, relative to the
+    parameters: it rises over the first tenth of the steps and falls along a parabola that is flat at both ends."""
 
     steps: int
     batch: int
-    accumulate: int
     learning_rate: float
     seed: int
 
     def rate(self, step: int) -> float:
-        warm_up = max(round(_WARM_UP * self.steps), 1)
+        """By additions and multiplications alone, which are the same everywhere; a cosine is not."""
+        warm_up = max(round(WARM_UP * self.steps), 1)
         if step < warm_up:
             return self.learning_rate * (step + 1) / warm_up
-        done = (step - warm_up) / max(self.steps - warm_up, 1)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        left = 1 - (step - warm_up) / max(self.steps - warm_up, 1)
+        return self.learning_rate * left * left * (3 - 2 * left)
+
+    @property
+    def check_every(self) -> int:
+        return max(self.steps // N_CHECKS, 1)
+
+    def is_checked(self, step: int) -> bool:
+        """Whether the text held out is looked at when so many steps are done."""
+        return step % self.check_every == 0 or step == self.steps
 
 
 @dataclass(frozen=True)
@@ -48,72 +55,69 @@ class Course:
     kl: dict[int, float]
 
 
-def divergence(teacher: Decoder, student: Decoder, changes: Changes, tokens: Tensor) -> Tensor:
-    """Mean KL(teacher || student) in nats per token of int64 [batch][n], what follows every token counted."""
-    import torch
-    from torch.nn import functional
+class Adam:
+    """Kingma and Ba: "Adam: a method for stochastic optimization" (2015), algorithm 1."""
 
-    with torch.no_grad():
-        expected = teacher.logits(tokens).log_softmax(-1)
-    found = student.logits(tokens, changes).log_softmax(-1)
-    return functional.kl_div(found, expected, reduction="sum", log_target=True) / tokens.numel()
+    def __init__(self, count: int) -> None:
+        self._first, self._second = np.zeros(count), np.zeros(count)
+        self._decays = [1.0, 1.0]
+
+    def step(self, values: Values, gradient: Values, rate: float) -> None:
+        """Changes the values in place."""
+        for number, (moment, new) in enumerate(((self._first, gradient), (self._second, gradient * gradient))):
+            beta = _BETAS[number]
+            moment *= beta
+            moment += (1 - beta) * new
+            self._decays[number] *= beta
+        first, second = (1 / (1 - decay) for decay in self._decays)
+        values -= rate * (self._first * first) / (np.sqrt(self._second * second) + _EPSILON)
 
 
-def batches(windows: Sequence[Sequence[int]], size: int, seed: int) -> Iterator[Tensor]:
-    """Endless batches of windows of one length, each window once before any comes again, in an order by the seed."""
-    import torch
-
-    tokens = torch.tensor(windows, dtype=torch.int64)
-    generator = torch.Generator().manual_seed(seed)
+def batches(n_windows: int, size: int, seed: int) -> Iterator[list[int]]:
+    """Endless batches of numbers of windows, each once before any comes again, in an order by the seed."""
     order: list[int] = []
-    while True:
-        while len(order) < size:
-            order += torch.randperm(len(tokens), generator=generator).tolist()
-        taken, order = order[:size], order[size:]
-        yield tokens[taken]
+    for turn in itertools.count():
+        while len(order) >= size:
+            taken, order = order[:size], order[size:]
+            yield taken
+
+        def place(number: int, turn: int = turn) -> bytes:  # NumPy may draw otherwise in another version
+            return hashlib.sha256(f"{seed} {turn} {number}".encode()).digest()
+
+        order += sorted(range(n_windows), key=place)
 
 
 def descend(
-    teacher: Decoder,
-    student: Decoder,
+    model: Distillation,
+    copy: DenseCopy,
     parameters: Parameters,
-    windows: Sequence[Sequence[int]],
-    held_out: Sequence[Sequence[int]],
+    windows: Sequence[int],
+    held_out: Sequence[int],
     schedule: Schedule,
-    report: Report,
+    forecast: Forecast,
 ) -> Course:
     """Tunes the parameters and leaves them as they were when the divergence on `held_out` was least.
 
-    windows, held_out: of one length. report: counts batches.
+    windows, held_out: numbers of those of the model. forecast: counts "held out" and "going back", weights times
+    tokens.
     """
-    import torch
-
-    optimiser = torch.optim.Adam(parameters.values.values(), lr=schedule.learning_rate, betas=_BETAS)
-    supply = batches(windows, schedule.batch, schedule.seed)
-    total, done = schedule.steps * schedule.accumulate, 0
-    check_every = max(schedule.steps // _N_CHECKS, 1)
+    optimiser = Adam(parameters.count)
+    supply = batches(len(windows), schedule.batch, schedule.seed)
 
     def check() -> float:
-        with torch.no_grad():
-            changes = parameters.changes()
-            parts = [divergence(teacher, student, changes, torch.tensor([window])) for window in held_out]
-            return float(torch.stack(parts).mean())
+        with forecast.doing("held out", "measuring", model.units(len(held_out))) as report:
+            return model.divergence(held_out, report)
 
-    report(0, total)
     course = {0: check()}
-    kept, best = 0, parameters.copy()
+    kept, best = 0, parameters.values.copy()
     for step in range(schedule.steps):
-        optimiser.param_groups[0]["lr"] = schedule.rate(step)
-        optimiser.zero_grad()
-        for _ in range(schedule.accumulate):
-            loss = divergence(teacher, student, parameters.changes(), next(supply)) / schedule.accumulate
-            torch.autograd.backward(loss)
-            done += 1
-            report(done, total)
-        optimiser.step()
-        if (step + 1) % check_every == 0 or step + 1 == schedule.steps:
+        with forecast.doing("going back", "tuning", model.units(schedule.batch)) as report:
+            gradient = model.gradient([windows[number] for number in next(supply)], parameters, report)
+            optimiser.step(parameters.values, gradient, schedule.rate(step))
+            parameters.write(copy)
+        if schedule.is_checked(step + 1):
             course[step + 1] = check()
             if course[step + 1] < course[kept]:
-                kept, best = step + 1, parameters.copy()
-    parameters.restore(best)
+                kept, best = step + 1, parameters.values.copy()
+    parameters.values[:] = best
     return Course(kept, course)

@@ -2,64 +2,110 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
 
 from rbe_edge.format import writer
 from rbe_edge.format.reader import RbeFile
-from rbe_edge.tuning.decoder import Changes, Decoder
+from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.runtime.gradients import Gradient
+from rbe_edge.runtime.model import Model
+from rbe_edge.tuning.dense_model import scale_rows
 
-if TYPE_CHECKING:
-    import torch
-
-    Tensor = torch.Tensor
+FloatArray = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float64]
 
 _LEAST_BIAS = 1e-3
 """The unit in which a bias moves is its root mean square; this where it is all but zero."""
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What stands in for parts of a model. gains: by matrix, a factor per row. vectors: by vector, its new values."""
+
+    gains: Mapping[str, FloatArray] = field(default_factory=dict)
+    vectors: Mapping[str, FloatArray] = field(default_factory=dict)
+
+
 class Parameters:
-    """One number for each row of a trellis matrix, entry of a norm and of a bias, all zero at first.
+    """One number x for each row of a trellis matrix, entry of a norm and of a bias, all zero at first.
 
     They are relative, so that one learning rate serves all: a row or a norm's weight w becomes w (1 + x), a bias b
     becomes b + x rms(b). Rows of the output are not rotated, so the gain of a row is that of its row scales.
+
+    values: float64 [count]; places: where those of a tensor stand in it.
     """
 
-    def __init__(self, decoder: Decoder, file: RbeFile) -> None:
-        import torch
-
-        self._base: dict[str, Tensor] = {}  # the vectors as packed
-        self._units: dict[str, Tensor] = {}
-        self.values: dict[str, Tensor] = {}
+    def __init__(self, file: RbeFile, model: Model) -> None:
+        self._base: dict[str, Values] = {}  # the vectors as packed
+        self._units: dict[str, Values] = {}
+        self.places: dict[str, slice] = {}
+        self.count = 0
         for name, tensor in file.tensors.items():
             size = tensor.entry.rows
             if not tensor.is_trellis:
                 if tensor.entry.kind != writer.KIND_FP32 or tensor.entry.rows != 1 or name.startswith("rope."):
                     continue
-                base = decoder.tensors[name][0]
-                size = base.numel()
-                self._base[name] = base
+                base = model.tensor_rows(name)[0].astype(np.float64)
+                size = len(base)
+                self._base[name] = self._units[name] = base
                 if name.endswith(".bias"):
-                    self._units[name] = base.square().mean().sqrt().clamp(min=_LEAST_BIAS)
-                else:
-                    self._units[name] = base
-            self.values[name] = torch.zeros(size, requires_grad=True)
+                    mean = float(np.add.reduce(base * base)) / size
+                    self._units[name] = np.full(size, max(np.sqrt(mean), _LEAST_BIAS))
+            self.places[name] = slice(self.count, self.count + size)
+            self.count += size
+        self.values: Values = np.zeros(self.count)
+        self._written = self.values.copy()  # what the copy has
 
-    @property
-    def count(self) -> int:
-        return sum(value.numel() for value in self.values.values())
+    def is_matrix(self, name: str) -> bool:
+        return name in self.places and name not in self._base
+
+    def gains(self, name: str, first: int = 0, n: int | None = None) -> Values:
+        """1 + x of rows of a matrix."""
+        gains = 1.0 + self.values[self.places[name]]
+        return gains[first:] if n is None else gains[first : first + n]
 
     def changes(self) -> Changes:
-        """As the decoder takes them; gradients flow back to `values`."""
-        gains = {name: 1 + value for name, value in self.values.items() if name not in self._base}
-        vectors = {name: base + self._units[name] * self.values[name] for name, base in self._base.items()}
+        """What the values mean, in single precision."""
+        gains, vectors = {}, {}
+        for name, place in self.places.items():
+            if name in self._base:
+                vectors[name] = (self._base[name] + self._units[name] * self.values[place]).astype(np.float32)
+            else:
+                gains[name] = self.gains(name).astype(np.float32)
         return Changes(gains, vectors)
 
-    def copy(self) -> dict[str, Tensor]:
-        return {name: value.detach().clone() for name, value in self.values.items()}
+    def add(self, total: Values, gradient: Gradient) -> None:
+        """total [count] += the gradient by x of what the engine shows."""
+        place = self.places.get(gradient.name)
+        if place is None:
+            return
+        if gradient.x is None:
+            total[place] += self._units[gradient.name] * gradient.d
+        elif gradient.gains is not None:
+            n = len(gradient.gains)
+            first = place.start + gradient.first_row
+            total[first : first + n] += gradient.gains / self.gains(gradient.name, gradient.first_row, n)
 
-    def restore(self, values: dict[str, Tensor]) -> None:
-        import torch
+    def add_rows(
+        self, total: Values, name: str, rows: npt.NDArray[np.intp], d: FloatArray, looked_up: FloatArray
+    ) -> None:
+        """The same of rows of a table that were looked up, which gave looked_up [n][width] as the copy has it; d: the
+        gradient by that."""
+        if self.is_matrix(name):
+            along = np.add.reduce(d.astype(np.float64) * looked_up, axis=1)
+            np.add.at(total[self.places[name]], rows, along / self.gains(name)[rows])
 
-        with torch.no_grad():
-            for name, value in values.items():
-                self.values[name].copy_(value)
+    def write(self, copy: DenseCopy) -> None:
+        """Brings the copy to the values. Matrices go from one to the next by the ratio of their gains, which rounds by
+        1e-7 each time: a row scale in fp16 rounds by 2e-4."""
+        changes = self.changes()
+        for name, vector in changes.vectors.items():
+            copy.write(name, vector)
+        for name in changes.gains:
+            ratio = self.gains(name) / (1.0 + self._written[self.places[name]])
+            scale_rows(copy, name, ratio.astype(np.float32))
+        self._written = self.values.copy()

@@ -42,7 +42,7 @@ def test_no_command_replaces_what_is_no_file(rbe_here: Rbe, source: Path, tiny_m
         (1, [*pack, "pipe"]),
         (1, [*pack, "link", "--force"]),
         (1, [*pack, "m.rbe", "--report", "pipe"]),
-        (1, ["tune", tiny_model, "--source", source, "--calibrate", "text.txt", "-o", "pipe", "--force"]),
+        (1, ["tune", tiny_model, "--source", source, "--text", "text.txt", "-o", "pipe", "--force"]),
     ]
     if importlib.util.find_spec("matplotlib"):
         commands.append((1, [*pack, "m.rbe", "--report", "picture.png"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,38 @@ def labels_of(case: Case) -> list[int]:
     return labels
 
 
-def expected(case: Case, directory: Path, window: int) -> tuple[dict[str, npt.NDArray[np.float64]], float]:
-    """Gradients by the names of the file's tensors: they are written as if they were weights, and read as these are."""
-    small = reference_model(case)
-    model: Any = reference.load(tiny_models.write(small, directory / "reference")).double()
+def source_of(case: Case) -> Case:
+    """Another model of the same shape, which the first is to become like."""
+    return dataclasses.replace(case, name=f"{case.name}-source", model=dataclasses.replace(case.model, seed=2))
+
+
+def loss_of(case: Case, model: Any, source: Any, window: int) -> Any:
+    """Cross entropy with the labels, or the divergence from what a source predicts."""
     loss = torch.zeros((), dtype=torch.float64)
     for start in range(0, case.n_tokens, window):
         tokens, labels = case.tokens[start : start + window], labels_of(case)[start : start + window]
-        logits = model(torch.tensor([tokens])).logits[0]
-        targets = torch.tensor([label if label != NONE else -100 for label in labels])
-        loss = loss + torch.nn.functional.cross_entropy(logits.double(), targets, reduction="sum")
+        logits = model(torch.tensor([tokens])).logits[0].double()
+        if source is None:
+            targets = torch.tensor([label if label != NONE else -100 for label in labels])
+            loss = loss + torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+            continue
+        with torch.no_grad():
+            theirs = source(torch.tensor([tokens])).logits[0].double().log_softmax(-1)
+        loss = loss + torch.nn.functional.kl_div(logits.log_softmax(-1), theirs, reduction="sum", log_target=True)
+    return loss
+
+
+def expected(
+    case: Case, directory: Path, window: int, toward: bool
+) -> tuple[dict[str, npt.NDArray[np.float64]], float]:
+    """Gradients by the names of the file's tensors: they are written as if they were weights, and read as these are."""
+
+    def reference_of(one: Case, name: str) -> Any:
+        small = dataclasses.replace(reference_model(one), seed=one.model.seed)
+        return reference.load(tiny_models.write(small, directory / name)).double()
+
+    model = reference_of(case, "reference")
+    loss = loss_of(case, model, reference_of(source_of(case), "source-reference") if toward else None, window)
     loss.backward()
     found = {name: parameter.grad.float().numpy() for name, parameter in model.named_parameters()}
     bare = {name.removeprefix("transformer.").removeprefix("model."): grad for name, grad in found.items()}
@@ -58,13 +81,16 @@ def expected(case: Case, directory: Path, window: int) -> tuple[dict[str, npt.ND
     return {name: grad for name, grad in read.items() if not name.startswith("rope.")}, float(loss.detach())
 
 
-def compare(case: Case, directory: Path, window: int) -> None:
-    reference_gradients, loss = expected(case, directory, window)
+def compare(case: Case, directory: Path, window: int, toward: bool = False) -> None:
+    reference_gradients, loss = expected(case, directory, window, toward)
     with (
         Model.open(packed(case, directory)) as model,
+        Model.open(packed(source_of(case), directory / "source")) as source,
         model.gradients(tokens=case.n_tokens, context=case.context, threads=2) as gradients,
     ):
-        found, nats = whole_gradient(model, gradients, case.tokens, labels_of(case), window, case.context)
+        found, nats = whole_gradient(
+            model, gradients, case.tokens, labels_of(case), window, case.context, source=source if toward else None
+        )
     assert abs(nats.sum() - loss) < 1e-4 * loss
     assert found.keys() == reference_gradients.keys()
     for name, exact in reference_gradients.items():
@@ -83,3 +109,8 @@ def test_gradients(tmp_path: Path, name: str) -> None:
 def test_windows(tmp_path: Path, name: str) -> None:
     """Several texts in one call, the last one shorter."""
     compare(CASES[name], tmp_path, 11)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "gemma3_multimodal"])
+def test_toward_a_source(tmp_path: Path, name: str) -> None:
+    compare(CASES[name], tmp_path, CASES[name].n_tokens, toward=True)

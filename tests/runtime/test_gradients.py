@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from rbe_edge.errors import Cancelled, ContextFull, OptionError, RbeError
 from rbe_edge.format.reader import read_file
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.gradients import DRAW, NONE, Gradient
+from rbe_edge.runtime.probabilities import log_softmax
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -214,3 +216,30 @@ def test_stopping(path: Path) -> None:
             made.add(shown[0], np.zeros((64, 96), np.float32))
     with pytest.raises(RbeError, match="closed"):
         made.head(hidden)
+
+
+def test_toward_a_source(path: Path, tmp_path: Path) -> None:
+    """The divergence is that of the two models' logits; what does not fit is refused."""
+    other = tiny_models.write(dataclasses.replace(tiny_models.MODELS["llama"], seed=2), tmp_path / "other")
+    half = pack(other, tmp_path / "half.rbe", PackOptions(bits=16)).path
+    with (
+        Model.open(path) as model,
+        Model.open(pack(other, tmp_path / "other.rbe", PackOptions(bits=32)).path) as source,
+        Model.open(half) as coded,
+        model.gradients(context=CONTEXT) as made,
+    ):
+        both, logs = [], []
+        for one in (model, source):
+            both.append(states(one, TOKENS, len(TOKENS), CONTEXT)[-1])
+            with one.session(kv="f32", context=CONTEXT, threads=1) as session:
+                logits = session.score(TOKENS, logits=True).logits
+            assert logits is not None
+            logs.append(log_softmax(logits).astype(np.float64))
+        found = made.head_toward(both[0], source, both[1])
+        np.testing.assert_allclose(found.kl, (np.exp(logs[1]) * (logs[1] - logs[0])).sum(1), rtol=1e-3)
+        alone = made.head_toward(both[0], source, both[1], gradient=False)
+        assert alone.d_hidden is None and alone.kl.tobytes() == found.kl.tobytes()
+        with pytest.raises(OptionError, match="--bits 32"):
+            made.head_toward(both[0], coded, both[1])
+        with pytest.raises(OptionError, match="hidden states"):
+            made.head_toward(both[0], source, both[1][:3])

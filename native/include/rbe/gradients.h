@@ -67,6 +67,15 @@ RBE_API rbe_status rbe_gradients_head(rbe_gradients *gradients, const float *hid
                                       uint32_t *labels, uint64_t seed, double *nats, float *d_hidden, rbe_gradient_callback show,
                                       void *user);
 
+/* The same toward what a source predicts: the loss of token n, nats[n], is the divergence KL(source || model), summed over the whole vocabulary.
+ * source_hidden: float[n_tokens][the source's width] behind its last layer; its lm_head is fp32, its vocabulary of the same size. nats or d_hidden
+ * may be NULL; without d_hidden nothing is shown, and a third of the work is saved. The first call takes memory like that for logits again. It reads
+ * the source, and changes nothing of it. A divergence of zero is so up to rounding, about 1e-6. RBE_ERROR_ARGUMENT where the vocabularies differ,
+ * RBE_ERROR_UNSUPPORTED where the source's lm_head is not fp32, RBE_ERROR_MEMORY. */
+RBE_API rbe_status rbe_gradients_head_toward(rbe_gradients *gradients, const float *hidden, const rbe_model *source,
+                                             const float *source_hidden, size_t n_tokens, uint32_t window_tokens, double *nats,
+                                             float *d_hidden, rbe_gradient_callback show, void *user);
+
 /* hidden: float[n_tokens][width] before the layer. d_hidden: the gradient behind the layer, replaced by that before it. `show` may be NULL. */
 RBE_API rbe_status rbe_gradients_layer(rbe_gradients *gradients, uint32_t layer, const float *hidden, size_t n_tokens,
                                        uint32_t window_tokens, float *d_hidden, rbe_gradient_callback show, void *user);

@@ -206,6 +206,7 @@ void rbe_gradients_free(rbe_gradients *gradients)
 {
     if (gradients) {
         rbe__thread_pool_free(gradients->thread_pool);
+        rbe__head_free(gradients);
         rbe__aligned_free(gradients->arena.memory);
         free(gradients);
     }

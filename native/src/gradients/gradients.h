@@ -7,6 +7,7 @@
 
 #include "blocks/state.h"
 #include "gradients/dense_product.h"
+#include "gradients/prediction.h"
 #include "parallel/thread_pool.h"
 #include "rbe/gradients.h"
 
@@ -38,9 +39,14 @@ typedef struct rbe__tile_memory {
 
 typedef struct rbe__head_memory {
     uint32_t most_logits; /* that `logits` has room for; a test may take less */
-    float *logits; /* [n][rows of a part of the vocabulary] */
-    struct rbe__logit_block *blocks; /* [n][blocks of the vocabulary] */
-    struct rbe__token_loss *losses; /* [n] */
+    rbe__prediction own;
+    struct rbe__token_draw *draws; /* [n] */
+
+    /* Taken when a source is first given. */
+    rbe__arena source_arena;
+    uint32_t source_width; /* of the widest source so far; 0: none */
+    rbe__prediction source;
+    double *shares; /* [n][blocks of the vocabulary] of the divergence */
 } rbe__head_memory;
 
 struct rbe_gradients {
@@ -84,8 +90,9 @@ rbe_status rbe__gradients_end(rbe_gradients *gradients, rbe_status status);
 int rbe__gradients_stopped(const rbe_gradients *gradients);
 rbe_status rbe__gradients_check(const rbe_gradients *gradients);
 
-/* The head's part of the memory. */
+/* The head's part of the memory, which comes behind that of the blocks, and what sources took. */
 void rbe__head_take(rbe_gradients *gradients);
+void rbe__head_free(rbe_gradients *gradients);
 
 /* ---- matrices ---------------------------------------------------------------------------------------------------- */
 
