@@ -1,1 +1,1 @@
-"""Tunes the continuous parameters of a packed model: row scales, norms and biases (docs/tuning.md). Needs PyTorch."""
+"""Tunes the continuous parameters of a packed model: row scales, norms and biases (docs/tuning.md)."""
