@@ -41,8 +41,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=Path,
         help="a text like those the model is for, in UTF-8 (a built-in one of 13,000 tokens)",
     )
-    parser.add_argument("--steps", metavar="N", type=int, default=200, help="steps of the optimiser (200)")
-    parser.add_argument("--batch", metavar="N", type=int, default=1, help="windows of 512 tokens for each step (1)")
+    parser.add_argument("--steps", metavar="N", type=int, default=100, help="steps of the optimiser (100)")
+    parser.add_argument("--batch", metavar="N", type=int, default=2, help="windows of 512 tokens for each step (2)")
     parser.add_argument("--learning-rate", metavar="X", type=float, default=5e-3, help="relative, at most (5e-3)")
     parser.add_argument("-s", "--seed", metavar="N", type=int, default=0, help="of the order of the windows (0)")
     parser.add_argument("-t", "--threads", metavar="N", type=int, help="threads (all cores)")

@@ -41,8 +41,8 @@ class TuneOptions:
     highest, relative to the parameters. threads: None for all cores; the bytes written do not depend on it. force:
     replace an existing file."""
 
-    steps: int = 200
-    batch: int = 1
+    steps: int = 100
+    batch: int = 2
     learning_rate: float = 5e-3
     seed: int = 0
     threads: int | None = None
