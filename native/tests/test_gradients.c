@@ -266,7 +266,9 @@ int main(void)
         check_bits(files.path[i], states);
         check_windows(&found, states);
         check_cancelling(&found, states, d_hidden);
-        check_divergence(&found, states);
+        if (i == 0 || !getenv("RBE_TEST_BRIEF")) { /* the reference in double precision is slow under an emulator */
+            check_divergence(&found, states);
+        }
         check_source_refusals(files.path[i], &found, states, d_hidden);
         if (i == 0) {
             check_draws(&found, states);
