@@ -83,10 +83,12 @@ class Curvature:
         self._seed_of = seed_of
         self._threads = threads
         self._forecast = forecast or Forecast(None, schedule.RATES)
-        n_bytes = sum(2 * tensor.cols**2 for tensor in tensors)
-        self._keeping = keeping if n_bytes <= KEPT_BYTES // 2 else None
+        with Model.open(copy.path, verify=False) as model:
+            self._layers = model.info.layers
+            n_bytes = 4 * sum(map(len, self._windows)) * model.info.width * (self._layers + 2)  # states, a gradient
+        n_bytes += sum(2 * tensor.cols**2 for tensor in tensors)
+        self._keeping = keeping if n_bytes <= KEPT_BYTES // 2 else None  # what takes more would push itself out
         self._store = ArrayStore(copy.path.parent, self._keeping, SETTINGS)
-        self._layers = schedule.layers_of(copy.weights)
         self._embedding_scale = 1.0
         self._run()
 
@@ -169,7 +171,6 @@ class Curvature:
         if layer < 0:
             self._save(layer, self._looked_up(size), {})
             self._store.forget("gradient 0")
-            self._store.forget("states 0")
             return
         states = self._states(layer, size)
         statistics = _Statistics(gradients, self._tensors)
@@ -182,9 +183,8 @@ class Curvature:
         statistics.sums.clear()
         self._store.put(f"gradient {layer}", d_hidden)
         self._save(layer, sensitivities, sides)
-        if layer < self._layers:
-            self._store.forget(f"gradient {layer + 1}")
-            self._store.forget(f"states {layer + 1}")
+        self._store.forget(f"gradient {layer + 1}")
+        self._store.forget(f"states {layer}")
 
     def _gradient(
         self,

@@ -24,10 +24,10 @@ class PackOptions:
     force: replace an existing file. tokenizer: that of a llama2.c checkpoint, if it is not beside it. revision: branch,
     tag or commit of an org/name source. calibrate: a text in UTF-8, or the one that comes with the package, or none;
     matrices are encoded so that the errors on such text are small, and each gets bits by its sensitivity on that text
-    (docs/codec.md, "Deciding bits per tensor"). It needs 4 bytes per weight of free space in the user's cache, a quick
-    one about 7. nested: the first plane of every tensor is a model of its own, of about 2 bits. report: a file for what
-    each tensor got and why (packing/report.py). effort: "quick" estimates what "normal" measures, and searches less;
-    "best" measures on more text (docs/codec.md, "Effort").
+    (docs/codec.md, "Deciding bits per tensor"). It needs 8 to 11 bytes per weight of free space in the user's cache, a
+    quick one about 7. nested: the first plane of every tensor is a model of its own, of about 2 bits. report: a file
+    for what each tensor got and why (packing/report.py). effort: "quick" estimates what "normal" finds by
+    gradients, and searches less; "best" takes more text (docs/codec.md, "Effort").
     """
 
     bits: float = 4

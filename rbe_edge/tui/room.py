@@ -14,7 +14,7 @@ from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.sources.hub import Offer, existing
 from rbe_edge.terminal_text import size
 
-_CALIBRATION_BYTES_PER_WEIGHT = 7  # packing keeps weights and statistics in fp32 in the cache (packing/survey.py)
+_CALIBRATION_BYTES_PER_WEIGHT = 11  # packing keeps weights, states and statistics in fp32 (packing/curvature.py)
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,14 @@ import pytest
 import tiny_models
 
 from rbe_edge.codes import trellis
+from rbe_edge.errors import Cancelled
 from rbe_edge.evaluation.divergence import divergence
 from rbe_edge.packing import curvature, sensitivity
 from rbe_edge.packing.calibration import feedback_factor
 from rbe_edge.packing.curvature import Curvature
 from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.packing.hidden_states import Keeping
+from rbe_edge.packing.kept import Kept
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
 from rbe_edge.runtime.gradients import Gradient
 from rbe_edge.runtime.model import Model
@@ -121,6 +124,46 @@ def test_a_factor_is_of_what_the_matrix_moves(tmp_path: Path, monkeypatch: pytes
     assert factor is not None and np.abs(factor - expected).max() < 1e-3 * np.abs(expected).max()
     left = (1 / np.diag(factor)[: tensor.cols].astype(np.float64) ** 2).sum() / 64
     assert found.sensitivities[name] == pytest.approx(left, rel=1e-3)
+
+
+def test_it_goes_on_and_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would push itself out of the cache is not kept there, and gives the same."""
+    copy, tensors = made("llama", tmp_path)
+    tokens = text_of(copy, 96)
+    monkeypatch.setattr(curvature, "WINDOW", 32)
+    keeping = Keeping(Kept(tmp_path / "kept"), "original", "work")
+    made_factors: list[int] = []
+
+    def count(total: np.ndarray, *arguments: object) -> np.ndarray:
+        made_factors.append(len(total))
+        if len(made_factors) == stop_at:
+            raise Cancelled
+        return feedback_factor(total, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(curvature, "feedback_factor", count)
+    stop_at = 10  # in the first layer; the head and the second one are done
+
+    def run(keeping: Keeping | None) -> Curvature:
+        return Curvature(copy, tensors, tokens, lambda tensor: 7, keeping=keeping)
+
+    def states() -> int:
+        """How many of the text are kept, before a layer, and gradients behind one."""
+        sizes = [path.stat().st_size - 4 * 96 * 64 for path in (tmp_path / "kept").iterdir()]
+        return sum(0 <= size < 200 for size in sizes)
+
+    with pytest.raises(Cancelled):
+        run(keeping)
+    assert states() == 2
+    stop_at = 0
+    made_factors.clear()
+    found = run(keeping)
+    assert len(made_factors) == 7, "those of the first layer"
+    assert run(keeping).sensitivities == found.sensitivities and len(made_factors) == 7
+    assert states() == 0
+    monkeypatch.setattr(curvature, "KEPT_BYTES", 1000)
+    other = Keeping(Kept(tmp_path / "other"), "original", "work")
+    assert run(other).sensitivities == found.sensitivities == run(None).sensitivities
+    assert not list((tmp_path / "other").iterdir())
 
 
 def test_a_text_shorter_than_a_window(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_an_offer_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_room_is_counted_by_disk(tmp_path: Path) -> None:
     offer, plan = hub.Offer("org/name", None, 1000, 100), room.Plan(52, 1, None)
     disks = room.needs(offer, plan, cache=tmp_path / "not" / "there", output=tmp_path, cached_bytes=400)
-    assert sum(need.needed for need in disks) == 600 + (700 + 52) + 52
+    assert sum(need.needed for need in disks) == 600 + (1100 + 52) + 52
     assert all(need.met for need in disks) and "TOO LITTLE" in str(room.Need("memory", 2, 1))
 
 
@@ -207,7 +207,7 @@ def test_the_user_s_cache_holds_the_weights_too(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(room, "os", SimpleNamespace(stat=lambda path: SimpleNamespace(st_dev=path == out)))
     offer = hub.Offer("org/name", None, 1000, 100)
     found = room.needs(offer, room.Plan(52, 1, None), cache=cache, output=out, cached_bytes=0)
-    assert [need.needed for need in found] == [1000 + 700 + 52, 52]
+    assert [need.needed for need in found] == [1000 + 1100 + 52, 52]
 
 
 @pytest.mark.parametrize(
