@@ -5,7 +5,7 @@ whole step, fewer planes of the embedding or the head. The KL divergence that ea
 it saves, orders them; of each place the moves on the convex hull of cost over bytes are taken (as `rbe pack` allots
 bits, docs/codec.md). Moves are then taken in that order as long as the loss stays within the bound, which is measured
 on more text, not added up. What moves cost changes with those that were taken, so the costs are measured again from
-there, until no more moves fit.
+there for the next bound.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 _KEPT_BYTES = 256 << 20  # of the reference's log-probabilities, in half precision
 _WINDOW = 256
 _LEAST_TOKENS = 64
-_COMPARED_TOKENS = 512  # on which moves are compared with one another: their order need not be exact
+_COMPARED_TOKENS = 256  # on which moves are compared with one another: their order need not be exact
 _OFTEN = 12  # all of the text is measured about so many times after moves are compared
-_MOST_ROUNDS = 2  # of measuring what moves cost, for one bound
 
 Part = Literal["attention", "feed_forward", "embedding", "lm_head"]
 
@@ -203,12 +202,7 @@ class EffortSearch:
 
     def within(self, ratio: float) -> Found:
         """The fewest bytes found that keep a ratio of perplexity. ratio: not below that of the last call."""
-        for _ in range(_MOST_ROUNDS):
-            order = self._order()
-            taken = self._take(order, ratio)
-            if taken is None:
-                break
-            self.best = taken
+        self.best = self._take(self._order(), ratio) or self.best
         return self.best
 
     def _measured(self, effort: Effort, most: int | None = None) -> Found:
