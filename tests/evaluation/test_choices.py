@@ -217,7 +217,7 @@ def test_ctrl_c_ends_it(tiny_model: Path, tmp_path: Path) -> None:
     """While questions are answered: no result, no traceback."""
     path = _write(tmp_path / "q.jsonl", *[PLAIN | {"query": f"{number} " * 60} for number in range(20000)])
     command = [sys.executable, "-m", "rbe_edge", "eval", str(tiny_model), "--choices", str(path), "-t", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(6)

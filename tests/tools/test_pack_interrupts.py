@@ -14,21 +14,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tools import pack_interrupts
 
 
-def trial(tmp_path: Path) -> pack_interrupts.Trial:
+@pytest.fixture
+def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pack_interrupts.Trial:
+    monkeypatch.chdir(tmp_path)  # programs that it starts take the installed package
     (tmp_path / "source").mkdir()
     source = tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "source" / "tiny")
     (tmp_path / "trial").mkdir()
     return pack_interrupts.Trial(source, ["--bits", "3", "--effort", "quick"], tmp_path / "trial")
 
 
-def test_three_are_ended(tmp_path: Path) -> None:
-    tried = trial(tmp_path)
+def test_three_are_ended(tried: pack_interrupts.Trial) -> None:
     assert pack_interrupts.run(tried, 3, random.Random(3)) >= 3
     assert tried.faults == []
 
 
-def test_another_file_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = trial(tmp_path)
+def test_another_file_is_seen(tried: pack_interrupts.Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     finish, files = pack_interrupts.Trial.finish, []
 
     def differ(self: pack_interrupts.Trial) -> bytes:

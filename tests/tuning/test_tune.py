@@ -157,7 +157,7 @@ def test_ctrl_c_ends_the_command(pair: Pair, tmp_path: Path) -> None:
         "--text", str(tmp_path / "text.txt"), "-o", str(tmp_path / "out.rbe"),
     ]  # fmt: skip
     environment = {**os.environ, "TMPDIR": str(tmp_path / "for a while")}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         until = time.monotonic() + 60
         while not list(tmp_path.glob("for a while/*/*/decoded.rbe")):
@@ -165,7 +165,7 @@ def test_ctrl_c_ends_the_command(pair: Pair, tmp_path: Path) -> None:
             time.sleep(0.05)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 130 and said.count("\n") <= 1
