@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from rbe_edge import _native
 from rbe_edge.errors import Cancelled, ContextFull, OptionError, RbeError
 from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.engine_session import EngineSession
-from rbe_edge.runtime.native_handle import NativeHandle
+from rbe_edge.runtime.native_owner import NativeOwner
 from rbe_edge.runtime.options import require
 from rbe_edge.runtime.threads import Workers, raw_workers
 
@@ -20,8 +19,9 @@ if TYPE_CHECKING:
     from rbe_edge.runtime.engine_model import EngineModel
 
 
-class Batch:
-    """Made by model.batch(). One thread at a time; any thread may cancel.
+class Batch(NativeOwner):
+    """Made by model.batch(). cancel() ends a step; Session.cancel() takes one session out of it. Closing leaves the
+    sessions.
 
     with model.batch(max_sessions=2) as batch, model.session() as a, model.session() as b:
         a.prefill(model.tokenize("Once upon a time"))
@@ -33,7 +33,6 @@ class Batch:
         self, model: EngineModel, max_sessions: int, threads: int, planes: int, follow_sessions: bool = False
     ) -> None:
         """Use model.batch()."""
-        self._native: NativeHandle | None = None
         require(1 <= max_sessions <= 512, f"max_sessions must be from 1 to 512, not {max_sessions}")
         require(0 <= threads <= 64, f"threads must be from 1 to 64, or 0 for all cores, not {threads}")
         require(0 <= planes <= 4, f"planes must be from 1 to 4, or 0 for all, not {planes}")
@@ -46,30 +45,8 @@ class Batch:
         handle = ctypes.POINTER(_native.BatchHandle)()
         _native.check(_native.library().rbe_batch_create(model.handle, ctypes.byref(raw), ctypes.byref(handle)))
         _native.check(_native.library().rbe_batch_follow_sessions(handle, follow_sessions))
-        self.model = model
         self.max_sessions = max_sessions
-        self._native = NativeHandle(handle, "batch")
-        model.adopt(self._native)
-
-    def close(self) -> None:
-        """Frees its memory; what still runs on it is cancelled first. The sessions stay. Closing twice is allowed."""
-        if self._native is not None:
-            self._native.free()
-            self.model.release(self._native)
-
-    def __enter__(self) -> Batch:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-    def use(self) -> AbstractContextManager[Any]:
-        """The rbe_batch, for one call on _native. Raises where another thread is using it or it has been closed."""
-        assert self._native is not None
-        return self._native.use()
+        self._own(model, handle, "batch")
 
     def set_workers(self, workers: Workers) -> None:
         """As of a session, for the steps of the batch."""
@@ -89,9 +66,8 @@ class Batch:
         require(len(set(map(id, sessions))) == len(sessions), "a session can be in a step only once")
         raw_tokens = sessions[0].token_array(tokens)
         statuses = (ctypes.c_int * len(sessions))()
-        assert self._native is not None
         with ExitStack() as stack:
-            batch = stack.enter_context(self._native.use())
+            batch = stack.enter_context(self.use())
             handles = [stack.enter_context(session.use()) for session in sessions]
             raw_sessions = (ctypes.POINTER(_native.SessionHandle) * len(handles))(*handles)
             lib = _native.library()
@@ -110,21 +86,14 @@ class Batch:
         for raw in events:
             raw.struct_bytes = ctypes.sizeof(_native.GenerationEvent)
         statuses = (ctypes.c_int * len(generations))()
-        assert self._native is not None
         with ExitStack() as stack:
-            batch = stack.enter_context(self._native.use())
+            batch = stack.enter_context(self.use())
             handles = [stack.enter_context(generation.use()) for generation in generations]
             raw_handles = (ctypes.POINTER(_native.GenerationHandle) * len(handles))(*handles)
             step = _native.library().rbe_batch_step
             status = _native.call(step, batch, raw_handles, len(handles), events, statuses)
             _native.check(status, OptionError)
             return [_outcome(*one) for one in zip(generations, statuses, events, strict=True)]
-
-    def cancel(self) -> None:
-        """Makes the step that runs, or else the next one, raise Cancelled. Any thread. Session.cancel() takes one
-        session out of it."""
-        if self._native is not None:
-            self._native.cancel()
 
 
 def _outcome(generation: EngineGeneration, status: int, raw: _native.GenerationEvent) -> Event | BaseException:

@@ -9,9 +9,8 @@ import ctypes
 import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
@@ -20,15 +19,14 @@ from rbe_edge.progress import Report
 from rbe_edge.runtime.effort import Effort, set_effort
 from rbe_edge.runtime.fit import check_session
 from rbe_edge.runtime.memory import ProfileEntry, read_profile
-from rbe_edge.runtime.native_handle import NativeHandle
 from rbe_edge.runtime.native_options import raw_session_options
+from rbe_edge.runtime.native_owner import NativeOwner
 from rbe_edge.runtime.options import PlanesKind, SessionOptions, require
 from rbe_edge.runtime.threads import ThreadsInfo, Workers, raw_workers, read_threads, try_threads
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from typing_extensions import Self  # part of typing from Python 3.11 on
 
     from rbe_edge.runtime.engine_model import EngineModel
 
@@ -59,42 +57,19 @@ class Scores:
     logits: npt.NDArray[np.float32] | None
 
 
-class EngineSession:
+class EngineSession(NativeOwner):
     """A session without the generation of text. All memory is taken at creation. One thread uses it at a time, any
     thread may cancel."""
 
     def __init__(self, model: EngineModel, options: SessionOptions) -> None:
-        self.model = model
-        self._native: NativeHandle | None = None
         raw = raw_session_options(options)
         if options.check_memory:
             check_session(model.handle, raw)
         handle = ctypes.POINTER(_native.SessionHandle)()
         _native.check(_native.library().rbe_session_create(model.handle, ctypes.byref(raw), ctypes.byref(handle)))
-        self._native = NativeHandle(handle)
-        model.adopt(self._native)
+        self._own(model, handle)
         self.sinks = options.sinks
         self.context = self.info.context
-
-    def close(self) -> None:
-        """Frees the session's memory; what still runs on it is cancelled first. Closing twice is allowed."""
-        if self._native is not None:
-            self._native.free()
-            self.model.release(self._native)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-    def use(self) -> AbstractContextManager[Any]:
-        """The rbe_session, for one call on _native. Raises where another thread is using it or it has been closed."""
-        assert self._native is not None
-        return self._native.use()
 
     def _raw_info(self) -> _native.SessionInfo:
         raw = _native.SessionInfo(struct_bytes=ctypes.sizeof(_native.SessionInfo))
@@ -338,11 +313,6 @@ class EngineSession:
         with self.use() as handle:
             common: int = _native.library().rbe_session_common(handle, array, len(tokens))
             return common
-
-    def cancel(self) -> None:
-        """Makes the call that runs on the session, or else the next one, raise Cancelled. Any thread."""
-        if self._native is not None:
-            self._native.cancel()
 
     def token_array(self, tokens: Sequence[int]) -> ctypes.Array[ctypes.c_uint32]:
         """For C. Raises OptionError where there are none, or one is no token of the model."""

@@ -12,18 +12,16 @@ import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import OptionError
-from rbe_edge.runtime.native_handle import NativeHandle
+from rbe_edge.runtime.native_owner import NativeOwner
 from rbe_edge.runtime.options import require
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from typing_extensions import Self  # part of typing from Python 3.11 on
 
     from rbe_edge.runtime.engine_model import EngineModel
 
@@ -112,7 +110,7 @@ def _tokens(tokens: Sequence[int] | npt.NDArray[np.uint32], what: str) -> npt.ND
         raise OptionError(f"{what} must be whole numbers from 0 on") from None
 
 
-class Gradients:
+class Gradients(NativeOwner):
     """Made by model.gradients(). One thread at a time; any thread may cancel.
 
     All sums have a fixed order: the bits depend neither on the number of threads nor on the processor. A call takes
@@ -121,7 +119,6 @@ class Gradients:
 
     def __init__(self, model: EngineModel, tokens: int, context: int, threads: int, gains: bool) -> None:
         """Use model.gradients()."""
-        self._native: NativeHandle | None = None
         self._inside: Any = None  # the handle, while a callback may use it
         require(0 <= tokens <= 65536, f"tokens must be from 1 to 65536, or 0 for 512, not {tokens}")
         require(0 <= context < 2**32, f"context must be a number of tokens, or 0, not {context}")
@@ -136,35 +133,12 @@ class Gradients:
         handle = ctypes.POINTER(_native.GradientsHandle)()
         status = _native.library().rbe_gradients_create(model.handle, ctypes.byref(raw), ctypes.byref(handle))
         _native.check(status, OptionError)
-        self.model = model
         self._width = model.info.width
-        self._native = NativeHandle(handle, "gradients")
-        model.adopt(self._native)
-
-    def close(self) -> None:
-        """Frees its memory; what still runs on it is cancelled first. Closing twice is allowed."""
-        if self._native is not None:
-            self._native.free()
-            self.model.release(self._native)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-    def cancel(self) -> None:
-        """Makes the call that runs, or else the next one, raise Cancelled. Any thread."""
-        assert self._native is not None
-        self._native.cancel()
+        self._own(model, handle, "gradients")
 
     @contextmanager
     def _use(self) -> Iterator[Any]:
-        assert self._native is not None
-        with self._native.use() as handle:
+        with self.use() as handle:
             self._inside = handle
             try:
                 yield handle

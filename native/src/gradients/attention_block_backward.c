@@ -102,12 +102,6 @@ static rbe_status heads_back(rbe_gradients *gradients, const rbe__block *block, 
 }
 
 /* Shows one of the three matrices that read the norm, and adds to d_normed. */
-static rbe_status project_back(rbe_gradients *gradients, const rbe__matrix *matrix, const float *y, const float *d, int add)
-{
-    RBE_TRY(rbe__matrix_show(gradients, matrix, gradients->attention.normed, y, d));
-    return rbe__matrix_backward(gradients, matrix->projection, d, add, gradients->d_normed);
-}
-
 rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d)
 {
     const rbe__attention_block *attention = &block->as.attention;
@@ -116,18 +110,17 @@ rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *b
     char name[RBE_GRADIENT_NAME_BYTES];
     const float *d_branch;
     RBE_TRY(rbe__branch_backward(gradients, block, layer, name_of(name, layer, "post_norm"), memory->branch, d, &d_branch));
-    const rbe__matrix o = {&attention->o, name_of(name, layer, "o"), layer};
-    RBE_TRY(rbe__matrix_show(gradients, &o, memory->mixed, memory->branch, d_branch));
-    RBE_TRY(rbe__matrix_backward(gradients, &attention->o, d_branch, 0, memory->d_mixed));
+    const rbe__matrix o = {&attention->o, name_of(name, layer, "o"), layer, memory->mixed, memory->branch};
+    RBE_TRY(rbe__matrix_backward(gradients, &o, d_branch, 0, memory->d_mixed));
     RBE_TRY(rbe__attend_backward(gradients, shape));
     RBE_TRY(heads_back(gradients, block, layer, "q_norm", attention->q_norm, shape->n_heads, memory->q_raw, memory->d_q));
     RBE_TRY(heads_back(gradients, block, layer, "k_norm", attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->d_k));
-    const rbe__matrix q = {&attention->q, name_of(name, layer, "q"), layer};
-    RBE_TRY(project_back(gradients, &q, memory->q_raw, memory->d_q, 0));
-    const rbe__matrix k = {&attention->k, name_of(name, layer, "k"), layer};
-    RBE_TRY(project_back(gradients, &k, memory->k_raw, memory->d_k, 1));
-    const rbe__matrix v = {&attention->v, name_of(name, layer, "v"), layer};
-    RBE_TRY(project_back(gradients, &v, memory->v, memory->d_v, 1));
+    const rbe__matrix q = {&attention->q, name_of(name, layer, "q"), layer, memory->normed, memory->q_raw};
+    RBE_TRY(rbe__matrix_backward(gradients, &q, memory->d_q, 0, gradients->d_normed));
+    const rbe__matrix k = {&attention->k, name_of(name, layer, "k"), layer, memory->normed, memory->k_raw};
+    RBE_TRY(rbe__matrix_backward(gradients, &k, memory->d_k, 1, gradients->d_normed));
+    const rbe__matrix v = {&attention->v, name_of(name, layer, "v"), layer, memory->normed, memory->v};
+    RBE_TRY(rbe__matrix_backward(gradients, &v, memory->d_v, 1, gradients->d_normed));
     const rbe__norm_call norm = rbe__block_norm(gradients, block, layer, &block->norm, x, name_of(name, layer, "norm"));
     return rbe__norm_backward(gradients, &norm, gradients->d_normed, 1, d);
 }

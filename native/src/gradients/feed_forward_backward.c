@@ -35,19 +35,16 @@ rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block
     char name[RBE_GRADIENT_NAME_BYTES];
     const float *d_branch;
     RBE_TRY(rbe__branch_backward(gradients, block, layer, name_of(name, layer, "post_norm"), memory->branch, d, &d_branch));
-    const rbe__matrix down = {&feed_forward->down, name_of(name, layer, "down"), layer};
-    RBE_TRY(rbe__matrix_show(gradients, &down, memory->active, memory->branch, d_branch));
-    RBE_TRY(rbe__matrix_backward(gradients, &feed_forward->down, d_branch, 0, memory->d));
+    const rbe__matrix down = {&feed_forward->down, name_of(name, layer, "down"), layer, memory->active, memory->branch};
+    RBE_TRY(rbe__matrix_backward(gradients, &down, d_branch, 0, memory->d));
     float *d_gate = memory->active; /* which nothing reads any more */
     rbe__activation_backward(gradients, feed_forward->shape.activation, gated ? memory->gate : NULL, memory->up,
                              (size_t)gradients->n * inner, memory->d, d_gate);
-    const rbe__matrix up = {&feed_forward->up, name_of(name, layer, "up"), layer};
-    RBE_TRY(rbe__matrix_show(gradients, &up, memory->normed, memory->up, memory->d));
-    RBE_TRY(rbe__matrix_backward(gradients, &feed_forward->up, memory->d, 0, gradients->d_normed));
+    const rbe__matrix up = {&feed_forward->up, name_of(name, layer, "up"), layer, memory->normed, memory->up};
+    RBE_TRY(rbe__matrix_backward(gradients, &up, memory->d, 0, gradients->d_normed));
     if (gated) {
-        const rbe__matrix gate = {&feed_forward->gate, name_of(name, layer, "gate"), layer};
-        RBE_TRY(rbe__matrix_show(gradients, &gate, memory->normed, memory->gate, d_gate));
-        RBE_TRY(rbe__matrix_backward(gradients, &feed_forward->gate, d_gate, 1, gradients->d_normed));
+        const rbe__matrix gate = {&feed_forward->gate, name_of(name, layer, "gate"), layer, memory->normed, memory->gate};
+        RBE_TRY(rbe__matrix_backward(gradients, &gate, d_gate, 1, gradients->d_normed));
     }
     const rbe__norm_call norm = rbe__block_norm(gradients, block, layer, &block->norm, x, name_of(name, layer, "norm"));
     return rbe__norm_backward(gradients, &norm, gradients->d_normed, 1, d);

@@ -74,11 +74,12 @@ struct rbe_gradients {
     void *user;
 };
 
-/* A matrix with what it reads and the name that a caller knows it by. */
+/* A matrix with the name that a caller knows it by, and what it read and gave. */
 typedef struct rbe__matrix {
     const rbe__projection *projection;
     const char *name;
     uint32_t layer;
+    const float *x, *y; /* of all tokens */
 } rbe__matrix;
 
 /* Checks and keeps what every call is given. After RBE_OK the call returns what rbe__gradients_end makes of its status. */
@@ -103,14 +104,11 @@ rbe_status rbe__gradients_multiply(const rbe_gradients *gradients, const rbe__de
 rbe_status rbe__matrix_forward(const rbe_gradients *gradients, const rbe__projection *projection, uint32_t first_row, uint32_t n_rows,
                                const float *x, float *y);
 
-/* d_x[n][cols] (+)= d W */
-rbe_status rbe__matrix_backward(const rbe_gradients *gradients, const rbe__projection *projection, const float *d, int add, float *d_x);
+/* Shows the gradient of a whole matrix of a layer, and of its bias, and goes back through it: d_x[n][cols] (+)= d W */
+rbe_status rbe__matrix_backward(rbe_gradients *gradients, const rbe__matrix *matrix, const float *d, int add, float *d_x);
 
 /* Shows a gradient to the caller, who may stop. Sets what all have in common. Callers look first whether there is anybody to show it to. */
 rbe_status rbe__gradients_show(const rbe_gradients *gradients, rbe_gradient gradient);
-
-/* Shows a whole matrix of a layer, and its bias. y: what it gave, for gains; may be NULL where they are not wanted. */
-rbe_status rbe__matrix_show(rbe_gradients *gradients, const rbe__matrix *matrix, const float *x, const float *y, const float *d);
 
 /* ---- sums over tokens ---------------------------------------------------------------------------------------------- */
 

@@ -81,20 +81,6 @@ rbe_status rbe__matrix_forward(const rbe_gradients *gradients, const rbe__projec
     return RBE_OK;
 }
 
-rbe_status rbe__matrix_backward(const rbe_gradients *gradients, const rbe__projection *projection, const float *d, int add, float *d_x)
-{
-    const size_t cols = projection->weight->cols, rows = projection->weight->rows;
-    const rbe__dense_product_call call = {.a = {d, rows, 1},
-                                          .b = {weights_of(projection), cols, 1},
-                                          .c = d_x,
-                                          .c_stride = cols,
-                                          .m = gradients->n,
-                                          .n = (uint32_t)cols,
-                                          .k = (uint32_t)rows,
-                                          .add = add};
-    return rbe__gradients_multiply(gradients, &call);
-}
-
 rbe_status rbe__gradients_show(const rbe_gradients *gradients, rbe_gradient gradient)
 {
     gradient.struct_bytes = sizeof gradient;
@@ -118,14 +104,14 @@ static rbe_status show_bias(rbe_gradients *gradients, const rbe__matrix *matrix,
         gradients, (rbe_gradient){.name = name, .layer = matrix->layer, .rows = 1, .cols = rows, .n_rows = 1, .d = gradients->vector});
 }
 
-rbe_status rbe__matrix_show(rbe_gradients *gradients, const rbe__matrix *matrix, const float *x, const float *y, const float *d)
+static rbe_status show_matrix(rbe_gradients *gradients, const rbe__matrix *matrix, const float *d)
 {
     const rbe__tensor *weight = matrix->projection->weight;
     if (!gradients->show) {
         return RBE_OK;
     }
     if (gradients->wants_gains) {
-        const rbe__column_sum sum = {d, y, matrix->projection->bias, gradients->n, weight->rows, gradients->vector};
+        const rbe__column_sum sum = {d, matrix->y, matrix->projection->bias, gradients->n, weight->rows, gradients->vector};
         rbe__sum_columns(gradients, &sum);
     }
     RBE_TRY(rbe__gradients_show(gradients, (rbe_gradient){.name = matrix->name,
@@ -133,8 +119,24 @@ rbe_status rbe__matrix_show(rbe_gradients *gradients, const rbe__matrix *matrix,
                                                           .rows = weight->rows,
                                                           .cols = weight->cols,
                                                           .n_rows = weight->rows,
-                                                          .x = x,
+                                                          .x = matrix->x,
                                                           .d = d,
                                                           .gains = gradients->wants_gains ? gradients->vector : NULL}));
     return matrix->projection->bias ? show_bias(gradients, matrix, d) : RBE_OK;
+}
+
+rbe_status rbe__matrix_backward(rbe_gradients *gradients, const rbe__matrix *matrix, const float *d, int add, float *d_x)
+{
+    const rbe__projection *projection = matrix->projection;
+    const size_t cols = projection->weight->cols, rows = projection->weight->rows;
+    const rbe__dense_product_call call = {.a = {d, rows, 1},
+                                          .b = {weights_of(projection), cols, 1},
+                                          .c = d_x,
+                                          .c_stride = cols,
+                                          .m = gradients->n,
+                                          .n = (uint32_t)cols,
+                                          .k = (uint32_t)rows,
+                                          .add = add};
+    RBE_TRY(show_matrix(gradients, matrix, d));
+    return rbe__gradients_multiply(gradients, &call);
 }

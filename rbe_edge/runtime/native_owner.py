@@ -1,0 +1,54 @@
+"""What runs a model in the C library, as Python objects own it: session, batch, gradients."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rbe_edge.runtime.native_handle import NativeHandle
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # part of typing from Python 3.11 on
+
+    from rbe_edge.runtime.engine_model import EngineModel
+
+
+class NativeOwner:
+    """Owns an object that the library made of a model, and frees it before the model is closed. A context manager. One
+    thread uses it at a time; any thread may cancel or close it."""
+
+    model: EngineModel
+    _native: NativeHandle | None = None  # where it could not be made
+
+    def _own(self, model: EngineModel, handle: Any, kind: str = "session") -> None:
+        """Takes the object. kind: as of a NativeHandle."""
+        self.model = model
+        self._native = NativeHandle(handle, kind)
+        model.adopt(self._native)
+
+    def close(self) -> None:
+        """Frees its memory; what still runs on it is cancelled first. Closing twice is allowed."""
+        if self._native is not None:
+            self._native.free()
+            self.model.release(self._native)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def use(self) -> AbstractContextManager[Any]:
+        """The library's object, for one call on _native. Raises where another thread is using it or it has been
+        closed."""
+        assert self._native is not None
+        return self._native.use()
+
+    def cancel(self) -> None:
+        """Makes the call that runs, or else the next one, raise Cancelled. Any thread; nothing once it is closed."""
+        if self._native is not None:
+            self._native.cancel()
