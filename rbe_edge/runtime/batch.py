@@ -46,7 +46,7 @@ class Batch(NativeOwner):
         _native.check(_native.library().rbe_batch_create(model.handle, ctypes.byref(raw), ctypes.byref(handle)))
         _native.check(_native.library().rbe_batch_follow_sessions(handle, follow_sessions))
         self.max_sessions = max_sessions
-        self._own(model, handle, "batch")
+        self.own(model, handle, "batch")
 
     def set_workers(self, workers: Workers) -> None:
         """As of a session, for the steps of the batch."""

@@ -67,7 +67,7 @@ class EngineSession(NativeOwner):
             check_session(model.handle, raw)
         handle = ctypes.POINTER(_native.SessionHandle)()
         _native.check(_native.library().rbe_session_create(model.handle, ctypes.byref(raw), ctypes.byref(handle)))
-        self._own(model, handle)
+        self.own(model, handle)
         self.sinks = options.sinks
         self.context = self.info.context
 

@@ -134,7 +134,7 @@ class Gradients(NativeOwner):
         status = _native.library().rbe_gradients_create(model.handle, ctypes.byref(raw), ctypes.byref(handle))
         _native.check(status, OptionError)
         self._width = model.info.width
-        self._own(model, handle, "gradients")
+        self.own(model, handle, "gradients")
 
     @contextmanager
     def _use(self) -> Iterator[Any]:

@@ -21,7 +21,7 @@ class NativeOwner:
     model: EngineModel
     _native: NativeHandle | None = None  # where it could not be made
 
-    def _own(self, model: EngineModel, handle: Any, kind: str = "session") -> None:
+    def own(self, model: EngineModel, handle: Any, kind: str = "session") -> None:
         """Takes the object. kind: as of a NativeHandle."""
         self.model = model
         self._native = NativeHandle(handle, kind)
