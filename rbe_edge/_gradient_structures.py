@@ -28,7 +28,6 @@ class CurvatureRows(ctypes.Structure):
         ("struct_bytes", ctypes.c_size_t),
         ("x", ctypes.POINTER(ctypes.c_float)),
         ("d", ctypes.POINTER(ctypes.c_float)),
-        ("d_stride", ctypes.c_uint32),
         ("n_tokens", ctypes.c_uint32),
         ("window_tokens", ctypes.c_uint32),
         ("n_rows", ctypes.c_uint32),

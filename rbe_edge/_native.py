@@ -170,6 +170,16 @@ class _Carrier:
             raise raised
         check(status, error)
 
+    def _guard(self, act: Callable[[], object]) -> int:
+        """What a callback returns that does this: 0, or 1 where it raised."""
+        try:
+            act()
+            _interrupts.deliver()
+            return 0
+        except BaseException as raised:
+            self._raised = raised
+            return 1
+
 
 class ReportCarrier(_Carrier):
     """A Report (rbe_edge/progress.py) made callable from C. Keep it until the call returns, then give the status to its
@@ -196,42 +206,36 @@ class ReportCarrier(_Carrier):
 
 class Capture(_Carrier):
     """A function that is shown activations, `show(layer, point, x)` with x float32 [tokens][cols] valid during the
-    call, made callable from C. Keep it until the call returns, then give the status to its check()."""
+    call, made callable from C; NULL without one. Keep it until the call returns, then give the status to its check().
+    """
 
-    def __init__(self, show: Callable[[int, int, np.ndarray[Any, Any]], object]) -> None:
+    def __init__(self, show: Callable[[int, int, np.ndarray[Any, Any]], object] | None) -> None:
         super().__init__()
         self._show = show
-        self.callback = CaptureCallback(self._call)
+        self.callback = CaptureCallback(self._call) if show is not None else CaptureCallback()
 
     def _call(self, layer: int, point: int, x: Any, n_tokens: int, cols: int, user: int | None) -> int:
         import numpy as np
 
-        try:
-            self._show(layer, point, np.ctypeslib.as_array(x, shape=(n_tokens, cols)))
-            _interrupts.deliver()
-            return 0
-        except BaseException as raised:
-            self._raised = raised
-            return 1
+        assert self._show is not None
+        show = self._show
+        return self._guard(lambda: show(layer, point, np.ctypeslib.as_array(x, shape=(n_tokens, cols))))
 
 
 class GradientShow(_Carrier):
     """A function that is shown gradients, `show(gradient)` with an rbe_gradient valid during the call, made callable
-    from C. Keep it until the call returns, then give the status to its check()."""
+    from C; NULL, where nothing is made to be shown, without one. Keep it until the call returns, then give the status
+    to its check()."""
 
-    def __init__(self, show: Callable[[Any], object]) -> None:
+    def __init__(self, show: Callable[[Any], object] | None) -> None:
         super().__init__()
         self._show = show
-        self.callback = GradientCallback(self._call)
+        self.callback = GradientCallback(self._call) if show is not None else GradientCallback()
 
     def _call(self, gradient: Any, user: int | None) -> int:
-        try:
-            self._show(gradient.contents)
-            _interrupts.deliver()
-            return 0
-        except BaseException as raised:
-            self._raised = raised
-            return 1
+        assert self._show is not None
+        show = self._show
+        return self._guard(lambda: show(gradient.contents))
 
 
 class Draw(_Carrier):
@@ -295,12 +299,15 @@ _KINDS = {
 }  # fmt: skip
 
 
-def pointer(array: np.ndarray[Any, Any], ctype: Any) -> Any:
-    """A C pointer to a contiguous numpy array whose items are exactly `ctype`. The array must outlive the pointer."""
+def pointer(array: np.ndarray[Any, Any], ctype: Any, *, writable: bool = False) -> Any:
+    """A C pointer to a contiguous numpy array whose items are exactly `ctype`. writable: the library writes there. The
+    array must outlive the pointer. Raises TypeError for another array."""
     found = array.dtype
     exact = found.kind == _KINDS[ctype] and found.itemsize == ctypes.sizeof(ctype) and found.isnative
     if not exact or not array.flags.c_contiguous:
         raise TypeError(f"needs a C-contiguous array of {ctype.__name__}, got {found}")
+    if writable and not array.flags.writeable:
+        raise TypeError(f"needs an array of {ctype.__name__} that may be written to; this one is read-only")
     return array.ctypes.data_as(ctypes.POINTER(ctype))
 
 

@@ -12,7 +12,6 @@ static void gradients_declarations(void)
     FIELD(rbe_curvature_rows, struct_bytes);
     FIELD(rbe_curvature_rows, x);
     FIELD(rbe_curvature_rows, d);
-    FIELD(rbe_curvature_rows, d_stride);
     FIELD(rbe_curvature_rows, n_tokens);
     FIELD(rbe_curvature_rows, window_tokens);
     FIELD(rbe_curvature_rows, n_rows);

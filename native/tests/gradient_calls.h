@@ -129,6 +129,34 @@ static int call_again(const rbe_gradient *gradient, void *user)
     return 0;
 }
 
+/* Of what lies in states and d nothing is read. */
+static void check_curvature_refusals(rbe_gradients *on, const float *states, float *d)
+{
+    const rbe_curvature_rows good = {
+        .struct_bytes = sizeof good, .x = states, .d = states, .n_tokens = N, .window_tokens = 4, .n_rows = 2, .cols = 2};
+    rbe_curvature_rows bad[9];
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        bad[i] = good;
+    }
+    bad[0].struct_bytes = 0;
+    bad[1].struct_bytes = 1000;
+    bad[2].x = NULL;
+    bad[3].d = NULL;
+    bad[4].n_tokens = 0;
+    bad[5].n_rows = 0;
+    bad[6].cols = 0;
+    bad[7].n_tokens = N + 1;
+    bad[8].n_tokens = bad[8].window_tokens = 65536; /* whose square no size_t of 32 bits counts */
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        const rbe_status expected = i < 7 ? RBE_ERROR_ARGUMENT : RBE_ERROR_CONTEXT, found = rbe_gradients_add_curvature(on, &bad[i], d);
+        CHECK(found == expected, "rows %zu: %d", i, (int)found);
+    }
+    CHECK(rbe_gradients_add_curvature(NULL, &good, d) == RBE_ERROR_ARGUMENT &&
+              rbe_gradients_add_curvature(on, NULL, d) == RBE_ERROR_ARGUMENT &&
+              rbe_gradients_add_curvature(on, &good, NULL) == RBE_ERROR_ARGUMENT,
+          "NULL");
+}
+
 static void check_refusals(const char *path, sums *with, const float *states, float *d)
 {
     rbe_gradients *on = with->gradients, *none = NULL;
@@ -150,6 +178,7 @@ static void check_refusals(const char *path, sums *with, const float *states, fl
     CHECK(stack->positions || rbe_gradients_embedding(on, tokens, N, 0, states, NULL, d) == RBE_ERROR_ARGUMENT, "positions");
     CHECK(rbe_gradients_add(on, states, states, 1, 0, 1, d) == RBE_ERROR_ARGUMENT, "no rows");
     CHECK(rbe_gradients_add(on, NULL, states, 1, 1, 1, d) == RBE_ERROR_ARGUMENT, "NULL");
+    check_curvature_refusals(on, states, d);
     labels[2] = 0;
     CHECK(rbe_gradients_head(on, states, N, 0, labels, 0, NULL, d, call_again, with) == RBE_OK, "%s", rbe_last_error());
     rbe_gradients_options options = {.struct_bytes = sizeof options, .most_tokens = 65537};

@@ -247,7 +247,7 @@ class EngineSession(NativeOwner):
         require(hidden.ndim == 2 and hidden.shape[1] == width, f"hidden must be [n][{width}], not {hidden.shape}")
         for number in (first, count, position):
             require(0 <= number < 2**32, f"layers and positions are whole numbers from 0 on, not {number}")
-        carrier = _native.Capture(show) if show is not None else None
+        carrier = _native.Capture(show)
         with self.use() as handle:
             status = _native.call(
                 _native.library().rbe_session_run_layers,
@@ -255,12 +255,12 @@ class EngineSession(NativeOwner):
                 first,
                 count,
                 position,
-                _native.pointer(hidden, ctypes.c_float),
+                _native.pointer(hidden, ctypes.c_float, writable=True),
                 len(hidden),
-                carrier.callback if carrier is not None else _native.CaptureCallback(),
+                carrier.callback,
                 None,
             )
-            (carrier.check if carrier is not None else _native.check)(status, OptionError)
+            carrier.check(status, OptionError)
 
     def rewind(self, n_tokens: int = 0) -> None:
         """Forgets all but the first n_tokens of the context."""

@@ -9,8 +9,8 @@ with model.gradients(tokens=256) as gradients:
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -101,13 +101,23 @@ def _read(raw: Any) -> Gradient:
     )
 
 
-def _tokens(tokens: Sequence[int] | npt.NDArray[np.uint32], what: str) -> npt.NDArray[np.uint32]:
+def _tokens(tokens: Sequence[int] | npt.NDArray[Any], what: str) -> npt.NDArray[np.uint32]:
+    """A copy. Without the checks NumPy would make 4294967295, which is NONE, of an int64 of -1, and 1 of 1.7."""
     import numpy as np
 
     try:
-        return np.array(tokens, dtype=np.uint32)
-    except (OverflowError, TypeError, ValueError):
-        raise OptionError(f"{what} must be whole numbers from 0 on") from None
+        found = np.asarray(tokens)
+    except ValueError:  # ragged
+        found = np.zeros((0, 0))
+    whole = found.ndim == 1 and (found.dtype.kind in "iu" or found.size == 0)
+    fits = whole and (found.size == 0 or (int(found.min()) >= 0 and int(found.max()) < 2**32))
+    require(fits, f"{what} must be whole numbers from 0 on, below 2^32")
+    return found.astype(np.uint32)
+
+
+def _window(tokens: int) -> int:
+    require(0 <= tokens < 2**32, f"window must be a number of tokens, or 0 for one of all, not {tokens}")
+    return tokens
 
 
 class Gradients(NativeOwner):
@@ -119,7 +129,7 @@ class Gradients(NativeOwner):
 
     def __init__(self, model: EngineModel, tokens: int, context: int, threads: int, gains: bool) -> None:
         """Use model.gradients()."""
-        self._inside: Any = None  # the handle, while a callback may use it
+        self._shown_by: tuple[Any, int] | None = None  # the handle and the thread, while something is shown
         require(0 <= tokens <= 65536, f"tokens must be from 1 to 65536, or 0 for 512, not {tokens}")
         require(0 <= context < 2**32, f"context must be a number of tokens, or 0, not {context}")
         require(0 <= threads <= 64, f"threads must be from 1 to 64, or 0 for all cores, not {threads}")
@@ -136,21 +146,45 @@ class Gradients(NativeOwner):
         self._width = model.info.width
         self.own(model, handle, "gradients")
 
-    @contextmanager
-    def _use(self) -> Iterator[Any]:
-        with self.use() as handle:
-            self._inside = handle
-            try:
-                yield handle
-            finally:
-                self._inside = None
+    def _call(
+        self,
+        function: str,
+        *arguments: object,
+        show: Callable[[Gradient], object] | None,
+        source: EngineModel | None = None,
+    ) -> None:
+        """Calls a function of the library that shows gradients. source: another model that it reads."""
+        with self.use() as handle, self.keeping(source):
+            carrier = _native.GradientShow(self._shown(handle, show) if show is not None else None)
+            native = getattr(_native.library(), f"rbe_gradients_{function}")
+            status = _native.call(native, handle, *arguments, carrier.callback, None)
+            carrier.check(status, OptionError)
 
-    def _states(self, hidden: FloatArray, what: str = "hidden") -> Any:
+    def _shown(self, handle: Any, show: Callable[[Gradient], object]) -> Callable[[Any], None]:
+        def shown(raw: Any) -> None:
+            self._shown_by = handle, threading.get_ident()
+            try:
+                show(_read(raw))
+            finally:
+                self._shown_by = None
+
+        return shown
+
+    def _inside(self) -> Any:
+        """The handle, on the thread that something is being shown to."""
+        handle, thread = self._shown_by or (None, None)
+        require(
+            thread == threading.get_ident(),
+            "gradients are added while they are shown, on that thread; later they are gone",
+        )
+        return handle
+
+    def _states(self, hidden: FloatArray, what: str = "hidden", *, writable: bool = False) -> Any:
         require(
             hidden.ndim == 2 and hidden.shape[1] == self._width,
             f"{what} must be [n][{self._width}], not {hidden.shape}",
         )
-        return _native.pointer(hidden, ctypes.c_float)
+        return _native.pointer(hidden, ctypes.c_float, writable=writable)
 
     def head(
         self,
@@ -171,22 +205,17 @@ class Gradients(NativeOwner):
         require(given.shape == (n,), f"{n} hidden states need as many labels, not {given.shape}")
         require(0 <= seed < 2**64, f"seed must be from 0 to 2^64 - 1, not {seed}")
         found = HeadGradient(given, np.zeros(n), np.zeros((n, self._width), np.float32))
-        carrier = _native.GradientShow(lambda raw: show(_read(raw))) if show is not None else None
-        with self._use() as handle:
-            status = _native.call(
-                _native.library().rbe_gradients_head,
-                handle,
-                self._states(hidden),
-                n,
-                window,
-                _native.pointer(found.labels, ctypes.c_uint32),
-                seed,
-                _native.pointer(found.nats, ctypes.c_double),
-                _native.pointer(found.d_hidden, ctypes.c_float),
-                carrier.callback if carrier is not None else _native.GradientCallback(),
-                None,
-            )
-            (carrier.check if carrier is not None else _native.check)(status, OptionError)
+        self._call(
+            "head",
+            self._states(hidden),
+            n,
+            _window(window),
+            _native.pointer(found.labels, ctypes.c_uint32, writable=True),
+            seed,
+            _native.pointer(found.nats, ctypes.c_double, writable=True),
+            _native.pointer(found.d_hidden, ctypes.c_float, writable=True),
+            show=show,
+        )
         return found
 
     def head_toward(
@@ -201,7 +230,8 @@ class Gradients(NativeOwner):
     ) -> TowardSource:
         """head() with what a source predicts in place of labels, over the whole vocabulary. source_hidden: its states
         behind its last layer, float32 [n][its width]; its lm_head is fp32. gradient: False for the divergence alone,
-        at two thirds of the cost; nothing is shown then. Raises OptionError for what does not fit, Cancelled."""
+        at two thirds of the cost; nothing is shown then. Where another thread closes the source meanwhile, this call
+        is cancelled, and these gradients are closed too. Raises OptionError for what does not fit, Cancelled."""
         import numpy as np
 
         n, width = len(hidden), source.info.width
@@ -211,22 +241,18 @@ class Gradients(NativeOwner):
         )
         d_hidden = np.zeros((n, self._width), np.float32) if gradient else None
         found = TowardSource(np.zeros(n), d_hidden)
-        carrier = _native.GradientShow(lambda raw: show(_read(raw))) if show is not None else None
-        with self._use() as handle:
-            status = _native.call(
-                _native.library().rbe_gradients_head_toward,
-                handle,
-                self._states(hidden),
-                source.handle,
-                _native.pointer(source_hidden, ctypes.c_float),
-                n,
-                window,
-                _native.pointer(found.kl, ctypes.c_double),
-                _native.pointer(d_hidden, ctypes.c_float) if d_hidden is not None else None,
-                carrier.callback if carrier is not None else _native.GradientCallback(),
-                None,
-            )
-            (carrier.check if carrier is not None else _native.check)(status, OptionError)
+        self._call(
+            "head_toward",
+            self._states(hidden),
+            source.handle,
+            _native.pointer(source_hidden, ctypes.c_float),
+            n,
+            _window(window),
+            _native.pointer(found.kl, ctypes.c_double, writable=True),
+            _native.pointer(d_hidden, ctypes.c_float, writable=True) if d_hidden is not None else None,
+            show=show,
+            source=source,
+        )
         return found
 
     def layer(
@@ -243,20 +269,15 @@ class Gradients(NativeOwner):
         then of no use."""
         require(len(hidden) == len(d_hidden), f"{len(hidden)} hidden states have {len(d_hidden)} gradients")
         require(0 <= layer < 2**32, f"layers are whole numbers from 0 on, not {layer}")
-        carrier = _native.GradientShow(lambda raw: show(_read(raw))) if show is not None else None
-        with self._use() as handle:
-            status = _native.call(
-                _native.library().rbe_gradients_layer,
-                handle,
-                layer,
-                self._states(hidden),
-                len(hidden),
-                window,
-                self._states(d_hidden, "d_hidden"),
-                carrier.callback if carrier is not None else _native.GradientCallback(),
-                None,
-            )
-            (carrier.check if carrier is not None else _native.check)(status, OptionError)
+        self._call(
+            "layer",
+            layer,
+            self._states(hidden),
+            len(hidden),
+            _window(window),
+            self._states(d_hidden, "d_hidden", writable=True),
+            show=show,
+        )
 
     def embedding(
         self,
@@ -274,48 +295,48 @@ class Gradients(NativeOwner):
         for table, rows in (embedding, self.model.info.vocabulary), (positions, self.model.info.context):
             shape = None if table is None else table.shape
             require(shape in (None, (rows, self._width)), f"a table must be [{rows}][{self._width}], not {shape}")
-        with self._use() as handle:
+        tables = (
+            _native.pointer(table, ctypes.c_float, writable=True) if table is not None else None
+            for table in (embedding, positions)
+        )
+        with self.use() as handle:
             status = _native.library().rbe_gradients_embedding(
                 handle,
                 _native.pointer(array, ctypes.c_uint32),
                 len(array),
-                window,
+                _window(window),
                 self._states(d_hidden, "d_hidden"),
-                _native.pointer(embedding, ctypes.c_float) if embedding is not None else None,
-                _native.pointer(positions, ctypes.c_float) if positions is not None else None,
+                *tables,
             )
             _native.check(status, OptionError)
 
-    def add_curvature(self, gradient: Gradient, total: FloatArray, first: int = 0, n_rows: int | None = None) -> None:
+    def add_curvature(self, gradient: Gradient, total: FloatArray) -> None:
         """total[cols][cols] += the sum over windows of G^T G of a matrix that is being shown, in its lower triangle;
-        what stands above it means nothing. G is the gradient of a window by the rows of this part from `first` on.
-        Raises OptionError outside `show` and for what does not fit."""
-        require(self._inside is not None, "gradients are added while they are shown; later they are gone")
-        require(gradient.x is not None, f"{gradient.name} is no matrix")
-        assert gradient.x is not None
-        n, known = gradient.d.shape
-        count = known - first if n_rows is None else n_rows
-        require(0 <= first and 0 < count <= known - first, f"{gradient.name}: there are {known} rows")
-        cols = gradient.cols
+        what stands above it means nothing. G is the gradient of a window by the rows of this part. Raises OptionError
+        outside `show` and for what does not fit."""
+        inside = self._inside()
+        x, cols = self._read_by(gradient), gradient.cols
         require(total.shape == (cols, cols), f"{gradient.name} has {cols} columns, not {total.shape}")
+        n, rows = gradient.d.shape
         raw = _native.CurvatureRows(
             struct_bytes=ctypes.sizeof(_native.CurvatureRows),
-            x=_native.pointer(gradient.x, ctypes.c_float),
-            d=ctypes.cast(gradient.d.ctypes.data + 4 * first, ctypes.POINTER(ctypes.c_float)),
-            d_stride=known,
+            x=_native.pointer(x, ctypes.c_float),
+            d=_native.pointer(gradient.d, ctypes.c_float),
             n_tokens=n,
             window_tokens=gradient.window,
-            n_rows=count,
+            n_rows=rows,
             cols=cols,
         )
-        add = _native.library().rbe_gradients_add_curvature
-        _native.check(add(self._inside, ctypes.byref(raw), _native.pointer(total, ctypes.c_float)), OptionError)
+        status = _native.library().rbe_gradients_add_curvature(
+            inside, ctypes.byref(raw), _native.pointer(total, ctypes.c_float, writable=True)
+        )
+        _native.check(status, OptionError)
 
     def add(self, gradient: Gradient, total: FloatArray, window: int | None = None) -> None:
         """total[rows][cols] += d.T @ x of a matrix that is being shown; of a part of its rows, to these. window: of the
         tokens of that window alone, counted from 0; None: of all. A vector is added as it is. In a fixed order, on all
         threads. Raises OptionError outside `show` and for what does not fit."""
-        require(self._inside is not None, "gradients are added while they are shown; later they are gone")
+        inside = self._inside()
         require(
             total.shape == (gradient.rows, gradient.cols),
             f"{gradient.name} is [{gradient.rows}][{gradient.cols}], not {total.shape}",
@@ -323,12 +344,28 @@ class Gradients(NativeOwner):
         if gradient.x is None:
             total += gradient.d
             return
-        n = len(gradient.d)
+        read, n = self._read_by(gradient), len(gradient.d)
         tokens = slice(0, n) if window is None else slice(window * gradient.window, (window + 1) * gradient.window)
         require(0 <= tokens.start < n, f"there are {-(-n // gradient.window)} windows, and none is {window}")
         to = total[gradient.first_row : gradient.first_row + gradient.d.shape[1]]
-        x, d, out = (_native.pointer(array, ctypes.c_float) for array in (gradient.x[tokens], gradient.d[tokens], to))
+        x, d = (_native.pointer(array[tokens], ctypes.c_float) for array in (read, gradient.d))
         status = _native.library().rbe_gradients_add(
-            self._inside, x, d, min(tokens.stop, n) - tokens.start, len(to), gradient.cols, out
+            inside,
+            x,
+            d,
+            min(tokens.stop, n) - tokens.start,
+            len(to),
+            gradient.cols,
+            _native.pointer(to, ctypes.c_float, writable=True),
         )
         _native.check(status, OptionError)
+
+    @staticmethod
+    def _read_by(gradient: Gradient) -> FloatArray:
+        """x of a matrix, which has as many tokens as d."""
+        x, name = gradient.x, gradient.name
+        require(x is not None, f"{name} is no matrix")
+        assert x is not None
+        n, cols = len(gradient.d), gradient.cols
+        require(gradient.d.ndim == 2 and x.shape == (n, cols), f"{name} reads [{n}][{cols}], not {x.shape}")
+        return x

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,20 @@ class NativeOwner:
         closed."""
         assert self._native is not None
         return self._native.use()
+
+    @contextmanager
+    def keeping(self, other: EngineModel | None) -> Iterator[None]:
+        """During a call that reads another model too: its close() waits for the call, as that of the own model does.
+        None: there is no other."""
+        if other is None or other is self.model:
+            yield
+            return
+        assert self._native is not None
+        other.adopt(self._native)
+        try:
+            yield
+        finally:
+            other.release(self._native)
 
     def cancel(self) -> None:
         """Makes the call that runs, or else the next one, raise Cancelled. Any thread; nothing once it is closed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import tiny_models
 
 from rbe_edge.codes import trellis
-from rbe_edge.errors import Cancelled
+from rbe_edge.errors import Cancelled, OptionError
 from rbe_edge.evaluation.divergence import divergence
 from rbe_edge.packing import curvature, sensitivity
 from rbe_edge.packing.calibration import feedback_factor
@@ -173,7 +174,7 @@ def test_a_text_shorter_than_a_window(tmp_path: Path) -> None:
 
 
 def test_curvature_is_that_of_the_gradients(dense: PackReport) -> None:
-    """Of rows of a matrix, window by window, against NumPy in double precision."""
+    """Window by window, against NumPy in double precision; what is no array of float32, row by row, is refused."""
     hidden = np.random.default_rng(1).standard_normal((30, 64)).astype(np.float32)
     d_hidden = np.random.default_rng(2).standard_normal((30, 64)).astype(np.float32)
     seen = set()
@@ -183,13 +184,25 @@ def test_curvature_is_that_of_the_gradients(dense: PackReport) -> None:
             if gradient.x is None:
                 return
             seen.add(gradient.name)
-            first, n_rows = 3, gradient.d.shape[1] - 5
             total = np.ones((gradient.cols, gradient.cols), np.float32)
-            gradients.add_curvature(gradient, total, first, n_rows)
+            n_rows = gradient.d.shape[1]
+            bad = [
+                (TypeError, gradient.weighed(np.ones(n_rows)), total),  # type: ignore[arg-type]
+                (TypeError, dataclasses.replace(gradient, d=gradient.d[:, ::2]), total),
+                (OptionError, dataclasses.replace(gradient, d=gradient.d[:7]), total),
+                (OptionError, dataclasses.replace(gradient, x=gradient.x[:, :5].copy()), total),
+                (OptionError, dataclasses.replace(gradient, x=None), total),
+                (OptionError, gradient, total[:5]),
+                (TypeError, gradient, total[:, ::-1]),
+            ]
+            for error, of, to in bad:
+                with pytest.raises(error):
+                    gradients.add_curvature(of, to)
+            gradients.add_curvature(gradient, total)
             expected = np.ones((gradient.cols, gradient.cols))
             for start in range(0, 30, 12):
                 x, d = (array[start : start + 12].astype(np.float64) for array in (gradient.x, gradient.d))
-                of_window = d[:, first : first + n_rows].T @ x
+                of_window = d.T @ x
                 expected += of_window.T @ of_window
             np.testing.assert_allclose(np.tril(total), np.tril(expected), rtol=1e-4, atol=1e-5 * expected.max())
 

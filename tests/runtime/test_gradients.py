@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,7 +139,20 @@ def test_what_does_not_fit(path: Path, tmp_path: Path) -> None:
             (OptionError, lambda: made.head(hidden, [272, 0, 0, 0])),
             (OptionError, lambda: made.head(hidden, [-1, 0, 0, 0])),
             (OptionError, lambda: made.head(hidden, [1])),
+            (OptionError, lambda: made.head(hidden, np.array([-1, 0, 0, 0]))),  # which NumPy casts to NONE
+            (OptionError, lambda: made.head(hidden, np.array([2**32, 0, 0, 0]))),
+            (OptionError, lambda: made.head(hidden, np.array([1.7, 0, 0, 0]))),
+            (OptionError, lambda: made.head(hidden, [1.7, 0, 0, 0])),  # type: ignore[list-item]
+            (OptionError, lambda: made.head(hidden, [2**70, 0, 0, 0])),
+            (OptionError, lambda: made.head(hidden, [[1], [1, 2], [3], [4]])),  # type: ignore[list-item]
+            (OptionError, lambda: made.head(hidden[:0], [])),
             (OptionError, lambda: made.head(hidden, seed=-1)),
+            (OptionError, lambda: made.head(hidden, window=-1)),
+            (OptionError, lambda: made.head_toward(hidden, model, hidden, window=2**32 + 5)),
+            (OptionError, lambda: made.layer(0, hidden, d, window=2**32 + 5)),
+            (OptionError, lambda: made.embedding([0, 0, 0, 0], d, None, window=-1)),
+            (OptionError, lambda: made.embedding(np.array([-1, 0, 0, 0]), d, None)),
+            (OptionError, lambda: made.embedding(np.zeros((4, 2), np.int64), d, None)),
             (OptionError, lambda: made.embedding([300, 0, 0, 0], d, np.zeros((272, 64), np.float32))),
             (OptionError, lambda: made.embedding([0, 0, 0, 0], d, np.zeros((271, 64), np.float32))),
             (OptionError, lambda: made.embedding([0, 0, 0, 0], d, None, np.zeros((64, 64), np.float32))),
@@ -149,7 +163,39 @@ def test_what_does_not_fit(path: Path, tmp_path: Path) -> None:
             assert "\n" not in str(raised.value)
         with pytest.raises(TypeError):
             made.layer(0, hidden, d.astype(np.float64))  # type: ignore[arg-type]
+        for labels in [NONE, 0, DRAW, 1], np.array([NONE, 0, DRAW, 1]), np.array([NONE, 0, DRAW, 1], np.uint64):
+            assert made.head(hidden, labels).labels[0] == NONE and labels[2] == DRAW, "its own copy is written"
         made.layer(0, hidden, d)
+
+
+def test_what_is_read_only_is_not_written(path: Path) -> None:
+    def read_only(rows: int, cols: int) -> FloatArray:
+        array = np.zeros((rows, cols), np.float32)
+        array.flags.writeable = False
+        return array
+
+    hidden = np.ones((4, 64), np.float32)
+    locked, table = read_only(4, 64), read_only(272, 64)
+    seen: list[str] = []
+
+    def show(gradient: Gradient) -> None:
+        if gradient.x is not None:
+            seen.append(gradient.name)
+            for add, shape in (made.add, gradient.rows), (made.add_curvature, gradient.cols):
+                with pytest.raises(TypeError, match="read-only"):
+                    add(gradient, read_only(shape, gradient.cols))
+
+    with Model.open(path) as model, model.gradients(tokens=4) as made, model.session(kv="f32", context=4) as session:
+        calls: list[Callable[[], object]] = [
+            lambda: made.layer(0, hidden, locked),
+            lambda: made.embedding([1, 2, 3, 4], hidden, table),
+            lambda: session.run_layers(0, 1, locked),
+        ]
+        for call in calls:
+            with pytest.raises(TypeError, match="read-only"):
+                call()
+        made.layer(0, hidden, hidden.copy(), show)
+    assert len(seen) == 7 and not locked.any() and not table.any()
 
 
 def test_gradients_of_single_windows(path: Path) -> None:
@@ -201,6 +247,21 @@ def test_stopping(path: Path) -> None:
         shown.append(gradient)
         raise KeyError(gradient.name)
 
+    refused: list[str] = []
+
+    def add_elsewhere(gradient: Gradient) -> None:
+        """On another thread, while this one shows it: the library serves one at a time."""
+
+        def add() -> None:
+            with pytest.raises(OptionError, match="while they are shown"):
+                made.add(gradient, np.zeros((gradient.rows, gradient.cols), np.float32))
+            refused.append(gradient.name)
+
+        if gradient.x is not None:
+            thread = threading.Thread(target=add)
+            thread.start()
+            thread.join()
+
     with Model.open(path) as model, model.gradients(tokens=4) as made:
         with pytest.raises(KeyError, match=r"layers\.1\.feed_forward\.down"):
             made.layer(1, hidden, d, fail)
@@ -214,6 +275,8 @@ def test_stopping(path: Path) -> None:
             made.layer(1, hidden, d, lambda gradient: made.head(hidden))
         with pytest.raises(OptionError, match="while they are shown"):
             made.add(shown[0], np.zeros((64, 96), np.float32))
+        made.layer(1, hidden, d, add_elsewhere)
+    assert len(refused) == 7
     with pytest.raises(RbeError, match="closed"):
         made.head(hidden)
 
@@ -243,3 +306,10 @@ def test_toward_a_source(path: Path, tmp_path: Path) -> None:
             made.head_toward(both[0], coded, both[1])
         with pytest.raises(OptionError, match="hidden states"):
             made.head_toward(both[0], source, both[1][:3])
+        with pytest.raises(RbeError, match="cannot be closed from its own"):
+            made.head_toward(both[0], source, both[1], show=lambda gradient: source.close())
+        made.head_toward(both[0], source, both[1])
+        source.close()  # which closes nothing else once the call is over
+        with pytest.raises(RbeError, match="closed"):
+            made.head_toward(both[0], source, both[1])
+        made.head_toward(both[0], model, both[0])

@@ -93,16 +93,17 @@ RBE_API rbe_status rbe_gradients_add(rbe_gradients *gradients, const float *x, c
 typedef struct rbe_curvature_rows {
     size_t struct_bytes;
     const float *x; /* [n_tokens][cols] */
-    const float *d; /* of the first row; the rows of a token lie beside one another */
-    uint32_t d_stride; /* between tokens of d, at least n_rows */
-    uint32_t n_tokens;
+    const float *d; /* [n_tokens][n_rows] */
+    uint32_t n_tokens; /* as of a call, at most most_tokens */
     uint32_t window_tokens; /* 0: one window of all */
     uint32_t n_rows, cols;
 } rbe_curvature_rows;
 
 /* sum[cols][cols] += the sum over windows of G^T G, of which the lower triangle is written, and up to 63 values above it; G = d^T x is the gradient
  * of the window by these rows. Where labels are drawn from the model it is, over the windows, the Fisher matrix of the divergence between what the
- * model predicts and what it predicts with other weights, summed over the rows (docs/gradients.md). In a fixed order. */
+ * model predicts and what it predicts with other weights, summed over the rows (docs/gradients.md). In a fixed order. Takes memory for the call,
+ * 4 window (window + cols) bytes. May be called in a callback. RBE_ERROR_ARGUMENT for NULL and sizes of 0, RBE_ERROR_CONTEXT for more tokens than
+ * these gradients were made for, RBE_ERROR_MEMORY. */
 RBE_API rbe_status rbe_gradients_add_curvature(rbe_gradients *gradients, const rbe_curvature_rows *rows, float *sum);
 
 #ifdef __cplusplus

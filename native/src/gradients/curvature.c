@@ -1,7 +1,5 @@
 /* rbe_gradients_add_curvature. With G = d^T x of a window, G^T G = x^T (d d^T) x: the product in the middle is [window][window], so that the cost
  * grows with the rows of the matrix in its smallest term alone, and G itself is never made. */
-#include <stdlib.h>
-
 #include "base/status.h"
 #include "gradients/gradients.h"
 
@@ -10,7 +8,6 @@
 typedef struct curvature_call {
     const rbe_gradients *gradients;
     const float *x, *d; /* of the window */
-    size_t d_stride;
     uint32_t n_tokens, n_rows, cols;
     float *inner; /* [n_tokens][n_tokens] */
     float *outer; /* [n_tokens][cols] */
@@ -20,8 +17,8 @@ typedef struct curvature_call {
 static rbe_status add_window(const curvature_call *call)
 {
     const rbe__dense_operand x = {call->x, call->cols, 1}, x_across = {call->x, 1, call->cols};
-    const rbe__dense_product_call inner = {.a = {call->d, call->d_stride, 1},
-                                           .b = {call->d, 1, call->d_stride},
+    const rbe__dense_product_call inner = {.a = {call->d, call->n_rows, 1},
+                                           .b = {call->d, 1, call->n_rows},
                                            .c = call->inner,
                                            .c_stride = call->n_tokens,
                                            .m = call->n_tokens,
@@ -50,6 +47,12 @@ static rbe_status add_window(const curvature_call *call)
     return RBE_OK;
 }
 
+static void take_products(rbe__arena *arena, uint32_t window, curvature_call *call)
+{
+    call->inner = rbe__arena_take(arena, rbe__arena_count(window, window), sizeof *call->inner);
+    call->outer = rbe__arena_take(arena, rbe__arena_count(window, call->cols), sizeof *call->outer);
+}
+
 rbe_status rbe_gradients_add_curvature(rbe_gradients *gradients, const rbe_curvature_rows *of, float *sum)
 {
     rbe_curvature_rows rows = {0};
@@ -57,21 +60,25 @@ rbe_status rbe_gradients_add_curvature(rbe_gradients *gradients, const rbe_curva
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_gradients_add_curvature: an argument is NULL");
     }
     RBE_TRY(rbe__copy_options(&rows, sizeof rows, of));
-    if (!rows.x || !rows.d || rows.n_tokens == 0 || rows.n_rows == 0 || rows.d_stride < rows.n_rows || rows.cols == 0) {
+    if (!rows.x || !rows.d || rows.n_tokens == 0 || rows.n_rows == 0 || rows.cols == 0) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_gradients_add_curvature: an array is NULL, or a size is none");
     }
-    const uint32_t window = rows.window_tokens && rows.window_tokens < rows.n_tokens ? rows.window_tokens : rows.n_tokens;
-    curvature_call call = {.gradients = gradients, .d_stride = rows.d_stride, .n_rows = rows.n_rows, .cols = rows.cols, .sum = sum};
-    call.inner = malloc((size_t)window * window * sizeof *call.inner);
-    call.outer = malloc((size_t)window * rows.cols * sizeof *call.outer);
-    rbe_status status = call.inner && call.outer ? RBE_OK : rbe_fail(RBE_ERROR_MEMORY, "no memory for windows of %u tokens", window);
+    uint32_t window;
+    RBE_TRY(rbe__gradients_fit(gradients, rows.n_tokens, rows.window_tokens, &window));
+    curvature_call call = {.gradients = gradients, .n_rows = rows.n_rows, .cols = rows.cols, .sum = sum};
+    rbe__arena arena = {0};
+    take_products(&arena, window, &call);
+    if (rbe__arena_allocate(&arena) != 0) {
+        return rbe_fail(RBE_ERROR_MEMORY, "no memory for windows of %u tokens", window);
+    }
+    take_products(&arena, window, &call);
+    rbe_status status = RBE_OK;
     for (uint32_t first = 0; status == RBE_OK && first < rows.n_tokens; first += window) {
         call.x = rows.x + (size_t)first * rows.cols;
-        call.d = rows.d + (size_t)first * rows.d_stride;
+        call.d = rows.d + (size_t)first * rows.n_rows;
         call.n_tokens = rows.n_tokens - first < window ? rows.n_tokens - first : window;
         status = add_window(&call);
     }
-    free(call.inner);
-    free(call.outer);
+    rbe__aligned_free(arena.memory);
     return gradients->n ? status : rbe__gradients_end(gradients, status);
 }

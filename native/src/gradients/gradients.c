@@ -240,6 +240,18 @@ rbe_status rbe__gradients_end(rbe_gradients *gradients, rbe_status status)
     return status;
 }
 
+rbe_status rbe__gradients_fit(const rbe_gradients *gradients, size_t n_tokens, uint32_t window_tokens, uint32_t *window)
+{
+    if (n_tokens > gradients->most_tokens) {
+        return rbe_fail(RBE_ERROR_CONTEXT, "%zu tokens at once: these gradients were made for %u", n_tokens, gradients->most_tokens);
+    }
+    *window = window_tokens && window_tokens < n_tokens ? window_tokens : (uint32_t)n_tokens;
+    if (*window > gradients->window_tokens) {
+        return rbe_fail(RBE_ERROR_CONTEXT, "windows of %u tokens: these gradients were made for %u", *window, gradients->window_tokens);
+    }
+    return RBE_OK;
+}
+
 rbe_status rbe__gradients_begin(rbe_gradients *gradients, int has_arrays, size_t n_tokens, uint32_t window_tokens,
                                 rbe_gradient_callback show, void *user)
 {
@@ -249,15 +261,8 @@ rbe_status rbe__gradients_begin(rbe_gradients *gradients, int has_arrays, size_t
     if (gradients->n) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "gradients are computed already: this call comes from a callback");
     }
-    if (n_tokens > gradients->most_tokens) {
-        return rbe_fail(RBE_ERROR_CONTEXT, "%zu tokens at once: these gradients were made for %u", n_tokens, gradients->most_tokens);
-    }
-    const uint32_t n = (uint32_t)n_tokens, window = window_tokens && window_tokens < n ? window_tokens : n;
-    if (window > gradients->window_tokens) {
-        return rbe_fail(RBE_ERROR_CONTEXT, "windows of %u tokens: these gradients were made for %u", window, gradients->window_tokens);
-    }
-    gradients->n = n;
-    gradients->window = window;
+    RBE_TRY(rbe__gradients_fit(gradients, n_tokens, window_tokens, &gradients->window));
+    gradients->n = (uint32_t)n_tokens;
     gradients->show = show;
     gradients->user = user;
     return RBE_OK;

@@ -82,6 +82,9 @@ typedef struct rbe__matrix {
     const float *x, *y; /* of all tokens */
 } rbe__matrix;
 
+/* RBE_ERROR_CONTEXT where a call may not have so many tokens, in windows of so many (0: one of all); else *window: tokens of each. */
+rbe_status rbe__gradients_fit(const rbe_gradients *gradients, size_t n_tokens, uint32_t window_tokens, uint32_t *window);
+
 /* Checks and keeps what every call is given. After RBE_OK the call returns what rbe__gradients_end makes of its status. */
 rbe_status rbe__gradients_begin(rbe_gradients *gradients, int has_arrays, size_t n_tokens, uint32_t window_tokens,
                                 rbe_gradient_callback show, void *user);
