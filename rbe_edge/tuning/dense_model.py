@@ -25,11 +25,6 @@ def pieces(rows: int, cols: int) -> Iterator[slice]:
     return (slice(first, min(first + step, rows)) for first in range(0, rows, step))
 
 
-def is_dense(path: Path) -> bool:
-    """Whether all tensors of a file that the engine has opened are fp32 already."""
-    return all(tensor.entry.kind == writer.KIND_FP32 for tensor in read_file(path).tensors.values())
-
-
 def write_dense(model: Model, path: Path, report: Report) -> DenseCopy:
     """All tensors in fp32, as the engine decodes them; all else of the file but its parts. report: counts weights.
     Memory: 64 MB. Raises PackError where there is no room."""

@@ -70,13 +70,12 @@ class Parameters:
 
     def changes(self) -> Changes:
         """What the values mean, in single precision."""
-        gains, vectors = {}, {}
-        for name, place in self.places.items():
-            if name in self._base:
-                vectors[name] = (self._base[name] + self._units[name] * self.values[place]).astype(np.float32)
-            else:
-                gains[name] = self.gains(name).astype(np.float32)
-        return Changes(gains, vectors)
+        gains = {name: self.gains(name).astype(np.float32) for name in self.places if self.is_matrix(name)}
+        return Changes(gains, {name: self._vector(name) for name in self._base})
+
+    def _vector(self, name: str) -> FloatArray:
+        moved: Values = self._base[name] + self._units[name] * self.values[self.places[name]]
+        return moved.astype(np.float32)
 
     def add(self, total: Values, gradient: Gradient) -> None:
         """total [count] += the gradient by x of what the engine shows."""
@@ -102,10 +101,10 @@ class Parameters:
     def write(self, copy: DenseCopy) -> None:
         """Brings the copy to the values. Matrices go from one to the next by the ratio of their gains, which rounds by
         1e-7 each time: a row scale in fp16 rounds by 2e-4."""
-        changes = self.changes()
-        for name, vector in changes.vectors.items():
-            copy.write(name, vector)
-        for name in changes.gains:
-            ratio = self.gains(name) / (1.0 + self._written[self.places[name]])
-            scale_rows(copy, name, ratio.astype(np.float32))
+        for name, place in self.places.items():
+            if self.is_matrix(name):
+                ratio = self.gains(name) / (1.0 + self._written[place])
+                scale_rows(copy, name, ratio.astype(np.float32))
+            else:
+                copy.write(name, self._vector(name))
         self._written = self.values.copy()

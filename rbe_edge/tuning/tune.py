@@ -21,7 +21,7 @@ from rbe_edge.packing.calibration import read_text
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.progress import Listener
 from rbe_edge.runtime.model import Model
-from rbe_edge.tuning.dense_model import is_dense, pieces, write_dense
+from rbe_edge.tuning.dense_model import pieces, write_dense
 from rbe_edge.tuning.descent import Course, Schedule, descend
 from rbe_edge.tuning.distillation import distillation
 from rbe_edge.tuning.parameters import Changes, Parameters
@@ -98,15 +98,14 @@ def tune(
         windows, held_out = _windows(packed.tokenize(text, special=False), min(WINDOW, packed.info.context))
         forecast = Forecast(progress, _RATES)
         forecast.plan(_work(stored, options, len(held_out), len(windows[0])))
-        exact = stack.enter_context(Model.open(_exact(source, packed, directory, forecast)))
-        _check_pair(packed, exact)
+        exact = _exact(source, packed, directory, forecast, stack)
         parameters = Parameters(stored, packed)
         course = _descend(packed, exact, parameters, windows, held_out, options, directory, forecast)
         changes = parameters.changes()
         candidate = directory / "tuned.rbe"
         errors = {name: tensor.error for name, tensor in stored.tensors.items()}
         _write(stored, changes, errors, writer.claim(candidate, force=False))
-        tuned = stack.enter_context(Model.open(candidate))
+        tuned = stack.enter_context(Model.open(candidate, verify=False))
         for name in (*changes.gains, *changes.vectors):
             errors[name] = _error(tuned, exact, name)
         held = [windows[number] for number in held_out]
@@ -151,22 +150,25 @@ def _work(stored: RbeFile, options: TuneOptions, n_held_out: int, size: int) -> 
     }
 
 
-def _exact(source: str | Path, packed: Model, directory: Path, forecast: Forecast) -> Path:
-    """The source as an fp32 .rbe file: itself, or packed without loss into the directory."""
+def _exact(source: str | Path, packed: Model, directory: Path, forecast: Forecast, stack: ExitStack) -> Model:
+    """The source with all its tensors in fp32, opened on the stack: itself or a file in the directory."""
     weights = float(sum(tensor.rows * tensor.cols for tensor in packed.tensors.values()))
     path = directory / "source.rbe"
     with forecast.doing("copying", "reading", weights) as report:
-        if not str(source).endswith(".rbe"):
+        if str(source).endswith(".rbe"):
+            given = stack.enter_context(Model.open(Path(source)))
+            _check_pair(packed, given)
+            if all(tensor.kind == "fp32" for tensor in given.tensors.values()):
+                return given
+            write_dense(given, path, report)
+            given.close()
+        else:
             from rbe_edge.packing.pack import PackOptions, pack
 
             pack(source, path, PackOptions(bits=32), lambda what, done, total: report(done, total))
-            return path
-        with Model.open(Path(source)) as dense:
-            _check_pair(packed, dense)
-            if is_dense(Path(source)):
-                return Path(source)
-            write_dense(dense, path, report)
-    return path
+    exact = stack.enter_context(Model.open(path, verify=False))
+    _check_pair(packed, exact)
+    return exact
 
 
 def _check_pair(packed: Model, exact: Model) -> None:

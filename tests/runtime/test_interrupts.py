@@ -28,11 +28,18 @@ what, path, presses = sys.argv[1], sys.argv[2], int(sys.argv[3])
 model = Model.open(path)
 session = model.session(context=256, pass_tokens=1, threads=1)
 hidden = np.zeros((64, model.info.width), np.float32)
+gradients = model.gradients(tokens=64, threads=1)
+sums = {name: np.zeros((tensor.rows, tensor.cols), np.float32) for name, tensor in model.tensors.items()}
 weights = np.random.default_rng(1).standard_normal((16, 64)).astype(np.float32)
+
+def add(gradient):
+    gradients.add(gradient, sums[gradient.name])
+
 works = {
     "prefill": lambda: (session.rewind(), session.prefill([1, 2, 3] * 80)),
     "score": lambda: (session.rewind(), session.score([1, 2, 3] * 80)),
     "layers": lambda: session.run_layers(0, model.info.layers, hidden.copy(), lambda layer, point, x: None),
+    "gradients": lambda: gradients.layer(0, hidden, hidden.copy(), add),
     "encode": lambda: trellis.encode(weights, (2,), 5, 1, lambda done, total: None),
 }
 source = random.Random(7)
@@ -56,7 +63,7 @@ print(json.dumps([caught, signal.getsignal(signal.SIGINT) is signal.default_int_
 """
 
 
-@pytest.mark.parametrize("what", ["prefill", "score", "layers", "encode"])
+@pytest.mark.parametrize("what", ["prefill", "score", "layers", "gradients", "encode"])
 def test_many_presses_at_any_moment(tiny_model: Path, what: str) -> None:
     command = [sys.executable, "-c", PRESSED, what, str(tiny_model), "60"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=tiny_model.parent)
