@@ -72,7 +72,9 @@ class Trial:
         """Starts it and ends it after so many seconds. False where it was quicker."""
         process = self.start()
         try:
-            process.communicate(timeout=after)
+            _, errors = process.communicate(timeout=after)
+            if process.returncode != 0:
+                self.faults.append(f"exit {process.returncode} by itself: {errors.decode(errors='replace').strip()}")
             return False
         except subprocess.TimeoutExpired:
             process.send_signal(number)

@@ -19,14 +19,14 @@ from rbe_edge.progress import Progress
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
 
-#: What one model answered: by the name of a measure, which answers were right, and what it chose.
+#: What one model answered: by the name of a measure, which answers were right.
 Answers = dict[str, list[bool]]
 
 
 @dataclass(frozen=True)
 class _Task:
-    """kind: a format of choices, or gsm8k. answers: of a model that is read as the keywords say. notes: what was
-    otherwise than asked, after answers()."""
+    """kind: a format of choices, or gsm8k. answers: of a model that is read as the keywords say, what it
+    chose, and how many questions were cut."""
 
     kind: str
     file: Path

@@ -60,8 +60,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--effort",
         choices=EFFORT_NAMES,
         default="normal",
-        help="quick: minutes where normal takes an hour, for a file that loses a little more; best: measures on more "
-        "text (normal)",
+        help="quick: a quarter of the time of normal, for a file that loses a little more; best: takes more text "
+        "(normal)",
     )
     parser.add_argument("-t", "--threads", metavar="N", type=int, help="threads (all cores); the file is the same")
     parser.add_argument("--force", action="store_true", help="overwrite OUT where it exists")

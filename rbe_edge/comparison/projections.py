@@ -160,7 +160,8 @@ def _encode(
     options: CompareOptions,
     progress: Progress,
 ) -> int:
-    """Encodes the matrices of the copy in place, as the packer does; gives the bytes that their code takes."""
+    """Encodes the matrices of the copy in place, each block on what the encoded ones before it give. Gives the bytes
+    that their code takes."""
     opened = open_source(source, options.tokenizer)
     sha256 = opened.sha256()
     plans = [plan for plan in plan_model(opened).tensors if export.is_projection(plan.name)]

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from rbe_edge.errors import OptionError
 from rbe_edge.evaluation.perplexity import DEFAULT_WINDOW, cut
 from rbe_edge.progress import Report
-from rbe_edge.runtime.probabilities import log_softmax
+from rbe_edge.runtime.probabilities import divergences, log_softmax, standard_error
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.effort import Effort
@@ -76,7 +76,7 @@ class Sums:
         self.source_nats -= float(source[rows, followed].sum(dtype=np.float64))
         self.nats -= float(packed[rows, followed].sum(dtype=np.float64))
         self.agree += int((source.argmax(axis=1) == packed.argmax(axis=1)).sum())
-        each = (np.exp(source) * (source - packed)).sum(axis=1, dtype=np.float64)
+        each = divergences(source, packed)
         self.kl += float(each.sum())
         self.each.append(each)
 
@@ -160,7 +160,7 @@ def summary(parts: Sequence[Sums], window: int) -> Divergence:
     means = np.array([part.kl / part.n for part in parts])
     return Divergence(
         kl=math.fsum(part.kl for part in parts) / n,
-        kl_error=float(means.std(ddof=1) / math.sqrt(len(parts))) if len(parts) > 1 else 0.0,
+        kl_error=standard_error(means),
         top1_agreement=sum(part.agree for part in parts) / n,
         perplexity=math.exp(math.fsum(part.nats for part in parts) / n),
         source_perplexity=math.exp(math.fsum(part.source_nats for part in parts) / n),

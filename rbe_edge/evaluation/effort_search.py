@@ -21,7 +21,7 @@ import numpy.typing as npt
 from rbe_edge.errors import OptionError
 from rbe_edge.progress import Report
 from rbe_edge.runtime.effort import SKIP, Effort
-from rbe_edge.runtime.probabilities import log_softmax
+from rbe_edge.runtime.probabilities import divergences, log_softmax, standard_error
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
@@ -123,16 +123,15 @@ class Judge:
 
     def loss(self, effort: Effort, most: int | None = None) -> Loss:
         """most: about so many tokens from the start of the text; None: all."""
-        nats, divergences, agree = [], [], 0
+        nats, each, agree = [], [], 0
         for window, kept, found in zip(self._windows, self._expected, self._scored(effort, most), strict=False):
             expected = kept.astype(np.float32)
             nats.append(_followed(found, window))
             agree += int((expected.argmax(axis=1) == found.argmax(axis=1)).sum())
-            divergences.append((np.exp(expected) * (expected - found)).sum(axis=1, dtype=np.float64))
-        every = np.concatenate(divergences)
+            each.append(divergences(expected, found))
+        every = np.concatenate(each)
         n = len(every)
-        error = float(every.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
-        return Loss(max(0.0, float(every.mean())), error, _perplexity(nats), agree / n, n)
+        return Loss(max(0.0, float(every.mean())), standard_error(every), _perplexity(nats), agree / n, n)
 
 
 def _followed(found: npt.NDArray[np.float32], window: Sequence[int]) -> npt.NDArray[np.float32]:

@@ -1,10 +1,9 @@
-"""Calibration: what the matrices of a model read, so that the encoder knows which errors count (docs/codec.md, "Error
-feedback").
+"""What the matrices of a model read, and the feedback factors that are made of it (docs/codec.md, "Error feedback").
 
-The C engine runs the model block by block on calibration text, from a copy with dense weights. Each matrix that has
-been encoded replaces its original in that copy, so that every block is calibrated on what the packed blocks before it
-give. Memory: the statistics of one block (docs/engine.md, "Calibration"); the copy and the hidden states of the text
-lie on disk. Sums are those of the C library, in one order whatever the number of threads.
+A Calibration runs the model block by block, from a copy with dense weights, for `rbe compare --projections` and
+tools/feedback_loss.py. Each matrix that has been encoded replaces its original in that copy, so that every block is
+calibrated on what the encoded blocks before it give. Memory: the statistics of one block. The copy and the hidden
+states of the text lie on disk. Sums are those of the C library, in one order whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -22,9 +21,8 @@ from rbe_edge import _native
 from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
 from rbe_edge.packing.dense_copy import DenseCopy
-from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.hidden_states import HiddenStates
-from rbe_edge.packing.schedule import RATES, factor_units, layer_and_part, moment_units, pass_units
+from rbe_edge.packing.schedule import layer_and_part
 from rbe_edge.runtime import text_file
 from rbe_edge.runtime.model import Model
 
@@ -91,22 +89,11 @@ class Calibration:
     """Statistics for one matrix after the other, in the order of the layers. A context manager.
 
     copy: is changed as matrices are replaced. windows: token sequences, none longer than the model's context.
-    forecast: is told after every window of every run, and counts "passing" and "factoring" (schedule.py).
     """
 
-    def __init__(
-        self,
-        copy: DenseCopy,
-        windows: Sequence[Sequence[int]],
-        threads: int | None = None,
-        damping: float = DAMPING,
-        forecast: Forecast | None = None,
-    ) -> None:
+    def __init__(self, copy: DenseCopy, windows: Sequence[Sequence[int]], threads: int | None = None) -> None:
         self._copy = copy
-        self._weights = copy.weights
         self._threads = threads
-        self._damping = damping
-        self._forecast = forecast or Forecast(None, RATES)
         self._layer = -1  # whose statistics `_moments` are
         self._moments: dict[int, Moment] = {}
         self._factor: tuple[tuple[int, int, int, int], FloatArray] | None = None  # the last one, and what it is of
@@ -138,9 +125,7 @@ class Calibration:
         key = (layer, point, block, seed)
         if self._factor is None or self._factor[0] != key:  # q, k and v share theirs, gate and up too
             self._factor = None
-            moment = self._moments.pop(point)
-            with self._forecast.doing("factoring", "calibrating", factor_units(len(moment))):
-                self._factor = key, feedback_factor(moment, block, seed, self._damping, self._threads)
+            self._factor = key, feedback_factor(self._moments.pop(point), block, seed, threads=self._threads)
         return self._factor[1]
 
     def replace(self, name: str, weights: FloatArray) -> None:
@@ -153,9 +138,7 @@ class Calibration:
         statistics of that layer."""
         assert layer > self._layer
         self._moments, self._factor = {}, None
-        units = pass_units(self._weights, self._states.layer, layer, self._states.n_tokens)
-        with self._forecast.doing("passing", "calibrating", units) as report:
-            self._states.advance(layer, report)
+        self._states.advance(layer)
         self._layer = layer
         self._moments = self._gathered(layer + 1, set(POINTS.values()))
 
@@ -169,14 +152,9 @@ class Calibration:
                 cols = x.shape[1]
                 add_moment(moments.setdefault(point, np.zeros((cols, cols), np.float32)), x, self._threads)
 
-        first, n_tokens = self._states.layer, self._states.n_tokens
-        units = pass_units(self._weights, first, end, n_tokens)
-        if _native.CAPTURE_LM_HEAD not in points:
-            units += moment_units(self._weights, first, end, n_tokens)
-        with self._forecast.doing("passing", "calibrating", units) as report:
-            self._states.look(end, report, gather)
+        self._states.look(end, gather)
         for moment in moments.values():
-            moment /= np.float32(n_tokens)
+            moment /= np.float32(self._states.n_tokens)
         return moments
 
 

@@ -18,9 +18,7 @@ matrices H of one layer; hidden states and factors lie on disk.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,13 +26,11 @@ import numpy.typing as npt
 
 from rbe_edge.codes import trellis
 from rbe_edge.packing import schedule
-from rbe_edge.packing.array_store import ArrayStore, packed_triangle, unpacked_triangle
+from rbe_edge.packing.array_store import ArrayStore
 from rbe_edge.packing.calibration import feedback_factor
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.forecast import Forecast
-from rbe_edge.packing.hidden_states import Keeping
-from rbe_edge.packing.kept import KEPT_BYTES
-from rbe_edge.progress import Report
+from rbe_edge.packing.kept import Keeping
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.plan import TensorPlan
 
@@ -53,15 +49,15 @@ _CALL_TOKENS = 1024  # of one call of the engine, in windows
 _DIGITS = 4  # what is kept: more would say nothing
 
 
-def windows_of(tokens: Sequence[int]) -> list[Sequence[int]]:
+def windows_of(tokens: Sequence[int], size: int) -> list[Sequence[int]]:
     """Whole windows, or a shorter one where there are fewer tokens."""
-    n = len(tokens) // WINDOW * WINDOW
-    return [tokens[start : start + WINDOW] for start in range(0, n, WINDOW)] or [tokens]
+    n = len(tokens) // size * size
+    return [tokens[start : start + size] for start in range(0, n, size)] or [tokens]
 
 
 class Curvature:
     """sensitivities: by tensor, nats per token and unit of relative squared error, as it is on a Gaussian. Factors for
-    feedback: as a Calibration, it is asked for them. Both depend on nothing but model and text. For one thread."""
+    feedback besides. Both depend on nothing but model and text. For one thread."""
 
     def __init__(
         self,
@@ -76,156 +72,74 @@ class Curvature:
         """tensors: those that may be coded. Runs the model, forward and backward, from where an interrupted run
         stopped."""
         self.sensitivities: dict[str, float] = {}
-        self._sides: dict[str, int] = {}  # of the factors that there are
+        self._factored: set[str] = set()  # the matrices that have a factor
         self._copy = copy
         self._tensors = {tensor.name: tensor for tensor in tensors}
-        self._windows = windows_of(tokens)
         self._seed_of = seed_of
         self._threads = threads
         self._forecast = forecast or Forecast(None, schedule.RATES)
+        factor_bytes = sum(2 * tensor.cols**2 for tensor in tensors)
+        self._factors = ArrayStore(copy.path.parent, keeping, SETTINGS, factor_bytes)
         with Model.open(copy.path, verify=False) as model:
-            self._layers = model.info.layers
-            n_bytes = 4 * sum(map(len, self._windows)) * model.info.width * (self._layers + 2)  # states, a gradient
-        n_bytes += sum(2 * tensor.cols**2 for tensor in tensors)
-        self._keeping = keeping if n_bytes <= KEPT_BYTES // 2 else None  # what takes more would push itself out
-        self._store = ArrayStore(copy.path.parent, self._keeping, SETTINGS)
-        self._embedding_scale = 1.0
-        self._run()
+            self._windows = windows_of(tokens, min(WINDOW, model.info.context))
+            layers = range(model.info.layers, -2, -1)  # the head, the layers, the embedding
+            if not all([self._restore(layer) for layer in layers]):
+                self.sensitivities.clear()  # what was there may be gone by the time when it is asked for
+                self._factored.clear()
+                with _Passes(model, self._windows, copy, self._threads, self._forecast, keeping) as passes:
+                    for layer in layers:
+                        if not self._restore(layer):
+                            self._look(passes, layer)
+                        passes.leave(layer)
 
-    def factor(self, name: str, block: int, seed: int) -> FloatArray | None:
-        """As Calibration.factor(); in any order."""
-        if name not in self._sides:
-            return None
-        return unpacked_triangle(self._store.get(name), self._sides[name])
-
-    # ---- what is kept of a layer; that of number `layers` is the head, that of -1 the embedding ----
+    def factor(self, name: str) -> FloatArray | None:
+        """For the feedback of a matrix; None for what is none."""
+        return self._factors.get_factor(name) if name in self._factored else None
 
     def _restore(self, layer: int) -> bool:
         """Takes a layer that was kept, with all its factors."""
-        if self._keeping is None:
-            return False
-        content = self._keeping.kept.read(self._store.key(f"found {layer}"))
-        if content is None:
-            return False
-        found = json.loads(content)
-        if not all(self._store.has(name) for name in found["sides"]):
+        found = self._factors.restore(str(layer))
+        if found is None:
             return False
         self.sensitivities |= found["sensitivities"]
-        self._sides |= found["sides"]
+        self._factored |= set(found["factors"])
         return True
 
-    def _save(self, layer: int, sensitivities: Mapping[str, float], sides: Mapping[str, int]) -> None:
+    def _save(self, layer: int, sensitivities: Mapping[str, float], factors: Sequence[str] = ()) -> None:
         rounded = {name: float(f"{value:.{_DIGITS}g}") for name, value in sensitivities.items()}
         self.sensitivities |= rounded
-        self._sides |= sides
-        if self._keeping is not None:
-            content = json.dumps({"sensitivities": rounded, "sides": sides}).encode()
-            self._keeping.kept.write(self._store.key(f"found {layer}"), content)
+        self._factored |= set(factors)
+        self._factors.save(str(layer), {"sensitivities": rounded, "factors": factors}, factors)
 
-    # ---- the passes ----
-
-    def _run(self) -> None:
-        layer = self._layers
-        while layer >= -1 and self._restore(layer):
-            layer -= 1
-        if layer < -1:
-            return
-        if layer < self._layers and not self._store.has(f"gradient {layer + 1}"):
-            layer = self._layers  # it was taken away meanwhile
-        with ExitStack() as stack:
-            model = stack.enter_context(Model.open(self._copy.path, verify=False))
-            scale = model.metadata.get("embedding.scale", 1.0)
-            assert isinstance(scale, int | float)
-            self._embedding_scale = float(scale)
-            size = min(len(self._windows[0]), model.info.context)
-            self._windows = [window[:size] for window in self._windows]
-            self._forward(model, size, layer)
-            gradients = stack.enter_context(
-                model.gradients(tokens=max(_CALL_TOKENS, size), context=size, threads=self._threads or 0)
-            )
-            for number in range(layer, -2, -1):
-                self._back(gradients, number, size)
-
-    def _states(self, layer: int, size: int) -> FloatArray:
-        return self._store.get(f"states {layer}").reshape(len(self._windows) * size, -1)
-
-    def _forward(self, model: Model, size: int, last: int) -> None:
-        """Hidden states [tokens][width] before every layer up to number `last`, as far as they are not kept."""
-        n_tokens = size * len(self._windows)
-        with model.session(context=size, threads=self._threads or 0, pass_tokens=size, kv="f32") as session:
-            if last >= 0 and not self._store.has("states 0"):
-                self._store.put("states 0", np.concatenate([session.embed(window) for window in self._windows]))
-            for layer in range(last):
-                if self._store.has(f"states {layer + 1}"):
-                    continue
-                states = self._states(layer, size).copy()
-                units = schedule.pass_units(self._copy.weights, layer, layer + 1, n_tokens)
-                with self._forecast.doing("passing", "reading the text", units) as report:
-                    for start in range(0, n_tokens, size):
-                        session.run_layers(layer, 1, states[start : start + size])
-                        report(start + size, n_tokens)
-                self._store.put(f"states {layer + 1}", states)
-
-    def _back(self, gradients: Gradients, layer: int, size: int) -> None:
-        """One layer, the head or the embedding: its sensitivities and factors, and the gradient before it."""
+    def _look(self, passes: _Passes, layer: int) -> None:
+        """The sensitivities and factors of a layer, the head or the embedding."""
         if layer < 0:
-            self._save(layer, self._looked_up(size), {})
-            self._store.forget("gradient 0")
+            self._save(layer, self._looked_up(passes))
             return
-        states = self._states(layer, size)
-        statistics = _Statistics(gradients, self._tensors)
-        units = schedule.back_units(self._copy.weights, layer, len(states))
-        with self._forecast.doing("passing", "measuring what counts", units) as report:
-            d_hidden = self._gradient(gradients, layer, states, size, statistics, report)
-        sensitivities, sides = {}, {}
-        for name, total in statistics.sums.items():
-            sensitivities[name], sides[name] = self._factored(self._tensors[name], total)
-        statistics.sums.clear()
-        self._store.put(f"gradient {layer}", d_hidden)
-        self._save(layer, sensitivities, sides)
-        self._store.forget(f"gradient {layer + 1}")
-        self._store.forget(f"states {layer}")
+        statistics = _Statistics(passes.gradients, self._tensors)
+        passes.go_back(layer, statistics.show)
+        sensitivities = {name: self._factor_of(name, total) for name, total in statistics.sums.items()}
+        self._save(layer, sensitivities, list(sensitivities))
 
-    def _gradient(
-        self,
-        gradients: Gradients,
-        layer: int,
-        states: FloatArray,
-        size: int,
-        statistics: _Statistics,
-        report: Report,
-    ) -> FloatArray:
-        """By the hidden states before a layer, or behind the last one. statistics: are shown what is on the way."""
-        n, per_call = len(states), max(_CALL_TOKENS // size, 1) * size
-        of_head = layer == self._layers
-        d_hidden = np.zeros(states.shape, np.float32) if of_head else self._store.get(f"gradient {layer + 1}").copy()
-        d_hidden = d_hidden.reshape(states.shape)
-        for start in range(0, n, per_call):
-            part = slice(start, min(start + per_call, n))
-            before = np.ascontiguousarray(states[part])
-            if of_head:
-                d_hidden[part] = gradients.head(before, window=size, seed=start, show=statistics.show).d_hidden
-            else:
-                gradients.layer(layer, before, d_hidden[part], statistics.show, window=size)
-            report(part.stop, n)
-        return d_hidden
-
-    def _factored(self, tensor: TensorPlan, total: FloatArray) -> tuple[float, int]:
-        """The sensitivity of a matrix, and the side of its factor, which goes to the disk. total: is used up."""
+    def _factor_of(self, name: str, total: FloatArray) -> float:
+        """Puts the factor of a matrix on the disk, and gives its sensitivity. total: is used up."""
+        tensor = self._tensors[name]
         total /= np.float32(len(self._windows))
         with self._forecast.doing("factoring", "measuring what counts", schedule.factor_units(tensor.cols)):
             block = trellis.rotation_block(tensor.cols)
             factor = feedback_factor(total, block, self._seed_of(tensor), DAMPING, self._threads)
-        self._store.put(tensor.name, packed_triangle(factor))
+        self._factors.put_factor(name, factor)
         left = 1.0 / np.diag(factor)[: tensor.cols].astype(np.float64) ** 2
-        return float(left.sum()) / (2 * len(self._windows[0])), len(factor)
+        return float(left.sum()) / (2 * len(self._windows[0]))
 
-    def _looked_up(self, size: int) -> dict[str, float]:
+    def _looked_up(self, passes: _Passes) -> dict[str, float]:
         """What errors of the embedding cost where tokens are looked up, and where it serves as lm_head: there is no
         feedback between its rows in the first role."""
         if "embedding" not in self._tensors:
             return {}
-        d_hidden = self._store.get("gradient 0").reshape(len(self._windows), size, -1)
+        scale = passes.model.metadata.get("embedding.scale", 1.0)
+        assert isinstance(scale, int | float)
+        d_hidden = passes.behind(-1).reshape(len(self._windows), len(self._windows[0]), -1)
         sizes = _row_sizes(self._tensors["embedding"])
         total = 0.0
         for window, of_window in zip(self._windows, d_hidden, strict=True):
@@ -233,8 +147,90 @@ class Curvature:
             sums = np.zeros((len(rows), d_hidden.shape[2]))
             np.add.at(sums, places, of_window)
             total += float((sums**2).sum(axis=1) @ sizes[rows].astype(np.float64) ** 2)
-        looked_up = total * self._embedding_scale**2 / len(self._windows) / (2 * size)
+        looked_up = total * float(scale) ** 2 / len(self._windows) / (2 * len(self._windows[0]))
         return {"embedding": looked_up + self.sensitivities.get("embedding", 0.0)}
+
+
+class _Passes:
+    """The text on its way through the layers and back. Hidden states and gradients float32 [tokens][width] are kept
+    until a layer is left; what another packing of the model has taken away is computed again. A context manager."""
+
+    def __init__(
+        self,
+        model: Model,
+        windows: Sequence[Sequence[int]],
+        copy: DenseCopy,
+        threads: int | None,
+        forecast: Forecast,
+        keeping: Keeping | None,
+    ) -> None:
+        self.model = model
+        self._windows = windows
+        self._size = len(windows[0])
+        self._weights = copy.weights
+        self._threads = threads or 0
+        self._forecast = forecast
+        n_bytes = 4 * self._size * len(windows) * model.info.width * (model.info.layers + 2)
+        self._store = ArrayStore(copy.path.parent, keeping, f"{SETTINGS} passing", n_bytes)
+        tokens = max(_CALL_TOKENS, self._size)
+        self.gradients = model.gradients(tokens=tokens, context=self._size, threads=self._threads)
+
+    def __enter__(self) -> _Passes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.gradients.close()
+
+    def leave(self, layer: int) -> None:
+        """Nothing more is asked of this layer but the gradient before it."""
+        self._store.forget(f"gradient {layer + 1}")
+        self._store.forget(f"states {layer}")
+
+    def _found(self, what: str) -> FloatArray | None:
+        found = self._store.find(what)
+        return None if found is None else found.reshape(self._size * len(self._windows), -1).copy()
+
+    def _states(self, layer: int) -> FloatArray:
+        """Before a layer, or behind the last one; those before it are kept too."""
+        first, size = layer, self._size
+        while (states := self._found(f"states {first}")) is None and first > 0:
+            first -= 1
+        with self.model.session(context=size, threads=self._threads, pass_tokens=size, kv="f32") as session:
+            if states is None:
+                states = np.concatenate([session.embed(window) for window in self._windows])
+                self._store.put("states 0", states)
+            for number in range(first, layer):
+                units = schedule.pass_units(self._weights, number, number + 1, len(states))
+                with self._forecast.doing("passing", "reading the text", units) as report:
+                    for start in range(0, len(states), size):
+                        session.run_layers(number, 1, states[start : start + size])
+                        report(start + size, len(states))
+                self._store.put(f"states {number + 1}", states)
+        return states
+
+    def behind(self, layer: int) -> FloatArray:
+        """The gradient by the hidden states behind a layer; of -1, before the first one."""
+        found = self._found(f"gradient {layer + 1}")
+        return self.go_back(layer + 1) if found is None else found
+
+    def go_back(self, layer: int, show: Callable[[Gradient], None] | None = None) -> FloatArray:
+        """The gradient by the hidden states before a layer; of the number of layers, of the head. show: sees what is
+        on the way."""
+        states, of_head = self._states(layer), layer == self.model.info.layers
+        d_hidden: FloatArray = np.zeros(states.shape, np.float32) if of_head else self.behind(layer)
+        n, per_call = len(states), max(_CALL_TOKENS // self._size, 1) * self._size
+        units = schedule.back_units(self._weights, layer, n)
+        with self._forecast.doing("passing", "measuring what counts", units) as report:
+            for start in range(0, n, per_call):
+                part = slice(start, min(start + per_call, n))
+                if of_head:
+                    found = self.gradients.head(states[part], window=self._size, seed=start, show=show)
+                    d_hidden[part] = found.d_hidden
+                else:
+                    self.gradients.layer(layer, states[part], d_hidden[part], show, window=self._size)
+                report(part.stop, n)
+        self._store.put(f"gradient {layer}", d_hidden)
+        return d_hidden
 
 
 class _Statistics:

@@ -32,9 +32,14 @@ class Effort:
         """Of the text, as read_windows() gives and raises."""
         if not self.quick:
             return read_windows(model, text, self.tokens, WINDOW)
-        windows = read_windows(model, text, N_TOKENS, WINDOW)
+        windows = read_windows(model, text, self.reach, WINDOW)
         n = -(-self.tokens // max(map(len, windows)))
         return [windows[number * len(windows) // n] for number in range(min(n, len(windows)))]
+
+    @property
+    def reach(self) -> int:
+        """Tokens of the text behind which nothing calibrates."""
+        return N_TOKENS if self.quick else self.tokens
 
     @property
     def settings(self) -> str:

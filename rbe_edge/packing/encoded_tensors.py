@@ -23,7 +23,7 @@ class EncodedTensors:
     """By their number in the file. key: of all that the bytes of the file depend on; kept: None keeps nothing."""
 
     def __init__(self, kept: Kept | None, key: str) -> None:
-        self.key = key
+        self._of_file = key
         self._kept = kept
         self._written: set[int] = set()
 
@@ -52,4 +52,4 @@ class EncodedTensors:
         self._written.clear()
 
     def _key(self, number: int) -> str:
-        return key_of("tensor", self.key, number)
+        return key_of("tensor", self._of_file, number)

@@ -1,5 +1,5 @@
 """How much a model suffers from errors in each of its matrices: estimated from one run of the model, where
-sensitivity.py encodes and measures every one (docs/codec.md, "Effort").
+curvature.py takes gradients (docs/codec.md, "Effort").
 
 What a relative error of a matrix costs is in proportion to how much of the residual stream its block writes, and to a
 power of what error feedback leaves of it (survey.py): where little is left, few directions carry the input, and the
@@ -30,7 +30,7 @@ _DIGITS = 4  # what is used: more would say nothing
 
 
 def estimated(tensors: Sequence[TensorPlan], flow: Flow) -> dict[str, float]:
-    """As sensitivity.known(): nats per token and unit of relative squared error."""
+    """As Curvature.sensitivities: nats per token and unit of relative squared error."""
     return {tensor.name: float(f"{_sensitivity(tensor, flow):.{_DIGITS}g}") for tensor in tensors}
 
 

@@ -7,7 +7,6 @@ in it are replaced; its predictions are kept in half precision, in 64 MB at most
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.runtime.model import Model
-from rbe_edge.runtime.probabilities import log_softmax
+from rbe_edge.runtime.probabilities import divergences, log_softmax, standard_error
 
 N_TOKENS = 256
 _KEPT_BYTES = 64 << 20
@@ -59,11 +58,9 @@ class HeldOut:
         with Model.open(packed, verify=False) as model:
             for start, found in self._pieces(model):
                 expected = self._expected[start : start + len(found)].astype(np.float32)
-                each.append((np.exp(expected) * (expected - found)).sum(axis=1, dtype=np.float64))
+                each.append(divergences(expected, found))
         values = np.concatenate(each)
-        n = len(values)
-        error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
-        return HeldOutKl(max(0.0, float(values.mean())), error, n, self._text)
+        return HeldOutKl(max(0.0, float(values.mean())), standard_error(values), len(values), self._text)
 
     def _pieces(self, model: Model) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         """Log-probabilities [n][vocabulary] after every token, in pieces, and where each begins."""

@@ -18,7 +18,7 @@ import struct
 import tempfile
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -58,7 +58,6 @@ class Room:
     while and of killed processes too."""
 
     directory: Path | None
-    files: int
     bytes: int
 
 
@@ -67,9 +66,9 @@ def room_taken() -> Room:
     try:
         directory = kept_directory()
     except RuntimeError:
-        return Room(None, 0, 0)
+        return Room(None, 0)
     found = [status.st_size for path in directory.rglob("*") if (status := _status(path)) is not None]
-    return Room(directory, len(found), sum(found))
+    return Room(directory, sum(found))
 
 
 class Kept:
@@ -77,7 +76,7 @@ class Kept:
 
     def __init__(self, directory: Path | None = None, most_bytes: int = KEPT_BYTES) -> None:
         """directory: None for the user's cache. Removes what is too old, or too much."""
-        self.problem: str | None = None
+        self.problem: str | None = None  # why nothing is kept any more
         self._most_bytes = most_bytes
         self._directory: Path | None = None
         try:
@@ -91,15 +90,14 @@ class Kept:
             self._sweep()
 
     def read(self, key: str) -> bytes | None:
-        """The content of an item; None where it is not there whole."""
+        """The content of an item; None where it is not there whole. What is damaged goes, so that it is made again."""
         path = self._path(key)
         content = None if path is None else read_ours(path)
         at = len(_MAGIC) + _HEAD.size
-        if path is None or content is None or len(content) < at + _CHECKSUM.size:
+        if path is None or content is None:
             return None
-        head = _MAGIC + _HEAD.pack(bytes.fromhex(key), len(content) - at - _CHECKSUM.size)
-        checked = memoryview(content)[: -_CHECKSUM.size]
-        if content[:at] != head or _CHECKSUM.pack(zlib.crc32(checked)) != content[-_CHECKSUM.size :]:
+        if not _is_whole(content, key):
+            self.forget([key])
             return None
         with contextlib.suppress(OSError):
             os.utime(path)  # it is needed
@@ -113,7 +111,7 @@ class Kept:
     def write(self, key: str, *pieces: bytes | memoryview) -> None:
         """Keeps an item, in place of what has its key. What cannot be kept is not, and nothing more after it."""
         path = self._path(key)
-        if path is None:
+        if path is None or self.problem is not None:
             return
         views = [memoryview(piece).cast("B") for piece in pieces]
         head = _MAGIC + _HEAD.pack(bytes.fromhex(key), sum(map(len, views)))
@@ -134,12 +132,10 @@ class Kept:
                 with contextlib.suppress(OSError):
                     path.unlink()
 
-    @contextlib.contextmanager
-    def scratch(self) -> Iterator[Path]:
+    def scratch(self) -> contextlib.AbstractContextManager[Path]:
         """A directory for large files, gone at the end; a later packing removes that of a killed process. In the
         temporary directory where nothing can be kept. Raises OSError where none can be made."""
-        with scratch_directory("pack", self._directory) as directory:
-            yield directory
+        return scratch_directory("pack", self._directory)
 
     def _path(self, key: str) -> Path | None:
         return None if self._directory is None else self._directory / f"{key}{_SUFFIX}"
@@ -150,7 +146,6 @@ class Kept:
         if isinstance(reason, OSError) and reason.errno == errno.ENOSPC and self._directory is not None:
             said = f"no room, {shutil.disk_usage(self._directory).free:,} bytes are free"
         self.problem = f"{place}: nothing could be kept there ({said}), so a packing that is interrupted begins anew"
-        self._directory = None
 
     def _sweep(self) -> None:
         """At a start: what was not used for long, and what killed processes were writing."""
@@ -179,6 +174,15 @@ class Kept:
             with contextlib.suppress(OSError):
                 path.unlink()
             total -= n_bytes
+
+
+def _is_whole(content: bytes, key: str) -> bool:
+    at = len(_MAGIC) + _HEAD.size
+    n_bytes = len(content) - at - _CHECKSUM.size
+    if n_bytes < 0 or content[:at] != _MAGIC + _HEAD.pack(bytes.fromhex(key), n_bytes):
+        return False
+    checked = memoryview(content)[: -_CHECKSUM.size]
+    return _CHECKSUM.pack(zlib.crc32(checked)) == content[-_CHECKSUM.size :]
 
 
 def _make_private(directory: Path) -> None:
@@ -218,3 +222,11 @@ def _status(path: Path) -> os.stat_result | None:
         status = path.lstat()
         return status if stat.S_ISREG(status.st_mode) else None
     return None
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What is kept under one key: of all that it depends on."""
+
+    kept: Kept
+    key: str

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rbe_edge.codes import trellis
 from rbe_edge.errors import OptionError, PackError
 from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.format import writer
@@ -64,20 +63,14 @@ def write_outline(source: str | Path, bits: float, out: Path, tokenizer: Path | 
 def _described(opened: Source, out: Path, more: Mapping[str, MetadataValue] | None = None) -> tuple[ModelPlan, FileOf]:
     """What a source becomes, and the file that its tensors stored in certain ways make. more: metadata."""
     plan = plan_model(opened)
-    vocabulary = plan.metadata["vocabulary"]
-    assert isinstance(vocabulary, int)
-    words = source_tokenizer(opened, vocabulary)
+    words = source_tokenizer(opened, plan.vocabulary)
     known = {"name": opened.name, **plan.metadata, "parameters": plan.parameters, **words.metadata(), **(more or {})}
     blobs = {"tokenizer": write_blob(words)}
 
     def file_of(stores: Sequence[Storage]) -> writer.PackWriter:
-        used = sorted({width for store in stores for width in store.planes})
-        books = [trellis.CODEBOOKS[width] for width in used]
-        entries = [
-            storage.entry(tensor, store, used, storage.rotation_seed("", tensor.reads))
-            for tensor, store in zip(plan.tensors, stores, strict=True)
-        ]
-        codebooks = [writer.CodebookEntry(book.bits, tuple(book.t1), tuple(book.t2)) for book in books]
+        codebooks, entries = storage.described(
+            plan.tensors, stores, lambda tensor: storage.rotation_seed("", tensor.reads)
+        )
         return writer.PackWriter(out, known, codebooks, blobs, entries, force=True)
 
     return plan, file_of
@@ -88,8 +81,12 @@ class SizeRange:
     """In bytes, of the whole file: what --bits from 2 to 8 can make of a source with so many weights."""
 
     smallest: int
-    largest: int
     parameters: int
+
+    @property
+    def largest(self) -> int:
+        """At 8 bits per weight."""
+        return self.parameters
 
     def bits_of(self, n_bytes: int) -> float:
         """Bits per weight of a file of at most n_bytes. Raises OptionError for a size that there is not."""
@@ -120,4 +117,4 @@ def size_range(
     unknown: dict[str, MetadataValue] = {"source.sha256": "0" * _UNKNOWN_BYTES}
     plan, file_of = _described(opened, Path("outline.rbe"), unknown)
     least = sum(allocation.least_bytes(plan, nested, lambda stores: file_of(stores).file_bytes)) + writer.ALIGNMENT
-    return SizeRange(max(least, -(-2 * plan.parameters // 8)), plan.parameters, plan.parameters)
+    return SizeRange(max(least, -(-2 * plan.parameters // 8)), plan.parameters)

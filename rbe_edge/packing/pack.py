@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 
@@ -13,7 +14,7 @@ from rbe_edge.codes import trellis
 from rbe_edge.errors import ModelError, PackError
 from rbe_edge.files.new_file import NewFile
 from rbe_edge.format import writer
-from rbe_edge.packing import allocation, curvature, dense_copy, estimates, schedule, sensitivity, storage, survey
+from rbe_edge.packing import allocation, dense_copy, estimates, schedule, sensitivity, statistics, storage, survey
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
 from rbe_edge.packing.curvature import Curvature
@@ -21,8 +22,7 @@ from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.encoded_tensors import EncodedTensors, Finished
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.held_out import HeldOut, HeldOutKl
-from rbe_edge.packing.hidden_states import Keeping
-from rbe_edge.packing.kept import Kept, key_of
+from rbe_edge.packing.kept import Keeping, Kept, key_of
 from rbe_edge.packing.options import MAX_THREADS as MAX_THREADS
 from rbe_edge.packing.options import PackOptions as PackOptions
 from rbe_edge.packing.storage import Storage
@@ -148,7 +148,7 @@ class Packing:
                 scratch / "dense.rbe", subject.plan, subject.metadata, subject.blobs, self._forecast
             )
             self._windows = options.work.windows(self._copy.path, subject.text)
-            self._held_out = HeldOut(self._copy.path, subject.text, options.work.tokens, options.threads)
+            self._held_out = HeldOut(self._copy.path, subject.text, options.work.reach, options.threads)
 
     def decide(self) -> None:
         """Decides how each tensor is stored, begins the file, and finds what an interrupted run has finished of it."""
@@ -170,15 +170,13 @@ class Packing:
         self._file = self._stack.enter_context(self._writer(self._stores))
         tables = [trellis.CODEBOOKS[bits] for store in self._stores for bits in store.planes]
         work = [subject.metadata, tables, self._file.entries]
-        self._encoded_tensors = EncodedTensors(
-            self._kept, key_of("encoding", subject.text, options.work.settings, *map(repr, work))
-        )
+        self._encoded_tensors = EncodedTensors(self._kept, key_of("encoding", self._original(), *map(repr, work)))
         left = [
             (tensor, store.planes)
             for number, (tensor, store) in enumerate(zip(tensors, self._stores, strict=True))
             if store.planes and not self._encoded_tensors.has(number)
         ]
-        self._forecast.plan(self._work_left(left, self._file.file_bytes))
+        self._forecast.plan(schedule.encoding(left, self._file.file_bytes, options.work.quick))
 
     def encode(self) -> None:
         """Writes the tensors, in the order of the file."""
@@ -224,7 +222,10 @@ class Packing:
 
     def _original(self) -> str:
         """Of all that the statistics of the unpacked model depend on."""
-        return key_of("original", self._subject.sha256, self._subject.text, self._options.work.settings)
+        subject = self._subject
+        tokenizer = sha256(subject.blobs["tokenizer"]).hexdigest()
+        model = (subject.sha256, sorted(subject.plan.metadata.items()), tokenizer)
+        return key_of("original", *model, subject.text, self._options.work.settings)
 
     def _sensitivities(self) -> Mapping[str, float] | None:
         """By tensor; None without calibration. What is found on the way serves the encoder."""
@@ -234,50 +235,33 @@ class Packing:
         effort, seed_of, threads = options.work, self._subject.seed_of, options.threads
         coded = sensitivity.coded(self._subject.plan.tensors)
         planes = schedule.guessed_planes(options.bits)
-        after = self._work_left(
-            [(tensor, planes) for tensor in coded], self._subject.plan.parameters * options.bits / 8
+        work = schedule.encoding(
+            [(tensor, planes) for tensor in coded], self._subject.plan.parameters * options.bits / 8, effort.quick
         )
-        n_tokens = sum(map(len, self._windows))
-        keeping = Keeping(self._kept, self._original(), self._original())
+        n_tokens, vocabulary = sum(map(len, self._windows)), self._subject.plan.vocabulary
+        forecast.plan(schedule.added(statistics.expected(copy.weights, coded, n_tokens, vocabulary, effort), work))
+        original = self._original()
+        keeping = Keeping(self._kept, original)
         if effort.quick:
-            forecast.plan(schedule.added(survey.expected(copy.weights, coded, n_tokens), after))
             looked = survey.Survey(copy, coded, self._windows, seed_of, threads, forecast, keeping, effort.damping)
             self._statistics = looked
             return estimates.estimated(coded, looked.flow)
-        vocabulary = self._subject.metadata["vocabulary"]
-        assert isinstance(vocabulary, int)
-        checking = sensitivity.expected(coded, copy.weights, vocabulary, effort)
-        forecast.plan(schedule.added(curvature.expected(copy.weights, coded, n_tokens), checking, after))
         tokens = [token for window in self._windows for token in window]
         found = Curvature(copy, coded, tokens, seed_of, threads, forecast, keeping)
         self._statistics = found
-        forecast.plan(schedule.added(checking, after))
-        work = sensitivity.work_key(self._original(), effort)
+        forecast.plan(schedule.added(sensitivity.expected(coded, copy.weights, vocabulary, effort), work))
+        keeping = Keeping(self._kept, sensitivity.work_key(original, effort))
         measurement = sensitivity.Measurement(
-            copy, coded, self._windows, seed_of, found.factor, threads, effort, Keeping(self._kept, work, work)
+            copy, coded, self._windows, seed_of, found.factor, threads, effort, keeping
         )
         return sensitivity.checked(measurement, found.sensitivities, forecast)
-
-    def _work_left(self, left: Sequence[tuple[TensorPlan, Sequence[int]]], file_bytes: float) -> dict[str, float]:
-        """What it takes to encode matrices, with their planes, and to write the file."""
-        return schedule.encoding(left, file_bytes, self._options.work.quick)
 
     def _writer(self, stores: Sequence[Storage]) -> writer.PackWriter:
         """The file that tensors stored in this way make; nothing is written before it is entered."""
         subject = self._subject
-        used = sorted({bits for store in stores for bits in store.planes})
-        books = [trellis.CODEBOOKS[bits] for bits in used]
+        codebooks, entries = storage.described(subject.plan.tensors, stores, subject.seed_of)
         return writer.PackWriter(
-            self._out,
-            subject.metadata,
-            [writer.CodebookEntry(book.bits, tuple(book.t1), tuple(book.t2)) for book in books],
-            subject.blobs,
-            [
-                storage.entry(tensor, store, used, subject.seed_of(tensor))
-                for tensor, store in zip(subject.plan.tensors, stores, strict=True)
-            ],
-            self._options.force,
-            self._claim,
+            self._out, subject.metadata, codebooks, subject.blobs, entries, self._options.force, self._claim
         )
 
     def _write_coded(self, number: int, tensor: TensorPlan) -> float:
@@ -295,7 +279,7 @@ class Packing:
         values = tensor.read()
         feedback = None
         if self._statistics is not None:
-            feedback = self._statistics.factor(tensor.name, entry.rotation_block, entry.seed)
+            feedback = self._statistics.factor(tensor.name)
         quick = options.work.quick
         units = schedule.encode_units(values.size, planes, quick)
         with self._forecast.doing("encoding", f"encoding {tensor.name}", units) as report:

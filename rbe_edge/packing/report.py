@@ -76,8 +76,8 @@ def markdown(
     if measured:
         lines.append(
             f"Predicted KL divergence to the source: {total:.5f} nats per token, the sum over tensors. Sensitivity: "
-            "nats per token and unit of relative squared error, measured on the calibration text with the tensor alone "
-            "degraded."
+            "nats per token and unit of relative squared error, foretold from the calibration text (docs/codec.md, "
+            '"Effort").'
         )
     else:
         lines.append("Nothing was measured: sensitivities are tendencies, only their ratios mean something.")

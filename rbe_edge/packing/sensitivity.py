@@ -4,7 +4,7 @@ most (docs/codec.md, "Deciding bits per tensor").
 One matrix after the other is encoded at one rate as it would be for the file, with feedback, and put into the copy with
 dense weights; the C engine runs the text through it from its layer on, and the KL divergence of what it predicts from
 what the whole model predicts is taken. Then the original is put back. Divergence is proportional to the squared
-error, so one rate tells about all. Memory: one matrix, the predictions for SCORED_BYTES, hidden states of the text.
+error, so one rate tells about all. Memory: one matrix, predictions (Effort.scored_bytes), hidden states of the text.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from rbe_edge.packing.allocation import GAUSSIAN_ERROR
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.effort import EFFORTS, Effort
 from rbe_edge.packing.forecast import Forecast
-from rbe_edge.packing.hidden_states import Keeping
-from rbe_edge.packing.kept import key_of
+from rbe_edge.packing.kept import Keeping, key_of
 from rbe_edge.packing.schedule import RATES, encode_units, layer_and_part, pass_units
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import MAX_PASS_TOKENS
@@ -45,8 +44,8 @@ _PIECE_BYTES = 32 << 20  # of logits at a time
 _DIGITS = 4  # what is kept: more would say nothing
 
 
-Factor = Callable[[str, int, int], FloatArray | None]
-"""factor(name, rotation block, seed): for feedback."""
+Factor = Callable[[str], FloatArray | None]
+"""factor(name): for feedback."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def checked(
 def _measured(measurement: Measurement, tensor: TensorPlan, probe: _Probe, what: str, forecast: Forecast) -> float:
     copy, threads = measurement.copy, measurement.threads
     values, seed = tensor.read(), measurement.seed_of(tensor)
-    factor = measurement.factor(tensor.name, trellis.rotation_block(tensor.cols), seed)
+    factor = measurement.factor(tensor.name)
     with forecast.doing("encoding", what, encode_units(values.size, PROBE)) as report:
         encoded = trellis.encode(values, PROBE, seed, threads, report, factor)
     layer, _ = layer_and_part(tensor.name)
@@ -248,7 +247,7 @@ def _save(measurement: Measurement, values: dict[str, float]) -> None:
 
 
 def _key(keeping: Keeping) -> str:
-    return key_of("sensitivity", keeping.work)
+    return key_of("sensitivity", keeping.key)
 
 
 def expected(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +71,16 @@ def entry(tensor: TensorPlan, store: Storage, codebooks: Sequence[int] = (), see
         rotation_block=trellis.rotation_block(tensor.cols),
         codebooks=tuple(codebooks.index(bits) for bits in store.planes),
     )
+
+
+def described(
+    tensors: Sequence[TensorPlan], stores: Sequence[Storage], seed_of: Callable[[TensorPlan], int]
+) -> tuple[list[writer.CodebookEntry], list[writer.TensorEntry]]:
+    """The codebooks and the index of a file of tensors stored in these ways."""
+    used = sorted({bits for store in stores for bits in store.planes})
+    books = [trellis.CODEBOOKS[bits] for bits in used]
+    entries = [entry(tensor, store, used, seed_of(tensor)) for tensor, store in zip(tensors, stores, strict=True)]
+    return [writer.CodebookEntry(book.bits, tuple(book.t1), tuple(book.t2)) for book in books], entries
 
 
 def _beyond_fp16(values: FloatArray) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rbe_edge._version import __version__
 from rbe_edge.format.metadata import MetadataValue
-from rbe_edge.packing import curvature, schedule, sensitivity, smooth_codes, storage, survey
+from rbe_edge.packing import schedule, sensitivity, smooth_codes, statistics, storage
 from rbe_edge.packing.calibration import read_text
 from rbe_edge.packing.chat_proof import chat_form
 from rbe_edge.packing.forecast import Forecast
@@ -47,9 +47,7 @@ def read_subject(source: str | Path, options: PackOptions, forecast: Forecast) -
     forecast.tell("reading")
     opened = open_source(source, options.tokenizer, options.revision)
     plan = plan_model(opened)
-    vocabulary = plan.metadata["vocabulary"]
-    assert isinstance(vocabulary, int)
-    tokenizer = source_tokenizer(opened, vocabulary)
+    tokenizer = source_tokenizer(opened, plan.vocabulary)
     text = read_text(options.calibrate if isinstance(options.calibrate, Path) else None) if options.calibrated else ""
     n_bytes = sum(path.stat().st_size for path in opened.weight_files)
     forecast.plan(schedule.added({"reading": n_bytes / 1e9}, _work_ahead(plan, options, text)))
@@ -89,12 +87,4 @@ def _work_ahead(plan: ModelPlan, options: PackOptions, text: str) -> dict[str, f
         return work
     n_tokens = min(effort.tokens, len(text) // _BYTES_PER_TOKEN)
     work = schedule.added(work, {"copying": sum(weights.values()) / 1e9})
-    if effort.quick:
-        return schedule.added(work, survey.expected(weights, coded, n_tokens))
-    vocabulary = plan.metadata["vocabulary"]
-    assert isinstance(vocabulary, int)
-    return schedule.added(
-        work,
-        curvature.expected(weights, coded, n_tokens),
-        sensitivity.expected(coded, weights, vocabulary, effort),
-    )
+    return schedule.added(work, statistics.expected(weights, coded, n_tokens, plan.vocabulary, effort))

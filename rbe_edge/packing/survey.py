@@ -9,7 +9,6 @@ would push all else out of the cache, lie beside the copy.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,12 +20,12 @@ import numpy.typing as npt
 from rbe_edge import _native
 from rbe_edge.codes import trellis
 from rbe_edge.packing import schedule
-from rbe_edge.packing.array_store import ArrayStore, packed_triangle, unpacked_triangle
+from rbe_edge.packing.array_store import ArrayStore
 from rbe_edge.packing.calibration import DAMPING, POINTS, add_moment, feedback_factor
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.forecast import Forecast
-from rbe_edge.packing.hidden_states import HiddenStates, Keeping
-from rbe_edge.packing.kept import KEPT_BYTES
+from rbe_edge.packing.hidden_states import HiddenStates
+from rbe_edge.packing.kept import Keeping
 from rbe_edge.packing.schedule import factor_units, layer_and_part
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.plan import TensorPlan
@@ -66,7 +65,7 @@ class Flow:
 
 
 class Survey:
-    """The factors and the flow of a model on a text; as a Calibration, it is asked for factors."""
+    """The factors and the flow of a model on a text."""
 
     def __init__(
         self,
@@ -86,7 +85,6 @@ class Survey:
         self._threads = threads
         self._forecast = forecast
         self._seed_of = seed_of
-        self._sides: dict[str, int] = {}  # of the factors that there are
         self._readers: dict[tuple[int | None, int], dict[str, TensorPlan]] = {}
         for tensor in tensors:
             layer, part = layer_and_part(tensor.name)
@@ -96,65 +94,63 @@ class Survey:
         self._reads = {tensor.name: tensor.reads for readers in self._readers.values() for tensor in readers.values()}
         known = set(self._reads.values())
         self._reads |= {tensor.name: tensor.reads for tensor in tensors if tensor.reads in known}
-        n_bytes = sum(2 * cols**2 for _, cols in {(tensor.reads, tensor.cols) for tensor in tensors})
-        self._keeping = keeping if n_bytes <= KEPT_BYTES // 2 else None
-        self._factors = ArrayStore(copy.path.parent, self._keeping, "survey")
+        factor_bytes = sum(2 * cols**2 for _, cols in {(tensor.reads, tensor.cols) for tensor in tensors})
+        self._factors = ArrayStore(copy.path.parent, keeping, "survey", factor_bytes)
+        self._factored: set[str] = set()  # of the inputs that have one
+        self._keeping = keeping
         self._run()
 
     def _run(self) -> None:
         with ExitStack() as stack:
             model = stack.enter_context(Model.open(self._copy.path, verify=False))
             self.flow = Flow([LayerFlow() for _ in range(model.info.layers)])
+            n_bytes = 2 * 4 * sum(map(len, self._windows)) * model.info.width  # of two layers at a time
+            kept = ArrayStore(self._copy.path.parent, self._keeping, "survey states", n_bytes)
             states: HiddenStates | None = None
             for layer in range(model.info.layers):
-                if self._restore(layer):
-                    continue
-                if states is None:
-                    states = stack.enter_context(
-                        HiddenStates(model, self._windows, self._copy.path.parent, self._threads, self._keeping)
-                    )
-                    states.resume(layer)
-                    units = schedule.pass_units(self._copy.weights, states.layer, layer, states.n_tokens)
-                    with self._forecast.doing("passing", "calibrating", units) as report:
-                        states.advance(layer, report)
-                self._look(states, layer)
-                self._save(layer)
-                states.keep()
-            if states is not None:
-                states.forget()
+                if not self._restore(layer):
+                    if states is None:
+                        directory = self._copy.path.parent
+                        states = stack.enter_context(HiddenStates(model, self._windows, directory, self._threads))
+                    self._bring(states, layer, kept)
+                    self._look(states, layer)
+                    kept.put(str(layer + 1), states.values)
+                    self._save(layer)
+                kept.forget(str(layer))
+            kept.forget(str(model.info.layers))
 
-    def factor(self, name: str, block: int, seed: int) -> FloatArray | None:
-        """As Calibration.factor()."""
+    def _bring(self, states: HiddenStates, layer: int, kept: ArrayStore) -> None:
+        """To the input of a layer: from the latest that is kept."""
+        for number in range(layer, states.layer, -1):
+            values = kept.find(str(number))
+            if values is not None:
+                states.take(number, values)
+                break
+        units = schedule.pass_units(self._copy.weights, states.layer, layer, states.n_tokens)
+        with self._forecast.doing("passing", "calibrating", units) as report:
+            states.advance(layer, report)
+
+    def factor(self, name: str) -> FloatArray | None:
+        """For the feedback of a matrix; None for one whose input has none."""
         reads = self._reads.get(name)
-        side = None if reads is None else self._sides.get(reads)
-        if reads is None or side is None:
-            return None
-        return unpacked_triangle(self._factors.get(reads), side)
+        return self._factors.get_factor(reads) if reads in self._factored and reads is not None else None
 
     def _restore(self, layer: int) -> bool:
         """Takes a layer that was kept, with all its factors."""
-        if self._keeping is None:
+        found = self._factors.restore(f"layer {layer}")
+        if found is None:
             return False
-        content = self._keeping.kept.read(self._factors.key(f"layer {layer}"))
-        if content is None:
-            return False
-        found = json.loads(content)
-        if not all(self._factors.has(reads) for reads in found["sides"]):
-            return False
-        self._sides |= found["sides"]
         self.flow.layers[layer] = LayerFlow(found["shares"], found["kept"])
+        self._factored |= {*found["kept"], *found["head"]}
         if found["head"]:
             self.flow.head, self.flow.logits = LayerFlow({}, found["head"]), found["logits"]
         return True
 
     def _save(self, layer: int) -> None:
-        if self._keeping is None:
-            return
-        flow, head = self.flow.layers[layer], self.flow.head.kept
-        is_last = layer == len(self.flow.layers) - 1
-        sides = {reads: self._sides[reads] for reads in (*flow.kept, *(head if is_last else ()))}
-        found = {"shares": flow.shares, "kept": flow.kept, "sides": sides, "head": head, "logits": self.flow.logits}
-        self._keeping.kept.write(self._factors.key(f"layer {layer}"), json.dumps(found).encode())
+        flow = self.flow.layers[layer]
+        head = self.flow.head.kept if layer == len(self.flow.layers) - 1 else {}
+        found = {"shares": flow.shares, "kept": flow.kept, "head": head, "logits": self.flow.logits}
+        self._factors.save(f"layer {layer}", found, [*flow.kept, *head])
 
     def _look(self, states: HiddenStates, layer: int) -> None:
         """One layer: its statistics, its factors, and the stream behind it."""
@@ -218,8 +214,8 @@ class Survey:
             factor = feedback_factor(moment, block, seed, damping, self._threads)
         left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(little)[:cols])  # D of H = L D L^T
         flow.kept[tensor.reads] = min(left / trace, MOST_KEPT) if trace > 0 else MOST_KEPT
-        self._sides[tensor.reads] = len(factor)
-        self._factors.put(tensor.reads, packed_triangle(factor))
+        self._factored.add(tensor.reads)
+        self._factors.put_factor(tensor.reads, factor)
 
 
 def _energy(copy: DenseCopy, name: str) -> float:

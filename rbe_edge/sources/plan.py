@@ -83,6 +83,12 @@ class ModelPlan:
     notes: tuple[str, ...] = ()
 
     @property
+    def vocabulary(self) -> int:
+        found = self.metadata["vocabulary"]
+        assert isinstance(found, int)
+        return found
+
+    @property
     def parameters(self) -> int:
         """Weights of the source, a tied lm_head counted once."""
         return sum(tensor.rows * tensor.cols for tensor in self.tensors if tensor.source is not None)

@@ -13,6 +13,7 @@ from rbe_edge import Model
 from rbe_edge.cli.main import main
 from rbe_edge.evaluation.divergence import divergence
 from rbe_edge.packing import held_out
+from rbe_edge.packing.effort import EFFORTS, Effort
 from rbe_edge.packing.held_out import HeldOut, built_in_text
 from rbe_edge.packing.pack import PackOptions, pack
 
@@ -43,6 +44,16 @@ def test_is_the_divergence_on_the_tokens_behind(
     assert found.n == len(behind) == exact.n_scored and found.text == "the calibration text"
     assert found.kl == pytest.approx(exact.kl, rel=0.02) and 0 < found.error < found.kl
     assert HeldOut(dense, TEXT * 20, 600).kl_of(dense).kl < 1e-4
+
+
+@pytest.mark.parametrize("effort", EFFORTS.values(), ids=lambda effort: effort.name)
+def test_what_calibrates_lies_before_it(effort: Effort, monkeypatch: pytest.MonkeyPatch) -> None:
+    def numbered(model: Path, text: str, n_tokens: int, window: int) -> list[list[int]]:
+        return [list(range(start, start + window)) for start in range(0, n_tokens, window)]
+
+    monkeypatch.setattr("rbe_edge.packing.effort.read_windows", numbered)
+    windows = effort.windows(Path("model"), "text")
+    assert 0 < sum(map(len, windows)) <= effort.tokens and max(map(max, windows)) < effort.reach
 
 
 def test_a_text_that_calibration_used_up(files: tuple[Path, Path, Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -186,6 +187,29 @@ def test_a_survey_that_was_removed(source: Path, tmp_path: Path) -> None:
     with pytest.raises(PackError, match="removed from the cache"):
         pack(source, tmp_path / "m.rbe", chosen, remove)
     pack(source, tmp_path / "m.rbe", chosen)
+
+
+def test_a_damaged_factor_is_made_again(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = options(tmp_path)
+    whole = pack(source, tmp_path / "whole.rbe", chosen)
+    largest = max(kept_directory().glob("*.kept"), key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-1])
+    with pytest.raises(PackError, match="start again"):
+        pack(source, tmp_path / "m.rbe", chosen)
+    assert pack(source, tmp_path / "m.rbe", chosen).path.read_bytes() == whole.path.read_bytes()
+
+
+def test_another_configuration_or_tokenizer_is_another_model(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their weights are the same."""
+    pack(source, tmp_path / "m.rbe", options(tmp_path))
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.1}))
+    second = pack(source, tmp_path / "second.rbe", options(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another cache"))
+    alone = pack(source, tmp_path / "alone.rbe", options(tmp_path))
+    assert second.path.read_bytes() == alone.path.read_bytes()
 
 
 def test_work_of_another_kind_is_not_taken(source: Path, tmp_path: Path, encoded: list[tuple[int, ...]]) -> None:

@@ -21,8 +21,7 @@ from rbe_edge.packing.calibration import Calibration, read_windows
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.effort import EFFORTS
 from rbe_edge.packing.forecast import Forecast
-from rbe_edge.packing.hidden_states import Keeping
-from rbe_edge.packing.kept import Kept
+from rbe_edge.packing.kept import Keeping, Kept
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
 from rbe_edge.packing.schedule import RATES
 from rbe_edge.packing.sensitivity import Measurement
@@ -73,7 +72,7 @@ def test_it_is_the_divergence_of_the_whole_model(source: Path, dense: PackReport
     for name in names:
         (tensor,) = (tensor for tensor in tensors if tensor.name == name)
         values = tensor.read()
-        factor = factors.factor(name, trellis.rotation_block(tensor.cols), 7)
+        factor = factors.factor(name)
         encoded = trellis.encode(values, sensitivity.PROBE, 7, None, None, factor)
         data = b"".join(encoded.data)
         copy.write(name, trellis.decode(data, sensitivity.PROBE, *values.shape, 7, encoded.tensor_scale))
@@ -97,7 +96,7 @@ def test_it_goes_on_and_is_taken_again(
     monkeypatch.setattr(sensitivity, "_measured", measure)
     tensors = sensitivity.coded(plan_model(open_source(source)).tensors)
     windows = read_windows(copy.path, TEXT, 28 * 32, 32)
-    keeping = Keeping(Kept(tmp_path / "kept"), "original", "work")
+    keeping = Keeping(Kept(tmp_path / "kept"), "work")
     foretold = {tensor.name: float(number) for number, tensor in enumerate(tensors)}
     measurement = Measurement(copy, tensors, windows, lambda tensor: 7, lambda *_: None, keeping=keeping)
     wanted = [tensor.name for tensor in sensitivity.largest(tensors, foretold, 4)]
@@ -110,7 +109,7 @@ def test_it_goes_on_and_is_taken_again(
     names.clear()
     assert sensitivity.checked(measurement, foretold) == found and names == []
     with pytest.raises(Cancelled):
-        other = Keeping(keeping.kept, "original", "other work")
+        other = Keeping(keeping.kept, "other work")
         sensitivity.checked(dataclasses.replace(measurement, keeping=other), foretold)
     assert names == wanted[:2]
 
@@ -142,7 +141,7 @@ def test_a_survey_gives_the_factors_of_the_original(source: Path, dense: PackRep
     with Calibration(DenseCopy(dense.path, dense.areas), windows) as calibration:
         for tensor in tensors:
             block = trellis.rotation_block(tensor.cols)
-            ours, theirs = survey.factor(tensor.name, block, 7), calibration.factor(tensor.name, block, 7)
+            ours, theirs = survey.factor(tensor.name), calibration.factor(tensor.name, block, 7)
             assert (ours is None) == (theirs is None), tensor.name
             if ours is not None and theirs is not None and not tensor.name.endswith((".o", ".down")):
                 assert np.abs(ours - theirs).max() < 1e-3 * np.abs(theirs).max(), tensor.name

@@ -1,0 +1,20 @@
+"""What a packing has to do with the model before it encodes, by its effort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rbe_edge.packing import curvature, schedule, sensitivity, survey
+from rbe_edge.packing.effort import Effort
+from rbe_edge.sources.plan import TensorPlan
+
+
+def expected(
+    weights: schedule.Weights, coded: Sequence[TensorPlan], n_tokens: int, vocabulary: int, effort: Effort
+) -> dict[str, float]:
+    """As schedule.py counts it. weights: of the copy; coded: the tensors that may be coded; n_tokens: of the text."""
+    if effort.quick:
+        return survey.expected(weights, coded, n_tokens)
+    return schedule.added(
+        curvature.expected(weights, coded, n_tokens), sensitivity.expected(coded, weights, vocabulary, effort)
+    )
