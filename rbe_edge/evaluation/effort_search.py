@@ -19,16 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.errors import OptionError
+from rbe_edge.evaluation.divergence import pieces
 from rbe_edge.progress import Report
 from rbe_edge.runtime.effort import SKIP, Effort
-from rbe_edge.runtime.probabilities import divergences, log_softmax, standard_error
+from rbe_edge.runtime.probabilities import Likely, log_softmax, standard_error
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
 
-_KEPT_BYTES = 256 << 20  # of the reference's log-probabilities, in half precision
-_WINDOW = 256
-_LEAST_TOKENS = 64
 _COMPARED_TOKENS = 256  # on which moves are compared with one another: their order need not be exact
 _OFTEN = 12  # all of the text is measured about so many times after moves are compared
 
@@ -73,29 +71,22 @@ class Move:
 
 
 class Judge:
-    """Measures efforts against the whole model on windows of tokens. The log-probabilities of the whole model are kept,
-    in half precision, so the number of tokens is bounded by memory: 256 MB."""
+    """Measures efforts against the whole model on windows of tokens. Of what the whole model foretells at each token,
+    the probabilities that matter are kept: some kilobytes."""
 
     def __init__(self, model: Model, windows: Sequence[Sequence[int]], *, threads: int = 0) -> None:
         """windows: of two tokens at least, each read in an empty context."""
-        vocabulary = model.info.vocabulary
-        most = max(_KEPT_BYTES // (2 * vocabulary), _LEAST_TOKENS)
-        self._windows: list[Sequence[int]] = []
-        for window in windows:
-            room = most - sum(len(taken) - 1 for taken in self._windows)
-            if room > 1:
-                self._windows.append(window[: room + 1])
-        if not self._windows:
+        if not windows:
             raise OptionError("the text is too short; at least 2 tokens are needed")
+        self._windows = windows
         self._model = model
-        self._session = model.session(context=max(map(len, self._windows)), threads=threads)
-        self._expected: list[npt.NDArray[np.float16]] = []
+        self._session = model.session(context=max(map(len, windows)), threads=threads)
+        self._expected: list[Likely] = []
         nats: list[npt.NDArray[np.float32]] = []
-        for window, found in zip(self._windows, self._scored(None), strict=True):
-            self._expected.append(found.astype(np.float16))
-            nats.append(_followed(found, window))
-        n = sum(map(len, nats))
-        self.whole = Loss(0.0, 0.0, _perplexity(nats), 1.0, n)
+        for found, followed in self._scored(None):
+            self._expected += [Likely(row) for row in found]
+            nats.append(_followed(found, followed))
+        self.whole = Loss(0.0, 0.0, _perplexity(nats), 1.0, len(self._expected))
 
     def __enter__(self) -> Judge:
         return self
@@ -108,8 +99,11 @@ class Judge:
         effort = whole_effort(self._model)
         return Found(effort, self._model.read_bytes(effort), self.whole)
 
-    def _scored(self, effort: Effort | None, most: int | None = None) -> Iterator[npt.NDArray[np.float32]]:
-        """Log-probabilities [n - 1][vocabulary] of each window. most: tokens, after which no window is begun."""
+    def _scored(
+        self, effort: Effort | None, most: int | None = None
+    ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
+        """Log-probabilities [n][vocabulary] and the tokens [n] that follow, piece by piece of each window. most:
+        tokens, after which no window is begun."""
         self._session.set_effort(effort)
         done = 0
         for window in self._windows:
@@ -117,26 +111,30 @@ class Judge:
                 return
             done += len(window) - 1
             self._session.rewind(0)
-            logits = self._session.score(window[:-1], logits=True).logits
-            assert logits is not None
-            yield log_softmax(logits)
+            for given, followed in pieces(window, self._model.info.vocabulary):
+                logits = self._session.score(given, logits=True).logits
+                assert logits is not None
+                yield log_softmax(logits), followed
 
     def loss(self, effort: Effort, most: int | None = None) -> Loss:
         """most: about so many tokens from the start of the text; None: all."""
-        nats, each, agree = [], [], 0
-        for window, kept, found in zip(self._windows, self._expected, self._scored(effort, most), strict=False):
-            expected = kept.astype(np.float32)
-            nats.append(_followed(found, window))
-            agree += int((expected.argmax(axis=1) == found.argmax(axis=1)).sum())
-            each.append(divergences(expected, found))
-        every = np.concatenate(each)
-        n = len(every)
+        nats: list[npt.NDArray[np.float32]] = []
+        each: list[float] = []
+        agree = 0
+        for found, followed in self._scored(effort, most):
+            nats.append(_followed(found, followed))
+            for row in found:
+                expected = self._expected[len(each)]
+                each.append(expected.divergence(row))
+                agree += expected.first == int(row.argmax())
+        every = np.asarray(each)
+        n = len(each)
         return Loss(max(0.0, float(every.mean())), standard_error(every), _perplexity(nats), agree / n, n)
 
 
-def _followed(found: npt.NDArray[np.float32], window: Sequence[int]) -> npt.NDArray[np.float32]:
-    """The log-probabilities [n - 1] of the tokens that follow, of those of all tokens [n - 1][vocabulary]."""
-    return found[np.arange(len(window) - 1), np.asarray(window[1:], dtype=np.int64)]
+def _followed(found: npt.NDArray[np.float32], followed: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """The log-probabilities [n] of the tokens that follow, of those of all tokens [n][vocabulary]."""
+    return found[np.arange(len(followed)), followed]
 
 
 def _perplexity(log_probabilities: Sequence[npt.NDArray[np.float32]]) -> float:

@@ -7,18 +7,20 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_models
 from fixed_planes import fixed_planes
 
 from rbe_edge import Model
 from rbe_edge.errors import OptionError
-from rbe_edge.evaluation import effort_search, mode_table
+from rbe_edge.evaluation import mode_table
 from rbe_edge.evaluation.divergence import divergence
-from rbe_edge.evaluation.effort_search import EffortSearch, Judge, Loss, keeps, moves_of
+from rbe_edge.evaluation.effort_search import EffortSearch, Judge, Loss, keeps, moves_of, whole_effort
 from rbe_edge.format.modes import MODE_NAMES
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.effort import SKIP, Effort
+from rbe_edge.runtime.probabilities import Likely, divergences, log_softmax
 
 TEXT = "the rain in an inner then and there on a ring " * 60
 
@@ -89,10 +91,28 @@ def test_what_keeps_a_bound() -> None:
     assert not keeps(Loss(2.1 * good.kl, 0.0, 15.0, 0.9, 100), whole, 1.1)  # a text that the model does not know
 
 
-def test_memory_bounds_what_is_measured(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(effort_search, "_KEPT_BYTES", 2 * model.info.vocabulary * 100)
+def test_what_is_kept_of_predictions() -> None:
+    noise = np.random.default_rng(5)
+    logits = (4 * noise.standard_normal((8, 20000))).astype(np.float32)
+    expected, found = log_softmax(logits.copy()), log_softmax(logits + noise.standard_normal((8, 20000), np.float32))
+    exact = divergences(expected, found)
+    kept = [Likely(row) for row in expected]
+    measured = np.array([one.divergence(row) for one, row in zip(kept, found, strict=True)])
+    assert np.all(measured <= exact + 1e-6) and np.all(measured > 0.99 * exact)
+    assert [one.divergence(row) for one, row in zip(kept, expected, strict=True)] == pytest.approx([0] * 8, abs=1e-6)
+    assert [one.first for one in kept] == expected.argmax(axis=1).tolist()
+    certain = np.full(5, -200, np.float32)
+    certain[3] = 0
+    assert Likely(certain).divergence(certain) == pytest.approx(0, abs=1e-9)
+    assert Likely(certain).divergence(np.roll(certain, 1)) == pytest.approx(200)
+
+
+def test_windows_are_measured_in_pieces(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     with Judge(model, windows(model, 4)) as judge:
-        assert judge.whole.n == 100
+        whole = judge.loss(whole_effort(model)), judge.whole
+    monkeypatch.setattr("rbe_edge.evaluation.divergence._LOGIT_BYTES", 4 * model.info.vocabulary * 7)
+    with Judge(model, windows(model, 4)) as judge:
+        assert (judge.loss(whole_effort(model)), judge.whole) == whole
 
 
 def test_the_table(model: Model) -> None:
