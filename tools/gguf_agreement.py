@@ -27,7 +27,7 @@ def engine(path: Path, text: str, n_tokens: int) -> tuple[list[int], FloatArray]
     with tempfile.TemporaryDirectory() as directory:
         packed = pack(path, Path(directory) / "dense.rbe", PackOptions(bits=32)).path
         with Model.open(packed) as model:
-            tokens = model.tokenize(text, special=False)[: min(n_tokens, model.info.context)]
+            tokens = model.tokenize(text)[: min(n_tokens, model.info.context)]
             with model.session(kv="f32", context=len(tokens)) as session:
                 logits = session.score(tokens, logits=True).logits
     assert logits is not None
@@ -39,7 +39,7 @@ def reference(path: Path, text: str, n_tokens: int) -> tuple[list[int], FloatArr
     model = llama_cpp.Llama(
         str(path), n_ctx=n_tokens, n_batch=n_tokens, logits_all=True, verbose=False, type_k=0, type_v=0
     )
-    tokens = model.tokenize(text.encode(), add_bos=False)[:n_tokens]
+    tokens = model.tokenize(text.encode(), add_bos=True)[:n_tokens]
     model.eval(tokens)
     logits = np.array(model.scores[: len(tokens)])
     model.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rbe_edge import Model
 from rbe_edge.evaluation import divergence
-from rbe_edge.evaluation.perplexity import cut
+from rbe_edge.runtime.text_windows import text_windows
 
 
 def main() -> None:
@@ -22,8 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with Model.open(arguments.file) as model:
         window = min(arguments.window, model.info.context)
-        tokens = model.tokenize(arguments.text.read_text(), special=False)
-        windows = cut(tokens, window, arguments.windows)
+        windows = text_windows(model, arguments.text.read_text(), window, arguments.windows)
         for kv in ("f16", "q8", "q8q4"):
             with model.session(context=window, kv="f32") as exact, model.session(context=window, kv=kv) as session:
                 sums = [divergence.compare_window(exact, session, part) for part in windows]

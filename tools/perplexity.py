@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from rbe_edge import Model
-from rbe_edge.evaluation.perplexity import DEFAULT_WINDOW, Perplexity, cut, perplexity
+from rbe_edge.evaluation.perplexity import DEFAULT_WINDOW, Perplexity, perplexity
+from rbe_edge.runtime.text_windows import cut
 
 
 def reference_perplexity(directory: Path, tokens: Sequence[int], window: int, n_windows: int | None) -> Perplexity:

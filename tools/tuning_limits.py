@@ -21,6 +21,7 @@ from rbe_edge.codes import trellis
 from rbe_edge.format.reader import read_file
 from rbe_edge.runtime.gradients import Gradient
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.text_windows import text_windows
 
 WINDOW = 512
 Floats = npt.NDArray[np.float64]
@@ -84,17 +85,17 @@ def rows(exact: Path, text: str, n_windows: int) -> Iterator[str]:
     means = defaultdict(list)
     with Model.open(exact) as source:
         layers, context = source.info.layers, min(WINDOW, source.info.context)
-        tokens = source.tokenize(text, special=False)
+        windows = text_windows(source, text, context, n_windows)
         with (
             source.session(context=context, kv="f32", pass_tokens=context) as session,
             source.gradients(tokens=context, context=context) as gradients,
         ):
-            for first in range(0, n_windows * context, context):
-                states = [session.embed(tokens[first : first + context])]
+            for number, window in enumerate(windows):
+                states = [session.embed(window)]
                 for layer in range(layers):
                     states.append(states[-1].copy())
                     session.run_layers(layer, 1, states[-1])
-                d_hidden = gradients.head(states[-1], seed=first, show=gather).d_hidden
+                d_hidden = gradients.head(states[-1], seed=number, show=gather).d_hidden
                 for layer in reversed(range(layers)):
                     gradients.layer(layer, states[layer], d_hidden, gather)
         for name, counts in squares.items():

@@ -122,7 +122,8 @@ def _evaluate(
 ) -> dict[str, Any]:
     from rbe_edge.evaluation.digest import logits_digest
     from rbe_edge.evaluation.divergence import divergence
-    from rbe_edge.evaluation.perplexity import cut, perplexity
+    from rbe_edge.evaluation.perplexity import perplexity
+    from rbe_edge.runtime.text_windows import text_windows
 
     known: dict[str, Any] = {"file": str(arguments.file), "text": arguments.text.name}
     known |= {"file_bytes": model.info.file_bytes, "bits_per_weight": model.info.bits_per_weight}
@@ -141,7 +142,7 @@ def _evaluate(
             "source_perplexity": both.source_perplexity, "kl": both.kl, "kl_error": both.kl_error,
             "kl_p99": both.kl_p99, "top1_agreement": both.top1_agreement, "flipped": both.flipped,
         }  # fmt: skip
-    first = cut(model.tokenize(text, special=False), window, 1)[0]
+    first = text_windows(model, text, window, 1)[0]
     digest = logits_digest(model, first, threads=arguments.threads, planes=arguments.read_planes, effort=how["effort"])
     return known | {"logits_digest": digest}
 

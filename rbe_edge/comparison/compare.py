@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from rbe_edge.errors import OptionError
 from rbe_edge.evaluation.divergence import Divergence, Sums, pieces, summary
-from rbe_edge.evaluation.perplexity import DEFAULT_WINDOW, cut
+from rbe_edge.evaluation.perplexity import DEFAULT_WINDOW, windows_of
 from rbe_edge.llama_cpp import export, quantiser
 from rbe_edge.llama_cpp.importance import importance
 from rbe_edge.packing.calibration import N_TOKENS, WINDOW, read_windows
@@ -131,7 +131,7 @@ class Prepared:
     dense: Path
     packed: PackReport
     vocabulary: int
-    calibration: list[list[int]]
+    calibration: list[Sequence[int]]
     windows: list[Sequence[int]]
     own: OwnType | None = None
 
@@ -149,14 +149,11 @@ def prepare(source: str, text: str, options: CompareOptions, directory: Path, pr
     packed = pack(source, dense, PackOptions(bits=32, tokenizer=options.tokenizer), progress.tell)
     calibration = read_windows(dense, calibration_text(options.calibrate), N_TOKENS, WINDOW)
     with Model.open(dense, verify=False) as model:
-        tokens = model.tokenize(text, special=False)
         vocabulary = model.info.vocabulary
         window = options.window or min(DEFAULT_WINDOW, model.info.context)
         if not 2 <= window <= model.info.context:
             raise OptionError(f"--window {window} is not possible; give 2 to {model.info.context} tokens")
-    windows = cut(tokens, window, options.n_windows)
-    if not windows:
-        raise OptionError(f"the text has {len(tokens)} tokens; at least 2 are needed to score one")
+        windows = windows_of(model, text, window, options.n_windows)
     own = own_type(open_source(source, options.tokenizer))
     return Prepared(dense, packed, vocabulary, calibration, windows, own)
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.errors import OptionError
-from rbe_edge.evaluation.perplexity import DEFAULT_WINDOW, cut
+from rbe_edge.evaluation.perplexity import DEFAULT_WINDOW, windows_of
 from rbe_edge.progress import Report
 from rbe_edge.runtime.probabilities import divergences, log_softmax, standard_error
 
@@ -108,10 +108,7 @@ def divergence(
     window = window or min(DEFAULT_WINDOW, packed.info.context, source.info.context)
     if window < 2:
         raise OptionError(f"a window has at least 2 tokens, not {window}")
-    tokens = source.tokenize(text, special=False) if isinstance(text, str) else list(text)
-    windows = cut(tokens, window, n_windows)
-    if not windows:
-        raise OptionError(f"the text has {len(tokens)} tokens; at least 2 are needed to score one")
+    windows = windows_of(source, text, window, n_windows)
     longest = max(map(len, windows))
     parts: list[Sums] = []
     with ExitStack() as stack:

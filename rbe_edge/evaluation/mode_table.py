@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from rbe_edge.errors import OptionError
 from rbe_edge.evaluation.divergence import divergence
 from rbe_edge.evaluation.effort_search import EffortSearch, Found, Judge, keeps
-from rbe_edge.evaluation.perplexity import cut
 from rbe_edge.format.modes import MODE_NAMES, Mode, ModeTable
 from rbe_edge.progress import Report
 from rbe_edge.runtime.effort import Effort
+from rbe_edge.runtime.text_windows import text_windows
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
@@ -43,7 +43,7 @@ def plan_modes(
     """name: of the text, printable ASCII. source: what the divergence that is stored is against; None: the file itself.
     threads: 0 is one per fast core. report counts measurements, of about how many. Raises OptionError for a text that
     is too short, or a source of another vocabulary."""
-    search, measure = _windows(model.tokenize(text, special=False), min(WINDOW, model.info.context))
+    search, measure = _windows(model, text)
     if report is not None:
         report(0, 1)  # how many measurements there will be is known behind the first tokens
     with Judge(model, measure, threads=threads) as judge:
@@ -57,12 +57,14 @@ def plan_modes(
     return ModeTable(model.info.layers, tuple(modes), name, "itself" if source is None else "source")
 
 
-def _windows(tokens: Sequence[int], size: int) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
+def _windows(model: Model, text: str) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
     """Those of the search, and those between them."""
-    windows = [window for window in cut(tokens, size) if len(window) == size]
+    size = min(WINDOW, model.info.context)
+    windows = [window for window in text_windows(model, text, size) if len(window) == size]
     search, measure = windows[::2], windows[1::2]
     if size * len(measure) < min(_LEAST_TOKENS, 4 * size):
-        raise OptionError(f"the text has {len(tokens)} tokens; give one of {4 * _LEAST_TOKENS} at least, with --text")
+        n = len(model.tokenize(text, special=False))
+        raise OptionError(f"the text has {n} tokens; give one of {4 * _LEAST_TOKENS} at least, with --text")
     return _spread(search, SEARCH_TOKENS // size), _spread(measure, MEASURE_TOKENS // size)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from rbe_edge.errors import OptionError
 from rbe_edge.progress import Report
+from rbe_edge.runtime.text_windows import cut, text_windows
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.effort import Effort
@@ -43,10 +44,14 @@ class Perplexity:
         return math.exp(self.nats_per_token)
 
 
-def cut(tokens: Sequence[int], window: int, n_windows: int | None = None) -> list[Sequence[int]]:
-    """The windows of a text, the first n_windows of them; the last may be shorter but has at least two tokens."""
-    starts = range(0, max(len(tokens) - 1, 0), window)
-    return [tokens[start : start + window] for start in starts[:n_windows]]
+def windows_of(model: Model, text: str | Sequence[int], window: int, n_windows: int | None) -> list[Sequence[int]]:
+    """Of a text, each begun as the model wants it; tokens are cut as they are. Raises OptionError where there is
+    nothing to score."""
+    windows = text_windows(model, text, window, n_windows) if isinstance(text, str) else cut(text, window, n_windows)
+    if not windows:
+        n = len(model.tokenize(text, special=False) if isinstance(text, str) else text)
+        raise OptionError(f"the text has {n} tokens; at least 2 are needed to score one")
+    return windows
 
 
 def perplexity(
@@ -70,10 +75,7 @@ def perplexity(
     window = window or min(DEFAULT_WINDOW, model.info.context)
     if window < 2:
         raise OptionError(f"a window has at least 2 tokens, not {window}")
-    tokens = model.tokenize(text, special=False) if isinstance(text, str) else list(text)
-    windows = cut(tokens, window, n_windows)
-    if not windows:
-        raise OptionError(f"the text has {len(tokens)} tokens; at least 2 are needed to score one")
+    windows = windows_of(model, text, window, n_windows)
     return score_windows(model, windows, threads=threads, kv=kv, planes=planes, effort=effort, progress=progress)
 
 

@@ -25,6 +25,7 @@ from rbe_edge.packing.hidden_states import HiddenStates
 from rbe_edge.packing.schedule import layer_and_part
 from rbe_edge.runtime import text_file
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.text_windows import beginning, cut
 
 FloatArray = npt.NDArray[np.float32]
 Moment = npt.NDArray[np.float32]
@@ -165,14 +166,15 @@ def read_text(path: Path | None) -> str:
     return text_file.read_text(path, "calibration text", PackError)
 
 
-def read_windows(model: Path, text: str, n_tokens: int, window: int) -> list[list[int]]:
-    """The first n_tokens of a text in windows of at most `window` tokens, or the model's context where that is shorter.
+def read_windows(model: Path, text: str, n_tokens: int, window: int) -> list[Sequence[int]]:
+    """The first n_tokens of a text in windows of at most `window` tokens, or the model's context where that is shorter,
+    each begun as the model wants it.
 
     Raises PackError where the text has fewer than MIN_TOKENS tokens.
     """
     with Model.open(model, verify=False) as opened:
-        tokens = opened.tokenize(text, special=False)[:n_tokens]
+        tokens, begin = opened.tokenize(text, special=False)[:n_tokens], beginning(opened)
         size = min(window, opened.info.context)
     if len(tokens) < MIN_TOKENS:
         raise PackError(f"the calibration text has {len(tokens)} tokens; give one of at least {MIN_TOKENS}, or none")
-    return [tokens[start : start + size] for start in range(0, len(tokens), size)]
+    return cut(tokens, size, None, begin)

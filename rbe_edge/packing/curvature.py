@@ -9,6 +9,9 @@ but for their size:
 
     H = mean over windows of the sum over rows of |W_r|^2 / cols g_r g_r^T
 
+An embedding that serves as lm_head too has the sum of both H: what errors cost where tokens are looked up counts more
+in some models.
+
 Feedback encodes by H. What is left of a row's errors counts with the diagonal D of H = L D L^T, in the rotated basis,
 damped. So a relative squared error of 1 in a matrix costs tr D / (2 window) nats per token.
 
@@ -27,7 +30,7 @@ import numpy.typing as npt
 from rbe_edge.codes import trellis
 from rbe_edge.packing import schedule
 from rbe_edge.packing.array_store import ArrayStore
-from rbe_edge.packing.calibration import feedback_factor
+from rbe_edge.packing.calibration import add_moment, feedback_factor
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.kept import Keeping
@@ -39,20 +42,14 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float32]
 
-WINDOW = 128
 DAMPING = 0.1
 """Added to the diagonal of H, relative to its mean (docs/codec.md has the measurement)."""
 
-SETTINGS = f"curvature {WINDOW} {DAMPING}"
+SETTINGS = f"curvature of both roles {DAMPING}"
 
+_TIED = "lm_head's curvature"
 _CALL_TOKENS = 1024  # of one call of the engine, in windows
 _DIGITS = 4  # what is kept: more would say nothing
-
-
-def windows_of(tokens: Sequence[int], size: int) -> list[Sequence[int]]:
-    """Whole windows, or a shorter one where there are fewer tokens."""
-    n = len(tokens) // size * size
-    return [tokens[start : start + size] for start in range(0, n, size)] or [tokens]
 
 
 class Curvature:
@@ -63,14 +60,14 @@ class Curvature:
         self,
         copy: DenseCopy,
         tensors: Sequence[TensorPlan],
-        tokens: Sequence[int],
+        windows: Sequence[Sequence[int]],
         seed_of: Callable[[TensorPlan], int],
         threads: int | None = None,
         forecast: Forecast | None = None,
         keeping: Keeping | None = None,
     ) -> None:
-        """tensors: those that may be coded. Runs the model, forward and backward, from where an interrupted run
-        stopped."""
+        """tensors: those that may be coded. windows: those shorter than the first one are left out. Runs the model,
+        forward and backward, from where an interrupted run stopped."""
         self.sensitivities: dict[str, float] = {}
         self._factored: set[str] = set()  # the matrices that have a factor
         self._copy = copy
@@ -81,7 +78,7 @@ class Curvature:
         factor_bytes = sum(2 * tensor.cols**2 for tensor in tensors)
         self._factors = ArrayStore(copy.path.parent, keeping, SETTINGS, factor_bytes)
         with Model.open(copy.path, verify=False) as model:
-            self._windows = windows_of(tokens, min(WINDOW, model.info.context))
+            self._windows = [window for window in windows if len(window) == len(windows[0])]
             layers = range(model.info.layers, -2, -1)  # the head, the layers, the embedding
             if not all([self._restore(layer) for layer in layers]):
                 self.sensitivities.clear()  # what was there may be gone by the time when it is asked for
@@ -114,12 +111,15 @@ class Curvature:
     def _look(self, passes: _Passes, layer: int) -> None:
         """The sensitivities and factors of a layer, the head or the embedding."""
         if layer < 0:
-            self._save(layer, self._looked_up(passes))
+            self._look_up(passes)
             return
         statistics = _Statistics(passes.gradients, self._tensors)
         passes.go_back(layer, statistics.show)
+        tied = statistics.sums.pop("embedding", None)
+        if tied is not None:
+            self._factors.put(_TIED, tied)
         sensitivities = {name: self._factor_of(name, total) for name, total in statistics.sums.items()}
-        self._save(layer, sensitivities, list(sensitivities))
+        self._save(layer, sensitivities, [_TIED, *sensitivities] if tied is not None else list(sensitivities))
 
     def _factor_of(self, name: str, total: FloatArray) -> float:
         """Puts the factor of a matrix on the disk, and gives its sensitivity. total: is used up."""
@@ -132,23 +132,26 @@ class Curvature:
         left = 1.0 / np.diag(factor)[: tensor.cols].astype(np.float64) ** 2
         return float(left.sum()) / (2 * len(self._windows[0]))
 
-    def _looked_up(self, passes: _Passes) -> dict[str, float]:
-        """What errors of the embedding cost where tokens are looked up, and where it serves as lm_head: there is no
-        feedback between its rows in the first role."""
-        if "embedding" not in self._tensors:
-            return {}
+    def _look_up(self, passes: _Passes) -> None:
+        """The embedding: what its errors cost where tokens are looked up, and where it serves as lm_head."""
+        tensor = self._tensors.get("embedding")
+        if tensor is None:
+            self._save(-1, {})
+            return
         scale = passes.model.metadata.get("embedding.scale", 1.0)
         assert isinstance(scale, int | float)
         d_hidden = passes.behind(-1).reshape(len(self._windows), len(self._windows[0]), -1)
-        sizes = _row_sizes(self._tensors["embedding"])
-        total = 0.0
+        sizes = float(scale) * _row_sizes(tensor)
+        tied = self._factors.find(_TIED)
+        total = np.zeros(tensor.cols**2, np.float32) if tied is None else np.array(tied)
+        total = total.reshape(tensor.cols, tensor.cols)
         for window, of_window in zip(self._windows, d_hidden, strict=True):
             rows, places = np.unique(window, return_inverse=True)
-            sums = np.zeros((len(rows), d_hidden.shape[2]))
+            sums = np.zeros((len(rows), tensor.cols))
             np.add.at(sums, places, of_window)
-            total += float((sums**2).sum(axis=1) @ sizes[rows].astype(np.float64) ** 2)
-        looked_up = total * float(scale) ** 2 / len(self._windows) / (2 * len(self._windows[0]))
-        return {"embedding": looked_up + self.sensitivities.get("embedding", 0.0)}
+            sums *= sizes[rows, np.newaxis]
+            add_moment(total, sums.astype(np.float32), self._threads)
+        self._save(-1, {"embedding": self._factor_of("embedding", total)}, ["embedding"])
 
 
 class _Passes:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rbe_edge.packing.calibration import N_TOKENS, WINDOW, read_windows
 from rbe_edge.packing.effort_name import EffortName
 from rbe_edge.runtime.options import MAX_PASS_TOKENS
+
+BACKWARD_WINDOW = 128
+"""Tokens over which gradients are summed (curvature.py)."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,10 @@ class Effort:
     scored_bytes: int = 0
     damping: float = 0.0
 
-    def windows(self, model: Path, text: str) -> list[list[int]]:
+    def windows(self, model: Path, text: str) -> list[Sequence[int]]:
         """Of the text, as read_windows() gives and raises."""
         if not self.quick:
-            return read_windows(model, text, self.tokens, WINDOW)
+            return read_windows(model, text, self.tokens, BACKWARD_WINDOW)
         windows = read_windows(model, text, self.reach, WINDOW)
         n = -(-self.tokens // max(map(len, windows)))
         return [windows[number * len(windows) // n] for number in range(min(n, len(windows)))]
@@ -44,7 +47,8 @@ class Effort:
     @property
     def settings(self) -> str:
         """What the statistics of a text depend on besides the text."""
-        return f"{self.damping} {self.tokens} {WINDOW} {MAX_PASS_TOKENS} {self.quick}"
+        window = WINDOW if self.quick else BACKWARD_WINDOW
+        return f"{self.damping} {self.tokens} {window} {MAX_PASS_TOKENS} {self.quick} begun"
 
 
 EFFORTS: Mapping[str, Effort] = {

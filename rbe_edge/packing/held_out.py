@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.probabilities import divergences, log_softmax, standard_error
+from rbe_edge.runtime.text_windows import beginning
 
 N_TOKENS = 256
 _KEPT_BYTES = 64 << 20
@@ -44,10 +45,11 @@ class HeldOut:
         with Model.open(dense, verify=False) as model:
             vocabulary = model.info.vocabulary
             most = min(N_TOKENS, model.info.context, max(_LEAST, _KEPT_BYTES // (2 * vocabulary)))
+            begin = beginning(model)
             tokens, self._text = model.tokenize(text, special=False)[calibrating:], "the calibration text"
-            if len(tokens) < most:
+            if len(tokens) < most - len(begin):
                 tokens, self._text = model.tokenize(built_in_text(), special=False), "a built-in text"
-            self._tokens: Sequence[int] = tokens[:most]
+            self._tokens: Sequence[int] = [*begin, *tokens][:most]
             self._expected = np.empty((len(self._tokens), vocabulary), np.float16)
             for start, found in self._pieces(model):
                 self._expected[start : start + len(found)] = found

@@ -246,8 +246,7 @@ class Packing:
             looked = survey.Survey(copy, coded, self._windows, seed_of, threads, forecast, keeping, effort.damping)
             self._statistics = looked
             return estimates.estimated(coded, looked.flow)
-        tokens = [token for window in self._windows for token in window]
-        found = Curvature(copy, coded, tokens, seed_of, threads, forecast, keeping)
+        found = Curvature(copy, coded, self._windows, seed_of, threads, forecast, keeping)
         self._statistics = found
         forecast.plan(schedule.added(sensitivity.expected(coded, copy.weights, vocabulary, effort), work))
         keeping = Keeping(self._kept, sensitivity.work_key(original, effort))

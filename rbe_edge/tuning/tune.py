@@ -21,6 +21,7 @@ from rbe_edge.packing.calibration import read_text
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.progress import Listener
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.text_windows import text_windows
 from rbe_edge.tuning.dense_model import pieces, write_dense
 from rbe_edge.tuning.descent import Course, Schedule, descend
 from rbe_edge.tuning.distillation import distillation
@@ -95,7 +96,7 @@ def tune(
         stored = read_file(Path(file))
         if not any(tensor.is_trellis for tensor in stored.tensors.values()):
             raise OptionError(f"{file}: holds no coded matrix, so there is nothing to tune; pack it with --bits 2 to 8")
-        windows, held_out = _windows(packed.tokenize(text, special=False), min(WINDOW, packed.info.context))
+        windows, held_out = _windows(packed, text)
         forecast = Forecast(progress, _RATES)
         forecast.plan(_work(stored, options, len(held_out), len(windows[0])))
         exact = _exact(source, packed, directory, forecast, stack)
@@ -179,11 +180,13 @@ def _check_pair(packed: Model, exact: Model) -> None:
         raise OptionError(f"{packed.info.path}: was not packed from this source; give the one it was packed from")
 
 
-def _windows(tokens: Sequence[int], size: int) -> tuple[list[Sequence[int]], list[int]]:
+def _windows(model: Model, text: str) -> tuple[list[Sequence[int]], list[int]]:
     """Whole windows, and the numbers of those held out: evenly among them."""
-    windows = [tokens[start : start + size] for start in range(0, len(tokens) - size + 1, size)]
+    size = min(WINDOW, model.info.context)
+    windows = [window for window in text_windows(model, text, size) if len(window) == size]
     if len(windows) < 2:
-        raise OptionError(f"the text has {len(tokens)} tokens; tuning needs at least {2 * size}")
+        n = len(model.tokenize(text, special=False))
+        raise OptionError(f"the text has {n} tokens; tuning needs at least {2 * size}")
     n_held_out = min(max(len(windows) // _HELD_OUT_SHARE, 1), _MOST_HELD_OUT)
     return windows, sorted({(2 * i + 1) * len(windows) // (2 * n_held_out) for i in range(n_held_out)})
 

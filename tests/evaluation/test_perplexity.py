@@ -13,8 +13,9 @@ import tiny_models
 
 from rbe_edge import Model
 from rbe_edge.errors import OptionError
-from rbe_edge.evaluation.perplexity import cut, perplexity
+from rbe_edge.evaluation.perplexity import perplexity
 from rbe_edge.packing.pack import PackOptions, pack
+from rbe_edge.runtime.text_windows import cut
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "perplexity"
 
@@ -24,6 +25,10 @@ def test_windows() -> None:
     assert cut(list(range(9)), 4) == [[0, 1, 2, 3], [4, 5, 6, 7]], "one token alone gives nothing to score"
     assert cut(list(range(10)), 4, 1) == [[0, 1, 2, 3]]
     assert cut([1], 4) == cut([], 4) == []
+    assert cut(list(range(7)), 4, begin=[99]) == [[99, 0, 1, 2], [99, 3, 4, 5], [99, 6]]
+    assert cut([], 4, begin=[99]) == []
+    with pytest.raises(OptionError, match="a window of 1 tokens has no room behind the 1 that begin a text"):
+        cut([1, 2], 1, begin=[99])
 
 
 def test_is_what_the_logits_say(tmp_path: Path) -> None:

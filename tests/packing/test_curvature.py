@@ -21,6 +21,7 @@ from rbe_edge.packing.kept import Keeping, Kept
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
 from rbe_edge.runtime.gradients import Gradient
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.text_windows import cut
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
 from rbe_edge.sources.plan import TensorPlan
@@ -61,13 +62,12 @@ def test_they_foretell_the_divergence_of_white_errors(
     """Where nothing is fed back, so that all of H's diagonal counts."""
     copy, tensors = made(name, tmp_path)
     tokens = text_of(copy, 640)
-    monkeypatch.setattr(curvature, "WINDOW", 32)
 
     def without_feedback(total: np.ndarray, *_: object) -> np.ndarray:
         return np.diag(1 / np.sqrt(np.maximum(np.diag(total), 1e-30))).astype(np.float32)
 
     monkeypatch.setattr(curvature, "feedback_factor", without_feedback)
-    found = Curvature(copy, tensors, tokens, lambda tensor: 7).sensitivities
+    found = Curvature(copy, tensors, cut(tokens, 32), lambda tensor: 7).sensitivities
     assert found.keys() == {tensor.name for tensor in tensors}
     ratios = [noisy_cost(copy, tensor, tokens, 0.05, 3) / found[tensor.name] for tensor in tensors]
     assert np.median(ratios) == pytest.approx(1, abs=0.25), ratios
@@ -77,11 +77,10 @@ def test_they_foretell_the_divergence_of_white_errors(
 def test_they_do_not_depend_on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy, tensors = made("qwen3", tmp_path)
     tokens = text_of(copy, 200)
-    monkeypatch.setattr(curvature, "WINDOW", 32)
     before = copy.path.read_bytes()
-    expected = Curvature(copy, tensors, tokens, lambda tensor: 7, 1)
+    expected = Curvature(copy, tensors, cut(tokens, 32), lambda tensor: 7, 1)
     assert min(expected.sensitivities.values()) > 0
-    other = Curvature(copy, tensors, tokens[:192], lambda tensor: 7, 3)  # whole windows count
+    other = Curvature(copy, tensors, cut(tokens[:192], 32), lambda tensor: 7, 3)  # whole windows count
     assert other.sensitivities == expected.sensitivities
     for tensor in tensors:
         first, second = expected.factor(tensor.name), other.factor(tensor.name)
@@ -94,8 +93,7 @@ def test_a_factor_is_of_what_the_matrix_moves(tmp_path: Path, monkeypatch: pytes
     """That of the mean over windows of G^T G, rows weighed by their size, damped by a tenth."""
     copy, tensors = made("llama", tmp_path)
     tokens, name = text_of(copy, 64), "layers.1.attention.o"
-    monkeypatch.setattr(curvature, "WINDOW", 32)
-    found = Curvature(copy, tensors, tokens, lambda tensor: 7)
+    found = Curvature(copy, tensors, cut(tokens, 32), lambda tensor: 7)
     (tensor,) = (tensor for tensor in tensors if tensor.name == name)
     values = tensor.read().astype(np.float64)
     total = np.zeros((tensor.cols, tensor.cols))
@@ -129,7 +127,6 @@ def test_it_goes_on_and_is_taken_again(tmp_path: Path, monkeypatch: pytest.Monke
     """What would push itself out of the cache is not kept there, and gives the same."""
     copy, tensors = made("llama", tmp_path)
     tokens = text_of(copy, 96)
-    monkeypatch.setattr(curvature, "WINDOW", 32)
     keeping = Keeping(Kept(tmp_path / "kept"), "work")
     made_factors: list[int] = []
 
@@ -143,7 +140,7 @@ def test_it_goes_on_and_is_taken_again(tmp_path: Path, monkeypatch: pytest.Monke
     stop_at = 10  # in the first layer; the head and the second one are done
 
     def run(keeping: Keeping | None) -> Curvature:
-        return Curvature(copy, tensors, tokens, lambda tensor: 7, keeping=keeping)
+        return Curvature(copy, tensors, cut(tokens, 32), lambda tensor: 7, keeping=keeping)
 
     def states() -> int:
         """How many of the text are kept, before a layer, and gradients behind one."""
@@ -156,7 +153,7 @@ def test_it_goes_on_and_is_taken_again(tmp_path: Path, monkeypatch: pytest.Monke
     stop_at = 0
     made_factors.clear()
     found = run(keeping)
-    assert len(made_factors) == 7, "those of the first layer"
+    assert len(made_factors) == 8, "those of the first layer and that of the embedding"
     assert run(keeping).sensitivities == found.sensitivities and len(made_factors) == 7
     assert states() == 0
     run_alone = run(None)
@@ -170,7 +167,6 @@ def test_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One packing of a model takes away what it has done with, and another one goes on all the same."""
     copy, tensors = made("llama", tmp_path)
     tokens = text_of(copy, 96)
-    monkeypatch.setattr(curvature, "WINDOW", 32)
     keeping = Keeping(Kept(tmp_path / "kept"), "work")
     calls: list[int] = []
     third = 3
@@ -182,17 +178,23 @@ def test_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 path.unlink()
         return feedback_factor(total, *arguments)  # type: ignore[arg-type]
 
-    expected = Curvature(copy, tensors, tokens, lambda tensor: 7)
+    expected = Curvature(copy, tensors, cut(tokens, 32), lambda tensor: 7)
     monkeypatch.setattr(curvature, "feedback_factor", count)
-    assert Curvature(copy, tensors, tokens, lambda tensor: 7, keeping=keeping).sensitivities == expected.sensitivities
+    assert (
+        Curvature(copy, tensors, cut(tokens, 32), lambda tensor: 7, keeping=keeping).sensitivities
+        == expected.sensitivities
+    )
     calls.clear()
     third = 0
-    again = Curvature(copy, tensors, tokens, lambda tensor: 7, keeping=keeping)
+    again = Curvature(copy, tensors, cut(tokens, 32), lambda tensor: 7, keeping=keeping)
     assert again.sensitivities == expected.sensitivities and 0 < len(calls) < len(tensors)
     (next((tmp_path / "kept").iterdir())).unlink()
     calls.clear()
     third = 1  # what was there at first is not any more
-    assert Curvature(copy, tensors, tokens, lambda tensor: 7, keeping=keeping).sensitivities == expected.sensitivities
+    assert (
+        Curvature(copy, tensors, cut(tokens, 32), lambda tensor: 7, keeping=keeping).sensitivities
+        == expected.sensitivities
+    )
     for tensor in tensors:
         one, other = again.factor(tensor.name), expected.factor(tensor.name)
         assert (one is None) == (other is None) and (one is None or np.array_equal(one, other)), tensor.name
@@ -200,7 +202,7 @@ def test_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_text_shorter_than_a_window(tmp_path: Path) -> None:
     copy, tensors = made("llama", tmp_path)
-    found = Curvature(copy, tensors, text_of(copy, 20), lambda tensor: 7).sensitivities
+    found = Curvature(copy, tensors, cut(text_of(copy, 20), 32), lambda tensor: 7).sensitivities
     assert all(0 < value < np.inf for value in found.values())
 
 
