@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from rbe_edge.sources.plan import ModelPlan, TensorPlan
 #: Squared error of a sum of planes on a unit Gaussian, 512 x 512: docs/codec.md, "Error".
 GAUSSIAN_ERROR: Mapping[tuple[int, ...], float] = {
     (1,): 0.2785, (2,): 0.07185, (3,): 0.01860, (4,): 0.00479, (4, 1): 0.001334, (4, 2): 0.000349, (4, 3): 0.000090,
-    (4, 4): 0.0000247, (2, 1): 0.0201, (2, 2): 0.00523, (2, 3): 0.00138, (2, 4): 0.000359,
+    (4, 4): 0.0000247, (2, 1): 0.0201, (2, 2): 0.00523,
 }  # fmt: skip
 
 STEEP: Mapping[tuple[int, ...], float] = {(1,): 4.0}
@@ -30,15 +30,29 @@ it. Of 36 matrices half cost over 4 times what 2 bits predict, up to 16 (docs/co
 #: Per number of bits the sum with the least error, which has the fewest planes too: each plane costs decode time.
 RATE_POINTS: tuple[tuple[int, ...], ...] = ((1,), (2,), (3,), (4,), (4, 1), (4, 2), (4, 3), (4, 4))
 
-#: Every base plane alone is a usable model. An embedding or lm_head at 2 bits is not.
-NESTED_POINTS: tuple[tuple[int, ...], ...] = ((2,), (2, 1), (2, 2), (2, 3), (2, 4))
-NESTED_WIDE_POINTS: tuple[tuple[int, ...], ...] = ((4,), (4, 1), (4, 2), (4, 3), (4, 4))
+#: Of a nested file, in which some matrices can be read by their first plane alone. One bit is no model, and neither
+#: are two of an embedding or lm_head.
+NESTED_POINTS: tuple[tuple[int, ...], ...] = (
+    (2,), (3,), (4,), (2, 1), (2, 2), (3, 1), (3, 2), (4, 1), (4, 2), (4, 3), (4, 4),
+)  # fmt: skip
+NESTED_WIDE_POINTS: tuple[tuple[int, ...], ...] = tuple(planes for planes in NESTED_POINTS if planes[0] > 2)
+
+NESTED_ERROR: Mapping[tuple[int, ...], float] = {
+    (2, 1): 0.0275, (2, 2): 0.0069, (3, 1): 0.0067, (3, 2): 0.00142, (4, 1): 0.00142, (4, 2): 0.00036,
+}  # fmt: skip
+"""As GAUSSIAN_ERROR, of all planes where the first one has feedback that suits it alone (docs/codec.md, "Nested
+planes"): that of a single plane or of the usual sum of so many bits, times what tools/nested_loss.py found."""
 
 DENSE_ERROR = 1e-8
 """Of fp16, about. An estimate is enough: more precision than that of fp16 gains nothing."""
 
 MAX_CELLS = 1 << 18
 """Of the budget in the dynamic program."""
+
+NESTED_LOSS = 1.12
+NEED = 6.0
+_STEPS = 8
+_FEW_CELLS = 1 << 14
 
 # Where nothing was measured: how much more a tensor counts per weight than a gate or up projection. A factor of 4 is
 # one bit. From measurements on an 18 M Llama and, for keys and values that heads share, on stories260K (docs/codec.md).
@@ -49,10 +63,13 @@ _WIDE = 16.0
 
 @dataclass(frozen=True)
 class Choice:
-    """A rate point of a tensor. kl: nats per token that it is expected to cost."""
+    """A rate point of a tensor. kl: nats per token that it is expected to cost. first_kl, first_bytes: that, and what
+    is read, where only the first plane of a nested file is read."""
 
     storage: Storage
     kl: float
+    first_kl: float
+    first_bytes: int
 
     @property
     def file_bytes(self) -> int:
@@ -89,40 +106,92 @@ def tendency(tensor: TensorPlan) -> float:
 
 
 def choices_of(tensor: TensorPlan, sensitivity: float, nested: bool = False) -> tuple[Choice, ...]:
-    """The rate points of a tensor by ascending bytes, without those that cost more and lose more than another."""
+    """The rate points of a tensor by ascending bytes, without those that cost more and lose more than another; in a
+    nested file all of them."""
+    whole = storage.dense(tensor, 16)
+    dense = Choice(whole, sensitivity * DENSE_ERROR, sensitivity * DENSE_ERROR, whole.n_bytes)
     if tensor.role not in storage.CODED_ROLES:
-        return (Choice(storage.dense(tensor, 16), 0.0),)
-    points = RATE_POINTS
+        return (replace(dense, kl=0.0, first_kl=0.0),)
+    wide = tensor.role in ("embedding", "head")
+    points = (NESTED_WIDE_POINTS if wide else NESTED_POINTS) if nested else RATE_POINTS
+    found = [choice for planes in points if (choice := _choice(tensor, planes, sensitivity, nested)) is not None]
+    found.append(dense)
+    found.sort(key=lambda choice: (choice.file_bytes, choice.kl))
     if nested:
-        points = NESTED_WIDE_POINTS if tensor.role in ("embedding", "head") else NESTED_POINTS
-    found = [
-        Choice(stored, sensitivity * GAUSSIAN_ERROR[planes] * STEEP.get(planes, 1.0))
-        for planes in points
-        if (stored := storage.in_planes(tensor, planes)) is not None
-    ]
-    found.append(Choice(storage.dense(tensor, 16), sensitivity * DENSE_ERROR))
+        return tuple(found)
     kept: list[Choice] = []
-    for choice in sorted(found, key=lambda choice: (choice.file_bytes, choice.kl)):
+    for choice in found:
         if not kept or choice.kl < kept[-1].kl:
             kept.append(choice)
     return tuple(kept)
 
 
+def _choice(tensor: TensorPlan, planes: tuple[int, ...], sensitivity: float, nested: bool) -> Choice | None:
+    stored, first = storage.in_planes(tensor, planes), storage.in_planes(tensor, planes[:1])
+    if stored is None or first is None:
+        return None
+    errors = {**GAUSSIAN_ERROR, **NESTED_ERROR} if nested else GAUSSIAN_ERROR
+    kl = sensitivity * errors[planes] * STEEP.get(planes, 1.0)
+    return Choice(stored, kl, sensitivity * GAUSSIAN_ERROR[planes[:1]] * STEEP.get(planes[:1], 1.0), first.n_bytes)
+
+
 def decide(
     tensors: Sequence[TensorPlan], sensitivities: Mapping[str, float] | None, budget: int, nested: bool = False
 ) -> tuple[Decision, ...]:
-    """The choice for every tensor whose data together take at most `budget` bytes, least in expected KL.
+    """The choice for every tensor whose data together take at most `budget` bytes, least in expected KL; of a nested
+    file see _split().
 
     sensitivities: of every tensor that may be coded, or None for tendencies. Raises PackError where the budget is too
     small; the caller knows in which words.
     """
     values = [tendency(tensor) if sensitivities is None else sensitivities.get(tensor.name, 0.0) for tensor in tensors]
     choices = [choices_of(tensor, value, nested) for tensor, value in zip(tensors, values, strict=True)]
-    chosen = solve([[(choice.file_bytes, choice.kl) for choice in row] for row in choices], budget)
+    if nested:
+        plain = [choices_of(tensor, value) for tensor, value in zip(tensors, values, strict=True)]
+        chosen = _split(choices, _loss(plain, solve(_costs(plain), budget)), budget)
+    else:
+        chosen = solve(_costs(choices), budget)
     return tuple(
         Decision(tensor, row, index, value if len(row) > 1 else 0.0)
         for tensor, row, index, value in zip(tensors, choices, chosen, values, strict=True)
     )
+
+
+def _costs(choices: Sequence[Sequence[Choice]]) -> list[list[tuple[int, float]]]:
+    return [[(choice.file_bytes, choice.kl) for choice in row] for row in choices]
+
+
+def _loss(choices: Sequence[Sequence[Choice]], chosen: Sequence[int]) -> float:
+    return sum(row[index].kl for row, index in zip(choices, chosen, strict=True))
+
+
+def _split(choices: Sequence[Sequence[Choice]], plain: float, budget: int) -> list[int]:
+    """Of a nested file: which matrices are split, and where, so that a device in need reads little. All planes together
+    may lose NESTED_LOSS times `plain`, the expected KL of a file of the same size that is not nested.
+
+    A matrix is read by its first plane where that saves more bytes than the loss is worth: a seventh of the file is
+    worth NEED times `plain`, which is about what the mode `emergency` may lose. What is read then, priced so, is added
+    to the loss of all planes; its weight is the largest that keeps the bound.
+    """
+    price = NEED * plain / (budget / 7)
+    needed = [
+        [min(price * choice.file_bytes, price * choice.first_bytes + choice.first_kl - choice.kl) for choice in row]
+        for row in choices
+    ]
+
+    def solved(weight: float, cells: int | None = None) -> list[int]:
+        rows = zip(choices, needed, strict=True)
+        costs = [[(c.file_bytes, c.kl + weight * more) for c, more in zip(*row, strict=True)] for row in rows]
+        return solve(costs, budget, cells)
+
+    low, high = -8.0, 4.0  # of the logarithm to base 2
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        if _loss(choices, solved(2.0**middle, _FEW_CELLS)) <= NESTED_LOSS * plain:
+            low = middle
+        else:
+            high = middle
+    return solved(2.0**low)
 
 
 def decide_for_file(
@@ -158,12 +227,12 @@ def least_bytes(plan: ModelPlan, nested: bool, file_bytes: Callable[[Sequence[St
     return data_bytes, file_bytes([choice.storage for choice in least]) - data_bytes + index_bytes
 
 
-def solve(choices: Sequence[Sequence[tuple[int, float]]], budget: int) -> list[int]:
+def solve(choices: Sequence[Sequence[tuple[int, float]]], budget: int, most_cells: int | None = None) -> list[int]:
     """One choice (bytes, loss) of every row: the least sum of losses whose bytes do not exceed the budget.
 
     By dynamic programming over what is left of the budget above the smallest choices, in units of the greatest common
-    divisor of all differences: exact. Where that makes more than MAX_CELLS units, they are larger and each choice is
-    rounded up to them, so that the budget is never exceeded. Ties go to the choice that comes first.
+    divisor of all differences: exact. Where that makes more than most_cells units (None: MAX_CELLS), they are larger
+    and each choice is rounded up to them, so that the budget is never exceeded. Ties go to the choice that comes first.
     Raises PackError where even the smallest choices are too large.
     """
     least = [min(n_bytes for n_bytes, _ in row) for row in choices]
@@ -173,7 +242,7 @@ def solve(choices: Sequence[Sequence[tuple[int, float]]], budget: int) -> list[i
     extra = [[n_bytes - low for n_bytes, _ in row] for row, low in zip(choices, least, strict=True)]
     room = min(room, sum(map(max, extra)))
     unit = math.gcd(*(value for row in extra for value in row)) or 1
-    unit *= -(-room // (unit * MAX_CELLS)) or 1
+    unit *= -(-room // (unit * (most_cells or MAX_CELLS))) or 1
     cells = room // unit + 1
     best: npt.NDArray[np.float64] = np.zeros(cells)  # least loss of the rows so far with at most so many units
     taken = np.zeros((len(choices), cells), np.uint8)

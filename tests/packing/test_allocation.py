@@ -79,11 +79,32 @@ def test_choices_are_a_staircase() -> None:
     assert choices[1].kl == pytest.approx(2 * 0.072, rel=0.01)
 
 
-def test_nested_choices_keep_their_base() -> None:
-    bases = {choice.storage.planes[:1] for choice in allocation.choices_of(plan("layers.0.attention.q"), 1.0, True)}
-    assert bases == {(2,), ()}
+def test_nested_choices_have_a_base_that_is_a_model() -> None:
+    choices = allocation.choices_of(plan("layers.0.attention.q"), 1.0, True)
+    assert {choice.storage.planes[:1] for choice in choices} == {(2,), (3,), (4,), ()}
     wide = allocation.choices_of(plan("embedding", "embedding"), 1.0, True)
-    assert {choice.storage.planes[:1] for choice in wide} == {(4,), ()}
+    assert {choice.storage.planes[:1] for choice in wide} == {(3,), (4,), ()}
+    for choice in choices:
+        split = len(choice.storage.planes) > 1
+        assert (choice.first_bytes < choice.storage.n_bytes) == (choice.first_kl > choice.kl) == split
+
+
+def test_a_nested_file_gives_little_for_what_can_be_left_unread() -> None:
+    tensors = [plan(f"layers.{layer}.feed_forward.up", rows=256, cols=256) for layer in range(12)]
+    sensitivities = {tensor.name: 2.0**-number for number, tensor in enumerate(tensors)}
+    budget = 12 * 256 * 256 // 2 + 12 * 600
+    plain = allocation.decide(tensors, sensitivities, budget)
+    nested = allocation.decide(tensors, sensitivities, budget, nested=True)
+    assert sum(decision.choice.file_bytes for decision in nested) <= budget
+
+    def kl(decisions: tuple[allocation.Decision, ...]) -> float:
+        return sum(decision.choice.kl for decision in decisions)
+
+    assert kl(plain) <= kl(nested) <= 1.05 * allocation.NESTED_LOSS * kl(plain)
+    read = sum(decision.choice.first_bytes for decision in nested)
+    assert read < 0.9 * sum(decision.choice.file_bytes for decision in nested)
+    split = [len(decision.choice.storage.planes) > 1 for decision in nested]
+    assert any(split) and not all(split), "only those that bear it"
 
 
 def test_short_matrices_and_norms_stay_dense() -> None:
