@@ -41,7 +41,8 @@ NESTED_ERROR: Mapping[tuple[int, ...], float] = {
     (2, 1): 0.0275, (2, 2): 0.0069, (3, 1): 0.0067, (3, 2): 0.00142, (4, 1): 0.00142, (4, 2): 0.00036,
 }  # fmt: skip
 """As GAUSSIAN_ERROR, of all planes where the first one has feedback that suits it alone (docs/codec.md, "Nested
-planes"): that of a single plane or of the usual sum of so many bits, times what tools/nested_loss.py found."""
+planes"): that of a single plane or of the usual sum of so many bits, times what `tools/feedback_loss.py --splits`
+finds."""
 
 DENSE_ERROR = 1e-8
 """Of fp16, about. An estimate is enough: more precision than that of fp16 gains nothing."""
