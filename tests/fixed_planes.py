@@ -20,7 +20,8 @@ def fixed_planes(planes: tuple[int, ...], wide: tuple[int, ...] | None = None) -
         for tensor in plan.tensors:
             of_tensor = wide if wide is not None and tensor.role in ("embedding", "head") else planes
             coded = storage.in_planes(tensor, of_tensor) if tensor.role in storage.CODED_ROLES else None
-            choice = allocation.Choice(coded or storage.dense(tensor, 16), 0.0)
+            stored = coded or storage.dense(tensor, 16)
+            choice = allocation.Choice(stored, 0.0, 0.0, stored.n_bytes)
             decisions.append(allocation.Decision(tensor, (choice,), 0, 0.0))
         return tuple(decisions)
 
