@@ -8,11 +8,12 @@ Names are loaded at first use, so that importing the package costs nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from rbe_edge._version import __version__
 
+TYPE_CHECKING = False  # typing's own costs more than all else here
 if TYPE_CHECKING:
+    from typing import Any
+
     from rbe_edge.errors import (
         Cancelled,
         ContextFull,

@@ -49,6 +49,11 @@ class NativeOwner:
         assert self._native is not None
         return self._native.use()
 
+    def run(self) -> AbstractContextManager[Any]:
+        """use() of a session for a call that takes long: Ctrl-C ends it at once."""
+        assert self._native is not None
+        return self._native.run()
+
     @contextmanager
     def keeping(self, other: EngineModel | None) -> Iterator[None]:
         """During a call that reads another model too: its close() waits for the call, as that of the own model does.
