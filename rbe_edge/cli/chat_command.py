@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbe_edge.cli.asked import standard_input, with_attachment
+from rbe_edge.cli.chosen_model import chosen_model, is_demo
 from rbe_edge.cli.model_arguments import (
     add_model_arguments,
     check_memory,
     choose_threads,
     generation_options,
-    model_path,
+    model_wanted,
     note_statistics,
     session_options,
     statistics_json,
@@ -32,7 +34,7 @@ from rbe_edge.cli.power_arguments import (
     limited_session,
     power_choice,
 )
-from rbe_edge.errors import ContextFull
+from rbe_edge.errors import ContextFull, OptionError
 from rbe_edge.format.modes import MODE_NAMES
 from rbe_edge.progress import Progress
 from rbe_edge.runtime.conversation import Conversation
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
 _EXAMPLE = """\
 example:
   rbe chat                        talk to the demo model
+  rbe chat ./model.gguf           to a model that is packed once, which takes minutes
+  rbe chat smol.rbe "How does a battery age?"
+  cat notes.txt | rbe chat smol.rbe -p "What is to be done by whom?"
   rbe chat smol.rbe --system "You answer in one sentence." -v
   printf 'Hello!\\nTell me a story.\\n' | rbe chat smol.rbe --temp 0
 
@@ -65,12 +70,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "chat",
         help="talk to a model",
-        description="Talks to a model. Without FILE: to the demo model that comes with rbe.",
+        description="Talks to a model. Without MODEL: to the demo model that comes with rbe.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     default = f"{chat_temperature(demo=False)}; {chat_temperature(demo=True):g} with the demo model"
     add_model_arguments(parser, max_tokens=512, temperature=default)
+    parser.add_argument("question", metavar="QUESTION", nargs="?", help="answer this one, and leave")
+    parser.add_argument(
+        "-p", "--prompt", metavar="TEXT", help="the same as QUESTION; what is piped into the command stands behind it"
+    )
     parser.add_argument("--system", metavar="TEXT", help="what the model is told before the conversation")
     parser.add_argument("--chat-template-file", metavar="FILE", type=Path, help="a Jinja template, not the model's")
     parser.add_argument(
@@ -88,12 +97,16 @@ def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.runtime.model import Model, demo_path
     from rbe_edge.runtime.session import Session
 
-    path = model_path(arguments)
+    wanted = model_wanted(arguments)
     session_choice = session_options(arguments)
-    options = generation_options(arguments, chat_temperature(demo=path is None))
+    generation_options(arguments, 0)  # what is wrong with it is said before anything is packed
     file = arguments.chat_template_file
     template = None if file is None else read_text(file, "chat template")
-    if _wants_client(arguments):
+    question = _question(arguments)
+    path = None if wanted is None else chosen_model(wanted)
+    path = None if is_demo(path) else path
+    options = generation_options(arguments, chat_temperature(demo=path is None))
+    if question is None and _wants_client(arguments):
         return _run_client(arguments, path, template)
     if arguments.verbose:
         note(f"seed {options.sampling.seed}")
@@ -109,6 +122,9 @@ def run(arguments: argparse.Namespace) -> int:
         governor.govern(session)
         conversation = Conversation(session, options, system=arguments.system, template=template)
         chat = _Chat(conversation, arguments, governor, switches)
+        if question is not None:
+            _answer(chat, question)
+            return 0
         if sys.stdin.isatty():
             return _on_terminal(chat)
         for line in _piped_lines():
@@ -117,6 +133,18 @@ def run(arguments: argparse.Namespace) -> int:
             if line.strip() == "/quit":
                 break
     return 0
+
+
+def _question(arguments: argparse.Namespace) -> str | None:
+    """The one that is to be answered, with what is piped into the command. Raises OptionError."""
+    given = [text for text in (arguments.question, arguments.prompt) if text is not None]
+    if len(given) > 1:
+        raise OptionError("the question is given twice, as QUESTION and with -p; give it once")
+    if not given:
+        return None
+    if not given[0].strip():
+        raise OptionError("the question is empty; say something")
+    return standard_input() if given[0] == "-" else with_attachment(given[0])
 
 
 def _wants_client(arguments: argparse.Namespace) -> bool:

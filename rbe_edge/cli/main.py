@@ -20,12 +20,15 @@ from rbe_edge.errors import Cancelled, NativeLibraryError, OptionError, RbeError
 #: In the order of the help; `name` is added by cli/name_command.py.
 COMMANDS = (
     "pack", "inspect", "fit", "run", "chat", "eval", "compare", "bench", "tune", "build", "deploy", "report", "serve",
-    "list", "doctor", "self", "completion",
+    "list", "show", "cp", "rm", "pull", "doctor", "self", "completion", "help",
 )  # fmt: skip
+
+_OF_ALL = ("completion", "help")  # commands that know all others
 
 _EXAMPLE = """\
 example:
-  rbe chat                                            talk to the demo model
+  rbe                                                 talk to the demo model
+  rbe chat ./model.gguf                               or to any other; it is packed once
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 4
   rbe chat smol.rbe
 """
@@ -93,9 +96,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    argv = sys.argv[1:] if argv is None else argv
-    first = argv[0] if argv else ""
-    wanted = () if first == "--version" else (first,) if first in COMMANDS and first != "completion" else COMMANDS
+    argv = list(sys.argv[1:] if argv is None else argv) or _alone()
+    first = argv[0]
+    if not first.startswith("-") and first not in COMMANDS:
+        return _fail(_no_command(first), False, 2)
+    wanted = () if first == "--version" else (first,) if first in COMMANDS and first not in _OF_ALL else COMMANDS
     try:
         return _run(_parser(wanted).parse_args(argv))
     except KeyboardInterrupt:
@@ -106,6 +111,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _forget_output()
         return _fail(_os_error(error), False, 1)
+
+
+def _alone() -> list[str]:
+    """What `rbe` alone means: the client on a terminal, help elsewhere."""
+    return ["chat"] if sys.stdin.isatty() and sys.stdout.isatty() else ["--help"]
+
+
+def _no_command(first: str) -> str:
+    import difflib
+    from pathlib import Path
+
+    near = difflib.get_close_matches(first, COMMANDS, 1, 0.5)
+    meant = f"did you mean {near[0]}? " if near else ""
+    if Path(first).exists():
+        meant = f"to talk to it: rbe chat {first}; "
+    return f"there is no command {first}; {meant}`rbe help` lists the commands"
 
 
 def _forget_output() -> None:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rbe_edge.cli.chosen_model import WHAT
 from rbe_edge.cli.output import note
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.generation import Statistics
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, temperature: str) -> None:
     """max_tokens: the default of -n. temperature: what its help says of the default, which is None here."""
-    parser.add_argument("file", nargs="?", metavar="FILE", type=Path, help="a .rbe file, as made by `rbe pack`")
-    parser.add_argument("-m", "--model", metavar="FILE", type=Path, help="the same as FILE")
+    parser.add_argument("file", nargs="?", metavar="MODEL", type=Path, help=WHAT)
+    parser.add_argument("-m", "--model", metavar="MODEL", type=Path, help="the same as MODEL")
     parser.add_argument(
         "-n",
         "--predict",
@@ -160,8 +161,8 @@ def memory_size(text: str) -> int:
     return size
 
 
-def model_path(arguments: argparse.Namespace) -> Path | None:
-    """FILE or -m; None where neither was given."""
+def model_wanted(arguments: argparse.Namespace) -> Path | None:
+    """MODEL or -m, as it was written (chosen_model.py finds the file); None where neither was given."""
     if arguments.file is not None and arguments.model is not None:
         raise OptionError(f"the model is given twice, {arguments.file} and -m {arguments.model}; give it once")
     path: Path | None = arguments.file if arguments.file is not None else arguments.model
