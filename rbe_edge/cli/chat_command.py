@@ -37,8 +37,10 @@ from rbe_edge.cli.power_arguments import (
 from rbe_edge.errors import ContextFull, OptionError
 from rbe_edge.format.modes import MODE_NAMES
 from rbe_edge.progress import Progress
+from rbe_edge.runtime.chat_defaults import chat_defaults
+from rbe_edge.runtime.chat_template import WITHOUT_TEMPLATE
 from rbe_edge.runtime.conversation import Conversation
-from rbe_edge.runtime.options import chat_temperature
+from rbe_edge.runtime.options import SamplingOptions, chat_temperature
 from rbe_edge.runtime.text_file import read_text
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    default = f"{chat_temperature(demo=False)}; {chat_temperature(demo=True):g} with the demo model"
+    default = f"{chat_temperature(demo=False)}; {chat_temperature(demo=True):g} with the demo model; or the file's"
     add_model_arguments(parser, max_tokens=512, temperature=default)
     parser.add_argument("question", metavar="QUESTION", nargs="?", help="answer this one, and leave")
     parser.add_argument(
@@ -99,13 +101,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     wanted = model_wanted(arguments)
     session_choice = session_options(arguments)
-    generation_options(arguments, 0)  # what is wrong with it is said before anything is packed
+    # What is wrong with flags is said before anything is packed.
+    options = generation_options(arguments, SamplingOptions())
+    arguments.seed = options.sampling.seed
     file = arguments.chat_template_file
     template = None if file is None else read_text(file, "chat template")
     question = _question(arguments)
     path = None if wanted is None else chosen_model(wanted)
     path = None if is_demo(path) else path
-    options = generation_options(arguments, chat_temperature(demo=path is None))
     if question is None and _wants_client(arguments):
         return _run_client(arguments, path, template)
     if arguments.verbose:
@@ -120,8 +123,11 @@ def run(arguments: argparse.Namespace) -> int:
         assert governor is not None
         choose_threads(session, arguments)
         governor.govern(session)
+        options = generation_options(arguments, chat_defaults(model).sampling)
         conversation = Conversation(session, options, system=arguments.system, template=template)
         chat = _Chat(conversation, arguments, governor, switches)
+        if template is None and not model.metadata.get("chat_template"):
+            note(WITHOUT_TEMPLATE)
         if question is not None:
             _answer(chat, question)
             return 0
@@ -182,7 +188,7 @@ def _run_client(arguments: argparse.Namespace, path: Path | None, template: str 
         system=arguments.system,
         new=arguments.new,
         session=session_options(arguments),
-        generation=generation_options(arguments, chat_temperature(demo=path is None)),
+        generation=generation_options(arguments, SamplingOptions()),
         power=power_choice(arguments, with_mode=False),
     )
     return run_client(start, verify=not arguments.no_verify, template=template)

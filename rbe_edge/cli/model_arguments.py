@@ -90,29 +90,24 @@ def _add_sampling_arguments(sampling: argparse._ArgumentGroup, temperature: str)
         default=-1,
         help="the same seed gives the same text (-1: a new one each time, shown with -v)",
     )
-    sampling.add_argument(
-        "--top-k", metavar="N", type=int, default=40, help="the N likeliest tokens (%(default)s; 0: all)"
-    )
+    sampling.add_argument("--top-k", metavar="N", type=int, help="the N likeliest tokens (40; 0: all)")
     sampling.add_argument(
         "--top-p",
         metavar="P",
         type=float,
-        default=0.95,
-        help="the likeliest tokens of probability P together (%(default)s; 1: all)",
+        help="the likeliest tokens of probability P together (0.95; 1: all)",
     )
     sampling.add_argument(
         "--min-p",
         metavar="P",
         type=float,
-        default=0.05,
-        help="tokens of at least P times the likeliest one's probability (%(default)s; 0: all)",
+        help="tokens of at least P times the likeliest one's probability (0.05; 0: all)",
     )
     sampling.add_argument(
         "--repeat-penalty",
         metavar="X",
         type=float,
-        default=1.0,
-        help="above 1 makes words that were just said less likely (%(default)s: off)",
+        help="above 1 makes words that were just said less likely (1: off)",
     )
     sampling.add_argument(
         "--stop", metavar="TEXT", action="append", default=[], help="end before this text; may be given several times"
@@ -190,19 +185,23 @@ def session_options(arguments: argparse.Namespace) -> SessionOptions:
     )
 
 
-def generation_options(arguments: argparse.Namespace, temperature: float) -> GenerationOptions:
-    """temperature: the default where --temp was not given. A seed is chosen where none was."""
+def generation_options(arguments: argparse.Namespace, defaults: SamplingOptions) -> GenerationOptions:
+    """defaults: of sampling, where flags say nothing. A seed is chosen where none was."""
+
+    def given(value: float | None, otherwise: float) -> float:
+        return otherwise if value is None else value
+
     return GenerationOptions(
         max_tokens=None if arguments.predict < 0 else arguments.predict,
         stop=tuple(arguments.stop),
         speculate=arguments.speculate,
         draft_tokens=arguments.draft,
         sampling=SamplingOptions(
-            temperature=temperature if arguments.temp is None else arguments.temp,
-            top_k=arguments.top_k,
-            top_p=arguments.top_p,
-            min_p=arguments.min_p,
-            repeat_penalty=arguments.repeat_penalty,
+            temperature=given(arguments.temp, defaults.temperature),
+            top_k=defaults.top_k if arguments.top_k is None else arguments.top_k,
+            top_p=given(arguments.top_p, defaults.top_p),
+            min_p=given(arguments.min_p, defaults.min_p),
+            repeat_penalty=given(arguments.repeat_penalty, defaults.repeat_penalty),
             seed=int.from_bytes(os.urandom(4), "big") if arguments.seed < 0 else arguments.seed,
         ),
     )

@@ -23,12 +23,13 @@ from rbe_edge.cli.output import ProgressBar, note, printable
 from rbe_edge.cli.power_arguments import add_power_arguments, energy_note, governed, limited_session
 from rbe_edge.errors import OptionError
 from rbe_edge.progress import Progress
+from rbe_edge.runtime.options import SamplingOptions
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
     from rbe_edge.runtime.options import GenerationOptions
 
-_TEMPERATURE = 0.8  # the default of llama.cpp
+_CONTINUING = SamplingOptions(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05)  # llama.cpp's
 
 _EXAMPLE = """\
 example:
@@ -49,7 +50,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_model_arguments(parser, max_tokens=256, temperature=f"{_TEMPERATURE}")
+    add_model_arguments(
+        parser, max_tokens=256, temperature="0.7, or as the model's file says; 0.8 for text that is continued"
+    )
     parser.add_argument(
         "-p",
         "--prompt",
@@ -68,6 +71,7 @@ def _as_asked(
 ) -> tuple[str | list[int], GenerationOptions]:
     """What the session is given. A model that was trained to answer is asked through its chat template, where its own
     defaults hold; others, and all with --raw, continue the text."""
+    from rbe_edge.runtime.chat_defaults import chat_defaults
     from rbe_edge.runtime.chat_template import Message, template_of
     from rbe_edge.runtime.conversation import prompt_tokens
 
@@ -77,6 +81,7 @@ def _as_asked(
     if arguments.verbose:
         note("asked through the chat template of the model; --raw continues the text instead")
     tokens = prompt_tokens(model, template.render_marked([Message("user", prompt)]))
+    options = generation_options(arguments, chat_defaults(model).sampling)
     return tokens, replace(options, stop=(*options.stop, *template.stops))
 
 
@@ -85,7 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
     if wanted is None:
         raise OptionError("there is no model; give one: rbe run MODEL -p TEXT")
     session_choice = session_options(arguments)
-    options = generation_options(arguments, _TEMPERATURE)
+    options = generation_options(arguments, _CONTINUING)
+    arguments.seed = options.sampling.seed
     prompt = prompt_of(arguments.prompt)
     if not prompt:
         raise OptionError("the prompt is empty; give some text to continue, with -p or on standard input")

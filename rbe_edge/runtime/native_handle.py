@@ -27,6 +27,10 @@ class NativeHandle:
         self._life = threading.Lock()
         self._caller: int | None = None
 
+    @property
+    def is_freed(self) -> bool:
+        return self._handle is None
+
     @contextmanager
     def use(self) -> Iterator[Any]:
         """The handle, for one call. Raises where another thread is using it or it has been freed."""

@@ -93,7 +93,7 @@ class Client(App[None]):
 
     def _generation(self, loaded: Loaded) -> GenerationOptions:
         """The options of the next answer."""
-        return self.settings.generation(self.base_generation, demo=loaded.path is None, new_seed=secrets.randbits(32))
+        return self.settings.generation(self.base_generation, loaded.defaults, new_seed=secrets.randbits(32))
 
     # ---- start and end ----
 
