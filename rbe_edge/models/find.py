@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rbe_edge.errors import ModelError, PackError
 from rbe_edge.models import curated, folder
+from rbe_edge.models.fetch import fetch
 from rbe_edge.models.folder import Origin
 from rbe_edge.packing.effort_name import EffortName
 from rbe_edge.progress import Listener
@@ -127,7 +128,7 @@ def pack_named(source: str, options: PackOptions, progress: Listener | None = No
     folder.made_directory()
     # Of the hub, what comes is what the stamp is of.
     of_hub = key == source and hub.is_repository(source)
-    stamp = hub.download(source, options.revision).name if of_hub else stamp_of(source)
+    stamp = fetch(source, options.revision, progress).name if of_hub else stamp_of(source)
     out = folder.file_of(folder.free_name(base_name(source), options.bits, key))
     report = pack(source, out, replace(options, force=True), progress)
     folder.set_origin(out, Origin(key, stamp, options.bits, options.effort))
