@@ -90,7 +90,7 @@ class Trial:
         """By name, the command line of each."""
         model, text = str(self.model), str(self.text())
         found = {
-            "run": ["run", model, "-p", _PROMPT, "-n", "4000"],
+            "run": ["run", model, "--raw", "--sinks", "4", "-p", _PROMPT, "-n", "9000", "--temp", "1"],
             "pipe": ["chat", model, "-n", "4000", "--temp", "1"],
             "chat": ["chat", model, "--plain", "-n", "4000", "--temp", "1"],
             "eval": ["eval", model, "--text", text, "--window", "256"],
@@ -161,13 +161,17 @@ def press_plain(trial: Trial, arguments: Sequence[str], after: float, outcome: O
     reading, writing = os.pipe()
     try:
         os.write(writing, input)
+        if not input:  # nobody writes: what is waited for is the work, not a text
+            os.close(writing)
+            writing = -1
         with started(trial, arguments, reading) as (process, out, errors):
             with suppress(subprocess.TimeoutExpired):
                 process.wait(after)
             press(process, outcome, [out, errors], (130, -signal.SIGINT))
     finally:
         os.close(reading)
-        os.close(writing)
+        if writing >= 0:
+            os.close(writing)
 
 
 def press_chat(trial: Trial, arguments: Sequence[str], after: float, outcome: Outcome) -> None:

@@ -18,7 +18,6 @@ from rbe_edge.packing.effort_name import EffortName
 from rbe_edge.progress import Listener
 from rbe_edge.runtime.model import demo_path
 from rbe_edge.sources import hub
-from rbe_edge.sources.open import open_source
 
 if TYPE_CHECKING:
     from rbe_edge.packing.pack import PackOptions, PackReport
@@ -115,6 +114,8 @@ def pack_into_folder(source: str, waiter: Waiter, bits: float, effort: EffortNam
     from rbe_edge.packing.options import PackOptions
 
     if Path(source).exists():
+        from rbe_edge.sources.open import open_source
+
         open_source(source)  # what is no model is not said to be packed
     name = folder.free_name(base_name(source), bits, source_key(source))
     better = f"; for better quality later: rbe pack {source} --effort normal" if effort == QUICK else ""

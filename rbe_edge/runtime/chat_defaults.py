@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rbe_edge.errors import OptionError
+from rbe_edge.errors import ModelError, OptionError
+from rbe_edge.runtime.demo import demo_path
 from rbe_edge.runtime.options import GenerationOptions, SamplingOptions, chat_temperature
 
 if TYPE_CHECKING:
@@ -21,11 +22,9 @@ _TOP_K, _TOP_P, _MIN_P = 40, 0.95, 0.05
 
 def chat_defaults(model: EngineModel) -> GenerationOptions:
     """For a model that is open: at most 512 tokens, and chat_sampling() of its metadata."""
-    from rbe_edge.runtime.model import demo_path
-
     try:
         demo = model.info.path == demo_path()
-    except OSError:
+    except ModelError:
         demo = False
     return GenerationOptions(max_tokens=MOST_TOKENS, sampling=chat_sampling(model.metadata, demo=demo))
 

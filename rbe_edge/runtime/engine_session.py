@@ -72,8 +72,9 @@ class EngineSession(NativeOwner):
         self.context = self.info.context
 
     def __repr__(self) -> str:
-        closed = self._native is None or self._native.is_freed
-        return f"<{type(self).__name__} of {self.model!r}{' (closed)' if closed else f', {self.context} tokens'}>"
+        return (
+            f"<{type(self).__name__} of {self.model!r}{' (closed)' if self.is_closed else f', {self.context} tokens'}>"
+        )
 
     def _raw_info(self) -> _native.SessionInfo:
         raw = _native.SessionInfo(struct_bytes=ctypes.sizeof(_native.SessionInfo))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rbe_edge.errors import ModelError
+from rbe_edge.runtime.demo import demo_path as demo_path
 from rbe_edge.runtime.engine_model import EngineModel
 from rbe_edge.runtime.options import ChatOptions, KvType, SessionOptions
 
@@ -106,11 +105,3 @@ class Model(EngineModel):
     async def achat(self, messages: str | Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]) -> str:
         """chat() for asyncio. Cancelling the task stops the engine."""
         return "".join([piece async for piece in self.astream(messages, **options)]).strip()
-
-
-def demo_path() -> Path:
-    """The demo model that comes with the package. Raises ModelError where this build has none."""
-    path = Path(__file__).resolve().parent.parent / "demo" / "demo.rbe"
-    if not path.is_file():
-        raise ModelError("this build holds no demo model; give a file: rbe chat FILE")
-    return path

@@ -43,6 +43,10 @@ class NativeOwner:
     def __del__(self) -> None:
         self.close()
 
+    @property
+    def is_closed(self) -> bool:
+        return self._native is None or self._native.is_freed
+
     def use(self) -> AbstractContextManager[Any]:
         """The library's object, for one call on _native. Raises where another thread is using it or it has been
         closed."""
