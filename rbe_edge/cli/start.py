@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
+
+STOPPED = 130
 
 
 def start() -> None:
@@ -18,8 +22,13 @@ def start() -> None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         code = main()
     except KeyboardInterrupt:  # before main() hears it, or behind
-        code = 130
+        code = STOPPED
     finally:
         if heard:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if code == STOPPED:  # main() has ended all that was begun; taking Python down in order would take as long again
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
     sys.exit(code)
