@@ -196,7 +196,29 @@ def aside(work: Callable[[], _T], dispose: Callable[[_T], object]) -> _T:
 
 def _raises() -> bool:
     """Whether Ctrl-C raises KeyboardInterrupt, as it does in a program that says nothing about it."""
-    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return signal.getsignal(signal.SIGINT) in (signal.default_int_handler, press)
+
+
+_pressed = False
+
+
+def press(number: int, frame: FrameType | None) -> None:
+    """A handler of SIGINT that raises KeyboardInterrupt and remembers that it did: a module in C that is being imported
+    may make another exception of it."""
+    global _pressed
+    _pressed = True
+    raise KeyboardInterrupt
+
+
+def was_pressed() -> bool:
+    """Whether Ctrl-C came, to press(), and was not answered yet by forget_press()."""
+    return _pressed
+
+
+def forget_press() -> None:
+    """For whoever catches KeyboardInterrupt and goes on."""
+    global _pressed
+    _pressed = False
 
 
 def _on_main_thread() -> bool:

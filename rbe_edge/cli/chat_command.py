@@ -36,6 +36,7 @@ from rbe_edge.cli.power_arguments import (
 )
 from rbe_edge.errors import ContextFull, OptionError
 from rbe_edge.format.modes import MODE_NAMES
+from rbe_edge.interrupts import forget_press
 from rbe_edge.progress import Progress
 from rbe_edge.runtime.chat_defaults import chat_defaults
 from rbe_edge.runtime.chat_template import WITHOUT_TEMPLATE
@@ -236,6 +237,7 @@ def _on_terminal(chat: _Chat) -> int:
             print(file=sys.stderr)
             return 0
         except KeyboardInterrupt:
+            forget_press()
             print(file=sys.stderr)
             if stopped:
                 return 130
@@ -250,6 +252,7 @@ def _on_terminal(chat: _Chat) -> int:
         try:
             _answer(chat, line)
         except KeyboardInterrupt:
+            forget_press()
             stopped = True
             note("stopped; press Ctrl-C again, or Ctrl-D, to leave")
         except ContextFull as error:

@@ -16,6 +16,7 @@ from typing import NoReturn
 from rbe_edge._version import __version__
 from rbe_edge.cli.output import printable
 from rbe_edge.errors import Cancelled, NativeLibraryError, OptionError, RbeError
+from rbe_edge.interrupts import was_pressed
 
 #: In the order of the help; `name` is added by cli/name_command.py.
 COMMANDS = (
@@ -82,10 +83,12 @@ def _run(arguments: argparse.Namespace) -> int:
         return code
     except (KeyboardInterrupt, Cancelled):
         return 130
-    except OptionError as error:
-        return _fail(str(error), as_json, 2)
     except RbeError as error:
-        return _fail(str(error), as_json, 1)
+        if was_pressed():  # while a module was imported, which then seemed to be missing
+            return 130
+        if not isinstance(error, OptionError):
+            return _fail(str(error), as_json, 1)
+        return _fail(str(error), as_json, 2)
     except MemoryError:
         return _fail("out of memory; use a smaller model or context", as_json, 1)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
+import _signal  # type: ignore[import-not-found] # `signal` takes milliseconds to import, in which Ctrl-C would be told of
 import sys
 
 STOPPED = 130
@@ -12,23 +10,36 @@ STOPPED = 130
 
 def start() -> None:
     """The program: exits with the code of the command. Where a shell made it deaf to Ctrl-C it stays so."""
-    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    heard = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
     if heard:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    from rbe_edge import interrupts
     from rbe_edge.cli.main import main
 
     try:
         if heard:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            _signal.signal(_signal.SIGINT, interrupts.press)
         code = main()
     except KeyboardInterrupt:  # before main() hears it, or behind
         code = STOPPED
+    except Exception:
+        if not interrupts.was_pressed():
+            raise
+        code = STOPPED  # a module in C that was being imported makes an ImportError of it
     finally:
         if heard:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if code == STOPPED:  # main() has ended all that was begun; taking Python down in order would take as long again
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(code)
+            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    if code == STOPPED:
+        _end(code)
     sys.exit(code)
+
+
+def _end(code: int) -> None:
+    """At once: main() has ended all that was begun, and taking Python down in order would take as long again."""
+    import contextlib
+    import os
+
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -265,3 +265,28 @@ def test_packing_goes_on_where_it_was_pressed(tmp_path: Path) -> None:
     assert moment > 3 and packed("whole.rbe", "").returncode == 0
     assert (tmp_path / "m.rbe").read_bytes() == (tmp_path / "whole.rbe").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.rbe", "tiny", "whole.rbe"]
+
+
+def test_a_press_that_became_another_exception(tmp_path: Path) -> None:
+    """As numpy makes of one that comes while its modules in C are imported."""
+    code = """
+import sys
+from rbe_edge.cli import main, start
+
+def broken(arguments):
+    import signal
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("PyCapsule_Import could not import module") from None
+
+main.main = lambda: broken(None)
+start.start()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("signal.raise_signal(signal.SIGINT)", "raise KeyboardInterrupt")],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1 and "PyCapsule_Import" in done.stderr  # without a press it is what it says
