@@ -104,7 +104,6 @@ def run(arguments: argparse.Namespace) -> int:
     session_choice = session_options(arguments)
     # What is wrong with flags is said before anything is packed.
     options = generation_options(arguments, SamplingOptions())
-    arguments.seed = options.sampling.seed
     file = arguments.chat_template_file
     template = None if file is None else read_text(file, "chat template")
     question = _question(arguments)
@@ -112,6 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = None if is_demo(path) else path
     if question is None and _wants_client(arguments):
         return _run_client(arguments, path, template)
+    arguments.seed = options.sampling.seed
     if arguments.verbose:
         note(f"seed {options.sampling.seed}")
     check_memory(arguments, path, Wish(session_choice, max_memory=arguments.max_memory))
