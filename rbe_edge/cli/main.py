@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rbe_edge._version import __version__
 from rbe_edge.cli.output import printable
@@ -36,7 +36,22 @@ example:
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line, and which knows what an option was meant to be."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        found, rest = super().parse_known_args(args, namespace)
+        if rest and " " in self.prog:  # of a command; argparse would leave it to `rbe`, which knows none of its options
+            self.error(self._unknown(rest))
+        return found, rest
+
+    def _unknown(self, rest: Sequence[str]) -> str:
+        import difflib
+
+        wrong = next((word for word in rest if word.startswith("-")), rest[0])
+        known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+        near = difflib.get_close_matches(wrong.partition("=")[0], known, 1, 0.6) if wrong.startswith("--") else []
+        meant = f"; did you mean {near[0]}?" if near else ""
+        return f"unrecognized arguments: {' '.join(rest)}{meant}"
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"rbe: {printable(message)}; see `{self.prog} --help`\n")

@@ -58,6 +58,13 @@ def find_model(wanted: str | Path, waiter: Waiter | None = None) -> Path:
     raise ModelError(_unknown(text))
 
 
+def here(wanted: Path) -> Path:
+    """The file of a name of the model folder; what is none stays as it is. For commands that pack nothing."""
+    text = str(wanted)
+    found = folder.find(text) if not wanted.exists() and folder.is_name(text) else None
+    return wanted if found is None else found
+
+
 def _is_source(path: Path) -> bool:
     from rbe_edge.sources.gguf.header import is_gguf
 

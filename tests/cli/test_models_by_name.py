@@ -181,3 +181,21 @@ def test_help(rbe_here: Rbe) -> None:
     listed = rbe_here("help").stdout
     assert "rbe help COMMAND" in listed and "\n  pull " in listed
     assert rbe_here().stdout.startswith("usage: rbe ") and rbe_here().returncode == 0  # no terminal: help
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("chat", "--tmep", "1"), "did you mean --temp?; see `rbe chat --help`"),
+        (("pack", "x", "--efort=quick"), "did you mean --effort?; see `rbe pack --help`"),
+        (("run", "x.rbe", "extra"), "unrecognized arguments: extra; see `rbe run --help`"),
+        (("chat", "--xyzzy"), "unrecognized arguments: --xyzzy; see"),
+    ],
+)
+def test_options_that_are_not_there(rbe_here: Rbe, typed: tuple[str, ...], said: str) -> None:
+    assert said in one_line(rbe_here(*typed), 2)
+
+
+def test_commands_that_pack_nothing_take_names_too(rbe_here: Rbe, models: Path, program: Path) -> None:
+    assert "it fits" in rbe_here("fit", "smol").stdout
+    assert rbe_here("self", "smol", "-o", "program", "--program", program).returncode == 0
