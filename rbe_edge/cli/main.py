@@ -158,3 +158,7 @@ def _forget_output() -> None:
 def _os_error(error: OSError) -> str:
     reason = error.strerror or str(error)
     return f"{error.filename}: {reason}" if error.filename else reason
+
+
+if __name__ == "__main__":
+    sys.exit(main())
