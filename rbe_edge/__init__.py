@@ -1,33 +1,38 @@
 """rbe_edge: packs language models into small files and runs them on small computers.
 
     with rbe_edge.Model.open("model.rbe") as model:
-        print(model.chat([{"role": "user", "content": "Hello!"}], max_tokens=100))
+        print(model.chat("Hello!", max_tokens=100))
 
 Names are loaded at first use, so that importing the package costs nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from rbe_edge._version import __version__
 
+TYPE_CHECKING = False  # typing's own costs more than all else here
 if TYPE_CHECKING:
+    from typing import Any
+
     from rbe_edge.errors import (
+        BuildError,
         Cancelled,
         ContextFull,
+        DeployError,
         DoesNotFit,
         MissingExtra,
         ModelError,
         NativeLibraryError,
+        OptionError,
         PackError,
         RbeError,
         StateError,
+        TemplateError,
         TokenizerError,
     )
+    from rbe_edge.models.pretrained import Model
     from rbe_edge.runtime.batch import Batch
     from rbe_edge.runtime.conversation import Conversation
-    from rbe_edge.runtime.model import Model
     from rbe_edge.runtime.options import GenerationOptions, SamplingOptions
     from rbe_edge.runtime.session import Session
 
@@ -35,7 +40,7 @@ _HOMES = {
     "Batch": "rbe_edge.runtime.batch",
     "Conversation": "rbe_edge.runtime.conversation",
     "GenerationOptions": "rbe_edge.runtime.options",
-    "Model": "rbe_edge.runtime.model",
+    "Model": "rbe_edge.models.pretrained",
     "SamplingOptions": "rbe_edge.runtime.options",
     "Session": "rbe_edge.runtime.session",
     "Cancelled": "rbe_edge.errors",
@@ -46,26 +51,34 @@ _HOMES = {
     "NativeLibraryError": "rbe_edge.errors",
     "PackError": "rbe_edge.errors",
     "RbeError": "rbe_edge.errors",
+    "TemplateError": "rbe_edge.errors",
+    "OptionError": "rbe_edge.errors",
+    "DeployError": "rbe_edge.errors",
+    "BuildError": "rbe_edge.errors",
     "StateError": "rbe_edge.errors",
     "TokenizerError": "rbe_edge.errors",
 }
 
 __all__ = [
     "Batch",
+    "BuildError",
     "Cancelled",
     "ContextFull",
     "Conversation",
+    "DeployError",
     "DoesNotFit",
     "GenerationOptions",
     "MissingExtra",
     "Model",
     "ModelError",
     "NativeLibraryError",
+    "OptionError",
     "PackError",
     "RbeError",
     "SamplingOptions",
     "Session",
     "StateError",
+    "TemplateError",
     "TokenizerError",
     "__version__",
 ]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from rbe_edge.cli.main import main
+from rbe_edge.cli.start import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start()

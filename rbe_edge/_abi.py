@@ -226,6 +226,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_session_restore": (_STATUS, [_SESSION, ctypes.c_char_p]),
     "rbe_session_copy": (_STATUS, [_SESSION, _SESSION, _SIZE]),
     "rbe_session_cancel": (None, [_SESSION]),
+    "rbe_session_uncancel": (None, [_SESSION]),
     "rbe_session_set_effort": (_STATUS, [_SESSION, ctypes.POINTER(Effort)]),
     "rbe_session_set_workers": (_STATUS, [_SESSION, ctypes.POINTER(Workers)]),
     "rbe_batch_set_workers": (_STATUS, [_BATCH, ctypes.POINTER(Workers)]),

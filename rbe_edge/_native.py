@@ -11,9 +11,7 @@ import ctypes
 import functools
 import operator
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,14 +30,11 @@ from rbe_edge._abi import (
     ProgressCallback,
 )
 from rbe_edge._version import __version__
+from rbe_edge.interrupts import Interrupts
 from rbe_edge.progress import Report
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     import numpy as np
-
-    _SignalHandler = Callable[[int, FrameType | None], object]
 
 
 class Library:
@@ -111,44 +106,7 @@ def check(status: int, error: type[errors.RbeError] = errors.ModelError) -> None
     raise _EXCEPTIONS.get(status, error)(message or text)
 
 
-class _Interrupts:
-    """Ctrl-C while the library runs on the main thread. Python would raise at the first instruction of a callback,
-    where ctypes prints the exception and forgets it. So a handler only notes the signal, and the program's own handler
-    runs where an exception can be carried out: late in a callback, or behind the call."""
-
-    def __init__(self) -> None:
-        self._handler: _SignalHandler | None = None  # the program's own
-        self._noted: tuple[int, FrameType | None] | None = None
-
-    def call(self, function: Callable[..., int], *arguments: object) -> int:
-        handler = signal.getsignal(signal.SIGINT) if _on_main_thread() else None
-        if not callable(handler) or handler == self._note:  # no handler of Python's; a call from a callback
-            return function(*arguments)
-        try:
-            self._handler = handler
-            signal.signal(signal.SIGINT, self._note)
-            return function(*arguments)
-        finally:
-            if signal.getsignal(signal.SIGINT) == self._note:  # else a callback has put another in its place
-                signal.signal(signal.SIGINT, handler)
-            self.deliver()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._noted = number, frame
-
-    def deliver(self) -> None:
-        """Runs the program's handler for a signal that was noted; raises what it raises."""
-        if self._noted is not None and _on_main_thread():
-            noted, self._noted = self._noted, None
-            assert self._handler is not None
-            self._handler(*noted)
-
-
-def _on_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
-_interrupts = _Interrupts()
+_interrupts = Interrupts()
 
 
 def call(function: Callable[..., int], *arguments: object) -> int:

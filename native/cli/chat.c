@@ -326,6 +326,7 @@ int command_chat(int argc, char **argv, const model_source *carried)
 {
     chat_state c = {.options = default_model_options(512), .power = default_power_options(POWER_AUTO)};
     const option rows[] = {
+        {"-p", "--prompt", OPTION_REFUSED, "a question on the command line is for the command in Python; pipe it into this one", NULL},
         {NULL, "--system", OPTION_TEXT, &c.system, NULL},
         {NULL, "--template", OPTION_TEXT, &c.style, NULL},
         {NULL, "--chat-template-file", OPTION_TEXT, &c.template_file, NULL},

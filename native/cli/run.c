@@ -18,6 +18,7 @@ static const char usage[] = "usage: rbe run FILE [-p TEXT] [options]\n"
                             "\n"
                             "  FILE                   a .rbe file, as made by `rbe pack`\n"
                             "  -p, --prompt TEXT      the prompt; `-` or nothing: standard input\n"
+                            "  --raw                  what the command in Python needs to continue a text, and this one always does\n"
                             "  --temp T               temperature; 0: the likeliest token always (0.8)\n"
                             "  --json                 write one JSON object when done\n"
                             "  -v, --verbose          times, memory and seed, on standard error\n";
@@ -32,6 +33,7 @@ typedef struct run_state {
     power_options power;
     governing governing;
     const char *prompt;
+    int raw;     /* as it always is: this program has no template for one question */
     char *input; /* the prompt, where it came from standard input */
     rbe_session_options session_options;
     rbe_sampling_options sampling;
@@ -243,6 +245,7 @@ int command_run(int argc, char **argv, const model_source *carried)
     run_state run = {.options = default_model_options(256), .power = default_power_options(POWER_PERFORMANCE), .started = seconds()};
     const option rows[] = {
         {"-p", "--prompt", OPTION_TEXT, &run.prompt, NULL},
+        {NULL, "--raw", OPTION_FLAG, &run.raw, NULL},
         MODEL_OPTION_ROWS(run.options),
         POWER_OPTION_ROWS(run.power),
         {0},

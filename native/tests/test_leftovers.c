@@ -143,6 +143,11 @@ static void check_commit(const rbe_model *model)
     CHECK(rbe__pass_commit(&session->pass) == RBE_ERROR_CANCELLED, "committed to a pass that was cancelled");
     rbe_session_cancel(session);
     CHECK(rbe__pass_run(&session->pass, &run, 1, &token) == RBE_ERROR_CANCELLED, "a refused commitment stays");
+    rbe_session_cancel(session);
+    rbe_session_uncancel(session);
+    CHECK(rbe_session_append(session, &token, 1, NULL, NULL) == RBE_OK, "cancelled though that was taken back: %s", rbe_last_error());
+    rbe_session_uncancel(session);
+    rbe_session_uncancel(NULL);
     rbe_session_free(session);
 }
 

@@ -121,6 +121,17 @@ def write_model(
         file.commit()
 
 
+def write_outline(shape: Shape, planes: tuple[int, ...], out: Path) -> None:
+    """The same file with an index and holes: it takes no room, and runs nowhere. For estimates of memory."""
+    books = sorted({*planes, *EMBEDDING_PLANES})
+    entries = [_entry(name, rows, cols, store, books) for name, rows, cols, store in _stored(shape, planes)]
+    codebooks = [writer.CodebookEntry(bits, trellis.CODEBOOKS[bits].t1, trellis.CODEBOOKS[bits].t2) for bits in books]
+    made = writer.PackWriter(out, shape_metadata(shape, planes), codebooks, {}, entries, force=True)
+    with out.open("wb") as file:
+        file.write(made.outline())
+        file.truncate(made.file_bytes)
+
+
 def _stored(shape: Shape, planes: tuple[int, ...]) -> Iterator[tuple[str, int, int, tuple[int, ...]]]:
     for name, rows, cols in shape.tensors():
         yield name, rows, cols, () if rows == 1 else EMBEDDING_PLANES if name == "embedding" else planes

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rbe_edge.cli.bench_file import model_file
 from rbe_edge.cli.bench_power import add_power_bench_arguments, refuse_power_flags, run_power, wants_power
+from rbe_edge.cli.chosen_model import WHAT, chosen_model
 from rbe_edge.cli.model_arguments import add_memory_argument, pass_tokens
 from rbe_edge.cli.output import ProgressBar
 from rbe_edge.errors import OptionError
@@ -47,7 +48,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="a .rbe file")
+    parser.add_argument("file", metavar="MODEL", nargs="?", type=Path, help=WHAT)
     parser.add_argument("--shape", metavar="S", help="or a model of that shape, random bits in it (135M, 0.5B, 1B, 3B)")
     parser.add_argument("--planes", metavar="K", default="4", help="bits of its matrices, such as 3 or 2+2 (4)")
     parser.add_argument("--workloads", metavar="W", help="what to run (pp128,pp512,tg64,tg256,tg64@1024)")
@@ -76,7 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.bench import report as form
 
     if (arguments.file is None) == (arguments.shape is None):
-        raise OptionError("give either a FILE or --shape; see `rbe bench --help`")
+        raise OptionError("give either a MODEL or --shape; see `rbe bench --help`")
+    if arguments.file is not None:
+        arguments.file = chosen_model(arguments.file)
     if wants_power(arguments):
         return run_power(arguments)
     refuse_power_flags(arguments)

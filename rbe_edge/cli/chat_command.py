@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbe_edge.cli.asked import standard_input, with_attachment
+from rbe_edge.cli.chosen_model import chosen_model, is_demo
 from rbe_edge.cli.model_arguments import (
     add_model_arguments,
     check_memory,
     choose_threads,
     generation_options,
-    model_path,
+    model_wanted,
     note_statistics,
     session_options,
     statistics_json,
@@ -32,11 +34,14 @@ from rbe_edge.cli.power_arguments import (
     limited_session,
     power_choice,
 )
-from rbe_edge.errors import ContextFull
+from rbe_edge.errors import ContextFull, OptionError
 from rbe_edge.format.modes import MODE_NAMES
+from rbe_edge.interrupts import forget_press
 from rbe_edge.progress import Progress
+from rbe_edge.runtime.chat_defaults import chat_defaults
+from rbe_edge.runtime.chat_template import WITHOUT_TEMPLATE
 from rbe_edge.runtime.conversation import Conversation
-from rbe_edge.runtime.options import chat_temperature
+from rbe_edge.runtime.options import SamplingOptions, chat_temperature
 from rbe_edge.runtime.text_file import read_text
 
 if TYPE_CHECKING:
@@ -45,6 +50,9 @@ if TYPE_CHECKING:
 _EXAMPLE = """\
 example:
   rbe chat                        talk to the demo model
+  rbe chat ./model.gguf           to a model that is packed once, which takes minutes
+  rbe chat smol.rbe "How does a battery age?"
+  cat notes.txt | rbe chat smol.rbe -p "What is to be done by whom?"
   rbe chat smol.rbe --system "You answer in one sentence." -v
   printf 'Hello!\\nTell me a story.\\n' | rbe chat smol.rbe --temp 0
 
@@ -65,12 +73,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "chat",
         help="talk to a model",
-        description="Talks to a model. Without FILE: to the demo model that comes with rbe.",
+        description="Talks to a model. Without MODEL: to the demo model that comes with rbe.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    default = f"{chat_temperature(demo=False)}; {chat_temperature(demo=True):g} with the demo model"
+    default = f"{chat_temperature(demo=False)}; {chat_temperature(demo=True):g} with the demo model; or the file's"
     add_model_arguments(parser, max_tokens=512, temperature=default)
+    parser.add_argument("question", metavar="QUESTION", nargs="?", help="answer this one, and leave")
+    parser.add_argument(
+        "-p", "--prompt", metavar="TEXT", help="the same as QUESTION; what is piped into the command stands behind it"
+    )
     parser.add_argument("--system", metavar="TEXT", help="what the model is told before the conversation")
     parser.add_argument("--chat-template-file", metavar="FILE", type=Path, help="a Jinja template, not the model's")
     parser.add_argument(
@@ -88,13 +100,18 @@ def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.runtime.model import Model, demo_path
     from rbe_edge.runtime.session import Session
 
-    path = model_path(arguments)
+    wanted = model_wanted(arguments)
     session_choice = session_options(arguments)
-    options = generation_options(arguments, chat_temperature(demo=path is None))
+    # What is wrong with flags is said before anything is packed.
+    options = generation_options(arguments, SamplingOptions())
     file = arguments.chat_template_file
     template = None if file is None else read_text(file, "chat template")
-    if _wants_client(arguments):
+    question = _question(arguments)
+    path = None if wanted is None else chosen_model(wanted)
+    path = None if is_demo(path) else path
+    if question is None and _wants_client(arguments):
         return _run_client(arguments, path, template)
+    arguments.seed = options.sampling.seed
     if arguments.verbose:
         note(f"seed {options.sampling.seed}")
     check_memory(arguments, path, Wish(session_choice, max_memory=arguments.max_memory))
@@ -107,8 +124,14 @@ def run(arguments: argparse.Namespace) -> int:
         assert governor is not None
         choose_threads(session, arguments)
         governor.govern(session)
+        options = generation_options(arguments, chat_defaults(model).sampling)
         conversation = Conversation(session, options, system=arguments.system, template=template)
         chat = _Chat(conversation, arguments, governor, switches)
+        if template is None and not model.metadata.get("chat_template"):
+            note(WITHOUT_TEMPLATE)
+        if question is not None:
+            _answer(chat, question)
+            return 0
         if sys.stdin.isatty():
             return _on_terminal(chat)
         for line in _piped_lines():
@@ -117,6 +140,18 @@ def run(arguments: argparse.Namespace) -> int:
             if line.strip() == "/quit":
                 break
     return 0
+
+
+def _question(arguments: argparse.Namespace) -> str | None:
+    """The one that is to be answered, with what is piped into the command. Raises OptionError."""
+    given = [text for text in (arguments.question, arguments.prompt) if text is not None]
+    if len(given) > 1:
+        raise OptionError("the question is given twice, as QUESTION and with -p; give it once")
+    if not given:
+        return None
+    if not given[0].strip():
+        raise OptionError("the question is empty; say something")
+    return standard_input() if given[0] == "-" else with_attachment(given[0])
 
 
 def _wants_client(arguments: argparse.Namespace) -> bool:
@@ -154,7 +189,7 @@ def _run_client(arguments: argparse.Namespace, path: Path | None, template: str 
         system=arguments.system,
         new=arguments.new,
         session=session_options(arguments),
-        generation=generation_options(arguments, chat_temperature(demo=path is None)),
+        generation=generation_options(arguments, SamplingOptions()),
         power=power_choice(arguments, with_mode=False),
     )
     return run_client(start, verify=not arguments.no_verify, template=template)
@@ -202,6 +237,7 @@ def _on_terminal(chat: _Chat) -> int:
             print(file=sys.stderr)
             return 0
         except KeyboardInterrupt:
+            forget_press()
             print(file=sys.stderr)
             if stopped:
                 return 130
@@ -216,6 +252,7 @@ def _on_terminal(chat: _Chat) -> int:
         try:
             _answer(chat, line)
         except KeyboardInterrupt:
+            forget_press()
             stopped = True
             note("stopped; press Ctrl-C again, or Ctrl-D, to leave")
         except ContextFull as error:

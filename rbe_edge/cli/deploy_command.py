@@ -11,6 +11,7 @@ from pathlib import Path
 from rbe_edge.cli.model_arguments import add_memory_argument
 from rbe_edge.cli.output import ProgressBar, ended_in_order, note, printable
 from rbe_edge.errors import OptionError
+from rbe_edge.models.find import here
 from rbe_edge.runtime.options import KV_TYPES
 
 _SERVE_PORT = 8080
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise OptionError(f"{name} must be from 1 to 65535, not {port}")
     if arguments.serve and arguments.max_memory:
         raise OptionError("--serve keeps all of the model in memory; leave out --max-memory")
-    model = demo_path() if str(arguments.file) == "demo" and not arguments.file.exists() else arguments.file
+    model = demo_path() if str(arguments.file) == "demo" and not arguments.file.exists() else here(arguments.file)
     options = DeployOptions(
         address=parse(arguments.device),
         model=model,

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbe_edge.cli.chosen_model import WHAT, chosen_model
 from rbe_edge.cli.eval_effort import effort_of
 from rbe_edge.cli.opened_source import opened_source
 from rbe_edge.cli.output import ProgressBar, printable
@@ -42,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help="a .rbe file")
+    parser.add_argument("file", metavar="MODEL", type=Path, help=WHAT)
     parser.add_argument("--text", metavar="T", type=Path, help="a text file in UTF-8 (--power all: a built-in one)")
     parser.add_argument("--source", metavar="SRC", help="what it was packed from: directory, .gguf, .bin or .rbe file")
     parser.add_argument(
@@ -87,10 +88,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.power == "all":
         if arguments.choices or arguments.gsm8k:
             raise OptionError("--power all measures a text; leave out --choices and --gsm8k")
+        arguments.file = chosen_model(arguments.file)
         from rbe_edge.cli.eval_modes import evaluate_modes
 
         return evaluate_modes(arguments)
     if arguments.choices or arguments.gsm8k:
+        arguments.file = chosen_model(arguments.file)
         from rbe_edge.cli.eval_tasks import evaluate_tasks
 
         return evaluate_tasks(arguments)
@@ -101,6 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     text = read_text(arguments.text)
     if arguments.window < 0 or (arguments.windows is not None and arguments.windows < 1):
         raise OptionError("--window and --windows are counts, 1 or more")
+    arguments.file = chosen_model(arguments.file)
     with ExitStack() as stack:
         model = stack.enter_context(Model.open(arguments.file))
         source = stack.enter_context(opened_source(arguments.source)) if arguments.source else None

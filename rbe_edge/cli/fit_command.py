@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rbe_edge.cli.model_arguments import add_memory_argument, memory_size
 from rbe_edge.cli.output import printable, size
 from rbe_edge.errors import OptionError
+from rbe_edge.models.find import here
 from rbe_edge.runtime.options import KV_TYPES, SessionOptions
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         nargs="?",
         metavar="MODEL",
         type=Path,
-        help="a .rbe file; or what is to be packed: a directory, a GGUF file, org/name",
+        help="a .rbe file or a name of `rbe list`; or what is to be packed: a directory, a GGUF file, org/name",
     )
     parser.add_argument("--bits", metavar="B", type=float, help="bits per weight that a source is packed with (4)")
     parser.add_argument("--device", metavar="NAME", help="compare with another device, such as rpi5-4gb")
@@ -78,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _list_devices(arguments.json)
     if arguments.file is None:
         raise OptionError("there is no model; give a .rbe file: rbe fit FILE")
+    arguments.file = here(arguments.file)
     if not 0 <= arguments.slots <= 512:
         raise OptionError(f"--slots must be from 1 to 512, not {arguments.slots}")
     room = _room(arguments)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rbe_edge.cli.chosen_model import WHAT, chosen_model
 from rbe_edge.cli.output import printable, size
 from rbe_edge.cli.part_lines import part_lines, part_report
 
@@ -34,7 +35,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help="a .rbe file")
+    add_inspect_arguments(parser)
+
+
+def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of `rbe inspect` and `rbe show`."""
+    parser.add_argument("file", metavar="MODEL", type=Path, help=WHAT)
     parser.add_argument("--tensors", action="store_true", help="list every tensor with its planes and measured error")
     parser.add_argument("--verify", action="store_true", help="read the whole file and verify its checksums")
     parser.add_argument("--json", action="store_true", help="write one JSON object")
@@ -44,7 +50,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.runtime.model import Model
 
-    with Model.open(arguments.file, verify=arguments.verify) as model:
+    with Model.open(chosen_model(arguments.file), verify=arguments.verify) as model:
         if arguments.json:
             print(json.dumps(_report(model, arguments.tensors, arguments.verify)))
             return 0

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rbe_edge.cli.output import printable, size
-from rbe_edge.errors import MissingExtra, RbeError
+from rbe_edge.errors import RbeError
+from rbe_edge.models import folder
 
 _EXAMPLE = """\
 example:
-  rbe list
+  rbe list                        then: rbe chat NAME, rbe show NAME, rbe cp NAME NEW, rbe rm NAME
   rbe list /media/card/models --json
 """
 
 
 @dataclass(frozen=True)
 class ListedModel:
-    """A .rbe file. name: of the model, where it says one, else of the file. error: why it cannot be opened; all numbers
-    are None then."""
+    """A .rbe file. name: by which commands find it where it lies in the model folder, else of the file. model: what it
+    was packed from, where it says so, else as name. error: why it cannot be opened; all numbers are None then."""
 
     path: str
     name: str
     bytes: int
+    model: str = ""
     bits_per_weight: float | None = None
     parameters: int | None = None
     context: int | None = None
@@ -56,22 +57,13 @@ def run(arguments: argparse.Namespace) -> int:
         print(printable(line.replace("\n", " ")))
     if not models:
         where = ", ".join(map(str, arguments.directories)) or f"{models_directory()} or here"
-        print(f"no models in {printable(where)}; make one: rbe pack MODEL -o model.rbe", file=sys.stderr)
+        print(f"no models in {printable(where)}; make one: rbe pack MODEL, or rbe pull", file=sys.stderr)
     return 0
 
 
 def models_directory() -> Path:
-    """Where models are kept: `rbe_edge/models` in the user's data directory, which need not exist."""
-    from rbe_edge.store import places
-
-    try:
-        return places.models_directory()
-    except MissingExtra:  # platformdirs comes with an extra; its rules for the systems that we run on
-        if sys.platform == "darwin":
-            return Path.home() / "Library" / "Application Support" / "rbe_edge" / "models"
-        data = os.environ.get("XDG_DATA_HOME", "")
-        root = Path(data) if os.path.isabs(data) else Path.home() / ".local" / "share"
-        return root / "rbe_edge" / "models"
+    """The model folder, which need not exist."""
+    return folder.directory()
 
 
 def find_models(directories: Iterable[Path] = ()) -> Iterable[ListedModel]:
@@ -108,19 +100,32 @@ def _describe(path: Path) -> ListedModel:
         n_bytes = path.stat().st_size
         with Model.open(path, verify=False) as model:
             info = model.info
-            name = model.metadata.get("name")
+            stored = model.metadata.get("name")
             return ListedModel(
                 path=str(path),
-                name=name if isinstance(name, str) and name else path.stem,
+                name=_name(path),
                 bytes=n_bytes,
+                model=stored if isinstance(stored, str) and stored else path.stem,
                 bits_per_weight=round(info.bits_per_weight, 3),
                 parameters=info.parameters,
                 context=info.context,
             )
     except OSError as error:
-        return ListedModel(path=str(path), name=path.stem, bytes=0, error=error.strerror or str(error))
+        return ListedModel(path=str(path), name=_name(path), bytes=0, error=error.strerror or str(error))
     except RbeError as error:
-        return ListedModel(path=str(path), name=path.stem, bytes=n_bytes, error=str(error))
+        return ListedModel(path=str(path), name=_name(path), bytes=n_bytes, error=str(error))
+
+
+def _name(path: Path) -> str:
+    """What to call it on a command line."""
+    from rbe_edge.runtime.model import demo_path
+
+    if path.parent == models_directory():
+        return folder.name_of(path)
+    try:
+        return "demo" if path == demo_path() else path.name
+    except RbeError:
+        return path.name
 
 
 def _table(models: list[ListedModel]) -> Iterable[str]:

@@ -11,28 +11,47 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rbe_edge._version import __version__
 from rbe_edge.cli.output import printable
 from rbe_edge.errors import Cancelled, NativeLibraryError, OptionError, RbeError
+from rbe_edge.interrupts import was_pressed
 
 #: In the order of the help; `name` is added by cli/name_command.py.
 COMMANDS = (
     "pack", "inspect", "fit", "run", "chat", "eval", "compare", "bench", "tune", "build", "deploy", "report", "serve",
-    "list", "doctor", "self", "completion",
+    "list", "show", "cp", "rm", "pull", "doctor", "self", "completion", "help",
 )  # fmt: skip
+
+_OF_ALL = ("completion", "help")  # commands that know all others
 
 _EXAMPLE = """\
 example:
-  rbe chat                                            talk to the demo model
+  rbe                                                 talk to the demo model
+  rbe chat ./model.gguf                               or to any other; it is packed once
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 4
   rbe chat smol.rbe
 """
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line, and which knows what an option was meant to be."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        found, rest = super().parse_known_args(args, namespace)
+        if rest and " " in self.prog:  # of a command; argparse would leave it to `rbe`, which knows none of its options
+            self.error(self._unknown(rest))
+        return found, rest
+
+    def _unknown(self, rest: Sequence[str]) -> str:
+        import difflib
+
+        wrong = next((word for word in rest if word.startswith("-")), rest[0])
+        known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+        near = difflib.get_close_matches(wrong.partition("=")[0], known, 1, 0.6) if wrong.startswith("--") else []
+        meant = f"; did you mean {near[0]}?" if near else ""
+        return f"unrecognized arguments: {' '.join(rest)}{meant}"
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"rbe: {printable(message)}; see `{self.prog} --help`\n")
@@ -79,10 +98,12 @@ def _run(arguments: argparse.Namespace) -> int:
         return code
     except (KeyboardInterrupt, Cancelled):
         return 130
-    except OptionError as error:
-        return _fail(str(error), as_json, 2)
     except RbeError as error:
-        return _fail(str(error), as_json, 1)
+        if was_pressed():  # while a module was imported, which then seemed to be missing
+            return 130
+        if not isinstance(error, OptionError):
+            return _fail(str(error), as_json, 1)
+        return _fail(str(error), as_json, 2)
     except MemoryError:
         return _fail("out of memory; use a smaller model or context", as_json, 1)
 
@@ -93,9 +114,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    argv = sys.argv[1:] if argv is None else argv
-    first = argv[0] if argv else ""
-    wanted = () if first == "--version" else (first,) if first in COMMANDS and first != "completion" else COMMANDS
+    argv = list(sys.argv[1:] if argv is None else argv) or _alone()
+    first = argv[0]
+    if not first.startswith("-") and first not in COMMANDS:
+        return _fail(_no_command(first), False, 2)
+    wanted = () if first == "--version" else (first,) if first in COMMANDS and first not in _OF_ALL else COMMANDS
     try:
         return _run(_parser(wanted).parse_args(argv))
     except KeyboardInterrupt:
@@ -106,6 +129,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _forget_output()
         return _fail(_os_error(error), False, 1)
+
+
+def _alone() -> list[str]:
+    """What `rbe` alone means: the client on a terminal, help elsewhere."""
+    return ["chat"] if sys.stdin.isatty() and sys.stdout.isatty() else ["--help"]
+
+
+def _no_command(first: str) -> str:
+    import difflib
+    from pathlib import Path
+
+    near = difflib.get_close_matches(first, COMMANDS, 1, 0.5)
+    meant = f"did you mean {near[0]}? " if near else ""
+    if Path(first).exists():
+        meant = f"to talk to it: rbe chat {first}; "
+    return f"there is no command {first}; {meant}`rbe help` lists the commands"
 
 
 def _forget_output() -> None:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rbe_edge.cli.chosen_model import WHAT
 from rbe_edge.cli.output import note
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.generation import Statistics
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, temperature: str) -> None:
     """max_tokens: the default of -n. temperature: what its help says of the default, which is None here."""
-    parser.add_argument("file", nargs="?", metavar="FILE", type=Path, help="a .rbe file, as made by `rbe pack`")
-    parser.add_argument("-m", "--model", metavar="FILE", type=Path, help="the same as FILE")
+    parser.add_argument("file", nargs="?", metavar="MODEL", type=Path, help=WHAT)
+    parser.add_argument("-m", "--model", metavar="MODEL", type=Path, help="the same as MODEL")
     parser.add_argument(
         "-n",
         "--predict",
@@ -89,29 +90,24 @@ def _add_sampling_arguments(sampling: argparse._ArgumentGroup, temperature: str)
         default=-1,
         help="the same seed gives the same text (-1: a new one each time, shown with -v)",
     )
-    sampling.add_argument(
-        "--top-k", metavar="N", type=int, default=40, help="the N likeliest tokens (%(default)s; 0: all)"
-    )
+    sampling.add_argument("--top-k", metavar="N", type=int, help="the N likeliest tokens (40; 0: all)")
     sampling.add_argument(
         "--top-p",
         metavar="P",
         type=float,
-        default=0.95,
-        help="the likeliest tokens of probability P together (%(default)s; 1: all)",
+        help="the likeliest tokens of probability P together (0.95; 1: all)",
     )
     sampling.add_argument(
         "--min-p",
         metavar="P",
         type=float,
-        default=0.05,
-        help="tokens of at least P times the likeliest one's probability (%(default)s; 0: all)",
+        help="tokens of at least P times the likeliest one's probability (0.05; 0: all)",
     )
     sampling.add_argument(
         "--repeat-penalty",
         metavar="X",
         type=float,
-        default=1.0,
-        help="above 1 makes words that were just said less likely (%(default)s: off)",
+        help="above 1 makes words that were just said less likely (1: off)",
     )
     sampling.add_argument(
         "--stop", metavar="TEXT", action="append", default=[], help="end before this text; may be given several times"
@@ -160,8 +156,8 @@ def memory_size(text: str) -> int:
     return size
 
 
-def model_path(arguments: argparse.Namespace) -> Path | None:
-    """FILE or -m; None where neither was given."""
+def model_wanted(arguments: argparse.Namespace) -> Path | None:
+    """MODEL or -m, as it was written (chosen_model.py finds the file); None where neither was given."""
     if arguments.file is not None and arguments.model is not None:
         raise OptionError(f"the model is given twice, {arguments.file} and -m {arguments.model}; give it once")
     path: Path | None = arguments.file if arguments.file is not None else arguments.model
@@ -189,19 +185,23 @@ def session_options(arguments: argparse.Namespace) -> SessionOptions:
     )
 
 
-def generation_options(arguments: argparse.Namespace, temperature: float) -> GenerationOptions:
-    """temperature: the default where --temp was not given. A seed is chosen where none was."""
+def generation_options(arguments: argparse.Namespace, defaults: SamplingOptions) -> GenerationOptions:
+    """defaults: of sampling, where flags say nothing. A seed is chosen where none was."""
+
+    def given(value: float | None, otherwise: float) -> float:
+        return otherwise if value is None else value
+
     return GenerationOptions(
         max_tokens=None if arguments.predict < 0 else arguments.predict,
         stop=tuple(arguments.stop),
         speculate=arguments.speculate,
         draft_tokens=arguments.draft,
         sampling=SamplingOptions(
-            temperature=temperature if arguments.temp is None else arguments.temp,
-            top_k=arguments.top_k,
-            top_p=arguments.top_p,
-            min_p=arguments.min_p,
-            repeat_penalty=arguments.repeat_penalty,
+            temperature=given(arguments.temp, defaults.temperature),
+            top_k=defaults.top_k if arguments.top_k is None else arguments.top_k,
+            top_p=given(arguments.top_p, defaults.top_p),
+            min_p=given(arguments.min_p, defaults.min_p),
+            repeat_penalty=given(arguments.repeat_penalty, defaults.repeat_penalty),
             seed=int.from_bytes(os.urandom(4), "big") if arguments.seed < 0 else arguments.seed,
         ),
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _EXAMPLE = """\
 example:
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 4
+  rbe pack ./SmolLM2-135M-Instruct          (then: rbe chat smollm2-135m-instruct)
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 3.2 --calibrate some-prose.txt --report smol
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --like Q4_K_M
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --size 70MB
@@ -36,7 +37,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", metavar="SRC", help="a model directory, a .gguf or .bin file, or org/name of the hub")
-    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the .rbe file to write")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", type=Path, help="the .rbe file to write (into the model folder, under a name)"
+    )
     add_size_arguments(parser)
     parser.add_argument(
         "--nested",
@@ -81,6 +84,7 @@ def _calibration_text(argument: str) -> Path | Literal["none"]:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rbe_edge.models import find, folder
     from rbe_edge.packing.pack import PackOptions, pack
 
     options = PackOptions(
@@ -96,7 +100,10 @@ def run(arguments: argparse.Namespace) -> int:
     )
     try:
         with ended_in_order(), ProgressBar(in_ms=True) as bar:
-            report = pack(arguments.source, arguments.output, options, bar.show)
+            if arguments.output is not None:
+                report = pack(arguments.source, arguments.output, options, bar.show)
+            else:
+                report = find.pack_named(arguments.source, options, bar.show)
     except (KeyboardInterrupt, SystemExit):
         if options.coded:
             note("interrupted; the same command goes on from what is finished")
@@ -112,7 +119,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"{report.parameters:,} weights in {size(report.file_bytes)}, {report.bits_per_weight:.2f} bits per weight, "
         f"{_cost(report)}, {report.seconds:.1f} s"
     )
-    print(f"try it: rbe chat {printable(str(report.path))}")
+    name = str(report.path) if arguments.output is not None else folder.name_of(report.path)
+    print(f"try it: rbe chat {printable(name)}")
     return 0
 
 

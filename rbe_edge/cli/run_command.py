@@ -1,17 +1,20 @@
-"""`rbe run`: continues one prompt."""
+"""`rbe run`: answers or continues one prompt."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from rbe_edge.cli.asked import prompt_of
+from rbe_edge.cli.chosen_model import chosen_model
 from rbe_edge.cli.model_arguments import (
     add_model_arguments,
     check_memory,
     choose_threads,
     generation_options,
-    model_path,
+    model_wanted,
     note_statistics,
     session_options,
     statistics_json,
@@ -20,51 +23,79 @@ from rbe_edge.cli.output import ProgressBar, note, printable
 from rbe_edge.cli.power_arguments import add_power_arguments, energy_note, governed, limited_session
 from rbe_edge.errors import OptionError
 from rbe_edge.progress import Progress
+from rbe_edge.runtime.options import SamplingOptions
 
-_TEMPERATURE = 0.8  # the default of llama.cpp
+if TYPE_CHECKING:
+    from rbe_edge.runtime.model import Model
+    from rbe_edge.runtime.options import GenerationOptions
+
+_CONTINUING = SamplingOptions(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05)  # llama.cpp's
 
 _EXAMPLE = """\
 example:
-  rbe run smol.rbe -p "Once upon a time" -n 100 --temp 0.8 --seed 7
-  echo "The capital of France is" | rbe run -m smol.rbe -n 8 --temp 0
-  rbe run smol.rbe -p "Once upon a time" --power saver -v
+  rbe run smol.rbe -p "Explain what a battery is." -n 100
+  cat notes.txt | rbe run smol.rbe -p "Summarise this:"
+  rbe run smol.rbe --raw -p "Once upon a time" -n 100 --temp 0.8 --seed 7
+  echo "The capital of France is" | rbe run -m smol.rbe --raw -n 8 --temp 0
+  rbe run smol.rbe -p "Tell me a story." --power saver -v
 """
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "run",
-        help="continue a prompt",
-        description="Continues a prompt. Only what the model adds is written to standard output.",
+        help="answer or continue one prompt",
+        description="Asks a model that has a chat template, and has others continue the prompt. Only what the model "
+        "adds is written to standard output.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_model_arguments(parser, max_tokens=256, temperature=f"{_TEMPERATURE}")
-    parser.add_argument("-p", "--prompt", metavar="TEXT", help="the prompt; `-` or nothing: standard input")
+    add_model_arguments(
+        parser, max_tokens=256, temperature="0.7, or as the model's file says; 0.8 for text that is continued"
+    )
+    parser.add_argument(
+        "-p",
+        "--prompt",
+        metavar="TEXT",
+        help="the prompt, with what is piped into the command behind it; `-` or nothing: standard input alone",
+    )
+    parser.add_argument("--raw", action="store_true", help="continue the text, also by a model that is made to answer")
     parser.add_argument("--json", action="store_true", help="write one JSON object when done")
     parser.add_argument("-v", "--verbose", action="store_true", help="times and seed, on standard error")
     add_power_arguments(parser, follows=False)
     parser.set_defaults(run=run)
 
 
-def _prompt(given: str | None) -> str:
-    if given is not None and given != "-":
-        return given
-    if given is None and sys.stdin.isatty():
-        raise OptionError("there is no prompt; give one with -p or on standard input")
-    text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    return text.removesuffix("\n")
+def _as_asked(
+    model: Model, prompt: str, options: GenerationOptions, arguments: argparse.Namespace
+) -> tuple[str | list[int], GenerationOptions]:
+    """What the session is given. A model that was trained to answer is asked through its chat template, where its own
+    defaults hold; others, and all with --raw, continue the text."""
+    from rbe_edge.runtime.chat_defaults import chat_defaults
+    from rbe_edge.runtime.chat_template import Message, template_of
+    from rbe_edge.runtime.conversation import prompt_tokens
+
+    if arguments.raw or not model.metadata.get("chat_template"):
+        return prompt, options
+    template = template_of(model)
+    if arguments.verbose:
+        note("asked through the chat template of the model; --raw continues the text instead")
+    tokens = prompt_tokens(model, template.render_marked([Message("user", prompt)]))
+    options = generation_options(arguments, chat_defaults(model).sampling)
+    return tokens, replace(options, stop=(*options.stop, *template.stops))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    path = model_path(arguments)
-    if path is None:
-        raise OptionError("there is no model; give a .rbe file: rbe run FILE -p TEXT")
+    wanted = model_wanted(arguments)
+    if wanted is None:
+        raise OptionError("there is no model; give one: rbe run MODEL -p TEXT")
     session_choice = session_options(arguments)
-    options = generation_options(arguments, _TEMPERATURE)
-    prompt = _prompt(arguments.prompt)
+    options = generation_options(arguments, _CONTINUING)
+    arguments.seed = options.sampling.seed
+    prompt = prompt_of(arguments.prompt)
     if not prompt:
         raise OptionError("the prompt is empty; give some text to continue, with -p or on standard input")
+    path = chosen_model(wanted)
     if arguments.verbose:
         note(f"seed {options.sampling.seed}")
 
@@ -85,7 +116,8 @@ def run(arguments: argparse.Namespace) -> int:
         choose_threads(session, arguments)
         if governor is not None:
             governor.govern(session)
-        generation = session.generate(prompt, options, progress=Progress(bar.show, "reading the prompt"))
+        asked, options = _as_asked(model, prompt, options, arguments)
+        generation = session.generate(asked, options, progress=Progress(bar.show, "reading the prompt"))
         try:
             for piece in generation:
                 bar.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rbe_edge.cli.output import ProgressBar, printable, size
 from rbe_edge.errors import OptionError
+from rbe_edge.models.find import here
 
 _EXAMPLE = """\
 example:
@@ -56,6 +57,7 @@ def _program(given: Path | None) -> Path:
 def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.packing.carrier import carry
 
+    arguments.file = here(arguments.file)
     program = _program(arguments.program)
     with ProgressBar() as bar:
         made = carry(arguments.file, program, arguments.output, replace=arguments.force, progress=bar.show)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rbe_edge.cli.chosen_model import WHAT, chosen_model
 from rbe_edge.cli.model_arguments import add_force_argument, check_memory
 from rbe_edge.cli.output import note, printable
 from rbe_edge.cli.power_arguments import add_power_arguments, measuring_sensors, power_choice, within_limits
@@ -45,11 +46,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "serve",
         help="serve a model over HTTP, as OpenAI's API does",
-        description="Serves a model over HTTP as OpenAI's API does (docs/server.md). Without FILE: the demo model.",
+        description="Serves a model over HTTP as OpenAI's API does (docs/server.md). Without MODEL: the demo model.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", nargs="?", metavar="FILE", type=Path, help="a .rbe file, as made by `rbe pack`")
+    parser.add_argument("file", nargs="?", metavar="MODEL", type=Path, help=WHAT)
     parser.add_argument("--host", metavar="ADDRESS", default="127.0.0.1", help="where to listen (%(default)s)")
     parser.add_argument("--port", metavar="N", type=int, default=8080, help="(%(default)s; 0: any free one)")
     parser.add_argument(
@@ -104,6 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise OptionError(f"--max-body must be 1024 or more, not {arguments.max_body}")
     choice = power_choice(arguments)
     serve.check_extra()
+    if arguments.file is not None:
+        arguments.file = chosen_model(arguments.file)
     with measuring_sensors() as power:
         return _serve(arguments, place, key, choice, power)
 

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from rbe_edge.cli.output import ProgressBar, note, printable
+from rbe_edge.models.find import here
 from rbe_edge.runtime.text_file import read_text
 
 _EXAMPLE = """\
@@ -54,6 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.tuning.tune import TuneOptions, tune
 
+    arguments.file = here(arguments.file)
     text = read_text(arguments.text, "text") if arguments.text is not None else None
     options = TuneOptions(
         steps=arguments.steps,

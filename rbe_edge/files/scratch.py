@@ -23,7 +23,7 @@ _PREFIX = "rbe-"
 _LOCK = ".rbe-scratch"  # also says that the directory is one of these, so it goes last
 _FILES = "files"
 
-Use = Literal["tune", "compare", "eval", "bench", "fit", "build", "deploy", "pack"]
+Use = Literal["tune", "compare", "eval", "bench", "fit", "build", "deploy", "pack", "pull"]
 
 
 @contextlib.contextmanager

@@ -45,9 +45,15 @@ def read_bandwidth(threads: int) -> float:
     """10^9 bytes per second that so many threads read from memory, measured once. In a process of its own, so that its
     buffer does not count as memory of this one. Raises RbeError."""
     command = [sys.executable, "-m", "rbe_edge.machine.hardware", str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            told = process.stdout.read()
+        except BaseException:  # Ctrl-C, which subprocess.run() would obey a quarter of a second later
+            process.kill()
+            raise
     try:
-        return float(done.stdout)
+        return float(told)
     except ValueError:
         raise RbeError("the memory bandwidth could not be measured; 300 MB of free memory are needed") from None
 

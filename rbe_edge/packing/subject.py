@@ -13,6 +13,7 @@ from rbe_edge.packing.chat_proof import chat_form
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.options import PackOptions
 from rbe_edge.progress import Progress
+from rbe_edge.sources.generation_config import generation_metadata
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
@@ -66,6 +67,8 @@ def read_subject(source: str | Path, options: PackOptions, forecast: Forecast) -
         "packer.options": str(options),
         **tokenizer.metadata(),
     }
+    if any(path.suffix == ".safetensors" for path in opened.weight_files):  # else the directory is of other files too
+        metadata.update(generation_metadata(opened.directory))
     form = chat_form(metadata, lambda: forecast.tell("proving the chat template"))
     if form is not None:
         metadata["chat_form"] = form

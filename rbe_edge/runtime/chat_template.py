@@ -92,6 +92,12 @@ def _seen(message: Message) -> dict[str, object]:
     return fields if thought is None else {"thinking": thought, **fields, "reasoning_content": thought}
 
 
+WITHOUT_TEMPLATE = (
+    "this model has no chat template: it was made to continue text, and is shown a written dialogue to continue; "
+    "--chat-template-file gives it one"
+)
+
+
 class PlainTemplate:
     """For a model without a template of its own: names before the words, as in a written dialogue."""
 

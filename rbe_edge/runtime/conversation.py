@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rbe_edge.errors import ContextFull, OptionError
 from rbe_edge.progress import Report
+from rbe_edge.runtime.chat_defaults import chat_defaults
 from rbe_edge.runtime.chat_template import Message, template_of
 from rbe_edge.runtime.generation import Generation, Statistics
 from rbe_edge.runtime.marked_text import is_marked, mark
@@ -35,6 +36,9 @@ class Reply(Iterator[str]):
         self._stopping = False
         # Turns of the history (a question with its answer) that no longer fitted and were forgotten for this reply.
         self.dropped_turns = 0
+
+    def __repr__(self) -> str:
+        return f"<Reply{'' if self._generation is None else f', {len(self._generation.tokens)} tokens so far'}>"
 
     def __iter__(self) -> Reply:
         return self
@@ -78,15 +82,20 @@ class Conversation:
         messages: Iterable[Mapping[str, str]] = (),
         template: str | None = None,
     ) -> None:
-        """messages: an earlier history, dictionaries of `role` and `content`. template: Jinja, instead of the model's.
+        """session: with which the conversation goes on. options: None for those of chat_defaults(): at most 512 tokens,
+        temperature 0.7, or as the model's file says. system: what the model is told first. messages: an earlier
+        history, dictionaries of `role` and `content`. template: Jinja, instead of the model's.
 
         Raises TemplateError for a malformed template, OptionError for a role other than system, user and assistant."""
         self.session = session
-        self.options = options or GenerationOptions()
+        self.options = options or chat_defaults(session.model)
         self._template = template_of(session.model, template)
         first = [Message("system", system)] if system else []
         self._initial = [*first, *map(_message, messages)]
         self._messages = list(self._initial)
+
+    def __repr__(self) -> str:
+        return f"<Conversation of {len(self._messages)} messages on {self.session!r}>"
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -164,13 +173,16 @@ def count_tokens(model: EngineModel, text: str | Iterable[Mapping[str, str]]) ->
     return len(prompt_tokens(model, template_of(model).render_marked([_message(message) for message in text])))
 
 
-def stream(model: EngineModel, messages: Iterable[Mapping[str, str]], options: ChatOptions) -> Reply:
-    """The answer to a conversation whose last message is the user's, on a session of its own; see Model.stream."""
+def stream(model: EngineModel, messages: str | Iterable[Mapping[str, str]], options: ChatOptions) -> Reply:
+    """The answer to a question, or to a conversation whose last message is the user's, on a session of its own; see
+    Model.stream."""
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
     history = [_message(message) for message in messages]
     if not history or history[-1].role != "user":
         raise OptionError("the last message of a chat must have the role `user`")
     require(bool(history[-1].content.strip()), "the message is empty; say something")
-    session_options, generation_options = split_options(options)
+    session_options, generation_options = split_options(options, chat_defaults(model))
     template_of(model)  # what is wrong with it is said now
 
     def answer(reply: Reply) -> Generator[str, None, None]:

@@ -88,7 +88,7 @@ class EngineGeneration:
     def use(self) -> Iterator[Any]:
         """The rbe_generation, for one call on _native; its session is in use meanwhile. Raises where that is in use
         already, and ModelError where either has been closed."""
-        with self.session.use():
+        with self.session.run():
             if self._handle is None:
                 raise ModelError("this generation has been closed; make another one on its session")
             self._is_in_use = True

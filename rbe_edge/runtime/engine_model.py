@@ -6,6 +6,7 @@ Model (model.py) is what users get: it adds the sessions, batches and conversati
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ from rbe_edge import _native
 from rbe_edge.errors import ModelError, OptionError, RbeError, TokenizerError
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.format.modes import ModeTable
+from rbe_edge.interrupts import aside
 from rbe_edge.runtime import tokenizer
 from rbe_edge.runtime.effort import Effort, read_bytes
 from rbe_edge.runtime.memory import ModelMemory, cache_roles, read_memory
@@ -70,12 +72,7 @@ class EngineModel:
         Raises ModelError for a file that is missing, damaged, of another version or not supported here.
         """
         path = Path(path)
-        if path.is_dir():
-            raise ModelError(f"{path} is a directory, not a .rbe file; pack it first: rbe pack {path} -o model.rbe")
-        if not path.exists():
-            raise ModelError(f"{path} does not exist; make a .rbe file with `rbe pack`")
-        if not path.is_file():
-            raise ModelError(f"{path} is no regular file, and only those can be mapped; give a .rbe file")
+        _check_file(path)
         if kernel_set is not None and not _native.kernel_sets().get(kernel_set):
             runnable = ", ".join(name for name, available in _native.kernel_sets().items() if available)
             raise OptionError(f"kernel set {kernel_set} cannot run here; this machine has: {runnable}")
@@ -97,14 +94,9 @@ class EngineModel:
             n_layers=layers[1],
             without_amx=0 if amx else 1,
         )
-        handle = ctypes.POINTER(_native.ModelHandle)()
-        lib = _native.library()
-        try:
-            status = _native.call(lib.rbe_model_open, os.fsencode(path), ctypes.byref(options), ctypes.byref(handle))
-            (carrier.check if carrier is not None else _native.check)(status)
-        except BaseException:
-            lib.rbe_model_close(handle)  # NULL unless the log function raised, or Ctrl-C came
-            raise
+        # Reading all of a large file takes seconds, and nothing ends it.
+        work = functools.partial(_opened, path, options, carrier)
+        handle = aside(work, _native.library().rbe_model_close) if verify else work()
         return cls(path, handle, carrier)
 
     def kept_threads(self, kept: str | os.PathLike[str]) -> int:
@@ -284,3 +276,26 @@ class EngineModel:
         """The opposite of adopt()."""
         with self._lock:
             self._sessions.discard(session)
+
+
+def _check_file(path: Path) -> None:
+    """Raises ModelError for what cannot be a .rbe file."""
+    if path.is_dir():
+        raise ModelError(f"{path} is a directory, not a .rbe file; pack it first: rbe pack {path} -o model.rbe")
+    if not path.exists():
+        raise ModelError(f"{path} does not exist; make a .rbe file with `rbe pack`")
+    if not path.is_file():
+        raise ModelError(f"{path} is no regular file, and only those can be mapped; give a .rbe file")
+
+
+def _opened(path: Path, options: Any, carrier: _native.Log | None) -> Any:
+    """The rbe_model of a file. Raises as Model.open()."""
+    handle = ctypes.POINTER(_native.ModelHandle)()
+    lib = _native.library()
+    try:
+        status = _native.call(lib.rbe_model_open, os.fsencode(path), ctypes.byref(options), ctypes.byref(handle))
+        (carrier.check if carrier is not None else _native.check)(status)
+    except BaseException:
+        lib.rbe_model_close(handle)  # NULL unless the log function raised, or Ctrl-C came
+        raise
+    return handle

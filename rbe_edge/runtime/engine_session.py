@@ -71,6 +71,11 @@ class EngineSession(NativeOwner):
         self.sinks = options.sinks
         self.context = self.info.context
 
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} of {self.model!r}{' (closed)' if self.is_closed else f', {self.context} tokens'}>"
+        )
+
     def _raw_info(self) -> _native.SessionInfo:
         raw = _native.SessionInfo(struct_bytes=ctypes.sizeof(_native.SessionInfo))
         with self.use() as handle:
@@ -169,7 +174,7 @@ class EngineSession(NativeOwner):
         array = self.token_array(tokens)
         self.check_room(len(array), "the prompt")
         carrier = _native.ReportCarrier(progress)
-        with self.use() as handle:
+        with self.run() as handle:
             append = _native.library().rbe_session_append
             status = _native.call(append, handle, array, len(array), carrier.callback, None)
             carrier.check(status)
@@ -201,7 +206,7 @@ class EngineSession(NativeOwner):
         log_probabilities = np.empty(len(array) - 1, dtype=np.float32)
         all_logits = np.empty((len(array), self.model.info.vocabulary), dtype=np.float32) if logits else None
         carrier = _native.ReportCarrier(progress)
-        with self.use() as handle:
+        with self.run() as handle:
             status = _native.call(
                 _native.library().rbe_session_score,
                 handle,
@@ -248,7 +253,7 @@ class EngineSession(NativeOwner):
         for number in (first, count, position):
             require(0 <= number < 2**32, f"layers and positions are whole numbers from 0 on, not {number}")
         carrier = _native.Capture(show)
-        with self.use() as handle:
+        with self.run() as handle:
             status = _native.call(
                 _native.library().rbe_session_run_layers,
                 handle,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rbe_edge.errors import ModelError
+from rbe_edge.runtime.demo import demo_path as demo_path
 from rbe_edge.runtime.engine_model import EngineModel
 from rbe_edge.runtime.options import ChatOptions, KvType, SessionOptions
 
@@ -25,7 +24,7 @@ class Model(EngineModel):
     """An opened .rbe file: immutable, and shared by any number of threads and sessions.
 
     with Model.open("smol.rbe") as model:
-        print(model.chat([{"role": "user", "content": "Hello!"}], max_tokens=100))
+        print(model.chat("Hello!", max_tokens=100))
     """
 
     def session(
@@ -71,8 +70,14 @@ class Model(EngineModel):
 
         return count_tokens(self, text)
 
-    def stream(self, messages: Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]) -> Reply:
-        """The answer to a conversation whose last message is the user's, piece by piece.
+    def stream(self, messages: str | Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]) -> Reply:
+        """The answer to a question, or to a conversation whose last message is the user's, piece by piece.
+
+        messages: a text, or dictionaries of `role` ("system", "user", "assistant") and `content`. options: max_tokens
+        (512; None: until the text or the context ends), stop (texts that end the answer), temperature (0.7; 0 always
+        takes the likeliest token), top_k, top_p, min_p, repeat_penalty, repeat_last, seed (0: the same answer each
+        time), and of the session context, threads, kv and planes (SessionOptions). Where the model's file says how it
+        is to be sampled, that is the default. Gives an iterator of texts; its `statistics` say what it took.
 
         One session is made at the first piece and freed after the last, or by close(); a Conversation keeps one over
         turns. Iterating raises ContextFull where the last message does not fit, TemplateError where the model's
@@ -82,26 +87,21 @@ class Model(EngineModel):
 
         return stream(self, messages, options)
 
-    def chat(self, messages: Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]) -> str:
-        """The same answer at once."""
+    def chat(self, messages: str | Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]) -> str:
+        """The same answer at once, without blanks around it. Arguments and errors: as of stream().
+
+        print(model.chat("How does a battery age?"))
+        """
         return "".join(self.stream(messages, **options)).strip()
 
     def astream(
-        self, messages: Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]
+        self, messages: str | Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]
     ) -> AsyncGenerator[str, None]:
         """stream() for asyncio, on a thread of its own; see runtime/async_api.py."""
         from rbe_edge.runtime.async_api import pieces
 
         return pieces(self.stream(messages, **options))
 
-    async def achat(self, messages: Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]) -> str:
+    async def achat(self, messages: str | Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]) -> str:
         """chat() for asyncio. Cancelling the task stops the engine."""
         return "".join([piece async for piece in self.astream(messages, **options)]).strip()
-
-
-def demo_path() -> Path:
-    """The demo model that comes with the package. Raises ModelError where this build has none."""
-    path = Path(__file__).resolve().parent.parent / "demo" / "demo.rbe"
-    if not path.is_file():
-        raise ModelError("this build holds no demo model; give a file: rbe chat FILE")
-    return path

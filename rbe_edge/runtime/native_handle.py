@@ -9,6 +9,7 @@ from typing import Any
 
 from rbe_edge import _native
 from rbe_edge.errors import ModelError, RbeError
+from rbe_edge.interrupts import Watch, watched
 
 # How long closing waits for a call on another thread to notice that it was cancelled. A call looks between pieces of a
 # prefill pass, which even on a small device take well under this.
@@ -26,6 +27,10 @@ class NativeHandle:
         self._life = threading.Lock()
         self._caller: int | None = None
 
+    @property
+    def is_freed(self) -> bool:
+        return self._handle is None
+
     @contextmanager
     def use(self) -> Iterator[Any]:
         """The handle, for one call. Raises where another thread is using it or it has been freed."""
@@ -41,6 +46,18 @@ class NativeHandle:
         finally:
             self._caller = None
             self._call.release()
+
+    @contextmanager
+    def run(self) -> Iterator[Any]:
+        """use() of a session for a call that takes long: Ctrl-C ends it at once."""
+        watch = Watch()
+        with self.use() as handle:
+            try:
+                with watched(self.cancel, watch):
+                    yield handle
+            finally:
+                if watch.cancelled:  # what came when the call was through is not meant for the next one
+                    _native.library().rbe_session_uncancel(handle)
 
     def cancel(self) -> None:
         """Any thread; nothing where it has been freed."""

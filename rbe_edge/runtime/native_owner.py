@@ -43,11 +43,20 @@ class NativeOwner:
     def __del__(self) -> None:
         self.close()
 
+    @property
+    def is_closed(self) -> bool:
+        return self._native is None or self._native.is_freed
+
     def use(self) -> AbstractContextManager[Any]:
         """The library's object, for one call on _native. Raises where another thread is using it or it has been
         closed."""
         assert self._native is not None
         return self._native.use()
+
+    def run(self) -> AbstractContextManager[Any]:
+        """use() of a session for a call that takes long: Ctrl-C ends it at once."""
+        assert self._native is not None
+        return self._native.run()
 
     @contextmanager
     def keeping(self, other: EngineModel | None) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, cast, get_args
 
 from rbe_edge.errors import OptionError
@@ -176,12 +176,13 @@ class SessionKeywords(TypedDict, total=False):
     planes: int
 
 
-def split_options(options: ChatOptions) -> tuple[SessionKeywords, GenerationOptions]:
-    """What a session is made with, and the rest. Raises TypeError for a keyword that there is not."""
+def split_options(options: ChatOptions, defaults: GenerationOptions) -> tuple[SessionKeywords, GenerationOptions]:
+    """What a session is made with, and the rest, where `defaults` stand for what is not given. Raises TypeError for a
+    keyword that there is not."""
     values: dict[str, Any] = dict(options)
     session = {name: values.pop(name) for name in SessionKeywords.__annotations__ if name in values}
     sampling = {field.name: values.pop(field.name) for field in fields(SamplingOptions) if field.name in values}
     unknown = values.keys() - {"max_tokens", "stop"}
     if unknown:
         raise TypeError(f"there is no option {', '.join(sorted(unknown))}; see rbe_edge.runtime.options.ChatOptions")
-    return cast(SessionKeywords, session), GenerationOptions(sampling=SamplingOptions(**sampling), **values)
+    return cast(SessionKeywords, session), replace(defaults, sampling=replace(defaults.sampling, **sampling), **values)

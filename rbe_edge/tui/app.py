@@ -21,6 +21,7 @@ from textual.worker import Worker
 
 from rbe_edge.errors import RbeError
 from rbe_edge.machine import sensors
+from rbe_edge.runtime.chat_template import WITHOUT_TEMPLATE
 from rbe_edge.runtime.options import GenerationOptions
 from rbe_edge.store.conversations import ConversationStore, StoreError
 from rbe_edge.store.export import export, suggested_path
@@ -93,7 +94,7 @@ class Client(App[None]):
 
     def _generation(self, loaded: Loaded) -> GenerationOptions:
         """The options of the next answer."""
-        return self.settings.generation(self.base_generation, demo=loaded.path is None, new_seed=secrets.randbits(32))
+        return self.settings.generation(self.base_generation, loaded.defaults, new_seed=secrets.randbits(32))
 
     # ---- start and end ----
 
@@ -183,6 +184,8 @@ class Client(App[None]):
             return False
         finally:
             self.chat_screen.doing = ""
+        if self.engine.loaded is not None and not self.engine.loaded.template:
+            self.tell(WITHOUT_TEMPLATE, timeout=10)
         return True
 
     @on(messages.ModelsWanted)

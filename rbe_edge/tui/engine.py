@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,12 +16,13 @@ from rbe_edge.errors import Cancelled, ModelError, RbeError
 from rbe_edge.machine.power import Energy, Mode, Power, joules_between, measured
 from rbe_edge.machine.process import is_busy
 from rbe_edge.runtime import fit
+from rbe_edge.runtime.chat_defaults import chat_defaults
 from rbe_edge.runtime.conversation import Conversation
 from rbe_edge.runtime.generation import Statistics
 from rbe_edge.runtime.governor import Governor, PowerChoice
 from rbe_edge.runtime.model import Model, demo_path
 from rbe_edge.runtime.model_info import ModelInfo
-from rbe_edge.runtime.options import GenerationOptions, SessionOptions
+from rbe_edge.runtime.options import GenerationOptions, SamplingOptions, SessionOptions
 from rbe_edge.runtime.parts import ModeTable
 from rbe_edge.runtime.session import Session
 from rbe_edge.store.conversations import StoredMessage
@@ -41,7 +42,8 @@ _MOST_CHARACTERS_PER_TOKEN = 32
 @dataclass(frozen=True)
 class Loaded:
     """A model that is open. path None: the demo. context: of the session, in tokens. modes: the file's table of power
-    modes, None where it has none."""
+    modes, None where it has none. defaults: how the model likes to be sampled. template: whether it has a chat
+    template."""
 
     path: Path | None
     name: str
@@ -50,6 +52,8 @@ class Loaded:
     threads: int
     kv_bytes: int
     modes: ModeTable | None
+    defaults: SamplingOptions = field(default_factory=SamplingOptions)
+    template: bool = True
 
 
 def model_key(path: Path | None) -> str:
@@ -205,7 +209,10 @@ class Engine:
         info = session.info
         stored = self._model.metadata.get("name")
         name = "the demo" if path is None else stored if isinstance(stored, str) and stored else path.stem
-        self.loaded = Loaded(path, name, self._model.info, info.context, info.threads, info.kv_bytes, self._model.modes)
+        self.loaded = Loaded(
+            path, name, self._model.info, info.context, info.threads, info.kv_bytes, self._model.modes,
+            chat_defaults(self._model).sampling, bool(self._template or self._model.metadata.get("chat_template")),
+        )  # fmt: skip
         return self.loaded
 
     def override(self, mode: Mode | None) -> None:

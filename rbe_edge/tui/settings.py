@@ -9,7 +9,7 @@ from typing import Any
 
 from rbe_edge.errors import OptionError
 from rbe_edge.machine.power import Mode
-from rbe_edge.runtime.options import GenerationOptions, SamplingOptions, SessionOptions, chat_temperature, require
+from rbe_edge.runtime.options import GenerationOptions, SamplingOptions, SessionOptions, require
 
 DARK, LIGHT = "textual-dark", "textual-light"
 AUTO = "auto"
@@ -40,7 +40,7 @@ class Settings:
         require(len(self.system) <= 100_000, "the system prompt is longer than 100,000 characters; shorten it")
         require(self.power == AUTO or self.power in MODE_LABELS, f"there is no power mode {self.power}")
         self.session(SessionOptions())
-        self.generation(GenerationOptions(), demo=False)
+        self.generation(GenerationOptions(), SamplingOptions())
 
     @property
     def mode(self) -> Mode | None:
@@ -51,17 +51,22 @@ class Settings:
         """base: what the client does not set."""
         return replace(base, context=self.context, threads=self.threads)
 
-    def generation(self, base: GenerationOptions, *, demo: bool, new_seed: int = 0) -> GenerationOptions:
-        """demo: whether the model is the demo. new_seed: where none is set."""
+    def generation(self, base: GenerationOptions, defaults: SamplingOptions, *, new_seed: int = 0) -> GenerationOptions:
+        """defaults: of the model; what was not changed here gives way to them. new_seed: where none is set."""
+
+        def chosen(name: str) -> Any:
+            mine = getattr(self, name)
+            return getattr(defaults, name) if mine == getattr(Settings, name) else mine
+
         return replace(
             base,
             max_tokens=self.max_tokens,
             sampling=SamplingOptions(
-                temperature=chat_temperature(demo=demo) if self.temperature is None else self.temperature,
-                top_k=self.top_k,
-                top_p=self.top_p,
-                min_p=self.min_p,
-                repeat_penalty=self.repeat_penalty,
+                temperature=chosen("temperature"),
+                top_k=chosen("top_k"),
+                top_p=chosen("top_p"),
+                min_p=chosen("min_p"),
+                repeat_penalty=chosen("repeat_penalty"),
                 seed=new_seed if self.seed is None else self.seed,
             ),
         )

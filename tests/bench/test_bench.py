@@ -208,7 +208,7 @@ def test_demo_is_a_shape_llama_cpp_can_be_given() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "either a FILE or --shape"),
+        ([], "either a MODEL or --shape"),
         (["--shape", "7B"], "there is no shape 7B"),
         (["--shape", "135M", "--planes", "9"], "planes '9'"),
         (["x.rbe", "--threads", "1,b"], "--threads 1,b"),

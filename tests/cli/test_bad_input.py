@@ -25,7 +25,7 @@ class TestFiles:
         assert "does not exist" in one_line(rbe_here(*self.arguments(command, tmp_path / "absent.rbe")), 1)
 
     def test_directory(self, rbe_here: Rbe, command: str, tmp_path: Path) -> None:
-        assert "rbe pack" in one_line(rbe_here(*self.arguments(command, tmp_path)), 1)
+        assert "has no config.json" in one_line(rbe_here(*self.arguments(command, tmp_path)), 1)
 
     def test_foreign(self, rbe_here: Rbe, command: str, tmp_path: Path) -> None:
         path = tmp_path / "foreign.rbe"
@@ -55,7 +55,6 @@ def test_errors_as_json(rbe: Rbe, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["no-such-command"],
         ["run"],
         ["run", "x.rbe", "-p", "a", "--no-such-option"],
@@ -76,7 +75,6 @@ def test_errors_as_json(rbe: Rbe, tmp_path: Path) -> None:
         ["run", "x.rbe", "-p", "a", "--kv", "f8"],
         ["run", "x.rbe", "-p", "a", "-s", str(2**64)],
         ["inspect"],
-        ["pack", "source"],
         ["pack", "-o", "x.rbe"],
         ["chat", "x.rbe", "--chat-template-file", "absent.jinja"],
     ],

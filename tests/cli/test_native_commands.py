@@ -58,6 +58,7 @@ def test_run_writes_what_python_writes(native: Native, rbe: Rbe, models: list[Pa
         arguments = [
             "run",
             model,
+            "--raw",
             "-p",
             "Der Kater saß — and <|im_end|> then",
             "-n",
@@ -75,7 +76,7 @@ def test_run_writes_what_python_writes(native: Native, rbe: Rbe, models: list[Pa
 
 
 def test_run_json_is_pythons(native: Native, rbe: Rbe) -> None:
-    arguments = ["run", demo_path(), "-n", "12", "--json", *SAMPLED]
+    arguments = ["run", demo_path(), "--raw", "-n", "12", "--json", *SAMPLED]
     ours, theirs = (json.loads(run(*arguments, input="Es war 🐈 einmal\n").stdout) for run in (native, rbe))
     timed = ("prompt_seconds", "generation_seconds", "tokens_per_second")
     assert ours.keys() == theirs.keys()
@@ -93,7 +94,21 @@ def test_the_same_seed_as_shown(native: Native) -> None:
 
 
 def test_the_context_fills(native: Native, rbe: Rbe) -> None:
-    arguments = ["run", demo_path(), "-p", "Once upon a time", "-n", "-1", "-c", "12", "--temp", "1.5", "-s", "3"]
+    arguments = [
+        "run",
+        demo_path(),
+        "--raw",
+        "-p",
+        "Once upon a time",
+        "-n",
+        "-1",
+        "-c",
+        "12",
+        "--temp",
+        "1.5",
+        "-s",
+        "3",
+    ]
     ours, theirs = native(*arguments), rbe(*arguments)
     assert "the context of 12 tokens is full" in ours.stderr
     assert (ours.stdout, ours.stderr) == (theirs.stdout, theirs.stderr)
@@ -150,7 +165,7 @@ REFUSED = [
     ["run", "DEMO", "-p", "x", "--sinks", "-1"],
     ["run", "DEMO", "-p", "x", "--draft", "33"],
     ["run", "DEMO", "-p", "x", "--stop", ""],
-    ["run", "DEMO", "-p", "x" * 400, "-c", "16"],
+    ["run", "DEMO", "--raw", "-p", "x" * 400, "-c", "16"],
     ["chat", "DEMO", "-n", "0"],
     ["bench", "DEMO", "--workloads", "tg"],
     ["bench", "DEMO", "--workloads", "tg64@99999"],

@@ -136,7 +136,7 @@ def test_a_pace_takes_one_thread_and_waits(command: Command) -> None:
 def test_the_text_of_a_mode_is_that_of_its_effort(command: Command) -> None:
     """Of a file with a table of modes; without the flag everything is read."""
     options = GenerationOptions(max_tokens=12, sampling=SamplingOptions(temperature=0.0, seed=1))
-    arguments = ("run", WITH_MODES, "-p", "The engine", "-n", 12, *GREEDY, "--kv", "f16", "--json")
+    arguments = ("run", WITH_MODES, "--raw", "-p", "The engine", "-n", 12, *GREEDY, "--kv", "f16", "--json")
     tokens = {}
     with Model.open(WITH_MODES) as model, model.session(threads=1) as session:
         table = model.modes

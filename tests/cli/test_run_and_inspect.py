@@ -43,7 +43,7 @@ def test_same_seed_same_text(rbe: Rbe, tiny_model: Path) -> None:
 
 
 def test_json_holds_everything(rbe: Rbe, tiny_model: Path) -> None:
-    done = rbe("run", "-m", tiny_model, "-p", "the thing", "-n", 12, "--seed", 9, "--temp", 0.5, "--json")
+    done = rbe("run", "--raw", "-m", tiny_model, "-p", "the thing", "-n", 12, "--seed", 9, "--temp", 0.5, "--json")
     result = json.loads(done.stdout)
     assert result["seed"] == 9 and result["finish"] in ("length", "end")
     assert result["generated_tokens"] == len(result["tokens"]) <= 12
@@ -83,7 +83,7 @@ def test_stop_sequence(rbe: Rbe, tiny_model: Path) -> None:
 
 
 def test_full_context_is_told(rbe: Rbe, tiny_model: Path) -> None:
-    done = rbe("run", tiny_model, "-p", "the thing", "-n", -1, "-c", 16, "-s", 5, *FREE, "--json")
+    done = rbe("run", "--raw", tiny_model, "-p", "the thing", "-n", -1, "-c", 16, "-s", 5, *FREE, "--json")
     assert done.returncode == 0
     if json.loads(done.stdout)["finish"] == "context":
         assert "context of 16 tokens is full" in done.stderr
@@ -116,7 +116,8 @@ def test_control_characters_never_reach_the_terminal(rbe: Rbe, tiny_model: Path)
 
 
 def test_running_needs_no_numpy(tiny_model: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "rbe_edge", "run", str(tiny_model), "-p", "the", "-n", "2"]
+    run = ["run", "--raw", str(tiny_model), "-p", "the", "-n", "2"]
+    command = [sys.executable, "-X", "importtime", "-m", "rbe_edge", *run]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "rbe_edge.runtime.session" in loaded

@@ -21,9 +21,10 @@ from rbe_edge import Model, _native
 PRESSED = """
 import json, os, random, signal, sys, threading, time
 import numpy as np
-from rbe_edge import Model
+from rbe_edge import GenerationOptions, Model
 from rbe_edge.codes import trellis
 
+ENDLESS = GenerationOptions(ignore_end=True)
 what, path, presses = sys.argv[1], sys.argv[2], int(sys.argv[3])
 model = Model.open(path)
 session = model.session(context=256, pass_tokens=1, threads=1)
@@ -40,6 +41,8 @@ works = {
     "score": lambda: (session.rewind(), session.score([1, 2, 3] * 80)),
     "layers": lambda: session.run_layers(0, model.info.layers, hidden.copy(), lambda layer, point, x: None),
     "gradients": lambda: gradients.layer(0, hidden, hidden.copy(), add),
+    "text": lambda: (session.rewind(), list(session.generate([1, 2, 3], ENDLESS))),
+    "open": lambda: Model.open(path).close(),
     "encode": lambda: trellis.encode(weights, (2,), 5, 1, lambda done, total: None),
 }
 source = random.Random(7)
@@ -63,12 +66,50 @@ print(json.dumps([caught, signal.getsignal(signal.SIGINT) is signal.default_int_
 """
 
 
-@pytest.mark.parametrize("what", ["prefill", "score", "layers", "gradients", "encode"])
+@pytest.mark.parametrize("what", ["prefill", "score", "layers", "gradients", "text", "open", "encode"])
 def test_many_presses_at_any_moment(tiny_model: Path, what: str) -> None:
     command = [sys.executable, "-c", PRESSED, what, str(tiny_model), "60"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=tiny_model.parent)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert json.loads(done.stdout) == [60, True]
+
+
+# One press while a call that looks at nothing but the cancel flag is under way.
+CANCELLED = """
+import os, signal, sys, threading
+from rbe_edge import Model, _native
+from rbe_edge.errors import Cancelled
+
+session = Model.open(sys.argv[1]).session(context=64)
+entered = threading.Event()
+
+def wait(handle):
+    entered.set()
+    while not forgotten.wait(0.001):
+        pass
+    return 7
+
+forgotten = threading.Event()
+cancel = session._native.cancel
+session._native.cancel = lambda: (cancel(), forgotten.set())
+press = threading.Thread(target=lambda: (entered.wait(), os.kill(os.getpid(), signal.SIGINT)))
+press.start()
+caught = False
+try:
+    with session.run() as handle:
+        _native.call(wait, handle)
+except KeyboardInterrupt:
+    caught = True
+session.prefill([1, 2, 3])
+print(caught, session.position)
+"""
+
+
+def test_a_call_is_cancelled_while_it_runs(tiny_model: Path) -> None:
+    """And what it did not obey is not held against the next call."""
+    command = [sys.executable, "-c", CANCELLED, str(tiny_model)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tiny_model.parent)
+    assert (done.stdout, done.stderr) == ("True 3\n", "")
 
 
 @contextmanager
@@ -224,3 +265,28 @@ def test_packing_goes_on_where_it_was_pressed(tmp_path: Path) -> None:
     assert moment > 3 and packed("whole.rbe", "").returncode == 0
     assert (tmp_path / "m.rbe").read_bytes() == (tmp_path / "whole.rbe").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.rbe", "tiny", "whole.rbe"]
+
+
+def test_a_press_that_became_another_exception(tmp_path: Path) -> None:
+    """As numpy makes of one that comes while its modules in C are imported."""
+    code = """
+import sys
+from rbe_edge.cli import main, start
+
+def broken(arguments):
+    import signal
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("PyCapsule_Import could not import module") from None
+
+main.main = lambda: broken(None)
+start.start()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("signal.raise_signal(signal.SIGINT)", "raise KeyboardInterrupt")],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1 and "PyCapsule_Import" in done.stderr  # without a press it is what it says

@@ -293,8 +293,7 @@ typedef struct rbe_pass_options {
     uint32_t planes[4];
 } rbe_pass_options;
 
-/* Takes effect from the next call on; options NULL: all planes. What the context holds stays as it was computed. On failure nothing has
- * changed. */
+/* Takes effect from the next call on; options NULL: all planes. What the context holds stays as it was. On failure nothing has changed. */
 RBE_API rbe_status rbe_session_configure(rbe_session *session, const rbe_pass_options *options);
 
 RBE_API rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *info);
@@ -311,9 +310,8 @@ typedef struct rbe_profile_entry {
 RBE_API rbe_status rbe_session_get_profile(const rbe_session *session, rbe_profile_entry *entries, size_t capacity, size_t *n_entries);
 
 /* Appends tokens, a prompt (prefill) or one (decode), and computes the logits after the last one. progress may be NULL. On any failure,
- * cancelling included, the session is as before the call. Where the context slides with passes of the call still to come, the call keeps
- * a copy of it, of at most kv_bytes; RBE_ERROR_MEMORY where there is no room. The last pass, once it slid, is not cancelled: the next
- * call is. */
+ * cancelling included, the session is as before the call. Where the context slides with passes of the call still to come, a copy of it is
+ * kept, of at most kv_bytes; RBE_ERROR_MEMORY where there is no room. The last pass, once it slid, is not cancelled: the next call is. */
 RBE_API rbe_status rbe_session_append(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress,
                                       void *user);
 
@@ -404,8 +402,10 @@ RBE_API rbe_status rbe_session_restore(rbe_session *session, const char *path);
  * in model, kv_type or rotary scaling, RBE_ERROR_CONTEXT where the tokens do not fit; on any failure `to` is as before. */
 RBE_API rbe_status rbe_session_copy(rbe_session *to, const rbe_session *from, size_t n_tokens);
 
-/* Makes the call that runs on the session, or else the next one, return RBE_ERROR_CANCELLED. Any thread. */
+/* Makes the call that runs on the session, or else the next one, return RBE_ERROR_CANCELLED; the other takes that back where no call has
+ * obeyed yet. Any thread. */
 RBE_API void rbe_session_cancel(rbe_session *session);
+RBE_API void rbe_session_uncancel(rbe_session *session);
 
 /* ---- sampling --------------------------------------------------------------------------------------------------- */
 

@@ -234,3 +234,10 @@ void rbe_session_cancel(rbe_session *session)
         rbe__pass_cancel(&session->pass);
     }
 }
+
+void rbe_session_uncancel(rbe_session *session)
+{
+    if (session) {
+        (void)rbe__pass_take_cancelled(&session->pass);
+    }
+}

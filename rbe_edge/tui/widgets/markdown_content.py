@@ -6,11 +6,16 @@ for tenths of a second while a list or a table grows. A block as one text costs 
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
+from html import unescape
 
 from markdown_it.token import Token
 from textual.content import Content, Span
 from textual.highlight import highlight
+
+from rbe_edge.terminal_text import printable
 
 # Highlighting runs over a whole block of code with each new piece of it. Without a language, every known one would be
 # tried.
@@ -38,10 +43,11 @@ class _Writer:
     def __init__(self) -> None:
         self.lines: list[Content] = []
         self._prefixes: list[str] = []  # of the lists and quotations around
-        self._marker: str | None = None  # of a list item whose first line is still to come
+        self._markers: dict[int, str] = {}  # by prefix, of list items whose first line is still to come
         self._numbers: list[int | None] = []  # the next number of each ordered list around, None for bullets
         self._style = ""
         self._rows: list[list[Content]] = []
+        self._sides: list[str] = []  # of the columns of a table
 
     def take(self, token: Token) -> None:
         kind = token.type
@@ -55,15 +61,19 @@ class _Writer:
         elif kind == "blockquote_open":
             self._prefixes.append("▌ ")
         elif kind in ("list_item_close", "blockquote_close"):
+            if len(self._prefixes) - 1 in self._markers:  # an empty item is an item
+                self._write(Content(""))
             self._prefixes.pop()
         elif kind == "heading_open":
             self._style = "bold underline $text-primary" if token.tag in ("h1", "h2") else "bold $text-primary"
         elif kind == "heading_close":
             self._style = ""
-        elif kind == "paragraph_open" and self.lines and not token.hidden and self._marker is None:
+        elif kind == "paragraph_open" and self.lines and not token.hidden and not self._markers:
             self._write(Content(""))
         elif kind == "tr_open":
             self._rows.append([])
+        elif kind == "th_open":
+            self._sides.append(str(token.attrs.get("style", "")).removeprefix("text-align:"))
         elif kind == "table_close":
             self._write_table()
         elif kind == "inline":
@@ -79,7 +89,7 @@ class _Writer:
         if number is not None:
             marker = f"{number}. "
             self._numbers[-1] = number + 1
-        self._marker = marker
+        self._markers[len(self._prefixes)] = marker
         self._prefixes.append(" " * len(marker))
 
     def _take_text(self, text: Content) -> None:
@@ -90,22 +100,40 @@ class _Writer:
 
     def _write(self, text: Content) -> None:
         for line in text.split("\n", allow_blank=True):
-            prefix = "".join(self._prefixes)
-            if self._marker is not None:
-                prefix = prefix[: len(prefix) - len(self._marker)] + self._marker
-                self._marker = None
-            self.lines.append(Content(prefix) + line)
+            marked = (self._markers.get(depth, prefix) for depth, prefix in enumerate(self._prefixes))
+            self.lines.append(Content("".join(marked)) + line)
+            self._markers.clear()
 
     def _write_table(self) -> None:
-        """Columns as wide as their widest cell."""
+        """Columns as wide as their widest cell, each to its side."""
         rows, self._rows = self._rows, []
+        sides, self._sides = self._sides, []
         widths = [max(cells) for cells in zip(*([cell.cell_length for cell in row] for row in rows), strict=False)]
         for index, row in enumerate(rows):
-            cells = [cell.pad_right(width - cell.cell_length) for cell, width in zip(row, widths, strict=False)]
+            cells = [_padded(*cell) for cell in zip(row, widths, sides, strict=False)]
             line = Content(" │ ").join(cells)
             self._write(line.stylize("bold") if index == 0 else line)
             if index == 0:
                 self._write(Content("─┼─".join("─" * width for width in widths)))
+
+
+def _padded(cell: Content, width: int, side: str) -> Content:
+    """side: left, right, center, or "" for left."""
+    room = width - cell.cell_length
+    left = room if side == "right" else room // 2 if side == "center" else 0
+    return cell.pad_left(left).pad_right(room - left)
+
+
+def hides(source: str, shown: Content, *, table: bool) -> bool:
+    """Whether letters of a block's source are not shown, such as cells of a table behind its last column; of a table
+    digits count too (items of lists are numbered anew). One word behind a fence, the language, may stay away."""
+    first, _, rest = source.partition("\n")
+    if re.fullmatch(r"\W*(```+|~~~+)[ \t]*[\w+#.-]{0,20}[ \t]*", first):
+        source = rest
+    counted = str.isalnum if table else str.isalpha
+    missing = Counter(filter(counted, printable(unescape(source))))
+    missing.subtract(filter(counted, shown.plain))
+    return any(count > 0 for count in missing.values())
 
 
 def _inline(token: Token) -> Content:

@@ -14,7 +14,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from rbe_edge.terminal_text import printable
-from rbe_edge.tui.widgets.markdown_content import block_content
+from rbe_edge.tui.widgets.markdown_content import block_content, hides
 
 _MOST_TOKENS = 3000  # of a text; one with more is no longer read by a person, and is shown as it is
 
@@ -59,11 +59,16 @@ class SafeMarkdown(Vertical):
     def _blocks(self, source: str) -> Iterator[Block]:
         """The blocks of a text; the last of them stays open."""
         tokens = self._parser.parse(source)
-        lines = source.split("\n")  # as the parser counts them; control characters are gone
+        lines = source.split("\n")  # as the parser counts them
         starts = [index for index, token in enumerate(tokens) if token.level == 0 and token.nesting >= 0]
         for start, end in pairwise([*starts, len(tokens)]):
             block = tokens[start:end]
-            yield Block(block_content(block), code=block[0].type in ("fence", "code_block"))
+            content, place = block_content(block), block[0].map
+            if place is not None:
+                own = "\n".join(lines[place[0] : place[1]])
+                if hides(own, content, table=block[0].type == "table_open"):
+                    content = Content(own)  # as it was written: no text of a model is hidden
+            yield Block(content, code=block[0].type in ("fence", "code_block"))
         last = tokens[starts[-1]].map if starts else None
         self._open = "\n".join(lines[last[0] :]) if last else source
 

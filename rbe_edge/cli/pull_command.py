@@ -1,0 +1,106 @@
+"""`rbe pull`: fetches a model from the hub and packs it into the model folder; alone, a list to choose from."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+from typing import TYPE_CHECKING
+
+from rbe_edge.cli.chosen_model import waiting
+from rbe_edge.cli.output import note, printable, size
+from rbe_edge.errors import OptionError
+from rbe_edge.models import curated, find, folder
+from rbe_edge.packing.effort_name import EFFORT_NAMES
+
+if TYPE_CHECKING:
+    from rbe_edge.cli.pull_table import Expected
+
+_BITS = (3, 4, 5)
+
+_EXAMPLE = """\
+example:
+  rbe pull                                    a list: sizes, licence, whether each fits here and how fast it may be
+  rbe pull smollm2-135m                       fetch and pack one of them; then: rbe chat smollm2-135m
+  rbe pull qwen2.5-0.5b:5bit
+  rbe pull HuggingFaceTB/SmolLM2-360M-Instruct --bits 3 --effort normal
+
+Needs: pip install 'rbe-edge[hub]'
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "pull",
+        help="fetch a model and pack it; alone: a list of models",
+        description="Fetches a model from the hub and packs it into the model folder. A model that is there already is "
+        "packed anew only where the hub has a newer one. Without MODEL: a short list, and what each takes here.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a name of the list, or org/name of the hub")
+    parser.add_argument("--bits", metavar="B", type=float, help="bits per weight of the whole file (4)")
+    parser.add_argument("--effort", choices=EFFORT_NAMES, default="quick", help="quick takes minutes (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="write the list, or what was made, as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.model is None:
+        return _list(arguments.json)
+    repository, bits = _wanted(arguments.model, arguments.bits)
+    with waiting() as waiter:
+        path = find.pulled(repository, waiter, bits, arguments.effort)
+    name = folder.name_of(path)
+    if arguments.json:
+        print(json.dumps({"name": name, "path": str(path), "repository": repository, "bytes": path.stat().st_size}))
+        return 0
+    print(f"{printable(name)}: {size(path.stat().st_size)} in {printable(str(path))}")
+    print(f"try it: rbe chat {printable(name)}")
+    return 0
+
+
+def _wanted(text: str, bits: float | None) -> tuple[str, float]:
+    """Repository and bits of what was asked for. Raises OptionError."""
+    match = re.fullmatch(r"(.+?)(?::(\d{1,2}(?:\.\d{1,4})?)bit)?", text)
+    assert match is not None
+    base, named = match[1], match[2]
+    if named and bits is not None and float(named) != bits:
+        raise OptionError(f"{text} and --bits {bits:g} differ; give the bits once")
+    offer = curated.named(base)
+    if offer is None and not find.is_repository(base):
+        raise OptionError(f"{base} is neither on the list nor org/name of the hub; `rbe pull` shows the list")
+    return offer.repository if offer else base, float(named) if named else find.DEFAULT_BITS if bits is None else bits
+
+
+def _list(as_json: bool) -> int:
+    from rbe_edge.cli.pull_table import expectations
+
+    found = expectations(curated.offers(), _BITS)
+    if as_json:
+        print(json.dumps([_entry(expected) for expected in found]))
+        return 0
+    width = max(len(expected.offer.name) for expected in found)
+    heads = " ".join(f"{f'{bits} bits':>9}" for bits in _BITS)
+    print(f"{'name':<{width}} {heads}  {'memory':>9}  {'tokens/s':>8}  {'here':<8}  licence")
+    for expected in found:
+        sizes = " ".join(f"{size(expected.offer.file_bytes(bits)):>9}" for bits in _BITS)
+        speed = "?" if expected.tokens_per_second is None else f"{expected.tokens_per_second:.3g}"
+        fits = {True: "fits", False: "too large", None: "?"}[expected.fits]
+        print(
+            f"{expected.offer.name:<{width}} {sizes}  {size(expected.memory):>9}  {speed:>8}  {fits:<9} "
+            f"{expected.offer.licence}; {expected.offer.what}"
+        )
+    note(
+        "memory: to run at 4 bits with a context of 4096 at most. tokens/s: at 4 bits, what memory and cores of this "
+        "machine allow at most. Fetch one: rbe pull NAME"
+    )
+    return 0
+
+
+def _entry(expected: Expected) -> dict[str, object]:
+    offer = expected.offer
+    sizes = {f"{bits}": offer.file_bytes(bits) for bits in _BITS}
+    known = {"memory": expected.memory, "tokens_per_second": expected.tokens_per_second, "fits": expected.fits}
+    return {**dataclasses.asdict(offer), "bytes_by_bits": sizes, **known}

@@ -1,0 +1,225 @@
+"""Ctrl-C while the C library runs on the main thread: never lost, never printed, obeyed at once.
+
+Python runs a handler of signals between two of its own instructions, so not before a call of the library returns; and
+where the library calls back, ctypes prints what the handler raises and forgets it. Three things help:
+
+* call() keeps the program's handler until an exception can be carried out;
+* watched() lets a second thread cancel the call at the signal, which the system tells it while the main thread is in C;
+* aside() lets the main thread wait for a call that nothing cancels, and leave it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    _SignalHandler = Callable[[int, FrameType | None], object]
+
+_T = TypeVar("_T")
+
+
+class Interrupts:
+    """Where callbacks are. A handler that raises only notes the signal, and the program's own handler runs where an
+    exception can be carried out: late in a callback (deliver()), or behind the call."""
+
+    def __init__(self) -> None:
+        self._handler: _SignalHandler | None = None  # the program's own
+        self._noted: tuple[int, FrameType | None] | None = None
+
+    def call(self, function: Callable[..., int], *arguments: object) -> int:
+        handler = signal.getsignal(signal.SIGINT) if _on_main_thread() else None
+        if not callable(handler) or handler == self._note:  # no handler of Python's; a call from a callback
+            return function(*arguments)
+        try:
+            self._handler = handler
+            signal.signal(signal.SIGINT, self._note)
+            return function(*arguments)
+        finally:
+            if signal.getsignal(signal.SIGINT) == self._note:  # else a callback has put another in its place
+                signal.signal(signal.SIGINT, handler)
+            self.deliver()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._noted = number, frame
+
+    def deliver(self) -> None:
+        """Runs the program's handler for a signal that was noted; raises what it raises."""
+        if self._noted is not None and _on_main_thread():
+            noted, self._noted = self._noted, None
+            assert self._handler is not None
+            self._handler(*noted)
+
+
+class Watch:
+    """cancelled: whether the call was cancelled for a Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+
+
+class _Watcher:
+    """A thread that the system wakes at a signal, through a pipe (signal.set_wakeup_fd), whatever the main thread does.
+    What the pipe holds is read under the lock alone, so that no signal is taken for one of a later call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancel: Callable[[], object] | None = None
+        self._watch = Watch()
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._reading, False)
+        os.set_blocking(self._writing, False)
+        threading.Thread(target=self._run, name="rbe-interrupts", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            select.select([self._reading], [], [])
+            with self._lock:
+                if signal.SIGINT in self._signals() and self._cancel is not None:
+                    self._watch.cancelled = True
+                    self._cancel()
+
+    def _signals(self) -> bytes:
+        try:
+            return os.read(self._reading, 64)
+        except BlockingIOError:
+            return b""
+
+    def begin(self, cancel: Callable[[], object], watch: Watch) -> None:
+        with self._lock:
+            self._cancel, self._watch = cancel, watch
+        signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+
+    def end(self) -> None:
+        signal.set_wakeup_fd(-1)
+        with self._lock:
+            self._cancel = None
+            self._signals()
+
+
+_watcher: _Watcher | None = None
+_watching = False
+
+
+def _forget_watcher() -> None:
+    """In a forked child, which has no second thread."""
+    global _watcher, _watching
+    _watcher, _watching = None, False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_watcher)
+
+
+@contextmanager
+def watched(cancel: Callable[[], object], watch: Watch) -> Iterator[None]:
+    """During one call of the library: a Ctrl-C calls cancel(), on another thread, and the main thread raises
+    KeyboardInterrupt once the call returns; `watch` says behind it whether that was so. Nothing is watched on other
+    threads, where the program handles the signal itself, or an event loop is told of signals; and within a call that is
+    watched already."""
+    global _watcher, _watching
+    if _watching or not (_on_main_thread() and os.name == "posix" and _raises()) or _is_told():
+        yield
+        return
+    if _watcher is None:
+        _watcher = _Watcher()
+    _watching = True
+    try:
+        _watcher.begin(cancel, watch)
+        yield
+    finally:
+        _watching = False
+        _watcher.end()
+
+
+def _is_told() -> bool:
+    """Whether somebody else is woken at signals, such as asyncio."""
+    told = signal.set_wakeup_fd(-1)
+    if told != -1:
+        signal.set_wakeup_fd(told)
+    return told != -1
+
+
+class _Aside(Generic[_T]):
+    def __init__(self, work: Callable[[], _T], dispose: Callable[[_T], object]) -> None:
+        self._work, self._dispose = work, dispose
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._left = False
+        self._made: list[_T] = []
+        self._raised: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            made = self._work()
+            with self._lock:
+                if not self._left:
+                    self._made.append(made)
+                    return
+            self._dispose(made)
+        except BaseException as error:
+            self._raised = error
+        finally:
+            self._done.set()
+
+    def wait(self) -> _T:
+        try:
+            self._done.wait()
+        except BaseException:
+            with self._lock:
+                self._left = True
+            for made in self._made:
+                self._dispose(made)
+            raise
+        if self._raised is not None:
+            raise self._raised
+        return self._made[0]
+
+
+def aside(work: Callable[[], _T], dispose: Callable[[_T], object]) -> _T:
+    """work(), which no one can cancel, on another thread, while the main thread waits where Ctrl-C reaches it. What
+    comes when nobody waits any more is given to dispose(), on that thread. Elsewhere than on the main thread, and where
+    the program handles the signal itself: work()."""
+    if not (_on_main_thread() and _raises()):
+        return work()
+    both = _Aside(work, dispose)
+    threading.Thread(target=both.run, name="rbe-aside", daemon=True).start()
+    return both.wait()
+
+
+def _raises() -> bool:
+    """Whether Ctrl-C raises KeyboardInterrupt, as it does in a program that says nothing about it."""
+    return signal.getsignal(signal.SIGINT) in (signal.default_int_handler, press)
+
+
+_pressed = False
+
+
+def press(number: int, frame: FrameType | None) -> None:
+    """A handler of SIGINT that raises KeyboardInterrupt and remembers that it did: a module in C that is being imported
+    may make another exception of it."""
+    global _pressed
+    _pressed = True
+    raise KeyboardInterrupt
+
+
+def was_pressed() -> bool:
+    """Whether Ctrl-C came, to press(), and was not answered yet by forget_press()."""
+    return _pressed
+
+
+def forget_press() -> None:
+    """For whoever catches KeyboardInterrupt and goes on."""
+    global _pressed
+    _pressed = False
+
+
+def _on_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

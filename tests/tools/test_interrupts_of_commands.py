@@ -1,0 +1,53 @@
+"""The program that presses Ctrl-C: a few presses of every command, all obeyed; and it sees what is not."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_models
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools import interrupts
+
+_NAMES = [
+    "run",
+    "pipe",
+    "chat",
+    "eval",
+    "modes",
+    "bench",
+    "serve",
+    "inspect",
+    "list",
+    "doctor",
+    "pack",
+    "quick",
+    "tune",
+]
+
+
+@pytest.fixture
+def trial(tmp_path: Path, tiny_model: Path) -> interrupts.Trial:
+    source = tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "tiny")
+    return interrupts.Trial(interrupts.DEMO, source, tmp_path, 1.0)
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_few_presses(trial: interrupts.Trial, name: str) -> None:
+    found = interrupts.run(trial, name, 3, random.Random(name))
+    assert found.faults == []
+
+
+def test_deafness_and_tracebacks_are_seen(trial: interrupts.Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
+    loud = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: raise OSError('rbe_edge/cli')"
+    monkeypatch.setattr(interrupts, "PATIENCE_S", 0.5)
+    for code, what in ((deaf, "not obeyed"), (loud, "shows Traceback")):
+        monkeypatch.setattr(interrupts, "PROGRAM", [sys.executable, "-c", code])
+        outcome = interrupts.Outcome()
+        interrupts.press_plain(trial, [], 1.0, outcome)
+        assert len(outcome.faults) == 1 and what in outcome.faults[0]
