@@ -44,8 +44,9 @@ class Access:
         request.state.may_use_the_server = True  # for its connection, which is no stranger's from now on
 
     def check_page(self, request: Request) -> None:
-        """A web page in a browser of this machine must not use the server unless an option allows it: neither by a
-        cross-origin request, nor by resolving its own name to this machine's address (DNS rebinding)."""
+        """A web page in a browser of this machine must not use the server unless it is the server's own (pages.py) or
+        an option allows it: neither by a cross-origin request, nor by resolving its own name to this machine's address
+        (DNS rebinding)."""
         if self._local_only and self._api_key is None:
             try:
                 host = urlsplit(f"//{request.headers.get('host', '')}").hostname
@@ -56,12 +57,19 @@ class Access:
                     403, "this server answers requests for localhost alone; start it with --api-key for others"
                 )
         origin = request.headers.get("origin")
-        if origin is not None and not _is_allowed(origin, self._cors_origins):
+        own = origin is not None and _is_own(origin, request.headers.get("host", ""))
+        if origin is not None and not own and not _is_allowed(origin, self._cors_origins):
             raise ApiError(403, "web pages of this origin may not use the server; --cors-origin allows it")
 
 
 def _is_allowed(origin: str, origins: Sequence[str]) -> bool:
     return "*" in origins or origin in origins
+
+
+def _is_own(origin: str, host: str) -> bool:
+    """Whether the page of a request came from the host that the request goes to. The scheme may be that of a proxy."""
+    scheme, _, place = origin.partition("://")
+    return scheme in ("http", "https") and place != "" and place.lower() == host.lower()
 
 
 class Cors:

@@ -29,6 +29,7 @@ from rbe_edge.server.bodies import Bodies, BodyLimits
 from rbe_edge.server.fields import Fields, parse_object
 from rbe_edge.server.job import Finish, Job, Piece
 from rbe_edge.server.log import cause_of
+from rbe_edge.server.pages import page_routes
 from rbe_edge.server.service import Service, api_error
 from rbe_edge.server.tool_calls import ToolCall, ToolCallReader, WordReader
 
@@ -71,6 +72,7 @@ def make_app(service: Service, options: AppOptions) -> Starlette:
         Route("/v1/chat/completions", endpoints.chat, methods=["POST"]),
         Route("/v1/completions", endpoints.text, methods=["POST"]),
         Route("/v1/embeddings", endpoints.embeddings, methods=["POST"]),
+        *page_routes(access, _guarded, needs_key=options.api_key is not None),
     ]
 
     paths = [route.path for route in routes if "{" not in route.path]
