@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rbe_edge.runtime.governor import PowerChoice
     from rbe_edge.runtime.model import Model
     from rbe_edge.server import serve
-    from rbe_edge.server.service import ServiceOptions
+    from rbe_edge.server.service import Service, ServiceOptions
 
 _KEY_VARIABLE = "RBE_API_KEY"
 _SLOTS = 4
@@ -91,6 +91,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     add_power_arguments(parser, follows=True)
     parser.add_argument("--json", action="store_true", help="write where it listens as one JSON object")
+    parser.add_argument(
+        "--qr", action="store_true", help="show the chat page's address as a QR code for a phone, with the key"
+    )
     parser.set_defaults(run=run)
 
 
@@ -100,6 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
     place = serve.Place(arguments.host, arguments.port, arguments.stop_timeout)
     key = arguments.api_key if arguments.api_key is not None else os.environ.get(_KEY_VARIABLE)
     place.check_key(key)
+    if arguments.qr:
+        _check_qr(arguments, place)
     if arguments.max_body < 1024:
         raise OptionError(f"--max-body must be 1024 or more, not {arguments.max_body}")
     choice = power_choice(arguments)
@@ -115,6 +120,7 @@ def _serve(
     from rbe_edge.runtime.governor import Governor
     from rbe_edge.runtime.model import Model, demo_path
     from rbe_edge.server import serve
+    from rbe_edge.server.address import page_url, reachable_host
     from rbe_edge.server.app import AppOptions, make_app
     from rbe_edge.server.bodies import BodyLimits
     from rbe_edge.server.log import log_switch
@@ -133,21 +139,46 @@ def _serve(
     ):
         if limited:
             note(limited)
-        host, port = listener.getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
         def started() -> None:
+            host, port = listener.getsockname()[:2]
             if arguments.json:
-                print(
-                    json.dumps({"url": url, "model": service.model_id, "context": service.scheduler.context}),
-                    flush=True,
-                )
+                _write_json(page_url(host, port), service)
             else:
-                print(f"{printable(service.model_id)} at {url}; Ctrl-C stops it", flush=True)
+                _write_places(arguments, service.model_id, reachable_host(host), port, None if place.local else key)
 
         serve.run(make_app(service, app_options), listener, place, started)
     note("stopped")
     return 0
+
+
+def _check_qr(arguments: argparse.Namespace, place: serve.Place) -> None:
+    from rbe_edge.cli.qr_code import check_qr
+
+    if arguments.json:
+        raise OptionError("--qr and --json exclude one another")
+    if place.local:
+        raise OptionError(f"no phone reaches {place.host}: for --qr give --host 0.0.0.0 and an --api-key")
+    check_qr()
+
+
+def _write_json(page: str, service: Service) -> None:
+    told = {"url": f"{page}v1", "model": service.model_id, "context": service.scheduler.context, "page": page}
+    print(json.dumps(told), flush=True)
+
+
+def _write_places(arguments: argparse.Namespace, model_id: str, host: str, port: int, key: str | None) -> None:
+    """For a person. The key is written to a terminal, and where --qr asks for it, but not into the log of a service."""
+    from rbe_edge.server.address import page_url
+
+    is_terminal = sys.stdout.isatty()
+    print(f"{printable(model_id)} at {page_url(host, port)}v1; Ctrl-C stops it")
+    print(f"chat in a browser: {page_url(host, port, key if is_terminal else None)}")
+    if arguments.qr:
+        from rbe_edge.cli.qr_code import qr_code
+
+        print(qr_code(page_url(host, port, key), is_terminal))
+    sys.stdout.flush()
 
 
 def _session_options(arguments: argparse.Namespace) -> SessionOptions:

@@ -71,6 +71,7 @@ function showState(node) {
 
 function open(other) {
   running?.abort();
+  setRunning(null);
   chat = other;
   draw();
   sidebar.show();
@@ -181,7 +182,7 @@ function pick(index, step) {
   thread.scrollTop = top;
 }
 
-function requestFor(asked) {
+function requestFor(chat, asked) {
   const { temperature, maxTokens, system } = store.settings();
   const messages = system.trim() ? [{ role: "system", content: system }] : [];
   for (const index of store.shown(chat)) {
@@ -196,8 +197,8 @@ async function reply(asked) {
   if (running) return;
   const mine = chat;
   delete mine.picks[asked];
-  setRunning(new AbortController());
-  const { signal } = running;
+  const controller = new AbortController();
+  setRunning(controller);
   const path = store.shown(mine);
   const shownPath = path.slice(0, path.indexOf(asked) + 1);
   byId("messages").classList.remove("empty");
@@ -206,27 +207,25 @@ async function reply(asked) {
   thread.scrollTop = thread.scrollHeight;
   save();
   let live = null;
+  let failure = null;
   try {
     if (!known.length && !(await connect())) return;
     await withKey(async () => {
-      for await (const part of answer(requestFor(asked), signal)) {
+      for await (const part of answer(requestFor(mine, asked), controller.signal)) {
         live ||= new Live(mine, asked, waiting);
         live.take(part);
       }
     });
   } catch (error) {
-    if (error.name !== "AbortError") {
-      live?.end();
-      setRunning(null);
-      offer(error, asked);
-      return;
-    }
-    live ||= new Live(mine, asked, waiting);
-    live.node.stopped = true;
+    if (error.name === "AbortError") {
+      if (mine === chat) live ||= new Live(mine, asked, waiting);
+      if (live) live.node.stopped = true;
+    } else failure = error;
   } finally {
     waiting.end();
-    if (mine === chat) setRunning(null);
+    if (running === controller) setRunning(null);
     live?.end();
+    if (failure && mine === chat) offer(failure, asked);
   }
 }
 

@@ -58,7 +58,7 @@ function drawn(block) {
 }
 
 function code(block) {
-  const head = element("div", { class: "code-head" }, element("span", {}, block.info || "text"));
+  const head = element("div", { class: "code-head" }, element("span", {}, block.info));
   head.append(copyButton(() => block.text, "Copy code"));
   const body = element("pre", { tabindex: "0", dir: "ltr" }, element("code", {}, block.text));
   return element("div", { class: "code" }, head, body);
