@@ -18,7 +18,8 @@ def _text(kind: str, text: str) -> Json:
 
 
 def _completion(tag: str, summary: str, asked: str, given: str, details: str) -> Json:
-    streamed = {"text/event-stream": {"schema": {"type": "string", "description": "Chunks, then [DONE]"}}}
+    said = "Events whose data are chunks of the answer, then [DONE]"
+    streamed = {"text/event-stream": {"schema": {"description": said}}}
     return {
         "tags": [tag],
         "summary": summary,

@@ -72,10 +72,10 @@ _BASE: Json = {
     "max_tokens": _whole(1, 2**31 - 1, "Until the context is full unless given"),
 }
 
-_PART: Json = _object(["type"], type={"enum": ["text", "refusal"]}, text=_maybe("string"), refusal=_maybe("string"))
-_PART["anyOf"] = [
-    {"properties": {"type": {"const": kind}, kind: _TEXT}, "required": ["type", kind]} for kind in ("text", "refusal")
-]
+_PART: Json = {
+    "type": "object",
+    "anyOf": [_object(["type", kind], **{"type": {"const": kind}, kind: _TEXT}) for kind in ("text", "refusal")],
+}
 _CONTENT: Json = {"anyOf": [_TEXT, _list(_PART, minItems=1, maxItems=10_000)]}
 _CALL_ASKED = _object(
     ["function"], id=_maybe("string"), function=_object(["name"], name=_TEXT, arguments=_maybe("string"))
@@ -133,14 +133,14 @@ _FORMAT: Json = {
         _object(
             ["type", "json_schema"],
             type={"const": "json_schema"},
-            json_schema=_object(["schema"], name=_maybe("string"), schema={"type": ["object", "boolean"]}),
+            json_schema=_object(["schema"], schema={"type": ["object", "boolean"]}),
         ),
     ],
 }
 _TOOL_CHOICE: Json = {
     "anyOf": [
         {"enum": ["none", "auto", "required", None]},
-        _object(["function"], type={"const": "function"}, function=_object(["name"], name=_TEXT)),
+        _object(["function"], function=_object(["name"], name=_TEXT)),
     ],
 }
 

@@ -71,7 +71,7 @@ def says(page: Any, body: str, status: int = 200, **headers: str) -> None:
 def send(page: Any, text: str) -> None:
     """Types a message and sends it."""
     page.fill("#message", text)
-    page.press("#message", "Enter")
+    page.click("#send")
 
 
 def settle(page: Any) -> None:

@@ -84,7 +84,8 @@ function table(block) {
       {},
       ...cells.map((text, column) => {
         const side = block.align[column] ? { class: block.align[column] } : {};
-        return filled(element(tag, tag === "th" ? { scope: "col", ...side } : side), text);
+        const made = tag === "th" && text ? element("th", { scope: "col", ...side }) : element("td", side);
+        return filled(made, text);
       })
     );
   const width = Math.max(block.head.length, ...block.rows.map((cells) => cells.length));
