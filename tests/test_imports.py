@@ -109,7 +109,7 @@ def test_the_command_line_brings_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_everything_imports_without_the_extras(tmp_path: Path) -> None:
-    http = [f"rbe_edge.server.{name}" for name in ("access", "app", "bodies", "connections", "http_server")]
+    http = [f"rbe_edge.server.{name}" for name in ("access", "app", "bodies", "connections", "http_server", "pages")]
     names = [name for name in rooms.modules() if not name.startswith("rbe_edge.tui") and name not in http]
     code = (
         "import sys, importlib\n"

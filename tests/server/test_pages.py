@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,9 +55,9 @@ def test_pages_need_nothing_from_elsewhere(with_key: Running, path: str) -> None
 
 
 def test_the_chat_page_is_small(server: Running) -> None:
-    """Compressed as it is sent."""
-    sizes = [len(gzip.compress(one.content)) for one in files_of(server, "/").values()]
-    assert sum(sizes) < CHAT_PAGE_BYTES / 2
+    """Even where nothing is compressed."""
+    sizes = {address: len(one.content) for address, one in files_of(server, "/").items()}
+    assert 20_000 < sum(sizes.values()) < CHAT_PAGE_BYTES, sizes
 
 
 def test_every_file_is_used(server: Running) -> None:
@@ -72,7 +71,7 @@ def test_a_browser_asks_whether_a_file_has_changed(server: Running) -> None:
         headers = {"Accept-Encoding": coding}
         first = httpx.get(f"{server.url}/", headers=headers)
         assert (first.headers.get("content-encoding") == "gzip") == (coding == "gzip")
-        assert first.text == (FOLDER / "index.html").read_text(encoding="utf-8")
+        assert first.text.splitlines()[-1] == "</html>" and 5000 < len(first.text)
         tag = first.headers["etag"]
         again = httpx.get(f"{server.url}/", headers={**headers, "If-None-Match": f'"x", W/{tag}'})
         assert (again.status_code, again.content) == (304, b"")

@@ -2,8 +2,8 @@
 
 import { answer, models, powerMode, ServerError } from "./connection.js";
 import { askForKey, showSettings, watchSettings } from "./dialogs.js";
-import { byId, element, icon, notice, tell } from "./elements.js";
-import { figures, message, problem } from "./messages.js";
+import { byId, element, icon, notice, onClick, tell, wordButton } from "./elements.js";
+import { figures, message, problem, Waiting } from "./messages.js";
 import { Sidebar } from "./sidebar.js";
 import * as store from "./store.js";
 
@@ -64,7 +64,6 @@ async function withKey(work) {
 function showState(node) {
   const mode = node.power?.mode && `power: ${node.power.mode}`;
   byId("state").textContent = figures({ speed: node.speed, power: { mode } });
-  byId("state").title = node.power?.reason ? `power mode ${node.power.mode}: ${node.power.reason}` : "power mode, speed";
 }
 
 // ---- conversations ----
@@ -99,9 +98,9 @@ function draw() {
   const drawn = path.map((index) => message(chat.nodes[index], index, about(index), actions));
   byId("messages").replaceChildren(...(drawn.length ? drawn : [welcome()]));
   byId("messages").classList.toggle("empty", !drawn.length);
-  const last = chat.nodes[path[path.length - 1]];
+  const last = chat.nodes[path.at(-1)];
   if (last?.role === "user" && !running) {
-    fail(new ServerError("cut", "This question has no answer yet."), [["Answer it", () => reply(path[path.length - 1])]]);
+    fail(new ServerError("cut", "This question has no answer yet."), [["Answer it", () => reply(path.at(-1))]]);
   }
   lookAtEnd();
 }
@@ -113,12 +112,8 @@ function about(index) {
 
 function welcome() {
   const context = known.find((one) => one.id === modelName())?.context;
-  const tries = TRIES.map((text) => {
-    const made = element("button", { type: "button" }, text);
-    made.addEventListener("click", () => send(text));
-    return made;
-  });
-  const line = context ? `It runs on the server's own machine and remembers ${context.toLocaleString("en")} tokens.` : "";
+  const tries = TRIES.map((text) => wordButton(text, () => send(text)));
+  const line = context ? `It runs here and remembers ${context.toLocaleString("en")} tokens.` : "";
   return element(
     "div",
     { class: "welcome" },
@@ -154,9 +149,9 @@ function lookAtEnd() {
 async function send(text) {
   if (running || !text.trim()) return;
   const path = store.shown(chat);
-  const before = path.length ? path[path.length - 1] : -1;
-  if (chat.nodes[before]?.role === "user") chat.nodes[before].text += `\n\n${text.trim()}`; // it had no answer
-  const asked = chat.nodes[before]?.role === "user" ? before : store.add(chat, before, "user", text.trim());
+  let asked = path.at(-1) ?? -1;
+  if (chat.nodes[asked]?.role === "user") chat.nodes[asked].text += `\n\n${text.trim()}`; // it had no answer
+  else asked = store.add(chat, asked, "user", text.trim());
   field.value = "";
   fit();
   await reply(asked);
@@ -246,28 +241,6 @@ function setRunning(controller) {
   document.body.classList.toggle("running", Boolean(controller));
 }
 
-// The time until an answer begins.
-class Waiting {
-  constructor(parent) {
-    this.line = element("p", { class: "waiting soft" }, element("span", { class: "dots", "aria-hidden": "true" }), element("span"));
-    parent.append(this.line);
-    this.began = Date.now();
-    this.timer = setInterval(() => this.tick(), 1000);
-    tell("The answer is being made");
-  }
-
-  tick() {
-    const seconds = Math.round((Date.now() - this.began) / 1000);
-    const why = seconds < 15 ? "" : ": the server reads a long conversation, loads its model, or answers others first";
-    this.line.lastChild.textContent = seconds < 3 ? "" : `waits ${seconds} s${why}`;
-  }
-
-  end() {
-    clearInterval(this.timer);
-    this.line.remove();
-  }
-}
-
 // An answer that is being made.
 class Live {
   constructor(conversation, asked, waiting) {
@@ -349,11 +322,10 @@ function onFieldKey(event) {
     event.preventDefault();
     if (!running) send(field.value);
   } else if (event.key === "ArrowUp" && !field.value) {
-    const edits = byId("messages").querySelectorAll("button[aria-label=Edit]");
-    if (edits.length) {
-      event.preventDefault();
-      edits[edits.length - 1].click();
-    }
+    const edit = [...byId("messages").querySelectorAll("button[aria-label=Edit]")].at(-1);
+    if (!edit) return;
+    event.preventDefault();
+    edit.click();
   }
 }
 
@@ -372,7 +344,7 @@ function start() {
     one.prepend(icon(one.dataset.icon));
     one.title = one.ariaLabel || "";
   }
-  byId("open-settings").addEventListener("click", showSettings);
+  onClick(byId("open-settings"), showSettings);
   byId("models").addEventListener("change", (event) => {
     store.keepSettings({ model: event.target.value });
     connect();
@@ -386,9 +358,8 @@ function start() {
   field.addEventListener("keydown", onFieldKey);
   document.addEventListener("keydown", onKey);
   thread.addEventListener("scroll", lookAtEnd, { passive: true });
-  byId("jump").addEventListener("click", () => (thread.scrollTop = thread.scrollHeight));
+  onClick(byId("jump"), () => (thread.scrollTop = thread.scrollHeight));
   addEventListener("resize", lookAtEnd);
-  addEventListener("pagehide", () => running && store.keep(chat));
   addEventListener("storage", (event) => {
     if (!store.isConversation(event.key)) return;
     const changed = store.conversation(chat.id); // by another tab

@@ -16,31 +16,26 @@ async function ask(path, options = {}) {
   if (key()) headers.Authorization = `Bearer ${key()}`;
   let response;
   try {
-    response = await fetch(path, { ...options, headers, cache: "no-store", credentials: "same-origin" });
+    response = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ServerError("gone", "The server cannot be reached.", "Start it again with rbe serve, or wait until this device has a network, then try again.");
+    throw new ServerError("gone", "The server cannot be reached.", "Start it again with rbe serve, or look whether this device has a network.");
   }
   if (!response.ok) throw await refusal(response);
   return response;
 }
 
 async function refusal(response) {
-  let told = {};
-  try {
-    told = (await response.json()).error || {};
-  } catch {
-    // Something between this page and the server answered.
-  }
+  const told = await response.json().then((body) => body.error || {}, () => ({})); // a proxy's is no JSON
   return understood(response.status, told, response.headers.get("Retry-After"));
 }
 
 function understood(status, told, wait) {
   const message = String(told.message || `The server answered with status ${status}.`);
   const later = Number(wait) > 0 ? `in ${Math.ceil(Number(wait))} s` : "in a moment";
-  if (status === 401) return new ServerError("key", "The server needs its API key.", "");
+  if (status === 401) return new ServerError("key", "The server needs its API key.");
   if (told.code === "context_length_exceeded") {
-    return new ServerError("long", "The conversation no longer fits into the model's memory.", "Start a new one, edit an earlier message, or make the longest answer shorter in the settings.");
+    return new ServerError("long", "The conversation no longer fits into the model's memory.", "Start a new one, or edit an earlier message.");
   }
   if (status === 429) return new ServerError("busy", "The server answers others at the moment.", `Try again ${later}.`);
   if (status === 502 || status === 503 || status === 504) {

@@ -1,6 +1,6 @@
 // Questions and settings, in the browser's own dialogs: these keep the focus, and Escape closes them.
 
-import { byId } from "./elements.js";
+import { byId, element, onClick } from "./elements.js";
 import * as store from "./store.js";
 
 // What was typed, or null where it was cancelled.
@@ -23,14 +23,6 @@ export function ask({ title, text = "", value = "", yes, secret = false }) {
     dialog.addEventListener("close", closed, { once: true });
   });
 }
-
-// Enter in the field means yes, not Cancel, which stands first.
-byId("ask").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && event.target === byId("ask-value") && !event.isComposing) {
-    event.preventDefault();
-    byId("ask-yes").click();
-  }
-});
 
 export function askForKey(again) {
   return ask({
@@ -69,20 +61,13 @@ export function watchSettings() {
     keep({ theme: event.target.value });
     document.documentElement.dataset.theme = event.target.value;
   });
-  byId("max-tokens").addEventListener("keydown", (event) => {
-    if (event.key === "Enter") event.target.blur();
-  });
   for (const dialog of document.querySelectorAll("dialog")) {
-    dialog.addEventListener("click", (event) => {
-      if (event.target === dialog) dialog.close(); // beside it
-    });
+    onClick(dialog, (event) => event.target === dialog && dialog.close()); // beside it
   }
 }
 
 export function download(name, text, type) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type }));
-  link.download = name;
+  const link = element("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }

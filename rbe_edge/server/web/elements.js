@@ -21,14 +21,23 @@ export function icon(name) {
   use.setAttribute("href", `#icon-${name}`);
   made.setAttribute("aria-hidden", "true");
   made.setAttribute("class", "icon");
+  made.setAttribute("viewBox", "0 0 24 24");
   made.append(use);
   return made;
 }
 
+export function onClick(one, action) {
+  one.addEventListener("click", action);
+  return one;
+}
+
+// With a sign.
 export function button(sign, label, action) {
-  const made = element("button", { type: "button", class: "quiet", "aria-label": label, title: label }, icon(sign));
-  made.addEventListener("click", action);
-  return made;
+  return onClick(element("button", { type: "button", class: "quiet", "aria-label": label, title: label }, icon(sign)), action);
+}
+
+export function wordButton(words, action, attributes = {}) {
+  return onClick(element("button", { type: "button", ...attributes }, words), action);
 }
 
 export function copyButton(text, label) {
@@ -70,14 +79,11 @@ export function tell(text) {
 export function notice(text, action = null, label = "") {
   const line = byId("notice");
   line.replaceChildren(element("span", {}, text));
-  if (action) {
-    const made = element("button", { type: "button" }, label);
-    made.addEventListener("click", () => {
-      line.hidden = true;
-      action();
-    });
-    line.append(made);
-  }
+  const done = () => {
+    line.hidden = true;
+    action();
+  };
+  if (action) line.append(wordButton(label, done));
   line.hidden = false;
   clearTimeout(notice.timer);
   notice.timer = setTimeout(() => (line.hidden = true), action ? 10000 : 5000);

@@ -47,7 +47,7 @@ function tokens(text) {
     } else if (letter === "*" || letter === "_" || letter === "~") {
       let size = 1;
       while (text[at + size] === letter) size += 1;
-      push(run(letter, size, around(text, at, -1), around(text, at + size, 1)));
+      push(run(letter, size, before(text, at), behind(text, at + size)));
       at += size;
     } else if (letter === "[") {
       flush();
@@ -75,11 +75,9 @@ function sticky(pattern, text, at) {
   return pattern.exec(text);
 }
 
-// The character before (step -1) or at a place; "" at an end.
-function around(text, at, step) {
-  const points = step < 0 ? [...text.slice(Math.max(at - 2, 0), at)] : [...text.slice(at, at + 2)];
-  return (step < 0 ? points[points.length - 1] : points[0]) || "";
-}
+// The characters before and at a place; "" at an end.
+const before = (text, at) => [...text.slice(Math.max(at - 2, 0), at)].pop() || "";
+const behind = (text, at) => [...text.slice(at, at + 2)][0] || "";
 
 // A run of backticks ends at the next of its length. missing: lengths that no further run has.
 function codeEnd(text, at, missing) {
@@ -111,11 +109,7 @@ function withoutPunctuation(found) {
 // What came since the bracket becomes the words of a link.
 function link(found, start, href) {
   const inner = tree(matched(found.splice(start).slice(1)));
-  found.push({ kind: "link", href, shown: plain(inner) === href, spans: inner });
-}
-
-function plain(list) {
-  return list.map((one) => one.text ?? plain(one.spans)).join("");
+  found.push({ kind: "link", href, shown: inner.length === 1 && inner[0].text === href, spans: inner });
 }
 
 // CommonMark's rules of what a run may do, by the characters around it.
@@ -176,19 +170,19 @@ function tree(list) {
   let skipped = 0;
   for (const token of list) {
     if (token.kind !== "run") {
-      stack[stack.length - 1].push(token);
+      stack.at(-1).push(token);
       continue;
     }
     for (let n = 0; n < token.ends.length; n++) {
       if (skipped) skipped -= 1;
       else stack.pop();
     }
-    if (token.left) stack[stack.length - 1].push({ kind: "text", text: token.letter.repeat(token.left) });
+    if (token.left) stack.at(-1).push({ kind: "text", text: token.letter.repeat(token.left) });
     for (const kind of token.starts) {
       if (stack.length > DEEPEST) skipped += 1;
       else {
         const span = { kind, spans: [] };
-        stack[stack.length - 1].push(span);
+        stack.at(-1).push(span);
         stack.push(span.spans);
       }
     }

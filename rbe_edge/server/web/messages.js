@@ -1,6 +1,6 @@
 // Draws messages: what was asked, what was answered, and what can be done with them.
 
-import { button, copyButton, element } from "./elements.js";
+import { button, copyButton, element, tell, wordButton } from "./elements.js";
 import { MarkdownView, visible } from "./markdown_view.js";
 
 // about: {versions, at, busy, modelName}: how many versions there are of it, and which it is.
@@ -23,15 +23,14 @@ function question(node, index, about, actions) {
 function edit(article, node, index, actions) {
   const field = element("textarea", { dir: "auto", "aria-label": "Edit the question", rows: "3" });
   field.value = node.text;
-  const cancel = element("button", { type: "button" }, "Cancel");
-  const save = element("button", { type: "submit", class: "first" }, "Send");
-  const form = element("form", { class: "editing" }, field, element("div", { class: "buttons end" }, cancel, save));
   const whole = [...article.childNodes];
   const close = () => {
     article.replaceChildren(...whole);
     article.querySelector("button[aria-label=Edit]").focus();
   };
-  cancel.addEventListener("click", close);
+  const save = element("button", { class: "first" }, "Send");
+  const line = element("div", { class: "buttons end" }, save, wordButton("Cancel", close));
+  const form = element("form", { class: "editing" }, field, line);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (field.value.trim()) actions.edit(index, field.value.trim());
@@ -96,11 +95,28 @@ export function figures(node) {
 export function problem(error, buttons) {
   const words = [element("strong", {}, error.message)];
   if (error.advice) words.push(" ", error.advice);
-  const line = element("div", { class: "buttons" });
-  for (const [label, action] of buttons) {
-    const made = element("button", { type: "button" }, label);
-    made.addEventListener("click", action);
-    line.append(made);
-  }
+  const line = element("div", { class: "buttons" }, ...buttons.map(([label, action]) => wordButton(label, action)));
   return element("div", { class: "problem", role: "alert" }, element("p", {}, ...words), line);
+}
+
+// The time until an answer begins.
+export class Waiting {
+  constructor(parent) {
+    this.line = element("p", { class: "waiting soft" }, element("span", { class: "dots", "aria-hidden": "true" }), element("span"));
+    parent.append(this.line);
+    this.began = Date.now();
+    this.timer = setInterval(() => this.tick(), 1000);
+    tell("The answer is being made");
+  }
+
+  tick() {
+    const seconds = Math.round((Date.now() - this.began) / 1000);
+    const why = seconds < 15 ? "" : ": it reads a long conversation, loads its model, or answers others first";
+    this.line.lastChild.textContent = seconds < 3 ? "" : `waits ${seconds} s${why}`;
+  }
+
+  end() {
+    clearInterval(this.timer);
+    this.line.remove();
+  }
 }

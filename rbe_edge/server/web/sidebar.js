@@ -1,7 +1,7 @@
 // The list of conversations: chosen, renamed, exported, deleted. On a narrow screen it lies over the page.
 
 import { ask, download } from "./dialogs.js";
-import { button, byId, element, notice } from "./elements.js";
+import { button, byId, element, notice, onClick, wordButton } from "./elements.js";
 import * as store from "./store.js";
 
 const narrow = matchMedia("(max-width: 56rem)");
@@ -10,18 +10,18 @@ const narrow = matchMedia("(max-width: 56rem)");
 export class Sidebar {
   constructor(actions) {
     this.actions = actions;
-    byId("open-side").addEventListener("click", () => this.toggle(true));
-    byId("close-side").addEventListener("click", () => this.toggle(false));
-    byId("veil").addEventListener("click", () => this.toggle(false));
+    onClick(byId("open-side"), () => this.toggle(true));
+    onClick(byId("close-side"), () => this.toggle(false));
+    onClick(byId("veil"), () => this.toggle(false));
     byId("side").addEventListener("keydown", (event) => {
       if (event.key === "Escape" && narrow.matches) this.toggle(false);
     });
-    byId("new").addEventListener("click", () => {
+    onClick(byId("new"), () => {
       this.toggle(false);
       actions.create();
     });
-    byId("export-all").addEventListener("click", () => this.exportAll());
-    byId("import").addEventListener("click", () => byId("import-file").click());
+    onClick(byId("export-all"), () => this.exportAll());
+    onClick(byId("import"), () => byId("import-file").click());
     byId("import-file").addEventListener("change", (event) => this.importFile(event.target));
     narrow.addEventListener("change", () => this.toggle(false));
     this.toggle(false);
@@ -44,16 +44,15 @@ export class Sidebar {
     const lines = store.conversations().map((chat) => this.line(chat, chat.id === current.id));
     if (!lines.length) lines.push(element("li", { class: "soft" }, "None yet."));
     byId("conversations").replaceChildren(...lines);
-    byId("kept").hidden = false;
   }
 
   line(chat, isCurrent) {
     const title = chat.title || "Without a title";
-    const open = element("button", { type: "button", class: "open", dir: "auto", title }, title);
-    open.addEventListener("click", () => {
+    const choose = () => {
       this.toggle(false);
       this.actions.open(store.conversation(chat.id) || chat);
-    });
+    };
+    const open = wordButton(title, choose, { class: "open", dir: "auto", title });
     const line = element("li", {}, open);
     if (!isCurrent) return line;
     open.setAttribute("aria-current", "true");

@@ -41,7 +41,7 @@ function parsed(text) {
 // ---- settings and key ----
 
 export function settings() {
-  const kept = parsed(read("localStorage", SETTINGS) || "{}") || {};
+  const kept = parsed(read("localStorage", SETTINGS)) || {};
   const found = { ...DEFAULTS };
   for (const name of Object.keys(DEFAULTS)) if (typeof kept[name] === typeof DEFAULTS[name]) found[name] = kept[name];
   return found;
@@ -111,16 +111,7 @@ export function checked(value) {
       typeof node.text === "string"
   );
   if (!sound) return null;
-  const time = (given) => (Number.isFinite(given) ? given : 0);
-  return {
-    id: value.id,
-    title: typeof value.title === "string" ? value.title : "",
-    named: value.named === true,
-    created: time(value.created),
-    updated: time(value.updated),
-    nodes: value.nodes,
-    picks: value.picks && typeof value.picks === "object" ? value.picks : {},
-  };
+  return { ...value, title: String(value.title || ""), updated: Number(value.updated) || 0, picks: Object(value.picks) };
 }
 
 // ---- messages ----
@@ -140,7 +131,7 @@ export function shown(chat) {
   let parent = -1;
   while (children.has(parent)) {
     const all = children.get(parent);
-    parent = all.includes(chat.picks[parent]) ? chat.picks[parent] : all[all.length - 1];
+    parent = all.includes(chat.picks[parent]) ? chat.picks[parent] : all.at(-1);
     found.push(parent);
   }
   return found;
