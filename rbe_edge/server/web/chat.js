@@ -113,7 +113,7 @@ function about(index) {
 function welcome() {
   const context = known.find((one) => one.id === modelName())?.context;
   const tries = TRIES.map((text) => wordButton(text, () => send(text)));
-  const line = context ? `It runs here and remembers ${context.toLocaleString("en")} tokens.` : "";
+  const line = context ? `It remembers ${context.toLocaleString("en")} tokens.` : "";
   return element(
     "div",
     { class: "welcome" },
