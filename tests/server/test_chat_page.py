@@ -88,6 +88,17 @@ def test_no_version_is_lost(page: Any) -> None:
     assert [node["text"] for node in kept(page)[0]["nodes"]] == ["One?", "first", "second", "Two?", "third"]
 
 
+def test_thoughts_are_shown_and_not_sent_again(page: Any) -> None:
+    deltas = [{"reasoning_content": "<b>I th"}, {"reasoning_content": "ink"}, {"content": "so"}]
+    chunks = "".join(f"data: {json.dumps({'choices': [{'delta': delta}]})}\n\n" for delta in deltas)
+    says(page, f"{chunks}data: [DONE]\n\n")
+    assert ask(page, "Hello!") == "so"
+    assert page.inner_text(".thought") == "<b>I think"
+    with page.expect_request("**/v1/chat/completions") as asked:
+        ask(page, "And?")
+    assert [one["content"] for one in asked.value.post_data_json["messages"]] == ["Hello!", "so", "And?"]
+
+
 def test_settings_are_sent(page: Any) -> None:
     says(page, streamed("fine"))
     page.click("#open-settings")

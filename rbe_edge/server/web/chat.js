@@ -7,7 +7,7 @@ import { figures, message, problem, Waiting } from "./messages.js";
 import { Sidebar } from "./sidebar.js";
 import * as store from "./store.js";
 
-const TRIES = ["Explain what a battery is.", "Write a short poem about rain.", "What can I cook with eggs and rice?"];
+const TRIES = ["Explain what a battery is.", "Write a short poem about rain.", "What can I cook with eggs?"];
 const KEEP_MS = 2000; // between two writes of an answer that grows
 const NEAR_END = 80; // px: who is so near to the end sees what comes
 
@@ -85,7 +85,7 @@ function create() {
 function save() {
   if (!store.keep(chat) && !save.warned) {
     save.warned = true;
-    notice("The browser keeps nothing more: its storage is full or closed. Export conversations, and delete some.");
+    notice("The browser's storage is full or closed: export conversations, and delete some.");
   }
   sidebar.show();
 }
@@ -255,7 +255,7 @@ class Live {
   }
 
   take(part) {
-    if (part.text) {
+    if ("text" in part) {
       const now = performance.now();
       if (!this.first) {
         this.waiting.end();
@@ -264,6 +264,7 @@ class Live {
       }
       this.last = now;
       this.node.text += part.text;
+      if (part.thought) this.node.thought = (this.node.thought || "") + part.thought;
       this.frame ||= requestAnimationFrame(() => this.draw());
       if (Date.now() - this.kept > KEEP_MS) {
         this.kept = Date.now();
@@ -282,7 +283,7 @@ class Live {
   draw() {
     this.frame = 0;
     const follows = nearEnd();
-    this.article.view.show(this.node.text);
+    this.article.show();
     if (follows) thread.scrollTop = thread.scrollHeight;
     lookAtEnd();
   }

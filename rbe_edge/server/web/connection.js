@@ -38,7 +38,7 @@ function understood(status, told, wait) {
     return new ServerError("long", "The conversation no longer fits into the model's memory.", "Start a new one, or edit an earlier message.");
   }
   if (status === 429) return new ServerError("busy", "The server answers others at the moment.", `Try again ${later}.`);
-  if (status === 502 || status === 503 || status === 504) {
+  if (status > 501) {
     return new ServerError("busy", `The server is not ready: ${message}`, `It may be loading its model, or stopping. Try again ${later}.`);
   }
   return new ServerError("other", message, status === 500 ? "What the server printed says more." : "");
@@ -56,7 +56,7 @@ export async function powerMode() {
   return /^rbe_power_mode\{mode="(\w+)"\} 1$/m.exec(text)?.[1] || "";
 }
 
-// Yields {text}, then {finish, usage}. signal: ends it. Raises ServerError.
+// Yields {text, thought}, then {finish, usage}. signal: ends it. Raises ServerError.
 export async function* answer(request, signal) {
   const body = { ...request, stream: true, stream_options: { include_usage: true } };
   const response = await ask("v1/chat/completions", {
@@ -75,7 +75,8 @@ export async function* answer(request, signal) {
     const chunk = JSON.parse(data);
     if (chunk.error) throw understood(500, chunk.error, null);
     const choice = chunk.choices?.[0];
-    if (choice?.delta?.content) yield { text: choice.delta.content };
+    const { content, reasoning_content: thought } = choice?.delta || {};
+    if (content || thought) yield { text: content || "", thought: thought || "" };
     finish = choice?.finish_reason || finish;
     usage = chunk.usage || usage;
   }

@@ -46,24 +46,29 @@ function edit(article, node, index, actions) {
   field.setSelectionRange(field.value.length, field.value.length);
 }
 
-// The element has `view`, which shows more of the answer, and `finish()`, which draws what stands below a whole one.
+// The element has `show()`, which draws what came, the thoughts before the answer, and `finish()`, which draws what stands below a whole one.
 function reply(node, index, about, actions) {
   const body = element("div", { class: "answer" });
+  const thought = element("div", { class: "thought", dir: "auto" });
   const tools = element("div", { class: "tools" });
-  const made = element("article", { class: "reply" }, element("h2", { class: "unseen" }, node.model || about.modelName), body, tools);
-  made.view = new MarkdownView(body);
-  made.view.show(node.text);
+  const made = element("article", { class: "reply" }, element("h2", { class: "unseen" }, node.model || about.modelName), thought, body, tools);
+  const view = new MarkdownView(body);
+  made.show = () => {
+    thought.textContent = visible(node.thought || "");
+    view.show(node.text);
+  };
+  made.show();
   made.finish = (now) => {
     made.removeAttribute("aria-busy");
-    made.view.show(node.text);
-    if (!node.text.trim() && !node.error) made.view.parent.append(element("p", { class: "soft" }, "(an empty answer)"));
+    made.show();
+    if (!node.text.trim()) body.append(element("p", { class: "soft" }, "(an empty answer)"));
     tools.replaceChildren(
       ...versionButtons(index, now, actions),
       copyButton(() => node.text, "Copy the answer"),
       button("again", "Answer again", () => actions.again(index)),
       element("span", { class: "figures" }, figures(node))
     );
-    if (node.finish === "length") tools.before(element("p", { class: "soft cut" }, "The answer was cut: it is as long as the settings allow."));
+    if (node.finish === "length") tools.before(element("p", { class: "soft cut" }, "Cut: it is as long as the settings allow."));
   };
   if (!about.busy) made.finish(about);
   return made;
@@ -111,7 +116,7 @@ export class Waiting {
 
   tick() {
     const seconds = Math.round((Date.now() - this.began) / 1000);
-    const why = seconds < 15 ? "" : ": it reads a long conversation, loads its model, or answers others first";
+    const why = seconds < 15 ? "" : " for a long text, a model to load, or others";
     this.line.lastChild.textContent = seconds < 3 ? "" : `waits ${seconds} s${why}`;
   }
 

@@ -104,10 +104,9 @@ export class Sidebar {
   }
 
   async importFile(field) {
-    const file = field.files[0];
     let found = [];
     try {
-      found = JSON.parse(await file.text()).conversations.map(store.checked).filter(Boolean);
+      found = JSON.parse(await field.files[0].text()).conversations.map(store.checked).filter(Boolean);
     } catch {
       // Said below.
     }
@@ -115,8 +114,8 @@ export class Sidebar {
     const fresh = found.filter((chat) => !store.conversation(chat.id));
     for (const chat of fresh) store.keep(chat);
     this.show();
-    if (!found.length) notice(`${file.name} holds no conversations; take a file that Export all made.`);
-    else notice(`${fresh.length} imported, ${found.length - fresh.length} were here already.`);
+    if (!found.length) notice("This file holds no conversations.");
+    else notice(`${fresh.length} imported.`);
   }
 }
 
