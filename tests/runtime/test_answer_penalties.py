@@ -44,7 +44,7 @@ def test_frequency_penalty_spreads_an_answer(model: Model) -> None:
 
 
 def test_the_prompt_does_not_count(model: Model) -> None:
-    """OpenAI's penalties are of what was generated: the first token is the likeliest, however often the prompt has it."""
+    """OpenAI's penalties are of what was generated: the first token is the likeliest, prompt or not."""
     assert drawn(model, SamplingOptions(presence_penalty=100.0))[0] == drawn(model, SamplingOptions())[0]
 
 
