@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import re
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -30,6 +31,7 @@ _log = logging.getLogger("rbe_edge.server")
 _LOOK_SECONDS = 0.5
 _RETRY_SECONDS = 5
 _MOST_NAMES = 20  # of an error's message
+_BITS = re.compile(r"-(\d{1,2}(?:\.\d{1,4})?bit)$")
 
 
 class Stock(Protocol):
@@ -133,16 +135,19 @@ class Shelf:
     # ---- requests ----
 
     def at_hand(self, name: str | None) -> Lease | None:
-        """The model without waiting; None where it must be opened first. Raises ApiError where the name is missing and
-        could mean several."""
-        found = self._held[self.first.model_id] if name is None else self._in_memory(name)
-        if name is None and self._stock is not None:
-            raise wrong("model", "`model` is missing, and this server has several; GET /v1/models lists them")
+        """The model without waiting; None where it must be looked for first. name: None means the only one."""
+        if name is None:
+            found = self._held[self.first.model_id] if self._stock is None else None
+        else:
+            found = self._in_memory(name)
         return None if found is None else Lease(found, 0.0)
 
     async def lease(self, name: str | None) -> Lease:
-        """The model that a request names, opened where it is not in memory. Raises ApiError."""
-        lease = self.at_hand(name)
+        """The model that a request names, opened where it is not in memory. Raises ApiError; also where there is no name
+        and several models."""
+        if name is None and len(await self.described_all()) > 1:
+            raise wrong("model", "`model` is missing, and this server has several; GET /v1/models lists them")
+        lease = self.at_hand(name or self.first.model_id)
         if lease is not None:
             return lease
         assert name is not None
@@ -199,6 +204,9 @@ class Shelf:
     async def _in_stock(self, name: str) -> tuple[str, Path]:
         paths = await self._paths()
         known = next((one for one in _forms(name) if one in paths), None)
+        if known is None:  # a name without what stands behind `:`, where it is one model's
+            alike = [one for one in paths if one.rpartition(":")[0] in _forms(name)]
+            known = alike[0] if len(alike) == 1 else None
         if known is None:
             names = list(dict.fromkeys([*self._held, *sorted(paths)]))
             more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
@@ -260,8 +268,8 @@ def file_facts(path: Path) -> tuple[int, int]:
 
 
 def _forms(name: str) -> list[str]:
-    """What a client's name may stand for, the likeliest first: Ollama's clients add `:latest`, and write `:` before
-    what others write behind `-`."""
+    """What a client's name may stand for, the likeliest first: Ollama's clients add `:latest`, others write the name of
+    the file."""
     plain = name.removesuffix(":latest")
-    forms = (name, plain, name.removesuffix(".rbe"), plain.removesuffix(".rbe"), plain.replace(":", "-"))
-    return list(dict.fromkeys(forms))
+    forms = (name, plain, plain.removesuffix(".rbe"))
+    return list(dict.fromkeys([*forms, *(_BITS.sub(r":\1", form) for form in forms)]))
