@@ -72,7 +72,7 @@ def test_a_limit_above_the_context_is_clamped(server: Running) -> None:
 
 def test_null_is_as_if_a_field_were_not_there(server: Running) -> None:
     names = ["temperature", "top_p", "n", "stop", "seed", "logit_bias", "presence_penalty", "tools", "tool_choice",
-             "response_format", "stream", "stream_options", "logprobs", "user", "top_k", "min_p", "max_tokens"]  # fmt: skip
+             "response_format", "stream", "stream_options", "logprobs", "user", "top_k", "min_p"]  # fmt: skip
     post(server, {**CHAT, **dict.fromkeys(names), "stop": ["!"]})
     history = [
         {"role": "user", "content": "1 and 2?", "name": None},
@@ -104,7 +104,10 @@ def test_every_path_says_which_methods_it_takes(server: Running) -> None:
 
 
 def test_variables_of_the_template(model: Model) -> None:
-    template = "{% for m in messages %}{{ m.content }}{% endfor %}{% if enable_thinking is defined %}YES{{ enable_thinking }}{% endif %}"
+    template = (
+        "{% for m in messages %}{{ m.content }}{% endfor %}"
+        "{% if enable_thinking is defined %}YES{{ enable_thinking }}{% endif %}"
+    )
     with running(model, slots=1, template=template) as server:
         body = {"messages": [{"role": "user", "content": "x"}]}
         plain = post(server, body, "/apply-template").json()["prompt"]

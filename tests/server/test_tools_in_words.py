@@ -6,6 +6,7 @@ import itertools
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +14,10 @@ from server_tools import Running
 
 from rbe_edge.runtime.chat_template import Message
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.options import SamplingOptions, SessionOptions
+from rbe_edge.runtime.sampler import Sampler
 from rbe_edge.server.blocks import Blocks
-from rbe_edge.server.tool_calls import Thought, ThoughtReader, Tool, ToolCall, ToolCallReader, WordReader
+from rbe_edge.server.tool_calls import Thought, ThoughtReader, Tool, ToolCall, ToolCallReader, WordReader, free_grammar
 from rbe_edge.server.tools_in_words import in_words
 
 TOOL = Tool("add", "Adds", {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
@@ -44,27 +47,51 @@ def test_a_conversation_in_words() -> None:
     assert [message.role for message in in_words([Message("user", "x")], [TOOL])] == ["system", "user"]
 
 
-def test_what_the_model_writes_as_a_call_is_one(server: Running) -> None:
-    """The demo knows no tools. Its bytes are pushed to a call, which then can be nothing else."""
+def test_tools_are_offered_in_words(server: Running) -> None:
+    """The demo's template has no place for them; without a call its answer is text as ever."""
     httpx = pytest.importorskip("httpx")
     tools = [{"type": "function", "function": {"name": "add", "parameters": dict(TOOL.parameters)}}]
-    body = {"messages": [{"role": "user", "content": "Hello!"}], "tools": tools, "max_tokens": 120, "temperature": 0}
-    free = httpx.post(server.url + "/v1/chat/completions", json=body, timeout=60).json()["choices"][0]
-    assert free["message"]["content"] and "tool_calls" not in free["message"]
-    tokens = httpx.post(server.url + "/tokenize", json={"content": "<tool_call>", "parse_special": False}).json()[
-        "tokens"
-    ]
-    pushed = {**body, "logit_bias": {str(token): 30 for token in set(tokens)}}
-    choice = httpx.post(server.url + "/v1/chat/completions", json=pushed, timeout=60).json()["choices"][0]
-    calls = choice["message"].get("tool_calls", [])
-    if "<tool_call>" in (choice["message"]["content"] or "") or calls:
-        assert calls and set(json.loads(calls[0]["function"]["arguments"])) == {"a"}
+    body = {"messages": [{"role": "user", "content": "Hello!"}], "tools": tools, "max_tokens": 30, "temperature": 0}
+    choice = httpx.post(server.url + "/v1/chat/completions", json=body, timeout=60).json()["choices"][0]
+    assert choice["message"]["content"] and "tool_calls" not in choice["message"]
+    prompt = httpx.post(server.url + "/apply-template", json=body).json()["prompt"]
+    assert "<|im_start|>system\nYou can call functions" in prompt and '"name": "add"' in prompt
 
 
-@given(
-    st.lists(st.sampled_from(["<think>", "</think>", "<thi", "nk>", "a", " ", "\n", "<", "b</t"]), max_size=8),
-    st.data(),
-)
+@pytest.mark.parametrize("before", ["", "Well:\n", "a < b, "])
+def test_what_begins_as_a_call_is_one(model: Model, before: str) -> None:
+    """Random logits behind the opening: still a call that fits the schema comes, within the tokens that are left."""
+    pytest.importorskip("llguidance")
+    from rbe_edge.grammar.constraint import CompiledGrammar, Constraint
+    from rbe_edge.grammar.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary(model)
+    compiled = CompiledGrammar(vocabulary, free_grammar((TOOL, Tool("now", "", {"type": "object", "properties": {}}))))
+    for seed in range(4):
+        constraint, said, random = Constraint(compiled), b"", np.random.default_rng(seed)
+        for begun in model.tokenize(f"{before}<tool_call>", special=False):
+            constraint.accept(begun)
+            said += vocabulary.texts[begun]
+        with Sampler(vocabulary.size, SamplingOptions(temperature=1.0, seed=seed)) as sampler:
+            for remaining in range(120, 0, -1):
+                logits = random.normal(0, 2, vocabulary.size).astype(np.float32)
+                token = constraint.draw(logits, sampler, remaining)
+                if token is None or token in vocabulary.ends or b"</tool_call>" in said:
+                    break
+                constraint.accept(token)
+                said += vocabulary.texts[token]
+        reader = ToolCallReader()
+        parts = [*reader.push(said.decode("utf-8", "replace")), *reader.finish()]
+        (call,) = [part for part in parts if isinstance(part, ToolCall)]
+        arguments = json.loads(call.arguments)
+        assert (call.name == "add" and type(arguments["a"]) is int) or (call.name == "now")
+        assert "".join(part for part in parts if isinstance(part, str)).startswith(before)
+
+
+PIECES = st.sampled_from(["<think>", "</think>", "<thi", "nk>", "a", " ", "\n", "<", "b</t"])
+
+
+@given(st.lists(PIECES, max_size=8), st.data())
 def test_thoughts_and_words_in_any_pieces(parts: list[str], data: st.DataObject) -> None:
     """However the text comes in pieces, the same thoughts and words are found, and nothing is lost but the tags."""
     text = "".join(parts)
@@ -96,7 +123,6 @@ def test_blocks() -> None:
 
 
 def test_the_prompt_that_opens_a_thought(model: Model) -> None:
-    from rbe_edge.runtime.options import SamplingOptions, SessionOptions
     from rbe_edge.server.chat_request import ChatRequest, Request
     from rbe_edge.server.service import Service, ServiceOptions
 
