@@ -143,7 +143,7 @@ class Shelf:
         return None if found is None else Lease(found, 0.0)
 
     async def lease(self, name: str | None) -> Lease:
-        """The model that a request names, opened where it is not in memory. Raises ApiError, and so without a name where
+        """The model that a request names, opened where it is not in memory. Raises ApiError; without a name where
         there are several."""
         if name is None and len(await self.described_all()) > 1:
             raise wrong("model", "`model` is missing, and this server has several; GET /v1/models lists them")
