@@ -99,19 +99,23 @@ class _About:
         self._shelf, self._access = shelf, access
 
     async def health(self, request: Request) -> Response:
+        """Whether the server answers."""
         self._access.check_page(request)
         stopping = self._shelf.stopping
         return JSONResponse({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
 
     async def metrics(self, request: Request) -> Response:
+        """Numbers for Prometheus."""
         text = await run_in_threadpool(self._shelf.first.metrics_text)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def models(self, request: Request) -> Response:
+        """The models that may be asked for."""
         found = await self._shelf.described_all()
         return JSONResponse({"object": "list", "data": [await _told(*one) for one in found]})
 
     async def model(self, request: Request) -> Response:
+        """One of them."""
         return JSONResponse(await _told(*await self._shelf.described(request.path_params["model"])))
 
 

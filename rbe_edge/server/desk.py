@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -59,6 +60,7 @@ class Desk:
     def guarded(self, endpoint: Endpoint) -> Endpoint:
         """The endpoint, with its errors as responses."""
 
+        @functools.wraps(endpoint)
         async def answer(request: Request) -> Response:
             try:
                 return await endpoint(request)
@@ -70,6 +72,7 @@ class Desk:
     def checked(self, endpoint: Endpoint) -> Endpoint:
         """The same for who may use the server alone."""
 
+        @functools.wraps(endpoint)
         async def answer(request: Request) -> Response:
             self.access.check(request)
             return await endpoint(request)
@@ -79,6 +82,7 @@ class Desk:
     def counted(self, endpoint: Endpoint) -> Endpoint:
         """The endpoint, with its errors as responses; counted, timed and logged."""
 
+        @functools.wraps(endpoint)
         async def answer(request: Request) -> Response:
             began = time.monotonic()
             try:
@@ -109,6 +113,7 @@ class Desk:
                 lease.release()
                 raise
 
+        answer.__doc__ = read.__doc__
         return self.counted(answer)
 
     def telling(self, read: Read[_Wanted], tell: Callable[[Request, Lease, _Wanted], Awaitable[Response]]) -> Endpoint:
@@ -121,6 +126,7 @@ class Desk:
             finally:
                 lease.release()
 
+        answer.__doc__ = read.__doc__
         return self.counted(answer)
 
     async def fields(self, request: Request) -> Fields:

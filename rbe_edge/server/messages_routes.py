@@ -22,6 +22,7 @@ def messages_routes(desk: Desk) -> list[Route]:
 
 
 def _answer(fields: Fields, lease: Lease) -> Asked:
+    """An answer in the form of Anthropic's messages."""
     wanted, service = read_messages_request(fields), lease.service
     jobs = service.chat_jobs(wanted.chat)
     reader = ToolCallReader() if wanted.chat.tools else WordReader()
@@ -32,6 +33,7 @@ def _answer(fields: Fields, lease: Lease) -> Asked:
 
 
 def _count(fields: Fields, lease: Lease) -> int:
+    """How many tokens such a request has."""
     return len(lease.service.chat_tokens(read_messages_request(fields, needs_limit=False).chat))
 
 

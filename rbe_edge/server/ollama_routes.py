@@ -41,6 +41,7 @@ def ollama_routes(desk: Desk) -> list[Route]:
 
 
 def _chat(fields: Fields, lease: Lease) -> Asked | Json:
+    """An answer to a conversation, as Ollama tells it."""
     asked = read_chat(fields)
     form = _form(fields, lease, asked, is_chat=True)
     if not asked.chat.messages:
@@ -50,6 +51,7 @@ def _chat(fields: Fields, lease: Lease) -> Asked | Json:
 
 
 def _generate(fields: Fields, lease: Lease) -> Asked | Json:
+    """An answer to a prompt, as Ollama tells it."""
     wanted = read_generate(fields)
     asked, service = wanted.asked, lease.service
     form = _form(fields, lease, asked, is_chat=False)
@@ -98,12 +100,14 @@ class _Wanted:
 
 
 def _inputs(fields: Fields, lease: Lease) -> _Wanted:
+    """A vector for each text, as Ollama tells it."""
     if fields.raw("dimensions"):
         raise wrong("dimensions", "`dimensions` is not supported")
     return _embedding(fields, lease, "input")
 
 
 def _prompt(fields: Fields, lease: Lease) -> _Wanted:
+    """The vector of a text, as Ollama once told it."""
     fields.required_text("prompt")
     return _embedding(fields, lease, "prompt")
 
@@ -150,19 +154,23 @@ class _About:
         self._desk, self._shelf = desk, desk.shelf
 
     async def tags(self, request: Request) -> Response:
+        """The models that may be asked for."""
         found = await self._shelf.described_all()
         return JSONResponse({"models": await run_in_threadpool(lambda: [listed(*one) for one in found])})
 
     async def running(self, request: Request) -> Response:
+        """The models in memory."""
         held = self._shelf.in_memory
         return JSONResponse(
             {"models": await run_in_threadpool(lambda: [running(name, one) for name, one in held.items()])}
         )
 
     async def version(self, request: Request) -> Response:
+        """The version of this server."""
         return JSONResponse({"version": __version__})
 
     async def show(self, request: Request) -> Response:
+        """What a model says of itself."""
         fields = await self._desk.fields(request)
         name = fields.text("model")
         name = fields.required_text("name") if name is None else name

@@ -28,6 +28,7 @@ def openai_routes(desk: Desk) -> list[Route]:
 
 
 def _chat(fields: Fields, lease: Lease) -> Asked:
+    """An answer to a conversation, or several."""
     wanted, service = chat_request.read_chat(fields), lease.service
     jobs = service.chat_jobs(wanted)
     reader = ToolCallReader if wanted.tools else WordReader
@@ -36,6 +37,7 @@ def _chat(fields: Fields, lease: Lease) -> Asked:
 
 
 def _text(fields: Fields, lease: Lease) -> Asked:
+    """What follows a text, or token ids."""
     wanted, service = chat_request.read_text(fields), lease.service
     jobs = service.text_jobs(wanted)
     form = TextForm(service.model, service.model_id, service.fingerprint, wanted.base)
@@ -49,6 +51,7 @@ class _Inputs:
 
 
 def _inputs(fields: Fields, lease: Lease) -> _Inputs:
+    """A vector for each text."""
     wanted = chat_request.read_embedding(fields)
     return _Inputs(lease.service.embedding_inputs(wanted), wanted.base64)
 

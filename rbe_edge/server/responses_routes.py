@@ -17,6 +17,7 @@ def responses_routes(desk: Desk) -> list[Route]:
 
 
 def _respond(fields: Fields, lease: Lease) -> Asked:
+    """An answer in the form of OpenAI's responses. Nothing is kept."""
     wanted = read_response(fields)
     jobs = lease.service.chat_jobs(wanted.chat)
     reader = ToolCallReader() if wanted.chat.tools else WordReader()

@@ -112,16 +112,23 @@ class Service:
         """The conversation as the model's template writes it, marked (marked_text). more_comes: with the beginning of
         the answer. Raises ApiError."""
         self._check_length(sum(len(message.content) for message in request.messages), "messages")
-        messages: Sequence[Message] = request.messages
-        tools = [tool.as_template_sees_it() for tool in request.tools]
-        if not self.template.takes_tools:
-            messages, tools = in_words(messages, request.tools), []
         try:
-            return self.template.render_marked(
-                messages, tools, add_generation_prompt=more_comes, more=request.variables
-            )
+            if self.template.takes_tools:
+                return self._rendered(request, request.messages, more_comes)
+            messages = in_words(request.messages, request.tools)
+            try:
+                return self._rendered(request, messages, more_comes)
+            except TemplateError:
+                if not request.tools or request.messages[0].role == "system":
+                    raise
+            messages = in_words(request.messages, request.tools, has_system=False)
+            return self._rendered(request, messages, more_comes)
         except TemplateError as error:
             raise wrong("messages", str(error)) from None
+
+    def _rendered(self, request: ChatRequest, messages: Sequence[Message], more_comes: bool) -> str:
+        tools = [tool.as_template_sees_it() for tool in request.tools] if self.template.takes_tools else []
+        return self.template.render_marked(messages, tools, add_generation_prompt=more_comes, more=request.variables)
 
     def chat_tokens(self, request: ChatRequest) -> list[int]:
         """Token ids of that text."""

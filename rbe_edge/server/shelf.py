@@ -51,7 +51,7 @@ class Stock(Protocol):
 class Held:
     """A model in memory. stack: frees it; None for the one that stays. n_bytes: of the memory limit. users: requests
     that need it now. used_at: by time.monotonic(). keeps: seconds after that until it goes; infinity: while there is
-    room."""
+    room. file: as file_facts() found it."""
 
     service: Service
     stack: contextlib.ExitStack | None
@@ -59,10 +59,16 @@ class Held:
     users: int = 0
     used_at: float = 0.0
     keeps: float = math.inf
+    file: tuple[int, int] = (0, 0)
 
     @property
     def can_go(self) -> bool:
         return self.stack is not None and self.users == 0
+
+    @property
+    def must_go(self) -> bool:
+        """Its file is another one by now, or its scheduler has failed. Touches the disk."""
+        return self.can_go and (file_facts(self.service.path) != self.file or self.service.scheduler.stopping)
 
 
 class Lease:
@@ -140,7 +146,7 @@ class Shelf:
             found = self._held[self.first.model_id] if self._stock is None else None
         else:
             found = self._in_memory(name)
-        return None if found is None else Lease(found, 0.0)
+        return None if found is None or found.must_go else Lease(found, 0.0)
 
     async def lease(self, name: str | None) -> Lease:
         """The model that a request names, opened where it is not in memory. Raises ApiError; without a name where
@@ -155,6 +161,9 @@ class Shelf:
         began = time.monotonic()
         async with self._opening:
             held = self._held.get(known)
+            if held is not None and held.must_go:
+                await self._close(known)
+                held = None
             if held is None:
                 held = await self._open(known, path)
             return Lease(held, time.monotonic() - began)
@@ -220,13 +229,14 @@ class Shelf:
         stock, stack = self._stock, contextlib.ExitStack()
         if self.stopping:
             raise ApiError(503, "the server is stopping")
+        facts = file_facts(path)
         try:
             needed = await run_in_threadpool(stock.bytes_of, path)
             await self._make_room(name, needed)
             service = await run_in_threadpool(lambda: stack.enter_context(stock.opened(name, path)))
         except RbeError as error:
             raise ApiError(500, f"the model {name!r} cannot be opened; the server's log says why") from error
-        held = self._held[name] = Held(service, stack, needed, used_at=time.monotonic())
+        held = self._held[name] = Held(service, stack, needed, used_at=time.monotonic(), file=facts)
         return held
 
     async def _make_room(self, name: str, needed: int) -> None:

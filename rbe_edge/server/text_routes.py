@@ -41,6 +41,7 @@ async def _tell(request: Request, lease: Lease, found: Any) -> Response:
 
 
 def _tokens(fields: Fields, lease: Lease) -> dict[str, object]:
+    """The tokens of a text, as llama.cpp tells them."""
     service = lease.service
     text = fields.text("content")
     text = fields.required_text("prompt") if text is None else text
@@ -63,6 +64,7 @@ def _piece(data: bytes) -> str | list[int]:
 
 
 def _text(fields: Fields, lease: Lease) -> dict[str, object]:
+    """The text of tokens."""
     tokens = fields.raw("tokens")
     if not isinstance(tokens, list) or len(tokens) > _MOST_TOKENS or not all(type(one) is int for one in tokens):
         raise wrong("tokens", f"`tokens` must be a list of at most {_MOST_TOKENS} token ids")
@@ -73,12 +75,14 @@ def _text(fields: Fields, lease: Lease) -> dict[str, object]:
 
 
 def _applied(fields: Fields, lease: Lease) -> dict[str, object]:
+    """A conversation as the model's template writes it."""
     more = fields.raw("add_generation_prompt") is None or fields.flag("add_generation_prompt")
     text = lease.service.chat_text(chat_request.read_chat(fields), more_comes=more)
     return {"prompt": unmark(text)}
 
 
 def _completion(fields: Fields, lease: Lease) -> Asked:
+    """What follows a text, as llama.cpp tells it."""
     values = dict(fields.values)
     if fields.whole("n_predict", -2, 2**31 - 1) in (-2, -1):
         del values["n_predict"]  # llama.cpp's words for no limit
@@ -90,6 +94,7 @@ def _completion(fields: Fields, lease: Lease) -> Asked:
 
 
 def _infill(fields: Fields, lease: Lease) -> Asked:
+    """What stands between two texts."""
     others = [
         OtherFile(one.text("filename") or "", one.required_text("text"))
         for one in fields.objects("input_extra", _MOST_FILES) or []

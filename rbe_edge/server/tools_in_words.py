@@ -21,35 +21,40 @@ To call one, write:
 </tool_call>"""
 
 
-def in_words(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
-    """The conversation without fields of tools and without turns of the role `tool`."""
+def in_words(messages: Sequence[Message], tools: Sequence[Tool], *, has_system: bool = True) -> list[Message]:
+    """The conversation without fields of tools and without turns of the role `tool`. Results that follow one another,
+    and what the user says behind them, are one turn: many templates want turns by turns. has_system: False where the
+    template takes no system message, so that the user says what the functions are."""
     found: list[Message] = []
+    answers = False  # the last turn is of results
     for message in messages:
-        if message.role == "tool":
-            said = Message("user", f"<tool_response>\n{message.content}\n</tool_response>")
-        elif message.role == "assistant" and message.fields.get("tool_calls"):
-            calls = [written_call(*_parts(call)) for call in _calls(message)]
-            others = {name: value for name, value in message.fields.items() if name != "tool_calls"}
-            said = Message("assistant", "\n".join([*filter(None, [message.content]), *calls]), others)
-        else:
-            said = message
-        if message.role == "tool" and found and found[-1].role == "user" and found[-1].fields.get("is_response"):
-            found[-1] = Message("user", f"{found[-1].content}\n{said.content}", {"is_response": True})
-        elif message.role == "tool":
-            found.append(Message("user", said.content, {"is_response": True}))
+        said = _in_words(message)
+        if answers and said.role == "user":
+            found[-1] = Message("user", f"{found[-1].content}\n{said.content}")
         else:
             found.append(said)
-    found = [Message(one.role, one.content) if one.fields.get("is_response") else one for one in found]
-    return _introduced(found, tools) if tools else found
+        answers = message.role == "tool"
+    return _introduced(found, tools, "system" if has_system else "user") if tools else found
 
 
-def _introduced(messages: list[Message], tools: Sequence[Tool]) -> list[Message]:
+def _in_words(message: Message) -> Message:
+    if message.role == "tool":
+        return Message("user", f"<tool_response>\n{message.content}\n</tool_response>")
+    if message.role != "assistant" or not message.fields.get("tool_calls"):
+        return message
+    calls = [written_call(*_parts(call)) for call in _calls(message)]
+    others = {name: value for name, value in message.fields.items() if name != "tool_calls"}
+    return Message("assistant", "\n".join([*filter(None, [message.content]), *calls]), others)
+
+
+def _introduced(messages: list[Message], tools: Sequence[Tool], role: str) -> list[Message]:
     functions = "\n".join(json.dumps(tool.as_template_sees_it()["function"], ensure_ascii=False) for tool in tools)
     words = _INTRODUCTION.format(functions=functions)
-    if messages and messages[0].role == "system":
+    if messages and messages[0].role == role:
         first = messages[0]
-        return [Message("system", f"{first.content}\n\n{words}", first.fields), *messages[1:]]
-    return [Message("system", words), *messages]
+        content = f"{first.content}\n\n{words}" if role == "system" else f"{words}\n\n{first.content}"
+        return [Message(role, content, first.fields), *messages[1:]]
+    return [Message(role, words), *messages]
 
 
 def _calls(message: Message) -> Sequence[object]:

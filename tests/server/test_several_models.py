@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -142,6 +143,17 @@ def test_requests_for_the_same_model_open_it_once(tmp_path: Path) -> None:
         assert chat(server, "demo").status_code == 200  # what is open answers meanwhile
         stock.wait.set()
         assert [one.result() for one in waiting] == [200] * 3 and stock.events == ["+a"]
+
+
+def test_a_file_that_is_another_one_is_opened_again(tmp_path: Path) -> None:
+    with serving(tmp_path, most=4 * MODEL_BYTES) as (server, stock):
+        assert [chat(server, "a").status_code for _ in range(2)] == [200, 200] and stock.events == ["+a"]
+        shutil.copy(demo_path(), tmp_path / "new")
+        os.utime(tmp_path / "new", (1e9, 1e9))
+        os.replace(tmp_path / "new", tmp_path / "a.rbe")
+        assert chat(server, "a").status_code == 200 and stock.events == ["+a", "-a", "+a"]
+        (tmp_path / "a.rbe").unlink()
+        assert chat(server, "a").status_code == 404 and chat(server, "demo").status_code == 200
 
 
 def test_keep_alive(tmp_path: Path) -> None:

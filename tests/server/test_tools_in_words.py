@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from server_tools import Running
+from server_tools import Running, running
 
 from rbe_edge.runtime.chat_template import Message
 from rbe_edge.runtime.model import Model
@@ -33,18 +33,47 @@ def test_a_conversation_in_words() -> None:
         Message("tool", "3"),
         Message("user", "So?"),
     ]
-    system, first, calls, results, last = in_words(history, [TOOL])
+    system, first, calls, results = in_words(history, [TOOL])
     assert system.content.startswith("Be brief.\n\n") and '"name": "add"' in system.content
-    assert (first, last) == (history[1], history[5])
+    assert first == history[1]
     written = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
     assert calls.content == f"Wait.\n{written}\n{written}" and calls.fields == {"reasoning_content": "hm"}
     assert (results.role, results.fields) == ("user", {})
-    assert results.content == "<tool_response>\n2\n</tool_response>\n<tool_response>\n3\n</tool_response>"
+    assert results.content == "<tool_response>\n2\n</tool_response>\n<tool_response>\n3\n</tool_response>\nSo?"
     found = ToolCallReader()
     read = [part for part in [*found.push(calls.content), *found.finish()] if isinstance(part, ToolCall)]
     assert [(call.name, json.loads(call.arguments)) for call in read] == [("add", {"a": 1})] * 2
     assert in_words([Message("user", "x")], []) == [Message("user", "x")]
     assert [message.role for message in in_words([Message("user", "x")], [TOOL])] == ["system", "user"]
+    (alone,) = in_words([Message("user", "x")], [TOOL], has_system=False)
+    assert alone.role == "user" and alone.content.endswith("\n\nx") and '"name": "add"' in alone.content
+
+
+def test_a_template_that_takes_no_system_message(model: Model) -> None:
+    """Such as Gemma 2's: the functions stand in the user's words."""
+    httpx = pytest.importorskip("httpx")
+    template = (
+        "{% for m in messages %}"
+        "{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('turns by turns') }}{% endif %}"
+        "[{{ m.role }}]{{ m.content }}{% endfor %}"
+    )
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    history = [
+        {"role": "user", "content": "1?"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{**CALL, "function": {"name": "add", "arguments": "{}"}}],
+        },
+        {"role": "tool", "content": "2"},
+        {"role": "user", "content": "So?"},
+    ]
+    with running(model, slots=1, template=template) as server:
+        prompt = httpx.post(server.url + "/apply-template", json={"messages": history, "tools": tools}).json()["prompt"]
+        assert prompt.startswith("[user]You can call functions") and prompt.count("[user]") == 2
+        refused = httpx.post(server.url + "/apply-template", json={"messages": [{"role": "system", "content": "x"}]})
+        assert refused.status_code == 400 and "System role" in refused.json()["error"]["message"]
 
 
 def test_tools_are_offered_in_words(server: Running) -> None:
