@@ -54,10 +54,11 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class TextRequest:
-    """prompts: texts, or token ids."""
+    """prompts: texts, or token ids. suffix: what follows the gap between it and a prompt, None: nothing."""
 
     base: Request
     prompts: tuple[str | list[int], ...]
+    suffix: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def grammar_of_call(needed: tuple[Tool, ...]) -> Grammar:
 def read_text(fields: Fields) -> TextRequest:
     if fields.flag("echo"):
         raise wrong("echo", "`echo` is not supported")
-    for name, off in (("suffix", ""), ("best_of", 1), ("response_format", {"type": "text"})):
+    for name, off in (("best_of", 1), ("response_format", {"type": "text"})):
         if fields.raw(name) not in (None, off):
             raise wrong(name, f"`{name}` is not supported")
     scored = fields.whole("logprobs", 0, 5)
@@ -110,7 +111,10 @@ def read_text(fields: Fields) -> TextRequest:
     prompts = inputs_of(fields, "prompt")
     if len(prompts) * base.choices > _MAX_CHOICES:
         raise wrong("prompt", f"`prompt` and `n` ask for more than {_MAX_CHOICES} answers; send several requests")
-    return TextRequest(base, tuple(prompts))
+    suffix = fields.text("suffix") or None
+    if suffix is not None and not all(isinstance(prompt, str) for prompt in prompts):
+        raise wrong("suffix", "`suffix` needs a `prompt` of text")
+    return TextRequest(base, tuple(prompts), suffix)
 
 
 def read_embedding(fields: Fields) -> EmbeddingRequest:

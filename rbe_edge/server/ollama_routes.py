@@ -16,7 +16,6 @@ from rbe_edge.server.api_error import wrong
 from rbe_edge.server.chat_request import EmbeddingRequest, TextRequest, inputs_of
 from rbe_edge.server.desk import Asked, Desk
 from rbe_edge.server.fields import Fields
-from rbe_edge.server.fill_in_the_middle import Gap
 from rbe_edge.server.forms import Json
 from rbe_edge.server.job import Job
 from rbe_edge.server.ollama_form import OllamaForm
@@ -62,10 +61,7 @@ def _generate(fields: Fields, lease: Lease) -> Asked | Json:
         return Asked(jobs, form, _readers(lease, asked, jobs), asked.stream)
     if asked.chat.grammar is not None:
         raise wrong("format", "`format` needs a prompt that goes through the model's template")
-    prompt: str | list[int] = wanted.prompt
-    if wanted.suffix is not None:
-        prompt = service.gap_tokens(Gap(wanted.prompt, wanted.suffix), "suffix")
-    jobs = service.text_jobs(TextRequest(asked.chat.base, (prompt,)))
+    jobs = service.text_jobs(TextRequest(asked.chat.base, (wanted.prompt,), wanted.suffix))
     return Asked(jobs, form, [WordReader()], asked.stream)
 
 

@@ -169,7 +169,10 @@ class Service:
         """A job for each choice, prompt after prompt."""
         jobs, together = [], object()
         for prompt in request.prompts:
-            tokens = self._tokens_of(prompt, "prompt", self._written_tokens)
+            if request.suffix is not None and isinstance(prompt, str):
+                tokens = self.gap_tokens(Gap(prompt, request.suffix), "suffix")
+            else:
+                tokens = self._tokens_of(prompt, "prompt", self._written_tokens)
             jobs += self._jobs(request.base, tokens, "prompt", together)
         return jobs
 

@@ -81,6 +81,27 @@ def test_the_prompt_for_a_gap() -> None:
     assert gap_prompt(coder, Gap("", "", others=[OtherFile("n", "t")])) == [0, 4, 110, 10, 116, 10, 1, 2, 3]
 
 
+def test_gaps_of_every_interface(server: Running, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo was not trained on gaps; two of its control tokens stand in for those that it lacks."""
+    texts = (("<|im_start|>", "<|im_end|>", "<|im_start|>"),)
+    monkeypatch.setattr("rbe_edge.server.fill_in_the_middle._TOKENS", texts)
+    prompt = gap_prompt(model, Gap("user\nHello <|im_end|>", "assistant"))
+    assert prompt is not None and prompt.count(model.token_id("<|im_end|>")) == 1  # what is written out stays text
+    with model.session(threads=1) as session:
+        expected = "".join(session.generate(prompt, GenerationOptions(max_tokens=8)))
+    assert expected
+    gap = {"prompt": "user\nHello <|im_end|>", "suffix": "assistant", "temperature": 0, "max_tokens": 8}
+    assert asked(server, "/v1/completions", gap)["choices"][0]["text"] == expected
+    options = {"temperature": 0, "num_predict": 8}
+    ollama = {"model": "demo", "prompt": gap["prompt"], "suffix": gap["suffix"], "stream": False, "options": options}
+    assert asked(server, "/api/generate", ollama)["response"] == expected
+    llama = {"input_prefix": gap["prompt"], "input_suffix": gap["suffix"], "n_predict": 8, "temperature": 0}
+    found = asked(server, "/infill", llama)
+    assert (found["content"], found["tokens_evaluated"]) == (expected, len(prompt))
+    assert "insert" in asked(server, "/api/show", {"model": "demo"})["capabilities"]
+    asked(server, "/v1/completions", {**gap, "prompt": [5, 6]}, 400)
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
