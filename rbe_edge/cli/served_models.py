@@ -72,10 +72,14 @@ class ServedModels:
 
 
 def needed_bytes(path: Path, session: SessionOptions, slots: int) -> int:
-    """What a model takes with so many sessions. Raises ModelError for what is no model."""
+    """What a model takes with so many sessions, whose context is at most its own. Raises ModelError for what is no
+    model."""
     from rbe_edge.runtime import fit
 
-    return fit.estimate(path, fit.Wish(replace(session, context=0), slots, slots)).total
+    found = fit.estimate(path, fit.Wish(replace(session, context=0), slots, slots))
+    if 0 < session.context < found.context:
+        found = fit.estimate(path, fit.Wish(session, slots, slots))
+    return found.total
 
 
 def memory_for_models() -> int:

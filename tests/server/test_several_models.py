@@ -203,3 +203,27 @@ def test_the_command_serves_a_directory(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=30)
     assert "POST /v1/chat/completions 200" in errors and "GET (no such path) 404" in errors
     assert "secret" not in errors and "Traceback" not in errors
+
+
+def test_what_a_model_takes_and_how_it_is_opened(tmp_path: Path) -> None:
+    """A context above a model's own becomes its own; a smaller one takes less memory."""
+    from rbe_edge.cli.served_models import HowToServe, ServedModels, needed_bytes
+    from rbe_edge.runtime.governor import Governor
+    from rbe_edge.server.metrics import Metrics
+    from rbe_edge.server.service import ServiceOptions
+
+    sizes = [needed_bytes(demo_path(), SessionOptions(context=context), 2) for context in (256, 0, 1024, 100_000)]
+    assert sizes[0] < sizes[1] == sizes[2] == sizes[3]
+    assert needed_bytes(demo_path(), SessionOptions(), 4) > sizes[1]
+    (tmp_path / "broken.rbe").write_bytes(b"x")
+    shutil.copy(demo_path(), tmp_path / "small-2.5bit.rbe")
+    (tmp_path / "text.txt").write_text("x")
+    session = SessionOptions(context=100_000, threads=1)
+    how = HowToServe(session, ServiceOptions(slots=1), True, Governor, lambda model: 1)
+    stock = ServedModels(tmp_path, how, Metrics())
+    assert stock.paths() == {"broken": tmp_path / "broken.rbe", "small:2.5bit": tmp_path / "small-2.5bit.rbe"}
+    with stock.opened("small:2.5bit", tmp_path / "small-2.5bit.rbe") as service:
+        assert (service.scheduler.context, service.model_id) == (1024, "small:2.5bit")
+    with pytest.raises(ModelError), stock.opened("broken", tmp_path / "broken.rbe"):
+        pass
+    assert ServedModels(tmp_path / "none", how, Metrics()).paths() == {}
