@@ -30,8 +30,9 @@ class Access:
         """Raises ApiError where the request may not use the server. Reads its headers alone."""
         self.check_page(request)
         if self._api_key is not None:
-            given = request.headers.get("authorization", "")
-            scheme, _, token = given.partition(" ")
+            scheme, _, token = request.headers.get("authorization", "").partition(" ")
+            if not token and "x-api-key" in request.headers:  # Anthropic's clients
+                scheme, token = "bearer", request.headers["x-api-key"]
             # latin-1: how headers are decoded. compare_digest takes the same time wherever they differ.
             right = hmac.compare_digest(token.strip().encode("latin-1", "replace"), self._api_key.encode("utf-8"))
             if scheme.lower() != "bearer" or not right:
@@ -92,7 +93,7 @@ class Cors:
                 told.add_vary_header("Origin")
                 if origin is not None:
                     told["Access-Control-Allow-Origin"] = "*" if "*" in self._origins else origin
-                    told["Access-Control-Expose-Headers"] = "Retry-After, WWW-Authenticate"
+                    told["Access-Control-Expose-Headers"] = "Retry-After, WWW-Authenticate, X-Max-Tokens-Clamped"
             await send(message)
 
         if origin is not None and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:

@@ -11,13 +11,13 @@ from typing import Any
 
 from rbe_edge._version import __version__
 from rbe_edge.server.openapi_paths import OPERATIONS
-from rbe_edge.server.openapi_schemas import SCHEMAS, Json
+from rbe_edge.server.openapi_schemas import SCHEMAS, Json, ref
 
 _ABOUT = (
     "The model of this server, for other programs. Unknown fields of a request are ignored; null is as if a field were "
     "not there. A body is JSON in UTF-8. More: docs/server.md."
 )
-_TAGS = [{"name": name} for name in ("Answers", "Models", "Server", "Pages")]
+_TAGS = [{"name": name} for name in ("Answers", "Ollama", "Anthropic", "llama.cpp", "Models", "Server", "Pages")]
 _OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/health"})  # which need no key
 _ERRORS = {
     "400": "The request is wrong, or does not fit into the context",
@@ -59,7 +59,7 @@ def description(operations: Sequence[Operation], needs_key: bool) -> Json:
     """The whole description."""
     paths: dict[str, Json] = {}
     for one in operations:
-        told: Json = OPERATIONS.get((one.method, one.path), {"summary": one.summary})
+        told = OPERATIONS.get((one.method, one.path)) or _plain(one)
         paths.setdefault(one.path, {})[one.method] = _operation(one, told, needs_key)
     components: Json = {"schemas": SCHEMAS}
     if needs_key:
@@ -78,7 +78,7 @@ def _operation(one: Operation, told: Json, needs_key: bool) -> Json:
     statuses = _ERRORS if one.method != "get" else {status: _ERRORS[status] for status in _ERRORS_OF_READING}
     if "{" in one.path:
         statuses = {**statuses, "404": _ERRORS["404"]}
-    responses = {status: _error(text) for status, text in statuses.items()}
+    responses = {status: _error(text, one.path) for status, text in statuses.items()}
     fine = {"200": {"description": "Done"}} if "responses" not in told else told["responses"]
     made["responses"] = {**fine, **{status: said for status, said in responses.items() if status not in fine}}
     if needs_key and one.path not in _OPEN_PATHS:
@@ -86,8 +86,26 @@ def _operation(one: Operation, told: Json, needs_key: bool) -> Json:
     return made
 
 
-def _error(text: str) -> Json:
-    return {"description": text, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+def _plain(one: Operation) -> Json:
+    """Of an API of others, who describe it themselves: what it is for, and that it takes an object."""
+    told: Json = {"summary": one.summary, "tags": [_api_of(one.path)]}
+    if one.method == "post":
+        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+    return told
+
+
+def _error(text: str, path: str) -> Json:
+    form = {"Ollama": "OllamaError", "Anthropic": "AnthropicError"}.get(_api_of(path), "Error")
+    return {"description": text, "content": {"application/json": {"schema": ref(form)}}}
+
+
+def _api_of(path: str) -> str:
+    """Whose form a path has (error_forms.py)."""
+    if path.startswith("/api/"):
+        return "Ollama"
+    if path.startswith("/v1/messages"):
+        return "Anthropic"
+    return "Answers" if path.startswith("/v1/") else "llama.cpp"
 
 
 def _summary(endpoint: Callable[..., Any], path: str) -> str:

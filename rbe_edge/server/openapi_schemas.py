@@ -58,15 +58,19 @@ _STOP: Json = {
 }
 
 _BASE: Json = {
-    "model": {"type": "string", "description": "Its name in /v1/models"},
+    "model": _maybe("string", "Its name in /v1/models; the first unless given"),
     "n": _whole(1, 32, "Answers to each prompt"),
     "stream": _maybe("boolean", "The answer comes in pieces, as server-sent events"),
     "stream_options": _maybe("object", properties={"include_usage": _maybe("boolean")}),
-    "temperature": _number(0, 2, "1 unless given; 0: the likeliest tokens"),
+    "temperature": _number(0, 100, "1 unless given; 0: the likeliest tokens"),
     "top_p": _number(0, 1, "1 unless given"),
     "min_p": _number(0, 1),
-    "top_k": _whole(0, 2**32 - 1),
+    "top_k": _whole(-1, 2**32 - 1),
     "repeat_penalty": _number(0, 100),
+    "repeat_last_n": _whole(-1, 65536, "Tokens that it looks back; -1: all of the context"),
+    "presence_penalty": _number(-2, 2),
+    "frequency_penalty": _number(-2, 2),
+    "logit_bias": {"description": "An object of token ids with numbers from -100 to 100"},
     "seed": _whole(-(2**63), 2**64 - 1, "The same seed and request give the same text"),
     "stop": _STOP,
     "max_tokens": _whole(1, 2**31 - 1, "Until the context is full unless given"),
@@ -110,8 +114,8 @@ _MESSAGE: Json = {
             "required": ["tool_calls"],
         },
         {
-            "properties": {"role": {"const": "tool"}, "content": _CONTENT, "tool_call_id": _TEXT},
-            "required": ["content", "tool_call_id"],
+            "properties": {"role": {"const": "tool"}, "content": _CONTENT, "tool_call_id": _maybe("string")},
+            "required": ["content"],
         },
     ],
 }
@@ -191,9 +195,13 @@ SCHEMAS: dict[str, Json] = {
             code=_maybe("string"),
         ),
     ),
+    "OllamaError": _object(["error"], error=_TEXT),
+    "AnthropicError": _object(
+        ["type", "error"], type={"const": "error"}, error=_object(["type", "message"], type=_TEXT, message=_TEXT)
+    ),
     "Health": _object(["status"], status={"enum": ["ok", "stopping"]}),
     "Model": _object(
-        ["id", "object", "created", "owned_by", "context_length"],
+        ["id", "object", "created", "owned_by"],
         id=_TEXT,
         object={"const": "model"},
         created=_COUNT,
@@ -205,7 +213,7 @@ SCHEMAS: dict[str, Json] = {
     "Usage": _USAGE,
     "ChatRequest": {
         "type": "object",
-        "required": ["model", "messages"],
+        "required": ["messages"],
         "properties": {
             **_BASE,
             "messages": _list(_MESSAGE, minItems=1, maxItems=10_000),
@@ -232,7 +240,7 @@ SCHEMAS: dict[str, Json] = {
     ),
     "TextRequest": {
         "type": "object",
-        "required": ["model", "prompt"],
+        "required": ["prompt"],
         "properties": {**_BASE, "prompt": _INPUTS, "logprobs": _whole(0, 5)},
         "example": {"model": "demo", "prompt": "Once upon a time", "max_tokens": 64},
     },
@@ -248,8 +256,8 @@ SCHEMAS: dict[str, Json] = {
     ),
     "EmbeddingRequest": {
         **_object(
-            ["model", "input"],
-            model=_TEXT,
+            ["input"],
+            model=_maybe("string"),
             input=_INPUTS,
             encoding_format={"enum": ["float", "base64", None]},
         ),
