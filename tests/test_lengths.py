@@ -19,7 +19,7 @@ LONGER_FUNCTIONS = {
     "tools/abi_probe.c: structures",  # prints the fields of every public structure, one a line
 }
 FOLDERS = ("android", "native", "rbe_edge", "tests", "tools")
-SUFFIXES = (".py", ".c", ".h", ".tcss", ".java", ".kt")
+SUFFIXES = (".py", ".c", ".h", ".tcss", ".java", ".kt", ".js", ".css")
 
 
 def _files() -> list[str]:

@@ -13,6 +13,7 @@
 #include "rbe/modes.h"
 #include "rbe/parts.h"
 #include "rbe/rbe.h"
+#include "rbe/sampling.h"
 #include "rbe/threads.h"
 
 #define STRUCTURE(name) printf("structure %s %zu\n", #name, sizeof(name))

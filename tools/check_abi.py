@@ -35,6 +35,7 @@ HEADERS = [
         "modes",
         "parts",
         "power",
+        "sampling",
         "threads",
     )
 ]

@@ -3,6 +3,7 @@
 
 #include "check.h"
 #include "rbe/rbe.h"
+#include "rbe/sampling.h"
 
 #define N 6u
 static const float logits[N] = {1.0f, 3.0f, 2.0f, -1.0f, 0.0f, 2.5f}; /* order of likelihood: 1 5 2 0 4 3 */
@@ -87,6 +88,68 @@ static void check_penalty(void)
     rbe_sampler_free(sampler);
 }
 
+static uint32_t best(rbe_sampler *sampler)
+{
+    uint32_t token = 99;
+    CHECK(rbe_sampler_draw(sampler, logits, &token) == RBE_OK, "%s", rbe_last_error());
+    return token;
+}
+
+/* Of the answer alone, and all of it, whatever the window of the repetition penalty. */
+static void check_answer_penalties(void)
+{
+    rbe_sampling_options options = {.struct_bytes = sizeof options, .repeat_last = 1};
+    rbe_sampler *sampler;
+    CHECK(rbe_sampler_create(N, &options, &sampler) == RBE_OK, "create");
+    CHECK(rbe_sampler_accept(sampler, 1) == RBE_OK, "a token of the prompt");
+    CHECK(rbe_sampler_penalize(sampler, 0.25f, 0.5f) == RBE_OK && best(sampler) == 1, "the prompt does not count");
+    CHECK(rbe_sampler_accept(sampler, 1) == RBE_OK && best(sampler) == 5, "1: 3 - .25 - .5 is below 2.5 of 5");
+    CHECK(rbe_sampler_accept(sampler, 5) == RBE_OK && best(sampler) == 1, "1: 2.25, 5: 1.75");
+    CHECK(rbe_sampler_accept(sampler, 1) == RBE_OK && best(sampler) == 2, "1: 3 - .25 - 2 * .5 = 1.75; 2 has 2");
+    CHECK(rbe_sampler_penalize(sampler, 0.25f, 0) == RBE_OK && best(sampler) == 1, "what was counted is forgotten");
+    for (int i = 0; i < 3; i++) {
+        CHECK(rbe_sampler_accept(sampler, 1) == RBE_OK && best(sampler) == 1, "presence counts once: 2.75");
+    }
+    CHECK(rbe_sampler_penalize(sampler, -1, 0) == RBE_OK && rbe_sampler_accept(sampler, 2) == RBE_OK, "penalize");
+    CHECK(best(sampler) == 1 && rbe_sampler_accept(sampler, 5) == RBE_OK && best(sampler) == 5, "a negative one favours: 5 has 3.5");
+    CHECK(rbe_sampler_penalize(sampler, 0, 0) == RBE_OK && best(sampler) == 1, "off");
+    CHECK(rbe_sampler_penalize(sampler, NAN, 0) == RBE_ERROR_ARGUMENT && rbe_sampler_penalize(sampler, 0, 101) == RBE_ERROR_ARGUMENT &&
+              rbe_sampler_penalize(NULL, 0, 0) == RBE_ERROR_ARGUMENT,
+          "out of range");
+    rbe_sampler_free(sampler);
+}
+
+static void check_biases(void)
+{
+    rbe_sampling_options options = {.struct_bytes = sizeof options, .temperature = 2};
+    const uint32_t tokens[] = {3, 1, 3, 0};
+    const float biases[] = {6, -INFINITY, 4, -1e30f};
+    uint32_t token;
+    rbe_sampler *sampler;
+    CHECK(rbe_sampler_create(N, &options, &sampler) == RBE_OK, "create");
+    CHECK(rbe_sampler_bias(sampler, tokens, biases, 4) == RBE_OK, "%s", rbe_last_error());
+    uint32_t counts[N] = {0};
+    for (int i = 0; i < 20000; i++) {
+        CHECK(rbe_sampler_draw(sampler, logits, &token) == RBE_OK && token < N, "draw");
+        counts[token]++;
+    }
+    /* 3 has -1 + 6 + 4 = 9, twice: e^(9/2) against e^(2.5/2) + e^(2/2) + e^0 is .928 */
+    CHECK(counts[1] == 0 && counts[0] == 0 && counts[3] > 18400 && counts[3] < 18720 && counts[5] > 0, "3 came %u times", counts[3]);
+    CHECK(rbe_sampler_bias(sampler, tokens, biases, N + 1) == RBE_ERROR_ARGUMENT, "more than tokens");
+    CHECK(rbe_sampler_bias(sampler, (const uint32_t[]){N}, biases, 1) == RBE_ERROR_ARGUMENT, "no such token");
+    CHECK(rbe_sampler_bias(sampler, tokens, (const float[]){NAN}, 1) == RBE_ERROR_ARGUMENT, "NaN");
+    CHECK(rbe_sampler_bias(sampler, tokens, (const float[]){INFINITY}, 1) == RBE_ERROR_ARGUMENT, "infinity");
+    CHECK(rbe_sampler_bias(sampler, NULL, NULL, 1) == RBE_ERROR_ARGUMENT, "NULL");
+    CHECK(rbe_sampler_draw(sampler, logits, &token) == RBE_OK && token != 1 && token != 0, "a refused call changes nothing");
+    const uint32_t all[N] = {0, 1, 2, 3, 4, 5};
+    const float never[N] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    CHECK(rbe_sampler_bias(sampler, all, never, N) == RBE_OK, "all");
+    CHECK(rbe_sampler_draw(sampler, logits, &token) == RBE_ERROR_ARGUMENT, "nothing is left");
+    CHECK(rbe_sampler_bias(sampler, NULL, NULL, 0) == RBE_OK && rbe_sampler_draw(sampler, logits, &token) == RBE_OK, "off");
+    rbe_sampler_free(sampler);
+    CHECK(rbe_generation_sampler(NULL) == NULL, "no generation");
+}
+
 static void check_bad_input(void)
 {
     static const float nothing[N] = {NAN, -INFINITY, INFINITY, NAN, NAN, NAN};
@@ -125,6 +188,8 @@ int main(void)
     check_support("min-p 0.3", (rbe_sampling_options){.min_p = 0.3f}, (const int[N]){1, 1, 1, 0, 0, 1});
     check_seed();
     check_penalty();
+    check_answer_penalties();
+    check_biases();
     check_bad_input();
     return check_finish();
 }

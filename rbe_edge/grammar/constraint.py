@@ -39,7 +39,7 @@ class CompiledGrammar:
         """Takes some milliseconds, up to a second. Raises GrammarError where llguidance refuses it."""
         self.vocabulary = vocabulary
         self.failed = False
-        self.examples = grammar.examples
+        self.examples, self.has_prose = grammar.examples, grammar.has_prose
         self._tokens = _matcher(vocabulary.tokenizer, grammar)
         self._bytes = _matcher(vocabulary.bytes_tokenizer, grammar)
 
@@ -151,6 +151,8 @@ class Constraint:
 
     def _runs_on(self, text: bytes) -> bool:
         """Whether it nests, or writes a number, beyond what readers take."""
+        if self._compiled.has_prose:
+            return False
         after = self._place.copy().go(text)
         deeper = after.depth > MAX_DEPTH and after.depth > self._place.depth
         return deeper or (after.digits > MAX_DIGITS and after.digits > self._place.digits)

@@ -10,8 +10,9 @@ from typing import Any
 from rbe_edge.grammar.json_schema import reduced_schema
 from rbe_edge.grammar.schema_error import require
 
-#: Blanks are bounded, so that a model cannot go on with them for ever. `oneOf` is read as `anyOf`.
-_OPTIONS = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,16}", "coerce_one_of": True}
+#: At most one blank between the parts of a value: a run of them would be paid for and says nothing. `oneOf` is read as
+#: `anyOf`.
+_OPTIONS = {"whitespace_pattern": r"\x20", "coerce_one_of": True}
 _MOST_EXAMPLES = 20
 _MOST_EFFORT = 2  # of all schemas together
 
@@ -23,10 +24,12 @@ class GrammarError(Exception):
 @dataclass(frozen=True)
 class Grammar:
     """text: grammars of llguidance, as JSON. The model chooses among all tokens that fit (`no_forcing`).
-    examples: what its patterns look for, as it stands in a JSON string."""
+    examples: what its patterns look for, as it stands in a JSON string. has_prose: it has text that is no JSON, whose
+    brackets and digits mean nothing."""
 
     text: str
     examples: tuple[bytes, ...]
+    has_prose: bool = False
 
 
 def any_object() -> Grammar:
@@ -41,6 +44,17 @@ def of_schema(schema: Any) -> Grammar:
 
 def framed(options: Iterable[tuple[str, Any, str]]) -> Grammar:
     """One of several texts: a beginning, a value of a schema, and an end. Raises SchemaError."""
+    return _grammar(options, "start: framed\n")
+
+
+def framed_in_prose(options: Iterable[tuple[str, Any, str]], opening: str) -> Grammar:
+    """Any text in which, wherever `opening` stands, one of such framed values follows; the options leave the opening
+    out. Raises SchemaError."""
+    start = f"start: called* prose\ncalled: opened framed\nopened[suffix={json.dumps(opening)}]: /(?s:.*)/\n"
+    return _grammar(options, f"{start}prose: /(?s:.*)/\n", has_prose=True)
+
+
+def _grammar(options: Iterable[tuple[str, Any, str]], start: str, has_prose: bool = False) -> Grammar:
     rules, grammars = [], []
     examples: dict[bytes, None] = {}
     effort = 0.0
@@ -52,6 +66,6 @@ def framed(options: Iterable[tuple[str, Any, str]]) -> Grammar:
         examples.update({json.dumps(one, ensure_ascii=False)[1:-1].encode(): None for one in found})
         rules.append(" ".join(part for part in parts if part != '""'))
         grammars.append({"name": f"s{number}", "json_schema": {**reduced, "x-guidance": _OPTIONS}})
-    start = '%llguidance {"no_forcing": true}\nstart: ' + " | ".join(rules)
-    text = json.dumps({"grammars": [{"lark_grammar": start}, *grammars]})
-    return Grammar(text, tuple(examples)[:_MOST_EXAMPLES])
+    lark = '%llguidance {"no_forcing": true}\n' + start + "framed: " + " | ".join(rules)
+    text = json.dumps({"grammars": [{"lark_grammar": lark}, *grammars]})
+    return Grammar(text, tuple(examples)[:_MOST_EXAMPLES], has_prose)

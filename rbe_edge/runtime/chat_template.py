@@ -49,6 +49,8 @@ class ChatTemplate:
             self._template = self._environment.from_string(source)
             #: whether it says anything of tools
             self.takes_tools = re.search(r"\btools\b", source) is not None
+            #: whether it says anything of a model's thoughts
+            self.knows_thoughts = re.search(r"<think>|\benable_thinking\b", source) is not None
 
     def render(
         self,
@@ -67,12 +69,15 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, object]] | None = None,
         *,
         add_generation_prompt: bool = True,
+        more: Mapping[str, object] | None = None,
     ) -> str:
-        """The same, for prompt_tokens(): the template's own words told from what was said (marked_text)."""
+        """The same, for prompt_tokens(): the template's own words told from what was said (marked_text). more: further
+        variables of the template, such as `enable_thinking`; those above win."""
         from rbe_edge.runtime.template_values import marked
 
         with _OneLine("failed"), self._environment.bounded():
             variables = {
+                **{name: self._environment.given(value) for name, value in (more or {}).items()},
                 **self._special_tokens,
                 "messages": self._environment.given([_seen(message) for message in messages]),
                 "add_generation_prompt": add_generation_prompt,
@@ -102,12 +107,20 @@ class PlainTemplate:
     """For a model without a template of its own: names before the words, as in a written dialogue."""
 
     stops = ("\nUser:",)
-    takes_tools = False
+    takes_tools = knows_thoughts = False
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, object]] | None = None) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, object]] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+        more: Mapping[str, object] | None = None,
+    ) -> str:
+        """`tools` and `more` say nothing here."""
         names = {"user": "User: ", "assistant": "Assistant: "}
         lines = [names.get(message.role, "") + message.content.strip() for message in messages]
-        return "\n".join([*lines, "Assistant:"])
+        return "\n".join([*lines, "Assistant:"] if add_generation_prompt else lines)
 
     #: it writes no control tokens
     render_marked = render

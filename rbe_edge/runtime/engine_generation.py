@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rbe_edge import _native
 from rbe_edge.errors import ModelError, RbeError, TokenizerError
 from rbe_edge.runtime.options import SamplingOptions, check_stops, encoded, require
-from rbe_edge.runtime.sampler import Sampler, raw_options
+from rbe_edge.runtime.sampler import Sampler, adjust, raw_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,6 +83,7 @@ class EngineGeneration:
             status = _native.library().rbe_generation_create(handle, ctypes.byref(options), ctypes.byref(made))
             _native.check(status, TokenizerError)
         self._handle = made
+        adjust(_native.library().rbe_generation_sampler(made), sampling)
 
     @contextmanager
     def use(self) -> Iterator[Any]:

@@ -98,10 +98,12 @@ class SessionOptions:
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How a token is drawn: repetition penalty, temperature, top-k, top-p, min-p, then one draw.
+    """How a token is drawn: biases, penalties, temperature, top-k, top-p, min-p, then one draw.
 
     temperature 0 takes the most likely token always. top_k 0, top_p 1, min_p 0 and repeat_penalty 1 are off.
     repeat_last: tokens that the penalty looks back on. seed: the same one draws the same tokens from the same prompt.
+    presence_penalty, frequency_penalty: subtracted from the logits of tokens that the answer has already, once and for
+    each time; -100 to 100, 0 is off. logit_bias: tokens, and what is added to their logits; -inf excludes one.
     """
 
     temperature: float = 0.0
@@ -111,6 +113,9 @@ class SamplingOptions:
     repeat_penalty: float = 1.0
     repeat_last: int = 64
     seed: int = 0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         require(
@@ -126,6 +131,10 @@ class SamplingOptions:
         )
         require(1 <= self.repeat_last < 2**32, f"repeat_last must be 1 or more, not {self.repeat_last}")
         require(0 <= self.seed < 2**64, f"seed must be from 0 to 2^64 - 1, not {self.seed}")
+        for name, value in (("presence", self.presence_penalty), ("frequency", self.frequency_penalty)):
+            require(-100 <= value <= 100, f"{name}_penalty must be from -100 to 100 (0 is off), not {value}")
+        known = all(0 <= token < 2**32 and value < math.inf for token, value in self.logit_bias)
+        require(known, "logit_bias must hold tokens from 0 on, with numbers or -inf")
 
 
 @dataclass(frozen=True)
@@ -161,6 +170,9 @@ class ChatOptions(TypedDict, total=False):
     repeat_penalty: float
     repeat_last: int
     seed: int
+    presence_penalty: float
+    frequency_penalty: float
+    logit_bias: tuple[tuple[int, float], ...]
     context: int
     threads: int
     kv: KvType

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
+from rbe_edge.errors import OptionError
 from rbe_edge.runtime.options import SamplingOptions
 
 if TYPE_CHECKING:
@@ -28,6 +29,19 @@ def raw_options(options: SamplingOptions) -> _native.SamplingOptions:
     )
 
 
+def adjust(sampler: Any, options: SamplingOptions) -> None:
+    """Gives an rbe_sampler the biases and penalties of the answer, which begins now. Raises OptionError for a token
+    that the vocabulary does not have."""
+    lib = _native.library()
+    if options.presence_penalty or options.frequency_penalty:
+        _native.check(lib.rbe_sampler_penalize(sampler, options.presence_penalty, options.frequency_penalty))
+    if options.logit_bias:
+        count = len(options.logit_bias)
+        tokens = (ctypes.c_uint32 * count)(*(token for token, _ in options.logit_bias))
+        biases = (ctypes.c_float * count)(*(bias for _, bias in options.logit_bias))
+        _native.check(lib.rbe_sampler_bias(sampler, tokens, biases, count), OptionError)
+
+
 class Sampler:
     """Draws from logits of n_vocabulary numbers. The same options and logits give the same tokens."""
 
@@ -37,6 +51,11 @@ class Sampler:
         self._handle: Any = ctypes.POINTER(_native.SamplerHandle)()
         status = _native.library().rbe_sampler_create(n_vocabulary, ctypes.byref(raw), ctypes.byref(self._handle))
         _native.check(status)
+        try:
+            adjust(self._handle, options)
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def of(cls, handle: Any) -> Sampler:

@@ -30,8 +30,9 @@ class Access:
         """Raises ApiError where the request may not use the server. Reads its headers alone."""
         self.check_page(request)
         if self._api_key is not None:
-            given = request.headers.get("authorization", "")
-            scheme, _, token = given.partition(" ")
+            scheme, _, token = request.headers.get("authorization", "").partition(" ")
+            if not token and "x-api-key" in request.headers:  # Anthropic's clients
+                scheme, token = "bearer", request.headers["x-api-key"]
             # latin-1: how headers are decoded. compare_digest takes the same time wherever they differ.
             right = hmac.compare_digest(token.strip().encode("latin-1", "replace"), self._api_key.encode("utf-8"))
             if scheme.lower() != "bearer" or not right:
@@ -44,8 +45,9 @@ class Access:
         request.state.may_use_the_server = True  # for its connection, which is no stranger's from now on
 
     def check_page(self, request: Request) -> None:
-        """A web page in a browser of this machine must not use the server unless an option allows it: neither by a
-        cross-origin request, nor by resolving its own name to this machine's address (DNS rebinding)."""
+        """A web page in a browser of this machine must not use the server unless it is the server's own (pages.py) or
+        an option allows it: neither by a cross-origin request, nor by resolving its own name to this machine's address
+        (DNS rebinding)."""
         if self._local_only and self._api_key is None:
             try:
                 host = urlsplit(f"//{request.headers.get('host', '')}").hostname
@@ -56,12 +58,19 @@ class Access:
                     403, "this server answers requests for localhost alone; start it with --api-key for others"
                 )
         origin = request.headers.get("origin")
-        if origin is not None and not _is_allowed(origin, self._cors_origins):
+        own = origin is not None and _is_own(origin, request.headers.get("host", ""))
+        if origin is not None and not own and not _is_allowed(origin, self._cors_origins):
             raise ApiError(403, "web pages of this origin may not use the server; --cors-origin allows it")
 
 
 def _is_allowed(origin: str, origins: Sequence[str]) -> bool:
     return "*" in origins or origin in origins
+
+
+def _is_own(origin: str, host: str) -> bool:
+    """Whether the page of a request came from the host that the request goes to. The scheme may be that of a proxy."""
+    scheme, _, place = origin.partition("://")
+    return scheme in ("http", "https") and place != "" and place.lower() == host.lower()
 
 
 class Cors:
@@ -84,7 +93,7 @@ class Cors:
                 told.add_vary_header("Origin")
                 if origin is not None:
                     told["Access-Control-Allow-Origin"] = "*" if "*" in self._origins else origin
-                    told["Access-Control-Expose-Headers"] = "Retry-After, WWW-Authenticate"
+                    told["Access-Control-Expose-Headers"] = "Retry-After, WWW-Authenticate, X-Max-Tokens-Clamped"
             await send(message)
 
         if origin is not None and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:

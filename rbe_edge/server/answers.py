@@ -2,62 +2,62 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rbe_edge.server.job import Finish, TokenScore
+from rbe_edge.server.api_error import ApiError
+from rbe_edge.server.chat_request import Request
+from rbe_edge.server.forms import Choice, Form, Json, Parts, calls, event, thoughts, words
+from rbe_edge.server.job import Finish, Job, TokenScore
 from rbe_edge.server.power import usage_of_power
 from rbe_edge.server.tool_calls import ToolCall
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.model import Model
 
-Json = dict[str, Any]
 
-
-Parts = Sequence[str | ToolCall]
-
-
-@dataclass
-class Choice:
-    """One of the answers to a request, as far as it has come."""
-
-    parts: list[str | ToolCall] = field(default_factory=list)
-    scores: list[TokenScore] = field(default_factory=list)
-    finish: Finish | None = None
-
-
-class AnswerForm(ABC):
-    """The objects of the answers to one request, n to each of its prompts; a subclass for each endpoint. model_id: what
-    is served. index: of the answer among all."""
+class AnswerForm(Form):
+    """The objects of the answers to one request, some to each of its prompts; a subclass for each endpoint. model_id:
+    what is served."""
 
     prefix: str
     kind: str
     chunk_kind: str
 
-    def __init__(self, model: Model, model_id: str, fingerprint: str, n: int) -> None:
+    def __init__(self, model: Model, model_id: str, fingerprint: str, request: Request) -> None:
         self._model = model
-        self._n = n
+        self._n, self._include_usage = request.choices, request.include_usage
+        self._with_scores = request.top_logprobs is not None
         self._head = {"id": f"{self.prefix}-{secrets.token_hex(12)}", "created": int(time.time()), "model": model_id}
         self._head["system_fingerprint"] = fingerprint
 
     def _object(self, kind: str, choices: list[Json], **more: object) -> Json:
         return {**self._head, "object": kind, "choices": choices, **more}
 
-    def whole(self, choices: Sequence[Choice], with_scores: bool) -> Json:
-        """All answers at once. The choices are finished."""
-        made = [self._whole(index, choice, with_scores) for index, choice in enumerate(choices)]
+    def whole(self, choices: Sequence[Choice]) -> Json:
+        made = [self._whole(index, choice, self._with_scores) for index, choice in enumerate(choices)]
         return self._object(self.kind, made, usage=self._usage(choices))
 
-    def usage_chunk(self, choices: Sequence[Choice]) -> Json:
-        """The last chunk, where usage was asked for."""
-        return self._object(self.chunk_kind, [], usage=self._usage(choices))
+    def opening(self, jobs: Sequence[Job]) -> list[bytes]:
+        first = [self.first_chunk(index) for index in range(len(jobs))]
+        return [event(chunk) for chunk in first if chunk is not None]
+
+    def piece(self, index: int, parts: Parts, scores: Sequence[TokenScore]) -> list[bytes]:
+        return [event(self.chunk(index, parts, scores))]
+
+    def ending(self, index: int, finish: Finish) -> list[bytes]:
+        return [event(self.last_chunk(index, finish))]
+
+    def closing(self, choices: Sequence[Choice]) -> list[bytes]:
+        usage = [event(self._object(self.chunk_kind, [], usage=self._usage(choices)))] if self._include_usage else []
+        return [*usage, b"data: [DONE]\n\n"]
+
+    def failure(self, error: ApiError) -> list[bytes]:
+        return [event(error.body())]
 
     def first_chunk(self, index: int) -> Json | None:
         """What an answer begins with, where that is anything."""
@@ -94,17 +94,13 @@ class AnswerForm(ABC):
         return self._model.token_bytes(token, special=True).decode("utf-8", "replace")
 
 
-def _words(parts: Parts) -> str:
-    return "".join(part for part in parts if isinstance(part, str))
-
-
 class ChatForm(AnswerForm):
     """/v1/chat/completions"""
 
     prefix, kind, chunk_kind = "chatcmpl", "chat.completion", "chat.completion.chunk"
 
-    def __init__(self, model: Model, model_id: str, fingerprint: str, n: int) -> None:
-        super().__init__(model, model_id, fingerprint, n)
+    def __init__(self, model: Model, model_id: str, fingerprint: str, request: Request) -> None:
+        super().__init__(model, model_id, fingerprint, request)
         self._calls: Counter[int] = Counter()  # that each answer has made so far
 
     def _chunk(self, index: int, delta: Json, reason: str | None = None, logprobs: Json | None = None) -> Json:
@@ -116,14 +112,15 @@ class ChatForm(AnswerForm):
 
     def chunk(self, index: int, parts: Parts, scores: Sequence[TokenScore]) -> Json:
         delta: Json = {}
-        text = _words(parts)
-        calls = [part for part in parts if isinstance(part, ToolCall)]
-        if text or not calls:
+        text, thought, made = words(parts), thoughts(parts), calls(parts)
+        if thought:
+            delta["reasoning_content"] = thought
+        if text or not (made or thought):
             delta["content"] = text
-        if calls:
+        if made:
             first = self._calls[index]
-            self._calls[index] += len(calls)
-            delta["tool_calls"] = [{"index": first + i, **_call(call)} for i, call in enumerate(calls)]
+            self._calls[index] += len(made)
+            delta["tool_calls"] = [{"index": first + i, **_call(call)} for i, call in enumerate(made)]
         return self._chunk(index, delta, logprobs=self._logprobs(scores) if scores else None)
 
     def last_chunk(self, index: int, finish: Finish) -> Json:
@@ -131,16 +128,17 @@ class ChatForm(AnswerForm):
 
     def _whole(self, index: int, choice: Choice, with_scores: bool) -> Json:
         assert choice.finish is not None
-        text = _words(choice.parts)
-        calls = [_call(part) for part in choice.parts if isinstance(part, ToolCall)]
-        message: Json = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
-        if calls:
-            message["tool_calls"] = calls
+        text, made = words(choice.parts), [_call(call) for call in calls(choice.parts)]
+        message: Json = {"role": "assistant", "content": text if text or not made else None, "refusal": None}
+        if thought := thoughts(choice.parts):
+            message["reasoning_content"] = thought
+        if made:
+            message["tool_calls"] = made
         return {
             "index": index,
             "message": message,
             "logprobs": self._logprobs(choice.scores) if with_scores else None,
-            "finish_reason": "tool_calls" if calls else choice.finish.reason,
+            "finish_reason": "tool_calls" if made else choice.finish.reason,
         }
 
     def _logprobs(self, scores: Sequence[TokenScore]) -> Json:
@@ -168,13 +166,13 @@ class TextForm(AnswerForm):
 
     prefix, kind, chunk_kind = "cmpl", "text_completion", "text_completion"
 
-    def __init__(self, model: Model, model_id: str, fingerprint: str, n: int) -> None:
-        super().__init__(model, model_id, fingerprint, n)
+    def __init__(self, model: Model, model_id: str, fingerprint: str, request: Request) -> None:
+        super().__init__(model, model_id, fingerprint, request)
         self._offsets: Counter[int] = Counter()  # characters of the tokens of each answer so far
 
     def chunk(self, index: int, parts: Parts, scores: Sequence[TokenScore]) -> Json:
         logprobs = self._logprobs(index, scores) if scores else None
-        return self._object(self.chunk_kind, [_text_choice(index, _words(parts), None, logprobs)])
+        return self._object(self.chunk_kind, [_text_choice(index, words(parts), None, logprobs)])
 
     def last_chunk(self, index: int, finish: Finish) -> Json:
         return self._object(self.chunk_kind, [_text_choice(index, "", finish.reason, None)])
@@ -182,7 +180,7 @@ class TextForm(AnswerForm):
     def _whole(self, index: int, choice: Choice, with_scores: bool) -> Json:
         assert choice.finish is not None
         logprobs = self._logprobs(index, choice.scores) if with_scores else None
-        return _text_choice(index, _words(choice.parts), choice.finish.reason, logprobs)
+        return _text_choice(index, words(choice.parts), choice.finish.reason, logprobs)
 
     def _logprobs(self, index: int, scores: Sequence[TokenScore]) -> Json:
         tokens = [self._token(score.token) for score in scores]
@@ -200,8 +198,3 @@ class TextForm(AnswerForm):
 
 def _text_choice(index: int, text: str, reason: str | None, logprobs: Json | None) -> Json:
     return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
-
-
-def event(value: object) -> bytes:
-    """One server-sent event. JSON escapes line ends, so the data is one line."""
-    return b"data: " + json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n\n"

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from rbe_edge.errors import OptionError
 from rbe_edge.grammar.grammar import Grammar, any_object, of_schema
 from rbe_edge.grammar.schema_error import SchemaError
 from rbe_edge.runtime.chat_template import Message
 from rbe_edge.runtime.options import SamplingOptions
 from rbe_edge.server.api_error import wrong
 from rbe_edge.server.fields import Fields, parse_json
+from rbe_edge.server.sampling_fields import sampling_of, stops_of
 from rbe_edge.server.tool_calls import Tool, call_grammar
 
-_MAX_MESSAGES = 10_000
-_MAX_TOOLS = 128
-_MAX_STOPS = 16
-_MAX_STOP = 1000  # characters
+MAX_MESSAGES = 10_000
+MAX_TOOLS = 128
+_MAX_PROBABILITIES = 20  # of other tokens than the one that was drawn
 _MAX_CHOICES = 32  # answers to one request
 
 #: Keywords beside which `"properties": {}` says that a function takes nothing.
@@ -32,7 +30,6 @@ class Request:
     """What both kinds of completion have. choices: answers to each prompt. max_tokens None: until the context is full.
     top_logprobs None: none are wanted; 0: those of the tokens themselves."""
 
-    model: str
     choices: int
     stream: bool
     include_usage: bool
@@ -44,26 +41,28 @@ class Request:
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """tools: empty where none are to be offered. grammar: what the answer must fit; grammar_param: what demands it."""
+    """tools: empty where none are to be offered. grammar: what the answer must fit; grammar_param: what demands it.
+    variables: further ones for the template, such as `enable_thinking`."""
 
     base: Request
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
     grammar: Grammar | None
     grammar_param: str
+    variables: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
 class TextRequest:
-    """prompts: texts or token ids."""
+    """prompts: texts, or token ids. suffix: what follows the gap between it and a prompt, None: nothing."""
 
     base: Request
     prompts: tuple[str | list[int], ...]
+    suffix: str | None = None
 
 
 @dataclass(frozen=True)
 class EmbeddingRequest:
-    model: str
     inputs: tuple[str | list[int], ...]
     base64: bool
 
@@ -72,35 +71,50 @@ def read_chat(fields: Fields) -> ChatRequest:
     flag, top = fields.flag("logprobs"), fields.whole("top_logprobs", 0, 20)
     if top is not None and not flag:
         raise wrong("top_logprobs", "`top_logprobs` needs `logprobs`: true")
-    base = _base(fields, ("max_completion_tokens", "max_tokens"), (top or 0) if flag else None)
-    messages = fields.objects("messages", _MAX_MESSAGES)
-    if not messages:
-        raise wrong("messages", "`messages` must be a list with at least one message")
-    tools = tuple(_tool(entry) for entry in fields.objects("tools", _MAX_TOOLS) or [])
-    offered, needed = _tool_choice(fields, tools)
-    answer = _response_format(fields.object("response_format"))
+    scored = (top or 0) if flag else fields.whole("n_probs", 0, _MAX_PROBABILITIES) or None
+    base = _base(fields, ("max_completion_tokens", "max_tokens"), scored)
+    messages = read_messages(fields)
+    tools = tuple(read_tool(entry) for entry in fields.objects("tools", MAX_TOOLS) or [])
+    offered, needed = tool_choice(fields, tools)
+    answer = response_format(fields.object("response_format"))
     if needed and answer is not None:
         raise wrong("response_format", "`response_format` cannot be met while `tool_choice` asks for a call")
-    if needed:
-        try:
-            answer = call_grammar(needed)
-        except SchemaError as error:
-            raise wrong("tools", str(error)) from None
-    asked = "tools" if needed else "response_format"
-    return ChatRequest(base, tuple(_message(entry) for entry in messages), offered, answer, asked)
+    answer = grammar_of_call(needed) if needed else answer
+    asked, more = "tools" if needed else "response_format", fields.object("chat_template_kwargs")
+    return ChatRequest(base, messages, offered, answer, asked, {} if more is None else more.values)
+
+
+def read_messages(fields: Fields) -> tuple[Message, ...]:
+    messages = fields.objects("messages", MAX_MESSAGES)
+    if not messages:
+        raise wrong("messages", "`messages` must be a list with at least one message")
+    return tuple(_message(entry) for entry in messages)
+
+
+def grammar_of_call(needed: tuple[Tool, ...]) -> Grammar:
+    """Of an answer that is a call of one of the tools."""
+    try:
+        return call_grammar(needed)
+    except SchemaError as error:
+        raise wrong("tools", str(error)) from None
 
 
 def read_text(fields: Fields) -> TextRequest:
     if fields.flag("echo"):
         raise wrong("echo", "`echo` is not supported")
-    for name, off in (("suffix", ""), ("best_of", 1), ("response_format", {"type": "text"})):
+    for name, off in (("best_of", 1), ("response_format", {"type": "text"})):
         if fields.raw(name) not in (None, off):
             raise wrong(name, f"`{name}` is not supported")
-    base = _base(fields, ("max_tokens",), fields.whole("logprobs", 0, 5))
-    prompts = _inputs(fields, "prompt")
+    scored = fields.whole("logprobs", 0, 5)
+    scored = fields.whole("n_probs", 0, _MAX_PROBABILITIES) or None if scored is None else scored
+    base = _base(fields, ("max_tokens", "n_predict"), scored)
+    prompts = inputs_of(fields, "prompt")
     if len(prompts) * base.choices > _MAX_CHOICES:
         raise wrong("prompt", f"`prompt` and `n` ask for more than {_MAX_CHOICES} answers; send several requests")
-    return TextRequest(base, tuple(prompts))
+    suffix = fields.text("suffix") or None
+    if suffix is not None and not all(isinstance(prompt, str) for prompt in prompts):
+        raise wrong("suffix", "`suffix` needs a `prompt` of text")
+    return TextRequest(base, tuple(prompts), suffix)
 
 
 def read_embedding(fields: Fields) -> EmbeddingRequest:
@@ -109,59 +123,24 @@ def read_embedding(fields: Fields) -> EmbeddingRequest:
     encoding = fields.text("encoding_format") or "float"
     if encoding not in ("float", "base64"):
         raise wrong("encoding_format", "`encoding_format` must be float or base64")
-    return EmbeddingRequest(fields.required_text("model"), tuple(_inputs(fields, "input")), encoding == "base64")
+    return EmbeddingRequest(tuple(inputs_of(fields, "input")), encoding == "base64")
 
 
 def _base(fields: Fields, limits: tuple[str, ...], top_logprobs: int | None) -> Request:
-    for name in ("presence_penalty", "frequency_penalty"):
-        if fields.number(name, -2, 2):
-            raise wrong(name, f"`{name}` is not supported; `repeat_penalty` is")
-    if fields.raw("logit_bias"):
-        raise wrong("logit_bias", "`logit_bias` is not supported")
     options = fields.object("stream_options")
     max_tokens = next((found for name in limits if (found := fields.whole(name, 1, 2**31 - 1)) is not None), None)
     return Request(
-        model=fields.required_text("model"),
         choices=fields.whole("n", 1, _MAX_CHOICES) or 1,
         stream=fields.flag("stream"),
         include_usage=options.flag("include_usage") if options is not None else False,
         max_tokens=max_tokens,
-        sampling=_sampling(fields),
-        stop=_stops(fields),
+        sampling=sampling_of(fields),
+        stop=stops_of(fields),
         top_logprobs=top_logprobs,
     )
 
 
-def _sampling(fields: Fields) -> SamplingOptions:
-    temperature, top_p = fields.number("temperature", 0, 2), fields.number("top_p", 0, 1)
-    min_p, penalty = fields.number("min_p", 0, 1), fields.number("repeat_penalty", 0, 100)
-    seed = fields.whole("seed", -(2**63), 2**64 - 1)
-    try:
-        return SamplingOptions(
-            temperature=1.0 if temperature is None else temperature,
-            top_k=fields.whole("top_k", 0, 2**32 - 1) or 0,
-            top_p=1.0 if top_p is None else max(top_p, 1e-6),  # 0 is OpenAI's word for the likeliest token alone
-            min_p=min_p or 0.0,
-            repeat_penalty=1.0 if penalty is None else penalty,
-            seed=secrets.randbits(64) if seed is None else seed % 2**64,
-        )
-    except OptionError as error:
-        name = str(error).split(" ", 1)[0]
-        raise wrong(name, str(error)) from None
-
-
-def _stops(fields: Fields) -> tuple[str, ...]:
-    value = fields.raw("stop")
-    stops = [value] if isinstance(value, str) else value if value is not None else []
-    if not isinstance(stops, list) or len(stops) > _MAX_STOPS:
-        raise wrong("stop", f"`stop` must be a text or a list of at most {_MAX_STOPS} texts")
-    for stop in stops:
-        if not isinstance(stop, str) or not 0 < len(stop) <= _MAX_STOP or "\0" in stop:
-            raise wrong("stop", f"`stop` must hold texts of 1 to {_MAX_STOP} characters, without NUL")
-    return tuple(stops)
-
-
-def _inputs(fields: Fields, name: str) -> list[str | list[int]]:
+def inputs_of(fields: Fields, name: str) -> list[str | list[int]]:
     """A text, a list of texts, a list of token ids, or a list of such lists."""
     value = fields.raw(name)
     given = [value] if isinstance(value, str) or _are_tokens(value) else value
@@ -184,11 +163,11 @@ def _message(entry: Fields) -> Message:
     if role not in ("system", "user", "assistant", "tool"):
         raise wrong(entry.path("role"), f"`{entry.path('role')}` must be system, developer, user, assistant or tool")
     fields: dict[str, object] = {}
-    calls = entry.objects("tool_calls", _MAX_TOOLS) if role == "assistant" else None
+    calls = entry.objects("tool_calls", MAX_TOOLS) if role == "assistant" else None
     if calls:
         fields["tool_calls"] = [_earlier_call(call) for call in calls]
     if role == "tool":
-        fields["tool_call_id"] = entry.required_text("tool_call_id")
+        fields["tool_call_id"] = entry.text("tool_call_id")
     name = entry.text("name")
     if name is not None:
         fields["name"] = name
@@ -204,7 +183,7 @@ def _content(entry: Fields, optional: bool) -> str:
     if not isinstance(value, list) or not value:
         raise wrong(path, f"`{path}` must be a text, or a list of parts of type text")
     texts = []
-    for part in entry.objects("content", _MAX_MESSAGES) or []:
+    for part in entry.objects("content", MAX_MESSAGES) or []:
         kind = part.text("type")
         if kind not in ("text", "refusal"):
             raise wrong(path, f"`{path}`: parts of type {json.dumps(kind)} are not supported, only text")
@@ -229,31 +208,37 @@ def _earlier_call(call: Fields) -> dict[str, object]:
 # ---- tools and formats ----
 
 
-def _tool(entry: Fields) -> Tool:
+def read_tool(entry: Fields) -> Tool:
     if entry.text("type") != "function":
         raise wrong(entry.path("type"), f"`{entry.path('type')}` must be function")
     function = entry.object("function")
     if function is None:
         raise wrong(entry.path("function"), f"`{entry.path('function')}` is missing")
+    return tool_of(function, "parameters")
+
+
+def tool_of(function: Fields, schema: str) -> Tool:
+    """schema: the field that holds the schema of its arguments."""
     name = function.required_text("name")
     if not 0 < len(name) <= 64 or not all(letter.isascii() and (letter.isalnum() or letter in "_-") for letter in name):
         raise wrong(function.path("name"), f"`{function.path('name')}` must be 1 to 64 letters, digits, _ and -")
-    return Tool(name, function.text("description") or "", _parameters(function))
+    return Tool(name, function.text("description") or "", _parameters(function, schema))
 
 
-def _parameters(function: Fields) -> Mapping[str, Any]:
+def _parameters(function: Fields, name: str) -> Mapping[str, Any]:
     """The schema of a function's arguments. One that names no parameters takes none, as OpenAI's API says."""
-    given: Any = function.raw("parameters")
+    given: Any = function.raw(name)
     if given is not None and not isinstance(given, Mapping):
-        raise wrong(function.path("parameters"), f"`{function.path('parameters')}` must be an object")
+        raise wrong(function.path(name), f"`{function.path(name)}` must be an object")
     if not given:
         return {"type": "object", "properties": {}, "additionalProperties": False}
     names_none = given.get("properties") == {} and given.get("type") == "object" and not given.get("required")
     return {**given, "additionalProperties": False} if names_none and not set(given) - _PLAIN_KEYWORDS else given
 
 
-def _tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], tuple[Tool, ...]]:
-    """The tools that are offered, and those of which one must be called."""
+def tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], tuple[Tool, ...]]:
+    """The tools that are offered, and those of which one must be called. A function may be named as in chats, or as in
+    responses."""
     choice = fields.raw("tool_choice")
     if choice is None or choice == "auto":
         return tools, ()
@@ -264,8 +249,8 @@ def _tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, .
     if choice == "required":
         return tools, tools
     chosen = fields.object("tool_choice") if isinstance(choice, dict) else None
-    function = chosen.object("function") if chosen is not None else None
-    if function is None:
+    function = chosen.object("function") or chosen if chosen is not None else None
+    if function is None or function.raw("name") is None:
         raise wrong("tool_choice", "`tool_choice` must be none, auto, required, or an object that names a function")
     name = function.required_text("name")
     needed = tuple(tool for tool in tools if tool.name == name)
@@ -274,7 +259,8 @@ def _tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, .
     return tools, needed
 
 
-def _response_format(chosen: Fields | None) -> Grammar | None:
+def response_format(chosen: Fields | None) -> Grammar | None:
+    """As in chats; in responses the schema stands in the format itself."""
     if chosen is None:
         return None
     kind = chosen.text("type")
@@ -282,12 +268,18 @@ def _response_format(chosen: Fields | None) -> Grammar | None:
         return None
     if kind == "json_object":
         return any_object()
+    path = chosen.path("type").removesuffix(".type")
     if kind != "json_schema":
-        raise wrong("response_format.type", "`response_format.type` must be text, json_object or json_schema")
-    description = chosen.object("json_schema")
-    if description is None or description.raw("schema") is None:
-        raise wrong("response_format.json_schema", "`response_format.json_schema.schema` is missing")
+        raise wrong(f"{path}.type", f"`{path}.type` must be text, json_object or json_schema")
+    described = chosen.object("json_schema") or chosen
+    if described.raw("schema") is None:
+        raise wrong(f"{path}.json_schema", f"`{path}.json_schema.schema` is missing")
+    return grammar_of_schema(described.raw("schema"), described.path("schema"))
+
+
+def grammar_of_schema(schema: Any, param: str) -> Grammar:
+    """Of an answer that the schema allows. param: the field that it comes from."""
     try:
-        return of_schema(description.raw("schema"))
+        return of_schema(schema)
     except SchemaError as error:
-        raise wrong("response_format.json_schema.schema", str(error)) from None
+        raise wrong(param, str(error)) from None

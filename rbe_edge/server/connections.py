@@ -16,6 +16,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rbe_edge.server.api_error import ApiError
+from rbe_edge.server.error_forms import error_body
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Connection(H11Protocol):
 
     def refuse(self, error: ApiError) -> None:
         """Answers with an error where that is possible still, and closes."""
-        body = json.dumps(error.body()).encode()
+        body = json.dumps(error_body(error, self.scope["path"] if self.scope is not None else "")).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
         reason = HTTPStatus(error.status).phrase
         response = h11.Response(status_code=error.status, headers=headers, reason=reason)

@@ -121,6 +121,11 @@ class Fields:
     def __init__(self, values: Mapping[str, Any], where: str = "") -> None:
         self._values, self._where = values, where
 
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """As they are, unchecked."""
+        return self._values
+
     def raw(self, name: str) -> Any:
         return self._values.get(name)
 

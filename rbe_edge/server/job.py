@@ -45,13 +45,15 @@ class Piece:
 @dataclass(frozen=True)
 class Finish:
     """The answer is complete. cached_tokens: of the prompt, those that a slot still held. power: None where nothing
-    governs."""
+    governs. stop: the text of the job's `stop` that ended it, None where none did. first_token_at: time.monotonic()."""
 
     reason: FinishReason
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
     power: PowerUse | None = None
+    stop: str | None = None
+    first_token_at: float | None = None
 
 
 #: Piece, Finish, or the exception that ended the job. Called on the scheduler's thread; must not block or raise.
@@ -62,7 +64,8 @@ Tell = Callable[["Piece | Finish | BaseException"], None]
 class Job:
     """An answer that is wanted. prompt: token ids, at least one. max_tokens None: until the context is full.
     top_logprobs None: no scores. Jobs of one request hold the same `request`, those with one prompt the same list of
-    it, which is then computed once. cancel() may be called on any thread; the rest is the scheduler's."""
+    it, which is then computed once. clamped: more tokens were asked for than max_tokens. cancel() may be called on any
+    thread; the rest is the scheduler's."""
 
     prompt: Sequence[int]
     sampling: SamplingOptions
@@ -72,6 +75,7 @@ class Job:
     top_logprobs: int | None = None
     constraint: Constraint | None = None
     request: object = field(default_factory=object)
+    clamped: bool = False
     cancelled: bool = False
     arrived: float = field(default_factory=time.monotonic)
 
@@ -93,6 +97,7 @@ class Answer:
         self.rest = session.resume(job.prompt)  # of the prompt, not yet in the context
         self.cached_tokens = len(job.prompt) - len(self.rest)
         self.generated = 0
+        self._tokens: list[int] = []  # that were generated, where it may matter which text stopped them
         self.first_token_at: float | None = None
         room = session.context - len(job.prompt) + 1  # the last token need not be appended
         self._limit = min(room, job.max_tokens or room)
@@ -131,11 +136,13 @@ class Answer:
             self._finish("stop" if event.finish == "end" else "length", event.rest)
             return False
         self.generated += 1
+        if job.stop:
+            self._tokens.append(event.token)
         if self._scored is not None and self._scores is not None:
             self._scored.push(_score(event.token, self._scores, job.top_logprobs or 0))
         self._tell(event.text)
         if event.finish == "stop":
-            self._finish("stop")
+            self._finish("stop", stop=self._stopped_by())
             return False
         if constraint is not None:
             constraint.accept(event.token)
@@ -153,12 +160,19 @@ class Answer:
         if text or scores:
             self.job.tell(Piece(text, scores))
 
-    def _finish(self, reason: FinishReason, rest: str | None = None) -> None:
+    def _stopped_by(self) -> str | None:
+        """The text that ended it: the first one in what was generated, the longest of those that begin there."""
+        text = self.session.model.detokenize(self._tokens)
+        found = [(text.find(stop), -len(stop), stop) for stop in self.job.stop if stop in text]
+        return min(found)[2] if found else None
+
+    def _finish(self, reason: FinishReason, rest: str | None = None, stop: str | None = None) -> None:
         """rest: the end of the text. None: a stop sequence has cut it off, and the tokens behind the cut with it."""
         if rest is not None:
             self._tell(rest, is_all=True)
         power = self._power_of(self.spent)
-        self.job.tell(Finish(reason, len(self.job.prompt), self.cached_tokens, self.generated, power))
+        counts = len(self.job.prompt), self.cached_tokens, self.generated
+        self.job.tell(Finish(reason, *counts, power, stop, self.first_token_at))
 
     def close(self) -> None:
         if self._generation is not None:

@@ -24,7 +24,7 @@ _GAUGES = {
     "rbe_slots_busy": "Answers being generated",
     "rbe_queue_length": "Requests that wait for a slot",
     "rbe_session_bytes": "Memory of all sessions",
-    "rbe_model_bytes": "Size of the model's file",
+    "rbe_model_bytes": "Size of the models' files",
 }
 _HISTOGRAMS = {
     "rbe_request_seconds": "From the request to the end of the answer",
@@ -34,12 +34,12 @@ _HISTOGRAMS = {
 
 
 class Metrics:
-    """Any thread."""
+    """Of all models. Any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counters: dict[tuple[str, str], float] = {(name, ""): 0 for name in _COUNTERS if "requests" not in name}
-        self._gauges: dict[str, float] = dict.fromkeys(_GAUGES, 0.0)
+        self._gauges: dict[str, dict[object, float]] = {name: {} for name in _GAUGES}
         self._histograms = {name: [0] * (len(_BUCKETS) + 1) for name in _HISTOGRAMS}
         self._sums = dict.fromkeys(_HISTOGRAMS, 0.0)
         self._seconds: deque[tuple[int, int]] = deque()  # second, tokens generated in it
@@ -61,9 +61,16 @@ class Metrics:
             while self._seconds[0][0] < now - _RATE_WINDOW_S:
                 self._seconds.popleft()
 
-    def set(self, name: str, value: float) -> None:
+    def set(self, name: str, value: float, owner: object = None) -> None:
+        """owner: whose part of the number it is, such as a model's scheduler; the sum is told."""
         with self._lock:
-            self._gauges[name] = value
+            self._gauges[name][owner] = value
+
+    def forget(self, owner: object) -> None:
+        """Its parts of all numbers are gone."""
+        with self._lock:
+            for parts in self._gauges.values():
+                parts.pop(owner, None)
 
     def observe(self, name: str, seconds: float) -> None:
         with self._lock:
@@ -80,7 +87,8 @@ class Metrics:
                     if counter == name:
                         lines.append(f"{name}{{{labels}}} {value:.0f}" if labels else f"{name} {value:.0f}")
             recent = sum(tokens for second, tokens in self._seconds if second >= now - _RATE_WINDOW_S)
-            gauges = {**self._gauges, "rbe_tokens_per_second": recent / _RATE_WINDOW_S}
+            gauges = {name: sum(parts.values()) for name, parts in self._gauges.items()}
+            gauges |= {"rbe_tokens_per_second": recent / _RATE_WINDOW_S}
             gauges["process_resident_memory_bytes"] = resident_bytes()
             more = {
                 "rbe_tokens_per_second": f"Tokens generated per second, over the last {_RATE_WINDOW_S:g} s",

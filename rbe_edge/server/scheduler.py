@@ -94,8 +94,8 @@ class Scheduler:
             raise
         self.context = self._slots[0].session.context
         info = self._slots[0].session.info
-        metrics.set("rbe_session_bytes", slots * info.arena_bytes)
-        metrics.set("rbe_slots", slots)
+        metrics.set("rbe_session_bytes", slots * info.arena_bytes, self)
+        metrics.set("rbe_slots", slots, self)
         self._thread = threading.Thread(target=self._run, name="rbe-scheduler", daemon=True)
         self._thread.start()
 
@@ -128,6 +128,7 @@ class Scheduler:
             self._stopping = True
             self._changed.notify_all()
         self._thread.join()
+        self._metrics.forget(self)
 
     # ---- on the thread ----
 
@@ -168,10 +169,10 @@ class Scheduler:
                 self._waiting.remove(job)
                 admitted.append(job)
                 self._busy += 1
-            self._metrics.set("rbe_queue_length", len(self._waiting))
+            self._metrics.set("rbe_queue_length", len(self._waiting), self)
         for job in admitted:
             self._place(job)
-        self._metrics.set("rbe_slots_busy", self._busy)
+        self._metrics.set("rbe_slots_busy", self._busy, self)
         return True
 
     def _next(self, admitted: list[Job]) -> Job | None:
@@ -292,4 +293,4 @@ class Scheduler:
             is_idle = not self._busy
         if is_idle:
             self._meter.rest()
-        self._metrics.set("rbe_slots_busy", self._busy)
+        self._metrics.set("rbe_slots_busy", self._busy, self)

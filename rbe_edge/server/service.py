@@ -13,22 +13,27 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from rbe_edge._version import __version__
-from rbe_edge.errors import Cancelled, ContextFull, MissingExtra, OptionError, TemplateError
+from rbe_edge.errors import Cancelled, MissingExtra, OptionError, TemplateError
 from rbe_edge.grammar.constraint import CompiledGrammar, Constraint
 from rbe_edge.grammar.grammar import Grammar, GrammarError
+from rbe_edge.grammar.schema_error import SchemaError
 from rbe_edge.grammar.vocabulary import Vocabulary
-from rbe_edge.runtime.chat_template import template_of
+from rbe_edge.runtime.chat_template import Message, template_of
 from rbe_edge.runtime.conversation import prompt_tokens
 from rbe_edge.runtime.governor import Governor
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import SessionOptions
-from rbe_edge.runtime.session import Session
 from rbe_edge.server.api_error import ApiError, wrong
 from rbe_edge.server.chat_request import ChatRequest, EmbeddingRequest, Request, TextRequest
+from rbe_edge.server.embedding import Embedding
+from rbe_edge.server.fill_in_the_middle import Gap, gap_prompt
 from rbe_edge.server.job import Finish, Job, Piece
+from rbe_edge.server.known_errors import api_error, grammar_message
 from rbe_edge.server.metrics import Metrics
 from rbe_edge.server.power import described_modes, power_lines
 from rbe_edge.server.scheduler import QueueFull, Scheduler, Stopped
+from rbe_edge.server.tool_calls import free_grammar
+from rbe_edge.server.tools_in_words import in_words
 
 _KEPT_GRAMMARS = 4  # each may grow to some 80 MB
 
@@ -63,23 +68,29 @@ class Service:
     """A model with its scheduler. Use on one event loop; close() frees all but the model."""
 
     def __init__(
-        self, model: Model, session: SessionOptions, options: ServiceOptions, governor: Governor | None = None
+        self,
+        model: Model,
+        session: SessionOptions,
+        options: ServiceOptions,
+        governor: Governor | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
-        """governor: of answers, which must outlive this; embeddings are not governed. Raises TemplateError for a
+        """governor: of answers, which must outlive this; embeddings are not governed. metrics: that several models have
+        together. Raises TemplateError for a
         malformed template, and what making a session does."""
         self.model = model
         self._governor = governor
         self.modes = None if model.modes is None else described_modes(model.modes)
-        self.metrics = Metrics()
-        self.metrics.set("rbe_model_bytes", model.info.file_bytes)
-        path = Path(model.info.path)
-        self.model_id = options.model_id or path.stem
-        self._names = {self.model_id, path.name}
-        self.created = int(path.stat().st_mtime)
+        self.metrics = metrics or Metrics()
+        self.metrics.set("rbe_model_bytes", model.info.file_bytes, self)
+        self.path = Path(model.info.path)
+        self.model_id = options.model_id or self.path.stem
+        self.names = frozenset((self.model_id, self.path.name))
+        self.created = int(self.path.stat().st_mtime)
         self.fingerprint = f"rbe-{__version__}-{model.info.kernel_set}"
-        self._template = template_of(model, options.template)
+        self.template = template_of(model, options.template)
         self._options = options
-        self._embedding = _Embedding(model, session, options.queue_limit)
+        self._embedding = Embedding(model, session, options.queue_limit)
         self._grammars_lock = threading.Lock()
         self._grammars: OrderedDict[Grammar, CompiledGrammar] = OrderedDict()
         self.scheduler = Scheduler(model, session, options.slots, options.queue_limit, self.metrics, governor)
@@ -88,62 +99,101 @@ class Service:
         """Running answers end at once. Closing twice is allowed."""
         self.scheduler.stop()
         self._embedding.close()
+        self.metrics.forget(self)
 
     def metrics_text(self) -> str:
         """For `/metrics`. Reads sensors: not for the event loop."""
         power = "" if self._governor is None else "".join(f"{line}\n" for line in power_lines(self._governor))
         return self.metrics.text() + power
 
-    def check_model(self, name: str) -> None:
-        if name not in self._names:
-            raise ApiError(
-                404,
-                f"the model {name[:100]!r} does not exist; this server has {self.model_id!r}",
-                param="model",
-                code="model_not_found",
-            )
-
     # ---- jobs; these take time and are called off the event loop ----
+
+    def chat_text(self, request: ChatRequest, *, more_comes: bool = True) -> str:
+        """The conversation as the model's template writes it, marked (marked_text). more_comes: with the beginning of
+        the answer. Raises ApiError."""
+        self._check_length(sum(len(message.content) for message in request.messages), "messages")
+        try:
+            if self.template.takes_tools:
+                return self._rendered(request, request.messages, more_comes)
+            messages = in_words(request.messages, request.tools)
+            try:
+                return self._rendered(request, messages, more_comes)
+            except TemplateError:
+                if not request.tools or request.messages[0].role == "system":
+                    raise
+            messages = in_words(request.messages, request.tools, has_system=False)
+            return self._rendered(request, messages, more_comes)
+        except TemplateError as error:
+            raise wrong("messages", str(error)) from None
+
+    def _rendered(self, request: ChatRequest, messages: Sequence[Message], more_comes: bool) -> str:
+        tools = [tool.as_template_sees_it() for tool in request.tools] if self.template.takes_tools else []
+        return self.template.render_marked(messages, tools, add_generation_prompt=more_comes, more=request.variables)
+
+    def chat_tokens(self, request: ChatRequest) -> list[int]:
+        """Token ids of that text."""
+        return self._tokenize(self.chat_text(request), "messages", prompt_tokens)
 
     def chat_jobs(self, request: ChatRequest) -> list[Job]:
         """A job for each choice."""
-        self.check_model(request.base.model)
-        if request.tools and not self._template.takes_tools:
-            raise wrong("tools", "the chat template of this model has no place for tools; leave `tools` out")
-        self._check_length(sum(len(message.content) for message in request.messages), "messages")
-        tools = [tool.as_template_sees_it() for tool in request.tools]
-        try:
-            text = self._template.render_marked(request.messages, tools)
-        except TemplateError as error:
-            raise wrong("messages", str(error)) from None
-        prompt = self._tokenize(text, "messages", prompt_tokens)
-        jobs = self._jobs(request.base, prompt, "messages", object(), self._template.stops)
-        if request.grammar is not None:
-            try:
-                compiled = self._compiled(request.grammar)
-            except (GrammarError, MissingExtra) as error:
-                raise wrong(request.grammar_param, _grammar_message(error)) from None
-            for job in jobs:
-                job.constraint = Constraint(compiled)
+        compiled = self._grammar_of(request)
+        prompt = self.chat_tokens(request)
+        jobs = self._jobs(request.base, prompt, "messages", object(), self.template.stops)
+        for job in jobs:
+            job.constraint = None if compiled is None else Constraint(compiled)
         return jobs
+
+    def _grammar_of(self, request: ChatRequest) -> CompiledGrammar | None:
+        """What the answer must fit. Where tools are offered in words, calls must be calls: the model may never have
+        learned how they are written. Without llguidance it is left to it."""
+        in_words_only = request.grammar is None and bool(request.tools) and not self.template.takes_tools
+        if request.grammar is None and not in_words_only:
+            return None
+        try:
+            return self._compiled(request.grammar or free_grammar(request.tools))
+        except MissingExtra as error:
+            if in_words_only:
+                return None
+            raise wrong(request.grammar_param, str(error)) from None
+        except SchemaError as error:
+            raise wrong("tools", str(error)) from None
+        except GrammarError as error:
+            raise wrong("tools" if in_words_only else request.grammar_param, grammar_message(error)) from None
+
+    def opens_thought(self, job: Job) -> bool:
+        """Whether the prompt ends with the tag behind which a model thinks."""
+        end = b"".join(self.model.token_bytes(token, special=True) for token in job.prompt[-8:])
+        return end.rstrip().endswith(b"<think>")
 
     def text_jobs(self, request: TextRequest) -> list[Job]:
         """A job for each choice, prompt after prompt."""
-        self.check_model(request.base.model)
         jobs, together = [], object()
         for prompt in request.prompts:
-            tokens = self._tokens_of(prompt, "prompt", self._written_tokens)
+            if request.suffix is not None and isinstance(prompt, str):
+                tokens = self.gap_tokens(Gap(prompt, request.suffix), "suffix")
+            else:
+                tokens = self._tokens_of(prompt, "prompt", self._written_tokens)
             jobs += self._jobs(request.base, tokens, "prompt", together)
         return jobs
 
-    def embedding_inputs(self, request: EmbeddingRequest) -> list[array[int]]:
-        """The token ids of each input."""
-        self.check_model(request.model)
-        inputs = []
+    def gap_tokens(self, gap: Gap, param: str) -> list[int]:
+        """The prompt that asks for what stands in a gap. Raises ApiError where the model was not made for it."""
+        self._check_length(gap.characters, param)
+        found = gap_prompt(self.model, gap)
+        if found is None:
+            raise wrong(param, "this model cannot fill in the middle: its vocabulary has no tokens for it")
+        return found
+
+    def embedding_inputs(
+        self, request: EmbeddingRequest, param: str = "input", *, cut: bool = False
+    ) -> list[array[int]]:
+        """The token ids of each input. cut: what does not fit the context is left out at the end."""
+        inputs, most = [], self.scheduler.context
         for one in request.inputs:
-            tokens = self._tokens_of(one, "input")
-            if not 0 < len(tokens) <= self.scheduler.context:
-                raise self._too_long(len(tokens), "input")
+            tokens = self._tokens_of(one[: 256 * most] if cut else one, param)
+            tokens = tokens[:most] if cut else tokens
+            if not 0 < len(tokens) <= most:
+                raise self._too_long(len(tokens), param)
             inputs.append(array("I", tokens))  # there may be a million of them
         return inputs
 
@@ -189,15 +239,19 @@ class Service:
             raise wrong(param, "the prompt is empty")
         if len(prompt) > self.scheduler.context:
             raise self._too_long(len(prompt), param)
+        if any(token >= self.model.info.vocabulary for token, _ in request.sampling.logit_bias):
+            raise wrong("logit_bias", f"`logit_bias`: token ids are from 0 to {self.model.info.vocabulary - 1}")
         most, wanted = self._options.max_tokens, request.max_tokens
-        if most is not None and wanted is not None and wanted > most:
-            raise wrong("max_tokens", f"`max_tokens` is {wanted}; this server gives at most {most}")
+        room = self.scheduler.context - len(prompt) + 1  # the last token need not be appended
+        limit = room if most is None else min(room, most)
+        clamped = wanted is not None and wanted > limit
         return [
             Job(
                 prompt=prompt,
                 sampling=replace(request.sampling, seed=(request.sampling.seed + choice) % 2**64),
                 tell=lambda event: None,
-                max_tokens=wanted if wanted is not None else most,
+                max_tokens=limit if clamped else wanted if wanted is not None else most,
+                clamped=clamped,
                 stop=(*request.stop, *stops),
                 top_logprobs=request.top_logprobs,
                 request=together,
@@ -262,70 +316,3 @@ async def _until_finished(
             raise api_error(event) from event
         yield index, event
         count -= isinstance(event, Finish)
-
-
-class _Embedding:
-    """A session of its own, made when it is first needed, for one text at a time: requests take turns text by text."""
-
-    def __init__(self, model: Model, options: SessionOptions, queue_limit: int) -> None:
-        self._model, self._options, self._queue_limit = model, options, queue_limit
-        self._session: Session | None = None
-        self._turn = asyncio.Lock()
-        self._waiting = 0
-        self._computing = threading.Lock()
-        self._is_closed = False
-
-    async def vectors(self, inputs: Sequence[Sequence[int]], gone: Callable[[], Awaitable[bool]]) -> list[list[float]]:
-        """Raises QueueFull, Cancelled once gone() says so, and Stopped after close()."""
-        if self._waiting > self._queue_limit:
-            raise QueueFull(1)
-        self._waiting += 1
-        found = []
-        try:
-            for tokens in inputs:
-                async with self._turn:
-                    if await gone():
-                        raise Cancelled("the client went away")
-                    found.append(await asyncio.to_thread(self._computed, list(tokens)))
-            return found
-        finally:
-            self._waiting -= 1
-
-    def _computed(self, tokens: list[int]) -> list[float]:
-        with self._computing:
-            if self._is_closed:
-                raise Stopped("the server is stopping")
-            if self._session is None:
-                self._session = Session(self._model, self._options)
-            vector: list[float] = self._session.embedding(tokens).tolist()
-            return vector
-
-    def close(self) -> None:
-        """Waits for the text that is being computed."""
-        with self._computing:
-            self._is_closed = True
-            if self._session is not None:
-                self._session.close()
-
-
-def api_error(error: BaseException) -> ApiError:
-    """The error that the client gets; one that it did not cause stays a 500."""
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, QueueFull):
-        return ApiError(
-            429, f"{error}; try again later", code="queue_full", headers={"Retry-After": f"{error.retry_after}"}
-        )
-    if isinstance(error, Cancelled):
-        return ApiError(499, str(error))  # nobody will read it
-    if isinstance(error, Stopped):
-        return ApiError(503, str(error))
-    if isinstance(error, GrammarError):
-        return wrong("response_format", _grammar_message(error))
-    if isinstance(error, ContextFull):
-        return wrong("messages", str(error), code="context_length_exceeded")
-    return ApiError(500, "the answer could not be made; the server's log says why")
-
-
-def _grammar_message(error: BaseException) -> str:
-    return f"the schema cannot be used: {error}" if isinstance(error, GrammarError) else str(error)

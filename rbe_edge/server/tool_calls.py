@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rbe_edge.grammar.grammar import Grammar, framed
+from rbe_edge.grammar.grammar import Grammar, framed, framed_in_prose
 from rbe_edge.server.fields import parse_json
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
+_THINK, _THOUGHT = "<think>", "</think>"
 _MAX_CALL = 1 << 20  # characters
 
 
@@ -39,19 +40,86 @@ class ToolCall:
 
 def call_grammar(tools: tuple[Tool, ...]) -> Grammar:
     """One call of one of the tools, its arguments as their schema says. Raises SchemaError."""
-    heads = (f'{_OPEN}\n{{"name": {json.dumps(tool.name)}, "arguments": ' for tool in tools)
-    return framed((head, tool.parameters, f"}}\n{_CLOSE}") for head, tool in zip(heads, tools, strict=True))
+    return framed((_OPEN + head, parameters, end) for head, parameters, end in _frames(tools))
+
+
+def free_grammar(tools: tuple[Tool, ...]) -> Grammar:
+    """Any text, in which each call is one of the tools with arguments as their schema says. Raises SchemaError."""
+    return framed_in_prose(_frames(tools), _OPEN)
+
+
+def _frames(tools: tuple[Tool, ...]) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """Of each tool: what stands between the opening and the arguments, their schema, and what stands behind them."""
+    for tool in tools:
+        yield f'\n{{"name": {json.dumps(tool.name)}, "arguments": ', tool.parameters, f"}}\n{_CLOSE}"
+
+
+def written_call(name: str, arguments: str) -> str:
+    """A call as a model writes it; arguments: JSON."""
+    return f'{_OPEN}\n{{"name": {json.dumps(name)}, "arguments": {arguments}}}\n{_CLOSE}'
+
+
+@dataclass(frozen=True)
+class Thought:
+    """What a model thinks before it answers."""
+
+    text: str
+
+
+Part = str | ToolCall | Thought
 
 
 class WordReader:
     """Takes an answer in pieces; all of it is text."""
 
-    def push(self, piece: str) -> list[str | ToolCall]:
+    def push(self, piece: str) -> list[Part]:
         return [piece]
 
-    def finish(self) -> list[str | ToolCall]:
+    def finish(self) -> list[Part]:
         """What was held back."""
         return []
+
+
+class ThoughtReader(WordReader):
+    """Separates what stands in <think> tags at the beginning; another reader takes the rest."""
+
+    def __init__(self, inner: WordReader, opened: bool) -> None:
+        """opened: the prompt ends with the opening tag."""
+        self._inner = inner
+        self._held = ""
+        self._state = "inside" if opened else "before"
+
+    def push(self, piece: str) -> list[Part]:
+        if self._state == "behind":
+            return self._inner.push(piece)
+        self._held += piece
+        found: list[Part] = []
+        if self._state == "before":
+            start = self._held.lstrip()
+            if _THINK.startswith(start[: len(_THINK)]) and len(start) < len(_THINK):
+                return []
+            if not start.startswith(_THINK):
+                return self._rest()
+            self._state, self._held = "inside", start.removeprefix(_THINK)
+        end = self._held.find(_THOUGHT)
+        shown = end if end >= 0 else len(self._held) - _overlap(self._held, _THOUGHT)
+        if shown > 0:
+            found.append(Thought(self._held[:shown]))
+        if end < 0:
+            self._held = self._held[shown:]
+            return found
+        self._held = self._held[end + len(_THOUGHT) :]
+        return [*found, *self._rest()]
+
+    def _rest(self) -> list[Part]:
+        held, self._held, self._state = self._held, "", "behind"
+        return self._inner.push(held) if held else []
+
+    def finish(self) -> list[Part]:
+        held, self._held = self._held, ""
+        if self._state == "inside":
+            return [Thought(held)] if held else []
+        return [*(self._inner.push(held) if held else []), *self._inner.finish()]
 
 
 class ToolCallReader(WordReader):
@@ -60,9 +128,9 @@ class ToolCallReader(WordReader):
     def __init__(self) -> None:
         self._held = ""
 
-    def push(self, piece: str) -> list[str | ToolCall]:
+    def push(self, piece: str) -> list[Part]:
         self._held += piece
-        found: list[str | ToolCall] = []
+        found: list[Part] = []
         while self._held:
             start = self._held.find(_OPEN)
             if start < 0:
@@ -79,7 +147,7 @@ class ToolCallReader(WordReader):
             self._held = self._held[end:]
         return found
 
-    def finish(self) -> list[str | ToolCall]:
+    def finish(self) -> list[Part]:
         """What was held back; a call without its closing tag counts where it is complete."""
         held, self._held = self._held, ""
         return [_read_call(held)] if held else []

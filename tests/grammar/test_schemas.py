@@ -327,6 +327,4 @@ def test_large_schemas_are_taken() -> None:
 def test_options_of_the_schema_change_nothing() -> None:
     taker = Taker({"type": "null", "x-guidance": {"lenient": True, "whitespace_pattern": "x"}})
     assert taker.takes("null") and not taker.takes("xnull")
-    assert Taker({"type": "array"}).takes("[ " + " " * 15 + "]") and not Taker({"type": "array"}).takes(
-        "[" + " " * 17 + "]"
-    )
+    assert Taker({"type": "array"}).takes("[ ]") and not Taker({"type": "array"}).takes("[  ]")

@@ -98,7 +98,8 @@ def test_failures_can_be_read_by_the_page(open_server: Running, monkeypatch: pyt
     def fail(*_: object) -> None:
         raise RuntimeError("WORDS")
 
-    monkeypatch.setattr(open_server.service, "check_model", fail)
+    monkeypatch.setattr("rbe_edge.server.shelf.Shelf.described", fail)
+    monkeypatch.setattr(open_server.service, "chat_jobs", fail)
     monkeypatch.setattr(open_server.service.metrics, "text", fail)
     key = {"Origin": PAGE, "Authorization": "Bearer k"}
     responses = [httpx.get(open_server.url + path, headers=key) for path in ("/v1/models/demo", "/metrics")]

@@ -52,7 +52,7 @@ def test_what_is_no_json_object(server: Running, body: bytes, path: str) -> None
 @pytest.mark.parametrize(
     ("change", "param"),
     [
-        ({"model": None}, "model"), ({"model": 3}, "model"), ({"messages": []}, "messages"),
+        ({"model": 3}, "model"), ({"messages": []}, "messages"),
         ({"messages": "hi"}, "messages"),
         ({"messages": [3]}, "messages"), ({"messages": [{}]}, "messages[0].role"),
         ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
@@ -68,17 +68,21 @@ def test_what_is_no_json_object(server: Running, body: bytes, path: str) -> None
         ({"stop": 3}, "stop"), ({"stop": [""]}, "stop"),
         ({"stop": ["a"] * 99}, "stop"), ({"stop": "a\0b"}, "stop"), ({"stream": "yes"}, "stream"),
         ({"stream_options": 1}, "stream_options"), ({"top_logprobs": 5}, "top_logprobs"),
-        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"), ({"logit_bias": {"1": 5}}, "logit_bias"),
-        ({"presence_penalty": 1}, "presence_penalty"), ({"response_format": "json"}, "response_format"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"), ({"logit_bias": {"x": 5}}, "logit_bias"),
+        ({"logit_bias": {"1": 101}}, "logit_bias"), ({"logit_bias": {"999999": 1}}, "logit_bias"),
+        ({"logit_bias": [[1]]}, "logit_bias"), ({"logit_bias": [[1, True]]}, "logit_bias"),
+        ({"n_probs": 21}, "n_probs"),
+        ({"logit_bias": 7}, "logit_bias"), ({"frequency_penalty": -2.5}, "frequency_penalty"),
+        ({"chat_template_kwargs": 3}, "chat_template_kwargs"), ({"repeat_last_n": -2}, "repeat_last_n"),
+        ({"presence_penalty": 3}, "presence_penalty"), ({"response_format": "json"}, "response_format"),
         ({"response_format": {"type": "xml"}}, "response_format.type"), ({"min_p": 1}, "min_p"),
-        ({"repeat_penalty": 0}, "repeat_penalty"), ({"top_k": -1}, "top_k"),
+        ({"repeat_penalty": 0}, "repeat_penalty"), ({"top_k": -2}, "top_k"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         (
             {"response_format": {"type": "json_schema", "json_schema": {"schema": {"pattern": "(a"}}}},
             "response_format.json_schema.schema",
         ),
         ({"tools": [{"type": "x"}]}, "tools[0].type"), ({"tool_choice": "required"}, "tool_choice"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),  # the demo's template has none
     ],
 )  # fmt: skip
 def test_wrong_fields(server: Running, change: dict[str, Any], param: str) -> None:
@@ -151,7 +155,9 @@ def test_control_characters_stay_escaped(server: Running) -> None:
 
 def test_a_limit_of_tokens(model: Model) -> None:
     with running(model, slots=1, max_tokens=5) as server:
-        error_of(post(server, {**CHAT, "max_tokens": 6}), 400)
+        clamped = post(server, {**CHAT, "max_tokens": 6})
+        assert clamped.headers["X-Max-Tokens-Clamped"] == "5" and clamped.json()["usage"]["completion_tokens"] <= 5
+        assert "X-Max-Tokens-Clamped" not in post(server, {**CHAT, "max_tokens": 5}).headers
         assert post(server, {"model": "demo", "messages": MESSAGES}).json()["usage"]["completion_tokens"] <= 5
 
 

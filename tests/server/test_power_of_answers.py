@@ -279,7 +279,7 @@ def test_limits_of_the_mode_at_the_start(
     seen: list[tuple[int, int, int]] = []
 
     def run(app: Any, listener: Any, place: Any, started: Any) -> None:
-        sessions = [slot.session for slot in app.state.is_alive.__self__._slots]
+        sessions = [slot.session for slot in app.state.is_alive.__self__.first.scheduler._slots]
         seen.append((len(sessions), sessions[0].context, sessions[0].info.kv_bytes))
 
     machine.battery(percent)

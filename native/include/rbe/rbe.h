@@ -425,7 +425,7 @@ typedef struct rbe_sampling_options {
 RBE_API rbe_status rbe_sampler_create(uint32_t n_vocabulary, const rbe_sampling_options *options, rbe_sampler **out);
 RBE_API void rbe_sampler_free(rbe_sampler *sampler);
 
-/* Draws a token from logits float[n_vocabulary]: penalty, temperature, top-k, top-p, min-p, then one draw. Fails on
+/* Draws a token from logits float[n_vocabulary]: penalty, temperature, top-k, top-p, min-p, then one draw (more: sampling.h). Fails on
  * logits that hold no finite value. Does not remember the token: see accept. */
 RBE_API rbe_status rbe_sampler_draw(rbe_sampler *sampler, const float *logits, uint32_t *token);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "rbe/sampling.h"
 #include "text/sampling.h"
 #include "text/tokenizer/text_stream.h"
 
@@ -78,6 +79,11 @@ rbe_status rbe_generation_create(rbe_session *session, const rbe_generation_opti
     }
     *out = generation;
     return RBE_OK;
+}
+
+rbe_sampler *rbe_generation_sampler(rbe_generation *generation)
+{
+    return generation ? generation->sampler : NULL;
 }
 
 void rbe_generation_free(rbe_generation *generation)

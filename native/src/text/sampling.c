@@ -7,9 +7,11 @@
 #include "base/elementary.h"
 #include "base/random.h"
 #include "base/status.h"
+#include "rbe/sampling.h"
 
 #define DEFAULT_REPEAT_LAST 64u
 #define MAX_REPEAT_LAST 65536u
+#define MAX_PENALTY 100.0f
 
 typedef struct candidate {
     float logit;
@@ -26,6 +28,11 @@ struct rbe_sampler {
     uint32_t draw;
     uint32_t *recent;      /* ring of repeat_last tokens */
     uint32_t n_recent, next_recent;
+    float presence, frequency; /* penalties */
+    uint32_t *counts;          /* [n_vocabulary]: times that a token was accepted since they are; NULL without them */
+    size_t n_biases;
+    uint32_t *biased; /* [n_biases] */
+    float *biases;    /* [n_biases] */
 };
 
 static rbe_status check_options(const rbe_sampling_options *options)
@@ -83,6 +90,9 @@ void rbe_sampler_free(rbe_sampler *sampler)
         free(sampler->weights);
         free(sampler->penalized);
         free(sampler->recent);
+        free(sampler->counts);
+        free(sampler->biased);
+        free(sampler->biases);
         free(sampler);
     }
 }
@@ -100,6 +110,57 @@ rbe_status rbe_sampler_accept(rbe_sampler *sampler, uint32_t token)
     sampler->recent[sampler->next_recent] = token;
     sampler->next_recent = (sampler->next_recent + 1) % sampler->options.repeat_last;
     sampler->n_recent += sampler->n_recent < sampler->options.repeat_last;
+    if (sampler->counts) {
+        sampler->counts[token]++;
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe_sampler_penalize(rbe_sampler *sampler, float presence, float frequency)
+{
+    if (!sampler || !(fabsf(presence) <= MAX_PENALTY) || !(fabsf(frequency) <= MAX_PENALTY)) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_sampler_penalize: sampler is NULL, or a penalty is not -100 to 100");
+    }
+    uint32_t *counts = NULL;
+    if (presence != 0 || frequency != 0) {
+        counts = calloc(sampler->n_vocabulary, sizeof *counts);
+        if (!counts) {
+            return rbe_fail(RBE_ERROR_MEMORY, "no memory for the penalties of %u tokens", sampler->n_vocabulary);
+        }
+    }
+    free(sampler->counts);
+    sampler->counts = counts;
+    sampler->presence = presence;
+    sampler->frequency = frequency;
+    return RBE_OK;
+}
+
+rbe_status rbe_sampler_bias(rbe_sampler *sampler, const uint32_t *tokens, const float *biases, size_t n)
+{
+    if (!sampler || (n && (!tokens || !biases)) || n > sampler->n_vocabulary) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_sampler_bias: an argument is NULL, or there are more biases than tokens");
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (tokens[i] >= sampler->n_vocabulary || !(biases[i] < INFINITY)) {
+            return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_sampler_bias: token %u is not in the vocabulary, or its bias is no number", tokens[i]);
+        }
+    }
+    uint32_t *biased = n ? malloc(n * sizeof *biased) : NULL;
+    float *copied = n ? malloc(n * sizeof *copied) : NULL;
+    if (n && (!biased || !copied)) {
+        free(biased);
+        free(copied);
+        return rbe_fail(RBE_ERROR_MEMORY, "no memory for the biases of %zu tokens", n);
+    }
+    if (n) {
+        memcpy(biased, tokens, n * sizeof *biased);
+        memcpy(copied, biases, n * sizeof *copied);
+    }
+    free(sampler->biased);
+    free(sampler->biases);
+    sampler->biased = biased;
+    sampler->biases = copied;
+    sampler->n_biases = n;
     return RBE_OK;
 }
 
@@ -150,6 +211,16 @@ static void penalize(rbe_sampler *sampler)
             float *logit = &sampler->candidates[token].logit;
             *logit = *logit > 0 ? *logit / penalty : *logit * penalty;
             sampler->penalized[token] = sampler->draw;
+        }
+    }
+}
+
+/* Penalties of the answer's own tokens. The products are rounded alone (-ffp-contract=off), so the bits are the same everywhere. */
+static void penalize_answer(rbe_sampler *sampler)
+{
+    for (uint32_t i = 0; i < sampler->n_vocabulary; i++) {
+        if (sampler->counts[i]) {
+            sampler->candidates[i].logit -= sampler->presence + sampler->frequency * (float)sampler->counts[i];
         }
     }
 }
@@ -227,12 +298,19 @@ rbe_status rbe_sampler_draw(rbe_sampler *sampler, const float *logits, uint32_t 
     for (uint32_t i = 0; i < sampler->n_vocabulary; i++) {
         candidates[i] = (candidate){logits[i], i};
     }
+    for (size_t i = 0; i < sampler->n_biases; i++) {
+        candidates[sampler->biased[i]].logit += sampler->biases[i];
+    }
     if (sampler->options.repeat_penalty != 1.0f) {
         penalize(sampler);
     }
+    if (sampler->counts) {
+        penalize_answer(sampler);
+    }
     uint32_t n = keep_finite(candidates, sampler->n_vocabulary);
     if (n == 0) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "the logits hold no finite value; the model's weights are damaged");
+        return rbe_fail(RBE_ERROR_ARGUMENT, sampler->n_biases ? "the biases, or the caller, exclude every token"
+                                                              : "the logits hold no finite value; the model's weights are damaged");
     }
     float most = candidates[best_of(candidates, n)].logit;
     if (sampler->options.temperature == 0) {
