@@ -39,8 +39,7 @@ def test_what_fits_fits_theirs(rest: str) -> None:
     fitting = [text for text in TEXTS if re.search(made, text)]
     assert "0" in fitting and len(fitting) >= 3
     for text in fitting:
-        found = re.match(HEAD + rest, text)
-        assert found is not None and found.end() == len(text)
+        assert re.fullmatch(HEAD + rest, text), text
         Decimal(text)
 
 
@@ -53,9 +52,8 @@ def test_numbers_of_each_size() -> None:
 
 def test_in_a_schema() -> None:
     taker = Taker({"type": "string", "pattern": HEAD + PATTERNS[1]})
-    assert (
-        taker.takes(json.dumps("12.34")) and not taker.takes(json.dumps("12.345")) and not taker.takes(json.dumps("+"))
-    )
+    assert taker.takes(json.dumps("12.34"))
+    assert not any(taker.takes(json.dumps(text)) for text in ("12.345", "+", "1e5"))
 
 
 def test_other_patterns_stay() -> None:
