@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from rbe_edge.grammar.decimal_patterns import without_looking_ahead
 from rbe_edge.grammar.formats import FORMATS
 from rbe_edge.grammar.in_other_words import in_other_words
 from rbe_edge.grammar.keywords import REFUSED, TYPES, counted, old_draft, significant, types_of
@@ -274,7 +275,7 @@ class _Reducer:
 
     def _rust(self, pattern: str, where: str, kind: str) -> str:
         try:
-            found = rust_pattern(pattern)
+            found = rust_pattern(without_looking_ahead(pattern))
         except PatternError as error:
             raise SchemaError(f"{where}: the `{kind}` cannot be used: {error}") from None
         self._examples[found.example] = None

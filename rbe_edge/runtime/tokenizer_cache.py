@@ -65,6 +65,7 @@ class TokenizerCache:
         self._control_text = control_text
         self._max_bytes, self._max_entries = max_bytes, max_entries
         self._entries: OrderedDict[tuple[bool, str], _Entry] = OrderedDict()
+        self._controls: dict[int, str] = {}  # that were asked for, by token; "" for others
         self._lock = threading.Lock()
         self._hits = self._prefix_hits = self._misses = self._evictions = self._bytes = 0
 
@@ -97,6 +98,12 @@ class TokenizerCache:
         self._keep(key, tokens)
         return tokens
 
+    def _control(self, token: int) -> str:
+        found = self._controls.get(token)
+        if found is None:
+            found = self._controls[token] = self._control_text(token)
+        return found
+
     def _longest_prefix(self, text: str, special: bool) -> tuple[_Entry, Sequence[int]] | tuple[None, None]:
         best: _Entry | None = None
         for (other_special, other), entry in self._entries.items():
@@ -106,9 +113,10 @@ class TokenizerCache:
         return (best, best.tokens[: best.prefix_tokens]) if best is not None else (None, None)
 
     def _keep(self, key: tuple[bool, str], tokens: Sequence[int]) -> None:
-        entry = self._entry(key[1], tokens)
-        if entry.n_bytes > self._max_bytes // 2:
+        n_bytes = 4 * len(tokens) + 4 * len(key[1])
+        if n_bytes > self._max_bytes // 2:
             return
+        entry = self._entry(key[1], tokens, n_bytes)
         with self._lock:
             old = self._entries.pop(key, None)
             self._bytes += entry.n_bytes - (old.n_bytes if old else 0)
@@ -118,10 +126,9 @@ class TokenizerCache:
                 self._bytes -= gone.n_bytes
                 self._evictions += 1
 
-    def _entry(self, text: str, tokens: Sequence[int]) -> _Entry:
-        n_bytes = 4 * len(tokens) + 4 * len(text)
+    def _entry(self, text: str, tokens: Sequence[int], n_bytes: int) -> _Entry:
         for index in range(len(tokens) - 1, -1, -1):
-            control = self._control_text(tokens[index])
+            control = self._control(tokens[index])
             if control:
                 control = mark(control) if is_marked(text) else control
                 # The model's own prefix is no part of the text. A template may mark the same token in several ways;

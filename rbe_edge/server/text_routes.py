@@ -20,7 +20,7 @@ from rbe_edge.server.shelf import Lease
 from rbe_edge.server.tool_calls import WordReader
 
 _MOST_FILES = 1000
-_MOST_TOKENS = 1_000_000  # of /detokenize
+_MOST_TOKENS = 250_000  # of a text: a second's work
 
 
 def text_routes(desk: Desk) -> list[Route]:
@@ -48,6 +48,8 @@ def _tokens(fields: Fields, lease: Lease) -> dict[str, object]:
     special = fields.flag("add_special")
     parse = True if fields.raw("parse_special") is None else fields.flag("parse_special")
     tokens = service.model.tokenize(text, special=special, parse_special=parse)
+    if len(tokens) > _MOST_TOKENS:
+        raise wrong("content", f"the text has {len(tokens)} tokens; send at most {_MOST_TOKENS} at once")
     count = {"count": len(tokens), "max_model_len": service.scheduler.context}
     if not fields.flag("with_pieces"):
         return {"tokens": tokens, **count}

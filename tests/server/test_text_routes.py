@@ -81,6 +81,12 @@ def test_the_prompt_for_a_gap() -> None:
     assert gap_prompt(coder, Gap("", "", others=[OtherFile("n", "t")])) == [0, 4, 110, 10, 116, 10, 1, 2, 3]
 
 
+def test_texts_that_are_too_long(server: Running) -> None:
+    for body in ({"content": "a" * 1_000_000}, {"content": "1" * 300_000, "with_pieces": True}):
+        assert "at most 250000" in asked(server, "/tokenize", body, 400)["error"]["message"]
+    assert "250000" in asked(server, "/detokenize", {"tokens": [5] * 250_001}, 400)["error"]["message"]
+
+
 def test_gaps_of_every_interface(server: Running, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo was not trained on gaps; two of its control tokens stand in for those that it lacks."""
     texts = (("<|im_start|>", "<|im_end|>", "<|im_start|>"),)

@@ -116,3 +116,19 @@ def test_chinese_corpus(name: str, data_dir: Path) -> None:
                 assert cache.tokenize(text, True) == expected
         found = cache.statistics
         assert found.prefix_hits > found.misses
+
+
+def test_each_token_is_asked_for_once() -> None:
+    """Whether it is a control token: a text may have hundreds of thousands, of few kinds. What is too long to be kept
+    is not looked through."""
+    asked: list[int] = []
+
+    def control_text(token: int) -> str:
+        asked.append(token)
+        return ""
+
+    cache = TokenizerCache(lambda text, special: [ord(character) for character in text], control_text, 1 << 16)
+    assert len(cache.tokenize("ab" * 500, False)) == len(cache.tokenize("ab" * 501, False)) - 2 == 1000
+    assert sorted(asked) == [97, 98]
+    assert len(cache.tokenize("cd" * 10_000, False)) == 20_000
+    assert sorted(asked) == [97, 98] and cache.statistics.entries == 2
