@@ -2,7 +2,7 @@
 
     python tools/interrupts.py [MODEL] [--source SOURCE] [--presses 20] [--seconds 6] [--seed 1] [--only run,pack]
 
-MODEL is a .rbe file (the demo model), SOURCE what it was packed from; without one, `pack` and `tune` are left out. Each
+MODEL is a .rbe file (the demo model), SOURCE what it was packed from, which `tune` needs it to be; without one, `pack` and `tune` are left out. Each
 press is one process: it is started, SIGINT comes after a random time, as a terminal sends it: to what it started too.
 It has to end by itself. Half of the moments
 lie in the first quarter of the time. `chat` runs in a terminal of its own: the first press stops the answer, the second
