@@ -2,11 +2,11 @@
 
     python tools/interrupts.py [MODEL] [--source SOURCE] [--presses 20] [--seconds 6] [--seed 1] [--only run,pack]
 
-MODEL is a .rbe file (the demo model), SOURCE what it was packed from; without one, `pack` and `tune` are left out. Each
-press is one process: it is started, SIGINT comes after a random time, as a terminal sends it: to what it started too.
-It has to end by itself. Half of the moments
-lie in the first quarter of the time. `chat` runs in a terminal of its own: the first press stops the answer, the second
-ends the process. `serve` answers a request meanwhile; the first press lets that answer end, the second does not.
+MODEL is a .rbe file (the demo model), SOURCE what it was packed from, which `tune` needs it to be; without one, `pack`,
+`fit` and `tune` are left out. Each press is one process: it is started, SIGINT comes after a random time, to what it
+started too, as from a terminal, and it has to end by itself. Half of the moments lie in the first quarter of the time.
+`chat` runs in a terminal of its own: the first press stops the answer, the second ends the process. `serve` answers a
+request meanwhile; the first press lets that answer end, the second does not.
 
 Prints for each command how long the presses took to be obeyed, and exits with 1 where one was not obeyed, or anything
 of Python was shown (a traceback, an exception that is ignored). What Python itself shows while it starts, before a line

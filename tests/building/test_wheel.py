@@ -51,7 +51,7 @@ def test_it_holds_the_package_its_sources_and_one_library(built: Path) -> None:
         assert archive.read("rbe_edge/librbe.so") == Path(_native.library().path).read_bytes()
         tags = message_from_bytes(archive.read(f"{INFO}/WHEEL")).get_all("Tag")
         metadata = message_from_bytes(archive.read(f"{INFO}/METADATA"))
-        assert archive.read(f"{INFO}/entry_points.txt") == b"[console_scripts]\nrbe = rbe_edge.cli.main:main\n"
+        assert archive.read(f"{INFO}/entry_points.txt") == b"[console_scripts]\nrbe = rbe_edge.cli.start:start\n"
     assert tags == ["py3-none-manylinux_2_17_x86_64"]
     assert (metadata["Name"], metadata["Version"]) == ("rbe-edge", __version__)
     assert any(line.startswith("numpy") for line in metadata.get_all("Requires-Dist", []))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny_models
+
+from rbe_edge.packing.pack import PackOptions, pack
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -37,7 +40,11 @@ def trial(tmp_path: Path, tiny_model: Path) -> interrupts.Trial:
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_a_few_presses(trial: interrupts.Trial, name: str) -> None:
+def test_a_few_presses(trial: interrupts.Trial, name: str, tmp_path: Path) -> None:
+    if name == "tune":  # of a model that was packed from the source
+        assert trial.source is not None
+        packed = pack(trial.source, tmp_path / "packed.rbe", PackOptions(bits=4, calibrate="none")).path
+        trial = replace(trial, model=packed)
     found = interrupts.run(trial, name, 3, random.Random(name))
     assert found.faults == []
 
