@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rbe_edge.models.folder import name_of
 from rbe_edge.runtime.options import SessionOptions
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rbe_edge.server.metrics import Metrics
     from rbe_edge.server.service import Service, ServiceOptions
 
-_BITS = re.compile(r"(.+)-(\d{1,2}(?:\.\d{1,4})?bit)")
 _SHARE = 0.75  # of the memory that is free at the start, for all models
 
 
@@ -47,7 +46,7 @@ class ServedModels:
             found = sorted(path for path in self._directory.iterdir() if path.suffix == ".rbe" and path.is_file())
         except OSError:
             return {}
-        return {_name(path): path for path in found}
+        return {name_of(path): path for path in found}
 
     def opened(self, name: str, path: Path) -> AbstractContextManager[Service]:
         return self._open(name, path)
@@ -88,8 +87,3 @@ def memory_for_models() -> int:
 
     free = fit.available().bytes
     return 0 if free is None else int(free * _SHARE)
-
-
-def _name(path: Path) -> str:
-    match = _BITS.fullmatch(path.stem)
-    return f"{match[1]}:{match[2]}" if match else path.stem
