@@ -34,6 +34,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         if platform.machine() in _WITHOUT_LLGUIDANCE
         else ("starlette", "uvicorn", "llguidance"),
     ),
+    "qr": ("rbe serve --qr", ("segno",)),
     "hub": ("packing from Hugging Face", ("huggingface_hub",)),
     "gguf": ("packing GGUF files", ("gguf",)),
     "plot": ("plots in reports", ("matplotlib",)),

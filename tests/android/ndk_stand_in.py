@@ -27,7 +27,7 @@ gcc_dir={libraries}
 cc_dir={libraries}
 darwin_sdk_dir=
 """
-# zig calls the features of a processor otherwise than clang's -march does. It need not optimise: nothing is run.
+# zig calls the features of a processor otherwise than clang's -march does.
 COMPILER = """#!/bin/sh
 for argument; do
     shift
@@ -38,7 +38,7 @@ for argument; do
     set -- "$@" "$argument"
 done
 ZIG_LIBC={libc} exec {python} -m ziglang cc -target {machine}-linux-android.{api} {includes} \\
-    -D__errno_location=__errno -L{libraries} "$@" -O0 -fno-sanitize=undefined
+    -D__errno_location=__errno -L{libraries} "$@"
 """
 
 

@@ -55,7 +55,7 @@ def _answers(demo: Path, out: Path) -> None:
     with Model.open(demo) as model, model.session(threads=1) as session:
         conversation = Conversation(session)
         for number, question in enumerate(QUESTIONS):
-            answer = "".join(conversation.send(question))
+            answer = "".join(conversation.send(question, options=GenerationOptions(sampling=GREEDY)))
             (out / f"answer-{number}.txt").write_text(answer, encoding="utf-8", newline="")
 
 

@@ -11,7 +11,7 @@ import pytest
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.engine_generation import EngineGeneration
 from rbe_edge.runtime.model import Model, demo_path
-from rbe_edge.runtime.options import SamplingOptions, split_options
+from rbe_edge.runtime.options import GenerationOptions, SamplingOptions, split_options
 from rbe_edge.runtime.sampler import Sampler
 
 
@@ -70,4 +70,4 @@ def test_options_are_checked(model: Model) -> None:
         Sampler(10, SamplingOptions(logit_bias=((10, 1.0),)))
     with pytest.raises(OptionError, match="not in the vocabulary"):
         drawn(model, SamplingOptions(logit_bias=((model.info.vocabulary, 1.0),)), 1)
-    assert split_options({"frequency_penalty": 1.0})[1].sampling.frequency_penalty == 1.0
+    assert split_options({"frequency_penalty": 1.0}, GenerationOptions())[1].sampling.frequency_penalty == 1.0

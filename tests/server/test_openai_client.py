@@ -25,7 +25,7 @@ HELLO = [{"role": "user", "content": "Hello!"}]
 def test_the_documented_example(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
     text = (Path(__file__).resolve().parents[2] / "docs" / "server.md").read_text(encoding="utf-8")
     start = text.index("    from openai import OpenAI")
-    example = textwrap.dedent(text[start : text.index("\n\n`rbe serve --help`")])
+    example = textwrap.dedent(text[start : text.index("\n\nPeople find a chat")])
     with running(model, slots=1, model_id="smol") as server:
         assert "http://127.0.0.1:8080/v1" in example
         exec(compile(example.replace("http://127.0.0.1:8080", server.url), "docs/server.md", "exec"), {})
