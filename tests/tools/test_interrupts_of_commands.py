@@ -11,9 +11,6 @@ import pytest
 import tiny_models
 
 from rbe_edge.packing.pack import PackOptions, pack
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from tools import interrupts
 
 _NAMES = [

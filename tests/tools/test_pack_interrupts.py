@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import random
-import sys
 from pathlib import Path
 
 import pytest
 import tiny_models
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tools import pack_interrupts
 

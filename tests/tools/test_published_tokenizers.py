@@ -6,13 +6,10 @@ import hashlib
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tools import published_tokenizers
 from tools.published_tokenizers import compare, content, digests, outcome, random_texts
