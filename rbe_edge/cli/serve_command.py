@@ -63,7 +63,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--cors-origin", metavar="URL", action="append", default=[], help="let web pages of this origin use the server"
     )
-    parser.add_argument("--alias", metavar="NAME", help="what the model is called (the file's name without .rbe)")
+    parser.add_argument(
+        "--alias", metavar="NAME", help="what the model is called (the file's name: x-4bit.rbe is x:4bit)"
+    )
     parser.add_argument(
         "--models",
         metavar="DIRECTORY",
@@ -250,11 +252,12 @@ def _session_options(arguments: argparse.Namespace) -> SessionOptions:
 
 
 def _service_options(arguments: argparse.Namespace) -> ServiceOptions:
+    from rbe_edge.models.folder import name_of
     from rbe_edge.server.service import ServiceOptions
 
     file = arguments.chat_template_file
     return ServiceOptions(
-        model_id=arguments.alias,
+        model_id=arguments.alias or (name_of(arguments.file) if arguments.file else None),
         slots=_SLOTS if arguments.slots is None else arguments.slots,
         queue_limit=arguments.queue,
         max_tokens=arguments.max_tokens,

@@ -30,19 +30,28 @@ def standard_error(values: npt.NDArray[np.float64]) -> float:
 
 
 class Likely:
-    """The probabilities [vocabulary] of one row that are worth keeping: those of tokens not less likely than 1e-6. All
-    others count as one token, so a divergence from it is a little below that of all tokens (log sum inequality)."""
+    """The probabilities [vocabulary] of one row that are worth keeping: those of the 8192 likeliest tokens that are not
+    less likely than 1e-6. All others count as one token, so a divergence from it is a little below that of all tokens
+    (log sum inequality)."""
 
-    _LEAST = 1e-6
+    _LEAST, _MOST = 1e-6, 8192
 
     def __init__(self, found: npt.NDArray[np.float32]) -> None:
         """found: log-probabilities."""
-        self._tokens = np.flatnonzero(found >= math.log(self._LEAST)).astype(np.int32)
+        tokens = np.flatnonzero(found >= math.log(self._LEAST)).astype(np.int32)
+        if len(tokens) > self._MOST:
+            tokens = tokens[np.argpartition(found[tokens], -self._MOST)[-self._MOST :]]
+        self._tokens = tokens
         kept = found[self._tokens].astype(np.float64)
         self._shares = np.exp(kept)
         self._rest = max(0.0, 1.0 - float(self._shares.sum()))
         self._nats = float(self._shares @ kept) + _of_itself(self._rest)
         self.first = int(found.argmax())  # the likeliest
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        return self._tokens.nbytes + self._shares.nbytes
 
     def divergence(self, found: npt.NDArray[np.float32]) -> float:
         """KL(this || found) in nats, of log-probabilities [vocabulary]."""

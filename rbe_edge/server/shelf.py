@@ -211,13 +211,15 @@ class Shelf:
         return {} if self._stock is None else await run_in_threadpool(self._stock.paths)
 
     async def _in_stock(self, name: str) -> tuple[str, Path]:
-        paths = await self._paths()
+        """As described(), of a name that is not in memory by itself."""
+        in_stock = await self._paths()
+        paths = {**in_stock, **{one: held.service.path for one, held in self._held.items()}}
         known = next((one for one in _forms(name) if one in paths), None)
         if known is None:  # a name without what stands behind `:`, where it is one model's
             alike = [one for one in paths if one.rpartition(":")[0] in _forms(name)]
             known = alike[0] if len(alike) == 1 else None
         if known is None:
-            names = list(dict.fromkeys([*self._held, *sorted(paths)]))
+            names = list(dict.fromkeys([*self._held, *sorted(in_stock)]))
             more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
             there = ", ".join(repr(one) for one in names[:_MOST_NAMES])
             message = f"the model {name[:100]!r} does not exist; this server has {there}{more}"

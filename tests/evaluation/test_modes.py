@@ -105,6 +105,9 @@ def test_what_is_kept_of_predictions() -> None:
     certain[3] = 0
     assert Likely(certain).divergence(certain) == pytest.approx(0, abs=1e-9)
     assert Likely(certain).divergence(np.roll(certain, 1)) == pytest.approx(200)
+    flat = np.log(np.random.default_rng(4).dirichlet(np.full(30000, 5.0))).astype(np.float32)
+    assert Likely(flat).nbytes < 100_000  # every token is more likely than one in a million
+    assert Likely(flat).divergence(flat) == pytest.approx(0, abs=1e-6)
 
 
 def test_windows_are_measured_in_pieces(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

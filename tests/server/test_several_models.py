@@ -62,7 +62,7 @@ class Models:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, most: int) -> Iterator[tuple[Running, Models]]:
+def serving(directory: Path, most: int, first_name: str | None = None) -> Iterator[tuple[Running, Models]]:
     from rbe_edge.server.app import AppOptions, make_app
     from rbe_edge.server.connections import ConnectionLimits
     from rbe_edge.server.http_server import HttpServer
@@ -74,7 +74,7 @@ def serving(directory: Path, most: int) -> Iterator[tuple[Running, Models]]:
         shutil.copy(demo_path(), directory / f"{name}.rbe")
     (directory / "broken.rbe").write_bytes(b"x")
     with Model.open(demo_path()) as model:
-        first = Service(model, SessionOptions(threads=1), ServiceOptions(slots=1))
+        first = Service(model, SessionOptions(threads=1), ServiceOptions(model_id=first_name, slots=1))
         stock = Models(directory, first.metrics)
         listener, started = listen(Place(port=0)), threading.Event()
         app = make_app(Shelf(first, stock, most, MODEL_BYTES), AppOptions())
@@ -118,6 +118,13 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
         assert broken.status_code == 500 and str(tmp_path) not in broken.text
         assert chat(server, "a").status_code == 200
     assert sum(event[0] == "+" for event in stock.events) == sum(event[0] == "-" for event in stock.events)
+
+
+def test_the_first_one_without_its_bits(tmp_path: Path) -> None:
+    with serving(tmp_path, 3 * MODEL_BYTES, "big:4bit") as (server, stock):
+        for name in ("big", "big:4bit", "big-4bit", "big:latest"):
+            assert chat(server, name).json()["model"] == "big:4bit"
+        assert stock.events == []
 
 
 def test_a_model_in_use_stays(tmp_path: Path) -> None:
