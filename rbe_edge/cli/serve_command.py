@@ -63,9 +63,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--cors-origin", metavar="URL", action="append", default=[], help="let web pages of this origin use the server"
     )
-    parser.add_argument(
-        "--alias", metavar="NAME", help="what the model is called (the file's name: x-4bit.rbe is x:4bit)"
-    )
+    parser.add_argument("--alias", metavar="NAME", help="its name (the file's: x-4bit.rbe is x:4bit)")
     parser.add_argument(
         "--models",
         metavar="DIRECTORY",
