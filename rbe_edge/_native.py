@@ -30,7 +30,7 @@ from rbe_edge._abi import (
     ProgressCallback,
 )
 from rbe_edge._version import __version__
-from rbe_edge.interrupts import Interrupts
+from rbe_edge.interrupts import deferred, deliver
 from rbe_edge.progress import Report
 
 if TYPE_CHECKING:
@@ -106,18 +106,16 @@ def check(status: int, error: type[errors.RbeError] = errors.ModelError) -> None
     raise _EXCEPTIONS.get(status, error)(message or text)
 
 
-_interrupts = Interrupts()
-
-
 def call(function: Callable[..., int], *arguments: object) -> int:
     """Calls a function of the library that calls back, so that no Ctrl-C is lost; gives its status. Raises what the
     handler of SIGINT raises where the signal came after the last callback."""
-    return _interrupts.call(function, *arguments)
+    with deferred():
+        return function(*arguments)
 
 
 class _Carrier:
     """Holds what a callback raised, since an exception cannot cross C, until check() raises it again. Functions that
-    are given the callback are called by call(); each callback ends in _interrupts.deliver()."""
+    are given the callback are called by call(); each callback ends in deliver()."""
 
     def __init__(self) -> None:
         self._raised: BaseException | None = None
@@ -132,7 +130,7 @@ class _Carrier:
         """What a callback returns that does this: 0, or 1 where it raised."""
         try:
             act()
-            _interrupts.deliver()
+            deliver()
             return 0
         except BaseException as raised:
             self._raised = raised
@@ -155,7 +153,7 @@ class ReportCarrier(_Carrier):
             if self._raised is not None:
                 return 1
             stop = self._report is not None and self._report(done, total) is True
-            _interrupts.deliver()
+            deliver()
             return 1 if stop else 0
         except BaseException as raised:
             self._raised = raised
@@ -213,7 +211,7 @@ class Draw(_Carrier):
 
         try:
             chosen = self._draw(np.ctypeslib.as_array(logits, shape=(n_vocabulary,)), self._wrap(sampler))
-            _interrupts.deliver()
+            deliver()
             if chosen is None:
                 return 1
             token[0] = self._token(chosen, n_vocabulary)
@@ -245,7 +243,7 @@ class Log(_Carrier):
     def _call(self, level: int, message: bytes, user: int | None) -> None:
         try:
             self._write(level, message.decode("utf-8", "replace"))
-            _interrupts.deliver()
+            deliver()
         except BaseException as raised:
             self._raised = raised
 

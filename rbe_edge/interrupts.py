@@ -3,7 +3,7 @@
 Python runs a handler of signals between two of its own instructions, so not before a call of the library returns; and
 where the library calls back, ctypes prints what the handler raises and forgets it. Three things help:
 
-* call() keeps the program's handler until an exception can be carried out;
+* deferred() keeps the program's handler until an exception can be carried out, and what is in use has been given back;
 * watched() lets a second thread cancel the call at the signal, which the system tells it while the main thread is in C;
 * aside() lets the main thread wait for a call that nothing cancels, and leave it.
 """
@@ -26,36 +26,45 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class Interrupts:
-    """Where callbacks are. A handler that raises only notes the signal, and the program's own handler runs where an
-    exception can be carried out: late in a callback (deliver()), or behind the call."""
+class _Deferred:
+    """noted: a signal that is kept until deliver()."""
 
     def __init__(self) -> None:
-        self._handler: _SignalHandler | None = None  # the program's own
-        self._noted: tuple[int, FrameType | None] | None = None
+        self.handler: _SignalHandler | None = None  # the program's own, while note() stands in for it
+        self.noted: tuple[int, FrameType | None] | None = None
 
-    def call(self, function: Callable[..., int], *arguments: object) -> int:
-        handler = signal.getsignal(signal.SIGINT) if _on_main_thread() else None
-        if not callable(handler) or handler == self._note:  # no handler of Python's; a call from a callback
-            return function(*arguments)
-        try:
-            self._handler = handler
-            signal.signal(signal.SIGINT, self._note)
-            return function(*arguments)
-        finally:
-            if signal.getsignal(signal.SIGINT) == self._note:  # else a callback has put another in its place
-                signal.signal(signal.SIGINT, handler)
-            self.deliver()
+    def note(self, number: int, frame: FrameType | None) -> None:
+        self.noted = number, frame
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._noted = number, frame
 
-    def deliver(self) -> None:
-        """Runs the program's handler for a signal that was noted; raises what it raises."""
-        if self._noted is not None and _on_main_thread():
-            noted, self._noted = self._noted, None
-            assert self._handler is not None
-            self._handler(*noted)
+_deferred = _Deferred()
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Until its end a Ctrl-C is only noted, so that nothing is left half done; then the program's handler runs, and what
+    it raises is raised. Callbacks look earlier, with deliver(). May be nested. Nothing is deferred on other threads, which
+    see no signals, and where the program has no handler of Python's."""
+    handler = signal.getsignal(signal.SIGINT) if _on_main_thread() else None
+    if not callable(handler) or handler == _deferred.note:
+        yield
+        return
+    _deferred.handler, _deferred.noted = handler, None
+    try:
+        signal.signal(signal.SIGINT, _deferred.note)
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) == _deferred.note:  # else a callback has put another in its place
+            signal.signal(signal.SIGINT, handler)
+        deliver()
+
+
+def deliver() -> None:
+    """Runs the program's handler for a signal that was noted; raises what it raises."""
+    if _deferred.noted is not None and _on_main_thread():
+        noted, _deferred.noted = _deferred.noted, None
+        assert _deferred.handler is not None
+        _deferred.handler(*noted)
 
 
 class Watch:
@@ -196,7 +205,8 @@ def aside(work: Callable[[], _T], dispose: Callable[[_T], object]) -> _T:
 
 def _raises() -> bool:
     """Whether Ctrl-C raises KeyboardInterrupt, as it does in a program that says nothing about it."""
-    return signal.getsignal(signal.SIGINT) in (signal.default_int_handler, press)
+    handler = signal.getsignal(signal.SIGINT)
+    return (_deferred.handler if handler == _deferred.note else handler) in (signal.default_int_handler, press)
 
 
 _pressed = False

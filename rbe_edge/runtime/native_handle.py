@@ -9,7 +9,7 @@ from typing import Any
 
 from rbe_edge import _native
 from rbe_edge.errors import ModelError, RbeError
-from rbe_edge.interrupts import Watch, watched
+from rbe_edge.interrupts import Watch, deferred, watched
 
 # How long closing waits for a call on another thread to notice that it was cancelled. A call looks between pieces of a
 # prefill pass, which even on a small device take well under this.
@@ -34,18 +34,19 @@ class NativeHandle:
     @contextmanager
     def use(self) -> Iterator[Any]:
         """The handle, for one call. Raises where another thread is using it or it has been freed."""
-        if not self._call.acquire(blocking=False):
-            raise RbeError(
-                f"this {self._kind} is in use; a {self._kind} serves one call at a time, make one for each thread"
-            )
-        try:
-            self._caller = threading.get_ident()
-            if self._handle is None:
-                raise ModelError(f"this {self._kind} has been closed; make another with model.{self._kind}()")
-            yield self._handle
-        finally:
-            self._caller = None
-            self._call.release()
+        with deferred():
+            if not self._call.acquire(blocking=False):
+                raise RbeError(
+                    f"this {self._kind} is in use; a {self._kind} serves one call at a time, make one for each thread"
+                )
+            try:
+                self._caller = threading.get_ident()
+                if self._handle is None:
+                    raise ModelError(f"this {self._kind} has been closed; make another with model.{self._kind}()")
+                yield self._handle
+            finally:
+                self._caller = None
+                self._call.release()
 
     @contextmanager
     def run(self) -> Iterator[Any]:

@@ -356,8 +356,8 @@ async def test_a_conversation_that_could_not_be_deleted_stays(tmp_path: Path) ->
             await it.say("hello")
             said, here = it.said, it.chat.id
             await it.press("ctrl+n")  # which keeps the state
-            await it.sees("new conversation")
-            (tmp_path / "states" / f"{here}.state").stat()
+            state = tmp_path / "states" / f"{here}.state"
+            await it.until(lambda: not it.said and state.exists(), "the state was not kept")
             other = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
             store._connection.execute("PRAGMA busy_timeout = 0")  # type: ignore[union-attr]
             other.execute("BEGIN IMMEDIATE")
@@ -369,7 +369,7 @@ async def test_a_conversation_that_could_not_be_deleted_stays(tmp_path: Path) ->
             await it.told("another program is writing to it")
             await it.press("enter")
             await it.until(lambda: it.said == said, "the conversation was not opened")
-            assert (tmp_path / "states" / f"{here}.state").exists()
+            assert state.exists()
             other.execute("ROLLBACK")
             other.close()
         assert [summary.id for summary in store.list()] == [here]
