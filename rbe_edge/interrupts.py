@@ -42,9 +42,9 @@ _deferred = _Deferred()
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Until its end a Ctrl-C is only noted, so that nothing is left half done; then the program's handler runs, and what
-    it raises is raised. Callbacks look earlier, with deliver(). May be nested. Nothing is deferred on other threads, which
-    see no signals, and where the program has no handler of Python's."""
+    """Until its end a Ctrl-C is only noted, so that nothing is left half done; then the program's handler runs, and
+    what it raises is raised. Callbacks look earlier, with deliver(). May be nested. Nothing is deferred on other
+    threads, which see no signals, and where the program has no handler of Python's."""
     handler = signal.getsignal(signal.SIGINT) if _on_main_thread() else None
     if not callable(handler) or handler == _deferred.note:
         yield
