@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rbe_edge.cli.asked import prompt_of
@@ -75,14 +74,15 @@ def _as_asked(
     from rbe_edge.runtime.chat_template import Message, template_of
     from rbe_edge.runtime.conversation import prompt_tokens
 
-    if arguments.raw or not model.metadata.get("chat_template"):
+    if arguments.raw:
         return prompt, options
-    template = template_of(model)
+    if not model.metadata.get("chat_template"):
+        note("this model has no chat template, so the text is continued; --raw does that without this line")
+        return prompt, options
     if arguments.verbose:
         note("asked through the chat template of the model; --raw continues the text instead")
-    tokens = prompt_tokens(model, template.render_marked([Message("user", prompt)]))
-    options = generation_options(arguments, chat_defaults(model).sampling)
-    return tokens, replace(options, stop=(*options.stop, *template.stops))
+    tokens = prompt_tokens(model, template_of(model).render_marked([Message("user", prompt)]))
+    return tokens, generation_options(arguments, chat_defaults(model).sampling)
 
 
 def run(arguments: argparse.Namespace) -> int:

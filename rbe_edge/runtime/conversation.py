@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rbe_edge.errors import ContextFull, OptionError
@@ -65,7 +64,8 @@ class Reply(Iterator[str]):
 
 
 class Conversation:
-    """Keeps the history and a session. One thread at a time, as the session.
+    """Keeps the history and a session. One thread at a time, as the session. A model without a chat template continues
+    the text so far: all that was said, each text of the user's on a new line (PlainTemplate).
 
     with model.session() as session:
         conversation = Conversation(session, system="You are brief.")
@@ -121,7 +121,6 @@ class Conversation:
         """What send() iterates."""
         history = [*self._messages, Message("user", text)]
         prompt, history, reply.dropped_turns = self._fit(history, options)
-        options = replace(options, stop=(*options.stop, *self._template.stops))
         generation = Generation(self.session, self.session.resume(prompt), options, progress)
         reply.follow(generation)
         said: list[str] = []

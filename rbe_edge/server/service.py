@@ -138,7 +138,7 @@ class Service:
         """A job for each choice."""
         compiled = self._grammar_of(request)
         prompt = self.chat_tokens(request)
-        jobs = self._jobs(request.base, prompt, "messages", object(), self.template.stops)
+        jobs = self._jobs(request.base, prompt, "messages", object())
         for job in jobs:
             job.constraint = None if compiled is None else Constraint(compiled)
         return jobs
@@ -231,9 +231,7 @@ class Service:
         message = f"the prompt has {tokens} tokens and the context holds {context}; shorten it"
         return wrong(param, message, code="context_length_exceeded")
 
-    def _jobs(
-        self, request: Request, prompt: list[int], param: str, together: object, stops: Sequence[str] = ()
-    ) -> list[Job]:
+    def _jobs(self, request: Request, prompt: list[int], param: str, together: object) -> list[Job]:
         """The choices for one prompt; the seed of each is one more than that of the one before."""
         if not prompt:
             raise wrong(param, "the prompt is empty")
@@ -252,7 +250,7 @@ class Service:
                 tell=lambda event: None,
                 max_tokens=limit if clamped else wanted if wanted is not None else most,
                 clamped=clamped,
-                stop=(*request.stop, *stops),
+                stop=request.stop,
                 top_logprobs=request.top_logprobs,
                 request=together,
             )

@@ -18,7 +18,6 @@ from command_line import Rbe, one_line
 from rbe_edge.cli import asked, pull_table
 from rbe_edge.models import find, folder
 from rbe_edge.packing import options as packing
-from rbe_edge.packing.pack import pack
 from rbe_edge.runtime.model import demo_path
 
 GREEDY = ("--temp", 0, "-n", 8)
@@ -148,18 +147,6 @@ def test_a_socket_is_no_attachment(monkeypatch: pytest.MonkeyPatch) -> None:
     with ours, theirs, theirs.makefile("rb", buffering=0) as stdin:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(stdin)))  # type: ignore[type-var]
         assert asked.with_attachment("alone") == "alone"
-
-
-def test_a_model_without_a_chat_template_says_so(rbe: Rbe, tmp_path: Path) -> None:
-    source = tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "bare")
-    told = json.loads((source / "tokenizer_config.json").read_text())
-    told.pop("chat_template", None)
-    (source / "tokenizer_config.json").write_text(json.dumps(told))
-    (source / "chat_template.jinja").unlink(missing_ok=True)
-    pack(source, tmp_path / "bare.rbe", packing.PackOptions(bits=32))
-    done = rbe("chat", "bare.rbe", "hello", *GREEDY)
-    assert done.returncode == 0 and "has no chat template" in done.stderr and done.stderr.count("\n") == 1
-    assert "chat template" not in rbe("chat", "demo", "Hello!").stderr
 
 
 @pytest.mark.parametrize(
