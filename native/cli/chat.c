@@ -117,8 +117,14 @@ static int answer(chat_state *c, span question, const uint32_t *tokens, size_t n
                                             .max_tokens = n < 0 ? 0 : (uint32_t)n,
                                             .stops = c->options.stops.text,
                                             .n_stops = c->options.stops.n};
-    const answer_request request = {
-        .session = c->session, .prompt = tokens, .n_prompt = n_tokens, .options = &options, .reading = "reading", .take = take, .user = c};
+    const answer_request request = {.session = c->session,
+                                    .prompt = tokens,
+                                    .n_prompt = n_tokens,
+                                    .options = &options,
+                                    .changes = &c->options.changes,
+                                    .reading = "reading",
+                                    .take = take,
+                                    .user = c};
     statistics found;
     c->text_bytes = c->n_blank = 0;
     begin_energy(&c->governing);
