@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge.errors import TemplateError
-from rbe_edge.runtime.marked_text import unmark
+from rbe_edge.runtime.marked_text import mark, said, unmark
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.engine_model import EngineModel
@@ -121,6 +121,13 @@ class PlainTemplate:
 
     #: it writes no control tokens
     render_marked = render
+
+
+def begun(prompt: str, answer: str) -> str:
+    """What a model reads to go on with an answer. prompt: as render_marked() writes it, with the generation prompt.
+    answer: what it has said so far. A thought that the prompt opens is closed: what was said came behind it."""
+    thinks = unmark(prompt[-20:]).rstrip().endswith("<think>")
+    return prompt + (mark("\n</think>\n\n") if thinks else "") + said(answer)
 
 
 def template_of(model: EngineModel, source: str | None = None) -> ChatTemplate | PlainTemplate:

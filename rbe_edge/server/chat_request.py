@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +42,8 @@ class Request:
 @dataclass(frozen=True)
 class ChatRequest:
     """tools: empty where none are to be offered. grammar: what the answer must fit; grammar_param: what demands it.
-    variables: further ones for the template, such as `enable_thinking`."""
+    variables: further ones for the template, such as `enable_thinking`. continues: the last message is the beginning of
+    the answer."""
 
     base: Request
     messages: tuple[Message, ...]
@@ -50,6 +51,7 @@ class ChatRequest:
     grammar: Grammar | None
     grammar_param: str
     variables: Mapping[str, object] = field(default_factory=dict, hash=False)
+    continues: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,18 @@ def read_chat(fields: Fields) -> ChatRequest:
         raise wrong("response_format", "`response_format` cannot be met while `tool_choice` asks for a call")
     answer = grammar_of_call(needed) if needed else answer
     asked, more = "tools" if needed else "response_format", fields.object("chat_template_kwargs")
-    return ChatRequest(base, messages, offered, answer, asked, {} if more is None else more.values)
+    continues, name = fields.flag("continue_final_message"), "continue_final_message"
+    if continues and not can_continue(messages, answer):
+        raise wrong(name, f"`{name}` needs a text of the assistant as the last message, and no format or call")
+    return ChatRequest(base, messages, offered, answer, asked, {} if more is None else more.values, continues)
+
+
+def can_continue(messages: Sequence[Message], answer: Grammar | None) -> bool:
+    """Whether the last message can be the beginning of the answer. answer: what all of it must fit."""
+    last = messages[-1] if len(messages) > 1 else None
+    if last is None or answer is not None:
+        return False
+    return last.role == "assistant" and bool(last.content) and "tool_calls" not in last.fields
 
 
 def read_messages(fields: Fields) -> tuple[Message, ...]:

@@ -223,6 +223,7 @@ SCHEMAS: dict[str, Json] = {
             "tools": _maybe_list(_TOOL, 128, "Functions that the model may ask for"),
             "tool_choice": _TOOL_CHOICE,
             "response_format": _FORMAT,
+            "continue_final_message": _maybe("boolean", "The last message, of the assistant, is how the answer begins"),
         },
         "example": {"model": "demo", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 64},
     },

@@ -18,7 +18,7 @@ from rbe_edge.grammar.constraint import CompiledGrammar, Constraint
 from rbe_edge.grammar.grammar import Grammar, GrammarError
 from rbe_edge.grammar.schema_error import SchemaError
 from rbe_edge.grammar.vocabulary import Vocabulary
-from rbe_edge.runtime.chat_template import Message, template_of
+from rbe_edge.runtime.chat_template import Message, begun, template_of
 from rbe_edge.runtime.conversation import prompt_tokens
 from rbe_edge.runtime.governor import Governor
 from rbe_edge.runtime.model import Model
@@ -112,6 +112,12 @@ class Service:
         """The conversation as the model's template writes it, marked (marked_text). more_comes: with the beginning of
         the answer. Raises ApiError."""
         self._check_length(sum(len(message.content) for message in request.messages), "messages")
+        if not request.continues:
+            return self._written(request, more_comes)
+        *before, last = request.messages
+        return begun(self._written(replace(request, messages=tuple(before)), True), last.content)
+
+    def _written(self, request: ChatRequest, more_comes: bool) -> str:
         try:
             if self.template.takes_tools:
                 return self._rendered(request, request.messages, more_comes)
