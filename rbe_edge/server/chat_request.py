@@ -73,7 +73,8 @@ def read_chat(fields: Fields) -> ChatRequest:
     flag, top = fields.flag("logprobs"), fields.whole("top_logprobs", 0, 20)
     if top is not None and not flag:
         raise wrong("top_logprobs", "`top_logprobs` needs `logprobs`: true")
-    scored = (top or 0) if flag else fields.whole("n_probs", 0, _MAX_PROBABILITIES) or None
+    probable = fields.whole("n_probs", 0, _MAX_PROBABILITIES) or None
+    scored = (top or 0) if flag else probable
     base = _base(fields, ("max_completion_tokens", "max_tokens"), scored)
     messages = read_messages(fields)
     tools = tuple(read_tool(entry) for entry in fields.objects("tools", MAX_TOOLS) or [])
@@ -118,8 +119,8 @@ def read_text(fields: Fields) -> TextRequest:
     for name, off in (("best_of", 1), ("response_format", {"type": "text"})):
         if fields.raw(name) not in (None, off):
             raise wrong(name, f"`{name}` is not supported")
-    scored = fields.whole("logprobs", 0, 5)
-    scored = fields.whole("n_probs", 0, _MAX_PROBABILITIES) or None if scored is None else scored
+    scored, probable = fields.whole("logprobs", 0, 5), fields.whole("n_probs", 0, _MAX_PROBABILITIES) or None
+    scored = probable if scored is None else scored
     base = _base(fields, ("max_tokens", "n_predict"), scored)
     prompts = inputs_of(fields, "prompt")
     if len(prompts) * base.choices > _MAX_CHOICES:
@@ -141,7 +142,8 @@ def read_embedding(fields: Fields) -> EmbeddingRequest:
 
 def _base(fields: Fields, limits: tuple[str, ...], top_logprobs: int | None) -> Request:
     options = fields.object("stream_options")
-    max_tokens = next((found for name in limits if (found := fields.whole(name, 1, 2**31 - 1)) is not None), None)
+    given = [fields.whole(name, 1, 2**31 - 1) for name in limits]
+    max_tokens = next((limit for limit in given if limit is not None), None)
     return Request(
         choices=fields.whole("n", 1, _MAX_CHOICES) or 1,
         stream=fields.flag("stream"),

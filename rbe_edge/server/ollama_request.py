@@ -27,7 +27,7 @@ from rbe_edge.server.sampling_fields import sampling_of, stops_of
 
 #: What Ollama does where a request says nothing.
 _SAMPLING = SamplingOptions(temperature=0.8, top_k=40, top_p=0.9)
-_DURATION = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
+_DURATION = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,15})?)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _MOST_PARTS = 8  # of a duration
 _WORDS_OF_THOUGHT = ("low", "medium", "high")
