@@ -108,16 +108,19 @@ def is_repository(text: str) -> bool:
 def pulled(repository: str, waiter: Waiter, bits: float, effort: EffortName) -> Path:
     """packed(), after the hub was asked for something newer; an earlier packing of other effort is replaced."""
     waiter.tell(f"asking for {repository}")
-    revision = hub.inquire(repository).revision
+    offer = hub.inquire(repository)
     for path, origin in folder.of_source(repository):
-        if (origin.stamp, origin.bits, origin.effort) == (revision, bits, effort):
+        if (origin.stamp, origin.bits, origin.effort) == (offer.revision, bits, effort):
             waiter.tell(f"{folder.name_of(path)} is here already")
             return path
-    return pack_into_folder(repository, waiter, bits, effort)
+    return pack_into_folder(repository, waiter, bits, effort, offer)
 
 
-def pack_into_folder(source: str, waiter: Waiter, bits: float, effort: EffortName) -> Path:
-    """Packs a source into the model folder, in place of what was packed there from it with as many bits."""
+def pack_into_folder(
+    source: str, waiter: Waiter, bits: float, effort: EffortName, offer: hub.Offer | None = None
+) -> Path:
+    """Packs a source into the model folder, in place of what was packed there from it with as many bits. offer: what
+    the hub has just said of it."""
     from rbe_edge.packing.options import PackOptions
 
     if Path(source).exists():
@@ -127,21 +130,25 @@ def pack_into_folder(source: str, waiter: Waiter, bits: float, effort: EffortNam
     name = folder.free_name(base_name(source), bits, source_key(source))
     better = f"; for better quality later: rbe pack {source} --effort normal" if effort == QUICK else ""
     waiter.tell(f"packing {source} once, with {bits:g} bits per weight, as {name}{better}")
-    return pack_named(source, PackOptions(bits=bits, effort=effort), waiter.progress).path
+    return pack_named(source, PackOptions(bits=bits, effort=effort), waiter.progress, offer).path
 
 
-def pack_named(source: str, options: PackOptions, progress: Listener | None = None) -> PackReport:
+def pack_named(
+    source: str, options: PackOptions, progress: Listener | None = None, offer: hub.Offer | None = None
+) -> PackReport:
     """pack() into the model folder, under a name of base_name() and the bits, in place of what was packed there from
-    the same source with as many bits. Raises as pack()."""
+    the same source with as many bits. offer: what the hub has just said of it. Raises as pack()."""
     from rbe_edge.packing.pack import pack
 
     key = source_key(source)
     folder.made_directory()
-    # Of the hub, what comes is what the stamp is of.
-    of_hub = key == source and hub.is_repository(source)
-    stamp = fetch(source, options.revision, progress).name if of_hub else stamp_of(source)
+    wanted: str | hub.Fetched = source
+    stamp = stamp_of(source)
+    if key == source and hub.is_repository(source):
+        wanted = hub.Fetched(source, fetch(source, options.revision, progress, offer))
+        stamp = wanted.directory.name
     out = folder.file_of(folder.free_name(base_name(source), options.bits, key))
-    report = pack(source, out, replace(options, force=True), progress)
+    report = pack(wanted, out, replace(options, force=True), progress)
     folder.set_origin(out, Origin(key, stamp, options.bits, options.effort))
     return report
 
