@@ -107,7 +107,8 @@ class Conversation:
         self._messages = list(self._initial)
 
     def send(self, text: str, *, options: GenerationOptions | None = None, progress: Report | None = None) -> Reply:
-        """The answer to what the user says. progress: of the prompt's prefill.
+        """The answer to what the user says. options: for this answer, None: those of the conversation. progress: of the
+        prompt's prefill.
 
         Where the history no longer fits, its oldest turns are dropped (Reply.dropped_turns). Iterating raises
         ContextFull where even the last message alone does not fit, TemplateError where the template refuses it.
