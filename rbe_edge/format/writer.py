@@ -250,10 +250,11 @@ class PackWriter:
             self._write_at(0, [index], self.index_bytes)
         return self._claim.part
 
-    def commit(self) -> None:
-        """Completes it unless that was done, waits until all is on disk, and gives the file its name."""
+    def commit(self, *, lasting: bool = True) -> None:
+        """Completes it unless that was done, waits until all is on disk (lasting: False for a file that is needed for a
+        while), and gives the file its name."""
         self.complete()
-        self._claim.commit()
+        self._claim.commit(lasting=lasting)
 
     def outline(self) -> bytes:
         """The index of the file that would be written, with zeros for what only its data tells: of a file with this

@@ -254,6 +254,16 @@ def test_stopped_while_the_loss_is_measured(
     assert out.read_bytes() == whole[0].path.read_bytes()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which file a descriptor is of")
+def test_only_the_file_itself_waits_for_the_disk(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the copy with dense weights, eight times as large, nothing need last; on a slow card that takes a minute, in
+    which no Ctrl-C is obeyed."""
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    pack(source, tmp_path / "m.rbe", options(tmp_path))
+    assert not any("dense" in name for name in synced) and any(name.endswith(".part") for name in synced)
+
+
 def test_without_a_cache(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = pack(source, tmp_path / "whole.rbe", options(tmp_path, effort="quick"))
     (tmp_path / "a file").write_text("")
