@@ -59,8 +59,11 @@ def find_model(wanted: str | Path, waiter: Waiter | None = None) -> Path:
 
 
 def here(wanted: Path) -> Path:
-    """The file of a name of the model folder; what is none stays as it is. For commands that pack nothing."""
+    """The file of a name of the model folder, or of `demo`; what is none stays as it is. For commands that pack
+    nothing."""
     text = str(wanted)
+    if text == "demo" and not wanted.exists():
+        return demo_path()
     found = folder.find(text) if not wanted.exists() and folder.is_name(text) else None
     return wanted if found is None else found
 
@@ -75,6 +78,8 @@ def _unknown(text: str) -> str:
     offered = curated.named(text)
     if offered is not None:
         return f"{text} is not here yet; `rbe pull {text}` fetches and packs it"
+    if not folder.is_name(text) and "/" not in text:
+        return f"{text!r} is neither a file nor a name of a model; to ask the demo model: rbe chat demo {text!r}"
     names = [folder.name_of(path) for path in folder.files()]
     bases = [name.partition(":")[0] for name in names]
     near = difflib.get_close_matches(text.lower(), [*names, *bases, *curated.names(), "demo"], 1)

@@ -170,12 +170,29 @@ def test_help(rbe_here: Rbe) -> None:
     assert rbe_here().stdout.startswith("usage: rbe ") and rbe_here().returncode == 0  # no terminal: help
 
 
+def test_a_question_may_stand_behind_options(rbe: Rbe, rbe_here: Rbe) -> None:
+    """Of chat and run, where it may be left out too."""
+    asked = rbe("chat", "demo", "Hello!", *GREEDY)
+    assert asked.returncode == 0 and asked.stdout
+    for words in (
+        ("chat", "demo", *GREEDY, "Hello!"),
+        ("run", "demo", "Hello!", *GREEDY),
+        ("run", "demo", *GREEDY, "Hello!"),
+        ("run", "demo", *GREEDY, "-p", "Hello!"),
+    ):
+        assert rbe(*words).stdout == asked.stdout, words
+    assert "the prompt is given twice" in one_line(rbe_here("run", "demo", "a", "-p", "b"), 2)
+    assert "to ask the demo model: rbe chat demo 'Hello there!'" in one_line(rbe_here("chat", "Hello there!"), 1)
+    assert "it fits" in rbe_here("fit", "demo").stdout
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
         (("chat", "--tmep", "1"), "did you mean --temp?; see `rbe chat --help`"),
         (("pack", "x", "--efort=quick"), "did you mean --effort?; see `rbe pack --help`"),
-        (("run", "x.rbe", "extra"), "unrecognized arguments: extra; see `rbe run --help`"),
+        (("run", "x.rbe", "hello", "extra"), "unrecognized arguments: extra; see `rbe run --help`"),
+        (("run", "x.rbe", "-n", "3", "hello", "extra"), "unrecognized arguments: hello extra; see `rbe run --help`"),
         (("chat", "--xyzzy"), "unrecognized arguments: --xyzzy; see"),
     ],
 )
