@@ -307,6 +307,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_gradients_create": (_STATUS, [_MODEL, ctypes.POINTER(GradientsOptions), _OUT(_GRADIENTS)]),
     "rbe_gradients_free": (None, [_GRADIENTS]),
     "rbe_gradients_cancel": (None, [_GRADIENTS]),
+    "rbe_gradients_uncancel": (None, [_GRADIENTS]),
     "rbe_gradients_head": (
         _STATUS,
         [

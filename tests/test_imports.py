@@ -20,7 +20,6 @@ HEAVY = [
     "torch",
     "transformers",
     "textual",
-    "psutil",
     "platformdirs",
     "safetensors",
     "numpy",
@@ -120,7 +119,7 @@ def test_everything_imports_without_the_extras(tmp_path: Path) -> None:
     code = (
         "import sys, importlib\n"
         "for name in ['torch', 'transformers', 'textual', 'huggingface_hub', 'sentencepiece', 'gguf', 'tokenizers',"
-        " 'tiktoken', 'psutil', 'platformdirs', 'starlette', 'uvicorn']: sys.modules[name] = None\n"
+        " 'tiktoken', 'platformdirs', 'starlette', 'uvicorn']: sys.modules[name] = None\n"
         f"for name in {names}: name.endswith('__main__') or importlib.import_module(name)\n"
         "print('done')"
     )

@@ -31,15 +31,13 @@ SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
 N_COMPARED = 200
 SEED = 7  # not that of the probes
 
-_NAMES = {"system": "", "user": "User: ", "assistant": "Assistant: "}
-_BREAK = "\\n"
+_BREAKS = {"system": "\\n", "user": "\\n", "assistant": ""}
 #: rbe_edge.runtime.chat_template.PlainTemplate
 PLAIN = ChatForm(
     {
-        **{("start", role): Step(name, "strip") for role, name in _NAMES.items()},
-        **{(before, role): Step(_BREAK + name, "strip") for before in _NAMES for role, name in _NAMES.items()},
-        **{(before, "prompt"): Step(_BREAK + "Assistant:") for before in _NAMES},
-        **{(before, "end"): Step("") for before in _NAMES},
+        **{("start", role): Step("", "as-is") for role in _BREAKS},
+        **{(before, role): Step(text, "as-is") for before in _BREAKS for role, text in _BREAKS.items()},
+        **{(before, end): Step("") for before in _BREAKS for end in ("prompt", "end")},
     }
 )
 

@@ -6,6 +6,7 @@
 
 #include "output.h"
 #include "platform/platform.h"
+#include "rbe/sampling.h"
 
 static const char *const finishes[] = {"interrupted", "end", "stop", "length", "context", "interrupted"};
 
@@ -79,6 +80,16 @@ static int step_to_end(const answer_request *request, rbe_generation *generation
     return code;
 }
 
+/* 0, or an exit code behind a line. */
+static int change_logits(const logit_changes *changes, rbe_sampler *sampler)
+{
+    rbe_status status = rbe_sampler_penalize(sampler, changes->presence, changes->frequency);
+    if (status == RBE_OK) {
+        status = rbe_sampler_bias(sampler, changes->tokens, changes->biases, changes->n_biases);
+    }
+    return status == RBE_OK ? 0 : status == RBE_ERROR_ARGUMENT ? fail(EXIT_USAGE, "%s", rbe_last_error()) : fail_with(status);
+}
+
 int give_answer(const answer_request *request, statistics *out)
 {
     rbe_generation *generation = NULL;
@@ -90,7 +101,8 @@ int give_answer(const answer_request *request, statistics *out)
         status = rbe_generation_create(request->session, request->options, &generation);
     }
     out->prompt_seconds = seconds() - began;
-    const int code = status == RBE_OK ? step_to_end(request, generation, out) : fail_with(status);
+    int code = status == RBE_OK ? change_logits(request->changes, rbe_generation_sampler(generation)) : fail_with(status);
+    code = code ? code : step_to_end(request, generation, out);
     end_interruptible();
     rbe_generation_free(generation);
     return code;

@@ -2,6 +2,7 @@
 #ifndef RBE_PROGRAM_ANSWER_H
 #define RBE_PROGRAM_ANSWER_H
 
+#include "options.h"
 #include "rbe/rbe.h"
 #include "text.h"
 
@@ -15,6 +16,14 @@ typedef struct statistics {
     uint32_t finish;    /* rbe_finish; NONE where Ctrl-C ended it */
 } statistics;
 
+/* What changes the logits of an answer (rbe/sampling.h). */
+typedef struct logit_changes {
+    float presence, frequency;
+    uint32_t tokens[MAX_TEXTS];
+    float biases[MAX_TEXTS];
+    size_t n_biases;
+} logit_changes;
+
 /* Takes a piece of text, which is never empty, and is valid UTF-8. 0, or an exit code, behind a line, that ends the answer. */
 typedef int take_piece(void *user, span piece);
 
@@ -23,6 +32,7 @@ typedef struct answer_request {
     const uint32_t *prompt; /* all of it; what the context begins with is not computed again */
     size_t n_prompt;
     const rbe_generation_options *options;
+    const logit_changes *changes;
     const char *reading; /* what the prompt's pass is called on a terminal */
     take_piece *take;
     void *user;

@@ -112,17 +112,19 @@ static void write_json(const chat_state *c, const statistics *found)
 static int answer(chat_state *c, span question, const uint32_t *tokens, size_t n_tokens)
 {
     const int64_t n = c->options.predict;
-    texts stops = c->options.stops;
-    if (c->conversation.is_plain && stops.n < MAX_TEXTS) {
-        stops.text[stops.n++] = "\nUser:";
-    }
     const rbe_generation_options options = {.struct_bytes = sizeof options,
                                             .sampling = &c->sampling,
                                             .max_tokens = n < 0 ? 0 : (uint32_t)n,
-                                            .stops = stops.text,
-                                            .n_stops = stops.n};
-    const answer_request request = {
-        .session = c->session, .prompt = tokens, .n_prompt = n_tokens, .options = &options, .reading = "reading", .take = take, .user = c};
+                                            .stops = c->options.stops.text,
+                                            .n_stops = c->options.stops.n};
+    const answer_request request = {.session = c->session,
+                                    .prompt = tokens,
+                                    .n_prompt = n_tokens,
+                                    .options = &options,
+                                    .changes = &c->options.changes,
+                                    .reading = "reading",
+                                    .take = take,
+                                    .user = c};
     statistics found;
     c->text_bytes = c->n_blank = 0;
     begin_energy(&c->governing);
@@ -314,6 +316,10 @@ static int prepare(chat_state *c, const model_source *carried)
     }
     choose_threads(&c->options, c->model, c->session);
     c->context = info.context_tokens;
+    if (c->conversation.has_no_template) {
+        note("this model has no chat template, so it continues what you say instead of answering; --template and --chat-template-file give "
+             "it one");
+    }
     if (rbe__is_terminal(RBE_STREAM_IN)) {
         char path[512];
         one_line(span_of(source.path), path, sizeof path);

@@ -154,7 +154,7 @@ int begin_conversation(conversation *c, const rbe_model *model, const char *styl
     jinja = jinja.bytes ? jinja : metadata(model, "chat_template");
     c->bos = copy_of(metadata(model, "bos_token"));
     c->eos = copy_of(metadata(model, "eos_token"));
-    c->is_plain = style ? strcmp(style, "plain") == 0 : jinja.bytes == 0;
+    c->has_no_template = !style && jinja.bytes == 0;
     c->format = (rbe_chat_options){.struct_bytes = sizeof c->format,
                                    .style = style,
                                    .jinja = jinja.text,

@@ -8,7 +8,7 @@
 typedef struct conversation {
     const rbe_model *model;
     rbe_chat_options format;
-    int is_plain; /* no template: the next question's mark ends an answer */
+    int has_no_template; /* neither the file's nor one that was asked for: the text so far is continued */
     char *bos, *eos;
     rbe_chat_message *messages; /* contents are ours */
     size_t n_messages, capacity;

@@ -12,6 +12,8 @@
 #include "rbe/threads.h"
 
 #define NOT_GIVEN (-DBL_MIN) /* a number that nobody writes */
+#define DEFAULT_LAST 64
+#define MOST_LAST 65536 /* tokens that the library's repetition penalty looks back on */
 
 const char *const kv_names[] = {"f16", "f32", "q8", "q8q4", NULL};
 const char *const speculate_names[] = {"off", "lookup", "planes", NULL};
@@ -39,6 +41,11 @@ const char model_options_help[] =
     "  --top-p P              the likeliest tokens of probability P together (0.95; 1: all)\n"
     "  --min-p P              tokens of at least P times the likeliest one's probability (0.05; 0: all)\n"
     "  --repeat-penalty X     above 1 makes words that were just said less likely (1.0: off)\n"
+    "  --repeat-last-n N      tokens that --repeat-penalty looks back on (64; -1: the whole context)\n"
+    "  --presence-penalty X   taken off the logits of tokens that the answer has already (0: off)\n"
+    "  --frequency-penalty X  the same, once for each time that it has them (0: off)\n"
+    "  -l, --logit-bias TOKEN+X\n"
+    "                         add X to a token's logit, such as 15043+1 or 15043-inf, which excludes it; may be given several times\n"
     "  --stop TEXT            end before this text; may be given several times\n";
 
 model_options default_model_options(int64_t predict)
@@ -50,7 +57,8 @@ model_options default_model_options(int64_t predict)
                            .top_k = 40,
                            .top_p = 0.95,
                            .min_p = 0.05,
-                           .repeat_penalty = 1.0};
+                           .repeat_penalty = 1.0,
+                           .repeat_last = DEFAULT_LAST};
 }
 
 static int check_generation(const model_options *o)
@@ -94,6 +102,52 @@ static int check_sampling(const model_options *o)
     return 0;
 }
 
+/* "15043-1.5", as llama.cpp writes it. */
+static int read_bias(const char *text, uint32_t *token, float *bias)
+{
+    int64_t whole;
+    double value = INFINITY;
+    char digits[10] = "";
+    const size_t n = strspn(text, "0123456789");
+    if (n == 0 || n >= sizeof digits || (text[n] != '+' && text[n] != '-')) {
+        return 0;
+    }
+    memcpy(digits, text, n);
+    const char *const number = text + n + 1;
+    if (strcmp(text + n, "-inf") == 0) {
+        value = -INFINITY;
+    } else if (number[strspn(number, "0123456789.")] || !read_number(text + n, &value)) {
+        return 0;
+    }
+    const int is_good = read_whole(digits, &whole) && value < INFINITY;
+    *token = (uint32_t)whole;
+    *bias = (float)value;
+    return is_good;
+}
+
+static int check_changes(model_options *o)
+{
+    number_text text;
+    if (o->repeat_last != -1 && (o->repeat_last < 1 || o->repeat_last > MOST_LAST)) {
+        return fail(EXIT_USAGE, "repeat_last must be from 1 to %d, or -1, not %" PRId64, MOST_LAST, o->repeat_last);
+    }
+    if (!(o->presence_penalty >= -100 && o->presence_penalty <= 100)) {
+        return fail(EXIT_USAGE, "presence_penalty must be from -100 to 100 (0 is off), not %s", number_text_of(o->presence_penalty, &text));
+    }
+    if (!(o->frequency_penalty >= -100 && o->frequency_penalty <= 100)) {
+        return fail(EXIT_USAGE, "frequency_penalty must be from -100 to 100 (0 is off), not %s",
+                    number_text_of(o->frequency_penalty, &text));
+    }
+    o->changes = (logit_changes){.presence = (float)o->presence_penalty, .frequency = (float)o->frequency_penalty, .n_biases = o->biases.n};
+    for (uint32_t i = 0; i < o->biases.n; i++) {
+        if (!read_bias(o->biases.text[i], &o->changes.tokens[i], &o->changes.biases[i])) {
+            return fail(EXIT_USAGE, "a logit bias must be a token's number and what is added, such as 5+1 or 5-inf, not %s",
+                        o->biases.text[i]);
+        }
+    }
+    return 0;
+}
+
 int check_session_options(int64_t context, int64_t threads, int64_t batch, int64_t sinks, int64_t planes)
 {
     if (batch < 0 || batch > 512) {
@@ -122,6 +176,7 @@ int check_model_options(model_options *o, double temperature, rbe_session_option
     }
     int code = check_session_options(o->context, o->threads, o->batch, o->sinks, o->planes);
     code = code ? code : check_sampling(o);
+    code = code ? code : check_changes(o);
     code = code ? code : check_generation(o);
     if (code) {
         return code;
@@ -139,6 +194,7 @@ int check_model_options(model_options *o, double temperature, rbe_session_option
                                        .top_p = (float)o->top_p,
                                        .min_p = (float)o->min_p,
                                        .repeat_penalty = (float)o->repeat_penalty,
+                                       .repeat_last = o->repeat_last < 0 ? MOST_LAST : (uint32_t)o->repeat_last,
                                        .seed = o->seed.value};
     return 0;
 }

@@ -2,6 +2,7 @@
 #ifndef RBE_PROGRAM_MODEL_OPTIONS_H
 #define RBE_PROGRAM_MODEL_OPTIONS_H
 
+#include "answer.h"
 #include "options.h"
 #include "rbe/rbe.h"
 
@@ -22,10 +23,11 @@ typedef struct model_options {
     uint32_t kv, speculate;
     uint64_t max_memory;
     int no_verify, verbose, json, force_memory;
-    double temperature, top_p, min_p, repeat_penalty;
-    int64_t top_k;
+    double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
+    int64_t top_k, repeat_last;
     seed seed;
-    texts stops;
+    texts stops, biases;
+    logit_changes changes; /* what the penalties and biases become */
     const char *kernels;
 } model_options;
 
@@ -40,8 +42,12 @@ typedef struct model_options {
         {NULL, "--temp", OPTION_NUMBER, &(o).temperature, NULL}, {"-s", "--seed", OPTION_SEED, &(o).seed, NULL},                  \
         {NULL, "--top-k", OPTION_WHOLE, &(o).top_k, NULL}, {NULL, "--top-p", OPTION_NUMBER, &(o).top_p, NULL},                    \
         {NULL, "--min-p", OPTION_NUMBER, &(o).min_p, NULL}, {NULL, "--repeat-penalty", OPTION_NUMBER, &(o).repeat_penalty, NULL}, \
-        {NULL, "--stop", OPTION_TEXTS, &(o).stops, NULL}, {NULL, "--kernels", OPTION_TEXT, &(o).kernels, NULL},                   \
-        {"-v", "--verbose", OPTION_FLAG, &(o).verbose, NULL}, {NULL, "--force-memory", OPTION_FLAG, &(o).force_memory, NULL},     \
+        {NULL, "--repeat-last-n", OPTION_WHOLE, &(o).repeat_last, NULL},                                                          \
+        {NULL, "--presence-penalty", OPTION_NUMBER, &(o).presence_penalty, NULL},                                                 \
+        {NULL, "--frequency-penalty", OPTION_NUMBER, &(o).frequency_penalty, NULL},                                               \
+        {"-l", "--logit-bias", OPTION_TEXTS, &(o).biases, NULL}, {NULL, "--stop", OPTION_TEXTS, &(o).stops, NULL},                \
+        {NULL, "--kernels", OPTION_TEXT, &(o).kernels, NULL}, {"-v", "--verbose", OPTION_FLAG, &(o).verbose, NULL},               \
+        {NULL, "--force-memory", OPTION_FLAG, &(o).force_memory, NULL},                                                           \
     {                                                                                                                             \
         NULL, "--json", OPTION_FLAG, &(o).json, NULL                                                                              \
     }

@@ -199,6 +199,7 @@ static int generate(run_state *run)
                                     .prompt = run->tokens,
                                     .n_prompt = run->n_tokens,
                                     .options = &options,
+                                    .changes = &run->options.changes,
                                     .reading = "reading the prompt",
                                     .take = take,
                                     .user = run};

@@ -198,6 +198,7 @@ static void check_refusals(const char *path, sums *with, const float *states, fl
     rbe_model_close(packed);
     rbe_gradients_free(NULL);
     rbe_gradients_cancel(NULL);
+    rbe_gradients_uncancel(NULL);
 }
 
 static int stop(const rbe_gradient *gradient, void *user)
@@ -222,6 +223,9 @@ static void check_cancelling(const sums *with, const float *states, float *d)
     rbe_gradients_cancel(with->gradients);
     CHECK(rbe_gradients_layer(with->gradients, 0, states, N, 0, d, NULL, NULL) == RBE_ERROR_CANCELLED, "the next one");
     CHECK(rbe_gradients_layer(with->gradients, 0, states, N, 0, d, NULL, NULL) == RBE_OK, "once");
+    rbe_gradients_cancel(with->gradients);
+    rbe_gradients_uncancel(with->gradients);
+    CHECK(rbe_gradients_layer(with->gradients, 0, states, N, 0, d, NULL, NULL) == RBE_OK, "cancelled though that was taken back");
 }
 
 #endif

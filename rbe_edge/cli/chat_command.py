@@ -1,4 +1,4 @@
-"""`rbe chat`: the client on a terminal where its extra is installed, else a conversation line by line."""
+"""`rbe chat`: the client on a terminal, else a conversation line by line."""
 
 from __future__ import annotations
 
@@ -56,8 +56,7 @@ example:
   rbe chat smol.rbe --system "You answer in one sentence." -v
   printf 'Hello!\\nTell me a story.\\n' | rbe chat smol.rbe --temp 0
 
-On a terminal, with `pip install 'rbe-edge[tui]'`, a full-screen client (F1 shows its keys); with --plain, in a pipe or
-without that extra, lines:
+On a terminal a full-screen client (F1 shows its keys); with --plain, or in a pipe, lines:
   /help    these lines          /reset   forget the conversation          /quit    leave
   /power   the power mode and why; /power saver (or another mode) overrides, /power auto follows the battery
   Ctrl-C stops the answer; a second Ctrl-C, or Ctrl-D, leaves.
@@ -110,6 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = None if wanted is None else chosen_model(wanted)
     path = None if is_demo(path) else path
     if question is None and _wants_client(arguments):
+        _check_client(arguments)
         return _run_client(arguments, path, template)
     arguments.seed = options.sampling.seed
     if arguments.verbose:
@@ -155,15 +155,22 @@ def _question(arguments: argparse.Namespace) -> str | None:
 
 
 def _wants_client(arguments: argparse.Namespace) -> bool:
-    """On a terminal that can show it, with the extra; without the extra, a line says so."""
+    """On a terminal that can show it; where Textual was left out of the install, a line says so."""
     if arguments.plain or arguments.json or os.environ.get("TERM", "dumb") == "dumb":
         return False
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
-    missing = [name for name in ("textual", "psutil", "platformdirs") if importlib.util.find_spec(name) is None]
-    if missing:
-        note(f"line by line, because {missing[0]} is missing; for the full client: pip install 'rbe-edge[tui]'")
-    return not missing
+    if importlib.util.find_spec("textual") is None:
+        note("line by line, because textual is missing; for the full client: pip install textual")
+        return False
+    return True
+
+
+def _check_client(arguments: argparse.Namespace) -> None:
+    """Raises OptionError for flags that the client has no setting for."""
+    for flag in ("repeat_last_n", "presence_penalty", "frequency_penalty", "logit_bias"):
+        if getattr(arguments, flag) != arguments.parser_default(flag):
+            raise OptionError(f"--{flag.replace('_', '-')} is for a chat line by line; add --plain")
 
 
 def _run_client(arguments: argparse.Namespace, path: Path | None, template: str | None) -> int:

@@ -68,14 +68,13 @@ def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.deployment.address import parse
     from rbe_edge.deployment.deploy import DeployOptions, deploy
     from rbe_edge.deployment.room import Settings
-    from rbe_edge.runtime.model import demo_path
 
     for name, port in (("-p", arguments.port), ("--serve-port", arguments.serve_port)):
         if port is not None and not 0 < port < 65536:
             raise OptionError(f"{name} must be from 1 to 65535, not {port}")
     if arguments.serve and arguments.max_memory:
         raise OptionError("--serve keeps all of the model in memory; leave out --max-memory")
-    model = demo_path() if str(arguments.file) == "demo" and not arguments.file.exists() else here(arguments.file)
+    model = here(arguments.file)
     options = DeployOptions(
         address=parse(arguments.device),
         model=model,

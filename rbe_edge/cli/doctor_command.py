@@ -27,7 +27,6 @@ example:
 _WITHOUT_LLGUIDANCE = ("armv6l", "armv7l", "ppc64le", "s390x")  # no wheel; pyproject.toml leaves it out there
 
 EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "tui": ("the chat client", ("textual", "psutil", "platformdirs")),
     "server": (
         "rbe serve",
         ("starlette", "uvicorn")
@@ -48,6 +47,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
 """Extras of the package, what each is for, and the modules that it brings."""
 
 _LITTLE_MEMORY = 512 << 20
+_NEEDED = ("numpy", "safetensors", "jinja2", "rich", "textual", "platformdirs")  # that every install brings
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Diagnosis:
     energy: Energy
     energy_sources: list[Energy]
     extras: dict[str, list[str]]  # modules that are missing
+    missing: list[str]  # of what every install brings
     model_directory: str
     models: int
     disk_free_bytes: int | None
@@ -141,6 +142,7 @@ def diagnose(*, quick: bool = False) -> Diagnosis:
         energy=energy,
         energy_sources=sources,
         extras=missing,
+        missing=[name for name in _NEEDED if not _is_there(name)],
         model_directory=str(directory),
         models=len(models),
         disk_free_bytes=_disk_free(directory),
@@ -190,6 +192,8 @@ def _advice(found: Diagnosis) -> Iterable[str]:
         )
     if found.models == 0:
         yield "no models: make one with `rbe pack MODEL -o model.rbe`"
+    if found.missing:
+        yield f"this install is not whole: pip install {' '.join(found.missing)}"
     for extra, modules in found.extras.items():
         if modules:
             yield f"for {EXTRAS[extra][0]}: pip install 'rbe-edge[{extra}]' ({', '.join(modules)} missing)"

@@ -40,9 +40,22 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         found, rest = super().parse_known_args(args, namespace)
-        if rest and " " in self.prog:  # of a command; argparse would leave it to `rbe`, which knows none of its options
+        if not rest or " " not in self.prog:
+            return found, rest
+        if not self._takes(found, rest):  # argparse would leave it to `rbe`, which knows no options of a command
             self.error(self._unknown(rest))
-        return found, rest
+        return found, []
+
+    def _takes(self, found: argparse.Namespace, rest: Sequence[str]) -> bool:
+        """Whether words behind options are arguments that were still missing: argparse looks for those that may be left
+        out before the first option alone."""
+        missing = [one for one in self._actions if one.nargs == "?" and getattr(found, one.dest, "") is None]
+        free = [one for one in missing if not one.option_strings]
+        if len(rest) > len(free) or any(word.startswith("-") for word in rest):
+            return False
+        for action, word in zip(free, rest, strict=False):
+            setattr(found, action.dest, action.type(word) if callable(action.type) else word)
+        return True
 
     def _unknown(self, rest: Sequence[str]) -> str:
         import difflib

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 from pathlib import Path
@@ -20,6 +21,8 @@ from rbe_edge.runtime.options import (
     SessionOptions,
     require,
 )
+
+_MOST_LAST = 65536  # tokens that the library's repetition penalty looks back on
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.engine_session import EngineSession
@@ -103,6 +106,14 @@ def _add_sampling_arguments(sampling: argparse._ArgumentGroup, temperature: str)
         type=float,
         help="tokens of at least P times the likeliest one's probability (0.05; 0: all)",
     )
+    _add_penalty_arguments(sampling)
+    sampling.add_argument(
+        "--stop", metavar="TEXT", action="append", default=[], help="end before this text; may be given several times"
+    )
+
+
+def _add_penalty_arguments(sampling: argparse._ArgumentGroup) -> None:
+    """Those that change logits before anything is drawn."""
     sampling.add_argument(
         "--repeat-penalty",
         metavar="X",
@@ -110,7 +121,30 @@ def _add_sampling_arguments(sampling: argparse._ArgumentGroup, temperature: str)
         help="above 1 makes words that were just said less likely (1: off)",
     )
     sampling.add_argument(
-        "--stop", metavar="TEXT", action="append", default=[], help="end before this text; may be given several times"
+        "--repeat-last-n",
+        metavar="N",
+        type=int,
+        help="tokens that --repeat-penalty looks back on (64; -1: the whole context)",
+    )
+    sampling.add_argument(
+        "--presence-penalty",
+        metavar="X",
+        type=float,
+        help="taken off the logits of tokens that the answer has already (0: off)",
+    )
+    sampling.add_argument(
+        "--frequency-penalty",
+        metavar="X",
+        type=float,
+        help="the same, once for each time that it has them (0: off)",
+    )
+    sampling.add_argument(
+        "-l",
+        "--logit-bias",
+        metavar="TOKEN+X",
+        action="append",
+        default=[],
+        help="add X to a token's logit, such as 15043+1 or 15043-inf, which excludes it; may be given several times",
     )
 
 
@@ -202,9 +236,30 @@ def generation_options(arguments: argparse.Namespace, defaults: SamplingOptions)
             top_p=given(arguments.top_p, defaults.top_p),
             min_p=given(arguments.min_p, defaults.min_p),
             repeat_penalty=given(arguments.repeat_penalty, defaults.repeat_penalty),
+            repeat_last=_repeat_last(arguments.repeat_last_n, defaults.repeat_last),
+            presence_penalty=given(arguments.presence_penalty, defaults.presence_penalty),
+            frequency_penalty=given(arguments.frequency_penalty, defaults.frequency_penalty),
+            logit_bias=tuple(map(_bias, arguments.logit_bias)) or defaults.logit_bias,
             seed=int.from_bytes(os.urandom(4), "big") if arguments.seed < 0 else arguments.seed,
         ),
     )
+
+
+def _repeat_last(given: int | None, otherwise: int) -> int:
+    """-1 is as far as the library looks."""
+    if given is None:
+        return otherwise
+    require(given == -1 or 1 <= given <= _MOST_LAST, f"repeat_last must be from 1 to {_MOST_LAST}, or -1, not {given}")
+    return _MOST_LAST if given == -1 else given
+
+
+def _bias(text: str) -> tuple[int, float]:
+    """'15043-1.5' -> (15043, -1.5), as llama.cpp writes it."""
+    match = re.fullmatch(r"([0-9]{1,9})([+-](?:inf|[0-9]+(?:\.[0-9]*)?|\.[0-9]+))", text)
+    value = float(match[2]) if match else math.inf
+    if match is None or value == math.inf:
+        raise OptionError(f"a logit bias must be a token's number and what is added, such as 5+1 or 5-inf, not {text}")
+    return int(match[1]), value
 
 
 def note_statistics(statistics: Statistics) -> None:

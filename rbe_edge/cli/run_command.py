@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rbe_edge.cli.asked import prompt_of
@@ -33,7 +32,7 @@ _CONTINUING = SamplingOptions(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05)
 
 _EXAMPLE = """\
 example:
-  rbe run smol.rbe -p "Explain what a battery is." -n 100
+  rbe run smol.rbe "Explain what a battery is." -n 100
   cat notes.txt | rbe run smol.rbe -p "Summarise this:"
   rbe run smol.rbe --raw -p "Once upon a time" -n 100 --temp 0.8 --seed 7
   echo "The capital of France is" | rbe run -m smol.rbe --raw -n 8 --temp 0
@@ -53,11 +52,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_model_arguments(
         parser, max_tokens=256, temperature="0.7, or as the model's file says; 0.8 for text that is continued"
     )
+    parser.add_argument("text", metavar="PROMPT", nargs="?", help="the prompt, with what is piped in behind it")
     parser.add_argument(
-        "-p",
-        "--prompt",
-        metavar="TEXT",
-        help="the prompt, with what is piped into the command behind it; `-` or nothing: standard input alone",
+        "-p", "--prompt", metavar="TEXT", help="the same as PROMPT; `-` or neither: standard input alone"
     )
     parser.add_argument("--raw", action="store_true", help="continue the text, also by a model that is made to answer")
     parser.add_argument("--json", action="store_true", help="write one JSON object when done")
@@ -75,14 +72,15 @@ def _as_asked(
     from rbe_edge.runtime.chat_template import Message, template_of
     from rbe_edge.runtime.conversation import prompt_tokens
 
-    if arguments.raw or not model.metadata.get("chat_template"):
+    if arguments.raw:
         return prompt, options
-    template = template_of(model)
+    if not model.metadata.get("chat_template"):
+        note("this model has no chat template, so the text is continued; --raw does that without this line")
+        return prompt, options
     if arguments.verbose:
         note("asked through the chat template of the model; --raw continues the text instead")
-    tokens = prompt_tokens(model, template.render_marked([Message("user", prompt)]))
-    options = generation_options(arguments, chat_defaults(model).sampling)
-    return tokens, replace(options, stop=(*options.stop, *template.stops))
+    tokens = prompt_tokens(model, template_of(model).render_marked([Message("user", prompt)]))
+    return tokens, generation_options(arguments, chat_defaults(model).sampling)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -92,7 +90,9 @@ def run(arguments: argparse.Namespace) -> int:
     session_choice = session_options(arguments)
     options = generation_options(arguments, _CONTINUING)
     arguments.seed = options.sampling.seed
-    prompt = prompt_of(arguments.prompt)
+    if arguments.text is not None and arguments.prompt is not None:
+        raise OptionError("the prompt is given twice, as PROMPT and with -p; give it once")
+    prompt = prompt_of(arguments.prompt if arguments.text is None else arguments.text)
     if not prompt:
         raise OptionError("the prompt is empty; give some text to continue, with -p or on standard input")
     path = chosen_model(wanted)

@@ -19,6 +19,7 @@ from rbe_edge.cli.model_arguments import add_force_argument, check_memory, memor
 from rbe_edge.cli.output import note, printable
 from rbe_edge.cli.power_arguments import add_power_arguments, measuring_sensors, power_choice, within_limits
 from rbe_edge.errors import OptionError
+from rbe_edge.runtime.chat_template import WITHOUT_TEMPLATE
 from rbe_edge.runtime.options import KV_TYPES, SessionOptions
 from rbe_edge.runtime.text_file import read_text
 from rbe_edge.store.places import threads_file
@@ -173,6 +174,8 @@ def _serve(
     ):
         if limited:
             note(limited)
+        if options.template is None and not model.metadata.get("chat_template"):
+            note(WITHOUT_TEMPLATE)
 
         def started() -> None:
             host, port = listener.getsockname()[:2]

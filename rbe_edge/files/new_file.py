@@ -228,15 +228,20 @@ class NewFile:
         os.close(self.fd)
         self.fd = -1
 
-    def commit(self) -> None:
-        """Waits until all is on the disk, and gives the file its name. Raises `error` where that became impossible."""
+    def commit(self, *, lasting: bool = True) -> None:
+        """Waits until all is on the disk, and gives the file its name. Raises `error` where that became impossible.
+        lasting: False for a file that is needed for a while: nothing is waited for, which takes long on slow disks and
+        which no Ctrl-C ends."""
         with self._reported():
-            os.fsync(self.fd)
+            if lasting:
+                os.fsync(self.fd)
             if self.check() != self.place:
                 raise self._error(f"{self.path}: leads elsewhere than at the start; try again")
             os.replace(self.part, self.place)
         os.close(self.fd)
         self.fd = -1
+        if not lasting:
+            return
         with contextlib.suppress(OSError):  # the new name survives a power cut, where the file system can
             directory = os.open(self.place.parent, os.O_RDONLY | os.O_CLOEXEC)
             try:

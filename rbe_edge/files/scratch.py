@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from rbe_edge.files.new_file import has_name, is_ours
 _PREFIX = "rbe-"
 _LOCK = ".rbe-scratch"  # also says that the directory is one of these, so it goes last
 _FILES = "files"
+_MUCH_BYTES = 64 << 20  # a gigabyte takes a fifth of a second to remove, and more on a slow machine
 
 Use = Literal["tune", "compare", "eval", "bench", "fit", "build", "deploy", "pack", "pull"]
 
@@ -33,12 +35,17 @@ def scratch_directory(use: Use, within: Path | None = None) -> Iterator[Path]:
     temporary = within or Path(tempfile.gettempdir())
     remove_left(temporary)
     directory, lock = _make(temporary, f"{_PREFIX}{use}-")
+    is_left = False
     try:
         os.mkdir(directory / _FILES, 0o700)
         yield directory / _FILES
+    except (KeyboardInterrupt, SystemExit):
+        is_left = _is_much(directory) and _left_to_another(directory)
+        raise
     finally:
-        with contextlib.suppress(OSError):
-            _remove(directory)
+        if not is_left:
+            with contextlib.suppress(OSError):
+                _remove(directory)
         os.close(lock)
 
 
@@ -77,6 +84,26 @@ def _remove_unused(directory: Path) -> None:
                 _remove(directory)
     finally:
         os.close(lock)
+
+
+def _is_much(directory: Path) -> bool:
+    try:
+        return sum(entry.stat().st_size for entry in os.scandir(directory / _FILES)) > _MUCH_BYTES
+    except OSError:
+        return False
+
+
+def _left_to_another(directory: Path) -> bool:
+    """Has another process remove it, in the order of _remove(), so that nobody who pressed Ctrl-C waits for that."""
+    command = f'rm -rf "$1/{_FILES}"; rm -f "$1/{_LOCK}"; rmdir "$1"'
+    try:
+        subprocess.Popen(
+            ["/bin/sh", "-c", command, "sh", str(directory)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    except OSError:
+        return False
+    return True
 
 
 def _remove(directory: Path) -> None:

@@ -238,8 +238,8 @@ class PackWriter:
         number = next(number for number, entry in enumerate(self.entries) if entry.name == name)
         return self._offsets[len(self._blobs) + number]
 
-    def commit(self) -> None:
-        """Writes the index, waits until all is on disk, and gives the file its name."""
+    def complete(self) -> Path:
+        """Writes the index: the file is whole, under a name for a while, which this gives."""
         assert len(self._tensor_entries) == len(self.entries), "tensors are missing"
         with self._reported():
             os.ftruncate(self._claim.fd, self.file_bytes)
@@ -248,7 +248,13 @@ class PackWriter:
                 entries.append(part.entry(offset, self._write_at(offset, [part.data], len(part.data))))
             index = self._index(self._blob_entries, self._tensor_entries, entries)
             self._write_at(0, [index], self.index_bytes)
-        self._claim.commit()
+        return self._claim.part
+
+    def commit(self, *, lasting: bool = True) -> None:
+        """Completes it unless that was done, waits until all is on disk (lasting: False for a file that is needed for a
+        while), and gives the file its name."""
+        self.complete()
+        self._claim.commit(lasting=lasting)
 
     def outline(self) -> bytes:
         """The index of the file that would be written, with zeros for what only its data tells: of a file with this

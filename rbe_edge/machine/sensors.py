@@ -1,19 +1,20 @@
-"""Memory, battery and temperature for a person. Memory needs psutil (the extra `tui`); the rest is power.py."""
+"""Memory, battery and temperature for a person."""
 
 from __future__ import annotations
 
 import functools
-import os
 from dataclasses import dataclass
 
+from rbe_edge.machine.memory import available
 from rbe_edge.machine.power import Power, Sample
+from rbe_edge.machine.process import resident_bytes
 
 
 @dataclass(frozen=True)
 class Readings:
-    """memory: bytes that the process holds. free: bytes that programs can still have. battery: percent. plugged:
-    whether it lives on mains or USB. temperature: degrees Celsius of the processor. None where the machine has no such
-    thing, or does not say."""
+    """memory: bytes that the process holds. free: bytes that it can still have, 0 where unknown. battery: percent.
+    plugged: whether it lives on mains or USB. temperature: degrees Celsius of the processor. None where the machine has
+    no such thing, or does not say."""
 
     memory: int
     free: int
@@ -38,12 +39,10 @@ def measuring() -> Power:
 
 def read() -> Readings:
     """Reads the sensors, which may take tens of milliseconds: not for the event loop."""
-    import psutil
-
     sample = of_this_machine().sample()
     return Readings(
-        memory=psutil.Process(os.getpid()).memory_info().rss,
-        free=psutil.virtual_memory().available,
+        memory=resident_bytes(),
+        free=available().bytes or 0,
         battery=percent(sample),
         plugged=sample.charging,
         temperature=sample.temperature_c,

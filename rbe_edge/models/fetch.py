@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from rbe_edge.errors import Cancelled, PackError
@@ -16,9 +17,9 @@ _END_S = 10.0  # for what is being received when it is stopped
 
 
 class _Download(threading.Thread):
-    def __init__(self, repository: str, revision: str | None) -> None:
+    def __init__(self, repository: str, revision: str | None, offer: hub.Offer | None) -> None:
         super().__init__(name="rbe-download", daemon=True)
-        self._repository, self._revision = repository, revision
+        self._repository, self._revision, self._offer = repository, revision, offer
         self.stop = threading.Event()
         self.done = threading.Event()
         self.path: Path | None = None
@@ -26,18 +27,27 @@ class _Download(threading.Thread):
 
     def run(self) -> None:
         try:
-            self.path = hub.download(self._repository, self._revision, self.stop.is_set)
+            self.path = hub.download(self._repository, self._revision, self.stop.is_set, self._offer)
         except BaseException as error:
             self.failure = error
         finally:
             self.done.set()
 
 
-def fetch(repository: str, revision: str | None = None, progress: Listener | None = None) -> Path:
+def fetch(
+    repository: str,
+    revision: str | None = None,
+    progress: Listener | None = None,
+    offer: hub.Offer | None = None,
+) -> Path:
     """The local directory, whose name is the commit. progress(what, done, total): in milliseconds, as a packing's.
-    What came whole before it was stopped is kept. Raises as hub.download()."""
-    total = _expected(repository, revision)
-    download = _Download(repository, revision)
+    offer: what the hub has just said of it; None: it is asked. What came whole before it was stopped is kept. Raises as
+    hub.download()."""
+    if offer is None:
+        with suppress(PackError):  # where the hub does not answer, what is in the cache may be enough
+            offer = hub.inquire(repository, revision)
+    total = 0 if offer is None else offer.download_bytes
+    download = _Download(repository, revision if offer is None else offer.revision, offer)
     began, before = time.monotonic(), hub.cached_bytes(repository)
     download.start()
     try:
@@ -56,11 +66,3 @@ def fetch(repository: str, revision: str | None = None, progress: Listener | Non
         raise download.failure
     assert download.path is not None
     return download.path
-
-
-def _expected(repository: str, revision: str | None) -> int:
-    """Bytes of all of it; 0 where the hub does not answer: what is in the cache may be enough."""
-    try:
-        return hub.inquire(repository, revision).download_bytes
-    except PackError:
-        return 0

@@ -59,8 +59,11 @@ def find_model(wanted: str | Path, waiter: Waiter | None = None) -> Path:
 
 
 def here(wanted: Path) -> Path:
-    """The file of a name of the model folder; what is none stays as it is. For commands that pack nothing."""
+    """The file of a name of the model folder, or of `demo`; what is none stays as it is. For commands that pack
+    nothing."""
     text = str(wanted)
+    if text == "demo" and not wanted.exists():
+        return demo_path()
     found = folder.find(text) if not wanted.exists() and folder.is_name(text) else None
     return wanted if found is None else found
 
@@ -75,6 +78,8 @@ def _unknown(text: str) -> str:
     offered = curated.named(text)
     if offered is not None:
         return f"{text} is not here yet; `rbe pull {text}` fetches and packs it"
+    if not folder.is_name(text) and "/" not in text:
+        return f"{text!r} is neither a file nor a name of a model; to ask the demo model: rbe chat demo {text!r}"
     names = [folder.name_of(path) for path in folder.files()]
     bases = [name.partition(":")[0] for name in names]
     near = difflib.get_close_matches(text.lower(), [*names, *bases, *curated.names(), "demo"], 1)
@@ -108,16 +113,19 @@ def is_repository(text: str) -> bool:
 def pulled(repository: str, waiter: Waiter, bits: float, effort: EffortName) -> Path:
     """packed(), after the hub was asked for something newer; an earlier packing of other effort is replaced."""
     waiter.tell(f"asking for {repository}")
-    revision = hub.inquire(repository).revision
+    offer = hub.inquire(repository)
     for path, origin in folder.of_source(repository):
-        if (origin.stamp, origin.bits, origin.effort) == (revision, bits, effort):
+        if (origin.stamp, origin.bits, origin.effort) == (offer.revision, bits, effort):
             waiter.tell(f"{folder.name_of(path)} is here already")
             return path
-    return pack_into_folder(repository, waiter, bits, effort)
+    return pack_into_folder(repository, waiter, bits, effort, offer)
 
 
-def pack_into_folder(source: str, waiter: Waiter, bits: float, effort: EffortName) -> Path:
-    """Packs a source into the model folder, in place of what was packed there from it with as many bits."""
+def pack_into_folder(
+    source: str, waiter: Waiter, bits: float, effort: EffortName, offer: hub.Offer | None = None
+) -> Path:
+    """Packs a source into the model folder, in place of what was packed there from it with as many bits. offer: what
+    the hub has just said of it."""
     from rbe_edge.packing.options import PackOptions
 
     if Path(source).exists():
@@ -127,21 +135,25 @@ def pack_into_folder(source: str, waiter: Waiter, bits: float, effort: EffortNam
     name = folder.free_name(base_name(source), bits, source_key(source))
     better = f"; for better quality later: rbe pack {source} --effort normal" if effort == QUICK else ""
     waiter.tell(f"packing {source} once, with {bits:g} bits per weight, as {name}{better}")
-    return pack_named(source, PackOptions(bits=bits, effort=effort), waiter.progress).path
+    return pack_named(source, PackOptions(bits=bits, effort=effort), waiter.progress, offer).path
 
 
-def pack_named(source: str, options: PackOptions, progress: Listener | None = None) -> PackReport:
+def pack_named(
+    source: str, options: PackOptions, progress: Listener | None = None, offer: hub.Offer | None = None
+) -> PackReport:
     """pack() into the model folder, under a name of base_name() and the bits, in place of what was packed there from
-    the same source with as many bits. Raises as pack()."""
+    the same source with as many bits. offer: what the hub has just said of it. Raises as pack()."""
     from rbe_edge.packing.pack import pack
 
     key = source_key(source)
     folder.made_directory()
-    # Of the hub, what comes is what the stamp is of.
-    of_hub = key == source and hub.is_repository(source)
-    stamp = fetch(source, options.revision, progress).name if of_hub else stamp_of(source)
+    wanted: str | hub.Fetched = source
+    stamp = stamp_of(source)
+    if key == source and hub.is_repository(source):
+        wanted = hub.Fetched(source, fetch(source, options.revision, progress, offer))
+        stamp = wanted.directory.name
     out = folder.file_of(folder.free_name(base_name(source), options.bits, key))
-    report = pack(source, out, replace(options, force=True), progress)
+    report = pack(wanted, out, replace(options, force=True), progress)
     folder.set_origin(out, Origin(key, stamp, options.bits, options.effort))
     return report
 

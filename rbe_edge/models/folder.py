@@ -11,12 +11,11 @@ import contextlib
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rbe_edge.errors import MissingExtra, ModelError, OptionError
+from rbe_edge.errors import ModelError, OptionError
 from rbe_edge.files.copying import copy_range
 from rbe_edge.files.new_file import NewFile
 from rbe_edge.store import places
@@ -39,14 +38,7 @@ class Origin:
 
 def directory() -> Path:
     """`rbe_edge/models` in the user's data directory, which need not exist."""
-    try:
-        return places.models_directory()
-    except MissingExtra:  # platformdirs comes with an extra; its rules for the systems that we run on
-        if sys.platform == "darwin":
-            return Path.home() / "Library" / "Application Support" / "rbe_edge" / "models"
-        data = os.environ.get("XDG_DATA_HOME", "")
-        root = Path(data) if os.path.isabs(data) else Path.home() / ".local" / "share"
-        return root / "rbe_edge" / "models"
+    return places.models_directory()
 
 
 def made_directory() -> Path:

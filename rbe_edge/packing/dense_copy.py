@@ -74,6 +74,6 @@ def make(
             file.write_tensor([data], error)
             done += tensor.rows * tensor.cols
             report(done, total)
-        file.commit()
+        file.commit(lasting=False)
         areas = {entry.name: (file.offset(entry.name), entry.n_bytes) for entry in entries}
         return DenseCopy(path, areas)

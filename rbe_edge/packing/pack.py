@@ -28,6 +28,7 @@ from rbe_edge.packing.options import PackOptions as PackOptions
 from rbe_edge.packing.storage import Storage
 from rbe_edge.packing.subject import Subject, read_subject
 from rbe_edge.progress import Listener
+from rbe_edge.sources.hub import Fetched
 from rbe_edge.sources.plan import TensorPlan
 
 
@@ -74,9 +75,10 @@ class PackReport:
 
 
 def pack(
-    source: str | Path, out: Path, options: PackOptions | None = None, progress: Listener | None = None
+    source: str | Path | Fetched, out: Path, options: PackOptions | None = None, progress: Listener | None = None
 ) -> PackReport:
-    """Packs a Hugging Face directory, a GGUF file, a llama2.c checkpoint or `org/name` of the hub into `out`.
+    """Packs a Hugging Face directory, a GGUF file, a llama2.c checkpoint or `org/name` of the hub (or what was fetched
+    of it) into `out`.
 
     The same source and options give the same bytes. `out` appears when it is complete; whatever ends the work before,
     nothing of it lies there. What is finished by then is kept in the user's cache (kept.py): the same call goes on from
@@ -112,7 +114,9 @@ class Packing:
     _file: writer.PackWriter
     _encoded_tensors: EncodedTensors
 
-    def __init__(self, source: str | Path, out: Path, options: PackOptions, progress: Listener | None) -> None:
+    def __init__(
+        self, source: str | Path | Fetched, out: Path, options: PackOptions, progress: Listener | None
+    ) -> None:
         """Raises PackError for what cannot be done, before anything is read."""
         self._started = time.monotonic()
         options.check(out)
@@ -190,14 +194,16 @@ class Packing:
             self._tensors.append(self._reported(number, tensor, error))
 
     def finish(self) -> PackReport:
-        """Gives the file its name, takes away what was needed to make it, and reports."""
+        """Measures the file, gives it its name, takes away what was needed to make it, and reports. Who stops it while
+        it measures has no file, and the next run goes on from there."""
+        held_out = None
         with self._forecast.doing("writing", "writing", self._file.file_bytes / 1e9):
+            whole = self._file.complete()
+            with suppress(ModelError):  # such as too little memory to run what is packed: it is whole all the same
+                held_out = self._held_out.kl_of(whole) if self._held_out is not None else None
             self._file.commit()
         self._encoded_tensors.forget()
         self._stack.close()
-        held_out = None
-        with suppress(ModelError):  # such as too little memory to run what is packed: the file is whole all the same
-            held_out = self._held_out.kl_of(self._out) if self._held_out is not None else None
         plan, options, subject = self._subject.plan, self._options, self._subject
         problem = self._kept.problem if self._kept is not None else None
         packed = PackReport(

@@ -14,6 +14,7 @@ from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.options import PackOptions
 from rbe_edge.progress import Progress
 from rbe_edge.sources.generation_config import generation_metadata
+from rbe_edge.sources.hub import Fetched
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
@@ -43,7 +44,7 @@ class Subject:
         return storage.rotation_seed(self.sha256, tensor.reads)
 
 
-def read_subject(source: str | Path, options: PackOptions, forecast: Forecast) -> Subject:
+def read_subject(source: str | Path | Fetched, options: PackOptions, forecast: Forecast) -> Subject:
     """Opens a source, and reads of it all but the weights of matrices, which its hash alone sees. Raises as pack()."""
     forecast.tell("reading")
     opened = open_source(source, options.tokenizer, options.revision)

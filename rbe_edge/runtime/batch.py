@@ -49,7 +49,7 @@ class Batch(NativeOwner):
         self.own(model, handle, "batch")
 
     def set_workers(self, workers: Workers) -> None:
-        """As of a session, for the steps of the batch."""
+        """As of a session, for the steps of the batch: so many workers from the next one on."""
         with self.use() as handle:
             _native.check(_native.library().rbe_batch_set_workers(handle, ctypes.byref(raw_workers(workers))))
 

@@ -1,4 +1,4 @@
-"""Turns a conversation into the text that a model was trained to continue: its own Jinja template, or a plain one."""
+"""Turns a conversation into the text that a model continues: by its own Jinja template, or else as it was said."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge.errors import TemplateError
-from rbe_edge.runtime.marked_text import unmark
+from rbe_edge.runtime.marked_text import mark, said, unmark
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.engine_model import EngineModel
@@ -32,8 +32,6 @@ class Message:
 
 class ChatTemplate:
     """A model's own template. Rendering is bounded in time and size (template_sandbox): it may come from anywhere."""
-
-    stops: tuple[str, ...] = ()
 
     def __init__(self, source: str, special_tokens: Mapping[str, str] | None = None) -> None:
         """special_tokens: `bos_token`, `eos_token` and the like, as text. Raises TemplateError for a malformed one."""
@@ -98,15 +96,15 @@ def _seen(message: Message) -> dict[str, object]:
 
 
 WITHOUT_TEMPLATE = (
-    "this model has no chat template: it was made to continue text, and is shown a written dialogue to continue; "
+    "this model has no chat template, so it continues what you say instead of answering; "
     "--chat-template-file gives it one"
 )
 
 
 class PlainTemplate:
-    """For a model without a template of its own: names before the words, as in a written dialogue."""
+    """For a model without a template of its own: it continues the text so far. That is all that was said, unchanged.
+    The model's own words follow at once; what anybody else adds begins on a new line."""
 
-    stops = ("\nUser:",)
     takes_tools = knows_thoughts = False
 
     def render(
@@ -117,13 +115,19 @@ class PlainTemplate:
         add_generation_prompt: bool = True,
         more: Mapping[str, object] | None = None,
     ) -> str:
-        """`tools` and `more` say nothing here."""
-        names = {"user": "User: ", "assistant": "Assistant: "}
-        lines = [names.get(message.role, "") + message.content.strip() for message in messages]
-        return "\n".join([*lines, "Assistant:"] if add_generation_prompt else lines)
+        """Only `messages` says anything here."""
+        parts = [message.content if message.role == "assistant" else f"\n{message.content}" for message in messages[1:]]
+        return "".join([*(message.content for message in messages[:1]), *parts])
 
     #: it writes no control tokens
     render_marked = render
+
+
+def begun(prompt: str, answer: str) -> str:
+    """What a model reads to go on with an answer. prompt: as render_marked() writes it, with the generation prompt.
+    answer: what it has said so far. A thought that the prompt opens is closed: what was said came behind it."""
+    thinks = unmark(prompt[-20:]).rstrip().endswith("<think>")
+    return prompt + (mark("\n</think>\n\n") if thinks else "") + said(answer)
 
 
 def template_of(model: EngineModel, source: str | None = None) -> ChatTemplate | PlainTemplate:

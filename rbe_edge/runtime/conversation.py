@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rbe_edge.errors import ContextFull, OptionError
@@ -65,7 +64,8 @@ class Reply(Iterator[str]):
 
 
 class Conversation:
-    """Keeps the history and a session. One thread at a time, as the session.
+    """Keeps the history and a session. One thread at a time, as the session. A model without a chat template continues
+    the text so far: all that was said, each text of the user's on a new line (PlainTemplate).
 
     with model.session() as session:
         conversation = Conversation(session, system="You are brief.")
@@ -107,7 +107,8 @@ class Conversation:
         self._messages = list(self._initial)
 
     def send(self, text: str, *, options: GenerationOptions | None = None, progress: Report | None = None) -> Reply:
-        """The answer to what the user says. progress: of the prompt's prefill.
+        """The answer to what the user says. options: for this answer, None: those of the conversation. progress: of the
+        prompt's prefill.
 
         Where the history no longer fits, its oldest turns are dropped (Reply.dropped_turns). Iterating raises
         ContextFull where even the last message alone does not fit, TemplateError where the template refuses it.
@@ -121,7 +122,6 @@ class Conversation:
         """What send() iterates."""
         history = [*self._messages, Message("user", text)]
         prompt, history, reply.dropped_turns = self._fit(history, options)
-        options = replace(options, stop=(*options.stop, *self._template.stops))
         generation = Generation(self.session, self.session.resume(prompt), options, progress)
         reply.follow(generation)
         said: list[str] = []

@@ -61,7 +61,7 @@ class EngineModel:
         layers: tuple[int, int] = (0, 0),
         amx: bool = True,
     ) -> Self:
-        """Maps a .rbe file and checks it.
+        """Maps the .rbe file at `path` and checks it.
 
         kernel_set: one of _native.kernel_sets(), None for the best of this processor. verify: read the whole file now
         to verify the checksums of tensors. log: called with a level (0 debug, 1 information, 2 warning) and a line.
@@ -100,12 +100,13 @@ class EngineModel:
         return cls(path, handle, carrier)
 
     def kept_threads(self, kept: str | os.PathLike[str]) -> int:
-        """What a file of results (Session.try_threads) says of a model of this size on this machine; 0: nothing."""
+        """How many threads were fastest for a model of this size on this machine, by the file of results `kept`
+        (Session.try_threads); 0: it does not say."""
         found: int = _native.library().rbe_model_kept_threads(self.handle, os.fsencode(kept))
         return found
 
     def effort(self, mode: int) -> Effort | None:
-        """Of a power mode, by the file's table; None where it has none."""
+        """What is read in a power mode (its number), by the file's table; None where it has none."""
         table = self.modes
         return None if table is None else Effort.of_mode(table.modes[mode])
 
@@ -153,6 +154,7 @@ class EngineModel:
 
     @cached_property
     def info(self) -> ModelInfo:
+        """Sizes, shape and kernel set, as values."""
         return read_info(self.handle, self._path)
 
     @property
@@ -191,7 +193,8 @@ class EngineModel:
         return read_modes(self.handle)
 
     def tensor_rows(self, name: str, first: int = 0, count: int | None = None) -> npt.NDArray[np.float32]:
-        """Rows of a tensor as float32 [count][cols], in the source's basis: decoded, the rotation undone."""
+        """Rows of the tensor `name` from `first` on (count None: to the last) as float32 [count][cols], in the source's
+        basis: decoded, the rotation undone. Raises OptionError where there are no such rows."""
         import numpy as np
 
         if name not in self.tensors:
@@ -254,7 +257,7 @@ class EngineModel:
         return tokenizer.token_bytes(self.tokenizer_handle, token, special)
 
     def token_id(self, text: str) -> int | None:
-        """The token that is written exactly so, control tokens included, or None."""
+        """The token that is written exactly as `text`, control tokens included; None where there is none."""
         return tokenizer.token_id(self.tokenizer_handle, text)
 
     def ends_text(self, token: int) -> bool:
@@ -273,7 +276,7 @@ class EngineModel:
         raise RbeError(f"{self._path} was closed while a session was being made")
 
     def release(self, session: NativeHandle) -> None:
-        """The opposite of adopt()."""
+        """The opposite of adopt() for a session or batch."""
         with self._lock:
             self._sessions.discard(session)
 

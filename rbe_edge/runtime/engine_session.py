@@ -84,6 +84,7 @@ class EngineSession(NativeOwner):
 
     @property
     def info(self) -> SessionInfo:
+        """Memory, context, position and threads, as values."""
         raw = self._raw_info()
         return SessionInfo(
             arena_bytes=raw.arena_bytes,
@@ -128,15 +129,15 @@ class EngineSession(NativeOwner):
             _native.check(_native.library().rbe_session_configure(handle, ctypes.byref(raw)))
 
     def set_effort(self, effort: Effort | None) -> None:
-        """How much of the model is read from the next call on; None: all. It replaces planes that were set before, and
-        planes that are set later replace it. Raises OptionError where it is none for this model; the session is then as
-        before."""
+        """How much of the model is read from the next call on; effort None: all of it. It replaces planes that were set
+        before, and planes that are set later replace it. Raises OptionError where it is none for this model; the
+        session is then as before."""
         with self.use() as handle:
             set_effort(handle, effort)
 
     def set_workers(self, workers: Workers) -> None:
-        """How many threads there are from the next call on, and how they use the machine. Raises OptionError; the
-        threads are then as before."""
+        """How many threads there are from the next call on, and how they use the machine (Workers). Raises OptionError
+        for workers that cannot be; the threads are then as before."""
         with self.use() as handle:
             _native.check(_native.library().rbe_session_set_workers(handle, ctypes.byref(raw_workers(workers))))
 
@@ -151,11 +152,13 @@ class EngineSession(NativeOwner):
 
     @property
     def threads_info(self) -> ThreadsInfo:
+        """What try_threads() found so far."""
         with self.use() as handle:
             return read_threads(handle)
 
     def check_room(self, n_tokens: int, what: str) -> None:
-        """Raises ContextFull, with the numbers, where n_tokens more do not fit."""
+        """Raises ContextFull, with the numbers, where n_tokens more do not fit. what: what has them, such as "the
+        prompt"."""
         position = self.position
         if not self.sinks and position + n_tokens > self.context:
             used = f", {position} of them in use" if position else ""
@@ -197,8 +200,9 @@ class EngineSession(NativeOwner):
             yield pointer
 
     def score(self, tokens: Sequence[int], *, logits: bool = False, progress: Report | None = None) -> Scores:
-        """Appends tokens and says how probable each was after those before it; with `logits`, the logits after each.
-        For perplexity and parity. Fails as prefill does."""
+        """Appends tokens and says how probable each was after those before it: log-probabilities float32 [n - 1], and
+        with `logits` the logits after each, float32 [n][vocabulary]. For perplexity and parity. progress and errors: as
+        of prefill()."""
         import numpy as np
 
         array = self.token_array(tokens)
@@ -221,7 +225,8 @@ class EngineSession(NativeOwner):
         return Scores(log_probabilities=log_probabilities, logits=all_logits)
 
     def embed(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
-        """The hidden states of a text before the first layer, float32 [n][width]. The context must be empty."""
+        """The hidden states of tokens before the first layer, float32 [n][width]. The context must be empty. Raises
+        OptionError for what are no tokens."""
         import numpy as np
 
         array = self.token_array(tokens)
@@ -276,15 +281,16 @@ class EngineSession(NativeOwner):
             _native.check(_native.library().rbe_session_rewind(handle, n_tokens))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the context, its keys and values and the logits to a file (docs/runtime.md, "Saved state"), so that
+        """Writes the context, its keys and values and the logits to `path` (docs/runtime.md, "Saved state"), so that
         restore() goes on from there without computing them again. The file holds the text: it is readable by its owner
         alone. Raises StateError where it cannot be written; what was there before is then still there."""
         with self.use() as handle:
             _native.check(_native.library().rbe_session_save(handle, os.fsencode(path)), StateError)
 
     def restore(self, path: str | os.PathLike[str]) -> list[int]:
-        """Replaces the context by a saved one and returns its tokens; what follows is bit for bit what would have
-        followed there. The size of the context, threads, planes, pass and sinks may differ from those of the saved one.
+        """Replaces the context by the one saved at `path` and returns its tokens; what follows is bit for bit what
+        would have followed there. The size of the context, threads, planes, pass and sinks may differ from those of the
+        saved one.
 
         Raises StateError for a file that is missing, damaged, of another version, model or kv type, ContextFull where
         it does not fit. The session is then as before."""
@@ -320,7 +326,7 @@ class EngineSession(NativeOwner):
             return common
 
     def token_array(self, tokens: Sequence[int]) -> ctypes.Array[ctypes.c_uint32]:
-        """For C. Raises OptionError where there are none, or one is no token of the model."""
+        """The tokens for C. Raises OptionError where there are none, or one is no token of the model."""
         # Without numpy, whose import takes longer than the first token of a small model.
         if len(tokens) == 0:
             raise OptionError("the prompt is empty; give at least one token")

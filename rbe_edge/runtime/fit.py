@@ -15,6 +15,8 @@ from typing import Any
 
 from rbe_edge import _native
 from rbe_edge.errors import DoesNotFit, ModelError
+from rbe_edge.machine.memory import Available as Available
+from rbe_edge.machine.memory import available as available
 from rbe_edge.runtime.memory import cache_roles
 from rbe_edge.runtime.native_options import raw_session_options
 from rbe_edge.runtime.options import CachePolicy, KvType, SessionOptions
@@ -45,18 +47,6 @@ class Fit:
     context: int
     threads: int
     bits_per_weight: float
-
-
-@dataclass(frozen=True)
-class Available:
-    """Memory that this process can still have, in bytes. total: of the machine, 0 where unknown. bytes: None where
-    unknown. limited_by: "free memory", "control group" or "Android's reserve". address_space: None where unlimited."""
-
-    total: int
-    bytes: int | None
-    swap: int
-    address_space: int | None
-    limited_by: str
 
 
 @dataclass(frozen=True)
@@ -117,19 +107,6 @@ def estimate(path: str | os.PathLike[str], wish: Wish | None = None) -> Fit:
         _native.check(_native.library().rbe_fit_file(os.fsencode(path), options, ctypes.byref(raw)))
     values: dict[str, Any] = {name: getattr(raw, name) for name, *_ in raw._fields_ if name != "struct_bytes"}
     return Fit(context=values.pop("context_tokens"), threads=values.pop("n_threads"), **values)
-
-
-def available() -> Available:
-    """What this process can still have now, by MemAvailable, control groups, Android's reserve and RLIMIT_AS."""
-    raw = _native.Memory(struct_bytes=ctypes.sizeof(_native.Memory))
-    _native.check(_native.library().rbe_memory_find(ctypes.byref(raw)))
-
-    def known(value: int) -> int | None:
-        return None if value == _native.UNLIMITED else value
-
-    return Available(
-        raw.total, known(raw.available), raw.swap, known(raw.address_space), raw.limited_by.decode("ascii")
-    )
 
 
 def advise(path: str | os.PathLike[str], n_bytes: int, wish: Wish | None = None) -> Advice:

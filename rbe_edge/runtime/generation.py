@@ -71,6 +71,9 @@ class Generation(Iterator[str]):
         self.tokens: list[int] = []
         self._pieces = self._run()
 
+    def __repr__(self) -> str:
+        return f"<Generation on {self._session!r}, {len(self.tokens)} tokens so far>"
+
     def __iter__(self) -> Generation:
         return self
 

@@ -153,8 +153,8 @@ class Gradients(NativeOwner):
         show: Callable[[Gradient], object] | None,
         source: EngineModel | None = None,
     ) -> None:
-        """Calls a function of the library that shows gradients. source: another model that it reads."""
-        with self.use() as handle, self.keeping(source):
+        """Calls a function of the library that shows gradients; Ctrl-C ends it. source: another model that it reads."""
+        with self.run() as handle, self.keeping(source):
             carrier = _native.GradientShow(self._shown(handle, show) if show is not None else None)
             native = getattr(_native.library(), f"rbe_gradients_{function}")
             status = _native.call(native, handle, *arguments, carrier.callback, None)

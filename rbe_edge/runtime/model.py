@@ -39,7 +39,15 @@ class Model(EngineModel):
         profile: bool = False,
         check_memory: bool = True,
     ) -> Session:
-        """A session: KV cache and scratch memory for one conversation. See SessionOptions for the arguments."""
+        """A session: KV cache and scratch memory for one conversation, all taken now.
+
+        context: tokens it holds (0: the model's own, at most 4096). threads: 1 to 64 (0: one per fast core).
+        pass_tokens: tokens of a prefill pass, 1 to 512 (0: 64 or 128). kv: type of the cache: "f16", "f32", "q8" or
+        "q8q4". planes: that are read of each tensor (0: all). sinks: a full context slides and keeps so many first
+        tokens (0: it is an error). profile: measure where the time goes. check_memory: False goes ahead where too
+        little memory is free. SessionOptions says more of each. Raises OptionError for what is out of range, DoesNotFit
+        where too little memory is free, ModelError where it cannot be had.
+        """
         from rbe_edge.runtime.session import Session
 
         options = SessionOptions(context, threads, pass_tokens, kv, planes, sinks, profile, check_memory)
@@ -48,17 +56,18 @@ class Model(EngineModel):
     def batch(
         self, *, max_sessions: int = 8, threads: int = 0, planes: int = 0, follow_sessions: bool = False
     ) -> Batch:
-        """Memory to step up to max_sessions sessions of this model at once; planes: as of the sessions.
-        follow_sessions: each session is stepped with its own effort instead, in as many passes as there are different
-        ones."""
+        """Memory to step up to max_sessions (1 to 512) sessions of this model at once. threads: as of a session.
+        planes: as of the sessions. follow_sessions: each session is stepped with its own effort instead, in as many
+        passes as there are different ones. Raises OptionError for what is out of range."""
         from rbe_edge.runtime.batch import Batch
 
         return Batch(self, max_sessions, threads, planes, follow_sessions)
 
     def gradients(self, *, tokens: int = 0, context: int = 0, threads: int = 0, gains: bool = False) -> Gradients:
         """Memory to compute gradients of this model, whose matrices must be fp32. tokens: of one call (0: 512).
-        context: of the longest window (0: tokens); it decides, as for a session, which rotary table is used. gains:
-        compute the gradient by a factor of each row too."""
+        context: of the longest window (0: tokens); it decides, as for a session, which rotary table is used. threads: 1
+        to 64 (0: one per fast core). gains: compute the gradient by a factor of each row too. Raises OptionError for
+        what is out of range, and for a model with matrices that are not fp32."""
         from rbe_edge.runtime.gradients import Gradients
 
         return Gradients(self, tokens, context, threads, gains)
@@ -88,7 +97,8 @@ class Model(EngineModel):
         return stream(self, messages, options)
 
     def chat(self, messages: str | Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]) -> str:
-        """The same answer at once, without blanks around it. Arguments and errors: as of stream().
+        """The answer to a question or a conversation, whole and without blanks around it. messages, options and errors:
+        as of stream().
 
         print(model.chat("How does a battery age?"))
         """
@@ -97,11 +107,12 @@ class Model(EngineModel):
     def astream(
         self, messages: str | Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]
     ) -> AsyncGenerator[str, None]:
-        """stream() for asyncio, on a thread of its own; see runtime/async_api.py."""
+        """stream() for asyncio, on a thread of its own; messages, options and errors are the same. Close it
+        (contextlib.aclosing) where the loop over it may be left early."""
         from rbe_edge.runtime.async_api import pieces
 
         return pieces(self.stream(messages, **options))
 
     async def achat(self, messages: str | Iterable[Mapping[str, str]], **options: Unpack[ChatOptions]) -> str:
-        """chat() for asyncio. Cancelling the task stops the engine."""
+        """chat() for asyncio; messages, options and errors are the same. Cancelling the task stops the engine."""
         return "".join([piece async for piece in self.astream(messages, **options)]).strip()

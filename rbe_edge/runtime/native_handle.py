@@ -50,7 +50,7 @@ class NativeHandle:
 
     @contextmanager
     def run(self) -> Iterator[Any]:
-        """use() of a session for a call that takes long: Ctrl-C ends it at once."""
+        """use() of a session or of gradients for a call that takes long: Ctrl-C ends it at once."""
         watch = Watch()
         with self.use() as handle:
             try:
@@ -58,7 +58,7 @@ class NativeHandle:
                     yield handle
             finally:
                 if watch.cancelled:  # what came when the call was through is not meant for the next one
-                    _native.library().rbe_session_uncancel(handle)
+                    getattr(_native.library(), f"rbe_{self._kind}_uncancel")(handle)
 
     def cancel(self) -> None:
         """Any thread; nothing where it has been freed."""

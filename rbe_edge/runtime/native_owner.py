@@ -34,6 +34,9 @@ class NativeOwner:
             self._native.free()
             self.model.release(self._native)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.model!r}{' (closed)' if self.is_closed else ''}>"
+
     def __enter__(self) -> Self:
         return self
 
@@ -45,6 +48,7 @@ class NativeOwner:
 
     @property
     def is_closed(self) -> bool:
+        """Whether its memory has been freed."""
         return self._native is None or self._native.is_freed
 
     def use(self) -> AbstractContextManager[Any]:
@@ -54,7 +58,7 @@ class NativeOwner:
         return self._native.use()
 
     def run(self) -> AbstractContextManager[Any]:
-        """use() of a session for a call that takes long: Ctrl-C ends it at once."""
+        """use() of a session or of gradients for a call that takes long: Ctrl-C ends it at once."""
         assert self._native is not None
         return self._native.run()
 

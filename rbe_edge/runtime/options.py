@@ -196,5 +196,10 @@ def split_options(options: ChatOptions, defaults: GenerationOptions) -> tuple[Se
     sampling = {field.name: values.pop(field.name) for field in fields(SamplingOptions) if field.name in values}
     unknown = values.keys() - {"max_tokens", "stop"}
     if unknown:
-        raise TypeError(f"there is no option {', '.join(sorted(unknown))}; see rbe_edge.runtime.options.ChatOptions")
+        import difflib
+
+        wrong = min(unknown)
+        near = difflib.get_close_matches(wrong, ChatOptions.__annotations__, 1)
+        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(ChatOptions.__annotations__)}"
+        raise TypeError(f"there is no option {wrong}; {meant}")
     return cast(SessionKeywords, session), replace(defaults, sampling=replace(defaults.sampling, **sampling), **values)

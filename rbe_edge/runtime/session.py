@@ -32,15 +32,21 @@ class Session(EngineSession):
         *,
         progress: Report | None = None,
     ) -> Generation:
-        """An iterator of pieces of text that continue the prompt; see Generation. A text is tokenized with the model's
-        prefix where the context is empty, without it where it continues one. progress is of the prompt's prefill."""
+        """An iterator of pieces of text that continue the prompt; see Generation, whose statistics say what it took.
+
+        prompt: a text, or tokens. A text is tokenized with the model's prefix where the context is empty, without it
+        where it continues one. options: sampling, limits and stops; None: the likeliest tokens until the text or the
+        context ends. progress(done, total): of the prompt's prefill. Raises OptionError for an empty prompt; iterating
+        raises ContextFull where it does not fit, Cancelled after cancel().
+        """
         from rbe_edge.runtime.generation import Generation
 
         return Generation(self, prompt, options or GenerationOptions(), progress)
 
     def embedding(self, text: str | Sequence[int], *, pooling: Pooling = "mean") -> npt.NDArray[np.float32]:
         """One vector of length 1 for a text or tokens, float32 [width]; see runtime/embeddings.py for what it is worth.
-        The context must be empty and stays so. Raises ContextFull for a text that does not fit."""
+        pooling: "mean" of the states of all tokens, or the "last" one's. The context must be empty and stays so. Raises
+        ContextFull for a text that does not fit."""
         from rbe_edge.runtime.embeddings import embedding
 
         return embedding(self, text, pooling)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +42,8 @@ class Request:
 @dataclass(frozen=True)
 class ChatRequest:
     """tools: empty where none are to be offered. grammar: what the answer must fit; grammar_param: what demands it.
-    variables: further ones for the template, such as `enable_thinking`."""
+    variables: further ones for the template, such as `enable_thinking`. continues: the last message is the beginning of
+    the answer."""
 
     base: Request
     messages: tuple[Message, ...]
@@ -50,6 +51,7 @@ class ChatRequest:
     grammar: Grammar | None
     grammar_param: str
     variables: Mapping[str, object] = field(default_factory=dict, hash=False)
+    continues: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def read_chat(fields: Fields) -> ChatRequest:
     flag, top = fields.flag("logprobs"), fields.whole("top_logprobs", 0, 20)
     if top is not None and not flag:
         raise wrong("top_logprobs", "`top_logprobs` needs `logprobs`: true")
-    scored = (top or 0) if flag else fields.whole("n_probs", 0, _MAX_PROBABILITIES) or None
+    probable = fields.whole("n_probs", 0, _MAX_PROBABILITIES) or None
+    scored = (top or 0) if flag else probable
     base = _base(fields, ("max_completion_tokens", "max_tokens"), scored)
     messages = read_messages(fields)
     tools = tuple(read_tool(entry) for entry in fields.objects("tools", MAX_TOOLS) or [])
@@ -81,7 +84,18 @@ def read_chat(fields: Fields) -> ChatRequest:
         raise wrong("response_format", "`response_format` cannot be met while `tool_choice` asks for a call")
     answer = grammar_of_call(needed) if needed else answer
     asked, more = "tools" if needed else "response_format", fields.object("chat_template_kwargs")
-    return ChatRequest(base, messages, offered, answer, asked, {} if more is None else more.values)
+    continues, name = fields.flag("continue_final_message"), "continue_final_message"
+    if continues and not can_continue(messages, answer):
+        raise wrong(name, f"`{name}` needs a text of the assistant as the last message, and no format or call")
+    return ChatRequest(base, messages, offered, answer, asked, {} if more is None else more.values, continues)
+
+
+def can_continue(messages: Sequence[Message], answer: Grammar | None) -> bool:
+    """Whether the last message can be the beginning of the answer. answer: what all of it must fit."""
+    last = messages[-1] if len(messages) > 1 else None
+    if last is None or answer is not None:
+        return False
+    return last.role == "assistant" and bool(last.content) and "tool_calls" not in last.fields
 
 
 def read_messages(fields: Fields) -> tuple[Message, ...]:
@@ -105,8 +119,8 @@ def read_text(fields: Fields) -> TextRequest:
     for name, off in (("best_of", 1), ("response_format", {"type": "text"})):
         if fields.raw(name) not in (None, off):
             raise wrong(name, f"`{name}` is not supported")
-    scored = fields.whole("logprobs", 0, 5)
-    scored = fields.whole("n_probs", 0, _MAX_PROBABILITIES) or None if scored is None else scored
+    scored, probable = fields.whole("logprobs", 0, 5), fields.whole("n_probs", 0, _MAX_PROBABILITIES) or None
+    scored = probable if scored is None else scored
     base = _base(fields, ("max_tokens", "n_predict"), scored)
     prompts = inputs_of(fields, "prompt")
     if len(prompts) * base.choices > _MAX_CHOICES:
@@ -128,7 +142,8 @@ def read_embedding(fields: Fields) -> EmbeddingRequest:
 
 def _base(fields: Fields, limits: tuple[str, ...], top_logprobs: int | None) -> Request:
     options = fields.object("stream_options")
-    max_tokens = next((found for name in limits if (found := fields.whole(name, 1, 2**31 - 1)) is not None), None)
+    given = [fields.whole(name, 1, 2**31 - 1) for name in limits]
+    max_tokens = next((limit for limit in given if limit is not None), None)
     return Request(
         choices=fields.whole("n", 1, _MAX_CHOICES) or 1,
         stream=fields.flag("stream"),

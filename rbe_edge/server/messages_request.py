@@ -12,6 +12,7 @@ from rbe_edge.server.chat_request import (
     MAX_TOOLS,
     ChatRequest,
     Request,
+    can_continue,
     grammar_of_call,
     response_format,
     tool_of,
@@ -55,7 +56,8 @@ def read_messages_request(fields: Fields, *, needs_limit: bool = True) -> Messag
     if needed and grammar is not None:
         raise wrong("output_config.format", "`output_config.format` cannot be met while `tool_choice` asks for a call")
     grammar, asked = (grammar_of_call(needed), "tools") if needed else (grammar, "output_config.format.schema")
-    chat = ChatRequest(base, _messages(fields), offered, grammar, asked, variables)
+    messages = _messages(fields)
+    chat = ChatRequest(base, messages, offered, grammar, asked, variables, can_continue(messages, grammar))
     return MessagesRequest(chat, kind in ("enabled", "adaptive"))
 
 

@@ -13,13 +13,21 @@ from rbe_edge.grammar.grammar import Grammar, any_object
 from rbe_edge.runtime.chat_template import Message
 from rbe_edge.runtime.options import SamplingOptions
 from rbe_edge.server.api_error import wrong
-from rbe_edge.server.chat_request import MAX_MESSAGES, MAX_TOOLS, ChatRequest, Request, grammar_of_schema, read_tool
+from rbe_edge.server.chat_request import (
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    ChatRequest,
+    Request,
+    can_continue,
+    grammar_of_schema,
+    read_tool,
+)
 from rbe_edge.server.fields import Fields
 from rbe_edge.server.sampling_fields import sampling_of, stops_of
 
 #: What Ollama does where a request says nothing.
 _SAMPLING = SamplingOptions(temperature=0.8, top_k=40, top_p=0.9)
-_DURATION = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
+_DURATION = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,15})?)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _MOST_PARTS = 8  # of a duration
 _WORDS_OF_THOUGHT = ("low", "medium", "high")
@@ -103,7 +111,8 @@ def _chat(fields: Fields, messages: tuple[Message, ...]) -> ChatRequest:
         stop=stops_of(options),
         top_logprobs=(top or 0) if fields.flag("logprobs") else None,
     )
-    return ChatRequest(base, messages, (), _format(fields.raw("format")), "format")
+    grammar = _format(fields.raw("format"))
+    return ChatRequest(base, messages, (), grammar, "format", continues=can_continue(messages, grammar))
 
 
 def _format(wanted: Any) -> Grammar | None:

@@ -10,8 +10,10 @@ from functools import partial
 from typing import Any
 
 from rbe_edge._version import __version__
+from rbe_edge.server.openapi_parts import Json, ref
 from rbe_edge.server.openapi_paths import OPERATIONS
-from rbe_edge.server.openapi_schemas import SCHEMAS, Json, ref
+from rbe_edge.server.openapi_requests import REQUESTS
+from rbe_edge.server.openapi_schemas import SCHEMAS
 
 _ABOUT = (
     "The model of this server, for other programs. Unknown fields of a request are ignored; null is as if a field were "
@@ -87,10 +89,11 @@ def _operation(one: Operation, told: Json, needs_key: bool) -> Json:
 
 
 def _plain(one: Operation) -> Json:
-    """Of an API of others, who describe it themselves: what it is for, and that it takes an object."""
+    """Of an API of others, who describe it themselves: what it is for, and what it takes."""
     told: Json = {"summary": one.summary, "tags": [_api_of(one.path)]}
     if one.method == "post":
-        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+        schema = REQUESTS.get(one.path, {"type": "object"})
+        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return told
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rbe_edge.server.openapi_schemas import Json, ref
+from rbe_edge.server.openapi_parts import Json, ref
 
 
 def _json(schema: str) -> Json:

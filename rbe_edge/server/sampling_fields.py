@@ -27,6 +27,7 @@ def sampling_of(fields: Fields, otherwise: SamplingOptions | None = None) -> Sam
         return default if value is None else value
 
     seed = fields.whole("seed", -(2**63), 2**64 - 1)
+    repeat_penalty = number("repeat_penalty", 0, 100, base.repeat_penalty)
     top_k, last = fields.whole("top_k", -1, 2**32 - 1), fields.whole("repeat_last_n", -1, 65536)
     try:
         return SamplingOptions(
@@ -34,7 +35,7 @@ def sampling_of(fields: Fields, otherwise: SamplingOptions | None = None) -> Sam
             top_k=base.top_k if top_k is None else max(top_k, 0),
             top_p=max(number("top_p", 0, 1, base.top_p), 1e-6),  # 0 is OpenAI's word for the likeliest token alone
             min_p=number("min_p", 0, 1, base.min_p),
-            repeat_penalty=number("repeat_penalty", 0, 100, base.repeat_penalty) if last != 0 else 1.0,
+            repeat_penalty=repeat_penalty if last != 0 else 1.0,
             repeat_last=65536 if last == -1 else last or base.repeat_last,  # -1: all of the context
             seed=secrets.randbits(64) if seed is None else seed % 2**64,
             presence_penalty=number("presence_penalty", -2, 2, base.presence_penalty),

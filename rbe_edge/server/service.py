@@ -18,7 +18,7 @@ from rbe_edge.grammar.constraint import CompiledGrammar, Constraint
 from rbe_edge.grammar.grammar import Grammar, GrammarError
 from rbe_edge.grammar.schema_error import SchemaError
 from rbe_edge.grammar.vocabulary import Vocabulary
-from rbe_edge.runtime.chat_template import Message, template_of
+from rbe_edge.runtime.chat_template import Message, begun, template_of
 from rbe_edge.runtime.conversation import prompt_tokens
 from rbe_edge.runtime.governor import Governor
 from rbe_edge.runtime.model import Model
@@ -112,6 +112,12 @@ class Service:
         """The conversation as the model's template writes it, marked (marked_text). more_comes: with the beginning of
         the answer. Raises ApiError."""
         self._check_length(sum(len(message.content) for message in request.messages), "messages")
+        if not request.continues:
+            return self._written(request, more_comes)
+        *before, last = request.messages
+        return begun(self._written(replace(request, messages=tuple(before)), True), last.content)
+
+    def _written(self, request: ChatRequest, more_comes: bool) -> str:
         try:
             if self.template.takes_tools:
                 return self._rendered(request, request.messages, more_comes)
@@ -138,7 +144,7 @@ class Service:
         """A job for each choice."""
         compiled = self._grammar_of(request)
         prompt = self.chat_tokens(request)
-        jobs = self._jobs(request.base, prompt, "messages", object(), self.template.stops)
+        jobs = self._jobs(request.base, prompt, "messages", object())
         for job in jobs:
             job.constraint = None if compiled is None else Constraint(compiled)
         return jobs
@@ -231,9 +237,7 @@ class Service:
         message = f"the prompt has {tokens} tokens and the context holds {context}; shorten it"
         return wrong(param, message, code="context_length_exceeded")
 
-    def _jobs(
-        self, request: Request, prompt: list[int], param: str, together: object, stops: Sequence[str] = ()
-    ) -> list[Job]:
+    def _jobs(self, request: Request, prompt: list[int], param: str, together: object) -> list[Job]:
         """The choices for one prompt; the seed of each is one more than that of the one before."""
         if not prompt:
             raise wrong(param, "the prompt is empty")
@@ -252,7 +256,7 @@ class Service:
                 tell=lambda event: None,
                 max_tokens=limit if clamped else wanted if wanted is not None else most,
                 clamped=clamped,
-                stop=(*request.stop, *stops),
+                stop=request.stop,
                 top_logprobs=request.top_logprobs,
                 request=together,
             )

@@ -6,7 +6,7 @@ import fnmatch
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,17 @@ class Offer:
     download_bytes: int
     parameters: int
     weight_files: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A repository that was downloaded; a source to pack."""
+
+    repository: str
+    directory: Path
+
+    def __str__(self) -> str:
+        return self.repository
 
 
 def inquire(repository: str, revision: str | None = None) -> Offer:
@@ -88,12 +99,9 @@ def existing(directory: Path) -> Path:
     return directory
 
 
-def _check_room(repository: str, revision: str | None) -> None:
-    """Raises PackError where the hub answers and what is not here yet does not fit on the disk."""
-    try:
-        wanted = inquire(repository, revision).download_bytes - cached_bytes(repository)
-    except PackError:  # the download says what is wrong, or finds all of it in the cache
-        return
+def _check_room(repository: str, download_bytes: int) -> None:
+    """Raises PackError where what is not here yet does not fit on the disk."""
+    wanted = download_bytes - cached_bytes(repository)
     free = shutil.disk_usage(existing(cache_directory())).free
     if wanted > free:
         raise PackError(
@@ -102,14 +110,24 @@ def _check_room(repository: str, revision: str | None) -> None:
         )
 
 
-def download(repository: str, revision: str | None = None, stopped: Callable[[], bool] | None = None) -> Path:
+def download(
+    repository: str,
+    revision: str | None = None,
+    stopped: Callable[[], bool] | None = None,
+    offer: Offer | None = None,
+) -> Path:
     """The local directory of a repository, downloaded where it is not in the hub's cache yet.
 
     stopped: asked now and then, on other threads; True ends it with Cancelled, and the next one fetches what is
-    missing. Raises MissingExtra without huggingface_hub, PackError where the repository cannot be had or, before
-    anything of it is downloaded, where the disk has no room for it.
+    missing. offer: what inquire() has just said of it; None: the hub is asked. Raises MissingExtra without
+    huggingface_hub, PackError where the repository cannot be had or, before anything of it is downloaded, where the
+    disk has no room for it.
     """
-    _check_room(repository, revision)
+    if offer is None:
+        with suppress(PackError):  # the download says what is wrong, or finds all of it in the cache
+            offer = inquire(repository, revision)
+    if offer is not None:
+        _check_room(repository, offer.download_bytes)
     with _explained(repository, revision):
         from huggingface_hub import snapshot_download
 

@@ -13,11 +13,14 @@ from rbe_edge.sources.llama2c import open_checkpoint
 from rbe_edge.sources.types import Source
 
 
-def open_source(source: str | Path, tokenizer: Path | None = None, revision: str | None = None) -> Source:
-    """Opens a directory, a GGUF file, a llama2.c checkpoint, or downloads `org/name`. Nothing but headers is read.
+def open_source(source: str | Path | hub.Fetched, tokenizer: Path | None = None, revision: str | None = None) -> Source:
+    """Opens a directory, a GGUF file, a llama2.c checkpoint, what was fetched from the hub, or downloads `org/name`.
+    Nothing but headers is read.
 
     Raises PackError with what to do; MissingExtra where a download needs huggingface_hub or quantised tensors gguf.
     """
+    if isinstance(source, hub.Fetched):
+        return open_directory(source.directory, source.repository)
     path = Path(source)
     if path.is_dir():
         if tokenizer is not None:

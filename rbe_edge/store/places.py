@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rbe_edge.errors import MissingExtra
 from rbe_edge.files.user_cache import cache_directory
 from rbe_edge.store.private import keep_private
 
 
 def data_directory() -> Path:
     """The directory of this program's data (~/.local/share/rbe_edge on Linux); it need not exist."""
-    try:
-        from platformdirs import user_data_path
-    except ImportError:
-        raise MissingExtra(
-            "the chat client needs platformdirs; install it with `pip install 'rbe-edge[tui]'`"
-        ) from None
+    from platformdirs import user_data_path
+
     return user_data_path("rbe_edge", appauthor=False)
 
 
@@ -53,10 +48,7 @@ def make_directory(path: Path) -> None:
     """Makes a directory that its owner alone may read. One that exists stays as it is, unless it is this program's: the
     data directory, or one in it. Raises OSError where it cannot be made."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        own = data_directory()
-    except MissingExtra:
-        return
+    own = data_directory()
     for directory in (path, *path.parents):
         if directory == own or own in directory.parents:
             keep_private(directory)

@@ -48,7 +48,7 @@ def write_dense(model: Model, path: Path, report: Report) -> DenseCopy:
 
         for name in shapes:
             file.write_tensor(decoded(name), 0.0)
-        file.commit()
+        file.commit(lasting=False)
         return DenseCopy(path, {entry.name: (file.offset(entry.name), entry.n_bytes) for entry in entries})
 
 

@@ -48,7 +48,7 @@ def test_examples_parse(where: str, command: str) -> None:
 
 
 def test_readme_begins_with_the_two_lines() -> None:
-    lines = [line.strip() for line in (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()[:20]]
+    lines = [line.strip() for line in (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()[:25]]
     assert "pip install . && rbe chat" in lines
     assert "pip install '.[test]' && python -m pytest" in lines
 

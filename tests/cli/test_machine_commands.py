@@ -64,19 +64,6 @@ def test_list_of_directories(rbe_here: Rbe, data_home: Path, tmp_path: Path) -> 
     assert "No such file" in one_line(rbe_here("list", "nowhere"), 1)
 
 
-def test_the_model_directory_without_platformdirs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import sys
-
-    with_it = list_command.models_directory()
-    monkeypatch.setitem(sys.modules, "platformdirs", None)
-    assert list_command.models_directory() == with_it
-    if sys.platform != "darwin":
-        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-        assert list_command.models_directory() == tmp_path / "rbe_edge" / "models"
-        monkeypatch.setenv("XDG_DATA_HOME", "relative")  # to be ignored, by the XDG rule
-        assert list_command.models_directory() == Path.home() / ".local" / "share" / "rbe_edge" / "models"
-
-
 def test_doctor_knows_this_machine(rbe_here: Rbe, data_home: Path) -> None:
     done = rbe_here("doctor", "--json", "--quick")
     assert done.returncode == 0
@@ -122,13 +109,13 @@ def test_doctor_measures_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_doctor_says_what_to_do(monkeypatch: pytest.MonkeyPatch, data_home: Path) -> None:
-    monkeypatch.setattr(doctor_command, "_is_there", lambda module: module not in ("textual", "psutil", "gguf"))
+    monkeypatch.setattr(doctor_command, "_is_there", lambda module: module not in ("textual", "gguf"))
     short = fit.Available(1 << 30, 100 << 20, 0, None, "control group")
     monkeypatch.setattr(fit, "available", lambda: short)
     monkeypatch.setattr(list_command, "find_models", lambda: [])
     advice = doctor_command.diagnose(quick=True).advice
     assert any(line.startswith("100.0 MiB of memory are free") for line in advice)
-    assert any("rbe-edge[tui]" in line and "textual, psutil missing" in line for line in advice)
+    assert "this install is not whole: pip install textual" in advice
     assert any("rbe-edge[gguf]" in line for line in advice) and any("no models" in line for line in advice)
     assert not any("rbe-edge[hub]" in line for line in advice)
 

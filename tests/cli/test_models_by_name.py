@@ -18,7 +18,6 @@ from command_line import Rbe, one_line
 from rbe_edge.cli import asked, pull_table
 from rbe_edge.models import find, folder
 from rbe_edge.packing import options as packing
-from rbe_edge.packing.pack import pack
 from rbe_edge.runtime.model import demo_path
 
 GREEDY = ("--temp", 0, "-n", 8)
@@ -150,18 +149,6 @@ def test_a_socket_is_no_attachment(monkeypatch: pytest.MonkeyPatch) -> None:
         assert asked.with_attachment("alone") == "alone"
 
 
-def test_a_model_without_a_chat_template_says_so(rbe: Rbe, tmp_path: Path) -> None:
-    source = tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "bare")
-    told = json.loads((source / "tokenizer_config.json").read_text())
-    told.pop("chat_template", None)
-    (source / "tokenizer_config.json").write_text(json.dumps(told))
-    (source / "chat_template.jinja").unlink(missing_ok=True)
-    pack(source, tmp_path / "bare.rbe", packing.PackOptions(bits=32))
-    done = rbe("chat", "bare.rbe", "hello", *GREEDY)
-    assert done.returncode == 0 and "has no chat template" in done.stderr and done.stderr.count("\n") == 1
-    assert "chat template" not in rbe("chat", "demo", "Hello!").stderr
-
-
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [("chta", "did you mean chat?"), ("packk", "did you mean pack?"), ("xyzzy", "lists the commands")],
@@ -183,12 +170,29 @@ def test_help(rbe_here: Rbe) -> None:
     assert rbe_here().stdout.startswith("usage: rbe ") and rbe_here().returncode == 0  # no terminal: help
 
 
+def test_a_question_may_stand_behind_options(rbe: Rbe, rbe_here: Rbe) -> None:
+    """Of chat and run, where it may be left out too."""
+    asked = rbe("chat", "demo", "Hello!", *GREEDY)
+    assert asked.returncode == 0 and asked.stdout
+    for words in (
+        ("chat", "demo", *GREEDY, "Hello!"),
+        ("run", "demo", "Hello!", *GREEDY),
+        ("run", "demo", *GREEDY, "Hello!"),
+        ("run", "demo", *GREEDY, "-p", "Hello!"),
+    ):
+        assert rbe(*words).stdout == asked.stdout, words
+    assert "the prompt is given twice" in one_line(rbe_here("run", "demo", "a", "-p", "b"), 2)
+    assert "to ask the demo model: rbe chat demo 'Hello there!'" in one_line(rbe_here("chat", "Hello there!"), 1)
+    assert "it fits" in rbe_here("fit", "demo").stdout
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
         (("chat", "--tmep", "1"), "did you mean --temp?; see `rbe chat --help`"),
         (("pack", "x", "--efort=quick"), "did you mean --effort?; see `rbe pack --help`"),
-        (("run", "x.rbe", "extra"), "unrecognized arguments: extra; see `rbe run --help`"),
+        (("run", "x.rbe", "hello", "extra"), "unrecognized arguments: extra; see `rbe run --help`"),
+        (("run", "x.rbe", "-n", "3", "hello", "extra"), "unrecognized arguments: hello extra; see `rbe run --help`"),
         (("chat", "--xyzzy"), "unrecognized arguments: --xyzzy; see"),
     ],
 )

@@ -52,7 +52,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
 SAMPLED = ["--temp", "1.2", "-s", "11", "--repeat-penalty", "1.2", "--top-k", "0", "--top-p", "0.99", "--min-p", "0.01"]
 
 
-@pytest.mark.parametrize("flags", [["--temp", "0"], SAMPLED, [*SAMPLED, "--kv", "q8", "--stop", "e "]])
+PENALISED = ["--presence-penalty", "0.5", "--frequency-penalty", "-0.25", "--repeat-last-n", "-1"]
+BIASED = [*SAMPLED, *PENALISED, "-l", "97+1.5", "--logit-bias=101-inf", "-l", "98-.5"]
+
+
+@pytest.mark.parametrize("flags", [["--temp", "0"], SAMPLED, [*SAMPLED, "--kv", "q8", "--stop", "e "], BIASED])
 def test_run_writes_what_python_writes(native: Native, rbe: Rbe, models: list[Path], flags: list[str]) -> None:
     for model in models:
         arguments = [
@@ -161,6 +165,12 @@ REFUSED = [
     ["run", "DEMO", "-p", "x", "--top-p", "1.5"],
     ["run", "DEMO", "-p", "x", "--min-p", "1"],
     ["run", "DEMO", "-p", "x", "--repeat-penalty", "0"],
+    ["run", "DEMO", "-p", "x", "--repeat-last-n", "0"],
+    ["run", "DEMO", "-p", "x", "--repeat-last-n", "65537"],
+    ["run", "DEMO", "-p", "x", "--presence-penalty", "nan"],
+    ["run", "DEMO", "-p", "x", "--frequency-penalty", "101"],
+    *(["run", "DEMO", "-p", "x", "-l", bias] for bias in ("5", "5+", "5+.", "5*2", "x+1", "5+inf", "5-1e3", "5.0+2")),
+    ["run", "DEMO", "-p", "x", "-l", "99999999+1"],
     ["run", "DEMO", "-p", "x", "--read-planes", "5"],
     ["run", "DEMO", "-p", "x", "--sinks", "-1"],
     ["run", "DEMO", "-p", "x", "--draft", "33"],

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
+from rbe_edge.files import scratch
 from rbe_edge.files.scratch import scratch_directory
 
 HOLDS = """
@@ -67,6 +69,27 @@ def test_what_a_killed_process_left_goes_and_what_is_in_use_stays(temporary: Pat
         assert (used / "sub" / "source.rbe").is_file()
     end(running)
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_nobody_who_stops_waits_until_much_is_removed(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    """Another process does it; whatever ends otherwise, or holds little, is removed here."""
+    monkeypatch.setattr(scratch, "_MUCH_BYTES", 100)
+    removed: list[Path] = []
+    here = scratch._remove
+    monkeypatch.setattr(scratch, "_remove", lambda directory: (removed.append(directory), here(directory)))
+    for n_bytes, error in (101, stop), (100, stop), (101, ValueError):
+        with pytest.raises(error), scratch_directory("tune") as directory:
+            (directory / "source.rbe").write_bytes(b"w" * n_bytes)
+            raise error
+        assert removed == ([] if (n_bytes, error) == (101, stop) else [directory.parent])
+        removed.clear()
+        until = time.monotonic() + 30
+        while list(temporary.iterdir()):
+            assert time.monotonic() < until, "it is still there"
+            time.sleep(0.01)
 
 
 def test_a_removal_that_was_cut_short_is_finished(temporary: Path) -> None:

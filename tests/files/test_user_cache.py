@@ -30,6 +30,7 @@ def test_places(platform: str, variables: dict[str, str], expected: str, monkeyp
 
 
 def test_as_platformdirs_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    platformdirs = pytest.importorskip("platformdirs", reason="needs the extra tui")
+    import platformdirs
+
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert cache_directory() == platformdirs.user_cache_path("rbe_edge", appauthor=False)

@@ -175,7 +175,6 @@ def test_decisions() -> None:
 
 
 def test_readings_come_from_the_same_sensors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pytest.importorskip("psutil")
     with unpack("phone", tmp_path) as power:
         monkeypatch.setattr(sensors, "of_this_machine", lambda: power)
         readings = sensors.read()

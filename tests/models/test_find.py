@@ -107,7 +107,9 @@ def test_a_repository_is_fetched_once(
         origin = folder.origin_of(out)
         assert origin is not None and origin.stamp == hub_stand_in.COMMIT
         folder.set_origin(out, replace(origin, stamp="of an older commit"))
+        stand.asked.clear()
         assert find.pulled("someone/tiny", waiter, 4, "quick") == out and "packing" in told[-1]
+        assert [path for _, path, _ in stand.asked].count("/api/models/someone/tiny") == 1  # the hub is asked once
         assert find.pulled("someone/tiny", waiter, 3, "quick") == models / "tiny-3bit.rbe"
     assert {folder.name_of(path) for path in folder.files()} == {"tiny:4bit", "tiny:3bit"}
 
@@ -119,7 +121,7 @@ def test_a_download_is_stopped(models: Path, source: Path, tmp_path: Path, monke
 
     monkeypatch.setattr(fetch, "_LOOK_S", 0.01)
 
-    def endless(repository: str, revision: object, stopped: object) -> Path:
+    def endless(repository: str, revision: object, stopped: object, offer: object) -> Path:
         while not stopped():  # type: ignore[operator]
             pass
         raise Cancelled("stopped")

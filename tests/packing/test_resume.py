@@ -18,6 +18,7 @@ from rbe_edge.cli.output import ProgressBar
 from rbe_edge.codes import trellis
 from rbe_edge.errors import Cancelled, PackError
 from rbe_edge.packing import survey
+from rbe_edge.packing.held_out import HeldOut
 from rbe_edge.packing.kept import kept_directory
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
 
@@ -232,6 +233,35 @@ def test_what_is_finished_is_kept_until_the_file_is_whole(source: Path, tmp_path
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in kept_directory().iterdir())
     pack(source, tmp_path / "m.rbe", chosen)
     assert names(kept_directory()) == [] and names(tmp_path) == ["cache", "m.rbe", "text.txt", "tiny"]
+
+
+def test_stopped_while_the_loss_is_measured(
+    source: Path, tmp_path: Path, whole: tuple[PackReport, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has the name then, and the next run encodes nothing."""
+
+    def press(self: HeldOut, packed: Path) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "m.rbe"
+    with monkeypatch.context() as patch:
+        patch.setattr(HeldOut, "kl_of", press)
+        with pytest.raises(KeyboardInterrupt):
+            pack(source, out, options(tmp_path))
+    assert not list(tmp_path.glob("*.rbe*")) and not list(tmp_path.glob(".*"))
+    monkeypatch.setattr(trellis, "encode", lambda *_, **__: pytest.fail("it encodes again"))
+    assert pack(source, out, options(tmp_path)).held_out is not None
+    assert out.read_bytes() == whole[0].path.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which file a descriptor is of")
+def test_only_the_file_itself_waits_for_the_disk(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the copy with dense weights, eight times as large, nothing need last; on a slow card that takes a minute, in
+    which no Ctrl-C is obeyed."""
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    pack(source, tmp_path / "m.rbe", options(tmp_path))
+    assert not any("dense" in name for name in synced) and any(name.endswith(".part") for name in synced)
 
 
 def test_without_a_cache(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

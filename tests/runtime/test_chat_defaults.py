@@ -51,5 +51,12 @@ def test_what_objects_say_of_themselves(tiny_model: Path) -> None:
         assert repr(reply) == "<Reply>"
         list(reply)
         assert repr(reply) == "<Reply, 2 tokens so far>"
+        generation = session.generate("a", GenerationOptions(max_tokens=2))
+        assert repr(generation) == f"<Generation on {session!r}, 0 tokens so far>"
+        with model.batch() as batch:
+            assert repr(batch) == f"<Batch of {model!r}>"
+        assert repr(batch) == f"<Batch of {model!r} (closed)>"
+        with pytest.raises(TypeError, match="there is no option temprature; did you mean temperature"):
+            model.stream("a", temprature=1)  # type: ignore[call-arg]
         session.close()
         assert repr(session).endswith("(closed)>")

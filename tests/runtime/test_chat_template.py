@@ -126,8 +126,9 @@ def test_malformed_is_refused_at_once(source: str) -> None:
         ChatTemplate(source)
 
 
-def test_plain_template_reads_as_a_dialogue() -> None:
-    template = PlainTemplate()
-    text = template.render(MESSAGES[:2])
-    assert text.splitlines()[0] == "Be brief." and text.endswith("\nAssistant:")
-    assert "\nUser:" in template.stops
+def test_the_plain_template_is_what_was_said() -> None:
+    words = [("system", " A tale. "), ("user", "Once "), ("assistant", "upon a"), ("user", "b")]
+    said = [Message(role, content) for role, content in words]
+    template, text = PlainTemplate(), " A tale. \nOnce upon a\nb"
+    assert template.render(said) == template.render(said, add_generation_prompt=False) == text
+    assert template.render(said[2:3]) == "upon a"

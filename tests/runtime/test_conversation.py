@@ -114,10 +114,13 @@ def test_templates_of_ones_own(session: Session) -> None:
     assert refusing.messages == ()
 
 
-def test_a_file_without_template_gets_a_plain_one(session: Session) -> None:
-    conversation = Conversation(session, SHORT, template="")
-    list(conversation.send("one"))
-    assert session.model.detokenize(session.tokens).startswith("User: one\nAssistant:")
+def test_without_a_template_the_text_so_far_is_continued(session: Session) -> None:
+    conversation = Conversation(session, SHORT, system="zero", template="")
+    said = {text: "".join(conversation.send(text)) for text in ("one", "two ")}
+    prompt = session.model.tokenize(f"zero\none{said['one']}\ntwo ")
+    assert session.tokens[: len(prompt)] == tuple(prompt)
+    with session.model.session(context=session.context) as other:
+        assert "".join(other.generate(prompt, SHORT)) == said["two "]
 
 
 @pytest.mark.parametrize("message", [{"role": "tool", "content": "x"}, {"role": "user"}, {"content": "x"}])

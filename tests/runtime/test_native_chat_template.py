@@ -159,7 +159,7 @@ def test_a_buffer_that_is_too_small() -> None:
 
 def test_a_style_by_name() -> None:
     assert render([("user", "Hi")], style="chatml") == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-    assert render([("user", "Hi")], style="plain") == "User: Hi\nAssistant:"
+    assert render([("user", "Hi")], style="plain") == "Hi"
     assert render([("user", "Hi")], style="chatml", prompt=False) == "<|im_start|>user\nHi<|im_end|>\n"
     with pytest.raises(TemplateError, match=r"`vicuna`; there are plain, chatml, gemma, llama2, llama3, zephyr$"):
         render([("user", "Hi")], style="vicuna")
@@ -237,7 +237,7 @@ def test_a_form() -> None:
         render([("system", "x"), ("user", "x")], jinja, form=form)
     with pytest.raises(TemplateError, match="add_generation_prompt must be 1"):
         render([("user", "x")], jinja, form=form, prompt=False)
-    assert render([("user", " ")], jinja, form=form, style="plain") == "User: \nAssistant:"
+    assert render([("user", " ")], jinja, form=form, style="plain") == " "
 
 
 def test_a_form_of_another_template() -> None:

@@ -52,7 +52,8 @@ def test_it_says_what_the_model_says_and_keeps_it(page: Any, server: Running) ->
 
 def test_escape_stops_the_server_too(page: Any, server: Running) -> None:
     def longer(route: Any) -> None:
-        route.continue_(post_data=json.dumps({**route.request.post_data_json, "max_tokens": 2000, **LONG}))
+        more = {"max_tokens": 2000, "n": 32, **LONG}  # one answer ends before a busy machine has shown its beginning
+        route.continue_(post_data=json.dumps({**route.request.post_data_json, **more}))
 
     page.route("**/v1/chat/completions", longer)
     cancelled = server.metric("rbe_cancelled_total")
@@ -63,7 +64,54 @@ def test_escape_stops_the_server_too(page: Any, server: Running) -> None:
     settle(page)
     server.wait_for(lambda: server.metric("rbe_cancelled_total") > cancelled)
     assert "stopped" in page.inner_text(".figures") and page.get_attribute("#send", "aria-label") == "Send"
-    assert 0 < len(kept(page)[0]["nodes"][1]["text"]) < 800  # what had come stays
+    assert 0 < len(kept(page)[0]["nodes"][1]["text"]) < 32 * 800  # what had come stays
+
+
+def test_an_answer_goes_on_where_it_was_cut(page: Any) -> None:
+    go_on = page.get_by_role("button", name="Continue", exact=True)
+    says(page, streamed("**half", finish="length"))
+    ask(page, "Hello!")
+    assert "Cut" in page.inner_text(".reply")
+    says(page, streamed(" of** it"))
+    with page.expect_request("**/v1/chat/completions") as asked:
+        go_on.click()
+    body = asked.value.post_data_json
+    assert body["messages"][1:] == [{"role": "assistant", "content": "**half"}] and body["continue_final_message"]
+    page.locator(".answer", has_text="half of it").wait_for()
+    settle(page)
+    assert go_on.count() == 0 and "Cut" not in page.inner_text(".reply") and "14 tokens" in page.inner_text(".figures")
+    assert [node["text"] for node in kept(page)[0]["nodes"]] == ["Hello!", "**half of** it"]
+    # Only the last answer goes on; one that the server does not take stays as it was.
+    says(page, streamed("more", finish="length"))
+    ask(page, "And?")
+    says(page, json.dumps({"error": {"message": "no more"}}), 400)
+    go_on.click()
+    page.locator("[role=alert]").wait_for()
+    says(page, streamed(" and more"))
+    page.click("[role=alert] button")
+    page.locator(".answer", has_text="more and more").wait_for()
+    settle(page)
+    assert page.locator(".answer").count() == 2 and page.locator(".waiting").count() == 0
+
+
+def test_a_stopped_answer_goes_on(page: Any, server: Running) -> None:
+    ask(page, "Tell me a story.")
+    whole = kept(page)[0]["nodes"][1]["text"]
+    cut = whole[: len(whole) // 2]
+    name = "Object.keys(localStorage).find((name) => name.startsWith('rbe-edge/chat/'))"
+    change = "(chat.nodes[1].text = cut, chat.nodes[1].finish = undefined, chat.nodes[1].stopped = true, chat)"
+    page.evaluate(
+        f"(cut) => {{ const name = {name}, chat = JSON.parse(localStorage.getItem(name));"
+        f" localStorage.setItem(name, JSON.stringify({change})) }}",
+        cut,
+    )
+    page.reload()
+    page.click("#conversations .open")
+    page.get_by_role("button", name="Continue", exact=True).click()
+    server.wait_for(lambda: len(kept(page)[0]["nodes"][1]["text"]) > len(cut))
+    settle(page)
+    node = kept(page)[0]["nodes"][1]
+    assert node["text"].startswith(cut) and len(node["text"]) > len(cut) and not node["stopped"]
 
 
 def test_no_version_is_lost(page: Any) -> None:

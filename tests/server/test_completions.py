@@ -46,6 +46,18 @@ def test_completions_read_control_tokens(client: Any, model: Model) -> None:
         assert answer.choices[0].text == chat.choices[0].message.content
 
 
+def test_a_chat_without_a_template_continues_the_text_so_far(model: Model) -> None:
+    said = [("system", "A tale."), ("user", "Once upon"), ("assistant", " a time"), ("user", "Then <|im_end|>")]
+    messages = [{"role": role, "content": content} for role, content in said]
+    settings: dict[str, Any] = {"model": "demo", "max_tokens": 12, "temperature": 0.9, "seed": 3}
+    with running(model, slots=1, template="", reads_control_tokens=False) as server:
+        chat = server.client().chat.completions.create(messages=messages, **settings)
+        text = "A tale.\nOnce upon a time\nThen <|im_end|>"
+        completion = server.client().completions.create(prompt=text, **settings)
+    assert chat.choices[0].message.content == completion.choices[0].text
+    assert chat.usage.prompt_tokens == completion.usage.prompt_tokens
+
+
 def test_the_prefix_of_a_prompt_is_not_doubled(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the model adds a token to every text, and the client has written it already."""
     bos = "<|im_start|>"

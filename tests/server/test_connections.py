@@ -30,6 +30,15 @@ def open_connections(server: Running) -> int:
     return len(server.server.server_state.connections)
 
 
+def test_pieces_of_answers_are_not_held_back(model: Model) -> None:
+    """By Nagle's algorithm, which waits 40 ms for an acknowledgement."""
+    with running(model, slots=1) as server, server.connect():
+        server.wait_for(lambda: open_connections(server) == 1)
+        (connection,) = server.server.server_state.connections
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
 def test_headers_must_come_in_time(model: Model) -> None:
     with running(model, limits=limits(headers=0.5), slots=1) as server:
         with server.connect() as half, server.connect() as silent, server.connect() as trickling:

@@ -6,12 +6,19 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from server_tools import running
 
 from rbe_edge.runtime.model import Model
+from rbe_edge.server import chat_request, messages_request, ollama_request, responses_request
+from rbe_edge.server.fields import Fields
+from rbe_edge.server.openapi_paths import OPERATIONS
+from rbe_edge.server.openapi_requests import REQUESTS
+from rbe_edge.server.openapi_schemas import SCHEMAS
 
 pytest.importorskip("schemathesis")
 KEY = "key-of-the-test"
@@ -41,7 +48,7 @@ def map_case(context, case):
                 body[name] = 1 + body[name] % 4
         if body.get("top_logprobs") is not None:
             body["logprobs"] = True
-        for name in ("prompt", "input"):
+        for name in ("prompt", "input", "tokens"):
             if name in body:
                 body[name] = known(body[name])
     return case
@@ -49,6 +56,47 @@ def map_case(context, case):
 def known(value):
     return [known(one) for one in value] if isinstance(value, list) else value % 2048 if type(value) is int else value
 """
+
+
+class Seen(dict[str, Any]):
+    """An object that knows which of its fields were asked for."""
+
+    def __init__(self, *values: Any) -> None:
+        super().__init__(*values)
+        self.names: set[str] = set()
+
+    def get(self, name: str, otherwise: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, otherwise)
+
+
+MESSAGES = [{"role": "user", "content": "a"}]
+#: By path: what reads a request, one that it takes, and what it reads only to refuse it.
+READERS: dict[str, tuple[Callable[[Fields], Any], dict[str, Any], set[str]]] = {
+    "/v1/chat/completions": (chat_request.read_chat, {"messages": MESSAGES}, set()),
+    "/v1/completions": (chat_request.read_text, {"prompt": "a"}, {"echo", "best_of", "response_format"}),
+    "/v1/embeddings": (chat_request.read_embedding, {"input": "a"}, {"dimensions"}),
+    "/v1/messages": (messages_request.read_messages_request, {"messages": MESSAGES, "max_tokens": 1}, set()),
+    "/v1/responses": (
+        responses_request.read_response, {"input": "a"},
+        {"previous_response_id", "conversation", "background", "prompt", "user"},
+    ),
+    "/api/chat": (ollama_request.read_chat, {"messages": MESSAGES}, set()),
+    "/api/generate": (ollama_request.read_generate, {"prompt": "a"}, {"images", "template", "context"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", READERS)
+def test_every_field_that_is_read_is_described(path: str) -> None:
+    """And no other; `model` is read elsewhere."""
+    read, body, refused = READERS[path]
+    seen = Seen(body)
+    read(Fields(seen))
+    described = REQUESTS.get(path)
+    if described is None:
+        content = OPERATIONS["post", path]["requestBody"]["content"]
+        described = SCHEMAS[content["application/json"]["schema"]["$ref"].rpartition("/")[2]]
+    assert seen.names | {"model"} == set(described["properties"]) | refused
 
 
 def test_the_server_is_as_it_describes_itself(model: Model, tmp_path: Path) -> None:
@@ -80,4 +128,4 @@ def test_the_server_is_as_it_describes_itself(model: Model, tmp_path: Path) -> N
         )
     assert done.returncode == 0, "\n".join(line[:300] for line in (done.stdout + done.stderr).splitlines())
     found = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
-    assert found and int(found[1]) == int(found[2]) > 300, done.stdout
+    assert found and int(found[1]) == int(found[2]) > 3000, done.stdout

@@ -51,6 +51,37 @@ def test_top_k_and_repeat_last(server: Running) -> None:
     assert said(server, repeat_penalty=5, repeat_last_n=-1)
 
 
+def test_an_answer_goes_on(server: Running) -> None:
+    whole, begun = said(server), said(server, max_tokens=7)
+    messages = [*STORY["messages"], {"role": "assistant", "content": begun}]
+    rest = said(server, messages=messages, continue_final_message=True)
+    assert whole.startswith(begun + rest[:20]) and len(rest) > 20
+    assert said(server, messages=messages) != rest
+    options = {"temperature": 0, "num_predict": 60, "top_p": 1, "top_k": 0}
+    ollama = {"messages": messages, "stream": False, "options": options}
+    assert post(server, ollama, "/api/chat").json()["message"]["content"] == rest
+    anthropic = {"messages": messages, "max_tokens": 60, "temperature": 0}
+    assert post(server, anthropic, "/v1/messages").json()["content"][0]["text"] == rest
+    call = {"role": "assistant", "content": "x", "tool_calls": [{"function": {"name": "f"}}]}
+    for change in (
+        {"messages": messages[:1]}, {"messages": messages[1:]}, {"messages": [messages[0], call]},
+        {"response_format": {"type": "json_object"}},
+    ):  # fmt: skip
+        body = {**STORY, "messages": messages, "continue_final_message": True, **change}
+        response = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60)
+        assert response.status_code == 400 and response.json()["error"]["param"] == "continue_final_message"
+
+
+def test_a_thought_that_the_prompt_opens_is_closed(model: Model) -> None:
+    template = "{% for m in messages %}{{ m.content }}|{% endfor %}{{ '<think>\n' }}"
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "so</think>"}]
+    with running(model, slots=1, template=template) as server:
+        body = {"messages": messages, "continue_final_message": True}
+        assert post(server, body, "/apply-template").json()["prompt"] == "a|<think>\n\n</think>\n\nso</think>"
+        body["continue_final_message"] = False
+        assert post(server, body, "/apply-template").json()["prompt"] == "a|so</think>|<think>\n"
+
+
 def test_n_probs_are_log_probabilities(server: Running) -> None:
     choice = post(server, {**CHAT, "n_probs": 3}).json()["choices"][0]
     assert all(len(one["top_logprobs"]) == 3 for one in choice["logprobs"]["content"])

@@ -13,8 +13,6 @@ from rbe_edge.store import places
 from rbe_edge.store.conversations import ConversationStore, StoredMessage, StoreError
 from rbe_edge.store.states import StateFiles
 
-pytest.importorskip("platformdirs")
-
 WORDS = [StoredMessage("user", "private words")]
 
 

@@ -42,24 +42,23 @@ def chat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Chat:
 def test_when_it_is_the_client(chat: Chat, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(chat()) == 1
     assert chat("--plain") == chat("--json") == chat(terminal=False) == []
-    assert "rbe-edge[tui]" not in capsys.readouterr().err
+    assert "textual" not in capsys.readouterr().err
     monkeypatch.setenv("TERM", "dumb")
     assert chat() == []
 
 
-@pytest.mark.parametrize("name", ["textual", "psutil", "platformdirs"])
-def test_without_the_extra_it_is_named(
-    name: str, chat: Chat, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_without_textual_it_goes_line_by_line(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = importlib.util.find_spec
 
     def missing(wanted: str, *rest: Any) -> Any:
-        return None if wanted == name else found(wanted, *rest)
+        return None if wanted == "textual" else found(wanted, *rest)
 
     monkeypatch.setattr(importlib.util, "find_spec", missing)
     assert chat() == []
     line = capsys.readouterr().err.splitlines()[0]
-    assert name in line and "pip install 'rbe-edge[tui]'" in line
+    assert line == "rbe: line by line, because textual is missing; for the full client: pip install textual"
 
 
 def test_only_flags_that_were_given_go_before_the_stored_settings(chat: Chat) -> None:

@@ -6,8 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("textual")
-
 from rbe_edge.tui.widgets.safe_markdown import SafeMarkdown
 
 

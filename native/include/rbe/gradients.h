@@ -39,6 +39,9 @@ RBE_API void rbe_gradients_free(rbe_gradients *gradients);
 /* Makes the call that runs, or else the next one, return RBE_ERROR_CANCELLED. What it was to write is then of no use. Any thread. */
 RBE_API void rbe_gradients_cancel(rbe_gradients *gradients);
 
+/* Takes a cancel back that came when no call ran any more. Not during a call. */
+RBE_API void rbe_gradients_uncancel(rbe_gradients *gradients);
+
 /* One matrix, or rows of it, or one vector (a norm or a bias). The gradient of a matrix is d^T x: the caller sums it (rbe_gradients_add), or makes
  * of the two what it needs. Everything is valid during the call only. */
 typedef struct rbe_gradient {

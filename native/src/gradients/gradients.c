@@ -221,6 +221,13 @@ void rbe_gradients_cancel(rbe_gradients *gradients)
     }
 }
 
+void rbe_gradients_uncancel(rbe_gradients *gradients)
+{
+    if (gradients) {
+        atomic_store_explicit(&gradients->cancelled, 0, memory_order_relaxed);
+    }
+}
+
 int rbe__gradients_stopped(const rbe_gradients *gradients)
 {
     return atomic_load_explicit(&gradients->cancelled, memory_order_relaxed);

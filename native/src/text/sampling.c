@@ -142,7 +142,8 @@ rbe_status rbe_sampler_bias(rbe_sampler *sampler, const uint32_t *tokens, const 
     }
     for (size_t i = 0; i < n; i++) {
         if (tokens[i] >= sampler->n_vocabulary || !(biases[i] < INFINITY)) {
-            return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_sampler_bias: token %u is not in the vocabulary, or its bias is no number", tokens[i]);
+            return rbe_fail(RBE_ERROR_ARGUMENT, "logit bias: token %u is not in the vocabulary of %u, or its bias is no number", tokens[i],
+                            sampler->n_vocabulary);
         }
     }
     uint32_t *biased = n ? malloc(n * sizeof *biased) : NULL;

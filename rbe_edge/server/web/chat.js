@@ -16,6 +16,7 @@ let known = []; // the models
 let running = null; // the AbortController of the answer that is being made
 const field = byId("message");
 const thread = byId("thread");
+const actions = { edit, again, pick, more };
 
 const sidebar = new Sidebar({ open, create, current: () => chat, modelName });
 
@@ -74,7 +75,7 @@ function open(other) {
   chat = other;
   draw();
   sidebar.show();
-  thread.scrollTop = thread.scrollHeight;
+  toEnd();
 }
 
 function create() {
@@ -94,10 +95,7 @@ function save() {
 
 function draw() {
   const path = store.shown(chat);
-  const actions = { edit, again, pick };
-  const drawn = path.map((index) => message(chat.nodes[index], index, about(index), actions));
-  byId("messages").replaceChildren(...(drawn.length ? drawn : [welcome()]));
-  byId("messages").classList.toggle("empty", !drawn.length);
+  show(path);
   const last = chat.nodes[path.at(-1)];
   if (last?.role === "user" && !running) {
     fail(new ServerError("cut", "This question has no answer yet."), [["Answer it", () => reply(path.at(-1))]]);
@@ -105,9 +103,16 @@ function draw() {
   lookAtEnd();
 }
 
+function show(path) {
+  const drawn = path.map((index) => message(chat.nodes[index], index, about(index), actions));
+  byId("messages").replaceChildren(...(drawn.length ? drawn : [welcome()]));
+  byId("messages").classList.toggle("empty", !drawn.length);
+}
+
 function about(index) {
   const all = store.versions(chat, chat.nodes[index].parent);
-  return { versions: all.length, at: all.indexOf(index), busy: false, modelName: modelName() };
+  const last = store.shown(chat).at(-1) === index;
+  return { versions: all.length, at: all.indexOf(index), last, busy: false, modelName: modelName() };
 }
 
 function welcome() {
@@ -129,7 +134,7 @@ function fail(error, buttons) {
   const isNear = nearEnd();
   byId("messages").querySelector(".waiting")?.remove();
   byId("messages").append(problem(shown, buttons));
-  if (isNear) thread.scrollTop = thread.scrollHeight;
+  if (isNear) toEnd();
 }
 
 function clearProblem() {
@@ -138,6 +143,10 @@ function clearProblem() {
 
 function nearEnd() {
   return thread.scrollHeight - thread.scrollTop - thread.clientHeight < NEAR_END;
+}
+
+function toEnd() {
+  thread.scrollTop = thread.scrollHeight;
 }
 
 function lookAtEnd() {
@@ -166,6 +175,11 @@ function again(index) {
   if (!running) reply(chat.nodes[index].parent);
 }
 
+// Goes on with an answer that was cut or stopped.
+function more(index) {
+  if (!running) reply(chat.nodes[index].parent, index);
+}
+
 function pick(index, step) {
   if (running) return;
   const { parent } = chat.nodes[index];
@@ -177,56 +191,58 @@ function pick(index, step) {
   thread.scrollTop = top;
 }
 
-function requestFor(chat, asked) {
+// last: the message that ends it, a question, or an answer that goes on.
+function requestFor(chat, last) {
   const { temperature, maxTokens, system } = store.settings();
   const messages = system.trim() ? [{ role: "system", content: system }] : [];
   for (const index of store.shown(chat)) {
-    if (chat.nodes[index].text) messages.push({ role: chat.nodes[index].role, content: chat.nodes[index].text });
-    if (index === asked) break;
+    const { role, text } = chat.nodes[index];
+    if (text) messages.push({ role, content: text });
+    if (index === last) break;
   }
-  return { model: modelName(), messages, temperature, max_tokens: maxTokens };
+  const continue_final_message = chat.nodes[last].role === "assistant";
+  return { model: modelName(), messages, temperature, max_tokens: maxTokens, continue_final_message };
 }
 
-// Answers the question at an index of the conversation, which may have other answers already.
-async function reply(asked) {
+// Answers the question at an index of the conversation, which may have other answers already; or goes on with one of them.
+async function reply(asked, begun) {
   if (running) return;
   const mine = chat;
-  delete mine.picks[asked];
+  if (begun === undefined) delete mine.picks[asked];
   const controller = new AbortController();
   setRunning(controller);
   const path = store.shown(mine);
-  const shownPath = path.slice(0, path.indexOf(asked) + 1);
-  byId("messages").classList.remove("empty");
-  byId("messages").replaceChildren(...shownPath.map((index) => message(mine.nodes[index], index, about(index), { edit, again, pick })));
+  show(path.slice(0, path.indexOf(asked) + 1));
+  let live = begun === undefined ? null : new Live(mine, asked, begun);
   const waiting = new Waiting(byId("messages"));
-  thread.scrollTop = thread.scrollHeight;
+  toEnd();
   save();
-  let live = null;
   let failure = null;
   try {
     if (!known.length && !(await connect())) return;
     await withKey(async () => {
-      for await (const part of answer(requestFor(mine, asked), controller.signal)) {
-        live ||= new Live(mine, asked, waiting);
+      for await (const part of answer(requestFor(mine, begun ?? asked), controller.signal)) {
+        waiting.end();
+        live ||= new Live(mine, asked);
         live.take(part);
       }
     });
   } catch (error) {
     if (error.name === "AbortError") {
-      if (mine === chat) live ||= new Live(mine, asked, waiting);
+      if (mine === chat) live ||= new Live(mine, asked);
       if (live) live.node.stopped = true;
     } else failure = error;
   } finally {
     waiting.end();
     if (running === controller) setRunning(null);
     live?.end();
-    if (failure && mine === chat) offer(failure, asked);
+    if (failure && mine === chat) offer(failure, () => reply(asked, begun));
   }
 }
 
 // What can be done about an error.
-function offer(error, asked) {
-  const buttons = [["Try again", () => reply(asked)]];
+function offer(error, again) {
+  const buttons = [["Try again", again]];
   if (error.kind === "long") buttons.push(["New conversation", create]);
   if (error.kind === "long" || error.kind === "other") buttons.push(["Settings", showSettings]);
   fail(error, buttons);
@@ -241,28 +257,25 @@ function setRunning(controller) {
   document.body.classList.toggle("running", Boolean(controller));
 }
 
-// An answer that is being made.
+// An answer that is being made. begun: the index of one that goes on.
 class Live {
-  constructor(conversation, asked, waiting) {
+  constructor(conversation, asked, begun) {
     this.chat = conversation;
-    this.index = store.add(conversation, asked, "assistant", "");
+    this.index = begun ?? store.add(conversation, asked, "assistant", "");
     this.node = conversation.nodes[this.index];
     this.node.model = modelName();
-    this.waiting = waiting;
+    this.before = this.node.tokens || 0;
     this.kept = Date.now();
-    this.article = message(this.node, this.index, { ...about(this.index), busy: true }, { edit, again, pick });
+    this.article = message(this.node, this.index, { ...about(this.index), busy: true }, actions);
     this.article.setAttribute("aria-busy", "true");
+    byId("messages").append(this.article);
   }
 
   take(part) {
+    Object.assign(this.node, { finish: part.finish, stopped: false });
     if ("text" in part) {
-      const now = performance.now();
-      if (!this.first) {
-        this.waiting.end();
-        byId("messages").append(this.article);
-        this.first = now;
-      }
-      this.last = now;
+      this.last = performance.now();
+      this.first ||= this.last;
       this.node.text += part.text;
       if (part.thought) this.node.thought = (this.node.thought || "") + part.thought;
       this.frame ||= requestAnimationFrame(() => this.draw());
@@ -271,11 +284,10 @@ class Live {
         store.keep(this.chat);
       }
     } else {
-      this.node.finish = part.finish;
       const tokens = part.usage?.completion_tokens || 0;
       const seconds = (this.last - this.first) / 1000;
-      Object.assign(this.node, { tokens, power: part.usage?.power });
-      if (tokens > 1 && seconds > 0) this.node.speed = (tokens - 1) / seconds;
+      Object.assign(this.node, { tokens: this.before + tokens, power: part.usage?.power });
+      if (tokens > 1 && seconds > 0.05) this.node.speed = (tokens - 1) / seconds;
       showState(this.node);
     }
   }
@@ -284,7 +296,7 @@ class Live {
     this.frame = 0;
     const follows = nearEnd();
     this.article.show();
-    if (follows) thread.scrollTop = thread.scrollHeight;
+    if (follows) toEnd();
     lookAtEnd();
   }
 
@@ -295,9 +307,8 @@ class Live {
     store.keep(this.chat);
     if (this.chat !== chat) return;
     const follows = nearEnd();
-    if (!this.article.isConnected) byId("messages").append(this.article);
     this.article.finish(about(this.index));
-    if (follows) thread.scrollTop = thread.scrollHeight;
+    if (follows) toEnd();
     tell(this.node.text.length < 1000 ? `Answer: ${this.node.text}` : "The answer is complete");
     save();
   }
@@ -359,7 +370,7 @@ function start() {
   field.addEventListener("keydown", onFieldKey);
   document.addEventListener("keydown", onKey);
   thread.addEventListener("scroll", lookAtEnd, { passive: true });
-  onClick(byId("jump"), () => (thread.scrollTop = thread.scrollHeight));
+  onClick(byId("jump"), toEnd);
   addEventListener("resize", lookAtEnd);
   addEventListener("storage", (event) => {
     if (!store.isConversation(event.key)) return;

@@ -26,17 +26,23 @@ function typeOf(given) {
   return ({ string: "text", integer: "whole number", boolean: "true or false" }[type] || type) + range;
 }
 
-function fields(schema) {
+// A row for each field, and for those of the objects in them.
+function rowsOf(schema, before = "") {
   const required = new Set(schema.required || []);
-  const rows = Object.entries(schema.properties || {}).map(([name, one]) =>
+  return Object.entries(schema.properties || {}).flatMap(([name, one]) => [
     element(
       "tr",
       {},
-      element("td", { class: "mono" }, required.has(name) ? element("strong", {}, name) : name),
+      element("td", { class: "mono" }, before, required.has(name) ? element("strong", {}, name) : name),
       element("td", {}, typeOf(one)),
       element("td", {}, [required.has(name) ? "Must be there. " : "", resolved(one).description || ""].join(""))
-    )
-  );
+    ),
+    ...rowsOf(resolved(one), `${before}${name}.`),
+  ]);
+}
+
+function fields(schema) {
+  const rows = rowsOf(schema);
   if (!rows.length) return "";
   const head = element("tr", {}, ...["Field", "Value", "Meaning"].map((text) => element("th", { scope: "col" }, text)));
   const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows));

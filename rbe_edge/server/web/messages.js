@@ -3,8 +3,8 @@
 import { button, copyButton, element, tell, wordButton } from "./elements.js";
 import { MarkdownView, visible } from "./markdown_view.js";
 
-// about: {versions, at, busy, modelName}: how many versions there are of it, and which it is.
-// actions: {edit(index, text), again(index), pick(index, step)}
+// about: {versions, at, last, busy, modelName}: how many versions there are of it, which it is, whether nothing follows it.
+// actions: {edit(index, text), again(index), pick(index, step), more(index)}
 export function message(node, index, about, actions) {
   return node.role === "user" ? question(node, index, about, actions) : reply(node, index, about, actions);
 }
@@ -68,7 +68,8 @@ function reply(node, index, about, actions) {
       button("again", "Answer again", () => actions.again(index)),
       element("span", { class: "figures" }, figures(node))
     );
-    if (node.finish === "length") tools.before(element("p", { class: "soft cut" }, "Cut: it is as long as the settings allow."));
+    if (node.finish === "length") tools.before(element("p", { class: "soft" }, "Cut: it is as long as the settings allow."));
+    if (node.finish !== "stop" && now.last && node.text) tools.append(wordButton("Continue", () => actions.more(index)));
   };
   if (!about.busy) made.finish(about);
   return made;

@@ -58,13 +58,9 @@ export class Sidebar {
     open.setAttribute("aria-current", "true");
     line.className = "current";
     line.append(
-      element(
-        "div",
-        { class: "actions" },
-        button("edit", "Rename", () => this.rename(chat.id)),
-        button("export", "Export as Markdown", () => this.exportOne(chat.id)),
-        button("delete", "Delete", () => this.remove(chat.id))
-      )
+      button("edit", "Rename", () => this.rename(chat.id)),
+      button("export", "Export as Markdown", () => this.exportOne(chat.id)),
+      button("delete", "Delete", () => this.remove(chat.id))
     );
     return line;
   }

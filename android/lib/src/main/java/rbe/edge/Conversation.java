@@ -6,7 +6,7 @@ import java.util.Locale;
 
 /**
  * Questions and answers over one session, by the model's chat template. What earlier turns left in the context is not computed again. Where
- * the history no longer fits, the oldest turns are forgotten.
+ * the history no longer fits, the oldest turns are forgotten. A model without a chat template continues the text so far.
  *
  * <p>Threads as of its session.
  */
@@ -15,7 +15,6 @@ public final class Conversation {
 
     private final Session session; // its monitor guards all that follows
     private final String style;
-    private final boolean plain;
     private final List<Message> messages = new ArrayList<>();
     private int forgottenTurns;
 
@@ -23,7 +22,6 @@ public final class Conversation {
     Conversation(Session session, String system, String style) {
         this.session = session;
         this.style = style;
-        plain = style == null ? !session.model.info().hasChatTemplate : style.equals("plain");
         if (system != null) {
             messages.add(new Message(Message.Role.SYSTEM, system));
         }
@@ -41,8 +39,7 @@ public final class Conversation {
      */
     public Generation ask(String question, GenerationOptions options) {
         Message asked = new Message(Message.Role.USER, question);
-        // Of a plain conversation the next question's mark ends the answer.
-        return session.generate(() -> fittingTokens(asked), options, plain ? "\nUser:" : null, (answer, whole) -> {
+        return session.generate(() -> fittingTokens(asked), options, (answer, whole) -> {
             if (whole) {
                 messages.add(asked);
                 messages.add(new Message(Message.Role.ASSISTANT, answer));

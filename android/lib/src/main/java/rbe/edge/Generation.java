@@ -36,11 +36,11 @@ public final class Generation implements AutoCloseable {
     private long promptNanos;
     private long passNanos;
 
-    Generation(Session session, Prompt prompt, GenerationOptions options, String stop, Ended ended) {
+    Generation(Session session, Prompt prompt, GenerationOptions options, Ended ended) {
         this.session = session;
         this.prompt = prompt;
         this.options = options;
-        this.stops = options.stopsWith(stop);
+        this.stops = options.stopBytes();
         this.ended = ended;
     }
 

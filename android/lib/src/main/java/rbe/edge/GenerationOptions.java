@@ -68,13 +68,10 @@ public final class GenerationOptions {
         return this;
     }
 
-    byte[][] stopsWith(String more) {
-        byte[][] bytes = new byte[stops.length + (more == null ? 0 : 1)][];
+    byte[][] stopBytes() {
+        byte[][] bytes = new byte[stops.length][];
         for (int i = 0; i < stops.length; i++) {
             bytes[i] = Model.utf8(stops[i]);
-        }
-        if (more != null) {
-            bytes[stops.length] = Model.utf8(more);
         }
         return bytes;
     }

@@ -25,7 +25,7 @@ public final class Session implements AutoCloseable {
         if (tokens.length == 0) {
             throw new IllegalArgumentException("there is no text to continue; give some");
         }
-        return generate(() -> tokens, options, null, null);
+        return generate(() -> tokens, options, null);
     }
 
     /** A conversation by the model's own template. */
@@ -120,10 +120,10 @@ public final class Session implements AutoCloseable {
         model.forget(this);
     }
 
-    synchronized Generation generate(Generation.Prompt prompt, GenerationOptions options, String stop, Generation.Ended ended) {
+    synchronized Generation generate(Generation.Prompt prompt, GenerationOptions options, Generation.Ended ended) {
         open();
         refuseWhileRunning();
-        running = new Generation(this, prompt, options, stop, ended);
+        running = new Generation(this, prompt, options, ended);
         return running;
     }
 
