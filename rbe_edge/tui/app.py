@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import secrets
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from textual import on, work
-from textual.app import App, SystemCommand
-from textual.binding import Binding, BindingType
-from textual.notifications import SeverityLevel
+from textual.app import SystemCommand
 from textual.screen import Screen
-from textual.theme import Theme
 from textual.worker import Worker
 
 from rbe_edge.errors import RbeError
@@ -26,9 +22,9 @@ from rbe_edge.runtime.options import GenerationOptions
 from rbe_edge.store.conversations import ConversationStore, StoreError
 from rbe_edge.store.export import export, suggested_path
 from rbe_edge.store.states import StateFiles
-from rbe_edge.terminal_text import printable
 from rbe_edge.tui import messages
 from rbe_edge.tui.engine import Engine, Loaded, model_key
+from rbe_edge.tui.frame import Frame
 from rbe_edge.tui.kept_states import KeptStates
 from rbe_edge.tui.open_chat import OpenChat
 from rbe_edge.tui.screens.chat_screen import ChatScreen
@@ -39,23 +35,21 @@ from rbe_edge.tui.screens.model_screen import Choice, FromHub, ModelScreen
 from rbe_edge.tui.screens.pack_screen import PackScreen
 from rbe_edge.tui.screens.power_screen import PowerScreen
 from rbe_edge.tui.screens.settings_screen import SettingsScreen
-from rbe_edge.tui.settings import DARK, LIGHT, Settings
+from rbe_edge.tui.settings import Settings
 from rbe_edge.tui.start import Start
 from rbe_edge.tui.widgets.markdown_content import prepare
 
 #: Between two readings of the machine.
 READINGS_S = 2.0
+_CLOSING_S = 0.1  # that the engine has to end what it does when Ctrl-C quits
+_INTERRUPTED = 130  # the exit code then; `rbe` ends at once with it
 
 
-class Client(App[None]):
+class Client(Frame):
     """The chat client. Make it, run() it; `failure` is then what kept it from starting, where something did."""
 
     CSS_PATH = "app.tcss"
     TITLE = "rbe"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+q", "quit", "Quit", priority=True),
-        Binding("ctrl+t", "toggle_theme", "Dark or light", show=False, priority=True),
-    ]
 
     def __init__(
         self,
@@ -67,30 +61,15 @@ class Client(App[None]):
         warning: str = "",
     ) -> None:
         """states: where the engine's state is kept, None for nowhere. warning: why nothing is saved, for the start."""
-        super().__init__()
+        super().__init__(store)
         self._start = start
         self._warning = warning
-        self.store = store
         self.engine = engine
         self._states = KeptStates(engine, states or StateFiles(None))
-        self.settings = Settings()
         self.base_generation = start.generation
-        self._shown_until: dict[str, float] = {}  # of the texts that go by themselves
         self._leaving: Worker[None] | None = None
         self.failure: RbeError | None = None
         self.chat_screen = ChatScreen(OpenChat(store), engine, self._generation, stored=not warning)
-
-    def tell(self, message: str, *, severity: SeverityLevel = "information", timeout: float = 4) -> None:
-        """A message that goes by itself; never markup. Nothing where the same is still on the screen."""
-        now = time.monotonic()
-        self._shown_until = {shown: until for shown, until in self._shown_until.items() if until > now}
-        if message not in self._shown_until:
-            self._shown_until[message] = now + timeout
-            self.notify(printable(message), severity=severity, timeout=timeout, markup=False)
-
-    @on(messages.Told)
-    def _told(self, told: messages.Told) -> None:
-        self.tell(told.text, severity=told.severity, timeout=told.timeout)
 
     def _generation(self, loaded: Loaded) -> GenerationOptions:
         """The options of the next answer."""
@@ -110,7 +89,7 @@ class Client(App[None]):
         self.engine.override(self.settings.mode)
         if self.settings.theme in self.available_themes:
             self.theme = self.settings.theme
-        self.theme_changed_signal.subscribe(self, self._keep_theme)
+        self.theme_changed_signal.subscribe(self, self.keep_theme)
         self._read_device()
         self.set_interval(READINGS_S, self._read_device)
         self._begin()
@@ -160,13 +139,24 @@ class Client(App[None]):
             self._leaving = self._quit()
 
     @work
-    async def _quit(self) -> None:
+    async def _quit(self, *, at_once: bool = False) -> None:
+        """at_once: what the engine cannot stop, such as opening a model, is not waited for."""
         if await self._leave(for_good=True):
-            await self.engine.close()
+            closing = asyncio.ensure_future(self.engine.close())
+            await asyncio.wait([closing], timeout=_CLOSING_S if at_once else None)
             for worker in self.workers:
                 if worker is not self._leaving:  # it would write on a screen that goes
                     worker.cancel()
-            self.exit()
+            self.exit(return_code=_INTERRUPTED if at_once else 0)
+
+    def stop_work(self) -> bool:
+        return (isinstance(self.screen, PackScreen) and self.screen.stop()) or self.chat_screen.stop()
+
+    def quit_at_once(self) -> None:
+        if self._leaving is None or self._leaving.is_finished:
+            self._leaving = self._quit(at_once=True)
+        else:  # it is asked whether to lose what cannot be stored, or the disk is slow
+            self.exit(return_code=_INTERRUPTED)
 
     # ---- models ----
 
@@ -216,7 +206,7 @@ class Client(App[None]):
         await self.chat_screen.settle()
         told = await self.chat_screen.save()
         if told is not None:
-            self._told(told)
+            self.told(told)
         lost = len(chat.messages) if self._warning and for_good else chat.n_unsaved
         if lost:
             self.clear_notifications()  # they would cover the question
@@ -299,7 +289,7 @@ class Client(App[None]):
         if chosen is None:
             return
         before, self.settings = self.settings, chosen.settings
-        await self._keep_settings(before)
+        await self.keep_settings(before)
         if self.chat_screen.busy:
             self.tell("saved; the answer that is being given goes on as it began, the next one goes by it")
         elif (before, chat.system) != (self.settings, chosen.system):
@@ -326,7 +316,7 @@ class Client(App[None]):
         before, self.settings = self.settings, replace(self.settings, power=chosen)
         self.engine.override(self.settings.mode)  # at the next token, also of an answer that is being given
         self.chat_screen.show_status()
-        await self._keep_settings(before)
+        await self.keep_settings(before)
 
     async def _configure(self, before: Settings) -> None:
         """A session of the new size, after the answer that runs."""
@@ -340,28 +330,8 @@ class Client(App[None]):
         except RbeError as error:
             wanted = self.settings
             self.settings = replace(wanted, context=before.context, threads=before.threads)
-            await self._keep_settings(wanted)
+            await self.keep_settings(wanted)
             self.tell(f"{error}; it stays as it was", severity="error", timeout=10)
-
-    async def _keep_settings(self, before: Settings) -> None:
-        """Stores what was changed; what the command line says holds for this run alone."""
-        old, new = before.as_dict(), self.settings.as_dict()
-        changed = {name: value for name, value in new.items() if value != old[name]}
-        if not changed:
-            return
-        try:
-            await asyncio.to_thread(self.store.save_settings, changed)
-        except StoreError as error:
-            self.tell(str(error), severity="error")
-
-    def action_toggle_theme(self) -> None:
-        self.theme = LIGHT if self.current_theme.dark else DARK
-
-    @work
-    async def _keep_theme(self, theme: Theme) -> None:
-        """Also one that was chosen in the palette."""
-        before, self.settings = self.settings, replace(self.settings, theme=theme.name)
-        await self._keep_settings(before)
 
     @on(messages.KeysWanted)
     def action_keys(self) -> None:

@@ -272,13 +272,15 @@ class Engine:
             with self._feed_lock:
                 self._feed = None
 
-    def stop(self) -> None:
-        """Ends the answer in progress, where there is one; any thread."""
+    def stop(self) -> bool:
+        """Ends the answer in progress; whether there was one that was not being stopped yet. Any thread."""
         with self._feed_lock:
-            if self._feed is not None and not self._feed.stopped:
-                self._feed.stopped = True
-                if self._session is not None:
-                    self._session.cancel()
+            if self._feed is None or self._feed.stopped:
+                return False
+            self._feed.stopped = True
+            if self._session is not None:
+                self._session.cancel()
+            return True
 
     def _answer(self, question: Question, feed: Feed) -> Outcome:
         if self._session is None:

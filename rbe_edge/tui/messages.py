@@ -43,3 +43,15 @@ class PowerWanted(Message):
 
 class KeysWanted(Message):
     """The list of keys."""
+
+
+#: By the name of what is wanted.
+WANTED: dict[str, type[Message]] = {
+    "new": NewWanted,
+    "conversations": ConversationsWanted,
+    "export": ExportWanted,
+    "settings": SettingsWanted,
+    "models": ModelsWanted,
+    "power": PowerWanted,
+    "keys": KeysWanted,
+}

@@ -1,0 +1,116 @@
+"""The part of the application that holds for the whole run: texts for the person, settings, colours, Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel
+from textual.theme import Theme
+from textual.widgets import Input, TextArea
+from textual.widgets.text_area import Selection
+
+from rbe_edge.store.conversations import ConversationStore, StoreError
+from rbe_edge.terminal_text import printable
+from rbe_edge.tui import messages
+from rbe_edge.tui.settings import DARK, LIGHT, Settings
+
+#: So long a second Ctrl-C quits.
+AGAIN_S = 2.0
+
+
+class Frame(App[None]):
+    """settings: those that hold now."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "interrupt", "Copy, stop or quit", show=False, priority=True),
+        Binding("ctrl+q", "quit", "Quit", priority=True),
+        Binding("ctrl+t", "toggle_theme", "Dark or light", show=False, priority=True),
+    ]
+
+    def __init__(self, store: ConversationStore) -> None:
+        super().__init__()
+        self.store = store
+        self.settings = Settings()
+        self._shown_until: dict[str, float] = {}  # of the texts that go by themselves
+        self._quits_until = 0.0
+
+    # ---- texts ----
+
+    def tell(self, message: str, *, severity: SeverityLevel = "information", timeout: float = 4) -> None:
+        """A message that goes by itself; never markup. Nothing where the same is still on the screen."""
+        now = time.monotonic()
+        self._shown_until = {shown: until for shown, until in self._shown_until.items() if until > now}
+        if message not in self._shown_until:
+            self._shown_until[message] = now + timeout
+            self.notify(printable(message), severity=severity, timeout=timeout, markup=False)
+
+    @on(messages.Told)
+    def told(self, told: messages.Told) -> None:
+        """What a screen asks to be told."""
+        self.tell(told.text, severity=told.severity, timeout=told.timeout)
+
+    # ---- Ctrl-C ----
+
+    def stop_work(self) -> bool:
+        """Stops what runs and is not being stopped yet; whether there was something."""
+        raise NotImplementedError
+
+    def quit_at_once(self) -> None:
+        """Leaves; what waits for an answer of the person waits no longer."""
+        raise NotImplementedError
+
+    def action_interrupt(self) -> None:
+        """Ctrl-C: copies what is selected; else stops what runs; else asks, and the second time quits."""
+        selected = self._take_selection()
+        if selected:
+            self.copy_to_clipboard(selected)
+            self.tell("copied")
+        elif time.monotonic() < self._quits_until:
+            self.quit_at_once()
+        elif not self.stop_work():
+            self._quits_until = time.monotonic() + AGAIN_S
+            self.tell("Ctrl+C again quits", timeout=AGAIN_S)
+
+    def _take_selection(self) -> str:
+        """The text that is selected, on the screen or where a person writes. It is no longer selected then, so that the
+        next Ctrl-C stops or quits."""
+        text = self.screen.get_selected_text() or ""
+        if text:
+            self.screen.clear_selection()
+            return text
+        focused = self.screen.focused
+        if isinstance(focused, TextArea):
+            text = focused.selected_text
+            focused.selection = Selection.cursor(focused.cursor_location)
+        elif isinstance(focused, Input) and not focused.password:
+            text = focused.selected_text
+            focused.cursor_position = focused.cursor_position  # which ends the selection
+        return text
+
+    # ---- settings ----
+
+    async def keep_settings(self, before: Settings) -> None:
+        """Stores what was changed; what the command line says holds for this run alone."""
+        old, new = before.as_dict(), self.settings.as_dict()
+        changed = {name: value for name, value in new.items() if value != old[name]}
+        if not changed:
+            return
+        try:
+            await asyncio.to_thread(self.store.save_settings, changed)
+        except StoreError as error:
+            self.tell(str(error), severity="error")
+
+    def action_toggle_theme(self) -> None:
+        self.theme = LIGHT if self.current_theme.dark else DARK
+
+    @work
+    async def keep_theme(self, theme: Theme) -> None:
+        """Also one that was chosen in the palette."""
+        before, self.settings = self.settings, replace(self.settings, theme=theme.name)
+        await self.keep_settings(before)
