@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -17,7 +19,7 @@ from textual.widgets.text_area import Selection
 
 from rbe_edge.store.conversations import ConversationStore, StoreError
 from rbe_edge.terminal_text import printable
-from rbe_edge.tui import messages
+from rbe_edge.tui import clipboard, messages
 from rbe_edge.tui.settings import DARK, LIGHT, Settings
 
 #: So long a second Ctrl-C quits.
@@ -25,7 +27,7 @@ AGAIN_S = 2.0
 
 
 class Frame(App[None]):
-    """settings: those that hold now."""
+    """settings: those that hold now. environment: what tells how a text reaches the clipboard."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c", "interrupt", "Copy, stop or quit", show=False, priority=True),
@@ -38,6 +40,7 @@ class Frame(App[None]):
         self.store = store
         self.settings = Settings()
         self._shown_until: dict[str, float] = {}  # of the texts that go by themselves
+        self.environment: Mapping[str, str] = os.environ
         self._quits_until = 0.0
 
     # ---- texts ----
@@ -55,6 +58,21 @@ class Frame(App[None]):
         """What a screen asks to be told."""
         self.tell(told.text, severity=told.severity, timeout=told.timeout)
 
+    # ---- copying ----
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Gives the text to the clipboard of the person, and tells where it went; Textual's own calls come here too."""
+        self._clipboard = text  # what pasting within the client gives
+        self.deliver(text)
+
+    @work
+    async def deliver(self, text: str) -> None:
+        """The part of copy_to_clipboard() that may take a while."""
+        found = await asyncio.to_thread(clipboard.deliver, text, self.environment)
+        if found.sequence and self._driver is not None:
+            self._driver.write(found.sequence)
+        self.tell(found.words, severity="information" if found.done else "warning", timeout=4 if found.done else 10)
+
     # ---- Ctrl-C ----
 
     def stop_work(self) -> bool:
@@ -70,7 +88,6 @@ class Frame(App[None]):
         selected = self._take_selection()
         if selected:
             self.copy_to_clipboard(selected)
-            self.tell("copied")
         elif time.monotonic() < self._quits_until:
             self.quit_at_once()
         elif not self.stop_work():

@@ -215,7 +215,6 @@ class ChatScreen(AnsweringScreen):
             self.tell("there is no answer to copy yet")
         else:
             self.app.copy_to_clipboard(answer)
-            self.tell("the answer is copied")
 
     def action_meters(self) -> None:
         self.query_one(Meters).toggle_class("shown")
