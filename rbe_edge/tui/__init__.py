@@ -6,6 +6,7 @@ A file may import those above it in this table, and no others of this folder (`t
 |---|---|
 | `room` | whether a model from the hub fits onto the disk and into memory |
 | `settings` | what a person sets, as a value |
+| `rates` | how fast each model answered here last |
 | `start` | what the command line says, as a value |
 | `turns` | lists of messages, counted in turns |
 | `power` | the power mode and what each one loses, in words |

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from rbe_edge.tui.engine import Engine, Loaded, model_key
 from rbe_edge.tui.frame import Frame
 from rbe_edge.tui.kept_states import KeptStates
 from rbe_edge.tui.open_chat import OpenChat
+from rbe_edge.tui.rates import RATES, Rates
 from rbe_edge.tui.screens.chat_screen import ChatScreen
 from rbe_edge.tui.screens.conversations_screen import ConversationsScreen
 from rbe_edge.tui.screens.dialogs import AskLine, Confirm
@@ -67,6 +69,7 @@ class Client(Frame):
         self.engine = engine
         self._states = KeptStates(engine, states or StateFiles(None))
         self.base_generation = start.generation
+        self._rates = Rates()
         self._leaving: Worker[None] | None = None
         self.failure: RbeError | None = None
         self.chat_screen = ChatScreen(OpenChat(store), engine, self._generation, stored=not warning)
@@ -82,11 +85,14 @@ class Client(Frame):
         if self._warning:
             self.tell(self._warning, severity="error", timeout=30)
         try:
-            self.settings = self.settings.updated(await asyncio.to_thread(self.store.settings))
+            stored = await asyncio.to_thread(self.store.settings)
+            self.settings = self.settings.updated(stored)
+            self._rates = Rates.of(stored.get(RATES))
             self.settings = replace(self.settings, **self._start.settings)
         except RbeError as error:
             self.tell(str(error), severity="error")
         self.engine.override(self.settings.mode)
+        self.chat_screen.show_sidebar(self.settings.sidebar)
         if self.settings.theme in self.available_themes:
             self.theme = self.settings.theme
         self.theme_changed_signal.subscribe(self, self.keep_theme)
@@ -106,6 +112,17 @@ class Client(Frame):
         await self._show(chat or self._fresh())
         await asyncio.to_thread(prepare)
         gc.freeze()  # what is loaded stays: else each full collection walks all of it, and stops the screen for 80 ms
+
+    @on(messages.Answered)
+    async def _answered(self, answered: messages.Answered) -> None:
+        self.chat_screen.list_conversations()
+        loaded = self.engine.loaded
+        if loaded is None or not answered.rate:
+            return
+        self.chat_screen.known_rate = answered.rate
+        self._rates = self._rates.with_rate(model_key(loaded.path), answered.rate)
+        with suppress(StoreError):  # it is told when the answer is stored
+            await asyncio.to_thread(self.store.save_settings, {RATES: self._rates.as_dict()})
 
     async def _show(self, chat: OpenChat) -> None:
         """A conversation on the screen, and in the engine where its state was kept."""
@@ -174,6 +191,7 @@ class Client(Frame):
             return False
         finally:
             self.chat_screen.doing = ""
+        self.chat_screen.known_rate = self._rates.of_model(model_key(path))
         if self.engine.loaded is not None and not self.engine.loaded.template:
             self.tell(WITHOUT_TEMPLATE, timeout=10)
         return True
@@ -229,6 +247,8 @@ class Client(Frame):
         for deleted in picked.deleted:
             self._states.forget(deleted)
         here = self.chat_screen.chat.id
+        if picked.deleted:
+            self.chat_screen.list_conversations()
         if picked.chosen is None or picked.chosen == here:
             if here is not None and here in picked.deleted:
                 await self.chat_screen.settle()
@@ -240,8 +260,18 @@ class Client(Frame):
             await self.chat_screen.settle()
         elif not await self._leave():
             return
+        await self._go_to(picked.chosen)
+
+    @on(messages.ConversationWanted)
+    @work(exclusive=True, group="conversation")
+    async def _conversation_wanted(self, wanted: messages.ConversationWanted) -> None:
+        if await self._leave():
+            await self._go_to(wanted.conversation)
+
+    async def _go_to(self, conversation: int) -> None:
+        """A stored conversation onto the screen, with the model that it was with where that is there."""
         try:
-            chat = await OpenChat.load(self.store, picked.chosen)
+            chat = await OpenChat.load(self.store, conversation)
         except StoreError as error:
             self.tell(str(error), severity="error")
             return
@@ -305,6 +335,12 @@ class Client(Frame):
             await self._configure(before)
         self.chat_screen.show_status()
 
+    @on(messages.SidebarWanted)
+    async def _sidebar_wanted(self, wanted: messages.SidebarWanted) -> None:
+        before, self.settings = self.settings, replace(self.settings, sidebar=wanted.shown)
+        self.chat_screen.show_sidebar(wanted.shown)
+        await self.keep_settings(before)
+
     @on(messages.PowerWanted)
     @work
     async def action_power(self) -> None:
@@ -350,6 +386,7 @@ class Client(Frame):
         yield SystemCommand("Model", "Choose or pack another (F3)", self.action_models)
         yield SystemCommand("Power", "By battery and heat, or always one mode (F7)", self.action_power)
         yield SystemCommand("Plots", "Tokens/s and temperature (F4)", chat.action_meters)
+        yield SystemCommand("List", "The conversations beside the open one (Ctrl+B)", chat.action_sidebar)
         yield SystemCommand("Dark or light", "Change the colours (Ctrl+T)", self.action_toggle_theme)
         yield SystemCommand("Key help", "All keys (F1)", self.action_keys)
         for command in super().get_system_commands(screen):

@@ -17,6 +17,27 @@ class Told(Message):
     timeout: float = 4
 
 
+@dataclass
+class Answered(Message):
+    """An answer has ended. rate: in tokens/s, 0 where too little was said to tell."""
+
+    rate: float
+
+
+@dataclass
+class ConversationWanted(Message):
+    """A stored conversation, by its id."""
+
+    conversation: int
+
+
+@dataclass
+class SidebarWanted(Message):
+    """Whether the conversations are shown beside the open one, where there is room."""
+
+    shown: bool
+
+
 class NewWanted(Message):
     """A new conversation."""
 

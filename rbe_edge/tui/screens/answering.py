@@ -14,13 +14,14 @@ from textual.worker import Worker, WorkerError
 from rbe_edge.runtime.options import GenerationOptions
 from rbe_edge.store.conversations import StoreError
 from rbe_edge.tui.engine import Engine, Feed, Loaded, Outcome, Question, model_key
-from rbe_edge.tui.messages import Told
+from rbe_edge.tui.messages import Answered, Told
 from rbe_edge.tui.open_chat import OpenChat
 from rbe_edge.tui.widgets.status import Meters
 from rbe_edge.tui.widgets.transcript import Answer, Transcript
 
 _FLUSH_S = 0.05  # pieces are shown together, so that drawing leaves time for typing
 _FORGOTTEN = "The context is full: the model no longer sees the oldest messages. F2 makes it larger."
+_ENOUGH = 16  # tokens, that an answer's speed says something
 _AUTOSAVE_S = 5.0  # a long answer is stored while it grows
 
 
@@ -115,6 +116,8 @@ class AnsweringScreen(Screen[None]):
             await self.query_one(Transcript).note(ending)
         await self._store()
         self.show_status()
+        enough = outcome.statistics is not None and outcome.statistics.generated_tokens >= _ENOUGH
+        self.post_message(Answered(self.rate if enough else 0.0))
 
     async def _grow(self, view: Answer, feed: Feed, chat: OpenChat, ended: asyncio.Event) -> None:
         """Shows what comes, some times a second; now and then stores it."""

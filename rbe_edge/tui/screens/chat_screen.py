@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Footer, Static
 
 from rbe_edge.machine.power import Mode
 from rbe_edge.machine.sensors import Readings
 from rbe_edge.runtime.options import GenerationOptions
+from rbe_edge.store.conversations import StoreError
 from rbe_edge.terminal_text import one_line
 from rbe_edge.tui.engine import Engine, Loaded
-from rbe_edge.tui.messages import WANTED
+from rbe_edge.tui.messages import WANTED, ConversationWanted, SidebarWanted
 from rbe_edge.tui.open_chat import OpenChat
 from rbe_edge.tui.screens.answering import AnsweringScreen
 from rbe_edge.tui.widgets.prompt_area import MOST_CHARACTERS, PromptArea
+from rbe_edge.tui.widgets.sidebar import MOST, Sidebar
 from rbe_edge.tui.widgets.status import Meters, StatusLine, status_text
 from rbe_edge.tui.widgets.transcript import Transcript
+from rbe_edge.tui.widgets.welcome import Welcome
 
 _STATUS_S = 0.5
+_WIDE = 120  # columns, from which on the conversations are listed beside the open one
 
 
 class ChatScreen(AnsweringScreen):
     """What an AnsweringScreen shows, and the keys.
 
     readings: of the machine, None before the first. doing: what the app is doing with the engine, for the status line.
-    The app sets them.
+    known_rate: tokens/s of the model's last answer in an earlier run, 0 for none. The app sets them.
     """
 
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual declares it so
+        (0, "-narrow"),
+        (_WIDE, "-wide"),
+    ]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop", priority=True, key_display="Esc"),
         Binding("ctrl+n", "want('new')", "New", priority=True),
         Binding("ctrl+o", "want('conversations')", "Chats", priority=True),
+        Binding("ctrl+b", "sidebar", "List", show=False, priority=True),
         Binding("ctrl+r", "regenerate", "Again", priority=True),
         Binding("ctrl+g", "edit", "Edit", priority=True),
         Binding("f1", "want('keys')", "Keys", priority=True),
@@ -57,6 +69,7 @@ class ChatScreen(AnsweringScreen):
         of the conversations outlives the client."""
         super().__init__(chat, engine, options)
         self._stored = stored
+        self.known_rate = 0.0
         self.readings: Readings | None = None
         self.doing = ""
         self._editing: int | None = None  # the position of the question that is being changed
@@ -64,9 +77,12 @@ class ChatScreen(AnsweringScreen):
 
     def compose(self) -> ComposeResult:
         yield Static("", id="title", markup=False)
-        yield Transcript(id="transcript")
-        yield Meters(id="meters")
-        yield PromptArea(id="prompt")
+        with Horizontal(id="beside"):
+            yield Sidebar()
+            with Vertical():
+                yield Transcript(id="transcript")
+                yield Meters(id="meters")
+                yield PromptArea(id="prompt")
         yield StatusLine("", id="status", markup=False)
         yield Footer(show_command_palette=False)
 
@@ -81,13 +97,40 @@ class ChatScreen(AnsweringScreen):
         self.chat = chat
         self._leave_edit()
         self.holds(position)
-        await self.query_one(Transcript).show(chat.messages, self._model_name)
+        welcome = Welcome(self.engine.loaded, self.known_rate)
+        await self.query_one(Transcript).show(chat.messages, self._model_name, welcome)
         self.show_said()
+        self.list_conversations()
+
+    @work(exclusive=True, group="sidebar")
+    async def list_conversations(self) -> None:
+        """Reads the list beside the conversation again; where the store cannot be read it stays as it is."""
+        with suppress(StoreError):
+            found = await asyncio.to_thread(self.chat.store.list, limit=MOST)
+            for sidebar in self.query(Sidebar):  # none when the screen goes
+                sidebar.show(found, self.chat.id)
+
+    def show_sidebar(self, shown: bool) -> None:
+        """Whether the list is there where there is room for it."""
+        self.set_class(not shown, "-alone")
+
+    @on(Sidebar.Chosen)
+    def _conversation_chosen(self, event: Sidebar.Chosen) -> None:
+        self.query_one(PromptArea).focus()
+        if event.conversation != self.chat.id:
+            self.post_message(ConversationWanted(event.conversation))
+
+    def action_sidebar(self) -> None:
+        if not self.has_class("-wide"):
+            self.tell(f"the list beside the conversation needs {_WIDE} columns; Ctrl+O shows it")
+        else:
+            self.post_message(SidebarWanted(self.has_class("-alone")))
 
     def rename(self, title: str) -> None:
         """The conversation has another title."""
         self.chat.title = title
         self._show_title()
+        self.list_conversations()
 
     def show_readings(self, readings: Readings) -> None:
         """What the machine says of itself now."""
@@ -149,18 +192,31 @@ class ChatScreen(AnsweringScreen):
     # ---- asking and answering ----
 
     @on(PromptArea.Submitted)
-    async def _submitted(self, event: PromptArea.Submitted) -> None:
+    async def _submitted(self) -> None:
         if self.busy:
             self.tell("an answer is being given; Escape stops it")
             return
         if self.engine.loaded is None:
             self.tell("no model is open; F3 chooses one", severity="warning")
             return
-        text = self.query_one(PromptArea).take()
+        text = self._meant(self.query_one(PromptArea).take())
         if self._editing is not None:
             await self._take_back(self._editing)
             self._leave_edit()
         await self.ask(text)
+
+    def _meant(self, text: str) -> str:
+        """What is said; a number alone that begins a conversation is one of the things to try."""
+        for welcome in self.query(Welcome):
+            if text.strip() in "123"[: len(welcome.tries)]:
+                return welcome.tries[int(text) - 1]
+        return text
+
+    @on(Welcome.Tried)
+    async def _tried(self, event: Welcome.Tried) -> None:
+        self.query_one(PromptArea).focus()
+        if not self.busy and self.engine.loaded is not None:
+            await self.ask(event.text)
 
     @on(PromptArea.Refused)
     def _refused(self, event: PromptArea.Refused) -> None:

@@ -23,6 +23,7 @@ KEYS = (
     ("F6", "copy the answer (the mouse selects)"),
     ("Ctrl+N", "a new conversation"),
     ("Ctrl+O", "all conversations: search, open, rename, delete"),
+    ("Ctrl+B", "the list beside the conversation, from 120 columns on"),
     ("F2", "settings: sampling, system prompt, context, threads"),
     ("F3", "another model"),
     ("F4", "plots of tokens/s and temperature"),

@@ -16,6 +16,7 @@ from textual.widgets import Static
 from rbe_edge.terminal_text import printable
 from rbe_edge.tui.widgets.markdown_content import block_content, hides
 
+_CODE = ("fence", "code_block")
 _MOST_TOKENS = 3000  # of a text; one with more is no longer read by a person, and is shown as it is
 
 
@@ -40,8 +41,15 @@ def parser() -> MarkdownIt:
 class Block(Static):
     """One block of the highest level: a paragraph, a list, a table."""
 
-    def __init__(self, content: Content, *, code: bool) -> None:
-        super().__init__(content, classes="block code" if code else "block")
+    def __init__(self, content: Content, kind: str) -> None:
+        """kind: the type of the block's first token."""
+        super().__init__(content, classes="block")
+        self.set_kind(kind)
+
+    def set_kind(self, kind: str) -> None:
+        self.kind = kind
+        self.set_class(kind in _CODE, "code")
+        self.set_class(kind in (*_CODE, "table_open"), "wide")
 
 
 class SafeMarkdown(Vertical):
@@ -68,7 +76,7 @@ class SafeMarkdown(Vertical):
                 own = "\n".join(lines[place[0] : place[1]])
                 if hides(own, content, table=block[0].type == "table_open"):
                     content = Content(own)  # as it was written: no text of a model is hidden
-            yield Block(content, code=block[0].type in ("fence", "code_block"))
+            yield Block(content, block[0].type)
         last = tokens[starts[-1]].map if starts else None
         self._open = "\n".join(lines[last[0] :]) if last else source
 
@@ -79,6 +87,6 @@ class SafeMarkdown(Vertical):
         if shown and blocks:
             grown = blocks.pop(0)
             shown[-1].update(grown.content)
-            shown[-1].set_class(grown.has_class("code"), "code")
+            shown[-1].set_kind(grown.kind)
         if blocks:
             await self.mount_all(blocks)

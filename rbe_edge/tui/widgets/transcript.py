@@ -13,6 +13,7 @@ from textual.widgets import Button, Static
 from rbe_edge.store.conversations import StoredMessage
 from rbe_edge.terminal_text import printable
 from rbe_edge.tui.widgets.safe_markdown import SafeMarkdown
+from rbe_edge.tui.widgets.welcome import Welcome
 
 _SHOWN = 30  # messages on the screen at first; each is some dozen widgets
 _MOST_SHOWN_CHARACTERS = 40_000  # of one message
@@ -88,13 +89,13 @@ class Transcript(VerticalScroll, can_focus=True):
         self._model_name = ""
         self._older: list[StoredMessage] = []
 
-    async def show(self, messages: Sequence[StoredMessage], name: str) -> None:
-        """Another conversation. name: of the model."""
+    async def show(self, messages: Sequence[StoredMessage], name: str, welcome: Welcome) -> None:
+        """Another conversation. name: of the model. welcome: what stands here before anything is said."""
         self._model_name = name
         self._older = list(messages[:-_SHOWN])
         await self.remove_children()
         if not messages:
-            await self.mount(Note(f"A new conversation with {name}. It stays on this device."))
+            await self.mount(welcome)
         await self.mount_all([*self._button(), *map(self._view, messages[-_SHOWN:])])
         self.anchor()
 
@@ -111,6 +112,7 @@ class Transcript(VerticalScroll, can_focus=True):
         await self.mount_all([*self._button(), *map(self._view, more)], before=0)
 
     async def say(self, text: str) -> None:
+        await self.query(Welcome).remove()
         await self.mount(Said(text))
         self.anchor()
 
