@@ -12,9 +12,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,17 @@ _SCHEMA = (
     ) WITHOUT ROWID;
     CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
+    # All answers that were given to a question, where there are several; messages holds the one that counts.
+    """
+    CREATE TABLE answers (
+        conversation INTEGER NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        content TEXT NOT NULL,
+        counts INTEGER NOT NULL,
+        PRIMARY KEY (conversation, position, number)
+    ) WITHOUT ROWID
+    """,
 )
 
 _BUSY_TIMEOUT_S = 5.0  # how long to wait for another program's write
@@ -58,10 +69,13 @@ class ConversationChanged(StoreError):
 
 @dataclass(frozen=True)
 class StoredMessage:
-    """role: `user` or `assistant`."""
+    """role: `user` or `assistant`. answers: all that were given to the question, in the order in which they were given;
+    none where there is one alone. chosen: which of them the content is."""
 
     role: str
     content: str
+    answers: tuple[str, ...] = ()
+    chosen: int = 0
 
 
 @dataclass(frozen=True)
@@ -241,6 +255,13 @@ class ConversationStore:
             )
             found, title, model, system, created, updated = row
             said = tuple(StoredMessage(*message) for message in messages)
+            said = _with_answers(
+                said,
+                connection.execute(
+                    "SELECT position, content, counts FROM answers WHERE conversation = ? ORDER BY position, number",
+                    (conversation,),
+                ),
+            )
             return StoredConversation(found, title, model, system, created, updated, said)
 
     def write(
@@ -260,14 +281,23 @@ class ConversationStore:
             self._touch(connection, conversation, "updated = ?", now)
             if count < position or known not in (None, before):
                 raise ConversationChanged("another program has changed this conversation; open it again")
-            connection.execute(
-                "DELETE FROM messages WHERE conversation = ? AND position >= ?", (conversation, position)
-            )
+            for table in ("messages", "answers"):
+                connection.execute(
+                    f"DELETE FROM {table} WHERE conversation = ? AND position >= ?", (conversation, position)
+                )
             connection.executemany(
                 "INSERT INTO messages VALUES (?, ?, ?, ?)",
                 [
                     (conversation, index, message.role, _storable(message.content))
                     for index, message in enumerate(messages, start=position)
+                ],
+            )
+            connection.executemany(
+                "INSERT INTO answers VALUES (?, ?, ?, ?, ?)",
+                [
+                    (conversation, index, number, _storable(answer), number == message.chosen)
+                    for index, message in enumerate(messages, start=position)
+                    for number, answer in enumerate(message.answers)
                 ],
             )
         return now
@@ -316,6 +346,22 @@ class ConversationStore:
                 "INSERT INTO settings VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 [(name, json.dumps(value)) for name, value in settings.items()],
             )
+
+
+def _with_answers(
+    messages: tuple[StoredMessage, ...], rows: Iterable[tuple[int, str, int]]
+) -> tuple[StoredMessage, ...]:
+    """rows: position, text, and whether it is the one that counts, of each answer where there are several."""
+    answers: dict[int, list[str]] = {}
+    chosen: dict[int, int] = {}
+    for position, content, counts in rows:
+        if counts:
+            chosen[position] = len(answers.get(position, []))
+        answers.setdefault(position, []).append(content)
+    return tuple(
+        replace(message, answers=tuple(answers[position]), chosen=chosen[position]) if position in chosen else message
+        for position, message in enumerate(messages)
+    )
 
 
 def _storable(text: str) -> str:

@@ -18,6 +18,7 @@ A file may import those above it in this table, and no others of this folder (`t
 | `widgets` | parts of a screen; they post messages and know no screen |
 | `screens` | one file a screen; they know widgets and the files above, never the app |
 | `frame` | the part of the application that holds for the whole run: texts, settings, colours, Ctrl-C |
+| `conversing` | which conversation is open, with which model |
 | `app` | the application: opens screens, and does what they ask for |
 | `run` | opens the store, runs the application |
 

@@ -63,17 +63,19 @@ def model_key(path: Path | None) -> str:
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be answered. history: the messages before it that the model is to see."""
+    """What is to be answered. history: the messages before it that the model is to see. begun: the beginning of the
+    answer, where the model is to go on."""
 
     text: str
     history: Sequence[StoredMessage]
     system: str
     options: GenerationOptions
+    begun: str = ""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an answer ended. text: all that was said. n_forgotten: messages at the history's beginning that no longer
+    """How an answer ended. text: all that was said now. n_forgotten: messages at the history's beginning that no longer
     fitted. error: why it ended early, None where it did not. joules_per_token: of the tokens behind the first one, None
     where nothing measures."""
 
@@ -311,13 +313,13 @@ class Engine:
                 messages=[{"role": message.role, "content": message.content} for message in history],
                 template=self._template,
             )
-            reply = conversation.send(question.text, progress=progress)
+            reply = conversation.send(question.text, begun=question.begun, progress=progress)
             try:
                 while not feed.stopped:
                     piece = next(reply, None)
                     if piece is None:
                         break
-                    if not said:
+                    if not said and not question.begun:
                         piece = piece.lstrip()
                     if piece:
                         if self._power is not None and first is None:

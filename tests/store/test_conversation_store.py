@@ -151,3 +151,36 @@ def test_many_threads_write_in_turn(path: Path) -> None:
         assert len(store.load(one).messages) == 1
     with pytest.raises(StoreError, match="closed"):
         store.list()
+
+
+def test_several_answers_to_a_question(tmp_path: Path) -> None:
+    with ConversationStore(tmp_path / "c.db") as store:
+        one = store.new("one")
+        said = [
+            StoredMessage("user", "a"),
+            StoredMessage("assistant", "y", ("x", "y", "z"), 1),
+            StoredMessage("user", "b"),
+            StoredMessage("assistant", "c"),
+        ]
+        store.write(one, 0, said)
+        assert list(store.load(one).messages) == said
+        store.write(one, 1, [StoredMessage("assistant", "x", ("x", "y"), 0)])
+        assert list(store.load(one).messages) == [said[0], StoredMessage("assistant", "x", ("x", "y"), 0)]
+        store.delete(one)
+        assert store._connection is not None
+        assert store._connection.execute("SELECT count(*) FROM answers").fetchone() == (0,)
+
+
+def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
+    with ConversationStore(tmp_path / "c.db") as store:
+        one = store.new("one")
+        store.write(one, 0, [StoredMessage("user", "a"), StoredMessage("assistant", "b")])
+    raw = sqlite3.connect(tmp_path / "c.db")
+    raw.execute("DROP TABLE answers")
+    raw.execute("PRAGMA user_version = 1")
+    raw.commit()
+    raw.close()
+    with ConversationStore(tmp_path / "c.db") as store:
+        assert [message.content for message in store.load(one).messages] == ["a", "b"]
+        store.write(one, 1, [StoredMessage("assistant", "c", ("b", "c"), 1)])
+        assert store.load(one).messages[1].answers == ("b", "c")

@@ -17,7 +17,7 @@ from rbe_edge.tui.engine import Engine, Feed, Loaded, Outcome, Question, model_k
 from rbe_edge.tui.messages import Answered, Told
 from rbe_edge.tui.open_chat import OpenChat
 from rbe_edge.tui.widgets.status import Meters
-from rbe_edge.tui.widgets.transcript import Answer, Transcript
+from rbe_edge.tui.widgets.transcript import Answer, Transcript, place_of
 
 _FLUSH_S = 0.05  # pieces are shown together, so that drawing leaves time for typing
 _FORGOTTEN = "The context is full: the model no longer sees the oldest messages. F2 makes it larger."
@@ -76,21 +76,34 @@ class AnsweringScreen(Screen[None]):
         self.show_said()
         self.begin()
 
-    def begin(self) -> None:
-        """Begins the answer to the last question."""
-        self.feed = Feed()
-        self._answering = self.run_worker(self._answer(self.feed))
+    async def again(self) -> None:
+        """Another answer to the last question; those before stay, to be turned to."""
+        await self.query_one(Transcript).take_back(min(1, self.chat.ask_again()))
+        self.begin()
 
-    async def _answer(self, feed: Feed) -> None:
+    async def go_on(self) -> None:
+        """More of the last answer, or the first of it where nothing was said."""
+        begun = self.chat.go_on()
+        view = await self.query_one(Transcript).go_on() if begun else None
+        self.begin(begun, view)
+
+    def begin(self, begun: str = "", view: Answer | None = None) -> None:
+        """Begins the answer to the last question. begun: what was said of it before, in `view`."""
+        self.feed = Feed()
+        self._answering = self.run_worker(self._answer(self.feed, begun, view))
+
+    async def _answer(self, feed: Feed, begun: str, view: Answer | None) -> None:
         """From the last question to the end of its answer, whatever comes between."""
         chat = self.chat
         asked, loaded = chat.last_question(), self.engine.loaded
         assert asked is not None and loaded is not None
-        view = await self.query_one(Transcript).begin_answer()
+        view = view or await self.query_one(Transcript).begin_answer()
         ended = asyncio.Event()
-        growing = asyncio.create_task(self._grow(view, feed, chat, ended))
+        growing = asyncio.create_task(self._grow(view, feed, chat, begun, ended))
         await self._store()
-        question = Question(chat.messages[asked].content, chat.history(asked), chat.system, self._options(loaded))
+        question = Question(
+            chat.messages[asked].content, chat.history(asked), chat.system, self._options(loaded), begun
+        )
         try:
             outcome = await self.engine.answer(question, feed)
         finally:
@@ -98,30 +111,45 @@ class AnsweringScreen(Screen[None]):
             self.feed = None
         await growing
         await view.append(feed.take(), now=True)
-        chat.say(outcome.text)
-        if not outcome.text.strip():
-            await view.remove()
+        chat.say(begun + outcome.text)
+        await self._show_answer(view, said=bool((begun + outcome.text).strip()))
         self.rate = outcome.statistics.tokens_per_second if outcome.statistics is not None else 0.0
         self.joules_per_token = outcome.joules_per_token
         self._position = feed.position
         if self.rate:
             self.query_one(Meters).add_rate(self.rate)
+        transcript = self.query_one(Transcript)
         if outcome.n_forgotten:
             chat.forget(asked, outcome.n_forgotten)
-            await self.query_one(Transcript).note(
-                "The context is full: the model no longer sees the oldest messages. F2 makes it larger."
-            )
-        ending = _ending(outcome, stopped=feed.stopped)
+            await transcript.note(_FORGOTTEN)
+        ending = _ending(outcome, stopped=feed.stopped, goes_on=bool(begun))
         if ending is not None:
-            await self.query_one(Transcript).note(ending)
+            await transcript.note(ending)
         await self._store()
         self.show_status()
         enough = outcome.statistics is not None and outcome.statistics.generated_tokens >= _ENOUGH
         self.post_message(Answered(self.rate if enough else 0.0))
 
-    async def _grow(self, view: Answer, feed: Feed, chat: OpenChat, ended: asyncio.Event) -> None:
+    async def _show_answer(self, view: Answer, *, said: bool) -> None:
+        """The answer that counts now, which is an earlier one where nothing was said."""
+        last = self.chat.messages[-1]
+        if said:
+            view.place(place_of(last))
+        else:
+            await view.remove()
+            if last.role == "assistant":
+                await self.query_one(Transcript).add(last)
+
+    async def turn(self, direction: int) -> None:
+        """The next or the one before of the answers to the last question, where there is one."""
+        answer = self.chat.turn(direction)
+        if answer is not None:
+            await self.query_one(Transcript).put(answer)
+            await self._store()
+
+    async def _grow(self, view: Answer, feed: Feed, chat: OpenChat, begun: str, ended: asyncio.Event) -> None:
         """Shows what comes, some times a second; now and then stores it."""
-        said: list[str] = []
+        said = [begun]
         saved_at = time.monotonic()
         while not ended.is_set():
             with suppress(asyncio.TimeoutError):
@@ -172,15 +200,16 @@ class AnsweringScreen(Screen[None]):
         self.post_message(Told(text, severity))
 
 
-def _ending(outcome: Outcome, *, stopped: bool) -> str | None:
+def _ending(outcome: Outcome, *, stopped: bool, goes_on: bool) -> str | None:
     """What a person is told of how an answer ended; None where it came to its own end."""
     if outcome.error is not None:
         return str(outcome.error)
     if stopped:
-        return "Stopped. Ctrl+R asks again, Ctrl+G changes the question."
+        more = "F8 goes on, " if outcome.text.strip() or goes_on else ""
+        return f"Stopped. {more}Ctrl+R asks again, Ctrl+G changes the question."
     if not outcome.text.strip():
-        return "The model said nothing. Ctrl+R asks again."
+        return "The model has nothing to add." if goes_on else "The model said nothing. Ctrl+R asks again."
     if outcome.statistics is not None and outcome.statistics.finish in ("context", "length"):
         what = "context is full" if outcome.statistics.finish == "context" else "answer reached its longest"
-        return f"Cut here: the {what}. F2 changes it."
+        return f"Cut here: the {what}. F8 goes on, F2 changes it."
     return None

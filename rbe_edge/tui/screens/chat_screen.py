@@ -58,6 +58,9 @@ class ChatScreen(AnsweringScreen):
         Binding("f5", "want('export')", "Export", show=False, priority=True),
         Binding("f6", "copy", "Copy", show=False, priority=True),
         Binding("f7", "want('power')", "Power", show=False, priority=True),
+        Binding("f8", "go_on", "Go on", show=False, priority=True),
+        Binding("alt+left", "turn(-1)", "Answer before", show=False, priority=True),
+        Binding("alt+right", "turn(1)", "Next answer", show=False, priority=True),
         Binding("pageup", "scroll(-1)", "Scroll up", show=False, priority=True),
         Binding("pagedown", "scroll(1)", "Scroll down", show=False, priority=True),
     ]
@@ -243,8 +246,18 @@ class ChatScreen(AnsweringScreen):
             self.tell("an answer is being given; Escape stops it" if self.busy else "nothing was asked yet")
             return
         self._leave_edit()
-        await self._take_back(asked + 1)
-        self.begin()
+        await self.again()
+
+    async def action_go_on(self) -> None:
+        if self.busy or self.chat.last_question() is None or self.engine.loaded is None:
+            self.tell("an answer is being given; Escape stops it" if self.busy else "nothing was asked yet")
+        else:
+            self._leave_edit()
+            await self.go_on()
+
+    async def action_turn(self, direction: int) -> None:
+        if not self.busy:
+            await self.turn(direction)
 
     def action_edit(self) -> None:
         asked = self.chat.last_question()

@@ -18,7 +18,9 @@ KEYS = (
     ("Ctrl+C", "copy what is selected; else stop; twice: leave"),
     ("Up, Down", "earlier messages"),
     ("PgUp, PgDn, wheel", "scroll"),
-    ("Ctrl+R", "another answer to the last question"),
+    ("Ctrl+R", "another answer to the last question; those before stay"),
+    ("Alt+Left, Alt+Right", "the answers to the last question, in turn"),
+    ("F8", "go on with an answer that was cut"),
     ("Ctrl+G", "change the last question"),
     ("F6", "copy the answer (the mouse selects)"),
     ("Ctrl+N", "a new conversation"),
@@ -42,5 +44,5 @@ class HelpScreen(ModalScreen[None]):
         with Vertical(classes="window"):
             yield Static("Keys", classes="heading")
             with VerticalScroll():
-                yield Static(Content("\n".join(f"{key:<18} {what}" for key, what in KEYS)))
+                yield Static(Content("\n".join(f"{key:<20} {what}" for key, what in KEYS)))
         yield Footer()

@@ -42,17 +42,28 @@ class Said(Vertical):
 class Answer(Vertical):
     """What the model said, as Markdown; grows while it is generated."""
 
-    def __init__(self, name: str, text: str = "") -> None:
+    def __init__(self, name: str, text: str = "", place: str = "") -> None:
+        """place: which of the answers to its question this is, such as 2/3; "" where it is the only one."""
         super().__init__(classes="message answer")
         self._model_name = name
+        self._place = place
         self._text = text
         self._waiting: list[str] = []
         self._n_shown = len(text)
         self._not_before = 0.0
 
     def compose(self) -> ComposeResult:
-        yield Static(Content(printable(self._model_name)), classes="who")
+        yield Static(self._who(), classes="who")
         yield SafeMarkdown(shown(self._text))
+
+    def _who(self) -> Content:
+        name = Content(printable(self._model_name))
+        return name + Content(f"  {self._place}") if self._place else name
+
+    def place(self, place: str) -> None:
+        """Which of the answers to its question this is."""
+        self._place = place
+        self.query_one(".who", Static).update(self._who())
 
     async def append(self, text: str, *, now: bool = False) -> None:
         """More of the answer. Shown at once, or with the next piece where showing takes long; `now`: all of it."""
@@ -81,6 +92,11 @@ def shown(text: str) -> str:
     return printable(text) + _CUT * rest
 
 
+def place_of(message: StoredMessage) -> str:
+    """Which of the answers to its question it is, for people."""
+    return f"{message.chosen + 1}/{len(message.answers)}" if message.answers else ""
+
+
 class Transcript(VerticalScroll, can_focus=True):
     """The messages of the open conversation. It stays at the end while that grows, unless it was scrolled."""
 
@@ -103,7 +119,11 @@ class Transcript(VerticalScroll, can_focus=True):
         return [Button(f"Show {len(self._older)} older messages", id="older", compact=True)] if self._older else []
 
     def _view(self, message: StoredMessage) -> Said | Answer:
-        return Said(message.content) if message.role == "user" else Answer(self._model_name, message.content)
+        return (
+            Said(message.content)
+            if message.role == "user"
+            else Answer(self._model_name, message.content, place_of(message))
+        )
 
     async def on_button_pressed(self, event: Button.Pressed) -> None:
         event.stop()
@@ -121,13 +141,31 @@ class Transcript(VerticalScroll, can_focus=True):
         await self.mount(answer)
         return answer
 
+    async def go_on(self) -> Answer:
+        """The last answer, which grows again; the notes behind it go."""
+        await self.take_back(0)
+        last = self.children[-1] if self.children else None
+        return last if isinstance(last, Answer) else await self.begin_answer()
+
+    async def put(self, message: StoredMessage) -> None:
+        """Another answer in the place of the last one, and of what was noted of that."""
+        await self.take_back(1)
+        await self.add(message)
+
+    async def add(self, message: StoredMessage) -> None:
+        await self.mount(self._view(message))
+        self.anchor()
+
     async def note(self, text: str) -> None:
         await self.mount(Note(text))
 
     async def take_back(self, n_messages: int) -> None:
-        """Removes the last so many messages, and the notes after the first of them."""
+        """Removes the last so many messages, and the notes after the first of them; for 0 the notes at the end."""
         views = list(self.children)
-        while views and n_messages:
+        while views and (n_messages or isinstance(views[-1], Note)):
             view = views.pop()
-            n_messages -= isinstance(view, Said | Answer)
+            is_message = isinstance(view, Said | Answer)
+            n_messages -= is_message
             await view.remove()
+            if is_message and not n_messages:
+                return
