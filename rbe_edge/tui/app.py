@@ -15,7 +15,7 @@ from textual.app import SystemCommand
 from textual.screen import Screen
 from textual.worker import Worker
 
-from rbe_edge.errors import RbeError
+from rbe_edge.errors import OptionError, RbeError
 from rbe_edge.machine import sensors
 from rbe_edge.store.conversations import StoreError
 from rbe_edge.store.export import export, suggested_path
@@ -30,7 +30,7 @@ from rbe_edge.tui.screens.model_screen import Choice, FromHub, ModelScreen
 from rbe_edge.tui.screens.pack_screen import PackScreen
 from rbe_edge.tui.screens.power_screen import PowerScreen
 from rbe_edge.tui.screens.settings_screen import SettingsScreen
-from rbe_edge.tui.settings import Settings
+from rbe_edge.tui.settings import MODE_LABELS, Settings
 from rbe_edge.tui.widgets.markdown_content import prepare
 
 #: Between two readings of the machine.
@@ -92,6 +92,7 @@ class Client(Conversing):
         with suppress(StoreError):  # it is told when the answer is stored
             await asyncio.to_thread(self.store.save_settings, {RATES: self.rates.as_dict()})
 
+    @on(messages.LeaveWanted)
     async def action_quit(self) -> None:
         if self._leaving is None or self._leaving.is_finished:
             self._leaving = self._quit()
@@ -216,16 +217,32 @@ class Client(Conversing):
             self.tell("saved; the answer that is being given goes on as it began, the next one goes by it")
         elif (before, chat.system) != (self.settings, chosen.system):
             self.tell("saved; it holds from the next answer on")
-        if chosen.system != chat.system:
-            chat.system = chosen.system
-            if chat.id is not None:
-                try:
-                    await asyncio.to_thread(self.store.set_system, chat.id, chat.system)
-                except StoreError as error:
-                    self.tell(str(error), severity="error")
+        await self._set_system(chosen.system)
         if (before.context, before.threads) != (self.settings.context, self.settings.threads):
             await self._configure(before)
         self.chat_screen.show_status()
+
+    async def _set_system(self, system: str) -> None:
+        """What the model is told first in the open conversation, from the next answer on."""
+        chat = self.chat_screen.chat
+        if system == chat.system:
+            return
+        chat.system = system
+        if chat.id is not None:
+            try:
+                await asyncio.to_thread(self.store.set_system, chat.id, chat.system)
+            except StoreError as error:
+                self.tell(str(error), severity="error")
+
+    @on(messages.SystemWanted)
+    async def _system_wanted(self, wanted: messages.SystemWanted) -> None:
+        try:
+            replace(self.settings, system=wanted.text)  # which knows how long it may be
+        except OptionError as error:
+            self.tell(str(error), severity="error")
+            return
+        await self._set_system(wanted.text)
+        self.tell("the system prompt of this conversation is set; it holds from the next answer on")
 
     @on(messages.SidebarWanted)
     async def _sidebar_wanted(self, wanted: messages.SidebarWanted) -> None:
@@ -241,7 +258,20 @@ class Client(Conversing):
         chosen = await self.push_screen_wait(PowerScreen(self.settings.power, self.engine.power_state, table))
         if chosen is None:
             return
-        before, self.settings = self.settings, replace(self.settings, power=chosen)
+        await self._set_mode(chosen)
+
+    @on(messages.ModeWanted)
+    async def _mode_wanted(self, wanted: messages.ModeWanted) -> None:
+        try:
+            await self._set_mode(wanted.label)
+        except OptionError as error:
+            self.tell(f"{error}; there are auto, {', '.join(MODE_LABELS)}", severity="warning")
+        else:
+            self.tell(f"power: {wanted.label} from the next token on")
+
+    async def _set_mode(self, label: str) -> None:
+        """Raises OptionError where there is no such mode."""
+        before, self.settings = self.settings, replace(self.settings, power=label)
         self.engine.override(self.settings.mode)  # at the next token, also of an answer that is being given
         self.chat_screen.show_status()
         await self.keep_settings(before)

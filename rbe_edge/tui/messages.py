@@ -19,9 +19,11 @@ class Told(Message):
 
 @dataclass
 class Answered(Message):
-    """An answer has ended. rate: in tokens/s, 0 where too little was said to tell."""
+    """An answer has ended. rate: in tokens/s, 0 where too little was said to tell. whole: it was neither stopped nor
+    ended by an error."""
 
     rate: float
+    whole: bool
 
 
 @dataclass
@@ -36,6 +38,24 @@ class SidebarWanted(Message):
     """Whether the conversations are shown beside the open one, where there is room."""
 
     shown: bool
+
+
+@dataclass
+class SystemWanted(Message):
+    """What the model is told first in the open conversation."""
+
+    text: str
+
+
+@dataclass
+class ModeWanted(Message):
+    """A power mode by its label, or auto."""
+
+    label: str
+
+
+class LeaveWanted(Message):
+    """The end of the client."""
 
 
 class NewWanted(Message):
@@ -68,6 +88,7 @@ class KeysWanted(Message):
 
 #: By the name of what is wanted.
 WANTED: dict[str, type[Message]] = {
+    "bye": LeaveWanted,
     "new": NewWanted,
     "conversations": ConversationsWanted,
     "export": ExportWanted,

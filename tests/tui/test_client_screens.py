@@ -149,12 +149,14 @@ def test_every_screen(theme: str, size: tuple[int, int], monkeypatch: pytest.Mon
             await it.sees("battery that", "answering")
             await it.press("enter")
             await it.press("a", "enter")
-            await it.told("an answer is being given")
+            await it.sees("waits until")
             await shown(it, "answering")
             await it.press("escape")
-            await it.sees("Stopped.")
-            it.client.clear_notifications()
+            await it.sees("Stopped.", "Enter says what waits")
             await shown(it, "stopped")
+            await it.press("up", "backspace", "/", "e")
+            await it.sees("to Markdown or JSON")
+            await shown(it, "commands")
 
     walk()
 

@@ -128,7 +128,7 @@ class AnsweringScreen(Screen[None]):
         await self._store()
         self.show_status()
         enough = outcome.statistics is not None and outcome.statistics.generated_tokens >= _ENOUGH
-        self.post_message(Answered(self.rate if enough else 0.0))
+        self.post_message(Answered(self.rate if enough else 0.0, outcome.error is None and not feed.stopped))
 
     async def _show_answer(self, view: Answer, *, said: bool) -> None:
         """The answer that counts now, which is an earlier one where nothing was said."""
@@ -187,17 +187,21 @@ class AnsweringScreen(Screen[None]):
         self.show_status()
         return True
 
-    async def settle(self) -> None:
-        """Stops the answer, and waits for its end."""
-        if self.busy:
-            assert self._answering is not None
-            self.stop()
+    async def wait(self) -> None:
+        """Until no answer is being given."""
+        if self._answering is not None:
             with suppress(WorkerError):
                 await self._answering.wait()
 
-    def tell(self, text: str, severity: SeverityLevel = "information") -> None:
+    async def settle(self) -> None:
+        """Stops the answer, and waits for its end."""
+        if self.busy:
+            self.stop()
+            await self.wait()
+
+    def tell(self, text: str, severity: SeverityLevel = "information", timeout: float = 4) -> None:
         """A text for the person, which goes by itself."""
-        self.post_message(Told(text, severity))
+        self.post_message(Told(text, severity, timeout))
 
 
 def _ending(outcome: Outcome, *, stopped: bool, goes_on: bool) -> str | None:

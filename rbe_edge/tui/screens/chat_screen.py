@@ -22,8 +22,9 @@ from rbe_edge.terminal_text import one_line
 from rbe_edge.tui.engine import Engine, Loaded
 from rbe_edge.tui.messages import WANTED, ConversationWanted, SidebarWanted
 from rbe_edge.tui.open_chat import OpenChat
-from rbe_edge.tui.screens.answering import AnsweringScreen
-from rbe_edge.tui.widgets.prompt_area import MOST_CHARACTERS, PromptArea
+from rbe_edge.tui.screens.asking import AskingScreen
+from rbe_edge.tui.widgets.composer import Composer
+from rbe_edge.tui.widgets.prompt_area import PromptArea
 from rbe_edge.tui.widgets.sidebar import MOST, Sidebar
 from rbe_edge.tui.widgets.status import Meters, StatusLine, status_text
 from rbe_edge.tui.widgets.transcript import Transcript
@@ -33,8 +34,8 @@ _STATUS_S = 0.5
 _WIDE = 120  # columns, from which on the conversations are listed beside the open one
 
 
-class ChatScreen(AnsweringScreen):
-    """What an AnsweringScreen shows, and the keys.
+class ChatScreen(AskingScreen):
+    """What is shown beside the conversation, and the keys.
 
     readings: of the machine, None before the first. doing: what the app is doing with the engine, for the status line.
     known_rate: tokens/s of the model's last answer in an earlier run, 0 for none. The app sets them.
@@ -75,7 +76,6 @@ class ChatScreen(AnsweringScreen):
         self.known_rate = 0.0
         self.readings: Readings | None = None
         self.doing = ""
-        self._editing: int | None = None  # the position of the question that is being changed
         self._mode: Mode | None = None  # that was last shown
 
     def compose(self) -> ComposeResult:
@@ -85,7 +85,7 @@ class ChatScreen(AnsweringScreen):
             with Vertical():
                 yield Transcript(id="transcript")
                 yield Meters(id="meters")
-                yield PromptArea(id="prompt")
+                yield Composer()
         yield StatusLine("", id="status", markup=False)
         yield Footer(show_command_palette=False)
 
@@ -98,7 +98,7 @@ class ChatScreen(AnsweringScreen):
     async def show(self, chat: OpenChat, position: int = 0) -> None:
         """Another conversation. The one before must have settled. position: tokens of it that the engine holds."""
         self.chat = chat
-        self._leave_edit()
+        self.leave_draft()
         self.holds(position)
         welcome = Welcome(self.engine.loaded, self.known_rate)
         await self.query_one(Transcript).show(chat.messages, self._model_name, welcome)
@@ -185,105 +185,10 @@ class ChatScreen(AnsweringScreen):
         status.show(text)
 
     def show_said(self) -> None:
-        self._remember()
+        self.remember()
         self._show_title()
 
-    def _remember(self) -> None:
-        said = [message.content for message in self.chat.messages if message.role == "user"]
-        self.query_one(PromptArea).remember(said[-200:])
-
-    # ---- asking and answering ----
-
-    @on(PromptArea.Submitted)
-    async def _submitted(self) -> None:
-        if self.busy:
-            self.tell("an answer is being given; Escape stops it")
-            return
-        if self.engine.loaded is None:
-            self.tell("no model is open; F3 chooses one", severity="warning")
-            return
-        text = self._meant(self.query_one(PromptArea).take())
-        if self._editing is not None:
-            await self._take_back(self._editing)
-            self._leave_edit()
-        await self.ask(text)
-
-    def _meant(self, text: str) -> str:
-        """What is said; a number alone that begins a conversation is one of the things to try."""
-        for welcome in self.query(Welcome):
-            if text.strip() in "123"[: len(welcome.tries)]:
-                return welcome.tries[int(text) - 1]
-        return text
-
-    @on(Welcome.Tried)
-    async def _tried(self, event: Welcome.Tried) -> None:
-        self.query_one(PromptArea).focus()
-        if not self.busy and self.engine.loaded is not None:
-            await self.ask(event.text)
-
-    @on(PromptArea.Refused)
-    def _refused(self, event: PromptArea.Refused) -> None:
-        self.tell(
-            f"the text has {event.n_characters:,} characters, a message at most {MOST_CHARACTERS:,}; "
-            "nothing was taken: shorten it",
-            severity="error",
-        )
-
     # ---- keys ----
-
-    def action_stop(self) -> None:
-        """Stops the answer; else leaves the changing of a question; else brings the eye back to the prompt."""
-        if self.busy:
-            self.stop()
-        elif self._editing is not None:
-            self._leave_edit()
-        else:
-            self.query_one(PromptArea).focus()
-
-    async def action_regenerate(self) -> None:
-        asked = self.chat.last_question()
-        if self.busy or asked is None or self.engine.loaded is None:
-            self.tell("an answer is being given; Escape stops it" if self.busy else "nothing was asked yet")
-            return
-        self._leave_edit()
-        await self.again()
-
-    async def action_go_on(self) -> None:
-        if self.busy or self.chat.last_question() is None or self.engine.loaded is None:
-            self.tell("an answer is being given; Escape stops it" if self.busy else "nothing was asked yet")
-        else:
-            self._leave_edit()
-            await self.go_on()
-
-    async def action_turn(self, direction: int) -> None:
-        if not self.busy:
-            await self.turn(direction)
-
-    def action_edit(self) -> None:
-        asked = self.chat.last_question()
-        if self.busy or asked is None:
-            self.tell("an answer is being given; Escape stops it" if self.busy else "nothing was asked yet")
-            return
-        self._editing = asked
-        prompt = self.query_one(PromptArea)
-        prompt.change(self.chat.messages[asked].content, "changing the last question; Escape leaves it")
-
-    def _leave_edit(self) -> None:
-        """Back to what was being written before."""
-        if self._editing is not None:
-            self._editing = None
-            self.query_one(PromptArea).leave_change()
-
-    async def _take_back(self, position: int) -> None:
-        gone = self.chat.cut(position)
-        await self.query_one(Transcript).take_back(len(gone))
-
-    def action_copy(self) -> None:
-        answer = self.chat.last_answer()
-        if answer is None:
-            self.tell("there is no answer to copy yet")
-        else:
-            self.app.copy_to_clipboard(answer)
 
     def action_meters(self) -> None:
         self.query_one(Meters).toggle_class("shown")

@@ -1,7 +1,8 @@
-"""The keys, on one screen."""
+"""The keys and the commands."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,8 +12,11 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
+from rbe_edge.tui.commands import COMMANDS
+
 KEYS = (
     ("Enter", "send"),
+    ("/", "a command: see below; // begins a message with a slash"),
     ("Ctrl+J", "a new line (Shift+Enter too, where the terminal tells it)"),
     ("Escape", "stop the answer; what was said stays"),
     ("Ctrl+C", "copy what is selected; else stop; twice: leave"),
@@ -37,6 +41,10 @@ KEYS = (
 )
 
 
+def _table(rows: Sequence[tuple[str, str]]) -> Content:
+    return Content("\n".join(f"{key:<20} {what}" for key, what in rows))
+
+
 class HelpScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,q", "dismiss(None)", "Back", key_display="Esc")]
 
@@ -44,5 +52,7 @@ class HelpScreen(ModalScreen[None]):
         with Vertical(classes="window"):
             yield Static("Keys", classes="heading")
             with VerticalScroll():
-                yield Static(Content("\n".join(f"{key:<20} {what}" for key, what in KEYS)))
+                yield Static(_table(KEYS))
+                yield Static("Commands", classes="heading second")
+                yield Static(_table([(f"/{c.name} {c.takes}", c.what) for c in COMMANDS]))
         yield Footer()
