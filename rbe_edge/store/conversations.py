@@ -12,15 +12,17 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rbe_edge.errors import RbeError
 from rbe_edge.store import places
 from rbe_edge.store.private import keep_private, make_private_file
+from rbe_edge.store.stored_message import StoredMessage as StoredMessage
+from rbe_edge.store.stored_message import attached_of, attached_text, storable, with_answers
 
 #: One script per version of the schema; the file's user_version counts those that have run.
 _SCHEMA = (
@@ -43,7 +45,8 @@ _SCHEMA = (
     ) WITHOUT ROWID;
     CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
-    # All answers that were given to a question, where there are several; messages holds the one that counts.
+    # All answers that were given to a question, where there are several; messages holds the one that counts. Of the
+    # files that a message holds at its end, JSON: name and number of characters of each.
     """
     CREATE TABLE answers (
         conversation INTEGER NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
@@ -52,7 +55,8 @@ _SCHEMA = (
         content TEXT NOT NULL,
         counts INTEGER NOT NULL,
         PRIMARY KEY (conversation, position, number)
-    ) WITHOUT ROWID
+    ) WITHOUT ROWID;
+    ALTER TABLE messages ADD COLUMN attached TEXT NOT NULL DEFAULT ''
     """,
 )
 
@@ -65,17 +69,6 @@ class StoreError(RbeError):
 
 class ConversationChanged(StoreError):
     """Another program has written to the conversation; nothing was overwritten."""
-
-
-@dataclass(frozen=True)
-class StoredMessage:
-    """role: `user` or `assistant`. answers: all that were given to the question, in the order in which they were given;
-    none where there is one alone. chosen: which of them the content is."""
-
-    role: str
-    content: str
-    answers: tuple[str, ...] = ()
-    chosen: int = 0
 
 
 @dataclass(frozen=True)
@@ -217,14 +210,14 @@ class ConversationStore:
         with self._writing() as connection:
             row = connection.execute(
                 "INSERT INTO conversations (title, model, system, created, updated) VALUES (?, ?, ?, ?, ?)",
-                (*map(_storable, (title, model, system)), now, now),
+                (*map(storable, (title, model, system)), now, now),
             )
             assert row.lastrowid is not None
             return row.lastrowid
 
     def list(self, search: str = "", limit: int = 500) -> list[Summary]:
         """The latest conversations whose title or messages hold `search` (case of a to z ignored), newest first."""
-        pattern = "%" + _storable(search).replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
+        pattern = "%" + storable(search).replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
         with self._reading() as connection:
             rows = connection.execute(
                 r"""
@@ -251,11 +244,11 @@ class ConversationStore:
             if row is None:
                 raise StoreError("the conversation has been deleted; choose another")
             messages = connection.execute(
-                "SELECT role, content FROM messages WHERE conversation = ? ORDER BY position", (conversation,)
+                "SELECT role, content, attached FROM messages WHERE conversation = ? ORDER BY position", (conversation,)
             )
             found, title, model, system, created, updated = row
-            said = tuple(StoredMessage(*message) for message in messages)
-            said = _with_answers(
+            said = tuple(StoredMessage(role, text, attached=attached_of(files)) for role, text, files in messages)
+            said = with_answers(
                 said,
                 connection.execute(
                     "SELECT position, content, counts FROM answers WHERE conversation = ? ORDER BY position, number",
@@ -286,16 +279,16 @@ class ConversationStore:
                     f"DELETE FROM {table} WHERE conversation = ? AND position >= ?", (conversation, position)
                 )
             connection.executemany(
-                "INSERT INTO messages VALUES (?, ?, ?, ?)",
+                "INSERT INTO messages VALUES (?, ?, ?, ?, ?)",
                 [
-                    (conversation, index, message.role, _storable(message.content))
+                    (conversation, index, message.role, storable(message.content), attached_text(message.attached))
                     for index, message in enumerate(messages, start=position)
                 ],
             )
             connection.executemany(
                 "INSERT INTO answers VALUES (?, ?, ?, ?, ?)",
                 [
-                    (conversation, index, number, _storable(answer), number == message.chosen)
+                    (conversation, index, number, storable(answer), number == message.chosen)
                     for index, message in enumerate(messages, start=position)
                     for number, answer in enumerate(message.answers)
                 ],
@@ -304,15 +297,15 @@ class ConversationStore:
 
     def rename(self, conversation: int, title: str) -> None:
         with self._writing() as connection:
-            self._touch(connection, conversation, "title = ?", _storable(title))
+            self._touch(connection, conversation, "title = ?", storable(title))
 
     def set_system(self, conversation: int, system: str) -> None:
         with self._writing() as connection:
-            self._touch(connection, conversation, "system = ?", _storable(system))
+            self._touch(connection, conversation, "system = ?", storable(system))
 
     def set_model(self, conversation: int, model: str) -> None:
         with self._writing() as connection:
-            self._touch(connection, conversation, "model = ?", _storable(model))
+            self._touch(connection, conversation, "model = ?", storable(model))
 
     def delete(self, conversation: int) -> None:
         """Deleting what is no longer there is allowed."""
@@ -346,27 +339,6 @@ class ConversationStore:
                 "INSERT INTO settings VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 [(name, json.dumps(value)) for name, value in settings.items()],
             )
-
-
-def _with_answers(
-    messages: tuple[StoredMessage, ...], rows: Iterable[tuple[int, str, int]]
-) -> tuple[StoredMessage, ...]:
-    """rows: position, text, and whether it is the one that counts, of each answer where there are several."""
-    answers: dict[int, list[str]] = {}
-    chosen: dict[int, int] = {}
-    for position, content, counts in rows:
-        if counts:
-            chosen[position] = len(answers.get(position, []))
-        answers.setdefault(position, []).append(content)
-    return tuple(
-        replace(message, answers=tuple(answers[position]), chosen=chosen[position]) if position in chosen else message
-        for position, message in enumerate(messages)
-    )
-
-
-def _storable(text: str) -> str:
-    """Halves of surrogate pairs, which UTF-8 and so SQLite cannot hold, become a replacement character."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _advice(error: sqlite3.Error) -> str:

@@ -11,6 +11,7 @@ A file may import those above it in this table, and no others of this folder (`t
 | `turns` | lists of messages, counted in turns |
 | `power` | the power mode and what each one loses, in words |
 | `commands` | what may be written instead of a message: `/new` and the others |
+| `attachments` | text files that a message brings along |
 | `clipboard` | where a text that is copied goes |
 | `engine` | the model on its own thread: questions in, pieces of text and an outcome out |
 | `open_chat` | the conversation on the screen, and how it reaches the store |

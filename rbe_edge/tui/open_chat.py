@@ -13,7 +13,9 @@ from rbe_edge.store.conversations import (
     StoredMessage,
     StoreError,
 )
+from rbe_edge.store.stored_message import Attached
 from rbe_edge.terminal_text import one_line
+from rbe_edge.tui.attachments import parts
 from rbe_edge.tui.turns import answered, n_holding_answered
 
 _TITLE_WIDTH = 60
@@ -71,11 +73,12 @@ class OpenChat:
         self._moved |= model != self.model
         self.model = model
 
-    def add(self, role: str, content: str) -> None:
+    def add(self, role: str, content: str, attached: tuple[Attached, ...] = ()) -> None:
+        """attached: the files that the content ends with."""
         self._others, self._at = [], 0
-        self.messages.append(StoredMessage(role, content))
+        self.messages.append(StoredMessage(role, content, attached=attached))
         if not self.title:
-            self.title = one_line(content, _TITLE_WIDTH) or "untitled"
+            self.title = one_line(parts(self.messages[-1]).said, _TITLE_WIDTH) or "untitled"
 
     def say(self, answer: str) -> None:
         """Puts the answer, or more of it, after the last question. Nothing said: the answer before it counts again."""

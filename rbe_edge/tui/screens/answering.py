@@ -13,6 +13,7 @@ from textual.worker import Worker, WorkerError
 
 from rbe_edge.runtime.options import GenerationOptions
 from rbe_edge.store.conversations import StoreError
+from rbe_edge.tui.attachments import Written
 from rbe_edge.tui.engine import Engine, Feed, Loaded, Outcome, Question, model_key
 from rbe_edge.tui.messages import Answered, Told
 from rbe_edge.tui.open_chat import OpenChat
@@ -66,13 +67,13 @@ class AnsweringScreen(Screen[None]):
         """What is shown of the person's messages is as it is now."""
         raise NotImplementedError
 
-    async def ask(self, text: str) -> None:
+    async def ask(self, written: Written) -> None:
         """Says it, and begins the answer."""
         loaded = self.engine.loaded
         if loaded is not None:
             self.chat.goes_on_with(model_key(loaded.path))  # the model that it was with may be gone
-        self.chat.add("user", text)
-        await self.query_one(Transcript).say(text)
+        self.chat.add("user", written.content, written.attached)
+        await self.query_one(Transcript).say(self.chat.messages[-1])
         self.show_said()
         self.begin()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 from textual import on
 
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.options import GenerationOptions
 from rbe_edge.terminal_text import one_line
+from rbe_edge.tui.attachments import Written, parts, written
 from rbe_edge.tui.commands import Asked, as_written, meaning
 from rbe_edge.tui.engine import Engine, Loaded
 from rbe_edge.tui.messages import WANTED, Answered, ModeWanted, PowerWanted, SystemWanted
@@ -35,7 +38,7 @@ class AskingScreen(AnsweringScreen):
     def __init__(self, chat: OpenChat, engine: Engine, options: Callable[[Loaded], GenerationOptions]) -> None:
         super().__init__(chat, engine, options)
         self._editing: int | None = None  # the position of the question that is being changed
-        self._waiting: list[str] = []
+        self._waiting: list[Written] = []
 
     @on(PromptArea.Submitted)
     async def _submitted(self) -> None:
@@ -50,16 +53,27 @@ class AskingScreen(AnsweringScreen):
             await self._obey(meant)
         elif self.engine.loaded is None:
             self.tell("no model is open; F3 chooses one", severity="warning")
-        elif self.busy:
-            prompt.take()
-            self._waiting.append(meant)
-            self._show_waiting()
         else:
-            prompt.take()
-            if self._editing is not None:
-                await self._take_back(self._editing)
-                self.leave_edit()
-            await self.ask(self._meant(meant))
+            await self._say(self._meant(meant))
+
+    async def _say(self, text: str) -> None:
+        """Says it, or lets it wait. What cannot be said stays where it was written."""
+        try:
+            said = Written(text, text)
+            if "@" in text:
+                said = await asyncio.to_thread(written, text, Path.cwd(), MOST_CHARACTERS)
+        except (OptionError, OSError) as error:
+            self.tell(str(error), "warning", timeout=8)
+            return
+        self.query_one(PromptArea).take()
+        if self.busy:
+            self._waiting.append(said)
+            self._show_waiting()
+            return
+        if self._editing is not None:
+            await self._take_back(self._editing)
+            self.leave_edit()
+        await self.ask(said)
 
     async def _obey(self, asked: Asked) -> None:
         """A command."""
@@ -98,7 +112,7 @@ class AskingScreen(AnsweringScreen):
 
     def _show_waiting(self) -> None:
         for composer in self.query(Composer):  # none when the screen goes
-            composer.show_waiting(self._waiting, paused=not self.busy)
+            composer.show_waiting([said.said for said in self._waiting], paused=not self.busy)
             self.query_one(PromptArea).take_back(possible=bool(self._waiting))
 
     @on(PromptArea.NothingWritten)
@@ -106,7 +120,7 @@ class AskingScreen(AnsweringScreen):
         if event.key == "enter":
             await self._say_next()
         elif self._waiting:
-            self.query_one(PromptArea).write(as_written(self._waiting.pop()))
+            self.query_one(PromptArea).write(as_written(self._waiting.pop().said))
             self._show_waiting()
 
     def leave_draft(self) -> None:
@@ -114,13 +128,15 @@ class AskingScreen(AnsweringScreen):
         self.leave_edit()
         if self._waiting:
             prompt = self.query_one(PromptArea)
-            prompt.write("\n\n".join([*self._waiting, *([prompt.text] if prompt.text else [])]))
+            prompt.write(
+                "\n\n".join([*(written.said for written in self._waiting), *([prompt.text] if prompt.text else [])])
+            )
             self._waiting = []
         self._show_waiting()
 
     def remember(self) -> None:
         """What the person said is what the arrow keys bring back."""
-        said = [as_written(message.content) for message in self.chat.messages if message.role == "user"]
+        said = [as_written(parts(message).said) for message in self.chat.messages if message.role == "user"]
         self.query_one(PromptArea).remember(said[-200:])
 
     def _meant(self, text: str) -> str:
@@ -134,7 +150,7 @@ class AskingScreen(AnsweringScreen):
     async def _tried(self, event: Welcome.Tried) -> None:
         self.query_one(PromptArea).focus()
         if not self.busy and self.engine.loaded is not None:
-            await self.ask(event.text)
+            await self.ask(Written(event.text, event.text))
 
     @on(PromptArea.Refused)
     def _refused(self, event: PromptArea.Refused) -> None:
@@ -184,7 +200,7 @@ class AskingScreen(AnsweringScreen):
             return
         self._editing = asked
         prompt = self.query_one(PromptArea)
-        prompt.change(as_written(self.chat.messages[asked].content), "changing the last question; Escape leaves it")
+        prompt.change(as_written(parts(self.chat.messages[asked]).said), "changing the last question; Escape leaves it")
 
     def leave_edit(self) -> None:
         """Back to what was being written before."""

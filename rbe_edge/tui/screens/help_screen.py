@@ -17,6 +17,7 @@ from rbe_edge.tui.commands import COMMANDS
 KEYS = (
     ("Enter", "send"),
     ("/", "a command: see below; // begins a message with a slash"),
+    ("@path", "bring a text file along; dropping one does too"),
     ("Ctrl+J", "a new line (Shift+Enter too, where the terminal tells it)"),
     ("Escape", "stop the answer; what was said stays"),
     ("Ctrl+C", "copy what is selected; else stop; twice: leave"),

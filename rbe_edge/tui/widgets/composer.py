@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import OptionList, Static, TextArea
 
 from rbe_edge.terminal_text import one_line
+from rbe_edge.tui.attachments import chips, offers
 from rbe_edge.tui.commands import beginning_with
 from rbe_edge.tui.widgets.completions import Completion, Completions
 from rbe_edge.tui.widgets.prompt_area import PromptArea
@@ -46,6 +49,18 @@ class Composer(Vertical):
         event.stop()
         text = self.query_one(PromptArea).before_cursor
         self._completions.show(completions(text), text)
+        self._find_files(text)
+
+    @work(exclusive=True)
+    async def _find_files(self, before: str) -> None:
+        """What the text mentions of the disk: paths that may be meant, and the files that will be read."""
+        prompt = self.query_one(PromptArea)
+        mentions = "@" in prompt.text
+        chosen = await asyncio.to_thread(chips, prompt.text, Path.cwd()) if mentions else []
+        prompt.border_subtitle = Content(" · ".join(chosen))
+        found = await asyncio.to_thread(offers, before, Path.cwd()) if mentions else []
+        if found and before == prompt.before_cursor:
+            self._completions.show([Completion(it.text, it.replaced, it.what) for it in found], before)
 
     @on(OptionList.OptionSelected)
     def _clicked(self, event: OptionList.OptionSelected) -> None:

@@ -10,6 +10,7 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from rbe_edge.terminal_text import printable
+from rbe_edge.tui.attachments import dropped
 from rbe_edge.tui.widgets.completions import Completion, Completions
 
 #: Characters of one message. A longer one fits into no context that a small computer can hold.
@@ -135,11 +136,11 @@ class PromptArea(TextArea):
             event.prevent_default()
             self.post_message(self.Refused(len(event.text)))
         else:
-            event.text = printable(event.text.replace("\r\n", "\n").replace("\r", "\n"))
+            event.text = dropped(event.text) or printable(event.text.replace("\r\n", "\n").replace("\r", "\n"))
 
     def action_submit(self) -> None:
         chosen = self._chosen
-        if chosen is not None and chosen.text.strip() != self.before_cursor:
+        if chosen is not None and chosen.text.strip() != self.before_cursor[-chosen.replaced :]:
             self.complete(chosen, send=True)
         elif len(self.text) > MOST_CHARACTERS:
             self.post_message(self.Refused(len(self.text)))

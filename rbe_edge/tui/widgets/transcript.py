@@ -10,8 +10,9 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Button, Static
 
-from rbe_edge.store.conversations import StoredMessage
-from rbe_edge.terminal_text import printable
+from rbe_edge.store.stored_message import Attached, StoredMessage
+from rbe_edge.terminal_text import one_line, printable
+from rbe_edge.tui.attachments import parts
 from rbe_edge.tui.widgets.safe_markdown import SafeMarkdown
 from rbe_edge.tui.widgets.welcome import Welcome
 
@@ -30,13 +31,20 @@ class Note(Static):
 class Said(Vertical):
     """What the person said: plain text, never markup."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, message: StoredMessage) -> None:
         super().__init__(classes="message said")
-        self._text = text
+        self._written = parts(message)
 
     def compose(self) -> ComposeResult:
         yield Static("You", classes="who", markup=False)
-        yield Static(Content(shown(self._text)))
+        yield Static(Content(shown(self._written.said)))
+        if self._written.attached:
+            yield Static(Content(" ").join(_chip(attached) for attached in self._written.attached), classes="chips")
+
+
+def _chip(attached: Attached) -> Content:
+    text = f" {one_line(attached.name, 40)} · {attached.n_characters:,} characters "
+    return Content(text).stylize("$text on $secondary-muted")
 
 
 class Answer(Vertical):
@@ -119,11 +127,7 @@ class Transcript(VerticalScroll, can_focus=True):
         return [Button(f"Show {len(self._older)} older messages", id="older", compact=True)] if self._older else []
 
     def _view(self, message: StoredMessage) -> Said | Answer:
-        return (
-            Said(message.content)
-            if message.role == "user"
-            else Answer(self._model_name, message.content, place_of(message))
-        )
+        return Said(message) if message.role == "user" else Answer(self._model_name, message.content, place_of(message))
 
     async def on_button_pressed(self, event: Button.Pressed) -> None:
         event.stop()
@@ -131,9 +135,10 @@ class Transcript(VerticalScroll, can_focus=True):
         await event.button.remove()
         await self.mount_all([*self._button(), *map(self._view, more)], before=0)
 
-    async def say(self, text: str) -> None:
+    async def say(self, message: StoredMessage) -> None:
+        """A message of the person."""
         await self.query(Welcome).remove()
-        await self.mount(Said(text))
+        await self.mount(Said(message))
         self.anchor()
 
     async def begin_answer(self) -> Answer:
