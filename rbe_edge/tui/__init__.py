@@ -16,9 +16,11 @@ A file may import those above it in this table, and no others of this folder (`t
 | `engine` | the model on its own thread: questions in, pieces of text and an outcome out |
 | `open_chat` | the conversation on the screen, and how it reaches the store |
 | `kept_states` | what the engine had read of a conversation, kept on the disk |
+| `catalogue` | what a model's file takes |
 | `messages` | what a screen asks of the app: typed messages |
 | `widgets` | parts of a screen; they post messages and know no screen |
 | `screens` | one file a screen; they know widgets and the files above, never the app |
+| `themes` | the client's own colours |
 | `frame` | the part of the application that holds for the whole run: texts, settings, colours, Ctrl-C |
 | `conversing` | which conversation is open, with which model |
 | `app` | the application: opens screens, and does what they ask for |

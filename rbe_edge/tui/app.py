@@ -124,10 +124,11 @@ class Client(Conversing):
     async def action_models(self) -> None:
         loaded = self.engine.loaded
         directories = [self.start.models_directory, Path.cwd()]
-        chosen = await self.push_screen_wait(ModelScreen(directories, loaded.path if loaded is not None else None))
+        session = self.settings.session(self.start.session)
+        current = loaded.path if loaded is not None else None
+        chosen = await self.push_screen_wait(ModelScreen(directories, current, session, self.rates))
         path: Path | None = None
         if isinstance(chosen, FromHub):
-            session = self.settings.session(self.start.session)
             path = await self.push_screen_wait(PackScreen(self.start.models_directory, session))
             if path is None:
                 return

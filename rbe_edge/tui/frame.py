@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,6 +22,7 @@ from rbe_edge.store.conversations import ConversationStore, StoreError
 from rbe_edge.terminal_text import printable
 from rbe_edge.tui import clipboard, messages
 from rbe_edge.tui.settings import DARK, LIGHT, Settings
+from rbe_edge.tui.themes import OWN
 
 #: So long a second Ctrl-C quits.
 AGAIN_S = 2.0
@@ -37,11 +39,19 @@ class Frame(App[None]):
 
     def __init__(self, store: ConversationStore) -> None:
         super().__init__()
+        for theme in OWN:
+            self.register_theme(theme)
+        self.theme = DARK
         self.store = store
         self.settings = Settings()
         self._shown_until: dict[str, float] = {}  # of the texts that go by themselves
         self.environment: Mapping[str, str] = os.environ
         self._quits_until = 0.0
+
+    def get_key_display(self, binding: Binding) -> str:
+        """As keys are written elsewhere: Esc, F1, ^n."""
+        shown = super().get_key_display(binding)
+        return shown.capitalize() if shown == "esc" or re.fullmatch(r"f\d+", shown) else shown
 
     # ---- texts ----
 

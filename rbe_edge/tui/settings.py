@@ -11,7 +11,7 @@ from rbe_edge.errors import OptionError
 from rbe_edge.machine.power import Mode
 from rbe_edge.runtime.options import GenerationOptions, SamplingOptions, SessionOptions, require
 
-DARK, LIGHT = "textual-dark", "textual-light"
+DARK, LIGHT = "rbe-dark", "rbe-light"
 AUTO = "auto"
 MODE_LABELS = tuple(mode.label for mode in Mode)
 

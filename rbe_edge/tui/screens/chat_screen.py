@@ -41,6 +41,7 @@ class ChatScreen(AskingScreen):
     known_rate: tokens/s of the model's last answer in an earlier run, 0 for none. The app sets them.
     """
 
+    AUTO_FOCUS = "#prompt"
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual declares it so
         (0, "-narrow"),
         (_WIDE, "-wide"),

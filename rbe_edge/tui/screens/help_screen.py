@@ -18,7 +18,7 @@ KEYS = (
     ("Enter", "send"),
     ("/", "a command: see below; // begins a message with a slash"),
     ("@path", "bring a text file along; dropping one does too"),
-    ("Ctrl+J", "a new line (Shift+Enter too, where the terminal tells it)"),
+    ("Ctrl+J", "a new line; Shift+Enter too, where it can be told"),
     ("Escape", "stop the answer; what was said stays"),
     ("Ctrl+C", "copy what is selected; else stop; twice: leave"),
     ("Up, Down", "earlier messages"),

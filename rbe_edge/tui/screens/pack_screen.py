@@ -47,7 +47,7 @@ class PackScreen(ModalScreen["Path | None"]):
         self._working = False
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="window"):
+        with Vertical(classes="window form"):
             yield Static("Pack a model from Hugging Face", classes="heading")
             with Horizontal(classes="row"):
                 yield Static("Repository", classes="label")
