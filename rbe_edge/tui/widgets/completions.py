@@ -12,7 +12,7 @@ from textual.widgets.option_list import Option
 from rbe_edge.terminal_text import one_line
 
 _MOST = 200
-_WIDTH = 28  # of the texts, where something is told of them
+_WIDTH = 24  # of the texts, where something is told of them
 
 
 @dataclass(frozen=True)
