@@ -125,7 +125,7 @@ class Client(Conversing):
         loaded = self.engine.loaded
         directories = [self.start.models_directory, Path.cwd()]
         session = self.settings.session(self.start.session)
-        current = loaded.path if loaded is not None else None
+        current = loaded.path.resolve() if loaded is not None and loaded.path is not None else None
         chosen = await self.push_screen_wait(ModelScreen(directories, current, session, self.rates))
         path: Path | None = None
         if isinstance(chosen, FromHub):

@@ -249,3 +249,14 @@ async def test_the_list_tells_what_a_model_takes(tiny_model: Path, tmp_path: Pat
         wrong = details_of(models.resolve() / "bad.rbe", session).wrong
         await it.sees(wrong[:30])
         assert wrong and str(models) not in wrong
+
+
+@played
+async def test_the_open_model_is_in_the_list_wherever_it_lies(tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny_model, tmp_path / "elsewhere.rbe")
+    async with client(model=tmp_path / "elsewhere.rbe", directory=tmp_path / "models") as it:
+        await it.press("f3")
+        await it.sees("• elsewhere.rbe")
+        await it.press("enter")  # it is the marked one
+        await it.until(lambda: it.client.screen is it.client.chat_screen, "the list stayed")
+        assert it.client.engine.loaded is not None and it.client.engine.loaded.path is not None

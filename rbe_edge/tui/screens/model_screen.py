@@ -55,6 +55,14 @@ def find_models(directories: list[Path]) -> list[Choice]:
     return [Choice(None, demo.stat().st_size), *files]
 
 
+def choice_of(path: Path) -> Choice:
+    """A file that lies elsewhere; one that is gone has no bytes."""
+    try:
+        return Choice(path, path.stat().st_size)
+    except OSError:
+        return Choice(path, 0)
+
+
 class ModelScreen(ModalScreen["Choice | FromHub | None"]):
     """Answers what was chosen; None for Escape."""
 
@@ -85,6 +93,8 @@ class ModelScreen(ModalScreen["Choice | FromHub | None"]):
 
     async def on_mount(self) -> None:
         self._choices = await asyncio.to_thread(find_models, self._directories)
+        if self._current is not None and self._current not in [choice.path for choice in self._choices]:
+            self._choices.insert(1, await asyncio.to_thread(choice_of, self._current))
         models = self.query_one("#models", OptionList)
         models.add_options([Option(self._line(choice, Details())) for choice in self._choices])
         models.add_option(Option(Content("  + pack a model from Hugging Face …")))
