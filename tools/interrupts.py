@@ -5,8 +5,9 @@
 MODEL is a .rbe file (the demo model), SOURCE what it was packed from, which `tune` needs it to be; without one, `pack`,
 `fit` and `tune` are left out. Each press is one process: it is started, SIGINT comes after a random time, to what it
 started too, as from a terminal, and it has to end by itself. Half of the moments lie in the first quarter of the time.
-`chat` runs in a terminal of its own: the first press stops the answer, the second ends the process. `serve` answers a
-request meanwhile; the first press lets that answer end, the second does not.
+`chat` runs in a terminal of its own: the first press stops the answer, the second ends the process. `client`, the
+full-screen one, does too: the first press stops the answer, the next one asks, and the third at the latest ends it.
+`serve` answers a request meanwhile; the first press lets that answer end, the second does not.
 
 Prints for each command how long the presses took to be obeyed, and exits with 1 where one was not obeyed, or anything
 of Python was shown (a traceback, an exception that is ignored). What Python itself shows while it starts, before a line
@@ -16,14 +17,17 @@ of this package runs, is counted beside.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import pty
 import random
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 import urllib.request
@@ -93,6 +97,7 @@ class Trial:
             "run": ["run", model, "--raw", "--sinks", "4", "-p", _PROMPT, "-n", "9000", "--temp", "1"],
             "pipe": ["chat", model, "-n", "4000", "--temp", "1"],
             "chat": ["chat", model, "--plain", "-n", "4000", "--temp", "1"],
+            "client": ["chat", model, "-n", "4000", "--temp", "1", "--new"],
             "eval": ["eval", model, "--text", text, "--window", "256"],
             "modes": ["eval", model, "--text", text, "--power", "all"],
             "bench": ["bench", model, "--workloads", "pp128,tg64@64"],
@@ -174,57 +179,114 @@ def press_plain(trial: Trial, arguments: Sequence[str], after: float, outcome: O
             os.close(writing)
 
 
+class Terminal:
+    """A process in a terminal of its own, of 80 columns and 24 lines. shown: all that it wrote."""
+
+    def __init__(self, trial: Trial, arguments: Sequence[str]) -> None:
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.shown = bytearray()
+        self.process = subprocess.Popen(
+            [*PROGRAM, *arguments], env={**trial.environment, "TERM": "xterm-256color"}, cwd=trial.directory,
+            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=_own_terminal,
+        )  # fmt: skip
+        os.close(theirs)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with suppress(OSError):
+            while piece := os.read(self._ours, 4096):
+                self.shown.extend(piece)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._ours, keys)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(1)
+        os.close(self._ours)
+
+    def judge(self, outcome: Outcome) -> bool:
+        """Whether something of Python's was shown, which is counted."""
+        self._reader.join(0.05)
+        text = bytes(self.shown)
+        if not any(word in text for word in _SHOWN):
+            return False
+        if b"rbe_edge/cli" in text:
+            outcome.faults.append(f"shows {text[-1500:].decode(errors='replace')}")
+        else:
+            outcome.early += 1
+        return True
+
+
+def _own_terminal() -> None:
+    """In the child: its standard input is the terminal that Ctrl-C reaches it through."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def press_chat(trial: Trial, arguments: Sequence[str], after: float, outcome: Outcome) -> None:
     """In a terminal of its own. A press before the prompt ends the process; one behind the question stops the answer,
     and the next one ends the process."""
-    ours, theirs = pty.openpty()
-    shown = bytearray()
-
-    def read() -> None:
-        with suppress(OSError):
-            while piece := os.read(ours, 4096):
-                shown.extend(piece)
-
-    process = subprocess.Popen(
-        [*PROGRAM, *arguments], env=trial.environment, cwd=trial.directory,
-        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-    )  # fmt: skip
-    os.close(theirs)
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    told = trial.directory / "terminal.txt"
+    terminal = Terminal(trial, arguments)
+    process = terminal.process
     try:
-        os.write(ours, _PROMPT.encode() + b"\n")
+        terminal.type(_PROMPT.encode() + b"\n")
         with suppress(subprocess.TimeoutExpired):
             process.wait(after)
-        before, began = bytes(shown), time.monotonic()
+        before, began = len(terminal.shown), time.monotonic()
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
-            while process.poll() is None and time.monotonic() - began < PATIENCE_S and not _stopped(shown, before):
+            while process.poll() is None and time.monotonic() - began < PATIENCE_S:
+                if b"to leave" in terminal.shown[before:]:
+                    break
                 time.sleep(0.002)
         seconds = time.monotonic() - began
         if process.poll() is None:
-            if _stopped(shown, before):
+            if b"to leave" in terminal.shown[before:]:
                 outcome.seconds.append(seconds)
             press(process, outcome, [], (130,))
         elif process.returncode in (130, -signal.SIGINT):
             outcome.seconds.append(seconds)
-        reader.join(1)
-        told.write_bytes(bytes(shown))
-        text = bytes(shown)
-        if any(word in text for word in _SHOWN):
-            if b"rbe_edge/cli" in text:
-                outcome.faults.append(f"shows {text[-1500:].decode(errors='replace')}")
-            else:
-                outcome.early += 1
+        terminal.judge(outcome)
     finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
+        terminal.close()
 
 
-def _stopped(shown: bytearray, before: bytes) -> bool:
-    return b"to leave" in bytes(shown)[len(before) :]
+_CLIENT_SHOWS = (b"stopping", b"Stopped.", b"again quits")
+
+
+def press_client(trial: Trial, arguments: Sequence[str], after: float, outcome: Outcome) -> None:
+    """The key, as a terminal sends it. Each press has to show that it was taken, or to end the process; the third at
+    the latest ends it."""
+    terminal = Terminal(trial, arguments)
+    process = terminal.process
+    try:
+        begun, asked = time.monotonic(), False
+        while time.monotonic() - begun < after and process.poll() is None:
+            if not asked and b"Say something" in terminal.shown:
+                asked = True
+                terminal.type(_PROMPT.encode() + b"\r")
+            time.sleep(0.005)
+        for _ in range(3):
+            before, began = len(terminal.shown), time.monotonic()
+            terminal.type(b"\x03")
+            while process.poll() is None and time.monotonic() - began < PATIENCE_S:
+                if any(word in terminal.shown[before:] for word in _CLIENT_SHOWS):
+                    break
+                time.sleep(0.002)
+            outcome.seconds.append(time.monotonic() - began)
+            if process.poll() is not None:
+                break
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+        if process.poll() is None:
+            outcome.faults.append(f"not ended by three presses: {bytes(terminal.shown[-300:])!r}")
+        elif not terminal.judge(outcome) and process.returncode not in (130, -signal.SIGINT):
+            outcome.faults.append(f"exit code {process.returncode}: {bytes(terminal.shown[-500:])!r}")
+    finally:
+        terminal.close()
 
 
 def press_serve(trial: Trial, arguments: Sequence[str], after: float, outcome: Outcome) -> None:
@@ -259,6 +321,8 @@ def run(trial: Trial, name: str, presses: int, chance: random.Random) -> Outcome
         after = chance.random() * chance.choice((0.25, 1.0)) * trial.seconds
         if name == "chat":
             press_chat(trial, arguments, after, outcome)
+        elif name == "client":
+            press_client(trial, arguments, after, outcome)
         elif name == "serve":
             press_serve(trial, arguments, after, outcome)
         else:

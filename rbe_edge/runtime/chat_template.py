@@ -123,7 +123,7 @@ class PlainTemplate:
     render_marked = render
 
 
-def begun(prompt: str, answer: str) -> str:
+def with_beginning(prompt: str, answer: str) -> str:
     """What a model reads to go on with an answer. prompt: as render_marked() writes it, with the generation prompt.
     answer: what it has said so far. A thought that the prompt opens is closed: what was said came behind it."""
     thinks = unmark(prompt[-20:]).rstrip().endswith("<think>")

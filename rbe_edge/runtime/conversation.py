@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rbe_edge.errors import ContextFull, OptionError
 from rbe_edge.progress import Report
 from rbe_edge.runtime.chat_defaults import chat_defaults
-from rbe_edge.runtime.chat_template import Message, template_of
+from rbe_edge.runtime.chat_template import Message, template_of, with_beginning
 from rbe_edge.runtime.generation import Generation, Statistics
 from rbe_edge.runtime.marked_text import is_marked, mark
 from rbe_edge.runtime.options import ChatOptions, GenerationOptions, SessionOptions, require, split_options
@@ -106,22 +106,29 @@ class Conversation:
         """Back to where the conversation began."""
         self._messages = list(self._initial)
 
-    def send(self, text: str, *, options: GenerationOptions | None = None, progress: Report | None = None) -> Reply:
-        """The answer to what the user says. options: for this answer, None: those of the conversation. progress: of the
-        prompt's prefill.
+    def send(
+        self,
+        text: str,
+        *,
+        begun: str = "",
+        options: GenerationOptions | None = None,
+        progress: Report | None = None,
+    ) -> Reply:
+        """The answer to what the user says. begun: the beginning of the answer, where it was cut: the reply goes on
+        behind its last word, and the history holds both as one answer. progress: of the prompt's prefill.
 
         Where the history no longer fits, its oldest turns are dropped (Reply.dropped_turns). Iterating raises
         ContextFull where even the last message alone does not fit, TemplateError where the template refuses it.
         """
         require(bool(text.strip()), "the message is empty; say something")
-        return Reply(lambda reply: self.answer(reply, text, options or self.options, progress))
+        return Reply(lambda reply: self.answer(reply, text, options or self.options, progress, begun.rstrip()))
 
     def answer(
-        self, reply: Reply, text: str, options: GenerationOptions, progress: Report | None
+        self, reply: Reply, text: str, options: GenerationOptions, progress: Report | None, begun: str = ""
     ) -> Generator[str, None, None]:
-        """What send() iterates."""
+        """What send() iterates. begun: without space at its end."""
         history = [*self._messages, Message("user", text)]
-        prompt, history, reply.dropped_turns = self._fit(history, options)
+        prompt, history, reply.dropped_turns = self._fit(history, options, begun)
         generation = Generation(self.session, self.session.resume(prompt), options, progress)
         reply.follow(generation)
         said: list[str] = []
@@ -132,17 +139,19 @@ class Conversation:
         finally:
             generation.close()
             reply.statistics = generation.statistics
-            answer = "".join(said)
+            answer = begun + "".join(said)
             if answer.strip():
                 self._messages = [*history, Message("assistant", answer)]
 
-    def _fit(self, history: list[Message], options: GenerationOptions) -> tuple[list[int], list[Message], int]:
+    def _fit(
+        self, history: list[Message], options: GenerationOptions, begun: str
+    ) -> tuple[list[int], list[Message], int]:
         """The prompt's tokens, the history they hold, and how many of its oldest turns were dropped to fit."""
         context = self.session.context
         room = context - min(options.max_tokens or _ANSWER_TOKENS, _ANSWER_TOKENS, context // 4)
         dropped = 0
         while True:
-            prompt = self._tokens(history)
+            prompt = prompt_tokens(self.session.model, self._rendered(history, begun))
             if len(prompt) <= room:
                 return prompt, history, dropped
             shorter = _without_oldest_turn(history)
@@ -154,8 +163,10 @@ class Conversation:
             history = shorter
             dropped += 1
 
-    def _tokens(self, history: list[Message]) -> list[int]:
-        return prompt_tokens(self.session.model, self._template.render_marked(history))
+    def _rendered(self, history: list[Message], begun: str) -> str:
+        """Marked, up to where the assistant's next words begin."""
+        prompt = self._template.render_marked(history)
+        return with_beginning(prompt, begun) if begun else prompt
 
 
 def prompt_tokens(model: EngineModel, text: str) -> list[int]:

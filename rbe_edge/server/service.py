@@ -18,7 +18,7 @@ from rbe_edge.grammar.constraint import CompiledGrammar, Constraint
 from rbe_edge.grammar.grammar import Grammar, GrammarError
 from rbe_edge.grammar.schema_error import SchemaError
 from rbe_edge.grammar.vocabulary import Vocabulary
-from rbe_edge.runtime.chat_template import Message, begun, template_of
+from rbe_edge.runtime.chat_template import Message, template_of, with_beginning
 from rbe_edge.runtime.conversation import prompt_tokens
 from rbe_edge.runtime.governor import Governor
 from rbe_edge.runtime.model import Model
@@ -115,7 +115,7 @@ class Service:
         if not request.continues:
             return self._written(request, more_comes)
         *before, last = request.messages
-        return begun(self._written(replace(request, messages=tuple(before)), True), last.content)
+        return with_beginning(self._written(replace(request, messages=tuple(before)), True), last.content)
 
     def _written(self, request: ChatRequest, more_comes: bool) -> str:
         try:

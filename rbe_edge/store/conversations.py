@@ -21,6 +21,8 @@ from typing import Any
 from rbe_edge.errors import RbeError
 from rbe_edge.store import places
 from rbe_edge.store.private import keep_private, make_private_file
+from rbe_edge.store.stored_message import StoredMessage as StoredMessage
+from rbe_edge.store.stored_message import attached_of, attached_text, storable, with_answers
 
 #: One script per version of the schema; the file's user_version counts those that have run.
 _SCHEMA = (
@@ -43,6 +45,19 @@ _SCHEMA = (
     ) WITHOUT ROWID;
     CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
+    # All answers that were given to a question, where there are several; messages holds the one that counts. Of the
+    # files that a message holds at its end, JSON: name and number of characters of each.
+    """
+    CREATE TABLE answers (
+        conversation INTEGER NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        content TEXT NOT NULL,
+        counts INTEGER NOT NULL,
+        PRIMARY KEY (conversation, position, number)
+    ) WITHOUT ROWID;
+    ALTER TABLE messages ADD COLUMN attached TEXT NOT NULL DEFAULT ''
+    """,
 )
 
 _BUSY_TIMEOUT_S = 5.0  # how long to wait for another program's write
@@ -54,14 +69,6 @@ class StoreError(RbeError):
 
 class ConversationChanged(StoreError):
     """Another program has written to the conversation; nothing was overwritten."""
-
-
-@dataclass(frozen=True)
-class StoredMessage:
-    """role: `user` or `assistant`."""
-
-    role: str
-    content: str
 
 
 @dataclass(frozen=True)
@@ -203,14 +210,14 @@ class ConversationStore:
         with self._writing() as connection:
             row = connection.execute(
                 "INSERT INTO conversations (title, model, system, created, updated) VALUES (?, ?, ?, ?, ?)",
-                (*map(_storable, (title, model, system)), now, now),
+                (*map(storable, (title, model, system)), now, now),
             )
             assert row.lastrowid is not None
             return row.lastrowid
 
     def list(self, search: str = "", limit: int = 500) -> list[Summary]:
         """The latest conversations whose title or messages hold `search` (case of a to z ignored), newest first."""
-        pattern = "%" + _storable(search).replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
+        pattern = "%" + storable(search).replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
         with self._reading() as connection:
             rows = connection.execute(
                 r"""
@@ -237,10 +244,17 @@ class ConversationStore:
             if row is None:
                 raise StoreError("the conversation has been deleted; choose another")
             messages = connection.execute(
-                "SELECT role, content FROM messages WHERE conversation = ? ORDER BY position", (conversation,)
+                "SELECT role, content, attached FROM messages WHERE conversation = ? ORDER BY position", (conversation,)
             )
             found, title, model, system, created, updated = row
-            said = tuple(StoredMessage(*message) for message in messages)
+            said = tuple(StoredMessage(role, text, attached=attached_of(files)) for role, text, files in messages)
+            said = with_answers(
+                said,
+                connection.execute(
+                    "SELECT position, content, counts FROM answers WHERE conversation = ? ORDER BY position, number",
+                    (conversation,),
+                ),
+            )
             return StoredConversation(found, title, model, system, created, updated, said)
 
     def write(
@@ -260,29 +274,38 @@ class ConversationStore:
             self._touch(connection, conversation, "updated = ?", now)
             if count < position or known not in (None, before):
                 raise ConversationChanged("another program has changed this conversation; open it again")
-            connection.execute(
-                "DELETE FROM messages WHERE conversation = ? AND position >= ?", (conversation, position)
+            for table in ("messages", "answers"):
+                connection.execute(
+                    f"DELETE FROM {table} WHERE conversation = ? AND position >= ?", (conversation, position)
+                )
+            connection.executemany(
+                "INSERT INTO messages VALUES (?, ?, ?, ?, ?)",
+                [
+                    (conversation, index, message.role, storable(message.content), attached_text(message.attached))
+                    for index, message in enumerate(messages, start=position)
+                ],
             )
             connection.executemany(
-                "INSERT INTO messages VALUES (?, ?, ?, ?)",
+                "INSERT INTO answers VALUES (?, ?, ?, ?, ?)",
                 [
-                    (conversation, index, message.role, _storable(message.content))
+                    (conversation, index, number, storable(answer), number == message.chosen)
                     for index, message in enumerate(messages, start=position)
+                    for number, answer in enumerate(message.answers)
                 ],
             )
         return now
 
     def rename(self, conversation: int, title: str) -> None:
         with self._writing() as connection:
-            self._touch(connection, conversation, "title = ?", _storable(title))
+            self._touch(connection, conversation, "title = ?", storable(title))
 
     def set_system(self, conversation: int, system: str) -> None:
         with self._writing() as connection:
-            self._touch(connection, conversation, "system = ?", _storable(system))
+            self._touch(connection, conversation, "system = ?", storable(system))
 
     def set_model(self, conversation: int, model: str) -> None:
         with self._writing() as connection:
-            self._touch(connection, conversation, "model = ?", _storable(model))
+            self._touch(connection, conversation, "model = ?", storable(model))
 
     def delete(self, conversation: int) -> None:
         """Deleting what is no longer there is allowed."""
@@ -316,11 +339,6 @@ class ConversationStore:
                 "INSERT INTO settings VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 [(name, json.dumps(value)) for name, value in settings.items()],
             )
-
-
-def _storable(text: str) -> str:
-    """Halves of surrogate pairs, which UTF-8 and so SQLite cannot hold, become a replacement character."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _advice(error: sqlite3.Error) -> str:

@@ -63,17 +63,19 @@ def model_key(path: Path | None) -> str:
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be answered. history: the messages before it that the model is to see."""
+    """What is to be answered. history: the messages before it that the model is to see. begun: the beginning of the
+    answer, where the model is to go on."""
 
     text: str
     history: Sequence[StoredMessage]
     system: str
     options: GenerationOptions
+    begun: str = ""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an answer ended. text: all that was said. n_forgotten: messages at the history's beginning that no longer
+    """How an answer ended. text: all that was said now. n_forgotten: messages at the history's beginning that no longer
     fitted. error: why it ended early, None where it did not. joules_per_token: of the tokens behind the first one, None
     where nothing measures."""
 
@@ -272,13 +274,15 @@ class Engine:
             with self._feed_lock:
                 self._feed = None
 
-    def stop(self) -> None:
-        """Ends the answer in progress, where there is one; any thread."""
+    def stop(self) -> bool:
+        """Ends the answer in progress; whether there was one that was not being stopped yet. Any thread."""
         with self._feed_lock:
-            if self._feed is not None and not self._feed.stopped:
-                self._feed.stopped = True
-                if self._session is not None:
-                    self._session.cancel()
+            if self._feed is None or self._feed.stopped:
+                return False
+            self._feed.stopped = True
+            if self._session is not None:
+                self._session.cancel()
+            return True
 
     def _answer(self, question: Question, feed: Feed) -> Outcome:
         if self._session is None:
@@ -309,13 +313,13 @@ class Engine:
                 messages=[{"role": message.role, "content": message.content} for message in history],
                 template=self._template,
             )
-            reply = conversation.send(question.text, progress=progress)
+            reply = conversation.send(question.text, begun=question.begun, progress=progress)
             try:
                 while not feed.stopped:
                     piece = next(reply, None)
                     if piece is None:
                         break
-                    if not said:
+                    if not said and not question.begun:
                         piece = piece.lstrip()
                     if piece:
                         if self._power is not None and first is None:

@@ -17,6 +17,47 @@ class Told(Message):
     timeout: float = 4
 
 
+@dataclass
+class Answered(Message):
+    """An answer has ended. rate: in tokens/s, 0 where too little was said to tell. whole: it was neither stopped nor
+    ended by an error."""
+
+    rate: float
+    whole: bool
+
+
+@dataclass
+class ConversationWanted(Message):
+    """A stored conversation, by its id."""
+
+    conversation: int
+
+
+@dataclass
+class SidebarWanted(Message):
+    """Whether the conversations are shown beside the open one, where there is room."""
+
+    shown: bool
+
+
+@dataclass
+class SystemWanted(Message):
+    """What the model is told first in the open conversation."""
+
+    text: str
+
+
+@dataclass
+class ModeWanted(Message):
+    """A power mode by its label, or auto."""
+
+    label: str
+
+
+class LeaveWanted(Message):
+    """The end of the client."""
+
+
 class NewWanted(Message):
     """A new conversation."""
 
@@ -43,3 +84,16 @@ class PowerWanted(Message):
 
 class KeysWanted(Message):
     """The list of keys."""
+
+
+#: By the name of what is wanted.
+WANTED: dict[str, type[Message]] = {
+    "bye": LeaveWanted,
+    "new": NewWanted,
+    "conversations": ConversationsWanted,
+    "export": ExportWanted,
+    "settings": SettingsWanted,
+    "models": ModelsWanted,
+    "power": PowerWanted,
+    "keys": KeysWanted,
+}

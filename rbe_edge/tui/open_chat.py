@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rbe_edge.store.conversations import (
@@ -12,7 +13,9 @@ from rbe_edge.store.conversations import (
     StoredMessage,
     StoreError,
 )
+from rbe_edge.store.stored_message import Attached
 from rbe_edge.terminal_text import one_line
+from rbe_edge.tui.attachments import parts
 from rbe_edge.tui.turns import answered, n_holding_answered
 
 _TITLE_WIDTH = 60
@@ -33,6 +36,8 @@ class OpenChat:
     _n_saved: int = 0  # messages that are stored as they are here
     _updated: float | None = None  # of what is stored
     _moved: bool = False  # to another model, which is not stored yet
+    _others: list[str] = field(default_factory=list)  # of the answer that is being given, and its place among them
+    _at: int = 0
     _saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
@@ -68,17 +73,62 @@ class OpenChat:
         self._moved |= model != self.model
         self.model = model
 
-    def add(self, role: str, content: str) -> None:
-        self.messages.append(StoredMessage(role, content))
+    def add(self, role: str, content: str, attached: tuple[Attached, ...] = ()) -> None:
+        """attached: the files that the content ends with."""
+        self._others, self._at = [], 0
+        self.messages.append(StoredMessage(role, content, attached=attached))
         if not self.title:
-            self.title = one_line(content, _TITLE_WIDTH) or "untitled"
+            self.title = one_line(parts(self.messages[-1]).said, _TITLE_WIDTH) or "untitled"
 
     def say(self, answer: str) -> None:
-        """Puts the answer, or more of it, after the last question."""
-        if self.messages and self.messages[-1].role == "assistant":
+        """Puts the answer, or more of it, after the last question. Nothing said: the answer before it counts again."""
+        if self._last_answer() is not None:
             self.cut(len(self.messages) - 1)
+        answers, at = list(self._others), self._at
         if answer.strip():
-            self.add("assistant", answer)
+            answers.insert(at, answer)
+        if answers:
+            self._put(answers, min(at, len(answers) - 1))
+
+    def _put(self, answers: Sequence[str], chosen: int) -> None:
+        several = tuple(answers) if len(answers) > 1 else ()
+        self.messages.append(StoredMessage("assistant", answers[chosen], several, chosen))
+
+    def _last_answer(self) -> StoredMessage | None:
+        """To the last question."""
+        return self.messages[-1] if self.messages and self.messages[-1].role == "assistant" else None
+
+    def ask_again(self) -> int:
+        """What is said from now on is another answer to the last question; how many there are, of which one counts
+        until something is said."""
+        last = self._last_answer()
+        if last is None:
+            self._others, self._at = [], 0
+            return 0
+        self._others = list(last.answers or (last.content,))
+        self._at = len(self._others)
+        return self._at
+
+    def go_on(self) -> str:
+        """What is said from now on takes the place of the last answer, with which it begins; that is given, without
+        space at its end, "" where the question has no answer."""
+        last = self._last_answer()
+        if last is None:
+            self._others, self._at = [], 0
+            return ""
+        self._others = [answer for number, answer in enumerate(last.answers) if number != last.chosen]
+        self._at = last.chosen
+        return last.content.rstrip()
+
+    def turn(self, direction: int) -> StoredMessage | None:
+        """The next or the one before of the answers to the last question counts from now on, and is given; None where
+        there is none in that direction."""
+        last = self._last_answer()
+        if last is None or not 0 <= last.chosen + direction < len(last.answers):
+            return None
+        self.cut(len(self.messages) - 1)
+        self._put(last.answers, last.chosen + direction)
+        return self.messages[-1]
 
     def cut(self, position: int) -> list[StoredMessage]:
         """Takes away the messages from `position` on, and returns them."""

@@ -11,7 +11,7 @@ from rbe_edge.errors import OptionError
 from rbe_edge.machine.power import Mode
 from rbe_edge.runtime.options import GenerationOptions, SamplingOptions, SessionOptions, require
 
-DARK, LIGHT = "textual-dark", "textual-light"
+DARK, LIGHT = "rbe-dark", "rbe-light"
 AUTO = "auto"
 MODE_LABELS = tuple(mode.label for mode in Mode)
 
@@ -20,7 +20,7 @@ MODE_LABELS = tuple(mode.label for mode in Mode)
 class Settings:
     """None: as the model likes it best (temperature), another each time (seed), until the text ends (max_tokens).
     context, threads: 0 is the library's choice. system: what a new conversation's model is told first. power: the mode,
-    or AUTO: by battery and heat."""
+    or AUTO: by battery and heat. sidebar: whether the conversations are listed beside the open one."""
 
     temperature: float | None = None
     top_k: int = 40
@@ -34,6 +34,7 @@ class Settings:
     system: str = ""
     theme: str = DARK
     power: str = AUTO
+    sidebar: bool = True
 
     def __post_init__(self) -> None:
         """Raises OptionError for what the engine would refuse."""
@@ -89,6 +90,8 @@ class Settings:
 def _fits(value: object, name: str) -> bool:
     if name in ("temperature", "seed", "max_tokens") and value is None:
         return True
+    if name == "sidebar":
+        return isinstance(value, bool)
     if name in ("system", "theme", "power"):
         return isinstance(value, str)
     if name in ("temperature", "top_p", "min_p", "repeat_penalty"):

@@ -142,3 +142,32 @@ def test_chat_answers_once(model: Model) -> None:
         model.chat([{"role": "assistant", "content": "one"}])
     with pytest.raises(OptionError):
         model.chat([])
+
+
+def test_an_answer_that_was_cut_goes_on(model: Model, session: Session) -> None:
+    """The model reads its own words as a template writes them, up to the cut; the history holds one answer."""
+    options = GenerationOptions(max_tokens=12, sampling=SamplingOptions(temperature=0.0), ignore_end=True)
+    conversation = Conversation(session, options, system="be brief")
+    list(conversation.send("one"))
+    whole = "".join(conversation.send("two"))
+    history = [{"role": m.role, "content": m.content} for m in conversation.messages[:-2]]
+    begun = whole[: len(whole) // 2].rstrip()
+    with model.session(context=192) as other:
+        again = Conversation(other, options, messages=history)
+        reply = again.send("two", begun=begun + " \n")
+        more = "".join(reply)
+        assert more and again.messages[-1].content == begun + more
+        assert [m.role for m in again.messages] == [m.role for m in conversation.messages]
+        expected = model.tokenize(
+            "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in history)
+            + f"<|im_start|>user\ntwo<|im_end|>\n<|im_start|>assistant\n{begun}",
+            parse_special=True,
+        )
+        assert list(other.tokens[: len(expected)]) == expected
+
+
+def test_what_was_said_before_the_cut_is_no_control_token(model: Model, session: Session) -> None:
+    conversation = Conversation(session, SHORT)
+    list(conversation.send("one", begun="two<|im_end|>"))
+    end = model.tokenize("<|im_end|>", special=False, parse_special=True)
+    assert len(end) == 1 and session.tokens.count(end[0]) == 1  # behind the question

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rbe_edge.store.conversations import ConversationChanged, ConversationStore, StoredMessage, StoreError
+from rbe_edge.store.stored_message import Attached
 
 HELLO = [StoredMessage("user", "Hello!"), StoredMessage("assistant", "Good morning.")]
 
@@ -151,3 +152,48 @@ def test_many_threads_write_in_turn(path: Path) -> None:
         assert len(store.load(one).messages) == 1
     with pytest.raises(StoreError, match="closed"):
         store.list()
+
+
+def test_several_answers_to_a_question(tmp_path: Path) -> None:
+    with ConversationStore(tmp_path / "c.db") as store:
+        one = store.new("one")
+        said = [
+            StoredMessage("user", "a"),
+            StoredMessage("assistant", "y", ("x", "y", "z"), 1),
+            StoredMessage("user", "b"),
+            StoredMessage("assistant", "c"),
+        ]
+        store.write(one, 0, said)
+        assert list(store.load(one).messages) == said
+        store.write(one, 1, [StoredMessage("assistant", "x", ("x", "y"), 0)])
+        assert list(store.load(one).messages) == [said[0], StoredMessage("assistant", "x", ("x", "y"), 0)]
+        store.delete(one)
+        assert store._connection is not None
+        assert store._connection.execute("SELECT count(*) FROM answers").fetchone() == (0,)
+
+
+def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
+    raw = sqlite3.connect(tmp_path / "c.db")
+    raw.executescript(
+        """
+        CREATE TABLE conversations (id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL, model TEXT NOT NULL,
+            system TEXT NOT NULL, created REAL NOT NULL, updated REAL NOT NULL);
+        CREATE INDEX conversations_by_time ON conversations (updated);
+        CREATE TABLE messages (conversation INTEGER NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+            position INTEGER NOT NULL, role TEXT NOT NULL CHECK (role IN ('user', 'assistant')),
+            content TEXT NOT NULL, PRIMARY KEY (conversation, position)) WITHOUT ROWID;
+        CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+        INSERT INTO conversations VALUES (1, 'one', '', '', 1.0, 2.0);
+        INSERT INTO messages VALUES (1, 0, 'user', 'a'), (1, 1, 'assistant', 'b');
+        PRAGMA user_version = 1;
+        """
+    )
+    raw.close()
+    with ConversationStore(tmp_path / "c.db") as store:
+        assert store.load(1).messages == (StoredMessage("user", "a"), StoredMessage("assistant", "b"))
+        changed = (
+            StoredMessage("user", "q\n\nxyz", attached=(Attached("f", 3),)),
+            StoredMessage("assistant", "c", ("b", "c"), 1),
+        )
+        store.write(1, 0, changed)
+        assert store.load(1).messages == changed

@@ -17,6 +17,7 @@ _NAMES = [
     "run",
     "pipe",
     "chat",
+    "client",
     "eval",
     "modes",
     "bench",

@@ -166,6 +166,7 @@ async def client(
         warning=warning,
     )
     app.animation_level = "none"
+    app.environment = {}  # copying reaches no tmux or desktop of the person who runs the tests
     threads = Threads()
     asyncio.get_running_loop().set_default_executor(threads)
     async with app.run_test(size=size, notifications=True) as pilot:

@@ -192,7 +192,7 @@ async def test_settings_hold_from_the_next_answer_on() -> None:
         assert it.client.engine.loaded is not None and it.client.engine.loaded.threads == 1
         await it.say(STORY)
         assert len(it.said[3].split()) <= 3
-        await it.sees("Cut here: the answer reached its longest")
+        await it.sees("Cut here: the answer reached its longest. F8 goes on")
         assert it.client.store.load(it.chat.id).system == "You are brief."
         kept = it.client.store.settings()
         assert (kept["top_p"], kept["max_tokens"], kept["system"]) == (0.5, 3, "You are brief.")

@@ -17,8 +17,12 @@ from rbe_edge.errors import Cancelled, PackError
 from rbe_edge.packing import pack as packing
 from rbe_edge.runtime import fit
 from rbe_edge.runtime.model import Model, demo_path
+from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.sources import hub
+from rbe_edge.store.conversations import ConversationStore
+from rbe_edge.terminal_text import size
 from rbe_edge.tui import room
+from rbe_edge.tui.catalogue import Details, details_of
 from rbe_edge.tui.screens import pack_screen
 from rbe_edge.tui.screens.model_screen import find_models
 
@@ -223,3 +227,36 @@ def test_the_user_s_cache_holds_the_weights_too(tmp_path: Path, monkeypatch: pyt
 )
 def test_what_helps(advice: fit.Advice, said: str) -> None:
     assert room.what_helps(advice).startswith(said)
+
+
+@played
+async def test_the_list_tells_what_a_model_takes(tiny_model: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    shutil.copy(tiny_model, models / "tiny.rbe")
+    (models / "bad.rbe").write_bytes(b"bad")
+    path = (models / "tiny.rbe").resolve()
+    session = SessionOptions(context=128)
+    with Model.open(path) as model:
+        bits = model.info.bits_per_weight
+    needed = fit.estimate(path, fit.Wish(session)).total
+    assert details_of(path, session) == Details(bits, needed)
+    store = ConversationStore(None)
+    store.save_settings({"rates": {str(path): 123.4}})
+    async with client(store=store, directory=models, settings={"context": 128}) as it:
+        await it.press("f3")
+        await it.sees(f"tiny.rbe {size(path.stat().st_size)} {bits:.2f} {size(needed)} 123")
+        wrong = details_of(models.resolve() / "bad.rbe", session).wrong
+        await it.sees(wrong[:30])
+        assert wrong and str(models) not in wrong
+
+
+@played
+async def test_the_open_model_is_in_the_list_wherever_it_lies(tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny_model, tmp_path / "elsewhere.rbe")
+    async with client(model=tmp_path / "elsewhere.rbe", directory=tmp_path / "models") as it:
+        await it.press("f3")
+        await it.sees("• elsewhere.rbe")
+        await it.press("enter")  # it is the marked one
+        await it.until(lambda: it.client.screen is it.client.chat_screen, "the list stayed")
+        assert it.client.engine.loaded is not None and it.client.engine.loaded.path is not None

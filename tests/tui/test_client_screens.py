@@ -22,6 +22,7 @@ from rbe_edge.runtime.session import Session
 from rbe_edge.sources import hub
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
 from rbe_edge.tui import app
+from rbe_edge.tui.catalogue import Details
 from rbe_edge.tui.engine import Engine, Feed, Outcome, Question
 from rbe_edge.tui.room import Need, Plan
 from rbe_edge.tui.screens import model_screen, pack_screen
@@ -74,7 +75,7 @@ WALK = (
     ("keys", ("f1",), "Ctrl+J"),
     ("settings", ("f2",), "Threads"),
     ("power", ("f7",), "by battery and heat"),
-    ("models", ("f3",), "smol.rbe"),
+    ("models", ("f3",), "cut short"),
     ("conversations", ("ctrl+o",), "A story"),
     ("rename", ("ctrl+o", "ctrl+r"), "The new title"),
     ("delete", ("ctrl+o", "ctrl+d"), "cannot be"),
@@ -90,8 +91,16 @@ def same_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     monkeypatch.setattr(app, "READINGS_S", 3600.0)
     monkeypatch.setattr(sensors, "read", lambda: sensors.Readings(50 << 20, 1 << 30, 80.0, False, 51.0))
-    models = [Choice(None, 2_500_000), Choice(Path("/models/smol.rbe"), 80_000_000)]
+    models = [
+        Choice(None, 2_500_000),
+        Choice(Path("/models/smol.rbe"), 80_000_000),
+        Choice(Path("/models/torn.rbe"), 1000),
+    ]
     monkeypatch.setattr(model_screen, "find_models", lambda directories: models)
+    takes = {"smol.rbe": Details(4.19, 118_000_000), "torn.rbe": Details(wrong="torn.rbe is cut short; pack it again")}
+    monkeypatch.setattr(
+        model_screen, "details_of", lambda path, session: takes.get(path.name, Details(4.75, 9_000_000))
+    )
     monkeypatch.setattr(hub, "inquire", lambda name: hub.Offer(name, None, 269_000_000, 134_515_008))
     disk = [Need("disk of /", 900_000_000, 9_000_000_000)]
     advice = fit.Advice(False, 2048, None, 0, 0.0, 3.2, "-c 2048")
@@ -149,12 +158,14 @@ def test_every_screen(theme: str, size: tuple[int, int], monkeypatch: pytest.Mon
             await it.sees("battery that", "answering")
             await it.press("enter")
             await it.press("a", "enter")
-            await it.told("an answer is being given")
+            await it.sees("waits until")
             await shown(it, "answering")
             await it.press("escape")
-            await it.sees("Stopped.")
-            it.client.clear_notifications()
+            await it.sees("Stopped.", "Enter says what waits")
             await shown(it, "stopped")
+            await it.press("up", "backspace", "/", "e")
+            await it.sees("to Markdown or JSON")
+            await shown(it, "commands")
 
     walk()
 
@@ -171,7 +182,7 @@ def test_images_that_differ_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (strong,) = {cell.style for line in lines for cell in line if "underline" in cell.style}
     red = cells(image.replace(strong, "fill: #ff0000"))
     (told,) = differences(lines, red)
-    assert f"'Heading': was {strong} on #121212, is fill: #ff0000 on #121212" in told
+    assert f"'Heading': was {strong} on #14171a, is fill: #ff0000 on #14171a" in told
     assert differences(lines, red, colours=False) == []
     assert differences(lines, lines[1:]) == ["80 columns and 23 lines; the image has 80 and 24"]
     with pytest.raises(AssertionError, match=r"chat-dark.svg has changed(?s:.*)RBE_WRITE_SCREENS=1(?s:.*)quotes"):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
+from rbe_edge.tui.widgets.hanging import Hanging, breaks
 from rbe_edge.tui.widgets.safe_markdown import SafeMarkdown
 
 
@@ -22,6 +26,9 @@ def shown(source: str) -> str:
         ("- > said", ["• ▌ said"]),
         ("> - a", ["▌ • a"]),
         ("- a\n\n  b", ["• a", "  ", "  b"]),
+        ("- [ ] milk\n- [x] *eggs*\n  - [X] two", ["☐ milk", "☑ eggs", "  ☑ two"]),
+        ("- [x]\n- [y] a\n- a [x] b", ["• [x]", "• [y] a", "• a [x] b"]),
+        ("[x] a", ["[x] a"]),
         ("[a]: http://b.c", ["[a]: http://b.c"]),
         ("<b>bold</b> &amp; x", ["<b>bold</b> & x"]),
     ],
@@ -53,3 +60,37 @@ def test_no_letter_is_lost(source: str) -> None:
     lost = sum(count for count in missing.values() if count > 0)
     fences = [line for line in source.split("\n") if "```" in line or "~~~" in line]
     assert lost <= sum(map(len, fences))  # the language of a block of code
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("- one two three four five", ["• one two three", "  four five"]),
+        ("10. one two three four five", ["10. one two", "    three four", "    five"]),
+        ("> - one two three four five", ["▌ • one two", "▌   three four", "▌   five"]),
+        ("- " + "x" * 30, ["• " + "x" * 14, "  " + "x" * 14, "  xx"]),
+        ("- 漢字漢字漢字漢字漢字", ["• 漢字漢字漢字漢", "  字漢字"]),
+    ],
+)
+def test_what_wraps_hangs_under_its_text(source: str, lines: list[str]) -> None:
+    (block,) = SafeMarkdown()._blocks(source)
+    assert isinstance(block.content, Hanging)
+    assert block.content.get_height({}, 16) == len(lines)
+    assert block.content.laid.plain.split("\n") == lines
+    block.content.get_height({}, 80)
+    assert block.content.laid.plain == str(block.content)
+
+
+@given(st.text(alphabet="ab 漢\t", max_size=60), st.integers(12, 30))
+def test_no_line_is_too_wide_and_nothing_is_lost(text: str, width: int) -> None:
+    places = [0, *breaks(text, width), len(text)]
+    parts = [text[start:end] for start, end in pairwise(places)]
+    assert "".join(parts) == text and all(cell_len(part.rstrip()) <= width for part in parts)
+
+
+def test_headings_differ() -> None:
+    styles = set()
+    for level in range(1, 7):
+        (block,) = SafeMarkdown()._blocks("#" * level + " title")
+        styles.add(str(block.content.spans[0].style))
+    assert len(styles) == 4  # the last three are one

@@ -1,7 +1,8 @@
-"""The keys, on one screen."""
+"""The keys and the commands."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,17 +12,25 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
+from rbe_edge.tui.commands import COMMANDS
+
 KEYS = (
     ("Enter", "send"),
-    ("Ctrl+J", "a new line (Shift+Enter too, where the terminal tells it)"),
+    ("/", "a command: see below; // begins a message with a slash"),
+    ("@path", "bring a text file along; dropping one does too"),
+    ("Ctrl+J", "a new line; Shift+Enter too, where it can be told"),
     ("Escape", "stop the answer; what was said stays"),
+    ("Ctrl+C", "copy what is selected; else stop; twice: leave"),
     ("Up, Down", "earlier messages"),
     ("PgUp, PgDn, wheel", "scroll"),
-    ("Ctrl+R", "another answer to the last question"),
+    ("Ctrl+R", "another answer to the last question; those before stay"),
+    ("Alt+Left, Alt+Right", "the answers to the last question, in turn"),
+    ("F8", "go on with an answer that was cut"),
     ("Ctrl+G", "change the last question"),
-    ("F6", "copy the answer (mouse: select, then Ctrl+C)"),
+    ("F6", "copy the answer (the mouse selects)"),
     ("Ctrl+N", "a new conversation"),
     ("Ctrl+O", "all conversations: search, open, rename, delete"),
+    ("Ctrl+B", "the list beside the conversation, from 120 columns on"),
     ("F2", "settings: sampling, system prompt, context, threads"),
     ("F3", "another model"),
     ("F4", "plots of tokens/s and temperature"),
@@ -33,6 +42,10 @@ KEYS = (
 )
 
 
+def _table(rows: Sequence[tuple[str, str]]) -> Content:
+    return Content("\n".join(f"{key:<20} {what}" for key, what in rows))
+
+
 class HelpScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,q", "dismiss(None)", "Back", key_display="Esc")]
 
@@ -40,5 +53,7 @@ class HelpScreen(ModalScreen[None]):
         with Vertical(classes="window"):
             yield Static("Keys", classes="heading")
             with VerticalScroll():
-                yield Static(Content("\n".join(f"{key:<18} {what}" for key, what in KEYS)))
+                yield Static(_table(KEYS))
+                yield Static("Commands", classes="heading second")
+                yield Static(_table([(f"/{c.name} {c.takes}", c.what) for c in COMMANDS]))
         yield Footer()

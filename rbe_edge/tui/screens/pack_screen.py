@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -24,6 +25,8 @@ from rbe_edge.sources import hub
 from rbe_edge.terminal_text import duration, printable, size
 from rbe_edge.tui.room import Need, needs, plan_of, what_helps
 
+T = TypeVar("T")
+
 _POLL_S = 0.5
 
 
@@ -39,10 +42,12 @@ class PackScreen(ModalScreen["Path | None"]):
         self._directory = directory
         self._offer: hub.Offer | None = None
         self._stop = threading.Event()
+        # Not the loop's own threads, which leaving the client waits for.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rbe-pack")
         self._working = False
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="window"):
+        with Vertical(classes="window form"):
             yield Static("Pack a model from Hugging Face", classes="heading")
             with Horizontal(classes="row"):
                 yield Static("Repository", classes="label")
@@ -68,6 +73,10 @@ class PackScreen(ModalScreen["Path | None"]):
 
     def on_unmount(self) -> None:
         self._stop.set()  # the client may be left while it packs
+        self._thread.shutdown(wait=False)
+
+    async def _apart(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _tell(self, text: str) -> None:
         self.query_one("#told", Static).update(Content(printable(text)))
@@ -88,10 +97,17 @@ class PackScreen(ModalScreen["Path | None"]):
 
     def action_leave(self) -> None:
         if self._working:
-            self._stop.set()
-            self._tell("stopping …")
+            self.stop()
         else:
             self.dismiss(None)
+
+    def stop(self) -> bool:
+        """Stops downloading or packing; whether there was something that was not being stopped yet."""
+        if not self._working or self._stop.is_set():
+            return False
+        self._stop.set()
+        self._tell("stopping …")
+        return True
 
     def _asked(self) -> tuple[str, float, EffortName]:
         """Repository, bits and effort. Raises OptionError."""
@@ -116,8 +132,8 @@ class PackScreen(ModalScreen["Path | None"]):
         try:
             repository, bits, _ = self._asked()
             self._tell(f"asking huggingface.co about {repository} …")
-            offer = await asyncio.to_thread(hub.inquire, repository)
-            found, helps = await asyncio.to_thread(self._needs, offer, bits)
+            offer = await self._apart(lambda: hub.inquire(repository))
+            found, helps = await self._apart(lambda: self._needs(offer, bits))
         except (RbeError, OSError) as error:
             self._tell(str(error))
             return
@@ -156,7 +172,7 @@ class PackScreen(ModalScreen["Path | None"]):
             out = self._directory / f"{offer.repository.rpartition('/')[2]}-{bits:g}bit.rbe"
             await self._download(offer)
             self._tell("packing; this takes minutes")
-            await asyncio.to_thread(self._pack_file, offer, bits, effort, out)
+            await self._apart(lambda: self._pack_file(offer, bits, effort, out))
         except (RbeError, OSError) as error:
             self._tell(str(error))
         else:
@@ -170,7 +186,7 @@ class PackScreen(ModalScreen["Path | None"]):
     async def _download(self, offer: hub.Offer) -> None:
         self._tell(f"downloading {size(offer.download_bytes)}")
         loading = asyncio.create_task(
-            asyncio.to_thread(hub.download, offer.repository, offer.revision, self._stop.is_set)
+            self._apart(lambda: hub.download(offer.repository, offer.revision, self._stop.is_set))
         )
         while not loading.done():
             done = await asyncio.to_thread(hub.cached_bytes, offer.repository)

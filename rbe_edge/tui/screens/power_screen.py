@@ -35,7 +35,7 @@ class PowerScreen(ModalScreen["str | None"]):
         self._table = table
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="window"):
+        with Vertical(classes="window form"):
             yield Static("Power: it holds from the next token on", classes="heading")
             yield OptionList(*(Option(Content(self._line(name))) for name in _CHOICES), id="modes", markup=False)
             yield Static(Content(self._source()), classes="hint")

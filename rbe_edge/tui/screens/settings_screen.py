@@ -67,7 +67,7 @@ class SettingsScreen(ModalScreen["Chosen | None"]):
         self._system = system
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="window"):
+        with Vertical(classes="window form"):
             yield Static("Settings: they hold from the next answer on", classes="heading")
             with VerticalScroll(can_focus=False):
                 for row in _ROWS:

@@ -16,11 +16,14 @@ from textual.content import Content, Span
 from textual.highlight import highlight
 
 from rbe_edge.terminal_text import printable
+from rbe_edge.tui.widgets.hanging import Line
 
 # Highlighting runs over a whole block of code with each new piece of it. Without a language, every known one would be
 # tried.
 _MOST_HIGHLIGHTED = 4000
 _BULLETS = "•▪‣◦"
+_HEADINGS = {"h1": "bold underline $text-primary", "h2": "bold $text-primary", "h3": "bold $text-secondary"}
+_BOXES = {"[ ] ": "☐ ", "[x] ": "☑ ", "[X] ": "☑ "}
 _INLINE = {"em": "italic", "strong": "bold", "s": "strike"}
 
 
@@ -29,19 +32,19 @@ def prepare() -> None:
     highlight("x = 1", language="python")
 
 
-def block_content(tokens: Sequence[Token]) -> Content:
+def block_lines(tokens: Sequence[Token]) -> list[Line]:
     """The tokens of one block of the highest level."""
     writer = _Writer()
     for token in tokens:
         writer.take(token)
-    return Content("\n").join(writer.lines)
+    return writer.lines
 
 
 class _Writer:
     """Takes tokens in turn; `lines` is what they say so far."""
 
     def __init__(self) -> None:
-        self.lines: list[Content] = []
+        self.lines: list[Line] = []
         self._prefixes: list[str] = []  # of the lists and quotations around
         self._markers: dict[int, str] = {}  # by prefix, of list items whose first line is still to come
         self._numbers: list[int | None] = []  # the next number of each ordered list around, None for bullets
@@ -65,7 +68,7 @@ class _Writer:
                 self._write(Content(""))
             self._prefixes.pop()
         elif kind == "heading_open":
-            self._style = "bold underline $text-primary" if token.tag in ("h1", "h2") else "bold $text-primary"
+            self._style = _HEADINGS.get(token.tag, "italic $text-secondary")
         elif kind == "heading_close":
             self._style = ""
         elif kind == "paragraph_open" and self.lines and not token.hidden and not self._markers:
@@ -93,6 +96,11 @@ class _Writer:
         self._prefixes.append(" " * len(marker))
 
     def _take_text(self, text: Content) -> None:
+        box = _BOXES.get(text.plain[:4])
+        if box and len(self._prefixes) - 1 in self._markers:  # the first words of an item: it is a task
+            depth = len(self._prefixes) - 1
+            self._markers[depth], self._prefixes[depth] = box, " " * len(box)
+            text = text[4:]
         if self._rows:
             self._rows[-1].append(text)
         else:
@@ -101,7 +109,7 @@ class _Writer:
     def _write(self, text: Content) -> None:
         for line in text.split("\n", allow_blank=True):
             marked = (self._markers.get(depth, prefix) for depth, prefix in enumerate(self._prefixes))
-            self.lines.append(Content("".join(marked)) + line)
+            self.lines.append(Line(line, "".join(marked), "".join(self._prefixes)))
             self._markers.clear()
 
     def _write_table(self) -> None:
@@ -124,15 +132,19 @@ def _padded(cell: Content, width: int, side: str) -> Content:
     return cell.pad_left(left).pad_right(room - left)
 
 
-def hides(source: str, shown: Content, *, table: bool) -> bool:
+_TASK = re.compile(r"^([ \t>]*(?:(?:[-*+]|\d+[.)])[ \t]+)+)\[[xX]\](?=[ \t])", re.MULTILINE)
+
+
+def hides(source: str, shown: str, *, table: bool) -> bool:
     """Whether letters of a block's source are not shown, such as cells of a table behind its last column; of a table
     digits count too (items of lists are numbered anew). One word behind a fence, the language, may stay away."""
     first, _, rest = source.partition("\n")
     if re.fullmatch(r"\W*(```+|~~~+)[ \t]*[\w+#.-]{0,20}[ \t]*", first):
         source = rest
+    source = _TASK.sub(r"\1", source)  # its x is shown as a box
     counted = str.isalnum if table else str.isalpha
     missing = Counter(filter(counted, printable(unescape(source))))
-    missing.subtract(filter(counted, shown.plain))
+    missing.subtract(filter(counted, shown))
     return any(count > 0 for count in missing.values())
 
 

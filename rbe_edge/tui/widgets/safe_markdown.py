@@ -11,11 +11,14 @@ from markdown_it.token import Token
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
+from textual.selection import Selection
 from textual.widgets import Static
 
 from rbe_edge.terminal_text import printable
-from rbe_edge.tui.widgets.markdown_content import block_content, hides
+from rbe_edge.tui.widgets.hanging import Hanging
+from rbe_edge.tui.widgets.markdown_content import block_lines, hides
 
+_CODE = ("fence", "code_block")
 _MOST_TOKENS = 3000  # of a text; one with more is no longer read by a person, and is shown as it is
 
 
@@ -40,8 +43,21 @@ def parser() -> MarkdownIt:
 class Block(Static):
     """One block of the highest level: a paragraph, a list, a table."""
 
-    def __init__(self, content: Content, *, code: bool) -> None:
-        super().__init__(content, classes="block code" if code else "block")
+    def __init__(self, content: Content | Hanging, kind: str) -> None:
+        """kind: the type of the block's first token."""
+        super().__init__(content, classes="block")
+        self.set_kind(kind)
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """What of it is selected with the mouse."""
+        if isinstance(self.content, Hanging):
+            return selection.extract(self.content.laid.plain), "\n"
+        return super().get_selection(selection)
+
+    def set_kind(self, kind: str) -> None:
+        self.kind = kind
+        self.set_class(kind in _CODE, "code")
+        self.set_class(kind in (*_CODE, "table_open"), "wide")
 
 
 class SafeMarkdown(Vertical):
@@ -63,12 +79,15 @@ class SafeMarkdown(Vertical):
         starts = [index for index, token in enumerate(tokens) if token.level == 0 and token.nesting >= 0]
         for start, end in pairwise([*starts, len(tokens)]):
             block = tokens[start:end]
-            content, place = block_content(block), block[0].map
+            laid, place = block_lines(block), block[0].map
+            content: Content | Hanging = Content("\n").join([line.text for line in laid])
+            if any(line.mark for line in laid):
+                content = Hanging(laid)
             if place is not None:
                 own = "\n".join(lines[place[0] : place[1]])
-                if hides(own, content, table=block[0].type == "table_open"):
+                if hides(own, str(content), table=block[0].type == "table_open"):
                     content = Content(own)  # as it was written: no text of a model is hidden
-            yield Block(content, code=block[0].type in ("fence", "code_block"))
+            yield Block(content, block[0].type)
         last = tokens[starts[-1]].map if starts else None
         self._open = "\n".join(lines[last[0] :]) if last else source
 
@@ -79,6 +98,6 @@ class SafeMarkdown(Vertical):
         if shown and blocks:
             grown = blocks.pop(0)
             shown[-1].update(grown.content)
-            shown[-1].set_class(grown.has_class("code"), "code")
+            shown[-1].set_kind(grown.kind)
         if blocks:
             await self.mount_all(blocks)

@@ -83,7 +83,8 @@ class Plot(Vertical):
         self._values.append(value)
         low, high = min(self._values), max(self._values)
         self.caption(f"{value:.1f} ({low:.1f} to {high:.1f})")
-        for line in self.query(Sparkline):
+        for line in self.query(Sparkline):  # a column for each value: two do not make a hill of the whole width
+            line.styles.width = len(self._values)
             line.data = list(self._values)
 
 

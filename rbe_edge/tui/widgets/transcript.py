@@ -10,9 +10,11 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Button, Static
 
-from rbe_edge.store.conversations import StoredMessage
-from rbe_edge.terminal_text import printable
+from rbe_edge.store.stored_message import Attached, StoredMessage
+from rbe_edge.terminal_text import one_line, printable
+from rbe_edge.tui.attachments import parts
 from rbe_edge.tui.widgets.safe_markdown import SafeMarkdown
+from rbe_edge.tui.widgets.welcome import Welcome
 
 _SHOWN = 30  # messages on the screen at first; each is some dozen widgets
 _MOST_SHOWN_CHARACTERS = 40_000  # of one message
@@ -29,29 +31,47 @@ class Note(Static):
 class Said(Vertical):
     """What the person said: plain text, never markup."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, message: StoredMessage) -> None:
         super().__init__(classes="message said")
-        self._text = text
+        self._written = parts(message)
 
     def compose(self) -> ComposeResult:
         yield Static("You", classes="who", markup=False)
-        yield Static(Content(shown(self._text)))
+        yield Static(Content(shown(self._written.said)))
+        if self._written.attached:
+            yield Static(Content(" ").join(_chip(attached) for attached in self._written.attached), classes="chips")
+
+
+def _chip(attached: Attached) -> Content:
+    text = f" {one_line(attached.name, 40)} · {attached.n_characters:,} characters "
+    return Content(text).stylize("$text on $secondary-muted")
 
 
 class Answer(Vertical):
     """What the model said, as Markdown; grows while it is generated."""
 
-    def __init__(self, name: str, text: str = "") -> None:
+    def __init__(self, name: str, text: str = "", place: str = "") -> None:
+        """place: which of the answers to its question this is, such as 2/3; "" where it is the only one."""
         super().__init__(classes="message answer")
         self._model_name = name
+        self._place = place
         self._text = text
         self._waiting: list[str] = []
         self._n_shown = len(text)
         self._not_before = 0.0
 
     def compose(self) -> ComposeResult:
-        yield Static(Content(printable(self._model_name)), classes="who")
+        yield Static(self._who(), classes="who")
         yield SafeMarkdown(shown(self._text))
+
+    def _who(self) -> Content:
+        name = Content(printable(self._model_name))
+        return name + Content(f"  {self._place}") if self._place else name
+
+    def place(self, place: str) -> None:
+        """Which of the answers to its question this is."""
+        self._place = place
+        self.query_one(".who", Static).update(self._who())
 
     async def append(self, text: str, *, now: bool = False) -> None:
         """More of the answer. Shown at once, or with the next piece where showing takes long; `now`: all of it."""
@@ -80,6 +100,11 @@ def shown(text: str) -> str:
     return printable(text) + _CUT * rest
 
 
+def place_of(message: StoredMessage) -> str:
+    """Which of the answers to its question it is, for people."""
+    return f"{message.chosen + 1}/{len(message.answers)}" if message.answers else ""
+
+
 class Transcript(VerticalScroll, can_focus=True):
     """The messages of the open conversation. It stays at the end while that grows, unless it was scrolled."""
 
@@ -88,13 +113,13 @@ class Transcript(VerticalScroll, can_focus=True):
         self._model_name = ""
         self._older: list[StoredMessage] = []
 
-    async def show(self, messages: Sequence[StoredMessage], name: str) -> None:
-        """Another conversation. name: of the model."""
+    async def show(self, messages: Sequence[StoredMessage], name: str, welcome: Welcome) -> None:
+        """Another conversation. name: of the model. welcome: what stands here before anything is said."""
         self._model_name = name
         self._older = list(messages[:-_SHOWN])
         await self.remove_children()
         if not messages:
-            await self.mount(Note(f"A new conversation with {name}. It stays on this device."))
+            await self.mount(welcome)
         await self.mount_all([*self._button(), *map(self._view, messages[-_SHOWN:])])
         self.anchor()
 
@@ -102,7 +127,7 @@ class Transcript(VerticalScroll, can_focus=True):
         return [Button(f"Show {len(self._older)} older messages", id="older", compact=True)] if self._older else []
 
     def _view(self, message: StoredMessage) -> Said | Answer:
-        return Said(message.content) if message.role == "user" else Answer(self._model_name, message.content)
+        return Said(message) if message.role == "user" else Answer(self._model_name, message.content, place_of(message))
 
     async def on_button_pressed(self, event: Button.Pressed) -> None:
         event.stop()
@@ -110,8 +135,10 @@ class Transcript(VerticalScroll, can_focus=True):
         await event.button.remove()
         await self.mount_all([*self._button(), *map(self._view, more)], before=0)
 
-    async def say(self, text: str) -> None:
-        await self.mount(Said(text))
+    async def say(self, message: StoredMessage) -> None:
+        """A message of the person."""
+        await self.query(Welcome).remove()
+        await self.mount(Said(message))
         self.anchor()
 
     async def begin_answer(self) -> Answer:
@@ -119,13 +146,31 @@ class Transcript(VerticalScroll, can_focus=True):
         await self.mount(answer)
         return answer
 
+    async def go_on(self) -> Answer:
+        """The last answer, which grows again; the notes behind it go."""
+        await self.take_back(0)
+        last = self.children[-1] if self.children else None
+        return last if isinstance(last, Answer) else await self.begin_answer()
+
+    async def put(self, message: StoredMessage) -> None:
+        """Another answer in the place of the last one, and of what was noted of that."""
+        await self.take_back(1)
+        await self.add(message)
+
+    async def add(self, message: StoredMessage) -> None:
+        await self.mount(self._view(message))
+        self.anchor()
+
     async def note(self, text: str) -> None:
         await self.mount(Note(text))
 
     async def take_back(self, n_messages: int) -> None:
-        """Removes the last so many messages, and the notes after the first of them."""
+        """Removes the last so many messages, and the notes after the first of them; for 0 the notes at the end."""
         views = list(self.children)
-        while views and n_messages:
+        while views and (n_messages or isinstance(views[-1], Note)):
             view = views.pop()
-            n_messages -= isinstance(view, Said | Answer)
+            is_message = isinstance(view, Said | Answer)
+            n_messages -= is_message
             await view.remove()
+            if is_message and not n_messages:
+                return
