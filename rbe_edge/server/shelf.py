@@ -213,7 +213,7 @@ class Shelf:
     async def _in_stock(self, name: str) -> tuple[str, Path]:
         """As described(), of a name that is not in memory by itself."""
         in_stock = await self._paths()
-        paths = {**in_stock, **{one: held.service.path for one, held in self._held.items()}}
+        paths = {**in_stock, self.first.model_id: self.first.path}
         known = next((one for one in _forms(name) if one in paths), None)
         if known is None:  # a name without what stands behind `:`, where it is one model's
             alike = [one for one in paths if one.rpartition(":")[0] in _forms(name)]
