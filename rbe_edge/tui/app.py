@@ -7,6 +7,7 @@ import gc
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,8 @@ class Client(Conversing):
                 return
         elif isinstance(chosen, Choice):
             path = chosen.path
+            if loaded is not None and path == current:
+                return  # it is open
         else:
             return
         if await self.leave() and await self.open_model(path):
@@ -303,6 +306,8 @@ class Client(Conversing):
         yield SystemCommand("Conversations", "Search, open, rename, delete (Ctrl+O)", self.action_conversations)
         yield SystemCommand("Again", "Another answer to the last question (Ctrl+R)", chat.action_regenerate)
         yield SystemCommand("Go on", "More of the last answer, where it was cut (F8)", chat.action_go_on)
+        yield SystemCommand("Answer before", "To the last question (Alt+Left)", partial(chat.action_turn, -1))
+        yield SystemCommand("Next answer", "To the last question (Alt+Right)", partial(chat.action_turn, 1))
         yield SystemCommand("Edit", "Change the last question (Ctrl+G)", chat.action_edit)
         yield SystemCommand("Copy", "Copy the last answer (F6)", chat.action_copy)
         yield SystemCommand("Export", "To Markdown or JSON (F5)", self.action_export)

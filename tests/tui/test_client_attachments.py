@@ -37,7 +37,10 @@ def test_mentioned_files_stand_behind_the_message(files: Path) -> None:
     assert said.attached == (Attached("notes.txt", 9), Attached("Notes two.md", 7))
     assert said.content == f"{said.said}\n\nmilk\neggs\n\n# Grüße"
     assert written(f"@{files}/docs/a.py @./docs/a.py", files, 1000).content.endswith("a.py\n\nx = 1")  # once
-    for text in ("me@example.com", "ask @alice", "@ notes.txt", "a@notes.txt", "@"):
+    for text in (
+        "me@example.com", "ask @alice", "@ notes.txt", "a@notes.txt", "@", "in @docs", "npm i @types/node",
+        '@app.get("/x")\ndef f(): ...', "@pytest.mark.parametrize('a', [1])", "@property",
+    ):  # fmt: skip
         assert written(text, files, 1000).content == text
     back = parts(StoredMessage("user", said.content, attached=said.attached))
     assert back == said
@@ -47,7 +50,8 @@ def test_mentioned_files_stand_behind_the_message(files: Path) -> None:
     ("text", "why"),
     [
         ("@missing.txt", "there is no file missing.txt; a space behind"),
-        ("@docs/b", "there is no file docs/b"),
+        ("@./docs/b", "there is no file ./docs/b"),
+        ("@~/nowhere!", "there is no file ~/nowhere!"),
         ('@"no such"', "there is no file no such"),
         ("@docs/", "docs is no file"),
         ("@photo.jpg", "photo.jpg is no text in UTF-8"),

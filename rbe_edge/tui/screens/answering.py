@@ -79,7 +79,10 @@ class AnsweringScreen(Screen[None]):
 
     async def again(self) -> None:
         """Another answer to the last question; those before stay, to be turned to."""
-        await self.query_one(Transcript).take_back(min(1, self.chat.ask_again()))
+        n_before = self.chat.ask_again()
+        await self.query_one(Transcript).take_back(min(1, n_before))
+        if n_before == 1:
+            self.tell("the answer before stays: Alt+Left shows it")
         self.begin()
 
     async def go_on(self) -> None:
