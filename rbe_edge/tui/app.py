@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -37,14 +37,17 @@ from rbe_edge.tui.widgets.markdown_content import prepare
 #: Between two readings of the machine.
 READINGS_S = 2.0
 _CLOSING_S = 0.1  # that the engine has to end what it does when Ctrl-C quits
-_INTERRUPTED = 130  # the exit code then; `rbe` ends at once with it
+#: The exit code then.
+INTERRUPTED = 130
 
 
 class Client(Conversing):
-    """The chat client. Make it, run() it; `failure` is then what kept it from starting, where something did."""
+    """The chat client. Make it, run() it; `failure` is then what kept it from starting, where something did. end: gives
+    the terminal back and ends the process, when Ctrl-C quits; None: run() returns."""
 
     CSS_PATH = "app.tcss"
     TITLE = "rbe"
+    end: Callable[[], object] | None = None
     _leaving: Worker[None] | None = None
 
     # ---- start and end ----
@@ -107,7 +110,10 @@ class Client(Conversing):
             for worker in self.workers:
                 if worker is not self._leaving:  # it would write on a screen that goes
                     worker.cancel()
-            self.exit(return_code=_INTERRUPTED if at_once else 0)
+            if at_once:
+                self._end()
+            else:
+                self.exit()
 
     def stop_work(self) -> bool:
         return (isinstance(self.screen, PackScreen) and self.screen.stop()) or self.chat_screen.stop()
@@ -116,7 +122,16 @@ class Client(Conversing):
         if self._leaving is None or self._leaving.is_finished:
             self._leaving = self._quit(at_once=True)
         else:  # it is asked whether to lose what cannot be stored, or the disk is slow
-            self.exit(return_code=_INTERRUPTED)
+            self._end()
+
+    def _end(self) -> None:
+        """What Ctrl-C ends with."""
+        if self.end is None:
+            self.exit(return_code=INTERRUPTED)
+            return
+        if self._driver is not None:
+            self._driver.close()  # when all that is to be written is written
+        self.end()
 
     # ---- models ----
 

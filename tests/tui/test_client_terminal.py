@@ -143,3 +143,27 @@ def test_a_file_that_is_lost_leaves_a_usable_terminal(terminal: Terminal) -> Non
     assert terminal.modes() == before
     terminal.type("echoed")  # by the terminal, which is in its usual mode again
     terminal.sees("echoed")
+
+
+def test_ctrl_c_leaves_a_usable_terminal_and_what_was_said_is_stored(terminal: Terminal) -> None:
+    terminal.start("nowhere.rbe")
+    terminal.sees("left with 1")
+    before = terminal.modes()
+    terminal.start()
+    terminal.sees("new conversation")
+    terminal.type("hello")
+    terminal.press("Enter")
+    terminal.sees("nice to meet you")
+    terminal.press("C-c")
+    terminal.sees("Ctrl+C again quits")
+    while "left with" not in terminal.screen():  # a busy machine may need more than two seconds from press to press
+        terminal.press("C-c")
+        time.sleep(0.3)
+    shown = terminal.sees("left with 130")
+    assert "rbe ·" not in shown and "Traceback" not in shown
+    assert terminal.modes() == before
+    terminal.type("echoed")  # by the terminal, which is in its usual mode again
+    terminal.sees("echoed")
+    terminal.start()
+    terminal.sees("rbe · the demo · hello")
+    terminal.sees("nice to meet you")
