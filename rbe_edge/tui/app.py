@@ -24,7 +24,7 @@ from rbe_edge.tui import messages
 from rbe_edge.tui.conversing import Conversing
 from rbe_edge.tui.engine import model_key
 from rbe_edge.tui.rates import RATES, Rates
-from rbe_edge.tui.screens.conversations_screen import ConversationsScreen
+from rbe_edge.tui.screens.conversations_screen import ConversationsScreen, Picked
 from rbe_edge.tui.screens.dialogs import AskLine
 from rbe_edge.tui.screens.help_screen import HelpScreen
 from rbe_edge.tui.screens.model_screen import Choice, FromHub, ModelScreen
@@ -154,16 +154,18 @@ class Client(Conversing):
                 return  # it is open
         else:
             return
-        if await self.leave() and await self.open_model(path):
-            await self.show_chat(self.fresh())
+        async with self.switching:
+            if await self.leave() and await self.open_model(path):
+                await self.show_chat(self.fresh())
 
     # ---- conversations ----
 
     @on(messages.NewWanted)
     @work
     async def action_new(self) -> None:
-        if await self.leave():
-            await self.show_chat(self.fresh())
+        async with self.switching:
+            if await self.leave():
+                await self.show_chat(self.fresh())
 
     @on(messages.ConversationsWanted)
     @work
@@ -171,9 +173,13 @@ class Client(Conversing):
         picked = await self.push_screen_wait(ConversationsScreen(self.store))
         for deleted in picked.deleted:
             self.states.forget(deleted)
-        here = self.chat_screen.chat.id
         if picked.deleted:
             self.chat_screen.list_conversations()
+        async with self.switching:
+            await self._go_where_picked(picked)
+
+    async def _go_where_picked(self, picked: Picked) -> None:
+        here = self.chat_screen.chat.id
         if picked.chosen is None or picked.chosen == here:
             if here is not None and here in picked.deleted:
                 await self.chat_screen.settle()
@@ -188,10 +194,11 @@ class Client(Conversing):
         await self.go_to(picked.chosen)
 
     @on(messages.ConversationWanted)
-    @work(exclusive=True, group="conversation")
+    @work
     async def _conversation_wanted(self, wanted: messages.ConversationWanted) -> None:
-        if await self.leave():
-            await self.go_to(wanted.conversation)
+        async with self.switching:
+            if wanted.conversation != self.chat_screen.chat.id and await self.leave():
+                await self.go_to(wanted.conversation)
 
     async def _renamed(self, conversation: int) -> None:
         """Shows the title that the open conversation may have been given in the list."""

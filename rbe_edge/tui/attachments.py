@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from rbe_edge.errors import OptionError
 from rbe_edge.store.stored_message import Attached, StoredMessage
-from rbe_edge.terminal_text import one_line, size
+from rbe_edge.terminal_text import one_line, printable, size
 
 _BETWEEN = "\n\n"
 _MENTION = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|(\S+))')
@@ -96,6 +96,8 @@ def offers(text: str, directory: Path) -> list[Offer]:
     shown = f"{folder}/" if "/" in typed else ""
     found = []
     for entry in _entries(_place(shown, directory)):
+        if not _can_be_written(entry.name):
+            continue
         if entry.name.lower().startswith(name.lower()) and (name.startswith(".") or not entry.name.startswith(".")):
             is_folder = entry.is_dir()
             path = f"{shown}{entry.name}" + "/" * is_folder
@@ -117,7 +119,14 @@ def dropped(text: str) -> str:
             return ""
     except (ValueError, OSError, RuntimeError):  # no such quotation, name or home
         return ""
+    if not all(map(_can_be_written, paths)):
+        return ""
     return "".join(_mention(path) for path in paths)
+
+
+def _can_be_written(name: str) -> bool:
+    """A name may hold what would act on the terminal, or end the quotation."""
+    return name == printable(name) and '"' not in name and "\n" not in name and name.isprintable()
 
 
 def _mention(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,14 @@ def test_what_cannot_be_attached_is_told(files: Path, text: str, why: str) -> No
     (files / "long.txt").write_text("a" * 900)
     with pytest.raises(OptionError, match=why):
         written(text, files, 900)
+
+
+def test_names_that_would_act_on_the_terminal_are_not_offered(files: Path) -> None:
+    for name in ("z\x1b[31m.txt", "z\n.txt", 'z".txt', "z\u202e.txt", b"z\xff.txt".decode("utf-8", "surrogateescape")):
+        (files / name).write_text("x")
+        assert dropped(str(files / name)) == "" and dropped(shlex.quote(str(files / name))) == ""
+    (files / "zß.txt").write_text("x")
+    assert [offer.text for offer in offers("@z", files)] == ["@zeros.txt ", "@zß.txt "]
 
 
 def test_paths_that_may_be_meant(files: Path) -> None:
