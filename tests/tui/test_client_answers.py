@@ -10,6 +10,7 @@ from rbe_edge.runtime.session import Session
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
 from rbe_edge.tui.engine import Engine, Feed, Outcome, Question
 from rbe_edge.tui.open_chat import OpenChat
+from rbe_edge.tui.widgets.prompt_area import PromptArea
 
 
 class Said(Engine):
@@ -82,6 +83,12 @@ async def test_earlier_answers_are_kept_and_turned_to(tmp_path: Path) -> None:
             await it.sees("the demo 3/3", "third", "said nothing")  # the latest counts again
             await it.press("alt+left", "alt+left")
             await it.sees("the demo 1/3", "first")
+            prompt = it.client.screen.query_one(PromptArea)
+            await it.type("one two")
+            await it.press("alt+left")  # where something is written it moves by words
+            assert prompt.cursor_location == (0, 4)
+            await it.press("alt+right")
+            assert prompt.cursor_location == (0, 7) and it.said == ["q", "first"]
         engine = Said("next")
         async with client(store=store, engine=engine) as it:
             await it.sees("the demo 1/3", "first")
