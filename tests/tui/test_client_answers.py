@@ -100,6 +100,19 @@ async def test_earlier_answers_are_kept_and_turned_to(tmp_path: Path) -> None:
             assert answers == ("first", "second and more", "third")
 
 
+@played
+async def test_an_answer_that_comes_again_is_kept_once() -> None:
+    async with client(engine=Said("one", "two", "one", "one", "two")) as it:
+        await it.say("q")
+        for place, told in (("2/2", ""), ("1/2", "the same again"), ("1/2", "the same again")):
+            await it.press("ctrl+r")
+            await it.finished()
+            await it.sees(f"the demo {place}", told)
+        await it.press("ctrl+n")
+        await it.say("p")
+        assert it.said == ["p", "two"] and "same again" not in it.text()
+
+
 def test_a_new_answer_replaces_none_before_it_says_something() -> None:
     chat = OpenChat(ConversationStore(None))
     chat.add("user", "q")
