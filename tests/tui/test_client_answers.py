@@ -5,28 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from driving import client, played
+from engines import Said
 
-from rbe_edge.runtime.session import Session
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
-from rbe_edge.tui.engine import Engine, Feed, Outcome, Question
 from rbe_edge.tui.open_chat import OpenChat
 from rbe_edge.tui.widgets.prompt_area import PromptArea
-
-
-class Said(Engine):
-    """Says these texts in turn, and keeps what it was asked."""
-
-    def __init__(self, *texts: str) -> None:
-        super().__init__()
-        self.texts = list(texts)
-        self.questions: list[Question] = []
-
-    def attempt(self, session: Session, question: Question, feed: Feed) -> Outcome:
-        self.questions.append(question)
-        text = self.texts.pop(0)
-        if text:
-            feed.put(text, 7)
-        return Outcome(text, None, 0, None)
 
 
 @played

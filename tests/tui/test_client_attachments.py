@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from driving import client, played
-from test_client_answers import Said
+from engines import Said
 from textual import events
 
 from rbe_edge.errors import OptionError

@@ -19,12 +19,10 @@ from pathlib import Path
 
 import pytest
 from driving import client, played
-from test_client_terminal import Terminal, terminal
+from terminals import Terminal
 
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
 from rbe_edge.tui.clipboard import MOST_OSC_52, deliver
-
-assert terminal  # the fixture
 
 
 def osc_52(text: str) -> str:

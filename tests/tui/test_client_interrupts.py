@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from driving import Driver, client, played
-from test_client_screens import Halted
+from engines import Halted
 from textual.widgets import Input
 from textual.widgets.text_area import Selection
 
