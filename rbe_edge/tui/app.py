@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from rbe_edge.tui import messages
 from rbe_edge.tui.conversing import Conversing
 from rbe_edge.tui.engine import model_key
 from rbe_edge.tui.rates import RATES, Rates
-from rbe_edge.tui.screens.conversations_screen import ConversationsScreen
+from rbe_edge.tui.screens.conversations_screen import ConversationsScreen, Picked
 from rbe_edge.tui.screens.dialogs import AskLine
 from rbe_edge.tui.screens.help_screen import HelpScreen
 from rbe_edge.tui.screens.model_screen import Choice, FromHub, ModelScreen
@@ -36,14 +37,17 @@ from rbe_edge.tui.widgets.markdown_content import prepare
 #: Between two readings of the machine.
 READINGS_S = 2.0
 _CLOSING_S = 0.1  # that the engine has to end what it does when Ctrl-C quits
-_INTERRUPTED = 130  # the exit code then; `rbe` ends at once with it
+#: The exit code then.
+INTERRUPTED = 130
 
 
 class Client(Conversing):
-    """The chat client. Make it, run() it; `failure` is then what kept it from starting, where something did."""
+    """The chat client. Make it, run() it; `failure` is then what kept it from starting, where something did. end: gives
+    the terminal back and ends the process, when Ctrl-C quits; None: run() returns."""
 
     CSS_PATH = "app.tcss"
     TITLE = "rbe"
+    end: Callable[[], object] | None = None
     _leaving: Worker[None] | None = None
 
     # ---- start and end ----
@@ -106,7 +110,10 @@ class Client(Conversing):
             for worker in self.workers:
                 if worker is not self._leaving:  # it would write on a screen that goes
                     worker.cancel()
-            self.exit(return_code=_INTERRUPTED if at_once else 0)
+            if at_once:
+                self._end()
+            else:
+                self.exit()
 
     def stop_work(self) -> bool:
         return (isinstance(self.screen, PackScreen) and self.screen.stop()) or self.chat_screen.stop()
@@ -115,7 +122,16 @@ class Client(Conversing):
         if self._leaving is None or self._leaving.is_finished:
             self._leaving = self._quit(at_once=True)
         else:  # it is asked whether to lose what cannot be stored, or the disk is slow
-            self.exit(return_code=_INTERRUPTED)
+            self._end()
+
+    def _end(self) -> None:
+        """What Ctrl-C ends with."""
+        if self.end is None:
+            self.exit(return_code=INTERRUPTED)
+            return
+        if self._driver is not None:
+            self._driver.close()  # when all that is to be written is written
+        self.end()
 
     # ---- models ----
 
@@ -134,18 +150,22 @@ class Client(Conversing):
                 return
         elif isinstance(chosen, Choice):
             path = chosen.path
+            if loaded is not None and path == current:
+                return  # it is open
         else:
             return
-        if await self.leave() and await self.open_model(path):
-            await self.show_chat(self.fresh())
+        async with self.switching:
+            if await self.leave() and await self.open_model(path):
+                await self.show_chat(self.fresh())
 
     # ---- conversations ----
 
     @on(messages.NewWanted)
     @work
     async def action_new(self) -> None:
-        if await self.leave():
-            await self.show_chat(self.fresh())
+        async with self.switching:
+            if await self.leave():
+                await self.show_chat(self.fresh())
 
     @on(messages.ConversationsWanted)
     @work
@@ -153,9 +173,13 @@ class Client(Conversing):
         picked = await self.push_screen_wait(ConversationsScreen(self.store))
         for deleted in picked.deleted:
             self.states.forget(deleted)
-        here = self.chat_screen.chat.id
         if picked.deleted:
             self.chat_screen.list_conversations()
+        async with self.switching:
+            await self._go_where_picked(picked)
+
+    async def _go_where_picked(self, picked: Picked) -> None:
+        here = self.chat_screen.chat.id
         if picked.chosen is None or picked.chosen == here:
             if here is not None and here in picked.deleted:
                 await self.chat_screen.settle()
@@ -170,10 +194,11 @@ class Client(Conversing):
         await self.go_to(picked.chosen)
 
     @on(messages.ConversationWanted)
-    @work(exclusive=True, group="conversation")
+    @work
     async def _conversation_wanted(self, wanted: messages.ConversationWanted) -> None:
-        if await self.leave():
-            await self.go_to(wanted.conversation)
+        async with self.switching:
+            if wanted.conversation != self.chat_screen.chat.id and await self.leave():
+                await self.go_to(wanted.conversation)
 
     async def _renamed(self, conversation: int) -> None:
         """Shows the title that the open conversation may have been given in the list."""
@@ -303,6 +328,8 @@ class Client(Conversing):
         yield SystemCommand("Conversations", "Search, open, rename, delete (Ctrl+O)", self.action_conversations)
         yield SystemCommand("Again", "Another answer to the last question (Ctrl+R)", chat.action_regenerate)
         yield SystemCommand("Go on", "More of the last answer, where it was cut (F8)", chat.action_go_on)
+        yield SystemCommand("Answer before", "To the last question (Alt+Left)", partial(chat.action_turn, -1))
+        yield SystemCommand("Next answer", "To the last question (Alt+Right)", partial(chat.action_turn, 1))
         yield SystemCommand("Edit", "Change the last question (Ctrl+G)", chat.action_edit)
         yield SystemCommand("Copy", "Copy the last answer (F6)", chat.action_copy)
         yield SystemCommand("Export", "To Markdown or JSON (F5)", self.action_export)

@@ -15,12 +15,19 @@ from urllib.parse import unquote, urlsplit
 
 from rbe_edge.errors import OptionError
 from rbe_edge.store.stored_message import Attached, StoredMessage
-from rbe_edge.terminal_text import one_line, size
+from rbe_edge.terminal_text import one_line, printable, size
 
 _BETWEEN = "\n\n"
 _MENTION = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|(\S+))')
 _BEING_WRITTEN = re.compile(r'(?<!\S)@(?:"([^"\n]*)|([^\s"]*))$')
-_LOOKS_LIKE_A_FILE = re.compile(r".*\.[A-Za-z0-9]{1,5}")
+# A path beyond doubt where there is no such file. Code that is pasted is full of @app.get("/") and @scope/name.
+_MEANS_A_FILE = re.compile(
+    r"(~|\.{1,2})?/[\w./~+-]+"
+    r"|[\w./~+-]+\.(txt|md|rst|tex|csv|tsv|json|jsonl|toml|yaml|yml|ini|cfg|log|xml|html|css|js|ts|py|c|h|cpp|rs|go|java"
+    r"|sh|pdf|docx?|xlsx?|png|jpe?g)",
+    re.IGNORECASE,
+)
+_ENDINGS = ".,;:!?)'\""
 _MOST_LISTED = 5000  # of a directory
 
 
@@ -46,8 +53,8 @@ def written(text: str, directory: Path, most: int) -> Written:
     """The message with the files that it mentions, from the disk. directory: where relative paths begin. most:
     characters in all.
 
-    Raises OptionError for a file that is missing, no text, or too large; a word behind an @ that looks like no path
-    stays a word."""
+    Raises OptionError for a file that is missing, no text, or too large; a word behind an @ that need not mean a
+    file stays a word."""
     parts, attached = [text], []
     for path in _mentioned(text, directory):
         content = _text_of(path, most)
@@ -89,6 +96,8 @@ def offers(text: str, directory: Path) -> list[Offer]:
     shown = f"{folder}/" if "/" in typed else ""
     found = []
     for entry in _entries(_place(shown, directory)):
+        if not _can_be_written(entry.name):
+            continue
         if entry.name.lower().startswith(name.lower()) and (name.startswith(".") or not entry.name.startswith(".")):
             is_folder = entry.is_dir()
             path = f"{shown}{entry.name}" + "/" * is_folder
@@ -110,7 +119,14 @@ def dropped(text: str) -> str:
             return ""
     except (ValueError, OSError, RuntimeError):  # no such quotation, name or home
         return ""
+    if not all(map(_can_be_written, paths)):
+        return ""
     return "".join(_mention(path) for path in paths)
+
+
+def _can_be_written(name: str) -> bool:
+    """A name may hold what would act on the terminal, or end the quotation."""
+    return name == printable(name) and '"' not in name and "\n" not in name and name.isprintable()
 
 
 def _mention(path: str) -> str:
@@ -130,17 +146,18 @@ def _place(path: str, directory: Path) -> Path:
 
 
 def _mentioned(text: str, directory: Path, *, missing: bool = True) -> list[Path]:
-    """Raises OptionError for what looks like a file and is not there, unless not `missing`."""
+    """Raises OptionError for what can only mean a file and is not there, unless not `missing`."""
     found: list[Path] = []
     for quoted, bare in _MENTION.findall(text):
         named = quoted or bare
-        tries = dict.fromkeys((named, named.rstrip(".,;:!?)'\"")))
-        path = next((path for name in tries if name and (path := _place(name, directory)).exists()), None)
-        if path is not None:
-            if path not in found:
-                found.append(path)
-        elif missing and (quoted or "/" in bare or _LOOKS_LIKE_A_FILE.fullmatch(bare)):
-            raise OptionError(f"there is no file {one_line(named, 60)}; a space behind the @ makes it a mere word")
+        tries = [name for name in dict.fromkeys((named, named.rstrip(_ENDINGS))) if name]
+        meant = bool(quoted) or any(_MEANS_A_FILE.fullmatch(name) for name in tries)
+        path = next((path for name in tries if (path := _place(name, directory)).exists()), None)
+        if path is None:
+            if missing and meant:
+                raise OptionError(f"there is no file {one_line(named, 60)}; a space behind the @ makes it a mere word")
+        elif (meant or named.endswith("/") or path.is_file()) and path not in found:
+            found.append(path)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class Conversing(Frame):
         self.engine = engine
         self.states = KeptStates(engine, states or StateFiles(None))
         self.base_generation = start.generation
+        self.switching = asyncio.Lock()  # of the conversation or the model: one after the other
         self.rates = Rates()
         self.failure: RbeError | None = None
         self.chat_screen = ChatScreen(OpenChat(store), engine, self._generation, stored=not warning)

@@ -120,6 +120,16 @@ class OpenChat:
         self._at = last.chosen
         return last.content.rstrip()
 
+    def is_said_again(self) -> bool:
+        """Whether the last answer is one that was given before, which then counts; it is kept once."""
+        last = self._last_answer()
+        if last is None or not last.answers or last.answers.index(last.content) == last.chosen:
+            return False
+        answers = [answer for number, answer in enumerate(last.answers) if number != last.chosen]
+        self.cut(len(self.messages) - 1)
+        self._put(answers, answers.index(last.content))
+        return True
+
     def turn(self, direction: int) -> StoredMessage | None:
         """The next or the one before of the answers to the last question counts from now on, and is given; None where
         there is none in that direction."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import termios
+from collections.abc import Callable
 from contextlib import suppress
 
 from rbe_edge.machine import sensors
@@ -9,7 +13,7 @@ from rbe_edge.runtime.faults import restored_terminal
 from rbe_edge.store import places
 from rbe_edge.store.conversations import ConversationStore, StoreError
 from rbe_edge.store.states import StateFiles
-from rbe_edge.tui.app import Client
+from rbe_edge.tui.app import INTERRUPTED, Client
 from rbe_edge.tui.engine import Engine
 from rbe_edge.tui.start import Start
 
@@ -39,8 +43,25 @@ def run_client(start: Start, *, verify: bool = True, template: str | None = None
             states.sweep(store.ids())
         engine = Engine(verify=verify, template=template, power=sensors.measuring(), choice=start.power)
         client = Client(start, store, engine, states=states, warning=warning)
+        client.end = _ending()
         with restored_terminal(_LEAVE):
             client.run()
         if client.failure is not None:
             raise client.failure
         return client.return_code or 0
+
+
+def _ending() -> Callable[[], None]:
+    """What gives the terminal back as it is now, and ends the process at once. Textual waits up to 0.2 s for its thread
+    that reads keys; what is to be kept is on the disk by then."""
+    terminal = sys.__stderr__.fileno() if sys.__stderr__ is not None else 2  # which Textual writes to
+    before = termios.tcgetattr(0) if os.isatty(0) else None
+
+    def end() -> None:
+        with suppress(OSError, termios.error):
+            if before is not None:
+                termios.tcsetattr(0, termios.TCSANOW, before)
+            os.write(terminal, _LEAVE)
+        os._exit(INTERRUPTED)
+
+    return end

@@ -5,27 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from driving import client, played
+from engines import Said
 
-from rbe_edge.runtime.session import Session
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
-from rbe_edge.tui.engine import Engine, Feed, Outcome, Question
 from rbe_edge.tui.open_chat import OpenChat
-
-
-class Said(Engine):
-    """Says these texts in turn, and keeps what it was asked."""
-
-    def __init__(self, *texts: str) -> None:
-        super().__init__()
-        self.texts = list(texts)
-        self.questions: list[Question] = []
-
-    def attempt(self, session: Session, question: Question, feed: Feed) -> Outcome:
-        self.questions.append(question)
-        text = self.texts.pop(0)
-        if text:
-            feed.put(text, 7)
-        return Outcome(text, None, 0, None)
+from rbe_edge.tui.widgets.prompt_area import PromptArea
 
 
 @played
@@ -82,6 +66,12 @@ async def test_earlier_answers_are_kept_and_turned_to(tmp_path: Path) -> None:
             await it.sees("the demo 3/3", "third", "said nothing")  # the latest counts again
             await it.press("alt+left", "alt+left")
             await it.sees("the demo 1/3", "first")
+            prompt = it.client.screen.query_one(PromptArea)
+            await it.type("one two")
+            await it.press("alt+left")  # where something is written it moves by words
+            assert prompt.cursor_location == (0, 4)
+            await it.press("alt+right")
+            assert prompt.cursor_location == (0, 7) and it.said == ["q", "first"]
         engine = Said("next")
         async with client(store=store, engine=engine) as it:
             await it.sees("the demo 1/3", "first")
@@ -91,6 +81,19 @@ async def test_earlier_answers_are_kept_and_turned_to(tmp_path: Path) -> None:
             assert it.said == ["q", "first", "more", "next"]
             answers = store.load(it.chat.id).messages[1].answers
             assert answers == ("first", "second and more", "third")
+
+
+@played
+async def test_an_answer_that_comes_again_is_kept_once() -> None:
+    async with client(engine=Said("one", "two", "one", "one", "two")) as it:
+        await it.say("q")
+        for place, told in (("2/2", ""), ("1/2", "the same again"), ("1/2", "the same again")):
+            await it.press("ctrl+r")
+            await it.finished()
+            await it.sees(f"the demo {place}", told)
+        await it.press("ctrl+n")
+        await it.say("p")
+        assert it.said == ["p", "two"] and "same again" not in it.text()
 
 
 def test_a_new_answer_replaces_none_before_it_says_something() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 from driving import client, played
-from test_client_answers import Said
+from engines import Said
 from textual import events
 
 from rbe_edge.errors import OptionError
@@ -37,7 +38,10 @@ def test_mentioned_files_stand_behind_the_message(files: Path) -> None:
     assert said.attached == (Attached("notes.txt", 9), Attached("Notes two.md", 7))
     assert said.content == f"{said.said}\n\nmilk\neggs\n\n# Grüße"
     assert written(f"@{files}/docs/a.py @./docs/a.py", files, 1000).content.endswith("a.py\n\nx = 1")  # once
-    for text in ("me@example.com", "ask @alice", "@ notes.txt", "a@notes.txt", "@"):
+    for text in (
+        "me@example.com", "ask @alice", "@ notes.txt", "a@notes.txt", "@", "in @docs", "npm i @types/node",
+        '@app.get("/x")\ndef f(): ...', "@pytest.mark.parametrize('a', [1])", "@property",
+    ):  # fmt: skip
         assert written(text, files, 1000).content == text
     back = parts(StoredMessage("user", said.content, attached=said.attached))
     assert back == said
@@ -47,7 +51,8 @@ def test_mentioned_files_stand_behind_the_message(files: Path) -> None:
     ("text", "why"),
     [
         ("@missing.txt", "there is no file missing.txt; a space behind"),
-        ("@docs/b", "there is no file docs/b"),
+        ("@./docs/b", "there is no file ./docs/b"),
+        ("@~/nowhere!", "there is no file ~/nowhere!"),
         ('@"no such"', "there is no file no such"),
         ("@docs/", "docs is no file"),
         ("@photo.jpg", "photo.jpg is no text in UTF-8"),
@@ -63,6 +68,14 @@ def test_what_cannot_be_attached_is_told(files: Path, text: str, why: str) -> No
     (files / "long.txt").write_text("a" * 900)
     with pytest.raises(OptionError, match=why):
         written(text, files, 900)
+
+
+def test_names_that_would_act_on_the_terminal_are_not_offered(files: Path) -> None:
+    for name in ("z\x1b[31m.txt", "z\n.txt", 'z".txt', "z\u202e.txt", b"z\xff.txt".decode("utf-8", "surrogateescape")):
+        (files / name).write_text("x")
+        assert dropped(str(files / name)) == "" and dropped(shlex.quote(str(files / name))) == ""
+    (files / "zß.txt").write_text("x")
+    assert [offer.text for offer in offers("@z", files)] == ["@zeros.txt ", "@zß.txt "]
 
 
 def test_paths_that_may_be_meant(files: Path) -> None:

@@ -19,11 +19,10 @@ from pathlib import Path
 
 import pytest
 from driving import client, played
-from test_client_terminal import Terminal, terminal
+from terminals import Terminal
 
+from rbe_edge.store.conversations import ConversationStore, StoredMessage
 from rbe_edge.tui.clipboard import MOST_OSC_52, deliver
-
-assert terminal  # the fixture
 
 
 def osc_52(text: str) -> str:
@@ -83,6 +82,20 @@ async def test_the_client_sends_and_tells() -> None:
         it.client.copy_to_clipboard("a" * 100_000)
         await it.told("not copied: 100,000 bytes")
         assert len(sent) == 1
+
+
+@played
+async def test_lists_are_selected_as_they_are_shown() -> None:
+    store = ConversationStore(None)
+    answer = "- [ ] milk\n- [x] " + "eggs and " * 20 + "flour"
+    store.write(store.new("m"), 0, [StoredMessage("user", "q"), StoredMessage("assistant", answer)])
+    async with client(store=store) as it:
+        await it.sees("☑ eggs")
+        it.client.screen.text_select_all()
+        await it.press("ctrl+c")
+        lines = it.client.clipboard.splitlines()
+        assert "☐ milk" in lines and any(line.startswith("☑ eggs and eggs") for line in lines)
+        assert any(line.startswith("  ") and line.endswith("and flour") for line in lines)
 
 
 @contextmanager

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from driving import client, played
-from test_client_answers import Said
-from test_client_screens import Halted
+from engines import Halted, Said
 
 from rbe_edge.errors import OptionError
 from rbe_edge.machine.power import Mode

@@ -331,7 +331,10 @@ async def test_the_window_changes_while_it_answers() -> None:
         for size in ((60, 20), (30, 8), (120, 40), (80, 24)):
             await it.pilot.resize_terminal(*size)
             await it.until(lambda size=size: it.client.size == size, "the window stayed")
-            assert prompt.region.bottom <= size[1] and prompt.region.right <= size[0]
+            await it.until(
+                lambda size=size: prompt.region.bottom <= size[1] and prompt.region.right <= size[0],
+                "there is no room to write",
+            )
         await it.press("escape")
         await it.finished()
         assert len(it.said) == 2 and it.said[1].split()[-1] in it.text()

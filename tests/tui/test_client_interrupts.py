@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from driving import Driver, client, played
-from test_client_screens import Halted
+from engines import Halted
 from textual.widgets import Input
 from textual.widgets.text_area import Selection
 
@@ -116,7 +116,7 @@ async def test_packing_is_stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 @played
-async def test_a_model_that_is_being_opened_is_not_waited_for() -> None:
+async def test_a_model_that_is_being_opened_is_not_waited_for(tiny_model: Path) -> None:
     opens = threading.Event()
     opened = 0
 
@@ -127,8 +127,10 @@ async def test_a_model_that_is_being_opened_is_not_waited_for() -> None:
             opens.wait(30)
 
     try:
-        async with client(engine=Engine(observe=observe)) as it:
-            await it.press("f3", "enter")
+        async with client(engine=Engine(observe=observe), directory=tiny_model.parent) as it:
+            await it.press("f3")
+            await it.sees(tiny_model.name)
+            await it.press("down", "enter")
             await it.until(lambda: opened == 2, "no other model is opened")
             await it.press("ctrl+c")
             await it.told("Ctrl+C again quits")

@@ -257,6 +257,7 @@ async def test_the_open_model_is_in_the_list_wherever_it_lies(tiny_model: Path, 
     async with client(model=tmp_path / "elsewhere.rbe", directory=tmp_path / "models") as it:
         await it.press("f3")
         await it.sees("• elsewhere.rbe")
+        loaded = it.client.engine.loaded
         await it.press("enter")  # it is the marked one
         await it.until(lambda: it.client.screen is it.client.chat_screen, "the list stayed")
-        assert it.client.engine.loaded is not None and it.client.engine.loaded.path is not None
+        assert it.client.engine.loaded is loaded and loaded is not None and loaded.path is not None

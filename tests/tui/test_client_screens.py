@@ -7,23 +7,21 @@ RBE_WRITE_SCREENS=1 python -m pytest tests/tui/test_client_screens.py
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 
 import pytest
 from driving import Driver, client, played
+from engines import Halted
 from snapshots import WRITES, cells, check_image, differences, drawn
 from textual.widgets import Input
 
 from rbe_edge.machine import sensors
 from rbe_edge.runtime import fit
-from rbe_edge.runtime.session import Session
 from rbe_edge.sources import hub
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
 from rbe_edge.tui import app
 from rbe_edge.tui.catalogue import Details
-from rbe_edge.tui.engine import Engine, Feed, Outcome, Question
 from rbe_edge.tui.room import Need, Plan
 from rbe_edge.tui.screens import model_screen, pack_screen
 from rbe_edge.tui.screens.model_screen import Choice
@@ -35,23 +33,6 @@ MARKDOWN = (
     "# Heading\n\nSome *emphasis*, **strong** and `code`.\n\n- one\n- two\n\n1. first\n\n"
     "| a | b |\n|---|---|\n| left | right |\n\n```python\nprint('hello')\n```\n\n> quoted"
 )
-
-
-class Halted(Engine):
-    """An engine whose answer comes half, and then no further until it is stopped."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.halt = threading.Event()
-
-    def attempt(self, session: Session, question: Question, feed: Feed) -> Outcome:
-        feed.put("Once upon a time there was a battery that", 41)
-        self.halt.wait(30)
-        return Outcome("Once upon a time there was a battery that", None, 0, None)
-
-    def stop(self) -> None:
-        super().stop()
-        self.halt.set()
 
 
 def conversations() -> ConversationStore:

@@ -10,6 +10,7 @@ from textual.widgets import OptionList
 from rbe_edge.store.conversations import ConversationStore, StoredMessage
 from rbe_edge.tui.rates import Rates
 from rbe_edge.tui.widgets.prompt_area import PromptArea
+from rbe_edge.tui.widgets.sidebar import Sidebar
 from rbe_edge.tui.widgets.welcome import Welcome
 
 WIDE = (140, 40)
@@ -87,6 +88,24 @@ async def test_conversations_beside_the_open_one() -> None:
         await it.sees("Conversations another • hello")
         await it.press("ctrl+o", "ctrl+d", "y", "escape")
         await it.until(lambda: chats.option_count == 1, "a deleted conversation is in the list")
+
+
+@played
+async def test_conversations_are_switched_one_after_the_other() -> None:
+    store = ConversationStore(None)
+    ids = [store.new(f"title {number}") for number in range(6)]
+    for number in ids:
+        store.write(number, 0, [StoredMessage("user", f"q{number}"), StoredMessage("assistant", f"a{number}")])
+    async with client(size=WIDE, store=store) as it:
+        screen = it.client.chat_screen
+        for number in (*ids, ids[0], ids[3]):  # faster than they open
+            screen.post_message(Sidebar.Chosen(number))
+        screen.action_want("new")
+        screen.post_message(Sidebar.Chosen(ids[2]))
+        await it.until(lambda: it.chat.id == ids[2], "it was not opened")
+        await it.sees(f"q{ids[2]}", f"a{ids[2]}")
+        await it.settled()
+        assert it.chat.id == ids[2] and len(screen.query(".message")) == 2
 
 
 @played

@@ -22,6 +22,7 @@ from rbe_edge.tui.widgets.transcript import Answer, Transcript, place_of
 
 _FLUSH_S = 0.05  # pieces are shown together, so that drawing leaves time for typing
 _FORGOTTEN = "The context is full: the model no longer sees the oldest messages. F2 makes it larger."
+_AGAIN = "The model says the same again. F2 sets the temperature: with more of it answers vary."
 _ENOUGH = 16  # tokens, that an answer's speed says something
 _AUTOSAVE_S = 5.0  # a long answer is stored while it grows
 
@@ -79,7 +80,10 @@ class AnsweringScreen(Screen[None]):
 
     async def again(self) -> None:
         """Another answer to the last question; those before stay, to be turned to."""
-        await self.query_one(Transcript).take_back(min(1, self.chat.ask_again()))
+        n_before = self.chat.ask_again()
+        await self.query_one(Transcript).take_back(min(1, n_before))
+        if n_before == 1:
+            self.tell("the answer before stays: Alt+Left shows it")
         self.begin()
 
     async def go_on(self) -> None:
@@ -113,6 +117,7 @@ class AnsweringScreen(Screen[None]):
         await growing
         await view.append(feed.take(), now=True)
         chat.say(begun + outcome.text)
+        again = not begun and bool(outcome.text.strip()) and chat.is_said_again()
         await self._show_answer(view, said=bool((begun + outcome.text).strip()))
         self.rate = outcome.statistics.tokens_per_second if outcome.statistics is not None else 0.0
         self.joules_per_token = outcome.joules_per_token
@@ -124,6 +129,8 @@ class AnsweringScreen(Screen[None]):
             chat.forget(asked, outcome.n_forgotten)
             await transcript.note(_FORGOTTEN)
         ending = _ending(outcome, stopped=feed.stopped, goes_on=bool(begun))
+        if again:
+            await transcript.note(_AGAIN)
         if ending is not None:
             await transcript.note(ending)
         await self._store()

@@ -189,6 +189,16 @@ class AskingScreen(AnsweringScreen):
             self.leave_edit()
             await self.go_on()
 
+    async def action_turn_or_move(self, direction: int) -> None:
+        """Where something is written a word to the left or the right, as elsewhere on a Mac; else action_turn()."""
+        prompt = self.query_one(PromptArea)
+        if not (prompt.has_focus and prompt.text):
+            await self.action_turn(direction)
+        elif direction < 0:
+            prompt.action_cursor_word_left()
+        else:
+            prompt.action_cursor_word_right()
+
     async def action_turn(self, direction: int) -> None:
         if not self.busy:
             await self.turn(direction)

@@ -61,8 +61,8 @@ class ChatScreen(AskingScreen):
         Binding("f6", "copy", "Copy", show=False, priority=True),
         Binding("f7", "want('power')", "Power", show=False, priority=True),
         Binding("f8", "go_on", "Go on", show=False, priority=True),
-        Binding("alt+left", "turn(-1)", "Answer before", show=False, priority=True),
-        Binding("alt+right", "turn(1)", "Next answer", show=False, priority=True),
+        Binding("alt+left", "turn_or_move(-1)", "Answer before", show=False, priority=True),
+        Binding("alt+right", "turn_or_move(1)", "Next answer", show=False, priority=True),
         Binding("pageup", "scroll(-1)", "Scroll up", show=False, priority=True),
         Binding("pagedown", "scroll(1)", "Scroll down", show=False, priority=True),
     ]

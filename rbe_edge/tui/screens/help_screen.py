@@ -50,7 +50,7 @@ class HelpScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,q", "dismiss(None)", "Back", key_display="Esc")]
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="window"):
+        with Vertical(classes="window long"):
             yield Static("Keys", classes="heading")
             with VerticalScroll():
                 yield Static(_table(KEYS))

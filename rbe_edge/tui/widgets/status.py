@@ -69,7 +69,9 @@ class Plot(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static(Content(f"{self._what}: nothing yet"), classes="caption")
-        yield Sparkline([], summary_function=max)
+        line = Sparkline([], summary_function=max)
+        line.visible = False  # it would be drawn from end to end
+        yield line
 
     @property
     def empty(self) -> bool:
@@ -85,7 +87,9 @@ class Plot(Vertical):
         self.caption(f"{value:.1f} ({low:.1f} to {high:.1f})")
         for line in self.query(Sparkline):  # a column for each value: two do not make a hill of the whole width
             line.styles.width = len(self._values)
-            line.data = list(self._values)
+            # Of one value alone Textual makes a block; a line is as high as the lowest value.
+            line.data = list(self._values) if len(self._values) > 1 else [value, value]
+            line.visible = True
 
 
 class Meters(Horizontal):
