@@ -16,7 +16,7 @@ BACKWARD_WINDOW = 128
 
 @dataclass(frozen=True)
 class Effort:
-    """tokens: of the calibration text, at most; a quick one takes windows from all of the first N_TOKENS.
+    """tokens: of the calibration text, at most, in windows from all of its first `reach` tokens.
     scored_tokens: on which `checked` matrices are measured (sensitivity.py), and scored_bytes that their predictions
     may take. quick: one run of the model gives statistics and estimates (survey.py), and the encoder searches each
     lane less (docs/codec.md, "Tail-biting"); else a backward pass does (curvature.py). damping: of E[x x^T] in a quick
@@ -32,23 +32,21 @@ class Effort:
     damping: float = 0.0
 
     def windows(self, model: Path, text: str) -> list[Sequence[int]]:
-        """Of the text, as read_windows() gives and raises."""
-        if not self.quick:
-            return read_windows(model, text, self.tokens, BACKWARD_WINDOW)
-        windows = read_windows(model, text, self.reach, WINDOW)
+        """Of the text, as read_windows() gives and raises, from all of what calibrates."""
+        windows = read_windows(model, text, self.reach, WINDOW if self.quick else BACKWARD_WINDOW)
         n = -(-self.tokens // max(map(len, windows)))
         return [windows[number * len(windows) // n] for number in range(min(n, len(windows)))]
 
     @property
     def reach(self) -> int:
         """Tokens of the text behind which nothing calibrates."""
-        return N_TOKENS if self.quick else self.tokens
+        return max(self.tokens, N_TOKENS)
 
     @property
     def settings(self) -> str:
         """What the statistics of a text depend on besides the text."""
         window = WINDOW if self.quick else BACKWARD_WINDOW
-        return f"{self.damping} {self.tokens} {window} {MAX_PASS_TOKENS} {self.quick} begun"
+        return f"{self.damping} {self.tokens} {window} {MAX_PASS_TOKENS} {self.quick} begun, from all"
 
 
 EFFORTS: Mapping[str, Effort] = {
