@@ -31,8 +31,8 @@ class Effort:
     scored_bytes: int = 0
     damping: float = 0.0
 
-    def windows(self, model: Path, text: str) -> list[Sequence[int]]:
-        """Of the text, as read_windows() gives and raises."""
+    def windows(self, model: Path, text: str | Sequence[int]) -> list[Sequence[int]]:
+        """Of the text, or of its tokens, as read_windows() gives and raises."""
         if not self.quick:
             return read_windows(model, text, self.tokens, BACKWARD_WINDOW)
         windows = read_windows(model, text, self.reach, WINDOW)
