@@ -237,6 +237,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_session_govern": (_STATUS, [_SESSION, _GOVERNOR]),
     "rbe_batch_govern": (_STATUS, [_BATCH, _GOVERNOR]),
     "rbe_mode_get_limits": (_STATUS, [_U32, ctypes.POINTER(ModeLimits)]),
+    "rbe_mode_get_workers": (_STATUS, [_U32, _U32, ctypes.POINTER(Workers)]),
     "rbe_batch_follow_sessions": (_STATUS, [_BATCH, _U32]),
     "rbe_model_effort_bytes": (_STATUS, [_MODEL, ctypes.POINTER(Effort), ctypes.POINTER(ctypes.c_uint64)]),
     "rbe_chat_detect": (_STATUS, [ctypes.c_char_p, _SIZE, ctypes.POINTER(ctypes.c_char_p)]),

@@ -32,10 +32,9 @@ from rbe_edge.format.modes import Mode as TableMode
 from rbe_edge.format.replacing import replace_parts
 from rbe_edge.machine.power import Mode, Power
 from rbe_edge.runtime.effort import Effort
-from rbe_edge.runtime.governor import Governor
+from rbe_edge.runtime.governor import Governor, mode_workers
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.session import Session
-from rbe_edge.runtime.threads import Workers
 
 CHANGES = 200
 STEADY = 6  # tokens behind a change; the mode's median is of the last ones of all its visits
@@ -55,18 +54,12 @@ def order() -> Iterator[Mode]:
                     return
 
 
-def workers(mode: Mode, threads: int) -> Workers:
-    """Those of native/src/governor/governor.c."""
-    divisor, sleep, slow = {0: (1, False, False), 1: (2, True, False), 2: (2, True, True), 3: (64, True, True)}[mode]
-    return Workers(-(-threads // divisor), sleep=sleep, slow_cores=slow)
-
-
 def calls_ms(session: Session, table: ModeTable, threads: int) -> tuple[list[float], list[float]]:
     """By the clock, and processor time of this thread."""
     times: list[float] = []
     own: list[float] = []
     for mode in order():
-        effort, wanted = Effort.of_mode(table.modes[mode]), workers(mode, threads)
+        effort, wanted = Effort.of_mode(table.modes[mode]), mode_workers(mode, threads)
         began, busy = time.perf_counter(), time.thread_time()
         session.set_effort(effort)
         session.set_workers(wanted)

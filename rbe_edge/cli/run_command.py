@@ -83,6 +83,15 @@ def _as_asked(
     return tokens, generation_options(arguments, chat_defaults(model).sampling)
 
 
+def _prompt(arguments: argparse.Namespace) -> str:
+    if arguments.text is not None and arguments.prompt is not None:
+        raise OptionError("the prompt is given twice, as PROMPT and with -p; give it once")
+    prompt = prompt_of(arguments.prompt if arguments.text is None else arguments.text)
+    if not prompt:
+        raise OptionError("the prompt is empty; give some text to continue, with -p or on standard input")
+    return prompt
+
+
 def run(arguments: argparse.Namespace) -> int:
     wanted = model_wanted(arguments)
     if wanted is None:
@@ -90,11 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     session_choice = session_options(arguments)
     options = generation_options(arguments, _CONTINUING)
     arguments.seed = options.sampling.seed
-    if arguments.text is not None and arguments.prompt is not None:
-        raise OptionError("the prompt is given twice, as PROMPT and with -p; give it once")
-    prompt = prompt_of(arguments.prompt if arguments.text is None else arguments.text)
-    if not prompt:
-        raise OptionError("the prompt is empty; give some text to continue, with -p or on standard input")
+    prompt = _prompt(arguments)
     path = chosen_model(wanted)
     if arguments.verbose:
         note(f"seed {options.sampling.seed}")

@@ -166,14 +166,19 @@ def read_text(path: Path | None) -> str:
     return text_file.read_text(path, "calibration text", PackError)
 
 
-def read_windows(model: Path, text: str, n_tokens: int, window: int) -> list[Sequence[int]]:
-    """The first n_tokens of a text in windows of at most `window` tokens, or the model's context where that is shorter,
-    each begun as the model wants it.
+def tokens_of(model: Model, text: str | Sequence[int]) -> Sequence[int]:
+    """Of a text, without what begins one; tokens stay what they are."""
+    return model.tokenize(text, special=False) if isinstance(text, str) else text
+
+
+def read_windows(model: Path, text: str | Sequence[int], n_tokens: int, window: int) -> list[Sequence[int]]:
+    """The first n_tokens of a text, or of its tokens, in windows of at most `window` tokens, or the model's context
+    where that is shorter, each begun as the model wants it.
 
     Raises PackError where the text has fewer than MIN_TOKENS tokens.
     """
     with Model.open(model, verify=False) as opened:
-        tokens, begin = opened.tokenize(text, special=False)[:n_tokens], beginning(opened)
+        tokens, begin = tokens_of(opened, text)[:n_tokens], beginning(opened)
         size = min(window, opened.info.context)
     if len(tokens) < MIN_TOKENS:
         raise PackError(f"the calibration text has {len(tokens)} tokens; give one of at least {MIN_TOKENS}, or none")

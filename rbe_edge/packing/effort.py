@@ -31,8 +31,8 @@ class Effort:
     scored_bytes: int = 0
     damping: float = 0.0
 
-    def windows(self, model: Path, text: str) -> list[Sequence[int]]:
-        """Of the text, as read_windows() gives and raises, from all of what calibrates."""
+    def windows(self, model: Path, text: str | Sequence[int]) -> list[Sequence[int]]:
+        """Of the text, or of its tokens, as read_windows() gives and raises, from all of what calibrates."""
         windows = read_windows(model, text, self.reach, WINDOW if self.quick else BACKWARD_WINDOW)
         n = -(-self.tokens // max(map(len, windows)))
         return [windows[number * len(windows) // n] for number in range(min(n, len(windows)))]

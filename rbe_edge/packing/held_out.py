@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rbe_edge.packing.calibration import tokens_of
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.probabilities import divergences, log_softmax, standard_error
 from rbe_edge.runtime.text_windows import beginning
@@ -38,15 +39,15 @@ class HeldOutKl:
 class HeldOut:
     """A source's predictions on held-out text. For one thread."""
 
-    def __init__(self, dense: Path, text: str, calibrating: int, threads: int | None = None) -> None:
-        """dense: the source with dense weights. text: that calibrates, of which the first `calibrating` tokens are
-        used for that."""
+    def __init__(self, dense: Path, text: str | Sequence[int], calibrating: int, threads: int | None = None) -> None:
+        """dense: the source with dense weights. text: that calibrates, or its tokens, of which the first `calibrating`
+        are used for that."""
         self._threads = threads or 0
         with Model.open(dense, verify=False) as model:
             vocabulary = model.info.vocabulary
             most = min(N_TOKENS, model.info.context, max(_LEAST, _KEPT_BYTES // (2 * vocabulary)))
             begin = beginning(model)
-            tokens, self._text = model.tokenize(text, special=False)[calibrating:], "the calibration text"
+            tokens, self._text = tokens_of(model, text)[calibrating:], "the calibration text"
             if len(tokens) < most - len(begin):
                 tokens, self._text = model.tokenize(built_in_text(), special=False), "a built-in text"
             self._tokens: Sequence[int] = [*begin, *tokens][:most]

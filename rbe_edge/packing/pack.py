@@ -17,6 +17,7 @@ from rbe_edge.format import writer
 from rbe_edge.packing import allocation, dense_copy, estimates, schedule, sensitivity, statistics, storage, survey
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
+from rbe_edge.packing.calibration import tokens_of
 from rbe_edge.packing.curvature import Curvature
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.encoded_tensors import EncodedTensors, Finished
@@ -28,6 +29,7 @@ from rbe_edge.packing.options import PackOptions as PackOptions
 from rbe_edge.packing.storage import Storage
 from rbe_edge.packing.subject import Subject, read_subject
 from rbe_edge.progress import Listener
+from rbe_edge.runtime.model import Model
 from rbe_edge.sources.hub import Fetched
 from rbe_edge.sources.plan import TensorPlan
 
@@ -151,8 +153,10 @@ class Packing:
             self._copy = dense_copy.make(
                 scratch / "dense.rbe", subject.plan, subject.metadata, subject.blobs, self._forecast
             )
-            self._windows = options.work.windows(self._copy.path, subject.text)
-            self._held_out = HeldOut(self._copy.path, subject.text, options.work.reach, options.threads)
+            with Model.open(self._copy.path, verify=False) as model:
+                tokens = tokens_of(model, subject.text)
+            self._windows = options.work.windows(self._copy.path, tokens)
+            self._held_out = HeldOut(self._copy.path, tokens, options.work.reach, options.threads)
 
     def decide(self) -> None:
         """Decides how each tensor is stored, begins the file, and finds what an interrupted run has finished of it."""

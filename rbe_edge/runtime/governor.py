@@ -15,6 +15,7 @@ from rbe_edge import _native
 from rbe_edge.errors import OptionError, RbeError
 from rbe_edge.machine.power import Decider, Decision, Mode, Policy, Power, Sample, raw_policy
 from rbe_edge.runtime.options import KV_TYPES, KvType
+from rbe_edge.runtime.threads import Workers
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.batch import Batch
@@ -168,6 +169,13 @@ class ModeLimits:
     context: int
     sessions: int
     cache_divisor: int
+
+
+def mode_workers(mode: Mode, threads: int) -> Workers:
+    """What becomes of so many threads (0 to 64), those that performance has, in a mode."""
+    raw = _native.Workers(struct_bytes=ctypes.sizeof(_native.Workers))
+    _native.check(_native.library().rbe_mode_get_workers(mode, threads, ctypes.byref(raw)), OptionError)
+    return Workers(raw.n_threads, bool(raw.sleep), bool(raw.slow_cores))
 
 
 def mode_limits(mode: Mode) -> ModeLimits:

@@ -164,6 +164,7 @@ class Shelf:
             if held is not None and held.must_go:
                 await self._close(known)
                 held = None
+                known, path = await self._in_stock(name)  # its file may have gone
             if held is None:
                 held = await self._open(known, path)
             return Lease(held, time.monotonic() - began)
@@ -236,6 +237,10 @@ class Shelf:
             needed = await run_in_threadpool(stock.bytes_of, path)
             await self._make_room(name, needed)
             service = await run_in_threadpool(lambda: stack.enter_context(stock.opened(name, path)))
+        except FileNotFoundError as error:
+            raise ApiError(
+                404, f"the file of the model {name[:100]!r} has just gone", param="model", code="model_not_found"
+            ) from error
         except RbeError as error:
             raise ApiError(500, f"the model {name!r} cannot be opened; the server's log says why") from error
         held = self._held[name] = Held(service, stack, needed, used_at=time.monotonic(), file=facts)

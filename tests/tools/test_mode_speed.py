@@ -9,7 +9,7 @@ from tiny_shape import TINY, write_tiny
 
 from rbe_edge.bench import shapes
 from rbe_edge.machine.power import Mode
-from rbe_edge.runtime.governor import Governor
+from rbe_edge.runtime.governor import Governor, mode_workers
 from rbe_edge.runtime.model import Model
 from tools import mode_speed
 
@@ -33,7 +33,7 @@ def test_threads_are_those_of_the_governor(tiny: Path) -> None:
             for mode in Mode:
                 governor.override(mode)
                 session.prefill((1,))
-                assert session.info.threads == mode_speed.workers(mode, threads).threads
+                assert session.info.threads == mode_workers(mode, threads).threads
 
 
 def test_a_file_without_a_table_is_given_one(tiny: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@
 
 #include "rbe/power.h"
 #include "rbe/rbe.h"
+#include "rbe/threads.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -76,6 +77,9 @@ typedef struct rbe_mode_limits {
 } rbe_mode_limits;
 
 RBE_API rbe_status rbe_mode_get_limits(uint32_t mode, rbe_mode_limits *out);
+
+/* What becomes of n_threads (0 to 64), those that performance has, in a mode: their share, and how they wait. */
+RBE_API rbe_status rbe_mode_get_workers(uint32_t mode, uint32_t n_threads, rbe_workers *out);
 
 #ifdef __cplusplus
 }

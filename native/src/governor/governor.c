@@ -44,25 +44,6 @@ struct rbe_governor {
     uint32_t energy_index;
 };
 
-/* What a mode changes about threads: shares of those that performance has, and how they wait. */
-static const struct {
-    uint32_t divisor, sleep, slow_cores;
-} mode_workers[RBE_MODES] = {{1, 0, 0}, {2, 1, 0}, {2, 1, 1}, {RBE_MAX_THREADS, 1, 1}};
-
-rbe_status rbe_mode_get_limits(uint32_t mode, rbe_mode_limits *out)
-{
-    static const rbe_mode_limits limits[RBE_MODES] = {
-        {.kv_type = RBE_KV_F16, .cache_divisor = 1},
-        {.kv_type = RBE_KV_F16, .max_sessions = 4, .cache_divisor = 1},
-        {.kv_type = RBE_KV_Q8, .context_tokens = 4096, .max_sessions = 2, .cache_divisor = 2},
-        {.kv_type = RBE_KV_Q8, .context_tokens = 2048, .max_sessions = 1},
-    };
-    if (mode >= RBE_MODES) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_mode_get_limits: there is no mode %u", mode);
-    }
-    return rbe__give_info("rbe_mode_get_limits", out, &limits[mode], sizeof limits[mode]);
-}
-
 static rbe_status check_goals(const rbe_governor_options *options)
 {
     const double values[] = {options->watts, options->celsius, options->tokens_per_s};
@@ -219,12 +200,10 @@ static void decide(rbe_governor *governor, uint64_t now)
 
 static rbe_workers workers_of(const rbe_governor *governor)
 {
-    const uint32_t mode = governor->info.mode, base = governor->base_threads;
-    const uint32_t n = (base + mode_workers[mode].divisor - 1) / mode_workers[mode].divisor;
-    return (rbe_workers){.struct_bytes = sizeof(rbe_workers),
-                         .n_threads = governor->threads.n_threads ? governor->threads.n_threads : n,
-                         .sleep = mode_workers[mode].sleep,
-                         .slow_cores = mode_workers[mode].slow_cores};
+    rbe_workers workers = {.struct_bytes = sizeof workers};
+    (void)rbe_mode_get_workers(governor->info.mode, governor->base_threads, &workers); /* the policy knows no other modes */
+    workers.n_threads = governor->threads.n_threads ? governor->threads.n_threads : workers.n_threads;
+    return workers;
 }
 
 static rbe_status apply_effort(const rbe_governor *governor, rbe_session *session)
