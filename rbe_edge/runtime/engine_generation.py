@@ -6,6 +6,7 @@ Generation (generation.py) is what users get: it adds the prompt's prefill, spec
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class EngineGeneration:
         """max_tokens None: as many as fit into the context. stop: texts that end it, none of them empty. draw None: the
         sampler draws. Raises OptionError for what is out of range."""
         self._handle: Any = None
-        self._is_in_use = False
+        self._user: int | None = None  # the thread that is using it
         require(max_tokens is None or 0 < max_tokens < 2**32, f"max_tokens must be 1 or more, not {max_tokens}")
         check_stops(stop)
         assert session.model.tokenizer_handle
@@ -92,11 +93,11 @@ class EngineGeneration:
         with self.session.run():
             if self._handle is None:
                 raise ModelError("this generation has been closed; make another one on its session")
-            self._is_in_use = True
+            self._user = threading.get_ident()
             try:
                 yield self._handle
             finally:
-                self._is_in_use = False
+                self._user = None
 
     def step(self) -> Event:
         """Appends the token of the step before to the context, and draws the next one. Raises Cancelled after
@@ -132,7 +133,8 @@ class EngineGeneration:
 
     def close(self) -> None:
         """Frees it; the session stays. Closing twice is allowed; from `draw` it is refused."""
-        if self._is_in_use:
+        # After a Ctrl-C the use of this thread may be over and not yet ended (native_handle.py).
+        if self._user is not None and (self._user != threading.get_ident() or _native.is_called_back()):
             raise RbeError("a generation cannot be closed while it draws; return None from draw to end its text")
         handle, self._handle = self._handle, None
         if handle is not None:

@@ -193,7 +193,7 @@ class EngineSession(NativeOwner):
     @contextmanager
     def logits_pointer(self) -> Iterator[Any]:
         """The logits where they lie, a C pointer to float[vocabulary]; the session is in use while they are read."""
-        with self.use() as handle:
+        with self.lend() as handle:
             pointer = _native.library().rbe_session_logits(handle)
             if not pointer:
                 raise RbeError("there are no logits before the first prefill, or after a rewind")

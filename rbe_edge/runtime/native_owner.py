@@ -57,6 +57,11 @@ class NativeOwner:
         assert self._native is not None
         return self._native.use()
 
+    def lend(self) -> AbstractContextManager[Any]:
+        """use() for as long as the caller reads what the library owns."""
+        assert self._native is not None
+        return self._native.lend()
+
     def run(self) -> AbstractContextManager[Any]:
         """use() of a session or of gradients for a call that takes long: Ctrl-C ends it at once."""
         assert self._native is not None

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import tiny_models
 
-from rbe_edge import Model, _native
+from rbe_edge import Model, SamplingOptions, _native
+from rbe_edge.errors import RbeError
+from rbe_edge.runtime.engine_generation import EngineGeneration
 
 # Each press comes at a moment of its own, while the work is repeated; only the press ends it.
 PRESSED = """
@@ -78,7 +80,9 @@ def test_many_presses_at_any_moment(tiny_model: Path, what: str) -> None:
 CANCELLED = """
 import os, signal, sys, threading
 import numpy as np
-from rbe_edge import Model, _native
+from rbe_edge import Model, SamplingOptions, _native
+from rbe_edge.errors import RbeError
+from rbe_edge.runtime.engine_generation import EngineGeneration
 from rbe_edge.errors import Cancelled
 
 model = Model.open(sys.argv[1])
@@ -296,3 +300,41 @@ start.start()
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1 and "PyCapsule_Import" in done.stderr  # without a press it is what it says
+
+
+def test_a_use_that_a_press_left_open(model: Model) -> None:
+    """As where it comes between the last word of a context manager and its end: Python ends the use when nothing refers
+    to the exception any more. Until then the session works, and closes."""
+    with model.session(context=64) as session:
+        left = session.run()
+        left.__enter__()
+        session.prefill([1, 2, 3])
+        again = session.run()
+        again.__enter__()
+        assert left.__exit__(None, None, None) is not True  # no longer its own
+        session.prefill([4])
+        generation = EngineGeneration(session, SamplingOptions())
+        drawing = generation.use()
+        drawing.__enter__()
+        generation.close()
+        drawing.__exit__(None, None, None)
+        refused: list[str] = []
+
+        def elsewhere() -> None:
+            try:
+                session.prefill([5])
+            except RbeError as error:
+                refused.append(str(error))
+
+        last = session.use()
+        last.__enter__()
+        other = threading.Thread(target=elsewhere)
+        other.start()
+        other.join()
+        assert len(refused) == 1 and "in use" in refused[0]
+    last.__exit__(None, None, None)
+    again.__exit__(None, None, None)
+    with model.session(context=64) as session:
+        session.prefill([1])
+        with session.logits_pointer(), pytest.raises(RbeError, match="in use"):
+            session.prefill([2])
