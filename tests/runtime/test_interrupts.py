@@ -296,3 +296,14 @@ start.start()
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1 and "PyCapsule_Import" in done.stderr  # without a press it is what it says
+
+
+def test_a_press_waits_until_what_is_in_use_is_given_back(model: Model) -> None:
+    reached: list[bool] = []
+    with handler(signal.default_int_handler), model.session(context=64) as session:
+        with pytest.raises(KeyboardInterrupt), session.use():
+            press()
+            reached.append(True)
+        assert reached == [True]
+        session.prefill([1, 2, 3])
+        assert session.position == 3
