@@ -44,7 +44,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--nested",
         action="store_true",
-        help="the first plane of every tensor is a model of its own, which reads about half the bytes",
+        help="store matrices that bear it in planes, so that power modes (rbe eval --power all) read less of them",
     )
     parser.add_argument(
         "--report",
