@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,19 +15,21 @@ from rbe_edge.interrupts import Watch, watched
 # How long closing waits for a call on another thread to notice that it was cancelled. A call looks between pieces of a
 # prefill pass, which even on a small device take well under this.
 _CLOSE_TIMEOUT_S = 30.0
+_CLOSE_LOOK_S = 0.001
+_NOW = "now"
 
 
 class NativeHandle:
-    """An rbe_session, or what else runs a model, and its two locks: one call at a time, and no cancel of what has been
-    freed. kind: the word in the names of its C functions."""
+    """An rbe_session, or what else runs a model: one call at a time, and no cancel of what has been freed. kind: the
+    word in the names of its C functions."""
 
     def __init__(self, handle: Any, kind: str = "session") -> None:
         self._handle: Any = handle
         self._kind = kind
-        self._call = threading.Lock()
+        # Who is using it: a thread, and what tells its uses apart. No lock: taking one and noting whose it is are two
+        # steps, between which a Ctrl-C may come; to set a key of a dictionary that has none is one.
+        self._user: dict[str, tuple[int, object]] = {}
         self._life = threading.Lock()
-        self._caller: int | None = None
-        self._use: object = None  # the one that gives the lock up
         self._lent = False
 
     @property
@@ -36,28 +39,36 @@ class NativeHandle:
     @contextmanager
     def use(self) -> Iterator[Any]:
         """The handle, for one call. Raises where another thread is using it or it has been freed."""
-        if not self._call.acquire(blocking=False) and not self._is_left():
+        mine = self._take()
+        if mine is None:
             raise RbeError(
                 f"this {self._kind} is in use; a {self._kind} serves one call at a time, make one for each thread"
             )
-        mine = self._use = object()
         try:
-            self._caller = threading.get_ident()
             if self._handle is None:
                 raise ModelError(f"this {self._kind} has been closed; make another with model.{self._kind}()")
             yield self._handle
         finally:
-            if self._use is mine:
-                self._give_up()
+            self._give_up(mine)
 
-    def _give_up(self) -> None:
-        self._caller = self._use = None
-        self._call.release()
+    def _take(self) -> tuple[int, object] | None:
+        """The right to a call; None where another one has it."""
+        mine = (threading.get_ident(), object())
+        user = self._user.setdefault(_NOW, mine)
+        if user is not mine:
+            if not self._is_left(user):
+                return None
+            self._user[_NOW] = mine
+        return mine
 
-    def _is_left(self) -> bool:
-        """Whether the lock is of a call of this thread that is over: a Ctrl-C came before the end of its use(), and
-        Python ends that when nothing refers to the exception any more."""
-        return self._caller == threading.get_ident() and not self._lent and not _native.is_called_back()
+    def _give_up(self, mine: tuple[int, object]) -> None:
+        if self._user.get(_NOW) is mine:
+            del self._user[_NOW]
+
+    def _is_left(self, user: tuple[int, object]) -> bool:
+        """Whether this is of a call of this thread that is over: a Ctrl-C came before the end of its use(), and Python
+        ends that when nothing refers to the exception any more."""
+        return user[0] == threading.get_ident() and not self._lent and not _native.is_called_back()
 
     @contextmanager
     def lend(self) -> Iterator[Any]:
@@ -89,20 +100,24 @@ class NativeHandle:
 
     def free(self) -> None:
         """Frees it; a call that runs on another thread is cancelled first. Freeing twice is allowed."""
-        if not self._call.acquire(blocking=False):
-            if self._caller == threading.get_ident():
-                if not self._is_left():
-                    raise RbeError(
-                        f"a {self._kind} cannot be closed from its own progress function; return True to stop"
-                    )
-            else:
-                self.cancel()
-                if not self._call.acquire(timeout=_CLOSE_TIMEOUT_S):
-                    raise RbeError(f"this {self._kind} is still in use on another thread; cancel it before closing")
+        mine = self._take()
+        if mine is None:
+            if self._user.get(_NOW, (0, None))[0] == threading.get_ident():
+                raise RbeError(f"a {self._kind} cannot be closed from its own progress function; return True to stop")
+            self.cancel()
+            mine = self._taken_in_time()
         try:
             with self._life:
                 handle, self._handle = self._handle, None
             if handle is not None:
                 getattr(_native.library(), f"rbe_{self._kind}_free")(handle)
         finally:
-            self._give_up()
+            self._give_up(mine)
+
+    def _taken_in_time(self) -> tuple[int, object]:
+        until = time.monotonic() + _CLOSE_TIMEOUT_S
+        while (mine := self._take()) is None:
+            if time.monotonic() > until:
+                raise RbeError(f"this {self._kind} is still in use on another thread; cancel it before closing")
+            time.sleep(_CLOSE_LOOK_S)
+        return mine
