@@ -12,10 +12,9 @@ import functools
 import operator
 import os
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rbe_edge import errors
 from rbe_edge._abi import *  # noqa: F403 - all that is declared is part of the binding
@@ -31,7 +30,7 @@ from rbe_edge._abi import (
     ProgressCallback,
 )
 from rbe_edge._version import __version__
-from rbe_edge.interrupts import Interrupts
+from rbe_edge.interrupts import Interrupts, called_back
 from rbe_edge.progress import Report
 
 if TYPE_CHECKING:
@@ -116,35 +115,6 @@ def call(function: Callable[..., int], *arguments: object) -> int:
     return _interrupts.call(function, *arguments)
 
 
-class _Depth(threading.local):
-    calls = 0
-
-
-_depth = _Depth()
-
-
-def is_called_back() -> bool:
-    """Whether this thread is in a function that the library has called."""
-    return _depth.calls > 0
-
-
-_Callback = TypeVar("_Callback", bound=Callable[..., Any])
-
-
-def _called_back(function: _Callback) -> _Callback:
-    """For the functions that the library calls. No Ctrl-C raises in one before deliver(), so the depth is exact."""
-
-    @functools.wraps(function)
-    def called(*arguments: Any) -> Any:
-        _depth.calls += 1
-        try:
-            return function(*arguments)
-        finally:
-            _depth.calls -= 1
-
-    return called  # type: ignore[return-value]
-
-
 class _Carrier:
     """Holds what a callback raised, since an exception cannot cross C, until check() raises it again. Functions that
     are given the callback are called by call(); each callback ends in _interrupts.deliver()."""
@@ -180,7 +150,7 @@ class ReportCarrier(_Carrier):
         self._report = report
         self.callback = ProgressCallback(self._call)
 
-    @_called_back
+    @called_back
     def _call(self, done: int, total: int, user: int | None) -> int:
         try:
             if self._raised is not None:
@@ -203,7 +173,7 @@ class Capture(_Carrier):
         self._show = show
         self.callback = CaptureCallback(self._call) if show is not None else CaptureCallback()
 
-    @_called_back
+    @called_back
     def _call(self, layer: int, point: int, x: Any, n_tokens: int, cols: int, user: int | None) -> int:
         import numpy as np
 
@@ -222,7 +192,7 @@ class GradientShow(_Carrier):
         self._show = show
         self.callback = GradientCallback(self._call) if show is not None else GradientCallback()
 
-    @_called_back
+    @called_back
     def _call(self, gradient: Any, user: int | None) -> int:
         assert self._show is not None
         show = self._show
@@ -241,7 +211,7 @@ class Draw(_Carrier):
         self._wrap = wrap
         self.callback = DrawCallback(self._call)
 
-    @_called_back
+    @called_back
     def _call(self, logits: Any, n_vocabulary: int, sampler: Any, token: Any, user: int | None) -> int:
         import numpy as np
 
@@ -276,7 +246,7 @@ class Log(_Carrier):
         self._write = write
         self.callback = LogCallback(self._call)
 
-    @_called_back
+    @called_back
     def _call(self, level: int, message: bytes, user: int | None) -> None:
         try:
             self._write(level, message.decode("utf-8", "replace"))

@@ -10,13 +10,14 @@ where the library calls back, ctypes prints what the handler raises and forgets 
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     _SignalHandler = Callable[[int, FrameType | None], object]
 
 _T = TypeVar("_T")
+_Callback = TypeVar("_Callback", bound="Callable[..., Any]")
 
 
 class Interrupts:
@@ -56,6 +58,32 @@ class Interrupts:
             noted, self._noted = self._noted, None
             assert self._handler is not None
             self._handler(*noted)
+
+
+class _Depth(threading.local):
+    calls = 0
+
+
+_depth = _Depth()
+
+
+def is_called_back() -> bool:
+    """Whether this thread is in a function that the library has called."""
+    return _depth.calls > 0
+
+
+def called_back(function: _Callback) -> _Callback:
+    """For the functions that the library calls. No Ctrl-C raises in one before deliver(), so the depth is exact."""
+
+    @functools.wraps(function)
+    def called(*arguments: Any) -> Any:
+        _depth.calls += 1
+        try:
+            return function(*arguments)
+        finally:
+            _depth.calls -= 1
+
+    return called  # type: ignore[return-value]
 
 
 class Watch:
@@ -105,13 +133,13 @@ class _Watcher:
 
 
 _watcher: _Watcher | None = None
-_watching = False
+_watching: Watch | None = None
 
 
 def _forget_watcher() -> None:
     """In a forked child, which has no second thread."""
     global _watcher, _watching
-    _watcher, _watching = None, False
+    _watcher, _watching = None, None
 
 
 if hasattr(os, "register_at_fork"):
@@ -125,18 +153,31 @@ def watched(cancel: Callable[[], object], watch: Watch) -> Iterator[None]:
     threads, where the program handles the signal itself, or an event loop is told of signals; and within a call that is
     watched already."""
     global _watcher, _watching
-    if _watching or not (_on_main_thread() and os.name == "posix" and _raises()) or _is_told():
+    nested = _watching is not None and is_called_back()
+    if nested or not (_on_main_thread() and os.name == "posix" and _raises()):
+        yield
+        return
+    if _watching is not None:  # a Ctrl-C came on its way out
+        leave(_watching)
+    if _is_told():
         yield
         return
     if _watcher is None:
         _watcher = _Watcher()
-    _watching = True
+    _watching = watch
     try:
         _watcher.begin(cancel, watch)
         yield
     finally:
-        _watching = False
+        leave(watch)
+
+
+def leave(watch: Watch) -> None:
+    """Behind it nothing is cancelled for this watch any more. Nothing where that is so already."""
+    global _watching
+    if _watching is watch and _watcher is not None and _on_main_thread():
         _watcher.end()
+        _watching = None
 
 
 def _is_told() -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rbe_edge import _native
 from rbe_edge.errors import ModelError, RbeError, TokenizerError
+from rbe_edge.interrupts import is_called_back
 from rbe_edge.runtime.options import SamplingOptions, check_stops, encoded, require
 from rbe_edge.runtime.sampler import Sampler, adjust, raw_options
 
@@ -134,7 +135,7 @@ class EngineGeneration:
     def close(self) -> None:
         """Frees it; the session stays. Closing twice is allowed; from `draw` it is refused."""
         # After a Ctrl-C the use of this thread may be over and not yet ended (native_handle.py).
-        if self._user is not None and (self._user != threading.get_ident() or _native.is_called_back()):
+        if self._user is not None and (self._user != threading.get_ident() or is_called_back()):
             raise RbeError("a generation cannot be closed while it draws; return None from draw to end its text")
         handle, self._handle = self._handle, None
         if handle is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rbe_edge import _native
 from rbe_edge.errors import ModelError, RbeError
-from rbe_edge.interrupts import Watch, watched
+from rbe_edge.interrupts import Watch, is_called_back, leave, watched
 
 # How long closing waits for a call on another thread to notice that it was cancelled. A call looks between pieces of a
 # prefill pass, which even on a small device take well under this.
@@ -31,6 +31,7 @@ class NativeHandle:
         self._user: dict[str, tuple[int, object]] = {}
         self._life = threading.Lock()
         self._lent = False
+        self._watch: Watch | None = None  # of the latest run()
 
     @property
     def is_freed(self) -> bool:
@@ -68,7 +69,7 @@ class NativeHandle:
     def _is_left(self, user: tuple[int, object]) -> bool:
         """Whether this is of a call of this thread that is over: a Ctrl-C came before the end of its use(), and Python
         ends that when nothing refers to the exception any more."""
-        return user[0] == threading.get_ident() and not self._lent and not _native.is_called_back()
+        return user[0] == threading.get_ident() and not self._lent and not is_called_back()
 
     @contextmanager
     def lend(self) -> Iterator[Any]:
@@ -83,14 +84,23 @@ class NativeHandle:
     @contextmanager
     def run(self) -> Iterator[Any]:
         """use() of a session or of gradients for a call that takes long: Ctrl-C ends it at once."""
-        watch = Watch()
         with self.use() as handle:
+            self._forget_press(handle)  # of a call that a Ctrl-C left open
+            watch = self._watch = Watch()
             try:
                 with watched(self.cancel, watch):
                     yield handle
             finally:
-                if watch.cancelled:  # what came when the call was through is not meant for the next one
-                    getattr(_native.library(), f"rbe_{self._kind}_uncancel")(handle)
+                self._forget_press(handle)
+
+    def _forget_press(self, handle: Any) -> None:
+        """What came when the call was through is not meant for the next one."""
+        watch = self._watch
+        if watch is not None:
+            leave(watch)
+            if watch.cancelled:
+                getattr(_native.library(), f"rbe_{self._kind}_uncancel")(handle)
+            self._watch = None
 
     def cancel(self) -> None:
         """Any thread; nothing where it has been freed."""
