@@ -302,6 +302,7 @@ class Engine:
 
         history, n_cut = latest_within(question.history, _MOST_CHARACTERS_PER_TOKEN * session.context)
         said: list[str] = []
+        has_template = self.loaded is None or self.loaded.template
         error: RbeError | None = None
         statistics, dropped = None, 0
         first: tuple[Energy, int] | None = None  # at the first piece, with the position
@@ -319,7 +320,7 @@ class Engine:
                     piece = next(reply, None)
                     if piece is None:
                         break
-                    if not said and not question.begun:
+                    if not said and not question.begun and has_template:  # else the blank belongs to the text so far
                         piece = piece.lstrip()
                     if piece:
                         if self._power is not None and first is None:
