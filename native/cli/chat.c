@@ -33,7 +33,7 @@ static const char example[] =
     "\n"
     "  /help    these lines          /reset   forget the conversation          /quit    leave\n"
     "  /power   the power mode and why; /power saver (or another mode) overrides, /power auto follows the battery\n"
-    "  Ctrl-C stops the answer; a second Ctrl-C, or Ctrl-D, leaves.\n";
+    "  Ctrl-C stops the answer; a second Ctrl-C, or Ctrl-D, leaves; so do /bye, /exit and, on a terminal, exit and quit.\n";
 
 #define HELP \
     "/reset forgets the conversation, /power shows or sets the power mode, /quit leaves. Ctrl-C stops an answer; a second Ctrl-C, or Ctrl-D, leaves."
@@ -200,7 +200,7 @@ static int obey(chat_state *c, span line)
     } else if (strcmp(word, "/reset") == 0) {
         forget_conversation(&c->conversation);
         note("the conversation is forgotten");
-    } else if (strcmp(word, "/quit") != 0) {
+    } else {
         note("there is no command %s; %s", word, HELP);
     }
     return 1;
@@ -221,6 +221,18 @@ static int read_line(chat_state *c, span *line)
     return byte != EOF || n > 0;
 }
 
+/* Whether the person goes: where one types, `exit` and `quit` say so too, as in a shell. */
+static int leaves(span line, int on_terminal)
+{
+    static const char *const words[] = {"/quit", "/bye", "/exit", "exit", "quit"};
+    for (size_t i = 0; i < (on_terminal ? 5u : 3u); i++) {
+        if (line.bytes == strlen(words[i]) && memcmp(line.text, words[i], line.bytes) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static int converse(chat_state *c)
 {
     const int on_terminal = rbe__is_terminal(RBE_STREAM_IN);
@@ -235,7 +247,7 @@ static int converse(chat_state *c)
         if (found <= 0) {
             break;
         }
-        if (line.bytes == 5 && memcmp(line.text, "/quit", 5) == 0) {
+        if (leaves(line, on_terminal)) {
             return 0;
         }
         code = line.bytes == 0 || obey(c, line) ? 0 : turn(c, line);

@@ -59,8 +59,11 @@ example:
 On a terminal a full-screen client (F1 shows its keys); with --plain, or in a pipe, lines:
   /help    these lines          /reset   forget the conversation          /quit    leave
   /power   the power mode and why; /power saver (or another mode) overrides, /power auto follows the battery
-  Ctrl-C stops the answer; a second Ctrl-C, or Ctrl-D, leaves.
+  Ctrl-C stops the answer; a second Ctrl-C, or Ctrl-D, leaves; so do /bye, /exit and, on a terminal, exit and quit.
 """
+
+_LEAVING = ("/quit", "/bye", "/exit")
+_LEAVING_WORDS = ("exit", "quit")  # where a person types, as in a shell
 
 _HELP = (
     "/reset forgets the conversation, /power shows or sets the power mode, /quit leaves. "
@@ -137,7 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
         for line in _piped_lines():
             if not _obey(line, chat):
                 _answer(chat, line)
-            if line.strip() == "/quit":
+            if line.strip() in _LEAVING:
                 break
     return 0
 
@@ -252,7 +255,7 @@ def _on_terminal(chat: _Chat) -> int:
             note("press Ctrl-C again, or Ctrl-D, to leave")
             continue
         stopped = False
-        if line == "/quit":
+        if line in _LEAVING or line in _LEAVING_WORDS:
             return 0
         if not line or _obey(line, chat):
             continue
@@ -276,9 +279,9 @@ def _obey(line: str, chat: _Chat) -> bool:
     elif command == "/reset":
         chat.conversation.reset()
         note("the conversation is forgotten")
-    elif command.startswith("/") and command != "/quit" and command[1:].isalpha():
+    elif command.startswith("/") and command not in _LEAVING and command[1:].isalpha():
         note(f"there is no command {command}; {_HELP}")
-    elif command != "/quit":
+    elif command not in _LEAVING:
         return False
     return True
 

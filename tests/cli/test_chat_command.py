@@ -35,7 +35,7 @@ def test_piped_lines_are_answered_in_turn(rbe: Rbe, tiny_model: Path) -> None:
 
 
 def test_commands(rbe: Rbe, tiny_model: Path) -> None:
-    done = rbe("chat", tiny_model, *FREE, "--json", input="one\n/help\n/reset\n/frobnicate\none\n/quit\nnever\n")
+    done = rbe("chat", tiny_model, *FREE, "--json", input="one\n/help\n/reset\n/frobnicate\none\n/bye\nnever\n")
     answers = [json.loads(line)["content"] for line in done.stdout.splitlines()]
     assert len(answers) == 2 and answers[0] == answers[1]
     assert "/quit" in done.stderr and "forgotten" in done.stderr and "no command /frobnicate" in done.stderr
@@ -151,10 +151,11 @@ def test_a_terminal_conversation(tiny_model: Path) -> None:
     assert terminal.exit_code() == 0
 
 
-def test_quit_on_a_terminal(tiny_model: Path) -> None:
+@pytest.mark.parametrize("word", ["/quit", "/exit", "exit", "quit"])
+def test_leaving_on_a_terminal(tiny_model: Path, word: str) -> None:
     terminal = Terminal(tiny_model, *FREE)
     terminal.wait_for(b"> ")
-    terminal.type(b"/quit\n")
+    terminal.type(word.encode() + b"\n")
     assert terminal.exit_code() == 0
 
 

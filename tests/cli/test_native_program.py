@@ -93,7 +93,7 @@ def test_a_message_that_does_not_fit_is_refused(program: Path) -> None:
 
 
 def test_commands(program: Path) -> None:
-    lines = [TURNS[0], "/reset", TURNS[0], "/help", "/nothing", "/2 is half", "/quit", TURNS[1]]
+    lines = [TURNS[0], "/reset", TURNS[0], "/help", "/nothing", "/2 is half", "/bye", TURNS[1]]
     done = chat(program, "-n", "20", "--temp", "0", lines=lines)
     answers = done.stdout.decode().splitlines()
     assert done.returncode == 0 and len(answers) == 3 and answers[0] == answers[1]
