@@ -112,7 +112,6 @@ def run(arguments: argparse.Namespace) -> int:
     path = None if wanted is None else chosen_model(wanted)
     path = None if is_demo(path) else path
     if question is None and _wants_client(arguments):
-        _check_client(arguments)
         return _run_client(arguments, path, template)
     arguments.seed = options.sampling.seed
     if arguments.verbose:
@@ -167,13 +166,6 @@ def _wants_client(arguments: argparse.Namespace) -> bool:
         note("line by line, because textual is missing; for the full client: pip install textual")
         return False
     return True
-
-
-def _check_client(arguments: argparse.Namespace) -> None:
-    """Raises OptionError for flags that the client has no setting for."""
-    for flag in ("repeat_last_n", "presence_penalty", "frequency_penalty", "logit_bias"):
-        if getattr(arguments, flag) != arguments.parser_default(flag):
-            raise OptionError(f"--{flag.replace('_', '-')} is for a chat line by line; add --plain")
 
 
 def _run_client(arguments: argparse.Namespace, path: Path | None, template: str | None) -> int:

@@ -62,7 +62,8 @@ class Settings:
         return replace(
             base,
             max_tokens=self.max_tokens,
-            sampling=SamplingOptions(
+            sampling=replace(
+                base.sampling,  # which has what there is no setting for
                 temperature=chosen("temperature"),
                 top_k=chosen("top_k"),
                 top_p=chosen("top_p"),

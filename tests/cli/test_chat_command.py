@@ -15,7 +15,6 @@ import pytest
 from command_line import Rbe, one_line
 
 from rbe_edge import Model
-from rbe_edge.cli import chat_command
 from rbe_edge.cli.main import main
 from rbe_edge.runtime.engine_generation import EngineGeneration, Event
 from rbe_edge.runtime.model import demo_path
@@ -64,7 +63,7 @@ def test_flags_change_the_answer(rbe: Rbe, tiny_model: Path, tmp_path: Path) -> 
     assert "not today" in line
 
 
-def test_penalties_and_biases(rbe: Rbe, rbe_here: Rbe, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_penalties_and_biases(rbe: Rbe, tiny_model: Path) -> None:
     def tokens(*flags: object) -> list[int]:
         found: list[int] = json.loads(rbe("run", tiny_model, "-p", "one", *FREE, "--json", *flags).stdout)["tokens"]
         return found
@@ -73,8 +72,6 @@ def test_penalties_and_biases(rbe: Rbe, rbe_here: Rbe, tiny_model: Path, monkeyp
     assert plain[0] not in tokens("-l", f"{plain[0]}-inf")
     assert tokens("--logit-bias", f"{plain[0]}+100") == plain[:1] * 12
     assert len(set(tokens("--presence-penalty", 100))) == 12 != len(set(tokens("--presence-penalty", -100)))
-    monkeypatch.setattr(chat_command, "_wants_client", lambda arguments: True)
-    assert "--logit-bias is for a chat line by line; add --plain" in one_line(rbe_here("chat", "-l", "5+1"), 2)
 
 
 def test_forgotten_turns_are_told(rbe: Rbe, tiny_model: Path) -> None:

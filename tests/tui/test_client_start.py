@@ -13,7 +13,9 @@ import pytest
 from rbe_edge.cli.main import main
 from rbe_edge.machine.power import Policy
 from rbe_edge.runtime.governor import Goals, PowerChoice
+from rbe_edge.runtime.options import GenerationOptions, SamplingOptions
 from rbe_edge.tui import run as running
+from rbe_edge.tui.settings import Settings
 from rbe_edge.tui.start import Start
 
 Chat = Callable[..., "list[Start]"]
@@ -79,3 +81,12 @@ def test_power_flags(chat: Chat, tmp_path: Path) -> None:
     assert start.power == PowerChoice(Policy(hot=70, cool=60), Goals(tokens_per_s=4))
     (start,) = chat("--power", "auto")
     assert start.settings == {} and start.power == PowerChoice()
+
+
+def test_what_flags_say_and_no_setting_does() -> None:
+    """Flags are in the base; settings come over them, and the model's defaults where nothing was changed."""
+    flags = SamplingOptions(presence_penalty=1.5, repeat_last=7, logit_bias=((5, -1.0),))
+    options = Settings(top_k=3).generation(GenerationOptions(sampling=flags), SamplingOptions(min_p=0.25), new_seed=9)
+    sampling = options.sampling
+    assert (sampling.presence_penalty, sampling.repeat_last, sampling.logit_bias) == (1.5, 7, ((5, -1.0),))
+    assert (sampling.top_k, sampling.min_p, sampling.seed) == (3, 0.25, 9)
