@@ -96,16 +96,17 @@ async def test_conversations_are_switched_one_after_the_other() -> None:
     ids = [store.new(f"title {number}") for number in range(6)]
     for number in ids:
         store.write(number, 0, [StoredMessage("user", f"q{number}"), StoredMessage("assistant", f"a{number}")])
+    *others, last = ids
     async with client(size=WIDE, store=store) as it:
         screen = it.client.chat_screen
-        for number in (*ids, ids[0], ids[3]):  # faster than they open
+        for number in (*others, others[0], others[3]):  # faster than they open
             screen.post_message(Sidebar.Chosen(number))
         screen.action_want("new")
-        screen.post_message(Sidebar.Chosen(ids[2]))
-        await it.until(lambda: it.chat.id == ids[2], "it was not opened")
-        await it.sees(f"q{ids[2]}", f"a{ids[2]}")
+        screen.post_message(Sidebar.Chosen(last))
+        await it.until(lambda: it.chat.id == last, "it was not opened")
+        await it.sees(f"q{last}", f"a{last}")
         await it.settled()
-        assert it.chat.id == ids[2] and len(screen.query(".message")) == 2
+        assert it.chat.id == last and len(screen.query(".message")) == 2
 
 
 @played
