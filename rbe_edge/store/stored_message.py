@@ -18,8 +18,8 @@ class Attached:
 @dataclass(frozen=True)
 class StoredMessage:
     """role: `user` or `assistant`. answers: all that were given to the question, in the order in which they were given;
-    none where there is one alone. chosen: which of them the content is. attached: the files that
-    the content ends with."""
+    none where there is one alone. chosen: which of them the content is. attached: the files that the content ends
+    with."""
 
     role: str
     content: str

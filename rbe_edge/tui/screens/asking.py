@@ -174,19 +174,33 @@ class AskingScreen(AnsweringScreen):
         else:
             self.query_one(PromptArea).focus()
 
-    async def action_regenerate(self) -> None:
+    def _last_question(self) -> int | None:
+        """The position of the question that can be answered anew; None where there is none now, and why is told."""
         asked = self.chat.last_question()
-        if self.busy or asked is None or self.engine.loaded is None:
-            self.tell("an answer is being given; Escape stops it" if self.busy else "nothing was asked yet")
-            return
+        if self.busy:
+            self.tell("an answer is being given; Escape stops it")
+        elif asked is None:
+            self.tell("nothing was asked yet")
+        else:
+            return asked
+        return None
+
+    def _can_answer(self) -> bool:
+        """Whether the last question can be answered now; else why not is told."""
+        if self._last_question() is None:
+            return False
+        if self.engine.loaded is None:
+            self.tell("no model is open; F3 chooses one", severity="warning")
+            return False
         self.leave_edit()
-        await self.again()
+        return True
+
+    async def action_regenerate(self) -> None:
+        if self._can_answer():
+            await self.again()
 
     async def action_go_on(self) -> None:
-        if self.busy or self.chat.last_question() is None or self.engine.loaded is None:
-            self.tell("an answer is being given; Escape stops it" if self.busy else "nothing was asked yet")
-        else:
-            self.leave_edit()
+        if self._can_answer():
             await self.go_on()
 
     async def action_turn_or_move(self, direction: int) -> None:
@@ -204,9 +218,8 @@ class AskingScreen(AnsweringScreen):
             await self.turn(direction)
 
     def action_edit(self) -> None:
-        asked = self.chat.last_question()
-        if self.busy or asked is None:
-            self.tell("an answer is being given; Escape stops it" if self.busy else "nothing was asked yet")
+        asked = self._last_question()
+        if asked is None:
             return
         self._editing = asked
         prompt = self.query_one(PromptArea)
