@@ -148,10 +148,11 @@ def pack_named(
     key = source_key(source)
     folder.made_directory()
     wanted: str | hub.Fetched = source
-    stamp = stamp_of(source)
     if key == source and hub.is_repository(source):
         wanted = hub.Fetched(source, fetch(source, options.revision, progress, offer))
         stamp = wanted.directory.name
+    else:
+        stamp = stamp_of(source)
     out = folder.file_of(folder.free_name(base_name(source), options.bits, key))
     report = pack(wanted, out, replace(options, force=True), progress)
     folder.set_origin(out, Origin(key, stamp, options.bits, options.effort))
