@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 import zlib
@@ -48,6 +49,12 @@ class Index:
     blobs: dict[str, bytes] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     parts: dict[str, Part] = field(default_factory=dict)
+
+    def place(self, name: str) -> tuple[str, int]:
+        """The matrix that a tensor belongs to, and its first row there: its own, but for bands."""
+        stem = name.split("#")[0]
+        bands = itertools.takewhile(lambda other: other != name, self.tensors)
+        return stem, sum(self.tensors[other].rows for other in bands if other.split("#")[0] == stem)
 
     def tensor_data(self, name: str) -> bytes:
         tensor = self.tensors[name]

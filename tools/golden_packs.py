@@ -33,6 +33,7 @@ from index_reader import plane_integers, read_index  # noqa: E402
 from rbe_edge import Model  # noqa: E402
 from rbe_edge.codes import basis, seed64, trellis  # noqa: E402
 from rbe_edge.format import modes, writer  # noqa: E402
+from rbe_edge.format.bands import PART, band_name  # noqa: E402
 from rbe_edge.format.parts import Part  # noqa: E402
 from rbe_edge.format.replacing import replace_parts  # noqa: E402
 from rbe_edge.packing import storage  # noqa: E402
@@ -190,6 +191,48 @@ def _parts(out: Path, scratch: Path) -> None:
     replace_parts(out, [table.part(), later, Part("empty", 1, b"")])
 
 
+def _bands(out: Path, scratch: Path) -> None:
+    """Matrices in bands: an embedding that serves as lm_head, of three rates, and one of a layer."""
+    source = open_source(tiny_models.write(_llama(), scratch / "golden"))
+    plan = plan_model(source)
+    rates: dict[str, list[tuple[int, tuple[int, ...]]]] = {
+        "embedding": [(32, (4, 2)), (32, (3,)), (0, (2,))], "layers.0.feed_forward.up": [(24, (4,)), (0, (2, 2))],
+    }  # fmt: skip
+    books = [trellis.CODEBOOKS[bits] for bits in (2, 3, 4)]
+    entries: list[writer.TensorEntry] = []
+    data: list[tuple[tuple[bytes, ...], float, float]] = []
+    for tensor in plan.tensors:
+        values, first = tensor.read(), 0
+        for number, (rows, planes) in enumerate(rates.get(tensor.name, ())):
+            part = values[first : first + rows] if rows else values[first:]
+            encoded = trellis.encode(part, planes, 77)
+            n_bytes = sum(map(len, encoded.data))
+            entries.append(
+                writer.TensorEntry(
+                    band_name(tensor.name, number), writer.KIND_TRELLIS, *part.shape, n_bytes, 77,
+                    trellis.rotation_block(tensor.cols), 0, tuple(bits - 2 for bits in planes),
+                )
+            )  # fmt: skip
+            data.append((encoded.data, encoded.error, encoded.tensor_scale))
+            first += rows
+        if tensor.name not in rates:
+            store = storage.dense(tensor, 16)
+            entries.append(writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes))
+            dense, error = storage.dense_data(values, store.kind)
+            data.append(((dense.tobytes(),), error, 0.0))
+    with writer.PackWriter(
+        out,
+        {"name": "bands", **plan.metadata, "parameters": plan.parameters},
+        [writer.CodebookEntry(book.bits, book.t1, book.t2) for book in books],
+        {"tokenizer": write_blob(read_tokenizer(source.directory))},
+        entries,
+        parts=[PART],
+    ) as file:
+        for pieces, error, scale in data:
+            file.write_tensor(pieces, error, scale)
+        file.commit()
+
+
 FILES: dict[str, dict[str, Write]] = {
     "v1": {
         "bits4": _packed(_llama(), (4,), (4, 2)),
@@ -201,7 +244,7 @@ FILES: dict[str, dict[str, Write]] = {
         "planes": _planes,
     },
     "v2": {"extremes": _smooth_codes},
-    "v3": {"parts": _parts},
+    "v3": {"parts": _parts, "bands": _bands},
 }
 
 
@@ -231,7 +274,8 @@ def describe(path: Path) -> dict[str, Any]:
     tensors: dict[str, Any] = {}
     with Model.open(path) as model:
         for name, tensor in index.tensors.items():
-            values = model.tensor_rows(name)
+            matrix, first = index.place(name)
+            values = model.tensor_rows(matrix, first, tensor.rows)
             places = np.linspace(0, values.size - 1, N_SAMPLES).astype(int)
             found: dict[str, Any] = {
                 "kind": tensor.kind, "rows": tensor.rows, "cols": tensor.cols,
@@ -255,7 +299,8 @@ def describe(path: Path) -> dict[str, Any]:
             name: [part.version, part.flags, part.more.hex(), hashlib.sha256(part.data).hexdigest()]
             for name, part in index.parts.items()
         }
-        found["modes"] = reference_decoder.modes(index.parts["modes"].data)
+        if "modes" in index.parts:
+            found["modes"] = reference_decoder.modes(index.parts["modes"].data)
     return found
 
 

@@ -1,4 +1,4 @@
-/* The tables of docs/codec.md, K = 1 to 4: what the check values of docs/format.md and the encoder's tests are about. */
+/* The wide tables of docs/codec.md, "Tables", K = 1 to 4: sums up to +-126, which kernels have to bear. */
 #ifndef RBE_TESTS_PUBLISHED_CODEBOOKS_H
 #define RBE_TESTS_PUBLISHED_CODEBOOKS_H
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from rbe_edge.codes.trellis import plane_layouts
 from rbe_edge.format import writer
+from rbe_edge.format.bands import PART, matrix_of
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.format.parts import Part
 from rbe_edge.format.replacing import read_parts
@@ -33,10 +34,6 @@ class StoredTensor:
     error: float
     tensor_scale: float = 0.0
 
-    @property
-    def is_trellis(self) -> bool:
-        return self.entry.kind == writer.KIND_TRELLIS
-
 
 @dataclass(frozen=True)
 class RbeFile:
@@ -48,6 +45,15 @@ class RbeFile:
     blobs: Mapping[str, bytes]
     tensors: Mapping[str, StoredTensor]
     parts: Mapping[str, Part] = field(default_factory=dict)
+
+    def rows_of(self, name: str) -> tuple[str, slice]:
+        """The matrix that a tensor belongs to, and its rows there: all, but of a band."""
+        first, matrix = 0, matrix_of(name) if PART.name in self.parts else name
+        for other, tensor in self.tensors.items():
+            if other == name:
+                break
+            first += tensor.entry.rows if matrix != name and matrix_of(other) == matrix else 0
+        return matrix, slice(first, first + self.tensors[name].entry.rows)
 
     def data(self, name: str) -> bytearray:
         """The data of a tensor."""

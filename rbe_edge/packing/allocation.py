@@ -13,14 +13,15 @@ import numpy.typing as npt
 from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
 from rbe_edge.format import writer
+from rbe_edge.format.bands import is_band
 from rbe_edge.packing import storage
 from rbe_edge.packing.storage import Storage
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 
 #: Squared error of a sum of planes on a unit Gaussian, 512 x 512: docs/codec.md, "Error".
 GAUSSIAN_ERROR: Mapping[tuple[int, ...], float] = {
-    (1,): 0.2785, (2,): 0.07185, (3,): 0.01860, (4,): 0.00479, (4, 1): 0.001334, (4, 2): 0.000349, (4, 3): 0.000090,
-    (4, 4): 0.0000247, (2, 1): 0.0201, (2, 2): 0.00523,
+    (1,): 0.2785, (2,): 0.07180, (3,): 0.01864, (4,): 0.00482, (4, 1): 0.001333, (4, 2): 0.000344, (4, 3): 0.0000906,
+    (4, 4): 0.0000237, (2, 1): 0.0201, (2, 2): 0.00529,
 }  # fmt: skip
 
 STEEP: Mapping[tuple[int, ...], float] = {(1,): 4.0}
@@ -108,7 +109,7 @@ def tendency(tensor: TensorPlan) -> float:
 
 def choices_of(tensor: TensorPlan, sensitivity: float, nested: bool = False) -> tuple[Choice, ...]:
     """The rate points of a tensor by ascending bytes, without those that cost more and lose more than another; in a
-    nested file all of them."""
+    nested file all of them. A band is of the trellis."""
     whole = storage.dense(tensor, 16)
     dense = Choice(whole, sensitivity * DENSE_ERROR, sensitivity * DENSE_ERROR, whole.n_bytes)
     if tensor.role not in storage.CODED_ROLES:
@@ -116,7 +117,8 @@ def choices_of(tensor: TensorPlan, sensitivity: float, nested: bool = False) -> 
     wide = tensor.role in ("embedding", "head")
     points = (NESTED_WIDE_POINTS if wide else NESTED_POINTS) if nested else RATE_POINTS
     found = [choice for planes in points if (choice := _choice(tensor, planes, sensitivity, nested)) is not None]
-    found.append(dense)
+    if not is_band(tensor.name):
+        found.append(dense)
     found.sort(key=lambda choice: (choice.file_bytes, choice.kl))
     if nested:
         return tuple(found)

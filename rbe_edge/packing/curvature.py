@@ -22,13 +22,15 @@ matrices H of one layer; hidden states and factors lie on disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.codes import trellis
-from rbe_edge.packing import schedule
+from rbe_edge.format.bands import matrix_of
+from rbe_edge.packing import bands, schedule
 from rbe_edge.packing.array_store import ArrayStore
 from rbe_edge.packing.calibration import add_moment, feedback_factor
 from rbe_edge.packing.dense_copy import DenseCopy
@@ -45,16 +47,18 @@ FloatArray = npt.NDArray[np.float32]
 DAMPING = 0.1
 """Added to the diagonal of H, relative to its mean (docs/codec.md has the measurement)."""
 
-SETTINGS = f"curvature of both roles {DAMPING}"
+SETTINGS = f"curvature of both roles, in bands {DAMPING}"
 
+_ENDS = ("embedding", "head")  # matrices with a row for each token
 _TIED = "lm_head's curvature"
 _CALL_TOKENS = 1024  # of one call of the engine, in windows
 _DIGITS = 4  # what is kept: more would say nothing
 
 
 class Curvature:
-    """sensitivities: by tensor, nats per token and unit of relative squared error, as it is on a Gaussian. Factors for
-    feedback besides. Both depend on nothing but model and text. For one thread."""
+    """sensitivities: by tensor, nats per token and unit of relative squared error, as it is on a Gaussian. energies: of
+    the embedding and the lm_head, what errors in each band of rows cost (bands.py). Factors for feedback besides. All
+    depend on nothing but model and text. For one thread."""
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class Curvature:
         """tensors: those that may be coded. windows: those shorter than the first one are left out. Runs the model,
         forward and backward, from where an interrupted run stopped."""
         self.sensitivities: dict[str, float] = {}
+        self.energies: dict[str, list[float]] = {}
         self._factored: set[str] = set()  # the matrices that have a factor
         self._copy = copy
         self._tensors = {tensor.name: tensor for tensor in tensors}
@@ -82,6 +87,7 @@ class Curvature:
             layers = range(model.info.layers, -2, -1)  # the head, the layers, the embedding
             if not all([self._restore(layer) for layer in layers]):
                 self.sensitivities.clear()  # what was there may be gone by the time when it is asked for
+                self.energies.clear()
                 self._factored.clear()
                 with _Passes(model, self._windows, copy, self._threads, self._forecast, keeping) as passes:
                     for layer in layers:
@@ -90,8 +96,9 @@ class Curvature:
                         passes.leave(layer)
 
     def factor(self, name: str) -> FloatArray | None:
-        """For the feedback of a matrix; None for what is none."""
-        return self._factors.get_factor(name) if name in self._factored else None
+        """For the feedback of a matrix, or of a band of it; None for what is none."""
+        whole = matrix_of(name)
+        return self._factors.get_factor(whole) if whole in self._factored else None
 
     def _restore(self, layer: int) -> bool:
         """Takes a layer that was kept, with all its factors."""
@@ -99,14 +106,24 @@ class Curvature:
         if found is None:
             return False
         self.sensitivities |= found["sensitivities"]
+        self.energies |= found["energies"]
         self._factored |= set(found["factors"])
         return True
 
-    def _save(self, layer: int, sensitivities: Mapping[str, float], factors: Sequence[str] = ()) -> None:
-        rounded = {name: float(f"{value:.{_DIGITS}g}") for name, value in sensitivities.items()}
+    def _save(
+        self,
+        layer: int,
+        sensitivities: Mapping[str, float],
+        factors: Sequence[str] = (),
+        energies: Mapping[str, bands.Energies] | None = None,
+    ) -> None:
+        rounded = {name: _rounded(value) for name, value in sensitivities.items()}
+        of_bands = {name: list(map(_rounded, values)) for name, values in (energies or {}).items()}
         self.sensitivities |= rounded
+        self.energies |= of_bands
         self._factored |= set(factors)
-        self._factors.save(str(layer), {"sensitivities": rounded, "factors": factors}, factors)
+        record = {"sensitivities": rounded, "factors": factors, "energies": of_bands}
+        self._factors.save(str(layer), record, factors)
 
     def _look(self, passes: _Passes, layer: int) -> None:
         """The sensitivities and factors of a layer, the head or the embedding."""
@@ -119,7 +136,8 @@ class Curvature:
         if tied is not None:
             self._factors.put(_TIED, tied)
         sensitivities = {name: self._factor_of(name, total) for name, total in statistics.sums.items()}
-        self._save(layer, sensitivities, [_TIED, *sensitivities] if tied is not None else list(sensitivities))
+        factors = [_TIED, *sensitivities] if tied is not None else list(sensitivities)
+        self._save(layer, sensitivities, factors, statistics.energies)
 
     def _factor_of(self, name: str, total: FloatArray) -> float:
         """Puts the factor of a matrix on the disk, and gives its sensitivity. total: is used up."""
@@ -145,13 +163,15 @@ class Curvature:
         tied = self._factors.find(_TIED)
         total = np.zeros(tensor.cols**2, np.float32) if tied is None else np.array(tied)
         total = total.reshape(tensor.cols, tensor.cols)
+        energies = np.array(self.energies.get("embedding", np.zeros(bands.count(tensor.rows))), np.float64)
         for window, of_window in zip(self._windows, d_hidden, strict=True):
             rows, places = np.unique(window, return_inverse=True)
             sums = np.zeros((len(rows), tensor.cols))
             np.add.at(sums, places, of_window)
             sums *= sizes[rows, np.newaxis]
             add_moment(total, sums.astype(np.float32), self._threads)
-        self._save(-1, {"embedding": self._factor_of("embedding", total)}, ["embedding"])
+            energies += bands.by_band(rows, np.einsum("rc,rc->r", sums, sums), tensor.rows)
+        self._save(-1, {"embedding": self._factor_of("embedding", total)}, ["embedding"], {"embedding": energies})
 
 
 class _Passes:
@@ -237,10 +257,12 @@ class _Passes:
 
 
 class _Statistics:
-    """sums: of the matrices that are shown, window by window G^T G with each row weighed by its size."""
+    """sums: of the matrices that are shown, window by window G^T G with each row weighed by its size. energies: of the
+    embedding or lm_head among them, the trace of what each band of rows adds."""
 
     def __init__(self, gradients: Gradients, tensors: Mapping[str, TensorPlan]) -> None:
         self.sums: dict[str, FloatArray] = {}
+        self.energies: dict[str, bands.Energies] = {}
         self._gradients = gradients
         self._tensors = tensors
         self._sizes: dict[str, FloatArray] = {}
@@ -254,7 +276,28 @@ class _Statistics:
         rows = slice(gradient.first_row, gradient.first_row + gradient.d.shape[1])
         weighed = gradient.weighed(self._sizes[name][rows])
         total = self.sums.setdefault(name, np.zeros((gradient.cols, gradient.cols), np.float32))
-        self._gradients.add_curvature(weighed, total)
+        if name in _ENDS:
+            self._add_in_bands(weighed, total)
+        else:
+            self._gradients.add_curvature(weighed, total)
+
+    def _add_in_bands(self, weighed: Gradient, total: FloatArray) -> None:
+        """The same, band by band: the trace of each is what its errors cost."""
+        n_rows, first = self._tensors[weighed.name].rows, weighed.first_row
+        last = first + weighed.d.shape[1]
+        energies = self.energies.setdefault(weighed.name, np.zeros(bands.count(n_rows)))
+        step = bands.rows_of_band(n_rows)
+        for band in range(first // step, -(-last // step)):
+            begin, end = max(band * step, first), min((band + 1) * step, last)
+            part = np.zeros_like(total)
+            d = np.ascontiguousarray(weighed.d[:, begin - first : end - first])
+            self._gradients.add_curvature(replace(weighed, first_row=begin, d=d), part)
+            energies[band] += np.trace(part, dtype=np.float64)
+            total += part
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
 
 
 def _row_sizes(tensor: TensorPlan) -> FloatArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,8 @@ from rbe_edge.codes import trellis
 from rbe_edge.errors import ModelError, PackError
 from rbe_edge.files.new_file import NewFile
 from rbe_edge.format import writer
-from rbe_edge.packing import allocation, dense_copy, estimates, schedule, sensitivity, statistics, storage, survey
+from rbe_edge.format.bands import PART, is_band
+from rbe_edge.packing import allocation, bands, dense_copy, estimates, schedule, sensitivity, statistics, storage
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
 from rbe_edge.packing.calibration import tokens_of
@@ -28,10 +29,11 @@ from rbe_edge.packing.options import MAX_THREADS as MAX_THREADS
 from rbe_edge.packing.options import PackOptions as PackOptions
 from rbe_edge.packing.storage import Storage
 from rbe_edge.packing.subject import Subject, read_subject
+from rbe_edge.packing.survey import Survey
 from rbe_edge.progress import Listener
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.hub import Fetched
-from rbe_edge.sources.plan import TensorPlan
+from rbe_edge.sources.plan import ModelPlan, TensorPlan
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ class Packing:
     _copy: DenseCopy | None
     _windows: Sequence[Sequence[int]]
     _held_out: HeldOut | None
-    # From decide() on, by tensor; no decisions where all tensors are dense.
+    # From decide() on: the plan with its bands; by tensor, no decisions where all tensors are dense.
+    _plan: ModelPlan
     _decisions: Sequence[Decision | None]
     _stores: Sequence[Storage]
     _file: writer.PackWriter
@@ -127,7 +130,7 @@ class Packing:
         self._options = options
         self._forecast = Forecast(progress, schedule.RATES)
         self._tensors: list[TensorReport] = []  # those that are written
-        self._statistics: survey.Survey | Curvature | None = None  # from decide() on; None without calibration
+        self._statistics: Survey | Curvature | None = None  # from decide() on; None without calibration
         self._stack = ExitStack()
 
     def __enter__(self) -> Packing:
@@ -161,34 +164,31 @@ class Packing:
     def decide(self) -> None:
         """Decides how each tensor is stored, begins the file, and finds what an interrupted run has finished of it."""
         subject, options = self._subject, self._options
-        tensors = subject.plan.tensors
+        self._plan = subject.plan
         if options.coded:
+            sensitivities = self._in_bands(self._sensitivities())
             decisions = allocation.decide_for_file(
-                subject.plan,
-                options.bits,
-                options.nested,
-                self._sensitivities(),
-                lambda stores: self._writer(stores).file_bytes,
+                self._plan, options.bits, options.nested, sensitivities, lambda stores: self._writer(stores).file_bytes
             )
             self._decisions = decisions
             self._stores = [decision.choice.storage for decision in decisions]
         else:
-            self._decisions = [None] * len(tensors)
-            self._stores = [storage.dense(tensor, int(options.bits)) for tensor in tensors]
+            self._decisions = [None] * len(self._plan.tensors)
+            self._stores = [storage.dense(tensor, int(options.bits)) for tensor in self._plan.tensors]
         self._file = self._stack.enter_context(self._writer(self._stores))
         tables = [trellis.CODEBOOKS[bits] for store in self._stores for bits in store.planes]
         work = [subject.metadata, tables, self._file.entries]
         self._encoded_tensors = EncodedTensors(self._kept, key_of("encoding", self._original(), *map(repr, work)))
         left = [
             (tensor, store.planes)
-            for number, (tensor, store) in enumerate(zip(tensors, self._stores, strict=True))
+            for number, (tensor, store) in enumerate(zip(self._plan.tensors, self._stores, strict=True))
             if store.planes and not self._encoded_tensors.has(number)
         ]
         self._forecast.plan(schedule.encoding(left, self._file.file_bytes, options.work.quick))
 
     def encode(self) -> None:
         """Writes the tensors, in the order of the file."""
-        for number, tensor in enumerate(self._subject.plan.tensors):
+        for number, tensor in enumerate(self._plan.tensors):
             if self._stores[number].planes:
                 error = self._write_coded(number, tensor)
             else:
@@ -253,7 +253,7 @@ class Packing:
         original = self._original()
         keeping = Keeping(self._kept, original)
         if effort.quick:
-            looked = survey.Survey(copy, coded, self._windows, seed_of, threads, forecast, keeping, effort.damping)
+            looked = Survey(copy, coded, self._windows, seed_of, threads, forecast, keeping, effort.damping)
             self._statistics = looked
             return estimates.estimated(coded, looked.flow)
         found = Curvature(copy, coded, self._windows, seed_of, threads, forecast, keeping)
@@ -265,12 +265,23 @@ class Packing:
         )
         return sensitivity.checked(measurement, found.sensitivities, forecast)
 
+    def _in_bands(self, sensitivities: Mapping[str, float] | None) -> Mapping[str, float] | None:
+        """Of the tensors of the file, after what has a row for each token was cut into bands where it is known what
+        these cost."""
+        found = self._statistics
+        if sensitivities is None or not isinstance(found, Curvature) or self._options.bits > bands.MOST_BITS:
+            return sensitivities
+        tensors, of_bands = bands.split(self._plan.tensors, sensitivities, found.energies)
+        self._plan = replace(self._plan, tensors=tensors)
+        return of_bands
+
     def _writer(self, stores: Sequence[Storage]) -> writer.PackWriter:
         """The file that tensors stored in this way make; nothing is written before it is entered."""
-        subject = self._subject
-        codebooks, entries = storage.described(subject.plan.tensors, stores, subject.seed_of)
+        subject, tensors = self._subject, self._plan.tensors
+        codebooks, entries = storage.described(tensors, stores, subject.seed_of)
+        parts = [PART] if any(is_band(tensor.name) for tensor in tensors) else []
         return writer.PackWriter(
-            self._out, subject.metadata, codebooks, subject.blobs, entries, self._options.force, self._claim
+            self._out, subject.metadata, codebooks, subject.blobs, entries, self._options.force, self._claim, parts
         )
 
     def _write_coded(self, number: int, tensor: TensorPlan) -> float:

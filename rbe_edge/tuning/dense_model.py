@@ -26,10 +26,10 @@ def pieces(rows: int, cols: int) -> Iterator[slice]:
 
 
 def write_dense(model: Model, path: Path, report: Report) -> DenseCopy:
-    """All tensors in fp32, as the engine decodes them; all else of the file but its parts. report: counts weights.
-    Memory: 64 MB. Raises PackError where there is no room."""
+    """All tensors in fp32, as the engine decodes them, matrices in bands as one; all else of the file but its parts.
+    report: counts weights. Memory: 64 MB. Raises PackError where there is no room."""
     stored = read_file(Path(model.info.path))
-    shapes = {name: (tensor.entry.rows, tensor.entry.cols) for name, tensor in stored.tensors.items()}
+    shapes = {name: (tensor.rows, tensor.cols) for name, tensor in model.tensors.items()}
     entries = [
         writer.TensorEntry(name, writer.KIND_FP32, rows, cols, 4 * rows * cols) for name, (rows, cols) in shapes.items()
     ]

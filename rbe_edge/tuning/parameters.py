@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from rbe_edge.format import writer
-from rbe_edge.format.reader import RbeFile
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.runtime.gradients import Gradient
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.model_info import TRELLIS_KINDS
 from rbe_edge.tuning.dense_model import scale_rows
 
 FloatArray = npt.NDArray[np.float32]
@@ -39,15 +38,15 @@ class Parameters:
     values: float64 [count]; places: where those of a tensor stand in it.
     """
 
-    def __init__(self, file: RbeFile, model: Model) -> None:
+    def __init__(self, model: Model) -> None:
         self._base: dict[str, Values] = {}  # the vectors as packed
         self._units: dict[str, Values] = {}
         self.places: dict[str, slice] = {}
         self.count = 0
-        for name, tensor in file.tensors.items():
-            size = tensor.entry.rows
-            if not tensor.is_trellis:
-                if tensor.entry.kind != writer.KIND_FP32 or tensor.entry.rows != 1 or name.startswith("rope."):
+        for name, tensor in model.tensors.items():
+            size = tensor.rows
+            if tensor.kind not in TRELLIS_KINDS:
+                if tensor.kind != "fp32" or tensor.rows != 1 or name.startswith("rope."):
                     continue
                 base = model.tensor_rows(name)[0].astype(np.float64)
                 size = len(base)

@@ -21,6 +21,7 @@ from rbe_edge.packing.calibration import read_text
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.progress import Listener
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.model_info import TRELLIS_KINDS
 from rbe_edge.runtime.text_windows import text_windows
 from rbe_edge.tuning.dense_model import pieces, write_dense
 from rbe_edge.tuning.descent import Course, Schedule, descend
@@ -79,10 +80,10 @@ def tune(
 
     source: what it was packed from, a directory, checkpoint, GGUF or dense .rbe file. text: None for the one that
     comes with the package. progress: hears `done` and `total` in milliseconds. The same input gives the same bytes,
-    whatever the number of threads. Parts speak of `file` as it was, and are left out. `out` appears when it is
-    complete; on any failure nothing is left. The temporary directory needs room for both models with four bytes per
-    weight, and for hidden states of the text; memory is that of one layer. Raises OptionError for files or a text that
-    do not fit together.
+    whatever the number of threads. Parts that are not required speak of `file` as it was, and are left out. `out`
+    appears when it is complete; on any failure nothing is left. The temporary directory needs room for both models with
+    four bytes per weight, and for hidden states of the text; memory is that of one layer. Raises OptionError for files
+    or a text that do not fit together.
     """
     options = options or TuneOptions()
     started = time.monotonic()
@@ -94,21 +95,23 @@ def tune(
         directory = stack.enter_context(scratch_directory("tune"))
         packed = stack.enter_context(Model.open(file))
         stored = read_file(Path(file))
-        if not any(tensor.is_trellis for tensor in stored.tensors.values()):
+        if not any(tensor.kind in TRELLIS_KINDS for tensor in packed.tensors.values()):
             raise OptionError(f"{file}: holds no coded matrix, so there is nothing to tune; pack it with --bits 2 to 8")
         windows, held_out = _windows(packed, text)
         forecast = Forecast(progress, _RATES)
         forecast.plan(_work(stored, options, len(held_out), len(windows[0])))
         exact = _exact(source, packed, directory, forecast, stack)
-        parameters = Parameters(stored, packed)
+        parameters = Parameters(packed)
         course = _descend(packed, exact, parameters, windows, held_out, options, directory, forecast)
         changes = parameters.changes()
         candidate = directory / "tuned.rbe"
         errors = {name: tensor.error for name, tensor in stored.tensors.items()}
         _write(stored, changes, errors, writer.claim(candidate, force=False))
         tuned = stack.enter_context(Model.open(candidate, verify=False))
-        for name in (*changes.gains, *changes.vectors):
-            errors[name] = _error(tuned, exact, name)
+        for name in stored.tensors:
+            matrix, rows = stored.rows_of(name)
+            if matrix in changes.gains or matrix in changes.vectors:
+                errors[name] = _error(tuned, exact, matrix, rows)
         held = [windows[number] for number in held_out]
         before, after = (_measure(model, exact, held, options.threads or 0, forecast) for model in (packed, tuned))
         forecast.tell("writing")
@@ -173,7 +176,7 @@ def _exact(source: str | Path, packed: Model, directory: Path, forecast: Forecas
 
 
 def _check_pair(packed: Model, exact: Model) -> None:
-    if any(tensor.kind == "trellis" for tensor in exact.tensors.values()):
+    if any(tensor.kind in TRELLIS_KINDS for tensor in exact.tensors.values()):
         raise OptionError(f"{exact.info.path}: is coded itself; give what it was packed from")
     ours, theirs = (model.metadata.get("source.sha256") for model in (packed, exact))
     if ours != theirs:
@@ -221,22 +224,26 @@ def _measure(model: Model, exact: Model, held: Sequence[Sequence[int]], threads:
         return divergence(model, exact, tokens, window=len(held[0]), threads=threads, progress=report)
 
 
-def _error(tuned: Model, exact: Model, name: str) -> float:
-    """Squared, relative to the squared norm of the source's tensor."""
+def _error(tuned: Model, exact: Model, name: str, rows: slice) -> float:
+    """Of rows of a tensor: squared, relative to the squared norm of the source's."""
     norm = error = 0.0
-    for piece in pieces(exact.tensors[name].rows, exact.tensors[name].cols):
-        expected, found = (model.tensor_rows(name, piece.start, piece.stop - piece.start) for model in (exact, tuned))
+    for piece in pieces(rows.stop - rows.start, exact.tensors[name].cols):
+        first, n = rows.start + piece.start, piece.stop - piece.start
+        expected, found = (model.tensor_rows(name, first, n) for model in (exact, tuned))
         norm += squared_norm(expected)
         error += squared_norm(found - expected)
     return error / norm if norm > 0 else 0.0
 
 
 def _write(stored: RbeFile, changes: Changes, errors: Mapping[str, float], out: NewFile) -> None:
-    """The file again, with the changes."""
+    """The file again, with the changes and the parts that it cannot do without."""
     made_by = str(stored.metadata.get("packer.options", "")).removesuffix(_MARK)
     metadata = {**stored.metadata, "packer.options": f"{made_by}{_MARK}"}
     entries = [tensor.entry for tensor in stored.tensors.values()]
-    with writer.PackWriter(out.path, metadata, stored.codebooks, stored.blobs, entries, claimed=out) as file:
+    parts = [part for part in stored.parts.values() if part.required]
+    with writer.PackWriter(
+        out.path, metadata, stored.codebooks, stored.blobs, entries, claimed=out, parts=parts
+    ) as file:
         for name, tensor in stored.tensors.items():
             file.write_tensor([_data(stored, changes, name)], errors[name], tensor.tensor_scale)
         file.commit()
@@ -247,9 +254,10 @@ def _data(stored: RbeFile, changes: Changes, name: str) -> bytes:
     if name in changes.vectors:
         return changes.vectors[name].astype("<f4").tobytes()
     data = stored.data(name)
-    if name in changes.gains:
+    matrix, rows = stored.rows_of(name)
+    if matrix in changes.gains:
         for scales in stored.row_scales(name, data):
             with np.errstate(over="ignore"):
-                changed = (scales.astype(np.float32) * changes.gains[name]).astype(np.float16)
+                changed = (scales.astype(np.float32) * changes.gains[matrix][rows]).astype(np.float16)
             np.copyto(scales, changed, where=np.isfinite(changed))
     return bytes(data)

@@ -40,7 +40,7 @@ def decoded_by_numpy(
 
 @pytest.mark.parametrize(
     ("bits", "first"),
-    [(1, (-51, 23, -20, -32)), (2, (4, 29, -11, -30)), (3, (-54, -9, -89, 54)), (4, (-43, -46, -35, 26))],
+    [(1, (-51, 23, -20, -32)), (2, (18, 10, -20, 6)), (3, (-3, 8, 8, -8)), (4, (-1, -10, 8, 9))],
 )
 def test_check_vectors_of_the_format(bits: int, first: tuple[int, ...]) -> None:
     """docs/format.md, "Check", in both decoders."""

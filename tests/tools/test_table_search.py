@@ -13,25 +13,32 @@ from tools import table_search
 def test_windows_give_back_the_values(bits: int) -> None:
     weights = table_search.sample(8, seed=2)
     book = trellis.CODEBOOKS[bits]
-    w, row_scales, error = table_search.encode(weights, book)
+    encoding = table_search.encode(weights, book)
+    w = encoding.windows
     values = np.array(book.t1)[(w ^ (w >> 8)) & 15] + np.array(book.t2)[(w >> 4) & 15]
-    left = ((weights - row_scales[:, None] * values) ** 2).sum() / (weights.astype(np.float64) ** 2).sum()
-    assert left == pytest.approx(error, rel=1e-5)
+    left = ((weights - encoding.row_scales[:, None] * values) ** 2).sum() / (weights.astype(np.float64) ** 2).sum()
+    assert left == pytest.approx(encoding.error, rel=1e-5)
+    assert encoding.error * 0.95 < encoding.cost
 
 
-@pytest.mark.parametrize("bits", [2, 4])
-def test_rounds_improve_a_random_table(bits: int) -> None:
+@pytest.mark.parametrize(("bits", "limit"), [(2, 126), (4, 126), (3, 31)])
+def test_rounds_improve_a_random_table(bits: int, limit: int) -> None:
     weights = table_search.sample(16, seed=3)
-    tables = table_search.start(np.random.default_rng(4))
-    before = table_search.improve(bits, tables, weights, iterations=1)
-    after = table_search.improve(bits, tables, weights, iterations=4)
+    tables = table_search.start(np.random.default_rng(4), limit)
+    before = table_search.improve(bits, tables, weights, 1, limit)
+    after = table_search.improve(bits, tables, weights, 4, limit)
     assert after.error < 0.995 * before.error
     for book in (before.book, after.book):
-        assert 125 <= np.abs(np.add.outer(book.t1, book.t2)).max() <= 127
+        assert limit - 1 <= np.abs(np.add.outer(book.t1, book.t2)).max() <= limit
         assert book.step > 0
 
 
 def test_the_same_seed_finds_the_same() -> None:
-    first = list(table_search.search(4, restarts=2, iterations=2, columns=8, seed=5))
-    assert first == list(table_search.search(4, restarts=2, iterations=2, columns=8, seed=5))
-    assert len(first) >= 2 and first[-1].book != trellis.CODEBOOKS[4]
+    def found() -> list[table_search.Found]:
+        return list(table_search.search(4, 2, 2, columns=8, seed=5, moves=6, largest_sum=31))
+
+    first = found()
+    assert first == found()
+    assert len(first) >= 3 and first[-1].book != trellis.CODEBOOKS[4]
+    assert first[-1].cost <= first[-2].cost  # steps that lose are taken back
+    assert np.abs(np.add.outer(first[-1].book.t1, first[-1].book.t2)).max() <= 31

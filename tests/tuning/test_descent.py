@@ -11,7 +11,6 @@ from tuning_pair import make_pair
 
 from rbe_edge import Model
 from rbe_edge.errors import PackError
-from rbe_edge.format.reader import read_file
 from rbe_edge.tuning.dense_model import write_dense
 from rbe_edge.tuning.descent import Adam, Schedule, batches
 from rbe_edge.tuning.distillation import SourceStates, distillation
@@ -31,7 +30,7 @@ def test_gradient(name: str, tmp_path: Path) -> None:
     pair = make_pair(tmp_path, name)
     with Model.open(pair.packed) as packed, Model.open(pair.dense) as source:
         copy = write_dense(packed, tmp_path / "copy.rbe", nothing)
-        parameters = Parameters(read_file(pair.packed), packed)
+        parameters = Parameters(packed)
         with distillation(copy, source, WINDOWS, 1) as model:
             start = np.random.default_rng(2).uniform(-0.1, 0.1, parameters.count)
             parameters.values[:] = start

@@ -89,7 +89,7 @@ def test_what_is_written_is_what_was_computed(name: str, tmp_path: Path) -> None
     rng = np.random.default_rng(1)
     with Model.open(pair.packed) as model:
         copy = write_dense(model, tmp_path / "copy.rbe", lambda done, total: None)
-        parameters = Parameters(stored, model)
+        parameters = Parameters(model)
     plain = logits(copy.path)
     with Model.open(copy.path, verify=False) as opened, opened.session(kv="f32", context=len(TOKENS)) as session:
         for _ in range(2):

@@ -55,7 +55,7 @@ void rbe__bind_shared_rotation(rbe__binder *binder, const rbe__projection *const
     const rbe__tensor *first = NULL;
     for (int i = 0; i < n && binder->status == RBE_OK; i++) {
         const rbe__tensor *tensor = projections[i]->weight;
-        if (!tensor || tensor->kind != RBE_KIND_TRELLIS) {
+        if (!tensor || !rbe__tensor_is_trellis(tensor)) {
             continue;
         }
         if (first && (first->rotation_block != tensor->rotation_block || first->seed != tensor->seed)) {

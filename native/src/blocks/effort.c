@@ -66,12 +66,16 @@ uint32_t rbe__effort_least(const rbe__effort *effort, uint32_t kind, uint32_t fi
 
 uint64_t rbe__tensor_read_bytes(const rbe__tensor *tensor, uint32_t most_planes)
 {
-    if (!tensor || tensor->kind != RBE_KIND_TRELLIS) {
+    if (!tensor || !rbe__tensor_is_trellis(tensor)) {
         return tensor ? tensor->data_bytes : 0;
     }
+    const rbe__bands bands = rbe__tensor_bands(tensor);
     uint64_t bytes = 0;
-    for (uint32_t p = 0; p < rbe__planes_read(tensor, most_planes); p++) {
-        bytes += rbe__stream_bytes(&tensor->layout, tensor->planes[p].bits) + 2ull * tensor->rows;
+    for (uint32_t b = 0; b < bands.n; b++) {
+        const rbe__tensor *band = &bands.first[b];
+        for (uint32_t p = 0; p < rbe__planes_read(band, most_planes); p++) {
+            bytes += rbe__stream_bytes(&band->layout, band->planes[p].bits) + 2ull * band->rows;
+        }
     }
     return bytes;
 }

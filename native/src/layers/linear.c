@@ -117,9 +117,10 @@ static void start_rows(const rbe_kernels *kernels, const rbe__linear_job *job, u
     }
 }
 
-static void run_strip(const linear_call *call, token_span tokens, const rbe__linear_job *job, uint32_t index, rbe__thread_scratch *scratch)
+/* tensor: the job's matrix, or a band of it. */
+static void run_strip(const linear_call *call, token_span tokens, const rbe__linear_job *job, const rbe__tensor *tensor, uint32_t index,
+                      rbe__thread_scratch *scratch)
 {
-    const rbe__tensor *tensor = job->projection->weight;
     const rbe_kernels *kernels = call->workspace->kernels;
     rbe__strip_layout layout = rbe__layout_strip(&tensor->layout, index);
     for (uint32_t p = 0; p < rbe__planes_read(tensor, call->most_planes); p++) {
@@ -135,9 +136,10 @@ static void run_strip(const linear_call *call, token_span tokens, const rbe__lin
             scratch->row_scale[r] *= tensor->tensor_scale;
         }
         for (uint32_t n = 0; n < tokens.n; n++) {
-            float *y = job->y + (tokens.first + n) * job->y_stride + layout.first_row;
+            const uint32_t first_row = tensor->first_row + layout.first_row;
+            float *y = job->y + (tokens.first + n) * job->y_stride + first_row;
             if (p == 0) {
-                start_rows(kernels, job, layout.first_row, layout.rows, y);
+                start_rows(kernels, job, first_row, layout.rows, y);
             }
             kernels->multiply_add(y, scratch->row_scale, scratch->sum + (size_t)n * 4 * layout.row_steps, layout.rows);
         }
@@ -202,31 +204,62 @@ static void run_item(void *context, uint32_t index, uint32_t thread)
     while (item >= call->first_item[j + 1]) {
         j++;
     }
-    if (call->jobs[j].projection->weight->kind == RBE_KIND_TRELLIS) {
-        run_strip(call, tokens, &call->jobs[j], item - call->first_item[j], &call->workspace->threads[thread]);
-    } else {
-        run_dense(call, tokens, &call->jobs[j], item - call->first_item[j], &call->workspace->threads[thread]);
+    const rbe__tensor *tensor = call->jobs[j].projection->weight;
+    rbe__thread_scratch *scratch = &call->workspace->threads[thread];
+    item -= call->first_item[j];
+    if (!rbe__tensor_is_trellis(tensor)) {
+        run_dense(call, tokens, &call->jobs[j], item, scratch);
+        return;
+    }
+    const rbe__tensor *band = rbe__tensor_bands(tensor).first;
+    for (; item >= band->layout.n_strips; band++) {
+        item -= band->layout.n_strips;
+    }
+    run_strip(call, tokens, &call->jobs[j], band, item, scratch);
+}
+
+/* Strips of a trellis matrix, blocks of rows of another. */
+static uint32_t count_items(const rbe__tensor *tensor)
+{
+    if (!rbe__tensor_is_trellis(tensor)) {
+        return (tensor->rows - 1) / RBE_DENSE_ROWS + 1;
+    }
+    const rbe__bands bands = rbe__tensor_bands(tensor);
+    uint32_t n = 0;
+    for (uint32_t b = 0; b < bands.n; b++) {
+        n += bands.first[b].layout.n_strips;
+    }
+    return n;
+}
+
+/* Items of a matrix that is no band, or of a band, from `first` on: some at a time, with pages given back in between. */
+static void run_pieces(linear_call *call, const rbe__tensor *tensor, uint32_t first)
+{
+    const rbe__residency *residency = call->workspace->residency;
+    const uint32_t n_items = count_items(tensor);
+    const int stays = rbe__residency_stays(residency, tensor);
+    const uint32_t most = stays ? n_items : rbe__residency_items(residency, tensor, n_items);
+    for (uint32_t done = 0; done < n_items;) {
+        const uint32_t count = n_items - done < most ? n_items - done : most;
+        if (!stays) {
+            rbe__residency_release(residency);
+        }
+        rbe__residency_expect(residency, tensor, done, count, n_items);
+        call->first = first + done;
+        rbe__thread_pool_run(call->workspace->thread_pool, count, run_item, call);
+        done += count;
     }
 }
 
-/* Piece by piece, each matrix for itself, with pages given back in between. */
+/* Piece by piece, each matrix and band for itself. */
 static void run_sparing(linear_call *call)
 {
-    const rbe__residency *residency = call->workspace->residency;
     for (uint32_t j = 0; j < call->n_jobs; j++) {
-        const rbe__tensor *tensor = call->jobs[j].projection->weight;
-        const uint32_t n_items = call->first_item[j + 1] - call->first_item[j];
-        const int stays = rbe__residency_stays(residency, tensor);
-        const uint32_t most = stays ? n_items : rbe__residency_items(residency, tensor, n_items);
-        for (uint32_t done = 0; done < n_items;) {
-            const uint32_t count = n_items - done < most ? n_items - done : most;
-            if (!stays) {
-                rbe__residency_release(residency);
-            }
-            rbe__residency_expect(residency, tensor, done, count, n_items);
-            call->first = call->first_item[j] + done;
-            rbe__thread_pool_run(call->workspace->thread_pool, count, run_item, call);
-            done += count;
+        const rbe__bands bands = rbe__tensor_bands(call->jobs[j].projection->weight);
+        uint32_t first = call->first_item[j];
+        for (uint32_t b = 0; b < bands.n; b++) {
+            run_pieces(call, &bands.first[b], first);
+            first += count_items(&bands.first[b]);
         }
     }
 }
@@ -239,13 +272,11 @@ static void run_linear(linear_call call)
     call.scale_stride = workspace->max_cols / RBE_BLOCK_COLS + 1;
     for (uint32_t j = 0; j < call.n_jobs; j++) {
         const rbe__tensor *tensor = call.jobs[j].projection->weight;
-        uint32_t n_items = (tensor->rows - 1) / RBE_DENSE_ROWS + 1;
-        if (tensor->kind == RBE_KIND_TRELLIS) {
-            n_items = tensor->layout.n_strips;
+        if (rbe__tensor_is_trellis(tensor)) {
             call.rotation = tensor;
         }
         divides &= !rbe__tensor_by_row(tensor);
-        call.first_item[j + 1] = call.first_item[j] + n_items;
+        call.first_item[j + 1] = call.first_item[j] + count_items(tensor);
     }
     if (call.rotation || call.normed || call.activated) {
         rbe__thread_pool_run(workspace->thread_pool, call.n_tokens, prepare_token, &call);

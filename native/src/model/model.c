@@ -54,6 +54,9 @@ static rbe_status make_signs(rbe_model *model, const char *path)
             tensors[i].signs = next;
             next += rbe__sign_bytes(tensors[i].cols);
         }
+        for (uint32_t b = 0; b < tensors[i].n_bands; b++) {
+            model->pack.bands[(tensors[i].bands - model->pack.bands) + b].signs = tensors[i].signs;
+        }
     }
     return RBE_OK;
 }
@@ -150,7 +153,7 @@ uint64_t rbe__model_own_bytes(const rbe_model *model)
     uint64_t bytes = sizeof *model + (uint64_t)model->config.n_layers * sizeof *model->stack.layers;
     bytes += pack->n_metadata * sizeof *pack->metadata + pack->n_codebooks * sizeof *pack->codebooks + pack->n_blobs * sizeof *pack->blobs;
     bytes += pack->n_parts * sizeof *pack->parts;
-    bytes += pack->n_tensors * (sizeof *pack->tensors + sizeof *pack->tensors_by_name);
+    bytes += pack->n_tensors * (sizeof *pack->tensors + sizeof *pack->tensors_by_name) + pack->n_bands * sizeof *pack->bands;
     for (uint32_t i = 0; i < pack->n_tensors; i++) {
         const rbe__tensor *tensor = &pack->tensors[i];
         bytes += tensor->rotation_block && !same_signs(pack->tensors, i) ? rbe__sign_bytes(tensor->cols) : 0;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "model/pack_bands.h"
 #include "model/pack_entries.h"
 #include "model/parts.h"
 
@@ -232,14 +233,16 @@ rbe_status rbe__pack_open_index(const char *path, const rbe_kernels *kernels, rb
     out->path = path;
     out->index_only = 1;
     rbe__crc_init(kernels, &crc);
-    const rbe_status status = read_index(out, &crc, 0);
+    rbe_status status = read_index(out, &crc, 0);
     const rbe_status settled = rbe__mapped_file_settle(path, &out->whole);
-    out->path = NULL;
     if (settled == RBE_OK && status == RBE_OK) {
         identify_tensors(out, &crc);
-    } else {
+        status = rbe__pack_join_bands(out);
+    }
+    if (settled != RBE_OK || status != RBE_OK) {
         rbe__pack_close(out);
     }
+    out->path = NULL;
     return settled != RBE_OK ? settled : status;
 }
 
@@ -281,6 +284,7 @@ static rbe_status read_pack(const rbe_kernels *kernels, const rbe_model_options 
     }
     if (status == RBE_OK) {
         identify_tensors(out, &crc);
+        status = rbe__pack_join_bands(out);
     }
     return status;
 }
@@ -306,6 +310,7 @@ void rbe__pack_close(rbe__pack *pack)
     free(pack->codebooks);
     free(pack->blobs);
     free(pack->tensors);
+    free(pack->bands);
     free(pack->tensors_by_name);
     free(pack->parts);
     rbe__unmap_file(&pack->whole);

@@ -36,7 +36,9 @@ typedef struct rbe__pack {
     rbe_metadata *metadata;   /* the first three lists in the file's order */
     rbe_codebook *codebooks;
     rbe__blob *blobs;
-    rbe__tensor *tensors;
+    rbe__tensor *tensors;      /* matrices in bands stand where their first band does */
+    rbe__tensor *bands;        /* of all matrices that lie in bands, in the file's order; NULL where none does */
+    uint32_t n_bands;
     uint32_t *tensors_by_name; /* indices */
     rbe__part *parts;          /* in the file's order */
 

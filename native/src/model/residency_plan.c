@@ -8,6 +8,14 @@
  * whole tensor is smaller, that is an upper bound too. */
 static uint64_t beside(const rbe__tensor *tensor)
 {
+    if (tensor->kind == RBE_KIND_BANDS) {
+        uint64_t most = 0;
+        for (uint32_t b = 0; b < tensor->n_bands; b++) {
+            const uint64_t bytes = beside(&tensor->bands[b]);
+            most = bytes > most ? bytes : most;
+        }
+        return most;
+    }
     const uint64_t n_areas = tensor->kind == RBE_KIND_TRELLIS ? tensor->n_planes : 1;
     const uint64_t grain = RBE_MAPPED_GRAIN, between = 2 * grain * (n_areas - 1);
     return 2 * grain + (between < tensor->data_bytes ? between : tensor->data_bytes) + grain;

@@ -83,6 +83,21 @@ static void trellis_row(const rbe_kernels *kernels, const rbe__tensor *tensor, u
     }
 }
 
+/* The band that holds a row. */
+static const rbe__tensor *band_of(const rbe__tensor *tensor, uint32_t row)
+{
+    uint32_t low = 0, high = tensor->n_bands;
+    while (high - low > 1) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (tensor->bands[middle].first_row <= row) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return &tensor->bands[low];
+}
+
 void rbe__tensor_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint32_t most_planes, uint32_t row, float *out)
 {
     size_t first = (size_t)row * tensor->cols;
@@ -97,6 +112,11 @@ void rbe__tensor_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint
         break;
     case RBE_KIND_SEED64: rbe__seed64_row(tensor->seed, tensor->tensor_scale, tensor->rows, tensor->cols, row, out); break;
     case RBE_KIND_BASIS: rbe__basis_row(&tensor->basis, tensor->rows, tensor->cols, row, out); break;
+    case RBE_KIND_BANDS: {
+        const rbe__tensor *band = band_of(tensor, row);
+        trellis_row(kernels, band, most_planes, row - band->first_row, out);
+        break;
+    }
     default: trellis_row(kernels, tensor, most_planes, row, out);
     }
 }

@@ -11,7 +11,15 @@
 /* Rows in one item of work, of a matrix that is no trellis. Threads divide the items, and a limit of memory counts in items. */
 #define RBE_DENSE_ROWS 64u
 
-enum { RBE_KIND_F32 = 1, RBE_KIND_F16 = 2, RBE_KIND_BF16 = 3, RBE_KIND_TRELLIS = 4, RBE_KIND_SEED64 = 5, RBE_KIND_BASIS = 6 };
+enum {
+    RBE_KIND_F32 = 1,
+    RBE_KIND_F16 = 2,
+    RBE_KIND_BF16 = 3,
+    RBE_KIND_TRELLIS = 4,
+    RBE_KIND_SEED64 = 5,
+    RBE_KIND_BASIS = 6,
+    RBE_KIND_BANDS = 7 /* never in a file: what rbe__pack_join_bands makes of several trellis tensors */
+};
 
 typedef struct rbe__plane {
     uint32_t bits;
@@ -45,7 +53,35 @@ typedef struct rbe__tensor {
     rbe__layout layout;
     uint32_t n_planes;
     rbe__plane planes[RBE_MAX_PLANES];
+
+    /* bands: trellis tensors of the same columns and rotation that hold its rows, one after the other. n_planes is that of the band with
+     * most, data_bytes the sum; the matrix has no planes and no layout of its own */
+    const struct rbe__tensor *bands;
+    uint32_t n_bands;
+    uint32_t first_row; /* of a band, in its matrix; else 0 */
 } rbe__tensor;
+
+/* The tensors that hold the rows of a matrix, in their order: its bands, or itself alone. */
+typedef struct rbe__bands {
+    const rbe__tensor *first;
+    uint32_t n;
+} rbe__bands;
+
+static inline rbe__bands rbe__tensor_bands(const rbe__tensor *tensor)
+{
+    rbe__bands bands = {tensor, 1};
+    if (tensor->kind == RBE_KIND_BANDS) {
+        bands.first = tensor->bands;
+        bands.n = tensor->n_bands;
+    }
+    return bands;
+}
+
+/* 1 for a matrix that is generated inside the product, in its rotated basis. */
+static inline int rbe__tensor_is_trellis(const rbe__tensor *tensor)
+{
+    return tensor->kind == RBE_KIND_TRELLIS || tensor->kind == RBE_KIND_BANDS;
+}
 
 /* The part of a plane that a kernel works on. */
 static inline rbe_strip rbe__tensor_strip(const rbe__tensor *tensor, const rbe__plane *plane, const rbe__strip_layout *strip)
