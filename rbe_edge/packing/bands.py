@@ -27,6 +27,9 @@ MOST_BITS = 6.0
 EVEN_SHARE = 0.1
 """Of what errors cost, taken as spread over all rows alike: a text uses few of the tokens that other texts use."""
 
+ROLES = ("embedding", "head")
+"""Of matrices with a row for each token."""
+
 Energies = npt.NDArray[np.float64]
 
 
@@ -46,6 +49,12 @@ def by_band(rows: npt.NDArray[np.int64], energies: npt.NDArray[np.float64], of_r
     return sums
 
 
+def shares(energies: Energies) -> Energies:
+    """Of each band in the sum, even where there is none."""
+    total = float(energies.sum())
+    return energies / total if total > 0 else np.full(len(energies), 1 / len(energies))
+
+
 def split(
     tensors: Sequence[TensorPlan], sensitivities: Mapping[str, float], energies: Mapping[str, Sequence[float]]
 ) -> tuple[tuple[TensorPlan, ...], dict[str, float]]:
@@ -62,8 +71,7 @@ def split(
             found.append(tensor)
             continue
         size = np.array([band.rows for band in bands], np.float64) / tensor.rows
-        share = np.array(energies[tensor.name], np.float64)
-        share = EVEN_SHARE * size + (1 - EVEN_SHARE) * (share / share.sum() if share.sum() > 0 else size)
+        share = EVEN_SHARE * size + (1 - EVEN_SHARE) * shares(np.array(energies[tensor.name], np.float64))
         whole = of_bands.pop(tensor.name)
         of_bands |= {band.name: whole * float(part) for band, part in zip(bands, share, strict=True)}
         found += bands

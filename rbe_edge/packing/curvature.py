@@ -47,9 +47,8 @@ FloatArray = npt.NDArray[np.float32]
 DAMPING = 0.1
 """Added to the diagonal of H, relative to its mean (docs/codec.md has the measurement)."""
 
-SETTINGS = f"curvature of both roles, in bands {DAMPING}"
+SETTINGS = f"curvature of both roles, bands of each {DAMPING}"
 
-_ENDS = ("embedding", "head")  # matrices with a row for each token
 _TIED = "lm_head's curvature"
 _CALL_TOKENS = 1024  # of one call of the engine, in windows
 _DIGITS = 4  # what is kept: more would say nothing
@@ -160,18 +159,36 @@ class Curvature:
         assert isinstance(scale, int | float)
         d_hidden = passes.behind(-1).reshape(len(self._windows), len(self._windows[0]), -1)
         sizes = float(scale) * _row_sizes(tensor)
-        tied = self._factors.find(_TIED)
-        total = np.zeros(tensor.cols**2, np.float32) if tied is None else np.array(tied)
-        total = total.reshape(tensor.cols, tensor.cols)
-        energies = np.array(self.energies.get("embedding", np.zeros(bands.count(tensor.rows))), np.float64)
+        looked_up = np.zeros((tensor.cols, tensor.cols), np.float32)
+        energies = np.zeros(bands.count(tensor.rows))
         for window, of_window in zip(self._windows, d_hidden, strict=True):
             rows, places = np.unique(window, return_inverse=True)
             sums = np.zeros((len(rows), tensor.cols))
             np.add.at(sums, places, of_window)
             sums *= sizes[rows, np.newaxis]
-            add_moment(total, sums.astype(np.float32), self._threads)
+            add_moment(looked_up, sums.astype(np.float32), self._threads)
             energies += bands.by_band(rows, np.einsum("rc,rc->r", sums, sums), tensor.rows)
-        self._save(-1, {"embedding": self._factor_of("embedding", total)}, ["embedding"], {"embedding": energies})
+        tied = self._factors.find(_TIED)
+        total = looked_up.copy() if tied is None else looked_up + tied.reshape(looked_up.shape)
+        sensitivity = self._factor_of("embedding", total)
+        if tied is not None and sensitivity > 0:
+            part = self._part_of(tensor, looked_up / np.float32(len(self._windows))) / sensitivity
+            of_head = np.array(self.energies["embedding"], np.float64)
+            energies = part * bands.shares(energies) + (1 - part) * bands.shares(of_head)
+        self._save(-1, {"embedding": sensitivity}, ["embedding"], {"embedding": energies})
+
+    def _part_of(self, tensor: TensorPlan, part: FloatArray) -> float:
+        """Of the sensitivity of a matrix that has its factor: what a part of H, of which the lower triangle is read,
+        has of it. Errors under feedback are white noise times inverse(L), so it is the trace of D U part U^T, with
+        inverse(H) = U^T U."""
+        cols = tensor.cols
+        whole = np.ascontiguousarray(np.tril(part) + np.tril(part, -1).T)
+        for _ in range(2):  # rows, then columns
+            trellis.rotate(whole, trellis.rotation_block(cols), self._seed_of(tensor))
+            whole = np.ascontiguousarray(whole.T)
+        u = self._factors.get_factor(tensor.name)[:cols, :cols].astype(np.float64)
+        left = np.einsum("ij,ij->i", u @ whole.astype(np.float64), u) / np.diag(u) ** 2
+        return float(left.sum()) / (2 * len(self._windows[0]))
 
 
 class _Passes:
@@ -276,7 +293,7 @@ class _Statistics:
         rows = slice(gradient.first_row, gradient.first_row + gradient.d.shape[1])
         weighed = gradient.weighed(self._sizes[name][rows])
         total = self.sums.setdefault(name, np.zeros((gradient.cols, gradient.cols), np.float32))
-        if name in _ENDS:
+        if name in bands.ROLES:
             self._add_in_bands(weighed, total)
         else:
             self._gradients.add_curvature(weighed, total)

@@ -19,8 +19,10 @@ from rbe_edge.packing import allocation, bands, dense_copy, estimates, schedule,
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
 from rbe_edge.packing.calibration import tokens_of
+from rbe_edge.packing.chat_text import conversation_tokens
 from rbe_edge.packing.curvature import Curvature
 from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.packing.effort import Windows
 from rbe_edge.packing.encoded_tensors import EncodedTensors, Finished
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.held_out import HeldOut, HeldOutKl
@@ -110,7 +112,7 @@ class Packing:
     _claim: NewFile
     _kept: Kept | None
     _copy: DenseCopy | None
-    _windows: Sequence[Sequence[int]]
+    _windows: Windows
     _held_out: HeldOut | None
     # From decide() on: the plan with its bands; by tensor, no decisions where all tensors are dense.
     _plan: ModelPlan
@@ -144,7 +146,7 @@ class Packing:
         options = self._options
         self._claim = self._stack.enter_context(writer.claim(self._out, options.force))
         self._subject = subject = read_subject(self._source, options, self._forecast)
-        self._copy, self._windows, self._held_out = None, [], None
+        self._copy, self._windows, self._held_out = None, Windows([], []), None
         self._kept = Kept() if options.coded else None
         if self._kept is not None and options.calibrated:
             try:
@@ -158,7 +160,8 @@ class Packing:
             )
             with Model.open(self._copy.path, verify=False) as model:
                 tokens = tokens_of(model, subject.text)
-            self._windows = options.work.windows(self._copy.path, tokens)
+                conversations = conversation_tokens(model, subject.text, options.work.reach)
+            self._windows = options.work.windows(self._copy.path, tokens, conversations)
             self._held_out = HeldOut(self._copy.path, tokens, options.work.reach, options.threads)
 
     def decide(self) -> None:
@@ -248,20 +251,20 @@ class Packing:
         work = schedule.encoding(
             [(tensor, planes) for tensor in coded], self._subject.plan.parameters * options.bits / 8, effort.quick
         )
-        n_tokens, vocabulary = sum(map(len, self._windows)), self._subject.plan.vocabulary
+        n_tokens, vocabulary = sum(map(len, self._windows.seen)), self._subject.plan.vocabulary
         forecast.plan(schedule.added(statistics.expected(copy.weights, coded, n_tokens, vocabulary, effort), work))
         original = self._original()
         keeping = Keeping(self._kept, original)
         if effort.quick:
-            looked = Survey(copy, coded, self._windows, seed_of, threads, forecast, keeping, effort.damping)
+            looked = Survey(copy, coded, self._windows.seen, seed_of, threads, forecast, keeping, effort.damping)
             self._statistics = looked
             return estimates.estimated(coded, looked.flow)
-        found = Curvature(copy, coded, self._windows, seed_of, threads, forecast, keeping)
+        found = Curvature(copy, coded, self._windows.seen, seed_of, threads, forecast, keeping)
         self._statistics = found
         forecast.plan(schedule.added(sensitivity.expected(coded, copy.weights, vocabulary, effort), work))
         keeping = Keeping(self._kept, sensitivity.work_key(original, effort))
         measurement = sensitivity.Measurement(
-            copy, coded, self._windows, seed_of, found.factor, threads, effort, keeping
+            copy, coded, self._windows.unseen, seed_of, found.factor, threads, effort, keeping
         )
         return sensitivity.checked(measurement, found.sensitivities, forecast)
 

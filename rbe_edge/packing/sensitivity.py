@@ -50,7 +50,7 @@ Factor = Callable[[str], FloatArray | None]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured, on what. windows: calibration text; its last part is scored. seed_of: of a tensor's rotation.
+    """What is measured, on what. windows: those that are scored. seed_of: of a tensor's rotation.
     factor: for feedback. keeping: what is measured is kept there, and taken from there; an interrupted measurement goes
     on."""
 
@@ -124,16 +124,9 @@ def _scored_tokens(vocabulary: int, effort: Effort) -> int:
 
 
 def _scored(windows: Sequence[Sequence[int]], vocabulary: int, effort: Effort) -> list[Sequence[int]]:
-    """From the end of the text."""
-    n_scored = _scored_tokens(vocabulary, effort)
-    scored: list[Sequence[int]] = []
-    n = 0
-    for window in reversed(windows):
-        if n >= n_scored:
-            break
-        scored.append(window[: n_scored - n])
-        n += len(scored[-1])
-    return scored
+    """From all of the text."""
+    n = -(-_scored_tokens(vocabulary, effort) // max(map(len, windows)))
+    return [windows[number * len(windows) // n] for number in range(min(n, len(windows)))]
 
 
 class _Probe:

@@ -67,7 +67,7 @@ def test_of_packing_and_modes(begun: Path, monkeypatch: pytest.MonkeyPatch) -> N
         mode_table.plan_modes(model, TEXT, "text")
     assert seen and all(window[0] == bos for window in seen)
     for work in EFFORTS.values():
-        windows = work.windows(begun, TEXT)
+        windows = [*work.windows(begun, TEXT).seen, *work.windows(begun, TEXT).unseen]
         assert all(window[0] == bos for window in windows)
         assert max(map(len, windows)) <= (effort.WINDOW if work.quick else effort.BACKWARD_WINDOW)
 

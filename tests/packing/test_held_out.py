@@ -52,8 +52,9 @@ def test_what_calibrates_lies_before_it(effort: Effort, monkeypatch: pytest.Monk
         return [list(range(start, start + window)) for start in range(0, n_tokens, window)]
 
     monkeypatch.setattr("rbe_edge.packing.effort.read_windows", numbered)
-    windows = effort.windows(Path("model"), "text")
-    assert 0 < sum(map(len, windows)) <= effort.tokens and max(map(max, windows)) < effort.reach
+    seen, unseen = effort.windows(Path("model"), "text")
+    assert 0 < sum(map(len, seen)) <= effort.tokens and max(map(max, [*seen, *unseen])) < effort.reach
+    assert unseen and not any(window in seen for window in unseen)
 
 
 def test_a_text_that_calibration_used_up(files: tuple[Path, Path, Path]) -> None:
