@@ -13,6 +13,8 @@ from typing import Any
 
 from textual import on, work
 from textual.app import SystemCommand
+from textual.events import Key
+from textual.message import Message
 from textual.screen import Screen
 from textual.worker import Worker
 
@@ -49,6 +51,7 @@ class Client(Conversing):
     TITLE = "rbe"
     end: Callable[[], object] | None = None
     _leaving: Worker[None] | None = None
+    _starting = True  # nothing was shown yet
 
     # ---- start and end ----
 
@@ -70,7 +73,11 @@ class Client(Conversing):
         self.theme_changed_signal.subscribe(self, self.keep_theme)
         self._read_device()
         self.set_interval(READINGS_S, self._read_device)
+        self.call_after_refresh(self._started)
         self._begin()
+
+    def _started(self) -> None:
+        self._starting = False
 
     @work(exclusive=True, group="readings")
     async def _read_device(self) -> None:
@@ -122,6 +129,13 @@ class Client(Conversing):
         if self._leaving is None or self._leaving.is_finished:
             self._leaving = self._quit(at_once=True)
         else:  # it is asked whether to lose what cannot be stored, or the disk is slow
+            self._end()
+
+    def heed(self, message: Message) -> None:
+        """Looks at what the terminal sends, before the application does; on the thread that reads it. Ctrl-C ends what
+        only starts at once: its widgets take a third of a second, in which the application does nothing else, and
+        nothing is there yet that could be stopped or lost."""
+        if self._starting and isinstance(message, Key) and message.key == "ctrl+c":
             self._end()
 
     def _end(self) -> None:

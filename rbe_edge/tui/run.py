@@ -8,6 +8,10 @@ import termios
 from collections.abc import Callable
 from contextlib import suppress
 
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
+from textual.message import Message
+
 from rbe_edge.machine import sensors
 from rbe_edge.runtime.faults import restored_terminal
 from rbe_edge.store import places
@@ -44,11 +48,23 @@ def run_client(start: Start, *, verify: bool = True, template: str | None = None
         engine = Engine(verify=verify, template=template, power=sensors.measuring(), choice=start.power)
         client = Client(start, store, engine, states=states, warning=warning)
         client.end = _ending()
+        client.driver_class = _heeded_by(client)
         with restored_terminal(_LEAVE):
             client.run()
         if client.failure is not None:
             raise client.failure
         return client.return_code or 0
+
+
+def _heeded_by(client: Client) -> type[Driver]:
+    """Textual's own way to a terminal; the client sees first what comes from it."""
+
+    class Heeded(LinuxDriver):
+        def process_message(self, message: Message) -> None:
+            client.heed(message)
+            super().process_message(message)
+
+    return Heeded
 
 
 def _ending() -> Callable[[], None]:
