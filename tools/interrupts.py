@@ -375,7 +375,7 @@ def main() -> int:
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have made this deaf, and so all it starts
-    faults: list[str] = []
+    faults = 0
     with tempfile.TemporaryDirectory(prefix="interrupts-") as directory:
         source = None if arguments.source is None else arguments.source.absolute()
         trial = Trial(arguments.model.absolute(), source, Path(directory), arguments.seconds)
@@ -383,8 +383,9 @@ def main() -> int:
         for name in arguments.only.split(",") if arguments.only else trial.commands():
             outcome = run(trial, name, arguments.presses, random.Random(f"{arguments.seed} {name}"))
             print(outcome.row(name), flush=True)
-            faults += [f"{name}: {fault}" for fault in outcome.faults]
-    print("\n".join(faults), file=sys.stderr)
+            for fault in outcome.faults:
+                print(f"{name}: {fault}", file=sys.stderr, flush=True)
+            faults += len(outcome.faults)
     return 1 if faults else 0
 
 

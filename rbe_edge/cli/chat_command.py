@@ -50,16 +50,20 @@ if TYPE_CHECKING:
 _EXAMPLE = """\
 example:
   rbe chat                        talk to the demo model
-  rbe chat ./model.gguf           to a model that is packed once, which takes minutes
+  rbe chat ./model.gguf           to a model that is packed once, in minutes
   rbe chat smol.rbe "How does a battery age?"
   cat notes.txt | rbe chat smol.rbe -p "What is to be done by whom?"
   rbe chat smol.rbe --system "You answer in one sentence." -v
   printf 'Hello!\\nTell me a story.\\n' | rbe chat smol.rbe --temp 0
 
-On a terminal a full-screen client (F1 shows its keys); with --plain, or in a pipe, lines:
-  /help    these lines          /reset   forget the conversation          /quit    leave
-  /power   the power mode and why; /power saver (or another mode) overrides, /power auto follows the battery
-  Ctrl-C stops the answer; a second Ctrl-C, or Ctrl-D, leaves; so do /bye, /exit and, on a terminal, exit and quit.
+On a terminal a full-screen client (F1 shows its keys); with --plain, or in a
+pipe, lines:
+  /help    these lines
+  /reset   forget the conversation
+  /power   the power mode and why; /power saver (or another mode) overrides,
+           /power auto follows the battery
+  /quit    leave, as /bye and /exit; on a terminal exit and quit too
+  Ctrl-C   stops the answer; a second Ctrl-C, or Ctrl-D, leaves
 """
 
 _LEAVING = ("/quit", "/bye", "/exit")
@@ -258,7 +262,7 @@ def _on_terminal(chat: _Chat) -> int:
             stopped = True
             note("stopped; press Ctrl-C again, or Ctrl-D, to leave")
         except ContextFull as error:
-            note(str(error))
+            note(str(error) if error.most is None else f"{error} (-c)")
 
 
 def _obey(line: str, chat: _Chat) -> bool:

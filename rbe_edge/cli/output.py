@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from rbe_edge.terminal_text import duration as duration
 from rbe_edge.terminal_text import printable as printable
@@ -18,8 +20,21 @@ _BAR_AFTER_S = 0.5  # shorter work shows no bar
 
 
 def note(message: str) -> None:
-    """One line for the person, beside the output."""
-    print(f"rbe: {printable(message)}", file=sys.stderr, flush=True)
+    """One line for the person, beside the output. A terminal gets it in several, where it is narrower: words stay
+    whole, and paths."""
+    line = f"rbe: {printable(message)}"
+    if (width := columns(sys.stderr)) is not None:
+        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+    print(line, file=sys.stderr, flush=True)
+
+
+def columns(stream: TextIO) -> int | None:
+    """How wide the terminal is that the stream is shown on; None where it is none."""
+    if not stream.isatty():
+        return None
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or None
+    return None
 
 
 @contextmanager

@@ -21,8 +21,8 @@ _BITS = (3, 4, 5)
 
 _EXAMPLE = """\
 example:
-  rbe pull                                    a list: sizes, licence, whether each fits here and how fast it may be
-  rbe pull smollm2-135m                       fetch and pack one of them; then: rbe chat smollm2-135m
+  rbe pull                    a list: sizes, licences, what fits here, how fast
+  rbe pull smollm2-135m       fetch and pack it; then: rbe chat smollm2-135m
   rbe pull qwen2.5-0.5b:5bit
   rbe pull HuggingFaceTB/SmolLM2-360M-Instruct --bits 3 --effort normal
 
