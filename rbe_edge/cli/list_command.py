@@ -147,7 +147,7 @@ def _table(models: list[ListedModel], room: int | None) -> Iterable[str]:
             f"{name:<{width}} {size(model.bytes):>10} {model.bits_per_weight:>11.2f} "
             f"{_short(model.parameters or 0):>9} {model.context:>7}  "
         )
-        left = len(path) if room is None else max(room - len(before), _LEAST)
+        left = len(path) if room is None else max(room - len(before), _LEAST)  # of its end, which says most
         yield before + (path if len(path) <= left else "…" + path[len(path) - left + 1 :])
 
 

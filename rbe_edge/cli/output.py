@@ -63,6 +63,11 @@ def ended_in_order() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def cut(line: str, width: int | None) -> str:
+    """The line, where it is shown on a terminal of that width; None where it is not."""
+    return line if width is None or len(line) <= width else line[: width - 1] + "…"
+
+
 class ProgressBar:
     """A bar on the terminal for work that takes longer than a moment, gone when closed; nothing where standard error is
     no terminal."""

@@ -112,6 +112,9 @@ def is_repository(text: str) -> bool:
 
 def pulled(repository: str, waiter: Waiter, bits: float, effort: EffortName) -> Path:
     """packed(), after the hub was asked for something newer; an earlier packing of other effort is replaced."""
+    from rbe_edge.packing.options import PackOptions
+
+    PackOptions(bits=bits, effort=effort).check_bits()  # before anybody waits for the hub
     waiter.tell(f"asking for {repository}")
     offer = hub.inquire(repository)
     for path, origin in folder.of_source(repository):
@@ -134,15 +137,21 @@ def pack_into_folder(
         open_source(source)  # what is no model is not said to be packed
     name = folder.free_name(base_name(source), bits, source_key(source))
     better = f"; for better quality later: rbe pack {source} --effort normal" if effort == QUICK else ""
-    waiter.tell(f"packing {source} once, with {bits:g} bits per weight, as {name}{better}")
-    return pack_named(source, PackOptions(bits=bits, effort=effort), waiter.progress, offer).path
+    line = f"packing {source} once, with {bits:g} bits per weight, as {name}{better}"
+    options = PackOptions(bits=bits, effort=effort)
+    return pack_named(source, options, waiter.progress, offer, lambda: waiter.tell(line)).path
 
 
 def pack_named(
-    source: str, options: PackOptions, progress: Listener | None = None, offer: hub.Offer | None = None
+    source: str,
+    options: PackOptions,
+    progress: Listener | None = None,
+    offer: hub.Offer | None = None,
+    begins: Callable[[], object] = lambda: None,
 ) -> PackReport:
     """pack() into the model folder, under a name of base_name() and the bits, in place of what was packed there from
-    the same source with as many bits. offer: what the hub has just said of it. Raises as pack()."""
+    the same source with as many bits. offer: what the hub has just said of it. begins: called when what is packed is
+    here. Raises as pack()."""
     from rbe_edge.packing.pack import pack
 
     key = source_key(source)
@@ -153,6 +162,7 @@ def pack_named(
         stamp = wanted.directory.name
     else:
         stamp = stamp_of(source)
+    begins()
     out = folder.file_of(folder.free_name(base_name(source), options.bits, key))
     report = pack(wanted, out, replace(options, force=True), progress)
     folder.set_origin(out, Origin(key, stamp, options.bits, options.effort))

@@ -91,6 +91,17 @@ def test_nothing_half_packed_is_left(models: Path, source: Path) -> None:
     assert list(models.iterdir()) == []
 
 
+def test_what_cannot_be_fetched_is_not_said_to_be_packed(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> Path:
+        raise PackError("the hub cannot be reached")
+
+    monkeypatch.setattr(find, "fetch", unreachable)
+    told: list[str] = []
+    with pytest.raises(PackError, match="cannot be reached"):
+        find_model("someone/tiny", Waiter(told.append))
+    assert told == [] and list(models.iterdir()) == []
+
+
 def test_a_repository_is_fetched_once(
     models: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
