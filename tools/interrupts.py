@@ -135,6 +135,14 @@ class Trial:
         return found
 
 
+def ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Its exit code, or None where it still runs after so long. Popen.wait() looks 20 times a second only."""
+    end = time.monotonic() + seconds
+    while (code := process.poll()) is None and time.monotonic() < end:
+        time.sleep(0.001)
+    return code
+
+
 def press(process: subprocess.Popen[bytes], outcome: Outcome, told: Sequence[Path], codes: tuple[int, ...]) -> None:
     """One press on what runs, and what comes of it. told: files that hold what it wrote."""
     if process.poll() is not None:
@@ -142,9 +150,8 @@ def press(process: subprocess.Popen[bytes], outcome: Outcome, told: Sequence[Pat
         return
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    try:
-        code = process.wait(PATIENCE_S)
-    except subprocess.TimeoutExpired:
+    code = ended(process, PATIENCE_S)
+    if code is None:
         outcome.faults.append(f"not obeyed within {PATIENCE_S:g} s")
         process.kill()
         process.wait()
@@ -191,8 +198,7 @@ def press_plain(
         if not open:
             os.close(writing)
         with started(trial, arguments, reading) as (process, out, errors):
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(after)
+            ended(process, after)
             press(process, outcome, [out, errors], (130, -signal.SIGINT))
     finally:
         os.close(reading)
@@ -273,8 +279,7 @@ def press_chat(trial: Trial, arguments: Sequence[str], moments: Moments, outcome
         for turn in range(_TURNS + 1):
             if turn < _TURNS:
                 terminal.type(_PROMPT.encode() + b"\n")
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(moments.next())
+                ended(process, moments.next())
             before = len(terminal.shown)
             if process.poll() is None:
                 taken = terminal.press(lambda: os.killpg(process.pid, signal.SIGINT), [b"to leave"][: _TURNS - turn])
@@ -330,8 +335,7 @@ def press_serve(trial: Trial, arguments: Sequence[str], after: float, outcome: O
             time.sleep(0.005)
         if asking is not None and process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(0.3)
+            ended(process, 0.3)
         if process.poll() is None:
             press(process, outcome, [out, errors], (0, 130, -signal.SIGINT))
 

@@ -136,6 +136,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; argv defaults to the program's own."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started it
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
     # Text that a terminal in another encoding cannot show is replaced, never a crash in the middle of an answer.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import shlex
 import struct
+import subprocess
+import sys
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,3 +63,10 @@ def test_a_context_that_is_too_small_names_the_option(rbe: Rbe) -> None:
     assert line.endswith("; shorten it or make the context larger, up to 1024 (-c)\n")
     line = one_line(rbe("run", "demo", "-c", 1024, "-p", "battery " * 2000), 1)
     assert line.endswith("; shorten it, this model takes no more\n")
+
+
+@pytest.mark.parametrize(("closed", "shown"), [("<&-", "Hello! It\n"), (">&-", ""), ("2>&-", "Hello! It\n")])
+def test_a_stream_may_be_closed(tmp_path: Path, closed: str, shown: str) -> None:
+    command = shlex.join([sys.executable, "-m", "rbe_edge", "run", "demo", "-p", "hello", "-n", "3"])
+    done = subprocess.run(f"{command} {closed}", shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, shown, "")
