@@ -24,6 +24,7 @@ import json
 import os
 import pty
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -43,6 +44,7 @@ PATIENCE_S = 30.0
 
 PROGRAM = [sys.executable, "-m", "rbe_edge"]
 
+_OURS = re.compile(rb'rbe_edge/[^"]+", line \d+, in [^<]')  # a function of this package has begun
 _SHOWN = (b"Traceback", b"Exception ignored", b"KeyboardInterrupt", b"Error in sys.excepthook")
 _PROMPT = "Tell me all that you know about batteries, at length."
 DEMO = Path(__file__).resolve().parent.parent / "rbe_edge" / "demo" / "demo.rbe"
@@ -152,14 +154,15 @@ def press(process: subprocess.Popen[bytes], outcome: Outcome, told: Sequence[Pat
     os.killpg(process.pid, signal.SIGINT)
     code = ended(process, PATIENCE_S)
     if code is None:
-        outcome.faults.append(f"not obeyed within {PATIENCE_S:g} s")
+        written = b"".join(path.read_bytes() for path in told)[-500:]
+        outcome.faults.append(f"not obeyed within {PATIENCE_S:g} s: {written.decode(errors='replace')}")
         process.kill()
         process.wait()
         return
     seconds = time.monotonic() - began
     written = b"".join(path.read_bytes() for path in told)
     shown = [word.decode() for word in _SHOWN if word in written]
-    if shown and b"rbe_edge/cli" not in written:
+    if shown and not _OURS.search(written):
         outcome.early += 1
     elif shown:
         outcome.faults.append(f"shows {shown[0]}: {written[-1500:].decode(errors='replace')}")
@@ -250,7 +253,7 @@ class Terminal:
         self._reader.join(0.05)
         text, code = bytes(self.shown), self.process.poll()
         if any(word in text for word in _SHOWN):
-            if b"rbe_edge/cli" in text:
+            if _OURS.search(text):
                 outcome.faults.append(f"shows {text[-1500:].decode(errors='replace')}")
             else:
                 outcome.early += 1

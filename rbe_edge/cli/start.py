@@ -18,6 +18,7 @@ def start() -> None:
 
     try:
         if heard:
+            sys.unraisablehook = interrupts.heed_swallowed
             _signal.signal(_signal.SIGINT, interrupts.press)
         code = main()
     except KeyboardInterrupt:  # before main() hears it, or behind

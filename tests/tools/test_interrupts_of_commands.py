@@ -35,7 +35,7 @@ def test_presses(trial: interrupts.Trial, name: str, presses: int, tmp_path: Pat
 
 def test_deafness_and_tracebacks_are_seen(trial: interrupts.Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     deaf = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
-    loud = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: raise OSError('rbe_edge/cli')"
+    loud = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: raise OSError('rbe_edge/x.py\", line 1, in f')"
     monkeypatch.setattr(interrupts, "PATIENCE_S", 0.5)
     for code, what in ((deaf, "not obeyed"), (loud, "shows Traceback")):
         monkeypatch.setattr(interrupts, "PROGRAM", [sys.executable, "-c", code])
