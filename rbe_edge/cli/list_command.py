@@ -20,7 +20,7 @@ example:
 """
 
 
-_LEAST = 12  # characters of a path, also where the line is too long then
+_LEAST = 12  # characters of a path; less says nothing
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,11 @@ def _table(models: list[ListedModel], room: int | None) -> Iterable[str]:
             f"{name:<{width}} {size(model.bytes):>10} {model.bits_per_weight:>11.2f} "
             f"{_short(model.parameters or 0):>9} {model.context:>7}  "
         )
-        left = len(path) if room is None else max(room - len(before), _LEAST)  # of its end, which says most
-        yield before + (path if len(path) <= left else "…" + path[len(path) - left + 1 :])
+        left = len(path) if room is None else room - len(before)
+        if left < min(len(path), _LEAST):
+            yield before.rstrip()
+        else:  # the end says most
+            yield before + (path if len(path) <= left else "…" + path[len(path) - left + 1 :])
 
 
 def _short(count: int) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_BITS = 4.0
 QUICK: EffortName = "quick"
 _FILES = (".rbe", ".gguf", ".bin")
+_TYPE = re.compile(r"(?<=.)[-_.]((iq|q|tq)\d(_[a-z0-9]+)*|b?f16|fp16|f32|fp32)$", re.IGNORECASE)  # of a GGUF file
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def _unknown(text: str) -> str:
         return f"{text!r} is neither a file nor a name of a model; to ask the demo model: rbe chat demo {text!r}"
     names = [folder.name_of(path) for path in folder.files()]
     bases = [name.partition(":")[0] for name in names]
-    near = difflib.get_close_matches(text.lower(), [*names, *bases, *curated.names(), "demo"], 1)
+    near = [name for name in bases if name.startswith(text.lower())] or difflib.get_close_matches(
+        text.lower(), [*names, *bases, *curated.names(), "demo"], 1
+    )
     meant = f"did you mean {near[0]}? " if near else ""
     return (
         f"there is neither a file nor a model called {text}; {meant}`rbe list` shows those that are here, "
@@ -176,13 +179,14 @@ def source_key(source: str) -> str:
 
 
 def base_name(source: str) -> str:
-    """What a model that is packed from a source is called, without bits: 'org/Smol-Instruct' -> 'smol-instruct'."""
+    """What a model that is packed from a source is called, without bits: 'org/Smol-Instruct' -> 'smol-instruct',
+    'Smol-Q4_K_M.gguf' -> 'smol'."""
     offered = curated.of_repository(source)
     if offered is not None:
         return offered.name
     path = Path(source)
     stem = path.resolve().name if path.is_dir() else path.name
-    stem = stem.removesuffix(".gguf").removesuffix(".bin")
+    stem = _TYPE.sub("", stem.removesuffix(".gguf")) if stem.endswith(".gguf") else stem.removesuffix(".bin")
     words = re.sub(r"[^a-z0-9._+-]+", "-", stem.lower()).strip("-._+")[:100]
     return words or "model"
 

@@ -74,6 +74,7 @@ def test_copy_and_remove(rbe_here: Rbe, models: Path, tmp_path: Path, monkeypatc
     assert rbe_here("cp", "smol", "mine").returncode == 0
     assert "exists already" in one_line(rbe_here("cp", "smol", "mine"), 1)
     assert "no name" in one_line(rbe_here("cp", "smol", "../mine"), 2)
+    assert "comes with rbe" in one_line(rbe_here("cp", "smol", "demo"), 2)
     (tmp_path / "notes.txt").write_text("no model")
     assert "not a .rbe file" in one_line(rbe_here("cp", "notes.txt", "notes"), 1)
     assert "nobody is there" in one_line(rbe_here("rm", "mine"), 2)

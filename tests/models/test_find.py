@@ -157,3 +157,27 @@ def test_from_python(models: Path, source: Path) -> None:
         assert model.info.path == models / "tiny-llama-4bit.rbe" and told
     with rbe_edge.Model.from_pretrained("demo") as model:
         assert model.chat("Hello!", max_tokens=20) == model.chat([{"role": "user", "content": "Hello!"}], max_tokens=20)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("someone/Tiny-Chat", "tiny-chat"),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2-135m"),
+        ("Tiny-Q4_K_M.gguf", "tiny"),
+        ("models/tiny.IQ4_XS.gguf", "tiny"),
+        ("tiny-BF16.gguf", "tiny"),
+        ("qwen-q4.bin", "qwen-q4"),
+        ("q4_0.gguf", "q4_0"),
+        ("tiny-2b.gguf", "tiny-2b"),
+        ("_.gguf", "model"),
+    ],
+)
+def test_names_of_what_is_packed(source: str, name: str) -> None:
+    assert find.base_name(source) == name
+
+
+def test_a_beginning_of_a_name_that_is_here_is_what_is_meant(models: Path, source: Path) -> None:
+    find.pack_named(str(source), packing.PackOptions(bits=16))
+    with pytest.raises(ModelError, match="did you mean tiny-llama"):
+        find_model("ti")
