@@ -305,7 +305,7 @@ def press_client(trial: Trial, arguments: Sequence[str], after: float, outcome: 
     try:
         begun, asked = time.monotonic(), False
         while time.monotonic() - begun < after and process.poll() is None:
-            if not asked and b"Say something" in terminal.shown:
+            if not asked and b"omething. Enter sends" in terminal.shown:
                 asked = True
                 terminal.type(_PROMPT.encode() + b"\r")
             time.sleep(0.005)

@@ -76,6 +76,7 @@ class ProgressBar:
         """in_ms: what it shows counts in milliseconds, and says itself how many are left (packing/forecast.py)."""
         self._in_ms = in_ms
         self._began = time.monotonic()
+        self._widest = 0
         self._bar: Any = None
         self._task: Any = None
 
@@ -86,7 +87,10 @@ class ProgressBar:
                 return
             self._start()
         left = duration((total - done) / 1000) if self._in_ms else ""
-        self._bar.update(self._task, description=printable(what), completed=done, total=total, left=left)
+        words = printable(what)
+        self._widest = max(self._widest, len(words))  # so that the bar stands where it stood
+        text = words.ljust(self._widest)
+        self._bar.update(self._task, description=text, completed=done, total=total, left=left)
 
     def _start(self) -> None:
         from rich.console import Console
