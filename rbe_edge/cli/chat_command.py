@@ -34,6 +34,7 @@ from rbe_edge.cli.power_arguments import (
     limited_session,
     power_choice,
 )
+from rbe_edge.cli.word_wrap import WordWrap
 from rbe_edge.errors import ContextFull, OptionError
 from rbe_edge.format.modes import MODE_NAMES
 from rbe_edge.interrupts import forget_press
@@ -209,14 +210,15 @@ def _piped_lines() -> Iterator[str]:
 
 
 class _SwitchLines:
-    """Writes lines beside an answer: on a terminal not behind half a sentence."""
+    """Writes lines beside an answer: on a terminal not behind half a sentence. within: the answer that is written."""
 
     def __init__(self) -> None:
-        self.within_answer = False
+        self.within: WordWrap | None = None
 
     def __call__(self, line: str) -> None:
-        if self.within_answer and sys.stderr.isatty():
+        if self.within is not None and sys.stderr.isatty():
             print(file=sys.stderr)
+            self.within.begin_line()
         note(line)
 
 
@@ -301,6 +303,7 @@ def _answer(chat: _Chat, line: str) -> None:
     with ProgressBar() as bar:
         reply = conversation.send(line, progress=Progress(bar.show, "reading"))
         pieces: list[str] = []
+        shown = WordWrap(sys.stdout)
         try:
             for piece in reply:
                 bar.close()
@@ -311,10 +314,10 @@ def _answer(chat: _Chat, line: str) -> None:
                     _note_dropped(reply.dropped_turns)
                 pieces.append(piece)
                 if not arguments.json:
-                    print(printable(piece), end="", flush=True)
-                    chat.switches.within_answer = True
+                    shown.write(printable(piece))
+                    chat.switches.within = shown
         finally:
-            chat.switches.within_answer = False
+            chat.switches.within = None
             reply.close()
             if not arguments.json:
                 print(flush=True)
