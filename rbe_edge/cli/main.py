@@ -157,6 +157,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:
         _forget_output()
+        if was_pressed():  # what a Ctrl-C left half closed
+            return 130
         return _fail(_os_error(error), False, 1)
 
 
