@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -38,6 +39,7 @@ from rbe_edge.tui.widgets.markdown_content import prepare
 
 #: Between two readings of the machine.
 READINGS_S = 2.0
+_WRITTEN_S = 0.01  # for what the thread that writes to the terminal has begun
 _CLOSING_S = 0.1  # that the engine has to end what it does when Ctrl-C quits
 #: The exit code then.
 INTERRUPTED = 130
@@ -137,6 +139,13 @@ class Client(Conversing):
         nothing is there yet that could be stopped or lost."""
         if self._starting and isinstance(message, Key) and message.key == "ctrl+c":
             self._end()
+
+    def heed_signal(self) -> None:
+        """The same for a Ctrl-C that comes as a signal: before Textual has the terminal. To be called in its handler,
+        which may have interrupted anything: nothing is waited for but what is being written."""
+        if self._starting and self.end is not None:
+            time.sleep(_WRITTEN_S)
+            self.end()
 
     def _end(self) -> None:
         """What Ctrl-C ends with."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import termios
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
@@ -49,7 +51,7 @@ def run_client(start: Start, *, verify: bool = True, template: str | None = None
         client = Client(start, store, engine, states=states, warning=warning)
         client.end = _ending()
         client.driver_class = _heeded_by(client)
-        with restored_terminal(_LEAVE):
+        with restored_terminal(_LEAVE), _signals_heeded_by(client):
             client.run()
         if client.failure is not None:
             raise client.failure
@@ -65,6 +67,25 @@ def _heeded_by(client: Client) -> type[Driver]:
             super().process_message(message)
 
     return Heeded
+
+
+@contextmanager
+def _signals_heeded_by(client: Client) -> Iterator[None]:
+    """Else asyncio and Textual would end all that has begun in order, which takes half a second."""
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before):  # a shell made the program deaf to it
+        yield
+        return
+
+    def heed(number: int, frame: FrameType | None) -> None:
+        client.heed_signal()
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, heed)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _ending() -> Callable[[], None]:

@@ -63,10 +63,12 @@ async def test_a_press_before_anything_is_shown_ends_at_once() -> None:
         other.heed(Key("ctrl+d", None))
         assert ended == []
         other.heed(Key("ctrl+c", None))
-        assert ended == ["other"]
+        other.heed_signal()
+        assert ended == ["other", "other"]
         it.client.end = lambda: ended.append("shown")
         it.client.heed(Key("ctrl+c", None))  # what is on the screen asks first
-        assert ended == ["other"] and it.client.is_running
+        it.client.heed_signal()
+        assert ended == ["other", "other"] and it.client.is_running
 
 
 @played
