@@ -153,17 +153,15 @@ def press(process: subprocess.Popen[bytes], outcome: Outcome, told: Sequence[Pat
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     code = ended(process, PATIENCE_S)
-    if code is None:
-        written = b"".join(path.read_bytes() for path in told)[-500:]
-        outcome.faults.append(f"not obeyed within {PATIENCE_S:g} s: {written.decode(errors='replace')}")
-        process.kill()
-        process.wait()
-        return
     seconds = time.monotonic() - began
+    process.kill()
+    process.wait()
     written = b"".join(path.read_bytes() for path in told)
     shown = [word.decode() for word in _SHOWN if word in written]
-    if shown and not _OURS.search(written):
+    if shown and not _OURS.search(written):  # also where Python went on
         outcome.early += 1
+    elif code is None:
+        outcome.faults.append(f"not obeyed within {PATIENCE_S:g} s: {written[-500:].decode(errors='replace')}")
     elif shown:
         outcome.faults.append(f"shows {shown[0]}: {written[-1500:].decode(errors='replace')}")
     elif code in codes:
@@ -260,7 +258,7 @@ class Terminal:
         elif code in (130, -signal.SIGINT):
             outcome.seconds.extend(seconds)
         elif code is None:
-            outcome.faults.append(f"not ended by {len(seconds)} presses: {text[-300:]!r}")
+            outcome.faults.append(f"not ended, {len(seconds)} presses were obeyed: {text[-300:]!r}")
         else:
             outcome.faults.append(f"exit code {code}: {text[-500:]!r}")
 
@@ -283,12 +281,10 @@ def press_chat(trial: Trial, arguments: Sequence[str], moments: Moments, outcome
             if turn < _TURNS:
                 terminal.type(_PROMPT.encode() + b"\n")
                 ended(process, moments.next())
-            before = len(terminal.shown)
             if process.poll() is None:
                 taken = terminal.press(lambda: os.killpg(process.pid, signal.SIGINT), [b"to leave"][: _TURNS - turn])
                 if taken is None:
-                    outcome.faults.append(f"not obeyed: {bytes(terminal.shown[before:])!r}")
-                    return
+                    break
                 seconds.append(taken)
             if process.poll() is not None:
                 break
@@ -314,8 +310,7 @@ def press_client(trial: Trial, arguments: Sequence[str], after: float, outcome: 
             before = len(terminal.shown)
             taken = terminal.press(lambda: terminal.type(b"\x03"), signs)
             if taken is None:
-                outcome.faults.append(f"not obeyed: {bytes(terminal.shown[before:])[-300:]!r}")
-                return
+                break
             seconds.append(taken)
             if process.poll() is not None:
                 break
