@@ -24,7 +24,19 @@ class TokenizerError(RbeError):
 
 
 class ContextFull(RbeError):
-    """The tokens do not fit into the session's context."""
+    """The tokens do not fit into the session's context. most: how many tokens a context of this model may hold, where
+    that is more than the session's; else None."""
+
+    def __init__(self, message: str, most: int | None = None) -> None:
+        super().__init__(message)
+        self.most = most
+
+    @classmethod
+    def beyond(cls, message: str, context: int, most: int) -> ContextFull:
+        """With what to do about it: context is what the session's holds, most what the model takes."""
+        if most <= context:
+            return cls(f"{message}; shorten it, this model takes no more")
+        return cls(f"{message}; shorten it or make the context larger, up to {most}", most)
 
 
 class Cancelled(RbeError):

@@ -6,14 +6,19 @@ where the library calls back, ctypes prints what the handler raises and forgets 
 * deferred() keeps the program's handler until an exception can be carried out, and what is in use has been given back;
 * watched() lets a second thread cancel the call at the signal, which the system tells it while the main thread is in C;
 * aside() lets the main thread wait for a call that nothing cancels, and leave it.
+
+And where Python itself forgets what press() raised, heed_swallowed() raises it again.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -229,6 +234,27 @@ def forget_press() -> None:
     """For whoever catches KeyboardInterrupt and goes on."""
     global _pressed
     _pressed = False
+
+
+_AGAIN_S = 0.002  # until what swallowed a press is left
+
+
+def heed_swallowed(unraisable: sys.UnraisableHookArgs) -> None:
+    """For sys.unraisablehook: what press() raises within a destructor or a callback, as the import of a module has,
+    Python prints and forgets. It is raised once more behind it, and not printed."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt) and _pressed:
+        _thread.start_new_thread(_press_again, ())
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _press_again() -> None:
+    time.sleep(_AGAIN_S)
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, signal.SIGINT)  # which wakes it where it waits
+    else:
+        _thread.interrupt_main()
 
 
 def _on_main_thread() -> bool:

@@ -3,15 +3,17 @@
     python tools/interrupts.py [MODEL] [--source SOURCE] [--presses 20] [--seconds 6] [--seed 1] [--only run,pack]
 
 MODEL is a .rbe file (the demo model), SOURCE what it was packed from, which `tune` needs it to be; without one, `pack`,
-`fit` and `tune` are left out. Each press is one process: it is started, SIGINT comes after a random time, to what it
-started too, as from a terminal, and it has to end by itself. Half of the moments lie in the first quarter of the time.
-`chat` runs in a terminal of its own: the first press stops the answer, the second ends the process. `client`, the
-full-screen one, does too: the first press stops the answer, the next one asks, and the third at the latest ends it.
-`serve` answers a request meanwhile; the first press lets that answer end, the second does not.
+`fit` and `tune` are left out. A process is started, SIGINT comes after a random time, to what it started too, as from a
+terminal, and it has to end by itself. Half of the moments lie in the first quarter of SECONDS, or of the time that the
+command was seen to take, where that is less. `chat` runs in a terminal of its own: a press stops the answer, and
+another question is asked, a few times; one press more ends the process. `client`, the full-screen one, does too: the
+first press stops the answer, the next one asks, and the third at the latest ends it. `serve` answers a request
+meanwhile; the first press lets that answer end, the second does not.
 
-Prints for each command how long the presses took to be obeyed, and exits with 1 where one was not obeyed, or anything
-of Python was shown (a traceback, an exception that is ignored). What Python itself shows while it starts, before a line
-of this package runs, is counted beside.
+Prints a table in Markdown: for each command how many presses were obeyed and how long they took, beside the load of the
+machine (the mean of a minute, at the end). Exits with 1 where one was not obeyed, or anything of Python was shown (a
+traceback, an exception that is ignored). What Python itself shows while it starts, before a line of this package runs,
+is counted as early; a press behind the end of a command as late. Neither counts as obeyed.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import json
 import os
 import pty
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -31,7 +34,7 @@ import termios
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +44,7 @@ PATIENCE_S = 30.0
 
 PROGRAM = [sys.executable, "-m", "rbe_edge"]
 
+_OURS = re.compile(rb'rbe_edge/[^"]+", line \d+, in [^<]')  # a function of this package has begun
 _SHOWN = (b"Traceback", b"Exception ignored", b"KeyboardInterrupt", b"Error in sys.excepthook")
 _PROMPT = "Tell me all that you know about batteries, at length."
 DEMO = Path(__file__).resolve().parent.parent / "rbe_edge" / "demo" / "demo.rbe"
@@ -56,17 +60,31 @@ class Outcome:
     late: int = 0
     faults: list[str] = field(default_factory=list)
 
-    def line(self, name: str) -> str:
-        if not self.seconds:
-            return f"{name:8} no press came in time ({self.late} too late)"
+    def row(self, name: str) -> str:
+        """Under HEADING."""
         times = sorted(self.seconds)
-        marks = [times[min(len(times) - 1, int(share * len(times)))] for share in (0.5, 0.9, 0.99)]
-        texts = "  ".join(f"{what} {1e3 * s:6.0f} ms" for what, s in zip(("half", "90 %", "99 %"), marks, strict=True))
-        slow = sum(s > 0.2 for s in times)
-        return (
-            f"{name:8} {len(times):4} obeyed  {texts}  longest {1e3 * times[-1]:6.0f} ms  over 200 ms {slow:3}  "
-            f"early {self.early:2}  late {self.late:2}  faults {len(self.faults)}"
-        )
+        marks = [times[min(len(times) - 1, int(share * len(times)))] for share in (0.5, 0.99, 1)] if times else []
+        counts = [sum(seconds > 0.2 for seconds in times), self.early, self.late, len(self.faults)]
+        spans = [f"{1e3 * seconds:.0f} ms" for seconds in marks] or ["", "", ""]
+        return f"| {' | '.join([name, str(len(times)), *spans, *map(str, counts), f'{os.getloadavg()[0]:.1f}'])} |"
+
+
+HEADING = """\
+| command | obeyed | half within | 99 % within | longest | over 200 ms | early | late | faults | load |
+|---|---|---|---|---|---|---|---|---|---|"""
+
+
+@dataclass
+class Moments:
+    """When to press: seconds after the start, seconds at the latest. last: the one that came last."""
+
+    chance: random.Random
+    seconds: float
+    last: float = 0.0
+
+    def next(self) -> float:
+        self.last = self.chance.random() * self.chance.choice((0.25, 1.0)) * self.seconds
+        return self.last
 
 
 @dataclass(frozen=True)
@@ -95,6 +113,7 @@ class Trial:
         model, text = str(self.model), str(self.text())
         found = {
             "run": ["run", model, "--raw", "--sinks", "4", "-p", _PROMPT, "-n", "9000", "--temp", "1"],
+            "piped": ["run", model, "--raw", "-p", _PROMPT, "-n", "9000", "--temp", "1"],
             "pipe": ["chat", model, "-n", "4000", "--temp", "1"],
             "chat": ["chat", model, "--plain", "-n", "4000", "--temp", "1"],
             "client": ["chat", model, "-n", "4000", "--temp", "1", "--new"],
@@ -105,6 +124,8 @@ class Trial:
             "inspect": ["inspect", model, "--tensors", "--verify"],
             "list": ["list", "--json"],
             "doctor": ["doctor"],
+            "pull": ["pull", "--json"],
+            "report": ["report", "extremes", "--json"],
         }
         if self.source is not None:
             out = str(self.directory / "out.rbe")
@@ -116,6 +137,14 @@ class Trial:
         return found
 
 
+def ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Its exit code, or None where it still runs after so long. Popen.wait() looks 20 times a second only."""
+    end = time.monotonic() + seconds
+    while (code := process.poll()) is None and time.monotonic() < end:
+        time.sleep(0.001)
+    return code
+
+
 def press(process: subprocess.Popen[bytes], outcome: Outcome, told: Sequence[Path], codes: tuple[int, ...]) -> None:
     """One press on what runs, and what comes of it. told: files that hold what it wrote."""
     if process.poll() is not None:
@@ -123,18 +152,16 @@ def press(process: subprocess.Popen[bytes], outcome: Outcome, told: Sequence[Pat
         return
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    try:
-        code = process.wait(PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        outcome.faults.append(f"not obeyed within {PATIENCE_S:g} s")
-        process.kill()
-        process.wait()
-        return
+    code = ended(process, PATIENCE_S)
     seconds = time.monotonic() - began
+    process.kill()
+    process.wait()
     written = b"".join(path.read_bytes() for path in told)
     shown = [word.decode() for word in _SHOWN if word in written]
-    if shown and b"rbe_edge/cli" not in written:
+    if shown and not _OURS.search(written):  # also where Python went on
         outcome.early += 1
+    elif code is None:
+        outcome.faults.append(f"not obeyed within {PATIENCE_S:g} s: {written[-500:].decode(errors='replace')}")
     elif shown:
         outcome.faults.append(f"shows {shown[0]}: {written[-1500:].decode(errors='replace')}")
     elif code in codes:
@@ -161,21 +188,22 @@ def started(trial: Trial, arguments: Sequence[str], stdin: int) -> Iterator[tupl
             process.wait()
 
 
-def press_plain(trial: Trial, arguments: Sequence[str], after: float, outcome: Outcome, input: bytes = b"") -> None:
-    """Of a command that ends at the first press. input: what stands on its standard input, which stays open."""
+def press_plain(
+    trial: Trial, arguments: Sequence[str], after: float, outcome: Outcome, input: bytes = b"", open: bool = False
+) -> None:
+    """Of a command that ends at the first press. input: what stands on its standard input. open: whether that stays
+    open, so that more may come."""
     reading, writing = os.pipe()
     try:
         os.write(writing, input)
-        if not input:  # nobody writes: what is waited for is the work, not a text
+        if not open:
             os.close(writing)
-            writing = -1
         with started(trial, arguments, reading) as (process, out, errors):
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(after)
+            ended(process, after)
             press(process, outcome, [out, errors], (130, -signal.SIGINT))
     finally:
         os.close(reading)
-        if writing >= 0:
+        if open:
             os.close(writing)
 
 
@@ -208,17 +236,31 @@ class Terminal:
         self._reader.join(1)
         os.close(self._ours)
 
-    def judge(self, outcome: Outcome) -> bool:
-        """Whether something of Python's was shown, which is counted."""
+    def press(self, press: Callable[[], object], signs: Sequence[bytes]) -> float | None:
+        """Presses. The seconds until one of the signs is shown, or the process has ended; None where neither came."""
+        before, began = len(self.shown), time.monotonic()
+        press()
+        while time.monotonic() - began < PATIENCE_S:
+            if self.process.poll() is not None or any(sign in self.shown[before:] for sign in signs):
+                return time.monotonic() - began
+            time.sleep(0.002)
+        return None
+
+    def settle(self, outcome: Outcome, seconds: list[float]) -> None:
+        """Counts what came of presses that took so many seconds each. The last one has ended the process."""
         self._reader.join(0.05)
-        text = bytes(self.shown)
-        if not any(word in text for word in _SHOWN):
-            return False
-        if b"rbe_edge/cli" in text:
-            outcome.faults.append(f"shows {text[-1500:].decode(errors='replace')}")
+        text, code = bytes(self.shown), self.process.poll()
+        if any(word in text for word in _SHOWN):
+            if _OURS.search(text):
+                outcome.faults.append(f"shows {text[-1500:].decode(errors='replace')}")
+            else:
+                outcome.early += 1
+        elif code in (130, -signal.SIGINT):
+            outcome.seconds.extend(seconds)
+        elif code is None:
+            outcome.faults.append(f"not ended, {len(seconds)} presses were obeyed: {text[-300:]!r}")
         else:
-            outcome.early += 1
-        return True
+            outcome.faults.append(f"exit code {code}: {text[-500:]!r}")
 
 
 def _own_terminal() -> None:
@@ -226,68 +268,55 @@ def _own_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def press_chat(trial: Trial, arguments: Sequence[str], after: float, outcome: Outcome) -> None:
-    """In a terminal of its own. A press before the prompt ends the process; one behind the question stops the answer,
-    and the next one ends the process."""
+_TURNS = 4
+
+
+def press_chat(trial: Trial, arguments: Sequence[str], moments: Moments, outcome: Outcome) -> None:
+    """In a terminal of its own. A press before the first prompt ends the process; one behind a question stops the
+    answer, and a press behind that ends the process, unless something is said before."""
     terminal = Terminal(trial, arguments)
-    process = terminal.process
+    process, seconds = terminal.process, []
     try:
-        terminal.type(_PROMPT.encode() + b"\n")
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(after)
-        before, began = len(terminal.shown), time.monotonic()
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGINT)
-            while process.poll() is None and time.monotonic() - began < PATIENCE_S:
-                if b"to leave" in terminal.shown[before:]:
+        for turn in range(_TURNS + 1):
+            if turn < _TURNS:
+                terminal.type(_PROMPT.encode() + b"\n")
+                ended(process, moments.next())
+            if process.poll() is None:
+                taken = terminal.press(lambda: os.killpg(process.pid, signal.SIGINT), [b"to leave"][: _TURNS - turn])
+                if taken is None:
                     break
-                time.sleep(0.002)
-        seconds = time.monotonic() - began
-        if process.poll() is None:
-            if b"to leave" in terminal.shown[before:]:
-                outcome.seconds.append(seconds)
-            press(process, outcome, [], (130,))
-        elif process.returncode in (130, -signal.SIGINT):
-            outcome.seconds.append(seconds)
-        terminal.judge(outcome)
+                seconds.append(taken)
+            if process.poll() is not None:
+                break
+        terminal.settle(outcome, seconds)
     finally:
         terminal.close()
-
-
-_CLIENT_SHOWS = (b"stopping", b"Stopped.", b"again quits")
 
 
 def press_client(trial: Trial, arguments: Sequence[str], after: float, outcome: Outcome) -> None:
     """The key, as a terminal sends it. Each press has to show that it was taken, or to end the process; the third at
     the latest ends it."""
     terminal = Terminal(trial, arguments)
-    process = terminal.process
+    process, seconds = terminal.process, []
     try:
         begun, asked = time.monotonic(), False
         while time.monotonic() - begun < after and process.poll() is None:
-            if not asked and b"Say something" in terminal.shown:
+            if not asked and b"omething. Enter sends" in terminal.shown:
                 asked = True
                 terminal.type(_PROMPT.encode() + b"\r")
             time.sleep(0.005)
-        warned = False  # that the next press ends it
+        signs = [b"stopping", b"Stopped.", b"again quits"]
         for _ in range(3):
-            before, began = len(terminal.shown), time.monotonic()
-            terminal.type(b"\x03")
-            while process.poll() is None and time.monotonic() - began < PATIENCE_S:
-                shown = terminal.shown[before:]
-                if not warned and any(word in shown for word in _CLIENT_SHOWS):
-                    warned = b"again quits" in shown
-                    break
-                time.sleep(0.002)
-            outcome.seconds.append(time.monotonic() - began)
+            before = len(terminal.shown)
+            taken = terminal.press(lambda: terminal.type(b"\x03"), signs)
+            if taken is None:
+                break
+            seconds.append(taken)
             if process.poll() is not None:
                 break
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(1)
-        if process.poll() is None:
-            outcome.faults.append(f"not ended by three presses: {bytes(terminal.shown[-300:])!r}")
-        elif not terminal.judge(outcome) and process.returncode not in (130, -signal.SIGINT):
-            outcome.faults.append(f"exit code {process.returncode}: {bytes(terminal.shown[-500:])!r}")
+            warned = b"again quits" in terminal.shown[before:]
+            signs = [] if warned else [b"again quits"]  # what an answer that stops shows may come late
+        terminal.settle(outcome, seconds)
     finally:
         terminal.close()
 
@@ -304,8 +333,7 @@ def press_serve(trial: Trial, arguments: Sequence[str], after: float, outcome: O
             time.sleep(0.005)
         if asking is not None and process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(0.3)
+            ended(process, 0.3)
         if process.poll() is None:
             press(process, outcome, [out, errors], (0, 130, -signal.SIGINT))
 
@@ -318,18 +346,24 @@ def _ask(url: str) -> None:
 
 
 def run(trial: Trial, name: str, presses: int, chance: random.Random) -> Outcome:
-    """So many presses of one of Trial.commands()."""
+    """Presses one of Trial.commands() until so many presses were obeyed, or four times as often has not sufficed."""
     outcome, arguments = Outcome(), trial.commands()[name]
-    for _ in range(presses):
-        after = chance.random() * chance.choice((0.25, 1.0)) * trial.seconds
+    moments = Moments(chance, trial.seconds)
+    texts = {"pipe": f"{_PROMPT}\n".encode(), "piped": trial.text().read_bytes()[:2000]}
+    for _ in range(4 * presses):
+        if len(outcome.seconds) >= presses or len(outcome.faults) >= presses:
+            break
+        late = outcome.late
         if name == "chat":
-            press_chat(trial, arguments, after, outcome)
+            press_chat(trial, arguments, moments, outcome)
         elif name == "client":
-            press_client(trial, arguments, after, outcome)
+            press_client(trial, arguments, moments.next(), outcome)
         elif name == "serve":
-            press_serve(trial, arguments, after, outcome)
+            press_serve(trial, arguments, moments.next(), outcome)
         else:
-            press_plain(trial, arguments, after, outcome, f"{_PROMPT}\n".encode() if name == "pipe" else b"")
+            press_plain(trial, arguments, moments.next(), outcome, texts.get(name, b""), name == "pipe")
+        if outcome.late > late:
+            moments.seconds = moments.last  # it has ended before
     return outcome
 
 
@@ -347,13 +381,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="interrupts-") as directory:
         source = None if arguments.source is None else arguments.source.absolute()
         trial = Trial(arguments.model.absolute(), source, Path(directory), arguments.seconds)
+        print(HEADING, flush=True)
         for name in arguments.only.split(",") if arguments.only else trial.commands():
             outcome = run(trial, name, arguments.presses, random.Random(f"{arguments.seed} {name}"))
-            print(outcome.line(name), flush=True)
+            print(outcome.row(name), flush=True)
             for fault in outcome.faults:
-                print(f"  {fault}", flush=True)
+                print(f"{name}: {fault}", file=sys.stderr, flush=True)
             faults += len(outcome.faults)
-    print(f"{faults} faults")
     return 1 if faults else 0
 
 

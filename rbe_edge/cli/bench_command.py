@@ -26,16 +26,17 @@ _EXAMPLE = """\
 example:
   rbe bench smol.rbe
   rbe bench smol.rbe --workloads pp512,tg64,tg64@4096 --threads 1,2 --csv
-  rbe bench --shape 1B --planes 4 --against llama.cpp      (needs: pip install 'rbe-edge[compare]')
-
+  rbe bench --shape 1B --planes 4 --against llama.cpp
   rbe bench smol.rbe --speculate lookup --text notes.txt --workloads tg128@256
   rbe bench --shape 135M --workloads tg64@1024,tg64@4096,tg64@16384 --kv q8
-  rbe bench smol.rbe --power all --markdown      (a minute and a quarter for each power mode)
+  rbe bench smol.rbe --power all --markdown      75 s for each power mode
   rbe bench smol.rbe --battery-trace day.txt --trace-speed 600
 
-workloads: pp512 is a prompt of 512 tokens, tg64 generates 64, tg64@1024 does so behind 1024 others
-(the first 512 are computed, and their keys and values repeated). With several depths, how a token's time grows with
-them is printed. With --speculate, 1024 tokens of the text are the prompt, which the likeliest tokens continue.
+workloads: pp512 is a prompt of 512 tokens, tg64 generates 64, tg64@1024 does so
+behind 1024 others (the first 512 are computed, and their keys and values
+repeated). With several depths, how a token's time grows with them is printed.
+With --speculate, 1024 tokens of the text are the prompt, which the likeliest
+tokens continue. --against needs: pip install 'rbe-edge[compare]'
 """
 
 

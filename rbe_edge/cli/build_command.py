@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """\
 example:
-  rbe build                                       what can be built, and with what
-  rbe build --target rpi5                         into ./build-rbe/rpi5
-  rbe build --target rpi5 --bundle demo           and one file with program and model
+  rbe build                                what can be built, and with what
+  rbe build --target rpi5                  into ./build-rbe/rpi5
+  rbe build --target rpi5 --bundle demo    and one file with program and model
   rbe build --all -o dist
 """
 

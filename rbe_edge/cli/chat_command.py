@@ -34,6 +34,7 @@ from rbe_edge.cli.power_arguments import (
     limited_session,
     power_choice,
 )
+from rbe_edge.cli.word_wrap import WordWrap
 from rbe_edge.errors import ContextFull, OptionError
 from rbe_edge.format.modes import MODE_NAMES
 from rbe_edge.interrupts import forget_press
@@ -50,16 +51,20 @@ if TYPE_CHECKING:
 _EXAMPLE = """\
 example:
   rbe chat                        talk to the demo model
-  rbe chat ./model.gguf           to a model that is packed once, which takes minutes
+  rbe chat ./model.gguf           to a model that is packed once, in minutes
   rbe chat smol.rbe "How does a battery age?"
   cat notes.txt | rbe chat smol.rbe -p "What is to be done by whom?"
   rbe chat smol.rbe --system "You answer in one sentence." -v
   printf 'Hello!\\nTell me a story.\\n' | rbe chat smol.rbe --temp 0
 
-On a terminal a full-screen client (F1 shows its keys); with --plain, or in a pipe, lines:
-  /help    these lines          /reset   forget the conversation          /quit    leave
-  /power   the power mode and why; /power saver (or another mode) overrides, /power auto follows the battery
-  Ctrl-C stops the answer; a second Ctrl-C, or Ctrl-D, leaves; so do /bye, /exit and, on a terminal, exit and quit.
+On a terminal a full-screen client (F1 shows its keys); with --plain, or in a
+pipe, lines:
+  /help    these lines
+  /reset   forget the conversation
+  /power   the power mode and why; /power saver (or another mode) overrides,
+           /power auto follows the battery
+  /quit    leave, as /bye and /exit; on a terminal exit and quit too
+  Ctrl-C   stops the answer; a second Ctrl-C, or Ctrl-D, leaves
 """
 
 _LEAVING = ("/quit", "/bye", "/exit")
@@ -205,14 +210,15 @@ def _piped_lines() -> Iterator[str]:
 
 
 class _SwitchLines:
-    """Writes lines beside an answer: on a terminal not behind half a sentence."""
+    """Writes lines beside an answer: on a terminal not behind half a sentence. within: the answer that is written."""
 
     def __init__(self) -> None:
-        self.within_answer = False
+        self.within: WordWrap | None = None
 
     def __call__(self, line: str) -> None:
-        if self.within_answer and sys.stderr.isatty():
+        if self.within is not None and sys.stderr.isatty():
             print(file=sys.stderr)
+            self.within.begin_line()
         note(line)
 
 
@@ -258,7 +264,7 @@ def _on_terminal(chat: _Chat) -> int:
             stopped = True
             note("stopped; press Ctrl-C again, or Ctrl-D, to leave")
         except ContextFull as error:
-            note(str(error))
+            note(str(error) if error.most is None else f"{error} (-c)")
 
 
 def _obey(line: str, chat: _Chat) -> bool:
@@ -297,6 +303,7 @@ def _answer(chat: _Chat, line: str) -> None:
     with ProgressBar() as bar:
         reply = conversation.send(line, progress=Progress(bar.show, "reading"))
         pieces: list[str] = []
+        shown = WordWrap(sys.stdout)
         try:
             for piece in reply:
                 bar.close()
@@ -307,10 +314,10 @@ def _answer(chat: _Chat, line: str) -> None:
                     _note_dropped(reply.dropped_turns)
                 pieces.append(piece)
                 if not arguments.json:
-                    print(printable(piece), end="", flush=True)
-                    chat.switches.within_answer = True
+                    shown.write(printable(piece))
+                    chat.switches.within = shown
         finally:
-            chat.switches.within_answer = False
+            chat.switches.within = None
             reply.close()
             if not arguments.json:
                 print(flush=True)

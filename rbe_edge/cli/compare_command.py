@@ -14,9 +14,12 @@ from rbe_edge.runtime.text_file import read_text
 
 _EXAMPLE = """\
 example:
-  rbe compare ./SmolLM2-135M-Instruct --text wiki.test.raw --calibrate wiki.valid.raw --windows 24 --out comparison
-  rbe compare ./wiki18m --text wiki.test.raw --calibrate wiki.valid.raw --bits 3,4 --types Q4_K_M,IQ4_XS --markdown
-  rbe compare ./wiki18m --text wiki.test.raw --calibrate wiki.valid.raw --projections
+  rbe compare ./SmolLM2-135M-Instruct --text wiki.test.raw \\
+    --calibrate wiki.valid.raw --windows 24 --out comparison
+  rbe compare ./wiki18m --text wiki.test.raw --calibrate wiki.valid.raw \\
+    --bits 3,4 --types Q4_K_M,IQ4_XS --markdown
+  rbe compare ./wiki18m --text wiki.test.raw --calibrate wiki.valid.raw \\
+    --projections
 """
 
 

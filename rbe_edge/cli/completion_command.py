@@ -14,7 +14,7 @@ from dataclasses import dataclass
 _EXAMPLE = """\
 example:
   rbe completion bash   > ~/.local/share/bash-completion/completions/rbe
-  rbe completion zsh    > ~/.zfunc/_rbe     # with ~/.zfunc in fpath before compinit
+  rbe completion zsh    > ~/.zfunc/_rbe   # ~/.zfunc in fpath before compinit
   rbe completion fish   > ~/.config/fish/completions/rbe.fish
 """
 

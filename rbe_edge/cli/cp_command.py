@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rbe_edge.cli.chosen_model import WHAT, chosen_model
 from rbe_edge.cli.output import ended_in_order, note
+from rbe_edge.errors import OptionError
 from rbe_edge.models import folder
 
 _EXAMPLE = """\
@@ -32,6 +33,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.runtime.model import Model
 
+    if arguments.name == "demo":
+        raise OptionError("demo is the model that comes with rbe; give another name")
     target = folder.file_of(arguments.name)
     source = chosen_model(arguments.file)
     with Model.open(source, verify=False):  # what is no model gets no name

@@ -22,8 +22,9 @@ example:
   rbe deploy pi@raspberrypi.local:/mnt/ssd/rbe smol.rbe --serve
   rbe deploy adb smol.rbe
 
-The device is asked first for its processor, memory and disk. Only what differs there is copied; a copy that broke off
-goes on where it was. Then the device proves that it answers as this machine does, token by token.
+The device is asked first for its processor, memory and disk. Only what differs
+there is copied; a copy that broke off goes on where it was. Then the device
+proves that it answers as this machine does, token by token.
 """
 
 

@@ -24,10 +24,11 @@ _EXAMPLE = """\
 example:
   rbe eval smol.rbe --text wiki.test.raw
   rbe eval nested.rbe --text wiki.test.raw --read-planes 1
-  rbe eval smol.rbe --source ./SmolLM2-135M-Instruct --text wiki.test.raw --windows 24 --json
-  rbe eval smol.rbe --source ./SmolLM2-135M-Instruct --choices arc_easy.jsonl --choices piqa.jsonl
+  rbe eval smol.rbe --source ./SmolLM2-135M-Instruct --text wiki.test.raw \\
+    --windows 24 --json
+  rbe eval smol.rbe --choices arc_easy.jsonl --choices piqa.jsonl
   rbe eval smol.rbe --gsm8k test.jsonl --shots five.jsonl --limit 200
-  rbe eval nested.rbe --power all                          # finds and measures its power modes
+  rbe eval nested.rbe --power all           finds and measures its power modes
   rbe eval nested.rbe --power saver --text wiki.test.raw
 """
 

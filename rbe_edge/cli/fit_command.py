@@ -24,7 +24,7 @@ example:
   rbe fit smol.rbe
   rbe fit smol.rbe --device rpi-zero2 -c 8192
   rbe fit ./SmolLM2-135M-Instruct --bits 3 --device phone-4gb
-  rbe fit HuggingFaceTB/SmolLM2-135M-Instruct --device rpi3   # before it is downloaded
+  rbe fit HuggingFaceTB/SmolLM2-135M-Instruct --device rpi3     not fetched yet
   rbe fit --devices
 """
 

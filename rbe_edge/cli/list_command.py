@@ -9,15 +9,18 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rbe_edge.cli.output import printable, size
+from rbe_edge.cli.output import columns, printable, size
 from rbe_edge.errors import RbeError
 from rbe_edge.models import folder
 
 _EXAMPLE = """\
 example:
-  rbe list                        then: rbe chat NAME, rbe show NAME, rbe cp NAME NEW, rbe rm NAME
+  rbe list          then: rbe chat, show or rm NAME, rbe cp NAME NEW
   rbe list /media/card/models --json
 """
+
+
+_LEAST = 12  # characters of a path; less says nothing
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"model_directory": str(models_directory()), "models": [asdict(model) for model in models]}))
         return 0
-    for line in _table(models):
-        print(printable(line.replace("\n", " ")))
+    for line in _table(models, columns(sys.stdout)):
+        print(line)
     if not models:
         where = ", ".join(map(str, arguments.directories)) or f"{models_directory()} or here"
         print(f"no models in {printable(where)}; make one: rbe pack MODEL, or rbe pull", file=sys.stderr)
@@ -128,19 +131,27 @@ def _name(path: Path) -> str:
         return path.name
 
 
-def _table(models: list[ListedModel]) -> Iterable[str]:
+def _table(models: list[ListedModel], room: int | None) -> Iterable[str]:
+    """room: characters of a line on the terminal, which shortens the paths; None where nothing is to be shortened."""
     if not models:
         return
     width = max(4, *(len(model.name) for model in models))
     yield f"{'name':<{width}} {'size':>10} {'bits/weight':>11} {'weights':>9} {'context':>7}  file"
     for model in models:
+        name, path = (printable(text.replace("\n", " ")) for text in (model.name, model.path))
         if model.error is not None:
-            yield f"{model.name:<{width}} {size(model.bytes):>10}  cannot be opened: {model.error}"
+            error = printable(model.error.replace("\n", " "))
+            yield f"{name:<{width}} {size(model.bytes):>10}  cannot be opened: {error}"
             continue
-        yield (
-            f"{model.name:<{width}} {size(model.bytes):>10} {model.bits_per_weight:>11.2f} "
-            f"{_short(model.parameters or 0):>9} {model.context:>7}  {model.path}"
+        before = (
+            f"{name:<{width}} {size(model.bytes):>10} {model.bits_per_weight:>11.2f} "
+            f"{_short(model.parameters or 0):>9} {model.context:>7}  "
         )
+        left = len(path) if room is None else room - len(before)
+        if left < min(len(path), _LEAST):
+            yield before.rstrip()
+        else:  # the end says most
+            yield before + (path if len(path) <= left else "…" + path[len(path) - left + 1 :])
 
 
 def _short(count: int) -> str:

@@ -9,13 +9,15 @@ import argparse
 import importlib
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from rbe_edge._version import __version__
-from rbe_edge.cli.output import printable
-from rbe_edge.errors import Cancelled, NativeLibraryError, OptionError, RbeError
+from rbe_edge.cli.output import note, printable
+from rbe_edge.errors import Cancelled, ContextFull, NativeLibraryError, OptionError, RbeError
 from rbe_edge.interrupts import was_pressed
 
 #: In the order of the help; `name` is added by cli/name_command.py.
@@ -28,8 +30,8 @@ _OF_ALL = ("completion", "help")  # commands that know all others
 
 _EXAMPLE = """\
 example:
-  rbe                                                 talk to the demo model
-  rbe chat ./model.gguf                               or to any other; it is packed once
+  rbe                              talk to the demo model
+  rbe chat ./model.gguf            or to any other; it is packed once
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 4
   rbe chat smol.rbe
 """
@@ -66,8 +68,15 @@ class _Parser(argparse.ArgumentParser):
         meant = f"; did you mean {near[0]}?" if near else ""
         return f"unrecognized arguments: {' '.join(rest)}{meant}"
 
+    def format_help(self) -> str:
+        """The description as wide as the terminal is, the epilog as it was written."""
+        if self.description:
+            self.description = textwrap.fill(self.description, shutil.get_terminal_size().columns - 2)
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"rbe: {printable(message)}; see `{self.prog} --help`\n")
+        note(f"{message}; see `{self.prog} --help`")
+        self.exit(2)
 
 
 def _parser(wanted: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
@@ -89,8 +98,14 @@ def _fail(message: str, as_json: bool, code: int) -> int:
     line = printable(" ".join(message.split()))
     if as_json:
         print(json.dumps({"error": line}), flush=True)
-    print(f"rbe: {line}", file=sys.stderr)
+    note(line)
     return code
+
+
+def _in_full(error: RbeError, arguments: argparse.Namespace) -> str:
+    """With the option that helps, which the library does not know."""
+    flag = " (-c)" if isinstance(error, ContextFull) and error.most is not None and "ctx_size" in arguments else ""
+    return f"{error}{flag}"
 
 
 def _report_faults() -> None:
@@ -114,15 +129,16 @@ def _run(arguments: argparse.Namespace) -> int:
     except RbeError as error:
         if was_pressed():  # while a module was imported, which then seemed to be missing
             return 130
-        if not isinstance(error, OptionError):
-            return _fail(str(error), as_json, 1)
-        return _fail(str(error), as_json, 2)
+        return _fail(_in_full(error, arguments), as_json, 2 if isinstance(error, OptionError) else 1)
     except MemoryError:
         return _fail("out of memory; use a smaller model or context", as_json, 1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; argv defaults to the program's own."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started it
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
     # Text that a terminal in another encoding cannot show is replaced, never a crash in the middle of an answer.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -141,6 +157,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:
         _forget_output()
+        if was_pressed():  # what a Ctrl-C left half closed
+            return 130
         return _fail(_os_error(error), False, 1)
 
 

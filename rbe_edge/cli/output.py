@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from rbe_edge.terminal_text import duration as duration
 from rbe_edge.terminal_text import printable as printable
@@ -18,8 +20,21 @@ _BAR_AFTER_S = 0.5  # shorter work shows no bar
 
 
 def note(message: str) -> None:
-    """One line for the person, beside the output."""
-    print(f"rbe: {printable(message)}", file=sys.stderr, flush=True)
+    """One line for the person, beside the output. A terminal gets it in several, where it is narrower: words stay
+    whole, and paths."""
+    line = f"rbe: {printable(message)}"
+    if (width := columns(sys.stderr)) is not None:
+        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+    print(line, file=sys.stderr, flush=True)
+
+
+def columns(stream: TextIO) -> int | None:
+    """How wide the terminal is that the stream is shown on; None where it is none."""
+    if not stream.isatty():
+        return None
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or None
+    return None
 
 
 @contextmanager
@@ -48,6 +63,11 @@ def ended_in_order() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def cut(line: str, width: int | None) -> str:
+    """The line, where it is shown on a terminal of that width; None where it is not."""
+    return line if width is None or len(line) <= width else line[: width - 1] + "…"
+
+
 class ProgressBar:
     """A bar on the terminal for work that takes longer than a moment, gone when closed; nothing where standard error is
     no terminal."""
@@ -56,6 +76,7 @@ class ProgressBar:
         """in_ms: what it shows counts in milliseconds, and says itself how many are left (packing/forecast.py)."""
         self._in_ms = in_ms
         self._began = time.monotonic()
+        self._widest = 0
         self._bar: Any = None
         self._task: Any = None
 
@@ -66,7 +87,10 @@ class ProgressBar:
                 return
             self._start()
         left = duration((total - done) / 1000) if self._in_ms else ""
-        self._bar.update(self._task, description=printable(what), completed=done, total=total, left=left)
+        words = printable(what)
+        self._widest = max(self._widest, len(words))  # so that the bar stands where it stood
+        text = words.ljust(self._widest)
+        self._bar.update(self._task, description=text, completed=done, total=total, left=left)
 
     def _start(self) -> None:
         from rich.console import Console

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 _EXAMPLE = """\
 example:
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 4
-  rbe pack ./SmolLM2-135M-Instruct          (then: rbe chat smollm2-135m-instruct)
-  rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 3.2 --calibrate some-prose.txt --report smol
+  rbe pack ./SmolLM2-135M-Instruct       then: rbe chat smollm2-135m-instruct
+  rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 3.2 \\
+    --calibrate some-prose.txt --report smol
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --like Q4_K_M
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --size 70MB
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --effort quick
-  rbe pack HuggingFaceTB/SmolLM2-135M-Instruct -o smol.rbe      (needs: pip install 'rbe-edge[hub]')
+  rbe pack HuggingFaceTB/SmolLM2-135M-Instruct -o smol.rbe
   rbe pack stories260K.bin --tokenizer tok512.bin -o stories.rbe --bits 4
+
+A model of the hub needs: pip install 'rbe-edge[hub]'
 """
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import json
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rbe_edge.cli.chosen_model import waiting
-from rbe_edge.cli.output import note, printable, size
+from rbe_edge.cli.output import columns, cut, note, printable, size
 from rbe_edge.errors import OptionError
 from rbe_edge.models import curated, find, folder
 from rbe_edge.packing.effort_name import EFFORT_NAMES
@@ -18,11 +21,12 @@ if TYPE_CHECKING:
     from rbe_edge.cli.pull_table import Expected
 
 _BITS = (3, 4, 5)
+_HUB = r"(?:https?://)?(?:huggingface\.co/|hf\.co/)?"  # as it stands in a browser
 
 _EXAMPLE = """\
 example:
-  rbe pull                                    a list: sizes, licence, whether each fits here and how fast it may be
-  rbe pull smollm2-135m                       fetch and pack one of them; then: rbe chat smollm2-135m
+  rbe pull                    a list: sizes, licences, what fits here, how fast
+  rbe pull smollm2-135m       fetch and pack it; then: rbe chat smollm2-135m
   rbe pull qwen2.5-0.5b:5bit
   rbe pull HuggingFaceTB/SmolLM2-360M-Instruct --bits 3 --effort normal
 
@@ -63,15 +67,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _wanted(text: str, bits: float | None) -> tuple[str, float]:
     """Repository and bits of what was asked for. Raises OptionError."""
-    match = re.fullmatch(r"(.+?)(?::(\d{1,2}(?:\.\d{1,4})?)bit)?", text)
-    assert match is not None
-    base, named = match[1], match[2]
+    match = re.fullmatch(_HUB + r"(.*?)/?(?::(\d{1,2}(?:\.\d{1,4})?)bit)?", text)
+    base, named = (match[1], match[2]) if match else (text, None)
     if named and bits is not None and float(named) != bits:
         raise OptionError(f"{text} and --bits {bits:g} differ; give the bits once")
     offer = curated.named(base)
     if offer is None and not find.is_repository(base):
-        raise OptionError(f"{base} is neither on the list nor org/name of the hub; `rbe pull` shows the list")
+        raise OptionError(_unknown(base))
     return offer.repository if offer else base, float(named) if named else find.DEFAULT_BITS if bits is None else bits
+
+
+def _unknown(base: str) -> str:
+    if Path(base).exists() and base:
+        return f"{base} is here, and needs no hub; to pack it: rbe pack {base}"
+    near = difflib.get_close_matches(base.lower(), curated.names(), 1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"{base!r} is neither on the list nor org/name of the hub; {meant}`rbe pull` shows the list"
 
 
 def _list(as_json: bool) -> int:
@@ -82,21 +93,30 @@ def _list(as_json: bool) -> int:
         print(json.dumps([_entry(expected) for expected in found]))
         return 0
     width = max(len(expected.offer.name) for expected in found)
-    heads = " ".join(f"{f'{bits} bits':>9}" for bits in _BITS)
-    print(f"{'name':<{width}} {heads}  {'memory':>9}  {'tokens/s':>8}  {'here':<8}  licence")
+    heads = " ".join(f"{f'{bits} bits':>8}" for bits in _BITS)
+    print(f"{'name':<{width}} {heads} {'memory':>8} {'tokens/s':>8} {'here':<9} licence; what for")
     for expected in found:
-        sizes = " ".join(f"{size(expected.offer.file_bytes(bits)):>9}" for bits in _BITS)
+        offer = expected.offer
+        sizes = " ".join(f"{_short(offer.file_bytes(bits)):>8}" for bits in _BITS)
         speed = "?" if expected.tokens_per_second is None else f"{expected.tokens_per_second:.3g}"
         fits = {True: "fits", False: "too large", None: "?"}[expected.fits]
-        print(
-            f"{expected.offer.name:<{width}} {sizes}  {size(expected.memory):>9}  {speed:>8}  {fits:<9} "
-            f"{expected.offer.licence}; {expected.offer.what}"
-        )
+        line = f"{offer.name:<{width}} {sizes} {_short(expected.memory):>8} {speed:>8} {fits:<9} {_licence(offer)}"
+        print(cut(f"{line}; {offer.what}", columns(sys.stdout)))
     note(
         "memory: to run at 4 bits with a context of 4096 at most. tokens/s: at 4 bits, what memory and cores of this "
-        "machine allow at most. Fetch one: rbe pull NAME"
+        "machine allow at most. *: the hub wants the licence to be accepted, and a login. Fetch one: rbe pull NAME"
     )
     return 0
+
+
+def _licence(offer: curated.Offer) -> str:
+    name = offer.licence.removeprefix("LicenseRef-")
+    return f"{name}*" if offer.gated else name
+
+
+def _short(n_bytes: int) -> str:
+    """In three digits or so: 129 MiB, 1.3 GiB."""
+    return f"{n_bytes / 2**20:.0f} MiB" if n_bytes < 1000 * 2**20 else f"{n_bytes / 2**30:.1f} GiB"
 
 
 def _entry(expected: Expected) -> dict[str, object]:

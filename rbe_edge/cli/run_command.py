@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING
 
 from rbe_edge.cli.asked import prompt_of
@@ -20,6 +21,7 @@ from rbe_edge.cli.model_arguments import (
 )
 from rbe_edge.cli.output import ProgressBar, note, printable
 from rbe_edge.cli.power_arguments import add_power_arguments, energy_note, governed, limited_session
+from rbe_edge.cli.word_wrap import WordWrap
 from rbe_edge.errors import OptionError
 from rbe_edge.progress import Progress
 from rbe_edge.runtime.options import SamplingOptions
@@ -112,6 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     verify = not arguments.no_verify
     log = note if arguments.verbose else None
     pieces: list[str] = []
+    shown = WordWrap(sys.stdout)
     with (
         Model.open(path, verify=verify, max_memory=arguments.max_memory) as model,
         governed(arguments, model, log) as governor,
@@ -128,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
                 bar.close()
                 pieces.append(piece)
                 if not arguments.json:
-                    print(printable(piece), end="", flush=True)
+                    shown.write(printable(piece))
         finally:
             if pieces and not arguments.json:
                 print(flush=True)

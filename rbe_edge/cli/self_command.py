@@ -14,7 +14,7 @@ from rbe_edge.models.find import here
 _EXAMPLE = """\
 example:
   rbe self smol.rbe --program build/host/native/rbe -o smol
-  ./smol                                   chats, without Python and without another file
+  ./smol                                   chats, without Python or other files
   ./smol run -p "Once upon a time" -n 100
 """
 

@@ -39,10 +39,12 @@ _SLOTS = 4
 _EXAMPLE = """\
 example:
   rbe serve smol.rbe
-  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
+  curl http://127.0.0.1:8080/v1/chat/completions \\
+    -H 'Content-Type: application/json' \\
     -d '{"model": "smol", "messages": [{"role": "user", "content": "Hello!"}]}'
 
-Ctrl-C lets running answers end; a second Ctrl-C does not wait for them. Needs: pip install 'rbe-edge[server]'
+Ctrl-C lets running answers end; a second Ctrl-C does not wait for them.
+Needs: pip install 'rbe-edge[server]'
 """
 
 

@@ -14,7 +14,8 @@ from rbe_edge.runtime.text_file import read_text
 _EXAMPLE = """\
 example:
   rbe pack ./SmolLM2-135M-Instruct -o smol.rbe --bits 3
-  rbe tune smol.rbe --source ./SmolLM2-135M-Instruct -o smol-tuned.rbe --text some-prose.txt
+  rbe tune smol.rbe --source ./SmolLM2-135M-Instruct --text some-prose.txt \\
+    -o smol-tuned.rbe
 """
 
 

@@ -144,7 +144,8 @@ class NewFile:
                 if fd >= 0 and self._take(fd, is_new):
                     return fd
             except BaseException:
-                os.close(fd)
+                if fd >= 0:
+                    os.close(fd)
                 raise
             if fd >= 0:
                 os.close(fd)
@@ -225,8 +226,12 @@ class NewFile:
         with contextlib.suppress(OSError):
             if has_name(self.fd, self.part):
                 os.unlink(self.part)
-        os.close(self.fd)
-        self.fd = -1
+        self._close()
+
+    def _close(self) -> None:
+        """Once, also where a Ctrl-C comes right behind it."""
+        fd, self.fd = self.fd, -1
+        os.close(fd)
 
     def commit(self, *, lasting: bool = True) -> None:
         """Waits until all is on the disk, and gives the file its name. Raises `error` where that became impossible.
@@ -238,8 +243,7 @@ class NewFile:
             if self.check() != self.place:
                 raise self._error(f"{self.path}: leads elsewhere than at the start; try again")
             os.replace(self.part, self.place)
-        os.close(self.fd)
-        self.fd = -1
+        self._close()
         if not lasting:
             return
         with contextlib.suppress(OSError):  # the new name survives a power cut, where the file system can

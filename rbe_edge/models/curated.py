@@ -10,13 +10,17 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Offer:
-    """A model of the hub. name: what it is called here. parameters: weights. what: for a person. layers to context: its
-    shape, as its configuration says. tied: the embedding is the head too. source: where all of this is published."""
+    """A model of the hub. name: what it is called here. architecture: its model_type. what: for a person. licence: by
+    SPDX; LicenseRef-X is one of X's own. gated: the hub wants it accepted first. parameters: weights. layers to
+    context: its shape, as its configuration says. tied: the embedding is the head too. source: where all of this is
+    published."""
 
     name: str
     repository: str
+    architecture: str
     what: str
     licence: str
+    gated: bool
     parameters: int
     layers: int
     width: int

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_BITS = 4.0
 QUICK: EffortName = "quick"
 _FILES = (".rbe", ".gguf", ".bin")
+_TYPE = re.compile(r"(?<=.)[-_.]((iq|q|tq)\d(_[a-z0-9]+)*|b?f16|fp16|f32|fp32)$", re.IGNORECASE)  # of a GGUF file
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def _unknown(text: str) -> str:
         return f"{text!r} is neither a file nor a name of a model; to ask the demo model: rbe chat demo {text!r}"
     names = [folder.name_of(path) for path in folder.files()]
     bases = [name.partition(":")[0] for name in names]
-    near = difflib.get_close_matches(text.lower(), [*names, *bases, *curated.names(), "demo"], 1)
+    near = [name for name in bases if name.startswith(text.lower())] or difflib.get_close_matches(
+        text.lower(), [*names, *bases, *curated.names(), "demo"], 1
+    )
     meant = f"did you mean {near[0]}? " if near else ""
     return (
         f"there is neither a file nor a model called {text}; {meant}`rbe list` shows those that are here, "
@@ -112,6 +115,9 @@ def is_repository(text: str) -> bool:
 
 def pulled(repository: str, waiter: Waiter, bits: float, effort: EffortName) -> Path:
     """packed(), after the hub was asked for something newer; an earlier packing of other effort is replaced."""
+    from rbe_edge.packing.options import PackOptions
+
+    PackOptions(bits=bits, effort=effort).check_bits()  # before anybody waits for the hub
     waiter.tell(f"asking for {repository}")
     offer = hub.inquire(repository)
     for path, origin in folder.of_source(repository):
@@ -134,15 +140,21 @@ def pack_into_folder(
         open_source(source)  # what is no model is not said to be packed
     name = folder.free_name(base_name(source), bits, source_key(source))
     better = f"; for better quality later: rbe pack {source} --effort normal" if effort == QUICK else ""
-    waiter.tell(f"packing {source} once, with {bits:g} bits per weight, as {name}{better}")
-    return pack_named(source, PackOptions(bits=bits, effort=effort), waiter.progress, offer).path
+    line = f"packing {source} once, with {bits:g} bits per weight, as {name}{better}"
+    options = PackOptions(bits=bits, effort=effort)
+    return pack_named(source, options, waiter.progress, offer, lambda: waiter.tell(line)).path
 
 
 def pack_named(
-    source: str, options: PackOptions, progress: Listener | None = None, offer: hub.Offer | None = None
+    source: str,
+    options: PackOptions,
+    progress: Listener | None = None,
+    offer: hub.Offer | None = None,
+    begins: Callable[[], object] = lambda: None,
 ) -> PackReport:
     """pack() into the model folder, under a name of base_name() and the bits, in place of what was packed there from
-    the same source with as many bits. offer: what the hub has just said of it. Raises as pack()."""
+    the same source with as many bits. offer: what the hub has just said of it. begins: called when what is packed is
+    here. Raises as pack()."""
     from rbe_edge.packing.pack import pack
 
     key = source_key(source)
@@ -153,6 +165,7 @@ def pack_named(
         stamp = wanted.directory.name
     else:
         stamp = stamp_of(source)
+    begins()
     out = folder.file_of(folder.free_name(base_name(source), options.bits, key))
     report = pack(wanted, out, replace(options, force=True), progress)
     folder.set_origin(out, Origin(key, stamp, options.bits, options.effort))
@@ -166,13 +179,14 @@ def source_key(source: str) -> str:
 
 
 def base_name(source: str) -> str:
-    """What a model that is packed from a source is called, without bits: 'org/Smol-Instruct' -> 'smol-instruct'."""
+    """What a model that is packed from a source is called, without bits: 'org/Smol-Instruct' -> 'smol-instruct',
+    'Smol-Q4_K_M.gguf' -> 'smol'."""
     offered = curated.of_repository(source)
     if offered is not None:
         return offered.name
     path = Path(source)
     stem = path.resolve().name if path.is_dir() else path.name
-    stem = stem.removesuffix(".gguf").removesuffix(".bin")
+    stem = _TYPE.sub("", stem.removesuffix(".gguf")) if stem.endswith(".gguf") else stem.removesuffix(".bin")
     words = re.sub(r"[^a-z0-9._+-]+", "-", stem.lower()).strip("-._+")[:100]
     return words or "model"
 

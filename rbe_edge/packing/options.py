@@ -59,10 +59,14 @@ class PackOptions:
         nested = " nested" * (self.coded and self.nested)
         return f"bits={self.bits:g}{nested}{' calibrated' * self.calibrated}{effort}"
 
-    def check(self, out: Path) -> None:
-        """Refuses what cannot be done, before anything is read. Raises PackError."""
+    def check_bits(self) -> None:
+        """Raises PackError for bits that no file has."""
         if not (2 <= self.bits <= 8 or self.bits in storage.DENSE_BITS):
             raise PackError(f"--bits {self.bits:g} is not possible; give 2 to 8, fractions too, or 16 or 32")
+
+    def check(self, out: Path) -> None:
+        """Refuses what cannot be done, before anything is read. Raises PackError."""
+        self.check_bits()
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
             raise PackError(f"--threads {self.threads} is not possible; give 1 to {MAX_THREADS}, or none for all cores")
         if self.effort not in EFFORTS:

@@ -156,10 +156,9 @@ class Conversation:
                 return prompt, history, dropped
             shorter = _without_oldest_turn(history)
             if shorter is None:
-                raise ContextFull(
-                    f"the message takes {len(prompt)} tokens and the context holds {context}, "
-                    f"{context - room} of them kept for the answer; shorten it or make the context larger"
-                )
+                kept = f"{context - room} of them kept for the answer"
+                message = f"the message takes {len(prompt)} tokens and the context holds {context}, {kept}"
+                raise ContextFull.beyond(message, context, self.session.model.info.context)
             history = shorter
             dropped += 1
 

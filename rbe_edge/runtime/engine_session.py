@@ -162,10 +162,8 @@ class EngineSession(NativeOwner):
         position = self.position
         if not self.sinks and position + n_tokens > self.context:
             used = f", {position} of them in use" if position else ""
-            raise ContextFull(
-                f"{what} has {n_tokens} tokens and the context holds {self.context}{used}; "
-                "shorten it or make the context larger"
-            )
+            message = f"{what} has {n_tokens} tokens and the context holds {self.context}{used}"
+            raise ContextFull.beyond(message, self.context, self.model.info.context)
 
     def prefill(self, tokens: Sequence[int], *, progress: Report | None = None) -> None:
         """Appends tokens to the context; logits are then those after the last one.

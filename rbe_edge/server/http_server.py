@@ -25,6 +25,7 @@ _log = logging.getLogger("rbe_edge.server")
 _MOST_CONNECTIONS = 500  # each may hold some 300 KB of requests that came before they were asked for
 _KEPT_DESCRIPTORS = 32  # for files that are opened meanwhile, and connections that are being closed
 _LOOK_SECONDS = 1.0
+_END_LOOK_SECONDS = 0.02
 _END_SECONDS = 5  # for answers that are ended at a stop to say so
 _UNREAD_AT_STOP = 5.0  # seconds: a client that reads none of its answer does not delay a stop for longer
 
@@ -64,6 +65,7 @@ class HttpServer(uvicorn.Server):
         self._listener, self._when_started, self._limits = listener, started, limits
         self._most = limits.most or max(8, min(_MOST_CONNECTIONS, spare_descriptors() - _KEPT_DESCRIPTORS))
         self._tasks: list[asyncio.Task[None]] = []
+        self._woken = asyncio.Event()  # by a signal
 
     # ---- called by uvicorn ----
 
@@ -83,6 +85,15 @@ class HttpServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit  # the second signal
         self.should_exit = True
+        if self._tasks:  # the loop runs, and may be waiting for something to happen
+            self.loop.call_soon_threadsafe(self._woken.set)
+
+    async def main_loop(self) -> None:
+        """As uvicorn's, but a signal does not wait for the next tenth of a second."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter = (counter + 1) % 864000
+            await self._pause(0.1)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])  # connections are accepted here
@@ -101,9 +112,30 @@ class HttpServer(uvicorn.Server):
         self._listener.close()
         self._bodies.stop()
         ending = self.loop.call_later(self._stop_seconds, self.loop.run_in_executor, None, self._end_answers)
-        await super().shutdown(sockets=[])
+        for connection in self._connections():
+            connection.shutdown()
+        await self._ended()
         ending.cancel()
         looking.cancel()
+        if not self.force_exit:
+            await self.lifespan.shutdown()
+
+    async def _ended(self) -> None:
+        """When all connections are closed and all requests done, after the time that they have, or at a second signal;
+        uvicorn looks for that ten times a second, and once more than it has to."""
+        end = self.loop.time() + (self.config.timeout_graceful_shutdown or 0)
+        while (self.server_state.connections or self.server_state.tasks) and not self.force_exit:
+            if self.loop.time() > end:
+                for task in self.server_state.tasks:
+                    task.cancel()
+                return
+            await self._pause(_END_LOOK_SECONDS)
+
+    async def _pause(self, seconds: float) -> None:
+        """So long, or until a signal comes."""
+        self._woken.clear()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), seconds)
 
     # ---- tasks ----
 

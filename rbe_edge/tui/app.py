@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -13,6 +14,8 @@ from typing import Any
 
 from textual import on, work
 from textual.app import SystemCommand
+from textual.events import Key
+from textual.message import Message
 from textual.screen import Screen
 from textual.worker import Worker
 
@@ -36,6 +39,7 @@ from rbe_edge.tui.widgets.markdown_content import prepare
 
 #: Between two readings of the machine.
 READINGS_S = 2.0
+_WRITTEN_S = 0.01  # for what the thread that writes to the terminal has begun
 _CLOSING_S = 0.1  # that the engine has to end what it does when Ctrl-C quits
 #: The exit code then.
 INTERRUPTED = 130
@@ -49,6 +53,7 @@ class Client(Conversing):
     TITLE = "rbe"
     end: Callable[[], object] | None = None
     _leaving: Worker[None] | None = None
+    _starting = True  # nothing was shown yet
 
     # ---- start and end ----
 
@@ -70,7 +75,11 @@ class Client(Conversing):
         self.theme_changed_signal.subscribe(self, self.keep_theme)
         self._read_device()
         self.set_interval(READINGS_S, self._read_device)
+        self.call_after_refresh(self._started)
         self._begin()
+
+    def _started(self) -> None:
+        self._starting = False
 
     @work(exclusive=True, group="readings")
     async def _read_device(self) -> None:
@@ -123,6 +132,20 @@ class Client(Conversing):
             self._leaving = self._quit(at_once=True)
         else:  # it is asked whether to lose what cannot be stored, or the disk is slow
             self._end()
+
+    def heed(self, message: Message) -> None:
+        """Looks at what the terminal sends, before the application does; on the thread that reads it. Ctrl-C ends what
+        only starts at once: its widgets take a third of a second, in which the application does nothing else, and
+        nothing is there yet that could be stopped or lost."""
+        if self._starting and isinstance(message, Key) and message.key == "ctrl+c":
+            self._end()
+
+    def heed_signal(self) -> None:
+        """The same for a Ctrl-C that comes as a signal: before Textual has the terminal. To be called in its handler,
+        which may have interrupted anything: nothing is waited for but what is being written."""
+        if self._starting and self.end is not None:
+            time.sleep(_WRITTEN_S)
+            self.end()
 
     def _end(self) -> None:
         """What Ctrl-C ends with."""

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import termios
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
+from textual.message import Message
 
 from rbe_edge.machine import sensors
 from rbe_edge.runtime.faults import restored_terminal
@@ -44,11 +50,42 @@ def run_client(start: Start, *, verify: bool = True, template: str | None = None
         engine = Engine(verify=verify, template=template, power=sensors.measuring(), choice=start.power)
         client = Client(start, store, engine, states=states, warning=warning)
         client.end = _ending()
-        with restored_terminal(_LEAVE):
+        client.driver_class = _heeded_by(client)
+        with restored_terminal(_LEAVE), _signals_heeded_by(client):
             client.run()
         if client.failure is not None:
             raise client.failure
         return client.return_code or 0
+
+
+def _heeded_by(client: Client) -> type[Driver]:
+    """Textual's own way to a terminal; the client sees first what comes from it."""
+
+    class Heeded(LinuxDriver):
+        def process_message(self, message: Message) -> None:
+            client.heed(message)
+            super().process_message(message)
+
+    return Heeded
+
+
+@contextmanager
+def _signals_heeded_by(client: Client) -> Iterator[None]:
+    """Else asyncio and Textual would end all that has begun in order, which takes half a second."""
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before):  # a shell made the program deaf to it
+        yield
+        return
+
+    def heed(number: int, frame: FrameType | None) -> None:
+        client.heed_signal()
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, heed)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _ending() -> Callable[[], None]:

@@ -15,6 +15,16 @@ from rbe_edge.cli.main import _parser
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
+def _helps(parser: argparse.ArgumentParser, name: str) -> dict[str, str]:
+    """What --help shows of a command and of those below it."""
+    texts = {f"{name} --help": parser.format_help()}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below, command in action.choices.items():
+                texts |= _helps(command, f"{name} {below}")
+    return texts
+
+
 def _commands() -> list[tuple[str, str]]:
     """Every `rbe ...` line of the README, the docs and the help of each command, and where it stands."""
     found = []
@@ -22,13 +32,9 @@ def _commands() -> list[tuple[str, str]]:
         path.name: path.read_text(encoding="utf-8")
         for path in [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md")]
     }
-    parser = _parser()
-    texts["--help"] = parser.format_help()
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            texts |= {f"{name} --help": command.format_help() for name, command in action.choices.items()}
+    texts |= _helps(_parser(), "rbe")
     for where, text in texts.items():
-        for line in text.splitlines():
+        for line in re.sub(r"\\\n\s+", "", text).splitlines():
             command = re.match(r"(?:  |    )(?:[^|`]+ \| )?rbe ([a-z]+ .*|[a-z]+)$", line)
             if command and not line.startswith("     "):
                 # a remark is set off by blanks
@@ -45,6 +51,13 @@ def test_there_are_examples() -> None:
 @pytest.mark.parametrize(("where", "command"), _commands())
 def test_examples_parse(where: str, command: str) -> None:
     _parser().parse_args(shlex.split(command))
+
+
+def test_help_fits_into_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    texts = _helps(_parser(), "rbe")
+    assert {"rbe --help", "rbe pack --help", "rbe report extremes --help"} <= set(texts)
+    assert [(name, line) for name, text in texts.items() for line in text.splitlines() if len(line) > 80] == []
 
 
 def test_readme_begins_with_the_two_lines() -> None:

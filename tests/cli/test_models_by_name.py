@@ -74,6 +74,7 @@ def test_copy_and_remove(rbe_here: Rbe, models: Path, tmp_path: Path, monkeypatc
     assert rbe_here("cp", "smol", "mine").returncode == 0
     assert "exists already" in one_line(rbe_here("cp", "smol", "mine"), 1)
     assert "no name" in one_line(rbe_here("cp", "smol", "../mine"), 2)
+    assert "comes with rbe" in one_line(rbe_here("cp", "smol", "demo"), 2)
     (tmp_path / "notes.txt").write_text("no model")
     assert "not a .rbe file" in one_line(rbe_here("cp", "notes.txt", "notes"), 1)
     assert "nobody is there" in one_line(rbe_here("rm", "mine"), 2)
@@ -97,10 +98,15 @@ def test_removing_asks(rbe: Rbe, models: Path, answer: bytes, code: int, stays: 
 def test_pull(rbe_here: Rbe, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pull_table, "bytes_per_second", lambda: 1e10)
     listed = rbe_here("pull")
-    assert listed.returncode == 0 and "smollm2-135m" in listed.stdout and "Apache 2.0" in listed.stdout
+    assert listed.returncode == 0 and "smollm2-135m" in listed.stdout and "Apache-2.0" in listed.stdout
     entries = json.loads(rbe_here("pull", "--json").stdout)
     assert entries[0]["bytes_by_bits"] == {"3": 50443128, "4": 67257504, "5": 84071880}
     assert "neither on the list" in one_line(rbe_here("pull", "nothing"), 2)
+    assert "neither on the list" in one_line(rbe_here("pull", ""), 2)
+    assert "did you mean smollm2-135m? " in one_line(rbe_here("pull", "smolm2-135m"), 2)
+    assert f"rbe pack {models}" in one_line(rbe_here("pull", models), 2)
+    assert "--bits 1 is not possible" in one_line(rbe_here("pull", "a/b:1bit"), 1)
+    assert "--bits 99 is not possible" in one_line(rbe_here("pull", "smollm2-135m", "--bits", 99), 1)
     assert "differ" in one_line(rbe_here("pull", "smollm2-135m:4bit", "--bits", 3), 2)
     pulled: list[tuple[str, float, str]] = []
 
@@ -111,7 +117,14 @@ def test_pull(rbe_here: Rbe, models: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(find, "pulled", pull)
     assert "rbe chat smol:4bit" in rbe_here("pull", "smollm2-135m:3.5bit").stdout
     rbe_here("pull", "a/b", "--bits", 5, "--effort", "best")
-    assert pulled == [("HuggingFaceTB/SmolLM2-135M-Instruct", 3.5, "quick"), ("a/b", 5, "best")]
+    rbe_here("pull", "https://huggingface.co/a/b/")
+    rbe_here("pull", "hf.co/a/b:3bit")
+    assert pulled == [
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 3.5, "quick"),
+        ("a/b", 5, "best"),
+        ("a/b", 4, "quick"),
+        ("a/b", 3, "quick"),
+    ]
 
 
 def test_a_question_and_what_is_piped(rbe: Rbe, tmp_path: Path) -> None:

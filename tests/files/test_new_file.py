@@ -267,3 +267,24 @@ def test_file_systems_without_owners_and_rights(tmp_path: Path, monkeypatch: pyt
     (tmp_path / ".out.part").write_text("theirs, or left")
     with pytest.raises(PackError, match="in the way"):
         put(tmp_path / "out")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_press_right_behind_closing_is_what_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    close, pressed = os.close, []
+
+    def press(fd: int) -> None:
+        close(fd)
+        if not pressed:
+            pressed.append(fd)
+            raise KeyboardInterrupt
+
+    file = NewFile(tmp_path / "out", PackError)
+    with pytest.raises(KeyboardInterrupt), file:
+        file.write(b"new")
+        monkeypatch.setattr(os, "close", press)
+        if whole:
+            file.commit(lasting=False)
+    assert len(pressed) == 1 and names(tmp_path) == (["out"] if whole else [])

@@ -91,6 +91,17 @@ def test_nothing_half_packed_is_left(models: Path, source: Path) -> None:
     assert list(models.iterdir()) == []
 
 
+def test_what_cannot_be_fetched_is_not_said_to_be_packed(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> Path:
+        raise PackError("the hub cannot be reached")
+
+    monkeypatch.setattr(find, "fetch", unreachable)
+    told: list[str] = []
+    with pytest.raises(PackError, match="cannot be reached"):
+        find_model("someone/tiny", Waiter(told.append))
+    assert told == [] and list(models.iterdir()) == []
+
+
 def test_a_repository_is_fetched_once(
     models: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,3 +157,27 @@ def test_from_python(models: Path, source: Path) -> None:
         assert model.info.path == models / "tiny-llama-4bit.rbe" and told
     with rbe_edge.Model.from_pretrained("demo") as model:
         assert model.chat("Hello!", max_tokens=20) == model.chat([{"role": "user", "content": "Hello!"}], max_tokens=20)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("someone/Tiny-Chat", "tiny-chat"),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2-135m"),
+        ("Tiny-Q4_K_M.gguf", "tiny"),
+        ("models/tiny.IQ4_XS.gguf", "tiny"),
+        ("tiny-BF16.gguf", "tiny"),
+        ("qwen-q4.bin", "qwen-q4"),
+        ("q4_0.gguf", "q4_0"),
+        ("tiny-2b.gguf", "tiny-2b"),
+        ("_.gguf", "model"),
+    ],
+)
+def test_names_of_what_is_packed(source: str, name: str) -> None:
+    assert find.base_name(source) == name
+
+
+def test_a_beginning_of_a_name_that_is_here_is_what_is_meant(models: Path, source: Path) -> None:
+    find.pack_named(str(source), packing.PackOptions(bits=16))
+    with pytest.raises(ModelError, match="did you mean tiny-llama"):
+        find_model("ti")

@@ -298,6 +298,33 @@ start.start()
     assert done.returncode == 1 and "PyCapsule_Import" in done.stderr  # without a press it is what it says
 
 
+def test_a_press_that_python_swallows_comes_again(tmp_path: Path) -> None:
+    """As the callbacks do that free the locks of modules that are imported."""
+    code = """
+import signal, time
+from rbe_edge.cli import main, start
+
+class Freed:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def work():
+    freed = Freed()
+    del freed
+    time.sleep(60)
+
+main.main = work
+start.start()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=50
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    other = code.replace("signal.raise_signal(signal.SIGINT)", "1 / 0").replace("time.sleep(60)", "return 0")
+    done = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0 and "ZeroDivisionError" in done.stderr
+
+
 def test_a_press_waits_until_what_is_in_use_is_given_back(model: Model) -> None:
     reached: list[bool] = []
     with handler(signal.default_int_handler), model.session(context=64) as session:

@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 from driving import Driver, client, played
 from engines import Halted
+from textual.events import Key
 from textual.widgets import Input
 from textual.widgets.text_area import Selection
 
 from rbe_edge.errors import Cancelled
 from rbe_edge.sources import hub
 from rbe_edge.tui import frame
+from rbe_edge.tui.app import Client
 from rbe_edge.tui.engine import Engine
 from rbe_edge.tui.screens import pack_screen
+from rbe_edge.tui.start import Start
 from rbe_edge.tui.widgets.prompt_area import PromptArea
 
 
@@ -49,6 +52,23 @@ async def test_a_press_before_the_engine_began_stops_too() -> None:
         assert screen.stop() and not screen.stop()
         await it.finished()
         await it.sees("Stopped.")
+
+
+@played
+async def test_a_press_before_anything_is_shown_ends_at_once() -> None:
+    async with client() as it:
+        ended: list[str] = []
+        other = Client(Start(model=None, models_directory=Path("/nonexistent"), settings={}), it.client.store, Engine())
+        other.end = lambda: ended.append("other")
+        other.heed(Key("ctrl+d", None))
+        assert ended == []
+        other.heed(Key("ctrl+c", None))
+        other.heed_signal()
+        assert ended == ["other", "other"]
+        it.client.end = lambda: ended.append("shown")
+        it.client.heed(Key("ctrl+c", None))  # what is on the screen asks first
+        it.client.heed_signal()
+        assert ended == ["other", "other"] and it.client.is_running
 
 
 @played

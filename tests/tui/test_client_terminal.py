@@ -103,3 +103,20 @@ def test_ctrl_c_leaves_a_usable_terminal_and_what_was_said_is_stored(terminal: T
     terminal.start()
     terminal.sees("rbe · the demo · hello")
     terminal.sees("nice to meet you")
+
+
+def test_ctrl_c_at_the_first_sign_of_the_client_leaves_a_usable_terminal(terminal: Terminal) -> None:
+    terminal.start("nowhere.rbe")
+    terminal.sees("left with 1")
+    before = terminal.modes()
+    terminal.start()
+    while terminal.modes() == before:
+        time.sleep(0.01)
+    while "left with" not in terminal.screen():  # at the first press, but on a machine that was slow to send it
+        terminal.press("C-c")
+        time.sleep(0.3)
+    shown = terminal.sees("left with 130")
+    assert "rbe ·" not in shown and "Traceback" not in shown
+    assert terminal.modes() == before
+    terminal.type("echoed")
+    terminal.sees("echoed")
