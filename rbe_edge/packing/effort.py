@@ -20,8 +20,8 @@ KEPT_BACK = 8
 
 
 class Windows(NamedTuple):
-    """seen: what statistics are of. unseen: the others, on which matrices are measured, for feedback by statistics
-    loses half as much on what these saw; the same where a text has no more."""
+    """seen: what statistics are of. unseen: the others, on which matrices are measured, for feedback loses less on what
+    its statistics saw; the same where a text has no more."""
 
     seen: list[Sequence[int]]
     unseen: list[Sequence[int]]
