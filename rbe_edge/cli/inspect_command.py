@@ -128,9 +128,15 @@ def _kinds(tensors: Iterable[TensorInfo]) -> str:
     """How many bytes each kind of tensor takes: 'trellis 4: 1.2 MiB, fp32: 10.0 KiB'."""
     totals: dict[str, int] = {}
     for tensor in tensors:
-        name = " ".join([tensor.kind, "+".join(map(str, tensor.plane_bits))]).strip()
+        name = " ".join([tensor.kind, _planes(tensor)]).strip()
         totals[name] = totals.get(name, 0) + tensor.data_bytes
     return ", ".join(f"{name}: {size(n_bytes)}" for name, n_bytes in sorted(totals.items(), key=lambda kind: -kind[1]))
+
+
+def _planes(tensor: TensorInfo) -> str:
+    """'4+2'; 'to 4+2' where bands have other ones; '' without planes."""
+    planes = "+".join(map(str, tensor.plane_bits))
+    return f"to {planes}" if tensor.kind == "bands" else planes
 
 
 def _shown(value: object) -> str:
@@ -147,8 +153,7 @@ def _table(tensors: Iterable[TensorInfo]) -> Iterable[str]:
     heads = f"{'rows':>7} {'cols':>7}  {'kind':<8} {'planes':<8} {'rotation':>8} {'bits':>6}  {'error':>9}"
     yield f"{'tensor':<{width}}  {heads}"
     for tensor in tensors:
-        planes = "+".join(map(str, tensor.plane_bits)) or "-"
         yield (
-            f"{tensor.name:<{width}}  {tensor.rows:>7} {tensor.cols:>7}  {tensor.kind:<8} {planes:<8} "
+            f"{tensor.name:<{width}}  {tensor.rows:>7} {tensor.cols:>7}  {tensor.kind:<8} {_planes(tensor) or '-':<8} "
             f"{tensor.rotation_block or '-':>8} {tensor.bits_per_weight:>6.2f}  {tensor.error:>9.3g}"
         )
