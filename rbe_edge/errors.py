@@ -33,7 +33,7 @@ class ContextFull(RbeError):
 
     @classmethod
     def beyond(cls, message: str, context: int, most: int) -> ContextFull:
-        """With what to do about it: context is what the session's holds, most what the model takes."""
+        """message, with what to do about it: context is what the session's holds, most what the model takes."""
         if most <= context:
             return cls(f"{message}; shorten it, this model takes no more")
         return cls(f"{message}; shorten it or make the context larger, up to {most}", most)

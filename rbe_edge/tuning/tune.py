@@ -108,10 +108,7 @@ def tune(
         errors = {name: tensor.error for name, tensor in stored.tensors.items()}
         _write(stored, changes, errors, writer.claim(candidate, force=False))
         tuned = stack.enter_context(Model.open(candidate, verify=False))
-        for name in stored.tensors:
-            matrix, rows = stored.rows_of(name)
-            if matrix in changes.gains or matrix in changes.vectors:
-                errors[name] = _error(tuned, exact, matrix, rows)
+        errors |= _changed_errors(stored, changes, tuned, exact)
         held = [windows[number] for number in held_out]
         before, after = (_measure(model, exact, held, options.threads or 0, forecast) for model in (packed, tuned))
         forecast.tell("writing")
@@ -222,6 +219,16 @@ def _measure(model: Model, exact: Model, held: Sequence[Sequence[int]], threads:
     units = float(len(tokens) * sum(tensor.rows * tensor.cols for tensor in exact.tensors.values()))
     with forecast.doing("in the engine", "measuring", units) as report:
         return divergence(model, exact, tokens, window=len(held[0]), threads=threads, progress=report)
+
+
+def _changed_errors(stored: RbeFile, changes: Changes, tuned: Model, exact: Model) -> dict[str, float]:
+    """Of the tensors that are not what they were."""
+    found = {}
+    for name in stored.tensors:
+        matrix, rows = stored.rows_of(name)
+        if matrix in changes.gains or matrix in changes.vectors:
+            found[name] = _error(tuned, exact, matrix, rows)
+    return found
 
 
 def _error(tuned: Model, exact: Model, name: str, rows: slice) -> float:
