@@ -1,4 +1,4 @@
-"""Reads SentencePiece models (tokenizer.model), BPE only.
+"""Reads SentencePiece models (tokenizer.model): BPE and Unigram.
 
 The file is a protocol buffer (sentencepiece_model.proto of the SentencePiece project). The few fields that matter are
 read here by their numbers, so that packing needs neither sentencepiece nor protobuf.
@@ -14,7 +14,7 @@ from pathlib import Path
 from rbe_edge.errors import TokenizerError
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.tokenizers.added_tokens import AddedToken, AddedVocabulary, with_added
-from rbe_edge.sources.tokenizers.hugging_face import BYTE_TOKEN
+from rbe_edge.sources.tokenizers.normalization import NO_NORMALIZATION, Normalization, charsmap_step
 from rbe_edge.sources.tokenizers.pre_tokenizers import ESCAPED_SPACE, TextRules
 from rbe_edge.sources.tokenizers.tokenizer import (
     Algorithm,
@@ -24,8 +24,11 @@ from rbe_edge.sources.tokenizers.tokenizer import (
     TokenType,
     split_for,
 )
+from rbe_edge.sources.tokenizers.unigram import UNKNOWN_PENALTY
+from rbe_edge.sources.tokenizers.vocabulary import BYTE_TOKEN
 
-MODEL_TYPES = {1: "Unigram", 2: "BPE", 3: "Word", 4: "Char"}
+UNIGRAM, BPE = 1, 2
+MODEL_TYPES = {3: "Word", 4: "Char"}
 
 # Field numbers of sentencepiece_model.proto.
 PIECES, TRAINER, NORMALIZER = 1, 2, 3
@@ -89,7 +92,7 @@ def _token_id(value: int) -> int | None:
 
 
 def read_sentencepiece(path: Path) -> Tokenizer:
-    """A SentencePiece BPE model. Where it has a BOS token, every text begins with it, as with Llama's and Gemma's."""
+    """A SentencePiece model, BPE or Unigram. Where it has a BOS token, every text begins with it, as with Llama's and Gemma's."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -124,23 +127,28 @@ def _read(data: bytes, path: Path) -> Tokenizer:
         raise ValueError("no pieces")
     trainer, normalizer = _numbers(messages.get(TRAINER)), _numbers(messages.get(NORMALIZER))
     kind = trainer.get(MODEL_TYPE, 1)
-    if kind != 2:
+    if kind not in (UNIGRAM, BPE):
         raise TokenizerError(
-            f"{path}: a SentencePiece model of type {MODEL_TYPES.get(kind, kind)} is not supported; supported is BPE"
+            f"{path}: a SentencePiece model of type {MODEL_TYPES.get(kind, kind)} is not supported; supported are BPE and "
+            f"Unigram"
         )
     if trainer.get(WHITESPACE_AS_SUFFIX):
         raise TokenizerError(f"{path}: white space at the end of tokens (treat_whitespace_as_suffix) is not supported")
     texts = _texts(messages.get(NORMALIZER))
-    if texts.get(CHARSMAP):
+    if texts.get(CHARSMAP) and kind == BPE:
         name = texts.get(NORMALIZER_NAME, b"").decode("utf-8", "replace")
-        raise TokenizerError(f"{path}: the normalizer {shown(name)} is not supported; only `identity` is")
+        raise TokenizerError(f"{path}: with BPE the normalizer {shown(name)} is not supported; only `identity` is")
+    normalization = _normalization(texts.get(CHARSMAP, b""), pieces, path)
     escaped = bool(normalizer.get(ESCAPE_SPACES, 1))
+    normal = [score for _, score, type_ in pieces if type_ is TokenType.NORMAL]
     bos = _token_id(trainer.get(BOS_ID, 1))
     tokens, types = piece_tokens([(text, type_) for text, _, type_ in pieces], escaped_spaces=escaped, where=str(path))
     return Tokenizer(
-        algorithm=Algorithm.PRIORITIES,
+        algorithm=Algorithm.PRIORITIES if kind == BPE else Algorithm.UNIGRAM,
         tokens=tokens,
         types=types,
+        unknown_score=0.0 if kind == BPE else min(normal, default=0.0) - UNKNOWN_PENALTY,
+        normalization=normalization,
         pre_tokenizer=split_for(
             tokens, [i for i, type_ in enumerate(types) if type_ in (TokenType.NORMAL, TokenType.UNUSED)]
         ),
@@ -155,6 +163,23 @@ def _read(data: bytes, path: Path) -> Tokenizer:
         pad=_token_id(trainer.get(PAD_ID, NO_ID)),
         before=() if bos is None else (bos,),
     )
+
+
+def _normalization(charsmap: bytes, pieces: list[tuple[str, float, TokenType]], path: Path) -> Normalization:
+    """The map of characters of a model. SentencePiece does not map user-defined pieces, which are looked for in mapped text
+    here: they must be the same in it."""
+    if not charsmap:
+        return NO_NORMALIZATION
+    try:
+        normalization = Normalization((charsmap_step(by_clusters=False),), charsmap)
+    except TokenizerError as error:
+        raise TokenizerError(f"{path}: {error}") from None
+    for text, _, kind in pieces:
+        if kind is TokenType.USER_DEFINED and normalization.apply(text) != text:
+            raise TokenizerError(
+                f"{path}: the user-defined piece {shown(text)}, which its normalizer changes, is not supported"
+            )
+    return normalization
 
 
 def with_configured(
