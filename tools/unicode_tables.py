@@ -171,8 +171,8 @@ def lower_table() -> list[str]:
 
 
 def lower_case(code: int) -> int:
-    """The lower case of a code point, or itself. unicodedata2 has none, so Python's strings count, and the list above for
-    letters that Python's version of Unicode lacks."""
+    """The lower case of a code point, or itself. unicodedata2 has none, so Python's strings count, and the list above
+    for letters that Python's version of Unicode lacks."""
     lower = chr(code).lower()
     if unicodedata.category(chr(code)) == "Cn" or len(lower) > 1:
         return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from rbe_edge.sources.tokenizers.gguf_fields import Fields, common_fields, read_tokens
 from rbe_edge.sources.tokenizers.gguf_special import as_text, with_special
-from rbe_edge.sources.tokenizers.normalization import NO_NORMALIZATION, Normalization, bert_steps, charsmap_step
+from rbe_edge.sources.tokenizers.normalization import NO_NORMALIZATION, Keys, Normalization, bert_steps, charsmap_step
 from rbe_edge.sources.tokenizers.pre_tokenizers import ESCAPED_SPACE
 from rbe_edge.sources.tokenizers.sentencepiece_model import piece_tokens
 from rbe_edge.sources.tokenizers.tokenizer import (
@@ -21,8 +21,8 @@ from rbe_edge.sources.tokenizers.word_pieces import LONGEST_WORD, decoded_words
 
 
 def read_gguf_words(fields: Fields) -> Tokenizer:
-    """WordPiece. The file writes U+2581 in front of tokens that begin words, nothing in front of the others. Text is always
-    brought into lower case and loses its accents."""
+    """WordPiece. The file writes U+2581 in front of tokens that begin words, nothing in front of the others. Text is
+    always brought into lower case and loses its accents."""
     found = read_tokens(fields)
     texts = found.texts
     plain = (TokenType.NORMAL, TokenType.UNUSED)
@@ -84,7 +84,7 @@ def read_gguf_unigram(fields: Fields) -> Tokenizer:
         fuse_unknown=True,
         escaped_spaces=True,
         collapse_spaces=collapses,
-        normalization=Normalization((charsmap_step(by_clusters=False),), charsmap) if charsmap else NO_NORMALIZATION,
+        normalization=Normalization((charsmap_step(Keys.LONGEST),), charsmap) if charsmap else NO_NORMALIZATION,
         **common,
     )
     return with_special(tokenizer, found.texts, fields.model_name())

@@ -38,6 +38,15 @@ class StepKind(enum.IntEnum):
     SQUEEZE = 10
 
 
+class Keys(enum.IntEnum):
+    """How keys of the map of characters are looked for: the longest at each place, as llama.cpp does; by clusters of
+    characters, as package tokenizers does; the longest where no user-defined token begins, as SentencePiece does."""
+
+    LONGEST = 0
+    OF_CLUSTERS = 1
+    BESIDE_TOKENS = 2
+
+
 @dataclass(frozen=True)
 class Step:
     """A step. option: a number whose meaning depends on the kind. old, new: of REPLACE; SQUEEZE has `new` alone."""
@@ -87,9 +96,9 @@ def bert_steps(*, clean: bool, han: bool, strip_accents: bool, lower: bool) -> t
     return tuple(steps)
 
 
-def charsmap_step(*, by_clusters: bool) -> Step:
-    """The map of characters, as package tokenizers reads it or as SentencePiece does."""
-    return Step(StepKind.CHARSMAP, int(by_clusters))
+def charsmap_step(keys: Keys) -> Step:
+    """The map of characters."""
+    return Step(StepKind.CHARSMAP, keys)
 
 
 def read_normalization(entries: Iterable[Mapping[str, Any]], where: str) -> Normalization:
@@ -102,7 +111,7 @@ def read_normalization(entries: Iterable[Mapping[str, Any]], where: str) -> Norm
             if charsmap:
                 raise TokenizerError(f"{where}: a second normalizer Precompiled is not supported")
             charsmap = _decoded(entry.get("precompiled_charsmap"), where)
-            steps.append(charsmap_step(by_clusters=True))
+            steps.append(charsmap_step(Keys.OF_CLUSTERS))
         else:
             steps.extend(_steps_of(kind, entry, where))
     try:

@@ -62,7 +62,7 @@ static rbe_status read_step(const uint8_t *row, rbe__sections *texts, const rbe_
     const uint32_t most = RBE__MAX_REPLACEMENT_BYTES;
     uint32_t options = 0;
     switch (step->kind) {
-    case RBE__STEP_CHARSMAP:
+    case RBE__STEP_CHARSMAP: options = RBE__KEYS_BESIDE_TOKENS; break;
     case RBE__STEP_DROP_MARKS: options = 1; break;
     case RBE__STEP_STRIP: options = 3; break;
     default: break;

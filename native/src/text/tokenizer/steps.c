@@ -1,6 +1,8 @@
 #include "text/tokenizer/steps.h"
 
 #include "text/tokenizer/charsmap.h"
+#include "text/tokenizer/spaces.h"
+#include "text/tokenizer/token_list.h"
 #include "text/tokenizer/unicode.h"
 
 enum { MAX_GROWTH = 64, FREE_GROWTH = 4096 }; /* U+FDFA becomes 11 times as long by NFKC */
@@ -29,11 +31,39 @@ static rbe_status put_character(work *w, uint32_t character)
     return put(w, bytes, rbe__utf8_write(character, bytes));
 }
 
+/* The length of the longest user-defined token that begins at `at`, or 0. The text is written as the vocabulary writes it, with U+2581 for a
+ * space: a space of the text is none yet. */
+static size_t user_defined(const work *w, size_t at)
+{
+    const rbe_tokenizer *t = w->tokenizer;
+    const int escaped = (t->flags & RBE__ESCAPED_SPACES) != 0;
+    rbe__walk walk = rbe__walk_begin(t, &t->special);
+    size_t longest = 0, length = 0;
+    uint32_t token;
+    while (at + length < w->bytes && !(escaped && w->text[at + length] == ' ')) {
+        const int space = escaped && rbe__is_escaped_space(w->text + at + length, w->bytes - at - length);
+        if (!rbe__walk_on(&walk, space ? ' ' : w->text[at + length], &token)) {
+            break;
+        }
+        length += space ? 3 : 1;
+        if (token != RBE_NO_TOKEN && rbe__token_type(t, token) == RBE__USER_DEFINED) {
+            longest = length;
+        }
+    }
+    return longest;
+}
+
 /* SentencePiece: the longest key at each place; what is no UTF-8 becomes U+FFFD. */
 static rbe_status map_keys(work *w)
 {
     for (size_t at = 0; at < w->bytes;) {
         uint32_t character;
+        const size_t token_bytes = w->step->option == RBE__KEYS_BESIDE_TOKENS ? user_defined(w, at) : 0;
+        if (token_bytes > 0) {
+            RBE_TRY(put(w, w->text + at, token_bytes));
+            at += token_bytes;
+            continue;
+        }
         const rbe__mapped mapped = rbe__charsmap_find(&w->tokenizer->charsmap, w->text + at, w->bytes - at, 0);
         if (mapped.bytes > 0) {
             RBE_TRY(put(w, mapped.to, mapped.to_bytes));
@@ -198,7 +228,7 @@ static rbe_status replace(work *w)
 static rbe_status run_step(work *w)
 {
     switch (w->step->kind) {
-    case RBE__STEP_CHARSMAP: return w->step->option != 0 ? map_clusters(w) : map_keys(w);
+    case RBE__STEP_CHARSMAP: return w->step->option == RBE__KEYS_OF_CLUSTERS ? map_clusters(w) : map_keys(w);
     case RBE__STEP_NFC: return rbe__nfc_append(w->out, w->text, w->bytes);
     case RBE__STEP_NFD: return rbe__nfd_append(w->out, w->text, w->bytes);
     case RBE__STEP_STRIP: return strip(w);

@@ -57,7 +57,7 @@ static rbe_status encode_each_word(job *j, const uint8_t *text, size_t bytes)
         }
         if (at > begin) {
             const size_t word_bytes = at - begin;
-            const int escaped = rbe__has_escaped_space(text + begin, word_bytes < 3 ? word_bytes : 3);
+            const int escaped = rbe__is_escaped_space(text + begin, word_bytes);
             j->word.bytes = 0;
             RBE_TRY(rbe__buffer_append(&j->word, " ", t->space_prefix != RBE__PREFIX_NONE && !escaped));
             RBE_TRY(rbe__unescape_append(&j->word, text + begin, word_bytes));
@@ -83,7 +83,7 @@ static rbe_status encode_fragment(job *j, const uint8_t *text, size_t bytes)
         return encode_each_word(j, text, bytes);
     }
     const int unescape = (t->flags & RBE__LATE_SPACES) != 0 && rbe__has_escaped_space(text, bytes);
-    const int spaced = text[0] == ' ' || (unescape && rbe__has_escaped_space(text, bytes < 3 ? bytes : 3));
+    const int spaced = text[0] == ' ' || (unescape && rbe__is_escaped_space(text, bytes));
     int prefix = t->space_prefix == RBE__PREFIX_FRAGMENT || (t->space_prefix == RBE__PREFIX_FIRST && j->at_start);
     prefix = prefix && !((t->flags & RBE__PREFIX_UNLESS_SPACE) != 0 && spaced);
     const int normalize = (t->flags & (RBE__NFC | RBE__ADDED_TOKENS)) == RBE__NFC && !rbe__nfc_is_certain(text, bytes);

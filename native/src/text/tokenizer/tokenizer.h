@@ -68,7 +68,7 @@ enum { /* attributes of a token: its type in the low bits, as in GGUF */
 };
 
 enum { /* steps of normalization */
-       RBE__STEP_CHARSMAP = 1,    /* option 0: as SentencePiece reads its map of characters, 1: as package tokenizers does */
+       RBE__STEP_CHARSMAP = 1,    /* by a map of characters; option: see below */
        RBE__STEP_CLEAN = 2,       /* control characters go, white space becomes spaces, as in BERT */
        RBE__STEP_SPACE_HAN = 3,   /* spaces around Chinese characters */
        RBE__STEP_NFC = 4,
@@ -80,6 +80,12 @@ enum { /* steps of normalization */
        RBE__STEP_SQUEEZE = 10,    /* two or more spaces by a text */
        RBE__N_STEPS = 11,
        RBE__MAX_STEPS = 16
+};
+
+enum { /* how keys of the map of characters are looked for */
+       RBE__LONGEST_KEYS = 0,
+       RBE__KEYS_OF_CLUSTERS = 1, /* as package tokenizers does */
+       RBE__KEYS_BESIDE_TOKENS = 2 /* the longest, where no user-defined token begins: SentencePiece */
 };
 
 enum {
