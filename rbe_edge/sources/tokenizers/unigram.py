@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rbe_edge.errors import TokenizerError
+from rbe_edge.sources.messages import shown
 from rbe_edge.sources.tokenizers.added_tokens import AddedToken, with_added
 from rbe_edge.sources.tokenizers.normalization import read_normalization
 from rbe_edge.sources.tokenizers.pre_tokenizers import ESCAPED_SPACE, TextRules, refusal, steps_of
@@ -49,6 +50,8 @@ def read_unigram(document: dict[str, Any], path: Path, more: Sequence[AddedToken
     )
     scores = [float(score) for _, score in listed]
     unknown = model.get("unk_id")
+    if unknown is not None and not (isinstance(unknown, int) and 0 <= unknown < len(listed)):
+        raise TokenizerError(f"{path}: unk_id is {shown(unknown)}, but the model has {len(listed)} tokens")
     before, after = affixes(document.get("post_processor"), path)
     whole = cut.rules.pre_tokenizer is PreTokenizer.NONE
     normal = [index for index, kind in enumerate(types) if kind in (TokenType.NORMAL, TokenType.USER_DEFINED)]
