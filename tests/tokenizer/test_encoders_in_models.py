@@ -61,6 +61,17 @@ def test_model(tmp_path: Path, kind: str) -> None:
             assert model.tokenize(text, special=True, parse_special=True) == expected
             began = tokens if kind == "words" else [0, *tokens]
             assert model.detokenize(began) == reference.decode(expected)
+        said = reference.id_to_token(end)
+        growing = ""  # texts that come again are remembered
+        for word in (
+            "The battery of",
+            "a small computer",
+            "lasts longer, it's",
+        ):
+            growing += f"{word} {said} "
+            for special in (True, False):
+                ids = reference.encode(growing, add_special_tokens=special).ids
+                assert model.tokenize(growing, special=special, parse_special=True) == ids
         token = model.tokenize("battery", special=False)[0]
         written = model.token_bytes(token)
         assert written.startswith(b" ") and model.token_id(written.decode()) == token
