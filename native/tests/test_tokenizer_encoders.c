@@ -304,6 +304,24 @@ static void test_long_texts(void)
     free(tokens);
 }
 
+/* What would be looked for at every place of a text must be short. */
+static void test_long_tokens(void)
+{
+    static char text[RBE__MAX_PIECE_BYTES + 2];
+    memset(text, 'x', RBE__MAX_PIECE_BYTES + 1);
+    const uint32_t types[] = {RBE__NORMAL, RBE__CONTROL, RBE__USER_DEFINED};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        for (size_t bytes = RBE__MAX_PIECE_BYTES; bytes <= RBE__MAX_PIECE_BYTES + 1; bytes++) {
+            encoder_fixture f = unigram;
+            text[bytes] = 0;
+            encoder_token(&f, text, types[i], -1, 0);
+            encoder_finish(&f);
+            CHECK((try_blob(f.blob, f.bytes) == RBE_OK) == (bytes == RBE__MAX_PIECE_BYTES), "type %u, %zu bytes", types[i], bytes);
+            text[bytes] = 'x';
+        }
+    }
+}
+
 int main(void)
 {
     encoder_words(&words);
@@ -316,6 +334,7 @@ int main(void)
     test_damaged_steps();
     test_mutations(&words);
     test_mutations(&unigram);
+    test_long_tokens();
     test_long_texts();
     return check_finish();
 }

@@ -109,6 +109,16 @@ def test_scores_are_written_as_they_are(tmp_path: Path) -> None:
     assert len(wide) == len(narrow) + 4 * 6
 
 
+def test_whole_texts_are_cut_where_sums_are_exact(tmp_path: Path) -> None:
+    document = unigram(pre_tokenizer={**METASPACE, "split": False})
+    tokenizer = read(tmp_path, document)
+    assert tokenizer.pre_tokenizer is PreTokenizer.SPACES and tokenizer.fuse_unknown
+    document["model"]["vocab"][5][1] = -4.1
+    assert read(tmp_path, document).pre_tokenizer is PreTokenizer.NONE
+    document["model"]["vocab"][5] = ["a\u2581b", -4.0]
+    assert read(tmp_path, document).pre_tokenizer is PreTokenizer.NONE, "a piece crosses the place before a space"
+
+
 def test_tokens_beyond_the_rows_of_a_model(tmp_path: Path) -> None:
     for document in (word_pieces(), unigram()):
         tokenizer = read(tmp_path, document)
@@ -189,6 +199,10 @@ def test_what_the_blob_does_not_hold(tmp_path: Path) -> None:
     with pytest.raises(TokenizerError, match="has 600 bytes; 512 are supported"):
         write_blob(read(tmp_path, document))
     document["model"]["vocab"].popitem()
+    document["added_tokens"].append({"id": 9, "content": "y" * 513, "special": True})
+    with pytest.raises(TokenizerError, match="has 513 bytes; 512 are supported"):
+        write_blob(read(tmp_path, document))
+    document["added_tokens"].pop()
     document["model"]["max_input_chars_per_word"] = 1 << 20
     with pytest.raises(TokenizerError, match="words of 1048576 characters"):
         write_blob(read(tmp_path, document))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rbe_edge.errors import TokenizerError
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.tokenizers.normalization import Normalization
-from rbe_edge.sources.tokenizers.tokenizer import Algorithm, Tokenizer
+from rbe_edge.sources.tokenizers.tokenizer import Algorithm, Tokenizer, TokenType
 
 ALGORITHMS = frozenset({Algorithm.WORD_PIECES, Algorithm.UNIGRAM})
 HEADER_BYTES = 192
@@ -33,6 +33,7 @@ def addition(tokenizer: Tokenizer, mergeable: Iterable[int]) -> Addition:
 
     TokenizerError where the format's limits do not hold the tokenizer.
     """
+    _check_special(tokenizer)
     first, continuing = _pieces(tokenizer, mergeable)
     scores = _scores(tokenizer)
     rows, texts = _steps(tokenizer.normalization)
@@ -55,6 +56,24 @@ def addition(tokenizer: Tokenizer, mergeable: Iterable[int]) -> Addition:
     return Addition(header, [*pieces, scores] if scores else pieces, [rows, _padded(texts), _padded(charsmap)])
 
 
+def _check_special(tokenizer: Tokenizer) -> None:
+    """Special tokens are looked for at each place of a text too."""
+    kinds = (TokenType.CONTROL, TokenType.USER_DEFINED)
+    texts = [text for text, kind in zip(tokenizer.tokens, tokenizer.types, strict=True) if kind in kinds]
+    if tokenizer.searched is not None:
+        texts += [text for text, _ in (*tokenizer.searched.given, *tokenizer.searched.prepared)]
+    for text in texts:
+        _check_length(text)
+
+
+def _check_length(text: bytes) -> None:
+    if len(text) > MAX_PIECE_BYTES:
+        raise TokenizerError(
+            f"the token {shown(text.decode('utf-8', 'replace'))} has {len(text)} bytes; {MAX_PIECE_BYTES} are "
+            f"supported for Unigram and WordPiece"
+        )
+
+
 def _pieces(tokenizer: Tokenizer, mergeable: Iterable[int]) -> tuple[list[int], list[int]]:
     """What is looked for, sorted by its bytes: WordPiece's tokens without the space in front, those that continue words
     by themselves. Of two with the same bytes the later stands, as in package tokenizers."""
@@ -65,11 +84,7 @@ def _pieces(tokenizer: Tokenizer, mergeable: Iterable[int]) -> tuple[list[int], 
         continues = index in tokenizer.continuing
         if words and not continues:
             text = text.removeprefix(b" ")
-        if len(text) > MAX_PIECE_BYTES:
-            raise TokenizerError(
-                f"the token {shown(text.decode('utf-8', 'replace'))} has {len(text)} bytes; {MAX_PIECE_BYTES} are "
-                f"supported for Unigram and WordPiece"
-            )
+        _check_length(text)
         if text:
             lists[continues][text] = index
     first, continuing = ([found[text] for text in sorted(found)] for found in lists)
@@ -80,8 +95,12 @@ def _scores(tokenizer: Tokenizer) -> bytes:
     """In 32 bits where these hold all of them exactly, else in 64."""
     if tokenizer.algorithm is not Algorithm.UNIGRAM:
         return b""
-    narrow = array("f", tokenizer.scores)
-    return _little_endian(narrow if tuple(narrow) == tokenizer.scores else array("d", tokenizer.scores))
+    return _little_endian(array("f" if has_narrow_scores(tokenizer.scores) else "d", tokenizer.scores))
+
+
+def has_narrow_scores(scores: Sequence[float]) -> bool:
+    """Whether 32 bits hold all scores exactly. Those of SentencePiece are such."""
+    return all(abs(score) < 3e38 for score in scores) and list(array("f", scores)) == list(scores)
 
 
 def _steps(normalization: Normalization) -> tuple[bytes, bytes]:

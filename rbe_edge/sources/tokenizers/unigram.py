@@ -11,6 +11,7 @@ from typing import Any
 from rbe_edge.errors import TokenizerError
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.tokenizers.added_tokens import AddedToken, with_added
+from rbe_edge.sources.tokenizers.blob_version2 import has_narrow_scores
 from rbe_edge.sources.tokenizers.normalization import read_normalization
 from rbe_edge.sources.tokenizers.pre_tokenizers import ESCAPED_SPACE, TextRules, refusal, steps_of
 from rbe_edge.sources.tokenizers.tokenizer import (
@@ -54,12 +55,15 @@ def read_unigram(document: dict[str, Any], path: Path, more: Sequence[AddedToken
         raise TokenizerError(f"{path}: unk_id is {shown(unknown)}, but the model has {len(listed)} tokens")
     before, after = affixes(document.get("post_processor"), path)
     whole = cut.rules.pre_tokenizer is PreTokenizer.NONE
+    # Sums of 32-bit scores are exact in 64 bits, and the same piece by piece. Those of others may differ in their last
+    # bit, and with it which of two orders of the same tokens is taken.
+    in_pieces = whole and has_narrow_scores(scores)
     normal = [index for index, kind in enumerate(types) if kind in (TokenType.NORMAL, TokenType.USER_DEFINED)]
     tokenizer = Tokenizer(
         algorithm=Algorithm.UNIGRAM,
         tokens=tokens,
         types=with_unknown(types, unknown),
-        pre_tokenizer=split_for(tokens, normal) if whole else cut.rules.pre_tokenizer,
+        pre_tokenizer=split_for(tokens, normal) if in_pieces else cut.rules.pre_tokenizer,
         scores=(*scores, *[0.0] * (len(tokens) - len(scores))),
         unknown_score=min(scores) - UNKNOWN_PENALTY,
         space_prefix=cut.rules.space_prefix,

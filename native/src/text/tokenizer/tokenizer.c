@@ -140,13 +140,14 @@ static rbe_status take_added(rbe__sections *from, const uint8_t *blob, rbe_token
 
 static rbe_status check_lists(rbe_tokenizer *t)
 {
-    RBE_TRY(rbe__list_check("special token", t, &t->special, RBE__MAX_TOKEN_BYTES));
+    const size_t most = t->slots != NULL ? RBE__MAX_TOKEN_BYTES : RBE__MAX_PIECE_BYTES;
+    RBE_TRY(rbe__list_check("special token", t, &t->special, most));
     if ((t->flags & RBE__ADDED_TOKENS) == 0) {
         t->added[0] = t->added[1] = t->special;
         return RBE_OK;
     }
-    RBE_TRY(rbe__list_check("added token", t, &t->added[0], RBE__MAX_TOKEN_BYTES));
-    return rbe__list_check("normalized token", t, &t->added[1], RBE__MAX_TOKEN_BYTES);
+    RBE_TRY(rbe__list_check("added token", t, &t->added[0], most));
+    return rbe__list_check("normalized token", t, &t->added[1], most);
 }
 
 static rbe_status check_sections(rbe_tokenizer *t, uint32_t n_text_bytes, uint32_t n_merges)

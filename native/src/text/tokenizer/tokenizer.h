@@ -91,7 +91,7 @@ enum { /* how keys of the map of characters are looked for */
 enum {
     RBE__MAX_AFFIX = 4,
     RBE__MAX_TOKEN_BYTES = 1 << 16,
-    RBE__MAX_PIECE_BYTES = 512,      /* of what Unigram and WordPiece look for, so that texts take linear time */
+    RBE__MAX_PIECE_BYTES = 512,      /* of what version 2 looks for in a text, so that this takes linear time */
     RBE__MAX_REPLACEMENT_BYTES = 256 /* of what a step puts for something */
 };
 
