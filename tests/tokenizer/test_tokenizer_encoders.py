@@ -161,6 +161,31 @@ def test_other_normalizers(tmp_path: Path, name: str, longest: int) -> None:
         assert not differences(reference, native, samples)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"tokenizer_class": "BertTokenizer", "do_lower_case": False},
+        {"tokenizer_class": "BertTokenizerFast", "strip_accents": False},
+        {"do_lower_case": False, "strip_accents": True, "tokenize_chinese_chars": False},
+        {"tokenizer_class": "PreTrainedTokenizerFast"},
+    ],
+    ids=str,
+)
+def test_the_configuration_of_bert_counts(tmp_path: Path, config: dict[str, Any]) -> None:
+    """transformers builds the tokenizer of BERT again from its configuration, which may differ from tokenizer.json."""
+    transformers = pytest.importorskip("transformers")
+    reference = word_pieces(normalizers.BertNormalizer(lowercase=False))
+    reference.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}), encoding="utf-8")
+    theirs = transformers.AutoTokenizer.from_pretrained(str(tmp_path))
+    samples = [text for text in [*texts(300), "a [MASK] B[SEP]"] if known_to_tokenizers(text)]
+    with NativeTokenizer(write_blob(read_tokenizer(tmp_path))) as native:
+        found = [native.encode(text, special_prefix=True, parse_special=True) for text in samples]
+    assert not differing(samples, [list(theirs(text).input_ids) for text in samples], found)
+
+
 def test_words_as_they_are_decoded(tmp_path: Path) -> None:
     """Before punctuation the decoder takes the space away, where it cleans up."""
     text = "The model, don't it? It's the battery ... of a small computer!"
