@@ -18,6 +18,7 @@ from native_tokenizer import NativeStream, NativeTokenizer
 from tokenizer_samples import corpora, differing, long_known, random_texts
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from rbe_edge.errors import TokenizerError
 from rbe_edge.sources.tokenizers import read_tokenizer, read_tokenizer_json, write_blob
 from rbe_edge.sources.tokenizers.sentencepiece_model import CHARSMAP, NORMALIZER, _fields, _texts
 
@@ -179,11 +180,31 @@ def test_the_configuration_of_bert_counts(tmp_path: Path, config: dict[str, Any]
     reference.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}), encoding="utf-8")
-    theirs = transformers.AutoTokenizer.from_pretrained(str(tmp_path))
+    check_transformers(transformers, tmp_path)
+
+
+def check_transformers(transformers: Any, directory: Path) -> None:
+    theirs = transformers.AutoTokenizer.from_pretrained(str(directory))
     samples = [text for text in [*texts(300), "a [MASK] B[SEP]"] if known_to_tokenizers(text)]
-    with NativeTokenizer(write_blob(read_tokenizer(tmp_path))) as native:
+    with NativeTokenizer(write_blob(read_tokenizer(directory))) as native:
         found = [native.encode(text, special_prefix=True, parse_special=True) for text in samples]
     assert not differing(samples, [list(theirs(text).input_ids) for text in samples], found)
+
+
+@pytest.mark.parametrize("config", [{}, {"do_lower_case": False}], ids=str)
+def test_a_vocabulary_of_lines(tmp_path: Path, config: dict[str, Any]) -> None:
+    """As the first BERTs were published: vocab.txt alone."""
+    transformers = pytest.importorskip("transformers")
+    vocabulary = word_pieces(normalizers.BertNormalizer(lowercase=False)).get_vocab()
+    lines = sorted(vocabulary, key=vocabulary.__getitem__)
+    (tmp_path / "vocab.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    check_transformers(transformers, tmp_path)
+    assert read_tokenizer(tmp_path).size == len(lines)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}), encoding="utf-8")
+    with pytest.raises(TokenizerError, match="that this is the vocabulary of a BERT"):
+        read_tokenizer(tmp_path)
 
 
 def test_words_as_they_are_decoded(tmp_path: Path) -> None:

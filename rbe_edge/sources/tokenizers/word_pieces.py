@@ -64,6 +64,17 @@ def read_word_pieces(document: dict[str, Any], path: Path, more: Sequence[AddedT
     return with_added(tokenizer, added, rules)
 
 
+def read_word_list(path: Path) -> dict[str, Any]:
+    """A vocab.txt as the beginning of a tokenizer.json: its model alone."""
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except OSError as error:
+        raise TokenizerError(f"{path}: {error.strerror}; check the path") from None
+    except UnicodeDecodeError:
+        raise TokenizerError(f"{path}: not UTF-8; download the file again") from None
+    return {"model": {"type": "WordPiece", "vocab": {line: index for index, line in enumerate(lines)}}}
+
+
 def word_rules(tokenizer: Tokenizer) -> TextRules:
     """What happens to text before words are looked up."""
     return TextRules(
