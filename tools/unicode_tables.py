@@ -1,4 +1,4 @@
-"""Writes native/src/text/tokenizer/unicode_tables.c: character classes and canonical composition, as compact tables.
+"""Writes native/src/text/tokenizer/unicode_tables.c: classes of characters, composition, lower case; compact tables.
 
     python tools/unicode_tables.py native/src/text/tokenizer/unicode_tables.c
 
@@ -50,6 +50,23 @@ OTHER_ALPHABETIC = {
     *range(0x1F170, 0x1F18A),
 }
 JOIN_CONTROL = {0x200C, 0x200D}
+
+
+# Lower case of the letters of Unicode 14 to 16 (UnicodeData.txt): Python's strings have that of Python's own version.
+NEWER_LOWER_CASE = {
+    0x2C2F: 0x2C5F,
+    0xA7C0: 0xA7C1,
+    0xA7D0: 0xA7D1,
+    0xA7D6: 0xA7D7,
+    0xA7D8: 0xA7D9,
+    **{code: code + 0x27 for code in range(0x10570, 0x10596) if code not in (0x1057B, 0x1058B, 0x10593)},
+    0x1C89: 0x1C8A,
+    0xA7CB: 0x0264,
+    0xA7CC: 0xA7CD,
+    0xA7DA: 0xA7DB,
+    0xA7DC: 0x019B,
+    **{code: code + 0x20 for code in range(0x10D50, 0x10D66)},
+}
 
 
 def is_word(code: int) -> bool:
@@ -114,6 +131,54 @@ def word_table() -> list[str]:
     ]
 
 
+def invisible_tables() -> list[str]:
+    """What BERT's tokenizers take out of a text: marks without width of their own, and control characters."""
+    categories = [(code, unicodedata.category(chr(code))) for code in range(CODE_POINTS)]
+    nonspacing = ranges(code for code, category in categories if category == "Mn")
+    controls = ranges(code for code, category in categories if category in ("Cc", "Cf", "Co"))
+    return [
+        "/* Nonspacing marks (Mn): {first, last}. */",
+        f"const uint32_t rbe__n_nonspacing = {len(nonspacing)};",
+        array(
+            f"const uint32_t rbe__nonspacing[{len(nonspacing)}][2]", (f"{{{a:#x}, {b:#x}}}" for a, b in nonspacing), 6
+        ),
+        "/* Control, format and private-use characters (Cc, Cf, Co): {first, last}. */",
+        f"const uint32_t rbe__n_controls = {len(controls)};",
+        array(f"const uint32_t rbe__controls[{len(controls)}][2]", (f"{{{a:#x}, {b:#x}}}" for a, b in controls), 6),
+    ]
+
+
+def lower_table() -> list[str]:
+    """Simple lower case: runs of every or every second code point with one difference. U+0130 alone becomes two
+    characters; the code knows it."""
+    runs: list[list[int]] = []  # first, last, difference modulo 2^32, step
+    for code in range(CODE_POINTS):
+        lower = lower_case(code)
+        if lower == code:
+            continue
+        difference = (lower - code) % (1 << 32)
+        last = runs[-1] if runs else None
+        if last is not None and last[2] == difference and code - last[1] == (last[3] or code - last[1]) <= 2:
+            last[1], last[3] = code, code - last[1]
+        else:
+            runs.append([code, code, difference, 0])
+    rows = (f"{{{first:#x}, {last:#x}, {difference:#x}, {step or 1}}}" for first, last, difference, step in runs)
+    return [
+        "/* Lower case: {first, last, what is added modulo 2^32, step}. */",
+        f"const uint32_t rbe__n_lower = {len(runs)};",
+        array(f"const uint32_t rbe__lower[{len(runs)}][4]", rows, 4),
+    ]
+
+
+def lower_case(code: int) -> int:
+    """The lower case of a code point, or itself. unicodedata2 has none, so Python's strings count, and the list above
+    for letters that Python's version of Unicode lacks."""
+    lower = chr(code).lower()
+    if unicodedata.category(chr(code)) == "Cn" or len(lower) > 1:
+        return code
+    return NEWER_LOWER_CASE.get(code, ord(lower))
+
+
 def composition_tables() -> list[str]:
     every = [code for code in range(CODE_POINTS) if not 0xD800 <= code < 0xE000 and code not in HANGUL]
     singles: list[tuple[int, int]] = []
@@ -174,7 +239,8 @@ def source() -> str:
         f"/* Written by tools/unicode_tables.py from Unicode {unicodedata.unidata_version}; do not edit. */",
         '#include "text/tokenizer/unicode_tables.h"\n',
     ]
-    return "\n".join([*head, *class_tables(), *word_table(), *composition_tables()])
+    tables = [*class_tables(), *word_table(), *composition_tables(), *invisible_tables(), *lower_table()]
+    return "\n".join([*head, *tables])
 
 
 def main() -> int:

@@ -83,7 +83,9 @@ static void test_header(const fixture *f)
         rbe_status expected;
     } cases[] = {
         {0, 0, RBE_ERROR_FORMAT},
-        {FIELD_VERSION, 2, RBE_ERROR_UNSUPPORTED},
+        {FIELD_VERSION, 0, RBE_ERROR_UNSUPPORTED},
+        {FIELD_VERSION, 2, RBE_ERROR_FORMAT}, /* which has other algorithms */
+        {FIELD_VERSION, 3, RBE_ERROR_UNSUPPORTED},
         {FIELD_ALGORITHM, 0, RBE_ERROR_FORMAT},
         {FIELD_ALGORITHM, 4, RBE_ERROR_FORMAT},
         {FIELD_SPLIT, RBE__N_SPLITS, RBE_ERROR_FORMAT},

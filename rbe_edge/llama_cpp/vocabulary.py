@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rbe_edge.errors import TokenizerError
 from rbe_edge.sources.tokenizers.byte_level import byte_of_character
 from rbe_edge.sources.tokenizers.tokenizer import Algorithm, PreTokenizer, TokenType
 
@@ -19,7 +20,9 @@ _SPLITS = {
 
 
 def write_vocabulary(writer: Any, tokenizer: Tokenizer) -> None:
-    """Adds tokens, types, and merges or scores to a GGUFWriter."""
+    """Adds tokens, types, and merges or scores to a GGUFWriter. TokenizerError for WordPiece and Unigram."""
+    if tokenizer.algorithm in (Algorithm.WORD_PIECES, Algorithm.UNIGRAM):
+        raise TokenizerError("a tokenizer with WordPiece or Unigram cannot be written as GGUF; compare another model")
     bytes_alone = tokenizer.algorithm is Algorithm.BYTE_PAIRS
     letters = {byte: character for character, byte in byte_of_character().items()}
 

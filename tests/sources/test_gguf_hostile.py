@@ -231,7 +231,11 @@ def test_metadata_that_makes_no_sense(tmp_path: Path, changes: dict[str, Any], m
     ("changes", "message"),
     [
         ({"ggml.model": None}, "holds no tokenizer"),
-        ({"ggml.model": "bert"}, "type bert is not supported"),
+        ({"ggml.model": "rwkv"}, "type rwkv is not supported"),
+        ({"ggml.model": "t5"}, "tokenizer.ggml.scores is missing"),
+        ({"ggml.model": "t5", "ggml.scores": [float("nan")] * 272}, "a score is not a number"),
+        ({"ggml.model": "t5", "ggml.scores": [float("inf")] * 272}, "a score is too large"),
+        ({"ggml.model": "bert", "ggml.unknown_token_id": "x"}, "unknown_token_id is 'x'"),
         ({"ggml.model": 7}, "tokenizer.ggml.model is 7"),
         ({"ggml.pre": "viking"}, "the pre-tokenizer viking is not supported"),
         ({"ggml.pre": None}, "the pre-tokenizer default is not supported"),

@@ -112,9 +112,9 @@ def test_pre_tokenizers(tmp_path: Path, entry: dict[str, Any], expected: PreToke
         ({"pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581"}}, "pre-tokenizer .*Metaspace"),
         ({"normalizer": {"type": "Lowercase"}}, "normalizer .*Lowercase"),
         ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "A" * 9999}}, "normalizer .*Precompiled"),
-        ({"post_processor": {"type": "BertProcessing"}}, "post-processor BertProcessing"),
-        ({"model": {"type": "Unigram", "vocab": [["a", 0.0]]}}, "type Unigram is not supported"),
-        ({"model": {"type": "WordPiece", "vocab": {"a": 0}}}, "type WordPiece is not supported"),
+        ({"post_processor": {"type": "BertProcessing"}}, "not built as a tokenizer.json"),
+        ({"post_processor": {"type": "ByteProcessing"}}, "post-processor ByteProcessing"),
+        ({"model": {"type": "WordLevel", "vocab": {"a": 0}}}, "type WordLevel is not supported"),
         ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}}, "merge 0 needs the token 'b'"),
         ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b c"]}}, "merge 0 is 'a b c'"),
         ({"model": {"type": "BPE", "vocab": {"a": 10**9}, "merges": []}}, "ids do not number"),
@@ -285,8 +285,7 @@ def sentencepiece_model(trainer: bytes = b"\x18\x02", normalizer: bytes = b"", p
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (sentencepiece_model(trainer=b"\x18\x01"), "type Unigram is not supported"),
-        (sentencepiece_model(trainer=b""), "type Unigram is not supported"),
+        (sentencepiece_model(trainer=b"\x18\x03"), "type Word is not supported"),
         (sentencepiece_model(trainer=b"\x18\x02\xc0\x01\x01"), "treat_whitespace_as_suffix"),
         (sentencepiece_model(normalizer=b"\x0a\x04nmt_\x12\x01x"), "normalizer 'nmt_' is not supported"),
         (sentencepiece_model(pieces=0), "no pieces"),
@@ -324,16 +323,6 @@ def test_truncated_gguf(data_dir: Path, tmp_path: Path, keep: int) -> None:
     (tmp_path / "cut.gguf").write_bytes(data[:keep])
     with pytest.raises(TokenizerError, match=r"cut\.gguf: cannot be read as GGUF"):
         read_gguf(tmp_path / "cut.gguf")
-
-
-def test_gguf_of_another_kind(data_dir: Path) -> None:
-    with pytest.raises(TokenizerError, match="type bert is not supported"):
-        read_gguf(data_dir / "tokenizers/ggml-vocab/ggml-vocab-bert-bge.gguf")
-
-
-def test_unigram_is_refused(data_dir: Path) -> None:
-    with pytest.raises(TokenizerError, match="type Unigram is not supported"):
-        read_tokenizer(data_dir / "tokenizers/t5")
 
 
 def test_rank_files(tmp_path: Path) -> None:

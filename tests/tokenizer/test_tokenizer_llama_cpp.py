@@ -14,7 +14,9 @@ from rbe_edge.sources.tokenizers.blob import write_blob
 SEPARATOR = "\n__ggml_vocab_test__\n"
 
 
-@pytest.mark.parametrize("name", ["gpt-2", "llama-spm", "llama-bpe", "qwen2", "phi-3", "starcoder", "falcon"])
+@pytest.mark.parametrize(
+    "name", ["gpt-2", "llama-spm", "llama-bpe", "qwen2", "phi-3", "starcoder", "falcon", "bert-bge"]
+)
 def test_vectors(data_dir: Path, name: str) -> None:
     path = data_dir / "tokenizers/ggml-vocab" / f"ggml-vocab-{name}.gguf"
     texts = Path(f"{path}.inp").read_bytes().decode("utf-8").split(SEPARATOR)

@@ -53,12 +53,16 @@ def test_random_texts() -> None:
     assert sum("<|x|>" in text for text in texts) > 50
 
 
-def test_agreement_and_difference(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agreement_and_difference(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = digests(data_dir / "tokenizers/ggml-vocab")
     entry = next(entry for entry in entries() if entry["name"] == "gpt-2, GGUF")
     assert outcome(entry, None, known, 1, 1).what == "agrees"
-    refused = next(entry for entry in entries() if entry["name"] == "BERT (bge), GGUF")
-    assert outcome(refused, None, known, 1, 1).what == "refused"
+    words = next(entry for entry in entries() if entry["name"] == "BERT (bge), GGUF")
+    assert outcome(words, None, known, 1, 1).what == "agrees"
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "WordLevel", "vocab": {"a": 0}}}', encoding="utf-8")
+    of_words = digests(tmp_path)
+    refused = {"files": {"tokenizer.json": ["x", next(iter(of_words))]}, "repository": "x/y", "commit": ""}
+    assert outcome(refused, None, of_words, 1, 1).what == "refused"
     assert outcome(entry, None, {}, 1, 1).what == "missing"
     monkeypatch.setattr(published_tokenizers, "vectors", lambda path: (["Hello"], [[1]]))
     different = outcome(entry, None, known, 1, 1)

@@ -114,8 +114,8 @@ RBE_API void rbe_tokenizer_close(rbe_tokenizer *tokenizer);
 
 RBE_API uint32_t rbe_tokenizer_size(const rbe_tokenizer *tokenizer);
 
-/* Token ids of a text of any bytes (invalid UTF-8 is tokenized too, and decodes to the same bytes where the vocabulary
- * has byte tokens). Writes at most `capacity` ids; *n_tokens is the full count. RBE_ERROR_CAPACITY if it did not fit. */
+/* Token ids of a text of any bytes; invalid UTF-8 decodes to the same bytes where the vocabulary has byte tokens and text is not normalized.
+ * Writes at most `capacity` ids; *n_tokens is the full count. RBE_ERROR_CAPACITY if it did not fit, RBE_ERROR_ARGUMENT if the text is too long. */
 RBE_API rbe_status rbe_tokenize(const rbe_tokenizer *tokenizer, const char *text, size_t text_bytes, uint32_t flags, uint32_t *tokens,
                                 size_t capacity, size_t *n_tokens);
 

@@ -120,6 +120,7 @@ def normalized_text(text: str, rules: TextRules) -> str:
         text = ESCAPED_SPACE + text
     if rules.escaped_spaces and not rules.late_spaces:
         text = text.replace(ESCAPED_SPACE, " ")
+    text = rules.normalization.apply(text)
     return unicodedata.normalize("NFC", text) if rules.nfc else text
 
 
@@ -153,10 +154,12 @@ def _plain_search_suffices(tokenizer: Tokenizer, searched: SearchedTokens, rules
         text != tokenizer.tokens[index] or tokenizer.types[index] not in types for text, index, _ in entries
     ):
         return False
-    if searched.prepared and (rules.nfc or len({index for _, index, _ in entries}) < len(entries)):
+    changes = rules.nfc or bool(rules.normalization.steps)
+    if searched.prepared and (changes or len({index for _, index, _ in entries}) < len(entries)):
         return False
     user_defined = {index for _, index, _ in entries if tokenizer.types[index] is TokenType.USER_DEFINED}
-    if tokenizer.space_prefix is SpacePrefix.TEXT and user_defined & {index for _, index in searched.given}:
+    early = tokenizer.space_prefix is SpacePrefix.TEXT or rules.normalization.steps
+    if early and user_defined & {index for _, index in searched.given}:
         return False
     strips = tokenizer.strip_left | tokenizer.strip_right
     spaced = any(any(character.isspace() for character in text.decode("utf-8")) for text, _, _ in entries)

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from itertools import accumulate
 
 from rbe_edge.errors import TokenizerError
+from rbe_edge.sources.tokenizers import blob_version2
 from rbe_edge.sources.tokenizers.tokenizer import Algorithm, Merge, SearchedTokens, Tokenizer, TokenType
 
 MAGIC = b"RBTK"
-VERSION = 1
 HEADER_BYTES = 128
 NO_TOKEN = 0xFFFFFFFF
 MAX_TOKENS = 1 << 24
@@ -28,26 +28,25 @@ def write_blob(tokenizer: Tokenizer) -> bytes:
     longest = max(len(token) for token in tokenizer.tokens)
     if longest > MAX_TOKEN_BYTES:
         raise TokenizerError(f"a token of {longest} bytes is longer than the {MAX_TOKEN_BYTES} that a .rbe file holds")
-    text = b"".join(tokenizer.tokens)
-    slots = _slots(tokenizer)
+    newer = None
+    if tokenizer.algorithm in blob_version2.ALGORITHMS:
+        newer = blob_version2.addition(tokenizer, mergeable(tokenizer))
+    slots = _slots(tokenizer) if newer is None else []
     special = _special(tokenizer)
     merges = _merges(tokenizer)
+    searched = tokenizer.searched
     sections = [
         _u32(accumulate((len(token) for token in tokenizer.tokens), initial=0)),
         _u32(_byte_tokens(tokenizer)),
         _u32(slots),
         _u32(special),
+        *(_merging(tokenizer, merges) if newer is None else newer.pieces),
+        _padded(_attributes(tokenizer)),
+        _padded(b"".join(tokenizer.tokens)),
+        *([] if searched is None else _searched(searched)),
+        *([] if newer is None else newer.steps),
     ]
-    if tokenizer.algorithm is Algorithm.PRIORITIES:
-        sections.append(_u32(_priorities(tokenizer)))
-    else:
-        sections.append(_u32(_first_merges(tokenizer.size, merges)))
-        sections.append(_u32(value for merge in merges for value in (merge.right, merge.rank, merge.result)))
-    sections.append(_padded(_attributes(tokenizer)))
-    sections.append(_padded(text))
-    searched = tokenizer.searched
-    if searched is not None:
-        sections.extend(_searched(searched))
+    header_bytes = HEADER_BYTES if newer is None else blob_version2.HEADER_BYTES
     flags = [
         tokenizer.prefix_unless_space,
         tokenizer.whole_pieces,
@@ -61,8 +60,8 @@ def write_blob(tokenizer: Tokenizer) -> bytes:
     header = struct.pack(
         "<4s28I",
         MAGIC,
-        VERSION,
-        HEADER_BYTES + sum(len(section) for section in sections),
+        1 if newer is None else 2,
+        header_bytes + sum(len(section) for section in sections),
         tokenizer.algorithm,
         tokenizer.pre_tokenizer,
         tokenizer.space_prefix,
@@ -71,13 +70,22 @@ def write_blob(tokenizer: Tokenizer) -> bytes:
         *_affix(tokenizer.before),
         *_affix(tokenizer.after),
         tokenizer.size,
-        len(text),
+        sum(map(len, tokenizer.tokens)),
         len(slots),
         len(special),
         len(merges),
         *_searched_counts(searched),
     )
-    return b"".join([header.ljust(HEADER_BYTES, b"\0"), *sections])
+    header = header.ljust(HEADER_BYTES, b"\0") + (b"" if newer is None else newer.header)
+    return b"".join([header.ljust(header_bytes, b"\0"), *sections])
+
+
+def _merging(tokenizer: Tokenizer, merges: list[Merge]) -> list[bytes]:
+    """The sections that say what merges."""
+    if tokenizer.algorithm is Algorithm.PRIORITIES:
+        return [_u32(_priorities(tokenizer))]
+    rows = (value for merge in merges for value in (merge.right, merge.rank, merge.result))
+    return [_u32(_first_merges(tokenizer.size, merges)), _u32(rows)]
 
 
 def _u32(values: Iterable[int]) -> bytes:

@@ -22,6 +22,7 @@ from rbe_edge.sources.tokenizers.tokenizer_classes import (
     prepend_scheme,
     rebuilt,
 )
+from rbe_edge.sources.tokenizers.word_pieces import read_word_list
 from rbe_edge.terminal_text import one_line
 
 # vocab.json and merges.txt do not say how text is cut; the model's kind does. Qwen's tokenizers normalize text (NFC).
@@ -34,7 +35,8 @@ MODEL_OF_CLASS = {"GPT2Tokenizer": "gpt2", "Qwen2Tokenizer": "qwen2"}
 
 
 def read_tokenizer(directory: Path, rows: int | None = None) -> Tokenizer:
-    """The tokenizer of a model directory: tokenizer.json, else tokenizer.model, else vocab.json with merges.txt.
+    """The tokenizer of a model directory: tokenizer.json, else tokenizer.model, else vocab.json with merges.txt, else
+    vocab.txt.
 
     rows: of the model's matrices, where they are known; there is then an id for each, and none beyond them.
 
@@ -64,6 +66,8 @@ def _read(directory: Path, rows: int | None) -> Tokenizer:
         tokenizer = read_vocabulary_and_merges(
             directory, pre_tokenizer, configs.added_tokens(configs.class_name(None)), nfc=nfc
         )
+    elif (directory / "vocab.txt").is_file():
+        tokenizer = configs.words(directory / "vocab.txt")
     else:
         raise TokenizerError(f"{directory}: no tokenizer.json, tokenizer.model or vocab.json; download the model again")
     return configs.complete(tokenizer if rows is None else tokenizer.fitted_to(rows))
@@ -103,6 +107,18 @@ class _Configs:
         scheme = prepend_scheme(name, self.tokenizer) if name in ("LlamaTokenizer", "CodeLlamaTokenizer") else None
         first = self.tokenizer.get("legacy") is False
         return with_configured(read_sentencepiece(path), self.added_tokens(name), scheme, first=first)
+
+    def words(self, path: Path) -> Tokenizer:
+        """vocab.txt, which is BERT's: a token a line."""
+        document = read_word_list(path)
+        name = self.class_name(document)
+        if name != "BertTokenizer":
+            raise TokenizerError(
+                f"{path}: neither tokenizer_class nor model_type says that this is the vocabulary of a BERT; add a "
+                f"tokenizer.json"
+            )
+        built = rebuilt(document, name, self.tokenizer)
+        return read_document(built, path, self.added_tokens(name, document, built))
 
     def class_name(self, document: dict[str, Any] | None) -> str:
         """The class of transformers that reads the tokenizer; document: tokenizer.json, where there is one."""

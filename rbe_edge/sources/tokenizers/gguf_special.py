@@ -109,5 +109,6 @@ def with_special(tokenizer: Tokenizer, texts: Sequence[str], name: str) -> Token
         escaped_spaces=tokenizer.escaped_spaces,
         space_prefix=tokenizer.space_prefix,
         prefix_unless_space=False,
+        normalization=tokenizer.normalization,
     )
     return with_added(tokenizer, added, rules)

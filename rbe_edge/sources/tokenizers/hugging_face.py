@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rbe_edge.errors import TokenizerError
 from rbe_edge.sources.json_file import read_json
-from rbe_edge.sources.tokenizers.added_tokens import AddedToken, AddedVocabulary, read_added_token, with_added
-from rbe_edge.sources.tokenizers.byte_level import merges_from_pairs, to_bytes
-from rbe_edge.sources.tokenizers.pre_tokenizers import ESCAPED_SPACE, SUPPORTED, TextRules, read_text_rules
+from rbe_edge.sources.tokenizers.added_tokens import AddedToken, AddedVocabulary, with_added
+from rbe_edge.sources.tokenizers.byte_level import merges_from_pairs
+from rbe_edge.sources.tokenizers.pre_tokenizers import SUPPORTED, TextRules, read_text_rules
 from rbe_edge.sources.tokenizers.tokenizer import (
     Algorithm,
     Merge,
     PreTokenizer,
     SpacePrefix,
     Tokenizer,
-    TokenType,
     split_for,
 )
+from rbe_edge.sources.tokenizers.unigram import read_unigram
+from rbe_edge.sources.tokenizers.vocabulary import added_vocabulary, affixes, assemble, with_unknown
+from rbe_edge.sources.tokenizers.word_pieces import read_word_pieces
 from rbe_edge.terminal_text import one_line
-
-BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def read_tokenizer_json(path: Path) -> Tokenizer:
@@ -45,21 +44,35 @@ def _read_document(document: Any, path: Path, more: Sequence[AddedToken]) -> Tok
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
         raise TokenizerError(f"{path}: has no `model`; this is not a tokenizer.json")
     model = document["model"]
-    kind = model.get("type", "BPE" if "merges" in model else None)
+    kind = model.get("type") or _kind_of(model)
+    if kind == "WordPiece":
+        return read_word_pieces(document, path, more)
+    if kind == "Unigram":
+        return read_unigram(document, path, more)
     if kind != "BPE":
         raise TokenizerError(
             f"{path}: a tokenizer of type {one_line(str(kind), 40)} is not supported; supported are {SUPPORTED}"
         )
+    return _read_bpe(document, path, more)
+
+
+def _kind_of(model: dict[str, Any]) -> str | None:
+    """The type of a model that does not say it, as older files do not."""
+    if isinstance(model.get("vocab"), list):
+        return "Unigram"
+    return "BPE" if "merges" in model else "WordPiece" if "continuing_subword_prefix" in model else None
+
+
+def _read_bpe(document: dict[str, Any], path: Path, more: Sequence[AddedToken]) -> Tokenizer:
+    model = document["model"]
     for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(option):
             raise TokenizerError(f"{path}: BPE with {option} is not supported; supported are {SUPPORTED}")
     vocabulary, pairs = model.get("vocab"), model.get("merges")
     if not isinstance(vocabulary, dict) or not isinstance(pairs, list):
         raise TokenizerError(f"{path}: the BPE model lacks `vocab` or `merges`; download the file again")
-    added = AddedVocabulary(vocabulary)
-    added.add(read_added_token(entry, entry["id"]) for entry in document.get("added_tokens") or [])
-    added.add(more)
-    before, after = _affixes(document.get("post_processor"), path)
+    added = added_vocabulary(vocabulary, document, more)
+    before, after = affixes(document.get("post_processor"), path)
     rules = read_text_rules(document, str(path))
     merges = merges_from_pairs(pairs, vocabulary, str(path))
     unknown = vocabulary.get(model.get("unk_token"))
@@ -119,72 +132,3 @@ def read_merges(path: Path, vocabulary: dict[str, int]) -> tuple[Merge, ...]:
     if lines and lines[0].startswith("#version"):
         del lines[0]
     return merges_from_pairs([line for line in lines if line], vocabulary, str(path))
-
-
-def assemble(
-    vocabulary: dict[str, int],
-    added: AddedVocabulary,
-    path: Path,
-    *,
-    byte_level: bool,
-    byte_fallback: bool,
-    escaped_spaces: bool,
-) -> tuple[tuple[bytes, ...], tuple[TokenType, ...]]:
-    """Bytes and types of all ids. Ids that nothing uses become unused tokens without bytes."""
-    ids = [*vocabulary.values(), *(index for index, _ in added.tokens())]
-    if not ids or min(ids) < 0 or max(ids) >= 2 * len(ids) + 1024:
-        raise TokenizerError(f"{path}: ids do not number the {len(ids)} tokens; download the file again")
-    tokens = [b""] * (max(ids) + 1)
-    types = [TokenType.UNUSED] * len(tokens)
-    for text, index in vocabulary.items():
-        types[index] = TokenType.NORMAL
-        byte = BYTE_TOKEN.fullmatch(text) if byte_fallback else None
-        if byte_level:
-            tokens[index] = to_bytes(text)
-        elif byte is not None:
-            types[index] = TokenType.BYTE
-            tokens[index] = bytes([int(byte[1], 16)])
-        else:
-            tokens[index] = (text.replace(ESCAPED_SPACE, " ") if escaped_spaces else text).encode("utf-8", "replace")
-    for index, token in added.tokens():
-        if types[index] is TokenType.BYTE:
-            continue
-        content = token.content.replace(ESCAPED_SPACE, " ") if escaped_spaces else token.content
-        tokens[index] = content.encode("utf-8", "replace")
-        types[index] = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
-    return tuple(tokens), tuple(types)
-
-
-def with_unknown(types: tuple[TokenType, ...], unknown: int | None) -> tuple[TokenType, ...]:
-    """The types, with the unknown token marked as such where it would be a normal one."""
-    if unknown is None or types[unknown] is not TokenType.NORMAL:
-        return types
-    return (*types[:unknown], TokenType.UNKNOWN, *types[unknown + 1 :])
-
-
-def _affixes(entry: Any, path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The tokens that a post-processor puts before and after a text."""
-    before: tuple[int, ...] = ()
-    after: tuple[int, ...] = ()
-    if entry is None:
-        return before, after
-    kind = entry.get("type")
-    if kind == "Sequence":
-        for part in entry.get("processors") or []:
-            inner_before, inner_after = _affixes(part, path)
-            before, after = inner_before + before, after + inner_after
-    elif kind == "TemplateProcessing":
-        ids = {name: tuple(token["ids"]) for name, token in (entry.get("special_tokens") or {}).items()}
-        seen_text = False
-        for item in entry.get("single") or []:
-            if "Sequence" in item:
-                seen_text = True
-            elif seen_text:
-                after += ids[item["SpecialToken"]["id"]]
-            else:
-                before += ids[item["SpecialToken"]["id"]]
-    elif kind != "ByteLevel":
-        raise TokenizerError(
-            f"{path}: the post-processor {one_line(str(kind), 40)} is not supported; supported are {SUPPORTED}"
-        )
-    return before, after

@@ -1,4 +1,4 @@
-"""Recognises the pre-tokenizer and normalizer of a tokenizer.json; what the C library does not know is refused."""
+"""Recognises pre-tokenizer and normalizer of a tokenizer.json with BPE; what the C library does not know is refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rbe_edge.errors import TokenizerError
+from rbe_edge.sources.tokenizers.normalization import NO_NORMALIZATION, Normalization
 from rbe_edge.sources.tokenizers.tokenizer import PreTokenizer, SpacePrefix
 
 ESCAPED_SPACE = "\u2581"
@@ -30,18 +31,20 @@ PATTERNS = {
 }
 
 SUPPORTED = (
-    "byte-level BPE as in GPT-2, Llama 3, Qwen2, StarCoder/SmolLM, Falcon, GPT-4o/Phi-4-mini and Mistral Nemo, and "
-    "SentencePiece-style BPE as in Llama 2, Mistral, Phi-3 and Gemma"
+    "byte-level BPE as in GPT-2, Llama 3, Qwen2, StarCoder/SmolLM, Falcon, GPT-4o/Phi-4-mini and Mistral Nemo, "
+    "SentencePiece-style BPE as in Llama 2, Mistral, Phi-3 and Gemma, WordPiece as in BERT, and Unigram as in T5 and "
+    "XLM-R"
 )
 
 
 @dataclass(frozen=True)
 class TextRules:
-    """What happens to text before BPE.
+    """What happens to text before tokens are found in it.
 
     byte_level: tokens are written in GPT-2's byte alphabet.
     prepends: the space prefix is the normalizer's, which works on the text between the tokens that are found first.
     late_spaces: spaces are escaped by the pre-tokenizer, behind the normalizer.
+    normalization: of Unigram and WordPiece, before all else.
     """
 
     byte_level: bool
@@ -52,18 +55,20 @@ class TextRules:
     prefix_unless_space: bool
     prepends: bool = False
     late_spaces: bool = False
+    normalization: Normalization = NO_NORMALIZATION
 
 
-def _steps(entry: Any, list_key: str) -> list[dict[str, Any]]:
+def steps_of(entry: Any, list_key: str) -> list[dict[str, Any]]:
     """The steps of a normalizer or pre-tokenizer, sequences taken apart."""
     if entry is None:
         return []
     if entry.get("type") == "Sequence":
-        return [step for part in entry.get(list_key) or [] for step in _steps(part, list_key)]
+        return [step for part in entry.get(list_key) or [] for step in steps_of(part, list_key)]
     return [entry]
 
 
-def _refuse(what: str, entry: Any, where: str) -> TokenizerError:
+def refusal(what: str, entry: Any, where: str) -> TokenizerError:
+    """The error for a component that is not known."""
     text = str(entry)
     shown = text if len(text) <= 300 else text[:300] + "..."
     return TokenizerError(f"{where}: {what} {shown} is not supported; supported are {SUPPORTED}")
@@ -101,12 +106,12 @@ def _byte_level_kind(steps: list[dict[str, Any]]) -> PreTokenizer | None:
 def read_text_rules(document: dict[str, Any], where: str) -> TextRules:
     """What the `normalizer` and `pre_tokenizer` of a tokenizer.json amount to."""
     entry = document.get("pre_tokenizer")
-    steps = _steps(entry, "pretokenizers")
+    steps = steps_of(entry, "pretokenizers")
     byte_level = next((step for step in steps if step.get("type") == "ByteLevel"), None)
     nfc = escaped = False
     prefix, unless_space = SpacePrefix.NONE, False
     prepends = late = False
-    for step in _steps(document.get("normalizer"), "normalizers"):
+    for step in steps_of(document.get("normalizer"), "normalizers"):
         kind = step.get("type")
         if kind == "NFC" and byte_level is not None:
             nfc = True
@@ -120,14 +125,14 @@ def read_text_rules(document: dict[str, Any], where: str) -> TextRules:
         ):
             escaped = True
         else:
-            raise _refuse("the normalizer", step, where)
+            raise refusal("the normalizer", step, where)
     if byte_level is not None:
         pre_tokenizer = _byte_level_kind(steps)
         if pre_tokenizer is None:
-            raise _refuse("the pre-tokenizer", entry, where)
+            raise refusal("the pre-tokenizer", entry, where)
         if byte_level.get("add_prefix_space"):
             if len(steps) > 1:  # it would stand in front of each piece of the step before
-                raise _refuse("the pre-tokenizer with add_prefix_space", entry, where)
+                raise refusal("the pre-tokenizer with add_prefix_space", entry, where)
             prefix, unless_space = SpacePrefix.FRAGMENT, True
         return TextRules(True, pre_tokenizer, nfc, False, prefix, unless_space)
     for step in steps:
@@ -135,9 +140,9 @@ def read_text_rules(document: dict[str, Any], where: str) -> TextRules:
             scheme = step.get("prepend_scheme", "always" if step.get("add_prefix_space", True) else "never")
             schemes = {"always": SpacePrefix.FRAGMENT, "first": SpacePrefix.FIRST, "never": SpacePrefix.NONE}
             if scheme not in schemes or prepends:
-                raise _refuse("the pre-tokenizer", step, where)
+                raise refusal("the pre-tokenizer", step, where)
             prefix, unless_space, late, escaped = schemes[scheme], True, not escaped, True
         elif not (step.get("type") == "Split" and step.get("pattern") == {"String": " "} and escaped):
             # Gemma splits at spaces, of which its normalizer has left none.
-            raise _refuse("the pre-tokenizer", step, where)
+            raise refusal("the pre-tokenizer", step, where)
     return TextRules(False, PreTokenizer.NONE, False, escaped, prefix, unless_space, prepends, late)

@@ -1,4 +1,4 @@
-"""Reads SentencePiece models (tokenizer.model), BPE only.
+"""Reads SentencePiece models (tokenizer.model): BPE and Unigram.
 
 The file is a protocol buffer (sentencepiece_model.proto of the SentencePiece project). The few fields that matter are
 read here by their numbers, so that packing needs neither sentencepiece nor protobuf.
@@ -14,7 +14,7 @@ from pathlib import Path
 from rbe_edge.errors import TokenizerError
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.tokenizers.added_tokens import AddedToken, AddedVocabulary, with_added
-from rbe_edge.sources.tokenizers.hugging_face import BYTE_TOKEN
+from rbe_edge.sources.tokenizers.normalization import NO_NORMALIZATION, Keys, Normalization, charsmap_step
 from rbe_edge.sources.tokenizers.pre_tokenizers import ESCAPED_SPACE, TextRules
 from rbe_edge.sources.tokenizers.tokenizer import (
     Algorithm,
@@ -24,14 +24,18 @@ from rbe_edge.sources.tokenizers.tokenizer import (
     TokenType,
     split_for,
 )
+from rbe_edge.sources.tokenizers.unigram import UNKNOWN_PENALTY
+from rbe_edge.sources.tokenizers.vocabulary import BYTE_TOKEN
 
-MODEL_TYPES = {1: "Unigram", 2: "BPE", 3: "Word", 4: "Char"}
+UNIGRAM, BPE = 1, 2
+MODEL_TYPES = {3: "Word", 4: "Char"}
 
 # Field numbers of sentencepiece_model.proto.
 PIECES, TRAINER, NORMALIZER = 1, 2, 3
 PIECE_TEXT, PIECE_SCORE, PIECE_TYPE = 1, 2, 3
 MODEL_TYPE, WHITESPACE_AS_SUFFIX, BYTE_FALLBACK, UNK_ID, BOS_ID, EOS_ID, PAD_ID = 3, 24, 35, 40, 41, 42, 43
 NO_ID = (1 << 64) - 1  # -1 as protocol buffers write it
+_USER_DEFINED_MALUS = 0.1
 NORMALIZER_NAME, CHARSMAP, DUMMY_PREFIX, REMOVE_EXTRA_SPACES, ESCAPE_SPACES = 1, 2, 3, 4, 5
 
 
@@ -89,7 +93,7 @@ def _token_id(value: int) -> int | None:
 
 
 def read_sentencepiece(path: Path) -> Tokenizer:
-    """A SentencePiece BPE model. Where it has a BOS token, every text begins with it, as with Llama's and Gemma's."""
+    """A SentencePiece model, BPE or Unigram. Where it has a BOS token, every text begins with it, as with Llama's."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -124,23 +128,28 @@ def _read(data: bytes, path: Path) -> Tokenizer:
         raise ValueError("no pieces")
     trainer, normalizer = _numbers(messages.get(TRAINER)), _numbers(messages.get(NORMALIZER))
     kind = trainer.get(MODEL_TYPE, 1)
-    if kind != 2:
+    if kind not in (UNIGRAM, BPE):
         raise TokenizerError(
-            f"{path}: a SentencePiece model of type {MODEL_TYPES.get(kind, kind)} is not supported; supported is BPE"
+            f"{path}: a SentencePiece model of type {MODEL_TYPES.get(kind, kind)} is not supported; supported are BPE "
+            f"and Unigram"
         )
     if trainer.get(WHITESPACE_AS_SUFFIX):
         raise TokenizerError(f"{path}: white space at the end of tokens (treat_whitespace_as_suffix) is not supported")
     texts = _texts(messages.get(NORMALIZER))
-    if texts.get(CHARSMAP):
+    if texts.get(CHARSMAP) and kind == BPE:
         name = texts.get(NORMALIZER_NAME, b"").decode("utf-8", "replace")
-        raise TokenizerError(f"{path}: the normalizer {shown(name)} is not supported; only `identity` is")
+        raise TokenizerError(f"{path}: with BPE the normalizer {shown(name)} is not supported; only `identity` is")
+    normalization = _normalization(texts.get(CHARSMAP, b""), path)
     escaped = bool(normalizer.get(ESCAPE_SPACES, 1))
+    normal = [score for _, score, type_ in pieces if type_ is TokenType.NORMAL]
     bos = _token_id(trainer.get(BOS_ID, 1))
     tokens, types = piece_tokens([(text, type_) for text, _, type_ in pieces], escaped_spaces=escaped, where=str(path))
-    return Tokenizer(
-        algorithm=Algorithm.PRIORITIES,
+    tokenizer = Tokenizer(
+        algorithm=Algorithm.PRIORITIES if kind == BPE else Algorithm.UNIGRAM,
         tokens=tokens,
         types=types,
+        unknown_score=0.0 if kind == BPE else min(normal, default=0.0) - UNKNOWN_PENALTY,
+        normalization=normalization,
         pre_tokenizer=split_for(
             tokens, [i for i, type_ in enumerate(types) if type_ in (TokenType.NORMAL, TokenType.UNUSED)]
         ),
@@ -155,6 +164,39 @@ def _read(data: bytes, path: Path) -> Tokenizer:
         pad=_token_id(trainer.get(PAD_ID, NO_ID)),
         before=() if bos is None else (bos,),
     )
+    return tokenizer if kind == BPE else _with_user_defined(tokenizer, pieces)
+
+
+def _with_user_defined(tokenizer: Tokenizer, pieces: list[tuple[str, float, TokenType]]) -> Tokenizer:
+    """A Unigram tokenizer whose user-defined pieces compete with the others, as in SentencePiece: the score of each is
+    little less than 0, or, where the scores of others are above 0, than the highest of them for each of its bytes."""
+    user_defined = frozenset(index for index, (_, _, kind) in enumerate(pieces) if kind is TokenType.USER_DEFINED)
+    if not user_defined:
+        return tokenizer
+    best = max([0.0, *(score for _, score, kind in pieces if kind is TokenType.NORMAL)])
+    scores = list(tokenizer.scores)
+    for index in user_defined:
+        scores[index] = len(pieces[index][0].encode("utf-8")) * best - _USER_DEFINED_MALUS
+    given = {
+        text: index
+        for index, text in enumerate(tokenizer.tokens)
+        if tokenizer.types[index] is TokenType.CONTROL and text
+    }
+    text_like = [i for i, kind in enumerate(tokenizer.types) if kind in (TokenType.NORMAL, TokenType.USER_DEFINED)]
+    return dataclasses.replace(
+        tokenizer,
+        scores=tuple(scores),
+        pre_tokenizer=split_for(tokenizer.tokens, text_like),
+        searched=SearchedTokens(tuple(sorted(given.items())), mergeable=user_defined),
+    )
+
+
+def _normalization(charsmap: bytes, path: Path) -> Normalization:
+    """The map of characters of a model."""
+    try:
+        return Normalization((charsmap_step(Keys.BESIDE_TOKENS),), charsmap) if charsmap else NO_NORMALIZATION
+    except TokenizerError as error:
+        raise TokenizerError(f"{path}: {error}") from None
 
 
 def with_configured(
@@ -204,8 +246,13 @@ def with_configured(
         result = dataclasses.replace(result, space_prefix=SpacePrefix.FIRST, prefix_unless_space=True)
     given = {token.content.encode("utf-8", "replace"): index for index, token in numbered}
     prepared = {result.tokens[vocabulary[text]]: vocabulary[text] for text, found in own.items() if not found}
+    mergeable: frozenset[int] = frozenset()
+    if tokenizer.algorithm is Algorithm.UNIGRAM:
+        prepared, mergeable = {}, frozenset(prepared.values())
     single_word = frozenset(index for index, token in numbered if token.single_word)
-    searched = SearchedTokens(tuple(sorted(given.items())), tuple(sorted(prepared.items())), single_word=single_word)
+    searched = SearchedTokens(
+        tuple(sorted(given.items())), tuple(sorted(prepared.items())), single_word=single_word, mergeable=mergeable
+    )
     return with_added(
         result, added, TextRules(False, result.pre_tokenizer, False, escaped, result.space_prefix, False), searched
     )

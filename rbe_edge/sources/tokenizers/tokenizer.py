@@ -9,19 +9,24 @@ from typing import NamedTuple
 
 from rbe_edge.errors import PackError, TokenizerError
 from rbe_edge.sources.messages import shown
+from rbe_edge.sources.tokenizers.normalization import NO_NORMALIZATION, Normalization
 from rbe_edge.terminal_text import one_line
 
 # One in so many of a tokenizer's tokens of text may have no row in the matrices of its model. Where more have none, the
 # tokenizer is another model's.
 _ROWS_PER_MISSING_TOKEN = 64
 
+MAX_SCORE = 1e15  # of Unigram, either way: sums of such scores stay finite and differ
+
 
 class Algorithm(enum.IntEnum):
-    """How symbols merge."""
+    """How tokens are found: by merging symbols, or WordPiece and Unigram."""
 
     BYTE_PAIRS = 1
     CHARACTER_PAIRS = 2
     PRIORITIES = 3
+    WORD_PIECES = 4
+    UNIGRAM = 5
 
 
 class PreTokenizer(enum.IntEnum):
@@ -36,6 +41,9 @@ class PreTokenizer(enum.IntEnum):
     FALCON = 6
     O200K = 7
     TEKKEN = 8
+    BERT = 9
+    WHITE_SPACE = 10
+    EACH_SPACE = 11
 
 
 class SpacePrefix(enum.IntEnum):
@@ -104,7 +112,10 @@ class Tokenizer:
 
     tokens: the bytes of every token as they stand in decoded text (a space is a space; b"" for an unused id).
     merges: for the two algorithms with pairs.
-    scores: one per token for PRIORITIES; the pair whose token scores highest merges first.
+    scores: one per token for PRIORITIES; the pair whose token scores highest merges first. For UNIGRAM, whose tokens
+        of the highest sum stand for a text. unknown_score: for UNIGRAM, that of a character that is no token.
+    continuing: for WORD_PIECES, the tokens that continue words. longest_word: in characters; longer ones are unknown.
+    normalization: for these two.
     before, after: tokens put around a whole text, such as BOS; at most 4 each.
     ends_text: ids at which generation ends.
     searched: None where control and user-defined tokens are looked for by their bytes, each kind by itself.
@@ -124,6 +135,10 @@ class Tokenizer:
     escaped_spaces: bool = False
     collapse_spaces: bool = False
     nfc: bool = False
+    unknown_score: float = 0.0
+    continuing: frozenset[int] = frozenset()
+    longest_word: int = 0
+    normalization: Normalization = NO_NORMALIZATION
     bos: int | None = None
     eos: int | None = None
     unknown: int | None = None
@@ -142,10 +157,13 @@ class Tokenizer:
             raise TokenizerError("the tokenizer has no tokens; check that its file is complete")
         if len(self.types) != self.size or (self.scores and len(self.scores) != self.size):
             raise TokenizerError(f"{self.size} tokens do not match {len(self.types)} types, {len(self.scores)} scores")
-        if (self.algorithm is Algorithm.PRIORITIES) != bool(self.scores) or (self.scores and self.merges):
+        scored = self.algorithm in (Algorithm.PRIORITIES, Algorithm.UNIGRAM)
+        if scored != bool(self.scores) or (self.scores and self.merges):
             raise TokenizerError("a tokenizer has either scores or merges; check which kind of file it is")
         if any(score != score for score in self.scores):
             raise TokenizerError("a score is not a number; the tokenizer file is damaged")
+        if self.algorithm is Algorithm.UNIGRAM and max(map(abs, (*self.scores, self.unknown_score))) > MAX_SCORE:
+            raise TokenizerError("a score is too large to be that of a token; the tokenizer file is damaged")
         if max(len(self.before), len(self.after)) > 4:
             raise TokenizerError("more than 4 tokens before or after every text are not supported")
         named = {"bos": self.bos, "eos": self.eos, "unknown": self.unknown, "pad": self.pad}
@@ -158,6 +176,7 @@ class Tokenizer:
             "ends_text": self.ends_text,
             "strip_left": self.strip_left,
             "strip_right": self.strip_right,
+            "continuing": self.continuing,
             "searched": frozenset() if self.searched is None else self.searched.ids(),
         }
         for name, ids in groups.items():

@@ -18,11 +18,14 @@ BACKEND = "TokenizersBackend"
 # TOKENIZER_MAPPING_NAMES of transformers.models.auto.tokenization_auto, for models that can be packed. Where a file
 # names another class than the one given here, the file's counts, except for BACKEND and for models in CORRECTED.
 CLASS_OF_MODEL = {
+    "bert": "BertTokenizer",
     "code_llama": "CodeLlamaTokenizer",
     "gemma": "GemmaTokenizer",
     "gemma2": "GemmaTokenizer",
     "gemma3": "GemmaTokenizer",
     "gemma3_text": "GemmaTokenizer",
+    "distilbert": "BertTokenizer",
+    "electra": "BertTokenizer",
     "gpt2": "GPT2Tokenizer",
     "mistral": BACKEND,
     "phi3": BACKEND,
@@ -41,6 +44,13 @@ _INFILLING = {
     "fill_token": "<FILL_ME>",
 }
 NAMES_OF_CLASS: dict[str, dict[str, str]] = {
+    "BertTokenizer": {
+        "unk_token": "[UNK]",
+        "sep_token": "[SEP]",
+        "pad_token": "[PAD]",
+        "cls_token": "[CLS]",
+        "mask_token": "[MASK]",
+    },
     "CodeLlamaTokenizer": {**_LLAMA_NAMES, **_INFILLING},
     "GPT2Tokenizer": dict.fromkeys(("unk_token", "bos_token", "eos_token"), "<|endoftext|>"),
     "GemmaTokenizer": {
@@ -69,6 +79,9 @@ def class_of_tokenizer(config: Mapping[str, Any], model: Mapping[str, Any], docu
         chosen = registered
     else:
         chosen = named.removesuffix("Fast")
+    words = document is not None and _has_words(document)
+    if words or chosen == "BertTokenizer":
+        return chosen if words and chosen == "BertTokenizer" else BACKEND
     byte_level = document is not None and (
         _has_byte_level(document, "pre_tokenizer") or _has_byte_level(document, "decoder")
     )
@@ -86,6 +99,8 @@ def rebuilt(document: dict[str, Any], name: str, config: Mapping[str, Any]) -> d
     """
     if name == BACKEND:
         return document
+    if name == "BertTokenizer":
+        return _bert(document, config)
     model = dict(document["model"])
     changes: dict[str, Any] = {"normalizer": None}
     if name in ("GPT2Tokenizer", "Qwen2Tokenizer"):
@@ -108,6 +123,50 @@ def rebuilt(document: dict[str, Any], name: str, config: Mapping[str, Any]) -> d
             metaspace = {"type": "Metaspace", "replacement": ESCAPED_SPACE, "prepend_scheme": scheme, "split": False}
             changes["pre_tokenizer"] = metaspace
     return {**document, **changes, "model": model, "added_tokens": []}
+
+
+def _bert(document: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """BERT's, whose class goes by the configuration: without `do_lower_case` text is brought into lower case, whatever
+    tokenizer.json says."""
+    normalizer = {
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": bool(config.get("tokenize_chinese_chars", True)),
+        "strip_accents": config.get("strip_accents"),
+        "lowercase": bool(config.get("do_lower_case", True)),
+    }
+    model = dict(document["model"])
+    vocabulary = model.get("vocab") or {}
+    around = []
+    for key, usual in (("sep_token", "[SEP]"), ("cls_token", "[CLS]")):
+        text = config.get(key, usual)
+        text = text.get("content") if isinstance(text, dict) else text
+        around.append([text, vocabulary.get(text)])
+    if all(index is not None for _, index in around):
+        post_processor: Any = {"type": "BertProcessing", "sep": around[0], "cls": around[1]}
+    else:
+        post_processor = document.get("post_processor")
+    unknown = config.get("unk_token", "[UNK]")
+    model |= {
+        "unk_token": unknown.get("content") if isinstance(unknown, dict) else unknown,
+        "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100,
+    }
+    return {
+        **document,
+        "normalizer": normalizer,
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": post_processor,
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": model,
+        "added_tokens": [],
+    }
+
+
+def _has_words(document: Mapping[str, Any]) -> bool:
+    model = document.get("model")
+    kind = model.get("type") if isinstance(model, dict) else None
+    return kind == "WordPiece" or (kind is None and isinstance(model, dict) and "continuing_subword_prefix" in model)
 
 
 def prepend_scheme(name: str, config: Mapping[str, Any]) -> str:

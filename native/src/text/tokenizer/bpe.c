@@ -157,16 +157,6 @@ static uint32_t add_symbol(rbe__encoder *e, uint32_t n_symbols, size_t start, si
     return n_symbols + 1;
 }
 
-static int has_byte_tokens(const rbe_tokenizer *t, const uint8_t *text, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++) {
-        if (rbe__u32(t->byte_tokens, text[i]) == RBE_NO_TOKEN) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
 /* The symbols before any merge. A character or byte that is no token stays a symbol without a token if an unknown token can replace it, and
  * always with priorities. Otherwise it is left out, as tokenizers does. Returns their number. */
 static uint32_t split_symbols(rbe__encoder *e, const uint8_t *text, size_t bytes)
@@ -183,7 +173,7 @@ static uint32_t split_symbols(rbe__encoder *e, const uint8_t *text, size_t bytes
             length = rbe__utf8_next(text + at, bytes - at, &character);
             token = rbe__find_mergeable(t, text + at, length);
         }
-        if (t->algorithm == RBE__CHARACTER_PAIRS && token == RBE_NO_TOKEN && has_byte_tokens(t, text + at, length)) {
+        if (t->algorithm == RBE__CHARACTER_PAIRS && token == RBE_NO_TOKEN && rbe__has_byte_tokens(t, text + at, length)) {
             for (size_t i = 0; i < length; i++) {
                 n = add_symbol(e, n, at + i, 1, rbe__u32(t->byte_tokens, text[at + i]));
             }
@@ -210,18 +200,10 @@ static void unmerge(rbe__encoder *e, const uint8_t *text, symbol *a)
 
 static void put_symbol(rbe__encoder *e, const uint8_t *text, const symbol *s)
 {
-    const rbe_tokenizer *t = e->tokenizer;
     if (s->token != RBE_NO_TOKEN) {
         rbe__encoder_put(e, s->token);
-    } else if (has_byte_tokens(t, text + s->start, s->length)) {
-        for (uint32_t i = 0; i < s->length; i++) {
-            rbe__encoder_put(e, rbe__u32(t->byte_tokens, text[s->start + i]));
-        }
-    } else if (t->unknown != RBE_NO_TOKEN) {
-        if (!e->after_unknown || (t->flags & RBE__FUSE_UNKNOWN) == 0) {
-            rbe__encoder_put(e, t->unknown);
-        }
-        e->after_unknown = 1;
+    } else {
+        rbe__encoder_put_unknown(e, text + s->start, s->length);
     }
 }
 
@@ -256,12 +238,4 @@ rbe_status rbe__encode_piece(rbe__encoder *e, const uint8_t *text, size_t bytes)
         }
     }
     return RBE_OK;
-}
-
-void rbe__encoder_free(rbe__encoder *encoder)
-{
-    free(encoder->symbols);
-    free(encoder->heap);
-    encoder->symbols = NULL;
-    encoder->heap = NULL;
 }

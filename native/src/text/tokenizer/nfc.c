@@ -1,4 +1,4 @@
-/* Normalization Form C (Unicode Standard Annex 15): decompose, order the marks, compose. */
+/* Normalization Forms C and D (Unicode Standard Annex 15): decompose, order the marks, compose. */
 #include "text/tokenizer/unicode.h"
 
 #include <stdlib.h>
@@ -199,7 +199,7 @@ static void compose_all(characters *text)
     text->count = kept;
 }
 
-static rbe_status normalize(characters *decomposed, rbe__buffer *out, const uint8_t *text, size_t bytes)
+static rbe_status normalize(characters *decomposed, int composes, rbe__buffer *out, const uint8_t *text, size_t bytes)
 {
     for (size_t at = 0; at < bytes;) {
         uint32_t code;
@@ -208,7 +208,9 @@ static rbe_status normalize(characters *decomposed, rbe__buffer *out, const uint
         at += length;
     }
     RBE_TRY(order_all(decomposed));
-    compose_all(decomposed);
+    if (composes) {
+        compose_all(decomposed);
+    }
     for (size_t i = 0; i < decomposed->count; i++) {
         uint32_t code = decomposed->codes[i];
         RBE_TRY(rbe__buffer_reserve(out, 4));
@@ -221,10 +223,20 @@ static rbe_status normalize(characters *decomposed, rbe__buffer *out, const uint
     return RBE_OK;
 }
 
-rbe_status rbe__nfc_append(rbe__buffer *out, const uint8_t *text, size_t bytes)
+static rbe_status append(int composes, rbe__buffer *out, const uint8_t *text, size_t bytes)
 {
     characters decomposed = {NULL, 0, 0};
-    rbe_status status = normalize(&decomposed, out, text, bytes);
+    rbe_status status = normalize(&decomposed, composes, out, text, bytes);
     free(decomposed.codes);
     return status;
+}
+
+rbe_status rbe__nfc_append(rbe__buffer *out, const uint8_t *text, size_t bytes)
+{
+    return append(1, out, text, bytes);
+}
+
+rbe_status rbe__nfd_append(rbe__buffer *out, const uint8_t *text, size_t bytes)
+{
+    return append(0, out, text, bytes);
 }

@@ -1,5 +1,7 @@
 #include "text/tokenizer/pretokenize.h"
 
+#include <string.h>
+
 #include "text/tokenizer/tokenizer.h"
 #include "text/tokenizer/unicode.h"
 
@@ -284,6 +286,13 @@ static size_t spaces_end(const rbe__pieces *p)
     return end;
 }
 
+/* A character and what follows it up to the next space. */
+static size_t each_space_end(const rbe__pieces *p)
+{
+    const uint8_t *next = memchr(p->text + p->position + 1, ' ', p->bytes - p->position - 1);
+    return next != NULL ? (size_t)(next - p->text) : p->bytes;
+}
+
 void rbe__pieces_begin(rbe__pieces *pieces, uint32_t split, const uint8_t *text, size_t bytes)
 {
     int in_parts = split == RBE__SPLIT_STARCODER || split == RBE__SPLIT_FALCON;
@@ -304,6 +313,7 @@ int rbe__pieces_next(rbe__pieces *pieces, size_t *begin, size_t *end)
     case RBE__SPLIT_STARCODER: *end = starcoder_end(pieces); break;
     case RBE__SPLIT_FALCON: *end = falcon_end(pieces); break;
     case RBE__SPLIT_O200K: *end = o200k_end(pieces, 1, 3); break;
+    case RBE__SPLIT_EACH_SPACE: *end = each_space_end(pieces); break;
     case RBE__SPLIT_TEKKEN: *end = o200k_end(pieces, 0, 1); break;
     default: *end = pieces->bytes; break;
     }

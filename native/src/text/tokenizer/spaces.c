@@ -1,7 +1,6 @@
 #include "text/tokenizer/spaces.h"
 
-/* U+2581, with which SentencePiece writes a space inside tokens. */
-static int is_escaped_space(const uint8_t *text, size_t bytes)
+int rbe__is_escaped_space(const uint8_t *text, size_t bytes)
 {
     return bytes >= 3 && text[0] == 0xE2 && text[1] == 0x96 && text[2] == 0x81;
 }
@@ -9,7 +8,7 @@ static int is_escaped_space(const uint8_t *text, size_t bytes)
 int rbe__has_escaped_space(const uint8_t *text, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++) {
-        if (is_escaped_space(text + i, bytes - i)) {
+        if (rbe__is_escaped_space(text + i, bytes - i)) {
             return 1;
         }
     }
@@ -20,7 +19,7 @@ rbe_status rbe__unescape_append(rbe__buffer *out, const uint8_t *text, size_t by
 {
     RBE_TRY(rbe__buffer_reserve(out, bytes));
     for (size_t at = 0; at < bytes; at++) {
-        int escaped = is_escaped_space(text + at, bytes - at);
+        int escaped = rbe__is_escaped_space(text + at, bytes - at);
         out->data[out->bytes++] = escaped ? ' ' : text[at];
         at += escaped ? 2 : 0;
     }
@@ -55,7 +54,8 @@ rbe_status rbe__spaces_append(rbe__buffer *out, rbe__buffer *out_marks, const rb
     while (collapse && at < bytes && text[at] == ' ') {
         at++;
     }
-    if (at == bytes) {
+    if (at == bytes &&
+        (collapse || t->space_prefix != RBE__PREFIX_TEXT)) { /* normalization may leave nothing; SentencePiece puts a space */
         return RBE_OK;
     }
     RBE_TRY(rbe__buffer_reserve(out, bytes - at + 1));
@@ -63,12 +63,12 @@ rbe_status rbe__spaces_append(rbe__buffer *out, rbe__buffer *out_marks, const rb
     if (out_marks != NULL) {
         RBE_TRY(rbe__buffer_reserve(out_marks, bytes - at + 1));
     }
-    if (t->space_prefix == RBE__PREFIX_TEXT && !((t->flags & RBE__PREFIX_UNLESS_SPACE) != 0 && text[at] == ' ')) {
+    if (t->space_prefix == RBE__PREFIX_TEXT && !((t->flags & RBE__PREFIX_UNLESS_SPACE) != 0 && at < bytes && text[at] == ' ')) {
         put(out, out_marks, ' ', 0);
     }
     for (int after_space = 0; at < bytes; at++) {
         int mark = marks != NULL && marks[at];
-        if (escaped && is_escaped_space(text + at, bytes - at)) {
+        if (escaped && rbe__is_escaped_space(text + at, bytes - at)) {
             put(out, out_marks, ' ', mark); /* not a space to SentencePiece yet, so it does not collapse */
             at += 2;
             after_space = 0;

@@ -5,6 +5,9 @@
 #include "text/tokenizer/buffer.h"
 #include "text/tokenizer/tokenizer.h"
 
+/* Whether a text begins with U+2581, with which SentencePiece writes a space inside tokens. */
+int rbe__is_escaped_space(const uint8_t *text, size_t bytes);
+
 /* Whether U+2581 stands in a text. */
 int rbe__has_escaped_space(const uint8_t *text, size_t bytes);
 

@@ -1,30 +1,8 @@
-/* Finds special tokens in text. They are sorted by their texts. Those that begin as the text does are a range, which narrows with every
- * byte: a search costs O(length x log n) at each place, and opening costs nothing. */
+/* Finds special tokens in text. A search costs O(length x log n) at each place. */
 #include "text/tokenizer/special.h"
 
+#include "text/tokenizer/token_list.h"
 #include "text/tokenizer/unicode.h"
-
-/* The byte of entry `index` at `depth`, or -1 where its text has ended. */
-static int byte_at(const rbe_tokenizer *t, const rbe__token_list *list, uint32_t index, size_t depth)
-{
-    size_t bytes;
-    const uint8_t *text = rbe__listed_text(t, list, index, &bytes);
-    return depth < bytes ? text[depth] : -1;
-}
-
-/* The first index in [low, high) whose byte at `depth` is `least` or more; they share the bytes before. */
-static uint32_t lower_bound(const rbe_tokenizer *t, const rbe__token_list *list, uint32_t low, uint32_t high, size_t depth, int least)
-{
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (byte_at(t, list, middle, depth) < least) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
 
 /* Whether a mark stands before the first byte, spaces apart, and before each punctuation byte. The text of a message may stand within a
  * token only as `user` does in <|user|>. The punctuation of "%+.3f" and "%(name)s" is never marked. */
@@ -60,23 +38,14 @@ static int may_stand(const rbe__search *s, uint32_t token, size_t at, size_t len
 /* The longest token with which text[at, bytes) begins; its length, or 0. */
 static size_t longest_at(const rbe__search *s, size_t at, uint32_t *token)
 {
-    const rbe_tokenizer *t = s->tokenizer;
-    const rbe__token_list *list = &t->added[s->prepared];
-    const uint8_t *text = s->text + at;
-    uint32_t low = list->begin[text[0]], high = list->begin[text[0] + 1];
+    rbe__walk walk = rbe__walk_begin(s->tokenizer, &s->tokenizer->added[s->prepared]);
     size_t longest = 0;
-    for (size_t depth = 0; low < high; depth++) {
-        /* The shortest of the range comes first; the list has no text twice. */
-        uint32_t first = rbe__u32(list->tokens, low);
-        if (byte_at(t, list, low, depth + 1) < 0 && may_stand(s, first, at, depth + 1)) {
-            longest = depth + 1;
-            *token = first;
+    uint32_t found;
+    while (at + walk.depth < s->bytes && rbe__walk_on(&walk, s->text[at + walk.depth], &found)) {
+        if (found != RBE_NO_TOKEN && may_stand(s, found, at, walk.depth)) {
+            longest = walk.depth;
+            *token = found;
         }
-        if (at + depth + 1 == s->bytes) {
-            break;
-        }
-        low = lower_bound(t, list, low, high, depth + 1, text[depth + 1]);
-        high = lower_bound(t, list, low, high, depth + 1, text[depth + 1] + 1);
     }
     return longest;
 }

@@ -166,6 +166,15 @@ rbe_status rbe__text_stream_reserve(rbe_text_stream *stream, size_t *most_bytes)
     return RBE_OK;
 }
 
+/* Whether a stream that begins with this token is a text from its beginning, which has a space in front. Encoders and encoder-decoders begin
+ * with control tokens that are no BOS: [CLS], the padding of T5. */
+static int begins_text(const rbe_tokenizer *t, uint32_t token)
+{
+    const int encoder = t->algorithm == RBE__WORD_PIECES || t->algorithm == RBE__UNIGRAM;
+    const int spaced = t->algorithm == RBE__WORD_PIECES || t->space_prefix != RBE__PREFIX_NONE;
+    return spaced && (token == t->bos || (encoder && rbe__token_type(t, token) == RBE__CONTROL));
+}
+
 rbe_status rbe_text_stream_push(rbe_text_stream *stream, uint32_t token, const char **text, size_t *text_bytes, int *stopped)
 {
     if (stream == NULL || text == NULL || text_bytes == NULL || stopped == NULL) {
@@ -185,7 +194,7 @@ rbe_status rbe_text_stream_push(rbe_text_stream *stream, uint32_t token, const c
     RBE_TRY(rbe__buffer_reserve(&stream->held, 3 * (stream->raw.bytes + n_bytes)));
     RBE_TRY(rbe__buffer_reserve(&stream->raw, n_bytes));
     if (stream->at_start) {
-        stream->drop_space = token == tokenizer->bos && tokenizer->space_prefix != RBE__PREFIX_NONE;
+        stream->drop_space = begins_text(tokenizer, token);
         stream->at_start = 0;
     }
     if (stream->drop_space && n_bytes > 0) {

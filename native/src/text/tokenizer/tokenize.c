@@ -4,7 +4,10 @@
 #include "text/tokenizer/pretokenize.h"
 #include "text/tokenizer/spaces.h"
 #include "text/tokenizer/special.h"
+#include "text/tokenizer/steps.h"
 #include "text/tokenizer/unicode.h"
+#include "text/tokenizer/unigram.h"
+#include "text/tokenizer/wordpiece.h"
 
 enum { MARK = 0xFF }; /* before what may be a control token: RBE_TOKENIZE_MARKED */
 
@@ -22,10 +25,48 @@ typedef struct job {
     const rbe_tokenizer *tokenizer;
     rbe__encoder encoder;
     scratch unmarked, spaced, normal;
-    rbe__buffer fragment;
+    rbe__buffer fragment, word;
     int control; /* control tokens are looked for */
     int at_start; /* nothing of the text was encoded yet */
 } job;
+
+static rbe_status encode_pieces(job *j, uint32_t split, const uint8_t *text, size_t bytes)
+{
+    const int unigram = j->tokenizer->algorithm == RBE__UNIGRAM;
+    rbe__pieces pieces;
+    rbe__pieces_begin(&pieces, split, text, bytes);
+    size_t begin, end;
+    while (rbe__pieces_next(&pieces, &begin, &end)) {
+        RBE_TRY(unigram ? rbe__encode_unigram(&j->encoder, text + begin, end - begin)
+                        : rbe__encode_piece(&j->encoder, text + begin, end - begin));
+    }
+    return RBE_OK;
+}
+
+/* RBE__SPLIT_WHITE_SPACE of Unigram: each word between white space has a space in front, unless it begins with U+2581, and is cut again
+ * before each U+2581. */
+static rbe_status encode_each_word(job *j, const uint8_t *text, size_t bytes)
+{
+    const rbe_tokenizer *t = j->tokenizer;
+    size_t begin = 0;
+    for (size_t at = 0, length; at <= bytes; at += length) {
+        uint32_t character = ' ';
+        length = at < bytes ? rbe__utf8_next(text + at, bytes - at, &character) : 1;
+        if (rbe__class_of(character) != RBE__SPACE) {
+            continue;
+        }
+        if (at > begin) {
+            const size_t word_bytes = at - begin;
+            const int escaped = rbe__is_escaped_space(text + begin, word_bytes);
+            j->word.bytes = 0;
+            RBE_TRY(rbe__buffer_append(&j->word, " ", t->space_prefix != RBE__PREFIX_NONE && !escaped));
+            RBE_TRY(rbe__unescape_append(&j->word, text + begin, word_bytes));
+            RBE_TRY(encode_pieces(j, RBE__SPLIT_EACH_SPACE, j->word.data, j->word.bytes));
+        }
+        begin = at + length;
+    }
+    return RBE_OK;
+}
 
 /* Text without special tokens. */
 static rbe_status encode_fragment(job *j, const uint8_t *text, size_t bytes)
@@ -34,8 +75,15 @@ static rbe_status encode_fragment(job *j, const uint8_t *text, size_t bytes)
     if (bytes == 0) {
         return RBE_OK;
     }
+    if (t->algorithm == RBE__WORD_PIECES) {
+        rbe__encode_words(&j->encoder, text, bytes);
+        return RBE_OK;
+    }
+    if (t->split == RBE__SPLIT_WHITE_SPACE) {
+        return encode_each_word(j, text, bytes);
+    }
     const int unescape = (t->flags & RBE__LATE_SPACES) != 0 && rbe__has_escaped_space(text, bytes);
-    const int spaced = text[0] == ' ' || (unescape && rbe__has_escaped_space(text, bytes < 3 ? bytes : 3));
+    const int spaced = text[0] == ' ' || (unescape && rbe__is_escaped_space(text, bytes));
     int prefix = t->space_prefix == RBE__PREFIX_FRAGMENT || (t->space_prefix == RBE__PREFIX_FIRST && j->at_start);
     prefix = prefix && !((t->flags & RBE__PREFIX_UNLESS_SPACE) != 0 && spaced);
     const int normalize = (t->flags & (RBE__NFC | RBE__ADDED_TOKENS)) == RBE__NFC && !rbe__nfc_is_certain(text, bytes);
@@ -51,13 +99,7 @@ static rbe_status encode_fragment(job *j, const uint8_t *text, size_t bytes)
         bytes = j->fragment.bytes;
     }
     j->at_start = 0;
-    rbe__pieces pieces;
-    rbe__pieces_begin(&pieces, t->split, text, bytes);
-    size_t begin, end;
-    while (rbe__pieces_next(&pieces, &begin, &end)) {
-        RBE_TRY(rbe__encode_piece(&j->encoder, text + begin, end - begin));
-    }
-    return RBE_OK;
+    return encode_pieces(j, t->split, text, bytes);
 }
 
 static marked_text view(const scratch *from, int marked)
@@ -92,6 +134,17 @@ static rbe_status normalize_stretch(scratch *out, const marked_text *in)
 static rbe_status prepare(job *j, marked_text *stretch)
 {
     const rbe_tokenizer *t = j->tokenizer;
+    if (t->n_steps > 0) {
+        RBE_TRY(rbe__run_steps(t, &j->normal.text, &j->fragment, stretch->text, stretch->bytes));
+        if (stretch->marks != NULL) { /* the steps may have moved every byte: no mark is left, and no control token is found below */
+            j->normal.marks.bytes = 0;
+            RBE_TRY(rbe__buffer_reserve(&j->normal.marks, j->normal.text.bytes));
+            if (j->normal.text.bytes > 0) {
+                memset(j->normal.marks.data, 0, j->normal.text.bytes);
+            }
+        }
+        *stretch = view(&j->normal, stretch->marks != NULL);
+    }
     if (rbe__spaces_change(t, stretch->text, stretch->bytes)) {
         j->spaced.text.bytes = j->spaced.marks.bytes = 0;
         RBE_TRY(rbe__spaces_append(&j->spaced.text, &j->spaced.marks, t, stretch->text, stretch->marks, stretch->bytes));
@@ -201,6 +254,7 @@ rbe_status rbe_tokenize(const rbe_tokenizer *tokenizer, const char *text, size_t
     free_scratch(&work.spaced);
     free_scratch(&work.normal);
     rbe__buffer_free(&work.fragment);
+    rbe__buffer_free(&work.word);
     if (status == RBE_OK && *n_tokens > capacity) {
         return rbe_fail(RBE_ERROR_CAPACITY, "%zu tokens do not fit into %zu places", *n_tokens, capacity);
     }

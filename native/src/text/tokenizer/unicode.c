@@ -66,20 +66,45 @@ rbe__class rbe__cased_class_of(uint32_t code_point)
     return (rbe__class)(rbe__class_blocks[at >> 1] >> (4 * (at & 1)) & 15);
 }
 
-int rbe__is_word(uint32_t code_point)
+/* The row of a table of ranges {first, last, ...} that holds a code point, or NULL. */
+static const uint32_t *row_of(const uint32_t *table, size_t columns, size_t rows, uint32_t code_point)
 {
-    const rbe__class class = rbe__class_of(code_point);
-    if (class == RBE__LETTER || class == RBE__MARK) {
-        return 1;
-    }
-    uint32_t low = 0, high = rbe__n_words;
+    size_t low = 0, high = rows;
     while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (rbe__words[middle][1] < code_point) {
+        size_t middle = low + (high - low) / 2;
+        if (table[columns * middle + 1] < code_point) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    return low < rbe__n_words && rbe__words[low][0] <= code_point;
+    return low < rows && table[columns * low] <= code_point ? table + columns * low : NULL;
+}
+
+int rbe__is_word(uint32_t code_point)
+{
+    const rbe__class class = rbe__class_of(code_point);
+    return class == RBE__LETTER || class == RBE__MARK || row_of(rbe__words[0], 2, rbe__n_words, code_point) != NULL;
+}
+
+int rbe__is_nonspacing(uint32_t code_point)
+{
+    return code_point >= 0x300 && row_of(rbe__nonspacing[0], 2, rbe__n_nonspacing, code_point) != NULL;
+}
+
+int rbe__is_control(uint32_t code_point)
+{
+    return row_of(rbe__controls[0], 2, rbe__n_controls, code_point) != NULL;
+}
+
+uint32_t rbe__lower_of(uint32_t code_point)
+{
+    if (code_point < 0x80) {
+        return code_point - 'A' < 26 ? code_point + 32 : code_point;
+    }
+    if (code_point == 0x130) {
+        return 'i';
+    }
+    const uint32_t *row = row_of(rbe__lower[0], 4, rbe__n_lower, code_point);
+    return row != NULL && (code_point - row[0]) % row[3] == 0 ? code_point + row[2] : code_point;
 }

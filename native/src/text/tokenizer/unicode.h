@@ -1,4 +1,4 @@
-/* UTF-8, character classes and canonical composition, as the tokenizers need them. Unicode 16.0. */
+/* UTF-8, character classes, lower case and canonical composition, as the tokenizers need them. Unicode 16.0. */
 #ifndef RBE_TOKENIZER_UNICODE_H
 #define RBE_TOKENIZER_UNICODE_H
 
@@ -60,11 +60,23 @@ static inline rbe__class rbe__class_of(uint32_t code_point)
  * letters, connector punctuation, joiners, and symbols that are letters in a circle or square. */
 int rbe__is_word(uint32_t code_point);
 
+/* Nonspacing marks (Mn). Any 32-bit value, here and below. */
+int rbe__is_nonspacing(uint32_t code_point);
+
+/* Control, format and private-use characters (Cc, Cf, Co). */
+int rbe__is_control(uint32_t code_point);
+
+/* The lower case of one character, or itself. U+0130 gives i: what belongs behind it, U+0307, is left to the caller. */
+uint32_t rbe__lower_of(uint32_t code_point);
+
 /* 1 if the text is certainly in Normalization Form C; 0 if only rbe__nfc_append can tell. */
 int rbe__nfc_is_certain(const uint8_t *text, size_t bytes);
 
 /* Appends the text in Normalization Form C (Unicode Standard Annex 15). Bytes that are no valid UTF-8 are kept and
  * separate what stands on their two sides. */
 rbe_status rbe__nfc_append(rbe__buffer *out, const uint8_t *text, size_t bytes);
+
+/* The same in Normalization Form D. */
+rbe_status rbe__nfd_append(rbe__buffer *out, const uint8_t *text, size_t bytes);
 
 #endif

@@ -19,5 +19,11 @@ extern const uint32_t rbe__n_combining;
 extern const uint32_t rbe__combining[][3];
 extern const uint32_t rbe__n_unstable;
 extern const uint32_t rbe__unstable[][2];
+extern const uint32_t rbe__n_nonspacing;
+extern const uint32_t rbe__nonspacing[][2];
+extern const uint32_t rbe__n_controls;
+extern const uint32_t rbe__controls[][2];
+extern const uint32_t rbe__n_lower;
+extern const uint32_t rbe__lower[][4];
 
 #endif
