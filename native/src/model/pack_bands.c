@@ -26,12 +26,12 @@ static int is_band(const rbe__tensor *tensor, const rbe__tensor *first, uint32_t
 /* NULL where a tensor can follow others of the same matrix. */
 static const char *problem_of(const rbe__tensor *tensor, const rbe__tensor *first, uint64_t rows)
 {
-    return tensor->kind != RBE_KIND_TRELLIS                                                         ? "are not of the kind trellis"
-           : tensor->cols != first->cols                                                            ? "differ in their columns"
-           : tensor->rotation_block != first->rotation_block || tensor->seed != first->seed         ? "differ in their rotation"
-           : rows > RBE_MAX_SIDE || rows * tensor->cols > RBE_MAX_WEIGHTS                           ? "have too many rows together"
-           : tensor > first && tensor->data < tensor[-1].data + tensor[-1].data_bytes               ? "do not follow one another in the file"
-                                                                                                    : NULL;
+    return tensor->kind != RBE_KIND_TRELLIS                                                 ? "are not of the kind trellis"
+           : tensor->cols != first->cols                                                    ? "differ in their columns"
+           : tensor->rotation_block != first->rotation_block || tensor->seed != first->seed ? "differ in their rotation"
+           : rows > RBE_MAX_SIDE || rows * tensor->cols > RBE_MAX_WEIGHTS                   ? "have too many rows together"
+           : tensor > first && tensor->data < tensor[-1].data + tensor[-1].data_bytes       ? "do not follow one another in the file"
+                                                                                            : NULL;
 }
 
 /* The bands that begin at tensor `index`, as one matrix. */
@@ -52,7 +52,8 @@ static rbe_status join(const rbe__pack *pack, uint32_t index, rbe__tensor *out)
         const rbe__tensor *band = first + out->n_bands;
         const char *problem = problem_of(band, first, (uint64_t)out->rows + band->rows);
         if (problem) {
-            return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: the bands of tensor `%.*s` %s", pack->path, (int)out->name_bytes, out->name, problem);
+            return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: the bands of tensor `%.*s` %s", pack->path, (int)out->name_bytes,
+                            out->name, problem);
         }
         error += (double)band->error * band->rows;
         out->rows += band->rows;
@@ -61,7 +62,8 @@ static rbe_status join(const rbe__pack *pack, uint32_t index, rbe__tensor *out)
         out->n_bands++;
     }
     if (!out->n_bands) {
-        return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: tensor `%.*s` is a band out of its place", pack->path, (int)first->name_bytes, first->name);
+        return rbe_fail(RBE_ERROR_FORMAT, "%s: damaged file: tensor `%.*s` is a band out of its place", pack->path, (int)first->name_bytes,
+                        first->name);
     }
     out->error = (float)(error / out->rows);
     return RBE_OK;
