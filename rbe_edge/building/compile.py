@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -9,11 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rbe_edge import interrupts
 from rbe_edge.building.compilers import INSTALL, Step
 from rbe_edge.building.targets import Platform
 from rbe_edge.errors import BuildError
@@ -28,6 +31,7 @@ _SYSTEMS = {"Linux": "Linux", "Android": "Linux", "Darwin": "Darwin", "Windows":
 _FORGET = ("AR", "CC", "CFLAGS", "CPPFLAGS", "CPATH", "C_INCLUDE_PATH", "LDFLAGS", "LIBRARY_PATH", "RANLIB", "DESTDIR")
 
 _STOP_S = 10  # for the compilers to end when they are asked to
+_GONE_S = 0.5  # for what was killed to be gone
 
 Log = Callable[[str], object]
 
@@ -186,18 +190,20 @@ class _Runner:
 
     def __call__(self, command: Sequence[str], hear: Log = lambda line: None) -> None:
         last: deque[str] = deque(maxlen=400)
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=self._environment,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-        )
+        process: subprocess.Popen[str] | None = None
         try:
+            with interrupts.deferred():  # else one that comes while it starts leaves it behind
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    env=self._environment,
+                    text=True,
+                    encoding="utf-8",
+                    errors="replace",
+                    start_new_session=True,
+                )
             assert process.stdout is not None
             for line in process.stdout:
                 last.append(line.rstrip())
@@ -206,19 +212,26 @@ class _Runner:
                 hear(line)
             code = process.wait()
         except BaseException:
-            _stop(process)
+            if process is not None:
+                _stop(process)
             raise
         if code != 0:
             raise BuildError(f"{self._what}: {_reason(list(last))}")
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
+    """With all that it has started: the compiler may be a child of a child, which nobody here can wait for."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
             process.wait(_STOP_S)
         except (ProcessLookupError, subprocess.TimeoutExpired):
             continue
+    end = time.monotonic() + _GONE_S
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        while time.monotonic() < end:
+            os.killpg(process.pid, 0)  # raises where the group is gone
+            time.sleep(0.005)
     if process.stdout is not None:
         process.stdout.close()
 
