@@ -5,23 +5,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "blob_fields.h"
 #include "text/tokenizer/tokenizer.h"
 
-enum {
-    ENCODER_MAX_TOKENS = 64,
-    ENCODER_BLOB_BYTES = 1 << 14,
-    ENCODER_HEADER_BYTES = 192,
-    ENCODER_UNITS = 1024,
-    /* Header fields of version 2 by their index as u32; the others are those of version 1. */
-    FIELD_PIECES = 32,
-    FIELD_CONTINUING = 33,
-    FIELD_SCORE_BYTES = 34,
-    FIELD_STEPS = 35,
-    FIELD_STEP_BYTES = 36,
-    FIELD_CHARSMAP_BYTES = 37,
-    FIELD_LONGEST_WORD = 38,
-    FIELD_UNKNOWN_SCORE = 40
-};
+enum { ENCODER_MAX_TOKENS = 64, ENCODER_BLOB_BYTES = 1 << 14, ENCODER_HEADER_BYTES = 192, ENCODER_UNITS = 1024 };
 
 typedef struct encoder_step {
     uint32_t kind, option;
@@ -179,7 +166,7 @@ static void encoder_finish(encoder_fixture *f)
     f->bytes = ENCODER_HEADER_BYTES;
     encoder_put(f, f->begin, 4 * (size_t)(f->n_tokens + 1));
     encoder_put(f, byte_tokens, sizeof byte_tokens);
-    header[24] = encoder_list(f, 0);
+    header[FIELD_SPECIAL] = encoder_list(f, 0);
     f->pieces = f->bytes;
     header[FIELD_PIECES] = encoder_list(f, 1);
     header[FIELD_CONTINUING] = encoder_list(f, 2);
@@ -192,20 +179,20 @@ static void encoder_finish(encoder_fixture *f)
     header[FIELD_LONGEST_WORD] = f->longest_word;
     memcpy(header + FIELD_UNKNOWN_SCORE, &f->unknown_score, 8);
     memcpy(header, "RBTK", 4);
-    header[1] = 2;
-    header[2] = (uint32_t)f->bytes;
-    header[3] = f->algorithm;
-    header[4] = f->split;
-    header[5] = f->space_prefix;
-    header[6] = f->flags;
-    header[7] = header[8] = header[10] = RBE_NO_TOKEN;
-    header[9] = f->unknown;
-    header[11] = f->before != RBE_NO_TOKEN;
-    header[12] = f->before != RBE_NO_TOKEN ? f->before : 0;
-    header[16] = f->after != RBE_NO_TOKEN;
-    header[17] = f->after != RBE_NO_TOKEN ? f->after : 0;
-    header[21] = f->n_tokens;
-    header[22] = f->n_text;
+    header[FIELD_VERSION] = 2;
+    header[FIELD_BYTES] = (uint32_t)f->bytes;
+    header[FIELD_ALGORITHM] = f->algorithm;
+    header[FIELD_SPLIT] = f->split;
+    header[FIELD_SPACE_PREFIX] = f->space_prefix;
+    header[FIELD_FLAGS] = f->flags;
+    header[FIELD_BOS] = header[8] = header[10] = RBE_NO_TOKEN;
+    header[FIELD_UNKNOWN] = f->unknown;
+    header[FIELD_BEFORE] = f->before != RBE_NO_TOKEN;
+    header[FIELD_BEFORE + 1] = f->before != RBE_NO_TOKEN ? f->before : 0;
+    header[FIELD_AFTER] = f->after != RBE_NO_TOKEN;
+    header[FIELD_AFTER + 1] = f->after != RBE_NO_TOKEN ? f->after : 0;
+    header[FIELD_TOKENS] = f->n_tokens;
+    header[FIELD_TEXT_BYTES] = f->n_text;
     memcpy(f->blob, header, sizeof header);
 }
 

@@ -1,40 +1,15 @@
 /* Tokenizing, special tokens and text streams on tiny vocabularies; texts that would take other algorithms for ever. */
-#include "check.h"
 #include "text/tokenizer/unicode.h"
+#include "token_checks.h"
 #include "tokenizer_fixture.h"
 
 #include <stdlib.h>
 
 static fixture byte_level, sentencepiece;
 
-static rbe_tokenizer *open_fixture(const fixture *f)
-{
-    rbe_tokenizer *tokenizer = NULL;
-    rbe_status status = rbe_tokenizer_open(f->blob, f->bytes, &tokenizer);
-    CHECK(status == RBE_OK, "%s", rbe_last_error());
-    return tokenizer;
-}
-
-static void check_tokens(const rbe_tokenizer *tokenizer, const char *text, uint32_t flags, const uint32_t *expected, size_t n_expected)
-{
-    uint32_t tokens[64];
-    size_t n_tokens;
-    rbe_status status = rbe_tokenize(tokenizer, text, strlen(text), flags, tokens, 64, &n_tokens);
-    CHECK(status == RBE_OK && n_tokens == n_expected, "\"%s\": %zu tokens, expected %zu", text, n_tokens, n_expected);
-    for (size_t i = 0; i < n_expected && i < n_tokens; i++) {
-        CHECK(tokens[i] == expected[i], "\"%s\": token %zu is %u, expected %u", text, i, tokens[i], expected[i]);
-    }
-}
-
-#define TOKENS(tokenizer, text, flags, ...)                                                 \
-    do {                                                                                    \
-        uint32_t expected[] = {__VA_ARGS__};                                                \
-        check_tokens(tokenizer, text, flags, expected, sizeof expected / sizeof *expected); \
-    } while (0)
-
 static void test_byte_level(void)
 {
-    rbe_tokenizer *t = open_fixture(&byte_level);
+    rbe_tokenizer *t = open_blob(byte_level.blob, byte_level.bytes);
     const uint32_t parse = RBE_TOKENIZE_PARSE_SPECIAL, prefix = RBE_TOKENIZE_SPECIAL_PREFIX;
     check_tokens(t, "", 0, NULL, 0);
     TOKENS(t, "", prefix, TOKEN_BOS);
@@ -65,7 +40,7 @@ static void test_byte_level(void)
 
 static void test_sentencepiece(void)
 {
-    rbe_tokenizer *t = open_fixture(&sentencepiece);
+    rbe_tokenizer *t = open_blob(sentencepiece.blob, sentencepiece.bytes);
     const uint32_t a = N_FIXTURE_TOKENS, b = a + 1, space = a + 3;
     TOKENS(t, "abc", 0, space, TOKEN_ABC);
     TOKENS(t, "a", 0, TOKEN_SPACE_A);
@@ -108,7 +83,7 @@ static void test_added_tokens(void)
     f.attributes[TOKEN_TOOLS] |= RBE__SINGLE_WORD | RBE__STRIP_RIGHT;
     f.attributes[TOKEN_AB] = RBE__USER_DEFINED;
     fixture_finish(&f);
-    rbe_tokenizer *t = open_fixture(&f);
+    rbe_tokenizer *t = open_blob(f.blob, f.bytes);
     const uint32_t parse = RBE_TOKENIZE_PARSE_SPECIAL, marked = RBE_TOKENIZE_MARKED;
     TOKENS(t, "<tool>", 0, TOKEN_TOOL); /* the prefix belongs to it */
     TOKENS(t, "b<tool>", 0, ' ', 'b', '<', 't', 'o', 'o', 'l', '>');
@@ -126,7 +101,7 @@ static void test_added_tokens(void)
     f.flags = RBE__ADDED_TOKENS | RBE__ESCAPED_SPACES | RBE__LATE_SPACES | RBE__PREFIX_UNLESS_SPACE;
     f.space_prefix = RBE__PREFIX_FRAGMENT;
     fixture_finish(&f);
-    t = open_fixture(&f);
+    t = open_blob(f.blob, f.bytes);
     TOKENS(t, "b <tool>b", 0, ' ', 'b', TOKEN_TOOL, ' ', 'b');
     TOKENS(t, "b\xE2\x96\x81<tool>", 0, ' ', 'b', ' ', '<', 't', 'o', 'o', 'l', '>');
     TOKENS(t,
@@ -144,7 +119,7 @@ static void test_marks_in_prepared_text(void)
     f.flags = RBE__ADDED_TOKENS | RBE__NFC;
     f.attributes[TOKEN_TOOL] = RBE__CONTROL;
     fixture_finish(&f);
-    rbe_tokenizer *t = open_fixture(&f);
+    rbe_tokenizer *t = open_blob(f.blob, f.bytes);
     const uint32_t marked = RBE_TOKENIZE_MARKED;
     TOKENS(t, " <tool>", RBE_TOKENIZE_PARSE_SPECIAL, TOKEN_TOOL);
     TOKENS(t, " <tool>", marked, ' ', '<', 't', 'o', 'o', 'l', '>');
@@ -163,12 +138,12 @@ static void test_stripped_white_space(void)
     f.flags = RBE__ADDED_TOKENS;
     f.attributes[TOKEN_AB] = RBE__USER_DEFINED | RBE__STRIP_LEFT | RBE__STRIP_RIGHT;
     fixture_finish(&f);
-    rbe_tokenizer *t = open_fixture(&f);
+    rbe_tokenizer *t = open_blob(f.blob, f.bytes);
     TOKENS(t, "b \n\n\nb", 0, 'b', TOKEN_AB, 'b'); /* the first has taken all that the others are */
     rbe_tokenizer_close(t);
     f.attributes[TOKEN_AB] = RBE__USER_DEFINED | RBE__STRIP_RIGHT;
     fixture_finish(&f);
-    t = open_fixture(&f);
+    t = open_blob(f.blob, f.bytes);
     enum { N = 4000000 };
     char *text = malloc(N);
     uint32_t *tokens = malloc(N * sizeof *tokens);
@@ -182,7 +157,7 @@ static void test_stripped_white_space(void)
 
 static void test_arguments(void)
 {
-    rbe_tokenizer *t = open_fixture(&byte_level), *none = t;
+    rbe_tokenizer *t = open_blob(byte_level.blob, byte_level.bytes), *none = t;
     uint32_t tokens[2] = {7, 7};
     size_t n = 99;
     CHECK(rbe_tokenize(t, "a b c", 5, 0, tokens, 2, &n) == RBE_ERROR_CAPACITY, "capacity");
@@ -234,7 +209,7 @@ static void check_stream(const rbe_tokenizer *t, const char *const *stops, size_
 
 static void test_streams(void)
 {
-    rbe_tokenizer *t = open_fixture(&byte_level), *spaced = open_fixture(&sentencepiece);
+    rbe_tokenizer *t = open_blob(byte_level.blob, byte_level.bytes), *spaced = open_blob(sentencepiece.blob, sentencepiece.bytes);
     const char *const stops[] = {"abcabc", "zz", "\xE2\x82\xAC!", "b!"};
     STREAM(t, NULL, 0, "ab\xE2\x82\xAC", 0, TOKEN_AB, 0xE2, 0x82, 0xAC);
     STREAM(t, NULL, 0, "\xEF\xBF\xBDx", 0, 0xE2, 0x82, 'x');
@@ -280,7 +255,7 @@ static void test_long_pieces(void)
         fixture f = *fixtures[i % 2];
         f.flags |= f.algorithm == RBE__BYTE_PAIRS ? RBE__NFC : 0;
         fixture_finish(&f);
-        rbe_tokenizer *t = open_fixture(&f);
+        rbe_tokenizer *t = open_blob(f.blob, f.bytes);
         size_t n_tokens, n_bytes = 0;
         for (size_t at = 0; at < BYTES; at++) {
             text[at] = pattern[at % strlen(pattern)];

@@ -1,57 +1,15 @@
 /* WordPiece and Unigram on tiny vocabularies: what they find, damaged blobs, and texts that would take other algorithms for ever. */
-#include "check.h"
 #include "encoder_fixture.h"
 #include "mutation.h"
+#include "token_checks.h"
 
 #include <stdlib.h>
 
 static encoder_fixture words, unigram;
 
-static rbe_tokenizer *open_fixture(const encoder_fixture *f)
-{
-    rbe_tokenizer *tokenizer = NULL;
-    CHECK(rbe_tokenizer_open(f->blob, f->bytes, &tokenizer) == RBE_OK, "%s", rbe_last_error());
-    return tokenizer;
-}
-
-static void check_tokens(const rbe_tokenizer *t, const char *text, uint32_t flags, const uint32_t *expected, size_t n_expected)
-{
-    uint32_t tokens[64];
-    size_t n_tokens;
-    rbe_status status = rbe_tokenize(t, text, strlen(text), flags, tokens, 64, &n_tokens);
-    CHECK(status == RBE_OK && n_tokens == n_expected, "\"%s\": %zu tokens, expected %zu", text, n_tokens, n_expected);
-    for (size_t i = 0; i < n_expected && i < n_tokens; i++) {
-        CHECK(tokens[i] == expected[i], "\"%s\": token %zu is %u, expected %u", text, i, tokens[i], expected[i]);
-    }
-}
-
-#define TOKENS(tokenizer, text, flags, ...)                                                 \
-    do {                                                                                    \
-        uint32_t expected[] = {__VA_ARGS__};                                                \
-        check_tokens(tokenizer, text, flags, expected, sizeof expected / sizeof *expected); \
-    } while (0)
-
-static void check_decoded(const rbe_tokenizer *t, const uint32_t *tokens, size_t n, const char *expected)
-{
-    char got[256] = "";
-    const char *text;
-    size_t bytes;
-    int stopped;
-    rbe_text_stream *stream = NULL;
-    CHECK(rbe_text_stream_create(t, NULL, 0, &stream) == RBE_OK, "%s", rbe_last_error());
-    for (size_t i = 0; i < n; i++) {
-        CHECK(rbe_text_stream_push(stream, tokens[i], &text, &bytes, &stopped) == RBE_OK, "%s", rbe_last_error());
-        strncat(got, text, bytes);
-    }
-    CHECK(rbe_text_stream_finish(stream, &text, &bytes) == RBE_OK, "%s", rbe_last_error());
-    strncat(got, text, bytes);
-    CHECK(strcmp(got, expected) == 0, "got \"%s\", expected \"%s\"", got, expected);
-    rbe_text_stream_free(stream);
-}
-
 static void test_words(void)
 {
-    rbe_tokenizer *t = open_fixture(&words);
+    rbe_tokenizer *t = open_blob(words.blob, words.bytes);
     const uint32_t special = RBE_TOKENIZE_SPECIAL_PREFIX;
     check_tokens(t, "", 0, NULL, 0);
     TOKENS(t, "", special, WORD_CLS, WORD_SEP);
@@ -83,7 +41,7 @@ static void test_words(void)
 
 static void test_unigram(void)
 {
-    rbe_tokenizer *t = open_fixture(&unigram);
+    rbe_tokenizer *t = open_blob(unigram.blob, unigram.bytes);
     check_tokens(t, " \n\t", 0, NULL, 0);
     TOKENS(t, "a", RBE_TOKENIZE_SPECIAL_PREFIX, GRAM_SPACE_A, GRAM_END);
     TOKENS(t, "ab", 0, GRAM_SPACE, GRAM_AB); /* -2 - 5, and not -3 - 4, whose last token begins later */
@@ -111,7 +69,7 @@ static void test_unigram(void)
     f.score_bytes = 8;
     f.attributes[GRAM_SS] = RBE__BYTE; /* of s: that of another byte is missing */
     encoder_finish(&f);
-    t = open_fixture(&f);
+    t = open_blob(f.blob, f.bytes);
     TOKENS(t, "AB AAB", 0, GRAM_SPACE, GRAM_B, GRAM_SPACE_A, GRAM_AB);
     TOKENS(t, "b  b ", 0, GRAM_SPACE, GRAM_B, GRAM_SPACE, GRAM_SPACE, GRAM_B, GRAM_SPACE);
     TOKENS(t, "bsst", 0, GRAM_SPACE, GRAM_B, GRAM_UNK);
@@ -276,7 +234,7 @@ static void test_long_texts(void)
     const encoder_fixture *const fixtures[] = {&words, &unigram};
     for (size_t i = 0; i < 2 * sizeof patterns / sizeof *patterns; i++) {
         const char *pattern = patterns[i / 2];
-        rbe_tokenizer *t = open_fixture(fixtures[i % 2]);
+        rbe_tokenizer *t = open_blob(fixtures[i % 2]->blob, fixtures[i % 2]->bytes);
         for (size_t at = 0; at < BYTES; at++) {
             text[at] = pattern[at % strlen(pattern)];
         }
@@ -294,7 +252,7 @@ static void test_long_texts(void)
         encoder_step_add(&f, RBE__STEP_REPLACE, 0, "a", "aaaaaaaa");
     }
     encoder_finish(&f);
-    rbe_tokenizer *t = open_fixture(&f);
+    rbe_tokenizer *t = open_blob(f.blob, f.bytes);
     size_t n_tokens;
     memset(text, 'a', BYTES);
     CHECK(rbe_tokenize(t, text, BYTES, 0, tokens, BYTES, &n_tokens) == RBE_ERROR_ARGUMENT, "grows without end");

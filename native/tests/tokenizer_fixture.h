@@ -5,32 +5,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "blob_fields.h"
 #include "text/tokenizer/tokenizer.h"
 
-enum {
-    FIXTURE_MAX_TOKENS = 300,
-    FIXTURE_SLOTS = 1024,
-    FIXTURE_BYTES = 1 << 15,
-    /* Header fields by their index as u32. */
-    FIELD_VERSION = 1,
-    FIELD_BYTES = 2,
-    FIELD_ALGORITHM = 3,
-    FIELD_SPLIT = 4,
-    FIELD_SPACE_PREFIX = 5,
-    FIELD_FLAGS = 6,
-    FIELD_BOS = 7,
-    FIELD_UNKNOWN = 9,
-    FIELD_BEFORE = 11,
-    FIELD_AFTER = 16,
-    FIELD_TOKENS = 21,
-    FIELD_TEXT_BYTES = 22,
-    FIELD_SLOTS = 23,
-    FIELD_SPECIAL = 24,
-    FIELD_MERGES = 25,
-    FIELD_ADDED = 26,
-    FIELD_NORMALIZED = 27,
-    FIELD_ADDED_BYTES = 28
-};
+enum { FIXTURE_MAX_TOKENS = 300, FIXTURE_SLOTS = 1024, FIXTURE_BYTES = 1 << 15 };
 
 typedef struct fixture {
     uint32_t algorithm, split, space_prefix, flags, bos, unknown;

@@ -53,13 +53,7 @@ def feedback_factor(
     """U of inverse(H) = U^T U for H = E[x x^T], rotated and damped: float32 [4 G][4 G], identity where columns do not
     exist. moment: float32 [cols][cols], of which the lower triangle is read; it is used up."""
     cols = len(moment)
-    for row in range(0, cols, _SIDE):  # the upper triangle
-        moment[row : row + _SIDE, row:] = np.tril(moment[row:, row : row + _SIDE]).T
-        corner = moment[row : row + _SIDE, row : row + _SIDE]
-        corner += np.triu(corner, 1).T
-    trellis.rotate(moment, block, seed)  # rows, then columns
-    _transpose(moment)
-    trellis.rotate(moment, block, seed)
+    rotate_moment(moment, block, seed)
     mean = float(np.trace(moment, dtype=np.float64)) / cols
     moment[np.diag_indices(cols)] += np.float32(damping * mean if mean > 0 else 1.0)
     if cols % 4:
@@ -68,6 +62,18 @@ def feedback_factor(
         moment = padded
     trellis.inverse_factor(moment, threads)
     return moment
+
+
+def rotate_moment(moment: Moment, block: int, seed: int) -> None:
+    """In place: that of rotated x, both triangles, from the lower one of float32 [cols][cols]."""
+    cols = len(moment)
+    for row in range(0, cols, _SIDE):  # the upper triangle
+        moment[row : row + _SIDE, row:] = np.tril(moment[row:, row : row + _SIDE]).T
+        corner = moment[row : row + _SIDE, row : row + _SIDE]
+        corner += np.triu(corner, 1).T
+    trellis.rotate(moment, block, seed)  # rows, then columns
+    _transpose(moment)
+    trellis.rotate(moment, block, seed)
 
 
 def _transpose(square: FloatArray) -> None:

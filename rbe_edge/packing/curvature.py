@@ -32,7 +32,7 @@ from rbe_edge.codes import trellis
 from rbe_edge.format.bands import matrix_of
 from rbe_edge.packing import bands, schedule
 from rbe_edge.packing.array_store import ArrayStore
-from rbe_edge.packing.calibration import add_moment, feedback_factor
+from rbe_edge.packing.calibration import add_moment, feedback_factor, rotate_moment
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.kept import Keeping
@@ -178,16 +178,13 @@ class Curvature:
         self._save(-1, {"embedding": sensitivity}, ["embedding"], {"embedding": energies})
 
     def _part_of(self, tensor: TensorPlan, part: FloatArray) -> float:
-        """Of the sensitivity of a matrix that has its factor: what a part of H, of which the lower triangle is read,
-        has of it. Errors under feedback are white noise times inverse(L), so it is the trace of D U part U^T, with
-        inverse(H) = U^T U."""
+        """Of the sensitivity of a matrix that has its factor: what a part of H has of it. part: the lower triangle is
+        read; it is used up. Errors under feedback are white noise times inverse(L), so it is the trace of
+        D U part U^T, with inverse(H) = U^T U."""
         cols = tensor.cols
-        whole = np.ascontiguousarray(np.tril(part) + np.tril(part, -1).T)
-        for _ in range(2):  # rows, then columns
-            trellis.rotate(whole, trellis.rotation_block(cols), self._seed_of(tensor))
-            whole = np.ascontiguousarray(whole.T)
+        rotate_moment(part, trellis.rotation_block(cols), self._seed_of(tensor))
         u = self._factors.get_factor(tensor.name)[:cols, :cols].astype(np.float64)
-        left = np.einsum("ij,ij->i", u @ whole.astype(np.float64), u) / np.diag(u) ** 2
+        left = np.einsum("ij,ij->i", u @ part.astype(np.float64), u) / np.diag(u) ** 2
         return float(left.sum()) / (2 * len(self._windows[0]))
 
 

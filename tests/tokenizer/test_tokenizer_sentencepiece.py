@@ -65,6 +65,12 @@ def compare(reference: sentencepiece.SentencePieceProcessor, tokenizer: Tokenize
     assert not differing(samples, reference.encode(samples), found)
 
 
+def read(model: bytes, directory: Path) -> Tokenizer:
+    """A trained model, from a file."""
+    (directory / "tokenizer.model").write_bytes(model)
+    return read_sentencepiece(directory / "tokenizer.model")
+
+
 @pytest.mark.parametrize("user_defined", [[], ["<u>", "\u2581\u2581", "\n"]])
 @pytest.mark.parametrize("across_words", [False, True])
 @pytest.mark.parametrize("collapse", [False, True])
@@ -82,8 +88,7 @@ def test_trained(
         character_coverage=0.98,
         pad_id=3,
     )
-    (tmp_path / "tokenizer.model").write_bytes(model)
-    tokenizer = read_sentencepiece(tmp_path / "tokenizer.model")
+    tokenizer = read(model, tmp_path)
     assert tokenizer.pre_tokenizer is (PreTokenizer.NONE if across_words else PreTokenizer.SPACES)
     compare(sentencepiece.SentencePieceProcessor(model_proto=model), tokenizer, texts())
 
@@ -91,8 +96,7 @@ def test_trained(
 def test_unused_tokens(tmp_path: Path) -> None:
     """Pieces that may not be in the result still stand between others while merging, and split again at the end."""
     model = with_unused_pieces(train(byte_fallback=True, vocab_size=450))
-    (tmp_path / "tokenizer.model").write_bytes(model)
-    tokenizer = read_sentencepiece(tmp_path / "tokenizer.model")
+    tokenizer = read(model, tmp_path)
     assert tokenizer.types.count(TokenType.UNUSED) > 20
     compare(sentencepiece.SentencePieceProcessor(model_proto=model), tokenizer, texts())
 
@@ -129,8 +133,7 @@ def test_trained_unigram(
         character_coverage=0.98,
         pad_id=3,
     )
-    (tmp_path / "tokenizer.model").write_bytes(model)
-    tokenizer = read_sentencepiece(tmp_path / "tokenizer.model")
+    tokenizer = read(model, tmp_path)
     assert tokenizer.pre_tokenizer is (PreTokenizer.NONE if across_words else PreTokenizer.SPACES)
     assert bool(tokenizer.normalization.charsmap) == (rules != "identity")
     source = random.Random(7)

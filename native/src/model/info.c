@@ -84,11 +84,8 @@ rbe_status rbe_model_tensor(const rbe_model *model, uint32_t index, rbe_tensor_i
         .error = tensor->error,
         .data_bytes = tensor->data_bytes,
     };
-    const rbe__bands bands = rbe__tensor_bands(tensor);
-    for (uint32_t b = bands.n; b-- > 0;) { /* of the first band that has most */
-        for (uint32_t p = 0; bands.first[b].n_planes == tensor->n_planes && p < tensor->n_planes; p++) {
-            known.plane_bits[p] = bands.first[b].planes[p].bits;
-        }
+    for (uint32_t p = 0; p < tensor->n_planes; p++) {
+        known.plane_bits[p] = tensor->planes[p].bits;
     }
     return rbe__give_info("rbe_model_tensor", out, &known, sizeof known);
 }

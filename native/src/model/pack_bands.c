@@ -58,7 +58,10 @@ static rbe_status join(const rbe__pack *pack, uint32_t index, rbe__tensor *out)
         error += (double)band->error * band->rows;
         out->rows += band->rows;
         out->data_bytes += band->data_bytes;
-        out->n_planes = band->n_planes > out->n_planes ? band->n_planes : out->n_planes;
+        if (band->n_planes > out->n_planes) { /* the first band that has most tells how many bits they have */
+            out->n_planes = band->n_planes;
+            memcpy(out->planes, band->planes, sizeof out->planes);
+        }
         out->n_bands++;
     }
     if (!out->n_bands) {

@@ -8,14 +8,6 @@
  * whole tensor is smaller, that is an upper bound too. */
 static uint64_t beside(const rbe__tensor *tensor)
 {
-    if (tensor->kind == RBE_KIND_BANDS) {
-        uint64_t most = 0;
-        for (uint32_t b = 0; b < tensor->n_bands; b++) {
-            const uint64_t bytes = beside(&tensor->bands[b]);
-            most = bytes > most ? bytes : most;
-        }
-        return most;
-    }
     const uint64_t n_areas = tensor->kind == RBE_KIND_TRELLIS ? tensor->n_planes : 1;
     const uint64_t grain = RBE_MAPPED_GRAIN, between = 2 * grain * (n_areas - 1);
     return 2 * grain + (between < tensor->data_bytes ? between : tensor->data_bytes) + grain;
@@ -43,9 +35,12 @@ static needs needs_of(const rbe__pack *pack)
 {
     needs found = {.most_item = 1};
     for (uint32_t i = 0; i < pack->n_tensors; i++) {
-        const uint64_t item = rbe__residency_item_bytes(&pack->tensors[i]), sides = beside(&pack->tensors[i]);
-        found.most_item = item > found.most_item ? item : found.most_item;
-        found.most_beside = sides > found.most_beside ? sides : found.most_beside;
+        const rbe__bands bands = rbe__tensor_bands(&pack->tensors[i]);
+        for (uint32_t b = 0; b < bands.n; b++) {
+            const uint64_t item = rbe__residency_item_bytes(&bands.first[b]), sides = beside(&bands.first[b]);
+            found.most_item = item > found.most_item ? item : found.most_item;
+            found.most_beside = sides > found.most_beside ? sides : found.most_beside;
+        }
     }
     /* a piece, what surrounds it, and the next one */
     found.least = rbe__residency_before_tensors(pack) + 2 * found.most_item + found.most_beside;

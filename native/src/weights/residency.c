@@ -12,14 +12,6 @@ uint64_t rbe__residency_item_bytes(const rbe__tensor *tensor)
     if (!in_pieces(tensor)) {
         return tensor->data_bytes;
     }
-    if (tensor->kind == RBE_KIND_BANDS) {
-        uint64_t most = 0;
-        for (uint32_t b = 0; b < tensor->n_bands; b++) {
-            const uint64_t bytes = rbe__residency_item_bytes(&tensor->bands[b]);
-            most = bytes > most ? bytes : most;
-        }
-        return most;
-    }
     if (tensor->kind != RBE_KIND_TRELLIS) {
         const uint64_t row_bytes = tensor->data_bytes / tensor->rows;
         return row_bytes * (tensor->rows < RBE_DENSE_ROWS ? tensor->rows : RBE_DENSE_ROWS);

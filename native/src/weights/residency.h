@@ -17,7 +17,7 @@ typedef struct rbe__residency {
 /* Bytes of the largest strip of a trellis tensor, or of RBE_DENSE_ROWS rows of another matrix; all of what is not read in pieces. */
 uint64_t rbe__residency_item_bytes(const rbe__tensor *tensor);
 
-/* 1 where all of a tensor is within what stays. This and what follows take matrices band by band. */
+/* 1 where all of a tensor is within what stays. Matrices in bands are taken band by band, here and in all functions of this file. */
 int rbe__residency_stays(const rbe__residency *residency, const rbe__tensor *tensor);
 
 /* Of n_items strips of a trellis tensor, or blocks of RBE_DENSE_ROWS rows of another, how many are worked on together: at least 1. */

@@ -54,8 +54,8 @@ typedef struct rbe__tensor {
     uint32_t n_planes;
     rbe__plane planes[RBE_MAX_PLANES];
 
-    /* bands: trellis tensors of the same columns and rotation that hold its rows, one after the other. n_planes is that of the band with
-     * most, data_bytes the sum; the matrix has no planes and no layout of its own */
+    /* bands: trellis tensors of the same columns and rotation that hold its rows, one after the other. n_planes and planes are those
+     * of the first band with most, to tell their bits; data_bytes is the sum; the matrix has no layout of its own */
     const struct rbe__tensor *bands;
     uint32_t n_bands;
     uint32_t first_row; /* of a band, in its matrix; else 0 */
