@@ -136,7 +136,8 @@ def _table(models: list[ListedModel], room: int | None) -> Iterable[str]:
     if not models:
         return
     width = max(4, *(len(model.name) for model in models))
-    yield f"{'name':<{width}} {'size':>10} {'bits/weight':>11} {'weights':>9} {'context':>7}  file"
+    heads = f"{'name':<{width}} {'size':>10} {'bits/weight':>11} {'weights':>9} {'context':>7}  "
+    yield heads + "file" if room is None or room - len(heads) >= _LEAST else heads.rstrip()
     for model in models:
         name, path = (printable(text.replace("\n", " ")) for text in (model.name, model.path))
         if model.error is not None:
@@ -148,7 +149,7 @@ def _table(models: list[ListedModel], room: int | None) -> Iterable[str]:
             f"{_short(model.parameters or 0):>9} {model.context:>7}  "
         )
         left = len(path) if room is None else room - len(before)
-        if left < min(len(path), _LEAST):
+        if room is not None and left < _LEAST:
             yield before.rstrip()
         else:  # the end says most
             yield before + (path if len(path) <= left else "…" + path[len(path) - left + 1 :])

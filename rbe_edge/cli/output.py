@@ -20,12 +20,14 @@ _BAR_AFTER_S = 0.5  # shorter work shows no bar
 
 
 def note(message: str) -> None:
-    """One line for the person, beside the output. A terminal gets it in several, where it is narrower: words stay
-    whole, and paths."""
-    line = f"rbe: {printable(message)}"
-    if (width := columns(sys.stderr)) is not None:
-        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
-    print(line, file=sys.stderr, flush=True)
+    """One line for the person, beside the output."""
+    print(fitted(f"rbe: {printable(message)}", sys.stderr), file=sys.stderr, flush=True)
+
+
+def fitted(line: str, stream: TextIO) -> str:
+    """The line in several, where the stream is a terminal that is narrower: words stay whole, and paths."""
+    width = columns(stream)
+    return line if width is None else textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def columns(stream: TextIO) -> int | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rbe_edge.cli.output import ProgressBar, ended_in_order, note, printable, size
+from rbe_edge.cli.output import ProgressBar, ended_in_order, fitted, note, printable, size
 from rbe_edge.cli.pack_size import add_size_arguments, bits_of
 from rbe_edge.packing.effort_name import EFFORT_NAMES
 
@@ -117,11 +118,12 @@ def run(arguments: argparse.Namespace) -> int:
         known = {**dataclasses.asdict(report), "path": str(report.path), "bits_per_weight": report.bits_per_weight}
         print(json.dumps(known))
         return 0
-    print(
+    made = (
         f"{printable(str(report.path))}: {printable(report.name)} ({printable(report.architecture)}), "
         f"{report.parameters:,} weights in {size(report.file_bytes)}, {report.bits_per_weight:.2f} bits per weight, "
         f"{_cost(report)}, {report.seconds:.1f} s"
     )
+    print(fitted(made, sys.stdout))
     name = str(report.path) if arguments.output is not None else folder.name_of(report.path)
     print(f"try it: rbe chat {printable(name)}")
     return 0

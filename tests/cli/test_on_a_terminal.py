@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+import tiny_models
 from command_line import Rbe, one_line
 from rich.cells import cell_len
 
@@ -63,6 +64,27 @@ def test_a_list_keeps_its_lines(
     assert rbe("list", directory, capture_output=False, stdout=terminal[1]).returncode == 0
     heads, line = read(terminal[0])
     assert len(line) <= COLUMNS and line.endswith("long/m.rbe"[-(COLUMNS - heads.index("file") - 1) :]) and "…" in line
+
+
+def test_where_a_list_has_no_room_for_paths_no_head_speaks_of_them(
+    rbe: Rbe, terminal: tuple[int, int], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    (tmp_path / f"{'long' * 6}.rbe").symlink_to(tiny_model)
+    assert rbe("list", tmp_path, capture_output=False, stdout=terminal[1]).returncode == 0
+    heads, line = read(terminal[0])
+    assert heads.endswith(" context") and str(tmp_path)[-3:] not in line
+
+
+def test_what_a_packing_says_last_keeps_its_words(rbe: Rbe, terminal: tuple[int, int], tmp_path: Path) -> None:
+    source = tiny_models.write(tiny_models.MODELS["llama_tied"], tmp_path / "tiny")
+    arguments = ("pack", source, "--bits", 16, "-o", tmp_path / "made.rbe")
+    assert rbe(*arguments, capture_output=False, stdout=terminal[1]).returncode == 0
+    lines = read(terminal[0])
+    assert lines[-1] == f"try it: rbe chat {tmp_path / 'made.rbe'}" and len(lines) > 2
+    assert "bits per weight" in " ".join(lines) and all(
+        len(line.split()) == 1 or len(line) <= COLUMNS for line in lines[:-1]
+    )
 
 
 def test_a_context_that_is_too_small_names_the_option(rbe: Rbe) -> None:
