@@ -172,6 +172,7 @@ async def client(
     async with app.run_test(size=size, notifications=True) as pilot:
         driver = Driver(app, pilot, threads)
         await driver.until(lambda: app.engine.loaded is not None and "rbe ·" in driver.text(), "the model never opened")
+        await driver.until(lambda: not app._starting, "it never said that it started")
         yield driver
         await app.chat_screen.settle()
         await app.engine.close()
