@@ -279,6 +279,27 @@ class Gradients(NativeOwner):
             show=show,
         )
 
+    def norm(
+        self,
+        hidden: FloatArray,
+        d_hidden: FloatArray,
+        show: Callable[[Gradient], object] | None = None,
+        *,
+        window: int = 0,
+    ) -> None:
+        """From the gradient behind the last norm, d_hidden, float32 [n][width], to that before it, in its place; none
+        is changed where the model has no last norm. hidden: states behind the last layer. For what is made of hidden
+        states without a head of words. Raises OptionError for what does not fit, Cancelled."""
+        require(len(hidden) == len(d_hidden), f"{len(hidden)} hidden states have {len(d_hidden)} gradients")
+        self._call(
+            "norm",
+            self._states(hidden),
+            len(hidden),
+            _window(window),
+            self._states(d_hidden, "d_hidden", writable=True),
+            show=show,
+        )
+
     def embedding(
         self,
         tokens: Sequence[int],

@@ -65,7 +65,7 @@ typedef int (*rbe_gradient_callback)(const rbe_gradient *gradient, void *user);
 
 /* hidden: float[n_tokens][width] behind the last layer. labels[n]: the token that should follow; RBE_NO_TOKEN: none, no loss; RBE_DRAW_TOKEN is
  * replaced by one drawn from the model's own prediction by draw n of `seed`. nats[n] = -log p(label), 0 where there is none; may be NULL. d_hidden:
- * the gradient by hidden. `show`, which may be NULL, is shown the head, its bias and the last norm. RBE_ERROR_ARGUMENT for a label that is none. */
+ * the gradient by hidden. `show`, which may be NULL, is shown the head, its bias and the last norm. RBE_ERROR_ARGUMENT for a label that is none, RBE_ERROR_UNSUPPORTED where there is no head of words. */
 RBE_API rbe_status rbe_gradients_head(rbe_gradients *gradients, const float *hidden, size_t n_tokens, uint32_t window_tokens,
                                       uint32_t *labels, uint64_t seed, double *nats, float *d_hidden, rbe_gradient_callback show,
                                       void *user);
@@ -78,6 +78,11 @@ RBE_API rbe_status rbe_gradients_head(rbe_gradients *gradients, const float *hid
 RBE_API rbe_status rbe_gradients_head_toward(rbe_gradients *gradients, const float *hidden, const rbe_model *source,
                                              const float *source_hidden, size_t n_tokens, uint32_t window_tokens, double *nats,
                                              float *d_hidden, rbe_gradient_callback show, void *user);
+
+/* d_hidden, the gradient behind the last norm, becomes that before it, behind the last layer, where hidden: float[n_tokens][width] is; the same where
+ * the model has no last norm. For what is made of hidden states without a head of words, such as a vector for a text. `show` may be NULL. */
+RBE_API rbe_status rbe_gradients_norm(rbe_gradients *gradients, const float *hidden, size_t n_tokens, uint32_t window_tokens, float *d_hidden,
+                                      rbe_gradient_callback show, void *user);
 
 /* hidden: float[n_tokens][width] before the layer. d_hidden: the gradient behind the layer, replaced by that before it. `show` may be NULL. */
 RBE_API rbe_status rbe_gradients_layer(rbe_gradients *gradients, uint32_t layer, const float *hidden, size_t n_tokens,

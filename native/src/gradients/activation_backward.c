@@ -1,11 +1,13 @@
 /* Activation functions and their slopes. Exponentials are those of the kernels.
  * SiLU: v s with s = 1 / (1 + exp(-v)); slope s + v s (1 - s).
  * GELU, tanh form: v s with s = 1 / (1 + exp(-u)), u = 2 sqrt(2 / pi) (v + .044715 v^3); slope s + v s (1 - s) u'.
+ * ReLU: slope 1 from 0 on, else 0.
  * GELU: v P(v) with P the normal distribution; slope P(v) + v exp(-v^2 / 2) / sqrt(2 pi). P(v) is gelu(v) / v, near 0 its series. */
 #include <math.h>
 #include <string.h>
 
 #include "gradients/gradients.h"
+#include "layers/activation.h"
 
 enum { PIECE = 256 }; /* values at a time, on the stack */
 
@@ -25,10 +27,7 @@ typedef struct activation_job {
 
 static void activate(const activation_job *job, const float *gate, uint32_t n, float *up)
 {
-    rbe_activation_kernel *kernel = job->kind == RBE_ACTIVATION_SILU   ? job->kernels->silu
-                                    : job->kind == RBE_ACTIVATION_GELU ? job->kernels->gelu
-                                                                       : job->kernels->gelu_tanh;
-    kernel(gate, n, up);
+    rbe__activate(job->kernels, job->kind, gate, n, up);
 }
 
 /* How many values item has; none once the call is cancelled. */
@@ -82,6 +81,14 @@ static void normal_slopes(const activation_job *job, const float *v, uint32_t n,
     }
 }
 
+static void steps(const activation_job *job, const float *v, uint32_t n, float *slopes)
+{
+    (void)job;
+    for (uint32_t i = 0; i < n; i++) {
+        slopes[i] = v[i] < 0.0f ? 0.0f : 1.0f;
+    }
+}
+
 static void backward_piece(void *context, uint32_t item, uint32_t thread)
 {
     (void)thread;
@@ -90,7 +97,9 @@ static void backward_piece(void *context, uint32_t item, uint32_t thread)
     const uint32_t n = piece_of(job, item, &first);
     const float *v = (job->gate ? job->gate : job->up) + first;
     float slopes[PIECE], active[PIECE], *d = job->d + first;
-    (job->kind == RBE_ACTIVATION_GELU ? normal_slopes : sigmoid_slopes)(job, v, n, slopes);
+    (job->kind == RBE_ACTIVATION_GELU   ? normal_slopes
+     : job->kind == RBE_ACTIVATION_RELU ? steps
+                                        : sigmoid_slopes)(job, v, n, slopes);
     if (!job->gate) {
         job->kernels->multiply(d, slopes, n);
         return;

@@ -46,17 +46,26 @@ static head head_of(const attend_job *job, uint32_t item, uint32_t thread)
     return found;
 }
 
-/* The keys that a query sees: from begin to below its own place. */
+/* The keys that a query sees: from the first to below the end, which is behind its own place where it sees back alone. */
 static uint32_t first_seen(const head *at, uint32_t query)
 {
     const uint32_t window = at->job->shape->window;
     return window && query + 1 > window ? query + 1 - window : 0;
 }
 
+static uint32_t end_seen(const head *at, uint32_t query)
+{
+    const uint32_t window = at->job->shape->window;
+    if (!at->job->shape->both) {
+        return query + 1;
+    }
+    return window && window < at->n - query ? query + window : at->n;
+}
+
 static tile tile_of(const head *at, uint32_t first)
 {
     const uint32_t n = at->n - first < TILE ? at->n - first : TILE;
-    return (tile){first, n, first_seen(at, first) & ~15u, first + n};
+    return (tile){first, n, first_seen(at, first) & ~15u, end_seen(at, first + n - 1)};
 }
 
 /* across[dim][stride] = the transpose of rows [n][dim] */
@@ -84,7 +93,7 @@ static void weigh(const head *at, const tile *part)
                                   part->n, NULL, memory->weights + part->begin, at->stride);
     for (uint32_t i = 0; i < part->n; i++) {
         float *row = memory->weights + (size_t)i * at->stride, largest = -INFINITY;
-        const uint32_t begin = first_seen(at, part->first + i), end = part->first + i + 1;
+        const uint32_t begin = first_seen(at, part->first + i), end = end_seen(at, part->first + i);
         if (shape->softcap != 0.0f) {
             at->kernels->softcap(row + begin, end - begin, shape->softcap);
             memcpy(memory->capped + (size_t)i * at->stride + begin, row + begin, (end - begin) * sizeof *row);
@@ -121,7 +130,7 @@ static void slope_rows(const head *at, const tile *part)
     const float inverse = shape->softcap != 0.0f ? 1.0f / shape->softcap : 0.0f;
     for (uint32_t i = 0; i < part->n; i++) {
         const size_t query = at->q_at + (part->first + i) * at->q_width, row = (size_t)i * at->stride;
-        const uint32_t begin = first_seen(at, part->first + i), end = part->first + i + 1;
+        const uint32_t begin = first_seen(at, part->first + i), end = end_seen(at, part->first + i);
         const float *weights = at->memory->weights + row, *capped = at->memory->capped + row;
         float *slopes = at->memory->slopes + row, mean;
         at->kernels->dense_f32(all->d_mixed + query, 1, at->dim, all->mixed + query, at->dim, 1, &mean, 1);

@@ -74,17 +74,16 @@ rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *bl
 {
     const rbe__attention_block *attention = &block->as.attention;
     const rbe__attention_shape *shape = &attention->shape;
-    const rbe__attention_memory *memory = &gradients->attention;
+    rbe__attention_memory *memory = &gradients->attention;
     const uint32_t q_rows = shape->n_heads * shape->head_dim, kv_rows = shape->n_kv_heads * shape->head_dim;
-    const rbe__norm_call norm = rbe__block_norm(gradients, block, layer, &block->norm, x, NULL);
-    rbe__norm_forward(gradients, &norm, memory->normed);
-    RBE_TRY(rbe__matrix_forward(gradients, &attention->q, 0, q_rows, memory->normed, memory->q_raw));
-    RBE_TRY(rbe__matrix_forward(gradients, &attention->k, 0, kv_rows, memory->normed, memory->k_raw));
-    RBE_TRY(rbe__matrix_forward(gradients, &attention->v, 0, kv_rows, memory->normed, memory->v));
+    memory->input = rbe__read_stream(gradients, block, layer, x, memory->normed);
+    RBE_TRY(rbe__matrix_forward(gradients, &attention->q, 0, q_rows, memory->input, memory->q_raw));
+    RBE_TRY(rbe__matrix_forward(gradients, &attention->k, 0, kv_rows, memory->input, memory->k_raw));
+    RBE_TRY(rbe__matrix_forward(gradients, &attention->v, 0, kv_rows, memory->input, memory->v));
     finish_heads(gradients, block, attention->q_norm, shape->n_heads, memory->q_raw, memory->q);
     finish_heads(gradients, block, attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->k);
     RBE_TRY(rbe__attend_forward(gradients, shape));
-    return rbe__branch_forward(gradients, block, &attention->o, memory->mixed, memory->branch, x, out);
+    return rbe__branch_forward(gradients, block, &attention->o, memory->mixed, memory->branch, memory->summed, x, out);
 }
 
 /* d [n][n_heads * head_dim] by the finished heads becomes that by raw. */
@@ -109,18 +108,17 @@ rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *b
     const rbe__attention_memory *memory = &gradients->attention;
     char name[RBE_GRADIENT_NAME_BYTES];
     const float *d_branch;
-    RBE_TRY(rbe__branch_backward(gradients, block, layer, name_of(name, layer, "post_norm"), memory->branch, d, &d_branch));
+    RBE_TRY(rbe__branch_backward(gradients, block, layer, "attention", memory->branch, memory->summed, d, &d_branch));
     const rbe__matrix o = {&attention->o, name_of(name, layer, "o"), layer, memory->mixed, memory->branch};
     RBE_TRY(rbe__matrix_backward(gradients, &o, d_branch, 0, memory->d_mixed));
     RBE_TRY(rbe__attend_backward(gradients, shape));
     RBE_TRY(heads_back(gradients, block, layer, "q_norm", attention->q_norm, shape->n_heads, memory->q_raw, memory->d_q));
     RBE_TRY(heads_back(gradients, block, layer, "k_norm", attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->d_k));
-    const rbe__matrix q = {&attention->q, name_of(name, layer, "q"), layer, memory->normed, memory->q_raw};
+    const rbe__matrix q = {&attention->q, name_of(name, layer, "q"), layer, memory->input, memory->q_raw};
     RBE_TRY(rbe__matrix_backward(gradients, &q, memory->d_q, 0, gradients->d_normed));
-    const rbe__matrix k = {&attention->k, name_of(name, layer, "k"), layer, memory->normed, memory->k_raw};
+    const rbe__matrix k = {&attention->k, name_of(name, layer, "k"), layer, memory->input, memory->k_raw};
     RBE_TRY(rbe__matrix_backward(gradients, &k, memory->d_k, 1, gradients->d_normed));
-    const rbe__matrix v = {&attention->v, name_of(name, layer, "v"), layer, memory->normed, memory->v};
+    const rbe__matrix v = {&attention->v, name_of(name, layer, "v"), layer, memory->input, memory->v};
     RBE_TRY(rbe__matrix_backward(gradients, &v, memory->d_v, 1, gradients->d_normed));
-    const rbe__norm_call norm = rbe__block_norm(gradients, block, layer, &block->norm, x, name_of(name, layer, "norm"));
-    return rbe__norm_backward(gradients, &norm, gradients->d_normed, 1, d);
+    return rbe__read_stream_backward(gradients, block, layer, "attention", x, d);
 }

@@ -1,4 +1,5 @@
-/* What blocks have in common: the norm before them, and how the result is added to the stream. */
+/* What blocks have in common: the norm before them, how the result is added to the stream, and the norm of that. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/status.h"
@@ -15,6 +16,16 @@ rbe__norm_call rbe__block_norm(const rbe_gradients *gradients, const rbe__block 
                             .x = x,
                             .name = name,
                             .layer = layer};
+}
+
+const float *rbe__read_stream(const rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *normed)
+{
+    if (!block->norm.weight) {
+        return x;
+    }
+    const rbe__norm_call norm = rbe__block_norm(gradients, block, layer, &block->norm, x, NULL);
+    rbe__norm_forward(gradients, &norm, normed);
+    return normed;
 }
 
 typedef struct stream_job {
@@ -37,33 +48,67 @@ static void add_to_stream(void *context, uint32_t token, uint32_t thread)
 }
 
 rbe_status rbe__branch_forward(rbe_gradients *gradients, const rbe__block *block, const rbe__projection *projection, const float *input,
-                               float *branch, const float *x, float *out)
+                               float *branch, float *summed, const float *x, float *out)
 {
-    if (!out && !block->post_norm.weight && !gradients->wants_gains) {
+    const int sums = block->stream_norm.weight != NULL;
+    if (!out && !sums && !block->post_norm.weight && !gradients->wants_gains) {
         return RBE_OK; /* nobody reads it */
     }
     RBE_TRY(rbe__matrix_forward(gradients, projection, 0, block->width, input, branch));
-    if (!out) {
+    if (!out && !sums) {
         return RBE_OK;
     }
-    stream_job job = {gradients->stack->kernels, x, branch, block->width, out};
+    stream_job job = {gradients->stack->kernels, x, branch, block->width, sums ? summed : out};
     if (block->post_norm.weight) {
         const rbe__norm_call norm = rbe__block_norm(gradients, block, 0, &block->post_norm, branch, NULL);
-        rbe__norm_forward(gradients, &norm, out);
-        job.branch = out;
+        rbe__norm_forward(gradients, &norm, job.out);
+        job.branch = job.out;
     }
     rbe__thread_pool_run(gradients->thread_pool, gradients->n, add_to_stream, &job);
+    if (out && sums) {
+        const rbe__norm_call norm = rbe__block_norm(gradients, block, 0, &block->stream_norm, summed, NULL);
+        rbe__norm_forward(gradients, &norm, out);
+    }
     return RBE_OK;
 }
 
-rbe_status rbe__branch_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const char *name, const float *branch,
-                                const float *d, const float **d_branch)
+rbe_status rbe__branch_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const char *place, const float *branch,
+                                const float *summed, float *d, const float **d_branch)
 {
+    char name[RBE_GRADIENT_NAME_BYTES];
+    if (block->stream_norm.weight) {
+        snprintf(name, sizeof name, "layers.%u.%s.stream_norm", layer, place);
+        const rbe__norm_call norm = rbe__block_norm(gradients, block, layer, &block->stream_norm, summed, name);
+        RBE_TRY(rbe__norm_backward(gradients, &norm, d, 0, d));
+    }
     *d_branch = d;
     if (!block->post_norm.weight) {
         return RBE_OK;
     }
+    snprintf(name, sizeof name, "layers.%u.%s.post_norm", layer, place);
     const rbe__norm_call norm = rbe__block_norm(gradients, block, layer, &block->post_norm, branch, name);
     *d_branch = gradients->d_branch;
     return rbe__norm_backward(gradients, &norm, d, 0, gradients->d_branch);
+}
+
+static void add_row(void *context, uint32_t token, uint32_t thread)
+{
+    (void)thread;
+    const stream_job *job = context;
+    const size_t at = (size_t)token * job->width;
+    job->kernels->add(job->out + at, job->branch + at, job->width);
+}
+
+rbe_status rbe__read_stream_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const char *place, const float *x,
+                                     float *d)
+{
+    if (!block->norm.weight) {
+        stream_job job = {gradients->stack->kernels, NULL, gradients->d_normed, block->width, d};
+        rbe__thread_pool_run(gradients->thread_pool, gradients->n, add_row, &job);
+        return rbe__gradients_check(gradients);
+    }
+    char name[RBE_GRADIENT_NAME_BYTES];
+    snprintf(name, sizeof name, "layers.%u.%s.norm", layer, place);
+    const rbe__norm_call norm = rbe__block_norm(gradients, block, layer, &block->norm, x, name);
+    return rbe__norm_backward(gradients, &norm, gradients->d_normed, 1, d);
 }

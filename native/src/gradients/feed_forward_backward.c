@@ -13,17 +13,16 @@ static const char *name_of(char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, c
 rbe_status rbe__feed_forward_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out)
 {
     const rbe__feed_forward_block *feed_forward = &block->as.feed_forward;
-    const rbe__feed_forward_memory *memory = &gradients->feed_forward;
+    rbe__feed_forward_memory *memory = &gradients->feed_forward;
     const uint32_t inner = feed_forward->shape.width;
     const float *gate = feed_forward->shape.gated ? memory->gate : NULL;
-    const rbe__norm_call norm = rbe__block_norm(gradients, block, layer, &block->norm, x, NULL);
-    rbe__norm_forward(gradients, &norm, memory->normed);
+    memory->input = rbe__read_stream(gradients, block, layer, x, memory->normed);
     if (gate) {
-        RBE_TRY(rbe__matrix_forward(gradients, &feed_forward->gate, 0, inner, memory->normed, memory->gate));
+        RBE_TRY(rbe__matrix_forward(gradients, &feed_forward->gate, 0, inner, memory->input, memory->gate));
     }
-    RBE_TRY(rbe__matrix_forward(gradients, &feed_forward->up, 0, inner, memory->normed, memory->up));
+    RBE_TRY(rbe__matrix_forward(gradients, &feed_forward->up, 0, inner, memory->input, memory->up));
     rbe__activation_forward(gradients, feed_forward->shape.activation, gate, memory->up, (size_t)gradients->n * inner, memory->active);
-    return rbe__branch_forward(gradients, block, &feed_forward->down, memory->active, memory->branch, x, out);
+    return rbe__branch_forward(gradients, block, &feed_forward->down, memory->active, memory->branch, memory->summed, x, out);
 }
 
 rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d)
@@ -34,18 +33,17 @@ rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block
     const int gated = feed_forward->shape.gated;
     char name[RBE_GRADIENT_NAME_BYTES];
     const float *d_branch;
-    RBE_TRY(rbe__branch_backward(gradients, block, layer, name_of(name, layer, "post_norm"), memory->branch, d, &d_branch));
+    RBE_TRY(rbe__branch_backward(gradients, block, layer, "feed_forward", memory->branch, memory->summed, d, &d_branch));
     const rbe__matrix down = {&feed_forward->down, name_of(name, layer, "down"), layer, memory->active, memory->branch};
     RBE_TRY(rbe__matrix_backward(gradients, &down, d_branch, 0, memory->d));
     float *d_gate = memory->active; /* which nothing reads any more */
     rbe__activation_backward(gradients, feed_forward->shape.activation, gated ? memory->gate : NULL, memory->up,
                              (size_t)gradients->n * inner, memory->d, d_gate);
-    const rbe__matrix up = {&feed_forward->up, name_of(name, layer, "up"), layer, memory->normed, memory->up};
+    const rbe__matrix up = {&feed_forward->up, name_of(name, layer, "up"), layer, memory->input, memory->up};
     RBE_TRY(rbe__matrix_backward(gradients, &up, memory->d, 0, gradients->d_normed));
     if (gated) {
-        const rbe__matrix gate = {&feed_forward->gate, name_of(name, layer, "gate"), layer, memory->normed, memory->gate};
+        const rbe__matrix gate = {&feed_forward->gate, name_of(name, layer, "gate"), layer, memory->input, memory->gate};
         RBE_TRY(rbe__matrix_backward(gradients, &gate, d_gate, 1, gradients->d_normed));
     }
-    const rbe__norm_call norm = rbe__block_norm(gradients, block, layer, &block->norm, x, name_of(name, layer, "norm"));
-    return rbe__norm_backward(gradients, &norm, gradients->d_normed, 1, d);
+    return rbe__read_stream_backward(gradients, block, layer, "feed_forward", x, d);
 }

@@ -22,7 +22,8 @@ static float *take(rbe_gradients *gradients, size_t rows, size_t cols)
     return rbe__arena_take(&gradients->arena, rbe__arena_count(rows, cols), sizeof(float));
 }
 
-static void take_attention(rbe_gradients *gradients, const rbe__attention_shape *shape)
+/* sums: a norm of the stream follows the block */
+static void take_attention(rbe_gradients *gradients, const rbe__attention_shape *shape, int sums)
 {
     rbe__attention_memory *memory = &gradients->attention;
     const size_t n = gradients->most_tokens, width = gradients->stack->width, dim = shape->head_dim;
@@ -37,6 +38,7 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_shape 
     }
     memory->normed = take(gradients, n, width);
     memory->branch = take(gradients, n, width);
+    memory->summed = sums ? take(gradients, n, width) : NULL;
     const size_t stride = ((size_t)gradients->window_tokens + 15) & ~(size_t)15;
     for (uint32_t t = 0; t < rbe__thread_pool_threads(gradients->thread_pool); t++) {
         rbe__tile_memory *tile = &gradients->tiles[t];
@@ -51,7 +53,7 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_shape 
     }
 }
 
-static void take_feed_forward(rbe_gradients *gradients, const rbe__feed_forward_shape *shape)
+static void take_feed_forward(rbe_gradients *gradients, const rbe__feed_forward_shape *shape, int sums)
 {
     rbe__feed_forward_memory *memory = &gradients->feed_forward;
     const size_t n = gradients->most_tokens, width = gradients->stack->width;
@@ -61,6 +63,7 @@ static void take_feed_forward(rbe_gradients *gradients, const rbe__feed_forward_
     }
     memory->normed = take(gradients, n, width);
     memory->branch = take(gradients, n, width);
+    memory->summed = sums ? take(gradients, n, width) : NULL;
 }
 
 /* Takes everything; called once to measure and once for real. All layers have the same shapes but for their windows. */
@@ -82,8 +85,8 @@ static void take_all(rbe_gradients *gradients)
     gradients->cosines = take(gradients, angles, 1);
     gradients->sines = take(gradients, angles, 1);
     gradients->back_sines = take(gradients, angles, 1);
-    take_attention(gradients, heads);
-    take_feed_forward(gradients, inner);
+    take_attention(gradients, heads, layer->blocks[0].stream_norm.weight != NULL);
+    take_feed_forward(gradients, inner, layer->blocks[1].stream_norm.weight != NULL);
     rbe__head_take(gradients);
 }
 
@@ -114,24 +117,22 @@ static int is_dense(const rbe__projection *projection)
     return !projection->weight || projection->weight->kind == RBE_KIND_F32;
 }
 
-/* What a decoder of this format has: attention, then feed-forward, each reading the stream as it is. */
-static rbe_status check_layer(const rbe__layer *layer, uint32_t index)
+/* What layers of this format have: attention, then feed-forward, each reading the stream as it is. A norm of the stream stands behind both blocks
+ * of all layers, or behind none. */
+static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_norms)
 {
     static const rbe__block_kind *const kinds[] = {&rbe__attention_kind, &rbe__feed_forward_kind};
     int is_known = layer->n_blocks == 2;
     for (uint32_t b = 0; is_known && b < 2; b++) {
         const rbe__block *block = &layer->blocks[b];
-        is_known = block->kind == kinds[b] && block->norm.weight && block->reads == RBE_READS_STREAM && !block->stream_norm.weight &&
-                   !block->shares_state;
+        is_known = block->kind == kinds[b] && block->reads == RBE_READS_STREAM && !block->shares_state &&
+                   (block->stream_norm.weight != NULL) == post_norms;
     }
     if (!is_known) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u is made of blocks whose gradients this build does not compute", index);
     }
     const rbe__attention_block *attention = &layer->blocks[0].as.attention;
     const rbe__feed_forward_block *feed_forward = &layer->blocks[1].as.feed_forward;
-    if (feed_forward->shape.activation == RBE_ACTIVATION_RELU) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u has the activation function `relu`, whose gradient is not computed", index);
-    }
     if (!is_dense(&attention->q) || !is_dense(&attention->k) || !is_dense(&attention->v) || !is_dense(&attention->o) ||
         !is_dense(&feed_forward->gate) || !is_dense(&feed_forward->up) || !is_dense(&feed_forward->down)) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u has matrices that are not fp32; pack the model with --bits 32 for gradients",
@@ -142,14 +143,11 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index)
 
 static rbe_status check_model(const rbe__stack *stack)
 {
-    if (stack->both || stack->segments || stack->embedding_norm.weight || stack->word_head.dense.weight || stack->word_head.norm.weight ||
-        !stack->norm.weight || !stack->lm_head.weight) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "the model is an encoder, or has no head of words: its gradients are not computed");
-    }
+    const int post_norms = stack->layers[stack->first_layer].blocks[0].stream_norm.weight != NULL;
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
-        RBE_TRY(check_layer(&stack->layers[i], i));
+        RBE_TRY(check_layer(&stack->layers[i], i, post_norms));
     }
-    return is_dense(&stack->lm_head)
+    return is_dense(&stack->lm_head) && is_dense(&stack->word_head.dense)
                ? RBE_OK
                : rbe_fail(RBE_ERROR_UNSUPPORTED, "the lm_head is not fp32; pack the model with --bits 32 for gradients");
 }

@@ -17,6 +17,8 @@
 /* Of one attention block. Projections as they come out of their matrices lie in *_raw where a norm follows; else these point to q and k. */
 typedef struct rbe__attention_memory {
     float *normed, *branch; /* [n][width] */
+    float *summed; /* the same, where a norm of the stream follows; else NULL */
+    const float *input; /* what the matrices read: normed, or what stands before the block */
     float *q_raw, *q, *mixed; /* [n][heads * head_dim] */
     float *k_raw, *k, *v; /* [n][kv_heads * head_dim] */
     float *d_mixed, *d_q, *key_parts, *value_parts; /* as q; the last two: gradients of keys and values by query head */
@@ -25,6 +27,8 @@ typedef struct rbe__attention_memory {
 
 typedef struct rbe__feed_forward_memory {
     float *normed, *branch; /* [n][width] */
+    float *summed; /* as of attention, and so the next */
+    const float *input;
     float *gate, *up, *active, *d; /* [n][inner] */
 } rbe__feed_forward_memory;
 
@@ -41,6 +45,7 @@ typedef struct rbe__head_memory {
     uint32_t most_logits; /* that `logits` has room for; a test may take less */
     rbe__prediction own;
     struct rbe__token_draw *draws; /* [n] */
+    float *states, *inner, *active; /* [n][width] within a head that fills in words: behind the last norm, the matrix, the function; else NULL */
 
     /* Taken when a source is first given. */
     rbe__arena source_arena;
@@ -97,6 +102,13 @@ rbe_status rbe__gradients_check(const rbe_gradients *gradients);
 /* The head's part of the memory, which comes behind that of the blocks, and what sources took. */
 void rbe__head_take(rbe_gradients *gradients);
 void rbe__head_free(rbe_gradients *gradients);
+
+/* Between hidden states and what the lm_head reads, which is left in d_normed by its gradient (head_input.c). d_hidden may be d. */
+void rbe__head_input_take(rbe_gradients *gradients);
+rbe_status rbe__head_input(const rbe_gradients *gradients, const float *hidden, float *normed);
+rbe_status rbe__head_input_backward(rbe_gradients *gradients, const float *hidden, float *d_hidden);
+void rbe__last_norm_forward(const rbe_gradients *gradients, const rbe__stack *stack, const float *hidden, float *normed);
+rbe_status rbe__last_norm_backward(rbe_gradients *gradients, const float *hidden, const float *d, float *d_hidden);
 
 /* ---- matrices ---------------------------------------------------------------------------------------------------- */
 
@@ -162,13 +174,21 @@ rbe_status rbe__attend_backward(rbe_gradients *gradients, const rbe__attention_s
 rbe__norm_call rbe__block_norm(const rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const rbe__norm *norm,
                                const float *x, const char *name);
 
-/* branch = what the block's last matrix gives of its input, out = x + that, normed where a norm stands behind the block. out may be NULL. */
-rbe_status rbe__branch_forward(rbe_gradients *gradients, const rbe__block *block, const rbe__projection *projection, const float *input,
-                               float *branch, const float *x, float *out);
+/* What the block's matrices read: x itself where no norm stands before the block, else `normed`, its norm. */
+const float *rbe__read_stream(const rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *normed);
 
-/* *d_branch = the gradient by the branch of d, that behind the block: d itself where no norm stands between. */
-rbe_status rbe__branch_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const char *name, const float *branch,
-                                const float *d, const float **d_branch);
+/* d += the gradient of d_normed, that by what the matrices read. place: the block's part of names. */
+rbe_status rbe__read_stream_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const char *place, const float *x,
+                                     float *d);
+
+/* branch = what the block's last matrix gives of its input; summed = x + that, normed where a norm stands behind the block; out = the norm of
+ * the stream of that. out may be NULL; without such a norm `summed` may be, and out is the sum. */
+rbe_status rbe__branch_forward(rbe_gradients *gradients, const rbe__block *block, const rbe__projection *projection, const float *input,
+                               float *branch, float *summed, const float *x, float *out);
+
+/* d, the gradient behind the block, becomes that by the sum; *d_branch = that by the branch: d itself where no norm stands between. */
+rbe_status rbe__branch_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const char *place, const float *branch,
+                                const float *summed, float *d, const float **d_branch);
 
 /* out = x + the block, where out is not NULL; and keeps what the backward pass needs. */
 rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);

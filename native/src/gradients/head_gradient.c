@@ -32,6 +32,10 @@ static void take_prediction(const rbe_gradients *gradients, rbe__arena *arena, r
 
 void rbe__head_take(rbe_gradients *gradients)
 {
+    if (!gradients->stack->lm_head.weight) {
+        return;
+    }
+    rbe__head_input_take(gradients);
     gradients->head.most_logits = MOST_LOGITS;
     gradients->head.own = (rbe__prediction){.stack = gradients->stack, .normed = gradients->feed_forward.normed};
     take_prediction(gradients, &gradients->arena, &gradients->head.own);
@@ -194,29 +198,19 @@ static rbe_status vocabulary_back(rbe__head_job *job, const char *name)
     return RBE_OK;
 }
 
-static rbe__norm_call last_norm(const rbe_gradients *gradients, const rbe__stack *stack, const float *hidden)
-{
-    return (rbe__norm_call){.kind = stack->norm_kind,
-                            .norm = &stack->norm,
-                            .epsilon = stack->norm_epsilon,
-                            .cols = stack->width,
-                            .n_rows = gradients->n,
-                            .x = hidden,
-                            .name = "norm",
-                            .layer = stack->n_layers};
-}
-
 static rbe_status head_back(rbe__head_job *job, const float *hidden, float *d_hidden)
 {
     rbe_gradients *gradients = job->gradients;
     const rbe__stack *stack = gradients->stack;
-    const rbe__norm_call norm = last_norm(gradients, stack, hidden);
     const rbe__tensor *weight = stack->lm_head.weight;
     char name[RBE_GRADIENT_NAME_BYTES];
+    if (!weight) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "the model has no head of words");
+    }
     snprintf(name, sizeof name, "%.*s", (int)weight->name_bytes, weight->name);
     job->own = &gradients->head.own;
     job->wants_gradient = d_hidden != NULL;
-    rbe__norm_forward(gradients, &norm, gradients->feed_forward.normed);
+    RBE_TRY(rbe__head_input(gradients, hidden, gradients->feed_forward.normed));
     RBE_TRY(vocabulary_back(job, name));
     if (!d_hidden) {
         return RBE_OK;
@@ -229,7 +223,7 @@ static rbe_status head_back(rbe__head_job *job, const float *hidden, float *d_hi
                                                               .n_rows = 1,
                                                               .d = gradients->second_vector}));
     }
-    return rbe__norm_backward(gradients, &norm, gradients->d_normed, 0, d_hidden);
+    return rbe__head_input_backward(gradients, hidden, d_hidden);
 }
 
 /* ---- calls ---------------------------------------------------------------------------------------------------------------- */
@@ -263,6 +257,9 @@ static rbe_status check_source(const rbe__stack *own, const rbe__stack *source)
         return rbe_fail(RBE_ERROR_ARGUMENT, "the source's vocabulary has %u tokens, the model's %u", source->n_vocabulary,
                         own->n_vocabulary);
     }
+    if (!source->lm_head.weight || source->word_head.dense.weight || source->word_head.norm.weight) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "the source has no head of words, or one that fills in words");
+    }
     return source->lm_head.weight->kind == RBE_KIND_F32
                ? RBE_OK
                : rbe_fail(RBE_ERROR_UNSUPPORTED, "the source's lm_head is not fp32; pack it with --bits 32");
@@ -274,8 +271,7 @@ static rbe_status toward(rbe__head_job *job, const float *hidden, const rbe__sta
     float *normed = NULL;
     RBE_TRY(check_source(gradients->stack, source));
     RBE_TRY(prepare_source(gradients, source, &normed));
-    const rbe__norm_call norm = last_norm(gradients, source, source_hidden);
-    rbe__norm_forward(gradients, &norm, normed);
+    rbe__last_norm_forward(gradients, source, source_hidden, normed);
     job->source = &gradients->head.source;
     RBE_TRY(head_back(job, hidden, d_hidden));
     const size_t n_blocks = rbe__logit_blocks(gradients->stack->n_vocabulary);
