@@ -81,8 +81,8 @@ RBE_API rbe_status rbe_gradients_head_toward(rbe_gradients *gradients, const flo
 
 /* d_hidden, the gradient behind the last norm, becomes that before it, behind the last layer, where hidden: float[n_tokens][width] is; the same where
  * the model has no last norm. For what is made of hidden states without a head of words, such as a vector for a text. `show` may be NULL. */
-RBE_API rbe_status rbe_gradients_norm(rbe_gradients *gradients, const float *hidden, size_t n_tokens, uint32_t window_tokens, float *d_hidden,
-                                      rbe_gradient_callback show, void *user);
+RBE_API rbe_status rbe_gradients_norm(rbe_gradients *gradients, const float *hidden, size_t n_tokens, uint32_t window_tokens,
+                                      float *d_hidden, rbe_gradient_callback show, void *user);
 
 /* hidden: float[n_tokens][width] before the layer. d_hidden: the gradient behind the layer, replaced by that before it. `show` may be NULL. */
 RBE_API rbe_status rbe_gradients_layer(rbe_gradients *gradients, uint32_t layer, const float *hidden, size_t n_tokens,

@@ -97,9 +97,7 @@ static void backward_piece(void *context, uint32_t item, uint32_t thread)
     const uint32_t n = piece_of(job, item, &first);
     const float *v = (job->gate ? job->gate : job->up) + first;
     float slopes[PIECE], active[PIECE], *d = job->d + first;
-    (job->kind == RBE_ACTIVATION_GELU   ? normal_slopes
-     : job->kind == RBE_ACTIVATION_RELU ? steps
-                                        : sigmoid_slopes)(job, v, n, slopes);
+    (job->kind == RBE_ACTIVATION_GELU ? normal_slopes : job->kind == RBE_ACTIVATION_RELU ? steps : sigmoid_slopes)(job, v, n, slopes);
     if (!job->gate) {
         job->kernels->multiply(d, slopes, n);
         return;

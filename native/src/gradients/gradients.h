@@ -45,7 +45,8 @@ typedef struct rbe__head_memory {
     uint32_t most_logits; /* that `logits` has room for; a test may take less */
     rbe__prediction own;
     struct rbe__token_draw *draws; /* [n] */
-    float *states, *inner, *active; /* [n][width] within a head that fills in words: behind the last norm, the matrix, the function; else NULL */
+    float *states, *inner,
+        *active; /* [n][width] within a head that fills in words: behind the last norm, the matrix, the function; else NULL */
 
     /* Taken when a source is first given. */
     rbe__arena source_arena;
