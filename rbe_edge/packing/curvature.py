@@ -15,14 +15,18 @@ in some models.
 Feedback encodes by H. What is left of a row's errors counts with the diagonal D of H = L D L^T, in the rotated basis,
 damped. So a relative squared error of 1 in a matrix costs tr D / (2 window) nats per token.
 
+That is of predictions, with windows of one length; loss.py has what the same is for other losses, and encoder_loss.py
+that of encoders, whose windows are texts.
+
 Time: a forward and a backward pass over the text, and for each matrix n_tokens cols^2 / 2 and cols^3 / 2. Memory: the
 matrices H of one layer; hidden states and factors lie on disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +40,7 @@ from rbe_edge.packing.calibration import add_moment, feedback_factor, rotate_mom
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.kept import Keeping
+from rbe_edge.packing.loss import Loss, WordLoss
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.plan import TensorPlan
 
@@ -68,8 +73,9 @@ class Curvature:
         threads: int | None = None,
         forecast: Forecast | None = None,
         keeping: Keeping | None = None,
+        loss_of: Callable[[Model], Loss] = lambda _: WordLoss(),
     ) -> None:
-        """tensors: those that may be coded. windows: those shorter than the first one are left out. Runs the model,
+        """tensors: those that may be coded. windows: of which the loss takes those that it can use. Runs the model,
         forward and backward, from where an interrupted run stopped."""
         self.sensitivities: dict[str, float] = {}
         self.energies: dict[str, list[float]] = {}
@@ -80,15 +86,16 @@ class Curvature:
         self._threads = threads
         self._forecast = forecast or Forecast(None, schedule.RATES)
         factor_bytes = sum(2 * tensor.cols**2 for tensor in tensors)
-        self._factors = ArrayStore(copy.path.parent, keeping, SETTINGS, factor_bytes)
         with Model.open(copy.path, verify=False) as model:
-            self._windows = [window for window in windows if len(window) == len(windows[0])]
+            self._loss = loss_of(model)
+            self._factors = ArrayStore(copy.path.parent, keeping, f"{SETTINGS} {self._loss.name}", factor_bytes)
+            self._windows = self._loss.windows(windows)
             layers = range(model.info.layers, -2, -1)  # the head, the layers, the embedding
             if not all([self._restore(layer) for layer in layers]):
                 self.sensitivities.clear()  # what was there may be gone by the time when it is asked for
                 self.energies.clear()
                 self._factored.clear()
-                with _Passes(model, self._windows, copy, self._threads, self._forecast, keeping) as passes:
+                with _Passes(model, self._windows, copy, self._threads, self._forecast, keeping, self._loss) as passes:
                     for layer in layers:
                         if not self._restore(layer):
                             self._look(passes, layer)
@@ -147,7 +154,7 @@ class Curvature:
             factor = feedback_factor(total, block, self._seed_of(tensor), DAMPING, self._threads)
         self._factors.put_factor(name, factor)
         left = 1.0 / np.diag(factor)[: tensor.cols].astype(np.float64) ** 2
-        return float(left.sum()) / (2 * len(self._windows[0]))
+        return float(left.sum()) / (2 * self._loss.units(self._windows))
 
     def _look_up(self, passes: _Passes) -> None:
         """The embedding: what its errors cost where tokens are looked up, and where it serves as lm_head."""
@@ -157,7 +164,8 @@ class Curvature:
             return
         scale = passes.model.metadata.get("embedding.scale", 1.0)
         assert isinstance(scale, int | float)
-        d_hidden = passes.behind(-1).reshape(len(self._windows), len(self._windows[0]), -1)
+        d_rows = self._loss.by_looked_up(self._windows, passes.behind(-1))
+        d_hidden = np.split(d_rows, np.cumsum([len(window) for window in self._windows])[:-1])
         sizes = float(scale) * _row_sizes(tensor)
         looked_up = np.zeros((tensor.cols, tensor.cols), np.float32)
         energies = np.zeros(bands.count(tensor.rows))
@@ -185,7 +193,7 @@ class Curvature:
         rotate_moment(part, trellis.rotation_block(cols), self._seed_of(tensor))
         u = self._factors.get_factor(tensor.name)[:cols, :cols].astype(np.float64)
         left = np.einsum("ij,ij->i", u @ part.astype(np.float64), u) / np.diag(u) ** 2
-        return float(left.sum()) / (2 * len(self._windows[0]))
+        return float(left.sum()) / (2 * self._loss.units(self._windows))
 
 
 class _Passes:
@@ -200,17 +208,20 @@ class _Passes:
         threads: int | None,
         forecast: Forecast,
         keeping: Keeping | None,
+        loss: Loss,
     ) -> None:
         self.model = model
         self._windows = windows
-        self._size = len(windows[0])
+        self._loss = loss
+        self._n_tokens = sum(map(len, windows))
         self._weights = copy.weights
         self._threads = threads or 0
         self._forecast = forecast
-        n_bytes = 4 * self._size * len(windows) * model.info.width * (model.info.layers + 2)
-        self._store = ArrayStore(copy.path.parent, keeping, f"{SETTINGS} passing", n_bytes)
-        tokens = max(_CALL_TOKENS, self._size)
-        self.gradients = model.gradients(tokens=tokens, context=self._size, threads=self._threads)
+        n_bytes = 4 * self._n_tokens * model.info.width * (model.info.layers + 2)
+        self._store = ArrayStore(copy.path.parent, keeping, f"{SETTINGS} {loss.name} passing", n_bytes)
+        self._longest = max(map(len, windows))
+        tokens = max(_CALL_TOKENS, self._longest)
+        self.gradients = model.gradients(tokens=tokens, context=self._longest, threads=self._threads)
 
     def __enter__(self) -> _Passes:
         return self
@@ -225,11 +236,11 @@ class _Passes:
 
     def _found(self, what: str) -> FloatArray | None:
         found = self._store.find(what)
-        return None if found is None else found.reshape(self._size * len(self._windows), -1).copy()
+        return None if found is None else found.reshape(self._n_tokens, -1).copy()
 
     def _states(self, layer: int) -> FloatArray:
         """Before a layer, or behind the last one; those before it are kept too."""
-        first, size = layer, self._size
+        first, size = layer, self._longest
         while (states := self._found(f"states {first}")) is None and first > 0:
             first -= 1
         with self.model.session(context=size, threads=self._threads, pass_tokens=size, kv="f32") as session:
@@ -239,9 +250,11 @@ class _Passes:
             for number in range(first, layer):
                 units = schedule.pass_units(self._weights, number, number + 1, len(states))
                 with self._forecast.doing("passing", "reading the text", units) as report:
-                    for start in range(0, len(states), size):
-                        session.run_layers(number, 1, states[start : start + size])
-                        report(start + size, len(states))
+                    start = 0
+                    for window in self._windows:
+                        session.run_layers(number, 1, states[start : start + len(window)])
+                        start += len(window)
+                        report(start, len(states))
                 self._store.put(f"states {number + 1}", states)
         return states
 
@@ -250,21 +263,28 @@ class _Passes:
         found = self._found(f"gradient {layer + 1}")
         return self.go_back(layer + 1) if found is None else found
 
+    def _calls(self) -> Iterator[tuple[slice, int]]:
+        """Rows of some windows of one length, and that length."""
+        start = 0
+        for length, group in groupby(map(len, self._windows)):
+            end = start + length * len(list(group))
+            step = max(_CALL_TOKENS // length, 1) * length
+            yield from ((slice(first, min(first + step, end)), length) for first in range(start, end, step))
+            start = end
+
     def go_back(self, layer: int, show: Callable[[Gradient], None] | None = None) -> FloatArray:
         """The gradient by the hidden states before a layer; of the number of layers, of the head. show: sees what is
         on the way."""
         states, of_head = self._states(layer), layer == self.model.info.layers
         d_hidden: FloatArray = np.zeros(states.shape, np.float32) if of_head else self.behind(layer)
-        n, per_call = len(states), max(_CALL_TOKENS // self._size, 1) * self._size
+        n = len(states)
         units = schedule.back_units(self._weights, layer, n)
         with self._forecast.doing("passing", "measuring what counts", units) as report:
-            for start in range(0, n, per_call):
-                part = slice(start, min(start + per_call, n))
+            for part, window in self._calls():
                 if of_head:
-                    found = self.gradients.head(states[part], window=self._size, seed=start, show=show)
-                    d_hidden[part] = found.d_hidden
+                    d_hidden[part] = self._loss.gradient(self.gradients, states[part], window, part.start, show)
                 else:
-                    self.gradients.layer(layer, states[part], d_hidden[part], show, window=self._size)
+                    self.gradients.layer(layer, states[part], d_hidden[part], show, window=window)
                 report(part.stop, n)
         self._store.put(f"gradient {layer}", d_hidden)
         return d_hidden
@@ -292,6 +312,8 @@ class _Statistics:
         total = self.sums.setdefault(name, np.zeros((gradient.cols, gradient.cols), np.float32))
         if name in bands.ROLES:
             self._add_in_bands(weighed, total)
+        elif len(gradient.x) == 1:  # of one text, which the library has not shown
+            total += np.sum(weighed.d**2) * (gradient.x.T @ gradient.x)
         else:
             self._gradients.add_curvature(weighed, total)
 
