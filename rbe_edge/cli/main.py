@@ -22,8 +22,8 @@ from rbe_edge.interrupts import was_pressed
 
 #: In the order of the help; `name` is added by cli/name_command.py.
 COMMANDS = (
-    "pack", "inspect", "fit", "run", "chat", "eval", "compare", "bench", "tune", "build", "deploy", "report", "serve",
-    "list", "show", "cp", "rm", "pull", "doctor", "self", "completion", "help",
+    "pack", "inspect", "fit", "run", "chat", "embed", "index", "search", "fill", "eval", "compare", "bench", "tune",
+    "build", "deploy", "report", "serve", "list", "show", "cp", "rm", "pull", "doctor", "self", "completion", "help",
 )  # fmt: skip
 
 _OF_ALL = ("completion", "help")  # commands that know all others
