@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+from rbe_edge._encoder_structures import *  # noqa: F403 - part of the binding
+from rbe_edge._encoder_structures import encoder_prototypes
 from rbe_edge._gradient_structures import *  # noqa: F403 - part of the binding
 from rbe_edge._gradient_structures import CurvatureRows, GradientCallback, GradientsHandle, GradientsOptions
 from rbe_edge._power_structures import *  # noqa: F403 - part of the binding
@@ -109,6 +111,12 @@ PLANES_EMBEDDING = 2
 PLANES_LM_HEAD = 3
 PLANES_KINDS = 4
 
+POOLING_NONE = 0
+POOLING_CLS = 1
+POOLING_MEAN = 2
+POOLING_LAST = 3
+POOLING_MAX = 4
+
 FINISH_NONE = 0
 FINISH_END = 1
 FINISH_STOP = 2
@@ -170,6 +178,7 @@ _OUT = ctypes.POINTER
 # Every function of the headers: its result and its arguments. A result of _STATUS goes through check().
 _STATUS = ctypes.c_int
 PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
+    **encoder_prototypes,
     "rbe_status_text": (ctypes.c_char_p, [_STATUS]),
     "rbe_last_error": (ctypes.c_char_p, []),
     "rbe_version": (ctypes.c_char_p, []),

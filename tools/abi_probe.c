@@ -6,6 +6,7 @@
 #include "rbe/chat.h"
 #include "rbe/codec.h"
 #include "rbe/effort.h"
+#include "rbe/encoder.h"
 #include "rbe/faults.h"
 #include "rbe/fit.h"
 #include "rbe/governor.h"
@@ -20,6 +21,7 @@
 #define FIELD(name, field) printf("field %s %s %zu %zu\n", #name, #field, offsetof(name, field), sizeof(((name *)NULL)->field))
 #define CONSTANT(name) printf("constant %s %" PRIu64 "\n", #name, (uint64_t)(name))
 
+#include "abi_probe_encoder.h"
 #include "abi_probe_gradients.h"
 #include "abi_probe_power.h"
 
@@ -364,5 +366,6 @@ int main(void)
     policy_structures();
     power_constants();
     gradients_declarations();
+    encoder_declarations();
     return 0;
 }

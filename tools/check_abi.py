@@ -28,6 +28,7 @@ HEADERS = [
         "chat",
         "codec",
         "effort",
+        "encoder",
         "faults",
         "fit",
         "governor",

@@ -22,6 +22,7 @@ from rbe_edge.format.modes import ModeTable
 from rbe_edge.interrupts import aside
 from rbe_edge.runtime import tokenizer
 from rbe_edge.runtime.effort import Effort, read_bytes
+from rbe_edge.runtime.encoder_info import EncoderInfo, read_encoder_info
 from rbe_edge.runtime.memory import ModelMemory, cache_roles, read_memory
 from rbe_edge.runtime.model_info import ModelInfo, TensorInfo, read_info, read_metadata, read_tensors
 from rbe_edge.runtime.options import CachePolicy, require
@@ -170,6 +171,11 @@ class EngineModel:
     def metadata(self) -> Mapping[str, MetadataValue]:
         """Hyper-parameters, chat template and provenance by their keys (docs/format.md, section 3)."""
         return read_metadata(self.handle)
+
+    @cached_property
+    def encoder_info(self) -> EncoderInfo:
+        """What it gives for a text, where it encodes texts; of any model. Raises ModelError for damaged prompts."""
+        return read_encoder_info(self.handle, self.metadata)
 
     @cached_property
     def tensors(self) -> Mapping[str, TensorInfo]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rbe_edge.runtime.demo import demo_path as demo_path
@@ -12,10 +12,16 @@ from rbe_edge.runtime.options import ChatOptions, KvType, SessionOptions
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    import numpy as np
+    import numpy.typing as npt
     from typing_extensions import Unpack  # part of typing from Python 3.11 on
 
+    from rbe_edge.progress import Report
     from rbe_edge.runtime.batch import Batch
     from rbe_edge.runtime.conversation import Reply
+    from rbe_edge.runtime.encoder import Encoder
+    from rbe_edge.runtime.encoder_info import Pooling
+    from rbe_edge.runtime.encoder_texts import Text
     from rbe_edge.runtime.gradients import Gradients
     from rbe_edge.runtime.session import Session
 
@@ -71,6 +77,76 @@ class Model(EngineModel):
         from rbe_edge.runtime.gradients import Gradients
 
         return Gradients(self, tokens, context, threads, gains)
+
+    def encoder(
+        self,
+        *,
+        threads: int = 0,
+        pass_tokens: int = 0,
+        planes: int = 0,
+        pooling: Pooling | None = None,
+        profile: bool = False,
+    ) -> Encoder:
+        """Memory to run texts through the model, many at once, without writing any. threads: 1 to 64 (0: one per fast
+        core). pass_tokens: tokens at once, 1 to 512 (0: the default). planes: read of each tensor (0: all). pooling: in
+        place of the file's. profile: measure where the time goes. Raises OptionError for what is out of range."""
+        from rbe_edge.runtime.encoder import Encoder, EncoderOptions
+
+        return Encoder(self, EncoderOptions(threads, pass_tokens, planes, pooling, profile))
+
+    def embed(
+        self,
+        texts: Iterable[Text],
+        *,
+        pooling: Pooling | None = None,
+        normalize: bool = True,
+        prompt: str | None = None,
+        cut: bool = False,
+        progress: Report | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """One vector for each text, float32 [n][numbers]; their products are cosines. texts: str, or what an Encoder
+        takes. pooling: in place of the file's. normalize: scale each to length 1. prompt: the name of the file's prompt
+        that stands before each text (encoder_info.prompts); None: the file's default. cut: what is too long loses its
+        end. progress counts tokens. Raises OptionError for a model without pooling and for an unknown prompt,
+        ContextFull for a text that is too long, with its number (the first is 1), Cancelled.
+
+        cosines = model.embed(["a cat", "a dog"]) @ model.embed(["a kitten"]).T
+        """
+        from rbe_edge.runtime.encoder_tasks import embed
+
+        return embed(self, texts, pooling=pooling, normalize=normalize, prompt=prompt, cut=cut, progress=progress)
+
+    def encode(
+        self,
+        sentences: str | Sequence[str],
+        batch_size: int = 32,
+        normalize_embeddings: bool = False,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        show_progress_bar: bool | None = None,
+        convert_to_numpy: bool = True,
+    ) -> npt.NDArray[np.float32]:
+        """embed() under the names of sentence-transformers: of one text a vector [numbers], of a list [n][numbers];
+        what is too long loses its end. batch_size and show_progress_bar change nothing. Raises OptionError."""
+        from rbe_edge.runtime.encoder_tasks import encode
+        from rbe_edge.runtime.options import require
+
+        require(convert_to_numpy, "results are NumPy arrays; leave out convert_to_numpy=False")
+        return encode(self, sentences, normalize=normalize_embeddings, prompt_name=prompt_name, prompt=prompt)
+
+    def fill(self, text: str, top: int = 5) -> list[list[tuple[str, float]]]:
+        """For each gap of a text, written as the model writes it ([MASK] or <mask>), the `top` likeliest words with
+        their probabilities. Raises OptionError for a text without a gap, and for a model without a head of words."""
+        from rbe_edge.runtime.encoder_tasks import fill
+
+        return fill(self, text, top)
+
+    def rank(self, query: str, documents: Sequence[str], *, cut: bool = True) -> list[tuple[int, float]]:
+        """Documents by how well they answer a query, the best first, each by its index with the score of a cross
+        encoder. cut: a pair that is too long loses its end. Raises OptionError for a model of another kind."""
+        from rbe_edge.runtime.encoder_tasks import rank
+
+        return rank(self, query, documents, cut)
 
     def count_tokens(self, text: str | Iterable[Mapping[str, str]]) -> int:
         """Tokens of a text as a prompt, or of a conversation: dictionaries of `role` and `content`, with all that the

@@ -18,12 +18,10 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     attention->shape = shape->attention;
     const uint32_t head_dim = attention->shape.head_dim;
     const uint32_t q_rows = attention->shape.n_heads * head_dim, kv_rows = attention->shape.n_kv_heads * head_dim;
-    char name[64];
-#define NAME(part) (snprintf(name, sizeof name, "layers.%u.attention." part, index), name)
-    block->norm = rbe__bind_norm(binder, NAME("norm"), shape->width);
-    if (shape->sandwich_norms) {
-        block->post_norm = rbe__bind_norm(binder, NAME("post_norm"), shape->width);
-    }
+    char place[64], name[96];
+    snprintf(place, sizeof place, "layers.%u.attention", index);
+    rbe__bind_block_norms(binder, place, shape, shape->attention.both, block);
+#define NAME(part) (snprintf(name, sizeof name, "%s." part, place), name)
     attention->q_norm = rbe__bind_vector(binder, NAME("q_norm"), head_dim, 1);
     attention->k_norm = rbe__bind_vector(binder, NAME("k_norm"), head_dim, 1);
     attention->q = rbe__bind_projection(binder, NAME("q"), q_rows, shape->width, 0);
@@ -110,13 +108,19 @@ static void finish_keys(void *context, uint32_t n, uint32_t thread)
                   call->scratch->v + n * kv_width);
 }
 
+/* 1: keys and values are computed and stored; 0: they stand already. */
+static int appends(const rbe__pass *pass, const rbe__block *block)
+{
+    return !block->shares_state && !pass->filled_positions;
+}
+
 static void finish_heads(void *context, uint32_t n, uint32_t thread)
 {
     const heads_call *call = context;
     const rbe__attention_block *attention = &call->block->as.attention;
     float *q = call->scratch->q + (size_t)n * attention->shape.n_heads * attention->shape.head_dim;
     turn_heads(call, n, attention->q_norm, q, attention->shape.n_heads);
-    if (!call->block->shares_state) {
+    if (appends(call->pass, call->block)) {
         finish_keys(context, n, thread);
     }
 }
@@ -137,6 +141,12 @@ static rbe_status fill(rbe__pass *pass, const rbe__block *block)
     return RBE_OK;
 }
 
+/* Of the text that the run is of. */
+static uint32_t positions_of(const rbe__pass *pass, const rbe__run *run)
+{
+    return pass->filled_positions ? pass->filled_positions : run->first_position + run->n_tokens;
+}
+
 static void attend(rbe__pass *pass, const rbe__block *block, const attention_scratch *scratch)
 {
     const rbe__attention_shape *shape = &block->as.attention.shape;
@@ -147,6 +157,7 @@ static void attend(rbe__pass *pass, const rbe__block *block, const attention_scr
         scratch->attentions[r] = (rbe__attention){.cache = &run->state->blocks[block->state].kv,
                                                   .n_heads = shape->n_heads,
                                                   .window = shape->window,
+                                                  .n_positions = shape->both ? positions_of(pass, run) : 0,
                                                   .scale = shape->scale,
                                                   .softcap = shape->softcap,
                                                   .q = scratch->q + first * q_width,
@@ -170,7 +181,7 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
     const rbe__linear_job qkv[] = {
         {&attention->q, scratch.q, q_width, 0}, {&attention->k, scratch.k, kv_width, 0}, {&attention->v, scratch.v, kv_width, 0}};
     const float *x;
-    rbe__block_project(pass, block, qkv, block->shares_state ? 1 : 3, &x);
+    rbe__block_project(pass, block, qkv, appends(pass, block) ? 3 : 1, &x);
     rbe__profile_lap(profile, block->first_operation + OPERATION_QKV);
     RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_QKV, x, block->width));
 

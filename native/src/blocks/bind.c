@@ -33,12 +33,27 @@ const float *rbe__bind_vector(rbe__binder *binder, const char *name, uint32_t n,
     return tensor ? (const float *)(const void *)tensor->data : NULL;
 }
 
-rbe__norm rbe__bind_norm(rbe__binder *binder, const char *name, uint32_t width)
+rbe__norm rbe__bind_norm(rbe__binder *binder, const char *name, uint32_t width, int optional)
 {
     char bias[64];
     snprintf(bias, sizeof bias, "%s.bias", name);
-    rbe__norm norm = {rbe__bind_vector(binder, name, width, 0), rbe__bind_vector(binder, bias, width, 1)};
+    rbe__norm norm = {rbe__bind_vector(binder, name, width, optional), rbe__bind_vector(binder, bias, width, 1)};
     return norm;
+}
+
+void rbe__bind_block_norms(rbe__binder *binder, const char *place, const rbe__layer_shape *shape, int optional, rbe__block *block)
+{
+    char name[64];
+#define NAME(part) (snprintf(name, sizeof name, "%s." part, place), name)
+    if (shape->norm_place == RBE_NORM_POST) {
+        block->stream_norm = rbe__bind_norm(binder, NAME("stream_norm"), shape->width, 0);
+        return;
+    }
+    block->norm = rbe__bind_norm(binder, NAME("norm"), shape->width, optional);
+    if (shape->norm_place == RBE_NORM_SANDWICH) {
+        block->post_norm = rbe__bind_norm(binder, NAME("post_norm"), shape->width, 0);
+    }
+#undef NAME
 }
 
 rbe__projection rbe__bind_projection(rbe__binder *binder, const char *name, uint32_t rows, uint32_t cols, int optional)
@@ -68,17 +83,17 @@ void rbe__bind_shared_rotation(rbe__binder *binder, const rbe__projection *const
 
 void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape *shape, rbe__stack *stack)
 {
-    static const rbe__block_kind *const decoder[] = {&rbe__attention_kind, &rbe__feed_forward_kind};
+    static const rbe__block_kind *const kinds[] = {&rbe__attention_kind, &rbe__feed_forward_kind};
     rbe__layer *layer = &stack->layers[index];
-    for (uint32_t i = 0; i < sizeof decoder / sizeof decoder[0]; i++) {
+    for (uint32_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         rbe__block *block = &layer->blocks[layer->n_blocks++];
         *block = (rbe__block){
-            .kind = decoder[i], .width = shape->width, .norm_kind = shape->norm_kind, .norm_epsilon = shape->norm_epsilon};
+            .kind = kinds[i], .width = shape->width, .norm_kind = shape->norm_kind, .norm_epsilon = shape->norm_epsilon};
         block->first_operation = RBE_OPERATION_BLOCKS;
         for (const rbe__block_kind *const *kind = rbe__block_kinds; *kind != block->kind; kind++) {
             block->first_operation += (*kind)->n_operations;
         }
-        if (block->kind->take_state) {
+        if (block->kind->take_state && !(stack->both && stack->n_states)) {
             block->state = stack->n_states++;
         }
         block->kind->bind(binder, index, shape, block);

@@ -18,13 +18,16 @@ const rbe__tensor *rbe__bind_tensor(rbe__binder *binder, const char *name, uint3
 const float *rbe__bind_vector(rbe__binder *binder, const char *name, uint32_t n, int optional);
 
 /* "name" and "name.bias", which may be absent. */
-rbe__norm rbe__bind_norm(rbe__binder *binder, const char *name, uint32_t width);
+rbe__norm rbe__bind_norm(rbe__binder *binder, const char *name, uint32_t width, int optional);
 rbe__projection rbe__bind_projection(rbe__binder *binder, const char *name, uint32_t rows, uint32_t cols, int optional);
+
+/* The norms of a block whose tensors begin with `place`; optional: the one before it may be absent. */
+void rbe__bind_block_norms(rbe__binder *binder, const char *place, const rbe__layer_shape *shape, int optional, rbe__block *block);
 
 /* Tensors that read one activation are rotated alike, so that it is rotated once. */
 void rbe__bind_shared_rotation(rbe__binder *binder, const rbe__projection *const *projections, int n);
 
-/* The blocks of layer `index` of a stack: those of a decoder, attention and feed-forward. */
+/* The blocks of layer `index` of a stack: attention and feed-forward. */
 void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape *shape, rbe__stack *stack);
 
 #endif

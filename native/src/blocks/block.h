@@ -12,11 +12,12 @@ typedef struct rbe__block_kind rbe__block_kind;
 typedef struct rbe__binder rbe__binder;
 typedef struct rbe__pass rbe__pass;
 
-/* Heads of a block that attends. window: tokens seen, the current one counted; 0: all. */
+/* Heads of a block that attends. window: tokens seen, the current one counted, on both sides so many where `both`; 0: all. */
 typedef struct rbe__attention_shape {
     uint32_t n_heads, n_kv_heads, head_dim;
     uint32_t window, rope_table;
     float scale, softcap; /* softcap 0: off */
+    int both;             /* 1: tokens see those behind them too */
 } rbe__attention_shape;
 
 typedef struct rbe__feed_forward_shape {
@@ -25,12 +26,15 @@ typedef struct rbe__feed_forward_shape {
     int gated;
 } rbe__feed_forward_shape;
 
+/* Where a block is normed: before it, before it and before the sum, or behind the sum. */
+typedef enum rbe__norm_place { RBE_NORM_PRE, RBE_NORM_SANDWICH, RBE_NORM_POST } rbe__norm_place;
+
 /* What the hyper-parameters say of one layer (docs/format.md, "Metadata keys"). */
 typedef struct rbe__layer_shape {
     uint32_t width;
     rbe__norm_kind norm_kind;
     float norm_epsilon;
-    int sandwich_norms;
+    rbe__norm_place norm_place;
     rbe__attention_shape attention;
     rbe__feed_forward_shape feed_forward;
 } rbe__layer_shape;
@@ -57,7 +61,7 @@ struct rbe__block {
     float norm_epsilon;
     rbe__norm norm, post_norm, stream_norm;
     rbe__block_input reads;
-    uint32_t state; /* which state of a sequence it uses, below n_states: its own, or one that an earlier block keeps */
+    uint32_t state; /* which state of a sequence it uses, below n_states: its own, one that an earlier block keeps, or of an encoder the only one */
     int shares_state; /* 1: an earlier block's, which it reads and does not append to */
     uint32_t first_operation; /* of its kind, in a profile */
     union {
@@ -134,12 +138,39 @@ extern const rbe__block_kind rbe__attention_kind, rbe__feed_forward_kind;
 /* The name of an operation of a profile; NULL past the last. */
 const char *rbe__operation_name(uint32_t operation);
 
+/* What stands before the head of an encoder that was taught to fill in words: h -> norm(activation(dense(h))). */
+typedef struct rbe__word_head {
+    rbe__projection dense;      /* weight NULL: none, and no activation */
+    rbe__activation activation;
+    rbe__norm norm;             /* weight NULL: none */
+} rbe__word_head;
+
+/* norm(activation(W x + b)) */
+typedef struct rbe__pooled_layer {
+    rbe__projection projection;
+    rbe__activation activation;
+    rbe__norm norm; /* weight NULL: none */
+} rbe__pooled_layer;
+
+#define RBE_MOST_POOLED_LAYERS 8u
+
+/* What is made of the hidden states of a text: one vector of them, and dense layers. */
+typedef struct rbe__pooled {
+    uint32_t pooling; /* rbe_pooling */
+    rbe__pooled_layer layers[RBE_MOST_POOLED_LAYERS];
+    uint32_t n_layers;
+    int normalize; /* 1: at the end it is scaled to length 1 */
+} rbe__pooled;
+
 /* The layers and what stands before and behind them. */
 typedef struct rbe__stack {
     const rbe_kernels *kernels;
     uint32_t width, n_vocabulary;
     const rbe__tensor *embedding, *positions; /* positions NULL unless learned */
+    const rbe__tensor *segments; /* NULL: none */
     float embedding_scale;
+    rbe__norm embedding_norm; /* of the sum of these; weight NULL: none */
+    int both; /* 1: an encoder: tokens see those behind them. Its layers share one state, of a whole text, one after the other */
     uint32_t n_rope_tables, rope_pairs;
     const float *rope_frequencies; /* [n_rope_tables][rope_pairs]; NULL unless rotary */
     const float *rope_long_frequencies; /* the same for contexts longer than rope_long_from, or NULL */
@@ -150,8 +181,10 @@ typedef struct rbe__stack {
     uint32_t first_layer, end_layer; /* those that are bound */
     rbe__norm_kind norm_kind;
     float norm_epsilon;
-    rbe__norm norm;
-    rbe__projection lm_head; /* the embedding where tied */
+    rbe__norm norm; /* weight NULL: none */
+    rbe__word_head word_head; /* before lm_head */
+    rbe__projection lm_head; /* the embedding where tied; weight NULL: there is no head of words */
+    rbe__pooled pooled;
     float logit_softcap; /* 0: off */
     int has_rows_only; /* some projection is of a kind of rbe__tensor_by_row */
     const rbe__residency *residency;

@@ -14,12 +14,10 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     rbe__feed_forward_block *feed_forward = &block->as.feed_forward;
     feed_forward->shape = shape->feed_forward;
     const uint32_t inner = feed_forward->shape.width;
-    char name[64];
-#define NAME(part) (snprintf(name, sizeof name, "layers.%u.feed_forward." part, index), name)
-    block->norm = rbe__bind_norm(binder, NAME("norm"), shape->width);
-    if (shape->sandwich_norms) {
-        block->post_norm = rbe__bind_norm(binder, NAME("post_norm"), shape->width);
-    }
+    char place[64], name[96];
+    snprintf(place, sizeof place, "layers.%u.feed_forward", index);
+    rbe__bind_block_norms(binder, place, shape, 0, block);
+#define NAME(part) (snprintf(name, sizeof name, "%s." part, place), name)
     if (feed_forward->shape.gated) {
         feed_forward->gate = rbe__bind_projection(binder, NAME("gate"), inner, shape->width, 0);
     }

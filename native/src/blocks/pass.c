@@ -40,6 +40,10 @@ static needs needs_of(const rbe__pass *pass)
 {
     const rbe__stack *stack = pass->stack;
     needs most = {.widest = stack->width, .head_dim = 1};
+    for (uint32_t i = 0; i < stack->pooled.n_layers; i++) {
+        const uint32_t cols = stack->pooled.layers[i].projection.weight->cols;
+        most.widest = cols > most.widest ? cols : most.widest;
+    }
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
         for (uint32_t b = 0; b < stack->layers[i].n_blocks; b++) {
             const rbe__block *block = &stack->layers[i].blocks[b];
@@ -158,13 +162,18 @@ void rbe__pass_begin(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs)
     rbe__profile_start(pass->workspace.profile);
 }
 
-void rbe__pass_embed(rbe__pass *pass, const uint32_t *tokens)
+void rbe__pass_embed(rbe__pass *pass, const uint32_t *tokens, const uint8_t *segments)
 {
     const rbe__stack *stack = pass->stack;
+    const rbe__embedding tables = {stack->embedding, stack->positions, stack->segments, stack->embedding_scale};
     pass->tokens = tokens;
     for (uint32_t n = 0; n < pass->n_tokens; n++) {
-        rbe__embed(stack->kernels, stack->embedding, stack->positions, pass->effort.embedding, tokens[n], pass->rows[n].position,
-                   stack->embedding_scale, pass->branch, pass->hidden + (size_t)n * stack->width);
+        float *hidden = pass->hidden + (size_t)n * stack->width;
+        rbe__embed(stack->kernels, &tables, pass->effort.embedding, tokens[n], pass->rows[n].position, segments ? segments[n] : 0,
+                   pass->branch, hidden);
+        if (stack->embedding_norm.weight) {
+            rbe__normalize(stack->kernels, stack->norm_kind, &stack->embedding_norm, stack->norm_epsilon, hidden, stack->width, 1, hidden);
+        }
         rbe__residency_release(stack->residency);
     }
     rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_EMBED);
@@ -242,15 +251,19 @@ rbe_status rbe__pass_fill(rbe__pass *pass, uint32_t layer)
 void rbe__pass_norm(rbe__pass *pass)
 {
     const rbe__stack *stack = pass->stack;
-    rbe__normalize(stack->kernels, stack->norm_kind, &stack->norm, stack->norm_epsilon, pass->hidden, stack->width, pass->n_tokens,
-                   pass->normed);
+    if (stack->norm.weight) {
+        rbe__normalize(stack->kernels, stack->norm_kind, &stack->norm, stack->norm_epsilon, pass->hidden, stack->width, pass->n_tokens,
+                       pass->normed);
+    } else {
+        memcpy(pass->normed, pass->hidden, (size_t)pass->n_tokens * stack->width * sizeof *pass->normed);
+    }
     rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_OTHER);
 }
 
 rbe_status rbe__pass_run(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs, const uint32_t *tokens)
 {
     rbe__pass_begin(pass, runs, n_runs);
-    rbe__pass_embed(pass, tokens);
+    rbe__pass_embed(pass, tokens, NULL);
     const rbe_status status = rbe__pass_layers(pass, 0, pass->stack->n_layers);
     pass->must_finish = 0;
     RBE_TRY(status);

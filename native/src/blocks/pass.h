@@ -34,6 +34,7 @@ struct rbe__pass {
     const rbe__run *runs; /* of the pass that runs */
     uint32_t n_runs, n_tokens;
     const uint32_t *tokens; /* [n_tokens]; NULL where hidden states were given */
+    uint32_t filled_positions; /* 0, or the one run is of a text of so many positions whose keys and values stand already, and are not stored again */
 
     /* In the owner's arena; rows are workspace.most_tokens. */
     rbe__row *rows;
@@ -74,8 +75,8 @@ rbe_status rbe__pass_set_workers(rbe__pass *pass, uint32_t n_threads, rbe__worke
 /* The rows of the runs, workspace.most_tokens at most in all, in their order. The runs must stay until the pass is over. */
 void rbe__pass_begin(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs);
 
-/* The hidden states before the first layer, of tokens [n_tokens] in the vocabulary. */
-void rbe__pass_embed(rbe__pass *pass, const uint32_t *tokens);
+/* The hidden states before the first layer, of tokens [n_tokens] in the vocabulary. segments [n_tokens], each a row of that table; NULL: all 0. */
+void rbe__pass_embed(rbe__pass *pass, const uint32_t *tokens, const uint8_t *segments);
 
 /* `hidden` through layers first_layer ... end_layer - 1, in place; all bound. RBE_ERROR_CANCELLED between layers, unless it was committed to. */
 rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_layer);
@@ -84,7 +85,7 @@ rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_
  * changed. No attention is computed. */
 rbe_status rbe__pass_fill(rbe__pass *pass, uint32_t layer);
 
-/* The last norm: `hidden` to `normed`. */
+/* The last norm, where there is one: `hidden` to `normed`. */
 void rbe__pass_norm(rbe__pass *pass);
 
 /* All of these: begin, embed, every layer, the last norm. */

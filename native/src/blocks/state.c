@@ -25,24 +25,40 @@ int rbe__state_is_long(const rbe__state *state)
     return state->rope_frequencies != state->stack->rope_frequencies;
 }
 
-void rbe__state_take(rbe__state *state, rbe__arena *arena)
+/* shared: what the first block takes serves all. */
+static void take_blocks(rbe__state *state, rbe__arena *arena, int shared)
 {
     const rbe__stack *stack = state->stack;
+    rbe__block_state taken = {0};
+    uint32_t n_taken = 0;
     state->blocks = rbe__arena_take(arena, stack->n_states, sizeof *state->blocks);
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
         const rbe__layer *layer = &stack->layers[i];
         for (uint32_t b = 0; b < layer->n_blocks; b++) {
             const rbe__block *block = &layer->blocks[b];
-            rbe__block_state taken = {.block = block};
-            if (!block->kind->take_state || block->shares_state) {
+            if (!block->kind->take_state || block->shares_state || block->state < n_taken) {
                 continue;
             }
-            block->kind->take_state(block, arena, state->type, state->context, &taken);
+            if (!shared || n_taken == 0) {
+                block->kind->take_state(block, arena, state->type, state->context, &taken);
+            }
+            n_taken = block->state + 1;
+            taken.block = block;
             if (state->blocks) {
                 state->blocks[block->state] = taken;
             }
         }
     }
+}
+
+void rbe__state_take(rbe__state *state, rbe__arena *arena)
+{
+    take_blocks(state, arena, 0);
+}
+
+void rbe__state_take_one_layer(rbe__state *state, rbe__arena *arena)
+{
+    take_blocks(state, arena, 1);
 }
 
 uint32_t rbe__state_rewind(const rbe__state *state, uint32_t n_held, uint32_t n)

@@ -21,6 +21,9 @@ void rbe__state_clear(rbe__state *state);
 rbe__state rbe__state_of(const rbe__stack *stack, rbe_kv_type type, uint32_t context);
 void rbe__state_take(rbe__state *state, rbe__arena *arena);
 
+/* The same with the memory of one layer, which all layers share: for texts that run through a layer whole before the next one begins. */
+void rbe__state_take_one_layer(rbe__state *state, rbe__arena *arena);
+
 /* 1 where its rotary frequencies are those for long contexts. */
 int rbe__state_is_long(const rbe__state *state);
 

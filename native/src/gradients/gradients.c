@@ -129,6 +129,9 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index)
     }
     const rbe__attention_block *attention = &layer->blocks[0].as.attention;
     const rbe__feed_forward_block *feed_forward = &layer->blocks[1].as.feed_forward;
+    if (feed_forward->shape.activation == RBE_ACTIVATION_RELU) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u has the activation function `relu`, whose gradient is not computed", index);
+    }
     if (!is_dense(&attention->q) || !is_dense(&attention->k) || !is_dense(&attention->v) || !is_dense(&attention->o) ||
         !is_dense(&feed_forward->gate) || !is_dense(&feed_forward->up) || !is_dense(&feed_forward->down)) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u has matrices that are not fp32; pack the model with --bits 32 for gradients",
@@ -139,6 +142,10 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index)
 
 static rbe_status check_model(const rbe__stack *stack)
 {
+    if (stack->both || stack->segments || stack->embedding_norm.weight || stack->word_head.dense.weight || stack->word_head.norm.weight ||
+        !stack->norm.weight || !stack->lm_head.weight) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "the model is an encoder, or has no head of words: its gradients are not computed");
+    }
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
         RBE_TRY(check_layer(&stack->layers[i], i));
     }

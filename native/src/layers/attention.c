@@ -57,8 +57,12 @@ static size_t query_offset(const rbe__attention *attention, const query_tile *ti
 /* The positions that a query of the token sees: from first to below end. */
 static void seen(const rbe__attention *attention, uint32_t token, uint32_t *first, uint32_t *end)
 {
-    *end = attention->first_position + token + 1;
-    *first = attention->window && *end > attention->window ? *end - attention->window : 0;
+    const uint32_t position = attention->first_position + token, window = attention->window;
+    *end = position + 1;
+    *first = window && *end > window ? *end - window : 0;
+    if (attention->n_positions) {
+        *end = window && window < attention->n_positions - position ? position + window : attention->n_positions;
+    }
 }
 
 static void copy_queries(const attend_call *call, const query_tile *tile, float *queries)

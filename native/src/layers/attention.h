@@ -6,11 +6,13 @@
 
 #define RBE_ATTENTION_CHUNK 512u /* positions that one thread does at once for one token */
 
-/* Causal attention of n_tokens consecutive positions, whose keys and values are stored already. */
+/* Attention of n_tokens consecutive positions, whose keys and values are stored already: to themselves and those before them, or in both
+ * directions. */
 typedef struct rbe__attention {
     const rbe__kv_layer *cache;
     uint32_t n_heads;
-    uint32_t window;  /* 0: all */
+    uint32_t window;  /* a token sees so many positions, its own counted; with n_positions so many on both sides. 0: all */
+    uint32_t n_positions; /* of a text whose tokens see in both directions, all of them stored already; 0: they see back alone */
     float scale, softcap;
     const float *q;   /* [n_tokens][n_heads * head_dim] */
     float *out;       /* the same */

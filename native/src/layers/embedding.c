@@ -17,15 +17,20 @@ static void look_up(const rbe_kernels *kernels, const rbe__tensor *table, uint32
     rbe__weight_cache_count(table, 1, generated);
 }
 
-void rbe__embed(const rbe_kernels *kernels, const rbe__tensor *embedding, const rbe__tensor *positions, uint32_t most_planes,
-                uint32_t token, uint32_t position, float scale, float *scratch, float *out)
+void rbe__embed(const rbe_kernels *kernels, const rbe__embedding *tables, uint32_t most_planes, uint32_t token, uint32_t position,
+                uint32_t segment, float *scratch, float *out)
 {
-    look_up(kernels, embedding, most_planes, token, out);
-    for (uint32_t i = 0; scale != 1.0f && i < embedding->cols; i++) {
-        out[i] *= scale;
+    const uint32_t width = tables->tokens->cols;
+    look_up(kernels, tables->tokens, most_planes, token, out);
+    for (uint32_t i = 0; tables->scale != 1.0f && i < width; i++) {
+        out[i] *= tables->scale;
     }
-    if (positions) {
-        look_up(kernels, positions, most_planes, position, scratch);
-        kernels->add(out, scratch, embedding->cols);
+    if (tables->positions) {
+        look_up(kernels, tables->positions, most_planes, position, scratch);
+        kernels->add(out, scratch, width);
+    }
+    if (tables->segments) {
+        look_up(kernels, tables->segments, most_planes, segment, scratch);
+        kernels->add(out, scratch, width);
     }
 }

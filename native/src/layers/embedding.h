@@ -4,9 +4,16 @@
 
 #include "weights/tensor.h"
 
-/* out[width] = scale * row of the embedding, plus the row of `positions` where that is not NULL; most_planes of each (0: all). scratch:
+/* Tables of rows of the same width. */
+typedef struct rbe__embedding {
+    const rbe__tensor *tokens;
+    const rbe__tensor *positions, *segments; /* NULL: none */
+    float scale; /* of the rows of `tokens` */
+} rbe__embedding;
+
+/* out[width] = scale * row `token`, plus the rows of position and segment where there are such tables; most_planes of each (0: all). scratch:
  * [width]. */
-void rbe__embed(const rbe_kernels *kernels, const rbe__tensor *embedding, const rbe__tensor *positions, uint32_t most_planes,
-                uint32_t token, uint32_t position, float scale, float *scratch, float *out);
+void rbe__embed(const rbe_kernels *kernels, const rbe__embedding *tables, uint32_t most_planes, uint32_t token, uint32_t position,
+                uint32_t segment, float *scratch, float *out);
 
 #endif

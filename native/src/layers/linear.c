@@ -1,6 +1,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "layers/activation.h"
 #include "layers/linear.h"
 #include "layers/norm.h"
 #include "weights/weight_cache.h"
@@ -30,14 +31,6 @@ typedef struct token_span {
     uint32_t first, n;
 } token_span;
 
-static void activate(const rbe_kernels *kernels, const rbe__activated_input *input, size_t first, uint32_t n)
-{
-    rbe_activation_kernel *activation = input->activation == RBE_ACTIVATION_SILU   ? kernels->silu
-                                        : input->activation == RBE_ACTIVATION_GELU ? kernels->gelu
-                                                                                   : kernels->gelu_tanh;
-    activation(input->gate ? input->gate + first : NULL, n, input->up + first);
-}
-
 /* The norm or the activation function, where there is one; x' = H D x, quantised, where a matrix is of the trellis: once for all jobs,
  * while the token is in the cache. */
 static void prepare_token(void *context, uint32_t token, uint32_t thread)
@@ -52,7 +45,9 @@ static void prepare_token(void *context, uint32_t token, uint32_t thread)
         rbe__normalize(workspace->kernels, input->kind, input->norm, input->epsilon, input->x + first, (uint32_t)call->x_stride, 1,
                        input->normed + first);
     } else if (call->activated) {
-        activate(workspace->kernels, call->activated, first, (uint32_t)call->x_stride);
+        const rbe__activated_input *input = call->activated;
+        rbe__activate(workspace->kernels, input->activation, input->gate ? input->gate + first : NULL, (uint32_t)call->x_stride,
+                      input->up + first);
     }
     if (!tensor) {
         return;

@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 #include "blocks/bind.h"
+#include "model/encoder_config.h"
 
 static const rbe__tensor *find_tensor(const void *context, const char *name)
 {
@@ -40,12 +41,13 @@ static rbe__layer_shape shape_of(const rbe__config *config)
         .width = config->width,
         .norm_kind = config->norm_kind,
         .norm_epsilon = config->norm_epsilon,
-        .sandwich_norms = config->sandwich_norms,
+        .norm_place = config->norm_place,
         .attention = {.n_heads = config->n_heads,
                       .n_kv_heads = config->n_kv_heads,
                       .head_dim = config->head_dim,
                       .scale = config->attention_scale,
-                      .softcap = config->attention_softcap},
+                      .softcap = config->attention_softcap,
+                      .both = config->encoder.both},
         .feed_forward = {.width = config->feed_forward, .activation = config->activation, .gated = config->gated},
     };
 }
@@ -70,12 +72,16 @@ static rbe_status bind_layers(rbe__binder *binder, rbe_model *model)
 /* What stands before and behind the layers. */
 static void bind_ends(rbe__binder *binder, const rbe__config *config, rbe__stack *stack)
 {
-    stack->norm = rbe__bind_norm(binder, "norm", config->width);
-    stack->lm_head = rbe__bind_projection(binder, "head", config->n_vocabulary, config->width, 1);
-    if (!stack->lm_head.weight) {
+    const int has_head = config->encoder.head_kind != RBE_HEAD_NONE;
+    stack->norm = rbe__bind_norm(binder, "norm", config->width, config->norm_place == RBE_NORM_POST);
+    if (has_head) {
+        stack->lm_head = rbe__bind_projection(binder, "head", config->n_vocabulary, config->width, 1);
+    }
+    if (has_head && !stack->lm_head.weight) {
         stack->lm_head.weight = stack->embedding;
         binder->has_rows_only |= stack->embedding && rbe__tensor_by_row(stack->embedding);
     }
+    rbe__encoder_bind(binder, config, stack);
     stack->has_rows_only = binder->has_rows_only;
 }
 
@@ -97,6 +103,7 @@ static rbe__stack stack_of(const rbe_model *model)
         .width = config->width,
         .n_vocabulary = config->n_vocabulary,
         .embedding_scale = config->embedding_scale,
+        .both = config->encoder.both,
         .rope_long_from = config->rope_long_from,
         .rope_factor = config->rope_attention_factor,
         .rope_long_factor = config->rope_long_attention_factor,
@@ -133,5 +140,6 @@ rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_la
     RBE_TRY(binder.status);
     RBE_TRY(bind_layers(&binder, model));
     bind_ends(&binder, config, stack);
-    return binder.status;
+    RBE_TRY(binder.status);
+    return rbe__encoder_check(model, path);
 }

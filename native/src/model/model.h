@@ -7,13 +7,28 @@
 #include "model/pack_reader.h"
 #include "weights/weight_cache.h"
 
+/* Which head of words a file has: that of a decoder, one that fills in words, or none. */
+typedef enum rbe__head_kind { RBE_HEAD_WORDS, RBE_HEAD_MASKED, RBE_HEAD_NONE } rbe__head_kind;
+
+/* What docs/format.md says of encoders, with the same names. All zero: a decoder. */
+typedef struct rbe__encoder_config {
+    int both; /* attention.direction */
+    uint32_t n_segments;
+    rbe__head_kind head_kind;
+    rbe__activation head_activation;
+    uint32_t pooling; /* rbe_pooling */
+    uint32_t n_pooled_layers;
+    rbe__activation pooled_activations[RBE_MOST_POOLED_LAYERS];
+    int normalizes, is_classes;
+} rbe__encoder_config;
+
 /* docs/format.md, "Metadata keys", with the same names. */
 typedef struct rbe__config {
     uint32_t n_layers, width, n_vocabulary, context;
     uint32_t n_heads, n_kv_heads, head_dim, feed_forward;
     rbe__norm_kind norm_kind;
     float norm_epsilon;
-    int sandwich_norms;
+    rbe__norm_place norm_place;
     int learned_positions;
     float rope_attention_factor, rope_long_attention_factor;
     uint32_t rope_long_from; /* 0: never */
@@ -21,6 +36,7 @@ typedef struct rbe__config {
     rbe__activation activation;
     int gated;
     float embedding_scale;
+    rbe__encoder_config encoder;
     uint32_t checksum; /* CRC-32 over keys and values of the file's hyper-parameters; one that is absent does not count */
 } rbe__config;
 

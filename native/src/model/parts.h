@@ -9,6 +9,7 @@
 #define RBE_PART_NEEDED_FLAGS 0xFFFF0000u /* of these a reader must know the meaning; it knows none yet. The others it may ignore */
 
 #define RBE_PART_MODES "modes"
+#define RBE_PART_ENCODER "encoder" /* without data: the file says something of encoders */
 #define RBE_PART_BANDS "bands" /* without data: names with `#` are of bands */
 
 /* 1 where this build reads this version of the part of that name. */

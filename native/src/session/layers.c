@@ -16,6 +16,17 @@ static rbe_status check_window(const rbe_session *session, uint32_t first_positi
     return RBE_OK;
 }
 
+/* Tokens of an encoder see those behind them, so that a pass has all of a text. */
+static rbe_status check_text(const rbe_session *session, uint32_t first_position, size_t n_tokens)
+{
+    const uint32_t most = session->pass.workspace.most_tokens;
+    if (session->pass.stack->both && (first_position != 0 || n_tokens > most)) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "layers of an encoder take a whole text from position 0 on, of at most %u tokens (pass_tokens)",
+                        most);
+    }
+    return RBE_OK;
+}
+
 /* The part of a window that one pass takes. */
 static rbe__run next_run(rbe_session *session, uint32_t first_position, size_t done, size_t n_tokens)
 {
@@ -32,7 +43,7 @@ rbe_status rbe_session_embed(rbe_session *session, const uint32_t *tokens, size_
     for (size_t done = 0; done < n_tokens;) {
         const rbe__run run = next_run(session, 0, done, n_tokens);
         rbe__pass_begin(pass, &run, 1);
-        rbe__pass_embed(pass, tokens + done);
+        rbe__pass_embed(pass, tokens + done, NULL);
         memcpy(hidden + done * width, pass->hidden, run.n_tokens * width * sizeof *hidden);
         done += run.n_tokens;
     }
@@ -64,6 +75,7 @@ rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, ui
                                   size_t n_tokens, rbe_capture_callback capture, void *user)
 {
     RBE_TRY(check_window(session, first_position, hidden, n_tokens));
+    RBE_TRY(check_text(session, first_position, n_tokens));
     const rbe__stack *stack = session->pass.stack;
     if (first_layer < stack->first_layer || first_layer > stack->end_layer || n_layers > stack->end_layer - first_layer) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "layers %u + %u, where layers %u to %u are there", first_layer, n_layers, stack->first_layer,

@@ -40,7 +40,7 @@ rbe_status rbe__choose_planes(uint32_t n_planes, const uint32_t *of_kinds, uint3
     return most <= RBE_MAX_PLANES ? RBE_OK : rbe_fail(RBE_ERROR_ARGUMENT, "planes must be at most %u", RBE_MAX_PLANES);
 }
 
-rbe_status rbe__check_whole(const rbe_model *model)
+rbe_status rbe__check_layers(const rbe_model *model)
 {
     const rbe__stack *stack = &model->stack;
     if (stack->first_layer != 0 || stack->end_layer != stack->n_layers) {
@@ -48,6 +48,17 @@ rbe_status rbe__check_whole(const rbe_model *model)
                         stack->end_layer - stack->first_layer, stack->n_layers);
     }
     return RBE_OK;
+}
+
+rbe_status rbe__check_whole(const rbe_model *model)
+{
+    if (model->stack.both) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "the model is an encoder, which writes no text; `rbe embed` gives its vectors");
+    }
+    if (!model->stack.lm_head.weight) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "the model has no head of words and writes no text; `rbe embed` gives its vectors");
+    }
+    return rbe__check_layers(model);
 }
 
 static rbe_status check_options(const rbe_model *model, rbe_session_options *options)
@@ -64,6 +75,9 @@ static rbe_status check_options(const rbe_model *model, rbe_session_options *opt
     if (options->n_threads > RBE_MAX_THREADS || options->pass_tokens > MAX_TOKENS || options->kv_type > RBE_KV_Q8Q4) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads must be at most %u, pass_tokens at most %u, kv_type at most %u", RBE_MAX_THREADS,
                         MAX_TOKENS, (unsigned)RBE_KV_Q8Q4);
+    }
+    if (model->stack.both) { /* keys and values of one layer at a time */
+        options->kv_type = RBE_KV_F32;
     }
     if (options->kv_type >= RBE_KV_Q8 && config->head_dim > RBE_KV_MAX_DIM_QUANTIZED) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "an int8 cache needs heads of at most %u, this model's have %u; choose fp16",
@@ -188,11 +202,8 @@ static rbe_profile_entry *add_entries(const rbe__profile *profile, uint32_t firs
     return next;
 }
 
-rbe_status rbe_session_get_profile(const rbe_session *session, rbe_profile_entry *entries, size_t capacity, size_t *n_entries)
+rbe_status rbe__pass_entries(const rbe__pass *pass, rbe_profile_entry *entries, size_t capacity, size_t *n_entries)
 {
-    if (!session || !n_entries || (capacity && !entries) || !session->pass.workspace.profile) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_get_profile: a session made with `profile` and room for its entries are needed");
-    }
     uint32_t n = RBE_OPERATION_BLOCKS;
     while (rbe__operation_name(n)) {
         n++;
@@ -201,10 +212,18 @@ rbe_status rbe_session_get_profile(const rbe_session *session, rbe_profile_entry
     if (capacity < n) {
         return rbe_fail(RBE_ERROR_CAPACITY, "room for %zu entries was given, and there are %u", capacity, n);
     }
-    rbe_profile_entry *next = add_entries(&session->pass.profile, 0, RBE_OPERATION_LM_HEAD, entries);
-    next = add_entries(&session->pass.profile, RBE_OPERATION_BLOCKS, n, next);
-    add_entries(&session->pass.profile, RBE_OPERATION_LM_HEAD, RBE_OPERATION_BLOCKS, next); /* what follows the layers comes last */
+    rbe_profile_entry *next = add_entries(&pass->profile, 0, RBE_OPERATION_LM_HEAD, entries);
+    next = add_entries(&pass->profile, RBE_OPERATION_BLOCKS, n, next);
+    add_entries(&pass->profile, RBE_OPERATION_LM_HEAD, RBE_OPERATION_BLOCKS, next); /* what follows the layers comes last */
     return RBE_OK;
+}
+
+rbe_status rbe_session_get_profile(const rbe_session *session, rbe_profile_entry *entries, size_t capacity, size_t *n_entries)
+{
+    if (!session || !n_entries || (capacity && !entries) || !session->pass.workspace.profile) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_get_profile: a session made with `profile` and room for its entries are needed");
+    }
+    return rbe__pass_entries(&session->pass, entries, capacity, n_entries);
 }
 
 rbe_status rbe_session_configure(rbe_session *session, const rbe_pass_options *options)

@@ -45,6 +45,9 @@ void rbe__session_prepare(rbe_session *session, size_t n_tokens);
 /* A step of one token took so long: sets the threads of the next one, where they are being tried. */
 void rbe__session_timed(rbe_session *session, uint64_t nanoseconds);
 
+/* The entries of a pass that measures, as rbe_session_get_profile gives them. */
+rbe_status rbe__pass_entries(const rbe__pass *pass, rbe_profile_entry *entries, size_t capacity, size_t *n_entries);
+
 /* What a session would take. */
 typedef struct rbe__session_bytes {
     uint64_t arena, kv; /* kv: the part of the arena that blocks keep */
@@ -55,6 +58,9 @@ typedef struct rbe__session_bytes {
 rbe_status rbe__session_measure(const rbe_model *model, const rbe_session_options *options, rbe__session_bytes *out);
 
 /* Checks that all layers of the model are bound. */
+rbe_status rbe__check_layers(const rbe_model *model);
+
+/* Checks that the model writes text, and that all of its layers are bound. */
 rbe_status rbe__check_whole(const rbe_model *model);
 
 /* Checks that there is at least one token, that all are in the vocabulary, and that they fit behind `position`. */

@@ -5,7 +5,14 @@
 #include "kernels/kernels.h"
 #include "weights/tensor.h"
 
-typedef enum rbe__activation { RBE_ACTIVATION_SILU, RBE_ACTIVATION_GELU, RBE_ACTIVATION_GELU_TANH } rbe__activation;
+typedef enum rbe__activation {
+    RBE_ACTIVATION_SILU,
+    RBE_ACTIVATION_GELU,
+    RBE_ACTIVATION_GELU_TANH,
+    RBE_ACTIVATION_RELU,
+    RBE_ACTIVATION_TANH, /* of pooled layers, as the next */
+    RBE_ACTIVATION_NONE
+} rbe__activation;
 
 /* Vectors of as many values as the norm is wide. */
 typedef struct rbe__norm {

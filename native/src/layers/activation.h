@@ -1,0 +1,12 @@
+/* Activation functions of one vector. */
+#ifndef RBE_ACTIVATION_H
+#define RBE_ACTIVATION_H
+
+#include "kernels/kernels.h"
+#include "weights/projection.h"
+
+/* up[i] <- activation(gate[i]) * up[i] for i < n, or activation(up[i]) where gate is NULL. RBE_ACTIVATION_TANH and RBE_ACTIVATION_NONE have no
+ * gate. */
+void rbe__activate(const rbe_kernels *kernels, rbe__activation activation, const float *gate, uint32_t n, float *up);
+
+#endif
