@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.format import writer
+from rbe_edge.format.encoder import parts_of
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.packing import storage
 from rbe_edge.packing.forecast import Forecast
@@ -64,8 +65,9 @@ def make(
     stores = [storage.dense(tensor, 32) for tensor in plan.tensors]
     entries = [storage.entry(tensor, store) for tensor, store in zip(plan.tensors, stores, strict=True)]
     total = sum(tensor.rows * tensor.cols for tensor in plan.tensors)
+    parts = parts_of(metadata, [tensor.name for tensor in plan.tensors])
     with (
-        writer.PackWriter(path, metadata, [], blobs, entries) as file,
+        writer.PackWriter(path, metadata, [], blobs, entries, parts=parts) as file,
         forecast.doing("copying", "reading weights", total / 1e9) as report,
     ):
         done = 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from rbe_edge.errors import OptionError, PackError
 from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.format import writer
+from rbe_edge.format.encoder import parts_of
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.packing import allocation, storage
 from rbe_edge.packing.storage import Storage
@@ -66,12 +67,13 @@ def _described(opened: Source, out: Path, more: Mapping[str, MetadataValue] | No
     words = source_tokenizer(opened, plan.vocabulary)
     known = {"name": opened.name, **plan.metadata, "parameters": plan.parameters, **words.metadata(), **(more or {})}
     blobs = {"tokenizer": write_blob(words)}
+    parts = parts_of(known, [tensor.name for tensor in plan.tensors])
 
     def file_of(stores: Sequence[Storage]) -> writer.PackWriter:
         codebooks, entries = storage.described(
             plan.tensors, stores, lambda tensor: storage.rotation_seed("", tensor.reads)
         )
-        return writer.PackWriter(out, known, codebooks, blobs, entries, force=True)
+        return writer.PackWriter(out, known, codebooks, blobs, entries, force=True, parts=parts)
 
     return plan, file_of
 

@@ -15,6 +15,7 @@ from rbe_edge.errors import ModelError, PackError
 from rbe_edge.files.new_file import NewFile
 from rbe_edge.format import writer
 from rbe_edge.format.bands import PART, is_band
+from rbe_edge.format.encoder import parts_of
 from rbe_edge.packing import allocation, bands, dense_copy, estimates, schedule, sensitivity, statistics, storage
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
@@ -282,7 +283,8 @@ class Packing:
         """The file that tensors stored in this way make; nothing is written before it is entered."""
         subject, tensors = self._subject, self._plan.tensors
         codebooks, entries = storage.described(tensors, stores, subject.seed_of)
-        parts = [PART] if any(is_band(tensor.name) for tensor in tensors) else []
+        parts = parts_of(subject.metadata, [tensor.name for tensor in tensors])
+        parts += [PART] if any(is_band(tensor.name) for tensor in tensors) else []
         return writer.PackWriter(
             self._out, subject.metadata, codebooks, subject.blobs, entries, self._options.force, self._claim, parts
         )

@@ -1,81 +1,56 @@
 """The architectures that can be packed. An architecture is a row of ARCHITECTURES: what its published configuration
-means and which of its tensors becomes which tensor of a `.rbe` file (docs/format.md, sections 3 and 4).
+means and which of its tensors becomes which tensor of a `.rbe` file (docs/format.md, sections 3 and 4). Here are those
+of decoders; encoders.py has the others.
 
 CONTRIBUTING.md says how to add one. The reference for what a configuration means is transformers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
+from rbe_edge.sources.architecture import Architecture, Rule, bias, norm
 from rbe_edge.sources.config import Config
+from rbe_edge.sources.encoders import ENCODERS
 from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers
-
-
-@dataclass(frozen=True)
-class Rule:
-    """`target` of the file is `source` of the model; N stands for the layer. Sizes are named as in plan_model.
-
-    `fused`: the sizes of what `source` holds one after the other along its outputs, of which this is number `piece`.
-    `needs`: the feature (Architecture.features) without which the tensor does not exist.
-    """
-
-    target: str
-    source: str
-    rows: str
-    cols: str
-    role: str = "matrix"
-    fused: tuple[str, ...] = ()
-    piece: int = 0
-    needs: str = ""
-
-
-def _norm(target: str, source: str, size: str = "width", needs: str = "") -> Rule:
-    return Rule(target, source, "one", size, "norm", needs=needs)
-
-
-def _bias(target: str, source: str, size: str, needs: str = "", fused: tuple[str, ...] = (), piece: int = 0) -> Rule:
-    return Rule(target, source, "one", size, "bias", fused, piece, needs)
-
 
 _QKV = ("query", "key", "key")
 _ATTENTION = "layers.N.self_attn"
 _MLP = "layers.N.mlp"
 
 _EMBEDDING = (Rule("embedding", "embed_tokens.weight", "vocabulary", "width", "embedding"),)
-_LAST_NORM = (_norm("norm", "norm.weight"),)
+_LAST_NORM = (norm("norm", "norm.weight"),)
 
 _SEPARATE_ATTENTION = (
     Rule("layers.N.attention.q", f"{_ATTENTION}.q_proj.weight", "query", "width"),
     Rule("layers.N.attention.k", f"{_ATTENTION}.k_proj.weight", "key", "width"),
     Rule("layers.N.attention.v", f"{_ATTENTION}.v_proj.weight", "key", "width"),
     Rule("layers.N.attention.o", f"{_ATTENTION}.o_proj.weight", "width", "query"),
-    _bias("layers.N.attention.q.bias", f"{_ATTENTION}.q_proj.bias", "query", "qkv_bias"),
-    _bias("layers.N.attention.k.bias", f"{_ATTENTION}.k_proj.bias", "key", "qkv_bias"),
-    _bias("layers.N.attention.v.bias", f"{_ATTENTION}.v_proj.bias", "key", "qkv_bias"),
-    _bias("layers.N.attention.o.bias", f"{_ATTENTION}.o_proj.bias", "width", "o_bias"),
-    _norm("layers.N.attention.q_norm", f"{_ATTENTION}.q_norm.weight", "head_dim", "qk_norm"),
-    _norm("layers.N.attention.k_norm", f"{_ATTENTION}.k_norm.weight", "head_dim", "qk_norm"),
+    bias("layers.N.attention.q.bias", f"{_ATTENTION}.q_proj.bias", "query", "qkv_bias"),
+    bias("layers.N.attention.k.bias", f"{_ATTENTION}.k_proj.bias", "key", "qkv_bias"),
+    bias("layers.N.attention.v.bias", f"{_ATTENTION}.v_proj.bias", "key", "qkv_bias"),
+    bias("layers.N.attention.o.bias", f"{_ATTENTION}.o_proj.bias", "width", "o_bias"),
+    norm("layers.N.attention.q_norm", f"{_ATTENTION}.q_norm.weight", "head_dim", "qk_norm"),
+    norm("layers.N.attention.k_norm", f"{_ATTENTION}.k_norm.weight", "head_dim", "qk_norm"),
 )
 _SEPARATE_MLP = (
     Rule("layers.N.feed_forward.gate", f"{_MLP}.gate_proj.weight", "feed_forward", "width"),
     Rule("layers.N.feed_forward.up", f"{_MLP}.up_proj.weight", "feed_forward", "width"),
     Rule("layers.N.feed_forward.down", f"{_MLP}.down_proj.weight", "width", "feed_forward"),
-    _bias("layers.N.feed_forward.gate.bias", f"{_MLP}.gate_proj.bias", "feed_forward", "mlp_bias"),
-    _bias("layers.N.feed_forward.up.bias", f"{_MLP}.up_proj.bias", "feed_forward", "mlp_bias"),
-    _bias("layers.N.feed_forward.down.bias", f"{_MLP}.down_proj.bias", "width", "mlp_bias"),
+    bias("layers.N.feed_forward.gate.bias", f"{_MLP}.gate_proj.bias", "feed_forward", "mlp_bias"),
+    bias("layers.N.feed_forward.up.bias", f"{_MLP}.up_proj.bias", "feed_forward", "mlp_bias"),
+    bias("layers.N.feed_forward.down.bias", f"{_MLP}.down_proj.bias", "width", "mlp_bias"),
 )
 _PRE_NORMS = (
-    _norm("layers.N.attention.norm", "layers.N.input_layernorm.weight"),
-    _norm("layers.N.feed_forward.norm", "layers.N.post_attention_layernorm.weight"),
+    norm("layers.N.attention.norm", "layers.N.input_layernorm.weight"),
+    norm("layers.N.feed_forward.norm", "layers.N.post_attention_layernorm.weight"),
 )
 _SANDWICH_NORMS = (
-    _norm("layers.N.attention.norm", "layers.N.input_layernorm.weight"),
-    _norm("layers.N.attention.post_norm", "layers.N.post_attention_layernorm.weight"),
-    _norm("layers.N.feed_forward.norm", "layers.N.pre_feedforward_layernorm.weight"),
-    _norm("layers.N.feed_forward.post_norm", "layers.N.post_feedforward_layernorm.weight"),
+    norm("layers.N.attention.norm", "layers.N.input_layernorm.weight"),
+    norm("layers.N.attention.post_norm", "layers.N.post_attention_layernorm.weight"),
+    norm("layers.N.feed_forward.norm", "layers.N.pre_feedforward_layernorm.weight"),
+    norm("layers.N.feed_forward.post_norm", "layers.N.post_feedforward_layernorm.weight"),
 )
 LLAMA_RULES = _EMBEDDING + _LAST_NORM + _PRE_NORMS + _SEPARATE_ATTENTION + _SEPARATE_MLP
 GEMMA_RULES = _EMBEDDING + _LAST_NORM + _SANDWICH_NORMS + _SEPARATE_ATTENTION + _SEPARATE_MLP
@@ -96,24 +71,24 @@ PHI3_RULES = (
 GPT2_RULES = (
     Rule("embedding", "wte.weight", "vocabulary", "width", "embedding"),
     Rule("positions", "wpe.weight", "context", "width", "positions"),
-    _norm("norm", "ln_f.weight"),
-    _bias("norm.bias", "ln_f.bias", "width"),
-    _norm("layers.N.attention.norm", "h.N.ln_1.weight"),
-    _bias("layers.N.attention.norm.bias", "h.N.ln_1.bias", "width"),
+    norm("norm", "ln_f.weight"),
+    bias("norm.bias", "ln_f.bias", "width"),
+    norm("layers.N.attention.norm", "h.N.ln_1.weight"),
+    bias("layers.N.attention.norm.bias", "h.N.ln_1.bias", "width"),
     Rule("layers.N.attention.q", "h.N.attn.c_attn.weight", "query", "width", fused=_QKV, piece=0),
     Rule("layers.N.attention.k", "h.N.attn.c_attn.weight", "key", "width", fused=_QKV, piece=1),
     Rule("layers.N.attention.v", "h.N.attn.c_attn.weight", "key", "width", fused=_QKV, piece=2),
     Rule("layers.N.attention.o", "h.N.attn.c_proj.weight", "width", "query"),
-    _bias("layers.N.attention.q.bias", "h.N.attn.c_attn.bias", "query", fused=_QKV, piece=0),
-    _bias("layers.N.attention.k.bias", "h.N.attn.c_attn.bias", "key", fused=_QKV, piece=1),
-    _bias("layers.N.attention.v.bias", "h.N.attn.c_attn.bias", "key", fused=_QKV, piece=2),
-    _bias("layers.N.attention.o.bias", "h.N.attn.c_proj.bias", "width"),
-    _norm("layers.N.feed_forward.norm", "h.N.ln_2.weight"),
-    _bias("layers.N.feed_forward.norm.bias", "h.N.ln_2.bias", "width"),
+    bias("layers.N.attention.q.bias", "h.N.attn.c_attn.bias", "query", fused=_QKV, piece=0),
+    bias("layers.N.attention.k.bias", "h.N.attn.c_attn.bias", "key", fused=_QKV, piece=1),
+    bias("layers.N.attention.v.bias", "h.N.attn.c_attn.bias", "key", fused=_QKV, piece=2),
+    bias("layers.N.attention.o.bias", "h.N.attn.c_proj.bias", "width"),
+    norm("layers.N.feed_forward.norm", "h.N.ln_2.weight"),
+    bias("layers.N.feed_forward.norm.bias", "h.N.ln_2.bias", "width"),
     Rule("layers.N.feed_forward.up", "h.N.mlp.c_fc.weight", "feed_forward", "width"),
     Rule("layers.N.feed_forward.down", "h.N.mlp.c_proj.weight", "width", "feed_forward"),
-    _bias("layers.N.feed_forward.up.bias", "h.N.mlp.c_fc.bias", "feed_forward"),
-    _bias("layers.N.feed_forward.down.bias", "h.N.mlp.c_proj.bias", "width"),
+    bias("layers.N.feed_forward.up.bias", "h.N.mlp.c_fc.bias", "feed_forward"),
+    bias("layers.N.feed_forward.down.bias", "h.N.mlp.c_proj.bias", "width"),
 )
 
 # GPT-2 has words of its own for what all others call by the same names.
@@ -139,10 +114,6 @@ _GEMMA_DEFAULTS: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-def _no_features(config: Config) -> frozenset[str]:
-    return frozenset()
-
-
 def _llama_features(config: Config) -> frozenset[str]:
     found = {"qkv_bias", "o_bias"} if config.flag("attention_bias", False) else set()
     return frozenset(found | ({"mlp_bias"} if config.flag("mlp_bias", False) else set()))
@@ -160,36 +131,7 @@ def _attention_bias_and_qk_norm(config: Config) -> frozenset[str]:
     return _attention_bias(config) | {"qk_norm"}
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """One row. The defaults are those of the published configuration class, for keys that config.json leaves out."""
-
-    model_type: str
-    title: str
-    rules: tuple[Rule, ...]
-    layers: Callable[[Config, int], list[str]]  # per layer "full" or "sliding"
-    features: Callable[[Config], frozenset[str]] = _no_features
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    prefixes: tuple[str, ...] = ("model.", "")
-    lm_heads: tuple[str, ...] = ("lm_head.weight",)
-    ignored: tuple[str, ...] = (r"(^|\.)rotary_emb\.inv_freq$",)  # tensors that carry nothing: regular expressions
-    # key: the only value that the engine computes; anything else is refused by name
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    norm: str = "rms"
-    norm_place: str = "pre"
-    norm_plus_one: bool = False  # the source keeps norm weights relative to one
-    position: str = "rope"
-    partial_rotary: bool = False
-    rope_per_layer_type: bool = False
-    gated: bool = True
-    activation_key: str = "hidden_act"
-    transposed: bool = False  # matrices are [inputs][outputs]
-    scaled_embedding: bool = False  # by the square root of the width
-    softcaps: tuple[str, ...] = ()  # "attention", "logit": those that are computed
-
-
-ARCHITECTURES: tuple[Architecture, ...] = (
+_DECODERS = (
     Architecture(
         "gpt2", "GPT-2", GPT2_RULES, full_attention,
         defaults={"tie_word_embeddings": True, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new",
@@ -240,6 +182,9 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         activation_key="hidden_activation", scaled_embedding=True, softcaps=("logit",),
     ),
 )  # fmt: skip
+
+
+ARCHITECTURES: tuple[Architecture, ...] = (*_DECODERS, *ENCODERS)
 
 
 def supported_names() -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import json
 import math
 import mmap
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from rbe_edge.errors import PackError
 from rbe_edge.sources.json_file import read_json
 from rbe_edge.sources.messages import shown
+from rbe_edge.sources.sentence_layout import read_layout
 from rbe_edge.sources.types import Source, SourceTensor
 from rbe_edge.terminal_text import one_line
 
@@ -123,4 +125,15 @@ def open_directory(directory: Path, name: str | None = None) -> Source:
     if not files:
         raise PackError(f"{directory}: none of the shards that {INDEX_NAME} names is there; download the model again")
     missing = {tensor: why for tensor, why in missing.items() if tensor not in tensors}
-    return Source(name or directory.resolve().name, config, tensors, tuple(files), directory, missing=missing)
+    layout = read_layout(directory)
+    for layer in layout.dense if layout is not None else ():
+        path = directory / layer.path / SINGLE_NAME
+        if not path.is_file():
+            raise PackError(f"{path}: is missing, or not in safetensors form; download the model again")
+        files.append(path)
+        found = read_safetensors(path)
+        tensors |= {
+            f"{layer.path}.{tensor}": replace(one, name=f"{layer.path}.{tensor}") for tensor, one in found.items()
+        }
+    title = name or directory.resolve().name
+    return Source(title, config, tensors, tuple(files), directory, missing=missing, sentence=layout)

@@ -66,3 +66,9 @@ def gemma2_layers(config: Config, n_layers: int) -> list[str]:
 def gemma3_layers(config: Config, n_layers: int) -> list[str]:
     """Gemma 3: every sixth layer is full, or every sliding_window_pattern-th."""
     return _pattern(config, n_layers, config.integer("sliding_window_pattern", 6))
+
+
+def modernbert_layers(config: Config, n_layers: int) -> list[str]:
+    """ModernBERT: the first of every third layer is full, or of every global_attn_every_n_layers-th."""
+    period = config.integer("global_attn_every_n_layers", 3)
+    return _named(config, n_layers) or ["sliding" if layer % period else "full" for layer in range(n_layers)]

@@ -13,25 +13,25 @@ import numpy as np
 
 from rbe_edge.errors import PackError
 from rbe_edge.format.metadata import MetadataValue
-from rbe_edge.sources.architectures import ARCHITECTURES, Architecture, Rule, supported_names
+from rbe_edge.sources.activations import activation
+from rbe_edge.sources.architecture import Architecture, Rule
+from rbe_edge.sources.architectures import ARCHITECTURES, supported_names
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
+from rbe_edge.sources.heads import Head, head_of
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
-from rbe_edge.sources.rope import DoubleArray, RopeTable, rope_table
+from rbe_edge.sources.positions import limit_context, positions_before, rotary
 from rbe_edge.sources.types import Source, SourceTensor
 from rbe_edge.terminal_text import one_line
-
-# Names of transformers, and what the format calls the same function.
-ACTIVATIONS = {
-    "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
-}  # fmt: skip
 
 # Keys with which configurations of any architecture announce what this version does not compute.
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
 # Keys whose null says that there is no cap and no window. Other nulls count as absent.
 _NULLABLE = ("attn_logit_softcapping", "final_logit_softcapping", "sliding_window")
+
+_LAYER = ".N."  # in the names of rules
 
 _LARGEST_NUMBER = 1e9  # that the engine takes for a scale, a cap or an epsilon
 
@@ -55,6 +55,24 @@ def plan_model(source: Source) -> ModelPlan:
         )
     notes: list[str] = []
     layers = row.layers(config, sizes["layers"])
+    head = head_of(row, config, source)
+    limit_context(sizes, source, notes)
+    metadata = {**_metadata(row, config, sizes, layers), **head.metadata}
+    tensors = _tensors(row, config, {**sizes, **head.sizes}, source, head, notes)
+    if row.position == "rope":
+        more, frequencies = rotary(row, config, sizes, layers, notes)
+        metadata |= more
+        tensors += frequencies
+    for name, value in metadata.items():
+        if isinstance(value, float) and not 0 <= value <= _LARGEST_NUMBER:
+            raise PackError(f"{config.where}: gives {name} = {value:g}, which is no number up to 1e9; correct the file")
+    return ModelPlan(row.model_type, metadata, tuple(tensors), tuple(dict.fromkeys(notes)))
+
+
+def _metadata(
+    row: Architecture, config: Config, sizes: Mapping[str, int], layers: list[str]
+) -> dict[str, MetadataValue]:
+    """What the configuration says of the model, without its rotary positions and its head."""
     metadata: dict[str, MetadataValue] = {
         "architecture": row.model_type,
         **{key: sizes[key] for key in ("layers", "width", "vocabulary", "context", "heads", "kv_heads", "head_dim")},
@@ -64,9 +82,13 @@ def plan_model(source: Source) -> ModelPlan:
         "norm.place": row.norm_place,
         "position.kind": row.position,
         "attention.scale": config.positive("query_pre_attn_scalar", sizes["head_dim"]) ** -0.5,
-        "feed_forward.activation": _activation(row, config),
+        "feed_forward.activation": activation(config, row.activation_key),
         "feed_forward.gated": int(row.gated),
     }
+    if row.both_directions:
+        metadata["attention.direction"] = "both"
+    if sizes["segments"]:
+        metadata["segments"] = sizes["segments"]
     for part in row.softcaps:
         key = {"attention": "attn_logit_softcapping", "logit": "final_logit_softcapping"}[part]
         if config.has(key):
@@ -74,18 +96,10 @@ def plan_model(source: Source) -> ModelPlan:
     if row.scaled_embedding:
         metadata["embedding.scale"] = math.sqrt(sizes["width"])
     if "sliding" in layers:
-        window = config.integer("sliding_window")
+        window = row.window(config)
         if window < sizes["context"]:  # one that never ends is none
             metadata["attention.windows"] = tuple(window if kind == "sliding" else 0 for kind in layers)
-    tensors = _tensors(row, config, sizes, source, notes)
-    if row.position == "rope":
-        more, frequencies = _rope(row, config, sizes, layers, notes)
-        metadata |= more
-        tensors += frequencies
-    for name, value in metadata.items():
-        if isinstance(value, float) and not 0 <= value <= _LARGEST_NUMBER:
-            raise PackError(f"{config.where}: gives {name} = {value:g}, which is no number up to 1e9; correct the file")
-    return ModelPlan(row.model_type, metadata, tuple(tensors), tuple(dict.fromkeys(notes)))
+    return metadata
 
 
 def _architecture(source: Source) -> tuple[Architecture, Config]:
@@ -133,12 +147,16 @@ def _sizes(row: Architecture, config: Config) -> dict[str, int]:
     if heads % kv_heads:
         raise PackError(f"{config.where}: {kv_heads} key heads do not divide {heads} heads; correct the file")
     head_dim = config.integer("head_dim", width // heads)
+    before = positions_before(row, config)
     return {
         "one": 1,
         "width": width,
         "layers": config.integer("num_hidden_layers"),
         "vocabulary": config.integer("vocab_size"),
-        "context": config.integer("max_position_embeddings"),
+        "context": config.integer("max_position_embeddings") - before,
+        "positions_before": before,
+        "positions_behind": 0,
+        "segments": config.integer("type_vocab_size", 1) if "segments" in row.features(config) else 0,
         "heads": heads,
         "kv_heads": kv_heads,
         "head_dim": head_dim,
@@ -148,25 +166,17 @@ def _sizes(row: Architecture, config: Config) -> dict[str, int]:
     }
 
 
-def _activation(row: Architecture, config: Config) -> str:
-    name = config.text(row.activation_key)
-    if name not in ACTIVATIONS:
-        known = ", ".join(ACTIVATIONS)
-        raise PackError(f"{config.where}: the activation {shown(name)} is not supported (supported: {known})")
-    return ACTIVATIONS[name]
-
-
 def _tensors(
-    row: Architecture, config: Config, sizes: Mapping[str, int], source: Source, notes: list[str]
+    row: Architecture, config: Config, sizes: Mapping[str, int], source: Source, head: Head, notes: list[str]
 ) -> list[TensorPlan]:
     """Plans every tensor that the rules name."""
     embedding = next(rule.source for rule in row.rules if rule.role == "embedding")
     prefix = _prefix(row, source)
     features = row.features(config)
     lm_head = next((name for name in row.lm_heads if name in source.tensors), row.lm_heads[0])
-    tied = config.flag("tie_word_embeddings", False)
+    tied = not head.has_words or config.flag("tie_word_embeddings", False)
     renamed = {}
-    if tied and lm_head in source.tensors:
+    if head.has_words and tied and lm_head in source.tensors:
         if prefix + embedding not in source.tensors:
             renamed[prefix + embedding] = lm_head  # which of the two is stored does not matter
         elif not _same(source.tensors[lm_head], source.tensors[prefix + embedding]):
@@ -178,7 +188,7 @@ def _tensors(
     used = {lm_head}
 
     def add(rule: Rule, target: str, name: str) -> None:
-        name = renamed.get(name, name)
+        name = _as_stored(row, source, renamed.get(name, name))
         tensor = source.tensors.get(name)
         if tensor is None:
             why = source.missing.get(name)
@@ -189,10 +199,15 @@ def _tensors(
 
     layers: list[int | None] = [None, *range(sizes["layers"])]
     for layer in layers:
-        for rule in row.rules:
-            if (layer is None) == ("N" in rule.target) or (rule.needs and rule.needs not in features):
+        for rule in (*row.rules, *head.rules):
+            of_layers = _LAYER in rule.target
+            if (layer is None) == of_layers or (rule.needs and rule.needs not in features):
                 continue
-            add(rule, rule.target.replace("N", str(layer)), prefix + rule.source.replace("N", str(layer)))
+            if layer is not None and layer < rule.from_layer:
+                continue
+            place = f".{layer}."
+            name = rule.source.replace(_LAYER, place)
+            add(rule, rule.target.replace(_LAYER, place), name if rule.outside else prefix + name)
     if not tied:
         add(Rule("head", lm_head, "vocabulary", "width", "head"), "head", lm_head)
     ignored = {name for name in source.tensors if any(re.search(pattern, name) for pattern in row.ignored)}
@@ -202,9 +217,18 @@ def _tensors(
 
 def _prefix(row: Architecture, source: Source) -> str:
     """What stands before the names of the source's tensors."""
-    outer = [rule.source for rule in row.rules if "N" not in rule.target]
+    outer = [rule.source for rule in row.rules if _LAYER not in rule.target]
     found = (prefix for name in outer for prefix in row.prefixes if prefix + name in source.tensors)
     return next(found, row.prefixes[0])
+
+
+def _as_stored(row: Architecture, source: Source, name: str) -> str:
+    """The name of a tensor, or what it was called before where the source has that."""
+    for ending, older in row.older.items():
+        if name.endswith(ending) and name not in source.tensors:
+            former = name.removesuffix(ending) + older
+            return former if former in source.tensors else name
+    return name
 
 
 def _left_over(row: Architecture, source: Source, names: list[str], notes: list[str]) -> None:
@@ -265,90 +289,3 @@ def _activation_read(target: str) -> str:
     if len(parts) == 4 and parts[3] in _SHARED:
         return ".".join([*parts[:3], "input"])
     return target
-
-
-def _rope(
-    row: Architecture, config: Config, sizes: Mapping[str, int], layers: list[str], notes: list[str]
-) -> tuple[dict[str, MetadataValue], list[TensorPlan]]:
-    """The metadata and tensors of the rotary positions: one table for all layers, or one per kind of layer."""
-    parameters = _rope_parameters(row, config)
-    used = ["full"]
-    if row.rope_per_layer_type:
-        used = [kind for kind in ("full", "sliding") if kind in layers]
-    tables = [_table(row, parameters[kind], sizes, notes) for kind in used]
-    first = tables[0]
-    for table in tables[1:]:
-        same = len(table.frequencies) == len(first.frequencies) and table.attention_factor == first.attention_factor
-        if not same or first.long_from or table.long_from:
-            raise PackError(
-                f"{config.where}: rope parameters that differ between kinds of layers in more than frequencies are not "
-                f"supported"
-            )
-    metadata: dict[str, MetadataValue] = {}
-    if first.attention_factor != 1:
-        metadata["rope.attention_factor"] = first.attention_factor
-    if len(tables) > 1:
-        metadata["rope.tables"] = tuple(used.index(kind) for kind in layers)
-
-    def plan(name: str, values: list[DoubleArray]) -> TensorPlan:
-        stacked = np.stack(values).astype(np.float32)
-        return TensorPlan(name, "frequencies", len(values), values[0].size, values=stacked)
-
-    tensors = [plan("rope.frequencies", [table.frequencies for table in tables])]
-    if first.long_frequencies is not None:
-        metadata["rope.long_from"] = first.long_from
-        metadata["rope.long_attention_factor"] = first.attention_factor
-        tensors.append(plan("rope.long_frequencies", [first.long_frequencies]))
-    return metadata, tensors
-
-
-def _table(row: Architecture, parameters: Config, sizes: Mapping[str, int], notes: list[str]) -> RopeTable:
-    if not row.partial_rotary and parameters.has("partial_rotary_factor"):
-        if parameters.text("rope_type", "default") != "default":
-            raise PackError(f"{parameters.where}: partial_rotary_factor is not supported for {row.title}")
-        if parameters.positive("partial_rotary_factor") != 1:
-            notes.append(f"{parameters.where}: partial_rotary_factor means nothing in {row.title}; left out")
-        parameters = parameters.merged(partial_rotary_factor=None)
-    return rope_table(parameters, sizes["head_dim"], sizes["context"])
-
-
-def _rope_parameters(row: Architecture, config: Config) -> dict[str, Config]:
-    """Per kind of layer, the parameters in the new form, from either form of config.json.
-
-    New: rope_parameters = {rope_type, rope_theta, ...}, or one such object per layer type.
-    Old: rope_theta, rope_scaling = {type or rope_type, factor, ...} or null, rope_local_base_freq (Gemma 3).
-    Where there are both, rope_scaling counts.
-    """
-    scaling, given = _object(config, "rope_scaling"), _object(config, "rope_parameters")
-    if row.rope_per_layer_type:
-        full, local = _object(given, "full_attention"), _object(given, "sliding_attention")
-        return {
-            "full": _complete(row, config, full.merged(**scaling.values), config.positive("rope_theta", 1e6)),
-            "sliding": _complete(row, config, local, config.positive("rope_local_base_freq", 1e4)),
-        }
-    if scaling.values:
-        given = scaling
-    if any(isinstance(value, dict) for value in given.values.values()):
-        raise PackError(f"{given.where}: expected one set for all layers for {row.title}; correct the file")
-    return {"full": _complete(row, config, given, config.positive("rope_theta", 1e4))}
-
-
-def _object(config: Config, key: str) -> Config:
-    """The object under a key, empty where there is none."""
-    return config.part(key) if config.has(key) else Config({}, config.where)
-
-
-def _complete(row: Architecture, config: Config, part: Config, theta: float) -> Config:
-    """One set of parameters, with what the configuration says outside of it."""
-    values: dict[str, object] = {
-        "rope_theta": theta,
-        "partial_rotary_factor": config.values.get("partial_rotary_factor"),
-    }
-    values |= {key: value for key, value in part.values.items() if value is not None}
-    kind = values.get("rope_type", values.get("type", "default"))
-    values["rope_type"] = kind
-    if row.model_type == "phi3" and kind in ("su", "yarn"):
-        values["rope_type"] = "longrope"  # Phi-3's first releases called it so
-    if config.has("original_max_position_embeddings"):
-        values["original_max_position_embeddings"] = config.integer("original_max_position_embeddings")
-    return Config(values, part.where)

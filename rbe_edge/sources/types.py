@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.progress import Report
+from rbe_edge.sources.sentence_layout import SentenceLayout
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -61,6 +62,7 @@ class Source:
     layout: str = "hugging_face"  # whose names and conventions the tensors follow; or "gguf"
     described_in: str = "config.json"  # where the configuration stands; for messages
     missing: Mapping[str, str] = field(default_factory=dict)  # tensors that the files promise and lack, and why
+    sentence: SentenceLayout | None = None  # how it makes a vector of a text, where it says so
 
     def sha256(self, progress: Report | None = None) -> str:
         """SHA-256 over the bytes of the weight files in name order, in hexadecimal; progress(done, total) in bytes."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from rbe_edge.sources.architectures import ARCHITECTURES, Architecture, Rule
+from rbe_edge.sources.architecture import Architecture, Rule
+from rbe_edge.sources.architectures import ARCHITECTURES
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.gguf.names import gguf_name
 

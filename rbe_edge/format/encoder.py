@@ -1,0 +1,26 @@
+"""The part `encoder`: a file that has it says something of encoders, so that readers that know none refuse it
+(docs/format.md, "Encoders")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from rbe_edge.format.metadata import MetadataValue
+from rbe_edge.format.parts import Part
+
+PART = Part("encoder", 1, b"", required=True)
+
+
+def needs_part(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> bool:
+    """Whether a file of these tensors has it. Pooling alone, of a decoder, does not ask for it."""
+    return (
+        metadata.get("attention.direction") == "both"
+        or metadata.get("norm.place") == "post"
+        or any(metadata.get(key) for key in ("segments", "head.kind", "pooled.layers"))
+        or "embedding.norm" in tensors
+    )
+
+
+def parts_of(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> list[Part]:
+    """The part, where a file has it."""
+    return [PART] if needs_part(metadata, tensors) else []

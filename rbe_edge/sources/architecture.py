@@ -1,0 +1,87 @@
+"""What a row of the tables of architectures says: architectures.py has the decoders, encoders.py the encoders.
+
+CONTRIBUTING.md says how to add one. The reference for what a configuration means is transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rbe_edge.sources.config import Config
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`target` of the file is `source` of the model; N stands for the layer. Sizes are named as in plan_model.
+
+    `fused`: the sizes of what `source` holds one after the other along its outputs, of which this is number `piece`.
+    `needs`: the feature (Architecture.features) without which the tensor does not exist. `outside`: the source has no
+    prefix (Architecture.prefixes) before it. `from_layer`: the first layer that has the tensor.
+    """
+
+    target: str
+    source: str
+    rows: str
+    cols: str
+    role: str = "matrix"
+    fused: tuple[str, ...] = ()
+    piece: int = 0
+    needs: str = ""
+    outside: bool = False
+    from_layer: int = 0
+
+
+def norm(
+    target: str, source: str, size: str = "width", needs: str = "", outside: bool = False, from_layer: int = 0
+) -> Rule:
+    return Rule(target, source, "one", size, "norm", needs=needs, outside=outside, from_layer=from_layer)
+
+
+def bias(
+    target: str, source: str, size: str, needs: str = "", fused: tuple[str, ...] = (), piece: int = 0,
+    outside: bool = False, from_layer: int = 0,
+) -> Rule:  # fmt: skip
+    return Rule(target, source, "one", size, "bias", fused, piece, needs, outside, from_layer)
+
+
+def no_features(config: Config) -> frozenset[str]:
+    return frozenset()
+
+
+def _window(config: Config) -> int:
+    return config.integer("sliding_window")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row. The defaults are those of the published configuration class, for keys that config.json leaves out."""
+
+    model_type: str
+    title: str
+    rules: tuple[Rule, ...]
+    layers: Callable[[Config, int], list[str]]  # per layer "full" or "sliding"
+    features: Callable[[Config], frozenset[str]] = no_features
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    prefixes: tuple[str, ...] = ("model.", "")
+    lm_heads: tuple[str, ...] = ("lm_head.weight",)
+    ignored: tuple[str, ...] = (r"(^|\.)rotary_emb\.inv_freq$",)  # tensors that carry nothing: regular expressions
+    # key: the only value that the engine computes; anything else is refused by name
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    norm: str = "rms"
+    norm_place: str = "pre"
+    norm_plus_one: bool = False  # the source keeps norm weights relative to one
+    position: str = "rope"
+    partial_rotary: bool = False
+    rope_per_layer_type: bool = False
+    gated: bool = True
+    activation_key: str = "hidden_act"
+    transposed: bool = False  # matrices are [inputs][outputs]
+    scaled_embedding: bool = False  # by the square root of the width
+    softcaps: tuple[str, ...] = ()  # "attention", "logit": those that are computed
+    both_directions: bool = False  # an encoder: a token sees those behind it too
+    window: Callable[[Config], int] = _window  # tokens that a "sliding" layer sees to one side, the own one included
+    positions_follow_padding: bool = False  # the table begins behind the row of the padding token's number
+    older: Mapping[str, str] = field(default_factory=dict)  # endings of tensors' names, and what they were before
