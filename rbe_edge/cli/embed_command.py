@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rbe_edge.cli.chosen_model import WHAT, chosen_model
 from rbe_edge.cli.output import ProgressBar, columns, printable
-from rbe_edge.errors import OptionError
+from rbe_edge.errors import ModelError, OptionError
 from rbe_edge.progress import Progress
 from rbe_edge.terminal_text import one_line
 
@@ -110,9 +110,9 @@ class _Embedder:
     """The model as the command line wants it. Raises OptionError where no vector stands for a text."""
 
     def __init__(self, model: Model, arguments: argparse.Namespace) -> None:
-        from rbe_edge.runtime.encoder_tasks import check_embeds, prompt_text
+        from rbe_edge.runtime.encoder_tasks import prompt_text
 
-        check_embeds(model, arguments.pooling)
+        _check_embeds(model, arguments.pooling)
         self._prompt = prompt_text(model, arguments.prompt)
         self._cut: bool = arguments.cut
         self._encoder = model.encoder(threads=arguments.threads, pooling=arguments.pooling)
@@ -132,6 +132,21 @@ class _Embedder:
         )
 
 
+def _check_embeds(model: Model, pooling: str | None) -> None:
+    """Raises ModelError where no vector stands for a text."""
+    from rbe_edge.runtime.encoder_kinds import kind_of
+
+    info = model.encoder_info
+    if info.is_classes:
+        raise ModelError(f"{model.info.path} is a {kind_of(model)}, whose numbers are no embedding; give another model")
+    if not info.embeds and pooling is None:
+        kind = "an encoder without a pooling" if info.is_encoder else "a decoder"
+        raise ModelError(
+            f"{model.info.path} is {kind}, which nobody trained to embed texts; give a sentence encoder, or take its "
+            "states with --pooling mean"
+        )
+
+
 def _texts(arguments: argparse.Namespace) -> Iterable[list[str]]:
     """Those of the command line at once; lines of standard input as they come."""
     return _lines() if arguments.texts in ([], ["-"]) else [arguments.texts]
@@ -140,7 +155,7 @@ def _texts(arguments: argparse.Namespace) -> Iterable[list[str]]:
 def _lines() -> Iterator[list[str]]:
     """Whole lines, as many as have come; blank ones are left out. Raises OptionError for what is no UTF-8."""
     rest, number = b"", 0
-    while data := sys.stdin.buffer.read1(_READ_BYTES):
+    while data := os.read(sys.stdin.fileno(), _READ_BYTES):
         *lines, rest = (rest + data).split(b"\n")
         yield from _decoded(lines, number)
         number += len(lines)

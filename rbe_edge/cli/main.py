@@ -104,8 +104,9 @@ def _fail(message: str, as_json: bool, code: int) -> int:
 
 def _in_full(error: RbeError, arguments: argparse.Namespace) -> str:
     """With the option that helps, which the library does not know."""
-    flag = " (-c)" if isinstance(error, ContextFull) and error.most is not None and "ctx_size" in arguments else ""
-    return f"{error}{flag}"
+    if isinstance(error, ContextFull) and error.most is not None and "ctx_size" in arguments:
+        return f"{error} (-c)"
+    return f"{error} (--cut)" if isinstance(error, ContextFull) and "cut" in arguments else str(error)
 
 
 def _report_faults() -> None:

@@ -6,7 +6,7 @@
 | sst-2 | sentence, label | sentence | negative, positive |
 | mrpc | Quality, #1 String, #2 String | sentence1, sentence2 | not_equivalent, equivalent |
 | qqp | question1, question2, is_duplicate | question1, question2 | not_duplicate, duplicate |
-| sts-b | sentence1, sentence2, score; or without a head, as the STS benchmark has it | sentence1, sentence2 | 0 to 5 |
+| sts-b | sentence1, sentence2, score; without a head too, or as the STS benchmark has it | sentence1, sentence2 | 0 to 5 |
 | mnli | sentence1, sentence2, gold_label | premise, hypothesis | entailment, neutral, contradiction |
 | qnli | question, sentence, label | question, sentence | entailment, not_entailment |
 | rte | sentence1, sentence2, label | sentence1, sentence2 | entailment, not_entailment |
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rbe_edge.errors import OptionError
@@ -31,7 +31,8 @@ from rbe_edge.runtime.text_file import read_text
 class GlueTask:
     """texts: the columns of the texts, in the tab-separated form. label: that of the answer. in_json: the fields of the
     texts. classes: their names by number; none for sts-b, whose answers are values. scores: of rbe_edge.evaluation
-    .scores. places: of texts and label where a file has no head."""
+    .scores. places: of texts and label where a file has no head, by how many columns it has at least, the most
+    first."""
 
     name: str
     texts: tuple[str, ...]
@@ -39,7 +40,7 @@ class GlueTask:
     in_json: tuple[str, ...]
     classes: tuple[str, ...]
     scores: tuple[str, ...]
-    places: tuple[int, ...] = ()
+    places: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 _PAIR = ("sentence1", "sentence2")
@@ -50,7 +51,13 @@ TASKS: Mapping[str, GlueTask] = {
     task.name: task
     for task in (
         GlueTask(
-            "cola", ("sentence",), "label", ("sentence",), ("unacceptable", "acceptable"), ("matthews",), places=(3, 1)
+            "cola",
+            ("sentence",),
+            "label",
+            ("sentence",),
+            ("unacceptable", "acceptable"),
+            ("matthews",),
+            places={4: (3, 1)},
         ),
         GlueTask("sst-2", ("sentence",), "label", ("sentence",), ("negative", "positive"), _RIGHT),
         GlueTask(
@@ -64,7 +71,7 @@ TASKS: Mapping[str, GlueTask] = {
             ("not_duplicate", "duplicate"),
             ("accuracy", "f1"),
         ),
-        GlueTask("sts-b", _PAIR, "score", _PAIR, (), ("pearson", "spearman"), places=(5, 6, 4)),
+        GlueTask("sts-b", _PAIR, "score", _PAIR, (), ("pearson", "spearman"), places={10: (7, 8, 9), 7: (5, 6, 4)}),
         GlueTask(
             "mnli", _PAIR, "gold_label", ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), _RIGHT
         ),
@@ -141,8 +148,9 @@ def _places(path: Path, head: Sequence[str], task: GlueTask) -> tuple[tuple[int,
         wanted = (*task.texts, "label1")
     if all(name in head for name in wanted):
         return tuple(map(head.index, wanted)), 1
-    if task.places and len(head) > max(task.places) and not set(task.texts) & set(head):
-        return task.places, 0
+    bare = next((places for columns, places in task.places.items() if len(head) >= columns), None)
+    if bare is not None and not set(task.texts) & set(head):
+        return bare, 0
     missing = next(name for name in wanted if name not in head)
     secret = "; are its answers kept secret?" if missing == wanted[-1] else ""
     raise OptionError(f"{path}: has no column {missing}, which {task.name} needs{secret}")

@@ -101,6 +101,8 @@ def test_tables_that_differ(tmp_path: Path) -> None:
     file = tmp_path / "dev.tsv"
     file.write_text("genre\tfile\t2012\t9\t2.5\tOne.\tTwo.\nnews\tfile\t2012\t10\t1\tA\tB\n")  # the STS benchmark's own
     assert read_glue(file, TASKS["sts-b"], 1) == [GlueExample(("One.", "Two."), 2.5)]
+    file.write_text("4\tmain\tMSR\t2012\t9\tnone\tnone\tOne.\tTwo.\t4.25\n")  # GLUE's, without its head
+    assert read_glue(file, TASKS["sts-b"]) == [GlueExample(("One.", "Two."), 4.25)]
     file.write_text("index\tsentence1\tsentence2\tlabel1\n0\tA\tB\tcontradiction\n")  # MNLI's for training
     assert read_glue(file, TASKS["mnli"]) == [GlueExample(("A", "B"), 2)]
 
