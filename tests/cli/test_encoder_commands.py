@@ -152,7 +152,7 @@ def test_index_and_search(rbe: Rbe, minilm_rbe: Path, notes: Path, tmp_path: Pat
     assert made.returncode == 0 and made.stdout == "notes.idx: 3 passages; files: 3 new, 1 skipped\n"
     assert made.stderr == f"rbe: {notes}/noise.txt: skipped (it is binary)\n"
     found = rbe("search", "notes.idx", "where", "did", "I", "park").stdout.splitlines()
-    assert found[0].endswith("  notes/car.md:1") and found[1].strip().startswith("# Car I left the car")
+    assert found[0].endswith("  notes/car.md:1") and found[1].strip().startswith("Car: I left the car")
     score = float(found[0].split()[0])
     told = json.loads(rbe("search", "notes.idx", "where did I park", "-n", 2, "--json").stdout)
     first, second = told["results"]
@@ -200,7 +200,6 @@ def test_a_cross_encoder_puts_in_order(rbe: Rbe, tiny_encoder: Encoders, notes: 
 @pytest.mark.parametrize(
     ("words", "code", "line"),
     [
-        (["index", "notes", "-o", "i"], 2, "a new index needs a sentence encoder; give one with --model"),
         (["index", "notes/car.md", "-o", "i", "-m", "demo"], 2, "notes/car.md is no folder"),
         (["index", "notes", "-o", "notes/car.md", "-m", "demo"], 1, "notes/car.md: is no index of `rbe index`"),
         (["index", "notes", "-o", "i", "-m", "demo"], 1, "makes no embeddings; give a sentence encoder"),
@@ -211,6 +210,22 @@ def test_a_cross_encoder_puts_in_order(rbe: Rbe, tiny_encoder: Encoders, notes: 
 )  # fmt: skip
 def test_index_and_search_in_one_line(rbe: Rbe, notes: Path, words: list[str], code: int, line: str) -> None:
     assert line in one_line(rbe(*words), code)
+
+
+def test_the_only_sentence_encoder_is_taken(
+    rbe: Rbe, tiny_encoder: Encoders, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    folder = tmp_path / "data" / "rbe_edge" / "models"
+    folder.mkdir(parents=True)
+    os.link(tiny_encoder("bert_score"), folder / "score.rbe")
+    assert "such as sentence-transformers/" in one_line(rbe("index", notes, "-o", "i"), 2)
+    os.link(tiny_encoder("sentence_mean"), folder / "mean-4bit.rbe")
+    made = rbe("index", notes, "-o", "i")
+    assert made.returncode == 0 and made.stderr.startswith("rbe: by mean:4bit; --model takes another\n")
+    os.link(tiny_encoder("sentence_cls"), folder / "cls.rbe")
+    assert "such as cls or mean:4bit" in one_line(rbe("index", notes, "-o", "j"), 2)
+    assert rbe("index", "-o", "i").returncode == 0  # the one that it was made with
 
 
 def test_an_index_without_folders(rbe: Rbe, tiny_encoder: Encoders, notes: Path, tmp_path: Path) -> None:
