@@ -20,6 +20,7 @@ static uint32_t choose_reach(const unsigned char *data, size_t bytes)
 int main(void)
 {
     golden_files files = list_golden_files();
+    add_files("v3", 1, &files);
     char path[64] = "/dev/shm/rbe-mutation-XXXXXX"; /* in memory where there is such a place: the disk would take most of the time */
     int descriptor = mkstemp(path);
     if (descriptor < 0) {

@@ -28,6 +28,8 @@ example:
     --windows 24 --json
   rbe eval smol.rbe --choices arc_easy.jsonl --choices piqa.jsonl
   rbe eval smol.rbe --gsm8k test.jsonl --shots five.jsonl --limit 200
+  rbe eval minilm.rbe --sts sts-dev.tsv --source ./all-MiniLM-L6-v2
+  rbe eval minilm.rbe --glue mrpc dev.tsv --glue-train train.tsv
   rbe eval nested.rbe --power all           finds and measures its power modes
   rbe eval nested.rbe --power saver --text wiki.test.raw
 """
@@ -64,6 +66,21 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=[],
         help="word problems instead of a text: JSON lines with question and answer, as of GSM8K; repeatable",
     )
+    parser.add_argument(
+        "--sts",
+        metavar="FILE",
+        type=Path,
+        help="pairs of sentences and how alike they are, for a sentence encoder: a table as of STS-B, or JSON lines",
+    )
+    parser.add_argument(
+        "--glue",
+        nargs=2,
+        metavar=("TASK", "FILE"),
+        help="a task of GLUE for an encoder, such as mrpc, and its examples: the published table, or JSON lines",
+    )
+    parser.add_argument(
+        "--glue-train", metavar="FILE", type=Path, help="examples that the head of a sentence encoder is fitted on"
+    )
     parser.add_argument("--shots", metavar="FILE", type=Path, help="solved examples before every question of --gsm8k")
     parser.add_argument("--limit", metavar="N", type=int, help="only the first N questions of each file (all)")
     parser.add_argument("--window", metavar="N", type=int, default=0, help="tokens per window (1024, or the context)")
@@ -86,6 +103,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.runtime.model import Model
 
+    if arguments.glue is not None:
+        arguments.file = chosen_model(arguments.file)
+        from rbe_edge.cli.eval_glue import evaluate_glue
+
+        return evaluate_glue(arguments)
+    if arguments.glue_train is not None:
+        raise OptionError("--glue-train is of a task; give --glue TASK FILE")
+    if arguments.sts is not None:
+        arguments.file = chosen_model(arguments.file)
+        from rbe_edge.cli.eval_encoder import evaluate_pairs
+
+        _print(evaluate_pairs(arguments), arguments)
+        return 0
     if arguments.power == "all":
         if arguments.choices or arguments.gsm8k:
             raise OptionError("--power all measures a text; leave out --choices and --gsm8k")
@@ -111,6 +141,12 @@ def run(arguments: argparse.Namespace) -> int:
         source = stack.enter_context(opened_source(arguments.source)) if arguments.source else None
         bar = stack.enter_context(ProgressBar())
         result = _evaluate(model, source, text, arguments, Progress(bar.show, "evaluating"))
+    _print(result, arguments)
+    return 0
+
+
+def _print(result: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """In the form that was asked for."""
     if arguments.json:
         print(json.dumps(result))
     elif arguments.markdown:
@@ -119,7 +155,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         for key, value in result.items():
             print(f"{key.replace('_', ' '):24} {_shown(value)}")
-    return 0
 
 
 def _evaluate(
@@ -130,6 +165,10 @@ def _evaluate(
     from rbe_edge.evaluation.perplexity import perplexity
     from rbe_edge.runtime.text_windows import text_windows
 
+    if model.encoder_info.is_encoder:
+        from rbe_edge.cli.eval_encoder import evaluate_encoder
+
+        return evaluate_encoder(model, source, text, arguments, progress)
     known: dict[str, Any] = {"file": str(arguments.file), "text": arguments.text.name}
     known |= {"file_bytes": model.info.file_bytes, "bits_per_weight": model.info.bits_per_weight}
     how: dict[str, Any] = {"window": arguments.window, "n_windows": arguments.windows, "threads": arguments.threads}

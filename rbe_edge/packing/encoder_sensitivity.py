@@ -25,6 +25,7 @@ from rbe_edge.packing.kept import Keeping, key_of
 from rbe_edge.packing.replay import Replay
 from rbe_edge.packing.schedule import encode_units, layer_and_part, pass_units
 from rbe_edge.packing.sensitivity import PROBE, Factor
+from rbe_edge.runtime.encoder_agreement import cosine_distances
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.plan import TensorPlan
 
@@ -113,9 +114,8 @@ def _of_tensor(
 ) -> float:
     layer, _ = layer_and_part(tensor.name)
     if layer is None:
-        words = (
-            OF_WORDS if tensor.name == "head" or (measurement.has_words and "head" not in measurement.copy.areas) else 0
-        )
+        gives_words = measurement.has_words and tensor.name == measurement.copy.lm_head
+        words = OF_WORDS if gives_words else 0.0
         looked_up = _of_embedding(measurement, replay, expected, what, forecast) if tensor.name == "embedding" else 0.0
         return looked_up + words
     values, copy = tensor.read(), measurement.copy
@@ -170,13 +170,6 @@ def _distance(
     with forecast.doing("passing", what, units):
         found = _vectors(replay, measurement.pooling)
     return float(np.mean(cosine_distances(np.concatenate(expected), np.concatenate(found))))
-
-
-def cosine_distances(one: FloatArray, other: FloatArray) -> npt.NDArray[np.float64]:
-    """One minus the cosine of each two rows of float32 [n][width]."""
-    a, b = one.astype(np.float64), other.astype(np.float64)
-    lengths = np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b))
-    return np.asarray(1 - np.einsum("ij,ij->i", a, b) / np.maximum(lengths, 1e-30), np.float64)
 
 
 def token_energies(windows: Sequence[Sequence[int]], rows: int) -> Mapping[str, Sequence[float]]:
