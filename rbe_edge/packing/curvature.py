@@ -49,11 +49,6 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float32]
 
-DAMPING = 0.1
-"""Added to the diagonal of H, relative to its mean (docs/codec.md has the measurement)."""
-
-SETTINGS = f"curvature of both roles, bands of each {DAMPING}"
-
 _TIED = "lm_head's curvature"
 _CALL_TOKENS = 1024  # of one call of the engine, in windows
 _DIGITS = 4  # what is kept: more would say nothing
@@ -73,7 +68,7 @@ class Curvature:
         threads: int | None = None,
         forecast: Forecast | None = None,
         keeping: Keeping | None = None,
-        loss_of: Callable[[Model], Loss] = lambda _: WordLoss(),
+        loss_of: Callable[[Model], Loss] = WordLoss,
     ) -> None:
         """tensors: those that may be coded. windows: of which the loss takes those that it can use. Runs the model,
         forward and backward, from where an interrupted run stopped."""
@@ -88,7 +83,7 @@ class Curvature:
         factor_bytes = sum(2 * tensor.cols**2 for tensor in tensors)
         with Model.open(copy.path, verify=False) as model:
             self._loss = loss_of(model)
-            self._factors = ArrayStore(copy.path.parent, keeping, f"{SETTINGS} {self._loss.name}", factor_bytes)
+            self._factors = ArrayStore(copy.path.parent, keeping, _settings(self._loss), factor_bytes)
             self._windows = self._loss.windows(windows)
             layers = range(model.info.layers, -2, -1)  # the head, the layers, the embedding
             if not all([self._restore(layer) for layer in layers]):
@@ -151,7 +146,7 @@ class Curvature:
         total /= np.float32(len(self._windows))
         with self._forecast.doing("factoring", "measuring what counts", schedule.factor_units(tensor.cols)):
             block = trellis.rotation_block(tensor.cols)
-            factor = feedback_factor(total, block, self._seed_of(tensor), DAMPING, self._threads)
+            factor = feedback_factor(total, block, self._seed_of(tensor), self._loss.damping, self._threads)
         self._factors.put_factor(name, factor)
         left = 1.0 / np.diag(factor)[: tensor.cols].astype(np.float64) ** 2
         return float(left.sum()) / (2 * self._loss.units(self._windows))
@@ -218,7 +213,7 @@ class _Passes:
         self._threads = threads or 0
         self._forecast = forecast
         n_bytes = 4 * self._n_tokens * model.info.width * (model.info.layers + 2)
-        self._store = ArrayStore(copy.path.parent, keeping, f"{SETTINGS} {loss.name} passing", n_bytes)
+        self._store = ArrayStore(copy.path.parent, keeping, f"{_settings(loss)} passing", n_bytes)
         self._longest = max(map(len, windows))
         tokens = max(_CALL_TOKENS, self._longest)
         self.gradients = model.gradients(tokens=tokens, context=self._longest, threads=self._threads)
@@ -330,6 +325,10 @@ class _Statistics:
             self._gradients.add_curvature(replace(weighed, first_row=begin, d=d), part)
             energies[band] += np.trace(part, dtype=np.float64)
             total += part
+
+
+def _settings(loss: Loss) -> str:
+    return f"curvature of both roles, bands of each, {loss.name} {loss.damping}"
 
 
 def _rounded(value: float) -> float:

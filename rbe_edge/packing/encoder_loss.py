@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from rbe_edge.runtime.gradients import Gradients
 
 Array = npt.NDArray[np.float64]
+
+DRAWS = 4
+"""Of r for each text (docs/encoders.md has the measurement)."""
+
 _STEP = 1e-4  # of a difference that stands for a slope
 
 
@@ -100,6 +104,8 @@ class _Layer:
 class EncoderLoss:
     """Of an encoder. Reads the model's copy with dense weights, which must not change meanwhile."""
 
+    damping = 0.2  # docs/encoders.md has the measurement
+
     def __init__(self, model: Model, copy: DenseCopy) -> None:
         self._model, self._copy = model, copy
         info = model.encoder_info
@@ -113,8 +119,8 @@ class EncoderLoss:
         self._layers = [self._layer(number, word) for number, word in enumerate(words)]
 
     def windows(self, windows: Sequence[Sequence[int]]) -> list[Sequence[int]]:
-        """All, by length."""
-        return sorted(windows, key=len)
+        """All, by length, each once for every draw."""
+        return [window for window in sorted(windows, key=len) for _ in range(DRAWS)]
 
     def units(self, windows: Sequence[Sequence[int]]) -> float:
         if self._pooling is not None:

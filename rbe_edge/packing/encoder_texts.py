@@ -81,8 +81,9 @@ def encoder_windows(model: Model, text: str, effort: Effort) -> Windows:
     n_tokens = sum(map(len, short))
     if n_tokens < MIN_TOKENS:
         raise PackError(f"the calibration text has {n_tokens} tokens; give one of at least {MIN_TOKENS}, or none")
-    seen, unseen = _first(short, effort.tokens // 2)
-    seen_long, unseen_long = _first(long, effort.tokens // 2)
+    each = effort.tokens // 2 if effort.quick else effort.tokens
+    seen, unseen = _first(short, each)
+    seen_long, unseen_long = _first(long, each)
     return Windows(seen + seen_long, [*_mixed(unseen, unseen_long)] or seen)
 
 

@@ -11,15 +11,18 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.gradients import Gradient, Gradients
+    from rbe_edge.runtime.model import Model
 
 FloatArray = npt.NDArray[np.float32]
 Show = Callable[["Gradient"], None]
 
 
 class Loss(Protocol):
-    """name: tells what is kept of one from what is kept of another."""
+    """name: tells what is kept of one from what is kept of another. damping: of the curvature, relative to the mean of
+    its diagonal."""
 
     name: str
+    damping: float
 
     def windows(self, windows: Sequence[Sequence[int]]) -> list[Sequence[int]]:
         """Those that are used, in the order in which they run: of equal length beside one another."""
@@ -38,9 +41,13 @@ class Loss(Protocol):
 
 
 class WordLoss:
-    """Predictions of the next token, nats per token."""
+    """Predictions of the next token, nats per token. model: any."""
 
     name = "words"
+    damping = 0.1  # docs/codec.md has the measurement
+
+    def __init__(self, model: Model) -> None:
+        pass
 
     def windows(self, windows: Sequence[Sequence[int]]) -> list[Sequence[int]]:
         """Those as long as the first one."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,6 @@ from rbe_edge.packing import (
     allocation,
     bands,
     dense_copy,
-    encoder_sensitivity,
     estimates,
     schedule,
     sensitivity,
@@ -36,10 +36,12 @@ from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.effort import Windows
 from rbe_edge.packing.encoded_tensors import EncodedTensors, Finished
 from rbe_edge.packing.encoder_held_out import EncoderHeldOut, HeldOutDistance
+from rbe_edge.packing.encoder_loss import EncoderLoss
 from rbe_edge.packing.encoder_texts import ENCODER_TEXTS, encoder_windows
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.held_out import HeldOut, HeldOutKl
 from rbe_edge.packing.kept import Keeping, Kept, key_of
+from rbe_edge.packing.loss import WordLoss
 from rbe_edge.packing.options import MAX_THREADS as MAX_THREADS
 from rbe_edge.packing.options import PackOptions as PackOptions
 from rbe_edge.packing.storage import Storage
@@ -49,9 +51,6 @@ from rbe_edge.progress import Listener
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.hub import Fetched
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
-
-ENCODER_DAMPING = 0.1
-"""Of E[x x^T] of an encoder, relative to its mean."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +260,7 @@ class Packing:
         subject = self._subject
         tokenizer = sha256(subject.blobs["tokenizer"]).hexdigest()
         model = (subject.sha256, sorted(subject.plan.metadata.items()), tokenizer)
-        of_encoders = (ENCODER_DAMPING, ENCODER_TEXTS) if subject.is_encoder else ()
+        of_encoders = (ENCODER_TEXTS,) if subject.is_encoder else ()
         return key_of("original", *model, subject.text, self._options.work.settings, *of_encoders)
 
     def _sensitivities(self) -> Mapping[str, float] | None:
@@ -279,15 +278,15 @@ class Packing:
         forecast.plan(schedule.added(statistics.expected(copy.weights, coded, n_tokens, plan, effort), work))
         original = self._original()
         keeping = Keeping(self._kept, original)
-        if effort.quick or self._subject.is_encoder:
-            damping = effort.damping or ENCODER_DAMPING
-            looked = Survey(copy, coded, self._windows.seen, seed_of, threads, forecast, keeping, damping)
+        if effort.quick:
+            looked = Survey(copy, coded, self._windows.seen, seed_of, threads, forecast, keeping, effort.damping)
             self._statistics = looked
-            if effort.quick:
-                return estimates.estimated(coded, looked.flow)
-            return self._measured(copy, coded, looked, keeping, work)
-        found = Curvature(copy, coded, self._windows.seen, seed_of, threads, forecast, keeping)
+            return estimates.estimated(coded, looked.flow)
+        loss_of = partial(EncoderLoss, copy=copy) if self._subject.is_encoder else WordLoss
+        found = Curvature(copy, coded, self._windows.seen, seed_of, threads, forecast, keeping, loss_of)
         self._statistics = found
+        if self._subject.is_encoder:
+            return found.sensitivities
         expected = sensitivity.expected(coded, copy.weights, plan.vocabulary, effort)
         forecast.plan(schedule.added(expected, work))
         keeping = Keeping(self._kept, sensitivity.work_key(original, effort))
@@ -296,32 +295,13 @@ class Packing:
         )
         return sensitivity.checked(measurement, found.sensitivities, forecast)
 
-    def _measured(
-        self, copy: DenseCopy, coded: Sequence[TensorPlan], looked: Survey, keeping: Keeping, work: schedule.Work
-    ) -> dict[str, float]:
-        """Sensitivities of an encoder."""
-        self._forecast.plan(schedule.added(encoder_sensitivity.expected(copy.weights, coded), work))
-        known = self._subject.plan.metadata
-        pooling, has_words = known.get("pooling"), known.get("head.kind") == "masked"
-        measurement = encoder_sensitivity.EncoderMeasurement(
-            copy, coded, self._windows.unseen, self._subject.seed_of, looked.factor,
-            str(pooling) if pooling is not None else None, has_words, self._options.threads, keeping,
-        )  # fmt: skip
-        return encoder_sensitivity.measured(measurement, self._forecast)
-
     def _in_bands(self, sensitivities: Mapping[str, float] | None) -> Mapping[str, float] | None:
         """Of the tensors of the file, after what has a row for each token was cut into bands where it is known what
         these cost."""
         found = self._statistics
-        if sensitivities is None or found is None or self._options.bits > bands.MOST_BITS:
+        if sensitivities is None or not isinstance(found, Curvature) or self._options.bits > bands.MOST_BITS:
             return sensitivities
-        if self._subject.is_encoder:
-            energies = encoder_sensitivity.token_energies(self._windows.seen, self._plan.vocabulary)
-        elif isinstance(found, Curvature):
-            energies = found.energies
-        else:
-            return sensitivities
-        tensors, of_bands = bands.split(self._plan.tensors, sensitivities, energies)
+        tensors, of_bands = bands.split(self._plan.tensors, sensitivities, found.energies)
         self._plan = replace(self._plan, tensors=tensors)
         return of_bands
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rbe_edge.packing import curvature, encoder_sensitivity, schedule, sensitivity, survey
+from rbe_edge.packing import curvature, encoder_loss, schedule, sensitivity, survey
 from rbe_edge.packing.effort import Effort
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 
@@ -16,7 +16,6 @@ def expected(
     if effort.quick:
         return survey.expected(weights, coded, n_tokens)
     if plan.metadata.get("attention.direction") == "both":
-        looking = survey.expected(weights, coded, n_tokens)
-        return schedule.added(looking, encoder_sensitivity.expected(weights, coded))
+        return curvature.expected(weights, coded, n_tokens * encoder_loss.DRAWS)
     measuring = sensitivity.expected(coded, weights, plan.vocabulary, effort)
     return schedule.added(curvature.expected(weights, coded, n_tokens), measuring)

@@ -18,6 +18,7 @@ from rbe_edge.packing.calibration import feedback_factor
 from rbe_edge.packing.curvature import Curvature
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.kept import Keeping, Kept
+from rbe_edge.packing.loss import WordLoss
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
 from rbe_edge.runtime.gradients import Gradient
 from rbe_edge.runtime.model import Model
@@ -116,7 +117,7 @@ def test_a_factor_is_of_what_the_matrix_moves(tmp_path: Path, monkeypatch: pytes
             d_hidden = gradients.head(states[2], window=32, seed=0).d_hidden
             gradients.layer(1, states[1], d_hidden, show, window=32)
     block = trellis.rotation_block(tensor.cols)
-    expected = feedback_factor(total.astype(np.float32), block, 7, curvature.DAMPING)
+    expected = feedback_factor(total.astype(np.float32), block, 7, WordLoss.damping)
     factor = found.factor(name)
     assert factor is not None and np.abs(factor - expected).max() < 1e-3 * np.abs(expected).max()
     left = (1 / np.diag(factor)[: tensor.cols].astype(np.float64) ** 2).sum() / 64

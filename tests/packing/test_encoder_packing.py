@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,17 @@ import tiny_encoders
 from tiny_encoders import CLS, CONTEXT, ENCODERS, SEP
 
 from rbe_edge import Model
-from rbe_edge.codes import trellis
 from rbe_edge.errors import PackError
-from rbe_edge.packing import encoder_sensitivity, encoder_texts, sensitivity
-from rbe_edge.packing.allocation import GAUSSIAN_ERROR
+from rbe_edge.packing import encoder_texts, sensitivity
 from rbe_edge.packing.calibration import read_text
+from rbe_edge.packing.curvature import Curvature
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.effort import EFFORTS
 from rbe_edge.packing.encoder_held_out import HeldOutDistance
-from rbe_edge.packing.encoder_sensitivity import EncoderMeasurement
-from rbe_edge.packing.forecast import Forecast
+from rbe_edge.packing.encoder_loss import EncoderLoss
 from rbe_edge.packing.held_out import HeldOutKl
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
-from rbe_edge.packing.schedule import RATES
-from rbe_edge.packing.survey import Survey
+from rbe_edge.runtime.probabilities import divergences, log_softmax
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
 
@@ -62,39 +59,76 @@ def test_texts_are_whole(dense: PackReport) -> None:
     assert windows == again
     for window in [*windows.seen, *windows.unseen]:
         assert window[0] == CLS and window[-1] == SEP and 4 <= len(window) <= CONTEXT
-    assert 1024 <= sum(map(len, windows.seen)) <= 1024 + 2 * CONTEXT
+    assert 2048 <= sum(map(len, windows.seen)) <= 2048 + 2 * CONTEXT
     assert len(windows.unseen) > 100
     assert max(map(len, windows.seen)) == CONTEXT, "passages are longer than the context, and keep their last token"
 
 
-def test_it_is_the_distance_of_the_whole_model(source: Path, dense: PackReport, tmp_path: Path) -> None:
-    """Of every matrix of a layer; the copy is as before."""
-    shutil.copy(dense.path, tmp_path / "copy.rbe")
-    copy = DenseCopy(tmp_path / "copy.rbe", dense.areas)
-    before = copy.path.read_bytes()
+def outputs(path: Path, texts: list[list[int]], kind: str) -> np.ndarray:
+    with Model.open(path, verify=False) as model, model.encoder(threads=1) as encoder:
+        if kind == "words":
+            found = np.concatenate([encoder.word_logits(text, range(len(text))) for text in texts])
+            return np.asarray(log_softmax(found))
+        if kind == "classes":
+            return np.asarray(log_softmax(encoder.pooled(texts)))
+        return encoder.pooled(texts) if kind == "vectors" else np.concatenate(encoder.hidden(texts))
+
+
+def cost(kind: str, exact: np.ndarray, found: np.ndarray) -> float:
+    if kind in ("words", "classes"):
+        return float(divergences(exact, found).mean())
+    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(found, axis=1)
+    return float((1 - (exact * found).sum(axis=1) / lengths).mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("sentence_dense", "vectors"),
+        ("sentence_max", "vectors"),
+        ("sentence_last", "vectors"),
+        ("modernbert_classes", "classes"),
+        ("roberta_masked", "words"),
+        ("bert", "hidden states"),
+    ],
+)
+def test_curvature_foretells_what_white_errors_cost(name: str, kind: str, tmp_path: Path) -> None:
+    source = tiny_encoders.write(ENCODERS[name], tmp_path / "source")
+    report = pack(source, tmp_path / "copy.rbe", PackOptions(bits=32))
+    copy = DenseCopy(report.path, report.areas)
     tensors = sensitivity.coded(plan_model(open_source(source)).tensors)
-    with Model.open(copy.path, verify=False) as model:
-        windows = encoder_texts.encoder_windows(model, read_text(None), FEW).unseen[:20]
-    looked = Survey(copy, tensors, windows, lambda tensor: 7, None, Forecast(None, RATES))
-    measurement = EncoderMeasurement(copy, tensors, windows, lambda tensor: 7, looked.factor, "mean", False)
-    found = encoder_sensitivity.measured(measurement, Forecast(None, RATES))
-    assert copy.path.read_bytes() == before
-    assert set(found) == {tensor.name for tensor in tensors} and min(found.values()) > 0
+    with Model.open(copy.path) as model:
+        texts = [list(text) for text in encoder_texts.encoder_windows(model, read_text(None), FEW).seen[:60]]
+    curvature = Curvature(copy, tensors, texts, lambda tensor: 7, loss_of=partial(EncoderLoss, copy=copy))
+    exact = outputs(copy.path, texts, kind)
+    chosen = ("embedding", "layers.0.attention.v", "layers.0.feed_forward.up", "layers.1.attention.o", "head.dense")
+    for tensor in tensors:
+        if tensor.name not in chosen:
+            continue
+        values, size, measured = tensor.read(), 0.02, []
+        sizes = np.linalg.norm(values, axis=1, keepdims=True) / np.sqrt(values.shape[1])
+        for seed in range(6):
+            noise = np.random.default_rng(seed).standard_normal(values.shape)
+            copy.write(tensor.name, values + (size * sizes * noise).astype(np.float32))
+            measured.append(cost(kind, exact, outputs(copy.path, texts, kind)) / size**2)
+        copy.write(tensor.name, values)
+        # of white errors all of H counts, where feedback leaves less of it
+        foretold = curvature.sensitivities[tensor.name]
+        factor = curvature.factor(tensor.name)
+        assert factor is not None
+        whole = trace_of(factor, tensor.cols, EncoderLoss.damping) / (2 * curvature_units(kind, texts))
+        assert whole == pytest.approx(np.mean(measured), rel=0.35), tensor.name
+        assert 0 < foretold < 1.1 * (1 + EncoderLoss.damping) * whole, tensor.name
 
-    def vectors() -> np.ndarray:
-        with Model.open(copy.path, verify=False) as model, model.encoder() as encoder:
-            return np.stack([hidden.mean(axis=0) for hidden in encoder.hidden(windows)])
 
-    exact = vectors()
-    for name in ("layers.0.attention.v", "layers.1.feed_forward.down"):
-        (tensor,) = (tensor for tensor in tensors if tensor.name == name)
-        encoded = trellis.encode(tensor.read(), sensitivity.PROBE, 7, None, None, looked.factor(name))
-        assert encoded.decoded is not None
-        copy.write(name, encoded.decoded)
-        other = vectors()
-        copy.write(name, tensor.read())
-        cosines = (exact * other).sum(1) / np.sqrt((exact**2).sum(1) * (other**2).sum(1))
-        assert found[name] * GAUSSIAN_ERROR[sensitivity.PROBE] == pytest.approx((1 - cosines).mean(), rel=0.02), name
+def trace_of(factor: np.ndarray, cols: int, damping: float) -> float:
+    """Of H, whose inverse, damped, is U^T U."""
+    upper = factor[:cols, :cols].astype(np.float64)
+    return float(np.trace(np.linalg.inv(upper.T @ upper))) / (1 + damping)
+
+
+def curvature_units(kind: str, texts: list[list[int]]) -> float:
+    return 1.0 if kind in ("vectors", "classes") else sum(map(len, texts)) / len(texts)
 
 
 def test_a_sentence_encoder(source: Path, tmp_path: Path) -> None:
