@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 
-DRAWS = 4
-"""Of r for each text (docs/encoders.md has the measurement)."""
-
 _STEP = 1e-4  # of a difference that stands for a slope
 
 
@@ -119,8 +116,8 @@ class EncoderLoss:
         self._layers = [self._layer(number, word) for number, word in enumerate(words)]
 
     def windows(self, windows: Sequence[Sequence[int]]) -> list[Sequence[int]]:
-        """All, by length, each once for every draw."""
-        return [window for window in sorted(windows, key=len) for _ in range(DRAWS)]
+        """All, by length."""
+        return sorted(windows, key=len)
 
     def units(self, windows: Sequence[Sequence[int]]) -> float:
         if self._pooling is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rbe_edge.packing import curvature, encoder_loss, schedule, sensitivity, survey
+from rbe_edge.packing import curvature, schedule, sensitivity, survey
 from rbe_edge.packing.effort import Effort
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 
@@ -16,6 +16,6 @@ def expected(
     if effort.quick:
         return survey.expected(weights, coded, n_tokens)
     if plan.metadata.get("attention.direction") == "both":
-        return curvature.expected(weights, coded, n_tokens * encoder_loss.DRAWS)
+        return curvature.expected(weights, coded, n_tokens)
     measuring = sensitivity.expected(coded, weights, plan.vocabulary, effort)
     return schedule.added(curvature.expected(weights, coded, n_tokens), measuring)
