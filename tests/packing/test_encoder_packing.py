@@ -61,7 +61,16 @@ def test_texts_are_whole(dense: PackReport) -> None:
         assert window[0] == CLS and window[-1] == SEP and 4 <= len(window) <= CONTEXT
     assert 2048 <= sum(map(len, windows.seen)) <= 2048 + 2 * CONTEXT
     assert len(windows.unseen) > 100
-    assert max(map(len, windows.seen)) == CONTEXT, "passages are longer than the context, and keep their last token"
+
+
+def test_an_encoder_of_tokens_reads_passages_too(tmp_path: Path) -> None:
+    """They are longer than the context here, and keep their last token."""
+    source = tiny_encoders.write(ENCODERS["bert_masked"], tmp_path / "source")
+    with Model.open(pack(source, tmp_path / "m.rbe", PackOptions(bits=32)).path) as model:
+        windows = encoder_texts.encoder_windows(model, read_text(None), FEW)
+    assert 2048 <= sum(map(len, windows.seen)) <= 2048 + 2 * CONTEXT
+    assert sum(len(window) == CONTEXT for window in windows.seen) >= 1024 // 2 // CONTEXT
+    assert all(window[0] == CLS and window[-1] == SEP for window in windows.seen)
 
 
 def outputs(path: Path, texts: list[list[int]], kind: str) -> np.ndarray:
