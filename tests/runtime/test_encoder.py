@@ -250,6 +250,22 @@ def test_models_that_cannot_say_so(tmp_path: Path) -> None:
             encoder.word_logits("a", [0])
 
 
+def test_a_decoder_made_for_embeddings_needs_no_part_and_still_writes(tmp_path: Path) -> None:
+    shape = Shape(
+        direction="causal", norm_place="pre", segments=0, embedding_norm=False, head=None, pooling="last",
+        normalize=True,
+    )  # fmt: skip
+    model, reference = opened(tmp_path, shape, parts=())
+    texts = texts_of((5, 40, 96))
+    with model, model.encoder(pass_tokens=48) as encoder, model.session(kv="f32") as session:
+        assert not model.encoder_info.is_encoder and model.encoder_info.embeds
+        for text, vector in zip(texts, encoder.pooled(texts), strict=True):
+            assert np.abs(vector - reference.pooled(text)).max() < BOUND
+        session.prefill(texts[1])
+        by_hand = encoder.hidden([texts[1]])[0][-1] @ model.tensor_rows("embedding").T
+        assert np.abs(session.logits - by_hand).max() < BOUND
+
+
 def test_gaps_are_filled(tmp_path: Path) -> None:
     model, reference = opened(tmp_path, Shape())
     with model:
