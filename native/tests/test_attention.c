@@ -13,10 +13,10 @@ typedef struct attention_case {
 } attention_case;
 
 static const attention_case cases[] = {
-    {2, 1, 64, 600, 0, 0, 0}, {6, 2, 64, 80, 0, 0, 0},   {3, 3, 13, 70, 0, 30, 0},   {2, 1, 16, 1050, 600, 0, 0},
-    {40, 1, 20, 70, 0, 0, 0}, {7, 1, 80, 110, 33, 2, 0}, {2, 1, 256, 330, 64, 0, 0}, {1, 1, 1, 65, 0, 0, 0},
+    {2, 1, 64, 600, 0, 0, 0}, {6, 2, 64, 80, 0, 0, 0},    {3, 3, 13, 70, 0, 30, 0},   {2, 1, 16, 1050, 600, 0, 0},
+    {40, 1, 20, 70, 0, 0, 0}, {7, 1, 80, 110, 33, 2, 0},  {2, 1, 256, 330, 64, 0, 0}, {1, 1, 1, 65, 0, 0, 0},
     {2, 2, 32, 130, 0, 0, 1}, {2, 1, 16, 1050, 65, 0, 1}, {3, 1, 20, 90, 1, 0, 1},    {2, 1, 24, 200, 150, 5, 1},
-    {1, 1, 8, 1, 0, 0, 1},    {4, 2, 16, 70, 500, 0, 1}, {1, 1, 64, 540, 0, 0, 1},
+    {1, 1, 8, 1, 0, 0, 1},    {4, 2, 16, 70, 500, 0, 1},  {1, 1, 64, 540, 0, 0, 1},
 };
 
 enum { MOST_SCRATCH_DIM = 256 };
@@ -131,9 +131,9 @@ static void exact_head(const fixture *f, uint32_t position, uint32_t head, doubl
     const attention_case *shape = &f->shape;
     const uint32_t dim = shape->head_dim, kv_head = head / (shape->n_heads / shape->n_kv_heads);
     const uint32_t begin = shape->window && position + 1 > shape->window ? position + 1 - shape->window : 0;
-    const uint32_t last = !shape->both ? position
+    const uint32_t last = !shape->both                                                  ? position
                           : !shape->window || shape->window > shape->context - position ? shape->context - 1
-                                                                                         : position + shape->window - 1;
+                                                                                        : position + shape->window - 1;
     const float *q = f->q + ((size_t)position * shape->n_heads + head) * dim;
     double total = 0;
     memset(out, 0, dim * sizeof *out);
