@@ -50,7 +50,7 @@ from rbe_edge.runtime.model import Model
 from rbe_edge.sources.hub import Fetched
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 
-ENCODER_DAMPING = 0.1
+ENCODER_DAMPING = 0.02
 """Of E[x x^T] of an encoder, relative to its mean."""
 
 
@@ -253,7 +253,10 @@ class Packing:
                 for decision, tensor in zip(self._decisions, packed.tensors, strict=True)
                 if decision is not None
             ]
-            reports.write(options.report, packed.name, options.bits, packed.bits_per_weight, options.calibrated, coded)
+            measured = options.calibrated and not (subject.is_encoder and options.work.quick)
+            reports.write(
+                options.report, packed.name, options.bits, packed.bits_per_weight, measured, coded, subject.is_encoder
+            )
         return packed
 
     def _original(self) -> str:
