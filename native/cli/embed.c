@@ -10,6 +10,7 @@
 #include "platform/program.h"
 #include "rbe/encoder.h"
 
+#define KEPT_ROWS (4u << 20) /* bytes of rows of the embedding that were generated: texts of a collection have many words */
 #define AT_ONCE 32u /* texts of one call, whose vectors are then written */
 
 static const char usage[] = "usage: rbe embed FILE [TEXT ...] [options]\n"
@@ -53,12 +54,23 @@ typedef struct embed_state {
     float *vectors; /* [AT_ONCE][n_numbers] */
 } embed_state;
 
+/* *tokens: from malloc, as many as there are: what is larger leaves holes in the heap. */
 static rbe_status tokenize(const rbe_model *model, const char *text, uint32_t flags, uint32_t **tokens, size_t *n)
 {
     const size_t bytes = strlen(text), capacity = bytes + 16; /* a token is at least a byte; a few more at the ends */
-    *tokens = malloc(capacity * sizeof **tokens);
-    return *tokens ? rbe_tokenize(rbe_model_tokenizer(model), text, bytes, flags, *tokens, capacity, n)
-                   : rbe_fail(RBE_ERROR_MEMORY, "out of memory; use shorter texts");
+    uint32_t *found = malloc(capacity * sizeof *found);
+    *tokens = NULL;
+    rbe_status status = found ? rbe_tokenize(rbe_model_tokenizer(model), text, bytes, flags, found, capacity, n)
+                              : rbe_fail(RBE_ERROR_MEMORY, "out of memory; use shorter texts");
+    if (status == RBE_OK) {
+        *tokens = malloc((*n + 1) * sizeof **tokens);
+        status = *tokens ? RBE_OK : rbe_fail(RBE_ERROR_MEMORY, "out of memory; use shorter texts");
+    }
+    if (status == RBE_OK) {
+        memcpy(*tokens, found, *n * sizeof *found);
+    }
+    free(found);
+    return status;
 }
 
 /* What stands behind a text of one letter stands behind every text. */
@@ -232,7 +244,7 @@ static void mention_prompt(const rbe_model *model)
 
 static int prepare(embed_state *s)
 {
-    const model_source source = {.path = s->path};
+    const rbe_model_options of_model = {.struct_bytes = sizeof of_model, .max_resident_bytes = s->max_memory, .cache_bytes = KEPT_ROWS};
     const rbe_encoder_options options = {.struct_bytes = sizeof options,
                                          .n_threads = (uint32_t)s->threads,
                                          .pass_tokens = (uint32_t)s->batch,
@@ -240,12 +252,15 @@ static int prepare(embed_state *s)
     rbe_model_info model = {.struct_bytes = sizeof model};
     s->info.struct_bytes = sizeof s->info;
     int code = check_session_options(0, s->threads, s->batch, 0, 0);
-    code = code ? code : open_model(&source, NULL, 0, s->max_memory, &s->model);
-    code = code ? code : require_tokenizer(s->model, s->path);
     if (code) {
         return code;
     }
-    rbe_status status = rbe_model_get_info(s->model, &model);
+    rbe_status status = rbe_model_open(s->path, &of_model, &s->model);
+    code = status == RBE_OK ? require_tokenizer(s->model, s->path) : fail_with(status);
+    if (code) {
+        return code;
+    }
+    status = rbe_model_get_info(s->model, &model);
     status = status == RBE_OK ? rbe_model_get_encoder_info(s->model, &s->info) : status;
     if (status == RBE_OK && s->info.is_classes) {
         return fail(EXIT_FAILED, "%s gives scores of classes, which are no embedding; give another model", s->path);
