@@ -26,14 +26,14 @@ _COMMANDS = {
 
 
 def kind_of(model: EngineModel) -> str | None:
-    """One of the kinds above; None for a decoder, which writes text."""
+    """One of the kinds above; None for a decoder, unless it was trained for embeddings."""
     info = model.encoder_info
-    if not info.is_encoder:
-        return None
     if info.is_classes:
         return CROSS if info.pooled == 1 else CLASSES
-    if info.pooled:
+    if info.embeds:
         return SENTENCES
+    if not info.is_encoder:
+        return None
     return WORDS if info.has_word_head else STATES
 
 
@@ -44,9 +44,10 @@ def what_it_is(kind: str) -> str:
 
 
 def check_writes(model: EngineModel) -> None:
-    """Raises ModelError for an encoder, which says what to do with it."""
+    """Raises ModelError for an encoder, which says what to do with it. A decoder writes text, whatever it was trained
+    for."""
     kind = kind_of(model)
-    if kind is not None:
+    if kind is not None and model.encoder_info.is_encoder:
         raise ModelError(f"{model.info.path} writes no text: it is {what_it_is(kind)}")
 
 
