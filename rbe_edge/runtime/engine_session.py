@@ -17,6 +17,7 @@ from rbe_edge import _native
 from rbe_edge.errors import ContextFull, OptionError, RbeError, StateError
 from rbe_edge.progress import Report
 from rbe_edge.runtime.effort import Effort, set_effort
+from rbe_edge.runtime.encoded_text import encode
 from rbe_edge.runtime.fit import check_session
 from rbe_edge.runtime.memory import ProfileEntry, read_profile
 from rbe_edge.runtime.native_options import raw_session_options
@@ -179,6 +180,27 @@ class EngineSession(NativeOwner):
             append = _native.library().rbe_session_append
             status = _native.call(append, handle, array, len(array), carrier.callback, None)
             carrier.check(status)
+
+    def encode(self, text: str | Sequence[int], *, progress: Report | None = None) -> None:
+        """The text, or its tokens, that an encoder-decoder answers to, in place of the one before. The context, which is
+        the answer, is empty afterwards. progress, stopping and failures: as of prefill(). Raises OptionError for a model
+        of another kind, ContextFull for a text of more tokens than the context has room for."""
+        encode(self, self.model.tokenize(text) if isinstance(text, str) else text, progress)
+
+    @property
+    def text_tokens(self) -> int:
+        """Tokens of the text that was encoded; 0: none was."""
+        with self.use() as handle:
+            return int(_native.library().rbe_session_text_tokens(handle))
+
+    def take_prompt(self, tokens: Sequence[int], *, progress: Report | None = None) -> None:
+        """A prompt: it is appended; by an encoder-decoder it is encoded, and the answer begun."""
+        kind = self.model.encoder_decoder
+        if kind is None:
+            self.prefill(tokens, progress=progress)
+            return
+        self.encode(tokens, progress=progress)
+        self.prefill([kind.start])
 
     @property
     def logits(self) -> npt.NDArray[np.float32]:
