@@ -7,7 +7,7 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -105,6 +105,35 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = dataclasses.replace(model, config={**model.config, "max_position_embeddings": 256})
     out = directory / "tiny.rbe"
     pack(tiny_models.write(model, directory / "source"), out, PackOptions(bits=32))
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """tiny_encoder(NAME) -> a .rbe file of one of the tiny encoders (tests/tiny_encoders.py), stored in fp32."""
+    import tiny_encoders
+
+    from rbe_edge.packing.pack import PackOptions, pack
+
+    directory = tmp_path_factory.mktemp("encoders")
+
+    def packed(name: str) -> Path:
+        out = directory / f"{name}.rbe"
+        if not out.exists():
+            source = tiny_encoders.write(tiny_encoders.ENCODERS[name], directory / name)
+            pack(source, out, PackOptions(bits=32))
+        return out
+
+    return packed
+
+
+@pytest.fixture(scope="session")
+def minilm_rbe(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """all-MiniLM-L6-v2, packed in fp32."""
+    from rbe_edge.packing.pack import PackOptions, pack
+
+    out = tmp_path_factory.mktemp("minilm") / "minilm.rbe"
+    pack(minilm, out, PackOptions(bits=32))
     return out
 
 

@@ -44,6 +44,15 @@ def waiting() -> Iterator[Waiter]:
         raise
 
 
+def check_writes(path: Path) -> None:
+    """Raises ModelError for an encoder, which says what to do with it, and for what cannot be opened."""
+    from rbe_edge.runtime import encoder_kinds
+    from rbe_edge.runtime.model import Model
+
+    with Model.open(path, verify=False) as model:
+        encoder_kinds.check_writes(model)
+
+
 def is_demo(path: Path | None) -> bool:
     """Whether it is the demo model; None is."""
     from rbe_edge.runtime.model import demo_path

@@ -28,6 +28,7 @@ example:
     --windows 24 --json
   rbe eval smol.rbe --choices arc_easy.jsonl --choices piqa.jsonl
   rbe eval smol.rbe --gsm8k test.jsonl --shots five.jsonl --limit 200
+  rbe eval minilm.rbe --glue mrpc dev.tsv --glue-train train.tsv
   rbe eval nested.rbe --power all           finds and measures its power modes
   rbe eval nested.rbe --power saver --text wiki.test.raw
 """
@@ -64,6 +65,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=[],
         help="word problems instead of a text: JSON lines with question and answer, as of GSM8K; repeatable",
     )
+    parser.add_argument(
+        "--glue",
+        nargs=2,
+        metavar=("TASK", "FILE"),
+        help="a task of GLUE for an encoder, such as mrpc, and its examples: the published table, or JSON lines",
+    )
+    parser.add_argument(
+        "--glue-train", metavar="FILE", type=Path, help="examples that the head of a sentence encoder is fitted on"
+    )
     parser.add_argument("--shots", metavar="FILE", type=Path, help="solved examples before every question of --gsm8k")
     parser.add_argument("--limit", metavar="N", type=int, help="only the first N questions of each file (all)")
     parser.add_argument("--window", metavar="N", type=int, default=0, help="tokens per window (1024, or the context)")
@@ -86,6 +96,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.runtime.model import Model
 
+    if arguments.glue is not None:
+        arguments.file = chosen_model(arguments.file)
+        from rbe_edge.cli.eval_glue import evaluate_glue
+
+        return evaluate_glue(arguments)
+    if arguments.glue_train is not None:
+        raise OptionError("--glue-train is of a task; give --glue TASK FILE")
     if arguments.power == "all":
         if arguments.choices or arguments.gsm8k:
             raise OptionError("--power all measures a text; leave out --choices and --gsm8k")

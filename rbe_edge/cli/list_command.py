@@ -26,7 +26,8 @@ _LEAST = 12  # characters of a path; less says nothing
 @dataclass(frozen=True)
 class ListedModel:
     """A .rbe file. name: by which commands find it where it lies in the model folder, else of the file. model: what it
-    was packed from, where it says so, else as name. error: why it cannot be opened; all numbers are None then."""
+    was packed from, where it says so, else as name. kind: of an encoder (runtime/encoder_kinds.py). error: why it
+    cannot be opened; all numbers are None then."""
 
     path: str
     name: str
@@ -35,6 +36,7 @@ class ListedModel:
     bits_per_weight: float | None = None
     parameters: int | None = None
     context: int | None = None
+    kind: str | None = None
     error: str | None = None
 
 
@@ -97,6 +99,7 @@ def find_models(directories: Iterable[Path] = ()) -> Iterable[ListedModel]:
 
 
 def _describe(path: Path) -> ListedModel:
+    from rbe_edge.runtime.encoder_kinds import kind_of
     from rbe_edge.runtime.model import Model
 
     try:
@@ -112,6 +115,7 @@ def _describe(path: Path) -> ListedModel:
                 bits_per_weight=round(info.bits_per_weight, 3),
                 parameters=info.parameters,
                 context=info.context,
+                kind=kind_of(model),
             )
     except OSError as error:
         return ListedModel(path=str(path), name=_name(path), bytes=0, error=error.strerror or str(error))
@@ -137,6 +141,8 @@ def _table(models: list[ListedModel], room: int | None) -> Iterable[str]:
         return
     width = max(4, *(len(model.name) for model in models))
     heads = f"{'name':<{width}} {'size':>10} {'bits/weight':>11} {'weights':>9} {'context':>7}  "
+    kinds = max((len(model.kind or "") for model in models), default=0)
+    heads += f"{'kind':<{kinds}}  " if kinds else ""
     yield heads + "file" if room is None or room - len(heads) >= _LEAST else heads.rstrip()
     for model in models:
         name, path = (printable(text.replace("\n", " ")) for text in (model.name, model.path))
@@ -148,6 +154,7 @@ def _table(models: list[ListedModel], room: int | None) -> Iterable[str]:
             f"{name:<{width}} {size(model.bytes):>10} {model.bits_per_weight:>11.2f} "
             f"{_short(model.parameters or 0):>9} {model.context:>7}  "
         )
+        before += f"{model.kind or '':<{kinds}}  " if kinds else ""
         left = len(path) if room is None else room - len(before)
         if room is not None and left < _LEAST:
             yield before.rstrip()

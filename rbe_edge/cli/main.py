@@ -22,8 +22,8 @@ from rbe_edge.interrupts import was_pressed
 
 #: In the order of the help; `name` is added by cli/name_command.py.
 COMMANDS = (
-    "pack", "inspect", "fit", "run", "chat", "eval", "compare", "bench", "tune", "build", "deploy", "report", "serve",
-    "list", "show", "cp", "rm", "pull", "doctor", "self", "completion", "help",
+    "pack", "inspect", "fit", "run", "chat", "embed", "index", "search", "fill", "eval", "compare", "bench", "tune",
+    "build", "deploy", "report", "serve", "list", "show", "cp", "rm", "pull", "doctor", "self", "completion", "help",
 )  # fmt: skip
 
 _OF_ALL = ("completion", "help")  # commands that know all others
@@ -104,8 +104,9 @@ def _fail(message: str, as_json: bool, code: int) -> int:
 
 def _in_full(error: RbeError, arguments: argparse.Namespace) -> str:
     """With the option that helps, which the library does not know."""
-    flag = " (-c)" if isinstance(error, ContextFull) and error.most is not None and "ctx_size" in arguments else ""
-    return f"{error}{flag}"
+    if isinstance(error, ContextFull) and error.most is not None and "ctx_size" in arguments:
+        return f"{error} (-c)"
+    return f"{error} (--cut)" if isinstance(error, ContextFull) and "cut" in arguments else str(error)
 
 
 def _report_faults() -> None:

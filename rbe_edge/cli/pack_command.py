@@ -131,8 +131,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _cost(report: PackReport) -> str:
     """What was lost: measured, or where nothing was measured by what is known of the tensors."""
+    from rbe_edge.packing.encoder_held_out import HeldOutDistance
+
     held_out = report.held_out
     if held_out is None:
         error = max((tensor.error for tensor in report.tensors), default=0.0)
         return f"relative squared error of a tensor at most {error:.4g}"
-    return f"KL {held_out.kl:.2g} ± {held_out.error:.1g} to the source on {held_out.n} tokens of {held_out.text}"
+    if isinstance(held_out, HeldOutDistance):
+        distance = f"{held_out.distance:.2g} ± {held_out.error:.1g}"
+        return f"cosine distance {distance} to the source on {held_out.n} {held_out.of} of {held_out.text}"
+    return f"KL {held_out.kl:.2g} ± {held_out.error:.1g} to the source on {held_out.n} {held_out.of} of {held_out.text}"

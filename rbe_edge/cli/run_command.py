@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rbe_edge.cli.asked import prompt_of
-from rbe_edge.cli.chosen_model import chosen_model
+from rbe_edge.cli.chosen_model import check_writes, chosen_model
 from rbe_edge.cli.model_arguments import (
     add_model_arguments,
     check_memory,
@@ -105,6 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.seed = options.sampling.seed
     prompt = _prompt(arguments)
     path = chosen_model(wanted)
+    check_writes(path)
     if arguments.verbose:
         note(f"seed {options.sampling.seed}")
 

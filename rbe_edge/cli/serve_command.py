@@ -176,7 +176,7 @@ def _serve(
     ):
         if limited:
             note(limited)
-        if options.template is None and not model.metadata.get("chat_template"):
+        if options.template is None and not model.metadata.get("chat_template") and not service.writes_nothing:
             note(WITHOUT_TEMPLATE)
 
         def started() -> None:
@@ -184,7 +184,7 @@ def _serve(
             if arguments.json:
                 _write_json(page_url(host, port), service)
             else:
-                _write_places(arguments, service.model_id, reachable_host(host), port, None if place.local else key)
+                _write_places(arguments, service, reachable_host(host), port, None if place.local else key)
 
         serve.run(make_app(_shelf(arguments, service, how), app_options), listener, place, started)
     note("stopped")
@@ -206,12 +206,18 @@ def _write_json(page: str, service: Service) -> None:
     print(json.dumps(told), flush=True)
 
 
-def _write_places(arguments: argparse.Namespace, model_id: str, host: str, port: int, key: str | None) -> None:
+def _write_places(arguments: argparse.Namespace, service: Service, host: str, port: int, key: str | None) -> None:
     """For a person. The key is written to a terminal, and where --qr asks for it, but not into the log of a service."""
     from rbe_edge.server.address import page_url
 
     is_terminal = sys.stdout.isatty()
-    print(f"{printable(model_id)} at {page_url(host, port)}v1; Ctrl-C stops it")
+    print(f"{printable(service.model_id)} at {page_url(host, port)}v1; Ctrl-C stops it")
+    if service.writes_nothing:
+        what = "rerank" if service.model.encoder_info.is_classes else "embeddings"
+        print(f"an encoder, which answers no chat: POST {page_url(host, port)}v1/{what}")
+    if service.writes_nothing and arguments.models is None:
+        sys.stdout.flush()
+        return
     print(f"chat in a browser: {page_url(host, port, key if is_terminal else None)}")
     if arguments.qr:
         from rbe_edge.cli.qr_code import qr_code

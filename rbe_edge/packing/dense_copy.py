@@ -52,6 +52,14 @@ class DenseCopy:
             while data:
                 data = data[file.write(data) :]
 
+    def write_rows(self, name: str, rows: npt.NDArray[np.int64], values: FloatArray) -> None:
+        """Replaces rows of a matrix by float32 [n][cols], as write()."""
+        offset, n_bytes = self.areas[name]
+        cols = values.shape[1]
+        whole = np.memmap(self.path, "<f4", "r+", offset, (n_bytes // 4 // cols, cols))
+        whole[rows] = values
+        whole.flush()
+
 
 def make(
     path: Path,

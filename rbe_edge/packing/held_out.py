@@ -27,13 +27,14 @@ _LEAST = 2
 
 @dataclass(frozen=True)
 class HeldOutKl:
-    """kl: nats per token. error: its standard error over tokens. n: tokens that were scored. text: where they are
-    from."""
+    """kl: nats per token. error: its standard error over tokens. n: that were scored. text: where they are from.
+    of: what was scored."""
 
     kl: float
     error: float
     n: int
     text: str
+    of: str = "tokens"
 
 
 class HeldOut:
@@ -55,7 +56,7 @@ class HeldOut:
             for start, found in self._pieces(model):
                 self._expected[start : start + len(found)] = found
 
-    def kl_of(self, packed: Path) -> HeldOutKl:
+    def of(self, packed: Path) -> HeldOutKl:
         """The divergence of a file that was packed from the source."""
         each: list[npt.NDArray[np.float64]] = []
         with Model.open(packed, verify=False) as model:

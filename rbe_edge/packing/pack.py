@@ -16,7 +16,17 @@ from rbe_edge.files.new_file import NewFile
 from rbe_edge.format import writer
 from rbe_edge.format.bands import PART, is_band
 from rbe_edge.format.encoder import parts_of
-from rbe_edge.packing import allocation, bands, dense_copy, estimates, schedule, sensitivity, statistics, storage
+from rbe_edge.packing import (
+    allocation,
+    bands,
+    dense_copy,
+    encoder_sensitivity,
+    estimates,
+    schedule,
+    sensitivity,
+    statistics,
+    storage,
+)
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
 from rbe_edge.packing.calibration import tokens_of
@@ -25,6 +35,8 @@ from rbe_edge.packing.curvature import Curvature
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.effort import Windows
 from rbe_edge.packing.encoded_tensors import EncodedTensors, Finished
+from rbe_edge.packing.encoder_held_out import EncoderHeldOut, HeldOutDistance
+from rbe_edge.packing.encoder_texts import encoder_windows
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.held_out import HeldOut, HeldOutKl
 from rbe_edge.packing.kept import Keeping, Kept, key_of
@@ -37,6 +49,9 @@ from rbe_edge.progress import Listener
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.hub import Fetched
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
+
+ENCODER_DAMPING = 0.1
+"""Of E[x x^T] of an encoder, relative to its mean."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +84,7 @@ class PackReport:
     seconds: float
     tensors: tuple[TensorReport, ...]
     notes: tuple[str, ...] = ()
-    held_out: HeldOutKl | None = None
+    held_out: HeldOutKl | HeldOutDistance | None = None
 
     @property
     def bits_per_weight(self) -> float:
@@ -114,7 +129,7 @@ class Packing:
     _kept: Kept | None
     _copy: DenseCopy | None
     _windows: Windows
-    _held_out: HeldOut | None
+    _held_out: HeldOut | EncoderHeldOut | None
     # From decide() on: the plan with its bands; by tensor, no decisions where all tensors are dense.
     _plan: ModelPlan
     _decisions: Sequence[Decision | None]
@@ -159,11 +174,18 @@ class Packing:
             self._copy = dense_copy.make(
                 scratch / "dense.rbe", subject.plan, subject.metadata, subject.blobs, self._forecast
             )
-            with Model.open(self._copy.path, verify=False) as model:
-                tokens = tokens_of(model, subject.text)
-                conversations = conversation_tokens(model, subject.text, options.work.reach)
-            self._windows = options.work.windows(self._copy.path, tokens, conversations)
-            self._held_out = HeldOut(self._copy.path, tokens, options.work.reach, options.threads)
+            self._windows, self._held_out = self._texts(self._copy.path)
+
+    def _texts(self, copy: Path) -> tuple[Windows, HeldOut | EncoderHeldOut]:
+        """What calibrates, and what the file is measured on."""
+        text, work, threads = self._subject.text, self._options.work, self._options.threads
+        with Model.open(copy, verify=False) as model:
+            if self._subject.is_encoder:
+                windows = encoder_windows(model, text, work)
+                return windows, EncoderHeldOut(copy, windows.unseen, threads)
+            tokens = tokens_of(model, text)
+            conversations = conversation_tokens(model, text, work.reach)
+        return work.windows(copy, tokens, conversations), HeldOut(copy, tokens, work.reach, threads)
 
     def decide(self) -> None:
         """Decides how each tensor is stored, begins the file, and finds what an interrupted run has finished of it."""
@@ -208,7 +230,7 @@ class Packing:
         with self._forecast.doing("writing", "writing", self._file.file_bytes / 1e9):
             whole = self._file.complete()
             with suppress(ModelError):  # such as too little memory to run what is packed: it is whole all the same
-                held_out = self._held_out.kl_of(whole) if self._held_out is not None else None
+                held_out = self._held_out.of(whole) if self._held_out is not None else None
             self._file.commit()
         self._encoded_tensors.forget()
         self._stack.close()
@@ -252,30 +274,53 @@ class Packing:
         work = schedule.encoding(
             [(tensor, planes) for tensor in coded], self._subject.plan.parameters * options.bits / 8, effort.quick
         )
-        n_tokens, vocabulary = sum(map(len, self._windows.seen)), self._subject.plan.vocabulary
-        forecast.plan(schedule.added(statistics.expected(copy.weights, coded, n_tokens, vocabulary, effort), work))
+        n_tokens, plan = sum(map(len, self._windows.seen)), self._subject.plan
+        forecast.plan(schedule.added(statistics.expected(copy.weights, coded, n_tokens, plan, effort), work))
         original = self._original()
         keeping = Keeping(self._kept, original)
-        if effort.quick:
-            looked = Survey(copy, coded, self._windows.seen, seed_of, threads, forecast, keeping, effort.damping)
+        if effort.quick or self._subject.is_encoder:
+            damping = effort.damping or ENCODER_DAMPING
+            looked = Survey(copy, coded, self._windows.seen, seed_of, threads, forecast, keeping, damping)
             self._statistics = looked
-            return estimates.estimated(coded, looked.flow)
+            if effort.quick:
+                return estimates.estimated(coded, looked.flow)
+            return self._measured(copy, coded, looked, keeping, work)
         found = Curvature(copy, coded, self._windows.seen, seed_of, threads, forecast, keeping)
         self._statistics = found
-        forecast.plan(schedule.added(sensitivity.expected(coded, copy.weights, vocabulary, effort), work))
+        expected = sensitivity.expected(coded, copy.weights, plan.vocabulary, effort)
+        forecast.plan(schedule.added(expected, work))
         keeping = Keeping(self._kept, sensitivity.work_key(original, effort))
         measurement = sensitivity.Measurement(
             copy, coded, self._windows.unseen, seed_of, found.factor, threads, effort, keeping
         )
         return sensitivity.checked(measurement, found.sensitivities, forecast)
 
+    def _measured(
+        self, copy: DenseCopy, coded: Sequence[TensorPlan], looked: Survey, keeping: Keeping, work: schedule.Work
+    ) -> dict[str, float]:
+        """Sensitivities of an encoder."""
+        self._forecast.plan(schedule.added(encoder_sensitivity.expected(copy.weights, coded), work))
+        known = self._subject.plan.metadata
+        pooling, has_words = known.get("pooling"), known.get("head.kind") == "masked"
+        measurement = encoder_sensitivity.EncoderMeasurement(
+            copy, coded, self._windows.unseen, self._subject.seed_of, looked.factor,
+            str(pooling) if pooling is not None else None, has_words, self._options.threads, keeping,
+        )  # fmt: skip
+        return encoder_sensitivity.measured(measurement, self._forecast)
+
     def _in_bands(self, sensitivities: Mapping[str, float] | None) -> Mapping[str, float] | None:
         """Of the tensors of the file, after what has a row for each token was cut into bands where it is known what
         these cost."""
         found = self._statistics
-        if sensitivities is None or not isinstance(found, Curvature) or self._options.bits > bands.MOST_BITS:
+        if sensitivities is None or found is None or self._options.bits > bands.MOST_BITS:
             return sensitivities
-        tensors, of_bands = bands.split(self._plan.tensors, sensitivities, found.energies)
+        if self._subject.is_encoder:
+            energies = encoder_sensitivity.token_energies(self._windows.seen, self._plan.vocabulary)
+        elif isinstance(found, Curvature):
+            energies = found.energies
+        else:
+            return sensitivities
+        tensors, of_bands = bands.split(self._plan.tensors, sensitivities, energies)
         self._plan = replace(self._plan, tensors=tensors)
         return of_bands
 

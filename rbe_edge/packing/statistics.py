@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rbe_edge.packing import curvature, schedule, sensitivity, survey
+from rbe_edge.packing import curvature, encoder_sensitivity, schedule, sensitivity, survey
 from rbe_edge.packing.effort import Effort
-from rbe_edge.sources.plan import TensorPlan
+from rbe_edge.sources.plan import ModelPlan, TensorPlan
 
 
 def expected(
-    weights: schedule.Weights, coded: Sequence[TensorPlan], n_tokens: int, vocabulary: int, effort: Effort
+    weights: schedule.Weights, coded: Sequence[TensorPlan], n_tokens: int, plan: ModelPlan, effort: Effort
 ) -> dict[str, float]:
     """As schedule.py counts it. weights: of the copy; coded: the tensors that may be coded; n_tokens: of the text."""
     if effort.quick:
         return survey.expected(weights, coded, n_tokens)
-    return schedule.added(
-        curvature.expected(weights, coded, n_tokens), sensitivity.expected(coded, weights, vocabulary, effort)
-    )
+    if plan.metadata.get("attention.direction") == "both":
+        looking = survey.expected(weights, coded, n_tokens)
+        return schedule.added(looking, encoder_sensitivity.expected(weights, coded))
+    measuring = sensitivity.expected(coded, weights, plan.vocabulary, effort)
+    return schedule.added(curvature.expected(weights, coded, n_tokens), measuring)

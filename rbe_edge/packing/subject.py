@@ -39,6 +39,11 @@ class Subject:
     text: str
     notes: tuple[str, ...]
 
+    @property
+    def is_encoder(self) -> bool:
+        """Whether its tokens see those behind them."""
+        return self.plan.metadata.get("attention.direction") == "both"
+
     def seed_of(self, tensor: TensorPlan) -> int:
         """Of the rotation of the activation that a tensor multiplies."""
         return storage.rotation_seed(self.sha256, tensor.reads)
@@ -91,4 +96,4 @@ def _work_ahead(plan: ModelPlan, options: PackOptions, text: str) -> dict[str, f
         return work
     n_tokens = min(effort.tokens, len(text) // _BYTES_PER_TOKEN)
     work = schedule.added(work, {"copying": sum(weights.values()) / 1e9})
-    return schedule.added(work, statistics.expected(weights, coded, n_tokens, plan.vocabulary, effort))
+    return schedule.added(work, statistics.expected(weights, coded, n_tokens, plan, effort))

@@ -24,7 +24,7 @@ class TokenText:
     """Token ids, special tokens included. second: the place from which tokens are of segment 1, the number of tokens
     where there is none."""
 
-    tokens: tuple[int, ...]
+    tokens: Sequence[int]
     second: int
 
 

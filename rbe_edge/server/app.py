@@ -26,6 +26,7 @@ from rbe_edge.server.messages_routes import messages_routes
 from rbe_edge.server.ollama_routes import ollama_routes
 from rbe_edge.server.openai_routes import openai_routes
 from rbe_edge.server.pages import page_routes
+from rbe_edge.server.rerank_routes import rerank_routes
 from rbe_edge.server.responses_routes import responses_routes
 from rbe_edge.server.service import Service
 from rbe_edge.server.shelf import Held, Shelf, file_facts
@@ -69,6 +70,7 @@ def make_app(models: Service | Shelf, options: AppOptions) -> Starlette:
         Route("/v1/models", desk.checked(about.models)),
         Route("/v1/models/{model:path}", desk.checked(about.model)),
         *openai_routes(desk),
+        *rerank_routes(desk),
         *responses_routes(desk),
         *messages_routes(desk),
         *ollama_routes(desk),

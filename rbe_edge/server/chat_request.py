@@ -63,12 +63,6 @@ class TextRequest:
     suffix: str | None = None
 
 
-@dataclass(frozen=True)
-class EmbeddingRequest:
-    inputs: tuple[str | list[int], ...]
-    base64: bool
-
-
 def read_chat(fields: Fields) -> ChatRequest:
     flag, top = fields.flag("logprobs"), fields.whole("top_logprobs", 0, 20)
     if top is not None and not flag:
@@ -129,15 +123,6 @@ def read_text(fields: Fields) -> TextRequest:
     if suffix is not None and not all(isinstance(prompt, str) for prompt in prompts):
         raise wrong("suffix", "`suffix` needs a `prompt` of text")
     return TextRequest(base, tuple(prompts), suffix)
-
-
-def read_embedding(fields: Fields) -> EmbeddingRequest:
-    if fields.raw("dimensions") is not None:
-        raise wrong("dimensions", "`dimensions` is not supported")
-    encoding = fields.text("encoding_format") or "float"
-    if encoding not in ("float", "base64"):
-        raise wrong("encoding_format", "`encoding_format` must be float or base64")
-    return EmbeddingRequest(tuple(inputs_of(fields, "input")), encoding == "base64")
 
 
 def _base(fields: Fields, limits: tuple[str, ...], top_logprobs: int | None) -> Request:

@@ -1,57 +1,85 @@
-"""Embeddings of a model, one text at a time."""
+"""Vectors and scores of texts, by an encoder, or by a decoder whose states are pooled. Texts of requests that wait go
+through the engine together."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 
-from rbe_edge.errors import Cancelled
+from rbe_edge.runtime.encoder import Encoder, EncoderOptions
+from rbe_edge.runtime.encoder_info import Pooling
+from rbe_edge.runtime.encoder_tasks import scaled
+from rbe_edge.runtime.encoder_texts import TokenText
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import SessionOptions
-from rbe_edge.runtime.session import Session
-from rbe_edge.server.scheduler import QueueFull, Stopped
+from rbe_edge.server.together import Together
+
+_TOKENS = 2048  # of a call, after which others have their turn: well below a second of a small model
 
 
 class Embedding:
-    """A session of its own, made when it is first needed, for one text at a time: requests take turns text by text."""
+    """Encoders of a model, made when they are first needed: one for each pooling that is asked for. Use on one event
+    loop; close() on any thread."""
 
     def __init__(self, model: Model, options: SessionOptions, queue_limit: int) -> None:
         self._model, self._options, self._queue_limit = model, options, queue_limit
-        self._session: Session | None = None
-        self._turn = asyncio.Lock()
-        self._waiting = 0
-        self._computing = threading.Lock()
+        self._encoders: dict[Pooling | None, _Numbers] = {}
+        self._together: dict[Pooling | None, Together[TokenText, list[float]]] = {}
+        self._lock = threading.Lock()
         self._is_closed = False
 
-    async def vectors(self, inputs: Sequence[Sequence[int]], gone: Callable[[], Awaitable[bool]]) -> list[list[float]]:
-        """Raises QueueFull, Cancelled once gone() says so, and Stopped after close()."""
-        if self._waiting > self._queue_limit:
-            raise QueueFull(1)
-        self._waiting += 1
-        found = []
-        try:
-            for tokens in inputs:
-                async with self._turn:
-                    if await gone():
-                        raise Cancelled("the client went away")
-                    found.append(await asyncio.to_thread(self._computed, list(tokens)))
-            return found
-        finally:
-            self._waiting -= 1
+    @property
+    def waiting(self) -> int:
+        """Requests whose numbers are not all there."""
+        return sum(one.waiting for one in self._together.values())
 
-    def _computed(self, tokens: list[int]) -> list[float]:
-        with self._computing:
-            if self._is_closed:
-                raise Stopped("the server is stopping")
-            if self._session is None:
-                self._session = Session(self._model, self._options)
-            vector: list[float] = self._session.embedding(tokens).tolist()
-            return vector
+    async def numbers(
+        self, texts: Sequence[TokenText], pooling: Pooling | None, gone: Callable[[], Awaitable[bool]]
+    ) -> list[list[float]]:
+        """For each text its vector, of length 1, or the scores of a model with classes. pooling: in place of the
+        file's. Raises as Together.results()."""
+        return await self._of(pooling).results(texts, gone)
+
+    def _of(self, pooling: Pooling | None) -> Together[TokenText, list[float]]:
+        with self._lock:
+            if pooling not in self._together:
+                numbers = _Numbers(self._model, self._options, pooling)
+                made = Together[TokenText, list[float]](numbers.compute, _cost, _TOKENS, self._queue_limit)
+                if self._is_closed:
+                    made.close()
+                self._encoders[pooling], self._together[pooling] = numbers, made
+            return self._together[pooling]
 
     def close(self) -> None:
-        """Waits for the text that is being computed."""
-        with self._computing:
+        """Waits for the call that runs; none begins afterwards. Closing twice is allowed."""
+        with self._lock:
             self._is_closed = True
-            if self._session is not None:
-                self._session.close()
+            for pooling, together in self._together.items():
+                together.close()
+                self._encoders[pooling].close()
+
+
+def _cost(text: TokenText) -> int:
+    return len(text.tokens)
+
+
+class _Numbers:
+    """An encoder with one pooling; one call at a time."""
+
+    def __init__(self, model: Model, options: SessionOptions, pooling: Pooling | None) -> None:
+        self._model = model
+        self._options = EncoderOptions(threads=options.threads, planes=options.planes, pooling=pooling)
+        self._encoder: Encoder | None = None
+
+    def compute(self, texts: list[TokenText]) -> list[list[float]]:
+        if self._encoder is None:
+            self._encoder = Encoder(self._model, self._options)
+        found = self._encoder.pooled(texts)
+        if not self._model.encoder_info.is_classes:
+            found = scaled(found)
+        rows: list[list[float]] = found.tolist()
+        return rows
+
+    def close(self) -> None:
+        if self._encoder is not None:
+            self._encoder.close()

@@ -85,7 +85,11 @@ def _shown(model: Model, path: Path, template: object) -> Json:
 
 
 def _capabilities(model: Model, template: object) -> list[str]:
-    found = ["completion", "tools", "embedding"]  # tools work with every template: tools_in_words.py
+    info = model.encoder_info
+    found = ["embedding"] if info.embeds else []
+    if info.is_encoder:
+        return found
+    found = ["completion", "tools", *found]  # tools work with every template: tools_in_words.py
     if middle_tokens(model) is not None:
         found.append("insert")
     if isinstance(template, ChatTemplate) and template.knows_thoughts:

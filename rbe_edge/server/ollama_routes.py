@@ -12,9 +12,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rbe_edge._version import __version__
+from rbe_edge.runtime.encoder_texts import TokenText
 from rbe_edge.server.api_error import wrong
-from rbe_edge.server.chat_request import EmbeddingRequest, TextRequest, inputs_of
+from rbe_edge.server.chat_request import TextRequest, inputs_of
 from rbe_edge.server.desk import Asked, Desk
+from rbe_edge.server.embedding_request import MOST_DIMENSIONS, EmbeddingRequest, pooling_of
 from rbe_edge.server.fields import Fields
 from rbe_edge.server.forms import Json
 from rbe_edge.server.job import Job
@@ -22,6 +24,7 @@ from rbe_edge.server.ollama_form import OllamaForm
 from rbe_edge.server.ollama_models import listed, running, shown
 from rbe_edge.server.ollama_request import OllamaRequest, keep_alive, read_chat, read_generate
 from rbe_edge.server.shelf import Lease
+from rbe_edge.server.text_numbers import shortened
 from rbe_edge.server.tool_calls import ThoughtReader, ToolCallReader, WordReader
 
 
@@ -91,14 +94,13 @@ def _without_answer(form: OllamaForm, asked: OllamaRequest) -> Json:
 
 @dataclass(frozen=True)
 class _Wanted:
-    tokens: Sequence[Sequence[int]]
+    request: EmbeddingRequest
+    texts: Sequence[TokenText]
     name: str
 
 
 def _inputs(fields: Fields, lease: Lease) -> _Wanted:
     """A vector for each text, as Ollama tells it."""
-    if fields.raw("dimensions"):
-        raise wrong("dimensions", "`dimensions` is not supported")
     return _embedding(fields, lease, "input")
 
 
@@ -112,9 +114,15 @@ def _embedding(fields: Fields, lease: Lease, name: str) -> _Wanted:
     keep = keep_alive(fields)
     if keep is not None:
         lease.keep(keep)
-    service = lease.service
-    found = service.embedding_inputs(EmbeddingRequest(tuple(inputs_of(fields, name)), False), name, cut=_cuts(fields))
-    return _Wanted(found, fields.text("model") or service.model_id)
+    options = fields.object("options")
+    request = EmbeddingRequest(
+        tuple(inputs_of(fields, name)),
+        dimensions=fields.whole("dimensions", 0, MOST_DIMENSIONS) or None,
+        pooling=None if options is None else pooling_of(options),
+        cut=_cuts(fields),
+    )
+    texts = lease.service.texts.inputs(request, name)
+    return _Wanted(request, texts, fields.text("model") or lease.service.model_id)
 
 
 def _cuts(fields: Fields) -> bool:
@@ -124,7 +132,7 @@ def _cuts(fields: Fields) -> bool:
 
 async def _embedded(request: Request, lease: Lease, wanted: _Wanted) -> Response:
     began = time.monotonic()
-    vectors = await lease.service.embeddings(wanted.tokens, request.is_disconnected)
+    vectors = await _vectors(request, lease, wanted)
     took = time.monotonic() - began + lease.load_seconds
     return JSONResponse(
         {
@@ -132,14 +140,20 @@ async def _embedded(request: Request, lease: Lease, wanted: _Wanted) -> Response
             "embeddings": vectors,
             "total_duration": round(took * 1e9),
             "load_duration": round(lease.load_seconds * 1e9),
-            "prompt_eval_count": sum(map(len, wanted.tokens)),
+            "prompt_eval_count": sum(len(text.tokens) for text in wanted.texts),
         }
     )
 
 
 async def _embedded_alone(request: Request, lease: Lease, wanted: _Wanted) -> Response:
-    (vector,) = await lease.service.embeddings(wanted.tokens, request.is_disconnected)
+    (vector,) = await _vectors(request, lease, wanted)
     return JSONResponse({"embedding": vector})
+
+
+async def _vectors(request: Request, lease: Lease, wanted: _Wanted) -> list[list[float]]:
+    asked = wanted.request
+    found = await lease.service.texts.numbers(wanted.texts, asked.pooling, request.is_disconnected)
+    return [shortened(vector, asked.dimensions) for vector in found]
 
 
 # ---- models ----

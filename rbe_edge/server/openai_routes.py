@@ -11,11 +11,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from rbe_edge.runtime.encoder_texts import TokenText
 from rbe_edge.server import chat_request
 from rbe_edge.server.answers import ChatForm, TextForm
 from rbe_edge.server.desk import Asked, Desk
+from rbe_edge.server.embedding_request import EmbeddingRequest, read_embedding
 from rbe_edge.server.fields import Fields
 from rbe_edge.server.shelf import Lease
+from rbe_edge.server.text_numbers import shortened
 from rbe_edge.server.tool_calls import ToolCallReader, WordReader
 
 
@@ -46,23 +49,24 @@ def _text(fields: Fields, lease: Lease) -> Asked:
 
 @dataclass(frozen=True)
 class _Inputs:
-    tokens: Sequence[Sequence[int]]
-    as_base64: bool
+    wanted: EmbeddingRequest
+    texts: Sequence[TokenText]
 
 
 def _inputs(fields: Fields, lease: Lease) -> _Inputs:
     """A vector for each text."""
-    wanted = chat_request.read_embedding(fields)
-    return _Inputs(lease.service.embedding_inputs(wanted), wanted.base64)
+    wanted = read_embedding(fields)
+    return _Inputs(wanted, lease.service.texts.inputs(wanted))
 
 
-async def _embedded(request: Request, lease: Lease, wanted: _Inputs) -> Response:
-    vectors = await lease.service.embeddings(wanted.tokens, request.is_disconnected)
+async def _embedded(request: Request, lease: Lease, inputs: _Inputs) -> Response:
+    wanted = inputs.wanted
+    vectors = await lease.service.texts.numbers(inputs.texts, wanted.pooling, request.is_disconnected)
     data = [
-        {"object": "embedding", "index": index, "embedding": _encoded(vector, wanted.as_base64)}
-        for index, vector in enumerate(vectors)
+        {"object": "embedding", "index": index, "embedding": _encoded(shortened(one, wanted.dimensions), wanted.base64)}
+        for index, one in enumerate(vectors)
     ]
-    tokens = sum(map(len, wanted.tokens))
+    tokens = sum(len(text.tokens) for text in inputs.texts)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return JSONResponse({"object": "list", "data": data, "model": lease.service.model_id, "usage": usage})
 

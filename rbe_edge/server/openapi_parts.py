@@ -48,6 +48,10 @@ INPUTS: Json = {
         a_list({"anyOf": [{"type": "string", "minLength": 1}, TOKENS]}, minItems=1, maxItems=2048),
     ],
 }
+POOLING: Json = {
+    "description": "Which states stand for a text: what a model needs that was not trained for embeddings",
+    "enum": ["cls", "mean", "last", "max", None],
+}
 STOP: Json = {
     "description": "Up to 16 texts that end the answer",
     "anyOf": [

@@ -34,6 +34,15 @@ def _completion(tag: str, summary: str, asked: str, given: str, details: str) ->
     }
 
 
+def _rank(summary: str) -> Json:
+    return {
+        "tags": ["Answers"],
+        "summary": summary,
+        "requestBody": {"required": True, "content": _json("RankRequest")},
+        "responses": _gives("RankAnswer", "The documents, the best first"),
+    }
+
+
 _PAGE = "Unchanged since the browser asked last"
 
 #: By method and path.
@@ -57,9 +66,12 @@ OPERATIONS: dict[tuple[str, str], Json] = {
     ("post", "/v1/embeddings"): {
         "tags": ["Answers"],
         "summary": "A vector for each text",
+        "description": "By a model that was trained for it; of others with `pooling` alone.",
         "requestBody": {"required": True, "content": _json("EmbeddingRequest")},
         "responses": _gives("EmbeddingAnswer", "The vectors"),
     },
+    ("post", "/v1/rerank"): _rank("Documents by how well they answer a query, by a cross encoder"),
+    ("post", "/rerank"): _rank("The same, as llama.cpp calls it"),
     ("get", "/v1/models"): {
         "tags": ["Models"],
         "summary": "The models that there are",

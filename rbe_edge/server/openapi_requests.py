@@ -9,6 +9,7 @@ from rbe_edge.server.openapi_parts import (
     LIMIT,
     MODEL,
     NOTHING,
+    POOLING,
     SAMPLING,
     STOP,
     STREAM,
@@ -74,6 +75,7 @@ _KEEP: Json = {
         {"type": "string", "pattern": r"^(-?[0-9]{1,15}|(-?[0-9]{1,15}(\.[0-9]{1,15})?(ns|us|ms|s|m|h)){1,8})$"},
     ],
 }
+_EMBEDDING = maybe("object", properties={"pooling": POOLING})
 _OLLAMA: Json = {
     "model": MODEL,
     "stream": maybe("boolean", "The answer comes in lines of JSON; true unless given"),
@@ -268,9 +270,11 @@ REQUESTS: dict[str, Json] = {
             model=MODEL,
             input=INPUTS,
             truncate=maybe("boolean", "Cut what does not fit into the context; true unless given"),
+            dimensions=whole(0, 65536, "The first numbers of each vector, at length 1; 0: all"),
+            options=_EMBEDDING,
             keep_alive=_KEEP,
         ),
-        "example": {"model": "demo", "input": "A text"},
+        "example": {"model": "demo", "input": "A text", "options": {"pooling": "mean"}},
     },
     "/api/embeddings": {
         **an_object(
@@ -278,9 +282,10 @@ REQUESTS: dict[str, Json] = {
             model=MODEL,
             prompt={"type": "string", "minLength": 1},
             truncate=maybe("boolean"),
+            options=_EMBEDDING,
             keep_alive=_KEEP,
         ),
-        "example": {"model": "demo", "prompt": "A text"},
+        "example": {"model": "demo", "prompt": "A text", "options": {"pooling": "mean"}},
     },
     "/api/show": {**_either("model", "name"), "example": {"model": "demo"}},
     "/v1/messages": {**_MESSAGES, "required": ["messages", "max_tokens"]},

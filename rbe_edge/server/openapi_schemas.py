@@ -9,6 +9,7 @@ from rbe_edge.server.openapi_parts import (
     LIMIT,
     MODEL,
     NOTHING,
+    POOLING,
     SAMPLING,
     STOP,
     STREAM,
@@ -201,9 +202,42 @@ SCHEMAS: dict[str, Json] = {
             model=maybe("string"),
             input=INPUTS,
             encoding_format={"enum": ["float", "base64", None]},
+            dimensions=whole(1, 65536, "The first numbers of each vector, at length 1"),
+            pooling=POOLING,
+            prompt_name=maybe("string", "One of the model's prompts, which stands before each text"),
+            truncate=maybe("boolean", "Cut texts that are too long"),
         ),
-        "example": {"model": "demo", "input": "A text"},
+        "example": {"model": "demo", "input": "A text", "pooling": "mean"},
     },
+    "RankRequest": {
+        **an_object(
+            ["query", "documents"],
+            model=maybe("string"),
+            query={"type": "string", "minLength": 1, "pattern": "\\S"},
+            documents={
+                **a_list({"anyOf": [TEXT, an_object(["text"], text=TEXT)]}),
+                "minItems": 1,
+                "maxItems": 2048,
+            },
+            top_n=whole(1, 2**31 - 1, "Documents of the answer at most"),
+            return_documents=maybe("boolean", "Give the texts of the documents back"),
+        ),
+        "example": {"model": "demo", "query": "Where is it?", "documents": ["Here.", "There."]},
+    },
+    "RankAnswer": an_object(
+        ["object", "model", "results", "usage"],
+        object={"const": "list"},
+        model=TEXT,
+        results=a_list(
+            an_object(
+                ["index", "relevance_score"],
+                index=COUNT,
+                relevance_score={"type": "number", "minimum": 0, "maximum": 1},
+                document=an_object(["text"], text=TEXT),
+            )
+        ),
+        usage=an_object(["prompt_tokens", "total_tokens"], prompt_tokens=COUNT, total_tokens=COUNT),
+    ),
     "EmbeddingAnswer": an_object(
         ["object", "data", "model", "usage"],
         object={"const": "list"},

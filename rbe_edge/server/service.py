@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from array import array
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 from rbe_edge._version import __version__
-from rbe_edge.errors import Cancelled, MissingExtra, OptionError, TemplateError
+from rbe_edge.errors import MissingExtra, OptionError, TemplateError
 from rbe_edge.grammar.constraint import CompiledGrammar, Constraint
 from rbe_edge.grammar.grammar import Grammar, GrammarError
 from rbe_edge.grammar.schema_error import SchemaError
@@ -24,16 +23,17 @@ from rbe_edge.runtime.governor import Governor
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.server.api_error import ApiError, wrong
-from rbe_edge.server.chat_request import ChatRequest, EmbeddingRequest, Request, TextRequest
-from rbe_edge.server.embedding import Embedding
+from rbe_edge.server.chat_request import ChatRequest, Request, TextRequest
 from rbe_edge.server.fill_in_the_middle import Gap, gap_prompt
 from rbe_edge.server.job import Finish, Job, Piece
 from rbe_edge.server.known_errors import api_error, grammar_message
 from rbe_edge.server.metrics import Metrics
 from rbe_edge.server.power import described_modes, power_lines
 from rbe_edge.server.scheduler import QueueFull, Scheduler, Stopped
+from rbe_edge.server.text_numbers import TextNumbers
 from rbe_edge.server.tool_calls import free_grammar
 from rbe_edge.server.tools_in_words import in_words
+from rbe_edge.server.without_answers import WithoutAnswers
 
 _KEPT_GRAMMARS = 4  # each may grow to some 80 MB
 
@@ -90,16 +90,25 @@ class Service:
         self.fingerprint = f"rbe-{__version__}-{model.info.kernel_set}"
         self.template = template_of(model, options.template)
         self._options = options
-        self._embedding = Embedding(model, session, options.queue_limit)
+        self.texts = TextNumbers(model, self.model_id, session, options.queue_limit)
         self._grammars_lock = threading.Lock()
         self._grammars: OrderedDict[Grammar, CompiledGrammar] = OrderedDict()
-        self.scheduler = Scheduler(model, session, options.slots, options.queue_limit, self.metrics, governor)
+        self.scheduler: Scheduler | WithoutAnswers = (
+            WithoutAnswers(model.encoder_info.context)
+            if self.writes_nothing
+            else Scheduler(model, session, options.slots, options.queue_limit, self.metrics, governor)
+        )
 
     def close(self) -> None:
         """Running answers end at once. Closing twice is allowed."""
         self.scheduler.stop()
-        self._embedding.close()
+        self.texts.close()
         self.metrics.forget(self)
+
+    @property
+    def writes_nothing(self) -> bool:
+        """Whether the model is an encoder, which answers no chat."""
+        return self.model.encoder_info.is_encoder
 
     def metrics_text(self) -> str:
         """For `/metrics`. Reads sensors: not for the event loop."""
@@ -140,8 +149,14 @@ class Service:
         """Token ids of that text."""
         return self._tokenize(self.chat_text(request), "messages", prompt_tokens)
 
+    def _check_writes(self) -> None:
+        if self.writes_nothing:
+            message = f"{self.model_id!r} is an encoder, which writes no text"
+            raise wrong("model", f"{message}; POST /v1/embeddings or /v1/rerank, or name another model")
+
     def chat_jobs(self, request: ChatRequest) -> list[Job]:
-        """A job for each choice."""
+        """A job for each choice. Raises ApiError, also for an encoder."""
+        self._check_writes()
         compiled = self._grammar_of(request)
         prompt = self.chat_tokens(request)
         jobs = self._jobs(request.base, prompt, "messages", object())
@@ -172,7 +187,8 @@ class Service:
         return end.rstrip().endswith(b"<think>")
 
     def text_jobs(self, request: TextRequest) -> list[Job]:
-        """A job for each choice, prompt after prompt."""
+        """A job for each choice, prompt after prompt. Raises ApiError, also for an encoder."""
+        self._check_writes()
         jobs, together = [], object()
         for prompt in request.prompts:
             if request.suffix is not None and isinstance(prompt, str):
@@ -189,19 +205,6 @@ class Service:
         if found is None:
             raise wrong(param, "this model cannot fill in the middle: its vocabulary has no tokens for it")
         return found
-
-    def embedding_inputs(
-        self, request: EmbeddingRequest, param: str = "input", *, cut: bool = False
-    ) -> list[array[int]]:
-        """The token ids of each input. cut: what does not fit the context is left out at the end."""
-        inputs, most = [], self.scheduler.context
-        for one in request.inputs:
-            tokens = self._tokens_of(one[: 256 * most] if cut else one, param)
-            tokens = tokens[:most] if cut else tokens
-            if not 0 < len(tokens) <= most:
-                raise self._too_long(len(tokens), param)
-            inputs.append(array("I", tokens))  # there may be a million of them
-        return inputs
 
     def _written_tokens(self, model: Model, text: str) -> list[int]:
         """Of a prompt that the client has formatted itself. The model's prefix is added unless the text has it."""
@@ -300,15 +303,6 @@ class Service:
         except (QueueFull, Stopped) as error:
             raise api_error(error) from None
         return _until_finished(events, len(jobs))
-
-    async def embeddings(
-        self, inputs: Sequence[Sequence[int]], gone: Callable[[], Awaitable[bool]]
-    ) -> list[list[float]]:
-        """A vector for each of the token ids. gone: whether the client is; raises ApiError then."""
-        try:
-            return await self._embedding.vectors(inputs, gone)
-        except (QueueFull, Cancelled, Stopped) as error:
-            raise api_error(error) from None
 
 
 async def _until_finished(

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from rbe_edge.errors import RbeError
 from rbe_edge.runtime import fit
+from rbe_edge.runtime.encoder_kinds import kind_of, what_it_is
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import SessionOptions
 
 
 @dataclass(frozen=True)
 class Details:
-    """bits: per weight. memory: bytes at full speed, with the session. wrong: why it cannot be opened; the numbers say
-    nothing then."""
+    """bits: per weight. memory: bytes at full speed, with the session. wrong: why there can be no chat with it; memory
+    is 0 then."""
 
     bits: float = 0.0
     memory: int = 0
@@ -25,7 +26,9 @@ def details_of(path: Path, session: SessionOptions) -> Details:
     """Opens the file for a moment. Any thread; takes milliseconds."""
     try:
         with Model.open(path, verify=False) as model:
-            bits = model.info.bits_per_weight
+            bits, kind = model.info.bits_per_weight, kind_of(model)
+        if kind is not None:
+            return Details(bits, wrong=f"{what_it_is(kind)}; it cannot chat")
         return Details(bits, fit.estimate(path, fit.Wish(session)).total)
     except RbeError as error:
         return Details(wrong=str(error).removeprefix(f"{path}: "))

@@ -87,7 +87,7 @@ def test_many_whole_bodies_are_read_in_turn(model: Model) -> None:
     """More of them than there is room for: clients wait while they send, and none is refused."""
     with limited(model, largest=100_000, together=200_000) as server, ThreadPoolExecutor(12) as executor:
         url = server.url + "/v1/embeddings"
-        body = json.dumps({"model": "demo", "input": "a", "user": "x" * 99_000}).encode()
+        body = json.dumps({"model": "demo", "input": "a", "pooling": "mean", "user": "x" * 99_000}).encode()
 
         def pieces() -> Iterator[bytes]:
             for at in range(0, len(body), 33_000):

@@ -142,7 +142,7 @@ def test_every_field_refuses_what_has_no_bounds(server: Running, value: str) -> 
 def test_token_ids(server: Running, path: str, value: str) -> None:
     name = "prompt" if path == "completions" else "input"
     for form in ("[%s]", "[5, %s]", "[[5], [%s]]"):
-        body = f'{{"model": "demo", "{name}": {form % value}}}'
+        body = f'{{"model": "demo", "pooling": "mean", "{name}": {form % value}}}'
         response = httpx.post(f"{server.url}/v1/{path}", content=body.encode())
         assert response.status_code == 400 and response.json()["error"]["param"] == name
 

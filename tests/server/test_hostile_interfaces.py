@@ -15,17 +15,18 @@ httpx = pytest.importorskip("httpx")
 MESSAGES = [{"role": "user", "content": "Hello!"}]
 SMALL: dict[str, Any] = {
     "model": "demo", "messages": MESSAGES, "prompt": "a", "input": "a", "content": "a", "tokens": [5], "stream": False,
+    "query": "a", "documents": ["a"],
     "max_tokens": 2, "max_output_tokens": 2, "n_predict": 2,
 }  # fmt: skip
 PATHS = [
     "/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show", "/v1/responses", "/v1/messages",
-    "/v1/messages/count_tokens", "/tokenize", "/detokenize", "/apply-template", "/completion", "/infill",
+    "/v1/messages/count_tokens", "/rerank", "/tokenize", "/detokenize", "/apply-template", "/completion", "/infill",
 ]  # fmt: skip
 NAMES = [
     "messages", "prompt", "input", "content", "tokens", "tools", "tool_choice", "format", "options", "keep_alive",
     "think", "suffix", "system", "raw", "truncate", "name", "instructions", "text", "thinking", "stop_sequences",
     "output_config", "metadata", "logit_bias", "stop", "top_k", "n_probs", "input_prefix", "input_suffix",
-    "input_extra",
+    "input_extra", "query", "documents",
     "logprobs", "top_logprobs", "with_pieces", "add_special", "chat_template_kwargs", "seed", "template", "context",
 ]  # fmt: skip
 WORDS = ["role", "content", "type", "text", "user", "assistant", "tool", "function", "name", "arguments", "id", "input",

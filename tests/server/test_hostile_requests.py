@@ -19,6 +19,7 @@ from rbe_edge.runtime.model import Model
 httpx = pytest.importorskip("httpx")
 openai = pytest.importorskip("openai")
 
+POOLED = {"pooling": "mean"}  # the demo is a decoder
 MESSAGES = CHAT["messages"]
 
 
@@ -98,17 +99,19 @@ ANYTHING = st.recursive(
 )
 NAMES = [
     "messages", "prompt", "input", "tools", "tool_choice", "response_format", "stop", "stream_options", "temperature",
-    "logprobs", "top_logprobs", "seed", "n", "encoding_format", "top_k", "min_p",
+    "logprobs", "top_logprobs", "seed", "n", "encoding_format", "top_k", "min_p", "pooling", "dimensions", "query",
+    "documents", "top_n", "truncate", "prompt_name",
 ]  # fmt: skip
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=4),
-    st.sampled_from(["chat/completions", "completions", "embeddings"]),
+    st.sampled_from(["chat/completions", "completions", "embeddings", "rerank"]),
 )
 def test_anything_is_answered_or_refused(server: Running, fields: dict[str, Any], path: str) -> None:
-    body = {"model": "demo", "max_tokens": 2, "messages": MESSAGES, "prompt": "a", "input": "a", **fields}
+    texts = {"prompt": "a", "input": "a", "query": "a", "documents": ["a"], "pooling": "mean"}
+    body = {"model": "demo", "max_tokens": 2, "messages": MESSAGES, **texts, **fields}
     response = post(server, body, f"/v1/{path}")
     assert response.status_code in (200, 400), response.text
 
@@ -129,7 +132,8 @@ def test_prompts_that_do_not_fit(server: Running) -> None:
         assert error["code"] == "context_length_exceeded"
     assert error_of(post(server, {"model": "demo", "prompt": [5] * 1025}, "/v1/completions"), 400)["param"] == "prompt"
     error_of(post(server, {"model": "demo", "prompt": [5_000_000]}, "/v1/completions"), 400)
-    error_of(post(server, {"model": "demo", "input": "word " * 3000}, "/v1/embeddings"), 400)
+    error = error_of(post(server, {"model": "demo", "input": "word " * 3000, **POOLED}, "/v1/embeddings"), 400)
+    assert error["code"] == "context_length_exceeded" and "at most 1024" in error["message"]
 
 
 def test_a_prompt_that_fills_the_context(server: Running) -> None:
@@ -259,23 +263,23 @@ def test_embeddings_end_with_their_client(model: Model) -> None:
     """Of thousands of texts few are computed when nobody waits for them; others take turns with them."""
     with running(model, slots=1, queue_limit=1) as server:
         computed: list[int] = []
-        real = server.service._embedding._computed
+        together = server.service.texts._embedding._of("mean")
+        real = together._compute
 
-        def slow(tokens: list[int]) -> list[float]:
-            computed.append(len(tokens))
-            time.sleep(0.01)
-            return real(tokens)
+        def slow(texts: list[Any]) -> Any:
+            computed.append(len(texts))
+            return real(texts)
 
-        server.service._embedding._computed = slow
-        body = json.dumps({"model": "demo", "input": ["a text of some words"] * 2000}).encode()
+        together._compute, together._most = slow, 20
+        body = json.dumps({"model": "demo", "input": ["a text of some words"] * 2000, **POOLED}).encode()
         head = f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(head + body)
             server.wait_for(lambda: len(computed) > 3)
-            assert post(server, {"model": "demo", "input": "b"}, "/v1/embeddings").status_code == 200
-        server.wait_for(lambda: server.service._embedding._waiting == 0)
-        assert len(computed) < 1000
+            assert post(server, {"model": "demo", "input": "b", **POOLED}, "/v1/embeddings").status_code == 200
+        server.wait_for(lambda: server.service.texts.waiting == 0)
+        assert sum(computed) < 1000
 
 
 def test_half_a_request_holds_nothing(server: Running) -> None:
@@ -370,13 +374,13 @@ def test_answers_that_outlast_a_stop_say_so(model: Model, kind: str) -> None:
     """The server gives answers a time; those that go on then end with an error that says why."""
     with running(model, stop_seconds=0, slots=1) as server, ThreadPoolExecutor(1) as executor:
         if kind == "embeddings":
-            body = {"model": "demo", "input": ["a text of some words" * 20] * 2000}
+            body = {"model": "demo", "input": ["a text of some words" * 20] * 2000, **POOLED}
         else:
             body = {"model": "demo", "messages": MESSAGES, "stream": kind == "stream", **LONG}
         path = "/v1/embeddings" if kind == "embeddings" else "/v1/chat/completions"
         waiting = executor.submit(post, server, body, path)
         metric = "rbe_generated_tokens_total"
-        server.wait_for(lambda: server.service._embedding._waiting > 0 or server.metric(metric) > 3)
+        server.wait_for(lambda: server.service.texts.waiting > 0 or server.metric(metric) > 3)
         server.server.should_exit = True
         response = waiting.result()
     if kind == "stream":

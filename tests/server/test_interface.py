@@ -14,7 +14,7 @@ import pytest
 from server_tools import running
 
 from rbe_edge.runtime.model import Model
-from rbe_edge.server import chat_request, messages_request, ollama_request, responses_request
+from rbe_edge.server import chat_request, embedding_request, messages_request, ollama_request, responses_request
 from rbe_edge.server.fields import Fields
 from rbe_edge.server.openapi_paths import OPERATIONS
 from rbe_edge.server.openapi_requests import REQUESTS
@@ -75,7 +75,8 @@ MESSAGES = [{"role": "user", "content": "a"}]
 READERS: dict[str, tuple[Callable[[Fields], Any], dict[str, Any], set[str]]] = {
     "/v1/chat/completions": (chat_request.read_chat, {"messages": MESSAGES}, set()),
     "/v1/completions": (chat_request.read_text, {"prompt": "a"}, {"echo", "best_of", "response_format"}),
-    "/v1/embeddings": (chat_request.read_embedding, {"input": "a"}, {"dimensions"}),
+    "/v1/embeddings": (embedding_request.read_embedding, {"input": "a"}, set()),
+    "/v1/rerank": (embedding_request.read_rank, {"query": "a", "documents": ["b"]}, set()),
     "/v1/messages": (messages_request.read_messages_request, {"messages": MESSAGES, "max_tokens": 1}, set()),
     "/v1/responses": (
         responses_request.read_response, {"input": "a"},

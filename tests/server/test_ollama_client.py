@@ -111,15 +111,20 @@ def test_log_probabilities(client: Any) -> None:
 
 
 def test_embeddings(client: Any, model: Model) -> None:
-    found = client.embed(model="demo", input=["one", "two words"])
+    pooled = {"pooling": "mean"}  # the demo is a decoder
+    found = client.embed(model="demo", input=["one", "two words"], options=pooled)
     assert len(found.embeddings) == 2 and found.prompt_eval_count > 0
     for vector in found.embeddings:
         assert math.isclose(sum(value * value for value in vector), 1.0, rel_tol=1e-5)
-    assert client.embeddings(model="demo", prompt="one").embedding == found.embeddings[0]
+    assert client.embeddings(model="demo", prompt="one", options=pooled).embedding == found.embeddings[0]
     long = "word " * 3000
-    assert client.embed(model="demo", input=long).prompt_eval_count == 1024
+    assert client.embed(model="demo", input=long, options=pooled).prompt_eval_count == 1024
     with pytest.raises(ollama.ResponseError, match="1024"):
-        client.embed(model="demo", input=long, truncate=False)
+        client.embed(model="demo", input=long, truncate=False, options=pooled)
+    with pytest.raises(ollama.ResponseError, match="nobody trained to embed"):
+        client.embed(model="demo", input="one")
+    short = client.embed(model="demo", input="one", dimensions=4, options=pooled).embeddings[0]
+    assert len(short) == 4 and math.isclose(sum(value * value for value in short), 1.0, rel_tol=1e-5)
 
 
 def test_models(client: Any) -> None:
@@ -176,7 +181,8 @@ def test_a_model_that_does_not_think(client: Any) -> None:
         ("chat", {"think": "much"}), ("chat", {"stream": "no"}), ("chat", {"tools": [{}]}), ("chat", {"model": 4}),
         ("generate", {"prompt": 4}), ("generate", {"images": ["x"]}), ("generate", {"suffix": "x"}),
         ("generate", {"context": [1]}), ("generate", {"template": "x"}), ("generate", {"logprobs": 3}),
-        ("embed", {"input": []}), ("embed", {"input": {"a": 1}}), ("embed", {"dimensions": 4}), ("embeddings", {}),
+        ("embed", {"input": []}), ("embed", {"input": {"a": 1}}), ("embed", {"dimensions": -4}), ("embeddings", {}),
+        ("embed", {"options": {"pooling": "most"}}), ("embed", {"options": {}}),
         ("show", {"model": None}), ("show", {"model": 3}),
     ],
 )  # fmt: skip

@@ -97,13 +97,18 @@ def test_the_seed_decides(client: Any) -> None:
 
 
 def test_embeddings(client: Any, model: Model) -> None:
-    floats = client.embeddings.create(model="demo", input=["Hello!", "Tell me a story."], encoding_format="float")
+    pooled = {"pooling": "mean"}  # the demo is a decoder
+    texts = ["Hello!", "Tell me a story."]
+    floats = client.embeddings.create(model="demo", input=texts, encoding_format="float", extra_body=pooled)
     assert [item.index for item in floats.data] == [0, 1]
     assert len(floats.data[0].embedding) == model.info.width
     assert math.isclose(sum(x * x for x in floats.data[1].embedding), 1, rel_tol=1e-5)
-    packed = client.embeddings.create(model="demo", input=model.tokenize("Hello!"))  # the client asks for base64
+    tokens = model.tokenize("Hello!")
+    packed = client.embeddings.create(model="demo", input=tokens, extra_body=pooled)  # the client asks for base64
     assert packed.data[0].embedding == pytest.approx(floats.data[0].embedding, abs=1e-6)
-    raw = client.embeddings.with_raw_response.create(model="demo", input="Hello!", encoding_format="base64")
+    raw = client.embeddings.with_raw_response.create(
+        model="demo", input="Hello!", encoding_format="base64", extra_body=pooled
+    )
     data = base64.b64decode(json.loads(raw.content)["data"][0]["embedding"])
     assert struct.unpack(f"<{len(data) // 4}f", data) == pytest.approx(floats.data[0].embedding, abs=1e-6)
     assert floats.usage.total_tokens == len(model.tokenize("Hello!")) + len(model.tokenize("Tell me a story."))

@@ -1,0 +1,119 @@
+"""`rbe index`: puts the text files of a folder into an index, for `rbe search`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rbe_edge.cli.chosen_model import WHAT, chosen_model
+from rbe_edge.cli.output import ProgressBar, note
+from rbe_edge.errors import OptionError
+from rbe_edge.progress import Progress
+
+if TYPE_CHECKING:
+    from rbe_edge.search.index import Index
+    from rbe_edge.search.update import Changes
+
+_EXAMPLE = """\
+example:
+  rbe index ~/notes -o notes.idx --model minilm
+  rbe search notes.idx "where did I park"
+  rbe index -o notes.idx             again: reads what has changed since
+  rbe index ~/letters -o notes.idx   one more folder
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "index",
+        help="put a folder of texts into an index, for `rbe search`",
+        description="Puts the .txt and .md files of a folder, and of the folders in it, into an index that `rbe "
+        "search` finds passages in by what they mean. An index that is there is brought up to date: files that have "
+        "not changed are not read again. Nothing leaves this machine.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "folders", metavar="FOLDER", nargs="*", type=Path, help="a folder (those that the index has already)"
+    )
+    parser.add_argument("-o", "--out", metavar="INDEX", type=Path, required=True, help="the index, made where missing")
+    parser.add_argument("-m", "--model", metavar="MODEL", type=Path, help=f"a sentence encoder: {WHAT}")
+    parser.add_argument("--json", action="store_true", help="write one JSON object when done")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from rbe_edge.runtime.model import Model
+    from rbe_edge.search.embedding import SentenceEncoder
+    from rbe_edge.search.index import Index
+    from rbe_edge.search.update import update
+
+    for folder in arguments.folders:
+        if not folder.is_dir():
+            raise OptionError(f"{folder} is no folder; give one that holds .txt or .md files")
+    with ExitStack() as stack:
+        index = stack.enter_context(Index.open(arguments.out)) if arguments.out.exists() else None
+        path = chosen_model(_model_of(arguments, index))
+        encoder = stack.enter_context(SentenceEncoder(stack.enter_context(Model.open(path))))
+        if index is None:
+            if not arguments.folders:
+                raise OptionError(f"{arguments.out} is not there yet; give a folder to make it of")
+            index = stack.enter_context(Index.make(arguments.out, encoder.made_with()))
+        encoder.check(index)
+        folders = [folder.resolve() for folder in arguments.folders] or _still_there(index)
+        bar = stack.enter_context(ProgressBar())
+
+        def tell(line: str) -> None:
+            bar.pause()
+            note(line)
+
+        changes = update(index, folders, encoder, Progress(bar.show, "reading"), tell)
+        bar.close()
+        _tell(changes, index.count(), arguments)
+    return 0
+
+
+def _model_of(arguments: argparse.Namespace, index: Index | None) -> Path:
+    if arguments.model is not None:
+        wanted: Path = arguments.model
+        return wanted
+    if index is None:
+        raise OptionError("a new index needs a sentence encoder; give one with --model, such as --model minilm")
+    path = Path(index.made_with.path)
+    if not path.is_file():
+        raise OptionError(
+            f"{index.path} was made with {path}, which is not there any more; say with --model where it is"
+        )
+    return path
+
+
+def _still_there(index: Index) -> list[Path]:
+    found = []
+    for folder in index.folders():
+        if folder.is_dir():
+            found.append(folder)
+        else:
+            note(f"{folder}: is not there; what the index has of it stays")
+    if not found:
+        raise OptionError(f"no folder of {index.path} is there; give one")
+    return found
+
+
+def _tell(changes: Changes, count: int, arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        print(json.dumps({"index": str(arguments.out), "all_passages": count, **asdict(changes)}))
+        return
+    words = [
+        f"{number} {what}"
+        for number, what in (
+            (changes.added, "new"), (changes.changed, "changed"), (changes.removed, "gone"),
+            (changes.unchanged, "as before"), (changes.skipped, "skipped"),
+        )
+        if number
+    ]  # fmt: skip
+    print(f"{arguments.out}: {count} passages; files: {', '.join(words) or 'none'}", file=sys.stdout)

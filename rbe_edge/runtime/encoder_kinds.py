@@ -1,0 +1,72 @@
+"""What kind of encoder a model is, for a person, and which commands it is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rbe_edge.errors import ModelError
+
+if TYPE_CHECKING:
+    from rbe_edge.runtime.engine_model import EngineModel
+
+SENTENCES = "sentence encoder"
+CROSS = "cross encoder"
+CLASSES = "classifier"
+WORDS = "masked-word encoder"
+STATES = "encoder"
+
+_COMMANDS = {
+    SENTENCES: "rbe embed, rbe index and rbe search",
+    CROSS: "rbe search --rerank",
+    CLASSES: "rbe eval --glue",
+    WORDS: "rbe fill",
+    STATES: "rbe embed --pooling mean",
+}
+
+
+def kind_of(model: EngineModel) -> str | None:
+    """One of the kinds above; None for a decoder, which writes text."""
+    info = model.encoder_info
+    if not info.is_encoder:
+        return None
+    if info.is_classes:
+        return CROSS if info.pooled == 1 else CLASSES
+    if info.pooled:
+        return SENTENCES
+    return WORDS if info.has_word_head else STATES
+
+
+def what_it_is(kind: str) -> str:
+    """Of a kind above, for a person: 'a sentence encoder, for rbe embed, ...'."""
+    article = "an" if kind[0] in "aeiou" else "a"
+    return f"{article} {kind}, for {_COMMANDS[kind]}"
+
+
+def check_writes(model: EngineModel) -> None:
+    """Raises ModelError for an encoder, which says what to do with it."""
+    kind = kind_of(model)
+    if kind is not None:
+        raise ModelError(f"{model.info.path} writes no text: it is {what_it_is(kind)}")
+
+
+def kind_of_file(path: Path) -> str | None:
+    """kind_of() a `.rbe` file, which is opened for a moment. Raises ModelError."""
+    from rbe_edge.runtime.engine_model import EngineModel
+
+    with EngineModel.open(path, verify=False) as model:
+        return kind_of(model)
+
+
+def try_it(name: str, path: Path) -> str:
+    """A command to begin with, for the model `name` in a file. Raises ModelError."""
+    kind = kind_of_file(path)
+    examples = {
+        None: f"rbe chat {name}",
+        SENTENCES: f'rbe embed {name} "A dog plays." "A puppy runs." --table',
+        CROSS: f"rbe search INDEX QUERY --rerank {name}",
+        CLASSES: f"rbe eval {name} --glue TASK FILE",
+        WORDS: f'rbe fill {name} "Paris is the [MASK] of France."',
+        STATES: f'rbe embed {name} "A dog plays." "A puppy runs." --table --pooling mean',
+    }
+    return examples[kind]
