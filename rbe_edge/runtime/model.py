@@ -126,8 +126,10 @@ class Model(EngineModel):
         show_progress_bar: bool | None = None,
         convert_to_numpy: bool = True,
     ) -> npt.NDArray[np.float32]:
-        """embed() under the names of sentence-transformers: of one text a vector [numbers], of a list [n][numbers];
-        what is too long loses its end. batch_size and show_progress_bar change nothing. Raises OptionError."""
+        """embed() under the names of sentence-transformers. sentences: one text, for a vector [numbers], or a list, for
+        [n][numbers]; what is too long loses its end. normalize_embeddings: scale each to length 1. prompt_name: of the
+        file's prompts; prompt: a text in its place. convert_to_numpy is always so; batch_size and show_progress_bar
+        change nothing. Raises OptionError."""
         from rbe_edge.runtime.encoder_tasks import encode
         from rbe_edge.runtime.options import require
 
@@ -142,8 +144,8 @@ class Model(EngineModel):
         return fill(self, text, top)
 
     def rank(self, query: str, documents: Sequence[str], *, cut: bool = True) -> list[tuple[int, float]]:
-        """Documents by how well they answer a query, the best first, each by its index with the score of a cross
-        encoder. cut: a pair that is too long loses its end. Raises OptionError for a model of another kind."""
+        """The order of documents by how well they answer a query, the best first: of each its index and the score of a
+        cross encoder. cut: a pair that is too long loses its end. Raises OptionError for a model of another kind."""
         from rbe_edge.runtime.encoder_tasks import rank
 
         return rank(self, query, documents, cut)

@@ -9,6 +9,7 @@
 #include "layers/position.h"
 #include "platform/platform.h"
 
+#define SHARED_ROWS 16u /* so many rows of the embedding are worth waking threads for */
 #define LOGITS_BYTES (4u << 20) /* room for the logits of several rows; at least one row's */
 
 const rbe__block_kind *const rbe__block_kinds[] = {&rbe__attention_kind, &rbe__cross_kind, &rbe__feed_forward_kind, NULL};
@@ -162,19 +163,38 @@ void rbe__pass_begin(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs)
     rbe__profile_start(pass->workspace.profile);
 }
 
-void rbe__pass_embed(rbe__pass *pass, const uint32_t *tokens, const uint8_t *segments)
+typedef struct embed_call {
+    const rbe__pass *pass;
+    const uint8_t *segments; /* NULL: all 0 */
+} embed_call;
+
+static void embed_row(void *context, uint32_t n, uint32_t thread)
 {
+    (void)thread;
+    const embed_call *call = context;
+    const rbe__pass *pass = call->pass;
     const rbe__stack *stack = pass->stack;
     const rbe__embedding tables = {stack->embedding, stack->positions, stack->segments, stack->embedding_scale};
+    const size_t at = (size_t)n * stack->width;
+    rbe__embed(stack->kernels, &tables, pass->effort.embedding, pass->tokens[n], pass->rows[n].position,
+               call->segments ? call->segments[n] : 0, pass->branch + at, pass->hidden + at);
+    if (stack->embedding_norm.weight) {
+        rbe__normalize(stack->kernels, stack->norm_kind, &stack->embedding_norm, stack->norm_epsilon, pass->hidden + at, stack->width, 1,
+                       pass->hidden + at);
+    }
+}
+
+void rbe__pass_embed(rbe__pass *pass, const uint32_t *tokens, const uint8_t *segments)
+{
+    embed_call call = {pass, segments};
     pass->tokens = tokens;
-    for (uint32_t n = 0; n < pass->n_tokens; n++) {
-        float *hidden = pass->hidden + (size_t)n * stack->width;
-        rbe__embed(stack->kernels, &tables, pass->effort.embedding, tokens[n], pass->rows[n].position, segments ? segments[n] : 0,
-                   pass->branch, hidden);
-        if (stack->embedding_norm.weight) {
-            rbe__normalize(stack->kernels, stack->norm_kind, &stack->embedding_norm, stack->norm_epsilon, hidden, stack->width, 1, hidden);
+    if (pass->n_tokens >= SHARED_ROWS && !pass->stack->residency) {
+        rbe__thread_pool_run(pass->workspace.thread_pool, pass->n_tokens, embed_row, &call);
+    } else {
+        for (uint32_t n = 0; n < pass->n_tokens; n++) {
+            embed_row(&call, n, 0);
+            rbe__residency_release(pass->stack->residency);
         }
-        rbe__residency_release(stack->residency);
     }
     rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_EMBED);
 }

@@ -27,7 +27,7 @@ static rbe_status read_activations(rbe__config_source from, rbe__encoder_config 
         const char *space = memchr(at, ' ', left);
         const size_t bytes = space ? (size_t)(space - at) : left, taken = bytes + (space != NULL);
         const int found = rbe__config_word(at, bytes, activations);
-        if (found < 0 || n == out->n_pooled_layers) {
+        if (found < 0 || n == out->n_pooled_layers || (space && taken == left)) {
             break;
         }
         out->pooled_activations[n++] = (rbe__activation)found;
