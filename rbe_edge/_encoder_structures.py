@@ -1,4 +1,5 @@
-"""What rbe/encoder.h and rbe/encoder_decoder.h declare, for ctypes: its structures and prototypes. Constants are in _abi.py."""
+"""What rbe/encoder.h and rbe/encoder_decoder.h declare, for ctypes: structures and prototypes. Constants are in
+_abi.py."""
 
 from __future__ import annotations
 

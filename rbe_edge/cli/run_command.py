@@ -74,7 +74,9 @@ def _as_asked(
     from rbe_edge.runtime.chat_template import Message, template_of
     from rbe_edge.runtime.conversation import prompt_tokens
 
-    if model.encoder_decoder is not None:  # which answers in any case: the likeliest words, unless its file says otherwise
+    if (
+        model.encoder_decoder is not None
+    ):  # which answers in any case: the likeliest words, unless its file says otherwise
         return prompt, generation_options(arguments, answer_sampling(model.metadata))
     if arguments.raw:
         return prompt, options

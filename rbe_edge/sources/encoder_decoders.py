@@ -90,7 +90,9 @@ def _adapt(row: Architecture, values: Mapping[str, Any]) -> tuple[Architecture, 
         "hidden_act": "gelu_new" if projection == "gated-gelu" else words[-1],
         "query_pre_attn_scalar": 1,
         "num_encoder_layers": layers,
-        "num_hidden_layers": layers if alone or values.get("num_decoder_layers") is None else values["num_decoder_layers"],
+        "num_hidden_layers": layers
+        if alone or values.get("num_decoder_layers") is None
+        else values["num_decoder_layers"],
         # distances, not positions, have weights: beyond n_positions the model is as good as beyond the last distance
         "max_position_embeddings": max(longest, _CONTEXT) if isinstance(longest, int) else _CONTEXT,
     }
@@ -105,7 +107,9 @@ def decoder_start(config: Config, sizes: Mapping[str, int]) -> int:
     """The token that begins an answer: that of padding, where the configuration does not say."""
     token = config.values.get("decoder_start_token_id", config.values.get("pad_token_id", 0))
     if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < sizes["vocabulary"]:
-        raise PackError(f"{config.where}: decoder_start_token_id is {shown(token)}, which is no token; correct the file")
+        raise PackError(
+            f"{config.where}: decoder_start_token_id is {shown(token)}, which is no token; correct the file"
+        )
     return token
 
 

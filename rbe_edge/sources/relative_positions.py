@@ -39,9 +39,8 @@ def buckets(n_buckets: int, most: int, both: bool) -> npt.NDArray[np.int64]:
     scaled = logarithm / np.float32(math.log(most / exact)) * np.float32(n - exact)
     large = exact + np.where(distance < exact, 0, scaled).astype(np.int64)
     backwards = np.where(distance < exact, distance, np.minimum(large, n - 1))
-    if not both:
-        return backwards[::-1].copy()
-    return np.concatenate([backwards[::-1], backwards[1:] + n])
+    found: npt.NDArray[np.int64] = backwards[::-1].copy()
+    return np.concatenate([found, backwards[1:] + n]) if both else found
 
 
 def distances(config: Config, sizes: Mapping[str, int], source: Source) -> list[TensorPlan]:
@@ -70,5 +69,6 @@ def distances(config: Config, sizes: Mapping[str, int], source: Source) -> list[
             raise PackError(f"{name}: holds numbers that are not finite; the source is damaged")
         table = np.ascontiguousarray(values[buckets(n_buckets, most, both)].T)
         name = target if sizes["encoder_layers"] else _STACKS["decoder"]
-        plans.append(TensorPlan(name, "frequencies", *table.shape, values=table))
+        rows, cols = table.shape
+        plans.append(TensorPlan(name, "frequencies", rows, cols, values=table))
     return plans
