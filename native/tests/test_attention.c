@@ -9,11 +9,13 @@
 typedef struct attention_case {
     uint32_t n_heads, n_kv_heads, head_dim, context, window;
     float softcap;
+    uint32_t n_distances; /* each with a number of its own, which is added to scores; 0: none */
 } attention_case;
 
 static const attention_case cases[] = {
-    {2, 1, 64, 600, 0, 0}, {6, 2, 64, 80, 0, 0},   {3, 3, 13, 70, 0, 30},   {2, 1, 16, 1050, 600, 0},
-    {40, 1, 20, 70, 0, 0}, {7, 1, 80, 110, 33, 2}, {2, 1, 256, 330, 64, 0}, {1, 1, 1, 65, 0, 0},
+    {2, 1, 64, 600, 0, 0, 0}, {6, 2, 64, 80, 0, 0, 0},   {3, 3, 13, 70, 0, 30, 0},   {2, 1, 16, 1050, 600, 0, 0},
+    {40, 1, 20, 70, 0, 0, 0}, {7, 1, 80, 110, 33, 2, 0}, {2, 1, 256, 330, 64, 0, 0}, {1, 1, 1, 65, 0, 0, 0},
+    {6, 3, 16, 200, 0, 0, 33}, {2, 2, 24, 70, 9, 0, 90},
 };
 
 enum { MOST_SCRATCH_DIM = 256 };
@@ -27,6 +29,7 @@ typedef struct fixture {
     uint32_t most_chunks;
     attention_case shape;
     float *q, *k, *v; /* [context][heads][head_dim] */
+    float *distances; /* [n_heads][n_distances] */
 } fixture;
 
 static void take(fixture *f, rbe_kv_type type)
@@ -63,6 +66,7 @@ static fixture open_fixture(const attention_case *shape, const char *set, rbe_kv
     f.q = random_rows((size_t)shape->context * shape->n_heads * shape->head_dim, 8);
     f.k = random_rows((size_t)shape->context * shape->n_kv_heads * shape->head_dim, 4);
     f.v = random_rows((size_t)shape->context * shape->n_kv_heads * shape->head_dim, 4);
+    f.distances = random_rows((size_t)shape->n_heads * shape->n_distances + 1, 2);
     return f;
 }
 
@@ -73,6 +77,7 @@ static void close_fixture(fixture *f)
     free(f->q);
     free(f->k);
     free(f->v);
+    free(f->distances);
 }
 
 static float attention_scale(const attention_case *shape)
@@ -86,6 +91,7 @@ static float *attend_all(fixture *f, uint32_t pass_tokens)
     const attention_case *shape = &f->shape;
     const size_t q_width = (size_t)shape->n_heads * shape->head_dim, kv_width = (size_t)shape->n_kv_heads * shape->head_dim;
     float *out = malloc(shape->context * q_width * sizeof *out), *row = malloc(2 * kv_width * sizeof *row);
+    const rbe__distances distances = {f->distances, shape->n_distances, 0};
     f->workspace.kernels = &f->kernels;
     for (uint32_t first = 0; first < shape->context; first += pass_tokens) {
         const uint32_t n = shape->context - first < pass_tokens ? shape->context - first : pass_tokens;
@@ -99,6 +105,7 @@ static float *attend_all(fixture *f, uint32_t pass_tokens)
                                     .window = shape->window,
                                     .scale = attention_scale(shape),
                                     .softcap = shape->softcap,
+                                    .distances = distances.n ? &distances : NULL,
                                     .q = f->q + first * q_width,
                                     .out = out + first * q_width,
                                     .first_position = first,
@@ -125,6 +132,10 @@ static void exact_head(const fixture *f, uint32_t position, uint32_t head, doubl
             score += (double)q[d] * f->k[at + d];
         }
         score *= attention_scale(shape);
+        if (shape->n_distances) {
+            const uint32_t last = shape->n_distances - 1, back = position - p < last ? position - p : last;
+            score += f->distances[head * shape->n_distances + last - back];
+        }
         score = shape->softcap != 0 ? shape->softcap * tanh(score / shape->softcap) : score;
         const double weight = exp(score);
         total += weight;
@@ -189,7 +200,7 @@ static void check_case(const attention_case *shape, const char *set, rbe_kv_type
 /* An outlier dimension, as keys have them: rotated, it costs the others nothing. */
 static void check_outlier(void)
 {
-    const attention_case shape = {2, 1, 64, 64, 0, 0};
+    const attention_case shape = {2, 1, 64, 64, 0, 0, 0};
     fixture f = open_fixture(&shape, NULL, RBE_KV_Q8, 1);
     for (uint32_t p = 0; p < shape.context; p++) {
         f.k[p * 64 + 5] = 60.0f;

@@ -182,8 +182,8 @@ class EngineSession(NativeOwner):
             carrier.check(status)
 
     def encode(self, text: str | Sequence[int], *, progress: Report | None = None) -> None:
-        """The text, or its tokens, that an encoder-decoder answers to, in place of the one before. The context, which is
-        the answer, is empty afterwards. progress, stopping and failures: as of prefill(). Raises OptionError for a
+        """The text, or its tokens, that an encoder-decoder answers to, in place of the one before. The context, which
+        is the answer, is empty afterwards. progress, stopping and failures: as of prefill(). Raises OptionError for a
         model of another kind, ContextFull for a text of more tokens than the context has room for."""
         encode(self, self.model.tokenize(text) if isinstance(text, str) else text, progress)
 
