@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rbe_edge.codes import trellis
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.format.parts import Part
-from rbe_edge.format.writer import KIND_FP32, PackWriter, TensorEntry
+from rbe_edge.format.writer import KIND_FP32, KIND_TRELLIS, CodebookEntry, Data, PackWriter, TensorEntry
 from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.hugging_face import read_tokenizer_json
 
@@ -65,6 +66,20 @@ class Shape:
     @property
     def head_dim(self) -> int:
         return self.width // self.heads
+
+
+_GOLDEN_SIZES = {"layers": 2, "width": 64, "feed_forward": 96, "context": 192}
+GOLDEN = {
+    "encoder": Shape(
+        **_GOLDEN_SIZES, windows=(0, 9), pooling="mean", pooled=((48, "tanh"), (5, "gelu")), pooled_norm=True,
+        normalize=True, seed=2,
+    ),
+    "encoder_modern": Shape(
+        **_GOLDEN_SIZES, windows=(33, 0), norm_place="pre", first_norm=False, position="rope", gated=True, segments=0,
+        biases=False, head="none", pooling="cls", pooled=((3, "none"),), kind="classes", seed=3,
+    ),
+}  # fmt: skip
+"""Those of tests/golden/v3."""
 
 
 def metadata(shape: Shape) -> dict[str, MetadataValue]:
@@ -161,6 +176,27 @@ def tokenizer_blob(directory: Path) -> bytes:
     return write_blob(read_tokenizer_json(path))
 
 
+def _stored(
+    name: str, array: npt.NDArray[np.float32], planes: tuple[int, ...]
+) -> tuple[TensorEntry, Sequence[Data], float, float]:
+    """Its entry and data, error and scale. Matrices that the trellis can hold are stored so where there are planes."""
+    rows, cols = array.shape
+    if (
+        not planes
+        or rows == 1
+        or name in ("positions", "segments")
+        or trellis.encoded_bytes(rows, cols, planes) is None
+    ):
+        return TensorEntry(name, KIND_FP32, rows, cols, array.nbytes), [array], 0.0, 0.0
+    seed = len(name.split(".")) * 1000 + cols  # alike for what reads one activation
+    encoded = trellis.encode(array, planes, seed)
+    books = tuple(bits - 1 for bits in planes)
+    block = trellis.rotation_block(cols)
+    n_bytes = sum(map(len, encoded.data))
+    entry = TensorEntry(name, KIND_TRELLIS, rows, cols, n_bytes, seed, block, 0, books)
+    return entry, encoded.data, encoded.error, encoded.tensor_scale
+
+
 def write(
     path: Path,
     shape: Shape,
@@ -169,16 +205,22 @@ def write(
     tensors: Tensors | None = None,
     parts: Sequence[Part] = (PART,),
     tokenizer: bool = True,
+    planes: tuple[int, ...] = (),
+    blobs: Path | None = None,
 ) -> Tensors:
-    """A file of fp32 tensors. changes: to its metadata; None leaves a key out."""
+    """A file of fp32 tensors, or of planes of the trellis. changes: to its metadata; None leaves a key out.
+    tokenizer: whether it has one, which is made in the directory `blobs`."""
     found = random_tensors(shape) if tensors is None else tensors
     keys = metadata(shape) | dict(changes or {})
     kept = {key: value for key, value in keys.items() if value is not None}
-    entries = [TensorEntry(name, KIND_FP32, *array.shape, array.nbytes) for name, array in found.items()]
-    blobs = {"tokenizer": tokenizer_blob(path.parent)} if tokenizer else {}
-    with PackWriter(path, kept, [], blobs, entries, force=True, parts=parts) as file:
-        for array in found.values():
-            file.write_tensor([array], 0.0)
+    stored = [_stored(name, array, planes) for name, array in found.items()]
+    books = [trellis.CODEBOOKS[bits] for bits in (1, 2, 3, 4)] if planes else []
+    codebooks = [CodebookEntry(book.bits, book.t1, book.t2) for book in books]
+    entries = [entry for entry, _, _, _ in stored]
+    made = {"tokenizer": tokenizer_blob(blobs or path.parent)} if tokenizer else {}
+    with PackWriter(path, kept, codebooks, made, entries, force=True, parts=parts) as file:
+        for _, data, error, scale in stored:
+            file.write_tensor(data, error, scale)
         file.commit()
     return found
 

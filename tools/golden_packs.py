@@ -26,6 +26,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "packing")]
 
+import encoder_files  # noqa: E402
 import reference_decoder  # noqa: E402
 import tiny_encoder_decoders  # noqa: E402
 import tiny_models  # noqa: E402
@@ -235,6 +236,15 @@ def _bands(out: Path, scratch: Path) -> None:
         file.commit()
 
 
+def _encoder(name: str) -> Write:
+    """An encoder with all that its kind has: norms behind or before the sums, windows, segments, heads."""
+
+    def write(out: Path, scratch: Path) -> None:
+        encoder_files.write(out, encoder_files.GOLDEN[name], planes=(4, 2), blobs=scratch)
+
+    return write
+
+
 FILES: dict[str, dict[str, Write]] = {
     "v1": {
         "bits4": _packed(_llama(), (4,), (4, 2)),
@@ -246,7 +256,7 @@ FILES: dict[str, dict[str, Write]] = {
         "planes": _planes,
     },
     "v2": {"extremes": _smooth_codes},
-    "v3": {"parts": _parts, "bands": _bands},
+    "v3": {"parts": _parts, "bands": _bands, **{name: _encoder(name) for name in encoder_files.GOLDEN}},
 }
 
 

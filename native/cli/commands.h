@@ -10,6 +10,7 @@ int command_chat(int argc, char **argv, const model_source *carried);
 int command_bench(int argc, char **argv, const model_source *carried);
 int command_inspect(int argc, char **argv, const model_source *carried);
 int command_doctor(int argc, char **argv);
+int command_embed(int argc, char **argv);
 
 /* name: argv[0]. */
 int command_self(int argc, char **argv, const char *name);

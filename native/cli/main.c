@@ -14,6 +14,7 @@ static const char usage[] = "usage: rbe COMMAND ...\n"
                             "\n"
                             "  run      continue a prompt\n"
                             "  chat     talk to a model\n"
+                            "  embed    make a vector of each text\n"
                             "  bench    measure the speed of a model on this machine\n"
                             "  inspect  show what a .rbe file holds\n"
                             "  doctor   say what this machine has\n"
@@ -40,6 +41,7 @@ static int simple_command(int argc, char **argv)
 {
     const char *const word = argc >= 2 ? argv[1] : "";
     return is(word, "doctor") ? command_doctor(argc - 2, argv + 2)
+           : is(word, "embed") ? command_embed(argc - 2, argv + 2)
            : is(word, "self") ? command_self(argc - 2, argv + 2, argv[0])
                               : EXIT_USAGE + 1;
 }
@@ -77,7 +79,7 @@ static int command(int argc, char **argv)
     if (model && (argc < 2 || word[0] == '-')) {
         return command_chat(argc - 1, argv + 1, model);
     }
-    return argc < 2 ? fail(EXIT_USAGE, "name a command: run, chat, bench, inspect, doctor or self; see `rbe --help`")
+    return argc < 2 ? fail(EXIT_USAGE, "name a command: run, chat, embed, bench, inspect, doctor or self; see `rbe --help`")
                     : fail(EXIT_USAGE, "there is no command `%s`; see `rbe --help`", word);
 }
 

@@ -188,6 +188,12 @@ int read_command_line(const command_line *line, int argc, char **argv, int *code
                 return 1;
             }
             i += used;
+        } else if (line->file && *line->file && line->rest) {
+            if (!add_text(argument, line->rest)) {
+                fail(EXIT_USAGE, "at most %u texts are given so; write more to standard input, a line each", MAX_TEXTS);
+                return 1;
+            }
+            i++;
         } else if (!line->file || *line->file) {
             fail(EXIT_USAGE, "unexpected argument `%s`; see `rbe %s --help`", argument, line->command);
             return 1;

@@ -40,7 +40,8 @@ typedef struct command_line {
     const char *command;
     const char *usage[4];        /* what --help prints, in parts; NULL: no further one */
     const option *options;       /* ends with a name of NULL */
-    const char **file;           /* receives the one argument without a name */
+    const char **file;           /* receives the first argument without a name */
+    texts *rest;                 /* receives those behind it; NULL: there must be none */
 } command_line;
 
 /* 0: go on; else *code is the exit code: 0 behind --help, EXIT_USAGE behind a line that says what is wrong. */

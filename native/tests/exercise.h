@@ -10,6 +10,7 @@
 #include "mutation.h"
 #include "part_entry.h"
 #include "rbe/effort.h"
+#include "rbe/encoder.h"
 #include "rbe/encoder_decoder.h"
 #include "rbe/modes.h"
 #include "rbe/parts.h"
@@ -50,6 +51,29 @@ static inline void exercise_session(const rbe_model *model, const rbe_model_info
     (void)status;
     rbe_sampler_free(sampler);
     rbe_session_free(session);
+}
+
+/* Texts that fit into a pass and one that does not, with what may be asked of them. */
+static inline void exercise_encoder(const rbe_model *model, const rbe_model_info *info)
+{
+    const rbe_encoder_options options = {.struct_bytes = sizeof options, .n_threads = 1, .pass_tokens = 4};
+    const uint32_t tokens[] = {1, 2, 0, 1, 3}, places[] = {0, 2};
+    const uint8_t segments[] = {0, 0, 1, 1, 0};
+    const rbe_encoder_text texts[] = {{tokens, NULL, 2}, {tokens + 1, segments, 1}, {tokens, segments, 5}};
+    rbe_encoder_info about = {.struct_bytes = sizeof about};
+    rbe_encoder *encoder;
+    if (rbe_model_get_encoder_info(model, &about) != RBE_OK || rbe_encoder_create(model, &options, &encoder) != RBE_OK) {
+        return;
+    }
+    const size_t most = (size_t)info->width > info->n_vocabulary ? info->width : info->n_vocabulary;
+    float *out = malloc(8 * (most > about.n_pooled ? most : about.n_pooled) * sizeof *out);
+    if (out) {
+        (void)rbe_encoder_hidden(encoder, texts, 3, out, NULL, NULL);
+        (void)rbe_encoder_pool(encoder, texts, 3, out, NULL, NULL);
+        (void)rbe_encoder_word_logits(encoder, &texts[2], places, 2, out);
+    }
+    free(out);
+    rbe_encoder_free(encoder);
 }
 
 static inline void exercise_tokenizer(const rbe_tokenizer *tokenizer)
@@ -131,6 +155,7 @@ static inline int exercise_file(const char *path, uint32_t skip_checksums)
             free(row);
         }
         exercise_session(model, &info);
+        exercise_encoder(model, &info);
         exercise_parts(model);
     }
     if (rbe_model_tokenizer(model)) {

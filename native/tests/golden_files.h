@@ -19,7 +19,8 @@ static inline int compare_paths(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-static inline void add_golden_files(const char *version, golden_files *files)
+/* Those of a folder that are encoders, or the others. */
+static inline void add_files(const char *version, int encoders, golden_files *files)
 {
     char folder[256];
     snprintf(folder, sizeof folder, "%s/%s", RBE_GOLDEN_DIR, version);
@@ -27,7 +28,8 @@ static inline void add_golden_files(const char *version, golden_files *files)
     struct dirent *entry;
     while (directory && (entry = readdir(directory)) != NULL && files->n < MAX_GOLDEN_FILES) {
         size_t length = strlen(entry->d_name);
-        if (length > 4 && length < 128 && strcmp(entry->d_name + length - 4, ".rbe") == 0) {
+        const int is_wanted = (strncmp(entry->d_name, "encoder", 7) == 0) == encoders;
+        if (is_wanted && length > 4 && length < 128 && strcmp(entry->d_name + length - 4, ".rbe") == 0) {
             snprintf(files->path[files->n++], sizeof files->path[0], "%s/%.128s", folder, entry->d_name);
         }
     }
@@ -36,7 +38,12 @@ static inline void add_golden_files(const char *version, golden_files *files)
     }
 }
 
-/* Every .rbe of every format version, in the order of their paths. */
+static inline void add_golden_files(const char *version, golden_files *files)
+{
+    add_files(version, 0, files);
+}
+
+/* Every decoder of every format version, in the order of their paths. */
 static inline golden_files list_golden_files(void)
 {
     golden_files files = {0};

@@ -9,13 +9,16 @@
 typedef struct attention_case {
     uint32_t n_heads, n_kv_heads, head_dim, context, window;
     float softcap;
+    int both; /* tokens see those behind them too */
     uint32_t n_distances; /* each with a number of its own, which is added to scores; 0: none */
 } attention_case;
 
 static const attention_case cases[] = {
-    {2, 1, 64, 600, 0, 0, 0}, {6, 2, 64, 80, 0, 0, 0},   {3, 3, 13, 70, 0, 30, 0},   {2, 1, 16, 1050, 600, 0, 0},
-    {40, 1, 20, 70, 0, 0, 0}, {7, 1, 80, 110, 33, 2, 0}, {2, 1, 256, 330, 64, 0, 0}, {1, 1, 1, 65, 0, 0, 0},
-    {6, 3, 16, 200, 0, 0, 33}, {2, 2, 24, 70, 9, 0, 90},
+    {2, 1, 64, 600, 0, 0, 0, 0}, {6, 2, 64, 80, 0, 0, 0, 0},   {3, 3, 13, 70, 0, 30, 0, 0},   {2, 1, 16, 1050, 600, 0, 0, 0},
+    {40, 1, 20, 70, 0, 0, 0, 0}, {7, 1, 80, 110, 33, 2, 0, 0}, {2, 1, 256, 330, 64, 0, 0, 0}, {1, 1, 1, 65, 0, 0, 0, 0},
+    {2, 2, 32, 130, 0, 0, 1, 0}, {2, 1, 16, 1050, 65, 0, 1, 0}, {3, 1, 20, 90, 1, 0, 1, 0},    {2, 1, 24, 200, 150, 5, 1, 0},
+    {1, 1, 8, 1, 0, 0, 1, 0},    {4, 2, 16, 70, 500, 0, 1, 0}, {1, 1, 64, 540, 0, 0, 1, 0},
+    {6, 3, 16, 200, 0, 0, 0, 33}, {2, 2, 24, 70, 9, 0, 0, 90}, {2, 1, 16, 150, 0, 0, 1, 41},
 };
 
 enum { MOST_SCRATCH_DIM = 256 };
@@ -85,24 +88,38 @@ static float attention_scale(const attention_case *shape)
     return 1.0f / sqrtf((float)shape->head_dim);
 }
 
+static void store(const fixture *f, uint32_t first, uint32_t n)
+{
+    const size_t width = (size_t)f->shape.n_kv_heads * f->shape.head_dim;
+    float *row = malloc(2 * width * sizeof *row);
+    for (uint32_t p = first; p < first + n; p++) {
+        memcpy(row, f->k + p * width, width * sizeof *row);
+        memcpy(row + width, f->v + p * width, width * sizeof *row);
+        rbe__kv_store(&f->kernels, &f->cache, p, row, row + width);
+    }
+    free(row);
+}
+
 /* float[context][n_heads][head_dim], from malloc: all positions in passes of `pass_tokens` tokens. */
 static float *attend_all(fixture *f, uint32_t pass_tokens)
 {
     const attention_case *shape = &f->shape;
-    const size_t q_width = (size_t)shape->n_heads * shape->head_dim, kv_width = (size_t)shape->n_kv_heads * shape->head_dim;
-    float *out = malloc(shape->context * q_width * sizeof *out), *row = malloc(2 * kv_width * sizeof *row);
-    const rbe__distances distances = {f->distances, shape->n_distances, 0};
+    const size_t q_width = (size_t)shape->n_heads * shape->head_dim;
+    float *out = malloc(shape->context * q_width * sizeof *out);
+    const rbe__distances distances = {f->distances, shape->n_distances, shape->both ? shape->n_distances / 2 : 0};
     f->workspace.kernels = &f->kernels;
+    if (shape->both) {
+        store(f, 0, shape->context);
+    }
     for (uint32_t first = 0; first < shape->context; first += pass_tokens) {
         const uint32_t n = shape->context - first < pass_tokens ? shape->context - first : pass_tokens;
-        for (uint32_t p = first; p < first + n; p++) {
-            memcpy(row, f->k + p * kv_width, kv_width * sizeof *row);
-            memcpy(row + kv_width, f->v + p * kv_width, kv_width * sizeof *row);
-            rbe__kv_store(&f->kernels, &f->cache, p, row, row + kv_width);
+        if (!shape->both) {
+            store(f, first, n);
         }
         rbe__attention attention = {.cache = &f->cache,
                                     .n_heads = shape->n_heads,
                                     .window = shape->window,
+                                    .n_positions = shape->both ? shape->context : 0,
                                     .scale = attention_scale(shape),
                                     .softcap = shape->softcap,
                                     .distances = distances.n ? &distances : NULL,
@@ -112,7 +129,6 @@ static float *attend_all(fixture *f, uint32_t pass_tokens)
                                     .n_tokens = n};
         rbe__attend(&f->workspace, &attention, 1, f->partials, f->most_chunks);
     }
-    free(row);
     return out;
 }
 
@@ -122,10 +138,13 @@ static void exact_head(const fixture *f, uint32_t position, uint32_t head, doubl
     const attention_case *shape = &f->shape;
     const uint32_t dim = shape->head_dim, kv_head = head / (shape->n_heads / shape->n_kv_heads);
     const uint32_t begin = shape->window && position + 1 > shape->window ? position + 1 - shape->window : 0;
+    const uint32_t last = !shape->both ? position
+                          : !shape->window || shape->window > shape->context - position ? shape->context - 1
+                                                                                         : position + shape->window - 1;
     const float *q = f->q + ((size_t)position * shape->n_heads + head) * dim;
     double total = 0;
     memset(out, 0, dim * sizeof *out);
-    for (uint32_t p = begin; p <= position; p++) {
+    for (uint32_t p = begin; p <= last; p++) {
         const size_t at = ((size_t)p * shape->n_kv_heads + kv_head) * dim;
         double score = 0;
         for (uint32_t d = 0; d < dim; d++) {
@@ -133,8 +152,9 @@ static void exact_head(const fixture *f, uint32_t position, uint32_t head, doubl
         }
         score *= attention_scale(shape);
         if (shape->n_distances) {
-            const uint32_t last = shape->n_distances - 1, back = position - p < last ? position - p : last;
-            score += f->distances[head * shape->n_distances + last - back];
+            const int64_t most = shape->n_distances - 1, behind = shape->both ? shape->n_distances / 2 : 0;
+            const int64_t place = (int64_t)p - position + most - behind;
+            score += f->distances[head * shape->n_distances + (place < 0 ? 0 : place > most ? most : place)];
         }
         score = shape->softcap != 0 ? shape->softcap * tanh(score / shape->softcap) : score;
         const double weight = exp(score);
@@ -200,7 +220,7 @@ static void check_case(const attention_case *shape, const char *set, rbe_kv_type
 /* An outlier dimension, as keys have them: rotated, it costs the others nothing. */
 static void check_outlier(void)
 {
-    const attention_case shape = {2, 1, 64, 64, 0, 0, 0};
+    const attention_case shape = {2, 1, 64, 64, 0, 0, 0, 0};
     fixture f = open_fixture(&shape, NULL, RBE_KV_Q8, 1);
     for (uint32_t p = 0; p < shape.context; p++) {
         f.k[p * 64 + 5] = 60.0f;

@@ -21,6 +21,7 @@ int main(void)
 {
     golden_files files = list_golden_files();
     add_golden_files("encoder_decoders", &files);
+    add_files("v3", 1, &files);
     char path[64] = "/dev/shm/rbe-mutation-XXXXXX"; /* in memory where there is such a place: the disk would take most of the time */
     int descriptor = mkstemp(path);
     if (descriptor < 0) {

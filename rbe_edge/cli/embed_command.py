@@ -32,9 +32,9 @@ _MOST_TABLE = 99  # texts: more fill many screens
 
 _EXAMPLE = """\
 example:
-  rbe embed minilm "A dog plays." "A puppy runs." --table
-  rbe embed minilm "Where did I park?" > vector.jsonl
-  cat sentences.txt | rbe embed minilm - --npy sentences.npy
+  rbe embed minilm.rbe "A dog plays." "A puppy runs." --table
+  rbe embed minilm.rbe "Where did I park?" > vector.jsonl
+  cat sentences.txt | rbe embed minilm.rbe - --npy sentences.npy
   rbe embed smol.rbe "A text" --pooling mean     by a decoder, which nobody
                                                  trained for it
 """

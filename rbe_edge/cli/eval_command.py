@@ -28,6 +28,7 @@ example:
     --windows 24 --json
   rbe eval smol.rbe --choices arc_easy.jsonl --choices piqa.jsonl
   rbe eval smol.rbe --gsm8k test.jsonl --shots five.jsonl --limit 200
+  rbe eval minilm.rbe --sts sts-dev.tsv --source ./all-MiniLM-L6-v2
   rbe eval minilm.rbe --glue mrpc dev.tsv --glue-train train.tsv
   rbe eval nested.rbe --power all           finds and measures its power modes
   rbe eval nested.rbe --power saver --text wiki.test.raw
@@ -64,6 +65,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="append",
         default=[],
         help="word problems instead of a text: JSON lines with question and answer, as of GSM8K; repeatable",
+    )
+    parser.add_argument(
+        "--sts",
+        metavar="FILE",
+        type=Path,
+        help="pairs of sentences and how alike they are, for a sentence encoder: a table as of STS-B, or JSON lines",
     )
     parser.add_argument(
         "--glue",
@@ -103,6 +110,12 @@ def run(arguments: argparse.Namespace) -> int:
         return evaluate_glue(arguments)
     if arguments.glue_train is not None:
         raise OptionError("--glue-train is of a task; give --glue TASK FILE")
+    if arguments.sts is not None:
+        arguments.file = chosen_model(arguments.file)
+        from rbe_edge.cli.eval_encoder import evaluate_pairs
+
+        _print(evaluate_pairs(arguments), arguments)
+        return 0
     if arguments.power == "all":
         if arguments.choices or arguments.gsm8k:
             raise OptionError("--power all measures a text; leave out --choices and --gsm8k")
@@ -128,6 +141,12 @@ def run(arguments: argparse.Namespace) -> int:
         source = stack.enter_context(opened_source(arguments.source)) if arguments.source else None
         bar = stack.enter_context(ProgressBar())
         result = _evaluate(model, source, text, arguments, Progress(bar.show, "evaluating"))
+    _print(result, arguments)
+    return 0
+
+
+def _print(result: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """In the form that was asked for."""
     if arguments.json:
         print(json.dumps(result))
     elif arguments.markdown:
@@ -136,7 +155,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         for key, value in result.items():
             print(f"{key.replace('_', ' '):24} {_shown(value)}")
-    return 0
 
 
 def _evaluate(
@@ -147,6 +165,10 @@ def _evaluate(
     from rbe_edge.evaluation.perplexity import perplexity
     from rbe_edge.runtime.text_windows import text_windows
 
+    if model.encoder_info.is_encoder:
+        from rbe_edge.cli.eval_encoder import evaluate_encoder
+
+        return evaluate_encoder(model, source, text, arguments, progress)
     known: dict[str, Any] = {"file": str(arguments.file), "text": arguments.text.name}
     known |= {"file_bytes": model.info.file_bytes, "bits_per_weight": model.info.bits_per_weight}
     how: dict[str, Any] = {"window": arguments.window, "n_windows": arguments.windows, "threads": arguments.threads}

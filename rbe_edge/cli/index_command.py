@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rbe_edge.cli.chosen_model import WHAT, chosen_model
 from rbe_edge.cli.output import ProgressBar, note
-from rbe_edge.errors import OptionError
+from rbe_edge.errors import Cancelled, ModelError, OptionError
 from rbe_edge.progress import Progress
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """\
 example:
-  rbe index ~/notes -o notes.idx --model minilm
+  rbe pull sentence-transformers/all-MiniLM-L6-v2
+  rbe index ~/notes -o notes.idx
   rbe search notes.idx "where did I park"
   rbe index -o notes.idx             again: reads what has changed since
   rbe index ~/letters -o notes.idx   one more folder
@@ -42,7 +43,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "folders", metavar="FOLDER", nargs="*", type=Path, help="a folder (those that the index has already)"
     )
     parser.add_argument("-o", "--out", metavar="INDEX", type=Path, required=True, help="the index, made where missing")
-    parser.add_argument("-m", "--model", metavar="MODEL", type=Path, help=f"a sentence encoder: {WHAT}")
+    parser.add_argument(
+        "-m", "--model", metavar="MODEL", type=Path, help=f"a sentence encoder (the only one of `rbe list`): {WHAT}"
+    )
     parser.add_argument("--json", action="store_true", help="write one JSON object when done")
     parser.set_defaults(run=run)
 
@@ -72,7 +75,12 @@ def run(arguments: argparse.Namespace) -> int:
             bar.pause()
             note(line)
 
-        changes = update(index, folders, encoder, Progress(bar.show, "reading"), tell)
+        try:
+            changes = update(index, folders, encoder, Progress(bar.show, "reading"), tell)
+        except (KeyboardInterrupt, Cancelled):
+            bar.close()
+            note("interrupted; the same command goes on from what is in the index")
+            raise
         bar.close()
         _tell(changes, index.count(), arguments)
     return 0
@@ -83,13 +91,29 @@ def _model_of(arguments: argparse.Namespace, index: Index | None) -> Path:
         wanted: Path = arguments.model
         return wanted
     if index is None:
-        raise OptionError("a new index needs a sentence encoder; give one with --model, such as --model minilm")
+        return _only_encoder()
     path = Path(index.made_with.path)
     if not path.is_file():
         raise OptionError(
             f"{index.path} was made with {path}, which is not there any more; say with --model where it is"
         )
     return path
+
+
+def _only_encoder() -> Path:
+    """The sentence encoder of the model folder. Raises OptionError unless there is one alone."""
+    from rbe_edge.models import folder
+    from rbe_edge.runtime.encoder_kinds import SENTENCES, kind_of_file
+
+    found = []
+    for path in folder.files():
+        with suppress(ModelError):
+            found += [path] if kind_of_file(path) == SENTENCES else []
+    if len(found) == 1:
+        note(f"by {folder.name_of(found[0])}; --model takes another")
+        return found[0]
+    names = " or ".join(folder.name_of(path) for path in found) or "sentence-transformers/all-MiniLM-L6-v2"
+    raise OptionError(f"a new index needs a sentence encoder; give one with --model, such as {names}")
 
 
 def _still_there(index: Index) -> list[Path]:

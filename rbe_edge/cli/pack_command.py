@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from rbe_edge.cli.output import ProgressBar, ended_in_order, fitted, note, printable, size
 from rbe_edge.cli.pack_size import add_size_arguments, bits_of
 from rbe_edge.packing.effort_name import EFFORT_NAMES
+from rbe_edge.runtime.encoder_kinds import try_it
 
 if TYPE_CHECKING:
     from rbe_edge.packing.pack import PackReport
@@ -125,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(fitted(made, sys.stdout))
     name = str(report.path) if arguments.output is not None else folder.name_of(report.path)
-    print(f"try it: rbe chat {printable(name)}")
+    print(f"try it: {try_it(printable(name), report.path)}")
     return 0
 
 

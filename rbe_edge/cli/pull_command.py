@@ -16,6 +16,7 @@ from rbe_edge.cli.output import columns, cut, note, printable, size
 from rbe_edge.errors import OptionError
 from rbe_edge.models import curated, find, folder
 from rbe_edge.packing.effort_name import EFFORT_NAMES
+from rbe_edge.runtime.encoder_kinds import try_it
 
 if TYPE_CHECKING:
     from rbe_edge.cli.pull_table import Expected
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"name": name, "path": str(path), "repository": repository, "bytes": path.stat().st_size}))
         return 0
     print(f"{printable(name)}: {size(path.stat().st_size)} in {printable(str(path))}")
-    print(f"try it: rbe chat {printable(name)}")
+    print(f"try it: {try_it(printable(name), path)}")
     return 0
 
 

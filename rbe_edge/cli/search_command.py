@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +19,13 @@ from rbe_edge.terminal_text import one_line
 if TYPE_CHECKING:
     from rbe_edge.search.index import Found, Index
 
+_HEADING = re.compile(r"^#{1,6} +(.*?)[ :#]*$", re.MULTILINE)
 _CANDIDATES = 30  # that a cross encoder reads at least
 _LINES = 2  # of a passage that are shown
 
 _EXAMPLE = """\
 example:
-  rbe index ~/notes -o notes.idx --model minilm
+  rbe index ~/notes -o notes.idx
   rbe search notes.idx where did I park
   rbe search notes.idx "where did I park" -n 3 --rerank msmarco.rbe --json
 """
@@ -102,7 +104,7 @@ def _lines(found: Sequence[Found], width: int) -> list[str]:
     for one in found:
         lines.append(f"{one.score:5.2f}  {printable(_shown(one.path))}:{one.line}")
         room = max(width - 7, 20)
-        text = one_line(one.text, _LINES * room)
+        text = one_line(_HEADING.sub(r"\1:", one.text), _LINES * room)
         while text:
             end = len(text) if len(text) <= room else text.rfind(" ", 1, room + 1)
             end = room if end < 1 else end

@@ -6,13 +6,14 @@
 | sst-2 | sentence, label | sentence | negative, positive |
 | mrpc | Quality, #1 String, #2 String | sentence1, sentence2 | not_equivalent, equivalent |
 | qqp | question1, question2, is_duplicate | question1, question2 | not_duplicate, duplicate |
-| sts-b | sentence1, sentence2, score; without a head too, or as the STS benchmark has it | sentence1, sentence2 | 0 to 5 |
+| sts-b | sentence1, sentence2, score; or without a head | sentence1, sentence2 | 0 to 5 |
 | mnli | sentence1, sentence2, gold_label | premise, hypothesis | entailment, neutral, contradiction |
 | qnli | question, sentence, label | question, sentence | entailment, not_entailment |
 | rte | sentence1, sentence2, label | sentence1, sentence2 | entailment, not_entailment |
 | wnli | sentence1, sentence2, label | sentence1, sentence2 | not_entailment, entailment |
 
-JSON lines have `label`, a number, and -1 where it is kept secret. Tabs separate, and quotes are letters like others.
+STS-B without a head has the ten columns of GLUE, or those of the STS benchmark. JSON lines have `label`, a number, and
+-1 where it is kept secret. Tabs separate, and quotes are letters like others.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from rbe_edge.packing.kept import Keeping, key_of
 from rbe_edge.packing.replay import Replay
 from rbe_edge.packing.schedule import encode_units, layer_and_part, pass_units
 from rbe_edge.packing.sensitivity import PROBE, Factor
+from rbe_edge.runtime.encoder_agreement import cosine_distances
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.plan import TensorPlan
 
@@ -170,13 +171,6 @@ def _distance(
     with forecast.doing("passing", what, units):
         found = _vectors(replay, measurement.pooling)
     return float(np.mean(cosine_distances(np.concatenate(expected), np.concatenate(found))))
-
-
-def cosine_distances(one: FloatArray, other: FloatArray) -> npt.NDArray[np.float64]:
-    """One minus the cosine of each two rows of float32 [n][width]."""
-    a, b = one.astype(np.float64), other.astype(np.float64)
-    lengths = np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b))
-    return np.asarray(1 - np.einsum("ij,ij->i", a, b) / np.maximum(lengths, 1e-30), np.float64)
 
 
 def token_energies(windows: Sequence[Sequence[int]], rows: int) -> Mapping[str, Sequence[float]]:

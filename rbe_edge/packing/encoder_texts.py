@@ -16,6 +16,9 @@ from rbe_edge.packing.effort import Effort, Windows
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import MAX_PASS_TOKENS
 
+ENCODER_TEXTS = "half sentences, half passages of 800"
+"""What is kept of packings depends on it."""
+
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])")
 _PASSAGE = 800  # characters, about
 _LEAST = 4  # tokens, special ones included

@@ -36,7 +36,7 @@ from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.effort import Windows
 from rbe_edge.packing.encoded_tensors import EncodedTensors, Finished
 from rbe_edge.packing.encoder_held_out import EncoderHeldOut, HeldOutDistance
-from rbe_edge.packing.encoder_texts import encoder_windows
+from rbe_edge.packing.encoder_texts import ENCODER_TEXTS, encoder_windows
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.held_out import HeldOut, HeldOutKl
 from rbe_edge.packing.kept import Keeping, Kept, key_of
@@ -268,7 +268,8 @@ class Packing:
         subject = self._subject
         tokenizer = sha256(subject.blobs["tokenizer"]).hexdigest()
         model = (subject.sha256, sorted(subject.plan.metadata.items()), tokenizer)
-        return key_of("original", *model, subject.text, self._options.work.settings)
+        of_encoders = (ENCODER_DAMPING, ENCODER_TEXTS) if subject.is_encoder else ()
+        return key_of("original", *model, subject.text, self._options.work.settings, *of_encoders)
 
     def _sensitivities(self) -> Mapping[str, float] | None:
         """By tensor; None without calibration. What is found on the way serves the encoder."""

@@ -20,6 +20,7 @@ from rbe_edge.sources.open import open_source
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.of_source import source_tokenizer
+from rbe_edge.sources.tokenizers.pairs import between_texts
 from rbe_edge.sources.types import Source
 
 TABLE_PLANES = (4, 2)
@@ -78,6 +79,9 @@ def read_subject(source: str | Path | Fetched, options: PackOptions, forecast: F
         "packer.options": str(options),
         **tokenizer.metadata(),
     }
+    between = between_texts(opened) if plan.metadata.get("attention.direction") == "both" else None
+    if between and between != tokenizer.after and max(between) < tokenizer.size:
+        metadata["pair.between"] = between
     if any(path.suffix == ".safetensors" for path in opened.weight_files):  # else the directory is of other files too
         metadata.update(generation_metadata(opened.directory))
     form = chat_form(metadata, lambda: forecast.tell("proving the chat template"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rbe_edge.errors import ModelError
+from rbe_edge.progress import Report
 from rbe_edge.runtime.encoder_tasks import scaled
 from rbe_edge.search.fingerprint import fingerprint
 from rbe_edge.search.index import Found, Index, MadeWith
@@ -71,16 +72,17 @@ class SentenceEncoder:
     def count(self, text: str) -> int:
         return len(self._model.tokenize(text, special=False))
 
-    def vectors(self, texts: Sequence[str]) -> Floats:
-        return self._scaled(texts, self._passage)
+    def vectors(self, texts: Sequence[str], progress: Report | None = None) -> Floats:
+        """float32 [texts][width], each of length 1. The progress counts tokens."""
+        return self._scaled(texts, self._passage, progress)
 
     def query(self, text: str) -> Floats:
         """float32 [width] of length 1."""
-        vector: Floats = self._scaled([text], self._query)[0]
+        vector: Floats = self._scaled([text], self._query, None)[0]
         return vector
 
-    def _scaled(self, texts: Sequence[str], prompt: str) -> Floats:
-        return scaled(self._encoder.pooled(self._encoder.read(texts, cut=True, prefix=prompt)))
+    def _scaled(self, texts: Sequence[str], prompt: str, progress: Report | None) -> Floats:
+        return scaled(self._encoder.pooled(self._encoder.read(texts, cut=True, prefix=prompt), progress=progress))
 
 
 def _prompt(info: EncoderInfo, names: Sequence[str]) -> str:

@@ -188,20 +188,21 @@ class Index:
         import numpy as np
 
         with self._explained():
-            rows = self._connection.execute("SELECT id, vectors FROM files WHERE length(vectors) > 0").fetchall()
-            row_bytes = 4 * self.made_with.width
-            if any(len(blob) % row_bytes for _, blob in rows):
-                raise sqlite3.DatabaseError("vectors of another length")
-            counts = [len(blob) // row_bytes for _, blob in rows]
-            if not counts:
+            files: list[int] = []
+            parts: list[Floats] = []
+            for file, blob in self._connection.execute("SELECT id, vectors FROM files WHERE length(vectors) > 0"):
+                if len(blob) % (4 * self.made_with.width):
+                    raise sqlite3.DatabaseError("vectors of another length")
+                files.append(file)  # a product for each: all vectors together are never in memory
+                parts.append(np.frombuffer(blob, dtype="<f4").reshape(-1, self.made_with.width) @ vector)
+            if not files:
                 return []
-            matrix = np.frombuffer(b"".join(blob for _, blob in rows), dtype="<f4").reshape(-1, self.made_with.width)
-            scores = matrix @ vector
+            scores = np.concatenate(parts)
+            firsts = np.cumsum([0, *map(len, parts)])
             best = np.argsort(-scores, kind="stable")[:most]
-            firsts = np.cumsum([0, *counts])
             places = np.searchsorted(firsts, best, side="right") - 1
             return [
-                self._found(rows[place][0], int(row - firsts[place]), float(scores[row]))
+                self._found(files[place], int(row - firsts[place]), float(scores[row]))
                 for place, row in zip(places, best, strict=True)
             ]
 

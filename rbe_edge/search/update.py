@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rbe_edge.errors import OptionError
-from rbe_edge.progress import Progress
+from rbe_edge.progress import Progress, Report
 from rbe_edge.search.documents import ENDINGS, Skipped, State, documents, read
 from rbe_edge.search.index import Index, Known, NewFile
 from rbe_edge.search.passages import Passage, passages
@@ -28,8 +28,8 @@ class Embedder(Protocol):
     def count(self, text: str) -> int:
         """Tokens of a text, without those that stand around every text."""
 
-    def vectors(self, texts: Sequence[str]) -> Floats:
-        """float32 [texts][width], each of length 1."""
+    def vectors(self, texts: Sequence[str], progress: Report | None) -> Floats:
+        """float32 [texts][width], each of length 1. progress: counts in units of its own."""
 
 
 @dataclass
@@ -142,9 +142,10 @@ def _embedded(embedder: Embedder, texts: Sequence[str], progress: Progress, n_by
     import numpy as np
 
     rows = []
-    share = progress.share(progress.what, n_bytes)
+    before = progress.done
     for start in range(0, len(texts), _AT_ONCE):
-        share(start, len(texts))
         part = texts[start : start + _AT_ONCE]
-        rows.append(embedder.vectors(part))
+        progress.tell(None, before + n_bytes * start // len(texts))
+        rows.append(embedder.vectors(part, progress.share(progress.what, n_bytes * len(part) // len(texts))))
+    progress.done = before
     return np.concatenate(rows) if rows else np.empty((0, 0), dtype=np.float32)

@@ -64,7 +64,7 @@ def head_of(row: Architecture, config: Config, source: Source) -> Head:
     if pooled is not None:
         return Head(pooled.rules, pooled.sizes, {"head.kind": "none", **pooled.metadata}, has_words=False)
     if source.layout == "gguf":
-        return Head(metadata={"head.kind": "none"}, has_words=False)
+        return _ranking(config, source)
     named = source.config.get("architectures")
     name = named[0] if isinstance(named, list) and named else "Model"
     if isinstance(name, str) and name.endswith(("ForMaskedLM", "ForPreTraining")):
@@ -77,6 +77,25 @@ def head_of(row: Architecture, config: Config, source: Source) -> Head:
         f"{source.name}: the head of {shown(name)} is not supported; of {row.title} the model itself, ForMaskedLM and "
         f"ForSequenceClassification are"
     )
+
+
+def _ranking(config: Config, source: Source) -> Head:
+    """Of a GGUF file: the scores of a model that ranks, where it has tensors for them, else nothing."""
+    metadata: dict[str, MetadataValue] = {"head.kind": "none"}
+    output = source.tensors.get("cls.output.weight")
+    if output is None:
+        return Head(metadata=metadata, has_words=False)
+    width, rules, sizes = config.integer("hidden_size"), list[Rule](), dict[str, int]()
+    names = [name for name in ("cls", "cls.output") if f"{name}.weight" in source.tensors]
+    for number, name in enumerate(names):
+        rules += _dense_rules(number, name, f"{name}.bias" in source.tensors)
+        sizes |= {f"pooled{number}_in": width, f"pooled{number}": width}
+    sizes[f"pooled{len(names) - 1}"] = output.shape[0]
+    metadata |= {
+        "pooling": "cls", "pooled.kind": "classes", "pooled.layers": len(names),
+        "pooled.activations": " ".join(["tanh", "none"][-len(names) :]),
+    }  # fmt: skip
+    return Head(tuple(rules), sizes, metadata, has_words=False)
 
 
 def _pooled(layout: SentenceLayout, config: Config) -> Head:

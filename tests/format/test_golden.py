@@ -71,6 +71,9 @@ def test_the_engine_reads_them(name: str) -> None:
             scale = float(np.abs(values).max())
             for place, value in tensor["samples"]:
                 assert values.flat[place] == pytest.approx(value, rel=1e-5, abs=1e-6 * scale)
+        if model.encoder_info.is_encoder:
+            assert np.isfinite(model.encoder().pooled(["the thing"])).all()
+            return
         with model.session() as session:
             session.prefill(model.tokenize("the thing"))
             assert np.isfinite(session.logits).all()
@@ -114,7 +117,7 @@ def test_parts_are_read(name: str) -> None:
             data = model.part(part_name)
             info, part = model.parts[part_name], by_packer[part_name]
             assert (info.version, info.required, info.data_bytes) == (version, bool(flags & 1), len(data))
-            assert info.known == (part_name in ("modes", "bands"))
+            assert info.known == (part_name in ("modes", "bands", "encoder"))
             assert by_document[part_name] == part.data == data and hashlib.sha256(data).hexdigest() == sha256
             assert (part.version, part.flags | part.required, part.more.hex()) == (version, flags, more)
         table = model.modes

@@ -135,6 +135,8 @@ def test_what_was_done_stays_when_stopped(notes: Path, tmp_path: Path) -> None:
             update(index, [notes], WordEmbedder(), Progress(stop), str)
         kept = len(index.files())
         assert 0 < kept < 202 and heard[0][0] == 0
+        told = [done for done, _ in heard]
+        assert told == sorted(told) and len(set(told)) > 50 and max(told) < heard[0][1]
         changes, _ = refresh(index, notes)
         assert changes.unchanged == kept and changes.added == 202 - kept
 

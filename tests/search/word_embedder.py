@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from rbe_edge.progress import Report
+
 WIDTH = 64
 
 
@@ -21,7 +23,10 @@ class WordEmbedder:
     def count(self, text: str) -> int:
         return len(text.split())
 
-    def vectors(self, texts: Sequence[str]) -> Any:
+    def vectors(self, texts: Sequence[str], progress: Report | None = None) -> Any:
+        for place in range(len(texts)):
+            if progress is not None:
+                progress(place, len(texts))
         self.texts += texts
         rows = np.stack([sum((_direction(word) for word in words(text)), np.full(WIDTH, 1e-3)) for text in texts])
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)

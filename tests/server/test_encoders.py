@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
+import socket
 import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -178,3 +180,26 @@ def test_a_closed_service_says_so(tiny_encoder: Callable[[str], Path]) -> None:
         stopped = post(server, "/v1/embeddings", input="a")
         assert stopped.status_code == 503 and "stopping" in stopped.json()["error"]["message"]
         assert httpx.get(server.url + "/health").status_code == 503
+
+
+def test_embeddings_end_with_their_client(model: Model) -> None:
+    """Of thousands of texts few are computed when nobody waits for them; others take turns with them."""
+    with running(model, slots=1, queue_limit=1) as server:
+        computed: list[int] = []
+        together = server.service.texts._embedding._of("mean")
+        real = together._compute
+
+        def slow(texts: list[Any]) -> Any:
+            computed.append(len(texts))
+            return real(texts)
+
+        together._compute, together._most = slow, 20
+        body = json.dumps({"model": "demo", "input": ["a text of some words"] * 2000, "pooling": "mean"}).encode()
+        head = f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(head + body)
+            server.wait_for(lambda: len(computed) > 3)
+            assert post(server, "/v1/embeddings", input="b", pooling="mean").status_code == 200
+        server.wait_for(lambda: server.service.texts.waiting == 0)
+        assert sum(computed) < 1000

@@ -259,29 +259,6 @@ def test_a_client_of_many_choices_goes_away_and_takes_turns(model: Model) -> Non
         assert post(server, CHAT).status_code == 200 and not server.service.scheduler._waiting
 
 
-def test_embeddings_end_with_their_client(model: Model) -> None:
-    """Of thousands of texts few are computed when nobody waits for them; others take turns with them."""
-    with running(model, slots=1, queue_limit=1) as server:
-        computed: list[int] = []
-        together = server.service.texts._embedding._of("mean")
-        real = together._compute
-
-        def slow(texts: list[Any]) -> Any:
-            computed.append(len(texts))
-            return real(texts)
-
-        together._compute, together._most = slow, 20
-        body = json.dumps({"model": "demo", "input": ["a text of some words"] * 2000, **POOLED}).encode()
-        head = f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        host, port = server.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(head + body)
-            server.wait_for(lambda: len(computed) > 3)
-            assert post(server, {"model": "demo", "input": "b", **POOLED}, "/v1/embeddings").status_code == 200
-        server.wait_for(lambda: server.service.texts.waiting == 0)
-        assert sum(computed) < 1000
-
-
 def test_half_a_request_holds_nothing(server: Running) -> None:
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:

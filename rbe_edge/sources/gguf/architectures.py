@@ -22,13 +22,14 @@ FEATURES = "features"
 _FUSED = {"attention": "blk.N.attn_qkv", "feed_forward": "blk.N.ffn_up"}
 
 EMBEDDING, LM_HEAD = "token_embd.weight", "output.weight"
+SEGMENTS = "token_types.weight"
 ROPE_FREQUENCIES = "rope_freqs.weight"
 LONG_FACTORS, SHORT_FACTORS = "rope_factors_long.weight", "rope_factors_short.weight"
 
 # The optional tensors of the rows, by the tensor of the first layer that shows that a file has them.
 _OPTIONAL = {
     "qkv_bias": "blk.0.attn_q.bias", "o_bias": "blk.0.attn_output.bias", "mlp_bias": "blk.0.ffn_up.bias",
-    "qk_norm": "blk.0.attn_q_norm.weight",
+    "qk_norm": "blk.0.attn_q_norm.weight", "segments": SEGMENTS,
 }  # fmt: skip
 
 
@@ -60,6 +61,8 @@ class Dialect:
 
 
 def _rule(rule: Rule) -> Rule:
+    if rule.fused and rule.target == "positions":  # without rows that no text uses
+        rule = replace(rule, fused=(), piece=0)
     if rule.fused:
         group, ending = rule.target.split(".")[2], "bias" if rule.role == "bias" else "weight"
         return replace(rule, source=f"{_FUSED[group]}.{ending}")
@@ -76,10 +79,11 @@ def _row(model_type: str) -> Architecture:
     return replace(
         row, rules=tuple(_rule(rule) for rule in row.rules), features=_features, defaults={}, renamed={},
         prefixes=("",), lm_heads=(LM_HEAD,), ignored=(), norm_plus_one=False, activation_key="hidden_act",
-        transposed=False,
+        transposed=False, older={},
     )  # fmt: skip
 
 
+_LAYER_NORM = "attention.layer_norm_epsilon"
 _BIASES = ("qkv_bias", "o_bias", "mlp_bias")
 
 DIALECTS: tuple[Dialect, ...] = (
@@ -88,8 +92,10 @@ DIALECTS: tuple[Dialect, ...] = (
     Dialect("qwen3", _row("qwen3"), always=("qk_norm",), optional=_BIASES),
     Dialect("gemma2", _row("gemma2"), activation="gelu_pytorch_tanh"),
     Dialect("gemma3", _row("gemma3_text"), activation="gelu_pytorch_tanh", always=("qk_norm",)),
-    Dialect("gpt2", _row("gpt2"), epsilon="attention.layer_norm_epsilon", activation="gelu_new"),
+    Dialect("gpt2", _row("gpt2"), epsilon=_LAYER_NORM, activation="gelu_new"),
     Dialect("phi3", _row("phi3")),
+    Dialect("bert", _row("bert"), epsilon=_LAYER_NORM, activation="gelu", optional=("segments",)),
+    Dialect("nomic-bert", _row("nomic_bert"), epsilon=_LAYER_NORM, activation="silu", optional=("segments",)),
 )
 MISTRAL = _row("mistral")  # what llama is where the file names a window
 

@@ -22,11 +22,13 @@ from rbe_edge.sources.gguf.architectures import (
     LONG_FACTORS,
     MISTRAL,
     ROPE_FREQUENCIES,
+    SEGMENTS,
     SHORT_FACTORS,
     Dialect,
 )
 from rbe_edge.sources.gguf.tensors import GgufTensor
 from rbe_edge.sources.messages import shown
+from rbe_edge.sources.sentence_layout import SentenceLayout
 
 #: Tensors that belong to the configuration, not to the weights.
 ROPE_TENSORS = (ROPE_FREQUENCIES, LONG_FACTORS, SHORT_FACTORS)
@@ -34,7 +36,7 @@ ROPE_TENSORS = (ROPE_FREQUENCIES, LONG_FACTORS, SHORT_FACTORS)
 # Keys that change what a model computes, but not in these architectures or not in this engine, and the values with
 # which they change nothing.
 _NOT_COMPUTED: Mapping[str, tuple[object, ...]] = {
-    "attention.causal": (True,), "attention.clamp_kqv": (0,), "attention.max_alibi_bias": (0,),
+    "attention.clamp_kqv": (0,), "attention.max_alibi_bias": (0,),
     "attention.scale": (0,), "attention.shared_kv_layers": (0,), "attention.temperature_scale": (0,),
     "embedding_scale": (0, 1), "logit_scale": (0, 1), "nextn_predict_layers": (0,), "residual_scale": (0, 1),
     "rope.scaling.alpha": (0,), "rope.scaling.yarn_ext_factor": (-1, 1), "rope.scaling.yarn_log_multiplier": (0,),
@@ -111,7 +113,7 @@ def configuration(
 
     Raises PackError for keys that are missing or absurd, and those with values that the engine does not compute.
     """
-    _refuse_others(keys)
+    _refuse_others(dialect, keys)
     if EMBEDDING not in tensors:
         raise PackError(f"{keys.config.where}: the tensor {EMBEDDING} is missing; this is a part of a model, or none")
     heads, kv_heads = head_counts(keys)
@@ -136,6 +138,8 @@ def configuration(
         "attn_logit_softcapping": keys.optional_positive("attn_logit_softcapping"),
         "final_logit_softcapping": keys.optional_positive("final_logit_softcapping"),
     }  # fmt: skip
+    if SEGMENTS in tensors:
+        config["type_vocab_size"] = tensors[SEGMENTS].shape[0]
     if dialect.name in _WINDOW_PERIODS:
         config["layer_types"] = _layer_types(dialect, keys, n_layers, window)
         config["query_pre_attn_scalar"] = width // heads if n_layers == _LAYERS_OF_27B[dialect.name] else head_dim
@@ -146,11 +150,32 @@ def configuration(
     return config
 
 
-def _refuse_others(keys: Keys) -> None:
+def _refuse_others(dialect: Dialect, keys: Keys) -> None:
+    is_causal = not dialect.row.both_directions
+    if keys.get("attention.causal") not in (None, is_causal):
+        raise PackError(
+            f"{keys.config.where}: {keys.key('attention.causal')} = {shown(keys.get('attention.causal'))} is not "
+            f"supported for {dialect.name}"
+        )
     for name, neutral in _NOT_COMPUTED.items():
         value = keys.get(name)
         if value is not None and value not in neutral:
             raise PackError(f"{keys.config.where}: {keys.key(name)} = {shown(value)} is not supported")
+
+
+_POOLINGS = {1: "mean", 2: "cls", 3: "last"}
+RANKS = 4
+
+
+def sentence_layout(dialect: Dialect, keys: Keys) -> SentenceLayout | None:
+    """How a vector of a text is made; None where the file does not say it, and for a model that ranks (RANKS), whose
+    tensors do. llama.cpp scales vectors to length 1. Raises PackError for another way."""
+    kind = keys.get("pooling_type")
+    if kind in (None, 0) or (kind == RANKS and dialect.row.both_directions):
+        return None
+    if kind not in _POOLINGS:
+        raise PackError(f"{keys.config.where}: {keys.key('pooling_type')} = {shown(kind)} is not supported")
+    return SentenceLayout(_POOLINGS[kind], normalize=True)
 
 
 def _window(dialect: Dialect, keys: Keys) -> int | None:

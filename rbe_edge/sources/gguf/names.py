@@ -8,8 +8,10 @@ from types import MappingProxyType
 
 NAMES: Mapping[str, str] = MappingProxyType({
     "embedding": "token_embd", "positions": "position_embd", "norm": "output_norm", "head": "output",
+    "segments": "token_types", "embedding.norm": "token_embd_norm",
     "layers.N.attention.norm": "blk.N.attn_norm",
     "layers.N.attention.post_norm": "blk.N.post_attention_norm",
+    "layers.N.attention.stream_norm": "blk.N.attn_output_norm",
     "layers.N.attention.q": "blk.N.attn_q",
     "layers.N.attention.k": "blk.N.attn_k",
     "layers.N.attention.v": "blk.N.attn_v",
@@ -18,6 +20,7 @@ NAMES: Mapping[str, str] = MappingProxyType({
     "layers.N.attention.k_norm": "blk.N.attn_k_norm",
     "layers.N.feed_forward.norm": "blk.N.ffn_norm",
     "layers.N.feed_forward.post_norm": "blk.N.post_ffw_norm",
+    "layers.N.feed_forward.stream_norm": "blk.N.layer_output_norm",
     "layers.N.feed_forward.gate": "blk.N.ffn_gate",
     "layers.N.feed_forward.up": "blk.N.ffn_up",
     "layers.N.feed_forward.down": "blk.N.ffn_down",

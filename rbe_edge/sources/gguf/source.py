@@ -11,7 +11,14 @@ import numpy as np
 from rbe_edge.errors import PackError
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.gguf.architectures import EMBEDDING, LM_HEAD
-from rbe_edge.sources.gguf.configuration import ROPE_TENSORS, Keys, configuration, find_dialect, head_counts
+from rbe_edge.sources.gguf.configuration import (
+    ROPE_TENSORS,
+    Keys,
+    configuration,
+    find_dialect,
+    head_counts,
+    sentence_layout,
+)
 from rbe_edge.sources.gguf.header import Header, read_header
 from rbe_edge.sources.gguf.tensors import GgufTensor, view_tensors
 from rbe_edge.sources.messages import shown
@@ -45,7 +52,10 @@ def open_gguf(path: Path) -> Source:
         del tensors[LM_HEAD]  # early converters of GPT-2 wrote a tied lm_head a second time
     config = configuration(dialect, keys, tensors, rope)
     files = tuple(part for part, _ in parts)
-    return Source(files[0].name, config, tensors, files, path.parent, files[0], layout="gguf", described_in=path.name)
+    return Source(
+        files[0].name, config, tensors, files, path.parent, files[0], layout="gguf", described_in=path.name,
+        sentence=sentence_layout(dialect, keys),
+    )  # fmt: skip
 
 
 def _parts(path: Path) -> list[tuple[Path, Header]]:
