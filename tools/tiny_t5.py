@@ -25,9 +25,10 @@ from rbe_edge.packing.pack import PackOptions, pack  # noqa: E402
 from rbe_edge.runtime.options import GenerationOptions  # noqa: E402
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-LEAST, MOST = 3, 9
-BATCH = 128
-WIDTH, LAYERS, HEADS, FEED_FORWARD = 128, 2, 4, 256
+LEAST, MOST = 3, 7
+BATCH = 64
+WIDTH, LAYERS, HEADS, FEED_FORWARD = 64, 2, 4, 192
+RATE = 4e-3
 N_TESTED = 200
 BITS = (32.0, 6.0, 4.0, 3.0)
 
@@ -46,7 +47,7 @@ def _config() -> Any:
 
     return transformers.T5Config(
         vocab_size=384, d_model=WIDTH, d_kv=WIDTH // HEADS, d_ff=FEED_FORWARD, num_layers=LAYERS, num_heads=HEADS,
-        num_decoder_layers=LAYERS, feed_forward_proj="gated-gelu", tie_word_embeddings=False, dropout_rate=0.0,
+        num_decoder_layers=LAYERS, feed_forward_proj="relu", tie_word_embeddings=True, dropout_rate=0.0,
         decoder_start_token_id=0, architectures=["T5ForConditionalGeneration"],
     )  # fmt: skip
 
@@ -59,8 +60,8 @@ def train(directory: Path, steps: int) -> None:
     torch.manual_seed(1)
     source, tested = random.Random(1), set(tested_words())
     model = transformers.T5ForConditionalGeneration(_config())
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
     began = time.monotonic()
     for step in range(steps):
         words = [one for one in (word(source) for _ in range(BATCH)) if one not in tested]
