@@ -25,11 +25,12 @@ from rbe_edge.packing.pack import PackOptions, pack  # noqa: E402
 from rbe_edge.runtime.options import GenerationOptions  # noqa: E402
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-LEAST, MOST = 3, 7
-BATCH = 64
+LEAST, MOST = 2, 5
+BATCH = 48
 WIDTH, LAYERS, HEADS, FEED_FORWARD = 64, 2, 4, 192
 RATE = 4e-3
 N_TESTED = 200
+ENOUGH = 0.002
 BITS = (32.0, 6.0, 4.0, 3.0)
 
 
@@ -75,8 +76,11 @@ def train(directory: Path, steps: int) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if step % 100 == 0 or step == steps - 1:
+        learned = step > steps // 2 and loss.item() < ENOUGH
+        if step % 100 == 0 or learned or step == steps - 1:
             print(f"step {step}: loss {loss.item():.4f}, {time.monotonic() - began:.0f} s", flush=True)
+        if learned:
+            break
     model.save_pretrained(directory)
     (directory / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer", "extra_ids": 125}')
 
@@ -98,7 +102,7 @@ def right(path: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2000)
     arguments = parser.parse_args()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What kind of encoder a model is, for a person, and which commands it is for."""
+"""What kind of encoder a model is, or that it answers to one, for a person, and which commands it is for."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ CROSS = "cross encoder"
 CLASSES = "classifier"
 WORDS = "masked-word encoder"
 STATES = "encoder"
+ANSWERS = "encoder-decoder"
 
 _COMMANDS = {
     SENTENCES: "rbe embed, rbe index and rbe search",
@@ -22,12 +23,15 @@ _COMMANDS = {
     CLASSES: "rbe eval --glue",
     WORDS: "rbe fill",
     STATES: "rbe embed --pooling mean",
+    ANSWERS: "rbe run",
 }
 
 
 def kind_of(model: EngineModel) -> str | None:
-    """One of the kinds above; None for a decoder, which writes text."""
+    """One of the kinds above; None for a decoder, which writes text. So does an encoder-decoder, to a single text."""
     info = model.encoder_info
+    if model.encoder_decoder is not None:
+        return ANSWERS
     if not info.is_encoder:
         return None
     if info.is_classes:
@@ -46,8 +50,18 @@ def what_it_is(kind: str) -> str:
 def check_writes(model: EngineModel) -> None:
     """Raises ModelError for an encoder, which says what to do with it."""
     kind = kind_of(model)
-    if kind is not None:
+    if kind not in (None, ANSWERS):
+        assert kind is not None
         raise ModelError(f"{model.info.path} writes no text: it is {what_it_is(kind)}")
+
+
+def check_converses(model: EngineModel) -> None:
+    """Raises ModelError for a model that holds no conversation: an encoder, and one that answers to a single text."""
+    check_writes(model)
+    if model.encoder_decoder is not None:
+        raise ModelError(
+            f"{model.info.path} answers to one text at a time and holds no conversation; ask it with rbe run"
+        )
 
 
 def kind_of_file(path: Path) -> str | None:
@@ -63,6 +77,7 @@ def try_it(name: str, path: Path) -> str:
     kind = kind_of_file(path)
     examples = {
         None: f"rbe chat {name}",
+        ANSWERS: f'rbe run {name} -p "summarize: ..."',
         SENTENCES: f'rbe embed {name} "A dog plays." "A puppy runs." --table',
         CROSS: f"rbe search INDEX QUERY --rerank {name}",
         CLASSES: f"rbe eval {name} --glue TASK FILE",
