@@ -146,8 +146,8 @@ static int add_text(embed_state *s, char *text)
         return fail_with(status);
     }
     if (n > most && !s->cut) {
-        return fail(EXIT_FAILED, "text %" PRIu64 ": it has %zu tokens, and this model takes at most %u; shorten it, or add --cut", number, n,
-                    most);
+        return fail(EXIT_FAILED, "text %" PRIu64 ": it has %zu tokens, and this model takes at most %u; shorten it, or add --cut", number,
+                    n, most);
     }
     if (n > most) {
         const size_t after = s->n_after < most ? s->n_after : most;

@@ -40,10 +40,10 @@ static int is(const char *word, const char *name)
 static int simple_command(int argc, char **argv)
 {
     const char *const word = argc >= 2 ? argv[1] : "";
-    return is(word, "doctor") ? command_doctor(argc - 2, argv + 2)
+    return is(word, "doctor")  ? command_doctor(argc - 2, argv + 2)
            : is(word, "embed") ? command_embed(argc - 2, argv + 2)
-           : is(word, "self") ? command_self(argc - 2, argv + 2, argv[0])
-                              : EXIT_USAGE + 1;
+           : is(word, "self")  ? command_self(argc - 2, argv + 2, argv[0])
+                               : EXIT_USAGE + 1;
 }
 
 static int command(int argc, char **argv)

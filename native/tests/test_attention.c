@@ -138,9 +138,9 @@ static void exact_head(const fixture *f, uint32_t position, uint32_t head, doubl
     const attention_case *shape = &f->shape;
     const uint32_t dim = shape->head_dim, kv_head = head / (shape->n_heads / shape->n_kv_heads);
     const uint32_t begin = shape->window && position + 1 > shape->window ? position + 1 - shape->window : 0;
-    const uint32_t last = !shape->both ? position
+    const uint32_t last = !shape->both                                                  ? position
                           : !shape->window || shape->window > shape->context - position ? shape->context - 1
-                                                                                         : position + shape->window - 1;
+                                                                                        : position + shape->window - 1;
     const float *q = f->q + ((size_t)position * shape->n_heads + head) * dim;
     double total = 0;
     memset(out, 0, dim * sizeof *out);

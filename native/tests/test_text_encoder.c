@@ -111,7 +111,11 @@ static int same(const subject *s, const results *a, const results *b)
 static void check_company(const subject *s, const results *alone)
 {
     static const uint32_t ways[][3] = {/* threads, tokens of a pass, texts of a call */
-                                       {1, 512, N_TEXTS}, {2, 128, N_TEXTS}, {3, 64, 4}, {2, 7, N_TEXTS}, {1, 1, N_TEXTS}};
+                                       {1, 512, N_TEXTS},
+                                       {2, 128, N_TEXTS},
+                                       {3, 64, 4},
+                                       {2, 7, N_TEXTS},
+                                       {1, 1, N_TEXTS}};
     for (size_t w = 0; w < sizeof ways / sizeof ways[0]; w++) {
         rbe_encoder *encoder = make_encoder(s, ways[w][0], ways[w][1]);
         results r = run(s, encoder, ways[w][2]);
@@ -175,8 +179,8 @@ static void check_refused(const subject *s)
                  {{wrong_tokens, NULL, MOST_TOKENS + 1}, RBE_ERROR_CONTEXT, "text 1 has 193 tokens, and the model takes at most 192"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const rbe_encoder_text texts[] = {s->texts[0], cases[i].text};
-        CHECK(rbe_encoder_hidden(encoder, texts, 2, out, NULL, NULL) == cases[i].status && strstr(rbe_last_error(), cases[i].said),
-              "%s", rbe_last_error());
+        CHECK(rbe_encoder_hidden(encoder, texts, 2, out, NULL, NULL) == cases[i].status && strstr(rbe_last_error(), cases[i].said), "%s",
+              rbe_last_error());
     }
     CHECK(rbe_encoder_hidden(encoder, NULL, 0, NULL, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
     CHECK(rbe_encoder_pool(NULL, s->texts, 1, out, NULL, NULL) == RBE_ERROR_ARGUMENT, "no encoder");
@@ -202,10 +206,9 @@ static void check_sessions(const subject *s)
     rbe_batch *batch = NULL;
     CHECK(rbe_session_create(s->model, &options, &session) == RBE_OK && rbe_session_create(s->model, &options, &other) == RBE_OK, "%s",
           rbe_last_error());
-    const rbe_status statuses[] = {rbe_session_append(session, s->tokens[0], 2, NULL, NULL),
-                                   rbe_session_score(session, s->tokens[0], 2, NULL, NULL, NULL, NULL),
-                                   rbe_session_save(session, "/tmp/rbe-encoder-state"), rbe_session_copy(session, other, 0),
-                                   rbe_batch_create(s->model, NULL, &batch)};
+    const rbe_status statuses[] = {
+        rbe_session_append(session, s->tokens[0], 2, NULL, NULL), rbe_session_score(session, s->tokens[0], 2, NULL, NULL, NULL, NULL),
+        rbe_session_save(session, "/tmp/rbe-encoder-state"), rbe_session_copy(session, other, 0), rbe_batch_create(s->model, NULL, &batch)};
     for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
         CHECK(statuses[i] == RBE_ERROR_UNSUPPORTED, "call %zu: %d", i, (int)statuses[i]);
     }

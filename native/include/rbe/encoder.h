@@ -25,14 +25,14 @@ typedef enum rbe_pooling {
 
 typedef struct rbe_encoder_info {
     size_t struct_bytes;
-    uint32_t is_encoder;      /* 1: tokens see those behind them; 0: a decoder, which writes text too */
-    uint32_t pooling;         /* rbe_pooling of the file */
-    uint32_t n_pooled;        /* numbers that rbe_encoder_pool gives per text; 0: the file says nothing of pooling */
-    uint32_t is_classes;      /* 1: they are scores of classes, before a softmax; 0: an embedding */
-    uint32_t is_normalized;   /* 1: they are scaled to length 1 */
-    uint32_t n_segments;      /* kinds of tokens, as in a pair of texts; 0: none */
-    uint32_t has_word_head;   /* 1: rbe_encoder_word_logits */
-    uint32_t context_tokens;  /* of the longest text */
+    uint32_t is_encoder; /* 1: tokens see those behind them; 0: a decoder, which writes text too */
+    uint32_t pooling; /* rbe_pooling of the file */
+    uint32_t n_pooled; /* numbers that rbe_encoder_pool gives per text; 0: the file says nothing of pooling */
+    uint32_t is_classes; /* 1: they are scores of classes, before a softmax; 0: an embedding */
+    uint32_t is_normalized; /* 1: they are scaled to length 1 */
+    uint32_t n_segments; /* kinds of tokens, as in a pair of texts; 0: none */
+    uint32_t has_word_head; /* 1: rbe_encoder_word_logits */
+    uint32_t context_tokens; /* of the longest text */
 } rbe_encoder_info;
 
 RBE_API rbe_status rbe_model_get_encoder_info(const rbe_model *model, rbe_encoder_info *info);
@@ -42,13 +42,13 @@ typedef struct rbe_encoder rbe_encoder;
 
 typedef struct rbe_encoder_options {
     size_t struct_bytes;
-    uint32_t n_threads;       /* 0: one per fast physical core, within the control group's quota; 1 to 64 */
-    uint32_t pass_tokens;     /* tokens of a pass, 1 to 512; 0: 64, or 128 where the cache has room for it */
-    uint32_t n_planes;        /* planes read of each trellis tensor, 1 to 4, the first ones; 0: all it has */
-    uint32_t planes[4];       /* by RBE_PLANES_*: the same for one kind of matrix; 0: n_planes. Pooled layers and those before the head of words
+    uint32_t n_threads; /* 0: one per fast physical core, within the control group's quota; 1 to 64 */
+    uint32_t pass_tokens; /* tokens of a pass, 1 to 512; 0: 64, or 128 where the cache has room for it */
+    uint32_t n_planes; /* planes read of each trellis tensor, 1 to 4, the first ones; 0: all it has */
+    uint32_t planes[4]; /* by RBE_PLANES_*: the same for one kind of matrix; 0: n_planes. Pooled layers and those before the head of words
                                * count as RBE_PLANES_LM_HEAD */
-    uint32_t profile;         /* 1: measure where the time goes, for rbe_encoder_get_profile */
-    uint32_t pooling;         /* rbe_pooling, in place of the file's; 0: the file's */
+    uint32_t profile; /* 1: measure where the time goes, for rbe_encoder_get_profile */
+    uint32_t pooling; /* rbe_pooling, in place of the file's; 0: the file's */
 } rbe_encoder_options;
 
 /* Takes all that passes need from one allocation; a text longer than a pass takes memory for its call, 4 (width + 2 kv_heads x head_dim) bytes
@@ -58,8 +58,8 @@ RBE_API rbe_status rbe_encoder_create(const rbe_model *model, const rbe_encoder_
 RBE_API void rbe_encoder_free(rbe_encoder *encoder);
 
 typedef struct rbe_encoder_text {
-    const uint32_t *tokens;   /* n_tokens in the vocabulary, 1 to context_tokens */
-    const uint8_t *segments;  /* [n_tokens], each below n_segments (0 where the model has none); NULL: all 0 */
+    const uint32_t *tokens; /* n_tokens in the vocabulary, 1 to context_tokens */
+    const uint8_t *segments; /* [n_tokens], each below n_segments (0 where the model has none); NULL: all 0 */
     size_t n_tokens;
 } rbe_encoder_text;
 

@@ -90,8 +90,7 @@ void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape
             continue;
         }
         rbe__block *block = &layer->blocks[layer->n_blocks++];
-        *block = (rbe__block){
-            .kind = kinds[i], .width = shape->width, .norm_kind = shape->norm_kind, .norm_epsilon = shape->norm_epsilon};
+        *block = (rbe__block){.kind = kinds[i], .width = shape->width, .norm_kind = shape->norm_kind, .norm_epsilon = shape->norm_epsilon};
         block->first_operation = RBE_OPERATION_BLOCKS;
         for (const rbe__block_kind *const *kind = rbe__block_kinds; *kind != block->kind; kind++) {
             block->first_operation += (*kind)->n_operations;

@@ -63,7 +63,8 @@ struct rbe__block {
     float norm_epsilon;
     rbe__norm norm, post_norm, stream_norm;
     rbe__block_input reads;
-    uint32_t state; /* which state of a sequence it uses, below n_states: its own, one that an earlier block keeps, or of an encoder the only one */
+    uint32_t
+        state; /* which state of a sequence it uses, below n_states: its own, one that an earlier block keeps, or of an encoder the only one */
     int shares_state; /* 1: an earlier block's, which it reads and does not append to */
     uint32_t first_operation; /* of its kind, in a profile */
     union {
@@ -147,9 +148,9 @@ const char *rbe__operation_name(uint32_t operation);
 
 /* What stands before the head of an encoder that was taught to fill in words: h -> norm(activation(dense(h))). */
 typedef struct rbe__word_head {
-    rbe__projection dense;      /* weight NULL: none, and no activation */
+    rbe__projection dense; /* weight NULL: none, and no activation */
     rbe__activation activation;
-    rbe__norm norm;             /* weight NULL: none */
+    rbe__norm norm; /* weight NULL: none */
 } rbe__word_head;
 
 /* norm(activation(W x + b)) */

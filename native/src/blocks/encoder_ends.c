@@ -32,7 +32,8 @@ void rbe__pass_word_head(rbe__pass *pass, uint32_t n_rows)
     if (head->dense.weight) {
         run_layer(pass, &head->dense, head->activation, &head->norm, n_rows, pass->hidden, pass->normed);
     } else if (head->norm.weight) {
-        rbe__normalize(stack->kernels, stack->norm_kind, &head->norm, stack->norm_epsilon, pass->hidden, stack->width, n_rows, pass->normed);
+        rbe__normalize(stack->kernels, stack->norm_kind, &head->norm, stack->norm_epsilon, pass->hidden, stack->width, n_rows,
+                       pass->normed);
     } else {
         memcpy(pass->normed, pass->hidden, (size_t)n_rows * stack->width * sizeof *pass->normed);
     }

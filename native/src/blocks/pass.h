@@ -35,7 +35,8 @@ struct rbe__pass {
     const rbe__run *runs; /* of the pass that runs */
     uint32_t n_runs, n_tokens;
     const uint32_t *tokens; /* [n_tokens]; NULL where hidden states were given */
-    uint32_t filled_positions; /* 0, or the one run is of a text of so many positions whose keys and values stand already, and are not stored again */
+    uint32_t
+        filled_positions; /* 0, or the one run is of a text of so many positions whose keys and values stand already, and are not stored again */
 
     /* In the owner's arena; rows are workspace.most_tokens. */
     rbe__row *rows;

@@ -7,9 +7,12 @@
 #include "model/parts.h"
 #include "rbe/encoder.h"
 
-static const char *const activations[] = {[RBE_ACTIVATION_SILU] = "silu",           [RBE_ACTIVATION_GELU] = "gelu",
-                                          [RBE_ACTIVATION_GELU_TANH] = "gelu_tanh", [RBE_ACTIVATION_RELU] = "relu",
-                                          [RBE_ACTIVATION_TANH] = "tanh",           [RBE_ACTIVATION_NONE] = "none",
+static const char *const activations[] = {[RBE_ACTIVATION_SILU] = "silu",
+                                          [RBE_ACTIVATION_GELU] = "gelu",
+                                          [RBE_ACTIVATION_GELU_TANH] = "gelu_tanh",
+                                          [RBE_ACTIVATION_RELU] = "relu",
+                                          [RBE_ACTIVATION_TANH] = "tanh",
+                                          [RBE_ACTIVATION_NONE] = "none",
                                           NULL};
 
 /* `pooled.activations`: a word for each layer, separated by one space. */
@@ -88,9 +91,8 @@ static void bind_word_head(rbe__binder *binder, const rbe__config *config, rbe__
     head->norm = rbe__bind_norm(binder, "head.norm", config->width, 1);
     const int has_any = head->dense.weight || head->norm.weight || head->activation != RBE_ACTIVATION_NONE;
     if (binder->status == RBE_OK && has_any && config->encoder.head_kind != RBE_HEAD_MASKED) {
-        binder->status =
-            rbe_fail(RBE_ERROR_FORMAT, "%s: there is something before the head of words, and metadata `head.kind` is not `masked`",
-                     binder->path);
+        binder->status = rbe_fail(
+            RBE_ERROR_FORMAT, "%s: there is something before the head of words, and metadata `head.kind` is not `masked`", binder->path);
     }
 }
 
@@ -109,8 +111,8 @@ static void bind_pooled(rbe__binder *binder, const rbe__config *config, rbe__sta
         const rbe__tensor *tensor = binder->find(binder->context, name);
         const uint32_t rows = tensor ? tensor->rows : 1;
         if (rows > 1u << 20) {
-            binder->status = rbe_fail(RBE_ERROR_FORMAT, "%s: tensor `%s` has %u rows; a pooled layer has at most %u", binder->path, name, rows,
-                                      1u << 20);
+            binder->status = rbe_fail(RBE_ERROR_FORMAT, "%s: tensor `%s` has %u rows; a pooled layer has at most %u", binder->path, name,
+                                      rows, 1u << 20);
             return;
         }
         rbe__pooled_layer *layer = &pooled->layers[pooled->n_layers++];

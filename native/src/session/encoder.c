@@ -51,8 +51,8 @@ static rbe_status create_into(rbe_encoder *encoder, const rbe_encoder_options *o
     uint32_t planes[RBE_PLANES_KINDS];
     encoder->pooling = options->pooling ? options->pooling : stack->pooled.pooling;
     RBE_TRY(rbe__choose_planes(options->n_planes, options->planes, planes));
-    RBE_TRY(
-        rbe__pass_open(&encoder->pass, stack, options->pass_tokens, options->pass_tokens, options->n_threads, options->profile != 0));
+    RBE_TRY(rbe__pass_open(&encoder->pass, stack, options->pass_tokens, options->pass_tokens, options->n_threads, options->profile != 0));
+    encoder->pass.logits_rows = 1; /* logits are written where the caller wants them */
     encoder->room.bytes = rbe__text_room_bytes(stack, options->pass_tokens);
     take_all(encoder);
     RBE_TRY(rbe__arena_from_model(encoder->model, &encoder->arena, &encoder->arena_bytes));

@@ -133,7 +133,8 @@ static rbe_status run_parts(rbe_encoder *encoder, long_text *text, part_work wor
 }
 
 /* A layer's keys and values of all tokens first, since each token sees all of them. */
-static rbe_status run_layers(rbe_encoder *encoder, long_text *text, rbe_progress_callback progress, uint64_t done, uint64_t total, void *user)
+static rbe_status run_layers(rbe_encoder *encoder, long_text *text, rbe_progress_callback progress, uint64_t done, uint64_t total,
+                             void *user)
 {
     const uint32_t n_layers = encoder->pass.stack->n_layers;
     RBE_TRY(run_parts(encoder, text, PART_EMBED, 0));
