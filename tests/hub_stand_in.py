@@ -35,18 +35,21 @@ class StandIn:
 
     def tree(self) -> list[dict[str, object]]:
         """What newer clients ask for."""
-        files = sorted(path for path in self.directory.iterdir() if path.is_file())
         return [
-            {"type": "file", "path": path.name, "oid": etag(path.read_bytes()),
-             "size": self.claimed.get(path.name, path.stat().st_size)}
-            for path in files
+            {"type": "file", "path": name, "oid": etag(path.read_bytes()),
+             "size": self.claimed.get(name, path.stat().st_size)}
+            for name, path in self.files()
         ]  # fmt: skip
 
+    def files(self) -> list[tuple[str, Path]]:
+        """All of the repository, also in folders."""
+        found = sorted(path for path in self.directory.rglob("*") if path.is_file())
+        return [(path.relative_to(self.directory).as_posix(), path) for path in found]
+
     def described(self) -> dict[str, object]:
-        files = sorted(path for path in self.directory.iterdir() if path.is_file())
         siblings = [
-            {"rfilename": path.name, "size": self.claimed.get(path.name, path.stat().st_size), "blobId": "0" * 40}
-            for path in files
+            {"rfilename": name, "size": self.claimed.get(name, path.stat().st_size), "blobId": "0" * 40}
+            for name, path in self.files()
         ]
         return {"id": self.repository, "modelId": self.repository, "sha": COMMIT, "private": False, "tags": [],
                 "downloads": 0, "likes": 0, "siblings": siblings,

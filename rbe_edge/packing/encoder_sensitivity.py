@@ -114,9 +114,8 @@ def _of_tensor(
 ) -> float:
     layer, _ = layer_and_part(tensor.name)
     if layer is None:
-        words = (
-            OF_WORDS if tensor.name == "head" or (measurement.has_words and "head" not in measurement.copy.areas) else 0
-        )
+        gives_words = measurement.has_words and tensor.name == measurement.copy.lm_head
+        words = OF_WORDS if gives_words else 0.0
         looked_up = _of_embedding(measurement, replay, expected, what, forecast) if tensor.name == "embedding" else 0.0
         return looked_up + words
     values, copy = tensor.read(), measurement.copy

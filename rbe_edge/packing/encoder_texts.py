@@ -1,7 +1,8 @@
 """What an encoder is calibrated and measured on: whole texts, each begun and ended as the tokenizer does it.
 
-Encoders read sentences and passages, not running prose: half of the tokens are of single sentences, half of passages
-(docs/encoders.md has the measurement). Texts are taken from all over the calibration text, in an order that does not
+A model that makes one vector of a text gets single sentences: those of MiniLM lose less then, also of passages, than
+with half of the tokens in passages (docs/encoders.md). One that gives something for each token gets half of its tokens
+in passages, which are what it was trained on. Texts are taken from all over the calibration text, in an order that does not
 depend on it, so that those that calibrate, those on which matrices are measured and those that are held out differ.
 """
 
@@ -16,7 +17,7 @@ from rbe_edge.packing.effort import Effort, Windows
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import MAX_PASS_TOKENS
 
-ENCODER_TEXTS = "half sentences, half passages of 800"
+ENCODER_TEXTS = "sentences, or half passages of 800"
 """What is kept of packings depends on it."""
 
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])")
@@ -81,6 +82,9 @@ def encoder_windows(model: Model, text: str, effort: Effort) -> Windows:
     n_tokens = sum(map(len, short))
     if n_tokens < MIN_TOKENS:
         raise PackError(f"the calibration text has {n_tokens} tokens; give one of at least {MIN_TOKENS}, or none")
+    if model.encoder_info.pooling is not None:
+        seen, unseen = _first(short, effort.tokens)
+        return Windows(seen, unseen or seen)
     seen, unseen = _first(short, effort.tokens // 2)
     seen_long, unseen_long = _first(long, effort.tokens // 2)
     return Windows(seen + seen_long, [*_mixed(unseen, unseen_long)] or seen)

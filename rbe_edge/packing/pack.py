@@ -53,7 +53,7 @@ from rbe_edge.runtime.model import Model
 from rbe_edge.sources.hub import Fetched
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 
-ENCODER_DAMPING = 0.1
+ENCODER_DAMPING = 0.02
 """Of E[x x^T] of an encoder, relative to its mean."""
 
 

@@ -15,9 +15,11 @@ def fetch_outline(repository: str, directory: Path, revision: str | None = None)
     reads, with holes where the weights are. Downloads some MB, most of it the tokenizer. Raises as hub.download()."""
     offer = hub.inquire(repository, revision)
     small = hub.download_small(repository, offer.revision)
-    for path in small.iterdir():
+    for path in small.rglob("*"):
         if path.is_file() and path.suffix != ".safetensors":
-            (directory / path.name).symlink_to(path.resolve())
+            place = directory / path.relative_to(small)
+            place.parent.mkdir(exist_ok=True)
+            place.symlink_to(path.resolve())
     for name, n_bytes in offer.weight_files:
         _write_hole(directory / name, hub.tensor_headers(repository, offer.revision, name), n_bytes)
 
@@ -29,6 +31,7 @@ def _write_hole(path: Path, headers: dict[str, Any], n_bytes: int) -> None:
     data_bytes = max(ends, default=0)
     if data_bytes > n_bytes:
         raise PackError(f"{path.name}: its header speaks of {data_bytes} bytes and the hub of {n_bytes}; it is damaged")
+    path.parent.mkdir(exist_ok=True)
     with path.open("wb") as file:
         file.write(len(raw).to_bytes(8, "little") + raw)
         file.truncate(8 + len(raw) + data_bytes)

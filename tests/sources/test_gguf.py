@@ -29,7 +29,9 @@ _UNSAID: dict[str, dict[str, Any]] = {
     name: {"query_pre_attn_scalar": 24} for name in ("gemma2", "gemma3", "gemma3_new")
 }
 _UNSAYABLE = ("llama_gelu", "gemma3_multimodal", "qwen2_window")
-_READ = {dialect.name for dialect in DIALECTS}  # not every architecture is read from GGUF files
+_READ = {
+    dialect.name for dialect in DIALECTS if not dialect.row.both_directions
+}  # not every architecture is read from GGUF files
 NAMES = [name for name, model in MODELS.items() if architecture(model) in _READ and name not in _UNSAYABLE]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import hub_stand_in
 import numpy as np
 import pytest
+import tiny_encoders
 import tiny_models
 from hub_stand_in import StandIn, standing
 
@@ -160,3 +161,20 @@ def test_the_command(directory: Path, tmp_path: Path) -> None:
     first = out.read_bytes()
     again = rbe("--force", url=stand.url, HF_HUB_OFFLINE="1")
     assert again.returncode == 0 and out.read_bytes() == first, again.stderr
+
+
+def test_a_sentence_encoder_comes_with_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those lie in folders, one with weights."""
+    directory = tiny_encoders.write(tiny_encoders.ENCODERS["sentence_dense"], tmp_path / "source")
+    (directory / "onnx").mkdir()
+    (directory / "onnx" / "model.onnx").write_bytes(b"x" * 5000)
+    with standing(directory) as stand:
+        hub_stand_in.use(stand, tmp_path / "cache", monkeypatch)
+        write_outline("someone/tiny", 16, tmp_path / "outline.rbe")
+        assert not weights(tmp_path / "cache")
+        pack("someone/tiny", tmp_path / "hub.rbe", DENSE)
+        assert "model.onnx" not in fetched(stand)
+    pack(directory, tmp_path / "local.rbe", DENSE)
+    with Model.open(tmp_path / "hub.rbe") as ours, Model.open(tmp_path / "local.rbe") as theirs:
+        assert ours.metadata["source.sha256"] == theirs.metadata["source.sha256"]
+        np.testing.assert_array_equal(ours.embed(["the er was"]), theirs.embed(["the er was"]))

@@ -24,6 +24,7 @@ from published_tokenizers import (
     sentencepiece,
     split,
 )
+from tiny_encoders import ENCODERS
 from tiny_models import MODELS, TinyModel
 from tokenizers import Tokenizer
 
@@ -120,12 +121,21 @@ def test_every_source(tmp_path: Path, name: str) -> None:
 def test_every_row_of_the_page_is_among_them() -> None:
     """gemma3, a model that also sees, has the tokenizer of gemma3_text."""
     rows = re.findall(
-        r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", DOCS.read_text(encoding="utf-8").split("## GGUF")[0], re.M
+        r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", DOCS.read_text(encoding="utf-8").split("## Encoders")[0], re.M
     )
     types = {kind for kinds, _ in rows for kind in re.findall(r"`(\w+)`", kinds)} - {"gemma3", "model_type"}
-    assert types == {row.model_type for row in ARCHITECTURES}
+    assert types == {row.model_type for row in ARCHITECTURES if not row.both_directions}
     assert types == {MODELS[PUBLISHED[name]().model].config["model_type"] for name in PUBLISHED}
     named = ", ".join(PUBLISHED)
     for _, models in rows:
         for family in re.findall(r"[A-Z][\w.-]*", models.replace("Also", "")):
             assert family in named, family
+
+
+def test_every_encoder_of_the_page_is_compared() -> None:
+    """tests/parity/test_encoders.py compares them."""
+    table = DOCS.read_text(encoding="utf-8").split("## Encoders")[1].split("\n## ")[0]
+    named = {kind for row in re.findall(r"^\| (`[^|]+) \|", table, re.M) for kind in re.findall(r"`([\w-]+)`", row)}
+    types = {row.model_type for row in ARCHITECTURES if row.both_directions}
+    assert named - {"model_type"} == types
+    assert types == {encoder.config["model_type"] for encoder in ENCODERS.values()}
