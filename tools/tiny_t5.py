@@ -1,6 +1,6 @@
 """Trains a tiny T5 that reads a word and writes it backwards, packs it, and counts what is right: a proof, on a task
-with one right answer, that an encoder-decoder works from its training to its packed file (docs/encoders.md,
-"Encoder-decoders"). Needs torch and transformers. Some minutes on two cores.
+with one right answer, that an encoder-decoder works from its training to its packed file (docs/encoder_decoders.md).
+Needs torch and transformers. Some minutes on two cores.
 
     python tools/tiny_t5.py out/            trains into out/t5, packs at several sizes, prints a table
     python tools/tiny_t5.py out/ --steps 40 for a look

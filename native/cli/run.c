@@ -13,16 +13,17 @@
 
 #define TEMPERATURE 0.8 /* the default of llama.cpp */
 
-static const char usage[] = "usage: rbe run FILE [-p TEXT] [options]\n"
-                            "\n"
-                            "Continues a prompt; an encoder-decoder answers to it. Only what the model adds is written to standard output.\n"
-                            "\n"
-                            "  FILE                   a .rbe file, as made by `rbe pack`\n"
-                            "  -p, --prompt TEXT      the prompt; `-` or nothing: standard input\n"
-                            "  --raw                  what the command in Python needs to continue a text, and this one always does\n"
-                            "  --temp T               temperature; 0: the likeliest token always (0.8)\n"
-                            "  --json                 write one JSON object when done\n"
-                            "  -v, --verbose          times, memory and seed, on standard error\n";
+static const char usage[] =
+    "usage: rbe run FILE [-p TEXT] [options]\n"
+    "\n"
+    "Continues a prompt; an encoder-decoder answers to it. Only what the model adds is written to standard output.\n"
+    "\n"
+    "  FILE                   a .rbe file, as made by `rbe pack`\n"
+    "  -p, --prompt TEXT      the prompt; `-` or nothing: standard input\n"
+    "  --raw                  what the command in Python needs to continue a text, and this one always does\n"
+    "  --temp T               temperature; 0: the likeliest token always (0.8)\n"
+    "  --json                 write one JSON object when done\n"
+    "  -v, --verbose          times, memory and seed, on standard error\n";
 static const char example[] = "\n"
                               "example:\n"
                               "  rbe run smol.rbe -p \"Once upon a time\" -n 100 --temp 0.8 --seed 7\n"

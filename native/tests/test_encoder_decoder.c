@@ -32,11 +32,8 @@ static rbe_model *open_model(const char *path)
 
 static rbe_session *open_session(const rbe_model *model, uint32_t kv_type, uint32_t n_threads, uint32_t pass_tokens)
 {
-    const rbe_session_options options = {.struct_bytes = sizeof options,
-                                         .context_tokens = CONTEXT,
-                                         .n_threads = n_threads,
-                                         .pass_tokens = pass_tokens,
-                                         .kv_type = kv_type};
+    const rbe_session_options options = {
+        .struct_bytes = sizeof options, .context_tokens = CONTEXT, .n_threads = n_threads, .pass_tokens = pass_tokens, .kv_type = kv_type};
     rbe_session *session = NULL;
     CHECK(rbe_session_create(model, &options, &session) == RBE_OK, "%s", rbe_last_error());
     return session;

@@ -1,5 +1,5 @@
 """The text that an encoder-decoder answers to: its encoder runs over it once, and the decoder's layers keep what they
-need of it (docs/encoders.md, "Encoder-decoders")."""
+need of it (docs/encoder_decoders.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-/* encoder_decoder.h: models that read a text with an encoder and answer to it with a decoder (T5 and its relatives). docs/encoders.md.
+/* encoder_decoder.h: models that read a text with an encoder and answer to it with a decoder (T5 and its relatives).
+ * docs/encoder_decoders.md.
  * Conventions are those of rbe.h.
  *
  * A session of such a model has a text, which rbe_session_encode runs through the encoder once. Its context is the answer, which begins with

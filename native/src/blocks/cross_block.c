@@ -44,10 +44,10 @@ static uint32_t head_dim_of(const rbe__block *block)
 }
 
 typedef struct cross_scratch {
-    float *q, *mixed;           /* [n_tokens][n_heads * head_dim] */
-    float *k, *v;               /* [n_tokens][n_kv_heads * head_dim], of the text */
+    float *q, *mixed; /* [n_tokens][n_heads * head_dim] */
+    float *k, *v; /* [n_tokens][n_kv_heads * head_dim], of the text */
     rbe__attention *attentions; /* of the runs: [n_tokens] at most */
-    float *partials;            /* of rbe__attend */
+    float *partials; /* of rbe__attend */
     uint32_t most_chunks;
 } cross_scratch;
 

@@ -142,8 +142,8 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index)
 
 static rbe_status check_model(const rbe__stack *stack)
 {
-    if (stack->both || stack->crosses || stack->distances.n || stack->segments || stack->embedding_norm.weight || stack->word_head.dense.weight || stack->word_head.norm.weight ||
-        !stack->norm.weight || !stack->lm_head.weight) {
+    if (stack->both || stack->crosses || stack->distances.n || stack->segments || stack->embedding_norm.weight ||
+        stack->word_head.dense.weight || stack->word_head.norm.weight || !stack->norm.weight || !stack->lm_head.weight) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "the model is an encoder, or has no head of words: its gradients are not computed");
     }
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {

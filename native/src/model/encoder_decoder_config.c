@@ -14,7 +14,8 @@ rbe_status rbe__encoder_decoder_config_read(rbe__config_source from, rbe__config
     RBE_TRY(rbe__config_u64(from, "encoder.layers", 0, 4096, 1, &out->encoder_layers));
     RBE_TRY(rbe__config_u64(from, "decoder.start", 0, out->n_vocabulary - 1, 1, &out->decoder_start));
     if (has_start != (out->encoder_layers != 0)) {
-        return rbe_fail(RBE_ERROR_FORMAT, "%s: metadata `encoder.layers` and `decoder.start` belong together, and one is missing", from.path);
+        return rbe_fail(RBE_ERROR_FORMAT, "%s: metadata `encoder.layers` and `decoder.start` belong together, and one is missing",
+                        from.path);
     }
     if (out->encoder_layers && (out->encoder.both || out->encoder.n_segments || out->encoder.head_kind != RBE_HEAD_WORDS ||
                                 out->encoder.pooling || out->position_kind != RBE_POSITION_RELATIVE)) {

@@ -123,8 +123,9 @@ rbe_status rbe__session_measure(const rbe_model *model, const rbe_session_option
     measured.state = rbe__state_of(&model->stack, (rbe_kv_type)chosen.kv_type, chosen.context_tokens);
     rbe__pass_plan(&measured.pass, &model->stack, chosen.pass_tokens, chosen.context_tokens, chosen.n_threads, 0);
     take_all(&measured);
-    const uint64_t encoder =
-        model->encoder.layers ? rbe__encoder_measure(model, chosen.pass_tokens, chosen.n_threads, chosen.context_tokens) : 0;
+    const uint64_t encoder = model->encoder.layers
+                                 ? rbe__encoder_measure(model, chosen.pass_tokens, chosen.n_threads, chosen.context_tokens)
+                                 : 0;
     *out = (rbe__session_bytes){measured.arena.used + encoder, measured.state_bytes, chosen.context_tokens, chosen.n_threads};
     return RBE_OK;
 }
