@@ -32,7 +32,6 @@ from rbe_edge.packing.kept import Keeping, key_of
 from rbe_edge.packing.pairs import Pair, Pairs
 from rbe_edge.packing.schedule import factor_units
 from rbe_edge.packing.survey import MOST_KEPT
-from rbe_edge.runtime.encoded_text import encode_shown
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import MAX_PASS_TOKENS
 from rbe_edge.runtime.probabilities import divergences, log_softmax
@@ -57,7 +56,7 @@ _DIGITS = 4
 _SIDE = 4096  # rows that get noise at a time
 
 Place = tuple[int, int]
-"""Layer and point, as Session.run_layers() and encode_shown() show them."""
+"""Layer and point, as Session.run_layers() and Session.encode_shown() show them."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ class PairSurvey:
                 n_rows[layer, point] = n_rows.get((layer, point), 0) + len(x)
 
         for number, pair in enumerate(pairs):
-            encode_shown(session, pair.text, gather)
+            session.encode_shown(pair.text, gather)
             session.run_layers(0, session.model.info.layers, session.embed(pair.answer), gather)
             report(number + 1, len(pairs))
         return moments, n_rows

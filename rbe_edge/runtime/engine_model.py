@@ -22,7 +22,7 @@ from rbe_edge.format.modes import ModeTable
 from rbe_edge.interrupts import aside
 from rbe_edge.runtime import tokenizer
 from rbe_edge.runtime.effort import Effort, read_bytes
-from rbe_edge.runtime.encoded_text import EncoderDecoderInfo, read_encoder_decoder_info
+from rbe_edge.runtime.encoder_decoder_info import EncoderDecoderInfo, read_encoder_decoder_info
 from rbe_edge.runtime.encoder_info import EncoderInfo, read_encoder_info
 from rbe_edge.runtime.memory import ModelMemory, cache_roles, read_memory
 from rbe_edge.runtime.model_info import ModelInfo, TensorInfo, read_info, read_metadata, read_tensors
