@@ -1,4 +1,4 @@
-"""The examples of docs/runtime.md run, on the demo model."""
+"""The examples of docs/runtime.md run, on the demo model and a tiny encoder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import encoder_files
 import pytest
 
 import rbe_edge
@@ -23,7 +24,7 @@ def _examples() -> list[str]:
 def test_there_are_examples() -> None:
     text = "".join(_examples())
     names = ("session.save", "batch.step", "embedding", "astream", "Conversation", "model.stream", "generate(")
-    for name in (*names, "session.configure", "batch.advance", "run_layers"):
+    for name in (*names, "session.configure", "batch.advance", "run_layers", "model.embed", "encoder.pooled"):
         assert name in text, name
 
 
@@ -32,6 +33,7 @@ def test_example_runs(
     example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(demo_path(), tmp_path / "smol.rbe")
+    encoder_files.write(tmp_path / "minilm.rbe", encoder_files.Shape(pooling="mean"))
     monkeypatch.chdir(tmp_path)
     with rbe_edge.Model.open("smol.rbe") as model:
         exec(compile(example, str(DOCUMENT), "exec"), {"rbe_edge": rbe_edge, "model": model})

@@ -10,7 +10,7 @@ from pathlib import Path
 import encoder_files as files
 import numpy as np
 import pytest
-from encoder_files import PART, Reference, Shape
+from encoder_files import Reference, Shape
 
 from rbe_edge.errors import Cancelled, ContextFull, ModelError, OptionError, RbeError
 from rbe_edge.runtime.encoder import Encoder, EncoderOptions
@@ -250,6 +250,22 @@ def test_models_that_cannot_say_so(tmp_path: Path) -> None:
             encoder.word_logits("a", [0])
 
 
+def test_a_decoder_made_for_embeddings_needs_no_part_and_still_writes(tmp_path: Path) -> None:
+    shape = Shape(
+        direction="causal", norm_place="pre", segments=0, embedding_norm=False, head=None, pooling="last",
+        normalize=True,
+    )  # fmt: skip
+    model, reference = opened(tmp_path, shape, parts=())
+    texts = texts_of((5, 40, 96))
+    with model, model.encoder(pass_tokens=48) as encoder, model.session(kv="f32") as session:
+        assert not model.encoder_info.is_encoder and model.encoder_info.embeds
+        for text, vector in zip(texts, encoder.pooled(texts), strict=True):
+            assert np.abs(vector - reference.pooled(text)).max() < BOUND
+        session.prefill(texts[1])
+        by_hand = encoder.hidden([texts[1]])[0][-1] @ model.tensor_rows("embedding").T
+        assert np.abs(session.logits - by_hand).max() < BOUND
+
+
 def test_gaps_are_filled(tmp_path: Path) -> None:
     model, reference = opened(tmp_path, Shape())
     with model:
@@ -330,58 +346,3 @@ def test_the_profile_adds_up(bert: Model) -> None:
         assert found["attention"][0] == 3 and sum(seconds for _, seconds in found.values()) > 0
     with bert.encoder() as encoder, pytest.raises(OptionError, match="made with `profile`"):
         encoder.profile()
-
-
-@pytest.mark.parametrize(
-    ("shape", "changes", "parts", "message"),
-    [
-        (Shape(), {}, (), "lacks the part `encoder`"),
-        (Shape(direction="causal", norm_place="pre", segments=0, embedding_norm=False, head=None), {}, (PART,),
-         "has the part `encoder`, and its metadata say nothing"),
-        (Shape(), {"attention.direction": "sideways"}, (PART,), "attention.direction"),
-        (Shape(), {"segments": 3}, (PART,), "tensor `segments` is 2 x 32"),
-        (Shape(), {"segments": 256}, (PART,), "metadata `segments`"),
-        (Shape(), {"head.kind": None}, (PART,), "before the head of words"),
-        (Shape(), {"pooled.layers": 1, "pooled.activations": "tanh"}, (PART,), "`pooling` is missing"),
-        (Shape(pooling="cls"), {"pooled.layers": 2**60}, (PART,), "pooled.layers"),
-        (Shape(pooling="cls"), {"pooled.layers": 1, "pooled.activations": "tanh"}, (PART,), "`pooled.0` is missing"),
-        (Shape(**CLASSES), {"pooled.activations": "tanh"}, (PART,), "pooled.activations"),
-        (Shape(**CLASSES), {"pooled.activations": "tanh  none"}, (PART,), "pooled.activations"),
-        (Shape(**CLASSES), {"pooled.activations": "tanh none "}, (PART,), "pooled.activations"),
-        (Shape(**CLASSES), {"pooled.activations": "tanh swish"}, (PART,), "pooled.activations"),
-        (Shape(**CLASSES), {"pooled.activations": None}, (PART,), "pooled.activations"),
-        (Shape(**CLASSES), {"labels": "one\ntwo"}, (PART,), "labels"),
-        (Shape(**CLASSES), {"pooled.normalize": 2}, (PART,), "pooled.normalize"),
-        (Shape(**CLASSES), {"feed_forward.activation": "tanh"}, (PART,), "feed_forward.activation"),
-    ],
-)  # fmt: skip
-def test_files_that_contradict_themselves(
-    tmp_path: Path, shape: Shape, changes: dict[str, object], parts: tuple[object, ...], message: str
-) -> None:
-    files.write(tmp_path / "wrong.rbe", shape, changes=changes, parts=parts)  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match=message):
-        Model.open(tmp_path / "wrong.rbe")
-
-
-def test_a_part_that_is_not_required_does_not_count(tmp_path: Path) -> None:
-    optional = files.Part("encoder", 1, b"")
-    files.write(tmp_path / "wrong.rbe", Shape(), parts=(optional,))
-    with pytest.raises(ModelError, match="lacks the part `encoder`"):
-        Model.open(tmp_path / "wrong.rbe")
-
-
-@pytest.mark.parametrize("name", ["pooled.1", "embedding.norm", "head.norm.bias", "layers.0.attention.stream_norm"])
-def test_wrong_shapes_are_refused(tmp_path: Path, name: str) -> None:
-    shape = Shape(pooling="cls", pooled=((32, "tanh"), (3, "none")))
-    tensors = files.random_tensors(shape)
-    tensors[name] = np.zeros((len(tensors[name]), tensors[name].shape[1] + 1), np.float32)
-    files.write(tmp_path / "wrong.rbe", shape, tensors=tensors)
-    with pytest.raises(ModelError, match=f"tensor `{name}` is"):
-        Model.open(tmp_path / "wrong.rbe")
-
-
-def test_prompts_that_are_none(tmp_path: Path) -> None:
-    for wrong in ("{", "[]", '{"a": 1}'):
-        files.write(tmp_path / "wrong.rbe", Shape(), changes={"embedding.prompts": wrong})
-        with Model.open(tmp_path / "wrong.rbe") as model, pytest.raises(ModelError, match=r"embedding\.prompts"):
-            _ = model.encoder_info
