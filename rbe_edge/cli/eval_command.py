@@ -66,21 +66,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=[],
         help="word problems instead of a text: JSON lines with question and answer, as of GSM8K; repeatable",
     )
-    parser.add_argument(
-        "--sts",
-        metavar="FILE",
-        type=Path,
-        help="pairs of sentences and how alike they are, for a sentence encoder: a table as of STS-B, or JSON lines",
-    )
-    parser.add_argument(
-        "--glue",
-        nargs=2,
-        metavar=("TASK", "FILE"),
-        help="a task of GLUE for an encoder, such as mrpc, and its examples: the published table, or JSON lines",
-    )
-    parser.add_argument(
-        "--glue-train", metavar="FILE", type=Path, help="examples that the head of a sentence encoder is fitted on"
-    )
+    _add_encoder_arguments(parser)
     parser.add_argument("--shots", metavar="FILE", type=Path, help="solved examples before every question of --gsm8k")
     parser.add_argument("--limit", metavar="N", type=int, help="only the first N questions of each file (all)")
     parser.add_argument("--window", metavar="N", type=int, default=0, help="tokens per window (1024, or the context)")
@@ -98,6 +84,24 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     form.add_argument("--json", action="store_true", help="write one JSON object")
     form.add_argument("--markdown", action="store_true", help="write a Markdown table")
     parser.set_defaults(run=run)
+
+
+def _add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sts",
+        metavar="FILE",
+        type=Path,
+        help="pairs of sentences and how alike they are, for a sentence encoder: a table as of STS-B, or JSON lines",
+    )
+    parser.add_argument(
+        "--glue",
+        nargs=2,
+        metavar=("TASK", "FILE"),
+        help="a task of GLUE for an encoder, such as mrpc, and its examples: the published table, or JSON lines",
+    )
+    parser.add_argument(
+        "--glue-train", metavar="FILE", type=Path, help="examples that the head of a sentence encoder is fitted on"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

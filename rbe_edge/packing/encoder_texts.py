@@ -2,8 +2,8 @@
 
 A model that makes one vector of a text gets single sentences: those of MiniLM lose less then, also of passages, than
 with half of the tokens in passages (docs/encoders.md). One that gives something for each token gets half of its tokens
-in passages, which are what it was trained on. Texts are taken from all over the calibration text, in an order that does not
-depend on it, so that those that calibrate, those on which matrices are measured and those that are held out differ.
+in passages, which are what it was trained on. Texts are taken from all over the calibration text, in an order that does
+not depend on it, so that those that calibrate, those on which matrices are measured and those held out differ.
 """
 
 from __future__ import annotations

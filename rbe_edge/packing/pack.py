@@ -260,7 +260,10 @@ class Packing:
                 for decision, tensor in zip(self._decisions, packed.tensors, strict=True)
                 if decision is not None
             ]
-            reports.write(options.report, packed.name, options.bits, packed.bits_per_weight, options.calibrated, coded)
+            measured = options.calibrated and not (subject.is_encoder and options.work.quick)
+            reports.write(
+                options.report, packed.name, options.bits, packed.bits_per_weight, measured, coded, subject.is_encoder
+            )
         return packed
 
     def _original(self) -> str:

@@ -38,11 +38,17 @@ def check(path: Path) -> None:
 
 
 def write(
-    path: Path, title: str, budget_bits: float, file_bits: float, measured: bool, tensors: Sequence[Coded]
+    path: Path,
+    title: str,
+    budget_bits: float,
+    file_bits: float,
+    measured: bool,
+    tensors: Sequence[Coded],
+    of_encoder: bool = False,
 ) -> None:
     """Writes PATH.md and, where matplotlib is there, PATH.png; a PATH in .png asks for both and fails without.
 
-    measured: whether sensitivities were, or tendencies were assumed.
+    measured: whether sensitivities were, or tendencies were assumed. of_encoder: losses are cosine distances.
     """
     table, picture = _files(path)
     drawn = True
@@ -52,7 +58,7 @@ def write(
         if path.suffix == PICTURE_SUFFIX:
             raise
         drawn = False
-    text = markdown(title, budget_bits, file_bits, measured, tensors, picture.name if drawn else None)
+    text = markdown(title, budget_bits, file_bits, measured, tensors, picture.name if drawn else None, of_encoder)
     write_file(table, text.encode(), PackError, replace=True)
 
 
@@ -63,7 +69,13 @@ def _files(path: Path) -> tuple[Path, Path]:
 
 
 def markdown(
-    title: str, budget_bits: float, file_bits: float, measured: bool, tensors: Sequence[Coded], picture: str | None
+    title: str,
+    budget_bits: float,
+    file_bits: float,
+    measured: bool,
+    tensors: Sequence[Coded],
+    picture: str | None,
+    of_encoder: bool = False,
 ) -> str:
     """The report as a text."""
     total = sum(coded.decision.choice.kl for coded in tensors)
@@ -73,7 +85,12 @@ def markdown(
         f"Asked for {budget_bits:g} bits per weight of the whole file, made {file_bits:.4f}. "
         f"The tensors take {n_bytes:,} bytes."
     )
-    if measured:
+    if measured and of_encoder:
+        lines.append(
+            f"Predicted cosine distance to the source: {total:.5f}, the sum over tensors, in the column KL. "
+            "Sensitivity: cosine distance per unit of relative squared error (docs/encoders.md)."
+        )
+    elif measured:
         lines.append(
             f"Predicted KL divergence to the source: {total:.5f} nats per token, the sum over tensors. Sensitivity: "
             "nats per token and unit of relative squared error, foretold from the calibration text (docs/codec.md, "

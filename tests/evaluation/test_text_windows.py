@@ -73,6 +73,6 @@ def test_of_packing_and_modes(begun: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_of_held_out_text(begun: Path) -> None:
-    packed = HeldOut(begun, TEXT, 10).kl_of(begun)
+    packed = HeldOut(begun, TEXT, 10).of(begun)
     with Model.open(begun) as model:
         assert packed.n == min(held_out.N_TOKENS, model.info.context) and packed.kl < 1e-4

@@ -40,10 +40,10 @@ def test_is_the_divergence_on_the_tokens_behind(
         tokens = source.tokenize(TEXT * 20, special=False)
         behind = tokens[600:650]
         exact = divergence(model, source, [*behind, 0], window=51)
-    found = HeldOut(dense, TEXT * 20, 600).kl_of(packed)
+    found = HeldOut(dense, TEXT * 20, 600).of(packed)
     assert found.n == len(behind) == exact.n_scored and found.text == "the calibration text"
     assert found.kl == pytest.approx(exact.kl, rel=0.02) and 0 < found.error < found.kl
-    assert HeldOut(dense, TEXT * 20, 600).kl_of(dense).kl < 1e-4
+    assert HeldOut(dense, TEXT * 20, 600).of(dense).kl < 1e-4
 
 
 @pytest.mark.parametrize("effort", EFFORTS.values(), ids=lambda effort: effort.name)
@@ -59,7 +59,7 @@ def test_what_calibrates_lies_before_it(effort: Effort, monkeypatch: pytest.Monk
 
 def test_a_text_that_calibration_used_up(files: tuple[Path, Path, Path]) -> None:
     _, dense, packed = files
-    found = HeldOut(dense, TEXT, 10**6).kl_of(packed)
+    found = HeldOut(dense, TEXT, 10**6).of(packed)
     with Model.open(dense) as source:
         assert found.n == min(held_out.N_TOKENS, source.info.context)
         built_in = source.tokenize(built_in_text(), special=False)
@@ -71,7 +71,7 @@ def test_a_text_that_calibration_used_up(files: tuple[Path, Path, Path]) -> None
 
 def test_memory_is_bounded(files: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_out, "_KEPT_BYTES", 2 * tiny_models.VOCABULARY * 5)
-    assert HeldOut(files[1], TEXT * 20, 0).kl_of(files[2]).n == 5
+    assert HeldOut(files[1], TEXT * 20, 0).of(files[2]).n == 5
 
 
 def test_the_last_line(files: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

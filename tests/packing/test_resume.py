@@ -245,7 +245,7 @@ def test_stopped_while_the_loss_is_measured(
 
     out = tmp_path / "m.rbe"
     with monkeypatch.context() as patch:
-        patch.setattr(HeldOut, "kl_of", press)
+        patch.setattr(HeldOut, "of", press)
         with pytest.raises(KeyboardInterrupt):
             pack(source, out, options(tmp_path))
     assert not list(tmp_path.glob("*.rbe*")) and not list(tmp_path.glob(".*"))
