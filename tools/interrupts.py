@@ -118,6 +118,7 @@ class Trial:
             "chat": ["chat", model, "--plain", "-n", "4000", "--temp", "1"],
             "client": ["chat", model, "-n", "4000", "--temp", "1", "--new"],
             "eval": ["eval", model, "--text", text, "--window", "256"],
+            "embed": ["embed", model, "-", "--pooling", "mean"],
             "modes": ["eval", model, "--text", text, "--power", "all"],
             "bench": ["bench", model, "--workloads", "pp128,tg64@64"],
             "serve": ["serve", model, "--port", "0", "--json"],
@@ -350,6 +351,7 @@ def run(trial: Trial, name: str, presses: int, chance: random.Random) -> Outcome
     outcome, arguments = Outcome(), trial.commands()[name]
     moments = Moments(chance, trial.seconds)
     texts = {"pipe": f"{_PROMPT}\n".encode(), "piped": trial.text().read_bytes()[:2000]}
+    texts["embed"] = b"A battery.\n" * 5000  # what fits into a pipe
     for _ in range(4 * presses):
         if len(outcome.seconds) >= presses or len(outcome.faults) >= presses:
             break

@@ -34,6 +34,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         else ("starlette", "uvicorn", "llguidance"),
     ),
     "qr": ("rbe serve --qr", ("segno",)),
+    "glue": ("rbe eval --glue by sentence encoders", ("sklearn",)),
     "hub": ("packing from Hugging Face", ("huggingface_hub",)),
     "gguf": ("packing GGUF files", ("gguf",)),
     "plot": ("plots in reports", ("matplotlib",)),

@@ -28,16 +28,17 @@ _COMMANDS = {
 
 
 def kind_of(model: EngineModel) -> str | None:
-    """One of the kinds above; None for a decoder, which writes text. So does an encoder-decoder, to a single text."""
+    """One of the kinds above; None for a decoder, unless it was trained for embeddings. An encoder-decoder writes text
+    too, to a single text."""
     info = model.encoder_info
     if model.encoder_decoder is not None:
         return ANSWERS
-    if not info.is_encoder:
-        return None
     if info.is_classes:
         return CROSS if info.pooled == 1 else CLASSES
-    if info.pooled:
+    if info.embeds:
         return SENTENCES
+    if not info.is_encoder:
+        return None
     return WORDS if info.has_word_head else STATES
 
 
@@ -48,10 +49,10 @@ def what_it_is(kind: str) -> str:
 
 
 def check_writes(model: EngineModel) -> None:
-    """Raises ModelError for an encoder, which says what to do with it."""
+    """Raises ModelError for an encoder, which says what to do with it. A decoder writes text, whatever it was trained
+    for."""
     kind = kind_of(model)
-    if kind not in (None, ANSWERS):
-        assert kind is not None
+    if kind is not None and model.encoder_info.is_encoder:
         raise ModelError(f"{model.info.path} writes no text: it is {what_it_is(kind)}")
 
 

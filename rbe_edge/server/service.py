@@ -151,8 +151,9 @@ class Service:
 
     def _check_writes(self) -> None:
         if self.writes_nothing:
+            what = "/v1/rerank" if self.model.encoder_info.is_classes else "/v1/embeddings"
             message = f"{self.model_id!r} is an encoder, which writes no text"
-            raise wrong("model", f"{message}; POST /v1/embeddings or /v1/rerank, or name another model")
+            raise wrong("model", f"{message}; POST {what}, or name another model")
         if self.model.encoder_decoder is not None:
             message = f"{self.model_id!r} is an encoder-decoder, which this server does not run"
             raise wrong("model", f"{message}; use `rbe run`, or name another model")

@@ -26,8 +26,8 @@ def details_of(path: Path, session: SessionOptions) -> Details:
     """Opens the file for a moment. Any thread; takes milliseconds."""
     try:
         with Model.open(path, verify=False) as model:
-            bits, kind = model.info.bits_per_weight, kind_of(model)
-        if kind is not None:
+            bits, kind, is_encoder = model.info.bits_per_weight, kind_of(model), model.encoder_info.is_encoder
+        if kind is not None and is_encoder:
             return Details(bits, wrong=f"{what_it_is(kind)}; it cannot chat")
         return Details(bits, fit.estimate(path, fit.Wish(session)).total)
     except RbeError as error:

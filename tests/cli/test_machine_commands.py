@@ -146,7 +146,7 @@ def test_doctor_knows_every_extra() -> None:
         name: {one.name.replace("-", "_") for one in map(Requirement, re.findall(r'"([^"]+)"', needs)) if _counts(one)}
         for name, needs in re.findall(r"^(\w+) = \[(.*?)\]$", section, re.MULTILINE)
     }
-    modules = {"llama_cpp_python": "llama_cpp"}
+    modules = {"llama_cpp_python": "llama_cpp", "scikit_learn": "sklearn"}
     for name in extras.keys() - {"test", "parity"}:
         assert set(doctor_command.EXTRAS[name][1]) == {modules.get(needed, needed) for needed in extras[name]}, name
 
@@ -174,7 +174,7 @@ complete -p rbe
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_completes(rbe_here: Rbe, tmp_path: Path) -> None:
     script = rbe_here("completion", "bash").stdout
-    assert _complete(script, "rbe in", tmp_path) == {"inspect"}
+    assert _complete(script, "rbe in", tmp_path) == {"index", "inspect"}
     assert {"pack", "chat", "list", "doctor", "--version"} <= _complete(script, "rbe ", tmp_path)
     assert _complete(script, "rbe inspect --t", tmp_path) == {"--tensors"}
     assert _complete(script, "rbe chat --kv ", tmp_path) == {"f16", "f32", "q8", "q8q4"}

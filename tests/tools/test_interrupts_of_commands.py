@@ -13,7 +13,7 @@ import tiny_models
 from rbe_edge.packing.pack import PackOptions, pack
 from tools import interrupts
 
-_OFTEN = ["run", "piped", "pipe", "chat", "client", "eval", "bench", "serve", "inspect", "pack", "tune"]
+_OFTEN = ["run", "piped", "pipe", "chat", "client", "embed", "eval", "bench", "serve", "inspect", "pack", "tune"]
 _SELDOM = ["modes", "list", "doctor", "pull", "report", "quick", "fit"]
 
 
