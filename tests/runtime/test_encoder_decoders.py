@@ -59,6 +59,15 @@ def test_generated_text_answers_to_the_prompt(model: Model) -> None:
             session.prefill([token])
 
 
+def test_guesses(model: Model) -> None:
+    """By look-up the same text; by the first planes none."""
+    with model.session() as session:
+        expected = "".join(session.generate(TEXT, GREEDY))
+        assert "".join(session.generate(TEXT, dataclasses.replace(GREEDY, speculate="lookup"))) == expected
+        with pytest.raises(OptionError, match="use look-up"):
+            "".join(session.generate(TEXT, dataclasses.replace(GREEDY, speculate="planes")))
+
+
 def test_a_text_is_kept(model: Model, tmp_path: Path) -> None:
     with model.session(kv="q8") as session, model.session(kv="q8", context=64) as other:
         session.encode(TEXT)
