@@ -7,13 +7,13 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rbe_edge.cli.chosen_model import WHAT, chosen_model
 from rbe_edge.cli.output import ProgressBar, columns, printable
-from rbe_edge.errors import ModelError, OptionError
+from rbe_edge.errors import ContextFull, ModelError, OptionError
+from rbe_edge.files.new_file import NewFile, check_place
 from rbe_edge.progress import Progress
 from rbe_edge.terminal_text import one_line
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from rbe_edge.runtime.encoder_texts import TokenText
     from rbe_edge.runtime.model import Model
 
     Floats = npt.NDArray[np.float32]
@@ -73,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     for number, text in enumerate(arguments.texts, 1):
         if not text.strip():
             raise OptionError(f"text {number} is empty; leave it out")
+    if arguments.npy is not None:
+        check_place(arguments.npy, OptionError, replace=True)
     path = chosen_model(arguments.file)
     with Model.open(path) as model, ProgressBar() as bar, _Embedder(model, arguments) as embedder:
         if arguments.npy is not None or arguments.table:
@@ -115,6 +118,7 @@ class _Embedder:
         _check_embeds(model, arguments.pooling)
         self._prompt = prompt_text(model, arguments.prompt)
         self._cut: bool = arguments.cut
+        self._n_texts = 0
         self._encoder = model.encoder(threads=arguments.threads, pooling=arguments.pooling)
 
     def __enter__(self) -> _Embedder:
@@ -124,12 +128,19 @@ class _Embedder:
         self._encoder.close()
 
     def vectors(self, texts: Sequence[str], progress: Progress) -> Floats:
-        """float32 [texts][width], each of length 1."""
+        """float32 [texts][width], each of length 1. Raises ContextFull, whose message counts the texts of all calls."""
         from rbe_edge.runtime.encoder_tasks import scaled
 
-        return scaled(
-            self._encoder.pooled(self._encoder.read(texts, cut=self._cut, prefix=self._prompt), progress=progress)
-        )
+        read = [token_text for text in texts for token_text in self._read(text)]
+        return scaled(self._encoder.pooled(read, progress=progress))
+
+    def _read(self, text: str) -> list[TokenText]:
+        self._n_texts += 1
+        try:
+            return self._encoder.read([text], cut=self._cut, prefix=self._prompt)
+        except ContextFull as error:
+            message = str(error).replace("text 1:", f"text {self._n_texts}:", 1)
+            raise ContextFull(message, error.most) from None
 
 
 def _check_embeds(model: Model, pooling: str | None) -> None:
@@ -183,9 +194,7 @@ def _numbers(row: Floats) -> list[float]:
 def _save(path: Path, rows: Floats) -> None:
     import numpy as np
 
-    from rbe_edge.files.new_file import NewFile
-
-    with NewFile(path, OptionError, replace=True) as file, suppress(BrokenPipeError):
+    with NewFile(path, OptionError, replace=True) as file:
         with os.fdopen(os.dup(file.fd), "wb") as out:
             np.save(out, rows)
         file.commit()

@@ -95,6 +95,8 @@ def tune(
         directory = stack.enter_context(scratch_directory("tune"))
         packed = stack.enter_context(Model.open(file))
         stored = read_file(Path(file))
+        if packed.encoder_info.is_encoder:
+            raise OptionError(f"{file}: is an encoder; only models that write text can be tuned")
         if not any(tensor.kind in TRELLIS_KINDS for tensor in packed.tensors.values()):
             raise OptionError(f"{file}: holds no coded matrix, so there is nothing to tune; pack it with --bits 2 to 8")
         windows, held_out = _windows(packed, text)

@@ -106,6 +106,9 @@ def test_embed_cuts_where_it_is_told_to(rbe: Rbe, tiny_encoder: Encoders) -> Non
     file = tiny_encoder("sentence_mean")
     long, short = (rows(rbe("embed", file, "the " * n, "--cut"))[0]["embedding"] for n in (100, 30))
     assert long == short
+    lines = "the cat\n" * 300 + "the " * 100 + "\n"
+    far = rbe("embed", file, "-", input=lines)
+    assert far.returncode == 1 and far.stderr.startswith("rbe: text 301: it has 102 tokens")
     bad = subprocess.run(
         [sys.executable, "-m", "rbe_edge", "embed", file, "-"], input=b"a\n\xff\n", capture_output=True, check=False
     )

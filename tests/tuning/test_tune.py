@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference_decoder
+import tiny_encoders
 import tiny_models
 from tuning_pair import Pair, make_pair
 
@@ -24,6 +25,7 @@ from rbe_edge.format import writer
 from rbe_edge.format.parts import Part
 from rbe_edge.format.reader import read_file
 from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.tuning import tune as module
 from rbe_edge.tuning.dense_model import write_dense
 from rbe_edge.tuning.parameters import Changes, Parameters
@@ -230,3 +232,11 @@ def test_command(pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main([*command, "-o", str(tmp_path / "c.rbe")]) == 2
     assert "UTF-8" in capsys.readouterr().err
     assert not (tmp_path / "c.rbe").exists()
+
+
+def test_an_encoder_is_refused(tmp_path: Path) -> None:
+    source = tiny_encoders.write(tiny_encoders.ENCODERS["bert"], tmp_path / "source")
+    path = pack(source, tmp_path / "m.rbe", PackOptions(bits=8, calibrate="none")).path
+    with pytest.raises(OptionError, match="is an encoder; only models that write text can be tuned"):
+        tune(path, source, None, tmp_path / "tuned.rbe")
+    assert not (tmp_path / "tuned.rbe").exists()
