@@ -271,6 +271,7 @@ rbe_status rbe__pass_fill(rbe__pass *pass, uint32_t layer)
 rbe_status rbe__pass_fill_text(rbe__pass *pass, uint32_t layer)
 {
     const rbe__layer *filled = &pass->stack->layers[layer];
+    record_planes(pass, layer, layer + 1);
     for (uint32_t b = 0; b < filled->n_blocks; b++) {
         const rbe__block_kind *kind = filled->blocks[b].kind;
         if (kind->fill_text) {
