@@ -1,11 +1,12 @@
-"""What rbe/encoder.h declares, for ctypes: its structures and prototypes. Constants are in _abi.py."""
+"""What rbe/encoder.h and rbe/encoder_decoder.h declare, for ctypes: structures and prototypes. Constants are in
+_abi.py."""
 
 from __future__ import annotations
 
 import ctypes
 from typing import Any
 
-from rbe_edge._structures import ModelHandle, ProfileEntry, ProgressCallback
+from rbe_edge._structures import CaptureCallback, ModelHandle, ProfileEntry, ProgressCallback, SessionHandle
 
 _PLANES = ctypes.c_uint32 * 4  # by PLANES_*
 
@@ -54,6 +55,19 @@ class EncoderText(ctypes.Structure):
     ]
 
 
+class EncoderDecoderInfo(ctypes.Structure):
+    """rbe_encoder_decoder_info"""
+
+    _fields_ = [
+        ("struct_bytes", ctypes.c_size_t),
+        ("is_encoder_decoder", ctypes.c_uint32),
+        ("encoder_layers", ctypes.c_uint32),
+        ("start_token", ctypes.c_uint32),
+    ]
+
+
+_SESSION = ctypes.POINTER(SessionHandle)
+_TOKENS = ctypes.POINTER(ctypes.c_uint32)
 _ENCODER = ctypes.POINTER(EncoderHandle)
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 _TEXTS = ctypes.POINTER(EncoderText)
@@ -75,5 +89,9 @@ encoder_prototypes: dict[str, tuple[Any, list[Any]]] = {
         _STATUS,
         [_ENCODER, ctypes.POINTER(ProfileEntry), _SIZE, ctypes.POINTER(_SIZE)],
     ),
+    "rbe_model_get_encoder_decoder_info": (_STATUS, [_MODEL, ctypes.POINTER(EncoderDecoderInfo)]),
+    "rbe_session_encode": (_STATUS, [_SESSION, _TOKENS, _SIZE, ProgressCallback, ctypes.c_void_p]),
+    "rbe_session_encode_captured": (_STATUS, [_SESSION, _TOKENS, _SIZE, CaptureCallback, ctypes.c_void_p]),
+    "rbe_session_text_tokens": (_SIZE, [_SESSION]),
 }
 """Functions of the header: their results and arguments."""

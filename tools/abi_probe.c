@@ -7,6 +7,7 @@
 #include "rbe/codec.h"
 #include "rbe/effort.h"
 #include "rbe/encoder.h"
+#include "rbe/encoder_decoder.h"
 #include "rbe/faults.h"
 #include "rbe/fit.h"
 #include "rbe/governor.h"

@@ -3,6 +3,7 @@
 #define ABI_PROBE_ENCODER_H
 
 #include "rbe/encoder.h"
+#include "rbe/encoder_decoder.h"
 
 static void encoder_declarations(void)
 {
@@ -36,6 +37,16 @@ static void encoder_declarations(void)
     FIELD(rbe_encoder_text, tokens);
     FIELD(rbe_encoder_text, segments);
     FIELD(rbe_encoder_text, n_tokens);
+
+    CONSTANT(RBE_CAPTURE_CROSS_Q);
+    CONSTANT(RBE_CAPTURE_CROSS_O);
+    CONSTANT(RBE_CAPTURE_CROSS_KV);
+
+    STRUCTURE(rbe_encoder_decoder_info);
+    FIELD(rbe_encoder_decoder_info, struct_bytes);
+    FIELD(rbe_encoder_decoder_info, is_encoder_decoder);
+    FIELD(rbe_encoder_decoder_info, encoder_layers);
+    FIELD(rbe_encoder_decoder_info, start_token);
 }
 
 #endif

@@ -29,6 +29,7 @@ HEADERS = [
         "codec",
         "effort",
         "encoder",
+        "encoder_decoder",
         "faults",
         "fit",
         "governor",

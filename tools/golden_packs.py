@@ -1,5 +1,6 @@
 """Writes tests/golden/v1, v2 and v3: small `.rbe` files of each format version, and what every reader must find in
-them; and tests/golden/answers: a tiny model of every architecture, for native/tests/test_answers.c.
+them; tests/golden/answers: a tiny model of every architecture, for native/tests/test_answers.c; and
+tests/golden/encoder_decoders: one that reads a text and answers to it.
 
     python tools/golden_packs.py            adds files that are not there yet
     python tools/golden_packs.py --force    writes all anew: only while no version has been released
@@ -27,6 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "packing")]
 
 import encoder_files  # noqa: E402
 import reference_decoder  # noqa: E402
+import tiny_encoder_decoders  # noqa: E402
 import tiny_models  # noqa: E402
 from fixed_planes import fixed_planes  # noqa: E402
 from index_reader import plane_integers, read_index  # noqa: E402
@@ -274,6 +276,16 @@ ANSWERS: dict[str, Write] = {
 }
 
 
+def _encoder_decoder(out: Path, scratch: Path) -> None:
+    model = tiny_encoder_decoders.ENCODER_DECODERS["t5_v1_1"]
+    with fixed_planes((4, 2), (4,)):
+        pack(tiny_encoder_decoders.write(model, scratch / "golden"), out, PackOptions(bits=4, calibrate="none"))
+
+
+# For native/tests/test_encoder_decoder.c, and for random damage.
+ENCODER_DECODERS: dict[str, Write] = {"t5": _encoder_decoder}
+
+
 def _digest(values: np.ndarray, dtype: str) -> str:
     return hashlib.sha256(values.astype(dtype).tobytes()).hexdigest()
 
@@ -344,6 +356,7 @@ def main() -> None:
     for version, files in FILES.items():
         write_version(GOLDEN / version, files, sys.argv[1:] == ["--force"])
     write_files(GOLDEN / "answers", ANSWERS, sys.argv[1:] == ["--force"])
+    write_files(GOLDEN / "encoder_decoders", ENCODER_DECODERS, sys.argv[1:] == ["--force"])
 
 
 if __name__ == "__main__":

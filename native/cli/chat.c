@@ -306,6 +306,7 @@ static int prepare(chat_state *c, const model_source *carried)
     }
     code = code ? code : open_fitting(&c->options, &source, &c->session_options, &c->model);
     code = code ? code : require_tokenizer(c->model, source.path);
+    code = code ? code : require_conversation(c->model, source.path);
     code = code ? code : begin_conversation(&c->conversation, c->model, c->style, jinja, span_of(c->system));
     if (code) {
         return code;

@@ -8,6 +8,7 @@
 
 #include "output.h"
 #include "platform/program.h"
+#include "rbe/encoder_decoder.h"
 #include "rbe/fit.h"
 #include "rbe/threads.h"
 
@@ -261,4 +262,13 @@ int require_tokenizer(const rbe_model *model, const char *path)
 {
     return rbe_model_tokenizer(model) ? 0
                                       : fail(EXIT_FAILED, "%s holds no tokenizer; pack the model again with its tokenizer beside it", path);
+}
+
+int require_conversation(const rbe_model *model, const char *path)
+{
+    rbe_encoder_decoder_info kind = {.struct_bytes = sizeof kind};
+    if (rbe_model_get_encoder_decoder_info(model, &kind) == RBE_OK && kind.is_encoder_decoder) {
+        return fail(EXIT_FAILED, "%s answers to one text at a time and holds no conversation; ask it with rbe run", path);
+    }
+    return 0;
 }

@@ -79,4 +79,7 @@ int open_model(const model_source *source, const char *kernels, int skip_checksu
 /* The same where there is no tokenizer. */
 int require_tokenizer(const rbe_model *model, const char *path);
 
+/* The same where the model answers to single texts. */
+int require_conversation(const rbe_model *model, const char *path);
+
 #endif

@@ -1,4 +1,4 @@
-/* `rbe run`: continues one prompt. */
+/* `rbe run`: continues one prompt, or answers to it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,19 +9,21 @@
 #include "platform/platform.h"
 #include "platform/program.h"
 #include "power_options.h"
+#include "rbe/encoder_decoder.h"
 
 #define TEMPERATURE 0.8 /* the default of llama.cpp */
 
-static const char usage[] = "usage: rbe run FILE [-p TEXT] [options]\n"
-                            "\n"
-                            "Continues a prompt. Only what the model adds is written to standard output.\n"
-                            "\n"
-                            "  FILE                   a .rbe file, as made by `rbe pack`\n"
-                            "  -p, --prompt TEXT      the prompt; `-` or nothing: standard input\n"
-                            "  --raw                  what the command in Python needs to continue a text, and this one always does\n"
-                            "  --temp T               temperature; 0: the likeliest token always (0.8)\n"
-                            "  --json                 write one JSON object when done\n"
-                            "  -v, --verbose          times, memory and seed, on standard error\n";
+static const char usage[] =
+    "usage: rbe run FILE [-p TEXT] [options]\n"
+    "\n"
+    "Continues a prompt; an encoder-decoder answers to it. Only what the model adds is written to standard output.\n"
+    "\n"
+    "  FILE                   a .rbe file, as made by `rbe pack`\n"
+    "  -p, --prompt TEXT      the prompt; `-` or nothing: standard input\n"
+    "  --raw                  what the command in Python needs to continue a text, and this one always does\n"
+    "  --temp T               temperature; 0: the likeliest token always (0.8)\n"
+    "  --json                 write one JSON object when done\n"
+    "  -v, --verbose          times, memory and seed, on standard error\n";
 static const char example[] = "\n"
                               "example:\n"
                               "  rbe run smol.rbe -p \"Once upon a time\" -n 100 --temp 0.8 --seed 7\n"
@@ -37,6 +39,7 @@ typedef struct run_state {
     char *input; /* the prompt, where it came from standard input */
     rbe_session_options session_options;
     rbe_sampling_options sampling;
+    int has_temperature; /* 1: the caller has said one */
     rbe_model *model;
     rbe_session *session;
     uint32_t *tokens;
@@ -135,6 +138,20 @@ static int prepare(run_state *run, const model_source *source, span prompt)
     return 0;
 }
 
+/* An encoder-decoder reads the prompt at once. What it says begins with a token of its own, and is the likeliest unless the caller wants other. */
+static int encode_prompt(run_state *run)
+{
+    rbe_encoder_decoder_info kind = {.struct_bytes = sizeof kind};
+    rbe_status status = rbe_model_get_encoder_decoder_info(run->model, &kind);
+    if (status == RBE_OK && kind.is_encoder_decoder) {
+        status = rbe_session_encode(run->session, run->tokens, run->n_tokens, NULL, NULL);
+        run->tokens[0] = kind.start_token;
+        run->n_tokens = 1;
+        run->sampling.temperature = run->has_temperature ? run->sampling.temperature : 0;
+    }
+    return status == RBE_OK ? 0 : fail_with(status);
+}
+
 static int take(void *user, span piece)
 {
     run_state *run = user;
@@ -230,14 +247,17 @@ static int continue_prompt(run_state *run, const model_source *carried)
     if (run->options.json) {
         report_as_json();
     }
+    const double temperature = run->options.temperature;
     int code = choose_model(&run->options, carried, "run FILE -p TEXT", &source);
     code = code ? code : check_model_options(&run->options, TEMPERATURE, &run->session_options, &run->sampling);
+    run->has_temperature = run->options.temperature == temperature;
     code = code ? code : check_power_options(&run->power);
     code = code ? code : find_prompt(run, &prompt);
     if (code == 0 && run->options.verbose) {
         note("seed %llu", (unsigned long long)run->options.seed.value);
     }
     code = code ? code : prepare(run, &source, prompt);
+    code = code ? code : encode_prompt(run);
     return code ? code : generate(run);
 }
 

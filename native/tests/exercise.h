@@ -11,6 +11,7 @@
 #include "part_entry.h"
 #include "rbe/effort.h"
 #include "rbe/encoder.h"
+#include "rbe/encoder_decoder.h"
 #include "rbe/modes.h"
 #include "rbe/parts.h"
 #include "rbe/rbe.h"
@@ -41,7 +42,8 @@ static inline void exercise_session(const rbe_model *model, const rbe_model_info
     uint32_t next = 0;
     rbe_sampling_options sampling = {.struct_bytes = sizeof sampling, .temperature = 1, .top_p = 0.9f, .repeat_penalty = 1.1f};
     rbe_sampler *sampler = NULL;
-    rbe_status status = rbe_session_append(session, tokens, 5, NULL, NULL);
+    rbe_status status = rbe_session_encode(session, tokens, 5, NULL, NULL); /* of most models refused */
+    status = rbe_session_append(session, tokens, 5, NULL, NULL);
     if (status == RBE_OK && rbe_sampler_create(info->n_vocabulary, &sampling, &sampler) == RBE_OK &&
         rbe_sampler_draw(sampler, rbe_session_logits(session), &next) == RBE_OK) {
         status = rbe_session_append(session, &next, 1, NULL, NULL);

@@ -10,13 +10,15 @@ typedef struct attention_case {
     uint32_t n_heads, n_kv_heads, head_dim, context, window;
     float softcap;
     int both; /* tokens see those behind them too */
+    uint32_t n_distances; /* each with a number of its own, which is added to scores; 0: none */
 } attention_case;
 
 static const attention_case cases[] = {
-    {2, 1, 64, 600, 0, 0, 0}, {6, 2, 64, 80, 0, 0, 0},    {3, 3, 13, 70, 0, 30, 0},   {2, 1, 16, 1050, 600, 0, 0},
-    {40, 1, 20, 70, 0, 0, 0}, {7, 1, 80, 110, 33, 2, 0},  {2, 1, 256, 330, 64, 0, 0}, {1, 1, 1, 65, 0, 0, 0},
-    {2, 2, 32, 130, 0, 0, 1}, {2, 1, 16, 1050, 65, 0, 1}, {3, 1, 20, 90, 1, 0, 1},    {2, 1, 24, 200, 150, 5, 1},
-    {1, 1, 8, 1, 0, 0, 1},    {4, 2, 16, 70, 500, 0, 1},  {1, 1, 64, 540, 0, 0, 1},
+    {2, 1, 64, 600, 0, 0, 0, 0}, {6, 2, 64, 80, 0, 0, 0, 0},    {3, 3, 13, 70, 0, 30, 0, 0},   {2, 1, 16, 1050, 600, 0, 0, 0},
+    {40, 1, 20, 70, 0, 0, 0, 0}, {7, 1, 80, 110, 33, 2, 0, 0},  {2, 1, 256, 330, 64, 0, 0, 0}, {1, 1, 1, 65, 0, 0, 0, 0},
+    {2, 2, 32, 130, 0, 0, 1, 0}, {2, 1, 16, 1050, 65, 0, 1, 0}, {3, 1, 20, 90, 1, 0, 1, 0},    {2, 1, 24, 200, 150, 5, 1, 0},
+    {1, 1, 8, 1, 0, 0, 1, 0},    {4, 2, 16, 70, 500, 0, 1, 0},  {1, 1, 64, 540, 0, 0, 1, 0},   {6, 3, 16, 200, 0, 0, 0, 33},
+    {2, 2, 24, 70, 9, 0, 0, 90}, {2, 1, 16, 150, 0, 0, 1, 41},
 };
 
 enum { MOST_SCRATCH_DIM = 256 };
@@ -30,6 +32,7 @@ typedef struct fixture {
     uint32_t most_chunks;
     attention_case shape;
     float *q, *k, *v; /* [context][heads][head_dim] */
+    float *distances; /* [n_heads][n_distances] */
 } fixture;
 
 static void take(fixture *f, rbe_kv_type type)
@@ -66,6 +69,7 @@ static fixture open_fixture(const attention_case *shape, const char *set, rbe_kv
     f.q = random_rows((size_t)shape->context * shape->n_heads * shape->head_dim, 8);
     f.k = random_rows((size_t)shape->context * shape->n_kv_heads * shape->head_dim, 4);
     f.v = random_rows((size_t)shape->context * shape->n_kv_heads * shape->head_dim, 4);
+    f.distances = random_rows((size_t)shape->n_heads * shape->n_distances + 1, 2);
     return f;
 }
 
@@ -76,6 +80,7 @@ static void close_fixture(fixture *f)
     free(f->q);
     free(f->k);
     free(f->v);
+    free(f->distances);
 }
 
 static float attention_scale(const attention_case *shape)
@@ -101,6 +106,7 @@ static float *attend_all(fixture *f, uint32_t pass_tokens)
     const attention_case *shape = &f->shape;
     const size_t q_width = (size_t)shape->n_heads * shape->head_dim;
     float *out = malloc(shape->context * q_width * sizeof *out);
+    const rbe__distances distances = {f->distances, shape->n_distances, shape->both ? shape->n_distances / 2 : 0};
     f->workspace.kernels = &f->kernels;
     if (shape->both) {
         store(f, 0, shape->context);
@@ -116,6 +122,7 @@ static float *attend_all(fixture *f, uint32_t pass_tokens)
                                     .n_positions = shape->both ? shape->context : 0,
                                     .scale = attention_scale(shape),
                                     .softcap = shape->softcap,
+                                    .distances = distances.n ? &distances : NULL,
                                     .q = f->q + first * q_width,
                                     .out = out + first * q_width,
                                     .first_position = first,
@@ -144,6 +151,11 @@ static void exact_head(const fixture *f, uint32_t position, uint32_t head, doubl
             score += (double)q[d] * f->k[at + d];
         }
         score *= attention_scale(shape);
+        if (shape->n_distances) {
+            const int64_t most = shape->n_distances - 1, behind = shape->both ? shape->n_distances / 2 : 0;
+            const int64_t place = (int64_t)p - position + most - behind;
+            score += f->distances[head * shape->n_distances + (place < 0 ? 0 : place > most ? most : place)];
+        }
         score = shape->softcap != 0 ? shape->softcap * tanh(score / shape->softcap) : score;
         const double weight = exp(score);
         total += weight;
@@ -208,7 +220,7 @@ static void check_case(const attention_case *shape, const char *set, rbe_kv_type
 /* An outlier dimension, as keys have them: rotated, it costs the others nothing. */
 static void check_outlier(void)
 {
-    const attention_case shape = {2, 1, 64, 64, 0, 0, 0};
+    const attention_case shape = {2, 1, 64, 64, 0, 0, 0, 0};
     fixture f = open_fixture(&shape, NULL, RBE_KV_Q8, 1);
     for (uint32_t p = 0; p < shape.context; p++) {
         f.k[p * 64 + 5] = 60.0f;

@@ -1,4 +1,4 @@
-/* 10,000 random mutations of the golden packs: truncations, flipped bits, overwritten numbers, moved pieces. In most of them
+/* 10,000 random mutations of the golden packs and of an encoder-decoder: truncations, flipped bits, overwritten numbers, moved pieces. In most of them
  * the index checksum is made right again and the tensors' is skipped, so that the damage gets past the first line. None may crash. */
 #include <unistd.h>
 
@@ -20,6 +20,7 @@ static uint32_t choose_reach(const unsigned char *data, size_t bytes)
 int main(void)
 {
     golden_files files = list_golden_files();
+    add_golden_files("encoder_decoders", &files);
     add_files("v3", 1, &files);
     char path[64] = "/dev/shm/rbe-mutation-XXXXXX"; /* in memory where there is such a place: the disk would take most of the time */
     int descriptor = mkstemp(path);

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge.cli.asked import standard_input, with_attachment
-from rbe_edge.cli.chosen_model import check_writes, chosen_model, is_demo
+from rbe_edge.cli.chosen_model import check_converses, chosen_model, is_demo
 from rbe_edge.cli.model_arguments import (
     add_model_arguments,
     check_memory,
@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = None if wanted is None else chosen_model(wanted)
     path = None if is_demo(path) else path
     if path is not None:
-        check_writes(path)
+        check_converses(path)
     if question is None and _wants_client(arguments):
         return _run_client(arguments, path, template)
     arguments.seed = options.sampling.seed

@@ -53,6 +53,15 @@ def check_writes(path: Path) -> None:
         encoder_kinds.check_writes(model)
 
 
+def check_converses(path: Path) -> None:
+    """The same, and for a model that answers to a single text."""
+    from rbe_edge.runtime import encoder_kinds
+    from rbe_edge.runtime.model import Model
+
+    with Model.open(path, verify=False) as model:
+        encoder_kinds.check_converses(model)
+
+
 def is_demo(path: Path | None) -> bool:
     """Whether it is the demo model; None is."""
     from rbe_edge.runtime.model import demo_path

@@ -173,6 +173,11 @@ def _evaluate(
         from rbe_edge.cli.eval_encoder import evaluate_encoder
 
         return evaluate_encoder(model, source, text, arguments, progress)
+    if model.encoder_decoder is not None:
+        raise OptionError(
+            f"{arguments.file} answers to texts, and a text alone is no measure; rbe pack says how far its answers "
+            f"are from the source's"
+        )
     known: dict[str, Any] = {"file": str(arguments.file), "text": arguments.text.name}
     known |= {"file_bytes": model.info.file_bytes, "bits_per_weight": model.info.bits_per_weight}
     how: dict[str, Any] = {"window": arguments.window, "n_windows": arguments.windows, "threads": arguments.threads}

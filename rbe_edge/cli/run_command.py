@@ -70,10 +70,14 @@ def _as_asked(
 ) -> tuple[str | list[int], GenerationOptions]:
     """What the session is given. A model that was trained to answer is asked through its chat template, where its own
     defaults hold; others, and all with --raw, continue the text."""
-    from rbe_edge.runtime.chat_defaults import chat_defaults
+    from rbe_edge.runtime.chat_defaults import answer_sampling, chat_defaults
     from rbe_edge.runtime.chat_template import Message, template_of
     from rbe_edge.runtime.conversation import prompt_tokens
 
+    if (
+        model.encoder_decoder is not None
+    ):  # which answers in any case: the likeliest words, unless its file says otherwise
+        return prompt, generation_options(arguments, answer_sampling(model.metadata))
     if arguments.raw:
         return prompt, options
     if not model.metadata.get("chat_template"):

@@ -1,5 +1,5 @@
-"""The part `encoder`: a file that has it says something of encoders, so that readers that know none refuse it
-(docs/format.md, "Encoders")."""
+"""The parts `encoder` and `encoder_decoder`: a file that has one says something of encoders, so that readers that know
+none refuse it (docs/format.md, "Encoders")."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.format.parts import Part
 
 PART = Part("encoder", 1, b"", required=True)
+ENCODER_DECODER = Part("encoder_decoder", 1, b"", required=True)
 
 
 def needs_part(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> bool:
@@ -22,5 +23,6 @@ def needs_part(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) ->
 
 
 def parts_of(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> list[Part]:
-    """The part, where a file has it."""
-    return [PART] if needs_part(metadata, tensors) else []
+    """The part, where a file has it; and that of an encoder in front of a decoder."""
+    found = [PART] if needs_part(metadata, tensors) else []
+    return [*found, ENCODER_DECODER] if metadata.get("encoder.layers") else found

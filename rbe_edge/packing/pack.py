@@ -44,6 +44,9 @@ from rbe_edge.packing.kept import Keeping, Kept, key_of
 from rbe_edge.packing.loss import WordLoss
 from rbe_edge.packing.options import MAX_THREADS as MAX_THREADS
 from rbe_edge.packing.options import PackOptions as PackOptions
+from rbe_edge.packing.pair_held_out import PairHeldOut
+from rbe_edge.packing.pair_survey import PairSurvey
+from rbe_edge.packing.pairs import Pairs, read_pairs
 from rbe_edge.packing.storage import Storage
 from rbe_edge.packing.subject import Subject, read_subject
 from rbe_edge.packing.survey import Survey
@@ -128,7 +131,8 @@ class Packing:
     _kept: Kept | None
     _copy: DenseCopy | None
     _windows: Windows
-    _held_out: HeldOut | EncoderHeldOut | None
+    _held_out: HeldOut | EncoderHeldOut | PairHeldOut | None
+    _pairs: Pairs | None = None  # of an encoder-decoder, in place of windows
     # From decide() on: the plan with its bands; by tensor, no decisions where all tensors are dense.
     _plan: ModelPlan
     _decisions: Sequence[Decision | None]
@@ -147,7 +151,7 @@ class Packing:
         self._options = options
         self._forecast = Forecast(progress, schedule.RATES)
         self._tensors: list[TensorReport] = []  # those that are written
-        self._statistics: Survey | Curvature | None = None  # from decide() on; None without calibration
+        self._statistics: Survey | Curvature | PairSurvey | None = None  # from decide() on; None without calibration
         self._stack = ExitStack()
 
     def __enter__(self) -> Packing:
@@ -175,10 +179,13 @@ class Packing:
             )
             self._windows, self._held_out = self._texts(self._copy.path)
 
-    def _texts(self, copy: Path) -> tuple[Windows, HeldOut | EncoderHeldOut]:
+    def _texts(self, copy: Path) -> tuple[Windows, HeldOut | EncoderHeldOut | PairHeldOut]:
         """What calibrates, and what the file is measured on."""
         text, work, threads = self._subject.text, self._options.work, self._options.threads
         with Model.open(copy, verify=False) as model:
+            if self._subject.is_encoder_decoder:
+                self._pairs = read_pairs(copy, text, work)
+                return Windows([], []), PairHeldOut(copy, self._pairs, threads)
             if self._subject.is_encoder:
                 windows = encoder_windows(model, text, work)
                 return windows, EncoderHeldOut(copy, windows.unseen, threads)
@@ -277,10 +284,15 @@ class Packing:
         work = schedule.encoding(
             [(tensor, planes) for tensor in coded], self._subject.plan.parameters * options.bits / 8, effort.quick
         )
-        n_tokens, plan = sum(map(len, self._windows.seen)), self._subject.plan
+        n_tokens = sum(map(len, self._windows.seen if self._pairs is None else self._pairs.seen))
+        plan = self._subject.plan
         forecast.plan(schedule.added(statistics.expected(copy.weights, coded, n_tokens, plan, effort), work))
         original = self._original()
         keeping = Keeping(self._kept, original)
+        if self._pairs is not None:
+            read = PairSurvey.made(copy, coded, self._pairs, seed_of, threads, forecast, keeping)
+            self._statistics = read
+            return read.sensitivities(self._pairs.unseen, effort.quick)
         if effort.quick:
             looked = Survey(copy, coded, self._windows.seen, seed_of, threads, forecast, keeping, effort.damping)
             self._statistics = looked

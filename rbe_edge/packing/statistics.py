@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rbe_edge.packing import curvature, schedule, sensitivity, survey
+from rbe_edge.packing import curvature, pair_survey, schedule, sensitivity, survey
 from rbe_edge.packing.effort import Effort
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 
@@ -13,6 +13,8 @@ def expected(
     weights: schedule.Weights, coded: Sequence[TensorPlan], n_tokens: int, plan: ModelPlan, effort: Effort
 ) -> dict[str, float]:
     """As schedule.py counts it. weights: of the copy; coded: the tensors that may be coded; n_tokens: of the text."""
+    if plan.metadata.get("encoder.layers"):
+        return pair_survey.expected(weights, coded, n_tokens, effort.quick)
     if effort.quick:
         return survey.expected(weights, coded, n_tokens)
     if plan.metadata.get("attention.direction") == "both":

@@ -45,6 +45,11 @@ class Subject:
         """Whether its tokens see those behind them."""
         return self.plan.metadata.get("attention.direction") == "both"
 
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether it reads a text with an encoder and answers to it."""
+        return bool(self.plan.metadata.get("encoder.layers"))
+
     def seed_of(self, tensor: TensorPlan) -> int:
         """Of the rotation of the activation that a tensor multiplies."""
         return storage.rotation_seed(self.sha256, tensor.reads)

@@ -44,6 +44,13 @@ def chat_sampling(metadata: Mapping[str, MetadataValue], *, demo: bool = False) 
         return SamplingOptions(temperature=chat_temperature(demo=demo), top_k=_TOP_K, top_p=_TOP_P, min_p=_MIN_P)
 
 
+def answer_sampling(metadata: Mapping[str, MetadataValue]) -> SamplingOptions:
+    """Of an encoder-decoder: the likeliest token each time, where the metadata says nothing of sampling."""
+    if any(key.startswith("generation.") for key in metadata):
+        return chat_sampling(metadata)
+    return SamplingOptions(temperature=0)
+
+
 def _number(metadata: Mapping[str, MetadataValue], name: str, otherwise: float) -> float:
     value = metadata.get(f"generation.{name}")
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else otherwise

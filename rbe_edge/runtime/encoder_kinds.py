@@ -1,4 +1,4 @@
-"""What kind of encoder a model is, for a person, and which commands it is for."""
+"""What kind of encoder a model is, or that it answers to one, for a person, and which commands it is for."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ CROSS = "cross encoder"
 CLASSES = "classifier"
 WORDS = "masked-word encoder"
 STATES = "encoder"
+ANSWERS = "encoder-decoder"
 
 _COMMANDS = {
     SENTENCES: "rbe embed, rbe index and rbe search",
@@ -22,12 +23,16 @@ _COMMANDS = {
     CLASSES: "rbe eval --glue",
     WORDS: "rbe fill",
     STATES: "rbe embed --pooling mean",
+    ANSWERS: "rbe run",
 }
 
 
 def kind_of(model: EngineModel) -> str | None:
-    """One of the kinds above; None for a decoder, unless it was trained for embeddings."""
+    """One of the kinds above; None for a decoder, unless it was trained for embeddings. An encoder-decoder writes text
+    too, to a single text."""
     info = model.encoder_info
+    if model.encoder_decoder is not None:
+        return ANSWERS
     if info.is_classes:
         return CROSS if info.pooled == 1 else CLASSES
     if info.embeds:
@@ -51,6 +56,15 @@ def check_writes(model: EngineModel) -> None:
         raise ModelError(f"{model.info.path} writes no text: it is {what_it_is(kind)}")
 
 
+def check_converses(model: EngineModel) -> None:
+    """Raises ModelError for a model that holds no conversation: an encoder, and one that answers to a single text."""
+    check_writes(model)
+    if model.encoder_decoder is not None:
+        raise ModelError(
+            f"{model.info.path} answers to one text at a time and holds no conversation; ask it with rbe run"
+        )
+
+
 def kind_of_file(path: Path) -> str | None:
     """kind_of() a `.rbe` file, which is opened for a moment. Raises ModelError."""
     from rbe_edge.runtime.engine_model import EngineModel
@@ -64,6 +78,7 @@ def try_it(name: str, path: Path) -> str:
     kind = kind_of_file(path)
     examples = {
         None: f"rbe chat {name}",
+        ANSWERS: f'rbe run {name} -p "summarize: ..."',
         SENTENCES: f'rbe embed {name} "A dog plays." "A puppy runs." --table',
         CROSS: f"rbe search INDEX QUERY --rerank {name}",
         CLASSES: f"rbe eval {name} --glue TASK FILE",

@@ -22,6 +22,7 @@ from rbe_edge.format.modes import ModeTable
 from rbe_edge.interrupts import aside
 from rbe_edge.runtime import tokenizer
 from rbe_edge.runtime.effort import Effort, read_bytes
+from rbe_edge.runtime.encoder_decoder_info import EncoderDecoderInfo, read_encoder_decoder_info
 from rbe_edge.runtime.encoder_info import EncoderInfo, read_encoder_info
 from rbe_edge.runtime.memory import ModelMemory, cache_roles, read_memory
 from rbe_edge.runtime.model_info import ModelInfo, TensorInfo, read_info, read_metadata, read_tensors
@@ -176,6 +177,11 @@ class EngineModel:
     def encoder_info(self) -> EncoderInfo:
         """What it gives for a text, where it encodes texts; of any model. Raises ModelError for damaged prompts."""
         return read_encoder_info(self.handle, self.metadata)
+
+    @cached_property
+    def encoder_decoder(self) -> EncoderDecoderInfo | None:
+        """Where an encoder reads a text and a decoder answers to it; None for all other models."""
+        return read_encoder_decoder_info(self.handle)
 
     @cached_property
     def tensors(self) -> Mapping[str, TensorInfo]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from rbe_edge.runtime.engine_model import EngineModel
 
+    Show = Callable[[int, int, npt.NDArray[np.float32]], object]
 
 _PLANES_KINDS: dict[PlanesKind, int] = {
     "attention": _native.PLANES_ATTENTION, "feed_forward": _native.PLANES_FEED_FORWARD,
@@ -180,6 +181,52 @@ class EngineSession(NativeOwner):
             status = _native.call(append, handle, array, len(array), carrier.callback, None)
             carrier.check(status)
 
+    def encode(self, text: str | Sequence[int], *, progress: Report | None = None) -> None:
+        """The text, or its tokens, that an encoder-decoder answers to, in place of the one before. The context, which
+        is the answer, is empty afterwards. progress, stopping and failures: as of prefill(). Raises OptionError for a
+        model of another kind, ContextFull for a text of more tokens than the context has room for."""
+        array = self._text_array(self.model.tokenize(text) if isinstance(text, str) else text)
+        carrier = _native.ReportCarrier(progress)
+        with self.run() as handle:
+            encode = _native.library().rbe_session_encode
+            status = _native.call(encode, handle, array, len(array), carrier.callback, None)
+            carrier.check(status)
+
+    def encode_shown(self, tokens: Sequence[int], show: Show) -> None:
+        """The same for calibration: show is given what each group of matrices reads, as by run_layers(). The encoder's
+        layers count from one behind the decoder's last on; keys and values of the tokens are those of the decoder's."""
+        array = self._text_array(tokens)
+        carrier = _native.Capture(show)
+        with self.run() as handle:
+            encode = _native.library().rbe_session_encode_captured
+            status = _native.call(encode, handle, array, len(array), carrier.callback, None)
+            carrier.check(status, OptionError)
+
+    def _text_array(self, tokens: Sequence[int]) -> Any:
+        if self.model.encoder_decoder is None:
+            raise OptionError(f"{self.model!r} has no encoder in front of a decoder; give it the text as a prompt")
+        array = self.token_array(tokens)
+        if len(array) > self.context:
+            message = f"the text has {len(array)} tokens and the session has room for {self.context}"
+            raise ContextFull.beyond(message, self.context, self.model.info.context)
+        return array
+
+    @property
+    def text_tokens(self) -> int:
+        """Tokens of the text that was encoded; 0: none was."""
+        with self.use() as handle:
+            return int(_native.library().rbe_session_text_tokens(handle))
+
+    def take_prompt(self, tokens: Sequence[int], *, progress: Report | None = None) -> None:
+        """The tokens of a prompt: they are appended; by an encoder-decoder they are encoded, and the answer begun.
+        progress and errors: as of prefill() and encode()."""
+        kind = self.model.encoder_decoder
+        if kind is None:
+            self.prefill(tokens, progress=progress)
+            return
+        self.encode(tokens, progress=progress)
+        self.prefill([kind.start])
+
     @property
     def logits(self) -> npt.NDArray[np.float32]:
         """A copy of the logits after the last token, float32 [vocabulary]. Raises before the first prefill."""
@@ -239,7 +286,7 @@ class EngineSession(NativeOwner):
         first: int,
         count: int,
         hidden: npt.NDArray[np.float32],
-        show: Callable[[int, int, npt.NDArray[np.float32]], object] | None = None,
+        show: Show | None = None,
         *,
         position: int = 0,
     ) -> None:

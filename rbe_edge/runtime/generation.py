@@ -52,13 +52,15 @@ class Generation(Iterator[str]):
     def __init__(
         self, session: EngineSession, prompt: str | Sequence[int], options: GenerationOptions, progress: Report | None
     ) -> None:
+        is_encoded = session.model.encoder_decoder is not None
         if isinstance(prompt, str):
             if not prompt:
                 raise OptionError("the prompt is empty; give some text to continue")
-            prompt = session.model.tokenize(prompt, special=session.position == 0)
+            prompt = session.model.tokenize(prompt, special=session.position == 0 or is_encoded)
         if len(prompt) == 0:
             raise OptionError("the prompt is empty; give some text to continue")
-        session.check_room(len(prompt), "the prompt")
+        if not is_encoded:
+            session.check_room(len(prompt), "the prompt")
         self._session = session
         self._prompt = prompt
         self._options = options
@@ -109,7 +111,7 @@ class Generation(Iterator[str]):
         session, options = self._session, self._options
         with ExitStack() as stack:
             began = time.perf_counter()
-            session.prefill(self._prompt, progress=self._report)
+            session.take_prompt(self._prompt, progress=self._report)
             engine = stack.enter_context(
                 EngineGeneration(
                     session,

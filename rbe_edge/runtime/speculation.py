@@ -71,6 +71,8 @@ class BasePlanes:
     KV cache of its own."""
 
     def __init__(self, session: EngineSession) -> None:
+        if session.model.encoder_decoder is not None:
+            raise OptionError("an encoder-decoder does not guess by its first planes; use look-up, or leave it out")
         planes = [tensor.plane_bits for tensor in session.model.tensors.values()]
         if not any(len(bits) > 1 for bits in planes):
             raise OptionError("this file has no second planes to leave out; pack it with --nested, or use look-up")

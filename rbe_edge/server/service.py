@@ -154,6 +154,9 @@ class Service:
             what = "/v1/rerank" if self.model.encoder_info.is_classes else "/v1/embeddings"
             message = f"{self.model_id!r} is an encoder, which writes no text"
             raise wrong("model", f"{message}; POST {what}, or name another model")
+        if self.model.encoder_decoder is not None:
+            message = f"{self.model_id!r} is an encoder-decoder, which this server does not run"
+            raise wrong("model", f"{message}; use `rbe run`, or name another model")
 
     def chat_jobs(self, request: ChatRequest) -> list[Job]:
         """A job for each choice. Raises ApiError, also for an encoder."""

@@ -84,4 +84,8 @@ class Architecture:
     both_directions: bool = False  # an encoder: a token sees those behind it too
     window: Callable[[Config], int] = _window  # tokens that a "sliding" layer sees to one side, the own one included
     positions_follow_padding: bool = False  # the table begins behind the row of the padding token's number
+    encoder_rules: tuple[Rule, ...] = ()  # of an encoder whose text the layers attend to, N its layers
+    # the row and the values of one configuration, where it says more than keys of the same name
+    adapt: Callable[[Architecture, Mapping[str, Any]], tuple[Architecture, Mapping[str, Any]]] | None = None
+    norm_scales: Mapping[str, float] = field(default_factory=dict)  # what norm weights are multiplied by, by target
     older: Mapping[str, str] = field(default_factory=dict)  # endings of tensors' names, and what they were before

@@ -12,6 +12,7 @@ from typing import Any
 
 from rbe_edge.sources.architecture import Architecture, Rule, bias, norm
 from rbe_edge.sources.config import Config
+from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
 from rbe_edge.sources.encoders import ENCODERS
 from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers
 
@@ -184,7 +185,7 @@ _DECODERS = (
 )  # fmt: skip
 
 
-ARCHITECTURES: tuple[Architecture, ...] = (*_DECODERS, *ENCODERS)
+ARCHITECTURES: tuple[Architecture, ...] = (*_DECODERS, *ENCODERS, *ENCODER_DECODERS)
 
 
 def supported_names() -> tuple[str, ...]:

@@ -17,11 +17,13 @@ from rbe_edge.sources.activations import activation
 from rbe_edge.sources.architecture import Architecture, Rule
 from rbe_edge.sources.architectures import ARCHITECTURES, supported_names
 from rbe_edge.sources.config import Config
+from rbe_edge.sources.encoder_decoders import decoder_start
 from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
 from rbe_edge.sources.heads import Head, head_of
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 from rbe_edge.sources.positions import limit_context, positions_before, rotary
+from rbe_edge.sources.relative_positions import distances, is_distances
 from rbe_edge.sources.types import Source, SourceTensor
 from rbe_edge.terminal_text import one_line
 
@@ -63,6 +65,10 @@ def plan_model(source: Source) -> ModelPlan:
         more, frequencies = rotary(row, config, sizes, layers, notes)
         metadata |= more
         tensors += frequencies
+    elif row.position == "relative":
+        tensors += distances(config, sizes, source)
+    if row.encoder_rules:
+        metadata |= {"encoder.layers": sizes["encoder_layers"], "decoder.start": decoder_start(config, sizes)}
     for name, value in metadata.items():
         if isinstance(value, float) and not 0 <= value <= _LARGEST_NUMBER:
             raise PackError(f"{config.where}: gives {name} = {value:g}, which is no number up to 1e9; correct the file")
@@ -128,6 +134,8 @@ def _architecture(source: Source) -> tuple[Architecture, Config]:
     for theirs, ours in row.renamed.items():
         if theirs in values:
             values[ours] = values[theirs]
+    if row.adapt is not None:
+        row, values = row.adapt(row, values)
     config = Config(values, where)
     for key in _EXPERTS:
         if config.values.get(key):
@@ -152,6 +160,7 @@ def _sizes(row: Architecture, config: Config) -> dict[str, int]:
         "one": 1,
         "width": width,
         "layers": config.integer("num_hidden_layers"),
+        "encoder_layers": config.integer("num_encoder_layers", 0) if row.encoder_rules else 0,
         "vocabulary": config.integer("vocab_size"),
         "context": config.integer("max_position_embeddings") - before,
         "positions_before": before,
@@ -197,9 +206,11 @@ def _tensors(
         used.add(name)
         plans.append(_tensor_plan(row, rule, target, tensor, sizes))
 
-    layers: list[int | None] = [None, *range(sizes["layers"])]
-    for layer in layers:
-        for rule in (*row.rules, *head.rules):
+    stack = [*row.rules, *head.rules]
+    layers: list[tuple[list[Rule], int | None]] = [(stack, None), *((stack, layer) for layer in range(sizes["layers"]))]
+    layers += [(list(row.encoder_rules), layer) for layer in range(sizes["encoder_layers"])]
+    for rules, layer in layers:
+        for rule in rules:
             of_layers = _LAYER in rule.target
             if (layer is None) == of_layers or (rule.needs and rule.needs not in features):
                 continue
@@ -211,6 +222,7 @@ def _tensors(
     if not tied:
         add(Rule("head", lm_head, "vocabulary", "width", "head"), "head", lm_head)
     ignored = {name for name in source.tensors if any(re.search(pattern, name) for pattern in row.ignored)}
+    used |= {name for name in source.tensors if row.position == "relative" and is_distances(name)}
     _left_over(row, source, sorted(source.tensors.keys() - used - ignored), notes)
     return plans
 
@@ -279,13 +291,17 @@ def _tensor_plan(
         stop=start + outputs if rule.fused else None,
         transposed=transposed,
         plus_one=row.norm_plus_one and rule.role == "norm",
+        scale=row.norm_scales.get(target, 1.0),
         reads=_activation_read(target),
     )
 
 
 def _activation_read(target: str) -> str:
-    """A name for what a matrix multiplies: one for q, k, v, one for gate, up, else its own."""
+    """A name for what a matrix multiplies: one for q, k, v, one for gate, up, one for the k and v of a text,
+    else its own."""
     parts = target.split(".")
-    if len(parts) == 4 and parts[3] in _SHARED:
-        return ".".join([*parts[:3], "input"])
+    if len(parts) >= 4 and parts[-1] in _SHARED and parts[-2] != "cross":
+        return ".".join([*parts[:-1], "input"])
+    if len(parts) == 4 and parts[3] in ("k", "v"):
+        return ".".join([*parts[:3], "text"])
     return target

@@ -28,7 +28,8 @@ class TensorPlan:
     """One tensor of the file, [rows][cols]; a vector has one row.
 
     It is `source` (from start to stop along axis, where that is fused), transposed where the source has
-    [inputs][outputs], plus one where the source keeps norm weights relative to one; or `values`, computed already.
+    [inputs][outputs], plus one where the source keeps norm weights relative to one, times `scale`; or `values`,
+    computed already.
     `role` decides how it is stored: "matrix", "key_value" (a k or v that several query heads share), "embedding",
     "head", "positions", "segments", "pooled" (a dense layer behind the last layer), "norm", "bias" or "frequencies".
     `reads` names the activation that a matrix multiplies: tensors with the same share their rotation.
@@ -45,6 +46,7 @@ class TensorPlan:
     stop: int | None = None
     transposed: bool = False
     plus_one: bool = False
+    scale: float = 1.0
     values: FloatArray | None = None
     reads: str = ""
     stored: Stored | None = None
@@ -67,6 +69,8 @@ class TensorPlan:
             raise PackError(f"{self.source.name}: holds numbers that are not finite; the source is damaged")
         if self.plus_one:
             values = values + np.float32(1)
+        if self.scale != 1:
+            values = values * np.float32(self.scale)
         return values
 
 

@@ -18,7 +18,7 @@ from rbe_edge.machine.process import is_busy
 from rbe_edge.runtime import fit
 from rbe_edge.runtime.chat_defaults import chat_defaults
 from rbe_edge.runtime.conversation import Conversation
-from rbe_edge.runtime.encoder_kinds import check_writes
+from rbe_edge.runtime.encoder_kinds import check_converses
 from rbe_edge.runtime.generation import Statistics
 from rbe_edge.runtime.governor import Governor, PowerChoice
 from rbe_edge.runtime.model import Model, demo_path
@@ -176,7 +176,7 @@ class Engine:
         model = Model.open(path or demo_path(), verify=self._verify)
         governor: Governor | None = None
         try:
-            check_writes(model)
+            check_converses(model)
             governor = Governor(model, self._power, self._choice.policy, self._choice.goals)
             session = Session(model, options)
             first = governor.first_decision()

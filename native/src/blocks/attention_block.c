@@ -19,7 +19,7 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     const uint32_t head_dim = attention->shape.head_dim;
     const uint32_t q_rows = attention->shape.n_heads * head_dim, kv_rows = attention->shape.n_kv_heads * head_dim;
     char place[64], name[96];
-    snprintf(place, sizeof place, "layers.%u.attention", index);
+    snprintf(place, sizeof place, "%slayers.%u.attention", binder->prefix, index);
     rbe__bind_block_norms(binder, place, shape, shape->attention.both, block);
 #define NAME(part) (snprintf(name, sizeof name, "%s." part, place), name)
     attention->q_norm = rbe__bind_vector(binder, NAME("q_norm"), head_dim, 1);
@@ -160,6 +160,7 @@ static void attend(rbe__pass *pass, const rbe__block *block, const attention_scr
                                                   .n_positions = shape->both ? positions_of(pass, run) : 0,
                                                   .scale = shape->scale,
                                                   .softcap = shape->softcap,
+                                                  .distances = shape->distances,
                                                   .q = scratch->q + first * q_width,
                                                   .out = scratch->mixed + first * q_width,
                                                   .first_position = run->first_position,

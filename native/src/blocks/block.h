@@ -3,7 +3,7 @@
 #ifndef RBE_BLOCK_H
 #define RBE_BLOCK_H
 
-#include "layers/kv_cache.h"
+#include "layers/attention.h"
 #include "layers/linear.h"
 #include "weights/projection.h"
 
@@ -18,6 +18,7 @@ typedef struct rbe__attention_shape {
     uint32_t window, rope_table;
     float scale, softcap; /* softcap 0: off */
     int both;             /* 1: tokens see those behind them too */
+    const rbe__distances *distances; /* of the stack; NULL: none */
 } rbe__attention_shape;
 
 typedef struct rbe__feed_forward_shape {
@@ -36,6 +37,7 @@ typedef struct rbe__layer_shape {
     float norm_epsilon;
     rbe__norm_place norm_place;
     rbe__attention_shape attention;
+    int crosses; /* 1: a block that attends to an encoder's text stands between these two */
     rbe__feed_forward_shape feed_forward;
 } rbe__layer_shape;
 
@@ -66,7 +68,7 @@ struct rbe__block {
     int shares_state; /* 1: an earlier block's, which it reads and does not append to */
     uint32_t first_operation; /* of its kind, in a profile */
     union {
-        rbe__attention_block attention;
+        rbe__attention_block attention; /* cross attention too, which has no norms of heads */
         rbe__feed_forward_block feed_forward;
     } as;
 };
@@ -82,6 +84,7 @@ typedef struct rbe__layer {
 typedef struct rbe__block_state {
     const rbe__block *block; /* that keeps it */
     rbe__kv_layer kv;
+    uint32_t n_text; /* tokens of an encoder's text, which cross attention keeps; 0 in the states of other blocks */
 } rbe__block_state;
 
 /* A move of the n positions of a state from `first` on down to `to`. What depends on a position is rotated (rbe__kv_turn) by the angles
@@ -111,6 +114,10 @@ struct rbe__block_kind {
      * state reads them later. */
     rbe_status (*fill)(rbe__pass *pass, const rbe__block *block);
 
+    /* Stores what the block keeps of an encoder's text: the pass's rows are its hidden states behind the last norm, and their positions those
+     * of the text. NULL: it keeps nothing of that. */
+    rbe_status (*fill_text)(rbe__pass *pass, const rbe__block *block, uint32_t layer);
+
     /* Takes the state's memory from the arena, which may only measure. */
     void (*take_state)(const rbe__block *block, rbe__arena *arena, rbe_kv_type type, uint32_t context, rbe__block_state *out);
 
@@ -134,7 +141,7 @@ struct rbe__block_kind {
 
 /* Kinds in the order of their operations in a profile, ending with NULL. */
 extern const rbe__block_kind *const rbe__block_kinds[];
-extern const rbe__block_kind rbe__attention_kind, rbe__feed_forward_kind;
+extern const rbe__block_kind rbe__attention_kind, rbe__cross_kind, rbe__feed_forward_kind;
 
 /* The name of an operation of a profile; NULL past the last. */
 const char *rbe__operation_name(uint32_t operation);
@@ -172,6 +179,8 @@ typedef struct rbe__stack {
     float embedding_scale;
     rbe__norm embedding_norm; /* of the sum of these; weight NULL: none */
     int both; /* 1: an encoder: tokens see those behind them. Its layers share one state, of a whole text, one after the other */
+    int crosses; /* 1: its layers attend to an encoder's text too */
+    rbe__distances distances; /* n 0: none */
     uint32_t n_rope_tables, rope_pairs;
     const float *rope_frequencies; /* [n_rope_tables][rope_pairs]; NULL unless rotary */
     const float *rope_long_frequencies; /* the same for contexts longer than rope_long_from, or NULL */

@@ -15,7 +15,7 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     feed_forward->shape = shape->feed_forward;
     const uint32_t inner = feed_forward->shape.width;
     char place[64], name[96];
-    snprintf(place, sizeof place, "layers.%u.feed_forward", index);
+    snprintf(place, sizeof place, "%slayers.%u.feed_forward", binder->prefix, index);
     rbe__bind_block_norms(binder, place, shape, 0, block);
 #define NAME(part) (snprintf(name, sizeof name, "%s." part, place), name)
     if (feed_forward->shape.gated) {

@@ -12,7 +12,7 @@
 #define SHARED_ROWS 16u /* so many rows of the embedding are worth waking threads for */
 #define LOGITS_BYTES (4u << 20) /* room for the logits of several rows; at least one row's */
 
-const rbe__block_kind *const rbe__block_kinds[] = {&rbe__attention_kind, &rbe__feed_forward_kind, NULL};
+const rbe__block_kind *const rbe__block_kinds[] = {&rbe__attention_kind, &rbe__cross_kind, &rbe__feed_forward_kind, NULL};
 
 const char *rbe__operation_name(uint32_t operation)
 {
@@ -268,6 +268,21 @@ rbe_status rbe__pass_fill(rbe__pass *pass, uint32_t layer)
     return RBE_OK;
 }
 
+rbe_status rbe__pass_fill_text(rbe__pass *pass, uint32_t layer)
+{
+    const rbe__layer *filled = &pass->stack->layers[layer];
+    record_planes(pass, layer, layer + 1);
+    for (uint32_t b = 0; b < filled->n_blocks; b++) {
+        const rbe__block_kind *kind = filled->blocks[b].kind;
+        if (kind->fill_text) {
+            const uint32_t planes = rbe__effort_of_layer(&pass->effort, kind->matrices, layer);
+            pass->planes = planes == RBE_SKIP ? 0 : planes;
+            RBE_TRY(kind->fill_text(pass, &filled->blocks[b], layer));
+        }
+    }
+    return RBE_OK;
+}
+
 void rbe__pass_norm(rbe__pass *pass)
 {
     const rbe__stack *stack = pass->stack;
@@ -307,7 +322,7 @@ void rbe__pass_logits(rbe__pass *pass, uint32_t first_row, uint32_t n_rows, floa
 
 int rbe__pass_take_cancelled(rbe__pass *pass)
 {
-    return atomic_exchange_explicit(&pass->cancelled, 0, memory_order_relaxed);
+    return atomic_exchange_explicit(pass->cancelled_with ? pass->cancelled_with : &pass->cancelled, 0, memory_order_relaxed);
 }
 
 rbe_status rbe__pass_commit(rbe__pass *pass)

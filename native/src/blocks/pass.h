@@ -26,6 +26,7 @@ struct rbe__pass {
     rbe__workspace workspace;
     rbe__profile profile; /* the workspace points to it where it is wanted */
     atomic_int cancelled;
+    atomic_int *cancelled_with; /* in its place: that of the pass which this one runs for; NULL: none */
     int must_finish; /* 1: rbe__pass_commit */
     rbe__effort effort; /* what is read, in the owner's arena */
     uint32_t planes; /* of the matrices of the block that runs; 0: all */
@@ -52,6 +53,7 @@ struct rbe__pass {
 
     rbe_capture_callback capture; /* NULL: none */
     void *capture_user;
+    uint32_t capture_from; /* the number of the stack's first layer for it */
 };
 
 /* Sets sizes: enough for rbe__pass_take to measure. most_tokens: rows, at least 1; profile: 1 to measure. The pass is zeroed memory. */
@@ -86,6 +88,10 @@ rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_
  * changed. No attention is computed. */
 rbe_status rbe__pass_fill(rbe__pass *pass, uint32_t layer);
 
+/* Stores what a layer's blocks keep of an encoder's text. `hidden` are its hidden states behind the encoder's last norm, and the positions
+ * of the runs are those of the text. */
+rbe_status rbe__pass_fill_text(rbe__pass *pass, uint32_t layer);
+
 /* The last norm, where there is one: `hidden` to `normed`. */
 void rbe__pass_norm(rbe__pass *pass);
 
@@ -118,6 +124,6 @@ void rbe__block_add(rbe__pass *pass, const rbe__block *block);
 rbe_status rbe__block_skip(rbe__pass *pass, const rbe__block *block);
 
 /* Shows x [n_tokens][cols] to the capture callback, where there is one; RBE_ERROR_CANCELLED where the callback returns non-zero. */
-rbe_status rbe__capture(rbe__pass *pass, uint32_t layer, rbe_capture_point point, const float *x, size_t cols);
+rbe_status rbe__capture(rbe__pass *pass, uint32_t layer, uint32_t point, const float *x, size_t cols);
 
 #endif

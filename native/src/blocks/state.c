@@ -20,6 +20,14 @@ rbe__state rbe__state_of(const rbe__stack *stack, rbe_kv_type type, uint32_t con
     return state;
 }
 
+void rbe__state_set_text(rbe__state *state, uint32_t n_text)
+{
+    state->n_text = n_text;
+    for (uint32_t i = 0; i < state->stack->n_states; i++) {
+        state->blocks[i].n_text = state->blocks[i].block->kind->fill_text ? n_text : 0;
+    }
+}
+
 int rbe__state_is_long(const rbe__state *state)
 {
     return state->rope_frequencies != state->stack->rope_frequencies;

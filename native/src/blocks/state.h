@@ -7,14 +7,15 @@
 typedef struct rbe__state {
     const rbe__stack *stack;
     rbe__block_state *blocks; /* [stack->n_states] */
-    uint32_t context;         /* positions there is room for */
+    uint32_t context;         /* positions there is room for; so many tokens of an encoder's text too */
+    uint32_t n_text;          /* tokens of this text; 0: none */
     rbe_kv_type type;
     const float *rope_frequencies; /* the stack's, near or long by the context */
     float rope_factor;
     uint8_t planes[RBE_PLANES_KINDS]; /* the least that a pass has read for it, RBE_MAX_PLANES where all */
 } rbe__state;
 
-/* Empties the state: it has no positions, and no plane was read for it. */
+/* Empties the state: it has no positions, and no plane was read for it. An encoder's text stays. */
 void rbe__state_clear(rbe__state *state);
 
 /* A state without positions; its memory is taken by rbe__state_take, called once to measure and once for real. */
@@ -23,6 +24,9 @@ void rbe__state_take(rbe__state *state, rbe__arena *arena);
 
 /* The same with the memory of one layer, which all layers share: for texts that run through a layer whole before the next one begins. */
 void rbe__state_take_one_layer(rbe__state *state, rbe__arena *arena);
+
+/* Its blocks keep so many tokens of an encoder's text; 0: none. */
+void rbe__state_set_text(rbe__state *state, uint32_t n_text);
 
 /* 1 where its rotary frequencies are those for long contexts. */
 int rbe__state_is_long(const rbe__state *state);

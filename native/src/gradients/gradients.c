@@ -144,6 +144,9 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_
 static rbe_status check_model(const rbe__stack *stack)
 {
     const int post_norms = stack->layers[stack->first_layer].blocks[0].stream_norm.weight != NULL;
+    if (stack->crosses || stack->distances.n) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "the gradients of an encoder-decoder are not computed");
+    }
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
         RBE_TRY(check_layer(&stack->layers[i], i, post_norms));
     }

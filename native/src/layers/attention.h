@@ -6,6 +6,13 @@
 
 #define RBE_ATTENTION_CHUNK 512u /* positions that one thread does at once for one token */
 
+/* What is added to a score by the distance of key and query, by head: values [heads][n]. The last value is of the key that stands `behind`
+ * positions behind the query; those farther away have the outermost values. */
+typedef struct rbe__distances {
+    const float *values;
+    uint32_t n, behind;
+} rbe__distances;
+
 /* Attention of n_tokens consecutive positions, whose keys and values are stored already: to themselves and those before them, or in both
  * directions. */
 typedef struct rbe__attention {
@@ -14,6 +21,7 @@ typedef struct rbe__attention {
     uint32_t window;  /* a token sees so many positions, its own counted; with n_positions so many on both sides. 0: all */
     uint32_t n_positions; /* of a text whose tokens see in both directions, all of them stored already; 0: they see back alone */
     float scale, softcap;
+    const rbe__distances *distances; /* NULL: none */
     const float *q;   /* [n_tokens][n_heads * head_dim] */
     float *out;       /* the same */
     uint32_t first_position, n_tokens;

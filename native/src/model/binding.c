@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "blocks/bind.h"
 #include "model/encoder_config.h"
+#include "model/encoder_decoder_config.h"
 
 static const rbe__tensor *find_tensor(const void *context, const char *name)
 {
@@ -48,6 +49,7 @@ static rbe__layer_shape shape_of(const rbe__config *config)
                       .scale = config->attention_scale,
                       .softcap = config->attention_softcap,
                       .both = config->encoder.both},
+        .crosses = config->encoder_layers != 0,
         .feed_forward = {.width = config->feed_forward, .activation = config->activation, .gated = config->gated},
     };
 }
@@ -62,6 +64,7 @@ static rbe_status bind_layers(rbe__binder *binder, rbe_model *model)
     RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, RBE_KEY_ROPE_TABLES, config->n_layers, last_table, &tables));
     for (uint32_t i = stack->first_layer; i < stack->end_layer && binder->status == RBE_OK; i++) {
         rbe__layer_shape shape = shape_of(config);
+        shape.attention.distances = stack->distances.n ? &stack->distances : NULL;
         shape.attention.window = rbe__layer_array_value(windows, i);
         shape.attention.rope_table = rbe__layer_array_value(tables, i);
         rbe__bind_layer(binder, i, &shape, stack);
@@ -104,6 +107,7 @@ static rbe__stack stack_of(const rbe_model *model)
         .n_vocabulary = config->n_vocabulary,
         .embedding_scale = config->embedding_scale,
         .both = config->encoder.both,
+        .crosses = config->encoder_layers != 0,
         .rope_long_from = config->rope_long_from,
         .rope_factor = config->rope_attention_factor,
         .rope_long_factor = config->rope_long_attention_factor,
@@ -130,16 +134,21 @@ rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_la
     if (!stack->layers) {
         return rbe_fail(RBE_ERROR_MEMORY, "%s: no memory for %u layers", path, config->n_layers);
     }
-    rbe__binder binder = {.find = find_tensor, .context = &model->pack, .path = path};
+    rbe__binder binder = {.find = find_tensor, .context = &model->pack, .path = path, .prefix = ""};
     stack->embedding = rbe__bind_tensor(&binder, "embedding", config->n_vocabulary, config->width, 0);
-    if (config->learned_positions) {
-        stack->positions = rbe__bind_tensor(&binder, "positions", config->context, config->width, 0);
-    } else {
-        bind_rope(&binder, &model->pack, config, stack);
+    switch (config->position_kind) {
+    case RBE_POSITION_ROPE: bind_rope(&binder, &model->pack, config, stack); break;
+    case RBE_POSITION_LEARNED: stack->positions = rbe__bind_tensor(&binder, "positions", config->context, config->width, 0); break;
+    case RBE_POSITION_RELATIVE: rbe__bind_distances(&binder, "positions.relative", config, stack); break;
     }
     RBE_TRY(binder.status);
     RBE_TRY(bind_layers(&binder, model));
     bind_ends(&binder, config, stack);
     RBE_TRY(binder.status);
-    return rbe__encoder_check(model, path);
+    if (config->encoder_layers) {
+        const rbe__layer_shape shape = shape_of(config);
+        RBE_TRY(rbe__encoder_decoder_bind(&binder, &shape, model));
+    }
+    RBE_TRY(rbe__encoder_check(model, path));
+    return rbe__encoder_decoder_check(model, path);
 }

@@ -4,16 +4,17 @@
 #include "base/status.h"
 #include "model/config_values.h"
 #include "model/encoder_config.h"
+#include "model/encoder_decoder_config.h"
 
 rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, const char *path, rbe__config *out)
 {
     static const char *const norm_kinds[RBE_N_NORM_KINDS + 1] = {[RBE_NORM_RMS] = "rms", [RBE_NORM_LAYER] = "layer"};
     static const char *const norm_places[] = {"pre", "sandwich", "post", NULL};
-    static const char *const position_kinds[] = {"rope", "learned", NULL};
+    static const char *const position_kinds[] = {"rope", "learned", "relative", NULL};
     static const char *const activations[] = {"silu", "gelu", "gelu_tanh", "relu", NULL};
     rbe__crc crc;
     const rbe__config_source from = {pack, path, &crc, &out->checksum};
-    int norm_kind, norm_place, activation;
+    int norm_kind, norm_place, position_kind, activation;
     uint32_t gated;
     memset(out, 0, sizeof *out);
     rbe__crc_init(kernels, &crc);
@@ -31,7 +32,7 @@ rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, c
     RBE_TRY(rbe__config_choice(from, "norm.kind", norm_kinds, 0, &norm_kind));
     RBE_TRY(rbe__config_choice(from, "norm.place", norm_places, 0, &norm_place));
     RBE_TRY(rbe__config_f64(from, "norm.epsilon", 0, 1e-5, &out->norm_epsilon));
-    RBE_TRY(rbe__config_choice(from, "position.kind", position_kinds, 0, &out->learned_positions));
+    RBE_TRY(rbe__config_choice(from, "position.kind", position_kinds, 0, &position_kind));
     RBE_TRY(rbe__config_f64(from, "rope.attention_factor", 0, 1, &out->rope_attention_factor));
     RBE_TRY(rbe__config_u64(from, "rope.long_from", 0, 1u << 27, 1, &out->rope_long_from));
     RBE_TRY(rbe__config_f64(from, "rope.long_attention_factor", 0, 1, &out->rope_long_attention_factor));
@@ -47,7 +48,9 @@ rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, c
     out->norm_place = (rbe__norm_place)norm_place;
     out->activation = (rbe__activation)activation;
     out->gated = gated != 0;
-    return rbe__encoder_config_read(from, &out->encoder);
+    out->position_kind = (rbe__position_kind)position_kind;
+    RBE_TRY(rbe__encoder_config_read(from, &out->encoder));
+    return rbe__encoder_decoder_config_read(from, out);
 }
 
 rbe_status rbe__layer_array_read(const rbe__pack *pack, const char *path, const char *key, uint32_t n_layers, uint32_t most,

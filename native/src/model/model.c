@@ -150,7 +150,7 @@ rbe_status rbe__model_open_index(const char *path, const rbe_model_options *opti
 uint64_t rbe__model_own_bytes(const rbe_model *model)
 {
     const rbe__pack *pack = &model->pack;
-    uint64_t bytes = sizeof *model + (uint64_t)model->config.n_layers * sizeof *model->stack.layers;
+    uint64_t bytes = sizeof *model + (uint64_t)(model->config.n_layers + model->config.encoder_layers) * sizeof *model->stack.layers;
     bytes += pack->n_metadata * sizeof *pack->metadata + pack->n_codebooks * sizeof *pack->codebooks + pack->n_blobs * sizeof *pack->blobs;
     bytes += pack->n_parts * sizeof *pack->parts;
     bytes += pack->n_tensors * (sizeof *pack->tensors + sizeof *pack->tensors_by_name) + pack->n_bands * sizeof *pack->bands;
@@ -167,6 +167,7 @@ void rbe_model_close(rbe_model *model)
     if (model) {
         rbe_tokenizer_close(model->tokenizer);
         free(model->stack.layers);
+        free(model->encoder.layers);
         free(model->signs);
         rbe__weight_cache_free(model->cache);
         rbe__memory_pool_free(model->memory);

@@ -22,6 +22,9 @@ typedef struct rbe__encoder_config {
     int normalizes, is_classes;
 } rbe__encoder_config;
 
+/* position.kind */
+typedef enum rbe__position_kind { RBE_POSITION_ROPE, RBE_POSITION_LEARNED, RBE_POSITION_RELATIVE } rbe__position_kind;
+
 /* docs/format.md, "Metadata keys", with the same names. */
 typedef struct rbe__config {
     uint32_t n_layers, width, n_vocabulary, context;
@@ -29,7 +32,7 @@ typedef struct rbe__config {
     rbe__norm_kind norm_kind;
     float norm_epsilon;
     rbe__norm_place norm_place;
-    int learned_positions;
+    rbe__position_kind position_kind;
     float rope_attention_factor, rope_long_attention_factor;
     uint32_t rope_long_from; /* 0: never */
     float attention_scale, attention_softcap, logit_softcap; /* softcap 0: off */
@@ -37,6 +40,8 @@ typedef struct rbe__config {
     int gated;
     float embedding_scale;
     rbe__encoder_config encoder;
+    uint32_t encoder_layers; /* of the encoder whose text the layers attend to; 0: none */
+    uint32_t decoder_start; /* the token that begins an answer, with those */
     uint32_t checksum; /* CRC-32 over keys and values of the file's hyper-parameters; one that is absent does not count */
 } rbe__config;
 
@@ -45,6 +50,7 @@ struct rbe_model {
     rbe_kernels kernels;
     rbe__config config;
     rbe__stack stack;
+    rbe__stack encoder; /* whose text these layers attend to; layers NULL: none */
     rbe_tokenizer *tokenizer;
     uint8_t *signs; /* those of all tensors */
     rbe__residency residency;

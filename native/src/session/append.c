@@ -95,6 +95,7 @@ static rbe_status checked_append(append_call *call)
 {
     RBE_TRY(rbe__check_tokens(call->session, call->tokens, call->n_tokens));
     RBE_TRY(rbe__check_whole(call->session->model));
+    RBE_TRY(rbe__check_encoded(call->session));
     return append(call);
 }
 

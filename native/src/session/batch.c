@@ -129,6 +129,10 @@ static uint32_t gather(rbe_batch *batch, rbe_session *const *sessions, const uin
             statuses[i] = rbe_fail(RBE_ERROR_CANCELLED, "session %zu: cancelled", i);
             continue;
         }
+        statuses[i] = rbe__check_encoded(session);
+        if (statuses[i] != RBE_OK) {
+            continue;
+        }
         if (!session->sink_tokens && session->position == session->state.context) {
             statuses[i] = rbe_fail(RBE_ERROR_CONTEXT, "session %zu: its context of %u tokens is full", i, session->state.context);
             continue;

@@ -39,9 +39,15 @@ static rbe_status check_options(const rbe_model *model, rbe_encoder_options *opt
     return rbe__check_layers(model);
 }
 
+/* Of an encoder-decoder the encoder's. */
+static const rbe__stack *stack_of(const rbe_model *model)
+{
+    return model->encoder.layers ? &model->encoder : &model->stack;
+}
+
 static rbe_status create_into(rbe_encoder *encoder, const rbe_encoder_options *options)
 {
-    const rbe__stack *stack = &encoder->model->stack;
+    const rbe__stack *stack = stack_of(encoder->model);
     uint32_t planes[RBE_PLANES_KINDS];
     encoder->pooling = options->pooling ? options->pooling : stack->pooled.pooling;
     RBE_TRY(rbe__choose_planes(options->n_planes, options->planes, planes));
@@ -76,6 +82,16 @@ rbe_status rbe_encoder_create(const rbe_model *model, const rbe_encoder_options 
     }
     *out = encoder;
     return RBE_OK;
+}
+
+uint64_t rbe__encoder_measure(const rbe_model *model, uint32_t most_tokens, uint32_t n_threads, uint32_t n_tokens)
+{
+    const rbe__stack *stack = stack_of(model);
+    rbe_encoder measured = {.model = model, .room = {.bytes = rbe__text_room_bytes(stack, most_tokens)}};
+    rbe__pass_plan(&measured.pass, stack, most_tokens, most_tokens, n_threads, 0);
+    take_all(&measured);
+    const uint64_t rows = (uint64_t)n_tokens * stack->width * sizeof(float);
+    return measured.arena.used + (n_tokens > most_tokens ? rbe__text_bytes(stack, n_tokens) + rows : 0);
 }
 
 void rbe_encoder_free(rbe_encoder *encoder)

@@ -33,6 +33,9 @@ typedef struct rbe__encoded {
     const float *rows;
 } rbe__encoded;
 
+/* Bytes that an encoder of so many rows takes while it runs a text of n_tokens. */
+uint64_t rbe__encoder_measure(const rbe_model *model, uint32_t most_tokens, uint32_t n_threads, uint32_t n_tokens);
+
 typedef rbe_status rbe__encoded_visit(rbe_encoder *encoder, const rbe__encoded *encoded, void *context);
 
 /* Bytes that texts of a pass of most_tokens rows take at most, or one text of n_tokens. */

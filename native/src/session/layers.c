@@ -76,6 +76,7 @@ rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, ui
 {
     RBE_TRY(check_window(session, first_position, hidden, n_tokens));
     RBE_TRY(check_text(session, first_position, n_tokens));
+    RBE_TRY(rbe__check_encoded(session));
     const rbe__stack *stack = session->pass.stack;
     if (first_layer < stack->first_layer || first_layer > stack->end_layer || n_layers > stack->end_layer - first_layer) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "layers %u + %u, where layers %u to %u are there", first_layer, n_layers, stack->first_layer,

@@ -26,7 +26,7 @@ typedef struct state_header {
     uint32_t rope_long; /* 1: the frequencies for long contexts */
     uint32_t n_tokens, has_logits;
     uint32_t config_checksum; /* of the hyper-parameters, as rbe__config has it; before version 3: 0 */
-    uint32_t reserved;
+    uint32_t n_text; /* tokens of an encoder's text; of a model without an encoder in front of it 0 */
 } state_header;
 
 _Static_assert(sizeof(state_header) == 64, "read and written as it stands");
@@ -40,7 +40,8 @@ static state_header header_of(const rbe_session *session)
                            .config_checksum = session->model->config.checksum,
                            .kv_type = session->state.type,
                            .n_tokens = session->position,
-                           .has_logits = session->has_logits != 0};
+                           .has_logits = session->has_logits != 0,
+                           .n_text = session->state.n_text};
     memcpy(header.magic, state_magic, sizeof state_magic);
     memcpy(header.planes, session->state.planes, sizeof header.planes);
     header.rope_long = (uint32_t)rbe__state_is_long(&session->state);
@@ -147,6 +148,10 @@ static rbe_status check_settings(const rbe_session *session, const char *path, c
         return rbe_fail(RBE_ERROR_CONTEXT, "%s: it holds %u tokens, and this session's context %u", path, header->n_tokens,
                         session->state.context);
     }
+    if (header->n_text > (session->pass.stack->crosses ? session->state.context : 0)) {
+        return rbe_fail(RBE_ERROR_CONTEXT, "%s: its text has %u tokens, and this session has room for %u", path, header->n_text,
+                        session->pass.stack->crosses ? session->state.context : 0);
+    }
     return RBE_OK;
 }
 
@@ -169,7 +174,7 @@ static rbe_status check_content(const rbe_session *session, const char *path, co
     uint64_t expected = sizeof *header;
     uint8_t planes[RBE_PLANES_KINDS];
     int wrong = !read_planes(header, planes) || header->has_logits > 1 || (header->has_logits && header->n_tokens == 0) ||
-                (header->version < 3 && header->config_checksum) || header->reserved;
+                (header->version < 3 && header->config_checksum) || (header->n_tokens && session->pass.stack->crosses && !header->n_text);
     if (!wrong) {
         RBE_TRY(visit_state(session, header, NULL, rbe__state_count, &expected));
         wrong = expected != file->bytes;
@@ -187,7 +192,13 @@ static rbe_status restore_from(rbe_session *session, const char *path, const rbe
     state_header header;
     RBE_TRY(check_integrity(&session->model->kernels, path, file, &header));
     RBE_TRY(check_settings(session, path, &header));
-    RBE_TRY(check_content(session, path, &header, file));
+    const uint32_t n_text = session->state.n_text;
+    rbe__state_set_text(&session->state, header.n_text);
+    const rbe_status status = check_content(session, path, &header, file);
+    if (status != RBE_OK) {
+        rbe__state_set_text(&session->state, n_text);
+        return status;
+    }
     const uint8_t *at = file->data + sizeof header;
     RBE_TRY(visit_state(session, &header, session->tokens, rbe__state_copy_in, &at));
     (void)read_planes(&header, session->state.planes);
@@ -258,10 +269,17 @@ rbe_status rbe_session_copy(rbe_session *to, const rbe_session *from, size_t n_t
         a.kv_type != b.kv_type || a.rope_long != b.rope_long || to->pass.stack->n_vocabulary != from->pass.stack->n_vocabulary) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "a context is copied between sessions of one model, cache type and rotary scaling");
     }
-    if (n_tokens > to->state.context) {
-        return rbe_fail(RBE_ERROR_CONTEXT, "%zu tokens are to be copied, and the context holds %u", n_tokens, to->state.context);
+    if (n_tokens > to->state.context || from->state.n_text > to->state.context) {
+        return rbe_fail(RBE_ERROR_CONTEXT, "%zu tokens are to be copied, of a text of %u, and the context holds %u", n_tokens,
+                        from->state.n_text, to->state.context);
     }
-    RBE_TRY(copy_blocks(to, from, (uint32_t)n_tokens));
+    const uint32_t n_text = to->state.n_text;
+    rbe__state_set_text(&to->state, from->state.n_text);
+    const rbe_status status = copy_blocks(to, from, (uint32_t)n_tokens);
+    if (status != RBE_OK) {
+        rbe__state_set_text(&to->state, n_text);
+        return status;
+    }
     memcpy(to->tokens, from->tokens, n_tokens * sizeof *to->tokens);
     memcpy(to->state.planes, from->state.planes, sizeof to->state.planes);
     to->position = (uint32_t)n_tokens;

@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "parallel/cores.h"
+#include "session/encoder.h"
 
 #define DEFAULT_CONTEXT 4096u
 /* Tokens of a prefill pass. The more, the fewer times weights are generated and read; but a strip's tile, and for each token its
@@ -122,7 +123,10 @@ rbe_status rbe__session_measure(const rbe_model *model, const rbe_session_option
     measured.state = rbe__state_of(&model->stack, (rbe_kv_type)chosen.kv_type, chosen.context_tokens);
     rbe__pass_plan(&measured.pass, &model->stack, chosen.pass_tokens, chosen.context_tokens, chosen.n_threads, 0);
     take_all(&measured);
-    *out = (rbe__session_bytes){measured.arena.used, measured.state_bytes, chosen.context_tokens, chosen.n_threads};
+    const uint64_t encoder = model->encoder.layers
+                                 ? rbe__encoder_measure(model, chosen.pass_tokens, chosen.n_threads, chosen.context_tokens)
+                                 : 0;
+    *out = (rbe__session_bytes){measured.arena.used + encoder, measured.state_bytes, chosen.context_tokens, chosen.n_threads};
     return RBE_OK;
 }
 

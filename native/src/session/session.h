@@ -63,6 +63,9 @@ rbe_status rbe__check_layers(const rbe_model *model);
 /* Checks that the model writes text, and that all of its layers are bound. */
 rbe_status rbe__check_whole(const rbe_model *model);
 
+/* Checks that the session has a text, where the model answers to one. */
+rbe_status rbe__check_encoded(const rbe_session *session);
+
 /* Checks that there is at least one token, that all are in the vocabulary, and that they fit behind `position`. */
 rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens, size_t n_tokens);
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from rbe_edge.sources.architecture import Architecture, Rule
 from rbe_edge.sources.architectures import ARCHITECTURES
 from rbe_edge.sources.config import Config
+from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
 from rbe_edge.sources.gguf.names import gguf_name
 
 #: A key of the configuration: the optional tensors that the file has, as named in Architecture.features.
@@ -99,4 +100,5 @@ DIALECTS: tuple[Dialect, ...] = (
 )
 MISTRAL = _row("mistral")  # what llama is where the file names a window
 
-ROWS: tuple[Architecture, ...] = (*(dialect.row for dialect in DIALECTS), MISTRAL)
+#: T5's tensors get Hugging Face's names (t5.py).
+ROWS: tuple[Architecture, ...] = (*(dialect.row for dialect in DIALECTS), MISTRAL, *ENCODER_DECODERS)

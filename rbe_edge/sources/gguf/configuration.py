@@ -94,7 +94,7 @@ def find_dialect(metadata: Mapping[str, Any], where: str) -> Dialect:
     for dialect in DIALECTS:
         if dialect.name == name:
             return dialect
-    supported = ", ".join(dialect.name for dialect in DIALECTS)
+    supported = ", ".join([*(dialect.name for dialect in DIALECTS), "t5"])
     raise PackError(
         f"{where}: the architecture {shown(name)} is not supported in GGUF files; supported are {supported}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from rbe_edge.errors import PackError
 from rbe_edge.sources.config import Config
+from rbe_edge.sources.gguf import t5
 from rbe_edge.sources.gguf.architectures import EMBEDDING, LM_HEAD
 from rbe_edge.sources.gguf.configuration import (
     ROPE_TENSORS,
@@ -38,15 +40,11 @@ def open_gguf(path: Path) -> Source:
     """
     parts = _parts(path)
     metadata = parts[0][1].metadata
+    if metadata.get("general.architecture") == t5.NAME:
+        return _open_t5(path, parts)
     dialect = find_dialect(metadata, path.name)
     keys = Keys(Config(metadata, path.name), dialect.name)
-    rotary = dialect.rotary(*head_counts(keys))
-    tensors: dict[str, GgufTensor] = {}
-    for part, header in parts:
-        for name, tensor in view_tensors(part, header.tensors, rotary).items():
-            if name in tensors:
-                raise PackError(f"{part}: {name} is also in another part; the parts do not belong together")
-            tensors[name] = tensor
+    tensors = _tensors(parts, dialect.rotary(*head_counts(keys)))
     rope = {name: tensors.pop(name) for name in ROPE_TENSORS if name in tensors}
     if _same(tensors, LM_HEAD, EMBEDDING):
         del tensors[LM_HEAD]  # early converters of GPT-2 wrote a tied lm_head a second time
@@ -55,6 +53,27 @@ def open_gguf(path: Path) -> Source:
     return Source(
         files[0].name, config, tensors, files, path.parent, files[0], layout="gguf", described_in=path.name,
         sentence=sentence_layout(dialect, keys),
+    )  # fmt: skip
+
+
+def _tensors(parts: list[tuple[Path, Header]], rotary: Mapping[str, int]) -> dict[str, GgufTensor]:
+    """Those of all parts; rotary: Dialect.rotary()."""
+    tensors: dict[str, GgufTensor] = {}
+    for part, header in parts:
+        for name, tensor in view_tensors(part, header.tensors, rotary).items():
+            if name in tensors:
+                raise PackError(f"{part}: {name} is also in another part; the parts do not belong together")
+            tensors[name] = tensor
+    return tensors
+
+
+def _open_t5(path: Path, parts: list[tuple[Path, Header]]) -> Source:
+    keys = Keys(Config(parts[0][1].metadata, path.name), t5.NAME)
+    tensors = t5.renamed(_tensors(parts, {}), path.name)
+    files = tuple(part for part, _ in parts)
+    return Source(
+        files[0].name, t5.configuration(keys, tensors), tensors, files, path.parent, files[0], layout="gguf",
+        described_in=path.name,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from rbe_edge.errors import TokenizerError
 from rbe_edge.sources.json_file import read_json
 from rbe_edge.sources.messages import shown
+from rbe_edge.sources.tokenizers import byte_tokens
 from rbe_edge.sources.tokenizers.added_tokens import AddedToken
 from rbe_edge.sources.tokenizers.configured_tokens import configured_tokens, special_tokens
 from rbe_edge.sources.tokenizers.endings import known_endings
@@ -36,7 +37,7 @@ MODEL_OF_CLASS = {"GPT2Tokenizer": "gpt2", "Qwen2Tokenizer": "qwen2"}
 
 def read_tokenizer(directory: Path, rows: int | None = None) -> Tokenizer:
     """The tokenizer of a model directory: tokenizer.json, else tokenizer.model, else vocab.json with merges.txt, else
-    vocab.txt.
+    vocab.txt, else spiece.model; ByT5's needs no file.
 
     rows: of the model's matrices, where they are known; there is then an id for each, and none beyond them.
 
@@ -68,6 +69,10 @@ def _read(directory: Path, rows: int | None) -> Tokenizer:
         )
     elif (directory / "vocab.txt").is_file():
         tokenizer = configs.words(directory / "vocab.txt")
+    elif (directory / "spiece.model").is_file():
+        tokenizer = configs.t5_pieces(directory / "spiece.model")
+    elif configs.tokenizer.get("tokenizer_class") == byte_tokens.CLASS:
+        tokenizer = byte_tokens.byte_tokens(configs.tokenizer, f"{directory}/tokenizer_config.json")
     else:
         raise TokenizerError(f"{directory}: no tokenizer.json, tokenizer.model or vocab.json; download the model again")
     return configs.complete(tokenizer if rows is None else tokenizer.fitted_to(rows))
@@ -107,6 +112,13 @@ class _Configs:
         scheme = prepend_scheme(name, self.tokenizer) if name in ("LlamaTokenizer", "CodeLlamaTokenizer") else None
         first = self.tokenizer.get("legacy") is False
         return with_configured(read_sentencepiece(path), self.added_tokens(name), scheme, first=first)
+
+    def t5_pieces(self, path: Path) -> Tokenizer:
+        """spiece.model, as T5 and its relatives have it: every text ends with </s>."""
+        tokenizer = self.sentencepiece(path)
+        if tokenizer.eos is None:
+            raise TokenizerError(f"{path}: there is no token that ends a text; download the file again")
+        return dataclasses.replace(tokenizer, after=(tokenizer.eos,))
 
     def words(self, path: Path) -> Tokenizer:
         """vocab.txt, which is BERT's: a token a line."""
