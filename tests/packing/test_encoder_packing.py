@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_encoder_decoders
 import tiny_encoders
 from tiny_encoders import CLS, CONTEXT, ENCODERS, SEP
 
@@ -73,6 +74,12 @@ def test_an_encoder_of_tokens_reads_passages_too(tmp_path: Path) -> None:
     assert all(window[0] == CLS and window[-1] == SEP for window in windows.seen)
 
 
+def written(name: str, directory: Path) -> Path:
+    if name in tiny_encoder_decoders.ENCODER_DECODERS:
+        return tiny_encoder_decoders.write(tiny_encoder_decoders.ENCODER_DECODERS[name], directory)
+    return tiny_encoders.write(ENCODERS[name], directory)
+
+
 def outputs(path: Path, texts: list[list[int]], kind: str) -> np.ndarray:
     with Model.open(path, verify=False) as model, model.encoder(threads=1) as encoder:
         if kind == "words":
@@ -99,10 +106,11 @@ def cost(kind: str, exact: np.ndarray, found: np.ndarray) -> float:
         ("modernbert_classes", "classes"),
         ("roberta_masked", "words"),
         ("bert", "hidden states"),
+        ("t5_encoder", "hidden states"),
     ],
 )
 def test_curvature_foretells_what_white_errors_cost(name: str, kind: str, tmp_path: Path) -> None:
-    source = tiny_encoders.write(ENCODERS[name], tmp_path / "source")
+    source = written(name, tmp_path / "source")
     report = pack(source, tmp_path / "copy.rbe", PackOptions(bits=32))
     copy = DenseCopy(report.path, report.areas)
     tensors = sensitivity.coded(plan_model(open_source(source)).tensors)

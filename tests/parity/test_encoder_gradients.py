@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tiny_encoder_decoders
 import tiny_encoders
 from whole_gradient import states
 
@@ -30,6 +31,12 @@ LABELS = [(11 * place + 3) % tiny_encoders.VOCABULARY if place % 3 else NONE for
 Gradients = dict[str, npt.NDArray[np.float64]]
 
 
+def written(name: str, directory: Path) -> Path:
+    if name in tiny_encoder_decoders.ENCODER_DECODERS:
+        return tiny_encoder_decoders.write(tiny_encoder_decoders.ENCODER_DECODERS[name], directory)
+    return tiny_encoders.write(tiny_encoders.ENCODERS[name], directory)
+
+
 def reference(directory: Path) -> Any:
     config = json.loads((directory / "config.json").read_text())
     kind = getattr(transformers, config["architectures"][0])
@@ -41,7 +48,7 @@ def as_tensors(name: str, directory: Path, model: Any) -> Gradients:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.grad if parameter.grad is not None else torch.zeros_like(parameter))
-    target = tiny_encoders.write(tiny_encoders.ENCODERS[name], directory / "gradients")
+    target = written(name, directory / "gradients")
     model.float().save_pretrained(target)
     return {tensor.name: tensor.read().astype(np.float64) for tensor in plan_model(open_source(target)).tensors}
 
@@ -59,7 +66,7 @@ def expected(name: str, directory: Path) -> tuple[Gradients, float]:
 
 @pytest.mark.parametrize("name", MASKED)
 def test_words_that_are_filled_in(tmp_path: Path, name: str) -> None:
-    source = tiny_encoders.write(tiny_encoders.ENCODERS[name], tmp_path / "source")
+    source = written(name, tmp_path / "source")
     pack(source, tmp_path / "model.rbe", PackOptions(bits=32))
     exact, loss = expected(name, tmp_path)
     found: dict[str, npt.NDArray[np.float32]] = {}
@@ -90,15 +97,16 @@ def test_words_that_are_filled_in(tmp_path: Path, name: str) -> None:
         assert np.linalg.norm(found[key].reshape(exact[key].shape) - exact[key]) < TOLERANCE * norm, key
 
 
-@pytest.mark.parametrize("name", ["bert", "modernbert_cls", "nomic_classes"])
+@pytest.mark.parametrize("name", ["bert", "modernbert_cls", "nomic_classes", "t5_encoder"])
 def test_hidden_states(tmp_path: Path, name: str) -> None:
     """The gradient of a weighed sum of what stands behind the last norm; there is no head of words."""
-    source = tiny_encoders.write(tiny_encoders.ENCODERS[name], tmp_path / "source")
+    source = written(name, tmp_path / "source")
     pack(source, tmp_path / "model.rbe", PackOptions(bits=32))
+    tokens = [token % tiny_encoder_decoders.VOCABULARY for token in TOKENS]
     weights = np.sin(np.arange(len(TOKENS) * tiny_encoders.WIDTH)).reshape(len(TOKENS), -1)
     model = reference(tmp_path / "source")
     body = getattr(model, "base_model", model)
-    output = body(torch.tensor([TOKENS])).last_hidden_state[0]
+    output = body(torch.tensor([tokens])).last_hidden_state[0]
     (output * torch.tensor(weights)).sum().backward()
     exact = as_tensors(name, tmp_path, model)
     found: dict[str, npt.NDArray[np.float32]] = {}
@@ -110,7 +118,7 @@ def test_hidden_states(tmp_path: Path, name: str) -> None:
         Model.open(tmp_path / "model.rbe") as packed,
         packed.gradients(tokens=len(TOKENS), threads=1) as gradients,
     ):
-        hidden = states(packed, TOKENS, len(TOKENS), len(TOKENS))
+        hidden = states(packed, tokens, len(TOKENS), len(TOKENS))
         d_hidden = weights.astype(np.float32)
         gradients.norm(hidden[-1], d_hidden, gather)
         for layer in reversed(range(packed.info.layers)):

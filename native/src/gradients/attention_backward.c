@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "gradients/gradients.h"
+#include "layers/attention.h"
 
 #define TILE RBE_QUERY_TILE
 
@@ -20,6 +21,7 @@ typedef struct head {
     const rbe_kernels *kernels;
     const rbe__tile_memory *memory;
     uint32_t n, dim; /* tokens; values of a head */
+    uint32_t query_head;
     uint32_t stride; /* of rows in the memory of tiles: n or more */
     size_t q_width, kv_width;
     size_t q_at, kv_at; /* where its rows begin */
@@ -37,6 +39,7 @@ static head head_of(const attend_job *job, uint32_t item, uint32_t thread)
     const uint32_t window = item / shape->n_heads, query_head = item % shape->n_heads, group = shape->n_heads / shape->n_kv_heads;
     const uint32_t first = window * gradients->window, left = gradients->n - first;
     head found = {.job = job, .kernels = gradients->stack->kernels, .memory = &gradients->tiles[thread], .dim = shape->head_dim};
+    found.query_head = query_head;
     found.n = left < gradients->window ? left : gradients->window;
     found.stride = (gradients->window_tokens + 15) & ~15u;
     found.q_width = (size_t)shape->n_heads * shape->head_dim;
@@ -94,6 +97,9 @@ static void weigh(const head *at, const tile *part)
     for (uint32_t i = 0; i < part->n; i++) {
         float *row = memory->weights + (size_t)i * at->stride, largest = -INFINITY;
         const uint32_t begin = first_seen(at, part->first + i), end = end_seen(at, part->first + i);
+        if (shape->distances) {
+            rbe__add_distances(shape->distances, at->query_head, part->first + i, begin, end - begin, row + begin);
+        }
         if (shape->softcap != 0.0f) {
             at->kernels->softcap(row + begin, end - begin, shape->softcap);
             memcpy(memory->capped + (size_t)i * at->stride + begin, row + begin, (end - begin) * sizeof *row);

@@ -144,7 +144,7 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_
 static rbe_status check_model(const rbe__stack *stack)
 {
     const int post_norms = stack->layers[stack->first_layer].blocks[0].stream_norm.weight != NULL;
-    if (stack->crosses || stack->distances.n) {
+    if (stack->crosses) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "the gradients of an encoder-decoder are not computed");
     }
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {

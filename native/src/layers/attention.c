@@ -80,8 +80,7 @@ static void copy_queries(const attend_call *call, const query_tile *tile, float 
     }
 }
 
-/* Adds the values of distances to the scores of n positions from `first` on. */
-static void add_distances(const rbe__distances *distances, uint32_t head, uint32_t position, uint32_t first, uint32_t n, float *scores)
+void rbe__add_distances(const rbe__distances *distances, uint32_t head, uint32_t position, uint32_t first, uint32_t n, float *scores)
 {
     const float *values = distances->values + (size_t)head * distances->n;
     const int64_t last = distances->n - 1, shift = last - (int64_t)distances->behind - (int64_t)position + (int64_t)first;
@@ -118,9 +117,9 @@ static void online_softmax_scores(const attend_call *call, const query_tile *til
                 kernels->multiply(scores + begin, key_scales + begin, end - begin);
             }
             if (call->attention->distances) {
-                add_distances(call->attention->distances, tile->first_head + i % tile->n_heads,
-                              call->attention->first_position + tile->first_token + i / tile->n_heads, first + begin, end - begin,
-                              scores + begin);
+                rbe__add_distances(call->attention->distances, tile->first_head + i % tile->n_heads,
+                                   call->attention->first_position + tile->first_token + i / tile->n_heads, first + begin, end - begin,
+                                   scores + begin);
             }
             if (call->attention->softcap != 0.0f) {
                 kernels->softcap(scores + begin, end - begin, call->attention->softcap);

@@ -13,6 +13,9 @@ typedef struct rbe__distances {
     uint32_t n, behind;
 } rbe__distances;
 
+/* Adds them to the scores of n keys from position `first` on, of a query of that head at `position`. */
+void rbe__add_distances(const rbe__distances *distances, uint32_t head, uint32_t position, uint32_t first, uint32_t n, float *scores);
+
 /* Attention of n_tokens consecutive positions, whose keys and values are stored already: to themselves and those before them, or in both
  * directions. */
 typedef struct rbe__attention {
