@@ -103,10 +103,10 @@ def test_hidden_states(tmp_path: Path, name: str) -> None:
     source = written(name, tmp_path / "source")
     pack(source, tmp_path / "model.rbe", PackOptions(bits=32))
     tokens = [token % tiny_encoder_decoders.VOCABULARY for token in TOKENS]
-    weights = np.sin(np.arange(len(TOKENS) * tiny_encoders.WIDTH)).reshape(len(TOKENS), -1)
     model = reference(tmp_path / "source")
     body = getattr(model, "base_model", model)
     output = body(torch.tensor([tokens])).last_hidden_state[0]
+    weights = np.sin(np.arange(output.numel())).reshape(output.shape)
     (output * torch.tensor(weights)).sum().backward()
     exact = as_tensors(name, tmp_path, model)
     found: dict[str, npt.NDArray[np.float32]] = {}
