@@ -117,12 +117,14 @@ def _parts(line: int, paragraph: str, count: Count, most: int) -> Iterator[_Piec
 
 
 def _sentences(line: int, paragraph: str) -> Iterator[tuple[int, str]]:
-    start = 0
+    start = counted = 0
     for match in [*_SENTENCES.finditer(paragraph), None]:
         end = len(paragraph) if match is None else match.start()
         sentence = paragraph[start:end].strip()
+        line += paragraph.count("\n", counted, start)
+        counted = start
         if sentence:
-            yield line + paragraph.count("\n", 0, start), sentence
+            yield line, sentence
         start = end if match is None else match.end()
 
 
