@@ -108,8 +108,8 @@ def write_gguf(model: Model, tokenizer: Tokenizer, out: Path, context: int) -> N
     """
     gguf = require_gguf()
     row = _architecture(model)
-    tensors = list(_tensors(model, row))
     factors = _check(model, row, context)
+    tensors = list(_tensors(model, row))
     if factors is not None:
         tensors.append(_Tensor("rope_freqs.weight", factors.shape, lambda: factors))
     with NewFile(out, PackError, replace=True) as file:
@@ -139,7 +139,7 @@ class _Tensor:
 def _architecture(model: Model) -> _Architecture:
     name = str(model.metadata["architecture"])
     if name not in _ARCHITECTURES:
-        known = ", ".join(_ARCHITECTURES)
+        known = ", ".join(name for name, row in _ARCHITECTURES.items() if not row.encoder)
         raise PackError(f"{name} cannot be written as GGUF yet; the comparison knows {known}")
     return _ARCHITECTURES[name]
 
@@ -229,10 +229,12 @@ def _check(model: Model, row: _Architecture, context: int) -> FloatArray | None:
 
 def _check_encoder(model: Model, refuse: Callable[[str], PackError]) -> None:
     known = model.metadata
-    if known.get("pooling") not in _POOLINGS or known.get("pooled.layers", 0):
-        raise refuse(f"vector of a text by {known.get('pooling', 'no pooling')} and such layers behind it")
     if known.get("head.kind") != "none":
         raise refuse("head of words")
+    if known.get("pooling") not in _POOLINGS:
+        raise refuse(f"pooling of texts that is {known.get('pooling', 'not named')}")
+    if known.get("pooled.layers", 0):
+        raise refuse("dense layers behind pooling")
 
 
 def _local_window(model: Model, row: _Architecture) -> int:

@@ -44,9 +44,9 @@ def write_vocabulary(writer: Any, tokenizer: Tokenizer) -> None:
     writer.add_tokenizer_model("gpt2" if bytes_alone else "bert" if words else "llama")
     if words:
         writer.add_tokenizer_pre("default")
-        for token, name in ((tokenizer.before[:1], "cls"), (tokenizer.after[:1], "seperator")):  # GGUF's own spelling
-            if token:
-                writer.add_uint32(f"tokenizer.ggml.{name}_token_id", token[0])
+        for around, name in ((tokenizer.before, "cls"), (tokenizer.after, "seperator")):  # GGUF's own spelling
+            if around:
+                writer.add_uint32(f"tokenizer.ggml.{name}_token_id", around[0])
     elif bytes_alone:
         writer.add_tokenizer_pre(_SPLITS.get(tokenizer.pre_tokenizer, "default"))
         writer.add_token_merges([f"{shown(merge.left)} {shown(merge.right)}" for merge in tokenizer.merges])
@@ -60,7 +60,8 @@ def write_vocabulary(writer: Any, tokenizer: Tokenizer) -> None:
     ):  # fmt: skip
         if token is not None:
             add(token)
-    writer.add_add_bos_token(tokenizer.bos is not None and tokenizer.bos in tokenizer.before)
+    begins = bool(tokenizer.before) if words else tokenizer.bos is not None and tokenizer.bos in tokenizer.before
+    writer.add_add_bos_token(begins)
     if tokenizer.chat_template is not None:
         writer.add_chat_template(tokenizer.chat_template)
 
