@@ -147,6 +147,9 @@ def prepare(source: str, text: str, options: CompareOptions, directory: Path, pr
     """
     dense = directory / "fp32.rbe"
     packed = pack(source, dense, PackOptions(bits=32, tokenizer=options.tokenizer), progress.tell)
+    with Model.open(dense, verify=False) as model:
+        if model.encoder_info.is_encoder:
+            raise OptionError("an encoder has no perplexity to compare; measure it with `rbe eval --glue`")
     calibration = read_windows(dense, calibration_text(options.calibrate), N_TOKENS, WINDOW)
     with Model.open(dense, verify=False) as model:
         vocabulary = model.info.vocabulary

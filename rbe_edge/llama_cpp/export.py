@@ -49,6 +49,7 @@ class _Architecture:
     factors: bool = False
     sliding: bool = False
     scaled: bool = False
+    encoder: bool = False
     activation: str = "silu"
 
 
@@ -59,7 +60,11 @@ _ARCHITECTURES = {
     "qwen3": _Architecture("qwen3"),
     "gpt2": _Architecture("gpt2", fused=True, activation="gelu_tanh"),
     "gemma3_text": _Architecture("gemma3", scaled=True, sliding=True, activation="gelu_tanh"),
+    "bert": _Architecture("bert", encoder=True, activation="gelu"),
 }
+
+# Numbers of llama.cpp's poolings.
+_POOLINGS = {"mean": 1, "cls": 2, "last": 3}
 
 
 def require_gguf() -> Any:
@@ -103,8 +108,8 @@ def write_gguf(model: Model, tokenizer: Tokenizer, out: Path, context: int) -> N
     """
     gguf = require_gguf()
     row = _architecture(model)
-    tensors = list(_tensors(model, row))
     factors = _check(model, row, context)
+    tensors = list(_tensors(model, row))
     if factors is not None:
         tensors.append(_Tensor("rope_freqs.weight", factors.shape, lambda: factors))
     with NewFile(out, PackError, replace=True) as file:
@@ -134,7 +139,7 @@ class _Tensor:
 def _architecture(model: Model) -> _Architecture:
     name = str(model.metadata["architecture"])
     if name not in _ARCHITECTURES:
-        known = ", ".join(_ARCHITECTURES)
+        known = ", ".join(name for name, row in _ARCHITECTURES.items() if not row.encoder)
         raise PackError(f"{name} cannot be written as GGUF yet; the comparison knows {known}")
     return _ARCHITECTURES[name]
 
@@ -145,7 +150,7 @@ def _tensors(model: Model, row: _Architecture) -> Iterator[_Tensor]:
         if name.startswith("rope."):
             continue
         bare = name.removesuffix(".bias")
-        vector = info.rows == 1 and name not in ("embedding", "head", "positions")
+        vector = info.rows == 1 and name not in ("embedding", "head", "positions", "segments")
         shape: tuple[int, ...] = (info.cols,) if vector else (info.rows, info.cols)
         if row.fused and re.search(r"attention\.[qkv]$", bare):
             if bare.endswith(".q"):
@@ -186,6 +191,8 @@ def _check(model: Model, row: _Architecture, context: int) -> FloatArray | None:
     def refuse(what: str) -> PackError:
         return PackError(f"llama.cpp's {row.name} has no {what}, so this model cannot be compared with it")
 
+    if row.encoder:
+        _check_encoder(model, refuse)
     if known["feed_forward.activation"] != row.activation:
         raise refuse(f"activation {known['feed_forward.activation']}")
     scale, head_dim = known["attention.scale"], _number(model, "head_dim")
@@ -218,6 +225,16 @@ def _check(model: Model, row: _Architecture, context: int) -> FloatArray | None:
     if not row.factors:
         raise refuse("rotary frequencies of its own")
     return factors
+
+
+def _check_encoder(model: Model, refuse: Callable[[str], PackError]) -> None:
+    known = model.metadata
+    if known.get("head.kind") != "none":
+        raise refuse("head of words")
+    if known.get("pooling") not in _POOLINGS:
+        raise refuse(f"pooling of texts that is {known.get('pooling', 'not named')}")
+    if known.get("pooled.layers", 0):
+        raise refuse("dense layers behind pooling")
 
 
 def _local_window(model: Model, row: _Architecture) -> int:
@@ -276,5 +293,9 @@ def _write_settings(writer: Any, model: Model, row: _Architecture) -> None:
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
         writer.add_rope_freq_base(_rope_base(model))
+    if row.encoder:
+        writer.add_causal_attention(False)
+        writer.add_uint32(f"{row.name}.pooling_type", _POOLINGS[str(known["pooling"])])
+        writer.add_token_type_count(_number(model, "segments"))
     if row.sliding:
         writer.add_sliding_window(_local_window(model, row))

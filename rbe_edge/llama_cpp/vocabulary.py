@@ -20,9 +20,10 @@ _SPLITS = {
 
 
 def write_vocabulary(writer: Any, tokenizer: Tokenizer) -> None:
-    """Adds tokens, types, and merges or scores to a GGUFWriter. TokenizerError for WordPiece and Unigram."""
-    if tokenizer.algorithm in (Algorithm.WORD_PIECES, Algorithm.UNIGRAM):
-        raise TokenizerError("a tokenizer with WordPiece or Unigram cannot be written as GGUF; compare another model")
+    """Adds tokens, types, and merges or scores to a GGUFWriter. TokenizerError for Unigram."""
+    if tokenizer.algorithm is Algorithm.UNIGRAM:
+        raise TokenizerError("a tokenizer with Unigram cannot be written as GGUF; compare another model")
+    words = tokenizer.algorithm is Algorithm.WORD_PIECES
     bytes_alone = tokenizer.algorithm is Algorithm.BYTE_PAIRS
     letters = {byte: character for character, byte in byte_of_character().items()}
 
@@ -36,10 +37,17 @@ def write_vocabulary(writer: Any, tokenizer: Tokenizer) -> None:
             return data.decode("utf-8", "replace")
         if bytes_alone:
             return "".join(letters[byte] for byte in data)
+        if words:  # of punctuation the decoded text has no space in front
+            return ("" if token in tokenizer.continuing else "\u2581") + data.decode("utf-8", "replace").lstrip(" ")
         return data.decode("utf-8", "replace").replace(" ", "\u2581")
 
-    writer.add_tokenizer_model("gpt2" if bytes_alone else "llama")
-    if bytes_alone:
+    writer.add_tokenizer_model("gpt2" if bytes_alone else "bert" if words else "llama")
+    if words:
+        writer.add_tokenizer_pre("default")
+        for around, name in ((tokenizer.before, "cls"), (tokenizer.after, "seperator")):  # GGUF's own spelling
+            if around:
+                writer.add_uint32(f"tokenizer.ggml.{name}_token_id", around[0])
+    elif bytes_alone:
         writer.add_tokenizer_pre(_SPLITS.get(tokenizer.pre_tokenizer, "default"))
         writer.add_token_merges([f"{shown(merge.left)} {shown(merge.right)}" for merge in tokenizer.merges])
     else:
@@ -52,7 +60,8 @@ def write_vocabulary(writer: Any, tokenizer: Tokenizer) -> None:
     ):  # fmt: skip
         if token is not None:
             add(token)
-    writer.add_add_bos_token(tokenizer.bos is not None and tokenizer.bos in tokenizer.before)
+    begins = bool(tokenizer.before) if words else tokenizer.bos is not None and tokenizer.bos in tokenizer.before
+    writer.add_add_bos_token(begins)
     if tokenizer.chat_template is not None:
         writer.add_chat_template(tokenizer.chat_template)
 

@@ -10,9 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_encoders
 import tiny_models
 
 from rbe_edge.cli.main import main
+from rbe_edge.comparison.compare import CompareOptions, prepare
+from rbe_edge.errors import OptionError
+from rbe_edge.progress import Progress
 
 SETTINGS = ["--types", "q4_0,q8_0", "--bits", "4", "--window", "64", "--windows", "3", "-t", "1", "--json"]
 
@@ -27,6 +31,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     (directory / "text.txt").write_text("abc abd abe xyz " * 40)
     (directory / "other.txt").write_text("the cat and the hat that sat. " * 60)
     return source, directory / "text.txt", directory / "other.txt"
+
+
+def test_refuses_an_encoder(tmp_path: Path) -> None:
+    source = tiny_encoders.write(tiny_encoders.ENCODERS["sentence_mean"], tmp_path / "model")
+    (tmp_path / "text.txt").write_text("the cat sat on the mat " * 60)
+    options = CompareOptions(calibrate=None)
+    with pytest.raises(OptionError, match="an encoder has no perplexity to compare"):
+        prepare(str(source), (tmp_path / "text.txt").read_text(), options, tmp_path, Progress())
 
 
 def _run(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_encoders
 import tiny_models
 
 from rbe_edge import Model
@@ -129,6 +130,43 @@ def test_the_vocabulary_is_whole(name: str, data_dir: Path, tmp_path: Path) -> N
         expected = model.tokenize(text, special=False)
     theirs = llama_cpp.Llama(str(tmp_path / "out.gguf"), vocab_only=True, verbose=False)
     assert theirs.tokenize(text.encode(), add_bos=False, special=False) == expected
+
+
+def test_an_encoder_comes_back_from_its_file(tmp_path: Path) -> None:
+    """Packed from the GGUF file it is what was packed from its directory: tensors, tokens and vectors."""
+    pytest.importorskip("gguf")
+    source = tiny_encoders.write(tiny_encoders.ENCODERS["sentence_mean"], tmp_path / "model")
+    pack(source, tmp_path / "dense.rbe", PackOptions(bits=32))
+    texts = ["The cat sat, on a mat.", "paris zebra!"]
+    with Model.open(tmp_path / "dense.rbe") as model:
+        tokenizer = source_tokenizer(open_source(source), model.info.vocabulary)
+        export.write_gguf(model, tokenizer, tmp_path / "out.gguf", 32)
+        pack(tmp_path / "out.gguf", tmp_path / "again.rbe", PackOptions(bits=32))
+        with Model.open(tmp_path / "again.rbe") as again:
+            assert set(again.tensors) == set(model.tensors)
+            for name in model.tensors:
+                assert np.array_equal(again.tensor_rows(name), model.tensor_rows(name)), name
+            assert [again.tokenize(text) for text in texts] == [model.tokenize(text) for text in texts]
+            assert np.array_equal(again.embed(texts), model.embed(texts))
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("bert_masked", "head of words"),
+        ("bert", "texts that is not named"),
+        ("sentence_dense", "layers behind pooling"),
+        ("sentence_max", "pooling of texts that is max"),
+    ],
+)
+def test_refuses_an_encoder_that_llama_cpp_reads_otherwise(name: str, why: str, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    source = tiny_encoders.write(tiny_encoders.ENCODERS[name], tmp_path / "model")
+    pack(source, tmp_path / "dense.rbe", PackOptions(bits=32))
+    with Model.open(tmp_path / "dense.rbe") as model:
+        tokenizer = source_tokenizer(open_source(source), model.info.vocabulary)
+        with pytest.raises(PackError, match=why):
+            export.write_gguf(model, tokenizer, tmp_path / "out.gguf", 32)
 
 
 def test_refuses_an_attention_scale_of_its_own(tmp_path: Path) -> None:
