@@ -74,6 +74,7 @@ class Forecast:
         self._shown = max(self._shown, elapsed / (elapsed + left) if elapsed + left > 0 else 0.0)
         left_ms = max(round(1000 * left), 1)
         done_ms = math.ceil(self._shown * left_ms / max(1 - self._shown, 1e-6) - 1e-6)  # so that no rounding lowers it
+        self._shown = max(self._shown, done_ms / (done_ms + left_ms))  # what was told does not fall either
         self._progress.tell(what, done_ms, done_ms + left_ms)
 
     def seconds_left(self, kind: str | None = None, units: float = 0.0, seconds: float = 0.0) -> float:

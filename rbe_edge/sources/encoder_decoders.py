@@ -135,5 +135,14 @@ def _row(model_type: str, title: str, **defaults: Any) -> Architecture:
 
 ENCODER_DECODERS = (
     _row("t5", "T5 (also Flan-T5, ByT5)", d_ff=2048, num_layers=6, vocab_size=32128, feed_forward_proj="relu"),
-    _row("mt5", "mT5", d_ff=1024, num_layers=8, num_heads=6, vocab_size=250112, feed_forward_proj="gated-gelu"),
+    _row(
+        "mt5",
+        "mT5",
+        d_ff=1024,
+        num_layers=8,
+        num_heads=6,
+        vocab_size=250112,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=True,
+    ),
 )

@@ -102,16 +102,15 @@ def test_embed_in_one_line(rbe: Rbe, tiny_encoder: Encoders, words: list[str], t
     assert line in one_line(rbe("embed", tiny_encoder("sentence_mean"), *words, input=text), code)
 
 
-def test_embed_cuts_where_it_is_told_to(rbe: Rbe, tiny_encoder: Encoders) -> None:
+def test_embed_cuts_where_it_is_told_to(rbe: Rbe, tiny_encoder: Encoders, tmp_path: Path) -> None:
     file = tiny_encoder("sentence_mean")
     long, short = (rows(rbe("embed", file, "the " * n, "--cut"))[0]["embedding"] for n in (100, 30))
     assert long == short
     lines = "the cat\n" * 300 + "the " * 100 + "\n"
     far = rbe("embed", file, "-", input=lines)
     assert far.returncode == 1 and far.stderr.startswith("rbe: text 301: it has 102 tokens")
-    bad = subprocess.run(
-        [sys.executable, "-m", "rbe_edge", "embed", file, "-"], input=b"a\n\xff\n", capture_output=True, check=False
-    )
+    command = [sys.executable, "-m", "rbe_edge", "embed", file, "-"]
+    bad = subprocess.run(command, input=b"a\n\xff\n", cwd=tmp_path, capture_output=True, check=False)
     assert bad.returncode == 2 and b"line 2 of standard input is no UTF-8" in bad.stderr
 
 
