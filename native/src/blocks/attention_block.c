@@ -3,8 +3,7 @@
 
 #include "base/status.h"
 #include "blocks/bind.h"
-#include "blocks/pass.h"
-#include "layers/attention.h"
+#include "blocks/heads.h"
 #include "layers/norm.h"
 #include "layers/position.h"
 
@@ -17,66 +16,21 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     rbe__attention_block *attention = &block->as.attention;
     attention->shape = shape->attention;
     const uint32_t head_dim = attention->shape.head_dim;
-    const uint32_t q_rows = attention->shape.n_heads * head_dim, kv_rows = attention->shape.n_kv_heads * head_dim;
     char place[64], name[96];
     snprintf(place, sizeof place, "%slayers.%u.attention", binder->prefix, index);
     rbe__bind_block_norms(binder, place, shape, shape->attention.both, block);
-#define NAME(part) (snprintf(name, sizeof name, "%s." part, place), name)
-    attention->q_norm = rbe__bind_vector(binder, NAME("q_norm"), head_dim, 1);
-    attention->k_norm = rbe__bind_vector(binder, NAME("k_norm"), head_dim, 1);
-    attention->q = rbe__bind_projection(binder, NAME("q"), q_rows, shape->width, 0);
-    attention->k = rbe__bind_projection(binder, NAME("k"), kv_rows, shape->width, 0);
-    attention->v = rbe__bind_projection(binder, NAME("v"), kv_rows, shape->width, 0);
-    attention->o = rbe__bind_projection(binder, NAME("o"), shape->width, q_rows, 0);
-#undef NAME
+    snprintf(name, sizeof name, "%s.q_norm", place);
+    attention->q_norm = rbe__bind_vector(binder, name, head_dim, 1);
+    snprintf(name, sizeof name, "%s.k_norm", place);
+    attention->k_norm = rbe__bind_vector(binder, name, head_dim, 1);
+    rbe__heads_bind(binder, place, shape, block);
     rbe__bind_shared_rotation(binder, (const rbe__projection *const[]){&attention->q, &attention->k, &attention->v}, 3);
-}
-
-static uint32_t widest(const rbe__block *block)
-{
-    const uint32_t q_width = block->as.attention.shape.n_heads * block->as.attention.shape.head_dim;
-    return q_width > block->width ? q_width : block->width;
-}
-
-static uint32_t head_dim_of(const rbe__block *block)
-{
-    return block->as.attention.shape.head_dim;
-}
-
-typedef struct attention_scratch {
-    float *q, *mixed;            /* [n_tokens][n_heads * head_dim] */
-    float *k, *v;                /* [n_tokens][n_kv_heads * head_dim] */
-    rbe__attention *attentions;  /* of the runs: [n_tokens] at most */
-    float *partials;             /* of rbe__attend */
-    uint32_t most_chunks;
-} attention_scratch;
-
-static attention_scratch take_scratch(const rbe__block *block, uint32_t n_tokens, uint32_t context, rbe__arena *arena)
-{
-    const rbe__attention_shape *shape = &block->as.attention.shape;
-    const size_t q_values = rbe__arena_count(n_tokens, (size_t)shape->n_heads * shape->head_dim);
-    const size_t kv_values = rbe__arena_count(n_tokens, (size_t)shape->n_kv_heads * shape->head_dim);
-    attention_scratch scratch = {.most_chunks = (context - 1) / RBE_ATTENTION_CHUNK + 1};
-    scratch.q = rbe__arena_take(arena, q_values, sizeof(float));
-    scratch.mixed = rbe__arena_take(arena, q_values, sizeof(float));
-    scratch.k = rbe__arena_take(arena, kv_values, sizeof(float));
-    scratch.v = rbe__arena_take(arena, kv_values, sizeof(float));
-    scratch.attentions = rbe__arena_take(arena, n_tokens, sizeof *scratch.attentions);
-    scratch.partials = rbe__arena_take(arena, rbe__attention_partials(shape->n_heads, shape->head_dim, scratch.most_chunks), sizeof(float));
-    return scratch;
-}
-
-static size_t scratch_bytes(const rbe__block *block, uint32_t n_tokens, uint32_t context)
-{
-    rbe__arena arena = {0};
-    (void)take_scratch(block, n_tokens, context, &arena);
-    return arena.used;
 }
 
 typedef struct heads_call {
     const rbe__pass *pass;
     const rbe__block *block;
-    const attention_scratch *scratch;
+    const rbe__heads_scratch *scratch;
 } heads_call;
 
 /* Norm and rotary embedding of the heads of row n, in place. */
@@ -129,8 +83,7 @@ static rbe_status fill(rbe__pass *pass, const rbe__block *block)
 {
     const rbe__attention_block *attention = &block->as.attention;
     const size_t kv_width = (size_t)attention->shape.n_kv_heads * attention->shape.head_dim;
-    rbe__arena arena = {.memory = pass->scratch};
-    const attention_scratch scratch = take_scratch(block, pass->workspace.most_tokens, pass->context, &arena);
+    const rbe__heads_scratch scratch = rbe__heads_of_pass(pass, block);
     const rbe__linear_job jobs[] = {{&attention->k, scratch.k, kv_width, 0}, {&attention->v, scratch.v, kv_width, 0}};
     const float *x;
     rbe__block_project(pass, block, jobs, 2, &x);
@@ -141,33 +94,15 @@ static rbe_status fill(rbe__pass *pass, const rbe__block *block)
     return RBE_OK;
 }
 
-/* Of the text that the run is of. */
-static uint32_t positions_of(const rbe__pass *pass, const rbe__run *run)
-{
-    return pass->filled_positions ? pass->filled_positions : run->first_position + run->n_tokens;
-}
-
-static void attend(rbe__pass *pass, const rbe__block *block, const attention_scratch *scratch)
+/* A run sees itself and what stands before it; in both directions the text that it is of. */
+static void see(const rbe__pass *pass, const rbe__block *block, const rbe__run *run, rbe__attention *attention)
 {
     const rbe__attention_shape *shape = &block->as.attention.shape;
-    const size_t q_width = (size_t)shape->n_heads * shape->head_dim;
-    size_t first = 0;
-    for (uint32_t r = 0; r < pass->n_runs; r++) {
-        const rbe__run *run = &pass->runs[r];
-        scratch->attentions[r] = (rbe__attention){.cache = &run->state->blocks[block->state].kv,
-                                                  .n_heads = shape->n_heads,
-                                                  .window = shape->window,
-                                                  .n_positions = shape->both ? positions_of(pass, run) : 0,
-                                                  .scale = shape->scale,
-                                                  .softcap = shape->softcap,
-                                                  .distances = shape->distances,
-                                                  .q = scratch->q + first * q_width,
-                                                  .out = scratch->mixed + first * q_width,
-                                                  .first_position = run->first_position,
-                                                  .n_tokens = run->n_tokens};
-        first += run->n_tokens;
-    }
-    rbe__attend(&pass->workspace, scratch->attentions, pass->n_runs, scratch->partials, scratch->most_chunks);
+    const uint32_t text = pass->filled_positions ? pass->filled_positions : run->first_position + run->n_tokens;
+    attention->window = shape->window;
+    attention->n_positions = shape->both ? text : 0;
+    attention->distances = shape->distances;
+    attention->first_position = run->first_position;
 }
 
 static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t layer)
@@ -176,8 +111,7 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
     const uint32_t q_width = attention->shape.n_heads * attention->shape.head_dim;
     const size_t kv_width = (size_t)attention->shape.n_kv_heads * attention->shape.head_dim;
     rbe__profile *profile = pass->workspace.profile;
-    rbe__arena arena = {.memory = pass->scratch};
-    const attention_scratch scratch = take_scratch(block, pass->workspace.most_tokens, pass->context, &arena);
+    const rbe__heads_scratch scratch = rbe__heads_of_pass(pass, block);
 
     const rbe__linear_job qkv[] = {
         {&attention->q, scratch.q, q_width, 0}, {&attention->k, scratch.k, kv_width, 0}, {&attention->v, scratch.v, kv_width, 0}};
@@ -189,29 +123,12 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
     heads_call heads = {pass, block, &scratch};
     rbe__thread_pool_run(pass->workspace.thread_pool, pass->n_tokens, finish_heads, &heads);
     rbe__profile_lap(profile, block->first_operation + OPERATION_HEADS);
-    attend(pass, block, &scratch);
+    rbe__heads_attend(pass, block, &scratch, see);
     rbe__profile_lap(profile, block->first_operation + OPERATION_ATTENTION);
 
     RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_O, scratch.mixed, q_width));
-    const rbe__linear_job o = rbe__block_output_job(pass, block, &attention->o);
-    const rbe__linear_input mixed = {pass->n_tokens, pass->planes, q_width, scratch.mixed};
-    rbe__linear(&pass->workspace, &o, 1, &mixed);
-    rbe__profile_lap(profile, block->first_operation + OPERATION_O);
-    rbe__block_add(pass, block);
+    rbe__heads_output(pass, block, &scratch, OPERATION_O);
     return RBE_OK;
-}
-
-static void take_state(const rbe__block *block, rbe__arena *arena, rbe_kv_type type, uint32_t context, rbe__block_state *out)
-{
-    const rbe__attention_shape *shape = &block->as.attention.shape;
-    out->kv = rbe__kv_take(arena, type, context, shape->n_kv_heads, shape->head_dim);
-}
-
-/* A cache keeps all positions before the one that it goes back to. */
-static uint32_t rewind_state(const rbe__block_state *state, uint32_t n_held, uint32_t n)
-{
-    (void)state;
-    return n < n_held ? n : n_held;
 }
 
 typedef struct slide_call {
@@ -258,13 +175,13 @@ static uint64_t read_bytes(const rbe__block *block, uint32_t planes)
 
 const rbe__block_kind rbe__attention_kind = {
     .bind = bind,
-    .widest = widest,
-    .head_dim = head_dim_of,
-    .scratch_bytes = scratch_bytes,
+    .widest = rbe__heads_widest,
+    .head_dim = rbe__heads_dim,
+    .scratch_bytes = rbe__heads_scratch_bytes,
     .forward = forward,
     .fill = fill,
-    .take_state = take_state,
-    .rewind = rewind_state,
+    .take_state = rbe__heads_take_state,
+    .rewind = rbe__heads_rewind,
     .slide = slide_state,
     .visit = visit_state,
     .read_bytes = read_bytes,
