@@ -183,12 +183,12 @@ class Packing:
         """What calibrates, and what the file is measured on."""
         text, work, threads = self._subject.text, self._options.work, self._options.threads
         with Model.open(copy, verify=False) as model:
-            if self._subject.is_encoder_decoder:
-                self._pairs = read_pairs(copy, text, work)
-                return Windows([], []), PairHeldOut(copy, self._pairs, threads)
-            if self._subject.is_encoder:
+            if self._subject.plan.is_encoder_decoder:
+                self._pairs = read_pairs(model, text, work)
+                return Windows([], []), PairHeldOut(model, self._pairs, threads)
+            if self._subject.plan.is_encoder:
                 windows = encoder_windows(model, text, work)
-                return windows, EncoderHeldOut(copy, windows.unseen, threads)
+                return windows, EncoderHeldOut(model, windows.unseen, threads)
             tokens = tokens_of(model, text)
             conversations = conversation_tokens(model, text, work.reach)
         return work.windows(copy, tokens, conversations), HeldOut(copy, tokens, work.reach, threads)
@@ -259,9 +259,15 @@ class Packing:
                 for decision, tensor in zip(self._decisions, packed.tensors, strict=True)
                 if decision is not None
             ]
-            measured = options.calibrated and not (subject.is_encoder and options.work.quick)
+            measured = options.calibrated and not (subject.plan.is_encoder and options.work.quick)
             reports.write(
-                options.report, packed.name, options.bits, packed.bits_per_weight, measured, coded, subject.is_encoder
+                options.report,
+                packed.name,
+                options.bits,
+                packed.bits_per_weight,
+                measured,
+                coded,
+                subject.plan.is_encoder,
             )
         return packed
 
@@ -270,7 +276,7 @@ class Packing:
         subject = self._subject
         tokenizer = sha256(subject.blobs["tokenizer"]).hexdigest()
         model = (subject.sha256, sorted(subject.plan.metadata.items()), tokenizer)
-        of_encoders = (ENCODER_TEXTS,) if subject.is_encoder else ()
+        of_encoders = (ENCODER_TEXTS,) if subject.plan.is_encoder else ()
         return key_of("original", *model, subject.text, self._options.work.settings, *of_encoders)
 
     def _sensitivities(self) -> Mapping[str, float] | None:
@@ -297,10 +303,10 @@ class Packing:
             looked = Survey(copy, coded, self._windows.seen, seed_of, threads, forecast, keeping, effort.damping)
             self._statistics = looked
             return estimates.estimated(coded, looked.flow)
-        loss_of = partial(EncoderLoss, copy=copy) if self._subject.is_encoder else WordLoss
+        loss_of = partial(EncoderLoss, copy=copy) if self._subject.plan.is_encoder else WordLoss
         found = Curvature(copy, coded, self._windows.seen, seed_of, threads, forecast, keeping, loss_of)
         self._statistics = found
-        if self._subject.is_encoder:
+        if self._subject.plan.is_encoder:
             return found.sensitivities
         expected = sensitivity.expected(coded, copy.weights, plan.vocabulary, effort)
         forecast.plan(schedule.added(expected, work))

@@ -13,11 +13,11 @@ def expected(
     weights: schedule.Weights, coded: Sequence[TensorPlan], n_tokens: int, plan: ModelPlan, effort: Effort
 ) -> dict[str, float]:
     """As schedule.py counts it. weights: of the copy; coded: the tensors that may be coded; n_tokens: of the text."""
-    if plan.metadata.get("encoder.layers"):
+    if plan.is_encoder_decoder:
         return pair_survey.expected(weights, coded, n_tokens, effort.quick)
     if effort.quick:
         return survey.expected(weights, coded, n_tokens)
-    if plan.metadata.get("attention.direction") == "both":
+    if plan.is_encoder:
         return curvature.expected(weights, coded, n_tokens)
     measuring = sensitivity.expected(coded, weights, plan.vocabulary, effort)
     return schedule.added(curvature.expected(weights, coded, n_tokens), measuring)

@@ -40,16 +40,6 @@ class Subject:
     text: str
     notes: tuple[str, ...]
 
-    @property
-    def is_encoder(self) -> bool:
-        """Whether its tokens see those behind them."""
-        return self.plan.metadata.get("attention.direction") == "both"
-
-    @property
-    def is_encoder_decoder(self) -> bool:
-        """Whether it reads a text with an encoder and answers to it."""
-        return bool(self.plan.metadata.get("encoder.layers"))
-
     def seed_of(self, tensor: TensorPlan) -> int:
         """Of the rotation of the activation that a tensor multiplies."""
         return storage.rotation_seed(self.sha256, tensor.reads)
@@ -79,7 +69,7 @@ def read_subject(source: str | Path | Fetched, options: PackOptions, forecast: F
         "packer.options": str(options),
         **tokenizer.metadata(),
     }
-    between = between_texts(opened) if plan.metadata.get("attention.direction") == "both" else None
+    between = between_texts(opened) if plan.is_encoder else None
     if between and between != tokenizer.after and max(between) < tokenizer.size:
         metadata["pair.between"] = between
     if any(path.suffix == ".safetensors" for path in opened.weight_files):  # else the directory is of other files too
