@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rbe_edge._version import __version__
 from rbe_edge.format.metadata import MetadataValue
-from rbe_edge.packing import schedule, sensitivity, smooth_codes, statistics, storage
+from rbe_edge.packing import schedule, sensitivity, smooth_codes, storage
 from rbe_edge.packing.calibration import read_text
 from rbe_edge.packing.chat_proof import chat_form
 from rbe_edge.packing.forecast import Forecast
+from rbe_edge.packing.kinds import kind_of
 from rbe_edge.packing.options import PackOptions
 from rbe_edge.progress import Progress
 from rbe_edge.sources.generation_config import generation_metadata
@@ -95,4 +96,4 @@ def _work_ahead(plan: ModelPlan, options: PackOptions, text: str) -> dict[str, f
         return work
     n_tokens = min(effort.tokens, len(text) // _BYTES_PER_TOKEN)
     work = schedule.added(work, {"copying": sum(weights.values()) / 1e9})
-    return schedule.added(work, statistics.expected(weights, coded, n_tokens, plan, effort))
+    return schedule.added(work, kind_of(plan).expected(weights, coded, n_tokens, plan.vocabulary, effort))

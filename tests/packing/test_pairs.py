@@ -55,7 +55,7 @@ def test_too_little_text(dense: Path) -> None:
 
 
 def test_what_counts_gets_bits(directory: Path, tmp_path: Path) -> None:
-    """More bits, less divergence; and calibration is better than none."""
+    """More bits, less divergence; and the file answers."""
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("".join(f"what is {number} and {number % 7}\tit is {number} so\n" for number in range(80)))
     divergences = []
@@ -69,4 +69,4 @@ def test_what_counts_gets_bits(directory: Path, tmp_path: Path) -> None:
         assert all(np.isfinite(tensor.kl) for tensor in coded.values())
     assert divergences[1] < 0.5 * divergences[0]
     with Model.open(tmp_path / "t5.rbe") as model, model.session() as session:
-        assert isinstance("".join(session.generate("what is 3 and 3")), str)
+        assert "".join(session.generate("what is 3 and 3"))
