@@ -18,23 +18,16 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "parity")]
 
-N_COLUMNS = 16
-
 
 def main(names: list[str]) -> int:
     import encoder_reference
     import tiny_encoders
     from encoder_cases import GOLDEN, texts
+    from golden_vectors import N_COLUMNS, cleared
 
     encoders = tiny_encoders.ENCODERS
-    unknown = [name for name in names if name not in encoders]
-    if unknown:
-        print(f"no such encoder: {', '.join(unknown)}; there are {', '.join(encoders)}", file=sys.stderr)
+    if not cleared(GOLDEN, names, encoders, "encoder"):
         return 2
-    GOLDEN.mkdir(parents=True, exist_ok=True)
-    if not names:
-        for old in GOLDEN.glob("*.npz"):
-            old.unlink()
     columns = np.arange(N_COLUMNS) * tiny_encoders.WIDTH // N_COLUMNS
     for name in names or encoders:
         encoder = encoders[name]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +24,27 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "parity")]
 N_COLUMNS = 16
 
 
+def cleared(directory: Path, names: list[str], known: Collection[str], what: str) -> bool:
+    """Makes room for golden files in a directory: without names all that lie there go. False, and a line on stderr,
+    where a name is not known. what: they are called."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        print(f"no such {what}: {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        return False
+    directory.mkdir(parents=True, exist_ok=True)
+    if not names:
+        for old in directory.glob("*.npz"):
+            old.unlink()
+    return True
+
+
 def main(names: list[str]) -> int:
     import reference
     import tiny_models
     from parity_cases import CASES, GOLDEN, reference_model
 
-    unknown = [name for name in names if name not in CASES]
-    if unknown:
-        print(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}", file=sys.stderr)
+    if not cleared(GOLDEN, names, CASES, "case"):
         return 2
-    GOLDEN.mkdir(parents=True, exist_ok=True)
-    if not names:
-        for old in GOLDEN.glob("*.npz"):
-            old.unlink()
     columns = np.arange(N_COLUMNS) * tiny_models.VOCABULARY // N_COLUMNS
     for name in names or CASES:
         case = CASES[name]

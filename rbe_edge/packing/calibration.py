@@ -172,6 +172,12 @@ def read_text(path: Path | None) -> str:
     return text_file.read_text(path, "calibration text", PackError)
 
 
+def check_length(n_tokens: int) -> None:
+    """Raises PackError for a calibration text of fewer than MIN_TOKENS tokens."""
+    if n_tokens < MIN_TOKENS:
+        raise PackError(f"the calibration text has {n_tokens} tokens; give one of at least {MIN_TOKENS}, or none")
+
+
 def tokens_of(model: Model, text: str | Sequence[int]) -> Sequence[int]:
     """Of a text, without what begins one; tokens stay what they are."""
     return model.tokenize(text, special=False) if isinstance(text, str) else text
@@ -186,6 +192,5 @@ def read_windows(model: Path, text: str | Sequence[int], n_tokens: int, window: 
     with Model.open(model, verify=False) as opened:
         tokens, begin = tokens_of(opened, text)[:n_tokens], beginning(opened)
         size = min(window, opened.info.context)
-    if len(tokens) < MIN_TOKENS:
-        raise PackError(f"the calibration text has {len(tokens)} tokens; give one of at least {MIN_TOKENS}, or none")
+    check_length(len(tokens))
     return cut(tokens, size, None, begin)

@@ -55,9 +55,9 @@ _DIGITS = 4  # what is kept: more would say nothing
 
 
 class Curvature:
-    """sensitivities: by tensor, nats per token and unit of relative squared error, as it is on a Gaussian. energies: of
-    the embedding and the lm_head, what errors in each band of rows cost (bands.py). Factors for feedback besides. All
-    depend on nothing but model and text. For one thread."""
+    """sensitivities: by tensor, nats per token, or what the loss has as its `unit`, and unit of relative squared error,
+    as it is on a Gaussian. energies: of the embedding and the lm_head, what errors in each band of rows cost
+    (bands.py). Factors for feedback besides. All depend on nothing but model and text. For one thread."""
 
     def __init__(
         self,
@@ -83,6 +83,7 @@ class Curvature:
         factor_bytes = sum(2 * tensor.cols**2 for tensor in tensors)
         with Model.open(copy.path, verify=False) as model:
             self._loss = loss_of(model)
+            self.unit = self._loss.unit
             self._factors = ArrayStore(copy.path.parent, keeping, _settings(self._loss), factor_bytes)
             self._windows = self._loss.windows(windows)
             layers = range(model.info.layers, -2, -1)  # the head, the layers, the embedding

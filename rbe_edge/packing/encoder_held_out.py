@@ -35,14 +35,14 @@ class HeldOutDistance:
 class EncoderHeldOut:
     """What a source gives for held-out texts (runtime/encoder_agreement.py). For one thread."""
 
-    def __init__(self, dense: Path, unseen: Sequence[Sequence[int]], threads: int | None = None) -> None:
-        """dense: the source with dense weights. unseen: texts as tokens, of which the last are taken."""
+    def __init__(self, dense: Model, unseen: Sequence[Sequence[int]], threads: int | None = None) -> None:
+        """dense: the source with dense weights, asked here alone. unseen: texts as tokens, of which the last are
+        taken."""
         self._threads = threads or 0
-        with Model.open(dense, verify=False) as model:
-            self._texts, self._text = list(unseen)[-N_TEXTS:], "the calibration text"
-            if len(unseen) < 2 * N_TEXTS:
-                self._texts, self._text = list(texts_of(model, built_in_text())[0]), "a built-in text"
-            self._expected = encoder_outputs(model, self._texts, threads=self._threads)
+        self._texts, self._text = list(unseen)[-N_TEXTS:], "the calibration text"
+        if len(unseen) < 2 * N_TEXTS:
+            self._texts, self._text = list(texts_of(dense, built_in_text())[0]), "a built-in text"
+        self._expected = encoder_outputs(dense, self._texts, threads=self._threads)
 
     def of(self, packed: Path) -> HeldOutKl | HeldOutDistance:
         """Of a file that was packed from the source."""

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.packing.dense_copy import DenseCopy
-from rbe_edge.packing.loss import FloatArray, Show
+from rbe_edge.packing.loss import NATS_PER_TOKEN, FloatArray, Show
 from rbe_edge.runtime.gradients import Gradient
 from rbe_edge.runtime.model import Model
 
@@ -110,6 +110,7 @@ class EncoderLoss:
         self._classes = info.is_classes
         self._has_words = info.pooling is None and info.has_word_head
         self.name = "classes" if self._classes else "words of an encoder" if self._has_words else "vectors"
+        self.unit = "nats per text" if self._classes else NATS_PER_TOKEN if self._has_words else "cosine distance"
         self._last_norm = self._norm("norm") if "norm" in copy.areas else None
         self._embedding_norm = self._norm("embedding.norm") if "embedding.norm" in copy.areas else None
         words = str(model.metadata.get("pooled.activations", "")).split()

@@ -11,11 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rbe_edge.errors import PackError
-from rbe_edge.packing.calibration import MIN_TOKENS
+from rbe_edge.packing.calibration import check_length
 from rbe_edge.packing.effort import Effort, Windows
+from rbe_edge.packing.whole_texts import first, spread, whole
 from rbe_edge.runtime.model import Model
-from rbe_edge.runtime.options import MAX_PASS_TOKENS
 
 ENCODER_TEXTS = "sentences, or half passages of 800, in full"
 """What is kept of packings depends on it."""
@@ -23,12 +22,6 @@ ENCODER_TEXTS = "sentences, or half passages of 800, in full"
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])")
 _PASSAGE = 800  # characters, about
 _LEAST = 4  # tokens, special ones included
-_STEP = 2654435761  # of a hash that spreads numbers (Knuth)
-
-
-def is_encoder(model: Model) -> bool:
-    """Whether its tokens see those behind them."""
-    return model.encoder_info.is_encoder
 
 
 def sentences(text: str) -> list[str]:
@@ -48,47 +41,29 @@ def passages(text: str) -> list[str]:
     return found
 
 
-def _spread(texts: Sequence[str]) -> list[str]:
-    return [texts[number] for number in sorted(range(len(texts)), key=lambda number: (number + 1) * _STEP % 2**32)]
-
-
-def _read(model: Model, text: str) -> list[int]:
-    """A text complete with special tokens; one that is too long keeps the last of them."""
-    tokens = model.tokenize(text, special=True)
-    most = min(model.info.context, MAX_PASS_TOKENS)
-    return tokens if len(tokens) <= most else [*tokens[: most - 1], tokens[-1]]
-
-
 def texts_of(model: Model, text: str) -> tuple[list[list[int]], list[list[int]]]:
     """Sentences and passages of a text as tokens, each spread."""
     kinds = (sentences(text), passages(text))
-    read = [[tokens for one in _spread(kind) if len(tokens := _read(model, one)) >= _LEAST] for kind in kinds]
+    read = [[tokens for one in spread(kind) if len(tokens := whole(model, one)) >= _LEAST] for kind in kinds]
     return read[0], read[1]
 
 
-def _first(texts: Sequence[list[int]], n_tokens: int) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
+def _divided(texts: Sequence[Sequence[int]], n_tokens: int) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
     """Those with the first n_tokens together, but at most half of the tokens, and the others."""
-    total, taken = sum(map(len, texts)), 0
-    for number, text in enumerate(texts):
-        if taken >= min(n_tokens, total / 2):
-            return list(texts[:number]), list(texts[number:])
-        taken += len(text)
-    return list(texts), []
+    return first(texts, min(n_tokens, sum(map(len, texts)) / 2))
 
 
 def encoder_windows(model: Model, text: str, effort: Effort) -> Windows:
-    """Texts that calibrate, and others. Raises PackError where there is too little text."""
+    """Texts that calibrate, and the others, on which the file is measured. Raises PackError where there is too little
+    text."""
     short, long = texts_of(model, text)
-    n_tokens = sum(map(len, short))
-    if n_tokens < MIN_TOKENS:
-        raise PackError(f"the calibration text has {n_tokens} tokens; give one of at least {MIN_TOKENS}, or none")
+    check_length(sum(map(len, short)))
     each = effort.tokens // 2 if effort.quick else effort.tokens
     if model.encoder_info.pooling is not None:
-        seen, unseen = _first(short, 2 * each)
-        return Windows(seen, unseen or seen)
-    seen, unseen = _first(short, each)
-    seen_long, unseen_long = _first(long, each)
-    return Windows(seen + seen_long, [*_mixed(unseen, unseen_long)] or seen)
+        return Windows(*_divided(short, 2 * each))
+    seen, unseen = _divided(short, each)
+    seen_long, unseen_long = _divided(long, each)
+    return Windows(seen + seen_long, _mixed(unseen, unseen_long))
 
 
 def _mixed(one: Sequence[Sequence[int]], other: Sequence[Sequence[int]]) -> list[Sequence[int]]:

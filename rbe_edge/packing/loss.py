@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float32]
 Show = Callable[["Gradient"], None]
 
+NATS_PER_TOKEN = "nats per token"
+
 
 class Loss(Protocol):
-    """name: tells what is kept of one from what is kept of another. damping: of the curvature, relative to the mean of
-    its diagonal."""
+    """name: tells what is kept of one from what is kept of another. unit: for people, such as "nats per token".
+    damping: of the curvature, relative to the mean of its diagonal."""
 
     name: str
+    unit: str
     damping: float
 
     def windows(self, windows: Sequence[Sequence[int]]) -> list[Sequence[int]]:
@@ -44,6 +47,7 @@ class WordLoss:
     """Predictions of the next token, nats per token. model: any."""
 
     name = "words"
+    unit = NATS_PER_TOKEN
     damping = 0.1  # docs/codec.md has the measurement
 
     def __init__(self, model: Model) -> None:

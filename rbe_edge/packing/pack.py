@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -17,39 +16,20 @@ from rbe_edge.files.new_file import NewFile
 from rbe_edge.format import writer
 from rbe_edge.format.bands import PART, is_band
 from rbe_edge.format.encoder import parts_of
-from rbe_edge.packing import (
-    allocation,
-    bands,
-    dense_copy,
-    estimates,
-    schedule,
-    sensitivity,
-    statistics,
-    storage,
-)
+from rbe_edge.packing import allocation, bands, dense_copy, schedule, sensitivity, storage
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
-from rbe_edge.packing.calibration import tokens_of
-from rbe_edge.packing.chat_text import conversation_tokens
-from rbe_edge.packing.curvature import Curvature
 from rbe_edge.packing.dense_copy import DenseCopy
-from rbe_edge.packing.effort import Windows
 from rbe_edge.packing.encoded_tensors import EncodedTensors, Finished
-from rbe_edge.packing.encoder_held_out import EncoderHeldOut, HeldOutDistance
-from rbe_edge.packing.encoder_loss import EncoderLoss
-from rbe_edge.packing.encoder_texts import ENCODER_TEXTS, encoder_windows
+from rbe_edge.packing.encoder_held_out import HeldOutDistance
 from rbe_edge.packing.forecast import Forecast
-from rbe_edge.packing.held_out import HeldOut, HeldOutKl
+from rbe_edge.packing.held_out import HeldOutKl
 from rbe_edge.packing.kept import Keeping, Kept, key_of
-from rbe_edge.packing.loss import WordLoss
+from rbe_edge.packing.kinds import Found, Kind, Look, kind_of
 from rbe_edge.packing.options import MAX_THREADS as MAX_THREADS
 from rbe_edge.packing.options import PackOptions as PackOptions
-from rbe_edge.packing.pair_held_out import PairHeldOut
-from rbe_edge.packing.pair_survey import PairSurvey
-from rbe_edge.packing.pairs import Pairs, read_pairs
 from rbe_edge.packing.storage import Storage
 from rbe_edge.packing.subject import Subject, read_subject
-from rbe_edge.packing.survey import Survey
 from rbe_edge.progress import Listener
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.hub import Fetched
@@ -125,14 +105,12 @@ class Packing:
     one thread. pack() says what it promises and raises.
     """
 
-    # From prepare() on; no copy and no windows without calibration.
+    # From prepare() on; no copy and no text without calibration.
     _subject: Subject
     _claim: NewFile
     _kept: Kept | None
     _copy: DenseCopy | None
-    _windows: Windows
-    _held_out: HeldOut | EncoderHeldOut | PairHeldOut | None
-    _pairs: Pairs | None = None  # of an encoder-decoder, in place of windows
+    _text: Kind | None
     # From decide() on: the plan with its bands; by tensor, no decisions where all tensors are dense.
     _plan: ModelPlan
     _decisions: Sequence[Decision | None]
@@ -151,7 +129,7 @@ class Packing:
         self._options = options
         self._forecast = Forecast(progress, schedule.RATES)
         self._tensors: list[TensorReport] = []  # those that are written
-        self._statistics: Survey | Curvature | PairSurvey | None = None  # from decide() on; None without calibration
+        self._found: Found | None = None  # from decide() on; None without calibration
         self._stack = ExitStack()
 
     def __enter__(self) -> Packing:
@@ -165,7 +143,7 @@ class Packing:
         options = self._options
         self._claim = self._stack.enter_context(writer.claim(self._out, options.force))
         self._subject = subject = read_subject(self._source, options, self._forecast)
-        self._copy, self._windows, self._held_out = None, Windows([], []), None
+        self._copy, self._text = None, None
         self._kept = Kept() if options.coded else None
         if self._kept is not None and options.calibrated:
             try:
@@ -177,28 +155,16 @@ class Packing:
             self._copy = dense_copy.make(
                 scratch / "dense.rbe", subject.plan, subject.metadata, subject.blobs, self._forecast
             )
-            self._windows, self._held_out = self._texts(self._copy.path)
-
-    def _texts(self, copy: Path) -> tuple[Windows, HeldOut | EncoderHeldOut | PairHeldOut]:
-        """What calibrates, and what the file is measured on."""
-        text, work, threads = self._subject.text, self._options.work, self._options.threads
-        with Model.open(copy, verify=False) as model:
-            if self._subject.is_encoder_decoder:
-                self._pairs = read_pairs(copy, text, work)
-                return Windows([], []), PairHeldOut(copy, self._pairs, threads)
-            if self._subject.is_encoder:
-                windows = encoder_windows(model, text, work)
-                return windows, EncoderHeldOut(copy, windows.unseen, threads)
-            tokens = tokens_of(model, text)
-            conversations = conversation_tokens(model, text, work.reach)
-        return work.windows(copy, tokens, conversations), HeldOut(copy, tokens, work.reach, threads)
+            with Model.open(self._copy.path, verify=False) as model:
+                self._text = kind_of(subject.plan)(model, self._copy.path, subject.text, options.work, options.threads)
 
     def decide(self) -> None:
         """Decides how each tensor is stored, begins the file, and finds what an interrupted run has finished of it."""
         subject, options = self._subject, self._options
         self._plan = subject.plan
         if options.coded:
-            sensitivities = self._in_bands(self._sensitivities())
+            self._found = self._looked()
+            sensitivities = self._in_bands(self._found)
             decisions = allocation.decide_for_file(
                 self._plan, options.bits, options.nested, sensitivities, lambda stores: self._writer(stores).file_bytes
             )
@@ -236,7 +202,7 @@ class Packing:
         with self._forecast.doing("writing", "writing", self._file.file_bytes / 1e9):
             whole = self._file.complete()
             with suppress(ModelError):  # such as too little memory to run what is packed: it is whole all the same
-                held_out = self._held_out.of(whole) if self._held_out is not None else None
+                held_out = self._text.held_out.of(whole) if self._text is not None else None
             self._file.commit()
         self._encoded_tensors.forget()
         self._stack.close()
@@ -259,10 +225,8 @@ class Packing:
                 for decision, tensor in zip(self._decisions, packed.tensors, strict=True)
                 if decision is not None
             ]
-            measured = options.calibrated and not (subject.is_encoder and options.work.quick)
-            reports.write(
-                options.report, packed.name, options.bits, packed.bits_per_weight, measured, coded, subject.is_encoder
-            )
+            unit = self._found.unit if self._found is not None else None
+            reports.write(options.report, packed.name, options.bits, packed.bits_per_weight, unit, coded)
         return packed
 
     def _original(self) -> str:
@@ -270,53 +234,32 @@ class Packing:
         subject = self._subject
         tokenizer = sha256(subject.blobs["tokenizer"]).hexdigest()
         model = (subject.sha256, sorted(subject.plan.metadata.items()), tokenizer)
-        of_encoders = (ENCODER_TEXTS,) if subject.is_encoder else ()
-        return key_of("original", *model, subject.text, self._options.work.settings, *of_encoders)
+        return key_of("original", *model, subject.text, self._options.work.settings, *kind_of(subject.plan).settings)
 
-    def _sensitivities(self) -> Mapping[str, float] | None:
-        """By tensor; None without calibration. What is found on the way serves the encoder."""
-        if self._copy is None or self._kept is None:
+    def _looked(self) -> Found | None:
+        """None without calibration."""
+        if self._copy is None or self._kept is None or self._text is None:
             return None
-        options, copy, forecast = self._options, self._copy, self._forecast
-        effort, seed_of, threads = options.work, self._subject.seed_of, options.threads
-        coded = sensitivity.coded(self._subject.plan.tensors)
+        options, copy, plan, text = self._options, self._copy, self._subject.plan, self._text
+        coded = sensitivity.coded(plan.tensors)
         planes = schedule.guessed_planes(options.bits)
-        work = schedule.encoding(
-            [(tensor, planes) for tensor in coded], self._subject.plan.parameters * options.bits / 8, effort.quick
+        encoding = schedule.encoding(
+            [(tensor, planes) for tensor in coded], plan.parameters * options.bits / 8, options.work.quick
         )
-        n_tokens = sum(map(len, self._windows.seen if self._pairs is None else self._pairs.seen))
-        plan = self._subject.plan
-        forecast.plan(schedule.added(statistics.expected(copy.weights, coded, n_tokens, plan, effort), work))
-        original = self._original()
-        keeping = Keeping(self._kept, original)
-        if self._pairs is not None:
-            read = PairSurvey.made(copy, coded, self._pairs, seed_of, threads, forecast, keeping)
-            self._statistics = read
-            return read.sensitivities(self._pairs.unseen, effort.quick)
-        if effort.quick:
-            looked = Survey(copy, coded, self._windows.seen, seed_of, threads, forecast, keeping, effort.damping)
-            self._statistics = looked
-            return estimates.estimated(coded, looked.flow)
-        loss_of = partial(EncoderLoss, copy=copy) if self._subject.is_encoder else WordLoss
-        found = Curvature(copy, coded, self._windows.seen, seed_of, threads, forecast, keeping, loss_of)
-        self._statistics = found
-        if self._subject.is_encoder:
-            return found.sensitivities
-        expected = sensitivity.expected(coded, copy.weights, plan.vocabulary, effort)
-        forecast.plan(schedule.added(expected, work))
-        keeping = Keeping(self._kept, sensitivity.work_key(original, effort))
-        measurement = sensitivity.Measurement(
-            copy, coded, self._windows.unseen, seed_of, found.factor, threads, effort, keeping
+        looking = text.expected(copy.weights, coded, text.n_tokens, plan.vocabulary, options.work)
+        self._forecast.plan(schedule.added(looking, encoding))
+        keeping = Keeping(self._kept, self._original())
+        seed_of, forecast = self._subject.seed_of, self._forecast
+        return text.look(
+            Look(copy, coded, plan.vocabulary, seed_of, options.threads, options.work, forecast, keeping, encoding)
         )
-        return sensitivity.checked(measurement, found.sensitivities, forecast)
 
-    def _in_bands(self, sensitivities: Mapping[str, float] | None) -> Mapping[str, float] | None:
-        """Of the tensors of the file, after what has a row for each token was cut into bands where it is known what
-        these cost."""
-        found = self._statistics
-        if sensitivities is None or not isinstance(found, Curvature) or self._options.bits > bands.MOST_BITS:
-            return sensitivities
-        tensors, of_bands = bands.split(self._plan.tensors, sensitivities, found.energies)
+    def _in_bands(self, found: Found | None) -> Mapping[str, float] | None:
+        """Sensitivities of the tensors of the file, after what has a row for each token was cut into bands where it is
+        known what these cost; None without calibration."""
+        if found is None or found.energies is None or self._options.bits > bands.MOST_BITS:
+            return None if found is None else found.sensitivities
+        tensors, of_bands = bands.split(self._plan.tensors, found.sensitivities, found.energies)
         self._plan = replace(self._plan, tensors=tensors)
         return of_bands
 
@@ -343,9 +286,7 @@ class Packing:
     def _encoded(self, number: int, tensor: TensorPlan) -> Finished:
         entry, options, planes = self._file.entries[number], self._options, self._stores[number].planes
         values = tensor.read()
-        feedback = None
-        if self._statistics is not None:
-            feedback = self._statistics.factor(tensor.name)
+        feedback = self._found.factor(tensor.name) if self._found is not None else None
         quick = options.work.quick
         units = schedule.encode_units(values.size, planes, quick)
         with self._forecast.doing("encoding", f"encoding {tensor.name}", units) as report:

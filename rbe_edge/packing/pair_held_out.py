@@ -22,13 +22,12 @@ _KEPT_BYTES = 64 << 20
 class PairHeldOut:
     """A source's predictions of answers, kept in half precision, in 64 MB at most. For one thread."""
 
-    def __init__(self, dense: Path, pairs: Pairs, threads: int | None = None) -> None:
-        """dense: the source with dense weights."""
+    def __init__(self, dense: Model, pairs: Pairs, threads: int | None = None) -> None:
+        """dense: the source with dense weights, asked here alone."""
         self._threads = threads or 0
         self._source = pairs.source
-        with Model.open(dense, verify=False) as model:
-            self._pairs = _fitting(pairs.held_out, _KEPT_BYTES // (2 * model.info.vocabulary))
-            self._expected = [found.astype(np.float16) for found in self._said(model)]
+        self._pairs = _fitting(pairs.held_out, _KEPT_BYTES // (2 * dense.info.vocabulary))
+        self._expected = [found.astype(np.float16) for found in self._said(dense)]
 
     def of(self, packed: Path) -> HeldOutKl:
         """The divergence of a file that was packed from the source."""

@@ -12,7 +12,6 @@ values of the texts that are measured on.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,7 +30,8 @@ from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.kept import Keeping, key_of
 from rbe_edge.packing.pairs import Pair, Pairs
 from rbe_edge.packing.schedule import factor_units
-from rbe_edge.packing.survey import MOST_KEPT
+from rbe_edge.packing.survey import MOST_KEPT, kept_share
+from rbe_edge.packing.whole_texts import first
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.options import MAX_PASS_TOKENS
 from rbe_edge.runtime.probabilities import divergences, log_softmax
@@ -150,8 +150,7 @@ class PairSurvey:
             with self.forecast.doing("factoring", "calibrating", factor_units(cols)):
                 block, seed = trellis.rotation_block(cols), self.seed_of(tensor)
                 factor = feedback_factor(moment.copy(), block, seed, DAMPING, self.threads)
-            left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(factor)[:cols])  # D of H = L D L^T
-            self.kept[reads] = min(left / trace, MOST_KEPT) if trace > 0 else MOST_KEPT
+            self.kept[reads] = kept_share(factor, cols, trace)
             self.factors.put_factor(reads, factor)
 
     # ---- sensitivities ----
@@ -166,7 +165,7 @@ class PairSurvey:
         missing = [tensor for tensor in self.tensors if tensor.name not in found]
         if missing:
             with ExitStack() as stack:
-                answers = stack.enter_context(_Answers(self.copy, _scored(pairs, TOKENS[quick]), self.threads))
+                answers = stack.enter_context(_Answers(self.copy, first(pairs, TOKENS[quick])[0], self.threads))
                 for number, tensor in enumerate(missing, len(self.tensors) - len(missing) + 1):
                     what = f"measuring {number} of {len(self.tensors)}"
                     with self.forecast.doing("passing", what, answers.units(tensor.name)):
@@ -247,15 +246,6 @@ def _moves_text(name: str) -> bool:
 def _session(model: Model, pairs: Sequence[Pair], threads: int | None) -> Session:
     context = max(max(len(pair.text), len(pair.answer)) for pair in pairs)
     return model.session(context=context, threads=threads or 0, pass_tokens=min(context, MAX_PASS_TOKENS), kv="f32")
-
-
-def _scored(pairs: Sequence[Pair], n_tokens: int) -> list[Pair]:
-    chosen: list[Pair] = []
-    for pair in pairs:
-        if sum(map(len, chosen)) >= n_tokens:
-            break
-        chosen.append(pair)
-    return chosen
 
 
 def _noisy(exact: FloatArray) -> FloatArray:

@@ -14,6 +14,7 @@ import numpy as np
 from rbe_edge.errors import MissingExtra, PackError
 from rbe_edge.files.new_file import check_place, write_file
 from rbe_edge.packing.allocation import Choice, Decision
+from rbe_edge.packing.loss import NATS_PER_TOKEN
 
 PICTURE_SUFFIX = ".png"
 
@@ -42,13 +43,12 @@ def write(
     title: str,
     budget_bits: float,
     file_bits: float,
-    measured: bool,
+    unit: str | None,
     tensors: Sequence[Coded],
-    of_encoder: bool = False,
 ) -> None:
     """Writes PATH.md and, where matplotlib is there, PATH.png; a PATH in .png asks for both and fails without.
 
-    measured: whether sensitivities were, or tendencies were assumed. of_encoder: losses are cosine distances.
+    unit: of losses, such as "nats per token"; None where sensitivities were not measured, but tendencies assumed.
     """
     table, picture = _files(path)
     drawn = True
@@ -58,7 +58,7 @@ def write(
         if path.suffix == PICTURE_SUFFIX:
             raise
         drawn = False
-    text = markdown(title, budget_bits, file_bits, measured, tensors, picture.name if drawn else None, of_encoder)
+    text = markdown(title, budget_bits, file_bits, unit, tensors, picture.name if drawn else None)
     write_file(table, text.encode(), PackError, replace=True)
 
 
@@ -72,10 +72,9 @@ def markdown(
     title: str,
     budget_bits: float,
     file_bits: float,
-    measured: bool,
+    unit: str | None,
     tensors: Sequence[Coded],
     picture: str | None,
-    of_encoder: bool = False,
 ) -> str:
     """The report as a text."""
     total = sum(coded.decision.choice.kl for coded in tensors)
@@ -85,22 +84,22 @@ def markdown(
         f"Asked for {budget_bits:g} bits per weight of the whole file, made {file_bits:.4f}. "
         f"The tensors take {n_bytes:,} bytes."
     )
-    if measured and of_encoder:
-        lines.append(
-            f"Predicted cosine distance to the source: {total:.5f}, the sum over tensors, in the column KL. "
-            "Sensitivity: cosine distance per unit of relative squared error (docs/encoders.md)."
-        )
-    elif measured:
+    if unit == NATS_PER_TOKEN:
         lines.append(
             f"Predicted KL divergence to the source: {total:.5f} nats per token, the sum over tensors. Sensitivity: "
             "nats per token and unit of relative squared error, foretold from the calibration text (docs/codec.md, "
             '"Effort").'
         )
+    elif unit is not None:
+        lines.append(
+            f"Predicted distance to the source: {total:.5f} ({unit}), the sum over tensors, in the column KL. "
+            f"Sensitivity: {unit} per unit of relative squared error (docs/encoders.md)."
+        )
     else:
         lines.append("Nothing was measured: sensitivities are tendencies, only their ratios mean something.")
     lines.append(
         "Error: squared, relative to the squared norm. Less and more: what the next smaller and the next larger rate "
-        "of the tensor would change, in bytes and in nats per token."
+        f"of the tensor would change, in bytes and in {unit or NATS_PER_TOKEN}."
     )
     lines += ["", f"![rate against distortion]({picture})"] if picture else []
     if not picture:

@@ -28,9 +28,10 @@ from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.effort import EFFORTS, Effort
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.kept import Keeping, key_of
-from rbe_edge.packing.replay import Replay
 from rbe_edge.packing.schedule import RATES, encode_units, layer_and_part, pass_units
 from rbe_edge.runtime.model import Model
+from rbe_edge.runtime.options import MAX_PASS_TOKENS
+from rbe_edge.runtime.session import Session
 from rbe_edge.sources.plan import TensorPlan
 
 FloatArray = npt.NDArray[np.float32]
@@ -111,7 +112,7 @@ def _measured(measurement: Measurement, tensor: TensorPlan, probe: _Probe, what:
         encoded = trellis.encode(values, PROBE, seed, threads, report, factor)
     layer, _ = layer_and_part(tensor.name)
     assert layer is not None and encoded.decoded is not None
-    probe.replay.advance(layer)
+    probe.advance(layer)
     copy.write(tensor.name, encoded.decoded)
     kl = probe.divergence(what)
     copy.write(tensor.name, values)
@@ -142,39 +143,62 @@ class _Probe:
         self._weights = copy.weights
         self._forecast = forecast
         self._threads = threads
+        self._layer = 0
         self._n_layers = model.info.layers
         softcap = model.metadata.get("logit.softcap")
         self._softcap = float(softcap) if isinstance(softcap, int | float) else None
         offset, _ = copy.areas[copy.lm_head]
         shape = (model.info.vocabulary, model.info.width)
         self._head = np.memmap(copy.path, "<f4", "r", offset, shape)
-        self.replay = Replay(model, windows, threads)
+        self._session: Session = model.session(
+            context=max(map(len, windows)), threads=threads or 0, pass_tokens=MAX_PASS_TOKENS, kv="f32"
+        )
         try:
-            self._expected = [self._log_softmax(x) for x in self.replay.last()]
+            self._hidden = [self._session.embed(window) for window in windows]
+            self._expected = [self._log_softmax(x) for x in self._last(self._hidden)]
         except BaseException:
-            self.replay.__exit__()
+            self._session.close()
             raise
 
     def __enter__(self) -> _Probe:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.replay.__exit__()
+        self._session.close()
+
+    def advance(self, layer: int) -> None:
+        """Runs the text up to the input of a layer, so that the layers before it are run once."""
+        if layer == self._layer:
+            return
+        assert layer > self._layer
+        for hidden in self._hidden:
+            self._session.run_layers(self._layer, layer - self._layer, hidden)
+        self._layer = layer
 
     def divergence(self, what: str) -> float:
         """Nats per token, where layers from the present one on may have changed."""
-        total, n, n_tokens = 0.0, 0, sum(map(len, self.replay.hidden))
-        units = (
-            pass_units(self._weights, self.replay.layer, self._n_layers, n_tokens) + self._head.size / 1e9 * n_tokens
-        )
+        total, n, n_tokens = 0.0, 0, sum(map(len, self._hidden))
+        units = pass_units(self._weights, self._layer, self._n_layers, n_tokens) + self._head.size / 1e9 * n_tokens
         with self._forecast.doing("passing", what, units) as report:
-            for expected, x in zip(self._expected, self.replay.last(), strict=True):
+            for expected, x in zip(self._expected, self._last(self._hidden, self._layer), strict=True):
                 rows = max(_PIECE_BYTES // (4 * expected.shape[1]), 1)
                 for start in range(0, len(x), rows):
                     total += self._kl(expected[start : start + rows], self._log_softmax(x[start : start + rows]))
                     report(n + start, n_tokens)
                 n += len(x)
         return total / n
+
+    def _last(self, hidden: Sequence[FloatArray], first: int = 0) -> Iterable[FloatArray]:
+        """What the lm_head reads, window by window."""
+        for states in hidden:
+            parts: list[FloatArray] = []
+
+            def keep(layer: int, point: int, x: FloatArray, parts: list[FloatArray] = parts) -> None:
+                if point == _native.CAPTURE_LM_HEAD:
+                    parts.append(x.copy())
+
+            self._session.run_layers(first, self._n_layers - first, states.copy(), keep)
+            yield np.concatenate(parts)
 
     def _log_softmax(self, x: FloatArray) -> FloatArray:
         """Log-probabilities float32 [n][vocabulary] of the lm_head's inputs x."""

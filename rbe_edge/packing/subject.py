@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rbe_edge._version import __version__
 from rbe_edge.format.metadata import MetadataValue
-from rbe_edge.packing import schedule, sensitivity, smooth_codes, statistics, storage
+from rbe_edge.packing import schedule, sensitivity, smooth_codes, storage
 from rbe_edge.packing.calibration import read_text
 from rbe_edge.packing.chat_proof import chat_form
 from rbe_edge.packing.forecast import Forecast
+from rbe_edge.packing.kinds import kind_of
 from rbe_edge.packing.options import PackOptions
 from rbe_edge.progress import Progress
 from rbe_edge.sources.generation_config import generation_metadata
@@ -39,16 +40,6 @@ class Subject:
     blobs: dict[str, bytes]
     text: str
     notes: tuple[str, ...]
-
-    @property
-    def is_encoder(self) -> bool:
-        """Whether its tokens see those behind them."""
-        return self.plan.metadata.get("attention.direction") == "both"
-
-    @property
-    def is_encoder_decoder(self) -> bool:
-        """Whether it reads a text with an encoder and answers to it."""
-        return bool(self.plan.metadata.get("encoder.layers"))
 
     def seed_of(self, tensor: TensorPlan) -> int:
         """Of the rotation of the activation that a tensor multiplies."""
@@ -79,7 +70,7 @@ def read_subject(source: str | Path | Fetched, options: PackOptions, forecast: F
         "packer.options": str(options),
         **tokenizer.metadata(),
     }
-    between = between_texts(opened) if plan.metadata.get("attention.direction") == "both" else None
+    between = between_texts(opened) if plan.is_encoder else None
     if between and between != tokenizer.after and max(between) < tokenizer.size:
         metadata["pair.between"] = between
     if any(path.suffix == ".safetensors" for path in opened.weight_files):  # else the directory is of other files too
@@ -105,4 +96,4 @@ def _work_ahead(plan: ModelPlan, options: PackOptions, text: str) -> dict[str, f
         return work
     n_tokens = min(effort.tokens, len(text) // _BYTES_PER_TOKEN)
     work = schedule.added(work, {"copying": sum(weights.values()) / 1e9})
-    return schedule.added(work, statistics.expected(weights, coded, n_tokens, plan, effort))
+    return schedule.added(work, kind_of(plan).expected(weights, coded, n_tokens, plan.vocabulary, effort))

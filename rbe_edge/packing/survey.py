@@ -212,10 +212,15 @@ class Survey:
         with self._forecast.doing("factoring", "calibrating", 2 * factor_units(cols)):
             little = feedback_factor(moment.copy(), block, seed, DAMPING, self._threads)
             factor = feedback_factor(moment, block, seed, damping, self._threads)
-        left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(little)[:cols])  # D of H = L D L^T
-        flow.kept[tensor.reads] = min(left / trace, MOST_KEPT) if trace > 0 else MOST_KEPT
+        flow.kept[tensor.reads] = kept_share(little, cols, trace)
         self._factored.add(tensor.reads)
         self._factors.put_factor(tensor.reads, factor)
+
+
+def kept_share(factor: FloatArray, cols: int, trace: float) -> float:
+    """What feedback leaves of an error (LayerFlow.kept). factor: feedback_factor() of H; trace: of H."""
+    left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(factor)[:cols])  # D of H = L D L^T
+    return min(left / trace, MOST_KEPT) if trace > 0 else MOST_KEPT
 
 
 def _energy(copy: DenseCopy, name: str) -> float:

@@ -19,7 +19,7 @@ WANTED = (
     "config.json", "generation_config.json", "model.safetensors", "model-*-of-*.safetensors",
     "model.safetensors.index.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
-    "chat_template.json", "vocab.txt", "modules.json", "sentence_bert_config.json",
+    "chat_template.json", "vocab.txt", "spiece.model", "modules.json", "sentence_bert_config.json",
     "config_sentence_transformers.json", "*_Pooling/config.json", "*_Dense/config.json", "*_Dense/model.safetensors",
 )  # fmt: skip
 

@@ -93,6 +93,16 @@ class ModelPlan:
         return found
 
     @property
+    def is_encoder(self) -> bool:
+        """Whether its tokens see those behind them."""
+        return self.metadata.get("attention.direction") == "both"
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether it reads a text with an encoder and answers to it."""
+        return bool(self.metadata.get("encoder.layers"))
+
+    @property
     def parameters(self) -> int:
         """Weights of the source, a tied lm_head counted once."""
         return sum(tensor.rows * tensor.cols for tensor in self.tensors if tensor.source is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -119,9 +120,9 @@ def test_curvature_foretells_what_white_errors_cost(name: str, kind: str, tmp_pa
     curvature = Curvature(copy, tensors, texts, lambda tensor: 7, loss_of=partial(EncoderLoss, copy=copy))
     exact = outputs(copy.path, texts, kind)
     chosen = ("embedding", "layers.0.attention.v", "layers.0.feed_forward.up", "layers.1.attention.o", "head.dense")
-    for tensor in tensors:
-        if tensor.name not in chosen:
-            continue
+    measurable = [tensor for tensor in tensors if tensor.name in chosen]
+    assert len(measurable) >= 4
+    for tensor in measurable:
         values, size, measured = tensor.read(), 0.02, []
         sizes = np.linalg.norm(values, axis=1, keepdims=True) / np.sqrt(values.shape[1])
         for seed in range(6):
@@ -177,6 +178,21 @@ def test_what_a_file_is_measured_by(tmp_path: Path, name: str, kind: type, of: s
     report = pack(source, tmp_path / "m.rbe", PackOptions(bits=8, effort="quick"))
     assert isinstance(report.held_out, kind)
     assert report.held_out is not None and report.held_out.of == of and report.held_out.n >= 64
+
+
+@pytest.mark.parametrize(
+    ("name", "predicted"),
+    [
+        ("sentence_dense", r"Predicted distance to the source: 0\.\d+ \(cosine distance\)"),
+        ("bert_score", r"Predicted distance to the source: 0\.\d+ \(nats per text\)"),
+        ("bert_masked", r"Predicted KL divergence to the source: 0\.\d+ nats per token"),
+    ],
+)
+def test_a_report_says_what_losses_are(tmp_path: Path, name: str, predicted: str) -> None:
+    source = tiny_encoders.write(ENCODERS[name], tmp_path / "source")
+    for effort, expected in (("normal", predicted), ("quick", "Nothing was measured")):
+        pack(source, tmp_path / "m.rbe", PackOptions(7, effort=effort, force=True, report=tmp_path / "r"))
+        assert re.search(expected, (tmp_path / "r.md").read_text(encoding="utf-8")), effort
 
 
 def test_pairs_of_roberta(tmp_path: Path) -> None:

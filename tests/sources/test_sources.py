@@ -206,6 +206,7 @@ def test_downloads_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (call,) = stand.calls
     assert (call["repository"], call["revision"]) == ("someone/tiny-Model.1", "v2")
     assert call["allow_patterns"] == list(hub.WANTED)
+    assert {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"} <= set(hub.WANTED)
     assert not any("*.bin" in pattern or pattern == "*.safetensors" for pattern in hub.WANTED)
 
 
