@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge.cli.asked import standard_input, with_attachment
-from rbe_edge.cli.chosen_model import check_converses, chosen_model, is_demo
+from rbe_edge.cli.chosen_model import check_converses_file, chosen_model, is_demo
 from rbe_edge.cli.model_arguments import (
     add_model_arguments,
     check_memory,
@@ -22,6 +22,7 @@ from rbe_edge.cli.model_arguments import (
     generation_options,
     model_wanted,
     note_statistics,
+    opened_model,
     session_options,
     statistics_json,
 )
@@ -103,8 +104,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rbe_edge.runtime.encoder_kinds import check_converses
     from rbe_edge.runtime.fit import Wish
-    from rbe_edge.runtime.model import Model, demo_path
+    from rbe_edge.runtime.model import demo_path
     from rbe_edge.runtime.session import Session
 
     wanted = model_wanted(arguments)
@@ -116,9 +118,9 @@ def run(arguments: argparse.Namespace) -> int:
     question = _question(arguments)
     path = None if wanted is None else chosen_model(wanted)
     path = None if is_demo(path) else path
-    if path is not None:
-        check_converses(path)
     if question is None and _wants_client(arguments):
+        if path is not None:
+            check_converses_file(path)
         return _run_client(arguments, path, template)
     arguments.seed = options.sampling.seed
     if arguments.verbose:
@@ -126,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_memory(arguments, path, Wish(session_choice, max_memory=arguments.max_memory))
     switches = _SwitchLines()
     with (
-        Model.open(path or demo_path(), verify=not arguments.no_verify, max_memory=arguments.max_memory) as model,
+        opened_model(arguments, path or demo_path(), check_converses) as model,
         governed(arguments, model, switches, always=True) as governor,
         Session(model, limited_session(arguments, session_choice, model, governor, note)) as session,
     ):

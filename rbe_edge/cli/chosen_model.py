@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rbe_edge.cli.output import ProgressBar, ended_in_order, note
+from rbe_edge.errors import OptionError
 
 if TYPE_CHECKING:
     from rbe_edge.models.find import Waiter
+    from rbe_edge.search.index import Index
 
 #: For the help of FILE, where a command takes any of them.
 WHAT = "a .rbe file; a GGUF file or directory, packed once; org/name of the hub; or a name of `rbe list`"
@@ -44,19 +46,11 @@ def waiting() -> Iterator[Waiter]:
         raise
 
 
-def check_writes(path: Path) -> None:
-    """Raises ModelError for an encoder, which says what to do with it, and for what cannot be opened."""
-    from rbe_edge.runtime import encoder_kinds
-    from rbe_edge.runtime.model import Model
-
-    with Model.open(path, verify=False) as model:
-        encoder_kinds.check_writes(model)
-
-
-def check_converses(path: Path) -> None:
-    """The same, and for a model that answers to a single text. Who opens it tells why it cannot be opened."""
+def check_converses_file(path: Path) -> None:
+    """Raises ModelError for a model that holds no conversation, before the screen is the client's. The client tells
+    why a file cannot be opened."""
     from rbe_edge.errors import RbeError
-    from rbe_edge.runtime import encoder_kinds
+    from rbe_edge.runtime.encoder_kinds import check_converses
     from rbe_edge.runtime.model import Model
 
     try:
@@ -64,7 +58,17 @@ def check_converses(path: Path) -> None:
     except RbeError:
         return
     with model:
-        encoder_kinds.check_converses(model)
+        check_converses(model)
+
+
+def model_of_index(index: Index, wanted: Path | None) -> Path:
+    """What --model names, else the model that an index was made with. Raises OptionError where that is gone."""
+    path = wanted or Path(index.made_with.path)
+    if wanted is None and not path.is_file():
+        raise OptionError(
+            f"{index.path} was made with {path}, which is not there any more; say with --model where it is"
+        )
+    return path
 
 
 def is_demo(path: Path | None) -> bool:

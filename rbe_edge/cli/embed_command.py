@@ -202,10 +202,10 @@ def _save(path: Path, rows: Floats) -> None:
 
 def table(texts: Sequence[str], rows: Floats, width: int) -> Iterator[str]:
     """Lines of at most `width` characters, 40 or more: the cosines of all texts, in blocks of columns."""
-    import numpy as np
+    from rbe_edge.runtime.encoder_tasks import scaled
 
-    lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    cosines = (rows / lengths) @ (rows / lengths).T
+    rows = scaled(rows)
+    cosines = rows @ rows.T
     blocks = range(0, len(texts), _TABLE_COLUMNS)
     for first in blocks:
         numbers = range(first, min(first + _TABLE_COLUMNS, len(texts)))

@@ -22,7 +22,7 @@ def evaluate_pairs(arguments: argparse.Namespace) -> dict[str, Any]:
     from rbe_edge.evaluation.sentence_pairs import beside, scores, vectors
     from rbe_edge.runtime.model import Model
 
-    _check(arguments)
+    check_flags(arguments, "--sts", "--glue")
     pairs = read_glue(arguments.sts, task_named("sts-b"), arguments.limit)
     how = {"threads": arguments.threads, "planes": arguments.read_planes}
     with ExitStack() as stack:
@@ -45,11 +45,13 @@ def evaluate_pairs(arguments: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    if arguments.text is not None or arguments.choices or arguments.gsm8k or arguments.power or arguments.glue:
-        raise OptionError("--sts measures a sentence encoder; leave out --text, --choices, --gsm8k, --glue and --power")
+def check_flags(arguments: argparse.Namespace, flag: str, other: str) -> None:
+    """flag: --sts or --glue, which was given; other: the other one. Raises OptionError for what does not go with it."""
+    of_decoders = arguments.text is not None or arguments.choices or arguments.gsm8k or arguments.power
+    if of_decoders or (arguments.sts is not None and arguments.glue is not None):
+        raise OptionError(f"{flag} measures an encoder; leave out --text, --choices, --gsm8k, {other} and --power")
     if arguments.window or arguments.windows is not None or arguments.shots is not None:
-        raise OptionError("--window, --windows and --shots are not for --sts; leave them out")
+        raise OptionError(f"--window, --windows and --shots are not for {flag}; leave them out")
     if arguments.limit is not None and arguments.limit < 1:
         raise OptionError("--limit is a count, 1 or more")
 

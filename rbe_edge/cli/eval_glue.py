@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rbe_edge.cli.eval_encoder import check_flags
 from rbe_edge.cli.opened_source import opened_source
 from rbe_edge.cli.output import ProgressBar, printable
 from rbe_edge.errors import ModelError, OptionError
@@ -25,7 +26,7 @@ def evaluate_glue(arguments: argparse.Namespace) -> int:
     from rbe_edge.evaluation.glue_file import read_glue, task_named
     from rbe_edge.runtime.model import Model
 
-    _check(arguments)
+    check_flags(arguments, "--glue", "--sts")
     task, path = task_named(arguments.glue[0]), Path(arguments.glue[1])
     examples = read_glue(path, task, arguments.limit)
     learned = read_glue(arguments.glue_train, task) if arguments.glue_train is not None else None
@@ -48,15 +49,6 @@ def evaluate_glue(arguments: argparse.Namespace) -> int:
     else:
         print(printable("\n".join(_lines(row, task.scores))))
     return 0
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    if arguments.text is not None or arguments.choices or arguments.gsm8k or arguments.power:
-        raise OptionError("--glue measures an encoder; leave out --text, --choices, --gsm8k and --power")
-    if arguments.window or arguments.windows is not None or arguments.shots is not None:
-        raise OptionError("--window, --windows and --shots are not for --glue; leave them out")
-    if arguments.limit is not None and arguments.limit < 1:
-        raise OptionError("--limit is a count, 1 or more")
 
 
 def _how(model: Model, task: GlueTask, learned: Sequence[GlueExample] | None) -> str:

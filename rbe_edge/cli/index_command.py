@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rbe_edge.cli.chosen_model import WHAT, chosen_model
+from rbe_edge.cli.chosen_model import WHAT, chosen_model, model_of_index
 from rbe_edge.cli.output import ProgressBar, note
 from rbe_edge.errors import Cancelled, ModelError, OptionError
 from rbe_edge.progress import Progress
@@ -54,11 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.runtime.model import Model
     from rbe_edge.search.embedding import SentenceEncoder
     from rbe_edge.search.index import Index
-    from rbe_edge.search.update import update
+    from rbe_edge.search.update import check_folders, update
 
-    for folder in arguments.folders:
-        if not folder.is_dir():
-            raise OptionError(f"{folder} is no folder; give one that holds .txt or .md files")
+    check_folders(arguments.folders)
     with ExitStack() as stack:
         index = stack.enter_context(Index.open(arguments.out)) if arguments.out.exists() else None
         path = chosen_model(_model_of(arguments, index))
@@ -87,17 +84,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _model_of(arguments: argparse.Namespace, index: Index | None) -> Path:
-    if arguments.model is not None:
-        wanted: Path = arguments.model
-        return wanted
-    if index is None:
-        return _only_encoder()
-    path = Path(index.made_with.path)
-    if not path.is_file():
-        raise OptionError(
-            f"{index.path} was made with {path}, which is not there any more; say with --model where it is"
-        )
-    return path
+    if index is not None:
+        return model_of_index(index, arguments.model)
+    wanted: Path | None = arguments.model
+    return wanted or _only_encoder()
 
 
 def _only_encoder() -> Path:
@@ -140,4 +130,4 @@ def _tell(changes: Changes, count: int, arguments: argparse.Namespace) -> None:
         )
         if number
     ]  # fmt: skip
-    print(f"{arguments.out}: {count} passages; files: {', '.join(words) or 'none'}", file=sys.stdout)
+    print(f"{arguments.out}: {count} passages; files: {', '.join(words) or 'none'}")

@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,10 @@ from rbe_edge.runtime.options import (
 _MOST_LAST = 65536  # tokens that the library's repetition penalty looks back on
 
 if TYPE_CHECKING:
+    from rbe_edge.runtime.engine_model import EngineModel
     from rbe_edge.runtime.engine_session import EngineSession
     from rbe_edge.runtime.fit import Wish
+    from rbe_edge.runtime.model import Model
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, temperature: str) -> None:
@@ -169,6 +172,19 @@ def check_memory(arguments: argparse.Namespace, path: Path | None, wish: Wish) -
 
     if not arguments.force_memory:
         fit.check(path or demo_path(), wish)
+
+
+def opened_model(arguments: argparse.Namespace, path: Path, check: Callable[[EngineModel], object]) -> Model:
+    """As the flags say. check: of runtime/encoder_kinds.py, which raises ModelError for a model of the wrong kind."""
+    from rbe_edge.runtime.model import Model
+
+    model = Model.open(path, verify=not arguments.no_verify, max_memory=arguments.max_memory)
+    try:
+        check(model)
+    except BaseException:
+        model.close()
+        raise
+    return model
 
 
 def choose_threads(session: EngineSession, arguments: argparse.Namespace) -> None:

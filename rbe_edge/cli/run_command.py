@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rbe_edge.cli.asked import prompt_of
-from rbe_edge.cli.chosen_model import check_writes, chosen_model
+from rbe_edge.cli.chosen_model import chosen_model
 from rbe_edge.cli.model_arguments import (
     add_model_arguments,
     check_memory,
@@ -16,6 +16,7 @@ from rbe_edge.cli.model_arguments import (
     generation_options,
     model_wanted,
     note_statistics,
+    opened_model,
     session_options,
     statistics_json,
 )
@@ -74,9 +75,7 @@ def _as_asked(
     from rbe_edge.runtime.chat_template import Message, template_of
     from rbe_edge.runtime.conversation import prompt_tokens
 
-    if (
-        model.encoder_decoder is not None
-    ):  # which answers in any case: the likeliest words, unless its file says otherwise
+    if model.encoder_decoder is not None:  # it answers in any case, with the likeliest words unless its file says more
         return prompt, generation_options(arguments, answer_sampling(model.metadata))
     if arguments.raw:
         return prompt, options
@@ -107,21 +106,19 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.seed = options.sampling.seed
     prompt = _prompt(arguments)
     path = chosen_model(wanted)
-    check_writes(path)
     if arguments.verbose:
         note(f"seed {options.sampling.seed}")
 
+    from rbe_edge.runtime.encoder_kinds import check_writes
     from rbe_edge.runtime.fit import Wish
-    from rbe_edge.runtime.model import Model
     from rbe_edge.runtime.session import Session
 
     check_memory(arguments, path, Wish(session_choice, max_memory=arguments.max_memory))
-    verify = not arguments.no_verify
     log = note if arguments.verbose else None
     pieces: list[str] = []
     shown = WordWrap(sys.stdout)
     with (
-        Model.open(path, verify=verify, max_memory=arguments.max_memory) as model,
+        opened_model(arguments, path, check_writes) as model,
         governed(arguments, model, log) as governor,
         Session(model, limited_session(arguments, session_choice, model, governor, log)) as session,
         ProgressBar() as bar,

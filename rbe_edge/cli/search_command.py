@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rbe_edge.cli.chosen_model import WHAT, chosen_model
+from rbe_edge.cli.chosen_model import WHAT, chosen_model, model_of_index
 from rbe_edge.cli.output import columns, printable
 from rbe_edge.errors import OptionError
 from rbe_edge.terminal_text import one_line
@@ -80,22 +80,13 @@ def _found(index: Index, query: str, arguments: argparse.Namespace) -> list[Foun
     from rbe_edge.search.embedding import SentenceEncoder, ranked
 
     most = arguments.top if arguments.rerank is None else max(arguments.top, _CANDIDATES)
-    with Model.open(chosen_model(_model_of(arguments, index))) as model, SentenceEncoder(model) as encoder:
+    with Model.open(chosen_model(model_of_index(index, arguments.model))) as model, SentenceEncoder(model) as encoder:
         encoder.check(index)
         found = index.nearest(encoder.query(query), most)
     if arguments.rerank is not None and found:
         with Model.open(chosen_model(arguments.rerank)) as model:
             found = ranked(model, query, found)[: arguments.top]
     return found
-
-
-def _model_of(arguments: argparse.Namespace, index: Index) -> Path:
-    path: Path = arguments.model or Path(index.made_with.path)
-    if arguments.model is None and not path.is_file():
-        raise OptionError(
-            f"{index.path} was made with {path}, which is not there any more; say with --model where it is"
-        )
-    return path
 
 
 def _lines(found: Sequence[Found], width: int) -> list[str]:

@@ -15,6 +15,7 @@ from rbe_edge.errors import MissingExtra, OptionError
 from rbe_edge.evaluation import scores
 from rbe_edge.evaluation.glue_file import GlueExample, GlueTask
 from rbe_edge.progress import Progress
+from rbe_edge.runtime.encoder_tasks import scaled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,13 +146,10 @@ def check_extra() -> None:
 
 def _vectors(reader: Reader, examples: Sequence[GlueExample], progress: Progress) -> list[Floats]:
     """For each text of an example a row, of length sqrt(width)."""
-    import numpy as np
-
     n_texts = len(examples[0].texts)
-    rows = _read(reader, [text for example in examples for text in example.texts], progress)
-    lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    scaled = rows / lengths * np.float32(rows.shape[1] ** 0.5)
-    return [scaled[place::n_texts] for place in range(n_texts)]
+    rows = scaled(_read(reader, [text for example in examples for text in example.texts], progress))
+    rows *= rows.shape[1] ** 0.5
+    return [rows[place::n_texts] for place in range(n_texts)]
 
 
 def _features(vectors: Sequence[Floats]) -> Floats:

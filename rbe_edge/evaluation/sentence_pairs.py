@@ -17,6 +17,7 @@ from rbe_edge.evaluation.glue_file import GlueExample
 from rbe_edge.evaluation.scores import pearson, spearman
 from rbe_edge.progress import Progress
 from rbe_edge.runtime.encoder_agreement import cosine_distances
+from rbe_edge.runtime.encoder_tasks import prompt_text, scaled
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.probabilities import standard_error
 
@@ -52,14 +53,12 @@ def vectors(
     if not model.encoder_info.embeds:
         raise OptionError(f"{model.info.path}: gives no vector of a text; --sts measures a sentence encoder")
     texts = [pair.texts[number] for number in (0, 1) for pair in pairs]
-    prompt = model.encoder_info.prompts.get(model.encoder_info.default_prompt or "", "")
     begun = progress.done
     with model.encoder(threads=threads, planes=planes) as encoder:
-        read = encoder.read(texts, cut=True, prefix=prompt)
+        read = encoder.read(texts, cut=True, prefix=prompt_text(model, None))
         found = encoder.pooled(read, progress=progress.share(progress.what, len(texts)))
         progress.done = begun + len(texts)
-    lengths = np.sqrt(np.einsum("ij,ij->i", found, found, dtype=np.float64))
-    return np.asarray(found / np.maximum(lengths, 1e-30)[:, None], np.float32)
+    return scaled(found)
 
 
 def scores(found: FloatArray, pairs: Sequence[GlueExample]) -> PairScores:

@@ -53,6 +53,11 @@ class EncoderInfo:
         """Whether the file says which vector stands for a text, and it is no list of scores."""
         return self.pooled > 0 and not self.is_classes
 
+    @property
+    def ranks(self) -> bool:
+        """Whether it is a cross encoder: one score for a query and a document together."""
+        return self.is_classes and self.pooled == 1
+
 
 def _prompts(text: object) -> Mapping[str, str]:
     found: Any = {}

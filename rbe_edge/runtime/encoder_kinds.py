@@ -34,7 +34,7 @@ def kind_of(model: EngineModel) -> str | None:
     if model.encoder_decoder is not None:
         return ANSWERS
     if info.is_classes:
-        return CROSS if info.pooled == 1 else CLASSES
+        return CROSS if info.ranks else CLASSES
     if info.embeds:
         return SENTENCES
     if not info.is_encoder:

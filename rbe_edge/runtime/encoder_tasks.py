@@ -104,6 +104,8 @@ def fill(model: EngineModel, text: str, top: int) -> list[list[tuple[str, float]
     """See Model.fill()."""
     import numpy as np
 
+    from rbe_edge.runtime.probabilities import log_softmax
+
     require(top >= 1, f"top must be 1 or more, not {top}")
     if not model.encoder_info.has_word_head:
         raise OptionError("this model has no head that fills in words; use a model for masked words, such as BERT")
@@ -112,10 +114,8 @@ def fill(model: EngineModel, text: str, top: int) -> list[list[tuple[str, float]
         (tokens,) = encoder.read([text], parse_special=True)
         positions = [at for at, token in enumerate(tokens.tokens) if token == mask]
         require(len(positions) > 0, f"the text has no gap; write {written} where a word is missing")
-        logits = encoder.word_logits(tokens, positions).astype(np.float64)
-    logits = logits[:, : model.tokenizer_size]  # rows behind the vocabulary are padding
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares = weights / weights.sum(axis=1, keepdims=True)
+        logits = encoder.word_logits(tokens, positions)
+    shares = np.exp(log_softmax(logits[:, : model.tokenizer_size]))  # rows behind the vocabulary are padding
     best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
     return [
         [(_word(model, int(token)), float(row[token])) for token in order]
@@ -129,8 +129,7 @@ def _word(model: EngineModel, token: int) -> str:
 
 def rank(model: EngineModel, query: str, documents: Sequence[str], cut: bool) -> list[tuple[int, float]]:
     """See Model.rank()."""
-    info = model.encoder_info
-    if not (info.is_classes and info.pooled == 1):
+    if not model.encoder_info.ranks:
         raise OptionError("only a cross encoder, which scores a query and a document together, ranks documents")
     with Encoder(model) as encoder:
         scores = encoder.pooled(encoder.read([(query, document) for document in documents], cut=cut))[:, 0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rbe_edge.errors import ModelError
 from rbe_edge.progress import Report
-from rbe_edge.runtime.encoder_tasks import scaled
+from rbe_edge.runtime.encoder_tasks import prompt_text, scaled
 from rbe_edge.search.fingerprint import fingerprint
 from rbe_edge.search.index import Found, Index, MadeWith
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from rbe_edge.runtime.encoder_info import EncoderInfo
     from rbe_edge.runtime.model import Model
 
     Floats = npt.NDArray[np.float32]
@@ -40,7 +39,7 @@ class SentenceEncoder:
             )
         self._model = model
         self._encoder = model.encoder()
-        self._query, self._passage = (_prompt(info, names) for names in (_QUERY_PROMPTS, _PASSAGE_PROMPTS))
+        self._query, self._passage = (_prompt(model, names) for names in (_QUERY_PROMPTS, _PASSAGE_PROMPTS))
 
     def close(self) -> None:
         """Closing twice is allowed."""
@@ -85,11 +84,10 @@ class SentenceEncoder:
         return scaled(self._encoder.pooled(self._encoder.read(texts, cut=True, prefix=prompt), progress=progress))
 
 
-def _prompt(info: EncoderInfo, names: Sequence[str]) -> str:
+def _prompt(model: Model, names: Sequence[str]) -> str:
     """What the model wants before a text of that kind: the first of its prompts with one of the names, else its
     default."""
-    known = next((name for name in names if name in info.prompts), info.default_prompt)
-    return "" if known is None else info.prompts.get(known, "")
+    return prompt_text(model, next((name for name in names if name in model.encoder_info.prompts), None))
 
 
 def ranked(model: Model, query: str, found: Sequence[Found]) -> list[Found]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rbe_edge.errors import RbeError
 from rbe_edge.search.documents import State
 from rbe_edge.search.passages import Passage
+from rbe_edge.store.database import advice, transaction
 from rbe_edge.store.private import make_private_file
 
 if TYPE_CHECKING:
@@ -129,15 +130,13 @@ class Index:
         except OSError as error:
             raise IndexFileError(f"{path}: cannot be made ({error.strerror}); give another place") from None
         try:
-            with explained(path), _connected(path) as connection:
-                connection.execute("BEGIN IMMEDIATE")
+            with explained(path), closing(_connect(path)) as connection, transaction(connection):
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
                 facts = {name: str(value) for name, value in vars(made_with).items()}
                 connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
-                connection.execute("COMMIT")
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -269,15 +268,8 @@ class Index:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction: all of it, or on any error nothing."""
-        with self._explained():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # a full disk has rolled it back already
-                    self._connection.execute("ROLLBACK")
-                raise
+        with self._explained(), transaction(self._connection):
+            yield self._connection
 
     def _explained(self) -> Any:
         return explained(self.path)
@@ -291,29 +283,12 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _connected(path: Path) -> Iterator[sqlite3.Connection]:
-    connection = _connect(path)
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
-@contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turns what SQLite raises into one line that says what to do."""
     try:
         yield
     except sqlite3.Error as error:
-        reason = " ".join(str(error).split())
-        if "not a database" in reason:
+        message = advice(error, full="free some space", damaged="delete it and make it anew with `rbe index`")
+        if "not a database" in str(error):
             message = "is no index of `rbe index`; give another name"
-        elif "full" in reason:
-            message = "the disk is full, so this was not saved; free some space"
-        elif isinstance(error, sqlite3.OperationalError) and "locked" in reason:
-            message = "another program is writing to it; try again when it has finished"
-        elif isinstance(error, sqlite3.OperationalError):
-            message = f"cannot be opened or written ({reason}); check its permissions and the disk"
-        else:
-            message = f"is damaged ({reason}); delete it and make it anew with `rbe index`"
         raise IndexFileError(f"{path}: {message}") from error

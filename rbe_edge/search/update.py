@@ -74,6 +74,13 @@ class _Work:
         self.files, self.n_bytes = [], 0
 
 
+def check_folders(folders: Sequence[Path]) -> None:
+    """Raises OptionError for what is no folder."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise OptionError(f"{folder} is no folder; give one that holds {' or '.join(ENDINGS)} files")
+
+
 def update(
     index: Index, folders: Sequence[Path], embedder: Embedder, progress: Progress, tell: Callable[[str], object]
 ) -> Changes:
@@ -81,9 +88,7 @@ def update(
     again where its time or size has changed, and embedded again where its bytes have. What is there no more is taken
     out. tell: hears a line for each file that is left out. The progress is told of bytes. What was done stays where it
     is stopped. Raises OptionError for what is no folder."""
-    for folder in folders:
-        if not folder.is_dir():
-            raise OptionError(f"{folder} is no folder; give one that holds {' or '.join(ENDINGS)} files")
+    check_folders(folders)
     changes = Changes()
 
     def skipped(line: str) -> None:

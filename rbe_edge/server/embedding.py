@@ -24,39 +24,36 @@ class Embedding:
     def __init__(self, model: Model, options: SessionOptions, queue_limit: int) -> None:
         self._model, self._options, self._queue_limit = model, options, queue_limit
         self._encoders: dict[Pooling | None, _Numbers] = {}
-        self._together: dict[Pooling | None, Together[TokenText, list[float]]] = {}
         self._lock = threading.Lock()
         self._is_closed = False
 
     @property
     def waiting(self) -> int:
         """Requests whose numbers are not all there."""
-        return sum(one.waiting for one in self._together.values())
+        return sum(one.together.waiting for one in self._encoders.values())
 
     async def numbers(
         self, texts: Sequence[TokenText], pooling: Pooling | None, gone: Callable[[], Awaitable[bool]]
     ) -> list[list[float]]:
         """For each text its vector, of length 1, or the scores of a model with classes. pooling: in place of the
         file's. Raises as Together.results()."""
-        return await self._of(pooling).results(texts, gone)
+        return await self._of(pooling).together.results(texts, gone)
 
-    def _of(self, pooling: Pooling | None) -> Together[TokenText, list[float]]:
+    def _of(self, pooling: Pooling | None) -> _Numbers:
         with self._lock:
-            if pooling not in self._together:
-                numbers = _Numbers(self._model, self._options, pooling)
-                made = Together[TokenText, list[float]](numbers.compute, _cost, _TOKENS, self._queue_limit)
+            if pooling not in self._encoders:
+                options = EncoderOptions(threads=self._options.threads, planes=self._options.planes, pooling=pooling)
+                made = self._encoders[pooling] = _Numbers(self._model, options, self._queue_limit)
                 if self._is_closed:
                     made.close()
-                self._encoders[pooling], self._together[pooling] = numbers, made
-            return self._together[pooling]
+            return self._encoders[pooling]
 
     def close(self) -> None:
         """Waits for the call that runs; none begins afterwards. Closing twice is allowed."""
         with self._lock:
             self._is_closed = True
-            for pooling, together in self._together.items():
-                together.close()
-                self._encoders[pooling].close()
+            for one in self._encoders.values():
+                one.close()
 
 
 def _cost(text: TokenText) -> int:
@@ -64,14 +61,14 @@ def _cost(text: TokenText) -> int:
 
 
 class _Numbers:
-    """An encoder with one pooling; one call at a time."""
+    """An encoder with one pooling, and the requests that wait for it."""
 
-    def __init__(self, model: Model, options: SessionOptions, pooling: Pooling | None) -> None:
-        self._model = model
-        self._options = EncoderOptions(threads=options.threads, planes=options.planes, pooling=pooling)
+    def __init__(self, model: Model, options: EncoderOptions, queue_limit: int) -> None:
+        self._model, self._options = model, options
         self._encoder: Encoder | None = None
+        self.together = Together[TokenText, list[float]](self._compute, _cost, _TOKENS, queue_limit)
 
-    def compute(self, texts: list[TokenText]) -> list[list[float]]:
+    def _compute(self, texts: list[TokenText]) -> list[list[float]]:
         if self._encoder is None:
             self._encoder = Encoder(self._model, self._options)
         found = self._encoder.pooled(texts)
@@ -81,5 +78,7 @@ class _Numbers:
         return rows
 
     def close(self) -> None:
+        """Waits for the call that runs."""
+        self.together.close()
         if self._encoder is not None:
             self._encoder.close()

@@ -18,7 +18,7 @@ from rbe_edge.server.desk import Asked, Desk
 from rbe_edge.server.embedding_request import EmbeddingRequest, read_embedding
 from rbe_edge.server.fields import Fields
 from rbe_edge.server.shelf import Lease
-from rbe_edge.server.text_numbers import shortened
+from rbe_edge.server.text_numbers import shortened, usage
 from rbe_edge.server.tool_calls import ToolCallReader, WordReader
 
 
@@ -66,9 +66,8 @@ async def _embedded(request: Request, lease: Lease, inputs: _Inputs) -> Response
         {"object": "embedding", "index": index, "embedding": _encoded(shortened(one, wanted.dimensions), wanted.base64)}
         for index, one in enumerate(vectors)
     ]
-    tokens = sum(len(text.tokens) for text in inputs.texts)
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return JSONResponse({"object": "list", "data": data, "model": lease.service.model_id, "usage": usage})
+    told = {"object": "list", "data": data, "model": lease.service.model_id, "usage": usage(inputs.texts)}
+    return JSONResponse(told)
 
 
 def _encoded(vector: list[float], as_base64: bool) -> list[float] | str:

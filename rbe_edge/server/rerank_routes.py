@@ -15,6 +15,7 @@ from rbe_edge.server.desk import Desk
 from rbe_edge.server.embedding_request import RankRequest, read_rank
 from rbe_edge.server.fields import Fields
 from rbe_edge.server.shelf import Lease
+from rbe_edge.server.text_numbers import usage
 
 
 def rerank_routes(desk: Desk) -> list[Route]:
@@ -42,9 +43,8 @@ async def _ranked(request: Request, lease: Lease, pairs: _Pairs) -> Response:
         if pairs.wanted.gives_documents:
             found["document"] = {"text": pairs.wanted.documents[place]}
         results.append(found)
-    tokens = sum(len(text.tokens) for text in pairs.texts)
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return JSONResponse({"object": "list", "model": lease.service.model_id, "results": results, "usage": usage})
+    told = {"object": "list", "model": lease.service.model_id, "results": results, "usage": usage(pairs.texts)}
+    return JSONResponse(told)
 
 
 def _share(score: float) -> float:

@@ -56,7 +56,7 @@ class TextNumbers:
     def pairs(self, request: RankRequest) -> list[TokenText]:
         """The query with each document, as tokens; what is too long is cut. Raises ApiError, also where the model is no
         cross encoder."""
-        if not (self._info.is_classes and self._info.pooled == 1):
+        if not self._info.ranks:
             raise wrong("model", f"{self._model_id!r} is no cross encoder, so it ranks no documents; name one that is")
         return [self._read((request.query, one), "documents", True, "") for one in request.documents]
 
@@ -111,6 +111,12 @@ class TextNumbers:
             raise api_error(error) from None
         except OptionError as error:
             raise ApiError(500, str(error)) from error
+
+
+def usage(texts: Sequence[TokenText]) -> dict[str, int]:
+    """What texts cost, as OpenAI tells it."""
+    tokens = sum(len(text.tokens) for text in texts)
+    return {"prompt_tokens": tokens, "total_tokens": tokens}
 
 
 def shortened(vector: list[float], dimensions: int | None) -> list[float]:

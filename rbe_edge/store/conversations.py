@@ -20,6 +20,7 @@ from typing import Any
 
 from rbe_edge.errors import RbeError
 from rbe_edge.store import places
+from rbe_edge.store.database import advice, transaction
 from rbe_edge.store.private import keep_private, make_private_file
 from rbe_edge.store.stored_message import StoredMessage as StoredMessage
 from rbe_edge.store.stored_message import attached_of, attached_text, storable, with_answers
@@ -60,6 +61,10 @@ _SCHEMA = (
     """,
 )
 
+_ADVICE = {
+    "full": "free some space, it is tried again with the next message",
+    "damaged": "it was left as it is: move it away, or restore a copy of it",
+}
 _BUSY_TIMEOUT_S = 5.0  # how long to wait for another program's write
 
 
@@ -141,17 +146,12 @@ class ConversationStore:
         if found != "ok":
             raise sqlite3.DatabaseError(found)
         if connection.execute("PRAGMA user_version").fetchone()[0] < len(_SCHEMA):
-            connection.execute("BEGIN IMMEDIATE")  # two programs may start at once: one of them makes the tables
-            try:
+            with transaction(connection):  # two programs may start at once: one of them makes the tables
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
                 for script in _SCHEMA[version:]:
                     for statement in script.split(";"):
                         connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {len(_SCHEMA)}")
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(_SCHEMA):
             raise StoreError(
@@ -177,7 +177,7 @@ class ConversationStore:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path or 'the conversations'}: {_advice(error)}") from error
+            raise StoreError(f"{self.path or 'the conversations'}: {advice(error, **_ADVICE)}") from error
         except OSError as error:
             reason = error.strerror or error
             raise StoreError(f"{error.filename or self.path}: {reason}; check its permissions and the disk") from error
@@ -192,15 +192,8 @@ class ConversationStore:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction: all of it, or on any error nothing."""
-        with self._reading() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:  # a full disk has rolled it back already
-                    connection.execute("ROLLBACK")
-                raise
+        with self._reading() as connection, transaction(connection):
+            yield connection
 
     # ---- conversations ----
 
@@ -339,14 +332,3 @@ class ConversationStore:
                 "INSERT INTO settings VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 [(name, json.dumps(value)) for name, value in settings.items()],
             )
-
-
-def _advice(error: sqlite3.Error) -> str:
-    reason = " ".join(str(error).split())
-    if "full" in reason:
-        return "the disk is full, so this was not saved; free some space, it is tried again with the next message"
-    if isinstance(error, sqlite3.OperationalError) and "locked" in reason:
-        return "another program is writing to it; try again when it has finished"
-    if isinstance(error, sqlite3.OperationalError):
-        return f"cannot be opened or written ({reason}); check its permissions and the disk"
-    return f"is damaged ({reason}); it was left as it is: move it away, or restore a copy of it"

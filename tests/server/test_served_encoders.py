@@ -85,7 +85,7 @@ def test_ollamas_client(sentences: Running) -> None:
 
 
 def test_requests_that_wait_share_calls(sentences: Running) -> None:
-    together = sentences.service.texts._embedding._of(None)
+    together = sentences.service.texts._embedding._of(None).together
     real, calls = together._compute, []
 
     def counted(texts: list[Any]) -> Any:
@@ -186,7 +186,7 @@ def test_embeddings_end_with_their_client(model: Model) -> None:
     """Of thousands of texts few are computed when nobody waits for them; others take turns with them."""
     with running(model, slots=1, queue_limit=1) as server:
         computed: list[int] = []
-        together = server.service.texts._embedding._of("mean")
+        together = server.service.texts._embedding._of("mean").together
         real = together._compute
 
         def slow(texts: list[Any]) -> Any:
