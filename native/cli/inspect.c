@@ -23,7 +23,7 @@ static const char usage[] = "usage: rbe inspect FILE [--tensors] [--verify] [--j
                             "example:\n"
                             "  rbe inspect smol.rbe --tensors\n";
 
-static const char *const kinds[] = {"?", "fp32", "fp16", "bf16", "trellis", "seed64", "basis"};
+static const char *const kinds[] = {"?", "fp32", "fp16", "bf16", "trellis", "seed64", "basis", "bands"};
 
 const char *kind_of(const rbe_tensor_info *tensor)
 {
@@ -40,11 +40,11 @@ double file_bits(const rbe_model_info *info)
     return info->n_parameters ? (double)info->file_bytes * 8 / (double)info->n_parameters : 0;
 }
 
-/* "4" or "2+2"; "" for dense tensors. */
+/* "4" or "2+2", "to 4+2" where bands have other ones; "" for dense tensors. */
 static const char *planes_of(const rbe_tensor_info *tensor, char out[32])
 {
-    out[0] = 0;
-    for (uint32_t i = 0, n = 0; i < tensor->n_planes && i < 4; i++) {
+    uint32_t n = (uint32_t)snprintf(out, 32, "%s", strcmp(kind_of(tensor), "bands") == 0 ? "to " : "");
+    for (uint32_t i = 0; i < tensor->n_planes && i < 4; i++) {
         n += (uint32_t)snprintf(out + n, 32 - n, "%s%u", i ? "+" : "", tensor->plane_bits[i]);
     }
     return out;

@@ -142,7 +142,7 @@ def test_inspect_lists_parts_and_modes(rbe: Rbe) -> None:
     assert [part["name"] for part in report["parts"] if not part["known"]] == ["later.thing_2", "empty"]
     assert report["modes"]["modes"][1]["feed_forward"] == [255, 0, 4]
     plain = json.loads(rbe("inspect", demo_path(), "--json").stdout)
-    assert plain["parts"] == [] and plain["modes"] is None
+    assert [part["name"] for part in plain["parts"]] == ["bands"] and plain["modes"] is None
 
 
 def test_inspect_json_is_pythons(native: Native, rbe: Rbe, models: list[Path]) -> None:

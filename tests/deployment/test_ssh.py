@@ -209,7 +209,7 @@ def test_too_little_memory(device: StandInDevice, deploy: Deploy) -> None:
 def test_too_little_disk(device: StandInDevice, deploy: Deploy) -> None:
     device.set_free_disk(9000)
     line = _error(deploy())
-    assert "2.0 MiB are to be copied" in line and "has 8.8 MiB of disk free, of which 8.0 MiB stay" in line
+    assert "1.7 MiB are to be copied" in line and "has 8.8 MiB of disk free, of which 8.0 MiB stay" in line
     assert not (device.home / "rbe").exists()
 
 
