@@ -82,6 +82,10 @@ _GEMMA3_ROPE = {
     "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
     "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
 }
+_SPARK_ROPE = {
+    "full_attention": {"rope_theta": 5e6, "partial_rotary_factor": 0.25},
+    "sliding_attention": {"rope_theta": 1e4, "partial_rotary_factor": 1.0},
+}
 _GEMMA3 = {"num_hidden_layers": 4, "rope_theta": "absent"}
 
 
@@ -126,6 +130,10 @@ _ALL = (
            layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"]),
     _multimodal(_gemma("text", "gemma3_text", rope_parameters=_GEMMA3_ROPE, **_GEMMA3,
                        layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"])),
+    _llama("spark", "spark2_5", num_hidden_layers=4, head_dim=32, sliding_window=8, hidden_act="gelu",
+           rope_theta="absent", rope_parameters=_SPARK_ROPE, tie_word_embeddings=True, attention_bias=False,
+           mlp_bias=False, headwise_attn_output_gate=True, gate_attn_act_mode="sigmoid",
+           layer_types=["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"]),
 )  # fmt: skip
 
 MODELS: Mapping[str, TinyModel] = {model.name: model for model in _ALL}
@@ -151,7 +159,12 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
             "self_attn.o_proj.weight": (width, query),
             "mlp.down_proj.weight": (width, feed_forward),
         }
-        if kind == "phi3":
+        if kind == "spark2_5":
+            part["self_attn.q_k_v_proj.weight"] = (query + 2 * key, width)
+            part["self_attn.g_proj.weight"] = (heads, width)
+            part["self_attn.out_proj.weight"] = part.pop("self_attn.o_proj.weight")
+            part |= {f"mlp.{name}_proj.weight": (feed_forward, width) for name in ("gate", "up")}
+        elif kind == "phi3":
             part["self_attn.qkv_proj.weight"] = (query + 2 * key, width)
             part["mlp.gate_up_proj.weight"] = (2 * feed_forward, width)
         else:
@@ -170,6 +183,8 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
             part |= {f"mlp.{name}_proj.bias": (feed_forward,) for name in ("gate", "up")}
             part["mlp.down_proj.bias"] = (width,)
         found |= {f"layers.{layer}.{name}": shape for name, shape in part.items()}
+    if kind == "spark2_5":
+        found["embedding.weight"] = found.pop("embed_tokens.weight")
     found = {model.prefix + name: shape for name, shape in found.items()}
     if not config["tie_word_embeddings"]:
         found[model.head_name] = (vocabulary, width)
@@ -217,11 +232,13 @@ def tensors(model: TinyModel) -> Tensors:
             values = 0.3 * values + (0 if config["model_type"].startswith("gemma") else 1)
         elif bare.endswith("bias"):
             values = 0.3 * values
-        elif bare in ("embed_tokens.weight", "wte.weight", "wpe.weight"):
+        elif bare in ("embed_tokens.weight", "embedding.weight", "wte.weight", "wpe.weight"):
             values = values * (0.2 if config["model_type"].startswith("gemma") else 1)
         else:
             inputs = shape[0] if config["model_type"] == "gpt2" else shape[1]
-            gain = 2.0 if any(part in bare for part in ("q_proj", "k_proj", "qkv_proj", "c_attn")) else 1.0
+            gain = (
+                2.0 if any(part in bare for part in ("q_proj", "k_proj", "qkv_proj", "q_k_v_proj", "c_attn")) else 1.0
+            )
             values = gain * math.sqrt(3 / inputs) * values
         found[name] = values.astype(np.float32)
     return found | {name: np.zeros(shape, np.float32) for name, shape in model.extra.items()}

@@ -1,5 +1,5 @@
-"""The parts `encoder` and `encoder_decoder`: a file that has one says something of encoders, so that readers that know
-none refuse it (docs/format.md, "Encoders")."""
+"""The required parts without data: a file that has one says in metadata and tensors what a reader that does not know
+the part would leave out (docs/format.md, section 6)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rbe_edge.format.parts import Part
 
 PART = Part("encoder", 1, b"", required=True)
 ENCODER_DECODER = Part("encoder_decoder", 1, b"", required=True)
+ATTENTION_GATE = Part("attention_gate", 1, b"", required=True)
 
 
 def needs_part(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> bool:
@@ -23,6 +24,8 @@ def needs_part(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) ->
 
 
 def parts_of(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> list[Part]:
-    """The part, where a file has it; and that of an encoder in front of a decoder."""
-    found = [PART] if needs_part(metadata, tensors) else []
-    return [*found, ENCODER_DECODER] if metadata.get("encoder.layers") else found
+    """Those that a file of this metadata and these tensors has."""
+    names = list(tensors)
+    found = [PART] if needs_part(metadata, names) else []
+    found += [ENCODER_DECODER] if metadata.get("encoder.layers") else []
+    return [*found, ATTENTION_GATE] if any(name.endswith(".attention.gate") for name in names) else found

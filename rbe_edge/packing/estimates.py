@@ -16,6 +16,7 @@ from rbe_edge.sources.plan import TensorPlan
 
 FACTORS: Mapping[str, tuple[float, int]] = {
     "attention.q": (16, 2), "attention.k": (14, 2), "attention.v": (32, 2), "attention.o": (11, 1),
+    "attention.gate": (16, 2),
     "feed_forward.gate": (12, 2), "feed_forward.up": (18, 2), "feed_forward.down": (9, 1),
 }  # fmt: skip
 """Nats per token and unit of what an error adds to the stream, and the power of what feedback leaves."""

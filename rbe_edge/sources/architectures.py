@@ -14,7 +14,7 @@ from rbe_edge.sources.architecture import Architecture, Rule, bias, norm
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
 from rbe_edge.sources.encoders import ENCODERS
-from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers
+from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers, spark_layers
 
 _QKV = ("query", "key", "key")
 _ATTENTION = "layers.N.self_attn"
@@ -69,6 +69,20 @@ PHI3_RULES = (
          fused=("feed_forward", "feed_forward"), piece=1),
     Rule("layers.N.feed_forward.down", f"{_MLP}.down_proj.weight", "width", "feed_forward"),
 )  # fmt: skip
+SPARK_RULES = (
+    Rule("embedding", "embedding.weight", "vocabulary", "width", "embedding"),
+    *_LAST_NORM,
+    *_PRE_NORMS,
+    *(
+        Rule(f"layers.N.attention.{part}", f"{_ATTENTION}.q_k_v_proj.weight", size, "width", fused=_QKV, piece=piece)
+        for piece, (part, size) in enumerate((("q", "query"), ("k", "key"), ("v", "key")))
+    ),
+    Rule("layers.N.attention.gate", f"{_ATTENTION}.g_proj.weight", "heads", "width"),
+    Rule("layers.N.attention.o", f"{_ATTENTION}.out_proj.weight", "width", "query"),
+    Rule("layers.N.feed_forward.gate", f"{_MLP}.gate_proj.weight", "feed_forward", "width"),
+    Rule("layers.N.feed_forward.up", f"{_MLP}.up_proj.weight", "feed_forward", "width"),
+    Rule("layers.N.feed_forward.down", f"{_MLP}.down_proj.weight", "width", "feed_forward"),
+)
 GPT2_RULES = (
     Rule("embedding", "wte.weight", "vocabulary", "width", "embedding"),
     Rule("positions", "wpe.weight", "context", "width", "positions"),
@@ -113,6 +127,13 @@ _GEMMA_DEFAULTS: Mapping[str, Any] = {
     "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 256, "sliding_window": 4096,
     "tie_word_embeddings": True,
 }  # fmt: skip
+
+
+# The published configuration class and model: https://huggingface.co/XHToken/Spark-X2.5-4B
+_SPARK_ROPE: Mapping[str, Any] = {
+    "full_attention": {"rope_theta": 5000000, "partial_rotary_factor": 0.25},
+    "sliding_attention": {"rope_theta": 10000, "partial_rotary_factor": 1.0},
+}
 
 
 def _llama_features(config: Config) -> frozenset[str]:
@@ -181,6 +202,16 @@ _DECODERS = (
         fixed={"use_bidirectional_attention": False, "attn_logit_softcapping": None},
         norm_place="sandwich", norm_plus_one=True, rope_per_layer_type=True,
         activation_key="hidden_activation", scaled_embedding=True, softcaps=("logit",),
+    ),
+    Architecture(
+        "spark2_5", "Spark-X2.5", SPARK_RULES, spark_layers,
+        defaults={"hidden_size": 2048, "intermediate_size": 6656, "num_hidden_layers": 28, "num_attention_heads": 8,
+                  "num_key_value_heads": 2, "head_dim": 256, "vocab_size": 133120, "sliding_window": 512,
+                  "max_position_embeddings": 8192, "rms_norm_eps": 1e-6, "hidden_act": "gelu",
+                  "rope_parameters": _SPARK_ROPE},
+        fixed={"attention_bias": False, "mlp_bias": False, "headwise_attn_output_gate": True,
+               "gate_attn_act_mode": "sigmoid"},
+        partial_rotary=True, rope_per_layer_type=True,
     ),
 )  # fmt: skip
 

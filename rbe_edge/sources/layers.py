@@ -68,6 +68,11 @@ def gemma3_layers(config: Config, n_layers: int) -> list[str]:
     return _pattern(config, n_layers, config.integer("sliding_window_pattern", 6))
 
 
+def spark_layers(config: Config, n_layers: int) -> list[str]:
+    """Spark-X2.5: every fourth layer is full."""
+    return _pattern(config, n_layers, 4)
+
+
 def modernbert_layers(config: Config, n_layers: int) -> list[str]:
     """ModernBERT: the first of every third layer is full, or of every global_attn_every_n_layers-th."""
     period = config.integer("global_attn_every_n_layers", 3)

@@ -22,7 +22,7 @@ from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
 from rbe_edge.sources.heads import Head, head_of
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
-from rbe_edge.sources.positions import limit_context, positions_before, rotary
+from rbe_edge.sources.positions import limit_context, positions_before, rotary, rotary_heads
 from rbe_edge.sources.relative_positions import distances, is_distances
 from rbe_edge.sources.types import Source, SourceTensor
 from rbe_edge.terminal_text import one_line
@@ -38,7 +38,7 @@ _LAYER = ".N."  # in the names of rules
 _LARGEST_NUMBER = 1e9  # that the engine takes for a scale, a cap or an epsilon
 
 # Which matrices multiply the same activation, so that it is rotated once (docs/format.md, section 4).
-_SHARED = {"q": "attention", "k": "attention", "v": "attention", "gate": "feed_forward", "up": "feed_forward"}
+_SHARED = ("q", "k", "v", "gate", "up")
 
 
 def plan_model(source: Source) -> ModelPlan:
@@ -64,7 +64,7 @@ def plan_model(source: Source) -> ModelPlan:
     if row.position == "rope":
         more, frequencies = rotary(row, config, sizes, layers, notes)
         metadata |= more
-        tensors += frequencies
+        tensors = [*rotary_heads(row, config, sizes, layers, tensors), *frequencies]
     elif row.position == "relative":
         tensors += distances(config, sizes, source)
     if row.encoder_rules:
@@ -297,8 +297,8 @@ def _tensor_plan(
 
 
 def _activation_read(target: str) -> str:
-    """A name for what a matrix multiplies: one for q, k, v, one for gate, up, one for the k and v of a text,
-    else its own."""
+    """A name for what a matrix multiplies: one for q, k, v and the gate of attention, one for gate, up, one for the k
+    and v of a text, else its own."""
     parts = target.split(".")
     if len(parts) >= 4 and parts[-1] in _SHARED and parts[-2] != "cross":
         return ".".join([*parts[:-1], "input"])

@@ -29,7 +29,8 @@ class TensorPlan:
 
     It is `source` (from start to stop along axis, where that is fused), transposed where the source has
     [inputs][outputs], plus one where the source keeps norm weights relative to one, times `scale`; or `values`,
-    computed already.
+    computed already. head_order: which of the source's rows (of a vector: numbers) of each head stand there, one after
+    the other; empty: all as they are.
     `role` decides how it is stored: "matrix", "key_value" (a k or v that several query heads share), "embedding",
     "head", "positions", "segments", "pooled" (a dense layer behind the last layer), "norm", "bias" or "frequencies".
     `reads` names the activation that a matrix multiplies: tensors with the same share their rotation.
@@ -47,6 +48,7 @@ class TensorPlan:
     transposed: bool = False
     plus_one: bool = False
     scale: float = 1.0
+    head_order: tuple[int, ...] = ()
     values: FloatArray | None = None
     reads: str = ""
     stored: Stored | None = None
@@ -71,6 +73,10 @@ class TensorPlan:
             values = values + np.float32(1)
         if self.scale != 1:
             values = values * np.float32(self.scale)
+        if self.head_order:
+            size = len(self.head_order)
+            heads = values.reshape(-1, size, self.cols if self.rows > 1 else 1)
+            values = np.ascontiguousarray(heads[:, list(self.head_order)]).reshape(self.rows, self.cols)
         return values
 
 

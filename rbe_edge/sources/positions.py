@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -40,16 +42,13 @@ def limit_context(sizes: dict[str, int], source: Source, notes: list[str]) -> No
 def rotary(
     row: Architecture, config: Config, sizes: Mapping[str, int], layers: list[str], notes: list[str]
 ) -> tuple[dict[str, MetadataValue], list[TensorPlan]]:
-    """The metadata and tensors of the rotary positions: one table for all layers, or one per kind of layer."""
-    parameters = _rope_parameters(row, config)
-    used = ["full"]
-    if row.rope_per_layer_type:
-        used = [kind for kind in ("full", "sliding") if kind in layers]
-    tables = [_table(row, parameters[kind], sizes, notes) for kind in used]
+    """The metadata and tensors of the rotary positions: one table for all layers, or one per kind of layer. Tables of
+    fewer pairs are filled up with pairs that do not turn (rotary_heads)."""
+    used = _kinds_with_tables(row, layers)
+    tables = _tables(row, config, sizes, layers, notes)
     first = tables[0]
     for table in tables[1:]:
-        same = len(table.frequencies) == len(first.frequencies) and table.attention_factor == first.attention_factor
-        if not same or first.long_from or table.long_from:
+        if table.attention_factor != first.attention_factor or first.long_from or table.long_from:
             raise PackError(
                 f"{config.where}: rope parameters that differ between kinds of layers in more than frequencies are not "
                 f"supported"
@@ -61,8 +60,10 @@ def rotary(
         metadata["rope.tables"] = tuple(used.index(kind) for kind in layers)
 
     def plan(name: str, values: list[DoubleArray]) -> TensorPlan:
-        stacked = np.stack(values).astype(np.float32)
-        return TensorPlan(name, "frequencies", len(values), values[0].size, values=stacked)
+        stacked = np.zeros((len(values), max(table.size for table in values)), np.float32)
+        for line, table in zip(stacked, values, strict=True):
+            line[: table.size] = table
+        return TensorPlan(name, "frequencies", *stacked.shape, values=stacked)
 
     tensors = [plan("rope.frequencies", [table.frequencies for table in tables])]
     if first.long_frequencies is not None:
@@ -70,6 +71,46 @@ def rotary(
         metadata["rope.long_attention_factor"] = first.attention_factor
         tensors.append(plan("rope.long_frequencies", [first.long_frequencies]))
     return metadata, tensors
+
+
+def rotary_heads(
+    row: Architecture, config: Config, sizes: Mapping[str, int], layers: list[str], tensors: list[TensorPlan]
+) -> list[TensorPlan]:
+    """The tensors, queries and keys in the order that one size of table asks for.
+
+    Pair d of a head is (d, d + pairs), with the pairs of the widest table. Where a kind of layer turns fewer, its pairs
+    come to these places, and numbers that do not turn fill the others. Scores are the same: both are ordered alike.
+    """
+    used = _kinds_with_tables(row, layers)
+    pairs = [table.frequencies.size for table in _tables(row, config, sizes, layers, [])]
+    orders = {kind: _order(n, max(pairs), sizes["head_dim"]) for kind, n in zip(used, pairs, strict=True)}
+    found = []
+    for tensor in tensors:
+        part = re.fullmatch(r"layers\.(\d+)\.attention\.(?:[qk](?:\.bias)?|[qk]_norm)", tensor.name)
+        kind = layers[int(part[1])] if part else ""
+        found.append(replace(tensor, head_order=orders[kind]) if orders.get(kind) else tensor)
+    return found
+
+
+def _order(pairs: int, places: int, head_dim: int) -> tuple[int, ...]:
+    """Which numbers of a head that turns `pairs` stand where `places` pairs have their place; empty: as they are."""
+    if pairs == places:
+        return ()
+    still = iter(range(2 * pairs, head_dim))
+    first = [d if d < pairs else next(still) for d in range(places)]
+    second = [pairs + d if d < pairs else next(still) for d in range(places)]
+    return (*first, *second, *still)
+
+
+def _kinds_with_tables(row: Architecture, layers: list[str]) -> list[str]:
+    return [kind for kind in ("full", "sliding") if kind in layers] if row.rope_per_layer_type else ["full"]
+
+
+def _tables(
+    row: Architecture, config: Config, sizes: Mapping[str, int], layers: list[str], notes: list[str]
+) -> list[RopeTable]:
+    parameters = _rope_parameters(row, config)
+    return [_table(row, parameters[kind], sizes, notes) for kind in _kinds_with_tables(row, layers)]
 
 
 def _table(row: Architecture, parameters: Config, sizes: Mapping[str, int], notes: list[str]) -> RopeTable:

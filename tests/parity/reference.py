@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import transformers
+from spark_reference import register
 
+register()
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 

@@ -27,7 +27,8 @@ _LAYER = {
     "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "self_attn.qkv_proj": "attn_qkv",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate_up_proj": "ffn_up",
     "ln_1": "attn_norm", "ln_2": "ffn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output",
-    "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
+    "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down", "self_attn.q_k_v_proj": "attn_qkv",
+    "self_attn.g_proj": "attn_gate", "self_attn.out_proj": "attn_output",
 }  # fmt: skip
 _GEMMA_LAYER = {
     "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
@@ -35,7 +36,7 @@ _GEMMA_LAYER = {
 }  # fmt: skip
 _WHOLE = {
     "embed_tokens": "token_embd", "norm": "output_norm", "wte": "token_embd", "wpe": "position_embd",
-    "ln_f": "output_norm", "lm_head": "output",
+    "ln_f": "output_norm", "lm_head": "output", "embedding": "token_embd",
 }  # fmt: skip
 _ARCHITECTURE = {"mistral": "llama", "gemma3_text": "gemma3"}
 
@@ -132,7 +133,13 @@ def metadata(model: TinyModel) -> dict[str, Any]:
     }  # fmt: skip
     rope, size = _rope(config), _head_dim(config)
     found["rope.freq_base"] = float(rope["rope_theta"])
-    found["rope.dimension_count"] = int(size * config.get("partial_rotary_factor", 1))
+    found["rope.dimension_count"] = int(
+        size * rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 1))
+    )
+    if config["model_type"] == "spark2_5":
+        local = config["rope_parameters"]["sliding_attention"]
+        found["rope.dimension_count_swa"] = int(size * local["partial_rotary_factor"])
+        found["rope.freq_base_swa"] = float(local["rope_theta"])
     if "head_dim" in config:
         found |= {"attention.key_length": size, "attention.value_length": size}
     if rope["rope_type"] in ("linear", "yarn"):

@@ -12,6 +12,8 @@ from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from rbe_edge.sources.tokenizers.pre_tokenizers import HAN, NUMBERS
+
 TEXT = (
     "The battery of a small computer lasts longer when the model is small. It's 42 degrees; we'll see, I'd say!  "
     "In 2024 there were 33 333 of them, or HTTPServer's.\n\n\tdef main(x):\n        return x + 1  # don't\n"
@@ -59,6 +61,12 @@ def split(pattern: str, **options: Any) -> dict[str, Any]:
     """A pre-tokenizer of an expression, and the bytes of its pieces."""
     step = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False} | options
     return {"type": "Sequence", "pretokenizers": [step, _byte_level(use_regex=False)]}
+
+
+def parts(pattern: str, *more: dict[str, Any]) -> dict[str, Any]:
+    """Numbers and Han set apart, then an expression, and the bytes of its pieces."""
+    steps = [split(one)["pretokenizers"][0] for one in (NUMBERS, HAN, pattern)]
+    return {"type": "Sequence", "pretokenizers": [*steps, *more, _byte_level(use_regex=False)]}
 
 
 def bytes_alone(

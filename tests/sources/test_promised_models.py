@@ -21,6 +21,7 @@ from published_tokenizers import (
     TEXT,
     Published,
     bytes_alone,
+    parts,
     sentencepiece,
     split,
 )
@@ -32,7 +33,7 @@ from rbe_edge import Model
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.architectures import ARCHITECTURES
 from rbe_edge.sources.gguf.architectures import DIALECTS
-from rbe_edge.sources.tokenizers.pre_tokenizers import LLAMA3, O200K, QWEN2, TEKKEN
+from rbe_edge.sources.tokenizers.pre_tokenizers import LLAMA3, O200K, QWEN2, SPARK, TEKKEN
 
 pytest.importorskip("gguf")
 
@@ -46,6 +47,10 @@ _PHI3 = ["<|endoftext|>", "<|assistant|>", "<|end|>", "<|user|>", "<|system|>"]
 _PHI4 = ["<|endoftext|>", "<|endofprompt|>", "<|assistant|>", "<|end|>", "<|user|>", "<|system|>", "<|tool|>"]
 _LLAMA3 = ["<|end_of_text|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 _NEMO = ["</s>", "<s>", "[INST]", "[/INST]"]
+
+_ALONE = {"type": "Digits", "individual_digits": True}
+_SPARK_TURNS = ["<|User|>", "<|Bot|>", "<think>"]
+_SPARK = ["<\uff5cstart\u2581of\u2581sentence\uff5c>", "<\uff5cend\u2581of\u2581sentence\uff5c>", *_SPARK_TURNS]
 
 PUBLISHED: dict[str, Callable[[], Published]] = {
     "GPT-2": lambda: bytes_alone("gpt2", "gpt-2", BYTE_LEVEL, ["<|endoftext|>"]),
@@ -65,6 +70,9 @@ PUBLISHED: dict[str, Callable[[], Published]] = {
     ),
     "Phi-3, Phi-3.5": lambda: sentencepiece("phi3_longrope", _LLAMA2, PREPENDED, _PHI3, add_bos=False, rstrip=True),
     "Phi-4-mini": lambda: bytes_alone("phi3_partial", "gpt-4o", split(O200K, behavior="Removed", invert=True), _PHI4),
+    "Spark-X2.5": lambda: bytes_alone(
+        "spark", "spark2_5", parts(SPARK.replace(r"\r\n", "\r\n"), _ALONE), _SPARK, _SPARK_TURNS
+    ),
     "Gemma 2": lambda: sentencepiece("gemma2", _GEMMA, REPLACED, _TURNS, ["</s>", "\n\n"], prefix=False),
     "Gemma 3": lambda: sentencepiece("gemma3", _GEMMA, REPLACED, _TURNS, ["</s>", "\n\n"], prefix=False),
 }

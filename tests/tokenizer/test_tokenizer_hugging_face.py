@@ -24,7 +24,17 @@ from rbe_edge.sources.tokenizers import (
     read_vocabulary_and_merges,
 )
 from rbe_edge.sources.tokenizers.blob import write_blob
-from rbe_edge.sources.tokenizers.pre_tokenizers import LLAMA3, O200K, QWEN2, TEKKEN
+from rbe_edge.sources.tokenizers.pre_tokenizers import (
+    CL100K,
+    DEEPSEEK3,
+    HAN,
+    LLAMA3,
+    NUMBERS,
+    O200K,
+    QWEN2,
+    SPARK,
+    TEKKEN,
+)
 
 # Falcon's vocabulary lacks some bytes, which both leave out; tokenizers then still cuts between what was beside them.
 LAST_IN_FALCON = 0x3FFFF
@@ -102,6 +112,12 @@ def split(pattern: str) -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), byte_level(use_regex=False)])
 
 
+def parts(pattern: str, *more: pre_tokenizers.PreTokenizer) -> pre_tokenizers.PreTokenizer:
+    """Numbers, then Han and kana, then the pattern."""
+    splits = [pre_tokenizers.Split(Regex(one), "isolated") for one in (NUMBERS, HAN, pattern)]
+    return pre_tokenizers.Sequence([*splits, *more, byte_level(use_regex=False)])
+
+
 PRE_TOKENIZERS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
     "gpt2": byte_level,
     "gpt2 with a space": lambda: byte_level(add_prefix_space=True),
@@ -112,6 +128,11 @@ PRE_TOKENIZERS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
     "falcon": falcon_pre_tokenizer,
     "o200k": lambda: split(O200K),
     "tekken": lambda: split(TEKKEN),
+    "cl100k": lambda: split(CL100K),
+    "lfm2.5": lambda: split(CL100K.removesuffix("+")),
+    "possessive cl100k": lambda: split(CL100K.replace("]?", "]?+").replace("+[\\r", "++[\\r")),
+    "deepseek3": lambda: parts(DEEPSEEK3),
+    "spark": lambda: parts(SPARK, pre_tokenizers.Digits(True)),
 }
 
 

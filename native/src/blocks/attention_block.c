@@ -4,12 +4,27 @@
 #include "base/status.h"
 #include "blocks/bind.h"
 #include "blocks/heads.h"
+#include "layers/activation.h"
 #include "layers/norm.h"
 #include "layers/position.h"
 
 enum { OPERATION_QKV, OPERATION_HEADS, OPERATION_ATTENTION, OPERATION_O, N_OPERATIONS };
 
 static const char *const operations[N_OPERATIONS] = {"query, key, value", "rotary, cache", "attention", "attention output"};
+
+/* A number for each head, or for each value of each head. */
+static void bind_gate(rbe__binder *binder, const char *place, rbe__block *block)
+{
+    rbe__attention_block *attention = &block->as.attention;
+    const rbe__attention_shape *shape = &attention->shape;
+    char name[96];
+    snprintf(name, sizeof name, "%s.gate", place);
+    const rbe__tensor *found = binder->status == RBE_OK ? binder->find(binder->context, name) : NULL;
+    const uint32_t values = shape->n_heads * shape->head_dim;
+    if (found) {
+        attention->gate = rbe__bind_projection(binder, name, found->rows == values ? values : shape->n_heads, block->width, 0);
+    }
+}
 
 static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *shape, rbe__block *block)
 {
@@ -24,7 +39,8 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     snprintf(name, sizeof name, "%s.k_norm", place);
     attention->k_norm = rbe__bind_vector(binder, name, head_dim, 1);
     rbe__heads_bind(binder, place, shape, block);
-    rbe__bind_shared_rotation(binder, (const rbe__projection *const[]){&attention->q, &attention->k, &attention->v}, 3);
+    bind_gate(binder, place, block);
+    rbe__bind_shared_rotation(binder, (const rbe__projection *const[]){&attention->q, &attention->k, &attention->v, &attention->gate}, 4);
 }
 
 typedef struct heads_call {
@@ -94,6 +110,20 @@ static rbe_status fill(rbe__pass *pass, const rbe__block *block)
     return RBE_OK;
 }
 
+/* What the heads of row n give, times their gates. */
+static void gate_heads(void *context, uint32_t n, uint32_t thread)
+{
+    (void)thread;
+    const heads_call *call = context;
+    const rbe__attention_shape *shape = &call->block->as.attention.shape;
+    const size_t rows = rbe__gate_rows(call->block), width = (size_t)shape->n_heads * shape->head_dim, span = width / rows;
+    float *gates = call->scratch->gates + n * rows, *mixed = call->scratch->mixed + n * width;
+    rbe__logistic(call->pass->stack->kernels, (uint32_t)rows, gates);
+    for (size_t i = 0; i < width; i++) {
+        mixed[i] *= gates[i / span];
+    }
+}
+
 /* A run sees itself and what stands before it; in both directions the text that it is of. */
 static void see(const rbe__pass *pass, const rbe__block *block, const rbe__run *run, rbe__attention *attention)
 {
@@ -113,10 +143,18 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
     rbe__profile *profile = pass->workspace.profile;
     const rbe__heads_scratch scratch = rbe__heads_of_pass(pass, block);
 
-    const rbe__linear_job qkv[] = {
-        {&attention->q, scratch.q, q_width, 0}, {&attention->k, scratch.k, kv_width, 0}, {&attention->v, scratch.v, kv_width, 0}};
+    const size_t gate_rows = rbe__gate_rows(block);
+    rbe__linear_job jobs[RBE_MAX_LINEAR_JOBS] = {{&attention->q, scratch.q, q_width, 0}};
+    uint32_t n_jobs = 1;
+    if (gate_rows) {
+        jobs[n_jobs++] = (rbe__linear_job){&attention->gate, scratch.gates, gate_rows, 0};
+    }
+    if (appends(pass, block)) {
+        jobs[n_jobs++] = (rbe__linear_job){&attention->k, scratch.k, kv_width, 0};
+        jobs[n_jobs++] = (rbe__linear_job){&attention->v, scratch.v, kv_width, 0};
+    }
     const float *x;
-    rbe__block_project(pass, block, qkv, appends(pass, block) ? 3 : 1, &x);
+    rbe__block_project(pass, block, jobs, n_jobs, &x);
     rbe__profile_lap(profile, block->first_operation + OPERATION_QKV);
     RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_QKV, x, block->width));
 
@@ -124,6 +162,9 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
     rbe__thread_pool_run(pass->workspace.thread_pool, pass->n_tokens, finish_heads, &heads);
     rbe__profile_lap(profile, block->first_operation + OPERATION_HEADS);
     rbe__heads_attend(pass, block, &scratch, see);
+    if (gate_rows) {
+        rbe__thread_pool_run(pass->workspace.thread_pool, pass->n_tokens, gate_heads, &heads);
+    }
     rbe__profile_lap(profile, block->first_operation + OPERATION_ATTENTION);
 
     RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_O, scratch.mixed, q_width));
@@ -169,6 +210,7 @@ static uint64_t read_bytes(const rbe__block *block, uint32_t planes)
     }
     if (!skips) {
         bytes += rbe__tensor_read_bytes(attention->q.weight, most) + rbe__tensor_read_bytes(attention->o.weight, most);
+        bytes += attention->gate.weight ? rbe__tensor_read_bytes(attention->gate.weight, most) : 0;
     }
     return bytes;
 }

@@ -45,6 +45,7 @@ typedef struct rbe__attention_block {
     rbe__attention_shape shape;
     const float *q_norm, *k_norm; /* [head_dim] or NULL */
     rbe__projection q, k, v, o;
+    rbe__projection gate; /* [n_heads] or [n_heads * head_dim] numbers, whose logistic function multiplies what a head gives; NULL: none */
 } rbe__attention_block;
 
 typedef struct rbe__feed_forward_block {

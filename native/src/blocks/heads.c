@@ -9,6 +9,12 @@ static size_t q_width_of(const rbe__block *block)
     return (size_t)block->as.attention.shape.n_heads * block->as.attention.shape.head_dim;
 }
 
+size_t rbe__gate_rows(const rbe__block *block)
+{
+    const rbe__tensor *gate = block->as.attention.gate.weight;
+    return gate ? gate->rows : 0;
+}
+
 static rbe__heads_scratch take_scratch(const rbe__block *block, uint32_t n_tokens, uint32_t context, rbe__arena *arena)
 {
     const rbe__attention_shape *shape = &block->as.attention.shape;
@@ -19,6 +25,7 @@ static rbe__heads_scratch take_scratch(const rbe__block *block, uint32_t n_token
     scratch.mixed = rbe__arena_take(arena, q_values, sizeof(float));
     scratch.k = rbe__arena_take(arena, kv_values, sizeof(float));
     scratch.v = rbe__arena_take(arena, kv_values, sizeof(float));
+    scratch.gates = rbe__arena_take(arena, rbe__arena_count(n_tokens, rbe__gate_rows(block)), sizeof(float));
     scratch.attentions = rbe__arena_take(arena, n_tokens, sizeof *scratch.attentions);
     scratch.partials = rbe__arena_take(arena, rbe__attention_partials(shape->n_heads, shape->head_dim, scratch.most_chunks), sizeof(float));
     return scratch;

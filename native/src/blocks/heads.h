@@ -9,10 +9,14 @@
 typedef struct rbe__heads_scratch {
     float *q, *mixed;           /* [n_tokens][n_heads * head_dim] */
     float *k, *v;               /* [n_tokens][n_kv_heads * head_dim] */
+    float *gates;               /* [n_tokens][rows of the gate]; none without one */
     rbe__attention *attentions; /* of the runs: [n_tokens] at most */
     float *partials;            /* of rbe__attend */
     uint32_t most_chunks;
 } rbe__heads_scratch;
+
+/* Numbers of the block's gate for each token; 0: it has none. */
+size_t rbe__gate_rows(const rbe__block *block);
 
 /* In the pass's scratch. */
 rbe__heads_scratch rbe__heads_of_pass(const rbe__pass *pass, const rbe__block *block);

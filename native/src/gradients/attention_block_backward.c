@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "gradients/gradients.h"
+#include "layers/activation.h"
 #include "layers/position.h"
 
 static const char *name_of(char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, const char *part)
@@ -70,6 +71,63 @@ static void finish_heads(const rbe_gradients *gradients, const rbe__block *block
     turn(gradients, shape, n_heads, 0, x);
 }
 
+/* ---- gates: gated = mixed * logistic(gate_raw) --------------------------------------------------------------------------- */
+
+typedef struct gate_job {
+    const rbe_gradients *gradients;
+    const rbe__attention_block *attention;
+} gate_job;
+
+/* Of one token: the numbers of its gate, the values of its heads, and how many of these a number stands for. */
+typedef struct gate_span {
+    size_t rows, width, each;
+} gate_span;
+
+static gate_span span_of(const rbe__attention_block *attention)
+{
+    const size_t rows = attention->gate.weight->rows, width = (size_t)attention->shape.n_heads * attention->shape.head_dim;
+    return (gate_span){rows, width, width / rows};
+}
+
+static const float *read_by_o(const rbe__attention_memory *memory, const rbe__attention_block *attention)
+{
+    return attention->gate.weight ? memory->gated : memory->mixed;
+}
+
+static void gate_token(void *context, uint32_t token, uint32_t thread)
+{
+    (void)thread;
+    const gate_job *job = context;
+    const rbe__attention_memory *memory = &job->gradients->attention;
+    const gate_span span = span_of(job->attention);
+    float *gates = memory->gates + token * span.rows, *gated = memory->gated + token * span.width;
+    const float *mixed = memory->mixed + token * span.width;
+    memcpy(gates, memory->gate_raw + token * span.rows, span.rows * sizeof *gates);
+    rbe__logistic(job->gradients->stack->kernels, (uint32_t)span.rows, gates);
+    for (size_t i = 0; i < span.width; i++) {
+        gated[i] = mixed[i] * gates[i / span.each];
+    }
+}
+
+/* d_mixed, the gradient by gated, becomes that by mixed; d_gate = that by gate_raw: the logistic function's slope is s (1 - s). */
+static void ungate_token(void *context, uint32_t token, uint32_t thread)
+{
+    (void)thread;
+    const gate_job *job = context;
+    const rbe__attention_memory *memory = &job->gradients->attention;
+    const gate_span span = span_of(job->attention);
+    const float *gates = memory->gates + token * span.rows, *mixed = memory->mixed + token * span.width;
+    float *d = memory->d_mixed + token * span.width, *d_gate = memory->d_gate + token * span.rows;
+    for (size_t r = 0; r < span.rows; r++) {
+        float sum = 0.0f;
+        for (size_t i = r * span.each; i < (r + 1) * span.each; i++) {
+            sum += d[i] * mixed[i];
+            d[i] *= gates[r];
+        }
+        d_gate[r] = sum * (gates[r] * (1.0f - gates[r]));
+    }
+}
+
 rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out)
 {
     const rbe__attention_block *attention = &block->as.attention;
@@ -83,7 +141,11 @@ rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *bl
     finish_heads(gradients, block, attention->q_norm, shape->n_heads, memory->q_raw, memory->q);
     finish_heads(gradients, block, attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->k);
     RBE_TRY(rbe__attend_forward(gradients, shape));
-    return rbe__branch_forward(gradients, block, &attention->o, memory->mixed, memory->branch, memory->summed, x, out);
+    if (attention->gate.weight) {
+        RBE_TRY(rbe__matrix_forward(gradients, &attention->gate, 0, attention->gate.weight->rows, memory->input, memory->gate_raw));
+        rbe__thread_pool_run(gradients->thread_pool, gradients->n, gate_token, &(gate_job){gradients, attention});
+    }
+    return rbe__branch_forward(gradients, block, &attention->o, read_by_o(memory, attention), memory->branch, memory->summed, x, out);
 }
 
 /* d [n][n_heads * head_dim] by the finished heads becomes that by raw. */
@@ -109,8 +171,11 @@ rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *b
     char name[RBE_GRADIENT_NAME_BYTES];
     const float *d_branch;
     RBE_TRY(rbe__branch_backward(gradients, block, layer, "attention", memory->branch, memory->summed, d, &d_branch));
-    const rbe__matrix o = {&attention->o, name_of(name, layer, "o"), layer, memory->mixed, memory->branch};
+    const rbe__matrix o = {&attention->o, name_of(name, layer, "o"), layer, read_by_o(memory, attention), memory->branch};
     RBE_TRY(rbe__matrix_backward(gradients, &o, d_branch, 0, memory->d_mixed));
+    if (attention->gate.weight) {
+        rbe__thread_pool_run(gradients->thread_pool, gradients->n, ungate_token, &(gate_job){gradients, attention});
+    }
     RBE_TRY(rbe__attend_backward(gradients, shape));
     RBE_TRY(heads_back(gradients, block, layer, "q_norm", attention->q_norm, shape->n_heads, memory->q_raw, memory->d_q));
     RBE_TRY(heads_back(gradients, block, layer, "k_norm", attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->d_k));
@@ -120,5 +185,9 @@ rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *b
     RBE_TRY(rbe__matrix_backward(gradients, &k, memory->d_k, 1, gradients->d_normed));
     const rbe__matrix v = {&attention->v, name_of(name, layer, "v"), layer, memory->input, memory->v};
     RBE_TRY(rbe__matrix_backward(gradients, &v, memory->d_v, 1, gradients->d_normed));
+    if (attention->gate.weight) {
+        const rbe__matrix gate = {&attention->gate, name_of(name, layer, "gate"), layer, memory->input, memory->gate_raw};
+        RBE_TRY(rbe__matrix_backward(gradients, &gate, memory->d_gate, 1, gradients->d_normed));
+    }
     return rbe__read_stream_backward(gradients, block, layer, "attention", x, d);
 }

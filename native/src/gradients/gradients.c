@@ -22,10 +22,21 @@ static float *take(rbe_gradients *gradients, size_t rows, size_t cols)
     return rbe__arena_take(&gradients->arena, rbe__arena_count(rows, cols), sizeof(float));
 }
 
-/* sums: a norm of the stream follows the block */
-static void take_attention(rbe_gradients *gradients, const rbe__attention_shape *shape, int sums)
+static void take_gates(rbe_gradients *gradients, const rbe__attention_block *attention)
 {
     rbe__attention_memory *memory = &gradients->attention;
+    const size_t n = gradients->most_tokens, rows = attention->gate.weight ? attention->gate.weight->rows : 0;
+    memory->gate_raw = take(gradients, n, rows);
+    memory->gates = take(gradients, n, rows);
+    memory->d_gate = take(gradients, n, rows);
+    memory->gated = rows ? take(gradients, n, (size_t)attention->shape.n_heads * attention->shape.head_dim) : NULL;
+}
+
+/* sums: a norm of the stream follows the block */
+static void take_attention(rbe_gradients *gradients, const rbe__attention_block *attention, int sums)
+{
+    rbe__attention_memory *memory = &gradients->attention;
+    const rbe__attention_shape *shape = &attention->shape;
     const size_t n = gradients->most_tokens, width = gradients->stack->width, dim = shape->head_dim;
     float **const of_queries[] = {&memory->q_raw, &memory->q,         &memory->mixed,      &memory->d_mixed,
                                   &memory->d_q,   &memory->key_parts, &memory->value_parts};
@@ -39,6 +50,7 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_shape 
     memory->normed = take(gradients, n, width);
     memory->branch = take(gradients, n, width);
     memory->summed = sums ? take(gradients, n, width) : NULL;
+    take_gates(gradients, attention);
     const size_t stride = ((size_t)gradients->window_tokens + 15) & ~(size_t)15;
     for (uint32_t t = 0; t < rbe__thread_pool_threads(gradients->thread_pool); t++) {
         rbe__tile_memory *tile = &gradients->tiles[t];
@@ -85,7 +97,7 @@ static void take_all(rbe_gradients *gradients)
     gradients->cosines = take(gradients, angles, 1);
     gradients->sines = take(gradients, angles, 1);
     gradients->back_sines = take(gradients, angles, 1);
-    take_attention(gradients, heads, layer->blocks[0].stream_norm.weight != NULL);
+    take_attention(gradients, &layer->blocks[0].as.attention, layer->blocks[0].stream_norm.weight != NULL);
     take_feed_forward(gradients, inner, layer->blocks[1].stream_norm.weight != NULL);
     rbe__head_take(gradients);
 }
@@ -117,24 +129,31 @@ static int is_dense(const rbe__projection *projection)
     return !projection->weight || projection->weight->kind == RBE_KIND_F32;
 }
 
+static uint32_t gate_rows(const rbe__layer *layer)
+{
+    const rbe__tensor *gate = layer->blocks[0].as.attention.gate.weight;
+    return gate ? gate->rows : 0;
+}
+
 /* What layers of this format have: attention, then feed-forward, each reading the stream as it is. A norm of the stream stands behind both blocks
- * of all layers, or behind none. */
-static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_norms)
+ * of all layers, or behind none, and attention has gates of one size in all, or in none. */
+static rbe_status check_layer(const rbe__layer *layer, uint32_t index, const rbe__layer *first)
 {
     static const rbe__block_kind *const kinds[] = {&rbe__attention_kind, &rbe__feed_forward_kind};
     int is_known = layer->n_blocks == 2;
     for (uint32_t b = 0; is_known && b < 2; b++) {
         const rbe__block *block = &layer->blocks[b];
         is_known = block->kind == kinds[b] && block->reads == RBE_READS_STREAM && !block->shares_state &&
-                   (block->stream_norm.weight != NULL) == post_norms;
+                   (block->stream_norm.weight != NULL) == (first->blocks[0].stream_norm.weight != NULL);
     }
+    is_known = is_known && gate_rows(layer) == gate_rows(first);
     if (!is_known) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u is made of blocks whose gradients this build does not compute", index);
     }
     const rbe__attention_block *attention = &layer->blocks[0].as.attention;
     const rbe__feed_forward_block *feed_forward = &layer->blocks[1].as.feed_forward;
     if (!is_dense(&attention->q) || !is_dense(&attention->k) || !is_dense(&attention->v) || !is_dense(&attention->o) ||
-        !is_dense(&feed_forward->gate) || !is_dense(&feed_forward->up) || !is_dense(&feed_forward->down)) {
+        !is_dense(&attention->gate) || !is_dense(&feed_forward->gate) || !is_dense(&feed_forward->up) || !is_dense(&feed_forward->down)) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u has matrices that are not fp32; pack the model with --bits 32 for gradients",
                         index);
     }
@@ -143,12 +162,11 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_
 
 static rbe_status check_model(const rbe__stack *stack)
 {
-    const int post_norms = stack->layers[stack->first_layer].blocks[0].stream_norm.weight != NULL;
     if (stack->crosses) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "the gradients of an encoder-decoder are not computed");
     }
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
-        RBE_TRY(check_layer(&stack->layers[i], i, post_norms));
+        RBE_TRY(check_layer(&stack->layers[i], i, &stack->layers[stack->first_layer]));
     }
     return is_dense(&stack->lm_head) && is_dense(&stack->word_head.dense)
                ? RBE_OK

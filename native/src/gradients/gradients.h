@@ -23,6 +23,9 @@ typedef struct rbe__attention_memory {
     float *k_raw, *k, *v; /* [n][kv_heads * head_dim] */
     float *d_mixed, *d_q, *key_parts, *value_parts; /* as q; the last two: gradients of keys and values by query head */
     float *d_k, *d_v; /* as k */
+    float *gate_raw, *gates,
+        *d_gate; /* [n][rows of the gate]: as it comes out of its matrix, its logistic function, the gradient of the first */
+    float *gated; /* as mixed: times the gates; NULL without a gate */
 } rbe__attention_memory;
 
 typedef struct rbe__feed_forward_memory {

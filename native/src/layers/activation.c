@@ -25,3 +25,15 @@ void rbe__activate(const rbe_kernels *kernels, rbe__activation activation, const
     case RBE_ACTIVATION_NONE: assert(!gate); break;
     }
 }
+
+/* Behind the exponential single operations, the same bits from every compiler. */
+void rbe__logistic(const rbe_kernels *kernels, uint32_t n, float *x)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = -x[i];
+    }
+    kernels->exponential(x, n);
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = 1.0f / (1.0f + x[i]);
+    }
+}

@@ -9,4 +9,7 @@
  * gate. */
 void rbe__activate(const rbe_kernels *kernels, rbe__activation activation, const float *gate, uint32_t n, float *up);
 
+/* x[i] <- 1 / (1 + exp(-x[i])) for i < n, within 2^-21 of the value. */
+void rbe__logistic(const rbe_kernels *kernels, uint32_t n, float *x);
+
 #endif

@@ -12,7 +12,7 @@ typedef struct rbe__linear_job {
     int adds; /* 1: y is added to, as the residual stream is */
 } rbe__linear_job;
 
-#define RBE_MAX_LINEAR_JOBS 3u
+#define RBE_MAX_LINEAR_JOBS 4u
 
 /* Up to RBE_MAX_LINEAR_JOBS matrices that read the same x of n_tokens (1 to most_tokens) and are rotated alike. most_planes: read of each
  * trellis tensor, the first ones; 0: all. */

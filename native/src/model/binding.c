@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 #include "blocks/bind.h"
+#include "model/attention_gate.h"
 #include "model/encoder_config.h"
 #include "model/encoder_decoder_config.h"
 
@@ -150,5 +151,6 @@ rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_la
         RBE_TRY(rbe__encoder_decoder_bind(&binder, &shape, model));
     }
     RBE_TRY(rbe__encoder_check(model, path));
+    RBE_TRY(rbe__attention_gate_check(&model->pack, path));
     return rbe__encoder_decoder_check(model, path);
 }

@@ -95,6 +95,7 @@ DIALECTS: tuple[Dialect, ...] = (
     Dialect("gemma3", _row("gemma3_text"), activation="gelu_pytorch_tanh", always=("qk_norm",)),
     Dialect("gpt2", _row("gpt2"), epsilon=_LAYER_NORM, activation="gelu_new"),
     Dialect("phi3", _row("phi3")),
+    Dialect("spark2_5", _row("spark2_5"), activation="gelu"),
     Dialect("bert", _row("bert"), epsilon=_LAYER_NORM, activation="gelu", optional=("segments",)),
     Dialect("nomic-bert", _row("nomic_bert"), epsilon=_LAYER_NORM, activation="silu", optional=("segments",)),
 )

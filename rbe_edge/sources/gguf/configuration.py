@@ -45,7 +45,7 @@ _NOT_COMPUTED: Mapping[str, tuple[object, ...]] = {
 
 # Both sizes with 27 billion weights scale attention by the width per head, which no key says (llama.cpp: LLM_TYPE_27B).
 _LAYERS_OF_27B = {"gemma2": 46, "gemma3": 62}
-_WINDOW_PERIODS = {"gemma2": 2, "gemma3": 6}
+_WINDOW_PERIODS = {"gemma2": 2, "gemma3": 6, "spark2_5": 4}
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def configuration(
         config["type_vocab_size"] = tensors[SEGMENTS].shape[0]
     if dialect.name in _WINDOW_PERIODS:
         config["layer_types"] = _layer_types(dialect, keys, n_layers, window)
-        config["query_pre_attn_scalar"] = width // heads if n_layers == _LAYERS_OF_27B[dialect.name] else head_dim
+        config["query_pre_attn_scalar"] = width // heads if n_layers == _LAYERS_OF_27B.get(dialect.name) else head_dim
     if row.position == "rope":
         config["rope_parameters"] = _rope(dialect, keys, head_dim, rope)
     elif rope:
@@ -215,15 +215,22 @@ def _rope(dialect: Dialect, keys: Keys, head_dim: int, tensors: Mapping[str, Ggu
             raise PackError(
                 f"{where}: {keys.key('rope.dimension_count')} = {rotated} is not supported, only {head_dim}"
             )
-        # a hair more, so that the product with head_dim is not a hair less than a whole number
-        parameters["partial_rotary_factor"] = math.nextafter(rotated / head_dim, math.inf)
+        parameters["partial_rotary_factor"] = _share(rotated, head_dim)
     local_theta = keys.get("rope.freq_base_swa")
     if dialect.row.rope_per_layer_type:
-        local = {"rope_type": "default", "rope_theta": keys.positive("rope.freq_base_swa", 10000.0)}
+        local: dict[str, Any] = {"rope_type": "default", "rope_theta": keys.positive("rope.freq_base_swa", 10000.0)}
+        if dialect.row.partial_rotary:
+            local["partial_rotary_factor"] = _share(keys.integer("rope.dimension_count_swa", rotated), head_dim)
         return {"full_attention": parameters, "sliding_attention": local}
     if local_theta is not None and keys.positive("rope.freq_base_swa") != parameters["rope_theta"]:
         raise PackError(f"{where}: {keys.key('rope.freq_base_swa')} is not supported for {dialect.name}")
     return parameters
+
+
+def _share(rotated: int, head_dim: int) -> float:
+    """A hair more than the quotient where it is below 1, so that its product with head_dim is not a hair less than a
+    whole number."""
+    return math.nextafter(rotated / head_dim, math.inf) if rotated != head_dim else 1.0
 
 
 def _scaling(dialect: Dialect, keys: Keys, rotated: int, tensors: Mapping[str, GgufTensor]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ NAMES: Mapping[str, str] = MappingProxyType({
     "layers.N.attention.q": "blk.N.attn_q",
     "layers.N.attention.k": "blk.N.attn_k",
     "layers.N.attention.v": "blk.N.attn_v",
+    "layers.N.attention.gate": "blk.N.attn_gate",
     "layers.N.attention.o": "blk.N.attn_output",
     "layers.N.attention.q_norm": "blk.N.attn_q_norm",
     "layers.N.attention.k_norm": "blk.N.attn_k_norm",

@@ -38,6 +38,9 @@ PRE_TOKENIZERS = {
     "llama4": PreTokenizer.O200K,
     "kanana2": PreTokenizer.O200K,
     "tekken": PreTokenizer.TEKKEN,
+    "deepseek-v3": PreTokenizer.DEEPSEEK3,
+    "hunyuan-dense": PreTokenizer.DEEPSEEK3,
+    "spark2_5": PreTokenizer.SPARK,
 }
 
 # Those with which llama.cpp looks whole pieces up first and puts BOS before a text, and those that go with NFC.

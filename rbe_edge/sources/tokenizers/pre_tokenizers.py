@@ -22,12 +22,23 @@ _CASED = (
 )
 O200K = _CASED.replace("@", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?").replace("#", r"\p{N}{1,3}")
 TEKKEN = _CASED.replace("@", "").replace("#", r"\p{N}")
+NUMBERS, HAN = r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
+DEEPSEEK3 = (
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"""
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+SPARK = DEEPSEEK3.replace(r"[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|", r"[\p{P}\p{S}]+|[\r\n]|")
+CL100K = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 PATTERNS = {
     GPT2: PreTokenizer.GPT2,
     LLAMA3: PreTokenizer.LLAMA3,
     QWEN2: PreTokenizer.QWEN2,
     O200K: PreTokenizer.O200K,
     TEKKEN: PreTokenizer.TEKKEN,
+    # the same pieces as Llama 3's: \s* takes ends of lines along, and \s+ behind \s+(?!\S) is one character
+    CL100K: PreTokenizer.LLAMA3,
+    CL100K.removesuffix("+"): PreTokenizer.LLAMA3,
+    CL100K.replace("]?", "]?+").replace("+[\\r", "++[\\r"): PreTokenizer.LLAMA3,
 }
 
 SUPPORTED = (
@@ -82,6 +93,12 @@ def _pattern(step: dict[str, Any]) -> str | None:
     return pattern.get("Regex") if isolated or removed else None
 
 
+def _literal(step: dict[str, Any]) -> str | None:
+    """The same, ends of lines written out."""
+    pattern = _pattern(step)
+    return None if pattern is None else pattern.replace("\r", r"\r").replace("\n", r"\n")
+
+
 def _byte_level_kind(steps: list[dict[str, Any]]) -> PreTokenizer | None:
     """The pre-tokenizer that a list of steps with ByteLevel in it amounts to."""
     kinds = [step.get("type") for step in steps]
@@ -92,6 +109,16 @@ def _byte_level_kind(steps: list[dict[str, Any]]) -> PreTokenizer | None:
         return PreTokenizer.STARCODER
     if kinds == ["Split", "ByteLevel"] and not uses_regex:
         return PATTERNS.get(_pattern(steps[0]) or "")
+    patterns = [_literal(step) for step in steps if step.get("type") == "Split"]
+    if kinds == ["Split", "Split", "Split", "ByteLevel"] and patterns == [NUMBERS, HAN, DEEPSEEK3] and not uses_regex:
+        return PreTokenizer.DEEPSEEK3
+    if (
+        kinds == ["Split", "Split", "Split", "Digits", "ByteLevel"]
+        and patterns == [NUMBERS, HAN, SPARK]
+        and steps[3].get("individual_digits")
+        and not uses_regex
+    ):
+        return PreTokenizer.SPARK
     if (
         kinds == ["Punctuation", "ByteLevel", "Digits", "Split"]
         and steps[0].get("behavior") == "Contiguous"

@@ -44,6 +44,8 @@ class PreTokenizer(enum.IntEnum):
     BERT = 9
     WHITE_SPACE = 10
     EACH_SPACE = 11
+    DEEPSEEK3 = 12
+    SPARK = 13
 
 
 class SpacePrefix(enum.IntEnum):

@@ -2,50 +2,22 @@
 
 #include <string.h>
 
+#include "text/tokenizer/character.h"
+#include "text/tokenizer/script_parts.h"
 #include "text/tokenizer/tokenizer.h"
-#include "text/tokenizer/unicode.h"
-
-/* One character of the text; `end` is where the next one begins. At the limit the class is END. */
-typedef struct character {
-    uint32_t code;
-    uint32_t class;
-    size_t end;
-} character;
-
-enum { END = 99 };
-
-static character read(const uint8_t *text, size_t limit, size_t at)
-{
-    character c = {0, END, at};
-    if (at < limit) {
-        c.end = at + rbe__utf8_next(text + at, limit - at, &c.code);
-        c.class = rbe__class_of(c.code);
-    }
-    return c;
-}
-
-static character look(const rbe__pieces *p, size_t at)
-{
-    return read(p->text, p->limit, at);
-}
 
 /* [^\s\p{L}\p{N}] */
-static int is_mark(character c)
+static int is_mark(rbe__character c)
 {
-    return c.class != RBE__LETTER && c.class != RBE__NUMBER && c.class != RBE__SPACE && c.class != END;
-}
-
-static int is_newline(character c)
-{
-    return c.code == '\n' || c.code == '\r';
+    return c.class != RBE__LETTER && c.class != RBE__NUMBER && c.class != RBE__SPACE && c.class != RBE__END;
 }
 
 /* The end of the run of characters of the same kind as `c`, which begins at `at`: letters, numbers or marks. */
-static size_t run_end(const rbe__pieces *p, character c)
+static size_t run_end(const rbe__pieces *p, rbe__character c)
 {
     int marks = is_mark(c);
     for (;;) {
-        character next = look(p, c.end);
+        rbe__character next = rbe__look(p, c.end);
         if (marks ? !is_mark(next) : next.class != c.class) {
             return c.end;
         }
@@ -53,37 +25,17 @@ static size_t run_end(const rbe__pieces *p, character c)
     }
 }
 
-/* \s+(?!\S)|\s+ : all of the white space at `at`, but for its last character where text follows and it is not the only
- * one. With `lines`, \s*[\r\n]+ goes first: up to the last end of a line among it. */
-static size_t space_end(const rbe__pieces *p, size_t at, int lines)
-{
-    size_t last = at, after_newline = 0;
-    character c = look(p, at);
-    while (c.class == RBE__SPACE) {
-        if (is_newline(c)) {
-            after_newline = c.end;
-        }
-        last = at;
-        at = c.end;
-        c = look(p, at);
-    }
-    if (lines && after_newline > 0) {
-        return after_newline;
-    }
-    return c.class == END || last == p->position ? at : last;
-}
-
 /* The end of 's 't 're 've 'm 'll 'd at `at`, or 0. Case-insensitively U+017F, the long s, is an s too. */
 static size_t contraction_end(const rbe__pieces *p, size_t at, int any_case)
 {
-    if (look(p, at).code != '\'') {
+    if (rbe__look(p, at).code != '\'') {
         return 0;
     }
-    character first = look(p, at + 1);
+    rbe__character first = rbe__look(p, at + 1);
     if (first.class != RBE__LETTER) {
         return 0;
     }
-    character second = look(p, first.end);
+    rbe__character second = rbe__look(p, first.end);
     uint32_t a = first.code, b = second.class == RBE__LETTER ? second.code : 0;
     if (any_case) {
         a = a == 0x17F ? 's' : a < 128 ? a | 32 : a;
@@ -96,23 +48,23 @@ static size_t contraction_end(const rbe__pieces *p, size_t at, int any_case)
 }
 
 /* \p{N}{1,n} at `c`, a number. */
-static size_t digits_end(const rbe__pieces *p, character c, int n)
+static size_t digits_end(const rbe__pieces *p, rbe__character c, int n)
 {
-    for (character next = look(p, c.end); n > 1 && next.class == RBE__NUMBER; n--) {
+    for (rbe__character next = rbe__look(p, c.end); n > 1 && next.class == RBE__NUMBER; n--) {
         c = next;
-        next = look(p, c.end);
+        next = rbe__look(p, c.end);
     }
     return c.end;
 }
 
 /* [^\s\p{L}\p{N}]+[\r\n]* at `c`, the first of the marks; with `slashes` [\r\n/]*. */
-static size_t marks_end(const rbe__pieces *p, character c, int slashes)
+static size_t marks_end(const rbe__pieces *p, rbe__character c, int slashes)
 {
     size_t end = run_end(p, c);
-    character next = look(p, end);
-    while (is_newline(next) || (slashes && next.code == '/')) {
+    rbe__character next = rbe__look(p, end);
+    while (rbe__is_newline(next) || (slashes && next.code == '/')) {
         end = next.end;
-        next = look(p, end);
+        next = rbe__look(p, end);
     }
     return end;
 }
@@ -124,14 +76,14 @@ static size_t gpt2_end(const rbe__pieces *p)
     if (end > 0) {
         return end;
     }
-    character c = look(p, p->position);
+    rbe__character c = rbe__look(p, p->position);
     if (c.code == ' ') {
-        character next = look(p, c.end);
-        if (next.class != RBE__SPACE && next.class != END) {
+        rbe__character next = rbe__look(p, c.end);
+        if (next.class != RBE__SPACE && next.class != RBE__END) {
             c = next;
         }
     }
-    return c.class == RBE__SPACE ? space_end(p, p->position, 0) : run_end(p, c);
+    return c.class == RBE__SPACE ? rbe__space_end(p, p->position, 0) : run_end(p, c);
 }
 
 /* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
@@ -142,25 +94,25 @@ static size_t llama3_end(const rbe__pieces *p, int n_digits)
     if (end > 0) {
         return end;
     }
-    character c = look(p, p->position);
-    character next = look(p, c.end);
+    rbe__character c = rbe__look(p, p->position);
+    rbe__character next = rbe__look(p, c.end);
     if (c.class == RBE__LETTER) {
         return run_end(p, c);
     }
     if (c.class == RBE__NUMBER) {
         return digits_end(p, c, n_digits);
     }
-    if (!is_newline(c) && next.class == RBE__LETTER) {
+    if (!rbe__is_newline(c) && next.class == RBE__LETTER) {
         return run_end(p, next);
     }
     if (is_mark(c) || (c.code == ' ' && is_mark(next))) {
         return marks_end(p, is_mark(c) ? c : next, 0);
     }
-    return space_end(p, p->position, 1);
+    return rbe__space_end(p, p->position, 1);
 }
 
 /* Whether a letter is of one case or has none, or `c` is a mark of category M. */
-static int is_cased(character c, rbe__class wanted)
+static int is_cased(rbe__character c, rbe__class wanted)
 {
     rbe__class class = rbe__cased_class_of(c.code);
     return class == wanted || class == RBE__LETTER || class == RBE__MARK;
@@ -173,16 +125,16 @@ static int is_cased(character c, rbe__class wanted)
 static size_t cased_word_end(const rbe__pieces *p, size_t at, int *capitals)
 {
     size_t end = at, after_uncased = 0;
-    character c = look(p, at);
+    rbe__character c = rbe__look(p, at);
     while (is_cased(c, RBE__UPPER)) {
         end = c.end;
         after_uncased = rbe__cased_class_of(c.code) == RBE__UPPER ? after_uncased : end;
-        c = look(p, end);
+        c = rbe__look(p, end);
     }
     const int lower = is_cased(c, RBE__LOWER);
     while (lower && is_cased(c, RBE__LOWER)) {
         end = c.end;
-        c = look(p, end);
+        c = rbe__look(p, end);
     }
     *capitals = !lower && after_uncased == 0 && end > at;
     return lower || *capitals ? end : after_uncased;
@@ -190,11 +142,11 @@ static size_t cased_word_end(const rbe__pieces *p, size_t at, int *capitals)
 
 /* [^\r\n\p{L}\p{N}]?W(?i:'s|'t|'re|'ve|'m|'ll|'d)? where W is a word as above; 0 where the text has none here. A mark of
  * category M may be the character before the word, or its first one: capitals alone do not make it the former. */
-static size_t o200k_word_end(const rbe__pieces *p, character c, int contractions)
+static size_t o200k_word_end(const rbe__pieces *p, rbe__character c, int contractions)
 {
     int capitals = 0;
     size_t end = 0;
-    if (c.class != RBE__LETTER && c.class != RBE__NUMBER && !is_newline(c)) {
+    if (c.class != RBE__LETTER && c.class != RBE__NUMBER && !rbe__is_newline(c)) {
         end = cased_word_end(p, c.end, &capitals);
     }
     if (c.class == RBE__LETTER || (c.class == RBE__MARK && (end == 0 || capitals))) {
@@ -210,7 +162,7 @@ static size_t o200k_word_end(const rbe__pieces *p, character c, int contractions
  * and \p{N} without {1,3}. */
 static size_t o200k_end(const rbe__pieces *p, int contractions, int n_digits)
 {
-    character c = look(p, p->position);
+    rbe__character c = rbe__look(p, p->position);
     size_t end = o200k_word_end(p, c, contractions);
     if (end > 0) {
         return end;
@@ -218,22 +170,22 @@ static size_t o200k_end(const rbe__pieces *p, int contractions, int n_digits)
     if (c.class == RBE__NUMBER) {
         return digits_end(p, c, n_digits);
     }
-    character next = look(p, c.end);
+    rbe__character next = rbe__look(p, c.end);
     if (is_mark(c) || (c.code == ' ' && is_mark(next))) {
         return marks_end(p, is_mark(c) ? c : next, 1);
     }
-    return space_end(p, p->position, 1);
+    return rbe__space_end(p, p->position, 1);
 }
 
 /* Numbers stand alone, one character each; between them the GPT-2 expression (StarCoder, SmolLM). */
 static size_t starcoder_end(rbe__pieces *p)
 {
     if (p->position >= p->limit) {
-        character c = read(p->text, p->bytes, p->position);
+        rbe__character c = rbe__read_character(p->text, p->bytes, p->position);
         if (c.class == RBE__NUMBER) {
             return c.end;
         }
-        for (; c.class != RBE__NUMBER && c.class != END; c = read(p->text, p->bytes, c.end)) {
+        for (; c.class != RBE__NUMBER && c.class != RBE__END; c = rbe__read_character(p->text, p->bytes, c.end)) {
             p->limit = c.end;
         }
     }
@@ -241,7 +193,7 @@ static size_t starcoder_end(rbe__pieces *p)
 }
 
 /* What Rust calls punctuation: category P and the ASCII symbols. */
-static int is_punctuation(character c)
+static int is_punctuation(rbe__character c)
 {
     return c.class == RBE__PUNCTUATION || (c.class == RBE__SYMBOL && c.code < 128);
 }
@@ -256,9 +208,9 @@ static int is_ascii_digit(uint8_t byte)
 static size_t falcon_end(rbe__pieces *p)
 {
     if (p->position >= p->limit) {
-        character c = read(p->text, p->bytes, p->position);
+        rbe__character c = rbe__read_character(p->text, p->bytes, p->position);
         int punctuation = is_punctuation(c);
-        for (; c.class != END && is_punctuation(c) == punctuation; c = read(p->text, p->bytes, c.end)) {
+        for (; c.class != RBE__END && is_punctuation(c) == punctuation; c = rbe__read_character(p->text, p->bytes, c.end)) {
             p->limit = c.end;
         }
     }
@@ -295,7 +247,8 @@ static size_t each_space_end(const rbe__pieces *p)
 
 void rbe__pieces_begin(rbe__pieces *pieces, uint32_t split, const uint8_t *text, size_t bytes)
 {
-    int in_parts = split == RBE__SPLIT_STARCODER || split == RBE__SPLIT_FALCON;
+    int in_parts = split == RBE__SPLIT_STARCODER || split == RBE__SPLIT_FALCON || split == RBE__SPLIT_DEEPSEEK3 ||
+                   split == RBE__SPLIT_SPARK;
     *pieces = (rbe__pieces){.split = split, .text = text, .bytes = bytes, .limit = in_parts ? 0 : bytes};
 }
 
@@ -315,6 +268,8 @@ int rbe__pieces_next(rbe__pieces *pieces, size_t *begin, size_t *end)
     case RBE__SPLIT_O200K: *end = o200k_end(pieces, 1, 3); break;
     case RBE__SPLIT_EACH_SPACE: *end = each_space_end(pieces); break;
     case RBE__SPLIT_TEKKEN: *end = o200k_end(pieces, 0, 1); break;
+    case RBE__SPLIT_DEEPSEEK3: *end = rbe__script_parts_end(pieces, 3, 1); break;
+    case RBE__SPLIT_SPARK: *end = rbe__script_parts_end(pieces, 1, 0); break;
     default: *end = pieces->bytes; break;
     }
     pieces->position = *end;

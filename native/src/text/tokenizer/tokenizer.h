@@ -30,7 +30,9 @@ enum { /* pre-tokenizer */
        RBE__SPLIT_BERT = 9,
        RBE__SPLIT_WHITE_SPACE = 10,
        RBE__SPLIT_EACH_SPACE = 11,
-       RBE__N_ALL_SPLITS = 12
+       RBE__SPLIT_DEEPSEEK3 = 12, /* of blobs of version 1 too, from here on */
+       RBE__SPLIT_SPARK = 13,
+       RBE__N_ALL_SPLITS = 14
 };
 
 enum { /* space prefix */
