@@ -36,6 +36,10 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_shape 
     for (size_t i = 0; i < sizeof of_keys / sizeof of_keys[0]; i++) {
         *of_keys[i] = take(gradients, n, shape->n_kv_heads * dim);
     }
+    if (shape->options.norms_after_rope) {
+        memory->q_turned = take(gradients, n, shape->n_heads * dim);
+        memory->k_turned = take(gradients, n, shape->n_kv_heads * dim);
+    }
     memory->normed = take(gradients, n, width);
     memory->branch = take(gradients, n, width);
     memory->summed = sums ? take(gradients, n, width) : NULL;
@@ -75,6 +79,7 @@ static void take_all(rbe_gradients *gradients)
     const rbe__feed_forward_shape *inner = &layer->blocks[1].as.feed_forward.shape;
     const size_t n = gradients->most_tokens, width = stack->width;
     gradients->middle = take(gradients, n, width);
+    gradients->d_layer = layer->blocks[1].reads == RBE_READS_LAYER_INPUT ? take(gradients, n, width) : NULL;
     gradients->d_normed = take(gradients, n, width);
     gradients->d_branch = take(gradients, n, width);
     gradients->statistics = take(gradients, n, 2 * (size_t)heads->n_heads);
@@ -117,16 +122,16 @@ static int is_dense(const rbe__projection *projection)
     return !projection->weight || projection->weight->kind == RBE_KIND_F32;
 }
 
-/* What layers of this format have: attention, then feed-forward, each reading the stream as it is. A norm of the stream stands behind both blocks
- * of all layers, or behind none. */
-static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_norms)
+/* What layers of this format have: attention and feed-forward, one after the other or side by side. A norm of the stream stands behind both
+ * blocks of all layers, or behind none. */
+static rbe_status check_layer(const rbe__layer *layer, uint32_t index, const rbe__block *first)
 {
     static const rbe__block_kind *const kinds[] = {&rbe__attention_kind, &rbe__feed_forward_kind};
     int is_known = layer->n_blocks == 2;
     for (uint32_t b = 0; is_known && b < 2; b++) {
         const rbe__block *block = &layer->blocks[b];
-        is_known = block->kind == kinds[b] && block->reads == RBE_READS_STREAM && !block->shares_state &&
-                   (block->stream_norm.weight != NULL) == post_norms;
+        is_known = block->kind == kinds[b] && block->reads == first->reads && !block->shares_state &&
+                   (block->stream_norm.weight != NULL) == (first->stream_norm.weight != NULL);
     }
     if (!is_known) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u is made of blocks whose gradients this build does not compute", index);
@@ -143,12 +148,12 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_
 
 static rbe_status check_model(const rbe__stack *stack)
 {
-    const int post_norms = stack->layers[stack->first_layer].blocks[0].stream_norm.weight != NULL;
+    const rbe__block *first = &stack->layers[stack->first_layer].blocks[0];
     if (stack->crosses) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "the gradients of an encoder-decoder are not computed");
     }
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
-        RBE_TRY(check_layer(&stack->layers[i], i, post_norms));
+        RBE_TRY(check_layer(&stack->layers[i], i, first));
     }
     return is_dense(&stack->lm_head) && is_dense(&stack->word_head.dense)
                ? RBE_OK
