@@ -78,6 +78,7 @@ def expected(
     for tensor in plan.tensors:
         if plus_one and tensor.role == "norm":
             read[tensor.name] -= 1.0
+        read[tensor.name] /= tensor.scale**2  # it was multiplied as a weight is; a gradient is divided
     return {name: grad for name, grad in read.items() if not name.startswith("rope.")}, float(loss.detach())
 
 
