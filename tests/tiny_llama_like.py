@@ -34,6 +34,10 @@ CONFIGURATIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
         "rope_scaling": None, "use_sliding_window": False, "sliding_window": None, "layer_types": [_FULL] * 4,
         "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": True, "rms_norm_eps": 1e-6,
     }),
+    "smollm3_rotary": ("smollm3", {
+        "num_hidden_layers": 4, "no_rope_layers": [1] * 4, "rope_theta": 5e6, "tie_word_embeddings": True,
+        "rms_norm_eps": 1e-6,
+    }),
     "smollm3_yarn": ("smollm3", {
         "num_hidden_layers": 4, "no_rope_layer_interval": 2, "use_sliding_window": True, "sliding_window": 8,
         "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16},
@@ -43,9 +47,9 @@ CONFIGURATIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
         "rope_theta": "absent", "rope_parameters": _MINISTRAL, "head_dim": 24, "sliding_window": None,
         "tie_word_embeddings": True,
     }),
-    "ministral3_default_rope": ("ministral3", {
-        "rope_theta": "absent", "head_dim": 24,
-        "rope_parameters": {**_MINISTRAL, "mscale_all_dim": 0.0, "llama_4_scaling_beta": 0.0},
+    "ministral3_even": ("ministral3", {
+        "rope_theta": "absent", "rope_parameters": {**_MINISTRAL, "llama_4_scaling_beta": 0.0}, "head_dim": 24,
+        "sliding_window": None, "tie_word_embeddings": True,
     }),
     "granite": ("granite", {
         "embedding_multiplier": 12.0, "residual_multiplier": 0.22, "attention_multiplier": 0.125,
@@ -86,6 +90,9 @@ CONFIGURATIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
     }),
 }  # fmt: skip
 
+#: Those with layer options, each of another kind (docs/format.md).
+WITH_OPTIONS = ("smollm3", "ministral3", "olmo2", "exaone4_window", "hunyuan_v1_dense")
+
 PREFIXES = {"exaone": "transformer."}  # others have Llama's
 
 _EXAONE = {
@@ -114,10 +121,14 @@ def changed(config: Mapping[str, Any], found: Shapes, query: int, key: int, head
             found |= {f"{at}.self_attn.{part}_proj.bias": (query if part == "q" else key,) for part in "qkv"}
     if kind == "stablelm":
         found["norm.bias"] = (width,)
-    if kind == "exaone":
-        for theirs, ours in _EXAONE.items():
-            found = {re.sub(theirs, ours, name): shape for name, shape in found.items()}
-    return found
+    return {published(kind, name): shape for name, shape in found.items()}
+
+
+def published(kind: str, name: str) -> str:
+    """How a checkpoint of this type calls what a model of transformers calls so, both without prefix."""
+    for theirs, ours in _EXAONE.items() if kind == "exaone" else ():
+        name = re.sub(theirs, ours, name)
+    return name
 
 
 def as_granite(config: Mapping[str, Any]) -> dict[str, Any]:
