@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tiny_llama_like
 
 VOCABULARY = 272  # 256 bytes, 12 merges, 4 control tokens
 WIDTH = 64
@@ -93,10 +94,11 @@ def _new_form(rope: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     return {"rope_theta": "absent", "rope_parameters": {"rope_theta": 10000.0, **rope}, **changes}
 
 
-def _multimodal(text: TinyModel) -> TinyModel:
-    config = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "text_config": text.config}
+def _multimodal(text: TinyModel, kind: str = "gemma3", family: str = "Gemma3") -> TinyModel:
+    name = f"{family}ForConditionalGeneration"
+    config = {"architectures": [name], "model_type": kind, "text_config": text.config}
     extra = {"vision_tower.vision_model.post_layernorm.weight": (4,), "multi_modal_projector.weight": (4, 4)}
-    return TinyModel("gemma3_multimodal", config, "language_model.model.", extra=extra)
+    return TinyModel(f"{text.name}_multimodal", config, "language_model.model.", extra=extra)
 
 
 _ALL = (
@@ -128,7 +130,7 @@ _ALL = (
            rope_scaling={"factor": 8.0, "rope_type": "linear"}, **_GEMMA3 | {"rope_theta": 1e6}),
     _gemma("gemma3_new", "gemma3_text", rope_parameters=_GEMMA3_ROPE, final_logit_softcapping=3.0, **_GEMMA3,
            layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"]),
-    _multimodal(_gemma("text", "gemma3_text", rope_parameters=_GEMMA3_ROPE, **_GEMMA3,
+    _multimodal(_gemma("gemma3", "gemma3_text", rope_parameters=_GEMMA3_ROPE, **_GEMMA3,
                        layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"])),
     _llama("spark", "spark2_5", num_hidden_layers=4, head_dim=32, sliding_window=8, hidden_act="gelu",
            rope_theta="absent", rope_parameters=_SPARK_ROPE, tie_word_embeddings=True, attention_bias=False,
@@ -136,7 +138,13 @@ _ALL = (
            layer_types=["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"]),
 )  # fmt: skip
 
-MODELS: Mapping[str, TinyModel] = {model.name: model for model in _ALL}
+_LLAMA_LIKE = {
+    name: _llama(name, kind, tiny_llama_like.PREFIXES.get(kind, "model."), **changes)
+    for name, (kind, changes) in tiny_llama_like.CONFIGURATIONS.items()
+}
+_MINISTRAL = _multimodal(_LLAMA_LIKE["ministral3"], "mistral3", "Mistral3")
+
+MODELS: Mapping[str, TinyModel] = {model.name: model for model in (*_ALL, *_LLAMA_LIKE.values(), _MINISTRAL)}
 
 
 def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
@@ -152,7 +160,7 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
     query, key = heads * head_dim, kv_heads * head_dim
     kind = config["model_type"]
     found: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (vocabulary, width), "norm.weight": (width,)}
-    for layer in range(config["num_hidden_layers"]):
+    for layer in range(config.get("num_hidden_layers") or config["num_layers"]):
         part: dict[str, tuple[int, ...]] = {
             "input_layernorm.weight": (width,),
             "post_attention_layernorm.weight": (width,),
@@ -177,14 +185,17 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
             part |= {f"self_attn.{name}_norm.weight": (head_dim,) for name in "qk"}
         if kind == "qwen2" or config.get("attention_bias"):
             part |= {f"self_attn.{name}_proj.bias": (query if name == "q" else key,) for name in "qkv"}
-        if config.get("attention_bias"):
+        elif config.get("use_bias"):
+            part |= {f"self_attn.{name}_proj.bias": (query if name == "q" else key,) for name in "qkv"}
+        if config.get("attention_bias") or config.get("use_bias"):
             part["self_attn.o_proj.bias"] = (width,)
-        if config.get("mlp_bias"):
+        if config.get("mlp_bias") or config.get("use_bias"):
             part |= {f"mlp.{name}_proj.bias": (feed_forward,) for name in ("gate", "up")}
             part["mlp.down_proj.bias"] = (width,)
         found |= {f"layers.{layer}.{name}": shape for name, shape in part.items()}
     if kind == "spark2_5":
         found["embedding.weight"] = found.pop("embed_tokens.weight")
+    found = tiny_llama_like.changed(config, found, query, key, head_dim)
     found = {model.prefix + name: shape for name, shape in found.items()}
     if not config["tie_word_embeddings"]:
         found[model.head_name] = (vocabulary, width)

@@ -37,6 +37,7 @@ from rbe_edge import Model  # noqa: E402
 from rbe_edge.codes import basis, seed64, trellis  # noqa: E402
 from rbe_edge.format import modes, writer  # noqa: E402
 from rbe_edge.format.bands import PART, band_name  # noqa: E402
+from rbe_edge.format.layer_options import options_part  # noqa: E402
 from rbe_edge.format.parts import Part  # noqa: E402
 from rbe_edge.format.replacing import replace_parts  # noqa: E402
 from rbe_edge.packing import storage  # noqa: E402
@@ -236,6 +237,28 @@ def _bands(out: Path, scratch: Path) -> None:
         file.commit()
 
 
+def _layer_options(out: Path, scratch: Path) -> None:
+    """All layer options that go together, of 16 bits."""
+    changes = {"model_type": "olmo2", "tie_word_embeddings": True, "num_hidden_layers": 2}
+    plan = plan_model(open_source(tiny_models.write(_llama(**changes), scratch / "golden")))
+    options = {
+        "attention.norm_kind": "layer", "position.rotary_layers": (1, 0), "attention.temperature": 0.5,
+        "attention.temperature_tokens": 4,
+    }  # fmt: skip
+    stores = [storage.dense(tensor, 16) for tensor in plan.tensors]
+    entries = [
+        writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes)
+        for tensor, store in zip(plan.tensors, stores, strict=True)
+    ]
+    metadata = {"name": "layer_options", **plan.metadata, **options, "parameters": plan.parameters}
+    blobs = {"tokenizer": write_blob(read_tokenizer(scratch / "golden"))}
+    with writer.PackWriter(out, metadata, [], blobs, entries, parts=options_part(metadata)) as file:
+        for tensor, store in zip(plan.tensors, stores, strict=True):
+            dense, error = storage.dense_data(tensor.read(), store.kind)
+            file.write_tensor((dense.tobytes(),), error, 0.0)
+        file.commit()
+
+
 def _encoder(name: str) -> Write:
     """An encoder with all that its kind has: norms behind or before the sums, windows, segments, heads."""
 
@@ -256,7 +279,12 @@ FILES: dict[str, dict[str, Write]] = {
         "planes": _planes,
     },
     "v2": {"extremes": _smooth_codes},
-    "v3": {"parts": _parts, "bands": _bands, **{name: _encoder(name) for name in encoder_files.GOLDEN}},
+    "v3": {
+        "parts": _parts,
+        "bands": _bands,
+        "layer_options": _layer_options,
+        **{name: _encoder(name) for name in encoder_files.GOLDEN},
+    },
 }
 
 
@@ -272,6 +300,10 @@ ANSWERS: dict[str, Write] = {
         ("phi3_longrope", (3,), (4,)),
         ("gemma2", (2, 2), (3,)),
         ("gemma3_new", (3, 1), (4,)),
+        ("smollm3", (4,), (2,)),
+        ("ministral3", (2, 2), (3,)),
+        ("olmo2", (3,), (4,)),
+        ("hunyuan_v1_dense", (4,), (3,)),
     )
 }
 

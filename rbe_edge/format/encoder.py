@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from rbe_edge.format.layer_options import options_part
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.format.parts import Part
 
@@ -27,5 +28,6 @@ def parts_of(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> l
     """Those that a file of this metadata and these tensors has."""
     names = list(tensors)
     found = [PART] if needs_part(metadata, names) else []
+    found += options_part(metadata)
     found += [ENCODER_DECODER] if metadata.get("encoder.layers") else []
     return [*found, ATTENTION_GATE] if any(name.endswith(".attention.gate") for name in names) else found

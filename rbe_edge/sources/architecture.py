@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.config import Config
 
 
@@ -80,6 +81,10 @@ class Architecture:
     activation_key: str = "hidden_act"
     transposed: bool = False  # matrices are [inputs][outputs]
     scaled_embedding: bool = False  # by the square root of the width
+    embedding_scale: float = 1.0  # where it is another number
+    neighbours: bool = False  # rotary pairs are neighbours, (2d, 2d + 1) of a head
+    # layer options (docs/format.md) of the configuration, the number of layers, and what `layers` says of them
+    options: Callable[[Config, int, list[str]], dict[str, MetadataValue]] | None = None
     softcaps: tuple[str, ...] = ()  # "attention", "logit": those that are computed
     both_directions: bool = False  # an encoder: a token sees those behind it too
     window: Callable[[Config], int] = _window  # tokens that a "sliding" layer sees to one side, the own one included

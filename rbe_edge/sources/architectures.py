@@ -15,6 +15,7 @@ from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
 from rbe_edge.sources.encoders import ENCODERS
 from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers, spark_layers
+from rbe_edge.sources.llama_like import MISTRAL_HEADS, MISTRAL_IGNORED, MISTRAL_PREFIXES, llama_like
 
 _QKV = ("query", "key", "key")
 _ATTENTION = "layers.N.self_attn"
@@ -171,6 +172,7 @@ _DECODERS = (
         "mistral", "Mistral", LLAMA_RULES, one_kind,
         defaults={**_LARGE, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 32000,
                   "max_position_embeddings": 131072, "sliding_window": 4096},
+        prefixes=MISTRAL_PREFIXES, lm_heads=MISTRAL_HEADS, ignored=MISTRAL_IGNORED,
     ),
     Architecture(
         "qwen2", "Qwen2 and Qwen2.5", LLAMA_RULES, qwen_layers, _qwen2_features, defaults=_QWEN_DEFAULTS,
@@ -216,7 +218,12 @@ _DECODERS = (
 )  # fmt: skip
 
 
-ARCHITECTURES: tuple[Architecture, ...] = (*_DECODERS, *ENCODERS, *ENCODER_DECODERS)
+ARCHITECTURES: tuple[Architecture, ...] = (
+    *_DECODERS,
+    *llama_like(LLAMA_RULES, _LARGE),
+    *ENCODERS,
+    *ENCODER_DECODERS,
+)
 
 
 def supported_names() -> tuple[str, ...]:

@@ -73,6 +73,36 @@ def spark_layers(config: Config, n_layers: int) -> list[str]:
     return _pattern(config, n_layers, 4)
 
 
+def rotary_layers(config: Config, n_layers: int) -> list[int]:
+    """SmolLM3: 1 for layers with rotary positions; those of every no_rope_layer_interval-th layer are left out."""
+    given = config.values.get("no_rope_layers")
+    if given is None:
+        period = config.integer("no_rope_layer_interval", 4)
+        return [int((layer + 1) % period != 0) for layer in range(n_layers)]
+    if not isinstance(given, list) or len(given) < n_layers or any(value not in (0, 1) for value in given):
+        raise PackError(
+            f"{config.where}: no_rope_layers is {shown(given)}, expected {n_layers} numbers that are 0 or 1; correct it"
+        )
+    return [int(value) for value in given[:n_layers]]
+
+
+def smollm3_layers(config: Config, n_layers: int) -> list[str]:
+    """SmolLM3: layers without rotary positions have a window, where use_sliding_window is set."""
+    sliding = config.flag("use_sliding_window", False) and config.has("sliding_window")
+    rotary = rotary_layers(config, n_layers)
+    kinds = _named(config, n_layers) or ["sliding" if sliding and not one else "full" for one in rotary]
+    if "sliding" in kinds and not sliding:
+        raise PackError(f"{config.where}: layer_types has sliding layers but use_sliding_window is off; correct it")
+    return kinds
+
+
+def exaone4_layers(config: Config, n_layers: int) -> list[str]:
+    """EXAONE 4: every sliding_window_pattern-th layer is full, where there is a window."""
+    if not config.has("sliding_window"):
+        return _refuse_others(config, n_layers, ["full"] * n_layers)
+    return _named(config, n_layers) or _pattern(config, n_layers, config.integer("sliding_window_pattern", 4))
+
+
 def modernbert_layers(config: Config, n_layers: int) -> list[str]:
     """ModernBERT: the first of every third layer is full, or of every global_attn_every_n_layers-th."""
     period = config.integer("global_attn_every_n_layers", 3)

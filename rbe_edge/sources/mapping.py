@@ -24,11 +24,15 @@ from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 from rbe_edge.sources.positions import limit_context, positions_before, rotary, rotary_heads
 from rbe_edge.sources.relative_positions import distances, is_distances
+from rbe_edge.sources.rotary_order import of_neighbours
 from rbe_edge.sources.types import Source, SourceTensor
 from rbe_edge.terminal_text import one_line
 
 # Keys with which configurations of any architecture announce what this version does not compute.
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+
+# Models that also see, and what their language part is; where nothing stands here, it says so itself.
+_SEEING = {"gemma3": "gemma3_text", "mistral3": ""}
 
 # Keys whose null says that there is no cap and no window. Other nulls count as absent.
 _NULLABLE = ("attn_logit_softcapping", "final_logit_softcapping", "sliding_window")
@@ -101,6 +105,10 @@ def _metadata(
             metadata[f"{part}.softcap"] = config.positive(key)
     if row.scaled_embedding:
         metadata["embedding.scale"] = math.sqrt(sizes["width"])
+    elif row.embedding_scale != 1:
+        metadata["embedding.scale"] = row.embedding_scale
+    if row.options is not None:
+        metadata |= row.options(config, sizes["layers"], layers)
     if "sliding" in layers:
         window = row.window(config)
         if window < sizes["context"]:  # one that never ends is none
@@ -113,9 +121,13 @@ def _architecture(source: Source) -> tuple[Architecture, Config]:
     values: Mapping[str, object] = source.config
     where = source.described_in
     text = values.get("text_config")
-    if isinstance(text, dict) and values.get("model_type") == "gemma3":
+    if isinstance(text, dict) and values.get("model_type") in _SEEING:
         # A model that also sees: its language part is packed. The whole model says whether the head is tied.
-        values = {**text, "model_type": "gemma3_text", "tie_word_embeddings": values.get("tie_word_embeddings")}
+        tied = values.get("tie_word_embeddings")
+        kind = _SEEING[str(values["model_type"])] or text.get("model_type", "mistral")
+        if tied is None and kind != "gemma3_text":
+            tied = text.get("tie_word_embeddings")
+        values = {**text, "model_type": kind, "tie_word_embeddings": tied}
         where = f"{where}: text_config"
     if any(found.get("quantization_config") is not None for found in (source.config, values)):
         raise PackError(f"{source.name}: the weights are quantized already; pack the unquantized model")
@@ -278,6 +290,8 @@ def _tensor_plan(
         )
     if tensor.kind not in ("fp32", "fp16", "bf16"):
         raise PackError(f"{tensor.name}: numbers of type {tensor.kind} are not read; pack the fp32, fp16 or bf16 model")
+    if row.neighbours and target.removesuffix(".bias").endswith((".attention.q", ".attention.k")):
+        tensor = of_neighbours(tensor, sizes["heads" if rule.rows == "query" or rule.cols == "query" else "kv_heads"])
     start = sum(pieces[: rule.piece])
     shared = rule.role == "matrix" and rule.rows == "key" and sizes["kv_heads"] < sizes["heads"]
     return TensorPlan(

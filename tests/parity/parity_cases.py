@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import tiny_llama_like
 from tiny_models import CONTEXT, MODELS, TinyModel
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "logits"
@@ -34,6 +35,8 @@ CASES["phi3_longrope_short"] = Case("phi3_longrope_short", MODELS["phi3_longrope
 
 def reference_model(case: Case) -> TinyModel:
     """The model that transformers computes. It is the same one, but where a language model lies inside a larger model:
-    there it is the language model by itself."""
+    there it is the language model by itself; and for what transformers does not know."""
+    if case.model.config["model_type"] == "minicpm":
+        return TinyModel(case.name, tiny_llama_like.as_granite(case.model.config))
     text = case.model.config.get("text_config")
     return case.model if text is None else TinyModel(case.name, text)

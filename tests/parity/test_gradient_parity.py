@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tiny_llama_like
 import tiny_models
 from parity_cases import CASES, Case, reference_model
 from test_logits import packed
@@ -66,7 +67,11 @@ def expected(
     loss = loss_of(case, model, reference_of(source_of(case), "source-reference") if toward else None, window)
     loss.backward()
     found = {name: parameter.grad.float().numpy() for name, parameter in model.named_parameters()}
-    bare = {name.removeprefix("transformer.").removeprefix("model."): grad for name, grad in found.items()}
+    kind = str(case.model.config["model_type"])
+    bare = {
+        tiny_llama_like.published(kind, name.removeprefix("transformer.").removeprefix("model.")): grad
+        for name, grad in found.items()
+    }
     weights = {}
     for name in tiny_models.shapes(case.model):
         weights[name] = bare[name.removeprefix(case.model.prefix)]
@@ -78,6 +83,7 @@ def expected(
     for tensor in plan.tensors:
         if plus_one and tensor.role == "norm":
             read[tensor.name] -= 1.0
+        read[tensor.name] /= tensor.scale**2  # it was multiplied as a weight is; a gradient is divided
     return {name: grad for name, grad in read.items() if not name.startswith("rope.")}, float(loss.detach())
 
 

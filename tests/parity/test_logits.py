@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 import tiny_models
 from parity_cases import CASES, GOLDEN, TOLERANCE, Case
+from tiny_llama_like import WITH_OPTIONS
 
 from rbe_edge import Model
 from rbe_edge.packing.pack import PackOptions, pack
@@ -56,6 +57,11 @@ def test_logits(tmp_path: Path, name: str) -> None:
         ("phi3_longrope", "llama"),
         ("phi3_longrope", "phi3_longrope_short"),
         ("gemma3_new", "gemma3_multimodal"),
+        ("smollm3", "smollm3_rotary"),
+        ("ministral3", "ministral3_even"),
+        ("exaone4_window", "exaone4"),
+        ("stablelm_bias", "stablelm"),
+        ("ernie4_5_bias", "ernie4_5"),
     ],
 )
 def test_features_move_the_logits(name: str, base: str) -> None:
@@ -66,7 +72,7 @@ def test_features_move_the_logits(name: str, base: str) -> None:
 
 
 @pytest.mark.parametrize("bits", [32, 16, 4])
-@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral_window", "gemma3_new"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral_window", "gemma3_new", *WITH_OPTIONS])
 def test_prefill_and_decode_agree(tmp_path: Path, name: str, bits: int) -> None:
     """However a text is cut into passes, and token by token as in decoding, the logits are the same."""
     case = CASES[name]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_models
+from tiny_llama_like import WITH_OPTIONS
 
 from rbe_edge import Model, Session
 from rbe_edge.bench.shapes import Shape, write_model
@@ -30,7 +31,7 @@ def best(session: Session) -> int:
     return int(session.logits.argmax())
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "qwen2", "qwen3", "phi3"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "qwen2", "qwen3", "phi3", *WITH_OPTIONS])
 def test_the_same_bits_as_single_steps(tmp_path: Path, name: str) -> None:
     out = tmp_path / "model.rbe"
     pack(tiny_models.write(tiny_models.MODELS[name], tmp_path / "source"), out, PackOptions(bits=32))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models
+from tiny_llama_like import WITH_OPTIONS
 
 from rbe_edge import GenerationOptions, Model
 from rbe_edge.errors import Cancelled, ContextFull, ModelError, OptionError
+from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.options import KvType
 
 TOKENS = [(7 * i * i + 3) % 256 for i in range(70)]
@@ -52,6 +56,27 @@ def test_sliding(model: Model) -> None:
         np.testing.assert_array_equal(session.logits, logits)
         session.prefill(TOKENS[:3])
         assert session.tokens[-3:] == tuple(TOKENS[:3])
+
+
+ONE_LAYER = {"num_hidden_layers": 1}
+WITHOUT_ROPE = {"smollm3": {"no_rope_layers": [0]}, "exaone4_window": {"layer_types": ["full_attention"]}}
+
+
+@pytest.mark.parametrize("name", ["llama", "phi3_partial", "qwen3", *WITH_OPTIONS])
+def test_what_slid_is_as_if_it_had_been_read_there(tmp_path: Path, name: str) -> None:
+    """In a model of one layer, keys and values know nothing of what was dropped."""
+    tiny = tiny_models.MODELS[name]
+    layer = ONE_LAYER | ({"layer_types": ["full_attention"]} if "layer_types" in tiny.config else {})
+    changed = {**tiny.config, **layer, **WITHOUT_ROPE.get(name, {})}
+    source = tiny_models.write(dataclasses.replace(tiny, config=changed), tmp_path / "source")
+    with Model.open(pack(source, tmp_path / "model.rbe", PackOptions(bits=32)).path) as model:
+        assert ("position.rotary_layers" in model.metadata) == (name in WITHOUT_ROPE)
+        with model.session(context=32, sinks=4, kv="f32") as slid, model.session(context=32, kv="f32") as other:
+            slid.prefill(TOKENS[:32])
+            slid.prefill([50, 51])
+            assert slid.position < 32
+            other.prefill(slid.tokens)
+            assert np.abs(slid.logits - other.logits).max() < 1e-4 * np.abs(other.logits).max()
 
 
 def test_generation_goes_past_the_context(model: Model) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_models
+from tiny_llama_like import WITH_OPTIONS
 
 from rbe_edge import GenerationOptions, Model
 from rbe_edge.errors import ContextFull, OptionError, RbeError, StateError
@@ -63,7 +64,7 @@ def test_goes_on_with_the_same_bits(model: Model, tmp_path: Path, kv: KvType, n_
         assert other.resume([*TOKENS[:n_tokens], 1]) == [*TOKENS[1:n_tokens], 1]
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gemma2", "qwen3"])
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "qwen3", *WITH_OPTIONS])
 def test_of_other_architectures(tmp_path: Path, name: str) -> None:
     out = tmp_path / "model.rbe"
     pack(tiny_models.write(tiny_models.MODELS[name], tmp_path / "source"), out, PackOptions(bits=32))

@@ -29,16 +29,27 @@ _LAYER = {
     "ln_1": "attn_norm", "ln_2": "ffn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output",
     "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down", "self_attn.q_k_v_proj": "attn_qkv",
     "self_attn.g_proj": "attn_gate", "self_attn.out_proj": "attn_output",
+    "attn.attention.q_proj": "attn_q",
+    "attn.attention.k_proj": "attn_k", "attn.attention.v_proj": "attn_v", "attn.attention.out_proj": "attn_output",
+    "mlp.c_fc_0": "ffn_gate", "mlp.c_fc_1": "ffn_up", "self_attn.query_layernorm": "attn_q_norm",
+    "self_attn.key_layernorm": "attn_k_norm",
 }  # fmt: skip
 _GEMMA_LAYER = {
     "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
 }  # fmt: skip
+_BEHIND_LAYER = {  # OLMo 2, EXAONE 4
+    "post_attention_layernorm": "post_attention_norm", "post_feedforward_layernorm": "post_ffw_norm",
+}  # fmt: skip
 _WHOLE = {
     "embed_tokens": "token_embd", "norm": "output_norm", "wte": "token_embd", "wpe": "position_embd",
     "ln_f": "output_norm", "lm_head": "output", "embedding": "token_embd",
 }  # fmt: skip
-_ARCHITECTURE = {"mistral": "llama", "gemma3_text": "gemma3"}
+_ARCHITECTURE = {
+    "mistral": "llama", "gemma3_text": "gemma3", "ministral3": "mistral3", "hunyuan_v1_dense": "hunyuan-dense",
+}  # fmt: skip
+_PERMUTED = ("llama", "smollm3", "mistral3", "granite", "minicpm")  # LlamaModel of conversion/llama.py and its heirs
+_DIVIDED = ("llama", "mistral3", "exaone", "exaone4")  # those that write rope_freqs
 
 
 def architecture(model: TinyModel) -> str:
@@ -63,15 +74,16 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
         bare, ending = name.removeprefix(model.prefix).rsplit(".", 1)
         if name_of == "gpt2" and ".c_" in bare and ending == "weight":
             values = values.T
-        if name_of == "llama" and bare.endswith("q_proj"):
+        if name_of in _PERMUTED and bare.endswith("q_proj"):
             values = permuted(values, config["num_attention_heads"])
-        if name_of == "llama" and bare.endswith("k_proj"):
+        if name_of in _PERMUTED and bare.endswith("k_proj"):
             values = permuted(values, config["num_key_value_heads"])
         if gemma and bare.endswith("norm"):
             values = values + np.float32(1)
         parts = bare.split(".", 2)
         if parts[0] in ("layers", "h"):
-            new = f"blk.{parts[1]}.{(_LAYER | (_GEMMA_LAYER if gemma else {}))[parts[2]]}"
+            own = _GEMMA_LAYER if gemma else _BEHIND_LAYER if name_of in ("olmo2", "exaone4") else {}
+            new = f"blk.{parts[1]}.{(_LAYER | own)[parts[2]]}"
         else:
             new = _WHOLE[bare]
         found[f"{new}.{ending}"] = np.ascontiguousarray(values)
@@ -98,7 +110,7 @@ def _rope_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
         return {
             f"rope_factors_{kind}.weight": np.array(rope[f"{kind}_factor"], np.float32) for kind in ("long", "short")
         }
-    if rope["rope_type"] != "llama3":
+    if rope["rope_type"] != "llama3" or architecture(model) not in _DIVIDED:
         return {}
     size = _head_dim(model.config)
     factors = []
@@ -126,12 +138,19 @@ def metadata(model: TinyModel) -> dict[str, Any]:
         }  # fmt: skip
     found: dict[str, Any] = {
         "context_length": config["max_position_embeddings"], "embedding_length": config["hidden_size"],
-        "block_count": config["num_hidden_layers"], "feed_forward_length": config["intermediate_size"],
-        "attention.head_count": config["num_attention_heads"],
+        "block_count": config.get("num_hidden_layers") or config["num_layers"],
+        "feed_forward_length": config["intermediate_size"], "attention.head_count": config["num_attention_heads"],
         "attention.head_count_kv": config["num_key_value_heads"],
-        "attention.layer_norm_rms_epsilon": config["rms_norm_eps"],
     }  # fmt: skip
+    if "layer_norm_eps" in config:
+        found["attention.layer_norm_epsilon"] = config["layer_norm_eps"]
+    else:
+        found["attention.layer_norm_rms_epsilon"] = config.get("rms_norm_eps") or config["layer_norm_epsilon"]
+    found |= _of_its_own(config)
     rope, size = _rope(config), _head_dim(config)
+    if rope["rope_type"] == "dynamic" and "alpha" in rope:  # HunYuanModel of conversion/hunyuan.py
+        rope["rope_theta"] = 10000.0 * rope["alpha"] ** (size / (size - 2))
+        found["rope.scaling.type"] = "none"
     found["rope.freq_base"] = float(rope["rope_theta"])
     found["rope.dimension_count"] = int(
         size * rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 1))
@@ -165,11 +184,34 @@ def metadata(model: TinyModel) -> dict[str, Any]:
     for kind in ("attn", "final"):
         if config.get(f"{kind}_logit_softcapping"):
             found[f"{kind}_logit_softcapping"] = config[f"{kind}_logit_softcapping"]
-    if "sliding_window_pattern" in config:
+    if isinstance(config.get("sliding_window_pattern"), int):
         found["attention.sliding_window_pattern"] = config["sliding_window_pattern"]
-    elif "layer_types" in config:
+    elif "layer_types" in config and config.get("sliding_window"):
         found["attention.sliding_window_pattern"] = [kind == "sliding_attention" for kind in config["layer_types"]]
     return found
+
+
+def _of_its_own(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What GraniteModel, MiniCPMModel, Mistral3Model and StableLMModel of the converter add."""
+    kind = config["model_type"]
+    if kind == "granite":
+        names = {"attention": "attention", "embedding": "embedding", "residual": "residual"}
+        found = {f"{ours}_scale": config[f"{theirs}_multiplier"] for theirs, ours in names.items()}
+        found["attention.scale"] = found.pop("attention_scale")
+        return found | {"logit_scale": config["logits_scaling"]}
+    if kind == "minicpm":
+        return {
+            "embedding_scale": float(config["scale_emb"]),
+            "residual_scale": config["scale_depth"] / config["num_hidden_layers"] ** 0.5,
+            "logit_scale": config["hidden_size"] / config["dim_model_base"],
+        }
+    if kind == "ministral3":
+        rope = config["rope_parameters"]
+        return {
+            "rope.scaling.yarn_log_multiplier": rope["mscale_all_dim"],
+            "attention.temperature_scale": rope["llama_4_scaling_beta"],
+        }
+    return {"use_parallel_residual": True} if kind == "stablelm" else {}
 
 
 def vocabulary(pad: int | None) -> dict[str, Any]:

@@ -28,7 +28,9 @@ pytest.importorskip("gguf")
 _UNSAID: dict[str, dict[str, Any]] = {
     name: {"query_pre_attn_scalar": 24} for name in ("gemma2", "gemma3", "gemma3_new")
 }
-_UNSAYABLE = ("llama_gelu", "gemma3_multimodal", "qwen2_window")
+_UNSAYABLE = (
+    "llama_gelu", "gemma3_multimodal", "qwen2_window", "ministral3_multimodal", "smollm3_rotary", "smollm3_yarn",
+)  # fmt: skip
 _READ = {
     dialect.name for dialect in DIALECTS if not dialect.row.both_directions
 }  # not every architecture is read from GGUF files
@@ -57,9 +59,11 @@ def test_same_as_the_directory(tmp_path: Path, name: str) -> None:
         else:
             assert ours.tensor_data(tensor) == theirs.tensor_data(tensor), tensor
     assert ours.metadata.keys() == theirs.metadata.keys()
-    for key in ("rope.attention_factor", "rope.long_attention_factor"):
-        if key in ours.metadata:  # stored in fp32
-            assert ours.metadata.pop(key) == pytest.approx(theirs.metadata.pop(key), rel=1e-7)
+    in_fp32 = ["rope.attention_factor", "rope.long_attention_factor"]
+    in_fp32 += ["embedding.scale", "norm.epsilon"] if name == "minicpm" else []  # of a factor that has many digits
+    for key in in_fp32:
+        if key in ours.metadata:
+            assert ours.metadata.pop(key) == pytest.approx(theirs.metadata.pop(key), rel=3e-7)
     if name == "mistral":  # without a window it is a Llama, and called so
         assert (ours.metadata.pop("architecture"), theirs.metadata.pop("architecture")) == ("llama", "mistral")
     differing = {key for key in ours.metadata if ours.metadata[key] != theirs.metadata[key]}

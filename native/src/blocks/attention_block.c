@@ -30,14 +30,15 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
 {
     rbe__attention_block *attention = &block->as.attention;
     attention->shape = shape->attention;
+    const int is_shared = attention->shape.options.norm_span == RBE_HEAD_NORM_SHARED;
     const uint32_t head_dim = attention->shape.head_dim;
     char place[64], name[96];
     snprintf(place, sizeof place, "%slayers.%u.attention", binder->prefix, index);
     rbe__bind_block_norms(binder, place, shape, shape->attention.both, block);
     snprintf(name, sizeof name, "%s.q_norm", place);
-    attention->q_norm = rbe__bind_vector(binder, name, head_dim, 1);
+    attention->q_norm = rbe__bind_vector(binder, name, is_shared ? head_dim : attention->shape.n_heads * head_dim, 1);
     snprintf(name, sizeof name, "%s.k_norm", place);
-    attention->k_norm = rbe__bind_vector(binder, name, head_dim, 1);
+    attention->k_norm = rbe__bind_vector(binder, name, is_shared ? head_dim : attention->shape.n_kv_heads * head_dim, 1);
     rbe__heads_bind(binder, place, shape, block);
     bind_gate(binder, place, block);
     rbe__bind_shared_rotation(binder, (const rbe__projection *const[]){&attention->q, &attention->k, &attention->v, &attention->gate}, 4);
@@ -49,16 +50,29 @@ typedef struct heads_call {
     const rbe__heads_scratch *scratch;
 } heads_call;
 
+static void norm_heads(const heads_call *call, const float *weight, float *x, uint32_t n_heads)
+{
+    const rbe__attention_shape *shape = &call->block->as.attention.shape;
+    const int is_whole = shape->options.norm_span == RBE_HEAD_NORM_WHOLE;
+    const rbe__vector_norm norm = {.kind = shape->options.norm_kind,
+                                   .weight = weight,
+                                   .n = is_whole ? 1 : n_heads,
+                                   .width = is_whole ? n_heads * shape->head_dim : shape->head_dim,
+                                   .stride = shape->options.norm_span == RBE_HEAD_NORM_EACH ? shape->head_dim : 0,
+                                   .epsilon = call->block->norm_epsilon};
+    rbe__normalize_vectors(call->pass->stack->kernels, &norm, x);
+}
+
 /* Norm and rotary embedding of the heads of row n, in place. */
 static void turn_heads(const heads_call *call, uint32_t n, const float *norm, float *x, uint32_t n_heads)
 {
     const rbe__pass *pass = call->pass;
     const rbe__stack *stack = pass->stack;
     const rbe__attention_shape *shape = &call->block->as.attention.shape;
-    if (norm) {
-        rbe__normalize_heads(stack->kernels, norm, call->block->norm_epsilon, x, n_heads, shape->head_dim);
+    if (norm && !shape->options.norms_after_rope) {
+        norm_heads(call, norm, x, n_heads);
     }
-    if (stack->rope_frequencies) {
+    if (stack->rope_frequencies && !shape->options.without_rope) {
         const size_t at = ((size_t)shape->rope_table * pass->workspace.most_tokens + n) * stack->rope_pairs;
         rbe__rope_apply(pass->cosines + at, pass->sines + at, stack->rope_pairs, x, n_heads, shape->head_dim);
     }
@@ -74,6 +88,9 @@ static void finish_keys(void *context, uint32_t n, uint32_t thread)
     const rbe__row *row = &call->pass->rows[n];
     float *k = call->scratch->k + n * kv_width;
     turn_heads(call, n, attention->k_norm, k, attention->shape.n_kv_heads);
+    if (attention->k_norm && attention->shape.options.norms_after_rope) {
+        rbe__normalize_to_one(attention->shape.n_kv_heads, attention->shape.head_dim, call->block->norm_epsilon, k);
+    }
     rbe__kv_store(call->pass->stack->kernels, &row->state->blocks[call->block->state].kv, row->position, k,
                   call->scratch->v + n * kv_width);
 }
@@ -84,12 +101,33 @@ static int appends(const rbe__pass *pass, const rbe__block *block)
     return !block->shares_state && !pass->filled_positions;
 }
 
+/* Norms behind the rotary positions: a cached key has no weights, so that it can be turned when it moves. Its weights multiply q. */
+static void norm_turned_queries(const heads_call *call, float *q)
+{
+    const rbe__attention_block *attention = &call->block->as.attention;
+    const uint32_t head_dim = attention->shape.head_dim;
+    if (attention->q_norm) {
+        norm_heads(call, attention->q_norm, q, attention->shape.n_heads);
+    }
+    for (uint32_t h = 0; attention->k_norm && h < attention->shape.n_heads; h++) {
+        call->pass->stack->kernels->multiply(q + (size_t)h * head_dim, attention->k_norm, head_dim);
+    }
+}
+
 static void finish_heads(void *context, uint32_t n, uint32_t thread)
 {
     const heads_call *call = context;
     const rbe__attention_block *attention = &call->block->as.attention;
-    float *q = call->scratch->q + (size_t)n * attention->shape.n_heads * attention->shape.head_dim;
+    const size_t q_width = (size_t)attention->shape.n_heads * attention->shape.head_dim;
+    float *q = call->scratch->q + n * q_width;
+    const float temperature = rbe__heads_temperature(&attention->shape.options, call->pass->rows[n].position);
     turn_heads(call, n, attention->q_norm, q, attention->shape.n_heads);
+    if (attention->shape.options.norms_after_rope) {
+        norm_turned_queries(call, q);
+    }
+    for (size_t i = 0; temperature != 1.0f && i < q_width; i++) {
+        q[i] *= temperature;
+    }
     if (appends(call->pass, call->block)) {
         finish_keys(context, n, thread);
     }
@@ -190,7 +228,8 @@ static void slide_state(const rbe__workspace *workspace, const rbe__block_state 
 {
     const rbe__attention_shape *shape = &state->block->as.attention.shape;
     const size_t at = shape->rope_table * slide->angle_stride;
-    slide_call call = {workspace->kernels, &state->kv, slide, {slide->cosines + at, slide->sines + at, slide->n_pairs}};
+    const uint32_t n_pairs = shape->options.without_rope ? 0 : slide->n_pairs;
+    slide_call call = {workspace->kernels, &state->kv, slide, {slide->cosines + at, slide->sines + at, n_pairs}};
     rbe__thread_pool_run(workspace->thread_pool, shape->n_kv_heads, slide_head, &call);
 }
 

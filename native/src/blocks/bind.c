@@ -49,8 +49,10 @@ void rbe__bind_block_norms(rbe__binder *binder, const char *place, const rbe__la
         block->stream_norm = rbe__bind_norm(binder, NAME("stream_norm"), shape->width, 0);
         return;
     }
-    block->norm = rbe__bind_norm(binder, NAME("norm"), shape->width, optional);
-    if (shape->norm_place == RBE_NORM_SANDWICH) {
+    if (shape->norm_place != RBE_NORM_AFTER) {
+        block->norm = rbe__bind_norm(binder, NAME("norm"), shape->width, optional);
+    }
+    if (shape->norm_place != RBE_NORM_PRE) {
         block->post_norm = rbe__bind_norm(binder, NAME("post_norm"), shape->width, 0);
     }
 #undef NAME
@@ -95,6 +97,7 @@ void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape
         for (const rbe__block_kind *const *kind = rbe__block_kinds; *kind != block->kind; kind++) {
             block->first_operation += (*kind)->n_operations;
         }
+        block->reads = shape->parallel ? RBE_READS_LAYER_INPUT : RBE_READS_STREAM;
         if (block->kind->take_state && !(stack->both && stack->n_states)) {
             block->state = stack->n_states++;
         }

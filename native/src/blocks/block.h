@@ -12,6 +12,19 @@ typedef struct rbe__block_kind rbe__block_kind;
 typedef struct rbe__binder rbe__binder;
 typedef struct rbe__pass rbe__pass;
 
+/* What one norm of q or k is of: a head, all with the same weights; a head, each with weights of its own; or the heads of a token as one vector. */
+typedef enum rbe__head_norm_span { RBE_HEAD_NORM_SHARED, RBE_HEAD_NORM_EACH, RBE_HEAD_NORM_WHOLE } rbe__head_norm_span;
+
+/* How q and k are normed and turned, where they are (docs/format.md, "Layer options"). All zero: RMS of each head, then rotary positions. */
+typedef struct rbe__head_options {
+    rbe__norm_kind norm_kind;
+    rbe__head_norm_span norm_span;
+    int norms_after_rope; /* of each head, with the same weights */
+    int without_rope;     /* 1: rotary positions turn other layers only */
+    float temperature;    /* q is multiplied by 1 + temperature log(1 + floor(position / temperature_tokens)); 0: it is not */
+    uint32_t temperature_tokens;
+} rbe__head_options;
+
 /* Heads of a block that attends. window: tokens seen, the current one counted, on both sides so many where `both`; 0: all. */
 typedef struct rbe__attention_shape {
     uint32_t n_heads, n_kv_heads, head_dim;
@@ -19,6 +32,7 @@ typedef struct rbe__attention_shape {
     float scale, softcap; /* softcap 0: off */
     int both;             /* 1: tokens see those behind them too */
     const rbe__distances *distances; /* of the stack; NULL: none */
+    rbe__head_options options;
 } rbe__attention_shape;
 
 typedef struct rbe__feed_forward_shape {
@@ -27,8 +41,8 @@ typedef struct rbe__feed_forward_shape {
     int gated;
 } rbe__feed_forward_shape;
 
-/* Where a block is normed: before it, before it and before the sum, or behind the sum. */
-typedef enum rbe__norm_place { RBE_NORM_PRE, RBE_NORM_SANDWICH, RBE_NORM_POST } rbe__norm_place;
+/* Where a block is normed: before it, before it and before the sum, behind the sum, or before the sum alone. */
+typedef enum rbe__norm_place { RBE_NORM_PRE, RBE_NORM_SANDWICH, RBE_NORM_POST, RBE_NORM_AFTER } rbe__norm_place;
 
 /* What the hyper-parameters say of one layer (docs/format.md, "Metadata keys"). */
 typedef struct rbe__layer_shape {
@@ -38,12 +52,13 @@ typedef struct rbe__layer_shape {
     rbe__norm_place norm_place;
     rbe__attention_shape attention;
     int crosses; /* 1: a block that attends to an encoder's text stands between these two */
+    int parallel; /* 1: the feed-forward block reads what stands before the layer, too */
     rbe__feed_forward_shape feed_forward;
 } rbe__layer_shape;
 
 typedef struct rbe__attention_block {
     rbe__attention_shape shape;
-    const float *q_norm, *k_norm; /* [head_dim] or NULL */
+    const float *q_norm, *k_norm; /* [head_dim], with other spans [heads * head_dim]; or NULL */
     rbe__projection q, k, v, o;
     rbe__projection gate; /* [n_heads] or [n_heads * head_dim] numbers, whose logistic function multiplies what a head gives; NULL: none */
 } rbe__attention_block;

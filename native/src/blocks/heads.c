@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "base/elementary.h"
 #include "blocks/bind.h"
 
 static size_t q_width_of(const rbe__block *block)
@@ -56,6 +57,12 @@ void rbe__heads_bind(rbe__binder *binder, const char *place, const rbe__layer_sh
     attention->v = rbe__bind_projection(binder, NAME("v"), kv_rows, shape->width, 0);
     attention->o = rbe__bind_projection(binder, NAME("o"), shape->width, q_rows, 0);
 #undef NAME
+}
+
+float rbe__heads_temperature(const rbe__head_options *options, uint32_t position)
+{
+    const uint32_t times = options->temperature != 0.0f ? position / options->temperature_tokens : 0;
+    return times ? (float)(1.0 + (double)options->temperature * rbe__log(1.0 + times)) : 1.0f;
 }
 
 void rbe__heads_attend(rbe__pass *pass, const rbe__block *block, const rbe__heads_scratch *scratch, rbe__heads_see *set)

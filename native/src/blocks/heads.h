@@ -32,6 +32,9 @@ void rbe__heads_attend(rbe__pass *pass, const rbe__block *block, const rbe__head
 /* scratch.mixed through the output matrix, whose operation of a profile is `operation` of the block, and what follows the block. */
 void rbe__heads_output(rbe__pass *pass, const rbe__block *block, const rbe__heads_scratch *scratch, uint32_t operation);
 
+/* What q of a position is multiplied by behind norms and rotary positions; 1 where it is not. */
+float rbe__heads_temperature(const rbe__head_options *options, uint32_t position);
+
 /* Functions of the kinds (block.h). */
 uint32_t rbe__heads_widest(const rbe__block *block);
 uint32_t rbe__heads_dim(const rbe__block *block);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "blocks/heads.h"
 #include "gradients/gradients.h"
 #include "layers/activation.h"
 #include "layers/position.h"
@@ -38,37 +39,67 @@ static void turn_token(void *context, uint32_t token, uint32_t thread)
 static void turn(const rbe_gradients *gradients, const rbe__attention_shape *shape, uint32_t n_heads, int back, float *x)
 {
     heads_job job = {gradients, shape, back ? gradients->back_sines : gradients->sines, n_heads, x};
-    if (gradients->stack->rope_frequencies) {
+    if (gradients->stack->rope_frequencies && !shape->options.without_rope) {
         rbe__thread_pool_run(gradients->thread_pool, gradients->n, turn_token, &job);
+    }
+}
+
+static void scale_token(void *context, uint32_t token, uint32_t thread)
+{
+    (void)thread;
+    const heads_job *job = context;
+    const float factor = rbe__heads_temperature(&job->shape->options, token % job->gradients->window);
+    const size_t width = (size_t)job->n_heads * job->shape->head_dim;
+    for (size_t i = 0; factor != 1.0f && i < width; i++) {
+        job->x[token * width + i] *= factor;
+    }
+}
+
+/* What the position multiplies queries by, or their gradient. */
+static void scale_queries(const rbe_gradients *gradients, const rbe__attention_shape *shape, float *x)
+{
+    heads_job job = {gradients, shape, NULL, shape->n_heads, x};
+    if (shape->options.temperature != 0.0f) {
+        rbe__thread_pool_run(gradients->thread_pool, gradients->n, scale_token, &job);
     }
 }
 
 static rbe__norm_call heads_norm(const rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const rbe__norm *norm,
                                  uint32_t n_heads, const float *x, const char *name)
 {
-    return (rbe__norm_call){.kind = RBE_NORM_RMS,
+    const rbe__attention_shape *shape = &block->as.attention.shape;
+    const uint32_t at_once = shape->options.norm_span == RBE_HEAD_NORM_WHOLE ? n_heads : 1; /* heads of a vector */
+    return (rbe__norm_call){.kind = shape->options.norm_kind,
                             .norm = norm,
                             .epsilon = block->norm_epsilon,
-                            .cols = block->as.attention.shape.head_dim,
-                            .n_rows = (size_t)gradients->n * n_heads,
+                            .cols = at_once * shape->head_dim,
+                            .n_weights = shape->options.norm_span == RBE_HEAD_NORM_EACH ? n_heads : 1,
+                            .n_rows = (size_t)gradients->n * (n_heads / at_once),
                             .x = x,
                             .name = name,
                             .layer = layer};
 }
 
-/* x [n][n_heads * head_dim] from raw, where it lies apart: its norm, where there is one, and positions. */
+/* x [n][n_heads * head_dim] from raw, where it lies apart: its norm, where there is one, and positions. turned: NULL, or where the norm comes last. */
 static void finish_heads(const rbe_gradients *gradients, const rbe__block *block, const float *weight, uint32_t n_heads, const float *raw,
-                         float *x)
+                         float *turned, float *x)
 {
     const rbe__attention_shape *shape = &block->as.attention.shape;
-    if (weight) {
-        const rbe__norm norm = {weight, NULL};
+    const rbe__norm norm = {weight, NULL};
+    float *first = turned ? turned : x;
+    if (weight && !turned) {
         const rbe__norm_call call = heads_norm(gradients, block, 0, &norm, n_heads, raw, NULL);
         rbe__norm_forward(gradients, &call, x);
     } else {
-        memcpy(x, raw, (size_t)gradients->n * n_heads * shape->head_dim * sizeof *x);
+        memcpy(first, raw, (size_t)gradients->n * n_heads * shape->head_dim * sizeof *first);
     }
-    turn(gradients, shape, n_heads, 0, x);
+    turn(gradients, shape, n_heads, 0, first);
+    if (weight && turned) {
+        const rbe__norm_call call = heads_norm(gradients, block, 0, &norm, n_heads, turned, NULL);
+        rbe__norm_forward(gradients, &call, x);
+    } else if (turned) {
+        memcpy(x, turned, (size_t)gradients->n * n_heads * shape->head_dim * sizeof *x);
+    }
 }
 
 /* ---- gates: gated = mixed * logistic(gate_raw) --------------------------------------------------------------------------- */
@@ -138,8 +169,9 @@ rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *bl
     RBE_TRY(rbe__matrix_forward(gradients, &attention->q, 0, q_rows, memory->input, memory->q_raw));
     RBE_TRY(rbe__matrix_forward(gradients, &attention->k, 0, kv_rows, memory->input, memory->k_raw));
     RBE_TRY(rbe__matrix_forward(gradients, &attention->v, 0, kv_rows, memory->input, memory->v));
-    finish_heads(gradients, block, attention->q_norm, shape->n_heads, memory->q_raw, memory->q);
-    finish_heads(gradients, block, attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->k);
+    finish_heads(gradients, block, attention->q_norm, shape->n_heads, memory->q_raw, memory->q_turned, memory->q);
+    scale_queries(gradients, shape, memory->q);
+    finish_heads(gradients, block, attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->k_turned, memory->k);
     RBE_TRY(rbe__attend_forward(gradients, shape));
     if (attention->gate.weight) {
         RBE_TRY(rbe__matrix_forward(gradients, &attention->gate, 0, attention->gate.weight->rows, memory->input, memory->gate_raw));
@@ -150,16 +182,16 @@ rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *bl
 
 /* d [n][n_heads * head_dim] by the finished heads becomes that by raw. */
 static rbe_status heads_back(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const char *part, const float *weight,
-                             uint32_t n_heads, const float *raw, float *d)
+                             uint32_t n_heads, const float *raw, const float *turned, float *d)
 {
     char name[RBE_GRADIENT_NAME_BYTES];
-    turn(gradients, &block->as.attention.shape, n_heads, 1, d);
-    if (!weight) {
-        return RBE_OK;
-    }
     const rbe__norm norm = {weight, NULL};
-    const rbe__norm_call call = heads_norm(gradients, block, layer, &norm, n_heads, raw, name_of(name, layer, part));
-    return rbe__norm_backward(gradients, &call, d, 0, d);
+    const rbe__norm_call call = heads_norm(gradients, block, layer, &norm, n_heads, turned ? turned : raw, name_of(name, layer, part));
+    if (weight && turned) {
+        RBE_TRY(rbe__norm_backward(gradients, &call, d, 0, d));
+    }
+    turn(gradients, &block->as.attention.shape, n_heads, 1, d);
+    return weight && !turned ? rbe__norm_backward(gradients, &call, d, 0, d) : RBE_OK;
 }
 
 /* Shows one of the three matrices that read the norm, and adds to d_normed. */
@@ -177,8 +209,10 @@ rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *b
         rbe__thread_pool_run(gradients->thread_pool, gradients->n, ungate_token, &(gate_job){gradients, attention});
     }
     RBE_TRY(rbe__attend_backward(gradients, shape));
-    RBE_TRY(heads_back(gradients, block, layer, "q_norm", attention->q_norm, shape->n_heads, memory->q_raw, memory->d_q));
-    RBE_TRY(heads_back(gradients, block, layer, "k_norm", attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->d_k));
+    scale_queries(gradients, shape, memory->d_q);
+    RBE_TRY(heads_back(gradients, block, layer, "q_norm", attention->q_norm, shape->n_heads, memory->q_raw, memory->q_turned, memory->d_q));
+    RBE_TRY(
+        heads_back(gradients, block, layer, "k_norm", attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->k_turned, memory->d_k));
     const rbe__matrix q = {&attention->q, name_of(name, layer, "q"), layer, memory->input, memory->q_raw};
     RBE_TRY(rbe__matrix_backward(gradients, &q, memory->d_q, 0, gradients->d_normed));
     const rbe__matrix k = {&attention->k, name_of(name, layer, "k"), layer, memory->input, memory->k_raw};

@@ -47,6 +47,10 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_block 
     for (size_t i = 0; i < sizeof of_keys / sizeof of_keys[0]; i++) {
         *of_keys[i] = take(gradients, n, shape->n_kv_heads * dim);
     }
+    if (shape->options.norms_after_rope) {
+        memory->q_turned = take(gradients, n, shape->n_heads * dim);
+        memory->k_turned = take(gradients, n, shape->n_kv_heads * dim);
+    }
     memory->normed = take(gradients, n, width);
     memory->branch = take(gradients, n, width);
     memory->summed = sums ? take(gradients, n, width) : NULL;
@@ -87,6 +91,7 @@ static void take_all(rbe_gradients *gradients)
     const rbe__feed_forward_shape *inner = &layer->blocks[1].as.feed_forward.shape;
     const size_t n = gradients->most_tokens, width = stack->width;
     gradients->middle = take(gradients, n, width);
+    gradients->d_layer = layer->blocks[1].reads == RBE_READS_LAYER_INPUT ? take(gradients, n, width) : NULL;
     gradients->d_normed = take(gradients, n, width);
     gradients->d_branch = take(gradients, n, width);
     gradients->statistics = take(gradients, n, 2 * (size_t)heads->n_heads);
@@ -135,15 +140,15 @@ static uint32_t gate_rows(const rbe__layer *layer)
     return gate ? gate->rows : 0;
 }
 
-/* What layers of this format have: attention, then feed-forward, each reading the stream as it is. A norm of the stream stands behind both blocks
- * of all layers, or behind none, and attention has gates of one size in all, or in none. */
+/* What layers of this format have: attention and feed-forward, one after the other or side by side. A norm of the stream stands behind both
+ * blocks of all layers, or behind none, and attention has gates of one size in all, or in none. */
 static rbe_status check_layer(const rbe__layer *layer, uint32_t index, const rbe__layer *first)
 {
     static const rbe__block_kind *const kinds[] = {&rbe__attention_kind, &rbe__feed_forward_kind};
     int is_known = layer->n_blocks == 2;
     for (uint32_t b = 0; is_known && b < 2; b++) {
         const rbe__block *block = &layer->blocks[b];
-        is_known = block->kind == kinds[b] && block->reads == RBE_READS_STREAM && !block->shares_state &&
+        is_known = block->kind == kinds[b] && block->reads == first->blocks[0].reads && !block->shares_state &&
                    (block->stream_norm.weight != NULL) == (first->blocks[0].stream_norm.weight != NULL);
     }
     is_known = is_known && gate_rows(layer) == gate_rows(first);

@@ -21,6 +21,7 @@ typedef struct rbe__attention_memory {
     const float *input; /* what the matrices read: normed, or what stands before the block */
     float *q_raw, *q, *mixed; /* [n][heads * head_dim] */
     float *k_raw, *k, *v; /* [n][kv_heads * head_dim] */
+    float *q_turned, *k_turned; /* as q and k: behind rotary positions, where a norm follows those; else NULL */
     float *d_mixed, *d_q, *key_parts, *value_parts; /* as q; the last two: gradients of keys and values by query head */
     float *d_k, *d_v; /* as k */
     float *gate_raw, *gates,
@@ -68,6 +69,7 @@ struct rbe_gradients {
     uint32_t window_tokens; /* of the longest window that a call may have */
     rbe__arena arena;
     float *middle; /* [n][width] the stream between the blocks of a layer */
+    float *d_layer; /* the same: the gradient behind a layer whose blocks stand side by side; else NULL */
     float *d_normed, *d_branch; /* [n][width] */
     float *statistics; /* [n * heads][2] shift and scale of norms */
     float *vector, *second_vector; /* [widest or the vocabulary] gradients of vectors */
@@ -142,12 +144,12 @@ void rbe__sum_columns(const rbe_gradients *gradients, const rbe__column_sum *sum
 
 /* ---- norms ---------------------------------------------------------------------------------------------------------- */
 
-/* n_rows vectors of `cols`: y = norm(x), which may be x. */
+/* n_rows vectors of `cols`: y = norm(x), which may be x. Row r has weights [cols] from r % n_weights * cols on; n_weights 0 is 1. */
 typedef struct rbe__norm_call {
     rbe__norm_kind kind;
     const rbe__norm *norm;
     float epsilon;
-    uint32_t cols;
+    uint32_t cols, n_weights;
     size_t n_rows;
     const float *x;
     const char *name;

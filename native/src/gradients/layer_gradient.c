@@ -1,11 +1,37 @@
 /* rbe_gradients_layer, rbe_gradients_embedding, rbe_gradients_add. */
+#include <string.h>
+
 #include "base/status.h"
 #include "gradients/gradients.h"
+
+/* Blocks that both read what stands before the layer: each adds its gradient to what goes past them. Each goes back from the whole gradient
+ * behind the layer. */
+static rbe_status side_by_side_back(rbe_gradients *gradients, uint32_t index, const float *hidden, float *d_hidden)
+{
+    const rbe__layer *layer = &gradients->stack->layers[index];
+    const rbe__block *attention = &layer->blocks[0], *feed_forward = &layer->blocks[1];
+    const size_t n_values = (size_t)gradients->n * gradients->stack->width;
+    memcpy(gradients->d_layer, d_hidden, n_values * sizeof *d_hidden);
+    RBE_TRY(rbe__attention_forward(gradients, attention, index, hidden, NULL));
+    RBE_TRY(rbe__attention_backward(gradients, attention, index, hidden, d_hidden));
+    for (size_t i = 0; i < n_values; i++) { /* what goes past counts once, and comes with the feed-forward block */
+        d_hidden[i] -= gradients->d_layer[i];
+    }
+    RBE_TRY(rbe__feed_forward_forward(gradients, feed_forward, index, hidden, NULL));
+    RBE_TRY(rbe__feed_forward_backward(gradients, feed_forward, index, hidden, gradients->d_layer));
+    for (size_t i = 0; i < n_values; i++) {
+        d_hidden[i] += gradients->d_layer[i];
+    }
+    return rbe__gradients_check(gradients);
+}
 
 static rbe_status layer_back(rbe_gradients *gradients, uint32_t index, const float *hidden, float *d_hidden)
 {
     const rbe__layer *layer = &gradients->stack->layers[index];
     const rbe__block *attention = &layer->blocks[0], *feed_forward = &layer->blocks[1];
+    if (feed_forward->reads == RBE_READS_LAYER_INPUT) {
+        return side_by_side_back(gradients, index, hidden, d_hidden);
+    }
     RBE_TRY(rbe__attention_forward(gradients, attention, index, hidden, gradients->middle));
     RBE_TRY(rbe__feed_forward_forward(gradients, feed_forward, index, gradients->middle, NULL));
     RBE_TRY(rbe__feed_forward_backward(gradients, feed_forward, index, gradients->middle, d_hidden));

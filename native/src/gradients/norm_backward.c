@@ -42,13 +42,23 @@ typedef struct norm_job {
     float *d_x; /* or y */
 } norm_job;
 
+static uint32_t weights_of(const rbe__norm_call *call)
+{
+    return call->n_weights ? call->n_weights : 1;
+}
+
+static const float *weight_of(const rbe__norm_call *call, uint32_t row)
+{
+    return call->norm->weight + (size_t)(row % weights_of(call)) * call->cols;
+}
+
 static void normalize_row(void *context, uint32_t row, uint32_t thread)
 {
     (void)thread;
     const norm_job *job = context;
     const rbe__norm_call *call = job->call;
     const size_t at = (size_t)row * call->cols;
-    job->gradients->stack->kernels->normalize(call->x + at, call->cols, call->kind, call->epsilon, call->norm->weight, call->norm->bias,
+    job->gradients->stack->kernels->normalize(call->x + at, call->cols, call->kind, call->epsilon, weight_of(call, row), call->norm->bias,
                                               job->d_x + at);
 }
 
@@ -89,7 +99,7 @@ static void norm_row(void *context, uint32_t row, uint32_t thread)
         return;
     }
     const size_t at = (size_t)row * call->cols;
-    const float *x = call->x + at, *d_y = job->d_y + at, *weight = call->norm->weight;
+    const float *x = call->x + at, *d_y = job->d_y + at, *weight = weight_of(call, row);
     double shift, scale, of_g[LANES] = {0}, of_products[LANES] = {0};
     statistics_of(call, x, &shift, &scale);
     for (uint32_t c = 0; c < call->cols; c++) {
@@ -105,7 +115,12 @@ static void norm_row(void *context, uint32_t row, uint32_t thread)
     }
 }
 
-/* Columns of the gradients by weight and bias. */
+static uint32_t column_items(const rbe__norm_call *call)
+{
+    return (call->cols - 1) / COLUMNS + 1;
+}
+
+/* Columns of the gradients by weight and bias, of the rows that have the same weights. */
 static void norm_columns(void *context, uint32_t item, uint32_t thread)
 {
     (void)thread;
@@ -114,9 +129,10 @@ static void norm_columns(void *context, uint32_t item, uint32_t thread)
     if (rbe__gradients_stopped(job->gradients)) {
         return;
     }
-    const uint32_t first = item * COLUMNS, n = call->cols - first < COLUMNS ? call->cols - first : COLUMNS;
+    const uint32_t which = item / column_items(call), first = item % column_items(call) * COLUMNS;
+    const uint32_t n = call->cols - first < COLUMNS ? call->cols - first : COLUMNS;
     double of_weight[COLUMNS] = {0}, of_bias[COLUMNS] = {0};
-    for (size_t row = 0; row < call->n_rows; row++) {
+    for (size_t row = which; row < call->n_rows; row += weights_of(call)) {
         const float *x = call->x + row * call->cols + first, *d_y = job->d_y + row * call->cols + first;
         const double shift = job->gradients->statistics[2 * row], scale = job->gradients->statistics[2 * row + 1];
         for (uint32_t c = 0; c < n; c++) {
@@ -125,8 +141,8 @@ static void norm_columns(void *context, uint32_t item, uint32_t thread)
         }
     }
     for (uint32_t c = 0; c < n; c++) {
-        job->gradients->vector[first + c] = (float)of_weight[c];
-        job->gradients->second_vector[first + c] = (float)of_bias[c];
+        job->gradients->vector[(size_t)which * call->cols + first + c] = (float)of_weight[c];
+        job->gradients->second_vector[(size_t)which * call->cols + first + c] = (float)of_bias[c];
     }
 }
 
@@ -146,7 +162,12 @@ static void keep_statistics(void *context, uint32_t row, uint32_t thread)
 
 static rbe_status show_norm(const rbe_gradients *gradients, const rbe__norm_call *call)
 {
-    rbe_gradient gradient = {.name = call->name, .layer = call->layer, .rows = 1, .cols = call->cols, .n_rows = 1, .d = gradients->vector};
+    rbe_gradient gradient = {.name = call->name,
+                             .layer = call->layer,
+                             .rows = 1,
+                             .cols = weights_of(call) * call->cols,
+                             .n_rows = 1,
+                             .d = gradients->vector};
     RBE_TRY(rbe__gradients_show(gradients, gradient));
     if (!call->norm->bias) {
         return RBE_OK;
@@ -164,7 +185,7 @@ rbe_status rbe__norm_backward(rbe_gradients *gradients, const rbe__norm_call *ca
     const uint32_t n_rows = (uint32_t)call->n_rows;
     if (gradients->show) {
         rbe__thread_pool_run(gradients->thread_pool, n_rows, keep_statistics, &job);
-        rbe__thread_pool_run(gradients->thread_pool, (call->cols - 1) / COLUMNS + 1, norm_columns, &job);
+        rbe__thread_pool_run(gradients->thread_pool, weights_of(call) * column_items(call), norm_columns, &job);
         RBE_TRY(show_norm(gradients, call));
     }
     rbe__thread_pool_run(gradients->thread_pool, n_rows, norm_row, &job);

@@ -7,6 +7,7 @@
 #include "model/attention_gate.h"
 #include "model/encoder_config.h"
 #include "model/encoder_decoder_config.h"
+#include "model/layer_options.h"
 
 static const rbe__tensor *find_tensor(const void *context, const char *name)
 {
@@ -49,8 +50,10 @@ static rbe__layer_shape shape_of(const rbe__config *config)
                       .head_dim = config->head_dim,
                       .scale = config->attention_scale,
                       .softcap = config->attention_softcap,
-                      .both = config->encoder.both},
+                      .both = config->encoder.both,
+                      .options = config->layer_options.heads},
         .crosses = config->encoder_layers != 0,
+        .parallel = config->layer_options.parallel,
         .feed_forward = {.width = config->feed_forward, .activation = config->activation, .gated = config->gated},
     };
 }
@@ -59,12 +62,14 @@ static rbe_status bind_layers(rbe__binder *binder, rbe_model *model)
 {
     const rbe__config *config = &model->config;
     rbe__stack *stack = &model->stack;
-    const rbe_metadata *windows, *tables;
+    const rbe_metadata *windows, *tables, *rotary;
     const uint32_t last_table = stack->n_rope_tables ? stack->n_rope_tables - 1 : 0;
     RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, RBE_KEY_WINDOWS, config->n_layers, 1u << 27, &windows));
     RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, RBE_KEY_ROPE_TABLES, config->n_layers, last_table, &tables));
+    RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, RBE_KEY_ROTARY_LAYERS, config->n_layers, 1, &rotary));
     for (uint32_t i = stack->first_layer; i < stack->end_layer && binder->status == RBE_OK; i++) {
         rbe__layer_shape shape = shape_of(config);
+        shape.attention.options.without_rope = rotary && !rbe__layer_array_value(rotary, i);
         shape.attention.distances = stack->distances.n ? &stack->distances : NULL;
         shape.attention.window = rbe__layer_array_value(windows, i);
         shape.attention.rope_table = rbe__layer_array_value(tables, i);
@@ -150,6 +155,7 @@ rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_la
         const rbe__layer_shape shape = shape_of(config);
         RBE_TRY(rbe__encoder_decoder_bind(&binder, &shape, model));
     }
+    RBE_TRY(rbe__layer_options_check(model, path));
     RBE_TRY(rbe__encoder_check(model, path));
     RBE_TRY(rbe__attention_gate_check(&model->pack, path));
     return rbe__encoder_decoder_check(model, path);

@@ -5,11 +5,12 @@
 #include "model/config_values.h"
 #include "model/encoder_config.h"
 #include "model/encoder_decoder_config.h"
+#include "model/layer_options.h"
 
 rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, const char *path, rbe__config *out)
 {
     static const char *const norm_kinds[RBE_N_NORM_KINDS + 1] = {[RBE_NORM_RMS] = "rms", [RBE_NORM_LAYER] = "layer"};
-    static const char *const norm_places[] = {"pre", "sandwich", "post", NULL};
+    static const char *const norm_places[] = {"pre", "sandwich", "post", "after", NULL};
     static const char *const position_kinds[] = {"rope", "learned", "relative", NULL};
     static const char *const activations[] = {"silu", "gelu", "gelu_tanh", "relu", NULL};
     rbe__crc crc;
@@ -49,6 +50,7 @@ rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, c
     out->activation = (rbe__activation)activation;
     out->gated = gated != 0;
     out->position_kind = (rbe__position_kind)position_kind;
+    RBE_TRY(rbe__layer_options_read(from, out));
     RBE_TRY(rbe__encoder_config_read(from, &out->encoder));
     return rbe__encoder_decoder_config_read(from, out);
 }

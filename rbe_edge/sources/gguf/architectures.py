@@ -39,7 +39,8 @@ class Dialect:
     """What llama.cpp computes under a name. row: the architecture of `.rbe` files that is the same.
 
     neighbours: rotary pairs of q and k are neighbours. epsilon: key of the norms' epsilon. activation: in
-    transformers' words. always, optional: tensors (features) that every file, or some files have.
+    transformers' words. always, optional: tensors (features) that every file, or some files have. computes: keys that
+    other architectures do not compute (configuration.py). divides: tensors may divide its rotary frequencies.
     """
 
     name: str
@@ -49,6 +50,8 @@ class Dialect:
     activation: str = "silu"
     always: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    computes: tuple[str, ...] = ()
+    divides: bool = False
 
     def features(self, names: Mapping[str, object]) -> tuple[str, ...]:
         """Which optional tensors are to be read from a file with tensors of these names."""
@@ -80,21 +83,38 @@ def _row(model_type: str) -> Architecture:
     return replace(
         row, rules=tuple(_rule(rule) for rule in row.rules), features=_features, defaults={}, renamed={},
         prefixes=("",), lm_heads=(LM_HEAD,), ignored=(), norm_plus_one=False, activation_key="hidden_act",
-        transposed=False, older={},
+        transposed=False, older={}, neighbours=False,
     )  # fmt: skip
 
 
 _LAYER_NORM = "attention.layer_norm_epsilon"
 _BIASES = ("qkv_bias", "o_bias", "mlp_bias")
 
+#: Keys of Granite's factors, and of Ministral 3's attention that grows with the position.
+SCALES = ("embedding_scale", "residual_scale", "logit_scale", "attention.scale")
+TEMPERATURE = ("attention.temperature_scale", "rope.scaling.yarn_log_multiplier")
+_IGNORED = ("use_parallel_residual",)  # of StableLM: the converter writes it for all, and the tensors decide
+# The factors of MiniCPM have Granite's words in these files.
+_MINICPM = replace(_row("minicpm"), adapt=_row("granite").adapt)
+
 DIALECTS: tuple[Dialect, ...] = (
-    Dialect("llama", _row("llama"), neighbours=True, optional=_BIASES),
+    Dialect("llama", _row("llama"), neighbours=True, optional=_BIASES, divides=True),
     Dialect("qwen2", _row("qwen2"), optional=_BIASES),
     Dialect("qwen3", _row("qwen3"), always=("qk_norm",), optional=_BIASES),
     Dialect("gemma2", _row("gemma2"), activation="gelu_pytorch_tanh"),
     Dialect("gemma3", _row("gemma3_text"), activation="gelu_pytorch_tanh", always=("qk_norm",)),
     Dialect("gpt2", _row("gpt2"), epsilon=_LAYER_NORM, activation="gelu_new"),
-    Dialect("phi3", _row("phi3")),
+    Dialect("phi3", _row("phi3"), divides=True),
+    Dialect("smollm3", _row("smollm3"), neighbours=True, optional=_BIASES),
+    Dialect("mistral3", _row("ministral3"), neighbours=True, computes=TEMPERATURE, divides=True),
+    Dialect("granite", _row("granite"), neighbours=True, optional=_BIASES, computes=SCALES),
+    Dialect("olmo2", _row("olmo2"), always=("qk_norm",)),
+    Dialect("exaone4", _row("exaone4"), always=("qk_norm",), divides=True),
+    Dialect("exaone", _row("exaone"), divides=True),
+    Dialect("hunyuan-dense", _row("hunyuan_v1_dense"), always=("qk_norm",)),
+    Dialect("stablelm", _row("stablelm"), epsilon=_LAYER_NORM, optional=("qkv_bias",), computes=_IGNORED),
+    Dialect("ernie4_5", _row("ernie4_5"), neighbours=True, optional=_BIASES),
+    Dialect("minicpm", _MINICPM, neighbours=True, computes=SCALES, divides=True),
     Dialect("spark2_5", _row("spark2_5"), activation="gelu"),
     Dialect("bert", _row("bert"), epsilon=_LAYER_NORM, activation="gelu", optional=("segments",)),
     Dialect("nomic-bert", _row("nomic_bert"), epsilon=_LAYER_NORM, activation="silu", optional=("segments",)),

@@ -22,8 +22,10 @@ from rbe_edge.sources.gguf.architectures import (
     LONG_FACTORS,
     MISTRAL,
     ROPE_FREQUENCIES,
+    SCALES,
     SEGMENTS,
     SHORT_FACTORS,
+    TEMPERATURE,
     Dialect,
 )
 from rbe_edge.sources.gguf.tensors import GgufTensor
@@ -45,7 +47,8 @@ _NOT_COMPUTED: Mapping[str, tuple[object, ...]] = {
 
 # Both sizes with 27 billion weights scale attention by the width per head, which no key says (llama.cpp: LLM_TYPE_27B).
 _LAYERS_OF_27B = {"gemma2": 46, "gemma3": 62}
-_WINDOW_PERIODS = {"gemma2": 2, "gemma3": 6, "spark2_5": 4}
+_WINDOW_PERIODS = {"gemma2": 2, "gemma3": 6, "exaone4": 4, "spark2_5": 4}
+_WITH_WINDOW = (*_WINDOW_PERIODS, "llama", "phi3", "mistral3", "gpt2", "bert", "nomic-bert", "qwen2", "qwen3")
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,10 @@ class Keys:
     def positive(self, name: str, default: float | None = None) -> float:
         """A number above 0: the shortest decimal that fp32 stores as the same number, so 1e-5 stays 1e-5."""
         return _decimal(self.config.positive(self.key(name), default))
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """A finite number, in the same way."""
+        return _decimal(self.config.number(self.key(name), default))
 
     def optional_positive(self, name: str) -> float | None:
         return self.positive(name) if self.get(name) not in (None, 0) else None
@@ -143,6 +150,8 @@ def configuration(
     if dialect.name in _WINDOW_PERIODS:
         config["layer_types"] = _layer_types(dialect, keys, n_layers, window)
         config["query_pre_attn_scalar"] = width // heads if n_layers == _LAYERS_OF_27B.get(dialect.name) else head_dim
+    if SCALES == dialect.computes:
+        config |= _scales(dialect, keys, head_dim)
     if row.position == "rope":
         config["rope_parameters"] = _rope(dialect, keys, head_dim, rope)
     elif rope:
@@ -157,10 +166,29 @@ def _refuse_others(dialect: Dialect, keys: Keys) -> None:
             f"{keys.config.where}: {keys.key('attention.causal')} = {shown(keys.get('attention.causal'))} is not "
             f"supported for {dialect.name}"
         )
+    if dialect.name not in _WITH_WINDOW and keys.get("attention.sliding_window") not in (None, 0):
+        raise PackError(f"{keys.config.where}: a sliding window of {dialect.name} is not supported")
     for name, neutral in _NOT_COMPUTED.items():
         value = keys.get(name)
-        if value is not None and value not in neutral:
+        if value is not None and value not in neutral and name not in dialect.computes:
             raise PackError(f"{keys.config.where}: {keys.key(name)} = {shown(value)} is not supported")
+
+
+def _scales(dialect: Dialect, keys: Keys, head_dim: int) -> dict[str, float]:
+    """Granite's factors, and MiniCPM's. A file of MiniCPM names them all."""
+    if dialect.name == "granite" and keys.get("rope.scaling.finetuned") is False:
+        raise PackError(f"{keys.config.where}: granite without rotary positions is not supported")
+
+    def factor(name: str) -> float:
+        found = keys.optional_positive(name)
+        return found if found is not None else 1.0 if dialect.name == "granite" else keys.positive(name)
+
+    return {
+        "embedding_multiplier": factor("embedding_scale"),
+        "residual_multiplier": factor("residual_scale"),
+        "logits_scaling": factor("logit_scale"),
+        "attention_multiplier": keys.optional_positive("attention.scale") or head_dim**-0.5,
+    }
 
 
 _POOLINGS = {1: "mean", 2: "cls", 3: "last"}
@@ -243,7 +271,7 @@ def _scaling(dialect: Dialect, keys: Keys, rotated: int, tensors: Mapping[str, G
     attention = keys.optional_positive("rope.scaling.attn_factor") or 1.0
     if tensors:
         first = next(iter(tensors))
-        if dialect.name not in ("llama", "phi3"):
+        if not dialect.divides:
             raise PackError(f"{where}: {first} is not supported for {dialect.name}")
         if factor != 1:
             raise PackError(f"{where}: {first} and {keys.key('rope.scaling.factor')} both scale positions")
@@ -260,8 +288,10 @@ def _scaling(dialect: Dialect, keys: Keys, rotated: int, tensors: Mapping[str, G
             "original_max_position_embeddings": original, "attention_factor": attention,
         }  # fmt: skip
     if kind == "yarn":
-        by_default = 0.1 * math.log(factor) + 1.0 if factor > 1 else 1.0
+        grown = math.log(factor) if factor > 1 else 0.0
+        by_default = (0.1 * grown + 1.0) / (0.1 * keys.number("rope.scaling.yarn_log_multiplier", 0.0) * grown + 1.0)
         return {
+            **_temperature(dialect, keys, original),
             "rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original,
             "beta_fast": keys.positive("rope.scaling.yarn_beta_fast", 32.0),
             "beta_slow": keys.positive("rope.scaling.yarn_beta_slow", 1.0),
@@ -275,6 +305,15 @@ def _scaling(dialect: Dialect, keys: Keys, rotated: int, tensors: Mapping[str, G
     if kind == "none" or factor == 1:
         return {"rope_type": "default"}
     return {"rope_type": "linear", "factor": factor}
+
+
+def _temperature(dialect: Dialect, keys: Keys, original: int) -> dict[str, Any]:
+    """Ministral 3's attention, which grows with the position; llama.cpp counts in original contexts."""
+    if dialect.computes != TEMPERATURE:
+        return {}
+    if keys.integer("attention.temperature_length", original) != original:
+        raise PackError(f"{keys.config.where}: {keys.key('attention.temperature_length')} is not the original context")
+    return {"llama_4_scaling_beta": keys.number("attention.temperature_scale", 0.0)}
 
 
 def _divisors(tensor: GgufTensor, rotated: int, where: str) -> list[float]:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from rbe_edge.errors import MissingExtra, PackError
 from rbe_edge.sources.gguf.header import TensorInfo
+from rbe_edge.sources.rotary_order import rotary_order
 from rbe_edge.sources.types import FloatArray, SourceTensor
 
 Dequantize = Callable[[npt.NDArray[np.uint8]], FloatArray]
@@ -68,10 +69,7 @@ class GgufTensor(SourceTensor):
         """Where the outputs from start to stop are stored."""
         if not self.heads:
             return slice(start, stop)
-        half = self.shape[0] // self.heads // 2
-        head, place = np.divmod(np.arange(start, stop), 2 * half)
-        part, pair = np.divmod(place, half)
-        return np.asarray(2 * half * head + 2 * pair + part, np.intp)
+        return rotary_order(self.shape[0], self.heads, start, stop)
 
     def _numbers(self, rows: npt.NDArray[Any]) -> FloatArray:
         """Stored rows as fp32."""
