@@ -196,6 +196,11 @@ def _with_norms_named(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
 
 def llama_like(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Architecture, ...]:
     """rules: Llama's; large: the defaults that it shares with Mistral and Qwen."""
+    return (*_with_options(rules, large), *_with_names(rules, large))
+
+
+def _with_options(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Architecture, ...]:
+    """Those whose layers compute something that Llama's do not."""
     return (
         Architecture(
             "smollm3", "SmolLM3", rules, smollm3_layers, _llama_biases,
@@ -228,6 +233,12 @@ def llama_like(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Archi
                       "max_position_embeddings": 2048, "vocab_size": 102400, "sliding_window": 4096},
             norm_place="after", options=_without_rope_on_full,
         ),
+    )  # fmt: skip
+
+
+def _with_names(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Architecture, ...]:
+    """Those with other names, norms or defaults."""
+    return (
         Architecture(
             "exaone", "EXAONE 3.5", _renamed(rules, _EXAONE_NAMES), full_attention, _llama_biases,
             defaults={**large, "rms_norm_eps": 1e-5, "num_key_value_heads": 8, "intermediate_size": 14336,

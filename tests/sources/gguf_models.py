@@ -127,6 +127,17 @@ def _rope_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
     return {"rope_freqs.weight": np.array(factors, np.float32)}
 
 
+def _rotated(config: Mapping[str, Any], rope: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """How many numbers of a head turn, and in layers with a window where that is another number."""
+    share = rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 1))
+    found: dict[str, Any] = {"rope.dimension_count": int(size * share)}
+    if config["model_type"] == "spark2_5":
+        local = config["rope_parameters"]["sliding_attention"]
+        found["rope.dimension_count_swa"] = int(size * local["partial_rotary_factor"])
+        found["rope.freq_base_swa"] = float(local["rope_theta"])
+    return found
+
+
 def metadata(model: TinyModel) -> dict[str, Any]:
     """set_gguf_parameters of the converter: keys without the architecture before them."""
     config = model.config
@@ -152,13 +163,7 @@ def metadata(model: TinyModel) -> dict[str, Any]:
         rope["rope_theta"] = 10000.0 * rope["alpha"] ** (size / (size - 2))
         found["rope.scaling.type"] = "none"
     found["rope.freq_base"] = float(rope["rope_theta"])
-    found["rope.dimension_count"] = int(
-        size * rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 1))
-    )
-    if config["model_type"] == "spark2_5":
-        local = config["rope_parameters"]["sliding_attention"]
-        found["rope.dimension_count_swa"] = int(size * local["partial_rotary_factor"])
-        found["rope.freq_base_swa"] = float(local["rope_theta"])
+    found |= _rotated(config, rope, size)
     if "head_dim" in config:
         found |= {"attention.key_length": size, "attention.value_length": size}
     if rope["rope_type"] in ("linear", "yarn"):
