@@ -196,6 +196,10 @@ def _with_norms_named(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
 
 def llama_like(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Architecture, ...]:
     """rules: Llama's; large: the defaults that it shares with Mistral and Qwen."""
+    return (*_with_llamas_tensors(rules, large), *_with_other_tensors(rules, large))
+
+
+def _with_llamas_tensors(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Architecture, ...]:
     return (
         Architecture(
             "smollm3", "SmolLM3", rules, smollm3_layers, _llama_biases,
@@ -216,6 +220,25 @@ def llama_like(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Archi
             defaults={**large, "intermediate_size": 11008, "max_position_embeddings": 2048, "vocab_size": 32000},
             adapt=_granite,
         ),
+        Architecture(
+            "ernie4_5", "ERNIE 4.5 (dense)", rules, full_attention, _all_biases,
+            defaults={**large, "rms_norm_eps": 1e-5, "hidden_size": 1024, "num_hidden_layers": 18,
+                      "num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 128,
+                      "intermediate_size": 3072, "max_position_embeddings": 131072, "vocab_size": 103424,
+                      "tie_word_embeddings": True, "rope_theta": 5e5},
+            neighbours=True,
+        ),
+        Architecture(
+            "minicpm", "MiniCPM", rules, full_attention, _llama_biases,
+            defaults={**large, "intermediate_size": 11008, "max_position_embeddings": 2048, "vocab_size": 32000,
+                      "tie_word_embeddings": True},
+            adapt=_minicpm,
+        ),
+    )  # fmt: skip
+
+
+def _with_other_tensors(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Architecture, ...]:
+    return (
         Architecture(
             "olmo2", "OLMo 2", _norms_behind(rules, "query", "key"), full_attention, _attention_bias_and_qk_norm,
             defaults={**large, "rms_norm_eps": 1e-5, "intermediate_size": 11008, "max_position_embeddings": 2048,
@@ -250,19 +273,5 @@ def llama_like(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Archi
                       "vocab_size": 50304, "layer_norm_eps": 1e-5, "partial_rotary_factor": 0.25},
             renamed={"layer_norm_eps": "rms_norm_eps"},
             fixed={"qk_layernorm": False, "use_parallel_residual": False}, norm="layer", partial_rotary=True,
-        ),
-        Architecture(
-            "ernie4_5", "ERNIE 4.5 (dense)", rules, full_attention, _all_biases,
-            defaults={**large, "rms_norm_eps": 1e-5, "hidden_size": 1024, "num_hidden_layers": 18,
-                      "num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 128,
-                      "intermediate_size": 3072, "max_position_embeddings": 131072, "vocab_size": 103424,
-                      "tie_word_embeddings": True, "rope_theta": 5e5},
-            neighbours=True,
-        ),
-        Architecture(
-            "minicpm", "MiniCPM", rules, full_attention, _llama_biases,
-            defaults={**large, "intermediate_size": 11008, "max_position_embeddings": 2048, "vocab_size": 32000,
-                      "tie_word_embeddings": True},
-            adapt=_minicpm,
         ),
     )  # fmt: skip
