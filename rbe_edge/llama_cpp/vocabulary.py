@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SPLITS = {
     PreTokenizer.GPT2: "gpt-2", PreTokenizer.LLAMA3: "llama-bpe", PreTokenizer.QWEN2: "qwen2",
     PreTokenizer.STARCODER: "starcoder", PreTokenizer.FALCON: "falcon", PreTokenizer.O200K: "gpt-4o",
-    PreTokenizer.TEKKEN: "tekken",
+    PreTokenizer.TEKKEN: "tekken", PreTokenizer.DEEPSEEK: "deepseek-v3",
 }  # fmt: skip
 
 

@@ -55,10 +55,11 @@ def _byte_level(**options: bool) -> dict[str, Any]:
     return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True} | options
 
 
-def split(pattern: str, **options: Any) -> dict[str, Any]:
-    """A pre-tokenizer of an expression, and the bytes of its pieces."""
-    step = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False} | options
-    return {"type": "Sequence", "pretokenizers": [step, _byte_level(use_regex=False)]}
+def split(*patterns: str, **options: Any) -> dict[str, Any]:
+    """A pre-tokenizer of expressions, one after the other, and the bytes of its pieces."""
+    usual = {"type": "Split", "behavior": "Isolated", "invert": False}
+    steps = [usual | {"pattern": {"Regex": pattern}} | options for pattern in patterns]
+    return {"type": "Sequence", "pretokenizers": [*steps, _byte_level(use_regex=False)]}
 
 
 def bytes_alone(

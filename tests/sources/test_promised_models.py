@@ -32,7 +32,7 @@ from rbe_edge import Model
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.architectures import ARCHITECTURES
 from rbe_edge.sources.gguf.architectures import DIALECTS
-from rbe_edge.sources.tokenizers.pre_tokenizers import LLAMA3, O200K, QWEN2, TEKKEN
+from rbe_edge.sources.tokenizers.pre_tokenizers import DEEPSEEK, LLAMA3, O200K, QWEN2, TEKKEN
 
 pytest.importorskip("gguf")
 
@@ -48,10 +48,8 @@ _LLAMA3 = ["<|end_of_text|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end
 _NEMO = ["</s>", "<s>", "[INST]", "[/INST]"]
 _GRANITE = ["<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>"]
 _EXAONE = ["[|endofturn|]", "[BOS]", "[|system|]", "[|user|]", "[|assistant|]"]
+_HUNYUAN = ["<|eos|>", "<|bos|>", "<|hy_User|>", "<|hy_Assistant|>"]
 _FALCON3 = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>"]
-
-#: Rows of models whose published tokenizer is refused by name.
-WITHOUT_TOKENIZER = {"hunyuan_v1_dense"}
 
 PUBLISHED: dict[str, Callable[[], Published]] = {
     "GPT-2": lambda: bytes_alone("gpt2", "gpt-2", BYTE_LEVEL, ["<|endoftext|>"]),
@@ -80,6 +78,7 @@ PUBLISHED: dict[str, Callable[[], Published]] = {
     "OLMo 2": lambda: bytes_alone("olmo2", "dbrx", split(LLAMA3), _CHATML),
     "EXAONE 4": lambda: bytes_alone("exaone4", "exaone4", BYTE_LEVEL, _EXAONE),
     "EXAONE 3.5": lambda: bytes_alone("exaone", "exaone", DIGITS, _EXAONE),
+    "Hunyuan": lambda: bytes_alone("hunyuan_v1_dense", "hunyuan-dense", split(*DEEPSEEK), _HUNYUAN),
     "StableLM": lambda: bytes_alone("stablelm", "gpt-2", BYTE_LEVEL, ["<|endoftext|>"]),
     "StableLM 2": lambda: bytes_alone("stablelm_bias", "stablelm2", split(QWEN2), _CHATML),
     "ERNIE 4.5": lambda: sentencepiece("ernie4_5", _LLAMA2, REPLACED, prefix=False),
@@ -146,11 +145,11 @@ def test_every_row_of_the_page_is_among_them() -> None:
     decoders = [row for row in ARCHITECTURES if not row.both_directions and row.position != "relative"]
     assert types == {row.model_type for row in decoders}
     packed = {MODELS[PUBLISHED[name]().model].config["model_type"] for name in PUBLISHED}
-    assert types == packed | WITHOUT_TOKENIZER
+    assert types == packed
     named = ", ".join(PUBLISHED)
-    for kinds, models in rows:
+    for _, models in rows:
         for family in re.findall(r"[A-Z][\w.-]*", models.replace("Also", "")):
-            assert family in named or kinds.strip("`") in WITHOUT_TOKENIZER, family
+            assert family in named, family
 
 
 def test_every_encoder_of_the_page_is_compared() -> None:

@@ -24,7 +24,7 @@ from rbe_edge.sources.tokenizers import (
     read_vocabulary_and_merges,
 )
 from rbe_edge.sources.tokenizers.blob import write_blob
-from rbe_edge.sources.tokenizers.pre_tokenizers import LLAMA3, O200K, QWEN2, TEKKEN
+from rbe_edge.sources.tokenizers.pre_tokenizers import DEEPSEEK, LLAMA3, O200K, QWEN2, TEKKEN
 
 # Falcon's vocabulary lacks some bytes, which both leave out; tokenizers then still cuts between what was beside them.
 LAST_IN_FALCON = 0x3FFFF
@@ -98,8 +98,9 @@ def falcon_pre_tokenizer() -> pre_tokenizers.PreTokenizer:
     )
 
 
-def split(pattern: str) -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), byte_level(use_regex=False)])
+def split(*patterns: str) -> pre_tokenizers.PreTokenizer:
+    steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
+    return pre_tokenizers.Sequence([*steps, byte_level(use_regex=False)])
 
 
 PRE_TOKENIZERS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
@@ -112,6 +113,7 @@ PRE_TOKENIZERS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
     "falcon": falcon_pre_tokenizer,
     "o200k": lambda: split(O200K),
     "tekken": lambda: split(TEKKEN),
+    "deepseek": lambda: split(*DEEPSEEK),
 }
 
 
@@ -144,6 +146,23 @@ def test_trained_byte_level(tmp_path: Path, name: str) -> None:
     reference.save(str(tmp_path / "tokenizer.json"))
     with NativeTokenizer(write_blob(read_tokenizer_json(tmp_path / "tokenizer.json"))) as native:
         compare(reference, native, [PROSE, *random_texts(3_000, seed=2), *cased_texts(3_000, seed=4), *special_texts()])
+
+
+def test_pieces_of_deepseek(tmp_path: Path) -> None:
+    """Short texts of what its expressions tell apart; tokens that were trained on the same, so that borders show."""
+    characters = list("ab1\uff12\u00bd\u4e8c\u4e00\u9fa5\u9fa6\u30a0\u30fb\u30fc\u309b\u3041\u30ff\u3005\u3007\u3400")
+    characters += list(" \t\n\r\u0085\u3000!'-_.$\u20ac+\u0301\u0300\x01\x7f\u200b\ue000\u0378\u00e9\u0663")
+    characters += ["ab", "  ", "\r\n"]
+    source = random.Random(3)
+    texts = ["".join(source.choice(characters) for _ in range(source.randrange(1, 14))) for _ in range(10_000)]
+    reference = Tokenizer(models.BPE())
+    reference.pre_tokenizer = split(*DEEPSEEK)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=4000, initial_alphabet=alphabet, show_progress=False)
+    reference.train_from_iterator(texts, trainer)
+    reference.save(str(tmp_path / "tokenizer.json"))
+    with NativeTokenizer(write_blob(read_tokenizer_json(tmp_path / "tokenizer.json"))) as native:
+        compare(reference, native, texts)
 
 
 def llama_like() -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -41,6 +41,8 @@ PRE_TOKENIZERS = {
     "llama4": PreTokenizer.O200K,
     "kanana2": PreTokenizer.O200K,
     "tekken": PreTokenizer.TEKKEN,
+    "deepseek-v3": PreTokenizer.DEEPSEEK,
+    "hunyuan-dense": PreTokenizer.DEEPSEEK,
 }
 
 # Those with which llama.cpp looks whole pieces up first and puts BOS before a text, and those that go with NFC.

@@ -22,6 +22,13 @@ _CASED = (
 )
 O200K = _CASED.replace("@", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?").replace("#", r"\p{N}{1,3}")
 TEKKEN = _CASED.replace("@", "").replace("#", r"\p{N}")
+#: DeepSeek V3's expressions, one after the other.
+DEEPSEEK = (
+    r"\p{N}{1,3}",
+    "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+)
 PATTERNS = {
     GPT2: PreTokenizer.GPT2,
     LLAMA3: PreTokenizer.LLAMA3,
@@ -31,7 +38,8 @@ PATTERNS = {
 }
 
 SUPPORTED = (
-    "byte-level BPE as in GPT-2, Llama 3, Qwen2, StarCoder/SmolLM, Falcon, GPT-4o/Phi-4-mini and Mistral Nemo, "
+    "byte-level BPE as in GPT-2, Llama 3, Qwen2, StarCoder/SmolLM, Falcon, GPT-4o/Phi-4-mini, Mistral Nemo and "
+    "DeepSeek V3/Hunyuan, "
     "SentencePiece-style BPE as in Llama 2, Mistral, Phi-3 and Gemma, WordPiece as in BERT, and Unigram as in T5 and "
     "XLM-R"
 )
@@ -100,6 +108,9 @@ def _byte_level_kind(steps: list[dict[str, Any]]) -> PreTokenizer | None:
         and _pattern(steps[3]) == "[0-9][0-9][0-9]"
     ):
         return PreTokenizer.FALCON
+    if kinds == ["Split"] * 3 + ["ByteLevel"] and not uses_regex:
+        found = [(_pattern(step) or "").replace("\r", r"\r").replace("\n", r"\n") for step in steps[:3]]
+        return PreTokenizer.DEEPSEEK if tuple(found) == DEEPSEEK else None
     return None
 
 

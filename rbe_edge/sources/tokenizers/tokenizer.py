@@ -44,6 +44,7 @@ class PreTokenizer(enum.IntEnum):
     BERT = 9
     WHITE_SPACE = 10
     EACH_SPACE = 11
+    DEEPSEEK = 12
 
 
 class SpacePrefix(enum.IntEnum):

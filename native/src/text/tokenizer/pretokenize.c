@@ -273,6 +273,81 @@ static size_t falcon_end(rbe__pieces *p)
     return end;
 }
 
+/* Which of DeepSeek's first two expressions a character is of: \p{N}, [\u4E00-\u9FA5\u3040-\u30FF], or none. */
+static int deepseek_part(character c)
+{
+    const int is_cjk = (c.code >= 0x4E00 && c.code <= 0x9FA5) || (c.code >= 0x3040 && c.code <= 0x30FF);
+    return c.class == END ? -1 : c.class == RBE__NUMBER ? 1 : is_cjk ? 2 : 0;
+}
+
+static int is_letter_or_mark(character c)
+{
+    return c.class == RBE__LETTER || c.class == RBE__MARK;
+}
+
+static int is_sign(character c)
+{
+    return c.class == RBE__PUNCTUATION || c.class == RBE__SYMBOL;
+}
+
+static int is_ascii_letter(character c)
+{
+    return c.code < 128 && c.class == RBE__LETTER;
+}
+
+/* [ASCII sign][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+ at `c`; 0 where there is none. */
+static size_t deepseek_word_end(const rbe__pieces *p, character c)
+{
+    const character next = look(p, c.end);
+    const int signed_word = is_sign(c) && c.code < 128 && is_ascii_letter(next);
+    const int prefixed = !is_sign(c) && !is_newline(c) && c.class != END && is_letter_or_mark(next);
+    if (!signed_word && !prefixed && !is_letter_or_mark(c)) {
+        return 0;
+    }
+    size_t end = c.end;
+    for (character n = next; signed_word ? is_ascii_letter(n) : is_letter_or_mark(n); n = look(p, end)) {
+        end = n.end;
+    }
+    return end;
+}
+
+/* \p{N}{1,3}, then runs of [\u4E00-\u9FA5\u3040-\u30FF], and in what is between them and in these a word as above| ?[\p{P}\p{S}]+[\r\n]*|
+ * \s*[\r\n]+|\s+(?!\S)|\s+ ; what none of that matches stays together (DeepSeek V3). */
+static size_t deepseek_end(rbe__pieces *p)
+{
+    if (p->position >= p->limit) {
+        character c = read(p->text, p->bytes, p->position);
+        const int part = deepseek_part(c);
+        for (int n = 0; deepseek_part(c) == part && (part != 1 || n < 3); n++) {
+            p->limit = c.end;
+            c = read(p->text, p->bytes, c.end);
+        }
+    }
+    character c = look(p, p->position);
+    size_t end = deepseek_word_end(p, c);
+    const character next = look(p, c.end);
+    if (end > 0 || c.class == RBE__NUMBER) {
+        return end > 0 ? end : p->limit;
+    }
+    if (is_sign(c) || (c.code == ' ' && is_sign(next))) {
+        for (end = c.end, c = next; is_sign(c); c = look(p, end)) {
+            end = c.end;
+        }
+        for (; is_newline(c); c = look(p, end)) {
+            end = c.end;
+        }
+        return end;
+    }
+    if (c.class == RBE__SPACE) {
+        return space_end(p, p->position, 1);
+    }
+    do {
+        end = c.end;
+        c = look(p, end);
+    } while (c.class == RBE__OTHER && deepseek_word_end(p, c) == 0);
+    return end;
+}
+
 /* One run of spaces and what follows it up to the next: where this is used, no SentencePiece token extends further. */
 static size_t spaces_end(const rbe__pieces *p)
 {
@@ -295,7 +370,7 @@ static size_t each_space_end(const rbe__pieces *p)
 
 void rbe__pieces_begin(rbe__pieces *pieces, uint32_t split, const uint8_t *text, size_t bytes)
 {
-    int in_parts = split == RBE__SPLIT_STARCODER || split == RBE__SPLIT_FALCON;
+    int in_parts = split == RBE__SPLIT_STARCODER || split == RBE__SPLIT_FALCON || split == RBE__SPLIT_DEEPSEEK;
     *pieces = (rbe__pieces){.split = split, .text = text, .bytes = bytes, .limit = in_parts ? 0 : bytes};
 }
 
@@ -315,6 +390,7 @@ int rbe__pieces_next(rbe__pieces *pieces, size_t *begin, size_t *end)
     case RBE__SPLIT_O200K: *end = o200k_end(pieces, 1, 3); break;
     case RBE__SPLIT_EACH_SPACE: *end = each_space_end(pieces); break;
     case RBE__SPLIT_TEKKEN: *end = o200k_end(pieces, 0, 1); break;
+    case RBE__SPLIT_DEEPSEEK: *end = deepseek_end(pieces); break;
     default: *end = pieces->bytes; break;
     }
     pieces->position = *end;

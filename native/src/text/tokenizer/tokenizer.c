@@ -178,7 +178,8 @@ static rbe_status read_header(const uint8_t *blob, rbe_tokenizer *t)
     t->special.n = rbe__u32(blob, 24);
     RBE_TRY(
         rbe__check_range("algorithm", t->algorithm, newer ? RBE__WORD_PIECES : RBE__BYTE_PAIRS, newer ? RBE__UNIGRAM : RBE__PRIORITIES));
-    RBE_TRY(rbe__check_range("pre-tokenizer", t->split, 0, (newer ? RBE__N_ALL_SPLITS : RBE__N_SPLITS) - 1));
+    const int any_split = newer || t->split == RBE__SPLIT_DEEPSEEK;
+    RBE_TRY(rbe__check_range("pre-tokenizer", t->split, 0, (any_split ? RBE__N_ALL_SPLITS : RBE__N_SPLITS) - 1));
     RBE_TRY(rbe__check_range("space prefix", t->space_prefix, 0, RBE__N_PREFIXES - 1));
     RBE_TRY(rbe__check_range("flags", t->flags, 0, RBE__ALL_FLAGS));
     RBE_TRY(rbe__check_range("number of tokens", t->n_tokens, 1, MAX_TOKENS));

@@ -30,7 +30,8 @@ enum { /* pre-tokenizer */
        RBE__SPLIT_BERT = 9,
        RBE__SPLIT_WHITE_SPACE = 10,
        RBE__SPLIT_EACH_SPACE = 11,
-       RBE__N_ALL_SPLITS = 12
+       RBE__SPLIT_DEEPSEEK = 12, /* of blobs of both versions */
+       RBE__N_ALL_SPLITS = 13
 };
 
 enum { /* space prefix */
