@@ -35,11 +35,13 @@ def refused(directory: Path, message: str, name: str, **changes: Any) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_weight_has_its_place(tmp_path: Path, name: str) -> None:
-    """The numbers of the plan are those of the source: each once, but for what is added to norms."""
+    """The numbers of the plan are those of the source: each once, but for what is added to norms or multiplies."""
     model = MODELS[name]
     found = plan(tmp_path, name)
     skipped = set(model.extra)
-    ours = np.sort(np.concatenate([tensor.read().ravel() for tensor in found.tensors if tensor.source]))
+    ours = np.sort(
+        np.concatenate([tensor.read().ravel() / np.float32(tensor.scale) for tensor in found.tensors if tensor.source])
+    )
     gemma = found.architecture.startswith("gemma")
     theirs = np.sort(
         np.concatenate(

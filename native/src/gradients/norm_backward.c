@@ -162,12 +162,8 @@ static void keep_statistics(void *context, uint32_t row, uint32_t thread)
 
 static rbe_status show_norm(const rbe_gradients *gradients, const rbe__norm_call *call)
 {
-    rbe_gradient gradient = {.name = call->name,
-                             .layer = call->layer,
-                             .rows = 1,
-                             .cols = weights_of(call) * call->cols,
-                             .n_rows = 1,
-                             .d = gradients->vector};
+    rbe_gradient gradient = {
+        .name = call->name, .layer = call->layer, .rows = 1, .cols = weights_of(call) * call->cols, .n_rows = 1, .d = gradients->vector};
     RBE_TRY(rbe__gradients_show(gradients, gradient));
     if (!call->norm->bias) {
         return RBE_OK;

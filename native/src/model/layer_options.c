@@ -5,9 +5,9 @@
 
 static int has_key(rbe__config_source from)
 {
-    static const char *const keys[] = {RBE_KEY_ROTARY_LAYERS,      "attention.norm_span",   "attention.norm_kind",
-                                       "attention.norm_after_rope", "attention.temperature", "attention.temperature_tokens",
-                                       "layer.parallel"};
+    static const char *const keys[] = {
+        RBE_KEY_ROTARY_LAYERS,   "attention.norm_span",          "attention.norm_kind", "attention.norm_after_rope",
+        "attention.temperature", "attention.temperature_tokens", "layer.parallel"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         if (rbe__pack_metadata(from.pack, keys[i])) {
             return 1;
@@ -48,12 +48,12 @@ rbe_status rbe__layer_options_read(rbe__config_source from, rbe__config *config)
     out->heads.norms_after_rope = after_rope != 0;
     out->parallel = parallel != 0;
     if (after_rope && (kind != RBE_NORM_RMS || span != RBE_HEAD_NORM_SHARED)) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: norms behind rotary positions are RMS of each head with the same weights; this file's are not",
-                        from.path);
+        return rbe_fail(RBE_ERROR_UNSUPPORTED,
+                        "%s: norms behind rotary positions are RMS of each head with the same weights; this file's are not", from.path);
     }
     if (parallel && config->norm_place != RBE_NORM_PRE) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: blocks side by side (`layer.parallel`) have norms before them; this file says otherwise",
-                        from.path);
+        return rbe_fail(RBE_ERROR_UNSUPPORTED,
+                        "%s: blocks side by side (`layer.parallel`) have norms before them; this file says otherwise", from.path);
     }
     return RBE_OK;
 }
