@@ -89,6 +89,12 @@ def _new_form(rope: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     return {"rope_theta": "absent", "rope_parameters": {"rope_theta": 10000.0, **rope}, **changes}
 
 
+_QWEN3_MOE: dict[str, Any] = {
+    "head_dim": 24, "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "norm_topk_prob": False,
+    "decoder_sparse_step": 1, "mlp_only_layers": [], **_new_form({"rope_type": "default", "rope_theta": 1e6}),
+}  # fmt: skip
+
+
 def _multimodal(text: TinyModel) -> TinyModel:
     config = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "text_config": text.config}
     extra = {"vision_tower.vision_model.post_layernorm.weight": (4,), "multi_modal_projector.weight": (4, 4)}
@@ -116,6 +122,9 @@ _ALL = (
     _llama("qwen2", "qwen2", tie_word_embeddings=True, use_sliding_window=False, sliding_window=8),
     _llama("qwen2_window", "qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=1),
     _llama("qwen3", "qwen3", head_dim=24, **_new_form({"rope_type": "default", "rope_theta": 1e6})),
+    _llama("qwen3_moe", "qwen3_moe", **_QWEN3_MOE),
+    _llama("qwen3_moe_normalized", "qwen3_moe", **_QWEN3_MOE | {"norm_topk_prob": True}),
+    _llama("qwen3_moe_mixed", "qwen3_moe", **_QWEN3_MOE | {"mlp_only_layers": [0]}),
     _llama("phi3", "phi3", sliding_window=8),
     _llama("phi3_partial", "phi3", tie_word_embeddings=True, partial_rotary_factor=0.5),
     _llama("phi3_longrope", "phi3", rope_scaling=_LONGROPE, original_max_position_embeddings=16),
@@ -158,9 +167,10 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
             part |= {"self_attn.q_proj.weight": (query, width), "self_attn.k_proj.weight": (key, width)}
             part |= {"self_attn.v_proj.weight": (key, width)}
             part |= {f"mlp.{name}_proj.weight": (feed_forward, width) for name in ("gate", "up")}
+        part |= _of_experts(config, layer, part)
         if kind.startswith("gemma"):
             part |= {f"{name}_feedforward_layernorm.weight": (width,) for name in ("pre", "post")}
-        if kind in ("qwen3", "gemma3_text"):
+        if kind in ("qwen3", "qwen3_moe", "gemma3_text"):
             part |= {f"self_attn.{name}_norm.weight": (head_dim,) for name in "qk"}
         if kind == "qwen2" or config.get("attention_bias"):
             part |= {f"self_attn.{name}_proj.bias": (query if name == "q" else key,) for name in "qkv"}
@@ -169,10 +179,25 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
         if config.get("mlp_bias"):
             part |= {f"mlp.{name}_proj.bias": (feed_forward,) for name in ("gate", "up")}
             part["mlp.down_proj.bias"] = (width,)
-        found |= {f"layers.{layer}.{name}": shape for name, shape in part.items()}
+        found |= {f"layers.{layer}.{name}": shape for name, shape in part.items() if shape}
     found = {model.prefix + name: shape for name, shape in found.items()}
     if not config["tie_word_embeddings"]:
         found[model.head_name] = (vocabulary, width)
+    return found
+
+
+def _of_experts(
+    config: Mapping[str, Any], layer: int, dense: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """The router and the experts of a layer that has them; the tensors that it lacks then have no shape."""
+    if config["model_type"] != "qwen3_moe" or layer in config["mlp_only_layers"]:
+        return {}
+    width, inner = config["hidden_size"], config["moe_intermediate_size"]
+    found: dict[str, tuple[int, ...]] = {name: () for name in dense if name.startswith("mlp.")}
+    found["mlp.gate.weight"] = (config["num_experts"], width)
+    for expert in range(config["num_experts"]):
+        found |= {f"mlp.experts.{expert}.{name}_proj.weight": (inner, width) for name in ("gate", "up")}
+        found[f"mlp.experts.{expert}.down_proj.weight"] = (width, inner)
     return found
 
 

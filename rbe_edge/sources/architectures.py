@@ -14,6 +14,7 @@ from rbe_edge.sources.architecture import Architecture, Rule, bias, norm
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
 from rbe_edge.sources.encoders import ENCODERS
+from rbe_edge.sources.experts import Experts, expert_rules, qwen_expert_layers
 from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers
 
 _QKV = ("query", "key", "key")
@@ -54,6 +55,8 @@ _SANDWICH_NORMS = (
     norm("layers.N.feed_forward.post_norm", "layers.N.post_feedforward_layernorm.weight"),
 )
 LLAMA_RULES = _EMBEDDING + _LAST_NORM + _PRE_NORMS + _SEPARATE_ATTENTION + _SEPARATE_MLP
+_EXPERTS = expert_rules(f"{_MLP}.gate.weight", f"{_MLP}.experts.E", ("gate_proj", "up_proj", "down_proj"))
+QWEN_EXPERTS_RULES = LLAMA_RULES + _EXPERTS
 GEMMA_RULES = _EMBEDDING + _LAST_NORM + _SANDWICH_NORMS + _SEPARATE_ATTENTION + _SEPARATE_MLP
 PHI3_RULES = (
     *_EMBEDDING,
@@ -157,6 +160,13 @@ _DECODERS = (
     Architecture(
         "qwen3", "Qwen3", LLAMA_RULES, qwen_layers, _attention_bias_and_qk_norm,
         defaults={**_QWEN_DEFAULTS, "head_dim": 128},
+    ),
+    Architecture(
+        "qwen3_moe", "Qwen3-MoE", QWEN_EXPERTS_RULES, qwen_layers, _attention_bias_and_qk_norm,
+        defaults={**_QWEN_DEFAULTS, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 24,
+                  "num_key_value_heads": 4, "num_experts": 128, "num_experts_per_tok": 8,
+                  "moe_intermediate_size": 768},
+        renamed={"num_local_experts": "num_experts"}, experts=Experts(layers=qwen_expert_layers),
     ),
     Architecture(
         "phi3", "Phi-3", PHI3_RULES, one_kind,

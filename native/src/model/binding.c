@@ -6,6 +6,7 @@
 #include "blocks/bind.h"
 #include "model/encoder_config.h"
 #include "model/encoder_decoder_config.h"
+#include "model/experts_config.h"
 
 static const rbe__tensor *find_tensor(const void *context, const char *name)
 {
@@ -62,11 +63,13 @@ static rbe_status bind_layers(rbe__binder *binder, rbe_model *model)
     const uint32_t last_table = stack->n_rope_tables ? stack->n_rope_tables - 1 : 0;
     RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, RBE_KEY_WINDOWS, config->n_layers, 1u << 27, &windows));
     RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, RBE_KEY_ROPE_TABLES, config->n_layers, last_table, &tables));
+    RBE_TRY(rbe__experts_take(model, binder->path));
     for (uint32_t i = stack->first_layer; i < stack->end_layer && binder->status == RBE_OK; i++) {
         rbe__layer_shape shape = shape_of(config);
         shape.attention.distances = stack->distances.n ? &stack->distances : NULL;
         shape.attention.window = rbe__layer_array_value(windows, i);
         shape.attention.rope_table = rbe__layer_array_value(tables, i);
+        shape.experts = rbe__experts_of_layer(model, i);
         rbe__bind_layer(binder, i, &shape, stack);
     }
     return binder->status;
@@ -149,6 +152,7 @@ rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_la
         const rbe__layer_shape shape = shape_of(config);
         RBE_TRY(rbe__encoder_decoder_bind(&binder, &shape, model));
     }
+    RBE_TRY(rbe__experts_check(model, path));
     RBE_TRY(rbe__encoder_check(model, path));
     return rbe__encoder_decoder_check(model, path);
 }
