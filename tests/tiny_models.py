@@ -95,6 +95,14 @@ _QWEN3_MOE: dict[str, Any] = {
 }  # fmt: skip
 
 
+_LFM2_MOE: dict[str, Any] = {
+    "num_hidden_layers": 3, "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 48,
+    "num_dense_layers": 1, "norm_topk_prob": True, "use_expert_bias": True, "routed_scaling_factor": 1.5,
+    "layer_types": ["full_attention"] * 3, "norm_eps": 1e-5, "rms_norm_eps": "absent", "hidden_act": "absent",
+    "tie_word_embeddings": True, **_new_form({"rope_type": "default", "rope_theta": 1e6}),
+}  # fmt: skip
+
+
 def _multimodal(text: TinyModel) -> TinyModel:
     config = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "text_config": text.config}
     extra = {"vision_tower.vision_model.post_layernorm.weight": (4,), "multi_modal_projector.weight": (4, 4)}
@@ -125,6 +133,9 @@ _ALL = (
     _llama("qwen3_moe", "qwen3_moe", **_QWEN3_MOE),
     _llama("qwen3_moe_normalized", "qwen3_moe", **_QWEN3_MOE | {"norm_topk_prob": True}),
     _llama("qwen3_moe_mixed", "qwen3_moe", **_QWEN3_MOE | {"mlp_only_layers": [0]}),
+    _llama("lfm2_moe", "lfm2_moe", **_LFM2_MOE),
+    _llama("lfm2_moe_unbiased", "lfm2_moe", **_LFM2_MOE | {"use_expert_bias": False}),
+    _llama("lfm2_moe_raw", "lfm2_moe", **_LFM2_MOE | {"norm_topk_prob": False, "routed_scaling_factor": 1.0}),
     _llama("phi3", "phi3", sliding_window=8),
     _llama("phi3_partial", "phi3", tie_word_embeddings=True, partial_rotary_factor=0.5),
     _llama("phi3_longrope", "phi3", rope_scaling=_LONGROPE, original_max_position_embeddings=16),
@@ -145,6 +156,8 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
     config = model.config.get("text_config", model.config)
     if config["model_type"] == "gpt2":
         return _gpt2_shapes(model.prefix, config)
+    if config["model_type"] == "lfm2_moe":
+        return _lfm2_moe_shapes(model.prefix, config)
     heads, kv_heads, feed_forward = (
         config[key] for key in ("num_attention_heads", "num_key_value_heads", "intermediate_size")
     )
@@ -199,6 +212,33 @@ def _of_experts(
         found |= {f"mlp.experts.{expert}.{name}_proj.weight": (inner, width) for name in ("gate", "up")}
         found[f"mlp.experts.{expert}.down_proj.weight"] = (width, inner)
     return found
+
+
+def _lfm2_moe_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    width, heads, kv_heads = (config[key] for key in ("hidden_size", "num_attention_heads", "num_key_value_heads"))
+    size, inner, outer = width // heads, config["moe_intermediate_size"], config["intermediate_size"]
+    found: dict[str, tuple[int, ...]] = {
+        "embed_tokens.weight": (config["vocab_size"], width), "embedding_norm.weight": (width,),
+    }  # fmt: skip
+    for layer in range(config["num_hidden_layers"]):
+        part: dict[str, tuple[int, ...]] = {
+            "operator_norm.weight": (width,), "ffn_norm.weight": (width,),
+            "self_attn.q_proj.weight": (width, width), "self_attn.k_proj.weight": (kv_heads * size, width),
+            "self_attn.v_proj.weight": (kv_heads * size, width), "self_attn.out_proj.weight": (width, width),
+            "self_attn.q_layernorm.weight": (size,), "self_attn.k_layernorm.weight": (size,),
+        }  # fmt: skip
+        if layer < config["num_dense_layers"]:
+            part |= {f"feed_forward.{name}.weight": (outer, width) for name in ("w1", "w3")}
+            part["feed_forward.w2.weight"] = (width, outer)
+        else:
+            part["feed_forward.gate.weight"] = (config["num_experts"], width)
+            for expert in range(config["num_experts"]):
+                part |= {f"feed_forward.experts.{expert}.{name}.weight": (inner, width) for name in ("w1", "w3")}
+                part[f"feed_forward.experts.{expert}.w2.weight"] = (width, inner)
+            if config["use_expert_bias"]:
+                part["feed_forward.expert_bias"] = (config["num_experts"],)
+        found |= {f"layers.{layer}.{name}": shape for name, shape in part.items()}
+    return {prefix + name: shape for name, shape in found.items()}
 
 
 def _gpt2_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

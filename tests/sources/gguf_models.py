@@ -27,7 +27,7 @@ _LAYER = {
     "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "self_attn.qkv_proj": "attn_qkv",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate_up_proj": "ffn_up",
     "ln_1": "attn_norm", "ln_2": "ffn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output",
-    "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
+    "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down", "mlp.gate": "ffn_gate_inp",
 }  # fmt: skip
 _GEMMA_LAYER = {
     "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
@@ -37,7 +37,7 @@ _WHOLE = {
     "embed_tokens": "token_embd", "norm": "output_norm", "wte": "token_embd", "wpe": "position_embd",
     "ln_f": "output_norm", "lm_head": "output",
 }  # fmt: skip
-_ARCHITECTURE = {"mistral": "llama", "gemma3_text": "gemma3"}
+_ARCHITECTURE = {"mistral": "llama", "qwen3_moe": "qwen3moe", "gemma3_text": "gemma3"}
 
 
 def architecture(model: TinyModel) -> str:
@@ -56,6 +56,7 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
     config, name_of = model.config, architecture(model)
     gemma = name_of.startswith("gemma")
     found = {}
+    experts: dict[str, list[npt.NDArray[np.float32]]] = {}
     for name, values in tiny_models.tensors(model).items():
         if name in model.extra:
             continue
@@ -69,11 +70,17 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
         if gemma and bare.endswith("norm"):
             values = values + np.float32(1)
         parts = bare.split(".", 2)
+        if parts[0] == "layers" and parts[2].startswith("mlp.experts."):
+            _, _, expert, part = parts[2].split(".")
+            experts.setdefault(f"blk.{parts[1]}.ffn_{part.removesuffix('_proj')}_exps.weight", []).append(values)
+            assert int(expert) == len(experts[f"blk.{parts[1]}.ffn_{part.removesuffix('_proj')}_exps.weight"]) - 1
+            continue
         if parts[0] in ("layers", "h"):
             new = f"blk.{parts[1]}.{(_LAYER | (_GEMMA_LAYER if gemma else {}))[parts[2]]}"
         else:
             new = _WHOLE[bare]
         found[f"{new}.{ending}"] = np.ascontiguousarray(values)
+    found |= {name: np.stack(of_each) for name, of_each in experts.items()}
     return found | _rope_tensors(model)
 
 
@@ -155,6 +162,11 @@ def metadata(model: TinyModel) -> dict[str, Any]:
         }  # fmt: skip
     if config.get("sliding_window") and not config["model_type"].startswith("qwen"):
         found["attention.sliding_window"] = config["sliding_window"]
+    if "moe_intermediate_size" in config:  # whether scores are normalised no key says
+        found |= {
+            "expert_count": config["num_experts"], "expert_used_count": config["num_experts_per_tok"],
+            "expert_feed_forward_length": config["moe_intermediate_size"],
+        }  # fmt: skip
     for kind in ("attn", "final"):
         if config.get(f"{kind}_logit_softcapping"):
             found[f"{kind}_logit_softcapping"] = config[f"{kind}_logit_softcapping"]
