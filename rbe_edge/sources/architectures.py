@@ -198,6 +198,7 @@ _DECODERS = (
                   "tie_word_embeddings": True, "num_experts": 32, "num_experts_per_tok": 4, "norm_topk_prob": True,
                   "moe_intermediate_size": 1792},
         renamed={"norm_eps": "rms_norm_eps", "tie_embedding": "tie_word_embeddings"},
+        older={".w1.weight": ".gate_proj.weight", ".w3.weight": ".up_proj.weight", ".w2.weight": ".down_proj.weight"},
         experts=Experts(score="sigmoid", scale="routed_scaling_factor", layers=layers_behind_dense),
     ),
     Architecture(

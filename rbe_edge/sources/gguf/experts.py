@@ -1,5 +1,5 @@
-"""The keys of mixtures of experts in GGUF files, in Hugging Face's words. How scores are normalised is no key: it follows from
-the architecture, as in llama.cpp."""
+"""The keys of mixtures of experts in GGUF files, in Hugging Face's words. How scores are normalised is no key: it
+follows from the architecture, as in llama.cpp."""
 
 from __future__ import annotations
 
