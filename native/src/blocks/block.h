@@ -6,6 +6,7 @@
 #include "blocks/routing.h"
 #include "layers/attention.h"
 #include "layers/linear.h"
+#include "weights/expert_pages.h"
 #include "weights/projection.h"
 
 typedef struct rbe__block rbe__block;
@@ -197,6 +198,7 @@ typedef struct rbe__stack {
     float rope_factor, rope_long_factor;
     rbe__layer *layers;
     rbe__expert *experts; /* of all layers; NULL: none */
+    rbe__expert_pages *expert_pages; /* which of them stay in memory; NULL: there is no limit */
     uint32_t n_layers, n_states;
     uint32_t first_layer, end_layer; /* those that are bound */
     rbe__norm_kind norm_kind;

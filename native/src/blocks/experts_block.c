@@ -183,6 +183,35 @@ static const float *gather(const float *x, size_t width, uint32_t n_tokens, cons
     return rows;
 }
 
+/* The next expert from `number` on that some row has chosen; n: none. */
+static uint32_t next_chosen(const experts_scratch *scratch, uint32_t number, uint32_t n)
+{
+    while (number < n && scratch->first[number + 1] == scratch->first[number]) {
+        number++;
+    }
+    return number;
+}
+
+/* Makes room for an expert that is to be read, where memory is limited, and announces those behind it: all of one row, else the next. */
+static void make_room(const rbe__pass *pass, const rbe__experts_shape *shape, uint32_t number, const experts_scratch *scratch)
+{
+    rbe__expert_pages *pages = pass->stack->expert_pages;
+    if (!pages) {
+        return;
+    }
+    rbe__expert_pages_use(pages, shape->first_expert + number, scratch->first[number + 1] - scratch->first[number]);
+    const int is_first = scratch->first[number] == 0;
+    if (pass->n_tokens > 1 || is_first) {
+        uint32_t e = next_chosen(scratch, number + 1, shape->n);
+        for (; e < shape->n; e = next_chosen(scratch, e + 1, shape->n)) {
+            rbe__expert_pages_expect(pages, shape->first_expert + e);
+            if (pass->n_tokens > 1) {
+                break;
+            }
+        }
+    }
+}
+
 /* One expert for its rows: adds what it gives, weighted, to `branch`. */
 static rbe_status run_expert(rbe__pass *pass, const rbe__block *block, uint32_t layer, uint32_t number, const experts_scratch *scratch,
                              const float *x)
@@ -227,10 +256,9 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
     const float *x;
     RBE_TRY(choose(pass, block, layer, &scratch, &x));
     memset(pass->branch, 0, n_values * sizeof *pass->branch);
-    for (uint32_t e = 0; e < shape->n; e++) {
-        if (scratch.first[e + 1] > scratch.first[e]) {
-            RBE_TRY(run_expert(pass, block, layer, e, &scratch, x));
-        }
+    for (uint32_t e = next_chosen(&scratch, 0, shape->n); e < shape->n; e = next_chosen(&scratch, e + 1, shape->n)) {
+        make_room(pass, shape, e, &scratch);
+        RBE_TRY(run_expert(pass, block, layer, e, &scratch, x));
     }
     for (uint32_t n = 0; !block->post_norm.weight && n < pass->n_tokens; n++) {
         const size_t at = (size_t)n * block->width;

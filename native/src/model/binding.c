@@ -153,6 +153,7 @@ rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_la
         RBE_TRY(rbe__encoder_decoder_bind(&binder, &shape, model));
     }
     RBE_TRY(rbe__experts_check(model, path));
+    RBE_TRY(rbe__experts_limit(model));
     RBE_TRY(rbe__encoder_check(model, path));
     return rbe__encoder_decoder_check(model, path);
 }

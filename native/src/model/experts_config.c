@@ -92,6 +92,42 @@ rbe__experts_shape rbe__experts_of_layer(const rbe_model *model, uint32_t layer)
     };
 }
 
+/* From the first to the last byte of what a token reads of an expert. */
+static rbe__expert_area area_of(const rbe_model *model, const rbe__expert *expert)
+{
+    const rbe__tensor *const matrices[] = {expert->gate.weight, expert->up.weight, expert->down.weight};
+    uint64_t first = UINT64_MAX, end = 0;
+    for (int i = 0; i < 3; i++) {
+        if (matrices[i]) {
+            const uint64_t offset = (uint64_t)(matrices[i]->data - model->pack.file.data);
+            first = offset < first ? offset : first;
+            end = offset + matrices[i]->data_bytes > end ? offset + matrices[i]->data_bytes : end;
+        }
+    }
+    return (rbe__expert_area){first, end - first};
+}
+
+rbe_status rbe__experts_limit(rbe_model *model)
+{
+    const uint64_t n = rbe__experts_count(model);
+    if (!model->residency.expert_bytes || !n) {
+        return RBE_OK;
+    }
+    rbe__expert_area *areas = calloc((size_t)n, sizeof *areas);
+    if (!areas) {
+        return rbe_fail(RBE_ERROR_MEMORY, "no memory for the list of %llu experts", (unsigned long long)n);
+    }
+    for (uint64_t e = 0; e < n; e++) {
+        areas[e] = area_of(model, &model->stack.experts[e]);
+    }
+    const rbe_status status = rbe__expert_pages_create(&model->pack.file, areas, (uint32_t)n, model->residency.expert_bytes,
+                                                       &model->stack.expert_pages);
+    if (status != RBE_OK) {
+        free(areas);
+    }
+    return status;
+}
+
 rbe_status rbe__experts_check(const rbe_model *model, const char *path)
 {
     const rbe__part *part = rbe__pack_part(&model->pack, RBE_PART_EXPERTS);

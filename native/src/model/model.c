@@ -108,7 +108,7 @@ static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_
         RBE_TRY(rbe__modes_check(model, path));
         RBE_TRY(open_tokenizer(model, path));
         log_opened(model, path);
-        rbe__residency_release(&model->residency);
+        rbe__residency_release_all(&model->residency);
     }
     return RBE_OK;
 }
@@ -169,6 +169,7 @@ void rbe_model_close(rbe_model *model)
         rbe_tokenizer_close(model->tokenizer);
         free(model->stack.layers);
         free(model->stack.experts);
+        rbe__expert_pages_free(model->stack.expert_pages);
         free(model->encoder.layers);
         free(model->signs);
         rbe__weight_cache_free(model->cache);
