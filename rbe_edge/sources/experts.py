@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rbe_edge.errors import PackError
+from rbe_edge.format.experts import is_of_expert
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.messages import shown
@@ -25,7 +26,6 @@ MOST_EXPERTS = 4096
 
 _EACH = ".E."  # in the names of rules: the number of the expert
 _DENSE = re.compile(r"layers\.N\.feed_forward\.(gate|up|down)(\.bias)?$")
-_EXPERT = re.compile(r"layers\.\d+\.experts\.\d+\.")
 
 # Tensors that hold all experts of a layer, [experts][rows][cols], and the endings of what their rows are one after the
 # other; {} stands for the expert.
@@ -142,7 +142,7 @@ def rules_of_layer(rules: Iterable[Rule], n_experts: int) -> list[Rule]:
 
 def experts_last(tensors: Sequence[TensorPlan]) -> list[TensorPlan]:
     """In the file's order: what every token reads comes first, so that a reader can keep it in memory together."""
-    return sorted(tensors, key=lambda tensor: _EXPERT.match(tensor.name) is not None)
+    return sorted(tensors, key=lambda tensor: is_of_expert(tensor.name))
 
 
 def taken_apart(source: Source) -> Source:
