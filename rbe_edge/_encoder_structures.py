@@ -66,6 +66,9 @@ class EncoderDecoderInfo(ctypes.Structure):
     ]
 
 
+CAPTURE_EXPERT_INPUT = 0x10000
+CAPTURE_EXPERT_DOWN = 0x20000
+
 _SESSION = ctypes.POINTER(SessionHandle)
 _TOKENS = ctypes.POINTER(ctypes.c_uint32)
 _ENCODER = ctypes.POINTER(EncoderHandle)

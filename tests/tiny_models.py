@@ -94,6 +94,20 @@ def _new_form(rope: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     return {"rope_theta": "absent", "rope_parameters": {"rope_theta": 10000.0, **rope}, **changes}
 
 
+_QWEN3_MOE: dict[str, Any] = {
+    "head_dim": 24, "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "norm_topk_prob": False,
+    "decoder_sparse_step": 1, "mlp_only_layers": [], **_new_form({"rope_type": "default", "rope_theta": 1e6}),
+}  # fmt: skip
+
+
+_LFM2_MOE: dict[str, Any] = {
+    "num_hidden_layers": 3, "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 48,
+    "num_dense_layers": 1, "norm_topk_prob": True, "use_expert_bias": True, "routed_scaling_factor": 1.5,
+    "layer_types": ["full_attention"] * 3, "norm_eps": 1e-5, "rms_norm_eps": "absent", "hidden_act": "absent",
+    "tie_word_embeddings": True, **_new_form({"rope_type": "default", "rope_theta": 1e6}),
+}  # fmt: skip
+
+
 def _multimodal(text: TinyModel, kind: str = "gemma3", family: str = "Gemma3") -> TinyModel:
     name = f"{family}ForConditionalGeneration"
     config = {"architectures": [name], "model_type": kind, "text_config": text.config}
@@ -122,6 +136,12 @@ _ALL = (
     _llama("qwen2", "qwen2", tie_word_embeddings=True, use_sliding_window=False, sliding_window=8),
     _llama("qwen2_window", "qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=1),
     _llama("qwen3", "qwen3", head_dim=24, **_new_form({"rope_type": "default", "rope_theta": 1e6})),
+    _llama("qwen3_moe", "qwen3_moe", **_QWEN3_MOE),
+    _llama("qwen3_moe_normalized", "qwen3_moe", **_QWEN3_MOE | {"norm_topk_prob": True}),
+    _llama("qwen3_moe_mixed", "qwen3_moe", **_QWEN3_MOE | {"mlp_only_layers": [0]}),
+    _llama("lfm2_moe", "lfm2_moe", **_LFM2_MOE),
+    _llama("lfm2_moe_unbiased", "lfm2_moe", **_LFM2_MOE | {"use_expert_bias": False}),
+    _llama("lfm2_moe_raw", "lfm2_moe", **_LFM2_MOE | {"norm_topk_prob": False, "routed_scaling_factor": 1.0}),
     _llama("phi3", "phi3", sliding_window=8),
     _llama("phi3_partial", "phi3", tie_word_embeddings=True, partial_rotary_factor=0.5),
     _llama("phi3_longrope", "phi3", rope_scaling=_LONGROPE, original_max_position_embeddings=16),
@@ -152,6 +172,8 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
     config = model.config.get("text_config", model.config)
     if config["model_type"] == "gpt2":
         return _gpt2_shapes(model.prefix, config)
+    if config["model_type"] == "lfm2_moe":
+        return _lfm2_moe_shapes(model.prefix, config)
     heads, kv_heads, feed_forward = (
         config[key] for key in ("num_attention_heads", "num_key_value_heads", "intermediate_size")
     )
@@ -179,9 +201,10 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
             part |= {"self_attn.q_proj.weight": (query, width), "self_attn.k_proj.weight": (key, width)}
             part |= {"self_attn.v_proj.weight": (key, width)}
             part |= {f"mlp.{name}_proj.weight": (feed_forward, width) for name in ("gate", "up")}
+        part |= _of_experts(config, layer, part)
         if kind.startswith("gemma"):
             part |= {f"{name}_feedforward_layernorm.weight": (width,) for name in ("pre", "post")}
-        if kind in ("qwen3", "gemma3_text"):
+        if kind in ("qwen3", "qwen3_moe", "gemma3_text"):
             part |= {f"self_attn.{name}_norm.weight": (head_dim,) for name in "qk"}
         if kind == "qwen2" or config.get("attention_bias"):
             part |= {f"self_attn.{name}_proj.bias": (query if name == "q" else key,) for name in "qkv"}
@@ -192,7 +215,7 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
         if config.get("mlp_bias") or config.get("use_bias"):
             part |= {f"mlp.{name}_proj.bias": (feed_forward,) for name in ("gate", "up")}
             part["mlp.down_proj.bias"] = (width,)
-        found |= {f"layers.{layer}.{name}": shape for name, shape in part.items()}
+        found |= {f"layers.{layer}.{name}": shape for name, shape in part.items() if shape}
     if kind == "spark2_5":
         found["embedding.weight"] = found.pop("embed_tokens.weight")
     found = tiny_llama_like.changed(config, found, query, key, head_dim)
@@ -200,6 +223,48 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
     if not config["tie_word_embeddings"]:
         found[model.head_name] = (vocabulary, width)
     return found
+
+
+def _of_experts(
+    config: Mapping[str, Any], layer: int, dense: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """The router and the experts of a layer that has them; the tensors that it lacks then have no shape."""
+    if config["model_type"] != "qwen3_moe" or layer in config["mlp_only_layers"]:
+        return {}
+    width, inner = config["hidden_size"], config["moe_intermediate_size"]
+    found: dict[str, tuple[int, ...]] = {name: () for name in dense if name.startswith("mlp.")}
+    found["mlp.gate.weight"] = (config["num_experts"], width)
+    for expert in range(config["num_experts"]):
+        found |= {f"mlp.experts.{expert}.{name}_proj.weight": (inner, width) for name in ("gate", "up")}
+        found[f"mlp.experts.{expert}.down_proj.weight"] = (width, inner)
+    return found
+
+
+def _lfm2_moe_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    width, heads, kv_heads = (config[key] for key in ("hidden_size", "num_attention_heads", "num_key_value_heads"))
+    size, inner, outer = width // heads, config["moe_intermediate_size"], config["intermediate_size"]
+    found: dict[str, tuple[int, ...]] = {
+        "embed_tokens.weight": (config["vocab_size"], width), "embedding_norm.weight": (width,),
+    }  # fmt: skip
+    for layer in range(config["num_hidden_layers"]):
+        part: dict[str, tuple[int, ...]] = {
+            "operator_norm.weight": (width,), "ffn_norm.weight": (width,),
+            "self_attn.q_proj.weight": (width, width), "self_attn.k_proj.weight": (kv_heads * size, width),
+            "self_attn.v_proj.weight": (kv_heads * size, width), "self_attn.out_proj.weight": (width, width),
+            "self_attn.q_layernorm.weight": (size,), "self_attn.k_layernorm.weight": (size,),
+        }  # fmt: skip
+        if layer < config["num_dense_layers"]:
+            part |= {f"feed_forward.{name}.weight": (outer, width) for name in ("w1", "w3")}
+            part["feed_forward.w2.weight"] = (width, outer)
+        else:
+            part["feed_forward.gate.weight"] = (config["num_experts"], width)
+            for expert in range(config["num_experts"]):
+                part |= {f"feed_forward.experts.{expert}.{name}.weight": (inner, width) for name in ("w1", "w3")}
+                part[f"feed_forward.experts.{expert}.w2.weight"] = (width, inner)
+            if config["use_expert_bias"]:
+                part["feed_forward.expert_bias"] = (config["num_experts"],)
+        found |= {f"layers.{layer}.{name}": shape for name, shape in part.items()}
+    return {prefix + name: shape for name, shape in found.items()}
 
 
 def _gpt2_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

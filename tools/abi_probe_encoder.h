@@ -1,9 +1,10 @@
-/* The part of abi_probe.c for rbe/encoder.h; its macros print. */
+/* The part of abi_probe.c for rbe/encoder.h, encoder_decoder.h and experts.h; its macros print. */
 #ifndef ABI_PROBE_ENCODER_H
 #define ABI_PROBE_ENCODER_H
 
 #include "rbe/encoder.h"
 #include "rbe/encoder_decoder.h"
+#include "rbe/experts.h"
 
 static void encoder_declarations(void)
 {
@@ -41,6 +42,8 @@ static void encoder_declarations(void)
     CONSTANT(RBE_CAPTURE_CROSS_Q);
     CONSTANT(RBE_CAPTURE_CROSS_O);
     CONSTANT(RBE_CAPTURE_CROSS_KV);
+    CONSTANT(RBE_CAPTURE_EXPERT_INPUT);
+    CONSTANT(RBE_CAPTURE_EXPERT_DOWN);
 
     STRUCTURE(rbe_encoder_decoder_info);
     FIELD(rbe_encoder_decoder_info, struct_bytes);

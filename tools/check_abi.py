@@ -30,6 +30,7 @@ HEADERS = [
         "effort",
         "encoder",
         "encoder_decoder",
+        "experts",
         "faults",
         "fit",
         "governor",

@@ -63,6 +63,11 @@ def _llama(**changes: Any) -> tiny_models.TinyModel:
 
 # No size is a multiple of what the others are: heads of 26, 37 rows and columns, blocks of 4 and 1.
 _ODD = _llama(hidden_size=52, intermediate_size=37)
+# The first layer without experts, and a bias for the choice.
+_EXPERTS = tiny_models.TinyModel("golden", dict(tiny_models.MODELS["lfm2_moe"].config) | {
+    "hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 36, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "num_experts": 5, "layer_types": ["full_attention"] * 2,
+})  # fmt: skip
 _GPT2 = dict(tiny_models.MODELS["gpt2"].config) | {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 24}
 
 
@@ -283,6 +288,7 @@ FILES: dict[str, dict[str, Write]] = {
         "parts": _parts,
         "bands": _bands,
         "layer_options": _layer_options,
+        "experts": _packed(_EXPERTS, (3, 2), (4,)),
         **{name: _encoder(name) for name in encoder_files.GOLDEN},
     },
 }
@@ -297,6 +303,8 @@ ANSWERS: dict[str, Write] = {
         ("mistral_window", (3,), (2, 2)),
         ("qwen2_window", (2,), (4,)),
         ("qwen3", (4,), (2,)),
+        ("qwen3_moe_mixed", (3,), (4,)),
+        ("lfm2_moe", (2, 1), (4,)),
         ("phi3_longrope", (3,), (4,)),
         ("gemma2", (2, 2), (3,)),
         ("gemma3_new", (3, 1), (4,)),

@@ -8,6 +8,7 @@
 #include "inspect.h"
 #include "inspect_parts.h"
 #include "output.h"
+#include "rbe/effort.h"
 
 #define SHOWN_CHARACTERS 100u /* of a long text, such as a chat template; --json gives all of it */
 
@@ -170,6 +171,31 @@ static void write_kinds(const rbe_model *model, uint32_t n_tensors)
     }
 }
 
+/* A whole number of the metadata; 0: there is none of that name. */
+static uint64_t number_of(const rbe_model *model, uint32_t n_metadata, const char *key)
+{
+    rbe_metadata entry;
+    uint64_t value = 0;
+    for (uint32_t i = 0; i < n_metadata; i++) {
+        if (rbe_model_metadata(model, i, &entry) == RBE_OK && entry.type == RBE_VALUE_U64 && entry.key_bytes == strlen(key) &&
+            memcmp(entry.key, key, entry.key_bytes) == 0) {
+            memcpy(&value, entry.data, sizeof value);
+        }
+    }
+    return value;
+}
+
+static void write_experts(const rbe_model *model, uint32_t n_metadata)
+{
+    const uint64_t n = number_of(model, n_metadata, "experts");
+    number_text size;
+    uint64_t bytes;
+    if (n && rbe_model_effort_bytes(model, NULL, &bytes) == RBE_OK) {
+        printf("experts: %llu of %llu for each token, which reads %s of weights\n",
+               (unsigned long long)number_of(model, n_metadata, "experts.used"), (unsigned long long)n, size_text_of(bytes, &size));
+    }
+}
+
 static int write_lines(const rbe_model *model, const rbe_model_info *info, const char *path)
 {
     char shown[4096], chat[1024];
@@ -185,6 +211,7 @@ static int write_lines(const rbe_model *model, const rbe_model_info *info, const
     printf("tensors: %u (", info->n_tensors);
     write_kinds(model, info->n_tensors);
     printf(")\nruns with: %s kernels\nchat without Python: %s\n", info->kernel_set, native_chat(model, info, chat, sizeof chat));
+    write_experts(model, info->n_metadata);
     write_parts(model);
     for (uint32_t i = 0; i < info->n_metadata; i++) {
         if (rbe_model_metadata(model, i, &entry) != RBE_OK) {

@@ -12,13 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from rbe_edge.codes import trellis
 from rbe_edge.errors import OptionError
 from rbe_edge.format import writer
+from rbe_edge.format.encoder import parts_of
+from rbe_edge.format.experts import is_of_expert
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.tokenizers.blob import write_blob
 from rbe_edge.sources.tokenizers.tokenizer import Tokenizer
+
+FloatArray = npt.NDArray[np.float32]
 
 EMBEDDING_PLANES = (4, 2)
 """Six bits, as the packer gives a tied embedding; llama.cpp's mixtures store theirs in Q6_K."""
@@ -44,6 +49,25 @@ class Shape:
     def parameters(self) -> int:
         return sum(rows * cols for _, rows, cols in self.tensors())
 
+    @property
+    def metadata(self) -> dict[str, MetadataValue]:
+        """What this kind of shape says beside shape_metadata()."""
+        return {}
+
+    def feed_forward_part(self, layer: int) -> Iterator[tuple[str, int, int]]:
+        """As tensors(), of one layer behind its norm."""
+        part = f"layers.{layer}.feed_forward."
+        yield part + "gate", self.feed_forward, self.width
+        yield part + "up", self.feed_forward, self.width
+        yield part + "down", self.width, self.feed_forward
+
+    def values(self, name: str, rows: int, cols: int, random: np.random.Generator) -> FloatArray:
+        """Of a tensor that is fp32."""
+        if name != "rope.frequencies":
+            return np.ones(cols, np.float32)
+        found: FloatArray = (500000.0 ** (-np.arange(cols) / cols)).astype(np.float32)
+        return found
+
     def tensors(self) -> Iterator[tuple[str, int, int]]:
         """Name, rows and columns of every tensor, in the file's order; a vector has one row."""
         kv = self.kv_heads * self.head_dim
@@ -56,10 +80,44 @@ class Shape:
             yield attention + "v", kv, self.width
             yield attention + "o", self.width, self.heads * self.head_dim
             yield feed_forward + "norm", 1, self.width
-            yield feed_forward + "gate", self.feed_forward, self.width
-            yield feed_forward + "up", self.feed_forward, self.width
-            yield feed_forward + "down", self.width, self.feed_forward
+            yield from self.feed_forward_part(layer)
         yield "norm", 1, self.width
+
+
+@dataclass(frozen=True)
+class Mixture(Shape):
+    """The same with experts in place of the feed-forward parts, each `feed_forward` wide, of which a token uses `used`.
+
+    hot: so many of them, the first ones, have `advantage` added to their scores, which are sigmoids, before the choice.
+    """
+
+    experts: int
+    used: int
+    hot: int = 0
+    advantage: float = 0.0
+
+    @property
+    def metadata(self) -> dict[str, MetadataValue]:
+        return {
+            "experts": self.experts, "experts.used": self.used, "experts.feed_forward": self.feed_forward,
+            "experts.score": "sigmoid", "experts.normalize": 1,
+        }  # fmt: skip
+
+    def feed_forward_part(self, layer: int) -> Iterator[tuple[str, int, int]]:
+        part = f"layers.{layer}.experts."
+        yield part + "router", self.experts, self.width
+        yield part + "router.bias", 1, self.experts
+        for expert in range(self.experts):
+            yield f"{part}{expert}.gate", self.feed_forward, self.width
+            yield f"{part}{expert}.up", self.feed_forward, self.width
+            yield f"{part}{expert}.down", self.width, self.feed_forward
+
+    def values(self, name: str, rows: int, cols: int, random: np.random.Generator) -> FloatArray:
+        if name.endswith(".router"):  # logits of standard deviation 1
+            return (random.standard_normal((rows, cols)) / math.sqrt(cols)).astype(np.float32)
+        if name.endswith(".router.bias"):
+            return np.where(np.arange(cols) < self.hot, self.advantage, 0.0).astype(np.float32)
+        return super().values(name, rows, cols, random)
 
 
 # Hyper-parameters as published with the models.
@@ -110,14 +168,14 @@ def write_model(
     if tokenizer is not None:
         metadata |= tokenizer.metadata()
         blobs = {"tokenizer": write_blob(tokenizer.padded_to(shape.vocabulary))}
-    with writer.PackWriter(out, metadata, codebooks, blobs, entries, force=True) as file:
+    parts = parts_of(metadata, [entry.name for entry in entries])
+    with writer.PackWriter(out, metadata, codebooks, blobs, entries, force=True, parts=parts) as file:
         for name, rows, cols, store in tensors:
             if store:
                 scale = trellis.CODEBOOKS[store[0]].step / math.sqrt(cols)
                 file.write_tensor(_random_planes(random, rows, cols, store), 0.0, scale)
             else:
-                values = np.ones(cols, np.float32) if name != "rope.frequencies" else _frequencies(shape)
-                file.write_tensor([values.tobytes()], 0.0)
+                file.write_tensor([shape.values(name, rows, cols, random).tobytes()], 0.0)
         file.commit()
 
 
@@ -133,9 +191,10 @@ def write_outline(shape: Shape, planes: tuple[int, ...], out: Path) -> None:
 
 
 def _stored(shape: Shape, planes: tuple[int, ...]) -> Iterator[tuple[str, int, int, tuple[int, ...]]]:
-    for name, rows, cols in shape.tensors():
-        yield name, rows, cols, () if rows == 1 else EMBEDDING_PLANES if name == "embedding" else planes
-    yield "rope.frequencies", 1, shape.head_dim // 2, ()
+    found = [*shape.tensors(), ("rope.frequencies", 1, shape.head_dim // 2)]
+    for name, rows, cols in sorted(found, key=lambda tensor: is_of_expert(tensor[0])):
+        dense = rows == 1 or name.endswith(".router")
+        yield name, rows, cols, () if dense else EMBEDDING_PLANES if name == "embedding" else planes
 
 
 def _entry(name: str, rows: int, cols: int, planes: tuple[int, ...], books: list[int]) -> writer.TensorEntry:
@@ -164,11 +223,6 @@ def _random_planes(random: np.random.Generator, rows: int, cols: int, planes: tu
         yield bytes(-layout.stream_bytes % 64)
 
 
-def _frequencies(shape: Shape) -> np.typing.NDArray[np.float32]:
-    pairs = shape.head_dim // 2
-    return (500000.0 ** (-np.arange(pairs) / pairs)).astype(np.float32)
-
-
 def shape_metadata(shape: Shape, planes: tuple[int, ...]) -> dict[str, MetadataValue]:
     """The metadata of a packed file whose weights are random streams of `planes` bits each."""
     return {
@@ -179,4 +233,5 @@ def shape_metadata(shape: Shape, planes: tuple[int, ...]) -> dict[str, MetadataV
         "feed_forward": shape.feed_forward,
         "norm.kind": "rms", "norm.epsilon": 1e-5, "norm.place": "pre", "position.kind": "rope",
         "attention.scale": 1 / math.sqrt(shape.head_dim), "feed_forward.activation": "silu", "feed_forward.gated": 1,
+        **shape.metadata,
     }  # fmt: skip

@@ -101,6 +101,9 @@ def _lines(model: Model) -> Iterable[str]:
     yield f"tensors: {len(model.tensors)} ({_kinds(model.tensors.values())})"
     yield f"runs with: {info.kernel_set} kernels"
     yield f"chat without Python: {_native_chat(model)}"
+    if "experts" in model.metadata:
+        used, n = model.metadata["experts.used"], model.metadata["experts"]
+        yield f"experts: {used} of {n} for each token, which reads {size(model.read_bytes())} of weights"
     yield from part_lines(model)
     width = max((len(key) for key in model.metadata), default=0)
     for key, value in model.metadata.items():

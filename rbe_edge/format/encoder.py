@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from rbe_edge.format import experts
 from rbe_edge.format.layer_options import options_part
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.format.parts import Part
@@ -29,5 +30,6 @@ def parts_of(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> l
     names = list(tensors)
     found = [PART] if needs_part(metadata, names) else []
     found += options_part(metadata)
+    found += [experts.PART] if metadata.get("experts") else []
     found += [ENCODER_DECODER] if metadata.get("encoder.layers") else []
     return [*found, ATTENTION_GATE] if any(name.endswith(".attention.gate") for name in names) else found

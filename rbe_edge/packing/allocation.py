@@ -51,6 +51,9 @@ DENSE_ERROR = 1e-8
 MAX_CELLS = 1 << 18
 """Of the budget in the dynamic program."""
 
+MAX_TABLE = 1 << 28
+"""Of the dynamic program: with thousands of experts it has fewer cells."""
+
 NESTED_LOSS = 1.12
 NEED = 6.0
 _STEPS = 8
@@ -245,7 +248,8 @@ def solve(choices: Sequence[Sequence[tuple[int, float]]], budget: int, most_cell
     extra = [[n_bytes - low for n_bytes, _ in row] for row, low in zip(choices, least, strict=True)]
     room = min(room, sum(map(max, extra)))
     unit = math.gcd(*(value for row in extra for value in row)) or 1
-    unit *= -(-room // (unit * (most_cells or MAX_CELLS))) or 1
+    most_cells = min(most_cells or MAX_CELLS, MAX_TABLE // max(len(choices), 1))
+    unit *= -(-room // (unit * most_cells)) or 1
     cells = room // unit + 1
     best: npt.NDArray[np.float64] = np.zeros(cells)  # least loss of the rows so far with at most so many units
     taken = np.zeros((len(choices), cells), np.uint8)

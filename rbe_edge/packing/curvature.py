@@ -38,6 +38,7 @@ from rbe_edge.packing import bands, schedule
 from rbe_edge.packing.array_store import ArrayStore
 from rbe_edge.packing.calibration import add_moment, feedback_factor, rotate_moment
 from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.packing.expert_statistics import mix_curvatures
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.kept import Keeping
 from rbe_edge.packing.loss import Loss, WordLoss
@@ -134,6 +135,8 @@ class Curvature:
             return
         statistics = _Statistics(passes.gradients, self._tensors)
         passes.go_back(layer, statistics.show)
+        of_layer = (name for name in self._tensors if schedule.layer_and_part(name)[0] == layer)
+        mix_curvatures(statistics.sums, statistics.counts, of_layer)
         tied = statistics.sums.pop("embedding", None)
         if tied is not None:
             self._factors.put(_TIED, tied)
@@ -287,11 +290,13 @@ class _Passes:
 
 
 class _Statistics:
-    """sums: of the matrices that are shown, window by window G^T G with each row weighed by its size. energies: of the
+    """sums: of the matrices that are shown, window by window G^T G with each row weighed by its size. counts: of the
+    tokens that they are of. energies: of the
     embedding or lm_head among them, the trace of what each band of rows adds."""
 
     def __init__(self, gradients: Gradients, tensors: Mapping[str, TensorPlan]) -> None:
         self.sums: dict[str, FloatArray] = {}
+        self.counts: dict[str, int] = {}
         self.energies: dict[str, bands.Energies] = {}
         self._gradients = gradients
         self._tensors = tensors
@@ -306,6 +311,7 @@ class _Statistics:
         rows = slice(gradient.first_row, gradient.first_row + gradient.d.shape[1])
         weighed = gradient.weighed(self._sizes[name][rows])
         total = self.sums.setdefault(name, np.zeros((gradient.cols, gradient.cols), np.float32))
+        self.counts[name] = self.counts.get(name, 0) + len(gradient.x)
         if name in bands.ROLES:
             self._add_in_bands(weighed, total)
         elif len(gradient.x) == 1:  # of one text, which the library has not shown

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rbe_edge.packing.expert_statistics import is_expert
 from rbe_edge.packing.schedule import layer_and_part
 from rbe_edge.packing.survey import Flow
 from rbe_edge.sources.plan import TensorPlan
@@ -42,6 +43,9 @@ def _sensitivity(tensor: TensorPlan, flow: Flow) -> float:
         return HEAD_FACTOR * flow.logits * min(flow.head.kept.values(), default=1.0)
     layer = flow.layers[number]
     writer = "attention.o" if part.startswith("attention.") else "feed_forward.down"
+    if is_expert(tensor.name):
+        writer = f"{part.rsplit('.', 1)[0]}.down"
+        part = f"feed_forward.{part.rsplit('.', 1)[1]}"
     factor, power = FACTORS.get(part, (1.0, 1))
     if tensor.role == "key_value":
         factor *= SHARED_FACTORS.get(part, 1.0)

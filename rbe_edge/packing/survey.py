@@ -23,6 +23,7 @@ from rbe_edge.packing import schedule
 from rbe_edge.packing.array_store import ArrayStore
 from rbe_edge.packing.calibration import DAMPING, POINTS, add_moment, feedback_factor
 from rbe_edge.packing.dense_copy import DenseCopy
+from rbe_edge.packing.expert_statistics import mixed, point_of
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.hidden_states import HiddenStates
 from rbe_edge.packing.kept import Keeping
@@ -88,7 +89,7 @@ class Survey:
         self._readers: dict[tuple[int | None, int], dict[str, TensorPlan]] = {}
         for tensor in tensors:
             layer, part = layer_and_part(tensor.name)
-            point = _native.CAPTURE_LM_HEAD if tensor.name == copy.lm_head else POINTS.get(part)
+            point = _native.CAPTURE_LM_HEAD if tensor.name == copy.lm_head else POINTS.get(part, point_of(part))
             if point is not None:
                 self._readers.setdefault((layer, point), {})[tensor.reads] = tensor
         self._reads = {tensor.name: tensor.reads for readers in self._readers.values() for tensor in readers.values()}
@@ -173,7 +174,10 @@ class Survey:
     def _measure(self, layer: int, x: Mapping[int, FloatArray], streams: Mapping[int, Sequence[Energies]]) -> None:
         """x: what the matrices of a layer read, by point; streams: |h|^2 of each token, where one is written to."""
         flow = self.flow.layers[layer]
+        self._measure_experts(layer, x, streams)
         for point, values in x.items():
+            if point >= _native.CAPTURE_EXPERT_INPUT:
+                continue
             n_tokens, cols = values.shape
             of_head, trace = point == _native.CAPTURE_LM_HEAD, None
             energies = np.maximum(np.einsum("ij,ij->i", values, values, dtype=np.float64) / cols, _LEAST)
@@ -188,6 +192,41 @@ class Survey:
             moment /= np.float32(n_tokens)
             for tensor in self._readers.get((None if of_head else layer, point), {}).values():
                 self._keep(tensor, moment.copy(), self.flow.head if of_head else flow, trace)
+
+    def _measure_experts(
+        self, layer: int, x: Mapping[int, FloatArray], streams: Mapping[int, Sequence[Energies]]
+    ) -> None:
+        """The inputs of each expert, mixed with those of all; and how much of the stream it writes: a share of the
+        tokens reaches it, and it has as much of a token as each of those that the token uses."""
+        flow = self.flow.layers[layer]
+        for first in (_native.CAPTURE_EXPERT_INPUT, _native.CAPTURE_EXPERT_DOWN):
+            end = first + _native.CAPTURE_EXPERT_INPUT
+            readers = {
+                point: found for (of, point), found in self._readers.items() if of == layer and first <= point < end
+            }
+            rows = {point: values for point, values in x.items() if first <= point < end}
+            if not readers or not rows:
+                continue
+            cols, n_rows = next(iter(rows.values())).shape[1], sum(map(len, rows.values()))
+            of_all = np.zeros((cols, cols), np.float32)
+            for values in rows.values():
+                add_moment(of_all, values, self._threads)
+            of_all /= np.float32(n_rows)
+            for point, found in readers.items():
+                values = rows.get(point, np.zeros((0, cols), np.float32))
+                moment = np.zeros((cols, cols), np.float32)
+                if len(values):
+                    add_moment(moment, values, self._threads)
+                moment = mixed(moment, len(values), of_all)
+                if first == _native.CAPTURE_EXPERT_DOWN:
+                    n_tokens = len(streams[_native.CAPTURE_DOWN][-1])
+                    stream = math.exp(float(np.mean(np.log(streams[_native.CAPTURE_DOWN][-1]))))
+                    part = f"experts.{point - first}.down"
+                    written = _energy(self._copy, f"layers.{layer}.{part}") * float(np.trace(moment)) / cols
+                    written *= (n_tokens / n_rows) ** 2
+                    flow.shares[part] = max(len(values), 1) / n_tokens * written / (written + stream)
+                for tensor in found.values():
+                    self._keep(tensor, moment.copy(), flow, None)
 
     def _written(self, layer: int, part: str, read: Energies, streams: Sequence[Energies]) -> float:
         """Notes the share of a matrix that writes. Gives the mean of `read`, |x|^2 over columns of each token, with the

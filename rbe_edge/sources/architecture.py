@@ -11,6 +11,7 @@ from typing import Any
 
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.config import Config
+from rbe_edge.sources.experts import Experts
 
 
 @dataclass(frozen=True)
@@ -93,4 +94,5 @@ class Architecture:
     # the row and the values of one configuration, where it says more than keys of the same name
     adapt: Callable[[Architecture, Mapping[str, Any]], tuple[Architecture, Mapping[str, Any]]] | None = None
     norm_scales: Mapping[str, float] = field(default_factory=dict)  # what norm weights are multiplied by, by target
+    experts: Experts | None = None  # layers that have them in place of a feed-forward part
     older: Mapping[str, str] = field(default_factory=dict)  # endings of tensors' names, and what they were before

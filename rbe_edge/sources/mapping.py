@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from rbe_edge.sources.architecture import Architecture, Rule
 from rbe_edge.sources.architectures import ARCHITECTURES, supported_names
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import decoder_start
+from rbe_edge.sources.experts import experts_last, rules_of_layer, taken_apart
 from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
 from rbe_edge.sources.heads import Head, head_of
 from rbe_edge.sources.messages import shown
@@ -53,6 +54,8 @@ def plan_model(source: Source) -> ModelPlan:
     and tensors that are missing, of another shape than the configuration says, or, in GGUF files, left over.
     """
     row, config = _architecture(source)
+    if row.experts is not None:
+        source = taken_apart(source)
     sizes = _sizes(row, config)
     if sizes["layers"] > len(source.tensors):  # not to be believed: lists of this length follow
         raise PackError(
@@ -76,7 +79,7 @@ def plan_model(source: Source) -> ModelPlan:
     for name, value in metadata.items():
         if isinstance(value, float) and not 0 <= value <= _LARGEST_NUMBER:
             raise PackError(f"{config.where}: gives {name} = {value:g}, which is no number up to 1e9; correct the file")
-    return ModelPlan(row.model_type, metadata, tuple(tensors), tuple(dict.fromkeys(notes)))
+    return ModelPlan(row.model_type, metadata, tuple(experts_last(tensors)), tuple(dict.fromkeys(notes)))
 
 
 def _metadata(
@@ -95,6 +98,8 @@ def _metadata(
         "feed_forward.activation": activation(config, row.activation_key),
         "feed_forward.gated": int(row.gated),
     }
+    if row.experts is not None:
+        metadata |= row.experts.metadata(config, row.experts.layers(config, sizes["layers"]))
     if row.both_directions:
         metadata["attention.direction"] = "both"
     if sizes["segments"]:
@@ -149,7 +154,7 @@ def _architecture(source: Source) -> tuple[Architecture, Config]:
     if row.adapt is not None:
         row, values = row.adapt(row, values)
     config = Config(values, where)
-    for key in _EXPERTS:
+    for key in _EXPERTS if row.experts is None else ():
         if config.values.get(key):
             raise PackError(f"{source.name}: a mixture of experts ({key}) is not supported; take a dense model")
     for key, value in row.fixed.items():
@@ -184,6 +189,7 @@ def _sizes(row: Architecture, config: Config) -> dict[str, int]:
         "query": heads * head_dim,
         "key": kv_heads * head_dim,
         "feed_forward": config.integer("intermediate_size", None if row.gated else 4 * width),
+        **(row.experts.sizes(config) if row.experts is not None else {}),
     }
 
 
@@ -219,9 +225,7 @@ def _tensors(
         plans.append(_tensor_plan(row, rule, target, tensor, sizes))
 
     stack = [*row.rules, *head.rules]
-    layers: list[tuple[list[Rule], int | None]] = [(stack, None), *((stack, layer) for layer in range(sizes["layers"]))]
-    layers += [(list(row.encoder_rules), layer) for layer in range(sizes["encoder_layers"])]
-    for rules, layer in layers:
+    for rules, layer in _rules(row, config, sizes, stack):
         for rule in rules:
             of_layers = _LAYER in rule.target
             if (layer is None) == of_layers or (rule.needs and rule.needs not in features):
@@ -237,6 +241,19 @@ def _tensors(
     used |= {name for name in source.tensors if row.position == "relative" and is_distances(name)}
     _left_over(row, source, sorted(source.tensors.keys() - used - ignored), notes)
     return plans
+
+
+def _rules(
+    row: Architecture, config: Config, sizes: Mapping[str, int], stack: list[Rule]
+) -> Iterator[tuple[list[Rule], int | None]]:
+    """Those of what stands around the layers (None), of each layer, and of each of an encoder in front of them."""
+    n_layers = sizes["layers"]
+    experts = row.experts.layers(config, n_layers) if row.experts is not None else [False] * n_layers
+    yield stack, None
+    for layer, has_experts in enumerate(experts):
+        yield rules_of_layer(stack, sizes["experts"] if has_experts else 0), layer
+    for layer in range(sizes["encoder_layers"]):
+        yield list(row.encoder_rules), layer
 
 
 def _prefix(row: Architecture, source: Source) -> str:

@@ -19,7 +19,11 @@ transformers.logging.disable_progress_bar()
 def load(directory: Path) -> Any:
     """The model of a directory. Every tensor of the file has its place and every parameter its tensor."""
     model, loading = transformers.AutoModelForCausalLM.from_pretrained(
-        directory, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+        directory,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        experts_implementation="eager",  # the others know no double precision
+        output_loading_info=True,
     )
     assert not any(loading.values()), loading
     return model.eval()

@@ -62,6 +62,11 @@ def test_logits(tmp_path: Path, name: str) -> None:
         ("exaone4_window", "exaone4"),
         ("stablelm_bias", "stablelm"),
         ("ernie4_5_bias", "ernie4_5"),
+        ("qwen3_moe", "qwen3"),
+        ("qwen3_moe_normalized", "qwen3_moe"),
+        ("qwen3_moe_mixed", "qwen3_moe"),
+        ("lfm2_moe_unbiased", "lfm2_moe"),
+        ("lfm2_moe_raw", "lfm2_moe"),
     ],
 )
 def test_features_move_the_logits(name: str, base: str) -> None:
@@ -72,7 +77,9 @@ def test_features_move_the_logits(name: str, base: str) -> None:
 
 
 @pytest.mark.parametrize("bits", [32, 16, 4])
-@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral_window", "gemma3_new", *WITH_OPTIONS])
+@pytest.mark.parametrize(
+    "name", ["gpt2", "llama", "mistral_window", "gemma3_new", "qwen3_moe_mixed", "lfm2_moe", *WITH_OPTIONS]
+)
 def test_prefill_and_decode_agree(tmp_path: Path, name: str, bits: int) -> None:
     """However a text is cut into passes, and token by token as in decoding, the logits are the same."""
     case = CASES[name]

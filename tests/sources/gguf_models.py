@@ -32,7 +32,7 @@ _LAYER = {
     "attn.attention.q_proj": "attn_q",
     "attn.attention.k_proj": "attn_k", "attn.attention.v_proj": "attn_v", "attn.attention.out_proj": "attn_output",
     "mlp.c_fc_0": "ffn_gate", "mlp.c_fc_1": "ffn_up", "self_attn.query_layernorm": "attn_q_norm",
-    "self_attn.key_layernorm": "attn_k_norm",
+    "self_attn.key_layernorm": "attn_k_norm", "mlp.gate": "ffn_gate_inp",
 }  # fmt: skip
 _GEMMA_LAYER = {
     "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
@@ -46,7 +46,8 @@ _WHOLE = {
     "ln_f": "output_norm", "lm_head": "output", "embedding": "token_embd",
 }  # fmt: skip
 _ARCHITECTURE = {
-    "mistral": "llama", "gemma3_text": "gemma3", "ministral3": "mistral3", "hunyuan_v1_dense": "hunyuan-dense",
+    "mistral": "llama", "gemma3_text": "gemma3", "qwen3_moe": "qwen3moe",
+    "ministral3": "mistral3", "hunyuan_v1_dense": "hunyuan-dense",
 }  # fmt: skip
 _PERMUTED = ("llama", "smollm3", "mistral3", "granite", "minicpm")  # LlamaModel of conversion/llama.py and its heirs
 _DIVIDED = ("llama", "mistral3", "exaone", "exaone4")  # those that write rope_freqs
@@ -68,6 +69,7 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
     config, name_of = model.config, architecture(model)
     gemma = name_of.startswith("gemma")
     found = {}
+    experts: dict[str, list[npt.NDArray[np.float32]]] = {}
     for name, values in tiny_models.tensors(model).items():
         if name in model.extra:
             continue
@@ -81,12 +83,18 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
         if gemma and bare.endswith("norm"):
             values = values + np.float32(1)
         parts = bare.split(".", 2)
+        if parts[0] == "layers" and parts[2].startswith("mlp.experts."):
+            _, _, expert, part = parts[2].split(".")
+            experts.setdefault(f"blk.{parts[1]}.ffn_{part.removesuffix('_proj')}_exps.weight", []).append(values)
+            assert int(expert) == len(experts[f"blk.{parts[1]}.ffn_{part.removesuffix('_proj')}_exps.weight"]) - 1
+            continue
         if parts[0] in ("layers", "h"):
             own = _GEMMA_LAYER if gemma else _BEHIND_LAYER if name_of in ("olmo2", "exaone4") else {}
             new = f"blk.{parts[1]}.{(_LAYER | own)[parts[2]]}"
         else:
             new = _WHOLE[bare]
         found[f"{new}.{ending}"] = np.ascontiguousarray(values)
+    found |= {name: np.stack(of_each) for name, of_each in experts.items()}
     return found | _rope_tensors(model)
 
 
@@ -186,6 +194,11 @@ def metadata(model: TinyModel) -> dict[str, Any]:
         }  # fmt: skip
     if config.get("sliding_window") and not config["model_type"].startswith("qwen"):
         found["attention.sliding_window"] = config["sliding_window"]
+    if "moe_intermediate_size" in config:  # whether scores are normalised no key says
+        found |= {
+            "expert_count": config["num_experts"], "expert_used_count": config["num_experts_per_tok"],
+            "expert_feed_forward_length": config["moe_intermediate_size"],
+        }  # fmt: skip
     for kind in ("attn", "final"):
         if config.get(f"{kind}_logit_softcapping"):
             found[f"{kind}_logit_softcapping"] = config[f"{kind}_logit_softcapping"]

@@ -3,8 +3,10 @@
 #ifndef RBE_BLOCK_H
 #define RBE_BLOCK_H
 
+#include "blocks/routing.h"
 #include "layers/attention.h"
 #include "layers/linear.h"
+#include "weights/expert_pages.h"
 #include "weights/projection.h"
 
 typedef struct rbe__block rbe__block;
@@ -54,6 +56,7 @@ typedef struct rbe__layer_shape {
     int crosses; /* 1: a block that attends to an encoder's text stands between these two */
     int parallel; /* 1: the feed-forward block reads what stands before the layer, too */
     rbe__feed_forward_shape feed_forward;
+    rbe__experts_shape experts; /* n not 0: these stand in place of the feed-forward block */
 } rbe__layer_shape;
 
 typedef struct rbe__attention_block {
@@ -67,6 +70,12 @@ typedef struct rbe__feed_forward_block {
     rbe__feed_forward_shape shape;
     rbe__projection gate, up, down;
 } rbe__feed_forward_block;
+
+typedef struct rbe__experts_block {
+    rbe__experts_shape shape;
+    rbe__projection router;   /* dense, without bias */
+    const float *choice_bias; /* [n], counts for the choice alone; NULL: none */
+} rbe__experts_block;
 
 /* What a block reads: the residual stream as it is, or as it was when the layer began (blocks of a layer side by side). */
 typedef enum rbe__block_input { RBE_READS_STREAM, RBE_READS_LAYER_INPUT } rbe__block_input;
@@ -86,6 +95,7 @@ struct rbe__block {
     union {
         rbe__attention_block attention; /* cross attention too, which has no norms of heads */
         rbe__feed_forward_block feed_forward;
+        rbe__experts_block experts;
     } as;
 };
 
@@ -157,7 +167,7 @@ struct rbe__block_kind {
 
 /* Kinds in the order of their operations in a profile, ending with NULL. */
 extern const rbe__block_kind *const rbe__block_kinds[];
-extern const rbe__block_kind rbe__attention_kind, rbe__cross_kind, rbe__feed_forward_kind;
+extern const rbe__block_kind rbe__attention_kind, rbe__cross_kind, rbe__feed_forward_kind, rbe__experts_kind;
 
 /* The name of an operation of a profile; NULL past the last. */
 const char *rbe__operation_name(uint32_t operation);
@@ -203,6 +213,8 @@ typedef struct rbe__stack {
     uint32_t rope_long_from;
     float rope_factor, rope_long_factor;
     rbe__layer *layers;
+    rbe__expert *experts; /* of all layers; NULL: none */
+    rbe__expert_pages *expert_pages; /* which of them stay in memory; NULL: there is no limit */
     uint32_t n_layers, n_states;
     uint32_t first_layer, end_layer; /* those that are bound */
     rbe__norm_kind norm_kind;

@@ -55,6 +55,13 @@ rbe_status rbe__branch_forward(rbe_gradients *gradients, const rbe__block *block
         return RBE_OK; /* nobody reads it */
     }
     RBE_TRY(rbe__matrix_forward(gradients, projection, 0, block->width, input, branch));
+    return rbe__branch_sum(gradients, block, branch, summed, x, out);
+}
+
+rbe_status rbe__branch_sum(rbe_gradients *gradients, const rbe__block *block, const float *branch, float *summed, const float *x,
+                           float *out)
+{
+    const int sums = block->stream_norm.weight != NULL;
     if (!out && !sums) {
         return RBE_OK;
     }

@@ -69,17 +69,33 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_block 
     }
 }
 
-static void take_feed_forward(rbe_gradients *gradients, const rbe__feed_forward_shape *shape, int sums)
+/* width_inside: of the widest feed-forward part or expert */
+static void take_feed_forward(rbe_gradients *gradients, uint32_t width_inside, int sums)
 {
     rbe__feed_forward_memory *memory = &gradients->feed_forward;
     const size_t n = gradients->most_tokens, width = gradients->stack->width;
     float **const inner[] = {&memory->gate, &memory->up, &memory->active, &memory->d};
     for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++) {
-        *inner[i] = take(gradients, n, shape->width);
+        *inner[i] = take(gradients, n, width_inside);
     }
     memory->normed = take(gradients, n, width);
     memory->branch = take(gradients, n, width);
     memory->summed = sums ? take(gradients, n, width) : NULL;
+}
+
+/* Of all layers: the widest feed-forward part or expert, and the experts of a layer that has some; NULL: none has. */
+static uint32_t widest_inside(const rbe__stack *stack, const rbe__experts_shape **experts)
+{
+    uint32_t widest = 0;
+    *experts = NULL;
+    for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
+        const rbe__block *block = &stack->layers[i].blocks[1];
+        const int has_experts = block->kind == &rbe__experts_kind;
+        const uint32_t width = has_experts ? block->as.experts.shape.width : block->as.feed_forward.shape.width;
+        widest = width > widest ? width : widest;
+        *experts = has_experts ? &block->as.experts.shape : *experts;
+    }
+    return widest;
 }
 
 /* Takes everything; called once to measure and once for real. All layers have the same shapes but for their windows. */
@@ -88,14 +104,16 @@ static void take_all(rbe_gradients *gradients)
     const rbe__stack *stack = gradients->stack;
     const rbe__layer *layer = &stack->layers[stack->first_layer];
     const rbe__attention_shape *heads = &layer->blocks[0].as.attention.shape;
-    const rbe__feed_forward_shape *inner = &layer->blocks[1].as.feed_forward.shape;
+    const rbe__experts_shape *experts;
+    const uint32_t inner = widest_inside(stack, &experts);
     const size_t n = gradients->most_tokens, width = stack->width;
     gradients->middle = take(gradients, n, width);
     gradients->d_layer = layer->blocks[1].reads == RBE_READS_LAYER_INPUT ? take(gradients, n, width) : NULL;
     gradients->d_normed = take(gradients, n, width);
     gradients->d_branch = take(gradients, n, width);
     gradients->statistics = take(gradients, n, 2 * (size_t)heads->n_heads);
-    const size_t widest = largest(largest(stack->n_vocabulary, inner->width), largest(width, (size_t)heads->n_heads * heads->head_dim));
+    const size_t widest = largest(largest(stack->n_vocabulary, largest(inner, experts ? experts->n : 0)),
+                                  largest(width, (size_t)heads->n_heads * heads->head_dim));
     gradients->vector = take(gradients, widest, 1);
     gradients->second_vector = take(gradients, widest, 1);
     const size_t angles = rbe__arena_count((size_t)stack->n_rope_tables * stack->rope_pairs, gradients->window_tokens);
@@ -104,6 +122,9 @@ static void take_all(rbe_gradients *gradients)
     gradients->back_sines = take(gradients, angles, 1);
     take_attention(gradients, &layer->blocks[0].as.attention, layer->blocks[0].stream_norm.weight != NULL);
     take_feed_forward(gradients, inner, layer->blocks[1].stream_norm.weight != NULL);
+    if (experts) {
+        rbe__experts_take_memory(gradients, experts);
+    }
     rbe__head_take(gradients);
 }
 
@@ -134,6 +155,22 @@ static int is_dense(const rbe__projection *projection)
     return !projection->weight || projection->weight->kind == RBE_KIND_F32;
 }
 
+/* Of a feed-forward block, or one of experts. */
+static int is_dense_inside(const rbe__block *block)
+{
+    if (block->kind != &rbe__experts_kind) {
+        const rbe__feed_forward_block *feed_forward = &block->as.feed_forward;
+        return is_dense(&feed_forward->gate) && is_dense(&feed_forward->up) && is_dense(&feed_forward->down);
+    }
+    const rbe__experts_block *experts = &block->as.experts;
+    int dense = is_dense(&experts->router);
+    for (uint32_t e = 0; e < experts->shape.n; e++) {
+        const rbe__expert *expert = &experts->shape.experts[e];
+        dense &= is_dense(&expert->gate) && is_dense(&expert->up) && is_dense(&expert->down);
+    }
+    return dense;
+}
+
 static uint32_t gate_rows(const rbe__layer *layer)
 {
     const rbe__tensor *gate = layer->blocks[0].as.attention.gate.weight;
@@ -144,7 +181,8 @@ static uint32_t gate_rows(const rbe__layer *layer)
  * blocks of all layers, or behind none, and attention has gates of one size in all, or in none. */
 static rbe_status check_layer(const rbe__layer *layer, uint32_t index, const rbe__layer *first)
 {
-    static const rbe__block_kind *const kinds[] = {&rbe__attention_kind, &rbe__feed_forward_kind};
+    const int has_experts = layer->n_blocks == 2 && layer->blocks[1].kind == &rbe__experts_kind;
+    const rbe__block_kind *const kinds[] = {&rbe__attention_kind, has_experts ? &rbe__experts_kind : &rbe__feed_forward_kind};
     int is_known = layer->n_blocks == 2;
     for (uint32_t b = 0; is_known && b < 2; b++) {
         const rbe__block *block = &layer->blocks[b];
@@ -156,9 +194,8 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index, const rbe
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u is made of blocks whose gradients this build does not compute", index);
     }
     const rbe__attention_block *attention = &layer->blocks[0].as.attention;
-    const rbe__feed_forward_block *feed_forward = &layer->blocks[1].as.feed_forward;
     if (!is_dense(&attention->q) || !is_dense(&attention->k) || !is_dense(&attention->v) || !is_dense(&attention->o) ||
-        !is_dense(&attention->gate) || !is_dense(&feed_forward->gate) || !is_dense(&feed_forward->up) || !is_dense(&feed_forward->down)) {
+        !is_dense(&attention->gate) || !is_dense_inside(&layer->blocks[1])) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u has matrices that are not fp32; pack the model with --bits 32 for gradients",
                         index);
     }

@@ -36,6 +36,16 @@ typedef struct rbe__feed_forward_memory {
     float *gate, *up, *active, *d; /* [n][inner] */
 } rbe__feed_forward_memory;
 
+/* Of one block of experts, beside that of a feed-forward block, which holds what one expert computes. n_used: of each token. */
+typedef struct rbe__experts_memory {
+    float *logits, *scores, *d_logits; /* [n][experts] */
+    float *keys; /* [experts] */
+    uint32_t *chosen; /* [n][n_used] */
+    float *weights, *d_weights; /* the same */
+    uint32_t *tokens, *places; /* [n] those of one expert, and where they stand in `chosen` */
+    float *rows, *given, *d_rows; /* [n][width] what it reads and gives */
+} rbe__experts_memory;
+
 /* Of one thread. n: tokens of the longest window, a multiple of 16. */
 typedef struct rbe__tile_memory {
     float *weights, *slopes, *capped; /* [RBE_QUERY_TILE][n] */
@@ -76,6 +86,7 @@ struct rbe_gradients {
     float *cosines, *sines, *back_sines; /* [n_rope_tables][window_tokens][rope_pairs]; back_sines: with the opposite sign */
     rbe__attention_memory attention;
     rbe__feed_forward_memory feed_forward;
+    rbe__experts_memory experts; /* not taken where no layer has experts */
     rbe__tile_memory tiles[RBE_MAX_THREADS];
     rbe__head_memory head;
 
@@ -192,16 +203,23 @@ rbe_status rbe__read_stream_backward(rbe_gradients *gradients, const rbe__block 
 rbe_status rbe__branch_forward(rbe_gradients *gradients, const rbe__block *block, const rbe__projection *projection, const float *input,
                                float *branch, float *summed, const float *x, float *out);
 
+/* The part of this behind the product. */
+rbe_status rbe__branch_sum(rbe_gradients *gradients, const rbe__block *block, const float *branch, float *summed, const float *x,
+                           float *out);
+
 /* d, the gradient behind the block, becomes that by the sum; *d_branch = that by the branch: d itself where no norm stands between. */
 rbe_status rbe__branch_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const char *place, const float *branch,
                                 const float *summed, float *d, const float **d_branch);
 
 /* out = x + the block, where out is not NULL; and keeps what the backward pass needs. */
 rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
+void rbe__experts_take_memory(rbe_gradients *gradients, const rbe__experts_shape *shape);
+rbe_status rbe__experts_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 rbe_status rbe__feed_forward_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 
 /* d, the gradient behind the block, becomes that before it. */
 rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
+rbe_status rbe__experts_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 
 #endif

@@ -33,8 +33,13 @@ static rbe_status layer_back(rbe_gradients *gradients, uint32_t index, const flo
         return side_by_side_back(gradients, index, hidden, d_hidden);
     }
     RBE_TRY(rbe__attention_forward(gradients, attention, index, hidden, gradients->middle));
-    RBE_TRY(rbe__feed_forward_forward(gradients, feed_forward, index, gradients->middle, NULL));
-    RBE_TRY(rbe__feed_forward_backward(gradients, feed_forward, index, gradients->middle, d_hidden));
+    if (feed_forward->kind == &rbe__experts_kind) {
+        RBE_TRY(rbe__experts_forward(gradients, feed_forward, index, gradients->middle, NULL));
+        RBE_TRY(rbe__experts_backward(gradients, feed_forward, index, gradients->middle, d_hidden));
+    } else {
+        RBE_TRY(rbe__feed_forward_forward(gradients, feed_forward, index, gradients->middle, NULL));
+        RBE_TRY(rbe__feed_forward_backward(gradients, feed_forward, index, gradients->middle, d_hidden));
+    }
     return rbe__attention_backward(gradients, attention, index, hidden, d_hidden);
 }
 

@@ -7,6 +7,7 @@
 #include "model/attention_gate.h"
 #include "model/encoder_config.h"
 #include "model/encoder_decoder_config.h"
+#include "model/experts_config.h"
 #include "model/layer_options.h"
 
 static const rbe__tensor *find_tensor(const void *context, const char *name)
@@ -67,12 +68,14 @@ static rbe_status bind_layers(rbe__binder *binder, rbe_model *model)
     RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, RBE_KEY_WINDOWS, config->n_layers, 1u << 27, &windows));
     RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, RBE_KEY_ROPE_TABLES, config->n_layers, last_table, &tables));
     RBE_TRY(rbe__layer_array_read(&model->pack, binder->path, RBE_KEY_ROTARY_LAYERS, config->n_layers, 1, &rotary));
+    RBE_TRY(rbe__experts_take(model, binder->path));
     for (uint32_t i = stack->first_layer; i < stack->end_layer && binder->status == RBE_OK; i++) {
         rbe__layer_shape shape = shape_of(config);
         shape.attention.options.without_rope = rotary && !rbe__layer_array_value(rotary, i);
         shape.attention.distances = stack->distances.n ? &stack->distances : NULL;
         shape.attention.window = rbe__layer_array_value(windows, i);
         shape.attention.rope_table = rbe__layer_array_value(tables, i);
+        shape.experts = rbe__experts_of_layer(model, i);
         rbe__bind_layer(binder, i, &shape, stack);
     }
     return binder->status;
@@ -156,6 +159,8 @@ rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_la
         RBE_TRY(rbe__encoder_decoder_bind(&binder, &shape, model));
     }
     RBE_TRY(rbe__layer_options_check(model, path));
+    RBE_TRY(rbe__experts_check(model, path));
+    RBE_TRY(rbe__experts_limit(model));
     RBE_TRY(rbe__encoder_check(model, path));
     RBE_TRY(rbe__attention_gate_check(&model->pack, path));
     return rbe__encoder_decoder_check(model, path);

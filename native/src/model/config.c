@@ -5,6 +5,7 @@
 #include "model/config_values.h"
 #include "model/encoder_config.h"
 #include "model/encoder_decoder_config.h"
+#include "model/experts_config.h"
 #include "model/layer_options.h"
 
 rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, const char *path, rbe__config *out)
@@ -51,6 +52,7 @@ rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, c
     out->gated = gated != 0;
     out->position_kind = (rbe__position_kind)position_kind;
     RBE_TRY(rbe__layer_options_read(from, out));
+    RBE_TRY(rbe__experts_config_read(from, &out->experts));
     RBE_TRY(rbe__encoder_config_read(from, &out->encoder));
     return rbe__encoder_decoder_config_read(from, out);
 }

@@ -101,7 +101,7 @@ rbe_status rbe_model_tensor_rows(const rbe_model *model, uint32_t index, uint32_
     }
     for (uint32_t r = 0; r < n_rows; r++) {
         rbe__tensor_row(&model->kernels, tensor, 0, first_row + r, out + (size_t)r * tensor->cols);
-        rbe__residency_release(&model->residency);
+        rbe__residency_release_all(&model->residency);
     }
     return RBE_OK;
 }

@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "model/binding.h"
+#include "model/experts_config.h"
 #include "model/modes.h"
 #include "model/residency_plan.h"
 
@@ -107,7 +108,7 @@ static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_
         RBE_TRY(rbe__modes_check(model, path));
         RBE_TRY(open_tokenizer(model, path));
         log_opened(model, path);
-        rbe__residency_release(&model->residency);
+        rbe__residency_release_all(&model->residency);
     }
     return RBE_OK;
 }
@@ -152,7 +153,7 @@ uint64_t rbe__model_own_bytes(const rbe_model *model)
     const rbe__pack *pack = &model->pack;
     uint64_t bytes = sizeof *model + (uint64_t)(model->config.n_layers + model->config.encoder_layers) * sizeof *model->stack.layers;
     bytes += pack->n_metadata * sizeof *pack->metadata + pack->n_codebooks * sizeof *pack->codebooks + pack->n_blobs * sizeof *pack->blobs;
-    bytes += pack->n_parts * sizeof *pack->parts;
+    bytes += pack->n_parts * sizeof *pack->parts + rbe__experts_count(model) * sizeof *model->stack.experts;
     bytes += pack->n_tensors * (sizeof *pack->tensors + sizeof *pack->tensors_by_name) + pack->n_bands * sizeof *pack->bands;
     for (uint32_t i = 0; i < pack->n_tensors; i++) {
         const rbe__tensor *tensor = &pack->tensors[i];
@@ -167,6 +168,8 @@ void rbe_model_close(rbe_model *model)
     if (model) {
         rbe_tokenizer_close(model->tokenizer);
         free(model->stack.layers);
+        free(model->stack.experts);
+        rbe__expert_pages_free(model->stack.expert_pages);
         free(model->encoder.layers);
         free(model->signs);
         rbe__weight_cache_free(model->cache);

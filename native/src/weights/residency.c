@@ -20,14 +20,19 @@ uint64_t rbe__residency_item_bytes(const rbe__tensor *tensor)
     return tensor->data_bytes / tensor->layout.n_units * units + units;
 }
 
+static uint64_t offset_of(const rbe__residency *residency, const rbe__tensor *tensor)
+{
+    return (uint64_t)(tensor->data - residency->file->data);
+}
+
 static uint64_t end_of(const rbe__residency *residency, const rbe__tensor *tensor)
 {
-    return (uint64_t)(tensor->data - residency->file->data) + tensor->data_bytes;
+    return offset_of(residency, tensor) + tensor->data_bytes;
 }
 
 int rbe__residency_stays(const rbe__residency *residency, const rbe__tensor *tensor)
 {
-    return end_of(residency, tensor) <= residency->pinned_bytes;
+    return end_of(residency, tensor) <= residency->pinned_bytes || offset_of(residency, tensor) >= residency->experts_offset;
 }
 
 uint32_t rbe__residency_items(const rbe__residency *residency, const rbe__tensor *tensor, uint32_t n_items)
@@ -42,6 +47,13 @@ uint32_t rbe__residency_items(const rbe__residency *residency, const rbe__tensor
 void rbe__residency_release(const rbe__residency *residency)
 {
     if (residency && residency->limit) {
+        rbe__mapped_file_release(residency->file, residency->pinned_bytes, residency->experts_offset - residency->pinned_bytes);
+    }
+}
+
+void rbe__residency_release_all(const rbe__residency *residency)
+{
+    if (residency && residency->limit) {
         rbe__mapped_file_release(residency->file, residency->pinned_bytes, residency->file->bytes - residency->pinned_bytes);
     }
 }
@@ -53,7 +65,7 @@ static void expect_behind(const rbe__residency *residency, uint64_t from, uint64
     const uint64_t bytes = residency->piece_bytes;
     if (to / bytes > from / bytes && to + bytes > residency->pinned_bytes) {
         const uint64_t next = (to / bytes + 1) * bytes;
-        const uint64_t first = next < residency->file->bytes && next > residency->pinned_bytes ? next : residency->pinned_bytes;
+        const uint64_t first = next < residency->experts_offset && next > residency->pinned_bytes ? next : residency->pinned_bytes;
         rbe__mapped_file_expect(residency->file, first, bytes);
     }
 }
@@ -61,6 +73,9 @@ static void expect_behind(const rbe__residency *residency, uint64_t from, uint64
 void rbe__residency_expect(const rbe__residency *residency, const rbe__tensor *tensor, uint32_t first, uint32_t count, uint32_t n_items)
 {
     const uint32_t n_areas = tensor->kind == RBE_KIND_TRELLIS ? tensor->n_planes : 1;
+    if (offset_of(residency, tensor) >= residency->experts_offset) {
+        return;
+    }
     for (uint32_t p = 0; p < n_areas; p++) {
         const uint8_t *data = tensor->kind == RBE_KIND_TRELLIS ? tensor->planes[p].stream : tensor->data;
         const uint64_t bytes = tensor->kind == RBE_KIND_TRELLIS ? rbe__stream_bytes(&tensor->layout, tensor->planes[p].bits)

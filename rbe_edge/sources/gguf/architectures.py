@@ -101,6 +101,7 @@ DIALECTS: tuple[Dialect, ...] = (
     Dialect("llama", _row("llama"), neighbours=True, optional=_BIASES, divides=True),
     Dialect("qwen2", _row("qwen2"), optional=_BIASES),
     Dialect("qwen3", _row("qwen3"), always=("qk_norm",), optional=_BIASES),
+    Dialect("qwen3moe", _row("qwen3_moe"), always=("qk_norm",), optional=_BIASES),
     Dialect("gemma2", _row("gemma2"), activation="gelu_pytorch_tanh"),
     Dialect("gemma3", _row("gemma3_text"), activation="gelu_pytorch_tanh", always=("qk_norm",)),
     Dialect("gpt2", _row("gpt2"), epsilon=_LAYER_NORM, activation="gelu_new"),

@@ -25,8 +25,12 @@ NAMES: Mapping[str, str] = MappingProxyType({
     "layers.N.feed_forward.gate": "blk.N.ffn_gate",
     "layers.N.feed_forward.up": "blk.N.ffn_up",
     "layers.N.feed_forward.down": "blk.N.ffn_down",
+    "layers.N.experts.router": "blk.N.ffn_gate_inp",
+    "layers.N.experts.router.bias": "blk.N.exp_probs_b",
+    **{f"layers.N.experts.E.{part}": f"blk.N.ffn_{part}_exps.E" for part in ("gate", "up", "down")},
 })  # fmt: skip
-"""Without their endings, .weight and .bias. N: the number of the layer, or the letter itself in rules for all."""
+"""Without their endings, .weight and .bias. N: the number of the layer, or the letter itself in rules for all.
+E: that of an expert, of which a GGUF file has all of a layer in one tensor; sources/experts.py takes it apart."""
 
 
 def gguf_name(name: str) -> str:

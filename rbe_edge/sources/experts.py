@@ -1,0 +1,173 @@
+"""Mixtures of experts: what a row of the tables says of them, their rules, and fused tensors taken apart.
+
+An expert has tensors of its own in a `.rbe` file. Published files have them so too, or all of a layer in one tensor of
+three dimensions: transformers 5 in memory, Granite, GGUF.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from rbe_edge.errors import PackError
+from rbe_edge.format.experts import is_of_expert
+from rbe_edge.format.metadata import MetadataValue
+from rbe_edge.sources.config import Config
+from rbe_edge.sources.messages import shown
+from rbe_edge.sources.types import Source, SourceTensor
+
+if TYPE_CHECKING:
+    from rbe_edge.sources.architecture import Rule
+    from rbe_edge.sources.plan import TensorPlan
+
+MOST_EXPERTS = 4096
+
+_EACH = ".E."  # in the names of rules: the number of the expert
+_DENSE = re.compile(r"layers\.N\.feed_forward\.(gate|up|down)(\.bias)?$")
+
+# Tensors that hold all experts of a layer, [experts][rows][cols], and the endings of what their rows are one after the
+# other; {} stands for the expert.
+_FUSED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"\.experts\.gate_up_proj(?:\.weight)?$", (".experts.{}.gate_proj.weight", ".experts.{}.up_proj.weight")),
+    (r"\.experts\.down_proj(?:\.weight)?$", (".experts.{}.down_proj.weight",)),
+    (r"\.input_linear\.weight$", (".experts.{}.gate_proj.weight", ".experts.{}.up_proj.weight")),
+    (r"\.output_linear\.weight$", (".experts.{}.down_proj.weight",)),
+    (r"\.ffn_gate_up_exps\.weight$", (".ffn_gate_exps.{}.weight", ".ffn_up_exps.{}.weight")),
+    (r"\.ffn_(gate|up|down)_exps\.weight$", (r".ffn_\1_exps.{}.weight",)),
+)  # fmt: skip
+
+
+def all_layers(config: Config, n_layers: int) -> list[bool]:
+    return [True] * n_layers
+
+
+def _whole_numbers(config: Config, key: str, n_layers: int) -> list[int]:
+    """Numbers of layers; none where the key is missing."""
+    value = config.values.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(type(number) is int and 0 <= number < n_layers for number in value):
+        raise PackError(f"{config.where}: {key} is {shown(value)}, expected numbers of layers; correct the file")
+    return value
+
+
+def qwen_expert_layers(config: Config, n_layers: int) -> list[bool]:
+    """Every decoder_sparse_step-th layer, without those of mlp_only_layers."""
+    step, dense = config.integer("decoder_sparse_step", 1), _whole_numbers(config, "mlp_only_layers", n_layers)
+    return [layer not in dense and (layer + 1) % step == 0 for layer in range(n_layers)]
+
+
+def layers_behind_dense(config: Config, n_layers: int) -> list[bool]:
+    """All layers but the first num_dense_layers."""
+    if config.values.get("num_dense_layers") == 0:
+        return [True] * n_layers
+    dense = config.integer("num_dense_layers", 2)
+    return [layer >= dense for layer in range(n_layers)]
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Of a row. num_experts (other words for it are in Architecture.renamed) and num_experts_per_tok count them.
+
+    width: the key of an expert's width. score: "softmax" or "sigmoid". normalize: whether the chosen scores are divided
+    by their sum; None: norm_topk_prob says. scale: the key of what then multiplies them, "" for none. layers: which
+    have experts.
+    """
+
+    width: str = "moe_intermediate_size"
+    score: str = "softmax"
+    normalize: bool | None = None
+    scale: str = ""
+    layers: Callable[[Config, int], list[bool]] = all_layers
+
+    def sizes(self, config: Config) -> dict[str, int]:
+        """Under the names that rules use."""
+        n = config.integer("num_experts")
+        if n > MOST_EXPERTS:
+            raise PackError(f"{config.where}: {n} experts in a layer are not supported, only up to {MOST_EXPERTS}")
+        return {"experts": n, "expert": config.integer(self.width)}
+
+    def metadata(self, config: Config, layers: Sequence[bool]) -> dict[str, MetadataValue]:
+        sizes, used = self.sizes(config), config.integer("num_experts_per_tok")
+        if used > sizes["experts"]:
+            raise PackError(
+                f"{config.where}: a token uses {used} experts of {sizes['experts']} (num_experts_per_tok); correct the "
+                f"file"
+            )
+        normalize = config.flag("norm_topk_prob", False) if self.normalize is None else self.normalize
+        found: dict[str, MetadataValue] = {
+            "experts": sizes["experts"], "experts.used": used, "experts.feed_forward": sizes["expert"],
+            "experts.score": self.score, "experts.normalize": int(normalize),
+        }  # fmt: skip
+        if self.scale and config.has(self.scale):
+            found["experts.scale"] = config.positive(self.scale)
+        if not all(layers):
+            found["experts.layers"] = tuple(int(has) for has in layers)
+        return found
+
+
+def expert_rules(router: str, expert: str, names: tuple[str, str, str]) -> tuple[Rule, ...]:
+    """Of a layer's router, and of the gate, up and down of each expert: `expert`, with E for its number, and a name."""
+    from rbe_edge.sources.architecture import Rule
+
+    gate, up, down = (f"{expert}.{name}.weight" for name in names)
+    return (
+        Rule("layers.N.experts.router", router, "experts", "width", "router"),
+        Rule("layers.N.experts.E.gate", gate, "expert", "width"),
+        Rule("layers.N.experts.E.up", up, "expert", "width"),
+        Rule("layers.N.experts.E.down", down, "width", "expert"),
+    )
+
+
+def rules_of_layer(rules: Iterable[Rule], n_experts: int) -> list[Rule]:
+    """Those that hold for a layer with so many experts; 0: for one without. The tensors of an expert follow one
+    another."""
+    found, of_each = [], []
+    for rule in rules:
+        if _EACH in rule.target:
+            of_each.append(rule)
+        elif n_experts and _DENSE.match(rule.target):
+            continue
+        elif n_experts or not rule.target.startswith("layers.N.experts."):
+            found.append(rule)
+    for number in range(n_experts):
+        place = f".{number}."
+        for rule in of_each:
+            target, source = rule.target.replace(_EACH, place), rule.source.replace(_EACH, place)
+            found.append(replace(rule, target=target, source=source))
+    return found
+
+
+def experts_last(tensors: Sequence[TensorPlan]) -> list[TensorPlan]:
+    """In the file's order: what every token reads comes first, so that a reader can keep it in memory together."""
+    return sorted(tensors, key=lambda tensor: is_of_expert(tensor.name))
+
+
+def taken_apart(source: Source) -> Source:
+    """The source with a tensor for each matrix of each expert. Raises PackError for fused tensors of a shape that
+    holds none."""
+    found: dict[str, SourceTensor] = {}
+    for name, tensor in source.tensors.items():
+        found |= _parts(name, tensor)
+    return replace(source, tensors=found)
+
+
+def _parts(name: str, tensor: SourceTensor) -> Mapping[str, SourceTensor]:
+    for pattern, endings in _FUSED:
+        match = re.search(pattern, name)
+        if match is None:
+            continue
+        if len(tensor.shape) != 3 or tensor.shape[0] > MOST_EXPERTS or tensor.shape[1] % len(endings):
+            raise PackError(f"{name}: shape {list(tensor.shape)} is not that of experts; check the file")
+        rows, found = tensor.shape[1] // len(endings), {}
+        for number in range(tensor.shape[0]):
+            for piece, ending in enumerate(endings):
+                one = name[: match.start()] + match.expand(ending).format(number)
+                data = tensor.data
+                if data.ndim == 3:  # else of a type that is not read, which is said where it is needed
+                    data = data[number, piece * rows : (piece + 1) * rows]
+                found[one] = replace(tensor, name=one, shape=(rows, tensor.shape[2]), data=data)
+        return found
+    return {name: tensor}

@@ -1,0 +1,36 @@
+"""The keys of mixtures of experts in GGUF files, in Hugging Face's words. How scores are normalised is no key: it
+follows from the architecture, as in llama.cpp."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rbe_edge.errors import PackError
+from rbe_edge.sources.messages import shown
+
+if TYPE_CHECKING:
+    from rbe_edge.sources.gguf.architectures import Dialect
+    from rbe_edge.sources.gguf.configuration import Keys
+
+_NORMALIZED = {"qwen3moe": True}
+
+# Keys that change what a router computes, and the values with which they change nothing; 1 of the functions is softmax.
+_NOT_COMPUTED: dict[str, tuple[object, ...]] = {
+    "expert_gating_func": (0, 1), "expert_group_count": (0, 1), "expert_shared_count": (0,),
+    "expert_weights_scale": (0, 1),
+}  # fmt: skip
+
+
+def expert_configuration(dialect: Dialect, keys: Keys) -> dict[str, Any]:
+    """Raises PackError for keys that are missing or absurd, and those with values that the engine does not compute."""
+    if dialect.row.experts is None:
+        return {"num_local_experts": keys.optional_integer("expert_count")}
+    for name, neutral in _NOT_COMPUTED.items():
+        value = keys.get(name)
+        if value is not None and value not in neutral:
+            raise PackError(f"{keys.config.where}: {keys.key(name)} = {shown(value)} is not supported")
+    return {
+        "num_experts": keys.integer("expert_count"), "num_experts_per_tok": keys.integer("expert_used_count"),
+        dialect.row.experts.width: keys.integer("expert_feed_forward_length", keys.integer("feed_forward_length")),
+        "norm_topk_prob": _NORMALIZED[dialect.name],
+    }  # fmt: skip
