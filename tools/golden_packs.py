@@ -261,7 +261,12 @@ FILES: dict[str, dict[str, Write]] = {
         "planes": _planes,
     },
     "v2": {"extremes": _smooth_codes},
-    "v3": {"parts": _parts, "bands": _bands, "experts": _packed(_EXPERTS, (3, 2), (4,)), **{name: _encoder(name) for name in encoder_files.GOLDEN}},
+    "v3": {
+        "parts": _parts,
+        "bands": _bands,
+        "experts": _packed(_EXPERTS, (3, 2), (4,)),
+        **{name: _encoder(name) for name in encoder_files.GOLDEN},
+    },
 }
 
 
