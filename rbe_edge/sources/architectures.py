@@ -14,7 +14,8 @@ from rbe_edge.sources.architecture import Architecture, Rule, bias, norm
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
 from rbe_edge.sources.encoders import ENCODERS
-from rbe_edge.sources.experts import Experts, expert_rules, layers_behind_dense, qwen_expert_layers
+from rbe_edge.sources.expert_rules import expert_rules
+from rbe_edge.sources.experts import Experts, layers_behind_dense, qwen_expert_layers
 from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers, spark_layers
 from rbe_edge.sources.llama_like import MISTRAL_HEADS, MISTRAL_IGNORED, MISTRAL_PREFIXES, llama_like
 

@@ -1,4 +1,4 @@
-"""Mixtures of experts: what a row of the tables says of them, their rules, and fused tensors taken apart.
+"""Mixtures of experts: what a row of the tables says of them, and fused tensors taken apart.
 
 An expert has tensors of its own in a `.rbe` file. Published files have them so too, or all of a layer in one tensor of
 three dimensions: transformers 5 in memory, Granite, GGUF.
@@ -7,7 +7,7 @@ three dimensions: transformers 5 in memory, Granite, GGUF.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,13 +19,9 @@ from rbe_edge.sources.messages import shown
 from rbe_edge.sources.types import Source, SourceTensor
 
 if TYPE_CHECKING:
-    from rbe_edge.sources.architecture import Rule
     from rbe_edge.sources.plan import TensorPlan
 
 MOST_EXPERTS = 4096
-
-_EACH = ".E."  # in the names of rules: the number of the expert
-_DENSE = re.compile(r"layers\.N\.feed_forward\.(gate|up|down)(\.bias)?$")
 
 # Tensors that hold all experts of a layer, [experts][rows][cols], and the endings of what their rows are one after the
 # other; {} stands for the expert.
@@ -106,38 +102,6 @@ class Experts:
         if not all(layers):
             found["experts.layers"] = tuple(int(has) for has in layers)
         return found
-
-
-def expert_rules(router: str, expert: str, names: tuple[str, str, str]) -> tuple[Rule, ...]:
-    """Of a layer's router, and of the gate, up and down of each expert: `expert`, with E for its number, and a name."""
-    from rbe_edge.sources.architecture import Rule
-
-    gate, up, down = (f"{expert}.{name}.weight" for name in names)
-    return (
-        Rule("layers.N.experts.router", router, "experts", "width", "router"),
-        Rule("layers.N.experts.E.gate", gate, "expert", "width"),
-        Rule("layers.N.experts.E.up", up, "expert", "width"),
-        Rule("layers.N.experts.E.down", down, "width", "expert"),
-    )
-
-
-def rules_of_layer(rules: Iterable[Rule], n_experts: int) -> list[Rule]:
-    """Those that hold for a layer with so many experts; 0: for one without. The tensors of an expert follow one
-    another."""
-    found, of_each = [], []
-    for rule in rules:
-        if _EACH in rule.target:
-            of_each.append(rule)
-        elif n_experts and _DENSE.match(rule.target):
-            continue
-        elif n_experts or not rule.target.startswith("layers.N.experts."):
-            found.append(rule)
-    for number in range(n_experts):
-        place = f".{number}."
-        for rule in of_each:
-            target, source = rule.target.replace(_EACH, place), rule.source.replace(_EACH, place)
-            found.append(replace(rule, target=target, source=source))
-    return found
 
 
 def experts_last(tensors: Sequence[TensorPlan]) -> list[TensorPlan]:

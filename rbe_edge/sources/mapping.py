@@ -18,7 +18,8 @@ from rbe_edge.sources.architecture import Architecture, Rule
 from rbe_edge.sources.architectures import ARCHITECTURES, supported_names
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import decoder_start
-from rbe_edge.sources.experts import experts_last, rules_of_layer, taken_apart
+from rbe_edge.sources.expert_rules import rules_of_layer
+from rbe_edge.sources.experts import experts_last, taken_apart
 from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
 from rbe_edge.sources.heads import Head, head_of
 from rbe_edge.sources.messages import shown

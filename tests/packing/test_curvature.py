@@ -56,7 +56,7 @@ def noisy_cost(copy: DenseCopy, tensor: TensorPlan, tokens: list[int], size: flo
     return total / draws / size**2
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "qwen3_moe"])
 def test_they_foretell_the_divergence_of_white_errors(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,7 +72,8 @@ def test_they_foretell_the_divergence_of_white_errors(
     assert found.keys() == {tensor.name for tensor in tensors}
     ratios = [noisy_cost(copy, tensor, tokens, 0.05, 3) / found[tensor.name] for tensor in tensors]
     assert np.median(ratios) == pytest.approx(1, abs=0.25), ratios
-    assert min(ratios) > 0.4 and max(ratios) < 2.5, ratios
+    # an error before a router also chooses other experts, which no gradient knows
+    assert min(ratios) > 0.4 and max(ratios) < (5 if "moe" in name else 2.5), ratios
 
 
 def test_they_do_not_depend_on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

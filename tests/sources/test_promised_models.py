@@ -71,6 +71,15 @@ PUBLISHED: dict[str, Callable[[], Published]] = {
     "Qwen3": lambda: bytes_alone(
         "qwen3", "qwen2", split(QWEN2), [*_CHATML, "<think>", "</think>"], ["<think>", "</think>"], nfc=True
     ),
+    "Qwen3-MoE, Qwen3-30B-A3B": lambda: bytes_alone(
+        "qwen3_moe_normalized",
+        "qwen2",
+        split(QWEN2),
+        [*_CHATML, "<think>", "</think>"],
+        ["<think>", "</think>"],
+        nfc=True,
+    ),
+    "LFM2-MoE": lambda: bytes_alone("lfm2_moe", "llama-bpe", split(LLAMA3), [*_CHATML, "<|startoftext|>"]),
     "Phi-3, Phi-3.5": lambda: sentencepiece("phi3_longrope", _LLAMA2, PREPENDED, _PHI3, add_bos=False, rstrip=True),
     "Phi-4-mini": lambda: bytes_alone("phi3_partial", "gpt-4o", split(O200K, behavior="Removed", invert=True), _PHI4),
     "Spark-X2.5": lambda: bytes_alone(

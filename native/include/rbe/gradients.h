@@ -3,7 +3,8 @@
  * For packers and for tuning; running a model needs none of it. The model's matrices are fp32 (rbe pack --bits 32). The caller keeps the hidden
  * states before every layer and behind the last one (rbe_session_embed, rbe_session_run_layers) and goes backwards: rbe_gradients_head,
  * rbe_gradients_layer for the last layer to the first, rbe_gradients_embedding. Each call computes its layer again from the hidden states, so that
- * memory is that of one layer. All is fp32; sums have a fixed order, so that bits depend neither on the number of threads nor on the processor.
+ * memory is that of one layer. Of a mixture, matrices of experts are shown for each window apart with those of its tokens that have chosen the expert
+ * (n_tokens is their number); what no token has chosen is not shown. All is fp32; sums have a fixed order, so that bits depend neither on the number of threads nor on the processor.
  *
  * A call takes n_tokens tokens in windows of window_tokens (0: one window of all), each a text of its own from position 0 on; the last one may be
  * shorter. The loss is the sum over the tokens. The conventions are those of rbe.h. An rbe_gradients is used by one thread at a time, in

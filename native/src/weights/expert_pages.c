@@ -127,12 +127,17 @@ void rbe__expert_pages_use(rbe__expert_pages *pages, uint32_t expert, uint32_t n
     rbe__mutex_unlock(pages->mutex);
 }
 
-void rbe__expert_pages_expect(rbe__expert_pages *pages, uint32_t expert)
+int rbe__expert_pages_holds(rbe__expert_pages *pages, uint32_t expert)
 {
     rbe__mutex_lock(pages->mutex);
     const int is_held = pages->experts[expert].is_held;
     rbe__mutex_unlock(pages->mutex);
-    if (!is_held) {
+    return is_held;
+}
+
+void rbe__expert_pages_expect(rbe__expert_pages *pages, uint32_t expert)
+{
+    if (!rbe__expert_pages_holds(pages, expert)) {
         rbe__mapped_file_expect(pages->file, pages->areas[expert].offset, pages->areas[expert].bytes);
     }
 }

@@ -25,6 +25,9 @@ void rbe__expert_pages_free(rbe__expert_pages *pages); /* NULL is allowed */
 /* An expert is about to be read for n_rows tokens: makes room for it. Those that must go are given back to the system. */
 void rbe__expert_pages_use(rbe__expert_pages *pages, uint32_t expert, uint32_t n_rows);
 
+/* 1 where it was used, and has not had to go since. */
+int rbe__expert_pages_holds(rbe__expert_pages *pages, uint32_t expert);
+
 /* It will be read soon: where it is not in memory, its bytes are announced to the system. */
 void rbe__expert_pages_expect(rbe__expert_pages *pages, uint32_t expert);
 

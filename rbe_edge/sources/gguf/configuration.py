@@ -28,7 +28,6 @@ from rbe_edge.sources.gguf.architectures import (
     TEMPERATURE,
     Dialect,
 )
-from rbe_edge.sources.gguf.experts import expert_configuration
 from rbe_edge.sources.gguf.tensors import GgufTensor
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.sentence_layout import SentenceLayout
@@ -142,7 +141,6 @@ def configuration(
         "max_position_embeddings": keys.integer("context_length"), "rms_norm_eps": keys.positive(dialect.epsilon),
         "hidden_act": dialect.activation, "tie_word_embeddings": LM_HEAD not in tensors,
         FEATURES: dialect.features(tensors), "sliding_window": window,
-        **expert_configuration(dialect, keys),
         "attn_logit_softcapping": keys.optional_positive("attn_logit_softcapping"),
         "final_logit_softcapping": keys.optional_positive("final_logit_softcapping"),
     }  # fmt: skip

@@ -3,14 +3,12 @@ follows from the architecture, as in llama.cpp."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rbe_edge.errors import PackError
+from rbe_edge.sources.gguf.architectures import Dialect
+from rbe_edge.sources.gguf.configuration import Keys
 from rbe_edge.sources.messages import shown
-
-if TYPE_CHECKING:
-    from rbe_edge.sources.gguf.architectures import Dialect
-    from rbe_edge.sources.gguf.configuration import Keys
 
 _NORMALIZED = {"qwen3moe": True}
 

@@ -21,6 +21,7 @@ from rbe_edge.sources.gguf.configuration import (
     head_counts,
     sentence_layout,
 )
+from rbe_edge.sources.gguf.experts import expert_configuration
 from rbe_edge.sources.gguf.header import Header, read_header
 from rbe_edge.sources.gguf.tensors import GgufTensor, view_tensors
 from rbe_edge.sources.messages import shown
@@ -48,7 +49,7 @@ def open_gguf(path: Path) -> Source:
     rope = {name: tensors.pop(name) for name in ROPE_TENSORS if name in tensors}
     if _same(tensors, LM_HEAD, EMBEDDING):
         del tensors[LM_HEAD]  # early converters of GPT-2 wrote a tied lm_head a second time
-    config = configuration(dialect, keys, tensors, rope)
+    config = configuration(dialect, keys, tensors, rope) | expert_configuration(dialect, keys)
     files = tuple(part for part, _ in parts)
     return Source(
         files[0].name, config, tensors, files, path.parent, files[0], layout="gguf", described_in=path.name,
