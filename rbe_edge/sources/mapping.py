@@ -20,6 +20,7 @@ from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import decoder_start
 from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
 from rbe_edge.sources.heads import Head, head_of
+from rbe_edge.sources.joined import joined
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 from rbe_edge.sources.positions import limit_context, positions_before, rotary
@@ -210,13 +211,11 @@ def _tensors(
 
     def add(rule: Rule, target: str, name: str) -> None:
         name = _as_stored(row, source, renamed.get(name, name))
-        tensor = source.tensors.get(name)
-        if tensor is None:
-            why = source.missing.get(name)
-            reason = f": {why}" if why else ""
-            raise PackError(f"{source.name}: the tensor {name} is missing{reason}; download the weights again")
-        used.add(name)
-        plans.append(_tensor_plan(row, rule, target, tensor, sizes))
+        heads = sizes["heads" if rule.cols == "query" else "kv_heads"] if "*" in name else 0
+        names = [name.replace("*", str(head)) for head in range(heads)] or [name]
+        tensors = [_found(source, one) for one in names]
+        used.update(names)
+        plans.append(_tensor_plan(row, rule, target, joined(name, tensors) if heads else tensors[0], sizes))
 
     stack = [*row.rules, *head.rules]
     layers: list[tuple[list[Rule], int | None]] = [(stack, None), *((stack, layer) for layer in range(sizes["layers"]))]
@@ -237,6 +236,15 @@ def _tensors(
     used |= {name for name in source.tensors if row.position == "relative" and is_distances(name)}
     _left_over(row, source, sorted(source.tensors.keys() - used - ignored), notes)
     return plans
+
+
+def _found(source: Source, name: str) -> SourceTensor:
+    tensor = source.tensors.get(name)
+    if tensor is None:
+        why = source.missing.get(name)
+        reason = f": {why}" if why else ""
+        raise PackError(f"{source.name}: the tensor {name} is missing{reason}; download the weights again")
+    return tensor
 
 
 def _prefix(row: Architecture, source: Source) -> str:

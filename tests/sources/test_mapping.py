@@ -39,9 +39,8 @@ def test_every_weight_has_its_place(tmp_path: Path, name: str) -> None:
     model = MODELS[name]
     found = plan(tmp_path, name)
     skipped = set(model.extra)
-    ours = np.sort(
-        np.concatenate([tensor.read().ravel() / np.float32(tensor.scale) for tensor in found.tensors if tensor.source])
-    )
+    once = {(tensor.source.name, tensor.start): tensor for tensor in found.tensors if tensor.source}
+    ours = np.sort(np.concatenate([tensor.read().ravel() / np.float32(tensor.scale) for tensor in once.values()]))
     gemma = found.architecture.startswith("gemma")
     theirs = np.sort(
         np.concatenate(

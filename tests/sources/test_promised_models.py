@@ -68,7 +68,7 @@ PUBLISHED: dict[str, Callable[[], Published]] = {
         "qwen3", "qwen2", split(QWEN2), [*_CHATML, "<think>", "</think>"], ["<think>", "</think>"], nfc=True
     ),
     "Phi-3, Phi-3.5": lambda: sentencepiece("phi3_longrope", _LLAMA2, PREPENDED, _PHI3, add_bos=False, rstrip=True),
-    "Phi-4-mini": lambda: bytes_alone("phi3_partial", "gpt-4o", split(O200K, behavior="Removed", invert=True), _PHI4),
+    "Phi-4-mini": lambda: bytes_alone("phi4_mini", "gpt-4o", split(O200K, behavior="Removed", invert=True), _PHI4),
     "SmolLM3": lambda: bytes_alone(
         "smollm3", "smaug-bpe", split(LLAMA3), [*_LLAMA3, "<|im_start|>", "<|im_end|>"], ignore_merges=True
     ),
