@@ -81,6 +81,10 @@ CONFIGURATIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
         "rms_norm_eps": "absent", "layer_norm_eps": 1e-5, "partial_rotary_factor": 0.25, "use_qkv_bias": True,
         "qk_layernorm": False, "use_parallel_residual": False,
     }),
+    "stablelm_12b": ("stablelm", {
+        "rms_norm_eps": "absent", "layer_norm_eps": 1e-5, "partial_rotary_factor": 0.25, "use_qkv_bias": False,
+        "qk_layernorm": True, "use_parallel_residual": True,
+    }),
     "ernie4_5": ("ernie4_5", {
         "head_dim": 24, "rope_theta": 500000.0, "use_bias": False, "tie_word_embeddings": True, "rope_scaling": None,
     }),
@@ -91,7 +95,7 @@ CONFIGURATIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 #: Those with layer options, each of another kind (docs/format.md).
-WITH_OPTIONS = ("smollm3", "ministral3", "olmo2", "exaone4_window", "hunyuan_v1_dense")
+WITH_OPTIONS = ("smollm3", "ministral3", "olmo2", "exaone4_window", "hunyuan_v1_dense", "stablelm_12b")
 
 PREFIXES = {"exaone": "transformer."}  # others have Llama's
 
@@ -117,6 +121,14 @@ def changed(config: Mapping[str, Any], found: Shapes, query: int, key: int, head
             found |= {f"{at}.self_attn.{part}_layernorm.weight": (head_dim,) for part in ("query", "key")}
         if kind == "stablelm":
             found |= {f"{at}.{part}_layernorm.bias": (width,) for part in ("input", "post_attention")}
+        if config.get("qk_layernorm"):
+            counts = {"q": config["num_attention_heads"], "k": config["num_key_value_heads"]}
+            norms = [
+                f"{at}.self_attn.{part}_layernorm.norms.{n}" for part, count in counts.items() for n in range(count)
+            ]
+            found |= {f"{norm}.weight": (head_dim,) for norm in norms}
+        if config.get("use_parallel_residual"):
+            del found[f"{at}.post_attention_layernorm.weight"], found[f"{at}.post_attention_layernorm.bias"]
         if config.get("use_qkv_bias"):
             found |= {f"{at}.self_attn.{part}_proj.bias": (query if part == "q" else key,) for part in "qkv"}
     if kind == "stablelm":

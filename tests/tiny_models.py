@@ -75,10 +75,11 @@ _LLAMA3 = {
     "original_max_position_embeddings": 16,
 }  # fmt: skip
 _YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
-_LONGROPE = {
+_LONGROPE: dict[str, Any] = {
     "type": "longrope", "short_factor": [1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.0, 2.5],
     "long_factor": [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0],
 }  # fmt: skip
+_LONGROPE_OF_PART = _LONGROPE | {kind: _LONGROPE[kind][:6] for kind in ("short_factor", "long_factor")}
 _GEMMA3_ROPE = {
     "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
     "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
@@ -145,6 +146,9 @@ _ALL = (
     _llama("phi3", "phi3", sliding_window=8),
     _llama("phi3_partial", "phi3", tie_word_embeddings=True, partial_rotary_factor=0.5),
     _llama("phi3_longrope", "phi3", rope_scaling=_LONGROPE, original_max_position_embeddings=16),
+    _llama("phi4_mini", "phi3", rope_scaling=_LONGROPE_OF_PART, original_max_position_embeddings=16,
+           partial_rotary_factor=0.75, tie_word_embeddings=True, sliding_window=262144),
+    _llama("llama_3_2", head_dim=24, tie_word_embeddings=True, rope_scaling=_LLAMA3 | {"factor": 32.0}),
     _gemma("gemma2", "gemma2", attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
     _gemma("gemma3", "gemma3_text", sliding_window_pattern=3, rope_local_base_freq=1e4,
            rope_scaling={"factor": 8.0, "rope_type": "linear"}, **_GEMMA3 | {"rope_theta": 1e6}),
@@ -304,7 +308,7 @@ def tensors(model: TinyModel) -> Tensors:
     for name, shape in shapes(model).items():
         bare = name.removeprefix(model.prefix)
         values = uniform(bare, model.seed, math.prod(shape)).reshape(shape)
-        if re.search(r"(norm|ln_\w)\.weight$", bare):
+        if re.search(r"(norm|norms\.\d+|ln_\w)\.weight$", bare):
             values = 0.3 * values + (0 if config["model_type"].startswith("gemma") else 1)
         elif bare.endswith("bias"):
             values = 0.3 * values

@@ -20,7 +20,8 @@ class Rule:
 
     `fused`: the sizes of what `source` holds one after the other along its outputs, of which this is number `piece`.
     `needs`: the feature (Architecture.features) without which the tensor does not exist. `outside`: the source has no
-    prefix (Architecture.prefixes) before it. `from_layer`: the first layer that has the tensor.
+    prefix (Architecture.prefixes) before it. `from_layer`: the first layer that has the tensor. A `*` in `source` is
+    the number of a head: the vectors of all heads, one after the other.
     """
 
     target: str

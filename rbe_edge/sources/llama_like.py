@@ -47,7 +47,8 @@ def _all_biases(config: Config) -> frozenset[str]:
 
 
 def _stablelm_features(config: Config) -> frozenset[str]:
-    return frozenset({"qkv_bias"} if config.flag("use_qkv_bias", False) else ())
+    found = {"qkv_bias"} if config.flag("use_qkv_bias", False) else set()
+    return frozenset(found | ({"qk_norm"} if config.flag("qk_layernorm", False) else set()))
 
 
 # ---- options: what docs/format.md calls layer options ------------------------------------------------------
@@ -70,6 +71,14 @@ def _whole_norms(config: Config, n_layers: int, kinds: list[str]) -> Options:
 
 def _norms_after_rope(config: Config, n_layers: int, kinds: list[str]) -> Options:
     return {"attention.norm_after_rope": 1}
+
+
+def _stablelm_options(config: Config, n_layers: int, kinds: list[str]) -> Options:
+    norms = {"attention.norm_kind": "layer", "attention.norm_span": "each"}
+    return {
+        **(norms if config.flag("qk_layernorm", False) else {}),
+        **({"layer.parallel": 1} if config.flag("use_parallel_residual", False) else {}),
+    }
 
 
 def _temperature(config: Config, n_layers: int, kinds: list[str]) -> Options:
@@ -189,6 +198,25 @@ def _with_norm_biases(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     return (*rules, *(bias(f"{rule.target}.bias", rule.source.replace(".weight", ".bias"), "width") for rule in norms))
 
 
+def _stablelm(row: Architecture, values: Mapping[str, Any]) -> Adapted:
+    """Blocks side by side have one norm, which stands in both places of the file."""
+    if not Config(values).flag("use_parallel_residual", False):
+        return row, values
+    return replace(row, rules=_renamed(row.rules, {r"\bpost_attention_layernorm\b": "input_layernorm"})), values
+
+
+def _stablelm_rules(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """Layer norms with biases; those of q and k, where there are any, are a vector for each head."""
+    own = {"q_norm": ("q_layernorm.norms.*", "query"), "k_norm": ("k_layernorm.norms.*", "key")}
+    found = []
+    for rule in _with_norm_biases(rules):
+        for name, (theirs, size) in own.items():
+            if rule.target.endswith(name):
+                rule = replace(rule, source=rule.source.replace(name, theirs), cols=size)
+        found.append(rule)
+    return tuple(found)
+
+
 def _with_norms_named(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     """Hunyuan's names of the norms of q and k."""
     return _renamed(rules, {r"\bq_norm\b": "query_layernorm", r"\bk_norm\b": "key_layernorm"})
@@ -255,12 +283,12 @@ def _with_names(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Arch
             options=_norms_after_rope, adapt=_hunyuan,
         ),
         Architecture(
-            "stablelm", "StableLM", _with_norm_biases(rules), full_attention, _stablelm_features,
+            "stablelm", "StableLM", _stablelm_rules(rules), full_attention, _stablelm_features,
             defaults={"hidden_size": 2560, "num_hidden_layers": 32, "num_attention_heads": 32, "hidden_act": "silu",
                       "num_key_value_heads": 32, "intermediate_size": 6912, "max_position_embeddings": 4096,
                       "vocab_size": 50304, "layer_norm_eps": 1e-5, "partial_rotary_factor": 0.25},
             renamed={"layer_norm_eps": "rms_norm_eps"},
-            fixed={"qk_layernorm": False, "use_parallel_residual": False}, norm="layer", partial_rotary=True,
+            norm="layer", partial_rotary=True, options=_stablelm_options, adapt=_stablelm,
         ),
         Architecture(
             "ernie4_5", "ERNIE 4.5 (dense)", rules, full_attention, _all_biases,

@@ -22,6 +22,7 @@ from rbe_edge.sources.expert_rules import rules_of_layer
 from rbe_edge.sources.experts import experts_last, taken_apart
 from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
 from rbe_edge.sources.heads import Head, head_of
+from rbe_edge.sources.joined import joined
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 from rbe_edge.sources.positions import limit_context, positions_before, rotary, rotary_heads
@@ -217,13 +218,11 @@ def _tensors(
 
     def add(rule: Rule, target: str, name: str) -> None:
         name = _as_stored(row, source, renamed.get(name, name))
-        tensor = source.tensors.get(name)
-        if tensor is None:
-            why = source.missing.get(name)
-            reason = f": {why}" if why else ""
-            raise PackError(f"{source.name}: the tensor {name} is missing{reason}; download the weights again")
-        used.add(name)
-        plans.append(_tensor_plan(row, rule, target, tensor, sizes))
+        heads = sizes["heads" if rule.cols == "query" else "kv_heads"] if "*" in name else 0
+        names = [name.replace("*", str(head)) for head in range(heads)] or [name]
+        tensors = [_found(source, one) for one in names]
+        used.update(names)
+        plans.append(_tensor_plan(row, rule, target, joined(name, tensors) if heads else tensors[0], sizes))
 
     stack = [*row.rules, *head.rules]
     for rules, layer in _rules(row, config, sizes, stack):
@@ -255,6 +254,15 @@ def _rules(
         yield rules_of_layer(stack, sizes["experts"] if has_experts else 0), layer
     for layer in range(sizes["encoder_layers"]):
         yield list(row.encoder_rules), layer
+
+
+def _found(source: Source, name: str) -> SourceTensor:
+    tensor = source.tensors.get(name)
+    if tensor is None:
+        why = source.missing.get(name)
+        reason = f": {why}" if why else ""
+        raise PackError(f"{source.name}: the tensor {name} is missing{reason}; download the weights again")
+    return tensor
 
 
 def _prefix(row: Architecture, source: Source) -> str:

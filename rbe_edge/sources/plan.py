@@ -111,5 +111,10 @@ class ModelPlan:
 
     @property
     def parameters(self) -> int:
-        """Weights of the source, a tied lm_head counted once."""
-        return sum(tensor.rows * tensor.cols for tensor in self.tensors if tensor.source is not None)
+        """Weights of the source, a tied lm_head counted once, and what stands in two places of the file."""
+        places = {
+            (tensor.source.name, tensor.start): tensor.rows * tensor.cols
+            for tensor in self.tensors
+            if tensor.source is not None
+        }
+        return sum(places.values())

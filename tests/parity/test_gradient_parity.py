@@ -105,6 +105,10 @@ def compare(case: Case, directory: Path, window: int, toward: bool = False) -> N
         found, nats = whole_gradient(
             model, gradients, case.tokens, labels_of(case), window, case.context, source=source if toward else None
         )
+    if case.model.config.get("use_parallel_residual"):  # one norm that stands in two places: its gradient is their sum
+        for name in [name for name in found if ".feed_forward.norm" in name]:
+            other = name.replace("feed_forward", "attention")
+            found[name] = found[other] = found[name] + found[other]
     assert abs(nats.sum() - loss) < 1e-4 * loss
     unused = {name for name, exact in reference_gradients.items() if ".experts." in name and not exact.any()}
     for name in unused:  # of experts that no token uses, or only tokens without a label

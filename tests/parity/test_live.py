@@ -47,15 +47,17 @@ def test_configurations_as_transformers_writes_them(tmp_path: Path, name: str) -
         np.testing.assert_array_equal(ours.read(), theirs.read())
 
 
-def test_a_multimodal_model_as_transformers_writes_it(tmp_path: Path) -> None:
-    case = CASES["gemma3_multimodal"]
+@pytest.mark.parametrize("family", ["Gemma3", "Mistral3"])
+def test_a_multimodal_model_as_transformers_writes_it(tmp_path: Path, family: str) -> None:
+    case = CASES[{"Gemma3": "gemma3_multimodal", "Mistral3": "ministral3_multimodal"}[family]]
     vision = {
         "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "image_size": 8,
         "patch_size": 4,
     }  # fmt: skip
-    config = transformers.Gemma3Config(text_config=dict(case.model.config["text_config"]), vision_config=vision)
+    text = dict(case.model.config["text_config"])
+    config = getattr(transformers, f"{family}Config")(text_config=text, vision_config=vision)
     torch.manual_seed(1)
-    model = transformers.Gemma3ForConditionalGeneration(config).float().eval()
+    model = getattr(transformers, f"{family}ForConditionalGeneration")(config).float().eval()
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, -0.2, 0.2)
     directory = tiny_models.write(case.model, tmp_path / "model")

@@ -32,6 +32,7 @@ _UNSAID: dict[str, dict[str, Any]] = {
 _UNSAYABLE = (
     "llama_gelu", "gemma3_multimodal", "qwen2_window", "ministral3_multimodal", "smollm3_rotary", "smollm3_yarn",
     "qwen3_moe", "qwen3_moe_mixed",
+    "stablelm_12b",
 )  # fmt: skip
 _READ = {
     dialect.name for dialect in DIALECTS if not dialect.row.both_directions

@@ -228,6 +228,31 @@ def test_metadata_that_makes_no_sense(tmp_path: Path, changes: dict[str, Any], m
 
 
 @pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("olmo2", {"olmo2.attention.sliding_window": 8}, "a sliding window of olmo2 is not supported"),
+        ("smollm3", {"smollm3.attention.sliding_window": 8}, "a sliding window of smollm3 is not supported"),
+        ("granite", {"granite.rope.scaling.finetuned": False}, "granite without rotary positions"),
+        ("granite", {"granite.residual_scale": -1.0}, "residual_scale is -1"),
+        ("minicpm", {"minicpm.residual_scale": None}, "minicpm.residual_scale is missing"),
+        ("minicpm", {"minicpm.logit_scale": 1e30}, "are not between 1e-6 and 1e6"),
+        ("ministral3", {"mistral3.attention.temperature_length": 4}, "temperature_length is not the original context"),
+        ("ministral3", {"mistral3.attention.temperature_scale": -1.0}, "llama_4_scaling_beta is -1"),
+        ("ministral3", {"mistral3.rope.scaling.yarn_log_multiplier": "x"}, "yarn_log_multiplier is 'x'"),
+        ("ministral3", {"mistral3.rope.scaling.yarn_log_multiplier": -10.0}, "yarn_log_multiplier is -10, below 0"),
+        ("olmo2", {"olmo2.attention.temperature_scale": 0.1}, "temperature_scale = 0.1.* is not supported"),
+        ("exaone4_window", {"exaone4.attention.sliding_window_pattern": [True]}, "pattern has 1 layers"),
+        ("stablelm", {"stablelm.attention.layer_norm_epsilon": None}, "layer_norm_epsilon is missing"),
+    ],
+)
+def test_metadata_of_others_that_makes_no_sense(
+    tmp_path: Path, name: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PackError, match=message):
+        plan_model(open_source(write_gguf(MODELS[name], tmp_path / "model.gguf", changes=changes)))
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"ggml.model": None}, "holds no tokenizer"),

@@ -115,10 +115,17 @@ def counts(path: Path, source: Path, read: Callable[[Path], tuple[str, ...]]) ->
     return found
 
 
-@pytest.mark.parametrize("name", ["llama_yarn_new", "llama_llama3", "phi3_longrope", "gemma3_new", "gpt2", "lfm2_moe"])
+LLAMA_LIKE = (
+    "smollm3", "ministral3", "granite", "exaone4_window", "hunyuan_v1_dense", "stablelm_12b", "minicpm", "lfm2_moe", "spark",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["llama_yarn_new", "llama_llama3", "phi3_longrope", "gemma3_new", "gpt2", *LLAMA_LIKE])
 def test_configurations(tmp_path: Path, name: str) -> None:
     source = tiny_models.write(MODELS[name], tmp_path / "m")
-    refused, read = counts(source / "config.json", source, whole if name == "llama_yarn_new" else look)
+    refused, read = counts(
+        source / "config.json", source, whole if name in ("llama_yarn_new", "ministral3", "granite") else look
+    )
     assert refused > 100 and read > 100
 
 
@@ -190,7 +197,9 @@ def test_headers_of_safetensors(tmp_path: Path) -> None:
         attempt(source, look)
 
 
-@pytest.mark.parametrize("name", ["llama_yarn", "gemma3_new", "qwen3_moe_normalized"])
+@pytest.mark.parametrize(
+    "name", ["llama_yarn", "gemma3_new", "ministral3", "granite", "exaone4_window", "minicpm", "qwen3_moe_normalized"]
+)
 def test_metadata_of_gguf_files(tmp_path: Path, name: str) -> None:
     model, path = MODELS[name], tmp_path / "model.gguf"
     keys = [f"{gguf_models.architecture(model)}.{key}" for key in gguf_models.metadata(model)]

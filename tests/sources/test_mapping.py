@@ -39,9 +39,8 @@ def test_every_weight_has_its_place(tmp_path: Path, name: str) -> None:
     model = MODELS[name]
     found = plan(tmp_path, name)
     skipped = set(model.extra)
-    ours = np.sort(
-        np.concatenate([tensor.read().ravel() / np.float32(tensor.scale) for tensor in found.tensors if tensor.source])
-    )
+    once = {(tensor.source.name, tensor.start): tensor for tensor in found.tensors if tensor.source}
+    ours = np.sort(np.concatenate([tensor.read().ravel() / np.float32(tensor.scale) for tensor in once.values()]))
     gemma = found.architecture.startswith("gemma")
     theirs = np.sort(
         np.concatenate(
@@ -200,6 +199,22 @@ def test_unknown_architectures(tmp_path: Path) -> None:
         ("gives no even number", "phi3", {"partial_rotary_factor": 0.2}),
         ("rope_theta is 1", "llama", {"rope_theta": 1.0}),
         ("expected one set for all layers", "llama_new", {"rope_parameters": {"full_attention": {}}}),
+        ("no_rope_layers is .1, 2., expected 4 numbers", "smollm3", {"no_rope_layers": [1, 2]}),
+        ("no_rope_layer_interval is 0", "smollm3", {"no_rope_layers": None, "no_rope_layer_interval": 0}),
+        ("use_sliding_window is off", "smollm3", {"layer_types": ["sliding_attention"] * 4}),
+        ("llama_4_scaling_beta is -1", "ministral3", {
+            "rope_parameters": {"rope_type": "yarn", "factor": 2.0, "llama_4_scaling_beta": -1.0}}),
+        ("original_max_position_embeddings is missing", "ministral3", {
+            "rope_parameters": {"rope_type": "default", "llama_4_scaling_beta": 0.1}}),
+        ("residual_multiplier is 0", "granite", {"residual_multiplier": 0}),
+        ("are not between 1e-6 and 1e6", "granite", {"logits_scaling": 1e9}),
+        ("attention_multiplier is 1e-09", "granite", {"attention_multiplier": 1e-9}),
+        ("gives norm.epsilon = 1e.10", "granite", {"residual_multiplier": 1e-6, "rms_norm_eps": 0.01}),
+        ("dim_model_base is -1", "minicpm", {"dim_model_base": -1}),
+        ("sliding_window_pattern is 'LLLG'", "exaone4_window", {"layer_types": None}),
+        ("differ from the model's only kind", "exaone4", {"layer_types": ["sliding_attention"] * 2}),
+        ("alpha of rope_scaling is 1e.300", "hunyuan_v1_dense", {"rope_scaling": {"type": "dynamic", "alpha": 1e300}}),
+        ("q_layernorm.norms.0.weight is missing", "stablelm", {"qk_layernorm": True}),
         ("more than frequencies", "gemma3_new", {"rope_parameters": {
             "full_attention": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6}, "sliding_attention": {}}}),
     ],

@@ -81,7 +81,7 @@ PUBLISHED: dict[str, Callable[[], Published]] = {
     ),
     "LFM2-MoE": lambda: bytes_alone("lfm2_moe", "llama-bpe", split(LLAMA3), [*_CHATML, "<|startoftext|>"]),
     "Phi-3, Phi-3.5": lambda: sentencepiece("phi3_longrope", _LLAMA2, PREPENDED, _PHI3, add_bos=False, rstrip=True),
-    "Phi-4-mini": lambda: bytes_alone("phi3_partial", "gpt-4o", split(O200K, behavior="Removed", invert=True), _PHI4),
+    "Phi-4-mini": lambda: bytes_alone("phi4_mini", "gpt-4o", split(O200K, behavior="Removed", invert=True), _PHI4),
     "Spark-X2.5": lambda: bytes_alone(
         "spark", "spark2_5", parts(SPARK.replace(r"\r\n", "\r\n"), _ALONE), _SPARK, _SPARK_TURNS
     ),

@@ -288,7 +288,10 @@ def _scaling(dialect: Dialect, keys: Keys, rotated: int, tensors: Mapping[str, G
         }  # fmt: skip
     if kind == "yarn":
         grown = math.log(factor) if factor > 1 else 0.0
-        by_default = (0.1 * grown + 1.0) / (0.1 * keys.number("rope.scaling.yarn_log_multiplier", 0.0) * grown + 1.0)
+        multiplier = keys.number("rope.scaling.yarn_log_multiplier", 0.0)
+        if multiplier < 0:
+            raise PackError(f"{where}: {keys.key('rope.scaling.yarn_log_multiplier')} is {multiplier:g}, below 0")
+        by_default = (0.1 * grown + 1.0) / (0.1 * multiplier * grown + 1.0)
         return {
             **_temperature(dialect, keys, original),
             "rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original,
