@@ -116,7 +116,8 @@ def counts(path: Path, source: Path, read: Callable[[Path], tuple[str, ...]]) ->
 
 
 LLAMA_LIKE = (
-    "smollm3", "ministral3", "granite", "exaone4_window", "hunyuan_v1_dense", "stablelm_12b", "minicpm", "lfm2_moe", "spark",
+    "smollm3", "ministral3", "granite", "exaone4_window", "hunyuan_v1_dense", "stablelm_12b", "minicpm", "lfm2_moe",
+    "spark",
 )  # fmt: skip
 
 
