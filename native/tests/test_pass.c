@@ -183,10 +183,10 @@ static void check_fill(rbe_model *model)
     free(last);
 }
 
-static uint32_t rewind_to_checkpoint(const rbe__block_state *state, uint32_t n_held, uint32_t n)
+static uint32_t reach_checkpoint(const rbe__block_state *state, uint32_t n)
 {
     (void)state;
-    return n < n_held ? n / 4 * 4 : n_held;
+    return n / 4 * 4;
 }
 
 /* A kind that can go back to every fourth position only. */
@@ -194,7 +194,7 @@ static void check_replay(rbe_model *model)
 {
     rbe__block *block = &model->stack.layers[0].blocks[0];
     rbe__block_kind checkpointed = *block->kind;
-    checkpointed.rewind = rewind_to_checkpoint;
+    checkpointed.reach = reach_checkpoint;
     uint32_t tokens[N_TOKENS];
     fill_tokens(tokens, N_TOKENS, 1, model->stack.n_vocabulary);
     rbe_session *plain = open_session(model, 1, 16);

@@ -1,5 +1,5 @@
-"""The parts `encoder` and `encoder_decoder`: a file that has one says something of encoders, so that readers that know
-none refuse it (docs/format.md, "Encoders")."""
+"""The parts `encoder`, `encoder_decoder` and `layer_kinds`: a file that has one says something of encoders, or of layers
+of several kinds, so that readers that know none refuse it (docs/format.md, section 3)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rbe_edge.format.parts import Part
 
 PART = Part("encoder", 1, b"", required=True)
 ENCODER_DECODER = Part("encoder_decoder", 1, b"", required=True)
+LAYER_KINDS = Part("layer_kinds", 1, b"", required=True)
 
 
 def needs_part(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> bool:
@@ -23,6 +24,7 @@ def needs_part(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) ->
 
 
 def parts_of(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> list[Part]:
-    """The part, where a file has it; and that of an encoder in front of a decoder."""
+    """The part, where a file has it; that of an encoder in front of a decoder, and that of layers of several kinds."""
     found = [PART] if needs_part(metadata, tensors) else []
-    return [*found, ENCODER_DECODER] if metadata.get("encoder.layers") else found
+    found += [ENCODER_DECODER] if metadata.get("encoder.layers") else []
+    return [*found, LAYER_KINDS] if metadata.get("layer.kinds") else found

@@ -6,10 +6,13 @@ CONTRIBUTING.md says how to add one. The reference for what a configuration mean
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rbe_edge.sources.config import Config
+
+#: Kinds of layers whose first block differs: what a layer is that Architecture.layers calls neither "full" nor "sliding".
+ATTENTION, CONVOLUTION = "attention", "convolution"
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,8 @@ class Rule:
 
     `fused`: the sizes of what `source` holds one after the other along its outputs, of which this is number `piece`.
     `needs`: the feature (Architecture.features) without which the tensor does not exist. `outside`: the source has no
-    prefix (Architecture.prefixes) before it. `from_layer`: the first layer that has the tensor.
+    prefix (Architecture.prefixes) before it. `from_layer`: the first layer that has the tensor. `kind`: that of the layers
+    that have it, "" all.
     """
 
     target: str
@@ -31,6 +35,11 @@ class Rule:
     needs: str = ""
     outside: bool = False
     from_layer: int = 0
+    kind: str = ""
+
+    def in_layers(self, kind: str) -> Rule:
+        """The rule for layers of one kind."""
+        return replace(self, kind=kind)
 
 
 def norm(
@@ -61,7 +70,7 @@ class Architecture:
     model_type: str
     title: str
     rules: tuple[Rule, ...]
-    layers: Callable[[Config, int], list[str]]  # per layer "full" or "sliding"
+    layers: Callable[[Config, int], list[str]]  # per layer "full", "sliding" or CONVOLUTION
     features: Callable[[Config], frozenset[str]] = no_features
     defaults: Mapping[str, Any] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from rbe_edge.sources.architecture import Architecture, Rule, bias, norm
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
 from rbe_edge.sources.encoders import ENCODERS
+from rbe_edge.sources.hybrids import HYBRIDS
 from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers
 
 _QKV = ("query", "key", "key")
@@ -185,7 +186,7 @@ _DECODERS = (
 )  # fmt: skip
 
 
-ARCHITECTURES: tuple[Architecture, ...] = (*_DECODERS, *ENCODERS, *ENCODER_DECODERS)
+ARCHITECTURES: tuple[Architecture, ...] = (*_DECODERS, *HYBRIDS, *ENCODERS, *ENCODER_DECODERS)
 
 
 def supported_names() -> tuple[str, ...]:

@@ -8,18 +8,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from rbe_edge.errors import PackError
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.activations import activation
-from rbe_edge.sources.architecture import Architecture, Rule
+from rbe_edge.sources.architecture import ATTENTION, CONVOLUTION, Architecture, Rule
 from rbe_edge.sources.architectures import ARCHITECTURES, supported_names
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import decoder_start
 from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
 from rbe_edge.sources.heads import Head, head_of
+from rbe_edge.sources.hybrids import convolution_taps, kinds_of
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 from rbe_edge.sources.positions import limit_context, positions_before, rotary
@@ -59,8 +61,8 @@ def plan_model(source: Source) -> ModelPlan:
     layers = row.layers(config, sizes["layers"])
     head = head_of(row, config, source)
     limit_context(sizes, source, notes)
-    metadata = {**_metadata(row, config, sizes, layers), **head.metadata}
-    tensors = _tensors(row, config, {**sizes, **head.sizes}, source, head, notes)
+    metadata = {**_metadata(row, config, sizes, layers), **head.metadata, **kinds_of(layers, sizes)}
+    tensors = _tensors(row, config, {**sizes, **head.sizes}, source, head, layers, notes)
     if row.position == "rope":
         more, frequencies = rotary(row, config, sizes, layers, notes)
         metadata |= more
@@ -117,6 +119,10 @@ def _architecture(source: Source) -> tuple[Architecture, Config]:
         # A model that also sees: its language part is packed. The whole model says whether the head is tied.
         values = {**text, "model_type": "gemma3_text", "tie_word_embeddings": values.get("tie_word_embeddings")}
         where = f"{where}: text_config"
+    if isinstance(text, dict) and values.get("model_type") == "lfm2_vl":
+        tied = values.get("tie_embedding", values.get("tie_word_embeddings"))
+        values = {**text, "model_type": "lfm2", "tie_embedding": tied}
+        where = f"{where}: text_config"
     if any(found.get("quantization_config") is not None for found in (source.config, values)):
         raise PackError(f"{source.name}: the weights are quantized already; pack the unquantized model")
     model_type = values.get("model_type")
@@ -169,6 +175,8 @@ def _sizes(row: Architecture, config: Config) -> dict[str, int]:
         "heads": heads,
         "kv_heads": kv_heads,
         "head_dim": head_dim,
+        "thirds": 3 * width,
+        "taps": convolution_taps(config),
         "query": heads * head_dim,
         "key": kv_heads * head_dim,
         "feed_forward": config.integer("intermediate_size", None if row.gated else 4 * width),
@@ -176,7 +184,13 @@ def _sizes(row: Architecture, config: Config) -> dict[str, int]:
 
 
 def _tensors(
-    row: Architecture, config: Config, sizes: Mapping[str, int], source: Source, head: Head, notes: list[str]
+    row: Architecture,
+    config: Config,
+    sizes: Mapping[str, int],
+    source: Source,
+    head: Head,
+    kinds: list[str],
+    notes: list[str],
 ) -> list[TensorPlan]:
     """Plans every tensor that the rules name."""
     embedding = next(rule.source for rule in row.rules if rule.role == "embedding")
@@ -214,7 +228,7 @@ def _tensors(
             of_layers = _LAYER in rule.target
             if (layer is None) == of_layers or (rule.needs and rule.needs not in features):
                 continue
-            if layer is not None and layer < rule.from_layer:
+            if layer is not None and (layer < rule.from_layer or not _in_layer(rule, kinds, layer)):
                 continue
             place = f".{layer}."
             name = rule.source.replace(_LAYER, place)
@@ -225,6 +239,11 @@ def _tensors(
     used |= {name for name in source.tensors if row.position == "relative" and is_distances(name)}
     _left_over(row, source, sorted(source.tensors.keys() - used - ignored), notes)
     return plans
+
+
+def _in_layer(rule: Rule, kinds: list[str], layer: int) -> bool:
+    """Whether a layer of its kind has the tensor."""
+    return not rule.kind or rule.kind == (CONVOLUTION if kinds[layer] == CONVOLUTION else ATTENTION)
 
 
 def _prefix(row: Architecture, source: Source) -> str:
@@ -272,6 +291,8 @@ def _tensor_plan(
     expected: tuple[int, ...] = (sum(pieces),) if vector else (sum(pieces), cols)
     if transposed:
         expected = expected[::-1]
+    if rule.role == "taps" and tensor.shape == (rows, 1, cols):
+        tensor = replace(tensor, shape=expected, data=tensor.data.reshape(expected))
     if tensor.shape != expected:
         raise PackError(
             f"{tensor.name}: shape {list(tensor.shape)}, the configuration asks for {list(expected)}; check both"

@@ -31,7 +31,8 @@ class TensorPlan:
     [inputs][outputs], plus one where the source keeps norm weights relative to one, times `scale`; or `values`,
     computed already.
     `role` decides how it is stored: "matrix", "key_value" (a k or v that several query heads share), "embedding",
-    "head", "positions", "segments", "pooled" (a dense layer behind the last layer), "norm", "bias" or "frequencies".
+    "head", "positions", "segments", "pooled" (a dense layer behind the last layer), "taps" (of a short convolution),
+    "norm", "bias" or "frequencies".
     `reads` names the activation that a matrix multiplies: tensors with the same share their rotation.
     `stored`: encoded already, in a code that needs no choice of bits.
     """

@@ -56,6 +56,10 @@ def test_logits(tmp_path: Path, name: str) -> None:
         ("phi3_longrope", "llama"),
         ("phi3_longrope", "phi3_longrope_short"),
         ("gemma3_new", "gemma3_multimodal"),
+        ("lfm2_bias", "lfm2"),
+        ("lfm2_taps", "lfm2"),
+        ("lfm2_multiplier", "lfm2"),
+        ("lfm2_new", "lfm2"),
     ],
 )
 def test_features_move_the_logits(name: str, base: str) -> None:
@@ -66,7 +70,7 @@ def test_features_move_the_logits(name: str, base: str) -> None:
 
 
 @pytest.mark.parametrize("bits", [32, 16, 4])
-@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral_window", "gemma3_new"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral_window", "gemma3_new", "lfm2_bias"])
 def test_prefill_and_decode_agree(tmp_path: Path, name: str, bits: int) -> None:
     """However a text is cut into passes, and token by token as in decoding, the logits are the same."""
     case = CASES[name]
