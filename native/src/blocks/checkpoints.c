@@ -71,15 +71,20 @@ void rbe__checkpoints_slide(const rbe__checkpoints *checkpoints, uint32_t first,
     }
 }
 
+static rbe_status visit_place(const rbe__checkpoints *checkpoints, uint32_t place, rbe__kv_visit *visit, void *context)
+{
+    const size_t bytes = checkpoints->n_values * sizeof *checkpoints->values;
+    if (checkpoints->positions[place] == RBE_NO_POSITION) { /* nobody reads it, and no file shows what memory held before */
+        memset(values_of(checkpoints, place), 0, bytes);
+    }
+    RBE_TRY(visit(context, &checkpoints->positions[place], sizeof *checkpoints->positions));
+    return visit(context, values_of(checkpoints, place), bytes);
+}
+
 rbe_status rbe__checkpoints_visit(const rbe__checkpoints *checkpoints, uint32_t position, rbe__kv_visit *visit, void *context)
 {
-    const uint32_t n = position / RBE_CHECKPOINT_TOKENS + 1;
-    RBE_TRY(visit(context, checkpoints->positions, n * sizeof *checkpoints->positions));
-    for (uint32_t place = 0; place < n; place++) {
-        if (checkpoints->positions[place] == RBE_NO_POSITION) { /* nobody reads it, and no file shows what memory held before */
-            memset(values_of(checkpoints, place), 0, checkpoints->n_values * sizeof(float));
-        }
-        RBE_TRY(visit(context, values_of(checkpoints, place), checkpoints->n_values * sizeof(float)));
+    for (uint32_t place = 0; place <= position / RBE_CHECKPOINT_TOKENS; place++) {
+        RBE_TRY(visit_place(checkpoints, place, visit, context));
     }
-    return RBE_OK;
+    return visit_place(checkpoints, checkpoints->n_places, visit, context);
 }

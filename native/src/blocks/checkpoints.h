@@ -35,7 +35,8 @@ void rbe__checkpoints_drop(const rbe__checkpoints *checkpoints, uint32_t positio
 /* The positions behind `first` move down to those behind `to`; what lies between is forgotten. */
 void rbe__checkpoints_slide(const rbe__checkpoints *checkpoints, uint32_t first, uint32_t to);
 
-/* Calls visit for those at or before `position`, without the mark; sizes depend on the position alone. */
+/* Calls visit for all that can be at or before `position`; sizes depend on the position alone. Others may be among them: who has written what is
+ * visited drops them. */
 rbe_status rbe__checkpoints_visit(const rbe__checkpoints *checkpoints, uint32_t position, rbe__kv_visit *visit, void *context);
 
 #endif

@@ -132,14 +132,11 @@ void rbe__convolution_mark(const rbe__block_state *state, uint32_t n)
 void rbe__convolution_settle(const rbe__block_state *state, uint32_t n)
 {
     const rbe__convolution_state *convolution = &state->convolution;
-    rbe__checkpoints_drop(&convolution->checkpoints, n);
     if (n == 0) {
         *convolution->shift = 0;
         memset(convolution->positions, 0xFF, RBE_CONVOLUTION_ROWS * sizeof *convolution->positions);
     }
-    for (uint32_t i = 1; i <= tail_of(state, n); i++) {
-        (void)write_row(state, n - i);
-    }
+    rbe__convolution_rewind(state, n);
 }
 
 /* The convolution knows no positions: what was read last stays what was read last. Of the sinks no rows stay. */
@@ -157,17 +154,17 @@ void rbe__convolution_slide(const rbe__workspace *workspace, const rbe__block_st
     rbe__checkpoints_slide(&convolution->checkpoints, slide->first, slide->to);
 }
 
+/* Rows with their positions, whatever those are: in the same places they mean the same. */
 rbe_status rbe__convolution_visit(const rbe__block_state *state, uint32_t n_positions, rbe__kv_visit *visit, void *context)
 {
-    const size_t width = state->block->width;
-    uint32_t found = 0;
-    float *rows = NULL;
-    if (!has_tail(state, n_positions)) {
-        rows = rbe__checkpoints_before(&state->convolution.checkpoints, n_positions, &found);
-    }
-    for (uint32_t i = tail_of(state, n_positions); i > 0; i--) {
-        float *row = found == n_positions ? rows + (before_of(state) - i) * width : row_at(state, n_positions - i);
-        RBE_TRY(visit(context, row, width * sizeof *row));
+    const size_t bytes = state->block->width * sizeof *state->convolution.rows;
+    for (uint32_t at = n_positions > RBE_CONVOLUTION_ROWS ? n_positions - RBE_CONVOLUTION_ROWS : 0; at < n_positions; at++) {
+        uint32_t *position = &state->convolution.positions[place_of(&state->convolution, at)];
+        if (*position == RBE_NO_POSITION) { /* as of checkpoints */
+            memset(row_at(state, at), 0, bytes);
+        }
+        RBE_TRY(visit(context, position, sizeof *position));
+        RBE_TRY(visit(context, row_at(state, at), bytes));
     }
     return rbe__checkpoints_visit(&state->convolution.checkpoints, n_positions, visit, context);
 }
