@@ -53,6 +53,20 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_shape 
     }
 }
 
+static void take_convolution(rbe_gradients *gradients, uint32_t n_taps, int sums)
+{
+    rbe__convolution_memory *memory = &gradients->convolution;
+    const size_t n = gradients->most_tokens, width = gradients->stack->width;
+    float **const rows[] = {&memory->normed, &memory->branch, &memory->read, &memory->sum, &memory->mixed, &memory->d_mixed};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        *rows[i] = take(gradients, n, width);
+    }
+    memory->thirds = take(gradients, n, 3 * width);
+    memory->d_thirds = take(gradients, n, 3 * width);
+    memory->d_taps = take(gradients, width, n_taps);
+    memory->summed = sums ? take(gradients, n, width) : NULL;
+}
+
 static void take_feed_forward(rbe_gradients *gradients, const rbe__feed_forward_shape *shape, int sums)
 {
     rbe__feed_forward_memory *memory = &gradients->feed_forward;
@@ -66,27 +80,47 @@ static void take_feed_forward(rbe_gradients *gradients, const rbe__feed_forward_
     memory->summed = sums ? take(gradients, n, width) : NULL;
 }
 
-/* Takes everything; called once to measure and once for real. All layers have the same shapes but for their windows. */
+/* The first block of a kind; NULL: there is none. All of a kind have the same shapes but for their windows. */
+static const rbe__block *block_of(const rbe__stack *stack, const rbe__block_kind *kind)
+{
+    for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
+        for (uint32_t b = 0; b < stack->layers[i].n_blocks; b++) {
+            if (stack->layers[i].blocks[b].kind == kind) {
+                return &stack->layers[i].blocks[b];
+            }
+        }
+    }
+    return NULL;
+}
+
+/* Takes everything; called once to measure and once for real. */
 static void take_all(rbe_gradients *gradients)
 {
     const rbe__stack *stack = gradients->stack;
-    const rbe__layer *layer = &stack->layers[stack->first_layer];
-    const rbe__attention_shape *heads = &layer->blocks[0].as.attention.shape;
-    const rbe__feed_forward_shape *inner = &layer->blocks[1].as.feed_forward.shape;
+    const rbe__block *attention = block_of(stack, &rbe__attention_kind), *convolution = block_of(stack, &rbe__convolution_kind);
+    const rbe__block *feed_forward = block_of(stack, &rbe__feed_forward_kind);
+    const rbe__attention_shape *heads = attention ? &attention->as.attention.shape : NULL;
+    const rbe__feed_forward_shape *inner = &feed_forward->as.feed_forward.shape;
     const size_t n = gradients->most_tokens, width = stack->width;
     gradients->middle = take(gradients, n, width);
     gradients->d_normed = take(gradients, n, width);
     gradients->d_branch = take(gradients, n, width);
-    gradients->statistics = take(gradients, n, 2 * (size_t)heads->n_heads);
-    const size_t widest = largest(largest(stack->n_vocabulary, inner->width), largest(width, (size_t)heads->n_heads * heads->head_dim));
+    gradients->statistics = take(gradients, n, 2 * (heads ? (size_t)heads->n_heads : 1));
+    size_t widest = largest(largest(stack->n_vocabulary, inner->width), convolution ? 3 * width : width);
+    widest = largest(widest, heads ? (size_t)heads->n_heads * heads->head_dim : 0);
     gradients->vector = take(gradients, widest, 1);
     gradients->second_vector = take(gradients, widest, 1);
     const size_t angles = rbe__arena_count((size_t)stack->n_rope_tables * stack->rope_pairs, gradients->window_tokens);
     gradients->cosines = take(gradients, angles, 1);
     gradients->sines = take(gradients, angles, 1);
     gradients->back_sines = take(gradients, angles, 1);
-    take_attention(gradients, heads, layer->blocks[0].stream_norm.weight != NULL);
-    take_feed_forward(gradients, inner, layer->blocks[1].stream_norm.weight != NULL);
+    if (attention) {
+        take_attention(gradients, heads, attention->stream_norm.weight != NULL);
+    }
+    if (convolution) {
+        take_convolution(gradients, convolution->as.convolution.taps.weight->cols, convolution->stream_norm.weight != NULL);
+    }
+    take_feed_forward(gradients, inner, feed_forward->stream_norm.weight != NULL);
     rbe__head_take(gradients);
 }
 
@@ -104,7 +138,7 @@ static void fill_constants(rbe_gradients *gradients)
         }
     }
     for (uint32_t t = 0; t < rbe__thread_pool_threads(gradients->thread_pool); t++) {
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; gradients->tiles[t].ones && i < n; i++) {
             gradients->tiles[t].ones[i] = 1.0f;
         }
     }
@@ -117,24 +151,37 @@ static int is_dense(const rbe__projection *projection)
     return !projection->weight || projection->weight->kind == RBE_KIND_F32;
 }
 
-/* What layers of this format have: attention, then feed-forward, each reading the stream as it is. A norm of the stream stands behind both blocks
- * of all layers, or behind none. */
+static int has_gradients(const rbe__block *block, const rbe__block_kind *kind, int post_norms)
+{
+    return block->kind == kind && block->reads == RBE_READS_STREAM && !block->shares_state &&
+           (block->stream_norm.weight != NULL) == post_norms;
+}
+
+static int has_dense_matrices(const rbe__block *block)
+{
+    if (block->kind == &rbe__convolution_kind) {
+        const rbe__convolution_block *convolution = &block->as.convolution;
+        return is_dense(&convolution->in) && is_dense(&convolution->taps) && is_dense(&convolution->out);
+    }
+    if (block->kind == &rbe__feed_forward_kind) {
+        const rbe__feed_forward_block *feed_forward = &block->as.feed_forward;
+        return is_dense(&feed_forward->gate) && is_dense(&feed_forward->up) && is_dense(&feed_forward->down);
+    }
+    const rbe__attention_block *attention = &block->as.attention;
+    return is_dense(&attention->q) && is_dense(&attention->k) && is_dense(&attention->v) && is_dense(&attention->o);
+}
+
+/* What layers of this format have: attention or a short convolution, then feed-forward, each reading the stream as it is. A norm of the stream stands
+ * behind both blocks of all layers, or behind none. */
 static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_norms)
 {
-    static const rbe__block_kind *const kinds[] = {&rbe__attention_kind, &rbe__feed_forward_kind};
-    int is_known = layer->n_blocks == 2;
-    for (uint32_t b = 0; is_known && b < 2; b++) {
-        const rbe__block *block = &layer->blocks[b];
-        is_known = block->kind == kinds[b] && block->reads == RBE_READS_STREAM && !block->shares_state &&
-                   (block->stream_norm.weight != NULL) == post_norms;
-    }
-    if (!is_known) {
+    const rbe__block *first = &layer->blocks[0], *second = &layer->blocks[1];
+    if (layer->n_blocks != 2 ||
+        !(has_gradients(first, &rbe__attention_kind, post_norms) || has_gradients(first, &rbe__convolution_kind, post_norms)) ||
+        !has_gradients(second, &rbe__feed_forward_kind, post_norms)) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u is made of blocks whose gradients this build does not compute", index);
     }
-    const rbe__attention_block *attention = &layer->blocks[0].as.attention;
-    const rbe__feed_forward_block *feed_forward = &layer->blocks[1].as.feed_forward;
-    if (!is_dense(&attention->q) || !is_dense(&attention->k) || !is_dense(&attention->v) || !is_dense(&attention->o) ||
-        !is_dense(&feed_forward->gate) || !is_dense(&feed_forward->up) || !is_dense(&feed_forward->down)) {
+    if (!has_dense_matrices(first) || !has_dense_matrices(second)) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u has matrices that are not fp32; pack the model with --bits 32 for gradients",
                         index);
     }

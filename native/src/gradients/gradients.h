@@ -25,6 +25,16 @@ typedef struct rbe__attention_memory {
     float *d_k, *d_v; /* as k */
 } rbe__attention_memory;
 
+/* Of one short convolution. */
+typedef struct rbe__convolution_memory {
+    float *normed, *branch, *summed; /* as of attention, and so the next */
+    const float *input;
+    float *thirds, *d_thirds; /* [n][3][width] B, C and x */
+    float *read, *sum, *mixed; /* [n][width] B * x; what the convolution gives of that; C * that */
+    float *d_mixed; /* the same; later by the sum */
+    float *d_taps; /* [width][taps] */
+} rbe__convolution_memory;
+
 typedef struct rbe__feed_forward_memory {
     float *normed, *branch; /* [n][width] */
     float *summed; /* as of attention, and so the next */
@@ -69,7 +79,8 @@ struct rbe_gradients {
     float *statistics; /* [n * heads][2] shift and scale of norms */
     float *vector, *second_vector; /* [widest or the vocabulary] gradients of vectors */
     float *cosines, *sines, *back_sines; /* [n_rope_tables][window_tokens][rope_pairs]; back_sines: with the opposite sign */
-    rbe__attention_memory attention;
+    rbe__attention_memory attention; /* where a layer attends */
+    rbe__convolution_memory convolution; /* where a layer is a short convolution */
     rbe__feed_forward_memory feed_forward;
     rbe__tile_memory tiles[RBE_MAX_THREADS];
     rbe__head_memory head;
@@ -193,10 +204,12 @@ rbe_status rbe__branch_backward(rbe_gradients *gradients, const rbe__block *bloc
 
 /* out = x + the block, where out is not NULL; and keeps what the backward pass needs. */
 rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
+rbe_status rbe__convolution_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 rbe_status rbe__feed_forward_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 
 /* d, the gradient behind the block, becomes that before it. */
 rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
+rbe_status rbe__convolution_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 
 #endif

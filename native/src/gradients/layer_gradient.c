@@ -5,11 +5,12 @@
 static rbe_status layer_back(rbe_gradients *gradients, uint32_t index, const float *hidden, float *d_hidden)
 {
     const rbe__layer *layer = &gradients->stack->layers[index];
-    const rbe__block *attention = &layer->blocks[0], *feed_forward = &layer->blocks[1];
-    RBE_TRY(rbe__attention_forward(gradients, attention, index, hidden, gradients->middle));
+    const rbe__block *first = &layer->blocks[0], *feed_forward = &layer->blocks[1];
+    const int convolves = first->kind == &rbe__convolution_kind;
+    RBE_TRY((convolves ? rbe__convolution_forward : rbe__attention_forward)(gradients, first, index, hidden, gradients->middle));
     RBE_TRY(rbe__feed_forward_forward(gradients, feed_forward, index, gradients->middle, NULL));
     RBE_TRY(rbe__feed_forward_backward(gradients, feed_forward, index, gradients->middle, d_hidden));
-    return rbe__attention_backward(gradients, attention, index, hidden, d_hidden);
+    return (convolves ? rbe__convolution_backward : rbe__attention_backward)(gradients, first, index, hidden, d_hidden);
 }
 
 rbe_status rbe_gradients_layer(rbe_gradients *gradients, uint32_t layer, const float *hidden, size_t n_tokens, uint32_t window_tokens,
