@@ -28,6 +28,10 @@ _LAYER = {
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate_up_proj": "ffn_up",
     "ln_1": "attn_norm", "ln_2": "ffn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output",
     "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
+    "operator_norm": "attn_norm", "ffn_norm": "ffn_norm", "self_attn.out_proj": "attn_output",
+    "self_attn.q_layernorm": "attn_q_norm", "self_attn.k_layernorm": "attn_k_norm", "conv.conv": "shortconv.conv",
+    "conv.in_proj": "shortconv.in_proj", "conv.out_proj": "shortconv.out_proj", "feed_forward.w1": "ffn_gate",
+    "feed_forward.w2": "ffn_down", "feed_forward.w3": "ffn_up",
 }  # fmt: skip
 _GEMMA_LAYER = {
     "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
@@ -35,7 +39,7 @@ _GEMMA_LAYER = {
 }  # fmt: skip
 _WHOLE = {
     "embed_tokens": "token_embd", "norm": "output_norm", "wte": "token_embd", "wpe": "position_embd",
-    "ln_f": "output_norm", "lm_head": "output",
+    "ln_f": "output_norm", "lm_head": "output", "embedding_norm": "token_embd_norm",
 }  # fmt: skip
 _ARCHITECTURE = {"mistral": "llama", "gemma3_text": "gemma3"}
 
@@ -66,6 +70,8 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
             values = permuted(values, config["num_attention_heads"])
         if name_of == "llama" and bare.endswith("k_proj"):
             values = permuted(values, config["num_key_value_heads"])
+        if bare.endswith("conv.conv"):
+            values = values.squeeze(1)
         if gemma and bare.endswith("norm"):
             values = values + np.float32(1)
         parts = bare.split(".", 2)
@@ -128,8 +134,10 @@ def metadata(model: TinyModel) -> dict[str, Any]:
         "block_count": config["num_hidden_layers"], "feed_forward_length": config["intermediate_size"],
         "attention.head_count": config["num_attention_heads"],
         "attention.head_count_kv": config["num_key_value_heads"],
-        "attention.layer_norm_rms_epsilon": config["rms_norm_eps"],
+        "attention.layer_norm_rms_epsilon": config.get("rms_norm_eps", config.get("norm_eps")),
     }  # fmt: skip
+    if config["model_type"] == "lfm2":
+        found |= _lfm2(config)
     rope, size = _rope(config), _head_dim(config)
     found["rope.freq_base"] = float(rope["rope_theta"])
     found["rope.dimension_count"] = int(size * config.get("partial_rotary_factor", 1))
@@ -160,9 +168,24 @@ def metadata(model: TinyModel) -> dict[str, Any]:
             found[f"{kind}_logit_softcapping"] = config[f"{kind}_logit_softcapping"]
     if "sliding_window_pattern" in config:
         found["attention.sliding_window_pattern"] = config["sliding_window_pattern"]
-    elif "layer_types" in config:
+    elif "layer_types" in config and config["model_type"] != "lfm2":
         found["attention.sliding_window_pattern"] = [kind == "sliding_attention" for kind in config["layer_types"]]
     return found
+
+
+def _lfm2(config: Mapping[str, Any]) -> dict[str, Any]:
+    """LFM2Model of conversion/lfm2.py."""
+    layers = range(config["num_hidden_layers"])
+    types = config.get("layer_types")
+    attends = config["full_attn_idxs"] if types is None else [i for i in layers if types[i] == "full_attention"]
+    heads = [config["num_key_value_heads"] if layer in attends else 0 for layer in layers]
+    inner = config.get("block_ff_dim", config["intermediate_size"])
+    if config["block_auto_adjust_ff_dim"]:
+        inner = int(config["block_ffn_dim_multiplier"] * int(2 * inner / 3))
+        inner = config["block_multiple_of"] * math.ceil(inner / config["block_multiple_of"])
+    return {
+        "attention.head_count_kv": heads, "feed_forward_length": inner, "shortconv.l_cache": config["conv_L_cache"],
+    }  # fmt: skip
 
 
 def vocabulary(pad: int | None) -> dict[str, Any]:

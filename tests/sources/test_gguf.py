@@ -24,11 +24,11 @@ from rbe_edge.sources.open import open_source
 pytest.importorskip("gguf")
 
 # GGUF cannot say these: the scale of attention that Gemma's configuration gives (llama.cpp takes the head's size), and
-# Llama with another activation.
+# Llama with another activation, and biases of short convolutions.
 _UNSAID: dict[str, dict[str, Any]] = {
     name: {"query_pre_attn_scalar": 24} for name in ("gemma2", "gemma3", "gemma3_new")
 }
-_UNSAYABLE = ("llama_gelu", "gemma3_multimodal", "qwen2_window")
+_UNSAYABLE = ("llama_gelu", "gemma3_multimodal", "qwen2_window", "lfm2_bias", "lfm2_vl")
 _READ = {
     dialect.name for dialect in DIALECTS if not dialect.row.both_directions
 }  # not every architecture is read from GGUF files

@@ -14,6 +14,7 @@ import numpy as np
 
 from rbe_edge.errors import PackError
 from rbe_edge.sources.config import Config
+from rbe_edge.sources.gguf import hybrids
 from rbe_edge.sources.gguf.architectures import (
     DIALECTS,
     EMBEDDING,
@@ -102,7 +103,9 @@ def find_dialect(metadata: Mapping[str, Any], where: str) -> Dialect:
 
 def head_counts(keys: Keys) -> tuple[int, int]:
     """Heads, and heads of keys and values."""
-    heads = keys.integer("attention.head_count")
+    heads, counts = keys.integer("attention.head_count"), keys.get("attention.head_count_kv")
+    if keys.architecture == hybrids.NAME and isinstance(counts, list):
+        return heads, hybrids.key_heads(counts, keys.config.where)
     return heads, keys.integer("attention.head_count_kv", heads)
 
 
@@ -143,6 +146,10 @@ def configuration(
     if dialect.name in _WINDOW_PERIODS:
         config["layer_types"] = _layer_types(dialect, keys, n_layers, window)
         config["query_pre_attn_scalar"] = width // heads if n_layers == _LAYERS_OF_27B[dialect.name] else head_dim
+    if dialect.name == hybrids.NAME:
+        counts = keys.get("attention.head_count_kv")
+        config["layer_types"] = hybrids.layer_types(counts, n_layers, keys.config.where)
+        config["conv_L_cache"] = keys.optional_integer("shortconv.l_cache")
     if row.position == "rope":
         config["rope_parameters"] = _rope(dialect, keys, head_dim, rope)
     elif rope:
