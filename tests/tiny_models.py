@@ -224,13 +224,15 @@ def _gpt2_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int,
     return {prefix + name: shape for name, shape in found.items()}
 
 
-#: Between the matrices of a feed-forward step, by the tiny model's intermediate_size and its factor.
-_LFM2_INNER = {(190, 1.0): 128, (190, 1.3): 144, (96, 1.0): 96}
+#: Between the matrices of a feed-forward step that adjusts itself, by the tiny model's intermediate_size and its factor.
+_LFM2_INNER = {(190, 1.0): 128, (190, 1.3): 144}
 
 
 def _lfm2_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    width, taps = config["hidden_size"], config["conv_L_cache"]
-    inner = _LFM2_INNER[config["intermediate_size"], config["block_ffn_dim_multiplier"]]
+    width, taps, inner = config["hidden_size"], config["conv_L_cache"], config["intermediate_size"]
+    head_dim = width // config["num_attention_heads"]
+    if config["block_auto_adjust_ff_dim"]:
+        inner = _LFM2_INNER[inner, config["block_ffn_dim_multiplier"]]
     attends = config.get("full_attn_idxs") or [i for i, kind in enumerate(config["layer_types"]) if kind != "conv"]
     found: dict[str, tuple[int, ...]] = {
         "embed_tokens.weight": (config["vocab_size"], width), "embedding_norm.weight": (width,),
@@ -243,7 +245,7 @@ def _lfm2_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int,
         if layer in attends:
             part |= {"self_attn.q_proj.weight": (width, width), "self_attn.out_proj.weight": (width, width)}
             part |= {f"self_attn.{name}_proj.weight": (width // 2, width) for name in "kv"}
-            part |= {f"self_attn.{name}_layernorm.weight": (16,) for name in "qk"}
+            part |= {f"self_attn.{name}_layernorm.weight": (head_dim,) for name in "qk"}
         else:
             part |= {"conv.conv.weight": (width, 1, taps)}
             part |= {"conv.in_proj.weight": (3 * width, width), "conv.out_proj.weight": (width, width)}

@@ -62,6 +62,10 @@ def _llama(**changes: Any) -> tiny_models.TinyModel:
 
 # No size is a multiple of what the others are: heads of 26, 37 rows and columns, blocks of 4 and 1.
 _ODD = _llama(hidden_size=52, intermediate_size=37)
+_HYBRID = _llama(**dict(tiny_models.MODELS["lfm2_bias"].config) | {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "full_attn_idxs": [1], "block_auto_adjust_ff_dim": False,
+})  # fmt: skip
 _GPT2 = dict(tiny_models.MODELS["gpt2"].config) | {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 24}
 
 
@@ -256,7 +260,7 @@ FILES: dict[str, dict[str, Write]] = {
         "planes": _planes,
     },
     "v2": {"extremes": _smooth_codes},
-    "v3": {"parts": _parts, "bands": _bands, **{name: _encoder(name) for name in encoder_files.GOLDEN}},
+    "v3": {"parts": _parts, "bands": _bands, "hybrid": _packed(_HYBRID, (4,), (4, 2)), **{name: _encoder(name) for name in encoder_files.GOLDEN}},
 }
 
 
@@ -272,6 +276,7 @@ ANSWERS: dict[str, Write] = {
         ("phi3_longrope", (3,), (4,)),
         ("gemma2", (2, 2), (3,)),
         ("gemma3_new", (3, 1), (4,)),
+        ("lfm2_taps", (3,), (4,)),
     )
 }
 

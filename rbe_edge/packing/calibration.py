@@ -42,6 +42,7 @@ _SIDE = 512  # of a block of a large matrix, in Python
 POINTS = {
     "attention.q": _native.CAPTURE_QKV, "attention.k": _native.CAPTURE_QKV, "attention.v": _native.CAPTURE_QKV,
     "attention.o": _native.CAPTURE_O,
+    "convolution.in": _native.CAPTURE_QKV, "convolution.out": _native.CAPTURE_O,
     "feed_forward.gate": _native.CAPTURE_UP, "feed_forward.up": _native.CAPTURE_UP,
     "feed_forward.down": _native.CAPTURE_DOWN,
 }  # fmt: skip

@@ -149,7 +149,7 @@ def configuration(
     if dialect.name == hybrids.NAME:
         counts = keys.get("attention.head_count_kv")
         config["layer_types"] = hybrids.layer_types(counts, n_layers, keys.config.where)
-        config["conv_L_cache"] = keys.optional_integer("shortconv.l_cache")
+        config["conv_L_cache"] = keys.integer("shortconv.l_cache") if "conv" in config["layer_types"] else None
     if row.position == "rope":
         config["rope_parameters"] = _rope(dialect, keys, head_dim, rope)
     elif rope:
