@@ -260,7 +260,12 @@ FILES: dict[str, dict[str, Write]] = {
         "planes": _planes,
     },
     "v2": {"extremes": _smooth_codes},
-    "v3": {"parts": _parts, "bands": _bands, "hybrid": _packed(_HYBRID, (4,), (4, 2)), **{name: _encoder(name) for name in encoder_files.GOLDEN}},
+    "v3": {
+        "parts": _parts,
+        "bands": _bands,
+        "hybrid": _packed(_HYBRID, (4,), (4, 2)),
+        **{name: _encoder(name) for name in encoder_files.GOLDEN},
+    },
 }
 
 

@@ -293,7 +293,7 @@ static void check_scratch_bytes(const rbe_model *model)
     rbe__block attention = model->stack.layers[0].blocks[0];
     attention.as.attention.shape.n_heads = attention.as.attention.shape.n_kv_heads = 4096;
     attention.as.attention.shape.head_dim = 4096;
-    const size_t bytes = attention.kind->scratch_bytes(&attention, 512, 4096);
+    const size_t bytes = rbe__attention_kind.scratch_bytes(&attention, 512, 4096);
     CHECK(bytes == SIZE_MAX || (double)bytes > least, "%zu bytes", bytes);
     CHECK(rbe__arena_count(SIZE_MAX / 3, 4) == SIZE_MAX && rbe__arena_count(0, SIZE_MAX) == 0 && rbe__arena_count(6, 7) == 42, "a product");
 }

@@ -87,7 +87,9 @@ def _lfm2_adapt(row: Architecture, values: Mapping[str, Any]) -> tuple[Architect
         multiple = config.integer("block_multiple_of", 256)
         scaled = config.positive("block_ffn_dim_multiplier", 1.0) * int(2 * inner / 3)
         if scaled > LARGEST:
-            raise PackError(f"{config.where}: block_ffn_dim_multiplier makes {scaled:g} of intermediate_size; correct it")
+            raise PackError(
+                f"{config.where}: block_ffn_dim_multiplier makes {scaled:g} of intermediate_size; correct it"
+            )
         inner = (int(scaled) + multiple - 1) // multiple * multiple
     tied = config.flag("tie_embedding", config.flag("tie_word_embeddings", True))
     return row, {**values, "intermediate_size": inner, "tie_word_embeddings": tied}

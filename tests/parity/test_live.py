@@ -30,7 +30,9 @@ def test_logits(tmp_path: Path, name: str) -> None:
     assert np.abs(scored(packed(case, tmp_path), case) - expected).max() < TOLERANCE
 
 
-@pytest.mark.parametrize("name", sorted({case.model.name for case in CASES.values()} - {"gemma3_multimodal", "lfm2_vl"}))
+@pytest.mark.parametrize(
+    "name", sorted({case.model.name for case in CASES.values()} - {"gemma3_multimodal", "lfm2_vl"})
+)
 def test_configurations_as_transformers_writes_them(tmp_path: Path, name: str) -> None:
     """A model that the installed transformers has saved (its present form of config.json) means the same."""
     old = tiny_models.write(tiny_models.MODELS[name], tmp_path / "old")
