@@ -73,8 +73,9 @@ def _lfm2(name: str, **changes: Any) -> TinyModel:
     """Published as LFM2: 128 between the matrices of a feed-forward step is what 190 comes to."""
     settings: dict[str, Any] = {
         "num_hidden_layers": 4, "intermediate_size": 190, "block_multiple_of": 32, "block_ffn_dim_multiplier": 1.0,
-        "block_auto_adjust_ff_dim": True, "conv_L_cache": 3, "conv_bias": False, "norm_eps": 1e-5, "full_attn_idxs": [1, 3],
-        "tie_word_embeddings": True, "rms_norm_eps": "absent", "hidden_act": "absent", "rope_theta": 1e6,
+        "block_auto_adjust_ff_dim": True, "conv_L_cache": 3, "conv_bias": False, "norm_eps": 1e-5,
+        "full_attn_idxs": [1, 3], "tie_word_embeddings": True, "rms_norm_eps": "absent", "hidden_act": "absent",
+        "rope_theta": 1e6,
     }  # fmt: skip
     return _llama(name, "lfm2", **(settings | changes))
 
@@ -224,7 +225,7 @@ def _gpt2_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int,
     return {prefix + name: shape for name, shape in found.items()}
 
 
-#: Between the matrices of a feed-forward step that adjusts itself, by the tiny model's intermediate_size and its factor.
+#: Between the matrices of a feed-forward step that adjusts itself, by the tiny model's intermediate_size and factor.
 _LFM2_INNER = {(190, 1.0): 128, (190, 1.3): 144}
 
 

@@ -1,5 +1,5 @@
-"""The parts `encoder`, `encoder_decoder` and `layer_kinds`: a file that has one says something of encoders, or of layers
-of several kinds, so that readers that know none refuse it (docs/format.md, section 3)."""
+"""The parts `encoder`, `encoder_decoder` and `layer_kinds`: a file that has one says something of encoders, or of
+layers of several kinds, so that readers that know none refuse it (docs/format.md, section 3)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def needs_part(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) ->
 
 
 def parts_of(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> list[Part]:
-    """The part, where a file has it; that of an encoder in front of a decoder, and that of layers of several kinds."""
+    """The part, where a file has it; those of an encoder in front of a decoder, and of layers of several kinds."""
     found = [PART] if needs_part(metadata, tensors) else []
     found += [ENCODER_DECODER] if metadata.get("encoder.layers") else []
     return [*found, LAYER_KINDS] if metadata.get("layer.kinds") else found

@@ -11,7 +11,7 @@ from typing import Any
 
 from rbe_edge.sources.config import Config
 
-#: Kinds of layers whose first block differs: what a layer is that Architecture.layers calls neither "full" nor "sliding".
+#: Kinds of layers by their first block: a layer is of the first where Architecture.layers says "full" or "sliding".
 ATTENTION, CONVOLUTION = "attention", "convolution"
 
 
@@ -21,8 +21,8 @@ class Rule:
 
     `fused`: the sizes of what `source` holds one after the other along its outputs, of which this is number `piece`.
     `needs`: the feature (Architecture.features) without which the tensor does not exist. `outside`: the source has no
-    prefix (Architecture.prefixes) before it. `from_layer`: the first layer that has the tensor. `kind`: that of the layers
-    that have it, "" all.
+    prefix (Architecture.prefixes) before it. `from_layer`: the first layer that has the tensor. `kind`: that of the
+    layers that have it, "" all.
     """
 
     target: str

@@ -79,8 +79,8 @@ def _lfm2_features(config: Config) -> frozenset[str]:
 
 
 def _lfm2_adapt(row: Architecture, values: Mapping[str, Any]) -> tuple[Architecture, Mapping[str, Any]]:
-    """The feed-forward step has two thirds of what the configuration says, times a factor, up to a multiple of a number,
-    unless it says otherwise. Two keys have older names, which count where they are there."""
+    """The feed-forward step has two thirds of what the configuration says, times a factor, up to a multiple of a
+    number, unless it says otherwise. Two keys have older names, which count where they are there."""
     config = Config(values)
     inner = config.integer("block_ff_dim", config.integer("intermediate_size"))
     if config.flag("block_auto_adjust_ff_dim", True):

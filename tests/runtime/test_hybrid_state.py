@@ -1,5 +1,5 @@
-"""Layers with a state of their own (short convolutions): however a sequence came to be, and went back, it is the one that
-is computed from nothing, bit for bit."""
+"""Layers with a state of their own (short convolutions): however a sequence came to be, and went back, it is the one
+that is computed from nothing, bit for bit."""
 
 from __future__ import annotations
 
