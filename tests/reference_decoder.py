@@ -19,7 +19,13 @@ import numpy.typing as npt
 
 FP32, FP16, BF16, TRELLIS, SEED64, BASIS = 1, 2, 3, 4, 5, 6
 UNIT_ROWS = {1: 32, 2: 16, 3: 32, 4: 8}
-KNOWN_PARTS = ("bands", "encoder", "layer_options", "experts")  # that golden files have, and that must be known
+KNOWN_PARTS = (
+    "bands",
+    "encoder",
+    "layer_options",
+    "layer_kinds",
+    "experts",
+)  # that golden files have, and that must be known
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -70,6 +70,17 @@ def _gemma(name: str, model_type: str, **changes: Any) -> TinyModel:
     return _llama(name, model_type, **(settings | changes))
 
 
+def _lfm2(name: str, **changes: Any) -> TinyModel:
+    """Published as LFM2: 128 between the matrices of a feed-forward step is what 190 comes to."""
+    settings: dict[str, Any] = {
+        "num_hidden_layers": 4, "intermediate_size": 190, "block_multiple_of": 32, "block_ffn_dim_multiplier": 1.0,
+        "block_auto_adjust_ff_dim": True, "conv_L_cache": 3, "conv_bias": False, "norm_eps": 1e-5,
+        "full_attn_idxs": [1, 3], "tie_word_embeddings": True, "rms_norm_eps": "absent", "hidden_act": "absent",
+        "rope_theta": 1e6,
+    }  # fmt: skip
+    return _llama(name, "lfm2", **(settings | changes))
+
+
 _LLAMA3 = {
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
@@ -88,6 +99,11 @@ _SPARK_ROPE = {
     "full_attention": {"rope_theta": 5e6, "partial_rotary_factor": 0.25},
     "sliding_attention": {"rope_theta": 1e4, "partial_rotary_factor": 1.0},
 }
+_LFM2_5 = {
+    "full_attn_idxs": "absent", "layer_types": ["conv", "conv", "full_attention", "conv"],
+    "rope_theta": "absent", "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+    "block_auto_adjust_ff_dim": False, "intermediate_size": 96,
+}  # fmt: skip
 _GEMMA3 = {"num_hidden_layers": 4, "rope_theta": "absent"}
 
 
@@ -114,6 +130,12 @@ def _multimodal(text: TinyModel, kind: str = "gemma3", family: str = "Gemma3") -
     config = {"architectures": [name], "model_type": kind, "text_config": text.config}
     extra = {"vision_tower.vision_model.post_layernorm.weight": (4,), "multi_modal_projector.weight": (4, 4)}
     return TinyModel(f"{text.name}_multimodal", config, "language_model.model.", extra=extra)
+
+
+def _seeing(text: TinyModel) -> TinyModel:
+    config = {"architectures": ["Lfm2VlForConditionalGeneration"], "model_type": "lfm2_vl", "text_config": text.config}
+    extra = {"model.vision_tower.post_layernorm.weight": (4,), "model.multi_modal_projector.linear_1.weight": (4, 4)}
+    return TinyModel("lfm2_vl", config, "model.language_model.", extra=extra)
 
 
 _ALL = (
@@ -160,6 +182,12 @@ _ALL = (
            rope_theta="absent", rope_parameters=_SPARK_ROPE, tie_word_embeddings=True, attention_bias=False,
            mlp_bias=False, headwise_attn_output_gate=True, gate_attn_act_mode="sigmoid",
            layer_types=["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"]),
+    _lfm2("lfm2"),
+    _lfm2("lfm2_bias", conv_bias=True),
+    _lfm2("lfm2_taps", conv_L_cache=5),
+    _lfm2("lfm2_multiplier", block_ffn_dim_multiplier=1.3, block_ff_dim=150, block_multiple_of=16),
+    _lfm2("lfm2_new", **_LFM2_5),
+    _seeing(_lfm2("text", **_LFM2_5)),
 )  # fmt: skip
 
 _LLAMA_LIKE = {
@@ -178,6 +206,8 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
         return _gpt2_shapes(model.prefix, config)
     if config["model_type"] == "lfm2_moe":
         return _lfm2_moe_shapes(model.prefix, config)
+    if config["model_type"] == "lfm2":
+        return _lfm2_shapes(model.prefix, config)
     heads, kv_heads, feed_forward = (
         config[key] for key in ("num_attention_heads", "num_key_value_heads", "intermediate_size")
     )
@@ -290,6 +320,38 @@ def _gpt2_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int,
     return {prefix + name: shape for name, shape in found.items()}
 
 
+#: Between the matrices of a feed-forward step that adjusts itself, by the tiny model's intermediate_size and factor.
+_LFM2_INNER = {(190, 1.0): 128, (190, 1.3): 144}
+
+
+def _lfm2_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    width, taps, inner = config["hidden_size"], config["conv_L_cache"], config["intermediate_size"]
+    head_dim = width // config["num_attention_heads"]
+    if config["block_auto_adjust_ff_dim"]:
+        inner = _LFM2_INNER[inner, config["block_ffn_dim_multiplier"]]
+    attends = config.get("full_attn_idxs") or [i for i, kind in enumerate(config["layer_types"]) if kind != "conv"]
+    found: dict[str, tuple[int, ...]] = {
+        "embed_tokens.weight": (config["vocab_size"], width), "embedding_norm.weight": (width,),
+    }  # fmt: skip
+    for layer in range(config["num_hidden_layers"]):
+        part: dict[str, tuple[int, ...]] = {
+            "operator_norm.weight": (width,), "ffn_norm.weight": (width,), "feed_forward.w1.weight": (inner, width),
+            "feed_forward.w2.weight": (width, inner), "feed_forward.w3.weight": (inner, width),
+        }  # fmt: skip
+        if layer in attends:
+            part |= {"self_attn.q_proj.weight": (width, width), "self_attn.out_proj.weight": (width, width)}
+            part |= {f"self_attn.{name}_proj.weight": (width // 2, width) for name in "kv"}
+            part |= {f"self_attn.{name}_layernorm.weight": (head_dim,) for name in "qk"}
+        else:
+            part |= {"conv.conv.weight": (width, 1, taps)}
+            part |= {"conv.in_proj.weight": (3 * width, width), "conv.out_proj.weight": (width, width)}
+            if config["conv_bias"]:
+                part |= {f"conv.{name}.bias": (width,) for name in ("conv", "out_proj")}
+                part["conv.in_proj.bias"] = (3 * width,)
+        found |= {f"layers.{layer}.{name}": shape for name, shape in part.items()}
+    return {prefix + name: shape for name, shape in found.items()}
+
+
 def uniform(name: str, seed: int, count: int) -> npt.NDArray[np.float64]:
     """Numbers in [-1, 1) that depend on nothing but the arguments: splitmix64 from a state made of name and seed."""
     state = np.uint64((zlib.crc32(name.encode()) << 32) | seed)
@@ -315,7 +377,7 @@ def tensors(model: TinyModel) -> Tensors:
         elif bare in ("embed_tokens.weight", "embedding.weight", "wte.weight", "wpe.weight"):
             values = values * (0.2 if config["model_type"].startswith("gemma") else 1)
         else:
-            inputs = shape[0] if config["model_type"] == "gpt2" else shape[1]
+            inputs = shape[0] if config["model_type"] == "gpt2" else math.prod(shape[1:])
             gain = (
                 2.0 if any(part in bare for part in ("q_proj", "k_proj", "qkv_proj", "q_k_v_proj", "c_attn")) else 1.0
             )

@@ -68,6 +68,10 @@ _EXPERTS = tiny_models.TinyModel("golden", dict(tiny_models.MODELS["lfm2_moe"].c
     "hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 36, "num_hidden_layers": 2,
     "num_attention_heads": 2, "num_key_value_heads": 1, "num_experts": 5, "layer_types": ["full_attention"] * 2,
 })  # fmt: skip
+_HYBRID = _llama(**dict(tiny_models.MODELS["lfm2_bias"].config) | {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "full_attn_idxs": [1], "block_auto_adjust_ff_dim": False,
+})  # fmt: skip
 _GPT2 = dict(tiny_models.MODELS["gpt2"].config) | {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 24}
 
 
@@ -289,6 +293,7 @@ FILES: dict[str, dict[str, Write]] = {
         "bands": _bands,
         "layer_options": _layer_options,
         "experts": _packed(_EXPERTS, (3, 2), (4,)),
+        "hybrid": _packed(_HYBRID, (4,), (4, 2)),
         **{name: _encoder(name) for name in encoder_files.GOLDEN},
     },
 }
@@ -312,6 +317,7 @@ ANSWERS: dict[str, Write] = {
         ("ministral3", (2, 2), (3,)),
         ("olmo2", (3,), (4,)),
         ("hunyuan_v1_dense", (4,), (3,)),
+        ("lfm2_taps", (3,), (4,)),
     )
 }
 

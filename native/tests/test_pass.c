@@ -183,10 +183,10 @@ static void check_fill(rbe_model *model)
     free(last);
 }
 
-static uint32_t rewind_to_checkpoint(const rbe__block_state *state, uint32_t n_held, uint32_t n)
+static uint32_t reach_checkpoint(const rbe__block_state *state, uint32_t n)
 {
     (void)state;
-    return n < n_held ? n / 4 * 4 : n_held;
+    return n / 4 * 4;
 }
 
 /* A kind that can go back to every fourth position only. */
@@ -194,7 +194,7 @@ static void check_replay(rbe_model *model)
 {
     rbe__block *block = &model->stack.layers[0].blocks[0];
     rbe__block_kind checkpointed = *block->kind;
-    checkpointed.rewind = rewind_to_checkpoint;
+    checkpointed.reach = reach_checkpoint;
     uint32_t tokens[N_TOKENS];
     fill_tokens(tokens, N_TOKENS, 1, model->stack.n_vocabulary);
     rbe_session *plain = open_session(model, 1, 16);
@@ -293,7 +293,7 @@ static void check_scratch_bytes(const rbe_model *model)
     rbe__block attention = model->stack.layers[0].blocks[0];
     attention.as.attention.shape.n_heads = attention.as.attention.shape.n_kv_heads = 4096;
     attention.as.attention.shape.head_dim = 4096;
-    const size_t bytes = attention.kind->scratch_bytes(&attention, 512, 4096);
+    const size_t bytes = rbe__attention_kind.scratch_bytes(&attention, 512, 4096);
     CHECK(bytes == SIZE_MAX || (double)bytes > least, "%zu bytes", bytes);
     CHECK(rbe__arena_count(SIZE_MAX / 3, 4) == SIZE_MAX && rbe__arena_count(0, SIZE_MAX) == 0 && rbe__arena_count(6, 7) == 42, "a product");
 }

@@ -43,6 +43,7 @@ POINTS = {
     "attention.q": _native.CAPTURE_QKV, "attention.k": _native.CAPTURE_QKV, "attention.v": _native.CAPTURE_QKV,
     "attention.gate": _native.CAPTURE_QKV,
     "attention.o": _native.CAPTURE_O,
+    "convolution.in": _native.CAPTURE_QKV, "convolution.out": _native.CAPTURE_O,
     "feed_forward.gate": _native.CAPTURE_UP, "feed_forward.up": _native.CAPTURE_UP,
     "feed_forward.down": _native.CAPTURE_DOWN,
 }  # fmt: skip

@@ -18,12 +18,16 @@ from rbe_edge.sources.plan import TensorPlan
 FACTORS: Mapping[str, tuple[float, int]] = {
     "attention.q": (16, 2), "attention.k": (14, 2), "attention.v": (32, 2), "attention.o": (11, 1),
     "attention.gate": (16, 2),
+    "convolution.in": (16, 2), "convolution.out": (11, 1),
     "feed_forward.gate": (12, 2), "feed_forward.up": (18, 2), "feed_forward.down": (9, 1),
 }  # fmt: skip
-"""Nats per token and unit of what an error adds to the stream, and the power of what feedback leaves."""
+"""Nats per token and unit of what an error adds to the stream, and the power of what feedback leaves. Those of short
+convolutions are the ones of q and o, not measured."""
 
 SHARED_FACTORS: Mapping[str, float] = {"attention.k": 1.5, "attention.v": 2.5}
 """How many times more keys and values count that several heads share: an error of a value adds up over tokens."""
+
+_WRITERS = {"attention": "attention.o", "convolution": "convolution.out", "feed_forward": "feed_forward.down"}
 
 HEAD_FACTOR = 1.5
 """Nats per token and unit of half the square of a logit."""
@@ -42,7 +46,7 @@ def _sensitivity(tensor: TensorPlan, flow: Flow) -> float:
     if number is None:
         return HEAD_FACTOR * flow.logits * min(flow.head.kept.values(), default=1.0)
     layer = flow.layers[number]
-    writer = "attention.o" if part.startswith("attention.") else "feed_forward.down"
+    writer = _WRITERS[part.split(".")[0]]
     if is_expert(tensor.name):
         writer = f"{part.rsplit('.', 1)[0]}.down"
         part = f"feed_forward.{part.rsplit('.', 1)[1]}"

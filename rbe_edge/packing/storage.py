@@ -44,7 +44,7 @@ def in_planes(tensor: TensorPlan, planes: tuple[int, ...]) -> Storage | None:
 
 def dense(tensor: TensorPlan, bits: int) -> Storage:
     """A tensor as numbers of 16 or 32 bits. Reads its weights only where fp16 might be too narrow for them."""
-    if tensor.role in ("norm", "bias", "frequencies", "segments") or bits == 32:
+    if tensor.role in ("norm", "bias", "frequencies", "segments", "taps") or bits == 32:
         return _dense(tensor, writer.KIND_FP32)
     if tensor.role == "router" and tensor.source_kind == "fp32":  # it decides; a rounding would choose other experts
         return _dense(tensor, writer.KIND_FP32)

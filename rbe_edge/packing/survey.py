@@ -35,7 +35,9 @@ FloatArray = npt.NDArray[np.float32]
 Energies = npt.NDArray[np.float64]
 """|x|^2 of each token."""
 
-_WRITERS = {_native.CAPTURE_O: "attention.o", _native.CAPTURE_DOWN: "feed_forward.down"}
+_WRITERS = {_native.CAPTURE_O: ("attention.o", "convolution.out"), _native.CAPTURE_DOWN: ("feed_forward.down",)}
+"""By what they read; a layer has one of them."""
+
 _PIECE = 1 << 20
 MOST_KEPT = 0.7
 """Where most of the trace is of few tokens, more is left than others have; and no input is all noise."""
@@ -186,7 +188,7 @@ class Survey:
                 self.flow.logits = 0.5 * cols * float(np.mean(energies)) * _energy(self._copy, self._copy.lm_head)
                 self.flow.logits /= n_weights
             if point in _WRITERS:
-                trace = cols * self._written(layer, _WRITERS[point], energies, streams[point])
+                trace = cols * self._written(layer, self._writer(layer, point), energies, streams[point])
             moment = np.zeros((cols, cols), np.float32)
             add_moment(moment, values, self._threads)
             moment /= np.float32(n_tokens)
@@ -227,6 +229,11 @@ class Survey:
                     flow.shares[part] = max(len(values), 1) / n_tokens * written / (written + stream)
                 for tensor in found.values():
                     self._keep(tensor, moment.copy(), flow, None)
+
+    def _writer(self, layer: int, point: int) -> str:
+        """The matrix of a layer that reads there and writes to the stream."""
+        parts = _WRITERS[point]
+        return next((part for part in parts if f"layers.{layer}.{part}" in self._copy.areas), parts[0])
 
     def _written(self, layer: int, part: str, read: Energies, streams: Sequence[Energies]) -> float:
         """Notes the share of a matrix that writes. Gives the mean of `read`, |x|^2 over columns of each token, with the

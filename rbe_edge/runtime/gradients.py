@@ -40,7 +40,8 @@ class Gradient:
 
     Of a matrix: x [n][cols] is what it reads, d [n][rows] the gradient by what it gives; its own gradient is d.T @ x.
     The head comes in parts of its rows, from first_row on; d has the columns of these. gains [rows]: gradient by a
-    factor of each row, at 1, where it was asked for. Of a vector: x is None and d [cols] its gradient.
+    factor of each row, at 1, where it was asked for. Of a vector: x is None and d [cols] its gradient; of the taps of a
+    short convolution d is [rows][cols].
 
     layer: the number of layers for the head. window: tokens of each window but perhaps the last.
     """
@@ -88,6 +89,8 @@ def _array(pointer: Any, *shape: int) -> FloatArray:
 
 def _read(raw: Any) -> Gradient:
     matrix = bool(raw.x)
+    of_taps = not matrix and raw.rows > 1
+    shape = (raw.n_tokens, raw.n_rows) if matrix else (raw.rows, raw.cols) if of_taps else (raw.cols,)
     return Gradient(
         name=raw.name.decode("utf-8", "replace"),
         layer=raw.layer,
@@ -96,7 +99,7 @@ def _read(raw: Any) -> Gradient:
         first_row=raw.first_row,
         window=raw.window_tokens,
         x=_array(raw.x, raw.n_tokens, raw.cols) if matrix else None,
-        d=_array(raw.d, raw.n_tokens, raw.n_rows) if matrix else _array(raw.d, raw.cols),
+        d=_array(raw.d, *shape),
         gains=_array(raw.gains, raw.n_rows) if raw.gains else None,
     )
 

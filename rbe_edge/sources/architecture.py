@@ -6,12 +6,15 @@ CONTRIBUTING.md says how to add one. The reference for what a configuration mean
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.experts import Experts
+
+#: Kinds of layers by their first block: a layer is of the first where Architecture.layers says "full" or "sliding".
+ATTENTION, CONVOLUTION = "attention", "convolution"
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,9 @@ class Rule:
 
     `fused`: the sizes of what `source` holds one after the other along its outputs, of which this is number `piece`.
     `needs`: the feature (Architecture.features) without which the tensor does not exist. `outside`: the source has no
-    prefix (Architecture.prefixes) before it. `from_layer`: the first layer that has the tensor. A `*` in `source` is
-    the number of a head: the vectors of all heads, one after the other.
+    prefix (Architecture.prefixes) before it. `from_layer`: the first layer that has the tensor. `kind`: that of the
+    layers that have it, "" all. A `*` in `source` is the number of a head: the vectors of all heads, one after the
+    other.
     """
 
     target: str
@@ -34,6 +38,11 @@ class Rule:
     needs: str = ""
     outside: bool = False
     from_layer: int = 0
+    kind: str = ""
+
+    def in_layers(self, kind: str) -> Rule:
+        """The rule for layers of one kind."""
+        return replace(self, kind=kind)
 
 
 def norm(
@@ -64,7 +73,7 @@ class Architecture:
     model_type: str
     title: str
     rules: tuple[Rule, ...]
-    layers: Callable[[Config, int], list[str]]  # per layer "full" or "sliding"
+    layers: Callable[[Config, int], list[str]]  # per layer "full", "sliding" or CONVOLUTION
     features: Callable[[Config], frozenset[str]] = no_features
     defaults: Mapping[str, Any] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)

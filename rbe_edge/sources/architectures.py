@@ -16,6 +16,7 @@ from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
 from rbe_edge.sources.encoders import ENCODERS
 from rbe_edge.sources.expert_rules import expert_rules
 from rbe_edge.sources.experts import Experts, layers_behind_dense, qwen_expert_layers
+from rbe_edge.sources.hybrids import HYBRIDS
 from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers, spark_layers
 from rbe_edge.sources.llama_like import MISTRAL_HEADS, MISTRAL_IGNORED, MISTRAL_PREFIXES, llama_like
 
@@ -265,6 +266,7 @@ _DECODERS = (
 ARCHITECTURES: tuple[Architecture, ...] = (
     *_DECODERS,
     *llama_like(LLAMA_RULES, _LARGE),
+    *HYBRIDS,
     *ENCODERS,
     *ENCODER_DECODERS,
 )

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from rbe_edge.errors import PackError
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.activations import activation
-from rbe_edge.sources.architecture import Architecture, Rule
+from rbe_edge.sources.architecture import ATTENTION, CONVOLUTION, Architecture, Rule
 from rbe_edge.sources.architectures import ARCHITECTURES, supported_names
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import decoder_start
@@ -22,6 +23,7 @@ from rbe_edge.sources.expert_rules import rules_of_layer
 from rbe_edge.sources.experts import experts_last, taken_apart
 from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
 from rbe_edge.sources.heads import Head, head_of
+from rbe_edge.sources.hybrids import convolution_taps, kinds_of
 from rbe_edge.sources.joined import joined
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
@@ -68,8 +70,8 @@ def plan_model(source: Source) -> ModelPlan:
     layers = row.layers(config, sizes["layers"])
     head = head_of(row, config, source)
     limit_context(sizes, source, notes)
-    metadata = {**_metadata(row, config, sizes, layers), **head.metadata}
-    tensors = _tensors(row, config, {**sizes, **head.sizes}, source, head, notes)
+    metadata = {**_metadata(row, config, sizes, layers), **head.metadata, **kinds_of(layers, sizes)}
+    tensors = _tensors(row, config, {**sizes, **head.sizes}, source, head, layers, notes)
     if row.position == "rope":
         more, frequencies = rotary(row, config, sizes, layers, notes)
         metadata |= more
@@ -136,6 +138,10 @@ def _architecture(source: Source) -> tuple[Architecture, Config]:
             tied = text.get("tie_word_embeddings")
         values = {**text, "model_type": kind, "tie_word_embeddings": tied}
         where = f"{where}: text_config"
+    if isinstance(text, dict) and values.get("model_type") == "lfm2_vl":
+        tied = values.get("tie_embedding", values.get("tie_word_embeddings"))
+        values = {**text, "model_type": "lfm2", "tie_embedding": tied}
+        where = f"{where}: text_config"
     if any(found.get("quantization_config") is not None for found in (source.config, values)):
         raise PackError(f"{source.name}: the weights are quantized already; pack the unquantized model")
     model_type = values.get("model_type")
@@ -188,6 +194,8 @@ def _sizes(row: Architecture, config: Config) -> dict[str, int]:
         "heads": heads,
         "kv_heads": kv_heads,
         "head_dim": head_dim,
+        "thirds": 3 * width,
+        "taps": convolution_taps(config),
         "query": heads * head_dim,
         "key": kv_heads * head_dim,
         "feed_forward": config.integer("intermediate_size", None if row.gated else 4 * width),
@@ -196,7 +204,13 @@ def _sizes(row: Architecture, config: Config) -> dict[str, int]:
 
 
 def _tensors(
-    row: Architecture, config: Config, sizes: Mapping[str, int], source: Source, head: Head, notes: list[str]
+    row: Architecture,
+    config: Config,
+    sizes: Mapping[str, int],
+    source: Source,
+    head: Head,
+    kinds: list[str],
+    notes: list[str],
 ) -> list[TensorPlan]:
     """Plans every tensor that the rules name."""
     embedding = next(rule.source for rule in row.rules if rule.role == "embedding")
@@ -230,7 +244,7 @@ def _tensors(
             of_layers = _LAYER in rule.target
             if (layer is None) == of_layers or (rule.needs and rule.needs not in features):
                 continue
-            if layer is not None and layer < rule.from_layer:
+            if layer is not None and (layer < rule.from_layer or not _in_layer(rule, kinds, layer)):
                 continue
             place = f".{layer}."
             name = rule.source.replace(_LAYER, place)
@@ -263,6 +277,11 @@ def _found(source: Source, name: str) -> SourceTensor:
         reason = f": {why}" if why else ""
         raise PackError(f"{source.name}: the tensor {name} is missing{reason}; download the weights again")
     return tensor
+
+
+def _in_layer(rule: Rule, kinds: list[str], layer: int) -> bool:
+    """Whether a layer of its kind has the tensor."""
+    return not rule.kind or rule.kind == (CONVOLUTION if kinds[layer] == CONVOLUTION else ATTENTION)
 
 
 def _prefix(row: Architecture, source: Source) -> str:
@@ -310,6 +329,8 @@ def _tensor_plan(
     expected: tuple[int, ...] = (sum(pieces),) if vector else (sum(pieces), cols)
     if transposed:
         expected = expected[::-1]
+    if rule.role == "taps" and tensor.shape == (rows, 1, cols):
+        tensor = replace(tensor, shape=expected, data=tensor.data.reshape(expected))
     if tensor.shape != expected:
         raise PackError(
             f"{tensor.name}: shape {list(tensor.shape)}, the configuration asks for {list(expected)}; check both"

@@ -33,7 +33,7 @@ class TensorPlan:
     the other; empty: all as they are.
     `role` decides how it is stored: "matrix", "key_value" (a k or v that several query heads share), "embedding",
     "head", "router" (which experts a token uses), "positions", "segments", "pooled" (a dense layer behind the last
-    layer), "norm", "bias" or "frequencies".
+    layer), "taps" (of a short convolution), "norm", "bias" or "frequencies".
     `reads` names the activation that a matrix multiplies: tensors with the same share their rotation.
     `stored`: encoded already, in a code that needs no choice of bits.
     """

@@ -70,7 +70,7 @@ def test_a_block_sees_what_packed_blocks_before_it_give(dense: PackReport, tmp_p
         assert calibration.factor("norm", 1, 0) is None
 
 
-@pytest.mark.parametrize(("name", "reads_head"), [("llama", "head"), ("gemma2", "embedding")])
+@pytest.mark.parametrize(("name", "reads_head"), [("llama", "head"), ("gemma2", "embedding"), ("lfm2", "embedding")])
 def test_the_head_is_calibrated_on_what_it_reads(name: str, reads_head: str, tmp_path: Path) -> None:
     """An embedding that serves as lm_head counts as one; an embedding beside an lm_head has no input to calibrate."""
     source = tiny_models.write(tiny_models.MODELS[name], tmp_path / "source")

@@ -127,7 +127,9 @@ def test_gradients(tmp_path: Path, name: str) -> None:
     compare(CASES[name], tmp_path, CASES[name].n_tokens)
 
 
-@pytest.mark.parametrize("name", ["gemma3", "gpt2", "mistral_window", "llama_bias", "qwen3", "qwen3_moe_normalized"])
+@pytest.mark.parametrize(
+    "name", ["gemma3", "gpt2", "mistral_window", "llama_bias", "qwen3", "qwen3_moe_normalized", "lfm2_taps"]
+)
 def test_windows(tmp_path: Path, name: str) -> None:
     """Several texts in one call, the last one shorter."""
     compare(CASES[name], tmp_path, 11)

@@ -31,7 +31,7 @@ def test_logits(tmp_path: Path, name: str) -> None:
 
 
 # Those that transformers does not load by themselves: models that also see, and one whose code is its publisher's.
-_OTHERS = {"gemma3_multimodal", "ministral3_multimodal", "minicpm"}
+_OTHERS = {"gemma3_multimodal", "ministral3_multimodal", "minicpm", "lfm2_vl"}
 
 
 @pytest.mark.parametrize("name", sorted({case.model.name for case in CASES.values()} - _OTHERS))
@@ -66,6 +66,27 @@ def test_a_multimodal_model_as_transformers_writes_it(tmp_path: Path, family: st
     expected = reference.logits(model, case.tokens)
     path = pack(directory, tmp_path / "m.rbe", PackOptions(bits=32)).path
     assert np.abs(scored(path, case) - expected).max() < TOLERANCE
+
+
+def test_a_hybrid_that_sees_as_transformers_writes_it(tmp_path: Path) -> None:
+    case = CASES["lfm2_vl"]
+    vision = {
+        "model_type": "siglip2_vision_model", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 1, "patch_size": 4, "num_patches": 4,
+    }  # fmt: skip
+    text = transformers.Lfm2Config(**case.model.config["text_config"])
+    config = transformers.Lfm2VlConfig(text_config=text, vision_config=vision, projector_hidden_size=8)
+    torch.manual_seed(1)
+    model = transformers.Lfm2VlForConditionalGeneration(config).float().eval()
+    for parameter in model.parameters():
+        torch.nn.init.uniform_(parameter, -0.2, 0.2)
+    directory = tiny_models.write(case.model, tmp_path / "model")
+    (directory / "model.safetensors").unlink()
+    model.save_pretrained(directory)
+    expected = reference.logits(model, case.tokens)
+    made = pack(directory, tmp_path / "m.rbe", PackOptions(bits=32))
+    assert any("multi_modal_projector" in note and "left out" in note for note in made.notes), made.notes
+    assert np.abs(scored(made.path, case) - expected).max() < TOLERANCE
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "llama" in name or "phi3" in name or "gemma" in name])
@@ -130,6 +151,6 @@ def test_configuration_keys_are_known_to_transformers() -> None:
         config = json.loads(json.dumps(model.config.get("text_config", model.config)))
         known = transformers.AutoConfig.for_model(**config).to_dict().keys()
         former = {"rope_theta", "rope_scaling", "rope_local_base_freq", "partial_rotary_factor"}
-        former |= {"sliding_window_pattern", "original_max_position_embeddings", "n_ctx"}
+        former |= {"sliding_window_pattern", "original_max_position_embeddings", "n_ctx", "block_ff_dim"}
         former |= {"num_layers", "layer_norm_epsilon", "activation_function"}  # EXAONE 3.5's words, which it maps
         assert config.keys() <= known | former, model.name

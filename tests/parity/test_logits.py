@@ -67,6 +67,10 @@ def test_logits(tmp_path: Path, name: str) -> None:
         ("qwen3_moe_mixed", "qwen3_moe"),
         ("lfm2_moe_unbiased", "lfm2_moe"),
         ("lfm2_moe_raw", "lfm2_moe"),
+        ("lfm2_bias", "lfm2"),
+        ("lfm2_taps", "lfm2"),
+        ("lfm2_multiplier", "lfm2"),
+        ("lfm2_new", "lfm2"),
     ],
 )
 def test_features_move_the_logits(name: str, base: str) -> None:
@@ -78,7 +82,7 @@ def test_features_move_the_logits(name: str, base: str) -> None:
 
 @pytest.mark.parametrize("bits", [32, 16, 4])
 @pytest.mark.parametrize(
-    "name", ["gpt2", "llama", "mistral_window", "gemma3_new", "qwen3_moe_mixed", "lfm2_moe", *WITH_OPTIONS]
+    "name", ["gpt2", "llama", "mistral_window", "gemma3_new", "qwen3_moe_mixed", "lfm2_moe", "lfm2_bias", *WITH_OPTIONS]
 )
 def test_prefill_and_decode_agree(tmp_path: Path, name: str, bits: int) -> None:
     """However a text is cut into passes, and token by token as in decoding, the logits are the same."""

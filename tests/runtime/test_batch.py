@@ -32,7 +32,8 @@ def best(session: Session) -> int:
 
 
 @pytest.mark.parametrize(
-    "name", ["llama", "gpt2", "gemma2", "qwen2", "qwen3", "phi3", "qwen3_moe", "lfm2_moe", "spark", *WITH_OPTIONS]
+    "name",
+    ["llama", "gpt2", "gemma2", "qwen2", "qwen3", "phi3", "qwen3_moe", "lfm2_moe", "spark", "lfm2_bias", *WITH_OPTIONS],
 )
 def test_the_same_bits_as_single_steps(tmp_path: Path, name: str) -> None:
     out = tmp_path / "model.rbe"

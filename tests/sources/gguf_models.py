@@ -33,6 +33,10 @@ _LAYER = {
     "attn.attention.k_proj": "attn_k", "attn.attention.v_proj": "attn_v", "attn.attention.out_proj": "attn_output",
     "mlp.c_fc_0": "ffn_gate", "mlp.c_fc_1": "ffn_up", "self_attn.query_layernorm": "attn_q_norm",
     "self_attn.key_layernorm": "attn_k_norm", "mlp.gate": "ffn_gate_inp",
+    "operator_norm": "attn_norm", "ffn_norm": "ffn_norm",
+    "self_attn.q_layernorm": "attn_q_norm", "self_attn.k_layernorm": "attn_k_norm", "conv.conv": "shortconv.conv",
+    "conv.in_proj": "shortconv.in_proj", "conv.out_proj": "shortconv.out_proj", "feed_forward.w1": "ffn_gate",
+    "feed_forward.w2": "ffn_down", "feed_forward.w3": "ffn_up",
 }  # fmt: skip
 _GEMMA_LAYER = {
     "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
@@ -43,7 +47,7 @@ _BEHIND_LAYER = {  # OLMo 2, EXAONE 4
 }  # fmt: skip
 _WHOLE = {
     "embed_tokens": "token_embd", "norm": "output_norm", "wte": "token_embd", "wpe": "position_embd",
-    "ln_f": "output_norm", "lm_head": "output", "embedding": "token_embd",
+    "ln_f": "output_norm", "lm_head": "output", "embedding": "token_embd", "embedding_norm": "token_embd_norm",
 }  # fmt: skip
 _ARCHITECTURE = {
     "mistral": "llama", "gemma3_text": "gemma3", "qwen3_moe": "qwen3moe",
@@ -80,6 +84,8 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
             values = permuted(values, config["num_attention_heads"])
         if name_of in _PERMUTED and bare.endswith("k_proj"):
             values = permuted(values, config["num_key_value_heads"])
+        if bare.endswith("conv.conv"):
+            values = values.squeeze(1)
         if gemma and bare.endswith("norm"):
             values = values + np.float32(1)
         parts = bare.split(".", 2)
@@ -164,7 +170,9 @@ def metadata(model: TinyModel) -> dict[str, Any]:
     if "layer_norm_eps" in config:
         found["attention.layer_norm_epsilon"] = config["layer_norm_eps"]
     else:
-        found["attention.layer_norm_rms_epsilon"] = config.get("rms_norm_eps") or config["layer_norm_epsilon"]
+        found["attention.layer_norm_rms_epsilon"] = (
+            config.get("rms_norm_eps") or config.get("norm_eps") or config["layer_norm_epsilon"]
+        )
     found |= _of_its_own(config)
     rope, size = _rope(config), _head_dim(config)
     if rope["rope_type"] == "dynamic" and "alpha" in rope:  # HunYuanModel of conversion/hunyuan.py
@@ -204,7 +212,7 @@ def metadata(model: TinyModel) -> dict[str, Any]:
             found[f"{kind}_logit_softcapping"] = config[f"{kind}_logit_softcapping"]
     if isinstance(config.get("sliding_window_pattern"), int):
         found["attention.sliding_window_pattern"] = config["sliding_window_pattern"]
-    elif "layer_types" in config and config.get("sliding_window"):
+    elif "layer_types" in config and config.get("sliding_window") and config["model_type"] != "lfm2":
         found["attention.sliding_window_pattern"] = [kind == "sliding_attention" for kind in config["layer_types"]]
     return found
 
@@ -212,6 +220,8 @@ def metadata(model: TinyModel) -> dict[str, Any]:
 def _of_its_own(config: Mapping[str, Any]) -> dict[str, Any]:
     """What GraniteModel, MiniCPMModel, Mistral3Model and StableLMModel of the converter add."""
     kind = config["model_type"]
+    if kind == "lfm2":
+        return _lfm2(config)
     if kind == "granite":
         names = {"attention": "attention", "embedding": "embedding", "residual": "residual"}
         found = {f"{ours}_scale": config[f"{theirs}_multiplier"] for theirs, ours in names.items()}
@@ -230,6 +240,21 @@ def _of_its_own(config: Mapping[str, Any]) -> dict[str, Any]:
             "attention.temperature_scale": rope["llama_4_scaling_beta"],
         }
     return {"use_parallel_residual": True} if kind == "stablelm" else {}
+
+
+def _lfm2(config: Mapping[str, Any]) -> dict[str, Any]:
+    """LFM2Model of conversion/lfm2.py."""
+    layers = range(config["num_hidden_layers"])
+    types = config.get("layer_types")
+    attends = config["full_attn_idxs"] if types is None else [i for i in layers if types[i] == "full_attention"]
+    heads = [config["num_key_value_heads"] if layer in attends else 0 for layer in layers]
+    inner = config.get("block_ff_dim", config["intermediate_size"])
+    if config["block_auto_adjust_ff_dim"]:
+        inner = int(config["block_ffn_dim_multiplier"] * int(2 * inner / 3))
+        inner = config["block_multiple_of"] * math.ceil(inner / config["block_multiple_of"])
+    return {
+        "attention.head_count_kv": heads, "feed_forward_length": inner, "shortconv.l_cache": config["conv_L_cache"],
+    }  # fmt: skip
 
 
 def vocabulary(pad: int | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from rbe_edge.sources.open import open_source
 pytest.importorskip("gguf")
 
 # GGUF cannot say these: the scale of attention that Gemma's configuration gives (llama.cpp takes the head's size), and
-# Llama with another activation.
+# Llama with another activation, and biases of short convolutions.
 _UNSAID: dict[str, dict[str, Any]] = {
     name: {"query_pre_attn_scalar": 24} for name in ("gemma2", "gemma3", "gemma3_new")
 }
@@ -32,7 +32,7 @@ _UNSAID: dict[str, dict[str, Any]] = {
 _UNSAYABLE = (
     "llama_gelu", "gemma3_multimodal", "qwen2_window", "ministral3_multimodal", "smollm3_rotary", "smollm3_yarn",
     "qwen3_moe", "qwen3_moe_mixed",
-    "stablelm_12b",
+    "stablelm_12b", "lfm2_bias", "lfm2_vl",
 )  # fmt: skip
 _READ = {
     dialect.name for dialect in DIALECTS if not dialect.row.both_directions

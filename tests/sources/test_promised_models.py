@@ -46,6 +46,7 @@ _TURNS = ["<start_of_turn>", "<end_of_turn>", "</s>", "\n\n"]
 _PHI3 = ["<|endoftext|>", "<|assistant|>", "<|end|>", "<|user|>", "<|system|>"]
 _PHI4 = ["<|endoftext|>", "<|endofprompt|>", "<|assistant|>", "<|end|>", "<|user|>", "<|system|>", "<|tool|>"]
 _LLAMA3 = ["<|end_of_text|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+_LFM2 = ["<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 _NEMO = ["</s>", "<s>", "[INST]", "[/INST]"]
 _GRANITE = ["<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>"]
 _EXAONE = ["[|endofturn|]", "[BOS]", "[|system|]", "[|user|]", "[|assistant|]"]
@@ -103,6 +104,9 @@ PUBLISHED: dict[str, Callable[[], Published]] = {
     "MiniCPM": lambda: sentencepiece("minicpm", _LLAMA2, PREPENDED, ["<|im_start|>", "<|im_end|>"]),
     "Gemma 2": lambda: sentencepiece("gemma2", _GEMMA, REPLACED, _TURNS, ["</s>", "\n\n"], prefix=False),
     "Gemma 3": lambda: sentencepiece("gemma3", _GEMMA, REPLACED, _TURNS, ["</s>", "\n\n"], prefix=False),
+    "LFM2, LFM2.5, LFM2-VL": lambda: bytes_alone(
+        "lfm2", "lfm2", split(LLAMA3), _LFM2, bos="<|startoftext|>", ignore_merges=True
+    ),
 }
 
 
@@ -155,11 +159,16 @@ def test_every_source(tmp_path: Path, name: str) -> None:
 
 
 def test_every_row_of_the_page_is_among_them() -> None:
-    """gemma3 and mistral3, models that also see, have the tokenizer of their language part."""
+    """gemma3, mistral3 and lfm2_vl, models that also see, have the tokenizer of their language part."""
     rows = re.findall(
         r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", DOCS.read_text(encoding="utf-8").split("## Encoders")[0], re.M
     )
-    types = {kind for kinds, _ in rows for kind in re.findall(r"`(\w+)`", kinds)} - {"gemma3", "mistral3", "model_type"}
+    types = {kind for kinds, _ in rows for kind in re.findall(r"`(\w+)`", kinds)} - {
+        "gemma3",
+        "mistral3",
+        "lfm2_vl",
+        "model_type",
+    }
     decoders = [row for row in ARCHITECTURES if not row.both_directions and row.position != "relative"]
     assert types == {row.model_type for row in decoders}
     packed = {MODELS[PUBLISHED[name]().model].config["model_type"] for name in PUBLISHED}

@@ -31,7 +31,7 @@ typedef struct rbe_gradients_options {
     uint32_t gains; /* 1: compute rbe_gradient.gains too */
 } rbe_gradients_options;
 
-/* Takes all memory but that of products: 4 (7 width + 7 heads x head_dim + 5 kv_heads x head_dim + 4 feed_forward) bytes per token, for each
+/* Takes all memory but that of products: 4 (7 width + 7 heads x head_dim + 5 kv_heads x head_dim + 4 feed_forward, and 12 width where layers are short convolutions) bytes per token, for each
  * thread 4 (160 + 2 head_dim) per token of a window, and at most 128 MB for logits. options may be NULL. RBE_ERROR_UNSUPPORTED where a matrix
  * is not fp32. Free it before the model is closed. */
 RBE_API rbe_status rbe_gradients_create(const rbe_model *model, const rbe_gradients_options *options, rbe_gradients **out);
@@ -54,8 +54,10 @@ typedef struct rbe_gradient {
     uint32_t n_rows;
     uint32_t n_tokens;
     uint32_t window_tokens; /* of each window but perhaps the last; never 0 */
-    const float *x; /* [n_tokens][cols] what the matrix reads; NULL: a vector */
-    const float *d; /* [n_tokens][n_rows] gradient by what the matrix gives; of a vector its gradient [cols], summed over the tokens */
+    const float *x; /* [n_tokens][cols] what the matrix reads; NULL: a vector, or the taps of a short convolution */
+    const float
+        *d; /* [n_tokens][n_rows] gradient by what the matrix gives; of a vector its gradient [cols], summed over the tokens, and so of taps
+                     * [rows][cols] */
     const float *gains; /* [n_rows] gradient by a factor of each row, at 1; NULL unless asked for */
 } rbe_gradient;
 

@@ -367,8 +367,8 @@ RBE_API void rbe_batch_cancel(rbe_batch *batch);
 
 /* Which activation a callback of rbe_session_run_layers is shown: the input of the matrices named. */
 typedef enum rbe_capture_point {
-    RBE_CAPTURE_QKV = 0,
-    RBE_CAPTURE_O = 1,
+    RBE_CAPTURE_QKV = 0,      /* of a short convolution: `in` */
+    RBE_CAPTURE_O = 1,        /* of a short convolution: `out` */
     RBE_CAPTURE_UP = 2,       /* of gate and up */
     RBE_CAPTURE_DOWN = 3,
     RBE_CAPTURE_LM_HEAD = 4   /* after the last layer, layer = n_layers */
@@ -397,9 +397,9 @@ RBE_API rbe_status rbe_session_save(const rbe_session *session, const char *path
  * fit; RBE_ERROR_UNSUPPORTED: of another model, version, kv_type or rotary scaling. On any failure the session is as before. */
 RBE_API rbe_status rbe_session_restore(rbe_session *session, const char *path);
 
-/* Replaces the context of `to` by the first n_tokens of that of `from`, copied: what follows in `to` is bit for bit what would follow
- * there in `from`. It has no logits then. Both sessions belong to the calling thread meanwhile. RBE_ERROR_UNSUPPORTED where they differ
- * in model, kv_type or rotary scaling, RBE_ERROR_CONTEXT where the tokens do not fit; on any failure `to` is as before. */
+/* Replaces the context of `to` by the first n_tokens of that of `from`, copied: what follows in `to` is bit for bit what would follow there in
+ * `from`. It has no logits then. Both sessions belong to the calling thread meanwhile. RBE_ERROR_UNSUPPORTED where they differ in model, kv_type or
+ * rotary scaling, RBE_ERROR_CONTEXT where the tokens do not fit: `to` is then as before. Where `from` cannot go back, tokens are computed again. */
 RBE_API rbe_status rbe_session_copy(rbe_session *to, const rbe_session *from, size_t n_tokens);
 
 /* Makes the call that runs on the session, or else the next one, return RBE_ERROR_CANCELLED; the other takes that back where no call has

@@ -85,7 +85,9 @@ void rbe__bind_shared_rotation(rbe__binder *binder, const rbe__projection *const
 
 void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape *shape, rbe__stack *stack)
 {
-    const rbe__block_kind *const kinds[] = {&rbe__attention_kind, shape->crosses ? &rbe__cross_kind : NULL,
+    static const rbe__block_kind *const mixers[] = {[RBE_MIXER_ATTENTION] = &rbe__attention_kind,
+                                                    [RBE_MIXER_CONVOLUTION] = &rbe__convolution_kind};
+    const rbe__block_kind *const kinds[] = {mixers[shape->mixer], shape->crosses ? &rbe__cross_kind : NULL,
                                             shape->experts.n ? &rbe__experts_kind : &rbe__feed_forward_kind};
     rbe__layer *layer = &stack->layers[index];
     for (uint32_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {

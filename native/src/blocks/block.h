@@ -3,6 +3,7 @@
 #ifndef RBE_BLOCK_H
 #define RBE_BLOCK_H
 
+#include "blocks/checkpoints.h"
 #include "blocks/routing.h"
 #include "layers/attention.h"
 #include "layers/linear.h"
@@ -43,6 +44,11 @@ typedef struct rbe__feed_forward_shape {
     int gated;
 } rbe__feed_forward_shape;
 
+/* What the first block of a layer is (docs/format.md, `layer.kinds`). */
+typedef enum rbe__mixer { RBE_MIXER_ATTENTION, RBE_MIXER_CONVOLUTION } rbe__mixer;
+
+#define RBE_MOST_TAPS 32u /* of a short convolution */
+
 /* Where a block is normed: before it, before it and before the sum, behind the sum, or before the sum alone. */
 typedef enum rbe__norm_place { RBE_NORM_PRE, RBE_NORM_SANDWICH, RBE_NORM_POST, RBE_NORM_AFTER } rbe__norm_place;
 
@@ -52,7 +58,9 @@ typedef struct rbe__layer_shape {
     rbe__norm_kind norm_kind;
     float norm_epsilon;
     rbe__norm_place norm_place;
+    rbe__mixer mixer;
     rbe__attention_shape attention;
+    uint32_t convolution_taps;
     int crosses; /* 1: a block that attends to an encoder's text stands between these two */
     int parallel; /* 1: the feed-forward block reads what stands before the layer, too */
     rbe__feed_forward_shape feed_forward;
@@ -66,6 +74,11 @@ typedef struct rbe__attention_block {
     rbe__projection gate; /* [n_heads] or [n_heads * head_dim] numbers, whose logistic function multiplies what a head gives; NULL: none */
 } rbe__attention_block;
 
+/* Of B, C and x, thirds of what `in` gives: out(C * convolution(B * x)), where the convolution sums up each channel of the latest `taps` tokens. */
+typedef struct rbe__convolution_block {
+    rbe__projection in, taps, out; /* taps [width][taps], the latest token's last; a bias of each channel */
+} rbe__convolution_block;
+
 typedef struct rbe__feed_forward_block {
     rbe__feed_forward_shape shape;
     rbe__projection gate, up, down;
@@ -73,7 +86,7 @@ typedef struct rbe__feed_forward_block {
 
 typedef struct rbe__experts_block {
     rbe__experts_shape shape;
-    rbe__projection router;   /* dense, without bias */
+    rbe__projection router; /* dense, without bias */
     const float *choice_bias; /* [n], counts for the choice alone; NULL: none */
 } rbe__experts_block;
 
@@ -94,6 +107,7 @@ struct rbe__block {
     uint32_t first_operation; /* of its kind, in a profile */
     union {
         rbe__attention_block attention; /* cross attention too, which has no norms of heads */
+        rbe__convolution_block convolution;
         rbe__feed_forward_block feed_forward;
         rbe__experts_block experts;
     } as;
@@ -106,10 +120,21 @@ typedef struct rbe__layer {
     uint32_t n_blocks; /* 0: not bound */
 } rbe__layer;
 
+/* What a short convolution has read of the latest positions, and at checkpoints. Position p stands in row (p + *shift) % RBE_CONVOLUTION_ROWS, if
+ * anywhere: a row knows its position. Rows of positions that are not in the sequence yet are not looked at. */
+#define RBE_CONVOLUTION_ROWS 64u
+typedef struct rbe__convolution_state {
+    uint32_t *positions; /* [RBE_CONVOLUTION_ROWS] */
+    uint32_t *shift;
+    float *rows; /* [RBE_CONVOLUTION_ROWS][width] */
+    rbe__checkpoints checkpoints; /* of the rows of the last taps - 1 positions, zeros before the first */
+} rbe__convolution_state;
+
 /* What a sequence keeps of one block between passes. Blocks without memory of their own have none. */
 typedef struct rbe__block_state {
     const rbe__block *block; /* that keeps it */
     rbe__kv_layer kv;
+    rbe__convolution_state convolution;
     uint32_t n_text; /* tokens of an encoder's text, which cross attention keeps; 0 in the states of other blocks */
 } rbe__block_state;
 
@@ -147,14 +172,24 @@ struct rbe__block_kind {
     /* Takes the state's memory from the arena, which may only measure. */
     void (*take_state)(const rbe__block *block, rbe__arena *arena, rbe_kv_type type, uint32_t context, rbe__block_state *out);
 
-    /* Goes back from n_held positions to n. Returns how many positions the state still has, at most n. The caller computes the rest
+    /* How many of the first n positions, which are in the sequence, the state can go back to: at most n, and 0 always. The caller computes the rest
      * again from the tokens. */
-    uint32_t (*rewind)(const rbe__block_state *state, uint32_t n_held, uint32_t n);
+    uint32_t (*reach)(const rbe__block_state *state, uint32_t n);
+
+    /* Goes back to n positions, which it can reach. NULL: nothing is to be done. */
+    void (*rewind)(const rbe__block_state *state, uint32_t n);
+
+    /* The sequence has n positions: the state can go back to them until the next mark, or until it goes back further. NULL: it always can. */
+    void (*mark)(const rbe__block_state *state, uint32_t n);
+
+    /* `visit` has written all that the state is to hold, of n positions; 0: it holds none. NULL: nothing else is to be done. */
+    void (*settle)(const rbe__block_state *state, uint32_t n);
 
     void (*slide)(const rbe__workspace *workspace, const rbe__block_state *state, const rbe__slide *slide);
 
-    /* Calls visit for every piece of memory that holds n positions, always in the same order and with the same sizes for the same n.
-     * Saving, restoring and copying all use it. */
+    /* Calls visit for every piece of memory that holds n positions, which the state can reach, always in the same order and with the same sizes for
+     * the same n. Saving, restoring and copying all use it. A state that is written in this way is settled with 0 before it, and with n
+     * behind it. */
     rbe_status (*visit)(const rbe__block_state *state, uint32_t n_positions, rbe__kv_visit *visit, void *context);
 
     /* Bytes of weights that a step of one row reads, with so many planes or RBE_SKIP. */
@@ -167,7 +202,7 @@ struct rbe__block_kind {
 
 /* Kinds in the order of their operations in a profile, ending with NULL. */
 extern const rbe__block_kind *const rbe__block_kinds[];
-extern const rbe__block_kind rbe__attention_kind, rbe__cross_kind, rbe__feed_forward_kind, rbe__experts_kind;
+extern const rbe__block_kind rbe__attention_kind, rbe__cross_kind, rbe__convolution_kind, rbe__feed_forward_kind, rbe__experts_kind;
 
 /* The name of an operation of a profile; NULL past the last. */
 const char *rbe__operation_name(uint32_t operation);

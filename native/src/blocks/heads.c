@@ -112,8 +112,8 @@ void rbe__heads_take_state(const rbe__block *block, rbe__arena *arena, rbe_kv_ty
 }
 
 /* What is kept of the positions before the one that it goes back to, or of a text, stays. */
-uint32_t rbe__heads_rewind(const rbe__block_state *state, uint32_t n_held, uint32_t n)
+uint32_t rbe__heads_reach(const rbe__block_state *state, uint32_t n)
 {
     (void)state;
-    return n < n_held ? n : n_held;
+    return n;
 }

@@ -40,6 +40,6 @@ uint32_t rbe__heads_widest(const rbe__block *block);
 uint32_t rbe__heads_dim(const rbe__block *block);
 size_t rbe__heads_scratch_bytes(const rbe__block *block, uint32_t n_tokens, uint32_t context);
 void rbe__heads_take_state(const rbe__block *block, rbe__arena *arena, rbe_kv_type type, uint32_t context, rbe__block_state *out);
-uint32_t rbe__heads_rewind(const rbe__block_state *state, uint32_t n_held, uint32_t n);
+uint32_t rbe__heads_reach(const rbe__block_state *state, uint32_t n);
 
 #endif

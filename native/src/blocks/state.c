@@ -8,6 +8,9 @@
 void rbe__state_clear(rbe__state *state)
 {
     memset(state->planes, RBE_MAX_PLANES, sizeof state->planes);
+    if (state->blocks) {
+        rbe__state_settle(state, 0);
+    }
 }
 
 rbe__state rbe__state_of(const rbe__stack *stack, rbe_kv_type type, uint32_t context)
@@ -48,6 +51,7 @@ static void take_blocks(rbe__state *state, rbe__arena *arena, int shared)
                 continue;
             }
             if (!shared || n_taken == 0) {
+                taken = (rbe__block_state){.block = block};
                 block->kind->take_state(block, arena, state->type, state->context, &taken);
             }
             n_taken = block->state + 1;
@@ -69,12 +73,45 @@ void rbe__state_take_one_layer(rbe__state *state, rbe__arena *arena)
     take_blocks(state, arena, 1);
 }
 
-uint32_t rbe__state_rewind(const rbe__state *state, uint32_t n_held, uint32_t n)
+uint32_t rbe__state_reach(const rbe__state *state, uint32_t n)
 {
+    uint32_t before;
+    do { /* until all agree */
+        before = n;
+        for (uint32_t i = 0; i < state->stack->n_states; i++) {
+            n = state->blocks[i].block->kind->reach(&state->blocks[i], n);
+        }
+    } while (n != before);
+    return n;
+}
+
+uint32_t rbe__state_rewind(const rbe__state *state, uint32_t n)
+{
+    n = rbe__state_reach(state, n);
     for (uint32_t i = 0; i < state->stack->n_states; i++) {
-        n = state->blocks[i].block->kind->rewind(&state->blocks[i], n_held, n);
+        if (state->blocks[i].block->kind->rewind) {
+            state->blocks[i].block->kind->rewind(&state->blocks[i], n);
+        }
     }
     return n;
+}
+
+void rbe__state_mark(const rbe__state *state, uint32_t n)
+{
+    for (uint32_t i = 0; i < state->stack->n_states; i++) {
+        if (state->blocks[i].block->kind->mark) {
+            state->blocks[i].block->kind->mark(&state->blocks[i], n);
+        }
+    }
+}
+
+void rbe__state_settle(const rbe__state *state, uint32_t n)
+{
+    for (uint32_t i = 0; i < state->stack->n_states; i++) {
+        if (state->blocks[i].block->kind->settle) {
+            state->blocks[i].block->kind->settle(&state->blocks[i], n);
+        }
+    }
 }
 
 void rbe__state_slide(const rbe__state *state, const rbe__workspace *workspace, uint32_t first, uint32_t n, uint32_t to, float *cosines,

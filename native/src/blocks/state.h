@@ -31,16 +31,26 @@ void rbe__state_set_text(rbe__state *state, uint32_t n_text);
 /* 1 where its rotary frequencies are those for long contexts. */
 int rbe__state_is_long(const rbe__state *state);
 
-/* Goes back from n_held positions to n. Returns how many every block still has, at most n. The tokens from there to n have to run again. */
-uint32_t rbe__state_rewind(const rbe__state *state, uint32_t n_held, uint32_t n);
+/* How many of the first n positions, which are in the sequence, every block can go back to, at most n. The tokens from there to n have to run
+ * again. */
+uint32_t rbe__state_reach(const rbe__state *state, uint32_t n);
+
+/* Goes back to as many, and returns them. */
+uint32_t rbe__state_rewind(const rbe__state *state, uint32_t n);
+
+/* Before a call that appends to n positions and may be taken back: the state reaches n until the next mark. */
+void rbe__state_mark(const rbe__state *state, uint32_t n);
+
+/* rbe__state_visit has written all that the blocks keep of n positions. */
+void rbe__state_settle(const rbe__state *state, uint32_t n);
 
 /* Moves the n positions from `first` on down to `to`. The angles of their rotation are written to cosines and sines
  * [n_rope_tables][rope_pairs] at angle_stride. */
 void rbe__state_slide(const rbe__state *state, const rbe__workspace *workspace, uint32_t first, uint32_t n, uint32_t to, float *cosines,
                       float *sines, size_t angle_stride);
 
-/* Calls visit for every piece of memory that holds the first n positions, always in the same order and with the same sizes for the same
- * n, until visit fails. */
+/* Calls visit for every piece of memory that holds the first n positions, which it reaches, always in the same order and with the same sizes for
+ * the same n, until visit fails. What is to be written is settled with 0 before it, and with n behind it. */
 rbe_status rbe__state_visit(const rbe__state *state, uint32_t n_positions, rbe__kv_visit *visit, void *context);
 
 /* Visits that cannot fail. context: a uint64_t, to which the bytes are added; a pointer into a buffer (uint8_t *, const uint8_t *), to which

@@ -69,6 +69,20 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_block 
     }
 }
 
+static void take_convolution(rbe_gradients *gradients, uint32_t n_taps, int sums)
+{
+    rbe__convolution_memory *memory = &gradients->convolution;
+    const size_t n = gradients->most_tokens, width = gradients->stack->width;
+    float **const rows[] = {&memory->normed, &memory->branch, &memory->read, &memory->sum, &memory->mixed, &memory->d_mixed};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        *rows[i] = take(gradients, n, width);
+    }
+    memory->thirds = take(gradients, n, 3 * width);
+    memory->d_thirds = take(gradients, n, 3 * width);
+    memory->d_taps = take(gradients, width, n_taps);
+    memory->summed = sums ? take(gradients, n, width) : NULL;
+}
+
 /* width_inside: of the widest feed-forward part or expert */
 static void take_feed_forward(rbe_gradients *gradients, uint32_t width_inside, int sums)
 {
@@ -81,6 +95,19 @@ static void take_feed_forward(rbe_gradients *gradients, uint32_t width_inside, i
     memory->normed = take(gradients, n, width);
     memory->branch = take(gradients, n, width);
     memory->summed = sums ? take(gradients, n, width) : NULL;
+}
+
+/* The first block of a kind; NULL: there is none. All of a kind have the same shapes but for their windows. */
+static const rbe__block *block_of(const rbe__stack *stack, const rbe__block_kind *kind)
+{
+    for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
+        for (uint32_t b = 0; b < stack->layers[i].n_blocks; b++) {
+            if (stack->layers[i].blocks[b].kind == kind) {
+                return &stack->layers[i].blocks[b];
+            }
+        }
+    }
+    return NULL;
 }
 
 /* Of all layers: the widest feed-forward part or expert, and the experts of a layer that has some; NULL: none has. */
@@ -98,30 +125,36 @@ static uint32_t widest_inside(const rbe__stack *stack, const rbe__experts_shape 
     return widest;
 }
 
-/* Takes everything; called once to measure and once for real. All layers have the same shapes but for their windows. */
+/* Takes everything; called once to measure and once for real. */
 static void take_all(rbe_gradients *gradients)
 {
     const rbe__stack *stack = gradients->stack;
-    const rbe__layer *layer = &stack->layers[stack->first_layer];
-    const rbe__attention_shape *heads = &layer->blocks[0].as.attention.shape;
+    const rbe__block *attention = block_of(stack, &rbe__attention_kind), *convolution = block_of(stack, &rbe__convolution_kind);
+    const rbe__block *second = &stack->layers[stack->first_layer].blocks[1];
+    const rbe__attention_shape *heads = attention ? &attention->as.attention.shape : NULL;
     const rbe__experts_shape *experts;
     const uint32_t inner = widest_inside(stack, &experts);
     const size_t n = gradients->most_tokens, width = stack->width;
     gradients->middle = take(gradients, n, width);
-    gradients->d_layer = layer->blocks[1].reads == RBE_READS_LAYER_INPUT ? take(gradients, n, width) : NULL;
+    gradients->d_layer = second->reads == RBE_READS_LAYER_INPUT ? take(gradients, n, width) : NULL;
     gradients->d_normed = take(gradients, n, width);
     gradients->d_branch = take(gradients, n, width);
-    gradients->statistics = take(gradients, n, 2 * (size_t)heads->n_heads);
-    const size_t widest = largest(largest(stack->n_vocabulary, largest(inner, experts ? experts->n : 0)),
-                                  largest(width, (size_t)heads->n_heads * heads->head_dim));
+    gradients->statistics = take(gradients, n, 2 * (heads ? (size_t)heads->n_heads : 1));
+    size_t widest = largest(largest(stack->n_vocabulary, largest(inner, experts ? experts->n : 0)), convolution ? 3 * width : width);
+    widest = largest(widest, heads ? (size_t)heads->n_heads * heads->head_dim : 0);
     gradients->vector = take(gradients, widest, 1);
     gradients->second_vector = take(gradients, widest, 1);
     const size_t angles = rbe__arena_count((size_t)stack->n_rope_tables * stack->rope_pairs, gradients->window_tokens);
     gradients->cosines = take(gradients, angles, 1);
     gradients->sines = take(gradients, angles, 1);
     gradients->back_sines = take(gradients, angles, 1);
-    take_attention(gradients, &layer->blocks[0].as.attention, layer->blocks[0].stream_norm.weight != NULL);
-    take_feed_forward(gradients, inner, layer->blocks[1].stream_norm.weight != NULL);
+    if (attention) {
+        take_attention(gradients, &attention->as.attention, attention->stream_norm.weight != NULL);
+    }
+    if (convolution) {
+        take_convolution(gradients, convolution->as.convolution.taps.weight->cols, convolution->stream_norm.weight != NULL);
+    }
+    take_feed_forward(gradients, inner, second->stream_norm.weight != NULL);
     if (experts) {
         rbe__experts_take_memory(gradients, experts);
     }
@@ -142,7 +175,7 @@ static void fill_constants(rbe_gradients *gradients)
         }
     }
     for (uint32_t t = 0; t < rbe__thread_pool_threads(gradients->thread_pool); t++) {
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; gradients->tiles[t].ones && i < n; i++) {
             gradients->tiles[t].ones[i] = 1.0f;
         }
     }
@@ -155,7 +188,6 @@ static int is_dense(const rbe__projection *projection)
     return !projection->weight || projection->weight->kind == RBE_KIND_F32;
 }
 
-/* Of a feed-forward block, or one of experts. */
 static int is_dense_inside(const rbe__block *block)
 {
     if (block->kind != &rbe__experts_kind) {
@@ -171,31 +203,49 @@ static int is_dense_inside(const rbe__block *block)
     return dense;
 }
 
-static uint32_t gate_rows(const rbe__layer *layer)
+static uint32_t gate_rows(const rbe__block *block)
 {
-    const rbe__tensor *gate = layer->blocks[0].as.attention.gate.weight;
-    return gate ? gate->rows : 0;
+    return block && block->as.attention.gate.weight ? block->as.attention.gate.weight->rows : 0;
 }
 
-/* What layers of this format have: attention and feed-forward, one after the other or side by side. A norm of the stream stands behind both
- * blocks of all layers, or behind none, and attention has gates of one size in all, or in none. */
-static rbe_status check_layer(const rbe__layer *layer, uint32_t index, const rbe__layer *first)
+/* What all blocks of a model have in common: a norm of the stream behind them, what they read, and the size of the gates of attention. */
+typedef struct alike {
+    int post_norms;
+    rbe__block_input reads;
+    uint32_t gate_rows;
+} alike;
+
+static int has_gradients(const rbe__block *block, const rbe__block_kind *kind, const alike *all)
 {
-    const int has_experts = layer->n_blocks == 2 && layer->blocks[1].kind == &rbe__experts_kind;
-    const rbe__block_kind *const kinds[] = {&rbe__attention_kind, has_experts ? &rbe__experts_kind : &rbe__feed_forward_kind};
-    int is_known = layer->n_blocks == 2;
-    for (uint32_t b = 0; is_known && b < 2; b++) {
-        const rbe__block *block = &layer->blocks[b];
-        is_known = block->kind == kinds[b] && block->reads == first->blocks[0].reads && !block->shares_state &&
-                   (block->stream_norm.weight != NULL) == (first->blocks[0].stream_norm.weight != NULL);
+    return block->kind == kind && block->reads == all->reads && !block->shares_state &&
+           (block->stream_norm.weight != NULL) == all->post_norms;
+}
+
+static int has_dense_matrices(const rbe__block *block)
+{
+    if (block->kind == &rbe__convolution_kind) {
+        const rbe__convolution_block *convolution = &block->as.convolution;
+        return is_dense(&convolution->in) && is_dense(&convolution->taps) && is_dense(&convolution->out);
     }
-    is_known = is_known && gate_rows(layer) == gate_rows(first);
-    if (!is_known) {
+    if (block->kind == &rbe__attention_kind) {
+        const rbe__attention_block *attention = &block->as.attention;
+        return is_dense(&attention->q) && is_dense(&attention->k) && is_dense(&attention->v) && is_dense(&attention->o) &&
+               is_dense(&attention->gate);
+    }
+    return is_dense_inside(block);
+}
+
+/* What layers of this format have: attention or a short convolution, and a feed-forward part or experts, one after the other or side by side. */
+static rbe_status check_layer(const rbe__layer *layer, uint32_t index, const alike *all)
+{
+    const rbe__block *first = &layer->blocks[0], *second = &layer->blocks[1];
+    if (layer->n_blocks != 2 ||
+        !(has_gradients(first, &rbe__convolution_kind, all) ||
+          (has_gradients(first, &rbe__attention_kind, all) && gate_rows(first) == all->gate_rows)) ||
+        !(has_gradients(second, &rbe__feed_forward_kind, all) || has_gradients(second, &rbe__experts_kind, all))) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u is made of blocks whose gradients this build does not compute", index);
     }
-    const rbe__attention_block *attention = &layer->blocks[0].as.attention;
-    if (!is_dense(&attention->q) || !is_dense(&attention->k) || !is_dense(&attention->v) || !is_dense(&attention->o) ||
-        !is_dense(&attention->gate) || !is_dense_inside(&layer->blocks[1])) {
+    if (!has_dense_matrices(first) || !has_dense_matrices(second)) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u has matrices that are not fp32; pack the model with --bits 32 for gradients",
                         index);
     }
@@ -204,11 +254,13 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index, const rbe
 
 static rbe_status check_model(const rbe__stack *stack)
 {
+    const rbe__block *first = &stack->layers[stack->first_layer].blocks[0];
+    const alike all = {first->stream_norm.weight != NULL, first->reads, gate_rows(block_of(stack, &rbe__attention_kind))};
     if (stack->crosses) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "the gradients of an encoder-decoder are not computed");
     }
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
-        RBE_TRY(check_layer(&stack->layers[i], i, &stack->layers[stack->first_layer]));
+        RBE_TRY(check_layer(&stack->layers[i], i, &all));
     }
     return is_dense(&stack->lm_head) && is_dense(&stack->word_head.dense)
                ? RBE_OK

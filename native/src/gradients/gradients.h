@@ -29,6 +29,16 @@ typedef struct rbe__attention_memory {
     float *gated; /* as mixed: times the gates; NULL without a gate */
 } rbe__attention_memory;
 
+/* Of one short convolution. */
+typedef struct rbe__convolution_memory {
+    float *normed, *branch, *summed; /* as of attention, and so the next */
+    const float *input;
+    float *thirds, *d_thirds; /* [n][3][width] B, C and x */
+    float *read, *sum, *mixed; /* [n][width] B * x; what the convolution gives of that; C * that */
+    float *d_mixed; /* the same; later by the sum */
+    float *d_taps; /* [width][taps] */
+} rbe__convolution_memory;
+
 typedef struct rbe__feed_forward_memory {
     float *normed, *branch; /* [n][width] */
     float *summed; /* as of attention, and so the next */
@@ -84,7 +94,8 @@ struct rbe_gradients {
     float *statistics; /* [n * heads][2] shift and scale of norms */
     float *vector, *second_vector; /* [widest or the vocabulary] gradients of vectors */
     float *cosines, *sines, *back_sines; /* [n_rope_tables][window_tokens][rope_pairs]; back_sines: with the opposite sign */
-    rbe__attention_memory attention;
+    rbe__attention_memory attention; /* where a layer attends */
+    rbe__convolution_memory convolution; /* where a layer is a short convolution */
     rbe__feed_forward_memory feed_forward;
     rbe__experts_memory experts; /* not taken where no layer has experts */
     rbe__tile_memory tiles[RBE_MAX_THREADS];
@@ -215,11 +226,13 @@ rbe_status rbe__branch_backward(rbe_gradients *gradients, const rbe__block *bloc
 rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 void rbe__experts_take_memory(rbe_gradients *gradients, const rbe__experts_shape *shape);
 rbe_status rbe__experts_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
+rbe_status rbe__convolution_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 rbe_status rbe__feed_forward_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 
 /* d, the gradient behind the block, becomes that before it. */
 rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__experts_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
+rbe_status rbe__convolution_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 
 #endif

@@ -28,19 +28,20 @@ static rbe_status side_by_side_back(rbe_gradients *gradients, uint32_t index, co
 static rbe_status layer_back(rbe_gradients *gradients, uint32_t index, const float *hidden, float *d_hidden)
 {
     const rbe__layer *layer = &gradients->stack->layers[index];
-    const rbe__block *attention = &layer->blocks[0], *feed_forward = &layer->blocks[1];
-    if (feed_forward->reads == RBE_READS_LAYER_INPUT) {
+    const rbe__block *first = &layer->blocks[0], *second = &layer->blocks[1];
+    const int convolves = first->kind == &rbe__convolution_kind;
+    if (second->reads == RBE_READS_LAYER_INPUT) {
         return side_by_side_back(gradients, index, hidden, d_hidden);
     }
-    RBE_TRY(rbe__attention_forward(gradients, attention, index, hidden, gradients->middle));
-    if (feed_forward->kind == &rbe__experts_kind) {
-        RBE_TRY(rbe__experts_forward(gradients, feed_forward, index, gradients->middle, NULL));
-        RBE_TRY(rbe__experts_backward(gradients, feed_forward, index, gradients->middle, d_hidden));
+    RBE_TRY((convolves ? rbe__convolution_forward : rbe__attention_forward)(gradients, first, index, hidden, gradients->middle));
+    if (second->kind == &rbe__experts_kind) {
+        RBE_TRY(rbe__experts_forward(gradients, second, index, gradients->middle, NULL));
+        RBE_TRY(rbe__experts_backward(gradients, second, index, gradients->middle, d_hidden));
     } else {
-        RBE_TRY(rbe__feed_forward_forward(gradients, feed_forward, index, gradients->middle, NULL));
-        RBE_TRY(rbe__feed_forward_backward(gradients, feed_forward, index, gradients->middle, d_hidden));
+        RBE_TRY(rbe__feed_forward_forward(gradients, second, index, gradients->middle, NULL));
+        RBE_TRY(rbe__feed_forward_backward(gradients, second, index, gradients->middle, d_hidden));
     }
-    return rbe__attention_backward(gradients, attention, index, hidden, d_hidden);
+    return (convolves ? rbe__convolution_backward : rbe__attention_backward)(gradients, first, index, hidden, d_hidden);
 }
 
 rbe_status rbe_gradients_layer(rbe_gradients *gradients, uint32_t layer, const float *hidden, size_t n_tokens, uint32_t window_tokens,

@@ -8,6 +8,7 @@
 #include "model/encoder_config.h"
 #include "model/encoder_decoder_config.h"
 #include "model/experts_config.h"
+#include "model/layer_kinds.h"
 #include "model/layer_options.h"
 
 static const rbe__tensor *find_tensor(const void *context, const char *name)
@@ -53,6 +54,7 @@ static rbe__layer_shape shape_of(const rbe__config *config)
                       .softcap = config->attention_softcap,
                       .both = config->encoder.both,
                       .options = config->layer_options.heads},
+        .convolution_taps = config->convolution_taps,
         .crosses = config->encoder_layers != 0,
         .parallel = config->layer_options.parallel,
         .feed_forward = {.width = config->feed_forward, .activation = config->activation, .gated = config->gated},
@@ -72,6 +74,7 @@ static rbe_status bind_layers(rbe__binder *binder, rbe_model *model)
     for (uint32_t i = stack->first_layer; i < stack->end_layer && binder->status == RBE_OK; i++) {
         rbe__layer_shape shape = shape_of(config);
         shape.attention.options.without_rope = rotary && !rbe__layer_array_value(rotary, i);
+        shape.mixer = rbe__layer_mixer(&model->pack, i);
         shape.attention.distances = stack->distances.n ? &stack->distances : NULL;
         shape.attention.window = rbe__layer_array_value(windows, i);
         shape.attention.rope_table = rbe__layer_array_value(tables, i);
@@ -131,6 +134,7 @@ static rbe__stack stack_of(const rbe_model *model)
 rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_layer, uint32_t n_layers)
 {
     RBE_TRY(rbe__config_read(&model->pack, &model->kernels, path, &model->config));
+    RBE_TRY(rbe__layer_kinds_check(model, path));
     const rbe__config *config = &model->config;
     rbe__stack *stack = &model->stack;
     *stack = stack_of(model);

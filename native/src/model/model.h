@@ -58,6 +58,8 @@ typedef struct rbe__config {
     rbe__experts_config experts;
     uint32_t encoder_layers; /* of the encoder whose text the layers attend to; 0: none */
     uint32_t decoder_start; /* the token that begins an answer, with those */
+    int has_layer_kinds; /* the array is read where the layers are bound */
+    uint32_t convolution_taps; /* 0: no layer is a short convolution */
     uint32_t checksum; /* CRC-32 over keys and values of the file's hyper-parameters; one that is absent does not count */
 } rbe__config;
 

@@ -81,6 +81,9 @@ static rbe_status append(append_call *call)
     rbe_session *session = call->session;
     uint32_t position = session->position;
     call->undo = rbe__undo_begin(session);
+    if (call->n_tokens > 1) { /* what is kept of recurrent blocks reaches over one */
+        rbe__state_mark(&session->state, session->position);
+    }
     const rbe_status status = run_passes(call, &position);
     if (status == RBE_OK) {
         session->position = position;
@@ -169,6 +172,12 @@ rbe_status rbe_session_score(rbe_session *session, const uint32_t *tokens, size_
     return checked_append(&call);
 }
 
+rbe_status rbe__session_compute(rbe_session *session, const uint32_t *tokens, size_t n_tokens)
+{
+    append_call call = {.session = session, .tokens = tokens, .n_tokens = n_tokens};
+    return n_tokens ? append(&call) : RBE_OK;
+}
+
 rbe_status rbe_session_rewind(rbe_session *session, size_t n_tokens)
 {
     if (!session || n_tokens > session->position) {
@@ -177,17 +186,13 @@ rbe_status rbe_session_rewind(rbe_session *session, size_t n_tokens)
     if (n_tokens == session->position) {
         return RBE_OK;
     }
-    const uint32_t held = rbe__state_rewind(&session->state, session->position, (uint32_t)n_tokens);
+    const uint32_t held = rbe__state_rewind(&session->state, (uint32_t)n_tokens);
     session->has_logits = 0;
     session->position = held;
     if (held == 0) {
         rbe__state_clear(&session->state);
     }
-    if (held == n_tokens) {
-        return RBE_OK;
-    }
-    append_call replay = {.session = session, .tokens = session->tokens + held, .n_tokens = n_tokens - held};
-    return append(&replay);
+    return rbe__session_compute(session, session->tokens + held, n_tokens - held);
 }
 
 const uint32_t *rbe_session_tokens(const rbe_session *session, size_t *n_tokens)

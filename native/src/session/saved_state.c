@@ -200,7 +200,9 @@ static rbe_status restore_from(rbe_session *session, const char *path, const rbe
         return status;
     }
     const uint8_t *at = file->data + sizeof header;
+    rbe__state_settle(&session->state, 0);
     RBE_TRY(visit_state(session, &header, session->tokens, rbe__state_copy_in, &at));
+    rbe__state_settle(&session->state, header.n_tokens);
     (void)read_planes(&header, session->state.planes);
     session->position = header.n_tokens;
     session->has_logits = (int)header.has_logits;
@@ -246,6 +248,7 @@ static rbe_status copy_blocks(rbe_session *to, const rbe_session *from, uint32_t
     if (!buffer) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory to copy %u tokens", n_tokens);
     }
+    rbe__state_settle(&to->state, 0);
     for (uint32_t i = 0; i < n_states; i++) {
         uint8_t *written = buffer;
         const uint8_t *read = buffer;
@@ -253,6 +256,7 @@ static rbe_status copy_blocks(rbe_session *to, const rbe_session *from, uint32_t
         kind->visit(&from->state.blocks[i], n_tokens, rbe__state_copy_out, &written); /* these cannot fail */
         kind->visit(&to->state.blocks[i], n_tokens, rbe__state_copy_in, &read);
     }
+    rbe__state_settle(&to->state, n_tokens);
     free(buffer);
     return RBE_OK;
 }
@@ -275,17 +279,18 @@ rbe_status rbe_session_copy(rbe_session *to, const rbe_session *from, size_t n_t
     }
     const uint32_t n_text = to->state.n_text;
     rbe__state_set_text(&to->state, from->state.n_text);
-    const rbe_status status = copy_blocks(to, from, (uint32_t)n_tokens);
+    const uint32_t held = rbe__state_reach(&from->state, (uint32_t)n_tokens);
+    const rbe_status status = copy_blocks(to, from, held);
     if (status != RBE_OK) {
         rbe__state_set_text(&to->state, n_text);
         return status;
     }
-    memcpy(to->tokens, from->tokens, n_tokens * sizeof *to->tokens);
+    memcpy(to->tokens, from->tokens, held * sizeof *to->tokens);
     memcpy(to->state.planes, from->state.planes, sizeof to->state.planes);
-    to->position = (uint32_t)n_tokens;
+    to->position = held;
     to->has_logits = 0;
-    if (n_tokens == 0) {
+    if (held == 0) {
         rbe__state_clear(&to->state);
     }
-    return RBE_OK;
+    return rbe__session_compute(to, from->tokens + held, n_tokens - held);
 }

@@ -69,6 +69,10 @@ rbe_status rbe__check_encoded(const rbe_session *session);
 /* Checks that there is at least one token, that all are in the vocabulary, and that they fit behind `position`. */
 rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens, size_t n_tokens);
 
+/* Appends tokens, 0 or more of the vocabulary that fit, without logits: what blocks do not keep of a context is computed again. They may be the
+ * session's own, behind its position. RBE_ERROR_CANCELLED: the session is as before. */
+rbe_status rbe__session_compute(rbe_session *session, const uint32_t *tokens, size_t n_tokens);
+
 /* Makes room for n_tokens more behind *position, which do not fit there, in a context that slides. Drops half of what follows the sinks,
  * or as much as is needed, and moves the rest there. *position is then the number of tokens left. The session's own position changes with
  * it, and the logits become invalid. */

@@ -48,11 +48,15 @@ void rbe__undo_take_back(const rbe__undo *undo, rbe_session *session)
     session->position = undo->position;
     session->has_logits = undo->has_logits;
     memcpy(session->state.planes, undo->planes, sizeof undo->planes);
-    if (undo->kept) {
+    if (!undo->kept) {
+        (void)rbe__state_rewind(&session->state, undo->position); /* which it reaches: it has a mark there, or one token was appended */
+    } else {
         const size_t token_bytes = undo->position * sizeof *session->tokens;
         memcpy(session->tokens, undo->kept, token_bytes);
         const uint8_t *at = undo->kept + token_bytes;
+        rbe__state_settle(&session->state, 0);
         (void)rbe__state_visit(&session->state, undo->position, rbe__state_copy_in, &at); /* cannot fail */
+        rbe__state_settle(&session->state, undo->position);
     }
 }
 

@@ -44,9 +44,9 @@ static int contains(const rbe__tensor *tensor, const char *part)
 
 static int is_cached(const rbe__tensor *tensor, uint32_t roles)
 {
-    const uint32_t role = !starts_with(tensor, "layers.")   ? RBE_CACHE_EMBEDDINGS
-                          : contains(tensor, ".attention.") ? RBE_CACHE_ATTENTION
-                                                            : RBE_CACHE_FEED_FORWARD;
+    const uint32_t role = !starts_with(tensor, "layers.")                                        ? RBE_CACHE_EMBEDDINGS
+                          : contains(tensor, ".attention.") || contains(tensor, ".convolution.") ? RBE_CACHE_ATTENTION
+                                                                                                 : RBE_CACHE_FEED_FORWARD;
     return rbe__tensor_by_row(tensor) && (roles & role);
 }
 

@@ -14,6 +14,7 @@ from rbe_edge.sources.architecture import Architecture, Rule
 from rbe_edge.sources.architectures import ARCHITECTURES
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
+from rbe_edge.sources.gguf import hybrids
 from rbe_edge.sources.gguf.names import gguf_name
 
 #: A key of the configuration: the optional tensors that the file has, as named in Architecture.features.
@@ -87,6 +88,13 @@ def _row(model_type: str) -> Architecture:
     )  # fmt: skip
 
 
+def _lfm2() -> Architecture:
+    """LFM2's last norm is what llama.cpp calls that of the embedding; sizes are as the file says."""
+    row = _row(hybrids.NAME)
+    rules = (replace(rule, source="token_embd_norm.weight") if rule.target == "norm" else rule for rule in row.rules)
+    return replace(row, rules=tuple(rules), adapt=None)
+
+
 _LAYER_NORM = "attention.layer_norm_epsilon"
 _BIASES = ("qkv_bias", "o_bias", "mlp_bias")
 
@@ -117,6 +125,7 @@ DIALECTS: tuple[Dialect, ...] = (
     Dialect("ernie4_5", _row("ernie4_5"), neighbours=True, optional=_BIASES),
     Dialect("minicpm", _MINICPM, neighbours=True, computes=SCALES, divides=True),
     Dialect("spark2_5", _row("spark2_5"), activation="gelu"),
+    Dialect(hybrids.NAME, _lfm2()),
     Dialect("bert", _row("bert"), epsilon=_LAYER_NORM, activation="gelu", optional=("segments",)),
     Dialect("nomic-bert", _row("nomic_bert"), epsilon=_LAYER_NORM, activation="silu", optional=("segments",)),
 )

@@ -14,6 +14,7 @@ import numpy as np
 
 from rbe_edge.errors import PackError
 from rbe_edge.sources.config import Config
+from rbe_edge.sources.gguf import hybrids
 from rbe_edge.sources.gguf.architectures import (
     DIALECTS,
     EMBEDDING,
@@ -109,7 +110,9 @@ def find_dialect(metadata: Mapping[str, Any], where: str) -> Dialect:
 
 def head_counts(keys: Keys) -> tuple[int, int]:
     """Heads, and heads of keys and values."""
-    heads = keys.integer("attention.head_count")
+    heads, counts = keys.integer("attention.head_count"), keys.get("attention.head_count_kv")
+    if keys.architecture == hybrids.NAME and isinstance(counts, list):
+        return heads, hybrids.key_heads(counts, keys.config.where)
     return heads, keys.integer("attention.head_count_kv", heads)
 
 
@@ -151,6 +154,10 @@ def configuration(
         config["query_pre_attn_scalar"] = width // heads if n_layers == _LAYERS_OF_27B.get(dialect.name) else head_dim
     if SCALES == dialect.computes:
         config |= _scales(dialect, keys, head_dim)
+    if dialect.name == hybrids.NAME:
+        counts = keys.get("attention.head_count_kv")
+        config["layer_types"] = hybrids.layer_types(counts, n_layers, keys.config.where)
+        config["conv_L_cache"] = keys.integer("shortconv.l_cache") if "conv" in config["layer_types"] else None
     if row.position == "rope":
         config["rope_parameters"] = _rope(dialect, keys, head_dim, rope)
     elif rope:

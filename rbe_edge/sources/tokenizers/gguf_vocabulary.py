@@ -25,6 +25,7 @@ PRE_TOKENIZERS = {
     "llama3": PreTokenizer.LLAMA3,
     "llama-v3": PreTokenizer.LLAMA3,
     "falcon3": PreTokenizer.LLAMA3,
+    "lfm2": PreTokenizer.LLAMA3,
     "smaug-bpe": PreTokenizer.LLAMA3,
     "dbrx": PreTokenizer.LLAMA3,
     "qwen2": PreTokenizer.QWEN2,
@@ -47,7 +48,7 @@ PRE_TOKENIZERS = {
 }
 
 # Those with which llama.cpp looks whole pieces up first and puts BOS before a text, and those that go with NFC.
-WHOLE_PIECES = {"llama-bpe", "llama3", "llama-v3", "falcon3", "tekken"}
+WHOLE_PIECES = {"llama-bpe", "llama3", "llama-v3", "falcon3", "lfm2", "tekken"}
 NORMALIZED = {"qwen2"}
 
 
