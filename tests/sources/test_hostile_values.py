@@ -115,7 +115,9 @@ def counts(path: Path, source: Path, read: Callable[[Path], tuple[str, ...]]) ->
     return found
 
 
-@pytest.mark.parametrize("name", ["llama_yarn_new", "llama_llama3", "phi3_longrope", "gemma3_new", "gpt2"])
+@pytest.mark.parametrize(
+    "name", ["llama_yarn_new", "llama_llama3", "phi3_longrope", "gemma3_new", "gpt2", "lfm2", "lfm2_new"]
+)
 def test_configurations(tmp_path: Path, name: str) -> None:
     source = tiny_models.write(MODELS[name], tmp_path / "m")
     refused, read = counts(source / "config.json", source, whole if name == "llama_yarn_new" else look)
@@ -190,7 +192,7 @@ def test_headers_of_safetensors(tmp_path: Path) -> None:
         attempt(source, look)
 
 
-@pytest.mark.parametrize("name", ["llama_yarn", "gemma3_new"])
+@pytest.mark.parametrize("name", ["llama_yarn", "gemma3_new", "lfm2"])
 def test_metadata_of_gguf_files(tmp_path: Path, name: str) -> None:
     model, path = MODELS[name], tmp_path / "model.gguf"
     keys = [f"{gguf_models.architecture(model)}.{key}" for key in gguf_models.metadata(model)]
