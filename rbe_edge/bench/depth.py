@@ -37,16 +37,22 @@ def kv_parts(model: EngineModel, kv: KvType) -> list[int]:
     return [head_dim * key // 8, (head_dim * value + 7) // 8, scale, scale]
 
 
+def attends(model: EngineModel) -> list[bool]:
+    """Of each layer, whether it has keys and values."""
+    kinds = model.metadata.get("layer.kinds")
+    return [kind == 0 for kind in kinds] if isinstance(kinds, tuple) else [True] * int(str(model.metadata["layers"]))
+
+
 def kv_heads(model: EngineModel) -> int:
     """Over all layers."""
-    return int(str(model.metadata["layers"])) * int(str(model.metadata["kv_heads"]))
+    return sum(attends(model)) * int(str(model.metadata["kv_heads"]))
 
 
 def fill(session: Session, tokens: Sequence[int], kv: KvType) -> None:
     """Appends tokens to an empty context of cache type `kv`; whole multiples of the first COMPUTED get their keys and
-    values. Raises what prefill, save and restore raise."""
+    values, where all layers have some; else all are computed. Raises what prefill, save and restore raise."""
     times = len(tokens) // COMPUTED
-    if times < 2:
+    if times < 2 or not all(attends(session.model)):
         session.prefill(tokens)
         return
     session.prefill(tokens[:COMPUTED])

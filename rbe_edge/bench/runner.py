@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from rbe_edge.bench.depth import kv_heads, kv_parts
+from rbe_edge.bench.depth import attends, kv_parts
 from rbe_edge.bench.page_cache import forget_cached
 from rbe_edge.bench.row import Row
 from rbe_edge.bench.shapes import CONTEXT, Shape
@@ -214,16 +214,19 @@ def _first_token_ms(workload: Workload, runs: list[Run]) -> float | None:
 
 def bytes_per_token(model: Model, workload: Workload, kv: KvType = "f16") -> int:
     """What one generated token reads on average: every tensor but those only looked up, and of the KV cache what is in
-    the window of each layer."""
+    the window of each layer that attends."""
     looked_up = {"positions"} | ({"embedding"} if "head" in model.tensors else set())
     weights = sum(tensor.data_bytes for name, tensor in model.tensors.items() if name not in looked_up)
     n_layers = int(str(model.metadata["layers"]))
     windows = model.metadata.get("attention.windows")
     positions = sum(
         min(workload.mean_context, window or math.inf)
-        for window in (windows if isinstance(windows, tuple) else (0,) * n_layers)
+        for window, has_keys in zip(
+            windows if isinstance(windows, tuple) else (0,) * n_layers, attends(model), strict=True
+        )
+        if has_keys
     )
-    return weights + round(kv_heads(model) // n_layers * sum(kv_parts(model, kv)) * positions)
+    return weights + round(int(str(model.metadata["kv_heads"])) * sum(kv_parts(model, kv)) * positions)
 
 
 def shape_of(model: Model) -> Shape | None:

@@ -27,9 +27,8 @@ def pieces(rows: int, cols: int) -> Iterator[slice]:
 
 
 def write_dense(model: Model, path: Path, report: Report) -> DenseCopy:
-    """All tensors in fp32, as the engine decodes them, matrices in bands as one; all else of the file but its parts,
-    of which it has those that its metadata ask for.
-    report: counts weights. Memory: 64 MB. Raises PackError where there is no room."""
+    """All tensors in fp32, as the engine decodes them, matrices in bands as one; all else of the file, of its parts
+    those that its metadata ask for. report: counts weights. Memory: 64 MB. Raises PackError where there is no room."""
     stored = read_file(Path(model.info.path))
     shapes = {name: (tensor.rows, tensor.cols) for name, tensor in model.tensors.items()}
     entries = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models
 from tiny_shape import TINY, write_tiny
 
 from rbe_edge.bench import depth, runner, shapes, slope, speculation, workloads
@@ -17,6 +19,7 @@ from rbe_edge.bench.row import Row
 from rbe_edge.cli.main import main
 from rbe_edge.errors import OptionError
 from rbe_edge.llama_cpp import peer_model
+from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.model import Model, demo_path
 from rbe_edge.runtime.options import KV_TYPES, KvType
 
@@ -98,6 +101,23 @@ def test_a_deep_context_is_that_of_its_beginning_repeated(tiny: Path, tmp_path: 
         piece, once = once[: part * 512], once[part * 512 :]
         assert twice[: part * 1024] == piece * 2
         twice = twice[part * 1024 :]
+
+
+def test_a_hybrid_is_filled_by_computing(tmp_path: Path) -> None:
+    """Its state is no list of keys and values; a token reads those of the layers that attend."""
+    source = tiny_models.MODELS["lfm2"]
+    longer = dataclasses.replace(source, config={**source.config, "max_position_embeddings": 2048})
+    path = pack(tiny_models.write(longer, tmp_path / "source"), tmp_path / "m.rbe", PackOptions(bits=16)).path
+    tokens = [index * 31 % 250 for index in range(2 * depth.COMPUTED + 5)]
+    with Model.open(path) as model, model.session(context=2048) as filled, model.session(context=2048) as session:
+        depth.fill(filled, tokens, "f16")
+        session.prefill(tokens)
+        assert np.array_equal(filled.logits, session.logits)
+        assert depth.kv_heads(model) == 2 * 2
+        workload = workloads.Workload("tg", 64, 1000)
+        weights = sum(tensor.data_bytes for tensor in model.tensors.values())
+        read = runner.bytes_per_token(model, workload)
+        assert read == weights + round(2 * 2 * 2 * 16 * 2 * workload.mean_context)
 
 
 def test_slopes_are_between_depths_of_one_program() -> None:

@@ -246,6 +246,24 @@ def test_a_convolution_that_is_left_out_keeps_its_state(model: Model) -> None:
     np.testing.assert_array_equal(results[0], results[1])
 
 
+def test_guesses_that_are_thrown_away(model: Model) -> None:
+    """As speculation does: some tokens in one pass, of which the first few stay."""
+    generator = random.Random(2)
+    with model.session(context=1024, threads=1, pass_tokens=16) as session, model.session(context=1024) as plain:
+        session.prefill(TOKENS[:5])
+        plain.prefill(TOKENS[:5])
+        text = list(TOKENS[:5])
+        while len(text) < 300:
+            token = int(plain.logits.argmax())
+            guessed = [token, *(generator.randrange(250) for _ in range(generator.randrange(9)))]
+            session.score(guessed)
+            session.rewind(len(text) + 1)
+            text.append(token)
+            plain.prefill([token])
+            assert session.tokens == tuple(text)
+        goes_on(session, model, text)
+
+
 def test_two_hundred_turns_of_editing_regenerating_and_forking(model: Model) -> None:
     """The same tokens as a new session of what stands in the conversation."""
     generator = random.Random(1)

@@ -117,7 +117,7 @@ def counts(path: Path, source: Path, read: Callable[[Path], tuple[str, ...]]) ->
 
 LLAMA_LIKE = (
     "smollm3", "ministral3", "granite", "exaone4_window", "hunyuan_v1_dense", "stablelm_12b", "minicpm", "lfm2_moe",
-    "spark",
+    "spark", "lfm2", "lfm2_new",
 )  # fmt: skip
 
 
@@ -199,7 +199,8 @@ def test_headers_of_safetensors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["llama_yarn", "gemma3_new", "ministral3", "granite", "exaone4_window", "minicpm", "qwen3_moe_normalized"]
+    "name",
+    ["llama_yarn", "gemma3_new", "ministral3", "granite", "exaone4_window", "minicpm", "qwen3_moe_normalized", "lfm2"],
 )
 def test_metadata_of_gguf_files(tmp_path: Path, name: str) -> None:
     model, path = MODELS[name], tmp_path / "model.gguf"

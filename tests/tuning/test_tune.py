@@ -69,6 +69,18 @@ def test_errors_are_those_of_the_new_weights(pair: Pair, tuned: tuple[Path, modu
             assert tensor.error == pytest.approx(error, rel=1e-4), name
 
 
+def test_layers_of_several_kinds(tmp_path: Path) -> None:
+    """Gains and vectors of short convolutions learn; their taps stay."""
+    pair = make_pair(tmp_path, "lfm2_bias", vocab_size=272)
+    report = tune(pair.packed, pair.source, pair.text, tmp_path / "tuned.rbe", QUICK)
+    assert report.kl_after < report.kl_before
+    before, after = (read_file(path) for path in (pair.packed, tmp_path / "tuned.rbe"))
+    assert list(after.parts) == list(before.parts) == ["layer_kinds"]
+    with Model.open(pair.packed) as old, Model.open(tmp_path / "tuned.rbe") as new:
+        same = {name for name in old.tensors if np.array_equal(old.tensor_rows(name), new.tensor_rows(name))}
+    assert same == {"rope.frequencies", *(f"layers.{layer}.convolution.taps" for layer in (0, 2))}
+
+
 def test_the_same_input_gives_the_same_bytes(pair: Pair, tuned: tuple[Path, module.TuneReport], tmp_path: Path) -> None:
     """Whatever the number of threads."""
     tune(pair.packed, pair.dense, pair.text, tmp_path / "again.rbe", dataclasses.replace(QUICK, threads=3))
