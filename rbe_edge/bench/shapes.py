@@ -184,7 +184,9 @@ def write_outline(shape: Shape, planes: tuple[int, ...], out: Path) -> None:
     books = sorted({*planes, *EMBEDDING_PLANES})
     entries = [_entry(name, rows, cols, store, books) for name, rows, cols, store in _stored(shape, planes)]
     codebooks = [writer.CodebookEntry(bits, trellis.CODEBOOKS[bits].t1, trellis.CODEBOOKS[bits].t2) for bits in books]
-    made = writer.PackWriter(out, shape_metadata(shape, planes), codebooks, {}, entries, force=True)
+    metadata = shape_metadata(shape, planes)
+    parts = parts_of(metadata, [entry.name for entry in entries])
+    made = writer.PackWriter(out, metadata, codebooks, {}, entries, force=True, parts=parts)
     with out.open("wb") as file:
         file.write(made.outline())
         file.truncate(made.file_bytes)

@@ -184,6 +184,21 @@ def test_threads_sets_and_passes_change_no_bit(packed: Callable[[str, int], Path
             np.testing.assert_array_equal(logits_of(model, TOKENS, **options), expected)
 
 
+def test_more_experts_than_one_round_takes(tmp_path: Path) -> None:
+    """Of one row, 16 experts share a round of the threads, and no more than a pass has rows."""
+    config = {**tiny_models.MODELS["qwen3_moe"].config, "num_experts": 21, "num_experts_per_tok": 19}
+    source = tiny_models.write(tiny_models.TinyModel("many", config), tmp_path / "source")
+    pack(source, tmp_path / "m.rbe", PackOptions(bits=4, calibrate="none"))
+    with Model.open(tmp_path / "m.rbe") as model:
+        expected = logits_of(model, TOKENS, pass_tokens=40)
+        for pass_tokens in (1, 3):
+            np.testing.assert_array_equal(logits_of(model, TOKENS, pass_tokens=pass_tokens), expected)
+        with model.session(kv="f32", context=64, threads=3) as session:
+            for token, logits in zip(TOKENS, expected, strict=True):
+                session.prefill([token])
+                np.testing.assert_array_equal(session.logits, logits)
+
+
 def test_packed_is_its_dense_reconstruction(packed: Callable[[str, int], Path], tmp_path: Path) -> None:
     """But for activations, which are rounded to 8 bits where a matrix is packed."""
     path = packed("qwen3_moe_normalized", 4)

@@ -212,6 +212,13 @@ static void make_room(const rbe__pass *pass, const rbe__experts_shape *shape, ui
     }
 }
 
+static void add_weighted(float *sum, const float *given, float weight, uint32_t n)
+{
+    for (uint32_t c = 0; c < n; c++) {
+        sum[c] += weight * given[c];
+    }
+}
+
 /* One expert for its rows: adds what it gives, weighted, to `branch`. */
 static rbe_status run_expert(rbe__pass *pass, const rbe__block *block, uint32_t layer, uint32_t number, const experts_scratch *scratch,
                              const float *x)
@@ -237,29 +244,71 @@ static rbe_status run_expert(rbe__pass *pass, const rbe__block *block, uint32_t 
     rbe__linear_activated(&pass->workspace, &down, &activated);
     rbe__profile_lap(profile, block->first_operation + OPERATION_DOWN);
     for (uint32_t i = 0; i < n_rows; i++) {
-        float *sum = pass->branch + (size_t)choices[i].row * block->width;
-        const float *given = scratch->down + (size_t)i * block->width;
-        for (uint32_t c = 0; c < block->width; c++) {
-            sum[c] += choices[i].weight * given[c];
-        }
+        add_weighted(pass->branch + (size_t)choices[i].row * block->width, scratch->down + (size_t)i * block->width, choices[i].weight,
+                     block->width);
     }
     rbe__profile_lap(profile, block->first_operation + OPERATION_SUM);
     return show(pass, layer, RBE_CAPTURE_EXPERT_DOWN + number, scratch->up, n_rows, inner);
 }
 
-static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t layer)
+/* Experts of the one row, from `first` of those that it has chosen on: their matrices share one round of the threads. Returns how many. */
+static uint32_t run_group(rbe__pass *pass, const rbe__block *block, const experts_scratch *scratch, const float *x, uint32_t first)
 {
     const rbe__experts_shape *shape = &block->as.experts.shape;
+    const uint32_t inner = shape->width, left = shape->n_used - first, most = pass->workspace.most_tokens;
+    uint32_t n = left < RBE_MAX_LINEAR_GROUPS ? left : RBE_MAX_LINEAR_GROUPS;
+    n = n < most ? n : most;
+    rbe__linear_job up[RBE_MAX_LINEAR_GROUPS][2], down[RBE_MAX_LINEAR_GROUPS];
+    rbe__activated_input activated[RBE_MAX_LINEAR_GROUPS];
+    rbe__linear_group groups[RBE_MAX_LINEAR_GROUPS];
+    for (uint32_t i = 0; i < n; i++) {
+        const rbe__expert *expert = &shape->experts[scratch->chosen[first + i]];
+        float *gate = scratch->gate ? scratch->gate + (size_t)i * inner : NULL, *rows = scratch->up + (size_t)i * inner;
+        up[i][0] = (rbe__linear_job){&expert->up, rows, inner, 0};
+        up[i][1] = (rbe__linear_job){&expert->gate, gate, inner, 0};
+        down[i] = (rbe__linear_job){&expert->down, scratch->down + (size_t)i * block->width, block->width, 0};
+        activated[i] = (rbe__activated_input){.n_tokens = 1, .width = inner, .activation = shape->activation, .gate = gate, .up = rows};
+        groups[i] = (rbe__linear_group){.jobs = up[i], .n_jobs = shape->gated ? 2 : 1, .width = block->width, .x = x};
+    }
+    rbe__linear_groups(&pass->workspace, groups, n, pass->planes);
+    rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_GATE_UP);
+    for (uint32_t i = 0; i < n; i++) {
+        groups[i] = (rbe__linear_group){.jobs = &down[i], .n_jobs = 1, .width = inner, .activated = &activated[i]};
+    }
+    rbe__linear_groups(&pass->workspace, groups, n, pass->planes);
+    rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_DOWN);
+    for (uint32_t i = 0; i < n; i++) {
+        add_weighted(pass->branch, scratch->down + (size_t)i * block->width, scratch->weights[first + i], block->width);
+    }
+    rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_SUM);
+    return n;
+}
+
+static rbe_status run_experts(rbe__pass *pass, const rbe__block *block, uint32_t layer, const experts_scratch *scratch, const float *x)
+{
+    const rbe__experts_shape *shape = &block->as.experts.shape;
+    if (pass->n_tokens == 1 && !pass->capture && !pass->workspace.residency) {
+        for (uint32_t done = 0; done < shape->n_used;) {
+            done += run_group(pass, block, scratch, x, done);
+        }
+        return RBE_OK;
+    }
+    for (uint32_t e = next_chosen(scratch, 0, shape->n); e < shape->n; e = next_chosen(scratch, e + 1, shape->n)) {
+        make_room(pass, shape, e, scratch);
+        RBE_TRY(run_expert(pass, block, layer, e, scratch, x));
+    }
+    return RBE_OK;
+}
+
+static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t layer)
+{
     rbe__arena arena = {.memory = pass->scratch};
     const experts_scratch scratch = take_scratch(block, pass->workspace.most_tokens, &arena);
     const size_t n_values = (size_t)pass->n_tokens * block->width;
     const float *x;
     RBE_TRY(choose(pass, block, layer, &scratch, &x));
     memset(pass->branch, 0, n_values * sizeof *pass->branch);
-    for (uint32_t e = next_chosen(&scratch, 0, shape->n); e < shape->n; e = next_chosen(&scratch, e + 1, shape->n)) {
-        make_room(pass, shape, e, &scratch);
-        RBE_TRY(run_expert(pass, block, layer, e, &scratch, x));
-    }
+    RBE_TRY(run_experts(pass, block, layer, &scratch, x));
     for (uint32_t n = 0; !block->post_norm.weight && n < pass->n_tokens; n++) {
         const size_t at = (size_t)n * block->width;
         pass->stack->kernels->add(pass->hidden + at, pass->branch + at, block->width);

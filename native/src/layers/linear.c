@@ -14,6 +14,8 @@ typedef struct linear_call {
     uint32_t first;   /* item of what the threads share at the moment */
     uint32_t n_whole; /* the items behind these are done in n_parts parts, some of the tokens each */
     uint32_t n_parts;
+    int8_t *quantized; /* of the workspace, from the first token of this call on; and so the next */
+    float *scales;
     const float *x;
     size_t x_stride;
     uint32_t n_tokens, most_planes;
@@ -58,15 +60,15 @@ static void prepare_token(void *context, uint32_t token, uint32_t thread)
         workspace->kernels->hadamard(rotated, tensor->cols, tensor->rotation_block);
         x = rotated;
     }
-    workspace->kernels->quantize(x, tensor->cols, workspace->quantized + (size_t)token * workspace->max_cols,
-                                 workspace->scales + (size_t)token * call->scale_stride);
+    workspace->kernels->quantize(x, tensor->cols, call->quantized + (size_t)token * workspace->max_cols,
+                                 call->scales + (size_t)token * call->scale_stride);
 }
 
 /* sum[4R] = the plane's strip times one token. */
 static void dot_strip(const linear_call *call, const rbe_strip *strip, const float *block_scales, rbe__thread_scratch *scratch)
 {
     const rbe__workspace *workspace = call->workspace;
-    const float *scales = workspace->scales;
+    const float *scales = call->scales;
     if (block_scales) {
         const uint32_t n_blocks = (strip->n_groups - 1) / RBE_BLOCK_GROUPS + 1;
         for (uint32_t block = 0; block < n_blocks; block++) {
@@ -74,7 +76,7 @@ static void dot_strip(const linear_call *call, const rbe_strip *strip, const flo
         }
         scales = scratch->block_scale;
     }
-    rbe__dot_kernel(workspace->kernels, strip->bits)(strip, workspace->quantized, scales, scratch->sum);
+    rbe__dot_kernel(workspace->kernels, strip->bits)(strip, call->quantized, scales, scratch->sum);
 }
 
 /* sum[n][4R] = the plane's strip times every token of the span, block by block. */
@@ -84,8 +86,8 @@ static void multiply_strip(const linear_call *call, token_span tokens, const rbe
     rbe__workspace *workspace = call->workspace;
     const rbe_kernels *kernels = workspace->kernels;
     const uint32_t rows = 4 * strip->row_steps;
-    const int8_t *quantized = workspace->quantized + (size_t)tokens.first * workspace->max_cols;
-    const float *scales = workspace->scales + (size_t)tokens.first * call->scale_stride;
+    const int8_t *quantized = call->quantized + (size_t)tokens.first * workspace->max_cols;
+    const float *scales = call->scales + (size_t)tokens.first * call->scale_stride;
     memset(scratch->sum, 0, (size_t)tokens.n * rows * sizeof *scratch->sum);
     for (uint32_t group = 0, block = 0; group < strip->n_groups; group += RBE_BLOCK_GROUPS, block++) {
         uint32_t n_groups = strip->n_groups - group < RBE_BLOCK_GROUPS ? strip->n_groups - group : RBE_BLOCK_GROUPS;
@@ -259,27 +261,39 @@ static void run_sparing(linear_call *call)
     }
 }
 
+/* Counts the items of a call whose tokens lie from `first_token` of the workspace on. Returns 1 where its tokens may be divided: rows that are
+ * generated one by one are not to be generated once per part. */
+static int plan_call(linear_call *call, uint32_t first_token)
+{
+    rbe__workspace *workspace = call->workspace;
+    assert(call->n_jobs >= 1 && call->n_jobs <= RBE_MAX_LINEAR_JOBS && call->n_tokens >= 1 &&
+           first_token + call->n_tokens <= workspace->most_tokens);
+    int divides = !workspace->residency;
+    call->scale_stride = workspace->max_cols / RBE_BLOCK_COLS + 1;
+    call->quantized = workspace->quantized + (size_t)first_token * workspace->max_cols;
+    call->scales = workspace->scales + (size_t)first_token * call->scale_stride;
+    for (uint32_t j = 0; j < call->n_jobs; j++) {
+        const rbe__tensor *tensor = call->jobs[j].projection->weight;
+        if (rbe__tensor_is_trellis(tensor)) {
+            call->rotation = tensor;
+        }
+        divides &= !rbe__tensor_by_row(tensor);
+        call->first_item[j + 1] = call->first_item[j] + count_items(tensor);
+    }
+    call->n_whole = call->first_item[call->n_jobs];
+    call->n_parts = 1;
+    return divides;
+}
+
 static void run_linear(linear_call call)
 {
     rbe__workspace *workspace = call.workspace;
-    assert(call.n_jobs >= 1 && call.n_jobs <= RBE_MAX_LINEAR_JOBS && call.n_tokens >= 1 && call.n_tokens <= workspace->most_tokens);
-    int divides = !workspace->residency; /* rows that are generated one by one are not to be generated once per part */
-    call.scale_stride = workspace->max_cols / RBE_BLOCK_COLS + 1;
-    for (uint32_t j = 0; j < call.n_jobs; j++) {
-        const rbe__tensor *tensor = call.jobs[j].projection->weight;
-        if (rbe__tensor_is_trellis(tensor)) {
-            call.rotation = tensor;
-        }
-        divides &= !rbe__tensor_by_row(tensor);
-        call.first_item[j + 1] = call.first_item[j] + count_items(tensor);
-    }
+    const int divides = plan_call(&call, 0);
     if (call.rotation || call.normed || call.activated) {
         rbe__thread_pool_run(workspace->thread_pool, call.n_tokens, prepare_token, &call);
     }
     rbe__profile_lap(workspace->profile, RBE_OPERATION_PREPARE);
-    const uint32_t n_items = call.first_item[call.n_jobs], n_threads = rbe__thread_pool_threads(workspace->thread_pool);
-    call.n_whole = n_items;
-    call.n_parts = 1;
+    const uint32_t n_items = call.n_whole, n_threads = rbe__thread_pool_threads(workspace->thread_pool);
     if (divides &&
         call.n_tokens >=
             n_threads * LEAST_PART) { /* the last items, fewer than threads: all threads compute each, some of its tokens every one */
@@ -291,6 +305,50 @@ static void run_linear(linear_call call)
     } else {
         rbe__thread_pool_run(workspace->thread_pool, call.n_whole + (n_items - call.n_whole) * call.n_parts, run_item, &call);
     }
+}
+
+typedef struct grouped_call {
+    linear_call calls[RBE_MAX_LINEAR_GROUPS];
+    uint32_t first_item[RBE_MAX_LINEAR_GROUPS + 1];
+} grouped_call;
+
+static void prepare_group(void *context, uint32_t group, uint32_t thread)
+{
+    grouped_call *grouped = context;
+    prepare_token(&grouped->calls[group], 0, thread);
+}
+
+static void run_grouped_item(void *context, uint32_t index, uint32_t thread)
+{
+    grouped_call *grouped = context;
+    uint32_t group = 0;
+    while (index >= grouped->first_item[group + 1]) {
+        group++;
+    }
+    run_item(&grouped->calls[group], index - grouped->first_item[group], thread);
+}
+
+void rbe__linear_groups(rbe__workspace *workspace, const rbe__linear_group *groups, uint32_t n_groups, uint32_t most_planes)
+{
+    grouped_call grouped = {0};
+    assert(n_groups >= 1 && n_groups <= RBE_MAX_LINEAR_GROUPS && !workspace->residency);
+    for (uint32_t g = 0; g < n_groups; g++) {
+        const rbe__linear_group *group = &groups[g];
+        linear_call *call = &grouped.calls[g];
+        *call = (linear_call){.workspace = workspace,
+                              .jobs = group->jobs,
+                              .n_jobs = group->n_jobs,
+                              .activated = group->activated,
+                              .x = group->activated ? group->activated->up : group->x,
+                              .x_stride = group->width,
+                              .n_tokens = 1,
+                              .most_planes = most_planes};
+        (void)plan_call(call, g);
+        grouped.first_item[g + 1] = grouped.first_item[g] + call->n_whole;
+    }
+    rbe__thread_pool_run(workspace->thread_pool, n_groups, prepare_group, &grouped);
+    rbe__profile_lap(workspace->profile, RBE_OPERATION_PREPARE);
+    rbe__thread_pool_run(workspace->thread_pool, grouped.first_item[n_groups], run_grouped_item, &grouped);
 }
 
 void rbe__linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__linear_input *input)

@@ -23,6 +23,21 @@ typedef struct rbe__linear_input {
 
 void rbe__linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__linear_input *input);
 
+/* Matrices that read one x of their own each: `activated` NULL: x [width]; else what it says, and x is not read. n_tokens of `activated` is 1. */
+typedef struct rbe__linear_group {
+    const rbe__linear_job *jobs;
+    uint32_t n_jobs;
+    uint32_t width;
+    const float *x;
+    const struct rbe__activated_input *activated;
+} rbe__linear_group;
+
+#define RBE_MAX_LINEAR_GROUPS 16u
+
+/* One token of each of n_groups groups, 1 to RBE_MAX_LINEAR_GROUPS and to most_tokens: the bits of a call for each, and one round of the threads
+ * for all. The file may stay in memory as a whole. */
+void rbe__linear_groups(rbe__workspace *workspace, const rbe__linear_group *groups, uint32_t n_groups, uint32_t most_planes);
+
 /* The input of a linear step before its norm: x and normed [n_tokens][width]. */
 typedef struct rbe__normed_input {
     uint32_t n_tokens, most_planes, width;

@@ -1,0 +1,128 @@
+"""Packing of mixtures of experts: statistics of experts that few tokens reach, and what becomes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+from index_reader import read_index
+from tiny_models import MODELS, TinyModel
+
+from rbe_edge import Model, _native
+from rbe_edge.packing import allocation
+from rbe_edge.packing.effort_name import EffortName
+from rbe_edge.packing.expert_statistics import is_expert, mix_curvatures, mixed, point_of, prior_tokens
+from rbe_edge.packing.pack import PackOptions, pack
+
+COLS = 8
+
+
+def moment(n: int, seed: int) -> np.ndarray:
+    x = np.random.default_rng(seed).standard_normal((n, COLS)).astype(np.float32)
+    return x.T @ x
+
+
+def test_names_and_points() -> None:
+    assert point_of("experts.3.gate") == point_of("experts.3.up") == _native.CAPTURE_EXPERT_INPUT + 3
+    assert point_of("experts.12.down") == _native.CAPTURE_EXPERT_DOWN + 12
+    assert point_of("feed_forward.down") is None and point_of("experts.router") is None
+    assert is_expert("layers.0.experts.3.gate") and not is_expert("layers.0.experts.router.bias")
+
+
+def test_few_tokens_are_mixed_with_those_of_all() -> None:
+    of_all, prior = np.eye(COLS, dtype=np.float32), prior_tokens(COLS)
+    np.testing.assert_allclose(mixed(np.zeros((COLS, COLS), np.float32), 0, of_all), of_all)
+    many = moment(10_000, 1)
+    np.testing.assert_allclose(mixed(many.copy(), 10_000, of_all), many / 10_000, atol=1e-3)
+    few = moment(2, 2)
+    expected = (few + prior * of_all) / (2 + prior)
+    np.testing.assert_allclose(mixed(few.copy(), 2, of_all), expected, rtol=1e-6)
+    assert np.linalg.matrix_rank(few) == 2 and np.linalg.matrix_rank(expected) == COLS
+
+
+def test_curvatures_keep_the_size_of_what_an_expert_has_seen() -> None:
+    names = [f"layers.0.experts.{expert}.{part}" for expert in range(3) for part in ("gate", "up", "down")]
+    sums = {name: moment(900 if ".0." in name[9:] else 90, 3) for name in names if ".2." not in name[9:]}
+    counts = {name: 900 if ".0." in name[9:] else 90 for name in sums}
+    attention = sums["layers.0.attention.q"] = moment(50, 4)
+    before = {name: float(np.trace(total)) for name, total in sums.items()}
+    mix_curvatures(sums, counts, [*names, "layers.0.attention.q"])
+    assert sums["layers.0.attention.q"] is attention
+    for part in ("gate", "up", "down"):
+        used, seldom, never = (f"layers.0.experts.{expert}.{part}" for expert in range(3))
+        assert np.trace(sums[used]) == pytest.approx(before[used], rel=0.05)
+        assert np.trace(sums[seldom]) == pytest.approx(before[seldom], rel=0.2)
+        assert 0 < np.trace(sums[never]) < 0.1 * np.trace(sums[seldom])
+
+
+@pytest.mark.parametrize("effort", ["quick", "normal"])
+def test_a_mixture_is_packed(tmp_path: Path, effort: EffortName) -> None:
+    """Each matrix of an expert gets bits and an error of its own, also of an expert that no token reaches."""
+    model = MODELS["lfm2_moe"]
+    weights = tiny_models.tensors(model)
+    source = tiny_models.write(model, tmp_path / "source")
+    bias = weights["model.layers.1.feed_forward.expert_bias"].copy()
+    bias[4] = -50.0  # is never chosen
+    tiny_models.write_safetensors(
+        source / "model.safetensors", {**weights, "model.layers.1.feed_forward.expert_bias": bias}
+    )
+    report = pack(source, tmp_path / "m.rbe", PackOptions(bits=4, effort=effort))
+    found = {tensor.name: tensor for tensor in report.tensors}
+    assert all(tensor.planes for name, tensor in found.items() if is_expert(name))
+    assert found["layers.1.experts.router"].kind == "fp32"
+    assert (
+        report.bits_per_weight <= 4 and report.held_out is not None and report.held_out.kl < 1
+    )  # its logits have a standard deviation of 4.6
+    unused = sum(found[f"layers.1.experts.4.{part}"].bytes for part in ("gate", "up", "down"))
+    others = [sum(found[f"layers.1.experts.{e}.{part}"].bytes for part in ("gate", "up", "down")) for e in (0, 1, 2)]
+    assert unused <= min(others)
+
+
+def test_an_expert_by_itself(tmp_path: Path) -> None:
+    """The same weights give the same bytes on any number of threads."""
+    source = tiny_models.write(MODELS["qwen3_moe"], tmp_path / "source")
+    files = []
+    for threads in (1, 3):
+        out = tmp_path / f"{threads}.rbe"
+        pack(source, out, PackOptions(bits=4, effort="quick", threads=threads))
+        index = read_index(out)
+        files.append({name: index.tensor_data(name) for name in index.tensors})
+    assert files[0] == files[1]
+
+
+def test_routers_of_16_bits_stay_so(tmp_path: Path) -> None:
+    source = tiny_models.write(MODELS["qwen3_moe"], tmp_path / "source", "BF16")
+    pack(source, tmp_path / "m.rbe", PackOptions(bits=4, calibrate="none"))
+    with Model.open(tmp_path / "m.rbe") as model:
+        assert model.tensors["layers.0.experts.router"].kind == "bf16"
+
+
+def test_many_tensors_have_a_table_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As exact as the table has cells, and never above the budget."""
+    rows = [[(100 + i, 4.0), (200 + 3 * i, 1.0), (400 + 7 * i, 0.1)] for i in range(40)]
+    exact = allocation.solve(rows, 9_000)
+    monkeypatch.setattr(allocation, "MAX_TABLE", 40 * 64)
+    coarse = allocation.solve(rows, 9_000)
+
+    def size(chosen: list[int]) -> int:
+        return sum(row[index][0] for row, index in zip(rows, chosen, strict=True))
+
+    def loss(chosen: list[int]) -> float:
+        return sum(row[index][1] for row, index in zip(rows, chosen, strict=True))
+
+    assert size(exact) <= 9_000 and size(coarse) <= 9_000
+    assert loss(exact) <= loss(coarse) < 1.6 * loss(exact)
+
+
+def test_tiny_models_of_other_widths(tmp_path: Path) -> None:
+    """Experts too small for a trellis are stored in 16 bits."""
+    config = {**MODELS["qwen3_moe"].config, "moe_intermediate_size": 2}
+    source = tiny_models.write(TinyModel("narrow", config), tmp_path / "source")
+    report = pack(source, tmp_path / "m.rbe", PackOptions(bits=8, calibrate="none"))
+    kinds = {tensor.kind for tensor in report.tensors if is_expert(tensor.name)}
+    assert kinds <= {"fp16", "trellis"} and "fp16" in kinds
+    with Model.open(tmp_path / "m.rbe") as model, model.session() as session:
+        session.prefill([1, 2, 3])
+        assert np.isfinite(session.logits).all()
