@@ -10,18 +10,45 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/shared/inline.h"
 
-enum { LANES = 2, TWO_AT_ONCE = 0, PREFETCHES = 1, DOT_BIAS = RBE_AVX2_VNNI ? 128 : 0, ROW_VECTORS = 2, TOKENS = 4 };
+enum {
+    LANES = 2,
+    TWO_AT_ONCE = 0,
+    PREFETCHES = 1,
+    DOT_BIAS = RBE_AVX2_VNNI ? 128 : 0,
+    NARROW_BIAS = 32,
+    NARROW_GROUPS = 2,
+    ROW_VECTORS = 2,
+    TOKENS = 4
+};
+
+#define NARROW !RBE_AVX2_VNNI
 
 typedef __m256i vec;
+typedef __m256i half_sums;
 
+/* The tables as they are, and for nibbles whose bits stand rotated to the left by 1, 2 and 3 (`nibble`). */
 typedef struct tables {
-    vec t1, t2;
+    vec t1[4], t2[4];
 } tables;
 
-static inline tables tables_load(const int8_t *t1, const int8_t *t2, int bias)
+RBE_INLINE void spread_table(__m128i table, vec *rotated)
 {
-    const __m128i biased = _mm_add_epi8(_mm_loadu_si128((const __m128i *)t1), _mm_set1_epi8((char)bias));
-    return (tables){_mm256_broadcastsi128_si256(biased), _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)t2))};
+    const __m128i of_rotation[4] = {_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                    _mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15),
+                                    _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15),
+                                    _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15)};
+    RBE_UNROLL(4)
+    for (uint32_t r = 0; r < 4; r++) {
+        rotated[r] = _mm256_broadcastsi128_si256(_mm_shuffle_epi8(table, of_rotation[r]));
+    }
+}
+
+RBE_INLINE tables tables_load(const int8_t *t1, const int8_t *t2, int bias)
+{
+    tables made;
+    spread_table(_mm_add_epi8(_mm_loadu_si128((const __m128i *)t1), _mm_set1_epi8((char)bias)), made.t1);
+    spread_table(_mm_loadu_si128((const __m128i *)t2), made.t2);
+    return made;
 }
 
 static inline vec load_lanes(const uint8_t *lane0, const uint8_t *lane1)
@@ -50,21 +77,36 @@ static inline vec vec_add8(vec a, vec b)
     return _mm256_add_epi8(a, b);
 }
 
-static inline vec look_up(vec table, vec nibbles)
+RBE_INLINE uint32_t rotation_of(uint32_t shift)
 {
-    return _mm256_shuffle_epi8(table, nibbles);
+    return shift > 4 ? shift - 4 : 0;
 }
 
-/* Shifts are of 16 bits: what comes in from the neighbouring byte is masked off. */
+RBE_INLINE vec look_up1(const tables *from, vec nibbles, uint32_t shift)
+{
+    return _mm256_shuffle_epi8(from->t1[rotation_of(shift)], nibbles);
+}
+
+RBE_INLINE vec look_up2(const tables *from, vec nibbles, uint32_t shift)
+{
+    return _mm256_shuffle_epi8(from->t2[rotation_of(shift)], nibbles);
+}
+
+/* Keeps compilers from computing (a & m) ^ (b & m) as (a ^ b) & m, as gcc 12 does although both operands are at hand. */
+RBE_INLINE vec as_it_is(vec v)
+{
+    __asm__("" : "+x"(v));
+    return v;
+}
+
+/* Shifts are of 16 bits: what comes in from the neighbouring byte is masked off. Of a nibble that crosses into the byte before, the bits from
+ * there stay at the low end and those of this byte, which all shifts move by 4, at the high end. So it is rotated, and so are its tables. */
 RBE_INLINE vec nibble(vec before, vec byte, uint32_t shift)
 {
-    const vec from_byte = shift ? _mm256_srli_epi16(byte, (int)shift) : byte;
-    if (shift <= 4) {
-        return _mm256_and_si256(from_byte, _mm256_set1_epi8(15));
-    }
-    const int bits_of_byte = 8 - (int)shift, mask = (1 << bits_of_byte) - 1;
-    return _mm256_or_si256(_mm256_and_si256(from_byte, _mm256_set1_epi8((char)mask)),
-                           _mm256_and_si256(_mm256_slli_epi16(before, bits_of_byte), _mm256_set1_epi8((char)(15 ^ mask))));
+    const uint32_t from_before = (1u << rotation_of(shift)) - 1;
+    const vec moved = shift ? _mm256_srli_epi16(byte, shift < 4 ? (int)shift : 4) : byte;
+    const vec bits = _mm256_and_si256(moved, _mm256_set1_epi8((char)(15 ^ from_before)));
+    return as_it_is(from_before ? _mm256_or_si256(bits, _mm256_and_si256(before, _mm256_set1_epi8((char)from_before))) : bits);
 }
 
 static inline vec load_activations(const int8_t *x)
@@ -163,6 +205,35 @@ static inline vec sums_start(const int8_t *x, uint32_t n)
 {
     (void)x, (void)n;
     return vec_zero();
+}
+
+static inline half_sums pairs_of(vec weights, vec activations)
+{
+    return _mm256_maddubs_epi16(weights, activations);
+}
+
+static inline half_sums pairs_add(half_sums p, vec weights, vec activations)
+{
+    return _mm256_add_epi16(p, _mm256_maddubs_epi16(weights, activations));
+}
+
+static inline vec pairs_widen(vec sums, half_sums p)
+{
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(p, _mm256_set1_epi16(1)));
+}
+
+static inline vec narrow_tile_load(const int8_t *tile, uint32_t n_lanes)
+{
+    return _mm256_add_epi8(load_tile_lanes(tile, n_lanes), _mm256_set1_epi8(NARROW_BIAS));
+}
+
+static inline vec narrow_start(const int8_t *x, uint32_t n)
+{
+    int32_t sum = 0;
+    for (uint32_t c = 0; c < n; c++) {
+        sum += x[c];
+    }
+    return _mm256_set1_epi32(-NARROW_BIAS * sum);
 }
 
 #endif

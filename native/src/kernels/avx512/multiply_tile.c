@@ -6,6 +6,8 @@
 
 enum { LANES = 4, ROW_VECTORS = 4, TOKENS = 4 };
 
+#define NARROW 0
+
 typedef __m512i vec;
 typedef __m512i tile_weights;
 
@@ -45,5 +47,5 @@ static inline void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
 
 void rbe__avx512_multiply_tile(rbe_kernels *table)
 {
-    table->multiply_tile = multiply_tile;
+    RBE_SET_MULTIPLY_TILE(table);
 }

@@ -10,7 +10,20 @@
 #include "kernels/neon/neon.h"
 #include "kernels/shared/inline.h"
 
-enum { LANES = 1, TWO_AT_ONCE = 1, PREFETCHES = 0 /* unmeasured */, DOT_BIAS = 0, ROW_VECTORS = 4, TOKENS = 4 };
+enum { LANES = 1, TWO_AT_ONCE = 1, PREFETCHES = 0 /* unmeasured */, DOT_BIAS = 0 };
+
+/* 32-bit ARM has 16 registers, 64-bit ARM 32. */
+#if RBE_NEON_DOTPROD
+#define NARROW 0
+enum { ROW_VECTORS = 4, TOKENS = 4 };
+#else
+#define NARROW 1
+#if defined(__aarch64__)
+enum { ROW_VECTORS = 4, TOKENS = 4, NARROW_GROUPS = 4, NARROW_BIAS = 0 };
+#else
+enum { ROW_VECTORS = 4, TOKENS = 4, NARROW_GROUPS = 2, NARROW_BIAS = 0 };
+#endif
+#endif
 
 typedef uint8x16_t vec;
 
@@ -51,9 +64,16 @@ static inline vec vec_add8(vec a, vec b)
     return vaddq_u8(a, b);
 }
 
-static inline vec look_up(vec table, vec nibbles)
+static inline vec look_up1(const tables *from, vec nibbles, uint32_t shift)
 {
-    return vqtbl1q_u8(table, nibbles);
+    (void)shift;
+    return vqtbl1q_u8(from->t1, nibbles);
+}
+
+static inline vec look_up2(const tables *from, vec nibbles, uint32_t shift)
+{
+    (void)shift;
+    return vqtbl1q_u8(from->t2, nibbles);
 }
 
 /* The intrinsics take their shift as a literal only. */
@@ -118,6 +138,40 @@ static inline vec tile_dot(vec sums, tile_weights weights, vec activations)
 {
     return dot_step(sums, weights, activations);
 }
+
+#if NARROW
+/* One product of each group in each of 16 sums: 4 groups make at most 4 * 31 * 127, and the sums of two neighbours still fit. */
+typedef struct half_sums {
+    int16x8_t low, high;
+} half_sums;
+
+static inline half_sums pairs_of(vec weights, vec activations)
+{
+    const int8x16_t w = vreinterpretq_s8_u8(weights), x = vreinterpretq_s8_u8(activations);
+    return (half_sums){vmull_s8(vget_low_s8(w), vget_low_s8(x)), vmull_high_s8(w, x)};
+}
+
+static inline half_sums pairs_add(half_sums p, vec weights, vec activations)
+{
+    const int8x16_t w = vreinterpretq_s8_u8(weights), x = vreinterpretq_s8_u8(activations);
+    return (half_sums){vmlal_s8(p.low, vget_low_s8(w), vget_low_s8(x)), vmlal_high_s8(p.high, w, x)};
+}
+
+static inline vec pairs_widen(vec sums, half_sums p)
+{
+    return vreinterpretq_u8_s32(vpadalq_s16(vreinterpretq_s32_u8(sums), vpaddq_s16(p.low, p.high)));
+}
+
+static inline vec narrow_tile_load(const int8_t *tile, uint32_t n_lanes)
+{
+    return tile_load(tile, n_lanes);
+}
+
+static inline vec narrow_start(const int8_t *x, uint32_t n)
+{
+    return sums_start(x, n);
+}
+#endif
 
 static inline void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
 {

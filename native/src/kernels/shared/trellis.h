@@ -38,7 +38,6 @@ typedef struct lane_blocks {
 
 RBE_INLINE void split_unit(uint32_t bits, lane_blocks *of, vec before, vec unit)
 {
-    of->byte[0] = unit;
     RBE_UNROLL(4)
     for (uint32_t q = 0; q < 4 / bits; q++) {
         of->low[q] = nibble(before, unit, q * bits);
@@ -66,7 +65,7 @@ RBE_INLINE void blocks_next(uint32_t bits, const lane_blocks *before, lane_block
             of->change[i] = vec_xor(of->byte[i], i ? of->byte[i - 1] : before->byte[2]);
         }
     } else {
-        split_unit(bits, of, before->byte[0], load_lanes(lane0, lane1));
+        split_unit(bits, of, before->low[0], load_lanes(lane0, lane1));
     }
 }
 
@@ -78,7 +77,6 @@ RBE_INLINE void blocks_move(uint32_t bits, const lane_blocks *from, lane_blocks 
         to->change[2] = from->change[2];
         return;
     }
-    to->byte[0] = from->byte[0];
     RBE_UNROLL(4)
     for (uint32_t q = 0; q < 4 / bits; q++) {
         to->low[q] = from->low[q];
@@ -89,22 +87,21 @@ RBE_INLINE void blocks_move(uint32_t bits, const lane_blocks *from, lane_blocks 
 /* The weights of step s, a constant, of the blocks. */
 RBE_INLINE vec generate_step(uint32_t bits, const tables *from, const lane_blocks *before, const lane_blocks *of, uint32_t s)
 {
+    const uint32_t end = bits * (s + 1) - 1, shift = ~end & 7, shift2 = shift ^ 4;
     vec index1, index2;
     if (bits == 3) {
-        const uint32_t end = 3 * s + 2, i = end / 8, shift = ~end & 7;
+        const uint32_t i = end / 8;
         const vec byte_before = i ? of->byte[i - 1] : before->byte[2];
         index1 = nibble(i ? of->change[i - 1] : before->change[2], of->change[i], shift);
-        index2 = shift < 4 ? nibble(byte_before, of->byte[i], shift + 4) : nibble(byte_before, byte_before, shift - 4);
-    } else if (s >= 4 / bits) {
-        const uint32_t q = 8 / bits - 1 - s;
-        index1 = vec_xor(of->low[q], before->low[q]);
-        index2 = of->high[q];
+        index2 = nibble(byte_before, shift < 4 ? of->byte[i] : byte_before, shift2);
+    } else if (shift < 4) {
+        index1 = vec_xor(of->low[shift / bits], before->low[shift / bits]);
+        index2 = of->high[shift / bits];
     } else {
-        const uint32_t q = 4 / bits - 1 - s;
-        index1 = vec_xor(of->high[q], before->high[q]);
-        index2 = before->low[q];
+        index1 = vec_xor(of->high[shift2 / bits], before->high[shift2 / bits]);
+        index2 = before->low[shift2 / bits];
     }
-    return vec_add8(look_up(from->t1, index1), look_up(from->t2, index2));
+    return vec_add8(look_up1(from, index1, shift), look_up2(from, index2, shift2));
 }
 
 /* Where a lane's run of blocks begins, and what precedes it there. */
@@ -247,10 +244,22 @@ RBE_INLINE void dot_strip(uint32_t bits, const rbe_strip *strip, const int8_t *x
     }
 }
 
+#if NARROW
+#include "kernels/shared/trellis_narrow.h"
+#else
+RBE_INLINE int dot_narrow(uint32_t bits, const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)
+{
+    (void)bits, (void)strip, (void)x, (void)scales, (void)sum;
+    return 0;
+}
+#endif
+
 #define TRELLIS_KERNELS(bits)                                                                                   \
     static void dot_k##bits(const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)           \
     {                                                                                                           \
-        dot_strip(bits, strip, x, scales, sum);                                                                 \
+        if (!dot_narrow(bits, strip, x, scales, sum)) {                                                         \
+            dot_strip(bits, strip, x, scales, sum);                                                             \
+        }                                                                                                       \
     }                                                                                                           \
     static void generate_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile) \
     {                                                                                                           \
