@@ -17,6 +17,7 @@ enum {
     DOT_BIAS = RBE_AVX2_VNNI ? 128 : 0,
     NARROW_BIAS = 32,
     NARROW_GROUPS = 2,
+    NARROW_TILE_GROUPS = 2,
     ROW_VECTORS = 2,
     TOKENS = 4
 };

@@ -19,9 +19,9 @@ enum { ROW_VECTORS = 4, TOKENS = 4 };
 #else
 #define NARROW 1
 #if defined(__aarch64__)
-enum { ROW_VECTORS = 4, TOKENS = 4, NARROW_GROUPS = 4, NARROW_BIAS = 0 };
+enum { ROW_VECTORS = 4, TOKENS = 4, NARROW_GROUPS = 2, NARROW_TILE_GROUPS = 4, NARROW_BIAS = 0 };
 #else
-enum { ROW_VECTORS = 4, TOKENS = 4, NARROW_GROUPS = 2, NARROW_BIAS = 0 };
+enum { ROW_VECTORS = 4, TOKENS = 4, NARROW_GROUPS = 2, NARROW_TILE_GROUPS = 2, NARROW_BIAS = 0 };
 #endif
 #endif
 

@@ -1,5 +1,6 @@
-/* A tile of narrow weights: products of NARROW_GROUPS groups add up in 16 bits before they are widened. Included by multiply_tile.h; what the
- * including file defines besides stands in trellis_narrow.h, and
+/* A tile of narrow weights: products of some groups add up in 16 bits before they are widened. Included by multiply_tile.h. The including file
+ * defines, besides what stands in trellis_narrow.h:
+ *     NARROW_TILE_GROUPS                                           so many groups add up
  *     vec narrow_tile_load(const int8_t *tile, uint32_t n_lanes)   NARROW_BIAS larger; n_lanes 1 to LANES: no more is read
  */
 #ifndef RBE_KERNELS_SHARED_MULTIPLY_NARROW_TILE_H
@@ -17,23 +18,23 @@ RBE_INLINE void multiply_narrow_block(const tile_call *call, uint32_t lane, uint
     for (uint32_t i = 0; i < n_sums; i++) {
         sums[i] = start[i / n_vectors];
     }
-    for (uint32_t g = 0; g < call->n_groups; g += NARROW_GROUPS) {
-        vec weights[NARROW_GROUPS * ROW_VECTORS], activations[NARROW_GROUPS];
+    for (uint32_t g = 0; g < call->n_groups; g += NARROW_TILE_GROUPS) {
+        vec weights[NARROW_TILE_GROUPS * ROW_VECTORS], activations[NARROW_TILE_GROUPS];
         RBE_UNROLL(16)
-        for (uint32_t i = 0; i < NARROW_GROUPS * n_vectors; i++) {
+        for (uint32_t i = 0; i < NARROW_TILE_GROUPS * n_vectors; i++) {
             const uint32_t k = i / n_vectors, v = i % n_vectors;
             weights[i] = vec_zero(); /* behind the last group; x is readable there to the end of 16 groups */
             if (k == 0 || g + k < call->n_groups) {
                 weights[i] = narrow_tile_load(tile + k * group_bytes + LANE_BYTES * LANES * v, v + 1 < n_vectors ? LANES : n_lanes);
             }
         }
-        tile += NARROW_GROUPS * group_bytes;
+        tile += NARROW_TILE_GROUPS * group_bytes;
         RBE_UNROLL(32)
         for (uint32_t i = 0; i < n_sums; i++) {
             const uint32_t n = i / n_vectors, v = i % n_vectors;
             half_sums total;
             RBE_UNROLL(4)
-            for (uint32_t k = 0; k < NARROW_GROUPS; k++) {
+            for (uint32_t k = 0; k < NARROW_TILE_GROUPS; k++) {
                 if (v == 0) {
                     activations[k] = load_activations(x + n * call->x_stride + 4 * (g + k));
                 }
