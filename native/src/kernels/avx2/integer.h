@@ -10,22 +10,11 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/shared/inline.h"
 
-enum {
-    LANES = 2,
-    TWO_AT_ONCE = 0,
-    PREFETCHES = 1,
-    DOT_BIAS = RBE_AVX2_VNNI ? 128 : 0,
-    NARROW_BIAS = 32,
-    NARROW_GROUPS = 2,
-    NARROW_TILE_GROUPS = 2,
-    ROW_VECTORS = 2,
-    TOKENS = 4
-};
+enum { LANES = 2, TWO_AT_ONCE = 0, PREFETCHES = 1, GROUPS_IN_STEP = 2, ROW_VECTORS = 2, TOKENS = 4, NARROW_BIAS = RBE_NARROW_SUM + 1 };
 
 #define NARROW !RBE_AVX2_VNNI
 
 typedef __m256i vec;
-typedef __m256i half_sums;
 
 /* The tables as they are, and for nibbles whose bits stand rotated to the left by 1, 2 and 3 (`nibble`). */
 typedef struct tables {
@@ -135,10 +124,26 @@ static inline vec dot_unsigned(vec sums, vec a, vec b)
 #endif
 }
 
-/* weights: 128 too large, as unsigned */
-static inline vec dot_step(vec sums, vec weights, vec activations)
+RBE_INLINE uint32_t groups_in_step(uint32_t bits, int narrow)
 {
-    return dot_unsigned(sums, weights, activations);
+    (void)bits, (void)narrow;
+    return GROUPS_IN_STEP;
+}
+
+RBE_INLINE int dot_bias(int narrow)
+{
+    (void)narrow;
+    return 128;
+}
+
+RBE_INLINE vec dot_step(int narrow, uint32_t n, vec sums, const vec *weights, const vec *activations)
+{
+    (void)narrow;
+    RBE_UNROLL(4)
+    for (uint32_t i = 0; i < n; i++) {
+        sums = dot_unsigned(sums, weights[i], activations[i]);
+    }
+    return sums;
 }
 
 typedef vec tile_weights;
@@ -154,8 +159,9 @@ static inline vec tile_dot(vec sums, tile_weights weights, vec activations)
 }
 
 /* -128 times the sum of n values, n % 4 == 0; what is behind them does not count. */
-static inline vec sums_start(const int8_t *x, uint32_t n)
+static inline vec dot_start(int narrow, const int8_t *x, uint32_t n)
 {
+    (void)narrow;
     const vec ones = _mm256_set1_epi8(1);
     vec sums = vec_zero(), last = vec_zero();
     uint32_t c = 0;
@@ -182,9 +188,32 @@ static inline __m256i dot(__m256i sums, __m256i a, __m256i magnitudes, __m256i b
     return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-static inline vec dot_step(vec sums, vec weights, vec activations)
+enum { NARROW_TILE_GROUPS = 2 };
+
+/* Two groups of K = 2 and 3 need more registers than there are: that pays only where their products add up. */
+RBE_INLINE uint32_t groups_in_step(uint32_t bits, int narrow)
 {
-    return dot(sums, activations, _mm256_abs_epi8(activations), weights);
+    return narrow || bits == 1 || bits == 4 ? GROUPS_IN_STEP : 1;
+}
+
+RBE_INLINE int dot_bias(int narrow)
+{
+    return narrow ? NARROW_BIAS : 0;
+}
+
+/* Narrow weights plus their bias are 1 to 63 and need no sign: two sums of two products, at most 4 * 63 * 127 = 32004, fit into int16. */
+RBE_INLINE vec dot_step(int narrow, uint32_t n, vec sums, const vec *weights, const vec *activations)
+{
+    if (narrow) {
+        const vec pairs = _mm256_add_epi16(_mm256_maddubs_epi16(weights[0], activations[0]),
+                                           _mm256_maddubs_epi16(weights[1], activations[1]));
+        return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+    RBE_UNROLL(4)
+    for (uint32_t i = 0; i < n; i++) {
+        sums = dot(sums, activations[i], _mm256_abs_epi8(activations[i]), weights[i]);
+    }
+    return sums;
 }
 
 typedef struct tile_weights {
@@ -202,36 +231,15 @@ static inline vec tile_dot(vec sums, tile_weights w, vec activations)
     return dot(sums, w.signs, w.magnitudes, activations);
 }
 
-static inline vec sums_start(const int8_t *x, uint32_t n)
-{
-    (void)x, (void)n;
-    return vec_zero();
-}
-
-static inline half_sums pairs_of(vec weights, vec activations)
-{
-    return _mm256_maddubs_epi16(weights, activations);
-}
-
-static inline half_sums pairs_add(half_sums p, vec weights, vec activations)
-{
-    return _mm256_add_epi16(p, _mm256_maddubs_epi16(weights, activations));
-}
-
-static inline vec pairs_widen(vec sums, half_sums p)
-{
-    return _mm256_add_epi32(sums, _mm256_madd_epi16(p, _mm256_set1_epi16(1)));
-}
-
 static inline vec narrow_tile_load(const int8_t *tile, uint32_t n_lanes)
 {
     return _mm256_add_epi8(load_tile_lanes(tile, n_lanes), _mm256_set1_epi8(NARROW_BIAS));
 }
 
-static inline vec narrow_start(const int8_t *x, uint32_t n)
+static inline vec dot_start(int narrow, const int8_t *x, uint32_t n)
 {
     int32_t sum = 0;
-    for (uint32_t c = 0; c < n; c++) {
+    for (uint32_t c = 0; narrow && c < n; c++) {
         sum += x[c];
     }
     return _mm256_set1_epi32(-NARROW_BIAS * sum);

@@ -10,20 +10,9 @@
 #include "kernels/neon/neon.h"
 #include "kernels/shared/inline.h"
 
-enum { LANES = 1, TWO_AT_ONCE = 1, PREFETCHES = 0 /* unmeasured */, DOT_BIAS = 0 };
+enum { LANES = 1, TWO_AT_ONCE = 1, PREFETCHES = 0 /* unmeasured */, GROUPS_IN_STEP = 2, ROW_VECTORS = 4, TOKENS = 4 };
 
-/* 32-bit ARM has 16 registers, 64-bit ARM 32. */
-#if RBE_NEON_DOTPROD
-#define NARROW 0
-enum { ROW_VECTORS = 4, TOKENS = 4 };
-#else
-#define NARROW 1
-#if defined(__aarch64__)
-enum { ROW_VECTORS = 4, TOKENS = 4, NARROW_GROUPS = 2, NARROW_TILE_GROUPS = 4, NARROW_BIAS = 0 };
-#else
-enum { ROW_VECTORS = 4, TOKENS = 4, NARROW_GROUPS = 2, NARROW_TILE_GROUPS = 2, NARROW_BIAS = 0 };
-#endif
-#endif
+#define NARROW !RBE_NEON_DOTPROD
 
 typedef uint8x16_t vec;
 
@@ -115,9 +104,41 @@ static inline int32x4_t dot(int32x4_t sums, int8x16_t weights, int8x16_t x)
 #endif
 }
 
-static inline vec dot_step(vec sums, vec weights, vec activations)
+RBE_INLINE uint32_t groups_in_step(uint32_t bits, int narrow)
 {
-    return vreinterpretq_u8_s32(dot(vreinterpretq_s32_u8(sums), vreinterpretq_s8_u8(weights), vreinterpretq_s8_u8(activations)));
+    (void)bits, (void)narrow;
+    return GROUPS_IN_STEP;
+}
+
+RBE_INLINE int dot_bias(int narrow)
+{
+    (void)narrow;
+    return 0;
+}
+
+RBE_INLINE vec dot_step(int narrow, uint32_t n, vec sums, const vec *weights, const vec *activations)
+{
+    int32x4_t wide = vreinterpretq_s32_u8(sums);
+#if NARROW
+    /* One product of each group in each of 16 sums: two neighbours of 4 groups, at most 8 * 31 * 127 = 31496, fit into int16. */
+    if (narrow) {
+        int8x16_t w = vreinterpretq_s8_u8(weights[0]), x = vreinterpretq_s8_u8(activations[0]);
+        int16x8_t low = vmull_s8(vget_low_s8(w), vget_low_s8(x)), high = vmull_high_s8(w, x);
+        RBE_UNROLL(4)
+        for (uint32_t i = 1; i < n; i++) {
+            w = vreinterpretq_s8_u8(weights[i]), x = vreinterpretq_s8_u8(activations[i]);
+            low = vmlal_s8(low, vget_low_s8(w), vget_low_s8(x));
+            high = vmlal_high_s8(high, w, x);
+        }
+        return vreinterpretq_u8_s32(vpadalq_s16(wide, vpaddq_s16(low, high)));
+    }
+#endif
+    (void)narrow;
+    RBE_UNROLL(4)
+    for (uint32_t i = 0; i < n; i++) {
+        wide = dot(wide, vreinterpretq_s8_u8(weights[i]), vreinterpretq_s8_u8(activations[i]));
+    }
+    return vreinterpretq_u8_s32(wide);
 }
 
 typedef vec tile_weights;
@@ -128,48 +149,27 @@ static inline tile_weights tile_load(const int8_t *tile, uint32_t n_lanes)
     return vreinterpretq_u8_s8(vld1q_s8(tile));
 }
 
-static inline vec sums_start(const int8_t *x, uint32_t n)
+static inline vec dot_start(int narrow, const int8_t *x, uint32_t n)
 {
-    (void)x, (void)n;
+    (void)narrow, (void)x, (void)n;
     return vec_zero();
 }
 
 static inline vec tile_dot(vec sums, tile_weights weights, vec activations)
 {
-    return dot_step(sums, weights, activations);
+    return dot_step(0, 1, sums, &weights, &activations);
 }
 
 #if NARROW
-/* One product of each group in each of 16 sums: 4 groups make at most 4 * 31 * 127, and the sums of two neighbours still fit. */
-typedef struct half_sums {
-    int16x8_t low, high;
-} half_sums;
-
-static inline half_sums pairs_of(vec weights, vec activations)
-{
-    const int8x16_t w = vreinterpretq_s8_u8(weights), x = vreinterpretq_s8_u8(activations);
-    return (half_sums){vmull_s8(vget_low_s8(w), vget_low_s8(x)), vmull_high_s8(w, x)};
-}
-
-static inline half_sums pairs_add(half_sums p, vec weights, vec activations)
-{
-    const int8x16_t w = vreinterpretq_s8_u8(weights), x = vreinterpretq_s8_u8(activations);
-    return (half_sums){vmlal_s8(p.low, vget_low_s8(w), vget_low_s8(x)), vmlal_high_s8(p.high, w, x)};
-}
-
-static inline vec pairs_widen(vec sums, half_sums p)
-{
-    return vreinterpretq_u8_s32(vpadalq_s16(vreinterpretq_s32_u8(sums), vpaddq_s16(p.low, p.high)));
-}
+#if defined(__aarch64__)
+enum { NARROW_TILE_GROUPS = 4 };
+#else
+enum { NARROW_TILE_GROUPS = 2 }; /* 32-bit ARM has half the registers */
+#endif
 
 static inline vec narrow_tile_load(const int8_t *tile, uint32_t n_lanes)
 {
     return tile_load(tile, n_lanes);
-}
-
-static inline vec narrow_start(const int8_t *x, uint32_t n)
-{
-    return sums_start(x, n);
 }
 #endif
 

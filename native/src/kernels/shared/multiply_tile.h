@@ -5,7 +5,7 @@
  *
  * The including file defines: vec; LANES, 16-byte lanes in a vec, each 4 rows of 4 columns; ROW_VECTORS; TOKENS;
  *     tile_weights, tile_load(const int8_t *tile, uint32_t n_lanes)   n_lanes 1 to LANES: no more is read
- *     vec sums_start(const int8_t *x, uint32_t n)                     the sums before the first group
+ *     vec dot_start(int narrow, const int8_t *x, uint32_t n)          the sums before the first group
  *     vec tile_dot(vec sums, tile_weights weights, vec activations)
  *     vec load_activations(const int8_t *x)                           x[0..3] in every 32 bits
  *     void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
@@ -66,7 +66,6 @@ RBE_INLINE void multiply_block(const tile_call *call, uint32_t lane, uint32_t n_
 #if NARROW
 #include "kernels/shared/multiply_narrow_tile.h"
 #else
-#define narrow_start sums_start
 #define multiply_narrow_block multiply_block
 #endif
 
@@ -77,7 +76,7 @@ RBE_INLINE void multiply_rows(const tile_call *call, int narrow, const int8_t *x
     RBE_UNROLL(8)
     for (uint32_t n = 0; n < n_tokens; n++) {
         const int8_t *token = x + n * call->x_stride;
-        start[n] = narrow ? narrow_start(token, 4 * call->n_groups) : sums_start(token, 4 * call->n_groups);
+        start[n] = dot_start(narrow, token, 4 * call->n_groups);
     }
     const uint32_t row_steps = call->row_steps;
     uint32_t lane = 0;
@@ -126,7 +125,6 @@ static void multiply_narrow_tile(const int8_t *tile, uint32_t row_steps, uint32_
     multiply_any_tile(&call, 1, x, n_tokens, acc);
 }
 #else
-#undef narrow_start
 #undef multiply_narrow_block
 #define NARROW_TILE_KERNEL multiply_tile
 #endif
