@@ -104,10 +104,10 @@ static inline int32x4_t dot(int32x4_t sums, int8x16_t weights, int8x16_t x)
 #endif
 }
 
+/* Two groups where their products add up, or where fewer loads and stores of sums are a gain. */
 RBE_INLINE uint32_t groups_in_step(uint32_t bits, int narrow)
 {
-    (void)bits, (void)narrow;
-    return GROUPS_IN_STEP;
+    return narrow || (RBE_NEON_DOTPROD && bits > 1) ? GROUPS_IN_STEP : 1;
 }
 
 RBE_INLINE int dot_bias(int narrow)
