@@ -24,8 +24,11 @@ static void fill_bytes(void *memory, size_t bytes)
 
 /* ---- trellis ---------------------------------------------------------------------------------------------------- */
 
-static const int8_t t1[16] = {0, -3, 31, 13, -37, 8, -16, -68, 21, -11, 4, 44, 81, -48, -23, -30};
-static const int8_t t2[16] = {-31, -21, -7, 2, -40, -8, 0, 12, 7, 23, 14, 40, 7, 15, 45, -14};
+/* The wide and the narrow tables of K = 4 (docs/codec.md). */
+static const int8_t tables[2][2][16] = {
+    {{27, 71, 3, -27, -3, -35, -14, -20, -45, 36, -72, 21, 14, 8, 46, -9},
+     {-54, -3, -19, 5, 54, -7, 2, -14, 24, 17, 14, -8, 37, -24, -37, 8}},
+    {{-1, -10, -6, 7, -19, 19, 2, -8, -3, 0, -4, 9, 5, -13, 12, 3}, {3, 3, -4, 0, -2, 6, 2, 4, 0, -8, 8, 1, 12, -5, -12, -1}}};
 
 typedef struct trellis_task {
     rbe_dot_kernel *dot;
@@ -62,7 +65,7 @@ static uint32_t field_bits(const char *field)
 }
 
 /* rows and cols: multiples of 4 * row_steps and of 64 */
-static trellis_task make_trellis(uint32_t bits, uint32_t row_steps, uint32_t rows, uint32_t cols, size_t *bytes)
+static trellis_task make_trellis(uint32_t bits, uint32_t narrow, uint32_t row_steps, uint32_t rows, uint32_t cols, size_t *bytes)
 {
     trellis_task task = {.n_strips = rows / (4 * row_steps)};
     *bytes = (size_t)rows * cols / 8 * bits;
@@ -80,9 +83,10 @@ static trellis_task make_trellis(uint32_t bits, uint32_t row_steps, uint32_t row
     }
     const uint32_t span = (128 / row_steps + 1) / 2 ? (128 / row_steps + 1) / 2 : 1; /* groups per cell, docs/format.md */
     task.strip = (rbe_strip){.stream = stream,
-                             .t1 = t1,
-                             .t2 = t2,
+                             .t1 = tables[narrow][0],
+                             .t2 = tables[narrow][1],
                              .bits = bits,
+                             .narrow = narrow,
                              .row_steps = row_steps,
                              .n_groups = cols / 4,
                              .n_cells = (cols / 4 + span - 1) / span};
@@ -101,17 +105,18 @@ static void bench_rbe_dot_kernel(measurement m, rbe_dot_kernel *kernel)
 {
     const uint32_t bits = field_bits(m.kernel);
     const uint32_t shapes[][3] = {{64, 1024, 1024}, {48, 576, 576}, {16, 64, 1024}, {64, 1024, (uint32_t)(large_bytes * 8 / bits / 1024)}};
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+    for (size_t i = 0; i < 2 * (sizeof shapes / sizeof shapes[0]); i++) {
         size_t bytes;
-        const uint32_t rows = shapes[i][1], cols = shapes[i][2] / 64 * 64;
-        trellis_task task = make_trellis(bits, shapes[i][0], rows, cols, &bytes);
+        const uint32_t narrow = i % 2, *shape = shapes[i / 2];
+        const uint32_t rows = shape[1], cols = shape[2] / 64 * 64;
+        trellis_task task = make_trellis(bits, narrow, shape[0], rows, cols, &bytes);
         task.dot = kernel;
         m.unit = "weights";
         m.amount = (double)rows * cols;
         m.bytes_read = bytes;
         m.work = run_dot;
         m.task = &task;
-        set_shape(&m, "%u x %u, strips of %u", rows, cols, 4 * shapes[i][0]);
+        set_shape(&m, "%u x %u by %u, %s", rows, cols, 4 * shape[0], narrow ? "narrow" : "wide");
         measure(&m);
         drop_trellis(&task);
     }
@@ -120,7 +125,7 @@ static void bench_rbe_dot_kernel(measurement m, rbe_dot_kernel *kernel)
 static void bench_rbe_generate_kernel(measurement m, rbe_generate_kernel *kernel)
 {
     size_t bytes;
-    trellis_task task = make_trellis(field_bits(m.kernel), 64, 256, 1024, &bytes);
+    trellis_task task = make_trellis(field_bits(m.kernel), 0, 64, 256, 1024, &bytes);
     task.generate = kernel;
     m.unit = "weights";
     m.amount = 256.0 * 1024;
@@ -153,6 +158,9 @@ static void bench_rbe_multiply_tile_kernel(measurement m, rbe_multiply_tile_kern
         task.x = take(4 * (size_t)task.n_groups * task.n_tokens);
         task.acc = take(256 * sizeof(int32_t) * task.n_tokens);
         fill_bytes(task.tile, 64 * 16 * (size_t)task.n_groups);
+        for (size_t w = 0; strstr(m.kernel, "narrow") && w < 64 * 16 * (size_t)task.n_groups; w++) {
+            task.tile[w] = (int8_t)(task.tile[w] % (RBE_NARROW_SUM + 1));
+        }
         memset(task.x, 3, 4 * (size_t)task.n_groups * task.n_tokens);
         m.unit = "MAC";
         m.amount = 256.0 * 4 * task.n_groups * task.n_tokens;

@@ -76,6 +76,27 @@ static inline void random_bytes(void *data, size_t bytes)
     }
 }
 
+/* Tables whose sums stay within +-31: random ones, and those at the edge. */
+static inline void hostile_narrow_tables(int8_t *t1, int8_t *t2)
+{
+    const uint32_t kind = random_between(0, 4);
+    for (uint32_t i = 0; i < 16; i++) {
+        switch (kind) {
+        case 0: /* every sum is 31, or every one -31, or either */
+        case 1:
+        case 2:
+            t1[i] = kind == 0 || (kind == 2 && random_between(0, 1)) ? 31 : -31;
+            t2[i] = 0;
+            break;
+        case 3: /* far from 0 both */
+            t1[i] = (int8_t)(random_between(0, 31) + 96);
+            t2[i] = (int8_t)-(int32_t)random_between(96, 127);
+            break;
+        default: t1[i] = (int8_t)(random_between(0, 30) - 15); t2[i] = (int8_t)(random_between(0, 32) - 16);
+        }
+    }
+}
+
 /* Tables whose sums stay within +-127: the published ones, random ones, and those at the edge. */
 static inline void hostile_tables(uint32_t bits, int8_t *t1, int8_t *t2)
 {

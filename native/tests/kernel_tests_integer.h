@@ -50,12 +50,17 @@ static inline void strip_case_make(strip_case *c, uint32_t bits, uint32_t index,
     const uint32_t most_cells = n_groups / cell_groups;
     uint32_t n_cells = random_between(0, 1) ? by_format : random_between(1, most_cells);
     n_cells = n_cells > most_cells ? most_cells : n_cells;
-    hostile_tables(bits, c->t1, c->t2);
+    if (random_between(0, 1)) {
+        hostile_tables(bits, c->t1, c->t2);
+    } else {
+        hostile_narrow_tables(c->t1, c->t2);
+    }
     const size_t stream_bytes = (size_t)n_groups * 2 * row_steps * bits;
     c->stream = guard_take(stream_bytes, side);
     random_bytes(c->stream.data, stream_bytes);
     c->strip = (rbe_strip){
         .stream = c->stream.data, .t1 = c->t1, .t2 = c->t2, .bits = bits, .row_steps = row_steps, .n_groups = n_groups, .n_cells = n_cells};
+    c->strip.narrow = rbe__tables_narrow(c->t1, c->t2);
     c->n_groups = random_between(1, n_groups < 64 ? n_groups : 64);
     c->first_group = random_between(0, n_groups - c->n_groups);
     if (random_between(0, 3) == 0) { /* the very end of the strip */
@@ -197,7 +202,8 @@ static inline void test_dot_is_its_parts(const char *set, const rbe_kernels *tab
         for (uint32_t first = 0; first < c.strip.n_groups; first += RBE_BLOCK_GROUPS) {
             const uint32_t left = c.strip.n_groups - first, n = left < RBE_BLOCK_GROUPS ? left : RBE_BLOCK_GROUPS;
             rbe__generate_kernel(table, bits)(&c.strip, first, n, tile);
-            table->multiply_tile(tile, c.strip.row_steps, n, x + (size_t)4 * first, 4 * n, 1, acc);
+            (c.strip.narrow ? table->multiply_narrow_tile : table->multiply_tile)(tile, c.strip.row_steps, n, x + (size_t)4 * first, 4 * n,
+                                                                                  1, acc);
             table->accumulate(parts, acc, rows, scales[first / RBE_BLOCK_GROUPS]);
         }
         rbe__dot_kernel(table, bits)(&c.strip, x, scales, sum);
@@ -242,6 +248,10 @@ static inline void test_rbe_multiply_tile_kernel(const kernel_case *about, rbe_m
         const guarded x = guard_take(x_bytes, index / 2 % 2 ? GUARD_BEFORE : GUARD_BEHIND);
         const guarded acc = guard_take(n_tokens * rows * sizeof(int32_t), index / 4 % 2 ? GUARD_BEFORE : GUARD_BEHIND);
         hostile_activations(tile.data, tile_bytes);
+        for (size_t i = 0; strstr(about->field, "narrow") && i < tile_bytes; i++) {
+            int8_t *weight = (int8_t *)tile.data + i;
+            *weight = (int8_t)(*weight == 127 ? RBE_NARROW_SUM : *weight == -127 ? -RBE_NARROW_SUM : *weight % (RBE_NARROW_SUM + 1));
+        }
         random_bytes(x.data, x_bytes);
         for (uint32_t n = 0; n < n_tokens; n++) {
             hostile_activations((int8_t *)x.data + n * x_stride, 4 * n_groups);

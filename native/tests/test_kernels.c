@@ -30,6 +30,27 @@ static void test_selection(void)
     }
 }
 
+/* A set that multiplies tiles in a way of its own does so with narrow ones too; "narrow" is what its name says. */
+static void test_narrow(void)
+{
+    rbe_kernels before, table;
+    CHECK(rbe__kernels_select("scalar", &before) == 0, "scalar");
+    const char *name;
+    for (uint32_t index = 1; (name = rbe_kernel_set_name(index)) != NULL; index++) {
+        if (rbe__kernels_select(name, &table) == 0) {
+            CHECK(table.multiply_tile == before.multiply_tile || table.multiply_narrow_tile != before.multiply_narrow_tile, "%s", name);
+            before = table;
+        }
+    }
+    int8_t t1[16] = {0}, t2[16] = {0};
+    CHECK(rbe__tables_narrow(t1, t2) == 1, "zeros");
+    for (int sum = -127; sum <= 127; sum++) {
+        t1[15] = (int8_t)(sum / 2);
+        t2[7] = (int8_t)(sum - sum / 2);
+        CHECK(rbe__tables_narrow(t1, t2) == (sum >= -31 && sum <= 31), "%d", sum);
+    }
+}
+
 static void test_table(const char *name, const rbe_kernels *table, const rbe_kernels *scalar)
 {
     uint32_t n_own = 0;
@@ -102,6 +123,7 @@ int main(int argc, char **argv)
 {
     rbe_kernels scalar;
     test_selection();
+    test_narrow();
     CHECK(rbe__kernels_select("scalar", &scalar) == 0, "scalar");
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "slack") == 0) {

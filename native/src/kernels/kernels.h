@@ -20,6 +20,7 @@
 #define RBE_LANES 16u        /* of a cell: 4 rows x 4 columns per step */
 #define RBE_SUM_LANES 16u  /* of a sum in floating point */
 #define RBE_MAX_LANE_STEPS 96u /* of a cell of the format: m R <= 64 + R / 2 and R <= 64 */
+#define RBE_NARROW_SUM 31 /* products of 8 int8 activations with weights that large fit into 16 bits */
 #define RBE_QUANTIZE_LEAST 0x1p-100f /* a smaller int8 scale counts as zero: no product near it is subnormal */
 
 /* One strip of one plane: n_cells cells one after the other, n_groups groups of 4 columns in all (docs/format.md,
@@ -31,10 +32,22 @@ typedef struct rbe_strip {
     const uint8_t *stream;  /* whole cells; reads stay inside the strip */
     const int8_t *t1, *t2;  /* 16 entries each, sums within +-127 */
     uint32_t bits;          /* K, 1 to 4 */
+    uint32_t narrow;        /* 1: all sums T1 + T2 are within +-RBE_NARROW_SUM; 0: they need not be */
     uint32_t row_steps;     /* R = rows / 4, 1 to 64; R * K is a multiple of 8 */
     uint32_t n_groups;      /* G */
     uint32_t n_cells;       /* C, 1 to G; each cell has at least 2 units of 16 bytes (32 steps, as the format asks, are 4 K) */
 } rbe_strip;
+
+/* 1 where all sums of the tables are within +-RBE_NARROW_SUM, else 0: rbe_strip.narrow. 16 entries each. */
+static inline uint32_t rbe__tables_narrow(const int8_t *t1, const int8_t *t2)
+{
+    uint32_t narrow = 1;
+    for (uint32_t i = 0; i < 256; i++) {
+        const int sum = t1[i / 16] + t2[i % 16];
+        narrow &= sum >= -RBE_NARROW_SUM && sum <= RBE_NARROW_SUM;
+    }
+    return narrow;
+}
 
 /* sum[4R] = sum over blocks b of scales[b] * (W_b . x_b): a block is RBE_BLOCK_GROUPS groups of the strip, the last what is left. Products of a
  * block are exact; blocks are gathered in ascending order from 0 as `accumulate` of the same set
@@ -47,7 +60,8 @@ typedef void rbe_dot_kernel(const rbe_strip *strip, const int8_t *x, const float
 typedef void rbe_generate_kernel(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile);
 
 /* acc[n * 4R + r] = tile row r . x of token n, for n < n_tokens; tile as written by generate, n_groups <= RBE_BLOCK_GROUPS;
- * x of token n at x + n * x_stride: int8[4 n_groups], within +-127, readable up to the next multiple of 64 bytes. */
+ * x of token n at x + n * x_stride: int8[4 n_groups], within +-127, readable up to the next multiple of 64 bytes. multiply_narrow_tile does
+ * the same for tiles of strips that are narrow. */
 typedef void rbe_multiply_tile_kernel(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride,
                                       uint32_t n_tokens, int32_t *acc);
 
@@ -139,40 +153,41 @@ typedef uint32_t rbe_checksum_kernel(const rbe__crc *crc, uint32_t value, const 
 
 /* One list of kernels; it expands into the table, the tests and the benchmarks: X(field, type). The first three families
  * are indexed by K - 1. */
-#define RBE_KERNEL_LIST(X)                       \
-    X(dot_k1, rbe_dot_kernel)                    \
-    X(dot_k2, rbe_dot_kernel)                    \
-    X(dot_k3, rbe_dot_kernel)                    \
-    X(dot_k4, rbe_dot_kernel)                    \
-    X(generate_k1, rbe_generate_kernel)          \
-    X(generate_k2, rbe_generate_kernel)          \
-    X(generate_k3, rbe_generate_kernel)          \
-    X(generate_k4, rbe_generate_kernel)          \
-    X(multiply_tile, rbe_multiply_tile_kernel)   \
-    X(dense_f32, rbe_dense_kernel)               \
-    X(dense_f16, rbe_dense_kernel)               \
-    X(dense_bf16, rbe_dense_kernel)              \
-    X(accumulate, rbe_accumulate_kernel)         \
-    X(hadamard, rbe_hadamard_kernel)             \
-    X(quantize, rbe_quantize_kernel)             \
-    X(weighted_sum_f32, rbe_weighted_sum_kernel) \
-    X(weighted_sum_f16, rbe_weighted_sum_kernel) \
-    X(weighted_sum_i8, rbe_weighted_sum_kernel)  \
-    X(online_softmax, rbe_online_softmax_kernel) \
-    X(exponential, rbe_exponential_kernel)       \
-    X(silu, rbe_activation_kernel)               \
-    X(gelu, rbe_activation_kernel)               \
-    X(gelu_tanh, rbe_activation_kernel)          \
-    X(softcap, rbe_softcap_kernel)               \
-    X(multiply, rbe_multiply_kernel)             \
-    X(add, rbe_add_kernel)                       \
-    X(multiply_add, rbe_multiply_add_kernel)     \
-    X(flip_signs, rbe_flip_signs_kernel)         \
-    X(normalize, rbe_normalize_kernel)           \
-    X(from_i8, rbe_from_i8_kernel)               \
-    X(from_i4, rbe_from_i4_kernel)               \
-    X(to_half, rbe_to_half_kernel)               \
-    X(from_half, rbe_from_half_kernel)           \
+#define RBE_KERNEL_LIST(X)                            \
+    X(dot_k1, rbe_dot_kernel)                         \
+    X(dot_k2, rbe_dot_kernel)                         \
+    X(dot_k3, rbe_dot_kernel)                         \
+    X(dot_k4, rbe_dot_kernel)                         \
+    X(generate_k1, rbe_generate_kernel)               \
+    X(generate_k2, rbe_generate_kernel)               \
+    X(generate_k3, rbe_generate_kernel)               \
+    X(generate_k4, rbe_generate_kernel)               \
+    X(multiply_tile, rbe_multiply_tile_kernel)        \
+    X(multiply_narrow_tile, rbe_multiply_tile_kernel) \
+    X(dense_f32, rbe_dense_kernel)                    \
+    X(dense_f16, rbe_dense_kernel)                    \
+    X(dense_bf16, rbe_dense_kernel)                   \
+    X(accumulate, rbe_accumulate_kernel)              \
+    X(hadamard, rbe_hadamard_kernel)                  \
+    X(quantize, rbe_quantize_kernel)                  \
+    X(weighted_sum_f32, rbe_weighted_sum_kernel)      \
+    X(weighted_sum_f16, rbe_weighted_sum_kernel)      \
+    X(weighted_sum_i8, rbe_weighted_sum_kernel)       \
+    X(online_softmax, rbe_online_softmax_kernel)      \
+    X(exponential, rbe_exponential_kernel)            \
+    X(silu, rbe_activation_kernel)                    \
+    X(gelu, rbe_activation_kernel)                    \
+    X(gelu_tanh, rbe_activation_kernel)               \
+    X(softcap, rbe_softcap_kernel)                    \
+    X(multiply, rbe_multiply_kernel)                  \
+    X(add, rbe_add_kernel)                            \
+    X(multiply_add, rbe_multiply_add_kernel)          \
+    X(flip_signs, rbe_flip_signs_kernel)              \
+    X(normalize, rbe_normalize_kernel)                \
+    X(from_i8, rbe_from_i8_kernel)                    \
+    X(from_i4, rbe_from_i4_kernel)                    \
+    X(to_half, rbe_to_half_kernel)                    \
+    X(from_half, rbe_from_half_kernel)                \
     X(checksum, rbe_checksum_kernel)
 
 typedef struct rbe__sweeps rbe__sweeps; /* kernels/sweeps.h */

@@ -85,6 +85,7 @@ static void multiply_strip(const linear_call *call, token_span tokens, const rbe
 {
     rbe__workspace *workspace = call->workspace;
     const rbe_kernels *kernels = workspace->kernels;
+    rbe_multiply_tile_kernel *multiply = strip->narrow ? kernels->multiply_narrow_tile : kernels->multiply_tile;
     const uint32_t rows = 4 * strip->row_steps;
     const int8_t *quantized = call->quantized + (size_t)tokens.first * workspace->max_cols;
     const float *scales = call->scales + (size_t)tokens.first * call->scale_stride;
@@ -92,8 +93,7 @@ static void multiply_strip(const linear_call *call, token_span tokens, const rbe
     for (uint32_t group = 0, block = 0; group < strip->n_groups; group += RBE_BLOCK_GROUPS, block++) {
         uint32_t n_groups = strip->n_groups - group < RBE_BLOCK_GROUPS ? strip->n_groups - group : RBE_BLOCK_GROUPS;
         rbe__generate_kernel(kernels, strip->bits)(strip, group, n_groups, scratch->tile);
-        kernels->multiply_tile(scratch->tile, strip->row_steps, n_groups, quantized + 4 * (size_t)group, workspace->max_cols, tokens.n,
-                               scratch->acc);
+        multiply(scratch->tile, strip->row_steps, n_groups, quantized + 4 * (size_t)group, workspace->max_cols, tokens.n, scratch->acc);
         for (uint32_t n = 0; n < tokens.n; n++) {
             const float scale = scales[(size_t)n * call->scale_stride + block];
             kernels->accumulate(scratch->sum + (size_t)n * rows, scratch->acc + (size_t)n * rows, rows,

@@ -220,6 +220,7 @@ static rbe_status take_trellis(rbe__cursor *at, const rbe__pack *pack, rbe__tens
         out->planes[p].bits = pack->codebooks[codebook].bits;
         out->planes[p].t1 = pack->codebooks[codebook].t1;
         out->planes[p].t2 = pack->codebooks[codebook].t2;
+        out->planes[p].narrow = rbe__tables_narrow(out->planes[p].t1, out->planes[p].t2);
         uint32_t rows = rbe__unit_rows(out->planes[p].bits);
         unit_rows = rows > unit_rows ? rows : unit_rows;
     }

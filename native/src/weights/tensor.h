@@ -22,7 +22,7 @@ enum {
 };
 
 typedef struct rbe__plane {
-    uint32_t bits;
+    uint32_t bits, narrow; /* narrow: as in rbe_strip */
     const int8_t *t1, *t2;
     const uint16_t *row_scales; /* fp16 [rows] */
     const uint8_t *stream;
@@ -91,6 +91,7 @@ static inline rbe_strip rbe__tensor_strip(const rbe__tensor *tensor, const rbe__
         .t1 = plane->t1,
         .t2 = plane->t2,
         .bits = plane->bits,
+        .narrow = plane->narrow,
         .row_steps = strip->row_steps,
         .n_groups = tensor->layout.n_groups,
         .n_cells = strip->n_cells,

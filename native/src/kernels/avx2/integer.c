@@ -4,5 +4,5 @@
 void rbe__avx2_integer(rbe_kernels *table)
 {
     RBE_SET_TRELLIS(table);
-    table->multiply_tile = multiply_tile;
+    RBE_SET_MULTIPLY_TILE(table);
 }

@@ -10,18 +10,35 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/shared/inline.h"
 
-enum { LANES = 2, TWO_AT_ONCE = 0, PREFETCHES = 1, DOT_BIAS = RBE_AVX2_VNNI ? 128 : 0, ROW_VECTORS = 2, TOKENS = 4 };
+enum { LANES = 2, TWO_AT_ONCE = 0, PREFETCHES = 1, GROUPS_IN_STEP = 2, ROW_VECTORS = 2, TOKENS = 4, NARROW_BIAS = RBE_NARROW_SUM + 1 };
+
+#define NARROW !RBE_AVX2_VNNI
 
 typedef __m256i vec;
 
+/* The tables as they are, and for nibbles whose bits stand rotated to the left by 1, 2 and 3 (`nibble`). */
 typedef struct tables {
-    vec t1, t2;
+    vec t1[4], t2[4];
 } tables;
 
-static inline tables tables_load(const int8_t *t1, const int8_t *t2, int bias)
+RBE_INLINE void spread_table(__m128i table, vec *rotated)
 {
-    const __m128i biased = _mm_add_epi8(_mm_loadu_si128((const __m128i *)t1), _mm_set1_epi8((char)bias));
-    return (tables){_mm256_broadcastsi128_si256(biased), _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)t2))};
+    const __m128i of_rotation[4] = {_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                    _mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15),
+                                    _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15),
+                                    _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15)};
+    RBE_UNROLL(4)
+    for (uint32_t r = 0; r < 4; r++) {
+        rotated[r] = _mm256_broadcastsi128_si256(_mm_shuffle_epi8(table, of_rotation[r]));
+    }
+}
+
+RBE_INLINE tables tables_load(const int8_t *t1, const int8_t *t2, int bias)
+{
+    tables made;
+    spread_table(_mm_add_epi8(_mm_loadu_si128((const __m128i *)t1), _mm_set1_epi8((char)bias)), made.t1);
+    spread_table(_mm_loadu_si128((const __m128i *)t2), made.t2);
+    return made;
 }
 
 static inline vec load_lanes(const uint8_t *lane0, const uint8_t *lane1)
@@ -50,21 +67,36 @@ static inline vec vec_add8(vec a, vec b)
     return _mm256_add_epi8(a, b);
 }
 
-static inline vec look_up(vec table, vec nibbles)
+RBE_INLINE uint32_t rotation_of(uint32_t shift)
 {
-    return _mm256_shuffle_epi8(table, nibbles);
+    return shift > 4 ? shift - 4 : 0;
 }
 
-/* Shifts are of 16 bits: what comes in from the neighbouring byte is masked off. */
+RBE_INLINE vec look_up1(const tables *from, vec nibbles, uint32_t shift)
+{
+    return _mm256_shuffle_epi8(from->t1[rotation_of(shift)], nibbles);
+}
+
+RBE_INLINE vec look_up2(const tables *from, vec nibbles, uint32_t shift)
+{
+    return _mm256_shuffle_epi8(from->t2[rotation_of(shift)], nibbles);
+}
+
+/* Keeps compilers from computing (a & m) ^ (b & m) as (a ^ b) & m, as gcc 12 does although both operands are at hand. */
+RBE_INLINE vec as_it_is(vec v)
+{
+    __asm__("" : "+x"(v));
+    return v;
+}
+
+/* Shifts are of 16 bits: what comes in from the neighbouring byte is masked off. Of a nibble that crosses into the byte before, the bits from
+ * there stay at the low end and those of this byte, which all shifts move by 4, at the high end. So it is rotated, and so are its tables. */
 RBE_INLINE vec nibble(vec before, vec byte, uint32_t shift)
 {
-    const vec from_byte = shift ? _mm256_srli_epi16(byte, (int)shift) : byte;
-    if (shift <= 4) {
-        return _mm256_and_si256(from_byte, _mm256_set1_epi8(15));
-    }
-    const int bits_of_byte = 8 - (int)shift, mask = (1 << bits_of_byte) - 1;
-    return _mm256_or_si256(_mm256_and_si256(from_byte, _mm256_set1_epi8((char)mask)),
-                           _mm256_and_si256(_mm256_slli_epi16(before, bits_of_byte), _mm256_set1_epi8((char)(15 ^ mask))));
+    const uint32_t from_before = (1u << rotation_of(shift)) - 1;
+    const vec moved = shift ? _mm256_srli_epi16(byte, shift < 4 ? (int)shift : 4) : byte;
+    const vec bits = _mm256_and_si256(moved, _mm256_set1_epi8((char)(15 ^ from_before)));
+    return as_it_is(from_before ? _mm256_or_si256(bits, _mm256_and_si256(before, _mm256_set1_epi8((char)from_before))) : bits);
 }
 
 static inline vec load_activations(const int8_t *x)
@@ -92,10 +124,26 @@ static inline vec dot_unsigned(vec sums, vec a, vec b)
 #endif
 }
 
-/* weights: 128 too large, as unsigned */
-static inline vec dot_step(vec sums, vec weights, vec activations)
+RBE_INLINE uint32_t groups_in_step(uint32_t bits, int narrow)
 {
-    return dot_unsigned(sums, weights, activations);
+    (void)bits, (void)narrow;
+    return GROUPS_IN_STEP;
+}
+
+RBE_INLINE int dot_bias(int narrow)
+{
+    (void)narrow;
+    return 128;
+}
+
+RBE_INLINE vec dot_step(int narrow, uint32_t n, vec sums, const vec *weights, const vec *activations)
+{
+    (void)narrow;
+    RBE_UNROLL(4)
+    for (uint32_t i = 0; i < n; i++) {
+        sums = dot_unsigned(sums, weights[i], activations[i]);
+    }
+    return sums;
 }
 
 typedef vec tile_weights;
@@ -111,8 +159,9 @@ static inline vec tile_dot(vec sums, tile_weights weights, vec activations)
 }
 
 /* -128 times the sum of n values, n % 4 == 0; what is behind them does not count. */
-static inline vec sums_start(const int8_t *x, uint32_t n)
+static inline vec dot_start(int narrow, const int8_t *x, uint32_t n)
 {
+    (void)narrow;
     const vec ones = _mm256_set1_epi8(1);
     vec sums = vec_zero(), last = vec_zero();
     uint32_t c = 0;
@@ -139,9 +188,32 @@ static inline __m256i dot(__m256i sums, __m256i a, __m256i magnitudes, __m256i b
     return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-static inline vec dot_step(vec sums, vec weights, vec activations)
+enum { NARROW_TILE_GROUPS = 2 };
+
+/* Two groups of K = 2 and 3 need more registers than there are: that pays only where their products add up. */
+RBE_INLINE uint32_t groups_in_step(uint32_t bits, int narrow)
 {
-    return dot(sums, activations, _mm256_abs_epi8(activations), weights);
+    return narrow || bits == 1 || bits == 4 ? GROUPS_IN_STEP : 1;
+}
+
+RBE_INLINE int dot_bias(int narrow)
+{
+    return narrow ? NARROW_BIAS : 0;
+}
+
+/* Narrow weights plus their bias are 1 to 63 and need no sign: two sums of two products, at most 4 * 63 * 127 = 32004, fit into int16. */
+RBE_INLINE vec dot_step(int narrow, uint32_t n, vec sums, const vec *weights, const vec *activations)
+{
+    if (narrow) {
+        const vec pairs = _mm256_add_epi16(_mm256_maddubs_epi16(weights[0], activations[0]),
+                                           _mm256_maddubs_epi16(weights[1], activations[1]));
+        return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+    RBE_UNROLL(4)
+    for (uint32_t i = 0; i < n; i++) {
+        sums = dot(sums, activations[i], _mm256_abs_epi8(activations[i]), weights[i]);
+    }
+    return sums;
 }
 
 typedef struct tile_weights {
@@ -159,10 +231,18 @@ static inline vec tile_dot(vec sums, tile_weights w, vec activations)
     return dot(sums, w.signs, w.magnitudes, activations);
 }
 
-static inline vec sums_start(const int8_t *x, uint32_t n)
+static inline vec narrow_tile_load(const int8_t *tile, uint32_t n_lanes)
 {
-    (void)x, (void)n;
-    return vec_zero();
+    return _mm256_add_epi8(load_tile_lanes(tile, n_lanes), _mm256_set1_epi8(NARROW_BIAS));
+}
+
+static inline vec dot_start(int narrow, const int8_t *x, uint32_t n)
+{
+    int32_t sum = 0;
+    for (uint32_t c = 0; narrow && c < n; c++) {
+        sum += x[c];
+    }
+    return _mm256_set1_epi32(-NARROW_BIAS * sum);
 }
 
 #endif

@@ -14,5 +14,5 @@ void rbe__kernels_avx2_vnni(rbe_kernels *table)
 #endif
 {
     RBE_SET_TRELLIS(table);
-    table->multiply_tile = multiply_tile;
+    RBE_SET_MULTIPLY_TILE(table);
 }

@@ -6,6 +6,8 @@
 
 enum { LANES = 4, ROW_VECTORS = 4, TOKENS = 4 };
 
+#define NARROW 0
+
 typedef __m512i vec;
 typedef __m512i tile_weights;
 
@@ -19,8 +21,9 @@ static inline tile_weights tile_load(const int8_t *tile, uint32_t n_lanes)
     return _mm512_xor_si512(_mm512_maskz_loadu_epi32(words_of_lanes(n_lanes), tile), _mm512_set1_epi8(-128));
 }
 
-static inline vec sums_start(const int8_t *x, uint32_t n)
+static inline vec dot_start(int narrow, const int8_t *x, uint32_t n)
 {
+    (void)narrow;
     return _mm512_set1_epi32(-128 * rbe__avx512_sum(x, n));
 }
 
@@ -45,5 +48,5 @@ static inline void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
 
 void rbe__avx512_multiply_tile(rbe_kernels *table)
 {
-    table->multiply_tile = multiply_tile;
+    RBE_SET_MULTIPLY_TILE(table);
 }

@@ -18,4 +18,5 @@ static void multiply_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_gro
 void rbe__kernels_avx512_amx(rbe_kernels *table)
 {
     table->multiply_tile = multiply_tile;
+    table->multiply_narrow_tile = multiply_tile;
 }

@@ -16,6 +16,11 @@ static inline int16x8_t vmull_high_s8(int8x16_t a, int8x16_t b)
     return vmull_s8(vget_high_s8(a), vget_high_s8(b));
 }
 
+static inline int16x8_t vmlal_high_s8(int16x8_t sums, int8x16_t a, int8x16_t b)
+{
+    return vmlal_s8(sums, vget_high_s8(a), vget_high_s8(b));
+}
+
 static inline int16x8_t vpaddq_s16(int16x8_t a, int16x8_t b)
 {
     return vcombine_s16(vpadd_s16(vget_low_s16(a), vget_high_s16(a)), vpadd_s16(vget_low_s16(b), vget_high_s16(b)));

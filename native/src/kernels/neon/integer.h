@@ -10,7 +10,9 @@
 #include "kernels/neon/neon.h"
 #include "kernels/shared/inline.h"
 
-enum { LANES = 1, TWO_AT_ONCE = 1, PREFETCHES = 0 /* unmeasured */, DOT_BIAS = 0, ROW_VECTORS = 4, TOKENS = 4 };
+enum { LANES = 1, TWO_AT_ONCE = 1, PREFETCHES = 0 /* unmeasured */, GROUPS_IN_STEP = 2, ROW_VECTORS = 4, TOKENS = 4 };
+
+#define NARROW !RBE_NEON_DOTPROD
 
 typedef uint8x16_t vec;
 
@@ -51,9 +53,16 @@ static inline vec vec_add8(vec a, vec b)
     return vaddq_u8(a, b);
 }
 
-static inline vec look_up(vec table, vec nibbles)
+static inline vec look_up1(const tables *from, vec nibbles, uint32_t shift)
 {
-    return vqtbl1q_u8(table, nibbles);
+    (void)shift;
+    return vqtbl1q_u8(from->t1, nibbles);
+}
+
+static inline vec look_up2(const tables *from, vec nibbles, uint32_t shift)
+{
+    (void)shift;
+    return vqtbl1q_u8(from->t2, nibbles);
 }
 
 /* The intrinsics take their shift as a literal only. */
@@ -95,9 +104,41 @@ static inline int32x4_t dot(int32x4_t sums, int8x16_t weights, int8x16_t x)
 #endif
 }
 
-static inline vec dot_step(vec sums, vec weights, vec activations)
+/* Two groups where their products add up, or where fewer loads and stores of sums are a gain. */
+RBE_INLINE uint32_t groups_in_step(uint32_t bits, int narrow)
 {
-    return vreinterpretq_u8_s32(dot(vreinterpretq_s32_u8(sums), vreinterpretq_s8_u8(weights), vreinterpretq_s8_u8(activations)));
+    return narrow || (RBE_NEON_DOTPROD && bits > 1) ? GROUPS_IN_STEP : 1;
+}
+
+RBE_INLINE int dot_bias(int narrow)
+{
+    (void)narrow;
+    return 0;
+}
+
+RBE_INLINE vec dot_step(int narrow, uint32_t n, vec sums, const vec *weights, const vec *activations)
+{
+    int32x4_t wide = vreinterpretq_s32_u8(sums);
+#if NARROW
+    /* One product of each group in each of 16 sums: two neighbours of 4 groups, at most 8 * 31 * 127 = 31496, fit into int16. */
+    if (narrow) {
+        int8x16_t w = vreinterpretq_s8_u8(weights[0]), x = vreinterpretq_s8_u8(activations[0]);
+        int16x8_t low = vmull_s8(vget_low_s8(w), vget_low_s8(x)), high = vmull_high_s8(w, x);
+        RBE_UNROLL(4)
+        for (uint32_t i = 1; i < n; i++) {
+            w = vreinterpretq_s8_u8(weights[i]), x = vreinterpretq_s8_u8(activations[i]);
+            low = vmlal_s8(low, vget_low_s8(w), vget_low_s8(x));
+            high = vmlal_high_s8(high, w, x);
+        }
+        return vreinterpretq_u8_s32(vpadalq_s16(wide, vpaddq_s16(low, high)));
+    }
+#endif
+    (void)narrow;
+    RBE_UNROLL(4)
+    for (uint32_t i = 0; i < n; i++) {
+        wide = dot(wide, vreinterpretq_s8_u8(weights[i]), vreinterpretq_s8_u8(activations[i]));
+    }
+    return vreinterpretq_u8_s32(wide);
 }
 
 typedef vec tile_weights;
@@ -108,16 +149,29 @@ static inline tile_weights tile_load(const int8_t *tile, uint32_t n_lanes)
     return vreinterpretq_u8_s8(vld1q_s8(tile));
 }
 
-static inline vec sums_start(const int8_t *x, uint32_t n)
+static inline vec dot_start(int narrow, const int8_t *x, uint32_t n)
 {
-    (void)x, (void)n;
+    (void)narrow, (void)x, (void)n;
     return vec_zero();
 }
 
 static inline vec tile_dot(vec sums, tile_weights weights, vec activations)
 {
-    return dot_step(sums, weights, activations);
+    return dot_step(0, 1, sums, &weights, &activations);
 }
+
+#if NARROW
+#if defined(__aarch64__)
+enum { NARROW_TILE_GROUPS = 4 };
+#else
+enum { NARROW_TILE_GROUPS = 2 }; /* 32-bit ARM has half the registers */
+#endif
+
+static inline vec narrow_tile_load(const int8_t *tile, uint32_t n_lanes)
+{
+    return tile_load(tile, n_lanes);
+}
+#endif
 
 static inline void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
 {

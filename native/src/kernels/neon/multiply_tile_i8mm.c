@@ -93,4 +93,5 @@ static void multiply_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_gro
 void rbe__neon_multiply_tile_i8mm(rbe_kernels *table)
 {
     table->multiply_tile = multiply_tile;
+    table->multiply_narrow_tile = multiply_tile;
 }

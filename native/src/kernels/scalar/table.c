@@ -223,6 +223,7 @@ void rbe__kernels_scalar(rbe_kernels *table)
         .generate_k3 = rbe__generate_scalar,
         .generate_k4 = rbe__generate_scalar,
         .multiply_tile = rbe__multiply_tile_scalar,
+        .multiply_narrow_tile = rbe__multiply_tile_scalar,
         .dense_f32 = dense_f32,
         .dense_f16 = dense_f16,
         .dense_bf16 = dense_bf16,

@@ -5,10 +5,11 @@
  *
  * The including file defines: vec; LANES, 16-byte lanes in a vec, each 4 rows of 4 columns; ROW_VECTORS; TOKENS;
  *     tile_weights, tile_load(const int8_t *tile, uint32_t n_lanes)   n_lanes 1 to LANES: no more is read
- *     vec sums_start(const int8_t *x, uint32_t n)                     the sums before the first group
+ *     vec dot_start(int narrow, const int8_t *x, uint32_t n)          the sums before the first group
  *     vec tile_dot(vec sums, tile_weights weights, vec activations)
  *     vec load_activations(const int8_t *x)                           x[0..3] in every 32 bits
  *     void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
+ *     NARROW   1: and what multiply_narrow_tile.h asks for; 0: narrow tiles are multiplied as others are
  */
 #ifndef RBE_KERNELS_SHARED_MULTIPLY_TILE_H
 #define RBE_KERNELS_SHARED_MULTIPLY_TILE_H
@@ -62,21 +63,49 @@ RBE_INLINE void multiply_block(const tile_call *call, uint32_t lane, uint32_t n_
     }
 }
 
-/* All rows for n_tokens tokens, a constant. */
-RBE_INLINE void multiply_rows(const tile_call *call, const int8_t *x, uint32_t n_tokens, int32_t *acc)
+#if NARROW
+#include "kernels/shared/multiply_narrow_tile.h"
+#else
+#define multiply_narrow_block multiply_block
+#endif
+
+/* All rows for n_tokens tokens; narrow and n_tokens are constants. */
+RBE_INLINE void multiply_rows(const tile_call *call, int narrow, const int8_t *x, uint32_t n_tokens, int32_t *acc)
 {
     vec start[TOKENS];
     RBE_UNROLL(8)
     for (uint32_t n = 0; n < n_tokens; n++) {
-        start[n] = sums_start(x + n * call->x_stride, 4 * call->n_groups);
+        const int8_t *token = x + n * call->x_stride;
+        start[n] = dot_start(narrow, token, 4 * call->n_groups);
     }
+    const uint32_t row_steps = call->row_steps;
     uint32_t lane = 0;
-    for (; lane + LANES * ROW_VECTORS <= call->row_steps; lane += LANES * ROW_VECTORS) {
-        multiply_block(call, lane, ROW_VECTORS, LANES, x, n_tokens, start, acc);
+    for (; lane + LANES * ROW_VECTORS <= row_steps; lane += LANES * ROW_VECTORS) {
+        if (narrow) {
+            multiply_narrow_block(call, lane, ROW_VECTORS, LANES, x, n_tokens, start, acc);
+        } else {
+            multiply_block(call, lane, ROW_VECTORS, LANES, x, n_tokens, start, acc);
+        }
     }
-    for (; lane < call->row_steps; lane += LANES) {
-        const uint32_t left = call->row_steps - lane;
-        multiply_block(call, lane, 1, left < LANES ? left : LANES, x, n_tokens, start, acc);
+    for (; lane < row_steps; lane += LANES) {
+        const uint32_t n_lanes = row_steps - lane < LANES ? row_steps - lane : LANES;
+        if (narrow) {
+            multiply_narrow_block(call, lane, 1, n_lanes, x, n_tokens, start, acc);
+        } else {
+            multiply_block(call, lane, 1, n_lanes, x, n_tokens, start, acc);
+        }
+    }
+}
+
+RBE_INLINE void multiply_any_tile(const tile_call *call, int narrow, const int8_t *x, uint32_t n_tokens, int32_t *acc)
+{
+    const size_t rows = (size_t)LANE_ROWS * call->row_steps;
+    uint32_t n = 0;
+    for (; n + TOKENS <= n_tokens; n += TOKENS) {
+        multiply_rows(call, narrow, x + n * call->x_stride, TOKENS, acc + n * rows);
+    }
+    for (; n < n_tokens; n++) {
+        multiply_rows(call, narrow, x + n * call->x_stride, 1, acc + n * rows);
     }
 }
 
@@ -84,14 +113,27 @@ static void multiply_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_gro
                           int32_t *acc)
 {
     const tile_call call = {tile, row_steps, n_groups, x_stride};
-    const size_t rows = (size_t)LANE_ROWS * row_steps;
-    uint32_t n = 0;
-    for (; n + TOKENS <= n_tokens; n += TOKENS) {
-        multiply_rows(&call, x + n * x_stride, TOKENS, acc + n * rows);
-    }
-    for (; n < n_tokens; n++) {
-        multiply_rows(&call, x + n * x_stride, 1, acc + n * rows);
-    }
+    multiply_any_tile(&call, 0, x, n_tokens, acc);
 }
+
+#if NARROW
+#define NARROW_TILE_KERNEL multiply_narrow_tile
+static void multiply_narrow_tile(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride,
+                                 uint32_t n_tokens, int32_t *acc)
+{
+    const tile_call call = {tile, row_steps, n_groups, x_stride};
+    multiply_any_tile(&call, 1, x, n_tokens, acc);
+}
+#else
+#undef multiply_narrow_block
+#define NARROW_TILE_KERNEL multiply_tile
+#endif
+
+/* The part of a table that these fill. */
+#define RBE_SET_MULTIPLY_TILE(table)                        \
+    do {                                                    \
+        (table)->multiply_tile = multiply_tile;             \
+        (table)->multiply_narrow_tile = NARROW_TILE_KERNEL; \
+    } while (0)
 
 #endif

@@ -7,16 +7,25 @@
  * With nibble(shift) the four bits of a stream that end `shift` bits before the end of a byte, a step that ends there has
  *     T1 + T2 = T1[nibble(shift) ^ nibble(shift + 8)] + T2[nibble(shift + 4)].
  *
+ * dot takes some groups at a time, so that a sum is loaded and stored once for all of them, and their products of narrow tables can
+ * add up before they are widened.
+ *
  * The including file defines: vec; LANES (1 or 2); TWO_AT_ONCE (1 where there are registers for two blocks in turn, which
- * saves moving one to the place of the other); DOT_BIAS (128 where the product takes its weights as unsigned, else 0); and
+ * saves `generate` moving one to the place of the other); GROUPS_IN_STEP, the most that groups_in_step gives;
+ *     uint32_t groups_in_step(uint32_t bits, int narrow)              1 at least
+ *     NARROW (1: dot_step has a way of its own for narrow tables)
  *     tables tables_load(const int8_t *t1, const int8_t *t2, int bias)   bias is added to T1
  *     PREFETCHES (1: streams are prefetched here too)
- *     vec sums_start(const int8_t *x, uint32_t n)                     the sums before the first group: what the bias adds, taken off
+ *     int dot_bias(int narrow)                                        of the weights that dot_step takes; unsigned where it is not 0
+ *     vec dot_start(int narrow, const int8_t *x, uint32_t n)          the sums before the first group: what the bias adds, taken off
+ *     vec dot_step(int narrow, uint32_t n, vec sums, const vec *weights, const vec *activations)
+ *                                                                     int32 += four int8 products of each of n vectors, n a constant
  *     vec load_lanes(const uint8_t *lane0, const uint8_t *lane1)      16 bytes each
  *     void store_lane(vec v, uint32_t lane, void *out)                16 bytes
- *     vec nibble(vec before, vec byte, uint32_t shift)                four bits of before:byte, shift 0 to 7, a constant
- *     vec vec_zero(void), vec_xor(vec, vec), vec_add8(vec, vec), look_up(vec table, vec nibbles)
- *     vec dot_step(vec sums, vec weights, vec activations)            int32 += four int8 products
+ *     vec nibble(vec before, vec byte, uint32_t shift)                four bits of before:byte, shift 0 to 7, a constant; where shift > 4
+ *                                                                     they may stand in another order, which look_up1 and look_up2 know
+ *     vec look_up1(const tables *from, vec nibbles, uint32_t shift)   T1 of nibble(shift), look_up2: T2
+ *     vec vec_zero(void), vec_xor(vec, vec), vec_add8(vec, vec)
  *     vec load_activations(const int8_t *x)                           x[0..3] in every 32 bits
  *     GATHER(float *y, const int32_t *acc, uint32_t n, float scale)   the set's `accumulate`
  */
@@ -38,7 +47,6 @@ typedef struct lane_blocks {
 
 RBE_INLINE void split_unit(uint32_t bits, lane_blocks *of, vec before, vec unit)
 {
-    of->byte[0] = unit;
     RBE_UNROLL(4)
     for (uint32_t q = 0; q < 4 / bits; q++) {
         of->low[q] = nibble(before, unit, q * bits);
@@ -66,7 +74,7 @@ RBE_INLINE void blocks_next(uint32_t bits, const lane_blocks *before, lane_block
             of->change[i] = vec_xor(of->byte[i], i ? of->byte[i - 1] : before->byte[2]);
         }
     } else {
-        split_unit(bits, of, before->byte[0], load_lanes(lane0, lane1));
+        split_unit(bits, of, before->low[0], load_lanes(lane0, lane1));
     }
 }
 
@@ -78,7 +86,6 @@ RBE_INLINE void blocks_move(uint32_t bits, const lane_blocks *from, lane_blocks 
         to->change[2] = from->change[2];
         return;
     }
-    to->byte[0] = from->byte[0];
     RBE_UNROLL(4)
     for (uint32_t q = 0; q < 4 / bits; q++) {
         to->low[q] = from->low[q];
@@ -89,22 +96,21 @@ RBE_INLINE void blocks_move(uint32_t bits, const lane_blocks *from, lane_blocks 
 /* The weights of step s, a constant, of the blocks. */
 RBE_INLINE vec generate_step(uint32_t bits, const tables *from, const lane_blocks *before, const lane_blocks *of, uint32_t s)
 {
+    const uint32_t end = bits * (s + 1) - 1, shift = ~end & 7, shift2 = shift ^ 4;
     vec index1, index2;
     if (bits == 3) {
-        const uint32_t end = 3 * s + 2, i = end / 8, shift = ~end & 7;
+        const uint32_t i = end / 8;
         const vec byte_before = i ? of->byte[i - 1] : before->byte[2];
         index1 = nibble(i ? of->change[i - 1] : before->change[2], of->change[i], shift);
-        index2 = shift < 4 ? nibble(byte_before, of->byte[i], shift + 4) : nibble(byte_before, byte_before, shift - 4);
-    } else if (s >= 4 / bits) {
-        const uint32_t q = 8 / bits - 1 - s;
-        index1 = vec_xor(of->low[q], before->low[q]);
-        index2 = of->high[q];
+        index2 = nibble(byte_before, shift < 4 ? of->byte[i] : byte_before, shift2);
+    } else if (shift < 4) {
+        index1 = vec_xor(of->low[shift / bits], before->low[shift / bits]);
+        index2 = of->high[shift / bits];
     } else {
-        const uint32_t q = 4 / bits - 1 - s;
-        index1 = vec_xor(of->high[q], before->high[q]);
-        index2 = before->low[q];
+        index1 = vec_xor(of->high[shift2 / bits], before->high[shift2 / bits]);
+        index2 = before->low[shift2 / bits];
     }
-    return vec_add8(look_up(from->t1, index1), look_up(from->t2, index2));
+    return vec_add8(look_up1(from, index1, shift), look_up2(from, index2, shift2));
 }
 
 /* Where a lane's run of blocks begins, and what precedes it there. */
@@ -164,17 +170,6 @@ RBE_INLINE void generate_blocks(uint32_t bits, const tables *from, const group_w
     }
 }
 
-RBE_INLINE void dot_blocks(uint32_t bits, const tables *from, const group_walk *walk, uint32_t v, const lane_blocks *before,
-                           lane_blocks *of, vec activations, vec *sums)
-{
-    group_blocks(bits, walk, v, before, of);
-    sums += v * block_steps(bits);
-    RBE_UNROLL(8)
-    for (uint32_t s = 0; s < block_steps(bits); s++) {
-        sums[s] = dot_step(sums[s], generate_step(bits, from, before, of, s), activations);
-    }
-}
-
 RBE_INLINE void generate_groups(uint32_t bits, const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile)
 {
     const tables from = tables_load(strip->t1, strip->t2, 0);
@@ -199,58 +194,118 @@ RBE_INLINE void generate_groups(uint32_t bits, const rbe_strip *strip, uint32_t 
     }
 }
 
-/* acc[4R] = the next n_groups groups times x. The sums stay in the first-level cache: a strip has more of them than there are registers. */
-RBE_INLINE void dot_groups(uint32_t bits, const tables *from, rbe_cell_walk *cells, uint32_t n_groups, const int8_t *x, int32_t *acc)
+/* The groups that go in step: where each one's units begin, and x of each. */
+typedef struct dot_groups_in_step {
+    const uint8_t *units[GROUPS_IN_STEP];
+    vec activations[GROUPS_IN_STEP];
+} dot_groups_in_step;
+
+/* The blocks of all groups whose units are `at` and, in the last lane, `at_last` bytes behind the first ones. */
+RBE_INLINE void dot_blocks(uint32_t bits, int narrow, const tables *from, const dot_groups_in_step *step, size_t at, size_t at_last,
+                           const lane_blocks *before, lane_blocks *of, vec *sums)
 {
-    group_walk walk = group_start(bits, cells->strip, (rbe_group_bytes){0});
-    const vec start = sums_start(x, 4 * n_groups);
-    vec sums[MOST_STEPS];
-    for (uint32_t i = 0; i < walk.run * block_steps(bits); i++) {
-        sums[i] = start;
+    RBE_UNROLL(4)
+    for (uint32_t n = 0; n < groups_in_step(bits, narrow); n++) {
+        blocks_next(bits, &before[n], &of[n], step->units[n] + at, step->units[n] + at_last);
     }
-    for (uint32_t g = 0; g < n_groups; g++) {
-        const vec activations = load_activations(x + 4 * g);
-        lane_blocks a, b;
-        walk.bytes = rbe__cell_walk_next(cells);
-        group_first(bits, &walk, &a);
-        if (PREFETCHES) {
-            prefetch_ahead(walk.bytes.units, cells->group_bytes);
+    RBE_UNROLL(8)
+    for (uint32_t s = 0; s < block_steps(bits); s++) {
+        vec weights[GROUPS_IN_STEP];
+        RBE_UNROLL(4)
+        for (uint32_t n = 0; n < groups_in_step(bits, narrow); n++) {
+            weights[n] = generate_step(bits, from, &before[n], &of[n], s);
         }
-        uint32_t v = 0;
-        for (; TWO_AT_ONCE && v + 1 < walk.run; v += 2) {
-            dot_blocks(bits, from, &walk, v, &a, &b, activations, sums);
-            dot_blocks(bits, from, &walk, v + 1, &b, &a, activations, sums);
-        }
-        for (; v < walk.run; v++) {
-            dot_blocks(bits, from, &walk, v, &a, &b, activations, sums);
-            blocks_move(bits, &b, &a);
-        }
+        sums[s] = dot_step(narrow, groups_in_step(bits, narrow), sums[s], weights, step->activations);
     }
-    for (uint32_t v = 0; v < walk.run; v++) {
-        for (uint32_t s = 0; s < block_steps(bits); s++) {
-            store_step(bits, &walk, v, s, sums[v * block_steps(bits) + s], (uint8_t *)acc);
+}
+
+/* Each lane's blocks `at` and the next one make so many whole cache lines in two lanes. */
+RBE_INLINE void prefetch_in_step(uint32_t bits, int narrow, const dot_groups_in_step *step, size_t at)
+{
+    RBE_UNROLL(4)
+    for (uint32_t n = 0; PREFETCHES && n < groups_in_step(bits, narrow); n++) {
+        RBE_UNROLL(3)
+        for (uint32_t i = 0; i < block_units(bits); i++) {
+            __builtin_prefetch((const void *)((uintptr_t)step->units[n] + PREFETCH_AHEAD + LANES * at + CACHE_LINE * i), 0, 2);
         }
     }
 }
 
-RBE_INLINE void dot_strip(uint32_t bits, const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)
+/* acc[4R] = the next n_groups groups times x. The sums stay in the first-level cache: a strip has more of them than there are registers. */
+RBE_INLINE void dot_groups(uint32_t bits, int narrow, const tables *from, rbe_cell_walk *cells, uint32_t n_groups, const int8_t *x,
+                           int32_t *acc)
 {
-    const tables from = tables_load(strip->t1, strip->t2, DOT_BIAS);
+    group_walk walk = group_start(bits, cells->strip, (rbe_group_bytes){0});
+    const uint32_t steps = block_steps(bits);
+    const size_t block_bytes = walk.block_bytes, run_bytes = walk.run * block_bytes, lane_bytes = (LANES - 1) * run_bytes;
+    const size_t both_bytes = walk.n_blocks * block_bytes - lane_bytes; /* of blocks that the last lane has too */
+    const vec start = dot_start(narrow, x, 4 * n_groups);
+    vec sums[MOST_STEPS];
+    for (uint32_t i = 0; i < walk.run * steps; i++) {
+        sums[i] = start;
+    }
+    for (uint32_t g = 0; g < n_groups; g += groups_in_step(bits, narrow)) {
+        dot_groups_in_step step;
+        lane_blocks a[GROUPS_IN_STEP], b[GROUPS_IN_STEP];
+        RBE_UNROLL(4)
+        for (uint32_t n = 0; n < groups_in_step(bits, narrow); n++) {
+            step.activations[n] = vec_zero(); /* of the last group once more, where no other is left */
+            if (g + n < n_groups) {
+                walk.bytes = rbe__cell_walk_next(cells);
+                step.activations[n] = load_activations(x + 4 * (g + n));
+            }
+            step.units[n] = walk.bytes.units;
+            group_first(bits, &walk, &a[n]);
+        }
+        vec *sums_at = sums;
+        size_t at = 0;
+        for (; at + block_bytes < both_bytes; at += 2 * block_bytes) {
+            prefetch_in_step(bits, narrow, &step, at);
+            dot_blocks(bits, narrow, from, &step, at, at + lane_bytes, a, b, sums_at);
+            dot_blocks(bits, narrow, from, &step, at + block_bytes, at + block_bytes + lane_bytes, b, a, sums_at + steps);
+            sums_at += 2 * steps;
+        }
+        for (; at < run_bytes; at += block_bytes) { /* where the last lane has none, any other stands in */
+            prefetch_in_step(bits, narrow, &step, at);
+            dot_blocks(bits, narrow, from, &step, at, at < both_bytes ? at + lane_bytes : at, a, b, sums_at);
+            RBE_UNROLL(4)
+            for (uint32_t n = 0; n < groups_in_step(bits, narrow); n++) {
+                blocks_move(bits, &b[n], &a[n]);
+            }
+            sums_at += steps;
+        }
+    }
+    for (uint32_t v = 0; v < walk.run; v++) {
+        for (uint32_t s = 0; s < steps; s++) {
+            store_step(bits, &walk, v, s, sums[v * steps + s], (uint8_t *)acc);
+        }
+    }
+}
+
+/* narrow: a constant, as in dot_step */
+RBE_INLINE void dot_strip(uint32_t bits, int narrow, const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)
+{
+    const tables from = tables_load(strip->t1, strip->t2, dot_bias(narrow));
     const uint32_t rows = 4 * strip->row_steps;
     int32_t acc[RBE_STRIP_ROWS];
     rbe_cell_walk cells = rbe__cell_walk_start(strip, 0);
     memset(sum, 0, rows * sizeof *sum);
     for (uint32_t first = 0; first < strip->n_groups; first += RBE_BLOCK_GROUPS) {
         const uint32_t left = strip->n_groups - first;
-        dot_groups(bits, &from, &cells, left < RBE_BLOCK_GROUPS ? left : RBE_BLOCK_GROUPS, x + (size_t)4 * first, acc);
+        dot_groups(bits, narrow, &from, &cells, left < RBE_BLOCK_GROUPS ? left : RBE_BLOCK_GROUPS, x + (size_t)4 * first, acc);
         GATHER(sum, acc, rows, scales[first / RBE_BLOCK_GROUPS]);
     }
 }
 
+/* One bit a weight has no use for narrow tables: they would have to be coarse. */
 #define TRELLIS_KERNELS(bits)                                                                                   \
     static void dot_k##bits(const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)           \
     {                                                                                                           \
-        dot_strip(bits, strip, x, scales, sum);                                                                 \
+        if (NARROW && bits > 1 && strip->narrow) {                                                              \
+            dot_strip(bits, 1, strip, x, scales, sum);                                                          \
+        } else {                                                                                                \
+            dot_strip(bits, 0, strip, x, scales, sum);                                                          \
+        }                                                                                                       \
     }                                                                                                           \
     static void generate_k##bits(const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile) \
     {                                                                                                           \
