@@ -166,9 +166,9 @@ static int denies(void)
 
 /* A Sapphire Rapids server under Linux, as far as it is asked. */
 static const rbe__x86 with_tiles = {
-    .leaf1_ecx = bit_OSXSAVE | bit_FMA | bit_F16C,
+    .leaf1_ecx = bit_OSXSAVE | bit_FMA | bit_F16C | bit_PCLMUL,
     .leaf7_ebx = bit_AVX2 | bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL,
-    .leaf7_ecx = bit_AVX512VNNI | bit_AVX512VBMI,
+    .leaf7_ecx = bit_AVX512VNNI | bit_AVX512VBMI | bit_VPCLMULQDQ,
     .leaf7_edx = 3u << 24,
     .xcr0 = 0x602e7,
     .offers_tiles = offers,
