@@ -201,6 +201,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_text_stream_push": (_STATUS, [_STREAM, _U32, _BYTES_OUT, _SIZE_OUT, ctypes.POINTER(_INT)]),
     "rbe_text_stream_finish": (_STATUS, [_STREAM, _BYTES_OUT, _SIZE_OUT]),
     "rbe_model_open": (_STATUS, [ctypes.c_char_p, ctypes.POINTER(ModelOptions), _OUT(_MODEL)]),
+    "rbe_model_verify": (_STATUS, [_MODEL, ProgressCallback, ctypes.c_void_p]),
     "rbe_model_close": (None, [_MODEL]),
     "rbe_model_get_info": (_STATUS, [_MODEL, _OUT(ModelInfo)]),
     "rbe_model_get_memory": (_STATUS, [_MODEL, _OUT(ModelMemory)]),
