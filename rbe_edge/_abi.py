@@ -212,10 +212,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "rbe_model_tensor_rows": (_STATUS, [_MODEL, _U32, _U32, _U32, _FLOATS]),
     "rbe_model_part_count": (_U32, [_MODEL]),
     "rbe_model_part_info": (_STATUS, [_MODEL, _U32, _OUT(PartInfo)]),
-    "rbe_model_part": (
-        _STATUS,
-        [_MODEL, ctypes.c_char_p, _OUT(ctypes.c_void_p), _OUT(ctypes.c_uint64), _TOKENS],
-    ),
+    "rbe_model_part": (_STATUS, [_MODEL, ctypes.c_char_p, _OUT(ctypes.c_void_p), _OUT(ctypes.c_uint64), _TOKENS]),
     "rbe_model_mode": (_STATUS, [_MODEL, _U32, _OUT(Mode)]),
     "rbe_session_create": (_STATUS, [_MODEL, ctypes.POINTER(SessionOptions), _OUT(_SESSION)]),
     "rbe_session_free": (None, [_SESSION]),
