@@ -174,6 +174,7 @@ def _serve(
         governed(model) as governor,
         contextlib.closing(Service(model, _with_kept_threads(model, session), options, governor)) as service,
     ):
+        model.verify()  # a server does not begin with a damaged model
         if limited:
             note(limited)
         if options.template is None and not model.metadata.get("chat_template") and not service.writes_nothing:
