@@ -195,6 +195,10 @@ static void test_offered(void)
     machine = with_tiles;
     machine.leaf7_ecx = bit_AVX512VNNI;
     CHECK(!rbe__x86_has_avx512_amx(&machine) && rbe__x86_has_avx512(&machine), "without VBMI");
+    machine.leaf7_ecx = bit_AVX512VNNI | bit_AVX512VBMI;
+    CHECK(!rbe__x86_has_avx512_vbmi(&machine) && rbe__x86_has_avx512(&machine), "without VPCLMULQDQ");
+    machine.leaf1_ecx &= ~(uint32_t)bit_PCLMUL;
+    CHECK(!rbe__x86_has_avx2(&machine), "without PCLMULQDQ");
     machine = with_tiles;
     machine.xcr0 = 0x7;
     CHECK(!rbe__x86_has_avx512(&machine) && rbe__x86_has_avx2(&machine), "without the registers of AVX-512");
