@@ -146,7 +146,7 @@ STANDARD_HEADERS = {
     "assert.h", "ctype.h", "errno.h", "float.h", "inttypes.h", "limits.h", "math.h", "stdalign.h", "stdarg.h",
     "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h", "stdio.h", "stdlib.h", "string.h",
 }  # fmt: skip
-INTRINSICS = {"arm_neon.h", "cpuid.h", "emmintrin.h", "immintrin.h"}
+INTRINSICS = {"arm_acle.h", "arm_neon.h", "cpuid.h", "emmintrin.h", "immintrin.h"}
 
 NATIVE_TABLE = "room of `native/src/`"
 

@@ -45,7 +45,7 @@ FEATURES: Mapping[str, Mapping[str, str]] = {
         "sse3": r"addsubp|haddp|hsubp|lddqu|movddup|movs[hl]dup",
         "ssse3": r"pabs|palignr|phadd|phsub|pmaddubsw|pmulhrsw|pshufb|psign",
         "sse4": r"blendv?p|pblend|dpp[sd]|extractps|insertps|mpsadbw|packusdw|pcmp(eq|gt)q|pcmp[ei]str|phminpos|"
-        r"p(extr|insr)[bdq]|pm(ax|in)(sb|sd|uw|ud)|pmov[sz]x|pmuldq|pmulld|ptest|round[ps][sd]|crc32",
+        r"p(extr|insr)[bdq]|pm(ax|in)(sb|sd|uw|ud)|pmov[sz]x|pmuldq|pmulld|ptest|pclmul|round[ps][sd]|crc32",
         "bit counts": r"(popcnt|[lt]zcnt|andn|bextr|blsi|blsmsk|blsr|bzhi|mulx|pdep|pext|rorx|s[ah][lr]x|movbe)\w?\s",
     },
 }
@@ -53,6 +53,7 @@ FEATURES: Mapping[str, Mapping[str, str]] = {
 #: What a kernel set may use: part of an object's path -> features.
 ALLOWED: Mapping[str, tuple[str, ...]] = {
     "kernels/neon/": ("vfpv4",),  # of 32-bit ARM; on 64-bit ARM it is the baseline
+    "_crc.c": ("crc",),
     "_dotprod.c": ("dotprod",),
     "_i8mm.c": ("dotprod", "i8mm"),
     "kernels/avx2/": ("avx", "sse3", "ssse3", "sse4", "bit counts"),

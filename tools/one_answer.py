@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("-t", "--threads", type=int, default=2)
     parser.add_argument("-s", "--seed", type=int, default=1)
     parser.add_argument("--temp", type=float, default=0.0)
-    sets = "scalar avx2 avx2_vnni avx512 avx512_vbmi avx512_amx neon neon_dotprod neon_i8mm"
+    sets = "scalar avx2 avx2_vnni avx512 avx512_vbmi avx512_amx neon neon_crc neon_dotprod neon_i8mm"
     parser.add_argument("--kernels", nargs="+", default=sets.split(), help=f"({sets})")
     arguments = parser.parse_args()
     texts = []

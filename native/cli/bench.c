@@ -273,6 +273,9 @@ static int measure_all(bench_state *b, const model_source *source)
     rbe_model_info info = {.struct_bytes = sizeof info};
     const double began = milliseconds();
     int code = open_model(source, b->kernels, 0, b->max_memory, &b->model);
+    if (code == 0 && rbe_model_verify(b->model, NULL, NULL) != RBE_OK) { /* which would be measured too */
+        return fail_with(RBE_ERROR_FORMAT);
+    }
     b->report.open_ms = milliseconds() - began;
     if (code == 0 && rbe_model_get_info(b->model, &info) != RBE_OK) {
         return fail_with(RBE_ERROR_ARGUMENT);

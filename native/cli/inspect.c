@@ -262,6 +262,9 @@ static int inspect(const model_source *source, int tensors, int verify, int json
     rbe_model *model = NULL;
     rbe_model_info info = {.struct_bytes = sizeof info};
     int code = open_model(source, NULL, !verify, 0, &model);
+    if (code == 0 && rbe_model_verify(model, NULL, NULL) != RBE_OK) {
+        code = fail_with(RBE_ERROR_FORMAT);
+    }
     if (code == 0 && rbe_model_get_info(model, &info) != RBE_OK) {
         code = fail_with(RBE_ERROR_ARGUMENT);
     }

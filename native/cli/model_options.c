@@ -33,7 +33,7 @@ const char model_options_help[] =
     "  --read-planes N        read the first N planes of every tensor (0: all)\n"
     "  --max-memory SIZE      bytes of the file in memory at a time, such as 200M or 1.5G; slower (all of it)\n"
     "  --force-memory         go ahead where too little memory is free\n"
-    "  --no-verify            skip the checksums of the tensors: opens faster\n"
+    "  --no-verify            skip the checksums of the tensors\n"
     "  --kernels SET          a kernel set, such as scalar; all give the same text (the best)\n"
     "\n"
     "sampling:\n"

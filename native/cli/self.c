@@ -58,6 +58,7 @@ static int check_model(self_state *self)
     rbe_model *model = NULL;
     int code = open_model(&(model_source){.path = self->file}, NULL, 0, 0, &model);
     code = code ? code : require_tokenizer(model, self->file);
+    code = code || rbe_model_verify(model, NULL, NULL) == RBE_OK ? code : fail_with(RBE_ERROR_FORMAT);
     rbe_model_close(model);
     if (code) {
         return code;

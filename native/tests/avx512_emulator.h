@@ -15,6 +15,7 @@
 #define rbe__avx512_float rbe__avx512_emulated_float
 #define rbe__avx512_multiply_tile rbe__avx512_emulated_multiply_tile
 #define rbe__kernels_avx512_vbmi rbe__avx512_emulated_vbmi
+#define rbe__avx512_checksum_vbmi rbe__avx512_emulated_checksum_vbmi
 
 typedef union emulated {
     uint8_t u8[64];
@@ -141,6 +142,30 @@ static inline emulated emulated_widen_u16(__m256i a)
     memcpy(from, &a, sizeof from);
     for (uint32_t i = 0; i < 16; i++) {
         out.u32[i] = from[i];
+    }
+    return out;
+}
+
+static inline emulated emulated_widen_128(__m128i a)
+{
+    emulated out = {{0}};
+    memcpy(&out, &a, sizeof a);
+    return out;
+}
+
+static inline __m128i emulated_quarter(emulated a, uint32_t quarter)
+{
+    return _mm_loadu_si128((const __m128i *)(a.u8 + 16 * (size_t)quarter));
+}
+
+/* halves: those of each 16 bytes that are multiplied, 0x00 the low ones, 0x11 the high ones. */
+static inline emulated emulated_carry_less(emulated a, emulated b, int halves)
+{
+    emulated out;
+    for (uint32_t i = 0; i < 4; i++) {
+        const __m128i x = emulated_quarter(a, i), y = emulated_quarter(b, i);
+        const __m128i product = halves ? _mm_clmulepi64_si128(x, y, 0x11) : _mm_clmulepi64_si128(x, y, 0x00);
+        memcpy(out.u8 + 16 * (size_t)i, &product, sizeof product);
     }
     return out;
 }
@@ -291,6 +316,9 @@ static inline float emulated_reduce_max(emulated a)
 #define _mm512_slli_epi32(a, n) emulated_left_32(a, n)
 #define _mm512_dpbusd_epi32(sums, a, b) emulated_dot(sums, a, b)
 #define _mm512_ternarylogic_epi32(a, b, c, table) emulated_ternary(a, b, c, table)
+#define _mm512_ternarylogic_epi64(a, b, c, table) emulated_ternary(a, b, c, table)
+#define _mm512_clmulepi64_epi128(a, b, halves) emulated_carry_less(a, b, halves)
+#define _mm512_zextsi128_si512(a) emulated_widen_128(a)
 #define _mm512_mask_blend_epi64(mask, a, b) emulated_blend_64(mask, a, b)
 #define _mm512_alignr_epi64(a, b, n) emulated_align_64(a, b, n)
 #define _mm512_permutexvar_epi8(index, a) emulated_permute_bytes(index, a)

@@ -166,9 +166,9 @@ static int denies(void)
 
 /* A Sapphire Rapids server under Linux, as far as it is asked. */
 static const rbe__x86 with_tiles = {
-    .leaf1_ecx = bit_OSXSAVE | bit_FMA | bit_F16C,
+    .leaf1_ecx = bit_OSXSAVE | bit_FMA | bit_F16C | bit_PCLMUL,
     .leaf7_ebx = bit_AVX2 | bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL,
-    .leaf7_ecx = bit_AVX512VNNI | bit_AVX512VBMI,
+    .leaf7_ecx = bit_AVX512VNNI | bit_AVX512VBMI | bit_VPCLMULQDQ,
     .leaf7_edx = 3u << 24,
     .xcr0 = 0x602e7,
     .offers_tiles = offers,
@@ -195,6 +195,10 @@ static void test_offered(void)
     machine = with_tiles;
     machine.leaf7_ecx = bit_AVX512VNNI;
     CHECK(!rbe__x86_has_avx512_amx(&machine) && rbe__x86_has_avx512(&machine), "without VBMI");
+    machine.leaf7_ecx = bit_AVX512VNNI | bit_AVX512VBMI;
+    CHECK(!rbe__x86_has_avx512_vbmi(&machine) && rbe__x86_has_avx512(&machine), "without VPCLMULQDQ");
+    machine.leaf1_ecx &= ~(uint32_t)bit_PCLMUL;
+    CHECK(!rbe__x86_has_avx2(&machine), "without PCLMULQDQ");
     machine = with_tiles;
     machine.xcr0 = 0x7;
     CHECK(!rbe__x86_has_avx512(&machine) && rbe__x86_has_avx2(&machine), "without the registers of AVX-512");

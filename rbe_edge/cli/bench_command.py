@@ -117,6 +117,7 @@ def _measure(arguments: argparse.Namespace, bar: ProgressBar) -> Report:
         read_gb_per_s = hardware.read_bandwidth(hardware.cores())
         began = time.perf_counter()
         model = stack.enter_context(Model.open(path, kernel_set=arguments.kernels, max_memory=arguments.max_memory))
+        model.verify()  # which would be measured too
         open_ms = 1e3 * (time.perf_counter() - began)
         peers: list[str] = []
         if arguments.against:

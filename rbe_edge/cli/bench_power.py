@@ -121,6 +121,7 @@ def _measure(arguments: argparse.Namespace, plan: Plan) -> PowerReport:
         power = stack.enter_context(Power(arguments.sensor_root))
         power.start()
         model = stack.enter_context(Model.open(path, kernel_set=arguments.kernels, max_memory=arguments.max_memory))
+        model.verify()  # which would be measured too
         bar.show("measuring memory", 0, 1)
         machine = hardware.describe(hardware.read_bandwidth(hardware.cores()))
         report = PowerReport(machine, label, model.info.kernel_set, path.stat().st_size)
@@ -163,6 +164,7 @@ def _run_trace(arguments: argparse.Namespace) -> int:
         bar = stack.enter_context(ProgressBar())
         path, _ = model_file(arguments, stack, bar)
         model = stack.enter_context(Model.open(path, kernel_set=arguments.kernels, max_memory=arguments.max_memory))
+        model.verify()  # which would be measured too
         found = replay(model, points, bar.show, policy=policy, speed=arguments.trace_speed, threads=threads)
     if arguments.json:
         print(trace_report.as_json(found))

@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rbe_edge.runtime.model import Model
 
     with Model.open(chosen_model(arguments.file), verify=arguments.verify) as model:
+        model.verify()
         if arguments.json:
             print(json.dumps(_report(model, arguments.tensors, arguments.verify)))
             return 0

@@ -81,7 +81,7 @@ def _add_engine_arguments(engine: argparse._ArgumentGroup) -> None:
     engine.add_argument("--draft", metavar="N", type=int, default=6, help="guess so many at most (%(default)s)")
     add_memory_argument(engine)
     add_force_argument(engine)
-    engine.add_argument("--no-verify", action="store_true", help="skip the checksums of the tensors: opens faster")
+    engine.add_argument("--no-verify", action="store_true", help="skip the checksums of the tensors")
 
 
 def _add_sampling_arguments(sampling: argparse._ArgumentGroup, temperature: str) -> None:

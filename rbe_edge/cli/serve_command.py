@@ -118,7 +118,7 @@ def _add_engine(engine: argparse._ArgumentGroup) -> None:
     engine.add_argument("--kv", choices=KV_TYPES, help="type of the KV cache (f16; q8 to save power)")
     engine.add_argument("--read-planes", metavar="N", type=int, default=0, help="read the first N planes (0: all)")
     add_force_argument(engine)
-    engine.add_argument("--no-verify", action="store_true", help="skip the checksums of the tensors: opens faster")
+    engine.add_argument("--no-verify", action="store_true", help="skip the checksums of the tensors")
     engine.add_argument("--chat-template-file", metavar="FILE", type=Path, help="a Jinja template, not the model's")
     engine.add_argument(
         "--no-control-tokens", action="store_true", help="read a prompt of /v1/completions as plain text"
@@ -174,6 +174,7 @@ def _serve(
         governed(model) as governor,
         contextlib.closing(Service(model, _with_kept_threads(model, session), options, governor)) as service,
     ):
+        model.verify()  # a server does not begin with a damaged model
         if limited:
             note(limited)
         if options.template is None and not model.metadata.get("chat_template") and not service.writes_nothing:

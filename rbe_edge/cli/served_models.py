@@ -63,6 +63,7 @@ class ServedModels:
             session = replace(how.session, context=context, threads=threads)
             options = replace(how.service, model_id=name, template=None)
             with contextlib.closing(Service(model, session, options, governor, self._metrics)) as service:
+                model.verify()
                 yield service
 
     def bytes_of(self, path: Path) -> int:

@@ -20,6 +20,7 @@ from rbe_edge.errors import ModelError, OptionError, RbeError, TokenizerError
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.format.modes import ModeTable
 from rbe_edge.interrupts import aside
+from rbe_edge.progress import Report
 from rbe_edge.runtime import tokenizer
 from rbe_edge.runtime.effort import Effort, read_bytes
 from rbe_edge.runtime.encoder_decoder_info import EncoderDecoderInfo, read_encoder_decoder_info
@@ -65,12 +66,13 @@ class EngineModel:
     ) -> Self:
         """Maps the .rbe file at `path` and checks it.
 
-        kernel_set: one of _native.kernel_sets(), None for the best of this processor. verify: read the whole file now
-        to verify the checksums of tensors. log: called with a level (0 debug, 1 information, 2 warning) and a line.
-        max_memory: bytes of the file that may be in memory at a time, for each session that runs; the rest is read
-        again for every token, which is slower; 0 is no limit. cache: see CachePolicy, None for its defaults. layers:
-        the first one and how many (0: all behind it), for Session.run_layers() alone where they are not all. amx: False
-        never asks Linux for AMX, which refuses small signal stacks to a process that has it (docs/kernels.md).
+        kernel_set: one of _native.kernel_sets(), None for the best of this processor. verify: the checksums of tensors
+        are verified beside what follows, see verify(); with max_memory before this returns. log: called with a level
+        (0 debug, 1 information, 2 warning) and a line. max_memory: bytes of the file that may be in memory at a time,
+        for each session that runs; the rest is read again for every token, which is slower; 0 is no limit. cache: see
+        CachePolicy, None for its defaults. layers: the first one and how many (0: all behind it), for
+        Session.run_layers() alone where they are not all. amx: False never asks Linux for AMX, which refuses small
+        signal stacks to a process that has it (docs/kernels.md).
         Raises ModelError for a file that is missing, damaged, of another version or not supported here.
         """
         path = Path(path)
@@ -115,6 +117,16 @@ class EngineModel:
     def read_bytes(self, effort: Effort | None = None) -> int:
         """Bytes of weights that a step of one token reads with an effort; None: with all of the model."""
         return read_bytes(self.handle, effort)
+
+    def verify(self, progress: Report | None = None) -> None:
+        """Waits until the checksums of all tensors are verified. Raises ModelError, which names the tensor, where one
+        is wrong; from when that is known, calls that would give tokens raise it too. What is no next token waits by
+        itself: the end of an answer, scores, vectors, rows of tensors, saving. Returns at once where the model was
+        opened with verify=False. progress(done, total) is called now and then, with bytes; where it returns True, this
+        raises Cancelled.
+        """
+        carrier = _native.ReportCarrier(progress)
+        carrier.check(_native.call(_native.library().rbe_model_verify, self.handle, carrier.callback, None))
 
     def close(self) -> None:
         """Closes the model and its sessions; what still runs on one is cancelled first. Closing twice is allowed.

@@ -134,6 +134,18 @@ def test_inspect_tells_people(rbe: Rbe, tiny_model: Path) -> None:
     assert lines[-1] == "checksums: correct"
 
 
+def test_damaged_weights_end_in_one_line(rbe: Rbe, tiny_model: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.rbe"
+    data = bytearray(tiny_model.read_bytes())
+    data[-1000] ^= 1
+    damaged.write_bytes(data)
+    for command in (["run", "--raw", damaged, "-p", "the", "-n", "1"], ["inspect", damaged, "--verify"]):
+        done = rbe(*command)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+        assert "damaged file: tensor `" in done.stderr and "field `checksum`" in done.stderr
+    assert rbe("run", "--raw", damaged, "-p", "the", "-n", "1", "--no-verify").returncode == 0
+
+
 def test_inspect_tells_scripts(rbe: Rbe, tiny_model: Path) -> None:
     report = json.loads(rbe("inspect", tiny_model, "--json", "--tensors").stdout)
     assert report["file_bytes"] == tiny_model.stat().st_size and report["verified"] is False

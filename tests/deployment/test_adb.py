@@ -65,7 +65,7 @@ def test_a_phone_is_proven_and_the_second_copy_sends_nothing(
     assert found["target"] == "android-arm64" and found["device"]["android"] == 34
     assert found["device"]["directory"] == "/data/local/tmp/rbe"
     assert found["sent_bytes"] == demo_path().stat().st_size + arm_program.stat().st_size
-    assert found["proof"]["kernel_sets"] == ["scalar", "neon", "neon_dotprod"], "as a Cortex-A76 has it"
+    assert found["proof"]["kernel_sets"] == ["scalar", "neon", "neon_crc", "neon_dotprod"], "as a Cortex-A76 has it"
     assert found["start"].startswith(f"adb -s {phone.serial} shell -t ")
     assert (phone.temporary / "rbe" / "demo.rbe").read_bytes() == demo_path().read_bytes()
     assert {path.name for path in (phone.temporary / "rbe").iterdir()} == {"rbe", "demo.rbe"}

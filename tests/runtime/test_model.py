@@ -95,9 +95,14 @@ def test_checksums_are_verified_unless_told_otherwise(tiny_model: Path, tmp_path
         byte = file.read(1)
         file.seek(-1000, 2)
         file.write(bytes([byte[0] ^ 1]))
+    with Model.open(damaged) as model:
+        for _ in range(2):
+            with pytest.raises(ModelError, match="checksum"):
+                model.verify()
     with pytest.raises(ModelError, match="checksum"):
-        Model.open(damaged)
-    Model.open(damaged, verify=False).close()
+        Model.open(damaged, max_memory=1 << 40)
+    with Model.open(damaged, verify=False) as model:
+        model.verify()
 
 
 def test_names_that_are_not_ascii(tiny_model: Path, tmp_path: Path) -> None:

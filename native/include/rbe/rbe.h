@@ -111,7 +111,6 @@ enum {
 /* Opens a tokenizer blob (docs/tokenizers.md). The memory is referenced and must outlive the handle. */
 RBE_API rbe_status rbe_tokenizer_open(const void *blob, size_t blob_bytes, rbe_tokenizer **out);
 RBE_API void rbe_tokenizer_close(rbe_tokenizer *tokenizer);
-
 RBE_API uint32_t rbe_tokenizer_size(const rbe_tokenizer *tokenizer);
 
 /* Token ids of a text of any bytes; invalid UTF-8 decodes to the same bytes where the vocabulary has byte tokens and text is not normalized.
@@ -132,7 +131,6 @@ RBE_API int rbe_token_ends_text(const rbe_tokenizer *tokenizer, uint32_t token);
 /* Turns tokens into text as they come. Output is always valid UTF-8: bytes of a character that is not complete yet are
  * held back, as is anything that may become a stop sequence; bytes that can never become valid are replaced by U+FFFD. */
 typedef struct rbe_text_stream rbe_text_stream;
-
 RBE_API rbe_status rbe_text_stream_create(const rbe_tokenizer *tokenizer, const char *const *stops, size_t n_stops, rbe_text_stream **out);
 RBE_API void rbe_text_stream_free(rbe_text_stream *stream);
 
@@ -158,7 +156,7 @@ enum {
 typedef struct rbe_model_options {
     size_t struct_bytes;
     const char *kernel_set;   /* NULL: the best this processor has */
-    uint32_t skip_checksums;  /* 1: do not read the whole file at opening to verify the checksums of tensors */
+    uint32_t skip_checksums;  /* 1: do not read the whole file to verify the checksums of tensors */
     rbe_log_callback log;     /* may be NULL */
     void *log_user;
     uint64_t max_resident_bytes; /* of the file in memory at a time, for each session that runs; the rest is given back and read again
@@ -172,12 +170,18 @@ typedef struct rbe_model_options {
     uint64_t file_bytes;      /* of the model; 0: to the end of the file */
 } rbe_model_options;
 
-/* Maps a .rbe file (docs/format.md) and checks it. It must not change until the model is closed (rbe/faults.h). options may be NULL. Of a
- * model with a part of the layers, sessions that are to take tokens into their context, be saved, restored or copied, and batches, give
- * RBE_ERROR_UNSUPPORTED. */
+/* Maps a .rbe file (docs/format.md) and checks it, but for the checksums of tensors: these are verified on a thread of its own, beside what
+ * follows (rbe_model_verify), and with max_resident_bytes before this returns. The file must not change until the model is closed
+ * (rbe/faults.h). options may be NULL. Of a model with a part of the layers, sessions that are to take tokens into their context, be saved,
+ * restored or copied, and batches, give RBE_ERROR_UNSUPPORTED. */
 RBE_API rbe_status rbe_model_open(const char *path, const rbe_model_options *options, rbe_model **out);
 
-/* All sessions and batches of the model must have been freed. */
+/* Waits until they are verified. RBE_ERROR_FORMAT, with a line that names the tensor, where one is wrong: from when that is known, calls that
+ * would give tokens or logits fail so. What is no next token waits by itself: the last event of a generation, scores, hidden states,
+ * vectors, gradients, rows of tensors, saving. RBE_OK with skip_checksums. progress counts bytes and may be NULL. Any thread. */
+RBE_API rbe_status rbe_model_verify(const rbe_model *model, rbe_progress_callback progress, void *user);
+
+/* All sessions and batches of the model must have been freed. Stops verifying. */
 RBE_API void rbe_model_close(rbe_model *model);
 
 typedef struct rbe_model_info {
@@ -193,7 +197,6 @@ typedef struct rbe_model_info {
     uint32_t context_tokens;  /* the longest context the model was made for */
     const char *kernel_set;   /* in use */
 } rbe_model_info;
-
 RBE_API rbe_status rbe_model_get_info(const rbe_model *model, rbe_model_info *info);
 
 /* What a model and its sessions take, in bytes unless said otherwise. */
@@ -208,7 +211,6 @@ typedef struct rbe_model_memory {
     uint64_t resident_limit;    /* max_resident_bytes; 0: none, or the file is smaller */
     uint64_t resident_pinned;   /* what of the file stays in memory under that limit: its beginning */
 } rbe_model_memory;
-
 RBE_API rbe_status rbe_model_get_memory(const rbe_model *model, rbe_model_memory *out);
 
 /* Gives memory of freed sessions back to the system. Any thread. */
@@ -242,7 +244,6 @@ typedef struct rbe_tensor_info {
     float error;              /* relative squared error against the source, measured by the packer */
     uint64_t data_bytes;
 } rbe_tensor_info;
-
 RBE_API rbe_status rbe_model_tensor(const rbe_model *model, uint32_t index, rbe_tensor_info *out);
 
 /* Decodes n_rows rows of a tensor into fp32 [n_rows][cols], in the source's basis (rotation undone). For tests,
@@ -295,7 +296,6 @@ typedef struct rbe_pass_options {
 
 /* Takes effect from the next call on; options NULL: all planes. What the context holds stays as it was. On failure nothing has changed. */
 RBE_API rbe_status rbe_session_configure(rbe_session *session, const rbe_pass_options *options);
-
 RBE_API rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *info);
 
 /* One kind of step of a pass over some tokens. */

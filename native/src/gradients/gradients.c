@@ -305,6 +305,7 @@ rbe_status rbe_gradients_create(const rbe_model *model, const rbe_gradients_opti
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_gradients_create: model or out is NULL");
     }
     *out = NULL;
+    RBE_TRY(rbe_model_verify(model, NULL, NULL));
     rbe_gradients_options chosen = {0};
     RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
     rbe_gradients *gradients = calloc(1, sizeof *gradients);

@@ -292,5 +292,6 @@ rbe_status rbe_gradients_head_toward(rbe_gradients *gradients, const float *hidd
     RBE_TRY(
         rbe__gradients_begin(gradients, hidden && source && source_hidden && wants, n_tokens, window_tokens, d_hidden ? show : NULL, user));
     rbe__head_job job = {.gradients = gradients, .nats = nats};
-    return rbe__gradients_end(gradients, toward(&job, hidden, &source->stack, source_hidden, d_hidden));
+    const rbe_status right = rbe_model_verify(source, NULL, NULL);
+    return rbe__gradients_end(gradients, right != RBE_OK ? right : toward(&job, hidden, &source->stack, source_hidden, d_hidden));
 }

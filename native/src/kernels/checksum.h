@@ -6,6 +6,9 @@
 
 struct rbe__crc {
     uint32_t table[8][256]; /* table k advances a byte by k further bytes */
+    /* What carries 16 bytes on by so many bytes in carry-less products (avx2/checksum.c): x^(d + 32) and x^(d - 32) modulo the polynomial
+     * for d bits, the highest power in bit 1. */
+    uint64_t fold_256[2], fold_64[2], fold_16[2];
     rbe_checksum_kernel *kernel;
 };
 

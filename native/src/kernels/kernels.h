@@ -216,12 +216,13 @@ int rbe__kernels_select(const char *name, rbe_kernels *out);
 
 /* Each set's upgrade of the table; compiled only where the architecture has it. */
 void rbe__kernels_scalar(rbe_kernels *table);
-void rbe__kernels_avx2(rbe_kernels *table);          /* + FMA, F16C */
+void rbe__kernels_avx2(rbe_kernels *table);          /* + FMA, F16C, PCLMULQDQ */
 void rbe__kernels_avx2_vnni(rbe_kernels *table);     /* + AVX-VNNI */
 void rbe__kernels_avx512(rbe_kernels *table);        /* F, BW, DQ, VL, VNNI */
-void rbe__kernels_avx512_vbmi(rbe_kernels *table);
-void rbe__kernels_avx512_amx(rbe_kernels *table);    /* VBMI + AMX-TILE, AMX-INT8 */
+void rbe__kernels_avx512_vbmi(rbe_kernels *table);   /* + VBMI, VPCLMULQDQ */
+void rbe__kernels_avx512_amx(rbe_kernels *table);    /* + AMX-TILE, AMX-INT8 */
 void rbe__kernels_neon(rbe_kernels *table);          /* Armv8.0 */
+void rbe__kernels_neon_crc(rbe_kernels *table);      /* + crc32x */
 void rbe__kernels_neon_dotprod(rbe_kernels *table);  /* + sdot */
 void rbe__kernels_neon_i8mm(rbe_kernels *table);     /* + smmla */
 

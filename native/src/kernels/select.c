@@ -51,6 +51,7 @@ static const kernel_set kernel_sets[] = {
 #endif
 #elif defined(__aarch64__)
     {"neon", always, rbe__kernels_neon},
+    {"neon_crc", rbe__cpu_has_arm_crc, rbe__kernels_neon_crc},
     {"neon_dotprod", rbe__cpu_has_arm_dotprod, rbe__kernels_neon_dotprod},
     {"neon_i8mm", rbe__cpu_has_arm_i8mm, rbe__kernels_neon_i8mm},
 #elif RBE_ARM_NEON_BUILT

@@ -39,7 +39,7 @@ rbe__x86 rbe__x86_read(void)
 
 int rbe__x86_has_avx2(const rbe__x86 *x86)
 {
-    return has(x86->xcr0, XCR0_AVX) && has(x86->leaf1_ecx, bit_FMA | bit_F16C) && has(x86->leaf7_ebx, bit_AVX2);
+    return has(x86->xcr0, XCR0_AVX) && has(x86->leaf1_ecx, bit_FMA | bit_F16C | bit_PCLMUL) && has(x86->leaf7_ebx, bit_AVX2);
 }
 
 int rbe__x86_has_avx2_vnni(const rbe__x86 *x86)
@@ -55,7 +55,7 @@ int rbe__x86_has_avx512(const rbe__x86 *x86)
 
 int rbe__x86_has_avx512_vbmi(const rbe__x86 *x86)
 {
-    return rbe__x86_has_avx512(x86) && has(x86->leaf7_ecx, bit_AVX512VBMI);
+    return rbe__x86_has_avx512(x86) && has(x86->leaf7_ecx, bit_AVX512VBMI | bit_VPCLMULQDQ);
 }
 
 int rbe__x86_has_avx512_amx(const rbe__x86 *x86)

@@ -99,6 +99,7 @@ rbe_status rbe_model_tensor_rows(const rbe_model *model, uint32_t index, uint32_
     if (first_row > tensor->rows || n_rows > tensor->rows - first_row) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_tensor_rows: rows %u + %u of %u", first_row, n_rows, tensor->rows);
     }
+    RBE_TRY(rbe__verification_wait(model->verification, NULL, NULL));
     for (uint32_t r = 0; r < n_rows; r++) {
         rbe__tensor_row(&model->kernels, tensor, 0, first_row + r, out + (size_t)r * tensor->cols);
         rbe__residency_release_all(&model->residency);

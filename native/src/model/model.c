@@ -107,6 +107,10 @@ static rbe_status open_into(rbe_model *model, const char *path, const rbe_model_
     if (!index_only) {
         RBE_TRY(rbe__modes_check(model, path));
         RBE_TRY(open_tokenizer(model, path));
+        if (!options->skip_checksums) {
+            const int sparing = options->max_resident_bytes != 0;
+            RBE_TRY(rbe__verification_begin(&model->pack, &model->kernels, path, sparing, &model->verification));
+        }
         log_opened(model, path);
         rbe__residency_release_all(&model->residency);
     }
@@ -148,6 +152,14 @@ rbe_status rbe__model_open_index(const char *path, const rbe_model_options *opti
     return open_model(path, options, 1, out);
 }
 
+rbe_status rbe_model_verify(const rbe_model *model, rbe_progress_callback progress, void *user)
+{
+    if (!model) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_model_verify: model is NULL");
+    }
+    return rbe__verification_wait(model->verification, progress, user);
+}
+
 uint64_t rbe__model_own_bytes(const rbe_model *model)
 {
     const rbe__pack *pack = &model->pack;
@@ -166,6 +178,7 @@ uint64_t rbe__model_own_bytes(const rbe_model *model)
 void rbe_model_close(rbe_model *model)
 {
     if (model) {
+        rbe__verification_end(model->verification); /* which reads the file */
         rbe_tokenizer_close(model->tokenizer);
         free(model->stack.layers);
         free(model->stack.experts);

@@ -1,10 +1,12 @@
-/* A model: hyper-parameters and a stack of blocks over views of its tensors, all checked against one another at opening. Immutable. */
+/* A model: hyper-parameters and a stack of blocks over views of its tensors, all checked against one another at opening. Immutable, but for
+ * what is known of its checksums. */
 #ifndef RBE_MODEL_H
 #define RBE_MODEL_H
 
 #include "base/memory_pool.h"
 #include "blocks/block.h"
 #include "model/pack_reader.h"
+#include "model/verification.h"
 #include "weights/weight_cache.h"
 
 /* Which head of words a file has: that of a decoder, one that fills in words, or none. */
@@ -72,8 +74,9 @@ struct rbe_model {
     rbe_tokenizer *tokenizer;
     uint8_t *signs; /* those of all tensors */
     rbe__residency residency;
-    rbe__weight_cache *cache;   /* NULL: no row is kept */
-    rbe__memory_pool *memory;   /* of its sessions' arenas; changes behind a constant model */
+    rbe__weight_cache *cache; /* NULL: no row is kept */
+    rbe__verification *verification; /* NULL: checksums are skipped; changes behind a constant model */
+    rbe__memory_pool *memory; /* of its sessions' arenas; changes behind a constant model */
     uint64_t n_parameters;
     rbe_log_callback log;
     void *log_user;

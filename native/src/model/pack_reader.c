@@ -158,19 +158,6 @@ static uint32_t checksum_of(const rbe__pack *pack, const rbe__crc *crc, int spar
     return checksum;
 }
 
-static rbe_status verify_tensors(const rbe__pack *pack, const rbe__crc *crc, int sparing)
-{
-    for (uint32_t i = 0; i < pack->n_tensors; i++) {
-        const rbe__tensor *tensor = &pack->tensors[i];
-        if (checksum_of(pack, crc, sparing, tensor->data, tensor->data_bytes) != tensor->checksum) {
-            return rbe_fail(RBE_ERROR_FORMAT,
-                            "%s: damaged file: tensor `%.*s`: field `checksum` does not match its data; copy the file again", pack->path,
-                            (int)tensor->name_bytes, tensor->name);
-        }
-    }
-    return RBE_OK;
-}
-
 static rbe_status verify_parts(rbe__pack *pack, const rbe__crc *crc, int sparing, int known_alone)
 {
     for (uint32_t i = 0; i < pack->n_parts; i++) {
@@ -278,9 +265,6 @@ static rbe_status read_pack(const rbe_kernels *kernels, const rbe_model_options 
     }
     if (status == RBE_OK) {
         status = verify_parts(out, &crc, sparing, skip_checksums);
-    }
-    if (status == RBE_OK && !skip_checksums) {
-        status = verify_tensors(out, &crc, sparing);
     }
     if (status == RBE_OK) {
         identify_tensors(out, &crc);

@@ -48,7 +48,8 @@ typedef struct rbe__pack {
     uint32_t tensors_checksum;
 } rbe__pack;
 
-/* Of the options, skip_checksums skips the checksums of tensors and unknown parts; the others are always verified. With max_resident_bytes, pages of the
+/* The checksums of tensors are not verified here (model/verification.h). Of the options, skip_checksums skips those of unknown parts; the
+ * others are always verified. With max_resident_bytes, pages of the
  * file are given back as soon as they were checked. file_offset and file_bytes say where the model lies: RBE_ERROR_ARGUMENT where that is no
  * multiple of RBE_MODEL_GRAIN, RBE_ERROR_FORMAT where it is not within the file. RBE_ERROR_IO where the file's size changes meanwhile. It
  * must not change while it is open either: reading a part that was cut off raises SIGBUS, as with any mapped file (rbe/faults.h). */

@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 
+/* 64-bit ARM: 1 where crc32x and its like may be used, else 0; 0 on others. Armv8.0 may lack them. Any thread. */
+int rbe__cpu_has_arm_crc(void);
+
 /* 64-bit ARM: 1 where the sdot and udot instructions (Armv8.2 dot product) may be used, else 0; 0 on others. Any thread. */
 int rbe__cpu_has_arm_dotprod(void);
 

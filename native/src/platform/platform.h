@@ -58,4 +58,7 @@ void rbe__new_file_discard(rbe__new_file *file);
 /* A clock that never goes back, from any beginning. */
 uint64_t rbe__nanoseconds(void);
 
+/* A number of this process: another one in a process that a fork made. */
+uint64_t rbe__process_id(void);
+
 #endif

@@ -94,12 +94,21 @@ static rbe_status append(append_call *call)
     return status;
 }
 
+rbe_status rbe__session_right(rbe_session *session)
+{
+    const rbe_status status = rbe__verification_check(session->model->verification);
+    session->has_logits = status == RBE_OK ? session->has_logits : 0;
+    return status;
+}
+
 static rbe_status checked_append(append_call *call)
 {
     RBE_TRY(rbe__check_tokens(call->session, call->tokens, call->n_tokens));
     RBE_TRY(rbe__check_whole(call->session->model));
     RBE_TRY(rbe__check_encoded(call->session));
-    return append(call);
+    RBE_TRY(rbe__verification_check(call->session->model->verification));
+    RBE_TRY(append(call));
+    return rbe__session_right(call->session);
 }
 
 static void last_logits(append_call *call, size_t first, uint32_t count)
@@ -119,7 +128,9 @@ rbe_status rbe_session_append(rbe_session *session, const uint32_t *tokens, size
     if (session && session->choice) {
         rbe__session_prepare(session, n_tokens);
     }
-    const uint64_t began = session && session->choice && n_tokens == 1 ? rbe__nanoseconds() : 0;
+    /* A step beside the checksums says nothing about threads. */
+    const int timed = session && session->choice && n_tokens == 1 && !rbe__verification_runs(session->model->verification);
+    const uint64_t began = timed ? rbe__nanoseconds() : 0;
     RBE_TRY(checked_append(&call));
     if (began) {
         rbe__session_timed(session, rbe__nanoseconds() - began);
@@ -129,7 +140,8 @@ rbe_status rbe_session_append(rbe_session *session, const uint32_t *tokens, size
 
 const float *rbe_session_logits(const rbe_session *session)
 {
-    return session && session->has_logits ? session->logits : NULL;
+    const int are_right = session && session->has_logits && rbe__verification_check(session->model->verification) == RBE_OK;
+    return are_right ? session->logits : NULL;
 }
 
 /* log softmax(logits)[token] */
@@ -169,7 +181,8 @@ rbe_status rbe_session_score(rbe_session *session, const uint32_t *tokens, size_
                              rbe_progress_callback progress, void *user)
 {
     append_call call = {session, tokens, n_tokens, progress, user, score_pass, log_probabilities, logits, .undo = {0}};
-    return checked_append(&call);
+    RBE_TRY(checked_append(&call));
+    return rbe_model_verify(session->model, NULL, NULL);
 }
 
 rbe_status rbe__session_compute(rbe_session *session, const uint32_t *tokens, size_t n_tokens)

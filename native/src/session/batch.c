@@ -232,6 +232,7 @@ rbe_status rbe_batch_decode(rbe_batch *batch, rbe_session *const *sessions, cons
     if (batch->before) {
         batch->before(batch->before_context, batch, sessions, n);
     }
+    RBE_TRY(rbe__verification_check(batch->model->verification));
     const uint32_t n_active = gather(batch, sessions, tokens, n, statuses);
     if (n_active == 0) {
         return RBE_OK;
@@ -249,7 +250,11 @@ rbe_status rbe_batch_decode(rbe_batch *batch, rbe_session *const *sessions, cons
         }
         first = end;
     }
-    return RBE_OK;
+    rbe_status status = RBE_OK;
+    for (uint32_t i = 0; i < n_active; i++) {
+        status = rbe__session_right(batch->members[i].session);
+    }
+    return status;
 }
 
 rbe_status rbe_batch_follow_sessions(rbe_batch *batch, uint32_t on)

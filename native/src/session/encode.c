@@ -96,7 +96,7 @@ static rbe_status encode(rbe_session *session, const rbe_encoder_text *text, rbe
     const rbe_status status = rbe__encode_texts(encoder, text, 1, keep_text, session, progress, user);
     session->pass.capture = NULL;
     rbe_encoder_free(encoder);
-    return status;
+    return status != RBE_OK ? status : rbe__session_right(session);
 }
 
 rbe_status rbe_session_encode(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress, void *user)

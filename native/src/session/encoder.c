@@ -127,7 +127,8 @@ rbe_status rbe_encoder_hidden(rbe_encoder *encoder, const rbe_encoder_text *text
     if (!encoder || (n && (!texts || !hidden))) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_encoder_hidden: encoder, texts or hidden is NULL");
     }
-    return rbe__encode_texts(encoder, texts, n, copy_hidden, &hidden, progress, user);
+    RBE_TRY(rbe__encode_texts(encoder, texts, n, copy_hidden, &hidden, progress, user));
+    return rbe_model_verify(encoder->model, NULL, NULL);
 }
 
 static rbe_status pool(rbe_encoder *encoder, const rbe__encoded *encoded, void *context)
@@ -155,7 +156,8 @@ rbe_status rbe_encoder_pool(rbe_encoder *encoder, const rbe_encoder_text *texts,
         return rbe_fail(RBE_ERROR_UNSUPPORTED,
                         "the model's file does not say which vector stands for a text; choose a pooling: mean, last, cls or max");
     }
-    return rbe__encode_texts(encoder, texts, n, pool, &pooled, progress, user);
+    RBE_TRY(rbe__encode_texts(encoder, texts, n, pool, &pooled, progress, user));
+    return rbe_model_verify(encoder->model, NULL, NULL);
 }
 
 typedef struct words_call {
@@ -200,7 +202,8 @@ rbe_status rbe_encoder_word_logits(rbe_encoder *encoder, const rbe_encoder_text 
         }
     }
     words_call call = {positions, n, logits};
-    return rbe__encode_texts(encoder, text, 1, give_words, &call, NULL, NULL);
+    RBE_TRY(rbe__encode_texts(encoder, text, 1, give_words, &call, NULL, NULL));
+    return rbe_model_verify(encoder->model, NULL, NULL);
 }
 
 void rbe_encoder_cancel(rbe_encoder *encoder)

@@ -116,6 +116,9 @@ static rbe_status reserve(rbe_generation *generation)
 /* The text of the last token, copied because what the stream gives next takes its place; then what was held back. */
 static rbe_status finish(rbe_generation *generation, rbe_finish reason, rbe_generation_event *event)
 {
+    if (reason != RBE_FINISH_CALLER) { /* no answer ends well before that is known */
+        RBE_TRY(rbe_model_verify(generation->session->model, NULL, NULL));
+    }
     generation->has_ended = 1;
     event->finish = reason;
     if (reason == RBE_FINISH_STOP) { /* what is held back stands behind the stop sequence */
@@ -162,6 +165,7 @@ rbe_status rbe__generation_draw(rbe_generation *generation, const float *logits,
     }
     uint32_t token;
     int stopped;
+    RBE_TRY(rbe__session_right(generation->session));
     RBE_TRY(reserve(generation));
     RBE_TRY(draw(generation, logits, &token));
     generation->pending = RBE_NO_TOKEN;

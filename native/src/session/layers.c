@@ -47,7 +47,7 @@ rbe_status rbe_session_embed(rbe_session *session, const uint32_t *tokens, size_
         memcpy(hidden + done * width, pass->hidden, run.n_tokens * width * sizeof *hidden);
         done += run.n_tokens;
     }
-    return RBE_OK;
+    return rbe_model_verify(session->model, NULL, NULL);
 }
 
 static rbe_status run_window(rbe_session *session, uint32_t first_layer, uint32_t end_layer, uint32_t first_position, float *hidden,
@@ -86,5 +86,5 @@ rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, ui
     session->pass.capture_user = user;
     const rbe_status status = run_window(session, first_layer, first_layer + n_layers, first_position, hidden, n_tokens);
     session->pass.capture = NULL;
-    return status;
+    return status != RBE_OK ? status : rbe_model_verify(session->model, NULL, NULL);
 }

@@ -86,6 +86,7 @@ rbe_status rbe_session_save(const rbe_session *session, const char *path)
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_session_save: a session and a path are needed");
     }
     RBE_TRY(rbe__check_whole(session->model));
+    RBE_TRY(rbe_model_verify(session->model, NULL, NULL));
     state_header header = header_of(session);
     header.file_bytes = sizeof header;
     written_state state = {0};

@@ -66,6 +66,9 @@ rbe_status rbe__check_whole(const rbe_model *model);
 /* Checks that the session has a text, where the model answers to one. */
 rbe_status rbe__check_encoded(const rbe_session *session);
 
+/* Checks that no checksum of the model is known to be wrong; where one is, what the session has just computed is no longer offered. */
+rbe_status rbe__session_right(rbe_session *session);
+
 /* Checks that there is at least one token, that all are in the vocabulary, and that they fit behind `position`. */
 rbe_status rbe__check_tokens(const rbe_session *session, const uint32_t *tokens, size_t n_tokens);
 

@@ -6,6 +6,7 @@
 
 void rbe__avx2_integer(rbe_kernels *table);
 void rbe__avx2_float(rbe_kernels *table);
+rbe_checksum_kernel rbe__avx2_checksum; /* + PCLMULQDQ */
 rbe_accumulate_kernel rbe__avx2_accumulate; /* that of the floats, for dot */
 
 #endif

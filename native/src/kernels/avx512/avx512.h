@@ -22,5 +22,6 @@ static inline int32_t rbe__avx512_sum(const int8_t *x, uint32_t n)
 void rbe__avx512_trellis(rbe_kernels *table);
 void rbe__avx512_float(rbe_kernels *table);
 void rbe__avx512_multiply_tile(rbe_kernels *table);
+rbe_checksum_kernel rbe__avx512_checksum_vbmi; /* VPCLMULQDQ */
 
 #endif

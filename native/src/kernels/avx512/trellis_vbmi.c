@@ -5,4 +5,5 @@
 void rbe__kernels_avx512_vbmi(rbe_kernels *table)
 {
     RBE_SET_TRELLIS(table);
+    table->checksum = rbe__avx512_checksum_vbmi;
 }

@@ -7,6 +7,7 @@
 void rbe__neon_integer(rbe_kernels *table);
 void rbe__neon_float(rbe_kernels *table);
 rbe_accumulate_kernel rbe__neon_accumulate; /* that of the floats, for dot */
+rbe_checksum_kernel rbe__neon_checksum_crc;
 void rbe__neon_integer_dotprod(rbe_kernels *table);
 void rbe__neon_multiply_tile_i8mm(rbe_kernels *table);
 

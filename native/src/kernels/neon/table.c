@@ -7,6 +7,11 @@ void rbe__kernels_neon(rbe_kernels *table)
 }
 
 #if defined(__aarch64__)
+void rbe__kernels_neon_crc(rbe_kernels *table)
+{
+    table->checksum = rbe__neon_checksum_crc;
+}
+
 void rbe__kernels_neon_dotprod(rbe_kernels *table)
 {
     rbe__neon_integer_dotprod(table);

@@ -2,6 +2,11 @@
 
 #include "platform/darwin/sysctl.h"
 
+int rbe__cpu_has_arm_crc(void)
+{
+    return rbe__sysctl_number("hw.optional.armv8_crc32") != 0;
+}
+
 int rbe__cpu_has_arm_dotprod(void)
 {
     return rbe__sysctl_number("hw.optional.arm.FEAT_DotProd") != 0;

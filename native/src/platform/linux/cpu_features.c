@@ -10,6 +10,7 @@
 #endif
 
 /* Linux, arch/arm64/include/uapi/asm/hwcap.h and arch/arm/include/uapi/asm/hwcap.h */
+#define ARM64_HWCAP_CRC32 (1ul << 7)
 #define ARM64_HWCAP_ASIMDDP (1ul << 20)
 #define ARM64_HWCAP2_I8MM (1ul << 13)
 #define ARM_HWCAP_NEON (1ul << 12)
@@ -17,6 +18,15 @@
 
 /* Linux 5.16, arch/x86/include/uapi/asm/prctl.h; the number of a register state is that of its bit in XCR0 (Documentation/arch/x86/xstate.rst) */
 enum { X86_GET_SUPPORTED = 0x1021, X86_GET_PERMISSION = 0x1022, X86_ASK_PERMISSION = 0x1023, X86_TILE_DATA = 18 };
+
+int rbe__cpu_has_arm_crc(void)
+{
+#if defined(__aarch64__)
+    return (getauxval(AT_HWCAP) & ARM64_HWCAP_CRC32) != 0;
+#else
+    return 0;
+#endif
+}
 
 int rbe__cpu_has_arm_dotprod(void)
 {

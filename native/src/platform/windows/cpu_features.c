@@ -1,6 +1,11 @@
 /* 64-bit x86 alone. Tile registers are not asked for: what Windows 11 gives them by has not been tried. */
 #include "platform/cpu_features.h"
 
+int rbe__cpu_has_arm_crc(void)
+{
+    return 0;
+}
+
 int rbe__cpu_has_arm_dotprod(void)
 {
     return 0;

@@ -154,6 +154,16 @@ static void trim_memory(JNIEnv *env, jclass class, jlong model)
     rbe_model_trim_memory(m->model);
 }
 
+static void verify_model(JNIEnv *env, jclass class, jlong model)
+{
+    const bridge_model *m = bridge_pointer(model);
+    (void)class;
+    const rbe_status status = rbe_model_verify(m->model, NULL, NULL);
+    if (status != RBE_OK) {
+        bridge_throw_last(env, status);
+    }
+}
+
 static jbyteArray version(JNIEnv *env, jclass class)
 {
     (void)class;
@@ -164,6 +174,6 @@ const JNINativeMethod bridge_model_methods[] = {
     {"version", "()[B", (void *)version},         {"openModel", "([B[BZJJ)J", (void *)open_model},
     {"closeModel", "(J)V", (void *)close_handle}, {"modelInfo", "(J)[J", (void *)model_info},
     {"kernelSet", "(J)[B", (void *)kernel_set},   {"modelMemory", "(J)[J", (void *)model_memory},
-    {"trimMemory", "(J)V", (void *)trim_memory},
+    {"trimMemory", "(J)V", (void *)trim_memory},  {"verifyModel", "(J)V", (void *)verify_model},
 };
 const jint bridge_n_model_methods = sizeof bridge_model_methods / sizeof *bridge_model_methods;

@@ -23,7 +23,7 @@ public final class Model implements AutoCloseable {
         this.handle = handle;
     }
 
-    /** Opens a file and checks it, which reads all of it: seconds for a large one. Not for the main thread. */
+    /** Opens a file and checks it, but for the checksums of its tensors, which are compared beside what follows: see {@link #verify}. */
     public static Model open(File file) {
         return open(file, new ModelOptions());
     }
@@ -53,6 +53,18 @@ public final class Model implements AutoCloseable {
         use(
                 model -> {
                     Native.trimMemory(model);
+                    return null;
+                });
+    }
+
+    /**
+     * Waits until the checksums of all tensors are compared, which reads all of the file: seconds for a large one. Not for the main thread.
+     * Throws where one is wrong. From when that is known, calls that would give tokens throw the same, and no answer ends before.
+     */
+    public void verify() {
+        use(
+                model -> {
+                    Native.verifyModel(model);
                     return null;
                 });
     }

@@ -13,7 +13,7 @@ public final class ModelOptions {
         return this;
     }
 
-    /** Does not read the whole file at opening to verify its checksums: opening is then immediate, and a damaged file may go unnoticed. */
+    /** Does not read the whole file to verify its checksums: a damaged file may go unnoticed. */
     public ModelOptions skipChecksums(boolean skip) {
         skipChecksums = skip;
         return this;

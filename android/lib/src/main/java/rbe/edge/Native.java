@@ -32,6 +32,8 @@ final class Native {
 
     static native void trimMemory(long model);
 
+    static native void verifyModel(long model);
+
     static native int[] tokenize(long model, byte[] text, int flags);
 
     static native byte[] detokenize(long model, int[] tokens);

@@ -111,6 +111,7 @@ public class LifeTest {
         Fixture.assertClosed(model::info);
         Fixture.assertClosed(model::memory);
         Fixture.assertClosed(model::trimMemory);
+        Fixture.assertClosed(model::verify);
         Fixture.assertClosed(model::session);
         Fixture.assertClosed(session::conversation);
         Fixture.assertClosed(() -> model.tokenize("a", false));

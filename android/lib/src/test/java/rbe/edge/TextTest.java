@@ -90,7 +90,11 @@ public class TextTest {
 
     @Test
     public void damagedFilesAreRefused() {
-        Fixture.assertRefused(RbeException.Status.FORMAT, () -> Model.open(Fixture.file("damaged.rbe")));
+        try (Model damaged = Model.open(Fixture.file("damaged.rbe"))) {
+            Fixture.assertRefused(RbeException.Status.FORMAT, damaged::verify);
+            Fixture.assertRefused(
+                    RbeException.Status.FORMAT, () -> damaged.session(Fixture.small()).complete("a", Fixture.wild(1)).next());
+        }
         Fixture.assertRefused(RbeException.Status.FORMAT, () -> Model.open(Fixture.file("wild-1.txt")));
         Fixture.assertRefused(
                 RbeException.Status.UNSUPPORTED, () -> Model.open(Fixture.TINY, new ModelOptions().kernelSet("\ud83d\ude00")));
