@@ -45,7 +45,8 @@ from rbe_edge.runtime.model import Model
 from rbe_edge.sources.plan import TensorPlan
 
 if TYPE_CHECKING:
-    from rbe_edge.runtime.gradients import Gradient, Gradients
+    from rbe_edge.runtime.gradient_values import Gradient
+    from rbe_edge.runtime.gradients import Gradients
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from rbe_edge.runtime.gradients import Gradient, Gradients
+    from rbe_edge.runtime.gradient_values import Gradient
+    from rbe_edge.runtime.gradients import Gradients
     from rbe_edge.runtime.model import Model
 
 FloatArray = npt.NDArray[np.float32]

@@ -53,6 +53,24 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_shape 
     }
 }
 
+static void take_cross(rbe_gradients *gradients, const rbe__attention_shape *shape)
+{
+    rbe__attention_memory *memory = &gradients->cross;
+    const size_t n = gradients->most_tokens, width = gradients->stack->width, dim = shape->head_dim;
+    float **const of_queries[] = {&memory->q, &memory->mixed, &memory->d_mixed, &memory->d_q, &memory->key_parts, &memory->value_parts};
+    float **const of_keys[] = {&memory->k, &memory->v, &memory->d_k, &memory->d_v};
+    float **const of_stream[] = {&memory->normed, &memory->branch, &gradients->crossed};
+    for (size_t i = 0; i < sizeof of_queries / sizeof of_queries[0]; i++) {
+        *of_queries[i] = take(gradients, n, shape->n_heads * dim);
+    }
+    for (size_t i = 0; i < sizeof of_keys / sizeof of_keys[0]; i++) {
+        *of_keys[i] = take(gradients, n, shape->n_kv_heads * dim);
+    }
+    for (size_t i = 0; i < sizeof of_stream / sizeof of_stream[0]; i++) {
+        *of_stream[i] = take(gradients, n, width);
+    }
+}
+
 static void take_feed_forward(rbe_gradients *gradients, const rbe__feed_forward_shape *shape, int sums)
 {
     rbe__feed_forward_memory *memory = &gradients->feed_forward;
@@ -72,7 +90,8 @@ static void take_all(rbe_gradients *gradients)
     const rbe__stack *stack = gradients->stack;
     const rbe__layer *layer = &stack->layers[stack->first_layer];
     const rbe__attention_shape *heads = &layer->blocks[0].as.attention.shape;
-    const rbe__feed_forward_shape *inner = &layer->blocks[1].as.feed_forward.shape;
+    const rbe__block *last = &layer->blocks[layer->n_blocks - 1];
+    const rbe__feed_forward_shape *inner = &last->as.feed_forward.shape;
     const size_t n = gradients->most_tokens, width = stack->width;
     gradients->middle = take(gradients, n, width);
     gradients->d_normed = take(gradients, n, width);
@@ -86,7 +105,10 @@ static void take_all(rbe_gradients *gradients)
     gradients->sines = take(gradients, angles, 1);
     gradients->back_sines = take(gradients, angles, 1);
     take_attention(gradients, heads, layer->blocks[0].stream_norm.weight != NULL);
-    take_feed_forward(gradients, inner, layer->blocks[1].stream_norm.weight != NULL);
+    if (stack->crosses) {
+        take_cross(gradients, &layer->blocks[1].as.attention.shape);
+    }
+    take_feed_forward(gradients, inner, last->stream_norm.weight != NULL);
     rbe__head_take(gradients);
 }
 
@@ -117,13 +139,22 @@ static int is_dense(const rbe__projection *projection)
     return !projection->weight || projection->weight->kind == RBE_KIND_F32;
 }
 
-/* What layers of this format have: attention, then feed-forward, each reading the stream as it is. A norm of the stream stands behind both blocks
- * of all layers, or behind none. */
-static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_norms)
+static int heads_are_dense(const rbe__block *block)
 {
-    static const rbe__block_kind *const kinds[] = {&rbe__attention_kind, &rbe__feed_forward_kind};
-    int is_known = layer->n_blocks == 2;
-    for (uint32_t b = 0; is_known && b < 2; b++) {
+    const rbe__attention_block *heads = &block->as.attention;
+    return is_dense(&heads->q) && is_dense(&heads->k) && is_dense(&heads->v) && is_dense(&heads->o);
+}
+
+/* What layers of this format have: attention, where the stack crosses cross attention, and feed-forward, each reading the stream as it is. A norm
+ * of the stream stands behind the blocks of all layers, or behind none, and behind no cross attention. */
+static rbe_status check_layer(const rbe__stack *stack, uint32_t index, int post_norms)
+{
+    static const rbe__block_kind *const plain[] = {&rbe__attention_kind, &rbe__feed_forward_kind};
+    static const rbe__block_kind *const crossing[] = {&rbe__attention_kind, &rbe__cross_kind, &rbe__feed_forward_kind};
+    const rbe__layer *layer = &stack->layers[index];
+    const rbe__block_kind *const *kinds = stack->crosses ? crossing : plain;
+    int is_known = layer->n_blocks == (stack->crosses ? 3 : 2) && !(stack->crosses && post_norms);
+    for (uint32_t b = 0; is_known && b < layer->n_blocks; b++) {
         const rbe__block *block = &layer->blocks[b];
         is_known = block->kind == kinds[b] && block->reads == RBE_READS_STREAM && !block->shares_state &&
                    (block->stream_norm.weight != NULL) == post_norms;
@@ -131,10 +162,9 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_
     if (!is_known) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u is made of blocks whose gradients this build does not compute", index);
     }
-    const rbe__attention_block *attention = &layer->blocks[0].as.attention;
-    const rbe__feed_forward_block *feed_forward = &layer->blocks[1].as.feed_forward;
-    if (!is_dense(&attention->q) || !is_dense(&attention->k) || !is_dense(&attention->v) || !is_dense(&attention->o) ||
-        !is_dense(&feed_forward->gate) || !is_dense(&feed_forward->up) || !is_dense(&feed_forward->down)) {
+    const rbe__feed_forward_block *feed_forward = &layer->blocks[layer->n_blocks - 1].as.feed_forward;
+    if (!heads_are_dense(&layer->blocks[0]) || (stack->crosses && !heads_are_dense(&layer->blocks[1])) || !is_dense(&feed_forward->gate) ||
+        !is_dense(&feed_forward->up) || !is_dense(&feed_forward->down)) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u has matrices that are not fp32; pack the model with --bits 32 for gradients",
                         index);
     }
@@ -144,11 +174,8 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_
 static rbe_status check_model(const rbe__stack *stack)
 {
     const int post_norms = stack->layers[stack->first_layer].blocks[0].stream_norm.weight != NULL;
-    if (stack->crosses) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "the gradients of an encoder-decoder are not computed");
-    }
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
-        RBE_TRY(check_layer(&stack->layers[i], i, post_norms));
+        RBE_TRY(check_layer(stack, i, post_norms));
     }
     return is_dense(&stack->lm_head) && is_dense(&stack->word_head.dense)
                ? RBE_OK
@@ -195,12 +222,16 @@ rbe_status rbe_gradients_create(const rbe_model *model, const rbe_gradients_opti
     *out = NULL;
     rbe_gradients_options chosen = {0};
     RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
+    if (chosen.encoder && model->encoder.n_layers == 0) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "the model has no encoder in front of a decoder");
+    }
     rbe_gradients *gradients = calloc(1, sizeof *gradients);
     if (!gradients) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for gradients");
     }
     gradients->model = model;
-    gradients->stack = &model->stack;
+    gradients->stack = chosen.encoder ? &model->encoder : &model->stack;
+    gradients->prefix = chosen.encoder ? "encoder." : "";
     const rbe_status status = open_into(gradients, &chosen);
     if (status != RBE_OK) {
         rbe_gradients_free(gradients);
@@ -252,6 +283,7 @@ rbe_status rbe__gradients_end(rbe_gradients *gradients, rbe_status status)
         atomic_store_explicit(&gradients->cancelled, 0, memory_order_relaxed);
     }
     gradients->n = 0;
+    gradients->text = NULL;
     return status;
 }
 

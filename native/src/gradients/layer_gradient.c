@@ -1,26 +1,100 @@
-/* rbe_gradients_layer, rbe_gradients_embedding, rbe_gradients_add. */
+/* rbe_gradients_layer, rbe_gradients_cross_layer, rbe_gradients_forward, rbe_gradients_embedding, rbe_gradients_add. */
 #include "base/status.h"
 #include "gradients/gradients.h"
+#include "model/model.h"
+
+/* The blocks of a layer on their way forward, and what its feed-forward block reads. out: behind the layer, which may be hidden; may be NULL. */
+static rbe_status layer_forward(rbe_gradients *gradients, uint32_t index, const float *hidden, const float **middle, float *out)
+{
+    const rbe__layer *layer = &gradients->stack->layers[index];
+    RBE_TRY(rbe__attention_forward(gradients, &layer->blocks[0], index, hidden, gradients->middle));
+    *middle = gradients->middle;
+    if (gradients->stack->crosses) {
+        RBE_TRY(rbe__cross_forward(gradients, &layer->blocks[1], index, gradients->middle, gradients->crossed));
+        *middle = gradients->crossed;
+    }
+    return rbe__feed_forward_forward(gradients, &layer->blocks[layer->n_blocks - 1], index, *middle, out);
+}
 
 static rbe_status layer_back(rbe_gradients *gradients, uint32_t index, const float *hidden, float *d_hidden)
 {
     const rbe__layer *layer = &gradients->stack->layers[index];
-    const rbe__block *attention = &layer->blocks[0], *feed_forward = &layer->blocks[1];
-    RBE_TRY(rbe__attention_forward(gradients, attention, index, hidden, gradients->middle));
-    RBE_TRY(rbe__feed_forward_forward(gradients, feed_forward, index, gradients->middle, NULL));
-    RBE_TRY(rbe__feed_forward_backward(gradients, feed_forward, index, gradients->middle, d_hidden));
-    return rbe__attention_backward(gradients, attention, index, hidden, d_hidden);
+    const float *middle;
+    RBE_TRY(layer_forward(gradients, index, hidden, &middle, NULL));
+    RBE_TRY(rbe__feed_forward_backward(gradients, &layer->blocks[layer->n_blocks - 1], index, middle, d_hidden));
+    if (gradients->stack->crosses) {
+        RBE_TRY(rbe__cross_backward(gradients, &layer->blocks[1], index, gradients->middle, d_hidden));
+    }
+    return rbe__attention_backward(gradients, &layer->blocks[0], index, hidden, d_hidden);
+}
+
+/* end: one past the layers that may be asked for. */
+static rbe_status check_layer(const rbe_gradients *gradients, uint32_t layer, uint32_t end)
+{
+    if (gradients && (layer < gradients->stack->first_layer || layer >= end)) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "the model holds layers %u to %u, not %u", gradients->stack->first_layer,
+                        gradients->stack->end_layer - 1, layer);
+    }
+    return RBE_OK;
+}
+
+/* Takes the caller's texts, one for each window of the call. text NULL: none was given. */
+static rbe_status take_text(rbe_gradients *gradients, const rbe_gradients_text *given, int back, rbe_gradients_text *text)
+{
+    *text = (rbe_gradients_text){0};
+    if (!gradients->stack->crosses) {
+        return given ? rbe_fail(RBE_ERROR_ARGUMENT, "these layers read no text of an encoder") : RBE_OK;
+    }
+    RBE_TRY(rbe__copy_options(text, sizeof *text, given));
+    if (!text->hidden || text->n_tokens == 0 || (back && !text->d_hidden)) {
+        return rbe_fail(RBE_ERROR_ARGUMENT,
+                        "these layers answer to texts of an encoder, whose hidden states and their gradient are needed");
+    }
+    RBE_TRY(rbe__gradients_fit(gradients, text->n_tokens, text->window_tokens, &text->window_tokens));
+    const uint32_t n_windows = (gradients->n - 1) / gradients->window + 1, n_texts = (text->n_tokens - 1) / text->window_tokens + 1;
+    if (n_windows != n_texts) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "%u windows answer to as many texts, not to %u", n_windows, n_texts);
+    }
+    gradients->text = text;
+    return RBE_OK;
+}
+
+rbe_status rbe_gradients_cross_layer(rbe_gradients *gradients, uint32_t layer, const float *hidden, size_t n_tokens, uint32_t window_tokens,
+                                     const rbe_gradients_text *text, float *d_hidden, rbe_gradient_callback show, void *user)
+{
+    rbe_gradients_text taken;
+    RBE_TRY(check_layer(gradients, layer, gradients ? gradients->stack->end_layer : 0));
+    RBE_TRY(rbe__gradients_begin(gradients, hidden && d_hidden, n_tokens, window_tokens, show, user));
+    rbe_status status = take_text(gradients, text, 1, &taken);
+    status = status == RBE_OK ? layer_back(gradients, layer, hidden, d_hidden) : status;
+    return rbe__gradients_end(gradients, status);
 }
 
 rbe_status rbe_gradients_layer(rbe_gradients *gradients, uint32_t layer, const float *hidden, size_t n_tokens, uint32_t window_tokens,
                                float *d_hidden, rbe_gradient_callback show, void *user)
 {
-    if (gradients && (layer < gradients->stack->first_layer || layer >= gradients->stack->end_layer)) {
-        return rbe_fail(RBE_ERROR_ARGUMENT, "the model holds layers %u to %u, not %u", gradients->stack->first_layer,
-                        gradients->stack->end_layer - 1, layer);
+    return rbe_gradients_cross_layer(gradients, layer, hidden, n_tokens, window_tokens, NULL, d_hidden, show, user);
+}
+
+static rbe_status forward(rbe_gradients *gradients, uint32_t layer, const rbe_gradients_text *text, float *hidden)
+{
+    rbe_gradients_text taken;
+    const float *middle;
+    if (layer < gradients->stack->end_layer) {
+        RBE_TRY(take_text(gradients, text, 0, &taken));
+        RBE_TRY(layer_forward(gradients, layer, hidden, &middle, hidden));
+    } else if (gradients->stack->norm.weight) {
+        rbe__last_norm_forward(gradients, gradients->stack, hidden, hidden);
     }
-    RBE_TRY(rbe__gradients_begin(gradients, hidden && d_hidden, n_tokens, window_tokens, show, user));
-    return rbe__gradients_end(gradients, layer_back(gradients, layer, hidden, d_hidden));
+    return rbe__gradients_check(gradients);
+}
+
+rbe_status rbe_gradients_forward(rbe_gradients *gradients, uint32_t layer, float *hidden, size_t n_tokens, uint32_t window_tokens,
+                                 const rbe_gradients_text *text)
+{
+    RBE_TRY(check_layer(gradients, layer, gradients ? gradients->stack->end_layer + 1 : 0));
+    RBE_TRY(rbe__gradients_begin(gradients, hidden != NULL, n_tokens, window_tokens, NULL, NULL));
+    return rbe__gradients_end(gradients, forward(gradients, layer, text, hidden));
 }
 
 /* ---- embedding -------------------------------------------------------------------------------------------------------- */
@@ -58,10 +132,11 @@ rbe_status rbe_gradients_embedding(rbe_gradients *gradients, const uint32_t *tok
 {
     RBE_TRY(rbe__gradients_begin(gradients, tokens && d_hidden, n_tokens, window_tokens, NULL, NULL));
     const rbe__stack *stack = gradients->stack;
+    const uint32_t n_vocabulary = gradients->model->config.n_vocabulary;
     for (size_t n = 0; n < n_tokens; n++) {
-        if (tokens[n] >= stack->n_vocabulary) {
-            return rbe__gradients_end(
-                gradients, rbe_fail(RBE_ERROR_ARGUMENT, "token %u at %zu: the vocabulary has %u", tokens[n], n, stack->n_vocabulary));
+        if (tokens[n] >= n_vocabulary) {
+            return rbe__gradients_end(gradients,
+                                      rbe_fail(RBE_ERROR_ARGUMENT, "token %u at %zu: the vocabulary has %u", tokens[n], n, n_vocabulary));
         }
     }
     if (positions && !stack->positions) {
