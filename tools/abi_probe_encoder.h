@@ -38,9 +38,6 @@ static void encoder_declarations(void)
     FIELD(rbe_encoder_text, segments);
     FIELD(rbe_encoder_text, n_tokens);
 
-    CONSTANT(RBE_CAPTURE_CROSS_Q);
-    CONSTANT(RBE_CAPTURE_CROSS_O);
-    CONSTANT(RBE_CAPTURE_CROSS_KV);
 
     STRUCTURE(rbe_encoder_decoder_info);
     FIELD(rbe_encoder_decoder_info, struct_bytes);

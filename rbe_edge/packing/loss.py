@@ -4,7 +4,7 @@ what is predicted, of which labels that are drawn give the curvature."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +28,10 @@ class Loss(Protocol):
     unit: str
     damping: float
 
-    def windows(self, windows: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+    def windows(self, windows: Sequence[Any]) -> list[Any]:
         """Those that are used, in the order in which they run: of equal length beside one another."""
 
-    def units(self, windows: Sequence[Sequence[int]]) -> float:
+    def units(self, windows: Sequence[Any]) -> float:
         """How many losses a window has: its tokens, or 1."""
 
     def gradient(
@@ -68,3 +68,17 @@ class WordLoss:
 
     def by_looked_up(self, windows: Sequence[Sequence[int]], d_hidden: FloatArray) -> FloatArray:
         return d_hidden
+
+
+class AnswerLoss(WordLoss):
+    """Predictions of the tokens of answers to texts, nats per token. Windows are pairs (pairs.py)."""
+
+    name = "answers"
+
+    def windows(self, windows: Sequence[Any]) -> list[Any]:
+        """All, by the lengths of both."""
+        return sorted(windows, key=lambda pair: (len(pair.text), len(pair.answer)))
+
+    def units(self, windows: Sequence[Any]) -> float:
+        """Tokens of an answer."""
+        return sum(len(pair.answer) for pair in windows) / len(windows)
