@@ -74,6 +74,7 @@ class AnswerLoss(WordLoss):
     """Predictions of the tokens of answers to texts, nats per token. Windows are pairs (pairs.py)."""
 
     name = "answers"
+    damping = 0.2  # docs/encoder_decoders.md has the measurement
 
     def windows(self, windows: Sequence[Any]) -> list[Any]:
         """All, by the lengths of both."""

@@ -36,7 +36,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """seen: what statistics are of. held_out: on which the file is measured. source: of those, for a person."""
+    """seen: what statistics are of; where there are few, each several times. held_out: on which the file is measured.
+    source: of those, for a person."""
 
     seen: list[Pair]
     held_out: list[Pair]
@@ -54,7 +55,8 @@ def read_pairs(model: Model, text: str, effort: Effort) -> Pairs:
     if not seen:
         seen = everything
         held_out, source = _pairs_of(model, built_in_text())[:4], "a built-in text"
-    return Pairs(first(seen, effort.tokens)[0], held_out, source)
+    times = -(-effort.tokens // sum(map(len, seen)))  # labels are drawn anew for a pair that comes again
+    return Pairs(first(seen * times, effort.tokens)[0], held_out, source)
 
 
 def _pairs_of(model: Model, text: str) -> list[Pair]:

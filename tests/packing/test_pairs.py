@@ -31,7 +31,10 @@ def test_lines_with_a_tab_are_pairs(dense: Path) -> None:
     text = "".join(f"question {number}\tanswer {number}\n" for number in range(60))
     with Model.open(dense) as model:
         found = read_pairs(model, text, EFFORTS["normal"])
-        pairs = [*found.seen, *found.held_out]
+        once = {tuple(pair.text): pair for pair in found.seen}
+        assert len(once) < len(found.seen) and sum(map(len, found.seen)) >= EFFORTS["normal"].tokens
+        assert not once.keys() & {tuple(pair.text) for pair in found.held_out}
+        pairs = [*once.values(), *found.held_out]
         assert len(pairs) == 60 and found.source == "the calibration text"
         for pair in pairs:
             assert pair.text[-1] == END and pair.answer[0] == PAD and END not in pair.answer
