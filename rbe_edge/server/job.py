@@ -87,7 +87,7 @@ class Job:
         return self.text or self.prompt
 
     def cancel(self) -> None:
-        """Its slot is free within a token, or a piece of its prompt."""
+        """Its slot is free within a token, or a piece of its prompt, or the text that is read."""
         self.cancelled = True
 
 
