@@ -11,7 +11,7 @@ from typing import Any
 from rbe_edge._encoder_structures import *  # noqa: F403 - part of the binding
 from rbe_edge._encoder_structures import encoder_prototypes
 from rbe_edge._gradient_structures import *  # noqa: F403 - part of the binding
-from rbe_edge._gradient_structures import CurvatureRows, GradientCallback, GradientsHandle, GradientsOptions
+from rbe_edge._gradient_structures import gradient_prototypes
 from rbe_edge._power_structures import *  # noqa: F403 - part of the binding
 from rbe_edge._power_structures import (
     Effort,
@@ -104,9 +104,6 @@ CAPTURE_O = 1
 CAPTURE_UP = 2
 CAPTURE_DOWN = 3
 CAPTURE_LM_HEAD = 4
-CAPTURE_CROSS_Q = 5
-CAPTURE_CROSS_O = 6
-CAPTURE_CROSS_KV = 7
 
 PLANES_ATTENTION = 0
 PLANES_FEED_FORWARD = 1
@@ -175,13 +172,13 @@ _BATCH = ctypes.POINTER(BatchHandle)
 _SAMPLER = ctypes.POINTER(SamplerHandle)
 _GENERATION = ctypes.POINTER(GenerationHandle)
 _POWER = ctypes.POINTER(PowerHandle)
-_GRADIENTS = ctypes.POINTER(GradientsHandle)
 _OUT = ctypes.POINTER
 
 # Every function of the headers: its result and its arguments. A result of _STATUS goes through check().
 _STATUS = ctypes.c_int
 PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     **encoder_prototypes,
+    **gradient_prototypes,
     "rbe_status_text": (ctypes.c_char_p, [_STATUS]),
     "rbe_last_error": (ctypes.c_char_p, []),
     "rbe_version": (ctypes.c_char_p, []),
@@ -315,51 +312,6 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
         _STATUS,
         [_OUT(Policy), _OUT(PowerSample), _OUT(PolicyState), _OUT(PolicyDecision)],
     ),
-    "rbe_gradients_create": (_STATUS, [_MODEL, ctypes.POINTER(GradientsOptions), _OUT(_GRADIENTS)]),
-    "rbe_gradients_free": (None, [_GRADIENTS]),
-    "rbe_gradients_cancel": (None, [_GRADIENTS]),
-    "rbe_gradients_uncancel": (None, [_GRADIENTS]),
-    "rbe_gradients_head": (
-        _STATUS,
-        [
-            _GRADIENTS,
-            _FLOATS,
-            _SIZE,
-            _U32,
-            _TOKENS,
-            ctypes.c_uint64,
-            ctypes.POINTER(ctypes.c_double),
-            _FLOATS,
-            GradientCallback,
-            ctypes.c_void_p,
-        ],
-    ),
-    "rbe_gradients_head_toward": (
-        _STATUS,
-        [
-            _GRADIENTS,
-            _FLOATS,
-            _MODEL,
-            _FLOATS,
-            _SIZE,
-            _U32,
-            ctypes.POINTER(ctypes.c_double),
-            _FLOATS,
-            GradientCallback,
-            ctypes.c_void_p,
-        ],
-    ),
-    "rbe_gradients_layer": (
-        _STATUS,
-        [_GRADIENTS, _U32, _FLOATS, _SIZE, _U32, _FLOATS, GradientCallback, ctypes.c_void_p],
-    ),
-    "rbe_gradients_norm": (
-        _STATUS,
-        [_GRADIENTS, _FLOATS, _SIZE, _U32, _FLOATS, GradientCallback, ctypes.c_void_p],
-    ),
-    "rbe_gradients_embedding": (_STATUS, [_GRADIENTS, _TOKENS, _SIZE, _U32, _FLOATS, _FLOATS, _FLOATS]),
-    "rbe_gradients_add": (_STATUS, [_GRADIENTS, _FLOATS, _FLOATS, _SIZE, _U32, _U32, _FLOATS]),
-    "rbe_gradients_add_curvature": (_STATUS, [_GRADIENTS, ctypes.POINTER(CurvatureRows), _FLOATS]),
     "rbe_plane_get_layout": (_STATUS, [_U32, _U32, _U32, _U32, _OUT(PlaneLayout)]),
     "rbe_encode_plane": (
         _STATUS,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from rbe_edge._structures import CaptureCallback, ModelHandle, ProfileEntry, ProgressCallback, SessionHandle
+from rbe_edge._structures import ModelHandle, ProfileEntry, ProgressCallback, SessionHandle
 
 _PLANES = ctypes.c_uint32 * 4  # by PLANES_*
 
@@ -94,7 +94,6 @@ encoder_prototypes: dict[str, tuple[Any, list[Any]]] = {
     ),
     "rbe_model_get_encoder_decoder_info": (_STATUS, [_MODEL, ctypes.POINTER(EncoderDecoderInfo)]),
     "rbe_session_encode": (_STATUS, [_SESSION, _TOKENS, _SIZE, ProgressCallback, ctypes.c_void_p]),
-    "rbe_session_encode_captured": (_STATUS, [_SESSION, _TOKENS, _SIZE, CaptureCallback, ctypes.c_void_p]),
     "rbe_session_text_tokens": (_SIZE, [_SESSION]),
 }
 """Functions of the header: their results and arguments."""

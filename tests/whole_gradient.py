@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge import Model
-from rbe_edge.runtime.gradients import Gradient, Gradients
+from rbe_edge.runtime.gradient_values import Gradient
+from rbe_edge.runtime.gradients import Gradients
 
 FloatArray = npt.NDArray[np.float32]
 

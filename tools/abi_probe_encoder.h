@@ -39,9 +39,6 @@ static void encoder_declarations(void)
     FIELD(rbe_encoder_text, segments);
     FIELD(rbe_encoder_text, n_tokens);
 
-    CONSTANT(RBE_CAPTURE_CROSS_Q);
-    CONSTANT(RBE_CAPTURE_CROSS_O);
-    CONSTANT(RBE_CAPTURE_CROSS_KV);
     CONSTANT(RBE_CAPTURE_EXPERT_INPUT);
     CONSTANT(RBE_CAPTURE_EXPERT_DOWN);
 

@@ -22,6 +22,13 @@ static void gradients_declarations(void)
     FIELD(rbe_gradients_options, context_tokens);
     FIELD(rbe_gradients_options, n_threads);
     FIELD(rbe_gradients_options, gains);
+    FIELD(rbe_gradients_options, encoder);
+    STRUCTURE(rbe_gradients_text);
+    FIELD(rbe_gradients_text, struct_bytes);
+    FIELD(rbe_gradients_text, hidden);
+    FIELD(rbe_gradients_text, d_hidden);
+    FIELD(rbe_gradients_text, n_tokens);
+    FIELD(rbe_gradients_text, window_tokens);
 
     STRUCTURE(rbe_gradient);
     FIELD(rbe_gradient, struct_bytes);

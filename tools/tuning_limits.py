@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from rbe_edge.codes import trellis
 from rbe_edge.format.reader import read_file
-from rbe_edge.runtime.gradients import Gradient
+from rbe_edge.runtime.gradient_values import Gradient
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.text_windows import text_windows
 

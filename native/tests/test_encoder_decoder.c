@@ -12,6 +12,7 @@
 #include "rbe/encoder.h"
 #include "rbe/encoder_decoder.h"
 #include "rbe/fit.h"
+#include "session/batch.h"
 
 #define MODEL RBE_GOLDEN_DIR "/encoder_decoders/t5.rbe"
 #define DECODER RBE_GOLDEN_DIR "/v1/bits4.rbe"
@@ -137,6 +138,31 @@ static void check_too_small(const rbe_model *model, const char *path)
     rbe_session_free(session);
     rbe_session_free(small);
     rbe_session_free(empty);
+}
+
+/* The estimate counts what an encoder takes while it reads: once where sessions step together, for then they read one after the other. */
+static void check_fit(void)
+{
+    const rbe_session_options session = {.struct_bytes = sizeof session, .context_tokens = CONTEXT, .n_threads = 1, .pass_tokens = 8};
+    rbe_fit_options options = {.struct_bytes = sizeof options, .session = &session, .n_sessions = 1};
+    rbe_fit one = {.struct_bytes = sizeof one}, two = one, together = one;
+    rbe_model_memory memory = {.struct_bytes = sizeof memory};
+    rbe_model *model = open_model(MODEL);
+    rbe_session *running = open_session(model, RBE_KV_F16, 1, 8);
+    CHECK(rbe_fit_file(MODEL, &options, &one) == RBE_OK && one.kv_bytes > 0, "%s", rbe_last_error());
+    encode(running, text, CONTEXT);
+    CHECK(rbe_model_get_memory(model, &memory) == RBE_OK && 2 * memory.sessions_peak <= 3 * (one.kv_bytes + one.pass_bytes) + 12288 &&
+              memory.sessions_peak + 8192 >= one.kv_bytes + one.pass_bytes,
+          "%llu bytes were taken, %llu foreseen", (unsigned long long)memory.sessions_peak,
+          (unsigned long long)(one.kv_bytes + one.pass_bytes));
+    options.n_sessions = 2;
+    CHECK(rbe_fit_file(MODEL, &options, &two) == RBE_OK && two.pass_bytes == 2 * one.pass_bytes, "two sessions");
+    options.batch_sessions = 2;
+    const uint64_t batch = rbe__batch_measure(model, 2, 1);
+    CHECK(rbe_fit_file(MODEL, &options, &together) == RBE_OK && together.pass_bytes < two.pass_bytes + batch,
+          "sessions that step together");
+    rbe_session_free(running);
+    rbe_model_close(model);
 }
 
 static void write_file(const char *path, const unsigned char *data, size_t bytes)
@@ -290,7 +316,6 @@ int main(void)
 {
     char folder[] = "/tmp/rbe-encoded-XXXXXX", path[64];
     rbe_encoder_decoder_info info = {.struct_bytes = sizeof info};
-    rbe_fit fit = {.struct_bytes = sizeof fit};
     rbe_model *model = open_model(MODEL);
     CHECK(mkdtemp(folder) != NULL, "no temporary directory");
     snprintf(path, sizeof path, "%s/state", folder);
@@ -305,7 +330,7 @@ int main(void)
         answer[i % N_ANSWER] = (i * 11 + 2) % n_vocabulary;
     }
     CHECK(rbe_model_get_encoder_decoder_info(model, &info) == RBE_OK && info.is_encoder_decoder && info.encoder_layers == 2, "its kind");
-    CHECK(rbe_fit_file(MODEL, NULL, &fit) == RBE_OK && fit.kv_bytes > 0, "%s", rbe_last_error());
+    check_fit();
     for (uint32_t type = RBE_KV_F16; type <= RBE_KV_Q8Q4; type++) {
         check_same_bits(model, type);
         check_kept(model, type, path);

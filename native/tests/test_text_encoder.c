@@ -9,6 +9,7 @@
 
 #include "check.h"
 #include "rbe/encoder.h"
+#include "rbe/fit.h"
 
 enum { N_TEXTS = 9, MOST_TOKENS = 192, N_PLACES = 5 };
 
@@ -18,6 +19,7 @@ static const char *const names[] = {"encoder", "encoder_modern"};
 
 typedef struct subject {
     const char *name, *set;
+    char path[512];
     rbe_model *model;
     rbe_model_info info;
     rbe_encoder_info about;
@@ -36,9 +38,8 @@ static subject open_subject(const char *name, const char *set)
 {
     subject s = {.name = name, .set = set, .info = {.struct_bytes = sizeof s.info}, .about = {.struct_bytes = sizeof s.about}};
     const rbe_model_options options = {.struct_bytes = sizeof options, .kernel_set = set};
-    char path[512];
-    snprintf(path, sizeof path, "%s/v3/%s.rbe", RBE_GOLDEN_DIR, name);
-    CHECK(rbe_model_open(path, &options, &s.model) == RBE_OK, "%s", rbe_last_error());
+    snprintf(s.path, sizeof s.path, "%s/v3/%s.rbe", RBE_GOLDEN_DIR, name);
+    CHECK(rbe_model_open(s.path, &options, &s.model) == RBE_OK, "%s", rbe_last_error());
     CHECK(rbe_model_get_info(s.model, &s.info) == RBE_OK && rbe_model_get_encoder_info(s.model, &s.about) == RBE_OK, "%s",
           rbe_last_error());
     return s;
@@ -217,6 +218,31 @@ static void check_sessions(const subject *s)
     rbe_session_free(other);
 }
 
+/* The estimate of memory: no cache, and what a text of so many tokens takes, which arenas are rounded up from. */
+static void check_fit(const subject *s)
+{
+    enum { SMALL_PASS = 16 };
+    const rbe_session_options session = {
+        .struct_bytes = sizeof session, .context_tokens = MOST_TOKENS, .n_threads = 1, .pass_tokens = SMALL_PASS};
+    const rbe_fit_options options = {.struct_bytes = sizeof options, .session = &session};
+    rbe_fit fit = {.struct_bytes = sizeof fit};
+    rbe_fit_advice advice = {.struct_bytes = sizeof advice};
+    rbe_model_memory memory = {.struct_bytes = sizeof memory};
+    float *hidden = malloc((size_t)MOST_TOKENS * s->info.width * sizeof *hidden);
+    const rbe_encoder_text text = {s->tokens[5], NULL, MOST_TOKENS};
+    rbe_encoder *encoder = make_encoder(s, 1, SMALL_PASS);
+    CHECK(rbe_fit_file(s->path, &options, &fit) == RBE_OK && fit.kv_bytes == 0 && fit.context_tokens == MOST_TOKENS, "%s",
+          rbe_last_error());
+    CHECK(rbe_encoder_hidden(encoder, &text, 1, hidden, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    CHECK(rbe_model_get_memory(s->model, &memory) == RBE_OK && memory.sessions_peak >= fit.pass_bytes &&
+              2 * memory.sessions_peak <= 3 * fit.pass_bytes + 8192,
+          "%s: %llu bytes were taken, %llu foreseen", s->name, (unsigned long long)memory.sessions_peak,
+          (unsigned long long)fit.pass_bytes);
+    CHECK(rbe_fit_advise(s->path, &options, fit.total - 1, &advice) == RBE_OK && !advice.fits && advice.kv_type == 0, "no cache to round");
+    rbe_encoder_free(encoder);
+    free(hidden);
+}
+
 static int stop(uint64_t done, uint64_t total, void *user)
 {
     uint64_t *calls = user;
@@ -254,6 +280,9 @@ int main(int argc, char **argv)
             }
             subject s = open_subject(names[n], set);
             make_texts(&s);
+            if (!print) {
+                check_fit(&s); /* before anything else takes memory */
+            }
             rbe_encoder *encoder = make_encoder(&s, 1, 512);
             results alone = run(&s, encoder, 1);
             rbe_encoder_free(encoder);

@@ -135,7 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.limit is not None or arguments.shots is not None:
         raise OptionError("--limit and --shots are of questions; give --choices FILE or --gsm8k FILE")
     if arguments.text is None:
-        raise OptionError("there is no text; give one with --text FILE")
+        raise OptionError(_nothing_to_measure(chosen_model(arguments.file)))
     text = read_text(arguments.text)
     if arguments.window < 0 or (arguments.windows is not None and arguments.windows < 1):
         raise OptionError("--window and --windows are counts, 1 or more")
@@ -147,6 +147,29 @@ def run(arguments: argparse.Namespace) -> int:
         result = _evaluate(model, source, text, arguments, Progress(bar.show, "evaluating"))
     _print(result, arguments)
     return 0
+
+
+def _nothing_to_measure(file: Path) -> str:
+    """What to give, for the kind of model that it is."""
+    from rbe_edge.runtime.encoder_kinds import ANSWERS, kind_of_file, with_article
+
+    kind = kind_of_file(file)
+    if kind == ANSWERS:
+        return _answers_to_texts(file)
+    if kind is not None:
+        return (
+            f"{printable(str(file))} is {with_article(kind)}; give --sts FILE, --glue TASK FILE, or --text FILE with "
+            "--source SRC"
+        )
+    return "there is no text; give one with --text FILE"
+
+
+def _answers_to_texts(file: Path) -> str:
+    name = printable(str(file))
+    return (
+        f"{name} answers to texts, and a text alone is no measure; rbe pack says how far its answers are from the "
+        "source's"
+    )
 
 
 def _print(result: dict[str, Any], arguments: argparse.Namespace) -> None:
@@ -174,10 +197,7 @@ def _evaluate(
 
         return evaluate_encoder(model, source, text, arguments, progress)
     if model.encoder_decoder is not None:
-        raise OptionError(
-            f"{arguments.file} answers to texts, and a text alone is no measure; rbe pack says how far its answers "
-            f"are from the source's"
-        )
+        raise OptionError(_answers_to_texts(arguments.file))
     known: dict[str, Any] = {"file": str(arguments.file), "text": arguments.text.name}
     known |= {"file_bytes": model.info.file_bytes, "bits_per_weight": model.info.bits_per_weight}
     how: dict[str, Any] = {"window": arguments.window, "n_windows": arguments.windows, "threads": arguments.threads}

@@ -67,7 +67,10 @@ def evaluate_encoder(
     from rbe_edge.runtime.probabilities import standard_error
 
     if source is None:
-        raise OptionError("an encoder predicts no text, so there is no perplexity; give --source SRC, or --sts FILE")
+        raise OptionError(
+            "an encoder predicts no text, so there is no perplexity; give --source SRC, or "
+            "--sts FILE or --glue TASK FILE in place of --text"
+        )
     paragraphs = [part.strip() for part in text.splitlines() if part.strip()][: arguments.windows]
     with model.encoder() as reader:
         texts = [list(one.tokens) for one in reader.read(paragraphs, cut=True)]

@@ -16,7 +16,8 @@ Feedback encodes by H. What is left of a row's errors counts with the diagonal D
 damped. So a relative squared error of 1 in a matrix costs tr D / (2 window) nats per token.
 
 That is of predictions, with windows of one length; loss.py has what the same is for other losses, and encoder_loss.py
-that of encoders, whose windows are texts.
+that of encoders, whose windows are texts. How windows go through a model says passes.py: one stack (window_passes.py),
+or the two of an encoder-decoder (pair_passes.py), whose windows are pairs of a text and its answer.
 
 Time: a forward and a backward pass over the text, and for each matrix n_tokens cols^2 / 2 and cols^3 / 2. Memory: the
 matrices H of one layer; hidden states and factors lie on disk.
@@ -24,10 +25,9 @@ matrices H of one layer; hidden states and factors lie on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,16 +42,18 @@ from rbe_edge.packing.expert_statistics import mix_curvatures
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.kept import Keeping
 from rbe_edge.packing.loss import Loss, WordLoss
+from rbe_edge.packing.passes import Passes, settings
+from rbe_edge.packing.window_passes import WindowPasses
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.plan import TensorPlan
 
 if TYPE_CHECKING:
-    from rbe_edge.runtime.gradients import Gradient, Gradients
+    from rbe_edge.runtime.gradient_values import Gradient
+    from rbe_edge.runtime.gradients import Gradients
 
 FloatArray = npt.NDArray[np.float32]
 
 _TIED = "lm_head's curvature"
-_CALL_TOKENS = 1024  # of one call of the engine, in windows
 _DIGITS = 4  # what is kept: more would say nothing
 
 
@@ -64,15 +66,16 @@ class Curvature:
         self,
         copy: DenseCopy,
         tensors: Sequence[TensorPlan],
-        windows: Sequence[Sequence[int]],
+        windows: Sequence[Any],
         seed_of: Callable[[TensorPlan], int],
         threads: int | None = None,
         forecast: Forecast | None = None,
         keeping: Keeping | None = None,
         loss_of: Callable[[Model], Loss] = WordLoss,
+        passes_of: type[Passes] = WindowPasses,
     ) -> None:
-        """tensors: those that may be coded. windows: of which the loss takes those that it can use. Runs the model,
-        forward and backward, from where an interrupted run stopped."""
+        """tensors: those that may be coded. windows: of which the loss takes those that it can use. passes_of: how they
+        go through the model. Runs it, forward and backward, from where an interrupted run stopped."""
         self.sensitivities: dict[str, float] = {}
         self.energies: dict[str, list[float]] = {}
         self._factored: set[str] = set()  # the matrices that have a factor
@@ -85,14 +88,16 @@ class Curvature:
         with Model.open(copy.path, verify=False) as model:
             self._loss = loss_of(model)
             self.unit = self._loss.unit
-            self._factors = ArrayStore(copy.path.parent, keeping, _settings(self._loss), factor_bytes)
+            self._factors = ArrayStore(copy.path.parent, keeping, settings(self._loss), factor_bytes)
             self._windows = self._loss.windows(windows)
-            layers = range(model.info.layers, -2, -1)  # the head, the layers, the embedding
+            layers = range(passes_of.layers(model), -2, -1)  # the head, the layers, the embedding
             if not all([self._restore(layer) for layer in layers]):
                 self.sensitivities.clear()  # what was there may be gone by the time when it is asked for
                 self.energies.clear()
                 self._factored.clear()
-                with _Passes(model, self._windows, copy, self._threads, self._forecast, keeping, self._loss) as passes:
+                with passes_of(
+                    model, self._windows, copy, self._threads, self._forecast, keeping, self._loss
+                ) as passes:
                     for layer in layers:
                         if not self._restore(layer):
                             self._look(passes, layer)
@@ -128,12 +133,12 @@ class Curvature:
         record = {"sensitivities": rounded, "factors": factors, "energies": of_bands}
         self._factors.save(str(layer), record, factors)
 
-    def _look(self, passes: _Passes, layer: int) -> None:
+    def _look(self, passes: Passes, layer: int) -> None:
         """The sensitivities and factors of a layer, the head or the embedding."""
         if layer < 0:
             self._look_up(passes)
             return
-        statistics = _Statistics(passes.gradients, self._tensors)
+        statistics = _Statistics(passes.gradients_of(layer), self._tensors)
         passes.go_back(layer, statistics.show)
         of_layer = (name for name in self._tensors if schedule.layer_and_part(name)[0] == layer)
         mix_curvatures(statistics.sums, statistics.counts, of_layer)
@@ -155,7 +160,7 @@ class Curvature:
         left = 1.0 / np.diag(factor)[: tensor.cols].astype(np.float64) ** 2
         return float(left.sum()) / (2 * self._loss.units(self._windows))
 
-    def _look_up(self, passes: _Passes) -> None:
+    def _look_up(self, passes: Passes) -> None:
         """The embedding: what its errors cost where tokens are looked up, and where it serves as lm_head."""
         tensor = self._tensors.get("embedding")
         if tensor is None:
@@ -163,12 +168,10 @@ class Curvature:
             return
         scale = passes.model.metadata.get("embedding.scale", 1.0)
         assert isinstance(scale, int | float)
-        d_rows = self._loss.by_looked_up(self._windows, passes.behind(-1))
-        d_hidden = np.split(d_rows, np.cumsum([len(window) for window in self._windows])[:-1])
         sizes = float(scale) * _row_sizes(tensor)
         looked_up = np.zeros((tensor.cols, tensor.cols), np.float32)
         energies = np.zeros(bands.count(tensor.rows))
-        for window, of_window in zip(self._windows, d_hidden, strict=True):
+        for window, of_window in passes.looked_up():
             rows, places = np.unique(window, return_inverse=True)
             sums = np.zeros((len(rows), tensor.cols))
             np.add.at(sums, places, of_window)
@@ -193,100 +196,6 @@ class Curvature:
         u = self._factors.get_factor(tensor.name)[:cols, :cols].astype(np.float64)
         left = np.einsum("ij,ij->i", u @ part.astype(np.float64), u) / np.diag(u) ** 2
         return float(left.sum()) / (2 * self._loss.units(self._windows))
-
-
-class _Passes:
-    """The text on its way through the layers and back. Hidden states and gradients float32 [tokens][width] are kept
-    until a layer is left; what another packing of the model has taken away is computed again. A context manager."""
-
-    def __init__(
-        self,
-        model: Model,
-        windows: Sequence[Sequence[int]],
-        copy: DenseCopy,
-        threads: int | None,
-        forecast: Forecast,
-        keeping: Keeping | None,
-        loss: Loss,
-    ) -> None:
-        self.model = model
-        self._windows = windows
-        self._loss = loss
-        self._n_tokens = sum(map(len, windows))
-        self._weights = copy.weights
-        self._threads = threads or 0
-        self._forecast = forecast
-        n_bytes = 4 * self._n_tokens * model.info.width * (model.info.layers + 2)
-        self._store = ArrayStore(copy.path.parent, keeping, f"{_settings(loss)} passing", n_bytes)
-        self._longest = max(map(len, windows))
-        tokens = max(_CALL_TOKENS, self._longest)
-        self.gradients = model.gradients(tokens=tokens, context=self._longest, threads=self._threads)
-
-    def __enter__(self) -> _Passes:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.gradients.close()
-
-    def leave(self, layer: int) -> None:
-        """Nothing more is asked of this layer but the gradient before it."""
-        self._store.forget(f"gradient {layer + 1}")
-        self._store.forget(f"states {layer}")
-
-    def _found(self, what: str) -> FloatArray | None:
-        found = self._store.find(what)
-        return None if found is None else found.reshape(self._n_tokens, -1).copy()
-
-    def _states(self, layer: int) -> FloatArray:
-        """Before a layer, or behind the last one; those before it are kept too."""
-        first, size = layer, self._longest
-        while (states := self._found(f"states {first}")) is None and first > 0:
-            first -= 1
-        with self.model.session(context=size, threads=self._threads, pass_tokens=size, kv="f32") as session:
-            if states is None:
-                states = np.concatenate([session.embed(window) for window in self._windows])
-                self._store.put("states 0", states)
-            for number in range(first, layer):
-                units = schedule.pass_units(self._weights, number, number + 1, len(states))
-                with self._forecast.doing("passing", "reading the text", units) as report:
-                    start = 0
-                    for window in self._windows:
-                        session.run_layers(number, 1, states[start : start + len(window)])
-                        start += len(window)
-                        report(start, len(states))
-                self._store.put(f"states {number + 1}", states)
-        return states
-
-    def behind(self, layer: int) -> FloatArray:
-        """The gradient by the hidden states behind a layer; of -1, before the first one."""
-        found = self._found(f"gradient {layer + 1}")
-        return self.go_back(layer + 1) if found is None else found
-
-    def _calls(self) -> Iterator[tuple[slice, int]]:
-        """Rows of some windows of one length, and that length."""
-        start = 0
-        for length, group in groupby(map(len, self._windows)):
-            end = start + length * len(list(group))
-            step = max(_CALL_TOKENS // length, 1) * length
-            yield from ((slice(first, min(first + step, end)), length) for first in range(start, end, step))
-            start = end
-
-    def go_back(self, layer: int, show: Callable[[Gradient], None] | None = None) -> FloatArray:
-        """The gradient by the hidden states before a layer; of the number of layers, of the head. show: sees what is
-        on the way."""
-        states, of_head = self._states(layer), layer == self.model.info.layers
-        d_hidden: FloatArray = np.zeros(states.shape, np.float32) if of_head else self.behind(layer)
-        n = len(states)
-        units = schedule.back_units(self._weights, layer, n)
-        with self._forecast.doing("passing", "measuring what counts", units) as report:
-            for part, window in self._calls():
-                if of_head:
-                    d_hidden[part] = self._loss.gradient(self.gradients, states[part], window, part.start, show)
-                else:
-                    self.gradients.layer(layer, states[part], d_hidden[part], show, window=window)
-                report(part.stop, n)
-        self._store.put(f"gradient {layer}", d_hidden)
-        return d_hidden
 
 
 class _Statistics:
@@ -332,10 +241,6 @@ class _Statistics:
             self._gradients.add_curvature(replace(weighed, first_row=begin, d=d), part)
             energies[band] += np.trace(part, dtype=np.float64)
             total += part
-
-
-def _settings(loss: Loss) -> str:
-    return f"curvature of both roles, bands of each, {loss.name} {loss.damping}"
 
 
 def _rounded(value: float) -> float:

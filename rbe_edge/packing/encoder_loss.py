@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.loss import NATS_PER_TOKEN, FloatArray, Show
-from rbe_edge.runtime.gradients import Gradient
+from rbe_edge.runtime.gradient_values import Gradient
 from rbe_edge.runtime.model import Model
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rbe_edge.packing import curvature, estimates, pair_survey, schedule, sensitivity, survey
+from rbe_edge.packing import curvature, estimates, pair_passes, schedule, sensitivity, survey
 from rbe_edge.packing.calibration import tokens_of
 from rbe_edge.packing.chat_text import conversation_tokens
 from rbe_edge.packing.curvature import Curvature
@@ -28,9 +28,9 @@ from rbe_edge.packing.encoder_texts import ENCODER_TEXTS, encoder_windows
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.held_out import HeldOut, HeldOutKl
 from rbe_edge.packing.kept import Keeping
-from rbe_edge.packing.loss import NATS_PER_TOKEN
+from rbe_edge.packing.loss import NATS_PER_TOKEN, AnswerLoss
 from rbe_edge.packing.pair_held_out import PairHeldOut
-from rbe_edge.packing.pair_survey import PairSurvey
+from rbe_edge.packing.pair_passes import PairPasses
 from rbe_edge.packing.pairs import read_pairs
 from rbe_edge.packing.survey import Survey
 from rbe_edge.runtime.model import Model
@@ -170,13 +170,14 @@ class EncoderDecoderKind(Kind):
     def expected(
         weights: schedule.Weights, tensors: Sequence[TensorPlan], n_tokens: int, vocabulary: int, effort: Effort
     ) -> dict[str, float]:
-        return pair_survey.expected(weights, tensors, n_tokens, effort.quick)
+        return pair_passes.expected(weights, tensors, n_tokens)
 
     def look(self, look: Look) -> Found:
-        found = PairSurvey.made(
-            look.copy, look.tensors, self._pairs, look.seed_of, look.threads, look.forecast, look.keeping
-        )
-        return Found(found.sensitivities(self._pairs.unseen, look.effort.quick), found.factor, NATS_PER_TOKEN)
+        found = Curvature(
+            look.copy, look.tensors, self._pairs.seen, look.seed_of, look.threads, look.forecast, look.keeping,
+            AnswerLoss, PairPasses,
+        )  # fmt: skip
+        return Found(found.sensitivities, found.factor, found.unit, found.energies)
 
 
 def kind_of(plan: ModelPlan) -> type[Kind]:

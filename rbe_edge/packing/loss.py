@@ -4,13 +4,14 @@ what is predicted, of which labels that are drawn give the curvature."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from rbe_edge.runtime.gradients import Gradient, Gradients
+    from rbe_edge.runtime.gradient_values import Gradient
+    from rbe_edge.runtime.gradients import Gradients
     from rbe_edge.runtime.model import Model
 
 FloatArray = npt.NDArray[np.float32]
@@ -27,10 +28,10 @@ class Loss(Protocol):
     unit: str
     damping: float
 
-    def windows(self, windows: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+    def windows(self, windows: Sequence[Any]) -> list[Any]:
         """Those that are used, in the order in which they run: of equal length beside one another."""
 
-    def units(self, windows: Sequence[Sequence[int]]) -> float:
+    def units(self, windows: Sequence[Any]) -> float:
         """How many losses a window has: its tokens, or 1."""
 
     def gradient(
@@ -67,3 +68,18 @@ class WordLoss:
 
     def by_looked_up(self, windows: Sequence[Sequence[int]], d_hidden: FloatArray) -> FloatArray:
         return d_hidden
+
+
+class AnswerLoss(WordLoss):
+    """Predictions of the tokens of answers to texts, nats per token. Windows are pairs (pairs.py)."""
+
+    name = "answers"
+    damping = 0.2  # docs/encoder_decoders.md has the measurement
+
+    def windows(self, windows: Sequence[Any]) -> list[Any]:
+        """All, by the lengths of both."""
+        return sorted(windows, key=lambda pair: (len(pair.text), len(pair.answer)))
+
+    def units(self, windows: Sequence[Any]) -> float:
+        """Tokens of an answer."""
+        return sum(len(pair.answer) for pair in windows) / len(windows)

@@ -24,7 +24,8 @@ _MOST_HELD_OUT = 256  # tokens of answers
 
 @dataclass(frozen=True)
 class Pair:
-    """text: tokens for the encoder, complete with special ones. answer: from the start token on."""
+    """text: tokens for the encoder, complete with special ones. answer: from the start token on; the end that is to
+    be predicted behind its last token is left out, for nothing is asked behind the end."""
 
     text: Sequence[int]
     answer: Sequence[int]
@@ -35,11 +36,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """seen: what statistics are of. unseen: on which matrices are measured. held_out: on which the file is measured.
-    Where there are few pairs they are the same. source: of those held out, for a person."""
+    """seen: what statistics are of; where there are few, each several times. held_out: on which the file is measured.
+    source: of those, for a person."""
 
     seen: list[Pair]
-    unseen: list[Pair]
     held_out: list[Pair]
     source: str
 
@@ -50,13 +50,13 @@ def read_pairs(model: Model, text: str, effort: Effort) -> Pairs:
     n_tokens = sum(map(len, found))
     check_length(n_tokens)
     everything = spread(found)
-    held_out, rest = first(everything, min(_MOST_HELD_OUT, n_tokens // KEPT_BACK))
-    unseen, seen = first(rest, n_tokens // KEPT_BACK)
+    held_out, seen = first(everything, min(_MOST_HELD_OUT, n_tokens // KEPT_BACK))
     source = "the calibration text"
-    if not seen or not unseen:
-        seen, unseen = everything, everything
+    if not seen:
+        seen = everything
         held_out, source = _pairs_of(model, built_in_text())[:4], "a built-in text"
-    return Pairs(first(seen, effort.tokens)[0], unseen, held_out, source)
+    times = -(-effort.tokens // sum(map(len, seen)))  # labels are drawn anew for a pair that comes again
+    return Pairs(first(seen * times, effort.tokens)[0], held_out, source)
 
 
 def _pairs_of(model: Model, text: str) -> list[Pair]:
@@ -76,4 +76,4 @@ def _pairs_of(model: Model, text: str) -> list[Pair]:
 
 def _pair(model: Model, start: int, line: str, most: int) -> Pair:
     text, answer = line.split("\t")
-    return Pair(whole(model, text), [start, *model.tokenize(answer)][:most])
+    return Pair(whole(model, text), [start, *model.tokenize(answer, special=False)][:most])

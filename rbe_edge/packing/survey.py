@@ -39,7 +39,7 @@ _WRITERS = {_native.CAPTURE_O: ("attention.o", "convolution.out"), _native.CAPTU
 """By what they read; a layer has one of them."""
 
 _PIECE = 1 << 20
-MOST_KEPT = 0.7
+_MOST_KEPT = 0.7
 """Where most of the trace is of few tokens, more is left than others have; and no input is all noise."""
 
 _LEAST = 1e-30  # a stream of zeros
@@ -258,15 +258,15 @@ class Survey:
         with self._forecast.doing("factoring", "calibrating", 2 * factor_units(cols)):
             little = feedback_factor(moment.copy(), block, seed, DAMPING, self._threads)
             factor = feedback_factor(moment, block, seed, damping, self._threads)
-        flow.kept[tensor.reads] = kept_share(little, cols, trace)
+        flow.kept[tensor.reads] = _kept_share(little, cols, trace)
         self._factored.add(tensor.reads)
         self._factors.put_factor(tensor.reads, factor)
 
 
-def kept_share(factor: FloatArray, cols: int, trace: float) -> float:
+def _kept_share(factor: FloatArray, cols: int, trace: float) -> float:
     """What feedback leaves of an error (LayerFlow.kept). factor: feedback_factor() of H; trace: of H."""
     left = math.fsum(1.0 / float(value) ** 2 for value in np.diag(factor)[:cols])  # D of H = L D L^T
-    return min(left / trace, MOST_KEPT) if trace > 0 else MOST_KEPT
+    return min(left / trace, _MOST_KEPT) if trace > 0 else _MOST_KEPT
 
 
 def _energy(copy: DenseCopy, name: str) -> float:

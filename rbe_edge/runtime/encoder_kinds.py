@@ -44,8 +44,12 @@ def kind_of(model: EngineModel) -> str | None:
 
 def what_it_is(kind: str) -> str:
     """Of a kind above, for a person: 'a sentence encoder, for rbe embed, ...'."""
-    article = "an" if kind[0] in "aeiou" else "a"
-    return f"{article} {kind}, for {_COMMANDS[kind]}"
+    return f"{with_article(kind)}, for {_COMMANDS[kind]}"
+
+
+def with_article(kind: str) -> str:
+    """'a sentence encoder'."""
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def check_writes(model: EngineModel) -> None:

@@ -192,16 +192,6 @@ class EngineSession(NativeOwner):
             status = _native.call(encode, handle, array, len(array), carrier.callback, None)
             carrier.check(status)
 
-    def encode_shown(self, tokens: Sequence[int], show: Show) -> None:
-        """The same for calibration: show is given what each group of matrices reads, as by run_layers(). The encoder's
-        layers count from one behind the decoder's last on; keys and values of the tokens are those of the decoder's."""
-        array = self._text_array(tokens)
-        carrier = _native.Capture(show)
-        with self.run() as handle:
-            encode = _native.library().rbe_session_encode_captured
-            status = _native.call(encode, handle, array, len(array), carrier.callback, None)
-            carrier.check(status, OptionError)
-
     def _text_array(self, tokens: Sequence[int]) -> Any:
         if self.model.encoder_decoder is None:
             raise OptionError(f"{self.model!r} has no encoder in front of a decoder; give it the text as a prompt")

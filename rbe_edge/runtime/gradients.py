@@ -4,6 +4,8 @@ with model.gradients(tokens=256) as gradients:
     head = gradients.head(states[-1], labels, show=show)
     for layer in reversed(range(model.info.layers)):
         gradients.layer(layer, states[layer], head.d_hidden, show)
+
+Of an encoder-decoder the decoder's layers are given the texts; the encoder has gradients of its own, with encoder=True.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import OptionError
+from rbe_edge.runtime.gradient_values import Gradient, HeadGradient, Texts, TowardSource, read
 from rbe_edge.runtime.native_owner import NativeOwner
 from rbe_edge.runtime.options import require
 
@@ -32,76 +34,6 @@ DRAW = _native.DRAW_TOKEN
 
 NONE = _native.NO_TOKEN
 """No label: the token has no loss."""
-
-
-@dataclass(frozen=True)
-class Gradient:
-    """What belongs to one matrix, or to one vector (a norm or a bias). Arrays are float32 and valid during the call.
-
-    Of a matrix: x [n][cols] is what it reads, d [n][rows] the gradient by what it gives; its own gradient is d.T @ x.
-    The head comes in parts of its rows, from first_row on; d has the columns of these. gains [rows]: gradient by a
-    factor of each row, at 1, where it was asked for. Of a vector: x is None and d [cols] its gradient; of the taps of a
-    short convolution d is [rows][cols].
-
-    layer: the number of layers for the head. window: tokens of each window but perhaps the last.
-    """
-
-    name: str
-    layer: int
-    rows: int
-    cols: int
-    first_row: int
-    window: int
-    x: FloatArray | None
-    d: FloatArray
-    gains: FloatArray | None
-
-    def weighed(self, rows: FloatArray) -> Gradient:
-        """The same of a matrix whose rows are multiplied by numbers [d.shape[1]]; a copy."""
-        return replace(self, d=self.d * rows)
-
-
-@dataclass(frozen=True)
-class HeadGradient:
-    """labels: uint32 [n], with those that were drawn. nats: float64 [n], -log p(label), 0 where there is no
-    label. d_hidden: float32 [n][width], the gradient of their sum behind the last layer."""
-
-    labels: npt.NDArray[np.uint32]
-    nats: npt.NDArray[np.float64]
-    d_hidden: FloatArray
-
-
-@dataclass(frozen=True)
-class TowardSource:
-    """kl: float64 [n], KL(source || model) of each token's prediction in nats. d_hidden: float32 [n][width], the
-    gradient of their sum behind the last layer; None where it was not asked for."""
-
-    kl: npt.NDArray[np.float64]
-    d_hidden: FloatArray | None
-
-
-def _array(pointer: Any, *shape: int) -> FloatArray:
-    import numpy as np
-
-    found: FloatArray = np.ctypeslib.as_array(pointer, shape=shape)
-    return found
-
-
-def _read(raw: Any) -> Gradient:
-    matrix = bool(raw.x)
-    of_taps = not matrix and raw.rows > 1
-    shape = (raw.n_tokens, raw.n_rows) if matrix else (raw.rows, raw.cols) if of_taps else (raw.cols,)
-    return Gradient(
-        name=raw.name.decode("utf-8", "replace"),
-        layer=raw.layer,
-        rows=raw.rows,
-        cols=raw.cols,
-        first_row=raw.first_row,
-        window=raw.window_tokens,
-        x=_array(raw.x, raw.n_tokens, raw.cols) if matrix else None,
-        d=_array(raw.d, *shape),
-        gains=_array(raw.gains, raw.n_rows) if raw.gains else None,
-    )
 
 
 def _tokens(tokens: Sequence[int] | npt.NDArray[Any], what: str) -> npt.NDArray[np.uint32]:
@@ -130,7 +62,7 @@ class Gradients(NativeOwner):
     windows of `window` tokens (0: one of all), each a text of its own; the loss is the sum over all tokens.
     """
 
-    def __init__(self, model: EngineModel, tokens: int, context: int, threads: int, gains: bool) -> None:
+    def __init__(self, model: EngineModel, tokens: int, context: int, threads: int, gains: bool, encoder: bool) -> None:
         """Use model.gradients()."""
         self._shown_by: tuple[Any, int] | None = None  # the handle and the thread, while something is shown
         require(0 <= tokens <= 65536, f"tokens must be from 1 to 65536, or 0 for 512, not {tokens}")
@@ -142,6 +74,7 @@ class Gradients(NativeOwner):
             context_tokens=context,
             n_threads=threads,
             gains=gains,
+            encoder=encoder,
         )
         handle = ctypes.POINTER(_native.GradientsHandle)()
         status = _native.library().rbe_gradients_create(model.handle, ctypes.byref(raw), ctypes.byref(handle))
@@ -167,7 +100,7 @@ class Gradients(NativeOwner):
         def shown(raw: Any) -> None:
             self._shown_by = handle, threading.get_ident()
             try:
-                show(_read(raw))
+                show(read(raw))
             finally:
                 self._shown_by = None
 
@@ -188,6 +121,24 @@ class Gradients(NativeOwner):
             f"{what} must be [n][{self._width}], not {hidden.shape}",
         )
         return _native.pointer(hidden, ctypes.c_float, writable=writable)
+
+    def _texts(self, texts: Texts | None) -> Any:
+        """A pointer to an rbe_gradients_text; None for none."""
+        if texts is None:
+            return None
+        d_hidden = None if texts.d_hidden is None else self._states(texts.d_hidden, "d_hidden", writable=True)
+        require(
+            texts.d_hidden is None or texts.d_hidden.shape == texts.hidden.shape,
+            "the hidden states of texts have as many gradients",
+        )
+        raw = _native.GradientsText(
+            struct_bytes=ctypes.sizeof(_native.GradientsText),
+            hidden=self._states(texts.hidden),
+            d_hidden=d_hidden,
+            n_tokens=len(texts.hidden),
+            window_tokens=_window(texts.window),
+        )
+        return ctypes.pointer(raw)
 
     def head(
         self,
@@ -266,21 +217,39 @@ class Gradients(NativeOwner):
         show: Callable[[Gradient], object] | None = None,
         *,
         window: int = 0,
+        texts: Texts | None = None,
     ) -> None:
         """hidden: states before the layer, float32 [n][width]. d_hidden, the gradient behind it, becomes that before
-        it. show: is shown all that the layer learns. Raises OptionError for what does not fit; Cancelled: d_hidden is
-        then of no use."""
+        it. show: is shown all that the layer learns. texts: that a decoder answers to. Raises OptionError for what does
+        not fit; Cancelled: d_hidden is then of no use."""
         require(len(hidden) == len(d_hidden), f"{len(hidden)} hidden states have {len(d_hidden)} gradients")
         require(0 <= layer < 2**32, f"layers are whole numbers from 0 on, not {layer}")
         self._call(
-            "layer",
+            "cross_layer",
             layer,
             self._states(hidden),
             len(hidden),
             _window(window),
+            self._texts(texts),
             self._states(d_hidden, "d_hidden", writable=True),
             show=show,
         )
+
+    def forward(self, layer: int, hidden: FloatArray, *, window: int = 0, texts: Texts | None = None) -> None:
+        """hidden, float32 [n][width] before the layer, becomes what is behind it; with the number of layers, what is
+        behind the last norm. Raises OptionError for what does not fit; Cancelled: hidden is then of no use."""
+        require(0 <= layer < 2**32, f"layers are whole numbers from 0 on, not {layer}")
+        with self.run() as handle:
+            status = _native.call(
+                _native.library().rbe_gradients_forward,
+                handle,
+                layer,
+                self._states(hidden, writable=True),
+                len(hidden),
+                _window(window),
+                self._texts(texts),
+            )
+            _native.check(status, OptionError)
 
     def norm(
         self,

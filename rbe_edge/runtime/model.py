@@ -69,14 +69,17 @@ class Model(EngineModel):
 
         return Batch(self, max_sessions, threads, planes, follow_sessions)
 
-    def gradients(self, *, tokens: int = 0, context: int = 0, threads: int = 0, gains: bool = False) -> Gradients:
+    def gradients(
+        self, *, tokens: int = 0, context: int = 0, threads: int = 0, gains: bool = False, encoder: bool = False
+    ) -> Gradients:
         """Memory to compute gradients of this model, whose matrices must be fp32. tokens: of one call (0: 512).
         context: of the longest window (0: tokens); it decides, as for a session, which rotary table is used. threads: 1
-        to 64 (0: one per fast core). gains: compute the gradient by a factor of each row too. Raises OptionError for
-        what is out of range, and for a model with matrices that are not fp32."""
+        to 64 (0: one per fast core). gains: compute the gradient by a factor of each row too. encoder: of the
+        encoder in front of a decoder, whose layers count from 0. Raises OptionError for what is out of range, and for a
+        model with matrices that are not fp32, or without such an encoder."""
         from rbe_edge.runtime.gradients import Gradients
 
-        return Gradients(self, tokens, context, threads, gains)
+        return Gradients(self, tokens, context, threads, gains, encoder)
 
     def encoder(
         self,

@@ -62,10 +62,11 @@ Tell = Callable[["Piece | Finish | BaseException"], None]
 
 @dataclass(eq=False)
 class Job:
-    """An answer that is wanted. prompt: token ids, at least one. max_tokens None: until the context is full.
-    top_logprobs None: no scores. Jobs of one request hold the same `request`, those with one prompt the same list of
-    it, which is then computed once. clamped: more tokens were asked for than max_tokens. cancel() may be called on any
-    thread; the rest is the scheduler's."""
+    """An answer that is wanted. prompt: token ids, at least one. text: of an encoder-decoder, what its encoder reads,
+    token ids; the prompt is then the beginning of the answer. max_tokens None: until the context is full.
+    top_logprobs None: no scores. Jobs of one request hold the same `request`, those with one prompt or text the same
+    list of it, which is then computed once. clamped: more tokens were asked for than max_tokens. cancel() may be called
+    on any thread; the rest is the scheduler's."""
 
     prompt: Sequence[int]
     sampling: SamplingOptions
@@ -75,12 +76,18 @@ class Job:
     top_logprobs: int | None = None
     constraint: Constraint | None = None
     request: object = field(default_factory=object)
+    text: Sequence[int] = ()
     clamped: bool = False
     cancelled: bool = False
     arrived: float = field(default_factory=time.monotonic)
 
+    @property
+    def reads(self) -> Sequence[int]:
+        """What is computed before the first token of the answer: the text, else the prompt."""
+        return self.text or self.prompt
+
     def cancel(self) -> None:
-        """Its slot is free within a token, or a piece of its prompt."""
+        """Its slot is free within a token, or a piece of its prompt, or the text that is read."""
         self.cancelled = True
 
 
@@ -88,14 +95,22 @@ class Answer:
     """A job that has a session. It reports what its generation gives. The scheduler reads the prompt and steps."""
 
     def __init__(
-        self, job: Job, session: Session, power_of: Callable[[Spent], PowerUse | None] = lambda spent: None
+        self,
+        job: Job,
+        session: Session,
+        power_of: Callable[[Spent], PowerUse | None] = lambda spent: None,
+        *,
+        holds_text: bool = False,
     ) -> None:
-        """power_of: asked when the answer ends, of what it has spent."""
+        """power_of: asked when the answer ends, of what it has spent. holds_text: the session has the job's text."""
         self.job, self.session = job, session
         self.spent = Spent()
         self._power_of = power_of
+        if job.text:
+            session.rewind(0)
         self.rest = session.resume(job.prompt)  # of the prompt, not yet in the context
-        self.cached_tokens = len(job.prompt) - len(self.rest)
+        self.unread: Sequence[int] = () if holds_text else job.text  # of the encoder
+        self.cached_tokens = len(job.reads) - len(self.unread) if job.text else len(job.prompt) - len(self.rest)
         self.generated = 0
         self._tokens: list[int] = []  # that were generated, where it may matter which text stopped them
         self.first_token_at: float | None = None
@@ -171,7 +186,7 @@ class Answer:
         if rest is not None:
             self._tell(rest, is_all=True)
         power = self._power_of(self.spent)
-        counts = len(self.job.prompt), self.cached_tokens, self.generated
+        counts = len(self.job.reads), self.cached_tokens, self.generated
         self.job.tell(Finish(reason, *counts, power, stop, self.first_token_at))
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ class MessagesForm(Form):
         return self._message(self._content, **self._reason(finish), usage=usage)
 
     def opening(self, jobs: Sequence[Job]) -> list[bytes]:
-        usage = {**_input_usage(len(jobs[0].prompt), 0), "output_tokens": 0}
+        usage = {**_input_usage(len(jobs[0].reads), 0), "output_tokens": 0}
         message = self._message([], stop_reason=None, stop_sequence=None, usage=usage)
         return [_event("message_start", message=message), _event("ping")]
 

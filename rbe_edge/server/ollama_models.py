@@ -89,7 +89,9 @@ def _capabilities(model: Model, template: object) -> list[str]:
     found = ["embedding"] if info.embeds else []
     if info.is_encoder:
         return found
-    found = ["completion", "tools", *found]  # tools work with every template: tools_in_words.py
+    found = ["completion", *found]
+    if model.encoder_decoder is None:  # tools work with every template: tools_in_words.py
+        found.insert(1, "tools")
     if middle_tokens(model) is not None:
         found.append("insert")
     if isinstance(template, ChatTemplate) and template.knows_thoughts:

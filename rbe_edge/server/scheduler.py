@@ -4,6 +4,7 @@ A turn of the loop reads one piece of every prompt that is being read, then step
 what they drew, and each draws its next token. So a long prompt delays the others by a piece, never by the whole, and
 none waits for another's end.
 A prompt that several answers want is read once; the others then copy it.
+The text of an encoder-decoder is read in one piece, for each of its tokens sees all others.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class _Slot:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.answer: Answer | None = None
+        self.text: Sequence[int] = ()  # of an encoder-decoder, which the session holds
         self.used = 0.0
 
 
@@ -180,8 +182,8 @@ class Scheduler:
         with the others. None while the prompt that all of them want is being read."""
         answers = [slot.answer for slot in self._slots if slot.answer is not None]
         at_work = Counter(job.request for job in [*admitted, *(answer.job for answer in answers)])
-        read = {id(job.prompt) for job in admitted} | {id(answer.job.prompt) for answer in answers if answer.rest}
-        ready = [job for job in self._waiting if id(job.prompt) not in read]
+        read = {id(job.reads) for job in admitted} | {id(answer.job.reads) for answer in answers if answer.rest}
+        ready = [job for job in self._waiting if id(job.reads) not in read]
         return min(ready, key=lambda job: at_work[job.request], default=None)
 
     def _place(self, job: Job) -> None:
@@ -196,6 +198,9 @@ class Scheduler:
     def _begin(self, job: Job) -> None:
         """In the free slot that holds most of the prompt, where that is most of what it holds. Else in the one that was
         used longest ago, and the beginning is copied to it from the slot that holds most of it."""
+        if job.text:
+            self._begin_on_text(job)
+            return
         prompt = list(job.prompt)
         held = {slot: slot.session.common(prompt) for slot in self._slots}
         source = max(self._slots, key=lambda slot: (held[slot], slot.answer is None, -slot.used))
@@ -206,6 +211,18 @@ class Scheduler:
         if held[source] > held[slot]:
             slot.session.copy_from(source.session, held[source])
         slot.answer = Answer(job, slot.session, self._meter.use)
+
+    def _begin_on_text(self, job: Job) -> None:
+        """In the free slot that holds the text, else in the one that was used longest ago, to which a text is copied
+        that another slot holds."""
+        holding = [slot for slot in self._slots if list(slot.text) == list(job.text)]
+        free = [slot for slot in self._slots if slot.answer is None]
+        slot = min(free, key=lambda slot: (slot not in holding, slot.used))
+        self._metrics.observe("rbe_queue_seconds", time.monotonic() - job.arrived)
+        if holding and slot not in holding:
+            slot.session.copy_from(holding[0].session, 0)
+            slot.text = job.text
+        slot.answer = Answer(job, slot.session, self._meter.use, holds_text=bool(holding))
 
     def _turn(self) -> None:
         for slot in self._slots:
@@ -223,10 +240,19 @@ class Scheduler:
     def _read(self, slot: _Slot) -> None:
         answer = slot.answer
         assert answer is not None
+        if answer.unread:
+            self._encode(slot, answer)
         piece, answer.rest = answer.rest[:PIECE_TOKENS], answer.rest[PIECE_TOKENS:]
         with self._meter.working([answer.spent], on_tokens=False):
             slot.session.prefill(piece)
         self._metrics.count("rbe_prompt_tokens_total", len(piece))
+
+    def _encode(self, slot: _Slot, answer: Answer) -> None:
+        slot.text = ()  # where it fails
+        with self._meter.working([answer.spent], on_tokens=False):
+            slot.session.encode(answer.unread)
+        self._metrics.count("rbe_prompt_tokens_total", len(answer.unread))
+        slot.text, answer.unread = answer.job.text, ()
 
     def _step(self, slots: list[_Slot]) -> None:
         """Computes a token of each answer. Several answers share one pass, so that each weight is generated once for

@@ -31,6 +31,7 @@ from rbe_edge.server.metrics import Metrics
 from rbe_edge.server.power import described_modes, power_lines
 from rbe_edge.server.scheduler import QueueFull, Scheduler, Stopped
 from rbe_edge.server.text_numbers import TextNumbers
+from rbe_edge.server.text_to_answer import text_to_answer
 from rbe_edge.server.tool_calls import free_grammar
 from rbe_edge.server.tools_in_words import in_words
 from rbe_edge.server.without_answers import WithoutAnswers
@@ -121,6 +122,8 @@ class Service:
         """The conversation as the model's template writes it, marked (marked_text). more_comes: with the beginning of
         the answer. Raises ApiError."""
         self._check_length(sum(len(message.content) for message in request.messages), "messages")
+        if self.model.encoder_decoder is not None:
+            return text_to_answer(request)
         if not request.continues:
             return self._written(request, more_comes)
         *before, last = request.messages
@@ -147,23 +150,22 @@ class Service:
 
     def chat_tokens(self, request: ChatRequest) -> list[int]:
         """Token ids of that text."""
-        return self._tokenize(self.chat_text(request), "messages", prompt_tokens)
+        tokenize = prompt_tokens if self.model.encoder_decoder is None else Model.tokenize
+        return self._tokenize(self.chat_text(request), "messages", tokenize)
 
     def _check_writes(self) -> None:
         if self.writes_nothing:
             what = "/v1/rerank" if self.model.encoder_info.is_classes else "/v1/embeddings"
             message = f"{self.model_id!r} is an encoder, which writes no text"
             raise wrong("model", f"{message}; POST {what}, or name another model")
-        if self.model.encoder_decoder is not None:
-            message = f"{self.model_id!r} is an encoder-decoder, which this server does not run"
-            raise wrong("model", f"{message}; use `rbe run`, or name another model")
 
     def chat_jobs(self, request: ChatRequest) -> list[Job]:
         """A job for each choice. Raises ApiError, also for an encoder."""
         self._check_writes()
         compiled = self._grammar_of(request)
         prompt = self.chat_tokens(request)
-        jobs = self._jobs(request.base, prompt, "messages", object())
+        begun = request.messages[-1].content if request.continues else ""
+        jobs = self._jobs(request.base, prompt, "messages", object(), begun)
         for job in jobs:
             job.constraint = None if compiled is None else Constraint(compiled)
         return jobs
@@ -244,14 +246,20 @@ class Service:
         message = f"the prompt has {tokens} tokens and the context holds {context}; shorten it"
         return wrong(param, message, code="context_length_exceeded")
 
-    def _jobs(self, request: Request, prompt: list[int], param: str, together: object) -> list[Job]:
-        """The choices for one prompt; the seed of each is one more than that of the one before."""
+    def _jobs(self, request: Request, prompt: list[int], param: str, together: object, begun: str = "") -> list[Job]:
+        """The choices for one prompt; the seed of each is one more than that of the one before. begun: of an
+        encoder-decoder's answer, which elsewhere is in the prompt."""
         if not prompt:
             raise wrong(param, "the prompt is empty")
         if len(prompt) > self.scheduler.context:
             raise self._too_long(len(prompt), param)
         if any(token >= self.model.info.vocabulary for token, _ in request.sampling.logit_bias):
             raise wrong("logit_bias", f"`logit_bias`: token ids are from 0 to {self.model.info.vocabulary - 1}")
+        text: list[int] = []
+        if self.model.encoder_decoder is not None:
+            text, prompt = prompt, [self.model.encoder_decoder.start, *self.model.tokenize(begun, special=False)]
+            if len(prompt) > self.scheduler.context:
+                raise self._too_long(len(prompt), param)
         most, wanted = self._options.max_tokens, request.max_tokens
         room = self.scheduler.context - len(prompt) + 1  # the last token need not be appended
         limit = room if most is None else min(room, most)
@@ -259,6 +267,7 @@ class Service:
         return [
             Job(
                 prompt=prompt,
+                text=text,
                 sampling=replace(request.sampling, seed=(request.sampling.seed + choice) % 2**64),
                 tell=lambda event: None,
                 max_tokens=limit if clamped else wanted if wanted is not None else most,

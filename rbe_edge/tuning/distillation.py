@@ -13,7 +13,8 @@ import numpy.typing as npt
 from rbe_edge.errors import PackError
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.progress import Report
-from rbe_edge.runtime.gradients import Gradient, Gradients
+from rbe_edge.runtime.gradient_values import Gradient
+from rbe_edge.runtime.gradients import Gradients
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.session import Session
 from rbe_edge.tuning.parameters import Parameters, Values

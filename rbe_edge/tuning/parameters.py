@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.packing.dense_copy import DenseCopy
-from rbe_edge.runtime.gradients import Gradient
+from rbe_edge.runtime.gradient_values import Gradient
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.model_info import TRELLIS_KINDS
 from rbe_edge.tuning.dense_model import scale_rows

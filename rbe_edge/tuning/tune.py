@@ -95,10 +95,7 @@ def tune(
         directory = stack.enter_context(scratch_directory("tune"))
         packed = stack.enter_context(Model.open(file))
         stored = read_file(Path(file))
-        if packed.encoder_info.is_encoder:
-            raise OptionError(f"{file}: is an encoder; only models that write text can be tuned")
-        if not any(tensor.kind in TRELLIS_KINDS for tensor in packed.tensors.values()):
-            raise OptionError(f"{file}: holds no coded matrix, so there is nothing to tune; pack it with --bits 2 to 8")
+        _check_model(file, packed)
         windows, held_out = _windows(packed, text)
         forecast = Forecast(progress, _RATES)
         forecast.plan(_work(stored, options, len(held_out), len(windows[0])))
@@ -127,6 +124,19 @@ def tune(
         before.perplexity_ratio,
         after.perplexity_ratio,
     )
+
+
+def _check_model(file: Path, packed: Model) -> None:
+    """Raises OptionError for what cannot be tuned."""
+    if packed.encoder_info.is_encoder:
+        raise OptionError(f"{file}: is an encoder; only models that write text can be tuned")
+    if packed.encoder_decoder is not None:
+        raise OptionError(
+            f"{file}: is an encoder-decoder, and tuning reads one text, not texts with their answers; pack it with "
+            "more bits, or with --effort best"
+        )
+    if not any(tensor.kind in TRELLIS_KINDS for tensor in packed.tensors.values()):
+        raise OptionError(f"{file}: holds no coded matrix, so there is nothing to tune; pack it with --bits 2 to 8")
 
 
 def _check(options: TuneOptions) -> None:

@@ -345,6 +345,16 @@ def test_glue_of_a_decoder_and_without_scikit_learn(
     assert "pip install 'rbe-edge[glue]'" in one_line(done, 1)
 
 
+def test_eval_without_flags_and_fit(rbe: Rbe, tiny_encoder: Callable[[str], Path]) -> None:
+    """What measures an encoder is named; and it has no cache."""
+    for name in ("bert", "bert_classes"):
+        said = one_line(rbe("eval", tiny_encoder(name)), 2)
+        assert "--sts FILE" in said and "--glue TASK FILE" in said and "--source" in said
+    assert "--text FILE" in one_line(rbe("eval", demo_path()), 2)
+    found = json.loads(rbe("fit", tiny_encoder("bert"), "--json").stdout)
+    assert found["kv_bytes"] == 0 and found["pass_bytes"] > 0
+
+
 # ---- other commands ----
 
 

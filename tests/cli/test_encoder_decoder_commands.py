@@ -52,5 +52,9 @@ def test_what_is_refused(rbe: Rbe, path: Path, tmp_path: Path) -> None:
     assert "ask it with rbe run" in one_line(rbe("chat", path, "hello"), 1)
     (tmp_path / "text.txt").write_text("the cat " * 100)
     assert "no measure" in one_line(rbe("eval", path, "--text", tmp_path / "text.txt"), 2)
+    assert "no measure" in one_line(rbe("eval", path), 2)
+    tuned = tmp_path / "tuned.rbe"
+    assert "texts with their answers" in one_line(rbe("tune", path, "--source", path, "-o", tuned), 2)
+    assert not tuned.exists()
     long = one_line(rbe("run", path, "-p", "a" * 100, "-c", "64"), 1)
     assert "101 tokens" in long and "64" in long

@@ -20,7 +20,7 @@ from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.kept import Keeping, Kept
 from rbe_edge.packing.loss import WordLoss
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
-from rbe_edge.runtime.gradients import Gradient
+from rbe_edge.runtime.gradient_values import Gradient
 from rbe_edge.runtime.model import Model
 from rbe_edge.runtime.text_windows import cut
 from rbe_edge.sources.mapping import plan_model

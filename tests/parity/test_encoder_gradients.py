@@ -15,7 +15,8 @@ from whole_gradient import states
 
 from rbe_edge import Model
 from rbe_edge.packing.pack import PackOptions, pack
-from rbe_edge.runtime.gradients import NONE, Gradient
+from rbe_edge.runtime.gradient_values import Gradient
+from rbe_edge.runtime.gradients import NONE
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
 

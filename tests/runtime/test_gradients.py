@@ -18,7 +18,8 @@ from rbe_edge import Model, _native
 from rbe_edge.errors import Cancelled, ContextFull, OptionError, RbeError
 from rbe_edge.format.reader import read_file
 from rbe_edge.packing.pack import PackOptions, pack
-from rbe_edge.runtime.gradients import DRAW, NONE, Gradient
+from rbe_edge.runtime.gradient_values import Gradient
+from rbe_edge.runtime.gradients import DRAW, NONE
 from rbe_edge.runtime.probabilities import log_softmax
 
 FloatArray = npt.NDArray[np.float32]

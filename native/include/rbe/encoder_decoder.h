@@ -40,16 +40,6 @@ RBE_API rbe_status rbe_session_encode(rbe_session *session, const uint32_t *toke
 /* Tokens of the session's text; 0: none was encoded. */
 RBE_API size_t rbe_session_text_tokens(const rbe_session *session);
 
-/* Further activations that a callback is shown, beside those of rbe_capture_point: the input of the matrices named. Keys and values of the text
- * are computed from the encoder's hidden states, by rbe_session_encode_captured. */
-enum { RBE_CAPTURE_CROSS_Q = 5, RBE_CAPTURE_CROSS_O = 6, RBE_CAPTURE_CROSS_KV = 7 };
-
-/* rbe_session_encode for calibration: capture is shown the activations of the encoder, whose layers count from n_layers + 1 on, and
- * RBE_CAPTURE_CROSS_KV of each layer of the decoder. After that rbe_session_run_layers shows what the decoder computes. A non-zero return of the
- * callback cancels, and the session has no text then. */
-RBE_API rbe_status rbe_session_encode_captured(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_capture_callback capture,
-                                               void *user);
-
 #ifdef __cplusplus
 }
 #endif

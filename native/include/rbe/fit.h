@@ -35,8 +35,10 @@ typedef struct rbe_fit {
     uint64_t tokenizer_bytes; /* and other blobs of the file */
     uint64_t index_bytes; /* of the file, and the lists made of it */
     uint64_t cache_bytes; /* generated rows that are kept */
-    uint64_t kv_bytes; /* of all sessions */
-    uint64_t pass_bytes; /* buffers of passes, of threads and of sampling, of all sessions and the batch */
+    uint64_t kv_bytes; /* of all sessions; 0 of an encoder */
+    uint64_t
+        pass_bytes; /* buffers of passes, of threads and of sampling, of all sessions and the batch; while an encoder reads a text of context_tokens,
+                     * what it takes for that */
     uint64_t needed; /* the sum of all these but weights_on_disk: without so much it cannot run */
     uint64_t total; /* the sum of all: with so much it runs at full speed */
     uint64_t address_bytes; /* of address space: the file is mapped as a whole */

@@ -2,9 +2,11 @@
  *
  * For packers and for tuning; running a model needs none of it. The model's matrices are fp32 (rbe pack --bits 32). The caller keeps the hidden
  * states before every layer and behind the last one (rbe_session_embed, rbe_session_run_layers) and goes backwards: rbe_gradients_head,
- * rbe_gradients_layer for the last layer to the first, rbe_gradients_embedding. Each call computes its layer again from the hidden states, so that
- * memory is that of one layer. Of a mixture, matrices of experts are shown for each window apart with those of its tokens that have chosen the expert
- * (n_tokens is their number); what no token has chosen is not shown. All is fp32; sums have a fixed order, so that bits depend neither on the number of threads nor on the processor.
+ * rbe_gradients_layer for the last layer to the first, rbe_gradients_embedding. (Of an encoder-decoder: the same with
+ * rbe_gradients_cross_layer, then the encoder's rbe_gradients_norm and rbe_gradients_layer.) Each call computes its layer again from the hidden
+ * states, so that memory is that of one layer. Of a mixture, matrices of experts are shown for each window apart with those of its tokens that have
+ * chosen the expert (n_tokens is their number); what no token has chosen is not shown. All is fp32; sums have a fixed order, so that bits depend
+ * neither on the number of threads nor on the processor.
  *
  * A call takes n_tokens tokens in windows of window_tokens (0: one window of all), each a text of its own from position 0 on; the last one may be
  * shorter. The loss is the sum over the tokens. The conventions are those of rbe.h. An rbe_gradients is used by one thread at a time, in
@@ -29,13 +31,14 @@ typedef struct rbe_gradients_options {
                                * session, which rotary table is used */
     uint32_t n_threads; /* 1 to 64; 0: all cores */
     uint32_t gains; /* 1: compute rbe_gradient.gains too */
+    uint32_t encoder; /* 1: of the encoder in front of a decoder (encoder_decoder.h), whose layers count from 0 */
 } rbe_gradients_options;
 
 /* Takes all memory but that of products: 4 (7 width + 7 heads x head_dim + 5 kv_heads x head_dim + 4 feed_forward, and 12 width where layers are
  * short convolutions) bytes per token, for each thread 4 (160 + 2 head_dim) per token of a window, and at most 128 MB for logits. For a mixture of
- * experts 4 (3 width + 3 experts + 3 used) bytes per token more, and feed_forward is the widest part or expert. options may be NULL.
- * RBE_ERROR_UNSUPPORTED where a matrix
- * is not fp32. Free it before the model is closed. */
+ * experts 4 (3 width + 3 experts + 3 used) bytes per token more, and feed_forward is the widest part or expert. Cross attention adds 4 (3 width +
+ * 6 heads x head_dim + 4 kv_heads x head_dim) per token. options may be NULL. RBE_ERROR_UNSUPPORTED where a matrix is not fp32, RBE_ERROR_ARGUMENT
+ * where there is no such encoder. Free it before the model is closed. */
 RBE_API rbe_status rbe_gradients_create(const rbe_model *model, const rbe_gradients_options *options, rbe_gradients **out);
 RBE_API void rbe_gradients_free(rbe_gradients *gradients);
 
@@ -92,6 +95,28 @@ RBE_API rbe_status rbe_gradients_norm(rbe_gradients *gradients, const float *hid
 /* hidden: float[n_tokens][width] before the layer. d_hidden: the gradient behind the layer, replaced by that before it. `show` may be NULL. */
 RBE_API rbe_status rbe_gradients_layer(rbe_gradients *gradients, uint32_t layer, const float *hidden, size_t n_tokens,
                                        uint32_t window_tokens, float *d_hidden, rbe_gradient_callback show, void *user);
+
+/* The texts that windows of an answer belong to, in their order, one for each window. Both sizes are at most those of the windows of a call. */
+typedef struct rbe_gradients_text {
+    size_t struct_bytes;
+    const float *hidden; /* [n_tokens][width] behind the encoder's last norm, all texts */
+    float *d_hidden; /* the same: the gradient by these is added to it */
+    uint32_t n_tokens;
+    uint32_t window_tokens; /* of each text but perhaps the last; 0: one text of all */
+} rbe_gradients_text;
+
+/* rbe_gradients_layer of a decoder that answers to texts: text->d_hidden += what this layer adds to the gradient by the encoder's hidden states.
+ * Cleared before the last layer, it is complete behind the first one, and what rbe_gradients_norm of the encoder's gradients begins with.
+ * RBE_ERROR_ARGUMENT where there are not as many texts as windows, or text is NULL. */
+RBE_API rbe_status rbe_gradients_cross_layer(rbe_gradients *gradients, uint32_t layer, const float *hidden, size_t n_tokens,
+                                             uint32_t window_tokens, const rbe_gradients_text *text, float *d_hidden,
+                                             rbe_gradient_callback show, void *user);
+
+/* hidden: float[n_tokens][width] before the layer becomes that behind it; with the number of layers, what stands behind the last norm. text: as of
+ * rbe_gradients_cross_layer, but for d_hidden, which may be NULL; NULL where no text is read. What the layers of an encoder in front of a decoder
+ * are given, no session shows. */
+RBE_API rbe_status rbe_gradients_forward(rbe_gradients *gradients, uint32_t layer, float *hidden, size_t n_tokens, uint32_t window_tokens,
+                                         const rbe_gradients_text *text);
 
 /* Adds to embedding [n_vocabulary][width], and to positions [context of the model][width], the gradient by what the tokens looked up. Either may be
  * NULL; positions must be where the model's are not learned. */

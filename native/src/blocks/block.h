@@ -167,7 +167,7 @@ struct rbe__block_kind {
 
     /* Stores what the block keeps of an encoder's text: the pass's rows are its hidden states behind the last norm, and their positions those
      * of the text. NULL: it keeps nothing of that. */
-    rbe_status (*fill_text)(rbe__pass *pass, const rbe__block *block, uint32_t layer);
+    rbe_status (*fill_text)(rbe__pass *pass, const rbe__block *block);
 
     /* Takes the state's memory from the arena, which may only measure. */
     void (*take_state)(const rbe__block *block, rbe__arena *arena, rbe_kv_type type, uint32_t context, rbe__block_state *out);

@@ -67,7 +67,7 @@ rbe_status rbe__block_skip(rbe__pass *pass, const rbe__block *block)
 
 rbe_status rbe__capture(rbe__pass *pass, uint32_t layer, uint32_t point, const float *x, size_t cols)
 {
-    if (pass->capture && pass->capture(pass->capture_from + layer, point, x, pass->n_tokens, (uint32_t)cols, pass->capture_user)) {
+    if (pass->capture && pass->capture(layer, point, x, pass->n_tokens, (uint32_t)cols, pass->capture_user)) {
         return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
     }
     return RBE_OK;

@@ -5,7 +5,6 @@
 #include "base/status.h"
 #include "blocks/bind.h"
 #include "blocks/heads.h"
-#include "rbe/encoder_decoder.h"
 
 enum { OPERATION_TEXT, OPERATION_Q, OPERATION_ATTENTION, OPERATION_O, N_OPERATIONS };
 
@@ -41,7 +40,7 @@ static void store_keys(void *context, uint32_t n, uint32_t thread)
                   call->scratch->v + at);
 }
 
-static rbe_status fill_text(rbe__pass *pass, const rbe__block *block, uint32_t layer)
+static rbe_status fill_text(rbe__pass *pass, const rbe__block *block)
 {
     const rbe__attention_block *cross = &block->as.attention;
     const size_t kv_width = (size_t)cross->shape.n_kv_heads * cross->shape.head_dim;
@@ -49,7 +48,6 @@ static rbe_status fill_text(rbe__pass *pass, const rbe__block *block, uint32_t l
     const rbe__linear_job jobs[] = {{&cross->k, scratch.k, kv_width, 0}, {&cross->v, scratch.v, kv_width, 0}};
     const rbe__linear_input input = {pass->n_tokens, pass->planes, block->width, pass->hidden};
     rbe__linear(&pass->workspace, jobs, 2, &input);
-    RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_CROSS_KV, pass->hidden, block->width));
     keys_call keys = {pass, block, &scratch};
     rbe__thread_pool_run(pass->workspace.thread_pool, pass->n_tokens, store_keys, &keys);
     rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_TEXT);
@@ -65,6 +63,7 @@ static void see(const rbe__pass *pass, const rbe__block *block, const rbe__run *
 
 static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t layer)
 {
+    (void)layer;
     const rbe__attention_block *cross = &block->as.attention;
     const uint32_t q_width = cross->shape.n_heads * cross->shape.head_dim;
     rbe__profile *profile = pass->workspace.profile;
@@ -74,11 +73,9 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
     const float *x;
     rbe__block_project(pass, block, &q, 1, &x);
     rbe__profile_lap(profile, block->first_operation + OPERATION_Q);
-    RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_CROSS_Q, x, block->width));
     rbe__heads_attend(pass, block, &scratch, see);
     rbe__profile_lap(profile, block->first_operation + OPERATION_ATTENTION);
 
-    RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_CROSS_O, scratch.mixed, q_width));
     rbe__heads_output(pass, block, &scratch, OPERATION_O);
     return RBE_OK;
 }

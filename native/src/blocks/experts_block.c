@@ -165,7 +165,7 @@ static rbe_status choose(rbe__pass *pass, const rbe__block *block, uint32_t laye
 
 static rbe_status show(rbe__pass *pass, uint32_t layer, uint32_t point, const float *x, uint32_t n_rows, uint32_t cols)
 {
-    if (pass->capture && pass->capture(pass->capture_from + layer, point, x, n_rows, cols, pass->capture_user)) {
+    if (pass->capture && pass->capture(layer, point, x, n_rows, cols, pass->capture_user)) {
         return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
     }
     return RBE_OK;

@@ -278,7 +278,7 @@ rbe_status rbe__pass_fill_text(rbe__pass *pass, uint32_t layer)
         if (kind->fill_text) {
             const uint32_t planes = rbe__effort_of_layer(&pass->effort, kind->matrices, layer);
             pass->planes = planes == RBE_SKIP ? 0 : planes;
-            RBE_TRY(kind->fill_text(pass, &filled->blocks[b], layer));
+            RBE_TRY(kind->fill_text(pass, &filled->blocks[b]));
         }
     }
     return RBE_OK;

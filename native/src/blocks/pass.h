@@ -53,7 +53,6 @@ struct rbe__pass {
 
     rbe_capture_callback capture; /* NULL: none */
     void *capture_user;
-    uint32_t capture_from; /* the number of the stack's first layer for it */
 };
 
 /* Sets sizes: enough for rbe__pass_take to measure. most_tokens: rows, at least 1; profile: 1 to measure. The pass is zeroed memory. */

@@ -12,7 +12,7 @@
 
 typedef struct attend_job {
     rbe_gradients *gradients;
-    const rbe__attention_shape *shape;
+    const rbe__attend_call *call;
 } attend_job;
 
 /* The keys and queries of one head and one window. */
@@ -20,11 +20,11 @@ typedef struct head {
     const attend_job *job;
     const rbe_kernels *kernels;
     const rbe__tile_memory *memory;
-    uint32_t n, dim; /* tokens; values of a head */
+    uint32_t n, n_keys, dim; /* queries; keys; values of a head */
     uint32_t query_head;
-    uint32_t stride; /* of rows in the memory of tiles: n or more */
+    uint32_t stride; /* of rows in the memory of tiles: n_keys or more */
     size_t q_width, kv_width;
-    size_t q_at, kv_at; /* where its rows begin */
+    size_t q_at, kv_at, parts_at; /* where its rows begin: of queries, of keys, of the keys' gradients by query head */
 } head;
 
 /* Queries first ... first + n - 1 and keys begin ... end - 1, those that any of them sees; begin is a multiple of 16. */
@@ -32,34 +32,46 @@ typedef struct tile {
     uint32_t first, n, begin, end;
 } tile;
 
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
 static head head_of(const attend_job *job, uint32_t item, uint32_t thread)
 {
     const rbe_gradients *gradients = job->gradients;
-    const rbe__attention_shape *shape = job->shape;
+    const rbe__attend_call *call = job->call;
+    const rbe__attention_shape *shape = call->shape;
     const uint32_t window = item / shape->n_heads, query_head = item % shape->n_heads, group = shape->n_heads / shape->n_kv_heads;
-    const uint32_t first = window * gradients->window, left = gradients->n - first;
+    const uint32_t first = window * call->window, first_key = window * call->key_window;
     head found = {.job = job, .kernels = gradients->stack->kernels, .memory = &gradients->tiles[thread], .dim = shape->head_dim};
     found.query_head = query_head;
-    found.n = left < gradients->window ? left : gradients->window;
+    found.n = smaller(call->n - first, call->window);
+    found.n_keys = smaller(call->n_keys - first_key, call->key_window);
     found.stride = (gradients->window_tokens + 15) & ~15u;
     found.q_width = (size_t)shape->n_heads * shape->head_dim;
     found.kv_width = (size_t)shape->n_kv_heads * shape->head_dim;
     found.q_at = first * found.q_width + (size_t)query_head * shape->head_dim;
-    found.kv_at = first * found.kv_width + (size_t)(query_head / group) * shape->head_dim;
+    found.kv_at = first_key * found.kv_width + (size_t)(query_head / group) * shape->head_dim;
+    found.parts_at = first_key * found.q_width + (size_t)query_head * shape->head_dim;
     return found;
 }
 
 /* The keys that a query sees: from the first to below the end, which is behind its own place where it sees back alone. */
 static uint32_t first_seen(const head *at, uint32_t query)
 {
-    const uint32_t window = at->job->shape->window;
+    const uint32_t window = at->job->call->shape->window;
     return window && query + 1 > window ? query + 1 - window : 0;
 }
 
 static uint32_t end_seen(const head *at, uint32_t query)
 {
-    const uint32_t window = at->job->shape->window;
-    if (!at->job->shape->both) {
+    const rbe__attend_call *call = at->job->call;
+    const uint32_t window = call->shape->window;
+    if (call->sees_all) {
+        return at->n_keys;
+    }
+    if (!call->shape->both) {
         return query + 1;
     }
     return window && window < at->n - query ? query + window : at->n;
@@ -74,7 +86,7 @@ static tile tile_of(const head *at, uint32_t first)
 /* across[dim][stride] = the transpose of rows [n][dim] */
 static void transpose_rows(const head *at, const float *rows, size_t row_stride, float *across)
 {
-    for (uint32_t i = 0; i < at->n; i++) {
+    for (uint32_t i = 0; i < at->n_keys; i++) {
         for (uint32_t d = 0; d < at->dim; d++) {
             across[(size_t)d * at->stride + i] = rows[i * row_stride + d];
         }
@@ -84,8 +96,8 @@ static void transpose_rows(const head *at, const float *rows, size_t row_stride,
 /* The weights of the tile's queries in memory->weights, zeros where nothing is seen; capped scores in memory->capped where there is a cap. */
 static void weigh(const head *at, const tile *part)
 {
-    const rbe__attention_shape *shape = at->job->shape;
-    const rbe__attention_memory *all = &at->job->gradients->attention;
+    const rbe__attention_shape *shape = at->job->call->shape;
+    const rbe__attention_memory *all = at->job->call->memory;
     const rbe__tile_memory *memory = at->memory;
     for (uint32_t i = 0; i < part->n; i++) {
         for (uint32_t d = 0; d < at->dim; d++) {
@@ -116,7 +128,7 @@ static void weigh(const head *at, const tile *part)
 static void attend_head(void *context, uint32_t item, uint32_t thread)
 {
     const head at = head_of(context, item, thread);
-    const rbe__attention_memory *all = &at.job->gradients->attention;
+    const rbe__attention_memory *all = at.job->call->memory;
     transpose_rows(&at, all->k + at.kv_at, at.kv_width, at.memory->keys_across);
     for (uint32_t first = 0; first < at.n && !rbe__gradients_stopped(at.job->gradients); first += TILE) {
         const tile part = tile_of(&at, first);
@@ -131,8 +143,8 @@ static void attend_head(void *context, uint32_t item, uint32_t thread)
 /* memory->slopes: from the gradients by the weights to those by the scores, whose scale is still to come. */
 static void slope_rows(const head *at, const tile *part)
 {
-    const rbe__attention_shape *shape = at->job->shape;
-    const rbe__attention_memory *all = &at->job->gradients->attention;
+    const rbe__attention_shape *shape = at->job->call->shape;
+    const rbe__attention_memory *all = at->job->call->memory;
     const float inverse = shape->softcap != 0.0f ? 1.0f / shape->softcap : 0.0f;
     for (uint32_t i = 0; i < part->n; i++) {
         const size_t query = at->q_at + (part->first + i) * at->q_width, row = (size_t)i * at->stride;
@@ -166,12 +178,12 @@ static void transpose_tile(const head *at, const tile *part, const float *rows, 
 static void add_keys(const head *at, const tile *part, const float *across, const float *rows, size_t row_stride, float *to)
 {
     at->kernels->weighted_sum_f32(across + (size_t)part->begin * TILE, TILE, rows, row_stride, part->n, at->dim, part->end - part->begin,
-                                  at->memory->ones, to + at->q_at + part->begin * at->q_width, at->q_width);
+                                  at->memory->ones, to + at->parts_at + part->begin * at->q_width, at->q_width);
 }
 
 static void attend_tile_back(const head *at, uint32_t first)
 {
-    const rbe__attention_memory *all = &at->job->gradients->attention;
+    const rbe__attention_memory *all = at->job->call->memory;
     const rbe__tile_memory *memory = at->memory;
     const tile part = tile_of(at, first);
     const size_t query = at->q_at + first * at->q_width;
@@ -188,7 +200,7 @@ static void attend_tile_back(const head *at, uint32_t first)
                                   n_keys, at->dim, part.n, NULL, all->d_q + query, at->q_width);
     for (uint32_t i = 0; i < part.n; i++) {
         for (uint32_t d = 0; d < at->dim; d++) {
-            all->d_q[query + i * at->q_width + d] *= at->job->shape->scale;
+            all->d_q[query + i * at->q_width + d] *= at->job->call->shape->scale;
         }
     }
 }
@@ -196,12 +208,12 @@ static void attend_tile_back(const head *at, uint32_t first)
 static void attend_head_back(void *context, uint32_t item, uint32_t thread)
 {
     const head at = head_of(context, item, thread);
-    const rbe__attention_memory *all = &at.job->gradients->attention;
+    const rbe__attention_memory *all = at.job->call->memory;
     transpose_rows(&at, all->k + at.kv_at, at.kv_width, at.memory->keys_across);
     transpose_rows(&at, all->v + at.kv_at, at.kv_width, at.memory->values_across);
-    for (uint32_t i = 0; i < at.n; i++) {
-        memset(all->key_parts + at.q_at + i * at.q_width, 0, at.dim * sizeof *all->key_parts);
-        memset(all->value_parts + at.q_at + i * at.q_width, 0, at.dim * sizeof *all->value_parts);
+    for (uint32_t i = 0; i < at.n_keys; i++) {
+        memset(all->key_parts + at.parts_at + i * at.q_width, 0, at.dim * sizeof *all->key_parts);
+        memset(all->value_parts + at.parts_at + i * at.q_width, 0, at.dim * sizeof *all->value_parts);
     }
     for (uint32_t first = 0; first < at.n && !rbe__gradients_stopped(at.job->gradients); first += TILE) {
         attend_tile_back(&at, first);
@@ -213,8 +225,8 @@ static void join_parts(void *context, uint32_t token, uint32_t thread)
 {
     (void)thread;
     const attend_job *job = context;
-    const rbe__attention_shape *shape = job->shape;
-    const rbe__attention_memory *all = &job->gradients->attention;
+    const rbe__attention_shape *shape = job->call->shape;
+    const rbe__attention_memory *all = job->call->memory;
     const uint32_t dim = shape->head_dim, group = shape->n_heads / shape->n_kv_heads;
     for (uint32_t h = 0; h < shape->n_heads; h++) {
         const size_t from = ((size_t)token * shape->n_heads + h) * dim, to = ((size_t)token * shape->n_kv_heads + h / group) * dim;
@@ -228,22 +240,22 @@ static void join_parts(void *context, uint32_t token, uint32_t thread)
     }
 }
 
-static uint32_t items_of(const rbe_gradients *gradients, const rbe__attention_shape *shape)
+static uint32_t items_of(const rbe__attend_call *call)
 {
-    return ((gradients->n - 1) / gradients->window + 1) * shape->n_heads;
+    return ((call->n - 1) / call->window + 1) * call->shape->n_heads;
 }
 
-rbe_status rbe__attend_forward(rbe_gradients *gradients, const rbe__attention_shape *shape)
+rbe_status rbe__attend_forward(rbe_gradients *gradients, const rbe__attend_call *call)
 {
-    attend_job job = {gradients, shape};
-    rbe__thread_pool_run(gradients->thread_pool, items_of(gradients, shape), attend_head, &job);
+    attend_job job = {gradients, call};
+    rbe__thread_pool_run(gradients->thread_pool, items_of(call), attend_head, &job);
     return rbe__gradients_check(gradients);
 }
 
-rbe_status rbe__attend_backward(rbe_gradients *gradients, const rbe__attention_shape *shape)
+rbe_status rbe__attend_backward(rbe_gradients *gradients, const rbe__attend_call *call)
 {
-    attend_job job = {gradients, shape};
-    rbe__thread_pool_run(gradients->thread_pool, items_of(gradients, shape), attend_head_back, &job);
-    rbe__thread_pool_run(gradients->thread_pool, gradients->n, join_parts, &job);
+    attend_job job = {gradients, call};
+    rbe__thread_pool_run(gradients->thread_pool, items_of(call), attend_head_back, &job);
+    rbe__thread_pool_run(gradients->thread_pool, call->n_keys, join_parts, &job);
     return rbe__gradients_check(gradients);
 }

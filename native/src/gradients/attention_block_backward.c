@@ -1,6 +1,5 @@
 /* The attention block: projections, norms and rotary positions of heads, attention, the output matrix, with a norm behind it where the model has
  * one. */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/status.h"
@@ -9,10 +8,14 @@
 #include "layers/activation.h"
 #include "layers/position.h"
 
-static const char *name_of(char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, const char *part)
+static const char *name_of(const rbe_gradients *gradients, char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, const char *part)
 {
-    snprintf(name, RBE_GRADIENT_NAME_BYTES, "layers.%u.attention.%s", layer, part);
-    return name;
+    return rbe__gradient_name(gradients, name, layer, "attention", part);
+}
+
+static rbe__attend_call attend_call(const rbe_gradients *gradients, const rbe__attention_shape *shape)
+{
+    return (rbe__attend_call){shape, &gradients->attention, gradients->n, gradients->window, gradients->n, gradients->window, 0};
 }
 
 /* Heads of all tokens: x [n][n_heads * head_dim]. */
@@ -172,7 +175,8 @@ rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *bl
     finish_heads(gradients, block, attention->q_norm, shape->n_heads, memory->q_raw, memory->q_turned, memory->q);
     scale_queries(gradients, shape, memory->q);
     finish_heads(gradients, block, attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->k_turned, memory->k);
-    RBE_TRY(rbe__attend_forward(gradients, shape));
+    const rbe__attend_call attend = attend_call(gradients, shape);
+    RBE_TRY(rbe__attend_forward(gradients, &attend));
     if (attention->gate.weight) {
         RBE_TRY(rbe__matrix_forward(gradients, &attention->gate, 0, attention->gate.weight->rows, memory->input, memory->gate_raw));
         rbe__thread_pool_run(gradients->thread_pool, gradients->n, gate_token, &(gate_job){gradients, attention});
@@ -186,7 +190,8 @@ static rbe_status heads_back(rbe_gradients *gradients, const rbe__block *block, 
 {
     char name[RBE_GRADIENT_NAME_BYTES];
     const rbe__norm norm = {weight, NULL};
-    const rbe__norm_call call = heads_norm(gradients, block, layer, &norm, n_heads, turned ? turned : raw, name_of(name, layer, part));
+    const rbe__norm_call call = heads_norm(gradients, block, layer, &norm, n_heads, turned ? turned : raw,
+                                           name_of(gradients, name, layer, part));
     if (weight && turned) {
         RBE_TRY(rbe__norm_backward(gradients, &call, d, 0, d));
     }
@@ -203,24 +208,25 @@ rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *b
     char name[RBE_GRADIENT_NAME_BYTES];
     const float *d_branch;
     RBE_TRY(rbe__branch_backward(gradients, block, layer, "attention", memory->branch, memory->summed, d, &d_branch));
-    const rbe__matrix o = {&attention->o, name_of(name, layer, "o"), layer, read_by_o(memory, attention), memory->branch};
+    const rbe__matrix o = {&attention->o, name_of(gradients, name, layer, "o"), layer, read_by_o(memory, attention), memory->branch};
     RBE_TRY(rbe__matrix_backward(gradients, &o, d_branch, 0, memory->d_mixed));
     if (attention->gate.weight) {
         rbe__thread_pool_run(gradients->thread_pool, gradients->n, ungate_token, &(gate_job){gradients, attention});
     }
-    RBE_TRY(rbe__attend_backward(gradients, shape));
+    const rbe__attend_call attend = attend_call(gradients, shape);
+    RBE_TRY(rbe__attend_backward(gradients, &attend));
     scale_queries(gradients, shape, memory->d_q);
     RBE_TRY(heads_back(gradients, block, layer, "q_norm", attention->q_norm, shape->n_heads, memory->q_raw, memory->q_turned, memory->d_q));
     RBE_TRY(
         heads_back(gradients, block, layer, "k_norm", attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->k_turned, memory->d_k));
-    const rbe__matrix q = {&attention->q, name_of(name, layer, "q"), layer, memory->input, memory->q_raw};
+    const rbe__matrix q = {&attention->q, name_of(gradients, name, layer, "q"), layer, memory->input, memory->q_raw};
     RBE_TRY(rbe__matrix_backward(gradients, &q, memory->d_q, 0, gradients->d_normed));
-    const rbe__matrix k = {&attention->k, name_of(name, layer, "k"), layer, memory->input, memory->k_raw};
+    const rbe__matrix k = {&attention->k, name_of(gradients, name, layer, "k"), layer, memory->input, memory->k_raw};
     RBE_TRY(rbe__matrix_backward(gradients, &k, memory->d_k, 1, gradients->d_normed));
-    const rbe__matrix v = {&attention->v, name_of(name, layer, "v"), layer, memory->input, memory->v};
+    const rbe__matrix v = {&attention->v, name_of(gradients, name, layer, "v"), layer, memory->input, memory->v};
     RBE_TRY(rbe__matrix_backward(gradients, &v, memory->d_v, 1, gradients->d_normed));
     if (attention->gate.weight) {
-        const rbe__matrix gate = {&attention->gate, name_of(name, layer, "gate"), layer, memory->input, memory->gate_raw};
+        const rbe__matrix gate = {&attention->gate, name_of(gradients, name, layer, "gate"), layer, memory->input, memory->gate_raw};
         RBE_TRY(rbe__matrix_backward(gradients, &gate, memory->d_gate, 1, gradients->d_normed));
     }
     return rbe__read_stream_backward(gradients, block, layer, "attention", x, d);

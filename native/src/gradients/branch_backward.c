@@ -5,6 +5,13 @@
 #include "base/status.h"
 #include "gradients/gradients.h"
 
+const char *rbe__gradient_name(const rbe_gradients *gradients, char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, const char *place,
+                               const char *part)
+{
+    snprintf(name, RBE_GRADIENT_NAME_BYTES, "%slayers.%u.%s.%s", gradients->prefix, layer, place, part);
+    return name;
+}
+
 rbe__norm_call rbe__block_norm(const rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const rbe__norm *norm,
                                const float *x, const char *name)
 {
@@ -84,7 +91,7 @@ rbe_status rbe__branch_backward(rbe_gradients *gradients, const rbe__block *bloc
 {
     char name[RBE_GRADIENT_NAME_BYTES];
     if (block->stream_norm.weight) {
-        snprintf(name, sizeof name, "layers.%u.%s.stream_norm", layer, place);
+        rbe__gradient_name(gradients, name, layer, place, "stream_norm");
         const rbe__norm_call norm = rbe__block_norm(gradients, block, layer, &block->stream_norm, summed, name);
         RBE_TRY(rbe__norm_backward(gradients, &norm, d, 0, d));
     }
@@ -92,7 +99,7 @@ rbe_status rbe__branch_backward(rbe_gradients *gradients, const rbe__block *bloc
     if (!block->post_norm.weight) {
         return RBE_OK;
     }
-    snprintf(name, sizeof name, "layers.%u.%s.post_norm", layer, place);
+    rbe__gradient_name(gradients, name, layer, place, "post_norm");
     const rbe__norm_call norm = rbe__block_norm(gradients, block, layer, &block->post_norm, branch, name);
     *d_branch = gradients->d_branch;
     return rbe__norm_backward(gradients, &norm, d, 0, gradients->d_branch);
@@ -115,7 +122,7 @@ rbe_status rbe__read_stream_backward(rbe_gradients *gradients, const rbe__block 
         return rbe__gradients_check(gradients);
     }
     char name[RBE_GRADIENT_NAME_BYTES];
-    snprintf(name, sizeof name, "layers.%u.%s.norm", layer, place);
+    rbe__gradient_name(gradients, name, layer, place, "norm");
     const rbe__norm_call norm = rbe__block_norm(gradients, block, layer, &block->norm, x, name);
     return rbe__norm_backward(gradients, &norm, gradients->d_normed, 1, d);
 }

@@ -1,13 +1,10 @@
 /* The feed-forward block: down(activation(gate(norm(x))) up(norm(x))), with a norm behind it where the model has one. */
-#include <stdio.h>
-
 #include "base/status.h"
 #include "gradients/gradients.h"
 
-static const char *name_of(char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, const char *part)
+static const char *name_of(const rbe_gradients *gradients, char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, const char *part)
 {
-    snprintf(name, RBE_GRADIENT_NAME_BYTES, "layers.%u.feed_forward.%s", layer, part);
-    return name;
+    return rbe__gradient_name(gradients, name, layer, "feed_forward", part);
 }
 
 rbe_status rbe__feed_forward_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out)
@@ -34,15 +31,15 @@ rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block
     char name[RBE_GRADIENT_NAME_BYTES];
     const float *d_branch;
     RBE_TRY(rbe__branch_backward(gradients, block, layer, "feed_forward", memory->branch, memory->summed, d, &d_branch));
-    const rbe__matrix down = {&feed_forward->down, name_of(name, layer, "down"), layer, memory->active, memory->branch};
+    const rbe__matrix down = {&feed_forward->down, name_of(gradients, name, layer, "down"), layer, memory->active, memory->branch};
     RBE_TRY(rbe__matrix_backward(gradients, &down, d_branch, 0, memory->d));
     float *d_gate = memory->active; /* which nothing reads any more */
     rbe__activation_backward(gradients, feed_forward->shape.activation, gated ? memory->gate : NULL, memory->up,
                              (size_t)gradients->n * inner, memory->d, d_gate);
-    const rbe__matrix up = {&feed_forward->up, name_of(name, layer, "up"), layer, memory->input, memory->up};
+    const rbe__matrix up = {&feed_forward->up, name_of(gradients, name, layer, "up"), layer, memory->input, memory->up};
     RBE_TRY(rbe__matrix_backward(gradients, &up, memory->d, 0, gradients->d_normed));
     if (gated) {
-        const rbe__matrix gate = {&feed_forward->gate, name_of(name, layer, "gate"), layer, memory->input, memory->gate};
+        const rbe__matrix gate = {&feed_forward->gate, name_of(gradients, name, layer, "gate"), layer, memory->input, memory->gate};
         RBE_TRY(rbe__matrix_backward(gradients, &gate, d_gate, 1, gradients->d_normed));
     }
     return rbe__read_stream_backward(gradients, block, layer, "feed_forward", x, d);

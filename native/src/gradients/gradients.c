@@ -69,6 +69,24 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_block 
     }
 }
 
+static void take_cross(rbe_gradients *gradients, const rbe__attention_shape *shape)
+{
+    rbe__attention_memory *memory = &gradients->cross;
+    const size_t n = gradients->most_tokens, width = gradients->stack->width, dim = shape->head_dim;
+    float **const of_queries[] = {&memory->q, &memory->mixed, &memory->d_mixed, &memory->d_q, &memory->key_parts, &memory->value_parts};
+    float **const of_keys[] = {&memory->k, &memory->v, &memory->d_k, &memory->d_v};
+    float **const of_stream[] = {&memory->normed, &memory->branch, &gradients->crossed};
+    for (size_t i = 0; i < sizeof of_queries / sizeof of_queries[0]; i++) {
+        *of_queries[i] = take(gradients, n, shape->n_heads * dim);
+    }
+    for (size_t i = 0; i < sizeof of_keys / sizeof of_keys[0]; i++) {
+        *of_keys[i] = take(gradients, n, shape->n_kv_heads * dim);
+    }
+    for (size_t i = 0; i < sizeof of_stream / sizeof of_stream[0]; i++) {
+        *of_stream[i] = take(gradients, n, width);
+    }
+}
+
 static void take_convolution(rbe_gradients *gradients, uint32_t n_taps, int sums)
 {
     rbe__convolution_memory *memory = &gradients->convolution;
@@ -116,7 +134,8 @@ static uint32_t widest_inside(const rbe__stack *stack, const rbe__experts_shape 
     uint32_t widest = 0;
     *experts = NULL;
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
-        const rbe__block *block = &stack->layers[i].blocks[1];
+        const rbe__layer *layer = &stack->layers[i];
+        const rbe__block *block = &layer->blocks[layer->n_blocks - 1];
         const int has_experts = block->kind == &rbe__experts_kind;
         const uint32_t width = has_experts ? block->as.experts.shape.width : block->as.feed_forward.shape.width;
         widest = width > widest ? width : widest;
@@ -130,13 +149,14 @@ static void take_all(rbe_gradients *gradients)
 {
     const rbe__stack *stack = gradients->stack;
     const rbe__block *attention = block_of(stack, &rbe__attention_kind), *convolution = block_of(stack, &rbe__convolution_kind);
-    const rbe__block *second = &stack->layers[stack->first_layer].blocks[1];
+    const rbe__layer *layer = &stack->layers[stack->first_layer];
+    const rbe__block *last = &layer->blocks[layer->n_blocks - 1];
     const rbe__attention_shape *heads = attention ? &attention->as.attention.shape : NULL;
     const rbe__experts_shape *experts;
     const uint32_t inner = widest_inside(stack, &experts);
     const size_t n = gradients->most_tokens, width = stack->width;
     gradients->middle = take(gradients, n, width);
-    gradients->d_layer = second->reads == RBE_READS_LAYER_INPUT ? take(gradients, n, width) : NULL;
+    gradients->d_layer = layer->blocks[1].reads == RBE_READS_LAYER_INPUT ? take(gradients, n, width) : NULL;
     gradients->d_normed = take(gradients, n, width);
     gradients->d_branch = take(gradients, n, width);
     gradients->statistics = take(gradients, n, 2 * (heads ? (size_t)heads->n_heads : 1));
@@ -154,7 +174,10 @@ static void take_all(rbe_gradients *gradients)
     if (convolution) {
         take_convolution(gradients, convolution->as.convolution.taps.weight->cols, convolution->stream_norm.weight != NULL);
     }
-    take_feed_forward(gradients, inner, second->stream_norm.weight != NULL);
+    if (stack->crosses) {
+        take_cross(gradients, &layer->blocks[1].as.attention.shape);
+    }
+    take_feed_forward(gradients, inner, last->stream_norm.weight != NULL);
     if (experts) {
         rbe__experts_take_memory(gradients, experts);
     }
@@ -227,7 +250,7 @@ static int has_dense_matrices(const rbe__block *block)
         const rbe__convolution_block *convolution = &block->as.convolution;
         return is_dense(&convolution->in) && is_dense(&convolution->taps) && is_dense(&convolution->out);
     }
-    if (block->kind == &rbe__attention_kind) {
+    if (block->kind == &rbe__attention_kind || block->kind == &rbe__cross_kind) {
         const rbe__attention_block *attention = &block->as.attention;
         return is_dense(&attention->q) && is_dense(&attention->k) && is_dense(&attention->v) && is_dense(&attention->o) &&
                is_dense(&attention->gate);
@@ -235,17 +258,21 @@ static int has_dense_matrices(const rbe__block *block)
     return is_dense_inside(block);
 }
 
-/* What layers of this format have: attention or a short convolution, and a feed-forward part or experts, one after the other or side by side. */
-static rbe_status check_layer(const rbe__layer *layer, uint32_t index, const alike *all)
+/* What layers of this format have: attention or a short convolution, where the stack crosses cross attention, and a feed-forward part or experts, one
+ * after the other or, but for cross attention, side by side. */
+static rbe_status check_layer(const rbe__stack *stack, uint32_t index, const alike *all)
 {
-    const rbe__block *first = &layer->blocks[0], *second = &layer->blocks[1];
-    if (layer->n_blocks != 2 ||
-        !(has_gradients(first, &rbe__convolution_kind, all) ||
-          (has_gradients(first, &rbe__attention_kind, all) && gate_rows(first) == all->gate_rows)) ||
-        !(has_gradients(second, &rbe__feed_forward_kind, all) || has_gradients(second, &rbe__experts_kind, all))) {
+    const rbe__layer *layer = &stack->layers[index];
+    const rbe__block *first = &layer->blocks[0], *last = &layer->blocks[layer->n_blocks - 1];
+    int is_known = layer->n_blocks == (stack->crosses ? 3 : 2) && !(stack->crosses && (all->post_norms || all->reads != RBE_READS_STREAM));
+    is_known = is_known && (has_gradients(first, &rbe__convolution_kind, all) ||
+                            (has_gradients(first, &rbe__attention_kind, all) && gate_rows(first) == all->gate_rows));
+    is_known = is_known && (!stack->crosses || has_gradients(&layer->blocks[1], &rbe__cross_kind, all));
+    is_known = is_known && (has_gradients(last, &rbe__feed_forward_kind, all) || has_gradients(last, &rbe__experts_kind, all));
+    if (!is_known) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u is made of blocks whose gradients this build does not compute", index);
     }
-    if (!has_dense_matrices(first) || !has_dense_matrices(second)) {
+    if (!has_dense_matrices(first) || !has_dense_matrices(last) || (stack->crosses && !has_dense_matrices(&layer->blocks[1]))) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u has matrices that are not fp32; pack the model with --bits 32 for gradients",
                         index);
     }
@@ -256,11 +283,8 @@ static rbe_status check_model(const rbe__stack *stack)
 {
     const rbe__block *first = &stack->layers[stack->first_layer].blocks[0];
     const alike all = {first->stream_norm.weight != NULL, first->reads, gate_rows(block_of(stack, &rbe__attention_kind))};
-    if (stack->crosses) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "the gradients of an encoder-decoder are not computed");
-    }
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
-        RBE_TRY(check_layer(&stack->layers[i], i, &all));
+        RBE_TRY(check_layer(stack, i, &all));
     }
     return is_dense(&stack->lm_head) && is_dense(&stack->word_head.dense)
                ? RBE_OK
@@ -308,12 +332,16 @@ rbe_status rbe_gradients_create(const rbe_model *model, const rbe_gradients_opti
     RBE_TRY(rbe_model_verify(model, NULL, NULL));
     rbe_gradients_options chosen = {0};
     RBE_TRY(rbe__copy_options(&chosen, sizeof chosen, options));
+    if (chosen.encoder && model->encoder.n_layers == 0) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "the model has no encoder in front of a decoder");
+    }
     rbe_gradients *gradients = calloc(1, sizeof *gradients);
     if (!gradients) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for gradients");
     }
     gradients->model = model;
-    gradients->stack = &model->stack;
+    gradients->stack = chosen.encoder ? &model->encoder : &model->stack;
+    gradients->prefix = chosen.encoder ? "encoder." : "";
     const rbe_status status = open_into(gradients, &chosen);
     if (status != RBE_OK) {
         rbe_gradients_free(gradients);
@@ -365,6 +393,7 @@ rbe_status rbe__gradients_end(rbe_gradients *gradients, rbe_status status)
         atomic_store_explicit(&gradients->cancelled, 0, memory_order_relaxed);
     }
     gradients->n = 0;
+    gradients->text = NULL;
     return status;
 }
 

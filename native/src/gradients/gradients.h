@@ -88,13 +88,15 @@ struct rbe_gradients {
     uint32_t most_tokens, context;
     uint32_t window_tokens; /* of the longest window that a call may have */
     rbe__arena arena;
-    float *middle; /* [n][width] the stream between the blocks of a layer */
+    const char *prefix; /* of the names of a layer's tensors, and of the last norm */
+    float *middle; /* [n][width] the stream behind the first block of a layer */
     float *d_layer; /* the same: the gradient behind a layer whose blocks stand side by side; else NULL */
+    float *crossed; /* the same behind cross attention, where there is any */
     float *d_normed, *d_branch; /* [n][width] */
     float *statistics; /* [n * heads][2] shift and scale of norms */
     float *vector, *second_vector; /* [widest or the vocabulary] gradients of vectors */
     float *cosines, *sines, *back_sines; /* [n_rope_tables][window_tokens][rope_pairs]; back_sines: with the opposite sign */
-    rbe__attention_memory attention; /* where a layer attends */
+    rbe__attention_memory attention, cross; /* cross: k, v and their gradients are of a text; it has no *_raw */
     rbe__convolution_memory convolution; /* where a layer is a short convolution */
     rbe__feed_forward_memory feed_forward;
     rbe__experts_memory experts; /* not taken where no layer has experts */
@@ -103,6 +105,7 @@ struct rbe_gradients {
 
     /* Of the call that runs. */
     uint32_t n, window;
+    const rbe_gradients_text *text; /* which cross attention reads; NULL: none */
     rbe_gradient_callback show;
     void *user;
 };
@@ -192,11 +195,23 @@ void rbe__activation_forward(const rbe_gradients *gradients, rbe__activation kin
 void rbe__activation_backward(const rbe_gradients *gradients, rbe__activation kind, const float *gate, const float *up, size_t n, float *d,
                               float *d_gate);
 
+/* n queries in windows, and as many windows of keys. sees_all: each query sees all keys of its window. */
+typedef struct rbe__attend_call {
+    const rbe__attention_shape *shape;
+    const rbe__attention_memory *memory;
+    uint32_t n, window, n_keys, key_window;
+    int sees_all;
+} rbe__attend_call;
+
 /* mixed = softmax(q k^T) v, window by window. */
-rbe_status rbe__attend_forward(rbe_gradients *gradients, const rbe__attention_shape *shape);
+rbe_status rbe__attend_forward(rbe_gradients *gradients, const rbe__attend_call *call);
 
 /* d_q, d_k and d_v from d_mixed. */
-rbe_status rbe__attend_backward(rbe_gradients *gradients, const rbe__attention_shape *shape);
+rbe_status rbe__attend_backward(rbe_gradients *gradients, const rbe__attend_call *call);
+
+/* "layers.LAYER.PLACE.PART", of an encoder before a decoder "encoder.layers...". */
+const char *rbe__gradient_name(const rbe_gradients *gradients, char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, const char *place,
+                               const char *part);
 
 /* The call of one of a block's norms, before the block or behind it. */
 rbe__norm_call rbe__block_norm(const rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const rbe__norm *norm,
@@ -224,6 +239,7 @@ rbe_status rbe__branch_backward(rbe_gradients *gradients, const rbe__block *bloc
 
 /* out = x + the block, where out is not NULL; and keeps what the backward pass needs. */
 rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
+rbe_status rbe__cross_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 void rbe__experts_take_memory(rbe_gradients *gradients, const rbe__experts_shape *shape);
 rbe_status rbe__experts_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 rbe_status rbe__convolution_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
@@ -231,6 +247,7 @@ rbe_status rbe__feed_forward_forward(rbe_gradients *gradients, const rbe__block 
 
 /* d, the gradient behind the block, becomes that before it. */
 rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
+rbe_status rbe__cross_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__experts_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__convolution_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);

@@ -1,5 +1,6 @@
 /* Between the hidden states behind the last layer and what the lm_head reads of them: the last norm, and what a head that fills in words has
  * before the vocabulary, a matrix, an activation function and a norm. Any of them may be absent. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/status.h"
@@ -69,7 +70,9 @@ rbe_status rbe__last_norm_backward(rbe_gradients *gradients, const float *hidden
 {
     const rbe__stack *stack = gradients->stack;
     if (stack->norm.weight) {
-        const rbe__norm_call norm = norm_of(gradients, stack, &stack->norm, hidden, "norm");
+        char name[RBE_GRADIENT_NAME_BYTES];
+        snprintf(name, sizeof name, "%snorm", gradients->prefix);
+        const rbe__norm_call norm = norm_of(gradients, stack, &stack->norm, hidden, name);
         return rbe__norm_backward(gradients, &norm, d, 0, d_hidden);
     }
     if (d_hidden != d) {

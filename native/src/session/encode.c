@@ -27,7 +27,7 @@ static uint32_t most_planes(const rbe__pass *pass, uint32_t kind)
     return most;
 }
 
-static rbe_status open_encoder(rbe_session *session, rbe_capture_callback capture, void *user, rbe_encoder **out)
+static rbe_status open_encoder(rbe_session *session, rbe_encoder **out)
 {
     const rbe__pass *pass = &session->pass;
     const rbe_encoder_options options = {
@@ -40,9 +40,6 @@ static rbe_status open_encoder(rbe_session *session, rbe_capture_callback captur
     };
     RBE_TRY(rbe_encoder_create(session->model, &options, out));
     (*out)->pass.cancelled_with = &session->pass.cancelled;
-    (*out)->pass.capture = capture;
-    (*out)->pass.capture_user = user;
-    (*out)->pass.capture_from = session->model->config.n_layers + 1;
     return RBE_OK;
 }
 
@@ -85,20 +82,6 @@ static rbe_status check_call(const rbe_session *session, const uint32_t *tokens,
     return rbe__check_layers(session->model);
 }
 
-/* What the encoder and the filling of the decoder's states share. */
-static rbe_status encode(rbe_session *session, const rbe_encoder_text *text, rbe_capture_callback capture, rbe_progress_callback progress,
-                         void *user)
-{
-    rbe_encoder *encoder;
-    RBE_TRY(open_encoder(session, capture, user, &encoder));
-    session->pass.capture = capture;
-    session->pass.capture_user = user;
-    const rbe_status status = rbe__encode_texts(encoder, text, 1, keep_text, session, progress, user);
-    session->pass.capture = NULL;
-    rbe_encoder_free(encoder);
-    return status != RBE_OK ? status : rbe__session_right(session);
-}
-
 rbe_status rbe_session_encode(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_progress_callback progress, void *user)
 {
     RBE_TRY(check_call(session, tokens, n_tokens));
@@ -109,15 +92,11 @@ rbe_status rbe_session_encode(rbe_session *session, const uint32_t *tokens, size
         rbe__session_prepare(session, n_tokens);
     }
     const rbe_encoder_text text = {.tokens = tokens, .n_tokens = n_tokens};
-    return encode(session, &text, NULL, progress, user);
-}
-
-rbe_status rbe_session_encode_captured(rbe_session *session, const uint32_t *tokens, size_t n_tokens, rbe_capture_callback capture,
-                                       void *user)
-{
-    RBE_TRY(check_call(session, tokens, n_tokens));
-    const rbe_encoder_text text = {.tokens = tokens, .n_tokens = n_tokens};
-    return encode(session, &text, capture, NULL, user);
+    rbe_encoder *encoder;
+    RBE_TRY(open_encoder(session, &encoder));
+    const rbe_status status = rbe__encode_texts(encoder, &text, 1, keep_text, session, progress, user);
+    rbe_encoder_free(encoder);
+    return status != RBE_OK ? status : rbe__session_right(session);
 }
 
 size_t rbe_session_text_tokens(const rbe_session *session)

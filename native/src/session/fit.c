@@ -8,6 +8,7 @@
 #include "model/residency_plan.h"
 #include "platform/available_memory.h"
 #include "session/batch.h"
+#include "session/encoder.h"
 #include "text/sampling.h"
 
 #define LEAST_CONTEXT 512u
@@ -65,21 +66,40 @@ static void measure_file(const rbe_model *model, uint64_t limit, rbe_fit *out)
     out->bits_per_weight = weights ? (float)(8.0 * (double)pack->tensor_bytes / (double)weights) : 0;
 }
 
-static rbe_status measure(const fit_plan *plan, rbe_fit *out)
+/* 1: texts go through an encoder, whose passes have room for what a text needs: there is no cache, and nothing is drawn. */
+static int only_encodes(const fit_plan *plan)
+{
+    return plan->model->stack.both && !plan->session_only;
+}
+
+static rbe_status measure_passes(const fit_plan *plan, rbe_fit *out)
 {
     rbe__session_bytes one;
-    *out = (rbe_fit){.struct_bytes = sizeof *out};
     RBE_TRY(rbe__session_measure(plan->model, &plan->session, &one));
-    measure_file(plan->model, plan->limit, out);
     const uint64_t stacks = (uint64_t)(one.n_threads - 1) * STACK_BYTES;
-    const uint64_t passes = add(less(one.arena, one.kv), rbe__sampler_bytes(plan->model->config.n_vocabulary) + stacks);
     out->context_tokens = one.context_tokens;
     out->n_threads = one.n_threads;
+    if (only_encodes(plan)) {
+        const uint64_t text = rbe__encoder_measure(plan->model, one.pass_tokens, one.n_threads, one.context_tokens);
+        out->pass_bytes = times(add(text, stacks), plan->n_sessions);
+        return RBE_OK;
+    }
+    const uint64_t passes = add(less(one.arena, one.kv), rbe__sampler_bytes(plan->model->config.n_vocabulary) + stacks);
     out->kv_bytes = times(one.kv, plan->n_sessions);
     out->pass_bytes = times(passes, plan->n_sessions);
+    /* an encoder in front of the decoder is there while a text is read: sessions that step together read one after the other */
+    out->pass_bytes = add(out->pass_bytes, times(one.encoder, plan->batch_sessions ? 1 : plan->n_sessions));
     if (plan->batch_sessions) {
         out->pass_bytes = add(out->pass_bytes, rbe__batch_measure(plan->model, plan->batch_sessions, plan->session.n_threads) + stacks);
     }
+    return RBE_OK;
+}
+
+static rbe_status measure(const fit_plan *plan, rbe_fit *out)
+{
+    *out = (rbe_fit){.struct_bytes = sizeof *out};
+    measure_file(plan->model, plan->limit, out);
+    RBE_TRY(measure_passes(plan, out));
     if (plan->session_only) {
         out->needed = out->total = out->address_bytes = add(out->kv_bytes, out->pass_bytes);
         return RBE_OK;
@@ -197,7 +217,7 @@ static float fewer_bits(const fit_plan *plan, const fit_goal *goal)
 static void advise(const fit_plan *given, const fit_goal *goal, rbe_fit_advice *out)
 {
     fit_plan tried = *given;
-    const int can_round = (given->session.kv_type == RBE_KV_F16 || given->session.kv_type == RBE_KV_F32) &&
+    const int can_round = !only_encodes(given) && (given->session.kv_type == RBE_KV_F16 || given->session.kv_type == RBE_KV_F32) &&
                           given->model->config.head_dim <= RBE_KV_MAX_DIM_QUANTIZED;
     out->bits_instead = goal->lenient || given->limit ? 0 : fewer_bits(given, goal);
     out->context_tokens = shorten(&tried, goal);

@@ -126,7 +126,12 @@ rbe_status rbe__session_measure(const rbe_model *model, const rbe_session_option
     const uint64_t encoder = model->encoder.layers
                                  ? rbe__encoder_measure(model, chosen.pass_tokens, chosen.n_threads, chosen.context_tokens)
                                  : 0;
-    *out = (rbe__session_bytes){measured.arena.used + encoder, measured.state_bytes, chosen.context_tokens, chosen.n_threads};
+    *out = (rbe__session_bytes){.arena = measured.arena.used,
+                                .kv = measured.state_bytes,
+                                .encoder = encoder,
+                                .context_tokens = chosen.context_tokens,
+                                .n_threads = chosen.n_threads,
+                                .pass_tokens = chosen.pass_tokens};
     return RBE_OK;
 }
 

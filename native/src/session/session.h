@@ -51,7 +51,8 @@ rbe_status rbe__pass_entries(const rbe__pass *pass, rbe_profile_entry *entries, 
 /* What a session would take. */
 typedef struct rbe__session_bytes {
     uint64_t arena, kv; /* kv: the part of the arena that blocks keep */
-    uint32_t context_tokens, n_threads;
+    uint64_t encoder; /* of an encoder-decoder: while a text of context_tokens is encoded, beside the arena */
+    uint32_t context_tokens, n_threads, pass_tokens;
 } rbe__session_bytes;
 
 /* Of a model of which the index alone may be open. Fails as rbe_session_create does, but for memory. options may be NULL. */
