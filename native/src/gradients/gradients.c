@@ -124,14 +124,14 @@ static int is_dense(const rbe__projection *projection)
 
 /* What layers of this format have: attention and feed-forward, one after the other or side by side. A norm of the stream stands behind both
  * blocks of all layers, or behind none. */
-static rbe_status check_layer(const rbe__layer *layer, uint32_t index, const rbe__block *first)
+static rbe_status check_layer(const rbe__layer *layer, uint32_t index, const rbe__layer *first)
 {
     static const rbe__block_kind *const kinds[] = {&rbe__attention_kind, &rbe__feed_forward_kind};
     int is_known = layer->n_blocks == 2;
     for (uint32_t b = 0; is_known && b < 2; b++) {
         const rbe__block *block = &layer->blocks[b];
-        is_known = block->kind == kinds[b] && block->reads == first->reads && !block->shares_state &&
-                   (block->stream_norm.weight != NULL) == (first->stream_norm.weight != NULL);
+        is_known = block->kind == kinds[b] && block->reads == first->blocks[b].reads && !block->shares_state &&
+                   (block->stream_norm.weight != NULL) == (first->blocks[0].stream_norm.weight != NULL);
     }
     if (!is_known) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u is made of blocks whose gradients this build does not compute", index);
@@ -148,7 +148,7 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index, const rbe
 
 static rbe_status check_model(const rbe__stack *stack)
 {
-    const rbe__block *first = &stack->layers[stack->first_layer].blocks[0];
+    const rbe__layer *first = &stack->layers[stack->first_layer];
     if (stack->crosses) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "the gradients of an encoder-decoder are not computed");
     }
