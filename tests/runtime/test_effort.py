@@ -45,6 +45,8 @@ def pack_without(name: str, directory: Path, *left_out: str) -> Path:
         ("gemma2", "layers.1.self_attn.o_proj", "layers.0.mlp.down_proj"),
         ("gpt2", "h.1.attn.c_proj", "h.0.mlp.c_proj"),
         ("qwen3", "layers.1.self_attn.o_proj", "layers.0.mlp.down_proj"),
+        ("olmo2", "layers.1.self_attn.o_proj", "layers.0.mlp.down_proj"),
+        ("stablelm_12b", "layers.1.self_attn.o_proj", "layers.0.mlp.down_proj"),
     ],
 )
 def test_what_is_left_out_adds_nothing(tmp_path: Path, name: str, attention: str, feed_forward: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tiny_models
+from tiny_llama_like import WITH_OPTIONS
 
 from rbe_edge import Model, Session, _native
 from rbe_edge.errors import Cancelled, ContextFull, ModelError, OptionError, RbeError
@@ -48,7 +49,8 @@ def run(sessions: list[tuple[Session, int, int]], hidden: Hidden, first: int, en
 
 
 @pytest.mark.parametrize(
-    "name", ["llama", "gpt2", "gemma3", "gemma2", "qwen2_window", "phi3_longrope", "qwen3_moe_mixed"]
+    "name",
+    ["llama", "gpt2", "gemma3", "gemma2", "qwen2_window", "phi3_longrope", "qwen3_moe_mixed", *WITH_OPTIONS],
 )
 def test_parts_give_the_bits_of_the_whole(tmp_path: Path, name: str) -> None:
     out = tmp_path / "model.rbe"

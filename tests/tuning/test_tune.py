@@ -94,7 +94,7 @@ def logits(path: Path) -> np.ndarray:
     return found
 
 
-@pytest.mark.parametrize("name", ["llama_bias", "gpt2", "gemma3", "qwen3_moe"])
+@pytest.mark.parametrize("name", ["llama_bias", "gpt2", "gemma3", "qwen3_moe", "hunyuan_v1_dense", "stablelm_12b"])
 def test_what_is_written_is_what_was_computed(name: str, tmp_path: Path) -> None:
     """The new file against the copy that gradients run on, while an engine has it open: tied heads, two planes, layer
     norms. Row scales round to fp16."""

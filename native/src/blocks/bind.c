@@ -100,7 +100,7 @@ void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape
         for (const rbe__block_kind *const *kind = rbe__block_kinds; *kind != block->kind; kind++) {
             block->first_operation += (*kind)->n_operations;
         }
-        block->reads = shape->parallel ? RBE_READS_LAYER_INPUT : RBE_READS_STREAM;
+        block->reads = shape->parallel && i > 0 ? RBE_READS_LAYER_INPUT : RBE_READS_STREAM; /* for the first both are the same */
         if (block->kind->take_state && !(stack->both && stack->n_states)) {
             block->state = stack->n_states++;
         }

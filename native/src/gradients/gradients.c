@@ -231,17 +231,17 @@ static uint32_t gate_rows(const rbe__block *block)
     return block && block->as.attention.gate.weight ? block->as.attention.gate.weight->rows : 0;
 }
 
-/* What all blocks of a model have in common: a norm of the stream behind them, what they read, and the size of the gates of attention. */
+/* What all layers of a model have in common: a norm of the stream behind their blocks, what the last block reads, and the size of the gates of
+ * attention. */
 typedef struct alike {
     int post_norms;
     rbe__block_input reads;
     uint32_t gate_rows;
 } alike;
 
-static int has_gradients(const rbe__block *block, const rbe__block_kind *kind, const alike *all)
+static int has_gradients(const rbe__block *block, const rbe__block_kind *kind, rbe__block_input reads, const alike *all)
 {
-    return block->kind == kind && block->reads == all->reads && !block->shares_state &&
-           (block->stream_norm.weight != NULL) == all->post_norms;
+    return block->kind == kind && block->reads == reads && !block->shares_state && (block->stream_norm.weight != NULL) == all->post_norms;
 }
 
 static int has_dense_matrices(const rbe__block *block)
@@ -265,10 +265,11 @@ static rbe_status check_layer(const rbe__stack *stack, uint32_t index, const ali
     const rbe__layer *layer = &stack->layers[index];
     const rbe__block *first = &layer->blocks[0], *last = &layer->blocks[layer->n_blocks - 1];
     int is_known = layer->n_blocks == (stack->crosses ? 3 : 2) && !(stack->crosses && (all->post_norms || all->reads != RBE_READS_STREAM));
-    is_known = is_known && (has_gradients(first, &rbe__convolution_kind, all) ||
-                            (has_gradients(first, &rbe__attention_kind, all) && gate_rows(first) == all->gate_rows));
-    is_known = is_known && (!stack->crosses || has_gradients(&layer->blocks[1], &rbe__cross_kind, all));
-    is_known = is_known && (has_gradients(last, &rbe__feed_forward_kind, all) || has_gradients(last, &rbe__experts_kind, all));
+    is_known = is_known && (has_gradients(first, &rbe__convolution_kind, RBE_READS_STREAM, all) ||
+                            (has_gradients(first, &rbe__attention_kind, RBE_READS_STREAM, all) && gate_rows(first) == all->gate_rows));
+    is_known = is_known && (!stack->crosses || has_gradients(&layer->blocks[1], &rbe__cross_kind, RBE_READS_STREAM, all));
+    is_known = is_known &&
+               (has_gradients(last, &rbe__feed_forward_kind, all->reads, all) || has_gradients(last, &rbe__experts_kind, all->reads, all));
     if (!is_known) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u is made of blocks whose gradients this build does not compute", index);
     }
@@ -281,8 +282,9 @@ static rbe_status check_layer(const rbe__stack *stack, uint32_t index, const ali
 
 static rbe_status check_model(const rbe__stack *stack)
 {
-    const rbe__block *first = &stack->layers[stack->first_layer].blocks[0];
-    const alike all = {first->stream_norm.weight != NULL, first->reads, gate_rows(block_of(stack, &rbe__attention_kind))};
+    const rbe__layer *layer = &stack->layers[stack->first_layer];
+    const alike all = {layer->blocks[0].stream_norm.weight != NULL, layer->blocks[layer->n_blocks - 1].reads,
+                       gate_rows(block_of(stack, &rbe__attention_kind))};
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
         RBE_TRY(check_layer(stack, i, &all));
     }
