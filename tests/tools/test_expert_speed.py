@@ -25,7 +25,7 @@ def test_the_dense_model_has_the_weights_that_a_token_uses(tmp_path: Path) -> No
 
 def test_the_router_is_skewed_as_it_says(tmp_path: Path) -> None:
     even, skewed = expert_speed.mixture(2), replace(
-        expert_speed.mixture(2), advantage=expert_speed.advantage_of(expert_speed.SKEW)
+        expert_speed.mixture(2), advantage=expert_speed.advantage_of(expert_speed.DRAWN_SKEW)
     )  # fmt: skip
     shares = []
     for shape in (even, skewed):
