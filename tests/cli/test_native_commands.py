@@ -41,7 +41,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
     """The demo, a file with parts and modes, and tiny models with tokenizers of their own."""
     directory = tmp_path_factory.mktemp("models")
     found = [demo_path(), WITH_PARTS]
-    for name in ("llama", "gpt2", "gemma3"):
+    for name in ("llama", "gpt2", "gemma3", "lfm2_moe"):
         if name in tiny_models.MODELS:
             out = directory / f"{name}.rbe"
             pack(tiny_models.write(tiny_models.MODELS[name], directory / name), out, PackOptions(bits=4))
