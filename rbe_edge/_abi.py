@@ -107,6 +107,7 @@ CAPTURE_LM_HEAD = 4
 CAPTURE_CROSS_Q = 5
 CAPTURE_CROSS_O = 6
 CAPTURE_CROSS_KV = 7
+CAPTURE_LAYER_GATE, CAPTURE_LAYER_OUTPUT = 8, 9
 
 PLANES_ATTENTION = 0
 PLANES_FEED_FORWARD = 1
@@ -162,6 +163,7 @@ CONSTANTS: dict[str, int] = {f"RBE_{name}": value for name, value in dict(global
 _U32 = ctypes.c_uint32
 _SIZE = ctypes.c_size_t
 _INT = ctypes.c_int
+_SHOW = (GradientCallback, ctypes.c_void_p)
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 _TOKENS = ctypes.POINTER(_U32)
 _SIZE_OUT = ctypes.POINTER(_SIZE)
@@ -351,14 +353,10 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
             ctypes.c_void_p,
         ],
     ),
-    "rbe_gradients_layer": (
-        _STATUS,
-        [_GRADIENTS, _U32, _FLOATS, _SIZE, _U32, _FLOATS, GradientCallback, ctypes.c_void_p],
-    ),
-    "rbe_gradients_norm": (
-        _STATUS,
-        [_GRADIENTS, _FLOATS, _SIZE, _U32, _FLOATS, GradientCallback, ctypes.c_void_p],
-    ),
+    "rbe_gradients_layer": (_STATUS, [_GRADIENTS, _U32, _FLOATS, _SIZE, _U32, _FLOATS, *_SHOW]),
+    "rbe_gradients_layer_embeddings": (_STATUS, [_GRADIENTS, _TOKENS, _SIZE, _U32, _FLOATS, _FLOATS, *_SHOW]),
+    "rbe_gradients_norm": (_STATUS, [_GRADIENTS, _FLOATS, _SIZE, _U32, _FLOATS, *_SHOW]),
+    "rbe_model_stream_width": (_U32, [_MODEL]),
     "rbe_gradients_embedding": (_STATUS, [_GRADIENTS, _TOKENS, _SIZE, _U32, _FLOATS, _FLOATS, _FLOATS]),
     "rbe_gradients_add": (_STATUS, [_GRADIENTS, _FLOATS, _FLOATS, _SIZE, _U32, _U32, _FLOATS]),
     "rbe_gradients_add_curvature": (_STATUS, [_GRADIENTS, ctypes.POINTER(CurvatureRows), _FLOATS]),

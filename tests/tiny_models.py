@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tiny_gemma4
 
 VOCABULARY = 272  # 256 bytes, 12 merges, 4 control tokens
 WIDTH = 64
@@ -95,6 +96,13 @@ def _multimodal(text: TinyModel) -> TinyModel:
     return TinyModel("gemma3_multimodal", config, "language_model.model.", extra=extra)
 
 
+def _multimodal4(text: TinyModel) -> TinyModel:
+    config = {"architectures": ["Gemma4ForConditionalGeneration"], "model_type": "gemma4", "text_config": text.config}
+    extra = {"model.vision_tower.norm.weight": (4,), "model.audio_tower.norm.weight": (4,),
+             "model.embed_vision.weight": (4, 4), "model.embed_audio.weight": (4, 4)}  # fmt: skip
+    return TinyModel("gemma4_multimodal", config, "model.language_model.", extra=extra)
+
+
 _ALL = (
     _gpt2("gpt2"),
     _gpt2("gpt2_bare", prefix="", n_inner=96),
@@ -126,7 +134,12 @@ _ALL = (
            layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"]),
     _multimodal(_gemma("text", "gemma3_text", rope_parameters=_GEMMA3_ROPE, **_GEMMA3,
                        layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"])),
+    *(TinyModel(name, config) for name, config in tiny_gemma4.CONFIGS.items()),
+    _multimodal4(TinyModel("text", tiny_gemma4.CONFIGS["gemma4"])),
 )  # fmt: skip
+
+NORMS_PLUS_ONE = ("gemma2", "gemma3_text")
+"""Types of models whose weights of norms are less by one than what is multiplied."""
 
 MODELS: Mapping[str, TinyModel] = {model.name: model for model in _ALL}
 
@@ -136,6 +149,8 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
     config = model.config.get("text_config", model.config)
     if config["model_type"] == "gpt2":
         return _gpt2_shapes(model.prefix, config)
+    if config["model_type"] == "gemma4_text":
+        return {model.prefix + name: shape for name, shape in tiny_gemma4.shapes(config).items()}
     heads, kv_heads, feed_forward = (
         config[key] for key in ("num_attention_heads", "num_key_value_heads", "intermediate_size")
     )
@@ -214,10 +229,12 @@ def tensors(model: TinyModel) -> Tensors:
         bare = name.removeprefix(model.prefix)
         values = uniform(bare, model.seed, math.prod(shape)).reshape(shape)
         if re.search(r"(norm|ln_\w)\.weight$", bare):
-            values = 0.3 * values + (0 if config["model_type"].startswith("gemma") else 1)
+            values = 0.3 * values + (0 if config["model_type"] in NORMS_PLUS_ONE else 1)
+        elif bare.endswith("layer_scalar"):
+            values = 0.3 * values + 1
         elif bare.endswith("bias"):
             values = 0.3 * values
-        elif bare in ("embed_tokens.weight", "wte.weight", "wpe.weight"):
+        elif bare in ("embed_tokens.weight", "embed_tokens_per_layer.weight", "wte.weight", "wpe.weight"):
             values = values * (0.2 if config["model_type"].startswith("gemma") else 1)
         else:
             inputs = shape[0] if config["model_type"] == "gpt2" else shape[1]

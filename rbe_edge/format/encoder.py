@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from rbe_edge.format.layer_shapes import layer_parts
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.format.parts import Part
 
@@ -23,6 +24,8 @@ def needs_part(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) ->
 
 
 def parts_of(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> list[Part]:
-    """The part, where a file has it; and that of an encoder in front of a decoder."""
+    """The part, where a file has it; that of an encoder in front of a decoder, and those of layer_shapes.py."""
+    tensors = list(tensors)
     found = [PART] if needs_part(metadata, tensors) else []
+    found += layer_parts(metadata, tensors)
     return [*found, ENCODER_DECODER] if metadata.get("encoder.layers") else found

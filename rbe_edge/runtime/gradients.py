@@ -11,11 +11,12 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import OptionError
+from rbe_edge.runtime.gradient_values import Gradient, HeadGradient, TowardSource, read_gradient
 from rbe_edge.runtime.native_owner import NativeOwner
 from rbe_edge.runtime.options import require
 
@@ -27,78 +28,13 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float32]
 
+__all__ = ["DRAW", "NONE", "Gradient", "Gradients", "HeadGradient", "TowardSource"]
+
 DRAW = _native.DRAW_TOKEN
 """A label that is drawn from the model's own prediction."""
 
 NONE = _native.NO_TOKEN
 """No label: the token has no loss."""
-
-
-@dataclass(frozen=True)
-class Gradient:
-    """What belongs to one matrix, or to one vector (a norm or a bias). Arrays are float32 and valid during the call.
-
-    Of a matrix: x [n][cols] is what it reads, d [n][rows] the gradient by what it gives; its own gradient is d.T @ x.
-    The head comes in parts of its rows, from first_row on; d has the columns of these. gains [rows]: gradient by a
-    factor of each row, at 1, where it was asked for. Of a vector: x is None and d [cols] its gradient.
-
-    layer: the number of layers for the head. window: tokens of each window but perhaps the last.
-    """
-
-    name: str
-    layer: int
-    rows: int
-    cols: int
-    first_row: int
-    window: int
-    x: FloatArray | None
-    d: FloatArray
-    gains: FloatArray | None
-
-    def weighed(self, rows: FloatArray) -> Gradient:
-        """The same of a matrix whose rows are multiplied by numbers [d.shape[1]]; a copy."""
-        return replace(self, d=self.d * rows)
-
-
-@dataclass(frozen=True)
-class HeadGradient:
-    """labels: uint32 [n], with those that were drawn. nats: float64 [n], -log p(label), 0 where there is no
-    label. d_hidden: float32 [n][width], the gradient of their sum behind the last layer."""
-
-    labels: npt.NDArray[np.uint32]
-    nats: npt.NDArray[np.float64]
-    d_hidden: FloatArray
-
-
-@dataclass(frozen=True)
-class TowardSource:
-    """kl: float64 [n], KL(source || model) of each token's prediction in nats. d_hidden: float32 [n][width], the
-    gradient of their sum behind the last layer; None where it was not asked for."""
-
-    kl: npt.NDArray[np.float64]
-    d_hidden: FloatArray | None
-
-
-def _array(pointer: Any, *shape: int) -> FloatArray:
-    import numpy as np
-
-    found: FloatArray = np.ctypeslib.as_array(pointer, shape=shape)
-    return found
-
-
-def _read(raw: Any) -> Gradient:
-    matrix = bool(raw.x)
-    return Gradient(
-        name=raw.name.decode("utf-8", "replace"),
-        layer=raw.layer,
-        rows=raw.rows,
-        cols=raw.cols,
-        first_row=raw.first_row,
-        window=raw.window_tokens,
-        x=_array(raw.x, raw.n_tokens, raw.cols) if matrix else None,
-        d=_array(raw.d, raw.n_tokens, raw.n_rows) if matrix else _array(raw.d, raw.cols),
-        gains=_array(raw.gains, raw.n_rows) if raw.gains else None,
-    )
 
 
 def _tokens(tokens: Sequence[int] | npt.NDArray[Any], what: str) -> npt.NDArray[np.uint32]:
@@ -143,7 +79,7 @@ class Gradients(NativeOwner):
         handle = ctypes.POINTER(_native.GradientsHandle)()
         status = _native.library().rbe_gradients_create(model.handle, ctypes.byref(raw), ctypes.byref(handle))
         _native.check(status, OptionError)
-        self._width = model.info.width
+        self._width, self._row = model.info.width, model.stream_width
         self.own(model, handle, "gradients")
 
     def _call(
@@ -164,7 +100,7 @@ class Gradients(NativeOwner):
         def shown(raw: Any) -> None:
             self._shown_by = handle, threading.get_ident()
             try:
-                show(_read(raw))
+                show(read_gradient(raw))
             finally:
                 self._shown_by = None
 
@@ -181,10 +117,22 @@ class Gradients(NativeOwner):
 
     def _states(self, hidden: FloatArray, what: str = "hidden", *, writable: bool = False) -> Any:
         require(
-            hidden.ndim == 2 and hidden.shape[1] == self._width,
-            f"{what} must be [n][{self._width}], not {hidden.shape}",
+            hidden.ndim == 2 and hidden.shape[1] == self._row,
+            f"{what} must be [n][{self._row}], not {hidden.shape}",
         )
         return _native.pointer(hidden, ctypes.c_float, writable=writable)
+
+    def _narrow(self, hidden: FloatArray) -> FloatArray:
+        """What stands in rows before what later layers need."""
+        import numpy as np
+
+        self._states(hidden)
+        return np.ascontiguousarray(hidden[:, : self._width])
+
+    def _wide(self, d_hidden: FloatArray) -> FloatArray:
+        import numpy as np
+
+        return np.pad(d_hidden, ((0, 0), (0, self._row - self._width)))
 
     def head(
         self,
@@ -195,8 +143,8 @@ class Gradients(NativeOwner):
         seed: int = 0,
         show: Callable[[Gradient], object] | None = None,
     ) -> HeadGradient:
-        """From hidden states behind the last layer, float32 [n][width]. labels: the token that should follow each, DRAW
-        or NONE; None draws all of them. Label i is drawn by draw i of `seed`. show: is shown the head and the last
+        """From hidden states behind the last layer, float32 [n][stream_width]. labels: the token that should follow
+        each, DRAW or NONE; None draws all of them. Label i is drawn by draw i of `seed`. show: is shown the head and the last
         norm. Raises OptionError for what does not fit, Cancelled."""
         import numpy as np
 
@@ -207,7 +155,7 @@ class Gradients(NativeOwner):
         found = HeadGradient(given, np.zeros(n), np.zeros((n, self._width), np.float32))
         self._call(
             "head",
-            self._states(hidden),
+            _native.pointer(self._narrow(hidden), ctypes.c_float),
             n,
             _window(window),
             _native.pointer(found.labels, ctypes.c_uint32, writable=True),
@@ -216,7 +164,7 @@ class Gradients(NativeOwner):
             _native.pointer(found.d_hidden, ctypes.c_float, writable=True),
             show=show,
         )
-        return found
+        return replace(found, d_hidden=self._wide(found.d_hidden))
 
     def head_toward(
         self,
@@ -229,12 +177,12 @@ class Gradients(NativeOwner):
         show: Callable[[Gradient], object] | None = None,
     ) -> TowardSource:
         """head() with what a source predicts in place of labels, over the whole vocabulary. source_hidden: its states
-        behind its last layer, float32 [n][its width]; its lm_head is fp32. gradient: False for the divergence alone,
-        at two thirds of the cost; nothing is shown then. Where another thread closes the source meanwhile, this call
+        behind its last layer, float32 [n][its stream_width]; its lm_head is fp32. gradient: False for the divergence
+        alone, at two thirds of the cost; nothing is shown then. Where another thread closes the source meanwhile, this call
         is cancelled, and these gradients are closed too. Raises OptionError for what does not fit, Cancelled."""
         import numpy as np
 
-        n, width = len(hidden), source.info.width
+        n, width = len(hidden), source.stream_width
         require(
             source_hidden.shape == (n, width),
             f"{n} hidden states need those of the source, [{n}][{width}], not {source_hidden.shape}",
@@ -243,9 +191,9 @@ class Gradients(NativeOwner):
         found = TowardSource(np.zeros(n), d_hidden)
         self._call(
             "head_toward",
-            self._states(hidden),
+            _native.pointer(self._narrow(hidden), ctypes.c_float),
             source.handle,
-            _native.pointer(source_hidden, ctypes.c_float),
+            _native.pointer(np.ascontiguousarray(source_hidden[:, : source.info.width]), ctypes.c_float),
             n,
             _window(window),
             _native.pointer(found.kl, ctypes.c_double, writable=True),
@@ -253,7 +201,7 @@ class Gradients(NativeOwner):
             show=show,
             source=source,
         )
-        return found
+        return found if d_hidden is None else replace(found, d_hidden=self._wide(d_hidden))
 
     def layer(
         self,
@@ -264,8 +212,8 @@ class Gradients(NativeOwner):
         *,
         window: int = 0,
     ) -> None:
-        """hidden: states before the layer, float32 [n][width]. d_hidden, the gradient behind it, becomes that before
-        it. show: is shown all that the layer learns. Raises OptionError for what does not fit; Cancelled: d_hidden is
+        """hidden: states before the layer, float32 [n][stream_width]. d_hidden, the gradient behind it, becomes that
+        before it. show: is shown all that the layer learns. Raises OptionError for what does not fit; Cancelled: d_hidden is
         then of no use."""
         require(len(hidden) == len(d_hidden), f"{len(hidden)} hidden states have {len(d_hidden)} gradients")
         require(0 <= layer < 2**32, f"layers are whole numbers from 0 on, not {layer}")
@@ -299,6 +247,28 @@ class Gradients(NativeOwner):
             self._states(d_hidden, "d_hidden", writable=True),
             show=show,
         )
+
+    def layer_embeddings(
+        self,
+        tokens: Sequence[int],
+        d_hidden: FloatArray,
+        table: FloatArray | None = None,
+        show: Callable[[Gradient], object] | None = None,
+        *,
+        window: int = 0,
+    ) -> None:
+        """From the gradient before the first layer, d_hidden, float32 [n][stream_width], to that by the embedding
+        alone, in its place, for embedding(). show: is shown what makes layer inputs of it. table [vocabulary][layers x
+        width]: the gradient by what the tokens looked up for the layers is added. Raises OptionError for what does not
+        fit, and of a model without layer embeddings; Cancelled."""
+        require(len(tokens) == len(d_hidden), f"{len(tokens)} tokens have {len(d_hidden)} gradients")
+        array, states = _tokens(tokens, "tokens"), self._states(d_hidden, "d_hidden", writable=True)
+        found = self.model.tensors.get("layer_embedding")
+        shape = None if found is None else (found.rows, found.cols)
+        require(table is None or table.shape == shape, f"the table must be {shape}")
+        to = _native.pointer(table, ctypes.c_float, writable=True) if table is not None else None
+        read = _native.pointer(array, ctypes.c_uint32)
+        self._call("layer_embeddings", read, len(array), _window(window), states, to, show=show)
 
     def embedding(
         self,

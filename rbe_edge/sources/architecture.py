@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rbe_edge.sources.config import Config
+from rbe_edge.sources.layer_shapes import Shapes, one_shape
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,10 @@ class Architecture:
     prefixes: tuple[str, ...] = ("model.", "")
     lm_heads: tuple[str, ...] = ("lm_head.weight",)
     ignored: tuple[str, ...] = (r"(^|\.)rotary_emb\.inv_freq$",)  # tensors that carry nothing: regular expressions
+    towers: str = ""  # tensors of what sees and hears, which is left out with a note: a regular expression
     # key: the only value that the engine computes; anything else is refused by name
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    shapes: Shapes = one_shape  # what layers have of their own
     norm: str = "rms"
     norm_place: str = "pre"
     norm_plus_one: bool = False  # the source keeps norm weights relative to one

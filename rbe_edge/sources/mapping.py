@@ -20,6 +20,7 @@ from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import decoder_start
 from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
 from rbe_edge.sources.heads import Head, head_of
+from rbe_edge.sources.layer_shapes import LAYERS_OWN, LayerShapes
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 from rbe_edge.sources.positions import limit_context, positions_before, rotary
@@ -29,6 +30,9 @@ from rbe_edge.terminal_text import one_line
 
 # Keys with which configurations of any architecture announce what this version does not compute.
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+
+# Models that also see or hear, whose language part lies under text_config and is of the type NAME_text.
+_MULTIMODAL = ("gemma3", "gemma4")
 
 # Keys whose null says that there is no cap and no window. Other nulls count as absent.
 _NULLABLE = ("attn_logit_softcapping", "final_logit_softcapping", "sliding_window")
@@ -58,11 +62,13 @@ def plan_model(source: Source) -> ModelPlan:
     notes: list[str] = []
     layers = row.layers(config, sizes["layers"])
     head = head_of(row, config, source)
+    shapes = row.shapes(config, sizes, layers)
+    sizes |= shapes.largest
     limit_context(sizes, source, notes)
-    metadata = {**_metadata(row, config, sizes, layers), **head.metadata}
-    tensors = _tensors(row, config, {**sizes, **head.sizes}, source, head, notes)
+    metadata = {**_metadata(row, config, sizes, layers), **head.metadata, **shapes.metadata}
+    tensors = _tensors(row, config, {**sizes, **head.sizes}, shapes, source, head, notes)
     if row.position == "rope":
-        more, frequencies = rotary(row, config, sizes, layers, notes)
+        more, frequencies = rotary(row, config, sizes, shapes, layers, notes)
         metadata |= more
         tensors += frequencies
     elif row.position == "relative":
@@ -113,9 +119,13 @@ def _architecture(source: Source) -> tuple[Architecture, Config]:
     values: Mapping[str, object] = source.config
     where = source.described_in
     text = values.get("text_config")
-    if isinstance(text, dict) and values.get("model_type") == "gemma3":
+    if isinstance(text, dict) and values.get("model_type") in _MULTIMODAL:
         # A model that also sees: its language part is packed. The whole model says whether the head is tied.
-        values = {**text, "model_type": "gemma3_text", "tie_word_embeddings": values.get("tie_word_embeddings")}
+        values = {
+            **text,
+            "model_type": f"{values['model_type']}_text",
+            "tie_word_embeddings": values.get("tie_word_embeddings"),
+        }
         where = f"{where}: text_config"
     if any(found.get("quantization_config") is not None for found in (source.config, values)):
         raise PackError(f"{source.name}: the weights are quantized already; pack the unquantized model")
@@ -176,7 +186,13 @@ def _sizes(row: Architecture, config: Config) -> dict[str, int]:
 
 
 def _tensors(
-    row: Architecture, config: Config, sizes: Mapping[str, int], source: Source, head: Head, notes: list[str]
+    row: Architecture,
+    config: Config,
+    sizes: Mapping[str, int],
+    shapes: LayerShapes,
+    source: Source,
+    head: Head,
+    notes: list[str],
 ) -> list[TensorPlan]:
     """Plans every tensor that the rules name."""
     embedding = next(rule.source for rule in row.rules if rule.role == "embedding")
@@ -196,7 +212,7 @@ def _tensors(
     plans: list[TensorPlan] = []
     used = {lm_head}
 
-    def add(rule: Rule, target: str, name: str) -> None:
+    def add(rule: Rule, target: str, name: str, sizes: Mapping[str, int]) -> None:
         name = _as_stored(row, source, renamed.get(name, name))
         tensor = source.tensors.get(name)
         if tensor is None:
@@ -210,18 +226,28 @@ def _tensors(
     layers: list[tuple[list[Rule], int | None]] = [(stack, None), *((stack, layer) for layer in range(sizes["layers"]))]
     layers += [(list(row.encoder_rules), layer) for layer in range(sizes["encoder_layers"])]
     for rules, layer in layers:
+        of_layer, there = shapes.sizes_of(layer, sizes), shapes.features_of(layer, features)
         for rule in rules:
             of_layers = _LAYER in rule.target
-            if (layer is None) == of_layers or (rule.needs and rule.needs not in features):
+            if (layer is None) == of_layers:
+                continue
+            if rule.needs and rule.needs not in there:
+                if rule.needs in LAYERS_OWN:  # some files hold what the layer does not read
+                    used.add(prefix + rule.source.replace(_LAYER, f".{layer}."))
                 continue
             if layer is not None and layer < rule.from_layer:
                 continue
             place = f".{layer}."
             name = rule.source.replace(_LAYER, place)
-            add(rule, rule.target.replace(_LAYER, place), name if rule.outside else prefix + name)
+            add(rule, rule.target.replace(_LAYER, place), name if rule.outside else prefix + name, of_layer)
     if not tied:
-        add(Rule("head", lm_head, "vocabulary", "width", "head"), "head", lm_head)
+        add(Rule("head", lm_head, "vocabulary", "width", "head"), "head", lm_head, sizes)
+    plans.sort(key=lambda plan: plan.role == "layer_embedding")  # the last of the file, which no token reads whole
     ignored = {name for name in source.tensors if any(re.search(pattern, name) for pattern in row.ignored)}
+    towers = {name for name in source.tensors if row.towers and re.search(row.towers, name)}
+    if towers:
+        notes.append(f"{len(towers)} tensors of what sees and hears images and sound; the text model alone is packed")
+        ignored |= towers
     used |= {name for name in source.tensors if row.position == "relative" and is_distances(name)}
     _left_over(row, source, sorted(source.tensors.keys() - used - ignored), notes)
     return plans

@@ -10,6 +10,7 @@ from rbe_edge.errors import PackError
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.architecture import Architecture
 from rbe_edge.sources.config import Config
+from rbe_edge.sources.layer_shapes import LayerShapes
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import TensorPlan
 from rbe_edge.sources.rope import DoubleArray, RopeTable, rope_table
@@ -38,17 +39,27 @@ def limit_context(sizes: dict[str, int], source: Source, notes: list[str]) -> No
 
 
 def rotary(
-    row: Architecture, config: Config, sizes: Mapping[str, int], layers: list[str], notes: list[str]
+    row: Architecture,
+    config: Config,
+    sizes: Mapping[str, int],
+    shapes: LayerShapes,
+    layers: list[str],
+    notes: list[str],
 ) -> tuple[dict[str, MetadataValue], list[TensorPlan]]:
-    """The metadata and tensors of the rotary positions: one table for all layers, or one per kind of layer."""
+    """The metadata and tensors of the rotary positions: one table for all layers, or one per kind of layer. Rows of
+    tables for narrower heads end with zeros."""
     parameters = _rope_parameters(row, config)
     used = ["full"]
     if row.rope_per_layer_type:
         used = [kind for kind in ("full", "sliding") if kind in layers]
-    tables = [_table(row, parameters[kind], sizes, notes) for kind in used]
+    of_kinds = [shapes.sizes_of(layers.index(kind) if row.rope_per_layer_type else None, sizes) for kind in used]
+    tables = [_table(row, parameters[kind], of_kind, notes) for kind, of_kind in zip(used, of_kinds, strict=True)]
     first = tables[0]
+    # a table that is shorter than another has the pairs of whole heads, which the engine then knows where to find
+    whole = all(2 * len(table.frequencies) == size["head_dim"] for table, size in zip(tables, of_kinds, strict=True))
     for table in tables[1:]:
-        same = len(table.frequencies) == len(first.frequencies) and table.attention_factor == first.attention_factor
+        same = len(table.frequencies) == len(first.frequencies) or whole
+        same = same and table.attention_factor == first.attention_factor
         if not same or first.long_from or table.long_from:
             raise PackError(
                 f"{config.where}: rope parameters that differ between kinds of layers in more than frequencies are not "
@@ -61,8 +72,10 @@ def rotary(
         metadata["rope.tables"] = tuple(used.index(kind) for kind in layers)
 
     def plan(name: str, values: list[DoubleArray]) -> TensorPlan:
-        stacked = np.stack(values).astype(np.float32)
-        return TensorPlan(name, "frequencies", len(values), values[0].size, values=stacked)
+        stacked = np.zeros((len(values), max(row.size for row in values)), np.float32)
+        for table, row in zip(stacked, values, strict=True):
+            table[: row.size] = row
+        return TensorPlan(name, "frequencies", *stacked.shape, values=stacked)
 
     tensors = [plan("rope.frequencies", [table.frequencies for table in tables])]
     if first.long_frequencies is not None:
@@ -73,7 +86,8 @@ def rotary(
 
 
 def _table(row: Architecture, parameters: Config, sizes: Mapping[str, int], notes: list[str]) -> RopeTable:
-    if not row.partial_rotary and parameters.has("partial_rotary_factor"):
+    proportional = parameters.values.get("rope_type") == "proportional"
+    if not row.partial_rotary and not proportional and parameters.has("partial_rotary_factor"):
         if parameters.text("rope_type", "default") != "default":
             raise PackError(f"{parameters.where}: partial_rotary_factor is not supported for {row.title}")
         if parameters.positive("partial_rotary_factor") != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,17 +69,20 @@ def expected(
     found = {name: parameter.grad.float().numpy() for name, parameter in model.named_parameters()}
     bare = {name.removeprefix("transformer.").removeprefix("model."): grad for name, grad in found.items()}
     weights = {}
-    for name in tiny_models.shapes(case.model):
-        weights[name] = bare[name.removeprefix(case.model.prefix)]
+    for name, shape in tiny_models.shapes(case.model).items():
+        small = name.removeprefix(case.model.prefix)
+        learned = not small.endswith("layer_scalar")  # a buffer
+        weights[name] = bare[small] if learned else np.zeros(shape, np.float32)
     target = tiny_models.write(case.model, directory / "gradients")
     tiny_models.write_safetensors(target / "model.safetensors", weights)
     plan = plan_model(open_source(target))
-    plus_one = str(case.model.config.get("text_config", case.model.config)["model_type"]).startswith("gemma")
+    plus_one = case.model.config.get("text_config", case.model.config)["model_type"] in tiny_models.NORMS_PLUS_ONE
     read = {tensor.name: tensor.read().astype(np.float64) for tensor in plan.tensors}
     for tensor in plan.tensors:
         if plus_one and tensor.role == "norm":
             read[tensor.name] -= 1.0
-    return {name: grad for name, grad in read.items() if not name.startswith("rope.")}, float(loss.detach())
+    learned = {name: grad for name, grad in read.items() if not re.match(r"rope\.|layers\.\d+\.scale$", name)}
+    return learned, float(loss.detach())
 
 
 def compare(case: Case, directory: Path, window: int, toward: bool = False) -> None:
@@ -105,12 +109,12 @@ def test_gradients(tmp_path: Path, name: str) -> None:
     compare(CASES[name], tmp_path, CASES[name].n_tokens)
 
 
-@pytest.mark.parametrize("name", ["gemma3", "gpt2", "mistral_window", "llama_bias", "qwen3"])
+@pytest.mark.parametrize("name", ["gemma3", "gemma4", "gpt2", "mistral_window", "llama_bias", "qwen3"])
 def test_windows(tmp_path: Path, name: str) -> None:
     """Several texts in one call, the last one shorter."""
     compare(CASES[name], tmp_path, 11)
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "gemma3_multimodal"])
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "gemma3_multimodal", "gemma4_joined", "gemma4"])
 def test_toward_a_source(tmp_path: Path, name: str) -> None:
     compare(CASES[name], tmp_path, CASES[name].n_tokens, toward=True)

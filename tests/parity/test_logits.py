@@ -56,6 +56,9 @@ def test_logits(tmp_path: Path, name: str) -> None:
         ("phi3_longrope", "llama"),
         ("phi3_longrope", "phi3_longrope_short"),
         ("gemma3_new", "gemma3_multimodal"),
+        ("gemma4", "gemma4_unshared"),
+        ("gemma4", "gemma4_e4b"),
+        ("gemma4_unshared", "gemma4_joined"),
     ],
 )
 def test_features_move_the_logits(name: str, base: str) -> None:
@@ -66,7 +69,7 @@ def test_features_move_the_logits(name: str, base: str) -> None:
 
 
 @pytest.mark.parametrize("bits", [32, 16, 4])
-@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral_window", "gemma3_new"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral_window", "gemma3_new", "gemma4", "gemma4_joined"])
 def test_prefill_and_decode_agree(tmp_path: Path, name: str, bits: int) -> None:
     """However a text is cut into passes, and token by token as in decoding, the logits are the same."""
     case = CASES[name]

@@ -1,5 +1,6 @@
 /* The attention block: queries, keys and values of the rows, attention over each state's cache, and the output matrix. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/status.h"
 #include "blocks/bind.h"
@@ -22,7 +23,7 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     snprintf(name, sizeof name, "%s.q_norm", place);
     attention->q_norm = rbe__bind_vector(binder, name, head_dim, 1);
     snprintf(name, sizeof name, "%s.k_norm", place);
-    attention->k_norm = rbe__bind_vector(binder, name, head_dim, 1);
+    attention->k_norm = block->shares_state ? NULL : rbe__bind_vector(binder, name, head_dim, 1);
     rbe__heads_bind(binder, place, shape, block);
     rbe__bind_shared_rotation(binder, (const rbe__projection *const[]){&attention->q, &attention->k, &attention->v}, 3);
 }
@@ -44,7 +45,7 @@ static void turn_heads(const heads_call *call, uint32_t n, const float *norm, fl
     }
     if (stack->rope_frequencies) {
         const size_t at = ((size_t)shape->rope_table * pass->workspace.most_tokens + n) * stack->rope_pairs;
-        rbe__rope_apply(pass->cosines + at, pass->sines + at, stack->rope_pairs, x, n_heads, shape->head_dim);
+        rbe__rope_apply(pass->cosines + at, pass->sines + at, shape->rope_pairs, x, n_heads, shape->head_dim);
     }
 }
 
@@ -56,10 +57,16 @@ static void finish_keys(void *context, uint32_t n, uint32_t thread)
     const rbe__attention_block *attention = &call->block->as.attention;
     const size_t kv_width = (size_t)attention->shape.n_kv_heads * attention->shape.head_dim;
     const rbe__row *row = &call->pass->rows[n];
-    float *k = call->scratch->k + n * kv_width;
+    float *k = call->scratch->k + n * kv_width, *v = call->scratch->v + n * kv_width;
+    if (attention->shape.values_are_keys) {
+        memcpy(v, k, kv_width * sizeof *v);
+    }
+    if (attention->shape.value_norm) {
+        rbe__normalize_heads(call->pass->stack->kernels, call->pass->stack->ones, call->block->norm_epsilon, v, attention->shape.n_kv_heads,
+                             attention->shape.head_dim);
+    }
     turn_heads(call, n, attention->k_norm, k, attention->shape.n_kv_heads);
-    rbe__kv_store(call->pass->stack->kernels, &row->state->blocks[call->block->state].kv, row->position, k,
-                  call->scratch->v + n * kv_width);
+    rbe__kv_store(call->pass->stack->kernels, &row->state->blocks[call->block->state].kv, row->position, k, v);
 }
 
 /* 1: keys and values are computed and stored; 0: they stand already. */
@@ -86,7 +93,7 @@ static rbe_status fill(rbe__pass *pass, const rbe__block *block)
     const rbe__heads_scratch scratch = rbe__heads_of_pass(pass, block);
     const rbe__linear_job jobs[] = {{&attention->k, scratch.k, kv_width, 0}, {&attention->v, scratch.v, kv_width, 0}};
     const float *x;
-    rbe__block_project(pass, block, jobs, 2, &x);
+    rbe__block_project(pass, block, jobs, attention->v.weight ? 2 : 1, &x);
     rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_QKV);
     heads_call keys = {pass, block, &scratch};
     rbe__thread_pool_run(pass->workspace.thread_pool, pass->n_tokens, finish_keys, &keys);
@@ -116,7 +123,7 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
     const rbe__linear_job qkv[] = {
         {&attention->q, scratch.q, q_width, 0}, {&attention->k, scratch.k, kv_width, 0}, {&attention->v, scratch.v, kv_width, 0}};
     const float *x;
-    rbe__block_project(pass, block, qkv, appends(pass, block) ? 3 : 1, &x);
+    rbe__block_project(pass, block, qkv, !appends(pass, block) ? 1 : attention->v.weight ? 3 : 2, &x);
     rbe__profile_lap(profile, block->first_operation + OPERATION_QKV);
     RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_QKV, x, block->width));
 
@@ -149,7 +156,8 @@ static void slide_state(const rbe__workspace *workspace, const rbe__block_state 
 {
     const rbe__attention_shape *shape = &state->block->as.attention.shape;
     const size_t at = shape->rope_table * slide->angle_stride;
-    slide_call call = {workspace->kernels, &state->kv, slide, {slide->cosines + at, slide->sines + at, slide->n_pairs}};
+    slide_call call = {
+        workspace->kernels, &state->kv, slide, {slide->cosines + at, slide->sines + at, slide->n_pairs ? shape->rope_pairs : 0}};
     rbe__thread_pool_run(workspace->thread_pool, shape->n_kv_heads, slide_head, &call);
 }
 

@@ -81,10 +81,25 @@ void rbe__bind_shared_rotation(rbe__binder *binder, const rbe__projection *const
     }
 }
 
+/* That of the first bound layer which reads the same source, or one more. */
+static void choose_state(rbe__stack *stack, uint32_t index, uint32_t source, rbe__block *block)
+{
+    block->shares_state = block->kind == &rbe__attention_kind && source != index;
+    for (uint32_t i = stack->first_layer; block->shares_state && i < index; i++) {
+        if (stack->layers[i].blocks[0].as.attention.shape.source == source) {
+            block->state = stack->layers[i].blocks[0].state;
+            return;
+        }
+    }
+    block->state = stack->n_states++;
+}
+
 void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape *shape, rbe__stack *stack)
 {
-    const rbe__block_kind *const kinds[] = {&rbe__attention_kind, shape->crosses ? &rbe__cross_kind : NULL, &rbe__feed_forward_kind};
+    const rbe__block_kind *const kinds[] = {&rbe__attention_kind, shape->crosses ? &rbe__cross_kind : NULL, &rbe__feed_forward_kind,
+                                            shape->layer_embedding.width ? &rbe__layer_embedding_kind : NULL};
     rbe__layer *layer = &stack->layers[index];
+    layer->scale = 1.0f;
     for (uint32_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (!kinds[i]) {
             continue;
@@ -96,7 +111,7 @@ void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape
             block->first_operation += (*kind)->n_operations;
         }
         if (block->kind->take_state && !(stack->both && stack->n_states)) {
-            block->state = stack->n_states++;
+            choose_state(stack, index, shape->attention.source, block);
         }
         block->kind->bind(binder, index, shape, block);
     }

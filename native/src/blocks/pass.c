@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "blocks/stream.h"
 #include "layers/embedding.h"
 #include "layers/norm.h"
 #include "layers/position.h"
@@ -12,7 +13,8 @@
 #define SHARED_ROWS 16u /* so many rows of the embedding are worth waking threads for */
 #define LOGITS_BYTES (4u << 20) /* room for the logits of several rows; at least one row's */
 
-const rbe__block_kind *const rbe__block_kinds[] = {&rbe__attention_kind, &rbe__cross_kind, &rbe__feed_forward_kind, NULL};
+const rbe__block_kind *const rbe__block_kinds[] = {&rbe__attention_kind, &rbe__cross_kind, &rbe__feed_forward_kind,
+                                                   &rbe__layer_embedding_kind, NULL};
 
 const char *rbe__operation_name(uint32_t operation)
 {
@@ -40,7 +42,7 @@ typedef struct needs {
 static needs needs_of(const rbe__pass *pass)
 {
     const rbe__stack *stack = pass->stack;
-    needs most = {.widest = stack->width, .head_dim = 1};
+    needs most = {.widest = stack->width, .head_dim = 1, .scratch_bytes = rbe__layer_inputs_scratch(pass)};
     for (uint32_t i = 0; i < stack->pooled.n_layers; i++) {
         const uint32_t cols = stack->pooled.layers[i].projection.weight->cols;
         most.widest = cols > most.widest ? cols : most.widest;
@@ -95,6 +97,8 @@ void rbe__pass_take(rbe__pass *pass, rbe__arena *arena)
     pass->normed = rbe__arena_take(arena, hidden, sizeof(float));
     pass->branch = rbe__arena_take(arena, hidden, sizeof(float));
     pass->layer_input = most.layer_input ? rbe__arena_take(arena, hidden, sizeof(float)) : NULL;
+    pass->layer_inputs = stack->layer_inputs.n ? rbe__arena_take(arena, rbe__arena_count(rows, stack->layer_inputs.n), sizeof(float))
+                                               : NULL;
     pass->cosines = rbe__arena_take(arena, angles, sizeof(float));
     pass->sines = rbe__arena_take(arena, angles, sizeof(float));
     pass->scratch = rbe__arena_take(arena, most.scratch_bytes, 1);
@@ -196,6 +200,7 @@ void rbe__pass_embed(rbe__pass *pass, const uint32_t *tokens, const uint8_t *seg
             rbe__residency_release(pass->stack->residency);
         }
     }
+    rbe__layer_inputs_compute(pass);
     rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_EMBED);
 }
 
@@ -231,6 +236,14 @@ static rbe_status run_block(rbe__pass *pass, const rbe__block *block, uint32_t l
     return pass->planes == RBE_SKIP ? rbe__block_skip(pass, block) : block->kind->forward(pass, block, layer);
 }
 
+static void scale_stream(const rbe__pass *pass, float scale)
+{
+    const size_t n = (size_t)pass->n_tokens * pass->stack->width;
+    for (size_t i = 0; scale != 1.0f && i < n; i++) {
+        pass->hidden[i] *= scale;
+    }
+}
+
 rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_layer)
 {
     const size_t bytes = (size_t)pass->n_tokens * pass->stack->width * sizeof(float);
@@ -248,6 +261,7 @@ rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_
         for (uint32_t b = 0; b < layer->n_blocks; b++) {
             RBE_TRY(run_block(pass, &layer->blocks[b], i));
         }
+        scale_stream(pass, layer->scale);
     }
     return RBE_OK;
 }

@@ -42,6 +42,7 @@ struct rbe__pass {
     rbe__row *rows;
     float *hidden, *normed, *branch; /* [rows][width] */
     float *layer_input; /* the same, where a block reads it; else NULL */
+    float *layer_inputs; /* [rows][stack->layer_inputs.n]; NULL where there are none */
     float *cosines, *sines; /* [n_rope_tables][rows][rope_pairs] */
     void *scratch; /* of one block at a time */
     uint32_t logits_rows; /* whose logits are computed at once, at least 1 */

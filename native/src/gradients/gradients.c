@@ -29,7 +29,7 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_shape 
     const size_t n = gradients->most_tokens, width = gradients->stack->width, dim = shape->head_dim;
     float **const of_queries[] = {&memory->q_raw, &memory->q,         &memory->mixed,      &memory->d_mixed,
                                   &memory->d_q,   &memory->key_parts, &memory->value_parts};
-    float **const of_keys[] = {&memory->k_raw, &memory->k, &memory->v, &memory->d_k, &memory->d_v};
+    float **const of_keys[] = {&memory->k_raw, &memory->k, &memory->v_raw, &memory->v, &memory->d_k, &memory->d_v};
     for (size_t i = 0; i < sizeof of_queries / sizeof of_queries[0]; i++) {
         *of_queries[i] = take(gradients, n, shape->n_heads * dim);
     }
@@ -66,19 +66,42 @@ static void take_feed_forward(rbe_gradients *gradients, const rbe__feed_forward_
     memory->summed = sums ? take(gradients, n, width) : NULL;
 }
 
-/* Takes everything; called once to measure and once for real. All layers have the same shapes but for their windows. */
+typedef struct largest_shapes {
+    rbe__attention_shape heads;
+    rbe__feed_forward_shape inner;
+} largest_shapes;
+
+/* The most that any layer has of each size. */
+static largest_shapes largest_of(const rbe__stack *stack)
+{
+    largest_shapes most = {.heads = {0}};
+    for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
+        const rbe__attention_shape *heads = &stack->layers[i].blocks[0].as.attention.shape;
+        const uint32_t inner = stack->layers[i].blocks[1].as.feed_forward.shape.width;
+        most.heads.n_heads = heads->n_heads;
+        most.heads.n_kv_heads = (uint32_t)largest(most.heads.n_kv_heads, heads->n_kv_heads);
+        most.heads.head_dim = (uint32_t)largest(most.heads.head_dim, heads->head_dim);
+        most.inner.width = (uint32_t)largest(most.inner.width, inner);
+    }
+    return most;
+}
+
+/* Takes everything; called once to measure and once for real. */
 static void take_all(rbe_gradients *gradients)
 {
     const rbe__stack *stack = gradients->stack;
     const rbe__layer *layer = &stack->layers[stack->first_layer];
-    const rbe__attention_shape *heads = &layer->blocks[0].as.attention.shape;
-    const rbe__feed_forward_shape *inner = &layer->blocks[1].as.feed_forward.shape;
+    const largest_shapes most = largest_of(stack);
+    const rbe__attention_shape *heads = &most.heads;
+    const rbe__feed_forward_shape *inner = &most.inner;
+    const size_t inputs = stack->layer_inputs.n, of_norms = inputs ? inputs / stack->layer_inputs.width : 0;
     const size_t n = gradients->most_tokens, width = stack->width;
     gradients->middle = take(gradients, n, width);
     gradients->d_normed = take(gradients, n, width);
     gradients->d_branch = take(gradients, n, width);
-    gradients->statistics = take(gradients, n, 2 * (size_t)heads->n_heads);
-    const size_t widest = largest(largest(stack->n_vocabulary, inner->width), largest(width, (size_t)heads->n_heads * heads->head_dim));
+    gradients->statistics = take(gradients, n, 2 * largest(heads->n_heads, of_norms));
+    const size_t widest = largest(largest(stack->n_vocabulary, largest(inner->width, inputs)),
+                                  largest(width, (size_t)heads->n_heads * heads->head_dim));
     gradients->vector = take(gradients, widest, 1);
     gradients->second_vector = take(gradients, widest, 1);
     const size_t angles = rbe__arena_count((size_t)stack->n_rope_tables * stack->rope_pairs, gradients->window_tokens);
@@ -87,6 +110,11 @@ static void take_all(rbe_gradients *gradients)
     gradients->back_sines = take(gradients, angles, 1);
     take_attention(gradients, heads, layer->blocks[0].stream_norm.weight != NULL);
     take_feed_forward(gradients, inner, layer->blocks[1].stream_norm.weight != NULL);
+    if (stack->stream_width != stack->width) {
+        gradients->narrow = take(gradients, n, width);
+        gradients->d_narrow = take(gradients, n, width);
+    }
+    rbe__layer_embedding_take(gradients);
     rbe__head_take(gradients);
 }
 
@@ -117,16 +145,15 @@ static int is_dense(const rbe__projection *projection)
     return !projection->weight || projection->weight->kind == RBE_KIND_F32;
 }
 
-/* What layers of this format have: attention, then feed-forward, each reading the stream as it is. A norm of the stream stands behind both blocks
+/* What layers of this format have: attention, feed-forward and layer embedding, each reading the stream as it is. A norm of the stream stands behind both blocks
  * of all layers, or behind none. */
 static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_norms)
 {
-    static const rbe__block_kind *const kinds[] = {&rbe__attention_kind, &rbe__feed_forward_kind};
-    int is_known = layer->n_blocks == 2;
-    for (uint32_t b = 0; is_known && b < 2; b++) {
+    static const rbe__block_kind *const kinds[] = {&rbe__attention_kind, &rbe__feed_forward_kind, &rbe__layer_embedding_kind};
+    int is_known = layer->n_blocks == 2 || layer->n_blocks == 3;
+    for (uint32_t b = 0; is_known && b < layer->n_blocks; b++) {
         const rbe__block *block = &layer->blocks[b];
-        is_known = block->kind == kinds[b] && block->reads == RBE_READS_STREAM && !block->shares_state &&
-                   (block->stream_norm.weight != NULL) == post_norms;
+        is_known = block->kind == kinds[b] && block->reads == RBE_READS_STREAM && (block->stream_norm.weight != NULL) == post_norms;
     }
     if (!is_known) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u is made of blocks whose gradients this build does not compute", index);
@@ -134,7 +161,9 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_
     const rbe__attention_block *attention = &layer->blocks[0].as.attention;
     const rbe__feed_forward_block *feed_forward = &layer->blocks[1].as.feed_forward;
     if (!is_dense(&attention->q) || !is_dense(&attention->k) || !is_dense(&attention->v) || !is_dense(&attention->o) ||
-        !is_dense(&feed_forward->gate) || !is_dense(&feed_forward->up) || !is_dense(&feed_forward->down)) {
+        !is_dense(&feed_forward->gate) || !is_dense(&feed_forward->up) || !is_dense(&feed_forward->down) ||
+        (layer->n_blocks == 3 &&
+         (!is_dense(&layer->blocks[2].as.layer_embedding.gate) || !is_dense(&layer->blocks[2].as.layer_embedding.output)))) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u has matrices that are not fp32; pack the model with --bits 32 for gradients",
                         index);
     }

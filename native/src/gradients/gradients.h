@@ -20,7 +20,7 @@ typedef struct rbe__attention_memory {
     float *summed; /* the same, where a norm of the stream follows; else NULL */
     const float *input; /* what the matrices read: normed, or what stands before the block */
     float *q_raw, *q, *mixed; /* [n][heads * head_dim] */
-    float *k_raw, *k, *v; /* [n][kv_heads * head_dim] */
+    float *k_raw, *k, *v_raw, *v; /* [n][kv_heads * head_dim] */
     float *d_mixed, *d_q, *key_parts, *value_parts; /* as q; the last two: gradients of keys and values by query head */
     float *d_k, *d_v; /* as k */
 } rbe__attention_memory;
@@ -31,6 +31,11 @@ typedef struct rbe__feed_forward_memory {
     const float *input;
     float *gate, *up, *active, *d; /* [n][inner] */
 } rbe__feed_forward_memory;
+
+typedef struct rbe__layer_embedding_memory {
+    float *input, *gate, *active, *d; /* [n][width of a layer's] */
+    float *branch; /* [n][width] */
+} rbe__layer_embedding_memory;
 
 /* Of one thread. n: tokens of the longest window, a multiple of 16. */
 typedef struct rbe__tile_memory {
@@ -64,18 +69,23 @@ struct rbe_gradients {
     uint32_t most_tokens, context;
     uint32_t window_tokens; /* of the longest window that a call may have */
     rbe__arena arena;
-    float *middle; /* [n][width] the stream between the blocks of a layer */
+    float *middle, *behind; /* [n][width] the stream between the blocks of a layer; the second where there are three */
+    float *narrow, *d_narrow; /* [n][width] of rows of a call that hold more than hidden states; else NULL */
+    float *inputs, *d_inputs; /* [n][values of all layer inputs]; NULL where there are none */
     float *d_normed, *d_branch; /* [n][width] */
     float *statistics; /* [n * heads][2] shift and scale of norms */
     float *vector, *second_vector; /* [widest or the vocabulary] gradients of vectors */
     float *cosines, *sines, *back_sines; /* [n_rope_tables][window_tokens][rope_pairs]; back_sines: with the opposite sign */
     rbe__attention_memory attention;
     rbe__feed_forward_memory feed_forward;
+    rbe__layer_embedding_memory layer_embedding;
     rbe__tile_memory tiles[RBE_MAX_THREADS];
     rbe__head_memory head;
 
     /* Of the call that runs. */
     uint32_t n, window;
+    const float *rows; /* [n][stream_width] of a layer, and the gradient behind it */
+    float *d_rows;
     rbe_gradient_callback show;
     void *user;
 };
@@ -152,7 +162,7 @@ typedef struct rbe__norm_call {
 } rbe__norm_call;
 void rbe__norm_forward(const rbe_gradients *gradients, const rbe__norm_call *call, float *y);
 
-/* d_x (+)= the gradient by x of d_y; d_x may be d_y where it is not added. Shows weight and bias. */
+/* d_x (+)= the gradient by x of d_y; d_x may be d_y where it is not added. Shows weight and bias, where the call has a name. */
 rbe_status rbe__norm_backward(rbe_gradients *gradients, const rbe__norm_call *call, const float *d_y, int add, float *d_x);
 
 /* ---- blocks --------------------------------------------------------------------------------------------------------- */
@@ -198,5 +208,13 @@ rbe_status rbe__feed_forward_forward(rbe_gradients *gradients, const rbe__block 
 /* d, the gradient behind the block, becomes that before it. */
 rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
+
+/* The same of the layer's part of the layer inputs, which it reads of gradients->rows, and whose gradient it writes to d_rows. */
+rbe_status rbe__layer_embedding_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x);
+rbe_status rbe__layer_embedding_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
+
+/* Memory of layer embeddings, where the stack has them; and 1 where their matrices are fp32. */
+void rbe__layer_embedding_take(rbe_gradients *gradients);
+int rbe__layer_embedding_is_dense(const rbe__stack *stack);
 
 #endif

@@ -1,15 +1,48 @@
 /* rbe_gradients_layer, rbe_gradients_embedding, rbe_gradients_add. */
+#include <string.h>
+
 #include "base/status.h"
 #include "gradients/gradients.h"
 
-static rbe_status layer_back(rbe_gradients *gradients, uint32_t index, const float *hidden, float *d_hidden)
+static rbe_status blocks_back(rbe_gradients *gradients, uint32_t index, const float *hidden, float *d_hidden)
 {
     const rbe__layer *layer = &gradients->stack->layers[index];
     const rbe__block *attention = &layer->blocks[0], *feed_forward = &layer->blocks[1];
+    const rbe__block *embedding = layer->n_blocks == 3 ? &layer->blocks[2] : NULL;
     RBE_TRY(rbe__attention_forward(gradients, attention, index, hidden, gradients->middle));
-    RBE_TRY(rbe__feed_forward_forward(gradients, feed_forward, index, gradients->middle, NULL));
+    RBE_TRY(rbe__feed_forward_forward(gradients, feed_forward, index, gradients->middle, embedding ? gradients->behind : NULL));
+    if (embedding) {
+        RBE_TRY(rbe__layer_embedding_forward(gradients, embedding, index, gradients->behind));
+        RBE_TRY(rbe__layer_embedding_backward(gradients, embedding, index, gradients->behind, d_hidden));
+    }
     RBE_TRY(rbe__feed_forward_backward(gradients, feed_forward, index, gradients->middle, d_hidden));
     return rbe__attention_backward(gradients, attention, index, hidden, d_hidden);
+}
+
+/* rows: of hidden states, or with more behind them, which blocks look up. */
+static rbe_status layer_back(rbe_gradients *gradients, uint32_t index, const float *rows, float *d_rows)
+{
+    const rbe__stack *stack = gradients->stack;
+    const size_t width = stack->width, stride = stack->stream_width;
+    const float scale = stack->layers[index].scale;
+    const float *hidden = rows;
+    float *d_hidden = d_rows;
+    gradients->rows = rows;
+    gradients->d_rows = d_rows;
+    for (size_t n = 0; stride != width && n < gradients->n; n++) {
+        memcpy(gradients->narrow + n * width, rows + n * stride, width * sizeof *rows);
+        memcpy(gradients->d_narrow + n * width, d_rows + n * stride, width * sizeof *rows);
+        hidden = gradients->narrow;
+        d_hidden = gradients->d_narrow;
+    }
+    for (size_t i = 0; scale != 1.0f && i < gradients->n * width; i++) {
+        d_hidden[i] *= scale;
+    }
+    RBE_TRY(blocks_back(gradients, index, hidden, d_hidden));
+    for (size_t n = 0; stride != width && n < gradients->n; n++) {
+        memcpy(d_rows + n * stride, d_hidden + n * width, width * sizeof *d_rows);
+    }
+    return RBE_OK;
 }
 
 rbe_status rbe_gradients_layer(rbe_gradients *gradients, uint32_t layer, const float *hidden, size_t n_tokens, uint32_t window_tokens,
@@ -30,7 +63,7 @@ enum { COLUMNS = 64 }; /* of one item: tokens that are the same are added one af
 typedef struct look_up_job {
     const rbe_gradients *gradients;
     const uint32_t *tokens;
-    const float *d;
+    const float *d; /* [n][stream_width] */
     float *embedding, *positions;
 } look_up_job;
 
@@ -41,7 +74,7 @@ static void add_columns(void *context, uint32_t item, uint32_t thread)
     const rbe__stack *stack = job->gradients->stack;
     const size_t width = stack->width, first = (size_t)item * COLUMNS, past = width - first < COLUMNS ? width : first + COLUMNS;
     for (uint32_t n = 0; n < job->gradients->n; n++) {
-        const float *d = job->d + n * width;
+        const float *d = job->d + (size_t)n * stack->stream_width;
         float *row = job->embedding ? job->embedding + job->tokens[n] * width : NULL;
         float *position = job->positions ? job->positions + n % job->gradients->window * width : NULL;
         for (size_t c = first; row && c < past; c++) {

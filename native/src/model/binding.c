@@ -6,6 +6,7 @@
 #include "blocks/bind.h"
 #include "model/encoder_config.h"
 #include "model/encoder_decoder_config.h"
+#include "model/layer_shapes.h"
 
 static const rbe__tensor *find_tensor(const void *context, const char *name)
 {
@@ -67,7 +68,9 @@ static rbe_status bind_layers(rbe__binder *binder, rbe_model *model)
         shape.attention.distances = stack->distances.n ? &stack->distances : NULL;
         shape.attention.window = rbe__layer_array_value(windows, i);
         shape.attention.rope_table = rbe__layer_array_value(tables, i);
+        rbe__layer_shapes_apply(config, i, stack->rope_pairs, &shape);
         rbe__bind_layer(binder, i, &shape, stack);
+        rbe__layer_scale_bind(binder, i, stack);
     }
     return binder->status;
 }
@@ -145,10 +148,12 @@ rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_la
     RBE_TRY(bind_layers(&binder, model));
     bind_ends(&binder, config, stack);
     RBE_TRY(binder.status);
+    RBE_TRY(rbe__layer_shapes_bind(&binder, model));
     if (config->encoder_layers) {
         const rbe__layer_shape shape = shape_of(config);
         RBE_TRY(rbe__encoder_decoder_bind(&binder, &shape, model));
     }
     RBE_TRY(rbe__encoder_check(model, path));
+    RBE_TRY(rbe__layer_shapes_check(model, path));
     return rbe__encoder_decoder_check(model, path);
 }

@@ -5,6 +5,7 @@
 #include "model/config_values.h"
 #include "model/encoder_config.h"
 #include "model/encoder_decoder_config.h"
+#include "model/layer_shapes.h"
 
 rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, const char *path, rbe__config *out)
 {
@@ -50,7 +51,8 @@ rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, c
     out->gated = gated != 0;
     out->position_kind = (rbe__position_kind)position_kind;
     RBE_TRY(rbe__encoder_config_read(from, &out->encoder));
-    return rbe__encoder_decoder_config_read(from, out);
+    RBE_TRY(rbe__encoder_decoder_config_read(from, out));
+    return rbe__layer_shapes_read(from, out);
 }
 
 rbe_status rbe__layer_array_read(const rbe__pack *pack, const char *path, const char *key, uint32_t n_layers, uint32_t most,

@@ -1,0 +1,79 @@
+"""What calls of gradients.py show and give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """What belongs to one matrix, or to one vector (a norm or a bias). Arrays are float32 and valid during the call.
+
+    Of a matrix: x [n][cols] is what it reads, d [n][rows] the gradient by what it gives; its own gradient is d.T @ x.
+    The head comes in parts of its rows, from first_row on; d has the columns of these. gains [rows]: gradient by a
+    factor of each row, at 1, where it was asked for. Of a vector: x is None and d [cols] its gradient.
+
+    layer: the number of layers for the head. window: tokens of each window but perhaps the last.
+    """
+
+    name: str
+    layer: int
+    rows: int
+    cols: int
+    first_row: int
+    window: int
+    x: FloatArray | None
+    d: FloatArray
+    gains: FloatArray | None
+
+    def weighed(self, rows: FloatArray) -> Gradient:
+        """The same of a matrix whose rows are multiplied by numbers [d.shape[1]]; a copy."""
+        return replace(self, d=self.d * rows)
+
+
+@dataclass(frozen=True)
+class HeadGradient:
+    """labels: uint32 [n], with those that were drawn. nats: float64 [n], -log p(label), 0 where there is no
+    label. d_hidden: float32 [n][stream_width], the gradient of their sum behind the last layer."""
+
+    labels: npt.NDArray[np.uint32]
+    nats: npt.NDArray[np.float64]
+    d_hidden: FloatArray
+
+
+@dataclass(frozen=True)
+class TowardSource:
+    """kl: float64 [n], KL(source || model) of each token's prediction in nats. d_hidden: float32 [n][stream_width],
+    the gradient of their sum behind the last layer; None where it was not asked for."""
+
+    kl: npt.NDArray[np.float64]
+    d_hidden: FloatArray | None
+
+
+def _array(pointer: Any, *shape: int) -> FloatArray:
+    import numpy as np
+
+    found: FloatArray = np.ctypeslib.as_array(pointer, shape=shape)
+    return found
+
+
+def read_gradient(raw: Any) -> Gradient:
+    matrix = bool(raw.x)
+    return Gradient(
+        name=raw.name.decode("utf-8", "replace"),
+        layer=raw.layer,
+        rows=raw.rows,
+        cols=raw.cols,
+        first_row=raw.first_row,
+        window=raw.window_tokens,
+        x=_array(raw.x, raw.n_tokens, raw.cols) if matrix else None,
+        d=_array(raw.d, raw.n_tokens, raw.n_rows) if matrix else _array(raw.d, raw.cols),
+        gains=_array(raw.gains, raw.n_rows) if raw.gains else None,
+    )
