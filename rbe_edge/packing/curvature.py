@@ -24,9 +24,8 @@ matrices H of one layer; hidden states and factors lie on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +40,7 @@ from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.kept import Keeping
 from rbe_edge.packing.loss import Loss, WordLoss
+from rbe_edge.packing.passes import Passes, settings
 from rbe_edge.runtime.model import Model
 from rbe_edge.sources.plan import TensorPlan
 
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float32]
 
 _TIED = "lm_head's curvature"
-_CALL_TOKENS = 1024  # of one call of the engine, in windows
 _DIGITS = 4  # what is kept: more would say nothing
 
 
@@ -84,14 +83,14 @@ class Curvature:
         with Model.open(copy.path, verify=False) as model:
             self._loss = loss_of(model)
             self.unit = self._loss.unit
-            self._factors = ArrayStore(copy.path.parent, keeping, _settings(self._loss), factor_bytes)
+            self._factors = ArrayStore(copy.path.parent, keeping, settings(self._loss), factor_bytes)
             self._windows = self._loss.windows(windows)
             layers = range(model.info.layers, -2, -1)  # the head, the layers, the embedding
             if not all([self._restore(layer) for layer in layers]):
                 self.sensitivities.clear()  # what was there may be gone by the time when it is asked for
                 self.energies.clear()
                 self._factored.clear()
-                with _Passes(model, self._windows, copy, self._threads, self._forecast, keeping, self._loss) as passes:
+                with Passes(model, self._windows, copy, self._threads, self._forecast, keeping, self._loss) as passes:
                     for layer in layers:
                         if not self._restore(layer):
                             self._look(passes, layer)
@@ -127,7 +126,7 @@ class Curvature:
         record = {"sensitivities": rounded, "factors": factors, "energies": of_bands}
         self._factors.save(str(layer), record, factors)
 
-    def _look(self, passes: _Passes, layer: int) -> None:
+    def _look(self, passes: Passes, layer: int) -> None:
         """The sensitivities and factors of a layer, the head or the embedding."""
         if layer < 0:
             self._look_up(passes)
@@ -152,15 +151,17 @@ class Curvature:
         left = 1.0 / np.diag(factor)[: tensor.cols].astype(np.float64) ** 2
         return float(left.sum()) / (2 * self._loss.units(self._windows))
 
-    def _look_up(self, passes: _Passes) -> None:
+    def _look_up(self, passes: Passes) -> None:
         """The embedding: what its errors cost where tokens are looked up, and where it serves as lm_head."""
         tensor = self._tensors.get("embedding")
         if tensor is None:
-            self._save(-1, {})
+            _, others, of_table = self._look_up_for_layers(passes)
+            self._save(-1, others, [name for name in others if name not in of_table], of_table)
             return
         scale = passes.model.metadata.get("embedding.scale", 1.0)
         assert isinstance(scale, int | float)
-        d_rows = self._loss.by_looked_up(self._windows, passes.behind(-1))
+        d_before, others, of_table = self._look_up_for_layers(passes)
+        d_rows = self._loss.by_looked_up(self._windows, d_before)
         d_hidden = np.split(d_rows, np.cumsum([len(window) for window in self._windows])[:-1])
         sizes = float(scale) * _row_sizes(tensor)
         looked_up = np.zeros((tensor.cols, tensor.cols), np.float32)
@@ -179,7 +180,29 @@ class Curvature:
             part = self._part_of(tensor, looked_up / np.float32(len(self._windows))) / sensitivity
             of_head = np.array(self.energies["embedding"], np.float64)
             energies = part * bands.shares(energies) + (1 - part) * bands.shares(of_head)
-        self._save(-1, {"embedding": sensitivity}, ["embedding"], {"embedding": energies})
+        factors = ["embedding", *(name for name in others if name not in of_table)]
+        self._save(-1, {"embedding": sensitivity, **others}, factors, {"embedding": energies, **of_table})
+
+    def _look_up_for_layers(self, passes: Passes) -> tuple[FloatArray, dict[str, float], dict[str, bands.Energies]]:
+        """The gradient by the embedding alone; and what errors cost in what layers are given of each token: the
+        projection, which has a factor, and the table, which has none, with its energies."""
+        statistics = _Statistics(passes.gradients, self._tensors)
+        d_inputs, d_before = passes.before(statistics.show)
+        found = {name: self._factor_of(name, total) for name, total in statistics.sums.items()}
+        tensor = self._tensors.get("layer_embedding")
+        if d_inputs is None or tensor is None:
+            return d_before, found, {}
+        table = self._copy.read(tensor.name).reshape(tensor.rows, tensor.cols)
+        energies, start = np.zeros(bands.count(tensor.rows)), 0
+        for window in self._windows:
+            rows, places = np.unique(window, return_inverse=True)
+            sums = np.zeros((len(rows), tensor.cols))
+            np.add.at(sums, places, d_inputs[start : start + len(window)])
+            sizes = np.einsum("rc,rc->r", table[rows], table[rows], dtype=np.float64) / tensor.cols
+            energies += bands.by_band(rows, sizes * np.einsum("rc,rc->r", sums, sums), tensor.rows)
+            start += len(window)
+        cost = float(energies.sum()) / len(self._windows) / (2 * self._loss.units(self._windows))
+        return d_before, {**found, tensor.name: cost}, {tensor.name: energies}
 
     def _part_of(self, tensor: TensorPlan, part: FloatArray) -> float:
         """Of the sensitivity of a matrix that has its factor: what a part of H has of it. part: the lower triangle is
@@ -190,100 +213,6 @@ class Curvature:
         u = self._factors.get_factor(tensor.name)[:cols, :cols].astype(np.float64)
         left = np.einsum("ij,ij->i", u @ part.astype(np.float64), u) / np.diag(u) ** 2
         return float(left.sum()) / (2 * self._loss.units(self._windows))
-
-
-class _Passes:
-    """The text on its way through the layers and back. Hidden states and gradients float32 [tokens][width] are kept
-    until a layer is left; what another packing of the model has taken away is computed again. A context manager."""
-
-    def __init__(
-        self,
-        model: Model,
-        windows: Sequence[Sequence[int]],
-        copy: DenseCopy,
-        threads: int | None,
-        forecast: Forecast,
-        keeping: Keeping | None,
-        loss: Loss,
-    ) -> None:
-        self.model = model
-        self._windows = windows
-        self._loss = loss
-        self._n_tokens = sum(map(len, windows))
-        self._weights = copy.weights
-        self._threads = threads or 0
-        self._forecast = forecast
-        n_bytes = 4 * self._n_tokens * model.info.width * (model.info.layers + 2)
-        self._store = ArrayStore(copy.path.parent, keeping, f"{_settings(loss)} passing", n_bytes)
-        self._longest = max(map(len, windows))
-        tokens = max(_CALL_TOKENS, self._longest)
-        self.gradients = model.gradients(tokens=tokens, context=self._longest, threads=self._threads)
-
-    def __enter__(self) -> _Passes:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.gradients.close()
-
-    def leave(self, layer: int) -> None:
-        """Nothing more is asked of this layer but the gradient before it."""
-        self._store.forget(f"gradient {layer + 1}")
-        self._store.forget(f"states {layer}")
-
-    def _found(self, what: str) -> FloatArray | None:
-        found = self._store.find(what)
-        return None if found is None else found.reshape(self._n_tokens, -1).copy()
-
-    def _states(self, layer: int) -> FloatArray:
-        """Before a layer, or behind the last one; those before it are kept too."""
-        first, size = layer, self._longest
-        while (states := self._found(f"states {first}")) is None and first > 0:
-            first -= 1
-        with self.model.session(context=size, threads=self._threads, pass_tokens=size, kv="f32") as session:
-            if states is None:
-                states = np.concatenate([session.embed(window) for window in self._windows])
-                self._store.put("states 0", states)
-            for number in range(first, layer):
-                units = schedule.pass_units(self._weights, number, number + 1, len(states))
-                with self._forecast.doing("passing", "reading the text", units) as report:
-                    start = 0
-                    for window in self._windows:
-                        session.run_layers(number, 1, states[start : start + len(window)])
-                        start += len(window)
-                        report(start, len(states))
-                self._store.put(f"states {number + 1}", states)
-        return states
-
-    def behind(self, layer: int) -> FloatArray:
-        """The gradient by the hidden states behind a layer; of -1, before the first one."""
-        found = self._found(f"gradient {layer + 1}")
-        return self.go_back(layer + 1) if found is None else found
-
-    def _calls(self) -> Iterator[tuple[slice, int]]:
-        """Rows of some windows of one length, and that length."""
-        start = 0
-        for length, group in groupby(map(len, self._windows)):
-            end = start + length * len(list(group))
-            step = max(_CALL_TOKENS // length, 1) * length
-            yield from ((slice(first, min(first + step, end)), length) for first in range(start, end, step))
-            start = end
-
-    def go_back(self, layer: int, show: Callable[[Gradient], None] | None = None) -> FloatArray:
-        """The gradient by the hidden states before a layer; of the number of layers, of the head. show: sees what is
-        on the way."""
-        states, of_head = self._states(layer), layer == self.model.info.layers
-        d_hidden: FloatArray = np.zeros(states.shape, np.float32) if of_head else self.behind(layer)
-        n = len(states)
-        units = schedule.back_units(self._weights, layer, n)
-        with self._forecast.doing("passing", "measuring what counts", units) as report:
-            for part, window in self._calls():
-                if of_head:
-                    d_hidden[part] = self._loss.gradient(self.gradients, states[part], window, part.start, show)
-                else:
-                    self.gradients.layer(layer, states[part], d_hidden[part], show, window=window)
-                report(part.stop, n)
-        self._store.put(f"gradient {layer}", d_hidden)
-        return d_hidden
 
 
 class _Statistics:
@@ -326,10 +255,6 @@ class _Statistics:
             self._gradients.add_curvature(replace(weighed, first_row=begin, d=d), part)
             energies[band] += np.trace(part, dtype=np.float64)
             total += part
-
-
-def _settings(loss: Loss) -> str:
-    return f"curvature of both roles, bands of each, {loss.name} {loss.damping}"
 
 
 def _rounded(value: float) -> float:

@@ -17,11 +17,16 @@ from rbe_edge.sources.plan import TensorPlan
 FACTORS: Mapping[str, tuple[float, int]] = {
     "attention.q": (16, 2), "attention.k": (14, 2), "attention.v": (32, 2), "attention.o": (11, 1),
     "feed_forward.gate": (12, 2), "feed_forward.up": (18, 2), "feed_forward.down": (9, 1),
+    "layer_embedding.gate": (12, 2), "layer_embedding.projection": (9, 1),
 }  # fmt: skip
 """Nats per token and unit of what an error adds to the stream, and the power of what feedback leaves."""
 
 SHARED_FACTORS: Mapping[str, float] = {"attention.k": 1.5, "attention.v": 2.5}
 """How many times more keys and values count that several heads share: an error of a value adds up over tokens."""
+
+_GIVEN = "layer_embedding.projection"
+_WRITERS = {"attention": "attention.o", "feed_forward": "feed_forward.down", "layer_embedding": _GIVEN}
+_FACTOR_OF_INPUTS = FACTORS[_GIVEN][0]
 
 HEAD_FACTOR = 1.5
 """Nats per token and unit of half the square of a logit."""
@@ -37,10 +42,12 @@ def estimated(tensors: Sequence[TensorPlan], flow: Flow) -> dict[str, float]:
 def _sensitivity(tensor: TensorPlan, flow: Flow) -> float:
     """Of one matrix. An embedding that no lm_head reads is looked up: each row is to be as exact as one of the head."""
     number, part = layer_and_part(tensor.name)
+    if tensor.name.startswith("layer_embedding"):  # half of what every layer is given, before the layers
+        return 0.5 * sum(_FACTOR_OF_INPUTS * layer.shares.get(_GIVEN, 0.0) for layer in flow.layers)
     if number is None:
         return HEAD_FACTOR * flow.logits * min(flow.head.kept.values(), default=1.0)
     layer = flow.layers[number]
-    writer = "attention.o" if part.startswith("attention.") else "feed_forward.down"
+    writer = _WRITERS[part.split(".")[0]]
     factor, power = FACTORS.get(part, (1.0, 1))
     if tensor.role == "key_value":
         factor *= SHARED_FACTORS.get(part, 1.0)

@@ -291,9 +291,9 @@ class EngineSession(NativeOwner):
         position: int = 0,
     ) -> None:
         """Runs `count` layers from `first` on over hidden states float32 [n][stream_width] at positions `position`
-        ..., in place, continuing what these layers keep of positions before. The context, which ends at or before `position`,
-        stays as it is. show(layer, point, x) is given what each group of matrices reads, [tokens][cols] valid during
-        the call; point is one of _native.CAPTURE_*. For calibration, and for layers on several machines.
+        ..., in place, continuing what these layers keep of positions before. The context, which ends at or before
+        `position`, stays as it is. show(layer, point, x) is given what each group of matrices reads, [tokens][cols]
+        valid during the call; point is one of _native.CAPTURE_*. For calibration, and for layers on several machines.
 
         Raises OptionError for hidden states of another width, layers that the model does not hold and positions before
         the end of the context, ContextFull for those behind the last one, Cancelled after cancel(): hidden states are

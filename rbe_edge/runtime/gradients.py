@@ -144,8 +144,8 @@ class Gradients(NativeOwner):
         show: Callable[[Gradient], object] | None = None,
     ) -> HeadGradient:
         """From hidden states behind the last layer, float32 [n][stream_width]. labels: the token that should follow
-        each, DRAW or NONE; None draws all of them. Label i is drawn by draw i of `seed`. show: is shown the head and the last
-        norm. Raises OptionError for what does not fit, Cancelled."""
+        each, DRAW or NONE; None draws all of them. Label i is drawn by draw i of `seed`. show: is shown the head and
+        the last norm. Raises OptionError for what does not fit, Cancelled."""
         import numpy as np
 
         n = len(hidden)
@@ -178,8 +178,8 @@ class Gradients(NativeOwner):
     ) -> TowardSource:
         """head() with what a source predicts in place of labels, over the whole vocabulary. source_hidden: its states
         behind its last layer, float32 [n][its stream_width]; its lm_head is fp32. gradient: False for the divergence
-        alone, at two thirds of the cost; nothing is shown then. Where another thread closes the source meanwhile, this call
-        is cancelled, and these gradients are closed too. Raises OptionError for what does not fit, Cancelled."""
+        alone, at two thirds of the cost; nothing is shown then. Where another thread closes the source meanwhile, this
+        call is cancelled, and these gradients are closed too. Raises OptionError for what does not fit, Cancelled."""
         import numpy as np
 
         n, width = len(hidden), source.stream_width
@@ -213,8 +213,8 @@ class Gradients(NativeOwner):
         window: int = 0,
     ) -> None:
         """hidden: states before the layer, float32 [n][stream_width]. d_hidden, the gradient behind it, becomes that
-        before it. show: is shown all that the layer learns. Raises OptionError for what does not fit; Cancelled: d_hidden is
-        then of no use."""
+        before it. show: is shown all that the layer learns. Raises OptionError for what does not fit; Cancelled:
+        d_hidden is then of no use."""
         require(len(hidden) == len(d_hidden), f"{len(hidden)} hidden states have {len(d_hidden)} gradients")
         require(0 <= layer < 2**32, f"layers are whole numbers from 0 on, not {layer}")
         self._call(
