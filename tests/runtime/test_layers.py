@@ -47,7 +47,7 @@ def run(sessions: list[tuple[Session, int, int]], hidden: Hidden, first: int, en
     return x, np.concatenate(normed)
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3", "gemma2", "qwen2_window", "phi3_longrope"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3", "gemma4", "gemma2", "qwen2_window", "phi3_longrope"])
 def test_parts_give_the_bits_of_the_whole(tmp_path: Path, name: str) -> None:
     out = tmp_path / "model.rbe"
     pack(tiny_models.write(tiny_models.MODELS[name], tmp_path / "source"), out, PackOptions(bits=32))

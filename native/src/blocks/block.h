@@ -221,6 +221,7 @@ typedef struct rbe__stack {
     rbe__layer *layers;
     uint32_t n_layers, n_states;
     uint32_t first_layer, end_layer; /* those that are bound */
+    uint32_t first_reader; /* from this layer on none appends to a state; n_layers: the last one does */
     rbe__norm_kind norm_kind;
     float norm_epsilon;
     rbe__norm norm; /* weight NULL: none */

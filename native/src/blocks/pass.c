@@ -246,17 +246,19 @@ static void scale_stream(const rbe__pass *pass, float scale)
 
 rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_layer)
 {
-    const size_t bytes = (size_t)pass->n_tokens * pass->stack->width * sizeof(float);
     record_planes(pass, first_layer, end_layer);
     compute_rope_angles(pass);
     rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_OTHER);
-    for (uint32_t i = first_layer; i < end_layer; i++) {
+    for (uint32_t i = first_layer; i < end_layer && pass->n_tokens; i++) {
         const rbe__layer *layer = &pass->stack->layers[i];
         if (!pass->must_finish && rbe__pass_take_cancelled(pass)) {
             return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
         }
+        if (i == pass->stack->first_reader && pass->n_unread) {
+            rbe__pass_leave_unread(pass);
+        }
         if (pass->layer_input) {
-            memcpy(pass->layer_input, pass->hidden, bytes);
+            memcpy(pass->layer_input, pass->hidden, (size_t)pass->n_tokens * pass->stack->width * sizeof(float));
         }
         for (uint32_t b = 0; b < layer->n_blocks; b++) {
             RBE_TRY(run_block(pass, &layer->blocks[b], i));
@@ -315,6 +317,7 @@ rbe_status rbe__pass_run(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs,
     rbe__pass_embed(pass, tokens, NULL);
     const rbe_status status = rbe__pass_layers(pass, 0, pass->stack->n_layers);
     pass->must_finish = 0;
+    pass->n_unread = 0;
     RBE_TRY(status);
     rbe__pass_norm(pass);
     return RBE_OK;

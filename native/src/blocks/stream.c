@@ -137,3 +137,31 @@ void rbe__stream_write(rbe__pass *pass, float *rows, uint32_t first_layer, uint3
         }
     }
 }
+
+/* ---- rows that nobody reads ------------------------------------------------------------------------------------------- */
+
+static void move_rows(float *rows, size_t skip, size_t n, size_t width)
+{
+    if (rows) {
+        memmove(rows, rows + skip * width, n * width * sizeof *rows);
+    }
+}
+
+void rbe__pass_leave_unread(rbe__pass *pass)
+{
+    const rbe__stack *stack = pass->stack;
+    const rbe__run *run = pass->runs;
+    const uint32_t skip = pass->n_unread, n = pass->n_tokens - skip;
+    const size_t table = (size_t)pass->workspace.most_tokens * stack->rope_pairs;
+    move_rows(pass->hidden, skip, n, stack->width);
+    move_rows(pass->layer_inputs, skip, n, stack->layer_inputs.n);
+    for (uint32_t i = 0; i < stack->n_rope_tables; i++) {
+        move_rows(pass->cosines + i * table, skip, n, stack->rope_pairs);
+        move_rows(pass->sines + i * table, skip, n, stack->rope_pairs);
+    }
+    memmove(pass->rows, pass->rows + skip, n * sizeof *pass->rows);
+    pass->tokens = pass->tokens ? pass->tokens + skip : NULL;
+    pass->last_run = (rbe__run){run->state, run->first_position + skip, n};
+    pass->runs = &pass->last_run;
+    pass->n_tokens = n;
+}

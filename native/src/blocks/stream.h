@@ -18,4 +18,7 @@ void rbe__stream_read(rbe__pass *pass, const float *rows, uint32_t first_layer, 
 /* The other way: hidden states as they are now, and keys and values that these layers stored. embedded: layer inputs too. */
 void rbe__stream_write(rbe__pass *pass, float *rows, uint32_t first_layer, uint32_t end_layer, int embedded);
 
+/* Leaves the unread rows of the pass's only run out of what follows; all of them may be. */
+void rbe__pass_leave_unread(rbe__pass *pass);
+
 #endif

@@ -154,6 +154,14 @@ static rbe_status place_rows(const char *path, rbe_model *model)
                               : RBE_OK;
 }
 
+static void find_readers(rbe__stack *stack)
+{
+    stack->first_reader = stack->n_layers;
+    for (uint32_t i = stack->end_layer; i-- > stack->first_layer && stack->layers[i].blocks[0].shares_state;) {
+        stack->first_reader = i;
+    }
+}
+
 static rbe_status make_ones(const char *path, rbe_model *model)
 {
     const uint32_t n = model->config.head_dim;
@@ -187,6 +195,7 @@ rbe_status rbe__layer_shapes_bind(rbe__binder *binder, rbe_model *model)
         RBE_TRY(binder->status);
     }
     model->stack.has_rows_only = binder->has_rows_only;
+    find_readers(&model->stack);
     RBE_TRY(place_rows(binder->path, model));
     return make_ones(binder->path, model);
 }
