@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import gguf_gemma4
 import numpy as np
 import numpy.typing as npt
 import tiny_models
@@ -37,7 +38,7 @@ _WHOLE = {
     "embed_tokens": "token_embd", "norm": "output_norm", "wte": "token_embd", "wpe": "position_embd",
     "ln_f": "output_norm", "lm_head": "output",
 }  # fmt: skip
-_ARCHITECTURE = {"mistral": "llama", "gemma3_text": "gemma3"}
+_ARCHITECTURE = {"mistral": "llama", "gemma3_text": "gemma3", "gemma4_text": "gemma4"}
 
 
 def architecture(model: TinyModel) -> str:
@@ -60,19 +61,21 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
         if name in model.extra:
             continue
         bare, ending = name.removeprefix(model.prefix).rsplit(".", 1)
+        if ending == "layer_scalar":
+            bare, ending = f"{bare}.{ending}", "weight"
         if name_of == "gpt2" and ".c_" in bare and ending == "weight":
             values = values.T
         if name_of == "llama" and bare.endswith("q_proj"):
             values = permuted(values, config["num_attention_heads"])
         if name_of == "llama" and bare.endswith("k_proj"):
             values = permuted(values, config["num_key_value_heads"])
-        if gemma and bare.endswith("norm"):
+        if config["model_type"] in tiny_models.NORMS_PLUS_ONE and bare.endswith("norm"):
             values = values + np.float32(1)
         parts = bare.split(".", 2)
         if parts[0] in ("layers", "h"):
-            new = f"blk.{parts[1]}.{(_LAYER | (_GEMMA_LAYER if gemma else {}))[parts[2]]}"
+            new = f"blk.{parts[1]}.{(_LAYER | gguf_gemma4.LAYER | (_GEMMA_LAYER if gemma else {}))[parts[2]]}"
         else:
-            new = _WHOLE[bare]
+            new = (_WHOLE | gguf_gemma4.WHOLE)[bare]
         found[f"{new}.{ending}"] = np.ascontiguousarray(values)
     return found | _rope_tensors(model)
 
@@ -92,6 +95,8 @@ def _head_dim(config: Mapping[str, Any]) -> int:
 
 def _rope_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
     """generate_extra_tensors of conversion/llama.py and phi.py."""
+    if model.config["model_type"] == "gemma4_text":
+        return gguf_gemma4.rope_tensors(model.config)
     rope = _rope(model.config)
     if rope["rope_type"] == "longrope":
         return {
@@ -117,6 +122,8 @@ def _rope_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
 def metadata(model: TinyModel) -> dict[str, Any]:
     """set_gguf_parameters of the converter: keys without the architecture before them."""
     config = model.config
+    if config["model_type"] == "gemma4_text":
+        return gguf_gemma4.metadata(config)
     if config["model_type"] == "gpt2":
         return {
             "context_length": config["n_ctx"], "embedding_length": config["n_embd"], "block_count": config["n_layer"],

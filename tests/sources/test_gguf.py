@@ -28,7 +28,7 @@ pytest.importorskip("gguf")
 _UNSAID: dict[str, dict[str, Any]] = {
     name: {"query_pre_attn_scalar": 24} for name in ("gemma2", "gemma3", "gemma3_new")
 }
-_UNSAYABLE = ("llama_gelu", "gemma3_multimodal", "qwen2_window")
+_UNSAYABLE = ("llama_gelu", "gemma3_multimodal", "gemma4_multimodal", "qwen2_window")
 _READ = {
     dialect.name for dialect in DIALECTS if not dialect.row.both_directions
 }  # not every architecture is read from GGUF files

@@ -21,6 +21,7 @@ from published_tokenizers import (
     TEXT,
     Published,
     bytes_alone,
+    gemma4,
     sentencepiece,
     split,
 )
@@ -67,6 +68,7 @@ PUBLISHED: dict[str, Callable[[], Published]] = {
     "Phi-4-mini": lambda: bytes_alone("phi3_partial", "gpt-4o", split(O200K, behavior="Removed", invert=True), _PHI4),
     "Gemma 2": lambda: sentencepiece("gemma2", _GEMMA, REPLACED, _TURNS, ["</s>", "\n\n"], prefix=False),
     "Gemma 3": lambda: sentencepiece("gemma3", _GEMMA, REPLACED, _TURNS, ["</s>", "\n\n"], prefix=False),
+    "Gemma 4": lambda: gemma4("gemma4", _GEMMA, ["<|turn>", "<turn|>", "</s>", "\n\n"], ["</s>", "\n\n"]),
 }
 
 
@@ -84,6 +86,8 @@ def resized(published: Published) -> TinyModel:
     model = MODELS[published.model]
     ids = {f"{name}_token_id": published.fields[f"{name}_token_id"] for name in ("bos", "eos")}
     config = {**model.config, **ids, "vocab_size": published.size, "pad_token_id": None}
+    if "vocab_size_per_layer_input" in config:
+        config["vocab_size_per_layer_input"] = published.size
     return dataclasses.replace(model, config=config)
 
 
@@ -106,7 +110,7 @@ def test_every_source(tmp_path: Path, name: str) -> None:
     if architecture(model) in {dialect.name for dialect in DIALECTS}:
         sources.append(_gguf(model, published, tmp_path / "m.gguf"))
     reference = Tokenizer.from_file(str(path))
-    beginning = [published.fields["bos_token_id"]] if published.fields["model"] == "llama" else []
+    beginning = [published.fields["bos_token_id"]] if published.fields["model"] in ("llama", "gemma4") else []
     for source in sources:
         report = pack(source, tmp_path / f"{source.name}.rbe", PackOptions(bits=16))
         assert report.notes == ()
@@ -119,11 +123,11 @@ def test_every_source(tmp_path: Path, name: str) -> None:
 
 
 def test_every_row_of_the_page_is_among_them() -> None:
-    """gemma3, a model that also sees, has the tokenizer of gemma3_text."""
+    """gemma3 and gemma4, models that also see, have the tokenizers of their language parts."""
     rows = re.findall(
         r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", DOCS.read_text(encoding="utf-8").split("## Encoders")[0], re.M
     )
-    types = {kind for kinds, _ in rows for kind in re.findall(r"`(\w+)`", kinds)} - {"gemma3", "model_type"}
+    types = {kind for kinds, _ in rows for kind in re.findall(r"`(\w+)`", kinds)} - {"gemma3", "gemma4", "model_type"}
     decoders = [row for row in ARCHITECTURES if not row.both_directions and row.position != "relative"]
     assert types == {row.model_type for row in decoders}
     assert types == {MODELS[PUBLISHED[name]().model].config["model_type"] for name in PUBLISHED}

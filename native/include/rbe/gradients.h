@@ -30,7 +30,7 @@ typedef struct rbe_gradients_options {
     uint32_t gains; /* 1: compute rbe_gradient.gains too */
 } rbe_gradients_options;
 
-/* Takes all memory but that of products: 4 (7 width + 7 heads x head_dim + 5 kv_heads x head_dim + 4 feed_forward) bytes per token, for each
+/* Takes all memory but that of products: 4 (7 width + 7 heads x head_dim + 6 kv_heads x head_dim + 4 feed_forward) bytes per token, for each
  * thread 4 (160 + 2 head_dim) per token of a window, and at most 128 MB for logits. options may be NULL. RBE_ERROR_UNSUPPORTED where a matrix
  * is not fp32. Free it before the model is closed. */
 RBE_API rbe_status rbe_gradients_create(const rbe_model *model, const rbe_gradients_options *options, rbe_gradients **out);

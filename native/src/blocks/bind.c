@@ -99,7 +99,6 @@ void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape
     const rbe__block_kind *const kinds[] = {&rbe__attention_kind, shape->crosses ? &rbe__cross_kind : NULL, &rbe__feed_forward_kind,
                                             shape->layer_embedding.width ? &rbe__layer_embedding_kind : NULL};
     rbe__layer *layer = &stack->layers[index];
-    layer->scale = 1.0f;
     for (uint32_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (!kinds[i]) {
             continue;

@@ -96,7 +96,7 @@ struct rbe__block {
 typedef struct rbe__layer {
     rbe__block blocks[RBE_MAX_LAYER_BLOCKS];
     uint32_t n_blocks; /* 0: not bound */
-    float scale; /* of the stream behind it; 1: none */
+    const float *scale; /* of the stream behind it, one number; NULL: none */
 } rbe__layer;
 
 /* What a sequence keeps of one block between passes. Blocks without memory of their own have none. */

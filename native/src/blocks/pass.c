@@ -236,11 +236,11 @@ static rbe_status run_block(rbe__pass *pass, const rbe__block *block, uint32_t l
     return pass->planes == RBE_SKIP ? rbe__block_skip(pass, block) : block->kind->forward(pass, block, layer);
 }
 
-static void scale_stream(const rbe__pass *pass, float scale)
+static void scale_stream(const rbe__pass *pass, const float *scale)
 {
     const size_t n = (size_t)pass->n_tokens * pass->stack->width;
-    for (size_t i = 0; scale != 1.0f && i < n; i++) {
-        pass->hidden[i] *= scale;
+    for (size_t i = 0; scale && i < n; i++) {
+        pass->hidden[i] *= *scale;
     }
 }
 
@@ -249,13 +249,16 @@ rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_
     record_planes(pass, first_layer, end_layer);
     compute_rope_angles(pass);
     rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_OTHER);
-    for (uint32_t i = first_layer; i < end_layer && pass->n_tokens; i++) {
+    for (uint32_t i = first_layer; i < end_layer; i++) {
         const rbe__layer *layer = &pass->stack->layers[i];
         if (!pass->must_finish && rbe__pass_take_cancelled(pass)) {
             return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
         }
         if (i == pass->stack->first_reader && pass->n_unread) {
             rbe__pass_leave_unread(pass);
+        }
+        if (pass->n_tokens == 0) {
+            break;
         }
         if (pass->layer_input) {
             memcpy(pass->layer_input, pass->hidden, (size_t)pass->n_tokens * pass->stack->width * sizeof(float));

@@ -24,7 +24,7 @@ static rbe_status layer_back(rbe_gradients *gradients, uint32_t index, const flo
 {
     const rbe__stack *stack = gradients->stack;
     const size_t width = stack->width, stride = stack->stream_width;
-    const float scale = stack->layers[index].scale;
+    const float *scale = stack->layers[index].scale;
     const float *hidden = rows;
     float *d_hidden = d_rows;
     gradients->rows = rows;
@@ -35,8 +35,8 @@ static rbe_status layer_back(rbe_gradients *gradients, uint32_t index, const flo
         hidden = gradients->narrow;
         d_hidden = gradients->d_narrow;
     }
-    for (size_t i = 0; scale != 1.0f && i < gradients->n * width; i++) {
-        d_hidden[i] *= scale;
+    for (size_t i = 0; scale && i < gradients->n * width; i++) {
+        d_hidden[i] *= *scale;
     }
     RBE_TRY(blocks_back(gradients, index, hidden, d_hidden));
     for (size_t n = 0; stride != width && n < gradients->n; n++) {

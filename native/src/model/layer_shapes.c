@@ -111,11 +111,8 @@ void rbe__layer_scale_bind(rbe__binder *binder, uint32_t index, rbe__stack *stac
 {
     char name[64];
     snprintf(name, sizeof name, "layers.%u.scale", index);
-    const float *scale = rbe__bind_vector(binder, name, 1, 1);
-    if (scale) {
-        stack->layers[index].scale = *scale;
-        stack->has_scales = 1;
-    }
+    stack->layers[index].scale = rbe__bind_vector(binder, name, 1, 1);
+    stack->has_scales |= stack->layers[index].scale != NULL;
 }
 
 /* Where keys and values of each layer that others read stand in a row; at: of the layers, 0 where none does. Returns the row's width. */

@@ -113,7 +113,7 @@ def configuration(
 
     Raises PackError for keys that are missing or absurd, and those with values that the engine does not compute.
     """
-    _refuse_others(dialect, keys)
+    refuse_others(dialect, keys)
     if EMBEDDING not in tensors:
         raise PackError(f"{keys.config.where}: the tensor {EMBEDDING} is missing; this is a part of a model, or none")
     heads, kv_heads = head_counts(keys)
@@ -150,7 +150,8 @@ def configuration(
     return config
 
 
-def _refuse_others(dialect: Dialect, keys: Keys) -> None:
+def refuse_others(dialect: Dialect, keys: Keys, computed: tuple[str, ...] = ()) -> None:
+    """Raises PackError for keys whose values the engine does not compute; computed: those of them that it does here."""
     is_causal = not dialect.row.both_directions
     if keys.get("attention.causal") not in (None, is_causal):
         raise PackError(
@@ -159,7 +160,7 @@ def _refuse_others(dialect: Dialect, keys: Keys) -> None:
         )
     for name, neutral in _NOT_COMPUTED.items():
         value = keys.get(name)
-        if value is not None and value not in neutral:
+        if value is not None and value not in neutral and name not in computed:
             raise PackError(f"{keys.config.where}: {keys.key(name)} = {shown(value)} is not supported")
 
 
