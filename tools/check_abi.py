@@ -34,6 +34,7 @@ HEADERS = [
         "fit",
         "governor",
         "gradients",
+        "layer_embeddings",
         "modes",
         "parts",
         "power",

@@ -243,14 +243,18 @@ def _tensors(
     if not tied:
         add(Rule("head", lm_head, "vocabulary", "width", "head"), "head", lm_head, sizes)
     plans.sort(key=lambda plan: plan.role == "layer_embedding")  # the last of the file, which no token reads whole
+    _leave_out(row, source, used, notes)
+    return plans
+
+
+def _leave_out(row: Architecture, source: Source, used: set[str], notes: list[str]) -> None:
+    """What of a source is not packed: what carries nothing, towers that see and hear, what has no place."""
     ignored = {name for name in source.tensors if any(re.search(pattern, name) for pattern in row.ignored)}
+    ignored |= {name for name in source.tensors if row.position == "relative" and is_distances(name)}
     towers = {name for name in source.tensors if row.towers and re.search(row.towers, name)}
     if towers:
         notes.append(f"{len(towers)} tensors of what sees and hears images and sound; the text model alone is packed")
-        ignored |= towers
-    used |= {name for name in source.tensors if row.position == "relative" and is_distances(name)}
-    _left_over(row, source, sorted(source.tensors.keys() - used - ignored), notes)
-    return plans
+    _left_over(row, source, sorted(source.tensors.keys() - used - ignored - towers), notes)
 
 
 def _prefix(row: Architecture, source: Source) -> str:
