@@ -356,7 +356,8 @@ def read(path: Path) -> Pack:
     for _ in range(n_parts):
         name = at.text()
         version, flags, offset, n_bytes, checksum, more_bytes = at.take("IIQQII")
-        needed = 0xFFFF0000 if (name, version) in (("bands", 1), ("encoder", 1)) else 0xFFFF0001
+        known = version == 1 and name in ("bands", "encoder", "layer_shapes", "layer_embeddings")
+        needed = 0xFFFF0000 if known else 0xFFFF0001
         assert flags & needed == 0, "a part that this reader would have to know"
         at.position += more_bytes
         parts[name] = _area(data, offset, n_bytes, checksum)

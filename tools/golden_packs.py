@@ -64,6 +64,13 @@ def _llama(**changes: Any) -> tiny_models.TinyModel:
 _ODD = _llama(hidden_size=52, intermediate_size=37)
 _GPT2 = dict(tiny_models.MODELS["gpt2"].config) | {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 24}
 
+# Layers of several shapes and layer embeddings.
+_LAYERS = tiny_models.TinyModel("golden", dict(tiny_models.MODELS["gemma4"].config) | {
+    "num_hidden_layers": 3, "num_kv_shared_layers": 1, "hidden_size": 32, "intermediate_size": 40,
+    "num_attention_heads": 2, "hidden_size_per_layer_input": 16,
+    "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+})  # fmt: skip
+
 
 def _packed(model: tiny_models.TinyModel, planes: tuple[int, ...], wide: tuple[int, ...], dtype: str = "F32") -> Write:
     """Dense where there are no planes."""
@@ -256,7 +263,12 @@ FILES: dict[str, dict[str, Write]] = {
         "planes": _planes,
     },
     "v2": {"extremes": _smooth_codes},
-    "v3": {"parts": _parts, "bands": _bands, **{name: _encoder(name) for name in encoder_files.GOLDEN}},
+    "v3": {
+        "parts": _parts,
+        "bands": _bands,
+        "layers": _packed(_LAYERS, (4,), (3,)),
+        **{name: _encoder(name) for name in encoder_files.GOLDEN},
+    },
 }
 
 
@@ -272,6 +284,7 @@ ANSWERS: dict[str, Write] = {
         ("phi3_longrope", (3,), (4,)),
         ("gemma2", (2, 2), (3,)),
         ("gemma3_new", (3, 1), (4,)),
+        ("gemma4", (3,), (4,)),
     )
 }
 

@@ -115,7 +115,7 @@ def counts(path: Path, source: Path, read: Callable[[Path], tuple[str, ...]]) ->
     return found
 
 
-@pytest.mark.parametrize("name", ["llama_yarn_new", "llama_llama3", "phi3_longrope", "gemma3_new", "gpt2"])
+@pytest.mark.parametrize("name", ["llama_yarn_new", "llama_llama3", "phi3_longrope", "gemma3_new", "gemma4", "gpt2"])
 def test_configurations(tmp_path: Path, name: str) -> None:
     source = tiny_models.write(MODELS[name], tmp_path / "m")
     refused, read = counts(source / "config.json", source, whole if name == "llama_yarn_new" else look)
