@@ -16,7 +16,7 @@ from fixed_planes import fixed_planes
 from index_reader import read_index
 
 from rbe_edge import Model
-from rbe_edge.errors import ModelError
+from rbe_edge.errors import ModelError, OptionError
 from rbe_edge.format import writer
 from rbe_edge.format.layer_shapes import LAYER_EMBEDDINGS, LAYER_SHAPES
 from rbe_edge.format.parts import Part
@@ -183,6 +183,15 @@ def test_under_a_limit(tmp_path: Path) -> None:
         assert model.memory.resident_pinned < table.offset
         session.prefill(TOKENS)
         np.testing.assert_array_equal(session.logits, expected)
+
+
+def test_vectors_of_texts(model: Model) -> None:
+    """An encoder has the memory of one layer for all of them, and says so; a session's states make a vector."""
+    with pytest.raises(OptionError, match="layers of several shapes"):
+        model.embed(["the cat"], pooling="mean")
+    with model.session() as session:
+        vector = session.embedding("the cat")
+    assert vector.shape == (64,) and np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
 
 
 # ---- files that say something wrong ----
