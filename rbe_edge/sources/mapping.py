@@ -228,8 +228,7 @@ def _tensors(
     for rules, layer in layers:
         of_layer, there = shapes.sizes_of(layer, sizes), shapes.features_of(layer, features)
         for rule in rules:
-            of_layers = _LAYER in rule.target
-            if (layer is None) == of_layers:
+            if (layer is None) == (_LAYER in rule.target):
                 continue
             if rule.needs and rule.needs not in there:
                 if rule.needs in LAYERS_OWN:  # some files hold what the layer does not read
