@@ -30,8 +30,9 @@ def settings(loss: Loss) -> str:
 
 
 class Passes:
-    """The text on its way through the layers and back. Hidden states and gradients float32 [tokens][width] are kept
-    until a layer is left; what another packing of the model has taken away is computed again. A context manager."""
+    """The text on its way through the layers and back. Hidden states and gradients, float32 [tokens][stream_width], are
+    kept until a layer is left; what another packing of the model has taken away is computed again. A context
+    manager."""
 
     def __init__(
         self,
