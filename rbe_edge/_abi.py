@@ -104,6 +104,7 @@ CAPTURE_O = 1
 CAPTURE_UP = 2
 CAPTURE_DOWN = 3
 CAPTURE_LM_HEAD = 4
+CAPTURE_LAYER_GATE, CAPTURE_LAYER_OUTPUT = 8, 9
 
 PLANES_ATTENTION = 0
 PLANES_FEED_FORWARD = 1
@@ -312,6 +313,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
         _STATUS,
         [_OUT(Policy), _OUT(PowerSample), _OUT(PolicyState), _OUT(PolicyDecision)],
     ),
+    "rbe_model_stream_width": (_U32, [_MODEL]),
     "rbe_plane_get_layout": (_STATUS, [_U32, _U32, _U32, _U32, _OUT(PlaneLayout)]),
     "rbe_encode_plane": (
         _STATUS,

@@ -128,6 +128,10 @@ gradient_prototypes: dict[str, tuple[Any, list[Any]]] = {
         _STATUS,
         [_GRADIENTS, _FLOATS, _SIZE, _U32, _FLOATS, GradientCallback, ctypes.c_void_p],
     ),
+    "rbe_gradients_layer_embeddings": (
+        _STATUS,
+        [_GRADIENTS, _TOKENS, _SIZE, _U32, _FLOATS, _FLOATS, GradientCallback, ctypes.c_void_p],
+    ),
     "rbe_gradients_embedding": (_STATUS, [_GRADIENTS, _TOKENS, _SIZE, _U32, _FLOATS, _FLOATS, _FLOATS]),
     "rbe_gradients_add": (_STATUS, [_GRADIENTS, _FLOATS, _FLOATS, _SIZE, _U32, _U32, _FLOATS]),
     "rbe_gradients_add_curvature": (_STATUS, [_GRADIENTS, ctypes.POINTER(CurvatureRows), _FLOATS]),

@@ -25,6 +25,8 @@ KNOWN_PARTS = (
     "layer_options",
     "layer_kinds",
     "experts",
+    "layer_shapes",
+    "layer_embeddings",
 )  # that golden files have, and that must be known
 
 Integers = npt.NDArray[np.int64]

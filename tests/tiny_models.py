@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import published_shapes
+import tiny_gemma4
 import tiny_llama_like
 
 VOCABULARY = 272  # 256 bytes, 12 merges, 4 control tokens
@@ -138,6 +140,13 @@ def _seeing(text: TinyModel) -> TinyModel:
     return TinyModel("lfm2_vl", config, "model.language_model.", extra=extra)
 
 
+def _multimodal4(text: TinyModel) -> TinyModel:
+    config = {"architectures": ["Gemma4ForConditionalGeneration"], "model_type": "gemma4", "text_config": text.config}
+    extra = {"model.vision_tower.norm.weight": (4,), "model.audio_tower.norm.weight": (4,),
+             "model.embed_vision.weight": (4, 4), "model.embed_audio.weight": (4, 4)}  # fmt: skip
+    return TinyModel("gemma4_multimodal", config, "model.language_model.", extra=extra)
+
+
 _ALL = (
     _gpt2("gpt2"),
     _gpt2("gpt2_bare", prefix="", n_inner=96),
@@ -188,7 +197,12 @@ _ALL = (
     _lfm2("lfm2_multiplier", block_ffn_dim_multiplier=1.3, block_ff_dim=150, block_multiple_of=16),
     _lfm2("lfm2_new", **_LFM2_5),
     _seeing(_lfm2("text", **_LFM2_5)),
+    *(TinyModel(name, config) for name, config in tiny_gemma4.CONFIGS.items()),
+    _multimodal4(TinyModel("text", tiny_gemma4.CONFIGS["gemma4"])),
 )  # fmt: skip
+
+NORMS_PLUS_ONE = ("gemma2", "gemma3_text")
+"""Types of models whose weights of norms are less by one than what is multiplied."""
 
 _LLAMA_LIKE = {
     name: _llama(name, kind, tiny_llama_like.PREFIXES.get(kind, "model."), **changes)
@@ -201,155 +215,7 @@ MODELS: Mapping[str, TinyModel] = {model.name: model for model in (*_ALL, *_LLAM
 
 def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
     """The tensors that the published model of such a configuration has."""
-    config = model.config.get("text_config", model.config)
-    if config["model_type"] == "gpt2":
-        return _gpt2_shapes(model.prefix, config)
-    if config["model_type"] == "lfm2_moe":
-        return _lfm2_moe_shapes(model.prefix, config)
-    if config["model_type"] == "lfm2":
-        return _lfm2_shapes(model.prefix, config)
-    heads, kv_heads, feed_forward = (
-        config[key] for key in ("num_attention_heads", "num_key_value_heads", "intermediate_size")
-    )
-    width, vocabulary = config["hidden_size"], config["vocab_size"]
-    head_dim = config.get("head_dim", width // heads)
-    query, key = heads * head_dim, kv_heads * head_dim
-    kind = config["model_type"]
-    found: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (vocabulary, width), "norm.weight": (width,)}
-    for layer in range(config.get("num_hidden_layers") or config["num_layers"]):
-        part: dict[str, tuple[int, ...]] = {
-            "input_layernorm.weight": (width,),
-            "post_attention_layernorm.weight": (width,),
-            "self_attn.o_proj.weight": (width, query),
-            "mlp.down_proj.weight": (width, feed_forward),
-        }
-        if kind == "spark2_5":
-            part["self_attn.q_k_v_proj.weight"] = (query + 2 * key, width)
-            part["self_attn.g_proj.weight"] = (heads, width)
-            part["self_attn.out_proj.weight"] = part.pop("self_attn.o_proj.weight")
-            part |= {f"mlp.{name}_proj.weight": (feed_forward, width) for name in ("gate", "up")}
-        elif kind == "phi3":
-            part["self_attn.qkv_proj.weight"] = (query + 2 * key, width)
-            part["mlp.gate_up_proj.weight"] = (2 * feed_forward, width)
-        else:
-            part |= {"self_attn.q_proj.weight": (query, width), "self_attn.k_proj.weight": (key, width)}
-            part |= {"self_attn.v_proj.weight": (key, width)}
-            part |= {f"mlp.{name}_proj.weight": (feed_forward, width) for name in ("gate", "up")}
-        part |= _of_experts(config, layer, part)
-        if kind.startswith("gemma"):
-            part |= {f"{name}_feedforward_layernorm.weight": (width,) for name in ("pre", "post")}
-        if kind in ("qwen3", "qwen3_moe", "gemma3_text"):
-            part |= {f"self_attn.{name}_norm.weight": (head_dim,) for name in "qk"}
-        if kind == "qwen2" or config.get("attention_bias"):
-            part |= {f"self_attn.{name}_proj.bias": (query if name == "q" else key,) for name in "qkv"}
-        elif config.get("use_bias"):
-            part |= {f"self_attn.{name}_proj.bias": (query if name == "q" else key,) for name in "qkv"}
-        if config.get("attention_bias") or config.get("use_bias"):
-            part["self_attn.o_proj.bias"] = (width,)
-        if config.get("mlp_bias") or config.get("use_bias"):
-            part |= {f"mlp.{name}_proj.bias": (feed_forward,) for name in ("gate", "up")}
-            part["mlp.down_proj.bias"] = (width,)
-        found |= {f"layers.{layer}.{name}": shape for name, shape in part.items() if shape}
-    if kind == "spark2_5":
-        found["embedding.weight"] = found.pop("embed_tokens.weight")
-    found = tiny_llama_like.changed(config, found, query, key, head_dim)
-    found = {model.prefix + name: shape for name, shape in found.items()}
-    if not config["tie_word_embeddings"]:
-        found[model.head_name] = (vocabulary, width)
-    return found
-
-
-def _of_experts(
-    config: Mapping[str, Any], layer: int, dense: Mapping[str, tuple[int, ...]]
-) -> dict[str, tuple[int, ...]]:
-    """The router and the experts of a layer that has them; the tensors that it lacks then have no shape."""
-    if config["model_type"] != "qwen3_moe" or layer in config["mlp_only_layers"]:
-        return {}
-    width, inner = config["hidden_size"], config["moe_intermediate_size"]
-    found: dict[str, tuple[int, ...]] = {name: () for name in dense if name.startswith("mlp.")}
-    found["mlp.gate.weight"] = (config["num_experts"], width)
-    for expert in range(config["num_experts"]):
-        found |= {f"mlp.experts.{expert}.{name}_proj.weight": (inner, width) for name in ("gate", "up")}
-        found[f"mlp.experts.{expert}.down_proj.weight"] = (width, inner)
-    return found
-
-
-def _lfm2_moe_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    width, heads, kv_heads = (config[key] for key in ("hidden_size", "num_attention_heads", "num_key_value_heads"))
-    size, inner, outer = width // heads, config["moe_intermediate_size"], config["intermediate_size"]
-    found: dict[str, tuple[int, ...]] = {
-        "embed_tokens.weight": (config["vocab_size"], width), "embedding_norm.weight": (width,),
-    }  # fmt: skip
-    for layer in range(config["num_hidden_layers"]):
-        part: dict[str, tuple[int, ...]] = {
-            "operator_norm.weight": (width,), "ffn_norm.weight": (width,),
-            "self_attn.q_proj.weight": (width, width), "self_attn.k_proj.weight": (kv_heads * size, width),
-            "self_attn.v_proj.weight": (kv_heads * size, width), "self_attn.out_proj.weight": (width, width),
-            "self_attn.q_layernorm.weight": (size,), "self_attn.k_layernorm.weight": (size,),
-        }  # fmt: skip
-        if layer < config["num_dense_layers"]:
-            part |= {f"feed_forward.{name}.weight": (outer, width) for name in ("w1", "w3")}
-            part["feed_forward.w2.weight"] = (width, outer)
-        else:
-            part["feed_forward.gate.weight"] = (config["num_experts"], width)
-            for expert in range(config["num_experts"]):
-                part |= {f"feed_forward.experts.{expert}.{name}.weight": (inner, width) for name in ("w1", "w3")}
-                part[f"feed_forward.experts.{expert}.w2.weight"] = (width, inner)
-            if config["use_expert_bias"]:
-                part["feed_forward.expert_bias"] = (config["num_experts"],)
-        found |= {f"layers.{layer}.{name}": shape for name, shape in part.items()}
-    return {prefix + name: shape for name, shape in found.items()}
-
-
-def _gpt2_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    width = config["n_embd"]
-    feed_forward = config.get("n_inner") or 4 * width
-    found: dict[str, tuple[int, ...]] = {
-        "wte.weight": (config["vocab_size"], width), "wpe.weight": (config["n_positions"], width),
-        "ln_f.weight": (width,), "ln_f.bias": (width,),
-    }  # fmt: skip
-    for layer in range(config["n_layer"]):
-        part: dict[str, tuple[int, ...]] = {
-            "attn.c_attn.weight": (width, 3 * width), "attn.c_attn.bias": (3 * width,),
-            "attn.c_proj.weight": (width, width), "attn.c_proj.bias": (width,),
-            "mlp.c_fc.weight": (width, feed_forward), "mlp.c_fc.bias": (feed_forward,),
-            "mlp.c_proj.weight": (feed_forward, width), "mlp.c_proj.bias": (width,),
-            "ln_1.weight": (width,), "ln_1.bias": (width,), "ln_2.weight": (width,), "ln_2.bias": (width,),
-        }  # fmt: skip
-        found |= {f"h.{layer}.{name}": shape for name, shape in part.items()}
-    return {prefix + name: shape for name, shape in found.items()}
-
-
-#: Between the matrices of a feed-forward step that adjusts itself, by the tiny model's intermediate_size and factor.
-_LFM2_INNER = {(190, 1.0): 128, (190, 1.3): 144}
-
-
-def _lfm2_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    width, taps, inner = config["hidden_size"], config["conv_L_cache"], config["intermediate_size"]
-    head_dim = width // config["num_attention_heads"]
-    if config["block_auto_adjust_ff_dim"]:
-        inner = _LFM2_INNER[inner, config["block_ffn_dim_multiplier"]]
-    attends = config.get("full_attn_idxs") or [i for i, kind in enumerate(config["layer_types"]) if kind != "conv"]
-    found: dict[str, tuple[int, ...]] = {
-        "embed_tokens.weight": (config["vocab_size"], width), "embedding_norm.weight": (width,),
-    }  # fmt: skip
-    for layer in range(config["num_hidden_layers"]):
-        part: dict[str, tuple[int, ...]] = {
-            "operator_norm.weight": (width,), "ffn_norm.weight": (width,), "feed_forward.w1.weight": (inner, width),
-            "feed_forward.w2.weight": (width, inner), "feed_forward.w3.weight": (inner, width),
-        }  # fmt: skip
-        if layer in attends:
-            part |= {"self_attn.q_proj.weight": (width, width), "self_attn.out_proj.weight": (width, width)}
-            part |= {f"self_attn.{name}_proj.weight": (width // 2, width) for name in "kv"}
-            part |= {f"self_attn.{name}_layernorm.weight": (head_dim,) for name in "qk"}
-        else:
-            part |= {"conv.conv.weight": (width, 1, taps)}
-            part |= {"conv.in_proj.weight": (3 * width, width), "conv.out_proj.weight": (width, width)}
-            if config["conv_bias"]:
-                part |= {f"conv.{name}.bias": (width,) for name in ("conv", "out_proj")}
-                part["conv.in_proj.bias"] = (3 * width,)
-        found |= {f"layers.{layer}.{name}": shape for name, shape in part.items()}
-    return {prefix + name: shape for name, shape in found.items()}
+    return published_shapes.shapes(model.config.get("text_config", model.config), model.prefix, model.head_name)
 
 
 def uniform(name: str, seed: int, count: int) -> npt.NDArray[np.float64]:
@@ -371,10 +237,18 @@ def tensors(model: TinyModel) -> Tensors:
         bare = name.removeprefix(model.prefix)
         values = uniform(bare, model.seed, math.prod(shape)).reshape(shape)
         if re.search(r"(norm|norms\.\d+|ln_\w)\.weight$", bare):
-            values = 0.3 * values + (0 if config["model_type"].startswith("gemma") else 1)
+            values = 0.3 * values + (0 if config["model_type"] in NORMS_PLUS_ONE else 1)
+        elif bare.endswith("layer_scalar"):
+            values = 0.3 * values + 1
         elif bare.endswith("bias"):
             values = 0.3 * values
-        elif bare in ("embed_tokens.weight", "embedding.weight", "wte.weight", "wpe.weight"):
+        elif bare in (
+            "embed_tokens.weight",
+            "embed_tokens_per_layer.weight",
+            "embedding.weight",
+            "wte.weight",
+            "wpe.weight",
+        ):
             values = values * (0.2 if config["model_type"].startswith("gemma") else 1)
         else:
             inputs = shape[0] if config["model_type"] == "gpt2" else math.prod(shape[1:])

@@ -16,7 +16,7 @@ FloatArray = npt.NDArray[np.float32]
 
 def states(model: Model, tokens: Sequence[int], window: int, context: int) -> list[FloatArray]:
     """The hidden states [n][width] before every layer and behind the last."""
-    found = [np.empty((len(tokens), model.info.width), np.float32) for _ in range(model.info.layers + 1)]
+    found = [np.empty((len(tokens), model.stream_width), np.float32) for _ in range(model.info.layers + 1)]
     with model.session(kv="f32", context=context, threads=1) as session:
         for start in range(0, len(tokens), window):
             hidden = session.embed(tokens[start : start + window])
@@ -61,6 +61,10 @@ def whole_gradient(
     assert d_hidden is not None
     for layer in reversed(range(model.info.layers)):
         gradients.layer(layer, hidden[layer], d_hidden, gather, window=window)
+    if "layer_embedding" in model.tensors:
+        table = model.tensors["layer_embedding"]
+        total["layer_embedding"] = np.zeros((table.rows, table.cols), np.float32)
+        gradients.layer_embeddings(tokens, d_hidden, total["layer_embedding"], gather, window=window)
     for name in ("embedding", "positions"):
         if name in model.tensors and name not in total:
             total[name] = np.zeros((model.tensors[name].rows, model.info.width), np.float32)

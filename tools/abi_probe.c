@@ -12,6 +12,7 @@
 #include "rbe/fit.h"
 #include "rbe/governor.h"
 #include "rbe/gradients.h"
+#include "rbe/layer_embeddings.h"
 #include "rbe/modes.h"
 #include "rbe/parts.h"
 #include "rbe/rbe.h"

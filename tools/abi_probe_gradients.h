@@ -2,11 +2,13 @@
 #ifndef ABI_PROBE_GRADIENTS_H
 #define ABI_PROBE_GRADIENTS_H
 
-#include "rbe/gradients.h"
+#include "rbe/layer_embeddings.h"
 
 static void gradients_declarations(void)
 {
     CONSTANT(RBE_DRAW_TOKEN);
+    CONSTANT(RBE_CAPTURE_LAYER_GATE);
+    CONSTANT(RBE_CAPTURE_LAYER_OUTPUT);
 
     STRUCTURE(rbe_curvature_rows);
     FIELD(rbe_curvature_rows, struct_bytes);

@@ -35,6 +35,7 @@ HEADERS = [
         "fit",
         "governor",
         "gradients",
+        "layer_embeddings",
         "modes",
         "parts",
         "power",

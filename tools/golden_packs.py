@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "packing")]
 
 import encoder_files  # noqa: E402
+import golden_models  # noqa: E402
 import reference_decoder  # noqa: E402
 import tiny_encoder_decoders  # noqa: E402
 import tiny_models  # noqa: E402
@@ -53,28 +54,6 @@ N_SAMPLES = 8
 Write = Callable[[Path, Path], None]
 
 
-def _llama(**changes: Any) -> tiny_models.TinyModel:
-    config = dict(tiny_models.MODELS["llama_tied"].config) | {
-        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-    }  # fmt: skip
-    return tiny_models.TinyModel("golden", config | changes)
-
-
-# No size is a multiple of what the others are: heads of 26, 37 rows and columns, blocks of 4 and 1.
-_ODD = _llama(hidden_size=52, intermediate_size=37)
-# The first layer without experts, and a bias for the choice.
-_EXPERTS = tiny_models.TinyModel("golden", dict(tiny_models.MODELS["lfm2_moe"].config) | {
-    "hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 36, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "num_key_value_heads": 1, "num_experts": 5, "layer_types": ["full_attention"] * 2,
-})  # fmt: skip
-_HYBRID = _llama(**dict(tiny_models.MODELS["lfm2_bias"].config) | {
-    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
-    "num_key_value_heads": 1, "full_attn_idxs": [1], "block_auto_adjust_ff_dim": False,
-})  # fmt: skip
-_GPT2 = dict(tiny_models.MODELS["gpt2"].config) | {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 24}
-
-
 def _packed(model: tiny_models.TinyModel, planes: tuple[int, ...], wide: tuple[int, ...], dtype: str = "F32") -> Write:
     """Dense where there are no planes."""
 
@@ -88,7 +67,7 @@ def _packed(model: tiny_models.TinyModel, planes: tuple[int, ...], wide: tuple[i
 
 def _planes(out: Path, scratch: Path) -> None:
     """What version 1 can hold and the packer does not write: one bit, other sums, no rotation, block scales."""
-    source = open_source(tiny_models.write(_llama(), scratch / "golden"))
+    source = open_source(tiny_models.write(golden_models.llama(), scratch / "golden"))
     plan = plan_model(source)
     books = [trellis.CODEBOOKS[bits] for bits in (1, 2, 3, 4)]
     cases = [
@@ -145,7 +124,7 @@ def _smooth(name: str, rows: int, cols: int) -> np.ndarray:
 
 def _smooth_codes(out: Path, scratch: Path) -> None:
     """seed64 and basis in every role: looked up, multiplied by, as a tied head; both transforms, edges of all sizes."""
-    source = open_source(tiny_models.write(tiny_models.TinyModel("golden", _GPT2, "transformer."), scratch / "golden"))
+    source = open_source(tiny_models.write(golden_models.GPT2, scratch / "golden"))
     plan = plan_model(source)
     columns, both = basis.Shape(32, 32, basis.COLUMN_COSINES), basis.Shape(32, 64, basis.COSINES)
     codes: dict[str, basis.Shape | int] = {
@@ -187,7 +166,7 @@ def _smooth_codes(out: Path, scratch: Path) -> None:
 def _parts(out: Path, scratch: Path) -> None:
     """A table of power modes with all that it can say, and parts that no reader of this version knows: one with flags
     and fields of later versions, one that is empty."""
-    _packed(_llama(num_hidden_layers=3), (2, 2), (4,))(out, scratch)
+    _packed(golden_models.llama(num_hidden_layers=3), (2, 2), (4,))(out, scratch)
     skip = modes.SKIP
     table = modes.ModeTable(
         n_layers=3,
@@ -206,7 +185,7 @@ def _parts(out: Path, scratch: Path) -> None:
 
 def _bands(out: Path, scratch: Path) -> None:
     """Matrices in bands: an embedding that serves as lm_head, of three rates, and one of a layer."""
-    source = open_source(tiny_models.write(_llama(), scratch / "golden"))
+    source = open_source(tiny_models.write(golden_models.llama(), scratch / "golden"))
     plan = plan_model(source)
     rates: dict[str, list[tuple[int, tuple[int, ...]]]] = {
         "embedding": [(32, (4, 2)), (32, (3,)), (0, (2,))], "layers.0.feed_forward.up": [(24, (4,)), (0, (2, 2))],
@@ -249,7 +228,7 @@ def _bands(out: Path, scratch: Path) -> None:
 def _layer_options(out: Path, scratch: Path) -> None:
     """All layer options that go together, of 16 bits."""
     changes = {"model_type": "olmo2", "tie_word_embeddings": True, "num_hidden_layers": 2}
-    plan = plan_model(open_source(tiny_models.write(_llama(**changes), scratch / "golden")))
+    plan = plan_model(open_source(tiny_models.write(golden_models.llama(**changes), scratch / "golden")))
     options = {
         "attention.norm_kind": "layer", "position.rotary_layers": (1, 0), "attention.temperature": 0.5,
         "attention.temperature_tokens": 4,
@@ -279,12 +258,12 @@ def _encoder(name: str) -> Write:
 
 FILES: dict[str, dict[str, Write]] = {
     "v1": {
-        "bits4": _packed(_llama(), (4,), (4, 2)),
-        "bits3": _packed(_llama(), (3,), (4, 2)),
-        "bits2": _packed(_llama(), (2,), (4,)),
-        "odd": _packed(_ODD, (3, 2), (4, 2)),
-        "half": _packed(_llama(), (), ()),
-        "bfloat": _packed(tiny_models.TinyModel("golden", _GPT2, "transformer."), (), (), "BF16"),
+        "bits4": _packed(golden_models.llama(), (4,), (4, 2)),
+        "bits3": _packed(golden_models.llama(), (3,), (4, 2)),
+        "bits2": _packed(golden_models.llama(), (2,), (4,)),
+        "odd": _packed(golden_models.ODD, (3, 2), (4, 2)),
+        "half": _packed(golden_models.llama(), (), ()),
+        "bfloat": _packed(golden_models.GPT2, (), (), "BF16"),
         "planes": _planes,
     },
     "v2": {"extremes": _smooth_codes},
@@ -292,8 +271,9 @@ FILES: dict[str, dict[str, Write]] = {
         "parts": _parts,
         "bands": _bands,
         "layer_options": _layer_options,
-        "experts": _packed(_EXPERTS, (3, 2), (4,)),
-        "hybrid": _packed(_HYBRID, (4,), (4, 2)),
+        "experts": _packed(golden_models.EXPERTS, (3, 2), (4,)),
+        "hybrid": _packed(golden_models.HYBRID, (4,), (4, 2)),
+        "layers": _packed(golden_models.LAYERS, (4,), (3,)),
         **{name: _encoder(name) for name in encoder_files.GOLDEN},
     },
 }
@@ -318,6 +298,7 @@ ANSWERS: dict[str, Write] = {
         ("olmo2", (3,), (4,)),
         ("hunyuan_v1_dense", (4,), (3,)),
         ("lfm2_taps", (3,), (4,)),
+        ("gemma4", (3,), (4,)),
     )
 }
 

@@ -288,6 +288,10 @@ int main(void)
         if (!dense.weights) {
             continue;
         }
+        if (dense.model->stack.stream_width != dense.model->stack.width) { /* tests/parity has those */
+            close_dense(&dense);
+            continue;
+        }
         sums found = {.model = dense.model, .gradients = open_gradients(dense.model, 2)};
         float *states = states_of(dense.model), *d_hidden = malloc(sizeof *d_hidden * N * dense.model->stack.width);
         take_sums(&found);

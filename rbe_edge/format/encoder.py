@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from rbe_edge.format import experts
 from rbe_edge.format.layer_options import options_part
+from rbe_edge.format.layer_shapes import layer_parts
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.format.parts import Part
 
@@ -34,4 +35,5 @@ def parts_of(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> l
     found += [experts.PART] if metadata.get("experts") else []
     found += [ENCODER_DECODER] if metadata.get("encoder.layers") else []
     found += [LAYER_KINDS] if metadata.get("layer.kinds") else []
+    found += layer_parts(metadata, names)
     return [*found, ATTENTION_GATE] if any(name.endswith(".attention.gate") for name in names) else found

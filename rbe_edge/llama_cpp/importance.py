@@ -24,6 +24,8 @@ _READERS = {
     _native.CAPTURE_O: ("attention.o",),
     _native.CAPTURE_UP: ("feed_forward.gate", "feed_forward.up"),
     _native.CAPTURE_DOWN: ("feed_forward.down",),
+    _native.CAPTURE_LAYER_GATE: ("layer_embedding.gate",),
+    _native.CAPTURE_LAYER_OUTPUT: ("layer_embedding.projection",),
 }
 
 

@@ -162,9 +162,10 @@ class Curvature:
 
     def _look_up(self, passes: Passes) -> None:
         """The embedding: what its errors cost where tokens are looked up, and where it serves as lm_head."""
+        others, of_table = self._look_up_for_layers(passes)
         tensor = self._tensors.get("embedding")
         if tensor is None:
-            self._save(-1, {})
+            self._save(-1, others, [name for name in others if name not in of_table], of_table)
             return
         scale = passes.model.metadata.get("embedding.scale", 1.0)
         assert isinstance(scale, int | float)
@@ -185,7 +186,28 @@ class Curvature:
             part = self._part_of(tensor, looked_up / np.float32(len(self._windows))) / sensitivity
             of_head = np.array(self.energies["embedding"], np.float64)
             energies = part * bands.shares(energies) + (1 - part) * bands.shares(of_head)
-        self._save(-1, {"embedding": sensitivity}, ["embedding"], {"embedding": energies})
+        factors = ["embedding", *(name for name in others if name not in of_table)]
+        self._save(-1, {"embedding": sensitivity, **others}, factors, {"embedding": energies, **of_table})
+
+    def _look_up_for_layers(self, passes: Passes) -> tuple[dict[str, float], dict[str, bands.Energies]]:
+        """What errors cost in what layers are given of each token: the projection, which has a factor, and the table,
+        which has none, with its energies."""
+        statistics = _Statistics(passes.gradients_of(0), self._tensors)
+        looked_up = passes.looked_up_for_layers(statistics.show)
+        found = {name: self._factor_of(name, total) for name, total in statistics.sums.items()}
+        tensor = self._tensors.get("layer_embedding")
+        if not looked_up or tensor is None:
+            return found, {}
+        table = self._copy.read(tensor.name).reshape(tensor.rows, tensor.cols)
+        energies = np.zeros(bands.count(tensor.rows))
+        for window, of_window in looked_up:
+            rows, places = np.unique(window, return_inverse=True)
+            sums = np.zeros((len(rows), tensor.cols))
+            np.add.at(sums, places, of_window)
+            sizes = np.einsum("rc,rc->r", table[rows], table[rows], dtype=np.float64) / tensor.cols
+            energies += bands.by_band(rows, sizes * np.einsum("rc,rc->r", sums, sums), tensor.rows)
+        cost = float(energies.sum()) / len(looked_up) / (2 * self._loss.units(self._windows))
+        return {**found, tensor.name: cost}, {tensor.name: energies}
 
     def _part_of(self, tensor: TensorPlan, part: FloatArray) -> float:
         """Of the sensitivity of a matrix that has its factor: what a part of H has of it. part: the lower triangle is

@@ -20,6 +20,7 @@ FACTORS: Mapping[str, tuple[float, int]] = {
     "attention.gate": (16, 2),
     "convolution.in": (16, 2), "convolution.out": (11, 1),
     "feed_forward.gate": (12, 2), "feed_forward.up": (18, 2), "feed_forward.down": (9, 1),
+    "layer_embedding.gate": (12, 2), "layer_embedding.projection": (9, 1),
 }  # fmt: skip
 """Nats per token and unit of what an error adds to the stream, and the power of what feedback leaves. Those of short
 convolutions are the ones of q and o, not measured."""
@@ -27,7 +28,12 @@ convolutions are the ones of q and o, not measured."""
 SHARED_FACTORS: Mapping[str, float] = {"attention.k": 1.5, "attention.v": 2.5}
 """How many times more keys and values count that several heads share: an error of a value adds up over tokens."""
 
-_WRITERS = {"attention": "attention.o", "convolution": "convolution.out", "feed_forward": "feed_forward.down"}
+_GIVEN = "layer_embedding.projection"
+_WRITERS = {
+    "attention": "attention.o", "convolution": "convolution.out", "feed_forward": "feed_forward.down",
+    "layer_embedding": _GIVEN,
+}  # fmt: skip
+_FACTOR_OF_INPUTS = FACTORS[_GIVEN][0]
 
 HEAD_FACTOR = 1.5
 """Nats per token and unit of half the square of a logit."""
@@ -43,6 +49,8 @@ def estimated(tensors: Sequence[TensorPlan], flow: Flow) -> dict[str, float]:
 def _sensitivity(tensor: TensorPlan, flow: Flow) -> float:
     """Of one matrix. An embedding that no lm_head reads is looked up: each row is to be as exact as one of the head."""
     number, part = layer_and_part(tensor.name)
+    if tensor.name.startswith("layer_embedding"):  # half of what every layer is given, before the layers
+        return 0.5 * sum(_FACTOR_OF_INPUTS * layer.shares.get(_GIVEN, 0.0) for layer in flow.layers)
     if number is None:
         return HEAD_FACTOR * flow.logits * min(flow.head.kept.values(), default=1.0)
     layer = flow.layers[number]

@@ -21,13 +21,14 @@ Show = Callable[[int, int, FloatArray], None]
 
 
 class HiddenStates:
-    """float32 [tokens][width]: the input of `layer`, 0 at first. A context manager. Memory: a window; the states lie in
-    a nameless file."""
+    """float32 [tokens][stream_width]: the input of `layer`, 0 at first. A context manager. Memory: a window; the states
+    lie in a nameless file."""
 
     def __init__(self, model: Model, windows: Sequence[Sequence[int]], directory: Path, threads: int | None) -> None:
         """directory: for the file."""
         self.layer = 0
         self.n_tokens = sum(map(len, windows))
+        self._width = model.info.width
         with ExitStack() as stack:
             self._session = stack.enter_context(
                 model.session(
@@ -35,7 +36,7 @@ class HiddenStates:
                 )
             )
             scratch = stack.enter_context(tempfile.TemporaryFile(dir=directory))
-            self.values = np.memmap(scratch, np.float32, "w+", shape=(self.n_tokens, model.info.width))
+            self.values = np.memmap(scratch, np.float32, "w+", shape=(self.n_tokens, model.stream_width))
             ends = np.cumsum([len(window) for window in windows])
             self._hidden = [self.values[end - len(window) : end] for window, end in zip(windows, ends, strict=True)]
             for window, hidden in zip(windows, self._hidden, strict=True):
@@ -64,7 +65,8 @@ class HiddenStates:
 
     def energies(self) -> npt.NDArray[np.float64]:
         """|h|^2 of each token."""
-        return np.concatenate([np.einsum("ij,ij->i", hidden, hidden, dtype=np.float64) for hidden in self._hidden])
+        hidden = [states[:, : self._width] for states in self._hidden]
+        return np.concatenate([np.einsum("ij,ij->i", states, states, dtype=np.float64) for states in hidden])
 
     def look(self, end: int, show: Show) -> None:
         """Runs the layers up to `end`, and leaves the states as they are."""

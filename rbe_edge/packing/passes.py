@@ -20,8 +20,8 @@ CALL_TOKENS = 1024
 
 
 class Passes(ABC):
-    """Hidden states and gradients float32 [tokens][width] are kept until a layer is left; what another packing of the
-    model has taken away is computed again. A context manager, for one thread."""
+    """Hidden states and gradients float32 [tokens][stream_width] are kept until a layer is left; what another packing
+    of the model has taken away is computed again. A context manager, for one thread."""
 
     model: Model
 
@@ -56,6 +56,11 @@ class Passes(ABC):
     def looked_up(self) -> Iterator[tuple[Sequence[int], FloatArray]]:
         """Of each window the tokens, and the gradient by the rows of the embedding that they looked up, times its
         scale, [tokens][width]."""
+
+    def looked_up_for_layers(self, show: Show) -> list[tuple[Sequence[int], FloatArray]]:
+        """Of each window the tokens, and the gradient by the rows of the table of layer embeddings that they looked up,
+        [tokens][cols]; empty where there is none. show: sees what stands between these and the layers."""
+        return []
 
     @abstractmethod
     def leave(self, layer: int) -> None:

@@ -33,7 +33,7 @@ class Storage:
 
 
 #: Roles whose tensors may be coded in a trellis; positions, norms and the like are few.
-CODED_ROLES = ("matrix", "key_value", "embedding", "head")
+CODED_ROLES = ("matrix", "key_value", "embedding", "layer_embedding", "head")
 
 
 def in_planes(tensor: TensorPlan, planes: tuple[int, ...]) -> Storage | None:

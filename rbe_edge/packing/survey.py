@@ -35,7 +35,10 @@ FloatArray = npt.NDArray[np.float32]
 Energies = npt.NDArray[np.float64]
 """|x|^2 of each token."""
 
-_WRITERS = {_native.CAPTURE_O: ("attention.o", "convolution.out"), _native.CAPTURE_DOWN: ("feed_forward.down",)}
+_WRITERS = {
+    _native.CAPTURE_O: ("attention.o", "convolution.out"), _native.CAPTURE_DOWN: ("feed_forward.down",),
+    _native.CAPTURE_LAYER_OUTPUT: ("layer_embedding.projection",),
+}  # fmt: skip
 """By what they read; a layer has one of them."""
 
 _PIECE = 1 << 20
@@ -92,7 +95,7 @@ class Survey:
         for tensor in tensors:
             layer, part = layer_and_part(tensor.name)
             point = _native.CAPTURE_LM_HEAD if tensor.name == copy.lm_head else POINTS.get(part, point_of(part))
-            if point is not None:
+            if point is not None and (layer is not None or tensor.name == copy.lm_head):
                 self._readers.setdefault((layer, point), {})[tensor.reads] = tensor
         self._reads = {tensor.name: tensor.reads for readers in self._readers.values() for tensor in readers.values()}
         known = set(self._reads.values())
@@ -107,7 +110,7 @@ class Survey:
         with ExitStack() as stack:
             model = stack.enter_context(Model.open(self._copy.path, verify=False))
             self.flow = Flow([LayerFlow() for _ in range(model.info.layers)])
-            n_bytes = 2 * 4 * sum(map(len, self._windows)) * model.info.width  # of two layers at a time
+            n_bytes = 2 * 4 * sum(map(len, self._windows)) * model.stream_width  # of two layers at a time
             kept = ArrayStore(self._copy.path.parent, self._keeping, "survey states", n_bytes)
             states: HiddenStates | None = None
             for layer in range(model.info.layers):
@@ -171,6 +174,7 @@ class Survey:
         read.clear()
         behind = np.maximum(states.energies(), _LEAST)
         streams = {_native.CAPTURE_O: [np.maximum(before, _LEAST), behind], _native.CAPTURE_DOWN: [behind]}
+        streams[_native.CAPTURE_LAYER_OUTPUT] = [behind]
         self._measure(layer, x, streams)
 
     def _measure(self, layer: int, x: Mapping[int, FloatArray], streams: Mapping[int, Sequence[Energies]]) -> None:

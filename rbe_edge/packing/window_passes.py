@@ -41,7 +41,10 @@ class WindowPasses(Passes):
         self._weights = copy.weights
         self._threads = threads or 0
         self._forecast = forecast
-        n_bytes = 4 * self._n_tokens * model.info.width * (model.info.layers + 2)
+        table = model.tensors.get("layer_embedding")
+        self._inputs = 0 if table is None else table.cols  # of layers, which stay the same on the way
+        n_values = (model.stream_width - self._inputs) * (model.info.layers + 1) + self._inputs + model.stream_width
+        n_bytes = 4 * self._n_tokens * n_values
         self._store = ArrayStore(copy.path.parent, keeping, f"{settings(loss)} passing", n_bytes)
         self._longest = max(map(len, windows))
         tokens = max(CALL_TOKENS, self._longest)
@@ -68,12 +71,12 @@ class WindowPasses(Passes):
     def _states(self, layer: int) -> FloatArray:
         """Before a layer, or behind the last one; those before it are kept too."""
         first, size = layer, self._longest
-        while (states := self._found(f"states {first}")) is None and first > 0:
+        while (states := self._found_states(first)) is None and first > 0:
             first -= 1
         with self.model.session(context=size, threads=self._threads, pass_tokens=size, kv="f32") as session:
             if states is None:
                 states = np.concatenate([session.embed(window) for window in self._windows])
-                self._store.put("states 0", states)
+                self._keep_states(0, states)
             for number in range(first, layer):
                 units = schedule.pass_units(self._weights, number, number + 1, len(states))
                 with self._forecast.doing("passing", "reading the text", units) as report:
@@ -82,13 +85,51 @@ class WindowPasses(Passes):
                         session.run_layers(number, 1, states[start : start + len(window)])
                         start += len(window)
                         report(start, len(states))
-                self._store.put(f"states {number + 1}", states)
+                self._keep_states(number + 1, states)
         return states
 
+    def _found_states(self, layer: int) -> FloatArray | None:
+        found, width = self._found(f"states {layer}"), self.model.info.width
+        if found is None or not self._inputs:
+            return found
+        inputs = self._found("layer inputs")
+        return None if inputs is None else np.concatenate([found[:, :width], inputs, found[:, width:]], axis=1)
+
+    def _keep_states(self, layer: int, states: FloatArray) -> None:
+        inputs = slice(self.model.info.width, self.model.info.width + self._inputs)
+        if self._inputs and layer == 0:
+            self._store.put("layer inputs", np.ascontiguousarray(states[:, inputs]))
+        self._store.put(f"states {layer}", np.delete(states, inputs, axis=1) if self._inputs else states)
+
     def looked_up(self) -> Iterator[tuple[Sequence[int], FloatArray]]:
-        d_rows = self._loss.by_looked_up(self._windows, self._behind(-1))
+        yield from self._by_window(self._loss.by_looked_up(self._windows, self._before_layers(None)))
+
+    def looked_up_for_layers(self, show: Show) -> list[tuple[Sequence[int], FloatArray]]:
+        if not self._inputs:
+            return []
+        scale, width = 1.0, self.model.info.width
+        for key in ("layer_embedding.scale", "layer_embedding.sum_scale"):
+            value = self.model.metadata.get(key, 1.0)
+            assert isinstance(value, int | float)
+            scale *= value
+        d_inputs = self._behind(-1)[:, width : width + self._inputs] * np.float32(scale)
+        self._before_layers(show)
+        return self._by_window(d_inputs)
+
+    def _before_layers(self, show: Show | None) -> FloatArray:
+        """The gradient by the embedding, [tokens][width]. show: sees what is between it and the layers."""
+        d_rows = self._behind(-1)
+        if not self._inputs:
+            return d_rows
+        d_rows = d_rows.copy()
+        tokens = np.concatenate([np.array(window, np.uint32) for window in self._windows])
+        for part, window in self._calls():
+            self._gradients.layer_embeddings(tokens[part].tolist(), d_rows[part], show=show, window=window)
+        return np.ascontiguousarray(d_rows[:, : self.model.info.width])
+
+    def _by_window(self, rows: FloatArray) -> list[tuple[Sequence[int], FloatArray]]:
         lengths = np.cumsum([len(window) for window in self._windows])
-        yield from zip(self._windows, np.split(d_rows, lengths[:-1]), strict=True)
+        return list(zip(self._windows, np.split(rows, lengths[:-1]), strict=True))
 
     def _behind(self, layer: int) -> FloatArray:
         """The gradient by the hidden states behind a layer; of -1, before the first one."""

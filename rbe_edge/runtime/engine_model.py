@@ -171,6 +171,11 @@ class EngineModel:
         """Sizes, shape and kernel set, as values."""
         return read_info(self.handle, self._path)
 
+    @cached_property
+    def stream_width(self) -> int:
+        """Values of a token's row between calls of layers: the hidden states, and what later layers need besides."""
+        return int(_native.library().rbe_model_stream_width(self.handle))
+
     @property
     def memory(self) -> ModelMemory:
         """What the model and its sessions take now, beside the file."""

@@ -260,12 +260,12 @@ class EngineSession(NativeOwner):
         return Scores(log_probabilities=log_probabilities, logits=all_logits)
 
     def embed(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
-        """The hidden states of tokens before the first layer, float32 [n][width]. The context must be empty. Raises
-        OptionError for what are no tokens."""
+        """The hidden states of tokens before the first layer, float32 [n][stream_width]. The context must be empty.
+        Raises OptionError for what are no tokens."""
         import numpy as np
 
         array = self.token_array(tokens)
-        hidden = np.empty((len(array), self.model.info.width), dtype=np.float32)
+        hidden = np.empty((len(array), self.model.stream_width), dtype=np.float32)
         with self.use() as handle:
             pointer = _native.pointer(hidden, ctypes.c_float)
             _native.check(_native.library().rbe_session_embed(handle, array, len(array), pointer))
@@ -280,15 +280,15 @@ class EngineSession(NativeOwner):
         *,
         position: int = 0,
     ) -> None:
-        """Runs `count` layers from `first` on over hidden states float32 [n][width] at positions `position` ..., in
-        place, continuing what these layers keep of positions before. The context, which ends at or before `position`,
-        stays as it is. show(layer, point, x) is given what each group of matrices reads, [tokens][cols] valid during
-        the call; point is one of _native.CAPTURE_*. For calibration, and for layers on several machines.
+        """Runs `count` layers from `first` on over hidden states float32 [n][stream_width] at positions `position`
+        ..., in place, continuing what these layers keep of positions before. The context, which ends at or before
+        `position`, stays as it is. show(layer, point, x) is given what each group of matrices reads, [tokens][cols]
+        valid during the call; point is one of _native.CAPTURE_*. For calibration, and for layers on several machines.
 
         Raises OptionError for hidden states of another width, layers that the model does not hold and positions before
         the end of the context, ContextFull for those behind the last one, Cancelled after cancel(): hidden states are
         then in part those of before, in part those after the layers."""
-        width = self.model.info.width
+        width = self.model.stream_width
         require(hidden.ndim == 2 and hidden.shape[1] == width, f"hidden must be [n][{width}], not {hidden.shape}")
         for number in (first, count, position):
             require(0 <= number < 2**32, f"layers and positions are whole numbers from 0 on, not {number}")

@@ -42,7 +42,7 @@ class Gradient:
 @dataclass(frozen=True)
 class HeadGradient:
     """labels: uint32 [n], with those that were drawn. nats: float64 [n], -log p(label), 0 where there is no
-    label. d_hidden: float32 [n][width], the gradient of their sum behind the last layer."""
+    label. d_hidden: float32 [n][stream_width], the gradient of their sum behind the last layer."""
 
     labels: npt.NDArray[np.uint32]
     nats: npt.NDArray[np.float64]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from rbe_edge.runtime.engine_model import EngineModel
 
     FloatArray = npt.NDArray[np.float32]
+
+__all__ = ["DRAW", "NONE", "Gradient", "Gradients", "HeadGradient", "TowardSource"]
 
 DRAW = _native.DRAW_TOKEN
 """A label that is drawn from the model's own prediction."""
@@ -79,7 +82,7 @@ class Gradients(NativeOwner):
         handle = ctypes.POINTER(_native.GradientsHandle)()
         status = _native.library().rbe_gradients_create(model.handle, ctypes.byref(raw), ctypes.byref(handle))
         _native.check(status, OptionError)
-        self._width = model.info.width
+        self._width, self._row = model.info.width, model.stream_width
         self.own(model, handle, "gradients")
 
     def _call(
@@ -117,8 +120,8 @@ class Gradients(NativeOwner):
 
     def _states(self, hidden: FloatArray, what: str = "hidden", *, writable: bool = False) -> Any:
         require(
-            hidden.ndim == 2 and hidden.shape[1] == self._width,
-            f"{what} must be [n][{self._width}], not {hidden.shape}",
+            hidden.ndim == 2 and hidden.shape[1] == self._row,
+            f"{what} must be [n][{self._row}], not {hidden.shape}",
         )
         return _native.pointer(hidden, ctypes.c_float, writable=writable)
 
@@ -140,6 +143,18 @@ class Gradients(NativeOwner):
         )
         return ctypes.pointer(raw)
 
+    def _narrow(self, hidden: FloatArray) -> FloatArray:
+        """What stands in rows before what later layers need."""
+        import numpy as np
+
+        self._states(hidden)
+        return np.ascontiguousarray(hidden[:, : self._width])
+
+    def _wide(self, d_hidden: FloatArray) -> FloatArray:
+        import numpy as np
+
+        return np.pad(d_hidden, ((0, 0), (0, self._row - self._width)))
+
     def head(
         self,
         hidden: FloatArray,
@@ -149,9 +164,9 @@ class Gradients(NativeOwner):
         seed: int = 0,
         show: Callable[[Gradient], object] | None = None,
     ) -> HeadGradient:
-        """From hidden states behind the last layer, float32 [n][width]. labels: the token that should follow each, DRAW
-        or NONE; None draws all of them. Label i is drawn by draw i of `seed`. show: is shown the head and the last
-        norm. Raises OptionError for what does not fit, Cancelled."""
+        """From hidden states behind the last layer, float32 [n][stream_width]. labels: the token that should follow
+        each, DRAW or NONE; None draws all of them. Label i is drawn by draw i of `seed`. show: is shown the head and
+        the last norm. Raises OptionError for what does not fit, Cancelled."""
         import numpy as np
 
         n = len(hidden)
@@ -161,7 +176,7 @@ class Gradients(NativeOwner):
         found = HeadGradient(given, np.zeros(n), np.zeros((n, self._width), np.float32))
         self._call(
             "head",
-            self._states(hidden),
+            _native.pointer(self._narrow(hidden), ctypes.c_float),
             n,
             _window(window),
             _native.pointer(found.labels, ctypes.c_uint32, writable=True),
@@ -170,7 +185,7 @@ class Gradients(NativeOwner):
             _native.pointer(found.d_hidden, ctypes.c_float, writable=True),
             show=show,
         )
-        return found
+        return replace(found, d_hidden=self._wide(found.d_hidden))
 
     def head_toward(
         self,
@@ -183,12 +198,12 @@ class Gradients(NativeOwner):
         show: Callable[[Gradient], object] | None = None,
     ) -> TowardSource:
         """head() with what a source predicts in place of labels, over the whole vocabulary. source_hidden: its states
-        behind its last layer, float32 [n][its width]; its lm_head is fp32. gradient: False for the divergence alone,
-        at two thirds of the cost; nothing is shown then. Where another thread closes the source meanwhile, this call
-        is cancelled, and these gradients are closed too. Raises OptionError for what does not fit, Cancelled."""
+        behind its last layer, float32 [n][its stream_width]; its lm_head is fp32. gradient: False for the divergence
+        alone, at two thirds of the cost; nothing is shown then. Where another thread closes the source meanwhile, this
+        call is cancelled, and these gradients are closed too. Raises OptionError for what does not fit, Cancelled."""
         import numpy as np
 
-        n, width = len(hidden), source.info.width
+        n, width = len(hidden), source.stream_width
         require(
             source_hidden.shape == (n, width),
             f"{n} hidden states need those of the source, [{n}][{width}], not {source_hidden.shape}",
@@ -197,9 +212,9 @@ class Gradients(NativeOwner):
         found = TowardSource(np.zeros(n), d_hidden)
         self._call(
             "head_toward",
-            self._states(hidden),
+            _native.pointer(self._narrow(hidden), ctypes.c_float),
             source.handle,
-            _native.pointer(source_hidden, ctypes.c_float),
+            _native.pointer(np.ascontiguousarray(source_hidden[:, : source.info.width]), ctypes.c_float),
             n,
             _window(window),
             _native.pointer(found.kl, ctypes.c_double, writable=True),
@@ -207,7 +222,7 @@ class Gradients(NativeOwner):
             show=show,
             source=source,
         )
-        return found
+        return found if d_hidden is None else replace(found, d_hidden=self._wide(d_hidden))
 
     def layer(
         self,
@@ -219,9 +234,9 @@ class Gradients(NativeOwner):
         window: int = 0,
         texts: Texts | None = None,
     ) -> None:
-        """hidden: states before the layer, float32 [n][width]. d_hidden, the gradient behind it, becomes that before
-        it. show: is shown all that the layer learns. texts: that a decoder answers to. Raises OptionError for what does
-        not fit; Cancelled: d_hidden is then of no use."""
+        """hidden: states before the layer, float32 [n][stream_width]. d_hidden, the gradient behind it, becomes that
+        before it. show: is shown all that the layer learns. texts: that a decoder answers to. Raises OptionError for
+        what does not fit; Cancelled: d_hidden is then of no use."""
         require(len(hidden) == len(d_hidden), f"{len(hidden)} hidden states have {len(d_hidden)} gradients")
         require(0 <= layer < 2**32, f"layers are whole numbers from 0 on, not {layer}")
         self._call(
@@ -259,18 +274,43 @@ class Gradients(NativeOwner):
         *,
         window: int = 0,
     ) -> None:
-        """From the gradient behind the last norm, d_hidden, float32 [n][width], to that before it, in its place; none
-        is changed where the model has no last norm. hidden: states behind the last layer. For what is made of hidden
-        states without a head of words. Raises OptionError for what does not fit, Cancelled."""
+        """From the gradient behind the last norm, d_hidden, float32 [n][stream_width], to that before it, in its place;
+        none is changed where the model has no last norm. hidden: states behind the last layer. For what is made of
+        hidden states without a head of words. Raises OptionError for what does not fit, Cancelled."""
         require(len(hidden) == len(d_hidden), f"{len(hidden)} hidden states have {len(d_hidden)} gradients")
+        self._states(d_hidden, "d_hidden", writable=True)
+        narrow = self._narrow(d_hidden)
         self._call(
             "norm",
-            self._states(hidden),
+            _native.pointer(self._narrow(hidden), ctypes.c_float),
             len(hidden),
             _window(window),
-            self._states(d_hidden, "d_hidden", writable=True),
+            _native.pointer(narrow, ctypes.c_float, writable=True),
             show=show,
         )
+        d_hidden[:, : self._width] = narrow
+
+    def layer_embeddings(
+        self,
+        tokens: Sequence[int],
+        d_hidden: FloatArray,
+        table: FloatArray | None = None,
+        show: Callable[[Gradient], object] | None = None,
+        *,
+        window: int = 0,
+    ) -> None:
+        """From the gradient before the first layer, d_hidden, float32 [n][stream_width], to that by the embedding
+        alone, in its place, for embedding(). show: is shown what makes layer inputs of it. table [vocabulary][layers x
+        width]: the gradient by what the tokens looked up for the layers is added. Raises OptionError for what does not
+        fit, and of a model without layer embeddings; Cancelled."""
+        require(len(tokens) == len(d_hidden), f"{len(tokens)} tokens have {len(d_hidden)} gradients")
+        array, states = _tokens(tokens, "tokens"), self._states(d_hidden, "d_hidden", writable=True)
+        found = self.model.tensors.get("layer_embedding")
+        shape = None if found is None else (found.rows, found.cols)
+        require(table is None or table.shape == shape, f"the table must be {shape}")
+        to = _native.pointer(table, ctypes.c_float, writable=True) if table is not None else None
+        looked_up = _native.pointer(array, ctypes.c_uint32)
+        self._call("layer_embeddings", looked_up, len(array), _window(window), states, to, show=show)
 
     def embedding(
         self,

@@ -12,6 +12,7 @@ from typing import Any
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.experts import Experts
+from rbe_edge.sources.layer_shapes import Shapes, one_shape
 
 #: Kinds of layers by their first block: a layer is of the first where Architecture.layers says "full" or "sliding".
 ATTENTION, CONVOLUTION = "attention", "convolution"
@@ -80,8 +81,10 @@ class Architecture:
     prefixes: tuple[str, ...] = ("model.", "")
     lm_heads: tuple[str, ...] = ("lm_head.weight",)
     ignored: tuple[str, ...] = (r"(^|\.)rotary_emb\.inv_freq$",)  # tensors that carry nothing: regular expressions
+    towers: str = ""  # tensors of what sees and hears, which is left out with a note: a regular expression
     # key: the only value that the engine computes; anything else is refused by name
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    shapes: Shapes = one_shape  # what layers have of their own
     norm: str = "rms"
     norm_place: str = "pre"
     norm_plus_one: bool = False  # the source keeps norm weights relative to one

@@ -16,6 +16,7 @@ from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
 from rbe_edge.sources.encoders import ENCODERS
 from rbe_edge.sources.expert_rules import expert_rules
 from rbe_edge.sources.experts import Experts, layers_behind_dense, qwen_expert_layers
+from rbe_edge.sources.gemma4 import GEMMA4
 from rbe_edge.sources.hybrids import HYBRIDS
 from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers, spark_layers
 from rbe_edge.sources.llama_like import MISTRAL_HEADS, MISTRAL_IGNORED, MISTRAL_PREFIXES, llama_like
@@ -244,7 +245,7 @@ _DECODERS = (
         defaults={**_GEMMA_DEFAULTS, "max_position_embeddings": 131072, "vocab_size": 262208},
         prefixes=("model.", "", "language_model.model.", "model.language_model.", "language_model."),
         lm_heads=("lm_head.weight", "language_model.lm_head.weight"),
-        ignored=(r"(^|\.)rotary_emb\.inv_freq$", r"^(model\.)?(vision_tower|multi_modal_projector)\."),
+        towers=r"^(model\.)?(vision_tower|multi_modal_projector)\.",
         # transformers reads attn_logit_softcapping of Gemma 3 but does not compute it
         fixed={"use_bidirectional_attention": False, "attn_logit_softcapping": None},
         norm_place="sandwich", norm_plus_one=True, rope_per_layer_type=True,
@@ -265,6 +266,7 @@ _DECODERS = (
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     *_DECODERS,
+    GEMMA4,
     *llama_like(LLAMA_RULES, _LARGE),
     *HYBRIDS,
     *ENCODERS,

@@ -25,6 +25,7 @@ from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
 from rbe_edge.sources.heads import Head, head_of
 from rbe_edge.sources.hybrids import convolution_taps, kinds_of
 from rbe_edge.sources.joined import joined
+from rbe_edge.sources.layer_shapes import LAYERS_OWN, LayerShapes
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 from rbe_edge.sources.positions import limit_context, positions_before, rotary, rotary_heads
@@ -36,8 +37,9 @@ from rbe_edge.terminal_text import one_line
 # Keys with which configurations of any architecture announce what this version does not compute.
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
-# Models that also see, and what their language part is; where nothing stands here, it says so itself.
-_SEEING = {"gemma3": "gemma3_text", "mistral3": ""}
+# Models that also see or hear, and what their language part is, which lies under text_config; where nothing stands
+# here, it says so itself.
+_SEEING = {"gemma3": "gemma3_text", "gemma4": "gemma4_text", "mistral3": ""}
 
 # Keys whose null says that there is no cap and no window. Other nulls count as absent.
 _NULLABLE = ("attn_logit_softcapping", "final_logit_softcapping", "sliding_window")
@@ -69,13 +71,17 @@ def plan_model(source: Source) -> ModelPlan:
     notes: list[str] = []
     layers = row.layers(config, sizes["layers"])
     head = head_of(row, config, source)
+    shapes = row.shapes(config, sizes, layers)
+    sizes |= shapes.largest
     limit_context(sizes, source, notes)
-    metadata = {**_metadata(row, config, sizes, layers), **head.metadata, **kinds_of(layers, sizes)}
-    tensors = _tensors(row, config, {**sizes, **head.sizes}, source, head, layers, notes)
+    metadata = {
+        **_metadata(row, config, sizes, layers), **head.metadata, **kinds_of(layers, sizes), **shapes.metadata,
+    }  # fmt: skip
+    tensors = _tensors(row, config, {**sizes, **head.sizes}, shapes, source, head, layers, notes)
     if row.position == "rope":
-        more, frequencies = rotary(row, config, sizes, layers, notes)
+        more, frequencies = rotary(row, config, sizes, shapes, layers, notes)
         metadata |= more
-        tensors = [*rotary_heads(row, config, sizes, layers, tensors), *frequencies]
+        tensors = [*rotary_heads(row, config, sizes, shapes, layers, tensors), *frequencies]
     elif row.position == "relative":
         tensors += distances(config, sizes, source)
     if row.encoder_rules:
@@ -134,7 +140,7 @@ def _architecture(source: Source) -> tuple[Architecture, Config]:
         # A model that also sees: its language part is packed. The whole model says whether the head is tied.
         tied = values.get("tie_word_embeddings")
         kind = _SEEING[str(values["model_type"])] or text.get("model_type", "mistral")
-        if tied is None and kind != "gemma3_text":
+        if tied is None and kind not in _SEEING.values():
             tied = text.get("tie_word_embeddings")
         values = {**text, "model_type": kind, "tie_word_embeddings": tied}
         where = f"{where}: text_config"
@@ -207,6 +213,7 @@ def _tensors(
     row: Architecture,
     config: Config,
     sizes: Mapping[str, int],
+    shapes: LayerShapes,
     source: Source,
     head: Head,
     kinds: list[str],
@@ -230,7 +237,7 @@ def _tensors(
     plans: list[TensorPlan] = []
     used = {lm_head}
 
-    def add(rule: Rule, target: str, name: str) -> None:
+    def add(rule: Rule, target: str, name: str, sizes: Mapping[str, int]) -> None:
         name = _as_stored(row, source, renamed.get(name, name))
         heads = sizes["heads" if rule.cols == "query" else "kv_heads"] if "*" in name else 0
         names = [name.replace("*", str(head)) for head in range(heads)] or [name]
@@ -240,20 +247,23 @@ def _tensors(
 
     stack = [*row.rules, *head.rules]
     for rules, layer in _rules(row, config, sizes, stack):
+        of_layer, there = shapes.sizes_of(layer, sizes), shapes.features_of(layer, features)
         for rule in rules:
-            of_layers = _LAYER in rule.target
-            if (layer is None) == of_layers or (rule.needs and rule.needs not in features):
+            if (layer is None) == (_LAYER in rule.target):
+                continue
+            if rule.needs and rule.needs not in there:
+                if rule.needs in LAYERS_OWN:  # some files hold what the layer does not read
+                    used.add(prefix + rule.source.replace(_LAYER, f".{layer}."))
                 continue
             if layer is not None and (layer < rule.from_layer or not _in_layer(rule, kinds, layer)):
                 continue
             place = f".{layer}."
             name = rule.source.replace(_LAYER, place)
-            add(rule, rule.target.replace(_LAYER, place), name if rule.outside else prefix + name)
+            add(rule, rule.target.replace(_LAYER, place), name if rule.outside else prefix + name, of_layer)
     if not tied:
-        add(Rule("head", lm_head, "vocabulary", "width", "head"), "head", lm_head)
-    ignored = {name for name in source.tensors if any(re.search(pattern, name) for pattern in row.ignored)}
-    used |= {name for name in source.tensors if row.position == "relative" and is_distances(name)}
-    _left_over(row, source, sorted(source.tensors.keys() - used - ignored), notes)
+        add(Rule("head", lm_head, "vocabulary", "width", "head"), "head", lm_head, sizes)
+    plans.sort(key=lambda plan: plan.role == "layer_embedding")  # the last of the file, which no token reads whole
+    _leave_out(row, source, used, notes)
     return plans
 
 
@@ -282,6 +292,16 @@ def _found(source: Source, name: str) -> SourceTensor:
 def _in_layer(rule: Rule, kinds: list[str], layer: int) -> bool:
     """Whether a layer of its kind has the tensor."""
     return not rule.kind or rule.kind == (CONVOLUTION if kinds[layer] == CONVOLUTION else ATTENTION)
+
+
+def _leave_out(row: Architecture, source: Source, used: set[str], notes: list[str]) -> None:
+    """What of a source is not packed: what carries nothing, towers that see and hear, what has no place."""
+    ignored = {name for name in source.tensors if any(re.search(pattern, name) for pattern in row.ignored)}
+    ignored |= {name for name in source.tensors if row.position == "relative" and is_distances(name)}
+    towers = {name for name in source.tensors if row.towers and re.search(row.towers, name)}
+    if towers:
+        notes.append(f"{len(towers)} tensors of what sees and hears images and sound; the text model alone is packed")
+    _left_over(row, source, sorted(source.tensors.keys() - used - ignored - towers), notes)
 
 
 def _prefix(row: Architecture, source: Source) -> str:

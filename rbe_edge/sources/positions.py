@@ -12,6 +12,7 @@ from rbe_edge.errors import PackError
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.architecture import Architecture
 from rbe_edge.sources.config import Config
+from rbe_edge.sources.layer_shapes import LayerShapes
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import TensorPlan
 from rbe_edge.sources.rope import DoubleArray, RopeTable, rope_table
@@ -40,12 +41,17 @@ def limit_context(sizes: dict[str, int], source: Source, notes: list[str]) -> No
 
 
 def rotary(
-    row: Architecture, config: Config, sizes: Mapping[str, int], layers: list[str], notes: list[str]
+    row: Architecture,
+    config: Config,
+    sizes: Mapping[str, int],
+    shapes: LayerShapes,
+    layers: list[str],
+    notes: list[str],
 ) -> tuple[dict[str, MetadataValue], list[TensorPlan]]:
     """The metadata and tensors of the rotary positions: one table for all layers, or one per kind of layer. Tables of
     fewer pairs are filled up with pairs that do not turn (rotary_heads)."""
     used = _kinds_with_tables(row, layers)
-    tables = _tables(row, config, sizes, layers, notes)
+    tables = _tables(row, config, sizes, shapes, layers, notes)
     first = tables[0]
     for table in tables[1:]:
         if table.attention_factor != first.attention_factor or first.long_from or table.long_from:
@@ -74,16 +80,23 @@ def rotary(
 
 
 def rotary_heads(
-    row: Architecture, config: Config, sizes: Mapping[str, int], layers: list[str], tensors: list[TensorPlan]
+    row: Architecture,
+    config: Config,
+    sizes: Mapping[str, int],
+    shapes: LayerShapes,
+    layers: list[str],
+    tensors: list[TensorPlan],
 ) -> list[TensorPlan]:
     """The tensors, queries and keys in the order that one size of table asks for.
 
-    Pair d of a head is (d, d + pairs), with the pairs of the widest table. Where a kind of layer turns fewer, its pairs
-    come to these places, and numbers that do not turn fill the others. Scores are the same: both are ordered alike.
+    Pair d of a head is (d, d + pairs), with the pairs of the widest table, or those of the whole head. Where a kind of
+    layer turns fewer, its pairs come to these places, and numbers that do not turn fill the others. Scores are the
+    same: both are ordered alike.
     """
     used = _kinds_with_tables(row, layers)
-    pairs = [table.frequencies.size for table in _tables(row, config, sizes, layers, [])]
-    orders = {kind: _order(n, max(pairs), sizes["head_dim"]) for kind, n in zip(used, pairs, strict=True)}
+    pairs = [table.frequencies.size for table in _tables(row, config, sizes, shapes, layers, [])]
+    dims = [size["head_dim"] for size in _sizes_of_kinds(row, sizes, shapes, layers)]
+    orders = {kind: _order(n, min(max(pairs), dim // 2), dim) for kind, n, dim in zip(used, pairs, dims, strict=True)}
     found = []
     for tensor in tensors:
         part = re.fullmatch(r"layers\.(\d+)\.attention\.(?:[qk](?:\.bias)?|[qk]_norm)", tensor.name)
@@ -106,15 +119,30 @@ def _kinds_with_tables(row: Architecture, layers: list[str]) -> list[str]:
     return [kind for kind in ("full", "sliding") if kind in layers] if row.rope_per_layer_type else ["full"]
 
 
+def _sizes_of_kinds(
+    row: Architecture, sizes: Mapping[str, int], shapes: LayerShapes, layers: list[str]
+) -> list[Mapping[str, int]]:
+    """Of the kinds with tables, whose layers have heads of one size."""
+    kinds = _kinds_with_tables(row, layers)
+    return [shapes.sizes_of(layers.index(kind) if row.rope_per_layer_type else None, sizes) for kind in kinds]
+
+
 def _tables(
-    row: Architecture, config: Config, sizes: Mapping[str, int], layers: list[str], notes: list[str]
+    row: Architecture,
+    config: Config,
+    sizes: Mapping[str, int],
+    shapes: LayerShapes,
+    layers: list[str],
+    notes: list[str],
 ) -> list[RopeTable]:
-    parameters = _rope_parameters(row, config)
-    return [_table(row, parameters[kind], sizes, notes) for kind in _kinds_with_tables(row, layers)]
+    parameters, of_kinds = _rope_parameters(row, config), _sizes_of_kinds(row, sizes, shapes, layers)
+    kinds = _kinds_with_tables(row, layers)
+    return [_table(row, parameters[kind], size, notes) for kind, size in zip(kinds, of_kinds, strict=True)]
 
 
 def _table(row: Architecture, parameters: Config, sizes: Mapping[str, int], notes: list[str]) -> RopeTable:
-    if not row.partial_rotary and parameters.has("partial_rotary_factor"):
+    proportional = parameters.values.get("rope_type") == "proportional"
+    if not row.partial_rotary and not proportional and parameters.has("partial_rotary_factor"):
         if parameters.text("rope_type", "default") != "default":
             raise PackError(f"{parameters.where}: partial_rotary_factor is not supported for {row.title}")
         if parameters.positive("partial_rotary_factor") != 1:

@@ -19,7 +19,7 @@ from rbe_edge.sources.messages import shown
 
 DoubleArray = npt.NDArray[np.float64]
 
-SCALINGS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
+SCALINGS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope", "proportional")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ def _table(parameters: Config, head_dim: int, context: int) -> RopeTable:
         raise PackError(
             f"{parameters.where}: rope type {shown(kind)} is not supported (supported: {', '.join(SCALINGS)})"
         )
+    if kind == "proportional":
+        return _proportional(parameters, head_dim)
     partial = parameters.positive("partial_rotary_factor", 1.0)
     rotated = int(head_dim * min(partial, 1.0))
     if partial > 1 or rotated < 2 or rotated % 2:
@@ -81,6 +83,22 @@ def _table(parameters: Config, head_dim: int, context: int) -> RopeTable:
     # "dynamic" stretches theta with the length of the text beyond `context` and is the default up to there. A packed
     # model has no longer context, so for it both are the same.
     return RopeTable(1.0 / periods)
+
+
+def _proportional(parameters: Config, head_dim: int) -> RopeTable:
+    """Frequencies as of whole heads, of which the first part of the pairs turns."""
+    partial = parameters.positive("partial_rotary_factor", 1.0)
+    theta = parameters.positive("rope_theta", 10000.0)
+    if partial > 1 or theta <= 1 or head_dim % 2:
+        raise PackError(
+            f"{parameters.where}: partial_rotary_factor {partial} and rope_theta {theta} of {head_dim} head dimensions "
+            f"give no frequencies; correct the file"
+        )
+    turning = int(partial * head_dim // 2)
+    frequencies = np.zeros(head_dim // 2)
+    periods = theta ** (np.arange(0, 2 * turning, 2, dtype=np.float64) / head_dim)
+    frequencies[:turning] = 1.0 / (periods * parameters.positive("factor", 1.0))
+    return RopeTable(frequencies)
 
 
 def _original_context(parameters: Config, context: int) -> int:

@@ -29,12 +29,12 @@ _LEAST_PIECE = 32  # tokens: reading the weights would take longer than the prod
 
 class SourceStates:
     """The source's hidden states behind its last layer, of windows by number: computed when first asked for, and kept
-    in a nameless file. Four bytes for each value, width values for each token."""
+    in a nameless file. Four bytes for each value, stream_width values for each token."""
 
     def __init__(self, source: Model, windows: Sequence[Sequence[int]], directory: Path, threads: int) -> None:
         self._windows = windows
         self._layers = source.info.layers
-        self._shape = (len(windows[0]), source.info.width)
+        self._shape = (len(windows[0]), source.stream_width)
         self._slots: dict[int, int] = {}  # where in the file those of a window are
         with ExitStack() as stack:
             self._session = stack.enter_context(_session(source, len(windows[0]), threads))
@@ -48,7 +48,7 @@ class SourceStates:
         self._stack.close()
 
     def of(self, number: int) -> FloatArray:
-        """float32 [tokens][width]. Raises PackError where there is no room for the file."""
+        """float32 [tokens][stream_width]. Raises PackError where there is no room for the file."""
         hidden: FloatArray
         n_bytes = 4 * self._shape[0] * self._shape[1]
         if number in self._slots:
@@ -95,7 +95,7 @@ class Distillation:
         info = gradients.model.info
         fitting = _PIECE_MACS // (info.vocabulary * info.width) // _LEAST_PIECE * _LEAST_PIECE
         self._piece = max(fitting, _LEAST_PIECE)
-        self._hidden = np.empty((info.layers + 1, len(windows[0]), info.width), np.float32)
+        self._hidden = np.empty((info.layers + 1, len(windows[0]), gradients.model.stream_width), np.float32)
 
     def units(self, n_windows: int) -> float:
         """Weights times tokens of so many windows."""
@@ -131,7 +131,9 @@ class Distillation:
             for layer in reversed(range(per_window - 1)):
                 self._gradients.layer(layer, self._hidden[layer], d_hidden, show)
                 report((done + 1) * per_window - layer, len(numbers) * per_window)
-            self._look_up(number, d_hidden, parameters, total)
+            if "layer_embedding" in self._copy.areas:
+                self._gradients.layer_embeddings(self._windows[number], d_hidden, None, show)
+            self._look_up(number, d_hidden[:, : self._gradients.model.info.width], parameters, total)
         return total / (len(numbers) * len(self._windows[0]))
 
     def _pieces(self) -> Iterator[slice]:

@@ -42,7 +42,7 @@ def test_what_is_no_size(text: str) -> None:
 
 
 @pytest.mark.parametrize("nested", [False, True])
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3", "lfm2"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3", "lfm2", "gemma4"])
 def test_every_size_of_the_range_can_be_packed(name: str, nested: bool, tmp_path: Path) -> None:
     source = tiny_models.write(tiny_models.MODELS[name], tmp_path / "source")
     known = size_range(source, nested=nested)

@@ -92,6 +92,10 @@ LOADED: list[tuple[str, dict[str, Any]]] = [
     ("gemma3_new", {"rope_parameters": ROPE}),
     ("gemma3_new", {"rope_parameters": None}),
     ("gemma3_new", {"rope_parameters": {"full_attention": None, "sliding_attention": ROPE}}),
+    ("gemma4", {"rope_parameters": None}),
+    ("gemma4", {"vocab_size_per_layer_input": 272, "use_bidirectional_attention": "vision"}),
+    ("gemma4", {"final_logit_softcapping": None}),
+    ("gemma4", {"attention_k_eq_v": "absent", "use_double_wide_mlp": True, "enable_moe_block": "absent"}),
 ]  # fmt: skip
 
 

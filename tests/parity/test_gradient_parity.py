@@ -74,10 +74,10 @@ def expected(
         for name, grad in found.items()
     }
     weights = {}
-    for name in tiny_models.shapes(case.model):
+    for name, shape in tiny_models.shapes(case.model).items():
         plain = name.removeprefix(case.model.prefix)
-        if plain.endswith("expert_bias"):  # which is no parameter
-            weights[name] = np.zeros(tiny_models.shapes(case.model)[name], np.float32)
+        if plain.endswith(("expert_bias", "layer_scalar")):  # which are no parameters
+            weights[name] = np.zeros(shape, np.float32)
         elif not re.search(r"\.experts\.\d+\.", plain):
             weights[name] = bare[plain]
     fused = {name: grad for name, grad in bare.items() if grad.ndim == 3}  # all experts of a layer
@@ -85,14 +85,14 @@ def expected(
     target = tiny_models.write(case.model, directory / "gradients")
     tiny_models.write_safetensors(target / "model.safetensors", weights)
     plan = plan_model(open_source(target))
-    plus_one = str(case.model.config.get("text_config", case.model.config)["model_type"]).startswith("gemma")
+    plus_one = case.model.config.get("text_config", case.model.config)["model_type"] in tiny_models.NORMS_PLUS_ONE
     read = {tensor.name: tensor.read().astype(np.float64) for tensor in plan.tensors}
     for tensor in plan.tensors:
         if plus_one and tensor.role == "norm":
             read[tensor.name] -= 1.0
         read[tensor.name] /= tensor.scale**2  # it was multiplied as a weight is; a gradient is divided
-    constant = ("rope.frequencies", "rope.long_frequencies", "router.bias")
-    return {name: grad for name, grad in read.items() if not name.endswith(constant)}, float(loss.detach())
+    constant = re.compile(r"rope\.(long_)?frequencies$|layers\.\d+\.scale$|.*router\.bias$")
+    return {name: grad for name, grad in read.items() if not constant.match(name)}, float(loss.detach())
 
 
 def compare(case: Case, directory: Path, window: int, toward: bool = False) -> None:
@@ -128,13 +128,13 @@ def test_gradients(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["gemma3", "gpt2", "mistral_window", "llama_bias", "qwen3", "qwen3_moe_normalized", "lfm2_taps"]
+    "name", ["gemma3", "gemma4", "gpt2", "mistral_window", "llama_bias", "qwen3", "qwen3_moe_normalized", "lfm2_taps"]
 )
 def test_windows(tmp_path: Path, name: str) -> None:
     """Several texts in one call, the last one shorter."""
     compare(CASES[name], tmp_path, 11)
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "gemma3_multimodal"])
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "gemma3_multimodal", "gemma4_joined", "gemma4"])
 def test_toward_a_source(tmp_path: Path, name: str) -> None:
     compare(CASES[name], tmp_path, CASES[name].n_tokens, toward=True)

@@ -31,7 +31,7 @@ def test_logits(tmp_path: Path, name: str) -> None:
 
 
 # Those that transformers does not load by themselves: models that also see, and one whose code is its publisher's.
-_OTHERS = {"gemma3_multimodal", "ministral3_multimodal", "minicpm", "lfm2_vl"}
+_OTHERS = {"gemma3_multimodal", "gemma4_multimodal", "ministral3_multimodal", "minicpm", "lfm2_vl"}
 
 
 @pytest.mark.parametrize("name", sorted({case.model.name for case in CASES.values()} - _OTHERS))
@@ -89,6 +89,29 @@ def test_a_hybrid_that_sees_as_transformers_writes_it(tmp_path: Path) -> None:
     assert np.abs(scored(made.path, case) - expected).max() < TOLERANCE
 
 
+def test_gemma4_that_sees_and_hears_as_transformers_writes_it(tmp_path: Path) -> None:
+    case = CASES["gemma4_multimodal"]
+    vision = {
+        "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
+        "num_key_value_heads": 1, "head_dim": 8, "patch_size": 4, "position_embedding_size": 16,
+    }  # fmt: skip
+    audio = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "output_proj_dims": 8}
+    text = dict(case.model.config["text_config"])
+    config = transformers.Gemma4Config(text_config=text, vision_config=vision, audio_config=audio)
+    torch.manual_seed(1)
+    model = transformers.Gemma4ForConditionalGeneration(config).float().eval()
+    for parameter in model.parameters():
+        torch.nn.init.uniform_(parameter, -0.2, 0.2)
+    directory = tiny_models.write(case.model, tmp_path / "model")
+    (directory / "model.safetensors").unlink()
+    model.save_pretrained(directory)
+    expected = reference.logits(model, case.tokens)
+    report = pack(directory, tmp_path / "m.rbe", PackOptions(bits=32))
+    assert np.abs(scored(report.path, case) - expected).max() < TOLERANCE
+    (note,) = report.notes
+    assert "the text model alone is packed" in note
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if "llama" in name or "phi3" in name or "gemma" in name])
 def test_rope_tables(tmp_path: Path, name: str) -> None:
     """The frequencies are those of transformers to the precision of fp32 (theirs are computed in it)."""
@@ -103,6 +126,7 @@ def test_rope_tables(tmp_path: Path, name: str) -> None:
         assert plan.metadata.get("rope.attention_factor", 1.0) == pytest.approx(rotary.attention_scaling)
     else:
         theirs = [rotary.full_attention_inv_freq.numpy(), rotary.sliding_attention_inv_freq.numpy()]
+        theirs = [np.pad(table, (0, ours.shape[1] - len(table))) for table in theirs]  # of narrower heads
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
     if "rope.long_frequencies" in tables:
         reference.logits(model, case.tokens + [0] * 24)  # a text above the original context switches them over

@@ -72,6 +72,9 @@ def test_logits(tmp_path: Path, name: str) -> None:
         ("lfm2_taps", "lfm2"),
         ("lfm2_multiplier", "lfm2"),
         ("lfm2_new", "lfm2"),
+        ("gemma4", "gemma4_unshared"),
+        ("gemma4", "gemma4_e4b"),
+        ("gemma4_unshared", "gemma4_joined"),
     ],
 )
 def test_features_move_the_logits(name: str, base: str) -> None:
@@ -83,8 +86,12 @@ def test_features_move_the_logits(name: str, base: str) -> None:
 
 @pytest.mark.parametrize("bits", [32, 16, 4])
 @pytest.mark.parametrize(
-    "name", ["gpt2", "llama", "mistral_window", "gemma3_new", "qwen3_moe_mixed", "lfm2_moe", "lfm2_bias", *WITH_OPTIONS]
-)
+    "name",
+    [
+        "gpt2", "llama", "mistral_window", "gemma3_new", "gemma4", "gemma4_joined", "qwen3_moe_mixed", "lfm2_moe",
+        "lfm2_bias", *WITH_OPTIONS,
+    ],
+)  # fmt: skip
 def test_prefill_and_decode_agree(tmp_path: Path, name: str, bits: int) -> None:
     """However a text is cut into passes, and token by token as in decoding, the logits are the same."""
     case = CASES[name]

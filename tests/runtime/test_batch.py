@@ -33,8 +33,11 @@ def best(session: Session) -> int:
 
 @pytest.mark.parametrize(
     "name",
-    ["llama", "gpt2", "gemma2", "qwen2", "qwen3", "phi3", "qwen3_moe", "lfm2_moe", "spark", "lfm2_bias", *WITH_OPTIONS],
-)
+    [
+        "llama", "gpt2", "gemma2", "gemma4", "gemma4_joined", "qwen2", "qwen3", "phi3", "qwen3_moe", "lfm2_moe",
+        "spark", "lfm2_bias", *WITH_OPTIONS,
+    ],
+)  # fmt: skip
 def test_the_same_bits_as_single_steps(tmp_path: Path, name: str) -> None:
     out = tmp_path / "model.rbe"
     pack(tiny_models.write(tiny_models.MODELS[name], tmp_path / "source"), out, PackOptions(bits=32))

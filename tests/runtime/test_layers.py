@@ -50,7 +50,7 @@ def run(sessions: list[tuple[Session, int, int]], hidden: Hidden, first: int, en
 
 @pytest.mark.parametrize(
     "name",
-    ["llama", "gpt2", "gemma3", "gemma2", "qwen2_window", "phi3_longrope", "qwen3_moe_mixed", *WITH_OPTIONS],
+    ["llama", "gpt2", "gemma3", "gemma4", "gemma2", "qwen2_window", "phi3_longrope", "qwen3_moe_mixed", *WITH_OPTIONS],
 )
 def test_parts_give_the_bits_of_the_whole(tmp_path: Path, name: str) -> None:
     out = tmp_path / "model.rbe"

@@ -64,7 +64,7 @@ def test_goes_on_with_the_same_bits(model: Model, tmp_path: Path, kv: KvType, n_
         assert other.resume([*TOKENS[:n_tokens], 1]) == [*TOKENS[1:n_tokens], 1]
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gemma2", "qwen3", "qwen3_moe", "spark", "lfm2", *WITH_OPTIONS])
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "gemma4", "qwen3", "qwen3_moe", "spark", "lfm2", *WITH_OPTIONS])
 def test_of_other_architectures(tmp_path: Path, name: str) -> None:
     out = tmp_path / "model.rbe"
     pack(tiny_models.write(tiny_models.MODELS[name], tmp_path / "source"), out, PackOptions(bits=32))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import gguf_gemma4
 import numpy as np
 import numpy.typing as npt
 import tiny_models
@@ -50,7 +51,7 @@ _WHOLE = {
     "ln_f": "output_norm", "lm_head": "output", "embedding": "token_embd", "embedding_norm": "token_embd_norm",
 }  # fmt: skip
 _ARCHITECTURE = {
-    "mistral": "llama", "gemma3_text": "gemma3", "qwen3_moe": "qwen3moe",
+    "mistral": "llama", "gemma3_text": "gemma3", "gemma4_text": "gemma4", "qwen3_moe": "qwen3moe",
     "ministral3": "mistral3", "hunyuan_v1_dense": "hunyuan-dense",
 }  # fmt: skip
 _PERMUTED = ("llama", "smollm3", "mistral3", "granite", "minicpm")  # LlamaModel of conversion/llama.py and its heirs
@@ -78,6 +79,8 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
         if name in model.extra:
             continue
         bare, ending = name.removeprefix(model.prefix).rsplit(".", 1)
+        if ending == "layer_scalar":
+            bare, ending = f"{bare}.{ending}", "weight"
         if name_of == "gpt2" and ".c_" in bare and ending == "weight":
             values = values.T
         if name_of in _PERMUTED and bare.endswith("q_proj"):
@@ -86,7 +89,7 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
             values = permuted(values, config["num_key_value_heads"])
         if bare.endswith("conv.conv"):
             values = values.squeeze(1)
-        if gemma and bare.endswith("norm"):
+        if config["model_type"] in tiny_models.NORMS_PLUS_ONE and bare.endswith("norm"):
             values = values + np.float32(1)
         parts = bare.split(".", 2)
         if parts[0] == "layers" and parts[2].startswith("mlp.experts."):
@@ -96,9 +99,9 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
             continue
         if parts[0] in ("layers", "h"):
             own = _GEMMA_LAYER if gemma else _BEHIND_LAYER if name_of in ("olmo2", "exaone4") else {}
-            new = f"blk.{parts[1]}.{(_LAYER | own)[parts[2]]}"
+            new = f"blk.{parts[1]}.{(_LAYER | gguf_gemma4.LAYER | own)[parts[2]]}"
         else:
-            new = _WHOLE[bare]
+            new = (_WHOLE | gguf_gemma4.WHOLE)[bare]
         found[f"{new}.{ending}"] = np.ascontiguousarray(values)
     found |= {name: np.stack(of_each) for name, of_each in experts.items()}
     return found | _rope_tensors(model)
@@ -119,6 +122,8 @@ def _head_dim(config: Mapping[str, Any]) -> int:
 
 def _rope_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
     """generate_extra_tensors of conversion/llama.py and phi.py."""
+    if model.config["model_type"] == "gemma4_text":
+        return gguf_gemma4.rope_tensors(model.config)
     rope = _rope(model.config)
     if rope["rope_type"] == "longrope":
         return {
@@ -155,6 +160,8 @@ def _rotated(config: Mapping[str, Any], rope: Mapping[str, Any], size: int) -> d
 def metadata(model: TinyModel) -> dict[str, Any]:
     """set_gguf_parameters of the converter: keys without the architecture before them."""
     config = model.config
+    if config["model_type"] == "gemma4_text":
+        return gguf_gemma4.metadata(config)
     if config["model_type"] == "gpt2":
         return {
             "context_length": config["n_ctx"], "embedding_length": config["n_embd"], "block_count": config["n_layer"],

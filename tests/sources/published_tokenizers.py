@@ -164,6 +164,14 @@ def sentencepiece(
     return Published(model, tokenizer, fields)
 
 
+def gemma4(model: str, control: Sequence[str], added: Sequence[str], plain: Sequence[str]) -> Published:
+    """As Gemma before it; in GGUF files its merges stand instead of the order of its scores."""
+    before = sentencepiece(model, control, REPLACED, added, plain, prefix=False)
+    merges = [" ".join(pair) for pair in before.tokenizer["model"]["merges"]]
+    keys = {"model": "gemma4", "pre": None, "merges": merges}
+    return Published(model, before.tokenizer, {**before.fields, **keys})
+
+
 _SPACES = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
 #: Llama 2, TinyLlama, the first Mistral, Phi-3.
 PREPENDED = {

@@ -119,9 +119,10 @@ LLAMA_LIKE = (
     "smollm3", "ministral3", "granite", "exaone4_window", "hunyuan_v1_dense", "stablelm_12b", "minicpm", "lfm2_moe",
     "spark", "lfm2", "lfm2_new",
 )  # fmt: skip
+OTHERS = ("llama_yarn_new", "llama_llama3", "phi3_longrope", "gemma3_new", "gemma4", "gpt2")
 
 
-@pytest.mark.parametrize("name", ["llama_yarn_new", "llama_llama3", "phi3_longrope", "gemma3_new", "gpt2", *LLAMA_LIKE])
+@pytest.mark.parametrize("name", [*OTHERS, *LLAMA_LIKE])
 def test_configurations(tmp_path: Path, name: str) -> None:
     source = tiny_models.write(MODELS[name], tmp_path / "m")
     refused, read = counts(

@@ -41,7 +41,7 @@ def test_every_weight_has_its_place(tmp_path: Path, name: str) -> None:
     skipped = set(model.extra)
     once = {(tensor.source.name, tensor.start): tensor for tensor in found.tensors if tensor.source}
     ours = np.sort(np.concatenate([tensor.read().ravel() / np.float32(tensor.scale) for tensor in once.values()]))
-    gemma = found.architecture.startswith("gemma")
+    gemma = found.architecture in tiny_models.NORMS_PLUS_ONE
     theirs = np.sort(
         np.concatenate(
             [
@@ -226,6 +226,21 @@ def test_unknown_architectures(tmp_path: Path) -> None:
         ("hidden_act = 'gelu'", "lfm2", {"hidden_act": "gelu"}),
         ("more than frequencies", "gemma3_new", {"rope_parameters": {
             "full_attention": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6}, "sliding_attention": {}}}),
+        ("enable_moe_block = True", "gemma4", {"enable_moe_block": True}),
+        ("mixture of experts .num_experts", "gemma4", {"num_experts": 8}),
+        ("use_bidirectional_attention is supported for images alone", "gemma4", {"use_bidirectional_attention": "all"}),
+        ("attention_bias = True", "gemma4", {"attention_bias": True}),
+        ("leaves no layer of some type", "gemma4", {"num_kv_shared_layers": 6}),
+        ("leaves no layer of some type", "gemma4", {"num_kv_shared_layers": 5}),
+        ("num_kv_shared_layers is -1", "gemma4", {"num_kv_shared_layers": -1}),
+        ("vocab_size_per_layer_input is not vocab_size", "gemma4", {"vocab_size_per_layer_input": 8}),
+        ("hidden_size_per_layer_input is 'x'", "gemma4", {"hidden_size_per_layer_input": "x"}),
+        ("per_layer_config is 3, expected an object", "gemma4_new", {"per_layer_config": 3}),
+        ("'intermediate_size' of one layer is not supported", "gemma4_new",
+         {"per_layer_config": {"1": {"intermediate_size": 8}}}),
+        ("3 key heads do not divide", "gemma4_joined", {"num_global_key_value_heads": 3}),
+        ("partial_rotary_factor 1.5", "gemma4", {"rope_parameters": {
+            "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 1.5}, "sliding_attention": {}}}),
     ],
 )  # fmt: skip
 def test_refused_configurations(tmp_path: Path, message: str, name: str, changes: dict[str, Any]) -> None:

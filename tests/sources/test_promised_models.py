@@ -21,6 +21,7 @@ from published_tokenizers import (
     TEXT,
     Published,
     bytes_alone,
+    gemma4,
     parts,
     sentencepiece,
     split,
@@ -107,6 +108,7 @@ PUBLISHED: dict[str, Callable[[], Published]] = {
     "LFM2, LFM2.5, LFM2-VL": lambda: bytes_alone(
         "lfm2", "lfm2", split(LLAMA3), _LFM2, bos="<|startoftext|>", ignore_merges=True
     ),
+    "Gemma 4": lambda: gemma4("gemma4", _GEMMA, ["<|turn>", "<turn|>", "</s>", "\n\n"], ["</s>", "\n\n"]),
 }
 
 
@@ -124,6 +126,8 @@ def resized(published: Published) -> TinyModel:
     model = MODELS[published.model]
     ids = {f"{name}_token_id": published.fields[f"{name}_token_id"] for name in ("bos", "eos")}
     config = {**model.config, **ids, "vocab_size": published.size, "pad_token_id": None}
+    if "vocab_size_per_layer_input" in config:
+        config["vocab_size_per_layer_input"] = published.size
     return dataclasses.replace(model, config=config)
 
 
@@ -146,7 +150,7 @@ def test_every_source(tmp_path: Path, name: str) -> None:
     if architecture(model) in {dialect.name for dialect in DIALECTS}:
         sources.append(_gguf(model, published, tmp_path / "m.gguf"))
     reference = Tokenizer.from_file(str(path))
-    beginning = [published.fields["bos_token_id"]] if published.fields["model"] == "llama" else []
+    beginning = [published.fields["bos_token_id"]] if published.fields["model"] in ("llama", "gemma4") else []
     for source in sources:
         report = pack(source, tmp_path / f"{source.name}.rbe", PackOptions(bits=16))
         assert report.notes == ()
@@ -159,12 +163,13 @@ def test_every_source(tmp_path: Path, name: str) -> None:
 
 
 def test_every_row_of_the_page_is_among_them() -> None:
-    """gemma3, mistral3 and lfm2_vl, models that also see, have the tokenizer of their language part."""
+    """gemma3, gemma4, mistral3 and lfm2_vl, models that also see, have the tokenizer of their language part."""
     rows = re.findall(
         r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", DOCS.read_text(encoding="utf-8").split("## Encoders")[0], re.M
     )
     types = {kind for kinds, _ in rows for kind in re.findall(r"`(\w+)`", kinds)} - {
         "gemma3",
+        "gemma4",
         "mistral3",
         "lfm2_vl",
         "model_type",

@@ -34,11 +34,11 @@ typedef struct rbe_gradients_options {
     uint32_t encoder; /* 1: of the encoder in front of a decoder (encoder_decoder.h), whose layers count from 0 */
 } rbe_gradients_options;
 
-/* Takes all memory but that of products: 4 (7 width + 7 heads x head_dim + 5 kv_heads x head_dim + 4 feed_forward, and 12 width where layers are
- * short convolutions) bytes per token, for each thread 4 (160 + 2 head_dim) per token of a window, and at most 128 MB for logits. For a mixture of
- * experts 4 (3 width + 3 experts + 3 used) bytes per token more, and feed_forward is the widest part or expert. Cross attention adds 4 (3 width +
- * 6 heads x head_dim + 4 kv_heads x head_dim) per token. options may be NULL. RBE_ERROR_UNSUPPORTED where a matrix is not fp32, RBE_ERROR_ARGUMENT
- * where there is no such encoder. Free it before the model is closed. */
+/* Takes all memory but that of products: 4 (7 width + 7 heads x head_dim + 6 kv_heads x head_dim + 4 feed_forward, and 12 width where layers are
+ * short convolutions) bytes per token, each the most that a layer has; for each thread 4 (160 + 2 head_dim) per token of a window, and at most 128 MB
+ * for logits. For a mixture of experts 4 (3 width + 3 experts + 3 used) bytes per token more, and feed_forward is the widest part or expert. Cross
+ * attention adds 4 (3 width + 6 heads x head_dim + 4 kv_heads x head_dim) per token. options may be NULL. RBE_ERROR_UNSUPPORTED where a matrix is not
+ * fp32, RBE_ERROR_ARGUMENT where there is no such encoder. Free it before the model is closed. */
 RBE_API rbe_status rbe_gradients_create(const rbe_model *model, const rbe_gradients_options *options, rbe_gradients **out);
 RBE_API void rbe_gradients_free(rbe_gradients *gradients);
 
@@ -114,7 +114,7 @@ RBE_API rbe_status rbe_gradients_cross_layer(rbe_gradients *gradients, uint32_t 
 
 /* hidden: float[n_tokens][width] before the layer becomes that behind it; with the number of layers, what stands behind the last norm. text: as of
  * rbe_gradients_cross_layer, but for d_hidden, which may be NULL; NULL where no text is read. What the layers of an encoder in front of a decoder
- * are given, no session shows. */
+ * are given, no session shows. RBE_ERROR_UNSUPPORTED where layers need more of a token than hidden states (layer_embeddings.h). */
 RBE_API rbe_status rbe_gradients_forward(rbe_gradients *gradients, uint32_t layer, float *hidden, size_t n_tokens, uint32_t window_tokens,
                                          const rbe_gradients_text *text);
 

@@ -377,11 +377,11 @@ typedef enum rbe_capture_point {
 /* x: float[n_tokens][cols], valid during the call. Called on the calling thread. A non-zero return cancels. */
 typedef int (*rbe_capture_callback)(uint32_t layer, uint32_t point, const float *x, uint32_t n_tokens, uint32_t cols, void *user);
 
-/* The hidden states of a text before the first layer, at positions 0, 1, ...: float[n_tokens][width]. The session's context is empty, and
+/* The hidden states of a text before the first layer, at positions 0, 1, ...: float[n_tokens][rbe_model_stream_width]. The session's context is empty, and
  * stays so; RBE_ERROR_CONTEXT where the tokens would not fit. */
 RBE_API rbe_status rbe_session_embed(rbe_session *session, const uint32_t *tokens, size_t n_tokens, float *hidden);
 
-/* Runs n_layers layers from first_layer on over float[n_tokens][width] hidden states at positions first_position ..., in place. The
+/* Runs n_layers layers from first_layer on over hidden states, rows of rbe_model_stream_width floats, at positions first_position ..., in place. The
  * layers read what they keep of the positions before these, which an earlier call must have run; first_position lies at or behind the
  * session's own position, which stays. For calibration, a block at a time, and for layers on several machines. capture may be NULL. */
 RBE_API rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, uint32_t first_position,

@@ -1,5 +1,6 @@
 /* The attention block: queries, keys and values of the rows, attention over each state's cache, and the output matrix. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/status.h"
 #include "blocks/bind.h"
@@ -38,7 +39,8 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     snprintf(name, sizeof name, "%s.q_norm", place);
     attention->q_norm = rbe__bind_vector(binder, name, is_shared ? head_dim : attention->shape.n_heads * head_dim, 1);
     snprintf(name, sizeof name, "%s.k_norm", place);
-    attention->k_norm = rbe__bind_vector(binder, name, is_shared ? head_dim : attention->shape.n_kv_heads * head_dim, 1);
+    const uint32_t n_norms = attention->shape.n_kv_heads;
+    attention->k_norm = block->shares_state ? NULL : rbe__bind_vector(binder, name, is_shared ? head_dim : n_norms * head_dim, 1);
     rbe__heads_bind(binder, place, shape, block);
     bind_gate(binder, place, block);
     rbe__bind_shared_rotation(binder, (const rbe__projection *const[]){&attention->q, &attention->k, &attention->v, &attention->gate}, 4);
@@ -74,7 +76,7 @@ static void turn_heads(const heads_call *call, uint32_t n, const float *norm, fl
     }
     if (stack->rope_frequencies && !shape->options.without_rope) {
         const size_t at = ((size_t)shape->rope_table * pass->workspace.most_tokens + n) * stack->rope_pairs;
-        rbe__rope_apply(pass->cosines + at, pass->sines + at, stack->rope_pairs, x, n_heads, shape->head_dim);
+        rbe__rope_apply(pass->cosines + at, pass->sines + at, shape->rope_pairs, x, n_heads, shape->head_dim);
     }
 }
 
@@ -86,13 +88,23 @@ static void finish_keys(void *context, uint32_t n, uint32_t thread)
     const rbe__attention_block *attention = &call->block->as.attention;
     const size_t kv_width = (size_t)attention->shape.n_kv_heads * attention->shape.head_dim;
     const rbe__row *row = &call->pass->rows[n];
-    float *k = call->scratch->k + n * kv_width;
+    float *k = call->scratch->k + n * kv_width, *v = call->scratch->v + n * kv_width;
+    if (attention->shape.values_are_keys) {
+        memcpy(v, k, kv_width * sizeof *v);
+    }
+    if (attention->shape.value_norm) {
+        const rbe__vector_norm norm = {.kind = RBE_NORM_RMS,
+                                       .weight = call->pass->stack->ones,
+                                       .n = attention->shape.n_kv_heads,
+                                       .width = attention->shape.head_dim,
+                                       .epsilon = call->block->norm_epsilon};
+        rbe__normalize_vectors(call->pass->stack->kernels, &norm, v);
+    }
     turn_heads(call, n, attention->k_norm, k, attention->shape.n_kv_heads);
     if (attention->k_norm && attention->shape.options.norms_after_rope) {
         rbe__normalize_to_one(attention->shape.n_kv_heads, attention->shape.head_dim, call->block->norm_epsilon, k);
     }
-    rbe__kv_store(call->pass->stack->kernels, &row->state->blocks[call->block->state].kv, row->position, k,
-                  call->scratch->v + n * kv_width);
+    rbe__kv_store(call->pass->stack->kernels, &row->state->blocks[call->block->state].kv, row->position, k, v);
 }
 
 /* 1: keys and values are computed and stored; 0: they stand already. */
@@ -140,7 +152,7 @@ static rbe_status fill(rbe__pass *pass, const rbe__block *block)
     const rbe__heads_scratch scratch = rbe__heads_of_pass(pass, block);
     const rbe__linear_job jobs[] = {{&attention->k, scratch.k, kv_width, 0}, {&attention->v, scratch.v, kv_width, 0}};
     const float *x;
-    rbe__block_project(pass, block, jobs, 2, &x);
+    rbe__block_project(pass, block, jobs, attention->v.weight ? 2 : 1, &x);
     rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_QKV);
     heads_call keys = {pass, block, &scratch};
     rbe__thread_pool_run(pass->workspace.thread_pool, pass->n_tokens, finish_keys, &keys);
@@ -189,6 +201,8 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
     }
     if (appends(pass, block)) {
         jobs[n_jobs++] = (rbe__linear_job){&attention->k, scratch.k, kv_width, 0};
+    }
+    if (appends(pass, block) && attention->v.weight) {
         jobs[n_jobs++] = (rbe__linear_job){&attention->v, scratch.v, kv_width, 0};
     }
     const float *x;
@@ -228,7 +242,7 @@ static void slide_state(const rbe__workspace *workspace, const rbe__block_state 
 {
     const rbe__attention_shape *shape = &state->block->as.attention.shape;
     const size_t at = shape->rope_table * slide->angle_stride;
-    const uint32_t n_pairs = shape->options.without_rope ? 0 : slide->n_pairs;
+    const uint32_t n_pairs = shape->options.without_rope || slide->n_pairs == 0 ? 0 : shape->rope_pairs;
     slide_call call = {workspace->kernels, &state->kv, slide, {slide->cosines + at, slide->sines + at, n_pairs}};
     rbe__thread_pool_run(workspace->thread_pool, shape->n_kv_heads, slide_head, &call);
 }

@@ -83,12 +83,27 @@ void rbe__bind_shared_rotation(rbe__binder *binder, const rbe__projection *const
     }
 }
 
+/* That of the first bound layer which reads the same source, or one more. */
+static void choose_state(rbe__stack *stack, uint32_t index, uint32_t source, rbe__block *block)
+{
+    block->shares_state = block->kind == &rbe__attention_kind && source != index;
+    for (uint32_t i = stack->first_layer; block->shares_state && i < index; i++) {
+        const rbe__block *first = &stack->layers[i].blocks[0];
+        if (first->kind == &rbe__attention_kind && first->as.attention.shape.source == source) {
+            block->state = first->state;
+            return;
+        }
+    }
+    block->state = stack->n_states++;
+}
+
 void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape *shape, rbe__stack *stack)
 {
     static const rbe__block_kind *const mixers[] = {[RBE_MIXER_ATTENTION] = &rbe__attention_kind,
                                                     [RBE_MIXER_CONVOLUTION] = &rbe__convolution_kind};
     const rbe__block_kind *const kinds[] = {mixers[shape->mixer], shape->crosses ? &rbe__cross_kind : NULL,
-                                            shape->experts.n ? &rbe__experts_kind : &rbe__feed_forward_kind};
+                                            shape->experts.n ? &rbe__experts_kind : &rbe__feed_forward_kind,
+                                            shape->layer_embedding.width ? &rbe__layer_embedding_kind : NULL};
     rbe__layer *layer = &stack->layers[index];
     for (uint32_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (!kinds[i]) {
@@ -102,7 +117,7 @@ void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape
         }
         block->reads = shape->parallel && i > 0 ? RBE_READS_LAYER_INPUT : RBE_READS_STREAM; /* for the first both are the same */
         if (block->kind->take_state && !(stack->both && stack->n_states)) {
-            block->state = stack->n_states++;
+            choose_state(stack, index, shape->attention.source, block);
         }
         block->kind->bind(binder, index, shape, block);
     }

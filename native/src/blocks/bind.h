@@ -28,7 +28,8 @@ void rbe__bind_block_norms(rbe__binder *binder, const char *place, const rbe__la
 /* Tensors that read one activation are rotated alike, so that it is rotated once. */
 void rbe__bind_shared_rotation(rbe__binder *binder, const rbe__projection *const *projections, int n);
 
-/* The blocks of layer `index` of a stack: attention or what stands in its place, where the shape says so cross attention, and feed-forward. */
+/* The blocks of layer `index` of a stack: attention or what stands in its place, where the shape says so cross attention, feed-forward, and what
+ * layer embeddings give. */
 void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape *shape, rbe__stack *stack);
 
 #endif

@@ -31,9 +31,12 @@ typedef struct rbe__head_options {
 /* Heads of a block that attends. window: tokens seen, the current one counted, on both sides so many where `both`; 0: all. */
 typedef struct rbe__attention_shape {
     uint32_t n_heads, n_kv_heads, head_dim;
-    uint32_t window, rope_table;
+    uint32_t window, rope_table, rope_pairs; /* pairs of a head that turn */
     float scale, softcap; /* softcap 0: off */
     int both;             /* 1: tokens see those behind them too */
+    int value_norm;       /* 1: values have an RMS norm of each head, without weights */
+    int values_are_keys;  /* 1: no matrix of values: they are keys as these come out of theirs */
+    uint32_t source;      /* the layer whose keys and values it reads: its own, or an earlier one */
     const rbe__distances *distances; /* of the stack; NULL: none */
     rbe__head_options options;
 } rbe__attention_shape;
@@ -48,6 +51,12 @@ typedef struct rbe__feed_forward_shape {
 typedef enum rbe__mixer { RBE_MIXER_ATTENTION, RBE_MIXER_CONVOLUTION } rbe__mixer;
 
 #define RBE_MOST_TAPS 32u /* of a short convolution */
+
+/* The block behind the feed-forward one that adds what the layer's part of a token's row of a table gives; width 0: none. */
+typedef struct rbe__layer_embedding_shape {
+    uint32_t width;
+    rbe__activation activation;
+} rbe__layer_embedding_shape;
 
 /* Where a block is normed: before it, before it and before the sum, behind the sum, or before the sum alone. */
 typedef enum rbe__norm_place { RBE_NORM_PRE, RBE_NORM_SANDWICH, RBE_NORM_POST, RBE_NORM_AFTER } rbe__norm_place;
@@ -65,6 +74,7 @@ typedef struct rbe__layer_shape {
     int parallel; /* 1: the feed-forward block reads what stands before the layer, too */
     rbe__feed_forward_shape feed_forward;
     rbe__experts_shape experts; /* n not 0: these stand in place of the feed-forward block */
+    rbe__layer_embedding_shape layer_embedding;
 } rbe__layer_shape;
 
 typedef struct rbe__attention_block {
@@ -90,6 +100,12 @@ typedef struct rbe__experts_block {
     const float *choice_bias; /* [n], counts for the choice alone; NULL: none */
 } rbe__experts_block;
 
+typedef struct rbe__layer_embedding_block {
+    rbe__layer_embedding_shape shape;
+    uint32_t first; /* of the layer's values in a row of layer inputs */
+    rbe__projection gate, output;
+} rbe__layer_embedding_block;
+
 /* What a block reads: the residual stream as it is, or as it was when the layer began (blocks of a layer side by side). */
 typedef enum rbe__block_input { RBE_READS_STREAM, RBE_READS_LAYER_INPUT } rbe__block_input;
 
@@ -104,12 +120,14 @@ struct rbe__block {
     uint32_t
         state; /* which state of a sequence it uses, below n_states: its own, one that an earlier block keeps, or of an encoder the only one */
     int shares_state; /* 1: an earlier block's, which it reads and does not append to */
+    uint32_t stream_at; /* of the state's keys in a row between calls, values behind them; 0: no other layer reads them */
     uint32_t first_operation; /* of its kind, in a profile */
     union {
         rbe__attention_block attention; /* cross attention too, which has no norms of heads */
         rbe__convolution_block convolution;
         rbe__feed_forward_block feed_forward;
         rbe__experts_block experts;
+        rbe__layer_embedding_block layer_embedding;
     } as;
 };
 
@@ -118,6 +136,7 @@ struct rbe__block {
 typedef struct rbe__layer {
     rbe__block blocks[RBE_MAX_LAYER_BLOCKS];
     uint32_t n_blocks; /* 0: not bound */
+    const float *scale; /* of the stream behind it, one number; NULL: none */
 } rbe__layer;
 
 /* What a short convolution has read of the latest positions, and at checkpoints. Position p stands in row (p + *shift) % RBE_CONVOLUTION_ROWS, if
@@ -202,7 +221,8 @@ struct rbe__block_kind {
 
 /* Kinds in the order of their operations in a profile, ending with NULL. */
 extern const rbe__block_kind *const rbe__block_kinds[];
-extern const rbe__block_kind rbe__attention_kind, rbe__cross_kind, rbe__convolution_kind, rbe__feed_forward_kind, rbe__experts_kind;
+extern const rbe__block_kind rbe__attention_kind, rbe__cross_kind, rbe__convolution_kind, rbe__feed_forward_kind, rbe__experts_kind,
+    rbe__layer_embedding_kind;
 
 /* The name of an operation of a profile; NULL past the last. */
 const char *rbe__operation_name(uint32_t operation);
@@ -231,6 +251,16 @@ typedef struct rbe__pooled {
     int normalize; /* 1: at the end it is scaled to length 1 */
 } rbe__pooled;
 
+/* What layers are given of each token, besides the stream: for each of the stack's layers `width` values
+ * sum_scale (norm(projection(h)) + scale row), h the hidden states before the first layer and row that of the table. */
+typedef struct rbe__layer_inputs {
+    const rbe__tensor *table; /* [n_vocabulary][n]; NULL: none */
+    rbe__projection projection; /* [n][width of the stack] */
+    rbe__norm norm; /* of each layer's values */
+    uint32_t width, n; /* of one layer, of all */
+    float epsilon, scale, sum_scale;
+} rbe__layer_inputs;
+
 /* The layers and what stands before and behind them. */
 typedef struct rbe__stack {
     const rbe_kernels *kernels;
@@ -239,6 +269,9 @@ typedef struct rbe__stack {
     const rbe__tensor *segments; /* NULL: none */
     float embedding_scale;
     rbe__norm embedding_norm; /* of the sum of these; weight NULL: none */
+    rbe__layer_inputs layer_inputs;
+    const float *ones; /* as many as the widest head, where values are normed */
+    uint32_t stream_width; /* of a row between calls: hidden states, layer inputs, and keys and values that later layers read */
     int both; /* 1: an encoder: tokens see those behind them. Its layers share one state, of a whole text, one after the other */
     int crosses; /* 1: its layers attend to an encoder's text too */
     rbe__distances distances; /* n 0: none */
@@ -252,6 +285,7 @@ typedef struct rbe__stack {
     rbe__expert_pages *expert_pages; /* which of them stay in memory; NULL: there is no limit */
     uint32_t n_layers, n_states;
     uint32_t first_layer, end_layer; /* those that are bound */
+    uint32_t first_reader; /* from this layer on none appends to a state; n_layers: the last one does */
     rbe__norm_kind norm_kind;
     float norm_epsilon;
     rbe__norm norm; /* weight NULL: none */
@@ -259,6 +293,7 @@ typedef struct rbe__stack {
     rbe__projection lm_head; /* the embedding where tied; weight NULL: there is no head of words */
     rbe__pooled pooled;
     float logit_softcap; /* 0: off */
+    int has_scales; /* 1: some layer has a scale */
     int has_rows_only; /* some projection is of a kind of rbe__tensor_by_row */
     const rbe__residency *residency;
 } rbe__stack;

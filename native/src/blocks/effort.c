@@ -86,6 +86,10 @@ uint64_t rbe__effort_bytes(const rbe__stack *stack, const rbe__effort *effort)
     if (stack->embedding) {
         bytes += rbe__tensor_read_bytes(stack->embedding, effort->embedding) / stack->embedding->rows;
     }
+    if (stack->layer_inputs.table) {
+        bytes += rbe__tensor_read_bytes(stack->layer_inputs.table, effort->embedding) / stack->layer_inputs.table->rows;
+        bytes += rbe__tensor_read_bytes(stack->layer_inputs.projection.weight, effort->embedding);
+    }
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
         for (uint32_t b = 0; b < stack->layers[i].n_blocks; b++) {
             const rbe__block *block = &stack->layers[i].blocks[b];

@@ -53,8 +53,12 @@ void rbe__heads_bind(rbe__binder *binder, const char *place, const rbe__layer_sh
     char name[96];
 #define NAME(part) (snprintf(name, sizeof name, "%s." part, place), name)
     attention->q = rbe__bind_projection(binder, NAME("q"), q_rows, shape->width, 0);
-    attention->k = rbe__bind_projection(binder, NAME("k"), kv_rows, shape->width, 0);
-    attention->v = rbe__bind_projection(binder, NAME("v"), kv_rows, shape->width, 0);
+    if (!block->shares_state) {
+        attention->k = rbe__bind_projection(binder, NAME("k"), kv_rows, shape->width, 0);
+    }
+    if (!block->shares_state && !attention->shape.values_are_keys) {
+        attention->v = rbe__bind_projection(binder, NAME("v"), kv_rows, shape->width, 0);
+    }
     attention->o = rbe__bind_projection(binder, NAME("o"), shape->width, q_rows, 0);
 #undef NAME
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "blocks/stream.h"
 #include "layers/embedding.h"
 #include "layers/norm.h"
 #include "layers/position.h"
@@ -12,8 +13,13 @@
 #define SHARED_ROWS 16u /* so many rows of the embedding are worth waking threads for */
 #define LOGITS_BYTES (4u << 20) /* room for the logits of several rows; at least one row's */
 
-const rbe__block_kind *const rbe__block_kinds[] = {&rbe__attention_kind,    &rbe__cross_kind,   &rbe__convolution_kind,
-                                                   &rbe__feed_forward_kind, &rbe__experts_kind, NULL};
+const rbe__block_kind *const rbe__block_kinds[] = {&rbe__attention_kind,
+                                                   &rbe__cross_kind,
+                                                   &rbe__convolution_kind,
+                                                   &rbe__feed_forward_kind,
+                                                   &rbe__experts_kind,
+                                                   &rbe__layer_embedding_kind,
+                                                   NULL};
 
 const char *rbe__operation_name(uint32_t operation)
 {
@@ -41,7 +47,7 @@ typedef struct needs {
 static needs needs_of(const rbe__pass *pass)
 {
     const rbe__stack *stack = pass->stack;
-    needs most = {.widest = stack->width, .head_dim = 1};
+    needs most = {.widest = stack->width, .head_dim = 1, .scratch_bytes = rbe__layer_inputs_scratch(pass)};
     for (uint32_t i = 0; i < stack->pooled.n_layers; i++) {
         const uint32_t cols = stack->pooled.layers[i].projection.weight->cols;
         most.widest = cols > most.widest ? cols : most.widest;
@@ -96,6 +102,8 @@ void rbe__pass_take(rbe__pass *pass, rbe__arena *arena)
     pass->normed = rbe__arena_take(arena, hidden, sizeof(float));
     pass->branch = rbe__arena_take(arena, hidden, sizeof(float));
     pass->layer_input = most.layer_input ? rbe__arena_take(arena, hidden, sizeof(float)) : NULL;
+    pass->layer_inputs = stack->layer_inputs.n ? rbe__arena_take(arena, rbe__arena_count(rows, stack->layer_inputs.n), sizeof(float))
+                                               : NULL;
     pass->cosines = rbe__arena_take(arena, angles, sizeof(float));
     pass->sines = rbe__arena_take(arena, angles, sizeof(float));
     pass->scratch = rbe__arena_take(arena, most.scratch_bytes, 1);
@@ -197,6 +205,7 @@ void rbe__pass_embed(rbe__pass *pass, const uint32_t *tokens, const uint8_t *seg
             rbe__residency_release(pass->stack->residency);
         }
     }
+    rbe__layer_inputs_compute(pass);
     rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_EMBED);
 }
 
@@ -232,9 +241,16 @@ static rbe_status run_block(rbe__pass *pass, const rbe__block *block, uint32_t l
     return pass->planes == RBE_SKIP ? rbe__block_skip(pass, block) : block->kind->forward(pass, block, layer);
 }
 
+static void scale_stream(const rbe__pass *pass, const float *scale)
+{
+    const size_t n = (size_t)pass->n_tokens * pass->stack->width;
+    for (size_t i = 0; scale && i < n; i++) {
+        pass->hidden[i] *= *scale;
+    }
+}
+
 rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_layer)
 {
-    const size_t bytes = (size_t)pass->n_tokens * pass->stack->width * sizeof(float);
     record_planes(pass, first_layer, end_layer);
     compute_rope_angles(pass);
     rbe__profile_lap(pass->workspace.profile, RBE_OPERATION_OTHER);
@@ -243,12 +259,19 @@ rbe_status rbe__pass_layers(rbe__pass *pass, uint32_t first_layer, uint32_t end_
         if (!pass->must_finish && rbe__pass_take_cancelled(pass)) {
             return rbe_fail(RBE_ERROR_CANCELLED, "cancelled");
         }
+        if (i == pass->stack->first_reader && pass->n_unread) {
+            rbe__pass_leave_unread(pass);
+        }
+        if (pass->n_tokens == 0) {
+            break;
+        }
         if (pass->layer_input) {
-            memcpy(pass->layer_input, pass->hidden, bytes);
+            memcpy(pass->layer_input, pass->hidden, (size_t)pass->n_tokens * pass->stack->width * sizeof(float));
         }
         for (uint32_t b = 0; b < layer->n_blocks; b++) {
             RBE_TRY(run_block(pass, &layer->blocks[b], i));
         }
+        scale_stream(pass, layer->scale);
     }
     return RBE_OK;
 }
@@ -302,6 +325,7 @@ rbe_status rbe__pass_run(rbe__pass *pass, const rbe__run *runs, uint32_t n_runs,
     rbe__pass_embed(pass, tokens, NULL);
     const rbe_status status = rbe__pass_layers(pass, 0, pass->stack->n_layers);
     pass->must_finish = 0;
+    pass->n_unread = 0;
     RBE_TRY(status);
     rbe__pass_norm(pass);
     return RBE_OK;

@@ -27,13 +27,15 @@ struct rbe__pass {
     rbe__profile profile; /* the workspace points to it where it is wanted */
     atomic_int cancelled;
     atomic_int *cancelled_with; /* in its place: that of the pass which this one runs for; NULL: none */
+    uint32_t n_unread; /* of the next pass, of one run: so many of its first rows are of no use but for what states keep */
     int must_finish; /* 1: rbe__pass_commit */
     rbe__effort effort; /* what is read, in the owner's arena */
     uint32_t planes; /* of the matrices of the block that runs; 0: all */
     uint32_t context; /* up to so many positions the threads divide the attention of one row; a state may have more */
 
     const rbe__run *runs; /* of the pass that runs */
-    uint32_t n_runs, n_tokens;
+    uint32_t n_runs, n_tokens; /* of rows: behind the layers without those that are unread, where the stack could leave them out */
+    rbe__run last_run; /* the only run without these */
     const uint32_t *tokens; /* [n_tokens]; NULL where hidden states were given */
     uint32_t
         filled_positions; /* 0, or the one run is of a text of so many positions whose keys and values stand already, and are not stored again */
@@ -42,6 +44,7 @@ struct rbe__pass {
     rbe__row *rows;
     float *hidden, *normed, *branch; /* [rows][width] */
     float *layer_input; /* the same, where a block reads it; else NULL */
+    float *layer_inputs; /* [rows][stack->layer_inputs.n]; NULL where there are none */
     float *cosines, *sines; /* [n_rope_tables][rows][rope_pairs] */
     void *scratch; /* of one block at a time */
     uint32_t logits_rows; /* whose logits are computed at once, at least 1 */

@@ -47,7 +47,7 @@ static void take_blocks(rbe__state *state, rbe__arena *arena, int shared)
         const rbe__layer *layer = &stack->layers[i];
         for (uint32_t b = 0; b < layer->n_blocks; b++) {
             const rbe__block *block = &layer->blocks[b];
-            if (!block->kind->take_state || block->shares_state || block->state < n_taken) {
+            if (!block->kind->take_state || block->state < n_taken) {
                 continue;
             }
             if (!shared || n_taken == 0) {

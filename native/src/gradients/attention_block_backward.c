@@ -32,10 +32,10 @@ static void turn_token(void *context, uint32_t token, uint32_t thread)
     (void)thread;
     const heads_job *job = context;
     const rbe_gradients *gradients = job->gradients;
-    const size_t pairs = gradients->stack->rope_pairs, position = token % gradients->window;
-    const size_t at = ((size_t)job->shape->rope_table * gradients->window_tokens + position) * pairs;
-    rbe__rope_apply(gradients->cosines + at, job->sines + at, (uint32_t)pairs, job->x + (size_t)token * job->n_heads * job->shape->head_dim,
-                    job->n_heads, job->shape->head_dim);
+    const size_t stride = gradients->stack->rope_pairs, position = token % gradients->window;
+    const size_t at = ((size_t)job->shape->rope_table * gradients->window_tokens + position) * stride;
+    rbe__rope_apply(gradients->cosines + at, job->sines + at, job->shape->rope_pairs,
+                    job->x + (size_t)token * job->n_heads * job->shape->head_dim, job->n_heads, job->shape->head_dim);
 }
 
 /* Rotary positions, in place; back: their transpose. */
@@ -162,6 +162,53 @@ static void ungate_token(void *context, uint32_t token, uint32_t thread)
     }
 }
 
+/* Keys and values of an earlier layer. */
+static void copy_shared(const rbe_gradients *gradients, const rbe__block *block, size_t kv_rows)
+{
+    const rbe__attention_memory *memory = &gradients->attention;
+    for (size_t n = 0; n < gradients->n; n++) {
+        const float *row = gradients->rows + n * gradients->stack->stream_width + block->stream_at;
+        memcpy(memory->k + n * kv_rows, row, kv_rows * sizeof *row);
+        memcpy(memory->v + n * kv_rows, row + kv_rows, kv_rows * sizeof *row);
+    }
+}
+
+/* The norm of values, which has no weights that learn. */
+static rbe__norm_call values_norm(const rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const rbe__norm *norm)
+{
+    const rbe__attention_shape *shape = &block->as.attention.shape;
+    return (rbe__norm_call){.kind = RBE_NORM_RMS,
+                            .norm = norm,
+                            .epsilon = block->norm_epsilon,
+                            .cols = shape->head_dim,
+                            .n_rows = (size_t)gradients->n * shape->n_kv_heads,
+                            .x = gradients->attention.v_raw,
+                            .layer = layer};
+}
+
+static rbe_status keys_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer)
+{
+    const rbe__attention_block *attention = &block->as.attention;
+    const rbe__attention_shape *shape = &attention->shape;
+    const rbe__attention_memory *memory = &gradients->attention;
+    const uint32_t kv_rows = shape->n_kv_heads * shape->head_dim;
+    RBE_TRY(rbe__matrix_forward(gradients, &attention->k, 0, kv_rows, memory->input, memory->k_raw));
+    if (shape->values_are_keys) {
+        memcpy(memory->v_raw, memory->k_raw, (size_t)gradients->n * kv_rows * sizeof *memory->v_raw);
+    } else {
+        RBE_TRY(rbe__matrix_forward(gradients, &attention->v, 0, kv_rows, memory->input, memory->v_raw));
+    }
+    finish_heads(gradients, block, attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->k_turned, memory->k);
+    if (shape->value_norm) {
+        const rbe__norm norm = {gradients->stack->ones, NULL};
+        const rbe__norm_call call = values_norm(gradients, block, layer, &norm);
+        rbe__norm_forward(gradients, &call, memory->v);
+    } else {
+        memcpy(memory->v, memory->v_raw, (size_t)gradients->n * kv_rows * sizeof *memory->v);
+    }
+    return RBE_OK;
+}
+
 rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out)
 {
     const rbe__attention_block *attention = &block->as.attention;
@@ -170,11 +217,13 @@ rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *bl
     const uint32_t q_rows = shape->n_heads * shape->head_dim, kv_rows = shape->n_kv_heads * shape->head_dim;
     memory->input = rbe__read_stream(gradients, block, layer, x, memory->normed);
     RBE_TRY(rbe__matrix_forward(gradients, &attention->q, 0, q_rows, memory->input, memory->q_raw));
-    RBE_TRY(rbe__matrix_forward(gradients, &attention->k, 0, kv_rows, memory->input, memory->k_raw));
-    RBE_TRY(rbe__matrix_forward(gradients, &attention->v, 0, kv_rows, memory->input, memory->v));
     finish_heads(gradients, block, attention->q_norm, shape->n_heads, memory->q_raw, memory->q_turned, memory->q);
     scale_queries(gradients, shape, memory->q);
-    finish_heads(gradients, block, attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->k_turned, memory->k);
+    if (block->shares_state) {
+        copy_shared(gradients, block, kv_rows);
+    } else {
+        RBE_TRY(keys_forward(gradients, block, layer));
+    }
     const rbe__attend_call attend = attend_call(gradients, shape);
     RBE_TRY(rbe__attend_forward(gradients, &attend));
     if (attention->gate.weight) {
@@ -199,7 +248,50 @@ static rbe_status heads_back(rbe_gradients *gradients, const rbe__block *block, 
     return weight && !turned ? rbe__norm_backward(gradients, &call, d, 0, d) : RBE_OK;
 }
 
-/* Shows one of the three matrices that read the norm, and adds to d_normed. */
+/* The gradient by keys and values that later layers read stands in d_rows. add: it is added to by this layer's; else this layer's is taken from
+ * there too, and nothing is left: what stood there before the layer was read by none. */
+static void join_shared(const rbe_gradients *gradients, const rbe__block *block, size_t kv_rows, int add)
+{
+    const rbe__attention_memory *memory = &gradients->attention;
+    const rbe_kernels *kernels = gradients->stack->kernels;
+    for (size_t n = 0; block->stream_at && n < gradients->n; n++) {
+        float *row = gradients->d_rows + n * gradients->stack->stream_width + block->stream_at;
+        float *d_k = memory->d_k + n * kv_rows, *d_v = memory->d_v + n * kv_rows;
+        kernels->add(add ? row : d_k, add ? d_k : row, (uint32_t)kv_rows);
+        kernels->add(add ? row + kv_rows : d_v, add ? d_v : row + kv_rows, (uint32_t)kv_rows);
+        if (!add) {
+            memset(row, 0, 2 * kv_rows * sizeof *row);
+        }
+    }
+}
+
+/* From d_k and d_v on; adds to d_normed. */
+static rbe_status keys_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer)
+{
+    const rbe__attention_block *attention = &block->as.attention;
+    const rbe__attention_shape *shape = &attention->shape;
+    const rbe__attention_memory *memory = &gradients->attention;
+    char name[RBE_GRADIENT_NAME_BYTES];
+    RBE_TRY(
+        heads_back(gradients, block, layer, "k_norm", attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->k_turned, memory->d_k));
+    if (shape->value_norm) {
+        const rbe__norm norm = {gradients->stack->ones, NULL};
+        const rbe__norm_call call = values_norm(gradients, block, layer, &norm);
+        RBE_TRY(rbe__norm_backward(gradients, &call, memory->d_v, 0, memory->d_v));
+    }
+    for (size_t n = 0; shape->values_are_keys && n < gradients->n; n++) {
+        const size_t kv_rows = (size_t)shape->n_kv_heads * shape->head_dim;
+        gradients->stack->kernels->add(memory->d_k + n * kv_rows, memory->d_v + n * kv_rows, (uint32_t)kv_rows);
+    }
+    const rbe__matrix k = {&attention->k, name_of(gradients, name, layer, "k"), layer, memory->input, memory->k_raw};
+    RBE_TRY(rbe__matrix_backward(gradients, &k, memory->d_k, 1, gradients->d_normed));
+    if (shape->values_are_keys) {
+        return RBE_OK;
+    }
+    const rbe__matrix v = {&attention->v, name_of(gradients, name, layer, "v"), layer, memory->input, memory->v_raw};
+    return rbe__matrix_backward(gradients, &v, memory->d_v, 1, gradients->d_normed);
+}
+
 rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d)
 {
     const rbe__attention_block *attention = &block->as.attention;
@@ -217,14 +309,12 @@ rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *b
     RBE_TRY(rbe__attend_backward(gradients, &attend));
     scale_queries(gradients, shape, memory->d_q);
     RBE_TRY(heads_back(gradients, block, layer, "q_norm", attention->q_norm, shape->n_heads, memory->q_raw, memory->q_turned, memory->d_q));
-    RBE_TRY(
-        heads_back(gradients, block, layer, "k_norm", attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->k_turned, memory->d_k));
+    join_shared(gradients, block, (size_t)shape->n_kv_heads * shape->head_dim, block->shares_state);
     const rbe__matrix q = {&attention->q, name_of(gradients, name, layer, "q"), layer, memory->input, memory->q_raw};
     RBE_TRY(rbe__matrix_backward(gradients, &q, memory->d_q, 0, gradients->d_normed));
-    const rbe__matrix k = {&attention->k, name_of(gradients, name, layer, "k"), layer, memory->input, memory->k_raw};
-    RBE_TRY(rbe__matrix_backward(gradients, &k, memory->d_k, 1, gradients->d_normed));
-    const rbe__matrix v = {&attention->v, name_of(gradients, name, layer, "v"), layer, memory->input, memory->v};
-    RBE_TRY(rbe__matrix_backward(gradients, &v, memory->d_v, 1, gradients->d_normed));
+    if (!block->shares_state) {
+        RBE_TRY(keys_backward(gradients, block, layer));
+    }
     if (attention->gate.weight) {
         const rbe__matrix gate = {&attention->gate, name_of(gradients, name, layer, "gate"), layer, memory->input, memory->gate_raw};
         RBE_TRY(rbe__matrix_backward(gradients, &gate, memory->d_gate, 1, gradients->d_normed));

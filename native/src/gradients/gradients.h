@@ -20,7 +20,7 @@ typedef struct rbe__attention_memory {
     float *summed; /* the same, where a norm of the stream follows; else NULL */
     const float *input; /* what the matrices read: normed, or what stands before the block */
     float *q_raw, *q, *mixed; /* [n][heads * head_dim] */
-    float *k_raw, *k, *v; /* [n][kv_heads * head_dim] */
+    float *k_raw, *k, *v_raw, *v; /* [n][kv_heads * head_dim] */
     float *q_turned, *k_turned; /* as q and k: behind rotary positions, where a norm follows those; else NULL */
     float *d_mixed, *d_q, *key_parts, *value_parts; /* as q; the last two: gradients of keys and values by query head */
     float *d_k, *d_v; /* as k */
@@ -56,6 +56,11 @@ typedef struct rbe__experts_memory {
     float *rows, *given, *d_rows; /* [n][width] what it reads and gives */
 } rbe__experts_memory;
 
+typedef struct rbe__layer_embedding_memory {
+    float *input, *gate, *active, *d; /* [n][width of a layer's] */
+    float *branch; /* [n][width] */
+} rbe__layer_embedding_memory;
+
 /* Of one thread. n: tokens of the longest window, a multiple of 16. */
 typedef struct rbe__tile_memory {
     float *weights, *slopes, *capped; /* [RBE_QUERY_TILE][n] */
@@ -89,9 +94,10 @@ struct rbe_gradients {
     uint32_t window_tokens; /* of the longest window that a call may have */
     rbe__arena arena;
     const char *prefix; /* of the names of a layer's tensors, and of the last norm */
-    float *middle; /* [n][width] the stream behind the first block of a layer */
+    float *middle, *behind; /* [n][width] the stream behind the first block of a layer, and behind the second where there are three */
     float *d_layer; /* the same: the gradient behind a layer whose blocks stand side by side; else NULL */
-    float *crossed; /* the same behind cross attention, where there is any */
+    float *narrow, *d_narrow; /* the same, of rows of a call that hold more than hidden states; else NULL */
+    float *inputs, *d_inputs; /* [n][values of all layer inputs]; NULL where there are none */
     float *d_normed, *d_branch; /* [n][width] */
     float *statistics; /* [n * heads][2] shift and scale of norms */
     float *vector, *second_vector; /* [widest or the vocabulary] gradients of vectors */
@@ -100,12 +106,15 @@ struct rbe_gradients {
     rbe__convolution_memory convolution; /* where a layer is a short convolution */
     rbe__feed_forward_memory feed_forward;
     rbe__experts_memory experts; /* not taken where no layer has experts */
+    rbe__layer_embedding_memory layer_embedding;
     rbe__tile_memory tiles[RBE_MAX_THREADS];
     rbe__head_memory head;
 
     /* Of the call that runs. */
     uint32_t n, window;
     const rbe_gradients_text *text; /* which cross attention reads; NULL: none */
+    const float *rows; /* [n][stream_width] of a layer, and the gradient behind it */
+    float *d_rows;
     rbe_gradient_callback show;
     void *user;
 };
@@ -129,6 +138,13 @@ rbe_status rbe__gradients_end(rbe_gradients *gradients, rbe_status status);
 /* 1, or RBE_ERROR_CANCELLED, where the call was cancelled, until it returns. Any thread may ask the first. */
 int rbe__gradients_stopped(const rbe_gradients *gradients);
 rbe_status rbe__gradients_check(const rbe_gradients *gradients);
+
+/* Takes everything; called once to measure and once for real. Then what stays as it is. The layers are of those that have gradients. */
+void rbe__gradients_take(rbe_gradients *gradients);
+void rbe__gradients_fill(rbe_gradients *gradients);
+
+/* The first block of a kind; NULL: there is none. */
+const rbe__block *rbe__first_block(const rbe__stack *stack, const rbe__block_kind *kind);
 
 /* The head's part of the memory, which comes behind that of the blocks, and what sources took. */
 void rbe__head_take(rbe_gradients *gradients);
@@ -182,7 +198,7 @@ typedef struct rbe__norm_call {
 } rbe__norm_call;
 void rbe__norm_forward(const rbe_gradients *gradients, const rbe__norm_call *call, float *y);
 
-/* d_x (+)= the gradient by x of d_y; d_x may be d_y where it is not added. Shows weight and bias. */
+/* d_x (+)= the gradient by x of d_y; d_x may be d_y where it is not added. Shows weight and bias, where the call has a name. */
 rbe_status rbe__norm_backward(rbe_gradients *gradients, const rbe__norm_call *call, const float *d_y, int add, float *d_x);
 
 /* ---- blocks --------------------------------------------------------------------------------------------------------- */
@@ -251,5 +267,13 @@ rbe_status rbe__cross_backward(rbe_gradients *gradients, const rbe__block *block
 rbe_status rbe__experts_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__convolution_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
+
+/* The same of the layer's part of the layer inputs, which it reads of gradients->rows, and whose gradient it writes to d_rows. */
+rbe_status rbe__layer_embedding_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
+rbe_status rbe__layer_embedding_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
+
+/* Memory of layer embeddings, where the stack has them; and 1 where their matrices are fp32. */
+void rbe__layer_embedding_take(rbe_gradients *gradients);
+int rbe__layer_embedding_is_dense(const rbe__stack *stack);
 
 #endif

@@ -23,6 +23,7 @@ static const ways *ways_of(const rbe__block *block)
         {&rbe__convolution_kind, rbe__convolution_forward, rbe__convolution_backward},
         {&rbe__feed_forward_kind, rbe__feed_forward_forward, rbe__feed_forward_backward},
         {&rbe__experts_kind, rbe__experts_forward, rbe__experts_backward},
+        {&rbe__layer_embedding_kind, rbe__layer_embedding_forward, rbe__layer_embedding_backward},
     };
     const ways *found = all;
     while (found->kind != block->kind) { /* gradients.c has refused others */
@@ -34,7 +35,7 @@ static const ways *ways_of(const rbe__block *block)
 /* What the block of that number reads: the stream behind the one before it. */
 static const float *read_by(const rbe_gradients *gradients, const rbe__layer *layer, uint32_t block, const float *hidden)
 {
-    const float *const streams[] = {hidden, gradients->middle, gradients->crossed};
+    const float *const streams[] = {hidden, gradients->middle, gradients->behind};
     return layer->blocks[block].reads == RBE_READS_LAYER_INPUT ? hidden : streams[block];
 }
 
@@ -42,7 +43,7 @@ static const float *read_by(const rbe_gradients *gradients, const rbe__layer *la
 static rbe_status layer_forward(rbe_gradients *gradients, uint32_t index, const float *hidden, float *out)
 {
     const rbe__layer *layer = &gradients->stack->layers[index];
-    float *const behind[] = {gradients->middle, gradients->crossed};
+    float *const behind[] = {gradients->middle, gradients->behind};
     for (uint32_t b = 0; b < layer->n_blocks; b++) {
         const rbe__block *block = &layer->blocks[b];
         float *to = b + 1 == layer->n_blocks ? out : behind[b];
@@ -70,7 +71,7 @@ static rbe_status side_by_side_back(rbe_gradients *gradients, uint32_t index, co
     return rbe__gradients_check(gradients);
 }
 
-static rbe_status layer_back(rbe_gradients *gradients, uint32_t index, const float *hidden, float *d_hidden)
+static rbe_status blocks_back(rbe_gradients *gradients, uint32_t index, const float *hidden, float *d_hidden)
 {
     const rbe__layer *layer = &gradients->stack->layers[index];
     RBE_TRY(layer_forward(gradients, index, hidden, NULL));
@@ -80,6 +81,38 @@ static rbe_status layer_back(rbe_gradients *gradients, uint32_t index, const flo
     for (uint32_t b = layer->n_blocks; b > 0; b--) {
         const rbe__block *block = &layer->blocks[b - 1];
         RBE_TRY(ways_of(block)->backward(gradients, block, index, read_by(gradients, layer, b - 1, hidden), d_hidden));
+    }
+    return RBE_OK;
+}
+
+static void scale_stream(const rbe_gradients *gradients, uint32_t index, float *x)
+{
+    const float *scale = gradients->stack->layers[index].scale;
+    const size_t n_values = (size_t)gradients->n * gradients->stack->width;
+    for (size_t i = 0; scale && i < n_values; i++) {
+        x[i] *= *scale;
+    }
+}
+
+/* rows: of hidden states, or with more behind them, which blocks look up. */
+static rbe_status layer_back(rbe_gradients *gradients, uint32_t index, const float *rows, float *d_rows)
+{
+    const rbe__stack *stack = gradients->stack;
+    const size_t width = stack->width, stride = stack->stream_width;
+    const float *hidden = rows;
+    float *d_hidden = d_rows;
+    gradients->rows = rows;
+    gradients->d_rows = d_rows;
+    for (size_t n = 0; stride != width && n < gradients->n; n++) {
+        memcpy(gradients->narrow + n * width, rows + n * stride, width * sizeof *rows);
+        memcpy(gradients->d_narrow + n * width, d_rows + n * stride, width * sizeof *rows);
+        hidden = gradients->narrow;
+        d_hidden = gradients->d_narrow;
+    }
+    scale_stream(gradients, index, d_hidden);
+    RBE_TRY(blocks_back(gradients, index, hidden, d_hidden));
+    for (size_t n = 0; stride != width && n < gradients->n; n++) {
+        memcpy(d_rows + n * stride, d_hidden + n * width, width * sizeof *d_rows);
     }
     return RBE_OK;
 }
@@ -135,9 +168,13 @@ rbe_status rbe_gradients_layer(rbe_gradients *gradients, uint32_t layer, const f
 static rbe_status forward(rbe_gradients *gradients, uint32_t layer, const rbe_gradients_text *text, float *hidden)
 {
     rbe_gradients_text taken;
+    if (gradients->stack->stream_width != gradients->stack->width) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "layers that need more than hidden states are run by a session");
+    }
     if (layer < gradients->stack->end_layer) {
         RBE_TRY(take_text(gradients, text, 0, &taken));
         RBE_TRY(layer_forward(gradients, layer, hidden, hidden));
+        scale_stream(gradients, layer, hidden);
     } else if (gradients->stack->norm.weight) {
         rbe__last_norm_forward(gradients, gradients->stack, hidden, hidden);
     }
@@ -159,7 +196,7 @@ enum { COLUMNS = 64 }; /* of one item: tokens that are the same are added one af
 typedef struct look_up_job {
     const rbe_gradients *gradients;
     const uint32_t *tokens;
-    const float *d;
+    const float *d; /* [n][stream_width] */
     float *embedding, *positions;
 } look_up_job;
 
@@ -170,7 +207,7 @@ static void add_columns(void *context, uint32_t item, uint32_t thread)
     const rbe__stack *stack = job->gradients->stack;
     const size_t width = stack->width, first = (size_t)item * COLUMNS, past = width - first < COLUMNS ? width : first + COLUMNS;
     for (uint32_t n = 0; n < job->gradients->n; n++) {
-        const float *d = job->d + n * width;
+        const float *d = job->d + (size_t)n * stack->stream_width;
         float *row = job->embedding ? job->embedding + job->tokens[n] * width : NULL;
         float *position = job->positions ? job->positions + n % job->gradients->window * width : NULL;
         for (size_t c = first; row && c < past; c++) {

@@ -179,7 +179,7 @@ rbe_status rbe__norm_backward(rbe_gradients *gradients, const rbe__norm_call *ca
 {
     norm_job job = {gradients, call, d_y, add, d_x};
     const uint32_t n_rows = (uint32_t)call->n_rows;
-    if (gradients->show) {
+    if (gradients->show && call->name) {
         rbe__thread_pool_run(gradients->thread_pool, n_rows, keep_statistics, &job);
         rbe__thread_pool_run(gradients->thread_pool, weights_of(call) * column_items(call), norm_columns, &job);
         RBE_TRY(show_norm(gradients, call));

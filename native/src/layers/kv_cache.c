@@ -158,6 +158,36 @@ void rbe__kv_store(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint3
     }
 }
 
+static void load_value(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t position, float *v)
+{
+    const uint32_t dim = cache->head_dim;
+    const void *value = value_at(cache, head, position);
+    if (cache->type == RBE_KV_F32) {
+        memcpy(v, value, dim * sizeof *v);
+    } else if (cache->type == RBE_KV_F16) {
+        kernels->from_half(value, dim, v);
+    } else {
+        const float scale = cache->value_scales[(size_t)head * cache->context + position];
+        if (cache->type == RBE_KV_Q8Q4) {
+            kernels->from_i4(value, dim, v);
+        } else {
+            kernels->from_i8(value, dim, v);
+        }
+        for (uint32_t d = 0; d < dim; d++) {
+            v[d] *= scale;
+        }
+        kernels->hadamard(v, dim, cache->rotation);
+    }
+}
+
+void rbe__kv_load(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t position, float *k, float *v)
+{
+    for (uint32_t h = 0; h < cache->n_kv_heads; h++) {
+        load_key(kernels, cache, h, position, k + (size_t)h * cache->head_dim);
+        load_value(kernels, cache, h, position, v + (size_t)h * cache->head_dim);
+    }
+}
+
 void rbe__kv_move(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t head, uint32_t first, uint32_t n, uint32_t to,
                   const rbe__kv_turn *turn)
 {

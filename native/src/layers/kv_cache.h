@@ -29,6 +29,9 @@ rbe__kv_layer rbe__kv_take(rbe__arena *arena, rbe_kv_type type, uint32_t context
 /* Stores k and v [n_kv_heads * head_dim] of one position; may overwrite them. */
 void rbe__kv_store(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t position, float *k, float *v);
 
+/* Reads k and v [n_kv_heads * head_dim] of one position that was stored; the types of 8 bits and fewer round. */
+void rbe__kv_load(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32_t position, float *k, float *v);
+
 /* A rotary embedding of n_pairs pairs, as of rbe__rope_apply; 0: none. */
 typedef struct rbe__kv_turn {
     const float *cosines, *sines;

@@ -10,6 +10,7 @@
 #include "model/experts_config.h"
 #include "model/layer_kinds.h"
 #include "model/layer_options.h"
+#include "model/layer_shapes.h"
 
 static const rbe__tensor *find_tensor(const void *context, const char *name)
 {
@@ -79,7 +80,9 @@ static rbe_status bind_layers(rbe__binder *binder, rbe_model *model)
         shape.attention.window = rbe__layer_array_value(windows, i);
         shape.attention.rope_table = rbe__layer_array_value(tables, i);
         shape.experts = rbe__experts_of_layer(model, i);
+        rbe__layer_shapes_apply(config, i, stack->rope_pairs, &shape);
         rbe__bind_layer(binder, i, &shape, stack);
+        rbe__layer_scale_bind(binder, i, stack);
     }
     return binder->status;
 }
@@ -158,6 +161,7 @@ rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_la
     RBE_TRY(bind_layers(&binder, model));
     bind_ends(&binder, config, stack);
     RBE_TRY(binder.status);
+    RBE_TRY(rbe__layer_shapes_bind(&binder, model));
     if (config->encoder_layers) {
         const rbe__layer_shape shape = shape_of(config);
         RBE_TRY(rbe__encoder_decoder_bind(&binder, &shape, model));
@@ -167,5 +171,6 @@ rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_la
     RBE_TRY(rbe__experts_limit(model));
     RBE_TRY(rbe__encoder_check(model, path));
     RBE_TRY(rbe__attention_gate_check(&model->pack, path));
+    RBE_TRY(rbe__layer_shapes_check(model, path));
     return rbe__encoder_decoder_check(model, path);
 }

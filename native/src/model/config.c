@@ -8,6 +8,7 @@
 #include "model/experts_config.h"
 #include "model/layer_kinds.h"
 #include "model/layer_options.h"
+#include "model/layer_shapes.h"
 
 rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, const char *path, rbe__config *out)
 {
@@ -56,7 +57,8 @@ rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, c
     RBE_TRY(rbe__experts_config_read(from, &out->experts));
     RBE_TRY(rbe__encoder_config_read(from, &out->encoder));
     RBE_TRY(rbe__encoder_decoder_config_read(from, out));
-    return rbe__layer_kinds_read(from, out);
+    RBE_TRY(rbe__layer_kinds_read(from, out));
+    return rbe__layer_shapes_read(from, out);
 }
 
 rbe_status rbe__layer_array_read(const rbe__pack *pack, const char *path, const char *key, uint32_t n_layers, uint32_t most,

@@ -54,6 +54,7 @@ rbe_status rbe__encoder_decoder_bind(rbe__binder *binder, const rbe__layer_shape
     }
     *stack = (rbe__stack){.kernels = model->stack.kernels,
                           .width = config->width,
+                          .stream_width = config->width,
                           .n_vocabulary = 1, /* it has no head */
                           .embedding = model->stack.embedding,
                           .embedding_scale = config->embedding_scale,

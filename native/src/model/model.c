@@ -166,6 +166,7 @@ uint64_t rbe__model_own_bytes(const rbe_model *model)
     uint64_t bytes = sizeof *model + (uint64_t)(model->config.n_layers + model->config.encoder_layers) * sizeof *model->stack.layers;
     bytes += pack->n_metadata * sizeof *pack->metadata + pack->n_codebooks * sizeof *pack->codebooks + pack->n_blobs * sizeof *pack->blobs;
     bytes += pack->n_parts * sizeof *pack->parts + rbe__experts_count(model) * sizeof *model->stack.experts;
+    bytes += model->ones ? model->config.head_dim * sizeof *model->ones : 0;
     bytes += pack->n_tensors * (sizeof *pack->tensors + sizeof *pack->tensors_by_name) + pack->n_bands * sizeof *pack->bands;
     for (uint32_t i = 0; i < pack->n_tensors; i++) {
         const rbe__tensor *tensor = &pack->tensors[i];
@@ -185,6 +186,7 @@ void rbe_model_close(rbe_model *model)
         rbe__expert_pages_free(model->stack.expert_pages);
         free(model->encoder.layers);
         free(model->signs);
+        free(model->ones);
         rbe__weight_cache_free(model->cache);
         rbe__memory_pool_free(model->memory);
         rbe__pack_close(&model->pack);

@@ -38,13 +38,23 @@ typedef struct rbe__experts_config {
     float scale;
 } rbe__experts_config;
 
+/* What docs/format.md says of layers of several shapes and of layer embeddings. Arrays are NULL where all layers are as the whole model says. */
+typedef struct rbe__layers_config {
+    const rbe_metadata *head_dims, *kv_heads, *feed_forwards, *shared_states, *values_are_keys; /* layer.* */
+    int value_norm; /* attention.value_norm */
+    int several; /* 1: any of these is there */
+    uint32_t embedding_width; /* layer_embedding.*; 0: none */
+    float embedding_scale, embedding_sum_scale, embedding_epsilon;
+} rbe__layers_config;
+
 /* position.kind */
 typedef enum rbe__position_kind { RBE_POSITION_ROPE, RBE_POSITION_LEARNED, RBE_POSITION_RELATIVE } rbe__position_kind;
 
 /* docs/format.md, "Metadata keys", with the same names. */
 typedef struct rbe__config {
     uint32_t n_layers, width, n_vocabulary, context;
-    uint32_t n_heads, n_kv_heads, head_dim, feed_forward;
+    uint32_t n_heads, n_kv_heads, head_dim, feed_forward; /* of layers that differ, the most that one has */
+    rbe__layers_config layers;
     rbe__norm_kind norm_kind;
     float norm_epsilon;
     rbe__norm_place norm_place;
@@ -73,6 +83,7 @@ struct rbe_model {
     rbe__stack encoder; /* whose text these layers attend to; layers NULL: none */
     rbe_tokenizer *tokenizer;
     uint8_t *signs; /* those of all tensors */
+    float *ones; /* stack.ones; NULL: none */
     rbe__residency residency;
     rbe__weight_cache *cache; /* NULL: no row is kept */
     rbe__verification *verification; /* NULL: checksums are skipped; changes behind a constant model */

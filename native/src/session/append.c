@@ -32,6 +32,7 @@ typedef struct append_call {
     rbe_progress_callback progress;
     void *user;
     void (*after_pass)(struct append_call *call, size_t first, uint32_t count);
+    int reads_all; /* 1: it reads every row of a pass; 0: the last one of the call */
     float *log_probabilities, *logits; /* of scoring */
     rbe__undo undo;
 } append_call;
@@ -53,6 +54,15 @@ static rbe_status make_room(append_call *call, uint32_t count, int is_last, uint
     return RBE_OK;
 }
 
+/* How many of the last rows of a pass are read. */
+static uint32_t rows_read(const append_call *call, size_t first, uint32_t count)
+{
+    if (call->after_pass && call->reads_all) {
+        return count;
+    }
+    return call->after_pass && first + count == call->n_tokens ? 1 : 0;
+}
+
 static rbe_status run_passes(append_call *call, uint32_t *position)
 {
     rbe_session *session = call->session;
@@ -61,6 +71,7 @@ static rbe_status run_passes(append_call *call, uint32_t *position)
         const uint32_t count = call->n_tokens - first < most ? (uint32_t)(call->n_tokens - first) : most;
         RBE_TRY(make_room(call, count, first + count == call->n_tokens, position));
         const rbe__run run = {&session->state, *position, count};
+        session->pass.n_unread = count - rows_read(call, first, count);
         RBE_TRY(rbe__pass_run(&session->pass, &run, 1, call->tokens + first));
         memmove(session->tokens + *position, call->tokens + first, count * sizeof *session->tokens); /* a replay's stand there already */
         if (call->after_pass) {
@@ -114,7 +125,7 @@ static rbe_status checked_append(append_call *call)
 static void last_logits(append_call *call, size_t first, uint32_t count)
 {
     if (first + count == call->n_tokens) {
-        rbe__pass_logits(&call->session->pass, count - 1, 1, call->session->logits);
+        rbe__pass_logits(&call->session->pass, call->session->pass.n_tokens - 1, 1, call->session->logits);
         call->session->has_logits = 1;
     }
 }
@@ -180,7 +191,7 @@ static void score_pass(append_call *call, size_t first, uint32_t count)
 rbe_status rbe_session_score(rbe_session *session, const uint32_t *tokens, size_t n_tokens, float *log_probabilities, float *logits,
                              rbe_progress_callback progress, void *user)
 {
-    append_call call = {session, tokens, n_tokens, progress, user, score_pass, log_probabilities, logits, .undo = {0}};
+    append_call call = {session, tokens, n_tokens, progress, user, score_pass, 1, log_probabilities, logits, .undo = {0}};
     RBE_TRY(checked_append(&call));
     return rbe_model_verify(session->model, NULL, NULL);
 }

@@ -1,7 +1,6 @@
 /* Layers on given hidden states: for calibration, for encoders, and for a model whose layers lie on several machines. */
-#include <string.h>
-
 #include "base/status.h"
+#include "blocks/stream.h"
 #include "session/session.h"
 
 static rbe_status check_window(const rbe_session *session, uint32_t first_position, const float *hidden, size_t n_tokens)
@@ -39,12 +38,12 @@ rbe_status rbe_session_embed(rbe_session *session, const uint32_t *tokens, size_
     RBE_TRY(check_window(session, 0, hidden, n_tokens));
     RBE_TRY(rbe__check_tokens(session, tokens, n_tokens));
     rbe__pass *pass = &session->pass;
-    const size_t width = pass->stack->width;
+    const size_t width = pass->stack->stream_width;
     for (size_t done = 0; done < n_tokens;) {
         const rbe__run run = next_run(session, 0, done, n_tokens);
         rbe__pass_begin(pass, &run, 1);
         rbe__pass_embed(pass, tokens + done, NULL);
-        memcpy(hidden + done * width, pass->hidden, run.n_tokens * width * sizeof *hidden);
+        rbe__stream_write(pass, hidden + done * width, 0, 0, 1);
         done += run.n_tokens;
     }
     return rbe_model_verify(session->model, NULL, NULL);
@@ -54,18 +53,17 @@ static rbe_status run_window(rbe_session *session, uint32_t first_layer, uint32_
                              size_t n_tokens)
 {
     rbe__pass *pass = &session->pass;
-    const size_t width = pass->stack->width;
+    const size_t width = pass->stack->stream_width;
     for (size_t done = 0; done < n_tokens;) {
         const rbe__run run = next_run(session, first_position, done, n_tokens);
-        const size_t bytes = run.n_tokens * width * sizeof *hidden;
         rbe__pass_begin(pass, &run, 1);
-        memcpy(pass->hidden, hidden + done * width, bytes);
+        rbe__stream_read(pass, hidden + done * width, first_layer, end_layer);
         RBE_TRY(rbe__pass_layers(pass, first_layer, end_layer));
         if (pass->capture && end_layer == pass->stack->n_layers) {
             rbe__pass_norm(pass);
-            RBE_TRY(rbe__capture(pass, end_layer, RBE_CAPTURE_LM_HEAD, pass->normed, width));
+            RBE_TRY(rbe__capture(pass, end_layer, RBE_CAPTURE_LM_HEAD, pass->normed, pass->stack->width));
         }
-        memcpy(hidden + done * width, pass->hidden, bytes);
+        rbe__stream_write(pass, hidden + done * width, first_layer, end_layer, 0);
         done += run.n_tokens;
     }
     return RBE_OK;

@@ -16,6 +16,7 @@ from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
 from rbe_edge.sources.gguf import hybrids
 from rbe_edge.sources.gguf.names import gguf_name
+from rbe_edge.sources.layer_shapes import LAYER_EMBEDDINGS
 
 #: A key of the configuration: the optional tensors that the file has, as named in Architecture.features.
 FEATURES = "features"
@@ -32,6 +33,7 @@ LONG_FACTORS, SHORT_FACTORS = "rope_factors_long.weight", "rope_factors_short.we
 _OPTIONAL = {
     "qkv_bias": "blk.0.attn_q.bias", "o_bias": "blk.0.attn_output.bias", "mlp_bias": "blk.0.ffn_up.bias",
     "qk_norm": "blk.0.attn_q_norm.weight", "segments": SEGMENTS,
+    LAYER_EMBEDDINGS: "per_layer_token_embd.weight", "layer_scale": "blk.0.layer_output_scale.weight",
 }  # fmt: skip
 
 
@@ -112,6 +114,13 @@ DIALECTS: tuple[Dialect, ...] = (
     Dialect("qwen3moe", _row("qwen3_moe"), always=("qk_norm",), optional=_BIASES),
     Dialect("gemma2", _row("gemma2"), activation="gelu_pytorch_tanh"),
     Dialect("gemma3", _row("gemma3_text"), activation="gelu_pytorch_tanh", always=("qk_norm",)),
+    Dialect(
+        "gemma4",
+        _row("gemma4_text"),
+        activation="gelu_pytorch_tanh",
+        optional=(LAYER_EMBEDDINGS, "layer_scale"),
+        computes=("attention.shared_kv_layers",),
+    ),
     Dialect("gpt2", _row("gpt2"), epsilon=_LAYER_NORM, activation="gelu_new"),
     Dialect("phi3", _row("phi3"), divides=True),
     Dialect("smollm3", _row("smollm3"), neighbours=True, optional=_BIASES),

@@ -123,7 +123,7 @@ def configuration(
 
     Raises PackError for keys that are missing or absurd, and those with values that the engine does not compute.
     """
-    _refuse_others(dialect, keys)
+    refuse_others(dialect, keys)
     if EMBEDDING not in tensors:
         raise PackError(f"{keys.config.where}: the tensor {EMBEDDING} is missing; this is a part of a model, or none")
     heads, kv_heads = head_counts(keys)
@@ -165,7 +165,8 @@ def configuration(
     return config
 
 
-def _refuse_others(dialect: Dialect, keys: Keys) -> None:
+def refuse_others(dialect: Dialect, keys: Keys) -> None:
+    """Raises PackError for keys whose values the engine does not compute."""
     is_causal = not dialect.row.both_directions
     if keys.get("attention.causal") not in (None, is_causal):
         raise PackError(

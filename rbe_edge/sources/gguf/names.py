@@ -9,6 +9,10 @@ from types import MappingProxyType
 NAMES: Mapping[str, str] = MappingProxyType({
     "embedding": "token_embd", "positions": "position_embd", "norm": "output_norm", "head": "output",
     "segments": "token_types", "embedding.norm": "token_embd_norm",
+    "layer_embedding": "per_layer_token_embd", "layer_embedding.projection": "per_layer_model_proj",
+    "layer_embedding.norm": "per_layer_proj_norm",
+    "layers.N.layer_embedding.gate": "blk.N.inp_gate", "layers.N.layer_embedding.projection": "blk.N.proj",
+    "layers.N.layer_embedding.post_norm": "blk.N.post_norm", "layers.N.scale": "blk.N.layer_output_scale",
     "layers.N.attention.norm": "blk.N.attn_norm",
     "layers.N.attention.post_norm": "blk.N.post_attention_norm",
     "layers.N.attention.stream_norm": "blk.N.attn_output_norm",

@@ -11,7 +11,7 @@ import numpy as np
 
 from rbe_edge.errors import PackError
 from rbe_edge.sources.config import Config
-from rbe_edge.sources.gguf import t5
+from rbe_edge.sources.gguf import gemma4, t5
 from rbe_edge.sources.gguf.architectures import EMBEDDING, LM_HEAD
 from rbe_edge.sources.gguf.configuration import (
     ROPE_TENSORS,
@@ -45,11 +45,12 @@ def open_gguf(path: Path) -> Source:
         return _open_t5(path, parts)
     dialect = find_dialect(metadata, path.name)
     keys = Keys(Config(metadata, path.name), dialect.name)
-    tensors = _tensors(parts, dialect.rotary(*head_counts(keys)))
+    tensors = _tensors(parts, dialect.rotary(*head_counts(keys)) if dialect.neighbours else {})
     rope = {name: tensors.pop(name) for name in ROPE_TENSORS if name in tensors}
     if _same(tensors, LM_HEAD, EMBEDDING):
         del tensors[LM_HEAD]  # early converters of GPT-2 wrote a tied lm_head a second time
-    config = configuration(dialect, keys, tensors, rope) | expert_configuration(dialect, keys)
+    read = gemma4.configuration if dialect.name == gemma4.NAME else configuration
+    config = read(dialect, keys, tensors, rope) | expert_configuration(dialect, keys)
     files = tuple(part for part, _ in parts)
     return Source(
         files[0].name, config, tensors, files, path.parent, files[0], layout="gguf", described_in=path.name,

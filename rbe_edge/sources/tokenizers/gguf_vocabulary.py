@@ -53,8 +53,8 @@ NORMALIZED = {"qwen2"}
 
 
 def read_gguf(path: Path) -> Tokenizer:
-    """The tokenizer inside a GGUF file: models "llama" (SentencePiece BPE), "gpt2" (byte-level BPE), "bert" (WordPiece)
-    and "t5" (Unigram)."""
+    """The tokenizer inside a GGUF file: models "llama" (SentencePiece BPE), "gpt2" (byte-level BPE), "gemma4" (BPE of
+    characters), "bert" (WordPiece) and "t5" (Unigram)."""
     try:
         fields = Fields(read_header(path).metadata, str(path))
     except PackError as error:
@@ -64,6 +64,8 @@ def read_gguf(path: Path) -> Tokenizer:
         return _sentencepiece(fields)
     if kind == "gpt2":
         return _byte_level(fields)
+    if kind == "gemma4":
+        return _character_level(fields)
     if kind == "bert":
         return read_gguf_words(fields)
     if kind == "t5":
@@ -89,6 +91,29 @@ def _sentencepiece(fields: Fields) -> Tokenizer:
         pre_tokenizer=split_for(tokens, mergeable),
         scores=tuple(fields.list("ggml.scores", (int, float), len(texts))),
         space_prefix=SpacePrefix.FRAGMENT if fields.get("ggml.add_space_prefix", bool, True) else SpacePrefix.NONE,
+        escaped_spaces=True,
+        **common_fields(fields, all_tokens, add_bos=True),
+    )
+    return with_special(tokenizer, texts, fields.model_name())
+
+
+def _character_level(fields: Fields) -> Tokenizer:
+    """Merges of characters, with spaces written as U+2581, and bytes for characters without a token."""
+    all_tokens = read_tokens(fields)
+    texts, corrected, _ = all_tokens
+    ids = {text: index for index, text in enumerate(texts)}
+    merges = merges_from_pairs(fields.list("ggml.merges", str), ids, fields.where)
+    results = [merge.result for merge in merges]
+    reachable = {*results, *(index for index, text in enumerate(texts) if len(text) == 1)}
+    kinds = as_text(corrected, (TokenType.UNUSED,), reachable)
+    tokens, types = piece_tokens(list(zip(texts, kinds, strict=True)), escaped_spaces=True, where=fields.where)
+    tokenizer = Tokenizer(
+        algorithm=Algorithm.CHARACTER_PAIRS,
+        tokens=tokens,
+        types=types,
+        pre_tokenizer=split_for(tokens, results),
+        merges=merges,
+        fuse_unknown=True,
         escaped_spaces=True,
         **common_fields(fields, all_tokens, add_bos=True),
     )

@@ -1,0 +1,36 @@
+"""The tiny models that golden_packs.py packs, smaller than those of tests/tiny_models.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tiny_models
+
+
+def llama(**changes: Any) -> tiny_models.TinyModel:
+    config = dict(tiny_models.MODELS["llama_tied"].config) | {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }  # fmt: skip
+    return tiny_models.TinyModel("golden", config | changes)
+
+
+# No size is a multiple of what the others are: heads of 26, 37 rows and columns, blocks of 4 and 1.
+ODD = llama(hidden_size=52, intermediate_size=37)
+# The first layer without experts, and a bias for the choice.
+EXPERTS = tiny_models.TinyModel("golden", dict(tiny_models.MODELS["lfm2_moe"].config) | {
+    "hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 36, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "num_experts": 5, "layer_types": ["full_attention"] * 2,
+})  # fmt: skip
+HYBRID = llama(**dict(tiny_models.MODELS["lfm2_bias"].config) | {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "full_attn_idxs": [1], "block_auto_adjust_ff_dim": False,
+})  # fmt: skip
+_OF_GPT2 = dict(tiny_models.MODELS["gpt2"].config) | {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 24}
+GPT2 = tiny_models.TinyModel("golden", _OF_GPT2, "transformer.")
+# Layers of several shapes and layer embeddings.
+LAYERS = tiny_models.TinyModel("golden", dict(tiny_models.MODELS["gemma4"].config) | {
+    "num_hidden_layers": 3, "num_kv_shared_layers": 1, "hidden_size": 32, "intermediate_size": 40,
+    "num_attention_heads": 2, "hidden_size_per_layer_input": 16,
+    "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+})  # fmt: skip
