@@ -158,7 +158,7 @@ def _smooth_codes(out: Path, scratch: Path) -> None:
             encoded = quantised.encode()
             stores.append((encoded.data, quantised.error**2))
             n_bytes = len(encoded.data)
-            entries.append(writer.TensorEntry(name, writer.KIND_BASIS, rows, cols, n_bytes, basis=encoded.entry))
+            entries.append(writer.TensorEntry(name, writer.KIND_BASIS, rows, cols, n_bytes, own=encoded.entry))
         elif code is not None:
             stores.append((seed64.Encoded(rows, cols, code, -0.75, 1.0).data, 1.0))
             entries.append(writer.TensorEntry(name, writer.KIND_SEED64, rows, cols, seed64.DATA_BYTES))

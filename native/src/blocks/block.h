@@ -197,6 +197,7 @@ typedef struct rbe__stack {
     rbe__pooled pooled;
     float logit_softcap; /* 0: off */
     int has_rows_only; /* some projection is of a kind of rbe__tensor_by_row */
+    int has_grouped; /* and of rbe__tensor_is_grouped */
     const rbe__residency *residency;
 } rbe__stack;
 

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "layers/activation.h"
+#include "layers/grouped_product.h"
 #include "layers/linear.h"
 #include "layers/norm.h"
 #include "weights/weight_cache.h"
@@ -17,7 +18,8 @@ typedef struct linear_call {
     const float *x;
     size_t x_stride;
     uint32_t n_tokens, most_planes;
-    const rbe__tensor *rotation; /* a trellis tensor among the jobs, for seed and block; NULL: all dense */
+    const rbe__tensor *rotation; /* a trellis tensor among the jobs, for seed and block; NULL: there is none */
+    const rbe__tensor *grouped;  /* a binary or ternary one; NULL: there is none */
     uint32_t scale_stride;
     const rbe__normed_input *normed; /* x is made from one of these, if not NULL */
     const rbe__activated_input *activated;
@@ -31,8 +33,8 @@ typedef struct token_span {
     uint32_t first, n;
 } token_span;
 
-/* The norm or the activation function, where there is one; x' = H D x, quantised, where a matrix is of the trellis: once for all jobs,
- * while the token is in the cache. */
+/* The norm or the activation function, where there is one; x, quantised, where a matrix is binary or ternary; x' = H D x, quantised, where
+ * one is of the trellis: once for all jobs, while the token is in the cache. */
 static void prepare_token(void *context, uint32_t token, uint32_t thread)
 {
     const linear_call *call = context;
@@ -48,6 +50,10 @@ static void prepare_token(void *context, uint32_t token, uint32_t thread)
         const rbe__activated_input *input = call->activated;
         rbe__activate(workspace->kernels, input->activation, input->gate ? input->gate + first : NULL, (uint32_t)call->x_stride,
                       input->up + first);
+    }
+    if (call->grouped) {
+        workspace->kernels->quantize(x, call->grouped->cols, workspace->plain + (size_t)token * workspace->max_cols,
+                                     workspace->plain_scales + (size_t)token * call->scale_stride);
     }
     if (!tensor) {
         return;
@@ -141,6 +147,27 @@ static void run_strip(const linear_call *call, token_span tokens, const rbe__lin
     }
 }
 
+/* As run_strip, of a binary or ternary matrix. */
+static void run_grouped(const linear_call *call, token_span tokens, const rbe__linear_job *job, uint32_t index,
+                        rbe__thread_scratch *scratch)
+{
+    const rbe_kernels *kernels = call->workspace->kernels;
+    const rbe__tensor *tensor = job->projection->weight;
+    uint32_t first_row;
+    const rbe_grouped_strip strip = rbe__grouped_strip(&tensor->grouped, index, &first_row);
+    const uint32_t padded_rows = strip.n_units * RBE_GROUPED_ROWS, left = tensor->rows - first_row;
+    const uint32_t rows = left < padded_rows ? left : padded_rows;
+    rbe__grouped_product(call->workspace, tensor, &strip, tokens.first, tokens.n, call->scale_stride, scratch);
+    for (uint32_t r = 0; r < rows; r++) {
+        scratch->row_scale[r] = tensor->tensor_scale;
+    }
+    for (uint32_t n = 0; n < tokens.n; n++) {
+        float *y = job->y + (tokens.first + n) * job->y_stride + first_row;
+        start_rows(kernels, job, first_row, rows, y);
+        kernels->multiply_add(y, scratch->row_scale, scratch->sum + (size_t)n * padded_rows, rows);
+    }
+}
+
 /* Row after row, from the cache or through a buffer: slow, for codes that no projection is worth storing in (docs/smooth_codes.md). */
 static void run_by_row(const linear_call *call, token_span tokens, const rbe__linear_job *job, uint32_t first_row, uint32_t rows,
                        float *buffer, float *y, size_t y_stride)
@@ -202,6 +229,10 @@ static void run_item(void *context, uint32_t index, uint32_t thread)
     const rbe__tensor *tensor = call->jobs[j].projection->weight;
     rbe__thread_scratch *scratch = &call->workspace->threads[thread];
     item -= call->first_item[j];
+    if (rbe__tensor_is_grouped(tensor)) {
+        run_grouped(call, tokens, &call->jobs[j], item, scratch);
+        return;
+    }
     if (!rbe__tensor_is_trellis(tensor)) {
         run_dense(call, tokens, &call->jobs[j], item, scratch);
         return;
@@ -213,9 +244,12 @@ static void run_item(void *context, uint32_t index, uint32_t thread)
     run_strip(call, tokens, &call->jobs[j], band, item, scratch);
 }
 
-/* Strips of a trellis matrix, blocks of rows of another. */
+/* Strips of a trellis matrix or a grouped one, blocks of rows of another. */
 static uint32_t count_items(const rbe__tensor *tensor)
 {
+    if (rbe__tensor_is_grouped(tensor)) {
+        return tensor->grouped.n_strips;
+    }
     if (!rbe__tensor_is_trellis(tensor)) {
         return (tensor->rows - 1) / RBE_DENSE_ROWS + 1;
     }
@@ -270,10 +304,11 @@ static void run_linear(linear_call call)
         if (rbe__tensor_is_trellis(tensor)) {
             call.rotation = tensor;
         }
+        call.grouped = rbe__tensor_is_grouped(tensor) ? tensor : call.grouped;
         divides &= !rbe__tensor_by_row(tensor);
         call.first_item[j + 1] = call.first_item[j] + count_items(tensor);
     }
-    if (call.rotation || call.normed || call.activated) {
+    if (call.rotation || call.grouped || call.normed || call.activated) {
         rbe__thread_pool_run(workspace->thread_pool, call.n_tokens, prepare_token, &call);
     }
     rbe__profile_lap(workspace->profile, RBE_OPERATION_PREPARE);

@@ -11,6 +11,7 @@
 #define RBE_PART_MODES "modes"
 #define RBE_PART_ENCODER "encoder" /* without data: the file says something of encoders */
 #define RBE_PART_ENCODER_DECODER "encoder_decoder" /* without data: an encoder reads a text, and the layers answer to it */
+#define RBE_PART_TERNARY "ternary" /* without data: there are binary or ternary matrices */
 #define RBE_PART_BANDS "bands" /* without data: names with `#` are of bands */
 
 /* 1 where this build reads this version of the part of that name. */
