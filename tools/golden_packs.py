@@ -32,6 +32,7 @@ import tiny_encoder_decoders  # noqa: E402
 import tiny_models  # noqa: E402
 from fixed_planes import fixed_planes  # noqa: E402
 from index_reader import plane_integers, read_index  # noqa: E402
+from ternary_models import simple  # noqa: E402
 
 from rbe_edge import Model  # noqa: E402
 from rbe_edge.codes import basis, seed64, trellis  # noqa: E402
@@ -236,6 +237,20 @@ def _bands(out: Path, scratch: Path) -> None:
         file.commit()
 
 
+def _ternary(out: Path, scratch: Path) -> None:
+    """Ternary and binary matrices: groups of 32 columns, rows with one scale, scales beyond fp16; beside a trellis."""
+    model = tiny_models.MODELS["llama"]
+    weights = tiny_models.tensors(model)
+    for name, values in weights.items():
+        if "proj" in name and not name.endswith("layers.1.self_attn.v_proj.weight"):
+            group = 0 if ".mlp." in name else 32
+            weights[name] = simple(values, group, binary="k_proj" in name or "up_proj" in name)
+            weights[name] *= np.float32(2.0**-30 if "down_proj" in name else 1)
+    tiny_models.write(model, scratch / "golden")
+    tiny_models.write_safetensors(scratch / "golden" / "model.safetensors", weights)
+    pack(scratch / "golden", out, PackOptions(bits=6, calibrate="none"))
+
+
 def _encoder(name: str) -> Write:
     """An encoder with all that its kind has: norms behind or before the sums, windows, segments, heads."""
 
@@ -256,7 +271,12 @@ FILES: dict[str, dict[str, Write]] = {
         "planes": _planes,
     },
     "v2": {"extremes": _smooth_codes},
-    "v3": {"parts": _parts, "bands": _bands, **{name: _encoder(name) for name in encoder_files.GOLDEN}},
+    "v3": {
+        "parts": _parts,
+        "bands": _bands,
+        "ternary": _ternary,
+        **{name: _encoder(name) for name in encoder_files.GOLDEN},
+    },
 }
 
 

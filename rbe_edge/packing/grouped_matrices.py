@@ -32,7 +32,9 @@ def _code_of(tensor: TensorPlan, progress: Progress | None) -> grouped.Code | No
         return None
     pieces = _pieces(tensor)
     first = next(pieces)
-    if not first.any() or grouped.find([first], *first.shape) is None:  # zeros alone: the weights may not be there yet
+    if not first.any():  # the weights may not be there yet
+        return None
+    if grouped.find([first], tensor.rows, tensor.cols) is None:
         return None
     if progress is not None:
         progress.tell(tensor.name)

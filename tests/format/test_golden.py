@@ -22,7 +22,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
     for version in ("v1", "v2", "v3")
     for name, expected in json.loads((GOLDEN / version / "expected.json").read_text(encoding="utf-8")).items()
 }
-KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis", 5: "seed64", 6: "basis"}
+KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis", 5: "seed64", 6: "basis", 8: "ternary", 9: "binary"}
 
 
 def digest(values: np.ndarray, dtype: str) -> str:
@@ -117,7 +117,7 @@ def test_parts_are_read(name: str) -> None:
             data = model.part(part_name)
             info, part = model.parts[part_name], by_packer[part_name]
             assert (info.version, info.required, info.data_bytes) == (version, bool(flags & 1), len(data))
-            assert info.known == (part_name in ("modes", "bands", "encoder"))
+            assert info.known == (part_name in ("modes", "bands", "encoder", "ternary"))
             assert by_document[part_name] == part.data == data and hashlib.sha256(data).hexdigest() == sha256
             assert (part.version, part.flags | part.required, part.more.hex()) == (version, flags, more)
         table = model.modes
