@@ -363,7 +363,11 @@ def read(path: Path) -> Pack:
     for _ in range(n_parts):
         name = at.text()
         version, flags, offset, n_bytes, checksum, more_bytes = at.take("IIQQII")
-        needed = 0xFFFF0000 if (name, version) in (("bands", 1), ("encoder", 1), ("ternary", 1)) else 0xFFFF0001
+        needed = (
+            0xFFFF0000
+            if (name, version) in (("bands", 1), ("encoder", 1), ("ternary", 1), ("inner_norms", 1))
+            else 0xFFFF0001
+        )
         assert flags & needed == 0, "a part that this reader would have to know"
         at.position += more_bytes
         parts[name] = _area(data, offset, n_bytes, checksum)

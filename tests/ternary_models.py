@@ -18,10 +18,10 @@ TOKENS = [(7 * i + 3) % 268 for i in range(40)]
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def wide() -> TinyModel:
-    """A Qwen3 whose rows are whole groups of 256 weights."""
-    config = {**MODELS["qwen3"].config, "hidden_size": 256, "intermediate_size": 768, "head_dim": 64}
-    return dataclasses.replace(MODELS["qwen3"], config=config)
+def wide(name: str = "qwen3") -> TinyModel:
+    """A model whose rows are whole groups of 256 weights, with heads of 64."""
+    config = {**MODELS[name].config, "hidden_size": 256, "intermediate_size": 768}
+    return dataclasses.replace(MODELS[name], config=config | ({"head_dim": 64} if "head_dim" in config else {}))
 
 
 def simple(values: FloatArray, group: int, *, binary: bool) -> FloatArray:
@@ -35,15 +35,17 @@ def simple(values: FloatArray, group: int, *, binary: bool) -> FloatArray:
     return np.asarray(signs * scale, np.float32).reshape(rows, cols)
 
 
-def written(directory: Path, group: int, *, binary: bool, dtype: str = "BF16", every: str = "") -> Path:
+def written(
+    directory: Path, group: int, *, binary: bool, dtype: str = "BF16", every: str = "", name: str = "qwen3"
+) -> Path:
     """A model with such matrices in its layers; every: the only ones, by an ending of their names."""
-    model = wide()
+    model = wide(name)
     tiny_models.write(model, directory, dtype)
     weights = tiny_models.tensors(model)
-    for name, values in weights.items():
-        part = name.split(".")[-2]
+    for tensor, values in weights.items():
+        part = tensor.split(".")[-2]
         if part in MATRICES and (not every or part == every):
-            weights[name] = simple(values, group, binary=binary)
+            weights[tensor] = simple(values, group, binary=binary)
     tiny_models.write_safetensors(directory / "model.safetensors", weights, dtype)
     return directory
 

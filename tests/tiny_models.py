@@ -116,6 +116,7 @@ _ALL = (
     _llama("qwen2", "qwen2", tie_word_embeddings=True, use_sliding_window=False, sliding_window=8),
     _llama("qwen2_window", "qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=1),
     _llama("qwen3", "qwen3", head_dim=24, **_new_form({"rope_type": "default", "rope_theta": 1e6})),
+    _llama("bitnet", "bitnet", hidden_act="relu2"),
     _llama("phi3", "phi3", sliding_window=8),
     _llama("phi3_partial", "phi3", tie_word_embeddings=True, partial_rotary_factor=0.5),
     _llama("phi3_longrope", "phi3", rope_scaling=_LONGROPE, original_max_position_embeddings=16),
@@ -160,6 +161,8 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
             part |= {f"mlp.{name}_proj.weight": (feed_forward, width) for name in ("gate", "up")}
         if kind.startswith("gemma"):
             part |= {f"{name}_feedforward_layernorm.weight": (width,) for name in ("pre", "post")}
+        if kind == "bitnet":
+            part |= {"self_attn.attn_sub_norm.weight": (query,), "mlp.ffn_sub_norm.weight": (feed_forward,)}
         if kind in ("qwen3", "gemma3_text"):
             part |= {f"self_attn.{name}_norm.weight": (head_dim,) for name in "qk"}
         if kind == "qwen2" or config.get("attention_bias"):

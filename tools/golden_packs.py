@@ -238,8 +238,9 @@ def _bands(out: Path, scratch: Path) -> None:
 
 
 def _ternary(out: Path, scratch: Path) -> None:
-    """Ternary and binary matrices: groups of 32 columns, rows with one scale, scales beyond fp16; beside a trellis."""
-    model = tiny_models.MODELS["llama"]
+    """Ternary and binary matrices: groups of 32 columns, rows with one scale, scales beyond fp16; beside a trellis. Norms
+    inside blocks."""
+    model = tiny_models.MODELS["bitnet"]
     weights = tiny_models.tensors(model)
     for name, values in weights.items():
         if "proj" in name and not name.endswith("layers.1.self_attn.v_proj.weight"):

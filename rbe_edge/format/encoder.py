@@ -1,5 +1,5 @@
-"""The parts `encoder` and `encoder_decoder`: a file that has one says something of encoders, so that readers that know
-none refuse it (docs/format.md, "Encoders")."""
+"""The parts `encoder`, `encoder_decoder` and `inner_norms`: a file that has one says something of encoders, or of norms
+inside blocks, so that readers that know none of it refuse it (docs/format.md, section 6)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.format.parts import Part
 
 PART = Part("encoder", 1, b"", required=True)
+INNER_NORMS = Part("inner_norms", 1, b"", required=True)
 ENCODER_DECODER = Part("encoder_decoder", 1, b"", required=True)
 
 
@@ -23,6 +24,9 @@ def needs_part(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) ->
 
 
 def parts_of(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> list[Part]:
-    """The part, where a file has it; and that of an encoder in front of a decoder."""
-    found = [PART] if needs_part(metadata, tensors) else []
-    return [*found, ENCODER_DECODER] if metadata.get("encoder.layers") else found
+    """The part, where a file has it; that of an encoder in front of a decoder; and that of norms before the last
+    matrices of blocks."""
+    names = tuple(tensors)
+    found = [PART] if needs_part(metadata, names) else []
+    found += [ENCODER_DECODER] if metadata.get("encoder.layers") else []
+    return [*found, INNER_NORMS] if any(name.endswith(".inner_norm") for name in names) else found

@@ -55,6 +55,11 @@ _SANDWICH_NORMS = (
 )
 LLAMA_RULES = _EMBEDDING + _LAST_NORM + _PRE_NORMS + _SEPARATE_ATTENTION + _SEPARATE_MLP
 GEMMA_RULES = _EMBEDDING + _LAST_NORM + _SANDWICH_NORMS + _SEPARATE_ATTENTION + _SEPARATE_MLP
+BITNET_RULES = (
+    *LLAMA_RULES,
+    norm("layers.N.attention.inner_norm", f"{_ATTENTION}.attn_sub_norm.weight", "query"),
+    norm("layers.N.feed_forward.inner_norm", f"{_MLP}.ffn_sub_norm.weight", "feed_forward"),
+)
 PHI3_RULES = (
     *_EMBEDDING,
     *_LAST_NORM,
@@ -157,6 +162,12 @@ _DECODERS = (
     Architecture(
         "qwen3", "Qwen3", LLAMA_RULES, qwen_layers, _attention_bias_and_qk_norm,
         defaults={**_QWEN_DEFAULTS, "head_dim": 128},
+    ),
+    Architecture(
+        "bitnet", "BitNet b1.58", BITNET_RULES, full_attention, _attention_bias,
+        defaults={"hidden_size": 2560, "num_hidden_layers": 30, "num_attention_heads": 20, "num_key_value_heads": 5,
+                  "intermediate_size": 6912, "max_position_embeddings": 2048, "vocab_size": 128256,
+                  "rms_norm_eps": 1e-5, "hidden_act": "relu2", "rope_theta": 500000.0},
     ),
     Architecture(
         "phi3", "Phi-3", PHI3_RULES, one_kind,

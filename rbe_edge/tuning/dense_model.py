@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.format import writer
+from rbe_edge.format.encoder import parts_of
 from rbe_edge.format.reader import read_file
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.progress import Report
@@ -35,7 +36,8 @@ def write_dense(model: Model, path: Path, report: Report) -> DenseCopy:
     ]
     total = sum(rows * cols for rows, cols in shapes.values())
     done = 0
-    with writer.PackWriter(path, stored.metadata, [], stored.blobs, entries) as file:
+    parts = parts_of(stored.metadata, shapes)
+    with writer.PackWriter(path, stored.metadata, [], stored.blobs, entries, parts=parts) as file:
 
         def decoded(name: str) -> Iterator[FloatArray]:
             nonlocal done

@@ -117,7 +117,7 @@ def test_parts_are_read(name: str) -> None:
             data = model.part(part_name)
             info, part = model.parts[part_name], by_packer[part_name]
             assert (info.version, info.required, info.data_bytes) == (version, bool(flags & 1), len(data))
-            assert info.known == (part_name in ("modes", "bands", "encoder", "ternary"))
+            assert info.known == (part_name in ("modes", "bands", "encoder", "ternary", "inner_norms"))
             assert by_document[part_name] == part.data == data and hashlib.sha256(data).hexdigest() == sha256
             assert (part.version, part.flags | part.required, part.more.hex()) == (version, flags, more)
         table = model.modes

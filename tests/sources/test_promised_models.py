@@ -63,6 +63,9 @@ PUBLISHED: dict[str, Callable[[], Published]] = {
     "Qwen3": lambda: bytes_alone(
         "qwen3", "qwen2", split(QWEN2), [*_CHATML, "<think>", "</think>"], ["<think>", "</think>"], nfc=True
     ),
+    "BitNet b1.58": lambda: bytes_alone(
+        "bitnet", "llama-bpe", split(LLAMA3), _LLAMA3, bos="<|begin_of_text|>", ignore_merges=True
+    ),
     "Phi-3, Phi-3.5": lambda: sentencepiece("phi3_longrope", _LLAMA2, PREPENDED, _PHI3, add_bos=False, rstrip=True),
     "Phi-4-mini": lambda: bytes_alone("phi3_partial", "gpt-4o", split(O200K, behavior="Removed", invert=True), _PHI4),
     "Gemma 2": lambda: sentencepiece("gemma2", _GEMMA, REPLACED, _TURNS, ["</s>", "\n\n"], prefix=False),

@@ -44,11 +44,13 @@ typedef struct rbe__layer_shape {
 typedef struct rbe__attention_block {
     rbe__attention_shape shape;
     const float *q_norm, *k_norm; /* [head_dim] or NULL */
+    rbe__norm inner_norm;         /* of what o reads */
     rbe__projection q, k, v, o;
 } rbe__attention_block;
 
 typedef struct rbe__feed_forward_block {
     rbe__feed_forward_shape shape;
+    rbe__norm inner_norm; /* of what down reads */
     rbe__projection gate, up, down;
 } rbe__feed_forward_block;
 

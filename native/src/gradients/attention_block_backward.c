@@ -83,7 +83,8 @@ rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *bl
     finish_heads(gradients, block, attention->q_norm, shape->n_heads, memory->q_raw, memory->q);
     finish_heads(gradients, block, attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->k);
     RBE_TRY(rbe__attend_forward(gradients, shape));
-    return rbe__branch_forward(gradients, block, &attention->o, memory->mixed, memory->branch, memory->summed, x, out);
+    memory->output_input = rbe__inner_norm_forward(gradients, block, &attention->inner_norm, q_rows, memory->mixed, memory->inner_normed);
+    return rbe__branch_forward(gradients, block, &attention->o, memory->output_input, memory->branch, memory->summed, x, out);
 }
 
 /* d [n][n_heads * head_dim] by the finished heads becomes that by raw. */
@@ -109,8 +110,10 @@ rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *b
     char name[RBE_GRADIENT_NAME_BYTES];
     const float *d_branch;
     RBE_TRY(rbe__branch_backward(gradients, block, layer, "attention", memory->branch, memory->summed, d, &d_branch));
-    const rbe__matrix o = {&attention->o, name_of(name, layer, "o"), layer, memory->mixed, memory->branch};
+    const rbe__matrix o = {&attention->o, name_of(name, layer, "o"), layer, memory->output_input, memory->branch};
     RBE_TRY(rbe__matrix_backward(gradients, &o, d_branch, 0, memory->d_mixed));
+    RBE_TRY(rbe__inner_norm_backward(gradients, block, layer, "attention", &attention->inner_norm, shape->n_heads * shape->head_dim,
+                                     memory->mixed, memory->d_mixed));
     RBE_TRY(rbe__attend_backward(gradients, shape));
     RBE_TRY(heads_back(gradients, block, layer, "q_norm", attention->q_norm, shape->n_heads, memory->q_raw, memory->d_q));
     RBE_TRY(heads_back(gradients, block, layer, "k_norm", attention->k_norm, shape->n_kv_heads, memory->k_raw, memory->d_k));

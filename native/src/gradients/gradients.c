@@ -23,8 +23,9 @@ static float *take(rbe_gradients *gradients, size_t rows, size_t cols)
 }
 
 /* sums: a norm of the stream follows the block */
-static void take_attention(rbe_gradients *gradients, const rbe__attention_shape *shape, int sums)
+static void take_attention(rbe_gradients *gradients, const rbe__attention_block *attention, int sums)
 {
+    const rbe__attention_shape *shape = &attention->shape;
     rbe__attention_memory *memory = &gradients->attention;
     const size_t n = gradients->most_tokens, width = gradients->stack->width, dim = shape->head_dim;
     float **const of_queries[] = {&memory->q_raw, &memory->q,         &memory->mixed,      &memory->d_mixed,
@@ -39,6 +40,7 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_shape 
     memory->normed = take(gradients, n, width);
     memory->branch = take(gradients, n, width);
     memory->summed = sums ? take(gradients, n, width) : NULL;
+    memory->inner_normed = attention->inner_norm.weight ? take(gradients, n, shape->n_heads * dim) : NULL;
     const size_t stride = ((size_t)gradients->window_tokens + 15) & ~(size_t)15;
     for (uint32_t t = 0; t < rbe__thread_pool_threads(gradients->thread_pool); t++) {
         rbe__tile_memory *tile = &gradients->tiles[t];
@@ -53,8 +55,9 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_shape 
     }
 }
 
-static void take_feed_forward(rbe_gradients *gradients, const rbe__feed_forward_shape *shape, int sums)
+static void take_feed_forward(rbe_gradients *gradients, const rbe__feed_forward_block *feed_forward, int sums)
 {
+    const rbe__feed_forward_shape *shape = &feed_forward->shape;
     rbe__feed_forward_memory *memory = &gradients->feed_forward;
     const size_t n = gradients->most_tokens, width = gradients->stack->width;
     float **const inner[] = {&memory->gate, &memory->up, &memory->active, &memory->d};
@@ -64,6 +67,7 @@ static void take_feed_forward(rbe_gradients *gradients, const rbe__feed_forward_
     memory->normed = take(gradients, n, width);
     memory->branch = take(gradients, n, width);
     memory->summed = sums ? take(gradients, n, width) : NULL;
+    memory->inner_normed = feed_forward->inner_norm.weight ? take(gradients, n, shape->width) : NULL;
 }
 
 /* Takes everything; called once to measure and once for real. All layers have the same shapes but for their windows. */
@@ -85,8 +89,8 @@ static void take_all(rbe_gradients *gradients)
     gradients->cosines = take(gradients, angles, 1);
     gradients->sines = take(gradients, angles, 1);
     gradients->back_sines = take(gradients, angles, 1);
-    take_attention(gradients, heads, layer->blocks[0].stream_norm.weight != NULL);
-    take_feed_forward(gradients, inner, layer->blocks[1].stream_norm.weight != NULL);
+    take_attention(gradients, &layer->blocks[0].as.attention, layer->blocks[0].stream_norm.weight != NULL);
+    take_feed_forward(gradients, &layer->blocks[1].as.feed_forward, layer->blocks[1].stream_norm.weight != NULL);
     rbe__head_take(gradients);
 }
 
@@ -117,16 +121,24 @@ static int is_dense(const rbe__projection *projection)
     return !projection->weight || projection->weight->kind == RBE_KIND_F32;
 }
 
+static int has_inner_norm(const rbe__layer *layer, uint32_t block)
+{
+    return (block == 0 ? layer->blocks[0].as.attention.inner_norm : layer->blocks[1].as.feed_forward.inner_norm).weight != NULL;
+}
+
 /* What layers of this format have: attention, then feed-forward, each reading the stream as it is. A norm of the stream stands behind both blocks
- * of all layers, or behind none. */
-static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_norms)
+ * of all layers, or behind none; and so do norms before the last matrix of either block. */
+static rbe_status check_layer(const rbe__layer *layer, uint32_t index, const rbe__layer *first)
 {
     static const rbe__block_kind *const kinds[] = {&rbe__attention_kind, &rbe__feed_forward_kind};
     int is_known = layer->n_blocks == 2;
     for (uint32_t b = 0; is_known && b < 2; b++) {
         const rbe__block *block = &layer->blocks[b];
         is_known = block->kind == kinds[b] && block->reads == RBE_READS_STREAM && !block->shares_state &&
-                   (block->stream_norm.weight != NULL) == post_norms;
+                   (block->stream_norm.weight != NULL) == (first->blocks[0].stream_norm.weight != NULL);
+    }
+    if (is_known && layer != first) {
+        is_known = has_inner_norm(layer, 0) == has_inner_norm(first, 0) && has_inner_norm(layer, 1) == has_inner_norm(first, 1);
     }
     if (!is_known) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u is made of blocks whose gradients this build does not compute", index);
@@ -143,12 +155,11 @@ static rbe_status check_layer(const rbe__layer *layer, uint32_t index, int post_
 
 static rbe_status check_model(const rbe__stack *stack)
 {
-    const int post_norms = stack->layers[stack->first_layer].blocks[0].stream_norm.weight != NULL;
     if (stack->crosses) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "the gradients of an encoder-decoder are not computed");
     }
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
-        RBE_TRY(check_layer(&stack->layers[i], i, post_norms));
+        RBE_TRY(check_layer(&stack->layers[i], i, &stack->layers[stack->first_layer]));
     }
     return is_dense(&stack->lm_head) && is_dense(&stack->word_head.dense)
                ? RBE_OK

@@ -12,6 +12,7 @@
 #define RBE_PART_ENCODER "encoder" /* without data: the file says something of encoders */
 #define RBE_PART_ENCODER_DECODER "encoder_decoder" /* without data: an encoder reads a text, and the layers answer to it */
 #define RBE_PART_TERNARY "ternary" /* without data: there are binary or ternary matrices */
+#define RBE_PART_INNER_NORMS "inner_norms" /* without data: there are norms before the last matrices of blocks */
 #define RBE_PART_BANDS "bands" /* without data: names with `#` are of bands */
 
 /* 1 where this build reads this version of the part of that name. */

@@ -15,11 +15,11 @@ static int32_t sum_of(const int8_t *x)
 #define WORDS_32(f)                                                                                                                   \
     f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15), f(16), f(17), f(18), f(19), \
         f(20), f(21), f(22), f(23), f(24), f(25), f(26), f(27), f(28), f(29), f(30), f(31)
-#define FIRST_TWO(i) (i) / 9 % 3 + 256 * ((i) / 3 % 3)
-#define THIRD(i) (i) % 3
-#define LAST_TWO(i) (i) / 3 % 3 + 256 * ((i) % 3)
-#define LOW_BITS(i) 2 * ((i) & 1) + 256 * ((i) & 2)
-#define HIGH_BITS(i) ((i) >> 2 & 1) * 2 + 512 * ((i) >> 3 & 1)
+#define FIRST_TWO(i) ((i) / 9 % 3 + 256 * ((i) / 3 % 3))
+#define THIRD(i) ((i) % 3)
+#define LAST_TWO(i) ((i) / 3 % 3 + 256 * ((i) % 3))
+#define LOW_BITS(i) (2 * ((i) & 1) + 256 * ((i) & 2))
+#define HIGH_BITS(i) (((i) >> 2 & 1) * 2 + 512 * ((i) >> 3 & 1))
 static const int16_t first_two[32] = {WORDS_32(FIRST_TWO)}, third[32] = {WORDS_32(THIRD)}, last_two[32] = {WORDS_32(LAST_TWO)};
 static const int16_t low_bits[32] = {WORDS_32(LOW_BITS)}, high_bits[32] = {WORDS_32(HIGH_BITS)};
 

@@ -13,13 +13,13 @@ enum { VECTORS = 2, LANE = 16, MOST_TABLES = 6 }; /* of 16 rows at a time; bytes
 #define SUMS_32(f)                                                                                                                    \
     f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15), f(16), f(17), f(18), f(19), \
         f(20), f(21), f(22), f(23), f(24), f(25), f(26), f(27), f(28), f(29), f(30), f(31)
-#define DIGIT_9(i) (i) / 9 % 3
-#define DIGIT_3(i) (i) / 3 % 3
-#define DIGIT_1(i) (i) % 3
-#define BIT_1(i) 2 * ((i) & 1)
+#define DIGIT_9(i) ((i) / 9 % 3)
+#define DIGIT_3(i) ((i) / 3 % 3)
+#define DIGIT_1(i) ((i) % 3)
+#define BIT_1(i) (2 * ((i) & 1))
 #define BIT_2(i) ((i) & 2)
-#define BIT_4(i) 2 * ((i) >> 2 & 1)
-#define BIT_8(i) 2 * ((i) >> 3 & 1)
+#define BIT_4(i) (2 * ((i) >> 2 & 1))
+#define BIT_8(i) (2 * ((i) >> 3 & 1))
 /* By column, the factor in each index. */
 static const int16_t three_digits[3][32] = {{SUMS_32(DIGIT_9)}, {SUMS_32(DIGIT_3)}, {SUMS_32(DIGIT_1)}};
 static const int16_t four_bits[4][32] = {{SUMS_32(BIT_1)}, {SUMS_32(BIT_2)}, {SUMS_32(BIT_4)}, {SUMS_32(BIT_8)}};
