@@ -238,8 +238,8 @@ def _bands(out: Path, scratch: Path) -> None:
 
 
 def _ternary(out: Path, scratch: Path) -> None:
-    """Ternary and binary matrices: groups of 32 columns, rows with one scale, scales beyond fp16; beside a trellis. Norms
-    inside blocks."""
+    """Ternary and binary matrices: groups of 32 columns, rows with one scale, scales beyond fp16; beside a trellis, in
+    a model with norms inside its blocks."""
     model = tiny_models.MODELS["bitnet"]
     weights = tiny_models.tensors(model)
     for name, values in weights.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tiny_models
 from ternary_models import divergence, scored, scored_by, written
 
 from rbe_edge import Model
@@ -17,7 +18,7 @@ from rbe_edge.codes import grouped
 from rbe_edge.errors import ModelError
 from rbe_edge.format import writer
 from rbe_edge.format.reader import read_file
-from rbe_edge.format.replacing import read_parts
+from rbe_edge.format.replacing import read_parts, replace_parts
 from rbe_edge.packing.outline import outline_of
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
 from rbe_edge.runtime.build import kernel_sets
@@ -181,3 +182,20 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         other.write_bytes(damaged)
         with pytest.raises(ModelError, match=message):
             Model.open(other, verify=False)
+
+
+@pytest.mark.parametrize("part", ["ternary", "inner_norms"])
+def test_the_part_and_its_tensors_need_one_another(tmp_path: Path, part: str) -> None:
+    """A file that lacks the part, and one that has it for nothing, are refused in one line."""
+    source = written(tmp_path / "tiny", 0, binary=False, name="bitnet")
+    path = pack(source, tmp_path / "m.rbe", UNCALIBRATED).path
+    parts = read_parts(path)
+    assert set(parts) == {"ternary", "inner_norms"} and all(found.required for found in parts.values())
+    replace_parts(path, [], [part])
+    with pytest.raises(ModelError, match=f"lacks the part `{part}`"):
+        Model.open(path)
+    other = tiny_models.write(tiny_models.MODELS["qwen3"], tmp_path / "plain")
+    plain = pack(other, tmp_path / "plain.rbe", UNCALIBRATED).path
+    replace_parts(plain, [parts[part]])
+    with pytest.raises(ModelError, match=f"it has the part `{part}`, and no"):
+        Model.open(plain)
