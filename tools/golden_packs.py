@@ -246,7 +246,7 @@ def _ternary(out: Path, scratch: Path) -> None:
         if "proj" in name and not name.endswith("layers.1.self_attn.v_proj.weight"):
             group = 0 if ".mlp." in name else 32
             weights[name] = simple(values, group, binary="k_proj" in name or "up_proj" in name)
-            weights[name] *= np.float32(2.0**-30 if "down_proj" in name else 1)
+            weights[name] *= np.float32(2.0**-30 if "k_proj" in name else 1)
     tiny_models.write(model, scratch / "golden")
     tiny_models.write_safetensors(scratch / "golden" / "model.safetensors", weights)
     pack(scratch / "golden", out, PackOptions(bits=6, calibrate="none"))
@@ -275,7 +275,7 @@ FILES: dict[str, dict[str, Write]] = {
     "v3": {
         "parts": _parts,
         "bands": _bands,
-        "ternary": _ternary,
+        "groups": _ternary,
         **{name: _encoder(name) for name in encoder_files.GOLDEN},
     },
 }
