@@ -165,6 +165,7 @@ _ALL = (
     _llama("lfm2_moe", "lfm2_moe", **_LFM2_MOE),
     _llama("lfm2_moe_unbiased", "lfm2_moe", **_LFM2_MOE | {"use_expert_bias": False}),
     _llama("lfm2_moe_raw", "lfm2_moe", **_LFM2_MOE | {"norm_topk_prob": False, "routed_scaling_factor": 1.0}),
+    _llama("bitnet", "bitnet", hidden_act="relu2"),
     _llama("phi3", "phi3", sliding_window=8),
     _llama("phi3_partial", "phi3", tie_word_embeddings=True, partial_rotary_factor=0.5),
     _llama("phi3_longrope", "phi3", rope_scaling=_LONGROPE, original_max_position_embeddings=16),
@@ -238,6 +239,8 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
         part |= _of_experts(config, layer, part)
         if kind.startswith("gemma"):
             part |= {f"{name}_feedforward_layernorm.weight": (width,) for name in ("pre", "post")}
+        if kind == "bitnet":
+            part |= {"self_attn.attn_sub_norm.weight": (query,), "mlp.ffn_sub_norm.weight": (feed_forward,)}
         if kind in ("qwen3", "qwen3_moe", "gemma3_text"):
             part |= {f"self_attn.{name}_norm.weight": (head_dim,) for name in "qk"}
         if kind == "qwen2" or config.get("attention_bias"):

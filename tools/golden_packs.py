@@ -32,6 +32,7 @@ import tiny_encoder_decoders  # noqa: E402
 import tiny_models  # noqa: E402
 from fixed_planes import fixed_planes  # noqa: E402
 from index_reader import plane_integers, read_index  # noqa: E402
+from ternary_models import simple  # noqa: E402
 
 from rbe_edge import Model  # noqa: E402
 from rbe_edge.codes import basis, seed64, trellis  # noqa: E402
@@ -168,7 +169,7 @@ def _smooth_codes(out: Path, scratch: Path) -> None:
             encoded = quantised.encode()
             stores.append((encoded.data, quantised.error**2))
             n_bytes = len(encoded.data)
-            entries.append(writer.TensorEntry(name, writer.KIND_BASIS, rows, cols, n_bytes, basis=encoded.entry))
+            entries.append(writer.TensorEntry(name, writer.KIND_BASIS, rows, cols, n_bytes, own=encoded.entry))
         elif code is not None:
             stores.append((seed64.Encoded(rows, cols, code, -0.75, 1.0).data, 1.0))
             entries.append(writer.TensorEntry(name, writer.KIND_SEED64, rows, cols, seed64.DATA_BYTES))
@@ -268,6 +269,21 @@ def _layer_options(out: Path, scratch: Path) -> None:
         file.commit()
 
 
+def _ternary(out: Path, scratch: Path) -> None:
+    """Ternary and binary matrices: groups of 32 columns, rows with one scale, scales beyond fp16; beside a trellis, in
+    a model with norms inside its blocks."""
+    model = tiny_models.MODELS["bitnet"]
+    weights = tiny_models.tensors(model)
+    for name, values in weights.items():
+        if "proj" in name and not name.endswith("layers.1.self_attn.v_proj.weight"):
+            group = 0 if ".mlp." in name else 32
+            weights[name] = simple(values, group, binary="k_proj" in name or "up_proj" in name)
+            weights[name] *= np.float32(2.0**-30 if "k_proj" in name else 1)
+    tiny_models.write(model, scratch / "golden")
+    tiny_models.write_safetensors(scratch / "golden" / "model.safetensors", weights)
+    pack(scratch / "golden", out, PackOptions(bits=6, calibrate="none"))
+
+
 def _encoder(name: str) -> Write:
     """An encoder with all that its kind has: norms behind or before the sums, windows, segments, heads."""
 
@@ -294,6 +310,7 @@ FILES: dict[str, dict[str, Write]] = {
         "layer_options": _layer_options,
         "experts": _packed(_EXPERTS, (3, 2), (4,)),
         "hybrid": _packed(_HYBRID, (4,), (4, 2)),
+        "groups": _ternary,
         **{name: _encoder(name) for name in encoder_files.GOLDEN},
     },
 }

@@ -61,6 +61,11 @@ LLAMA_RULES = _EMBEDDING + _LAST_NORM + _PRE_NORMS + _SEPARATE_ATTENTION + _SEPA
 _EXPERTS = expert_rules(f"{_MLP}.gate.weight", f"{_MLP}.experts.E", ("gate_proj", "up_proj", "down_proj"))
 QWEN_EXPERTS_RULES = LLAMA_RULES + _EXPERTS
 GEMMA_RULES = _EMBEDDING + _LAST_NORM + _SANDWICH_NORMS + _SEPARATE_ATTENTION + _SEPARATE_MLP
+BITNET_RULES = (
+    *LLAMA_RULES,
+    norm("layers.N.attention.inner_norm", f"{_ATTENTION}.attn_sub_norm.weight", "query"),
+    norm("layers.N.feed_forward.inner_norm", f"{_MLP}.ffn_sub_norm.weight", "feed_forward"),
+)
 PHI3_RULES = (
     *_EMBEDDING,
     *_LAST_NORM,
@@ -225,6 +230,12 @@ _DECODERS = (
         renamed={"norm_eps": "rms_norm_eps", "tie_embedding": "tie_word_embeddings"},
         older={".w1.weight": ".gate_proj.weight", ".w3.weight": ".up_proj.weight", ".w2.weight": ".down_proj.weight"},
         experts=Experts(score="sigmoid", scale="routed_scaling_factor", layers=layers_behind_dense),
+    ),
+    Architecture(
+        "bitnet", "BitNet b1.58", BITNET_RULES, full_attention, _attention_bias,
+        defaults={"hidden_size": 2560, "num_hidden_layers": 30, "num_attention_heads": 20, "num_key_value_heads": 5,
+                  "intermediate_size": 6912, "max_position_embeddings": 2048, "vocab_size": 128256,
+                  "rms_norm_eps": 1e-5, "hidden_act": "relu2", "rope_theta": 500000.0},
     ),
     Architecture(
         "phi3", "Phi-3", PHI3_RULES, one_kind,

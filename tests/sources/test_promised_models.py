@@ -81,6 +81,9 @@ PUBLISHED: dict[str, Callable[[], Published]] = {
         nfc=True,
     ),
     "LFM2-MoE": lambda: bytes_alone("lfm2_moe", "llama-bpe", split(LLAMA3), [*_CHATML, "<|startoftext|>"]),
+    "BitNet b1.58": lambda: bytes_alone(
+        "bitnet", "llama-bpe", split(LLAMA3), _LLAMA3, bos="<|begin_of_text|>", ignore_merges=True
+    ),
     "Phi-3, Phi-3.5": lambda: sentencepiece("phi3_longrope", _LLAMA2, PREPENDED, _PHI3, add_bos=False, rstrip=True),
     "Phi-4-mini": lambda: bytes_alone("phi4_mini", "gpt-4o", split(O200K, behavior="Removed", invert=True), _PHI4),
     "Spark-X2.5": lambda: bytes_alone(

@@ -70,6 +70,7 @@ typedef struct rbe__layer_shape {
 typedef struct rbe__attention_block {
     rbe__attention_shape shape;
     const float *q_norm, *k_norm; /* [head_dim], with other spans [heads * head_dim]; or NULL */
+    rbe__norm inner_norm;         /* of what o reads */
     rbe__projection q, k, v, o;
     rbe__projection gate; /* [n_heads] or [n_heads * head_dim] numbers, whose logistic function multiplies what a head gives; NULL: none */
 } rbe__attention_block;
@@ -81,6 +82,7 @@ typedef struct rbe__convolution_block {
 
 typedef struct rbe__feed_forward_block {
     rbe__feed_forward_shape shape;
+    rbe__norm inner_norm; /* of what down reads */
     rbe__projection gate, up, down;
 } rbe__feed_forward_block;
 
@@ -260,6 +262,7 @@ typedef struct rbe__stack {
     rbe__pooled pooled;
     float logit_softcap; /* 0: off */
     int has_rows_only; /* some projection is of a kind of rbe__tensor_by_row */
+    int has_grouped; /* and of rbe__tensor_is_grouped */
     const rbe__residency *residency;
 } rbe__stack;
 

@@ -55,6 +55,7 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_block 
     memory->branch = take(gradients, n, width);
     memory->summed = sums ? take(gradients, n, width) : NULL;
     take_gates(gradients, attention);
+    memory->inner_normed = attention->inner_norm.weight ? take(gradients, n, shape->n_heads * dim) : NULL;
     const size_t stride = ((size_t)gradients->window_tokens + 15) & ~(size_t)15;
     for (uint32_t t = 0; t < rbe__thread_pool_threads(gradients->thread_pool); t++) {
         rbe__tile_memory *tile = &gradients->tiles[t];
@@ -101,8 +102,15 @@ static void take_convolution(rbe_gradients *gradients, uint32_t n_taps, int sums
     memory->summed = sums ? take(gradients, n, width) : NULL;
 }
 
-/* width_inside: of the widest feed-forward part or expert */
-static void take_feed_forward(rbe_gradients *gradients, uint32_t width_inside, int sums)
+static int has_inner_norm(const rbe__block *block)
+{
+    return (block->kind == &rbe__attention_kind      ? block->as.attention.inner_norm.weight
+            : block->kind == &rbe__feed_forward_kind ? block->as.feed_forward.inner_norm.weight
+                                                     : NULL) != NULL;
+}
+
+/* norms_inside: a norm stands before the last matrix. width_inside: of the widest feed-forward part or expert */
+static void take_feed_forward(rbe_gradients *gradients, uint32_t width_inside, int sums, int norms_inside)
 {
     rbe__feed_forward_memory *memory = &gradients->feed_forward;
     const size_t n = gradients->most_tokens, width = gradients->stack->width;
@@ -113,6 +121,7 @@ static void take_feed_forward(rbe_gradients *gradients, uint32_t width_inside, i
     memory->normed = take(gradients, n, width);
     memory->branch = take(gradients, n, width);
     memory->summed = sums ? take(gradients, n, width) : NULL;
+    memory->inner_normed = norms_inside ? take(gradients, n, width_inside) : NULL;
 }
 
 /* The first block of a kind; NULL: there is none. All of a kind have the same shapes but for their windows. */
@@ -177,7 +186,7 @@ static void take_all(rbe_gradients *gradients)
     if (stack->crosses) {
         take_cross(gradients, &layer->blocks[1].as.attention.shape);
     }
-    take_feed_forward(gradients, inner, last->stream_norm.weight != NULL);
+    take_feed_forward(gradients, inner, last->stream_norm.weight != NULL, has_inner_norm(last));
     if (experts) {
         rbe__experts_take_memory(gradients, experts);
     }
@@ -237,6 +246,7 @@ typedef struct alike {
     int post_norms;
     rbe__block_input reads;
     uint32_t gate_rows;
+    int norms_inside[2]; /* of attention, of what stands behind it */
 } alike;
 
 static int has_gradients(const rbe__block *block, const rbe__block_kind *kind, rbe__block_input reads, const alike *all)
@@ -266,10 +276,12 @@ static rbe_status check_layer(const rbe__stack *stack, uint32_t index, const ali
     const rbe__block *first = &layer->blocks[0], *last = &layer->blocks[layer->n_blocks - 1];
     int is_known = layer->n_blocks == (stack->crosses ? 3 : 2) && !(stack->crosses && (all->post_norms || all->reads != RBE_READS_STREAM));
     is_known = is_known && (has_gradients(first, &rbe__convolution_kind, RBE_READS_STREAM, all) ||
-                            (has_gradients(first, &rbe__attention_kind, RBE_READS_STREAM, all) && gate_rows(first) == all->gate_rows));
+                            (has_gradients(first, &rbe__attention_kind, RBE_READS_STREAM, all) && gate_rows(first) == all->gate_rows &&
+                             has_inner_norm(first) == all->norms_inside[0]));
     is_known = is_known && (!stack->crosses || has_gradients(&layer->blocks[1], &rbe__cross_kind, RBE_READS_STREAM, all));
     is_known = is_known &&
                (has_gradients(last, &rbe__feed_forward_kind, all->reads, all) || has_gradients(last, &rbe__experts_kind, all->reads, all));
+    is_known = is_known && has_inner_norm(last) == all->norms_inside[1];
     if (!is_known) {
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "layer %u is made of blocks whose gradients this build does not compute", index);
     }
@@ -283,8 +295,11 @@ static rbe_status check_layer(const rbe__stack *stack, uint32_t index, const ali
 static rbe_status check_model(const rbe__stack *stack)
 {
     const rbe__layer *layer = &stack->layers[stack->first_layer];
-    const alike all = {layer->blocks[0].stream_norm.weight != NULL, layer->blocks[layer->n_blocks - 1].reads,
-                       gate_rows(block_of(stack, &rbe__attention_kind))};
+    const rbe__block *attention = block_of(stack, &rbe__attention_kind);
+    const alike all = {layer->blocks[0].stream_norm.weight != NULL,
+                       layer->blocks[layer->n_blocks - 1].reads,
+                       gate_rows(attention),
+                       {attention && has_inner_norm(attention), has_inner_norm(&layer->blocks[layer->n_blocks - 1])}};
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
         RBE_TRY(check_layer(stack, i, &all));
     }

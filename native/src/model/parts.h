@@ -15,6 +15,8 @@
 #define RBE_PART_LAYER_OPTIONS "layer_options" /* without data: the file says something of layers that older readers do not know */
 #define RBE_PART_EXPERTS "experts" /* without data: layers have experts in place of a feed-forward part */
 #define RBE_PART_LAYER_KINDS "layer_kinds" /* without data: not every layer begins with attention */
+#define RBE_PART_TERNARY "ternary" /* without data: there are binary or ternary matrices */
+#define RBE_PART_INNER_NORMS "inner_norms" /* without data: there are norms before the last matrices of blocks */
 #define RBE_PART_BANDS "bands" /* without data: names with `#` are of bands */
 
 /* 1 where this build reads this version of the part of that name. */
