@@ -117,6 +117,13 @@ _QWEN3_MOE: dict[str, Any] = {
 }  # fmt: skip
 
 
+_OLMOE: dict[str, Any] = {"num_experts": 6, "num_experts_per_tok": 2, "norm_topk_prob": False, "intermediate_size": 48}
+_GRANITE_MOE: dict[str, Any] = {
+    "num_local_experts": 6, "num_experts_per_tok": 2, "intermediate_size": 48, "embedding_multiplier": 3.0,
+    "attention_multiplier": 0.2, "residual_multiplier": 0.5, "logits_scaling": 2.0, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
 _LFM2_MOE: dict[str, Any] = {
     "num_hidden_layers": 3, "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 48,
     "num_dense_layers": 1, "norm_topk_prob": True, "use_expert_bias": True, "routed_scaling_factor": 1.5,
@@ -165,6 +172,11 @@ _ALL = (
     _llama("lfm2_moe", "lfm2_moe", **_LFM2_MOE),
     _llama("lfm2_moe_unbiased", "lfm2_moe", **_LFM2_MOE | {"use_expert_bias": False}),
     _llama("lfm2_moe_raw", "lfm2_moe", **_LFM2_MOE | {"norm_topk_prob": False, "routed_scaling_factor": 1.0}),
+    _llama("lfm2_moe_hybrid", "lfm2_moe", **_LFM2_MOE | {
+        "layer_types": ["conv", "full_attention", "conv"], "conv_L_cache": 3, "conv_bias": False,
+        "routed_scaling_factor": 1.0}),
+    _llama("olmoe", "olmoe", **_OLMOE),
+    _llama("granitemoe", "granitemoe", **_GRANITE_MOE),
     _llama("bitnet", "bitnet", hidden_act="relu2"),
     _llama("phi3", "phi3", sliding_window=8),
     _llama("phi3_partial", "phi3", tie_word_embeddings=True, partial_rotary_factor=0.5),
@@ -243,6 +255,8 @@ def shapes(model: TinyModel) -> dict[str, tuple[int, ...]]:
             part |= {"self_attn.attn_sub_norm.weight": (query,), "mlp.ffn_sub_norm.weight": (feed_forward,)}
         if kind in ("qwen3", "qwen3_moe", "gemma3_text"):
             part |= {f"self_attn.{name}_norm.weight": (head_dim,) for name in "qk"}
+        if kind == "olmoe":
+            part |= {"self_attn.q_norm.weight": (query,), "self_attn.k_norm.weight": (key,)}
         if kind == "qwen2" or config.get("attention_bias"):
             part |= {f"self_attn.{name}_proj.bias": (query if name == "q" else key,) for name in "qkv"}
         elif config.get("use_bias"):
@@ -266,10 +280,17 @@ def _of_experts(
     config: Mapping[str, Any], layer: int, dense: Mapping[str, tuple[int, ...]]
 ) -> dict[str, tuple[int, ...]]:
     """The router and the experts of a layer that has them; the tensors that it lacks then have no shape."""
-    if config["model_type"] != "qwen3_moe" or layer in config["mlp_only_layers"]:
+    kind = config["model_type"]
+    if kind not in ("qwen3_moe", "olmoe", "granitemoe") or layer in config.get("mlp_only_layers", []):
         return {}
-    width, inner = config["hidden_size"], config["moe_intermediate_size"]
+    width, inner = config["hidden_size"], config.get("moe_intermediate_size", config["intermediate_size"])
     found: dict[str, tuple[int, ...]] = {name: () for name in dense if name.startswith("mlp.")}
+    if kind == "granitemoe":
+        n, place = config["num_local_experts"], "block_sparse_moe"
+        return found | {
+            f"{place}.router.layer.weight": (n, width), f"{place}.input_linear.weight": (n, 2 * inner, width),
+            f"{place}.output_linear.weight": (n, width, inner),
+        }  # fmt: skip
     found["mlp.gate.weight"] = (config["num_experts"], width)
     for expert in range(config["num_experts"]):
         found |= {f"mlp.experts.{expert}.{name}_proj.weight": (inner, width) for name in ("gate", "up")}
@@ -285,7 +306,13 @@ def _lfm2_moe_shapes(prefix: str, config: Mapping[str, Any]) -> dict[str, tuple[
     }  # fmt: skip
     for layer in range(config["num_hidden_layers"]):
         part: dict[str, tuple[int, ...]] = {
-            "operator_norm.weight": (width,), "ffn_norm.weight": (width,),
+            "operator_norm.weight": (width,),
+            "ffn_norm.weight": (width,),
+        }
+        part |= {
+            "conv.in_proj.weight": (3 * width, width), "conv.conv.weight": (width, 1, config["conv_L_cache"]),
+            "conv.out_proj.weight": (width, width),
+        } if config["layer_types"][layer] == "conv" else {
             "self_attn.q_proj.weight": (width, width), "self_attn.k_proj.weight": (kv_heads * size, width),
             "self_attn.v_proj.weight": (kv_heads * size, width), "self_attn.out_proj.weight": (width, width),
             "self_attn.q_layernorm.weight": (size,), "self_attn.k_layernorm.weight": (size,),
@@ -380,7 +407,7 @@ def tensors(model: TinyModel) -> Tensors:
         elif bare in ("embed_tokens.weight", "embedding.weight", "wte.weight", "wpe.weight"):
             values = values * (0.2 if config["model_type"].startswith("gemma") else 1)
         else:
-            inputs = shape[0] if config["model_type"] == "gpt2" else math.prod(shape[1:])
+            inputs = shape[0] if config["model_type"] == "gpt2" else shape[-1]
             gain = (
                 2.0 if any(part in bare for part in ("q_proj", "k_proj", "qkv_proj", "q_k_v_proj", "c_attn")) else 1.0
             )

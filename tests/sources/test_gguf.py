@@ -33,6 +33,7 @@ _UNSAYABLE = (
     "llama_gelu", "gemma3_multimodal", "qwen2_window", "ministral3_multimodal", "smollm3_rotary", "smollm3_yarn",
     "qwen3_moe", "qwen3_moe_mixed",
     "stablelm_12b", "lfm2_bias", "lfm2_vl",
+    "lfm2_moe", "lfm2_moe_unbiased", "lfm2_moe_raw",
 )  # fmt: skip
 _READ = {
     dialect.name for dialect in DIALECTS if not dialect.row.both_directions
