@@ -114,7 +114,8 @@ HYBRIDS = (
         defaults={
             "hidden_size": 2560, "intermediate_size": 12288, "num_hidden_layers": 32, "num_attention_heads": 32,
             "num_key_value_heads": 8, "max_position_embeddings": 128000, "norm_eps": 1e-5, "vocab_size": 65536,
-            "rope_theta": 1e6, "conv_L_cache": 3, "hidden_act": "silu",
+            "rope_theta": 1e6, "conv_L_cache": 3, "hidden_act": "silu", "conv_bias": False, "tie_word_embeddings": True,
+            "block_auto_adjust_ff_dim": True, "block_multiple_of": 256, "block_ffn_dim_multiplier": 1.0,
         },
         renamed={"norm_eps": "rms_norm_eps"}, fixed={"hidden_act": "silu"},
         prefixes=("model.", "", "model.language_model.", "language_model.model.", "language_model."),
