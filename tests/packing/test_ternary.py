@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tiny_models
+from reference_groups import group_values
 from ternary_models import divergence, scored, scored_by, written
 
 from rbe_edge import Model
@@ -72,7 +73,10 @@ def test_codes_by_value(seed: int) -> None:
     values = np.asarray(signs * np.repeat(scales, group, 1)[:, :cols], np.float32)
     found = grouped.find([values[:5], values[5:]], rows, cols)
     assert found is not None and found.binary == binary and found.group == (group if group < cols else 0)
-    assert len(grouped.encode(values, found)) == grouped.encoded_bytes(rows, cols, found)
+    data = grouped.encode(values, found)
+    assert len(data) == grouped.encoded_bytes(rows, cols, found)
+    decoded = group_values(data, (rows, cols), found.group, found.tensor_scale, binary=found.binary)
+    np.testing.assert_array_equal(decoded, values)
     assert grouped.find([np.zeros_like(values)], rows, cols) is None
     broken = values.copy()
     broken[rows - 1, cols - 2], broken[rows - 1, cols - 1] = 0.5, 0.125
