@@ -31,6 +31,7 @@ class Tensor:
     flags: int = 0
     codebooks: tuple[int, ...] = ()
     basis: tuple[Any, ...] = ()
+    group: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ class _Cursor:
             more["codebooks"] = self.take(f"{n_planes}I")
         if kind == 6:
             more["basis"] = self.take("III4Bf")
+        if kind in (8, 9):
+            more["group"], more["tensor_scale"] = self.take("If")
         return name, Tensor(kind, rows, cols, offset, n_bytes, error, **more)
 
     def part(self) -> tuple[str, Part]:

@@ -43,17 +43,13 @@ def shapes(config: Mapping[str, Any], prefix: str, head_name: str) -> dict[str, 
         part |= _of_experts(config, layer, part)
         if kind.startswith("gemma"):
             part |= {f"{name}_feedforward_layernorm.weight": (width,) for name in ("pre", "post")}
+        if kind == "bitnet":
+            part |= {"self_attn.attn_sub_norm.weight": (query,), "mlp.ffn_sub_norm.weight": (feed_forward,)}
         if kind in ("qwen3", "qwen3_moe", "gemma3_text"):
             part |= {f"self_attn.{name}_norm.weight": (head_dim,) for name in "qk"}
-        if kind == "qwen2" or config.get("attention_bias"):
-            part |= {f"self_attn.{name}_proj.bias": (query if name == "q" else key,) for name in "qkv"}
-        elif config.get("use_bias"):
-            part |= {f"self_attn.{name}_proj.bias": (query if name == "q" else key,) for name in "qkv"}
-        if config.get("attention_bias") or config.get("use_bias"):
-            part["self_attn.o_proj.bias"] = (width,)
-        if config.get("mlp_bias") or config.get("use_bias"):
-            part |= {f"mlp.{name}_proj.bias": (feed_forward,) for name in ("gate", "up")}
-            part["mlp.down_proj.bias"] = (width,)
+        if kind == "olmoe":
+            part |= {"self_attn.q_norm.weight": (query,), "self_attn.k_norm.weight": (key,)}
+        part |= _biases(config, query, key)
         found |= {f"layers.{layer}.{name}": shape for name, shape in part.items() if shape}
     if kind == "spark2_5":
         found["embedding.weight"] = found.pop("embed_tokens.weight")
@@ -64,14 +60,35 @@ def shapes(config: Mapping[str, Any], prefix: str, head_name: str) -> dict[str, 
     return found
 
 
+def _biases(config: Mapping[str, Any], query: int, key: int) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    if config["model_type"] == "qwen2" or config.get("attention_bias"):
+        found |= {f"self_attn.{name}_proj.bias": (query if name == "q" else key,) for name in "qkv"}
+    elif config.get("use_bias"):
+        found |= {f"self_attn.{name}_proj.bias": (query if name == "q" else key,) for name in "qkv"}
+    if config.get("attention_bias") or config.get("use_bias"):
+        found["self_attn.o_proj.bias"] = (config["hidden_size"],)
+    if config.get("mlp_bias") or config.get("use_bias"):
+        found |= {f"mlp.{name}_proj.bias": (config["intermediate_size"],) for name in ("gate", "up")}
+        found["mlp.down_proj.bias"] = (config["hidden_size"],)
+    return found
+
+
 def _of_experts(
     config: Mapping[str, Any], layer: int, dense: Mapping[str, tuple[int, ...]]
 ) -> dict[str, tuple[int, ...]]:
     """The router and the experts of a layer that has them; the tensors that it lacks then have no shape."""
-    if config["model_type"] != "qwen3_moe" or layer in config["mlp_only_layers"]:
+    kind = config["model_type"]
+    if kind not in ("qwen3_moe", "olmoe", "granitemoe") or layer in config.get("mlp_only_layers", []):
         return {}
-    width, inner = config["hidden_size"], config["moe_intermediate_size"]
+    width, inner = config["hidden_size"], config.get("moe_intermediate_size", config["intermediate_size"])
     found: dict[str, tuple[int, ...]] = {name: () for name in dense if name.startswith("mlp.")}
+    if kind == "granitemoe":
+        n, place = config["num_local_experts"], "block_sparse_moe"
+        return found | {
+            f"{place}.router.layer.weight": (n, width), f"{place}.input_linear.weight": (n, 2 * inner, width),
+            f"{place}.output_linear.weight": (n, width, inner),
+        }  # fmt: skip
     found["mlp.gate.weight"] = (config["num_experts"], width)
     for expert in range(config["num_experts"]):
         found |= {f"mlp.experts.{expert}.{name}_proj.weight": (inner, width) for name in ("gate", "up")}
@@ -87,7 +104,13 @@ def _lfm2_moe_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     }  # fmt: skip
     for layer in range(config["num_hidden_layers"]):
         part: dict[str, tuple[int, ...]] = {
-            "operator_norm.weight": (width,), "ffn_norm.weight": (width,),
+            "operator_norm.weight": (width,),
+            "ffn_norm.weight": (width,),
+        }
+        part |= {
+            "conv.in_proj.weight": (3 * width, width), "conv.conv.weight": (width, 1, config["conv_L_cache"]),
+            "conv.out_proj.weight": (width, width),
+        } if config["layer_types"][layer] == "conv" else {
             "self_attn.q_proj.weight": (width, width), "self_attn.k_proj.weight": (kv_heads * size, width),
             "self_attn.v_proj.weight": (kv_heads * size, width), "self_attn.out_proj.weight": (width, width),
             "self_attn.q_layernorm.weight": (size,), "self_attn.k_layernorm.weight": (size,),

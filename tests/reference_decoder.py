@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from reference_groups import group_values
 
-FP32, FP16, BF16, TRELLIS, SEED64, BASIS = 1, 2, 3, 4, 5, 6
+FP32, FP16, BF16, TRELLIS, SEED64, BASIS, TERNARY, BINARY = 1, 2, 3, 4, 5, 6, 8, 9
 UNIT_ROWS = {1: 32, 2: 16, 3: 32, 4: 8}
 KNOWN_PARTS = (
     "bands",
@@ -235,6 +236,7 @@ class Tensor:
     has_block_scales: bool = False
     codebooks: tuple[Codebook, ...] = ()
     basis: tuple[int, int, int, tuple[int, ...], float] | None = None
+    group: int = 0
 
     @cached_property
     def _parts(self) -> tuple[Floats, list[tuple[Floats, Integers]]]:
@@ -281,6 +283,8 @@ class Tensor:
             return bits.view(np.float32).astype(np.float64).reshape(shape)
         if self.kind == SEED64:
             return seed64_values(self.data, self.rows, self.cols)
+        if self.kind in (TERNARY, BINARY):
+            return group_values(self.data, shape, self.group, self.tensor_scale, binary=self.kind == BINARY)
         if self.basis is not None:
             return basis_values(self.basis, self.data, self.rows, self.cols)
         block_scales, planes = self._parts
@@ -326,6 +330,9 @@ def _tensor(at: _Cursor, data: bytes, codebooks: tuple[Codebook, ...]) -> Tensor
         assert {block_rows, block_cols} <= {32, 64, 128, 256} and transform in (1, 2) and max(orders) <= 16
         basis = (block_rows, block_cols, transform, tuple(orders), step)
         return Tensor(kind, rows, cols, error, area, basis=basis)
+    if kind in (TERNARY, BINARY):
+        group, tensor_scale = at.take("If")
+        return Tensor(kind, rows, cols, error, area, group=group, tensor_scale=tensor_scale)
     if kind != TRELLIS:
         return Tensor(kind, rows, cols, error, area)
     rotation, block, seed, tensor_scale, flags, n_planes = at.take("IIQfII")

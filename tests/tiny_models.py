@@ -119,6 +119,13 @@ _QWEN3_MOE: dict[str, Any] = {
 }  # fmt: skip
 
 
+_OLMOE: dict[str, Any] = {"num_experts": 6, "num_experts_per_tok": 2, "norm_topk_prob": False, "intermediate_size": 48}
+_GRANITE_MOE: dict[str, Any] = {
+    "num_local_experts": 6, "num_experts_per_tok": 2, "intermediate_size": 48, "embedding_multiplier": 3.0,
+    "attention_multiplier": 0.2, "residual_multiplier": 0.5, "logits_scaling": 2.0, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
 _LFM2_MOE: dict[str, Any] = {
     "num_hidden_layers": 3, "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 48,
     "num_dense_layers": 1, "norm_topk_prob": True, "use_expert_bias": True, "routed_scaling_factor": 1.5,
@@ -174,6 +181,12 @@ _ALL = (
     _llama("lfm2_moe", "lfm2_moe", **_LFM2_MOE),
     _llama("lfm2_moe_unbiased", "lfm2_moe", **_LFM2_MOE | {"use_expert_bias": False}),
     _llama("lfm2_moe_raw", "lfm2_moe", **_LFM2_MOE | {"norm_topk_prob": False, "routed_scaling_factor": 1.0}),
+    _llama("lfm2_moe_hybrid", "lfm2_moe", **_LFM2_MOE | {
+        "layer_types": ["conv", "full_attention", "conv"], "conv_L_cache": 3, "conv_bias": False,
+        "routed_scaling_factor": 1.0}),
+    _llama("olmoe", "olmoe", **_OLMOE),
+    _llama("granitemoe", "granitemoe", **_GRANITE_MOE),
+    _llama("bitnet", "bitnet", hidden_act="relu2"),
     _llama("phi3", "phi3", sliding_window=8),
     _llama("phi3_partial", "phi3", tie_word_embeddings=True, partial_rotary_factor=0.5),
     _llama("phi3_longrope", "phi3", rope_scaling=_LONGROPE, original_max_position_embeddings=16),
@@ -251,7 +264,7 @@ def tensors(model: TinyModel) -> Tensors:
         ):
             values = values * (0.2 if config["model_type"].startswith("gemma") else 1)
         else:
-            inputs = shape[0] if config["model_type"] == "gpt2" else math.prod(shape[1:])
+            inputs = shape[0] if config["model_type"] == "gpt2" else shape[-1]
             gain = (
                 2.0 if any(part in bare for part in ("q_proj", "k_proj", "qkv_proj", "q_k_v_proj", "c_attn")) else 1.0
             )

@@ -45,7 +45,7 @@ def write_model(out: Path, name: str, kind: int) -> None:
             values = random.standard_normal((rows, cols), np.float32) / np.float32(cols**0.5)
             data, entry = values.tobytes(), b""
         stored = kind if tensor == name else writer.KIND_FP32
-        entries.append(writer.TensorEntry(tensor, stored, rows, cols, len(data), basis=entry))
+        entries.append(writer.TensorEntry(tensor, stored, rows, cols, len(data), own=entry))
         parts.append(data)
     metadata = {**shapes.shape_metadata(SHAPE, (4,)), "context": CONTEXT, "position.kind": "learned"}
     with writer.PackWriter(out, metadata, [], {}, entries) as file:

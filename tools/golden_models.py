@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tiny_models
+from ternary_models import simple
 
 
 def llama(**changes: Any) -> tiny_models.TinyModel:
@@ -34,3 +37,17 @@ LAYERS = tiny_models.TinyModel("golden", dict(tiny_models.MODELS["gemma4"].confi
     "num_attention_heads": 2, "hidden_size_per_layer_input": 16,
     "layer_types": ["sliding_attention", "full_attention", "full_attention"],
 })  # fmt: skip
+
+
+def write_ternary(directory: Path) -> Path:
+    """Ternary and binary matrices: groups of 32 columns, rows with one scale, scales beyond fp16."""
+    model = tiny_models.MODELS["bitnet"]
+    weights = tiny_models.tensors(model)
+    for name, values in weights.items():
+        if "proj" in name and not name.endswith("layers.1.self_attn.v_proj.weight"):
+            group = 0 if ".mlp." in name else 32
+            weights[name] = simple(values, group, binary="k_proj" in name or "up_proj" in name)
+            weights[name] *= np.float32(2.0**-30 if "k_proj" in name else 1)
+    tiny_models.write(model, directory)
+    tiny_models.write_safetensors(directory / "model.safetensors", weights)
+    return directory

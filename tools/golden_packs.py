@@ -147,7 +147,7 @@ def _smooth_codes(out: Path, scratch: Path) -> None:
             encoded = quantised.encode()
             stores.append((encoded.data, quantised.error**2))
             n_bytes = len(encoded.data)
-            entries.append(writer.TensorEntry(name, writer.KIND_BASIS, rows, cols, n_bytes, basis=encoded.entry))
+            entries.append(writer.TensorEntry(name, writer.KIND_BASIS, rows, cols, n_bytes, own=encoded.entry))
         elif code is not None:
             stores.append((seed64.Encoded(rows, cols, code, -0.75, 1.0).data, 1.0))
             entries.append(writer.TensorEntry(name, writer.KIND_SEED64, rows, cols, seed64.DATA_BYTES))
@@ -247,6 +247,11 @@ def _layer_options(out: Path, scratch: Path) -> None:
         file.commit()
 
 
+def _ternary(out: Path, scratch: Path) -> None:
+    """Ternary and binary matrices beside a trellis, in a model with norms inside its blocks."""
+    pack(golden_models.write_ternary(scratch / "golden"), out, PackOptions(bits=6, calibrate="none"))
+
+
 def _encoder(name: str) -> Write:
     """An encoder with all that its kind has: norms behind or before the sums, windows, segments, heads."""
 
@@ -274,6 +279,7 @@ FILES: dict[str, dict[str, Write]] = {
         "experts": _packed(golden_models.EXPERTS, (3, 2), (4,)),
         "hybrid": _packed(golden_models.HYBRID, (4,), (4, 2)),
         "layers": _packed(golden_models.LAYERS, (4,), (3,)),
+        "groups": _ternary,
         **{name: _encoder(name) for name in encoder_files.GOLDEN},
     },
 }

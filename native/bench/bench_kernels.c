@@ -5,6 +5,7 @@
  * One thread, in its processor time: what other programs take of the core does not count, though they still share its
  * caches and the memory. Each number is the median of the repetitions, and the best. */
 #include "bench_floats.h"
+#include "bench_grouped.h"
 #include "kernels/checksum.h"
 #include "kernels/kernels.h"
 #include "measure.h"

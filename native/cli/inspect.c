@@ -24,7 +24,7 @@ static const char usage[] = "usage: rbe inspect FILE [--tensors] [--verify] [--j
                             "example:\n"
                             "  rbe inspect smol.rbe --tensors\n";
 
-static const char *const kinds[] = {"?", "fp32", "fp16", "bf16", "trellis", "seed64", "basis", "bands"};
+static const char *const kinds[] = {"?", "fp32", "fp16", "bf16", "trellis", "seed64", "basis", "bands", "ternary", "binary"};
 
 const char *kind_of(const rbe_tensor_info *tensor)
 {

@@ -14,6 +14,8 @@
 #define rbe__avx512_trellis rbe__avx512_emulated_trellis
 #define rbe__avx512_float rbe__avx512_emulated_float
 #define rbe__avx512_multiply_tile rbe__avx512_emulated_multiply_tile
+#define rbe__avx512_grouped rbe__avx512_emulated_grouped
+#define rbe__avx512_accumulate_rows rbe__avx512_emulated_accumulate_rows
 #define rbe__kernels_avx512_vbmi rbe__avx512_emulated_vbmi
 #define rbe__avx512_checksum_vbmi rbe__avx512_emulated_checksum_vbmi
 
@@ -21,6 +23,7 @@ typedef union emulated {
     uint8_t u8[64];
     int8_t i8[64];
     uint16_t u16[32];
+    int16_t i16[32];
     uint32_t u32[16];
     int32_t i32[16];
     uint64_t u64[8];
@@ -170,6 +173,22 @@ static inline emulated emulated_carry_less(emulated a, emulated b, int halves)
     return out;
 }
 
+static inline emulated emulated_widen_i16(__m256i a)
+{
+    int16_t from[16];
+    emulated out;
+    memcpy(from, &a, sizeof from);
+    for (uint32_t i = 0; i < 16; i++) {
+        out.i32[i] = from[i];
+    }
+    return out;
+}
+
+static inline __m256i emulated_low_256(emulated a)
+{
+    return _mm256_loadu_si256((const __m256i *)a.u8);
+}
+
 static inline __m128i emulated_narrow_i8(emulated a)
 {
     uint8_t to[16];
@@ -195,6 +214,22 @@ static inline uint32_t emulated_dot_4(const emulated *a, const emulated *b, uint
     }
     return (uint32_t)sum;
 }
+
+/* Of two bytes of a without sign times two of b with it, saturated. */
+static inline int16_t emulated_pair_dot(const emulated *a, const emulated *b, uint32_t i)
+{
+    const int32_t sum = a->u8[2 * i] * b->i8[2 * i] + a->u8[2 * i + 1] * b->i8[2 * i + 1];
+    return (int16_t)(sum > INT16_MAX ? INT16_MAX : sum < INT16_MIN ? INT16_MIN : sum);
+}
+
+EMULATE(pair_dots, (emulated a, emulated b), 32, i16, emulated_pair_dot(&a, &b, i))
+EMULATE(set1_16, (int16_t x), 32, i16, x)
+EMULATE(set1_64, (uint64_t x), 8, u64, x)
+EMULATE(add_16, (emulated a, emulated b), 32, u16, (uint16_t)(a.u16[i] + b.u16[i]))
+EMULATE(add_64, (emulated a, emulated b), 8, u64, a.u64[i] + b.u64[i])
+EMULATE(permute_words, (emulated index, emulated a), 32, u16, a.u16[index.u16[i] & 31])
+EMULATE(unpack_low_16, (emulated a, emulated b), 32, u16, (i & 1 ? b : a).u16[i / 8 * 8 + i % 8 / 2])
+EMULATE(unpack_high_16, (emulated a, emulated b), 32, u16, (i & 1 ? b : a).u16[i / 8 * 8 + 4 + i % 8 / 2])
 
 /* 64-bit elements of a above those of b, moved down by n. */
 static inline uint64_t emulated_aligned(const emulated *a, const emulated *b, uint32_t i)
@@ -297,6 +332,16 @@ static inline float emulated_reduce_max(emulated a)
 #define _mm512_cvtepi8_epi32(a) emulated_widen_i8(a)
 #define _mm512_cvtepu16_epi32(a) emulated_widen_u16(a)
 #define _mm512_cvtepi32_epi8(a) emulated_narrow_i8(a)
+#define _mm512_cvtepi16_epi32(a) emulated_widen_i16(a)
+#define _mm512_castsi512_si256(a) emulated_low_256(a)
+#define _mm512_maddubs_epi16(a, b) emulated_pair_dots(a, b)
+#define _mm512_set1_epi16(x) emulated_set1_16(x)
+#define _mm512_set1_epi64(x) emulated_set1_64((uint64_t)(x))
+#define _mm512_add_epi16(a, b) emulated_add_16(a, b)
+#define _mm512_add_epi64(a, b) emulated_add_64(a, b)
+#define _mm512_permutexvar_epi16(index, a) emulated_permute_words(index, a)
+#define _mm512_unpacklo_epi16(a, b) emulated_unpack_low_16(a, b)
+#define _mm512_unpackhi_epi16(a, b) emulated_unpack_high_16(a, b)
 #define _mm512_setzero_si512() emulated_zero()
 #define _mm512_setzero_ps() emulated_zero()
 #define _mm512_set1_epi8(x) emulated_set1_8(x)

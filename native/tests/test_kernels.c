@@ -3,6 +3,7 @@
  *     test_kernels [SET ...] */
 #include "kernel_tests_attention.h"
 #include "kernel_tests_float.h"
+#include "kernel_tests_grouped.h"
 #include "kernel_tests_integer.h"
 #include "rbe/rbe.h"
 
@@ -62,6 +63,7 @@ static void test_table(const char *name, const rbe_kernels *table, const rbe_ker
 #undef TEST_KERNEL
     random_state = 1;
     test_dot_is_its_parts(name, table);
+    test_grouped_dot_is_its_parts(name, table);
     printf("%s: tested, %u kernels other than scalar\n", name, n_own);
 }
 
@@ -100,6 +102,7 @@ static void test_avx2_vnni_evex(const rbe_kernels *scalar)
 void rbe__avx512_emulated_trellis(rbe_kernels *table);
 void rbe__avx512_emulated_float(rbe_kernels *table);
 void rbe__avx512_emulated_multiply_tile(rbe_kernels *table);
+void rbe__avx512_emulated_grouped(rbe_kernels *table);
 void rbe__avx512_emulated_vbmi(rbe_kernels *table);
 
 static void test_avx512_emulated(const rbe_kernels *scalar)
@@ -112,6 +115,7 @@ static void test_avx512_emulated(const rbe_kernels *scalar)
     rbe__avx512_emulated_trellis(&table);
     rbe__avx512_emulated_float(&table);
     rbe__avx512_emulated_multiply_tile(&table);
+    rbe__avx512_emulated_grouped(&table);
     test_table("avx512, emulated", &table, scalar);
     rbe__avx512_emulated_vbmi(&table);
     test_table("avx512_vbmi, emulated", &table, scalar);

@@ -12,6 +12,7 @@ from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.format.parts import Part
 
 PART = Part("encoder", 1, b"", required=True)
+INNER_NORMS = Part("inner_norms", 1, b"", required=True)
 ENCODER_DECODER = Part("encoder_decoder", 1, b"", required=True)
 ATTENTION_GATE = Part("attention_gate", 1, b"", required=True)
 LAYER_KINDS = Part("layer_kinds", 1, b"", required=True)
@@ -36,4 +37,5 @@ def parts_of(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> l
     found += [ENCODER_DECODER] if metadata.get("encoder.layers") else []
     found += [LAYER_KINDS] if metadata.get("layer.kinds") else []
     found += layer_parts(metadata, names)
+    found += [INNER_NORMS] if any(name.endswith(".inner_norm") for name in names) else []
     return [*found, ATTENTION_GATE] if any(name.endswith(".attention.gate") for name in names) else found

@@ -17,7 +17,6 @@ from rbe_edge.format import writer
 from rbe_edge.format.parts import FLAG_REQUIRED, VERSION_OF_PARTS, Part
 
 _TRELLIS_BYTES = 24  # of an index entry of that kind, behind what all have and before its planes
-_BASIS_BYTES = 20
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,8 @@ class _Walk:
             self.skip(_TRELLIS_BYTES)
             (n_planes,) = self.take("I")
             self.skip(4 * n_planes)
-        elif kind == writer.KIND_BASIS:
-            self.skip(_BASIS_BYTES)
+        elif kind in writer.OWN_BYTES:
+            self.skip(writer.OWN_BYTES[kind])
         elif not writer.KIND_FP32 <= kind <= writer.KIND_BASIS:
             raise ValueError(f"a tensor of kind {kind}")
         return kind

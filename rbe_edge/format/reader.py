@@ -22,7 +22,6 @@ from rbe_edge.format.parts import Part
 from rbe_edge.format.replacing import read_parts
 
 _BLOCK_SCALE_COLS = 256
-_BASIS_BYTES = 20  # of an index entry of that kind, behind what all have
 
 
 @dataclass(frozen=True)
@@ -133,8 +132,8 @@ def _tensor(at: _Cursor) -> tuple[str, StoredTensor]:
     name = at.text()
     kind, rows, cols, offset, n_bytes, _, error = at.take("IIIQQIf")
     if kind != writer.KIND_TRELLIS:
-        basis = at.take(f"{_BASIS_BYTES}s") if kind == writer.KIND_BASIS else b""
-        return name, StoredTensor(writer.TensorEntry(name, kind, rows, cols, n_bytes, basis=basis), offset, error)
+        own = at.take(f"{writer.OWN_BYTES[kind]}s") if kind in writer.OWN_BYTES else b""
+        return name, StoredTensor(writer.TensorEntry(name, kind, rows, cols, n_bytes, own=own), offset, error)
     _, block, seed, tensor_scale, flags, n_planes = at.take("IIQfII")
     codebooks = tuple(at.take("I") for _ in range(n_planes))
     entry = writer.TensorEntry(name, kind, rows, cols, n_bytes, seed, block, flags, codebooks)

@@ -35,6 +35,10 @@ HEADER_BYTES = 64
 MAX_INDEX_BYTES = 256 << 20
 
 KIND_FP32, KIND_FP16, KIND_BF16, KIND_TRELLIS, KIND_SEED64, KIND_BASIS = 1, 2, 3, 4, 5, 6
+KIND_TERNARY, KIND_BINARY = 8, 9
+OWN_BYTES = {KIND_BASIS: 20, KIND_TERNARY: 8, KIND_BINARY: 8}
+"""Of the fields that an entry of the index has for its kind alone, but for the trellis."""
+
 ROTATION_NONE, ROTATION_HADAMARD = 0, 1
 FLAG_BLOCK_SCALES = 1
 
@@ -55,7 +59,7 @@ class CodebookEntry:
 @dataclass(frozen=True)
 class TensorEntry:
     """What the index says of a tensor and is known before its data: seed to codebooks only for KIND_TRELLIS,
-    basis for KIND_BASIS."""
+    own for the kinds in OWN_BYTES."""
 
     name: str
     kind: int
@@ -66,7 +70,7 @@ class TensorEntry:
     rotation_block: int = 0  # 0: not rotated
     flags: int = 0
     codebooks: tuple[int, ...] = field(default=())  # per plane, an index into the file's codebooks
-    basis: bytes = b""  # its own fields of the index
+    own: bytes = b""  # its own fields of the index
 
 
 def padded(n_bytes: int) -> int:
@@ -100,7 +104,7 @@ def _tensor(entry: TensorEntry, offset: int, checksum: int, error: float, tensor
         rotation = ROTATION_HADAMARD if entry.rotation_block else ROTATION_NONE
         data += struct.pack("<IIQfI", rotation, entry.rotation_block, entry.seed, tensor_scale, entry.flags)
         data += struct.pack(f"<I{len(entry.codebooks)}I", len(entry.codebooks), *entry.codebooks)
-    return data + entry.basis
+    return data + entry.own
 
 
 _WHERE_IT_EXISTS = "give --force to replace it, or another name"

@@ -24,7 +24,7 @@ _BLOCK = 256
 # What llama.cpp's quantiser takes where the columns are no multiple of 256 (src/llama-quant.cpp, tensor_type_fallback).
 _FALLBACK = {
     "Q2_K": "IQ4_NL", "Q3_K": "IQ4_NL", "IQ2_XS": "IQ4_NL", "IQ3_XXS": "IQ4_NL", "IQ4_XS": "IQ4_NL",
-    "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0",
+    "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "TQ1_0": "Q4_0", "TQ2_0": "Q4_0",
 }  # fmt: skip
 _SAMPLE_ROWS = 32
 _EMBEDDING_TYPE = "Q6_K"  # as llama.cpp's mixtures store a tied one
@@ -73,8 +73,11 @@ def check_type(name: str) -> None:
         raise OptionError(f"llama.cpp has no type {name}; give such as Q4_K, Q4_0 or IQ4_XS")
 
 
-def write_gguf(shape: Shape, context: int, type_name: str, out: Path, seed: int = 1) -> None:
-    """A GGUF file of the shape, made for `context` tokens, with matrices in `type_name`. Memory: one tensor."""
+def write_gguf(
+    shape: Shape, context: int, type_name: str, out: Path, seed: int = 1, embedding: str = _EMBEDDING_TYPE
+) -> None:
+    """A GGUF file of the shape, made for `context` tokens, with matrices in `type_name` and the embedding in its own
+    type. Memory: one tensor."""
     gguf, llama_cpp = _modules()
     check_type(type_name)
     quantise = _quantiser(llama_cpp)
@@ -82,7 +85,7 @@ def write_gguf(shape: Shape, context: int, type_name: str, out: Path, seed: int 
     samples: dict[tuple[int, str], np.typing.NDArray[np.uint8]] = {}
     plan = []
     for name, role, rows, cols in _named(shape):
-        kind = "F32" if role == "vector" else _EMBEDDING_TYPE if role == "embedding" else type_name
+        kind = "F32" if role == "vector" else embedding if role == "embedding" else type_name
         plan.append((name, rows, cols, _FALLBACK.get(kind, kind) if cols % _BLOCK else kind))
     writer = gguf.GGUFWriter(out, "llama")
     _metadata(writer, shape, context)

@@ -115,7 +115,7 @@ def choices_of(tensor: TensorPlan, sensitivity: float, nested: bool = False) -> 
     nested file all of them. A band is of the trellis."""
     whole = storage.dense(tensor, 16)
     dense = Choice(whole, sensitivity * DENSE_ERROR, sensitivity * DENSE_ERROR, whole.n_bytes)
-    if tensor.role not in storage.CODED_ROLES:
+    if tensor.role not in storage.CODED_ROLES or tensor.grouped is not None:
         return (replace(dense, kl=0.0, first_kl=0.0),)
     wide = tensor.role in ("embedding", "head")
     points = (NESTED_WIDE_POINTS if wide else NESTED_POINTS) if nested else RATE_POINTS

@@ -12,7 +12,9 @@ from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.format import writer
 from rbe_edge.format.encoder import parts_of
 from rbe_edge.format.metadata import MetadataValue
+from rbe_edge.format.ternary import ternary_parts
 from rbe_edge.packing import allocation, storage
+from rbe_edge.packing.grouped_matrices import with_grouped
 from rbe_edge.packing.storage import Storage
 from rbe_edge.sources import hub
 from rbe_edge.sources.hub_outline import fetch_outline
@@ -39,8 +41,9 @@ def outline_of(source: str | Path, bits: float) -> Iterator[Path]:
 
 def write_outline(source: str | Path, bits: float, out: Path, tokenizer: Path | None = None) -> None:
     """Writes a `.rbe` file that has an index and holes, as `rbe pack SOURCE --bits BITS` without calibration would make
-    it: it takes no room on the disk, and runs nowhere. No weight of a source is read unless bits are 16 and it is fp32;
-    of a repository of the hub none is downloaded. Raises PackError for what cannot be packed or had, or not with so
+    it: it takes no room on the disk, and runs nowhere. Of the weights of a source those of binary and ternary matrices
+    are read, the first rows of others, and all where bits are 16 and it is fp32. Of a repository of the hub none is
+    downloaded, and its matrices are taken for others. Raises PackError for what cannot be packed or had, or not with so
     few bits, TokenizerError, MissingExtra."""
     if not (2 <= bits <= 8 or bits in storage.DENSE_BITS):
         raise PackError(f"--bits {bits:g} is not possible; give 2 to 8, fractions too, or 16 or 32")
@@ -49,8 +52,9 @@ def write_outline(source: str | Path, bits: float, out: Path, tokenizer: Path | 
             fetch_outline(str(source), directory)
             write_outline(directory, bits, out)
         return
-    plan, file_of = _described(open_source(source, tokenizer), out)
-    if bits in storage.DENSE_BITS:
+    coded = bits not in storage.DENSE_BITS
+    plan, file_of = _described(open_source(source, tokenizer), out, coded=coded)
+    if not coded:
         stores = [storage.dense(tensor, int(bits)) for tensor in plan.tensors]
     else:
         decisions = allocation.decide_for_file(plan, bits, False, None, lambda stores: file_of(stores).file_bytes)
@@ -61,9 +65,12 @@ def write_outline(source: str | Path, bits: float, out: Path, tokenizer: Path | 
         file.truncate(made.file_bytes)
 
 
-def _described(opened: Source, out: Path, more: Mapping[str, MetadataValue] | None = None) -> tuple[ModelPlan, FileOf]:
-    """What a source becomes, and the file that its tensors stored in certain ways make. more: metadata."""
-    plan = plan_model(opened)
+def _described(
+    opened: Source, out: Path, more: Mapping[str, MetadataValue] | None = None, *, coded: bool = True
+) -> tuple[ModelPlan, FileOf]:
+    """What a source becomes, and the file that its tensors stored in certain ways make. more: metadata. coded: whether
+    matrices may be coded."""
+    plan = with_grouped(plan_model(opened)) if coded else plan_model(opened)
     words = source_tokenizer(opened, plan.vocabulary)
     known = {"name": opened.name, **plan.metadata, "parameters": plan.parameters, **words.metadata(), **(more or {})}
     blobs = {"tokenizer": write_blob(words)}
@@ -73,7 +80,8 @@ def _described(opened: Source, out: Path, more: Mapping[str, MetadataValue] | No
         codebooks, entries = storage.described(
             plan.tensors, stores, lambda tensor: storage.rotation_seed("", tensor.reads)
         )
-        return writer.PackWriter(out, known, codebooks, blobs, entries, force=True, parts=parts)
+        more_parts = [*parts, *ternary_parts(entries)]
+        return writer.PackWriter(out, known, codebooks, blobs, entries, force=True, parts=more_parts)
 
     return plan, file_of
 

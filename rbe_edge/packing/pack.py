@@ -16,6 +16,7 @@ from rbe_edge.files.new_file import NewFile
 from rbe_edge.format import writer
 from rbe_edge.format.bands import PART, is_band
 from rbe_edge.format.encoder import parts_of
+from rbe_edge.format.ternary import ternary_parts
 from rbe_edge.packing import allocation, bands, dense_copy, schedule, sensitivity, storage
 from rbe_edge.packing import report as reports
 from rbe_edge.packing.allocation import Decision
@@ -145,7 +146,7 @@ class Packing:
         self._subject = subject = read_subject(self._source, options, self._forecast)
         self._copy, self._text = None, None
         self._kept = Kept() if options.coded else None
-        if self._kept is not None and options.calibrated:
+        if self._kept is not None and options.calibrated and sensitivity.coded(subject.plan.tensors):
             try:
                 scratch = self._stack.enter_context(self._kept.scratch())
             except OSError as reason:
@@ -269,6 +270,7 @@ class Packing:
         codebooks, entries = storage.described(tensors, stores, subject.seed_of)
         parts = parts_of(subject.metadata, [tensor.name for tensor in tensors])
         parts += [PART] if any(is_band(tensor.name) for tensor in tensors) else []
+        parts += ternary_parts(entries)
         return writer.PackWriter(
             self._out, subject.metadata, codebooks, subject.blobs, entries, self._options.force, self._claim, parts
         )

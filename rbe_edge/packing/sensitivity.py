@@ -69,7 +69,9 @@ def coded(tensors: Iterable[TensorPlan]) -> list[TensorPlan]:
     return [
         tensor
         for tensor in tensors
-        if tensor.role in storage.CODED_ROLES and storage.in_planes(tensor, PROBE) is not None
+        if tensor.role in storage.CODED_ROLES
+        and tensor.grouped is None
+        and storage.in_planes(tensor, PROBE) is not None
     ]
 
 

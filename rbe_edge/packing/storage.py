@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from rbe_edge.codes import trellis
+from rbe_edge.codes import grouped, trellis
 from rbe_edge.format import writer
 from rbe_edge.sources.plan import TensorPlan
 from rbe_edge.sources.types import FloatArray
 
 KIND_NAMES = {
     writer.KIND_FP32: "fp32", writer.KIND_FP16: "fp16", writer.KIND_BF16: "bf16", writer.KIND_TRELLIS: "trellis",
-    writer.KIND_SEED64: "seed64", writer.KIND_BASIS: "basis",
+    writer.KIND_SEED64: "seed64", writer.KIND_BASIS: "basis", writer.KIND_TERNARY: "ternary",
+    writer.KIND_BINARY: "binary",
 }  # fmt: skip
 _BYTES = {writer.KIND_FP32: 4, writer.KIND_FP16: 2, writer.KIND_BF16: 2}
 
@@ -48,6 +50,9 @@ def dense(tensor: TensorPlan, bits: int) -> Storage:
         return _dense(tensor, writer.KIND_FP32)
     if tensor.role == "router" and tensor.source_kind == "fp32":  # it decides; a rounding would choose other experts
         return _dense(tensor, writer.KIND_FP32)
+    if tensor.grouped is not None:
+        kind = writer.KIND_BINARY if tensor.grouped.binary else writer.KIND_TERNARY
+        return Storage(kind, (), grouped.encoded_bytes(tensor.rows, tensor.cols, tensor.grouped))
     if tensor.stored is not None:
         return Storage(tensor.stored.kind, (), len(tensor.stored.data))
     if tensor.source_kind == "bf16":
@@ -62,7 +67,9 @@ def entry(tensor: TensorPlan, store: Storage, codebooks: Sequence[int] = (), see
     in its order. seed: of the rotation; both matter to a trellis alone."""
     if not store.planes:
         own = tensor.stored.entry if tensor.stored is not None else b""
-        return writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes, basis=own)
+        if tensor.grouped is not None and store.kind in (writer.KIND_TERNARY, writer.KIND_BINARY):
+            own = struct.pack("<If", tensor.grouped.group, tensor.grouped.tensor_scale)
+        return writer.TensorEntry(tensor.name, store.kind, tensor.rows, tensor.cols, store.n_bytes, own=own)
     return writer.TensorEntry(
         tensor.name,
         store.kind,
@@ -95,6 +102,8 @@ def _dense(tensor: TensorPlan, kind: int) -> Storage:
 
 def data_of(tensor: TensorPlan, store: Storage) -> tuple[bytes | npt.NDArray[np.generic], float]:
     """The data of a tensor that is no trellis, and its relative squared error."""
+    if tensor.grouped is not None and store.kind in (writer.KIND_TERNARY, writer.KIND_BINARY):
+        return grouped.encode(tensor.read(), tensor.grouped), 0.0
     if tensor.stored is not None and store.kind == tensor.stored.kind:
         return tensor.stored.data, tensor.stored.error**2
     return dense_data(tensor.read(), store.kind)

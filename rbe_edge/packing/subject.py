@@ -11,6 +11,7 @@ from rbe_edge.packing import schedule, sensitivity, smooth_codes, storage
 from rbe_edge.packing.calibration import read_text
 from rbe_edge.packing.chat_proof import chat_form
 from rbe_edge.packing.forecast import Forecast
+from rbe_edge.packing.grouped_matrices import with_grouped
 from rbe_edge.packing.kinds import kind_of
 from rbe_edge.packing.options import PackOptions
 from rbe_edge.progress import Progress
@@ -60,6 +61,7 @@ def read_subject(source: str | Path | Fetched, options: PackOptions, forecast: F
     if options.coded:
         telling = Progress(lambda what, done, total: forecast.tell(f"reading {what}"))
         plan = smooth_codes.with_tables(plan, TABLE_PLANES, options.threads, telling)
+        plan = with_grouped(plan, telling)
     metadata: dict[str, MetadataValue] = {
         "name": opened.name,
         **plan.metadata,

@@ -13,7 +13,7 @@ from typing import Any
 from rbe_edge import _native
 from rbe_edge.format.metadata import MetadataValue
 
-_KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis", 5: "seed64", 6: "basis", 7: "bands"}
+_KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis", 5: "seed64", 6: "basis", 7: "bands", 8: "ternary", 9: "binary"}
 
 TRELLIS_KINDS = ("trellis", "bands")
 """Of tensors whose rows are codes of the trellis."""

@@ -15,11 +15,12 @@ from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
 from rbe_edge.sources.encoders import ENCODERS
 from rbe_edge.sources.expert_rules import expert_rules
-from rbe_edge.sources.experts import Experts, layers_behind_dense, qwen_expert_layers
+from rbe_edge.sources.experts import Experts, qwen_expert_layers
 from rbe_edge.sources.gemma4 import GEMMA4
 from rbe_edge.sources.hybrids import HYBRIDS
 from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers, spark_layers
 from rbe_edge.sources.llama_like import MISTRAL_HEADS, MISTRAL_IGNORED, MISTRAL_PREFIXES, llama_like
+from rbe_edge.sources.mixtures import mixtures
 
 _QKV = ("query", "key", "key")
 _ATTENTION = "layers.N.self_attn"
@@ -62,6 +63,11 @@ LLAMA_RULES = _EMBEDDING + _LAST_NORM + _PRE_NORMS + _SEPARATE_ATTENTION + _SEPA
 _EXPERTS = expert_rules(f"{_MLP}.gate.weight", f"{_MLP}.experts.E", ("gate_proj", "up_proj", "down_proj"))
 QWEN_EXPERTS_RULES = LLAMA_RULES + _EXPERTS
 GEMMA_RULES = _EMBEDDING + _LAST_NORM + _SANDWICH_NORMS + _SEPARATE_ATTENTION + _SEPARATE_MLP
+BITNET_RULES = (
+    *LLAMA_RULES,
+    norm("layers.N.attention.inner_norm", f"{_ATTENTION}.attn_sub_norm.weight", "query"),
+    norm("layers.N.feed_forward.inner_norm", f"{_MLP}.ffn_sub_norm.weight", "feed_forward"),
+)
 PHI3_RULES = (
     *_EMBEDDING,
     *_LAST_NORM,
@@ -113,24 +119,6 @@ GPT2_RULES = (
     bias("layers.N.feed_forward.down.bias", "h.N.mlp.c_proj.bias", "width"),
 )
 
-_LFM2_MLP = "layers.N.feed_forward"
-LFM2_MOE_RULES = (
-    *_EMBEDDING,
-    norm("norm", "embedding_norm.weight"),
-    norm("layers.N.attention.norm", "layers.N.operator_norm.weight"),
-    Rule("layers.N.attention.q", f"{_ATTENTION}.q_proj.weight", "query", "width"),
-    Rule("layers.N.attention.k", f"{_ATTENTION}.k_proj.weight", "key", "width"),
-    Rule("layers.N.attention.v", f"{_ATTENTION}.v_proj.weight", "key", "width"),
-    Rule("layers.N.attention.o", f"{_ATTENTION}.out_proj.weight", "width", "query"),
-    norm("layers.N.attention.q_norm", f"{_ATTENTION}.q_layernorm.weight", "head_dim"),
-    norm("layers.N.attention.k_norm", f"{_ATTENTION}.k_layernorm.weight", "head_dim"),
-    norm("layers.N.feed_forward.norm", "layers.N.ffn_norm.weight"),
-    Rule("layers.N.feed_forward.gate", f"{_LFM2_MLP}.w1.weight", "feed_forward", "width"),
-    Rule("layers.N.feed_forward.up", f"{_LFM2_MLP}.w3.weight", "feed_forward", "width"),
-    Rule("layers.N.feed_forward.down", f"{_LFM2_MLP}.w2.weight", "width", "feed_forward"),
-    *expert_rules(f"{_LFM2_MLP}.gate.weight", f"{_LFM2_MLP}.experts.E", ("w1", "w3", "w2")),
-    bias("layers.N.experts.router.bias", f"{_LFM2_MLP}.expert_bias", "experts", "expert_bias"),
-)
 
 # GPT-2 has words of its own for what all others call by the same names.
 _GPT2_KEYS = {
@@ -179,10 +167,6 @@ def _attention_bias_and_qk_norm(config: Config) -> frozenset[str]:
     return _attention_bias(config) | {"qk_norm"}
 
 
-def _expert_bias(config: Config) -> frozenset[str]:
-    return frozenset({"expert_bias"} if config.flag("use_expert_bias", True) else ())
-
-
 _DECODERS = (
     Architecture(
         "gpt2", "GPT-2", GPT2_RULES, full_attention,
@@ -218,14 +202,10 @@ _DECODERS = (
         renamed={"num_local_experts": "num_experts"}, experts=Experts(layers=qwen_expert_layers),
     ),
     Architecture(
-        "lfm2_moe", "LFM2-MoE", LFM2_MOE_RULES, full_attention, _expert_bias,
-        defaults={**_LARGE, "hidden_size": 2048, "intermediate_size": 7168, "num_key_value_heads": 8,
-                  "norm_eps": 1e-5, "vocab_size": 65536, "max_position_embeddings": 128000, "rope_theta": 1e6,
-                  "tie_word_embeddings": True, "num_experts": 32, "num_experts_per_tok": 4, "norm_topk_prob": True,
-                  "moe_intermediate_size": 1792},
-        renamed={"norm_eps": "rms_norm_eps", "tie_embedding": "tie_word_embeddings"},
-        older={".w1.weight": ".gate_proj.weight", ".w3.weight": ".up_proj.weight", ".w2.weight": ".down_proj.weight"},
-        experts=Experts(score="sigmoid", scale="routed_scaling_factor", layers=layers_behind_dense),
+        "bitnet", "BitNet b1.58", BITNET_RULES, full_attention, _attention_bias,
+        defaults={"hidden_size": 2560, "num_hidden_layers": 30, "num_attention_heads": 20, "num_key_value_heads": 5,
+                  "intermediate_size": 6912, "max_position_embeddings": 2048, "vocab_size": 128256,
+                  "rms_norm_eps": 1e-5, "hidden_act": "relu2", "rope_theta": 500000.0},
     ),
     Architecture(
         "phi3", "Phi-3", PHI3_RULES, one_kind,
@@ -269,6 +249,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     GEMMA4,
     *llama_like(LLAMA_RULES, _LARGE),
     *HYBRIDS,
+    *mixtures(LLAMA_RULES, _LARGE),
     *ENCODERS,
     *ENCODER_DECODERS,
 )

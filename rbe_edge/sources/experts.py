@@ -97,7 +97,7 @@ class Experts:
             "experts": sizes["experts"], "experts.used": used, "experts.feed_forward": sizes["expert"],
             "experts.score": self.score, "experts.normalize": int(normalize),
         }  # fmt: skip
-        if self.scale and config.has(self.scale):
+        if self.scale and config.positive(self.scale, 1.0) != 1:
             found["experts.scale"] = config.positive(self.scale)
         if not all(layers):
             found["experts.layers"] = tuple(int(has) for has in layers)

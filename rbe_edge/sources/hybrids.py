@@ -10,6 +10,8 @@ from rbe_edge.errors import PackError
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.architecture import ATTENTION, CONVOLUTION, Architecture, Rule, bias, norm
 from rbe_edge.sources.config import LARGEST, Config
+from rbe_edge.sources.expert_rules import expert_rules
+from rbe_edge.sources.experts import Experts, layers_behind_dense
 from rbe_edge.sources.messages import shown
 
 #: Values of `layer.kinds`, by what Architecture.layers says.
@@ -55,6 +57,13 @@ LFM2_RULES = (
 )
 
 
+LFM2_MOE_RULES = (
+    *LFM2_RULES,
+    *expert_rules(f"{_LAYER}.feed_forward.gate.weight", f"{_LAYER}.feed_forward.experts.E", ("w1", "w3", "w2")),
+    bias("layers.N.experts.router.bias", f"{_LAYER}.feed_forward.expert_bias", "experts", "expert_bias"),
+)
+
+
 def _lfm2_layers(config: Config, n_layers: int) -> list[str]:
     """layer_types, else full_attn_idxs, else attention in all."""
     if config.has("layer_types"):
@@ -95,18 +104,35 @@ def _lfm2_adapt(row: Architecture, values: Mapping[str, Any]) -> tuple[Architect
     return row, {**values, "intermediate_size": inner, "tie_word_embeddings": tied}
 
 
+def _lfm2_moe_features(config: Config) -> frozenset[str]:
+    return _lfm2_features(config) | frozenset({"expert_bias"} if config.flag("use_expert_bias", True) else ())
+
+
 HYBRIDS = (
     Architecture(
         "lfm2", "LFM2 and LFM2.5", LFM2_RULES, _lfm2_layers, _lfm2_features,
         defaults={
             "hidden_size": 2560, "intermediate_size": 12288, "num_hidden_layers": 32, "num_attention_heads": 32,
             "num_key_value_heads": 8, "max_position_embeddings": 128000, "norm_eps": 1e-5, "vocab_size": 65536,
-            "rope_theta": 1e6, "conv_L_cache": 3, "hidden_act": "silu",
+            "rope_theta": 1e6, "conv_L_cache": 3, "hidden_act": "silu", "conv_bias": False, "tie_word_embeddings": True,
+            "block_auto_adjust_ff_dim": True, "block_multiple_of": 256, "block_ffn_dim_multiplier": 1.0,
         },
         renamed={"norm_eps": "rms_norm_eps"}, fixed={"hidden_act": "silu"},
         prefixes=("model.", "", "model.language_model.", "language_model.model.", "language_model."),
         lm_heads=("lm_head.weight", "language_model.lm_head.weight"),
         adapt=_lfm2_adapt,
+    ),
+    Architecture(
+        "lfm2_moe", "LFM2-MoE", LFM2_MOE_RULES, _lfm2_layers, _lfm2_moe_features,
+        defaults={
+            "hidden_size": 2048, "intermediate_size": 7168, "num_hidden_layers": 32, "num_attention_heads": 32,
+            "num_key_value_heads": 8, "max_position_embeddings": 128000, "norm_eps": 1e-5, "vocab_size": 65536,
+            "rope_theta": 1e6, "conv_L_cache": 3, "hidden_act": "silu", "tie_word_embeddings": True,
+            "num_experts": 32, "num_experts_per_tok": 4, "norm_topk_prob": True, "moe_intermediate_size": 1792,
+        },
+        renamed={"norm_eps": "rms_norm_eps", "tie_embedding": "tie_word_embeddings"}, fixed={"hidden_act": "silu"},
+        older={".w1.weight": ".gate_proj.weight", ".w3.weight": ".up_proj.weight", ".w2.weight": ".down_proj.weight"},
+        experts=Experts(score="sigmoid", scale="routed_scaling_factor", layers=layers_behind_dense),
     ),
 )  # fmt: skip
 

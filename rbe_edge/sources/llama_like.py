@@ -65,7 +65,8 @@ def _without_rope_on_full(config: Config, n_layers: int, kinds: list[str]) -> Op
     return {} if all(rotary) or not config.has("sliding_window") else {"position.rotary_layers": rotary}
 
 
-def _whole_norms(config: Config, n_layers: int, kinds: list[str]) -> Options:
+def whole_norms(config: Config, n_layers: int, kinds: list[str]) -> Options:
+    """Norms of q and of k over all heads as one vector."""
     return {"attention.norm_span": "whole"}
 
 
@@ -107,7 +108,8 @@ def _scaled(row: Architecture, values: Mapping[str, Any], embedding: float, resi
     return replace(row, embedding_scale=embedding / residual, norm_scales=scales), changed
 
 
-def _granite(row: Architecture, values: Mapping[str, Any]) -> Adapted:
+def granite(row: Architecture, values: Mapping[str, Any]) -> Adapted:
+    """Its multipliers, as scales that the engine has."""
     config = Config(values)
     attention = config.positive("attention_multiplier", 1.0)
     values = {**values, "query_pre_attn_scalar": _inverse_square(attention, "attention_multiplier")}
@@ -247,13 +249,13 @@ def _with_options(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Ar
         Architecture(
             "granite", "Granite 3", rules, full_attention, _llama_biases,
             defaults={**large, "intermediate_size": 11008, "max_position_embeddings": 2048, "vocab_size": 32000},
-            adapt=_granite,
+            adapt=granite,
         ),
         Architecture(
             "olmo2", "OLMo 2", _norms_behind(rules, "query", "key"), full_attention, _attention_bias_and_qk_norm,
             defaults={**large, "rms_norm_eps": 1e-5, "intermediate_size": 11008, "max_position_embeddings": 2048,
                       "vocab_size": 50304},
-            norm_place="after", options=_whole_norms,
+            norm_place="after", options=whole_norms,
         ),
         Architecture(
             "exaone4", "EXAONE 4", _norms_behind(rules, "head_dim", "head_dim"), exaone4_layers, _qk_norm,

@@ -9,6 +9,7 @@ import numpy as np
 
 from rbe_edge.errors import PackError
 from rbe_edge.format.metadata import MetadataValue
+from rbe_edge.format.ternary import Code
 from rbe_edge.sources.types import FloatArray, SourceTensor
 
 
@@ -35,7 +36,8 @@ class TensorPlan:
     "head", "router" (which experts a token uses), "positions", "segments", "pooled" (a dense layer behind the last
     layer), "taps" (of a short convolution), "norm", "bias" or "frequencies".
     `reads` names the activation that a matrix multiplies: tensors with the same share their rotation.
-    `stored`: encoded already, in a code that needs no choice of bits.
+    `stored`: encoded already, in a code that needs no choice of bits. `grouped`: binary or ternary, so that this code
+    holds it without loss, and it is never stored otherwise in fewer than 16 bits.
     """
 
     name: str
@@ -53,6 +55,7 @@ class TensorPlan:
     values: FloatArray | None = None
     reads: str = ""
     stored: Stored | None = None
+    grouped: Code | None = None
 
     @property
     def source_kind(self) -> str:

@@ -22,7 +22,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
     for version in ("v1", "v2", "v3")
     for name, expected in json.loads((GOLDEN / version / "expected.json").read_text(encoding="utf-8")).items()
 }
-KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis", 5: "seed64", 6: "basis"}
+KINDS = {1: "fp32", 2: "fp16", 3: "bf16", 4: "trellis", 5: "seed64", 6: "basis", 8: "ternary", 9: "binary"}
 
 
 def digest(values: np.ndarray, dtype: str) -> str:

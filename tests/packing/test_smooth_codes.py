@@ -124,7 +124,7 @@ def replace_tensors(source: Path, out: Path, stored: dict[str, Stored]) -> None:
             code = Stored(writer.KIND_FP32, data.tobytes(), b"", 0.0)
         parts.append(code.data)
         entries.append(
-            writer.TensorEntry(tensor.name, code.kind, tensor.rows, tensor.cols, len(code.data), basis=code.entry)
+            writer.TensorEntry(tensor.name, code.kind, tensor.rows, tensor.cols, len(code.data), own=code.entry)
         )
     blobs = {"tokenizer": write_blob(read_tokenizer(opened.directory))}
     with writer.PackWriter(out, {**plan.metadata}, [], blobs, entries) as file:
@@ -234,7 +234,7 @@ def test_any_stream_is_refused_or_read(tmp_path_factory: pytest.TempPathFactory,
         writer.TensorEntry(tensor.name, kind.kind, tensor.rows, tensor.cols, kind.n_bytes)
         for tensor, kind in zip(plan.tensors, kinds, strict=True)
     ]
-    entries.append(writer.TensorEntry("more", writer.KIND_BASIS, 9, 33, len(data), basis=entry))
+    entries.append(writer.TensorEntry("more", writer.KIND_BASIS, 9, 33, len(data), own=entry))
     with writer.PackWriter(path, {**plan.metadata}, [], {}, entries) as file:
         for tensor, kind in zip(plan.tensors, kinds, strict=True):
             file.write_tensor([storage.dense_data(tensor.read(), kind.kind)[0]], 0.0)

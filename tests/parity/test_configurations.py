@@ -147,7 +147,8 @@ def test_defaults_are_those_of_transformers() -> None:
         "hidden_act", "hidden_activation", "tie_word_embeddings", "attention_bias", "mlp_bias", "sliding_window",
         "use_sliding_window", "max_window_layers", "query_pre_attn_scalar", "attn_logit_softcapping",
         "final_logit_softcapping", "n_embd", "n_layer", "n_head", "n_positions", "layer_norm_epsilon",
-        "activation_function",
+        "activation_function", "norm_eps", "conv_L_cache", "conv_bias", "block_auto_adjust_ff_dim", "block_multiple_of",
+        "block_ffn_dim_multiplier",
     }  # fmt: skip
     taken_as_false = ("attention_bias", "mlp_bias", "tie_word_embeddings", "use_sliding_window")
     for row in ARCHITECTURES:

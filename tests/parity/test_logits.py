@@ -54,6 +54,7 @@ def test_logits(tmp_path: Path, name: str) -> None:
         ("llama_gelu", "llama"),
         ("mistral_window", "mistral"),
         ("qwen2_window", "llama"),
+        ("bitnet", "llama"),
         ("phi3", "llama"),
         ("phi3_longrope", "llama"),
         ("phi3_longrope", "phi3_longrope_short"),

@@ -34,6 +34,7 @@ _LAYER = {
     "attn.attention.k_proj": "attn_k", "attn.attention.v_proj": "attn_v", "attn.attention.out_proj": "attn_output",
     "mlp.c_fc_0": "ffn_gate", "mlp.c_fc_1": "ffn_up", "self_attn.query_layernorm": "attn_q_norm",
     "self_attn.key_layernorm": "attn_k_norm", "mlp.gate": "ffn_gate_inp",
+    "feed_forward.gate": "ffn_gate_inp", "block_sparse_moe.router.layer": "ffn_gate_inp",
     "operator_norm": "attn_norm", "ffn_norm": "ffn_norm",
     "self_attn.q_layernorm": "attn_q_norm", "self_attn.k_layernorm": "attn_k_norm", "conv.conv": "shortconv.conv",
     "conv.in_proj": "shortconv.in_proj", "conv.out_proj": "shortconv.out_proj", "feed_forward.w1": "ffn_gate",
@@ -52,9 +53,17 @@ _WHOLE = {
 }  # fmt: skip
 _ARCHITECTURE = {
     "mistral": "llama", "gemma3_text": "gemma3", "gemma4_text": "gemma4", "qwen3_moe": "qwen3moe",
+    "lfm2_moe": "lfm2moe",
     "ministral3": "mistral3", "hunyuan_v1_dense": "hunyuan-dense",
 }  # fmt: skip
-_PERMUTED = ("llama", "smollm3", "mistral3", "granite", "minicpm")  # LlamaModel of conversion/llama.py and its heirs
+_PERMUTED = (
+    "llama",
+    "smollm3",
+    "mistral3",
+    "granite",
+    "granitemoe",
+    "minicpm",
+)  # LlamaModel of conversion/llama.py and its heirs
 _DIVIDED = ("llama", "mistral3", "exaone", "exaone4")  # those that write rope_freqs
 
 
@@ -92,10 +101,20 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
         if config["model_type"] in tiny_models.NORMS_PLUS_ONE and bare.endswith("norm"):
             values = values + np.float32(1)
         parts = bare.split(".", 2)
-        if parts[0] == "layers" and parts[2].startswith("mlp.experts."):
+        if parts[0] == "layers" and parts[2].endswith("_linear"):  # Granite's, of all experts
+            halves = np.split(values, 2, axis=1) if parts[2].endswith("input_linear") else [values]
+            names = ("gate", "up") if len(halves) == 2 else ("down",)
+            for part, half in zip(names, halves, strict=True):
+                found[f"blk.{parts[1]}.ffn_{part}_exps.weight"] = np.ascontiguousarray(half)
+            continue
+        if parts[0] == "layers" and ".experts." in parts[2]:
             _, _, expert, part = parts[2].split(".")
+            part = {"w1": "gate", "w2": "down", "w3": "up"}.get(part, part)
             experts.setdefault(f"blk.{parts[1]}.ffn_{part.removesuffix('_proj')}_exps.weight", []).append(values)
             assert int(expert) == len(experts[f"blk.{parts[1]}.ffn_{part.removesuffix('_proj')}_exps.weight"]) - 1
+            continue
+        if bare.endswith("expert_bias") or name.endswith("expert_bias"):
+            found[f"blk.{name.removeprefix(model.prefix).split('.')[1]}.exp_probs_b.bias"] = values
             continue
         if parts[0] in ("layers", "h"):
             own = _GEMMA_LAYER if gemma else _BEHIND_LAYER if name_of in ("olmo2", "exaone4") else {}
@@ -209,17 +228,17 @@ def metadata(model: TinyModel) -> dict[str, Any]:
         }  # fmt: skip
     if config.get("sliding_window") and not config["model_type"].startswith("qwen"):
         found["attention.sliding_window"] = config["sliding_window"]
-    if "moe_intermediate_size" in config:  # whether scores are normalised no key says
-        found |= {
-            "expert_count": config["num_experts"], "expert_used_count": config["num_experts_per_tok"],
-            "expert_feed_forward_length": config["moe_intermediate_size"],
-        }  # fmt: skip
+    if "num_experts_per_tok" in config:  # whether scores are normalised no key says
+        found["expert_count"] = config.get("num_experts") or config["num_local_experts"]
+        found["expert_used_count"] = config["num_experts_per_tok"]
+    if "moe_intermediate_size" in config:
+        found["expert_feed_forward_length"] = config["moe_intermediate_size"]
     for kind in ("attn", "final"):
         if config.get(f"{kind}_logit_softcapping"):
             found[f"{kind}_logit_softcapping"] = config[f"{kind}_logit_softcapping"]
     if isinstance(config.get("sliding_window_pattern"), int):
         found["attention.sliding_window_pattern"] = config["sliding_window_pattern"]
-    elif "layer_types" in config and config.get("sliding_window") and config["model_type"] != "lfm2":
+    elif "layer_types" in config and config.get("sliding_window") and not config["model_type"].startswith("lfm2"):
         found["attention.sliding_window_pattern"] = [kind == "sliding_attention" for kind in config["layer_types"]]
     return found
 
@@ -229,7 +248,13 @@ def _of_its_own(config: Mapping[str, Any]) -> dict[str, Any]:
     kind = config["model_type"]
     if kind == "lfm2":
         return _lfm2(config)
-    if kind == "granite":
+    if kind == "lfm2_moe":
+        heads = [config["num_key_value_heads"] if name != "conv" else 0 for name in config["layer_types"]]
+        return {
+            "attention.head_count_kv": heads, "shortconv.l_cache": config.get("conv_L_cache", 3),
+            "leading_dense_block_count": config["num_dense_layers"], "expert_gating_func": 2,
+        }  # fmt: skip
+    if kind in ("granite", "granitemoe"):
         names = {"attention": "attention", "embedding": "embedding", "residual": "residual"}
         found = {f"{ours}_scale": config[f"{theirs}_multiplier"] for theirs, ours in names.items()}
         found["attention.scale"] = found.pop("attention_scale")

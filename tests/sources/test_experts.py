@@ -65,7 +65,7 @@ def test_routers_stay_exact_and_experts_are_rotated_each_by_itself(tmp_path: Pat
         ("moe_intermediate_size is -1", "qwen3_moe", {"moe_intermediate_size": -1}),
         ("routed_scaling_factor is 0", "lfm2_moe", {"routed_scaling_factor": 0.0}),
         ("num_dense_layers is -1", "lfm2_moe", {"num_dense_layers": -1}),
-        ("type 'conv' is not supported", "lfm2_moe", {"layer_types": ["conv", "full_attention", "conv"]}),
+        ("type 'mamba' are not supported", "lfm2_moe", {"layer_types": ["mamba", "full_attention", "conv"]}),
     ],
 )  # fmt: skip
 def test_refused_configurations(tmp_path: Path, message: str, name: str, changes: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ from rbe_edge import Model
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.architectures import ARCHITECTURES
 from rbe_edge.sources.gguf.architectures import DIALECTS
-from rbe_edge.sources.tokenizers.pre_tokenizers import DEEPSEEK3, LLAMA3, O200K, QWEN2, SPARK, TEKKEN
+from rbe_edge.sources.tokenizers.pre_tokenizers import CL100K, DEEPSEEK3, LLAMA3, O200K, QWEN2, SPARK, TEKKEN
 
 pytest.importorskip("gguf")
 
@@ -81,7 +81,15 @@ PUBLISHED: dict[str, Callable[[], Published]] = {
         ["<think>", "</think>"],
         nfc=True,
     ),
-    "LFM2-MoE": lambda: bytes_alone("lfm2_moe", "llama-bpe", split(LLAMA3), [*_CHATML, "<|startoftext|>"]),
+    "LFM2-8B-A1B": lambda: bytes_alone("lfm2_moe_hybrid", "llama-bpe", split(LLAMA3), [*_CHATML, "<|startoftext|>"]),
+    "LFM2.5-8B-A1B": lambda: bytes_alone(
+        "lfm2_moe_hybrid", "llama-bpe", split(CL100K.removesuffix("+")), [*_CHATML, "<|startoftext|>"]
+    ),
+    "OLMoE": lambda: bytes_alone("olmoe", "olmo", BYTE_LEVEL, ["<|endoftext|>", "<|padding|>"]),
+    "Granite 3 MoE": lambda: bytes_alone("granitemoe", "refact", DIGITS, _GRANITE),
+    "BitNet b1.58": lambda: bytes_alone(
+        "bitnet", "llama-bpe", split(LLAMA3), _LLAMA3, bos="<|begin_of_text|>", ignore_merges=True
+    ),
     "Phi-3, Phi-3.5": lambda: sentencepiece("phi3_longrope", _LLAMA2, PREPENDED, _PHI3, add_bos=False, rstrip=True),
     "Phi-4-mini": lambda: bytes_alone("phi4_mini", "gpt-4o", split(O200K, behavior="Removed", invert=True), _PHI4),
     "Spark-X2.5": lambda: bytes_alone(

@@ -235,7 +235,7 @@ typedef struct rbe_tensor_info {
     size_t struct_bytes;
     const char *name;         /* not zero-terminated, UTF-8 */
     size_t name_bytes;
-    uint32_t kind;            /* 1 fp32, 2 fp16, 3 bf16, 4 trellis, 5 seed64, 6 basis, 7 trellis in bands of rows */
+    uint32_t kind;            /* 1 fp32, 2 fp16, 3 bf16, 4 trellis, 5 seed64, 6 basis, 7 trellis in bands of rows, 8 ternary, 9 binary */
     uint32_t rows, cols;
     uint32_t rotation_block;  /* 0: not rotated */
     uint64_t seed;

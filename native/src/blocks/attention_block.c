@@ -41,6 +41,8 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     snprintf(name, sizeof name, "%s.k_norm", place);
     const uint32_t n_norms = attention->shape.n_kv_heads;
     attention->k_norm = block->shares_state ? NULL : rbe__bind_vector(binder, name, is_shared ? head_dim : n_norms * head_dim, 1);
+    snprintf(name, sizeof name, "%s.inner_norm", place);
+    attention->inner_norm.weight = rbe__bind_vector(binder, name, attention->shape.n_heads * head_dim, 1);
     rbe__heads_bind(binder, place, shape, block);
     bind_gate(binder, place, block);
     rbe__bind_shared_rotation(binder, (const rbe__projection *const[]){&attention->q, &attention->k, &attention->v, &attention->gate}, 4);
@@ -174,6 +176,16 @@ static void gate_heads(void *context, uint32_t n, uint32_t thread)
     }
 }
 
+static void norm_mixed(void *context, uint32_t n, uint32_t thread)
+{
+    (void)thread;
+    const heads_call *call = context;
+    const rbe__attention_block *attention = &call->block->as.attention;
+    const uint32_t width = attention->shape.n_heads * attention->shape.head_dim;
+    float *x = call->scratch->mixed + (size_t)n * width;
+    rbe__normalize(call->pass->stack->kernels, call->block->norm_kind, &attention->inner_norm, call->block->norm_epsilon, x, width, 1, x);
+}
+
 /* A run sees itself and what stands before it; in both directions the text that it is of. */
 static void see(const rbe__pass *pass, const rbe__block *block, const rbe__run *run, rbe__attention *attention)
 {
@@ -218,6 +230,9 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
         rbe__thread_pool_run(pass->workspace.thread_pool, pass->n_tokens, gate_heads, &heads);
     }
     rbe__profile_lap(profile, block->first_operation + OPERATION_ATTENTION);
+    if (attention->inner_norm.weight) {
+        rbe__thread_pool_run(pass->workspace.thread_pool, pass->n_tokens, norm_mixed, &heads);
+    }
 
     RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_O, scratch.mixed, q_width));
     rbe__heads_output(pass, block, &scratch, OPERATION_O);

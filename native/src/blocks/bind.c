@@ -64,6 +64,7 @@ rbe__projection rbe__bind_projection(rbe__binder *binder, const char *name, uint
     snprintf(bias, sizeof bias, "%s.bias", name);
     rbe__projection projection = {rbe__bind_tensor(binder, name, rows, cols, optional), rbe__bind_vector(binder, bias, rows, 1)};
     binder->has_rows_only |= projection.weight && rbe__tensor_by_row(projection.weight);
+    binder->has_grouped |= projection.weight && rbe__tensor_is_grouped(projection.weight);
     return projection;
 }
 

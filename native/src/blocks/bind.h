@@ -12,6 +12,7 @@ struct rbe__binder {
     const char *prefix; /* of the names of a stack's layers */
     rbe_status status;
     int has_rows_only; /* some projection is of a kind of rbe__tensor_by_row */
+    int has_grouped; /* and of rbe__tensor_is_grouped */
 };
 
 /* NULL where it is optional and absent. */

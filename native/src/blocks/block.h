@@ -80,6 +80,7 @@ typedef struct rbe__layer_shape {
 typedef struct rbe__attention_block {
     rbe__attention_shape shape;
     const float *q_norm, *k_norm; /* [head_dim], with other spans [heads * head_dim]; or NULL */
+    rbe__norm inner_norm;         /* of what o reads */
     rbe__projection q, k, v, o;
     rbe__projection gate; /* [n_heads] or [n_heads * head_dim] numbers, whose logistic function multiplies what a head gives; NULL: none */
 } rbe__attention_block;
@@ -91,6 +92,7 @@ typedef struct rbe__convolution_block {
 
 typedef struct rbe__feed_forward_block {
     rbe__feed_forward_shape shape;
+    rbe__norm inner_norm; /* of what down reads */
     rbe__projection gate, up, down;
 } rbe__feed_forward_block;
 
@@ -146,6 +148,9 @@ typedef struct rbe__convolution_state {
     uint32_t *positions; /* [RBE_CONVOLUTION_ROWS] */
     uint32_t *shift;
     float *rows; /* [RBE_CONVOLUTION_ROWS][width] */
+    uint32_t *call; /* [2] where the last call began, RBE_NO_POSITION where that is forgotten; how many of these rows it has written over */
+    uint32_t *call_positions; /* and those rows as they were: [RBE_CONVOLUTION_ROWS], from the place of its first position on */
+    float *call_rows;
     rbe__checkpoints checkpoints; /* of the rows of the last taps - 1 positions, zeros before the first */
 } rbe__convolution_state;
 
@@ -198,8 +203,9 @@ struct rbe__block_kind {
     /* Goes back to n positions, which it can reach. NULL: nothing is to be done. */
     void (*rewind)(const rbe__block_state *state, uint32_t n);
 
-    /* The sequence has n positions: the state can go back to them until the next mark, or until it goes back further. NULL: it always can. */
-    void (*mark)(const rbe__block_state *state, uint32_t n);
+    /* The sequence has n positions, and a call begins to append n_tokens: until the next mark, or until it goes back elsewhere, the state can go back
+     * to n positions, and is then as it was. NULL: it always can. */
+    void (*mark)(const rbe__block_state *state, uint32_t n, uint32_t n_tokens);
 
     /* `visit` has written all that the state is to hold, of n positions; 0: it holds none. NULL: nothing else is to be done. */
     void (*settle)(const rbe__block_state *state, uint32_t n);
@@ -295,6 +301,7 @@ typedef struct rbe__stack {
     float logit_softcap; /* 0: off */
     int has_scales; /* 1: some layer has a scale */
     int has_rows_only; /* some projection is of a kind of rbe__tensor_by_row */
+    int has_grouped; /* and of rbe__tensor_is_grouped */
     const rbe__residency *residency;
 } rbe__stack;
 

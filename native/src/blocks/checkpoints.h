@@ -1,5 +1,5 @@
 /* What the state of a recurrent block was at some positions, so that a sequence can go back without reading all of its tokens again: one place
- * for each RBE_CHECKPOINT_TOKENS positions of the context, and a mark, which is where the last call began. A checkpoint is of the block's
+ * for each RBE_CHECKPOINT_TOKENS positions of the context. A checkpoint is of the block's
  * numbers after so many positions. It knows its position: what lies behind the position of the sequence is not looked at. */
 #ifndef RBE_CHECKPOINTS_H
 #define RBE_CHECKPOINTS_H
@@ -12,19 +12,17 @@
 #define RBE_NO_POSITION 0xFFFFFFFFu
 
 typedef struct rbe__checkpoints {
-    uint32_t n_places; /* without the mark, which lies behind them */
+    uint32_t n_places;
     size_t n_values; /* of each */
-    uint32_t *positions; /* [n_places + 1], RBE_NO_POSITION where there is none; never 0 */
-    float *values; /* [n_places + 1][n_values] */
+    uint32_t *positions; /* [n_places], RBE_NO_POSITION where there is none; never 0 */
+    float *values; /* [n_places][n_values] */
 } rbe__checkpoints;
 
 /* Without any checkpoint. The arena may only measure. */
 rbe__checkpoints rbe__checkpoints_take(rbe__arena *arena, uint32_t context, size_t n_values);
 
-/* The numbers of a checkpoint at `position`, a multiple of RBE_CHECKPOINT_TOKENS above 0 that is in the context, which the caller writes; those of
- * the mark, at any position above 0. */
+/* The numbers of a checkpoint at `position`, a multiple of RBE_CHECKPOINT_TOKENS above 0 that is in the context, which the caller writes. */
 float *rbe__checkpoints_at(const rbe__checkpoints *checkpoints, uint32_t position);
-float *rbe__checkpoints_mark(const rbe__checkpoints *checkpoints, uint32_t position);
 
 /* The last checkpoint at or before `position`, which is then *found; NULL where there is none, and *found is 0. */
 float *rbe__checkpoints_before(const rbe__checkpoints *checkpoints, uint32_t position, uint32_t *found);

@@ -52,7 +52,7 @@ static int has_tail(const rbe__block_state *state, uint32_t n)
 
 /* ---- checkpoints: rows [taps - 1][width], that of the latest position last ---------------------------------------------- */
 
-/* rows [n][width] at stride of positions from `first` on, where they are not stored yet; NULL: all are. */
+/* rows at stride: of positions from `first` on, which are not stored yet. */
 static void keep(const rbe__block_state *state, uint32_t position, float *out, uint32_t first, const float *rows, size_t stride)
 {
     const size_t width = state->block->width;
@@ -61,7 +61,7 @@ static void keep(const rbe__block_state *state, uint32_t position, float *out, u
         float *to = out + i * width;
         const int is_before_all = position + i < before;
         const uint32_t at = position + i - before;
-        const float *row = is_before_all ? NULL : rows && at >= first ? rows + (at - first) * stride : rbe__convolution_row(state, at);
+        const float *row = is_before_all ? NULL : at >= first ? rows + (at - first) * stride : rbe__convolution_row(state, at);
         if (row) {
             memcpy(to, row, width * sizeof *to);
         } else {
@@ -92,6 +92,9 @@ void rbe__convolution_take_state(const rbe__block *block, rbe__arena *arena, rbe
     convolution->positions = rbe__arena_take(arena, RBE_CONVOLUTION_ROWS, sizeof *convolution->positions);
     convolution->shift = rbe__arena_take(arena, 1, sizeof *convolution->shift);
     convolution->rows = rbe__arena_take(arena, rbe__arena_count(RBE_CONVOLUTION_ROWS, width), sizeof *convolution->rows);
+    convolution->call = rbe__arena_take(arena, 2, sizeof *convolution->call);
+    convolution->call_positions = rbe__arena_take(arena, RBE_CONVOLUTION_ROWS, sizeof *convolution->call_positions);
+    convolution->call_rows = rbe__arena_take(arena, rbe__arena_count(RBE_CONVOLUTION_ROWS, width), sizeof *convolution->call_rows);
     convolution->checkpoints = rbe__checkpoints_take(arena, context, n_values);
     if (arena->memory) {
         out->block = block;
@@ -102,16 +105,47 @@ void rbe__convolution_take_state(const rbe__block *block, rbe__arena *arena, rbe
 uint32_t rbe__convolution_reach(const rbe__block_state *state, uint32_t n)
 {
     uint32_t found = n;
-    if (!has_tail(state, n)) {
+    if (!has_tail(state, n) && state->convolution.call[0] != n) {
         (void)rbe__checkpoints_before(&state->convolution.checkpoints, n, &found);
     }
     return found;
+}
+
+void rbe__convolution_mark(const rbe__block_state *state, uint32_t n, uint32_t n_tokens)
+{
+    const rbe__convolution_state *convolution = &state->convolution;
+    const size_t width = state->block->width;
+    convolution->call[0] = n;
+    convolution->call[1] = n_tokens < RBE_CONVOLUTION_ROWS ? n_tokens : RBE_CONVOLUTION_ROWS;
+    for (uint32_t i = 0; i < convolution->call[1]; i++) {
+        convolution->call_positions[i] = convolution->positions[place_of(convolution, n + i)];
+        if (convolution->call_positions[i] != RBE_NO_POSITION) {
+            memcpy(convolution->call_rows + i * width, row_at(state, n + i), width * sizeof(float));
+        }
+    }
+}
+
+/* The rows that the last call has written over, as they were when it began at n positions. */
+static void take_back(const rbe__block_state *state, uint32_t n)
+{
+    const rbe__convolution_state *convolution = &state->convolution;
+    const size_t width = state->block->width;
+    for (uint32_t i = 0; i < convolution->call[1]; i++) {
+        convolution->positions[place_of(convolution, n + i)] = convolution->call_positions[i];
+        if (convolution->call_positions[i] != RBE_NO_POSITION) {
+            memcpy(row_at(state, n + i), convolution->call_rows + i * width, width * sizeof(float));
+        }
+    }
 }
 
 void rbe__convolution_rewind(const rbe__block_state *state, uint32_t n)
 {
     const rbe__checkpoints *checkpoints = &state->convolution.checkpoints;
     const size_t width = state->block->width;
+    if (state->convolution.call[0] == n) {
+        take_back(state, n);
+    }
+    state->convolution.call[0] = RBE_NO_POSITION;
     if (!has_tail(state, n)) {
         uint32_t found;
         const float *rows = rbe__checkpoints_before(checkpoints, n, &found);
@@ -122,16 +156,10 @@ void rbe__convolution_rewind(const rbe__block_state *state, uint32_t n)
     rbe__checkpoints_drop(checkpoints, n);
 }
 
-void rbe__convolution_mark(const rbe__block_state *state, uint32_t n)
-{
-    if (n > 0) {
-        keep(state, n, rbe__checkpoints_mark(&state->convolution.checkpoints, n), 0, NULL, 0);
-    }
-}
-
 void rbe__convolution_settle(const rbe__block_state *state, uint32_t n)
 {
     const rbe__convolution_state *convolution = &state->convolution;
+    convolution->call[0] = RBE_NO_POSITION;
     if (n == 0) {
         *convolution->shift = 0;
         memset(convolution->positions, 0xFF, RBE_CONVOLUTION_ROWS * sizeof *convolution->positions);
@@ -151,20 +179,26 @@ void rbe__convolution_slide(const rbe__workspace *workspace, const rbe__block_st
         convolution->positions[i] = stays ? position - distance : RBE_NO_POSITION;
     }
     *convolution->shift += distance; /* rows stay where they are */
+    convolution->call[0] = RBE_NO_POSITION;
     rbe__checkpoints_slide(&convolution->checkpoints, slide->first, slide->to);
 }
 
-/* Rows with their positions, whatever those are: in the same places they mean the same. */
+/* Rows with their positions, whatever those are: in the same places they mean the same. Where the last call began at n_positions, they are those
+ * from before it. */
 rbe_status rbe__convolution_visit(const rbe__block_state *state, uint32_t n_positions, rbe__kv_visit *visit, void *context)
 {
-    const size_t bytes = state->block->width * sizeof *state->convolution.rows;
+    const rbe__convolution_state *convolution = &state->convolution;
+    const size_t width = state->block->width;
+    const uint32_t n_written = convolution->call[0] == n_positions ? convolution->call[1] : 0;
     for (uint32_t at = n_positions > RBE_CONVOLUTION_ROWS ? n_positions - RBE_CONVOLUTION_ROWS : 0; at < n_positions; at++) {
-        uint32_t *position = &state->convolution.positions[place_of(&state->convolution, at)];
+        const uint32_t i = at + RBE_CONVOLUTION_ROWS - n_positions; /* of the position that takes its place */
+        uint32_t *position = i < n_written ? &convolution->call_positions[i] : &convolution->positions[place_of(convolution, at)];
+        float *row = i < n_written ? convolution->call_rows + i * width : row_at(state, at);
         if (*position == RBE_NO_POSITION) { /* as of checkpoints */
-            memset(row_at(state, at), 0, bytes);
+            memset(row, 0, width * sizeof *row);
         }
         RBE_TRY(visit(context, position, sizeof *position));
-        RBE_TRY(visit(context, row_at(state, at), bytes));
+        RBE_TRY(visit(context, row, width * sizeof *row));
     }
-    return rbe__checkpoints_visit(&state->convolution.checkpoints, n_positions, visit, context);
+    return rbe__checkpoints_visit(&convolution->checkpoints, n_positions, visit, context);
 }

@@ -14,7 +14,7 @@ void rbe__convolution_store(const rbe__block_state *state, uint32_t first, uint3
 void rbe__convolution_take_state(const rbe__block *block, rbe__arena *arena, rbe_kv_type type, uint32_t context, rbe__block_state *out);
 uint32_t rbe__convolution_reach(const rbe__block_state *state, uint32_t n);
 void rbe__convolution_rewind(const rbe__block_state *state, uint32_t n);
-void rbe__convolution_mark(const rbe__block_state *state, uint32_t n);
+void rbe__convolution_mark(const rbe__block_state *state, uint32_t n, uint32_t n_tokens);
 void rbe__convolution_settle(const rbe__block_state *state, uint32_t n);
 void rbe__convolution_slide(const rbe__workspace *workspace, const rbe__block_state *state, const rbe__slide *slide);
 rbe_status rbe__convolution_visit(const rbe__block_state *state, uint32_t n_positions, rbe__kv_visit *visit, void *context);

@@ -4,6 +4,8 @@
 #include "base/status.h"
 #include "blocks/bind.h"
 #include "blocks/pass.h"
+#include "layers/activation.h"
+#include "layers/norm.h"
 
 enum { OPERATION_GATE_UP, OPERATION_DOWN, N_OPERATIONS };
 
@@ -22,6 +24,7 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
         feed_forward->gate = rbe__bind_projection(binder, NAME("gate"), inner, shape->width, 0);
     }
     feed_forward->up = rbe__bind_projection(binder, NAME("up"), inner, shape->width, 0);
+    feed_forward->inner_norm.weight = rbe__bind_vector(binder, NAME("inner_norm"), inner, 1);
     feed_forward->down = rbe__bind_projection(binder, NAME("down"), shape->width, inner, 0);
 #undef NAME
     rbe__bind_shared_rotation(binder, (const rbe__projection *const[]){&feed_forward->gate, &feed_forward->up}, 2);
@@ -60,6 +63,47 @@ static size_t scratch_bytes(const rbe__block *block, uint32_t n_tokens, uint32_t
     return arena.used;
 }
 
+typedef struct inner_call {
+    const rbe__pass *pass;
+    const rbe__block *block;
+    const feed_forward_scratch *scratch;
+} inner_call;
+
+static void norm_inner(void *context, uint32_t n, uint32_t thread)
+{
+    (void)thread;
+    const inner_call *call = context;
+    const rbe__feed_forward_block *feed_forward = &call->block->as.feed_forward;
+    const rbe_kernels *kernels = call->pass->stack->kernels;
+    const uint32_t inner = feed_forward->shape.width;
+    const size_t first = (size_t)n * inner;
+    float *x = call->scratch->up + first;
+    rbe__activate(kernels, feed_forward->shape.activation, call->scratch->gate ? call->scratch->gate + first : NULL, inner, x);
+    rbe__normalize(kernels, call->block->norm_kind, &feed_forward->inner_norm, call->block->norm_epsilon, x, inner, 1, x);
+}
+
+/* down of the activation, which is normed before it where the block says so. */
+static void project_down(rbe__pass *pass, const rbe__block *block, const feed_forward_scratch *scratch)
+{
+    const rbe__feed_forward_block *feed_forward = &block->as.feed_forward;
+    const uint32_t inner = feed_forward->shape.width;
+    const rbe__linear_job down = rbe__block_output_job(pass, block, &feed_forward->down);
+    if (feed_forward->inner_norm.weight) {
+        inner_call call = {pass, block, scratch};
+        rbe__thread_pool_run(pass->workspace.thread_pool, pass->n_tokens, norm_inner, &call);
+        const rbe__linear_input input = {pass->n_tokens, pass->planes, inner, scratch->up};
+        rbe__linear(&pass->workspace, &down, 1, &input);
+        return;
+    }
+    const rbe__activated_input activated = {.n_tokens = pass->n_tokens,
+                                            .most_planes = pass->planes,
+                                            .width = inner,
+                                            .activation = feed_forward->shape.activation,
+                                            .gate = scratch->gate,
+                                            .up = scratch->up};
+    rbe__linear_activated(&pass->workspace, &down, &activated);
+}
+
 static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t layer)
 {
     const rbe__feed_forward_block *feed_forward = &block->as.feed_forward;
@@ -73,14 +117,7 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
     rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_GATE_UP);
     RBE_TRY(rbe__capture(pass, layer, RBE_CAPTURE_UP, x, block->width));
 
-    const rbe__linear_job down = rbe__block_output_job(pass, block, &feed_forward->down);
-    const rbe__activated_input activated = {.n_tokens = pass->n_tokens,
-                                            .most_planes = pass->planes,
-                                            .width = inner,
-                                            .activation = feed_forward->shape.activation,
-                                            .gate = scratch.gate,
-                                            .up = scratch.up};
-    rbe__linear_activated(&pass->workspace, &down, &activated);
+    project_down(pass, block, &scratch);
     rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_DOWN);
     rbe__block_add(pass, block);
     return rbe__capture(pass, layer, RBE_CAPTURE_DOWN, scratch.up, inner);

@@ -77,6 +77,7 @@ void rbe__pass_plan(rbe__pass *pass, const rbe__stack *stack, uint32_t most_toke
     workspace->kernels = stack->kernels;
     workspace->most_tokens = most_tokens;
     workspace->has_rows_only = stack->has_rows_only;
+    workspace->has_grouped = stack->has_grouped;
     workspace->residency = stack->residency;
     workspace->profile = profile ? &pass->profile : NULL;
     const needs most = needs_of(pass);

@@ -96,11 +96,11 @@ uint32_t rbe__state_rewind(const rbe__state *state, uint32_t n)
     return n;
 }
 
-void rbe__state_mark(const rbe__state *state, uint32_t n)
+void rbe__state_mark(const rbe__state *state, uint32_t n, uint32_t n_tokens)
 {
     for (uint32_t i = 0; i < state->stack->n_states; i++) {
         if (state->blocks[i].block->kind->mark) {
-            state->blocks[i].block->kind->mark(&state->blocks[i], n);
+            state->blocks[i].block->kind->mark(&state->blocks[i], n, n_tokens);
         }
     }
 }

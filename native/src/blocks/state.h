@@ -38,8 +38,8 @@ uint32_t rbe__state_reach(const rbe__state *state, uint32_t n);
 /* Goes back to as many, and returns them. */
 uint32_t rbe__state_rewind(const rbe__state *state, uint32_t n);
 
-/* Before a call that appends to n positions and may be taken back: the state reaches n until the next mark. */
-void rbe__state_mark(const rbe__state *state, uint32_t n);
+/* Before a call that appends n_tokens to n positions and may be taken back: the state reaches n until the next mark, and is then as it was. */
+void rbe__state_mark(const rbe__state *state, uint32_t n, uint32_t n_tokens);
 
 /* rbe__state_visit has written all that the blocks keep of n positions. */
 void rbe__state_settle(const rbe__state *state, uint32_t n);

@@ -1,7 +1,7 @@
 /* Activation functions and their slopes. Exponentials are those of the kernels.
  * SiLU: v s with s = 1 / (1 + exp(-v)); slope s + v s (1 - s).
  * GELU, tanh form: v s with s = 1 / (1 + exp(-u)), u = 2 sqrt(2 / pi) (v + .044715 v^3); slope s + v s (1 - s) u'.
- * ReLU: slope 1 from 0 on, else 0.
+ * ReLU: slope 1 from 0 on, else 0. Its square: 2 v from 0 on, else 0.
  * GELU: v P(v) with P the normal distribution; slope P(v) + v exp(-v^2 / 2) / sqrt(2 pi). P(v) is gelu(v) / v, near 0 its series. */
 #include <math.h>
 #include <string.h>
@@ -83,9 +83,9 @@ static void normal_slopes(const activation_job *job, const float *v, uint32_t n,
 
 static void steps(const activation_job *job, const float *v, uint32_t n, float *slopes)
 {
-    (void)job;
+    const int is_square = job->kind == RBE_ACTIVATION_RELU2;
     for (uint32_t i = 0; i < n; i++) {
-        slopes[i] = v[i] < 0.0f ? 0.0f : 1.0f;
+        slopes[i] = v[i] < 0.0f ? 0.0f : is_square ? 2.0f * v[i] : 1.0f;
     }
 }
 
@@ -97,7 +97,8 @@ static void backward_piece(void *context, uint32_t item, uint32_t thread)
     const uint32_t n = piece_of(job, item, &first);
     const float *v = (job->gate ? job->gate : job->up) + first;
     float slopes[PIECE], active[PIECE], *d = job->d + first;
-    (job->kind == RBE_ACTIVATION_GELU ? normal_slopes : job->kind == RBE_ACTIVATION_RELU ? steps : sigmoid_slopes)(job, v, n, slopes);
+    const int is_relu = job->kind == RBE_ACTIVATION_RELU || job->kind == RBE_ACTIVATION_RELU2;
+    (job->kind == RBE_ACTIVATION_GELU ? normal_slopes : is_relu ? steps : sigmoid_slopes)(job, v, n, slopes);
     if (!job->gate) {
         job->kernels->multiply(d, slopes, n);
         return;

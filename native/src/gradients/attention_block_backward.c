@@ -230,7 +230,9 @@ rbe_status rbe__attention_forward(rbe_gradients *gradients, const rbe__block *bl
         RBE_TRY(rbe__matrix_forward(gradients, &attention->gate, 0, attention->gate.weight->rows, memory->input, memory->gate_raw));
         rbe__thread_pool_run(gradients->thread_pool, gradients->n, gate_token, &(gate_job){gradients, attention});
     }
-    return rbe__branch_forward(gradients, block, &attention->o, read_by_o(memory, attention), memory->branch, memory->summed, x, out);
+    memory->output_input = rbe__inner_norm_forward(gradients, block, &attention->inner_norm, q_rows, read_by_o(memory, attention),
+                                                   memory->inner_normed);
+    return rbe__branch_forward(gradients, block, &attention->o, memory->output_input, memory->branch, memory->summed, x, out);
 }
 
 /* d [n][n_heads * head_dim] by the finished heads becomes that by raw. */
@@ -300,8 +302,10 @@ rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *b
     char name[RBE_GRADIENT_NAME_BYTES];
     const float *d_branch;
     RBE_TRY(rbe__branch_backward(gradients, block, layer, "attention", memory->branch, memory->summed, d, &d_branch));
-    const rbe__matrix o = {&attention->o, name_of(gradients, name, layer, "o"), layer, read_by_o(memory, attention), memory->branch};
+    const rbe__matrix o = {&attention->o, name_of(gradients, name, layer, "o"), layer, memory->output_input, memory->branch};
     RBE_TRY(rbe__matrix_backward(gradients, &o, d_branch, 0, memory->d_mixed));
+    RBE_TRY(rbe__inner_norm_backward(gradients, block, layer, "attention", &attention->inner_norm, shape->n_heads * shape->head_dim,
+                                     read_by_o(memory, attention), memory->d_mixed));
     if (attention->gate.weight) {
         rbe__thread_pool_run(gradients->thread_pool, gradients->n, ungate_token, &(gate_job){gradients, attention});
     }

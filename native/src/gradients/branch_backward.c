@@ -35,6 +35,37 @@ const float *rbe__read_stream(const rbe_gradients *gradients, const rbe__block *
     return normed;
 }
 
+static rbe__norm_call inner_norm(const rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const rbe__norm *norm,
+                                 uint32_t cols, const float *x, const char *name)
+{
+    rbe__norm_call call = rbe__block_norm(gradients, block, layer, norm, x, name);
+    call.cols = cols;
+    return call;
+}
+
+const float *rbe__inner_norm_forward(const rbe_gradients *gradients, const rbe__block *block, const rbe__norm *norm, uint32_t cols,
+                                     const float *x, float *normed)
+{
+    if (!norm->weight) {
+        return x;
+    }
+    const rbe__norm_call call = inner_norm(gradients, block, 0, norm, cols, x, NULL);
+    rbe__norm_forward(gradients, &call, normed);
+    return normed;
+}
+
+rbe_status rbe__inner_norm_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const char *place,
+                                    const rbe__norm *norm, uint32_t cols, const float *x, float *d)
+{
+    if (!norm->weight) {
+        return RBE_OK;
+    }
+    char name[RBE_GRADIENT_NAME_BYTES];
+    snprintf(name, sizeof name, "layers.%u.%s.inner_norm", layer, place);
+    const rbe__norm_call call = inner_norm(gradients, block, layer, norm, cols, x, name);
+    return rbe__norm_backward(gradients, &call, d, 0, d);
+}
+
 typedef struct stream_job {
     const rbe_kernels *kernels;
     const float *x, *branch;

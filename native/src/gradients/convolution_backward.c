@@ -99,7 +99,7 @@ static void convolve_back(void *context, uint32_t token, uint32_t thread)
     const uint32_t position = token % job->gradients->window;
     const size_t at = (size_t)token * job->width;
     const float *gate = third(job, token, 0), *x = third(job, token, 2);
-    float *d_gate = job->memory->d_thirds + 3 * at, *d_x = d_gate + 2 * job->width;
+    float *d_gate = job->memory->d_thirds + 3 * at, *d_x = d_gate + 2 * (size_t)job->width;
     for (uint32_t c = 0; c < job->width; c++) {
         d_x[c] = 0.0f;
     }

@@ -19,7 +19,9 @@ rbe_status rbe__feed_forward_forward(rbe_gradients *gradients, const rbe__block 
     }
     RBE_TRY(rbe__matrix_forward(gradients, &feed_forward->up, 0, inner, memory->input, memory->up));
     rbe__activation_forward(gradients, feed_forward->shape.activation, gate, memory->up, (size_t)gradients->n * inner, memory->active);
-    return rbe__branch_forward(gradients, block, &feed_forward->down, memory->active, memory->branch, memory->summed, x, out);
+    memory->output_input = rbe__inner_norm_forward(gradients, block, &feed_forward->inner_norm, inner, memory->active,
+                                                   memory->inner_normed);
+    return rbe__branch_forward(gradients, block, &feed_forward->down, memory->output_input, memory->branch, memory->summed, x, out);
 }
 
 rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d)
@@ -31,8 +33,9 @@ rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block
     char name[RBE_GRADIENT_NAME_BYTES];
     const float *d_branch;
     RBE_TRY(rbe__branch_backward(gradients, block, layer, "feed_forward", memory->branch, memory->summed, d, &d_branch));
-    const rbe__matrix down = {&feed_forward->down, name_of(gradients, name, layer, "down"), layer, memory->active, memory->branch};
+    const rbe__matrix down = {&feed_forward->down, name_of(gradients, name, layer, "down"), layer, memory->output_input, memory->branch};
     RBE_TRY(rbe__matrix_backward(gradients, &down, d_branch, 0, memory->d));
+    RBE_TRY(rbe__inner_norm_backward(gradients, block, layer, "feed_forward", &feed_forward->inner_norm, inner, memory->active, memory->d));
     float *d_gate = memory->active; /* which nothing reads any more */
     rbe__activation_backward(gradients, feed_forward->shape.activation, gated ? memory->gate : NULL, memory->up,
                              (size_t)gradients->n * inner, memory->d, d_gate);

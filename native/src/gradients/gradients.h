@@ -19,6 +19,8 @@ typedef struct rbe__attention_memory {
     float *normed, *branch; /* [n][width] */
     float *summed; /* the same, where a norm of the stream follows; else NULL */
     const float *input; /* what the matrices read: normed, or what stands before the block */
+    float *inner_normed; /* as what the last matrix reads, where a norm stands before that; else NULL */
+    const float *output_input; /* what it reads */
     float *q_raw, *q, *mixed; /* [n][heads * head_dim] */
     float *k_raw, *k, *v_raw, *v; /* [n][kv_heads * head_dim] */
     float *q_turned, *k_turned; /* as q and k: behind rotary positions, where a norm follows those; else NULL */
@@ -43,6 +45,8 @@ typedef struct rbe__feed_forward_memory {
     float *normed, *branch; /* [n][width] */
     float *summed; /* as of attention, and so the next */
     const float *input;
+    float *inner_normed;
+    const float *output_input;
     float *gate, *up, *active, *d; /* [n][inner] */
 } rbe__feed_forward_memory;
 
@@ -239,6 +243,13 @@ const float *rbe__read_stream(const rbe_gradients *gradients, const rbe__block *
 /* d += the gradient of d_normed, that by what the matrices read. place: the block's part of names. */
 rbe_status rbe__read_stream_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const char *place, const float *x,
                                      float *d);
+
+/* What the block's last matrix reads: x [n][cols] itself where no norm stands before it, else `normed`, its norm; and d, the gradient by that,
+ * becomes that by x. */
+const float *rbe__inner_norm_forward(const rbe_gradients *gradients, const rbe__block *block, const rbe__norm *norm, uint32_t cols,
+                                     const float *x, float *normed);
+rbe_status rbe__inner_norm_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const char *place,
+                                    const rbe__norm *norm, uint32_t cols, const float *x, float *d);
 
 /* branch = what the block's last matrix gives of its input; summed = x + that, normed where a norm stands behind the block; out = the norm of
  * the stream of that. out may be NULL; without such a norm `summed` may be, and out is the sum. */

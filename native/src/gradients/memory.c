@@ -8,6 +8,59 @@ static size_t largest(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+const rbe__block *rbe__first_block(const rbe__stack *stack, const rbe__block_kind *kind)
+{
+    for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
+        for (uint32_t b = 0; b < stack->layers[i].n_blocks; b++) {
+            if (stack->layers[i].blocks[b].kind == kind) {
+                return &stack->layers[i].blocks[b];
+            }
+        }
+    }
+    return NULL;
+}
+
+typedef struct largest_shapes {
+    rbe__attention_shape heads; /* n_heads 0: no layer attends */
+    size_t gate_rows;
+    int norms_in_attention, norms_inside; /* 1: a norm stands before the last matrix of attention, of a feed-forward part */
+    uint32_t inner; /* of the widest feed-forward part or expert */
+    const rbe__experts_shape *experts; /* of a layer that has some; NULL: none has */
+} largest_shapes;
+
+static void add_heads(largest_shapes *most, const rbe__attention_block *attention)
+{
+    const rbe__attention_shape *heads = &attention->shape;
+    most->heads.n_heads = heads->n_heads;
+    most->heads.n_kv_heads = (uint32_t)largest(most->heads.n_kv_heads, heads->n_kv_heads);
+    most->heads.head_dim = (uint32_t)largest(most->heads.head_dim, heads->head_dim);
+    most->heads.options = heads->options;
+    most->gate_rows = largest(most->gate_rows, attention->gate.weight ? attention->gate.weight->rows : 0);
+    most->norms_in_attention |= attention->inner_norm.weight != NULL;
+}
+
+/* The most that any layer has of each size. */
+static largest_shapes largest_of(const rbe__stack *stack)
+{
+    largest_shapes most = {.heads = {0}};
+    for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
+        const rbe__layer *layer = &stack->layers[i];
+        for (uint32_t b = 0; b < layer->n_blocks; b++) {
+            const rbe__block *block = &layer->blocks[b];
+            if (block->kind == &rbe__attention_kind) {
+                add_heads(&most, &block->as.attention);
+            } else if (block->kind == &rbe__feed_forward_kind) {
+                most.inner = (uint32_t)largest(most.inner, block->as.feed_forward.shape.width);
+                most.norms_inside |= block->as.feed_forward.inner_norm.weight != NULL;
+            } else if (block->kind == &rbe__experts_kind) {
+                most.inner = (uint32_t)largest(most.inner, block->as.experts.shape.width);
+                most.experts = &block->as.experts.shape;
+            }
+        }
+    }
+    return most;
+}
+
 static float *take(rbe_gradients *gradients, size_t rows, size_t cols)
 {
     return rbe__arena_take(&gradients->arena, rbe__arena_count(rows, cols), sizeof(float));
@@ -25,9 +78,10 @@ static void take_gates(rbe_gradients *gradients, const rbe__attention_shape *sha
 }
 
 /* sums: a norm of the stream follows the block */
-static void take_attention(rbe_gradients *gradients, const rbe__attention_shape *shape, size_t gate_rows, int sums)
+static void take_attention(rbe_gradients *gradients, const largest_shapes *most, int sums)
 {
     rbe__attention_memory *memory = &gradients->attention;
+    const rbe__attention_shape *shape = &most->heads;
     const size_t n = gradients->most_tokens, width = gradients->stack->width, dim = shape->head_dim;
     float **const of_queries[] = {&memory->q_raw, &memory->q,         &memory->mixed,      &memory->d_mixed,
                                   &memory->d_q,   &memory->key_parts, &memory->value_parts};
@@ -45,7 +99,8 @@ static void take_attention(rbe_gradients *gradients, const rbe__attention_shape 
     memory->normed = take(gradients, n, width);
     memory->branch = take(gradients, n, width);
     memory->summed = sums ? take(gradients, n, width) : NULL;
-    take_gates(gradients, shape, gate_rows);
+    take_gates(gradients, shape, most->gate_rows);
+    memory->inner_normed = most->norms_in_attention ? take(gradients, n, shape->n_heads * dim) : NULL;
     const size_t stride = ((size_t)gradients->window_tokens + 15) & ~(size_t)15;
     for (uint32_t t = 0; t < rbe__thread_pool_threads(gradients->thread_pool); t++) {
         rbe__tile_memory *tile = &gradients->tiles[t];
@@ -92,68 +147,18 @@ static void take_convolution(rbe_gradients *gradients, uint32_t n_taps, int sums
     memory->summed = sums ? take(gradients, n, width) : NULL;
 }
 
-/* width_inside: of the widest feed-forward part or expert */
-static void take_feed_forward(rbe_gradients *gradients, uint32_t width_inside, int sums)
+static void take_feed_forward(rbe_gradients *gradients, const largest_shapes *most, int sums)
 {
     rbe__feed_forward_memory *memory = &gradients->feed_forward;
     const size_t n = gradients->most_tokens, width = gradients->stack->width;
     float **const inner[] = {&memory->gate, &memory->up, &memory->active, &memory->d};
     for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++) {
-        *inner[i] = take(gradients, n, width_inside);
+        *inner[i] = take(gradients, n, most->inner);
     }
     memory->normed = take(gradients, n, width);
     memory->branch = take(gradients, n, width);
     memory->summed = sums ? take(gradients, n, width) : NULL;
-}
-
-const rbe__block *rbe__first_block(const rbe__stack *stack, const rbe__block_kind *kind)
-{
-    for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
-        for (uint32_t b = 0; b < stack->layers[i].n_blocks; b++) {
-            if (stack->layers[i].blocks[b].kind == kind) {
-                return &stack->layers[i].blocks[b];
-            }
-        }
-    }
-    return NULL;
-}
-
-typedef struct largest_shapes {
-    rbe__attention_shape heads; /* n_heads 0: no layer attends */
-    size_t gate_rows;
-    uint32_t inner; /* of the widest feed-forward part or expert */
-    const rbe__experts_shape *experts; /* of a layer that has some; NULL: none has */
-} largest_shapes;
-
-static void add_heads(largest_shapes *most, const rbe__attention_block *attention)
-{
-    const rbe__attention_shape *heads = &attention->shape;
-    most->heads.n_heads = heads->n_heads;
-    most->heads.n_kv_heads = (uint32_t)largest(most->heads.n_kv_heads, heads->n_kv_heads);
-    most->heads.head_dim = (uint32_t)largest(most->heads.head_dim, heads->head_dim);
-    most->heads.options = heads->options;
-    most->gate_rows = largest(most->gate_rows, attention->gate.weight ? attention->gate.weight->rows : 0);
-}
-
-/* The most that any layer has of each size. */
-static largest_shapes largest_of(const rbe__stack *stack)
-{
-    largest_shapes most = {.heads = {0}};
-    for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
-        const rbe__layer *layer = &stack->layers[i];
-        for (uint32_t b = 0; b < layer->n_blocks; b++) {
-            const rbe__block *block = &layer->blocks[b];
-            if (block->kind == &rbe__attention_kind) {
-                add_heads(&most, &block->as.attention);
-            } else if (block->kind == &rbe__feed_forward_kind) {
-                most.inner = (uint32_t)largest(most.inner, block->as.feed_forward.shape.width);
-            } else if (block->kind == &rbe__experts_kind) {
-                most.inner = (uint32_t)largest(most.inner, block->as.experts.shape.width);
-                most.experts = &block->as.experts.shape;
-            }
-        }
-    }
-    return most;
+    memory->inner_normed = most->norms_inside ? take(gradients, n, most->inner) : NULL;
 }
 
 /* The gradients of one vector, a norm, a bias or another, whatever it is of. */
@@ -196,7 +201,7 @@ void rbe__gradients_take(rbe_gradients *gradients)
     gradients->sines = take(gradients, angles, 1);
     gradients->back_sines = take(gradients, angles, 1);
     if (most.heads.n_heads) {
-        take_attention(gradients, &most.heads, most.gate_rows, sums);
+        take_attention(gradients, &most, sums);
     }
     if (convolution) {
         take_convolution(gradients, convolution->as.convolution.taps.weight->cols, sums);
@@ -204,7 +209,7 @@ void rbe__gradients_take(rbe_gradients *gradients)
     if (cross) {
         take_cross(gradients, &cross->as.attention.shape);
     }
-    take_feed_forward(gradients, most.inner, sums);
+    take_feed_forward(gradients, &most, sums);
     if (most.experts) {
         rbe__experts_take_memory(gradients, most.experts);
     }

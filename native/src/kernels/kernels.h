@@ -17,6 +17,9 @@
 #define RBE_BLOCK_COLS 256u  /* activations share one int8 scale per this many columns */
 #define RBE_BLOCK_GROUPS (RBE_BLOCK_COLS / 4u)
 #define RBE_STRIP_ROWS 256u  /* rows of the tallest strip */
+#define RBE_GROUPED_ROWS 64u /* the strips of binary and ternary matrices have a multiple of it */
+#define RBE_TERNARY_COLS 5u  /* of a code */
+#define RBE_BINARY_COLS 8u
 #define RBE_LANES 16u        /* of a cell: 4 rows x 4 columns per step */
 #define RBE_SUM_LANES 16u  /* of a sum in floating point */
 #define RBE_MAX_LANE_STEPS 96u /* of a cell of the format: m R <= 64 + R / 2 and R <= 64 */
@@ -64,6 +67,31 @@ typedef void rbe_generate_kernel(const rbe_strip *strip, uint32_t first_group, u
  * the same for tiles of strips that are narrow. */
 typedef void rbe_multiply_tile_kernel(const int8_t *tile, uint32_t row_steps, uint32_t n_groups, const int8_t *x, size_t x_stride,
                                       uint32_t n_tokens, int32_t *acc);
+
+/* One strip of a binary or ternary matrix (docs/format.md, "Groups"): 64 n_units rows. A block is block_cols columns, the last what is left.
+ * For each block and each code of it (5 columns of a ternary matrix, 8 of a binary one; the last of a block may have less) there are the
+ * bytes of all rows. A byte b of a ternary matrix is ceil(256 v / 243), v its five digits to the base 3, the first column's highest; any
+ * other byte is read as floor(3 b / 256), and so on with 3 b mod 256. Digits are 0, 1, 2 for -1, 0, 1. Bit i of a byte of a binary matrix is 1
+ * where column i of its eight is 1, else that is -1. */
+typedef struct rbe_grouped_strip {
+    const uint8_t *codes;   /* of the strip */
+    const uint16_t *scales; /* fp16, finite: for each scale_cols columns those of all rows */
+    uint32_t n_units;       /* 1 to 4 */
+    uint32_t cols;
+    uint32_t block_cols;    /* 32, 64, 128 or 256 */
+    uint32_t scale_cols;    /* block_cols, or a multiple of RBE_BLOCK_COLS and of it; any number from cols on */
+} rbe_grouped_strip;
+
+/* sum[64 n_units] = sum over blocks b of (scales[c / 256] * scale of row and block) * (W_b . x_b), c the first column of the block: the products
+ * are exact, and gathered in ascending order from 0 as accumulate_rows does it. x: int8[cols], within +-127, of which no more is read;
+ * scales: one for each RBE_BLOCK_COLS columns. sum is overwritten, and needs no alignment. */
+typedef void rbe_grouped_dot_kernel(const rbe_grouped_strip *strip, const int8_t *x, const float *scales, float *sum);
+
+/* The tile (as of rbe_generate_kernel, R = 16 n_units, its groups those of block `block`) with -1, 0 and 1; 0 where there is no column. */
+typedef void rbe_grouped_generate_kernel(const rbe_grouped_strip *strip, uint32_t block, int8_t *tile);
+
+/* y[r] += (scale * scales[r]) * acc[r] for r < n: the product in parentheses is rounded, the rest fused. scales: fp16; |acc| < 2^24. */
+typedef void rbe_accumulate_rows_kernel(float *y, const int32_t *acc, uint32_t n, float scale, const uint16_t *scales);
 
 /* y[n * y_stride + r] = sum over c of w[r][c] * x[n * x_stride + c] for r < rows, n < n_tokens. w: [rows][cols] of fp32,
  * fp16 or bf16, unaligned allowed. A result depends on its own row and token alone, not on rows or n_tokens:
@@ -164,6 +192,11 @@ typedef uint32_t rbe_checksum_kernel(const rbe__crc *crc, uint32_t value, const 
     X(generate_k4, rbe_generate_kernel)               \
     X(multiply_tile, rbe_multiply_tile_kernel)        \
     X(multiply_narrow_tile, rbe_multiply_tile_kernel) \
+    X(dot_ternary, rbe_grouped_dot_kernel)            \
+    X(dot_binary, rbe_grouped_dot_kernel)             \
+    X(generate_ternary, rbe_grouped_generate_kernel)  \
+    X(generate_binary, rbe_grouped_generate_kernel)   \
+    X(accumulate_rows, rbe_accumulate_rows_kernel)    \
     X(dense_f32, rbe_dense_kernel)                    \
     X(dense_f16, rbe_dense_kernel)                    \
     X(dense_bf16, rbe_dense_kernel)                   \

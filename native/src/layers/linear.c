@@ -2,8 +2,10 @@
 #include <string.h>
 
 #include "layers/activation.h"
+#include "layers/grouped_product.h"
 #include "layers/linear.h"
 #include "layers/norm.h"
+#include "layers/trellis_product.h"
 #include "weights/weight_cache.h"
 
 typedef struct linear_call {
@@ -16,10 +18,12 @@ typedef struct linear_call {
     uint32_t n_parts;
     int8_t *quantized; /* of the workspace, from the first token of this call on; and so the next */
     float *scales;
+    uint32_t first_token; /* of the workspace's `plain` and its scales */
     const float *x;
     size_t x_stride;
     uint32_t n_tokens, most_planes;
-    const rbe__tensor *rotation; /* a trellis tensor among the jobs, for seed and block; NULL: all dense */
+    const rbe__tensor *rotation; /* a trellis tensor among the jobs, for seed and block; NULL: there is none */
+    const rbe__tensor *grouped;  /* a binary or ternary one; NULL: there is none */
     uint32_t scale_stride;
     const rbe__normed_input *normed; /* x is made from one of these, if not NULL */
     const rbe__activated_input *activated;
@@ -33,8 +37,8 @@ typedef struct token_span {
     uint32_t first, n;
 } token_span;
 
-/* The norm or the activation function, where there is one; x' = H D x, quantised, where a matrix is of the trellis: once for all jobs,
- * while the token is in the cache. */
+/* The norm or the activation function, where there is one; x, quantised, where a matrix is binary or ternary; x' = H D x, quantised, where
+ * one is of the trellis: once for all jobs, while the token is in the cache. */
 static void prepare_token(void *context, uint32_t token, uint32_t thread)
 {
     const linear_call *call = context;
@@ -51,6 +55,10 @@ static void prepare_token(void *context, uint32_t token, uint32_t thread)
         rbe__activate(workspace->kernels, input->activation, input->gate ? input->gate + first : NULL, (uint32_t)call->x_stride,
                       input->up + first);
     }
+    if (call->grouped) {
+        workspace->kernels->quantize(x, call->grouped->cols, workspace->plain + (size_t)(call->first_token + token) * workspace->max_cols,
+                                     workspace->plain_scales + (size_t)(call->first_token + token) * call->scale_stride);
+    }
     if (!tensor) {
         return;
     }
@@ -62,44 +70,6 @@ static void prepare_token(void *context, uint32_t token, uint32_t thread)
     }
     workspace->kernels->quantize(x, tensor->cols, call->quantized + (size_t)token * workspace->max_cols,
                                  call->scales + (size_t)token * call->scale_stride);
-}
-
-/* sum[4R] = the plane's strip times one token. */
-static void dot_strip(const linear_call *call, const rbe_strip *strip, const float *block_scales, rbe__thread_scratch *scratch)
-{
-    const rbe__workspace *workspace = call->workspace;
-    const float *scales = call->scales;
-    if (block_scales) {
-        const uint32_t n_blocks = (strip->n_groups - 1) / RBE_BLOCK_GROUPS + 1;
-        for (uint32_t block = 0; block < n_blocks; block++) {
-            scratch->block_scale[block] = scales[block] * block_scales[block];
-        }
-        scales = scratch->block_scale;
-    }
-    rbe__dot_kernel(workspace->kernels, strip->bits)(strip, call->quantized, scales, scratch->sum);
-}
-
-/* sum[n][4R] = the plane's strip times every token of the span, block by block. */
-static void multiply_strip(const linear_call *call, token_span tokens, const rbe_strip *strip, const float *block_scales,
-                           rbe__thread_scratch *scratch)
-{
-    rbe__workspace *workspace = call->workspace;
-    const rbe_kernels *kernels = workspace->kernels;
-    rbe_multiply_tile_kernel *multiply = strip->narrow ? kernels->multiply_narrow_tile : kernels->multiply_tile;
-    const uint32_t rows = 4 * strip->row_steps;
-    const int8_t *quantized = call->quantized + (size_t)tokens.first * workspace->max_cols;
-    const float *scales = call->scales + (size_t)tokens.first * call->scale_stride;
-    memset(scratch->sum, 0, (size_t)tokens.n * rows * sizeof *scratch->sum);
-    for (uint32_t group = 0, block = 0; group < strip->n_groups; group += RBE_BLOCK_GROUPS, block++) {
-        uint32_t n_groups = strip->n_groups - group < RBE_BLOCK_GROUPS ? strip->n_groups - group : RBE_BLOCK_GROUPS;
-        rbe__generate_kernel(kernels, strip->bits)(strip, group, n_groups, scratch->tile);
-        multiply(scratch->tile, strip->row_steps, n_groups, quantized + 4 * (size_t)group, workspace->max_cols, tokens.n, scratch->acc);
-        for (uint32_t n = 0; n < tokens.n; n++) {
-            const float scale = scales[(size_t)n * call->scale_stride + block];
-            kernels->accumulate(scratch->sum + (size_t)n * rows, scratch->acc + (size_t)n * rows, rows,
-                                block_scales ? scale * block_scales[block] : scale);
-        }
-    }
 }
 
 /* What stands in y before the products: the bias, on what was there where the job adds. */
@@ -120,14 +90,15 @@ static void run_strip(const linear_call *call, token_span tokens, const rbe__lin
 {
     const rbe_kernels *kernels = call->workspace->kernels;
     rbe__strip_layout layout = rbe__layout_strip(&tensor->layout, index);
+    const rbe__trellis_input input = {.quantized = call->quantized + (size_t)tokens.first * call->workspace->max_cols,
+                                      .scales = call->scales + (size_t)tokens.first * call->scale_stride,
+                                      .scale_stride = call->scale_stride,
+                                      .n_tokens = tokens.n,
+                                      .is_alone = call->n_tokens == 1};
     for (uint32_t p = 0; p < rbe__planes_read(tensor, call->most_planes); p++) {
         const rbe__plane *plane = &tensor->planes[p];
         rbe_strip strip = rbe__tensor_strip(tensor, plane, &layout);
-        if (call->n_tokens == 1) {
-            dot_strip(call, &strip, tensor->block_scales, scratch);
-        } else {
-            multiply_strip(call, tokens, &strip, tensor->block_scales, scratch);
-        }
+        rbe__trellis_product(call->workspace, &strip, tensor->block_scales, &input, scratch);
         kernels->from_half(plane->row_scales + layout.first_row, layout.rows, scratch->row_scale);
         for (uint32_t r = 0; r < layout.rows; r++) {
             scratch->row_scale[r] *= tensor->tensor_scale;
@@ -140,6 +111,27 @@ static void run_strip(const linear_call *call, token_span tokens, const rbe__lin
             }
             kernels->multiply_add(y, scratch->row_scale, scratch->sum + (size_t)n * 4 * layout.row_steps, layout.rows);
         }
+    }
+}
+
+/* As run_strip, of a binary or ternary matrix. */
+static void run_grouped(const linear_call *call, token_span tokens, const rbe__linear_job *job, uint32_t index,
+                        rbe__thread_scratch *scratch)
+{
+    const rbe_kernels *kernels = call->workspace->kernels;
+    const rbe__tensor *tensor = job->projection->weight;
+    uint32_t first_row;
+    const rbe_grouped_strip strip = rbe__grouped_strip(&tensor->grouped, index, &first_row);
+    const uint32_t padded_rows = strip.n_units * RBE_GROUPED_ROWS, left = tensor->rows - first_row;
+    const uint32_t rows = left < padded_rows ? left : padded_rows;
+    rbe__grouped_product(call->workspace, tensor, &strip, call->first_token + tokens.first, tokens.n, call->scale_stride, scratch);
+    for (uint32_t r = 0; r < rows; r++) {
+        scratch->row_scale[r] = tensor->tensor_scale;
+    }
+    for (uint32_t n = 0; n < tokens.n; n++) {
+        float *y = job->y + (tokens.first + n) * job->y_stride + first_row;
+        start_rows(kernels, job, first_row, rows, y);
+        kernels->multiply_add(y, scratch->row_scale, scratch->sum + (size_t)n * padded_rows, rows);
     }
 }
 
@@ -204,6 +196,10 @@ static void run_item(void *context, uint32_t index, uint32_t thread)
     const rbe__tensor *tensor = call->jobs[j].projection->weight;
     rbe__thread_scratch *scratch = &call->workspace->threads[thread];
     item -= call->first_item[j];
+    if (rbe__tensor_is_grouped(tensor)) {
+        run_grouped(call, tokens, &call->jobs[j], item, scratch);
+        return;
+    }
     if (!rbe__tensor_is_trellis(tensor)) {
         run_dense(call, tokens, &call->jobs[j], item, scratch);
         return;
@@ -215,9 +211,12 @@ static void run_item(void *context, uint32_t index, uint32_t thread)
     run_strip(call, tokens, &call->jobs[j], band, item, scratch);
 }
 
-/* Strips of a trellis matrix, blocks of rows of another. */
+/* Strips of a trellis matrix or a grouped one, blocks of rows of another. */
 static uint32_t count_items(const rbe__tensor *tensor)
 {
+    if (rbe__tensor_is_grouped(tensor)) {
+        return tensor->grouped.n_strips;
+    }
     if (!rbe__tensor_is_trellis(tensor)) {
         return (tensor->rows - 1) / RBE_DENSE_ROWS + 1;
     }
@@ -272,11 +271,13 @@ static int plan_call(linear_call *call, uint32_t first_token)
     call->scale_stride = workspace->max_cols / RBE_BLOCK_COLS + 1;
     call->quantized = workspace->quantized + (size_t)first_token * workspace->max_cols;
     call->scales = workspace->scales + (size_t)first_token * call->scale_stride;
+    call->first_token = first_token;
     for (uint32_t j = 0; j < call->n_jobs; j++) {
         const rbe__tensor *tensor = call->jobs[j].projection->weight;
         if (rbe__tensor_is_trellis(tensor)) {
             call->rotation = tensor;
         }
+        call->grouped = rbe__tensor_is_grouped(tensor) ? tensor : call->grouped;
         divides &= !rbe__tensor_by_row(tensor);
         call->first_item[j + 1] = call->first_item[j] + count_items(tensor);
     }
@@ -289,7 +290,7 @@ static void run_linear(linear_call call)
 {
     rbe__workspace *workspace = call.workspace;
     const int divides = plan_call(&call, 0);
-    if (call.rotation || call.normed || call.activated) {
+    if (call.rotation || call.grouped || call.normed || call.activated) {
         rbe__thread_pool_run(workspace->thread_pool, call.n_tokens, prepare_token, &call);
     }
     rbe__profile_lap(workspace->profile, RBE_OPERATION_PREPARE);
@@ -307,34 +308,34 @@ static void run_linear(linear_call call)
     }
 }
 
-typedef struct grouped_call {
+typedef struct groups_call {
     linear_call calls[RBE_MAX_LINEAR_GROUPS];
     uint32_t first_item[RBE_MAX_LINEAR_GROUPS + 1];
-} grouped_call;
+} groups_call;
 
 static void prepare_group(void *context, uint32_t group, uint32_t thread)
 {
-    grouped_call *grouped = context;
-    prepare_token(&grouped->calls[group], 0, thread);
+    groups_call *all = context;
+    prepare_token(&all->calls[group], 0, thread);
 }
 
-static void run_grouped_item(void *context, uint32_t index, uint32_t thread)
+static void run_group_item(void *context, uint32_t index, uint32_t thread)
 {
-    grouped_call *grouped = context;
+    groups_call *all = context;
     uint32_t group = 0;
-    while (index >= grouped->first_item[group + 1]) {
+    while (index >= all->first_item[group + 1]) {
         group++;
     }
-    run_item(&grouped->calls[group], index - grouped->first_item[group], thread);
+    run_item(&all->calls[group], index - all->first_item[group], thread);
 }
 
 void rbe__linear_groups(rbe__workspace *workspace, const rbe__linear_group *groups, uint32_t n_groups, uint32_t most_planes)
 {
-    grouped_call grouped = {0};
+    groups_call all = {0};
     assert(n_groups >= 1 && n_groups <= RBE_MAX_LINEAR_GROUPS && !workspace->residency);
     for (uint32_t g = 0; g < n_groups; g++) {
         const rbe__linear_group *group = &groups[g];
-        linear_call *call = &grouped.calls[g];
+        linear_call *call = &all.calls[g];
         *call = (linear_call){.workspace = workspace,
                               .jobs = group->jobs,
                               .n_jobs = group->n_jobs,
@@ -344,11 +345,11 @@ void rbe__linear_groups(rbe__workspace *workspace, const rbe__linear_group *grou
                               .n_tokens = 1,
                               .most_planes = most_planes};
         (void)plan_call(call, g);
-        grouped.first_item[g + 1] = grouped.first_item[g] + call->n_whole;
+        all.first_item[g + 1] = all.first_item[g] + call->n_whole;
     }
-    rbe__thread_pool_run(workspace->thread_pool, n_groups, prepare_group, &grouped);
+    rbe__thread_pool_run(workspace->thread_pool, n_groups, prepare_group, &all);
     rbe__profile_lap(workspace->profile, RBE_OPERATION_PREPARE);
-    rbe__thread_pool_run(workspace->thread_pool, grouped.first_item[n_groups], run_grouped_item, &grouped);
+    rbe__thread_pool_run(workspace->thread_pool, all.first_item[n_groups], run_group_item, &all);
 }
 
 void rbe__linear(rbe__workspace *workspace, const rbe__linear_job *jobs, uint32_t n_jobs, const rbe__linear_input *input)

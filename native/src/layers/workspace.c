@@ -9,6 +9,11 @@ void rbe__workspace_take(rbe__workspace *workspace, rbe__arena *arena)
 {
     workspace->scales = take_floats(arena, rbe__arena_count(workspace->most_tokens, workspace->max_cols / RBE_BLOCK_COLS + 1));
     workspace->quantized = rbe__arena_take(arena, rbe__arena_count(workspace->most_tokens, workspace->max_cols), 1);
+    if (workspace->has_grouped) {
+        workspace->plain_scales = take_floats(arena, rbe__arena_count(workspace->most_tokens, workspace->max_cols / RBE_BLOCK_COLS + 1));
+        workspace->plain = rbe__arena_take(arena, rbe__arena_count(workspace->most_tokens + (size_t)1, workspace->max_cols),
+                                           1); /* a tile reads 64 */
+    }
 }
 
 void rbe__workspace_take_threads(rbe__workspace *workspace, uint32_t n_threads, rbe__arena *arena)

@@ -33,9 +33,12 @@ typedef struct rbe__workspace {
     uint32_t most_tokens;  /* done at once */
     uint32_t max_cols;     /* columns of the widest input, a multiple of 64 */
     uint32_t max_head_dim; /* of all attention */
+    int has_grouped;       /* 1: some matrix is of a kind of rbe__tensor_is_grouped */
     int has_rows_only;     /* 1: some matrix is of a kind of rbe__tensor_by_row */
     int8_t *quantized;     /* [most_tokens][max_cols], 64-byte aligned */
     float *scales;         /* [most_tokens][max_cols / RBE_BLOCK_COLS + 1] */
+    int8_t *plain;         /* as quantized, of the activation before the rotation; NULL unless has_grouped, and so the next */
+    float *plain_scales;
     const rbe__residency *residency; /* NULL: the whole file may stay in memory */
     rbe__profile *profile;           /* NULL: not wanted */
     rbe__thread_scratch threads[RBE_MAX_THREADS];

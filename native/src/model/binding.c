@@ -98,9 +98,11 @@ static void bind_ends(rbe__binder *binder, const rbe__config *config, rbe__stack
     if (has_head && !stack->lm_head.weight) {
         stack->lm_head.weight = stack->embedding;
         binder->has_rows_only |= stack->embedding && rbe__tensor_by_row(stack->embedding);
+        binder->has_grouped |= stack->embedding && rbe__tensor_is_grouped(stack->embedding);
     }
     rbe__encoder_bind(binder, config, stack);
     stack->has_rows_only = binder->has_rows_only;
+    stack->has_grouped = binder->has_grouped;
 }
 
 static rbe_status choose_layers(const rbe__config *config, uint32_t first_layer, uint32_t n_layers, rbe__stack *stack)

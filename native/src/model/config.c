@@ -15,7 +15,7 @@ rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, c
     static const char *const norm_kinds[RBE_N_NORM_KINDS + 1] = {[RBE_NORM_RMS] = "rms", [RBE_NORM_LAYER] = "layer"};
     static const char *const norm_places[] = {"pre", "sandwich", "post", "after", NULL};
     static const char *const position_kinds[] = {"rope", "learned", "relative", NULL};
-    static const char *const activations[] = {"silu", "gelu", "gelu_tanh", "relu", NULL};
+    static const char *const activations[] = {"silu", "gelu", "gelu_tanh", "relu", "relu2", NULL};
     rbe__crc crc;
     const rbe__config_source from = {pack, path, &crc, &out->checksum};
     int norm_kind, norm_place, position_kind, activation;

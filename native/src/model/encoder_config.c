@@ -7,13 +7,10 @@
 #include "model/parts.h"
 #include "rbe/encoder.h"
 
-static const char *const activations[] = {[RBE_ACTIVATION_SILU] = "silu",
-                                          [RBE_ACTIVATION_GELU] = "gelu",
-                                          [RBE_ACTIVATION_GELU_TANH] = "gelu_tanh",
-                                          [RBE_ACTIVATION_RELU] = "relu",
-                                          [RBE_ACTIVATION_TANH] = "tanh",
-                                          [RBE_ACTIVATION_NONE] = "none",
-                                          NULL};
+static const char *const activations[] = {[RBE_ACTIVATION_SILU] = "silu",           [RBE_ACTIVATION_GELU] = "gelu",
+                                          [RBE_ACTIVATION_GELU_TANH] = "gelu_tanh", [RBE_ACTIVATION_RELU] = "relu",
+                                          [RBE_ACTIVATION_RELU2] = "relu2",         [RBE_ACTIVATION_TANH] = "tanh",
+                                          [RBE_ACTIVATION_NONE] = "none",           NULL};
 
 /* `pooled.activations`: a word for each layer, separated by one space. */
 static rbe_status read_activations(rbe__config_source from, rbe__encoder_config *out)

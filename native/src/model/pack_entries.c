@@ -278,6 +278,30 @@ static rbe_status take_basis(rbe__cursor *at, rbe__tensor *out, int index_only)
     return problem ? malformed(at, "data", problem) : RBE_OK;
 }
 
+/* Scales of all strips, then codes of all strips. */
+static rbe_status take_grouped(rbe__cursor *at, rbe__tensor *out, int index_only)
+{
+    uint32_t group;
+    RBE_TRY(take_u32(at, "group", &group));
+    RBE_TRY(take_finite_f32(at, "tensor_scale", &out->tensor_scale));
+    if (group != 0 && (group < RBE_LEAST_GROUP || group > RBE_MOST_GROUP || (group & (group - 1)) != 0)) {
+        return malformed(at, "group", "is not 0 or a power of two from 32 to 65536");
+    }
+    out->grouped = rbe__grouped_make(out->rows, out->cols, group, out->kind == RBE_KIND_BINARY);
+    const uint64_t scale_bytes = rbe__grouped_scale_bytes(&out->grouped);
+    if (out->data_bytes != scale_bytes + rbe__grouped_code_bytes(&out->grouped)) { /* under 2^46 */
+        return malformed(at, "bytes", "does not match the tensor's shape and group");
+    }
+    out->grouped.scales = (const uint16_t *)(const void *)out->data;
+    out->grouped.codes = out->data + scale_bytes;
+    for (uint64_t i = 0; i < scale_bytes / 2 && !index_only; i++) {
+        if ((out->grouped.scales[i] & 0x7C00u) == 0x7C00u) {
+            return malformed(at, "scales", "are not all finite");
+        }
+    }
+    return RBE_OK;
+}
+
 rbe_status rbe__take_tensor(rbe__cursor *at, const rbe__pack *pack, rbe__tensor *out)
 {
     RBE_TRY(take_name(at, &out->name, &out->name_bytes));
@@ -308,6 +332,9 @@ rbe_status rbe__take_tensor(rbe__cursor *at, const rbe__pack *pack, rbe__tensor 
             return malformed(at, "kind", "needs format version 2");
         }
         return out->kind == RBE_KIND_SEED64 ? take_seed64(at, out, pack->index_only) : take_basis(at, out, pack->index_only);
+    case RBE_KIND_TERNARY:
+    case RBE_KIND_BINARY:
+        return pack->version < 3 ? malformed(at, "kind", "needs format version 3") : take_grouped(at, out, pack->index_only);
     default: return malformed(at, "kind", "is unknown");
     }
 }

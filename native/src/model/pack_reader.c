@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "model/pack_bands.h"
 #include "model/pack_entries.h"
+#include "model/pack_required.h"
 #include "model/parts.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -224,7 +225,8 @@ rbe_status rbe__pack_open_index(const char *path, const rbe_kernels *kernels, rb
     const rbe_status settled = rbe__mapped_file_settle(path, &out->whole);
     if (settled == RBE_OK && status == RBE_OK) {
         identify_tensors(out, &crc);
-        status = rbe__pack_join_bands(out);
+        status = rbe__pack_check_required(out);
+        status = status == RBE_OK ? rbe__pack_join_bands(out) : status;
     }
     if (settled != RBE_OK || status != RBE_OK) {
         rbe__pack_close(out);
@@ -268,9 +270,9 @@ static rbe_status read_pack(const rbe_kernels *kernels, const rbe_model_options 
     }
     if (status == RBE_OK) {
         identify_tensors(out, &crc);
-        status = rbe__pack_join_bands(out);
+        status = rbe__pack_check_required(out);
     }
-    return status;
+    return status == RBE_OK ? rbe__pack_join_bands(out) : status;
 }
 
 rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, const rbe_model_options *options, rbe__pack *out)

@@ -17,6 +17,7 @@ static const known_part known_parts[] = {
     {RBE_PART_LAYER_OPTIONS, 1}, {RBE_PART_ATTENTION_GATE, 1},
     {RBE_PART_EXPERTS, 1},       {RBE_PART_LAYER_KINDS, 1},
     {RBE_PART_LAYER_SHAPES, 1},  {RBE_PART_LAYER_EMBEDDINGS, 1},
+    {RBE_PART_TERNARY, 1},       {RBE_PART_INNER_NORMS, 1},
 };
 
 int rbe__part_is_known(const char *name, uint32_t name_bytes, uint32_t version)

@@ -17,6 +17,8 @@
 #define RBE_PART_LAYER_KINDS "layer_kinds" /* without data: not every layer begins with attention */
 #define RBE_PART_LAYER_SHAPES "layer_shapes" /* without data: layers differ in more than their windows */
 #define RBE_PART_LAYER_EMBEDDINGS "layer_embeddings" /* without data: there is an embedding for each layer */
+#define RBE_PART_TERNARY "ternary" /* without data: there are binary or ternary matrices */
+#define RBE_PART_INNER_NORMS "inner_norms" /* without data: there are norms before the last matrices of blocks */
 #define RBE_PART_BANDS "bands" /* without data: names with `#` are of bands */
 
 /* 1 where this build reads this version of the part of that name. */

@@ -12,7 +12,7 @@
  * whole tensor is smaller, that is an upper bound too. */
 static uint64_t beside(const rbe__tensor *tensor)
 {
-    const uint64_t n_areas = tensor->kind == RBE_KIND_TRELLIS ? tensor->n_planes : 1;
+    const uint64_t n_areas = tensor->kind == RBE_KIND_TRELLIS ? tensor->n_planes : rbe__tensor_is_grouped(tensor) ? 2 : 1;
     const uint64_t grain = RBE_MAPPED_GRAIN, between = 2 * grain * (n_areas - 1);
     return 2 * grain + (between < tensor->data_bytes ? between : tensor->data_bytes) + grain;
 }

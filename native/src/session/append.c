@@ -92,9 +92,7 @@ static rbe_status append(append_call *call)
     rbe_session *session = call->session;
     uint32_t position = session->position;
     call->undo = rbe__undo_begin(session);
-    if (call->n_tokens > 1) { /* what is kept of recurrent blocks reaches over one */
-        rbe__state_mark(&session->state, session->position);
-    }
+    rbe__state_mark(&session->state, session->position, call->n_tokens < UINT32_MAX ? (uint32_t)call->n_tokens : UINT32_MAX);
     const rbe_status status = run_passes(call, &position);
     if (status == RBE_OK) {
         session->position = position;

@@ -139,6 +139,7 @@ static uint32_t gather(rbe_batch *batch, rbe_session *const *sessions, const uin
         }
         statuses[i] = RBE_OK;
         batch->members[n_active] = (rbe__batch_member){session, i, session->position == session->state.context, rbe__undo_begin(session)};
+        rbe__state_mark(&session->state, session->position, 1);
         batch->runs[n_active] = (rbe__run){&session->state, session->position, 1};
         batch->tokens[n_active++] = tokens[i];
     }

@@ -49,7 +49,7 @@ void rbe__undo_take_back(const rbe__undo *undo, rbe_session *session)
     session->has_logits = undo->has_logits;
     memcpy(session->state.planes, undo->planes, sizeof undo->planes);
     if (!undo->kept) {
-        (void)rbe__state_rewind(&session->state, undo->position); /* which it reaches: it has a mark there, or one token was appended */
+        (void)rbe__state_rewind(&session->state, undo->position); /* where the call began */
     } else {
         const size_t token_bytes = undo->position * sizeof *session->tokens;
         memcpy(session->tokens, undo->kept, token_bytes);

@@ -10,6 +10,7 @@ typedef enum rbe__activation {
     RBE_ACTIVATION_GELU,
     RBE_ACTIVATION_GELU_TANH,
     RBE_ACTIVATION_RELU,
+    RBE_ACTIVATION_RELU2, /* the square of ReLU */
     RBE_ACTIVATION_TANH, /* of pooled layers, as the next */
     RBE_ACTIVATION_NONE
 } rbe__activation;

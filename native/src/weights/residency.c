@@ -12,6 +12,10 @@ uint64_t rbe__residency_item_bytes(const rbe__tensor *tensor)
     if (!in_pieces(tensor)) {
         return tensor->data_bytes;
     }
+    if (rbe__tensor_is_grouped(tensor)) {
+        const uint64_t units = (tensor->grouped.n_units - 1) / tensor->grouped.n_strips + 1;
+        return tensor->data_bytes / tensor->grouped.n_units * units;
+    }
     if (tensor->kind != RBE_KIND_TRELLIS) {
         const uint64_t row_bytes = tensor->data_bytes / tensor->rows;
         return row_bytes * (tensor->rows < RBE_DENSE_ROWS ? tensor->rows : RBE_DENSE_ROWS);
@@ -77,9 +81,15 @@ void rbe__residency_expect(const rbe__residency *residency, const rbe__tensor *t
         return;
     }
     for (uint32_t p = 0; p < n_areas; p++) {
-        const uint8_t *data = tensor->kind == RBE_KIND_TRELLIS ? tensor->planes[p].stream : tensor->data;
-        const uint64_t bytes = tensor->kind == RBE_KIND_TRELLIS ? rbe__stream_bytes(&tensor->layout, tensor->planes[p].bits)
-                                                                : tensor->data_bytes;
+        const uint8_t *data = tensor->data;
+        uint64_t bytes = tensor->data_bytes;
+        if (tensor->kind == RBE_KIND_TRELLIS) {
+            data = tensor->planes[p].stream;
+            bytes = rbe__stream_bytes(&tensor->layout, tensor->planes[p].bits);
+        } else if (rbe__tensor_is_grouped(tensor)) { /* the scales before them are few */
+            data = tensor->grouped.codes;
+            bytes = rbe__grouped_code_bytes(&tensor->grouped);
+        }
         const uint64_t offset = (uint64_t)(data - residency->file->data);
         expect_behind(residency, offset + bytes / n_items * first, offset + bytes / n_items * (first + count));
     }

@@ -112,6 +112,8 @@ void rbe__tensor_row(const rbe_kernels *kernels, const rbe__tensor *tensor, uint
         break;
     case RBE_KIND_SEED64: rbe__seed64_row(tensor->seed, tensor->tensor_scale, tensor->rows, tensor->cols, row, out); break;
     case RBE_KIND_BASIS: rbe__basis_row(&tensor->basis, tensor->rows, tensor->cols, row, out); break;
+    case RBE_KIND_TERNARY:
+    case RBE_KIND_BINARY: rbe__grouped_row(kernels, &tensor->grouped, tensor->tensor_scale, row, out); break;
     case RBE_KIND_BANDS: {
         const rbe__tensor *band = band_of(tensor, row);
         trellis_row(kernels, band, most_planes, row - band->first_row, out);

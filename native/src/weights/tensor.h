@@ -3,6 +3,7 @@
 #define RBE_TENSOR_H
 
 #include "kernels/kernels.h"
+#include "weights/grouped.h"
 #include "weights/layout.h"
 #include "weights/smooth_codes/smooth_codes.h"
 
@@ -18,7 +19,9 @@ enum {
     RBE_KIND_TRELLIS = 4,
     RBE_KIND_SEED64 = 5,
     RBE_KIND_BASIS = 6,
-    RBE_KIND_BANDS = 7 /* never in a file: what rbe__pack_join_bands makes of several trellis tensors */
+    RBE_KIND_BANDS = 7, /* never in a file: what rbe__pack_join_bands makes of several trellis tensors */
+    RBE_KIND_TERNARY = 8,
+    RBE_KIND_BINARY = 9
 };
 
 typedef struct rbe__plane {
@@ -43,6 +46,8 @@ typedef struct rbe__tensor {
     rbe__basis basis; /* of that kind only */
     struct rbe__weight_cache *cache; /* of the generated kinds; NULL: its rows are not kept */
     size_t first_place;              /* of its rows there */
+
+    rbe__grouped grouped; /* of ternary and binary; their tensor_scale is below */
 
     /* trellis; seed and scale of seed64 too */
     uint32_t rotation_block; /* 0: none */
@@ -81,6 +86,12 @@ static inline rbe__bands rbe__tensor_bands(const rbe__tensor *tensor)
 static inline int rbe__tensor_is_trellis(const rbe__tensor *tensor)
 {
     return tensor->kind == RBE_KIND_TRELLIS || tensor->kind == RBE_KIND_BANDS;
+}
+
+/* 1 for a ternary or binary matrix, whose product reads the activation in int8 before any rotation. */
+static inline int rbe__tensor_is_grouped(const rbe__tensor *tensor)
+{
+    return tensor->kind == RBE_KIND_TERNARY || tensor->kind == RBE_KIND_BINARY;
 }
 
 /* The part of a plane that a kernel works on. */

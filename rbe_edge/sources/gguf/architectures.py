@@ -14,7 +14,6 @@ from rbe_edge.sources.architecture import Architecture, Rule
 from rbe_edge.sources.architectures import ARCHITECTURES
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
-from rbe_edge.sources.gguf import hybrids
 from rbe_edge.sources.gguf.names import gguf_name
 from rbe_edge.sources.layer_shapes import LAYER_EMBEDDINGS
 
@@ -90,9 +89,9 @@ def _row(model_type: str) -> Architecture:
     )  # fmt: skip
 
 
-def _lfm2() -> Architecture:
+def _lfm2(model_type: str) -> Architecture:
     """LFM2's last norm is what llama.cpp calls that of the embedding; sizes are as the file says."""
-    row = _row(hybrids.NAME)
+    row = _row(model_type)
     rules = (replace(rule, source="token_embd_norm.weight") if rule.target == "norm" else rule for rule in row.rules)
     return replace(row, rules=tuple(rules), adapt=None)
 
@@ -134,7 +133,10 @@ DIALECTS: tuple[Dialect, ...] = (
     Dialect("ernie4_5", _row("ernie4_5"), neighbours=True, optional=_BIASES),
     Dialect("minicpm", _MINICPM, neighbours=True, computes=SCALES, divides=True),
     Dialect("spark2_5", _row("spark2_5"), activation="gelu"),
-    Dialect(hybrids.NAME, _lfm2()),
+    Dialect("lfm2", _lfm2("lfm2")),
+    Dialect("lfm2moe", _lfm2("lfm2_moe"), always=("expert_bias",)),
+    Dialect("olmoe", _row("olmoe")),
+    Dialect("granitemoe", _row("granitemoe"), neighbours=True, optional=_BIASES, computes=SCALES),
     Dialect("bert", _row("bert"), epsilon=_LAYER_NORM, activation="gelu", optional=("segments",)),
     Dialect("nomic-bert", _row("nomic_bert"), epsilon=_LAYER_NORM, activation="silu", optional=("segments",)),
 )

@@ -111,7 +111,7 @@ def find_dialect(metadata: Mapping[str, Any], where: str) -> Dialect:
 def head_counts(keys: Keys) -> tuple[int, int]:
     """Heads, and heads of keys and values."""
     heads, counts = keys.integer("attention.head_count"), keys.get("attention.head_count_kv")
-    if keys.architecture == hybrids.NAME and isinstance(counts, list):
+    if keys.architecture in hybrids.NAMES and isinstance(counts, list):
         return heads, hybrids.key_heads(counts, keys.config.where)
     return heads, keys.integer("attention.head_count_kv", heads)
 
@@ -154,7 +154,7 @@ def configuration(
         config["query_pre_attn_scalar"] = width // heads if n_layers == _LAYERS_OF_27B.get(dialect.name) else head_dim
     if SCALES == dialect.computes:
         config |= _scales(dialect, keys, head_dim)
-    if dialect.name == hybrids.NAME:
+    if dialect.name in hybrids.NAMES:
         counts = keys.get("attention.head_count_kv")
         config["layer_types"] = hybrids.layer_types(counts, n_layers, keys.config.where)
         config["conv_L_cache"] = keys.integer("shortconv.l_cache") if "conv" in config["layer_types"] else None

@@ -10,11 +10,13 @@ from rbe_edge.sources.gguf.architectures import Dialect
 from rbe_edge.sources.gguf.configuration import Keys
 from rbe_edge.sources.messages import shown
 
-_NORMALIZED = {"qwen3moe": True}
+_NORMALIZED = {"qwen3moe": True, "lfm2moe": True, "olmoe": False, "granitemoe": True}
 
-# Keys that change what a router computes, and the values with which they change nothing; 1 of the functions is softmax.
+_FUNCTIONS = {"softmax": 1, "sigmoid": 2}  # of the key expert_gating_func; 0: that of the architecture
+
+# Keys that change what a router computes, and the values with which they change nothing.
 _NOT_COMPUTED: dict[str, tuple[object, ...]] = {
-    "expert_gating_func": (0, 1), "expert_group_count": (0, 1), "expert_shared_count": (0,),
+    "expert_group_count": (0, 1), "expert_shared_count": (0,),
     "expert_weights_scale": (0, 1),
 }  # fmt: skip
 
@@ -23,11 +25,14 @@ def expert_configuration(dialect: Dialect, keys: Keys) -> dict[str, Any]:
     """Raises PackError for keys that are missing or absurd, and those with values that the engine does not compute."""
     if dialect.row.experts is None:
         return {"num_local_experts": keys.optional_integer("expert_count")}
-    for name, neutral in _NOT_COMPUTED.items():
+    known = {**_NOT_COMPUTED, "expert_gating_func": (0, _FUNCTIONS[dialect.row.experts.score])}
+    for name, neutral in known.items():
         value = keys.get(name)
         if value is not None and value not in neutral:
             raise PackError(f"{keys.config.where}: {keys.key(name)} = {shown(value)} is not supported")
+    dense = keys.get("leading_dense_block_count")
     return {
+        "num_dense_layers": keys.integer("leading_dense_block_count") if dense else 0,
         "num_experts": keys.integer("expert_count"), "num_experts_per_tok": keys.integer("expert_used_count"),
         dialect.row.experts.width: keys.integer("expert_feed_forward_length", keys.integer("feed_forward_length")),
         "norm_topk_prob": _NORMALIZED[dialect.name],

@@ -7,7 +7,7 @@ from typing import Any
 from rbe_edge.errors import PackError
 from rbe_edge.sources.messages import shown
 
-NAME = "lfm2"
+NAMES = ("lfm2", "lfm2moe")
 
 
 def key_heads(counts: list[Any], where: str) -> int:

@@ -47,6 +47,6 @@ def gguf_name(name: str) -> str:
     stem, ending = (name.removesuffix(".bias"), "bias") if name.endswith(".bias") else (name, "weight")
     layer = re.match(r"layers\.(\d+)\.", stem)
     if layer is None:
-        return f"{NAMES[stem]}.{ending}"
-    theirs = NAMES[f"layers.N.{stem[layer.end() :]}"]
+        return f"{NAMES.get(name) or NAMES[stem]}.{ending}"  # the bias of the choice of experts has a name of its own
+    theirs = NAMES.get(f"layers.N.{name[layer.end() :]}") or NAMES[f"layers.N.{stem[layer.end() :]}"]
     return f"blk.{layer[1]}.{theirs.removeprefix('blk.N.')}.{ending}"

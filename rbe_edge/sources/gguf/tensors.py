@@ -1,7 +1,7 @@
 """The tensors of a GGUF file, as views into it that become fp32 when read.
 
-F32, F16 and BF16 are read here. Quantised types (Q4_0 to Q8_0, Q2_K to Q6_K, IQ and others) are dequantised by the
-package gguf, block of rows by block of rows, so that memory stays at one tensor in fp32.
+F32, F16, BF16 and Q1_0 are read here. Quantised types (Q4_0 to Q8_0, Q2_K to Q6_K, TQ, IQ and others) are dequantised
+by the package gguf, block of rows by block of rows, so that memory stays at one tensor in fp32.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.errors import MissingExtra, PackError
+from rbe_edge.sources.gguf import binary_type
 from rbe_edge.sources.gguf.header import TensorInfo
 from rbe_edge.sources.rotary_order import rotary_order
 from rbe_edge.sources.types import FloatArray, SourceTensor
@@ -130,8 +131,16 @@ def _quantised(path: Path, info: TensorInfo) -> Quantised:
     return found
 
 
+# What package gguf does not name, and what is not read because files of the same type differ: in I2_S the order of
+# weights depends on the machine that the file was made for, and Q2_0 has blocks of 64 or of 128.
+_OTHER_NAMES = {36: "I2_S of bitnet.cpp", 42: "Q2_0"}
+
+
 def _type_name(number: int) -> str:
     import gguf
+
+    if number in _OTHER_NAMES:
+        return _OTHER_NAMES[number]
 
     try:
         return str(gguf.GGMLQuantizationType(number).name)
@@ -141,7 +150,10 @@ def _type_name(number: int) -> str:
 
 @functools.cache
 def _quantised_type(number: int) -> Quantised | None:
-    """A type of ggml that package gguf dequantises; None where it does not. ImportError without the package."""
+    """A type of ggml that package gguf or this one dequantises; None where neither does. ImportError without the
+    package, where it is needed."""
+    if number == binary_type.NUMBER:
+        return Quantised("Q1_0", binary_type.WEIGHTS, binary_type.BYTES, binary_type.dequantize)
     import gguf
 
     try:

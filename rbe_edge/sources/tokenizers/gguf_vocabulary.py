@@ -19,6 +19,7 @@ from rbe_edge.terminal_text import one_line
 PRE_TOKENIZERS = {
     "gpt-2": PreTokenizer.GPT2,
     "phi-2": PreTokenizer.GPT2,
+    "olmo": PreTokenizer.GPT2,
     "trillion": PreTokenizer.GPT2,
     "exaone4": PreTokenizer.GPT2,
     "llama-bpe": PreTokenizer.LLAMA3,

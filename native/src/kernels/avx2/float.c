@@ -11,6 +11,11 @@ void rbe__avx2_accumulate(float *y, const int32_t *acc, uint32_t n, float scale)
     accumulate(y, acc, n, scale);
 }
 
+void rbe__avx2_accumulate_rows(float *y, const int32_t *acc, uint32_t n, float scale, const uint16_t *scales)
+{
+    accumulate_rows(y, acc, n, scale, scales);
+}
+
 void rbe__avx2_float(rbe_kernels *table)
 {
     set_float(table);

@@ -21,6 +21,8 @@ static inline int32_t rbe__avx512_sum(const int8_t *x, uint32_t n)
 /* Each file's part of the sets. */
 void rbe__avx512_trellis(rbe_kernels *table);
 void rbe__avx512_float(rbe_kernels *table);
+void rbe__avx512_grouped(rbe_kernels *table);
+rbe_accumulate_rows_kernel rbe__avx512_accumulate_rows; /* that of the floats, for the grouped dot */
 void rbe__avx512_multiply_tile(rbe_kernels *table);
 rbe_checksum_kernel rbe__avx512_checksum_vbmi; /* VPCLMULQDQ */
 

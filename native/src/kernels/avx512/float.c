@@ -6,6 +6,11 @@
 #include "kernels/shared/float.h"
 #include "kernels/shared/weighted_sum.h"
 
+void rbe__avx512_accumulate_rows(float *y, const int32_t *acc, uint32_t n, float scale, const uint16_t *scales)
+{
+    accumulate_rows(y, acc, n, scale, scales);
+}
+
 void rbe__avx512_float(rbe_kernels *table)
 {
     const rbe_kernels avx2 = *table;

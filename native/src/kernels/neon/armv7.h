@@ -11,6 +11,33 @@ static inline uint8x16_t vqtbl1q_u8(uint8x16_t table, uint8x16_t index)
     return vcombine_u8(vtbl2_u8(halves, vget_low_u8(index)), vtbl2_u8(halves, vget_high_u8(index)));
 }
 
+static inline uint8x16_t vqtbl2q_u8(uint8x16x2_t table, uint8x16_t index)
+{
+    const uint8x8x4_t quarters = {
+        {vget_low_u8(table.val[0]), vget_high_u8(table.val[0]), vget_low_u8(table.val[1]), vget_high_u8(table.val[1])}};
+    return vcombine_u8(vtbl4_u8(quarters, vget_low_u8(index)), vtbl4_u8(quarters, vget_high_u8(index)));
+}
+
+static inline uint8x16_t vuzp1q_u8(uint8x16_t a, uint8x16_t b)
+{
+    return vuzpq_u8(a, b).val[0];
+}
+
+static inline uint8x16_t vuzp2q_u8(uint8x16_t a, uint8x16_t b)
+{
+    return vuzpq_u8(a, b).val[1];
+}
+
+static inline uint16x8_t vmull_high_u8(uint8x16_t a, uint8x16_t b)
+{
+    return vmull_u8(vget_high_u8(a), vget_high_u8(b));
+}
+
+static inline uint16x8_t vaddw_high_u8(uint16x8_t a, uint8x16_t b)
+{
+    return vaddw_u8(a, vget_high_u8(b));
+}
+
 static inline int16x8_t vmull_high_s8(int8x16_t a, int8x16_t b)
 {
     return vmull_s8(vget_high_s8(a), vget_high_s8(b));

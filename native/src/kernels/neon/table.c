@@ -4,6 +4,7 @@ void rbe__kernels_neon(rbe_kernels *table)
 {
     rbe__neon_integer(table);
     rbe__neon_float(table);
+    rbe__neon_grouped(table);
 }
 
 #if defined(__aarch64__)

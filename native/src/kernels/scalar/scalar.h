@@ -7,6 +7,9 @@
 rbe_dot_kernel rbe__dot_scalar;
 rbe_generate_kernel rbe__generate_scalar;
 rbe_multiply_tile_kernel rbe__multiply_tile_scalar;
+rbe_grouped_dot_kernel rbe__dot_ternary_scalar, rbe__dot_binary_scalar;
+rbe_grouped_generate_kernel rbe__generate_ternary_scalar, rbe__generate_binary_scalar;
+rbe_accumulate_rows_kernel rbe__accumulate_rows_scalar;
 rbe_checksum_kernel rbe__checksum_scalar;
 rbe_activation_kernel rbe__silu_scalar, rbe__gelu_scalar, rbe__gelu_tanh_scalar;
 rbe_softcap_kernel rbe__softcap_scalar;

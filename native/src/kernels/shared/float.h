@@ -199,6 +199,19 @@ static void accumulate(float *y, const int32_t *acc, uint32_t n, float scale)
     }
 }
 
+static void accumulate_rows(float *y, const int32_t *acc, uint32_t n, float scale, const uint16_t *scales)
+{
+    const vf factor = vf_set1(scale);
+    uint32_t r = 0;
+    for (; r + VF <= n; r += VF) {
+        vf_store(y + r, vf_fma(vf_mul(factor, vf_load_f16(scales + r)), vf_load_i32(acc + r), vf_load(y + r)));
+    }
+    if (r < n) {
+        const vf factors = vf_mul(factor, vf_load_f16_part(scales + r, n - r));
+        vf_store_part(y + r, vf_fma(factors, vf_load_i32_part(acc + r, n - r), vf_load_part(y + r, n - r)), n - r);
+    }
+}
+
 /* Blocks narrower than a vector. */
 static void hadamard_narrow(float *x, uint32_t n, uint32_t block, float scale)
 {
@@ -320,6 +333,7 @@ static void set_float(rbe_kernels *table)
     table->dense_f16 = dense_f16;
     table->dense_bf16 = dense_bf16;
     table->accumulate = accumulate;
+    table->accumulate_rows = accumulate_rows;
     table->hadamard = hadamard;
     table->quantize = quantize;
     table->to_half = to_half;

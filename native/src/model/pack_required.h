@@ -1,0 +1,11 @@
+/* Required parts that say what tensors there are: docs/format.md, section 6. */
+#ifndef RBE_PACK_REQUIRED_H
+#define RBE_PACK_REQUIRED_H
+
+#include "model/pack_reader.h"
+
+/* RBE_ERROR_FORMAT unless a pack has the required part `ternary` exactly where it has binary or ternary tensors, and `inner_norms`
+ * exactly where it has tensors of such a name. */
+rbe_status rbe__pack_check_required(const rbe__pack *pack);
+
+#endif
