@@ -28,6 +28,8 @@ KNOWN_PARTS = (
     "experts",
     "layer_shapes",
     "layer_embeddings",
+    "ternary",
+    "inner_norms",
 )  # that golden files have, and that must be known
 
 Integers = npt.NDArray[np.int64]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from rbe_edge.runtime.options import require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +59,21 @@ class TowardSource:
 
     kl: npt.NDArray[np.float64]
     d_hidden: FloatArray | None
+
+
+def token_array(tokens: Sequence[int] | npt.NDArray[Any], what: str) -> npt.NDArray[np.uint32]:
+    """A copy. Raises OptionError for what are no tokens: NumPy would make 4294967295, which is NONE, of an int64 of -1,
+    and 1 of 1.7."""
+    import numpy as np
+
+    try:
+        found = np.asarray(tokens)
+    except ValueError:  # ragged
+        found = np.zeros((0, 0))
+    whole = found.ndim == 1 and (found.dtype.kind in "iu" or found.size == 0)
+    fits = whole and (found.size == 0 or (int(found.min()) >= 0 and int(found.max()) < 2**32))
+    require(fits, f"{what} must be whole numbers from 0 on, below 2^32")
+    return found.astype(np.uint32)
 
 
 def _array(pointer: Any, *shape: int) -> FloatArray:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbe_edge import _native
 from rbe_edge.errors import OptionError
-from rbe_edge.runtime.gradient_values import Gradient, HeadGradient, Texts, TowardSource, read
+from rbe_edge.runtime.gradient_values import Gradient, HeadGradient, Texts, TowardSource, read, token_array
 from rbe_edge.runtime.native_owner import NativeOwner
 from rbe_edge.runtime.options import require
 
@@ -37,20 +37,6 @@ DRAW = _native.DRAW_TOKEN
 
 NONE = _native.NO_TOKEN
 """No label: the token has no loss."""
-
-
-def _tokens(tokens: Sequence[int] | npt.NDArray[Any], what: str) -> npt.NDArray[np.uint32]:
-    """A copy. Without the checks NumPy would make 4294967295, which is NONE, of an int64 of -1, and 1 of 1.7."""
-    import numpy as np
-
-    try:
-        found = np.asarray(tokens)
-    except ValueError:  # ragged
-        found = np.zeros((0, 0))
-    whole = found.ndim == 1 and (found.dtype.kind in "iu" or found.size == 0)
-    fits = whole and (found.size == 0 or (int(found.min()) >= 0 and int(found.max()) < 2**32))
-    require(fits, f"{what} must be whole numbers from 0 on, below 2^32")
-    return found.astype(np.uint32)
 
 
 def _window(tokens: int) -> int:
@@ -170,7 +156,7 @@ class Gradients(NativeOwner):
         import numpy as np
 
         n = len(hidden)
-        given = np.full(n, DRAW, np.uint32) if labels is None else _tokens(labels, "labels")
+        given = np.full(n, DRAW, np.uint32) if labels is None else token_array(labels, "labels")
         require(given.shape == (n,), f"{n} hidden states need as many labels, not {given.shape}")
         require(0 <= seed < 2**64, f"seed must be from 0 to 2^64 - 1, not {seed}")
         found = HeadGradient(given, np.zeros(n), np.zeros((n, self._width), np.float32))
@@ -304,7 +290,7 @@ class Gradients(NativeOwner):
         width]: the gradient by what the tokens looked up for the layers is added. Raises OptionError for what does not
         fit, and of a model without layer embeddings; Cancelled."""
         require(len(tokens) == len(d_hidden), f"{len(tokens)} tokens have {len(d_hidden)} gradients")
-        array, states = _tokens(tokens, "tokens"), self._states(d_hidden, "d_hidden", writable=True)
+        array, states = token_array(tokens, "tokens"), self._states(d_hidden, "d_hidden", writable=True)
         found = self.model.tensors.get("layer_embedding")
         shape = None if found is None else (found.rows, found.cols)
         require(table is None or table.shape == shape, f"the table must be {shape}")
@@ -324,7 +310,7 @@ class Gradients(NativeOwner):
         """Adds the gradient of what the tokens looked up to embedding [vocabulary][width] and positions
         [context][width]. Raises OptionError for what does not fit."""
         require(len(tokens) == len(d_hidden), f"{len(tokens)} tokens have {len(d_hidden)} gradients")
-        array = _tokens(tokens, "tokens")
+        array = token_array(tokens, "tokens")
         for table, rows in (embedding, self.model.info.vocabulary), (positions, self.model.info.context):
             shape = None if table is None else table.shape
             require(shape in (None, (rows, self._width)), f"a table must be [{rows}][{self._width}], not {shape}")

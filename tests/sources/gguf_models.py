@@ -208,6 +208,26 @@ def metadata(model: TinyModel) -> dict[str, Any]:
     found |= _rotated(config, rope, size)
     if "head_dim" in config:
         found |= {"attention.key_length": size, "attention.value_length": size}
+    found |= _scaling(config, rope)
+    if config.get("sliding_window") and not config["model_type"].startswith("qwen"):
+        found["attention.sliding_window"] = config["sliding_window"]
+    if "num_experts_per_tok" in config:  # whether scores are normalised no key says
+        found["expert_count"] = config.get("num_experts") or config["num_local_experts"]
+        found["expert_used_count"] = config["num_experts_per_tok"]
+    if "moe_intermediate_size" in config:
+        found["expert_feed_forward_length"] = config["moe_intermediate_size"]
+    for kind in ("attn", "final"):
+        if config.get(f"{kind}_logit_softcapping"):
+            found[f"{kind}_logit_softcapping"] = config[f"{kind}_logit_softcapping"]
+    if isinstance(config.get("sliding_window_pattern"), int):
+        found["attention.sliding_window_pattern"] = config["sliding_window_pattern"]
+    elif "layer_types" in config and config.get("sliding_window") and not config["model_type"].startswith("lfm2"):
+        found["attention.sliding_window_pattern"] = [kind == "sliding_attention" for kind in config["layer_types"]]
+    return found
+
+
+def _scaling(config: Mapping[str, Any], rope: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     if rope["rope_type"] in ("linear", "yarn"):
         found |= {"rope.scaling.type": rope["rope_type"], "rope.scaling.factor": float(rope["factor"])}
     if rope["rope_type"] == "yarn":
@@ -226,20 +246,6 @@ def metadata(model: TinyModel) -> dict[str, Any]:
             "rope.scaling.type": "longrope", "rope.scaling.original_context_length": original,
             "rope.scaling.attn_factor": math.sqrt(1 + math.log(scale) / math.log(original)),
         }  # fmt: skip
-    if config.get("sliding_window") and not config["model_type"].startswith("qwen"):
-        found["attention.sliding_window"] = config["sliding_window"]
-    if "num_experts_per_tok" in config:  # whether scores are normalised no key says
-        found["expert_count"] = config.get("num_experts") or config["num_local_experts"]
-        found["expert_used_count"] = config["num_experts_per_tok"]
-    if "moe_intermediate_size" in config:
-        found["expert_feed_forward_length"] = config["moe_intermediate_size"]
-    for kind in ("attn", "final"):
-        if config.get(f"{kind}_logit_softcapping"):
-            found[f"{kind}_logit_softcapping"] = config[f"{kind}_logit_softcapping"]
-    if isinstance(config.get("sliding_window_pattern"), int):
-        found["attention.sliding_window_pattern"] = config["sliding_window_pattern"]
-    elif "layer_types" in config and config.get("sliding_window") and not config["model_type"].startswith("lfm2"):
-        found["attention.sliding_window_pattern"] = [kind == "sliding_attention" for kind in config["layer_types"]]
     return found
 
 
