@@ -177,4 +177,5 @@ def test_configuration_keys_are_known_to_transformers() -> None:
         former = {"rope_theta", "rope_scaling", "rope_local_base_freq", "partial_rotary_factor"}
         former |= {"sliding_window_pattern", "original_max_position_embeddings", "n_ctx", "block_ff_dim"}
         former |= {"num_layers", "layer_norm_epsilon", "activation_function"}  # EXAONE 3.5's words, which it maps
+        former |= {"num_experts", "global_head_dim", "num_global_key_value_heads"}  # Qwen3-MoE's, Gemma 4's: so too
         assert config.keys() <= known | former, model.name

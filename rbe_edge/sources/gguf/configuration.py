@@ -49,7 +49,9 @@ _NOT_COMPUTED: Mapping[str, tuple[object, ...]] = {
 # Both sizes with 27 billion weights scale attention by the width per head, which no key says (llama.cpp: LLM_TYPE_27B).
 _LAYERS_OF_27B = {"gemma2": 46, "gemma3": 62}
 _WINDOW_PERIODS = {"gemma2": 2, "gemma3": 6, "exaone4": 4, "spark2_5": 4}
-_WITH_WINDOW = (*_WINDOW_PERIODS, "llama", "phi3", "mistral3", "gpt2", "bert", "nomic-bert", "qwen2", "qwen3")
+_WITH_WINDOW = (
+    *_WINDOW_PERIODS, "gemma4", "llama", "phi3", "mistral3", "gpt2", "bert", "nomic-bert", "qwen2", "qwen3",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
