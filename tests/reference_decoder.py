@@ -26,6 +26,8 @@ KNOWN_PARTS = (
     "layer_options",
     "layer_kinds",
     "experts",
+    "ternary",
+    "inner_norms",
 )  # that golden files have, and that must be known
 
 Integers = npt.NDArray[np.int64]

@@ -153,4 +153,5 @@ def test_configuration_keys_are_known_to_transformers() -> None:
         former = {"rope_theta", "rope_scaling", "rope_local_base_freq", "partial_rotary_factor"}
         former |= {"sliding_window_pattern", "original_max_position_embeddings", "n_ctx", "block_ff_dim"}
         former |= {"num_layers", "layer_norm_epsilon", "activation_function"}  # EXAONE 3.5's words, which it maps
+        former |= {"num_experts", "norm_topk_prob"}  # names of other versions, which it maps
         assert config.keys() <= known | former, model.name
