@@ -78,7 +78,9 @@ static void check_mutations(rbe_session *session, const char *path)
         }
         write_file(damaged, data, bytes);
         if (rbe_session_restore(session, damaged) == RBE_OK && rbe_session_tokens(session, &n_tokens) && n_tokens < CONTEXT) {
-            CHECK(rbe_session_append(session, &(uint32_t){0}, 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+            const rbe_status status = rbe_session_append(session, &(uint32_t){0}, 1, NULL, NULL);
+            const int not_finite = status == RBE_ERROR_FORMAT && strstr(rbe_last_error(), "not finite"); /* to a router */
+            CHECK(status == RBE_OK || not_finite, "%s", rbe_last_error());
         }
         free(data);
         unlink(damaged);

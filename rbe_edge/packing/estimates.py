@@ -54,10 +54,11 @@ def _sensitivity(tensor: TensorPlan, flow: Flow) -> float:
     if number is None:
         return HEAD_FACTOR * flow.logits * min(flow.head.kept.values(), default=1.0)
     layer = flow.layers[number]
-    writer = _WRITERS[part.split(".")[0]]
     if is_expert(tensor.name):
-        writer = f"{part.rsplit('.', 1)[0]}.down"
-        part = f"feed_forward.{part.rsplit('.', 1)[1]}"
+        expert, _, role = part.rpartition(".")
+        writer, part = f"{expert}.down", f"feed_forward.{role}"
+    else:
+        writer = _WRITERS[part.split(".")[0]]
     factor, power = FACTORS.get(part, (1.0, 1))
     if tensor.role == "key_value":
         factor *= SHARED_FACTORS.get(part, 1.0)

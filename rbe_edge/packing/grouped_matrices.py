@@ -45,7 +45,7 @@ def _pieces(tensor: TensorPlan) -> Iterator[FloatArray]:
     """All rows, some at a time where the source lets them be read apart, and then few first."""
     source = tensor.source
     assert source is not None
-    if tensor.transposed or tensor.axis != 0 or len(source.shape) != 2 or source.data.ndim != 2:
+    if tensor.transposed or tensor.head_order or tensor.axis != 0 or len(source.shape) != 2 or source.data.ndim != 2:
         yield tensor.read()
         return
     first, step = 0, _FIRST_ROWS

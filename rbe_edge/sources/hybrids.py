@@ -127,7 +127,7 @@ HYBRIDS = (
         defaults={
             "hidden_size": 2048, "intermediate_size": 7168, "num_hidden_layers": 32, "num_attention_heads": 32,
             "num_key_value_heads": 8, "max_position_embeddings": 128000, "norm_eps": 1e-5, "vocab_size": 65536,
-            "rope_theta": 1e6, "conv_L_cache": 3, "hidden_act": "silu", "tie_word_embeddings": True,
+            "rope_theta": 1e6, "conv_L_cache": 3, "conv_bias": False, "hidden_act": "silu", "tie_word_embeddings": True,
             "num_experts": 32, "num_experts_per_tok": 4, "norm_topk_prob": True, "moe_intermediate_size": 1792,
         },
         renamed={"norm_eps": "rms_norm_eps", "tie_embedding": "tie_word_embeddings"}, fixed={"hidden_act": "silu"},

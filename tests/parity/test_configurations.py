@@ -152,6 +152,8 @@ def test_defaults_are_those_of_transformers() -> None:
     }  # fmt: skip
     taken_as_false = ("attention_bias", "mlp_bias", "tie_word_embeddings", "use_sliding_window")
     for row in ARCHITECTURES:
+        if row.model_type in ("minicpm", "spark2_5"):  # of which transformers has no class
+            continue
         config_class = transformers.CONFIG_MAPPING[row.model_type]
         fields = {name: field.default for name, field in config_class.__dataclass_fields__.items() if name in keys}
         expected = {key: value for key, value in fields.items() if value is not None}

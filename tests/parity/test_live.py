@@ -177,5 +177,6 @@ def test_configuration_keys_are_known_to_transformers() -> None:
         former = {"rope_theta", "rope_scaling", "rope_local_base_freq", "partial_rotary_factor"}
         former |= {"sliding_window_pattern", "original_max_position_embeddings", "n_ctx", "block_ff_dim"}
         former |= {"num_layers", "layer_norm_epsilon", "activation_function"}  # EXAONE 3.5's words, which it maps
-        former |= {"num_experts", "global_head_dim", "num_global_key_value_heads"}  # Qwen3-MoE's, Gemma 4's: so too
+        former |= {"num_experts", "norm_topk_prob"}  # names of other versions, which it maps
+        former |= {"global_head_dim", "num_global_key_value_heads"}  # the same of Gemma 4
         assert config.keys() <= known | former, model.name

@@ -69,10 +69,9 @@ def test_options_reach_the_sampler(client: Any) -> None:
     assert said(seed=5, top_k=1) == said(seed=6, top_k=1) == said(temperature=0)
     plain = said(temperature=0)
     story = [{"role": "user", "content": "Tell me a story."}]
-    story = [{"role": "user", "content": "Tell me a story."}]
+    drawn = {"temperature": 3, "seed": 4, "num_predict": 60}  # no penalty changes its likeliest tokens
     free, penalised = (
-        client.chat(model="demo", messages=story, options={**GREEDY, "num_predict": 60, "frequency_penalty": penalty})
-        for penalty in (0, 2)
+        client.chat(model="demo", messages=story, options={**drawn, "frequency_penalty": penalty}) for penalty in (0, 2)
     )
     assert free.message.content != penalised.message.content
     stop = plain[5:8]
@@ -131,7 +130,7 @@ def test_models(client: Any) -> None:
     (only,) = client.list().models
     assert (
         only.model == "demo:latest"
-        and only.size > 2_000_000
+        and only.size > 1_500_000
         and only.details.format == "rbe"
         and len(only.digest) == 64
     )
