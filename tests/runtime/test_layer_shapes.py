@@ -18,6 +18,7 @@ from index_reader import read_index
 from rbe_edge import Model
 from rbe_edge.errors import ModelError, OptionError
 from rbe_edge.format import writer
+from rbe_edge.format.encoder import LAYER_KINDS
 from rbe_edge.format.layer_shapes import LAYER_EMBEDDINGS, LAYER_SHAPES
 from rbe_edge.format.parts import Part
 from rbe_edge.packing.dense_copy import make
@@ -240,6 +241,10 @@ BOTH = [LAYER_SHAPES, LAYER_EMBEDDINGS]
         ("tensor `layers.0.layer_embedding.gate` is 32 x 64", {"layer_embedding.width": 31}, BOTH),
         ("`layer_embedding.scale` is no number", {"layer_embedding.scale": -1.0}, BOTH),
         ("ask for none", {"layer_embedding.width": None}, BOTH),
+        ("layers 3 and 1 are not both attention", {"layer.kinds": (0, 0, 0, 1, 0, 0), "convolution.taps": 3}, BOTH),
+        ("layers 3 and 1 are not both attention", {"layer.kinds": (0, 1, 0, 0, 0, 0), "convolution.taps": 3}, BOTH),
+        ("norms behind rotary positions", {"attention.norm_after_rope": 1}, BOTH),
+        ("beside blocks side by side", {"norm.place": "pre", "layer.parallel": 1}, BOTH),
     ],
 )
 def test_refused(source: Path, tmp_path: Path, message: str, metadata: dict[str, Any], parts: list[Part]) -> None:
@@ -253,6 +258,19 @@ def test_the_unchanged_file_opens(source: Path, tmp_path: Path) -> None:
     with Model.open(_changed(source, tmp_path / "right.rbe", {}, BOTH)) as model:
         assert model.parts.keys() == {"layer_shapes", "layer_embeddings"}
         assert model.stream_width == 64 + 6 * 32 + 2 * (24 + 48)
+
+
+def test_short_convolutions_beside_states_of_their_own(tmp_path: Path) -> None:
+    """Layers that begin with no attention keep no keys that others could read, and change nothing for those that do."""
+    source = tiny_models.write(tiny_models.MODELS["lfm2"], tmp_path / "lfm2")
+    plain = _changed(source, tmp_path / "plain.rbe", {}, [LAYER_KINDS])
+    own = {"layer.shared_states": (0, 1, 2, 3), "attention.value_norm": 0}
+    shaped = _changed(source, tmp_path / "shaped.rbe", own, [LAYER_KINDS, LAYER_SHAPES])
+    with Model.open(plain) as one, Model.open(shaped) as other, one.session() as first, other.session() as second:
+        assert one.stream_width == other.stream_width == one.info.width
+        first.prefill(TOKENS)
+        second.prefill(TOKENS)
+        assert first.logits.tobytes() == second.logits.tobytes()
 
 
 def test_a_plain_file_has_no_such_part(tiny_model: Path, tmp_path: Path) -> None:
