@@ -169,8 +169,8 @@ static rbe_status place_rows(const char *path, rbe_model *model)
 static void find_readers(rbe__stack *stack)
 {
     stack->first_reader = stack->n_layers;
-    for (uint32_t i = stack->end_layer; i-- > stack->first_layer && stack->layers[i].blocks[0].shares_state;) {
-        stack->first_reader = i;
+    for (uint32_t i = stack->end_layer; i > stack->first_layer && stack->layers[i - 1].blocks[0].shares_state; i--) {
+        stack->first_reader = i - 1;
     }
 }
 

@@ -90,8 +90,8 @@ static void trim_beside_fresh(rbe__expert_pages *pages)
         return;
     }
     const uint64_t first = pages->areas[fresh].offset, end = first + pages->areas[fresh].bytes;
-    for (uint32_t e = fresh; e-- > 0 && pages->areas[e].offset + pages->areas[e].bytes + RBE_MAPPED_GRAIN > first;) {
-        give_back(pages, e);
+    for (uint32_t e = fresh; e > 0 && pages->areas[e - 1].offset + pages->areas[e - 1].bytes + RBE_MAPPED_GRAIN > first; e--) {
+        give_back(pages, e - 1);
     }
     for (uint32_t e = fresh + 1; e < pages->n && pages->areas[e].offset < end + RBE_MAPPED_GRAIN; e++) {
         give_back(pages, e);

@@ -81,7 +81,7 @@ RBE_INLINE void multiply_rows(const tile_call *call, int narrow, const int8_t *x
     const uint32_t row_steps = call->row_steps;
     uint32_t lane = 0;
     for (; lane + LANES * ROW_VECTORS <= row_steps; lane += LANES * ROW_VECTORS) {
-        if (narrow) {
+        if (narrow) { /* NOLINT(bugprone-branch-clone): alike in sets without narrow tables */
             multiply_narrow_block(call, lane, ROW_VECTORS, LANES, x, n_tokens, start, acc);
         } else {
             multiply_block(call, lane, ROW_VECTORS, LANES, x, n_tokens, start, acc);
@@ -89,7 +89,7 @@ RBE_INLINE void multiply_rows(const tile_call *call, int narrow, const int8_t *x
     }
     for (; lane < row_steps; lane += LANES) {
         const uint32_t n_lanes = row_steps - lane < LANES ? row_steps - lane : LANES;
-        if (narrow) {
+        if (narrow) { /* NOLINT(bugprone-branch-clone) */
             multiply_narrow_block(call, lane, 1, n_lanes, x, n_tokens, start, acc);
         } else {
             multiply_block(call, lane, 1, n_lanes, x, n_tokens, start, acc);

@@ -301,7 +301,7 @@ RBE_INLINE void dot_strip(uint32_t bits, int narrow, const rbe_strip *strip, con
 #define TRELLIS_KERNELS(bits)                                                                                   \
     static void dot_k##bits(const rbe_strip *strip, const int8_t *x, const float *scales, float *sum)           \
     {                                                                                                           \
-        if (NARROW && bits > 1 && strip->narrow) {                                                              \
+        if (NARROW && (bits) > 1 && strip->narrow) {                                                            \
             dot_strip(bits, 1, strip, x, scales, sum);                                                          \
         } else {                                                                                                \
             dot_strip(bits, 0, strip, x, scales, sum);                                                          \
