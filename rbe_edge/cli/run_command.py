@@ -100,7 +100,7 @@ def _prompt(arguments: argparse.Namespace) -> str:
 def run(arguments: argparse.Namespace) -> int:
     wanted = model_wanted(arguments)
     if wanted is None:
-        raise OptionError("there is no model; give one: rbe run MODEL -p TEXT")
+        raise OptionError("there is no model; give one, such as demo: rbe run demo -p TEXT")
     session_choice = session_options(arguments)
     options = generation_options(arguments, _CONTINUING)
     arguments.seed = options.sampling.seed

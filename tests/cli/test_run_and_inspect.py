@@ -32,6 +32,11 @@ def test_modules_run(module: str, tmp_path: Path) -> None:
     assert done.returncode == 0 and done.stdout.startswith(b"rbe ")
 
 
+def test_without_a_model_one_is_named(rbe: Rbe) -> None:
+    done = rbe("run")
+    assert (done.returncode, done.stdout) == (2, "") and "rbe run demo" in done.stderr
+
+
 def test_same_seed_same_text(rbe: Rbe, tiny_model: Path) -> None:
     def text(seed: int, *more: object) -> str:
         done = rbe("run", tiny_model, "-p", "the thing", "-n", 30, "-s", seed, *FREE, *more)
