@@ -170,6 +170,7 @@ static void test_session_tries(const char *file)
     snprintf(kept, sizeof kept, "%s/threads.txt", root);
     CHECK(rbe_model_open(file, NULL, &model) == RBE_OK && rbe_model_get_info(model, &of_model) == RBE_OK, "%s", rbe_last_error());
     CHECK(rbe_model_kept_threads(model, kept) == 0, "nothing is kept yet");
+    CHECK(rbe_model_verify(model, NULL, NULL) == RBE_OK, "%s", rbe_last_error()); /* no step is timed beside it */
     float *alone = run_steps(model, of_model.n_vocabulary, NULL, &fixed), *tried = run_steps(model, of_model.n_vocabulary, kept, &first);
     float *again = run_steps(model, of_model.n_vocabulary, kept, &second);
     const size_t bytes = sizeof *alone * 40 * of_model.n_vocabulary;
