@@ -90,7 +90,7 @@ class _Watcher:
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._reading, False)
         os.set_blocking(self._writing, False)
-        threading.Thread(target=self._run, name="rbe-interrupts", daemon=True).start()
+        _thread.start_new_thread(self._run, ())
 
     def _run(self) -> None:
         while True:
@@ -162,15 +162,19 @@ def _is_told() -> bool:
 
 
 class _Aside(Generic[_T]):
+    """The main thread waits for a bare lock, and starts the thread by its bare function: a Ctrl-C within the waits of
+    threading.Event, which Thread.start() has too, may leave a lock that the other thread then releases in vain."""
+
     def __init__(self, work: Callable[[], _T], dispose: Callable[[_T], object]) -> None:
         self._work, self._dispose = work, dispose
         self._lock = threading.Lock()
-        self._done = threading.Event()
+        self._done = _thread.allocate_lock()
+        self._done.acquire()
         self._left = False
         self._made: list[_T] = []
         self._raised: BaseException | None = None
 
-    def run(self) -> None:
+    def _run(self) -> None:
         try:
             made = self._work()
             with self._lock:
@@ -181,11 +185,12 @@ class _Aside(Generic[_T]):
         except BaseException as error:
             self._raised = error
         finally:
-            self._done.set()
+            self._done.release()
 
     def wait(self) -> _T:
         try:
-            self._done.wait()
+            _thread.start_new_thread(self._run, ())
+            self._done.acquire()
         except BaseException:
             with self._lock:
                 self._left = True
@@ -203,9 +208,7 @@ def aside(work: Callable[[], _T], dispose: Callable[[_T], object]) -> _T:
     the program handles the signal itself: work()."""
     if not (_on_main_thread() and _raises()):
         return work()
-    both = _Aside(work, dispose)
-    threading.Thread(target=both.run, name="rbe-aside", daemon=True).start()
-    return both.wait()
+    return _Aside(work, dispose).wait()
 
 
 def _raises() -> bool:
