@@ -101,8 +101,13 @@ static void bind_ends(rbe__binder *binder, const rbe__config *config, rbe__stack
         binder->has_grouped |= stack->embedding && rbe__tensor_is_grouped(stack->embedding);
     }
     rbe__encoder_bind(binder, config, stack);
-    stack->has_rows_only = binder->has_rows_only;
-    stack->has_grouped = binder->has_grouped;
+}
+
+/* Everything is bound: of which kinds the matrices are that the binder has seen. */
+static void note_kinds(const rbe__binder *binder, rbe_model *model)
+{
+    model->stack.has_rows_only = model->encoder.has_rows_only = binder->has_rows_only;
+    model->stack.has_grouped = model->encoder.has_grouped = binder->has_grouped;
 }
 
 static rbe_status choose_layers(const rbe__config *config, uint32_t first_layer, uint32_t n_layers, rbe__stack *stack)
@@ -168,6 +173,7 @@ rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_la
         const rbe__layer_shape shape = shape_of(config);
         RBE_TRY(rbe__encoder_decoder_bind(&binder, &shape, model));
     }
+    note_kinds(&binder, model);
     RBE_TRY(rbe__layer_options_check(model, path));
     RBE_TRY(rbe__experts_check(model, path));
     RBE_TRY(rbe__experts_limit(model));

@@ -77,8 +77,6 @@ rbe_status rbe__encoder_decoder_bind(rbe__binder *binder, const rbe__layer_shape
         rbe__bind_layer(binder, i, &own, stack);
     }
     stack->norm = rbe__bind_norm(binder, "encoder.norm", config->width, config->norm_place == RBE_NORM_POST);
-    stack->has_rows_only = model->stack.has_rows_only = binder->has_rows_only;
-    stack->has_grouped = model->stack.has_grouped = binder->has_grouped;
     return binder->status;
 }
 

@@ -206,7 +206,6 @@ rbe_status rbe__layer_shapes_bind(rbe__binder *binder, rbe_model *model)
         inputs->norm = rbe__bind_norm(binder, "layer_embedding.norm", inputs->width, 0);
         RBE_TRY(binder->status);
     }
-    model->stack.has_rows_only = binder->has_rows_only;
     find_readers(&model->stack);
     RBE_TRY(place_rows(binder->path, model));
     return make_ones(binder->path, model);
