@@ -75,7 +75,7 @@ static rbe_status bind_layers(rbe__binder *binder, rbe_model *model)
     for (uint32_t i = stack->first_layer; i < stack->end_layer && binder->status == RBE_OK; i++) {
         rbe__layer_shape shape = shape_of(config);
         shape.attention.options.without_rope = rotary && !rbe__layer_array_value(rotary, i);
-        shape.mixer = rbe__layer_mixer(&model->pack, i);
+        shape.mixer = rbe__layer_mixer(config, i);
         shape.attention.distances = stack->distances.n ? &stack->distances : NULL;
         shape.attention.window = rbe__layer_array_value(windows, i);
         shape.attention.rope_table = rbe__layer_array_value(tables, i);

@@ -44,8 +44,8 @@ static rbe_status check_layers(rbe__config_source from, const rbe__config *confi
             return rbe_fail(RBE_ERROR_FORMAT, "%s: metadata `layer.kv_heads`: %u of layer %u do not divide `heads` (%u)", from.path,
                             kv_heads, i, config->n_heads);
         }
-        if (source != i && (rbe__layer_mixer(from.pack, i) != RBE_MIXER_ATTENTION ||
-                            (source < i && rbe__layer_mixer(from.pack, source) != RBE_MIXER_ATTENTION))) {
+        if (source != i && (rbe__layer_mixer(config, i) != RBE_MIXER_ATTENTION ||
+                            (source < i && rbe__layer_mixer(config, source) != RBE_MIXER_ATTENTION))) {
             return rbe_fail(RBE_ERROR_FORMAT, "%s: metadata `layer.shared_states`: layers %u and %u are not both attention", from.path, i,
                             source);
         }
