@@ -14,8 +14,7 @@ static int is_gate(const rbe__tensor *tensor)
 
 rbe_status rbe__attention_gate_check(const rbe__pack *pack, const char *path)
 {
-    const rbe__part *part = rbe__pack_part(pack, RBE_PART_ATTENTION_GATE);
-    const int has_part = part && part->known && (part->flags & RBE_PART_REQUIRED);
+    const int has_part = rbe__pack_requires(pack, RBE_PART_ATTENTION_GATE);
     int has_gate = 0;
     for (uint32_t i = 0; i < pack->n_tensors && !has_gate; i++) {
         has_gate = is_gate(&pack->tensors[i]);

@@ -157,8 +157,7 @@ static rbe_status check_labels(const rbe_model *model, const char *path)
 
 rbe_status rbe__encoder_check(const rbe_model *model, const char *path)
 {
-    const rbe__part *part = rbe__pack_part(&model->pack, RBE_PART_ENCODER);
-    const int has_part = part && part->known && (part->flags & RBE_PART_REQUIRED);
+    const int has_part = rbe__pack_requires(&model->pack, RBE_PART_ENCODER);
     if (has_part != needs_part(model)) {
         return rbe_fail(RBE_ERROR_FORMAT,
                         has_part ? "%s: it has the part `encoder`, and its metadata say nothing of an encoder"

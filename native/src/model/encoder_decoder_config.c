@@ -82,8 +82,7 @@ rbe_status rbe__encoder_decoder_bind(rbe__binder *binder, const rbe__layer_shape
 
 rbe_status rbe__encoder_decoder_check(const rbe_model *model, const char *path)
 {
-    const rbe__part *part = rbe__pack_part(&model->pack, RBE_PART_ENCODER_DECODER);
-    const int has_part = part && part->known && (part->flags & RBE_PART_REQUIRED);
+    const int has_part = rbe__pack_requires(&model->pack, RBE_PART_ENCODER_DECODER);
     if (has_part == (model->config.encoder_layers != 0)) {
         return RBE_OK;
     }

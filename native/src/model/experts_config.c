@@ -130,8 +130,7 @@ rbe_status rbe__experts_limit(rbe_model *model)
 
 rbe_status rbe__experts_check(const rbe_model *model, const char *path)
 {
-    const rbe__part *part = rbe__pack_part(&model->pack, RBE_PART_EXPERTS);
-    const int has_part = part && part->known && (part->flags & RBE_PART_REQUIRED);
+    const int has_part = rbe__pack_requires(&model->pack, RBE_PART_EXPERTS);
     if (has_part != (model->config.experts.n != 0)) {
         return rbe_fail(RBE_ERROR_FORMAT,
                         has_part ? "%s: it has the part `experts`, and its metadata say nothing of experts"

@@ -44,8 +44,7 @@ rbe__mixer rbe__layer_mixer(const rbe__config *config, uint32_t index)
 
 rbe_status rbe__layer_kinds_check(const rbe_model *model, const char *path)
 {
-    const rbe__part *part = rbe__pack_part(&model->pack, RBE_PART_LAYER_KINDS);
-    const int has_part = part && part->known && (part->flags & RBE_PART_REQUIRED);
+    const int has_part = rbe__pack_requires(&model->pack, RBE_PART_LAYER_KINDS);
     if (has_part == (model->config.layer_kinds != NULL)) {
         return RBE_OK;
     }

@@ -213,8 +213,7 @@ rbe_status rbe__layer_shapes_bind(rbe__binder *binder, rbe_model *model)
 
 static rbe_status check_part(const rbe_model *model, const char *path, const char *name, int needs)
 {
-    const rbe__part *part = rbe__pack_part(&model->pack, name);
-    const int has_part = part && part->known && (part->flags & RBE_PART_REQUIRED);
+    const int has_part = rbe__pack_requires(&model->pack, name);
     if (has_part == needs) {
         return RBE_OK;
     }

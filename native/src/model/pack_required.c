@@ -15,8 +15,7 @@ static int is_inner_norm(const rbe__tensor *tensor)
 
 static rbe_status check(const rbe__pack *pack, const char *name, int is_needed, const char *what)
 {
-    const rbe__part *part = rbe__pack_part(pack, name);
-    const int has_part = part && part->known && (part->flags & RBE_PART_REQUIRED);
+    const int has_part = rbe__pack_requires(pack, name);
     if (has_part == is_needed) {
         return RBE_OK;
     }
