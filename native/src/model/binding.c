@@ -4,7 +4,6 @@
 
 #include "base/status.h"
 #include "blocks/bind.h"
-#include "model/attention_gate.h"
 #include "model/encoder_config.h"
 #include "model/encoder_decoder_config.h"
 #include "model/experts_config.h"
@@ -178,7 +177,6 @@ rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_la
     RBE_TRY(rbe__experts_check(model, path));
     RBE_TRY(rbe__experts_limit(model));
     RBE_TRY(rbe__encoder_check(model, path));
-    RBE_TRY(rbe__attention_gate_check(&model->pack, path));
     RBE_TRY(rbe__layer_shapes_check(model, path));
     return rbe__encoder_decoder_check(model, path);
 }
