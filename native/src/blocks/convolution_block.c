@@ -27,17 +27,6 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     }
 }
 
-static uint32_t widest(const rbe__block *block)
-{
-    return block->width;
-}
-
-static uint32_t head_dim_of(const rbe__block *block)
-{
-    (void)block;
-    return 0;
-}
-
 typedef struct convolution_scratch {
     float *thirds; /* [n_tokens][3][width]: B, C and x, which becomes what the convolution reads */
     float *mixed; /* [n_tokens][width] */
@@ -210,8 +199,6 @@ static uint64_t read_bytes(const rbe__block *block, uint32_t planes)
 
 const rbe__block_kind rbe__convolution_kind = {
     .bind = bind,
-    .widest = widest,
-    .head_dim = head_dim_of,
     .scratch_bytes = scratch_bytes,
     .forward = forward,
     .fill = fill,
