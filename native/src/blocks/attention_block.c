@@ -278,7 +278,7 @@ static uint64_t read_bytes(const rbe__block *block, uint32_t planes)
     }
     if (!skips) {
         bytes += rbe__tensor_read_bytes(attention->q.weight, most) + rbe__tensor_read_bytes(attention->o.weight, most);
-        bytes += attention->gate.weight ? rbe__tensor_read_bytes(attention->gate.weight, most) : 0;
+        bytes += rbe__tensor_read_bytes(attention->gate.weight, most);
     }
     return bytes;
 }

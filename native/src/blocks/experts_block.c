@@ -13,11 +13,6 @@ enum { OPERATION_ROUTER, OPERATION_GATE_UP, OPERATION_DOWN, OPERATION_SUM, N_OPE
 
 static const char *const operations[N_OPERATIONS] = {"router", "experts' gate, up", "experts' down", "sum of experts"};
 
-static int is_dense(const rbe__tensor *tensor)
-{
-    return tensor->kind == RBE_KIND_F32 || tensor->kind == RBE_KIND_F16 || tensor->kind == RBE_KIND_BF16;
-}
-
 static void bind_expert(rbe__binder *binder, const char *place, uint32_t number, const rbe__experts_shape *shape, uint32_t width,
                         rbe__expert *expert)
 {
@@ -42,7 +37,7 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     snprintf(place, sizeof place, "%slayers.%u.experts", binder->prefix, index);
     snprintf(name, sizeof name, "%s.router", place);
     experts->router.weight = rbe__bind_tensor(binder, name, shape->experts.n, shape->width, 0);
-    if (experts->router.weight && !is_dense(experts->router.weight)) {
+    if (experts->router.weight && !rbe__tensor_is_dense(experts->router.weight)) {
         binder->status = rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: tensor `%s` is a router, and neither fp32 nor of 16 bits", binder->path,
                                   name);
     }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "blocks/encoder_ends.h"
 #include "model/parts.h"
 #include "rbe/encoder.h"
 
@@ -167,15 +168,6 @@ rbe_status rbe__encoder_check(const rbe_model *model, const char *path)
     return check_labels(model, path);
 }
 
-static uint32_t pooled_width(const rbe_model *model)
-{
-    const rbe__pooled *pooled = &model->stack.pooled;
-    if (pooled->pooling == RBE_POOLING_NONE) {
-        return 0;
-    }
-    return pooled->n_layers ? pooled->layers[pooled->n_layers - 1].projection.weight->rows : model->config.width;
-}
-
 rbe_status rbe_model_get_encoder_info(const rbe_model *model, rbe_encoder_info *info)
 {
     if (!model) {
@@ -185,7 +177,7 @@ rbe_status rbe_model_get_encoder_info(const rbe_model *model, rbe_encoder_info *
     const rbe_encoder_info known = {
         .is_encoder = encoder->both != 0,
         .pooling = encoder->pooling,
-        .n_pooled = pooled_width(model),
+        .n_pooled = encoder->pooling == RBE_POOLING_NONE ? 0 : rbe__pooled_width(&model->stack),
         .is_classes = encoder->is_classes != 0,
         .is_normalized = encoder->normalizes != 0,
         .n_segments = encoder->n_segments,
