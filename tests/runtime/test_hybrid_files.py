@@ -13,13 +13,14 @@ import tiny_models
 from fixed_planes import fixed_planes
 
 from rbe_edge import Model
-from rbe_edge.errors import ModelError
+from rbe_edge.errors import ModelError, OptionError
 from rbe_edge.format.encoder import LAYER_KINDS, PART
 from rbe_edge.format.parts import Part
 from rbe_edge.format.writer import KIND_BF16, KIND_FP16, KIND_FP32, PackWriter, TensorEntry
 from rbe_edge.packing import storage
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.effort import SKIP, Effort
+from rbe_edge.runtime.encoder import Encoder
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
 
@@ -145,6 +146,16 @@ def test_a_single_tap_and_layers_without_attention(tmp_path: Path) -> None:
             session.rewind(0)
             session.prefill([token])
             np.testing.assert_allclose(session.logits, expected, atol=1e-5)
+
+
+def test_texts_are_not_encoded(directory: Path, tmp_path: Path) -> None:
+    """An encoder has the memory of one layer for all of them; a session's states make a vector."""
+    with Model.open(written(directory, tmp_path / "m.rbe", {}, {}, [LAYER_KINDS])) as model:
+        with pytest.raises(OptionError, match="short convolutions"), Encoder(model) as encoder:
+            encoder.hidden([TOKENS])
+        with model.session() as session:
+            session.prefill(TOKENS)
+            assert np.isfinite(session.logits).all()
 
 
 def test_what_a_step_reads(tmp_path: Path) -> None:

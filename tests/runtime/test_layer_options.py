@@ -12,6 +12,7 @@ import tiny_models
 
 from rbe_edge import Model
 from rbe_edge.errors import ModelError
+from rbe_edge.format.encoder import ATTENTION_GATE
 from rbe_edge.format.layer_options import PART
 from rbe_edge.format.parts import Part
 from rbe_edge.format.writer import KIND_FP32, PackWriter, TensorEntry
@@ -45,6 +46,8 @@ def written(directory: Path, name: str, changes: Mapping[str, Any], parts: list[
         ("olmo2", {}, [OPTIONAL], "lacks the part `layer_options`"),
         ("llama", {}, [PART], "has the part `layer_options`, and its metadata name none"),
         ("llama", {"position.rotary_layers": TWO_LAYERS}, [], "lacks the part `layer_options`"),
+        ("spark", {}, [], "has gates of attention, and lacks the part `attention_gate`"),
+        ("llama", {}, [ATTENTION_GATE], "has the part `attention_gate`, and no tensor is a gate of attention"),
         ("llama", {"position.rotary_layers": (1,)}, [PART], "position.rotary_layers"),
         ("llama", {"position.rotary_layers": (1, 2)}, [PART], "position.rotary_layers"),
         ("llama", {"position.rotary_layers": 1}, [PART], "position.rotary_layers"),

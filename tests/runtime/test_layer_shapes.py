@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from fixed_planes import fixed_planes
 from index_reader import read_index
 
 from rbe_edge import Model
+from rbe_edge.codes import grouped
 from rbe_edge.errors import ModelError, OptionError
 from rbe_edge.format import writer
 from rbe_edge.format.encoder import LAYER_KINDS
 from rbe_edge.format.layer_shapes import LAYER_EMBEDDINGS, LAYER_SHAPES
 from rbe_edge.format.parts import Part
+from rbe_edge.format.ternary import PART as TERNARY
+from rbe_edge.format.ternary import Code
 from rbe_edge.packing.dense_copy import make
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.pack import PackOptions, pack
@@ -280,6 +284,37 @@ def test_a_plain_file_has_no_such_part(tiny_model: Path, tmp_path: Path) -> None
     for part in BOTH:
         with pytest.raises(ModelError, match="ask for none"):
             Model.open(_changed(llama, tmp_path / f"{part.name}.rbe", {}, [part]))
+
+
+def test_the_only_ternary_matrix_makes_layer_inputs(source: Path, tmp_path: Path) -> None:
+    """It reads its activation in int8 as such matrices in layers do."""
+    name, code = "layer_embedding.projection", Code(False, 0, 0.125)
+    plan = plan_model(open_source(source))
+    values = {tensor.name: tensor.read() for tensor in plan.tensors}
+    values[name] = np.sign(values[name]) * np.float32(0.125)
+    found = []
+    for kind in (writer.KIND_FP32, writer.KIND_TERNARY):
+        data = {key: array.astype("<f4").tobytes() for key, array in values.items()}
+        kinds = dict.fromkeys(values, (writer.KIND_FP32, b""))
+        parts = BOTH
+        if kind == writer.KIND_TERNARY:
+            data[name] = grouped.encode(values[name], code)
+            kinds[name] = kind, struct.pack("<If", code.group, code.tensor_scale)
+            parts = [*BOTH, TERNARY]
+        entries = [
+            writer.TensorEntry(key, kinds[key][0], *array.shape, len(data[key]), own=kinds[key][1])
+            for key, array in values.items()
+        ]
+        metadata = {"parameters": 1, **plan.metadata}
+        with writer.PackWriter(tmp_path / f"{kind}.rbe", metadata, [], {}, entries, parts=parts) as file:
+            for piece in data.values():
+                file.write_tensor([piece], 0.0)
+            file.commit(lasting=False)
+        with Model.open(tmp_path / f"{kind}.rbe") as model, model.session(kv="f32", threads=1) as session:
+            found.append(session.score(TOKENS, logits=True).logits)
+    exact, rounded = found
+    assert exact is not None and rounded is not None
+    assert 0 < np.sqrt(np.mean((exact - rounded) ** 2)) < 0.04 * exact.std()
 
 
 def test_random_bytes_in_the_index(source: Path, tmp_path: Path) -> None:

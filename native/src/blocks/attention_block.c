@@ -278,14 +278,14 @@ static uint64_t read_bytes(const rbe__block *block, uint32_t planes)
     }
     if (!skips) {
         bytes += rbe__tensor_read_bytes(attention->q.weight, most) + rbe__tensor_read_bytes(attention->o.weight, most);
-        bytes += attention->gate.weight ? rbe__tensor_read_bytes(attention->gate.weight, most) : 0;
+        bytes += rbe__tensor_read_bytes(attention->gate.weight, most);
     }
     return bytes;
 }
 
 const rbe__block_kind rbe__attention_kind = {
     .bind = bind,
-    .widest = rbe__heads_widest,
+    .inner_width = rbe__heads_width,
     .head_dim = rbe__heads_dim,
     .scratch_bytes = rbe__heads_scratch_bytes,
     .forward = forward,

@@ -176,9 +176,9 @@ struct rbe__block_kind {
     /* Finds the block's tensors by name and checks their shapes, block->norm and the like included. The binder keeps the first failure. */
     void (*bind)(rbe__binder *binder, uint32_t layer, const rbe__layer_shape *shape, rbe__block *block);
 
-    /* Widest input of a matrix, and largest head; bytes of scratch for a pass of n_tokens, with `context` as rbe__pass has it, SIZE_MAX where they
-     * are more than there can be. */
-    uint32_t (*widest)(const rbe__block *block);
+    /* Width of what its last matrix reads, NULL: that of the stream; of a head, NULL: it has none; bytes of scratch for a pass of n_tokens, with
+     * `context` as rbe__pass has it, SIZE_MAX where they are more than there can be. */
+    uint32_t (*inner_width)(const rbe__block *block);
     uint32_t (*head_dim)(const rbe__block *block);
     size_t (*scratch_bytes)(const rbe__block *block, uint32_t n_tokens, uint32_t context);
 

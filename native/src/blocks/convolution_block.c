@@ -22,20 +22,9 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     convolution->out = rbe__bind_projection(binder, NAME("out"), shape->width, shape->width, 0);
     convolution->taps = rbe__bind_projection(binder, NAME("taps"), shape->width, shape->convolution_taps, 0);
 #undef NAME
-    if (binder->status == RBE_OK && convolution->taps.weight->kind > RBE_KIND_BF16) {
+    if (binder->status == RBE_OK && !rbe__tensor_is_dense(convolution->taps.weight)) {
         binder->status = rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: tensor `%s` is neither fp32 nor of 16 bits", binder->path, name);
     }
-}
-
-static uint32_t widest(const rbe__block *block)
-{
-    return block->width;
-}
-
-static uint32_t head_dim_of(const rbe__block *block)
-{
-    (void)block;
-    return 0;
 }
 
 typedef struct convolution_scratch {
@@ -210,8 +199,6 @@ static uint64_t read_bytes(const rbe__block *block, uint32_t planes)
 
 const rbe__block_kind rbe__convolution_kind = {
     .bind = bind,
-    .widest = widest,
-    .head_dim = head_dim_of,
     .scratch_bytes = scratch_bytes,
     .forward = forward,
     .fill = fill,

@@ -103,7 +103,7 @@ static uint64_t read_bytes(const rbe__block *block, uint32_t planes)
 
 const rbe__block_kind rbe__cross_kind = {
     .bind = bind,
-    .widest = rbe__heads_widest,
+    .inner_width = rbe__heads_width,
     .head_dim = rbe__heads_dim,
     .scratch_bytes = rbe__heads_scratch_bytes,
     .forward = forward,

@@ -13,11 +13,6 @@ enum { OPERATION_ROUTER, OPERATION_GATE_UP, OPERATION_DOWN, OPERATION_SUM, N_OPE
 
 static const char *const operations[N_OPERATIONS] = {"router", "experts' gate, up", "experts' down", "sum of experts"};
 
-static int is_dense(const rbe__tensor *tensor)
-{
-    return tensor->kind == RBE_KIND_F32 || tensor->kind == RBE_KIND_F16 || tensor->kind == RBE_KIND_BF16;
-}
-
 static void bind_expert(rbe__binder *binder, const char *place, uint32_t number, const rbe__experts_shape *shape, uint32_t width,
                         rbe__expert *expert)
 {
@@ -42,7 +37,7 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     snprintf(place, sizeof place, "%slayers.%u.experts", binder->prefix, index);
     snprintf(name, sizeof name, "%s.router", place);
     experts->router.weight = rbe__bind_tensor(binder, name, shape->experts.n, shape->width, 0);
-    if (experts->router.weight && !is_dense(experts->router.weight)) {
+    if (experts->router.weight && !rbe__tensor_is_dense(experts->router.weight)) {
         binder->status = rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: tensor `%s` is a router, and neither fp32 nor of 16 bits", binder->path,
                                   name);
     }
@@ -53,16 +48,9 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     }
 }
 
-static uint32_t widest(const rbe__block *block)
+static uint32_t inner_width(const rbe__block *block)
 {
-    const uint32_t inner = block->as.experts.shape.width;
-    return inner > block->width ? inner : block->width;
-}
-
-static uint32_t head_dim_of(const rbe__block *block)
-{
-    (void)block;
-    return 0;
+    return block->as.experts.shape.width;
 }
 
 /* A row that has chosen an expert. */
@@ -335,8 +323,7 @@ static uint64_t read_bytes(const rbe__block *block, uint32_t planes)
 
 const rbe__block_kind rbe__experts_kind = {
     .bind = bind,
-    .widest = widest,
-    .head_dim = head_dim_of,
+    .inner_width = inner_width,
     .scratch_bytes = scratch_bytes,
     .forward = forward,
     .read_bytes = read_bytes,

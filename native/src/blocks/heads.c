@@ -98,10 +98,9 @@ void rbe__heads_output(rbe__pass *pass, const rbe__block *block, const rbe__head
     rbe__block_add(pass, block);
 }
 
-uint32_t rbe__heads_widest(const rbe__block *block)
+uint32_t rbe__heads_width(const rbe__block *block)
 {
-    const uint32_t q_width = (uint32_t)q_width_of(block);
-    return q_width > block->width ? q_width : block->width;
+    return (uint32_t)q_width_of(block);
 }
 
 uint32_t rbe__heads_dim(const rbe__block *block)

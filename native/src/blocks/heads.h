@@ -36,7 +36,7 @@ void rbe__heads_output(rbe__pass *pass, const rbe__block *block, const rbe__head
 float rbe__heads_temperature(const rbe__head_options *options, uint32_t position);
 
 /* Functions of the kinds (block.h). */
-uint32_t rbe__heads_widest(const rbe__block *block);
+uint32_t rbe__heads_width(const rbe__block *block);
 uint32_t rbe__heads_dim(const rbe__block *block);
 size_t rbe__heads_scratch_bytes(const rbe__block *block, uint32_t n_tokens, uint32_t context);
 void rbe__heads_take_state(const rbe__block *block, rbe__arena *arena, rbe_kv_type type, uint32_t context, rbe__block_state *out);

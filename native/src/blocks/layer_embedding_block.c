@@ -27,16 +27,9 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
 #undef NAME
 }
 
-static uint32_t widest(const rbe__block *block)
+static uint32_t inner_width(const rbe__block *block)
 {
-    const uint32_t inner = block->as.layer_embedding.shape.width;
-    return inner > block->width ? inner : block->width;
-}
-
-static uint32_t head_dim_of(const rbe__block *block)
-{
-    (void)block;
-    return 0;
+    return block->as.layer_embedding.shape.width;
 }
 
 typedef struct embedding_scratch {
@@ -100,8 +93,7 @@ static uint64_t read_bytes(const rbe__block *block, uint32_t planes)
 
 const rbe__block_kind rbe__layer_embedding_kind = {
     .bind = bind,
-    .widest = widest,
-    .head_dim = head_dim_of,
+    .inner_width = inner_width,
     .scratch_bytes = scratch_bytes,
     .forward = forward,
     .read_bytes = read_bytes,

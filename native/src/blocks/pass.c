@@ -55,9 +55,10 @@ static needs needs_of(const rbe__pass *pass)
     for (uint32_t i = stack->first_layer; i < stack->end_layer; i++) {
         for (uint32_t b = 0; b < stack->layers[i].n_blocks; b++) {
             const rbe__block *block = &stack->layers[i].blocks[b];
-            const uint32_t widest = block->kind->widest(block), head_dim = block->kind->head_dim(block);
+            const uint32_t inner = block->kind->inner_width ? block->kind->inner_width(block) : 0;
+            const uint32_t head_dim = block->kind->head_dim ? block->kind->head_dim(block) : 0;
             const size_t bytes = block->kind->scratch_bytes(block, pass->workspace.most_tokens, pass->context);
-            most.widest = widest > most.widest ? widest : most.widest;
+            most.widest = inner > most.widest ? inner : most.widest;
             most.head_dim = head_dim > most.head_dim ? head_dim : most.head_dim;
             most.scratch_bytes = bytes > most.scratch_bytes ? bytes : most.scratch_bytes;
             most.layer_input |= block->reads == RBE_READS_LAYER_INPUT;

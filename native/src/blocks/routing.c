@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "layers/activation.h"
+
 #define LEAST_SUM 1e-20f /* scores that the bias alone has chosen may all be next to nothing */
 
 /* Of finite logits; the same bits with every kernel set. */
@@ -15,13 +17,7 @@ static void score(const rbe_kernels *kernels, const rbe__experts_shape *shape, f
         }
         return;
     }
-    for (uint32_t e = 0; e < shape->n; e++) {
-        scores[e] = -scores[e];
-    }
-    kernels->exponential(scores, shape->n);
-    for (uint32_t e = 0; e < shape->n; e++) {
-        scores[e] = 1.0f / (1.0f + scores[e]);
-    }
+    rbe__logistic(kernels, shape->n, scores);
 }
 
 /* The largest key's place, the first of equal ones. All keys are finite, or -infinity once they are taken. */

@@ -4,7 +4,6 @@
 
 #include "base/status.h"
 #include "blocks/bind.h"
-#include "model/attention_gate.h"
 #include "model/encoder_config.h"
 #include "model/encoder_decoder_config.h"
 #include "model/experts_config.h"
@@ -75,7 +74,7 @@ static rbe_status bind_layers(rbe__binder *binder, rbe_model *model)
     for (uint32_t i = stack->first_layer; i < stack->end_layer && binder->status == RBE_OK; i++) {
         rbe__layer_shape shape = shape_of(config);
         shape.attention.options.without_rope = rotary && !rbe__layer_array_value(rotary, i);
-        shape.mixer = rbe__layer_mixer(&model->pack, i);
+        shape.mixer = rbe__layer_mixer(config, i);
         shape.attention.distances = stack->distances.n ? &stack->distances : NULL;
         shape.attention.window = rbe__layer_array_value(windows, i);
         shape.attention.rope_table = rbe__layer_array_value(tables, i);
@@ -101,8 +100,13 @@ static void bind_ends(rbe__binder *binder, const rbe__config *config, rbe__stack
         binder->has_grouped |= stack->embedding && rbe__tensor_is_grouped(stack->embedding);
     }
     rbe__encoder_bind(binder, config, stack);
-    stack->has_rows_only = binder->has_rows_only;
-    stack->has_grouped = binder->has_grouped;
+}
+
+/* Everything is bound: of which kinds the matrices are that the binder has seen. */
+static void note_kinds(const rbe__binder *binder, rbe_model *model)
+{
+    model->stack.has_rows_only = model->encoder.has_rows_only = binder->has_rows_only;
+    model->stack.has_grouped = model->encoder.has_grouped = binder->has_grouped;
 }
 
 static rbe_status choose_layers(const rbe__config *config, uint32_t first_layer, uint32_t n_layers, rbe__stack *stack)
@@ -168,11 +172,11 @@ rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_la
         const rbe__layer_shape shape = shape_of(config);
         RBE_TRY(rbe__encoder_decoder_bind(&binder, &shape, model));
     }
+    note_kinds(&binder, model);
     RBE_TRY(rbe__layer_options_check(model, path));
     RBE_TRY(rbe__experts_check(model, path));
     RBE_TRY(rbe__experts_limit(model));
     RBE_TRY(rbe__encoder_check(model, path));
-    RBE_TRY(rbe__attention_gate_check(&model->pack, path));
     RBE_TRY(rbe__layer_shapes_check(model, path));
     return rbe__encoder_decoder_check(model, path);
 }

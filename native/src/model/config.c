@@ -54,7 +54,7 @@ rbe_status rbe__config_read(const rbe__pack *pack, const rbe_kernels *kernels, c
     out->gated = gated != 0;
     out->position_kind = (rbe__position_kind)position_kind;
     RBE_TRY(rbe__layer_options_read(from, out));
-    RBE_TRY(rbe__experts_config_read(from, &out->experts));
+    RBE_TRY(rbe__experts_config_read(from, out));
     RBE_TRY(rbe__encoder_config_read(from, &out->encoder));
     RBE_TRY(rbe__encoder_decoder_config_read(from, out));
     RBE_TRY(rbe__layer_kinds_read(from, out));

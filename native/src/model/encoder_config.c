@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "blocks/encoder_ends.h"
 #include "model/parts.h"
 #include "rbe/encoder.h"
 
@@ -157,8 +158,7 @@ static rbe_status check_labels(const rbe_model *model, const char *path)
 
 rbe_status rbe__encoder_check(const rbe_model *model, const char *path)
 {
-    const rbe__part *part = rbe__pack_part(&model->pack, RBE_PART_ENCODER);
-    const int has_part = part && part->known && (part->flags & RBE_PART_REQUIRED);
+    const int has_part = rbe__pack_requires(&model->pack, RBE_PART_ENCODER);
     if (has_part != needs_part(model)) {
         return rbe_fail(RBE_ERROR_FORMAT,
                         has_part ? "%s: it has the part `encoder`, and its metadata say nothing of an encoder"
@@ -166,15 +166,6 @@ rbe_status rbe__encoder_check(const rbe_model *model, const char *path)
                         path);
     }
     return check_labels(model, path);
-}
-
-static uint32_t pooled_width(const rbe_model *model)
-{
-    const rbe__pooled *pooled = &model->stack.pooled;
-    if (pooled->pooling == RBE_POOLING_NONE) {
-        return 0;
-    }
-    return pooled->n_layers ? pooled->layers[pooled->n_layers - 1].projection.weight->rows : model->config.width;
 }
 
 rbe_status rbe_model_get_encoder_info(const rbe_model *model, rbe_encoder_info *info)
@@ -186,7 +177,7 @@ rbe_status rbe_model_get_encoder_info(const rbe_model *model, rbe_encoder_info *
     const rbe_encoder_info known = {
         .is_encoder = encoder->both != 0,
         .pooling = encoder->pooling,
-        .n_pooled = pooled_width(model),
+        .n_pooled = encoder->pooling == RBE_POOLING_NONE ? 0 : rbe__pooled_width(&model->stack),
         .is_classes = encoder->is_classes != 0,
         .is_normalized = encoder->normalizes != 0,
         .n_segments = encoder->n_segments,

@@ -77,15 +77,12 @@ rbe_status rbe__encoder_decoder_bind(rbe__binder *binder, const rbe__layer_shape
         rbe__bind_layer(binder, i, &own, stack);
     }
     stack->norm = rbe__bind_norm(binder, "encoder.norm", config->width, config->norm_place == RBE_NORM_POST);
-    stack->has_rows_only = model->stack.has_rows_only = binder->has_rows_only;
-    stack->has_grouped = model->stack.has_grouped = binder->has_grouped;
     return binder->status;
 }
 
 rbe_status rbe__encoder_decoder_check(const rbe_model *model, const char *path)
 {
-    const rbe__part *part = rbe__pack_part(&model->pack, RBE_PART_ENCODER_DECODER);
-    const int has_part = part && part->known && (part->flags & RBE_PART_REQUIRED);
+    const int has_part = rbe__pack_requires(&model->pack, RBE_PART_ENCODER_DECODER);
     if (has_part == (model->config.encoder_layers != 0)) {
         return RBE_OK;
     }

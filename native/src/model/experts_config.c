@@ -5,13 +5,15 @@
 #include "base/status.h"
 #include "model/parts.h"
 
+#define KEY_LAYERS "experts.layers"
 #define MOST_EXPERTS 4096u
 
-rbe_status rbe__experts_config_read(rbe__config_source from, rbe__experts_config *out)
+rbe_status rbe__experts_config_read(rbe__config_source from, rbe__config *config)
 {
     static const char *const scores[] = {[RBE_SCORE_SOFTMAX] = "softmax", [RBE_SCORE_SIGMOID] = "sigmoid", NULL};
     static const char *const others[] = {
-        "experts.used", "experts.feed_forward", "experts.score", "experts.normalize", "experts.scale", RBE_KEY_EXPERT_LAYERS, NULL};
+        "experts.used", "experts.feed_forward", "experts.score", "experts.normalize", "experts.scale", KEY_LAYERS, NULL};
+    rbe__experts_config *out = &config->experts;
     int score;
     uint32_t normalizes;
     RBE_TRY(rbe__config_u64(from, "experts", 1, MOST_EXPERTS, 1, &out->n));
@@ -28,17 +30,17 @@ rbe_status rbe__experts_config_read(rbe__config_source from, rbe__experts_config
     RBE_TRY(rbe__config_choice(from, "experts.score", scores, 0, &score));
     RBE_TRY(rbe__config_u64(from, "experts.normalize", 0, 1, 1, &normalizes));
     RBE_TRY(rbe__config_f64(from, "experts.scale", 0, 1, &out->scale));
-    (void)rbe__config_find(from, RBE_KEY_EXPERT_LAYERS); /* read where the layers are bound */
+    (void)rbe__config_find(from, KEY_LAYERS);
+    RBE_TRY(rbe__layer_array_read(from.pack, from.path, KEY_LAYERS, config->n_layers, 1, &out->layers));
     out->score = (rbe__expert_score)score;
     out->normalizes = normalizes != 0;
     return RBE_OK;
 }
 
-/* Absent: all layers have experts. */
 static int has_experts(const rbe_model *model, uint32_t layer)
 {
-    const rbe_metadata *layers = rbe__pack_metadata(&model->pack, RBE_KEY_EXPERT_LAYERS);
-    return model->config.experts.n && (!layers || rbe__layer_array_value(layers, layer));
+    const rbe__experts_config *experts = &model->config.experts;
+    return experts->n && (!experts->layers || rbe__layer_array_value(experts->layers, layer));
 }
 
 static uint64_t count_before(const rbe_model *model, uint32_t end_layer)
@@ -57,11 +59,9 @@ uint64_t rbe__experts_count(const rbe_model *model)
 
 rbe_status rbe__experts_take(rbe_model *model, const char *path)
 {
-    const rbe_metadata *layers;
     if (!model->config.experts.n) {
         return RBE_OK;
     }
-    RBE_TRY(rbe__layer_array_read(&model->pack, path, RBE_KEY_EXPERT_LAYERS, model->config.n_layers, 1, &layers));
     const uint64_t n = rbe__experts_count(model);
     if (n > model->pack.n_tensors) { /* each has two at least */
         return rbe_fail(RBE_ERROR_FORMAT, "%s: its layers have %llu experts and the file has %u tensors", path, (unsigned long long)n,
@@ -130,8 +130,7 @@ rbe_status rbe__experts_limit(rbe_model *model)
 
 rbe_status rbe__experts_check(const rbe_model *model, const char *path)
 {
-    const rbe__part *part = rbe__pack_part(&model->pack, RBE_PART_EXPERTS);
-    const int has_part = part && part->known && (part->flags & RBE_PART_REQUIRED);
+    const int has_part = rbe__pack_requires(&model->pack, RBE_PART_EXPERTS);
     if (has_part != (model->config.experts.n != 0)) {
         return rbe_fail(RBE_ERROR_FORMAT,
                         has_part ? "%s: it has the part `experts`, and its metadata say nothing of experts"

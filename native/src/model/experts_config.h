@@ -5,12 +5,12 @@
 #include "model/config_values.h"
 #include "model/model.h"
 
-rbe_status rbe__experts_config_read(rbe__config_source from, rbe__experts_config *out);
+rbe_status rbe__experts_config_read(rbe__config_source from, rbe__config *config);
 
 /* How many experts the layers that are opened have in all. */
 uint64_t rbe__experts_count(const rbe_model *model);
 
-/* Takes the memory for them, once the layers that are opened are chosen. Fails where `experts.layers` is none, or the file has too few tensors. */
+/* Takes the memory for them, once the layers that are opened are chosen. Fails where the file has too few tensors. */
 rbe_status rbe__experts_take(rbe_model *model, const char *path);
 
 /* Those of a layer; n 0: it has none. */

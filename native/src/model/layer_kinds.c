@@ -3,6 +3,7 @@
 #include "base/status.h"
 #include "model/parts.h"
 
+#define KEY_KINDS "layer.kinds"
 #define KEY_TAPS "convolution.taps"
 
 static const char *const names[] = {"attention", "short convolution", "gated delta net", "state space"};
@@ -11,17 +12,17 @@ enum { N_KINDS = sizeof names / sizeof names[0], N_COMPUTED = RBE_MIXER_CONVOLUT
 
 rbe_status rbe__layer_kinds_read(rbe__config_source from, rbe__config *config)
 {
-    const rbe_metadata *kinds = rbe__config_find(from, RBE_KEY_LAYER_KINDS);
+    const rbe_metadata *kinds;
     const int has_taps = rbe__pack_metadata(from.pack, KEY_TAPS) != NULL;
     int convolves = 0;
+    (void)rbe__config_find(from, KEY_KINDS);
     RBE_TRY(rbe__config_u64(from, KEY_TAPS, 1, RBE_MOST_TAPS, 1, &config->convolution_taps));
-    RBE_TRY(rbe__layer_array_read(from.pack, from.path, RBE_KEY_LAYER_KINDS, config->n_layers, N_KINDS - 1, &kinds));
+    RBE_TRY(rbe__layer_array_read(from.pack, from.path, KEY_KINDS, config->n_layers, N_KINDS - 1, &kinds));
     for (uint32_t i = 0; kinds && i < config->n_layers; i++) {
         const uint32_t kind = rbe__layer_array_value(kinds, i);
         if (kind >= N_COMPUTED) {
-            return rbe_fail(RBE_ERROR_UNSUPPORTED,
-                            "%s: layer %u is a %s (metadata `" RBE_KEY_LAYER_KINDS "`), which this build does not compute", from.path, i,
-                            names[kind]);
+            return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: layer %u is a %s (metadata `" KEY_KINDS "`), which this build does not compute",
+                            from.path, i, names[kind]);
         }
         convolves |= kind == RBE_MIXER_CONVOLUTION;
     }
@@ -30,27 +31,25 @@ rbe_status rbe__layer_kinds_read(rbe__config_source from, rbe__config *config)
                         "%s: layers of short convolutions and the metadata `" KEY_TAPS "` belong together, and one is missing", from.path);
     }
     if (kinds && (config->encoder.both || config->encoder_layers)) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: an encoder or an encoder-decoder with `" RBE_KEY_LAYER_KINDS "` is not computed",
-                        from.path);
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: an encoder or an encoder-decoder with `" KEY_KINDS "` is not computed", from.path);
     }
-    config->has_layer_kinds = kinds != NULL;
+    config->layer_kinds = kinds;
     return RBE_OK;
 }
 
-rbe__mixer rbe__layer_mixer(const rbe__pack *pack, uint32_t index)
+rbe__mixer rbe__layer_mixer(const rbe__config *config, uint32_t index)
 {
-    return (rbe__mixer)rbe__layer_array_value(rbe__pack_metadata(pack, RBE_KEY_LAYER_KINDS), index);
+    return (rbe__mixer)rbe__layer_array_value(config->layer_kinds, index);
 }
 
 rbe_status rbe__layer_kinds_check(const rbe_model *model, const char *path)
 {
-    const rbe__part *part = rbe__pack_part(&model->pack, RBE_PART_LAYER_KINDS);
-    const int has_part = part && part->known && (part->flags & RBE_PART_REQUIRED);
-    if (has_part == model->config.has_layer_kinds) {
+    const int has_part = rbe__pack_requires(&model->pack, RBE_PART_LAYER_KINDS);
+    if (has_part == (model->config.layer_kinds != NULL)) {
         return RBE_OK;
     }
     return rbe_fail(RBE_ERROR_FORMAT,
-                    has_part ? "%s: it has the part `layer_kinds`, and its metadata `" RBE_KEY_LAYER_KINDS "` are missing"
-                             : "%s: it has the metadata `" RBE_KEY_LAYER_KINDS "`, and lacks the part `layer_kinds`",
+                    has_part ? "%s: it has the part `layer_kinds`, and its metadata `" KEY_KINDS "` are missing"
+                             : "%s: it has the metadata `" KEY_KINDS "`, and lacks the part `layer_kinds`",
                     path);
 }

@@ -60,8 +60,7 @@ rbe_status rbe__layer_options_read(rbe__config_source from, rbe__config *config)
 
 rbe_status rbe__layer_options_check(const rbe_model *model, const char *path)
 {
-    const rbe__part *part = rbe__pack_part(&model->pack, RBE_PART_LAYER_OPTIONS);
-    const int has_part = part && part->known && (part->flags & RBE_PART_REQUIRED);
+    const int has_part = rbe__pack_requires(&model->pack, RBE_PART_LAYER_OPTIONS);
     if (has_part == model->config.layer_options.has_any) {
         return RBE_OK;
     }

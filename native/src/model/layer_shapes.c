@@ -44,8 +44,8 @@ static rbe_status check_layers(rbe__config_source from, const rbe__config *confi
             return rbe_fail(RBE_ERROR_FORMAT, "%s: metadata `layer.kv_heads`: %u of layer %u do not divide `heads` (%u)", from.path,
                             kv_heads, i, config->n_heads);
         }
-        if (source != i && (rbe__layer_mixer(from.pack, i) != RBE_MIXER_ATTENTION ||
-                            (source < i && rbe__layer_mixer(from.pack, source) != RBE_MIXER_ATTENTION))) {
+        if (source != i && (rbe__layer_mixer(config, i) != RBE_MIXER_ATTENTION ||
+                            (source < i && rbe__layer_mixer(config, source) != RBE_MIXER_ATTENTION))) {
             return rbe_fail(RBE_ERROR_FORMAT, "%s: metadata `layer.shared_states`: layers %u and %u are not both attention", from.path, i,
                             source);
         }
@@ -206,7 +206,6 @@ rbe_status rbe__layer_shapes_bind(rbe__binder *binder, rbe_model *model)
         inputs->norm = rbe__bind_norm(binder, "layer_embedding.norm", inputs->width, 0);
         RBE_TRY(binder->status);
     }
-    model->stack.has_rows_only = binder->has_rows_only;
     find_readers(&model->stack);
     RBE_TRY(place_rows(binder->path, model));
     return make_ones(binder->path, model);
@@ -214,8 +213,7 @@ rbe_status rbe__layer_shapes_bind(rbe__binder *binder, rbe_model *model)
 
 static rbe_status check_part(const rbe_model *model, const char *path, const char *name, int needs)
 {
-    const rbe__part *part = rbe__pack_part(&model->pack, name);
-    const int has_part = part && part->known && (part->flags & RBE_PART_REQUIRED);
+    const int has_part = rbe__pack_requires(&model->pack, name);
     if (has_part == needs) {
         return RBE_OK;
     }

@@ -30,12 +30,14 @@ typedef struct rbe__layer_options {
     rbe__head_options heads; /* without_rope is read where the layers are bound */
     int parallel;
 } rbe__layer_options;
+
 /* What docs/format.md says of mixtures of experts, with the same names. n 0: no layer has experts. */
 typedef struct rbe__experts_config {
     uint32_t n, n_used, feed_forward;
     rbe__expert_score score;
     int normalizes;
     float scale;
+    const rbe_metadata *layers; /* experts.layers; NULL: all layers have experts */
 } rbe__experts_config;
 
 /* What docs/format.md says of layers of several shapes and of layer embeddings. Arrays are NULL where all layers are as the whole model says. */
@@ -70,7 +72,7 @@ typedef struct rbe__config {
     rbe__experts_config experts;
     uint32_t encoder_layers; /* of the encoder whose text the layers attend to; 0: none */
     uint32_t decoder_start; /* the token that begins an answer, with those */
-    int has_layer_kinds; /* the array is read where the layers are bound */
+    const rbe_metadata *layer_kinds; /* layer.kinds; NULL: all layers are attention */
     uint32_t convolution_taps; /* 0: no layer is a short convolution */
     uint32_t checksum; /* CRC-32 over keys and values of the file's hyper-parameters; one that is absent does not count */
 } rbe__config;
@@ -106,7 +108,6 @@ uint64_t rbe__model_own_bytes(const rbe_model *model);
 #define RBE_KEY_WINDOWS "attention.windows"
 #define RBE_KEY_ROPE_TABLES "rope.tables"
 #define RBE_KEY_ROTARY_LAYERS "position.rotary_layers"
-#define RBE_KEY_EXPERT_LAYERS "experts.layers"
 
 /* An optional array of one u64 per layer, each at most `most`; NULL data where absent. */
 rbe_status rbe__layer_array_read(const rbe__pack *pack, const char *path, const char *key, uint32_t n_layers, uint32_t most,

@@ -195,6 +195,12 @@ static rbe_status read_index(rbe__pack *pack, const rbe__crc *crc, int sparing)
     return rbe__pack_check_names(pack);
 }
 
+static rbe_status join_bands(rbe__pack *pack)
+{
+    RBE_TRY(rbe__pack_join_bands(pack));
+    return rbe__pack_check_required(pack);
+}
+
 /* How many bytes the header gives the index; of what is no header as many as that has. */
 static rbe_status index_size(const char *path, uint64_t *out)
 {
@@ -225,8 +231,7 @@ rbe_status rbe__pack_open_index(const char *path, const rbe_kernels *kernels, rb
     const rbe_status settled = rbe__mapped_file_settle(path, &out->whole);
     if (settled == RBE_OK && status == RBE_OK) {
         identify_tensors(out, &crc);
-        status = rbe__pack_check_required(out);
-        status = status == RBE_OK ? rbe__pack_join_bands(out) : status;
+        status = join_bands(out);
     }
     if (settled != RBE_OK || status != RBE_OK) {
         rbe__pack_close(out);
@@ -270,9 +275,9 @@ static rbe_status read_pack(const rbe_kernels *kernels, const rbe_model_options 
     }
     if (status == RBE_OK) {
         identify_tensors(out, &crc);
-        status = rbe__pack_check_required(out);
+        status = join_bands(out);
     }
-    return status == RBE_OK ? rbe__pack_join_bands(out) : status;
+    return status;
 }
 
 rbe_status rbe__pack_open(const char *path, const rbe_kernels *kernels, const rbe_model_options *options, rbe__pack *out)

@@ -30,6 +30,12 @@ int rbe__part_is_known(const char *name, uint32_t name_bytes, uint32_t version)
     return 0;
 }
 
+int rbe__pack_requires(const rbe__pack *pack, const char *name)
+{
+    const rbe__part *part = rbe__pack_part(pack, name);
+    return part && part->known && (part->flags & RBE_PART_REQUIRED);
+}
+
 rbe_status rbe__part_damaged(const char *path, const rbe__part *part)
 {
     return rbe_fail(RBE_ERROR_FORMAT, "%s%sdamaged file: part `%.*s`: field `checksum` does not match its data; copy the file again",

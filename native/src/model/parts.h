@@ -24,6 +24,9 @@
 /* 1 where this build reads this version of the part of that name. */
 int rbe__part_is_known(const char *name, uint32_t name_bytes, uint32_t version);
 
+/* 1 where the file has the part of that name as a required one that this build knows. */
+int rbe__pack_requires(const rbe__pack *pack, const char *name);
+
 /* Says that the data of a part is not what its checksum says. */
 rbe_status rbe__part_damaged(const char *path, const rbe__part *part);
 

@@ -52,11 +52,10 @@ static const rbe__tensor *find_wrong(rbe__verification *verification)
 {
     const rbe__pack *pack = verification->pack;
     for (uint32_t i = 0; i < pack->n_tensors; i++) {
-        const rbe__tensor *tensor = &pack->tensors[i], *parts = tensor->n_bands ? tensor->bands : tensor;
-        const uint32_t n_parts = tensor->n_bands ? tensor->n_bands : 1;
-        for (uint32_t part = 0; part < n_parts; part++) {
-            if (!is_right(verification, &parts[part])) {
-                return &parts[part];
+        const rbe__bands bands = rbe__tensor_bands(&pack->tensors[i]);
+        for (uint32_t b = 0; b < bands.n; b++) {
+            if (!is_right(verification, &bands.first[b])) {
+                return &bands.first[b];
             }
         }
     }

@@ -28,17 +28,18 @@ static void take_all(rbe_encoder *encoder)
 
 static rbe_status check_options(const rbe_model *model, rbe_encoder_options *options)
 {
-    if (model->config.layers.several || model->config.layers.embedding_width) { /* all layers share the memory of one */
-        return rbe_fail(RBE_ERROR_UNSUPPORTED,
-                        "texts are not encoded by models with layers of several shapes or layer embeddings; a session's hidden states are");
+    const rbe__config *config = &model->config;
+    if (config->layers.several || config->convolution_taps || config->layers.embedding_width) { /* all layers share the memory of one */
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "texts are not encoded by models with layers of several shapes, short convolutions or "
+                                               "layer embeddings; a session's hidden states are");
     }
     rbe__choose_for_cores(&options->n_threads, &options->pass_tokens);
     if (options->n_threads > RBE_MAX_THREADS || options->pass_tokens > MOST_TOKENS || options->pooling > RBE_POOLING_MAX) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads must be at most %u, pass_tokens at most %u, pooling at most %u", RBE_MAX_THREADS,
                         MOST_TOKENS, (unsigned)RBE_POOLING_MAX);
     }
-    if (options->pass_tokens > model->config.context) {
-        options->pass_tokens = model->config.context;
+    if (options->pass_tokens > config->context) {
+        options->pass_tokens = config->context;
     }
     return rbe__check_layers(model);
 }

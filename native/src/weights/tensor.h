@@ -88,6 +88,12 @@ static inline int rbe__tensor_is_trellis(const rbe__tensor *tensor)
     return tensor->kind == RBE_KIND_TRELLIS || tensor->kind == RBE_KIND_BANDS;
 }
 
+/* 1 for numbers of 32 or 16 bits, as they are. */
+static inline int rbe__tensor_is_dense(const rbe__tensor *tensor)
+{
+    return tensor->kind == RBE_KIND_F32 || tensor->kind == RBE_KIND_F16 || tensor->kind == RBE_KIND_BF16;
+}
+
 /* 1 for a ternary or binary matrix, whose product reads the activation in int8 before any rotation. */
 static inline int rbe__tensor_is_grouped(const rbe__tensor *tensor)
 {
