@@ -7,10 +7,12 @@
 #include "base/status.h"
 #include "gradients/gradients.h"
 
-static const char *name_of(char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, uint32_t expert, const char *part)
+static const char *name_of(const rbe_gradients *gradients, char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, uint32_t expert,
+                           const char *part)
 {
-    snprintf(name, RBE_GRADIENT_NAME_BYTES, "layers.%u.experts.%u.%s", layer, expert, part);
-    return name;
+    char place[RBE_GRADIENT_NAME_BYTES];
+    snprintf(place, sizeof place, "experts.%u", expert);
+    return rbe__gradient_name(gradients, name, layer, place, part);
 }
 
 void rbe__experts_take_memory(rbe_gradients *gradients, const rbe__experts_shape *shape)
@@ -161,14 +163,14 @@ static rbe_status expert_back(rbe_gradients *gradients, const rbe__block *block,
         }
         memory->d_weights[memory->places[i]] = (float)sum;
     }
-    const rbe__matrix down = {&expert->down, name_of(name, layer, number, "down"), layer, inner->active, memory->given};
+    const rbe__matrix down = {&expert->down, name_of(gradients, name, layer, number, "down"), layer, inner->active, memory->given};
     RBE_TRY(matrix_back(gradients, &down, n_rows, memory->d_rows, 0, inner->d));
     float *d_gate = inner->active; /* which nothing reads any more */
     rbe__activation_backward(gradients, shape->activation, shape->gated ? inner->gate : NULL, inner->up, n_inner, inner->d, d_gate);
-    const rbe__matrix up = {&expert->up, name_of(name, layer, number, "up"), layer, memory->rows, inner->up};
+    const rbe__matrix up = {&expert->up, name_of(gradients, name, layer, number, "up"), layer, memory->rows, inner->up};
     RBE_TRY(matrix_back(gradients, &up, n_rows, inner->d, 0, memory->d_rows));
     if (shape->gated) {
-        const rbe__matrix gate = {&expert->gate, name_of(name, layer, number, "gate"), layer, memory->rows, inner->gate};
+        const rbe__matrix gate = {&expert->gate, name_of(gradients, name, layer, number, "gate"), layer, memory->rows, inner->gate};
         RBE_TRY(matrix_back(gradients, &gate, n_rows, d_gate, 1, memory->d_rows));
     }
     for (size_t i = 0; i < n_rows; i++) {
@@ -208,8 +210,8 @@ static rbe_status router_back(rbe_gradients *gradients, const rbe__block *block,
         scores_back(&experts->shape, memory->scores + n * n_all, memory->chosen + n * n_used, memory->d_weights + n * n_used,
                     memory->d_logits + n * n_all);
     }
-    snprintf(name, sizeof name, "layers.%u.experts.router", layer);
-    const rbe__matrix router = {&experts->router, name, layer, gradients->feed_forward.input, memory->logits};
+    const rbe__matrix router = {&experts->router, rbe__gradient_name(gradients, name, layer, "experts", "router"), layer,
+                                gradients->feed_forward.input, memory->logits};
     return rbe__matrix_backward(gradients, &router, memory->d_logits, 1, gradients->d_normed);
 }
 

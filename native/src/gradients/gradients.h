@@ -14,7 +14,7 @@
 #define RBE_GRADIENT_NAME_BYTES 80u /* more than any name of a tensor */
 #define RBE_QUERY_TILE 32u /* queries that one thread does at once */
 
-/* Of one attention block. Projections as they come out of their matrices lie in *_raw where a norm follows; else these point to q and k. */
+/* Of one attention block. Projections as they come out of their matrices lie in *_raw; q, k and v are what attention reads. */
 typedef struct rbe__attention_memory {
     float *normed, *branch; /* [n][width] */
     float *summed; /* the same, where a norm of the stream follows; else NULL */
