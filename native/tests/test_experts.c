@@ -114,12 +114,11 @@ static void test_scores_of_nothing(const rbe_kernels *kernels)
 /* Sets do the same, bit for bit. */
 static void test_sets(void)
 {
-    static const char *const names[] = {"scalar",     "avx2", "avx2_vnni",    "avx512",   "avx512_vbmi",
-                                        "avx512_amx", "neon", "neon_dotprod", "neon_i8mm"};
     rbe_kernels scalar, kernels;
+    const char *name;
     CHECK(rbe__kernels_select("scalar", &scalar) == 0, "no scalar kernels");
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (rbe__kernels_select(names[i], &kernels) != 0) {
+    for (uint32_t i = 0; (name = rbe_kernel_set_name(i)) != NULL; i++) {
+        if (rbe__kernels_select(name, &kernels) != 0) {
             continue;
         }
         test_routes(&kernels);
