@@ -179,18 +179,19 @@ static rbe_status expert_back(rbe_gradients *gradients, const rbe__block *block,
     return RBE_OK;
 }
 
-/* By the logits of one token: d_weights [n_used] by the weights of the experts that it uses. */
-static void scores_back(const rbe__experts_shape *shape, const float *scores, const uint32_t *chosen, const float *d_weights,
-                        float *d_logits)
+void rbe__scores_backward(const rbe__experts_shape *shape, const float *scores, const uint32_t *chosen, const float *d_weights,
+                          float *d_logits)
 {
     double sum = 0, mean = 0, shared = 0;
     for (uint32_t i = 0; i < shape->n_used; i++) {
         sum += scores[chosen[i]];
         mean += (double)d_weights[i] * scores[chosen[i]];
     }
+    const int is_sum = shape->normalizes && sum > RBE_LEAST_SCORES; /* which the scores are divided by, else by a constant */
+    const double divisor = is_sum ? sum : shape->normalizes ? RBE_LEAST_SCORES : 1.0;
     memset(d_logits, 0, shape->n * sizeof *d_logits);
     for (uint32_t i = 0; i < shape->n_used; i++) { /* by the scores */
-        const double d = shape->normalizes ? (d_weights[i] - mean / sum) / sum : d_weights[i];
+        const double d = (is_sum ? d_weights[i] - mean / sum : d_weights[i]) / divisor;
         d_logits[chosen[i]] = (float)(shape->scale * d);
         shared += shape->scale * d * scores[chosen[i]];
     }
@@ -207,8 +208,8 @@ static rbe_status router_back(rbe_gradients *gradients, const rbe__block *block,
     const size_t n_all = experts->shape.n, n_used = experts->shape.n_used;
     char name[RBE_GRADIENT_NAME_BYTES];
     for (size_t n = 0; n < gradients->n; n++) {
-        scores_back(&experts->shape, memory->scores + n * n_all, memory->chosen + n * n_used, memory->d_weights + n * n_used,
-                    memory->d_logits + n * n_all);
+        rbe__scores_backward(&experts->shape, memory->scores + n * n_all, memory->chosen + n * n_used, memory->d_weights + n * n_used,
+                             memory->d_logits + n * n_all);
     }
     const rbe__matrix router = {&experts->router, rbe__gradient_name(gradients, name, layer, "experts", "router"), layer,
                                 gradients->feed_forward.input, memory->logits};

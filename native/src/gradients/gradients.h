@@ -298,6 +298,11 @@ rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block
 rbe_status rbe__layer_embedding_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 rbe_status rbe__layer_embedding_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 
+/* Of one token, d_logits [experts], the gradient by the router's logits, from d_weights [n_used], that by the weights of the experts that it has
+ * chosen. scores, chosen: as rbe__route leaves them. */
+void rbe__scores_backward(const rbe__experts_shape *shape, const float *scores, const uint32_t *chosen, const float *d_weights,
+                          float *d_logits);
+
 /* Memory of layer embeddings, where the stack has them. */
 void rbe__layer_embedding_take(rbe_gradients *gradients);
 
