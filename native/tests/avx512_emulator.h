@@ -102,6 +102,17 @@ static inline emulated emulated_of_256(__m256i a)
     return out;
 }
 
+static inline emulated emulated_of_128(__m128i a)
+{
+    emulated out = {{0}};
+    memcpy(&out, &a, sizeof a);
+    return out;
+}
+
+EMULATE(widen_i8, (emulated a), 16, i32, a.i8[i])
+EMULATE(widen_i16, (emulated a), 16, i32, a.i16[i])
+EMULATE(widen_u16, (emulated a), 16, u32, a.u16[i])
+
 static inline emulated emulated_insert_256(emulated a, __m256i b, uint32_t half)
 {
     memcpy(a.u8 + (size_t)32 * half, &b, sizeof b);
@@ -127,35 +138,6 @@ static inline __m256i emulated_to_half_floats(emulated a)
     return _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm256_cvtps_ph(_mm256_loadu_ps(a.f32 + 8), _MM_FROUND_TO_NEAREST_INT), 1);
 }
 
-static inline emulated emulated_widen_i8(__m128i a)
-{
-    int8_t from[16];
-    emulated out;
-    memcpy(from, &a, sizeof from);
-    for (uint32_t i = 0; i < 16; i++) {
-        out.i32[i] = from[i];
-    }
-    return out;
-}
-
-static inline emulated emulated_widen_u16(__m256i a)
-{
-    uint16_t from[16];
-    emulated out;
-    memcpy(from, &a, sizeof from);
-    for (uint32_t i = 0; i < 16; i++) {
-        out.u32[i] = from[i];
-    }
-    return out;
-}
-
-static inline emulated emulated_widen_128(__m128i a)
-{
-    emulated out = {{0}};
-    memcpy(&out, &a, sizeof a);
-    return out;
-}
-
 static inline __m128i emulated_quarter(emulated a, uint32_t quarter)
 {
     return _mm_loadu_si128((const __m128i *)(a.u8 + 16 * (size_t)quarter));
@@ -169,17 +151,6 @@ static inline emulated emulated_carry_less(emulated a, emulated b, int halves)
         const __m128i x = emulated_quarter(a, i), y = emulated_quarter(b, i);
         const __m128i product = halves ? _mm_clmulepi64_si128(x, y, 0x11) : _mm_clmulepi64_si128(x, y, 0x00);
         memcpy(out.u8 + 16 * (size_t)i, &product, sizeof product);
-    }
-    return out;
-}
-
-static inline emulated emulated_widen_i16(__m256i a)
-{
-    int16_t from[16];
-    emulated out;
-    memcpy(from, &a, sizeof from);
-    for (uint32_t i = 0; i < 16; i++) {
-        out.i32[i] = from[i];
     }
     return out;
 }
@@ -329,10 +300,10 @@ static inline float emulated_reduce_max(emulated a)
 #define _mm512_castps_si512(a) (a)
 #define _mm512_cvtph_ps(a) emulated_from_half_floats(a)
 #define _mm512_cvtps_ph(a, rounding) emulated_to_half_floats(a)
-#define _mm512_cvtepi8_epi32(a) emulated_widen_i8(a)
-#define _mm512_cvtepu16_epi32(a) emulated_widen_u16(a)
+#define _mm512_cvtepi8_epi32(a) emulated_widen_i8(emulated_of_128(a))
+#define _mm512_cvtepu16_epi32(a) emulated_widen_u16(emulated_of_256(a))
 #define _mm512_cvtepi32_epi8(a) emulated_narrow_i8(a)
-#define _mm512_cvtepi16_epi32(a) emulated_widen_i16(a)
+#define _mm512_cvtepi16_epi32(a) emulated_widen_i16(emulated_of_256(a))
 #define _mm512_castsi512_si256(a) emulated_low_256(a)
 #define _mm512_maddubs_epi16(a, b) emulated_pair_dots(a, b)
 #define _mm512_set1_epi16(x) emulated_set1_16(x)
@@ -363,7 +334,7 @@ static inline float emulated_reduce_max(emulated a)
 #define _mm512_ternarylogic_epi32(a, b, c, table) emulated_ternary(a, b, c, table)
 #define _mm512_ternarylogic_epi64(a, b, c, table) emulated_ternary(a, b, c, table)
 #define _mm512_clmulepi64_epi128(a, b, halves) emulated_carry_less(a, b, halves)
-#define _mm512_zextsi128_si512(a) emulated_widen_128(a)
+#define _mm512_zextsi128_si512(a) emulated_of_128(a)
 #define _mm512_mask_blend_epi64(mask, a, b) emulated_blend_64(mask, a, b)
 #define _mm512_alignr_epi64(a, b, n) emulated_align_64(a, b, n)
 #define _mm512_permutexvar_epi8(index, a) emulated_permute_bytes(index, a)

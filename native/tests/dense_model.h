@@ -3,7 +3,9 @@
 #define RBE_TESTS_DENSE_MODEL_H
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "check.h"
 #include "model/model.h"
 
 typedef struct dense_model {
@@ -45,6 +47,29 @@ static inline void close_dense(dense_model *dense)
     }
     free(dense->weights);
     rbe_model_close(dense->model);
+}
+
+/* The number of the tensor of that name. */
+static inline uint32_t tensor_of(const rbe_model *model, const char *name)
+{
+    for (uint32_t i = 0; i < model->pack.n_tensors; i++) {
+        const rbe__tensor *tensor = &model->pack.tensors[i];
+        if (tensor->name_bytes == strlen(name) && memcmp(tensor->name, name, tensor->name_bytes) == 0) {
+            return i;
+        }
+    }
+    CHECK(0, "no tensor %s", name);
+    return 0;
+}
+
+/* 64-bit FNV-1a, continued. */
+static inline uint64_t digest_of(uint64_t hash, const void *values, size_t bytes)
+{
+    const unsigned char *at = values;
+    for (size_t b = 0; b < bytes; b++) {
+        hash = (hash ^ at[b]) * 1099511628211u;
+    }
+    return hash;
 }
 
 #endif

@@ -1,10 +1,13 @@
-/* Which experts a router chooses, against sums in double precision and a plain sort; and which experts stay in memory. */
+/* Which experts a router chooses, against sums in double precision and a plain sort; its gradient, against differences; and which experts stay in
+ * memory. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "blocks/routing.h"
 #include "check.h"
+#include "gradients/gradients.h"
 #include "weights/expert_pages.h"
 
 #define MOST 64u
@@ -111,20 +114,58 @@ static void test_scores_of_nothing(const rbe_kernels *kernels)
     CHECK(isfinite(found.weights[0]) && isfinite(found.weights[1]), "%g %g", found.weights[0], found.weights[1]);
 }
 
+/* d_logits against differences of rbe__route, whose choice a step of a logit does not change. */
+static void check_gradient(const rbe_kernels *kernels, const rbe__experts_shape *shape, const float *logits, const float *bias)
+{
+    const float d_weights[2] = {.75f, -2.0f}, step = 1.0f / 64;
+    float d_logits[4];
+    routed found;
+    CHECK(route(kernels, shape, logits, bias, &found), "finite logits are refused");
+    rbe__scores_backward(shape, found.scores, found.chosen, d_weights, d_logits);
+    for (uint32_t e = 0; e < shape->n; e++) {
+        double values[2] = {0, 0}, size = 0;
+        for (int side = 0; side < 2; side++) {
+            float moved[4];
+            routed other;
+            memcpy(moved, logits, sizeof moved);
+            moved[e] += side ? step : -step;
+            CHECK(route(kernels, shape, moved, bias, &other) && other.chosen[0] == found.chosen[0], "the choice stays");
+            for (uint32_t i = 0; i < shape->n_used; i++) {
+                values[side] += (double)d_weights[i] * (double)other.weights[i];
+                size += fabs((double)d_weights[i] * (double)other.weights[i]);
+            }
+        }
+        const double difference = (values[1] - values[0]) / (2.0 * (double)step);
+        CHECK(fabs((double)d_logits[e] - difference) <= 1e-3 * size, "%s: expert %u: gradient %g, difference %g", kernels->name, e,
+              (double)d_logits[e], difference);
+    }
+}
+
+static void test_gradients(const rbe_kernels *kernels)
+{
+    const float bias[4] = {0, 5, 9, 0}, logits[4] = {-1.5f, .25f, 1, .5f}, low[4] = {-51, -50.5f, -50, -52};
+    for (uint32_t kind = 0; kind < 4; kind++) {
+        const rbe__experts_shape shape = {
+            .n = 4, .n_used = 2, .score = kind & 1 ? RBE_SCORE_SIGMOID : RBE_SCORE_SOFTMAX, .normalizes = kind & 2 ? 1 : 0, .scale = 2.5f};
+        check_gradient(kernels, &shape, logits, bias);
+        check_gradient(kernels, &shape, low, bias); /* sigmoids below what scores are divided by at least */
+    }
+}
+
 /* Sets do the same, bit for bit. */
 static void test_sets(void)
 {
-    static const char *const names[] = {"scalar",     "avx2", "avx2_vnni",    "avx512",   "avx512_vbmi",
-                                        "avx512_amx", "neon", "neon_dotprod", "neon_i8mm"};
     rbe_kernels scalar, kernels;
+    const char *name;
     CHECK(rbe__kernels_select("scalar", &scalar) == 0, "no scalar kernels");
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (rbe__kernels_select(names[i], &kernels) != 0) {
+    for (uint32_t i = 0; (name = rbe_kernel_set_name(i)) != NULL; i++) {
+        if (rbe__kernels_select(name, &kernels) != 0) {
             continue;
         }
         test_routes(&kernels);
         test_what_is_not_finite(&kernels);
         test_scores_of_nothing(&kernels);
+        test_gradients(&kernels);
         uint32_t state = 3;
         for (uint32_t turn = 0; turn < 200; turn++) {
             const rbe__experts_shape shape = {

@@ -37,28 +37,6 @@ static void fill_labels(const rbe_model *model, uint32_t *labels, uint32_t n)
     labels[n - 1] = RBE_NO_TOKEN;
 }
 
-static uint32_t tensor_of(const rbe_model *model, const char *name)
-{
-    for (uint32_t i = 0; i < model->pack.n_tensors; i++) {
-        const rbe__tensor *tensor = &model->pack.tensors[i];
-        if (tensor->name_bytes == strlen(name) && memcmp(tensor->name, name, tensor->name_bytes) == 0) {
-            return i;
-        }
-    }
-    CHECK(0, "no tensor %s", name);
-    return 0;
-}
-
-/* 64-bit FNV-1a, continued. */
-static uint64_t digest_of(uint64_t hash, const void *values, size_t bytes)
-{
-    const unsigned char *at = values;
-    for (size_t b = 0; b < bytes; b++) {
-        hash = (hash ^ at[b]) * 1099511628211u;
-    }
-    return hash;
-}
-
 /* In windows of 4 tokens: the lower triangle, which is all that is promised. */
 static void add_curvature(sums *to, const rbe_gradient *gradient)
 {

@@ -26,27 +26,6 @@ typedef struct pair_model {
     float **sums; /* by tensor; NULL: only the digest is wanted */
 } pair_model;
 
-static uint64_t digest_of(uint64_t hash, const void *values, size_t bytes)
-{
-    const unsigned char *at = values;
-    for (size_t b = 0; b < bytes; b++) {
-        hash = (hash ^ at[b]) * 1099511628211u;
-    }
-    return hash;
-}
-
-static uint32_t tensor_of(const rbe_model *model, const char *name)
-{
-    for (uint32_t i = 0; i < model->pack.n_tensors; i++) {
-        const rbe__tensor *tensor = &model->pack.tensors[i];
-        if (tensor->name_bytes == strlen(name) && memcmp(tensor->name, name, tensor->name_bytes) == 0) {
-            return i;
-        }
-    }
-    CHECK(0, "no tensor %s", name);
-    return 0;
-}
-
 static int gather(const rbe_gradient *gradient, void *user)
 {
     pair_model *pair = user;

@@ -4,8 +4,6 @@
 
 #include "layers/activation.h"
 
-#define LEAST_SUM 1e-20f /* scores that the bias alone has chosen may all be next to nothing */
-
 /* Of finite logits; the same bits with every kernel set. */
 static void score(const rbe_kernels *kernels, const rbe__experts_shape *shape, float *scores)
 {
@@ -71,7 +69,7 @@ int rbe__route(const rbe_kernels *kernels, const rbe__experts_shape *shape, cons
         weights[i] = scores[chosen[i]];
         sum += weights[i];
     }
-    const float divisor = !shape->normalizes ? 1.0f : sum > LEAST_SUM ? sum : LEAST_SUM;
+    const float divisor = !shape->normalizes ? 1.0f : sum > RBE_LEAST_SCORES ? sum : RBE_LEAST_SCORES;
     for (uint32_t i = 0; i < shape->n_used; i++) {
         weights[i] = weights[i] / divisor * shape->scale;
     }

@@ -4,6 +4,8 @@
 
 #include "weights/projection.h"
 
+#define RBE_LEAST_SCORES 1e-20f /* the least divisor of scores: those that the bias alone has chosen may all be next to nothing */
+
 /* What the router's logits become: shares of all experts that sum to 1, or a number from 0 to 1 of each by itself. */
 typedef enum rbe__expert_score { RBE_SCORE_SOFTMAX, RBE_SCORE_SIGMOID } rbe__expert_score;
 

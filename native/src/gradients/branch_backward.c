@@ -61,8 +61,8 @@ rbe_status rbe__inner_norm_backward(rbe_gradients *gradients, const rbe__block *
         return RBE_OK;
     }
     char name[RBE_GRADIENT_NAME_BYTES];
-    snprintf(name, sizeof name, "layers.%u.%s.inner_norm", layer, place);
-    const rbe__norm_call call = inner_norm(gradients, block, layer, norm, cols, x, name);
+    const rbe__norm_call call = inner_norm(gradients, block, layer, norm, cols, x,
+                                           rbe__gradient_name(gradients, name, layer, place, "inner_norm"));
     return rbe__norm_backward(gradients, &call, d, 0, d);
 }
 

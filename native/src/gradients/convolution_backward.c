@@ -1,14 +1,11 @@
 /* The block of a short convolution: out(C * convolution(B * x)) of B, C and x = in(norm(rows)), window by window, with a norm behind it where the
  * model has one. */
-#include <stdio.h>
-
 #include "base/status.h"
 #include "gradients/gradients.h"
 
-static const char *name_of(char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, const char *part)
+static const char *name_of(const rbe_gradients *gradients, char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, const char *part)
 {
-    snprintf(name, RBE_GRADIENT_NAME_BYTES, "layers.%u.convolution.%s", layer, part);
-    return name;
+    return rbe__gradient_name(gradients, name, layer, "convolution", part);
 }
 
 typedef struct rows_job {
@@ -143,7 +140,7 @@ static rbe_status show_taps(rbe_gradients *gradients, uint32_t layer, rows_job *
         return RBE_OK;
     }
     rbe__thread_pool_run(gradients->thread_pool, job->width, taps_back, job);
-    RBE_TRY(rbe__gradients_show(gradients, (rbe_gradient){.name = name_of(name, layer, "taps"),
+    RBE_TRY(rbe__gradients_show(gradients, (rbe_gradient){.name = name_of(gradients, name, layer, "taps"),
                                                           .layer = layer,
                                                           .rows = job->width,
                                                           .cols = job->n_taps,
@@ -154,10 +151,12 @@ static rbe_status show_taps(rbe_gradients *gradients, uint32_t layer, rows_job *
     }
     const rbe__column_sum sum = {.a = job->memory->d_mixed, .n_rows = gradients->n, .cols = job->width, .out = gradients->vector};
     rbe__sum_columns(gradients, &sum);
-    return rbe__gradients_show(
-        gradients,
-        (rbe_gradient){
-            .name = name_of(name, layer, "taps.bias"), .layer = layer, .rows = 1, .cols = job->width, .n_rows = 1, .d = gradients->vector});
+    return rbe__gradients_show(gradients, (rbe_gradient){.name = name_of(gradients, name, layer, "taps.bias"),
+                                                         .layer = layer,
+                                                         .rows = 1,
+                                                         .cols = job->width,
+                                                         .n_rows = 1,
+                                                         .d = gradients->vector});
 }
 
 rbe_status rbe__convolution_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d)
@@ -168,12 +167,12 @@ rbe_status rbe__convolution_backward(rbe_gradients *gradients, const rbe__block 
     char name[RBE_GRADIENT_NAME_BYTES];
     const float *d_branch;
     RBE_TRY(rbe__branch_backward(gradients, block, layer, "convolution", memory->branch, memory->summed, d, &d_branch));
-    const rbe__matrix out = {&convolution->out, name_of(name, layer, "out"), layer, memory->mixed, memory->branch};
+    const rbe__matrix out = {&convolution->out, name_of(gradients, name, layer, "out"), layer, memory->mixed, memory->branch};
     RBE_TRY(rbe__matrix_backward(gradients, &out, d_branch, 0, memory->d_mixed));
     rbe__thread_pool_run(gradients->thread_pool, gradients->n, close_gate, &job);
     rbe__thread_pool_run(gradients->thread_pool, gradients->n, convolve_back, &job);
     RBE_TRY(show_taps(gradients, layer, &job));
-    const rbe__matrix in = {&convolution->in, name_of(name, layer, "in"), layer, memory->input, memory->thirds};
+    const rbe__matrix in = {&convolution->in, name_of(gradients, name, layer, "in"), layer, memory->input, memory->thirds};
     RBE_TRY(rbe__matrix_backward(gradients, &in, memory->d_thirds, 0, gradients->d_normed));
     return rbe__read_stream_backward(gradients, block, layer, "convolution", x, d);
 }

@@ -7,10 +7,12 @@
 #include "base/status.h"
 #include "gradients/gradients.h"
 
-static const char *name_of(char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, uint32_t expert, const char *part)
+static const char *name_of(const rbe_gradients *gradients, char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, uint32_t expert,
+                           const char *part)
 {
-    snprintf(name, RBE_GRADIENT_NAME_BYTES, "layers.%u.experts.%u.%s", layer, expert, part);
-    return name;
+    char place[RBE_GRADIENT_NAME_BYTES];
+    snprintf(place, sizeof place, "experts.%u", expert);
+    return rbe__gradient_name(gradients, name, layer, place, part);
 }
 
 void rbe__experts_take_memory(rbe_gradients *gradients, const rbe__experts_shape *shape)
@@ -161,14 +163,14 @@ static rbe_status expert_back(rbe_gradients *gradients, const rbe__block *block,
         }
         memory->d_weights[memory->places[i]] = (float)sum;
     }
-    const rbe__matrix down = {&expert->down, name_of(name, layer, number, "down"), layer, inner->active, memory->given};
+    const rbe__matrix down = {&expert->down, name_of(gradients, name, layer, number, "down"), layer, inner->active, memory->given};
     RBE_TRY(matrix_back(gradients, &down, n_rows, memory->d_rows, 0, inner->d));
     float *d_gate = inner->active; /* which nothing reads any more */
     rbe__activation_backward(gradients, shape->activation, shape->gated ? inner->gate : NULL, inner->up, n_inner, inner->d, d_gate);
-    const rbe__matrix up = {&expert->up, name_of(name, layer, number, "up"), layer, memory->rows, inner->up};
+    const rbe__matrix up = {&expert->up, name_of(gradients, name, layer, number, "up"), layer, memory->rows, inner->up};
     RBE_TRY(matrix_back(gradients, &up, n_rows, inner->d, 0, memory->d_rows));
     if (shape->gated) {
-        const rbe__matrix gate = {&expert->gate, name_of(name, layer, number, "gate"), layer, memory->rows, inner->gate};
+        const rbe__matrix gate = {&expert->gate, name_of(gradients, name, layer, number, "gate"), layer, memory->rows, inner->gate};
         RBE_TRY(matrix_back(gradients, &gate, n_rows, d_gate, 1, memory->d_rows));
     }
     for (size_t i = 0; i < n_rows; i++) {
@@ -177,18 +179,19 @@ static rbe_status expert_back(rbe_gradients *gradients, const rbe__block *block,
     return RBE_OK;
 }
 
-/* By the logits of one token: d_weights [n_used] by the weights of the experts that it uses. */
-static void scores_back(const rbe__experts_shape *shape, const float *scores, const uint32_t *chosen, const float *d_weights,
-                        float *d_logits)
+void rbe__scores_backward(const rbe__experts_shape *shape, const float *scores, const uint32_t *chosen, const float *d_weights,
+                          float *d_logits)
 {
     double sum = 0, mean = 0, shared = 0;
     for (uint32_t i = 0; i < shape->n_used; i++) {
         sum += scores[chosen[i]];
         mean += (double)d_weights[i] * scores[chosen[i]];
     }
+    const int is_sum = shape->normalizes && sum > RBE_LEAST_SCORES; /* which the scores are divided by, else by a constant */
+    const double divisor = is_sum ? sum : shape->normalizes ? RBE_LEAST_SCORES : 1.0;
     memset(d_logits, 0, shape->n * sizeof *d_logits);
     for (uint32_t i = 0; i < shape->n_used; i++) { /* by the scores */
-        const double d = shape->normalizes ? (d_weights[i] - mean / sum) / sum : d_weights[i];
+        const double d = (is_sum ? d_weights[i] - mean / sum : d_weights[i]) / divisor;
         d_logits[chosen[i]] = (float)(shape->scale * d);
         shared += shape->scale * d * scores[chosen[i]];
     }
@@ -205,11 +208,11 @@ static rbe_status router_back(rbe_gradients *gradients, const rbe__block *block,
     const size_t n_all = experts->shape.n, n_used = experts->shape.n_used;
     char name[RBE_GRADIENT_NAME_BYTES];
     for (size_t n = 0; n < gradients->n; n++) {
-        scores_back(&experts->shape, memory->scores + n * n_all, memory->chosen + n * n_used, memory->d_weights + n * n_used,
-                    memory->d_logits + n * n_all);
+        rbe__scores_backward(&experts->shape, memory->scores + n * n_all, memory->chosen + n * n_used, memory->d_weights + n * n_used,
+                             memory->d_logits + n * n_all);
     }
-    snprintf(name, sizeof name, "layers.%u.experts.router", layer);
-    const rbe__matrix router = {&experts->router, name, layer, gradients->feed_forward.input, memory->logits};
+    const rbe__matrix router = {&experts->router, rbe__gradient_name(gradients, name, layer, "experts", "router"), layer,
+                                gradients->feed_forward.input, memory->logits};
     return rbe__matrix_backward(gradients, &router, memory->d_logits, 1, gradients->d_normed);
 }
 

@@ -14,7 +14,7 @@
 #define RBE_GRADIENT_NAME_BYTES 80u /* more than any name of a tensor */
 #define RBE_QUERY_TILE 32u /* queries that one thread does at once */
 
-/* Of one attention block. Projections as they come out of their matrices lie in *_raw where a norm follows; else these point to q and k. */
+/* Of one attention block. Projections as they come out of their matrices lie in *_raw; q, k and v are what attention reads. */
 typedef struct rbe__attention_memory {
     float *normed, *branch; /* [n][width] */
     float *summed; /* the same, where a norm of the stream follows; else NULL */
@@ -187,6 +187,21 @@ typedef struct rbe__column_sum {
 } rbe__column_sum;
 void rbe__sum_columns(const rbe_gradients *gradients, const rbe__column_sum *sum);
 
+/* table[row of n][c] += d[n][c] scale for the tokens of the call, one after the other. rows: of each token, its place in the window where that is
+ * NULL. */
+typedef struct rbe__row_sum {
+    const uint32_t *rows;
+    const float *d; /* [n][d_stride] */
+    size_t d_stride;
+    uint32_t cols; /* of the table */
+    float scale;
+    float *table;
+} rbe__row_sum;
+void rbe__add_rows(const rbe_gradients *gradients, const rbe__row_sum *sum);
+
+/* RBE_ERROR_ARGUMENT where one of the call's tokens is not in the vocabulary. */
+rbe_status rbe__gradients_check_tokens(const rbe_gradients *gradients, const uint32_t *tokens);
+
 /* ---- norms ---------------------------------------------------------------------------------------------------------- */
 
 /* n_rows vectors of `cols`: y = norm(x), which may be x. Row r has weights [cols] from r % n_weights * cols on; n_weights 0 is 1. */
@@ -283,8 +298,12 @@ rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block
 rbe_status rbe__layer_embedding_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 rbe_status rbe__layer_embedding_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 
-/* Memory of layer embeddings, where the stack has them; and 1 where their matrices are fp32. */
+/* Of one token, d_logits [experts], the gradient by the router's logits, from d_weights [n_used], that by the weights of the experts that it has
+ * chosen. scores, chosen: as rbe__route leaves them. */
+void rbe__scores_backward(const rbe__experts_shape *shape, const float *scores, const uint32_t *chosen, const float *d_weights,
+                          float *d_logits);
+
+/* Memory of layer embeddings, where the stack has them. */
 void rbe__layer_embedding_take(rbe_gradients *gradients);
-int rbe__layer_embedding_is_dense(const rbe__stack *stack);
 
 #endif

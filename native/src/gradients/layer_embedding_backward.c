@@ -73,33 +73,10 @@ rbe_status rbe__layer_embedding_backward(rbe_gradients *gradients, const rbe__bl
 
 /* ---- before the layers ------------------------------------------------------------------------------------------------ */
 
-int rbe__layer_embedding_is_dense(const rbe__stack *stack)
+static int is_dense(const rbe__stack *stack)
 {
     const rbe__tensor *projection = stack->layer_inputs.projection.weight;
     return projection && projection->kind == RBE_KIND_F32;
-}
-
-typedef struct table_job {
-    const rbe_gradients *gradients;
-    const uint32_t *tokens;
-    float *table;
-} table_job;
-
-enum { COLUMNS = 64 }; /* of one item: tokens that are the same are added one after the other */
-
-static void add_columns(void *context, uint32_t item, uint32_t thread)
-{
-    (void)thread;
-    const table_job *job = context;
-    const rbe__layer_inputs *inputs = &job->gradients->stack->layer_inputs;
-    const size_t first = (size_t)item * COLUMNS, past = inputs->n - first < COLUMNS ? inputs->n : first + COLUMNS;
-    for (size_t n = 0; n < job->gradients->n; n++) {
-        const float *d = job->gradients->d_inputs + n * inputs->n;
-        float *row = job->table + (size_t)job->tokens[n] * inputs->n;
-        for (size_t c = first; c < past; c++) {
-            row[c] += d[c] * inputs->scale;
-        }
-    }
 }
 
 /* What the projection reads: the embedding, to narrow; and d_inputs, the gradient by the sum of its norm and the table's row. */
@@ -121,10 +98,13 @@ static rbe_status inputs_back(rbe_gradients *gradients, const uint32_t *tokens, 
 {
     const rbe__stack *stack = gradients->stack;
     const rbe__layer_inputs *inputs = &stack->layer_inputs;
+    if (!is_dense(stack)) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "there are no layer embeddings whose projection is fp32");
+    }
+    RBE_TRY(rbe__gradients_check_tokens(gradients, tokens));
     look_up(gradients, tokens, d_hidden);
     if (table) {
-        table_job job = {gradients, tokens, table};
-        rbe__thread_pool_run(gradients->thread_pool, (inputs->n - 1) / COLUMNS + 1, add_columns, &job);
+        rbe__add_rows(gradients, &(rbe__row_sum){tokens, gradients->d_inputs, inputs->n, inputs->n, inputs->scale, table});
     }
     RBE_TRY(rbe__matrix_forward(gradients, &inputs->projection, 0, inputs->n, gradients->narrow, gradients->inputs));
     const rbe__norm_call norm = {.kind = RBE_NORM_RMS,
@@ -149,15 +129,5 @@ rbe_status rbe_gradients_layer_embeddings(rbe_gradients *gradients, const uint32
                                           float *d_hidden, float *table, rbe_gradient_callback show, void *user)
 {
     RBE_TRY(rbe__gradients_begin(gradients, tokens && d_hidden, n_tokens, window_tokens, show, user));
-    const rbe__stack *stack = gradients->stack;
-    if (!rbe__layer_embedding_is_dense(stack)) {
-        return rbe__gradients_end(gradients, rbe_fail(RBE_ERROR_UNSUPPORTED, "there are no layer embeddings whose projection is fp32"));
-    }
-    for (size_t n = 0; n < n_tokens; n++) {
-        if (tokens[n] >= stack->n_vocabulary) {
-            return rbe__gradients_end(
-                gradients, rbe_fail(RBE_ERROR_ARGUMENT, "token %u at %zu: the vocabulary has %u", tokens[n], n, stack->n_vocabulary));
-        }
-    }
     return rbe__gradients_end(gradients, inputs_back(gradients, tokens, d_hidden, table));
 }

@@ -193,54 +193,66 @@ rbe_status rbe_gradients_forward(rbe_gradients *gradients, uint32_t layer, float
 
 enum { COLUMNS = 64 }; /* of one item: tokens that are the same are added one after the other */
 
-typedef struct look_up_job {
+typedef struct rows_job {
     const rbe_gradients *gradients;
-    const uint32_t *tokens;
-    const float *d; /* [n][stream_width] */
-    float *embedding, *positions;
-} look_up_job;
+    const rbe__row_sum *sum;
+} rows_job;
 
 static void add_columns(void *context, uint32_t item, uint32_t thread)
 {
     (void)thread;
-    const look_up_job *job = context;
-    const rbe__stack *stack = job->gradients->stack;
-    const size_t width = stack->width, first = (size_t)item * COLUMNS, past = width - first < COLUMNS ? width : first + COLUMNS;
+    const rows_job *job = context;
+    const rbe__row_sum *sum = job->sum;
+    const size_t cols = sum->cols, first = (size_t)item * COLUMNS, past = cols - first < COLUMNS ? cols : first + COLUMNS;
     for (uint32_t n = 0; n < job->gradients->n; n++) {
-        const float *d = job->d + (size_t)n * stack->stream_width;
-        float *row = job->embedding ? job->embedding + job->tokens[n] * width : NULL;
-        float *position = job->positions ? job->positions + n % job->gradients->window * width : NULL;
-        for (size_t c = first; row && c < past; c++) {
-            row[c] += d[c] * stack->embedding_scale;
-        }
-        for (size_t c = first; position && c < past; c++) {
-            position[c] += d[c];
+        const float *d = sum->d + n * sum->d_stride;
+        float *row = sum->table + (sum->rows ? sum->rows[n] : n % job->gradients->window) * cols;
+        for (size_t c = first; c < past; c++) {
+            row[c] += d[c] * sum->scale;
         }
     }
+}
+
+void rbe__add_rows(const rbe_gradients *gradients, const rbe__row_sum *sum)
+{
+    rows_job job = {gradients, sum};
+    rbe__thread_pool_run(gradients->thread_pool, (sum->cols - 1) / COLUMNS + 1, add_columns, &job);
+}
+
+rbe_status rbe__gradients_check_tokens(const rbe_gradients *gradients, const uint32_t *tokens)
+{
+    const uint32_t n_vocabulary = gradients->model->config.n_vocabulary;
+    for (uint32_t n = 0; n < gradients->n; n++) {
+        if (tokens[n] >= n_vocabulary) {
+            return rbe_fail(RBE_ERROR_ARGUMENT, "token %u at %u: the vocabulary has %u", tokens[n], n, n_vocabulary);
+        }
+    }
+    return RBE_OK;
+}
+
+static rbe_status embedding_back(const rbe_gradients *gradients, const uint32_t *tokens, const float *d_hidden, float *embedding,
+                                 float *positions)
+{
+    const rbe__stack *stack = gradients->stack;
+    RBE_TRY(rbe__gradients_check_tokens(gradients, tokens));
+    if (positions && !stack->positions) {
+        return rbe_fail(RBE_ERROR_ARGUMENT, "this model's positions are not learned; positions must be NULL");
+    }
+    RBE_TRY(rbe__gradients_check(gradients));
+    if (embedding) {
+        rbe__add_rows(gradients, &(rbe__row_sum){tokens, d_hidden, stack->stream_width, stack->width, stack->embedding_scale, embedding});
+    }
+    if (positions) {
+        rbe__add_rows(gradients, &(rbe__row_sum){NULL, d_hidden, stack->stream_width, stack->width, 1.0f, positions});
+    }
+    return RBE_OK;
 }
 
 rbe_status rbe_gradients_embedding(rbe_gradients *gradients, const uint32_t *tokens, size_t n_tokens, uint32_t window_tokens,
                                    const float *d_hidden, float *embedding, float *positions)
 {
     RBE_TRY(rbe__gradients_begin(gradients, tokens && d_hidden, n_tokens, window_tokens, NULL, NULL));
-    const rbe__stack *stack = gradients->stack;
-    const uint32_t n_vocabulary = gradients->model->config.n_vocabulary;
-    for (size_t n = 0; n < n_tokens; n++) {
-        if (tokens[n] >= n_vocabulary) {
-            return rbe__gradients_end(gradients,
-                                      rbe_fail(RBE_ERROR_ARGUMENT, "token %u at %zu: the vocabulary has %u", tokens[n], n, n_vocabulary));
-        }
-    }
-    if (positions && !stack->positions) {
-        return rbe__gradients_end(gradients,
-                                  rbe_fail(RBE_ERROR_ARGUMENT, "this model's positions are not learned; positions must be NULL"));
-    }
-    look_up_job job = {gradients, tokens, d_hidden, embedding, positions};
-    const rbe_status status = rbe__gradients_check(gradients);
-    if (status == RBE_OK) {
-        rbe__thread_pool_run(gradients->thread_pool, (stack->width - 1) / COLUMNS + 1, add_columns, &job);
-    }
-    return rbe__gradients_end(gradients, status);
+    return rbe__gradients_end(gradients, embedding_back(gradients, tokens, d_hidden, embedding, positions));
 }
 
 /* ---- sums ------------------------------------------------------------------------------------------------------------- */

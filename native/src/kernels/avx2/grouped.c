@@ -4,25 +4,11 @@
 #include "kernels/avx2/avx2.h"
 
 #define GATHER_ROWS rbe__avx2_accumulate_rows
-#include "kernels/shared/grouped.h"
+#include "kernels/avx2/grouped_factors.h"
 
-enum { VECTORS = 2, TABLE = 16, MOST_TABLES = 6 }; /* of 32 rows in a unit; bytes of a table */
+enum { VECTOR_ROWS = 32, TABLE = 16, PREFETCHES = 1 };
 
-/* Word i: the factors of two columns in index i, of 32 (kernels/shared/grouped.h). */
-typedef struct factors {
-    uint8_t of[32][2];
-} factors;
-
-#define PAIRS_32(f)                                                                                                                   \
-    f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15), f(16), f(17), f(18), f(19), \
-        f(20), f(21), f(22), f(23), f(24), f(25), f(26), f(27), f(28), f(29), f(30), f(31)
-#define FIRST_TWO(i) {(i) / 9 % 3, (i) / 3 % 3}
-#define THIRD(i) {(i) % 3, 0}
-#define LAST_TWO(i) {(i) / 3 % 3, (i) % 3}
-#define LOW_BITS(i) {2 * ((i) & 1), (i) & 2}
-#define HIGH_BITS(i) {2 * ((i) >> 2 & 1), 2 * ((i) >> 3 & 1)}
-static const factors first_two = {{PAIRS_32(FIRST_TWO)}}, third = {{PAIRS_32(THIRD)}}, last_two = {{PAIRS_32(LAST_TWO)}};
-static const factors low_bits = {{PAIRS_32(LOW_BITS)}}, high_bits = {{PAIRS_32(HIGH_BITS)}};
+typedef __m256i vec;
 
 static int32_t sum_of(const int8_t *x)
 {
@@ -40,14 +26,12 @@ static int32_t sum_of(const int8_t *x)
 }
 
 /* Indices 16 half .. 16 half + 15 times two activations. */
-RBE_INLINE __m256i sums_of(const factors *of, uint32_t half, const int8_t *x)
+RBE_INLINE __m256i sums_of(const grouped_factors *factors, uint32_t half, const int8_t *x)
 {
-    int16_t pair;
-    memcpy(&pair, x, sizeof pair);
-    return _mm256_maddubs_epi16(_mm256_loadu_si256((const __m256i *)of->of[16 * half]), _mm256_set1_epi16(pair));
+    return _mm256_maddubs_epi16(_mm256_loadu_si256((const __m256i *)factors->of[16 * half]), _mm256_set1_epi16(pair_of(x)));
 }
 
-/* out: the low bytes of a and then of b, or, where b is a itself, its low and then its high bytes. */
+/* out: the words of a and then those of b, 0 to 255, as bytes. */
 RBE_INLINE void store_bytes(__m256i a, __m256i b, uint8_t *out)
 {
     _mm256_storeu_si256((__m256i *)out, _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xD8));
@@ -134,47 +118,17 @@ static void store_rows(int32_t *acc, const row_sums *sums, int32_t start)
     _mm256_storeu_si256(out + 3, _mm256_cvtepi16_epi32(_mm256_extracti128_si256(high, 1)));
 }
 
-RBE_INLINE void multiply(const grouped_walk *at, int is_ternary, const int8_t *x, int32_t start, int32_t *acc)
+RBE_INLINE vec load_codes(const uint8_t *codes)
 {
-    uint8_t tables[MOST_CODES * MOST_TABLES * TABLE];
-    const uint32_t of_code = (is_ternary ? 6u : 4u) * TABLE;
-    for (uint32_t c = 0; c < at->n_codes; c++) {
-        if (is_ternary) {
-            make_ternary(x + (size_t)RBE_TERNARY_COLS * c, tables + (size_t)of_code * c);
-        } else {
-            make_binary(x + (size_t)RBE_BINARY_COLS * c, tables + (size_t)of_code * c);
-        }
-    }
-    for (uint32_t first = 0; first < at->rows; first += RBE_GROUPED_ROWS) {
-        const __m256i zero = _mm256_setzero_si256();
-        row_sums sums[VECTORS] = {{zero, zero, zero}, {zero, zero, zero}};
-        const uint8_t *codes = at->codes + first;
-        for (uint32_t c = 0; c < at->n_codes; c++, codes += at->rows) {
-            prefetch_ahead(codes, 1);
-            RBE_UNROLL(2)
-            for (uint32_t v = 0; v < VECTORS; v++) {
-                const __m256i bytes = _mm256_loadu_si256((const __m256i *)codes + v);
-                if (is_ternary) {
-                    add_ternary(&sums[v], bytes, tables + (size_t)of_code * c);
-                } else {
-                    add_binary(&sums[v], bytes, tables + (size_t)of_code * c);
-                }
-            }
-        }
-        store_rows(acc + first, &sums[0], start);
-        store_rows(acc + first + 32, &sums[1], start);
-    }
+    return _mm256_loadu_si256((const __m256i *)codes);
 }
 
-static void multiply_ternary(const grouped_walk *at, const int8_t *x, int32_t start, int32_t *acc)
+RBE_INLINE row_sums sums_start(void)
 {
-    multiply(at, 1, x, start, acc);
+    return (row_sums){_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
 }
 
-static void multiply_binary(const grouped_walk *at, const int8_t *x, int32_t start, int32_t *acc)
-{
-    multiply(at, 0, x, start, acc);
-}
+#include "kernels/shared/grouped_bytes.h"
 
 void rbe__avx2_grouped(rbe_kernels *table)
 {

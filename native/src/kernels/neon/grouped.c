@@ -8,11 +8,10 @@
 #define GATHER_ROWS rbe__neon_accumulate_rows
 #include "kernels/shared/grouped.h"
 
-enum { VECTORS = 2, LANE = 16, MOST_TABLES = 6 }; /* of 16 rows at a time; bytes of a table */
+enum { VECTOR_ROWS = 16, TABLE = 16, PREFETCHES = 0 /* unmeasured */ };
 
-#define SUMS_32(f)                                                                                                                    \
-    f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15), f(16), f(17), f(18), f(19), \
-        f(20), f(21), f(22), f(23), f(24), f(25), f(26), f(27), f(28), f(29), f(30), f(31)
+typedef uint8x16_t vec;
+
 #define DIGIT_9(i) ((i) / 9 % 3)
 #define DIGIT_3(i) ((i) / 3 % 3)
 #define DIGIT_1(i) ((i) % 3)
@@ -21,8 +20,8 @@ enum { VECTORS = 2, LANE = 16, MOST_TABLES = 6 }; /* of 16 rows at a time; bytes
 #define BIT_4(i) (2 * ((i) >> 2 & 1))
 #define BIT_8(i) (2 * ((i) >> 3 & 1))
 /* By column, the factor in each index. */
-static const int16_t three_digits[3][32] = {{SUMS_32(DIGIT_9)}, {SUMS_32(DIGIT_3)}, {SUMS_32(DIGIT_1)}};
-static const int16_t four_bits[4][32] = {{SUMS_32(BIT_1)}, {SUMS_32(BIT_2)}, {SUMS_32(BIT_4)}, {SUMS_32(BIT_8)}};
+static const int16_t three_digits[3][32] = {{INDICES_32(DIGIT_9)}, {INDICES_32(DIGIT_3)}, {INDICES_32(DIGIT_1)}};
+static const int16_t four_bits[4][32] = {{INDICES_32(BIT_1)}, {INDICES_32(BIT_2)}, {INDICES_32(BIT_4)}, {INDICES_32(BIT_8)}};
 
 static int32_t sum_of(const int8_t *x)
 {
@@ -49,15 +48,15 @@ RBE_INLINE void make_table(const int16_t (*factors)[32], uint32_t n, uint32_t fi
 
 static void make_ternary(const int8_t *x, uint8_t *out)
 {
-    make_table(three_digits, 3, 0, x, out, out + 2 * LANE);
-    make_table(three_digits, 3, 16, x, out + LANE, out + 3 * LANE);
-    make_table(three_digits + 1, 2, 0, x + 3, out + 4 * LANE, out + 5 * LANE);
+    make_table(three_digits, 3, 0, x, out, out + 2 * TABLE);
+    make_table(three_digits, 3, 16, x, out + TABLE, out + 3 * TABLE);
+    make_table(three_digits + 1, 2, 0, x + 3, out + 4 * TABLE, out + 5 * TABLE);
 }
 
 static void make_binary(const int8_t *x, uint8_t *out)
 {
-    make_table(four_bits, 4, 0, x, out, out + LANE);
-    make_table(four_bits, 4, 0, x + 4, out + 2 * LANE, out + 3 * LANE);
+    make_table(four_bits, 4, 0, x, out, out + TABLE);
+    make_table(four_bits, 4, 0, x + 4, out + 2 * TABLE, out + 3 * TABLE);
 }
 
 /* Sums of 16 rows: of the low bytes, and of the high ones, which need no more than 8 bits. */
@@ -85,22 +84,22 @@ RBE_INLINE uint8x16_t times(uint8x16_t bytes, uint8_t factor, uint8x16_t *rest)
 
 RBE_INLINE uint8x16x2_t load_two(const uint8_t *tables)
 {
-    return (uint8x16x2_t){{vld1q_u8(tables), vld1q_u8(tables + LANE)}};
+    return (uint8x16x2_t){{vld1q_u8(tables), vld1q_u8(tables + TABLE)}};
 }
 
 RBE_INLINE void add_ternary(row_sums *sums, uint8x16_t bytes, const uint8_t *tables)
 {
     uint8x16_t rest, unused;
     const uint8x16_t three = times(bytes, 27, &rest), two = times(rest, 9, &unused);
-    add_bytes(sums, vqtbl2q_u8(load_two(tables), three), vqtbl2q_u8(load_two(tables + 2 * LANE), three));
-    add_bytes(sums, vqtbl1q_u8(vld1q_u8(tables + 4 * LANE), two), vqtbl1q_u8(vld1q_u8(tables + 5 * LANE), two));
+    add_bytes(sums, vqtbl2q_u8(load_two(tables), three), vqtbl2q_u8(load_two(tables + 2 * TABLE), three));
+    add_bytes(sums, vqtbl1q_u8(vld1q_u8(tables + 4 * TABLE), two), vqtbl1q_u8(vld1q_u8(tables + 5 * TABLE), two));
 }
 
 RBE_INLINE void add_binary(row_sums *sums, uint8x16_t bytes, const uint8_t *tables)
 {
     const uint8x16_t low = vandq_u8(bytes, vdupq_n_u8(15)), high = vshrq_n_u8(bytes, 4);
-    add_bytes(sums, vqtbl1q_u8(vld1q_u8(tables), low), vqtbl1q_u8(vld1q_u8(tables + LANE), low));
-    add_bytes(sums, vqtbl1q_u8(vld1q_u8(tables + 2 * LANE), high), vqtbl1q_u8(vld1q_u8(tables + 3 * LANE), high));
+    add_bytes(sums, vqtbl1q_u8(vld1q_u8(tables), low), vqtbl1q_u8(vld1q_u8(tables + TABLE), low));
+    add_bytes(sums, vqtbl1q_u8(vld1q_u8(tables + 2 * TABLE), high), vqtbl1q_u8(vld1q_u8(tables + 3 * TABLE), high));
 }
 
 RBE_INLINE void store_words(int32_t *acc, uint16x8_t words)
@@ -118,49 +117,17 @@ static void store_rows(int32_t *acc, const row_sums *sums, int32_t start)
     store_words(acc + 8, vaddq_u16(vaddq_u16(sums->second, begin), second));
 }
 
-RBE_INLINE void multiply(const grouped_walk *at, int is_ternary, const int8_t *x, int32_t start, int32_t *acc)
+RBE_INLINE vec load_codes(const uint8_t *codes)
 {
-    uint8_t tables[MOST_CODES * MOST_TABLES * LANE];
-    const uint32_t of_code = (is_ternary ? 6u : 4u) * LANE;
-    for (uint32_t c = 0; c < at->n_codes; c++) {
-        if (is_ternary) {
-            make_ternary(x + (size_t)RBE_TERNARY_COLS * c, tables + (size_t)of_code * c);
-        } else {
-            make_binary(x + (size_t)RBE_BINARY_COLS * c, tables + (size_t)of_code * c);
-        }
-    }
-    for (uint32_t first = 0; first < at->rows; first += VECTORS * LANE) {
-        row_sums sums[VECTORS];
-        for (uint32_t v = 0; v < VECTORS; v++) {
-            sums[v] = (row_sums){vdupq_n_u16(0), vdupq_n_u16(0), vdupq_n_u8(0)};
-        }
-        const uint8_t *codes = at->codes + first;
-        for (uint32_t c = 0; c < at->n_codes; c++, codes += at->rows) {
-            RBE_UNROLL(2)
-            for (uint32_t v = 0; v < VECTORS; v++) {
-                const uint8x16_t bytes = vld1q_u8(codes + (size_t)LANE * v);
-                if (is_ternary) {
-                    add_ternary(&sums[v], bytes, tables + (size_t)of_code * c);
-                } else {
-                    add_binary(&sums[v], bytes, tables + (size_t)of_code * c);
-                }
-            }
-        }
-        for (uint32_t v = 0; v < VECTORS; v++) {
-            store_rows(acc + first + (size_t)LANE * v, &sums[v], start);
-        }
-    }
+    return vld1q_u8(codes);
 }
 
-static void multiply_ternary(const grouped_walk *at, const int8_t *x, int32_t start, int32_t *acc)
+RBE_INLINE row_sums sums_start(void)
 {
-    multiply(at, 1, x, start, acc);
+    return (row_sums){vdupq_n_u16(0), vdupq_n_u16(0), vdupq_n_u8(0)};
 }
 
-static void multiply_binary(const grouped_walk *at, const int8_t *x, int32_t start, int32_t *acc)
-{
-    multiply(at, 0, x, start, acc);
-}
+#include "kernels/shared/grouped_bytes.h"
 
 void rbe__neon_grouped(rbe_kernels *table)
 {

@@ -67,6 +67,11 @@ static void multiply_binary(const grouped_walk *at, const int8_t *x, int32_t sta
     }
 }
 
+RBE_INLINE void multiply(const grouped_walk *at, int is_ternary, const int8_t *x, int32_t start, int32_t *acc)
+{
+    (is_ternary ? multiply_ternary : multiply_binary)(at, x, start, acc);
+}
+
 void rbe__dot_ternary_scalar(const rbe_grouped_strip *strip, const int8_t *x, const float *scales, float *sum)
 {
     dot_ternary(strip, x, scales, sum);

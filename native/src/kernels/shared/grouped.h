@@ -7,8 +7,8 @@
  *
  * The including file defines:
  *     int32_t sum_of(const int8_t *x)   of BLOCK_BYTES values
- *     void multiply_ternary(const grouped_walk *at, const int8_t *x, int32_t start, int32_t *acc)
- *         acc[64 n_units] = start + the block times x, digits as above; columns that do not exist have x = 0. And multiply_binary
+ *     void multiply(const grouped_walk *at, int is_ternary, const int8_t *x, int32_t start, int32_t *acc)
+ *         acc[64 n_units] = start + the block times x, digits as above; columns that do not exist have x = 0. is_ternary is a constant
  *     GATHER_ROWS(...)                  the set's accumulate_rows
  */
 #ifndef RBE_KERNELS_SHARED_GROUPED_H
@@ -20,6 +20,11 @@
 
 /* The activations of a block, zeros behind them: a code reaches over the end. */
 enum { BLOCK_BYTES = 320, MOST_CODES = (RBE_BLOCK_COLS + RBE_TERNARY_COLS - 1) / RBE_TERNARY_COLS };
+
+/* f(0), f(1) ... f(31): of each index of a table. */
+#define INDICES_32(f)                                                                                                                 \
+    f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15), f(16), f(17), f(18), f(19), \
+        f(20), f(21), f(22), f(23), f(24), f(25), f(26), f(27), f(28), f(29), f(30), f(31)
 
 /* A block of a strip. */
 typedef struct grouped_walk {
@@ -59,11 +64,11 @@ RBE_INLINE int grouped_next(grouped_walk *at, uint32_t code_cols)
 }
 
 static int32_t sum_of(const int8_t *x);
-static void multiply_ternary(const grouped_walk *at, const int8_t *x, int32_t start, int32_t *acc);
-static void multiply_binary(const grouped_walk *at, const int8_t *x, int32_t start, int32_t *acc);
+RBE_INLINE void multiply(const grouped_walk *at, int is_ternary, const int8_t *x, int32_t start, int32_t *acc);
 
-RBE_INLINE void dot_grouped(const rbe_grouped_strip *strip, uint32_t code_cols, const int8_t *x, const float *scales, float *sum)
+RBE_INLINE void dot_grouped(const rbe_grouped_strip *strip, int is_ternary, const int8_t *x, const float *scales, float *sum)
 {
+    const uint32_t code_cols = is_ternary ? RBE_TERNARY_COLS : RBE_BINARY_COLS;
     int32_t acc[RBE_STRIP_ROWS];
     int8_t block[BLOCK_BYTES];
     grouped_walk at = grouped_start(strip, code_cols);
@@ -71,19 +76,19 @@ RBE_INLINE void dot_grouped(const rbe_grouped_strip *strip, uint32_t code_cols, 
     do {
         memcpy(block, x + at.first, at.width);
         memset(block + at.width, 0, BLOCK_BYTES - at.width);
-        (code_cols == RBE_TERNARY_COLS ? multiply_ternary : multiply_binary)(&at, block, -sum_of(block), acc);
+        multiply(&at, is_ternary, block, -sum_of(block), acc);
         GATHER_ROWS(sum, acc, at.rows, scales[at.first / RBE_BLOCK_COLS], at.scales);
     } while (grouped_next(&at, code_cols));
 }
 
 static void dot_ternary(const rbe_grouped_strip *strip, const int8_t *x, const float *scales, float *sum)
 {
-    dot_grouped(strip, RBE_TERNARY_COLS, x, scales, sum);
+    dot_grouped(strip, 1, x, scales, sum);
 }
 
 static void dot_binary(const rbe_grouped_strip *strip, const int8_t *x, const float *scales, float *sum)
 {
-    dot_grouped(strip, RBE_BINARY_COLS, x, scales, sum);
+    dot_grouped(strip, 0, x, scales, sum);
 }
 
 #endif

@@ -19,22 +19,25 @@
 /* Linux 5.16, arch/x86/include/uapi/asm/prctl.h; the number of a register state is that of its bit in XCR0 (Documentation/arch/x86/xstate.rst) */
 enum { X86_GET_SUPPORTED = 0x1021, X86_GET_PERMISSION = 0x1022, X86_ASK_PERMISSION = 0x1023, X86_TILE_DATA = 18 };
 
-int rbe__cpu_has_arm_crc(void)
+/* Of AT_HWCAP of a 64-bit ARM process. */
+static int arm64_has(unsigned long capability)
 {
 #if defined(__aarch64__)
-    return (getauxval(AT_HWCAP) & ARM64_HWCAP_CRC32) != 0;
+    return (getauxval(AT_HWCAP) & capability) != 0;
 #else
+    (void)capability;
     return 0;
 #endif
 }
 
+int rbe__cpu_has_arm_crc(void)
+{
+    return arm64_has(ARM64_HWCAP_CRC32);
+}
+
 int rbe__cpu_has_arm_dotprod(void)
 {
-#if defined(__aarch64__)
-    return (getauxval(AT_HWCAP) & ARM64_HWCAP_ASIMDDP) != 0;
-#else
-    return 0;
-#endif
+    return arm64_has(ARM64_HWCAP_ASIMDDP);
 }
 
 int rbe__cpu_has_arm_i8mm(void)
