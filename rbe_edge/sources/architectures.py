@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rbe_edge.sources.architecture import Architecture, Rule, bias, norm
+from rbe_edge.sources.architecture import LANGUAGE_HEADS, LANGUAGE_PREFIXES, Architecture, Rule, bias, norm
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
 from rbe_edge.sources.encoders import ENCODERS
@@ -20,7 +20,7 @@ from rbe_edge.sources.features import attention_biases, attention_biases_and_qk_
 from rbe_edge.sources.gemma4 import GEMMA4
 from rbe_edge.sources.hybrids import HYBRIDS
 from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers, spark_layers
-from rbe_edge.sources.llama_like import MISTRAL_HEADS, MISTRAL_IGNORED, MISTRAL_PREFIXES, llama_like
+from rbe_edge.sources.llama_like import MISTRAL_IGNORED, llama_like
 from rbe_edge.sources.mixtures import mixtures
 
 _QKV = ("query", "key", "key")
@@ -173,7 +173,7 @@ _DECODERS = (
         "mistral", "Mistral", LLAMA_RULES, one_kind,
         defaults={**_LARGE, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 32000,
                   "max_position_embeddings": 131072, "sliding_window": 4096},
-        prefixes=MISTRAL_PREFIXES, lm_heads=MISTRAL_HEADS, ignored=MISTRAL_IGNORED,
+        prefixes=LANGUAGE_PREFIXES, lm_heads=LANGUAGE_HEADS, ignored=MISTRAL_IGNORED,
     ),
     Architecture(
         "qwen2", "Qwen2 and Qwen2.5", LLAMA_RULES, qwen_layers, _qwen2_features, defaults=_QWEN_DEFAULTS,
@@ -211,8 +211,7 @@ _DECODERS = (
     Architecture(
         "gemma3_text", "Gemma 3 (text)", GEMMA_RULES, gemma3_layers, attention_biases_and_qk_norm,
         defaults={**_GEMMA_DEFAULTS, "max_position_embeddings": 131072, "vocab_size": 262208},
-        prefixes=("model.", "", "language_model.model.", "model.language_model.", "language_model."),
-        lm_heads=("lm_head.weight", "language_model.lm_head.weight"),
+        prefixes=LANGUAGE_PREFIXES, lm_heads=LANGUAGE_HEADS,
         towers=r"^(model\.)?(vision_tower|multi_modal_projector)\.",
         # transformers reads attn_logit_softcapping of Gemma 3 but does not compute it
         fixed={"use_bidirectional_attention": False, "attn_logit_softcapping": None},

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rbe_edge.errors import PackError
-from rbe_edge.sources.architecture import Architecture, Rule, bias, norm
+from rbe_edge.sources.architecture import LANGUAGE_HEADS, LANGUAGE_PREFIXES, Architecture, Rule, bias, norm
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.layer_shapes import (
     LAYER_EMBEDDINGS,
@@ -73,8 +73,7 @@ GEMMA4 = Architecture(
             "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1e6},
         },
     },
-    prefixes=("model.", "", "model.language_model.", "language_model.model.", "language_model."),
-    lm_heads=("lm_head.weight", "language_model.lm_head.weight"),
+    prefixes=LANGUAGE_PREFIXES, lm_heads=LANGUAGE_HEADS,
     towers=r"^(model\.)?(vision_tower|audio_tower|embed_vision|embed_audio)\.",
     fixed={"attention_bias": False, "enable_moe_block": False},
     norm_place="sandwich", rope_per_layer_type=True, activation_key="hidden_activation", scaled_embedding=True,

@@ -15,7 +15,7 @@ from typing import Any
 
 from rbe_edge.errors import PackError
 from rbe_edge.format.metadata import MetadataValue
-from rbe_edge.sources.architecture import Architecture, Rule, bias, norm
+from rbe_edge.sources.architecture import LANGUAGE_HEADS, LANGUAGE_PREFIXES, Architecture, Rule, bias, norm
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.features import attention_biases_and_qk_norm, llama_biases, qk_norm
 from rbe_edge.sources.layers import exaone4_layers, full_attention, one_kind, rotary_layers, smollm3_layers
@@ -148,8 +148,6 @@ _YARN_OF_MINISTRAL = {
     "beta_fast": 32.0, "beta_slow": 1.0, "mscale_all_dim": 1.0, "mscale": 1.0, "llama_4_scaling_beta": 0.1,
 }  # fmt: skip
 #: Of Mistral's models that also see, whose language part is packed.
-MISTRAL_PREFIXES = ("model.", "", "language_model.model.", "model.language_model.", "language_model.")
-MISTRAL_HEADS = ("lm_head.weight", "language_model.lm_head.weight")
 MISTRAL_IGNORED = (r"(^|\.)rotary_emb\.inv_freq$", r"^(model\.)?(vision_tower|multi_modal_projector)\.")
 
 _EXAONE_NAMES = {
@@ -232,7 +230,7 @@ def _with_options(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Ar
             defaults={**large, "rms_norm_eps": 1e-5, "num_hidden_layers": 34, "num_key_value_heads": 8,
                       "head_dim": 128, "intermediate_size": 14336, "max_position_embeddings": 262144,
                       "vocab_size": 131072, "rope_parameters": _YARN_OF_MINISTRAL},
-            prefixes=MISTRAL_PREFIXES, lm_heads=MISTRAL_HEADS, ignored=MISTRAL_IGNORED, options=_temperature,
+            prefixes=LANGUAGE_PREFIXES, lm_heads=LANGUAGE_HEADS, ignored=MISTRAL_IGNORED, options=_temperature,
         ),
         Architecture(
             "granite", "Granite 3", rules, full_attention, llama_biases,
