@@ -14,14 +14,13 @@ from rbe_edge.sources.architecture import LANGUAGE_HEADS, LANGUAGE_PREFIXES, Arc
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
 from rbe_edge.sources.encoders import ENCODERS
-from rbe_edge.sources.expert_rules import expert_rules
 from rbe_edge.sources.experts import Experts, qwen_expert_layers
 from rbe_edge.sources.features import attention_biases, attention_biases_and_qk_norm, llama_biases
 from rbe_edge.sources.gemma4 import GEMMA4
 from rbe_edge.sources.hybrids import HYBRIDS
 from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers, spark_layers
 from rbe_edge.sources.llama_like import MISTRAL_IGNORED, llama_like
-from rbe_edge.sources.mixtures import mixtures
+from rbe_edge.sources.mixtures import MLP_EXPERTS, mixtures
 
 _QKV = ("query", "key", "key")
 _ATTENTION = "layers.N.self_attn"
@@ -61,8 +60,6 @@ _SANDWICH_NORMS = (
     norm("layers.N.feed_forward.post_norm", "layers.N.post_feedforward_layernorm.weight"),
 )
 LLAMA_RULES = _EMBEDDING + _LAST_NORM + _PRE_NORMS + _SEPARATE_ATTENTION + _SEPARATE_MLP
-_EXPERTS = expert_rules(f"{_MLP}.gate.weight", f"{_MLP}.experts.E", ("gate_proj", "up_proj", "down_proj"))
-QWEN_EXPERTS_RULES = LLAMA_RULES + _EXPERTS
 GEMMA_RULES = _EMBEDDING + _LAST_NORM + _SANDWICH_NORMS + _SEPARATE_ATTENTION + _SEPARATE_MLP
 BITNET_RULES = (
     *LLAMA_RULES,
@@ -183,7 +180,7 @@ _DECODERS = (
         defaults={**_QWEN_DEFAULTS, "head_dim": 128},
     ),
     Architecture(
-        "qwen3_moe", "Qwen3-MoE", QWEN_EXPERTS_RULES, qwen_layers, attention_biases_and_qk_norm,
+        "qwen3_moe", "Qwen3-MoE", LLAMA_RULES + MLP_EXPERTS, qwen_layers, attention_biases_and_qk_norm,
         defaults={**_QWEN_DEFAULTS, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 24,
                   "num_key_value_heads": 4, "num_experts": 128, "num_experts_per_tok": 8,
                   "moe_intermediate_size": 768},
