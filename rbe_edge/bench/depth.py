@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from rbe_edge.files.scratch import scratch_directory
@@ -30,29 +31,43 @@ _WIDTHS: dict[KvType, tuple[int, int, int]] = {
 }  # fmt: skip
 
 
-def kv_parts(model: EngineModel, kv: KvType) -> list[int]:
-    """Bytes that one position takes in the cache of one head of one layer: key, value, and the scales of both."""
-    head_dim = int(str(model.metadata["head_dim"]))
-    key, value, scale = _WIDTHS[kv]
-    return [head_dim * key // 8, (head_dim * value + 7) // 8, scale, scale]
+@dataclass(frozen=True)
+class LayerCache:
+    """What a layer reads of the cache: so many heads of keys and values, none of a layer that does not attend. is_own:
+    whether it keeps them itself, and reads no earlier layer's."""
+
+    heads: int
+    head_dim: int
+    is_own: bool
+
+    def parts(self, kv: KvType) -> list[int]:
+        """Bytes that one position takes in the cache of one head: key, value, and the scales of both."""
+        key, value, scale = _WIDTHS[kv]
+        return [self.head_dim * key // 8, (self.head_dim * value + 7) // 8, scale, scale]
 
 
-def attends(model: EngineModel) -> list[bool]:
-    """Of each layer, whether it has keys and values."""
-    kinds = model.metadata.get("layer.kinds")
-    return [kind == 0 for kind in kinds] if isinstance(kinds, tuple) else [True] * int(str(model.metadata["layers"]))
+def cache_of(model: EngineModel) -> list[LayerCache]:
+    """Of each layer."""
+    known = model.metadata
+    n = int(str(known["layers"]))
 
+    def of_each(key: str, otherwise: Sequence[int]) -> Sequence[int]:
+        value = known.get(key)
+        return [int(str(one)) for one in value] if isinstance(value, tuple) else otherwise
 
-def kv_heads(model: EngineModel) -> int:
-    """Over all layers."""
-    return sum(attends(model)) * int(str(model.metadata["kv_heads"]))
+    kinds, sources = of_each("layer.kinds", [0] * n), of_each("layer.shared_states", range(n))
+    heads = of_each("layer.kv_heads", [int(str(known["kv_heads"]))] * n)
+    dims = of_each("layer.head_dims", [int(str(known["head_dim"]))] * n)
+    return [
+        LayerCache(heads[layer] if kinds[layer] == 0 else 0, dims[layer], sources[layer] == layer) for layer in range(n)
+    ]
 
 
 def fill(session: Session, tokens: Sequence[int], kv: KvType) -> None:
     """Appends tokens to an empty context of cache type `kv`; whole multiples of the first COMPUTED get their keys and
     values, where all layers have some; else all are computed. Raises what prefill, save and restore raise."""
     times = len(tokens) // COMPUTED
-    if times < 2 or not all(attends(session.model)):
+    if times < 2 or not all(layer.heads for layer in cache_of(session.model)):
         session.prefill(tokens)
         return
     session.prefill(tokens[:COMPUTED])
@@ -78,7 +93,8 @@ def _repeat(source: BinaryIO, out: BinaryIO, model: EngineModel, kv: KvType, tim
     header = _HEADER.pack(magic, 0, n_bytes, *rest)
     out.write(header)
     checksum = zlib.crc32(header)
-    sections = [part * COMPUTED for part in kv_parts(model, kv)] * kv_heads(model)
+    own = [layer for layer in cache_of(model) if layer.is_own]
+    sections = [part * COMPUTED for layer in own for part in layer.parts(kv) * layer.heads]
     for size, count in [(4 * COMPUTED, times), (logits_bytes, 1), *((size, times) for size in sections)]:
         piece = source.read(size)
         for _ in range(count):

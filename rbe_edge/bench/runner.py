@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from rbe_edge.bench.depth import attends, kv_parts
+from rbe_edge.bench.depth import cache_of
 from rbe_edge.bench.page_cache import forget_cached
 from rbe_edge.bench.row import Row
 from rbe_edge.bench.shapes import CONTEXT, Shape
@@ -17,6 +17,7 @@ from rbe_edge.bench.speculation import Continuing, SpeculationSettings, speculat
 from rbe_edge.bench.workloads import Bench, Run, Workload, latency, rate
 from rbe_edge.errors import OptionError
 from rbe_edge.files.scratch import scratch_directory
+from rbe_edge.format.experts import is_of_expert
 from rbe_edge.llama_cpp.peer import Llama
 from rbe_edge.llama_cpp.peer_model import PAIRS, check_type, write_gguf
 from rbe_edge.machine.hardware import read_bandwidth
@@ -213,20 +214,20 @@ def _first_token_ms(workload: Workload, runs: list[Run]) -> float | None:
 
 
 def bytes_per_token(model: Model, workload: Workload, kv: KvType = "f16") -> int:
-    """What one generated token reads on average: every tensor but those only looked up, and of the KV cache what is in
-    the window of each layer that attends."""
-    looked_up = {"positions"} | ({"embedding"} if "head" in model.tensors else set())
-    weights = sum(tensor.data_bytes for name, tensor in model.tensors.items() if name not in looked_up)
-    n_layers = int(str(model.metadata["layers"]))
-    windows = model.metadata.get("attention.windows")
-    positions = sum(
-        min(workload.mean_context, window or math.inf)
-        for window, has_keys in zip(
-            windows if isinstance(windows, tuple) else (0,) * n_layers, attends(model), strict=True
-        )
-        if has_keys
+    """What one generated token reads on average: every tensor but those only looked up, of a mixture of experts as many
+    as a token uses, and of the KV cache what is in the window of each layer that attends."""
+    known, names = model.metadata, model.tensors
+    looked_up = {"positions", "layer_embedding"} | ({"embedding"} if "head" in names else set())
+    of_experts = sum(tensor.data_bytes for name, tensor in names.items() if is_of_expert(name))
+    weights = sum(tensor.data_bytes for name, tensor in names.items() if name not in looked_up) - of_experts
+    if of_experts:
+        weights += of_experts * int(str(known["experts.used"])) // int(str(known["experts"]))
+    layers, windows = cache_of(model), known.get("attention.windows")
+    of_cache = sum(
+        layer.heads * sum(layer.parts(kv)) * min(workload.mean_context, window or math.inf)
+        for layer, window in zip(layers, windows if isinstance(windows, tuple) else (0,) * len(layers), strict=True)
     )
-    return weights + round(int(str(model.metadata["kv_heads"])) * sum(kv_parts(model, kv)) * positions)
+    return weights + round(of_cache)
 
 
 def shape_of(model: Model) -> Shape | None:

@@ -14,6 +14,7 @@ from rbe_edge.cli.opened_source import opened_source
 from rbe_edge.cli.output import ProgressBar, printable
 from rbe_edge.errors import OptionError
 from rbe_edge.format.modes import MODE_NAMES
+from rbe_edge.models.find import here
 from rbe_edge.progress import Progress
 from rbe_edge.runtime.text_file import read_text
 
@@ -135,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.limit is not None or arguments.shots is not None:
         raise OptionError("--limit and --shots are of questions; give --choices FILE or --gsm8k FILE")
     if arguments.text is None:
-        raise OptionError(_nothing_to_measure(chosen_model(arguments.file)))
+        raise OptionError(_nothing_to_measure(here(arguments.file)))
     text = read_text(arguments.text)
     if arguments.window < 0 or (arguments.windows is not None and arguments.windows < 1):
         raise OptionError("--window and --windows are counts, 1 or more")
@@ -150,10 +151,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _nothing_to_measure(file: Path) -> str:
-    """What to give, for the kind of model that it is."""
+    """What to give, for the kind of model that a `.rbe` file is; a source is not packed to find out."""
     from rbe_edge.runtime.encoder_kinds import ANSWERS, kind_of_file, with_article
 
-    kind = kind_of_file(file)
+    kind = kind_of_file(file) if file.suffix == ".rbe" else None
     if kind == ANSWERS:
         return _answers_to_texts(file)
     if kind is not None:

@@ -173,9 +173,7 @@ class Curvature:
         looked_up = np.zeros((tensor.cols, tensor.cols), np.float32)
         energies = np.zeros(bands.count(tensor.rows))
         for window, of_window in passes.looked_up():
-            rows, places = np.unique(window, return_inverse=True)
-            sums = np.zeros((len(rows), tensor.cols))
-            np.add.at(sums, places, of_window)
+            rows, sums = _by_row(window, of_window)
             sums *= sizes[rows, np.newaxis]
             add_moment(looked_up, sums.astype(np.float32), self._threads)
             energies += bands.by_band(rows, np.einsum("rc,rc->r", sums, sums), tensor.rows)
@@ -201,9 +199,7 @@ class Curvature:
         table = self._copy.read(tensor.name).reshape(tensor.rows, tensor.cols)
         energies = np.zeros(bands.count(tensor.rows))
         for window, of_window in looked_up:
-            rows, places = np.unique(window, return_inverse=True)
-            sums = np.zeros((len(rows), tensor.cols))
-            np.add.at(sums, places, of_window)
+            rows, sums = _by_row(window, of_window)
             sizes = np.einsum("rc,rc->r", table[rows], table[rows], dtype=np.float64) / tensor.cols
             energies += bands.by_band(rows, sizes * np.einsum("rc,rc->r", sums, sums), tensor.rows)
         cost = float(energies.sum()) / len(looked_up) / (2 * self._loss.units(self._windows))
@@ -222,8 +218,8 @@ class Curvature:
 
 class _Statistics:
     """sums: of the matrices that are shown, window by window G^T G with each row weighed by its size. counts: of the
-    tokens that they are of. energies: of the
-    embedding or lm_head among them, the trace of what each band of rows adds."""
+    tokens that they are of. energies: of the embedding or lm_head among them, the trace of what each band of rows
+    adds."""
 
     def __init__(self, gradients: Gradients, tensors: Mapping[str, TensorPlan]) -> None:
         self.sums: dict[str, FloatArray] = {}
@@ -263,6 +259,14 @@ class _Statistics:
             self._gradients.add_curvature(replace(weighed, first_row=begin, d=d), part)
             energies[band] += np.trace(part, dtype=np.float64)
             total += part
+
+
+def _by_row(window: Sequence[int], of_window: FloatArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The rows that the tokens of a window looked up, each once, and for each the sum of the gradients by it."""
+    rows, places = np.unique(np.asarray(window, np.int64), return_inverse=True)
+    sums = np.zeros((len(rows), of_window.shape[1]))
+    np.add.at(sums, places, of_window)
+    return rows, sums
 
 
 def _rounded(value: float) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rbe_edge.packing.expert_statistics import is_expert
+from rbe_edge.format.experts import is_of_expert
 from rbe_edge.packing.schedule import layer_and_part
 from rbe_edge.packing.survey import Flow
 from rbe_edge.sources.plan import TensorPlan
@@ -54,7 +54,7 @@ def _sensitivity(tensor: TensorPlan, flow: Flow) -> float:
     if number is None:
         return HEAD_FACTOR * flow.logits * min(flow.head.kept.values(), default=1.0)
     layer = flow.layers[number]
-    if is_expert(tensor.name):
+    if is_of_expert(tensor.name):
         expert, _, role = part.rpartition(".")
         writer, part = f"{expert}.down", f"feed_forward.{role}"
     else:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge import _native
+from rbe_edge.format.experts import is_of_expert
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -34,11 +35,6 @@ def point_of(part: str) -> int | None:
     return first + int(found[1])
 
 
-def is_expert(name: str) -> bool:
-    """Whether a tensor is a matrix of an expert."""
-    return _EXPERT.search(name) is not None
-
-
 def mixed(moment: FloatArray, n_tokens: int, of_all: FloatArray) -> FloatArray:
     """The mean of x x^T of an expert. moment: the sum over its n_tokens, which is used up; of_all: the mean over the
     tokens of all experts."""
@@ -56,7 +52,7 @@ def mix_curvatures(sums: dict[str, FloatArray], counts: Mapping[str, int], names
     """
     by_part: dict[str, list[str]] = {}
     for name in names:
-        if is_expert(name):
+        if is_of_expert(name):
             by_part.setdefault(name.rsplit(".", 1)[1], []).append(name)
     for members in by_part.values():
         seen = [name for name in members if name in sums]

@@ -63,6 +63,8 @@ class WindowPasses(Passes):
     def leave(self, layer: int) -> None:
         self._store.forget(f"gradient {layer + 1}")
         self._store.forget(f"states {layer}")
+        if layer < 0:
+            self._store.forget("layer inputs")
 
     def _found(self, what: str) -> FloatArray | None:
         found = self._store.find(what)

@@ -18,6 +18,11 @@ from rbe_edge.sources.layer_shapes import Shapes, one_shape
 ATTENTION, CONVOLUTION = "attention", "convolution"
 
 
+LANGUAGE_PREFIXES = ("model.", "", "language_model.model.", "model.language_model.", "language_model.")
+LANGUAGE_HEADS = ("lm_head.weight", "language_model.lm_head.weight")
+"""Of a language part, alone or in a model that also sees or hears: Architecture.prefixes and lm_heads."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """`target` of the file is `source` of the model; N stands for the layer. Sizes are named as in plan_model.

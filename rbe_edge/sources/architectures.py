@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rbe_edge.sources.architecture import Architecture, Rule, bias, norm
+from rbe_edge.sources.architecture import LANGUAGE_HEADS, LANGUAGE_PREFIXES, Architecture, Rule, bias, norm
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import ENCODER_DECODERS
 from rbe_edge.sources.encoders import ENCODERS
-from rbe_edge.sources.expert_rules import expert_rules
 from rbe_edge.sources.experts import Experts, qwen_expert_layers
+from rbe_edge.sources.features import attention_biases, attention_biases_and_qk_norm, llama_biases
 from rbe_edge.sources.gemma4 import GEMMA4
 from rbe_edge.sources.hybrids import HYBRIDS
 from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers, spark_layers
-from rbe_edge.sources.llama_like import MISTRAL_HEADS, MISTRAL_IGNORED, MISTRAL_PREFIXES, llama_like
-from rbe_edge.sources.mixtures import mixtures
+from rbe_edge.sources.llama_like import MISTRAL_IGNORED, llama_like
+from rbe_edge.sources.mixtures import MLP_EXPERTS, mixtures
 
 _QKV = ("query", "key", "key")
 _ATTENTION = "layers.N.self_attn"
@@ -60,8 +60,6 @@ _SANDWICH_NORMS = (
     norm("layers.N.feed_forward.post_norm", "layers.N.post_feedforward_layernorm.weight"),
 )
 LLAMA_RULES = _EMBEDDING + _LAST_NORM + _PRE_NORMS + _SEPARATE_ATTENTION + _SEPARATE_MLP
-_EXPERTS = expert_rules(f"{_MLP}.gate.weight", f"{_MLP}.experts.E", ("gate_proj", "up_proj", "down_proj"))
-QWEN_EXPERTS_RULES = LLAMA_RULES + _EXPERTS
 GEMMA_RULES = _EMBEDDING + _LAST_NORM + _SANDWICH_NORMS + _SEPARATE_ATTENTION + _SEPARATE_MLP
 BITNET_RULES = (
     *LLAMA_RULES,
@@ -150,21 +148,8 @@ _SPARK_ROPE: Mapping[str, Any] = {
 }
 
 
-def _llama_features(config: Config) -> frozenset[str]:
-    found = {"qkv_bias", "o_bias"} if config.flag("attention_bias", False) else set()
-    return frozenset(found | ({"mlp_bias"} if config.flag("mlp_bias", False) else set()))
-
-
 def _qwen2_features(config: Config) -> frozenset[str]:
     return frozenset({"qkv_bias"})
-
-
-def _attention_bias(config: Config) -> frozenset[str]:
-    return frozenset({"qkv_bias", "o_bias"} if config.flag("attention_bias", False) else ())
-
-
-def _attention_bias_and_qk_norm(config: Config) -> frozenset[str]:
-    return _attention_bias(config) | {"qk_norm"}
 
 
 _DECODERS = (
@@ -178,31 +163,31 @@ _DECODERS = (
         norm="layer", position="learned", gated=False, transposed=True,
     ),
     Architecture(
-        "llama", "Llama (also SmolLM, TinyLlama)", LLAMA_RULES, full_attention, _llama_features,
+        "llama", "Llama (also SmolLM, TinyLlama)", LLAMA_RULES, full_attention, llama_biases,
         defaults={**_LARGE, "intermediate_size": 11008, "max_position_embeddings": 2048, "vocab_size": 32000},
     ),
     Architecture(
         "mistral", "Mistral", LLAMA_RULES, one_kind,
         defaults={**_LARGE, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 32000,
                   "max_position_embeddings": 131072, "sliding_window": 4096},
-        prefixes=MISTRAL_PREFIXES, lm_heads=MISTRAL_HEADS, ignored=MISTRAL_IGNORED,
+        prefixes=LANGUAGE_PREFIXES, lm_heads=LANGUAGE_HEADS, ignored=MISTRAL_IGNORED,
     ),
     Architecture(
         "qwen2", "Qwen2 and Qwen2.5", LLAMA_RULES, qwen_layers, _qwen2_features, defaults=_QWEN_DEFAULTS,
     ),
     Architecture(
-        "qwen3", "Qwen3", LLAMA_RULES, qwen_layers, _attention_bias_and_qk_norm,
+        "qwen3", "Qwen3", LLAMA_RULES, qwen_layers, attention_biases_and_qk_norm,
         defaults={**_QWEN_DEFAULTS, "head_dim": 128},
     ),
     Architecture(
-        "qwen3_moe", "Qwen3-MoE", QWEN_EXPERTS_RULES, qwen_layers, _attention_bias_and_qk_norm,
+        "qwen3_moe", "Qwen3-MoE", LLAMA_RULES + MLP_EXPERTS, qwen_layers, attention_biases_and_qk_norm,
         defaults={**_QWEN_DEFAULTS, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 24,
                   "num_key_value_heads": 4, "num_experts": 128, "num_experts_per_tok": 8,
                   "moe_intermediate_size": 768},
         renamed={"num_local_experts": "num_experts"}, experts=Experts(layers=qwen_expert_layers),
     ),
     Architecture(
-        "bitnet", "BitNet b1.58", BITNET_RULES, full_attention, _attention_bias,
+        "bitnet", "BitNet b1.58", BITNET_RULES, full_attention, attention_biases,
         defaults={"hidden_size": 2560, "num_hidden_layers": 30, "num_attention_heads": 20, "num_key_value_heads": 5,
                   "intermediate_size": 6912, "max_position_embeddings": 2048, "vocab_size": 128256,
                   "rms_norm_eps": 1e-5, "hidden_act": "relu2", "rope_theta": 500000.0},
@@ -214,17 +199,16 @@ _DECODERS = (
         partial_rotary=True,
     ),
     Architecture(
-        "gemma2", "Gemma 2", GEMMA_RULES, gemma2_layers, _attention_bias,
+        "gemma2", "Gemma 2", GEMMA_RULES, gemma2_layers, attention_biases,
         defaults={**_GEMMA_DEFAULTS, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0,
                   "max_position_embeddings": 8192, "vocab_size": 256000},
         fixed={"use_bidirectional_attention": False}, norm_place="sandwich", norm_plus_one=True,
         activation_key="hidden_activation", scaled_embedding=True, softcaps=("attention", "logit"),
     ),
     Architecture(
-        "gemma3_text", "Gemma 3 (text)", GEMMA_RULES, gemma3_layers, _attention_bias_and_qk_norm,
+        "gemma3_text", "Gemma 3 (text)", GEMMA_RULES, gemma3_layers, attention_biases_and_qk_norm,
         defaults={**_GEMMA_DEFAULTS, "max_position_embeddings": 131072, "vocab_size": 262208},
-        prefixes=("model.", "", "language_model.model.", "model.language_model.", "language_model."),
-        lm_heads=("lm_head.weight", "language_model.lm_head.weight"),
+        prefixes=LANGUAGE_PREFIXES, lm_heads=LANGUAGE_HEADS,
         towers=r"^(model\.)?(vision_tower|multi_modal_projector)\.",
         # transformers reads attn_logit_softcapping of Gemma 3 but does not compute it
         fixed={"use_bidirectional_attention": False, "attn_logit_softcapping": None},

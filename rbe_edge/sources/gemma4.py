@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rbe_edge.errors import PackError
-from rbe_edge.sources.architecture import Architecture, Rule, bias, norm
+from rbe_edge.sources.architecture import LANGUAGE_HEADS, LANGUAGE_PREFIXES, Architecture, Rule, bias, norm
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.layer_shapes import (
     LAYER_EMBEDDINGS,
@@ -15,7 +15,7 @@ from rbe_edge.sources.layer_shapes import (
     gemma4_shapes,
     layer_embedding_width,
 )
-from rbe_edge.sources.layers import gemma3_layers
+from rbe_edge.sources.layers import gemma4_layers
 
 _ATTENTION = "layers.N.self_attn"
 _MLP = "layers.N.mlp"
@@ -55,21 +55,14 @@ def _features(config: Config) -> frozenset[str]:
 
 
 def _adapt(row: Architecture, values: Mapping[str, Any]) -> tuple[Architecture, Mapping[str, Any]]:
-    """Scores are not scaled; "vision" speaks of images alone, and the last layer always sees everything."""
+    """Scores are not scaled, and "vision" speaks of images alone."""
     if values.get("use_bidirectional_attention") not in (None, "vision"):
         raise PackError("config.json: use_bidirectional_attention is supported for images alone, not for text")
-    changed = {**values, "query_pre_attn_scalar": 1}
-    kinds = values.get("layer_types")
-    if isinstance(kinds, list) and kinds:
-        changed["layer_types"] = [*kinds[:-1], "full_attention"]
-    elif isinstance(layers := values.get("num_hidden_layers"), int) and 0 < layers < 4096:
-        pattern = ["full_attention" if (layer + 1) % 6 == 0 else "sliding_attention" for layer in range(layers)]
-        changed["layer_types"] = [*pattern[:-1], "full_attention"]
-    return row, changed
+    return row, {**values, "query_pre_attn_scalar": 1}
 
 
 GEMMA4 = Architecture(
-    "gemma4_text", "Gemma 4 (text)", GEMMA4_RULES, gemma3_layers, _features, shapes=gemma4_shapes, adapt=_adapt,
+    "gemma4_text", "Gemma 4 (text)", GEMMA4_RULES, gemma4_layers, _features, shapes=gemma4_shapes, adapt=_adapt,
     defaults={
         "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 30, "num_attention_heads": 8,
         "num_key_value_heads": 4, "head_dim": 256, "global_head_dim": 512, "hidden_activation": "gelu_pytorch_tanh",
@@ -80,8 +73,7 @@ GEMMA4 = Architecture(
             "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1e6},
         },
     },
-    prefixes=("model.", "", "model.language_model.", "language_model.model.", "language_model."),
-    lm_heads=("lm_head.weight", "language_model.lm_head.weight"),
+    prefixes=LANGUAGE_PREFIXES, lm_heads=LANGUAGE_HEADS,
     towers=r"^(model\.)?(vision_tower|audio_tower|embed_vision|embed_audio)\.",
     fixed={"attention_bias": False, "enable_moe_block": False},
     norm_place="sandwich", rope_per_layer_type=True, activation_key="hidden_activation", scaled_embedding=True,

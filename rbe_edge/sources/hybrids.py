@@ -8,7 +8,16 @@ from typing import Any
 
 from rbe_edge.errors import PackError
 from rbe_edge.format.metadata import MetadataValue
-from rbe_edge.sources.architecture import ATTENTION, CONVOLUTION, Architecture, Rule, bias, norm
+from rbe_edge.sources.architecture import (
+    ATTENTION,
+    CONVOLUTION,
+    LANGUAGE_HEADS,
+    LANGUAGE_PREFIXES,
+    Architecture,
+    Rule,
+    bias,
+    norm,
+)
 from rbe_edge.sources.config import LARGEST, Config
 from rbe_edge.sources.expert_rules import expert_rules
 from rbe_edge.sources.experts import Experts, layers_behind_dense
@@ -118,9 +127,7 @@ HYBRIDS = (
             "block_auto_adjust_ff_dim": True, "block_multiple_of": 256, "block_ffn_dim_multiplier": 1.0,
         },
         renamed={"norm_eps": "rms_norm_eps"}, fixed={"hidden_act": "silu"},
-        prefixes=("model.", "", "model.language_model.", "language_model.model.", "language_model."),
-        lm_heads=("lm_head.weight", "language_model.lm_head.weight"),
-        adapt=_lfm2_adapt,
+        prefixes=LANGUAGE_PREFIXES, lm_heads=LANGUAGE_HEADS, adapt=_lfm2_adapt,
     ),
     Architecture(
         "lfm2_moe", "LFM2-MoE", LFM2_MOE_RULES, _lfm2_layers, _lfm2_moe_features,

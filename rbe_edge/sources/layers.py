@@ -68,6 +68,11 @@ def gemma3_layers(config: Config, n_layers: int) -> list[str]:
     return _pattern(config, n_layers, config.integer("sliding_window_pattern", 6))
 
 
+def gemma4_layers(config: Config, n_layers: int) -> list[str]:
+    """Gemma 4: every sixth layer is full, and the last one, whatever layer_types says of it."""
+    return [*_pattern(config, n_layers, 6)[:-1], "full"]
+
+
 def spark_layers(config: Config, n_layers: int) -> list[str]:
     """Spark-X2.5: every fourth layer is full."""
     return _pattern(config, n_layers, 4)

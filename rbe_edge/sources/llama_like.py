@@ -15,8 +15,9 @@ from typing import Any
 
 from rbe_edge.errors import PackError
 from rbe_edge.format.metadata import MetadataValue
-from rbe_edge.sources.architecture import Architecture, Rule, bias, norm
+from rbe_edge.sources.architecture import LANGUAGE_HEADS, LANGUAGE_PREFIXES, Architecture, Rule, bias, norm
 from rbe_edge.sources.config import Config
+from rbe_edge.sources.features import attention_biases_and_qk_norm, llama_biases, qk_norm
 from rbe_edge.sources.layers import exaone4_layers, full_attention, one_kind, rotary_layers, smollm3_layers
 from rbe_edge.sources.messages import shown
 
@@ -27,19 +28,6 @@ _BEYOND_A_FACTOR = 1e6  # of a stream or of logits; published ones are .1 to 100
 
 
 # ---- features: the optional tensors ------------------------------------------------------------------------
-
-
-def _llama_biases(config: Config) -> frozenset[str]:
-    found = {"qkv_bias", "o_bias"} if config.flag("attention_bias", False) else set()
-    return frozenset(found | ({"mlp_bias"} if config.flag("mlp_bias", False) else set()))
-
-
-def _attention_bias_and_qk_norm(config: Config) -> frozenset[str]:
-    return frozenset({"qkv_bias", "o_bias"} if config.flag("attention_bias", False) else ()) | {"qk_norm"}
-
-
-def _qk_norm(config: Config) -> frozenset[str]:
-    return frozenset({"qk_norm"})
 
 
 def _all_biases(config: Config) -> frozenset[str]:
@@ -160,8 +148,6 @@ _YARN_OF_MINISTRAL = {
     "beta_fast": 32.0, "beta_slow": 1.0, "mscale_all_dim": 1.0, "mscale": 1.0, "llama_4_scaling_beta": 0.1,
 }  # fmt: skip
 #: Of Mistral's models that also see, whose language part is packed.
-MISTRAL_PREFIXES = ("model.", "", "language_model.model.", "model.language_model.", "language_model.")
-MISTRAL_HEADS = ("lm_head.weight", "language_model.lm_head.weight")
 MISTRAL_IGNORED = (r"(^|\.)rotary_emb\.inv_freq$", r"^(model\.)?(vision_tower|multi_modal_projector)\.")
 
 _EXAONE_NAMES = {
@@ -233,7 +219,7 @@ def _with_options(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Ar
     """Those whose layers compute something that Llama's do not."""
     return (
         Architecture(
-            "smollm3", "SmolLM3", rules, smollm3_layers, _llama_biases,
+            "smollm3", "SmolLM3", rules, smollm3_layers, llama_biases,
             defaults={**large, "hidden_size": 2048, "num_hidden_layers": 36, "num_attention_heads": 16,
                       "num_key_value_heads": 4, "intermediate_size": 11008, "max_position_embeddings": 32768,
                       "vocab_size": 128256, "tie_word_embeddings": True, "rope_theta": 2e6},
@@ -244,21 +230,21 @@ def _with_options(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Ar
             defaults={**large, "rms_norm_eps": 1e-5, "num_hidden_layers": 34, "num_key_value_heads": 8,
                       "head_dim": 128, "intermediate_size": 14336, "max_position_embeddings": 262144,
                       "vocab_size": 131072, "rope_parameters": _YARN_OF_MINISTRAL},
-            prefixes=MISTRAL_PREFIXES, lm_heads=MISTRAL_HEADS, ignored=MISTRAL_IGNORED, options=_temperature,
+            prefixes=LANGUAGE_PREFIXES, lm_heads=LANGUAGE_HEADS, ignored=MISTRAL_IGNORED, options=_temperature,
         ),
         Architecture(
-            "granite", "Granite 3", rules, full_attention, _llama_biases,
+            "granite", "Granite 3", rules, full_attention, llama_biases,
             defaults={**large, "intermediate_size": 11008, "max_position_embeddings": 2048, "vocab_size": 32000},
             adapt=granite,
         ),
         Architecture(
-            "olmo2", "OLMo 2", _norms_behind(rules, "query", "key"), full_attention, _attention_bias_and_qk_norm,
+            "olmo2", "OLMo 2", _norms_behind(rules, "query", "key"), full_attention, attention_biases_and_qk_norm,
             defaults={**large, "rms_norm_eps": 1e-5, "intermediate_size": 11008, "max_position_embeddings": 2048,
                       "vocab_size": 50304},
             norm_place="after", options=whole_norms,
         ),
         Architecture(
-            "exaone4", "EXAONE 4", _norms_behind(rules, "head_dim", "head_dim"), exaone4_layers, _qk_norm,
+            "exaone4", "EXAONE 4", _norms_behind(rules, "head_dim", "head_dim"), exaone4_layers, qk_norm,
             defaults={**large, "rms_norm_eps": 1e-5, "num_key_value_heads": 32, "intermediate_size": 16384,
                       "max_position_embeddings": 2048, "vocab_size": 102400, "sliding_window": 4096},
             norm_place="after", options=_without_rope_on_full,
@@ -270,7 +256,7 @@ def _with_names(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Arch
     """Those with other names, norms or defaults."""
     return (
         Architecture(
-            "exaone", "EXAONE 3.5", _renamed(rules, _EXAONE_NAMES), full_attention, _llama_biases,
+            "exaone", "EXAONE 3.5", _renamed(rules, _EXAONE_NAMES), full_attention, llama_biases,
             defaults={**large, "rms_norm_eps": 1e-5, "num_key_value_heads": 8, "intermediate_size": 14336,
                       "max_position_embeddings": 4096, "vocab_size": 102400, "rope_theta": 5e5},
             renamed={"num_layers": "num_hidden_layers", "layer_norm_epsilon": "rms_norm_eps",
@@ -279,7 +265,7 @@ def _with_names(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Arch
         ),
         Architecture(
             "hunyuan_v1_dense", "Hunyuan (dense)", _with_norms_named(rules), full_attention,
-            _attention_bias_and_qk_norm,
+            attention_biases_and_qk_norm,
             defaults={**large, "rms_norm_eps": 1e-5, "intermediate_size": 11008, "max_position_embeddings": 2048,
                       "vocab_size": 290943},
             options=_norms_after_rope, adapt=_hunyuan,
@@ -301,7 +287,7 @@ def _with_names(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Arch
             neighbours=True,
         ),
         Architecture(
-            "minicpm", "MiniCPM", rules, full_attention, _llama_biases,
+            "minicpm", "MiniCPM", rules, full_attention, llama_biases,
             defaults={**large, "intermediate_size": 11008, "max_position_embeddings": 2048, "vocab_size": 32000,
                       "tie_word_embeddings": True},
             adapt=_minicpm,

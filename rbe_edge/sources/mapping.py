@@ -28,7 +28,7 @@ from rbe_edge.sources.joined import joined
 from rbe_edge.sources.layer_shapes import LAYERS_OWN, LayerShapes
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
-from rbe_edge.sources.positions import limit_context, positions_before, rotary, rotary_heads
+from rbe_edge.sources.positions import limit_context, positions_before, rotary
 from rbe_edge.sources.relative_positions import distances, is_distances
 from rbe_edge.sources.rotary_order import of_neighbours
 from rbe_edge.sources.types import Source, SourceTensor
@@ -79,9 +79,8 @@ def plan_model(source: Source) -> ModelPlan:
     }  # fmt: skip
     tensors = _tensors(row, config, {**sizes, **head.sizes}, shapes, source, head, layers, notes)
     if row.position == "rope":
-        more, frequencies = rotary(row, config, sizes, shapes, layers, notes)
+        more, tensors = rotary(row, config, sizes, shapes, layers, tensors, notes)
         metadata |= more
-        tensors = [*rotary_heads(row, config, sizes, shapes, layers, tensors), *frequencies]
     elif row.position == "relative":
         tensors += distances(config, sizes, source)
     if row.encoder_rules:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,12 +46,16 @@ def rotary(
     sizes: Mapping[str, int],
     shapes: LayerShapes,
     layers: list[str],
+    tensors: list[TensorPlan],
     notes: list[str],
 ) -> tuple[dict[str, MetadataValue], list[TensorPlan]]:
-    """The metadata and tensors of the rotary positions: one table for all layers, or one per kind of layer. Tables of
-    fewer pairs are filled up with pairs that do not turn (rotary_heads)."""
-    used = _kinds_with_tables(row, layers)
-    tables = _tables(row, config, sizes, shapes, layers, notes)
+    """The metadata of the rotary positions, and the tensors with those of the positions: one table for all layers, or
+    one per kind of layer. Tables of fewer pairs are filled up with pairs that do not turn (_order)."""
+    kinds: list[str] = [kind for kind in ("full", "sliding") if kind in layers] if row.rope_per_layer_type else ["full"]
+    # layers of one kind have heads of one size
+    of_kinds = [shapes.sizes_of(layers.index(kind) if row.rope_per_layer_type else None, sizes) for kind in kinds]
+    parameters = _rope_parameters(row, config)
+    tables = [_table(row, parameters[kind], size, notes) for kind, size in zip(kinds, of_kinds, strict=True)]
     first = tables[0]
     for table in tables[1:]:
         if table.attention_factor != first.attention_factor or first.long_from or table.long_from:
@@ -63,81 +67,50 @@ def rotary(
     if first.attention_factor != 1:
         metadata["rope.attention_factor"] = first.attention_factor
     if len(tables) > 1:
-        metadata["rope.tables"] = tuple(used.index(kind) for kind in layers)
-
-    def plan(name: str, values: list[DoubleArray]) -> TensorPlan:
-        stacked = np.zeros((len(values), max(table.size for table in values)), np.float32)
-        for line, table in zip(stacked, values, strict=True):
-            line[: table.size] = table
-        return TensorPlan(name, "frequencies", *stacked.shape, values=stacked)
-
-    tensors = [plan("rope.frequencies", [table.frequencies for table in tables])]
+        metadata["rope.tables"] = tuple(kinds.index(kind) for kind in layers)
+    widest = max(table.frequencies.size for table in tables)
+    orders = {
+        kind: _order(table.frequencies.size, min(widest, size["head_dim"] // 2), size["head_dim"])
+        for kind, table, size in zip(kinds, tables, of_kinds, strict=True)
+    }
+    found = [*_with_heads_ordered(tensors, layers, orders), _plan("rope.frequencies", [t.frequencies for t in tables])]
     if first.long_frequencies is not None:
         metadata["rope.long_from"] = first.long_from
         metadata["rope.long_attention_factor"] = first.attention_factor
-        tensors.append(plan("rope.long_frequencies", [first.long_frequencies]))
-    return metadata, tensors
+        found.append(_plan("rope.long_frequencies", [first.long_frequencies]))
+    return metadata, found
 
 
-def rotary_heads(
-    row: Architecture,
-    config: Config,
-    sizes: Mapping[str, int],
-    shapes: LayerShapes,
-    layers: list[str],
-    tensors: list[TensorPlan],
-) -> list[TensorPlan]:
-    """The tensors, queries and keys in the order that one size of table asks for.
+def _plan(name: str, tables: Sequence[DoubleArray]) -> TensorPlan:
+    stacked = np.zeros((len(tables), max(table.size for table in tables)), np.float32)
+    for line, table in zip(stacked, tables, strict=True):
+        line[: table.size] = table
+    return TensorPlan(name, "frequencies", *stacked.shape, values=stacked)
 
-    Pair d of a head is (d, d + pairs), with the pairs of the widest table, or those of the whole head. Where a kind of
-    layer turns fewer, its pairs come to these places, and numbers that do not turn fill the others. Scores are the
-    same: both are ordered alike.
-    """
-    used = _kinds_with_tables(row, layers)
-    pairs = [table.frequencies.size for table in _tables(row, config, sizes, shapes, layers, [])]
-    dims = [size["head_dim"] for size in _sizes_of_kinds(row, sizes, shapes, layers)]
-    orders = {kind: _order(n, min(max(pairs), dim // 2), dim) for kind, n, dim in zip(used, pairs, dims, strict=True)}
-    found = []
+
+def _with_heads_ordered(
+    tensors: list[TensorPlan], layers: list[str], orders: Mapping[str, tuple[int, ...]]
+) -> Iterator[TensorPlan]:
+    """The tensors, queries and keys in the order of their kind of layer."""
     for tensor in tensors:
         part = re.fullmatch(r"layers\.(\d+)\.attention\.(?:[qk](?:\.bias)?|[qk]_norm)", tensor.name)
-        kind = layers[int(part[1])] if part else ""
-        found.append(replace(tensor, head_order=orders[kind]) if orders.get(kind) else tensor)
-    return found
+        order = orders.get(layers[int(part[1])]) if part else None
+        yield replace(tensor, head_order=order) if order else tensor
 
 
 def _order(pairs: int, places: int, head_dim: int) -> tuple[int, ...]:
-    """Which numbers of a head that turns `pairs` stand where `places` pairs have their place; empty: as they are."""
+    """Which numbers of a head that turns `pairs` stand where `places` pairs have their place; empty: as they are.
+
+    Pair d of a head is (d, d + places), with the pairs of the widest table, or those of the whole head. Where a kind of
+    layer turns fewer, its pairs come to these places, and numbers that do not turn fill the others. Scores are the
+    same: queries and keys are ordered alike.
+    """
     if pairs == places:
         return ()
     still = iter(range(2 * pairs, head_dim))
     first = [d if d < pairs else next(still) for d in range(places)]
     second = [pairs + d if d < pairs else next(still) for d in range(places)]
     return (*first, *second, *still)
-
-
-def _kinds_with_tables(row: Architecture, layers: list[str]) -> list[str]:
-    return [kind for kind in ("full", "sliding") if kind in layers] if row.rope_per_layer_type else ["full"]
-
-
-def _sizes_of_kinds(
-    row: Architecture, sizes: Mapping[str, int], shapes: LayerShapes, layers: list[str]
-) -> list[Mapping[str, int]]:
-    """Of the kinds with tables, whose layers have heads of one size."""
-    kinds = _kinds_with_tables(row, layers)
-    return [shapes.sizes_of(layers.index(kind) if row.rope_per_layer_type else None, sizes) for kind in kinds]
-
-
-def _tables(
-    row: Architecture,
-    config: Config,
-    sizes: Mapping[str, int],
-    shapes: LayerShapes,
-    layers: list[str],
-    notes: list[str],
-) -> list[RopeTable]:
-    parameters, of_kinds = _rope_parameters(row, config), _sizes_of_kinds(row, sizes, shapes, layers)
-    kinds = _kinds_with_tables(row, layers)
-    return [_table(row, parameters[kind], size, notes) for kind, size in zip(kinds, of_kinds, strict=True)]
 
 
 def _table(row: Architecture, parameters: Config, sizes: Mapping[str, int], notes: list[str]) -> RopeTable:

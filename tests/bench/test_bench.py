@@ -93,8 +93,8 @@ def test_a_deep_context_is_that_of_its_beginning_repeated(tiny: Path, tmp_path: 
                 states.append((tmp_path / "state").read_bytes())
                 session.prefill([1])
                 assert np.isfinite(session.logits).all()
-        parts = depth.kv_parts(model, kv)
-        heads = depth.kv_heads(model)
+        layers = depth.cache_of(model)
+        parts, heads = layers[0].parts(kv), sum(layer.heads for layer in layers)
     once, twice, more = (state[64 + 4 * (n + 300) :] for state, n in zip(states, (512, 1024, 1094), strict=True))
     assert len(once) == heads * 512 * sum(parts) and len(more) == heads * 1094 * sum(parts)
     for part in parts * heads:
@@ -103,17 +103,65 @@ def test_a_deep_context_is_that_of_its_beginning_repeated(tiny: Path, tmp_path: 
         twice = twice[part * 1024 :]
 
 
+def packed(name: str, directory: Path) -> Path:
+    """A tiny model with a context of 2048 tokens."""
+    source = tiny_models.MODELS[name]
+    longer = dataclasses.replace(source, config={**source.config, "max_position_embeddings": 2048})
+    return pack(tiny_models.write(longer, directory / "source"), directory / "m.rbe", PackOptions(bits=16)).path
+
+
+@pytest.mark.parametrize("name", ["gemma4", "gemma4_joined"])
+def test_layers_of_several_shapes_are_filled(tmp_path: Path, name: str) -> None:
+    """Later layers keep nothing; all read keys of their own shape."""
+    tokens = [index * 31 % 250 for index in range(2 * depth.COMPUTED)]
+    with Model.open(packed(name, tmp_path)) as model:
+        states = []
+        for count in (depth.COMPUTED, len(tokens)):
+            with model.session(context=2048, kv="q8") as session:
+                depth.fill(session, tokens[:count], "q8")
+                session.save(tmp_path / "state")
+                states.append((tmp_path / "state").read_bytes()[64 + 4 * (count + model.info.vocabulary) :])
+        layers = depth.cache_of(model)
+        once, twice = states
+        for part in (part for layer in layers if layer.is_own for part in layer.parts("q8") * layer.heads):
+            size = part * depth.COMPUTED
+            assert twice[: 2 * size] == once[:size] * 2
+            once, twice = once[size:], twice[2 * size :]
+        assert not once and not twice
+        assert len({layer.head_dim for layer in layers}) == 2
+        assert all(layer.is_own for layer in layers) == (name == "gemma4_joined")
+        windows = model.metadata["attention.windows"]
+        assert isinstance(windows, tuple)
+        cache = sum(
+            layer.heads * 2 * 2 * layer.head_dim * (int(str(window)) or 1000 + 1)
+            for layer, window in zip(layers, windows, strict=True)
+        )
+        weights = sum(tensor.data_bytes for name, tensor in model.tensors.items() if name != "layer_embedding")
+        assert runner.bytes_per_token(model, workloads.Workload("tg", 1, 1000)) == weights + cache
+
+
+def test_a_token_reads_the_experts_that_it_uses(tmp_path: Path) -> None:
+    with Model.open(packed("olmoe", tmp_path)) as model:
+        n, used = (int(str(model.metadata[key])) for key in ("experts", "experts.used"))
+        of_experts = sum(tensor.data_bytes for name, tensor in model.tensors.items() if ".experts." in name)
+        of_routers = sum(tensor.data_bytes for name, tensor in model.tensors.items() if name.endswith(".router"))
+        left_out = (of_experts - of_routers) * (n - used) / n
+        (cache,) = {layer.heads * sum(layer.parts("f16")) for layer in depth.cache_of(model)}
+        weights = sum(tensor.data_bytes for tensor in model.tensors.values())
+        looked_up = model.tensors["embedding"].data_bytes if "head" in model.tensors else 0
+        read = runner.bytes_per_token(model, workloads.Workload("tg", 1))
+        assert read == weights - looked_up - left_out + cache * model.info.layers and left_out > 0
+
+
 def test_a_hybrid_is_filled_by_computing(tmp_path: Path) -> None:
     """Its state is no list of keys and values; a token reads those of the layers that attend."""
-    source = tiny_models.MODELS["lfm2"]
-    longer = dataclasses.replace(source, config={**source.config, "max_position_embeddings": 2048})
-    path = pack(tiny_models.write(longer, tmp_path / "source"), tmp_path / "m.rbe", PackOptions(bits=16)).path
+    path = packed("lfm2", tmp_path)
     tokens = [index * 31 % 250 for index in range(2 * depth.COMPUTED + 5)]
     with Model.open(path) as model, model.session(context=2048) as filled, model.session(context=2048) as session:
         depth.fill(filled, tokens, "f16")
         session.prefill(tokens)
         assert np.array_equal(filled.logits, session.logits)
-        assert depth.kv_heads(model) == 2 * 2
+        assert sum(layer.heads for layer in depth.cache_of(model)) == 2 * 2
         workload = workloads.Workload("tg", 64, 1000)
         weights = sum(tensor.data_bytes for tensor in model.tensors.values())
         read = runner.bytes_per_token(model, workload)

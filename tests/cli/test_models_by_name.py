@@ -60,6 +60,7 @@ def test_a_source_is_packed_for_a_command(
 ) -> None:
     monkeypatch.setattr(packing, "PackOptions", partial(packing.PackOptions, calibrate="none"))
     source = tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "tiny")
+    assert "--text FILE" in one_line(rbe_here("eval", source), 2)  # nothing to measure, so nothing is packed
     first = rbe_here("inspect", source)
     assert first.returncode == 0 and "packing" in first.stderr and "tiny:4bit" in first.stderr
     second = rbe_here("inspect", source)

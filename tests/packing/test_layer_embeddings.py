@@ -49,6 +49,9 @@ def test_it_goes_on_with_the_same(tmp_path: Path) -> None:
     for _ in range(2):
         again = Curvature(copy, tensors, windows, lambda tensor: 7, 2, keeping=Keeping(kept, "key"))
         assert again.sensitivities == expected.sensitivities and again.energies == expected.energies
+    of_inputs = 4 * 96 * next(tensor.cols for tensor in tensors if tensor.name == "layer_embedding")
+    left = [path.stat().st_size - of_inputs for path in (tmp_path / "kept").iterdir()]
+    assert left and not any(0 <= size < 200 for size in left), "layer inputs go when nothing asks for them any more"
 
 
 @pytest.mark.parametrize("effort", ["quick", "normal"])

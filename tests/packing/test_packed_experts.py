@@ -11,9 +11,10 @@ from index_reader import read_index
 from tiny_models import MODELS, TinyModel
 
 from rbe_edge import Model, _native
+from rbe_edge.format.experts import is_of_expert
 from rbe_edge.packing import allocation
 from rbe_edge.packing.effort_name import EffortName
-from rbe_edge.packing.expert_statistics import is_expert, mix_curvatures, mixed, point_of, prior_tokens
+from rbe_edge.packing.expert_statistics import mix_curvatures, mixed, point_of, prior_tokens
 from rbe_edge.packing.pack import PackOptions, pack
 
 COLS = 8
@@ -28,7 +29,7 @@ def test_names_and_points() -> None:
     assert point_of("experts.3.gate") == point_of("experts.3.up") == _native.CAPTURE_EXPERT_INPUT + 3
     assert point_of("experts.12.down") == _native.CAPTURE_EXPERT_DOWN + 12
     assert point_of("feed_forward.down") is None and point_of("experts.router") is None
-    assert is_expert("layers.0.experts.3.gate") and not is_expert("layers.0.experts.router.bias")
+    assert is_of_expert("layers.0.experts.3.gate") and not is_of_expert("layers.0.experts.router.bias")
 
 
 def test_few_tokens_are_mixed_with_those_of_all() -> None:
@@ -70,7 +71,7 @@ def test_a_mixture_is_packed(tmp_path: Path, effort: EffortName) -> None:
     )
     report = pack(source, tmp_path / "m.rbe", PackOptions(bits=4, effort=effort))
     found = {tensor.name: tensor for tensor in report.tensors}
-    assert all(tensor.planes for name, tensor in found.items() if is_expert(name))
+    assert all(tensor.planes for name, tensor in found.items() if is_of_expert(name))
     assert found["layers.1.experts.router"].kind == "fp32"
     assert (
         report.bits_per_weight <= 4 and report.held_out is not None and report.held_out.kl < 1
@@ -121,7 +122,7 @@ def test_tiny_models_of_other_widths(tmp_path: Path) -> None:
     config = {**MODELS["qwen3_moe"].config, "moe_intermediate_size": 2}
     source = tiny_models.write(TinyModel("narrow", config), tmp_path / "source")
     report = pack(source, tmp_path / "m.rbe", PackOptions(bits=8, calibrate="none"))
-    kinds = {tensor.kind for tensor in report.tensors if is_expert(tensor.name)}
+    kinds = {tensor.kind for tensor in report.tensors if is_of_expert(tensor.name)}
     assert kinds <= {"fp16", "trellis"} and "fp16" in kinds
     with Model.open(tmp_path / "m.rbe") as model, model.session() as session:
         session.prefill([1, 2, 3])

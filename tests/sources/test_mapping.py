@@ -229,6 +229,7 @@ def test_unknown_architectures(tmp_path: Path) -> None:
         ("enable_moe_block = True", "gemma4", {"enable_moe_block": True}),
         ("mixture of experts .num_experts", "gemma4", {"num_experts": 8}),
         ("use_bidirectional_attention is supported for images alone", "gemma4", {"use_bidirectional_attention": "all"}),
+        ("layer_types is 'sliding_attention', expected a list of", "gemma4", {"layer_types": "sliding_attention"}),
         ("attention_bias = True", "gemma4", {"attention_bias": True}),
         ("leaves no layer of some type", "gemma4", {"num_kv_shared_layers": 6}),
         ("leaves no layer of some type", "gemma4", {"num_kv_shared_layers": 5}),

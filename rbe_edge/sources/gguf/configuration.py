@@ -118,6 +118,17 @@ def head_counts(keys: Keys) -> tuple[int, int]:
     return heads, keys.integer("attention.head_count_kv", heads)
 
 
+def count_layers(keys: Keys, tensors: Mapping[str, GgufTensor]) -> int:
+    """How many there are. Raises PackError for a file without an embedding, or with a count that its tensors belie."""
+    where = keys.config.where
+    if EMBEDDING not in tensors:
+        raise PackError(f"{where}: the tensor {EMBEDDING} is missing; this is a part of a model, or none")
+    n_layers = keys.integer("block_count")
+    if n_layers > len(tensors):  # a damaged count must not be believed: lists of this length follow
+        raise PackError(f"{where}: only {len(tensors)} tensors for {n_layers} layers; download it again")
+    return n_layers
+
+
 def configuration(
     dialect: Dialect, keys: Keys, tensors: Mapping[str, GgufTensor], rope: Mapping[str, GgufTensor]
 ) -> dict[str, Any]:
@@ -126,12 +137,8 @@ def configuration(
     Raises PackError for keys that are missing or absurd, and those with values that the engine does not compute.
     """
     refuse_others(dialect, keys)
-    if EMBEDDING not in tensors:
-        raise PackError(f"{keys.config.where}: the tensor {EMBEDDING} is missing; this is a part of a model, or none")
+    n_layers, width = count_layers(keys, tensors), keys.integer("embedding_length")
     heads, kv_heads = head_counts(keys)
-    width, n_layers = keys.integer("embedding_length"), keys.integer("block_count")
-    if n_layers > len(tensors):  # a damaged count must not be believed: lists of this length follow
-        raise PackError(f"{keys.config.where}: only {len(tensors)} tensors for {n_layers} layers; download it again")
     if heads > width:
         raise PackError(f"{keys.config.where}: {heads} heads do not fit a width of {width}; check the file")
     head_dim = keys.integer("attention.key_length", width // heads)
@@ -252,19 +259,19 @@ def _rope(dialect: Dialect, keys: Keys, head_dim: int, tensors: Mapping[str, Ggu
             raise PackError(
                 f"{where}: {keys.key('rope.dimension_count')} = {rotated} is not supported, only {head_dim}"
             )
-        parameters["partial_rotary_factor"] = _share(rotated, head_dim)
+        parameters["partial_rotary_factor"] = share(rotated, head_dim)
     local_theta = keys.get("rope.freq_base_swa")
     if dialect.row.rope_per_layer_type:
         local: dict[str, Any] = {"rope_type": "default", "rope_theta": keys.positive("rope.freq_base_swa", 10000.0)}
         if dialect.row.partial_rotary:
-            local["partial_rotary_factor"] = _share(keys.integer("rope.dimension_count_swa", rotated), head_dim)
+            local["partial_rotary_factor"] = share(keys.integer("rope.dimension_count_swa", rotated), head_dim)
         return {"full_attention": parameters, "sliding_attention": local}
     if local_theta is not None and keys.positive("rope.freq_base_swa") != parameters["rope_theta"]:
         raise PackError(f"{where}: {keys.key('rope.freq_base_swa')} is not supported for {dialect.name}")
     return parameters
 
 
-def _share(rotated: int, head_dim: int) -> float:
+def share(rotated: int, head_dim: int) -> float:
     """A hair more than the quotient where it is below 1, so that its product with head_dim is not a hair less than a
     whole number."""
     return math.nextafter(rotated / head_dim, math.inf) if rotated != head_dim else 1.0

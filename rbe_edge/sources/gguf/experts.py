@@ -30,9 +30,8 @@ def expert_configuration(dialect: Dialect, keys: Keys) -> dict[str, Any]:
         value = keys.get(name)
         if value is not None and value not in neutral:
             raise PackError(f"{keys.config.where}: {keys.key(name)} = {shown(value)} is not supported")
-    dense = keys.get("leading_dense_block_count")
     return {
-        "num_dense_layers": keys.integer("leading_dense_block_count") if dense else 0,
+        "num_dense_layers": keys.optional_integer("leading_dense_block_count") or 0,
         "num_experts": keys.integer("expert_count"), "num_experts_per_tok": keys.integer("expert_used_count"),
         dialect.row.experts.width: keys.integer("expert_feed_forward_length", keys.integer("feed_forward_length")),
         "norm_topk_prob": _NORMALIZED[dialect.name],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from rbe_edge.errors import PackError
 from rbe_edge.sources.gguf.architectures import EMBEDDING, FEATURES, LM_HEAD, ROPE_FREQUENCIES, Dialect
-from rbe_edge.sources.gguf.configuration import Keys, refuse_others
+from rbe_edge.sources.gguf.configuration import Keys, count_layers, refuse_others, share
 from rbe_edge.sources.gguf.tensors import GgufTensor
 from rbe_edge.sources.messages import shown
 
@@ -26,11 +25,7 @@ def configuration(
     values that the engine does not compute."""
     where = keys.config.where
     refuse_others(dialect, keys)
-    if EMBEDDING not in tensors:
-        raise PackError(f"{where}: the tensor {EMBEDDING} is missing; this is a part of a model, or none")
-    n, vocabulary = keys.integer("block_count"), tensors[EMBEDDING].shape[0]
-    if n > len(tensors):  # a damaged count must not be believed: lists of this length follow
-        raise PackError(f"{where}: only {len(tensors)} tensors for {n} layers; download it again")
+    n, vocabulary = count_layers(keys, tensors), tensors[EMBEDDING].shape[0]
     kinds, shared = _kinds(keys, n), keys.optional_integer("attention.shared_kv_layers") or 0
     widths, kv_heads = _per_layer(keys, "feed_forward_length", n), _per_layer(keys, "attention.head_count_kv", n)
     full, local = _length(keys, ""), _length(keys, "_swa")
@@ -53,7 +48,7 @@ def configuration(
         "max_position_embeddings": keys.integer("context_length"), "rms_norm_eps": keys.positive(dialect.epsilon),
         "hidden_act": dialect.activation, "tie_word_embeddings": LM_HEAD not in tensors,
         "final_logit_softcapping": keys.optional_positive("final_logit_softcapping"),
-        "num_experts": keys.optional_integer("expert_count"), FEATURES: dialect.features(tensors),
+        FEATURES: dialect.features(tensors),
         "rope_parameters": _rope(keys, full, local, rope),
     }  # fmt: skip
 
@@ -111,11 +106,9 @@ def _rope(keys: Keys, full: int, local: int, tensors: Mapping[str, GgufTensor]) 
         turning = int((divisors == 1).sum())
         if turning == 0 or not ((divisors[:turning] == 1).all() and (divisors[turning:] >= _STILL).all()):
             raise PackError(f"{where}: {ROPE_FREQUENCIES} is no list of ones and then huge numbers for Gemma 4")
-    # a hair more, so that the product with the head's size is not a hair less than a whole number
-    partial = min(math.nextafter(2 * turning / full, math.inf), 1.0)
     return {
         "full_attention": {
-            "rope_type": "proportional", "partial_rotary_factor": partial,
+            "rope_type": "proportional", "partial_rotary_factor": share(2 * turning, full),
             "rope_theta": keys.positive("rope.freq_base", 10000.0),
         },
         "sliding_attention": {"rope_type": "default", "rope_theta": keys.positive("rope.freq_base_swa", 10000.0)},
