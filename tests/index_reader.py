@@ -126,6 +126,12 @@ class _Cursor:
         return name, Part(version, flags, self.area(*area, least=0), self.bytes_of())
 
 
+def mend_index(data: bytearray) -> None:
+    """Makes the checksum of a changed file's index right, so that a reader comes to what was changed."""
+    (index_bytes,) = struct.unpack_from("<Q", data, 24)
+    struct.pack_into("<I", data, 12, zlib.crc32(data[:12] + bytes(4) + data[16:index_bytes]))
+
+
 def read_index(path: Path) -> Index:
     data = path.read_bytes()
     magic, version, checksum, file_bytes, index_bytes, *counts = struct.unpack_from("<8sIIQQIIIII", data)

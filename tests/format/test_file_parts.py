@@ -6,11 +6,10 @@ import os
 import shutil
 import struct
 import threading
-import zlib
 from pathlib import Path
 
 import pytest
-from index_reader import Index, read_index
+from index_reader import Index, mend_index, read_index
 
 from rbe_edge import Model
 from rbe_edge.errors import ModelError, OptionError, PackError
@@ -103,8 +102,7 @@ def test_parts_between_tensors_leave_zeros(model_file: Path) -> None:
     struct.pack_into("<Q", data, at, behind)
     data[last.offset : last.offset + last.n_bytes] = bytes(last.n_bytes)
     struct.pack_into("<Q", data, 16, len(data))
-    (index_bytes,) = struct.unpack_from("<Q", data, 24)
-    struct.pack_into("<I", data, 12, zlib.crc32(data[:12] + bytes(4) + data[16:index_bytes]))
+    mend_index(data)
     model_file.write_bytes(data)
     assert same_but_parts(index, read_index(model_file))
     replace_parts(model_file, [Part("c", 1, b"third")], remove=["a"])
@@ -208,8 +206,7 @@ def test_damaged_files_are_left_alone(model_file: Path) -> None:
             data = bytearray(good)
             data[at] ^= change
             if right and struct.unpack_from("<Q", data, 24)[0] <= len(data):
-                (end,) = struct.unpack_from("<Q", data, 24)
-                struct.pack_into("<I", data, 12, zlib.crc32(data[:12] + bytes(4) + data[16:end]))
+                mend_index(data)
             model_file.write_bytes(data)
             try:
                 replace_parts(model_file, [Part("b", 1, b"more")])
@@ -231,8 +228,7 @@ def test_a_part_over_a_tensor_is_refused(model_file: Path) -> None:
     data, tensor = bytearray(model_file.read_bytes()), list(read_index(model_file).tensors.values())[3]
     at = data.index(b"\1\0\0\0a") + 13  # the offset, behind name, version and flags
     struct.pack_into("<Q", data, at, tensor.offset)
-    (index_bytes,) = struct.unpack_from("<Q", data, 24)
-    struct.pack_into("<I", data, 12, zlib.crc32(data[:12] + bytes(4) + data[16:index_bytes]))
+    mend_index(data)
     model_file.write_bytes(data)
     with pytest.raises(PackError, match="two data areas overlap"):
         replace_parts(model_file, remove=["a"])

@@ -51,7 +51,7 @@ def noisy_cost(copy: DenseCopy, tensor: TensorPlan, tokens: list[int], size: flo
         noise = np.random.default_rng(seed).standard_normal(values.shape)
         copy.write(tensor.name, values + (size * sizes * noise).astype(np.float32))
         with Model.open(copy.path, verify=False) as model, Model.open(whole, verify=False) as source:
-            total += divergence(model, source, tokens, window=32).kl
+            total += divergence(model, source, tokens, window=32, threads=1).kl
     copy.write(tensor.name, values)
     return total / draws / size**2
 

@@ -32,10 +32,10 @@ def test_they_foretell_the_divergence_of_white_errors(tmp_path: Path, monkeypatc
     found = Curvature(copy, tensors, cut(tokens, 32), lambda tensor: 7)
     assert found.sensitivities.keys() == {tensor.name for tensor in tensors}
     looked_at = (*INPUTS, "layers.1.attention.k", "layers.2.attention.v", "layers.3.layer_embedding.gate")
-    for tensor in tensors:
-        if tensor.name in looked_at:
-            ratio = noisy_cost(copy, tensor, tokens, 0.05, 3) / found.sensitivities[tensor.name]
-            assert 0.4 < ratio < 2.5, (tensor.name, ratio)
+    by_name = {tensor.name: tensor for tensor in tensors}
+    for name in looked_at:
+        ratio = noisy_cost(copy, by_name[name], tokens, 0.05, 3) / found.sensitivities[name]
+        assert 0.6 < ratio < 1.6, (name, ratio)  # 0.8 to 1.1 were measured
     assert found.factor("layer_embedding") is None and found.factor("layer_embedding.projection") is not None
     assert sum(found.energies["layer_embedding"]) > 0
 

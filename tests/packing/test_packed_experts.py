@@ -8,14 +8,26 @@ import numpy as np
 import pytest
 import tiny_models
 from index_reader import read_index
+from test_curvature import made, text_of
 from tiny_models import MODELS, TinyModel
 
 from rbe_edge import Model, _native
+from rbe_edge.codes import trellis
 from rbe_edge.format.experts import is_of_expert
 from rbe_edge.packing import allocation
+from rbe_edge.packing.calibration import feedback_factor
+from rbe_edge.packing.curvature import Curvature
+from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.effort_name import EffortName
 from rbe_edge.packing.expert_statistics import mix_curvatures, mixed, point_of, prior_tokens
+from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.pack import PackOptions, pack
+from rbe_edge.packing.schedule import RATES
+from rbe_edge.packing.sensitivity import coded
+from rbe_edge.packing.survey import Survey
+from rbe_edge.runtime.text_windows import cut
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.open import open_source
 
 COLS = 8
 
@@ -58,17 +70,60 @@ def test_curvatures_keep_the_size_of_what_an_expert_has_seen() -> None:
         assert 0 < np.trace(sums[never]) < 0.1 * np.trace(sums[seldom])
 
 
+def test_an_expert_is_calibrated_on_its_own_tokens(tmp_path: Path) -> None:
+    """And on what a few tokens of all experts read; each matrix on what it reads."""
+    copy, tensors = made("qwen3_moe", tmp_path)
+    windows = cut(text_of(copy, 896), 32)
+    read: dict[int, list[np.ndarray]] = {}
+    with Model.open(copy.path) as model, model.session(context=64, kv="f32", threads=1) as session:
+
+        def show(layer: int, point: int, x: np.ndarray) -> None:
+            read.setdefault(point, []).append(x.copy())
+
+        for window in windows:
+            session.run_layers(0, 1, session.embed(window), show)
+    survey = Survey(copy, tensors, windows, lambda tensor: 7, 1, Forecast(None, RATES))
+    for first, part in ((_native.CAPTURE_EXPERT_INPUT, "gate"), (_native.CAPTURE_EXPERT_DOWN, "down")):
+        of_each = [np.concatenate(read[first + expert]) for expert in range(6)]
+        of_all = np.concatenate(of_each)
+        assert len(of_all) == 2 * sum(map(len, windows))
+        for expert, x in enumerate(of_each):
+            moment = mixed(x.T @ x, len(x), of_all.T @ of_all / np.float32(len(of_all)))
+            expected = feedback_factor(moment, trellis.rotation_block(len(moment)), 7)
+            factor = survey.factor(f"layers.0.experts.{expert}.{part}")
+            assert factor is not None
+            assert np.abs(factor - expected).max() < 1e-3 * np.abs(expected).max(), (expert, part)
+
+
+def with_an_idle_expert(directory: Path) -> Path:
+    """A source of which layer 1 never chooses expert 4."""
+    model = MODELS["lfm2_moe"]
+    source = tiny_models.write(model, directory / "source")
+    name = "model.layers.1.feed_forward.expert_bias"
+    weights = tiny_models.tensors(model)
+    bias = weights[name].copy()
+    bias[4] = -50.0
+    tiny_models.write_safetensors(source / "model.safetensors", {**weights, name: bias})
+    return source
+
+
+def test_curvature_of_an_expert_that_no_token_reaches(tmp_path: Path) -> None:
+    """It costs little, and what is fed back in it is what the others say."""
+    source = with_an_idle_expert(tmp_path)
+    report = pack(source, tmp_path / "dense.rbe", PackOptions(bits=32))
+    copy, tensors = DenseCopy(report.path, report.areas), coded(plan_model(open_source(source)).tensors)
+    found = Curvature(copy, tensors, cut(text_of(copy, 320), 32), lambda tensor: 7, 1)
+    assert found.sensitivities.keys() == {tensor.name for tensor in tensors}
+    for part in ("gate", "up", "down"):
+        idle, *others = (found.sensitivities[f"layers.1.experts.{expert}.{part}"] for expert in (4, 0, 1, 2, 3, 5))
+        assert 0 < idle < min(others)
+        assert found.factor(f"layers.1.experts.4.{part}") is not None
+
+
 @pytest.mark.parametrize("effort", ["quick", "normal"])
 def test_a_mixture_is_packed(tmp_path: Path, effort: EffortName) -> None:
     """Each matrix of an expert gets bits and an error of its own, also of an expert that no token reaches."""
-    model = MODELS["lfm2_moe"]
-    weights = tiny_models.tensors(model)
-    source = tiny_models.write(model, tmp_path / "source")
-    bias = weights["model.layers.1.feed_forward.expert_bias"].copy()
-    bias[4] = -50.0  # is never chosen
-    tiny_models.write_safetensors(
-        source / "model.safetensors", {**weights, "model.layers.1.feed_forward.expert_bias": bias}
-    )
+    source = with_an_idle_expert(tmp_path)
     report = pack(source, tmp_path / "m.rbe", PackOptions(bits=4, effort=effort))
     found = {tensor.name: tensor for tensor in report.tensors}
     assert all(tensor.planes for name, tensor in found.items() if is_of_expert(name))

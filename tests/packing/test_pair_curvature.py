@@ -53,7 +53,7 @@ def _curvature(
 
 
 def _said(copy: DenseCopy) -> Iterator[npt.NDArray[np.float32]]:
-    with Model.open(copy.path, verify=False) as model, model.session(context=64, kv="f32") as session:
+    with Model.open(copy.path, verify=False) as model, model.session(context=64, kv="f32", threads=1) as session:
         for pair in PAIRS:
             session.encode(pair.text)
             logits = session.score(pair.answer, logits=True).logits

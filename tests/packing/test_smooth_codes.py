@@ -12,7 +12,7 @@ import pytest
 import tiny_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from index_reader import read_index
+from index_reader import mend_index, read_index
 
 from rbe_edge import Model
 from rbe_edge.codes import basis, seed64, trellis
@@ -168,9 +168,7 @@ def damaged(path: Path, name: str, change: Callable[[bytearray, int, int], None]
     change(data, place + 36, tensor.offset)
     area = bytes(data[tensor.offset : tensor.offset + tensor.n_bytes])
     data[place + 28 : place + 32] = struct.pack("<I", zlib.crc32(area))
-    (index_bytes,) = struct.unpack_from("<Q", data, 24)
-    data[12:16] = bytes(4)
-    data[12:16] = struct.pack("<I", zlib.crc32(bytes(data[:index_bytes])))
+    mend_index(data)
     out = path.with_name("damaged.rbe")
     out.write_bytes(data)
     return out

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import tiny_models
+from index_reader import mend_index
 from reference_groups import group_values
 from ternary_models import divergence, scored, scored_by, written
 
@@ -179,9 +179,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     ):
         damaged = bytearray(whole)
         damaged[place : place + len(value)] = value
-        index_bytes = struct.unpack_from("<Q", damaged, 24)[0]
-        damaged[12:16] = bytes(4)
-        damaged[12:16] = struct.pack("<I", zlib.crc32(damaged[:index_bytes]))
+        mend_index(damaged)
         other = tmp_path / "damaged.rbe"
         other.write_bytes(damaged)
         with pytest.raises(ModelError, match=message):

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models
-from parity_cases import CASES, TOLERANCE, reference_model
+from parity_cases import CASES, TOLERANCE, Case, reference_model
 from test_logits import packed, scored
 
 from rbe_edge import Model
-from rbe_edge.packing.pack import PackOptions, pack
+from rbe_edge.packing.pack import PackOptions, PackReport, pack
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
 
@@ -47,6 +47,22 @@ def test_configurations_as_transformers_writes_them(tmp_path: Path, name: str) -
         np.testing.assert_array_equal(ours.read(), theirs.read())
 
 
+def packed_as_saved(case: Case, family: str, config: Any, directory: Path) -> PackReport:
+    """A model of random weights that also sees, as transformers saves it, packed. What its text part computes is
+    what transformers does."""
+    torch.manual_seed(1)
+    model = getattr(transformers, f"{family}ForConditionalGeneration")(config).float().eval()
+    for parameter in model.parameters():
+        torch.nn.init.uniform_(parameter, -0.2, 0.2)
+    source = tiny_models.write(case.model, directory / "model")
+    (source / "model.safetensors").unlink()
+    model.save_pretrained(source)
+    expected = reference.logits(model, case.tokens)
+    report = pack(source, directory / "m.rbe", PackOptions(bits=32))
+    assert np.abs(scored(report.path, case) - expected).max() < TOLERANCE
+    return report
+
+
 @pytest.mark.parametrize("family", ["Gemma3", "Mistral3"])
 def test_a_multimodal_model_as_transformers_writes_it(tmp_path: Path, family: str) -> None:
     case = CASES[{"Gemma3": "gemma3_multimodal", "Mistral3": "ministral3_multimodal"}[family]]
@@ -56,16 +72,7 @@ def test_a_multimodal_model_as_transformers_writes_it(tmp_path: Path, family: st
     }  # fmt: skip
     text = dict(case.model.config["text_config"])
     config = getattr(transformers, f"{family}Config")(text_config=text, vision_config=vision)
-    torch.manual_seed(1)
-    model = getattr(transformers, f"{family}ForConditionalGeneration")(config).float().eval()
-    for parameter in model.parameters():
-        torch.nn.init.uniform_(parameter, -0.2, 0.2)
-    directory = tiny_models.write(case.model, tmp_path / "model")
-    (directory / "model.safetensors").unlink()
-    model.save_pretrained(directory)
-    expected = reference.logits(model, case.tokens)
-    path = pack(directory, tmp_path / "m.rbe", PackOptions(bits=32)).path
-    assert np.abs(scored(path, case) - expected).max() < TOLERANCE
+    packed_as_saved(case, family, config, tmp_path)
 
 
 def test_a_hybrid_that_sees_as_transformers_writes_it(tmp_path: Path) -> None:
@@ -76,17 +83,8 @@ def test_a_hybrid_that_sees_as_transformers_writes_it(tmp_path: Path) -> None:
     }  # fmt: skip
     text = transformers.Lfm2Config(**case.model.config["text_config"])
     config = transformers.Lfm2VlConfig(text_config=text, vision_config=vision, projector_hidden_size=8)
-    torch.manual_seed(1)
-    model = transformers.Lfm2VlForConditionalGeneration(config).float().eval()
-    for parameter in model.parameters():
-        torch.nn.init.uniform_(parameter, -0.2, 0.2)
-    directory = tiny_models.write(case.model, tmp_path / "model")
-    (directory / "model.safetensors").unlink()
-    model.save_pretrained(directory)
-    expected = reference.logits(model, case.tokens)
-    made = pack(directory, tmp_path / "m.rbe", PackOptions(bits=32))
-    assert any("multi_modal_projector" in note and "left out" in note for note in made.notes), made.notes
-    assert np.abs(scored(made.path, case) - expected).max() < TOLERANCE
+    notes = packed_as_saved(case, "Lfm2Vl", config, tmp_path).notes
+    assert any("multi_modal_projector" in note and "left out" in note for note in notes), notes
 
 
 def test_gemma4_that_sees_and_hears_as_transformers_writes_it(tmp_path: Path) -> None:
@@ -98,17 +96,7 @@ def test_gemma4_that_sees_and_hears_as_transformers_writes_it(tmp_path: Path) ->
     audio = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "output_proj_dims": 8}
     text = dict(case.model.config["text_config"])
     config = transformers.Gemma4Config(text_config=text, vision_config=vision, audio_config=audio)
-    torch.manual_seed(1)
-    model = transformers.Gemma4ForConditionalGeneration(config).float().eval()
-    for parameter in model.parameters():
-        torch.nn.init.uniform_(parameter, -0.2, 0.2)
-    directory = tiny_models.write(case.model, tmp_path / "model")
-    (directory / "model.safetensors").unlink()
-    model.save_pretrained(directory)
-    expected = reference.logits(model, case.tokens)
-    report = pack(directory, tmp_path / "m.rbe", PackOptions(bits=32))
-    assert np.abs(scored(report.path, case) - expected).max() < TOLERANCE
-    (note,) = report.notes
+    (note,) = packed_as_saved(case, "Gemma4", config, tmp_path).notes
     assert "the text model alone is packed" in note
 
 

@@ -9,20 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_encoder_decoders
+from changed_files import NOTHING, Tensors, write_changed
 from tiny_encoder_decoders import ENCODER_DECODERS, END
 
 from rbe_edge import GenerationOptions, Model
 from rbe_edge.errors import Cancelled, ContextFull, ModelError, OptionError, RbeError
 from rbe_edge.format.encoder import ENCODER_DECODER
 from rbe_edge.format.parts import Part
-from rbe_edge.format.writer import KIND_FP32, PackWriter, TensorEntry
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.demo import demo_path
 from rbe_edge.runtime.encoder_kinds import ANSWERS, check_converses, check_writes, kind_of
-from rbe_edge.sources.mapping import plan_model
-from rbe_edge.sources.open import open_source
 
-Tensors = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
 TEXT, ANSWER = "the cat on a mat, in the rain", [0, 8, 30, 17, 5, 5, 29]
 GREEDY = GenerationOptions(max_tokens=9)
 
@@ -114,20 +111,6 @@ def test_a_decoder_reads_no_text() -> None:
 # ---- damaged files ----
 
 
-def _written(directory: Path, out: Path, metadata: dict[str, Any], tensors: Tensors, parts: list[Part]) -> Path:
-    plan = plan_model(open_source(directory))
-    values: Tensors = {tensor.name: tensor.read() for tensor in plan.tensors}
-    values = {name: array for name, array in (values | tensors).items() if array.size}
-    keys = {key: value for key, value in {**plan.metadata, **metadata}.items() if value is not None}
-    entries = [TensorEntry(name, KIND_FP32, *array.shape, array.nbytes) for name, array in values.items()]
-    with PackWriter(out, keys, [], {}, entries, force=True, parts=parts) as file:
-        for array in values.values():
-            file.write_tensor([np.ascontiguousarray(array, "<f4")], 0.0)
-        file.commit()
-    return out
-
-
-NOTHING = np.zeros((0, 0), np.float32)
 OPTIONAL_PART = dataclasses.replace(ENCODER_DECODER, required=False)
 
 
@@ -164,7 +147,7 @@ OPTIONAL_PART = dataclasses.replace(ENCODER_DECODER, required=False)
 def test_damaged_files(
     directory: Path, tmp_path: Path, metadata: dict[str, Any], tensors: Tensors, parts: list[Part], said: str
 ) -> None:
-    path = _written(directory, tmp_path / "t5.rbe", metadata, tensors, parts)
+    path = write_changed(directory, tmp_path / "t5.rbe", metadata, parts, tensors)
     with pytest.raises(ModelError, match=said) as caught:
         Model.open(path)
     assert "\n" not in str(caught.value)
@@ -176,7 +159,7 @@ def test_one_distance_for_all(directory: Path, tmp_path: Path) -> None:
     for size in (0.0, 3.0):
         constant = {"positions.relative": np.full((4, 1), size, np.float32),
                     "encoder.positions.relative": np.full((4, 1), size, np.float32)}  # fmt: skip
-        path = _written(directory, tmp_path / "t5.rbe", {}, constant, [ENCODER_DECODER])
+        path = write_changed(directory, tmp_path / "t5.rbe", {}, [ENCODER_DECODER], constant)
         with Model.open(path) as opened, opened.session(kv="f32") as session:
             session.encode([5, 9, 12, 31, END])
             session.prefill(ANSWER)

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tiny_models
+from changed_files import NOTHING, Tensors, write_changed
 from fixed_planes import fixed_planes
 
 from rbe_edge import Model
 from rbe_edge.errors import ModelError, OptionError
 from rbe_edge.format.encoder import LAYER_KINDS, PART
 from rbe_edge.format.parts import Part
-from rbe_edge.format.writer import KIND_BF16, KIND_FP16, KIND_FP32, PackWriter, TensorEntry
+from rbe_edge.format.writer import KIND_BF16, KIND_FP16, PackWriter
 from rbe_edge.packing import storage
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.effort import SKIP, Effort
@@ -24,7 +25,6 @@ from rbe_edge.runtime.encoder import Encoder
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
 
-Tensors = dict[str, npt.NDArray[np.float32]]
 TOKENS = [5, 250, 17, 17, 99, 3, 201, 64, 30, 2]
 
 
@@ -33,25 +33,6 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.write(tiny_models.MODELS["lfm2_bias"], tmp_path_factory.mktemp("source") / "lfm2")
 
 
-def written(
-    directory: Path, out: Path, metadata: dict[str, Any], tensors: Tensors, parts: list[Part], taps: int = KIND_FP32
-) -> Path:
-    """The model in fp32 with other metadata and tensors; None, or an array without numbers: without them."""
-    plan = plan_model(open_source(directory))
-    values: Tensors = {tensor.name: tensor.read() for tensor in plan.tensors}
-    values = {name: array for name, array in (values | tensors).items() if array.size}
-    keys = {key: value for key, value in {**plan.metadata, **metadata}.items() if value is not None}
-    kinds = {name: taps if name.endswith(".taps") else KIND_FP32 for name in values}
-    data = {name: storage.dense_data(array, kinds[name])[0] for name, array in values.items()}
-    entries = [TensorEntry(name, kinds[name], *values[name].shape, data[name].nbytes) for name in values]
-    with PackWriter(out, keys, [], {}, entries, force=True, parts=parts) as file:
-        for array in data.values():
-            file.write_tensor([array], 0.0)
-        file.commit()
-    return out
-
-
-NOTHING = np.zeros((0, 0), np.float32)
 OPTIONAL = dataclasses.replace(LAYER_KINDS, required=False)
 LATER = dataclasses.replace(LAYER_KINDS, version=2)
 
@@ -88,7 +69,7 @@ LATER = dataclasses.replace(LAYER_KINDS, version=2)
 def test_damaged_files(
     directory: Path, tmp_path: Path, metadata: dict[str, Any], tensors: Tensors, parts: list[Part], said: str
 ) -> None:
-    path = written(directory, tmp_path / "m.rbe", metadata, tensors, parts)
+    path = write_changed(directory, tmp_path / "m.rbe", metadata, parts, tensors)
     with pytest.raises(ModelError, match=said) as caught:
         Model.open(path)
     assert "\n" not in str(caught.value)
@@ -128,10 +109,10 @@ def test_taps_of_16_bits(directory: Path, tmp_path: Path, kind: int) -> None:
         rounded = {name: values.astype(np.float16).astype(np.float32) for name, values in taps.items()}
     else:
         rounded = {name: (values.view(np.uint32) & 0xFFFF0000).view(np.float32) for name, values in taps.items()}
-    short = written(directory, tmp_path / "short.rbe", {}, rounded, [LAYER_KINDS], kind)
-    whole = written(directory, tmp_path / "whole.rbe", {}, rounded, [LAYER_KINDS])
+    short = write_changed(directory, tmp_path / "short.rbe", {}, [LAYER_KINDS], rounded, {".taps": kind})
+    whole = write_changed(directory, tmp_path / "whole.rbe", {}, [LAYER_KINDS], rounded)
     np.testing.assert_array_equal(logits_of(short), logits_of(whole))
-    assert not np.array_equal(logits_of(whole), logits_of(written(directory, short, {}, {}, [LAYER_KINDS])))
+    assert not np.array_equal(logits_of(whole), logits_of(write_changed(directory, short, {}, [LAYER_KINDS])))
 
 
 def test_a_single_tap_and_layers_without_attention(tmp_path: Path) -> None:
@@ -150,7 +131,7 @@ def test_a_single_tap_and_layers_without_attention(tmp_path: Path) -> None:
 
 def test_texts_are_not_encoded(directory: Path, tmp_path: Path) -> None:
     """An encoder has the memory of one layer for all of them; a session's states make a vector."""
-    with Model.open(written(directory, tmp_path / "m.rbe", {}, {}, [LAYER_KINDS])) as model:
+    with Model.open(write_changed(directory, tmp_path / "m.rbe", {}, [LAYER_KINDS])) as model:
         with pytest.raises(OptionError, match="short convolutions"), Encoder(model) as encoder:
             encoder.hidden([TOKENS])
         with model.session() as session:

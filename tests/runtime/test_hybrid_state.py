@@ -69,15 +69,18 @@ def test_passes_of_any_size_and_threads(model: Model, pass_tokens: int, threads:
 
 
 def test_unequal_sessions_step_together(model: Model) -> None:
+    """Each of a text of its own, some a position behind one another."""
     lengths = [1, 2, 4, ROWS, EVERY - 1, EVERY, 300]
+    texts = [[token + number for token in TOKENS[: n + ROWS + 9]] for number, n in enumerate(lengths)]
     sessions = [model.session(context=1024, threads=1, pass_tokens=7 + n % 60) for n in lengths]
     with model.batch(max_sessions=len(sessions), threads=2) as batch:
-        for session, n in zip(sessions, lengths, strict=True):
-            session.prefill(TOKENS[:n])
+        for session, text, n in zip(sessions, texts, lengths, strict=True):
+            session.prefill(text[:n])
         for step in range(ROWS + 9):
-            assert batch.step(sessions, [TOKENS[n + step] for n in lengths]) == [None] * len(sessions)
-    for session, n in zip(sessions, lengths, strict=True):
-        goes_on(session, model, TOKENS[: n + ROWS + 9])
+            tokens = [text[n + step] for text, n in zip(texts, lengths, strict=True)]
+            assert batch.step(sessions, tokens) == [None] * len(sessions)
+    for session, text in zip(sessions, texts, strict=True):
+        goes_on(session, model, text)
         session.close()
 
 

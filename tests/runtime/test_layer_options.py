@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_models
+from changed_files import write_changed
 
 from rbe_edge import Model
 from rbe_edge.errors import ModelError
 from rbe_edge.format.encoder import ATTENTION_GATE
 from rbe_edge.format.layer_options import PART
 from rbe_edge.format.parts import Part
-from rbe_edge.format.writer import KIND_FP32, PackWriter, TensorEntry
-from rbe_edge.sources.mapping import plan_model
-from rbe_edge.sources.open import open_source
 
 OPTIONAL = dataclasses.replace(PART, required=False)
 TWO_LAYERS = (1, 0)
-
-
-def written(directory: Path, name: str, changes: Mapping[str, Any], parts: list[Part]) -> Path:
-    """A tiny model of 32 bits with other metadata; None removes a key."""
-    plan = plan_model(open_source(tiny_models.write(tiny_models.MODELS[name], directory / "source")))
-    metadata = {"name": "wrong", **plan.metadata, **changes}
-    metadata = {key: value for key, value in metadata.items() if value is not None}
-    entries = [
-        TensorEntry(tensor.name, KIND_FP32, tensor.rows, tensor.cols, 4 * tensor.rows * tensor.cols)
-        for tensor in plan.tensors
-    ]
-    with PackWriter(directory / "wrong.rbe", metadata, [], {}, entries, parts=parts) as file:
-        for tensor in plan.tensors:
-            file.write_tensor((tensor.read().tobytes(),), 0.0, 0.0)
-        file.commit()
-    return directory / "wrong.rbe"
 
 
 @pytest.mark.parametrize(
@@ -74,5 +55,6 @@ def written(directory: Path, name: str, changes: Mapping[str, Any], parts: list[
 def test_files_that_contradict_themselves(
     tmp_path: Path, name: str, changes: dict[str, Any], parts: list[Part], message: str
 ) -> None:
+    source = tiny_models.write(tiny_models.MODELS[name], tmp_path / "source")
     with pytest.raises(ModelError, match=message):
-        Model.open(written(tmp_path, name, changes, parts))
+        Model.open(write_changed(source, tmp_path / "wrong.rbe", changes, parts))
