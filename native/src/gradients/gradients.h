@@ -38,6 +38,7 @@ typedef struct rbe__convolution_memory {
     float *thirds, *d_thirds; /* [n][3][width] B, C and x */
     float *read, *sum, *mixed; /* [n][width] B * x; what the convolution gives of that; C * that */
     float *d_mixed; /* the same; later by the sum */
+    float *d_read; /* where `sum` is, which nothing reads any more */
     float *d_taps; /* [width][taps] */
 } rbe__convolution_memory;
 
@@ -175,6 +176,15 @@ rbe_status rbe__matrix_backward(rbe_gradients *gradients, const rbe__matrix *mat
 
 /* Shows a gradient to the caller, who may stop. Sets what all have in common. Callers look first whether there is anybody to show it to. */
 rbe_status rbe__gradients_show(const rbe_gradients *gradients, rbe_gradient gradient);
+
+/* sum[n][channels] = bias + the causal convolution of each channel of x, window by window; taps [channels][taps], the latest token's last. */
+void rbe__taps_forward(const rbe_gradients *gradients, const rbe__projection *taps, const float *x, float *sum);
+
+/* d_x, where d is not, = the gradient by x of d, that by the sums. Shows taps, by d_taps [channels][taps], and bias. */
+rbe_status rbe__taps_backward(rbe_gradients *gradients, const rbe__matrix *taps, const float *d, float *d_taps, float *d_x);
+
+/* Shows a vector [cols] of a layer: the sum over the tokens of d[n][cols]. Nothing where there is nobody to show it to. */
+rbe_status rbe__vector_show(rbe_gradients *gradients, const char *name, uint32_t layer, const float *d, uint32_t cols);
 
 /* ---- sums over tokens ---------------------------------------------------------------------------------------------- */
 

@@ -141,6 +141,7 @@ static void take_convolution(rbe_gradients *gradients, uint32_t n_taps, int sums
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         *rows[i] = take(gradients, n, width);
     }
+    memory->d_read = memory->sum;
     memory->thirds = take(gradients, n, 3 * width);
     memory->d_thirds = take(gradients, n, 3 * width);
     memory->d_taps = take(gradients, width, n_taps);
