@@ -16,6 +16,7 @@
 const rbe__block_kind *const rbe__block_kinds[] = {&rbe__attention_kind,
                                                    &rbe__cross_kind,
                                                    &rbe__convolution_kind,
+                                                   &rbe__recurrence_kind,
                                                    &rbe__feed_forward_kind,
                                                    &rbe__experts_kind,
                                                    &rbe__layer_embedding_kind,
