@@ -82,6 +82,7 @@ rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, ui
     }
     session->pass.capture = capture;
     session->pass.capture_user = user;
+    rbe__state_mark(&session->state, first_position, n_tokens < UINT32_MAX ? (uint32_t)n_tokens : UINT32_MAX);
     const rbe_status status = run_window(session, first_layer, first_layer + n_layers, first_position, hidden, n_tokens);
     session->pass.capture = NULL;
     return status != RBE_OK ? status : rbe_model_verify(session->model, NULL, NULL);
