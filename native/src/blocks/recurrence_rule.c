@@ -93,7 +93,7 @@ void rbe__softplus(const rbe_kernels *kernels, uint32_t n, float *x, float *scra
     }
 }
 
-void rbe__recurrence_unit(uint32_t n, double scale, float *x)
+float rbe__recurrence_unit(uint32_t n, double scale, float *x)
 {
     double squares[4] = {0}, sum;
     for (uint32_t i = 0; i < n; i++) {
@@ -104,4 +104,5 @@ void rbe__recurrence_unit(uint32_t n, double scale, float *x)
     for (uint32_t i = 0; i < n; i++) {
         x[i] *= factor;
     }
+    return factor;
 }

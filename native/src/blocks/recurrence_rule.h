@@ -20,7 +20,7 @@ void rbe__recurrence_token_step(const rbe__recurrence_shape *shape, const rbe__r
 /* x[i] <- log(1 + exp(x[i])) for i < n. scratch: [n] */
 void rbe__softplus(const rbe_kernels *kernels, uint32_t n, float *x, float *scratch);
 
-/* x [n] <- scale x / sqrt(sum of squares + 1e-6) */
-void rbe__recurrence_unit(uint32_t n, double scale, float *x);
+/* x [n] <- scale x / sqrt(sum of squares + 1e-6). Returns what it was multiplied by. */
+float rbe__recurrence_unit(uint32_t n, double scale, float *x);
 
 #endif

@@ -8,6 +8,7 @@
 #include "blocks/state.h"
 #include "gradients/dense_product.h"
 #include "gradients/prediction.h"
+#include "gradients/recurrence.h"
 #include "parallel/thread_pool.h"
 #include "rbe/gradients.h"
 
@@ -109,6 +110,8 @@ struct rbe_gradients {
     float *cosines, *sines, *back_sines; /* [n_rope_tables][window_tokens][rope_pairs]; back_sines: with the opposite sign */
     rbe__attention_memory attention, cross; /* cross: k, v and their gradients are of a text; it has no *_raw */
     rbe__convolution_memory convolution; /* where a layer is a short convolution */
+    rbe__recurrence_memory recurrence; /* where one is recurrent */
+    rbe__recurrence_tile recurrence_tiles[RBE_MAX_THREADS];
     rbe__feed_forward_memory feed_forward;
     rbe__experts_memory experts; /* not taken where no layer has experts */
     rbe__layer_embedding_memory layer_embedding;
@@ -212,6 +215,13 @@ void rbe__add_rows(const rbe_gradients *gradients, const rbe__row_sum *sum);
 /* RBE_ERROR_ARGUMENT where one of the call's tokens is not in the vocabulary. */
 rbe_status rbe__gradients_check_tokens(const rbe_gradients *gradients, const uint32_t *tokens);
 
+/* sums[n_tokens][n_sums][dim]: of parts [n_tokens][n_parts][dim] those of every n_parts / n_sums heads, which share one, in ascending order. */
+typedef struct rbe__parts {
+    const float *values;
+    uint32_t n_tokens, n_parts, n_sums, dim;
+} rbe__parts;
+void rbe__join_parts(const rbe_gradients *gradients, const rbe__parts *parts, float *sums);
+
 /* ---- norms ---------------------------------------------------------------------------------------------------------- */
 
 /* n_rows vectors of `cols`: y = norm(x), which may be x. Row r has weights [cols] from r % n_weights * cols on; n_weights 0 is 1. */
@@ -295,6 +305,7 @@ rbe_status rbe__cross_forward(rbe_gradients *gradients, const rbe__block *block,
 void rbe__experts_take_memory(rbe_gradients *gradients, const rbe__experts_shape *shape);
 rbe_status rbe__experts_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 rbe_status rbe__convolution_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
+rbe_status rbe__recurrence_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 rbe_status rbe__feed_forward_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 
 /* d, the gradient behind the block, becomes that before it. */
@@ -302,6 +313,7 @@ rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *b
 rbe_status rbe__cross_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__experts_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__convolution_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
+rbe_status rbe__recurrence_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 
 /* The same of the layer's part of the layer inputs, which it reads of gradients->rows, and whose gradient it writes to d_rows. */
