@@ -44,6 +44,8 @@ POINTS = {
     "attention.gate": _native.CAPTURE_QKV,
     "attention.o": _native.CAPTURE_O,
     "convolution.in": _native.CAPTURE_QKV, "convolution.out": _native.CAPTURE_O,
+    **{f"recurrence.{part}": _native.CAPTURE_QKV for part in ("q", "k", "v", "gate")},
+    "recurrence.o": _native.CAPTURE_O,
     "feed_forward.gate": _native.CAPTURE_UP, "feed_forward.up": _native.CAPTURE_UP,
     "feed_forward.down": _native.CAPTURE_DOWN,
     "layer_embedding.gate": _native.CAPTURE_LAYER_GATE, "layer_embedding.projection": _native.CAPTURE_LAYER_OUTPUT,

@@ -21,6 +21,7 @@ from rbe_edge.sources.hybrids import HYBRIDS
 from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers, spark_layers
 from rbe_edge.sources.llama_like import MISTRAL_IGNORED, llama_like
 from rbe_edge.sources.mixtures import MLP_EXPERTS, mixtures
+from rbe_edge.sources.recurrent import RECURRENT_DECODERS
 
 _QKV = ("query", "key", "key")
 _ATTENTION = "layers.N.self_attn"
@@ -234,6 +235,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     *llama_like(LLAMA_RULES, _LARGE),
     *HYBRIDS,
     *mixtures(LLAMA_RULES, _LARGE),
+    *RECURRENT_DECODERS,
     *ENCODERS,
     *ENCODER_DECODERS,
 )

@@ -16,6 +16,7 @@ from rbe_edge.sources.architectures import ARCHITECTURES, supported_names
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
 from rbe_edge.sources.plan import ModelPlan
+from rbe_edge.sources.types import FloatArray
 
 
 def plan(directory: Path, name: str, **changes: Any) -> ModelPlan:
@@ -41,16 +42,14 @@ def test_every_weight_has_its_place(tmp_path: Path, name: str) -> None:
     skipped = set(model.extra)
     once = {(tensor.source.name, tensor.start): tensor for tensor in found.tensors if tensor.source}
     ours = np.sort(np.concatenate([tensor.read().ravel() / np.float32(tensor.scale) for tensor in once.values()]))
-    gemma = found.architecture in tiny_models.NORMS_PLUS_ONE
-    theirs = np.sort(
-        np.concatenate(
-            [
-                (values + np.float32(gemma and name.endswith("norm.weight"))).ravel()
-                for name, values in tiny_models.tensors(model).items()
-                if name not in skipped
-            ]
-        )
-    )
+
+    def as_stored(name: str, values: FloatArray) -> FloatArray:
+        if name.endswith("A_log"):
+            values = np.exp(values)
+        return (values + np.float32(tiny_models.is_less_by_one(found.architecture, name))).ravel()
+
+    weights = tiny_models.tensors(model).items()
+    theirs = np.sort(np.concatenate([as_stored(name, values) for name, values in weights if name not in skipped]))
     np.testing.assert_array_equal(ours, theirs)
     assert found.parameters == len(theirs)
 
