@@ -25,8 +25,8 @@ _QWEN35: dict[str, Any] = {
     },
 }  # fmt: skip
 _GRANITE4: dict[str, Any] = {
-    **_COMMON, "architectures": ["GraniteMoeHybridForCausalLM"], "model_type": "granitemoehybrid", "rms_norm_eps": 1e-5,
-    "attention_bias": False, "embedding_multiplier": 12, "logits_scaling": 4, "residual_multiplier": 0.246,
+    **_COMMON, "architectures": ["GraniteMoeHybridForCausalLM"], "model_type": "granitemoehybrid", "rms_norm_eps": 1e-3,
+    "attention_bias": False, "embedding_multiplier": 2, "logits_scaling": 4, "residual_multiplier": 0.4,
     "attention_multiplier": 0.0625, "num_local_experts": 0, "num_experts_per_tok": 0, "shared_intermediate_size": 80,
     "position_embedding_type": "nope", "layer_types": ["mamba", "mamba", "attention", "mamba"], "mamba_n_heads": 8,
     "mamba_n_groups": 1, "mamba_d_state": 24, "mamba_d_head": 16, "mamba_d_conv": 4, "mamba_expand": 2,

@@ -189,7 +189,7 @@ static void close_head(const rbe__recurrence_call *call, uint32_t head, uint32_t
     const rbe_kernels *kernels = call->pass->stack->kernels;
     const float *gate = call->scratch->gates + ((size_t)n * shape->n_values + head) * shape->value_dim;
     if (shape->rule == RBE_MIXER_DELTA_NET) {
-        kernels->normalize(y, shape->value_dim, RBE_NORM_RMS, call->block->norm_epsilon, recurrence->gated_norm.weight, NULL, y);
+        kernels->normalize(y, shape->value_dim, RBE_NORM_RMS, recurrence->epsilon, recurrence->gated_norm.weight, NULL, y);
     }
     kernels->silu(gate, shape->value_dim, y);
 }
@@ -253,7 +253,7 @@ static void norm_groups(void *context, uint32_t n, uint32_t thread)
                                    .n = recurrence->shape.n_keys,
                                    .width = width,
                                    .stride = width,
-                                   .epsilon = call->block->norm_epsilon};
+                                   .epsilon = recurrence->epsilon};
     rbe__normalize_vectors(call->pass->stack->kernels, &norm, call->scratch->mixed + (size_t)n * values);
 }
 
