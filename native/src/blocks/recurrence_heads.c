@@ -230,7 +230,7 @@ static void mix_head(void *context, uint32_t item, uint32_t thread)
     for (uint32_t i = 0; i < n; i++) {
         const rbe__recurrence_token token = token_of(call, head, first + i);
         float *y = call->scratch->mixed + ((size_t)(first + i) * shape->n_values + head) * shape->value_dim;
-        rbe__recurrence_token_step(shape, &token, from, step->to + at, y);
+        rbe__recurrence_step_head(call->pass->stack->kernels, shape, &token, from, step->to + at, y);
         from = step->to + at;
         if (call->has_gates) {
             close_head(call, head, first + i, y);

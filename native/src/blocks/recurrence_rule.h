@@ -13,14 +13,14 @@ typedef struct rbe__recurrence_token {
     float skip; /* of v in what a state space gives; 0 of a delta net */
 } rbe__recurrence_token;
 
-/* The matrix [key_dim][value_dim] goes from `from` to `to`, which may be the same, and y [value_dim] is what it then gives. */
-void rbe__recurrence_token_step(const rbe__recurrence_shape *shape, const rbe__recurrence_token *token, const float *from, float *to,
-                                float *y);
+/* The matrix [key_dim][value_dim] goes from `from` to `to`, which may be the same, and y [value_dim] is what it then gives. k stands behind q. */
+void rbe__recurrence_step_head(const rbe_kernels *kernels, const rbe__recurrence_shape *shape, const rbe__recurrence_token *token,
+                               const float *from, float *to, float *y);
 
 /* x[i] <- log(1 + exp(x[i])) for i < n. scratch: [n] */
 void rbe__softplus(const rbe_kernels *kernels, uint32_t n, float *x, float *scratch);
 
-/* x [n] <- scale x / sqrt(sum of squares + 1e-6) */
-void rbe__recurrence_unit(uint32_t n, double scale, float *x);
+/* x [n] <- scale x / sqrt(sum of squares + 1e-6). Returns what it was multiplied by. */
+float rbe__recurrence_unit(uint32_t n, double scale, float *x);
 
 #endif
