@@ -246,7 +246,7 @@ static rbe__norm_call gated_norm(const rbe_gradients *gradients, const rbe__bloc
     const int delta = is_delta(recurrence);
     return (rbe__norm_call){.kind = RBE_NORM_RMS,
                             .norm = &recurrence->gated_norm,
-                            .epsilon = block->norm_epsilon,
+                            .epsilon = recurrence->epsilon,
                             .cols = delta ? shape->value_dim : shape->n_values / shape->n_keys * shape->value_dim,
                             .n_weights = delta ? 1 : shape->n_keys,
                             .n_rows = (size_t)gradients->n * (delta ? shape->n_values : shape->n_keys),
