@@ -138,9 +138,10 @@ def test_gradients(tmp_path: Path, name: str) -> None:
     compare(CASES[name], tmp_path, CASES[name].n_tokens)
 
 
-@pytest.mark.parametrize(
-    "name", ["gemma3", "gemma4", "gpt2", "mistral_window", "llama_bias", "qwen3", "qwen3_moe_normalized", "lfm2_taps"]
-)
+@pytest.mark.parametrize("name", [
+    "gemma3", "gemma4", "gpt2", "mistral_window", "llama_bias", "qwen3", "qwen3_moe_normalized", "lfm2_taps", "qwen3_5",
+    "granite4_groups",
+])  # fmt: skip
 def test_windows(tmp_path: Path, name: str) -> None:
     """Several texts in one call, the last one shorter."""
     compare(CASES[name], tmp_path, 11)

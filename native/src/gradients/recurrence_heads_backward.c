@@ -6,7 +6,7 @@
  *   d_q = decay S d_y + k (u . d_y),   d_k = G u,   d_u = G^T k,   d_share = d_u . e
  *   delta net    d_v = share d_u;  G -= k d_v^T;  d_k -= decay S d_v
  *   state space  d_v = share d_u + skip d_y,  d_skip = v . d_y
- *   d_log(decay) = decay (G . S), and G becomes decay G, the gradient by S.
+ *   d_log(decay) = decay (G . S), and decay G is the gradient by S, with which the token before goes on.
  * S is kept before every so many tokens, about sqrt(window) times, and for as many tokens in between it is computed again from there.
  * A value head writes its own part of the gradients of queries and keys; parts of heads that share these are added in ascending order. */
 #include <string.h>
@@ -105,7 +105,7 @@ static rbe__recurrence_token token_of(const head *at, uint32_t token)
 static void advance(const head *at, uint32_t token, const float *from, float *to, float *y)
 {
     const rbe__recurrence_token read = token_of(at, token);
-    rbe__recurrence_token_step(at->shape, &read, from, to, y);
+    rbe__recurrence_step_head(at->kernels, at->shape, &read, from, to, y);
 }
 
 static void head_forward(void *context, uint32_t item, uint32_t thread)
@@ -134,19 +134,18 @@ static void find_update(const head *at, const rbe__recurrence_token *token, cons
     }
 }
 
-/* The gradient by y is added to the slopes; gradients by q, u, and k without what a delta net takes away. */
-static void keys_back(const head *at, const rbe__recurrence_token *token, const float *matrix, const float *d_y, float *d_q, float *d_k)
+/* The slopes, those behind the token, become those by what it leaves to y and to the tokens behind it; gradients by q, u, and k without what a delta
+ * net takes away. later: the decay that the next token's matrix begins with. */
+static void keys_back(const head *at, const rbe__recurrence_token *token, float later, const float *matrix, const float *d_y, float *d_q,
+                      float *d_k)
 {
-    const uint32_t rows = at->shape->key_dim, cols = at->shape->value_dim;
+    const uint32_t rows = at->shape->key_dim;
     const float shared = product(at, at->tile->update, d_y);
     along(at, matrix, d_y, d_q);
     for (uint32_t r = 0; r < rows; r++) {
-        float *slope = at->tile->slopes + (size_t)r * cols;
         d_q[r] = token->decay * d_q[r] + token->k[r] * shared;
-        for (uint32_t c = 0; c < cols; c++) {
-            slope[c] += token->q[r] * d_y[c];
-        }
     }
+    at->kernels->rank_one(at->tile->slopes, later, token->q, d_y, rows, at->shape->value_dim, at->tile->slopes);
     along(at, at->tile->slopes, at->tile->update, d_k);
     across(at, at->tile->slopes, token->k, at->tile->d_update);
 }
@@ -155,32 +154,28 @@ static void keys_back(const head *at, const rbe__recurrence_token *token, const 
 static void values_back(const head *at, const rbe__recurrence_token *token, const float *matrix, const float *d_y, float *d_v, float *d_k)
 {
     const uint32_t rows = at->shape->key_dim, cols = at->shape->value_dim;
+    float *products = at->tile->products;
     for (uint32_t c = 0; c < cols; c++) {
         d_v[c] = token->share * at->tile->d_update[c] + (at->is_delta ? 0.0f : token->skip * d_y[c]);
     }
     if (!at->is_delta) {
         return;
     }
-    along(at, matrix, d_v, at->tile->products);
+    along(at, matrix, d_v, products);
     for (uint32_t r = 0; r < rows; r++) {
-        float *slope = at->tile->slopes + (size_t)r * cols;
-        d_k[r] -= token->decay * at->tile->products[r];
-        for (uint32_t c = 0; c < cols; c++) {
-            slope[c] -= token->k[r] * d_v[c];
-        }
+        d_k[r] -= token->decay * products[r];
+        products[r] = -token->k[r];
     }
+    at->kernels->rank_one(at->tile->slopes, 1.0f, products, d_v, rows, cols, at->tile->slopes);
 }
 
-/* The gradient by log(decay); and the slopes become those by the matrix before the token. */
+/* The gradient by log(decay), from the slopes and the matrix before the token. */
 static float decay_back(const head *at, float decay, const float *matrix)
 {
-    const uint32_t rows = at->shape->key_dim, cols = at->shape->value_dim;
+    const uint32_t cols = at->shape->value_dim;
     double sum = 0;
-    for (uint32_t r = 0; r < rows; r++) {
-        sum += (double)product(at, at->tile->slopes + (size_t)r * cols, matrix + (size_t)r * cols);
-    }
-    for (size_t i = 0; i < at->size; i++) {
-        at->tile->slopes[i] *= decay;
+    for (size_t first = 0; first < at->size; first += cols) {
+        sum += (double)product(at, at->tile->slopes + first, matrix + first);
     }
     return (float)(sum * (double)decay);
 }
@@ -190,10 +185,10 @@ static void token_back(const head *at, uint32_t token, const float *matrix)
 {
     const rbe__recurrence_memory *memory = at->memory;
     const size_t number = number_at(at, token), value = value_at(at, token), part = number * at->shape->key_dim;
-    const float *d_y = memory->d_y + value;
+    const float *d_y = memory->d_y + value, later = token + 1 < at->n ? memory->decays[number_at(at, token + 1)] : 0.0f;
     const rbe__recurrence_token read = token_of(at, token);
     find_update(at, &read, matrix);
-    keys_back(at, &read, matrix, d_y, memory->query_parts + part, memory->key_parts + part);
+    keys_back(at, &read, later, matrix, d_y, memory->query_parts + part, memory->key_parts + part);
     values_back(at, &read, matrix, d_y, memory->v.d + value, memory->key_parts + part);
     memory->d_shares[number] = product(at, at->tile->d_update, at->tile->difference);
     memory->d_skips[number] = product(at, read.v, d_y);
