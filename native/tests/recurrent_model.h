@@ -8,7 +8,7 @@
 
 #include "blocks/bind.h"
 #include "check.h"
-#include "model/model.h"
+#include "session/session.h"
 
 #define RECURRENT_CONTEXT 1024u
 #define RECURRENT_TENSORS 24u
@@ -127,6 +127,39 @@ static inline void close_recurrent(recurrent_model *from)
         free(from->values[i]);
     }
     rbe_model_close(from->model);
+}
+
+static inline rbe_session *open_session(const rbe_model *model, uint32_t context, uint32_t n_threads, uint32_t pass_tokens, uint32_t sinks)
+{
+    const rbe_session_options options = {.struct_bytes = sizeof options,
+                                         .context_tokens = context,
+                                         .n_threads = n_threads,
+                                         .pass_tokens = pass_tokens,
+                                         .sink_tokens = sinks};
+    rbe_session *session = NULL;
+    CHECK(rbe_session_create(model, &options, &session) == RBE_OK, "%s", rbe_last_error());
+    return session;
+}
+
+static inline void fill_tokens(const rbe_model *model, uint32_t *tokens, uint32_t n)
+{
+    uint32_t random = 5;
+    for (uint32_t i = 0; i < n; i++) {
+        tokens[i] = (uint32_t)((next_random(&random) + 1) * 1e6f) % model->stack.n_vocabulary;
+    }
+}
+
+static inline void append(rbe_session *session, const uint32_t *tokens, uint32_t n)
+{
+    if (n) {
+        CHECK(rbe_session_append(session, tokens, n, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
+    }
+}
+
+static inline int same_logits(const rbe_session *session, const rbe_session *other)
+{
+    const size_t n = session->pass.stack->n_vocabulary;
+    return memcmp(rbe_session_logits(session), rbe_session_logits(other), n * sizeof(float)) == 0;
 }
 
 #endif
