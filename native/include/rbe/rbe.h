@@ -383,8 +383,7 @@ RBE_API rbe_status rbe_session_embed(rbe_session *session, const uint32_t *token
 
 /* Runs n_layers layers from first_layer on over hidden states, rows of rbe_model_stream_width floats, at positions first_position ..., in place. The
  * layers read what they keep of the positions before these, which an earlier call must have run (RBE_ERROR_ARGUMENT where a recurrence has not);
- * first_position lies at or behind the session's own position, which stays. For calibration, a block at a time, and for layers on several
- * machines. capture may be NULL. */
+ * first_position lies at or behind the session's own position, which stays. For calibration, and for layers on several machines. capture may be NULL. */
 RBE_API rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, uint32_t first_position,
                                           float *hidden, size_t n_tokens, rbe_capture_callback capture, void *user);
 
