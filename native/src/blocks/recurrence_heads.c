@@ -178,7 +178,7 @@ static void open_head(const rbe__recurrence_call *call, uint32_t head, uint32_t 
     for (uint32_t i = 0; i < n; i++) {
         decays[i] *= -recurrence->rate[head];
     }
-    kernels->exponential(decays, n);
+    rbe__recurrence_decays(kernels, n, decays);
 }
 
 /* What a head gives, y [value_dim] of row n, times its gate. Its norm is of itself, or of a group of heads (norm_groups). */
