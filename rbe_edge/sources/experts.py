@@ -28,8 +28,8 @@ MOST_EXPERTS = 4096
 _FUSED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"\.experts\.gate_up_proj(?:\.weight)?$", (".experts.{}.gate_proj.weight", ".experts.{}.up_proj.weight")),
     (r"\.experts\.down_proj(?:\.weight)?$", (".experts.{}.down_proj.weight",)),
-    (r"(?<=\.block_sparse_moe)\.input_linear\.weight$", (".experts.{}.gate_proj.weight", ".experts.{}.up_proj.weight")),
-    (r"(?<=\.block_sparse_moe)\.output_linear\.weight$", (".experts.{}.down_proj.weight",)),
+    (r"(?<!\.shared_mlp)\.input_linear\.weight$", (".experts.{}.gate_proj.weight", ".experts.{}.up_proj.weight")),
+    (r"(?<!\.shared_mlp)\.output_linear\.weight$", (".experts.{}.down_proj.weight",)),
     (r"\.ffn_gate_up_exps\.weight$", (".ffn_gate_exps.{}.weight", ".ffn_up_exps.{}.weight")),
     (r"\.ffn_(gate|up|down)_exps\.weight$", (r".ffn_\1_exps.{}.weight",)),
 )  # fmt: skip
