@@ -54,6 +54,11 @@ def qwen2_moe_layers(config: Config, n_layers: int) -> list[str]:
     return _qwen_kinds(config, [layer % 2 == 0 and layer < end for layer in range(n_layers)])
 
 
+def qwen3_moe_layers(config: Config, n_layers: int) -> list[str]:
+    """Qwen3-MoE: all layers, whatever max_window_layers says."""
+    return _qwen_kinds(config, [True] * n_layers)
+
+
 def _qwen_kinds(config: Config, windows: list[bool]) -> list[str]:
     """windows: the layers that have one where the configuration has no layer_types."""
     sliding = config.flag("use_sliding_window", False) and config.has("sliding_window")

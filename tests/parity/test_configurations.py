@@ -79,6 +79,7 @@ LOADED: list[tuple[str, dict[str, Any]]] = [
     ("llama_yarn", {"rope_scaling": {"type": "yarn", "factor": 4.0, "beta_fast": None, "attention_factor": None}}),
     ("mistral_window", {"sliding_window": None}),
     ("qwen2_window", {"layer_types": None}),
+    ("qwen3_moe", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}),
     ("qwen2_moe_window", {"layer_types": None, "max_window_layers": "absent"}),
     ("qwen2_moe", {"norm_topk_prob": "absent", "qkv_bias": "absent", "decoder_sparse_step": "absent"}),
     ("granitemoeshared", {"shared_intermediate_size": 0}),
