@@ -200,5 +200,7 @@ _OTHERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, tuple[int, ...]]]]
     "lfm2": _lfm2_shapes,
     "gemma4_text": tiny_gemma4.shapes,
     "qwen3_5_text": tiny_recurrent.shapes,
+    "qwen3_5_moe_text": tiny_recurrent.shapes,
+    "qwen3_next": tiny_recurrent.shapes,
     "granitemoehybrid": tiny_recurrent.shapes,
 }

@@ -227,7 +227,7 @@ _ALL = (
               extra=tiny_recurrent.BESIDE),
 )  # fmt: skip
 
-NORMS_PLUS_ONE = ("gemma2", "gemma3_text", "qwen3_5_text")
+NORMS_PLUS_ONE = ("gemma2", "gemma3_text", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_next")
 """Types of models whose weights of norms are less by one than what is multiplied."""
 
 

@@ -34,9 +34,14 @@ _GRANITE4: dict[str, Any] = {
     "rope_scaling": None, "rope_theta": 10000, "intermediate_size": 80,
 }  # fmt: skip
 
+_MIXTURE: dict[str, Any] = {
+    "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "shared_expert_intermediate_size": 40,
+    "tie_word_embeddings": False,
+}  # fmt: skip
+
 #: Like the sizes with more value heads than key heads; like 0.8B and 2B, but with a head of its own, biases, and layers
 #: by their interval; like h-350m and h-1b; with groups and without what is optional; like 350m and micro, which attend
-#: in all layers.
+#: in all layers. Then the mixtures: like 35B-A3B; like Qwen3-Next; like h-tiny.
 CONFIGS: Mapping[str, Mapping[str, Any]] = {
     "qwen3_5": _QWEN35,
     "qwen3_5_even": {
@@ -51,6 +56,19 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
     },
     "granite4_rope": {
         **_GRANITE4, "layer_types": ["attention"] * 4, "position_embedding_type": "rope", "rope_theta": 1e7,
+    },
+    "qwen3_5_moe": {
+        **{key: value for key, value in _QWEN35.items() if key != "intermediate_size"}, **_MIXTURE,
+        "architectures": ["Qwen3_5MoeForCausalLM"], "model_type": "qwen3_5_moe_text",
+    },
+    "qwen3_next": {
+        **_QWEN35, **_MIXTURE, "architectures": ["Qwen3NextForCausalLM"], "model_type": "qwen3_next",
+        "decoder_sparse_step": 1, "mlp_only_layers": [], "norm_topk_prob": True, "partial_rotary_factor": 0.25,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e7, "partial_rotary_factor": 0.25},
+    },
+    "granite4_moe": {
+        **_GRANITE4, "num_local_experts": 6, "num_experts_per_tok": 2, "intermediate_size": 48,
+        "shared_intermediate_size": 40,
     },
 }  # fmt: skip
 
@@ -77,13 +95,16 @@ def shapes(config: Mapping[str, Any]) -> Shapes:
     n, types = config["num_hidden_layers"], config.get("layer_types")
     if types is None:
         types = [_LINEAR if (layer + 1) % config["full_attention_interval"] else _FULL for layer in range(n)]
-    qwen = config["model_type"] == "qwen3_5_text"
+    kind_of_model = config["model_type"]
+    qwen = kind_of_model != "granitemoehybrid"
     for layer, kind in enumerate(types):
         part = {"input_layernorm.weight": (width,), "post_attention_layernorm.weight": (width,)}
         if kind in (_FULL, "attention"):
             part |= _attention(config, gated=qwen)
         else:
-            part |= _delta_net(config) if qwen else _mamba(config)
+            part |= (
+                _mamba(config) if not qwen else _next(config) if kind_of_model == "qwen3_next" else _delta_net(config)
+            )
         part |= _feed_forward(config, qwen)
         found |= {f"layers.{layer}.{name}": shape for name, shape in part.items()}
     return found
@@ -117,6 +138,18 @@ def _delta_net(config: Mapping[str, Any]) -> Shapes:
     }  # fmt: skip
 
 
+def _next(config: Mapping[str, Any]) -> Shapes:
+    """Qwen3-Next has the matrices of Qwen3.5 in two."""
+    found, place = _delta_net(config), "linear_attn"
+    width, heads = config["hidden_size"], config["linear_num_value_heads"]
+    rows = sum(found.pop(f"{place}.{name}.weight")[0] for name in ("in_proj_qkv", "in_proj_z"))
+    for name in ("in_proj_b", "in_proj_a"):
+        found.pop(f"{place}.{name}.weight")
+    return found | {
+        f"{place}.in_proj_qkvz.weight": (rows, width), f"{place}.in_proj_ba.weight": (2 * heads, width),
+    }  # fmt: skip
+
+
 def _mamba(config: Mapping[str, Any]) -> Shapes:
     width, heads = config["hidden_size"], config["mamba_n_heads"]
     inner, key = config["mamba_expand"] * width, config["mamba_n_groups"] * config["mamba_d_state"]
@@ -131,10 +164,35 @@ def _mamba(config: Mapping[str, Any]) -> Shapes:
 def _feed_forward(config: Mapping[str, Any], qwen: bool) -> Shapes:
     width = config["hidden_size"]
     if not qwen:
-        inner = config["shared_intermediate_size"]
-        return {
-            "shared_mlp.input_linear.weight": (2 * inner, width), "shared_mlp.output_linear.weight": (width, inner),
+        return _granite_feed_forward(config)
+    if "num_experts" not in config:
+        return _gated("mlp", width, config["intermediate_size"])
+    n, inner = config["num_experts"], config["moe_intermediate_size"]
+    found = {"mlp.gate.weight": (n, width), "mlp.shared_expert_gate.weight": (1, width)}
+    found |= _gated("mlp.shared_expert", width, config["shared_expert_intermediate_size"])
+    if config["model_type"] == "qwen3_5_moe_text":  # published so
+        return found | {
+            "mlp.experts.gate_up_proj": (n, 2 * inner, width), "mlp.experts.down_proj": (n, width, inner),
         }  # fmt: skip
-    inner = config["intermediate_size"]
-    found: Shapes = {f"mlp.{name}_proj.weight": (inner, width) for name in ("gate", "up")}
-    return found | {"mlp.down_proj.weight": (width, inner)}
+    for expert in range(n):
+        found |= _gated(f"mlp.experts.{expert}", width, inner)
+    return found
+
+
+def _gated(place: str, width: int, inner: int) -> Shapes:
+    found: Shapes = {f"{place}.{name}_proj.weight": (inner, width) for name in ("gate", "up")}
+    return found | {f"{place}.down_proj.weight": (width, inner)}
+
+
+def _granite_feed_forward(config: Mapping[str, Any]) -> Shapes:
+    width, shared, n = config["hidden_size"], config["shared_intermediate_size"], config["num_local_experts"]
+    found: Shapes = {
+        "shared_mlp.input_linear.weight": (2 * shared, width), "shared_mlp.output_linear.weight": (width, shared),
+    }  # fmt: skip
+    if n:
+        inner, place = config["intermediate_size"], "block_sparse_moe"
+        found |= {
+            f"{place}.router.layer.weight": (n, width), f"{place}.input_linear.weight": (n, 2 * inner, width),
+            f"{place}.output_linear.weight": (n, width, inner),
+        }  # fmt: skip
+    return found

@@ -38,7 +38,10 @@ _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_exp
 
 # Models that also see or hear, and what their language part is, which lies under text_config; where nothing stands
 # here, it says so itself.
-_SEEING = {"gemma3": "gemma3_text", "gemma4": "gemma4_text", "mistral3": "", "qwen3_5": "qwen3_5_text"}
+_SEEING = {
+    "gemma3": "gemma3_text", "gemma4": "gemma4_text", "mistral3": "", "qwen3_5": "qwen3_5_text",
+    "qwen3_5_moe": "qwen3_5_moe_text",
+}  # fmt: skip
 
 # Keys whose null says that there is no cap and no window. Other nulls count as absent.
 _NULLABLE = ("attn_logit_softcapping", "final_logit_softcapping", "sliding_window")

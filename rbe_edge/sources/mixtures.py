@@ -15,13 +15,13 @@ from rbe_edge.sources.layers import full_attention, qwen2_moe_layers
 from rbe_edge.sources.llama_like import granite, whole_norms
 
 _LLAMA_NAMES = ("gate_proj", "up_proj", "down_proj")
-#: Of Qwen3-MoE and OLMoE.
+#: Of Qwen's mixtures and OLMoE, and the shared part of the former; then those of Granite.
 MLP_EXPERTS = expert_rules("layers.N.mlp.gate.weight", "layers.N.mlp.experts.E", _LLAMA_NAMES)
-_GRANITE_EXPERTS = expert_rules(
+GRANITE_EXPERTS = expert_rules(
     "layers.N.block_sparse_moe.router.layer.weight", "layers.N.block_sparse_moe.experts.E", _LLAMA_NAMES
 )
-_QWEN2_SHARED = shared_rules("layers.N.mlp.shared_expert", _LLAMA_NAMES, "layers.N.mlp.shared_expert_gate.weight")
-_GRANITE_SHARED = (
+MLP_SHARED = shared_rules("layers.N.mlp.shared_expert", _LLAMA_NAMES, "layers.N.mlp.shared_expert_gate.weight")
+GRANITE_SHARED = (
     *(
         Rule(f"layers.N.shared.{part}", "layers.N.shared_mlp.input_linear.weight", "shared", "width",
              fused=("shared", "shared"), piece=piece)
@@ -38,7 +38,7 @@ def _qwen2_moe_features(config: Config) -> frozenset[str]:
 def _granite_shared(row: Architecture, values: Mapping[str, Any]) -> tuple[Architecture, Mapping[str, Any]]:
     """Its shared part may have no width; there is none then."""
     if values.get("shared_intermediate_size") == 0:
-        row = replace(row, rules=tuple(rule for rule in row.rules if rule not in _GRANITE_SHARED))
+        row = replace(row, rules=tuple(rule for rule in row.rules if rule not in GRANITE_SHARED))
     return granite(row, values)
 
 
@@ -60,7 +60,7 @@ def mixtures(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Archite
     }  # fmt: skip
     return (
         Architecture(
-            "qwen2_moe", "Qwen2-MoE", (*rules, *MLP_EXPERTS, *_QWEN2_SHARED), qwen2_moe_layers, _qwen2_moe_features,
+            "qwen2_moe", "Qwen2-MoE", (*rules, *MLP_EXPERTS, *MLP_SHARED), qwen2_moe_layers, _qwen2_moe_features,
             defaults={**large, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 24,
                       "num_attention_heads": 16, "num_key_value_heads": 16, "max_position_embeddings": 32768,
                       "vocab_size": 151936, "sliding_window": 4096, "num_experts": 60, "num_experts_per_tok": 4,
@@ -75,12 +75,12 @@ def mixtures(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Archite
             fixed={"clip_qkv": None}, options=whole_norms, experts=Experts(width="intermediate_size"),
         ),
         Architecture(
-            "granitemoe", "Granite 3 MoE", (*rules, *_GRANITE_EXPERTS), full_attention, attention_biases,
+            "granitemoe", "Granite 3 MoE", (*rules, *GRANITE_EXPERTS), full_attention, attention_biases,
             defaults=granite_defaults, renamed={"num_local_experts": "num_experts"}, adapt=granite,
             experts=Experts(width="intermediate_size", normalize=True),
         ),
         Architecture(
-            "granitemoeshared", "Granite 3 MoE with a shared expert", (*rules, *_GRANITE_EXPERTS, *_GRANITE_SHARED),
+            "granitemoeshared", "Granite 3 MoE with a shared expert", (*rules, *GRANITE_EXPERTS, *GRANITE_SHARED),
             full_attention, attention_biases, defaults={**granite_defaults, "shared_intermediate_size": 0},
             renamed={"num_local_experts": "num_experts"}, adapt=_granite_shared,
             experts=Experts(width="intermediate_size", normalize=True, shared="shared_intermediate_size"),

@@ -31,6 +31,8 @@ class Recurrence:
         return {
             "recurrent_key": self.key_heads * self.key_dim, "recurrent_value": self.value_heads * self.value_dim,
             "value_heads": self.value_heads, "value_dim": self.value_dim, "recurrent_taps": self.taps,
+            "key_dim": self.key_dim, "heads_of_key": self.value_heads // self.key_heads,
+            "values_of_key": self.value_heads // self.key_heads * self.value_dim,
         }  # fmt: skip
 
     @property

@@ -59,6 +59,7 @@ _ARCHITECTURE = {
     "qwen2_moe": "qwen2moe", "granitemoeshared": "granitemoe",
     "lfm2_moe": "lfm2moe",
     "ministral3": "mistral3", "hunyuan_v1_dense": "hunyuan-dense", "qwen3_5_text": "qwen35",
+    "qwen3_5_moe_text": "qwen35moe", "qwen3_next": "qwen3next",
 }  # fmt: skip
 _PERMUTED = (
     "llama",
@@ -198,7 +199,7 @@ def metadata(model: TinyModel) -> dict[str, Any]:
     found: dict[str, Any] = {
         "context_length": config["max_position_embeddings"], "embedding_length": config["hidden_size"],
         "block_count": config.get("num_hidden_layers") or config["num_layers"],
-        "feed_forward_length": config["intermediate_size"], "attention.head_count": config["num_attention_heads"],
+        "feed_forward_length": config.get("intermediate_size"), "attention.head_count": config["num_attention_heads"],
         "attention.head_count_kv": config["num_key_value_heads"],
     }  # fmt: skip
     if "layer_norm_eps" in config:
@@ -265,7 +266,7 @@ def _of_its_own(config: Mapping[str, Any]) -> dict[str, Any]:
     kind = config["model_type"]
     if kind == "lfm2":
         return _lfm2(config)
-    if kind in ("qwen3_5_text", "granitemoehybrid"):
+    if kind in gguf_recurrent.MODEL_TYPES:
         return gguf_recurrent.metadata(config)
     if kind == "lfm2_moe":
         heads = [config["num_key_value_heads"] if name != "conv" else 0 for name in config["layer_types"]]

@@ -44,7 +44,7 @@ def weights(found: ModelPlan) -> dict[str, npt.NDArray[np.float32]]:
         ("nextn_predict_layers = 1 is not supported", "granite4", "nextn_predict_layers", 1),
         ("2 numbers of key heads for 4 layers", "granite4", "attention.head_count_kv", [0, 2]),
         ("an inner width of 136 is no multiple of 64", "granite4", "ssm.inner_size", 136),
-        ("a mixture of experts", "granite4", "expert_count", 8),
+        ("expert_used_count is 0", "granite4", "expert_count", 8),
         ("3 .mamba_n_groups. do not divide 8", "granite4", "ssm.group_count", 3),
     ],
 )

@@ -111,8 +111,12 @@ _QWEN35 = {
     **{part: "attn_qkv.weight" for part in "qkv"}, "gate": "attn_gate.weight", "decay": "ssm_alpha.weight",
     "beta": "ssm_beta.weight",
 }  # fmt: skip
+_QWEN3_NEXT = {**_QWEN35, "decay": "ssm_ba.weight", "beta": "ssm_ba.weight"}
 _BEHIND = {"feed_forward.norm": "post_attention_norm.weight"}  # of attention, that is
 _GRANITE = {part: "ssm_in.weight" for part in ("q", "k", "v", "gate", "decay")}
+
+
+_PLAIN = {"attn_qkv.weight": ("recurrent_key", "recurrent_key", "recurrent_value"), "attn_gate.weight": ()}
 
 
 def _recurrent(model_type: str, own: Mapping[str, str], around: Mapping[str, str]) -> Architecture:
@@ -122,10 +126,12 @@ def _recurrent(model_type: str, own: Mapping[str, str], around: Mapping[str, str
         _, _, target = rule.target.partition("N.")
         block, _, part = target.partition(".")
         name = {**_RECURRENT, **own}[part] if block == "recurrence" else around.get(target)
-        if rule.per_head:  # queries and gates
+        if block == "attention" and rule.per_head:  # queries and gates
             name = f"attn_q.{'bias' if rule.role == 'bias' else 'weight'}"
         if name is None:
             return _rule(replace(rule, fused=(), piece=0))
+        if name in _PLAIN:  # wherever else a source has them
+            rule = replace(rule, fused=_PLAIN[name], piece="qkv".find(part), per_head=False)
         return replace(rule, source=f"blk.N.{name}", change="negative" if rule.change else "")
 
     return _row(model_type, named)
@@ -177,6 +183,18 @@ DIALECTS: tuple[Dialect, ...] = (
     Dialect("olmoe", _row("olmoe")),
     Dialect(
         "qwen35", _recurrent("qwen3_5_text", _QWEN35, _BEHIND), optional=("qkv_bias", "o_bias"), computes=(GUESSING,)
+    ),
+    Dialect(
+        "qwen35moe",
+        _recurrent("qwen3_5_moe_text", _QWEN35, _BEHIND),
+        optional=("qkv_bias", "o_bias"),
+        computes=(GUESSING,),
+    ),
+    Dialect(
+        "qwen3next",
+        _recurrent("qwen3_next", _QWEN3_NEXT, _BEHIND),
+        optional=("qkv_bias", "o_bias"),
+        computes=(GUESSING,),
     ),
     Dialect(
         "granitehybrid",

@@ -157,7 +157,8 @@ def configuration(
     row = MISTRAL if dialect.name == "llama" and window else dialect.row
     config: dict[str, Any] = {
         "model_type": row.model_type, "hidden_size": width, "num_hidden_layers": n_layers,
-        "intermediate_size": keys.integer("feed_forward_length"), "num_attention_heads": heads,
+        "intermediate_size": keys.integer("feed_forward_length", keys.optional_integer("expert_feed_forward_length")),
+        "num_attention_heads": heads,
         "num_key_value_heads": kv_heads, "head_dim": head_dim, "vocab_size": tensors[EMBEDDING].shape[0],
         "max_position_embeddings": keys.integer("context_length"), "rms_norm_eps": keys.positive(dialect.epsilon),
         "hidden_act": dialect.activation, "tie_word_embeddings": LM_HEAD not in tensors,

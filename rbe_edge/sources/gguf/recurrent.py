@@ -20,8 +20,8 @@ from rbe_edge.sources.gguf.tensors import GgufTensor
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.types import SourceTensor
 
-QWEN35, GRANITE = "qwen35", "granitehybrid"
-NAMES = (QWEN35, GRANITE)
+_GRANITE, _TILED = "granitehybrid", ("qwen35", "qwen35moe")
+NAMES = (*_TILED, "qwen3next", _GRANITE)
 
 _VECTORS = re.compile(r"blk\.\d+\.(ssm_a|ssm_d|ssm_norm\.weight)")
 
@@ -32,7 +32,7 @@ def configuration(keys: Keys, n_layers: int) -> dict[str, Any]:
     groups, state, taps = (keys.integer(f"ssm.{name}") for name in ("group_count", "state_size", "conv_kernel"))
     if inner % heads:
         raise PackError(f"{keys.config.where}: {heads} heads do not share an inner width of {inner}; check the file")
-    if keys.architecture == QWEN35:
+    if keys.architecture != _GRANITE:
         return {
             "layer_types": _layer_types(keys, n_layers), "linear_num_key_heads": groups,
             "linear_num_value_heads": heads, "linear_key_head_dim": state, "linear_value_head_dim": inner // heads,
@@ -44,8 +44,9 @@ def configuration(keys: Keys, n_layers: int) -> dict[str, Any]:
     return {
         "layer_types": hybrids.layer_types(counts, n_layers, keys.config.where, "mamba"), "mamba_n_heads": heads,
         "mamba_n_groups": groups, "mamba_d_state": state, "mamba_d_head": inner // heads, "mamba_d_conv": taps,
-        "mamba_expand": inner // width, "shared_intermediate_size": keys.integer("feed_forward_length"),
+        "mamba_expand": inner // width,
         "position_embedding_type": "nope" if keys.get("rope.scaling.finetuned") is False else "rope",
+        **({} if keys.get("expert_count") else {"shared_intermediate_size": keys.integer("feed_forward_length")}),
     }  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def arranged(keys: Keys, tensors: Mapping[str, GgufTensor]) -> dict[str, SourceT
     """The tensors of the blocks that are packed, in the order of Hugging Face's, but that rates stay negative."""
     n_layers = block_count(keys)
     kept = {name: _flat(tensor) for name, tensor in tensors.items() if _block(name) < n_layers}
-    if keys.architecture != QWEN35:
+    if keys.architecture not in _TILED:
         return kept
     groups, heads = keys.integer("ssm.group_count"), keys.integer("ssm.time_step_rank")
     key_width = groups * keys.integer("ssm.state_size")
