@@ -77,6 +77,8 @@ def test_logits(tmp_path: Path, name: str) -> None:
         ("qwen3_5", "qwen3_5_even"),
         ("granite4", "granite4_groups"),
         ("granite4", "granite4_rope"),
+        ("granite4_moe", "granite4"),
+        ("qwen3_next", "qwen3_5_moe"),
         ("lfm2_taps", "lfm2"),
         ("lfm2_multiplier", "lfm2"),
         ("lfm2_new", "lfm2"),
@@ -98,6 +100,7 @@ def test_features_move_the_logits(name: str, base: str) -> None:
     [
         "gpt2", "llama", "mistral_window", "gemma3_new", "gemma4", "gemma4_joined", "qwen3_moe_mixed", "lfm2_moe",
         "qwen2_moe", "granitemoeshared", "lfm2_bias", "qwen3_5", "qwen3_5_even", "granite4", "granite4_groups",
+        "qwen3_next", "granite4_moe",
         *WITH_OPTIONS,
     ],
 )  # fmt: skip

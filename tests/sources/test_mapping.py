@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models
+import tiny_recurrent
 from tiny_models import MODELS, TinyModel
 
 from rbe_edge.errors import PackError
@@ -414,3 +415,30 @@ def test_rates_that_no_decay_comes_of(tmp_path: Path, value: float) -> None:
     )
     with pytest.raises(PackError, match=f"{name}: holds rates that are not above 0"):
         rate.read()
+
+
+@pytest.mark.parametrize("name", ["qwen3_5", "qwen3_5_moe"])
+@pytest.mark.parametrize("outer", [{}, {"tie_word_embeddings": None}])
+def test_models_of_qwen_that_also_see(tmp_path: Path, name: str, outer: dict[str, Any]) -> None:
+    """Their language part. Where the whole model does not say whether the head is tied, this does."""
+    text = MODELS[name]
+    config = tiny_recurrent.seeing(text.config) | {"model_type": name} | outer
+    model = TinyModel(name, config, "model.language_model.", extra=tiny_recurrent.BESIDE)
+    found = plan_model(open_source(tiny_models.write(model, tmp_path / "sees")))
+    alone = plan(tmp_path / "alone", name)
+    assert found.metadata == alone.metadata
+    assert [tensor.name for tensor in found.tensors] == [tensor.name for tensor in alone.tensors]
+    assert len(found.notes) == 2 and "mtp.fc.weight" in found.notes[1]
+
+
+def test_what_qwen3_next_has_in_one(tmp_path: Path) -> None:
+    """Of each of 2 key heads q and k of 16 rows, v and z of 3 value heads of 16; beta and decay of these."""
+    weights = tiny_models.tensors(MODELS["qwen3_next"])
+    found = {tensor.name: tensor for tensor in plan(tmp_path, "qwen3_next").tensors}
+    heads = weights["model.layers.1.linear_attn.in_proj_qkvz.weight"].reshape(2, 128, 64)
+    for part, place in {"q": (0, 16), "k": (16, 32), "v": (32, 80), "gate": (80, 128)}.items():
+        ours = found[f"layers.1.recurrence.{part}"].read()
+        np.testing.assert_array_equal(ours, heads[:, slice(*place)].reshape(-1, 64))
+    numbers = weights["model.layers.1.linear_attn.in_proj_ba.weight"].reshape(2, 2, 3, 64)
+    for piece, part in enumerate(("beta", "decay")):
+        np.testing.assert_array_equal(found[f"layers.1.recurrence.{part}"].read(), numbers[:, piece].reshape(6, 64))

@@ -132,6 +132,12 @@ PUBLISHED: dict[str, Callable[[], Published]] = {
     "Qwen3.5": lambda: bytes_alone(
         "qwen3_5", "qwen35", split(QWEN35), [*_CHATML, "<think>", "</think>"], ["<think>", "</think>"], nfc=True
     ),
+    "Qwen3.5-MoE, Qwen3.5-35B-A3B": lambda: bytes_alone(
+        "qwen3_5_moe", "qwen35", split(QWEN35), [*_CHATML, "<think>", "</think>"], ["<think>", "</think>"], nfc=True
+    ),
+    "Qwen3-Next": lambda: bytes_alone(
+        "qwen3_next", "qwen2", split(QWEN2), [*_CHATML, "<tool_call>"], ["<tool_call>"], nfc=True
+    ),
     "Granite 4": lambda: bytes_alone("granite4", "dbrx", split(LLAMA3), _GRANITE),
     "Gemma 4": lambda: gemma4("gemma4", _GEMMA, ["<|turn>", "<turn|>", "</s>", "\n\n"], ["</s>", "\n\n"]),
 }
@@ -188,7 +194,7 @@ def test_every_source(tmp_path: Path, name: str) -> None:
 
 
 def test_every_row_of_the_page_is_among_them() -> None:
-    """gemma3, gemma4, mistral3, lfm2_vl and qwen3_5, models that also see, have that of their language part."""
+    """Models that also see, such as gemma3 and qwen3_5, have the tokenizer of their language part."""
     rows = re.findall(
         r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", DOCS.read_text(encoding="utf-8").split("## Encoders")[0], re.M
     )
@@ -198,6 +204,7 @@ def test_every_row_of_the_page_is_among_them() -> None:
         "mistral3",
         "lfm2_vl",
         "qwen3_5",
+        "qwen3_5_moe",
         "model_type",
     }
     decoders = [row for row in ARCHITECTURES if not row.both_directions and row.position != "relative"]
