@@ -89,7 +89,7 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
     """The weights as the converter would write them, in fp32."""
     config, name_of = model.config, architecture(model)
     gemma = name_of.startswith("gemma")
-    if name_of in gguf_recurrent.ARCHITECTURES:
+    if config["model_type"] in gguf_recurrent.MODEL_TYPES:
         return gguf_recurrent.tensors(model)
     found = {}
     experts: dict[str, list[npt.NDArray[np.float32]]] = {}

@@ -15,7 +15,6 @@ from tiny_models import TinyModel
 Array = npt.NDArray[Any]
 
 MODEL_TYPES = ("qwen3_5_text", "qwen3_5_moe_text", "qwen3_next", "granitemoehybrid")
-ARCHITECTURES = ("qwen35", "qwen35moe", "qwen3next", "granitehybrid")
 
 _WHOLE = {"embed_tokens.weight": "token_embd.weight", "norm.weight": "output_norm.weight"}
 _LAYER = {

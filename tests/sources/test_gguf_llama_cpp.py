@@ -30,11 +30,12 @@ TOKENS = [(37 * i * i + 11 * i + 5) % 268 for i in range(24)]
 # 1.2e-5), and llama.cpp looks GELU up in a table of fp16 (measured: 4.8e-3).
 FP32, GELU = 1e-4, 1e-2
 
-# Where llama.cpp has no window for an architecture, or takes another scale of attention than the configuration.
+# Where llama.cpp has no window for an architecture, takes another scale of attention than the configuration, or needs
+# biases of convolutions.
 _CHANGES: dict[str, dict[str, Any]] = {
     "phi3": {"sliding_window": None}, "phi3_longrope": {"sliding_window": None},
     "gemma2": {"query_pre_attn_scalar": 24}, "gemma3": {"query_pre_attn_scalar": 24},
-    "gemma3_new": {"query_pre_attn_scalar": 24},
+    "gemma3_new": {"query_pre_attn_scalar": 24}, "granite4_groups": {"mamba_conv_bias": True, "logits_scaling": 1.0},
 }  # fmt: skip
 
 
@@ -78,6 +79,13 @@ def engine_logits(path: Path, out: Path, tokens: list[int]) -> FloatArray:
         ("qwen3", FP32),
         ("phi3", FP32),
         ("phi3_longrope", FP32),
+        ("qwen3_5", FP32),
+        ("qwen3_5_moe", FP32),
+        ("qwen3_next", FP32),
+        ("granite4", FP32),
+        ("granite4_groups", FP32),
+        ("granite4_moe", FP32),
+        ("granite4_rope", FP32),
         ("gpt2", GELU),
         ("gemma2", GELU),
         ("gemma3", GELU),
