@@ -10,6 +10,7 @@
 typedef struct rbe__job {
     atomic_uint generation; /* counts jobs; RBE_NO_MORE_JOBS tells the threads to end */
     atomic_uint gate, next_item;
+    atomic_int caller_cpu; /* the processor that the caller began it on; below 0: unknown */
     uint32_t n_items;
     rbe__work *work;
     void *context;

@@ -1,139 +1,22 @@
 #include "parallel/thread_pool.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/status.h"
-#include "parallel/cores.h"
-#include "parallel/job.h"
-#include "parallel/lateness.h"
+#include "parallel/worker.h"
 #include "platform/platform.h"
-#include "platform/threads.h"
-
-/* A decode step is some hundred jobs of 10 to 100 us: a sleeping thread wakes in about 50 us, so the threads look for
- * the next job a little while before they sleep. */
-#define SPIN_ROUNDS 2000
 
 /* So late counts a worker that was found on the caller's core: one or two times are forgiven. */
 #define CROWDED_NS 2000000u
 
-typedef struct pool_worker {
-    rbe__thread_pool *pool;
-    rbe__thread *thread;
-    uint32_t index;
-    rbe__mutex *mutex;
-    rbe__condition *woken;
-    atomic_uint is_asleep; /* changed under the mutex */
-    atomic_uint is_inside, is_crowded;
-    atomic_uint is_out; /* left out for a while: changed by the caller, who alone knows the lateness */
-    rbe__lateness lateness;
-} pool_worker;
-
 struct rbe__thread_pool {
     rbe__job job;
-    uint32_t n_threads, n_started;
-    pool_worker *workers; /* [n_threads - 1] */
-    atomic_uint n_placed;
-    atomic_int caller_cpu;
-    uint32_t n_out; /* workers that are left out */
-    uint64_t worked_ns; /* of all jobs */
-
+    uint32_t n_threads, n_started, n_out; /* n_out: workers that are left out */
+    rbe__worker *workers; /* [n_threads - 1] */
     rbe__homes homes;
     rbe__workers kind;
-    int spin_rounds;
     rbe__cores cores;
 };
-
-static void relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
-/* Sleeps until it is woken, unless there is a job that it has not seen. The caller announces a job before it looks who is asleep, and a worker
- * says that it is before it looks for a job: so one of them sees the other. */
-static void sleep_until_job(pool_worker *self, unsigned seen)
-{
-    rbe__mutex_lock(self->mutex);
-    atomic_store(&self->is_asleep, 1);
-    const unsigned generation = atomic_load(&self->pool->job.generation);
-    if (generation & RBE_NO_MORE_JOBS || (generation != seen && !atomic_load(&self->is_out))) {
-        atomic_store(&self->is_asleep, 0);
-    }
-    while (atomic_load(&self->is_asleep)) {
-        rbe__condition_wait(self->woken, self->mutex);
-    }
-    rbe__mutex_unlock(self->mutex);
-}
-
-static unsigned wait_for_job(pool_worker *self, unsigned seen, int spin_rounds)
-{
-    const rbe__thread_pool *pool = self->pool;
-    for (int round = 0; round < spin_rounds && !atomic_load_explicit(&self->is_out, memory_order_relaxed); round++) {
-        unsigned generation = atomic_load_explicit(&pool->job.generation, memory_order_acquire);
-        if (generation != seen) {
-            return generation;
-        }
-        relax();
-    }
-    sleep_until_job(self, seen);
-    return atomic_load_explicit(&pool->job.generation, memory_order_acquire);
-}
-
-static void wake(pool_worker *worker)
-{
-    if (atomic_load(&worker->is_asleep)) {
-        rbe__mutex_lock(worker->mutex);
-        atomic_store(&worker->is_asleep, 0);
-        rbe__condition_signal(worker->woken);
-        rbe__mutex_unlock(worker->mutex);
-    }
-}
-
-static void take_part(pool_worker *self)
-{
-    rbe__job *job = &self->pool->job;
-    if (rbe__job_enter(job)) {
-        atomic_store_explicit(&self->is_inside, 1, memory_order_relaxed);
-        rbe__job_take(job, self->index);
-        atomic_store_explicit(&self->is_inside, 0, memory_order_relaxed);
-        rbe__job_leave(job);
-    }
-}
-
-/* 1 where it takes the time of the caller, or of a thread that the system will put there next. */
-static int is_crowding(pool_worker *self)
-{
-    const int cpu = rbe__thread_cpu();
-    return cpu >= 0 && cpu == atomic_load_explicit(&self->pool->caller_cpu, memory_order_relaxed);
-}
-
-static void thread_main(void *argument)
-{
-    pool_worker *self = argument;
-    rbe__thread_pool *pool = self->pool;
-    unsigned seen = 0;
-    int spin_rounds = pool->spin_rounds;
-    if (self->index < pool->homes.n && rbe__thread_place(&pool->cores, &pool->homes, self->index)) {
-        atomic_fetch_add_explicit(&pool->n_placed, 1, memory_order_relaxed);
-    }
-    for (;;) {
-        seen = wait_for_job(self, seen, spin_rounds);
-        if (seen & RBE_NO_MORE_JOBS) {
-            return;
-        }
-        spin_rounds = pool->spin_rounds;
-        if (is_crowding(self)) {
-            atomic_store_explicit(&self->is_crowded, 1, memory_order_relaxed);
-            spin_rounds = 0;
-        } else if (!atomic_load_explicit(&self->is_out, memory_order_relaxed)) {
-            take_part(self);
-        }
-    }
-}
 
 /* The check is a few nanoseconds, and only where there are both kinds of cores and the pool wants one of them. */
 static void leave_wrong_core(rbe__thread_pool *pool)
@@ -150,41 +33,33 @@ static void leave_wrong_core(rbe__thread_pool *pool)
 static void release(rbe__thread_pool *pool)
 {
     for (uint32_t i = 0; pool->workers && i + 1 < pool->n_threads; i++) {
-        rbe__condition_free(pool->workers[i].woken);
-        rbe__mutex_free(pool->workers[i].mutex);
+        rbe__worker_free(&pool->workers[i]);
     }
     free(pool->workers);
     rbe__job_free(&pool->job);
     free(pool);
 }
 
-static int has_workers(const rbe__thread_pool *pool)
-{
-    int all = pool->workers != NULL;
-    for (uint32_t i = 0; all && i + 1 < pool->n_threads; i++) {
-        all = pool->workers[i].mutex && pool->workers[i].woken;
-    }
-    return all;
-}
-
 /* Everything but the threads; NULL where there is no memory. */
-static rbe__thread_pool *allocate(uint32_t n_threads)
+static rbe__thread_pool *allocate(uint32_t n_threads, rbe__workers kind)
 {
     rbe__thread_pool *pool = calloc(1, sizeof *pool);
     if (!pool) {
         return NULL;
     }
     pool->n_threads = n_threads;
-    const int has_job = rbe__job_create(&pool->job);
+    pool->kind = kind;
     pool->workers = calloc(n_threads, sizeof *pool->workers);
-    for (uint32_t i = 0; pool->workers && i + 1 < n_threads; i++) {
-        pool_worker *worker = &pool->workers[i];
-        worker->pool = pool;
-        worker->index = i + 1;
-        worker->mutex = rbe__mutex_create();
-        worker->woken = rbe__condition_create();
+    int is_whole = rbe__job_create(&pool->job) && pool->workers;
+    for (uint32_t i = 0; is_whole && i + 1 < n_threads; i++) {
+        pool->workers[i] = (rbe__worker){.job = &pool->job,
+                                         .cores = &pool->cores,
+                                         .homes = &pool->homes,
+                                         .index = i + 1,
+                                         .spin_rounds = kind.sleep ? 0 : RBE_SPIN_ROUNDS};
+        is_whole = rbe__worker_create(&pool->workers[i]);
     }
-    if (!has_job || !has_workers(pool)) {
+    if (!is_whole) {
         release(pool);
         return NULL;
     }
@@ -217,18 +92,14 @@ rbe_status rbe__thread_pool_create_as(uint32_t n_threads, rbe__workers workers, 
     if (n_threads < 1 || n_threads > RBE_MAX_THREADS) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads is %u; it must be 1 to %u", n_threads, RBE_MAX_THREADS);
     }
-    rbe__thread_pool *pool = allocate(n_threads);
+    rbe__thread_pool *pool = allocate(n_threads, workers);
     if (!pool) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for a thread pool");
     }
-    pool->kind = workers;
-    pool->spin_rounds = workers.sleep ? 0 : SPIN_ROUNDS;
     rbe__cores_find(&pool->cores);
     rbe__homes_choose(&pool->cores, rbe__thread_cpu(), n_threads, workers.slow_cores, &pool->homes);
     while (pool->n_started + 1 < n_threads) {
-        pool_worker *worker = &pool->workers[pool->n_started];
-        worker->thread = rbe__thread_start(thread_main, worker);
-        if (!worker->thread) {
+        if (!rbe__worker_start(&pool->workers[pool->n_started])) {
             rbe__thread_pool_free(pool);
             return rbe_fail(RBE_ERROR_MEMORY, "the system refused to start %u threads", n_threads);
         }
@@ -245,8 +116,10 @@ void rbe__thread_pool_free(rbe__thread_pool *pool)
     }
     atomic_store(&pool->job.generation, RBE_NO_MORE_JOBS);
     for (uint32_t i = 0; i < pool->n_started; i++) {
-        wake(&pool->workers[i]);
-        rbe__thread_join(pool->workers[i].thread);
+        rbe__worker_wake(&pool->workers[i]);
+    }
+    for (uint32_t i = 0; i < pool->n_started; i++) {
+        rbe__worker_join(&pool->workers[i]);
     }
     release(pool);
 }
@@ -258,7 +131,11 @@ uint32_t rbe__thread_pool_threads(const rbe__thread_pool *pool)
 
 uint32_t rbe__thread_pool_placed(rbe__thread_pool *pool)
 {
-    return atomic_load_explicit(&pool->n_placed, memory_order_relaxed);
+    uint32_t n_placed = 0;
+    for (uint32_t i = 0; i < pool->n_started; i++) {
+        n_placed += atomic_load_explicit(&pool->workers[i].is_placed, memory_order_relaxed) != 0;
+    }
+    return n_placed;
 }
 
 uint32_t rbe__thread_pool_left_out(const rbe__thread_pool *pool)
@@ -266,26 +143,41 @@ uint32_t rbe__thread_pool_left_out(const rbe__thread_pool *pool)
     return pool->n_out;
 }
 
-static void add_lateness(rbe__thread_pool *pool, pool_worker *worker, uint64_t late_ns, uint64_t now)
+static int is_left_out(const rbe__worker *worker)
+{
+    return atomic_load_explicit(&worker->is_out, memory_order_relaxed) != 0;
+}
+
+static void judge(rbe__thread_pool *pool, rbe__worker *worker, uint64_t late_ns, uint64_t now)
 {
     const uint32_t n_sharing = pool->n_threads - pool->n_out;
-    if (!atomic_load_explicit(&worker->is_out, memory_order_relaxed) &&
-        rbe__lateness_add(&worker->lateness, late_ns, pool->worked_ns, n_sharing, now)) {
+    if (!is_left_out(worker) && rbe__lateness_add(&worker->lateness, late_ns, worker->helped_ns, n_sharing)) {
+        rbe__lateness_leave_out(&worker->lateness, worker->helped_ns, now);
         atomic_store(&worker->is_out, 1);
         pool->n_out++;
     }
+}
+
+/* The others wait for the caller, because it shares its core. It cannot be left out, but where one of them is, a core is free: the system moves
+ * the caller there. */
+static void judge_last(rbe__thread_pool *pool, uint64_t late_ns, uint64_t now)
+{
+    uint32_t i = pool->n_started - 1;
+    while (i > 0 && is_left_out(&pool->workers[i])) {
+        i--;
+    }
+    judge(pool, &pool->workers[i], late_ns, now);
 }
 
 /* Who takes part in the next job: those who were in the way are judged, those who were left out long enough are tried again. */
 static void choose_workers(rbe__thread_pool *pool, uint64_t now)
 {
     for (uint32_t i = 0; i < pool->n_started; i++) {
-        pool_worker *worker = &pool->workers[i];
+        rbe__worker *worker = &pool->workers[i];
         if (atomic_load_explicit(&worker->is_crowded, memory_order_relaxed)) {
             atomic_store_explicit(&worker->is_crowded, 0, memory_order_relaxed);
-            add_lateness(pool, worker, CROWDED_NS, now);
-        } else if (atomic_load_explicit(&worker->is_out, memory_order_relaxed) &&
-                   rbe__lateness_is_over(&worker->lateness, pool->worked_ns, now)) {
+            judge(pool, worker, CROWDED_NS, now);
+        } else if (is_left_out(worker) && rbe__lateness_is_over(&worker->lateness, worker->helped_ns, now)) {
             atomic_store(&worker->is_out, 0);
             pool->n_out--;
         }
@@ -294,11 +186,11 @@ static void choose_workers(rbe__thread_pool *pool, uint64_t now)
 
 static void begin_job(rbe__thread_pool *pool, uint32_t n_items, rbe__work *work, void *context)
 {
-    atomic_store_explicit(&pool->caller_cpu, rbe__thread_cpu(), memory_order_relaxed);
+    atomic_store_explicit(&pool->job.caller_cpu, rbe__thread_cpu(), memory_order_relaxed);
     rbe__job_open(&pool->job, n_items, work, context);
     for (uint32_t i = 0; i < pool->n_started; i++) {
-        if (!atomic_load_explicit(&pool->workers[i].is_out, memory_order_relaxed)) {
-            wake(&pool->workers[i]);
+        if (!is_left_out(&pool->workers[i])) {
+            rbe__worker_wake(&pool->workers[i]);
         }
     }
 }
@@ -317,9 +209,24 @@ static void wait_for_workers(rbe__thread_pool *pool, uint64_t idle_ns, uint64_t 
     const uint64_t now = rbe__nanoseconds();
     for (uint32_t i = 0; i < pool->n_started; i++) {
         if (is_late[i]) {
-            add_lateness(pool, &pool->workers[i], now - idle_ns, now);
+            judge(pool, &pool->workers[i], now - idle_ns, now);
         }
     }
+}
+
+/* How long the caller was at work, until idle_ns, when the others had done the rest of a job. */
+static uint64_t caller_lateness(const rbe__thread_pool *pool, uint32_t n_taken, uint64_t began_ns, uint64_t idle_ns)
+{
+    uint64_t left_ns = 0;
+    const uint32_t n_others = pool->job.n_items - n_taken;
+    for (uint32_t i = 0; i < pool->n_started; i++) {
+        left_ns = pool->workers[i].left_ns > left_ns ? pool->workers[i].left_ns : left_ns;
+    }
+    if (!n_others || left_ns < began_ns || left_ns >= idle_ns) {
+        return 0;
+    }
+    const uint64_t item_ns = (left_ns - began_ns) * (pool->n_started - pool->n_out) / n_others, late_ns = idle_ns - left_ns;
+    return late_ns > rbe__patience(item_ns) ? late_ns : 0;
 }
 
 /* Of a job that began at began_ns the caller did n_taken items, and there are no more. */
@@ -327,14 +234,17 @@ static void end_job(rbe__thread_pool *pool, uint32_t n_taken, uint64_t began_ns)
 {
     unsigned n_inside = rbe__job_close(&pool->job);
     const uint64_t idle_ns = rbe__nanoseconds(), busy_ns = idle_ns - began_ns;
-    pool->worked_ns += busy_ns;
-    for (int round = 0; n_inside && round < pool->spin_rounds; round++) {
-        relax();
+    for (int round = 0; n_inside && round < pool->workers[0].spin_rounds; round++) {
+        rbe__relax();
         n_inside = rbe__job_inside(&pool->job);
     }
     if (n_inside) {
         wait_for_workers(pool, idle_ns, n_taken ? rbe__patience(busy_ns / n_taken) : 0);
-        pool->worked_ns += rbe__nanoseconds() - idle_ns;
+    } else if (busy_ns > rbe__patience(0)) {
+        const uint64_t late_ns = caller_lateness(pool, n_taken, began_ns, idle_ns);
+        if (late_ns) {
+            judge_last(pool, late_ns, idle_ns);
+        }
     }
 }
 
