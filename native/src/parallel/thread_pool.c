@@ -214,37 +214,42 @@ static void wait_for_workers(rbe__thread_pool *pool, uint64_t idle_ns, uint64_t 
     }
 }
 
-/* How long the caller was at work, until idle_ns, when the others had done the rest of a job. */
-static uint64_t caller_lateness(const rbe__thread_pool *pool, uint32_t n_taken, uint64_t began_ns, uint64_t idle_ns)
+/* The caller did n_taken items of a job that began at began_ns, and when it was done the others had left. Judges the caller where they left long
+ * before. */
+static void judge_caller(rbe__thread_pool *pool, uint32_t n_taken, uint64_t began_ns)
 {
-    uint64_t left_ns = 0;
+    const uint64_t now = rbe__nanoseconds();
     const uint32_t n_others = pool->job.n_items - n_taken;
+    if (now - began_ns <= rbe__patience(0) || !n_others) {
+        return;
+    }
+    uint64_t left_ns = 0;
     for (uint32_t i = 0; i < pool->n_started; i++) {
         left_ns = pool->workers[i].left_ns > left_ns ? pool->workers[i].left_ns : left_ns;
     }
-    if (!n_others || left_ns < began_ns || left_ns >= idle_ns) {
-        return 0;
+    if (left_ns > began_ns && left_ns < now) {
+        const uint64_t item_ns = (left_ns - began_ns) * (pool->n_started - pool->n_out) / n_others, late_ns = now - left_ns;
+        if (late_ns > rbe__patience(item_ns)) {
+            judge_last(pool, late_ns, now);
+        }
     }
-    const uint64_t item_ns = (left_ns - began_ns) * (pool->n_started - pool->n_out) / n_others, late_ns = idle_ns - left_ns;
-    return late_ns > rbe__patience(item_ns) ? late_ns : 0;
 }
 
-/* Of a job that began at began_ns the caller did n_taken items, and there are no more. */
+/* The clock is read where it can matter alone: jobs of small models take 4 us. */
 static void end_job(rbe__thread_pool *pool, uint32_t n_taken, uint64_t began_ns)
 {
     unsigned n_inside = rbe__job_close(&pool->job);
-    const uint64_t idle_ns = rbe__nanoseconds(), busy_ns = idle_ns - began_ns;
+    if (!n_inside) {
+        judge_caller(pool, n_taken, began_ns);
+        return;
+    }
     for (int round = 0; n_inside && round < pool->workers[0].spin_rounds; round++) {
         rbe__relax();
         n_inside = rbe__job_inside(&pool->job);
     }
     if (n_inside) {
-        wait_for_workers(pool, idle_ns, n_taken ? rbe__patience(busy_ns / n_taken) : 0);
-    } else if (busy_ns > rbe__patience(0)) {
-        const uint64_t late_ns = caller_lateness(pool, n_taken, began_ns, idle_ns);
-        if (late_ns) {
-            judge_last(pool, late_ns, idle_ns);
-        }
+        const uint64_t idle_ns = rbe__nanoseconds();
+        wait_for_workers(pool, idle_ns, n_taken ? rbe__patience((idle_ns - began_ns) / n_taken) : 0);
     }
 }
 

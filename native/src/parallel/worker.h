@@ -22,15 +22,20 @@ typedef struct rbe__worker {
     rbe__thread *thread; /* NULL: not started */
     rbe__mutex *mutex;
     rbe__condition *woken;
-    atomic_int is_asleep; /* changed under the mutex */
-    atomic_int is_placed; /* the system has confirmed that it is where it was placed */
-    atomic_int is_inside; /* of the job */
-    atomic_int is_crowded; /* it did not take part in a job, because it was on the caller's core; the caller takes it back */
-    uint64_t left_ns, helped_ns; /* when it left its last job, and how long it was in all of them; the caller reads it between jobs */
 
+    /* What both look at for every job, and change rarely. */
+    atomic_int is_asleep; /* changed under the mutex */
+    atomic_int is_crowded; /* it did not take part in a job, because it was on the caller's core; the caller takes it back */
     atomic_int is_out; /* 1: it takes no part until the caller says 0 and wakes it */
+    atomic_int is_placed; /* the system has confirmed that it is where it was placed */
+    uint8_t apart[64]; /* so that the cache line above stays where it is while those below change */
+
+    /* What the worker changes for every job; the caller reads the times between jobs. */
+    atomic_int is_inside; /* of the job */
+    uint64_t left_ns, helped_ns; /* when it left its last job, and how long it was in all of them */
+
     rbe__lateness lateness; /* the caller's */
-    uint8_t apart[64]; /* no two share a cache line */
+    uint8_t apart_too[64];
 } rbe__worker;
 
 /* Of a worker that is zero but for its first fields. 0 where there is no memory; to be freed in any case, after it has ended. */
