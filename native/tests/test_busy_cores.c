@@ -94,7 +94,7 @@ static void do_item(void *context, uint32_t item, uint32_t thread)
 #endif
         atomic_fetch_add(&shared->of_worker, 1);
         if (atomic_load(&shared->worker_sleeps)) {
-            nanosleep(&(struct timespec){.tv_nsec = 20 * MILLISECOND}, NULL);
+            nanosleep(&(struct timespec){.tv_nsec = 20L * MILLISECOND}, NULL);
         }
     }
     for (const uint64_t began = rbe__nanoseconds(); rbe__nanoseconds() - began < ITEM_NS;) {
@@ -166,7 +166,7 @@ static void test_held_worker(void)
         rbe__thread_pool_free(pool);
         return;
     }
-    nanosleep(&(struct timespec){.tv_nsec = 100 * MILLISECOND}, NULL); /* it sleeps */
+    nanosleep(&(struct timespec){.tv_nsec = 100L * MILLISECOND}, NULL); /* it sleeps */
     atomic_store(&holds, 1);
     pthread_kill(shared.worker, SIGUSR1);
     for (int i = 0; i < TRIES && !atomic_load(&is_held); i++) {

@@ -1,13 +1,13 @@
 #include "parallel/lateness.h"
 
-#define MILLISECOND 1000000u
+#define MILLISECOND ((uint64_t)1000000)
 
 /* Two who share a core have it in turns of about 3 ms (Linux), so a thread that shares one is late for half of the time. */
-#define WINDOW_NS (100u * MILLISECOND) /* what was longer ago counts no more */
-#define GRACE_NS (10u * MILLISECOND) /* a single delay behind its return is not enough */
+#define WINDOW_NS (100 * MILLISECOND) /* what was longer ago counts no more */
+#define GRACE_NS (10 * MILLISECOND) /* a single delay behind its return is not enough */
 #define FIRST_PAUSE_NS (50u * MILLISECOND)
-#define MOST_PAUSE_NS (1000u * MILLISECOND)
-#define LASTING_NS (1000u * MILLISECOND) /* one that took part so long begins with the first pause again */
+#define MOST_PAUSE_NS (1000 * MILLISECOND)
+#define LASTING_NS (1000 * MILLISECOND) /* one that took part so long begins with the first pause again */
 
 uint64_t rbe__patience(uint64_t item_ns)
 {
