@@ -46,6 +46,7 @@ POINTS = {
     "convolution.in": _native.CAPTURE_QKV, "convolution.out": _native.CAPTURE_O,
     "feed_forward.gate": _native.CAPTURE_UP, "feed_forward.up": _native.CAPTURE_UP,
     "feed_forward.down": _native.CAPTURE_DOWN,
+    "shared.gate": _native.CAPTURE_UP, "shared.up": _native.CAPTURE_UP, "shared.down": _native.CAPTURE_DOWN,
     "layer_embedding.gate": _native.CAPTURE_LAYER_GATE, "layer_embedding.projection": _native.CAPTURE_LAYER_OUTPUT,
 }  # fmt: skip
 

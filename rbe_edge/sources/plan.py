@@ -33,8 +33,8 @@ class TensorPlan:
     computed already. head_order: which of the source's rows (of a vector: numbers) of each head stand there, one after
     the other; empty: all as they are.
     `role` decides how it is stored: "matrix", "key_value" (a k or v that several query heads share), "embedding",
-    "head", "router" (which experts a token uses), "positions", "segments", "pooled" (a dense layer behind the last
-    layer), "taps" (of a short convolution), "norm", "bias" or "frequencies".
+    "head", "router" (which experts a token uses, and how much a shared one counts), "positions", "segments", "pooled"
+    (a dense layer behind the last layer), "taps" (of a short convolution), "norm", "bias" or "frequencies".
     `reads` names the activation that a matrix multiplies: tensors with the same share their rotation.
     `stored`: encoded already, in a code that needs no choice of bits. `grouped`: binary or ternary, so that this code
     holds it without loss, and it is never stored otherwise in fewer than 16 bits.

@@ -78,7 +78,7 @@ def expected(
         plain = name.removeprefix(case.model.prefix)
         if plain.endswith(("expert_bias", "layer_scalar")):  # which are no parameters
             weights[name] = np.zeros(shape, np.float32)
-        elif not re.search(r"\.experts\.\d+\.|\.(input|output)_linear\.", plain):
+        elif not re.search(r"\.experts\.\d+\.|moe\.(input|output)_linear\.", plain):
             weights[name] = bare[plain]
     fused = {name: grad for name, grad in bare.items() if grad.ndim == 3}  # all experts of a layer
     weights |= {case.model.prefix + name: grad for name, grad in fused.items()}

@@ -67,6 +67,10 @@ def test_logits(tmp_path: Path, name: str) -> None:
         ("qwen3_moe", "qwen3"),
         ("qwen3_moe_normalized", "qwen3_moe"),
         ("qwen3_moe_mixed", "qwen3_moe"),
+        ("granitemoeshared", "granitemoe"),
+        ("qwen2_moe", "qwen2"),
+        ("qwen2_moe_mixed", "qwen2_moe"),
+        ("qwen2_moe_window", "qwen2_moe"),
         ("lfm2_moe_unbiased", "lfm2_moe"),
         ("lfm2_moe_raw", "lfm2_moe"),
         ("lfm2_bias", "lfm2"),
@@ -90,6 +94,7 @@ def test_features_move_the_logits(name: str, base: str) -> None:
     "name",
     [
         "gpt2", "llama", "mistral_window", "gemma3_new", "gemma4", "gemma4_joined", "qwen3_moe_mixed", "lfm2_moe",
+        "qwen2_moe", "granitemoeshared",
         "lfm2_bias", *WITH_OPTIONS,
     ],
 )  # fmt: skip

@@ -36,9 +36,9 @@ typedef struct rbe_gradients_options {
 
 /* Takes all memory but that of products: 4 (7 width + 7 heads x head_dim + 6 kv_heads x head_dim + 4 feed_forward, and 12 width where layers are
  * short convolutions) bytes per token, each the most that a layer has; for each thread 4 (160 + 2 head_dim) per token of a window, and at most 128 MB
- * for logits. For a mixture of experts 4 (3 width + 3 experts + 3 used) bytes per token more, and feed_forward is the widest part or expert. Cross
- * attention adds 4 (3 width + 6 heads x head_dim + 4 kv_heads x head_dim) per token. options may be NULL. RBE_ERROR_UNSUPPORTED where a matrix is not
- * fp32, RBE_ERROR_ARGUMENT where there is no such encoder. Free it before the model is closed. */
+ * for logits. For a mixture of experts 4 (3 width + 3 experts + 3 used, and 3 with a share) bytes per token more, and feed_forward is the widest part
+ * or expert. Cross attention adds 4 (3 width + 6 heads x head_dim + 4 kv_heads x head_dim) per token. options may be NULL. RBE_ERROR_UNSUPPORTED where
+ * a matrix is not fp32, RBE_ERROR_ARGUMENT where there is no such encoder. Free it before the model is closed. */
 RBE_API rbe_status rbe_gradients_create(const rbe_model *model, const rbe_gradients_options *options, rbe_gradients **out);
 RBE_API void rbe_gradients_free(rbe_gradients *gradients);
 
