@@ -27,6 +27,7 @@ typedef struct float_task {
         rbe_multiply_kernel *multiply;
         rbe_add_kernel *add;
         rbe_multiply_add_kernel *multiply_add;
+        rbe_rank_one_kernel *rank_one;
         rbe_flip_signs_kernel *flip_signs;
         rbe_normalize_kernel *normalize;
         rbe_from_i8_kernel *from_i8;
@@ -112,6 +113,12 @@ static void run_multiply_add(void *task)
 {
     const float_task *t = task;
     t->kernel.multiply_add(t->y, t->w, t->x, t->cols);
+}
+
+static void run_rank_one(void *task)
+{
+    const float_task *t = task;
+    t->kernel.rank_one(t->w, 0.75f, t->x, t->x, t->rows, t->cols, t->y);
 }
 
 static void run_flip_signs(void *task)
@@ -215,6 +222,14 @@ static void bench_rbe_weighted_sum_kernel(measurement m, rbe_weighted_sum_kernel
         set_shape(&m, "64 rows of 64, %u outputs", outputs[i]);
         measure_floats(m, &task, run_weighted_sum, "MAC", 64.0 * 64 * outputs[i]);
     }
+}
+
+static void bench_rbe_rank_one_kernel(measurement m, rbe_rank_one_kernel *kernel)
+{
+    float_task task = make_floats(128, 128, 128);
+    task.kernel.rank_one = kernel;
+    set_shape(&m, "128 rows of 128");
+    measure_floats(m, &task, run_rank_one, "values", 128.0 * 128);
 }
 
 /* The kernels that go through one row of values. */

@@ -243,6 +243,36 @@ static inline void test_rbe_multiply_add_kernel(const kernel_case *about, rbe_mu
     }
 }
 
+/* To another place, or to the same. */
+static inline void test_rbe_rank_one_kernel(const kernel_case *about, rbe_rank_one_kernel *rank_one)
+{
+    for (uint32_t index = 0; index < FLOAT_CASES; index += case_step()) {
+        const uint32_t rows = random_between(1, 9), cols = index < 70 ? index + 1 : random_between(1, 300), n = rows * cols;
+        const guarded from = guard_take(n * sizeof(float), GUARD_BEHIND), to = guard_take(n * sizeof(float), GUARD_BEHIND);
+        const guarded weight = guard_take(rows * sizeof(float), GUARD_BEHIND), row = guard_take(cols * sizeof(float), GUARD_BEHIND);
+        float *expected = malloc(n * sizeof *expected);
+        const float keep = random_float();
+        random_floats(from.data, n);
+        random_floats(weight.data, rows);
+        random_floats(row.data, cols);
+        about->scalar->rank_one(from.data, keep, weight.data, row.data, rows, cols, expected);
+        for (uint32_t i = 0; i < n; i++) {
+            const double kept = (double)keep * ((float *)from.data)[i];
+            const double value = kept + (double)((float *)weight.data)[i / cols] * ((float *)row.data)[i % cols];
+            CHECK(fabs(expected[i] - value) <= 0x1p-23 * (fabs(kept) + fabs(value)), "%u x %u: %g, not %g", rows, cols, expected[i], value);
+        }
+        rank_one(from.data, keep, weight.data, row.data, rows, cols, to.data);
+        CHECK(memcmp(to.data, expected, n * sizeof(float)) == 0, "%s %s of %u x %u", about->set, about->field, rows, cols);
+        rank_one(from.data, keep, weight.data, row.data, rows, cols, from.data);
+        CHECK(memcmp(from.data, expected, n * sizeof(float)) == 0, "%s %s of %u x %u in place", about->set, about->field, rows, cols);
+        free(expected);
+        guard_give(row);
+        guard_give(weight);
+        guard_give(to);
+        guard_give(from);
+    }
+}
+
 static inline void test_rbe_flip_signs_kernel(const kernel_case *about, rbe_flip_signs_kernel *flip_signs)
 {
     for (uint32_t n = 0; n < 2 * FLOAT_CASES; n += case_step()) {

@@ -49,8 +49,9 @@ LATER = dataclasses.replace(LAYER_KINDS, version=2)
         ({"layer.kinds": (0, 0, 0, 0)}, {}, [LAYER_KINDS], "belong together"),
         ({"layer.kinds": (0, 0, 0, 0), "convolution.taps": None}, {}, [LAYER_KINDS], "layers.0.attention.norm"),
         ({"layer.kinds": (1, 1, 1, 0)}, {}, [LAYER_KINDS], "layers.1.convolution.norm"),
-        ({"layer.kinds": (1, 0, 2, 0)}, {}, [LAYER_KINDS], "layer 2 is a gated delta net"),
-        ({"layer.kinds": (3, 0, 1, 0)}, {}, [LAYER_KINDS], "layer 0 is a state space"),
+        ({"layer.kinds": (1, 0, 2, 0)}, {}, [LAYER_KINDS], "recurrence.key_heads"),
+        ({"layer.kinds": (3, 0, 1, 0)}, {}, [LAYER_KINDS], "recurrence.key_heads"),
+        ({"recurrence.taps": 3}, {}, [LAYER_KINDS], "recurrence.taps"),
         ({"layer.kinds": (4, 0, 1, 0)}, {}, [LAYER_KINDS], "layer.kinds"),
         ({"layer.kinds": (2**40, 0, 1, 0)}, {}, [LAYER_KINDS], "layer.kinds"),
         ({"layer.kinds": (1, 0, 1)}, {}, [LAYER_KINDS], "no array of 4 numbers"),
@@ -132,7 +133,7 @@ def test_a_single_tap_and_layers_without_attention(tmp_path: Path) -> None:
 def test_texts_are_not_encoded(directory: Path, tmp_path: Path) -> None:
     """An encoder has the memory of one layer for all of them; a session's states make a vector."""
     with Model.open(write_changed(directory, tmp_path / "m.rbe", {}, [LAYER_KINDS])) as model:
-        with pytest.raises(OptionError, match="short convolutions"), Encoder(model) as encoder:
+        with pytest.raises(OptionError, match="of several shapes or kinds"), Encoder(model) as encoder:
             encoder.hidden([TOKENS])
         with model.session() as session:
             session.prefill(TOKENS)

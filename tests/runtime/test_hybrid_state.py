@@ -4,16 +4,16 @@ that is computed from nothing, bit for bit."""
 from __future__ import annotations
 
 import dataclasses
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import tiny_models
+from sessions_that_go_back import END, assert_goes_on, edit_regenerate_and_fork, from_nothing, throw_guesses_away
 
-from rbe_edge import Model, Session
+from rbe_edge import Model
 from rbe_edge.errors import Cancelled, StateError
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.effort import SKIP, Effort
@@ -21,7 +21,6 @@ from rbe_edge.runtime.effort import SKIP, Effort
 CONTEXT = 2048
 ROWS, EVERY = 64, 128  # positions that the state keeps at hand, and between two checkpoints
 TOKENS = [(7 * i * i + 3 * i + i // 5) % 250 for i in range(700)]
-END = [5, 6, 7]
 
 
 @pytest.fixture(scope="module")
@@ -39,24 +38,10 @@ def model(path: Path) -> Iterator[Model]:
         yield opened
 
 
-def from_nothing(model: Model, tokens: Sequence[int], pass_tokens: int = 64) -> npt.NDArray[np.float32]:
-    """The logits behind the tokens."""
-    with model.session(context=1024, threads=1, pass_tokens=pass_tokens) as session:
-        session.prefill(tokens)
-        return session.logits.copy()
-
-
-def embedded(model: Model) -> npt.NDArray[np.float32]:
+def embedded(model: Model) -> Any:
     """END before the first layer."""
     with model.session(context=1024, threads=1) as session:
         return session.embed(END)
-
-
-def goes_on(session: Session, model: Model, tokens: Sequence[int]) -> None:
-    """What follows the tokens in the session is what follows them in a new one."""
-    assert session.tokens == tuple(tokens)
-    session.prefill(END)
-    np.testing.assert_array_equal(session.logits, from_nothing(model, [*tokens, *END]))
 
 
 @pytest.mark.parametrize(("pass_tokens", "threads"), [(1, 1), (3, 2), (64, 3), (500, 2)])
@@ -80,7 +65,7 @@ def test_unequal_sessions_step_together(model: Model) -> None:
             tokens = [text[n + step] for text, n in zip(texts, lengths, strict=True)]
             assert batch.step(sessions, tokens) == [None] * len(sessions)
     for session, text in zip(sessions, texts, strict=True):
-        goes_on(session, model, text)
+        assert_goes_on(session, model, text)
         session.close()
 
 
@@ -91,7 +76,7 @@ def test_goes_back_to_any_position(model: Model, n: int) -> None:
     with model.session(context=1024, threads=1) as session:
         session.prefill(TOKENS)
         session.rewind(n)
-        goes_on(session, model, TOKENS[:n])
+        assert_goes_on(session, model, TOKENS[:n])
 
 
 def test_going_back_computes_less_than_two_passes(model: Model) -> None:
@@ -102,7 +87,7 @@ def test_going_back_computes_less_than_two_passes(model: Model) -> None:
             calls = sum(entry.calls for entry in session.profile if entry.operation == "embedding")
             session.rewind(n)
             assert sum(entry.calls for entry in session.profile if entry.operation == "embedding") - calls <= 2, n
-        goes_on(session, model, TOKENS[:129])
+        assert_goes_on(session, model, TOKENS[:129])
 
 
 def test_what_was_thrown_away_is_not_used(model: Model) -> None:
@@ -116,7 +101,7 @@ def test_what_was_thrown_away_is_not_used(model: Model) -> None:
         session.prefill(others[249:400])
         session.rewind(390)
         session.rewind(2 * EVERY + 1)
-        goes_on(session, model, TOKENS[:200] + others[200 : 2 * EVERY + 1])
+        assert_goes_on(session, model, TOKENS[:200] + others[200 : 2 * EVERY + 1])
 
 
 def test_saved_restored_and_copied(model: Model, tmp_path: Path) -> None:
@@ -130,13 +115,13 @@ def test_saved_restored_and_copied(model: Model, tmp_path: Path) -> None:
         assert other.restore(tmp_path / "state") == TOKENS
         other.save(tmp_path / "again")
         assert (tmp_path / "again").read_bytes() == (tmp_path / "state").read_bytes()
-        goes_on(other, model, TOKENS)
+        assert_goes_on(other, model, TOKENS)
         other.rewind(3 * EVERY)  # checkpoints are kept too
-        goes_on(other, model, TOKENS[: 3 * EVERY])
+        assert_goes_on(other, model, TOKENS[: 3 * EVERY])
         for n in (0, 2, 100, EVERY, 300, 650, 699, 700):
             other.copy_from(session, n)
-            goes_on(other, model, TOKENS[:n])
-        goes_on(session, model, TOKENS)
+            assert_goes_on(other, model, TOKENS[:n])
+        assert_goes_on(session, model, TOKENS)
 
 
 def test_a_damaged_state(model: Model, tmp_path: Path) -> None:
@@ -172,9 +157,9 @@ def test_a_call_that_is_stopped_leaves_the_state(model: Model) -> None:
             session.prefill(TOKENS[:130])
             with pytest.raises(Cancelled):
                 session.prefill(TOKENS[130:399] * (2 if sinks else 1), progress=stop_behind(440 if sinks else 200))
-            goes_on(session, model, TOKENS[:130])
+            assert_goes_on(session, model, TOKENS[:130])
             session.rewind(EVERY)
-            goes_on(session, model, TOKENS[:EVERY])
+            assert_goes_on(session, model, TOKENS[:EVERY])
 
 
 def stop_behind(n_tokens: int):  # type: ignore[no-untyped-def]
@@ -250,65 +235,8 @@ def test_a_convolution_that_is_left_out_keeps_its_state(model: Model) -> None:
 
 
 def test_guesses_that_are_thrown_away(model: Model) -> None:
-    """As speculation does: some tokens in one pass, of which the first few stay."""
-    generator = random.Random(2)
-    with model.session(context=1024, threads=1, pass_tokens=16) as session, model.session(context=1024) as plain:
-        session.prefill(TOKENS[:5])
-        plain.prefill(TOKENS[:5])
-        text = list(TOKENS[:5])
-        while len(text) < 300:
-            token = int(plain.logits.argmax())
-            guessed = [token, *(generator.randrange(250) for _ in range(generator.randrange(9)))]
-            session.score(guessed)
-            session.rewind(len(text) + 1)
-            text.append(token)
-            plain.prefill([token])
-            assert session.tokens == tuple(text)
-        goes_on(session, model, text)
+    throw_guesses_away(model, TOKENS[:5])
 
 
 def test_two_hundred_turns_of_editing_regenerating_and_forking(model: Model) -> None:
-    """The same tokens as a new session of what stands in the conversation."""
-    generator = random.Random(1)
-    sessions = [model.session(context=1024, threads=1, pass_tokens=generator.choice([5, 64])) for _ in range(3)]
-    texts: list[list[int]] = [[], [], []]
-
-    def say(at: int, prompt: list[int]) -> None:
-        """Appends a question, and eight tokens of an answer."""
-        session = sessions[at]
-        texts[at] += prompt
-        held = len(texts[at]) - len(session.resume(texts[at]))
-        session.prefill(texts[at][held:])
-        for _ in range(8):
-            texts[at].append(int(session.logits.argmax()))
-            session.prefill(texts[at][-1:])
-
-    with model.session(context=1024, threads=1) as fresh:
-        for turn in range(200):
-            at = generator.randrange(3)
-            kind = generator.choice(["say", "edit", "regenerate", "fork"])
-            prompt = [generator.randrange(250) for _ in range(generator.choice([1, 3, 20, 70]))]
-            if len(texts[at]) > 800:
-                del texts[at][generator.randrange(500) :]
-            elif kind == "edit" and texts[at]:
-                del texts[at][generator.randrange(len(texts[at])) :]
-            elif kind == "regenerate" and len(texts[at]) > 8:
-                del texts[at][-8:]
-                prompt = []
-            elif kind == "fork":
-                source = (at + 1) % 3
-                n = generator.randrange(len(texts[source]) + 1)
-                sessions[at].copy_from(sessions[source], n)
-                texts[at] = texts[source][:n]
-            prompt = prompt if texts[at] or prompt else [1]
-            say(at, prompt)
-            fresh.rewind(0)
-            fresh.prefill(texts[at][:-8])
-            answer = []
-            for _ in range(8):
-                answer.append(int(fresh.logits.argmax()))
-                fresh.prefill(answer[-1:])
-            assert answer == texts[at][-8:], (turn, kind)
-            np.testing.assert_array_equal(sessions[at].logits, fresh.logits, err_msg=f"{turn} {kind}")
-    for session in sessions:
-        session.close()
+    edit_regenerate_and_fork(model, 200)

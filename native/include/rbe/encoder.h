@@ -53,7 +53,7 @@ typedef struct rbe_encoder_options {
 
 /* Takes all that passes need from one allocation; a text longer than a pass takes memory for its call, 4 (width + 2 kv_heads x head_dim) bytes
  * per token. options may be NULL. RBE_ERROR_UNSUPPORTED for a model of which a part of the layers is open, and for one with layers of
- * several shapes, short convolutions or layer embeddings. Free it before the model is closed. */
+ * several shapes or kinds, or layer embeddings. Free it before the model is closed. */
 RBE_API rbe_status rbe_encoder_create(const rbe_model *model, const rbe_encoder_options *options, rbe_encoder **out);
 RBE_API void rbe_encoder_free(rbe_encoder *encoder);
 

@@ -367,7 +367,7 @@ RBE_API void rbe_batch_cancel(rbe_batch *batch);
 
 /* Which activation a callback of rbe_session_run_layers is shown: the input of the matrices named. */
 typedef enum rbe_capture_point {
-    RBE_CAPTURE_QKV = 0,      /* of a short convolution: `in` */
+    RBE_CAPTURE_QKV = 0,      /* of a short convolution: `in`; of a recurrence: gate, decay and beta too */
     RBE_CAPTURE_O = 1,        /* of a short convolution: `out` */
     RBE_CAPTURE_UP = 2,       /* of gate and up */
     RBE_CAPTURE_DOWN = 3,
@@ -382,8 +382,8 @@ typedef int (*rbe_capture_callback)(uint32_t layer, uint32_t point, const float 
 RBE_API rbe_status rbe_session_embed(rbe_session *session, const uint32_t *tokens, size_t n_tokens, float *hidden);
 
 /* Runs n_layers layers from first_layer on over hidden states, rows of rbe_model_stream_width floats, at positions first_position ..., in place. The
- * layers read what they keep of the positions before these, which an earlier call must have run; first_position lies at or behind the
- * session's own position, which stays. For calibration, a block at a time, and for layers on several machines. capture may be NULL. */
+ * layers read what they keep of the positions before these, which an earlier call must have run (RBE_ERROR_ARGUMENT where a recurrence has not);
+ * first_position lies at or behind the session's own position, which stays. For calibration, and for layers on several machines. capture may be NULL. */
 RBE_API rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, uint32_t first_position,
                                           float *hidden, size_t n_tokens, rbe_capture_callback capture, void *user);
 

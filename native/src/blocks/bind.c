@@ -101,7 +101,9 @@ static void choose_state(rbe__stack *stack, uint32_t index, uint32_t source, rbe
 void rbe__bind_layer(rbe__binder *binder, uint32_t index, const rbe__layer_shape *shape, rbe__stack *stack)
 {
     static const rbe__block_kind *const mixers[] = {[RBE_MIXER_ATTENTION] = &rbe__attention_kind,
-                                                    [RBE_MIXER_CONVOLUTION] = &rbe__convolution_kind};
+                                                    [RBE_MIXER_CONVOLUTION] = &rbe__convolution_kind,
+                                                    [RBE_MIXER_DELTA_NET] = &rbe__recurrence_kind,
+                                                    [RBE_MIXER_STATE_SPACE] = &rbe__recurrence_kind};
     const rbe__block_kind *const kinds[] = {mixers[shape->mixer], shape->crosses ? &rbe__cross_kind : NULL,
                                             shape->experts.n ? &rbe__experts_kind : &rbe__feed_forward_kind,
                                             shape->layer_embedding.width ? &rbe__layer_embedding_kind : NULL};

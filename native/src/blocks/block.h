@@ -48,9 +48,18 @@ typedef struct rbe__feed_forward_shape {
 } rbe__feed_forward_shape;
 
 /* What the first block of a layer is (docs/format.md, `layer.kinds`). */
-typedef enum rbe__mixer { RBE_MIXER_ATTENTION, RBE_MIXER_CONVOLUTION } rbe__mixer;
+typedef enum rbe__mixer { RBE_MIXER_ATTENTION, RBE_MIXER_CONVOLUTION, RBE_MIXER_DELTA_NET, RBE_MIXER_STATE_SPACE } rbe__mixer;
 
-#define RBE_MOST_TAPS 32u /* of a short convolution */
+#define RBE_MOST_TAPS 32u /* of a short convolution, and of a recurrence */
+#define RBE_MOST_RECURRENCE_DIM 512u
+
+/* The last two of these mixers: heads that keep a matrix of a sequence. Value head h has the key head h / (n_values / n_keys). */
+typedef struct rbe__recurrence_shape {
+    rbe__mixer rule; /* how a token changes the matrix: RBE_MIXER_DELTA_NET or RBE_MIXER_STATE_SPACE */
+    uint32_t n_keys, n_values; /* heads; n_values is a multiple of n_keys */
+    uint32_t key_dim, value_dim; /* of a head; 1 to RBE_MOST_RECURRENCE_DIM */
+    uint32_t taps; /* of its convolutions; 1 to RBE_MOST_TAPS */
+} rbe__recurrence_shape;
 
 /* The block behind the feed-forward one that adds what the layer's part of a token's row of a table gives; width 0: none. */
 typedef struct rbe__layer_embedding_shape {
@@ -70,6 +79,7 @@ typedef struct rbe__layer_shape {
     rbe__mixer mixer;
     rbe__attention_shape attention;
     uint32_t convolution_taps;
+    rbe__recurrence_shape recurrence; /* rule: that of layers of recurrences, whatever this layer is */
     int crosses; /* 1: a block that attends to an encoder's text stands between these two */
     int parallel; /* 1: the feed-forward block reads what stands before the layer, too */
     rbe__feed_forward_shape feed_forward;
@@ -89,6 +99,20 @@ typedef struct rbe__attention_block {
 typedef struct rbe__convolution_block {
     rbe__projection in, taps, out; /* taps [width][taps], the latest token's last; a bias of each channel */
 } rbe__convolution_block;
+
+/* out of what heads read from matrices that go along the positions (docs/format.md, "Layers of several kinds"). */
+typedef struct rbe__recurrence_block {
+    rbe__recurrence_shape shape;
+    rbe__projection q, k; /* [n_keys * key_dim][width] */
+    rbe__projection v, gate; /* [n_values * value_dim][width] */
+    rbe__projection q_taps, k_taps, v_taps; /* as q, k and v: [rows][taps], dense, the latest token's last */
+    rbe__projection decay; /* [n_values][width], dense, with a bias */
+    rbe__projection beta; /* the same, of delta nets, without one; weight NULL: none */
+    const float *rate; /* [n_values], positive */
+    const float *skip; /* [n_values], of state spaces; NULL: none */
+    rbe__norm gated_norm; /* [value_dim] for all heads (delta nets), or [n_values * value_dim] */
+    rbe__projection o; /* [width][n_values * value_dim] */
+} rbe__recurrence_block;
 
 typedef struct rbe__feed_forward_block {
     rbe__feed_forward_shape shape;
@@ -129,6 +153,7 @@ struct rbe__block {
     union {
         rbe__attention_block attention; /* cross attention too, which has no norms of heads */
         rbe__convolution_block convolution;
+        rbe__recurrence_block recurrence;
         rbe__feed_forward_block feed_forward;
         rbe__experts_block experts;
         rbe__layer_embedding_block layer_embedding;
@@ -156,11 +181,22 @@ typedef struct rbe__convolution_state {
     rbe__checkpoints checkpoints; /* of the rows of the last taps - 1 positions, zeros before the first */
 } rbe__convolution_state;
 
+/* What a recurrence keeps of a sequence: numbers (recurrence_state.h) after so many positions, in two places. The first pass of a call reads one
+ * and writes the other, so that the call can be taken back, and a step of one token copies nothing. */
+typedef struct rbe__recurrence_state {
+    uint32_t *positions; /* [2] after which the numbers of a place are; RBE_NO_POSITION: nothing stands there */
+    uint32_t *latest; /* which place is that of the sequence */
+    uint32_t *call; /* where a call began whose first pass has not come yet; else RBE_NO_POSITION */
+    float *values[2];
+    rbe__checkpoints checkpoints; /* of the same numbers */
+} rbe__recurrence_state;
+
 /* What a sequence keeps of one block between passes. Blocks without memory of their own have none. */
 typedef struct rbe__block_state {
     const rbe__block *block; /* that keeps it */
     rbe__kv_layer kv;
     rbe__convolution_state convolution;
+    rbe__recurrence_state recurrence;
     uint32_t n_text; /* tokens of an encoder's text, which cross attention keeps; 0 in the states of other blocks */
 } rbe__block_state;
 
@@ -229,8 +265,8 @@ struct rbe__block_kind {
 
 /* Kinds in the order of their operations in a profile, ending with NULL. */
 extern const rbe__block_kind *const rbe__block_kinds[];
-extern const rbe__block_kind rbe__attention_kind, rbe__cross_kind, rbe__convolution_kind, rbe__feed_forward_kind, rbe__experts_kind,
-    rbe__layer_embedding_kind;
+extern const rbe__block_kind rbe__attention_kind, rbe__cross_kind, rbe__convolution_kind, rbe__recurrence_kind, rbe__feed_forward_kind,
+    rbe__experts_kind, rbe__layer_embedding_kind;
 
 /* The name of an operation of a profile; NULL past the last. */
 const char *rbe__operation_name(uint32_t operation);

@@ -9,9 +9,10 @@ static float *values_of(const rbe__checkpoints *checkpoints, uint32_t place)
     return checkpoints->values + place * checkpoints->n_values;
 }
 
-rbe__checkpoints rbe__checkpoints_take(rbe__arena *arena, uint32_t context, size_t n_values)
+rbe__checkpoints rbe__checkpoints_take(rbe__arena *arena, uint32_t context, uint32_t most_places, size_t n_values)
 {
-    rbe__checkpoints taken = {.n_places = context / RBE_CHECKPOINT_TOKENS + 1, .n_values = n_values};
+    const uint32_t n_places = context / RBE_CHECKPOINT_TOKENS + 1;
+    rbe__checkpoints taken = {.n_places = n_places < most_places ? n_places : most_places, .n_values = n_values};
     taken.positions = rbe__arena_take(arena, taken.n_places, sizeof *taken.positions);
     taken.values = rbe__arena_take(arena, rbe__arena_count(taken.n_places, n_values), sizeof *taken.values);
     if (arena->memory) {
@@ -20,9 +21,67 @@ rbe__checkpoints rbe__checkpoints_take(rbe__arena *arena, uint32_t context, size
     return taken;
 }
 
+uint32_t rbe__checkpoints_spacing(const rbe__checkpoints *checkpoints, uint32_t n_positions)
+{
+    uint32_t spacing = RBE_CHECKPOINT_TOKENS;
+    while (n_positions / spacing >= checkpoints->n_places) {
+        spacing *= 2;
+    }
+    return spacing;
+}
+
+/* The place of the last checkpoint from `first` to `last`; n_places: there is none. */
+static uint32_t last_between(const rbe__checkpoints *checkpoints, uint32_t first, uint32_t last)
+{
+    uint32_t best = checkpoints->n_places;
+    for (uint32_t place = 0; place < checkpoints->n_places; place++) {
+        const uint32_t position = checkpoints->positions[place];
+        if (position >= first && position <= last && (best == checkpoints->n_places || position > checkpoints->positions[best])) {
+            best = place;
+        }
+    }
+    return best;
+}
+
+/* One stays between two multiples of the spacing: there are then no more of them than places. */
+static void thin(const rbe__checkpoints *checkpoints, uint32_t spacing)
+{
+    for (uint32_t place = 0; place < checkpoints->n_places; place++) {
+        const uint32_t position = checkpoints->positions[place], begin = position / spacing * spacing;
+        if (position != RBE_NO_POSITION && last_between(checkpoints, begin, begin + spacing - 1) != place) {
+            checkpoints->positions[place] = RBE_NO_POSITION;
+        }
+    }
+}
+
+uint32_t rbe__checkpoints_make_room(const rbe__checkpoints *checkpoints, uint32_t first, uint32_t end)
+{
+    const uint32_t spacing = rbe__checkpoints_spacing(checkpoints, end);
+    if (first / spacing != end / spacing) {
+        rbe__checkpoints_drop(checkpoints, first);
+        thin(checkpoints, spacing);
+    }
+    return spacing;
+}
+
+/* The place of one at `position`; n_places: there is none. */
+static uint32_t find(const rbe__checkpoints *checkpoints, uint32_t position)
+{
+    uint32_t place = 0;
+    while (place < checkpoints->n_places && checkpoints->positions[place] != position) {
+        place++;
+    }
+    return place;
+}
+
 float *rbe__checkpoints_at(const rbe__checkpoints *checkpoints, uint32_t position)
 {
-    const uint32_t place = position / RBE_CHECKPOINT_TOKENS;
+    const uint32_t usual = position / RBE_CHECKPOINT_TOKENS % checkpoints->n_places;
+    uint32_t place = checkpoints->positions[usual] == position ? usual : find(checkpoints, position);
+    if (place == checkpoints->n_places) {
+        place = checkpoints->positions[usual] == RBE_NO_POSITION ? usual : find(checkpoints, RBE_NO_POSITION);
+    }
+    place = place == checkpoints->n_places ? usual : place;
     checkpoints->positions[place] = position;
     return values_of(checkpoints, place);
 }
@@ -49,31 +108,41 @@ void rbe__checkpoints_drop(const rbe__checkpoints *checkpoints, uint32_t positio
     }
 }
 
-void rbe__checkpoints_slide(const rbe__checkpoints *checkpoints, uint32_t first, uint32_t to)
+void rbe__checkpoints_slide(const rbe__checkpoints *checkpoints, uint32_t first, uint32_t n, uint32_t to)
 {
     for (uint32_t place = 0; place < checkpoints->n_places; place++) {
-        const uint32_t position = checkpoints->positions[place], moved = position - (first - to);
-        if (position == RBE_NO_POSITION || position <= to) {
-            continue;
-        }
-        checkpoints->positions[place] = RBE_NO_POSITION;
-        if (position > first) { /* its new place is this one or one that was looked at */
-            const uint32_t new_place = moved / RBE_CHECKPOINT_TOKENS;
-            checkpoints->positions[new_place] = moved;
-            memmove(values_of(checkpoints, new_place), values_of(checkpoints, place), checkpoints->n_values * sizeof(float));
+        const uint32_t position = checkpoints->positions[place];
+        if (position != RBE_NO_POSITION && position > to) {
+            checkpoints->positions[place] = position > first ? position - (first - to) : RBE_NO_POSITION;
         }
     }
+    thin(checkpoints, rbe__checkpoints_spacing(checkpoints, to + n));
+}
+
+/* One that is to be visited and is not there. Nobody reads its numbers, and no file shows what memory held before. */
+static rbe_status visit_none(const rbe__checkpoints *checkpoints, rbe__kv_visit *visit, void *context)
+{
+    uint32_t none = RBE_NO_POSITION;
+    const uint32_t free_place = find(checkpoints, RBE_NO_POSITION), place = free_place < checkpoints->n_places ? free_place : 0;
+    if (place == free_place) {
+        memset(values_of(checkpoints, place), 0, checkpoints->n_values * sizeof(float));
+    }
+    RBE_TRY(visit(context, place == free_place ? &checkpoints->positions[place] : &none, sizeof none));
+    return visit(context, values_of(checkpoints, place), checkpoints->n_values * sizeof(float));
 }
 
 rbe_status rbe__checkpoints_visit(const rbe__checkpoints *checkpoints, uint32_t position, rbe__kv_visit *visit, void *context)
 {
-    const size_t bytes = checkpoints->n_values * sizeof *checkpoints->values;
-    for (uint32_t place = 0; place <= position / RBE_CHECKPOINT_TOKENS; place++) {
-        if (checkpoints->positions[place] == RBE_NO_POSITION) { /* nobody reads it, and no file shows what memory held before */
-            memset(values_of(checkpoints, place), 0, bytes);
+    const uint32_t spacing = rbe__checkpoints_spacing(checkpoints, position);
+    for (uint32_t begin = 0; begin <= position; begin += spacing) {
+        const uint32_t last = position - begin < spacing ? position : begin + spacing - 1;
+        const uint32_t place = last_between(checkpoints, begin, last);
+        if (place == checkpoints->n_places) {
+            RBE_TRY(visit_none(checkpoints, visit, context));
+        } else {
+            RBE_TRY(visit(context, &checkpoints->positions[place], sizeof *checkpoints->positions));
+            RBE_TRY(visit(context, values_of(checkpoints, place), checkpoints->n_values * sizeof(float)));
         }
-        RBE_TRY(visit(context, &checkpoints->positions[place], sizeof *checkpoints->positions));
-        RBE_TRY(visit(context, values_of(checkpoints, place), bytes));
     }
     return RBE_OK;
 }

@@ -95,7 +95,7 @@ void rbe__convolution_take_state(const rbe__block *block, rbe__arena *arena, rbe
     convolution->call = rbe__arena_take(arena, 2, sizeof *convolution->call);
     convolution->call_positions = rbe__arena_take(arena, RBE_CONVOLUTION_ROWS, sizeof *convolution->call_positions);
     convolution->call_rows = rbe__arena_take(arena, rbe__arena_count(RBE_CONVOLUTION_ROWS, width), sizeof *convolution->call_rows);
-    convolution->checkpoints = rbe__checkpoints_take(arena, context, n_values);
+    convolution->checkpoints = rbe__checkpoints_take(arena, context, UINT32_MAX, n_values);
     if (arena->memory) {
         out->block = block;
         rbe__convolution_settle(out, 0);
@@ -180,7 +180,7 @@ void rbe__convolution_slide(const rbe__workspace *workspace, const rbe__block_st
     }
     *convolution->shift += distance; /* rows stay where they are */
     convolution->call[0] = RBE_NO_POSITION;
-    rbe__checkpoints_slide(&convolution->checkpoints, slide->first, slide->to);
+    rbe__checkpoints_slide(&convolution->checkpoints, slide->first, slide->n, slide->to);
 }
 
 /* Rows with their positions, whatever those are: in the same places they mean the same. Where the last call began at n_positions, they are those

@@ -146,6 +146,11 @@ typedef void rbe_add_kernel(float *x, const float *y, uint32_t n);
 /* y[i] <- y[i] + a[i] * b[i]: product and sum rounded one by one. */
 typedef void rbe_multiply_add_kernel(float *y, const float *a, const float *b, uint32_t n);
 
+/* to[r * n_cols + c] = keep * from[r * n_cols + c] + weight[r] * row[c] for r < n_rows, c < n_cols: the product with keep is rounded, the rest fused.
+ * to may be from. |error| <= 2^-23 (|keep from| + |to|). */
+typedef void rbe_rank_one_kernel(const float *from, float keep, const float *weight, const float *row, uint32_t n_rows, uint32_t n_cols,
+                                 float *to);
+
 /* y[i] = x[i], its sign changed where bit i % 8 of signs[i / 8] is 1. signs: readable up to the next multiple of 8 bytes. y
  * may be x. */
 typedef void rbe_flip_signs_kernel(const float *x, const uint8_t *signs, uint32_t n, float *y);
@@ -215,6 +220,7 @@ typedef uint32_t rbe_checksum_kernel(const rbe__crc *crc, uint32_t value, const 
     X(multiply, rbe_multiply_kernel)                  \
     X(add, rbe_add_kernel)                            \
     X(multiply_add, rbe_multiply_add_kernel)          \
+    X(rank_one, rbe_rank_one_kernel)                  \
     X(flip_signs, rbe_flip_signs_kernel)              \
     X(normalize, rbe_normalize_kernel)                \
     X(from_i8, rbe_from_i8_kernel)                    \

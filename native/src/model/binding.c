@@ -10,6 +10,7 @@
 #include "model/layer_kinds.h"
 #include "model/layer_options.h"
 #include "model/layer_shapes.h"
+#include "model/recurrence_config.h"
 
 static const rbe__tensor *find_tensor(const void *context, const char *name)
 {
@@ -55,6 +56,7 @@ static rbe__layer_shape shape_of(const rbe__config *config)
                       .both = config->encoder.both,
                       .options = config->layer_options.heads},
         .convolution_taps = config->convolution_taps,
+        .recurrence = config->recurrence,
         .crosses = config->encoder_layers != 0,
         .parallel = config->layer_options.parallel,
         .feed_forward = {.width = config->feed_forward, .activation = config->activation, .gated = config->gated},
@@ -177,6 +179,7 @@ rbe_status rbe__model_bind(rbe_model *model, const char *path, uint32_t first_la
     RBE_TRY(rbe__experts_check(model, path));
     RBE_TRY(rbe__experts_limit(model));
     RBE_TRY(rbe__encoder_check(model, path));
+    RBE_TRY(rbe__recurrence_check(model, path));
     RBE_TRY(rbe__layer_shapes_check(model, path));
     return rbe__encoder_decoder_check(model, path);
 }

@@ -76,6 +76,7 @@ typedef struct rbe__config {
     uint32_t decoder_start; /* the token that begins an answer, with those */
     const rbe_metadata *layer_kinds; /* layer.kinds; NULL: all layers are attention */
     uint32_t convolution_taps; /* 0: no layer is a short convolution */
+    rbe__recurrence_shape recurrence; /* recurrence.*; taps 0: no layer is a recurrence */
     uint32_t checksum; /* CRC-32 over keys and values of the file's hyper-parameters; one that is absent does not count */
 } rbe__config;
 

@@ -29,9 +29,10 @@ static void take_all(rbe_encoder *encoder)
 static rbe_status check_options(const rbe_model *model, rbe_encoder_options *options)
 {
     const rbe__config *config = &model->config;
-    if (config->layers.several || config->convolution_taps || config->layers.embedding_width) { /* all layers share the memory of one */
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "texts are not encoded by models with layers of several shapes, short convolutions or "
-                                               "layer embeddings; a session's hidden states are");
+    const int several_kinds = config->convolution_taps || config->recurrence.taps;
+    if (config->layers.several || several_kinds || config->layers.embedding_width) { /* all layers share the memory of one */
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "texts are not encoded by models with layers of several shapes or kinds, or layer "
+                                               "embeddings; a session's hidden states are");
     }
     rbe__choose_for_cores(&options->n_threads, &options->pass_tokens);
     if (options->n_threads > RBE_MAX_THREADS || options->pass_tokens > MOST_TOKENS || options->pooling > RBE_POOLING_MAX) {

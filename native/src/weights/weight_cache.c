@@ -44,9 +44,8 @@ static int contains(const rbe__tensor *tensor, const char *part)
 
 static int is_cached(const rbe__tensor *tensor, uint32_t roles)
 {
-    const uint32_t role = !starts_with(tensor, "layers.")                                        ? RBE_CACHE_EMBEDDINGS
-                          : contains(tensor, ".attention.") || contains(tensor, ".convolution.") ? RBE_CACHE_ATTENTION
-                                                                                                 : RBE_CACHE_FEED_FORWARD;
+    const int mixes = contains(tensor, ".attention.") || contains(tensor, ".convolution.") || contains(tensor, ".recurrence.");
+    const uint32_t role = !starts_with(tensor, "layers.") ? RBE_CACHE_EMBEDDINGS : mixes ? RBE_CACHE_ATTENTION : RBE_CACHE_FEED_FORWARD;
     return rbe__tensor_by_row(tensor) && (roles & role);
 }
 

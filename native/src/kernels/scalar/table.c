@@ -100,6 +100,15 @@ static void multiply_add(float *y, const float *a, const float *b, uint32_t n)
     }
 }
 
+static void rank_one(const float *from, float keep, const float *weight, const float *row, uint32_t n_rows, uint32_t n_cols, float *to)
+{
+    for (uint32_t r = 0; r < n_rows; r++, from += n_cols, to += n_cols) {
+        for (uint32_t c = 0; c < n_cols; c++) {
+            to[c] = rbe__fused(weight[r], row[c], keep * from[c]);
+        }
+    }
+}
+
 static void flip_signs(const float *x, const uint8_t *signs, uint32_t n, float *y)
 {
     for (uint32_t i = 0; i < n; i++) {
@@ -247,6 +256,7 @@ void rbe__kernels_scalar(rbe_kernels *table)
         .multiply = multiply,
         .add = add,
         .multiply_add = multiply_add,
+        .rank_one = rank_one,
         .flip_signs = flip_signs,
         .normalize = normalize,
         .from_i8 = from_i8,

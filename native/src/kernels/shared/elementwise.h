@@ -58,6 +58,27 @@ static void multiply_add(float *restrict y, const float *restrict a, const float
     }
 }
 
+/* From column c on, of so many values. */
+RBE_INLINE void rank_one_columns(const float *from, vf keep, vf weight, const float *row, uint32_t n, float *to)
+{
+    store_floats(to, vf_fma(weight, load_floats(row, n), vf_mul(keep, load_floats(from, n))), n);
+}
+
+static void rank_one(const float *from, float keep, const float *weight, const float *row, uint32_t n_rows, uint32_t n_cols, float *to)
+{
+    const vf kept = vf_set1(keep);
+    const uint32_t whole = n_cols / VF * VF;
+    for (uint32_t r = 0; r < n_rows; r++, from += n_cols, to += n_cols) {
+        const vf factor = vf_set1(weight[r]);
+        for (uint32_t c = 0; c < whole; c += VF) {
+            rank_one_columns(from + c, kept, factor, row + c, VF, to + c);
+        }
+        if (whole < n_cols) {
+            rank_one_columns(from + whole, kept, factor, row + whole, n_cols - whole, to + whole);
+        }
+    }
+}
+
 static void flip_signs(const float *x, const uint8_t *signs, uint32_t n, float *y)
 {
     for (uint32_t i = 0; i < n; i += VF) {
@@ -115,6 +136,7 @@ static void set_elementwise(rbe_kernels *table)
     table->multiply = multiply;
     table->add = add;
     table->multiply_add = multiply_add;
+    table->rank_one = rank_one;
     table->flip_signs = flip_signs;
     table->normalize = normalize;
 }

@@ -1,0 +1,92 @@
+"""Sessions that go back, as chats and speculation do, against new ones that read the same tokens: bit for bit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rbe_edge import Model, Session
+
+END = [5, 6, 7]
+
+
+def from_nothing(model: Model, tokens: Sequence[int], pass_tokens: int = 64) -> npt.NDArray[np.float32]:
+    """The logits behind the tokens."""
+    with model.session(context=1024, threads=1, pass_tokens=pass_tokens) as session:
+        session.prefill(tokens)
+        return session.logits.copy()
+
+
+def assert_goes_on(session: Session, model: Model, tokens: Sequence[int]) -> None:
+    """What follows the tokens in the session is what follows them in a new one."""
+    assert session.tokens == tuple(tokens)
+    session.prefill(END)
+    np.testing.assert_array_equal(session.logits, from_nothing(model, [*tokens, *END]))
+
+
+def throw_guesses_away(model: Model, tokens: Sequence[int]) -> None:
+    """As speculation does: some tokens in one pass, of which the first few stay."""
+    generator = random.Random(2)
+    with model.session(context=1024, threads=1, pass_tokens=16) as session, model.session(context=1024) as plain:
+        session.prefill(tokens[:5])
+        plain.prefill(tokens[:5])
+        text = list(tokens[:5])
+        while len(text) < 300:
+            token = int(plain.logits.argmax())
+            guessed = [token, *(generator.randrange(250) for _ in range(generator.randrange(9)))]
+            session.score(guessed)
+            session.rewind(len(text) + 1)
+            text.append(token)
+            plain.prefill([token])
+            assert session.tokens == tuple(text)
+        assert_goes_on(session, model, text)
+
+
+def edit_regenerate_and_fork(model: Model, turns: int) -> None:
+    """The same tokens as a new session of what stands in the conversation."""
+    generator = random.Random(1)
+    sessions = [model.session(context=1024, threads=1, pass_tokens=generator.choice([5, 64])) for _ in range(3)]
+    texts: list[list[int]] = [[], [], []]
+
+    def say(at: int, prompt: list[int]) -> None:
+        """Appends a question, and eight tokens of an answer."""
+        session = sessions[at]
+        texts[at] += prompt
+        held = len(texts[at]) - len(session.resume(texts[at]))
+        session.prefill(texts[at][held:])
+        for _ in range(8):
+            texts[at].append(int(session.logits.argmax()))
+            session.prefill(texts[at][-1:])
+
+    with model.session(context=1024, threads=1) as fresh:
+        for turn in range(turns):
+            at = generator.randrange(3)
+            kind = generator.choice(["say", "edit", "regenerate", "fork"])
+            prompt = [generator.randrange(250) for _ in range(generator.choice([1, 3, 20, 70]))]
+            if len(texts[at]) > 800:
+                del texts[at][generator.randrange(500) :]
+            elif kind == "edit" and texts[at]:
+                del texts[at][generator.randrange(len(texts[at])) :]
+            elif kind == "regenerate" and len(texts[at]) > 8:
+                del texts[at][-8:]
+                prompt = []
+            elif kind == "fork":
+                source = (at + 1) % 3
+                n = generator.randrange(len(texts[source]) + 1)
+                sessions[at].copy_from(sessions[source], n)
+                texts[at] = texts[source][:n]
+            prompt = prompt if texts[at] or prompt else [1]
+            say(at, prompt)
+            fresh.rewind(0)
+            fresh.prefill(texts[at][:-8])
+            answer = []
+            for _ in range(8):
+                answer.append(int(fresh.logits.argmax()))
+                fresh.prefill(answer[-1:])
+            assert answer == texts[at][-8:], (turn, kind)
+            np.testing.assert_array_equal(sessions[at].logits, fresh.logits, err_msg=f"{turn} {kind}")
+    for session in sessions:
+        session.close()
