@@ -7,20 +7,24 @@ from typing import Any
 
 import tiny_gemma4
 import tiny_llama_like
+import tiny_recurrent
 
 
 def shapes(config: Mapping[str, Any], prefix: str, head_name: str) -> dict[str, tuple[int, ...]]:
     """By name. prefix: before the names of all but the head."""
     kind = config["model_type"]
+    found: dict[str, tuple[int, ...]]
     if kind in _OTHERS:
-        return {prefix + name: shape for name, shape in _OTHERS[kind](config).items()}
+        found = {prefix + name: shape for name, shape in _OTHERS[kind](config).items()}
+        tied = config.get("tie_word_embeddings", True)
+        return found if tied else found | {head_name: (config["vocab_size"], config["hidden_size"])}
     heads, kv_heads, feed_forward = (
         config[key] for key in ("num_attention_heads", "num_key_value_heads", "intermediate_size")
     )
     width, vocabulary = config["hidden_size"], config["vocab_size"]
     head_dim = config.get("head_dim", width // heads)
     query, key = heads * head_dim, kv_heads * head_dim
-    found: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (vocabulary, width), "norm.weight": (width,)}
+    found = {"embed_tokens.weight": (vocabulary, width), "norm.weight": (width,)}
     for layer in range(config.get("num_hidden_layers") or config["num_layers"]):
         part: dict[str, tuple[int, ...]] = {
             "input_layernorm.weight": (width,),
@@ -195,4 +199,6 @@ _OTHERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, tuple[int, ...]]]]
     "lfm2_moe": _lfm2_moe_shapes,
     "lfm2": _lfm2_shapes,
     "gemma4_text": tiny_gemma4.shapes,
+    "qwen3_5_text": tiny_recurrent.shapes,
+    "granitemoehybrid": tiny_recurrent.shapes,
 }

@@ -23,6 +23,7 @@ import numpy.typing as npt
 import published_shapes
 import tiny_gemma4
 import tiny_llama_like
+import tiny_recurrent
 
 VOCABULARY = 272  # 256 bytes, 12 merges, 4 control tokens
 WIDTH = 64
@@ -221,10 +222,20 @@ _ALL = (
     _seeing(_lfm2("text", **_LFM2_5)),
     *(TinyModel(name, config) for name, config in tiny_gemma4.CONFIGS.items()),
     _multimodal4(TinyModel("text", tiny_gemma4.CONFIGS["gemma4"])),
+    *(TinyModel(name, config) for name, config in tiny_recurrent.CONFIGS.items()),
+    TinyModel("qwen3_5_multimodal", tiny_recurrent.seeing(tiny_recurrent.CONFIGS["qwen3_5"]), "model.language_model.",
+              extra=tiny_recurrent.BESIDE),
 )  # fmt: skip
 
-NORMS_PLUS_ONE = ("gemma2", "gemma3_text")
+NORMS_PLUS_ONE = ("gemma2", "gemma3_text", "qwen3_5_text")
 """Types of models whose weights of norms are less by one than what is multiplied."""
+
+
+def is_less_by_one(model_type: str, name: str) -> bool:
+    """Whether a tensor is one of these; name: whole, or without its ending. The norm within a delta net is not."""
+    bare = name.removesuffix(".weight")
+    return model_type in NORMS_PLUS_ONE and bare.endswith("norm") and not bare.endswith("linear_attn.norm")
+
 
 _LLAMA_LIKE = {
     name: _llama(name, kind, tiny_llama_like.PREFIXES.get(kind, "model."), **changes)
@@ -259,9 +270,11 @@ def tensors(model: TinyModel) -> Tensors:
         bare = name.removeprefix(model.prefix)
         values = uniform(bare, model.seed, math.prod(shape)).reshape(shape)
         if re.search(r"(norm|norms\.\d+|ln_\w)\.weight$", bare):
-            values = 0.3 * values + (0 if config["model_type"] in NORMS_PLUS_ONE else 1)
-        elif bare.endswith("layer_scalar"):
+            values = 0.3 * values + (0 if is_less_by_one(config["model_type"], bare) else 1)
+        elif bare.endswith(("layer_scalar", "mamba.D")):
             values = 0.3 * values + 1
+        elif bare.endswith("A_log"):  # some heads remember two tokens, some as many as the texts have
+            values = 1.5 * values - 2
         elif bare.endswith("bias"):
             values = 0.3 * values
         elif bare in (

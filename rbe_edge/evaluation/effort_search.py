@@ -142,8 +142,10 @@ def _perplexity(log_probabilities: Sequence[npt.NDArray[np.float32]]) -> float:
     return math.exp(min(700.0, -float(mean)))
 
 
-_STEPS: dict[str, Part] = {"attention": "attention", "convolution": "attention", "feed_forward": "feed_forward"}
-"""What an effort calls the steps of a layer: a short convolution stands in the place of attention."""
+_STEPS: dict[str, Part] = {
+    "attention": "attention", "convolution": "attention", "recurrence": "attention", "feed_forward": "feed_forward",
+}  # fmt: skip
+"""What an effort calls the steps of a layer: convolutions and recurrent steps stand in the place of attention."""
 
 
 def places(model: Model) -> dict[tuple[Part, int], int]:
@@ -152,7 +154,7 @@ def places(model: Model) -> dict[tuple[Part, int], int]:
     for name, tensor in model.tensors.items():
         words = name.split(".")
         n_planes = max(1, len(tensor.plane_bits))
-        if words[0] == "layers" and words[2] in _STEPS and words[3] != "taps" and tensor.rows > 1:
+        if words[0] == "layers" and words[2] in _STEPS and not words[3].endswith("taps") and tensor.rows > 1:
             part = _STEPS[words[2]]
             found[part, int(words[1])] = max(n_planes, found.get((part, int(words[1])), 1))
         elif n_planes > 1 and name == "embedding":

@@ -44,6 +44,8 @@ POINTS = {
     "attention.gate": _native.CAPTURE_QKV,
     "attention.o": _native.CAPTURE_O,
     "convolution.in": _native.CAPTURE_QKV, "convolution.out": _native.CAPTURE_O,
+    **{f"recurrence.{part}": _native.CAPTURE_QKV for part in ("q", "k", "v", "gate")},
+    "recurrence.o": _native.CAPTURE_O,
     "feed_forward.gate": _native.CAPTURE_UP, "feed_forward.up": _native.CAPTURE_UP,
     "feed_forward.down": _native.CAPTURE_DOWN,
     "shared.gate": _native.CAPTURE_UP, "shared.up": _native.CAPTURE_UP, "shared.down": _native.CAPTURE_DOWN,

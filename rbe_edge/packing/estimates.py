@@ -19,19 +19,21 @@ FACTORS: Mapping[str, tuple[float, int]] = {
     "attention.q": (16, 2), "attention.k": (14, 2), "attention.v": (32, 2), "attention.o": (11, 1),
     "attention.gate": (16, 2),
     "convolution.in": (16, 2), "convolution.out": (11, 1),
+    "recurrence.q": (16, 2), "recurrence.k": (14, 2), "recurrence.v": (32, 2), "recurrence.gate": (16, 2),
+    "recurrence.o": (11, 1),
     "feed_forward.gate": (12, 2), "feed_forward.up": (18, 2), "feed_forward.down": (9, 1),
     "layer_embedding.gate": (12, 2), "layer_embedding.projection": (9, 1),
 }  # fmt: skip
 """Nats per token and unit of what an error adds to the stream, and the power of what feedback leaves. Those of short
-convolutions are the ones of q and o, not measured."""
+convolutions are the ones of q and o, those of recurrent layers the ones of attention, not measured."""
 
 SHARED_FACTORS: Mapping[str, float] = {"attention.k": 1.5, "attention.v": 2.5}
 """How many times more keys and values count that several heads share: an error of a value adds up over tokens."""
 
 _GIVEN = "layer_embedding.projection"
 _WRITERS = {
-    "attention": "attention.o", "convolution": "convolution.out", "feed_forward": "feed_forward.down",
-    "shared": "shared.down", "layer_embedding": _GIVEN,
+    "attention": "attention.o", "convolution": "convolution.out", "recurrence": "recurrence.o",
+    "feed_forward": "feed_forward.down", "shared": "shared.down", "layer_embedding": _GIVEN,
 }  # fmt: skip
 _FACTOR_OF_INPUTS = FACTORS[_GIVEN][0]
 

@@ -19,8 +19,8 @@ _PLANE_COST = {1: 6.0, 2: 2.3, 3: 1.4, 4: 1.0}  # docs/codec.md, "Error", of the
 _QUICK_COST = {1: 2.0, 2: 0.9, 3: 0.65, 4: 0.55}
 
 _READ = (
-    "attention.q", "attention.o", "convolution.in", "convolution.out", "feed_forward.up", "feed_forward.down",
-    "shared.up", "shared.down",
+    "attention.q", "attention.o", "convolution.in", "convolution.out", "recurrence.v", "recurrence.o",
+    "feed_forward.up", "feed_forward.down", "shared.up", "shared.down",
 )  # fmt: skip
 """One matrix for each input of a layer."""
 

@@ -46,9 +46,9 @@ def in_planes(tensor: TensorPlan, planes: tuple[int, ...]) -> Storage | None:
 
 def dense(tensor: TensorPlan, bits: int) -> Storage:
     """A tensor as numbers of 16 or 32 bits. Reads its weights only where fp16 might be too narrow for them."""
-    if tensor.role in ("norm", "bias", "frequencies", "segments", "taps") or bits == 32:
+    if tensor.role in ("norm", "bias", "rate", "frequencies", "segments", "taps") or bits == 32:
         return _dense(tensor, writer.KIND_FP32)
-    if tensor.role == "router" and tensor.source_kind == "fp32":  # it decides; a rounding would choose other experts
+    if tensor.role in ("router", "decay") and tensor.source_kind == "fp32":  # these decide: which experts, what is kept
         return _dense(tensor, writer.KIND_FP32)
     if tensor.grouped is not None:
         kind = writer.KIND_BINARY if tensor.grouped.binary else writer.KIND_TERNARY

@@ -36,7 +36,8 @@ Energies = npt.NDArray[np.float64]
 """|x|^2 of each token."""
 
 _WRITERS = {
-    _native.CAPTURE_O: ("attention.o", "convolution.out"), _native.CAPTURE_DOWN: ("feed_forward.down", "shared.down"),
+    _native.CAPTURE_O: ("attention.o", "convolution.out", "recurrence.o"),
+    _native.CAPTURE_DOWN: ("feed_forward.down", "shared.down"),
     _native.CAPTURE_LAYER_OUTPUT: ("layer_embedding.projection",),
 }  # fmt: skip
 """By what they read; a layer has one of them."""

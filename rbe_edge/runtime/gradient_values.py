@@ -22,7 +22,7 @@ class Gradient:
     Of a matrix: x [n][cols] is what it reads, d [n][rows] the gradient by what it gives; its own gradient is d.T @ x.
     The head comes in parts of its rows, from first_row on; d has the columns of these. gains [rows]: gradient by a
     factor of each row, at 1, where it was asked for. Of a vector: x is None and d [cols] its gradient; of the taps
-    of a short convolution d is [rows][cols].
+    of a convolution d is [rows][cols].
 
     layer: the number of layers for the head. window: tokens of each window but perhaps the last.
     """

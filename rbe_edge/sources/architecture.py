@@ -13,9 +13,12 @@ from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.experts import Experts
 from rbe_edge.sources.layer_shapes import Shapes, one_shape
+from rbe_edge.sources.recurrence import Recurrence
 
 #: Kinds of layers by their first block: a layer is of the first where Architecture.layers says "full" or "sliding".
-ATTENTION, CONVOLUTION = "attention", "convolution"
+ATTENTION, CONVOLUTION, DELTA_NET, STATE_SPACE = "attention", "convolution", "delta_net", "state_space"
+OTHER_KINDS = (CONVOLUTION, DELTA_NET, STATE_SPACE)
+"""Those that Architecture.layers calls by their names."""
 
 
 LANGUAGE_PREFIXES = ("model.", "", "language_model.model.", "model.language_model.", "language_model.")
@@ -31,7 +34,8 @@ class Rule:
     `needs`: the feature (Architecture.features) without which the tensor does not exist. `outside`: the source has no
     prefix (Architecture.prefixes) before it. `from_layer`: the first layer that has the tensor. `kind`: that of the
     layers that have it, "" all. A `*` in `source` is the number of a head: the vectors of all heads, one after the
-    other.
+    other. `per_head`: `fused` says what each head has, one after the other. `change`: the function of the source's
+    numbers that is stored, "exponential" or "negative", "" for the numbers themselves.
     """
 
     target: str
@@ -45,6 +49,8 @@ class Rule:
     outside: bool = False
     from_layer: int = 0
     kind: str = ""
+    per_head: bool = False
+    change: str = ""
 
     def in_layers(self, kind: str) -> Rule:
         """The rule for layers of one kind."""
@@ -79,7 +85,7 @@ class Architecture:
     model_type: str
     title: str
     rules: tuple[Rule, ...]
-    layers: Callable[[Config, int], list[str]]  # per layer "full", "sliding" or CONVOLUTION
+    layers: Callable[[Config, int], list[str]]  # per layer "full", "sliding" or one of OTHER_KINDS
     features: Callable[[Config], frozenset[str]] = no_features
     defaults: Mapping[str, Any] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -112,5 +118,6 @@ class Architecture:
     # the row and the values of one configuration, where it says more than keys of the same name
     adapt: Callable[[Architecture, Mapping[str, Any]], tuple[Architecture, Mapping[str, Any]]] | None = None
     norm_scales: Mapping[str, float] = field(default_factory=dict)  # what norm weights are multiplied by, by target
+    recurrence: Callable[[Config], Recurrence] | None = None  # the sizes of recurrent layers, which some models have
     experts: Experts | None = None  # layers that have them in place of a feed-forward part
     older: Mapping[str, str] = field(default_factory=dict)  # endings of tensors' names, and what they were before

@@ -29,6 +29,7 @@ from rbe_edge.sources.layers import (
 )
 from rbe_edge.sources.llama_like import MISTRAL_IGNORED, llama_like
 from rbe_edge.sources.mixtures import MLP_EXPERTS, mixtures
+from rbe_edge.sources.recurrent import RECURRENT_DECODERS
 
 _QKV = ("query", "key", "key")
 _ATTENTION = "layers.N.self_attn"
@@ -242,6 +243,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     *llama_like(LLAMA_RULES, _LARGE),
     *HYBRIDS,
     *mixtures(LLAMA_RULES, _LARGE),
+    *RECURRENT_DECODERS,
     *ENCODERS,
     *ENCODER_DECODERS,
 )

@@ -11,8 +11,11 @@ from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.architecture import (
     ATTENTION,
     CONVOLUTION,
+    DELTA_NET,
     LANGUAGE_HEADS,
     LANGUAGE_PREFIXES,
+    OTHER_KINDS,
+    STATE_SPACE,
     Architecture,
     Rule,
     bias,
@@ -22,11 +25,13 @@ from rbe_edge.sources.config import LARGEST, Config
 from rbe_edge.sources.expert_rules import expert_rules
 from rbe_edge.sources.experts import Experts, layers_behind_dense
 from rbe_edge.sources.messages import shown
+from rbe_edge.sources.recurrence import MOST_TAPS, Recurrence
 
 #: Values of `layer.kinds`, by what Architecture.layers says.
-_KINDS = {"full": 0, "sliding": 0, CONVOLUTION: 1}
+_KINDS = {"full": 0, "sliding": 0, CONVOLUTION: 1, DELTA_NET: 2, STATE_SPACE: 3}
 
-MOST_TAPS = 32
+#: Kinds of layers with a recurrence.
+RECURRENT = (DELTA_NET, STATE_SPACE)
 
 _LAYER = "layers.N"
 
@@ -154,8 +159,13 @@ def convolution_taps(config: Config) -> int:
     return taps
 
 
-def kinds_of(layers: list[str], sizes: Mapping[str, int]) -> dict[str, MetadataValue]:
-    """The metadata of layers of several kinds; none where all have attention."""
-    if CONVOLUTION not in layers:
+def kinds_of(
+    layers: list[str], sizes: Mapping[str, int], recurrence: Recurrence | None = None
+) -> dict[str, MetadataValue]:
+    """The metadata of layers of several kinds; none where all have attention. recurrence: of the recurrent ones."""
+    if not set(layers) & set(OTHER_KINDS):
         return {}
-    return {"layer.kinds": tuple(_KINDS[kind] for kind in layers), "convolution.taps": sizes["taps"]}
+    found: dict[str, MetadataValue] = {"layer.kinds": tuple(_KINDS[kind] for kind in layers)}
+    if CONVOLUTION in layers:
+        found["convolution.taps"] = sizes["taps"]
+    return {**found, **recurrence.metadata} if recurrence is not None else found

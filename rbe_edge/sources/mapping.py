@@ -8,14 +8,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import numpy as np
 
 from rbe_edge.errors import PackError
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.activations import activation
-from rbe_edge.sources.architecture import ATTENTION, CONVOLUTION, Architecture, Rule
+from rbe_edge.sources.architecture import ATTENTION, OTHER_KINDS, Architecture, Rule
 from rbe_edge.sources.architectures import ARCHITECTURES, supported_names
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.encoder_decoders import decoder_start
@@ -23,14 +22,14 @@ from rbe_edge.sources.expert_rules import rules_of_layer
 from rbe_edge.sources.experts import experts_last, taken_apart
 from rbe_edge.sources.gguf.architectures import ROWS as GGUF_ROWS
 from rbe_edge.sources.heads import Head, head_of
-from rbe_edge.sources.hybrids import convolution_taps, kinds_of
+from rbe_edge.sources.hybrids import RECURRENT, convolution_taps, kinds_of
 from rbe_edge.sources.joined import joined
 from rbe_edge.sources.layer_shapes import LAYERS_OWN, LayerShapes
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.plan import ModelPlan, TensorPlan
 from rbe_edge.sources.positions import limit_context, positions_before, rotary
 from rbe_edge.sources.relative_positions import distances, is_distances
-from rbe_edge.sources.rotary_order import of_neighbours
+from rbe_edge.sources.tensor_plans import tensor_plan
 from rbe_edge.sources.types import Source, SourceTensor
 from rbe_edge.terminal_text import one_line
 
@@ -39,7 +38,7 @@ _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_exp
 
 # Models that also see or hear, and what their language part is, which lies under text_config; where nothing stands
 # here, it says so itself.
-_SEEING = {"gemma3": "gemma3_text", "gemma4": "gemma4_text", "mistral3": ""}
+_SEEING = {"gemma3": "gemma3_text", "gemma4": "gemma4_text", "mistral3": "", "qwen3_5": "qwen3_5_text"}
 
 # Keys whose null says that there is no cap and no window. Other nulls count as absent.
 _NULLABLE = ("attn_logit_softcapping", "final_logit_softcapping", "sliding_window")
@@ -47,9 +46,6 @@ _NULLABLE = ("attn_logit_softcapping", "final_logit_softcapping", "sliding_windo
 _LAYER = ".N."  # in the names of rules
 
 _LARGEST_NUMBER = 1e9  # that the engine takes for a scale, a cap or an epsilon
-
-# Which matrices multiply the same activation, so that it is rotated once (docs/format.md, section 4).
-_SHARED = ("q", "k", "v", "gate", "up")
 
 
 def plan_model(source: Source) -> ModelPlan:
@@ -71,11 +67,14 @@ def plan_model(source: Source) -> ModelPlan:
     notes: list[str] = []
     layers = row.layers(config, sizes["layers"])
     head = head_of(row, config, source)
+    recurrent = row.recurrence(config) if row.recurrence is not None and set(RECURRENT) & set(layers) else None
+    sizes |= recurrent.sizes if recurrent is not None else {}
     shapes = row.shapes(config, sizes, layers)
     sizes |= shapes.largest
     limit_context(sizes, source, notes)
     metadata = {
-        **_metadata(row, config, sizes, layers), **head.metadata, **kinds_of(layers, sizes), **shapes.metadata,
+        **_metadata(row, config, sizes, layers), **head.metadata, **kinds_of(layers, sizes, recurrent),
+        **shapes.metadata,
     }  # fmt: skip
     tensors = _tensors(row, config, {**sizes, **head.sizes}, shapes, source, head, layers, notes)
     if row.position == "rope":
@@ -139,7 +138,7 @@ def _architecture(source: Source) -> tuple[Architecture, Config]:
         # A model that also sees: its language part is packed. The whole model says whether the head is tied.
         tied = values.get("tie_word_embeddings")
         kind = _SEEING[str(values["model_type"])] or text.get("model_type", "mistral")
-        if tied is None and kind not in _SEEING.values():
+        if tied is None and not str(kind).startswith("gemma"):
             tied = text.get("tie_word_embeddings")
         values = {**text, "model_type": kind, "tie_word_embeddings": tied}
         where = f"{where}: text_config"
@@ -242,7 +241,7 @@ def _tensors(
         names = [name.replace("*", str(head)) for head in range(heads)] or [name]
         tensors = [_found(source, one) for one in names]
         used.update(names)
-        plans.append(_tensor_plan(row, rule, target, joined(name, tensors) if heads else tensors[0], sizes))
+        plans.append(tensor_plan(row, rule, target, joined(name, tensors) if heads else tensors[0], sizes))
 
     stack = [*row.rules, *head.rules]
     for rules, layer in _rules(row, config, sizes, stack):
@@ -290,7 +289,7 @@ def _found(source: Source, name: str) -> SourceTensor:
 
 def _in_layer(rule: Rule, kinds: list[str], layer: int) -> bool:
     """Whether a layer of its kind has the tensor."""
-    return not rule.kind or rule.kind == (CONVOLUTION if kinds[layer] == CONVOLUTION else ATTENTION)
+    return not rule.kind or rule.kind == (kinds[layer] if kinds[layer] in OTHER_KINDS else ATTENTION)
 
 
 def _leave_out(row: Architecture, source: Source, used: set[str], notes: list[str]) -> None:
@@ -334,55 +333,3 @@ def _left_over(row: Architecture, source: Source, names: list[str], notes: list[
 
 def _same(one: SourceTensor, other: SourceTensor) -> bool:
     return one.shape == other.shape and np.array_equal(one.data, other.data)
-
-
-def _tensor_plan(
-    row: Architecture, rule: Rule, target: str, tensor: SourceTensor, sizes: Mapping[str, int]
-) -> TensorPlan:
-    """One tensor, once its shape and its numbers are as expected."""
-    rows, cols = sizes[rule.rows], sizes[rule.cols]
-    vector = rule.rows == "one"
-    outputs = cols if vector else rows
-    pieces = [sizes[size] for size in rule.fused] or [outputs]
-    transposed = row.transposed and rule.role == "matrix"
-    expected: tuple[int, ...] = (sum(pieces),) if vector else (sum(pieces), cols)
-    if transposed:
-        expected = expected[::-1]
-    if rule.role == "taps" and tensor.shape == (rows, 1, cols):
-        tensor = replace(tensor, shape=expected, data=tensor.data.reshape(expected))
-    also = (1, cols) if rule.role == "router" else expected  # of one number for each token, which may be a vector
-    if tensor.shape not in (expected, also):
-        raise PackError(
-            f"{tensor.name}: shape {list(tensor.shape)}, the configuration asks for {list(expected)}; check both"
-        )
-    if tensor.kind not in ("fp32", "fp16", "bf16"):
-        raise PackError(f"{tensor.name}: numbers of type {tensor.kind} are not read; pack the fp32, fp16 or bf16 model")
-    if row.neighbours and target.removesuffix(".bias").endswith((".attention.q", ".attention.k")):
-        tensor = of_neighbours(tensor, sizes["heads" if rule.rows == "query" or rule.cols == "query" else "kv_heads"])
-    start = sum(pieces[: rule.piece])
-    shared = rule.role == "matrix" and rule.rows == "key" and sizes["kv_heads"] < sizes["heads"]
-    return TensorPlan(
-        target,
-        "key_value" if shared else rule.role,
-        rows,
-        cols,
-        tensor,
-        axis=1 if transposed else 0,
-        start=start,
-        stop=start + outputs if rule.fused else None,
-        transposed=transposed,
-        plus_one=row.norm_plus_one and rule.role == "norm",
-        scale=row.norm_scales.get(target, 1.0),
-        reads=_activation_read(target),
-    )
-
-
-def _activation_read(target: str) -> str:
-    """A name for what a matrix multiplies: one for q, k, v and the gate of attention, one for gate, up, one for the k
-    and v of a text, else its own."""
-    parts = target.split(".")
-    if len(parts) >= 4 and parts[-1] in _SHARED and parts[-2] != "cross":
-        return ".".join([*parts[:-1], "input"])
-    if len(parts) == 4 and parts[3] in ("k", "v"):
-        return ".".join([*parts[:3], "text"])
-    return target

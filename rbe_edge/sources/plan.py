@@ -29,12 +29,13 @@ class TensorPlan:
     """One tensor of the file, [rows][cols]; a vector has one row.
 
     It is `source` (from start to stop along axis, where that is fused), transposed where the source has
-    [inputs][outputs], plus one where the source keeps norm weights relative to one, times `scale`; or `values`,
-    computed already. head_order: which of the source's rows (of a vector: numbers) of each head stand there, one after
-    the other; empty: all as they are.
+    [inputs][outputs], e to the power of that where `exponential`, plus one where the source keeps norm weights
+    relative to one, times `scale`; or `values`, computed already. head_order: which of the source's rows (of a vector:
+    numbers) of each head stand there, one after the other; empty: all as they are.
     `role` decides how it is stored: "matrix", "key_value" (a k or v that several query heads share), "embedding",
-    "head", "router" (which experts a token uses, and how much a shared one counts), "positions", "segments", "pooled"
-    (a dense layer behind the last layer), "taps" (of a short convolution), "norm", "bias" or "frequencies".
+    "head", "router" (which experts a token uses, and how much a shared one counts), "decay" (what a recurrent layer
+    forgets and takes in), "positions", "segments", "pooled" (a dense layer behind the last layer), "taps" (of a
+    convolution), "norm", "bias", "rate" (above 0) or "frequencies".
     `reads` names the activation that a matrix multiplies: tensors with the same share their rotation.
     `stored`: encoded already, in a code that needs no choice of bits. `grouped`: binary or ternary, so that this code
     holds it without loss, and it is never stored otherwise in fewer than 16 bits.
@@ -49,6 +50,7 @@ class TensorPlan:
     start: int = 0
     stop: int | None = None
     transposed: bool = False
+    exponential: bool = False
     plus_one: bool = False
     scale: float = 1.0
     head_order: tuple[int, ...] = ()
@@ -63,7 +65,8 @@ class TensorPlan:
         return self.source.kind if self.source is not None else "fp32"
 
     def read(self) -> FloatArray:
-        """The values as float[rows][cols], contiguous. Raises PackError where they are not all finite."""
+        """The values as float[rows][cols], contiguous. Raises PackError where they are not all finite, or a rate is
+        not above 0."""
         if self.source is None:
             assert self.values is not None
             return self.values
@@ -73,10 +76,15 @@ class TensorPlan:
         values = values.reshape(self.rows, self.cols)
         if not np.isfinite(values).all():
             raise PackError(f"{self.source.name}: holds numbers that are not finite; the source is damaged")
+        if self.exponential:
+            with np.errstate(over="ignore", under="ignore"):
+                values = np.exp(values)
         if self.plus_one:
             values = values + np.float32(1)
         if self.scale != 1:
             values = values * np.float32(self.scale)
+        if self.role == "rate" and not (np.isfinite(values) & (values > 0)).all():
+            raise PackError(f"{self.source.name}: holds rates that are not above 0; the source is damaged")
         if self.head_order:
             size = len(self.head_order)
             heads = values.reshape(-1, size, self.cols if self.rows > 1 else 1)

@@ -101,6 +101,18 @@ LOADED: list[tuple[str, dict[str, Any]]] = [
     ("gemma4", {"vocab_size_per_layer_input": 272, "use_bidirectional_attention": "vision"}),
     ("gemma4", {"final_logit_softcapping": None}),
     ("gemma4", {"attention_k_eq_v": "absent", "use_double_wide_mlp": True, "enable_moe_block": "absent"}),
+    *(("qwen3_5", changes) for changes in (
+        {"layer_types": None}, {"rope_parameters": None}, {"rope_parameters": {"rope_theta": 1e5}},
+        {"rope_parameters": {"rope_theta": 1e5, "partial_rotary_factor": 0.5}}, {"partial_rotary_factor": 0.5},
+        {"rope_parameters": None, "rope_theta": 777.0, "partial_rotary_factor": 0.5}, {"attn_output_gate": "absent"},
+    )),
+    *(("granite4", changes) for changes in (
+        {"mamba_d_head": "auto"}, {"position_embedding_type": "rope"}, {"position_embedding_type": None},
+        {"residual_multiplier": "absent"}, {"time_step_limit": [0.0, float("inf")]}, {"mamba_proj_bias": "absent"},
+        {"layer_types": ["linear_attention", "linear_attention", "full_attention", "linear_attention"]},
+        {"layers_block_type": ["mamba", "mamba", "attention", "mamba"], "layer_types": "absent"},
+        {"intermediate_size": 7, "mamba_chunk_size": "absent", "mamba_conv_bias": "absent"},
+    )),
 ]  # fmt: skip
 
 

@@ -55,6 +55,15 @@ def loss_of(case: Case, model: Any, source: Any, window: int) -> Any:
     return loss
 
 
+def of_rate(model: Any, layer: int) -> npt.NDArray[np.float64]:
+    """The gradient by the rates of a recurrent layer, of which the model learns the logarithm."""
+    for name, parameter in model.named_parameters():
+        if re.search(rf"\blayers\.{layer}\.\w+\.A_log$", name):
+            found: npt.NDArray[np.float64] = (parameter.grad / parameter.exp()).detach().numpy()
+            return found
+    raise AssertionError(f"layer {layer} has no rates")
+
+
 def expected(
     case: Case, directory: Path, window: int, toward: bool
 ) -> tuple[dict[str, npt.NDArray[np.float64]], float]:
@@ -76,7 +85,7 @@ def expected(
     weights = {}
     for name, shape in tiny_models.shapes(case.model).items():
         plain = name.removeprefix(case.model.prefix)
-        if plain.endswith(("expert_bias", "layer_scalar")):  # which are no parameters
+        if plain.endswith(("expert_bias", "layer_scalar", "A_log")):  # which are no parameters, or read as exponents
             weights[name] = np.zeros(shape, np.float32)
         elif not re.search(r"\.experts\.\d+\.|moe\.(input|output)_linear\.", plain):
             weights[name] = bare[plain]
@@ -88,9 +97,11 @@ def expected(
     plus_one = case.model.config.get("text_config", case.model.config)["model_type"] in tiny_models.NORMS_PLUS_ONE
     read = {tensor.name: tensor.read().astype(np.float64) for tensor in plan.tensors}
     for tensor in plan.tensors:
-        if plus_one and tensor.role == "norm":
+        if plus_one and tensor.role == "norm" and not tensor.name.endswith("gated_norm"):
             read[tensor.name] -= 1.0
         read[tensor.name] /= tensor.scale**2  # it was multiplied as a weight is; a gradient is divided
+        if tensor.role == "rate":
+            read[tensor.name] = of_rate(model, int(tensor.name.split(".")[1]))
     constant = re.compile(r"rope\.(long_)?frequencies$|layers\.\d+\.scale$|.*router\.bias$")
     return {name: grad for name, grad in read.items() if not constant.match(name)}, float(loss.detach())
 
@@ -127,9 +138,10 @@ def test_gradients(tmp_path: Path, name: str) -> None:
     compare(CASES[name], tmp_path, CASES[name].n_tokens)
 
 
-@pytest.mark.parametrize(
-    "name", ["gemma3", "gemma4", "gpt2", "mistral_window", "llama_bias", "qwen3", "qwen3_moe_normalized", "lfm2_taps"]
-)
+@pytest.mark.parametrize("name", [
+    "gemma3", "gemma4", "gpt2", "mistral_window", "llama_bias", "qwen3", "qwen3_moe_normalized", "lfm2_taps", "qwen3_5",
+    "granite4_groups",
+])  # fmt: skip
 def test_windows(tmp_path: Path, name: str) -> None:
     """Several texts in one call, the last one shorter."""
     compare(CASES[name], tmp_path, 11)

@@ -31,7 +31,14 @@ def test_logits(tmp_path: Path, name: str) -> None:
 
 
 # Those that transformers does not load by themselves: models that also see, and one whose code is its publisher's.
-_OTHERS = {"gemma3_multimodal", "gemma4_multimodal", "ministral3_multimodal", "minicpm", "lfm2_vl"}
+_OTHERS = {
+    "gemma3_multimodal",
+    "gemma4_multimodal",
+    "ministral3_multimodal",
+    "minicpm",
+    "lfm2_vl",
+    "qwen3_5_multimodal",
+}
 
 
 @pytest.mark.parametrize("name", sorted({case.model.name for case in CASES.values()} - _OTHERS))
@@ -85,6 +92,18 @@ def test_a_hybrid_that_sees_as_transformers_writes_it(tmp_path: Path) -> None:
     config = transformers.Lfm2VlConfig(text_config=text, vision_config=vision, projector_hidden_size=8)
     notes = packed_as_saved(case, "Lfm2Vl", config, tmp_path).notes
     assert any("multi_modal_projector" in note and "left out" in note for note in notes), notes
+
+
+def test_a_recurrent_model_that_sees_as_transformers_writes_it(tmp_path: Path) -> None:
+    case = CASES["qwen3_5_multimodal"]
+    vision = {
+        "depth": 1, "hidden_size": 8, "intermediate_size": 8, "num_heads": 1, "patch_size": 4, "out_hidden_size": 64,
+        "num_position_embeddings": 16, "temporal_patch_size": 1, "spatial_merge_size": 1,
+    }  # fmt: skip
+    config = transformers.Qwen3_5Config(text_config=dict(case.model.config["text_config"]), vision_config=vision,
+                                        tie_word_embeddings=True)  # fmt: skip
+    (note,) = packed_as_saved(case, "Qwen3_5", config, tmp_path).notes
+    assert "the text model alone is packed" in note
 
 
 def test_gemma4_that_sees_and_hears_as_transformers_writes_it(tmp_path: Path) -> None:
@@ -167,4 +186,5 @@ def test_configuration_keys_are_known_to_transformers() -> None:
         former |= {"num_layers", "layer_norm_epsilon", "activation_function"}  # EXAONE 3.5's words, which it maps
         former |= {"num_experts", "norm_topk_prob"}  # names of other versions, which it maps
         former |= {"global_head_dim", "num_global_key_value_heads"}  # the same of Gemma 4
+        former |= {"attn_output_gate", "full_attention_interval"}  # Qwen3.5: always true, and what layer_types says
         assert config.keys() <= known | former, model.name

@@ -74,6 +74,9 @@ def test_logits(tmp_path: Path, name: str) -> None:
         ("lfm2_moe_unbiased", "lfm2_moe"),
         ("lfm2_moe_raw", "lfm2_moe"),
         ("lfm2_bias", "lfm2"),
+        ("qwen3_5", "qwen3_5_even"),
+        ("granite4", "granite4_groups"),
+        ("granite4", "granite4_rope"),
         ("lfm2_taps", "lfm2"),
         ("lfm2_multiplier", "lfm2"),
         ("lfm2_new", "lfm2"),
@@ -94,8 +97,8 @@ def test_features_move_the_logits(name: str, base: str) -> None:
     "name",
     [
         "gpt2", "llama", "mistral_window", "gemma3_new", "gemma4", "gemma4_joined", "qwen3_moe_mixed", "lfm2_moe",
-        "qwen2_moe", "granitemoeshared",
-        "lfm2_bias", *WITH_OPTIONS,
+        "qwen2_moe", "granitemoeshared", "lfm2_bias", "qwen3_5", "qwen3_5_even", "granite4", "granite4_groups",
+        *WITH_OPTIONS,
     ],
 )  # fmt: skip
 def test_prefill_and_decode_agree(tmp_path: Path, name: str, bits: int) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf_gemma4
+import gguf_recurrent
 import numpy as np
 import numpy.typing as npt
 import tiny_models
@@ -57,7 +58,7 @@ _ARCHITECTURE = {
     "mistral": "llama", "gemma3_text": "gemma3", "gemma4_text": "gemma4", "qwen3_moe": "qwen3moe",
     "qwen2_moe": "qwen2moe", "granitemoeshared": "granitemoe",
     "lfm2_moe": "lfm2moe",
-    "ministral3": "mistral3", "hunyuan_v1_dense": "hunyuan-dense",
+    "ministral3": "mistral3", "hunyuan_v1_dense": "hunyuan-dense", "qwen3_5_text": "qwen35",
 }  # fmt: skip
 _PERMUTED = (
     "llama",
@@ -72,6 +73,8 @@ _DIVIDED = ("llama", "mistral3", "exaone", "exaone4")  # those that write rope_f
 
 def architecture(model: TinyModel) -> str:
     kind = model.config["model_type"]
+    if kind == "granitemoehybrid":
+        return gguf_recurrent.granite(model.config)
     return _ARCHITECTURE.get(kind, kind)
 
 
@@ -85,6 +88,8 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
     """The weights as the converter would write them, in fp32."""
     config, name_of = model.config, architecture(model)
     gemma = name_of.startswith("gemma")
+    if name_of in gguf_recurrent.ARCHITECTURES:
+        return gguf_recurrent.tensors(model)
     found = {}
     experts: dict[str, list[npt.NDArray[np.float32]]] = {}
     for name, values in tiny_models.tensors(model).items():
@@ -101,7 +106,7 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
             values = permuted(values, config["num_key_value_heads"])
         if bare.endswith("conv.conv"):
             values = values.squeeze(1)
-        if config["model_type"] in tiny_models.NORMS_PLUS_ONE and bare.endswith("norm"):
+        if tiny_models.is_less_by_one(config["model_type"], bare):
             values = values + np.float32(1)
         parts = bare.split(".", 2)
         if parts[0] == "layers" and parts[2].endswith("_linear"):  # Granite's, of all experts or a shared one
@@ -260,6 +265,8 @@ def _of_its_own(config: Mapping[str, Any]) -> dict[str, Any]:
     kind = config["model_type"]
     if kind == "lfm2":
         return _lfm2(config)
+    if kind in ("qwen3_5_text", "granitemoehybrid"):
+        return gguf_recurrent.metadata(config)
     if kind == "lfm2_moe":
         heads = [config["num_key_value_heads"] if name != "conv" else 0 for name in config["layer_types"]]
         return {

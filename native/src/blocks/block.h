@@ -80,6 +80,7 @@ typedef struct rbe__layer_shape {
     rbe__attention_shape attention;
     uint32_t convolution_taps;
     rbe__recurrence_shape recurrence; /* rule: that of layers of recurrences, whatever this layer is */
+    float recurrence_epsilon; /* of the norm of what its heads give; 0: that of the other norms */
     int crosses; /* 1: a block that attends to an encoder's text stands between these two */
     int parallel; /* 1: the feed-forward block reads what stands before the layer, too */
     rbe__feed_forward_shape feed_forward;
@@ -111,6 +112,7 @@ typedef struct rbe__recurrence_block {
     const float *rate; /* [n_values], positive */
     const float *skip; /* [n_values], of state spaces; NULL: none */
     rbe__norm gated_norm; /* [value_dim] for all heads (delta nets), or [n_values * value_dim] */
+    float epsilon; /* of that norm */
     rbe__projection o; /* [width][n_values * value_dim] */
 } rbe__recurrence_block;
 

@@ -26,6 +26,7 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     rbe__recurrence_block *recurrence = &block->as.recurrence;
     recurrence->shape = shape->recurrence;
     recurrence->shape.rule = shape->mixer;
+    recurrence->epsilon = shape->recurrence_epsilon > 0 ? shape->recurrence_epsilon : block->norm_epsilon;
     const rbe__recurrence_shape *of = &recurrence->shape;
     const int is_delta = of->rule == RBE_MIXER_DELTA_NET;
     const uint32_t keys = of->n_keys * of->key_dim, values = of->n_values * of->value_dim;

@@ -9,8 +9,6 @@
 
 #define CHANNELS 64u /* that are convolved at once: their taps lie side by side */
 
-#define LEAST_DECAY 0x1p-80f /* a smaller one counts as zero */
-
 /* ---- convolutions ----------------------------------------------------------------------------------------------------- */
 
 /* Channels of one head, of those of a row; n: of which are done at once. */
@@ -187,10 +185,7 @@ static void open_head(const rbe__recurrence_call *call, uint32_t head, uint32_t 
     for (uint32_t i = 0; i < n; i++) {
         decays[i] *= -recurrence->rate[head];
     }
-    kernels->exponential(decays, n);
-    for (uint32_t i = 0; i < n; i++) { /* no product with a smaller one is to be subnormal, which is slow */
-        decays[i] = decays[i] < LEAST_DECAY ? 0.0f : decays[i];
-    }
+    rbe__recurrence_decays(kernels, n, decays);
 }
 
 /* What a head gives, y [value_dim] of row n, times its gate. Its norm is of itself, or of a group of heads (norm_groups). */
@@ -201,7 +196,7 @@ static void close_head(const rbe__recurrence_call *call, uint32_t head, uint32_t
     const rbe_kernels *kernels = call->pass->stack->kernels;
     const float *gate = call->scratch->gates + ((size_t)n * shape->n_values + head) * shape->value_dim;
     if (shape->rule == RBE_MIXER_DELTA_NET) {
-        kernels->normalize(y, shape->value_dim, RBE_NORM_RMS, call->block->norm_epsilon, recurrence->gated_norm.weight, NULL, y);
+        kernels->normalize(y, shape->value_dim, RBE_NORM_RMS, recurrence->epsilon, recurrence->gated_norm.weight, NULL, y);
     }
     kernels->silu(gate, shape->value_dim, y);
 }
@@ -265,7 +260,7 @@ static void norm_groups(void *context, uint32_t n, uint32_t thread)
                                    .n = recurrence->shape.n_keys,
                                    .width = width,
                                    .stride = width,
-                                   .epsilon = call->block->norm_epsilon};
+                                   .epsilon = recurrence->epsilon};
     rbe__normalize_vectors(call->pass->stack->kernels, &norm, call->scratch->mixed + (size_t)n * values);
 }
 

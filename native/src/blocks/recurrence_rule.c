@@ -4,6 +4,8 @@
 
 #include "base/elementary.h"
 
+#define LEAST_DECAY 0x1p-80f /* a smaller one counts as zero */
+
 static double sum_of_products(uint32_t n, const float *a, const float *b)
 {
     const uint32_t whole = n / 8 * 8;
@@ -53,10 +55,19 @@ void rbe__softplus(const rbe_kernels *kernels, uint32_t n, float *x, float *scra
     }
 }
 
-void rbe__recurrence_unit(uint32_t n, double scale, float *x)
+void rbe__recurrence_decays(const rbe_kernels *kernels, uint32_t n, float *x)
+{
+    kernels->exponential(x, n);
+    for (uint32_t i = 0; i < n; i++) { /* no product with a smaller one is to be subnormal, which is slow */
+        x[i] = x[i] < LEAST_DECAY ? 0.0f : x[i];
+    }
+}
+
+float rbe__recurrence_unit(uint32_t n, double scale, float *x)
 {
     const float factor = (float)(scale / sqrt(sum_of_products(n, x, x) + 1e-6));
     for (uint32_t i = 0; i < n; i++) {
         x[i] *= factor;
     }
+    return factor;
 }

@@ -220,24 +220,33 @@ static void attend_head_back(void *context, uint32_t item, uint32_t thread)
     }
 }
 
-/* d_k and d_v of one token: the parts of the heads that share them. */
-static void join_parts(void *context, uint32_t token, uint32_t thread)
+typedef struct join_job {
+    const rbe_kernels *kernels;
+    const rbe__parts *parts;
+    float *sums;
+} join_job;
+
+static void join_token(void *context, uint32_t token, uint32_t thread)
 {
     (void)thread;
-    const attend_job *job = context;
-    const rbe__attention_shape *shape = job->call->shape;
-    const rbe__attention_memory *all = job->call->memory;
-    const uint32_t dim = shape->head_dim, group = shape->n_heads / shape->n_kv_heads;
-    for (uint32_t h = 0; h < shape->n_heads; h++) {
-        const size_t from = ((size_t)token * shape->n_heads + h) * dim, to = ((size_t)token * shape->n_kv_heads + h / group) * dim;
+    const join_job *job = context;
+    const rbe__parts *parts = job->parts;
+    const uint32_t dim = parts->dim, group = parts->n_parts / parts->n_sums;
+    for (uint32_t h = 0; h < parts->n_parts; h++) {
+        const float *from = parts->values + ((size_t)token * parts->n_parts + h) * dim;
+        float *to = job->sums + ((size_t)token * parts->n_sums + h / group) * dim;
         if (h % group == 0) {
-            memcpy(all->d_k + to, all->key_parts + from, dim * sizeof *all->d_k);
-            memcpy(all->d_v + to, all->value_parts + from, dim * sizeof *all->d_v);
+            memcpy(to, from, dim * sizeof *to);
         } else {
-            job->gradients->stack->kernels->add(all->d_k + to, all->key_parts + from, dim);
-            job->gradients->stack->kernels->add(all->d_v + to, all->value_parts + from, dim);
+            job->kernels->add(to, from, dim);
         }
     }
+}
+
+void rbe__join_parts(const rbe_gradients *gradients, const rbe__parts *parts, float *sums)
+{
+    join_job job = {gradients->stack->kernels, parts, sums};
+    rbe__thread_pool_run(gradients->thread_pool, parts->n_tokens, join_token, &job);
 }
 
 static uint32_t items_of(const rbe__attend_call *call)
@@ -256,6 +265,10 @@ rbe_status rbe__attend_backward(rbe_gradients *gradients, const rbe__attend_call
 {
     attend_job job = {gradients, call};
     rbe__thread_pool_run(gradients->thread_pool, items_of(call), attend_head_back, &job);
-    rbe__thread_pool_run(gradients->thread_pool, call->n_keys, join_parts, &job);
+    const rbe__attention_shape *shape = call->shape;
+    const rbe__parts of_keys = {call->memory->key_parts, call->n_keys, shape->n_heads, shape->n_kv_heads, shape->head_dim};
+    const rbe__parts of_values = {call->memory->value_parts, call->n_keys, shape->n_heads, shape->n_kv_heads, shape->head_dim};
+    rbe__join_parts(gradients, &of_keys, call->memory->d_k);
+    rbe__join_parts(gradients, &of_values, call->memory->d_v);
     return rbe__gradients_check(gradients);
 }

@@ -32,6 +32,17 @@ static int is_dense_inside(const rbe__block *block)
     return dense;
 }
 
+static int is_dense_recurrence(const rbe__recurrence_block *of)
+{
+    const rbe__projection *const all[] = {&of->q,      &of->k,      &of->v,     &of->gate, &of->q_taps,
+                                          &of->k_taps, &of->v_taps, &of->decay, &of->beta, &of->o};
+    int dense = 1;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        dense &= is_dense(all[i]);
+    }
+    return dense;
+}
+
 static uint32_t gate_rows(const rbe__block *block)
 {
     return block && block->as.attention.gate.weight ? block->as.attention.gate.weight->rows : 0;
@@ -57,6 +68,9 @@ static int has_dense_matrices(const rbe__block *block)
         const rbe__convolution_block *convolution = &block->as.convolution;
         return is_dense(&convolution->in) && is_dense(&convolution->taps) && is_dense(&convolution->out);
     }
+    if (block->kind == &rbe__recurrence_kind) {
+        return is_dense_recurrence(&block->as.recurrence);
+    }
     if (block->kind == &rbe__attention_kind || block->kind == &rbe__cross_kind) {
         const rbe__attention_block *attention = &block->as.attention;
         return is_dense(&attention->q) && is_dense(&attention->k) && is_dense(&attention->v) && is_dense(&attention->o) &&
@@ -74,7 +88,7 @@ static uint32_t inner_of(const rbe__stack *stack)
     return stack->crosses ? 2 : 1;
 }
 
-/* The blocks after attention or a short convolution, up to the layer embedding that may be the last. */
+/* The blocks after the first one, up to the layer embedding that may be the last. */
 static int has_known_rest(const rbe__stack *stack, const rbe__layer *layer, const alike *all)
 {
     const uint32_t at = inner_of(stack);
@@ -91,13 +105,14 @@ static int has_known_rest(const rbe__stack *stack, const rbe__layer *layer, cons
            (!adds_embedding || has_gradients(&layer->blocks[at + 1], &rbe__layer_embedding_kind, RBE_READS_STREAM, all));
 }
 
-/* What layers of this format have: attention or a short convolution, where the stack crosses cross attention, a feed-forward part or experts, one
- * after the other or side by side, and behind blocks one after the other a layer embedding. */
+/* What layers of this format have: attention, a short convolution or a recurrence, where the stack crosses cross attention, a feed-forward part or
+ * experts, one after the other or side by side, and behind blocks one after the other a layer embedding. */
 static rbe_status check_layer(const rbe__stack *stack, uint32_t index, const alike *all)
 {
     const rbe__layer *layer = &stack->layers[index];
     const rbe__block *first = &layer->blocks[0];
     const int is_known = (has_gradients(first, &rbe__convolution_kind, RBE_READS_STREAM, all) ||
+                          has_gradients(first, &rbe__recurrence_kind, RBE_READS_STREAM, all) ||
                           (has_gradients(first, &rbe__attention_kind, RBE_READS_STREAM, all) && gate_rows(first) == all->gate_rows)) &&
                          has_known_rest(stack, layer, all);
     if (!is_known) {

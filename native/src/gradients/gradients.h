@@ -8,6 +8,7 @@
 #include "blocks/state.h"
 #include "gradients/dense_product.h"
 #include "gradients/prediction.h"
+#include "gradients/recurrence.h"
 #include "parallel/thread_pool.h"
 #include "rbe/gradients.h"
 
@@ -38,6 +39,7 @@ typedef struct rbe__convolution_memory {
     float *thirds, *d_thirds; /* [n][3][width] B, C and x */
     float *read, *sum, *mixed; /* [n][width] B * x; what the convolution gives of that; C * that */
     float *d_mixed; /* the same; later by the sum */
+    float *d_read; /* where `sum` is, which nothing reads any more */
     float *d_taps; /* [width][taps] */
 } rbe__convolution_memory;
 
@@ -110,6 +112,8 @@ struct rbe_gradients {
     float *cosines, *sines, *back_sines; /* [n_rope_tables][window_tokens][rope_pairs]; back_sines: with the opposite sign */
     rbe__attention_memory attention, cross; /* cross: k, v and their gradients are of a text; it has no *_raw */
     rbe__convolution_memory convolution; /* where a layer is a short convolution */
+    rbe__recurrence_memory recurrence; /* where one is recurrent */
+    rbe__recurrence_tile recurrence_tiles[RBE_MAX_THREADS];
     rbe__feed_forward_memory feed_forward;
     rbe__experts_memory experts; /* not taken where no layer has experts */
     rbe__layer_embedding_memory layer_embedding;
@@ -178,6 +182,15 @@ rbe_status rbe__matrix_backward(rbe_gradients *gradients, const rbe__matrix *mat
 /* Shows a gradient to the caller, who may stop. Sets what all have in common. Callers look first whether there is anybody to show it to. */
 rbe_status rbe__gradients_show(const rbe_gradients *gradients, rbe_gradient gradient);
 
+/* sum[n][channels] = bias + the causal convolution of each channel of x, window by window; taps [channels][taps], the latest token's last. */
+void rbe__taps_forward(const rbe_gradients *gradients, const rbe__projection *taps, const float *x, float *sum);
+
+/* d_x, where d is not, = the gradient by x of d, that by the sums. Shows taps, by d_taps [channels][taps], and bias. */
+rbe_status rbe__taps_backward(rbe_gradients *gradients, const rbe__matrix *taps, const float *d, float *d_taps, float *d_x);
+
+/* Shows a vector [cols] of a layer: the sum over the tokens of d[n][cols]. Nothing where there is nobody to show it to. */
+rbe_status rbe__vector_show(rbe_gradients *gradients, const char *name, uint32_t layer, const float *d, uint32_t cols);
+
 /* ---- sums over tokens ---------------------------------------------------------------------------------------------- */
 
 /* out[c] = sum over rows n of a[n][c] (b[n][c] - shift[c]); with b NULL of a[n][c], and with shift NULL of a[n][c] b[n][c]. */
@@ -203,6 +216,13 @@ void rbe__add_rows(const rbe_gradients *gradients, const rbe__row_sum *sum);
 
 /* RBE_ERROR_ARGUMENT where one of the call's tokens is not in the vocabulary. */
 rbe_status rbe__gradients_check_tokens(const rbe_gradients *gradients, const uint32_t *tokens);
+
+/* sums[n_tokens][n_sums][dim]: of parts [n_tokens][n_parts][dim] those of every n_parts / n_sums heads, which share one, in ascending order. */
+typedef struct rbe__parts {
+    const float *values;
+    uint32_t n_tokens, n_parts, n_sums, dim;
+} rbe__parts;
+void rbe__join_parts(const rbe_gradients *gradients, const rbe__parts *parts, float *sums);
 
 /* ---- norms ---------------------------------------------------------------------------------------------------------- */
 
@@ -287,6 +307,7 @@ rbe_status rbe__cross_forward(rbe_gradients *gradients, const rbe__block *block,
 void rbe__experts_take_memory(rbe_gradients *gradients, const rbe__experts_shape *shape);
 rbe_status rbe__experts_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 rbe_status rbe__convolution_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
+rbe_status rbe__recurrence_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 rbe_status rbe__feed_forward_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 
 /* The matrices of a feed-forward part up to what its down reads, which is left in feed_forward.output_input. input: what gate and up read. */
@@ -308,6 +329,7 @@ rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *b
 rbe_status rbe__cross_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__experts_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__convolution_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
+rbe_status rbe__recurrence_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 rbe_status rbe__feed_forward_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);
 
 /* The same of the layer's part of the layer inputs, which it reads of gradients->rows, and whose gradient it writes to d_rows. */

@@ -21,6 +21,7 @@ static const ways *ways_of(const rbe__block *block)
         {&rbe__attention_kind, rbe__attention_forward, rbe__attention_backward},
         {&rbe__cross_kind, rbe__cross_forward, rbe__cross_backward},
         {&rbe__convolution_kind, rbe__convolution_forward, rbe__convolution_backward},
+        {&rbe__recurrence_kind, rbe__recurrence_forward, rbe__recurrence_backward},
         {&rbe__feed_forward_kind, rbe__feed_forward_forward, rbe__feed_forward_backward},
         {&rbe__experts_kind, rbe__experts_forward, rbe__experts_backward},
         {&rbe__layer_embedding_kind, rbe__layer_embedding_forward, rbe__layer_embedding_backward},

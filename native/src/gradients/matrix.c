@@ -93,15 +93,22 @@ rbe_status rbe__gradients_show(const rbe_gradients *gradients, rbe_gradient grad
     return RBE_OK;
 }
 
+rbe_status rbe__vector_show(rbe_gradients *gradients, const char *name, uint32_t layer, const float *d, uint32_t cols)
+{
+    if (!gradients->show) {
+        return RBE_OK;
+    }
+    const rbe__column_sum sum = {.a = d, .n_rows = gradients->n, .cols = cols, .out = gradients->vector};
+    rbe__sum_columns(gradients, &sum);
+    return rbe__gradients_show(gradients,
+                               (rbe_gradient){.name = name, .layer = layer, .rows = 1, .cols = cols, .n_rows = 1, .d = gradients->vector});
+}
+
 static rbe_status show_bias(rbe_gradients *gradients, const rbe__matrix *matrix, const float *d)
 {
-    const uint32_t rows = matrix->projection->weight->rows;
     char name[RBE_GRADIENT_NAME_BYTES];
     snprintf(name, sizeof name, "%s.bias", matrix->name);
-    const rbe__column_sum sum = {.a = d, .n_rows = gradients->n, .cols = rows, .out = gradients->vector};
-    rbe__sum_columns(gradients, &sum);
-    return rbe__gradients_show(
-        gradients, (rbe_gradient){.name = name, .layer = matrix->layer, .rows = 1, .cols = rows, .n_rows = 1, .d = gradients->vector});
+    return rbe__vector_show(gradients, name, matrix->layer, d, matrix->projection->weight->rows);
 }
 
 static rbe_status show_matrix(rbe_gradients *gradients, const rbe__matrix *matrix, const float *d)

@@ -142,6 +142,7 @@ static void take_convolution(rbe_gradients *gradients, uint32_t n_taps, int sums
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         *rows[i] = take(gradients, n, width);
     }
+    memory->d_read = memory->sum;
     memory->thirds = take(gradients, n, 3 * width);
     memory->d_thirds = take(gradients, n, 3 * width);
     memory->d_taps = take(gradients, width, n_taps);
@@ -165,9 +166,12 @@ static void take_feed_forward(rbe_gradients *gradients, const largest_shapes *mo
 /* The gradients of one vector, a norm, a bias or another, whatever it is of. */
 static size_t widest_vector(const rbe__stack *stack, const largest_shapes *most)
 {
+    const rbe__block *recurrent = rbe__first_block(stack, &rbe__recurrence_kind);
+    const rbe__recurrence_block *recurrence = recurrent ? &recurrent->as.recurrence : NULL;
     size_t widest = largest(stack->n_vocabulary, largest(most->inner, most->experts ? most->experts->n : 0));
     widest = largest(widest, rbe__first_block(stack, &rbe__convolution_kind) ? 3 * (size_t)stack->width : stack->width);
     widest = largest(widest, (size_t)most->heads.n_heads * most->heads.head_dim);
+    widest = recurrence ? largest(widest, largest(recurrence->q.weight->rows, recurrence->v.weight->rows)) : widest;
     return largest(widest, stack->layer_inputs.n);
 }
 
@@ -177,6 +181,9 @@ static void take_stream(rbe_gradients *gradients, const largest_shapes *most)
     const rbe__layer *layer = &stack->layers[stack->first_layer];
     const size_t n = gradients->most_tokens, width = stack->width;
     const size_t input_norms = stack->layer_inputs.n ? stack->layer_inputs.n / stack->layer_inputs.width : 0;
+    const rbe__block *recurrence = rbe__first_block(stack, &rbe__recurrence_kind);
+    const size_t gated_norms = recurrence ? recurrence->as.recurrence.shape.n_values : 0;
+    const size_t normed = largest(gated_norms, largest(most->heads.n_heads, input_norms)); /* vectors of a token */
     const size_t widest = widest_vector(stack, most);
     gradients->middle = take(gradients, n, width);
     gradients->behind = layer->n_blocks > 2 ? take(gradients, n, width) : NULL;
@@ -185,7 +192,7 @@ static void take_stream(rbe_gradients *gradients, const largest_shapes *most)
     gradients->d_narrow = stack->stream_width != width ? take(gradients, n, width) : NULL;
     gradients->d_normed = take(gradients, n, width);
     gradients->d_branch = take(gradients, n, width);
-    gradients->statistics = take(gradients, n, 2 * largest(1, largest(most->heads.n_heads, input_norms)));
+    gradients->statistics = take(gradients, n, 2 * largest(1, normed));
     gradients->vector = take(gradients, widest, 1);
     gradients->second_vector = take(gradients, widest, 1);
 }
@@ -207,6 +214,7 @@ void rbe__gradients_take(rbe_gradients *gradients)
     if (convolution) {
         take_convolution(gradients, convolution->as.convolution.taps.weight->cols, sums);
     }
+    rbe__recurrence_take(gradients);
     if (cross) {
         take_cross(gradients, &cross->as.attention.shape);
     }

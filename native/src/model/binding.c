@@ -57,6 +57,7 @@ static rbe__layer_shape shape_of(const rbe__config *config)
                       .options = config->layer_options.heads},
         .convolution_taps = config->convolution_taps,
         .recurrence = config->recurrence,
+        .recurrence_epsilon = config->recurrence_epsilon,
         .crosses = config->encoder_layers != 0,
         .parallel = config->layer_options.parallel,
         .feed_forward = {.width = config->feed_forward, .activation = config->activation, .gated = config->gated},

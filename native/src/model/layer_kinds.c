@@ -34,7 +34,7 @@ rbe_status rbe__layer_kinds_read(rbe__config_source from, rbe__config *config)
                                 has[RBE_MIXER_DELTA_NET]     ? RBE_MIXER_DELTA_NET
                                 : has[RBE_MIXER_STATE_SPACE] ? RBE_MIXER_STATE_SPACE
                                                              : RBE_MIXER_ATTENTION,
-                                &config->recurrence);
+                                &config->recurrence, &config->recurrence_epsilon);
 }
 
 rbe__mixer rbe__layer_mixer(const rbe__config *config, uint32_t index)

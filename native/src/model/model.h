@@ -77,6 +77,7 @@ typedef struct rbe__config {
     const rbe_metadata *layer_kinds; /* layer.kinds; NULL: all layers are attention */
     uint32_t convolution_taps; /* 0: no layer is a short convolution */
     rbe__recurrence_shape recurrence; /* recurrence.*; taps 0: no layer is a recurrence */
+    float recurrence_epsilon; /* 0: that of the other norms */
     uint32_t checksum; /* CRC-32 over keys and values of the file's hyper-parameters; one that is absent does not count */
 } rbe__config;
 

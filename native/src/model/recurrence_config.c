@@ -5,18 +5,23 @@
 #include "base/status.h"
 
 #define MOST_HEADS 4096u
+#define KEY_EPSILON "recurrence.epsilon"
 
 static const char *const keys[] = {"recurrence.key_heads", "recurrence.value_heads", "recurrence.key_dim", "recurrence.value_dim",
                                    "recurrence.taps"};
 
 enum { N_KEYS = sizeof keys / sizeof keys[0] };
 
-rbe_status rbe__recurrence_read(rbe__config_source from, rbe__mixer rule, rbe__recurrence_shape *out)
+rbe_status rbe__recurrence_read(rbe__config_source from, rbe__mixer rule, rbe__recurrence_shape *out, float *epsilon)
 {
     uint32_t *const values[N_KEYS] = {&out->n_keys, &out->n_values, &out->key_dim, &out->value_dim, &out->taps};
     const uint32_t most[N_KEYS] = {MOST_HEADS, MOST_HEADS, RBE_MOST_RECURRENCE_DIM, RBE_MOST_RECURRENCE_DIM, RBE_MOST_TAPS};
     const int is_there = rule != RBE_MIXER_ATTENTION;
     *out = (rbe__recurrence_shape){.rule = rule};
+    if (!is_there && rbe__pack_metadata(from.pack, KEY_EPSILON)) {
+        return rbe_fail(RBE_ERROR_FORMAT, "%s: metadata `" KEY_EPSILON "` without layers of delta nets or state spaces", from.path);
+    }
+    RBE_TRY(rbe__config_f64(from, KEY_EPSILON, 0, 0, epsilon));
     for (int i = 0; i < N_KEYS; i++) {
         if ((rbe__pack_metadata(from.pack, keys[i]) != NULL) != is_there) {
             return rbe_fail(RBE_ERROR_FORMAT,

@@ -7,7 +7,8 @@ architectures, Gemma's norms have the one in them already, and rotary pairs of `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from rbe_edge.sources.architecture import Architecture, Rule
@@ -29,11 +30,12 @@ SEGMENTS = "token_types.weight"
 ROPE_FREQUENCIES = "rope_freqs.weight"
 LONG_FACTORS, SHORT_FACTORS = "rope_factors_long.weight", "rope_factors_short.weight"
 
-# The optional tensors of the rows, by the tensor of the first layer that shows that a file has them.
+# The optional tensors of the rows, by the tensor of some layer that shows that a file has them.
 _OPTIONAL = {
-    "qkv_bias": "blk.0.attn_q.bias", "o_bias": "blk.0.attn_output.bias", "mlp_bias": "blk.0.ffn_up.bias",
-    "qk_norm": "blk.0.attn_q_norm.weight", "segments": SEGMENTS,
-    LAYER_EMBEDDINGS: "per_layer_token_embd.weight", "layer_scale": "blk.0.layer_output_scale.weight",
+    "qkv_bias": "blk.N.attn_q.bias", "o_bias": "blk.N.attn_output.bias", "mlp_bias": "blk.N.ffn_up.bias",
+    "qk_norm": "blk.N.attn_q_norm.weight", "segments": SEGMENTS,
+    LAYER_EMBEDDINGS: "per_layer_token_embd.weight", "taps_bias": "blk.N.ssm_conv1d.bias",
+    "layer_scale": "blk.N.layer_output_scale.weight",
 }  # fmt: skip
 
 
@@ -58,7 +60,8 @@ class Dialect:
 
     def features(self, names: Mapping[str, object]) -> tuple[str, ...]:
         """Which optional tensors are to be read from a file with tensors of these names."""
-        return self.always + tuple(feature for feature in self.optional if _OPTIONAL[feature] in names)
+        of_layers = {re.sub(r"^blk\.\d+\.", "blk.N.", name) for name in names}
+        return self.always + tuple(feature for feature in self.optional if _OPTIONAL[feature] in of_layers)
 
     def rotary(self, heads: int, kv_heads: int) -> Mapping[str, int]:
         """Endings of the names of tensors with rotary pairs of neighbours, and their heads."""
@@ -80,11 +83,11 @@ def _features(config: Config) -> frozenset[str]:
     return frozenset(config.values[FEATURES])
 
 
-def _row(model_type: str) -> Architecture:
+def _row(model_type: str, named: Callable[[Rule], Rule] = _rule) -> Architecture:
     """The row of an architecture, in llama.cpp's names. Its configuration leaves nothing to defaults."""
     row = next(row for row in ARCHITECTURES if row.model_type == model_type)
     return replace(
-        row, rules=tuple(_rule(rule) for rule in row.rules), features=_features, defaults={}, renamed={},
+        row, rules=tuple(named(rule) for rule in row.rules), features=_features, defaults={}, renamed={},
         prefixes=("",), lm_heads=(LM_HEAD,), ignored=(), norm_plus_one=False, activation_key="hidden_act",
         transposed=False, older={}, neighbours=False,
     )  # fmt: skip
@@ -97,11 +100,45 @@ def _lfm2(model_type: str) -> Architecture:
     return replace(row, rules=tuple(rules), adapt=None)
 
 
+# Where recurrent layers, and what stands beside them, have their tensors; not named: as names.py says.
+_RECURRENT = {
+    "decay.bias": "ssm_dt.bias", "rate": "ssm_a", "skip": "ssm_d", "gated_norm": "ssm_norm.weight",
+    "o": "ssm_out.weight", "norm": "attn_norm.weight",
+    **{f"{part}_taps": "ssm_conv1d.weight" for part in "qkv"},
+    **{f"{part}_taps.bias": "ssm_conv1d.bias" for part in "qkv"},
+}  # fmt: skip
+_QWEN35 = {
+    **{part: "attn_qkv.weight" for part in "qkv"}, "gate": "attn_gate.weight", "decay": "ssm_alpha.weight",
+    "beta": "ssm_beta.weight",
+}  # fmt: skip
+_BEHIND = {"feed_forward.norm": "post_attention_norm.weight"}  # of attention, that is
+_GRANITE = {part: "ssm_in.weight" for part in ("q", "k", "v", "gate", "decay")}
+
+
+def _recurrent(model_type: str, own: Mapping[str, str], around: Mapping[str, str]) -> Architecture:
+    """Rates are negative, and what holds several tensors does so here too. around: names that differ from names.py."""
+
+    def named(rule: Rule) -> Rule:
+        _, _, target = rule.target.partition("N.")
+        block, _, part = target.partition(".")
+        name = {**_RECURRENT, **own}[part] if block == "recurrence" else around.get(target)
+        if rule.per_head:  # queries and gates
+            name = f"attn_q.{'bias' if rule.role == 'bias' else 'weight'}"
+        if name is None:
+            return _rule(replace(rule, fused=(), piece=0))
+        return replace(rule, source=f"blk.N.{name}", change="negative" if rule.change else "")
+
+    return _row(model_type, named)
+
+
 _LAYER_NORM = "attention.layer_norm_epsilon"
 _BIASES = ("qkv_bias", "o_bias", "mlp_bias")
 
-#: Keys of Granite's factors, and of Ministral 3's attention that grows with the position.
+#: Keys of Granite's factors.
 SCALES = ("embedding_scale", "residual_scale", "logit_scale", "attention.scale")
+#: The key of blocks at the end that guess further tokens; where it is computed, they are left out.
+GUESSING = "nextn_predict_layers"
+#: Of Ministral 3's attention, which grows with the position.
 TEMPERATURE = ("attention.temperature_scale", "rope.scaling.yarn_log_multiplier")
 _IGNORED = ("use_parallel_residual",)  # of StableLM: the converter writes it for all, and the tensors decide
 # The factors of MiniCPM have Granite's words in these files.
@@ -138,6 +175,16 @@ DIALECTS: tuple[Dialect, ...] = (
     Dialect("lfm2moe", _lfm2("lfm2_moe"), always=("expert_bias",)),
     Dialect("qwen2moe", _row("qwen2_moe"), optional=_BIASES),
     Dialect("olmoe", _row("olmoe")),
+    Dialect(
+        "qwen35", _recurrent("qwen3_5_text", _QWEN35, _BEHIND), optional=("qkv_bias", "o_bias"), computes=(GUESSING,)
+    ),
+    Dialect(
+        "granitehybrid",
+        _recurrent("granitemoehybrid", _GRANITE, {}),
+        neighbours=True,
+        optional=("qkv_bias", "o_bias", "taps_bias"),
+        computes=SCALES,
+    ),
     Dialect("granitemoe", _row("granitemoe"), neighbours=True, optional=_BIASES, computes=SCALES),
     Dialect("bert", _row("bert"), epsilon=_LAYER_NORM, activation="gelu", optional=("segments",)),
     Dialect("nomic-bert", _row("nomic_bert"), epsilon=_LAYER_NORM, activation="silu", optional=("segments",)),

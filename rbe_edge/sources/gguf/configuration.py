@@ -19,6 +19,7 @@ from rbe_edge.sources.gguf.architectures import (
     DIALECTS,
     EMBEDDING,
     FEATURES,
+    GUESSING,
     LM_HEAD,
     LONG_FACTORS,
     MISTRAL,
@@ -41,7 +42,7 @@ ROPE_TENSORS = (ROPE_FREQUENCIES, LONG_FACTORS, SHORT_FACTORS)
 _NOT_COMPUTED: Mapping[str, tuple[object, ...]] = {
     "attention.clamp_kqv": (0,), "attention.max_alibi_bias": (0,),
     "attention.scale": (0,), "attention.shared_kv_layers": (0,), "attention.temperature_scale": (0,),
-    "embedding_scale": (0, 1), "logit_scale": (0, 1), "nextn_predict_layers": (0,), "residual_scale": (0, 1),
+    "embedding_scale": (0, 1), "logit_scale": (0, 1), GUESSING: (0,), "residual_scale": (0, 1),
     "rope.scaling.alpha": (0,), "rope.scaling.yarn_ext_factor": (-1, 1), "rope.scaling.yarn_log_multiplier": (0,),
     "use_parallel_residual": (False,),
 }  # fmt: skip
@@ -118,12 +119,20 @@ def head_counts(keys: Keys) -> tuple[int, int]:
     return heads, keys.integer("attention.head_count_kv", heads)
 
 
+def block_count(keys: Keys) -> int:
+    """Without blocks at the end that guess further tokens. Raises PackError where all do."""
+    blocks, guessing = keys.integer("block_count"), keys.optional_integer(GUESSING) or 0
+    if guessing >= blocks:
+        raise PackError(f"{keys.config.where}: {keys.key(GUESSING)} = {guessing} of {blocks} blocks; check the file")
+    return blocks - guessing
+
+
 def count_layers(keys: Keys, tensors: Mapping[str, GgufTensor]) -> int:
     """How many there are. Raises PackError for a file without an embedding, or with a count that its tensors belie."""
     where = keys.config.where
     if EMBEDDING not in tensors:
         raise PackError(f"{where}: the tensor {EMBEDDING} is missing; this is a part of a model, or none")
-    n_layers = keys.integer("block_count")
+    n_layers = block_count(keys)
     if n_layers > len(tensors):  # a damaged count must not be believed: lists of this length follow
         raise PackError(f"{where}: only {len(tensors)} tensors for {n_layers} layers; download it again")
     return n_layers
@@ -163,7 +172,7 @@ def configuration(
         config["query_pre_attn_scalar"] = width // heads if n_layers == _LAYERS_OF_27B.get(dialect.name) else head_dim
     if SCALES == dialect.computes:
         config |= _scales(dialect, keys, head_dim)
-    if dialect.name in hybrids.NAMES:
+    if dialect.name in hybrids.CONVOLVING:
         counts = keys.get("attention.head_count_kv")
         config["layer_types"] = hybrids.layer_types(counts, n_layers, keys.config.where)
         config["conv_L_cache"] = keys.integer("shortconv.l_cache") if "conv" in config["layer_types"] else None
@@ -192,12 +201,12 @@ def refuse_others(dialect: Dialect, keys: Keys) -> None:
 
 def _scales(dialect: Dialect, keys: Keys, head_dim: int) -> dict[str, float]:
     """Granite's factors, and MiniCPM's. A file of MiniCPM names them all."""
-    if dialect.name == "granite" and keys.get("rope.scaling.finetuned") is False:
-        raise PackError(f"{keys.config.where}: granite without rotary positions is not supported")
+    if dialect.name in ("granite", "granitemoe") and keys.get("rope.scaling.finetuned") is False:
+        raise PackError(f"{keys.config.where}: {dialect.name} without rotary positions is not supported")
 
     def factor(name: str) -> float:
         found = keys.optional_positive(name)
-        return found if found is not None else 1.0 if dialect.name == "granite" else keys.positive(name)
+        return found if found is not None else 1.0 if dialect.name != "minicpm" else keys.positive(name)
 
     return {
         "embedding_multiplier": factor("embedding_scale"),

@@ -1,4 +1,4 @@
-"""LFM2 in GGUF files: the number of key heads of each layer says what the layer is, 0 a short convolution."""
+"""LFM2 and Granite 4 in GGUF files: the number of key heads of each layer says whether it attends: 0 where not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 from rbe_edge.errors import PackError
 from rbe_edge.sources.messages import shown
 
-NAMES = ("lfm2", "lfm2moe")
+CONVOLVING = ("lfm2", "lfm2moe")
+NAMES = (*CONVOLVING, "granitehybrid")
 
 
 def key_heads(counts: list[Any], where: str) -> int:
@@ -18,13 +19,14 @@ def key_heads(counts: list[Any], where: str) -> int:
     return found[0]
 
 
-def layer_types(counts: Any, n_layers: int, where: str) -> list[str]:
-    """The kinds of the layers, in Hugging Face's words; counts: one number holds for all layers."""
+def layer_types(counts: Any, n_layers: int, where: str, other: str = "conv") -> list[str]:
+    """The kinds of the layers, in Hugging Face's words; counts: one number holds for all layers. other: of those that
+    do not attend."""
     if not isinstance(counts, list):
         return ["full_attention"] * n_layers
     if len(counts) != n_layers:
         raise PackError(f"{where}: {len(counts)} numbers of key heads for {n_layers} layers; check the file")
-    return ["full_attention" if _count(count, where) else "conv" for count in counts]
+    return ["full_attention" if _count(count, where) else other for count in counts]
 
 
 def _count(value: Any, where: str) -> int:

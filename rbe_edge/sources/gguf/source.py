@@ -11,7 +11,7 @@ import numpy as np
 
 from rbe_edge.errors import PackError
 from rbe_edge.sources.config import Config
-from rbe_edge.sources.gguf import gemma4, t5
+from rbe_edge.sources.gguf import gemma4, recurrent, t5
 from rbe_edge.sources.gguf.architectures import EMBEDDING, LM_HEAD
 from rbe_edge.sources.gguf.configuration import (
     ROPE_TENSORS,
@@ -25,7 +25,7 @@ from rbe_edge.sources.gguf.experts import expert_configuration
 from rbe_edge.sources.gguf.header import Header, read_header
 from rbe_edge.sources.gguf.tensors import GgufTensor, view_tensors
 from rbe_edge.sources.messages import shown
-from rbe_edge.sources.types import Source
+from rbe_edge.sources.types import Source, SourceTensor
 
 # How llama.cpp's gguf-split names the parts.
 PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -51,9 +51,13 @@ def open_gguf(path: Path) -> Source:
         del tensors[LM_HEAD]  # early converters of GPT-2 wrote a tied lm_head a second time
     read = gemma4.configuration if dialect.name == gemma4.NAME else configuration
     config = read(dialect, keys, tensors, rope) | expert_configuration(dialect, keys)
+    found: Mapping[str, SourceTensor] = tensors
+    if dialect.name in recurrent.NAMES:
+        config |= recurrent.configuration(keys, config["num_hidden_layers"])
+        found = recurrent.arranged(keys, tensors)
     files = tuple(part for part, _ in parts)
     return Source(
-        files[0].name, config, tensors, files, path.parent, files[0], layout="gguf", described_in=path.name,
+        files[0].name, config, found, files, path.parent, files[0], layout="gguf", described_in=path.name,
         sentence=sentence_layout(dialect, keys),
     )  # fmt: skip
 
