@@ -56,7 +56,7 @@ def noisy_cost(copy: DenseCopy, tensor: TensorPlan, tokens: list[int], size: flo
     return total / draws / size**2
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "qwen3_moe", "lfm2"])
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "qwen3_moe", "lfm2", "qwen3_5", "granite4"])
 def test_they_foretell_the_divergence_of_white_errors(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,7 +103,9 @@ def digest(path: Path, threads: int, kernel_set: str, hidden: list[FloatArray]) 
     return kept | {"labels": head.labels.tobytes(), "hidden": head.d_hidden.tobytes(), "nats": head.nats.tobytes()}
 
 
-@pytest.mark.parametrize("name", ["gemma2", "gemma4", "gpt2", "llama_gelu", "qwen3", "lfm2_bias"])
+@pytest.mark.parametrize(
+    "name", ["gemma2", "gemma4", "gpt2", "llama_gelu", "qwen3", "lfm2_bias", "qwen3_5", "granite4"]
+)
 def test_bits_depend_on_neither_threads_nor_kernels(name: str, tmp_path: Path) -> None:
     path = dense(name, tmp_path)
     with Model.open(path) as model:

@@ -9,8 +9,6 @@
 
 #define CHANNELS 64u /* that are convolved at once: their taps lie side by side */
 
-#define LEAST_DECAY 0x1p-80f /* a smaller one counts as zero */
-
 /* ---- convolutions ----------------------------------------------------------------------------------------------------- */
 
 /* Channels of one head, of those of a row; n: of which are done at once. */
@@ -180,10 +178,7 @@ static void open_head(const rbe__recurrence_call *call, uint32_t head, uint32_t 
     for (uint32_t i = 0; i < n; i++) {
         decays[i] *= -recurrence->rate[head];
     }
-    kernels->exponential(decays, n);
-    for (uint32_t i = 0; i < n; i++) { /* no product with a smaller one is to be subnormal, which is slow */
-        decays[i] = decays[i] < LEAST_DECAY ? 0.0f : decays[i];
-    }
+    rbe__recurrence_decays(kernels, n, decays);
 }
 
 /* What a head gives, y [value_dim] of row n, times its gate. Its norm is of itself, or of a group of heads (norm_groups). */

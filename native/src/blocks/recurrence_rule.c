@@ -4,6 +4,8 @@
 
 #include "base/elementary.h"
 
+#define LEAST_DECAY 0x1p-80f /* a smaller one counts as zero */
+
 static double sum_of_products(uint32_t n, const float *a, const float *b)
 {
     double sums[4] = {0};
@@ -44,6 +46,14 @@ void rbe__softplus(const rbe_kernels *kernels, uint32_t n, float *x, float *scra
     for (uint32_t i = 0; i < n; i++) {
         const double e = (double)scratch[i], positive = x[i] < 0.0f ? 0.0 : (double)x[i]; /* x where it is NaN */
         x[i] = (float)(positive + (e < 0x1p-13 ? e - 0.5 * e * e : rbe__log(1.0 + e)));
+    }
+}
+
+void rbe__recurrence_decays(const rbe_kernels *kernels, uint32_t n, float *x)
+{
+    kernels->exponential(x, n);
+    for (uint32_t i = 0; i < n; i++) { /* no product with a smaller one is to be subnormal, which is slow */
+        x[i] = x[i] < LEAST_DECAY ? 0.0f : x[i];
     }
 }
 

@@ -20,6 +20,9 @@ void rbe__recurrence_step_head(const rbe_kernels *kernels, const rbe__recurrence
 /* x[i] <- log(1 + exp(x[i])) for i < n. scratch: [n] */
 void rbe__softplus(const rbe_kernels *kernels, uint32_t n, float *x, float *scratch);
 
+/* x[i] <- exp(x[i]) for i < n, decays; 0 where that is below 2^-80. */
+void rbe__recurrence_decays(const rbe_kernels *kernels, uint32_t n, float *x);
+
 /* x [n] <- scale x / sqrt(sum of squares + 1e-6). Returns what it was multiplied by. */
 float rbe__recurrence_unit(uint32_t n, double scale, float *x);
 

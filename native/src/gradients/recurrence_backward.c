@@ -203,7 +203,7 @@ static void read_token(void *context, uint32_t token, uint32_t thread)
     for (uint32_t h = 0; h < n; h++) {
         decays[h] = -job->recurrence->rate[h] * steps[h];
     }
-    kernels->exponential(decays, n);
+    rbe__recurrence_decays(kernels, n, decays);
     memcpy(memory->shares + at, is_delta(job->recurrence) ? memory->beta_raw + at : steps, n * sizeof *steps);
     if (is_delta(job->recurrence)) {
         rbe__logistic(kernels, n, memory->shares + at);
