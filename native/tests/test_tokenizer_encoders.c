@@ -151,7 +151,7 @@ static void test_damage(void)
         {&words, 12, 3, "algorithm is 3"},
         {&words, 12, 6, "algorithm is 6"},
         {&words, 12, RBE__UNIGRAM, "number of continuing pieces"},
-        {&words, 16, RBE__N_ALL_SPLITS, "pre-tokenizer is 14"},
+        {&words, 16, RBE__N_ALL_SPLITS, "pre-tokenizer is 15"},
         {&words, 16, RBE__SPLIT_NONE, "does not go with pre-tokenizer 0"},
         {&unigram, 16, RBE__SPLIT_BERT, "does not go with pre-tokenizer 9"},
         {&words, 92, 2, "number of slots"},

@@ -16,6 +16,7 @@ _SPLITS = {
     PreTokenizer.GPT2: "gpt-2", PreTokenizer.LLAMA3: "llama-bpe", PreTokenizer.QWEN2: "qwen2",
     PreTokenizer.STARCODER: "starcoder", PreTokenizer.FALCON: "falcon", PreTokenizer.O200K: "gpt-4o",
     PreTokenizer.TEKKEN: "tekken", PreTokenizer.DEEPSEEK3: "deepseek-v3", PreTokenizer.SPARK: "spark2_5",
+    PreTokenizer.QWEN35: "qwen35",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -141,13 +142,16 @@ def test_what_the_matrices_of_a_recurrent_layer_read(source: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("effort", ["quick", "normal"])
 def test_calibrated_it_loses_less(source: Path, tmp_path: Path, effort: EffortName) -> None:
+    """By feedback alone where it is quick: how much matrices bear is then estimated by what SmolLM2 bore, which says
+    nothing of models of random weights."""
     (tmp_path / "text.txt").write_text(TEXT)
     exact = logits_of(pack(source, tmp_path / "dense.rbe", PackOptions(bits=32)).path, TEXT)
     losses = []
-    for calibrate in ("none", tmp_path / "text.txt"):
-        out = tmp_path / "m.rbe"
-        pack(source, out, PackOptions(bits=4, calibrate=calibrate, effort=effort, force=True))  # type: ignore[arg-type]
-        losses.append(float(np.square(logits_of(out, TEXT) - exact).mean()))
+    with fixed_planes((3,), (3,)) if effort == "quick" else contextlib.nullcontext():
+        for calibrate in ("none", tmp_path / "text.txt"):
+            out = tmp_path / "m.rbe"
+            pack(source, out, PackOptions(bits=4, calibrate=calibrate, effort=effort, force=True))  # type: ignore[arg-type]
+            losses.append(float(np.square(logits_of(out, TEXT) - exact).mean()))
     assert losses[1] < losses[0]
 
 

@@ -34,7 +34,16 @@ from rbe_edge import Model
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.architectures import ARCHITECTURES
 from rbe_edge.sources.gguf.architectures import DIALECTS
-from rbe_edge.sources.tokenizers.pre_tokenizers import CL100K, DEEPSEEK3, LLAMA3, O200K, QWEN2, SPARK, TEKKEN
+from rbe_edge.sources.tokenizers.pre_tokenizers import (
+    CL100K,
+    DEEPSEEK3,
+    LLAMA3,
+    O200K,
+    QWEN2,
+    QWEN35,
+    SPARK,
+    TEKKEN,
+)
 
 pytest.importorskip("gguf")
 
@@ -116,6 +125,10 @@ PUBLISHED: dict[str, Callable[[], Published]] = {
     "LFM2, LFM2.5, LFM2-VL": lambda: bytes_alone(
         "lfm2", "lfm2", split(LLAMA3), _LFM2, bos="<|startoftext|>", ignore_merges=True
     ),
+    "Qwen3.5": lambda: bytes_alone(
+        "qwen3_5", "qwen35", split(QWEN35), [*_CHATML, "<think>", "</think>"], ["<think>", "</think>"], nfc=True
+    ),
+    "Granite 4": lambda: bytes_alone("granite4", "dbrx", split(LLAMA3), _GRANITE),
     "Gemma 4": lambda: gemma4("gemma4", _GEMMA, ["<|turn>", "<turn|>", "</s>", "\n\n"], ["</s>", "\n\n"]),
 }
 
@@ -171,7 +184,7 @@ def test_every_source(tmp_path: Path, name: str) -> None:
 
 
 def test_every_row_of_the_page_is_among_them() -> None:
-    """gemma3, gemma4, mistral3 and lfm2_vl, models that also see, have the tokenizer of their language part."""
+    """gemma3, gemma4, mistral3, lfm2_vl and qwen3_5, models that also see, have that of their language part."""
     rows = re.findall(
         r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", DOCS.read_text(encoding="utf-8").split("## Encoders")[0], re.M
     )
@@ -180,6 +193,7 @@ def test_every_row_of_the_page_is_among_them() -> None:
         "gemma4",
         "mistral3",
         "lfm2_vl",
+        "qwen3_5",
         "model_type",
     }
     decoders = [row for row in ARCHITECTURES if not row.both_directions and row.position != "relative"]

@@ -32,6 +32,7 @@ from rbe_edge.sources.tokenizers.pre_tokenizers import (
     NUMBERS,
     O200K,
     QWEN2,
+    QWEN35,
     SPARK,
     TEKKEN,
 )
@@ -124,6 +125,7 @@ PRE_TOKENIZERS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
     "whole text": lambda: byte_level(use_regex=False),
     "llama3": lambda: split(LLAMA3),
     "qwen2": lambda: split(QWEN2),
+    "qwen3.5": lambda: split(QWEN35),
     "starcoder": lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(True), byte_level()]),
     "falcon": falcon_pre_tokenizer,
     "o200k": lambda: split(O200K),

@@ -54,30 +54,38 @@ static const float *source_row(const row_source *source, uint32_t i)
 /* [taps][CHANNELS] of so many channels. */
 static void turn_taps(const rbe_kernels *kernels, const head_channels *channels, float *taps)
 {
-    const uint32_t n_taps = channels->taps->weight->cols;
-    float stored[RBE_MOST_TAPS];
+    rbe__tensor part = *channels->taps->weight;
+    const uint32_t n_taps = part.cols;
+    const size_t row_bytes = (size_t)(part.data_bytes / part.rows);
+    float stored[RBE_MOST_TAPS * CHANNELS];
+    part.data += channels->first_row * row_bytes; /* their rows as one */
+    part.rows = 1;
+    part.cols = n_taps * channels->n;
+    rbe__tensor_row(kernels, &part, 0, 0, stored);
     for (uint32_t c = 0; c < channels->n; c++) {
-        rbe__tensor_row(kernels, channels->taps->weight, 0, channels->first_row + c, stored);
         for (uint32_t t = 0; t < n_taps; t++) {
-            taps[t * CHANNELS + c] = stored[t];
+            taps[t * CHANNELS + c] = stored[c * n_taps + t];
         }
     }
 }
 
 /* Each channel adds up in the order of the positions. */
-static void convolve_row(const head_channels *channels, const float *taps, const row_source *source, uint32_t token, float *out)
+static void convolve_row(const rbe_kernels *kernels, const head_channels *channels, const float *taps, const row_source *source,
+                         uint32_t token, float *out)
 {
     const float *bias = channels->taps->bias;
-    const uint32_t n_taps = source->n_kept + 1;
-    for (uint32_t c = 0; c < channels->n; c++) {
-        out[channels->first + c] = bias ? bias[channels->first_row + c] : 0.0f;
+    if (bias) {
+        memcpy(out, bias + channels->first_row, channels->n * sizeof *out);
+    } else {
+        memset(out, 0, channels->n * sizeof *out);
     }
-    for (uint32_t t = 0; t < n_taps; t++) {
-        const float *row = source_row(source, token + t), *tap = taps + t * CHANNELS;
-        for (uint32_t c = 0; row && c < channels->n; c++) {
-            out[channels->first + c] += tap[c] * row[channels->first + c];
+    for (uint32_t t = 0; t <= source->n_kept; t++) {
+        const float *row = source_row(source, token + t);
+        if (row) {
+            kernels->multiply_add(out, taps + t * CHANNELS, row + channels->first, channels->n);
         }
     }
+    kernels->silu(NULL, channels->n, out);
 }
 
 /* The rows that are kept after n_tokens of a run. kept may be where the source's are. */
@@ -115,9 +123,8 @@ static void convolve_channels(const rbe__recurrence_call *call, const head_chann
         const row_source source = source_of(call, r, first);
         const rbe__recurrence_step *step = &call->scratch->steps[r];
         for (uint32_t i = 0; i < pass->runs[r].n_tokens; i++) {
-            float *out = call->scratch->read + (first + i) * source.stride;
-            convolve_row(channels, taps, &source, i, out);
-            kernels->silu(NULL, channels->n, out + channels->first);
+            float *out = call->scratch->read + (first + i) * source.stride + channels->first;
+            convolve_row(kernels, channels, taps, &source, i, out);
         }
         for (uint32_t i = 0; i < step->n_copies; i++) {
             keep_rows(channels, &source, step->copies[i].n_tokens, step->copies[i].values + matrices);

@@ -8,11 +8,17 @@
 
 static double sum_of_products(uint32_t n, const float *a, const float *b)
 {
-    double sums[4] = {0};
-    for (uint32_t i = 0; i < n; i++) {
-        sums[i % 4] += (double)a[i] * (double)b[i];
+    const uint32_t whole = n / 8 * 8;
+    double sums[8] = {0};
+    for (uint32_t i = 0; i < whole; i += 8) {
+        for (uint32_t lane = 0; lane < 8; lane++) {
+            sums[lane] += (double)a[i + lane] * (double)b[i + lane];
+        }
     }
-    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    for (uint32_t i = whole; i < n; i++) {
+        sums[i - whole] += (double)a[i] * (double)b[i];
+    }
+    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
 /* With S' = decay S + k (x) change, q S' = decay q S + (q k) change: both products with a matrix read it once, as it was. */

@@ -29,7 +29,8 @@ static void take_all(rbe_encoder *encoder)
 static rbe_status check_options(const rbe_model *model, rbe_encoder_options *options)
 {
     const rbe__config *config = &model->config;
-    if (config->layers.several || config->layer_kinds || config->layers.embedding_width) { /* all layers share the memory of one */
+    const int several_kinds = config->convolution_taps || config->recurrence.taps;
+    if (config->layers.several || several_kinds || config->layers.embedding_width) { /* all layers share the memory of one */
         return rbe_fail(RBE_ERROR_UNSUPPORTED, "texts are not encoded by models with layers of several shapes or kinds, or layer "
                                                "embeddings; a session's hidden states are");
     }

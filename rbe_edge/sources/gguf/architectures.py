@@ -120,7 +120,7 @@ def _recurrent(model_type: str, own: Mapping[str, str], around: Mapping[str, str
     def named(rule: Rule) -> Rule:
         _, _, target = rule.target.partition("N.")
         block, _, part = target.partition(".")
-        name = (_RECURRENT | own)[part] if block == "recurrence" else around.get(target)
+        name = {**_RECURRENT, **own}[part] if block == "recurrence" else around.get(target)
         if rule.per_head:  # queries and gates
             name = f"attn_q.{'bias' if rule.role == 'bias' else 'weight'}"
         if name is None:

@@ -30,6 +30,7 @@ PRE_TOKENIZERS = {
     "smaug-bpe": PreTokenizer.LLAMA3,
     "dbrx": PreTokenizer.LLAMA3,
     "qwen2": PreTokenizer.QWEN2,
+    "qwen35": PreTokenizer.QWEN35,
     "deepseek-r1-qwen": PreTokenizer.QWEN2,
     "megrez": PreTokenizer.QWEN2,
     "stablelm2": PreTokenizer.QWEN2,
@@ -50,7 +51,7 @@ PRE_TOKENIZERS = {
 
 # Those with which llama.cpp looks whole pieces up first and puts BOS before a text, and those that go with NFC.
 WHOLE_PIECES = {"llama-bpe", "llama3", "llama-v3", "falcon3", "lfm2", "tekken"}
-NORMALIZED = {"qwen2"}
+NORMALIZED = {"qwen2", "qwen35"}
 
 
 def read_gguf(path: Path) -> Tokenizer:

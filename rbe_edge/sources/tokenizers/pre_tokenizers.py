@@ -15,6 +15,7 @@ GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|
 _MODERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|@| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA3 = _MODERN.replace("@", r"\p{N}{1,3}")
 QWEN2 = _MODERN.replace("@", r"\p{N}")
+QWEN35 = QWEN2.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r" ?[^\s\p{L}", r" ?[^\s\p{L}\p{M}")
 _CASED = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+@"
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*@"
@@ -33,6 +34,7 @@ PATTERNS = {
     GPT2: PreTokenizer.GPT2,
     LLAMA3: PreTokenizer.LLAMA3,
     QWEN2: PreTokenizer.QWEN2,
+    QWEN35: PreTokenizer.QWEN35,
     O200K: PreTokenizer.O200K,
     TEKKEN: PreTokenizer.TEKKEN,
     # the same pieces as Llama 3's: \s* takes ends of lines along, and \s+ behind \s+(?!\S) is one character

@@ -46,6 +46,7 @@ class PreTokenizer(enum.IntEnum):
     EACH_SPACE = 11
     DEEPSEEK3 = 12
     SPARK = 13
+    QWEN35 = 14
 
 
 class SpacePrefix(enum.IntEnum):

@@ -111,6 +111,48 @@ static size_t llama3_end(const rbe__pieces *p, int n_digits)
     return rbe__space_end(p, p->position, 1);
 }
 
+static int is_letter_or_mark(rbe__character c)
+{
+    return c.class == RBE__LETTER || c.class == RBE__MARK;
+}
+
+/* [^\s\p{L}\p{M}\p{N}] */
+static int is_symbol(rbe__character c)
+{
+    return is_mark(c) && c.class != RBE__MARK;
+}
+
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+ * (Qwen3.5): marks of category M belong to words. One may be the character before a word, which ends where it would all the same. */
+static size_t qwen35_end(const rbe__pieces *p)
+{
+    size_t end = contraction_end(p, p->position, 1);
+    if (end > 0) {
+        return end;
+    }
+    rbe__character c = rbe__look(p, p->position);
+    rbe__character next = rbe__look(p, c.end);
+    if (c.class == RBE__NUMBER) {
+        return c.end;
+    }
+    if (is_letter_or_mark(c) || (!rbe__is_newline(c) && is_letter_or_mark(next))) {
+        for (c = is_letter_or_mark(c) ? c : next, next = rbe__look(p, c.end); is_letter_or_mark(next); next = rbe__look(p, c.end)) {
+            c = next;
+        }
+        return c.end;
+    }
+    if (!is_symbol(c) && !(c.code == ' ' && is_symbol(next))) {
+        return rbe__space_end(p, p->position, 1);
+    }
+    for (c = is_symbol(c) ? c : next, next = rbe__look(p, c.end); is_symbol(next); next = rbe__look(p, c.end)) {
+        c = next;
+    }
+    for (; rbe__is_newline(next); next = rbe__look(p, c.end)) {
+        c = next;
+    }
+    return c.end;
+}
+
 /* Whether a letter is of one case or has none, or `c` is a mark of category M. */
 static int is_cased(rbe__character c, rbe__class wanted)
 {
@@ -263,6 +305,7 @@ int rbe__pieces_next(rbe__pieces *pieces, size_t *begin, size_t *end)
     case RBE__SPLIT_GPT2: *end = gpt2_end(pieces); break;
     case RBE__SPLIT_LLAMA3: *end = llama3_end(pieces, 3); break;
     case RBE__SPLIT_QWEN2: *end = llama3_end(pieces, 1); break;
+    case RBE__SPLIT_QWEN35: *end = qwen35_end(pieces); break;
     case RBE__SPLIT_STARCODER: *end = starcoder_end(pieces); break;
     case RBE__SPLIT_FALCON: *end = falcon_end(pieces); break;
     case RBE__SPLIT_O200K: *end = o200k_end(pieces, 1, 3); break;

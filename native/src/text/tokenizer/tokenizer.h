@@ -32,7 +32,8 @@ enum { /* pre-tokenizer */
        RBE__SPLIT_EACH_SPACE = 11,
        RBE__SPLIT_DEEPSEEK3 = 12, /* of blobs of version 1 too, from here on */
        RBE__SPLIT_SPARK = 13,
-       RBE__N_ALL_SPLITS = 14
+       RBE__SPLIT_QWEN35 = 14,
+       RBE__N_ALL_SPLITS = 15
 };
 
 enum { /* space prefix */
