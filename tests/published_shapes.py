@@ -66,7 +66,8 @@ def shapes(config: Mapping[str, Any], prefix: str, head_name: str) -> dict[str, 
 
 def _biases(config: Mapping[str, Any], query: int, key: int) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
-    if config["model_type"] == "qwen2" or config.get("attention_bias"):
+    of_qwen2 = config["model_type"] in ("qwen2", "qwen2_moe") and config.get("qkv_bias", True)
+    if of_qwen2 or config.get("attention_bias"):
         found |= {f"self_attn.{name}_proj.bias": (query if name == "q" else key,) for name in "qkv"}
     elif config.get("use_bias"):
         found |= {f"self_attn.{name}_proj.bias": (query if name == "q" else key,) for name in "qkv"}
@@ -83,12 +84,17 @@ def _of_experts(
 ) -> dict[str, tuple[int, ...]]:
     """The router and the experts of a layer that has them; the tensors that it lacks then have no shape."""
     kind = config["model_type"]
-    if kind not in ("qwen3_moe", "olmoe", "granitemoe") or layer in config.get("mlp_only_layers", []):
+    if kind not in ("qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "granitemoeshared") or layer in config.get(
+        "mlp_only_layers", []
+    ):
         return {}
     width, inner = config["hidden_size"], config.get("moe_intermediate_size", config["intermediate_size"])
     found: dict[str, tuple[int, ...]] = {name: () for name in dense if name.startswith("mlp.")}
-    if kind == "granitemoe":
-        n, place = config["num_local_experts"], "block_sparse_moe"
+    if kind.startswith("granitemoe"):
+        n, place, shared = config["num_local_experts"], "block_sparse_moe", config.get("shared_intermediate_size")
+        if shared:
+            found |= {"shared_mlp.input_linear.weight": (2 * shared, width)}
+            found |= {"shared_mlp.output_linear.weight": (width, shared)}
         return found | {
             f"{place}.router.layer.weight": (n, width), f"{place}.input_linear.weight": (n, 2 * inner, width),
             f"{place}.output_linear.weight": (n, width, inner),
@@ -97,6 +103,10 @@ def _of_experts(
     for expert in range(config["num_experts"]):
         found |= {f"mlp.experts.{expert}.{name}_proj.weight": (inner, width) for name in ("gate", "up")}
         found[f"mlp.experts.{expert}.down_proj.weight"] = (width, inner)
+    if kind == "qwen2_moe":
+        shared = config["shared_expert_intermediate_size"]
+        found |= {f"mlp.shared_expert.{name}_proj.weight": (shared, width) for name in ("gate", "up")}
+        found |= {"mlp.shared_expert.down_proj.weight": (width, shared), "mlp.shared_expert_gate.weight": (1, width)}
     return found
 
 

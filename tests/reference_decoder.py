@@ -26,6 +26,7 @@ KNOWN_PARTS = (
     "layer_options",
     "layer_kinds",
     "experts",
+    "shared_expert",
     "layer_shapes",
     "layer_embeddings",
     "ternary",

@@ -140,7 +140,7 @@ def published(kind: str, name: str) -> str:
     """How a checkpoint of this type calls what a model of transformers calls so, both without prefix."""
     for theirs, ours in _EXAONE.items() if kind == "exaone" else ():
         name = re.sub(theirs, ours, name)
-    return name.replace("moe.router.weight", "moe.router.layer.weight") if kind == "granitemoe" else name
+    return name.replace("moe.router.weight", "moe.router.layer.weight") if kind.startswith("granitemoe") else name
 
 
 def as_granite(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,6 +118,11 @@ _QWEN3_MOE: dict[str, Any] = {
     "head_dim": 24, "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "norm_topk_prob": False,
     "decoder_sparse_step": 1, "mlp_only_layers": [], **_new_form({"rope_type": "default", "rope_theta": 1e6}),
 }  # fmt: skip
+_QWEN2_MOE: dict[str, Any] = {
+    "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "shared_expert_intermediate_size": 40,
+    "norm_topk_prob": False, "decoder_sparse_step": 1, "mlp_only_layers": [], "use_sliding_window": False,
+    "sliding_window": 8, "max_window_layers": 1,
+}  # fmt: skip
 
 
 _OLMOE: dict[str, Any] = {"num_experts": 6, "num_experts_per_tok": 2, "norm_topk_prob": False, "intermediate_size": 48}
@@ -187,6 +192,10 @@ _ALL = (
         "routed_scaling_factor": 1.0}),
     _llama("olmoe", "olmoe", **_OLMOE),
     _llama("granitemoe", "granitemoe", **_GRANITE_MOE),
+    _llama("granitemoeshared", "granitemoeshared", **_GRANITE_MOE, shared_intermediate_size=56),
+    _llama("qwen2_moe", "qwen2_moe", **_QWEN2_MOE),
+    _llama("qwen2_moe_mixed", "qwen2_moe", **_QWEN2_MOE | {"mlp_only_layers": [0], "qkv_bias": False}),
+    _llama("qwen2_moe_window", "qwen2_moe", **_QWEN2_MOE | {"use_sliding_window": True, "norm_topk_prob": True}),
     _llama("bitnet", "bitnet", hidden_act="relu2"),
     _llama("phi3", "phi3", sliding_window=8),
     _llama("phi3_partial", "phi3", tie_word_embeddings=True, partial_rotary_factor=0.5),

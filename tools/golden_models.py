@@ -25,6 +25,11 @@ EXPERTS = tiny_models.TinyModel("golden", dict(tiny_models.MODELS["lfm2_moe"].co
     "hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 36, "num_hidden_layers": 2,
     "num_attention_heads": 2, "num_key_value_heads": 1, "num_experts": 5, "layer_types": ["full_attention"] * 2,
 })  # fmt: skip
+# A shared part beside experts, and a layer without either.
+SHARED = tiny_models.TinyModel("golden", dict(tiny_models.MODELS["qwen2_moe_mixed"].config) | {
+    "hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 36, "shared_expert_intermediate_size": 44,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "num_experts": 5,
+})  # fmt: skip
 HYBRID = llama(**dict(tiny_models.MODELS["lfm2_bias"].config) | {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
     "num_key_value_heads": 1, "full_attn_idxs": [1], "block_auto_adjust_ff_dim": False,

@@ -191,8 +191,9 @@ static void write_experts(const rbe_model *model, uint32_t n_metadata)
     number_text size;
     uint64_t bytes;
     if (n && rbe_model_effort_bytes(model, NULL, &bytes) == RBE_OK) {
-        printf("experts: %llu of %llu for each token, which reads %s of weights\n",
-               (unsigned long long)number_of(model, n_metadata, "experts.used"), (unsigned long long)n, size_text_of(bytes, &size));
+        printf("experts: %llu of %llu%s for each token, which reads %s of weights\n",
+               (unsigned long long)number_of(model, n_metadata, "experts.used"), (unsigned long long)n,
+               number_of(model, n_metadata, "experts.shared") ? " and a shared one" : "", size_text_of(bytes, &size));
     }
 }
 

@@ -104,7 +104,8 @@ def _lines(model: Model) -> Iterable[str]:
     yield f"chat without Python: {_native_chat(model)}"
     if "experts" in model.metadata:
         used, n = model.metadata["experts.used"], model.metadata["experts"]
-        yield f"experts: {used} of {n} for each token, which reads {size(model.read_bytes())} of weights"
+        also = " and a shared one" if model.metadata.get("experts.shared") else ""
+        yield f"experts: {used} of {n}{also} for each token, which reads {size(model.read_bytes())} of weights"
     yield from part_lines(model)
     width = max((len(key) for key in model.metadata), default=0)
     for key, value in model.metadata.items():

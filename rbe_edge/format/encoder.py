@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from rbe_edge.format import experts
+from rbe_edge.format.experts import expert_parts
 from rbe_edge.format.layer_options import options_part
 from rbe_edge.format.layer_shapes import layer_parts
 from rbe_edge.format.metadata import MetadataValue
@@ -33,7 +33,7 @@ def parts_of(metadata: Mapping[str, MetadataValue], tensors: Iterable[str]) -> l
     names = list(tensors)
     found = [PART] if needs_part(metadata, names) else []
     found += options_part(metadata)
-    found += [experts.PART] if metadata.get("experts") else []
+    found += expert_parts(metadata)
     found += [ENCODER_DECODER] if metadata.get("encoder.layers") else []
     found += [LAYER_KINDS] if metadata.get("layer.kinds") else []
     found += layer_parts(metadata, names)

@@ -48,6 +48,7 @@ POINTS = {
     "recurrence.o": _native.CAPTURE_O,
     "feed_forward.gate": _native.CAPTURE_UP, "feed_forward.up": _native.CAPTURE_UP,
     "feed_forward.down": _native.CAPTURE_DOWN,
+    "shared.gate": _native.CAPTURE_UP, "shared.up": _native.CAPTURE_UP, "shared.down": _native.CAPTURE_DOWN,
     "layer_embedding.gate": _native.CAPTURE_LAYER_GATE, "layer_embedding.projection": _native.CAPTURE_LAYER_OUTPUT,
 }  # fmt: skip
 

@@ -33,8 +33,7 @@ SHARED_FACTORS: Mapping[str, float] = {"attention.k": 1.5, "attention.v": 2.5}
 _GIVEN = "layer_embedding.projection"
 _WRITERS = {
     "attention": "attention.o", "convolution": "convolution.out", "recurrence": "recurrence.o",
-    "feed_forward": "feed_forward.down",
-    "layer_embedding": _GIVEN,
+    "feed_forward": "feed_forward.down", "shared": "shared.down", "layer_embedding": _GIVEN,
 }  # fmt: skip
 _FACTOR_OF_INPUTS = FACTORS[_GIVEN][0]
 
@@ -62,6 +61,7 @@ def _sensitivity(tensor: TensorPlan, flow: Flow) -> float:
         writer, part = f"{expert}.down", f"feed_forward.{role}"
     else:
         writer = _WRITERS[part.split(".")[0]]
+        part = part.replace("shared.", "feed_forward.")
     factor, power = FACTORS.get(part, (1.0, 1))
     if tensor.role == "key_value":
         factor *= SHARED_FACTORS.get(part, 1.0)

@@ -20,7 +20,7 @@ _QUICK_COST = {1: 2.0, 2: 0.9, 3: 0.65, 4: 0.55}
 
 _READ = (
     "attention.q", "attention.o", "convolution.in", "convolution.out", "recurrence.v", "recurrence.o",
-    "feed_forward.up", "feed_forward.down",
+    "feed_forward.up", "feed_forward.down", "shared.up", "shared.down",
 )  # fmt: skip
 """One matrix for each input of a layer."""
 

@@ -37,7 +37,8 @@ Energies = npt.NDArray[np.float64]
 
 _WRITERS = {
     _native.CAPTURE_O: ("attention.o", "convolution.out", "recurrence.o"),
-    _native.CAPTURE_DOWN: ("feed_forward.down",), _native.CAPTURE_LAYER_OUTPUT: ("layer_embedding.projection",),
+    _native.CAPTURE_DOWN: ("feed_forward.down", "shared.down"),
+    _native.CAPTURE_LAYER_OUTPUT: ("layer_embedding.projection",),
 }  # fmt: skip
 """By what they read; a layer has one of them."""
 
@@ -46,6 +47,7 @@ _MOST_KEPT = 0.7
 """Where most of the trace is of few tokens, more is left than others have; and no input is all noise."""
 
 _LEAST = 1e-30  # a stream of zeros
+_STEEP = 80.0  # behind that a logistic function is 0 or 1
 
 
 @dataclass
@@ -192,7 +194,9 @@ class Survey:
                 self.flow.logits = 0.5 * cols * float(np.mean(energies)) * _energy(self._copy, self._copy.lm_head)
                 self.flow.logits /= n_weights
             if point in _WRITERS:
-                trace = cols * self._written(layer, self._writer(layer, point), energies, streams[point])
+                part = self._writer(layer, point)
+                counts = self._counts(layer, part, x)
+                trace = cols * self._written(layer, part, energies, counts, streams[point])
             moment = np.zeros((cols, cols), np.float32)
             add_moment(moment, values, self._threads)
             moment /= np.float32(n_tokens)
@@ -239,10 +243,18 @@ class Survey:
         parts = _WRITERS[point]
         return next((part for part in parts if f"layers.{layer}.{part}" in self._copy.areas), parts[0])
 
-    def _written(self, layer: int, part: str, read: Energies, streams: Sequence[Energies]) -> float:
+    def _counts(self, layer: int, part: str, x: Mapping[int, FloatArray]) -> Energies:
+        """What |W x|^2 of each token is multiplied by before it is added: of a shared part the square of its share."""
+        share = f"layers.{layer}.shared.share"
+        if part != "shared.down" or share not in self._copy.areas:
+            return np.ones(1)
+        numbers = x[_native.CAPTURE_UP].astype(np.float64) @ self._copy.read(share)
+        return 1 / (1 + np.exp(-np.clip(numbers, -_STEEP, _STEEP))) ** 2
+
+    def _written(self, layer: int, part: str, read: Energies, counts: Energies, streams: Sequence[Energies]) -> float:
         """Notes the share of a matrix that writes. Gives the mean of `read`, |x|^2 over columns of each token, with the
         weights of LayerFlow."""
-        written = _energy(self._copy, f"layers.{layer}.{part}") * read
+        written = _energy(self._copy, f"layers.{layer}.{part}") * read * counts
         mean = float(np.mean(read / streams[-1]) / np.mean(1 / streams[-1]))
         normed = _energy(self._copy, f"layers.{layer}.{part.split('.')[0]}.post_norm")
         if normed > 0:  # what is written has the size that the norm gives it

@@ -18,7 +18,15 @@ from rbe_edge.sources.experts import Experts, qwen_expert_layers
 from rbe_edge.sources.features import attention_biases, attention_biases_and_qk_norm, llama_biases
 from rbe_edge.sources.gemma4 import GEMMA4
 from rbe_edge.sources.hybrids import HYBRIDS
-from rbe_edge.sources.layers import full_attention, gemma2_layers, gemma3_layers, one_kind, qwen_layers, spark_layers
+from rbe_edge.sources.layers import (
+    full_attention,
+    gemma2_layers,
+    gemma3_layers,
+    one_kind,
+    qwen3_moe_layers,
+    qwen_layers,
+    spark_layers,
+)
 from rbe_edge.sources.llama_like import MISTRAL_IGNORED, llama_like
 from rbe_edge.sources.mixtures import MLP_EXPERTS, mixtures
 from rbe_edge.sources.recurrent import RECURRENT_DECODERS
@@ -181,7 +189,7 @@ _DECODERS = (
         defaults={**_QWEN_DEFAULTS, "head_dim": 128},
     ),
     Architecture(
-        "qwen3_moe", "Qwen3-MoE", LLAMA_RULES + MLP_EXPERTS, qwen_layers, attention_biases_and_qk_norm,
+        "qwen3_moe", "Qwen3-MoE", LLAMA_RULES + MLP_EXPERTS, qwen3_moe_layers, attention_biases_and_qk_norm,
         defaults={**_QWEN_DEFAULTS, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 24,
                   "num_key_value_heads": 4, "num_experts": 128, "num_experts_per_tok": 8,
                   "moe_intermediate_size": 768},

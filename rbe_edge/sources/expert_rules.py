@@ -10,6 +10,7 @@ from rbe_edge.sources.architecture import Rule
 
 _EACH = ".E."  # in the names of rules: the number of the expert
 _DENSE = re.compile(r"layers\.N\.feed_forward\.(gate|up|down)(\.bias)?$")
+_WITH_EXPERTS = ("layers.N.experts.", "layers.N.shared.")
 
 
 def expert_rules(router: str, expert: str, names: tuple[str, str, str]) -> tuple[Rule, ...]:
@@ -23,6 +24,18 @@ def expert_rules(router: str, expert: str, names: tuple[str, str, str]) -> tuple
     )
 
 
+def shared_rules(shared: str, names: tuple[str, str, str], share: str) -> tuple[Rule, ...]:
+    """Of the part of a layer with experts that every token goes through, which begins with `shared`, and of the number
+    that says how much it counts."""
+    gate, up, down = (f"{shared}.{name}.weight" for name in names)
+    return (
+        Rule("layers.N.shared.gate", gate, "shared", "width"),
+        Rule("layers.N.shared.up", up, "shared", "width"),
+        Rule("layers.N.shared.down", down, "width", "shared"),
+        Rule("layers.N.shared.share", share, "one", "width", "router"),
+    )
+
+
 def rules_of_layer(rules: Iterable[Rule], n_experts: int) -> list[Rule]:
     """Those that hold for a layer with so many experts; 0: for one without. The tensors of an expert follow one
     another."""
@@ -32,7 +45,7 @@ def rules_of_layer(rules: Iterable[Rule], n_experts: int) -> list[Rule]:
             of_each.append(rule)
         elif n_experts and _DENSE.match(rule.target):
             continue
-        elif n_experts or not rule.target.startswith("layers.N.experts."):
+        elif n_experts or not rule.target.startswith(_WITH_EXPERTS):
             found.append(rule)
     for number in range(n_experts):
         place = f".{number}."

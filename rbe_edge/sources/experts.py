@@ -28,8 +28,8 @@ MOST_EXPERTS = 4096
 _FUSED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"\.experts\.gate_up_proj(?:\.weight)?$", (".experts.{}.gate_proj.weight", ".experts.{}.up_proj.weight")),
     (r"\.experts\.down_proj(?:\.weight)?$", (".experts.{}.down_proj.weight",)),
-    (r"\.input_linear\.weight$", (".experts.{}.gate_proj.weight", ".experts.{}.up_proj.weight")),
-    (r"\.output_linear\.weight$", (".experts.{}.down_proj.weight",)),
+    (r"(?<!\.shared_mlp)\.input_linear\.weight$", (".experts.{}.gate_proj.weight", ".experts.{}.up_proj.weight")),
+    (r"(?<!\.shared_mlp)\.output_linear\.weight$", (".experts.{}.down_proj.weight",)),
     (r"\.ffn_gate_up_exps\.weight$", (".ffn_gate_exps.{}.weight", ".ffn_up_exps.{}.weight")),
     (r"\.ffn_(gate|up|down)_exps\.weight$", (r".ffn_\1_exps.{}.weight",)),
 )  # fmt: skip
@@ -69,7 +69,8 @@ class Experts:
 
     width: the key of an expert's width. score: "softmax" or "sigmoid". normalize: whether the chosen scores are divided
     by their sum; None: norm_topk_prob says. scale: the key of what then multiplies them, "" for none. layers: which
-    have experts.
+    have experts. shared: the key of the width of a feed-forward part beside them, which every token goes through; ""
+    where there is none. A model without it says 0. share: whether a number of each token says how much that counts.
     """
 
     width: str = "moe_intermediate_size"
@@ -77,13 +78,16 @@ class Experts:
     normalize: bool | None = None
     scale: str = ""
     layers: Callable[[Config, int], list[bool]] = all_layers
+    shared: str = ""
+    share: bool = False
 
     def sizes(self, config: Config) -> dict[str, int]:
         """Under the names that rules use."""
         n = config.integer("num_experts")
         if n > MOST_EXPERTS:
             raise PackError(f"{config.where}: {n} experts in a layer are not supported, only up to {MOST_EXPERTS}")
-        return {"experts": n, "expert": config.integer(self.width)}
+        shared = config.integer(self.shared) if self.shared and config.values.get(self.shared) != 0 else 0
+        return {"experts": n, "expert": config.integer(self.width), "shared": shared}
 
     def metadata(self, config: Config, layers: Sequence[bool]) -> dict[str, MetadataValue]:
         sizes, used = self.sizes(config), config.integer("num_experts_per_tok")
@@ -99,6 +103,9 @@ class Experts:
         }  # fmt: skip
         if self.scale and config.positive(self.scale, 1.0) != 1:
             found["experts.scale"] = config.positive(self.scale)
+        if sizes["shared"]:
+            found["experts.shared"] = sizes["shared"]
+            found |= {"experts.shared.share": 1} if self.share else {}
         if not all(layers):
             found["experts.layers"] = tuple(int(has) for has in layers)
         return found

@@ -44,11 +44,27 @@ def one_kind(config: Config, n_layers: int) -> list[str]:
 
 def qwen_layers(config: Config, n_layers: int) -> list[str]:
     """Qwen2 and Qwen3: layer_types, else the layers from max_window_layers on; only where use_sliding_window is set."""
+    first = int(config.number("max_window_layers", 28))
+    return _qwen_kinds(config, [layer >= first for layer in range(n_layers)])
+
+
+def qwen2_moe_layers(config: Config, n_layers: int) -> list[str]:
+    """Qwen2-MoE: every second one of the first max_window_layers, in the same way."""
+    end = int(config.number("max_window_layers", 28))
+    return _qwen_kinds(config, [layer % 2 == 0 and layer < end for layer in range(n_layers)])
+
+
+def qwen3_moe_layers(config: Config, n_layers: int) -> list[str]:
+    """Qwen3-MoE: all layers, whatever max_window_layers says."""
+    return _qwen_kinds(config, [True] * n_layers)
+
+
+def _qwen_kinds(config: Config, windows: list[bool]) -> list[str]:
+    """windows: the layers that have one where the configuration has no layer_types."""
     sliding = config.flag("use_sliding_window", False) and config.has("sliding_window")
-    kinds = _named(config, n_layers)
+    kinds = _named(config, len(windows))
     if kinds is None:
-        first = int(config.number("max_window_layers", 28))
-        kinds = ["sliding" if sliding and layer >= first else "full" for layer in range(n_layers)]
+        kinds = ["sliding" if sliding and has_window else "full" for has_window in windows]
     if "sliding" in kinds and not sliding:
         raise PackError(f"{config.where}: layer_types has sliding layers but use_sliding_window is off; correct it")
     return kinds

@@ -33,9 +33,9 @@ class TensorPlan:
     relative to one, times `scale`; or `values`, computed already. head_order: which of the source's rows (of a vector:
     numbers) of each head stand there, one after the other; empty: all as they are.
     `role` decides how it is stored: "matrix", "key_value" (a k or v that several query heads share), "embedding",
-    "head", "router" (which experts a token uses), "decay" (what a recurrent layer forgets and takes in), "positions",
-    "segments", "pooled" (a dense layer behind the last layer), "taps" (of a convolution), "norm", "bias", "rate"
-    (above 0) or "frequencies".
+    "head", "router" (which experts a token uses, and how much a shared one counts), "decay" (what a recurrent layer
+    forgets and takes in), "positions", "segments", "pooled" (a dense layer behind the last layer), "taps" (of a
+    convolution), "norm", "bias", "rate" (above 0) or "frequencies".
     `reads` names the activation that a matrix multiplies: tensors with the same share their rotation.
     `stored`: encoded already, in a code that needs no choice of bits. `grouped`: binary or ternary, so that this code
     holds it without loss, and it is never stored otherwise in fewer than 16 bits.

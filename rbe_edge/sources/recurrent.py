@@ -233,7 +233,7 @@ def granite_hybrid(row: Architecture, values: Mapping[str, Any]) -> tuple[Archit
 
 RECURRENT_DECODERS = (
     Architecture(
-        "qwen3_5_text", "Qwen3.5 (dense, text)", QWEN35_RULES, _qwen35_layers, attention_biases,
+        "qwen3_5_text", "Qwen3.5 (dense)", QWEN35_RULES, _qwen35_layers, attention_biases,
         defaults={
             "vocab_size": 248320, "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 32,
             "num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 256, "hidden_act": "silu",
@@ -246,7 +246,7 @@ RECURRENT_DECODERS = (
         recurrence=_qwen35_recurrence,
     ),
     Architecture(
-        "granitemoehybrid", "Granite 4 (without experts)", GRANITE_RULES, _granite_layers, _granite_features,
+        "granitemoehybrid", "Granite 4 (dense)", GRANITE_RULES, _granite_layers, _granite_features,
         defaults={
             "vocab_size": 32000, "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
             "hidden_act": "silu", "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "num_local_experts": 8,

@@ -31,7 +31,8 @@ def tensor_plan(
         expected = expected[::-1]
     if rule.role == "taps" and tensor.shape == (expected[0], 1, cols):
         tensor = replace(tensor, shape=expected, data=tensor.data.reshape(expected))
-    if tensor.shape != expected:
+    also = (1, cols) if rule.role == "router" else expected  # of one number for each token, which may be a vector
+    if tensor.shape not in (expected, also):
         raise PackError(
             f"{tensor.name}: shape {list(tensor.shape)}, the configuration asks for {list(expected)}; check both"
         )

@@ -19,6 +19,7 @@ from rbe_edge.packing.calibration import feedback_factor
 from rbe_edge.packing.curvature import Curvature
 from rbe_edge.packing.dense_copy import DenseCopy
 from rbe_edge.packing.effort_name import EffortName
+from rbe_edge.packing.estimates import estimated
 from rbe_edge.packing.expert_statistics import mix_curvatures, mixed, point_of, prior_tokens
 from rbe_edge.packing.forecast import Forecast
 from rbe_edge.packing.pack import PackOptions, pack
@@ -93,6 +94,49 @@ def test_an_expert_is_calibrated_on_its_own_tokens(tmp_path: Path) -> None:
             factor = survey.factor(f"layers.0.experts.{expert}.{part}")
             assert factor is not None
             assert np.abs(factor - expected).max() < 1e-3 * np.abs(expected).max(), (expert, part)
+
+
+def test_a_shared_part_is_calibrated_on_all_tokens(tmp_path: Path) -> None:
+    """What it writes counts by the square of its share."""
+    copy, tensors = made("qwen2_moe", tmp_path)
+    windows = cut(text_of(copy, 896), 32)
+    read: dict[int, list[np.ndarray]] = {-1: []}
+    with Model.open(copy.path) as model, model.session(context=64, kv="f32", threads=1) as session:
+
+        def show(layer: int, point: int, x: np.ndarray) -> None:
+            read.setdefault(point, []).append(x.copy())
+
+        for window in windows:
+            hidden = session.embed(window)
+            session.run_layers(0, 1, hidden, show)
+            read[-1].append(hidden)
+    survey = Survey(copy, tensors, windows, lambda tensor: 7, 1, Forecast(None, RATES))
+    for part, point in (("gate", _native.CAPTURE_UP), ("up", _native.CAPTURE_UP), ("down", _native.CAPTURE_DOWN)):
+        factor = survey.factor(f"layers.0.shared.{part}")
+        x = np.concatenate(read[point])
+        assert factor is not None and len(x) == sum(map(len, windows))
+        if part != "down":  # the first tokens count less in its damping
+            expected = feedback_factor(x.T @ x / np.float32(len(x)), trellis.rotation_block(64), 7)
+            assert np.abs(factor - expected).max() < 1e-3 * np.abs(expected).max()
+    x, active, behind = (np.concatenate(read[point]) for point in (_native.CAPTURE_UP, _native.CAPTURE_DOWN, -1))
+    share = 1 / (1 + np.exp(-(x @ copy.read("layers.0.shared.share"))))
+    written = (copy.read("layers.0.shared.down") ** 2).sum() * (active**2).mean(axis=1) * share**2
+    expected = float((written / (written + (behind**2).sum(axis=1))).mean())
+    assert survey.flow.layers[0].shares["shared.down"] == pytest.approx(expected, rel=1e-4)
+    costs = estimated(tensors, survey.flow)
+    assert all(costs[f"layers.{layer}.shared.{part}"] > 0 for layer in (0, 1) for part in ("gate", "up", "down"))
+    assert costs["layers.0.shared.down"] > max(costs[f"layers.0.experts.{expert}.down"] for expert in range(6))
+
+
+@pytest.mark.parametrize("name", ["qwen2_moe", "granitemoeshared"])
+@pytest.mark.parametrize("effort", ["quick", "normal"])
+def test_a_shared_part_is_packed(tmp_path: Path, name: str, effort: EffortName) -> None:
+    source = tiny_models.write(MODELS[name], tmp_path / "source")
+    report = pack(source, tmp_path / "m.rbe", PackOptions(bits=4, effort=effort))
+    found = {tensor.name: tensor for tensor in report.tensors}
+    assert all(found[f"layers.1.shared.{part}"].planes for part in ("gate", "up", "down"))
+    assert name != "qwen2_moe" or found["layers.1.shared.share"].kind == "fp32"
+    assert report.bits_per_weight <= 4 and report.held_out is not None and report.held_out.kl < 1
 
 
 def with_an_idle_expert(directory: Path) -> Path:

@@ -79,6 +79,11 @@ LOADED: list[tuple[str, dict[str, Any]]] = [
     ("llama_yarn", {"rope_scaling": {"type": "yarn", "factor": 4.0, "beta_fast": None, "attention_factor": None}}),
     ("mistral_window", {"sliding_window": None}),
     ("qwen2_window", {"layer_types": None}),
+    ("qwen3_moe", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}),
+    ("qwen2_moe_window", {"layer_types": None, "max_window_layers": "absent"}),
+    ("qwen2_moe", {"norm_topk_prob": "absent", "qkv_bias": "absent", "decoder_sparse_step": "absent"}),
+    ("granitemoeshared", {"shared_intermediate_size": 0}),
+    ("granitemoeshared", {"shared_intermediate_size": "absent"}),
     ("gpt2", {"n_inner": None}),
     ("gpt2", {"n_ctx": None}),
     ("phi3", {"rope_scaling": None, "attention_bias": False}),
@@ -160,7 +165,8 @@ def test_defaults_are_those_of_transformers() -> None:
         "use_sliding_window", "max_window_layers", "query_pre_attn_scalar", "attn_logit_softcapping",
         "final_logit_softcapping", "n_embd", "n_layer", "n_head", "n_positions", "layer_norm_epsilon",
         "activation_function", "norm_eps", "conv_L_cache", "conv_bias", "block_auto_adjust_ff_dim", "block_multiple_of",
-        "block_ffn_dim_multiplier",
+        "block_ffn_dim_multiplier", "num_experts", "num_local_experts", "num_experts_per_tok",
+        "moe_intermediate_size", "shared_expert_intermediate_size", "shared_intermediate_size",
     }  # fmt: skip
     taken_as_false = ("attention_bias", "mlp_bias", "tie_word_embeddings", "use_sliding_window")
     for row in ARCHITECTURES:

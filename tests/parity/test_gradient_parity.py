@@ -87,7 +87,7 @@ def expected(
         plain = name.removeprefix(case.model.prefix)
         if plain.endswith(("expert_bias", "layer_scalar", "A_log")):  # which are no parameters, or read as exponents
             weights[name] = np.zeros(shape, np.float32)
-        elif not re.search(r"\.experts\.\d+\.|block_sparse_moe\.(input|output)_linear\.", plain):
+        elif not re.search(r"\.experts\.\d+\.|moe\.(input|output)_linear\.", plain):
             weights[name] = bare[plain]
     fused = {name: grad for name, grad in bare.items() if grad.ndim == 3}  # all experts of a layer
     weights |= {case.model.prefix + name: grad for name, grad in fused.items()}

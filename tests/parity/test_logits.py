@@ -67,6 +67,10 @@ def test_logits(tmp_path: Path, name: str) -> None:
         ("qwen3_moe", "qwen3"),
         ("qwen3_moe_normalized", "qwen3_moe"),
         ("qwen3_moe_mixed", "qwen3_moe"),
+        ("granitemoeshared", "granitemoe"),
+        ("qwen2_moe", "qwen2"),
+        ("qwen2_moe_mixed", "qwen2_moe"),
+        ("qwen2_moe_window", "qwen2_moe"),
         ("lfm2_moe_unbiased", "lfm2_moe"),
         ("lfm2_moe_raw", "lfm2_moe"),
         ("lfm2_bias", "lfm2"),
@@ -93,7 +97,8 @@ def test_features_move_the_logits(name: str, base: str) -> None:
     "name",
     [
         "gpt2", "llama", "mistral_window", "gemma3_new", "gemma4", "gemma4_joined", "qwen3_moe_mixed", "lfm2_moe",
-        "lfm2_bias", "qwen3_5", "qwen3_5_even", "granite4", "granite4_groups", *WITH_OPTIONS,
+        "qwen2_moe", "granitemoeshared", "lfm2_bias", "qwen3_5", "qwen3_5_even", "granite4", "granite4_groups",
+        *WITH_OPTIONS,
     ],
 )  # fmt: skip
 def test_prefill_and_decode_agree(tmp_path: Path, name: str, bits: int) -> None:

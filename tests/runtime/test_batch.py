@@ -35,6 +35,7 @@ def best(session: Session) -> int:
     "name",
     [
         "llama", "gpt2", "gemma2", "gemma4", "gemma4_joined", "qwen2", "qwen3", "phi3", "qwen3_moe", "lfm2_moe",
+        "qwen2_moe", "granitemoeshared",
         "spark", "lfm2_bias", *WITH_OPTIONS,
     ],
 )  # fmt: skip

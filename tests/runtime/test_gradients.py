@@ -104,7 +104,7 @@ def digest(path: Path, threads: int, kernel_set: str, hidden: list[FloatArray]) 
 
 
 @pytest.mark.parametrize(
-    "name", ["gemma2", "gemma4", "gpt2", "llama_gelu", "qwen3", "lfm2_bias", "qwen3_5", "granite4"]
+    "name", ["gemma2", "gemma4", "gpt2", "llama_gelu", "qwen3", "qwen2_moe", "lfm2_bias", "qwen3_5", "granite4"]
 )
 def test_bits_depend_on_neither_threads_nor_kernels(name: str, tmp_path: Path) -> None:
     path = dense(name, tmp_path)

@@ -57,6 +57,7 @@ LATER = dataclasses.replace(LAYER_KINDS, version=2)
         ({"layer.kinds": (1, 0, 1)}, {}, [LAYER_KINDS], "no array of 4 numbers"),
         ({"layer.kinds": 1}, {}, [LAYER_KINDS], "no array of 4 numbers"),
         ({"layer.kinds": "1010"}, {}, [LAYER_KINDS], "no array of 4 numbers"),
+        ({"recurrence.epsilon": 1e-5}, {}, [LAYER_KINDS], "without layers of delta nets or state spaces"),
         ({"convolution.taps": 0}, {}, [LAYER_KINDS], "convolution.taps"),
         ({"convolution.taps": 33}, {}, [LAYER_KINDS], "convolution.taps"),
         ({"convolution.taps": 4}, {}, [LAYER_KINDS], "make it 64 x 4"),

@@ -56,6 +56,7 @@ OUT_OF_RANGE = {
 DELTA_FILES: list[tuple[dict[str, Any], Tensors, str]] = [
     *(({key: None}, {}, f"`{key}` belong together") for key in KEYS),
     *(({key: value}, {}, key) for key, values in OUT_OF_RANGE.items() for value in values),
+    *(({"recurrence.epsilon": value}, {}, "recurrence.epsilon") for value in (-1.0, 2e9, "small", (1,), 1)),
     ({"recurrence.taps": 3}, {}, "make it 32 x 3"),
     ({"recurrence.key_heads": 3}, {}, "does not divide"),
     ({"recurrence.key_heads": 1}, {}, "make it 16 x 64"),

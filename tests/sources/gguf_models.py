@@ -40,6 +40,8 @@ _LAYER = {
     "self_attn.q_layernorm": "attn_q_norm", "self_attn.k_layernorm": "attn_k_norm", "conv.conv": "shortconv.conv",
     "conv.in_proj": "shortconv.in_proj", "conv.out_proj": "shortconv.out_proj", "feed_forward.w1": "ffn_gate",
     "feed_forward.w2": "ffn_down", "feed_forward.w3": "ffn_up",
+    **{f"mlp.shared_expert.{part}_proj": f"ffn_{part}_shexp" for part in ("gate", "up", "down")},
+    "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
 }  # fmt: skip
 _GEMMA_LAYER = {
     "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
@@ -54,6 +56,7 @@ _WHOLE = {
 }  # fmt: skip
 _ARCHITECTURE = {
     "mistral": "llama", "gemma3_text": "gemma3", "gemma4_text": "gemma4", "qwen3_moe": "qwen3moe",
+    "qwen2_moe": "qwen2moe", "granitemoeshared": "granitemoe",
     "lfm2_moe": "lfm2moe",
     "ministral3": "mistral3", "hunyuan_v1_dense": "hunyuan-dense", "qwen3_5_text": "qwen35",
 }  # fmt: skip
@@ -106,11 +109,11 @@ def gguf_tensors(model: TinyModel) -> dict[str, npt.NDArray[np.float32]]:
         if tiny_models.is_less_by_one(config["model_type"], bare):
             values = values + np.float32(1)
         parts = bare.split(".", 2)
-        if parts[0] == "layers" and parts[2].endswith("_linear"):  # Granite's, of all experts
-            halves = np.split(values, 2, axis=1) if parts[2].endswith("input_linear") else [values]
-            names = ("gate", "up") if len(halves) == 2 else ("down",)
+        if parts[0] == "layers" and parts[2].endswith("_linear"):  # Granite's, of all experts or a shared one
+            halves = np.split(values, 2, axis=-2) if parts[2].endswith("input_linear") else [values]
+            names, kind = ("gate", "up") if len(halves) == 2 else ("down",), "exps" if values.ndim == 3 else "shexp"
             for part, half in zip(names, halves, strict=True):
-                found[f"blk.{parts[1]}.ffn_{part}_exps.weight"] = np.ascontiguousarray(half)
+                found[f"blk.{parts[1]}.ffn_{part}_{kind}.weight"] = np.ascontiguousarray(half)
             continue
         if parts[0] == "layers" and ".experts." in parts[2]:
             _, _, expert, part = parts[2].split(".")
@@ -221,6 +224,9 @@ def metadata(model: TinyModel) -> dict[str, Any]:
         found["expert_used_count"] = config["num_experts_per_tok"]
     if "moe_intermediate_size" in config:
         found["expert_feed_forward_length"] = config["moe_intermediate_size"]
+    for key in ("shared_expert_intermediate_size", "shared_intermediate_size"):
+        if key in config:
+            found["expert_shared_feed_forward_length"] = config[key]
     for kind in ("attn", "final"):
         if config.get(f"{kind}_logit_softcapping"):
             found[f"{kind}_logit_softcapping"] = config[f"{kind}_logit_softcapping"]
@@ -267,7 +273,7 @@ def _of_its_own(config: Mapping[str, Any]) -> dict[str, Any]:
             "attention.head_count_kv": heads, "shortconv.l_cache": config.get("conv_L_cache", 3),
             "leading_dense_block_count": config["num_dense_layers"], "expert_gating_func": 2,
         }  # fmt: skip
-    if kind in ("granite", "granitemoe"):
+    if kind in ("granite", "granitemoe", "granitemoeshared"):
         names = {"attention": "attention", "embedding": "embedding", "residual": "residual"}
         found = {f"{ours}_scale": config[f"{theirs}_multiplier"] for theirs, ours in names.items()}
         found["attention.scale"] = found.pop("attention_scale")

@@ -41,6 +41,34 @@ def test_metadata(tmp_path: Path) -> None:
     assert both.metadata["experts"] == 6
 
 
+def test_a_shared_part(tmp_path: Path) -> None:
+    found = plan(tmp_path / "q", "qwen2_moe_mixed")
+    assert found.metadata["experts.shared"] == 40 and found.metadata["experts.shared.share"] == 1
+    tensors = {tensor.name: tensor for tensor in found.tensors}
+    assert tensors["layers.1.shared.share"].role == "router" and "layers.0.shared.share" not in tensors
+    assert tensors["layers.1.shared.gate"].reads == tensors["layers.1.shared.up"].reads
+    found = plan(tmp_path / "g", "granitemoeshared")
+    assert found.metadata["experts.shared"] == 56 and "experts.shared.share" not in found.metadata
+    assert found.notes == ()
+    both = tiny_models.tensors(MODELS["granitemoeshared"])["model.layers.1.shared_mlp.input_linear.weight"]
+    shared = {tensor.name: tensor for tensor in found.tensors if ".shared." in tensor.name}
+    assert len(shared) == 2 * 3
+    np.testing.assert_array_equal(shared["layers.1.shared.gate"].read(), both[:56])
+    np.testing.assert_array_equal(shared["layers.1.shared.up"].read(), both[56:])
+    none = plan(tmp_path / "n", "granitemoeshared", shared_intermediate_size=0)
+    assert not any(".shared" in name for name in [*none.metadata, *(tensor.name for tensor in none.tensors)])
+    assert "4 tensors have no place" in none.notes[0]
+
+
+def test_windows_of_qwen2_moe(tmp_path: Path) -> None:
+    """Every second one of the first layers."""
+    changes: dict[str, Any] = {"use_sliding_window": True, "max_window_layers": 2}
+    assert plan(tmp_path / "w", "qwen2_moe", **changes).metadata["attention.windows"] == (8, 0)
+    changes["layer_types"] = ["full_attention", "sliding_attention"]
+    assert plan(tmp_path / "n", "qwen2_moe", **changes).metadata["attention.windows"] == (0, 8)
+    assert "attention.windows" not in plan(tmp_path / "o", "qwen2_moe", max_window_layers=0).metadata
+
+
 def test_routers_stay_exact_and_experts_are_rotated_each_by_itself(tmp_path: Path) -> None:
     tensors = {tensor.name: tensor for tensor in plan(tmp_path, "qwen3_moe").tensors}
     assert tensors["layers.0.experts.router"].role == "router"
@@ -63,6 +91,11 @@ def test_routers_stay_exact_and_experts_are_rotated_each_by_itself(tmp_path: Pat
         ("decoder_sparse_step is 0", "qwen3_moe", {"decoder_sparse_step": 0}),
         ("norm_topk_prob is 1", "qwen3_moe", {"norm_topk_prob": 1}),
         ("moe_intermediate_size is -1", "qwen3_moe", {"moe_intermediate_size": -1}),
+        ("shared_expert_intermediate_size is -4", "qwen2_moe", {"shared_expert_intermediate_size": -4}),
+        ("shared_expert_intermediate_size is '40'", "qwen2_moe", {"shared_expert_intermediate_size": "40"}),
+        (r"shape \[40, 64\], .* for \[41, 64\]", "qwen2_moe", {"shared_expert_intermediate_size": 41}),
+        (r"shape \[112, 64\], .* for \[80, 64\]", "granitemoeshared", {"shared_intermediate_size": 40}),
+        ("shared_intermediate_size is True", "granitemoeshared", {"shared_intermediate_size": True}),
         ("routed_scaling_factor is 0", "lfm2_moe", {"routed_scaling_factor": 0.0}),
         ("num_dense_layers is -1", "lfm2_moe", {"num_dense_layers": -1}),
         ("type 'mamba' are not supported", "lfm2_moe", {"layer_types": ["mamba", "full_attention", "conv"]}),
@@ -147,6 +180,7 @@ def test_gate_and_up_in_one_tensor_of_a_gguf_file(tmp_path: Path) -> None:
         ({"qwen3moe.expert_weights_scale": 2.5}, "expert_weights_scale = 2.5 is not supported"),
         ({"qwen3moe.expert_gating_func": 2}, "expert_gating_func = 2 is not supported"),
         ({"qwen3moe.expert_shared_count": 1}, "expert_shared_count = 1 is not supported"),
+        ({"qwen3moe.expert_shared_feed_forward_length": 8}, "expert_shared_feed_forward_length = 8 is not supported"),
         ({"qwen3moe.expert_feed_forward_length": 40}, r"shape \[48, 64\], the configuration asks for \[40, 64\]"),
     ],
 )
@@ -155,6 +189,31 @@ def test_refused_gguf_files(tmp_path: Path, changes: dict[str, Any], message: st
     path = write_gguf(MODELS["qwen3_moe_normalized"], tmp_path / "m.gguf", changes=changes)
     with pytest.raises(PackError, match=message):
         plan_model(open_source(path))
+
+
+def test_a_shared_part_of_gguf_files(tmp_path: Path) -> None:
+    """Its share may be a vector; a qwen2moe without a width of it has that of feed-forward parts, and one of granitemoe
+    has none of it."""
+    pytest.importorskip("gguf")
+    model, key = MODELS["qwen2_moe"], "expert_shared_feed_forward_length"
+    expected = plan_model(open_source(write_gguf(model, tmp_path / "m.gguf"))).tensors
+    weights = gguf_tensors(model)
+    names = [name for name in weights if "ffn_gate_inp_shexp" in name]
+    vectors = weights | {name: weights[name].reshape(-1) for name in names}
+    found = plan_model(open_source(write_gguf(model, tmp_path / "v.gguf", tensors=vectors))).tensors
+    assert len(names) == 2
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.read(), other.read(), err_msg=one.name)
+    wide = tiny_models.TinyModel("m", {**model.config, "shared_expert_intermediate_size": 96})
+    silent = plan_model(open_source(write_gguf(wide, tmp_path / "w.gguf", changes={f"qwen2moe.{key}": None})))
+    assert silent.metadata["experts.shared"] == 96
+    path = write_gguf(MODELS["granitemoeshared"], tmp_path / "g.gguf", changes={f"granitemoe.{key}": None})
+    with pytest.raises(PackError, match=r"6 tensors have no place in Granite 3 MoE, such as blk.0.ffn_down_shexp"):
+        plan_model(open_source(path))
+    for value, message in ((48, r"\[56, 64\], the configuration asks for \[48, 64\]"), (-1, "is -1, expected")):
+        path = write_gguf(MODELS["granitemoeshared"], tmp_path / "b.gguf", changes={f"granitemoe.{key}": value})
+        with pytest.raises(PackError, match=message):
+            plan_model(open_source(path))
 
 
 @pytest.mark.parametrize("matrices", ["Q8_0", "BF16"])

@@ -32,7 +32,7 @@ _UNSAID: dict[str, dict[str, Any]] = {
 _UNSAYABLE = (
     "llama_gelu", "gemma3_multimodal", "gemma4_multimodal", "qwen2_window", "ministral3_multimodal", "smollm3_rotary",
     "smollm3_yarn", "qwen3_moe", "qwen3_moe_mixed", "stablelm_12b", "lfm2_bias", "lfm2_vl", "lfm2_moe",
-    "lfm2_moe_unbiased", "lfm2_moe_raw", "qwen3_5_multimodal", "granite4_rope",
+    "lfm2_moe_unbiased", "lfm2_moe_raw", "qwen2_moe_mixed", "qwen2_moe_window", "qwen3_5_multimodal", "granite4_rope",
 )  # fmt: skip
 _READ = {
     dialect.name for dialect in DIALECTS if not dialect.row.both_directions

@@ -96,6 +96,10 @@ PUBLISHED: dict[str, Callable[[], Published]] = {
     ),
     "OLMoE": lambda: bytes_alone("olmoe", "olmo", BYTE_LEVEL, ["<|endoftext|>", "<|padding|>"]),
     "Granite 3 MoE": lambda: bytes_alone("granitemoe", "refact", DIGITS, _GRANITE),
+    "Qwen2-MoE, Qwen1.5-MoE-A2.7B, Qwen2-57B-A14B": lambda: bytes_alone(
+        "qwen2_moe", "qwen2", split(QWEN2), _CHATML, nfc=True
+    ),
+    "Granite 3 MoE with a shared expert": lambda: bytes_alone("granitemoeshared", "refact", DIGITS, _GRANITE),
     "BitNet b1.58": lambda: bytes_alone(
         "bitnet", "llama-bpe", split(LLAMA3), _LLAMA3, bos="<|begin_of_text|>", ignore_merges=True
     ),

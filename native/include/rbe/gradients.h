@@ -37,7 +37,7 @@ typedef struct rbe_gradients_options {
 /* Takes all memory but that of products: 4 (7 width + 7 heads x head_dim + 6 kv_heads x head_dim + 4 feed_forward, and 12 width where layers are
  * short convolutions) bytes per token, each the most that a layer has; for each thread 4 (160 + 2 head_dim) per token of a window, and at most 128 MB
  * for logits. Where layers are recurrent, with keys = key_heads x key_dim and inner = value_heads x value_dim, 4 (2 width + 8 keys + 10 inner +
- * 2 value_heads x key_dim + 2 key_heads + 10 value_heads) bytes per token more, and for each thread 4 (2 sqrt(window) + 2) key_dim x value_dim. For a mixture of experts 4 (3 width + 3 experts + 3 used) bytes per token more, and feed_forward is the widest part or expert. Cross
+ * 2 value_heads x key_dim + 2 key_heads + 10 value_heads) bytes per token more, and for each thread 4 (2 sqrt(window) + 2) key_dim x value_dim. For a mixture of experts 4 (3 width + 3 experts + 3 used, and 3 with a share) bytes per token more, and feed_forward is the widest part or expert. Cross
  * attention adds 4 (3 width + 6 heads x head_dim + 4 kv_heads x head_dim) per token. options may be NULL. RBE_ERROR_UNSUPPORTED where a matrix is not
  * fp32, RBE_ERROR_ARGUMENT where there is no such encoder. Free it before the model is closed. */
 RBE_API rbe_status rbe_gradients_create(const rbe_model *model, const rbe_gradients_options *options, rbe_gradients **out);

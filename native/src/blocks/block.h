@@ -126,6 +126,8 @@ typedef struct rbe__experts_block {
     rbe__experts_shape shape;
     rbe__projection router; /* dense, without bias */
     const float *choice_bias; /* [n], counts for the choice alone; NULL: none */
+    rbe__feed_forward_block shared; /* what it gives is added to the sum of the experts; up.weight NULL: none */
+    rbe__projection share; /* one number, whose logistic function multiplies that; dense, without bias; NULL: none */
 } rbe__experts_block;
 
 typedef struct rbe__layer_embedding_block {

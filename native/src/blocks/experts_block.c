@@ -1,17 +1,19 @@
 /* The experts block: a router chooses a few of many feed-forward parts for each token, and what they give is summed with the router's weights.
  * The rows of a pass are sorted by expert, so that each expert that is chosen is read once and one that is not is not read at all. The sum of a
- * row goes up by the number of the expert, whoever else is in the pass. */
+ * row goes up by the number of the expert, whoever else is in the pass. Last comes what a shared feed-forward part gives of every row, where the
+ * layer has one. */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/status.h"
 #include "blocks/bind.h"
-#include "blocks/pass.h"
+#include "blocks/feed_forward.h"
+#include "layers/activation.h"
 #include "rbe/experts.h"
 
-enum { OPERATION_ROUTER, OPERATION_GATE_UP, OPERATION_DOWN, OPERATION_SUM, N_OPERATIONS };
+enum { OPERATION_ROUTER, OPERATION_GATE_UP, OPERATION_DOWN, OPERATION_SUM, OPERATION_SHARED, N_OPERATIONS };
 
-static const char *const operations[N_OPERATIONS] = {"router", "experts' gate, up", "experts' down", "sum of experts"};
+static const char *const operations[N_OPERATIONS] = {"router", "experts' gate, up", "experts' down", "sum of experts", "shared part"};
 
 static void bind_expert(rbe__binder *binder, const char *place, uint32_t number, const rbe__experts_shape *shape, uint32_t width,
                         rbe__expert *expert)
@@ -27,6 +29,29 @@ static void bind_expert(rbe__binder *binder, const char *place, uint32_t number,
     rbe__bind_shared_rotation(binder, (const rbe__projection *const[]){&expert->gate, &expert->up}, 2);
 }
 
+/* A matrix that decides for a whole token. */
+static const rbe__tensor *bind_decider(rbe__binder *binder, const char *name, uint32_t rows, uint32_t cols)
+{
+    const rbe__tensor *tensor = rbe__bind_tensor(binder, name, rows, cols, 0);
+    if (tensor && !rbe__tensor_is_dense(tensor)) {
+        binder->status = rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: tensor `%s` decides for tokens, and is neither fp32 nor of 16 bits",
+                                  binder->path, name);
+    }
+    return tensor;
+}
+
+static void bind_shared(rbe__binder *binder, uint32_t index, const rbe__experts_shape *shape, uint32_t width, rbe__experts_block *experts)
+{
+    const rbe__feed_forward_shape shared = {.width = shape->shared_width, .activation = shape->activation, .gated = shape->gated};
+    char place[64], name[96];
+    snprintf(place, sizeof place, "%slayers.%u.shared", binder->prefix, index);
+    rbe__feed_forward_bind(binder, place, width, &shared, &experts->shared);
+    if (shape->shared_has_share) {
+        snprintf(name, sizeof name, "%s.share", place);
+        experts->share.weight = bind_decider(binder, name, 1, width);
+    }
+}
+
 static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *shape, rbe__block *block)
 {
     rbe__experts_block *experts = &block->as.experts;
@@ -36,21 +61,21 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     rbe__bind_block_norms(binder, place, shape, 0, block);
     snprintf(place, sizeof place, "%slayers.%u.experts", binder->prefix, index);
     snprintf(name, sizeof name, "%s.router", place);
-    experts->router.weight = rbe__bind_tensor(binder, name, shape->experts.n, shape->width, 0);
-    if (experts->router.weight && !rbe__tensor_is_dense(experts->router.weight)) {
-        binder->status = rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: tensor `%s` is a router, and neither fp32 nor of 16 bits", binder->path,
-                                  name);
-    }
+    experts->router.weight = bind_decider(binder, name, shape->experts.n, shape->width);
     snprintf(name, sizeof name, "%s.router.bias", place);
     experts->choice_bias = rbe__bind_vector(binder, name, shape->experts.n, 1);
     for (uint32_t e = 0; e < shape->experts.n && binder->status == RBE_OK; e++) {
         bind_expert(binder, place, e, &shape->experts, shape->width, &shape->experts.experts[e]);
     }
+    if (shape->experts.shared_width) {
+        bind_shared(binder, index, &shape->experts, shape->width, experts);
+    }
 }
 
 static uint32_t inner_width(const rbe__block *block)
 {
-    return block->as.experts.shape.width;
+    const rbe__experts_shape *shape = &block->as.experts.shape;
+    return shape->width > shape->shared_width ? shape->width : shape->shared_width;
 }
 
 /* A row that has chosen an expert. */
@@ -67,6 +92,8 @@ typedef struct experts_scratch {
     uint32_t *first; /* [n + 1] of each expert in `choices` */
     choice *choices; /* [n_tokens * n_used] by expert, and then by row */
     float *rows, *gate, *up, *down; /* [n_tokens] of one expert; gate NULL where there is none */
+    rbe__feed_forward_scratch shared; /* where there is a shared part */
+    float *share; /* [n_tokens] how much it counts; NULL: wholly */
 } experts_scratch;
 
 static experts_scratch take_scratch(const rbe__block *block, size_t n_tokens, rbe__arena *arena)
@@ -86,6 +113,8 @@ static experts_scratch take_scratch(const rbe__block *block, size_t n_tokens, rb
     scratch.gate = shape->gated ? rbe__arena_take(arena, inner, sizeof(float)) : NULL;
     scratch.up = rbe__arena_take(arena, inner, sizeof(float));
     scratch.down = rbe__arena_take(arena, width, sizeof(float));
+    scratch.shared = rbe__feed_forward_take(&block->as.experts.shared.shape, n_tokens, arena);
+    scratch.share = shape->shared_has_share ? rbe__arena_take(arena, n_tokens, sizeof(float)) : NULL;
     return scratch;
 }
 
@@ -136,8 +165,8 @@ static void sort_choices(const rbe__experts_shape *shape, uint32_t n_tokens, con
 static rbe_status choose(rbe__pass *pass, const rbe__block *block, uint32_t layer, const experts_scratch *scratch, const float **x)
 {
     const rbe__experts_block *experts = &block->as.experts;
-    const rbe__linear_job job = {&experts->router, scratch->scores, experts->shape.n, 0};
-    rbe__block_project(pass, block, &job, 1, x);
+    const rbe__linear_job jobs[] = {{&experts->router, scratch->scores, experts->shape.n, 0}, {&experts->share, scratch->share, 1, 0}};
+    rbe__block_project(pass, block, jobs, scratch->share ? 2 : 1, x);
     route_call call = {pass->stack->kernels, experts, scratch};
     rbe__thread_pool_run(pass->workspace.thread_pool, pass->n_tokens, route_row, &call);
     for (uint32_t n = 0; n < pass->n_tokens; n++) {
@@ -288,6 +317,27 @@ static rbe_status run_experts(rbe__pass *pass, const rbe__block *block, uint32_t
     return RBE_OK;
 }
 
+/* The shared part of all rows: adds what it gives, by its share, to `branch`. */
+static rbe_status run_shared(rbe__pass *pass, const rbe__block *block, uint32_t layer, const experts_scratch *scratch, const float *x)
+{
+    const rbe__feed_forward_block *shared = &block->as.experts.shared;
+    const rbe__linear_input input = {pass->n_tokens, pass->planes, block->width, x};
+    rbe__linear_job up[2];
+    const uint32_t n_jobs = rbe__feed_forward_up_jobs(shared, &scratch->shared, up);
+    rbe__linear(&pass->workspace, up, n_jobs, &input);
+    const rbe__linear_job down = {&shared->down, scratch->share ? scratch->down : pass->branch, block->width, scratch->share == NULL};
+    rbe__feed_forward_down(pass, block, shared, &scratch->shared, &down);
+    if (scratch->share) {
+        rbe__logistic(pass->stack->kernels, pass->n_tokens, scratch->share);
+    }
+    for (uint32_t n = 0; scratch->share && n < pass->n_tokens; n++) {
+        const size_t at = (size_t)n * block->width;
+        add_weighted(pass->branch + at, scratch->down + at, scratch->share[n], block->width);
+    }
+    rbe__profile_lap(pass->workspace.profile, block->first_operation + OPERATION_SHARED);
+    return rbe__capture(pass, layer, RBE_CAPTURE_DOWN, scratch->shared.up, shared->shape.width);
+}
+
 static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t layer)
 {
     rbe__arena arena = {.memory = pass->scratch};
@@ -297,6 +347,9 @@ static rbe_status forward(rbe__pass *pass, const rbe__block *block, uint32_t lay
     RBE_TRY(choose(pass, block, layer, &scratch, &x));
     memset(pass->branch, 0, n_values * sizeof *pass->branch);
     RBE_TRY(run_experts(pass, block, layer, &scratch, x));
+    if (block->as.experts.shared.up.weight) {
+        RBE_TRY(run_shared(pass, block, layer, &scratch, x));
+    }
     for (uint32_t n = 0; !block->post_norm.weight && n < pass->n_tokens; n++) {
         const size_t at = (size_t)n * block->width;
         pass->stack->kernels->add(pass->hidden + at, pass->branch + at, block->width);
@@ -318,7 +371,8 @@ static uint64_t read_bytes(const rbe__block *block, uint32_t planes)
         bytes += rbe__tensor_read_bytes(expert->gate.weight, planes) + rbe__tensor_read_bytes(expert->up.weight, planes) +
                  rbe__tensor_read_bytes(expert->down.weight, planes);
     }
-    return rbe__tensor_read_bytes(experts->router.weight, 0) + bytes / experts->shape.n * experts->shape.n_used;
+    return rbe__tensor_read_bytes(experts->router.weight, 0) + bytes / experts->shape.n * experts->shape.n_used +
+           rbe__feed_forward_read_bytes(&experts->shared, planes) + rbe__tensor_read_bytes(experts->share.weight, 0);
 }
 
 const rbe__block_kind rbe__experts_kind = {

@@ -23,6 +23,8 @@ typedef struct rbe__experts_shape {
     rbe__expert_score score;
     int normalizes; /* 1: the scores of the chosen are divided by their sum */
     float scale; /* then multiplies them */
+    uint32_t shared_width; /* of a feed-forward part beside them that every token goes through; 0: there is none */
+    int shared_has_share; /* 1: a number of each token says how much it counts */
     rbe__expert *experts; /* [n], the model's, which are filled when the block is bound */
     uint32_t first_expert; /* the number of the first of them in the model */
 } rbe__experts_shape;

@@ -1,11 +1,12 @@
 /* The experts block: the sum over the experts that the router chooses of weight x down(activation(gate(x)) up(x)). The choice itself has no
  * gradient; the weights of the chosen have one, and through them the router. Each expert is computed for its tokens alone, in the way back
- * once more, so that memory is that of one. */
+ * once more, so that memory is that of one. A shared part is a feed-forward part of all tokens, times its share where it has one. */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/status.h"
 #include "gradients/gradients.h"
+#include "layers/activation.h"
 
 static const char *name_of(const rbe_gradients *gradients, char name[RBE_GRADIENT_NAME_BYTES], uint32_t layer, uint32_t expert,
                            const char *part)
@@ -33,6 +34,10 @@ void rbe__experts_take_memory(rbe_gradients *gradients, const rbe__experts_shape
     memory->rows = rbe__arena_take(arena, hidden, sizeof(float));
     memory->given = rbe__arena_take(arena, hidden, sizeof(float));
     memory->d_rows = rbe__arena_take(arena, hidden, sizeof(float));
+    const size_t shares = shape->shared_has_share ? n : 0;
+    memory->share_raw = rbe__arena_take(arena, shares, sizeof(float));
+    memory->share = rbe__arena_take(arena, shares, sizeof(float));
+    memory->d_share = rbe__arena_take(arena, shares, sizeof(float));
 }
 
 /* The router's scores of all tokens, and which experts each uses. */
@@ -97,6 +102,40 @@ static rbe_status run_rows(rbe_gradients *gradients, const rbe__block *block, ui
     return status;
 }
 
+/* What the shared part gives of all tokens, and its share. */
+static rbe_status run_shared(rbe_gradients *gradients, const rbe__block *block)
+{
+    const rbe__experts_block *experts = &block->as.experts;
+    const rbe__feed_forward_memory *inner = &gradients->feed_forward;
+    const rbe__experts_memory *memory = &gradients->experts;
+    RBE_TRY(rbe__feed_forward_inner(gradients, block, &experts->shared, inner->input));
+    if (experts->share.weight) {
+        RBE_TRY(rbe__matrix_forward(gradients, &experts->share, 0, 1, inner->input, memory->share_raw));
+        memcpy(memory->share, memory->share_raw, gradients->n * sizeof *memory->share);
+        rbe__logistic(gradients->stack->kernels, gradients->n, memory->share);
+    }
+    return rbe__matrix_forward(gradients, &experts->shared.down, 0, block->width, inner->output_input, memory->given);
+}
+
+static void add_weighted(float *sum, const float *given, float weight, size_t n)
+{
+    for (size_t c = 0; c < n; c++) {
+        sum[c] += weight * given[c];
+    }
+}
+
+static rbe_status add_shared(rbe_gradients *gradients, const rbe__block *block)
+{
+    const rbe__experts_memory *memory = &gradients->experts;
+    const size_t width = block->width;
+    RBE_TRY(run_shared(gradients, block));
+    for (size_t n = 0; n < gradients->n; n++) {
+        const float share = block->as.experts.share.weight ? memory->share[n] : 1.0f;
+        add_weighted(gradients->feed_forward.branch + n * width, memory->given + n * width, share, width);
+    }
+    return RBE_OK;
+}
+
 rbe_status rbe__experts_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out)
 {
     rbe__feed_forward_memory *memory = &gradients->feed_forward;
@@ -113,12 +152,12 @@ rbe_status rbe__experts_forward(rbe_gradients *gradients, const rbe__block *bloc
         }
         RBE_TRY(run_rows(gradients, block, e, n_rows));
         for (size_t i = 0; i < n_rows; i++) {
-            float *sum = memory->branch + experts->tokens[i] * width;
-            const float weight = experts->weights[experts->places[i]], *given = experts->given + i * width;
-            for (size_t c = 0; c < width; c++) {
-                sum[c] += weight * given[c];
-            }
+            add_weighted(memory->branch + experts->tokens[i] * width, experts->given + i * width, experts->weights[experts->places[i]],
+                         width);
         }
+    }
+    if (is_read && block->as.experts.shared.up.weight) {
+        RBE_TRY(add_shared(gradients, block));
     }
     return rbe__branch_sum(gradients, block, memory->branch, memory->summed, x, out);
 }
@@ -216,6 +255,34 @@ static rbe_status router_back(rbe_gradients *gradients, const rbe__block *block,
     return rbe__matrix_backward(gradients, &router, memory->d_logits, 1, gradients->d_normed);
 }
 
+/* The shared part, and the number that is its share. d: by the branch. */
+static rbe_status shared_back(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *d)
+{
+    const rbe__experts_block *experts = &block->as.experts;
+    const rbe__experts_memory *memory = &gradients->experts;
+    const size_t width = block->width;
+    const int has_share = experts->share.weight != NULL;
+    RBE_TRY(run_shared(gradients, block));
+    for (size_t n = 0; has_share && n < gradients->n; n++) {
+        const float share = memory->share[n], *given = memory->given + n * width;
+        double sum = 0;
+        for (size_t c = n * width; c < (n + 1) * width; c++) {
+            sum += (double)d[c] * given[c - n * width];
+            memory->d_rows[c] = share * d[c];
+        }
+        memory->d_share[n] = (float)(sum * share * (1.0 - share));
+    }
+    const rbe__feed_forward_back back = {&experts->shared, "shared", memory->given, has_share ? memory->d_rows : d, 1};
+    RBE_TRY(rbe__feed_forward_inner_backward(gradients, block, layer, &back));
+    if (!has_share) {
+        return RBE_OK;
+    }
+    char name[RBE_GRADIENT_NAME_BYTES];
+    const rbe__matrix matrix = {&experts->share, rbe__gradient_name(gradients, name, layer, "shared", "share"), layer,
+                                gradients->feed_forward.input, memory->share_raw};
+    return rbe__matrix_backward(gradients, &matrix, memory->d_share, 1, gradients->d_normed);
+}
+
 rbe_status rbe__experts_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d)
 {
     const rbe__feed_forward_memory *memory = &gradients->feed_forward;
@@ -228,6 +295,9 @@ rbe_status rbe__experts_backward(rbe_gradients *gradients, const rbe__block *blo
             RBE_TRY(run_rows(gradients, block, e, n_rows));
             RBE_TRY(expert_back(gradients, block, layer, e, n_rows, d_branch));
         }
+    }
+    if (block->as.experts.shared.up.weight) {
+        RBE_TRY(shared_back(gradients, block, layer, d_branch));
     }
     RBE_TRY(router_back(gradients, block, layer));
     return rbe__read_stream_backward(gradients, block, layer, "feed_forward", x, d);

@@ -18,12 +18,13 @@ static int is_dense(const rbe__projection *projection)
 
 static int is_dense_inside(const rbe__block *block)
 {
-    if (block->kind != &rbe__experts_kind) {
-        const rbe__feed_forward_block *feed_forward = &block->as.feed_forward;
-        return is_dense(&feed_forward->gate) && is_dense(&feed_forward->up) && is_dense(&feed_forward->down);
+    const rbe__experts_block *experts = block->kind == &rbe__experts_kind ? &block->as.experts : NULL;
+    const rbe__feed_forward_block *feed_forward = experts ? &experts->shared : &block->as.feed_forward;
+    int dense = is_dense(&feed_forward->gate) && is_dense(&feed_forward->up) && is_dense(&feed_forward->down);
+    if (!experts) {
+        return dense;
     }
-    const rbe__experts_block *experts = &block->as.experts;
-    int dense = is_dense(&experts->router);
+    dense &= is_dense(&experts->router) && is_dense(&experts->share);
     for (uint32_t e = 0; e < experts->shape.n; e++) {
         const rbe__expert *expert = &experts->shape.experts[e];
         dense &= is_dense(&expert->gate) && is_dense(&expert->up) && is_dense(&expert->down);

@@ -60,6 +60,8 @@ typedef struct rbe__experts_memory {
     float *weights, *d_weights; /* the same */
     uint32_t *tokens, *places; /* [n] those of one expert, and where they stand in `chosen` */
     float *rows, *given, *d_rows; /* [n][width] what it reads and gives */
+    float *share_raw, *share,
+        *d_share; /* [n] of a shared part: as it comes out of its matrix, its logistic function, the gradient of the first */
 } rbe__experts_memory;
 
 typedef struct rbe__layer_embedding_memory {
@@ -307,6 +309,20 @@ rbe_status rbe__experts_forward(rbe_gradients *gradients, const rbe__block *bloc
 rbe_status rbe__convolution_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 rbe_status rbe__recurrence_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
 rbe_status rbe__feed_forward_forward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *out);
+
+/* The matrices of a feed-forward part up to what its down reads, which is left in feed_forward.output_input. input: what gate and up read. */
+rbe_status rbe__feed_forward_inner(rbe_gradients *gradients, const rbe__block *block, const rbe__feed_forward_block *feed_forward,
+                                   const float *input);
+
+/* The way back through them and through down, which gave `given`: d_normed (+)= the gradient by what gate and up read. d: that by `given`. */
+typedef struct rbe__feed_forward_back {
+    const rbe__feed_forward_block *feed_forward;
+    const char *place; /* of its names */
+    const float *given, *d;
+    int add;
+} rbe__feed_forward_back;
+rbe_status rbe__feed_forward_inner_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer,
+                                            const rbe__feed_forward_back *back);
 
 /* d, the gradient behind the block, becomes that before it. */
 rbe_status rbe__attention_backward(rbe_gradients *gradients, const rbe__block *block, uint32_t layer, const float *x, float *d);

@@ -53,7 +53,8 @@ static largest_shapes largest_of(const rbe__stack *stack)
                 most.inner = (uint32_t)largest(most.inner, block->as.feed_forward.shape.width);
                 most.norms_inside |= block->as.feed_forward.inner_norm.weight != NULL;
             } else if (block->kind == &rbe__experts_kind) {
-                most.inner = (uint32_t)largest(most.inner, block->as.experts.shape.width);
+                most.inner = (uint32_t)largest(most.inner, largest(block->as.experts.shape.width, block->as.experts.shared.shape.width));
+                most.norms_inside |= block->as.experts.shared.inner_norm.weight != NULL;
                 most.experts = &block->as.experts.shape;
             }
         }

@@ -6,16 +6,26 @@
 #include "model/parts.h"
 
 #define KEY_LAYERS "experts.layers"
+#define KEY_SHARED "experts.shared"
+#define KEY_SHARE "experts.shared.share"
 #define MOST_EXPERTS 4096u
+#define MOST_WIDTH (1u << 22)
 
 rbe_status rbe__experts_config_read(rbe__config_source from, rbe__config *config)
 {
     static const char *const scores[] = {[RBE_SCORE_SOFTMAX] = "softmax", [RBE_SCORE_SIGMOID] = "sigmoid", NULL};
-    static const char *const others[] = {
-        "experts.used", "experts.feed_forward", "experts.score", "experts.normalize", "experts.scale", KEY_LAYERS, NULL};
+    static const char *const others[] = {"experts.used",
+                                         "experts.feed_forward",
+                                         "experts.score",
+                                         "experts.normalize",
+                                         "experts.scale",
+                                         KEY_LAYERS,
+                                         KEY_SHARED,
+                                         KEY_SHARE,
+                                         NULL};
     rbe__experts_config *out = &config->experts;
     int score;
-    uint32_t normalizes;
+    uint32_t normalizes, share;
     RBE_TRY(rbe__config_u64(from, "experts", 1, MOST_EXPERTS, 1, &out->n));
     if (!out->n) {
         for (uint32_t i = 0; others[i]; i++) {
@@ -26,14 +36,20 @@ rbe_status rbe__experts_config_read(rbe__config_source from, rbe__config *config
         return RBE_OK;
     }
     RBE_TRY(rbe__config_u64(from, "experts.used", 1, out->n, 0, &out->n_used));
-    RBE_TRY(rbe__config_u64(from, "experts.feed_forward", 1, 1u << 22, 0, &out->feed_forward));
+    RBE_TRY(rbe__config_u64(from, "experts.feed_forward", 1, MOST_WIDTH, 0, &out->feed_forward));
     RBE_TRY(rbe__config_choice(from, "experts.score", scores, 0, &score));
     RBE_TRY(rbe__config_u64(from, "experts.normalize", 0, 1, 1, &normalizes));
     RBE_TRY(rbe__config_f64(from, "experts.scale", 0, 1, &out->scale));
     (void)rbe__config_find(from, KEY_LAYERS);
     RBE_TRY(rbe__layer_array_read(from.pack, from.path, KEY_LAYERS, config->n_layers, 1, &out->layers));
+    RBE_TRY(rbe__config_u64(from, KEY_SHARED, 1, MOST_WIDTH, 1, &out->shared));
+    RBE_TRY(rbe__config_u64(from, KEY_SHARE, 0, 1, 1, &share));
+    if (share && !out->shared) {
+        return rbe_fail(RBE_ERROR_FORMAT, "%s: metadata `" KEY_SHARED "` is missing, and `" KEY_SHARE "` is there", from.path);
+    }
     out->score = (rbe__expert_score)score;
     out->normalizes = normalizes != 0;
+    out->shared_share = share != 0;
     return RBE_OK;
 }
 
@@ -87,6 +103,8 @@ rbe__experts_shape rbe__experts_of_layer(const rbe_model *model, uint32_t layer)
         .score = config->experts.score,
         .normalizes = config->experts.normalizes,
         .scale = config->experts.scale,
+        .shared_width = config->experts.shared,
+        .shared_has_share = config->experts.shared_share,
         .experts = model->stack.experts + first,
         .first_expert = (uint32_t)first,
     };
@@ -135,6 +153,13 @@ rbe_status rbe__experts_check(const rbe_model *model, const char *path)
         return rbe_fail(RBE_ERROR_FORMAT,
                         has_part ? "%s: it has the part `experts`, and its metadata say nothing of experts"
                                  : "%s: its metadata name experts, and it lacks the part `experts`",
+                        path);
+    }
+    const int has_shared = rbe__pack_requires(&model->pack, RBE_PART_SHARED_EXPERT);
+    if (has_shared != (model->config.experts.shared != 0)) {
+        return rbe_fail(RBE_ERROR_FORMAT,
+                        has_shared ? "%s: it has the part `shared_expert`, and its metadata say nothing of one"
+                                   : "%s: its metadata name a shared expert, and it lacks the part `shared_expert`",
                         path);
     }
     if (has_part && model->config.encoder_layers) {

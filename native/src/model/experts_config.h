@@ -19,7 +19,7 @@ rbe__experts_shape rbe__experts_of_layer(const rbe_model *model, uint32_t layer)
 /* Of a bound model: begins to keep those in memory that are used most, where memory is limited. */
 rbe_status rbe__experts_limit(rbe_model *model);
 
-/* Of a bound model: the part `experts` is there exactly where the format asks for it. */
+/* Of a bound model: the parts `experts` and `shared_expert` are there exactly where the format asks for them. */
 rbe_status rbe__experts_check(const rbe_model *model, const char *path);
 
 #endif

@@ -38,6 +38,8 @@ typedef struct rbe__experts_config {
     int normalizes;
     float scale;
     const rbe_metadata *layers; /* experts.layers; NULL: all layers have experts */
+    uint32_t shared; /* 0: no feed-forward part stands beside them */
+    int shared_share;
 } rbe__experts_config;
 
 /* What docs/format.md says of layers of several shapes and of layer embeddings. Arrays are NULL where all layers are as the whole model says. */

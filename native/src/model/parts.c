@@ -12,12 +12,10 @@ typedef struct known_part {
 } known_part;
 
 static const known_part known_parts[] = {
-    {RBE_PART_MODES, 1},         {RBE_PART_BANDS, 1},
-    {RBE_PART_ENCODER, 1},       {RBE_PART_ENCODER_DECODER, 1},
-    {RBE_PART_LAYER_OPTIONS, 1}, {RBE_PART_ATTENTION_GATE, 1},
-    {RBE_PART_EXPERTS, 1},       {RBE_PART_LAYER_KINDS, 1},
-    {RBE_PART_LAYER_SHAPES, 1},  {RBE_PART_LAYER_EMBEDDINGS, 1},
-    {RBE_PART_TERNARY, 1},       {RBE_PART_INNER_NORMS, 1},
+    {RBE_PART_MODES, 1},         {RBE_PART_BANDS, 1},          {RBE_PART_ENCODER, 1},          {RBE_PART_ENCODER_DECODER, 1},
+    {RBE_PART_LAYER_OPTIONS, 1}, {RBE_PART_ATTENTION_GATE, 1}, {RBE_PART_EXPERTS, 1},          {RBE_PART_SHARED_EXPERT, 1},
+    {RBE_PART_LAYER_KINDS, 1},   {RBE_PART_LAYER_SHAPES, 1},   {RBE_PART_LAYER_EMBEDDINGS, 1}, {RBE_PART_TERNARY, 1},
+    {RBE_PART_INNER_NORMS, 1},
 };
 
 int rbe__part_is_known(const char *name, uint32_t name_bytes, uint32_t version)

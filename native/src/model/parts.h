@@ -14,6 +14,7 @@
 #define RBE_PART_ATTENTION_GATE "attention_gate" /* without data: attention has gates */
 #define RBE_PART_LAYER_OPTIONS "layer_options" /* without data: the file says something of layers that older readers do not know */
 #define RBE_PART_EXPERTS "experts" /* without data: layers have experts in place of a feed-forward part */
+#define RBE_PART_SHARED_EXPERT "shared_expert" /* without data: a feed-forward part stands beside experts */
 #define RBE_PART_LAYER_KINDS "layer_kinds" /* without data: not every layer begins with attention */
 #define RBE_PART_LAYER_SHAPES "layer_shapes" /* without data: layers differ in more than their windows */
 #define RBE_PART_LAYER_EMBEDDINGS "layer_embeddings" /* without data: there is an embedding for each layer */

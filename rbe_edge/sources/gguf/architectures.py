@@ -22,6 +22,7 @@ from rbe_edge.sources.layer_shapes import LAYER_EMBEDDINGS
 FEATURES = "features"
 
 # Several in one.
+_APART = ("positions", "layers.N.shared.")  # without rows that no text uses; a tensor for each
 _FUSED = {"attention": "blk.N.attn_qkv", "feed_forward": "blk.N.ffn_up"}
 
 EMBEDDING, LM_HEAD = "token_embd.weight", "output.weight"
@@ -70,7 +71,7 @@ class Dialect:
 
 
 def _rule(rule: Rule) -> Rule:
-    if rule.fused and rule.target == "positions":  # without rows that no text uses
+    if rule.fused and rule.target.startswith(_APART):
         rule = replace(rule, fused=(), piece=0)
     if rule.fused:
         group, ending = rule.target.split(".")[2], "bias" if rule.role == "bias" else "weight"
@@ -172,6 +173,7 @@ DIALECTS: tuple[Dialect, ...] = (
     Dialect("spark2_5", _row("spark2_5"), activation="gelu"),
     Dialect("lfm2", _lfm2("lfm2")),
     Dialect("lfm2moe", _lfm2("lfm2_moe"), always=("expert_bias",)),
+    Dialect("qwen2moe", _row("qwen2_moe"), optional=_BIASES),
     Dialect("olmoe", _row("olmoe")),
     Dialect(
         "qwen35", _recurrent("qwen3_5_text", _QWEN35, _BEHIND), optional=("qkv_bias", "o_bias"), computes=(GUESSING,)
@@ -188,6 +190,7 @@ DIALECTS: tuple[Dialect, ...] = (
     Dialect("nomic-bert", _row("nomic_bert"), epsilon=_LAYER_NORM, activation="silu", optional=("segments",)),
 )
 MISTRAL = _row("mistral")  # what llama is where the file names a window
+GRANITE_SHARED = _row("granitemoeshared")  # what granitemoe is where the file names a shared expert
 
 #: T5's tensors get Hugging Face's names (t5.py).
-ROWS: tuple[Architecture, ...] = (*(dialect.row for dialect in DIALECTS), MISTRAL, *ENCODER_DECODERS)
+ROWS: tuple[Architecture, ...] = (*(dialect.row for dialect in DIALECTS), MISTRAL, GRANITE_SHARED, *ENCODER_DECODERS)

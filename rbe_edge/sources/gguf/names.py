@@ -36,6 +36,8 @@ NAMES: Mapping[str, str] = MappingProxyType({
     "layers.N.experts.router": "blk.N.ffn_gate_inp",
     "layers.N.experts.router.bias": "blk.N.exp_probs_b",
     **{f"layers.N.experts.E.{part}": f"blk.N.ffn_{part}_exps.E" for part in ("gate", "up", "down")},
+    **{f"layers.N.shared.{part}": f"blk.N.ffn_{part}_shexp" for part in ("gate", "up", "down")},
+    "layers.N.shared.share": "blk.N.ffn_gate_inp_shexp",
 })  # fmt: skip
 """Without their endings, .weight and .bias. N: the number of the layer, or the letter itself in rules for all.
 E: that of an expert, of which a GGUF file has all of a layer in one tensor; sources/experts.py takes it apart."""
