@@ -111,7 +111,8 @@ static int gather(const rbe_gradient *gradient, void *user)
     for (uint32_t n = 0; gradient->x && n < gradient->n_tokens; n++) {
         for (size_t i = 0; i < count(of, t); i++) {
             const size_t row = i / gradient->cols, col = i % gradient->cols;
-            of->found[t][i] += (double)gradient->d[n * gradient->rows + row] * (double)gradient->x[n * gradient->cols + col];
+            of->found[t][i] += (double)gradient->d[(size_t)n * gradient->rows + row] *
+                               (double)gradient->x[(size_t)n * gradient->cols + col];
         }
     }
     for (uint32_t r = 0; gradient->gains && r < gradient->n_rows; r++) {

@@ -76,7 +76,8 @@ def _add_engine_arguments(engine: argparse._ArgumentGroup) -> None:
         "--speculate",
         choices=("off", "lookup", "planes"),
         default="off",
-        help="guess tokens ahead, from the text so far or with the base planes of a nested file; the text is the same",
+        help="guess tokens ahead: by lookup in the text so far, which pays where an answer repeats it, or by the base "
+        "planes of a nested file; the text is the same",
     )
     engine.add_argument("--draft", metavar="N", type=int, default=6, help="guess so many at most (%(default)s)")
     add_memory_argument(engine)

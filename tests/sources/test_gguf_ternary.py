@@ -12,6 +12,7 @@ from gguf_models import write_gguf
 from ternary_models import FloatArray, scored, scored_by, simple, wide
 
 from rbe_edge import Model
+from rbe_edge.errors import PackError
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.sources.mapping import plan_model
 from rbe_edge.sources.open import open_source
@@ -38,6 +39,70 @@ def test_gguf_is_exact(tmp_path: Path, kind: str, binary: bool) -> None:
         found = scored_by(model)
     dense = scored(pack(source, tmp_path / "dense.rbe", PackOptions(bits=32)).path)
     assert np.abs(found - dense).max() < 0.05 * np.abs(dense).max()
+
+
+Q2_0 = 42
+
+
+def q2_0(values: FloatArray, size: int, code_3: bool = False) -> npt.NDArray[np.uint8]:
+    """Ternary values, of one size in each block, as ggml's type: d, and codes of -d, 0, d. code_3: d is half of it, and
+    the codes are 0 (not -2 d, which there is not), 1 and 3."""
+    blocks = values.reshape(len(values), -1, size)
+    d = np.abs(blocks).max(2) / (2 if code_3 else 1)
+    signs = np.sign(blocks).astype(np.int8)
+    codes = np.where(signs > 0, 3, signs + 1) if code_3 else signs + 1
+    fours = codes.astype(np.uint8).reshape(*blocks.shape[:2], -1, 4)
+    packed = fours[..., 0] | fours[..., 1] << 2 | fours[..., 2] << 4 | fours[..., 3] << 6
+    return np.concatenate([d[..., None].astype("<f2").view(np.uint8), packed], 2).reshape(len(values), -1)
+
+
+def written_as_q2_0(
+    path: Path, size: int, monkeypatch: pytest.MonkeyPatch, code_3: bool = False
+) -> dict[str, FloatArray]:
+    """What was written, by GGUF's names of the matrices."""
+    gguf = pytest.importorskip("gguf")
+    monkeypatch.setitem(gguf.GGML_QUANT_SIZES, Q2_0, (size, 2 + size // 4))
+    kept: dict[str, FloatArray] = {}
+
+    def store(name: str, values: FloatArray) -> tuple[npt.NDArray[Any], int | None]:
+        if values.ndim == 1:
+            return values, None
+        kept[name] = simple(values, size, binary=False)
+        return q2_0(kept[name], size, code_3), Q2_0
+
+    write_gguf(wide(), path, store)
+    return kept
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_blocks_of_64_and_of_128(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Q2_0, which a file does not tell but by its size; without loss."""
+    kept = written_as_q2_0(tmp_path / "m.gguf", size, monkeypatch)
+    source = open_source(tmp_path / "m.gguf")
+    assert len(kept) == 16
+    for name, values in kept.items():
+        np.testing.assert_array_equal(source.tensors[name].read(), values)
+    report = pack(tmp_path / "m.gguf", tmp_path / "m.rbe")
+    assert sum(tensor.kind == "ternary" for tensor in report.tensors) == 16
+    for tensor in report.tensors:
+        if tensor.kind == "ternary":
+            assert 8 * tensor.bytes <= (1.625 + 16 / size) * -(-tensor.rows // 64) * 64 * tensor.cols
+
+
+def test_q2_0_that_is_not_ternary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A code of 3 is twice d."""
+    kept = written_as_q2_0(tmp_path / "m.gguf", 64, monkeypatch, code_3=True)
+    for name, values in kept.items():
+        expected = np.where(values < 0, values / 2, values)
+        np.testing.assert_array_equal(open_source(tmp_path / "m.gguf").tensors[name].read(), expected)
+
+
+def test_q2_0_whose_blocks_cannot_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written_as_q2_0(tmp_path / "m.gguf", 64, monkeypatch)
+    data = (tmp_path / "m.gguf").read_bytes()
+    (tmp_path / "m.gguf").write_bytes(data[:-4096])
+    with pytest.raises(PackError, match=r"Q2_0 have neither blocks of 64 weights nor blocks of 128.* truncated"):
+        open_source(tmp_path / "m.gguf")
 
 
 def random_blocks_of(kind: str) -> Any:

@@ -202,18 +202,10 @@ def test_headers_of_safetensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "llama_yarn",
-        "gemma3_new",
-        "ministral3",
-        "granite",
-        "exaone4_window",
-        "minicpm",
-        "qwen3_moe_normalized",
-        "lfm2",
-        "qwen3_5",
-        "granite4",
+        "llama_yarn", "gemma3_new", "ministral3", "granite", "exaone4_window", "minicpm", "qwen3_moe_normalized",
+        "qwen2_moe", "lfm2", "qwen3_5", "granite4",
     ],
-)
+)  # fmt: skip
 def test_metadata_of_gguf_files(tmp_path: Path, name: str) -> None:
     model, path = MODELS[name], tmp_path / "model.gguf"
     keys = [f"{gguf_models.architecture(model)}.{key}" for key in gguf_models.metadata(model)]

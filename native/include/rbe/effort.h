@@ -20,8 +20,8 @@ typedef struct rbe_effort {
     size_t struct_bytes;
     uint32_t embedding, lm_head; /* planes that are read, 1 to 4; 0: all. A tied embedding has both roles, each with its own number */
     uint32_t n_layers; /* of the lists: the model's; 0: all of every layer, the lists are not read */
-    const uint8_t
-        *attention; /* [n_layers] of each layer's attention, or what stands in its place: planes, 1 to 4; 0: all; RBE_SKIP: it is left out */
+    const uint8_t *
+        attention; /* [n_layers] of each layer's attention, or what stands in its place: planes, 1 to 4; 0: all; RBE_SKIP: it is left out */
     const uint8_t *feed_forward; /* the same of the step behind it */
 } rbe_effort;
 

@@ -263,7 +263,7 @@ enum { RBE_PLANES_ATTENTION = 0, RBE_PLANES_FEED_FORWARD = 1, RBE_PLANES_EMBEDDI
 typedef struct rbe_session_options {
     size_t struct_bytes;
     uint32_t context_tokens;  /* 0: the model's, at most 4096 */
-    uint32_t n_threads;       /* 0: one per fast physical core, within the control group's quota; 1 to 64 */
+    uint32_t n_threads;       /* at most; 0: one per fast physical core, within the control group's quota; 1 to 64 */
     uint32_t pass_tokens;     /* tokens per prefill pass, 1 to 512; 0: 64, or 128 where the cache has room for it */
     uint32_t kv_type;         /* rbe_kv_type */
     uint32_t n_planes;        /* planes read of each trellis tensor, 1 to 4, the first ones; 0: all it has */

@@ -13,14 +13,9 @@
 #define SHARED_ROWS 16u /* so many rows of the embedding are worth waking threads for */
 #define LOGITS_BYTES (4u << 20) /* room for the logits of several rows; at least one row's */
 
-const rbe__block_kind *const rbe__block_kinds[] = {&rbe__attention_kind,
-                                                   &rbe__cross_kind,
-                                                   &rbe__convolution_kind,
-                                                   &rbe__recurrence_kind,
-                                                   &rbe__feed_forward_kind,
-                                                   &rbe__experts_kind,
-                                                   &rbe__layer_embedding_kind,
-                                                   NULL};
+const rbe__block_kind *const rbe__block_kinds[] = {
+    &rbe__attention_kind,    &rbe__cross_kind,   &rbe__convolution_kind,     &rbe__recurrence_kind,
+    &rbe__feed_forward_kind, &rbe__experts_kind, &rbe__layer_embedding_kind, NULL};
 
 const char *rbe__operation_name(uint32_t operation)
 {

@@ -97,7 +97,7 @@ void rbe__recurrence_take(rbe_gradients *gradients)
     take_rows(gradients, recurrence);
     float *d_taps = take(gradients, keys > inner ? keys : inner, shape->taps);
     take_channels(gradients, keys, d_taps, &memory->q);
-    take_channels(gradients, keys, d_taps, &memory->k);
+    take_channels(gradients, keys, d_taps, &memory->k); /* behind q, as the rule reads them */
     take_channels(gradients, inner, d_taps, &memory->v);
     memory->summed = block->stream_norm.weight ? take(gradients, gradients->most_tokens, gradients->stack->width) : NULL;
     take_tiles(gradients, shape);

@@ -1,97 +1,22 @@
 #include "parallel/thread_pool.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/status.h"
-#include "parallel/cores.h"
-#include "platform/threads.h"
+#include "parallel/worker.h"
+#include "platform/platform.h"
 
-/* A decode step is some hundred jobs of 10 to 100 us: a sleeping thread wakes in about 50 us, so the threads look for
- * the next job a little while before they sleep. */
-#define SPIN_ROUNDS 2000
+/* So late counts a worker that was found on the caller's core: one or two times are forgiven. */
+#define CROWDED_NS 2000000u
 
 struct rbe__thread_pool {
-    rbe__mutex *mutex;
-    rbe__condition *work_ready, *work_done;
-    uint32_t n_threads, n_started;
-    rbe__thread *threads[RBE_MAX_THREADS];
-
-    atomic_uint generation; /* counts jobs; bit 31 tells the threads to end */
-    atomic_uint next_item, n_busy;
-    atomic_uint next_index, n_placed;
-    uint32_t n_items;
-    rbe__work *work;
-    void *context;
-
+    rbe__job job;
+    uint32_t n_threads, n_started, n_out; /* n_out: workers that are left out */
+    rbe__worker *workers; /* [n_threads - 1] */
     rbe__homes homes;
-    rbe__workers workers;
-    int spin_rounds;
+    rbe__workers kind;
     rbe__cores cores;
 };
-
-#define LEAVE 0x80000000u
-
-static void relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
-static void take_items(rbe__thread_pool *pool, uint32_t thread)
-{
-    uint32_t n_items = pool->n_items;
-    for (;;) {
-        uint32_t item = atomic_fetch_add_explicit(&pool->next_item, 1, memory_order_relaxed);
-        if (item >= n_items) {
-            return;
-        }
-        pool->work(pool->context, item, thread);
-    }
-}
-
-static unsigned wait_for_job(rbe__thread_pool *pool, unsigned seen)
-{
-    for (int round = 0; round < pool->spin_rounds; round++) {
-        unsigned generation = atomic_load_explicit(&pool->generation, memory_order_acquire);
-        if (generation != seen) {
-            return generation;
-        }
-        relax();
-    }
-    rbe__mutex_lock(pool->mutex);
-    unsigned generation;
-    while ((generation = atomic_load_explicit(&pool->generation, memory_order_acquire)) == seen) {
-        rbe__condition_wait(pool->work_ready, pool->mutex);
-    }
-    rbe__mutex_unlock(pool->mutex);
-    return generation;
-}
-
-static void thread_main(void *argument)
-{
-    rbe__thread_pool *pool = argument;
-    uint32_t thread = atomic_fetch_add(&pool->next_index, 1);
-    unsigned seen = 0;
-    if (thread < pool->homes.n && rbe__thread_place(&pool->cores, &pool->homes, thread)) {
-        atomic_fetch_add_explicit(&pool->n_placed, 1, memory_order_relaxed);
-    }
-    for (;;) {
-        seen = wait_for_job(pool, seen);
-        if (seen & LEAVE) {
-            return;
-        }
-        take_items(pool, thread);
-        if (atomic_fetch_sub_explicit(&pool->n_busy, 1, memory_order_acq_rel) == 1) {
-            rbe__mutex_lock(pool->mutex);
-            rbe__condition_signal(pool->work_done);
-            rbe__mutex_unlock(pool->mutex);
-        }
-    }
-}
 
 /* The check is a few nanoseconds, and only where there are both kinds of cores and the pool wants one of them. */
 static void leave_wrong_core(rbe__thread_pool *pool)
@@ -107,10 +32,38 @@ static void leave_wrong_core(rbe__thread_pool *pool)
 
 static void release(rbe__thread_pool *pool)
 {
-    rbe__condition_free(pool->work_done);
-    rbe__condition_free(pool->work_ready);
-    rbe__mutex_free(pool->mutex);
+    for (uint32_t i = 0; pool->workers && i + 1 < pool->n_threads; i++) {
+        rbe__worker_free(&pool->workers[i]);
+    }
+    free(pool->workers);
+    rbe__job_free(&pool->job);
     free(pool);
+}
+
+/* Everything but the threads; NULL where there is no memory. */
+static rbe__thread_pool *allocate(uint32_t n_threads, rbe__workers kind)
+{
+    rbe__thread_pool *pool = calloc(1, sizeof *pool);
+    if (!pool) {
+        return NULL;
+    }
+    pool->n_threads = n_threads;
+    pool->kind = kind;
+    pool->workers = calloc(n_threads, sizeof *pool->workers);
+    int is_whole = rbe__job_create(&pool->job) && pool->workers;
+    for (uint32_t i = 0; is_whole && i + 1 < n_threads; i++) {
+        pool->workers[i] = (rbe__worker){.job = &pool->job,
+                                         .cores = &pool->cores,
+                                         .homes = &pool->homes,
+                                         .index = i + 1,
+                                         .spin_rounds = kind.sleep ? 0 : RBE_SPIN_ROUNDS};
+        is_whole = rbe__worker_create(&pool->workers[i]);
+    }
+    if (!is_whole) {
+        release(pool);
+        return NULL;
+    }
+    return pool;
 }
 
 rbe_status rbe__thread_count(uint32_t wanted, uint32_t *out)
@@ -130,7 +83,7 @@ rbe_status rbe__thread_pool_create(uint32_t n_threads, rbe__thread_pool **out)
 
 rbe__workers rbe__thread_pool_workers(const rbe__thread_pool *pool)
 {
-    return pool->workers;
+    return pool->kind;
 }
 
 rbe_status rbe__thread_pool_create_as(uint32_t n_threads, rbe__workers workers, rbe__thread_pool **out)
@@ -139,26 +92,14 @@ rbe_status rbe__thread_pool_create_as(uint32_t n_threads, rbe__workers workers, 
     if (n_threads < 1 || n_threads > RBE_MAX_THREADS) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads is %u; it must be 1 to %u", n_threads, RBE_MAX_THREADS);
     }
-    rbe__thread_pool *pool = calloc(1, sizeof *pool);
+    rbe__thread_pool *pool = allocate(n_threads, workers);
     if (!pool) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory for a thread pool");
     }
-    pool->mutex = rbe__mutex_create();
-    pool->work_ready = rbe__condition_create();
-    pool->work_done = rbe__condition_create();
-    if (!pool->mutex || !pool->work_ready || !pool->work_done) {
-        release(pool);
-        return rbe_fail(RBE_ERROR_MEMORY, "no memory for a thread pool");
-    }
-    pool->n_threads = n_threads;
-    pool->workers = workers;
-    pool->spin_rounds = workers.sleep ? 0 : SPIN_ROUNDS;
-    atomic_init(&pool->next_index, 1);
     rbe__cores_find(&pool->cores);
     rbe__homes_choose(&pool->cores, rbe__thread_cpu(), n_threads, workers.slow_cores, &pool->homes);
     while (pool->n_started + 1 < n_threads) {
-        pool->threads[pool->n_started] = rbe__thread_start(thread_main, pool);
-        if (!pool->threads[pool->n_started]) {
+        if (!rbe__worker_start(&pool->workers[pool->n_started])) {
             rbe__thread_pool_free(pool);
             return rbe_fail(RBE_ERROR_MEMORY, "the system refused to start %u threads", n_threads);
         }
@@ -168,22 +109,17 @@ rbe_status rbe__thread_pool_create_as(uint32_t n_threads, rbe__workers workers, 
     return RBE_OK;
 }
 
-static void announce(rbe__thread_pool *pool, unsigned generation)
-{
-    rbe__mutex_lock(pool->mutex);
-    atomic_store_explicit(&pool->generation, generation, memory_order_release);
-    rbe__condition_broadcast(pool->work_ready);
-    rbe__mutex_unlock(pool->mutex);
-}
-
 void rbe__thread_pool_free(rbe__thread_pool *pool)
 {
     if (!pool) {
         return;
     }
-    announce(pool, LEAVE);
+    atomic_store(&pool->job.generation, RBE_NO_MORE_JOBS);
     for (uint32_t i = 0; i < pool->n_started; i++) {
-        rbe__thread_join(pool->threads[i]);
+        rbe__worker_wake(&pool->workers[i]);
+    }
+    for (uint32_t i = 0; i < pool->n_started; i++) {
+        rbe__worker_join(&pool->workers[i]);
     }
     release(pool);
 }
@@ -195,37 +131,144 @@ uint32_t rbe__thread_pool_threads(const rbe__thread_pool *pool)
 
 uint32_t rbe__thread_pool_placed(rbe__thread_pool *pool)
 {
-    return atomic_load_explicit(&pool->n_placed, memory_order_relaxed);
+    uint32_t n_placed = 0;
+    for (uint32_t i = 0; i < pool->n_started; i++) {
+        n_placed += atomic_load_explicit(&pool->workers[i].is_placed, memory_order_relaxed) != 0;
+    }
+    return n_placed;
+}
+
+uint32_t rbe__thread_pool_left_out(const rbe__thread_pool *pool)
+{
+    return pool->n_out;
+}
+
+static int is_left_out(const rbe__worker *worker)
+{
+    return atomic_load_explicit(&worker->is_out, memory_order_relaxed) != 0;
+}
+
+static void judge(rbe__thread_pool *pool, rbe__worker *worker, uint64_t late_ns, uint64_t now)
+{
+    const uint32_t n_sharing = pool->n_threads - pool->n_out;
+    if (!is_left_out(worker) && rbe__lateness_add(&worker->lateness, late_ns, worker->helped_ns, n_sharing)) {
+        rbe__lateness_leave_out(&worker->lateness, worker->helped_ns, now);
+        atomic_store(&worker->is_out, 1);
+        pool->n_out++;
+    }
+}
+
+/* The others wait for the caller, because it shares its core. It cannot be left out, but where one of them is, a core is free: the system moves
+ * the caller there. */
+static void judge_last(rbe__thread_pool *pool, uint64_t late_ns, uint64_t now)
+{
+    uint32_t i = pool->n_started - 1;
+    while (i > 0 && is_left_out(&pool->workers[i])) {
+        i--;
+    }
+    judge(pool, &pool->workers[i], late_ns, now);
+}
+
+/* Who takes part in the next job: those who were in the way are judged, those who were left out long enough are tried again. */
+static void choose_workers(rbe__thread_pool *pool, uint64_t now)
+{
+    for (uint32_t i = 0; i < pool->n_started; i++) {
+        rbe__worker *worker = &pool->workers[i];
+        if (atomic_load_explicit(&worker->is_crowded, memory_order_relaxed)) {
+            atomic_store_explicit(&worker->is_crowded, 0, memory_order_relaxed);
+            judge(pool, worker, CROWDED_NS, now);
+        } else if (is_left_out(worker) && rbe__lateness_is_over(&worker->lateness, worker->helped_ns, now)) {
+            atomic_store(&worker->is_out, 0);
+            pool->n_out--;
+        }
+    }
+}
+
+static void begin_job(rbe__thread_pool *pool, uint32_t n_items, rbe__work *work, void *context)
+{
+    atomic_store_explicit(&pool->job.caller_cpu, rbe__thread_cpu(), memory_order_relaxed);
+    rbe__job_open(&pool->job, n_items, work, context);
+    for (uint32_t i = 0; i < pool->n_started; i++) {
+        if (!is_left_out(&pool->workers[i])) {
+            rbe__worker_wake(&pool->workers[i]);
+        }
+    }
+}
+
+/* Waits until those inside are done, from idle_ns on, and judges those who are not within so long (0: nobody is judged). */
+static void wait_for_workers(rbe__thread_pool *pool, uint64_t idle_ns, uint64_t patience_ns)
+{
+    uint8_t is_late[RBE_MAX_THREADS] = {0};
+    if (rbe__job_wait(&pool->job, patience_ns ? idle_ns + patience_ns : 0)) {
+        return;
+    }
+    for (uint32_t i = 0; i < pool->n_started; i++) {
+        is_late[i] = atomic_load_explicit(&pool->workers[i].is_inside, memory_order_relaxed) != 0;
+    }
+    rbe__job_wait(&pool->job, 0);
+    const uint64_t now = rbe__nanoseconds();
+    for (uint32_t i = 0; i < pool->n_started; i++) {
+        if (is_late[i]) {
+            judge(pool, &pool->workers[i], now - idle_ns, now);
+        }
+    }
+}
+
+/* The caller did n_taken items of a job that began at began_ns, and when it was done the others had left. Judges the caller where they left long
+ * before. */
+static void judge_caller(rbe__thread_pool *pool, uint32_t n_taken, uint64_t began_ns)
+{
+    const uint64_t now = rbe__nanoseconds();
+    const uint32_t n_others = pool->job.n_items - n_taken;
+    if (now - began_ns <= rbe__patience(0) || !n_others) {
+        return;
+    }
+    uint64_t left_ns = 0;
+    for (uint32_t i = 0; i < pool->n_started; i++) {
+        left_ns = pool->workers[i].left_ns > left_ns ? pool->workers[i].left_ns : left_ns;
+    }
+    if (left_ns > began_ns && left_ns < now) {
+        const uint64_t item_ns = (left_ns - began_ns) * (pool->n_started - pool->n_out) / n_others, late_ns = now - left_ns;
+        if (late_ns > rbe__patience(item_ns)) {
+            judge_last(pool, late_ns, now);
+        }
+    }
+}
+
+/* The clock is read where it can matter alone: jobs of small models take 4 us. */
+static void end_job(rbe__thread_pool *pool, uint32_t n_taken, uint64_t began_ns)
+{
+    unsigned n_inside = rbe__job_close(&pool->job);
+    if (!n_inside) {
+        judge_caller(pool, n_taken, began_ns);
+        return;
+    }
+    for (int round = 0; n_inside && round < pool->workers[0].spin_rounds; round++) {
+        rbe__relax();
+        n_inside = rbe__job_inside(&pool->job);
+    }
+    if (n_inside) {
+        const uint64_t idle_ns = rbe__nanoseconds();
+        wait_for_workers(pool, idle_ns, n_taken ? rbe__patience((idle_ns - began_ns) / n_taken) : 0);
+    }
 }
 
 void rbe__thread_pool_run(rbe__thread_pool *pool, uint32_t n_items, rbe__work *work, void *context)
 {
     leave_wrong_core(pool);
-    if (pool->n_threads == 1 || n_items <= 1) {
+    const int is_shared = pool->n_threads > 1 && n_items > 1;
+    const uint64_t now = is_shared ? rbe__nanoseconds() : 0;
+    if (is_shared) {
+        choose_workers(pool, now);
+    }
+    if (!is_shared || pool->n_out == pool->n_started) {
         for (uint32_t item = 0; item < n_items; item++) {
             work(context, item, 0);
         }
         return;
     }
-    pool->n_items = n_items;
-    pool->work = work;
-    pool->context = context;
-    atomic_store_explicit(&pool->next_item, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool->n_busy, pool->n_started, memory_order_relaxed);
-    unsigned generation = atomic_load_explicit(&pool->generation, memory_order_relaxed);
-    announce(pool, (generation + 1) & ~LEAVE);
-    take_items(pool, 0);
-    for (int round = 0; round < pool->spin_rounds; round++) {
-        if (atomic_load_explicit(&pool->n_busy, memory_order_acquire) == 0) {
-            return;
-        }
-        relax();
-    }
-    rbe__mutex_lock(pool->mutex);
-    while (atomic_load_explicit(&pool->n_busy, memory_order_acquire) != 0) {
-        rbe__condition_wait(pool->work_done, pool->mutex);
-    }
-    rbe__mutex_unlock(pool->mutex);
+    begin_job(pool, n_items, work, context);
+    end_job(pool, rbe__job_take(&pool->job, 0), now);
 }
 
 rbe_status rbe__parallel(uint32_t n_threads, uint32_t n_items, rbe__work *work, void *context)

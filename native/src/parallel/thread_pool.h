@@ -34,8 +34,15 @@ uint32_t rbe__thread_pool_threads(const rbe__thread_pool *pool);
 /* How many of the started threads the system has so far confirmed to be where they were placed. */
 uint32_t rbe__thread_pool_placed(rbe__thread_pool *pool);
 
-/* Runs work for every item < n_items on all threads and returns when all are done. Which thread takes which item is
- * left to chance: results must not depend on it. One job at a time. */
+/* How many of them are left out of jobs at the moment. The caller of rbe__thread_pool_run asks, between jobs. */
+uint32_t rbe__thread_pool_left_out(const rbe__thread_pool *pool);
+
+/* Runs work for every item < n_items on up to all threads and returns when all are done. Which thread takes which item, and how many take part,
+ * is left to chance: results must not depend on it. One job at a time.
+ *
+ * Other programs may use the cores. A thread that waits for its core when a job begins is not waited for: the others do all of it. One that
+ * loses its core during an item holds the job up; a thread that does so often is left out for 50 ms, then tried again, and for longer each
+ * time, up to a second (parallel/lateness.h). So is one that the system keeps on the caller's core. */
 void rbe__thread_pool_run(rbe__thread_pool *pool, uint32_t n_items, rbe__work *work, void *context);
 
 /* The same on a pool of its own. */

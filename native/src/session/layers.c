@@ -69,6 +69,20 @@ static rbe_status run_window(rbe_session *session, uint32_t first_layer, uint32_
     return RBE_OK;
 }
 
+/* The layers can begin at the same position again. */
+static void mark_layers(const rbe_session *session, uint32_t first_layer, uint32_t end_layer, uint32_t first_position, uint32_t n_tokens)
+{
+    for (uint32_t i = first_layer; i < end_layer; i++) {
+        const rbe__layer *layer = &session->pass.stack->layers[i];
+        for (uint32_t b = 0; b < layer->n_blocks; b++) {
+            const rbe__block *block = &layer->blocks[b];
+            if (block->kind->mark && !block->shares_state) {
+                block->kind->mark(&session->state.blocks[block->state], first_position, n_tokens);
+            }
+        }
+    }
+}
+
 rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, uint32_t n_layers, uint32_t first_position, float *hidden,
                                   size_t n_tokens, rbe_capture_callback capture, void *user)
 {
@@ -82,7 +96,7 @@ rbe_status rbe_session_run_layers(rbe_session *session, uint32_t first_layer, ui
     }
     session->pass.capture = capture;
     session->pass.capture_user = user;
-    rbe__state_mark(&session->state, first_position, n_tokens < UINT32_MAX ? (uint32_t)n_tokens : UINT32_MAX);
+    mark_layers(session, first_layer, first_layer + n_layers, first_position, (uint32_t)n_tokens);
     const rbe_status status = run_window(session, first_layer, first_layer + n_layers, first_position, hidden, n_tokens);
     session->pass.capture = NULL;
     return status != RBE_OK ? status : rbe_model_verify(session->model, NULL, NULL);

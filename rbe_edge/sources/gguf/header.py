@@ -6,6 +6,7 @@ The package gguf reads it too, but builds an array for every string: 22 s for Ll
 
 from __future__ import annotations
 
+import bisect
 import math
 import mmap
 import struct
@@ -33,20 +34,24 @@ DEFAULT_ALIGNMENT = 32
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor: its shape as numpy has it (rows first, ggml writes them last), ggml's type, its place in the file."""
+    """One tensor: its shape as numpy has it (rows first, ggml writes them last), ggml's type, its place in the file,
+    and how many bytes there are before the next tensor or the end of the file, with those that fill up."""
 
     name: str
     shape: tuple[int, ...]
     type: int
     offset: int
+    room: int
 
 
 @dataclass(frozen=True)
 class Header:
-    """All metadata of a file and the tensors that it lists. Nothing says yet that the tensors lie inside the file."""
+    """All metadata of a file and the tensors that it lists, whose places are multiples of `alignment`. Nothing says yet
+    that the tensors lie inside the file."""
 
     metadata: Mapping[str, Any]
     tensors: Mapping[str, TensorInfo]
+    alignment: int
 
 
 class _Reader:
@@ -135,14 +140,17 @@ def _header(reader: _Reader) -> Header:
     if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
         raise ValueError(f"alignment {shown(alignment)}")
     start = -(-reader.at // alignment) * alignment
+    ends = sorted({start + offset for _, _, _, offset in listed} | {max(len(reader.data), start)})
     tensors: dict[str, TensorInfo] = {}
     for name, shape, kind, offset in listed:
         if name in tensors:
             raise ValueError(f"the tensor {shown(name)} stands twice")
         if offset % alignment:
             raise ValueError(f"the tensor {shown(name)} is not aligned")
-        tensors[name] = TensorInfo(name, shape, kind, start + offset)
-    return Header(metadata, tensors)
+        place = start + offset
+        end = ends[min(bisect.bisect_right(ends, place), len(ends) - 1)]
+        tensors[name] = TensorInfo(name, shape, kind, place, max(end - place, 0))
+    return Header(metadata, tensors, alignment)
 
 
 def _tensor(reader: _Reader) -> tuple[str, tuple[int, ...], int, int]:

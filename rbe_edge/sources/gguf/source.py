@@ -66,7 +66,7 @@ def _tensors(parts: list[tuple[Path, Header]], rotary: Mapping[str, int]) -> dic
     """Those of all parts; rotary: Dialect.rotary()."""
     tensors: dict[str, GgufTensor] = {}
     for part, header in parts:
-        for name, tensor in view_tensors(part, header.tensors, rotary).items():
+        for name, tensor in view_tensors(part, header, rotary).items():
             if name in tensors:
                 raise PackError(f"{part}: {name} is also in another part; the parts do not belong together")
             tensors[name] = tensor

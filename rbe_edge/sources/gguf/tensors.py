@@ -1,7 +1,7 @@
 """The tensors of a GGUF file, as views into it that become fp32 when read.
 
-F32, F16, BF16 and Q1_0 are read here. Quantised types (Q4_0 to Q8_0, Q2_K to Q6_K, TQ, IQ and others) are dequantised
-by the package gguf, block of rows by block of rows, so that memory stays at one tensor in fp32.
+F32, F16, BF16, Q1_0 and Q2_0 are read here. Quantised types (Q4_0 to Q8_0, Q2_K to Q6_K, TQ, IQ and others) are
+dequantised by the package gguf, block of rows by block of rows, so that memory stays at one tensor in fp32.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rbe_edge.errors import MissingExtra, PackError
-from rbe_edge.sources.gguf import binary_type
-from rbe_edge.sources.gguf.header import TensorInfo
+from rbe_edge.sources.gguf import binary_type, ternary_type
+from rbe_edge.sources.gguf.header import Header, TensorInfo
 from rbe_edge.sources.rotary_order import rotary_order
 from rbe_edge.sources.types import FloatArray, SourceTensor
 
@@ -82,9 +82,9 @@ class GgufTensor(SourceTensor):
         return rows.astype(np.float32)
 
 
-def view_tensors(path: Path, infos: Mapping[str, TensorInfo], rotary: Mapping[str, int]) -> dict[str, GgufTensor]:
-    """The tensors of one file. `rotary`: endings of the names of tensors with rotary pairs of neighbours, and how many
-    heads such a tensor has.
+def view_tensors(path: Path, header: Header, rotary: Mapping[str, int]) -> dict[str, GgufTensor]:
+    """The tensors of one file, which has this header. `rotary`: endings of the names of tensors with rotary pairs of
+    neighbours, and how many heads such a tensor has.
 
     Raises PackError for tensors outside the file and types that are not read, MissingExtra where package gguf is
     needed and absent.
@@ -92,9 +92,10 @@ def view_tensors(path: Path, infos: Mapping[str, TensorInfo], rotary: Mapping[st
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     tensors: dict[str, GgufTensor] = {}
-    for name, info in infos.items():
+    ternary_weights = ternary_type.weights_of_blocks(header.tensors.values(), header.alignment)
+    for name, info in header.tensors.items():
         kind, stored_as = PLAIN.get(info.type, ("fp32", "u1"))
-        quantised = None if info.type in PLAIN else _quantised(path, info)
+        quantised = None if info.type in PLAIN else _quantised(path, info, ternary_weights)
         columns = info.shape[-1]
         if quantised is not None:
             if columns % quantised.weights:
@@ -115,7 +116,10 @@ def view_tensors(path: Path, infos: Mapping[str, TensorInfo], rotary: Mapping[st
     return tensors
 
 
-def _quantised(path: Path, info: TensorInfo) -> Quantised:
+def _quantised(path: Path, info: TensorInfo, ternary_weights: int | None) -> Quantised:
+    """ternary_weights: of a block of Q2_0 in this file."""
+    if info.type == ternary_type.NUMBER:
+        return _ternary(path, ternary_weights)
     try:
         found = _quantised_type(info.type)
     except ImportError as error:
@@ -131,9 +135,19 @@ def _quantised(path: Path, info: TensorInfo) -> Quantised:
     return found
 
 
+def _ternary(path: Path, size: int | None) -> Quantised:
+    if size is None:
+        raise PackError(
+            f"{path}: its tensors of type Q2_0 have neither blocks of 64 weights nor blocks of 128, or are too small "
+            f"to tell; if it is truncated download it again, else convert the model to F16, BF16 or Q8_0"
+        )
+    dequantize = functools.partial(ternary_type.dequantize, size=size)
+    return Quantised("Q2_0", size, ternary_type.bytes_of(size), dequantize)
+
+
 # What package gguf does not name, and what is not read because files of the same type differ: in I2_S the order of
-# weights depends on the machine that the file was made for, and Q2_0 has blocks of 64 or of 128.
-_OTHER_NAMES = {36: "I2_S of bitnet.cpp", 42: "Q2_0"}
+# weights depends on the machine that the file was made for.
+_OTHER_NAMES = {36: "I2_S of bitnet.cpp"}
 
 
 def _type_name(number: int) -> str:

@@ -10,7 +10,7 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/shared/inline.h"
 
-enum { LANES = 2, TWO_AT_ONCE = 0, PREFETCHES = 1, GROUPS_IN_STEP = 2, ROW_VECTORS = 2, TOKENS = 4, NARROW_BIAS = RBE_NARROW_SUM + 1 };
+enum { LANES = 2, PREFETCHES = 1, GROUPS_IN_STEP = 2, ROW_VECTORS = 2, TOKENS = 4, NARROW_BIAS = RBE_NARROW_SUM + 1 };
 
 #define NARROW !RBE_AVX2_VNNI
 
@@ -50,6 +50,11 @@ static inline vec load_lanes(const uint8_t *lane0, const uint8_t *lane1)
 static inline void store_lane(vec v, uint32_t lane, void *out)
 {
     _mm_storeu_si128(out, lane ? _mm256_extracti128_si256(v, 1) : _mm256_castsi256_si128(v));
+}
+
+RBE_INLINE void store_two(vec first, vec second, uint32_t lane, void *out)
+{
+    _mm256_storeu_si256(out, lane ? _mm256_permute2x128_si256(first, second, 0x31) : _mm256_permute2x128_si256(first, second, 0x20));
 }
 
 static inline vec vec_zero(void)

@@ -235,28 +235,44 @@ RBE_INLINE generator generator_make(const rbe_strip *strip, int bias)
     return made;
 }
 
+/* The tile of n_blocks blocks, 1 to 4, from `units` on; returns what is behind it. starts_group: as in next_blocks. */
+RBE_INLINE uint8_t *generate_vector(uint32_t bits, const generator *from, const uint8_t *units, uint32_t n_blocks, int starts_group,
+                                    history *past, uint8_t *out)
+{
+    block_bytes of;
+    __m512i weights[MOST_STEPS];
+    next_blocks(bits, units, n_blocks, starts_group, past, &of);
+    prefetch_ahead(units, RBE_UNIT_BYTES * block_units(bits) * BLOCKS_PER_VECTOR);
+    RBE_UNROLL(8)
+    for (uint32_t s = 0; s < block_steps(bits); s++) {
+        weights[s] = generate_step(from, bits, s, &of);
+    }
+    store_steps(bits, weights, n_blocks, out);
+    return out + (size_t)16 * block_steps(bits) * n_blocks;
+}
+
+/* Whole vectors have constant numbers of blocks, so that nothing is masked. */
 RBE_INLINE void generate_groups(uint32_t bits, const rbe_strip *strip, uint32_t first_group, uint32_t n_groups, int8_t *tile)
 {
     generator from = generator_make(strip, 0);
-    const uint32_t n_blocks = strip->row_steps / block_steps(bits);
+    const uint32_t n_blocks = strip->row_steps / block_steps(bits), whole = n_blocks / BLOCKS_PER_VECTOR,
+                   left = n_blocks % BLOCKS_PER_VECTOR;
+    const size_t vector_bytes = (size_t)RBE_UNIT_BYTES * block_units(bits) * BLOCKS_PER_VECTOR;
     rbe_cell_walk walk = rbe__cell_walk_start(strip, first_group);
     uint8_t *out = (uint8_t *)tile;
     for (uint32_t g = 0; g < n_groups; g++) {
         const rbe_group_bytes bytes = rbe__cell_walk_next(&walk);
         history past = history_start(bytes);
-        for (uint32_t block = 0; block < n_blocks; block += BLOCKS_PER_VECTOR) {
-            const uint32_t here = n_blocks - block < BLOCKS_PER_VECTOR ? n_blocks - block : BLOCKS_PER_VECTOR;
-            const uint8_t *units = bytes.units + (size_t)RBE_UNIT_BYTES * block_units(bits) * block;
-            block_bytes of;
-            __m512i weights[MOST_STEPS];
-            next_blocks(bits, units, here, block == 0, &past, &of);
-            prefetch_ahead(units, RBE_UNIT_BYTES * block_units(bits) * BLOCKS_PER_VECTOR);
-            RBE_UNROLL(8)
-            for (uint32_t s = 0; s < block_steps(bits); s++) {
-                weights[s] = generate_step(&from, bits, s, &of);
-            }
-            store_steps(bits, weights, here, out);
-            out += (size_t)16 * block_steps(bits) * here;
+        if (whole == 0) {
+            out = generate_vector(bits, &from, bytes.units, left, 1, &past, out);
+            continue;
+        }
+        out = generate_vector(bits, &from, bytes.units, BLOCKS_PER_VECTOR, 1, &past, out);
+        for (uint32_t v = 1; v < whole; v++) {
+            out = generate_vector(bits, &from, bytes.units + v * vector_bytes, BLOCKS_PER_VECTOR, 0, &past, out);
+        }
+        if (left) {
+            out = generate_vector(bits, &from, bytes.units + whole * vector_bytes, left, 0, &past, out);
         }
     }
 }

@@ -10,7 +10,7 @@
 #include "kernels/neon/neon.h"
 #include "kernels/shared/inline.h"
 
-enum { LANES = 1, TWO_AT_ONCE = 1, PREFETCHES = 0 /* unmeasured */, GROUPS_IN_STEP = 2, ROW_VECTORS = 4, TOKENS = 4 };
+enum { LANES = 1, PREFETCHES = 0 /* unmeasured */, GROUPS_IN_STEP = 2, ROW_VECTORS = 4, TOKENS = 4 };
 
 #define NARROW !RBE_NEON_DOTPROD
 
@@ -36,6 +36,13 @@ static inline void store_lane(vec v, uint32_t lane, void *out)
 {
     (void)lane;
     vst1q_u8(out, v);
+}
+
+static inline void store_two(vec first, vec second, uint32_t lane, void *out)
+{
+    (void)lane;
+    vst1q_u8(out, first);
+    vst1q_u8((uint8_t *)out + 16, second);
 }
 
 static inline vec vec_zero(void)

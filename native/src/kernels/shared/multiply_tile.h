@@ -97,6 +97,8 @@ RBE_INLINE void multiply_rows(const tile_call *call, int narrow, const int8_t *x
     }
 }
 
+_Static_assert(TOKENS <= 4, "multiply_any_tile knows what is left of so many tokens");
+
 RBE_INLINE void multiply_any_tile(const tile_call *call, int narrow, const int8_t *x, uint32_t n_tokens, int32_t *acc)
 {
     const size_t rows = (size_t)LANE_ROWS * call->row_steps;
@@ -104,8 +106,13 @@ RBE_INLINE void multiply_any_tile(const tile_call *call, int narrow, const int8_
     for (; n + TOKENS <= n_tokens; n += TOKENS) {
         multiply_rows(call, narrow, x + n * call->x_stride, TOKENS, acc + n * rows);
     }
-    for (; n < n_tokens; n++) {
-        multiply_rows(call, narrow, x + n * call->x_stride, 1, acc + n * rows);
+    x += n * call->x_stride;
+    acc += n * rows;
+    switch (n_tokens - n) { /* each a loop of its own, in which a tile vector is loaded once */
+    case 3: multiply_rows(call, narrow, x, 3, acc); break;
+    case 2: multiply_rows(call, narrow, x, 2, acc); break;
+    case 1: multiply_rows(call, narrow, x, 1, acc); break;
+    default: break;
     }
 }
 

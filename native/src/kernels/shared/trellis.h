@@ -10,8 +10,7 @@
  * dot takes some groups at a time, so that a sum is loaded and stored once for all of them, and their products of narrow tables can
  * add up before they are widened.
  *
- * The including file defines: vec; LANES (1 or 2); TWO_AT_ONCE (1 where there are registers for two blocks in turn, which
- * saves `generate` moving one to the place of the other); GROUPS_IN_STEP, the most that groups_in_step gives;
+ * The including file defines: vec; LANES (1 or 2); GROUPS_IN_STEP, the most that groups_in_step gives;
  *     uint32_t groups_in_step(uint32_t bits, int narrow)              1 at least
  *     NARROW (1: dot_step has a way of its own for narrow tables)
  *     tables tables_load(const int8_t *t1, const int8_t *t2, int bias)   bias is added to T1
@@ -22,6 +21,7 @@
  *                                                                     int32 += four int8 products of each of n vectors, n a constant
  *     vec load_lanes(const uint8_t *lane0, const uint8_t *lane1)      16 bytes each
  *     void store_lane(vec v, uint32_t lane, void *out)                16 bytes
+ *     void store_two(vec first, vec second, uint32_t lane, void *out) 32 bytes: the lane of both
  *     vec nibble(vec before, vec byte, uint32_t shift)                four bits of before:byte, shift 0 to 7, a constant; where shift > 4
  *                                                                     they may stand in another order, which look_up1 and look_up2 know
  *     vec look_up1(const tables *from, vec nibbles, uint32_t shift)   T1 of nibble(shift), look_up2: T2
@@ -160,13 +160,35 @@ RBE_INLINE void store_step(uint32_t bits, const group_walk *walk, uint32_t v, ui
     }
 }
 
-RBE_INLINE void generate_blocks(uint32_t bits, const tables *from, const group_walk *walk, uint32_t v, const lane_blocks *before,
-                                lane_blocks *of, uint8_t *out)
+/* Block v of each lane's run, or of the first lane's alone where n_lanes, a constant, is 1. Two steps are stored at once: each block has an even
+ * number of them. */
+RBE_INLINE void generate_blocks(uint32_t bits, uint32_t n_lanes, const tables *from, const group_walk *walk, uint32_t v,
+                                const lane_blocks *before, lane_blocks *of, uint8_t *out)
 {
+    const uint32_t steps = block_steps(bits);
     group_blocks(bits, walk, v, before, of);
-    RBE_UNROLL(8)
-    for (uint32_t s = 0; s < block_steps(bits); s++) {
-        store_step(bits, walk, v, s, generate_step(bits, from, before, of, s), out);
+    RBE_UNROLL(4)
+    for (uint32_t s = 0; s < steps; s += 2) {
+        const vec first = generate_step(bits, from, before, of, s), second = generate_step(bits, from, before, of, s + 1);
+        RBE_UNROLL(2)
+        for (uint32_t lane = 0; lane < n_lanes; lane++) {
+            store_two(first, second, lane, out + (size_t)16 * (steps * (lane * walk->run + v) + s));
+        }
+    }
+}
+
+/* The blocks of each lane's run from v to below end. Returns with `a` the last of them. */
+RBE_INLINE void generate_run(uint32_t bits, uint32_t n_lanes, const tables *from, const group_walk *walk, uint32_t v, uint32_t end,
+                             lane_blocks *a, uint8_t *out)
+{
+    lane_blocks b; /* in turn with a, which saves moves */
+    for (; v + 1 < end; v += 2) {
+        generate_blocks(bits, n_lanes, from, walk, v, a, &b, out);
+        generate_blocks(bits, n_lanes, from, walk, v + 1, &b, a, out);
+    }
+    for (; v < end; v++) {
+        generate_blocks(bits, n_lanes, from, walk, v, a, &b, out);
+        blocks_move(bits, &b, a);
     }
 }
 
@@ -176,21 +198,15 @@ RBE_INLINE void generate_groups(uint32_t bits, const rbe_strip *strip, uint32_t 
     rbe_cell_walk cells = rbe__cell_walk_start(strip, first_group);
     for (uint32_t g = 0; g < n_groups; g++) {
         const group_walk walk = group_start(bits, strip, rbe__cell_walk_next(&cells));
+        const uint32_t n_of_last = walk.n_blocks - (LANES - 1) * walk.run;
         uint8_t *out = (uint8_t *)tile + (size_t)16 * strip->row_steps * g;
-        lane_blocks a, b;
+        lane_blocks a;
         group_first(bits, &walk, &a);
         if (PREFETCHES) {
             prefetch_ahead(walk.bytes.units, cells.group_bytes);
         }
-        uint32_t v = 0;
-        for (; TWO_AT_ONCE && v + 1 < walk.run; v += 2) {
-            generate_blocks(bits, &from, &walk, v, &a, &b, out);
-            generate_blocks(bits, &from, &walk, v + 1, &b, &a, out);
-        }
-        for (; v < walk.run; v++) {
-            generate_blocks(bits, &from, &walk, v, &a, &b, out);
-            blocks_move(bits, &b, &a);
-        }
+        generate_run(bits, LANES, &from, &walk, 0, n_of_last, &a, out);
+        generate_run(bits, 1, &from, &walk, n_of_last, walk.run, &a, out);
     }
 }
 
