@@ -24,6 +24,7 @@ KNOWN_PARTS = (
     "bands",
     "encoder",
     "layer_options",
+    "attention_gate",
     "layer_kinds",
     "experts",
     "shared_expert",

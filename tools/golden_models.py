@@ -34,6 +34,17 @@ HYBRID = llama(**dict(tiny_models.MODELS["lfm2_bias"].config) | {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
     "num_key_value_heads": 1, "full_attn_idxs": [1], "block_auto_adjust_ff_dim": False,
 })  # fmt: skip
+# A delta net before attention with gates; a state space with experts and a shared part beside attention.
+DELTA_NET = tiny_models.TinyModel("golden", dict(tiny_models.MODELS["qwen3_5"].config) | {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "layer_types": ["linear_attention", "full_attention"], "linear_num_value_heads": 4,
+    "linear_key_head_dim": 12,
+})  # fmt: skip
+STATE_SPACE = tiny_models.TinyModel("golden", dict(tiny_models.MODELS["granite4_moe"].config) | {
+    "hidden_size": 32, "intermediate_size": 36, "shared_intermediate_size": 40, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "layer_types": ["mamba", "attention"], "mamba_n_heads": 4,
+    "num_local_experts": 3,
+})  # fmt: skip
 _OF_GPT2 = dict(tiny_models.MODELS["gpt2"].config) | {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 24}
 GPT2 = tiny_models.TinyModel("golden", _OF_GPT2, "transformer.")
 # Layers of several shapes and layer embeddings.

@@ -280,6 +280,8 @@ FILES: dict[str, dict[str, Write]] = {
         "shared": _packed(golden_models.SHARED, (3,), (4,)),
         "hybrid": _packed(golden_models.HYBRID, (4,), (4, 2)),
         "layers": _packed(golden_models.LAYERS, (4,), (3,)),
+        "delta_net": _packed(golden_models.DELTA_NET, (4,), (3,)),
+        "state_space": _packed(golden_models.STATE_SPACE, (3,), (4,)),
         "groups": _ternary,
         **{name: _encoder(name) for name in encoder_files.GOLDEN},
     },
@@ -307,6 +309,10 @@ ANSWERS: dict[str, Write] = {
         ("hunyuan_v1_dense", (4,), (3,)),
         ("lfm2_taps", (3,), (4,)),
         ("gemma4", (3,), (4,)),
+        ("qwen3_5", (4,), (3,)),
+        ("qwen3_next", (3,), (4,)),
+        ("granite4", (2, 2), (4,)),
+        ("granite4_groups", (4,), (3,)),
     )
 }
 

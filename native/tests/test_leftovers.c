@@ -136,6 +136,7 @@ static void check_commit(const rbe_model *model)
     const rbe__run run = {&session->state, session->position, 1};
     CHECK(rbe__pass_commit(&session->pass) == RBE_OK, "%s", rbe_last_error());
     rbe_session_cancel(session);
+    rbe__state_mark(&session->state, session->position, 1); /* the session stays where it is */
     CHECK(rbe__pass_run(&session->pass, &run, 1, &token) == RBE_OK, "cancelled in spite of it");
     CHECK(rbe_session_append(session, &token, 1, NULL, NULL) == RBE_ERROR_CANCELLED, "the cancellation is lost");
     CHECK(rbe_session_append(session, &token, 1, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
