@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models
+import tiny_recurrent
 from parity_cases import CASES, TOLERANCE, Case, reference_model
 from test_logits import packed, scored
+from tiny_models import TinyModel
 
 from rbe_edge import Model
 from rbe_edge.packing.pack import PackOptions, PackReport, pack
@@ -94,15 +96,18 @@ def test_a_hybrid_that_sees_as_transformers_writes_it(tmp_path: Path) -> None:
     assert any("multi_modal_projector" in note and "left out" in note for note in notes), notes
 
 
-def test_a_recurrent_model_that_sees_as_transformers_writes_it(tmp_path: Path) -> None:
-    case = CASES["qwen3_5_multimodal"]
+@pytest.mark.parametrize(("name", "family"), [("qwen3_5", "Qwen3_5"), ("qwen3_5_moe", "Qwen3_5Moe")])
+def test_a_recurrent_model_that_sees_as_transformers_writes_it(tmp_path: Path, name: str, family: str) -> None:
+    text = tiny_models.MODELS[name].config
+    case = Case(name, TinyModel(name, {**tiny_recurrent.seeing(text), "model_type": name}))
     vision = {
         "depth": 1, "hidden_size": 8, "intermediate_size": 8, "num_heads": 1, "patch_size": 4, "out_hidden_size": 64,
         "num_position_embeddings": 16, "temporal_patch_size": 1, "spatial_merge_size": 1,
     }  # fmt: skip
-    config = transformers.Qwen3_5Config(text_config=dict(case.model.config["text_config"]), vision_config=vision,
-                                        tie_word_embeddings=True)  # fmt: skip
-    (note,) = packed_as_saved(case, "Qwen3_5", config, tmp_path).notes
+    tied = text["tie_word_embeddings"]
+    of_family = getattr(transformers, f"{family}Config")
+    config = of_family(text_config=dict(text), vision_config=vision, tie_word_embeddings=tied)
+    (note,) = packed_as_saved(case, family, config, tmp_path).notes
     assert "the text model alone is packed" in note
 
 

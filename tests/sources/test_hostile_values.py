@@ -117,7 +117,7 @@ def counts(path: Path, source: Path, read: Callable[[Path], tuple[str, ...]]) ->
 
 LLAMA_LIKE = (
     "smollm3", "ministral3", "granite", "exaone4_window", "hunyuan_v1_dense", "stablelm_12b", "minicpm", "lfm2_moe",
-    "spark", "lfm2", "lfm2_new", "qwen3_5", "granite4",
+    "spark", "lfm2", "lfm2_new", "qwen3_5", "granite4", "qwen3_next", "granite4_moe",
 )  # fmt: skip
 OTHERS = ("llama_yarn_new", "llama_llama3", "phi3_longrope", "gemma3_new", "gemma4", "gpt2")
 
@@ -203,7 +203,7 @@ def test_headers_of_safetensors(tmp_path: Path) -> None:
     "name",
     [
         "llama_yarn", "gemma3_new", "ministral3", "granite", "exaone4_window", "minicpm", "qwen3_moe_normalized",
-        "qwen2_moe", "lfm2", "qwen3_5", "granite4",
+        "qwen2_moe", "lfm2", "qwen3_5", "granite4", "qwen3_5_moe", "granite4_moe",
     ],
 )  # fmt: skip
 def test_metadata_of_gguf_files(tmp_path: Path, name: str) -> None:
