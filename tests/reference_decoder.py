@@ -20,19 +20,11 @@ from reference_groups import group_values
 
 FP32, FP16, BF16, TRELLIS, SEED64, BASIS, TERNARY, BINARY = 1, 2, 3, 4, 5, 6, 8, 9
 UNIT_ROWS = {1: 32, 2: 16, 3: 32, 4: 8}
+# That golden files have, and that must be known.
 KNOWN_PARTS = (
-    "bands",
-    "encoder",
-    "layer_options",
-    "attention_gate",
-    "layer_kinds",
-    "experts",
-    "shared_expert",
-    "layer_shapes",
-    "layer_embeddings",
-    "ternary",
-    "inner_norms",
-)  # that golden files have, and that must be known
+    "bands", "encoder", "layer_options", "attention_gate", "layer_kinds", "experts", "shared_expert", "layer_shapes",
+    "layer_embeddings", "ternary", "inner_norms",
+)  # fmt: skip
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -54,6 +54,32 @@ LAYERS = tiny_models.TinyModel("golden", dict(tiny_models.MODELS["gemma4"].confi
     "layer_types": ["sliding_attention", "full_attention", "full_attention"],
 })  # fmt: skip
 
+# One of every architecture, with what it alone has: windows, long rotary scaling, caps, biases, norms of q and k; the
+# planes of its matrices, and of embedding and lm_head.
+ANSWERS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "gpt2": ((4,), (3,)),
+    "llama_llama3": ((2, 1), (4,)),
+    "mistral_window": ((3,), (2, 2)),
+    "qwen2_window": ((2,), (4,)),
+    "qwen3": ((4,), (2,)),
+    "qwen3_moe_mixed": ((3,), (4,)),
+    "qwen2_moe": ((4,), (3,)),
+    "lfm2_moe": ((2, 1), (4,)),
+    "phi3_longrope": ((3,), (4,)),
+    "gemma2": ((2, 2), (3,)),
+    "gemma3_new": ((3, 1), (4,)),
+    "smollm3": ((4,), (2,)),
+    "ministral3": ((2, 2), (3,)),
+    "olmo2": ((3,), (4,)),
+    "hunyuan_v1_dense": ((4,), (3,)),
+    "lfm2_taps": ((3,), (4,)),
+    "gemma4": ((3,), (4,)),
+    "qwen3_5": ((4,), (3,)),
+    "qwen3_next": ((3,), (4,)),
+    "granite4": ((2, 2), (4,)),
+    "granite4_groups": ((4,), (3,)),
+}
+
 
 def write_ternary(directory: Path) -> Path:
     """Ternary and binary matrices: groups of 32 columns, rows with one scale, scales beyond fp16."""

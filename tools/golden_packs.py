@@ -288,32 +288,8 @@ FILES: dict[str, dict[str, Write]] = {
 }
 
 
-# One of every architecture, with what it alone has: windows, long rotary scaling, caps, biases, norms of q and k.
 ANSWERS: dict[str, Write] = {
-    name: _packed(tiny_models.MODELS[name], planes, wide)
-    for name, planes, wide in (
-        ("gpt2", (4,), (3,)),
-        ("llama_llama3", (2, 1), (4,)),
-        ("mistral_window", (3,), (2, 2)),
-        ("qwen2_window", (2,), (4,)),
-        ("qwen3", (4,), (2,)),
-        ("qwen3_moe_mixed", (3,), (4,)),
-        ("qwen2_moe", (4,), (3,)),
-        ("lfm2_moe", (2, 1), (4,)),
-        ("phi3_longrope", (3,), (4,)),
-        ("gemma2", (2, 2), (3,)),
-        ("gemma3_new", (3, 1), (4,)),
-        ("smollm3", (4,), (2,)),
-        ("ministral3", (2, 2), (3,)),
-        ("olmo2", (3,), (4,)),
-        ("hunyuan_v1_dense", (4,), (3,)),
-        ("lfm2_taps", (3,), (4,)),
-        ("gemma4", (3,), (4,)),
-        ("qwen3_5", (4,), (3,)),
-        ("qwen3_next", (3,), (4,)),
-        ("granite4", (2, 2), (4,)),
-        ("granite4_groups", (4,), (3,)),
-    )
+    name: _packed(tiny_models.MODELS[name], planes, wide) for name, (planes, wide) in golden_models.ANSWERS.items()
 }
 
 

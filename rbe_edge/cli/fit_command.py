@@ -73,6 +73,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rbe_edge.format.reader import read_file
     from rbe_edge.runtime import fit
 
     if arguments.devices:
@@ -87,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     wish = fit.Wish(session, max(1, arguments.slots), arguments.slots, arguments.max_memory)
     with _packed(arguments.file, arguments.bits) as path:
         found = fit.estimate(path, wish)
+        cache = "KV cache and states" if "recurrence.taps" in read_file(path).metadata else "KV cache"
         advice = None
         if room.available is not None:
             advice = fit.advise(path, max(0, room.available - room.program), wish)
@@ -97,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({**known, "advice": None if advice is None else asdict(advice)}))
     else:
         is_source = arguments.bits is not None or path != arguments.file
-        for line in _lines(found, advice, room, wish, is_source):
+        for line in _lines(found, advice, room, wish, is_source, cache):
             print(printable(line))
     return 0 if fits else 1
 
@@ -148,7 +150,8 @@ def _packed(path: Path, bits: float | None) -> Iterator[Path]:
     yield path
 
 
-def _lines(found: Fit, advice: Advice | None, room: _Room, wish: Wish, is_source: bool) -> Iterator[str]:
+def _lines(found: Fit, advice: Advice | None, room: _Room, wish: Wish, is_source: bool, cache: str) -> Iterator[str]:
+    """cache: what found.kv_bytes is called."""
     sessions = f" x {wish.sessions}" if wish.sessions > 1 else ""
     rows = [
         ("weights that must be in memory", found.weights_resident),
@@ -156,7 +159,7 @@ def _lines(found: Fit, advice: Advice | None, room: _Room, wish: Wish, is_source
         ("tokenizer", found.tokenizer_bytes),
         ("index", found.index_bytes),
         ("generated rows that are kept", found.cache_bytes),
-        (f"KV cache, {found.context} tokens {wish.session.kv}{sessions}", found.kv_bytes),
+        (f"{cache}, {found.context} tokens {wish.session.kv}{sessions}", found.kv_bytes),
         (f"buffers of a pass, {found.threads} threads{sessions}", found.pass_bytes),
         ("the program", room.program),
     ]

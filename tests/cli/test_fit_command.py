@@ -29,6 +29,20 @@ def test_table_and_verdict(rbe_here: Rbe) -> None:
     assert found["where"] == "rpi-zero2" and found["advice"]["fits"] and found["total"] > found["kv_bytes"] > 0
 
 
+def test_states_that_do_not_grow_with_the_context(rbe_here: Rbe, tmp_path: Path) -> None:
+    """Of a source that is not packed, and of its file."""
+    source = tiny_models.write(tiny_models.MODELS["granite4"], tmp_path / "source")
+    file = pack(source, tmp_path / "m.rbe", PackOptions(bits=16)).path
+    for path in (source, file):
+        kept = []
+        for context in ("32", "64"):
+            done = rbe_here("fit", path, "-c", context)
+            assert f"KV cache and states, {context} tokens f16" in done.stdout
+            kept.append(json.loads(rbe_here("fit", path, "-c", context, "--json").stdout)["kv_bytes"])
+        # 3 layers of 128 channels x 24, and 3 rows of 176, in two copies at least; one layer attends with 2 heads of 16
+        assert kept[0] > 3 * 2 * 4 * (128 * 24 + 3 * 176) and kept[1] - kept[0] < 32 * 2 * 2 * 16 * 2 + 4096
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
