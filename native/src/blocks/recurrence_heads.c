@@ -82,7 +82,7 @@ static void convolve_row(const rbe_kernels *kernels, const head_channels *channe
     for (uint32_t t = 0; t <= source->n_kept; t++) {
         const float *row = source_row(source, token + t);
         if (row) {
-            kernels->multiply_add(out, taps + t * CHANNELS, row + channels->first, channels->n);
+            kernels->multiply_add(out, taps + (size_t)t * CHANNELS, row + channels->first, channels->n);
         }
     }
     kernels->silu(NULL, channels->n, out);
