@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from rbe_edge.errors import PackError
+from rbe_edge.sources import bitnet
 from rbe_edge.sources.json_file import read_json
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.sentence_layout import read_layout
 from rbe_edge.sources.types import Source, SourceTensor
 from rbe_edge.terminal_text import one_line
 
-#: Number types of safetensors that can be packed, and how numpy reads them. bf16 is read as its bits.
-STORED_AS: Mapping[str, str] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+#: Number types of safetensors that can be packed, and how numpy reads them. bf16 is read as its bits. Some forms of a
+#: model (bitnet.py) have codes in bytes.
+STORED_AS: Mapping[str, str] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "U8": "u1"}
 
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
@@ -67,8 +69,8 @@ def _view(mapped: mmap.mmap, start: int, name: str, entry: Mapping[str, Any]) ->
     shape = tuple(entry["shape"])
     if stored_as is None:
         return SourceTensor(name, shape, entry["dtype"], np.empty(0, np.uint8))
-    kind = {"<f4": "fp32", "<f2": "fp16", "<u2": "bf16"}[stored_as]
     data = np.frombuffer(mapped, stored_as, math.prod(shape), start + entry["data_offsets"][0])
+    kind = {"<f4": "fp32", "<f2": "fp16", "<u2": "bf16"}.get(stored_as, entry["dtype"])
     return SourceTensor(name, shape, kind, data.reshape(shape))
 
 
@@ -136,4 +138,4 @@ def open_directory(directory: Path, name: str | None = None) -> Source:
             f"{layer.path}.{tensor}": replace(one, name=f"{layer.path}.{tensor}") for tensor, one in found.items()
         }
     title = name or directory.resolve().name
-    return Source(title, config, tensors, tuple(files), directory, missing=missing, sentence=layout)
+    return bitnet.loaded(Source(title, config, tensors, tuple(files), directory, missing=missing, sentence=layout))
