@@ -91,6 +91,19 @@ static void check_slide(void)
     rbe__aligned_free(arena.memory);
 }
 
+/* The sequence has 760 positions, and what ran behind it did not stay. */
+static void check_slide_of_fewer(void)
+{
+    rbe__arena arena;
+    const rbe__checkpoints places = open_places(4, &arena);
+    uint32_t found;
+    grow(&places, 0, 760);
+    grow(&places, 760, 1000);
+    rbe__checkpoints_slide(&places, 300, 460, 40);
+    CHECK(rbe__checkpoints_before(&places, CONTEXT, &found) && found == 512 - 260, "at %u, of other tokens", found);
+    rbe__aligned_free(arena.memory);
+}
+
 /* What a visit shows, one after the other. */
 typedef struct shown {
     uint8_t bytes[4096];
@@ -153,6 +166,7 @@ int main(void)
     }
     check_back();
     check_slide();
+    check_slide_of_fewer();
     for (uint32_t n = 1; n <= 4000; n += 93) {
         check_visit(4, n);
         check_visit(UINT32_MAX, n);

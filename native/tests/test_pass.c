@@ -353,6 +353,7 @@ int main(void)
         if (!model) {
             continue;
         }
+        CHECK(!rbe__operation_name(RBE_MAX_OPERATIONS), "a profile has no place for all operations");
         /* These two go back to where a recurrence has no state: test_recurrence.c and test_recurrence_state.c have what it does. */
         const int recurs = model->stack.layers[0].blocks[0].kind == &rbe__recurrence_kind;
         check_mixed_runs(model);

@@ -2,7 +2,10 @@
 #include <math.h>
 
 #include "check.h"
-#include "recurrence_reference.h"
+
+#define N 40u
+#include "recurrent_layer.h"
+#include "recurrent_model.h"
 
 #define N_TOKENS 100u
 #define DELTA RBE_MIXER_DELTA_NET
@@ -15,31 +18,47 @@ static const rbe__recurrence_shape shapes[] = {
 
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
 
+/* The block of the model, 0 where it has no bias. */
+static parameters *parameters_of(const recurrent_model *from)
+{
+    const rbe__recurrence_shape *shape = &from->shape;
+    const sizes of = {shape->rule, shape->n_keys, shape->n_values, shape->key_dim, shape->value_dim, shape->taps};
+    parameters *made = make_parameters(&of, from->model->stack.width, N);
+    made->epsilon = made->gated_epsilon = 1e-5f;
+    for (uint32_t t = 0; t < N_TENSORS; t++) {
+        const float *values = recurrent_values(from, names[t]);
+        for (size_t i = 0; i < count(made, t); i++) {
+            made->exact[t][i] = values ? (double)values[i] : 0;
+        }
+    }
+    return made;
+}
+
 static void check_against_doubles(const recurrent_model *from)
 {
-    enum { N = 40 };
     rbe_model *model = from->model;
     rbe__layer *layer = &model->stack.layers[0];
-    const uint32_t width = model->stack.width, n_blocks = layer->n_blocks;
-    float *hidden = malloc((size_t)N * width * sizeof *hidden), *x = malloc((size_t)N * width * sizeof *x);
-    double *expected = doubles((size_t)N * width), worst = 0, largest = 0;
-    uint32_t random = 9;
-    for (size_t i = 0; i < (size_t)N * width; i++) {
-        x[i] = hidden[i] = 2 * next_random(&random);
+    const uint32_t n_blocks = layer->n_blocks;
+    const size_t n = (size_t)N * model->stack.width;
+    parameters *reference = parameters_of(from);
+    float *x = malloc(n * sizeof *x);
+    double *expected = malloc(n * sizeof *expected), worst = 0, largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (float)reference->hidden[i];
     }
-    reference_layer(from, width, hidden, N, expected);
+    (void)loss_of(reference, expected);
     layer->n_blocks = 1;
     rbe_session *session = open_session(model, 64, 2, 16, 0);
     CHECK(rbe_session_run_layers(session, 0, 1, 0, x, N, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
     layer->n_blocks = n_blocks;
-    for (size_t i = 0; i < (size_t)N * width; i++) {
-        const double error = fabs((double)x[i] - ((double)hidden[i] + expected[i]));
+    for (size_t i = 0; i < n; i++) {
+        const double error = fabs((double)x[i] - expected[i]), added = fabs(expected[i] - reference->hidden[i]);
         worst = error > worst || isnan(error) ? error : worst;
-        largest = fabs(expected[i]) > largest ? fabs(expected[i]) : largest;
+        largest = added > largest ? added : largest;
     }
     CHECK(largest > 0.1 && worst < 1e-5 * largest, "%s: off by %g, of %g", model->kernels.name, worst, largest);
     rbe_session_free(session);
-    free(hidden);
+    free_parameters(reference);
     free(x);
     free(expected);
 }

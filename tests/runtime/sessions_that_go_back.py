@@ -27,6 +27,27 @@ def assert_goes_on(session: Session, model: Model, tokens: Sequence[int]) -> Non
     np.testing.assert_array_equal(session.logits, from_nothing(model, [*tokens, *END]))
 
 
+def run_layers_behind(model: Model, tokens: Sequence[int]) -> None:
+    """Layers that run alone behind a session, twice, give the same, and its own text then goes on as if they had not:
+    also where the context slides for what comes next."""
+    n, behind, layers = 120, 75, model.info.layers
+    for context in (1024, 200):
+        with (
+            model.session(context=context, sinks=4, threads=1, pass_tokens=100) as session,
+            model.session(context=context, sinks=4, threads=1, pass_tokens=100) as plain,
+        ):
+            hidden = session.embed(tokens[n : n + behind])
+            again = hidden.copy()
+            for one in (session, plain):
+                one.prefill(tokens[:n])
+            session.run_layers(0, layers, hidden, position=n)
+            session.run_layers(0, layers, again, position=n)
+            np.testing.assert_array_equal(hidden, again)
+            for one in (session, plain):
+                one.prefill(tokens[3:103])
+            np.testing.assert_array_equal(session.logits, plain.logits)
+
+
 def throw_guesses_away(model: Model, tokens: Sequence[int]) -> None:
     """As speculation does: some tokens in one pass, of which the first few stay."""
     generator = random.Random(2)

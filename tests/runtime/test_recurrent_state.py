@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 import recurrent_models
 from recurrent_models import RULES, write_recurrent
-from sessions_that_go_back import END, assert_goes_on, edit_regenerate_and_fork, from_nothing, throw_guesses_away
+from sessions_that_go_back import (
+    END,
+    assert_goes_on,
+    edit_regenerate_and_fork,
+    from_nothing,
+    run_layers_behind,
+    throw_guesses_away,
+)
 
 from rbe_edge import Model, Session
 from rbe_edge.errors import Cancelled, OptionError, StateError
@@ -221,3 +228,7 @@ def test_guesses_that_are_thrown_away(model: Model) -> None:
 
 def test_two_hundred_turns_of_editing_regenerating_and_forking(model: Model) -> None:
     edit_regenerate_and_fork(model, 200)
+
+
+def test_layers_that_run_behind_a_session_leave_it_alone(model: Model) -> None:
+    run_layers_behind(model, TOKENS)

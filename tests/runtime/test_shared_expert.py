@@ -3,6 +3,7 @@ what it reads, its gradients where norms stand around it, a limit of memory."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -27,7 +28,11 @@ from rbe_edge.format.experts import PART, SHARED, is_of_expert
 from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.format.parts import Part
 from rbe_edge.format.reader import read_file
+from rbe_edge.format.writer import PackWriter
+from rbe_edge.packing import storage
 from rbe_edge.packing.pack import PackOptions, pack
+from rbe_edge.sources.mapping import plan_model
+from rbe_edge.sources.open import open_source
 
 Packed = Callable[..., Path]
 PARTS = [PART, SHARED]
@@ -101,6 +106,23 @@ def test_tensors_that_do_not_fit(
 ) -> None:
     with pytest.raises(RbeError, match=message):
         Model.open(rewritten(packed(WITH_SHARE), tmp_path / "m.rbe", tensors={name: value}, parts=PARTS))
+
+
+@pytest.mark.parametrize("name", ["layers.0.experts.router", "layers.1.shared.share"])
+def test_what_decides_for_tokens_is_dense(packed: Packed, tmp_path: Path, name: str) -> None:
+    """No packer stores these in planes; a file that does is refused."""
+    packed(WITH_SHARE)
+    plan = plan_model(open_source(packed(WITH_SHARE).parent / WITH_SHARE))
+    changed = [dataclasses.replace(one, role="matrix") if one.name == name else one for one in plan.tensors]
+    stores = [storage.in_planes(one, (2,)) if one.name == name else storage.dense(one, 32) for one in changed]
+    books, entries = storage.described(changed, stores, lambda one: 7)  # type: ignore[arg-type]
+    metadata = {key: value for key, value in plan.metadata.items() if value is not None}
+    with PackWriter(tmp_path / "m.rbe", metadata, books, {}, entries, parts=PARTS) as file:
+        for entry in entries:
+            file.write_tensor([np.zeros(entry.n_bytes, np.uint8)], 0.0)
+        file.commit()
+    with pytest.raises(RbeError, match=rf"{name}. is neither fp32 nor of 16 bits"):
+        Model.open(tmp_path / "m.rbe")
 
 
 def test_a_reader_that_does_not_know_the_part_says_its_name(packed: Packed, tmp_path: Path) -> None:

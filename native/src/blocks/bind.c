@@ -68,6 +68,14 @@ rbe__projection rbe__bind_projection(rbe__binder *binder, const char *name, uint
     return projection;
 }
 
+void rbe__bind_dense(rbe__binder *binder, const rbe__tensor *tensor)
+{
+    if (binder->status == RBE_OK && tensor && !rbe__tensor_is_dense(tensor)) {
+        binder->status = rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: tensor `%.*s` is neither fp32 nor of 16 bits", binder->path,
+                                  (int)tensor->name_bytes, tensor->name);
+    }
+}
+
 void rbe__bind_shared_rotation(rbe__binder *binder, const rbe__projection *const *projections, int n)
 {
     const rbe__tensor *first = NULL;

@@ -23,6 +23,9 @@ const float *rbe__bind_vector(rbe__binder *binder, const char *name, uint32_t n,
 rbe__norm rbe__bind_norm(rbe__binder *binder, const char *name, uint32_t width, int optional);
 rbe__projection rbe__bind_projection(rbe__binder *binder, const char *name, uint32_t rows, uint32_t cols, int optional);
 
+/* Fails where a bound tensor is neither fp32 nor of 16 bits; NULL is none. */
+void rbe__bind_dense(rbe__binder *binder, const rbe__tensor *tensor);
+
 /* The norms of a block whose tensors begin with `place`; optional: the one before it may be absent. */
 void rbe__bind_block_norms(rbe__binder *binder, const char *place, const rbe__layer_shape *shape, int optional, rbe__block *block);
 

@@ -113,7 +113,8 @@ void rbe__checkpoints_slide(const rbe__checkpoints *checkpoints, uint32_t first,
     for (uint32_t place = 0; place < checkpoints->n_places; place++) {
         const uint32_t position = checkpoints->positions[place];
         if (position != RBE_NO_POSITION && position > to) {
-            checkpoints->positions[place] = position > first ? position - (first - to) : RBE_NO_POSITION;
+            const int moves = position > first && position - first <= n; /* others are of what ran behind the sequence */
+            checkpoints->positions[place] = moves ? position - (first - to) : RBE_NO_POSITION;
         }
     }
     thin(checkpoints, rbe__checkpoints_spacing(checkpoints, to + n));

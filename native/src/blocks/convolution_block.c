@@ -22,9 +22,7 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     convolution->out = rbe__bind_projection(binder, NAME("out"), shape->width, shape->width, 0);
     convolution->taps = rbe__bind_projection(binder, NAME("taps"), shape->width, shape->convolution_taps, 0);
 #undef NAME
-    if (binder->status == RBE_OK && !rbe__tensor_is_dense(convolution->taps.weight)) {
-        binder->status = rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: tensor `%s` is neither fp32 nor of 16 bits", binder->path, name);
-    }
+    rbe__bind_dense(binder, convolution->taps.weight);
 }
 
 typedef struct convolution_scratch {

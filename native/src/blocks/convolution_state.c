@@ -111,20 +111,6 @@ uint32_t rbe__convolution_reach(const rbe__block_state *state, uint32_t n)
     return found;
 }
 
-void rbe__convolution_mark(const rbe__block_state *state, uint32_t n, uint32_t n_tokens)
-{
-    const rbe__convolution_state *convolution = &state->convolution;
-    const size_t width = state->block->width;
-    convolution->call[0] = n;
-    convolution->call[1] = n_tokens < RBE_CONVOLUTION_ROWS ? n_tokens : RBE_CONVOLUTION_ROWS;
-    for (uint32_t i = 0; i < convolution->call[1]; i++) {
-        convolution->call_positions[i] = convolution->positions[place_of(convolution, n + i)];
-        if (convolution->call_positions[i] != RBE_NO_POSITION) {
-            memcpy(convolution->call_rows + i * width, row_at(state, n + i), width * sizeof(float));
-        }
-    }
-}
-
 /* The rows that the last call has written over, as they were when it began at n positions. */
 static void take_back(const rbe__block_state *state, uint32_t n)
 {
@@ -134,6 +120,23 @@ static void take_back(const rbe__block_state *state, uint32_t n)
         convolution->positions[place_of(convolution, n + i)] = convolution->call_positions[i];
         if (convolution->call_positions[i] != RBE_NO_POSITION) {
             memcpy(row_at(state, n + i), convolution->call_rows + i * width, width * sizeof(float));
+        }
+    }
+}
+
+void rbe__convolution_mark(const rbe__block_state *state, uint32_t n, uint32_t n_tokens)
+{
+    const rbe__convolution_state *convolution = &state->convolution;
+    const size_t width = state->block->width;
+    if (convolution->call[0] == n) { /* what ran behind the sequence did not become part of it */
+        take_back(state, n);
+    }
+    convolution->call[0] = n;
+    convolution->call[1] = n_tokens < RBE_CONVOLUTION_ROWS ? n_tokens : RBE_CONVOLUTION_ROWS;
+    for (uint32_t i = 0; i < convolution->call[1]; i++) {
+        convolution->call_positions[i] = convolution->positions[place_of(convolution, n + i)];
+        if (convolution->call_positions[i] != RBE_NO_POSITION) {
+            memcpy(convolution->call_rows + i * width, row_at(state, n + i), width * sizeof(float));
         }
     }
 }

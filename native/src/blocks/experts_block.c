@@ -29,17 +29,6 @@ static void bind_expert(rbe__binder *binder, const char *place, uint32_t number,
     rbe__bind_shared_rotation(binder, (const rbe__projection *const[]){&expert->gate, &expert->up}, 2);
 }
 
-/* A matrix that decides for a whole token. */
-static const rbe__tensor *bind_decider(rbe__binder *binder, const char *name, uint32_t rows, uint32_t cols)
-{
-    const rbe__tensor *tensor = rbe__bind_tensor(binder, name, rows, cols, 0);
-    if (tensor && !rbe__tensor_is_dense(tensor)) {
-        binder->status = rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: tensor `%s` decides for tokens, and is neither fp32 nor of 16 bits",
-                                  binder->path, name);
-    }
-    return tensor;
-}
-
 static void bind_shared(rbe__binder *binder, uint32_t index, const rbe__experts_shape *shape, uint32_t width, rbe__experts_block *experts)
 {
     const rbe__feed_forward_shape shared = {.width = shape->shared_width, .activation = shape->activation, .gated = shape->gated};
@@ -48,7 +37,8 @@ static void bind_shared(rbe__binder *binder, uint32_t index, const rbe__experts_
     rbe__feed_forward_bind(binder, place, width, &shared, &experts->shared);
     if (shape->shared_has_share) {
         snprintf(name, sizeof name, "%s.share", place);
-        experts->share.weight = bind_decider(binder, name, 1, width);
+        experts->share.weight = rbe__bind_tensor(binder, name, 1, width, 0);
+        rbe__bind_dense(binder, experts->share.weight);
     }
 }
 
@@ -61,7 +51,8 @@ static void bind(rbe__binder *binder, uint32_t index, const rbe__layer_shape *sh
     rbe__bind_block_norms(binder, place, shape, 0, block);
     snprintf(place, sizeof place, "%slayers.%u.experts", binder->prefix, index);
     snprintf(name, sizeof name, "%s.router", place);
-    experts->router.weight = bind_decider(binder, name, shape->experts.n, shape->width);
+    experts->router.weight = rbe__bind_tensor(binder, name, shape->experts.n, shape->width, 0);
+    rbe__bind_dense(binder, experts->router.weight);
     snprintf(name, sizeof name, "%s.router.bias", place);
     experts->choice_bias = rbe__bind_vector(binder, name, shape->experts.n, 1);
     for (uint32_t e = 0; e < shape->experts.n && binder->status == RBE_OK; e++) {

@@ -15,9 +15,7 @@ static const char *const operations[N_OPERATIONS] = {"recurrence inputs", "recur
 static rbe__projection bind_dense(rbe__binder *binder, const char *name, uint32_t rows, uint32_t cols)
 {
     const rbe__projection projection = rbe__bind_projection(binder, name, rows, cols, 0);
-    if (binder->status == RBE_OK && !rbe__tensor_is_dense(projection.weight)) {
-        binder->status = rbe_fail(RBE_ERROR_UNSUPPORTED, "%s: tensor `%s` is neither fp32 nor of 16 bits", binder->path, name);
-    }
+    rbe__bind_dense(binder, projection.weight);
     return projection;
 }
 

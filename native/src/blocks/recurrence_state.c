@@ -142,10 +142,12 @@ void rbe__recurrence_slide(const rbe__workspace *workspace, const rbe__block_sta
 {
     (void)workspace;
     const rbe__recurrence_state *recurrence = &state->recurrence;
-    const uint32_t end = slide->first + slide->n, latest = *recurrence->latest;
-    const int has_end = recurrence->positions[latest] == end;
-    recurrence->positions[latest] = has_end ? slide->to + slide->n : RBE_NO_POSITION;
-    recurrence->positions[1 - latest] = RBE_NO_POSITION;
+    const uint32_t place = place_of(recurrence, slide->first + slide->n); /* the earlier one where layers ran alone behind it */
+    recurrence->positions[0] = recurrence->positions[1] = RBE_NO_POSITION;
+    if (place != 2) {
+        recurrence->positions[place] = slide->to + slide->n;
+        *recurrence->latest = place;
+    }
     *recurrence->call = RBE_NO_POSITION;
     rbe__checkpoints_slide(&recurrence->checkpoints, slide->first, slide->n, slide->to);
 }

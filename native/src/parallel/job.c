@@ -7,6 +7,8 @@
 #define AWAITED 0x40000000u /* the caller sleeps until the last one has left */
 #define INSIDE 0xffu        /* how many are; the caller does not count */
 
+_Static_assert(RBE_MAX_THREADS <= INSIDE, "the gate counts all threads of a pool");
+
 int rbe__job_create(rbe__job *job)
 {
     job->mutex = rbe__mutex_create();
