@@ -72,6 +72,21 @@ def test_a_list_of_the_recurrent_layers(tmp_path: Path) -> None:
     assert found.metadata["layer.kinds"] == (2, 2, 2, 0)
 
 
+@pytest.mark.parametrize("name", ["qwen3_5", "qwen3_next"])
+def test_taps_of_three_dimensions(tmp_path: Path, name: str) -> None:
+    """As in directories: read, or refused where value heads stand in tiles."""
+    tensors = gguf_tensors(MODELS[name])
+    plain = weights(plan(write_gguf(MODELS[name], tmp_path / "plain.gguf")))
+    tensors["blk.0.ssm_conv1d.weight"] = tensors["blk.0.ssm_conv1d.weight"][:, None]
+    path = write_gguf(MODELS[name], tmp_path / "m.gguf", tensors=tensors)
+    if name == "qwen3_5":
+        with pytest.raises(PackError, match=r"shape \[160, 1, 4\], the configuration asks for \[160, 4\]"):
+            plan(path)
+        return
+    found = weights(plan(path))
+    np.testing.assert_array_equal(found["layers.0.recurrence.v_taps"], plain["layers.0.recurrence.v_taps"])
+
+
 def test_granite_with_rotary_positions(tmp_path: Path) -> None:
     """As llama.cpp computes them where the key is true, or missing."""
     for value in (True, None):
