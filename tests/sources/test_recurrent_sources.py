@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def test_where_the_pieces_of_recurrent_layers_go(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["layers.3.attention.q"].read(), heads[:, :24].reshape(96, 64))
     np.testing.assert_array_equal(found["layers.3.attention.gate"].read(), heads[:, 24:].reshape(96, 64))
     rates = found["layers.0.recurrence.rate"]
-    np.testing.assert_array_equal(rates.read()[0], np.exp(weights["model.layers.0.linear_attn.A_log"]))
+    logarithms = weights["model.layers.0.linear_attn.A_log"].tolist()
+    np.testing.assert_array_equal(rates.read()[0], np.array([math.exp(x) for x in logarithms], np.float32))
     gated, norm = (found[f"layers.0.recurrence.{name}"].read()[0] for name in ("gated_norm", "norm"))
     np.testing.assert_array_equal(gated, weights["model.layers.0.linear_attn.norm.weight"])
     np.testing.assert_array_equal(norm, weights["model.layers.0.input_layernorm.weight"] + np.float32(1))
