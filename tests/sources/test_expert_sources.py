@@ -58,6 +58,10 @@ def test_a_shared_part(tmp_path: Path) -> None:
     none = plan(tmp_path / "n", "granitemoeshared", shared_intermediate_size=0)
     assert not any(".shared" in name for name in [*none.metadata, *(tensor.name for tensor in none.tensors)])
     assert "4 tensors have no place" in none.notes[0]
+    for number, name in enumerate(("qwen2_moe", "granite4_moe")):
+        key = "shared_expert_intermediate_size" if name == "qwen2_moe" else "shared_intermediate_size"
+        none = plan(tmp_path / str(number), name, **{key: 0})
+        assert not any(".shared" in name for name in [*none.metadata, *(tensor.name for tensor in none.tensors)])
 
 
 def test_a_router_of_one_row(tmp_path: Path) -> None:
