@@ -30,6 +30,7 @@ from rbe_edge.sources.open import open_source
         ("linear_conv_kernel_dim = 33 is not supported, only up to 32", "qwen3_5", {"linear_conv_kernel_dim": 33}),
         ("linear_key_head_dim = 513 is not supported", "qwen3_5", {"linear_key_head_dim": 513}),
         ("linear_value_head_dim = 1024 is not supported", "qwen3_5", {"linear_value_head_dim": 1024}),
+        ("linear_num_value_heads = 4098 is not supported", "qwen3_5", {"linear_num_value_heads": 4098}),
         ("4 .linear_num_key_heads. do not divide 6 .linear_num_value_heads.", "qwen3_5", {"linear_num_key_heads": 4}),
         ("in_proj_qkv.weight: shape .160, 64., the configuration asks for .176, 64.", "qwen3_5",
          {"linear_num_value_heads": 4, "linear_value_head_dim": 28}),
