@@ -36,6 +36,7 @@ def weights(found: ModelPlan) -> dict[str, npt.NDArray[np.float32]]:
         ("5 heads do not share an inner width of 96", "qwen3_5", "ssm.time_step_rank", 5),
         ("4 .linear_num_key_heads. do not divide 6", "qwen3_5", "ssm.group_count", 4),
         ("recurrent_layers is .*, expected a list of 4", "qwen3_5", "attention.recurrent_layers", [True, False]),
+        ("recurrent_layers is .*, expected a list of 4", "qwen3_5", "attention.recurrent_layers", ["no"] * 4),
         ("blk.0.attn_q.weight is missing", "qwen3_5", "attention.recurrent_layers", [False, True, True, False]),
         ("nextn_predict_layers = 4 of 4 blocks", "qwen3_5", "nextn_predict_layers", 4),
         ("blk.1.attn_q.weight is missing", "qwen3_5", "full_attention_interval", 2),
