@@ -144,8 +144,10 @@ def _perplexity(log_probabilities: Sequence[npt.NDArray[np.float32]]) -> float:
 
 _STEPS: dict[str, Part] = {
     "attention": "attention", "convolution": "attention", "recurrence": "attention", "feed_forward": "feed_forward",
+    "experts": "feed_forward", "shared": "feed_forward",
 }  # fmt: skip
-"""What an effort calls the steps of a layer: convolutions and recurrent steps stand in the place of attention."""
+"""What an effort calls the steps of a layer: convolutions and recurrent steps stand in the place of attention, experts
+and what is shared beside them in that of a feed-forward part."""
 
 
 def places(model: Model) -> dict[tuple[Part, int], int]:

@@ -10,7 +10,8 @@ from rbe_edge.sources.architecture import Rule
 
 _EACH = ".E."  # in the names of rules: the number of the expert
 _DENSE = re.compile(r"layers\.N\.feed_forward\.(gate|up|down)(\.bias)?$")
-_WITH_EXPERTS = ("layers.N.experts.", "layers.N.shared.")
+_SHARED = "layers.N.shared."
+_WITH_EXPERTS = ("layers.N.experts.", _SHARED)
 
 
 def expert_rules(router: str, expert: str, names: tuple[str, str, str]) -> tuple[Rule, ...]:
@@ -36,14 +37,16 @@ def shared_rules(shared: str, names: tuple[str, str, str], share: str) -> tuple[
     )
 
 
-def rules_of_layer(rules: Iterable[Rule], n_experts: int) -> list[Rule]:
-    """Those that hold for a layer with so many experts; 0: for one without. The tensors of an expert follow one
-    another."""
+def rules_of_layer(rules: Iterable[Rule], n_experts: int, shared: int) -> list[Rule]:
+    """Those that hold for a layer with so many experts; 0: for one without. shared: the width of the part beside them,
+    0 where there is none. The tensors of an expert follow one another."""
     found, of_each = [], []
     for rule in rules:
         if _EACH in rule.target:
             of_each.append(rule)
         elif n_experts and _DENSE.match(rule.target):
+            continue
+        elif rule.target.startswith(_SHARED) and not shared:
             continue
         elif n_experts or not rule.target.startswith(_WITH_EXPERTS):
             found.append(rule)

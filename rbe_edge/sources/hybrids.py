@@ -24,6 +24,7 @@ from rbe_edge.sources.architecture import (
 from rbe_edge.sources.config import LARGEST, Config
 from rbe_edge.sources.expert_rules import expert_rules
 from rbe_edge.sources.experts import Experts, layers_behind_dense
+from rbe_edge.sources.layers import named_layers
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.recurrence import MOST_TAPS, Recurrence
 
@@ -81,14 +82,7 @@ LFM2_MOE_RULES = (
 def _lfm2_layers(config: Config, n_layers: int) -> list[str]:
     """layer_types, else full_attn_idxs, else attention in all."""
     if config.has("layer_types"):
-        kinds = {"full_attention": "full", "conv": CONVOLUTION}
-        names = config.texts("layer_types", n_layers)
-        for name in names:
-            if name not in kinds:
-                raise PackError(
-                    f"{config.where}: layers of type {shown(name)} are not supported (supported: {' and '.join(kinds)})"
-                )
-        return [kinds[name] for name in names]
+        return named_layers(config, n_layers, {"full_attention": "full", "conv": CONVOLUTION})
     if not config.has("full_attn_idxs"):
         return ["full"] * n_layers
     indices = config.values["full_attn_idxs"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rbe_edge.errors import PackError
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.messages import shown
@@ -9,18 +11,20 @@ from rbe_edge.sources.messages import shown
 _KINDS = {"full_attention": "full", "sliding_attention": "sliding"}
 
 
-def _named(config: Config, n_layers: int) -> list[str] | None:
-    """layer_types in our words, None where the configuration has none."""
-    if not config.has("layer_types"):
-        return None
+def named_layers(config: Config, n_layers: int, kinds: Mapping[str, str]) -> list[str]:
+    """layer_types, each in our word for it. Raises PackError for one that has none."""
     names = config.texts("layer_types", n_layers)
     for name in names:
-        if name not in _KINDS:
-            supported = " and ".join(_KINDS)
+        if name not in kinds:
             raise PackError(
-                f"{config.where}: attention of type {shown(name)} is not supported (supported: {supported})"
+                f"{config.where}: layers of type {shown(name)} are not supported (supported: {' and '.join(kinds)})"
             )
-    return [_KINDS[name] for name in names]
+    return [kinds[name] for name in names]
+
+
+def _named(config: Config, n_layers: int) -> list[str] | None:
+    """layer_types in our words, None where the configuration has none."""
+    return named_layers(config, n_layers, _KINDS) if config.has("layer_types") else None
 
 
 def _refuse_others(config: Config, n_layers: int, kinds: list[str]) -> list[str]:

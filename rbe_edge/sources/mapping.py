@@ -276,7 +276,7 @@ def _rules(
     experts = row.experts.layers(config, n_layers) if row.experts is not None else [False] * n_layers
     yield stack, None
     for layer, has_experts in enumerate(experts):
-        yield rules_of_layer(stack, sizes["experts"] if has_experts else 0), layer
+        yield rules_of_layer(stack, sizes["experts"] if has_experts else 0, sizes.get("shared", 0)), layer
     for layer in range(sizes["encoder_layers"]):
         yield list(row.encoder_rules), layer
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from rbe_edge.sources.architecture import Architecture, Rule, norm
@@ -33,13 +32,6 @@ GRANITE_SHARED = (
 
 def _qwen2_moe_features(config: Config) -> frozenset[str]:
     return frozenset({"qkv_bias"} if config.flag("qkv_bias", True) else ())
-
-
-def _granite_shared(row: Architecture, values: Mapping[str, Any]) -> tuple[Architecture, Mapping[str, Any]]:
-    """Its shared part may have no width; there is none then."""
-    if values.get("shared_intermediate_size") == 0:
-        row = replace(row, rules=tuple(rule for rule in row.rules if rule not in GRANITE_SHARED))
-    return granite(row, values)
 
 
 def _whole(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
@@ -82,7 +74,7 @@ def mixtures(rules: tuple[Rule, ...], large: Mapping[str, Any]) -> tuple[Archite
         Architecture(
             "granitemoeshared", "Granite 3 MoE with a shared expert", (*rules, *GRANITE_EXPERTS, *GRANITE_SHARED),
             full_attention, attention_biases, defaults={**granite_defaults, "shared_intermediate_size": 0},
-            renamed={"num_local_experts": "num_experts"}, adapt=_granite_shared,
+            renamed={"num_local_experts": "num_experts"}, adapt=granite,
             experts=Experts(width="intermediate_size", normalize=True, shared="shared_intermediate_size"),
         ),
     )  # fmt: skip

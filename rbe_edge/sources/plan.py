@@ -78,7 +78,7 @@ class TensorPlan:
             raise PackError(f"{self.source.name}: holds numbers that are not finite; the source is damaged")
         if self.exponential:
             with np.errstate(over="ignore", under="ignore"):
-                values = np.exp(values)
+                values = np.exp(values.astype(np.float64)).astype(np.float32)  # rounded once, alike on all machines
         if self.plus_one:
             values = values + np.float32(1)
         if self.scale != 1:

@@ -10,7 +10,7 @@ from rbe_edge.format.metadata import MetadataValue
 from rbe_edge.sources.config import Config
 
 MOST_TAPS = 32
-_LARGEST_HEAD = 512
+_MOST_HEADS, _LARGEST_HEAD = 4096, 512
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def recurrence(config: Config, keys: Mapping[str, str], epsilon: float = 0.0) ->
             f"{config.where}: {found.key_heads} ({keys['key_heads']}) do not divide {found.value_heads} "
             f"({keys['value_heads']}); correct the file"
         )
-    for name, most in (("taps", MOST_TAPS), ("key_dim", _LARGEST_HEAD), ("value_dim", _LARGEST_HEAD)):
+    limits = {"taps": MOST_TAPS, "key_dim": _LARGEST_HEAD, "value_dim": _LARGEST_HEAD, "value_heads": _MOST_HEADS}
+    for name, most in limits.items():
         value = getattr(found, name)
         if value > most:
             raise PackError(f"{config.where}: {keys[name]} = {value} is not supported, only up to {most}")

@@ -27,6 +27,7 @@ from rbe_edge.sources.architecture import (
 from rbe_edge.sources.config import Config
 from rbe_edge.sources.experts import Experts, qwen_expert_layers
 from rbe_edge.sources.features import attention_biases
+from rbe_edge.sources.layers import named_layers
 from rbe_edge.sources.llama_like import granite
 from rbe_edge.sources.messages import shown
 from rbe_edge.sources.mixtures import GRANITE_EXPERTS, GRANITE_SHARED, MLP_EXPERTS, MLP_SHARED
@@ -165,21 +166,10 @@ _SHARED_ALONE = (
 )  # fmt: skip
 
 
-def _named(config: Config, n_layers: int, names: Mapping[str, str]) -> list[str]:
-    """layer_types in our words."""
-    found = config.texts("layer_types", n_layers)
-    for name in found:
-        if name not in names:
-            raise PackError(
-                f"{config.where}: layers of type {shown(name)} are not supported (supported: {' and '.join(names)})"
-            )
-    return [names[name] for name in found]
-
-
 def _qwen35_layers(config: Config, n_layers: int) -> list[str]:
     """layer_types, else every full_attention_interval-th layer attends."""
     if config.has("layer_types"):
-        return _named(config, n_layers, {"linear_attention": DELTA_NET, "full_attention": "full"})
+        return named_layers(config, n_layers, {"linear_attention": DELTA_NET, "full_attention": "full"})
     period = config.integer("full_attention_interval", 4)
     return [DELTA_NET if (layer + 1) % period else "full" for layer in range(n_layers)]
 
@@ -196,7 +186,7 @@ def _granite_layers(config: Config, n_layers: int) -> list[str]:
     if not config.has("layer_types"):
         return [STATE_SPACE] * n_layers
     names = {"linear_attention": STATE_SPACE, "full_attention": "full", "mamba": STATE_SPACE, "attention": "full"}
-    return _named(config, n_layers, names)
+    return named_layers(config, n_layers, names)
 
 
 def _granite_features(config: Config) -> frozenset[str]:

@@ -29,9 +29,9 @@ def tensor_plan(
     expected: tuple[int, ...] = (heads * sum(pieces),) if vector else (heads * sum(pieces), cols)
     if transposed:
         expected = expected[::-1]
-    if rule.role == "taps" and tensor.shape == (expected[0], 1, cols):
+    if rule.role == "taps" and tensor.shape == (expected[0], 1, cols) and tensor.data.size == expected[0] * cols:
         tensor = replace(tensor, shape=expected, data=tensor.data.reshape(expected))
-    also = (1, cols) if rule.role == "router" else expected  # of one number for each token, which may be a vector
+    also = (1, cols) if vector and rule.role == "router" else expected  # a share: sources have it either way
     if tensor.shape not in (expected, also):
         raise PackError(
             f"{tensor.name}: shape {list(tensor.shape)}, the configuration asks for {list(expected)}; check both"

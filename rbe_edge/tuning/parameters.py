@@ -20,6 +20,9 @@ Values = npt.NDArray[np.float64]
 _LEAST_BIAS = 1e-3
 """The unit in which a bias moves is its root mean square; this where it is all but zero."""
 
+_LEAST_RATE = 1e-30
+"""Rates are above 0 in a file. By this one nothing is forgotten."""
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -30,10 +33,11 @@ class Changes:
 
 
 class Parameters:
-    """One number x for each row of a trellis matrix, entry of a norm and of a bias, all zero at first.
+    """One number x for each row of a trellis matrix and each entry of a vector in fp32, all zero at first.
 
     They are relative, so that one learning rate serves all: a row or a norm's weight w becomes w (1 + x), a bias b
-    becomes b + x rms(b). Rows of the output are not rotated, so the gain of a row is that of its row scales.
+    becomes b + x rms(b). A rate stays above 0. Rows of the output are not rotated, so the gain of a row is that of its
+    row scales.
 
     values: float64 [count]; places: where those of a tensor stand in it.
     """
@@ -74,6 +78,8 @@ class Parameters:
 
     def _vector(self, name: str) -> FloatArray:
         moved: Values = self._base[name] + self._units[name] * self.values[self.places[name]]
+        if name.endswith(".rate"):
+            moved = np.maximum(moved, _LEAST_RATE)
         return moved.astype(np.float32)
 
     def add(self, total: Values, gradient: Gradient) -> None:
@@ -83,6 +89,8 @@ class Parameters:
             return
         if gradient.x is None:
             total[place] += self._units[gradient.name] * gradient.d
+        elif gradient.name in self._base:  # a matrix of one row, such as the share of a shared expert
+            total[place] += self._units[gradient.name] * np.add.reduce(gradient.d * gradient.x.astype(np.float64))
         elif gradient.gains is not None:
             n = len(gradient.gains)
             first = place.start + gradient.first_row

@@ -54,6 +54,19 @@ def test_moves(model: Model) -> None:
     assert found == steps | {("embedding", 0, 1), ("lm_head", 0, 1)}
 
 
+@pytest.mark.parametrize("name", ["qwen2_moe_mixed", "granitemoeshared", "qwen3_moe"])
+def test_moves_of_mixtures(name: str, tmp_path: Path) -> None:
+    """Experts, and what is shared beside them, stand in the place of a feed-forward part; each move saves bytes."""
+    source = tiny_models.write(tiny_models.MODELS[name], tmp_path / "source")
+    with fixed_planes((2, 2)):
+        pack(source, tmp_path / "m.rbe", PackOptions(bits=2, calibrate="none"))
+    with Model.open(tmp_path / "m.rbe") as model:
+        moves = [move for move in moves_of(model) if move.part == "feed_forward"]
+        assert {(move.layer, move.planes) for move in moves} == {(layer, n) for layer in (0, 1) for n in (1, SKIP)}
+        for move in moves:
+            assert model.read_bytes(move.applied(whole_effort(model))) < model.read_bytes()
+
+
 def test_losses_are_those_of_the_divergence(model: Model) -> None:
     parts = windows(model, 3)
     effort = Effort((1, 0), (0, SKIP), 1, 0)

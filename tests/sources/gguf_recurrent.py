@@ -96,7 +96,7 @@ def _changed(config: Mapping[str, Any], part: str, values: Array) -> Array:
     if part.endswith("conv1d.weight"):
         values = values.squeeze(1)
     if part.endswith("A_log"):
-        values = -np.exp(values)
+        values = -np.exp(values.astype(np.float64)).astype(np.float32)
     if kind.startswith("qwen3_5") and part.startswith("linear_attn.") and not part.endswith("norm.weight"):
         values = tiled(config, part, values)
     if part.startswith("mamba.") and part.endswith((".A_log", ".D")):

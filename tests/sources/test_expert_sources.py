@@ -58,6 +58,20 @@ def test_a_shared_part(tmp_path: Path) -> None:
     none = plan(tmp_path / "n", "granitemoeshared", shared_intermediate_size=0)
     assert not any(".shared" in name for name in [*none.metadata, *(tensor.name for tensor in none.tensors)])
     assert "4 tensors have no place" in none.notes[0]
+    for number, name in enumerate(("qwen2_moe", "granite4_moe")):
+        key = "shared_expert_intermediate_size" if name == "qwen2_moe" else "shared_intermediate_size"
+        none = plan(tmp_path / str(number), name, **{key: 0})
+        assert not any(".shared" in name for name in [*none.metadata, *(tensor.name for tensor in none.tensors)])
+
+
+def test_a_router_of_one_row(tmp_path: Path) -> None:
+    """A share may have one; the router of several experts may not."""
+    source = tiny_models.write(MODELS["qwen2_moe"], tmp_path)
+    name = "model.layers.1.mlp.gate.weight"
+    weights = tiny_models.tensors(MODELS["qwen2_moe"])
+    tiny_models.write_safetensors(source / "model.safetensors", {**weights, name: weights[name][:1]})
+    with pytest.raises(PackError, match=r"gate.weight: shape \[1, 64\], the configuration asks for \[6, 64\]"):
+        plan_model(open_source(source))
 
 
 def test_windows_of_qwen2_moe(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def weights(found: ModelPlan) -> dict[str, npt.NDArray[np.float32]]:
         ("5 heads do not share an inner width of 96", "qwen3_5", "ssm.time_step_rank", 5),
         ("4 .linear_num_key_heads. do not divide 6", "qwen3_5", "ssm.group_count", 4),
         ("recurrent_layers is .*, expected a list of 4", "qwen3_5", "attention.recurrent_layers", [True, False]),
+        ("recurrent_layers is .*, expected a list of 4", "qwen3_5", "attention.recurrent_layers", ["no"] * 4),
         ("blk.0.attn_q.weight is missing", "qwen3_5", "attention.recurrent_layers", [False, True, True, False]),
         ("nextn_predict_layers = 4 of 4 blocks", "qwen3_5", "nextn_predict_layers", 4),
         ("blk.1.attn_q.weight is missing", "qwen3_5", "full_attention_interval", 2),
@@ -70,6 +71,21 @@ def test_a_list_of_the_recurrent_layers(tmp_path: Path) -> None:
     given = {"qwen35.attention.recurrent_layers": [True, True, True, False], "qwen35.full_attention_interval": None}
     found = plan(write_gguf(MODELS["qwen3_5"], tmp_path / "m.gguf", changes=given))
     assert found.metadata["layer.kinds"] == (2, 2, 2, 0)
+
+
+@pytest.mark.parametrize("name", ["qwen3_5", "qwen3_next"])
+def test_taps_of_three_dimensions(tmp_path: Path, name: str) -> None:
+    """As in directories: read, or refused where value heads stand in tiles."""
+    tensors = gguf_tensors(MODELS[name])
+    plain = weights(plan(write_gguf(MODELS[name], tmp_path / "plain.gguf")))
+    tensors["blk.0.ssm_conv1d.weight"] = tensors["blk.0.ssm_conv1d.weight"][:, None]
+    path = write_gguf(MODELS[name], tmp_path / "m.gguf", tensors=tensors)
+    if name == "qwen3_5":
+        with pytest.raises(PackError, match=r"shape \[160, 1, 4\], the configuration asks for \[160, 4\]"):
+            plan(path)
+        return
+    found = weights(plan(path))
+    np.testing.assert_array_equal(found["layers.0.recurrence.v_taps"], plain["layers.0.recurrence.v_taps"])
 
 
 def test_granite_with_rotary_positions(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from rbe_edge.sources.open import open_source
         ("linear_conv_kernel_dim = 33 is not supported, only up to 32", "qwen3_5", {"linear_conv_kernel_dim": 33}),
         ("linear_key_head_dim = 513 is not supported", "qwen3_5", {"linear_key_head_dim": 513}),
         ("linear_value_head_dim = 1024 is not supported", "qwen3_5", {"linear_value_head_dim": 1024}),
+        ("linear_num_value_heads = 4098 is not supported", "qwen3_5", {"linear_num_value_heads": 4098}),
         ("4 .linear_num_key_heads. do not divide 6 .linear_num_value_heads.", "qwen3_5", {"linear_num_key_heads": 4}),
         ("in_proj_qkv.weight: shape .160, 64., the configuration asks for .176, 64.", "qwen3_5",
          {"linear_num_value_heads": 4, "linear_value_head_dim": 28}),
@@ -90,7 +92,8 @@ def test_where_the_pieces_of_recurrent_layers_go(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["layers.3.attention.q"].read(), heads[:, :24].reshape(96, 64))
     np.testing.assert_array_equal(found["layers.3.attention.gate"].read(), heads[:, 24:].reshape(96, 64))
     rates = found["layers.0.recurrence.rate"]
-    np.testing.assert_array_equal(rates.read()[0], np.exp(weights["model.layers.0.linear_attn.A_log"]))
+    logarithms = weights["model.layers.0.linear_attn.A_log"].tolist()
+    np.testing.assert_array_equal(rates.read()[0], np.array([math.exp(x) for x in logarithms], np.float32))
     gated, norm = (found[f"layers.0.recurrence.{name}"].read()[0] for name in ("gated_norm", "norm"))
     np.testing.assert_array_equal(gated, weights["model.layers.0.linear_attn.norm.weight"])
     np.testing.assert_array_equal(norm, weights["model.layers.0.input_layernorm.weight"] + np.float32(1))

@@ -23,7 +23,7 @@ def nothing(done: int, total: int) -> None:
     pass
 
 
-@pytest.mark.parametrize("name", ["llama_bias", "gpt2", "gemma3", "gemma4", "qwen3"])
+@pytest.mark.parametrize("name", ["llama_bias", "gpt2", "gemma3", "gemma4", "qwen3", "qwen2_moe", "granite4"])
 def test_gradient(name: str, tmp_path: Path) -> None:
     """A step along the gradient of the parameters of a tensor changes the divergence by its norm, at zero and away from
     it: tied heads, learned positions, scaled embeddings."""

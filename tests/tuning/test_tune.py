@@ -88,6 +88,26 @@ def test_layers_of_several_kinds(name: str, stays: set[str], tmp_path: Path) -> 
         assert same <= {name for name in old.tensors if name.startswith(("layers.", "rope."))}
 
 
+@pytest.mark.parametrize("name", ["qwen3_5", "granite4"])
+def test_rates_stay_above_zero(name: str, tmp_path: Path) -> None:
+    """However far a step goes: a file with another rate is refused."""
+    packed = make_pair(tmp_path, name, vocab_size=272).packed
+    with Model.open(packed) as model:
+        parameters = Parameters(model)
+        rates = [place for key, place in parameters.places.items() if key.endswith(".rate")]
+    for place, x in zip(rates, (-1.0, -7.0, 0.5), strict=True):
+        parameters.values[place] = x
+    stored = read_file(packed)
+    errors = dict.fromkeys(stored.tensors, 0.0)
+    module._write(stored, parameters.changes(), errors, writer.claim(tmp_path / "out.rbe", force=False))
+    assert np.isfinite(logits(tmp_path / "out.rbe")).all()
+    with Model.open(packed) as old, Model.open(tmp_path / "out.rbe") as new:
+        names = [key for key in old.tensors if key.endswith(".rate")]
+        before, after = ([model.tensor_rows(key) for key in names] for model in (old, new))
+    np.testing.assert_allclose(after[2], 1.5 * before[2], rtol=1e-6)
+    assert all(((found > 0) & (found < 1e-20)).all() for found in after[:2])
+
+
 def test_the_same_input_gives_the_same_bytes(pair: Pair, tuned: tuple[Path, module.TuneReport], tmp_path: Path) -> None:
     """Whatever the number of threads."""
     tune(pair.packed, pair.dense, pair.text, tmp_path / "again.rbe", dataclasses.replace(QUICK, threads=3))

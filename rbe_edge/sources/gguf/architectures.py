@@ -22,8 +22,9 @@ from rbe_edge.sources.layer_shapes import LAYER_EMBEDDINGS
 FEATURES = "features"
 
 # Several in one.
-_APART = ("positions", "layers.N.shared.")  # without rows that no text uses; a tensor for each
 _FUSED = {"attention": "blk.N.attn_qkv", "feed_forward": "blk.N.ffn_up"}
+# What is in one elsewhere, and here without rows that no text uses, or a tensor for each.
+_APART = ("positions", "layers.N.shared.")
 
 EMBEDDING, LM_HEAD = "token_embd.weight", "output.weight"
 SEGMENTS = "token_types.weight"

@@ -56,8 +56,10 @@ def _layer_types(keys: Keys, n_layers: int) -> list[str]:
     if given is None:
         period = keys.integer("full_attention_interval", 4)
         given = [bool((layer + 1) % period) for layer in range(n_layers)]
-    if not isinstance(given, list) or len(given) < n_layers:
-        raise PackError(f"{keys.config.where}: {name} is {shown(given)}, expected a list of {n_layers}; check the file")
+    if not isinstance(given, list) or len(given) < n_layers or not all(isinstance(one, int) for one in given):
+        raise PackError(
+            f"{keys.config.where}: {name} is {shown(given)}, expected a list of {n_layers} booleans; check the file"
+        )
     return ["linear_attention" if recurrent else "full_attention" for recurrent in given[:n_layers]]
 
 
