@@ -251,12 +251,14 @@ def test_experts_stay_within_a_limit(wide: Path) -> None:
 
     with most_resident(wide) as most, Model.open(wide) as model:
         expected = run(model)
+        most[0] = max(most[0], resident_bytes(wide))
     size = wide.stat().st_size
     assert most[0] > size * 3 // 4
     for limit in (size // 2, size // 3):
         with most_resident(wide) as most, Model.open(wide, max_memory=limit) as model:
             assert resident_bytes(wide) <= limit
             np.testing.assert_array_equal(run(model), expected)
+            most[0] = max(most[0], resident_bytes(wide))
         assert 0 < most[0] <= limit
 
 

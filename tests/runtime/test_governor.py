@@ -168,12 +168,22 @@ def test_energy_and_watts(model: Model, tmp_path: Path) -> None:
                 assert governor.info.waited_s > 0
                 joules, seconds = governor.info.joules, governor.info.joule_seconds
                 assert joules is not None and joules == pytest.approx(10 * seconds, rel=0.1)
-                timer = threading.Timer(0.2, session.cancel)
-                timer.start()
-                with pytest.raises(Cancelled):
-                    for _ in range(100):
-                        session.prefill(TOKENS[:1])
-                timer.join()
+                over = threading.Event()
+
+                def cancel() -> None:
+                    while not over.wait(0.05):  # until it falls into a call
+                        session.cancel()
+
+                canceller = threading.Thread(target=cancel)
+                canceller.start()
+                try:
+                    with pytest.raises(Cancelled):
+                        for _ in range(10000):
+                            session.prefill(TOKENS[:1])
+                            session.rewind(0)
+                finally:
+                    over.set()
+                    canceller.join()
 
 
 def test_joules_are_those_until_they_are_asked_for(model: Model, tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def resident_bytes(path: Path) -> int:
 
 @contextmanager
 def most_resident(path: Path) -> Iterator[list[int]]:
-    """The list holds the largest of many samples, taken on a thread meanwhile."""
+    """The list holds the largest of many samples, taken on a thread meanwhile. On a busy machine they may be few: the
+    caller takes one too, where it counts."""
     most, stop = [0], threading.Event()
 
     def sample() -> None:
@@ -80,12 +81,14 @@ def test_resident_part_of_the_file_stays_under_the_limit(wide: Path) -> None:
     limit = size // 2
     with most_resident(wide) as most, Model.open(wide) as model:
         expected = logits_of(model)
+        most[0] = max(most[0], resident_bytes(wide))
         assert model.memory.resident_limit == 0
     assert most[0] > limit + (4 << 20)  # so the samples can tell
     with most_resident(wide) as most, Model.open(wide, max_memory=limit) as model:
         assert resident_bytes(wide) <= limit
         assert 0 < model.memory.resident_pinned < limit == model.memory.resident_limit
         assert np.array_equal(logits_of(model), expected)
+        most[0] = max(most[0], resident_bytes(wide))
         assert np.array_equal(model.tensor_rows("embedding", 5, 2), model.tensor_rows("embedding", 5, 2))
     assert 0 < most[0] <= limit
 

@@ -275,4 +275,5 @@ def test_it_stays_within_a_limit(wide: Path) -> None:
         with most_resident(wide) as most, Model.open(wide, max_memory=limit) as model:
             assert resident_bytes(wide) <= limit
             np.testing.assert_array_equal(run(model), expected)
+            most[0] = max(most[0], resident_bytes(wide))
         assert 0 < most[0] <= limit
