@@ -66,7 +66,7 @@ static void check_batch(const recurrent_model *from)
 
 /* ---- going back -------------------------------------------------------------------------------------------------------------- */
 
-static int stop_at(size_t done, size_t total, void *user)
+static int stop_at(uint64_t done, uint64_t total, void *user)
 {
     (void)total;
     return done >= *(const size_t *)user;
