@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 from rbe_edge.runtime.session import Session
@@ -23,6 +24,18 @@ class Halted(Engine):
     def stop(self) -> None:
         super().stop()
         self.halt.set()
+
+
+class Late(Engine):
+    """An engine that begins with an answer when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_begin = asyncio.Event()
+
+    async def answer(self, question: Question, feed: Feed) -> Outcome:
+        await self.may_begin.wait()
+        return await super().answer(question, feed)
 
 
 class Said(Engine):

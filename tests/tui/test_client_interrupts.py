@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from driving import Driver, client, played
-from engines import Halted
+from engines import Halted, Late
 from textual.events import Key
 from textual.widgets import Input
 from textual.widgets.text_area import Selection
@@ -45,11 +45,13 @@ async def test_three_presses_from_a_running_answer() -> None:
 
 @played
 async def test_a_press_before_the_engine_began_stops_too() -> None:
-    async with client() as it:
+    engine = Late()
+    async with client(engine=engine) as it:
         it.ask("hello")
         screen = it.client.chat_screen
-        await it.until(lambda: screen.busy, "no answer")
+        await it.until(lambda: screen.busy and screen.feed is not None, "no answer")
         assert screen.stop() and not screen.stop()
+        engine.may_begin.set()
         await it.finished()
         await it.sees("Stopped.")
 
