@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,40 @@ def run_layers_behind(model: Model, tokens: Sequence[int]) -> None:
             for one in (session, plain):
                 one.prefill(tokens[3:103])
             np.testing.assert_array_equal(session.logits, plain.logits)
+
+
+def slide_save_and_fork(
+    model: Model, state: Path, prompts: Sequence[Sequence[int]], steps: Sequence[int], context: int, sinks: int
+) -> None:
+    """What slid is not what is computed from nothing, but saved (to `state`), copied and gone back it is the same
+    everywhere. The prompts fill more than the context, and so do single steps."""
+    with (
+        model.session(context=context, sinks=sinks, threads=1, pass_tokens=32) as session,
+        model.session(context=context, sinks=sinks, threads=2, pass_tokens=32) as other,
+        model.session(context=context, sinks=sinks, threads=2) as third,
+    ):
+        for prompt in prompts:
+            session.prefill(prompt)
+        session.save(state)
+        other.restore(state)
+        third.copy_from(session, session.position)
+        for one in (session, other, third):
+            one.prefill(END)
+        np.testing.assert_array_equal(other.logits, session.logits)
+        np.testing.assert_array_equal(third.logits, session.logits)
+        for token in steps:
+            session.prefill([token])
+            other.prefill([token])
+        assert other.tokens == session.tokens
+        np.testing.assert_array_equal(other.logits, session.logits)
+        other.save(state)
+        for n in (session.position - 3, session.position - 20, sinks + 3, 0):
+            session.restore(state)
+            session.rewind(n)
+            third.copy_from(other, n)
+            session.prefill(END)
+            third.prefill(END)
+            np.testing.assert_array_equal(third.logits, session.logits)
 
 
 def throw_guesses_away(model: Model, tokens: Sequence[int]) -> None:

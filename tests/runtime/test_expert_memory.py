@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny_models
 from index_reader import read_index
-from test_memory import most_resident, resident_bytes
+from test_memory import logits_behind, most_resident, resident_bytes, stays_within
 
 from rbe_edge import Model, _native
 from rbe_edge.bench import shapes
@@ -242,24 +242,13 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_experts_stay_within_a_limit(wide: Path) -> None:
     tokens = [(index * 997) % 4096 for index in range(48)]
 
-    def run(model: Model) -> np.ndarray:
-        with model.session(context=64, threads=2, pass_tokens=16) as session:
-            session.prefill(tokens[:20])
-            for token in tokens[20:]:
-                session.prefill([token])
-            return session.logits.copy()
-
     with most_resident(wide) as most, Model.open(wide) as model:
-        expected = run(model)
+        expected = logits_behind(model, tokens)
         most[0] = max(most[0], resident_bytes(wide))
     size = wide.stat().st_size
     assert most[0] > size * 3 // 4
     for limit in (size // 2, size // 3):
-        with most_resident(wide) as most, Model.open(wide, max_memory=limit) as model:
-            assert resident_bytes(wide) <= limit
-            np.testing.assert_array_equal(run(model), expected)
-            most[0] = max(most[0], resident_bytes(wide))
-        assert 0 < most[0] <= limit
+        stays_within(wide, limit, tokens, expected)
 
 
 def test_the_least_limit_of_a_mixture(wide: Path) -> None:

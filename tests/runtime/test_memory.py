@@ -75,6 +75,24 @@ def logits_of(model: Model) -> np.ndarray:
         return session.logits.copy()
 
 
+def logits_behind(model: Model, tokens: list[int]) -> np.ndarray:
+    """20 tokens in passes, and the others one by one."""
+    with model.session(context=64, threads=2, pass_tokens=16) as session:
+        session.prefill(tokens[:20])
+        for token in tokens[20:]:
+            session.prefill([token])
+        return session.logits.copy()
+
+
+def stays_within(path: Path, limit: int, tokens: list[int], expected: np.ndarray) -> None:
+    """With the same answers."""
+    with most_resident(path) as most, Model.open(path, max_memory=limit) as model:
+        assert resident_bytes(path) <= limit
+        np.testing.assert_array_equal(logits_behind(model, tokens), expected)
+        most[0] = max(most[0], resident_bytes(path))
+    assert 0 < most[0] <= limit
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/smaps")
 def test_resident_part_of_the_file_stays_under_the_limit(wide: Path) -> None:
     size = wide.stat().st_size

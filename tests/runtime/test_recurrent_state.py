@@ -16,6 +16,7 @@ from sessions_that_go_back import (
     edit_regenerate_and_fork,
     from_nothing,
     run_layers_behind,
+    slide_save_and_fork,
     throw_guesses_away,
 )
 
@@ -144,35 +145,8 @@ def test_a_call_that_is_stopped_leaves_the_state(model: Model) -> None:
 
 
 def test_a_context_that_slides(model: Model, tmp_path: Path) -> None:
-    """What slid is not what is computed from nothing, but saved, copied and gone back it is the same everywhere."""
     for context, sinks in ((100, 1), (300, 4), (700, 300)):
-        with (
-            model.session(context=context, sinks=sinks, threads=1, pass_tokens=32) as session,
-            model.session(context=context, sinks=sinks, threads=2, pass_tokens=32) as other,
-            model.session(context=context, sinks=sinks, threads=2) as third,
-        ):
-            session.prefill(TOKENS)
-            session.prefill(TOKENS[:200])
-            session.save(tmp_path / "state")
-            other.restore(tmp_path / "state")
-            third.copy_from(session, session.position)
-            for one in (session, other, third):
-                one.prefill(END)
-            np.testing.assert_array_equal(other.logits, session.logits)
-            np.testing.assert_array_equal(third.logits, session.logits)
-            for token in TOKENS[:150]:
-                session.prefill([token])
-                other.prefill([token])
-            assert other.tokens == session.tokens
-            np.testing.assert_array_equal(other.logits, session.logits)
-            other.save(tmp_path / "state")
-            for n in (session.position - 3, session.position - 20, sinks + 3, 0):
-                session.restore(tmp_path / "state")
-                session.rewind(n)
-                third.copy_from(other, n)
-                session.prefill(END)
-                third.prefill(END)
-                np.testing.assert_array_equal(third.logits, session.logits)
+        slide_save_and_fork(model, tmp_path / "state", (TOKENS, TOKENS[:200]), TOKENS[:150], context, sinks)
 
 
 def test_sliding_keeps_what_was_read(model: Model) -> None:

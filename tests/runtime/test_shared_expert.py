@@ -18,7 +18,7 @@ from index_reader import read_index
 from test_expert_memory import TOKENS, logits_of, rewritten
 from test_gradients import LABELS, moved
 from test_gradients import TOKENS as GRADIENT_TOKENS
-from test_memory import most_resident, resident_bytes
+from test_memory import logits_behind, stays_within
 from whole_gradient import whole_gradient
 
 from rbe_edge import Model, _native
@@ -257,23 +257,12 @@ def test_it_stays_within_a_limit(wide: Path) -> None:
     """Of the file what is no expert stays in memory, and the answers are the same at every limit."""
     tokens = [(index * 997) % 4096 for index in range(40)]
 
-    def run(model: Model) -> np.ndarray:
-        with model.session(context=64, threads=2, pass_tokens=16) as session:
-            session.prefill(tokens[:20])
-            for token in tokens[20:]:
-                session.prefill([token])
-            return session.logits.copy()
-
     with Model.open(wide) as model:
-        expected = run(model)
+        expected = logits_behind(model, tokens)
     tensors, size = read_index(wide).tensors, wide.stat().st_size
     first = min(tensor.offset for name, tensor in tensors.items() if is_of_expert(name))
     assert all(tensor.offset < first for name, tensor in tensors.items() if ".shared." in name)
     with pytest.raises(RbeError, match="needs at least") as failure:
         Model.open(wide, max_memory=1000)
     for limit in (size * 3 // 4, int(str(failure.value).rsplit(" ", 1)[1])):
-        with most_resident(wide) as most, Model.open(wide, max_memory=limit) as model:
-            assert resident_bytes(wide) <= limit
-            np.testing.assert_array_equal(run(model), expected)
-            most[0] = max(most[0], resident_bytes(wide))
-        assert 0 < most[0] <= limit
+        stays_within(wide, limit, tokens, expected)
