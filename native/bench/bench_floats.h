@@ -30,7 +30,7 @@ typedef struct float_task {
         rbe_rank_one_kernel *rank_one;
         rbe_flip_signs_kernel *flip_signs;
         rbe_normalize_kernel *normalize;
-        rbe_from_i8_kernel *from_i8;
+        rbe_scale_products_kernel *scale_products;
         rbe_from_i4_kernel *from_i4;
         rbe_to_half_kernel *to_half;
         rbe_from_half_kernel *from_half;
@@ -133,16 +133,16 @@ static void run_normalize(void *task)
     t->kernel.normalize(t->x, t->cols, RBE_NORM_RMS, 1e-5f, t->x, NULL, t->y);
 }
 
-static void run_from_i8(void *task)
+static void run_scale_products(void *task)
 {
     const float_task *t = task;
-    t->kernel.from_i8(t->w, t->cols, t->x);
+    t->kernel.scale_products(t->w, t->cols, 0.5f, t->x, t->y);
 }
 
 static void run_from_i4(void *task)
 {
     const float_task *t = task;
-    t->kernel.from_i4(t->w, t->cols, t->x);
+    t->kernel.from_i4(t->w, t->cols, (int8_t *)t->x);
 }
 
 static void run_to_half(void *task)
@@ -251,7 +251,7 @@ BENCH_VALUES(add)
 BENCH_VALUES(multiply_add)
 BENCH_VALUES(flip_signs)
 BENCH_VALUES(normalize)
-BENCH_VALUES(from_i8)
+BENCH_VALUES(scale_products)
 BENCH_VALUES(from_i4)
 BENCH_VALUES(to_half)
 BENCH_VALUES(from_half)

@@ -341,30 +341,36 @@ static inline void test_rbe_normalize_kernel(const kernel_case *about, rbe_norma
     }
 }
 
-static inline void test_rbe_from_i8_kernel(const kernel_case *about, rbe_from_i8_kernel *from_i8)
+static inline void test_rbe_scale_products_kernel(const kernel_case *about, rbe_scale_products_kernel *scale_products)
 {
     for (uint32_t n = 0; n < FLOAT_CASES; n += case_step()) {
-        const guarded bytes = guard_take(n, n % 2 ? GUARD_BEFORE : GUARD_BEHIND), x = guard_take(n * sizeof(float), GUARD_BEHIND);
-        random_bytes(bytes.data, n);
-        from_i8(bytes.data, n, x.data);
+        const guarded products = guard_take(n * sizeof(int32_t), GUARD_BEHIND), x = guard_take(n * sizeof(float), GUARD_BEHIND);
+        const guarded scales = activation_arguments(n);
+        const float scale = random_float();
         for (uint32_t i = 0; i < n; i++) {
-            CHECK(((float *)x.data)[i] == ((int8_t *)bytes.data)[i], "%s %s of %u", about->set, about->field, n);
+            ((int32_t *)products.data)[i] = (int32_t)(random_bits() >> 39) - (1 << 24);
         }
+        scale_products(products.data, n, scale, scales.data, x.data);
+        for (uint32_t i = 0; i < n; i++) {
+            const float factor = scale * ((float *)scales.data)[i], expected = (float)((int32_t *)products.data)[i] * factor;
+            CHECK(((float *)x.data)[i] == expected, "%s %s of %u", about->set, about->field, n);
+        }
+        guard_give(scales);
         guard_give(x);
-        guard_give(bytes);
+        guard_give(products);
     }
 }
 
 static inline void test_rbe_from_i4_kernel(const kernel_case *about, rbe_from_i4_kernel *from_i4)
 {
-    for (uint32_t n = 0; n < FLOAT_CASES; n += case_step()) {
-        const uint32_t half = (n + 1) / 2;
-        const guarded bytes = guard_take(half, n % 2 ? GUARD_BEFORE : GUARD_BEHIND), x = guard_take(n * sizeof(float), GUARD_BEHIND);
+    for (uint32_t n = 0; n < FLOAT_CASES; n += 2 * case_step()) {
+        const uint32_t half = n / 2;
+        const guarded bytes = guard_take(half, n % 4 ? GUARD_BEFORE : GUARD_BEHIND), x = guard_take(n, GUARD_BEHIND);
         random_bytes(bytes.data, half);
         from_i4(bytes.data, n, x.data);
         for (uint32_t i = 0; i < n; i++) {
             const int code = i < half ? ((uint8_t *)bytes.data)[i] % 16 : ((uint8_t *)bytes.data)[i - half] / 16;
-            CHECK((double)((float *)x.data)[i] == code - 7.5, "%s %s of %u", about->set, about->field, n);
+            CHECK(((int8_t *)x.data)[i] == 2 * code - 15, "%s %s of %u", about->set, about->field, n);
         }
         guard_give(x);
         guard_give(bytes);

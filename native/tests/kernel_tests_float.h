@@ -24,7 +24,7 @@ static inline double half_value(uint16_t half)
 
 static inline size_t element_bytes(const char *field)
 {
-    return field_ends(field, "_f32") ? 4 : field_ends(field, "_i8") ? 1 : 2;
+    return field_ends(field, "_f32") ? 4 : 2;
 }
 
 /* Random numbers of the field's element type at any byte address; returns nothing the reader below cannot tell. */
@@ -36,8 +36,6 @@ static inline void random_elements(const char *field, uint8_t *data, size_t n)
         memcpy(&bits, &value, 4);
         if (field_ends(field, "_f32")) {
             memcpy(data + 4 * i, &bits, 4);
-        } else if (field_ends(field, "_i8")) {
-            data[i] = (uint8_t)random_bits();
         } else {
             const uint16_t bf16 = (uint16_t)(bits >> 16);
             const uint16_t f16 = (uint16_t)(random_bits() & (i % 7 ? 0xbfff : 0x83ff)); /* below 2; every seventh subnormal */
@@ -50,9 +48,6 @@ static inline double element(const char *field, const void *data, size_t index)
 {
     const uint8_t *bytes = (const uint8_t *)data + index * element_bytes(field);
     uint32_t bits = 0;
-    if (field_ends(field, "_i8")) {
-        return *(const int8_t *)bytes;
-    }
     if (field_ends(field, "_f16")) {
         uint16_t half;
         memcpy(&half, bytes, 2);

@@ -115,7 +115,7 @@ typedef void rbe_hadamard_kernel(float *x, uint32_t n, uint32_t block);
 typedef void rbe_quantize_kernel(const float *x, uint32_t n, int8_t *q, float *scale);
 
 /* out[n * out_stride + c] = keep[n] * out[...] + sum over k < n_rows of weight[n * weight_stride + k] * rows[k][c], for n < n_out,
- * c < n_cols; row k at rows + k * row_stride elements of fp32, fp16 or int8. keep NULL: the sum alone, out need not be set before.
+ * c < n_cols; row k at rows + k * row_stride elements of fp32 or fp16. keep NULL: the sum alone, out need not be set before.
  * One sum of fused multiply-adds in ascending k for each n and c, so a result depends on nothing beside it, and a weight of 0 changes
  * nothing where rows are finite. Both products of attention: queries times keys that are stored by dimension, weights times
  * values. |error| <= 2^-23 * (2 + n_rows) * (|keep out| + sum |weight row|). */
@@ -167,11 +167,11 @@ typedef enum rbe__norm_kind {
 typedef void rbe_normalize_kernel(const float *x, uint32_t n, rbe__norm_kind kind, float epsilon, const float *weight, const float *bias,
                                   float *y);
 
-/* fp32 from int8, exact. */
-typedef void rbe_from_i8_kernel(const int8_t *bytes, uint32_t n, float *x);
+/* x[i] = products[i] * (scale * scales[i]), both products rounded; |products| < 2^24. */
+typedef void rbe_scale_products_kernel(const int32_t *products, uint32_t n, float scale, const float *scales, float *x);
 
-/* fp32 from 4-bit codes c: c - 7.5. Byte i of the ceil(n / 2) holds code i in its low half and code ceil(n / 2) + i in its high one. */
-typedef void rbe_from_i4_kernel(const uint8_t *bytes, uint32_t n, float *x);
+/* int8 from 4-bit codes c: 2 c - 15. n is even: byte i of the n / 2 holds code i in its low half and code n / 2 + i in its high one. */
+typedef void rbe_from_i4_kernel(const uint8_t *bytes, uint32_t n, int8_t *x);
 
 /* fp16 bits, round to nearest even, saturating to the largest finite value; NaN stays NaN. */
 typedef void rbe_to_half_kernel(const float *x, uint32_t n, uint16_t *half);
@@ -210,7 +210,6 @@ typedef uint32_t rbe_checksum_kernel(const rbe__crc *crc, uint32_t value, const 
     X(quantize, rbe_quantize_kernel)                  \
     X(weighted_sum_f32, rbe_weighted_sum_kernel)      \
     X(weighted_sum_f16, rbe_weighted_sum_kernel)      \
-    X(weighted_sum_i8, rbe_weighted_sum_kernel)       \
     X(online_softmax, rbe_online_softmax_kernel)      \
     X(exponential, rbe_exponential_kernel)            \
     X(silu, rbe_activation_kernel)                    \
@@ -223,7 +222,7 @@ typedef uint32_t rbe_checksum_kernel(const rbe__crc *crc, uint32_t value, const 
     X(rank_one, rbe_rank_one_kernel)                  \
     X(flip_signs, rbe_flip_signs_kernel)              \
     X(normalize, rbe_normalize_kernel)                \
-    X(from_i8, rbe_from_i8_kernel)                    \
+    X(scale_products, rbe_scale_products_kernel)      \
     X(from_i4, rbe_from_i4_kernel)                    \
     X(to_half, rbe_to_half_kernel)                    \
     X(from_half, rbe_from_half_kernel)                \

@@ -65,17 +65,21 @@ static void seen(const rbe__attention *attention, uint32_t token, uint32_t *firs
     }
 }
 
-static void copy_queries(const attend_call *call, const query_tile *tile, float *queries)
+static void copy_queries(const attend_call *call, const query_tile *tile, const rbe__thread_scratch *scratch)
 {
     const rbe__attention *attention = call->attention;
     const rbe__kv_layer *cache = attention->cache;
+    const rbe_kernels *kernels = call->workspace->kernels;
+    const uint32_t stride = rbe__attention_stride(cache->head_dim);
+    float *queries = scratch->queries;
     for (uint32_t i = 0; i < tile->n_queries; i++, queries += cache->head_dim) {
         const float *q = attention->q + query_offset(attention, tile, i);
         for (uint32_t d = 0; d < cache->head_dim; d++) {
             queries[d] = q[d] * attention->scale;
         }
-        if (cache->rotation) {
-            call->workspace->kernels->hadamard(queries, cache->head_dim, cache->rotation);
+        if (cache->key_scales) {
+            kernels->hadamard(queries, cache->head_dim, cache->rotation);
+            kernels->quantize(queries, cache->head_dim, scratch->rounded + (size_t)i * stride, &scratch->rounded_scales[i]);
         }
     }
 }
@@ -98,8 +102,7 @@ void rbe__add_distances(const rbe__distances *distances, uint32_t head, uint32_t
 
 /* Turns the scores of positions first ... into weights, in place. keep: the factor on the sums so far. */
 static void online_softmax_scores(const attend_call *call, const query_tile *tile, uint32_t first, uint32_t n_positions,
-                                  const float *key_scales, const float *value_scales, float *scores, float *keep,
-                                  const partial_result *result)
+                                  const float *value_scales, float *scores, float *keep, const partial_result *result)
 {
     const rbe_kernels *kernels = call->workspace->kernels;
     float sums[MOST_QUERIES];
@@ -113,9 +116,6 @@ static void online_softmax_scores(const attend_call *call, const query_tile *til
         const float before = result->largest[i];
         sums[i] = keep[i] = 0;
         if (begin < end) {
-            if (key_scales) {
-                kernels->multiply(scores + begin, key_scales + begin, end - begin);
-            }
             if (call->attention->distances) {
                 rbe__add_distances(call->attention->distances, tile->first_head + i % tile->n_heads,
                                    call->attention->first_position + tile->first_token + i / tile->n_heads, first + begin, end - begin,
@@ -139,19 +139,69 @@ static void online_softmax_scores(const attend_call *call, const query_tile *til
     }
 }
 
-static void attend_block(const attend_call *call, const query_tile *tile, uint32_t first, uint32_t n_positions,
-                         const rbe__thread_scratch *scratch, const partial_result *result)
+/* Products of fp32: the cache holds fp16 or fp32. */
+static void attend_rows(const attend_call *call, const query_tile *tile, uint32_t first, uint32_t n_positions,
+                        const rbe__thread_scratch *scratch, const partial_result *result)
 {
     const rbe_kernels *kernels = call->workspace->kernels;
     const rbe__kv_layer *cache = call->attention->cache;
     const uint32_t dim = cache->head_dim, n = tile->n_queries, n_cols = (n_positions + 15) & ~15u;
-    const int expand = n > FEW_QUERIES;
-    float keep[MOST_QUERIES];
-    const rbe__kv_rows keys = rbe__kv_keys(kernels, cache, tile->kv_head, first, expand ? scratch->expanded : NULL);
+    float *expanded = n > FEW_QUERIES ? scratch->expanded : NULL, keep[MOST_QUERIES];
+    const rbe__kv_rows keys = rbe__kv_keys(kernels, cache, tile->kv_head, first, expanded);
     keys.weighted_sum(scratch->queries, dim, keys.rows, RBE_KV_BLOCK, dim, n_cols, n, NULL, scratch->scores, RBE_KV_BLOCK);
-    const rbe__kv_rows values = rbe__kv_values(kernels, cache, tile->kv_head, first, n_positions, expand, scratch->expanded);
-    online_softmax_scores(call, tile, first, n_positions, keys.scales, values.scales, scratch->scores, keep, result);
+    const rbe__kv_rows values = rbe__kv_values(kernels, cache, tile->kv_head, first, n_positions, expanded);
+    online_softmax_scores(call, tile, first, n_positions, NULL, scratch->scores, keep, result);
     values.weighted_sum(scratch->scores, RBE_KV_BLOCK, values.rows, dim, n_positions, dim, n, keep, result->out, dim);
+}
+
+/* out = keep out + scale products, for each query. The products of a query that sees nothing here are zero. */
+static void add_products(const rbe_kernels *kernels, uint32_t dim, float keep, float scale, const int32_t *products, float *out)
+{
+    if (keep != 1.0f) {
+        for (uint32_t d = 0; d < dim; d++) {
+            out[d] *= keep;
+        }
+    }
+    if (scale != 0.0f) {
+        kernels->accumulate(out, products, dim, scale);
+    }
+}
+
+/* Products of int8: queries by keys, and by values the weights of a block, of which each query has a scale of its own. */
+static void attend_tiles(const attend_call *call, const query_tile *tile, uint32_t first, uint32_t n_positions,
+                         const rbe__thread_scratch *scratch, const partial_result *result)
+{
+    const rbe_kernels *kernels = call->workspace->kernels;
+    const rbe__kv_layer *cache = call->attention->cache;
+    const uint32_t dim = cache->head_dim, n = tile->n_queries, steps = rbe__kv_tile_dim(dim) / 4;
+    const rbe__kv_tiles tiles = rbe__kv_tiles_at(kernels, cache, tile->kv_head, first, scratch->tile);
+    float keep[MOST_QUERIES];
+    kernels->multiply_tile(tiles.keys, RBE_KV_STEPS, steps, scratch->rounded, rbe__attention_stride(dim), n, scratch->products);
+    for (uint32_t i = 0; i < n; i++) {
+        const size_t at = (size_t)i * RBE_KV_BLOCK;
+        kernels->scale_products(scratch->products + at, n_positions, scratch->rounded_scales[i], tiles.key_scales, scratch->scores + at);
+    }
+    online_softmax_scores(call, tile, first, n_positions, tiles.value_scales, scratch->scores, keep, result);
+    float scales[MOST_QUERIES];
+    for (uint32_t i = 0; i < n; i++) {
+        const size_t at = (size_t)i * RBE_KV_BLOCK;
+        kernels->quantize(scratch->scores + at, n_positions, scratch->weights + at, &scales[i]);
+    }
+    tiles.multiply_values(tiles.values, steps, (n_positions + 3) / 4, scratch->weights, RBE_KV_BLOCK, n, scratch->products);
+    for (uint32_t i = 0; i < n; i++) {
+        const int32_t *products = scratch->products + (size_t)i * 4 * steps;
+        add_products(kernels, dim, keep[i], scales[i] * tiles.value_factor, products, result->out + (size_t)i * dim);
+    }
+}
+
+static void attend_block(const attend_call *call, const query_tile *tile, uint32_t first, uint32_t n_positions,
+                         const rbe__thread_scratch *scratch, const partial_result *result)
+{
+    if (call->attention->cache->key_scales) {
+        attend_tiles(call, tile, first, n_positions, scratch, result);
+    } else {
+        attend_rows(call, tile, first, n_positions, scratch, result);
+    }
 }
 
 static void attend_chunk(const attend_call *call, const query_tile *tile, uint32_t chunk, const rbe__thread_scratch *scratch,
@@ -217,7 +267,7 @@ static void attend_tile(void *context, uint32_t item, uint32_t thread)
     const uint32_t dim = call->attention->cache->head_dim;
     float largest[MOST_QUERIES], sum[MOST_QUERIES], total_largest[MOST_QUERIES], total_sum[MOST_QUERIES] = {0};
     const partial_result result = {largest, sum, scratch->attended};
-    copy_queries(call, &tile, scratch->queries);
+    copy_queries(call, &tile, scratch);
     for (uint32_t chunk = call->first_chunk; chunk < call->first_chunk + call->n_chunks; chunk++) {
         attend_chunk(call, &tile, chunk, scratch, &result);
         for (uint32_t i = 0; i < tile.n_queries; i++) {
@@ -246,7 +296,7 @@ static void attend_part(void *context, uint32_t item, uint32_t thread)
     const query_tile tile = tile_of(call, item / call->n_chunks);
     float largest[MOST_QUERIES], sum[MOST_QUERIES];
     const partial_result result = {largest, sum, scratch->attended};
-    copy_queries(call, &tile, scratch->queries);
+    copy_queries(call, &tile, scratch);
     attend_chunk(call, &tile, chunk, scratch, &result);
     for (uint32_t i = 0; i < tile.n_queries; i++) {
         float *partial = partial_of(call, tile.first_head + i, chunk);

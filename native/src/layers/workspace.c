@@ -19,6 +19,7 @@ void rbe__workspace_take(rbe__workspace *workspace, rbe__arena *arena)
 void rbe__workspace_take_threads(rbe__workspace *workspace, uint32_t n_threads, rbe__arena *arena)
 {
     const size_t most_tokens = workspace->most_tokens, head_dim = workspace->max_head_dim;
+    const size_t rounded = (size_t)RBE_ATTENTION_QUERIES * rbe__attention_stride(workspace->max_head_dim);
     for (uint32_t t = 0; t < n_threads; t++) {
         rbe__thread_scratch *scratch = &workspace->threads[t];
         scratch->tile = rbe__arena_take(arena, (size_t)RBE_BLOCK_GROUPS * RBE_STRIP_ROWS * 4, 1);
@@ -32,6 +33,10 @@ void rbe__workspace_take_threads(rbe__workspace *workspace, uint32_t n_threads, 
         scratch->joined = take_floats(arena, RBE_ATTENTION_QUERIES * head_dim);
         scratch->scores = take_floats(arena, (size_t)RBE_ATTENTION_QUERIES * RBE_KV_BLOCK);
         scratch->expanded = take_floats(arena, RBE_KV_BLOCK * head_dim);
+        scratch->rounded = rbe__arena_take(arena, rounded, 1);
+        scratch->rounded_scales = take_floats(arena, RBE_ATTENTION_QUERIES);
+        scratch->weights = rbe__arena_take(arena, (size_t)RBE_ATTENTION_QUERIES * RBE_KV_BLOCK, 1);
+        scratch->products = rbe__arena_take(arena, rounded, sizeof(int32_t));
         scratch->row = take_floats(arena, workspace->has_rows_only ? workspace->max_cols : 0);
     }
 }

@@ -13,6 +13,12 @@
 #define RBE_ATTENTION_QUERIES 32u /* of a tile: with 64 positions of 64 values they fill the first-level cache */
 #define RBE_KV_BLOCK 64u          /* positions */
 
+/* From query to query, where they are int8, or their products: room for head_dim dimensions, as kernels read them, and for a block. */
+static inline uint32_t rbe__attention_stride(uint32_t head_dim)
+{
+    return head_dim < RBE_KV_BLOCK ? RBE_KV_BLOCK : (head_dim + 63) & ~63u;
+}
+
 /* Of one thread. */
 typedef struct rbe__thread_scratch {
     int8_t *tile;                       /* [RBE_BLOCK_GROUPS * RBE_STRIP_ROWS * 4] */
@@ -24,6 +30,10 @@ typedef struct rbe__thread_scratch {
     float *queries, *attended, *joined; /* [RBE_ATTENTION_QUERIES][max_head_dim] */
     float *scores;                      /* [RBE_ATTENTION_QUERIES][RBE_KV_BLOCK] */
     float *expanded;                    /* [RBE_KV_BLOCK][max_head_dim] */
+    int8_t *rounded;                    /* queries: [RBE_ATTENTION_QUERIES][rbe__attention_stride of max_head_dim] */
+    float *rounded_scales;              /* [RBE_ATTENTION_QUERIES] */
+    int8_t *weights;                    /* [RBE_ATTENTION_QUERIES][RBE_KV_BLOCK] */
+    int32_t *products;                  /* as rounded */
     float *row;                         /* [max_cols] where has_rows_only, else nothing */
 } rbe__thread_scratch;
 

@@ -10,7 +10,15 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/shared/inline.h"
 
-enum { LANES = 2, PREFETCHES = 1, GROUPS_IN_STEP = 2, ROW_VECTORS = 2, TOKENS = 4, NARROW_BIAS = RBE_NARROW_SUM + 1 };
+enum {
+    LANES = 2,
+    PREFETCHES = 1,
+    GROUPS_IN_STEP = 2,
+    ROW_VECTORS = 2,
+    TOKENS = 4,
+    FEW_TOKENS_PREFETCH = 1,
+    NARROW_BIAS = RBE_NARROW_SUM + 1
+};
 
 #define NARROW !RBE_AVX2_VNNI
 

@@ -77,18 +77,6 @@ RBE_INLINE vf vf_load_bf16_part(const void *p, uint32_t n)
     return vf_from_bf16(load_part_16(p, n));
 }
 
-RBE_INLINE vf vf_load_i8(const void *p)
-{
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)));
-}
-
-RBE_INLINE vf vf_load_i8_part(const void *p, uint32_t n)
-{
-    __m128i bytes = _mm_setzero_si128();
-    memcpy(&bytes, p, n);
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
-}
-
 RBE_INLINE vf vf_load_i32(const int32_t *p)
 {
     return _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)p));

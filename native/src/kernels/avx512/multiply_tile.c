@@ -4,7 +4,7 @@
 
 #include "kernels/avx512/avx512.h"
 
-enum { LANES = 4, ROW_VECTORS = 4, TOKENS = 4 };
+enum { LANES = 4, ROW_VECTORS = 4, TOKENS = 4, FEW_TOKENS_PREFETCH = 0 };
 
 #define NARROW 0
 

@@ -69,16 +69,6 @@ RBE_INLINE vf vf_load_bf16_part(const void *p, uint32_t n)
     return vf_from_bf16(_mm256_maskz_loadu_epi16(first_values(n), p));
 }
 
-RBE_INLINE vf vf_load_i8(const void *p)
-{
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
-}
-
-RBE_INLINE vf vf_load_i8_part(const void *p, uint32_t n)
-{
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(first_values(n), p)));
-}
-
 RBE_INLINE vf vf_load_i32(const int32_t *p)
 {
     return _mm512_cvtepi32_ps(_mm512_loadu_si512(p));

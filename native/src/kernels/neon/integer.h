@@ -10,7 +10,14 @@
 #include "kernels/neon/neon.h"
 #include "kernels/shared/inline.h"
 
-enum { LANES = 1, PREFETCHES = 0 /* unmeasured */, GROUPS_IN_STEP = 2, ROW_VECTORS = 4, TOKENS = 4 };
+enum {
+    LANES = 1,
+    PREFETCHES = 0 /* unmeasured */,
+    GROUPS_IN_STEP = 2,
+    ROW_VECTORS = 4,
+    TOKENS = 4,
+    FEW_TOKENS_PREFETCH = 1 /* unmeasured: lines are read as by AVX2 */
+};
 
 #define NARROW !RBE_NEON_DOTPROD
 

@@ -67,18 +67,6 @@ RBE_INLINE vf vf_load_bf16_part(const void *p, uint32_t n)
     return vf_load_bf16(bytes);
 }
 
-RBE_INLINE vf vf_load_i8_part(const void *p, uint32_t n)
-{
-    uint64_t bytes = 0;
-    memcpy(&bytes, p, n);
-    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(bytes)))));
-}
-
-RBE_INLINE vf vf_load_i8(const void *p)
-{
-    return vf_load_i8_part(p, VF);
-}
-
 RBE_INLINE vf vf_load_i32(const int32_t *p)
 {
     return vcvtq_f32_s32(vld1q_s32(p));

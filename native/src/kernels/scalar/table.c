@@ -26,11 +26,6 @@ static float load_f16(const void *source, size_t index)
     return rbe__from_half(load_u16(source, index));
 }
 
-static float load_i8(const void *source, size_t index)
-{
-    return ((const int8_t *)source)[index];
-}
-
 static float load_bf16(const void *source, size_t index)
 {
     return rbe__from_bf16(load_u16(source, index));
@@ -138,19 +133,18 @@ static void normalize(const float *x, uint32_t n, rbe__norm_kind kind, float eps
     }
 }
 
-static void from_i8(const int8_t *bytes, uint32_t n, float *x)
+static void scale_products(const int32_t *products, uint32_t n, float scale, const float *scales, float *x)
 {
     for (uint32_t i = 0; i < n; i++) {
-        x[i] = (float)bytes[i];
+        x[i] = (float)products[i] * (scale * scales[i]);
     }
 }
 
-static void from_i4(const uint8_t *bytes, uint32_t n, float *x)
+static void from_i4(const uint8_t *bytes, uint32_t n, int8_t *x)
 {
-    const uint32_t half = (n + 1) / 2;
     for (uint32_t i = 0; i < n; i++) {
-        const uint32_t code = i < half ? bytes[i] & 15u : (uint32_t)bytes[i - half] >> 4;
-        x[i] = (float)code - 7.5f;
+        const int code = i < n / 2 ? bytes[i] & 15 : bytes[i - n / 2] >> 4;
+        x[i] = (int8_t)(2 * code - 15);
     }
 }
 
@@ -159,7 +153,6 @@ DENSE(f16)
 DENSE(bf16)
 WEIGHTED_SUM(f32)
 WEIGHTED_SUM(f16)
-WEIGHTED_SUM(i8)
 
 static void accumulate(float *y, const int32_t *acc, uint32_t n, float scale)
 {
@@ -246,7 +239,6 @@ void rbe__kernels_scalar(rbe_kernels *table)
         .quantize = quantize,
         .weighted_sum_f32 = weighted_sum_f32,
         .weighted_sum_f16 = weighted_sum_f16,
-        .weighted_sum_i8 = weighted_sum_i8,
         .online_softmax = rbe__online_softmax_scalar,
         .exponential = rbe__exponential_scalar,
         .silu = rbe__silu_scalar,
@@ -259,7 +251,7 @@ void rbe__kernels_scalar(rbe_kernels *table)
         .rank_one = rank_one,
         .flip_signs = flip_signs,
         .normalize = normalize,
-        .from_i8 = from_i8,
+        .scale_products = scale_products,
         .from_i4 = from_i4,
         .to_half = to_half,
         .from_half = from_half,

@@ -5,35 +5,19 @@
 
 #include "kernels/shared/float.h"
 
-static void from_i8(const int8_t *restrict bytes, uint32_t n, float *restrict x)
+static void scale_products(const int32_t *restrict products, uint32_t n, float scale, const float *restrict scales, float *restrict x)
 {
     for (uint32_t i = 0; i < n; i++) {
-        x[i] = (float)bytes[i];
+        x[i] = (float)products[i] * (scale * scales[i]);
     }
 }
 
-/* n codes, one in each byte */
-RBE_INLINE void from_codes(const uint8_t *codes, uint32_t n, float *x)
+static void from_i4(const uint8_t *restrict bytes, uint32_t n, int8_t *restrict x)
 {
-    for (uint32_t i = 0; i < n; i += VF) {
-        const uint32_t here = n - i < VF ? n - i : VF;
-        store_floats(x + i, vf_sub(load_elements(I8, codes + i, here), vf_set1(7.5f)), here);
-    }
-}
-
-static void from_i4(const uint8_t *restrict bytes, uint32_t n, float *restrict x)
-{
-    enum { PIECE = 64 };
-    const uint32_t half = (n + 1) / 2;
-    uint8_t low[PIECE], high[PIECE];
-    for (uint32_t first = 0; first < half; first += PIECE) {
-        const uint32_t here = half - first < PIECE ? half - first : PIECE, left = n - half - first;
-        for (uint32_t i = 0; i < here; i++) {
-            low[i] = bytes[first + i] & 15;
-            high[i] = bytes[first + i] >> 4;
-        }
-        from_codes(low, here, x + first);
-        from_codes(high, left < here ? left : here, x + half + first);
+    const uint32_t half = n / 2;
+    for (uint32_t i = 0; i < half; i++) {
+        x[i] = (int8_t)(2 * (bytes[i] & 15) - 15);
+        x[half + i] = (int8_t)(2 * (bytes[i] >> 4) - 15);
     }
 }
 
@@ -131,7 +115,7 @@ static void normalize(const float *x, uint32_t n, rbe__norm_kind kind, float eps
 
 static void set_elementwise(rbe_kernels *table)
 {
-    table->from_i8 = from_i8;
+    table->scale_products = scale_products;
     table->from_i4 = from_i4;
     table->multiply = multiply;
     table->add = add;

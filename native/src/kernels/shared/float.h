@@ -9,23 +9,20 @@
 #include "kernels/kernels.h"
 #include "kernels/shared/inline.h"
 
-typedef enum element { F32, F16, BF16, I8 } element;
+typedef enum element { F32, F16, BF16 } element;
 
 RBE_INLINE size_t element_bytes(element kind)
 {
-    return kind == F32 ? 4 : kind == I8 ? 1 : 2;
+    return kind == F32 ? 4 : 2;
 }
 
 /* n: VF, as a constant, or less */
 RBE_INLINE vf load_elements(element kind, const uint8_t *p, uint32_t n)
 {
     if (n == VF) {
-        return kind == F32 ? vf_load(p) : kind == F16 ? vf_load_f16(p) : kind == BF16 ? vf_load_bf16(p) : vf_load_i8(p);
+        return kind == F32 ? vf_load(p) : kind == F16 ? vf_load_f16(p) : vf_load_bf16(p);
     }
-    return kind == F32    ? vf_load_part(p, n)
-           : kind == F16  ? vf_load_f16_part(p, n)
-           : kind == BF16 ? vf_load_bf16_part(p, n)
-                          : vf_load_i8_part(p, n);
+    return kind == F32 ? vf_load_part(p, n) : kind == F16 ? vf_load_f16_part(p, n) : vf_load_bf16_part(p, n);
 }
 
 RBE_INLINE vf load_floats(const float *p, uint32_t n)

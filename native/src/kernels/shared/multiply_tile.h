@@ -9,6 +9,7 @@
  *     vec tile_dot(vec sums, tile_weights weights, vec activations)
  *     vec load_activations(const int8_t *x)                           x[0..3] in every 32 bits
  *     void store_sums(int32_t *acc, vec sums, uint32_t n_lanes)
+ *     FEW_TOKENS_PREFETCH   1: lines of a tile are not read in order, so ask for them where tokens are few; else 0
  *     NARROW   1: and what multiply_narrow_tile.h asks for; 0: narrow tiles are multiplied as others are
  */
 #ifndef RBE_KERNELS_SHARED_MULTIPLY_TILE_H
@@ -26,6 +27,16 @@ typedef struct tile_call {
     size_t x_stride;
 } tile_call;
 
+/* A tile of attention comes from memory. Where its lines are not read in order, the processor does not foresee them: the first rows of a
+ * group ask for the others. */
+RBE_INLINE void prefetch_rows_behind(const tile_call *call, uint32_t n_lanes, uint32_t n_tokens, const int8_t *tile)
+{
+    for (uint32_t lane = n_lanes; FEW_TOKENS_PREFETCH && n_tokens < TOKENS && n_lanes == LANES * ROW_VECTORS && lane < call->row_steps;
+         lane += 4) {
+        __builtin_prefetch(tile + (size_t)LANE_BYTES * lane, 0, 3);
+    }
+}
+
 /* Rows from 4 * lane on, as many as n_vectors hold (n_lanes of the last), for n_tokens tokens from x on; both constants. */
 RBE_INLINE void multiply_block(const tile_call *call, uint32_t lane, uint32_t n_vectors, uint32_t n_lanes, const int8_t *x,
                                uint32_t n_tokens, const vec *start, int32_t *acc)
@@ -41,6 +52,7 @@ RBE_INLINE void multiply_block(const tile_call *call, uint32_t lane, uint32_t n_
     for (uint32_t g = 0; g < call->n_groups; g++) {
         tile_weights weights[ROW_VECTORS];
         vec activations[TOKENS];
+        prefetch_rows_behind(call, lane + LANES * n_vectors, n_tokens, tile);
         RBE_UNROLL(8)
         for (uint32_t v = 0; v < n_vectors; v++) {
             weights[v] = tile_load(tile + LANE_BYTES * LANES * v, v + 1 < n_vectors ? LANES : n_lanes);

@@ -107,13 +107,11 @@ RBE_INLINE void weighted_sum(element kind, weighted_sum_call call, uint32_t n_co
 
 WEIGHTED_SUM_KERNEL(f32, F32)
 WEIGHTED_SUM_KERNEL(f16, F16)
-WEIGHTED_SUM_KERNEL(i8, I8)
 
 static void set_weighted_sum(rbe_kernels *table)
 {
     table->weighted_sum_f32 = weighted_sum_f32;
     table->weighted_sum_f16 = weighted_sum_f16;
-    table->weighted_sum_i8 = weighted_sum_i8;
 }
 
 #endif

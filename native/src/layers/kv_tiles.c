@@ -1,0 +1,114 @@
+#include "layers/kv_tiles.h"
+
+#include "base/status.h"
+
+static size_t key_place(uint32_t position, uint32_t d)
+{
+    return ((size_t)(d / 4) * RBE_KV_BLOCK + position) * 4 + d % 4;
+}
+
+void rbe__key_to_tile(int8_t *tile, uint32_t position, uint32_t dim, const int8_t *key)
+{
+    for (uint32_t d = 0; d < dim; d++) {
+        tile[key_place(position, d)] = key[d];
+    }
+}
+
+void rbe__key_from_tile(const int8_t *tile, uint32_t position, uint32_t dim, int8_t *key)
+{
+    for (uint32_t d = 0; d < dim; d++) {
+        key[d] = tile[key_place(position, d)];
+    }
+}
+
+/* The first byte of a position's group, in a tile of `bytes` bytes for each dimension of a group. */
+static size_t group_place(uint32_t position, uint32_t dim, uint32_t bytes)
+{
+    return (size_t)(position / 4) * rbe__kv_tile_dim(dim) * bytes;
+}
+
+void rbe__value_to_tile(int8_t *tile, uint32_t position, uint32_t dim, const int8_t *value)
+{
+    tile += group_place(position, dim, 4) + position % 4;
+    for (uint32_t d = 0; d < dim; d++) {
+        tile[(size_t)4 * d] = value[d];
+    }
+}
+
+void rbe__value_from_tile(const int8_t *tile, uint32_t position, uint32_t dim, int8_t *value)
+{
+    tile += group_place(position, dim, 4) + position % 4;
+    for (uint32_t d = 0; d < dim; d++) {
+        value[d] = tile[(size_t)4 * d];
+    }
+}
+
+void rbe__codes_to_tile(uint8_t *tile, uint32_t position, uint32_t dim, const uint8_t *codes)
+{
+    const uint32_t half = 2 * rbe__kv_tile_dim(dim);
+    tile += group_place(position, dim, 2);
+    for (uint32_t d = 0; d < dim; d++) {
+        const uint32_t at = 4 * d + position % 4;
+        uint8_t *byte = tile + at % half;
+        *byte = (uint8_t)(at < half ? (*byte & 0xf0) | codes[d] : (*byte & 0x0f) | codes[d] << 4);
+    }
+}
+
+void rbe__codes_from_tile(const uint8_t *tile, uint32_t position, uint32_t dim, uint8_t *codes)
+{
+    const uint32_t half = 2 * rbe__kv_tile_dim(dim);
+    tile += group_place(position, dim, 2);
+    for (uint32_t d = 0; d < dim; d++) {
+        const uint32_t at = 4 * d + position % 4;
+        codes[d] = at < half ? tile[at] & 15 : tile[at - half] >> 4;
+    }
+}
+
+rbe_status rbe__key_tile_visit(int8_t *tile, uint32_t dim, uint32_t n, rbe__kv_visit *visit, void *context)
+{
+    int8_t rows[RBE_KV_MAX_DIM_QUANTIZED * RBE_KV_BLOCK], key[RBE_KV_MAX_DIM_QUANTIZED];
+    for (uint32_t p = 0; p < n; p++) {
+        rbe__key_from_tile(tile, p, dim, key);
+        for (uint32_t d = 0; d < dim; d++) {
+            rows[d * n + p] = key[d];
+        }
+    }
+    RBE_TRY(visit(context, rows, (size_t)dim * n));
+    for (uint32_t p = 0; p < n; p++) {
+        for (uint32_t d = 0; d < dim; d++) {
+            key[d] = rows[d * n + p];
+        }
+        rbe__key_to_tile(tile, p, dim, key);
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe__value_tile_visit(int8_t *tile, uint32_t dim, uint32_t n, rbe__kv_visit *visit, void *context)
+{
+    for (uint32_t p = 0; p < n; p++) {
+        int8_t value[RBE_KV_MAX_DIM_QUANTIZED];
+        rbe__value_from_tile(tile, p, dim, value);
+        RBE_TRY(visit(context, value, dim));
+        rbe__value_to_tile(tile, p, dim, value);
+    }
+    return RBE_OK;
+}
+
+rbe_status rbe__code_tile_visit(uint8_t *tile, uint32_t dim, uint32_t n, rbe__kv_visit *visit, void *context)
+{
+    const uint32_t half = (dim + 1) / 2;
+    for (uint32_t p = 0; p < n; p++) {
+        uint8_t codes[RBE_KV_MAX_DIM_QUANTIZED + 1] = {0};
+        rbe__codes_from_tile(tile, p, dim, codes);
+        for (uint32_t d = 0; d < half; d++) {
+            codes[d] = (uint8_t)(codes[d] | codes[half + d] << 4);
+        }
+        RBE_TRY(visit(context, codes, half));
+        for (uint32_t d = half; d-- > 0;) {
+            codes[half + d] = codes[d] >> 4;
+            codes[d] &= 15;
+        }
+        rbe__codes_to_tile(tile, p, dim, codes);
+    }
+    return RBE_OK;
+}
