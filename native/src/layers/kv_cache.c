@@ -338,10 +338,7 @@ rbe__kv_tiles rbe__kv_tiles_at(const rbe_kernels *kernels, const rbe__kv_layer *
         tiles.values = (const int8_t *)values;
         return tiles;
     }
-    const uint32_t group = 4 * rbe__kv_tile_dim(cache->head_dim);
-    for (uint32_t g = 0; g < RBE_KV_STEPS; g++) {
-        kernels->from_i4(values + (size_t)g * group / 2, group, expanded + (size_t)g * group);
-    }
+    kernels->from_i4(values, RBE_KV_BLOCK * rbe__kv_tile_dim(cache->head_dim), expanded);
     tiles.values = expanded;
     tiles.multiply_values = kernels->multiply_narrow_tile;
     tiles.value_factor = 0.5f;

@@ -21,15 +21,14 @@ void rbe__key_from_tile(const int8_t *tile, uint32_t position, uint32_t dim, int
     }
 }
 
-/* The first byte of a position's group, in a tile of `bytes` bytes for each dimension of a group. */
-static size_t group_place(uint32_t position, uint32_t dim, uint32_t bytes)
+static size_t value_place(uint32_t position, uint32_t dim, uint32_t d)
 {
-    return (size_t)(position / 4) * rbe__kv_tile_dim(dim) * bytes;
+    return ((size_t)(position / 4) * rbe__kv_tile_dim(dim) + d) * 4 + position % 4;
 }
 
 void rbe__value_to_tile(int8_t *tile, uint32_t position, uint32_t dim, const int8_t *value)
 {
-    tile += group_place(position, dim, 4) + position % 4;
+    tile += value_place(position, dim, 0);
     for (uint32_t d = 0; d < dim; d++) {
         tile[(size_t)4 * d] = value[d];
     }
@@ -37,7 +36,7 @@ void rbe__value_to_tile(int8_t *tile, uint32_t position, uint32_t dim, const int
 
 void rbe__value_from_tile(const int8_t *tile, uint32_t position, uint32_t dim, int8_t *value)
 {
-    tile += group_place(position, dim, 4) + position % 4;
+    tile += value_place(position, dim, 0);
     for (uint32_t d = 0; d < dim; d++) {
         value[d] = tile[(size_t)4 * d];
     }
@@ -45,22 +44,20 @@ void rbe__value_from_tile(const int8_t *tile, uint32_t position, uint32_t dim, i
 
 void rbe__codes_to_tile(uint8_t *tile, uint32_t position, uint32_t dim, const uint8_t *codes)
 {
-    const uint32_t half = 2 * rbe__kv_tile_dim(dim);
-    tile += group_place(position, dim, 2);
+    const uint32_t is_high = position >= RBE_KV_BLOCK / 2, shift = is_high ? 4 : 0;
+    tile += value_place(position - is_high * RBE_KV_BLOCK / 2, dim, 0);
     for (uint32_t d = 0; d < dim; d++) {
-        const uint32_t at = 4 * d + position % 4;
-        uint8_t *byte = tile + at % half;
-        *byte = (uint8_t)(at < half ? (*byte & 0xf0) | codes[d] : (*byte & 0x0f) | codes[d] << 4);
+        uint8_t *byte = tile + (size_t)4 * d;
+        *byte = (uint8_t)((*byte & (0xf0 >> shift)) | codes[d] << shift);
     }
 }
 
 void rbe__codes_from_tile(const uint8_t *tile, uint32_t position, uint32_t dim, uint8_t *codes)
 {
-    const uint32_t half = 2 * rbe__kv_tile_dim(dim);
-    tile += group_place(position, dim, 2);
+    const uint32_t is_high = position >= RBE_KV_BLOCK / 2, shift = is_high ? 4 : 0;
+    tile += value_place(position - is_high * RBE_KV_BLOCK / 2, dim, 0);
     for (uint32_t d = 0; d < dim; d++) {
-        const uint32_t at = 4 * d + position % 4;
-        codes[d] = at < half ? tile[at] & 15 : tile[at - half] >> 4;
+        codes[d] = tile[(size_t)4 * d] >> shift & 15;
     }
 }
 

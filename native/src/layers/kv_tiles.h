@@ -29,8 +29,8 @@ void rbe__key_from_tile(const int8_t *tile, uint32_t position, uint32_t dim, int
 void rbe__value_to_tile(int8_t *tile, uint32_t position, uint32_t dim, const int8_t *value);
 void rbe__value_from_tile(const int8_t *tile, uint32_t position, uint32_t dim, int8_t *value);
 
-/* The same of 4-bit codes, 0 to 15 in every byte of codes: uint8[dim]. The four positions of a group take two bytes per dimension: its first
- * half of a tile's bytes stands in the low halves, the second in the high ones (from_i4 of kernels.h). */
+/* The same of 4-bit codes, 0 to 15 in every byte of codes: uint8[dim]. The first half of a block's positions stands in the low halves of a tile's
+ * bytes, the second in the high ones (from_i4 of kernels.h). */
 void rbe__codes_to_tile(uint8_t *tile, uint32_t position, uint32_t dim, const uint8_t *codes);
 void rbe__codes_from_tile(const uint8_t *tile, uint32_t position, uint32_t dim, uint8_t *codes);
 
