@@ -30,7 +30,6 @@ static void governor_structures(void)
 
     STRUCTURE(rbe_mode_limits);
     FIELD(rbe_mode_limits, struct_bytes);
-    FIELD(rbe_mode_limits, kv_type);
     FIELD(rbe_mode_limits, context_tokens);
     FIELD(rbe_mode_limits, max_sessions);
     FIELD(rbe_mode_limits, cache_divisor);
