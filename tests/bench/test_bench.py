@@ -311,6 +311,37 @@ def test_llama_cpp_runs_in_alternation(bench: Output, tiny: Path) -> None:
         peer_model.check_type("Q4_Z")
 
 
+@pytest.mark.parametrize(
+    ("kv", "ours", "theirs"),
+    [("auto", "q8", "f16"), ("q8", "q8", "q8"), ("q8q4", "q8q4", "q8q4"), ("f32", "f32", "f32")],
+)
+def test_llama_cpp_has_the_cache_that_it_usually_has(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, kv: KvType, ours: str, theirs: str
+) -> None:
+    """Unless --kv says otherwise; rows say which."""
+    asked = []
+
+    class StandIn:
+        def __init__(self, path: Path, context: int, threads: int, kv: str) -> None:
+            asked.append(kv)
+
+        def __enter__(self) -> StandIn:
+            return self
+
+        def __exit__(self, *exc: object) -> None:
+            pass
+
+        def run(self, kind: str, n_tokens: int, depth: int) -> tuple[float, tuple[float, ...]]:
+            return 0.1, (0.1 / n_tokens,) * n_tokens
+
+    monkeypatch.setattr(runner, "Llama", StandIn)
+    monkeypatch.setattr(runner, "peer_files", lambda *_: {"Q4_0": Path("x.gguf")})
+    settings = runner.Settings(workloads.parse_workloads("tg2"), (1,), 1, peers=["Q4_0"], kv=kv)
+    with Model.open(tiny) as model:
+        rows = runner.run(model, "tiny", TINY, settings, lambda *_: None)
+    assert [(row.program, row.kv) for row in rows] == [("rbe", ours), ("llama.cpp", theirs)] and asked == [theirs]
+
+
 def test_llama_cpp_is_an_extra(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(__import__("sys").modules, "llama_cpp", None)
     assert main(["bench", str(tiny), "--against", "llama.cpp"]) == 1
