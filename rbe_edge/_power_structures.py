@@ -112,7 +112,6 @@ class ModeLimits(ctypes.Structure):
 
     _fields_ = [
         ("struct_bytes", ctypes.c_size_t),
-        ("kv_type", ctypes.c_uint32),
         ("context_tokens", ctypes.c_uint32),
         ("max_sessions", ctypes.c_uint32),
         ("cache_divisor", ctypes.c_uint32),

@@ -163,6 +163,7 @@ class SessionInfo(ctypes.Structure):
         ("context_tokens", ctypes.c_uint32),
         ("position", ctypes.c_uint32),
         ("n_threads", ctypes.c_uint32),
+        ("kv_type", ctypes.c_uint32),
     ]
 
 
@@ -340,6 +341,7 @@ class Fit(ctypes.Structure):
         ("context_tokens", ctypes.c_uint32),
         ("n_threads", ctypes.c_uint32),
         ("bits_per_weight", ctypes.c_float),
+        ("kv_type", ctypes.c_uint32),
     ]
 
 

@@ -54,7 +54,7 @@ def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         }
     for layer, kind in enumerate(config["layer_types"]):
         full, shared = kind == "full_attention", layer >= n - config["num_kv_shared_layers"]
-        head_dim = 48 if full else config["head_dim"]
+        head_dim = config.get("global_head_dim", 48) if full else config["head_dim"]
         joined = config["attention_k_eq_v"] and full
         kv_heads = config["num_global_key_value_heads"] if joined else config["num_key_value_heads"]
         inner = config["intermediate_size"] * (2 if shared and config["use_double_wide_mlp"] else 1)

@@ -130,6 +130,7 @@ static void structures(void)
     FIELD(rbe_session_info, context_tokens);
     FIELD(rbe_session_info, position);
     FIELD(rbe_session_info, n_threads);
+    FIELD(rbe_session_info, kv_type);
 
     STRUCTURE(rbe_profile_entry);
     FIELD(rbe_profile_entry, operation);
@@ -213,6 +214,7 @@ static void structures(void)
     FIELD(rbe_fit, context_tokens);
     FIELD(rbe_fit, n_threads);
     FIELD(rbe_fit, bits_per_weight);
+    FIELD(rbe_fit, kv_type);
 
     STRUCTURE(rbe_memory);
     FIELD(rbe_memory, struct_bytes);
@@ -302,13 +304,6 @@ static void constants(void)
 {
     CONSTANT(RBE_FORMAT_VERSION);
     CONSTANT(RBE_PART_REQUIRED);
-    CONSTANT(RBE_MODE_PERFORMANCE);
-    CONSTANT(RBE_MODE_BALANCED);
-    CONSTANT(RBE_MODE_SAVER);
-    CONSTANT(RBE_MODE_EMERGENCY);
-    CONSTANT(RBE_MODES);
-    CONSTANT(RBE_MODE_AGAINST_ITSELF);
-    CONSTANT(RBE_MODE_AGAINST_SOURCE);
     CONSTANT(RBE_OK);
     CONSTANT(RBE_ERROR_ARGUMENT);
     CONSTANT(RBE_ERROR_MEMORY);
@@ -330,6 +325,7 @@ static void constants(void)
     CONSTANT(RBE_KV_F32);
     CONSTANT(RBE_KV_Q8);
     CONSTANT(RBE_KV_Q8Q4);
+    CONSTANT(RBE_KV_AUTO);
     CONSTANT(RBE_CAPTURE_QKV);
     CONSTANT(RBE_CAPTURE_O);
     CONSTANT(RBE_CAPTURE_UP);

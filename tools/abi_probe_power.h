@@ -30,7 +30,6 @@ static void governor_structures(void)
 
     STRUCTURE(rbe_mode_limits);
     FIELD(rbe_mode_limits, struct_bytes);
-    FIELD(rbe_mode_limits, kv_type);
     FIELD(rbe_mode_limits, context_tokens);
     FIELD(rbe_mode_limits, max_sessions);
     FIELD(rbe_mode_limits, cache_divisor);
@@ -109,6 +108,13 @@ static void policy_structures(void)
 
 static void power_constants(void)
 {
+    CONSTANT(RBE_MODE_PERFORMANCE);
+    CONSTANT(RBE_MODE_BALANCED);
+    CONSTANT(RBE_MODE_SAVER);
+    CONSTANT(RBE_MODE_EMERGENCY);
+    CONSTANT(RBE_MODES);
+    CONSTANT(RBE_MODE_AGAINST_ITSELF);
+    CONSTANT(RBE_MODE_AGAINST_SOURCE);
     CONSTANT(RBE_UNKNOWN);
     CONSTANT(RBE_NO);
     CONSTANT(RBE_YES);

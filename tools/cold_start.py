@@ -34,7 +34,7 @@ _APART = ["/bin/sh", "-c", '"$@"; exit $?', "sh"]
 
 _TIMES = re.compile(r"open ([\d.]+) ms, prefill (\d+) tokens ([\d.]+) ms, first token ([\d.]+) ms after start")
 _MEMORY = re.compile(
-    r"file ([\d.]+) MB, KV cache ([\d.]+) MB, other session memory ([\d.]+) MB, "
+    r"file ([\d.]+) MB, \w+ KV cache ([\d.]+) MB, other session memory ([\d.]+) MB, "
     r"peak resident ([\d.]+) MB, (\d+) threads"
 )
 

@@ -18,20 +18,21 @@
 #define MOST_REPETITIONS 1000
 #define MOST_OPERATIONS 64u
 
-static const char usage[] = "usage: rbe bench FILE [options]\n"
-                            "\n"
-                            "Measures prompt and generation rates and latencies. One warm-up, then repetitions.\n"
-                            "\n"
-                            "  FILE                   a .rbe file\n"
-                            "  --workloads W          what to run (pp128,pp512,tg64,tg256,tg64@1024)\n"
-                            "  -t, --threads N        threads, such as 1,2 (one per fast core)\n"
-                            "  -r, --repetitions N    timed runs (5)\n"
-                            "  -b, --batch-size N     prompt tokens per pass (64 or 128)\n"
-                            "  --kv TYPE              type of the KV cache: f16, f32, q8, q8q4 (f16)\n"
-                            "  --kernels SET          a kernel set, such as avx2 (the best)\n"
-                            "  --max-memory SIZE      bytes of the file in memory at a time, such as 200M or 1.5G; slower (all of it)\n"
-                            "  --profile              say where the time went, warm-ups and depth included\n"
-                            "  --json, --jsonl, --csv write one JSON object, JSON Lines, or CSV\n";
+static const char usage[] =
+    "usage: rbe bench FILE [options]\n"
+    "\n"
+    "Measures prompt and generation rates and latencies. One warm-up, then repetitions.\n"
+    "\n"
+    "  FILE                   a .rbe file\n"
+    "  --workloads W          what to run (pp128,pp512,tg64,tg256,tg64@1024)\n"
+    "  -t, --threads N        threads, such as 1,2 (one per fast core)\n"
+    "  -r, --repetitions N    timed runs (5)\n"
+    "  -b, --batch-size N     prompt tokens per pass (64 or 128)\n"
+    "  --kv TYPE              type of the KV cache: f16, f32, q8, q8q4, or auto: q8, f16 for heads above 256 (auto)\n"
+    "  --kernels SET          a kernel set, such as avx2 (the best)\n"
+    "  --max-memory SIZE      bytes of the file in memory at a time, such as 200M or 1.5G; slower (all of it)\n"
+    "  --profile              say where the time went, warm-ups and depth included\n"
+    "  --json, --jsonl, --csv write one JSON object, JSON Lines, or CSV\n";
 static const char example[] = "\n"
                               "workloads: pp512 is a prompt of 512 tokens, tg64 generates 64, tg64@1024 does so behind 1024 others.\n"
                               "\n"
@@ -234,6 +235,7 @@ static int measure(bench_state *b, bench_row *row, governing *g, progress_line *
     }
     end_interruptible();
     row->threads = info.n_threads;
+    b->report.kv = kv_names[info.kv_type]; /* the same in every row */
     rbe_session_free(session);
     if (status != RBE_OK) {
         end_progress(line);
@@ -288,7 +290,6 @@ static int measure_all(bench_state *b, const model_source *source)
     b->vocabulary = info.n_vocabulary;
     b->report.model = slash ? slash + 1 : source->path;
     b->report.kernels = info.kernel_set;
-    b->report.kv = kv_names[b->kv];
     b->report.profile = b->operations;
     const uint32_t n = b->n_workloads * b->n_threads, n_runs = (uint32_t)b->repetitions + 1;
     b->report.rows = calloc(n, sizeof *b->report.rows);
@@ -337,6 +338,7 @@ int command_bench(int argc, char **argv, const model_source *carried)
     bench_state b = {.wanted = "pp128,pp512,tg64,tg256,tg64@1024",
                      .threads_text = "0",
                      .repetitions = 5,
+                     .kv = RBE_KV_AUTO,
                      .power = default_power_options(POWER_PERFORMANCE)};
     void *const refused = (void *)(uintptr_t)needs_python;
     const option rows[] = {

@@ -16,7 +16,7 @@
 #define DEFAULT_LAST 64
 #define MOST_LAST 65536 /* tokens that the library's repetition penalty looks back on */
 
-const char *const kv_names[] = {"f16", "f32", "q8", "q8q4", NULL};
+const char *const kv_names[] = {"f16", "f32", "q8", "q8q4", "auto", NULL};
 const char *const speculate_names[] = {"off", "lookup", "planes", NULL};
 const char *const needs_python = "is of the Python command: pip install rbe-edge; leave it out here";
 
@@ -28,7 +28,7 @@ const char model_options_help[] =
     "  -c, --ctx-size N       context in tokens (the model's own, at most 4096)\n"
     "  -t, --threads N        threads (the first answer finds the fastest)\n"
     "  -b, --batch-size N     tokens per pass (64 or 128)\n"
-    "  --kv TYPE              type of the KV cache: f16, f32, q8, q8q4 (f16; q8 in power modes that save)\n"
+    "  --kv TYPE              type of the KV cache: f16, f32, q8, q8q4, or auto: q8, f16 for heads above 256 (auto)\n"
     "  --sinks N              a full context slides, keeping its first N tokens (4 are enough) and the latest (0: it ends the text)\n"
     "  --read-planes N        read the first N planes of every tensor (0: all)\n"
     "  --max-memory SIZE      bytes of the file in memory at a time, such as 200M or 1.5G; slower (all of it)\n"
@@ -53,7 +53,7 @@ model_options default_model_options(int64_t predict)
 {
     return (model_options){.predict = predict,
                            .draft = 6,
-                           .kv = KV_NOT_GIVEN,
+                           .kv = RBE_KV_AUTO,
                            .temperature = NOT_GIVEN,
                            .top_k = 40,
                            .top_p = 0.95,
@@ -186,7 +186,7 @@ int check_model_options(model_options *o, double temperature, rbe_session_option
                                      .context_tokens = (uint32_t)o->context,
                                      .n_threads = (uint32_t)o->threads,
                                      .pass_tokens = (uint32_t)o->batch,
-                                     .kv_type = o->kv == KV_NOT_GIVEN ? (uint32_t)RBE_KV_F16 : o->kv,
+                                     .kv_type = o->kv,
                                      .n_planes = (uint32_t)o->planes,
                                      .sink_tokens = (uint32_t)o->sinks};
     *sampling = (rbe_sampling_options){.struct_bytes = sizeof *sampling,

@@ -15,8 +15,6 @@ typedef struct model_source {
     uint64_t offset, bytes; /* 0: the whole file */
 } model_source;
 
-#define KV_NOT_GIVEN UINT32_MAX /* the type of the KV cache is the library's choice */
-
 typedef struct model_options {
     const char *file, *model; /* FILE and -m */
     int64_t predict, context, threads, batch, sinks, planes, draft;

@@ -115,7 +115,6 @@ int limit_session(const governing *g, const model_options *given, const rbe_mode
     rbe_policy_decision decision;
     rbe_mode_limits limits = {.struct_bytes = sizeof limits};
     rbe_model_info info = {.struct_bytes = sizeof info};
-    char context[32] = "", kv[32] = "";
     if (!g->governor || g->options.mode == POWER_PERFORMANCE) {
         return 0;
     }
@@ -128,14 +127,9 @@ int limit_session(const governing *g, const model_options *given, const rbe_mode
     const uint32_t own = info.context_tokens < DEFAULT_CONTEXT ? info.context_tokens : DEFAULT_CONTEXT;
     if (given->context == 0 && limits.context_tokens && limits.context_tokens < own) {
         session->context_tokens = limits.context_tokens;
-        snprintf(context, sizeof context, " -c %u", limits.context_tokens);
-    }
-    if (given->kv == KV_NOT_GIVEN && limits.kv_type != session->kv_type) {
-        session->kv_type = limits.kv_type;
-        snprintf(kv, sizeof kv, " --kv %s", kv_names[limits.kv_type]);
-    }
-    if (says_so && (context[0] || kv[0])) {
-        note("power mode %s: %s; so%s%s", rbe_power_mode_name(decision.mode), decision.reason, context, kv);
+        if (says_so) {
+            note("power mode %s: %s; so -c %u", rbe_power_mode_name(decision.mode), decision.reason, limits.context_tokens);
+        }
     }
     return 0;
 }

@@ -198,9 +198,10 @@ static void report(const run_state *run, const statistics *found)
     note_energy(&run->governing, "");
     note("open %.1f ms, prefill %zu tokens %.1f ms, first token %.1f ms after start", 1e3 * (run->opened - run->started), found->n_prompt,
          1e3 * found->prompt_seconds, 1e3 * (found->first_token - run->started));
-    note("file %.2f MB, KV cache %.2f MB, other session memory %.2f MB, peak resident %.2f MB, %u threads, %s kernels",
-         (double)model.file_bytes / 1e6, (double)session.kv_bytes / 1e6, (double)(session.arena_bytes - session.kv_bytes) / 1e6,
-         (double)rbe__peak_resident_bytes() / 1e6, session.n_threads, model.kernel_set);
+    note("file %.2f MB, %s KV cache %.2f MB, other session memory %.2f MB, peak resident %.2f MB, %u threads, %s kernels",
+         (double)model.file_bytes / 1e6, kv_names[session.kv_type], (double)session.kv_bytes / 1e6,
+         (double)(session.arena_bytes - session.kv_bytes) / 1e6, (double)rbe__peak_resident_bytes() / 1e6, session.n_threads,
+         model.kernel_set);
 }
 
 static int generate(run_state *run)

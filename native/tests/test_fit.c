@@ -51,6 +51,7 @@ static void compare_one(const char *path, const rbe_session_options *session_opt
               path);
         CHECK(fit.weights_resident + fit.weights_on_disk + fit.tokenizer_bytes <= fit.file_bytes && fit.needed <= fit.total, "%s", path);
         CHECK(fit.address_bytes >= fit.file_bytes + fit.kv_bytes, "%s", path);
+        CHECK(fit.kv_type == info.kv_type && info.kv_type < RBE_KV_AUTO, "%s: types %u and %u", path, fit.kv_type, info.kv_type);
     }
     rbe_batch_free(batch);
     rbe_session_free(session);
@@ -60,7 +61,7 @@ static void compare_one(const char *path, const rbe_session_options *session_opt
 static void test_estimate_agrees(const golden_files *files)
 {
     for (int f = 0; f < files->n; f++) {
-        for (uint32_t kv = RBE_KV_F16; kv <= RBE_KV_Q8Q4 + 1; kv++) { /* the last one is refused */
+        for (uint32_t kv = RBE_KV_F16; kv <= RBE_KV_AUTO + 1; kv++) { /* the last one is refused */
             for (uint32_t context = 0; context < 60; context += 17) {
                 const rbe_session_options options = {.struct_bytes = sizeof options,
                                                      .context_tokens = context,
@@ -85,6 +86,7 @@ static void check_advice(const char *path, const rbe_fit_options *options, uint6
     CHECK(rbe_fit_advise(path, options, available, &advice) == RBE_OK && rbe_fit_file(path, options, &fit) == RBE_OK, "%s",
           rbe_last_error());
     CHECK(advice.fits == (fit.total <= available), "%s in %llu", path, (unsigned long long)available);
+    CHECK(!advice.kv_type || options->session->kv_type == RBE_KV_F16, "%s: a cache of int8 is offered int8", path);
     rbe_fit_flags(&advice, flags, sizeof flags);
     CHECK(!advice.fits == (strlen(flags) > 0) || (!advice.fits && fit.needed > available), "%s: `%s`", path, flags);
     if (!advice.fits && flags[0] && advice.bits_per_weight == 0) {
@@ -98,9 +100,9 @@ static void check_advice(const char *path, const rbe_fit_options *options, uint6
     }
 }
 
-static void test_advice_holds(const golden_files *files)
+static void test_advice_holds(const golden_files *files, uint32_t kv_type)
 {
-    const rbe_session_options session = {.struct_bytes = sizeof session, .n_threads = 1};
+    const rbe_session_options session = {.struct_bytes = sizeof session, .n_threads = 1, .kv_type = kv_type};
     const rbe_fit_options options = {.struct_bytes = sizeof options, .session = &session};
     for (int f = 0; f < files->n; f++) {
         rbe_fit fit = {.struct_bytes = sizeof fit};
@@ -111,6 +113,10 @@ static void test_advice_holds(const golden_files *files)
         check_advice(files->path[f], &options, fit.total);
         check_advice(files->path[f], &options, fit.total - 1);
     }
+}
+
+static void test_flags(void)
+{
     const rbe_fit_advice all = {.context_tokens = 1024, .kv_type = RBE_KV_Q8, .max_resident_bytes = 700 * MB, .bits_per_weight = 3.2f};
     char text[80];
     rbe_fit_flags(&all, text, sizeof text);
@@ -252,7 +258,9 @@ int main(void)
     const golden_files files = list_golden_files();
     CHECK(files.n > 0, "no golden packs under %s", RBE_GOLDEN_DIR);
     test_estimate_agrees(&files);
-    test_advice_holds(&files);
+    test_advice_holds(&files, RBE_KV_F16);
+    test_advice_holds(&files, RBE_KV_AUTO);
+    test_flags();
     test_index_is_enough(&files);
 #if defined(__linux__)
     test_free_memory();

@@ -313,6 +313,25 @@ static void check_batch_allocates_nothing(const char *path)
     rbe_model_close(model);
 }
 
+/* What a session says of its cache; a number that is no type is refused. */
+static void check_types(const char *path)
+{
+    rbe_model *model = NULL;
+    CHECK(rbe_model_open(path, NULL, &model) == RBE_OK, "%s: %s", path, rbe_last_error());
+    for (uint32_t type = RBE_KV_F16; model && type <= RBE_KV_AUTO; type++) {
+        rbe_session_info info = {.struct_bytes = sizeof info};
+        rbe_session *session = open_session(model, 1, 4, type);
+        CHECK(rbe_session_get_info(session, &info) == RBE_OK, "%s", rbe_last_error());
+        CHECK(info.kv_type == (type == RBE_KV_AUTO ? RBE_KV_Q8 : type), "%s: type %u became %u", path, type, info.kv_type);
+        rbe_session_free(session);
+    }
+    const rbe_session_options unknown = {.struct_bytes = sizeof unknown, .kv_type = RBE_KV_AUTO + 1};
+    rbe_session *none = NULL;
+    CHECK(rbe_session_create(model, &unknown, &none) == RBE_ERROR_ARGUMENT && !none, "type %u", unknown.kv_type);
+    CHECK(strstr(rbe_last_error(), "kv_type at most 4") != NULL, "%s", rbe_last_error());
+    rbe_model_close(model);
+}
+
 int main(void)
 {
     golden_files files = list_golden_files();
@@ -320,6 +339,7 @@ int main(void)
     for (int i = 0; i < files.n; i++) {
         check_kernel_sets(files.path[i]);
         check_context(files.path[i]);
+        check_types(files.path[i]);
         check_cancel_from_thread(files.path[i]);
         check_batch_allocates_nothing(files.path[i]);
         for (uint32_t type = RBE_KV_F16; type <= RBE_KV_Q8Q4; type++) {

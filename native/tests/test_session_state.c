@@ -162,7 +162,8 @@ static void check_places(const rbe_session *session, const char *folder)
     check_pipe(session, folder);
 }
 
-static void check_file(const char *model_path, const char *folder, const char *path, uint32_t kv_type)
+/* other_type: of the session that the file is restored into; the same cache. */
+static void check_file(const char *model_path, const char *folder, const char *path, uint32_t kv_type, uint32_t other_type)
 {
     rbe_model *model = NULL;
     rbe_model_info info = {.struct_bytes = sizeof info};
@@ -172,7 +173,7 @@ static void check_file(const char *model_path, const char *folder, const char *p
     for (uint32_t i = 0; i < N_TOKENS; i++) {
         tokens[i] = (i * 7 + 3) % info.n_vocabulary;
     }
-    rbe_session *session = open_session(model, kv_type), *other = open_session(model, kv_type);
+    rbe_session *session = open_session(model, kv_type), *other = open_session(model, other_type);
     CHECK(rbe_session_append(session, tokens, N_TOKENS, NULL, NULL) == RBE_OK, "%s", rbe_last_error());
     CHECK(rbe_session_save(session, path) == RBE_OK, "%s", rbe_last_error());
     CHECK(rbe_session_logits(other) == NULL, "nothing was restored");
@@ -198,8 +199,10 @@ int main(void)
     snprintf(path, sizeof path, "%s/state", folder);
     for (int i = 0; i < files.n; i++) {
         for (uint32_t type = RBE_KV_F16; type <= RBE_KV_Q8Q4; type++) {
-            check_file(files.path[i], folder, path, type);
+            check_file(files.path[i], folder, path, type, type);
         }
+        check_file(files.path[i], folder, path, RBE_KV_AUTO, RBE_KV_Q8);
+        check_file(files.path[i], folder, path, RBE_KV_Q8, RBE_KV_AUTO);
     }
     unlink(path);
     CHECK(rmdir(folder) == 0, "something was left beside the file");

@@ -234,7 +234,7 @@ def replay(
         scratch_directory("bench") as nothing,  # a machine that has no sensors of its own
         Power(str(nothing)) as power,
         Governor(model, power, scaled(policy, speed), log=lines.append) as governor,
-        model.session(context=min(_CONTEXT, model.info.context), threads=threads, sinks=_SINKS) as session,
+        model.session(context=min(_CONTEXT, model.info.context), threads=threads, kv="auto", sinks=_SINKS) as session,
         _Feeder(power, points, speed) as feeder,
     ):
         governor.govern(session)

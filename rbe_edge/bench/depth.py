@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from rbe_edge.files.scratch import scratch_directory
 from rbe_edge.runtime.engine_model import EngineModel
-from rbe_edge.runtime.options import KvType
+from rbe_edge.runtime.options import CacheType
 from rbe_edge.runtime.session import Session
 
 COMPUTED = 512
@@ -26,7 +26,7 @@ COMPUTED = 512
 _HEADER = struct.Struct("<12sIQ24sII8s")
 
 # Bits of a key's and of a value's number, bytes of their scales.
-_WIDTHS: dict[KvType, tuple[int, int, int]] = {
+_WIDTHS: dict[CacheType, tuple[int, int, int]] = {
     "f16": (16, 16, 0), "f32": (32, 32, 0), "q8": (8, 8, 4), "q8q4": (8, 4, 4),
 }  # fmt: skip
 
@@ -40,7 +40,7 @@ class LayerCache:
     head_dim: int
     is_own: bool
 
-    def parts(self, kv: KvType) -> list[int]:
+    def parts(self, kv: CacheType) -> list[int]:
         """Bytes that one position takes in the cache of one head: key, value, and the scales of both."""
         key, value, scale = _WIDTHS[kv]
         return [self.head_dim * key // 8, (self.head_dim * value + 7) // 8, scale, scale]
@@ -63,9 +63,9 @@ def cache_of(model: EngineModel) -> list[LayerCache]:
     ]
 
 
-def fill(session: Session, tokens: Sequence[int], kv: KvType) -> None:
-    """Appends tokens to an empty context of cache type `kv`; whole multiples of the first COMPUTED get their keys and
-    values, where all layers have some; else all are computed. Raises what prefill, save and restore raise."""
+def fill(session: Session, tokens: Sequence[int]) -> None:
+    """Appends tokens to an empty context; whole multiples of the first COMPUTED get their keys and values, where all
+    layers have some; else all are computed. Raises what prefill, save and restore raise."""
     times = len(tokens) // COMPUTED
     if times < 2 or not all(layer.heads for layer in cache_of(session.model)):
         session.prefill(tokens)
@@ -75,14 +75,14 @@ def fill(session: Session, tokens: Sequence[int], kv: KvType) -> None:
         state, longer = directory / "state", directory / "longer"
         session.save(state)
         with state.open("rb") as source, longer.open("wb") as out:
-            _repeat(source, out, session.model, kv, times)
+            _repeat(source, out, session.model, session.info.kv, times)
         session.restore(longer)
     rest = tokens[times * COMPUTED :]
     if rest:
         session.prefill(rest)
 
 
-def _repeat(source: BinaryIO, out: BinaryIO, model: EngineModel, kv: KvType, times: int) -> None:
+def _repeat(source: BinaryIO, out: BinaryIO, model: EngineModel, kv: CacheType, times: int) -> None:
     """Writes a saved state of COMPUTED tokens as one of so many times as many."""
     magic, _, n_bytes, settings, n_tokens, has_logits, reserved = _HEADER.unpack(source.read(_HEADER.size))
     assert n_tokens == COMPUTED and has_logits == 1

@@ -22,7 +22,7 @@ from rbe_edge.machine.power import Mode, Power
 from rbe_edge.machine.process import is_busy, resident_bytes
 from rbe_edge.progress import Listener, Progress
 from rbe_edge.runtime.effort import Effort
-from rbe_edge.runtime.governor import Governor, mode_limits
+from rbe_edge.runtime.governor import Governor
 from rbe_edge.runtime.model import Model
 
 SECONDS = 60.0
@@ -184,9 +184,8 @@ def _sizes(model: Model, plan: Plan) -> tuple[int, int]:
 
 def _mode(model: Model, report: PowerReport, mode: Mode, plan: Plan, power: Power, schedule: Schedule) -> None:
     prompt, answer = _sizes(model, plan)
-    kv = mode_limits(mode).kv
     with (
-        model.session(context=prompt + answer, threads=plan.threads, kv=kv) as session,
+        model.session(context=prompt + answer, threads=plan.threads, kv="auto") as session,
         Governor(model) as governor,
     ):
         recorder = Recorder(power)
@@ -201,7 +200,7 @@ def _mode(model: Model, report: PowerReport, mode: Mode, plan: Plan, power: Powe
             quality, why, note = _quality(model, mode)
             n_bytes = model.read_bytes(model.effort(mode))
             setup = Setup(
-                "rbe", mode.label, info.threads, kv, prompt, answer, n_bytes, quality, why, note,
+                "rbe", mode.label, info.threads, info.kv, prompt, answer, n_bytes, quality, why, note,
                 info.arena_bytes, info.kv_bytes,
             )  # fmt: skip
             _add(report, recorder.result(setup, resident_bytes()))

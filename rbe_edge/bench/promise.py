@@ -40,7 +40,7 @@ def measure_promise(
     if promised <= 1:
         return None
     n_answer = max(8, min(64, model.info.context - _PROMPT))
-    with model.session(context=_PROMPT + n_answer, threads=threads) as session:
+    with model.session(context=_PROMPT + n_answer, threads=threads, kv="auto") as session:
         decoder = OwnDecoder(session, _PROMPT, n_answer)
         decoder.prompt()
         count = max(4, min(n_answer, int(_ROUND_S / max(statistics.median(decoder.tokens(4)), 1e-6))))

@@ -24,7 +24,7 @@ from rbe_edge.machine.hardware import read_bandwidth
 from rbe_edge.progress import Listener, Progress
 from rbe_edge.runtime.memory import ProfileEntry
 from rbe_edge.runtime.model import Model
-from rbe_edge.runtime.options import KvType
+from rbe_edge.runtime.options import CacheType, KvType
 
 MAX_REPETITIONS = 1000
 
@@ -51,7 +51,8 @@ class Settings:
     """repetitions: timed runs after one warm-up. threads: each count in turn, 0 for one per physical core.
     pass_tokens: tokens per prefill pass, 0 for the default. peers: ggml types to run llama.cpp with. profile: receives
     the time that our sessions take, of all runs and of filling the depth; None: it is not measured. kv: the type of
-    the KV cache, for llama.cpp its nearest. speculation: generation continues a text and is run with guesses too."""
+    the KV cache, for llama.cpp its nearest; of "auto" its usual one, f16, for there q8_0 is slower. speculation:
+    generation continues a text and is run with guesses too."""
 
     workloads: Sequence[Workload]
     threads: Sequence[int] = (0,)
@@ -59,7 +60,7 @@ class Settings:
     pass_tokens: int = 0
     peers: Sequence[str] = ()
     profile: Profile | None = None
-    kv: KvType = "f16"
+    kv: KvType = "auto"
     speculation: SpeculationSettings | None = None
 
     def __post_init__(self) -> None:
@@ -119,8 +120,9 @@ def _workload(
         ours = stack.enter_context(
             Bench(model, workload, threads, settings.pass_tokens, settings.profile is not None, settings.kv)
         )
+        peer_kv: CacheType = "f16" if settings.kv == "auto" else settings.kv
         theirs = {
-            name: stack.enter_context(Llama(path, workload.context, ours.threads, settings.kv))
+            name: stack.enter_context(Llama(path, workload.context, ours.threads, peer_kv))
             for name, path in files.items()
         }
         runs: list[Run] = []
@@ -133,11 +135,11 @@ def _workload(
                     where.append(result)
         if settings.profile is not None:
             settings.profile.add(ours.profile)
-        own = _own_row(model, label, workload, settings.kv, ours.threads, runs)
+        own = _own_row(model, label, workload, ours.kv, ours.threads, runs)
         peers = [
             Row(
                 "llama.cpp", name, "native", workload, ours.threads, rate(workload.n_tokens, found), latency(found),
-                settings.kv, _first_token_ms(workload, found), ratio=_ratio(found, runs),
+                peer_kv, _first_token_ms(workload, found), ratio=_ratio(found, runs),
             )
             for name, found in peer_runs.items()
         ]  # fmt: skip
@@ -173,11 +175,11 @@ def _speculation(
                 if number:
                     kept.append(run)
         plain = runs[0]
-        own = _own_row(model, label, workload, settings.kv, ways[0].threads, plain)
+        own = _own_row(model, label, workload, ways[0].kv, ways[0].threads, plain)
         return [own] + [
             Row(
                 "rbe", label, own.kernels, workload, own.threads, rate(workload.n_tokens, found), latency(found),
-                settings.kv, read_gb_per_s=own.read_gb_per_s,
+                way.kv, read_gb_per_s=own.read_gb_per_s,
                 speculation=speculated(way, settings.repetitions, _ratio(plain, found)),
             )
             for way, found in zip(ways[1:], runs[1:], strict=True)
@@ -189,7 +191,7 @@ def _ratio(runs: list[Run], to: list[Run]) -> float:
     return statistics.median(run.seconds / other.seconds for run, other in zip(runs, to, strict=True))
 
 
-def _own_row(model: Model, label: str, workload: Workload, kv: KvType, threads: int, runs: list[Run]) -> Row:
+def _own_row(model: Model, label: str, workload: Workload, kv: CacheType, threads: int, runs: list[Run]) -> Row:
     measured = rate(workload.n_tokens, runs)
     n_bytes = bytes_per_token(model, workload, kv) if workload.kind == "tg" else None
     read = read_bandwidth(threads)
@@ -213,7 +215,7 @@ def _first_token_ms(workload: Workload, runs: list[Run]) -> float | None:
     return 1e3 * statistics.median(run.seconds for run in runs) if workload.kind == "pp" else None
 
 
-def bytes_per_token(model: Model, workload: Workload, kv: KvType = "f16") -> int:
+def bytes_per_token(model: Model, workload: Workload, kv: CacheType = "f16") -> int:
     """What one generated token reads on average: every tensor but those only looked up, of a mixture of experts as many
     as a token uses, and of the KV cache what is in the window of each layer that attends."""
     known, names = model.metadata, model.tensors

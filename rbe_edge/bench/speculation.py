@@ -70,6 +70,7 @@ class Continuing:
         context = min(workload.context + settings.draft_tokens, model.info.context)
         self._session = model.session(context=context, threads=threads, pass_tokens=pass_tokens, kv=kv)
         self.threads = self._session.info.threads
+        self.kv = self._session.info.kv
 
     def __enter__(self) -> Continuing:
         return self

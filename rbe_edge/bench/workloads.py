@@ -123,16 +123,16 @@ class Bench:
         threads: int,
         pass_tokens: int = 0,
         profile: bool = False,
-        kv: KvType = "f16",
+        kv: KvType = "auto",
     ) -> None:
         check_context(model, workload)
         self.workload = workload
-        self._kv = kv
         self._vocabulary = model.info.vocabulary
         self._session: Session = model.session(
             context=workload.context, threads=threads, pass_tokens=pass_tokens, profile=profile, kv=kv
         )
         self.threads = self._session.info.threads
+        self.kv = self._session.info.kv
 
     def __enter__(self) -> Bench:
         return self
@@ -150,7 +150,7 @@ class Bench:
         if self._session.position > self.workload.depth:
             self._session.rewind(self.workload.depth)
         elif self._session.position < self.workload.depth:
-            fill(self._session, self._tokens(self.workload.depth), self._kv)
+            fill(self._session, self._tokens(self.workload.depth))
         if self.workload.kind == "pp":
             tokens = self._tokens(self.workload.n_tokens)
             began = time.perf_counter()

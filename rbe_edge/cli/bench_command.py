@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 from rbe_edge.cli.bench_file import model_file
 from rbe_edge.cli.bench_power import add_power_bench_arguments, refuse_power_flags, run_power, wants_power
 from rbe_edge.cli.chosen_model import WHAT, chosen_model
-from rbe_edge.cli.model_arguments import add_memory_argument, pass_tokens
+from rbe_edge.cli.model_arguments import add_kv_argument, add_memory_argument, pass_tokens
 from rbe_edge.cli.output import ProgressBar
 from rbe_edge.errors import OptionError
-from rbe_edge.runtime.options import KV_TYPES
 from rbe_edge.runtime.text_file import read_text
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ example:
   rbe bench smol.rbe --workloads pp512,tg64,tg64@4096 --threads 1,2 --csv
   rbe bench --shape 1B --planes 4 --against llama.cpp
   rbe bench smol.rbe --speculate lookup --text notes.txt --workloads tg128@256
-  rbe bench --shape 135M --workloads tg64@1024,tg64@4096,tg64@16384 --kv q8
+  rbe bench --shape 135M --workloads tg64@1024,tg64@4096,tg64@16384 --kv f16
   rbe bench smol.rbe --power all --markdown      75 s for each power mode
   rbe bench smol.rbe --battery-trace day.txt --trace-speed 600
 
@@ -56,7 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("-t", "--threads", metavar="N", default="0", help="threads, such as 1,2 (one per core)")
     parser.add_argument("-r", "--repetitions", metavar="N", type=int, default=5, help="timed runs (%(default)s)")
     parser.add_argument("-b", "--batch-size", metavar="N", type=int, default=0, help="prompt tokens per pass")
-    parser.add_argument("--kv", choices=KV_TYPES, default="f16", help="type of the KV cache (%(default)s)")
+    add_kv_argument(parser)
     parser.add_argument("--speculate", metavar="HOW", help="guess tokens too, by lookup, planes, or both with a comma")
     parser.add_argument("--draft", metavar="N", type=int, default=6, help="guess so many at most (%(default)s)")
     parser.add_argument("--text", metavar="FILE", type=Path, help="what --speculate continues, UTF-8")

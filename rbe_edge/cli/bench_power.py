@@ -50,7 +50,7 @@ def run_power(arguments: argparse.Namespace) -> int:
     for flag in ("workloads", "speculate", "text"):
         if getattr(arguments, flag) is not None:
             raise OptionError(f"--{flag} is not for power modes; leave it out")
-    for flag, usual in (("kv", "f16"), ("repetitions", 5), ("batch_size", 0)):
+    for flag, usual in (("kv", "auto"), ("repetitions", 5), ("batch_size", 0)):
         if getattr(arguments, flag) != usual:
             raise OptionError(f"--{flag.replace('_', '-')} is not for power modes, which have their own; leave it out")
     if arguments.jsonl or arguments.profile:

@@ -8,11 +8,10 @@ import json
 import shlex
 from pathlib import Path
 
-from rbe_edge.cli.model_arguments import add_memory_argument
+from rbe_edge.cli.model_arguments import add_kv_argument, add_memory_argument
 from rbe_edge.cli.output import ProgressBar, ended_in_order, note, printable
 from rbe_edge.errors import OptionError
 from rbe_edge.models.find import here
-from rbe_edge.runtime.options import KV_TYPES
 
 _SERVE_PORT = 8080
 
@@ -59,7 +58,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     engine.add_argument(
         "-c", "--ctx-size", metavar="N", type=int, default=0, help="context in tokens (the model's own, at most 4096)"
     )
-    engine.add_argument("--kv", choices=KV_TYPES, default="f16", help="type of the KV cache (%(default)s)")
+    add_kv_argument(engine)
     add_memory_argument(engine)
     parser.add_argument("--json", action="store_true", help="write one JSON object")
     parser.set_defaults(run=run)
@@ -119,6 +118,6 @@ def _again(arguments: argparse.Namespace) -> str:
     words += ["--serve"] if arguments.serve else []
     words += ["--serve-port", str(arguments.serve_port)] if arguments.serve_port != _SERVE_PORT else []
     words += ["-c", str(arguments.ctx_size)] if arguments.ctx_size else []
-    words += ["--kv", arguments.kv] if arguments.kv != "f16" else []
+    words += ["--kv", arguments.kv] if arguments.kv != "auto" else []
     words += ["--max-memory", str(arguments.max_memory)] if arguments.max_memory else []
     return shlex.join(words)

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rbe_edge.cli.model_arguments import add_memory_argument, memory_size
+from rbe_edge.cli.model_arguments import add_kv_argument, add_memory_argument, memory_size
 from rbe_edge.cli.output import printable, size
 from rbe_edge.errors import OptionError
 from rbe_edge.models.find import here
-from rbe_edge.runtime.options import KV_TYPES, SessionOptions
+from rbe_edge.runtime.options import SessionOptions
 
 if TYPE_CHECKING:
     from rbe_edge.runtime.fit import Advice, Fit, Wish
@@ -65,7 +65,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "-c", "--ctx-size", metavar="N", type=int, default=0, help="context in tokens (the model's own, at most 4096)"
     )
     parser.add_argument("-t", "--threads", metavar="N", type=int, default=0, help="threads (one per fast core)")
-    parser.add_argument("--kv", choices=KV_TYPES, default="f16", help="type of the KV cache (%(default)s)")
+    add_kv_argument(parser)
     parser.add_argument("--slots", metavar="N", type=int, default=0, help="conversations at a time, of rbe serve (1)")
     add_memory_argument(parser)
     parser.add_argument("--json", action="store_true", help="write one JSON object")
@@ -159,7 +159,7 @@ def _lines(found: Fit, advice: Advice | None, room: _Room, wish: Wish, is_source
         ("tokenizer", found.tokenizer_bytes),
         ("index", found.index_bytes),
         ("generated rows that are kept", found.cache_bytes),
-        (f"{cache}, {found.context} tokens {wish.session.kv}{sessions}", found.kv_bytes),
+        (f"{cache}, {found.context} tokens {found.kv}{sessions}", found.kv_bytes),
         (f"buffers of a pass, {found.threads} threads{sessions}", found.pass_bytes),
         ("the program", room.program),
     ]

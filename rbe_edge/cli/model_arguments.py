@@ -61,7 +61,7 @@ def _add_engine_arguments(engine: argparse._ArgumentGroup) -> None:
         help="threads (the first answer finds the fastest)",
     )
     engine.add_argument("-b", "--batch-size", metavar="N", type=int, default=0, help="tokens per pass (64 or 128)")
-    engine.add_argument("--kv", choices=KV_TYPES, help="type of the KV cache (f16; q8 in power modes that save)")
+    add_kv_argument(engine)
     engine.add_argument(
         "--sinks",
         metavar="N",
@@ -152,6 +152,15 @@ def _add_penalty_arguments(sampling: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_kv_argument(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--kv",
+        choices=KV_TYPES,
+        default="auto",
+        help="type of the KV cache; auto: q8, or f16 where the model has heads above 256 (%(default)s)",
+    )
+
+
 def add_memory_argument(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--max-memory",
@@ -229,7 +238,7 @@ def session_options(arguments: argparse.Namespace) -> SessionOptions:
         context=arguments.ctx_size,
         threads=arguments.threads,
         pass_tokens=pass_tokens(arguments),
-        kv=arguments.kv or "f16",
+        kv=arguments.kv,
         planes=arguments.read_planes,
         sinks=arguments.sinks,
         check_memory=not arguments.force_memory,

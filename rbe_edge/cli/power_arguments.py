@@ -116,9 +116,6 @@ def within_limits(
     if arguments.ctx_size == 0 and 0 < limits.context < own_context:
         session = replace(session, context=limits.context)
         words.append(f"-c {limits.context}")
-    if arguments.kv is None and limits.kv != session.kv:
-        session = replace(session, kv=limits.kv)
-        words.append(f"--kv {limits.kv}")
     return session, words
 
 

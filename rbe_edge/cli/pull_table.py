@@ -54,7 +54,7 @@ def memory_of(offer: Offer, bits: int) -> int:
     with scratch_directory("pull") as directory:
         outline = directory / "outline.rbe"
         write_outline(shape, (bits,), outline)
-        wish = fit.Wish(SessionOptions(context=min(offer.context, DEFAULT_CONTEXT)))
+        wish = fit.Wish(SessionOptions(context=min(offer.context, DEFAULT_CONTEXT), kv="auto"))
         found = fit.estimate(outline, wish)
     return found.total - found.weights_resident - found.weights_on_disk + offer.file_bytes(bits)
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from rbe_edge.cli.chosen_model import WHAT, chosen_model
 from rbe_edge.cli.list_command import models_directory
-from rbe_edge.cli.model_arguments import add_force_argument, check_memory, memory_size
+from rbe_edge.cli.model_arguments import add_force_argument, add_kv_argument, check_memory, memory_size
 from rbe_edge.cli.output import note, printable
 from rbe_edge.cli.power_arguments import add_power_arguments, measuring_sensors, power_choice, within_limits
 from rbe_edge.errors import OptionError
 from rbe_edge.runtime.chat_template import WITHOUT_TEMPLATE
-from rbe_edge.runtime.options import KV_TYPES, SessionOptions
+from rbe_edge.runtime.options import SessionOptions
 from rbe_edge.runtime.text_file import read_text
 from rbe_edge.store.places import threads_file
 
@@ -115,7 +115,7 @@ def _add_engine(engine: argparse._ArgumentGroup) -> None:
         default=0,
         help="threads (found by rbe run or chat, or one per core)",
     )
-    engine.add_argument("--kv", choices=KV_TYPES, help="type of the KV cache (f16; q8 to save power)")
+    add_kv_argument(engine)
     engine.add_argument("--read-planes", metavar="N", type=int, default=0, help="read the first N planes (0: all)")
     add_force_argument(engine)
     engine.add_argument("--no-verify", action="store_true", help="skip the checksums of the tensors")
@@ -255,7 +255,7 @@ def _session_options(arguments: argparse.Namespace) -> SessionOptions:
     return SessionOptions(
         context=arguments.ctx_size,
         threads=arguments.threads,
-        kv=arguments.kv or "f16",
+        kv=arguments.kv,
         planes=arguments.read_planes,
         check_memory=not arguments.force_memory,
     )

@@ -22,14 +22,14 @@ class Settings:
     bytes of the file in memory at a time, 0: all of it."""
 
     context: int = 0
-    kv: KvType = "f16"
+    kv: KvType = "auto"
     max_memory: int = 0
 
     def flags(self) -> list[str]:
         """As `rbe run` takes them."""
         return [
             *(["-c", str(self.context)] if self.context else []),
-            *(["--kv", self.kv] if self.kv != "f16" else []),
+            *(["--kv", self.kv] if self.kv != "auto" else []),
             *(["--max-memory", str(self.max_memory)] if self.max_memory else []),
         ]
 

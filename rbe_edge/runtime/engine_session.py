@@ -21,7 +21,7 @@ from rbe_edge.runtime.fit import check_session
 from rbe_edge.runtime.memory import ProfileEntry, read_profile
 from rbe_edge.runtime.native_options import raw_session_options
 from rbe_edge.runtime.native_owner import NativeOwner
-from rbe_edge.runtime.options import PlanesKind, SessionOptions, require
+from rbe_edge.runtime.options import CACHE_TYPES, CacheType, PlanesKind, SessionOptions, require
 from rbe_edge.runtime.threads import ThreadsInfo, Workers, raw_workers, read_threads, try_threads
 
 if TYPE_CHECKING:
@@ -40,13 +40,15 @@ _PLANES_KINDS: dict[PlanesKind, int] = {
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """arena_bytes: all memory of the session, kv_bytes: what of it is the KV cache. context, position: in tokens."""
+    """arena_bytes: all memory of the session, kv_bytes: what of it is the KV cache. context, position: in tokens. kv:
+    the type of the cache, decided where "auto" was asked for."""
 
     arena_bytes: int
     kv_bytes: int
     context: int
     position: int
     threads: int
+    kv: CacheType
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class EngineSession(NativeOwner):
 
     @property
     def info(self) -> SessionInfo:
-        """Memory, context, position and threads, as values."""
+        """Memory, context, position, threads and the type of the cache, as values."""
         raw = self._raw_info()
         return SessionInfo(
             arena_bytes=raw.arena_bytes,
@@ -93,6 +95,7 @@ class EngineSession(NativeOwner):
             context=raw.context_tokens,
             position=raw.position,
             threads=raw.n_threads,
+            kv=CACHE_TYPES[raw.kv_type],
         )
 
     @property

@@ -19,7 +19,7 @@ from rbe_edge.machine.memory import Available as Available
 from rbe_edge.machine.memory import available as available
 from rbe_edge.runtime.memory import cache_roles
 from rbe_edge.runtime.native_options import raw_session_options
-from rbe_edge.runtime.options import CachePolicy, KvType, SessionOptions
+from rbe_edge.runtime.options import CACHE_TYPES, CachePolicy, CacheType, SessionOptions
 
 _FLAGS_BYTES = 160
 
@@ -30,7 +30,7 @@ class Fit:
 
     weights_resident: what of the weights has to be in memory at a time. weights_on_disk: the rest; in memory too where
     there is room (page cache), else read again for every token. needed: all but weights_on_disk; without it nothing
-    runs. total: with it the model runs at full speed. context, threads: of each session.
+    runs. total: with it the model runs at full speed. context, threads, kv (the type of the cache): of each session.
     """
 
     file_bytes: int
@@ -47,6 +47,7 @@ class Fit:
     context: int
     threads: int
     bits_per_weight: float
+    kv: CacheType
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Advice:
 
     fits: bool
     context: int
-    kv: KvType | None
+    kv: CacheType | None
     max_memory: int
     bits: float
     bits_instead: float
@@ -106,7 +107,8 @@ def estimate(path: str | os.PathLike[str], wish: Wish | None = None) -> Fit:
     with _raw(wish or Wish()) as options:
         _native.check(_native.library().rbe_fit_file(os.fsencode(path), options, ctypes.byref(raw)))
     values: dict[str, Any] = {name: getattr(raw, name) for name, *_ in raw._fields_ if name != "struct_bytes"}
-    return Fit(context=values.pop("context_tokens"), threads=values.pop("n_threads"), **values)
+    kv = CACHE_TYPES[values.pop("kv_type")]
+    return Fit(context=values.pop("context_tokens"), threads=values.pop("n_threads"), kv=kv, **values)
 
 
 def advise(path: str | os.PathLike[str], n_bytes: int, wish: Wish | None = None) -> Advice:
@@ -118,7 +120,7 @@ def advise(path: str | os.PathLike[str], n_bytes: int, wish: Wish | None = None)
     with _raw(wish or Wish()) as options:
         _native.check(lib.rbe_fit_advise(os.fsencode(path), options, n_bytes, ctypes.byref(raw)))
     lib.rbe_fit_flags(ctypes.byref(raw), flags, _FLAGS_BYTES)
-    kv: KvType | None = "q8" if raw.kv_type == _native.KV_Q8 else None
+    kv: CacheType | None = "q8" if raw.kv_type == _native.KV_Q8 else None
     return Advice(
         fits=bool(raw.fits),
         context=raw.context_tokens,

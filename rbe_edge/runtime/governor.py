@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from rbe_edge import _native
 from rbe_edge.errors import OptionError, RbeError
 from rbe_edge.machine.power import Decider, Decision, Mode, Policy, Power, Sample, raw_policy
-from rbe_edge.runtime.options import KV_TYPES, KvType
 from rbe_edge.runtime.threads import Workers
 
 if TYPE_CHECKING:
@@ -165,7 +164,6 @@ class ModeLimits:
     """What a session that is made in a mode should be given. context: tokens; sessions: of a batch; 0: any.
     cache_divisor: of the bytes of rows that are kept; 0: none."""
 
-    kv: KvType
     context: int
     sessions: int
     cache_divisor: int
@@ -181,4 +179,4 @@ def mode_workers(mode: Mode, threads: int) -> Workers:
 def mode_limits(mode: Mode) -> ModeLimits:
     raw = _native.ModeLimits(struct_bytes=ctypes.sizeof(_native.ModeLimits))
     _native.check(_native.library().rbe_mode_get_limits(mode, ctypes.byref(raw)))
-    return ModeLimits(KV_TYPES[raw.kv_type], raw.context_tokens, raw.max_sessions, raw.cache_divisor)
+    return ModeLimits(raw.context_tokens, raw.max_sessions, raw.cache_divisor)

@@ -8,7 +8,7 @@ from rbe_edge import _native
 from rbe_edge.runtime.options import KvType, SessionOptions
 
 _KV_TYPES: dict[KvType, int] = {
-    "f16": _native.KV_F16, "f32": _native.KV_F32, "q8": _native.KV_Q8, "q8q4": _native.KV_Q8Q4,
+    "f16": _native.KV_F16, "f32": _native.KV_F32, "q8": _native.KV_Q8, "q8q4": _native.KV_Q8Q4, "auto": _native.KV_AUTO,
 }  # fmt: skip
 
 

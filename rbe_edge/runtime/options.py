@@ -10,7 +10,9 @@ from typing import Any, Literal, TypedDict, cast, get_args
 from rbe_edge.errors import OptionError
 
 Speculation = Literal["off", "lookup", "planes"]
-KvType = Literal["f16", "f32", "q8", "q8q4"]
+CacheType = Literal["f16", "f32", "q8", "q8q4"]  # of a session that there is, in the order of rbe_kv_type
+KvType = Literal[CacheType, "auto"]  # what may be asked for
+CACHE_TYPES: tuple[CacheType, ...] = get_args(CacheType)
 KV_TYPES: tuple[KvType, ...] = get_args(KvType)
 PlanesKind = Literal["attention", "feed_forward", "embedding", "lm_head"]
 MAX_PASS_TOKENS = 512  # tokens of a prefill pass, of the library
@@ -67,7 +69,8 @@ class SessionOptions:
 
     context: tokens, 0 is the model's own, at most 4096. threads: 1 to 64, 0 is one per fast core. pass_tokens: tokens
     per prefill pass, 1 to 512, 0 is 64 or 128, by the cache. kv: the type of the cache: "f16"; "f32" (twice the memory,
-    for comparisons); "q8", int8 with a scale per head and position (53 % of the memory); "q8q4", 4-bit values (41 %).
+    for comparisons); "q8", int8 with a scale per head and position (53 % of the memory); "q8q4", 4-bit values (41 %);
+    "auto", "q8" where the model's heads have at most 256 dimensions, else, and for encoder-decoders, "f16".
     planes: how many planes are read of each tensor, 1 to 4, 0 is all it has: of a file with nested bits ({2,2}, {4,2}),
     1 reads the base alone, faster and less exact. sinks: 0 makes a full context an error; else it slides, keeping that
     many first tokens (4 are enough) and the latest. At most half the context; not for models with learned positions.

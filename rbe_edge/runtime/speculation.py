@@ -78,7 +78,7 @@ class BasePlanes:
             raise OptionError("this file has no second planes to leave out; pack it with --nested, or use look-up")
         info = session.info
         self._session = EngineSession(
-            session.model, SessionOptions(context=info.context, threads=info.threads, planes=1)
+            session.model, SessionOptions(context=info.context, threads=info.threads, kv=info.kv, planes=1)
         )
 
     def propose(self, context: Sequence[int], count: int) -> list[int]:

@@ -139,7 +139,7 @@ class Engine:
         observe: Callable[[str], object] | None = None,
     ) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rbe-engine")
-        self._options = session or SessionOptions()
+        self._options = session or SessionOptions(kv="auto")
         self._verify = verify
         self._template = template
         self._observe = observe or (lambda work: None)

@@ -21,6 +21,6 @@ class Start:
     settings: dict[str, Any]
     system: str | None = None
     new: bool = False
-    session: SessionOptions = field(default_factory=SessionOptions)
+    session: SessionOptions = field(default_factory=lambda: SessionOptions(kv="auto"))
     generation: GenerationOptions = field(default_factory=GenerationOptions)
     power: PowerChoice = field(default_factory=PowerChoice)

@@ -87,14 +87,15 @@ def test_a_deep_context_is_that_of_its_beginning_repeated(tiny: Path, tmp_path: 
     with Model.open(tiny) as model:
         for count in (depth.COMPUTED, 2 * depth.COMPUTED, len(tokens)):
             with model.session(context=2048, threads=1, kv=kv) as session:
-                depth.fill(session, tokens[:count], kv)
+                depth.fill(session, tokens[:count])
+                made = session.info.kv
                 assert session.position == count
                 session.save(tmp_path / "state")
                 states.append((tmp_path / "state").read_bytes())
                 session.prefill([1])
                 assert np.isfinite(session.logits).all()
         layers = depth.cache_of(model)
-        parts, heads = layers[0].parts(kv), sum(layer.heads for layer in layers)
+        parts, heads = layers[0].parts(made), sum(layer.heads for layer in layers)
     once, twice, more = (state[64 + 4 * (n + 300) :] for state, n in zip(states, (512, 1024, 1094), strict=True))
     assert len(once) == heads * 512 * sum(parts) and len(more) == heads * 1094 * sum(parts)
     for part in parts * heads:
@@ -118,7 +119,7 @@ def test_layers_of_several_shapes_are_filled(tmp_path: Path, name: str) -> None:
         states = []
         for count in (depth.COMPUTED, len(tokens)):
             with model.session(context=2048, kv="q8") as session:
-                depth.fill(session, tokens[:count], "q8")
+                depth.fill(session, tokens[:count])
                 session.save(tmp_path / "state")
                 states.append((tmp_path / "state").read_bytes()[64 + 4 * (count + model.info.vocabulary) :])
         layers = depth.cache_of(model)
@@ -158,7 +159,7 @@ def test_a_hybrid_is_filled_by_computing(tmp_path: Path) -> None:
     path = packed("lfm2", tmp_path)
     tokens = [index * 31 % 250 for index in range(2 * depth.COMPUTED + 5)]
     with Model.open(path) as model, model.session(context=2048) as filled, model.session(context=2048) as session:
-        depth.fill(filled, tokens, "f16")
+        depth.fill(filled, tokens)
         session.prefill(tokens)
         assert np.array_equal(filled.logits, session.logits)
         assert sum(layer.heads for layer in depth.cache_of(model)) == 2 * 2
@@ -221,11 +222,12 @@ def test_all_forms_tell_the_same(bench: Output, tiny: Path) -> None:
 
 
 def test_depths_give_a_slope(bench: Output, tiny: Path) -> None:
-    whole = json.loads(bench(str(tiny), "--workloads", "tg2@64,tg2@1100", "--kv", "q8", "--json"))
-    assert [row["depth"] for row in whole["results"]] == [64, 1100] and whole["results"][0]["kv"] == "q8"
-    assert whole["results"][0]["read_gb_per_s"] > 0
-    (found,) = whole["slopes"]
-    assert found["kv_bytes_per_1k_tokens"] == pytest.approx(1000 * 2 * 2 * (32 + 32 + 8))
+    for flags, kv, n_bytes in ([], "q8", 32 + 32 + 8), (["--kv", "f16"], "f16", 4 * 32):
+        whole = json.loads(bench(str(tiny), "--workloads", "tg2@64,tg2@1100", *flags, "--json"))
+        assert [(row["depth"], row["kv"]) for row in whole["results"]] == [(64, kv), (1100, kv)]
+        assert whole["results"][0]["read_gb_per_s"] > 0
+        (found,) = whole["slopes"]
+        assert found["kv_bytes_per_1k_tokens"] == pytest.approx(1000 * 2 * 2 * n_bytes)
     assert "us per 1000 tokens; reading" in bench(str(tiny), "--workloads", "tg2@64,tg2@128")
 
 
@@ -234,7 +236,7 @@ def test_speculation_is_reported_beside_plain_decoding(bench: Output, tmp_path: 
     text.write_text("How do I pack a model? " * 20, encoding="utf-8")
     arguments = (str(demo_path()), "--speculate", "lookup", "--text", str(text), "--workloads", "tg24@40")
     plain, guessed = json.loads(bench(*arguments, "--json"))["results"]
-    assert plain["speculate"] is None and plain["of_bandwidth"] > 0
+    assert plain["speculate"] is None and plain["of_bandwidth"] > 0 and plain["kv"] == guessed["kv"] == "q8"
     assert guessed["speculate"] == "lookup" and guessed["speedup"] > 0 and len(guessed["runs"]) == 2
     assert 0 <= guessed["acceptance"] <= 1 <= guessed["tokens_per_check"] and 0 < guessed["plain_share"] < 1
     table = bench(*arguments)
@@ -301,11 +303,43 @@ def test_llama_cpp_runs_in_alternation(bench: Output, tiny: Path) -> None:
     rows = json.loads(bench(*arguments))["results"]
     assert [(row["program"], row["model"]) for row in rows[1:3]] == [("llama.cpp", "Q4_0"), ("llama.cpp", "Q4_K")]
     assert all(row["ratio"] > 0 for row in rows if row["program"] == "llama.cpp")
+    assert [row["kv"] for row in rows[:3]] == ["q8", "f16", "f16"]  # each as it is usually run
     for kv in ("q8", "q8q4"):
         rows = json.loads(bench(*arguments, "--kv", kv, "--workloads", "tg2@8"))["results"]
         assert [row["kv"] for row in rows] == [kv] * 3 and rows[1]["ratio"] > 0
     with pytest.raises(OptionError, match="no type"):
         peer_model.check_type("Q4_Z")
+
+
+@pytest.mark.parametrize(
+    ("kv", "ours", "theirs"),
+    [("auto", "q8", "f16"), ("q8", "q8", "q8"), ("q8q4", "q8q4", "q8q4"), ("f32", "f32", "f32")],
+)
+def test_llama_cpp_has_the_cache_that_it_usually_has(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, kv: KvType, ours: str, theirs: str
+) -> None:
+    """Unless --kv says otherwise; rows say which."""
+    asked = []
+
+    class StandIn:
+        def __init__(self, path: Path, context: int, threads: int, kv: str) -> None:
+            asked.append(kv)
+
+        def __enter__(self) -> StandIn:
+            return self
+
+        def __exit__(self, *exc: object) -> None:
+            pass
+
+        def run(self, kind: str, n_tokens: int, depth: int) -> tuple[float, tuple[float, ...]]:
+            return 0.1, (0.1 / n_tokens,) * n_tokens
+
+    monkeypatch.setattr(runner, "Llama", StandIn)
+    monkeypatch.setattr(runner, "peer_files", lambda *_: {"Q4_0": Path("x.gguf")})
+    settings = runner.Settings(workloads.parse_workloads("tg2"), (1,), 1, peers=["Q4_0"], kv=kv)
+    with Model.open(tiny) as model:
+        rows = runner.run(model, "tiny", TINY, settings, lambda *_: None)
+    assert [(row.program, row.kv) for row in rows] == [("rbe", ours), ("llama.cpp", theirs)] and asked == [theirs]
 
 
 def test_llama_cpp_is_an_extra(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

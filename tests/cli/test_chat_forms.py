@@ -65,7 +65,7 @@ def test_a_template_by_its_proven_form(program: Path, tmp_path: Path, capsys: py
         prompt = prompt_tokens(model, template_of(model).render_marked([Message("user", "one")]))
         bos = model.tokenize("")
         assert prompt[: len(bos)] == bos and prompt[len(bos) : 2 * len(bos)] != bos  # BOS once
-        with model.session() as session:
+        with model.session(kv="auto") as session:
             conversation = Conversation(session, GenerationOptions(max_tokens=4), system="Be.")
             wanted = [printable("".join(conversation.send(turn)).lstrip()) for turn in turns]
     done = talk(program, file, "--system", "Be.", lines=turns)

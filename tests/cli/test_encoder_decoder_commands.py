@@ -25,7 +25,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answer(path: Path) -> list[int]:
-    with Model.open(path) as model, model.session() as session:
+    with Model.open(path) as model, model.session(kv="auto") as session:
         generation = session.generate(PROMPT, GenerationOptions(max_tokens=8))
         "".join(generation)
         return generation.tokens

@@ -19,14 +19,16 @@ from rbe_edge.runtime.model import demo_path
 def test_table_and_verdict(rbe_here: Rbe) -> None:
     done = rbe_here("fit", demo_path())
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "it fits"
-    assert "KV cache, 1024 tokens f16" in done.stdout and "available: this machine" in done.stdout
+    assert "KV cache, 1024 tokens q8" in done.stdout and "available: this machine" in done.stdout
     half = json.loads(rbe_here("fit", demo_path(), "--json", "-c", "512").stdout)["total"]  # by the processor's kernels
     done = rbe_here("fit", demo_path(), "--available", str(half))
-    assert done.returncode == 1 and "MiB are missing; it fits with -c 512" in done.stdout.splitlines()[-1]
+    assert done.returncode == 1 and "are missing; it fits with -c 512" in done.stdout.splitlines()[-1]
     again = rbe_here("fit", demo_path(), "--available", str(half), "-c", "512")
     assert again.returncode == 0
-    found = json.loads(rbe_here("fit", demo_path(), "--json", "--device", "rpi-zero2", "--kv", "q8").stdout)
+    found = json.loads(rbe_here("fit", demo_path(), "--json", "--device", "rpi-zero2").stdout)
     assert found["where"] == "rpi-zero2" and found["advice"]["fits"] and found["total"] > found["kv_bytes"] > 0
+    wider = json.loads(rbe_here("fit", demo_path(), "--json", "--kv", "f16").stdout)
+    assert (found["kv"], wider["kv"]) == ("q8", "f16") and found["kv_bytes"] < 0.6 * wider["kv_bytes"]
 
 
 def test_states_that_do_not_grow_with_the_context(rbe_here: Rbe, tmp_path: Path) -> None:
@@ -37,7 +39,7 @@ def test_states_that_do_not_grow_with_the_context(rbe_here: Rbe, tmp_path: Path)
         kept = []
         for context in ("32", "64"):
             done = rbe_here("fit", path, "-c", context)
-            assert f"KV cache and states, {context} tokens f16" in done.stdout
+            assert f"KV cache and states, {context} tokens q8" in done.stdout
             kept.append(json.loads(rbe_here("fit", path, "-c", context, "--json").stdout)["kv_bytes"])
         # 3 layers of 128 channels x 24, and 3 rows of 176, in two copies at least; one layer attends with 2 heads of 16
         assert kept[0] > 3 * 2 * 4 * (128 * 24 + 3 * 176) and kept[1] - kept[0] < 32 * 2 * 2 * 16 * 2 + 4096
@@ -78,7 +80,7 @@ def test_outline_takes_what_the_packed_file_takes(rbe_here: Rbe, tmp_path: Path,
         # The packer writes a few lines of provenance more, and small tensors in another way where that is exact.
         assert abs(guessed.total - real.total) < 4096 + 0.02 * real.total
         assert guessed.kv_bytes == real.kv_bytes and guessed.pass_bytes == real.pass_bytes
-    done = rbe_here("fit", source, "--bits", "16", "--json")
+    done = rbe_here("fit", source, "--bits", "16", "--kv", "f16", "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["kv_bytes"] == real.kv_bytes
     assert "--bits 1 is not possible" in one_line(rbe_here("fit", source, "--bits", "1"), 1)
 

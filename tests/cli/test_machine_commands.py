@@ -177,7 +177,7 @@ def test_bash_completes(rbe_here: Rbe, tmp_path: Path) -> None:
     assert _complete(script, "rbe in", tmp_path) == {"index", "inspect"}
     assert {"pack", "chat", "list", "doctor", "--version"} <= _complete(script, "rbe ", tmp_path)
     assert _complete(script, "rbe inspect --t", tmp_path) == {"--tensors"}
-    assert _complete(script, "rbe chat --kv ", tmp_path) == {"f16", "f32", "q8", "q8q4"}
+    assert _complete(script, "rbe chat --kv ", tmp_path) == {"auto", "f16", "f32", "q8", "q8q4"}
     assert _complete(script, "rbe chat --kv q", tmp_path) == {"q8", "q8q4"}
     assert _complete(script, "rbe completion ", tmp_path) == {"bash", "zsh", "fish"}
     assert _complete(script, "rbe inspect ", tmp_path) == set()  # files, by bash itself
@@ -206,7 +206,7 @@ def test_fish_completes(rbe_here: Rbe, tmp_path: Path) -> None:
         return {found.split("\t")[0] for found in done.stdout.splitlines()}
 
     assert offered("rbe insp") == {"inspect"}
-    assert offered("rbe chat --kv ") == {"f16", "f32", "q8", "q8q4"}
+    assert offered("rbe chat --kv ") == {"auto", "f16", "f32", "q8", "q8q4"}
     assert offered("rbe inspect --te") == {"--tensors"}
     assert offered("rbe completion ") == {"bash", "zsh", "fish"}
 
@@ -228,7 +228,7 @@ words=({quoted}); CURRENT=$#words; PREFIX=$words[-1]; _rbe
         return set(done.stdout.split())
 
     assert {"inspect", "pack", "--version"} <= offered("rbe", "insp")
-    assert offered("rbe", "chat", "--kv", "") == {"f16", "f32", "q8", "q8q4"}
+    assert offered("rbe", "chat", "--kv", "") == {"auto", "f16", "f32", "q8", "q8q4"}
     assert "--tensors" in offered("rbe", "inspect", "--te")
     assert offered("rbe", "completion", "") == {"bash", "zsh", "fish"}
     assert offered("rbe", "inspect", "") == {"FILES"}

@@ -205,7 +205,7 @@ def test_refused_in_pythons_words(native: Native, rbe_here: Rbe, words: list[str
         (["run", "x.rbe", "-n", "ten"], "--predict must be a whole number, not `ten`"),
         (["run", "x.rbe", "--temp", "0x1"], "--temp must be a number"),
         (["run", "x.rbe", "-s", "99999999999999999999999"], "--seed must be a whole number below 2^64"),
-        (["run", "x.rbe", "--kv", "q7"], "--kv must be one of f16, f32, q8, q8q4, not `q7`"),
+        (["run", "x.rbe", "--kv", "q7"], "--kv must be one of f16, f32, q8, q8q4, auto, not `q7`"),
         (["run", "x.rbe", "--max-memory", "1.2.3G"], "--max-memory must be a size of memory"),
         (["run", "x.rbe", "--no-verify=1"], "--no-verify takes no value"),
         (["run", "x.rbe", "y.rbe"], "unexpected argument `y.rbe`"),

@@ -35,7 +35,7 @@ def replies(
 ) -> list[str]:
     """What Python says, as its command shows it: without blanks at the start."""
     options = GenerationOptions(max_tokens=max_tokens, stop=stop, sampling=SamplingOptions(**sampling))  # type: ignore[arg-type]
-    with Model.open(demo_path()) as model, model.session(context=context) as session:
+    with Model.open(demo_path()) as model, model.session(context=context, kv="auto") as session:
         conversation = Conversation(session, options, system=system)
         return ["".join(conversation.send(turn)).lstrip() for turn in turns]
 

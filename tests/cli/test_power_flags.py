@@ -5,6 +5,7 @@ What sensors say is tested in a mount namespace, in which a tree of the test's s
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -17,12 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import tiny_models
 from command_line import Rbe, one_line
 from fake_machine import RaplCounter, write
 
 from rbe_edge import Model
 from rbe_edge.cli import completion_command
 from rbe_edge.format.modes import MODE_NAMES
+from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime.effort import Effort
 from rbe_edge.runtime.model import demo_path
 from rbe_edge.runtime.options import GenerationOptions, SamplingOptions
@@ -155,17 +158,41 @@ def test_the_text_of_a_mode_is_that_of_its_effort(command: Command) -> None:
     assert tokens["performance"] == json.loads(run(command, *arguments).stdout)["tokens"] != tokens["emergency"]
 
 
-def test_new_sessions_keep_to_the_limits_of_their_mode(command: Command) -> None:
-    """A smaller cache, where flags do not ask for another; said with -v."""
-    arguments = ("run", demo_path(), "-p", "Once upon a time", "-n", 24, *GREEDY, "-v")
-    limited = run(command, *arguments, "--power", "emergency")
-    assert "power mode emergency: override, no battery; so --kv q8" in limited.stderr
-    plain = run(command, *arguments, "--kv", "q8")
-    own = run(command, *arguments, "--kv", "f16", "--power", "emergency")
-    assert limited.stdout == plain.stdout and own.stdout == run(command, *arguments).stdout
-    assert "; so " not in plain.stderr + own.stderr
-    chat = run(command, "chat", demo_path(), "-n", 4, *GREEDY, "--power", "saver", input="Hi\n")
-    assert lines(chat)[0] == "power mode saver: override, no battery; so --kv q8"
+@pytest.fixture(scope="module")
+def with_long_context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory, tiny = tmp_path_factory.mktemp("long"), tiny_models.MODELS["llama"]
+    longer = dataclasses.replace(tiny, config={**tiny.config, "max_position_embeddings": 8192})
+    return pack(tiny_models.write(longer, directory / "source"), directory / "m.rbe", PackOptions(bits=16)).path
+
+
+def test_new_sessions_keep_to_the_limits_of_their_mode(command: Command, with_long_context: Path) -> None:
+    """A smaller context, where flags do not ask for another; said with -v."""
+    arguments = ("run", with_long_context, "--raw", "-n", 4, *GREEDY, "-v")
+    prompt = ("-p", " a" * 2500)
+    limited = run(command, *arguments, *prompt, "--power", "emergency")
+    said = "power mode emergency: override, no battery; so -c 2048"
+    assert limited.returncode == 1 and f"rbe: {said}\n" in limited.stderr
+    assert "the prompt has 2500 tokens and the context holds 2048" in limited.stderr
+    plain = run(command, *arguments, *prompt)
+    own = run(command, *arguments, *prompt, "-c", 4096, "--power", "emergency")
+    saver = run(command, *arguments, *prompt, "--power", "saver")  # its limit is what there is without one
+    assert plain.returncode == own.returncode == saver.returncode == 0 and plain.stdout == own.stdout == saver.stdout
+    assert "; so " not in plain.stderr + own.stderr + saver.stderr
+    chat = run(command, "chat", with_long_context, "-n", 4, *GREEDY, "--power", "emergency", input="Hi\n")
+    assert lines(chat)[0] == said
+
+
+def test_the_cache_is_int8_unless_told_otherwise(command: Command) -> None:
+    """The program and the Python interface give the same text for the same cache."""
+    options = GenerationOptions(max_tokens=40, sampling=SamplingOptions(temperature=0.0, seed=1))
+    arguments = ("run", demo_path(), "--raw", "-p", "A computer is", "-n", 40, *GREEDY)
+    with Model.open(demo_path()) as model:
+        text = {}
+        for kv in ("f16", "q8"):
+            with model.session(threads=1, kv=kv) as session:
+                text[kv] = "".join(session.generate("A computer is", options)) + "\n"
+    for flags, kv in ([], "q8"), (["--kv", "auto"], "q8"), (["--kv", "q8"], "q8"), (["--kv", "f16"], "f16"):
+        assert run(command, *arguments, *flags).stdout == text[kv]
 
 
 def test_chat_shows_and_overrides_the_mode(command: Command) -> None:

@@ -32,7 +32,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def continued(bare: Path, *said: str) -> list[str]:
     """What follows each of the texts, when each stands on a new line behind all that was said before."""
     found: list[str] = []
-    with Model.open(bare) as model, model.session() as session:
+    with Model.open(bare) as model, model.session(kv="auto") as session:
         text = ""
         for one in said:
             text += ("\n" if text else "") + one

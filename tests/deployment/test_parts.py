@@ -135,6 +135,14 @@ def test_memory_that_just_fits(tmp_path: Path) -> None:
     check_memory(unknown, demo_path(), Settings(), needed)
 
 
+def test_the_program_chooses_the_cache_unless_told() -> None:
+    assert Settings().flags() == Settings(kv="auto").flags() == []
+    for kv in ("f16", "q8q4"):
+        assert Settings(kv=kv).flags() == ["--kv", kv]
+    assert needs(demo_path(), Settings()) == needs(demo_path(), Settings(kv="q8"))
+    assert needs(demo_path(), Settings()).memory < needs(demo_path(), Settings(kv="f16")).memory
+
+
 @pytest.mark.parametrize("is_root", [True, False])
 def test_the_unit(is_root: bool, tmp_path: Path) -> None:
     found = _device(("sh",), str(tmp_path))

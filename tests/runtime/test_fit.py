@@ -15,7 +15,7 @@ from rbe_edge.errors import DoesNotFit, ModelError
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime import fit
 from rbe_edge.runtime.model import Model, demo_path
-from rbe_edge.runtime.options import KV_TYPES, SessionOptions
+from rbe_edge.runtime.options import KV_TYPES, KvType, SessionOptions
 
 MB = 1 << 20
 SHAPE = shapes.Shape("wide", "nothing", 8, 512, 8, 4, 64, 2048, 8192)
@@ -105,6 +105,15 @@ def test_advice_goes_from_context_to_cache_to_disk_to_bits(wide: Path) -> None:
     assert 2 <= advice.bits_instead < asked.bits_per_weight
     none = fit.advise(wide, q8.needed - 1, wish)
     assert not none.fits and (none.flags == "" or none.bits >= 2)
+
+
+@pytest.mark.parametrize("kv", ["auto", "q8", "q8q4"])
+def test_an_int8_cache_is_not_offered_twice(wide: Path, kv: KvType) -> None:
+    wish = fit.Wish(SessionOptions(context=512, threads=1, kv=kv))
+    found = fit.estimate(wide, wish)
+    assert found.kv == ("q8" if kv == "auto" else kv)
+    advice = fit.advise(wide, found.total - 1, wish)
+    assert not advice.fits and advice.kv is None and advice.flags.startswith("--max-memory ")
 
 
 def _limited(code: str, megabytes: int, at: Path) -> subprocess.CompletedProcess[str]:

@@ -229,5 +229,5 @@ def test_life(model: Model, path: Path) -> None:
 
 def test_limits_fall_with_the_mode() -> None:
     limits = [mode_limits(mode) for mode in Mode]
-    assert limits[0].kv == "f16" and limits[0].context == limits[0].sessions == 0 and limits[0].cache_divisor == 1
-    assert limits[3].kv == "q8" and limits[3].sessions == 1 and limits[3].cache_divisor == 0
+    assert limits[0].context == limits[0].sessions == 0 and limits[0].cache_divisor == 1
+    assert limits[3].context == 2048 and limits[3].sessions == 1 and limits[3].cache_divisor == 0

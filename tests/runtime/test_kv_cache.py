@@ -12,9 +12,10 @@ import tiny_models
 from tiny_llama_like import WITH_OPTIONS
 
 from rbe_edge import GenerationOptions, Model
-from rbe_edge.errors import Cancelled, ContextFull, ModelError, OptionError
+from rbe_edge.errors import Cancelled, ContextFull, ModelError, OptionError, StateError
 from rbe_edge.packing.pack import PackOptions, pack
-from rbe_edge.runtime.options import KvType
+from rbe_edge.runtime import fit
+from rbe_edge.runtime.options import KvType, SessionOptions
 
 TOKENS = [(7 * i * i + 3) % 256 for i in range(70)]
 
@@ -34,6 +35,51 @@ def test_types(model: Model, kv: KvType, error: float, memory: float) -> None:
         spread = float(exact.logits.std())
         difference = float(np.square(session.logits - exact.logits).mean() ** 0.5)
         assert 0 < difference < error * spread
+
+
+def test_the_type_is_chosen(model: Model, tmp_path: Path) -> None:
+    """The same bits as where it was given; a state saved with either goes on in the other."""
+    with model.session(context=64, kv="auto") as chosen, model.session(context=64, kv="q8") as given:
+        assert chosen.info.kv == given.info.kv == "q8"
+        for first, second in ((chosen, given), (given, chosen)):
+            first.rewind(0)
+            first.prefill(TOKENS[:20])
+            first.save(tmp_path / "state")
+            second.restore(tmp_path / "state")
+            for token in TOKENS[20:24]:
+                first.prefill([token])
+                second.prefill([token])
+                np.testing.assert_array_equal(first.logits, second.logits)
+    with model.session() as usual, model.session(context=32, kv="q8q4") as small:
+        assert (usual.info.kv, small.info.kv) == ("f16", "q8q4")
+        with pytest.raises(StateError, match="saved with a cache of type q8, this session's is f16"):
+            usual.restore(tmp_path / "state")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("qwen3", {"head_dim": 264}),  # every layer
+        ("gemma4", {"global_head_dim": 264}),  # every second one
+    ],
+)
+def test_heads_too_large_for_int8(tmp_path: Path, name: str, changes: dict[str, int]) -> None:
+    for dims, kv in ({key: 256 for key in changes}, "q8"), (changes, "f16"):
+        tiny = tiny_models.MODELS[name]
+        source = tiny_models.write(dataclasses.replace(tiny, config={**tiny.config, **dims}), tmp_path / kv)
+        path = pack(source, tmp_path / f"{kv}.rbe", PackOptions(bits=16)).path
+        wish = fit.Wish(SessionOptions(context=32, threads=1, kv="auto"))
+        found = fit.estimate(path, wish)
+        with Model.open(path) as model, model.session(context=32, threads=1, kv="auto") as session:
+            assert session.info.kv == found.kv == kv and session.info.kv_bytes == found.kv_bytes
+            session.prefill(TOKENS[:20])
+            with model.session(context=32, threads=1, kv=session.info.kv) as same:
+                same.prefill(TOKENS[:20])
+                np.testing.assert_array_equal(session.logits, same.logits)
+            if kv == "f16":
+                with pytest.raises(ModelError, match="int8 cache needs heads of at most 256, this model's have 264"):
+                    model.session(context=32, kv="q8")
+        assert fit.advise(path, found.total - 1, wish).kv is None
 
 
 def test_sliding(model: Model) -> None:

@@ -251,15 +251,15 @@ def test_the_table_of_the_file_is_in_the_list_of_models(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("percent", "words", "made", "line"),
     [
-        (80, [], (4, CONTEXT, "f16"), ""),
-        (15, [], (2, CONTEXT, "q8"), "power mode saver: 15 %; so --slots 2 --kv q8 until the next start"),
+        (80, [], (4, CONTEXT, "q8"), ""),
+        (15, [], (2, CONTEXT, "q8"), "power mode saver: 15 %; so --slots 2 until the next start"),
         (15, ["--slots", "3", "--kv", "f32"], (3, CONTEXT, "f32"), "power mode saver: 15 %"),
-        (15, ["--power", "performance"], (4, CONTEXT, "f16"), ""),
+        (15, ["--power", "performance"], (4, CONTEXT, "q8"), ""),
         (
             80,
             ["--power", "emergency", "-c", "64"],
             (1, 64, "q8"),
-            "power mode emergency: override, 80 %; so --slots 1 --kv q8 until the next start",
+            "power mode emergency: override, 80 %; so --slots 1 until the next start",
         ),
     ],
 )

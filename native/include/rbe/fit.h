@@ -44,6 +44,7 @@ typedef struct rbe_fit {
     uint64_t address_bytes; /* of address space: the file is mapped as a whole */
     uint32_t context_tokens, n_threads; /* of each session */
     float bits_per_weight; /* of the file */
+    uint32_t kv_type; /* rbe_kv_type of each session, AUTO decided */
 } rbe_fit;
 
 /* Fails as rbe_model_open and rbe_session_create do for options that they refuse. options may be NULL. */
@@ -69,7 +70,7 @@ typedef struct rbe_fit_advice {
     size_t struct_bytes;
     uint32_t fits; /* 1: without a change; 0: with those below, or, where all are zero, not at all */
     uint32_t context_tokens; /* a smaller context, of 512 tokens at least */
-    uint32_t kv_type; /* RBE_KV_Q8 */
+    uint32_t kv_type; /* RBE_KV_Q8; not where the cache is int8 already */
     uint64_t max_resident_bytes; /* the other weights are read from the disk for every token, which is slow */
     float bits_per_weight; /* the most, roughly: the model has to be packed again */
     float bits_instead; /* packed again with so many it fits as asked, without any of these; 0: not with 2 or more */

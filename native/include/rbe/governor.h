@@ -67,10 +67,9 @@ typedef struct rbe_governor_info {
 /* Any thread. It reads the energy, which takes as long as rbe_energy_read: for each answer, not for each token. */
 RBE_API rbe_status rbe_governor_get_info(rbe_governor *governor, rbe_governor_info *out);
 
-/* What a session that is made in a mode should be given, so that it takes less memory and reads less: types of rbe_session_options. */
+/* What a session that is made in a mode should be given, so that it takes less memory and reads less. */
 typedef struct rbe_mode_limits {
     size_t struct_bytes;
-    uint32_t kv_type; /* rbe_kv_type */
     uint32_t context_tokens; /* 0: any */
     uint32_t max_sessions; /* of a batch; 0: any */
     uint32_t cache_divisor; /* of the bytes of rows that are kept: 1 all, 2 half, 0 none */

@@ -254,8 +254,9 @@ RBE_API rbe_status rbe_model_tensor_rows(const rbe_model *model, uint32_t index,
 
 typedef struct rbe_session rbe_session;
 
-/* Q8: int8 keys and values; Q8Q4: int8 keys, 4-bit values. Both with one scale per head and position, after a rotation of each head. */
-typedef enum rbe_kv_type { RBE_KV_F16 = 0, RBE_KV_F32 = 1, RBE_KV_Q8 = 2, RBE_KV_Q8Q4 = 3 } rbe_kv_type;
+/* Q8: int8 keys and values; Q8Q4: int8 keys, 4-bit values. Both with one scale per head and position, after a rotation of each head. They need
+ * heads of at most 256 dimensions (else RBE_ERROR_UNSUPPORTED). AUTO: Q8 where all heads are so small, else F16, as of an encoder-decoder. */
+typedef enum rbe_kv_type { RBE_KV_F16 = 0, RBE_KV_F32 = 1, RBE_KV_Q8 = 2, RBE_KV_Q8Q4 = 3, RBE_KV_AUTO = 4 } rbe_kv_type;
 
 /* Kinds of matrices that a pass may read with different numbers of planes. */
 enum { RBE_PLANES_ATTENTION = 0, RBE_PLANES_FEED_FORWARD = 1, RBE_PLANES_EMBEDDING = 2, RBE_PLANES_LM_HEAD = 3, RBE_PLANES_KINDS = 4 };
@@ -281,9 +282,8 @@ typedef struct rbe_session_info {
     size_t struct_bytes;
     uint64_t arena_bytes;     /* all memory of the session */
     uint64_t kv_bytes;        /* the part of it that is the KV cache */
-    uint32_t context_tokens;
-    uint32_t position;        /* tokens in the context now */
-    uint32_t n_threads;
+    uint32_t context_tokens, position; /* position: tokens in the context now */
+    uint32_t n_threads, kv_type;       /* kv_type: rbe_kv_type of the cache, F32 of an encoder */
 } rbe_session_info;
 
 /* What may change from one pass to the next. */

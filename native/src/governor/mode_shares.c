@@ -6,10 +6,10 @@
 rbe_status rbe_mode_get_limits(uint32_t mode, rbe_mode_limits *out)
 {
     static const rbe_mode_limits limits[RBE_MODES] = {
-        {.kv_type = RBE_KV_F16, .cache_divisor = 1},
-        {.kv_type = RBE_KV_F16, .max_sessions = 4, .cache_divisor = 1},
-        {.kv_type = RBE_KV_Q8, .context_tokens = 4096, .max_sessions = 2, .cache_divisor = 2},
-        {.kv_type = RBE_KV_Q8, .context_tokens = 2048, .max_sessions = 1},
+        {.cache_divisor = 1},
+        {.max_sessions = 4, .cache_divisor = 1},
+        {.context_tokens = 4096, .max_sessions = 2, .cache_divisor = 2},
+        {.context_tokens = 2048, .max_sessions = 1},
     };
     if (mode >= RBE_MODES) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "rbe_mode_get_limits: there is no mode %u", mode);

@@ -79,6 +79,7 @@ static rbe_status measure_passes(const fit_plan *plan, rbe_fit *out)
     const uint64_t stacks = (uint64_t)(one.n_threads - 1) * STACK_BYTES;
     out->context_tokens = one.context_tokens;
     out->n_threads = one.n_threads;
+    out->kv_type = one.kv_type;
     if (only_encodes(plan)) {
         const uint64_t text = rbe__encoder_measure(plan->model, one.pass_tokens, one.n_threads, one.context_tokens);
         out->pass_bytes = times(add(text, stacks), plan->n_sessions);
@@ -257,6 +258,7 @@ static rbe_status advise_plan(fit_plan *plan, const fit_goal *goal, rbe_fit *fou
     *advice = (rbe_fit_advice){.struct_bytes = sizeof *advice};
     RBE_TRY(measure(plan, found));
     plan->session.context_tokens = found->context_tokens; /* no longer 0: to be made smaller */
+    plan->session.kv_type = found->kv_type; /* no longer AUTO */
     advice->fits = (uint32_t)fits(plan, goal);
     if (!advice->fits) {
         advise(plan, goal, advice);

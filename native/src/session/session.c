@@ -62,6 +62,23 @@ rbe_status rbe__check_whole(const rbe_model *model)
     return rbe__check_layers(model);
 }
 
+/* From here on the type of a cache is a real one: no code behind this knows AUTO. */
+static rbe_status choose_kv_type(const rbe_model *model, uint32_t *type)
+{
+    const uint32_t head_dim = model->config.head_dim; /* of layers that differ, the most */
+    const int is_small = head_dim <= RBE_KV_MAX_DIM_QUANTIZED;
+    if (model->stack.both) { /* keys and values of one layer at a time */
+        *type = RBE_KV_F32;
+    } else if (*type == RBE_KV_AUTO) {
+        *type = is_small && !model->stack.crosses ? RBE_KV_Q8 : RBE_KV_F16;
+    }
+    if (!is_small && (*type == RBE_KV_Q8 || *type == RBE_KV_Q8Q4)) {
+        return rbe_fail(RBE_ERROR_UNSUPPORTED, "an int8 cache needs heads of at most %u, this model's have %u; choose fp16",
+                        RBE_KV_MAX_DIM_QUANTIZED, head_dim);
+    }
+    return RBE_OK;
+}
+
 static rbe_status check_options(const rbe_model *model, rbe_session_options *options)
 {
     const rbe__config *config = &model->config;
@@ -73,17 +90,11 @@ static rbe_status check_options(const rbe_model *model, rbe_session_options *opt
                         config->context);
     }
     rbe__choose_for_cores(&options->n_threads, &options->pass_tokens);
-    if (options->n_threads > RBE_MAX_THREADS || options->pass_tokens > MAX_TOKENS || options->kv_type > RBE_KV_Q8Q4) {
+    if (options->n_threads > RBE_MAX_THREADS || options->pass_tokens > MAX_TOKENS || options->kv_type > RBE_KV_AUTO) {
         return rbe_fail(RBE_ERROR_ARGUMENT, "n_threads must be at most %u, pass_tokens at most %u, kv_type at most %u", RBE_MAX_THREADS,
-                        MAX_TOKENS, (unsigned)RBE_KV_Q8Q4);
+                        MAX_TOKENS, (unsigned)RBE_KV_AUTO);
     }
-    if (model->stack.both) { /* keys and values of one layer at a time */
-        options->kv_type = RBE_KV_F32;
-    }
-    if (options->kv_type >= RBE_KV_Q8 && config->head_dim > RBE_KV_MAX_DIM_QUANTIZED) {
-        return rbe_fail(RBE_ERROR_UNSUPPORTED, "an int8 cache needs heads of at most %u, this model's have %u; choose fp16",
-                        RBE_KV_MAX_DIM_QUANTIZED, config->head_dim);
-    }
+    RBE_TRY(choose_kv_type(model, &options->kv_type));
     if (options->sink_tokens && (model->stack.positions || options->sink_tokens > options->context_tokens / 2)) {
         return rbe_fail(RBE_ERROR_ARGUMENT, model->stack.positions ? "this model's positions are learned: its context cannot slide"
                                                                    : "sink_tokens must be at most half the context");
@@ -131,7 +142,8 @@ rbe_status rbe__session_measure(const rbe_model *model, const rbe_session_option
                                 .encoder = encoder,
                                 .context_tokens = chosen.context_tokens,
                                 .n_threads = chosen.n_threads,
-                                .pass_tokens = chosen.pass_tokens};
+                                .pass_tokens = chosen.pass_tokens,
+                                .kv_type = chosen.kv_type};
     return RBE_OK;
 }
 
@@ -198,6 +210,7 @@ rbe_status rbe_session_get_info(const rbe_session *session, rbe_session_info *in
         .context_tokens = session->state.context,
         .position = session->position,
         .n_threads = rbe__thread_pool_threads(session->pass.workspace.thread_pool),
+        .kv_type = (uint32_t)session->state.type,
     };
     return rbe__give_info("rbe_session_get_info", info, &known, sizeof known);
 }

@@ -52,7 +52,7 @@ rbe_status rbe__pass_entries(const rbe__pass *pass, rbe_profile_entry *entries, 
 typedef struct rbe__session_bytes {
     uint64_t arena, kv; /* kv: the part of the arena that blocks keep */
     uint64_t encoder; /* of an encoder-decoder: while a text of context_tokens is encoded, beside the arena */
-    uint32_t context_tokens, n_threads, pass_tokens;
+    uint32_t context_tokens, n_threads, pass_tokens, kv_type; /* as chosen */
 } rbe__session_bytes;
 
 /* Of a model of which the index alone may be open. Fails as rbe_session_create does, but for memory. options may be NULL. */

@@ -9,7 +9,9 @@ public final class SessionOptions {
         /** Half the memory of F16. */
         Q8,
         /** Keys in 8 bits, values in 4. */
-        Q8Q4
+        Q8Q4,
+        /** Q8 where the model's heads have at most 256 dimensions, else F16. */
+        AUTO
     }
 
     int contextTokens;
