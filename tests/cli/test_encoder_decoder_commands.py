@@ -26,6 +26,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def answer(path: Path) -> list[int]:
     with Model.open(path) as model, model.session(kv="auto") as session:
+        assert session.info.kv == "f16"  # of an encoder-decoder
         generation = session.generate(PROMPT, GenerationOptions(max_tokens=8))
         "".join(generation)
         return generation.tokens
