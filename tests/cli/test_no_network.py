@@ -64,7 +64,8 @@ def asked(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     "words",
     [
-        ["help"], ["--help"], ["--version"], ["serve", "--help"], ["doctor"], ["list"], ["pull"], ["completion", "bash"],
+        ["help"], ["--help"], ["--version"], ["serve", "--help"], ["doctor"], ["list"], ["pull"],
+        ["completion", "bash"],
         ["inspect", "DEMO"], ["show", "DEMO"], ["fit", "DEMO"], ["run", "DEMO", "Hello!", "-n", "4"],
         ["embed", "DEMO", "Hello!", "--pooling", "mean"], ["self", "--help"],
         ["bench", "DEMO", "--workloads", "pp8,tg4", "-r", "1", "-t", "1"],
