@@ -65,9 +65,9 @@ _SPARE_DESCRIPTORS = 2
 
 @dataclass
 class Report:
-    """seconds: of load. growth_mb: between the medians of the first and the last quarter behind the warm-up. seen:
-    counts by kind of client. switches: of the power mode. swaps: how often other models were in memory than a second
-    before. faults: what was broken, in words."""
+    """seconds: of load. seen: counts by kind of client. switches: of the power mode. swaps: how often other models were
+    in memory than a second before. growth_mb: between the medians of the first and the last quarter behind the warm-up.
+    tenths_mb: the median of the memory in each tenth of the time. faults: what was broken, in words."""
 
     seconds: float
     seen: dict[str, int]
@@ -78,6 +78,7 @@ class Report:
     memory_mb: float
     growth_mb: float
     growth_mb_per_hour: float
+    tenths_mb: list[float]
     descriptors: tuple[int, int]
     p50_ms: tuple[float, float]
     p99_ms: tuple[float, float]
@@ -91,6 +92,7 @@ class Report:
             f"power mode switched {self.switches} times, models in memory at least {self.swaps} times",
             f"memory {self.memory_mb:.1f} MB at the end, grew by {self.growth_mb:.2f} MB behind the warm-up, "
             f"{self.growth_mb_per_hour:.2f} MB per hour",
+            f"memory by tenths of the time: {', '.join(f'{one:.0f}' for one in self.tenths_mb)} MB",
             f"descriptors {self.descriptors[0]} before, {self.descriptors[1]} after",
             f"whole answers, first and last quarter: p50 {self.p50_ms[0]:.0f} and {self.p50_ms[1]:.0f} ms, "
             f"p99 {self.p99_ms[0]:.0f} and {self.p99_ms[1]:.0f} ms",
@@ -243,7 +245,7 @@ def soak(folder: Path, seconds: float, n_clients: int, seed: int, growth_mb: flo
             faults.append(f"the server ended by itself, with {server.process.returncode}")
             after = 0
         else:
-            after = server.settled_descriptors(before + _SPARE_DESCRIPTORS)
+            after = server.settled_descriptors(before)
             stopped = server.stop()
             faults += [stopped] if stopped else []
         log = server.log()
@@ -275,6 +277,7 @@ def _report(
         (memory[-1] if memory else 0) / 1e6,
         grown,
         grown * 3600 / max(1.0, spent * 0.75 * 0.75),  # from the middle of one quarter to that of the other
+        _tenths(memory),
         descriptors,
         (_share(first, 0.5), _share(last, 0.5)),
         (_share(first, 0.99), _share(last, 0.99)),
@@ -287,6 +290,13 @@ def _growth(memory: Sequence[int]) -> float:
     warm = list(memory[len(memory) // 4 :])
     part = max(1, len(warm) // 4)
     return statistics.median(warm[-part:]) - statistics.median(warm[:part]) if warm else 0.0
+
+
+def _tenths(memory: Sequence[int]) -> list[float]:
+    """Medians, in MB."""
+    ends = [round(len(memory) * part / 10) for part in range(11)]
+    pieces = [memory[begin:end] for begin, end in itertools.pairwise(ends)]
+    return [round(statistics.median(piece) / 1e6, 1) for piece in pieces if piece]
 
 
 def _quarters(latencies: Sequence[tuple[float, float]], began: float, spent: float) -> tuple[list[float], list[float]]:
