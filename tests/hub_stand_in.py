@@ -17,18 +17,30 @@ import pytest
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def etag(data: bytes) -> str:
-    return hashlib.sha1(data).hexdigest()
+def etag(name: str, data: bytes) -> str:
+    """SHA-256 of what the hub keeps apart from git (LFS), SHA-1 as git counts it of the rest."""
+    is_large = name.endswith(".safetensors")
+    return hashlib.sha256(data).hexdigest() if is_large else hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def lfs(name: str, path: Path) -> dict[str, object]:
+    if not name.endswith(".safetensors"):
+        return {}
+    sha256, size = etag(name, path.read_bytes()), path.stat().st_size
+    return {"lfs": {"oid": sha256, "sha256": sha256, "size": size, "pointerSize": 130}}
 
 
 @dataclass
 class StandIn:
     """Serves the files of a directory as `repository`. broken: names of files of which only half is sent before the
-    connection ends. claimed: bytes that the hub says a file has. asked: what was asked for: method, path, range."""
+    connection ends. damaged: names of files whose first byte is another one. elsewhere: names of files that are to be
+    had at another address. claimed: bytes that the hub says a file has. asked: method, path, range."""
 
     directory: Path
     repository: str = "someone/tiny"
     broken: set[str] = field(default_factory=set)
+    damaged: set[str] = field(default_factory=set)
+    elsewhere: dict[str, str] = field(default_factory=dict)
     claimed: dict[str, int] = field(default_factory=dict)
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
     url: str = ""
@@ -36,8 +48,8 @@ class StandIn:
     def tree(self) -> list[dict[str, object]]:
         """What newer clients ask for."""
         return [
-            {"type": "file", "path": name, "oid": etag(path.read_bytes()),
-             "size": self.claimed.get(name, path.stat().st_size)}
+            {"type": "file", "path": name, "oid": etag(name, path.read_bytes()),
+             "size": self.claimed.get(name, path.stat().st_size), **lfs(name, path)}
             for name, path in self.files()
         ]  # fmt: skip
 
@@ -48,9 +60,10 @@ class StandIn:
 
     def described(self) -> dict[str, object]:
         siblings = [
-            {"rfilename": name, "size": self.claimed.get(name, path.stat().st_size), "blobId": "0" * 40}
+            {"rfilename": name, "size": self.claimed.get(name, path.stat().st_size),
+             "blobId": etag("", path.read_bytes()), **lfs(name, path)}
             for name, path in self.files()
-        ]
+        ]  # fmt: skip
         return {"id": self.repository, "modelId": self.repository, "sha": COMMIT, "private": False, "tags": [],
                 "downloads": 0, "likes": 0, "siblings": siblings,
                 "safetensors": {"parameters": {"F32": 1000}, "total": 1000}}  # fmt: skip
@@ -80,7 +93,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.startswith(files) and (stand.directory / path[len(files) :]).is_file():
             name = path[len(files) :]
             data = (stand.directory / name).read_bytes()
-            headers = {"ETag": f'"{etag(data)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+            headers = {"ETag": f'"{etag(name, data)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+            if name in stand.elsewhere and self.command == "GET":
+                self._send(b"", {"Location": stand.elsewhere[name]}, 302)
+                return
+            if name in stand.damaged:
+                data = bytes([data[0] ^ 1]) + data[1:]
             asked = self.headers.get("Range")
             first, _, last = asked.lower().removeprefix("bytes=").partition("-") if asked else ("0", "", "")
             part = data[int(first) : int(last) + 1 if last else None]

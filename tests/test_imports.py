@@ -108,7 +108,18 @@ def test_the_command_line_brings_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_everything_imports_without_the_extras(tmp_path: Path) -> None:
-    http = {"access", "access_log", "app", "bodies", "connections", "desk", "http_server", "pages", "shelf"}
+    http = {
+        "access",
+        "access_log",
+        "app",
+        "bodies",
+        "connections",
+        "desk",
+        "header_limits",
+        "http_server",
+        "pages",
+        "shelf",
+    }
     http |= {"ollama_models"}
     needing = {f"rbe_edge.server.{name}" for name in http}
     names = [

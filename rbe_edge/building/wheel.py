@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rbe_edge._version import __version__
-from rbe_edge.building import sources
+from rbe_edge.building import sbom, sources
 from rbe_edge.building.compilers import INSTALL
 from rbe_edge.errors import BuildError, MissingExtra
 
@@ -117,6 +117,7 @@ def _content(library: Path, tag: str) -> Iterator[tuple[str, bytes]]:
     for name in sources.files(root):
         yield f"{_NAME}/{sources.CARRIED.as_posix()}/{name}", (root / name).read_bytes()
     yield f"{_NAME}/{_LIBRARIES[library.name]}", library.read_bytes()
+    yield f"{_NAME}/{sbom.NAME}", sbom.text(root, sources.PACKAGE).encode()
     metadata, entry_points = _metadata(root)
     yield f"{_INFO}/METADATA", metadata
     yield f"{_INFO}/entry_points.txt", entry_points
@@ -131,6 +132,7 @@ def package_files() -> Iterator[Path]:
     carried = sources.PACKAGE / sources.CARRIED
     for path in sorted(sources.PACKAGE.rglob("*")):
         ours = path.is_file() and path.suffix not in (".pyc", ".so", ".dylib", ".dll", ".part")
+        ours = ours and path != sources.PACKAGE / sbom.NAME  # that of this machine's wheel
         hidden = any(part.startswith(".") or part == "__pycache__" for part in path.relative_to(sources.PACKAGE).parts)
         if ours and not hidden and carried not in path.parents:
             yield path

@@ -22,6 +22,7 @@ from rbe_edge.server.access_log import AccessLog, Write
 from rbe_edge.server.api_error import ApiError
 from rbe_edge.server.bodies import Bodies, BodyLimits
 from rbe_edge.server.desk import Desk, error_response
+from rbe_edge.server.header_limits import HeaderLimits
 from rbe_edge.server.messages_routes import messages_routes
 from rbe_edge.server.ollama_routes import ollama_routes
 from rbe_edge.server.openai_routes import openai_routes
@@ -87,7 +88,9 @@ def make_app(models: Service | Shelf, options: AppOptions) -> Starlette:
         found = ApiError(error.status_code, message, headers=error.headers)  # 405 has an Allow
         return error_response(found, request.url.path)
 
-    middleware = [Middleware(Cors, origins=origins)] if origins else []
+    middleware = [Middleware(HeaderLimits, bodies=bodies)]  # the innermost: pages may read its errors
+    if origins:
+        middleware.insert(0, Middleware(Cors, origins=origins))
     if options.access_log is not None:
         middleware.insert(0, Middleware(AccessLog, routes=routes, write=options.access_log))
     handlers: Any = {HTTPException: on_http_error}

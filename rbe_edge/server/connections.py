@@ -6,6 +6,7 @@ the headers of a request, the next request, the rest of a body that was refused,
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rbe_edge.server.api_error import ApiError
 from rbe_edge.server.error_forms import error_body
+
+_READ_AT_ONCE = 16 << 10  # bytes: others get their turn in between, whatever they take to understand
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ class Connection(H11Protocol):
         return not self.is_answered or self.cycle.more_body
 
     # ---- called by asyncio and uvicorn ----
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if hasattr(transport, "max_size"):  # of asyncio's own loop: what one look at a socket reads, 256 KiB
+            transport.max_size = _READ_AT_ONCE
 
     def data_received(self, data: bytes) -> None:
         begins = self.is_between_requests

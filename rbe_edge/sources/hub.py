@@ -5,13 +5,14 @@ from __future__ import annotations
 import fnmatch
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rbe_edge.errors import Cancelled, MissingExtra, PackError
+from rbe_edge.sources.hub_checks import check_hashes, files_of, hash_of, only_https
 from rbe_edge.terminal_text import size
 
 #: What a packer reads. Other formats of the same weights are left where they are.
@@ -33,13 +34,14 @@ def is_repository(source: str) -> bool:
 class Offer:
     """What a repository holds of what a packer reads. revision: the commit. download_bytes: of all, cached or not.
     parameters: weights, estimated from the files' size where the hub does not count them. weight_files: name and
-    bytes of each file that holds weights."""
+    bytes of each file that holds weights. hashes: name and hash of each file that is wanted (hub_checks.py)."""
 
     repository: str
     revision: str | None
     download_bytes: int
     parameters: int
     weight_files: tuple[tuple[str, int], ...] = ()
+    hashes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ def inquire(repository: str, revision: str | None = None) -> Offer:
     if not weights:
         raise PackError(f"{repository}: holds no model in safetensors, which is what can be packed; choose another")
     counted = getattr(getattr(found, "safetensors", None), "total", None)
-    return Offer(repository, found.sha, sum(sizes.values()), counted or weights // 2, weight_files)
+    told = ((file.rfilename, hash_of(file)) for file in found.siblings or () if file.rfilename in sizes)
+    hashes = tuple((name, value) for name, value in told if value)
+    return Offer(repository, found.sha, sum(sizes.values()), counted or weights // 2, weight_files, hashes)
 
 
 def _wanted(name: str) -> bool:
@@ -80,9 +84,13 @@ def cache_directory() -> Path:
         return Path(constants.HF_HUB_CACHE)
 
 
+def _repository_cache(repository: str) -> Path:
+    return cache_directory() / ("models--" + repository.replace("/", "--"))
+
+
 def cached_bytes(repository: str) -> int:
     """Bytes of a repository that are on this disk, a download in progress included."""
-    blobs = cache_directory() / ("models--" + repository.replace("/", "--")) / "blobs"
+    blobs = _repository_cache(repository) / "blobs"
     total = 0
     try:
         for blob in blobs.iterdir():
@@ -122,29 +130,38 @@ def download(
     stopped: asked now and then, on other threads; True ends it with Cancelled, and the next one fetches what is
     missing. offer: what inquire() has just said of it; None: the hub is asked. Raises MissingExtra without
     huggingface_hub, PackError where the repository cannot be had or, before anything of it is downloaded, where the
-    disk has no room for it.
+    disk has no room for it, or where a file that came is not what the hub says it is.
     """
     if offer is None:
         with suppress(PackError):  # the download says what is wrong, or finds all of it in the cache
             offer = inquire(repository, revision)
     if offer is not None:
         _check_room(repository, offer.download_bytes)
+    return _fetch(repository, revision, WANTED, stopped, offer)
+
+
+def download_small(repository: str, revision: str | None = None, offer: Offer | None = None) -> Path:
+    """The local directory of a repository, with all that a packer reads but the weights. offer, and what it raises: as
+    of download."""
+    small = [name for name in WANTED if not name.endswith(".safetensors")]
+    return _fetch(repository, revision, small, lambda: False, offer)
+
+
+def _fetch(
+    repository: str,
+    revision: str | None,
+    wanted: Sequence[str],
+    stopped: Callable[[], bool] | None,
+    offer: Offer | None,
+) -> Path:
     with _explained(repository, revision):
         from huggingface_hub import snapshot_download
 
         watch: Any = None if stopped is None else _watch(stopped)
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(WANTED), tqdm_class=watch))
-
-
-def download_small(repository: str, revision: str | None = None) -> Path:
-    """The local directory of a repository, with all that a packer reads but the weights. Raises as download does."""
-    with _explained(repository, revision):
-        from huggingface_hub import snapshot_download
-
-        small = [name for name in WANTED if not name.endswith(".safetensors")]
-        return Path(
-            snapshot_download(repository, revision=revision, allow_patterns=small, tqdm_class=_watch(lambda: False))
-        )
+        before = files_of(_repository_cache(repository))
+        found = Path(snapshot_download(repository, revision=revision, allow_patterns=list(wanted), tqdm_class=watch))
+        check_hashes(repository, found, offer.hashes if offer is not None else (), before)
+        return found
 
 
 def tensor_headers(repository: str, revision: str | None, name: str) -> dict[str, Any]:
@@ -187,8 +204,9 @@ def _explained(repository: str, revision: str | None) -> Iterator[None]:
             f"install it with `pip install 'rbe-edge[hub]'`"
         ) from error
     try:
+        only_https()
         yield
-    except Cancelled:
+    except (Cancelled, PackError):
         raise
     except errors.GatedRepoError as error:
         raise PackError(

@@ -14,7 +14,7 @@ def fetch_outline(repository: str, directory: Path, revision: str | None = None)
     """Makes of an empty directory a source as sources/open.py opens it: what the repository holds of what a packer
     reads, with holes where the weights are. Downloads some MB, most of it the tokenizer. Raises as hub.download()."""
     offer = hub.inquire(repository, revision)
-    small = hub.download_small(repository, offer.revision)
+    small = hub.download_small(repository, offer.revision, offer)
     for path in small.rglob("*"):
         if path.is_file() and path.suffix != ".safetensors":
             place = directory / path.relative_to(small)

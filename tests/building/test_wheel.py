@@ -6,7 +6,9 @@ import base64
 import csv
 import hashlib
 import io
+import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -17,7 +19,7 @@ import pytest
 
 from rbe_edge import _native
 from rbe_edge._version import __version__
-from rbe_edge.building import sources, wheel
+from rbe_edge.building import sbom, sources, wheel
 from rbe_edge.building.compile import PROGRAM
 from rbe_edge.errors import BuildError, MissingExtra
 
@@ -79,6 +81,46 @@ def test_the_sources_are_small_and_complete(built: Path) -> None:
 def test_the_same_files_give_the_same_wheel(built: Path, tmp_path: Path) -> None:
     again = wheel.write_wheel(Path(_native.library().path), tmp_path, "manylinux_2_17_x86_64", audited=False)
     assert again.read_bytes() == built.read_bytes()
+
+
+def test_it_says_what_it_is_made_of(built: Path) -> None:
+    """CycloneDX 1.6: what must be there, each reference once, and all that pyproject.toml declares."""
+    with zipfile.ZipFile(built) as archive:
+        bill = json.loads(archive.read(f"rbe_edge/{sbom.NAME}"))
+        demo = hashlib.sha256(archive.read("rbe_edge/demo/demo.rbe")).hexdigest()
+        needed = message_from_bytes(archive.read(f"{INFO}/METADATA")).get_all("Requires-Dist", [])
+    assert (bill["bomFormat"], bill["specVersion"], bill["version"]) == ("CycloneDX", "1.6", 1)
+    assert bill["serialNumber"].startswith("urn:uuid:")
+    own = bill["metadata"]["component"]
+    assert (own["name"], own["version"], own["purl"]) == ("rbe-edge", __version__, f"pkg:pypi/rbe-edge@{__version__}")
+    components = {one["bom-ref"]: one for one in bill["components"]}
+    assert len(components) == len(bill["components"]) and all(
+        {"type", "name"} <= set(one) for one in bill["components"]
+    )
+    assert components["demo.rbe"]["hashes"] == [{"alg": "SHA-256", "content": demo}]
+    required = {re.split(r"[^A-Za-z0-9_.-]", one)[0].lower() for one in needed if "extra ==" not in one}
+    python = {one["name"] for one in components.values() if one.get("purl") and one["scope"] == "required"}
+    assert required == python and len(required) > 4
+    served = (one for one in needed if re.search("extra == .server", one))
+    optional = {re.split(r"[^A-Za-z0-9_.-]", one)[0].lower() for one in served}
+    assert optional and all(components[f"pkg:pypi/{name}"]["scope"] == "optional" for name in optional)
+    (root,) = bill["dependencies"]
+    assert root["ref"] == own["bom-ref"]
+    assert set(root["dependsOn"]) == {name for name, one in components.items() if one["scope"] == "required"}
+
+
+def test_pip_makes_the_same_bill(tmp_path: Path) -> None:
+    """CMake runs the module as a program, without the package, and installs what it writes."""
+    root, out = sources.directory(), tmp_path / "bill.json"
+    program = Path(sbom.__file__)
+    done = subprocess.run([sys.executable, "-I", str(program), str(root), str(out)], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert out.read_text(encoding="utf-8") == sbom.text(root, sources.PACKAGE)
+    text = (root / "native" / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert f"install(FILES ${{CMAKE_CURRENT_BINARY_DIR}}/{sbom.NAME} DESTINATION rbe_edge)" in text
+    installed = sources.PACKAGE / sbom.NAME
+    if sources.PACKAGE / sources.CARRIED == root:  # this package was installed by pip
+        assert installed.read_text(encoding="utf-8") == out.read_text(encoding="utf-8")
 
 
 def test_installed_it_finds_its_own_sources(built: Path, tmp_path: Path) -> None:

@@ -52,3 +52,16 @@ def test_the_workflow() -> None:
     runs = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
     assert any(".ci/run" in each for each in runs) and (ROOT / ".ci" / "run").exists()
     assert all("timeout-minutes" in job for name, job in jobs.items() if name != "release")
+
+
+def test_tools_of_ci_are_pinned_by_hash() -> None:
+    """tools/ci.txt was made of tools/ci.in: every package with a version and hashes, the linters with theirs."""
+    pinned = (ROOT / "tools" / "ci.txt").read_text().replace("\\\n", " ")
+    lines = [line for line in pinned.splitlines() if line and not line.lstrip().startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9-]+==\S+ .*?( +--hash=sha256:[0-9a-f]{64})+ *", line) for line in lines)
+    names = {line.split("==")[0] for line in lines}
+    wanted = [line.split("#")[0].strip() for line in (ROOT / "tools" / "ci.in").read_text().splitlines()]
+    assert {name for name in wanted if name and not name.startswith("-")} <= names
+    for line in (ROOT / "tools" / "lint.txt").read_text().splitlines():
+        assert line.startswith("#") or any(one.startswith(f"{line} ") for one in lines), line
+    assert "pip install --require-hashes --only-binary :all: -r tools/ci.txt" in (ROOT / ".ci" / "run").read_text()

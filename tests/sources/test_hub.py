@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from rbe_edge.packing.outline import write_outline
 from rbe_edge.packing.pack import PackOptions, pack
 from rbe_edge.runtime import fit
 from rbe_edge.runtime.model import Model
-from rbe_edge.sources import hub
+from rbe_edge.sources import hub, hub_checks
 
 pytest.importorskip("huggingface_hub", reason="needs the extra hub")
 
@@ -120,6 +121,49 @@ def test_a_download_that_is_stopped(stand: StandIn, tmp_path: Path) -> None:
         hub.download("someone/tiny", stopped=lambda: True)
     assert weights(tmp_path / "cache") == []
     assert hub.download("someone/tiny", stopped=lambda: False).joinpath("config.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["model-00002-of-00002.safetensors", "tokenizer_config.json"])
+def test_a_file_that_came_damaged_is_not_kept(stand: StandIn, tmp_path: Path, name: str) -> None:
+    """Of the right size, with one bit changed on the way: its hash tells."""
+    if not (stand.directory / name).is_file():
+        (stand.directory / name).write_text("{}")
+    stand.damaged.add(name)
+    with pytest.raises(PackError, match=f"someone/tiny: {name} came damaged .* was removed; try again") as caught:
+        pack("someone/tiny", tmp_path / "out.rbe", DENSE)
+    assert "\n" not in str(caught.value) and not (tmp_path / "out.rbe").exists()
+    assert not [path for path in (tmp_path / "cache").rglob(name)]
+    fetched(stand)
+    stand.damaged.clear()
+    pack("someone/tiny", tmp_path / "out.rbe", DENSE)
+    assert fetched(stand) == [name]  # the others were right
+
+
+def test_a_redirect_to_plain_http_is_refused(stand: StandIn, tmp_path: Path) -> None:
+    """Nothing is asked there. The hub itself may be http where HF_ENDPOINT says so, as here."""
+    name = "model-00002-of-00002.safetensors"
+    with standing(stand.directory) as other:
+        stand.elsewhere[name] = f"{other.url}/someone/tiny/resolve/{hub_stand_in.COMMIT}/{name}"
+        with pytest.raises(PackError, match=r"leads to http://127\.0\.0\.1:\d+, which is not https") as caught:
+            pack("someone/tiny", tmp_path / "out.rbe", DENSE)
+        assert "\n" not in str(caught.value) and other.asked == []
+    assert name not in [path.name for path in weights(tmp_path / "cache")]
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint", "right"),
+    [
+        ("https://cdn.example/x", "https://huggingface.co", True),
+        ("http://huggingface.co/x", "https://huggingface.co", False),
+        ("ftp://huggingface.co/x", "https://huggingface.co", False),
+        ("http://127.0.0.1:5/x", "http://127.0.0.1:5", True),
+        ("http://127.0.0.1:6/x", "http://127.0.0.1:5", False),
+        ("https://cdn.example/x", "http://127.0.0.1:5", True),
+    ],
+)
+def test_addresses(url: str, endpoint: str, right: bool) -> None:
+    with contextlib.nullcontext() if right else pytest.raises(PackError, match="not https"):
+        hub_checks.check_address(url, endpoint)
 
 
 def test_what_does_not_fit_is_not_begun(stand: StandIn, tmp_path: Path) -> None:
