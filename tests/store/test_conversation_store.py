@@ -151,7 +151,7 @@ def test_a_message_of_sqlite_that_is_no_utf8(path: Path) -> None:
     data = path.read_bytes()
     data = data.replace(b"indexconversations_by", b"index\xceonversations_by").replace(b"CREATE INDEX", b"CREATX INDEX")
     path.write_bytes(data)
-    with pytest.raises(StoreError, match="is damaged .*no UTF-8"):
+    with pytest.raises(StoreError, match=r"is damaged .*no UTF-8"):
         ConversationStore(path)
 
 
