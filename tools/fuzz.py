@@ -4,10 +4,11 @@
 
 The targets in C (native/fuzz/) are built by clang with libFuzzer and sanitizers. Those in Python (tests/fuzz/) need
 atheris (`pip install 'rbe-edge[fuzz]'`) and an rbe_edge that can be imported; without atheris they are skipped, which
-is said. Inputs that reach something new stay in BUILD/corpus, so that the next run begins there; tests/fuzz/corpus holds a
-few that every run begins with. For each target a line tells its executions, the edges (`cov`) and features (`ft`) of
-libFuzzer that it reached and how many of them are new, and findings: inputs that ended in a crash, a raw exception, a
-broken demand, a hang or too much memory. Those are kept in BUILD/findings. Ends with 1 where there are some.
+is said. Inputs that reach something new stay in BUILD/corpus, so that the next run begins there; tests/fuzz/corpus
+holds a few that every run begins with. For each target a line tells its executions, the edges (`cov`) and features
+(`ft`) of libFuzzer that it reached and how many of them are new, and findings: inputs that ended in a crash, a raw
+exception, a broken demand, a hang or too much memory. Those are kept in BUILD/findings. Ends with 1 where there are
+some.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ static inline rbe_status explained(rbe_status status)
         const char *line = rbe_last_error();
         demand(*line != 0, "a message");
         for (; *line; line++) {
-            demand((unsigned char)*line >= 0x20 && *line != 0x7F, "a message of one line without control characters");
+            const int is_c1 = line[0] == '\xC2' && (unsigned char)line[1] >= 0x80 && (unsigned char)line[1] < 0xA0;
+            demand((unsigned char)*line >= 0x20 && *line != 0x7F && !is_c1, "a message of one line without control characters");
         }
     }
     return status;
@@ -79,6 +80,20 @@ static inline void seed(const char *name, const void *data, size_t bytes)
         FILE *file = fopen(path, "wb");
         demand(file && fwrite(data, 1, bytes, file) == bytes && fclose(file) == 0, "a seed is written");
     }
+}
+
+/* What is in front of the next zero byte, which is taken with it; as a copy, zero-terminated, to be freed. */
+static char *take(const uint8_t **at, const uint8_t *end, size_t *bytes)
+{
+    const uint8_t *zero = *at < end ? memchr(*at, 0, (size_t)(end - *at)) : NULL;
+    const uint8_t *stop = zero ? zero : end;
+    char *taken = malloc((size_t)(stop - *at) + 1);
+    demand(taken != NULL, "memory");
+    *bytes = (size_t)(stop - *at);
+    memcpy(taken, *at, *bytes);
+    taken[*bytes] = 0;
+    *at = zero ? zero + 1 : end;
+    return taken;
 }
 
 /* The tokenizer's blob in a golden pack, to be freed. */

@@ -4,7 +4,7 @@
 #include "rbe/chat.h"
 #include "text/chat_form.h"
 
-enum { MOST_MESSAGES = 8, AS_IT_IS = 1, PROMPT = 2, KNOWN = 4 };
+enum { MOST_MESSAGES = 8, MOST_TOKENS = 8192, AS_IT_IS = 1, PROMPT = 2, KNOWN = 4 };
 
 static const char jinja[] = "any";
 static rbe_tokenizer *tokenizer;
@@ -26,20 +26,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         seed(name, start, (size_t)n + sizeof said);
     }
     return 0;
-}
-
-/* What is in front of the next zero byte, which is taken with it; as a copy, zero-terminated, to be freed. */
-static char *take(const uint8_t **at, const uint8_t *end, size_t *bytes)
-{
-    const uint8_t *zero = *at < end ? memchr(*at, 0, (size_t)(end - *at)) : NULL;
-    const uint8_t *stop = zero ? zero : end;
-    char *taken = malloc((size_t)(stop - *at) + 1);
-    demand(taken != NULL, "memory");
-    *bytes = (size_t)(stop - *at);
-    memcpy(taken, *at, *bytes);
-    taken[*bytes] = 0;
-    *at = zero ? zero + 1 : end;
-    return taken;
 }
 
 /* The text in a buffer of exactly its size; NULL where it is refused. */
@@ -67,6 +53,22 @@ static size_t without_marks(char *text, size_t bytes)
         }
     }
     return n;
+}
+
+/* Control tokens of a conversation; MOST_TOKENS where it is refused, or longer. */
+static size_t count_control(const rbe_chat_options *options, const rbe_chat_message *messages, size_t n)
+{
+    static uint32_t tokens[MOST_TOKENS];
+    size_t n_tokens, bytes, found = 0;
+    const char *text;
+    if (rbe_chat_tokens(tokenizer, options, messages, n, tokens, MOST_TOKENS, &n_tokens) != RBE_OK) {
+        return MOST_TOKENS;
+    }
+    for (size_t i = 0; i < n_tokens; i++) {
+        demand(rbe_token_bytes(tokenizer, tokens[i], 0, &text, &bytes) == RBE_OK, "bytes of a token");
+        found += bytes == 0;
+    }
+    return found;
 }
 
 static void check(rbe_chat_options *options, const rbe_chat_message *messages, size_t n)
@@ -104,6 +106,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t bytes)
         n = (size_t)sprintf(form, "template %016llx\n", (unsigned long long)rbe__chat_template_hash((rbe__slice){jinja, sizeof jinja - 1}));
     }
     memcpy(form + n, own, form_bytes);
+    const int cuts = (*bos && *bos != '<') || (form_bytes && strstr(own, "thoughts")) ||
+                     (input[0] & KNOWN); /* what was said decides what is left out */
     rbe_chat_message messages[MOST_MESSAGES];
     for (; count < MOST_MESSAGES && at < end; count++) {
         size_t said;
@@ -118,6 +122,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t bytes)
     options.form_bytes = n + form_bytes;
     options.style = input[0] & KNOWN ? rbe__known_forms[(input[0] >> 3) % rbe__n_known_forms].style : NULL;
     check(&options, messages, count);
+    const size_t control = count_control(&options, messages, count);
+    for (size_t i = 0; i < count; i++) { /* the tokenizer's control tokens have a < each */
+        for (char *c = contents[i] + 1; messages[i].content_bytes && *c; c++) {
+            *c = *c == '<' ? 'x' : *c;
+        }
+    }
+    const size_t without = count_control(&options, messages, count);
+    demand(control == without || control == MOST_TOKENS || without == MOST_TOKENS || cuts, "nothing that was said is a control token");
     while (count > 0) {
         free(contents[--count]);
     }
