@@ -119,7 +119,8 @@ def fuzz(target: Target, seconds: int, folder: Path) -> Outcome:
     if target.kind == "c":
         begin_corpus(target, corpus, Path(command[0]))
     before = set(findings.iterdir())
-    limits = [f"-max_total_time={seconds}", f"-timeout={SECONDS_PER_INPUT}", f"-rss_limit_mb={MEGABYTES}"]
+    slow = [f"-timeout={SECONDS_PER_INPUT}", f"-report_slow_units={SECONDS_PER_INPUT}"]
+    limits = [f"-max_total_time={seconds}", *slow, f"-rss_limit_mb={MEGABYTES}"]
     options = [*limits, f"-artifact_prefix={findings / target.name}-", str(corpus)]
     done = subprocess.run(
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False

@@ -11,6 +11,7 @@ import run_target
 _CHANGES = 40  # of each input
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")  # of jinja2
 @pytest.mark.parametrize("name", run_target.target_names())
 def test_nothing_but_its_own_errors(name: str) -> None:
     if name in ("request", "schema"):
