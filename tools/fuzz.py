@@ -1,14 +1,14 @@
 """Fuzzes the readers of files and texts from elsewhere, and says what was found.
 
-    python tools/fuzz.py [--seconds 30] [--target NAME]... [--kind c|python] [--build build/fuzz] [--jobs 2]
+    python tools/fuzz.py [--seconds 30] [--target NAME]... [--kind c|python] [--jobs 2]
+                          [--build build/fuzz] [--findings build/fuzz/findings]
 
 The targets in C (native/fuzz/) are built by clang with libFuzzer and sanitizers. Those in Python (tests/fuzz/) need
 atheris (`pip install 'rbe-edge[fuzz]'`) and an rbe_edge that can be imported; without atheris they are skipped, which
 is said. Inputs that reach something new stay in BUILD/corpus, so that the next run begins there; tests/fuzz/corpus
 holds a few that every run begins with. For each target a line tells its executions, the edges (`cov`) and features
 (`ft`) of libFuzzer that it reached and how many of them are new, and findings: inputs that ended in a crash, a raw
-exception, a broken demand, a hang or too much memory. Those are kept in BUILD/findings. Ends with 1 where there are
-some.
+exception, a broken demand, a hang or too much memory. Those are kept. Ends with 1 where there are some.
 """
 
 from __future__ import annotations
@@ -110,10 +110,10 @@ def numbers_of(log: str) -> tuple[int, int, int, int, int]:
     return int(executions), int(edges), int(features), int(begun[2]), int(begun[3])
 
 
-def fuzz(target: Target, seconds: int, folder: Path) -> Outcome:
+def fuzz(target: Target, seconds: int, folder: Path, findings: Path) -> Outcome:
     """Runs a target that was built."""
     command = command_of(target, folder)
-    corpus, findings = folder / "corpus" / target.name, folder / "findings"
+    corpus = folder / "corpus" / target.name
     for one in (corpus, findings):
         one.mkdir(parents=True, exist_ok=True)
     if target.kind == "c":
@@ -160,19 +160,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--target", action="append", default=[], metavar="NAME", help="only this one; may be repeated")
     parser.add_argument("--kind", choices=KINDS, help="only those in this language")
     parser.add_argument("--build", type=Path, default=REPOSITORY / "build" / "fuzz", metavar="FOLDER")
+    parser.add_argument("--findings", type=Path, metavar="FOLDER", help="where they are kept")
     parser.add_argument("--jobs", type=int, default=2, help="targets at a time (default 2)")
     options = parser.parse_args(arguments)
+    folder = options.build.resolve()
+    findings = (options.findings or folder / "findings").resolve()
     wanted = chosen(options.target, options.kind)
     if importlib.util.find_spec("atheris") is None and any(target.kind == "python" for target in wanted):
         print("skipped: the targets in Python need atheris; pip install 'rbe-edge[fuzz]'")
         wanted = [target for target in wanted if target.kind != "python"]
     in_c = [target.name for target in wanted if target.kind == "c"]
     if in_c:
-        build(options.build, in_c, options.jobs)
+        build(folder, in_c, options.jobs)
     print("target     kind     executions    s    cov    new      ft     new  finding", flush=True)
     with ThreadPoolExecutor(options.jobs) as pool:
         outcomes = []
-        for outcome in pool.map(lambda target: fuzz(target, options.seconds, options.build.resolve()), wanted):
+        for outcome in pool.map(lambda target: fuzz(target, options.seconds, folder, findings), wanted):
             print(describe(outcome), flush=True)
             outcomes.append(outcome)
     return int(any(outcome.finding is not None for outcome in outcomes))

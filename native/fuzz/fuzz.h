@@ -83,7 +83,7 @@ static inline void seed(const char *name, const void *data, size_t bytes)
 }
 
 /* What is in front of the next zero byte, which is taken with it; as a copy, zero-terminated, to be freed. */
-static char *take(const uint8_t **at, const uint8_t *end, size_t *bytes)
+static inline char *take(const uint8_t **at, const uint8_t *end, size_t *bytes)
 {
     const uint8_t *zero = *at < end ? memchr(*at, 0, (size_t)(end - *at)) : NULL;
     const uint8_t *stop = zero ? zero : end;
