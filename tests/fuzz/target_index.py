@@ -6,16 +6,18 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import stored_values
 
 from rbe_edge.search.documents import State
 from rbe_edge.search.index import Index, IndexFileError, MadeWith, NewFile
 from rbe_edge.search.passages import Passage
 
 MOST_BYTES = 32 << 10
-IS_JSON = False
+IS_JSON = True  # where it is no file, but values of one (stored_values)
 
 _WIDTH = 4
 _folder = tempfile.TemporaryDirectory(prefix="rbe-fuzz-")
@@ -52,13 +54,19 @@ def _written(statements: tuple[str, ...]) -> bytes:
     return _PATH.read_bytes()
 
 
+@cache
+def _good() -> bytes:
+    return _written(())
+
+
 def seeds() -> dict[str, bytes]:
-    return {"good": _written(()), **{name: _written(statements) for name, statements in _OTHER_VERSIONS.items()}}
+    return {"good": _good(), **{name: _written(statements) for name, statements in _OTHER_VERSIONS.items()}}
 
 
 def run(data: bytes) -> None:
+    good = _good()
     _clear()
-    _PATH.write_bytes(data)
+    stored_values.write(_PATH, data, good)
     try:
         with Index.open(_PATH) as index:
             assert all(isinstance(folder, Path) for folder in index.folders())

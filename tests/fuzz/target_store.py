@@ -7,14 +7,17 @@ import json
 import sqlite3
 import tempfile
 from contextlib import closing
+from functools import cache
 from pathlib import Path
+
+import stored_values
 
 from rbe_edge.store.conversations import ConversationStore, StoreError
 from rbe_edge.store.export import to_json, to_markdown
 from rbe_edge.store.stored_message import Attached, StoredMessage
 
 MOST_BYTES = 32 << 10
-IS_JSON = False
+IS_JSON = True  # where it is no file, but values of one (stored_values)
 
 _folder = tempfile.TemporaryDirectory(prefix="rbe-fuzz-")
 _PATH = Path(_folder.name) / "conversations.sqlite3"
@@ -54,13 +57,19 @@ def _written(statements: tuple[str, ...]) -> bytes:
     return _PATH.read_bytes()
 
 
+@cache
+def _good() -> bytes:
+    return _written(())
+
+
 def seeds() -> dict[str, bytes]:
-    return {"good": _written(()), **{name: _written(statements) for name, statements in _OTHER_VERSIONS.items()}}
+    return {"good": _good(), **{name: _written(statements) for name, statements in _OTHER_VERSIONS.items()}}
 
 
 def run(data: bytes) -> None:
+    good = _good()
     _clear()
-    _PATH.write_bytes(data)
+    stored_values.write(_PATH, data, good)
     try:
         with ConversationStore(_PATH) as store:
             json.dumps(store.settings())
