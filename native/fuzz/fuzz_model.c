@@ -1,29 +1,13 @@
-/* libFuzzer: opens and runs files of any content. Build with clang: see CONTRIBUTING.md. The checksums of the index and of the table
- * of power modes are made right, so that the fuzzer gets past them; start from the golden packs: fuzz_model tests/golden/v1 v2 v3. */
-#include <string.h>
-#include <unistd.h>
-
+/* Opens and runs files of any content. The checksums of the index and of the table of power modes are made right, so that the fuzzer gets
+ * past them. It begins with the golden packs. */
 #include "exercise.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *input, size_t bytes);
+#include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t bytes)
 {
-    static char path[] = "/tmp/rbe-fuzz-XXXXXX";
-    static int descriptor = -1;
-    if (descriptor < 0) {
-        descriptor = mkstemp(path);
-    }
-    uint8_t *data = malloc(bytes ? bytes : 1);
-    if (descriptor < 0 || !data) {
-        free(data);
-        return 0;
-    }
-    memcpy(data, input, bytes);
+    uint8_t *data = copy_of(input, bytes);
     repair_checksum(data, bytes);
-    if (ftruncate(descriptor, 0) == 0 && pwrite(descriptor, data, bytes, 0) == (ssize_t)bytes) {
-        (void)exercise_file(path, 1);
-    }
+    (void)exercise_file(file_of(data, bytes), 1);
     free(data);
     return 0;
 }

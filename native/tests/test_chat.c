@@ -78,6 +78,20 @@ static void check_damaged_forms(void)
     CHECK(n_text > 1000 && n_refused > 1000 && n_text + n_refused == 20000, "%u texts, %u refusals", n_text, n_refused);
 }
 
+/* A message quotes the file that a form is from, and nothing of it that a terminal would act on. */
+static void check_plain_messages(void)
+{
+    static const char jinja[] = "any", expected[] = "nothing is proven of this model's chat template: a?[2J?? b??c \xC3\xA9";
+    char form[128];
+    size_t n_bytes;
+    const int n = snprintf(form, sizeof form,
+                           "template %016llx\nnone a\x1B[2J\a\r b\xC2\x9B"
+                           "c \xC3\xA9\n",
+                           (unsigned long long)rbe__chat_template_hash((rbe__slice){jinja, strlen(jinja)}));
+    CHECK(format(form, (size_t)n, jinja, 0, &n_bytes) == RBE_ERROR_UNSUPPORTED && strcmp(rbe_last_error(), expected) == 0, "%s",
+          rbe_last_error());
+}
+
 /* What rbe_chat_tokens refuses before it reads a template; its tokens are tested through the program and through Java. */
 static void check_refused_tokens(void)
 {
@@ -94,5 +108,6 @@ int main(void)
     check_known_forms();
     check_damaged_forms();
     check_refused_tokens();
+    check_plain_messages();
     return check_finish();
 }

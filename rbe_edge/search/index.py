@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rbe_edge.errors import RbeError
 from rbe_edge.search.documents import State
 from rbe_edge.search.passages import Passage
-from rbe_edge.store.database import advice, transaction
+from rbe_edge.store.database import SQLITE_ERRORS, advice, checked, transaction
 from rbe_edge.store.private import make_private_file
 
 if TYPE_CHECKING:
@@ -167,14 +167,15 @@ class Index:
     def folders(self) -> list[Path]:
         """Those that were put in, by name."""
         with self._explained():
-            found = self._connection.execute("SELECT path FROM folders ORDER BY path").fetchall()
-        return [Path(os.fsdecode(path)) for (path,) in found]
+            found = self._connection.execute("SELECT path FROM folders ORDER BY path")
+            return [_path(*checked(row, bytes)) for row in found]
 
     def files(self) -> dict[Path, Known]:
         """All files of text that it holds."""
         with self._explained():
-            found = self._connection.execute("SELECT path, id, changed, bytes, digest FROM files").fetchall()
-        return {Path(os.fsdecode(path)): Known(id, State(*state), digest) for path, id, *state, digest in found}
+            rows = self._connection.execute("SELECT path, id, changed, bytes, digest FROM files")
+            found = (checked(row, bytes, int, int, int, str) for row in rows)
+            return {_path(path): Known(id, State(*state), digest) for path, id, *state, digest in found}
 
     def count(self) -> int:
         """Passages."""
@@ -189,7 +190,8 @@ class Index:
         with self._explained():
             files: list[int] = []
             parts: list[Floats] = []
-            for file, blob in self._connection.execute("SELECT id, vectors FROM files WHERE length(vectors) > 0"):
+            for row in self._connection.execute("SELECT id, vectors FROM files WHERE length(vectors) > 0"):
+                file, blob = checked(row, int, bytes)
                 if len(blob) % (4 * self.made_with.width):
                     raise sqlite3.DatabaseError("vectors of another length")
                 files.append(file)  # a product for each: all vectors together are never in memory
@@ -201,8 +203,8 @@ class Index:
             best = np.argsort(-scores, kind="stable")[:most]
             places = np.searchsorted(firsts, best, side="right") - 1
             return [
-                self._found(files[place], int(row - firsts[place]), float(scores[row]))
-                for place, row in zip(places, best, strict=True)
+                self._found(files[place], int(at - firsts[place]), float(scores[at]))
+                for place, at in zip(places, best, strict=True)
             ]
 
     def _found(self, file: int, number: int, score: float) -> Found:
@@ -212,7 +214,8 @@ class Index:
         ).fetchone()
         if row is None:
             raise sqlite3.DatabaseError("a vector without a passage")
-        return Found(Path(os.fsdecode(row[0])), row[1], row[2], min(1.0, max(-1.0, score)))
+        path, line, text = checked(row, bytes, int, str)
+        return Found(_path(path), line, text, min(1.0, max(-1.0, score)))
 
     # ---- changes ----
 
@@ -259,7 +262,8 @@ class Index:
         try:
             numbers: dict[str, Any] = {name: int(facts.pop(name)) for name in ("width", "passage_tokens")}
             found = MadeWith(**facts, **numbers)
-        except (KeyError, TypeError, ValueError):
+            checked((found.fingerprint, found.name, found.path), str, str, str)
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise sqlite3.DatabaseError("facts are missing") from None
         if not (0 < found.width < 1 << 24 and found.passage_tokens > 0):
             raise sqlite3.DatabaseError("facts are wrong")
@@ -275,6 +279,12 @@ class Index:
         return explained(self.path)
 
 
+def _path(stored: bytes) -> Path:
+    if b"\0" in stored:
+        raise sqlite3.DatabaseError("a path that no file has")
+    return Path(os.fsdecode(stored))
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", _BUSY_TIMEOUT_S, uri=True)  # never a new file
     connection.isolation_level = None
@@ -287,7 +297,7 @@ def explained(path: Path) -> Iterator[None]:
     """Turns what SQLite raises into one line that says what to do."""
     try:
         yield
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         message = advice(error, full="free some space", damaged="delete it and make it anew with `rbe index`")
         if "not a database" in str(error):
             message = "is no index of `rbe index`; give another name"

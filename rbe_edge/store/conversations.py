@@ -20,10 +20,10 @@ from typing import Any
 
 from rbe_edge.errors import RbeError
 from rbe_edge.store import places
-from rbe_edge.store.database import advice, transaction
+from rbe_edge.store.database import SQLITE_ERRORS, advice, checked, checked_times, transaction
 from rbe_edge.store.private import keep_private, make_private_file
 from rbe_edge.store.stored_message import StoredMessage as StoredMessage
-from rbe_edge.store.stored_message import attached_of, attached_text, storable, with_answers
+from rbe_edge.store.stored_message import attached_text, messages_of, storable, with_answers
 
 #: One script per version of the schema; the file's user_version counts those that have run.
 _SCHEMA = (
@@ -176,7 +176,7 @@ class ConversationStore:
         """Turns what SQLite and the system raise into one line that says what to do."""
         try:
             yield
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise StoreError(f"{self.path or 'the conversations'}: {advice(error, **_ADVICE)}") from error
         except OSError as error:
             reason = error.strerror or error
@@ -222,7 +222,9 @@ class ConversationStore:
                 """,
                 {"pattern": pattern, "limit": limit},
             )
-            return [Summary(*row) for row in rows]
+            found = [Summary(*checked(row, int, str, str, float, int)) for row in rows]
+            checked_times(*(summary.updated for summary in found))
+            return found
 
     def ids(self) -> set[int]:
         """Of all conversations."""
@@ -239,8 +241,9 @@ class ConversationStore:
             messages = connection.execute(
                 "SELECT role, content, attached FROM messages WHERE conversation = ? ORDER BY position", (conversation,)
             )
-            found, title, model, system, created, updated = row
-            said = tuple(StoredMessage(role, text, attached=attached_of(files)) for role, text, files in messages)
+            found, title, model, system, created, updated = checked(row, int, str, str, str, float, float)
+            checked_times(created, updated)
+            said = messages_of(messages)
             said = with_answers(
                 said,
                 connection.execute(
@@ -263,7 +266,9 @@ class ConversationStore:
                 " WHERE conversation = :id",
                 {"id": conversation},
             ).fetchone()
-            now = max(time.time(), math.nextafter(before or 0.0, math.inf))
+            before, count = checked((before or 0.0, count), float, int)
+            checked_times(before)
+            now = max(time.time(), math.nextafter(before, math.inf))
             self._touch(connection, conversation, "updated = ?", now)
             if count < position or known not in (None, before):
                 raise ConversationChanged("another program has changed this conversation; open it again")
@@ -321,7 +326,7 @@ class ConversationStore:
         for name, value in rows:
             try:
                 found[name] = json.loads(value)
-            except (ValueError, RecursionError):
+            except (ValueError, TypeError, RecursionError):
                 continue
         return found
 

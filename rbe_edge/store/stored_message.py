@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+from rbe_edge.store.database import checked
+from rbe_edge.terminal_text import one_line
+
+ROLES = ("user", "assistant")
 
 
 @dataclass(frozen=True)
@@ -28,13 +35,23 @@ class StoredMessage:
     attached: tuple[Attached, ...] = ()
 
 
-def with_answers(
-    messages: tuple[StoredMessage, ...], rows: Iterable[tuple[int, str, int]]
-) -> tuple[StoredMessage, ...]:
+def messages_of(rows: Iterable[Sequence[Any]]) -> tuple[StoredMessage, ...]:
+    """rows: role, text, and attached_text() of each. Raises sqlite3.DatabaseError for what is none."""
+    found = []
+    for row in rows:
+        role, text, files = checked(row, str, str, str)
+        if role not in ROLES:
+            raise sqlite3.DatabaseError(f"a message is of `{one_line(role, 40)}`, neither user nor assistant")
+        found.append(StoredMessage(role, text, attached=attached_of(files)))
+    return tuple(found)
+
+
+def with_answers(messages: tuple[StoredMessage, ...], rows: Iterable[Sequence[Any]]) -> tuple[StoredMessage, ...]:
     """rows: position, text, and whether it is the one that counts, of each answer where there are several."""
     answers: dict[int, list[str]] = {}
     chosen: dict[int, int] = {}
-    for position, content, counts in rows:
+    for row in rows:
+        position, content, counts = checked(row, int, str, int)
         if counts:
             chosen[position] = len(answers.get(position, []))
         answers.setdefault(position, []).append(content)
@@ -53,7 +70,7 @@ def attached_of(stored: str) -> tuple[Attached, ...]:
     """What attached_text() wrote; nothing where it is damaged."""
     try:
         return tuple(Attached(str(name), int(n)) for name, n in json.loads(stored)) if stored else ()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return ()
 
 

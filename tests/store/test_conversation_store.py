@@ -102,6 +102,59 @@ def test_damage_in_the_middle_is_found(path: Path) -> None:
     assert path.read_bytes() == data
 
 
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ("UPDATE conversations SET title = x'ff'", "a value is of type bytes, not str"),
+        ("UPDATE conversations SET updated = 'soon'", "a value is of type str, not float"),
+        ("UPDATE conversations SET updated = 9e99", r"a time is 9e\+99 seconds since 1970"),
+        ("UPDATE conversations SET updated = -1.0", "a time is -1 seconds"),
+        ("UPDATE conversations SET title = 'a', created = 1e12", r"a time is 1e\+12 seconds"),
+        ("UPDATE messages SET content = x'00'", "a value is of type bytes, not str"),
+        ("PRAGMA ignore_check_constraints = ON; UPDATE messages SET role = 'king'", "CHECK constraint"),
+        (
+            "CREATE TABLE other AS SELECT * FROM messages; DROP TABLE messages; ALTER TABLE other RENAME TO messages;"
+            "UPDATE messages SET role = 'king'",
+            "a message is of `king`",
+        ),
+        ("UPDATE answers SET counts = 'x'", "a value is of type str, not int"),
+    ],
+)
+def test_values_that_another_program_wrote(path: Path, change: str, match: str) -> None:
+    with ConversationStore(path) as store:
+        number = store.new("Greetings")
+        store.write(number, 0, [HELLO[0], StoredMessage("assistant", "Hi", ("Hi", "Ho"), 0)])
+    with sqlite3.connect(path) as raw:
+        raw.executescript(change)
+    with pytest.raises(StoreError, match=f"is damaged .*{match}") as caught, ConversationStore(path) as store:
+        store.list()
+        store.load(number)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("attached", ["[[1, Infinity]]", "[" * 100_000, "[1]", '{"ab": 1}', "[[1, 2, 3]]"])
+def test_damaged_lists_of_files_are_left_out(path: Path, attached: str) -> None:
+    with ConversationStore(path) as store:
+        number = store.new("Greetings")
+        store.write(number, 0, HELLO[:1])
+        with sqlite3.connect(path) as raw:
+            raw.execute("UPDATE messages SET attached = ?", (attached,))
+            raw.execute("INSERT INTO settings VALUES ('a', x'ff'), ('b', 7), ('c', '3')")
+        assert store.load(number).messages[0].attached == ()
+        assert store.settings() == {"b": 7, "c": 3}
+
+
+def test_a_message_of_sqlite_that_is_no_utf8(path: Path) -> None:
+    """SQLite quotes the damaged schema."""
+    with ConversationStore(path):
+        pass
+    data = path.read_bytes()
+    data = data.replace(b"indexconversations_by", b"index\xceonversations_by").replace(b"CREATE INDEX", b"CREATX INDEX")
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=r"is damaged .*no UTF-8"):
+        ConversationStore(path)
+
+
 def test_a_newer_version_is_refused(path: Path) -> None:
     ConversationStore(path).close()
     with sqlite3.connect(path) as raw:

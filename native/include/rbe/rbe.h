@@ -77,7 +77,7 @@ typedef enum rbe_status {
 /* A short English name of a status; never NULL. */
 RBE_API const char *rbe_status_text(rbe_status status);
 
-/* The message of the last call that failed on this thread; "" before the first. Valid until the next failure. */
+/* The message of the last call that failed on this thread, a line of plain text; "" before the first. Valid until the next failure. */
 RBE_API const char *rbe_last_error(void);
 RBE_API const char *rbe_version(void);
 

@@ -6,12 +6,25 @@
 
 static _Thread_local char last_error[512];
 
+/* Messages quote files: what a terminal would act on, the control characters of ASCII and, in UTF-8, U+0080 to U+009F, becomes '?'. */
+static void make_plain(char *text)
+{
+    for (unsigned char *c = (unsigned char *)text; *c; c++) {
+        if (c[0] == 0xC2 && c[1] >= 0x80 && c[1] <= 0x9F) {
+            c[0] = c[1] = '?';
+        } else if (*c < 0x20 || *c == 0x7F) {
+            *c = '?';
+        }
+    }
+}
+
 void rbe__set_error(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(last_error, sizeof last_error, format, arguments);
     va_end(arguments);
+    make_plain(last_error);
 }
 
 const char *rbe_last_error(void)

@@ -10,7 +10,7 @@
 #define RBE_PRINTF(format_index, first)
 #endif
 
-/* Stores the message for rbe_last_error() on this thread (511 bytes at most). */
+/* Stores the message for rbe_last_error() on this thread (511 bytes at most), with '?' for control characters. */
 void rbe__set_error(const char *format, ...) RBE_PRINTF(1, 2);
 
 /* rbe_fail(status, format, ...): stores the message and is `status`. A macro, so that compilers see that it is no RBE_OK. */
