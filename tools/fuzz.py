@@ -110,8 +110,8 @@ def numbers_of(log: str) -> tuple[int, int, int, int, int]:
     return int(executions), int(edges), int(features), int(begun[2]), int(begun[3])
 
 
-def fuzz(target: Target, seconds: int, folder: Path, findings: Path) -> Outcome:
-    """Runs a target that was built."""
+def fuzz(target: Target, seconds: int, seed: int, folder: Path, findings: Path) -> Outcome:
+    """Runs a target that was built. seed: of its random numbers; 0 is another one each time."""
     command = command_of(target, folder)
     corpus = folder / "corpus" / target.name
     for one in (corpus, findings):
@@ -120,7 +120,7 @@ def fuzz(target: Target, seconds: int, folder: Path, findings: Path) -> Outcome:
         begin_corpus(target, corpus, Path(command[0]))
     before = set(findings.iterdir())
     slow = [f"-timeout={SECONDS_PER_INPUT}", f"-report_slow_units={SECONDS_PER_INPUT}"]
-    limits = [f"-max_total_time={seconds}", *slow, f"-rss_limit_mb={MEGABYTES}"]
+    limits = [f"-max_total_time={seconds}", f"-seed={seed}", *slow, f"-rss_limit_mb={MEGABYTES}"]
     options = [*limits, f"-artifact_prefix={findings / target.name}-", str(corpus)]
     done = subprocess.run(
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
@@ -157,6 +157,7 @@ def chosen(names: Sequence[str], kind: str | None) -> list[Target]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=int, default=30, help="for each target (default 30)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random numbers; 0 is another one each time")
     parser.add_argument("--target", action="append", default=[], metavar="NAME", help="only this one; may be repeated")
     parser.add_argument("--kind", choices=KINDS, help="only those in this language")
     parser.add_argument("--build", type=Path, default=REPOSITORY / "build" / "fuzz", metavar="FOLDER")
@@ -175,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("target     kind     executions    s    cov    new      ft     new  finding", flush=True)
     with ThreadPoolExecutor(options.jobs) as pool:
         outcomes = []
-        for outcome in pool.map(lambda target: fuzz(target, options.seconds, folder, findings), wanted):
+        for outcome in pool.map(lambda target: fuzz(target, options.seconds, options.seed, folder, findings), wanted):
             print(describe(outcome), flush=True)
             outcomes.append(outcome)
     return int(any(outcome.finding is not None for outcome in outcomes))
