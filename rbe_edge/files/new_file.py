@@ -180,7 +180,11 @@ class NewFile:
         if self._private:
             with contextlib.suppress(OSError):  # whatever the umask, where the file system has rights
                 os.fchmod(fd, 0o600)
-        os.ftruncate(fd, 0)
+        try:
+            os.ftruncate(fd, 0)
+        except OSError:  # it is ours, and nobody else's meanwhile
+            os.unlink(self.part)
+            raise
         return True
 
     def _in_the_way(self) -> RbeError:
