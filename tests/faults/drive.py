@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import traceback
+from fnmatch import fnmatch
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ def attempt(shim: Shim, operation: Operation, directory: Path, number: int, how:
 
 def left(operation: Operation, directory: Path) -> list[str]:
     found = {str(path.relative_to(directory)) for path in directory.rglob("*") if not path.is_dir()}
-    return sorted(found - set(operation.files))
+    return sorted(path for path in found if not any(fnmatch(path, pattern) for pattern in operation.files))
 
 
 def outcome(shim: Shim, operation: Operation, template: Path, number: int, how: int) -> Outcome:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 from rbe_edge.errors import RbeError
 
 
 class Operation:
-    """files: what may be in the directory afterwards, by the paths from there on; others are left over."""
+    """files: patterns of what may be in the directory afterwards, of paths from there on; others are left over. next_run:
+    of what may be left over until the next run. ignored: of what may stay."""
 
     files: tuple[str, ...] = ()
+    next_run: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     def below(self, directory: Path) -> Path:
         """Where calls count."""
@@ -34,6 +36,7 @@ class SaveSession(Operation):
     """The state of a session, over one that is there."""
 
     files = ("m.rbe", "session.state")
+    ignored = ("session.state.??????",)  # the client, which knows whose they are, removes them
     _texts = {"old": (1, 2, 3), "new": (4, 5, 6, 7, 8)}
 
     def _save(self, directory: Path, tokens: tuple[int, ...]) -> None:
@@ -68,14 +71,13 @@ class Pack(Operation):
         import tiny_models
 
         tiny = tiny_models.MODELS["llama"]
+        tiny = dataclasses.replace(tiny, config={**tiny.config, "num_hidden_layers": 1})
         tiny_models.write(tiny, directory / "source")
         (directory / "text.txt").write_text("the cat and the dog sat on the mat, and then the dog ate the cake. " * 14)
         (directory / "out").mkdir()
         copy_golden("v1/half.rbe", directory / "out" / "m.rbe")
 
-    @property
-    def files(self) -> tuple[str, ...]:  # type: ignore[override]
-        return ("text.txt", "out/m.rbe", *(f"source/{name}" for name in _SOURCE_FILES))
+    files = ("text.txt", "out/m.rbe", "source/*", "cache/rbe_edge/packing/*.kept")
 
     def run(self, directory: Path) -> None:
         import os
@@ -83,7 +85,7 @@ class Pack(Operation):
         from rbe_edge.packing.pack import PackOptions, pack
 
         os.environ["XDG_CACHE_HOME"] = str(directory / "cache")
-        options = PackOptions(bits=4, calibrate=directory / "text.txt", force=True)
+        options = PackOptions(bits=4, calibrate=directory / "text.txt", threads=1, force=True)
         pack(directory / "source", directory / "out" / "m.rbe", options)
 
     def state(self, directory: Path) -> str:
@@ -356,6 +358,7 @@ class BuildFolder(Operation):
     """The folder of a target of `rbe build`."""
 
     files = ("target/rbe", "target/SHA256SUMS")
+    next_run = (".target.old/*",)  # where not even the old name can be given back
 
     def _build(self, directory: Path, content: str) -> None:
         from rbe_edge.building.output import new_folder, write_sums
@@ -379,8 +382,6 @@ class BuildFolder(Operation):
         sums = (directory / found / "SHA256SUMS").read_text()
         return content if hashlib.sha256(content.encode()).hexdigest() in sums else "sums of other files"
 
-
-_SOURCE_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 OPERATIONS: dict[str, Operation] = {
     "save": SaveSession(), "pack": PackOutput(), "pack cache": PackCache(), "conversations": Conversations(),
