@@ -1,5 +1,6 @@
-/* Every allocation, map and thread of every call is refused once, in turn: the call says RBE_ERROR_MEMORY or does its work without, keeps nothing, and
- * succeeds when it is made again, with the same result. On the golden packs of each kind of model (the linker wraps the allocator: see CMakeLists.txt). */
+/* Every allocation, map and thread of every call is refused once, in turn: the call says RBE_ERROR_MEMORY or does its work without, keeps
+ * nothing, and succeeds when it is made again, with the same result. On the golden packs of each kind of model (the linker wraps the
+ * allocator: see CMakeLists.txt). */
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/types.h>

@@ -7,14 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 HERE = Path(__file__).resolve().parent
-Drive = Callable[[str, str, int], list[dict[str, Any]]]
+Drive = Callable[[str, Sequence[str], int], list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +31,14 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def drive(shim: Path, tmp_path: Path) -> Drive:
-    """drive(OPERATION, HOW, MOST) -> the outcomes of drive.py, that without a fault first."""
+    """drive(OPERATION, HOWS, MOST) -> the outcomes of drive.py, that without a fault first."""
 
-    def outcomes(operation: str, how: str, most: int) -> list[dict[str, Any]]:
+    def outcomes(operation: str, hows: Sequence[str], most: int) -> list[dict[str, Any]]:
         folder = tmp_path / "faults"
         folder.mkdir()
         paths = [*filter(None, sys.path), str(HERE), str(HERE.parent), str(HERE.parent / "search")]
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join(paths), LD_PRELOAD=str(shim))
-        command = [sys.executable, HERE / "drive.py", shim, folder, operation, how, str(most)]
+        command = [sys.executable, HERE / "drive.py", shim, folder, operation, ",".join(hows), str(most)]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=500)
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]

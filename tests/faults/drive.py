@@ -1,6 +1,6 @@
 """Runs one operation of operations.py again and again, with a fault at each call in turn that changes something on the
-disk. Started with fault_shim.c preloaded: python drive.py SHIM DIRECTORY OPERATION HOW MOST. Prints an Outcome as a line
-of JSON for each fault.
+disk. Started with fault_shim.c preloaded: python drive.py SHIM DIRECTORY OPERATION HOW,HOW MOST. Prints an Outcome as a
+line of JSON for each fault.
 
 Whatever is run is run in a child process, which a fault may kill, and which takes the threads of the engine with it.
 """
@@ -16,9 +16,9 @@ import shutil
 import signal
 import sys
 import traceback
-from fnmatch import fnmatch
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,16 @@ from operations import OPERATIONS, Operation
 from rbe_edge.errors import RbeError
 
 KILL, SHORT = 1001, 1002  # as in fault_shim.c
-HOW = {"full": errno.ENOSPC, "read-only": errno.EROFS, "broken once": -errno.EIO, "killed": KILL, "short": SHORT}
+HOW = {"full": errno.ENOSPC, "read-only": errno.EROFS, "broken once": -errno.EIO, "killed": KILL, "short": SHORT, "": 0}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """number: of the call that was hit; 0: none was, it was the run without a fault, of so many calls. raised: the
-    name of the class of errors, "" where it succeeded, "killed". left, left_again: files beside what should be there,
-    behind it and behind the next run. state, again: "old", "new" or what is wrong."""
+    """how: a key of HOW. number: of the call that was hit; 0: none was, it was the run without a fault, of so many
+    calls. raised: the name of the class of errors, "" where it succeeded, "killed". left, left_again: files beside what
+    should be there, behind it and behind the next run. state, again: "old", "new" or what is wrong."""
 
+    how: str
     number: int
     calls: int
     raised: str
@@ -105,16 +106,16 @@ def left(operation: Operation, directory: Path) -> list[str]:
     return sorted(path for path in found if not any(fnmatch(path, pattern) for pattern in operation.files))
 
 
-def outcome(shim: Shim, operation: Operation, template: Path, number: int, how: int) -> Outcome:
+def outcome(shim: Shim, operation: Operation, template: Path, number: int, how: str) -> Outcome:
     directory = template.with_name("run")
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(template, directory)
-    raised, message, is_ours, calls = attempt(shim, operation, directory, number, how)
+    raised, message, is_ours, calls = attempt(shim, operation, directory, number, HOW[how])
     stays = left(operation, directory)
     state = in_child(lambda: operation.state(directory))
     again_raised, again_message, _, _ = attempt(shim, operation, directory, 0, 0)
-    again = again_raised and f"{again_raised}: {again_message}" or in_child(lambda: operation.state(directory))
-    return Outcome(number, calls, raised, message, is_ours, state, stays, again, left(operation, directory))
+    again = (again_raised and f"{again_raised}: {again_message}") or in_child(lambda: operation.state(directory))
+    return Outcome(how, number, calls, raised, message, is_ours, state, stays, again, left(operation, directory))
 
 
 def numbers(calls: int, most: int) -> list[int]:
@@ -127,15 +128,16 @@ def numbers(calls: int, most: int) -> list[int]:
 
 
 def main() -> None:
-    path, directory, name, how, most = sys.argv[1:]
+    path, directory, name, hows, most = sys.argv[1:]
     shim, operation = Shim(path), OPERATIONS[name]
     template = Path(directory) / "template"
     template.mkdir()
     in_child(lambda: operation.prepare(template))
-    whole = outcome(shim, operation, template, 0, 0)
+    whole = outcome(shim, operation, template, 0, "")
     print(json.dumps(asdict(whole)))
-    for number in numbers(whole.calls, int(most)):
-        print(json.dumps(asdict(outcome(shim, operation, template, number, HOW[how]))), flush=True)
+    for how in hows.split(","):
+        for number in numbers(whole.calls, int(most)):
+            print(json.dumps(asdict(outcome(shim, operation, template, number, how))), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 from rbe_edge.errors import RbeError
 
 
 class Operation:
-    """files: patterns of what may be in the directory afterwards, of paths from there on; others are left over. next_run:
-    of what may be left over until the next run. ignored: of what may stay."""
+    """files: patterns of what may be in the directory afterwards, of paths from there on; others are left over.
+    next_run: of what may be left over until the next run. ignored: of what may stay."""
 
     files: tuple[str, ...] = ()
     next_run: tuple[str, ...] = ()
@@ -37,7 +38,7 @@ class SaveSession(Operation):
 
     files = ("m.rbe", "session.state")
     ignored = ("session.state.??????",)  # the client, which knows whose they are, removes them
-    _texts = {"old": (1, 2, 3), "new": (4, 5, 6, 7, 8)}
+    _texts: ClassVar = {"old": (1, 2, 3), "new": (4, 5, 6, 7, 8)}
 
     def _save(self, directory: Path, tokens: tuple[int, ...]) -> None:
         from rbe_edge import Model
