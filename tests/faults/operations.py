@@ -1,12 +1,34 @@
-"""What rbe writes, each as an operation that can be prepared, run and looked at. Run by drive.py."""
+"""What rbe writes, each as an operation that can be prepared, run and looked at. Run by drive.py, which
+imports all of it once for its children."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+import tiny_models
+
+from rbe_edge import Model
+from rbe_edge.building.output import new_folder, write_sums
+from rbe_edge.cli.embed_command import save
 from rbe_edge.errors import RbeError
+from rbe_edge.format.parts import Part
+from rbe_edge.format.replacing import read_parts, replace_parts
+from rbe_edge.models.folder import Origin, copy, origin_of, set_origin
+from rbe_edge.packing.carrier import carry
+from rbe_edge.packing.pack import PackOptions, pack
+from rbe_edge.progress import Progress
+from rbe_edge.runtime.build import library_path
+from rbe_edge.search.index import Index, MadeWith
+from rbe_edge.search.update import update
+from rbe_edge.store.conversations import ConversationStore, StoredConversation, StoredMessage
+from rbe_edge.store.export import export
 
 
 class Operation:
@@ -41,8 +63,6 @@ class SaveSession(Operation):
     _texts: ClassVar = {"old": (1, 2, 3), "new": (4, 5, 6, 7, 8)}
 
     def _save(self, directory: Path, tokens: tuple[int, ...]) -> None:
-        from rbe_edge import Model
-
         with Model.open(directory / "m.rbe") as model, model.session(context=16, threads=1) as session:
             session.prefill(list(tokens))
             session.save(directory / "session.state")
@@ -55,8 +75,6 @@ class SaveSession(Operation):
         self._save(directory, self._texts["new"])
 
     def state(self, directory: Path) -> str:
-        from rbe_edge import Model
-
         with Model.open(directory / "m.rbe") as model, model.session(context=16, threads=1) as session:
             try:
                 session.restore(directory / "session.state")
@@ -69,8 +87,6 @@ class Pack(Operation):
     """Packs a tiny model over an older file, with a calibration whose parts are kept in the cache."""
 
     def prepare(self, directory: Path) -> None:
-        import tiny_models
-
         tiny = tiny_models.MODELS["llama"]
         tiny = dataclasses.replace(tiny, config={**tiny.config, "num_hidden_layers": 1})
         tiny_models.write(tiny, directory / "source")
@@ -79,19 +95,14 @@ class Pack(Operation):
         copy_golden("v1/half.rbe", directory / "out" / "m.rbe")
 
     files = ("text.txt", "out/m.rbe", "source/*", "cache/rbe_edge/packing/*.kept")
+    ignored = ("cache/rbe_edge/packing/.*.part",)  # a packing removes it once it is an hour old
 
     def run(self, directory: Path) -> None:
-        import os
-
-        from rbe_edge.packing.pack import PackOptions, pack
-
         os.environ["XDG_CACHE_HOME"] = str(directory / "cache")
         options = PackOptions(bits=4, calibrate=directory / "text.txt", threads=1, force=True)
         pack(directory / "source", directory / "out" / "m.rbe", options)
 
     def state(self, directory: Path) -> str:
-        from rbe_edge import Model
-
         path = directory / "out" / "m.rbe"
         if path.read_bytes() == golden("v1/half.rbe"):
             return "old"
@@ -123,23 +134,17 @@ class Conversations(Operation):
     files = ("chats.sqlite3", "chats.sqlite3-wal", "chats.sqlite3-shm")
 
     def prepare(self, directory: Path) -> None:
-        from rbe_edge.store.conversations import ConversationStore, StoredMessage
-
         with ConversationStore(directory / "chats.sqlite3") as store:
             number = store.new("first", model="m.rbe", system="be brief")
             store.write(number, 0, [StoredMessage("user", "one"), StoredMessage("assistant", "two " * 3000)])
 
     def run(self, directory: Path) -> None:
-        from rbe_edge.store.conversations import ConversationStore, StoredMessage
-
         with ConversationStore(directory / "chats.sqlite3") as store:
             messages = [StoredMessage("user", "three"), StoredMessage("assistant", "four " * 3000)]
             store.write(1, 0, messages)
             store.save_settings({"theme": "light"})
 
     def state(self, directory: Path) -> str:
-        from rbe_edge.store.conversations import ConversationStore
-
         with ConversationStore(directory / "chats.sqlite3") as store:
             contents = [message.content for message in store.load(1).messages]
             settings = store.settings()
@@ -158,8 +163,6 @@ class ConversationStoreNew(Conversations):
         pass
 
     def run(self, directory: Path) -> None:
-        from rbe_edge.store.conversations import ConversationStore
-
         with ConversationStore(directory / "chats.sqlite3") as store:
             known = store.ids()
         if not known:
@@ -167,8 +170,6 @@ class ConversationStoreNew(Conversations):
         super().run(directory)
 
     def state(self, directory: Path) -> str:
-        from rbe_edge.store.conversations import ConversationStore
-
         with ConversationStore(directory / "chats.sqlite3") as store:
             if not store.ids():
                 return "old"
@@ -183,9 +184,6 @@ class Export(Operation):
     files = ("chat.md",)
 
     def run(self, directory: Path) -> None:
-        from rbe_edge.store.conversations import StoredConversation, StoredMessage
-        from rbe_edge.store.export import export
-
         path = directory / "chat.md"
         if path.exists():
             path.unlink()
@@ -203,8 +201,6 @@ class SetOrigin(Operation):
     files = ("m.rbe", "m.origin.json")
 
     def _set(self, directory: Path, source: str) -> None:
-        from rbe_edge.models.folder import Origin, set_origin
-
         set_origin(directory / "m.rbe", Origin(source, "stamp" * 100, 4.0, "quick"))
 
     def prepare(self, directory: Path) -> None:
@@ -214,8 +210,6 @@ class SetOrigin(Operation):
         self._set(directory, "new")
 
     def state(self, directory: Path) -> str:
-        from rbe_edge.models.folder import origin_of
-
         origin = origin_of(directory / "m.rbe")
         return origin.source if origin is not None else (directory / "m.origin.json").read_text()
 
@@ -229,8 +223,6 @@ class CopyModel(Operation):
         copy_golden("v1/half.rbe", directory / "m.rbe")
 
     def run(self, directory: Path) -> None:
-        from rbe_edge.models.folder import copy
-
         if (directory / "copy.rbe").exists():
             (directory / "copy.rbe").unlink()
         copy(directory / "m.rbe", directory / "copy.rbe")
@@ -251,15 +243,9 @@ class PutPart(Operation):
         copy_golden("v3/parts.rbe", directory / "m.rbe")
 
     def run(self, directory: Path) -> None:
-        from rbe_edge.format.parts import Part
-        from rbe_edge.format.replacing import replace_parts
-
         replace_parts(directory / "m.rbe", [Part("note", 1, b"new" * 5000)])
 
     def state(self, directory: Path) -> str:
-        from rbe_edge import Model
-        from rbe_edge.format.replacing import read_parts
-
         path = directory / "m.rbe"
         if path.read_bytes() == golden("v3/parts.rbe"):
             return "old"
@@ -274,22 +260,14 @@ class Carry(Operation):
     files = ("m.rbe", "rbe", "both")
 
     def prepare(self, directory: Path) -> None:
-        import shutil
-
-        from rbe_edge.runtime.build import library_path
-
         copy_golden("v1/half.rbe", directory / "m.rbe")
         shutil.copy(library_path().parent / "rbe", directory / "rbe")
         (directory / "both").write_bytes(b"old")
 
     def run(self, directory: Path) -> None:
-        from rbe_edge.packing.carrier import carry
-
         carry(directory / "m.rbe", directory / "rbe", directory / "both", replace=True)
 
     def state(self, directory: Path) -> str:
-        import subprocess
-
         if (directory / "both").read_bytes() == b"old":
             return "old"
         command = [directory / "both", "run", "-p", "a", "-n", "2"]
@@ -306,15 +284,9 @@ class Vectors(Operation):
         (directory / "v.npy").write_bytes(b"old")
 
     def run(self, directory: Path) -> None:
-        import numpy as np
-
-        from rbe_edge.cli.embed_command import save
-
         save(directory / "v.npy", np.ones((100, 64), np.float32))
 
     def state(self, directory: Path) -> str:
-        import numpy as np
-
         path = directory / "v.npy"
         return "old" if path.read_bytes() == b"old" else "new" if np.load(path).sum() == 6400 else "other numbers"
 
@@ -331,11 +303,7 @@ class SearchIndex(Operation):
         (directory / "notes" / "a.md").write_text("new\n" * 200)
 
     def _index(self, directory: Path) -> None:
-        from word_embedder import WIDTH, WordEmbedder
-
-        from rbe_edge.progress import Progress
-        from rbe_edge.search.index import Index, MadeWith
-        from rbe_edge.search.update import update
+        from word_embedder import WIDTH, WordEmbedder  # of tests/search
 
         path = directory / "notes.idx"
         made = MadeWith("f" * 32, "words", "/models/words.rbe", WIDTH, 40)
@@ -347,8 +315,6 @@ class SearchIndex(Operation):
 
     def state(self, directory: Path) -> str:
         from word_embedder import WordEmbedder
-
-        from rbe_edge.search.index import Index
 
         with Index.open(directory / "notes.idx") as index:
             (found,) = {one.text.split()[0] for one in index.nearest(WordEmbedder().vectors(["new"])[0], 3)}
@@ -362,8 +328,6 @@ class BuildFolder(Operation):
     next_run = (".target.old/*",)  # where not even the old name can be given back
 
     def _build(self, directory: Path, content: str) -> None:
-        from rbe_edge.building.output import new_folder, write_sums
-
         with new_folder(directory / "target") as part:
             (part / "rbe").write_text(content)
             write_sums(part)
@@ -375,8 +339,6 @@ class BuildFolder(Operation):
         self._build(directory, "new")
 
     def state(self, directory: Path) -> str:
-        import hashlib
-
         found = next(name for name in ("target", ".target.old") if (directory / name).exists())  # the next one takes it
         program = directory / found / "rbe"
         content = program.read_text()
