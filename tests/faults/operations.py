@@ -20,6 +20,7 @@ from rbe_edge.cli.embed_command import save
 from rbe_edge.errors import RbeError
 from rbe_edge.format.parts import Part
 from rbe_edge.format.replacing import read_parts, replace_parts
+from rbe_edge.llama_cpp.export import write_gguf
 from rbe_edge.models.folder import Origin, copy, origin_of, set_origin
 from rbe_edge.packing.carrier import carry
 from rbe_edge.packing.pack import PackOptions, pack
@@ -27,6 +28,8 @@ from rbe_edge.progress import Progress
 from rbe_edge.runtime.build import library_path
 from rbe_edge.search.index import Index, MadeWith
 from rbe_edge.search.update import update
+from rbe_edge.sources.open import open_source
+from rbe_edge.sources.tokenizers.of_source import source_tokenizer
 from rbe_edge.store.conversations import ConversationStore, StoredConversation, StoredMessage
 from rbe_edge.store.export import export
 
@@ -275,6 +278,29 @@ class Carry(Operation):
         return "new" if done.returncode == 0 else done.stderr.decode()
 
 
+class Gguf(Operation):
+    """The GGUF file that llama.cpp quantises for `rbe compare`, written by the package gguf."""
+
+    files = ("source/*", "m.rbe", "m.gguf")
+
+    def prepare(self, directory: Path) -> None:
+        tiny_models.write(tiny_models.MODELS["llama"], directory / "source")
+        pack(directory / "source", directory / "m.rbe", PackOptions(bits=32))
+        (directory / "m.gguf").write_bytes(b"old")
+
+    def run(self, directory: Path) -> None:
+        with Model.open(directory / "m.rbe") as model:
+            tokenizer = source_tokenizer(open_source(directory / "source"), model.info.vocabulary)
+            write_gguf(model, tokenizer, directory / "m.gguf", 32)
+
+    def state(self, directory: Path) -> str:
+        path = directory / "m.gguf"
+        if path.read_bytes() == b"old":
+            return "old"
+        open_source(path)
+        return "new"
+
+
 class Vectors(Operation):
     """`rbe embed --npy`."""
 
@@ -350,6 +376,7 @@ OPERATIONS: dict[str, Operation] = {
     "save": SaveSession(), "pack": PackOutput(), "pack cache": PackCache(), "conversations": Conversations(),
     "new conversations": ConversationStoreNew(), "export": Export(), "origin": SetOrigin(), "copy": CopyModel(),
     "part": PutPart(), "carry": Carry(), "vectors": Vectors(), "index": SearchIndex(), "build": BuildFolder(),
+    "gguf": Gguf(),
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from operations import copy_golden
 from rbe_edge import Model
 from rbe_edge.errors import ModelError, PackError, RbeError, StateError
 from rbe_edge.packing.pack import PackOptions, pack
-from rbe_edge.store.conversations import ConversationStore, StoreError
+from rbe_edge.store.conversations import ConversationStore, StoredMessage, StoreError
 
 N_FAILURES = 200
 SLACK_BYTES = 8 << 20  # of memory that the allocators of Python and of the system keep
@@ -74,6 +74,48 @@ def test_a_store_whose_directory_goes_meanwhile(tmp_path: Path) -> None:
     with ConversationStore(place / "chats.sqlite3") as again:
         assert again.list() == []
 
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "rbe-test", place]
+    may = os.geteuid() == 0 and shutil.which("mount") is not None
+    if not may or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("only root mounts a file system, where it is let")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_disk_that_is_full(model: Path, small_disk: Path) -> None:
+    state, filler = small_disk / "state", small_disk / "filler"
+    with Model.open(model) as opened, opened.session(context=32, threads=1) as session:
+        session.prefill([1, 2])
+        session.save(state)
+        with ConversationStore(small_disk / "chats.sqlite3") as store:
+            number = store.new("first")
+            with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+                while file.write(bytes(4096)):
+                    pass
+            before = state.read_bytes()
+            session.prefill(list(range(3, 20)))
+            with pytest.raises(StateError, match=r"state: cannot be written: No space left on device; make room"):
+                session.save(state)
+            with pytest.raises(StoreError, match="the disk is full, so this was not saved"):
+                store.write(number, 0, [StoredMessage("user", "much " * 20000)])
+            names = {path.name for path in small_disk.iterdir()}
+            assert state.read_bytes() == before and names <= {"state", "filler", *map("chats.sqlite3".__add__, ENDINGS)}
+            assert store.load(number).messages == ()
+            filler.unlink()
+            session.save(state)
+            store.write(number, 0, [StoredMessage("user", "one")])
+        assert state.read_bytes() != before
+
+
+ENDINGS = ("", "-wal", "-shm")
 
 COMMANDS: dict[str, list[str]] = {
     "pack": ["pack", "source", "-o", "out/new.rbe", "--bits", "32"],

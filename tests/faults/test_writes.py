@@ -12,7 +12,7 @@ import pytest
 from conftest import Drive
 from operations import OPERATIONS
 
-FILES = ["save", "export", "origin", "copy", "part", "carry", "vectors", "build"]
+FILES = ["save", "export", "origin", "copy", "part", "carry", "vectors", "build", "gguf"]
 ERRORS = ("full", "read-only", "broken once")
 
 
