@@ -1,9 +1,6 @@
 /* Every allocation, map and thread of every call is refused once, in turn: the call says RBE_ERROR_MEMORY or does its work without, keeps
  * nothing, and succeeds when it is made again, with the same result. On the golden packs of each kind of model (the linker wraps the
  * allocator: see CMakeLists.txt). */
-#include <pthread.h>
-#include <sys/mman.h>
-#include <sys/types.h>
 #include <unistd.h>
 
 #include "base/status.h"
@@ -21,29 +18,9 @@
 #include "rbe/sampling.h"
 #include "rbe/threads.h"
 #include "wrapped_allocator.h"
+#include "wrapped_maps.h"
 
 #include "allocation_calls.h"
-
-void *__real_mmap64(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset);
-void *__wrap_mmap64(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset);
-int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *context);
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *context);
-
-#if defined(__GLIBC__)
-void *__wrap_mmap64(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset)
-{
-    if (is_refused()) {
-        errno = ENOMEM;
-        return MAP_FAILED;
-    }
-    return __real_mmap64(address, bytes, protection, flags, descriptor, offset);
-}
-#endif
-
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *context)
-{
-    return is_refused() ? EAGAIN : __real_pthread_create(thread, attributes, run, context);
-}
 
 static unsigned n_refusals; /* in all */
 
@@ -117,7 +94,7 @@ static rbe_status differentiate(subject *on, rbe_gradients *gradients)
     for (uint32_t layer = on->model->stack.n_layers; layer-- > 0;) {
         RBE_TRY(rbe_gradients_layer(gradients, layer, hidden, N_CALL_TOKENS, 4, d, add_gradient, on));
     }
-    add_digest(on, d, N_CALL_TOKENS * width * sizeof *d);
+    add_digest(on, d, (size_t)N_CALL_TOKENS * width * sizeof *d);
     const rbe_curvature_rows rows = {
         .struct_bytes = sizeof rows, .x = hidden, .d = d, .n_tokens = N_CALL_TOKENS, .window_tokens = 4, .n_rows = width, .cols = width};
     memset(sum, 0, sizeof sum);

@@ -113,14 +113,16 @@ static rbe_status read_state(const char *path, void *with)
 /* The policy stays where that fails. */
 static rbe_status read_policy(const char *path, void *with)
 {
-    rbe_policy policy, before;
+    rbe_policy policy;
+    unsigned char before[sizeof policy];
+    const unsigned char *const now = (const unsigned char *)&policy;
     (void)with;
     memset(&policy, 0, sizeof policy);
     policy.struct_bytes = sizeof policy;
     policy.override_mode = 77;
-    before = policy;
+    memcpy(before, now, sizeof before);
     const rbe_status status = rbe_policy_read(path, &policy);
-    CHECK(status == RBE_OK ? policy.override_mode <= RBE_MODES : memcmp(&policy, &before, sizeof policy) == 0, "the policy has changed");
+    CHECK(status == RBE_OK ? policy.override_mode <= RBE_MODES : memcmp(now, before, sizeof before) == 0, "the policy has changed");
     return status;
 }
 
