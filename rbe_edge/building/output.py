@@ -62,11 +62,13 @@ def reported(place: Path) -> Iterator[None]:
 
 
 def _take(lock: int, part: Path, place: Path) -> None:
-    """Locks the folder, and empties it of what a killed build left."""
+    """Locks the folder, and empties it of what a killed build left, which gets its earlier folder back."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise BuildError(f"{place}: is being built by another process; wait for it to end") from None
+    if _old(place).exists() and not place.exists():  # killed between the two names
+        os.rename(_old(place), place)
     for left in part.iterdir():
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left)
@@ -76,12 +78,22 @@ def _take(lock: int, part: Path, place: Path) -> None:
 
 def _replace(part: Path, place: Path) -> None:
     check_place(place)
-    old = place.with_name(f".{place.name}.old")
+    old = _old(place)
     shutil.rmtree(old, ignore_errors=True)
-    if place.exists():
+    was_there = place.exists()
+    if was_there:
         os.rename(place, old)
-    os.rename(part, place)
+    try:
+        os.rename(part, place)
+    except OSError:
+        if was_there:
+            os.rename(old, place)
+        raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _old(place: Path) -> Path:
+    return place.with_name(f".{place.name}.old")
 
 
 def write_sums(folder: Path) -> dict[str, int]:

@@ -102,7 +102,7 @@ def _together(texts: Sequence[str], embedder: _Embedder, bar: ProgressBar, argum
     rows = embedder.vectors(texts, Progress(bar.show, "embedding"))
     bar.close()
     if arguments.npy is not None:
-        _save(arguments.npy, rows)
+        save(arguments.npy, rows)
         return 0
     for line in table(texts, rows, columns(sys.stdout) or 80):
         print(line)
@@ -191,12 +191,12 @@ def _numbers(row: Floats) -> list[float]:
     return [float(str(value)) for value in row]
 
 
-def _save(path: Path, rows: Floats) -> None:
+def save(path: Path, rows: Floats) -> None:
+    """An array for numpy.load(). Raises OptionError where it cannot be written."""
     import numpy as np
 
     with NewFile(path, OptionError, replace=True) as file:
-        with os.fdopen(os.dup(file.fd), "wb") as out:
-            np.save(out, rows)
+        np.save(file, rows)
         file.commit()
 
 

@@ -114,7 +114,7 @@ class NewFile:
     def __enter__(self) -> NewFile:
         self.place = self.check()
         self.part = beside(self.place, ".", ".part")
-        with self._reported():
+        with self.reported():
             self.fd = self._open()
         return self
 
@@ -128,7 +128,8 @@ class NewFile:
         return check_place(self.path, self._error, replace=self._replace, instead=self._instead)
 
     @contextlib.contextmanager
-    def _reported(self) -> Iterator[None]:
+    def reported(self) -> Iterator[None]:
+        """Makes `error`, with one line, of what the system says: for those who write into the file by its path."""
         try:
             yield
         except OSError as reason:
@@ -180,7 +181,11 @@ class NewFile:
         if self._private:
             with contextlib.suppress(OSError):  # whatever the umask, where the file system has rights
                 os.fchmod(fd, 0o600)
-        os.ftruncate(fd, 0)
+        try:
+            os.ftruncate(fd, 0)
+        except OSError:  # it is ours, and nobody else's meanwhile
+            os.unlink(self.part)
+            raise
         return True
 
     def _in_the_way(self) -> RbeError:
@@ -189,28 +194,28 @@ class NewFile:
     def write(self, data: bytes) -> None:
         """Writes behind what was written before. Raises `error` where the disk takes no more."""
         view = memoryview(data)
-        with self._reported():
+        with self.reported():
             while view:
                 view = view[os.write(self.fd, view) :]
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Writes from `offset` on. Raises `error` where the disk takes no more."""
         view = memoryview(data)
-        with self._reported():
+        with self.reported():
             while view:
                 written = os.pwrite(self.fd, view, offset)
                 offset, view = offset + written, view[written:]
 
     def set_size(self, n_bytes: int) -> None:
         """Ends it there; what was never written is zero."""
-        with self._reported():
+        with self.reported():
             os.ftruncate(self.fd, n_bytes)
 
     def copy_range(self, source: int, start: int, offset: int, n_bytes: int) -> None:
         """Puts n_bytes of an opened file, from `start` on, at `offset`. Where start and offset lie alike within pages,
         a file system that can share pages copies nothing. Raises `error` where the disk takes no more, or the source
         ends before."""
-        with self._reported():
+        with self.reported():
             if copy_range(source, self.fd, start, offset, n_bytes) < n_bytes:
                 raise self._error(f"{self.path}: became shorter while it was copied; try again")
 
@@ -237,7 +242,7 @@ class NewFile:
         """Waits until all is on the disk, and gives the file its name. Raises `error` where that became impossible.
         lasting: False for a file that is needed for a while: nothing is waited for, which takes long on slow disks and
         which no Ctrl-C ends."""
-        with self._reported():
+        with self.reported():
             if lasting:
                 os.fsync(self.fd)
             if self.check() != self.place:

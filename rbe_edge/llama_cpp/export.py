@@ -8,7 +8,7 @@ architecture. llama.cpp's `llama` turns neighbouring pairs (2d, 2d + 1) of a hea
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,20 +113,25 @@ def write_gguf(model: Model, tokenizer: Tokenizer, out: Path, context: int) -> N
     if factors is not None:
         tensors.append(_Tensor("rope_freqs.weight", factors.shape, lambda: factors))
     with NewFile(out, PackError, replace=True) as file:
-        writer = gguf.GGUFWriter(file.part, row.name)
-        try:
-            _write_settings(writer, model, row)
-            write_vocabulary(writer, tokenizer)
-            for tensor in tensors:
-                writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), 4 * int(np.prod(tensor.shape)))
-            writer.write_header_to_file()
-            writer.write_kv_data_to_file()
-            writer.write_ti_data_to_file()
-            for tensor in tensors:
-                writer.write_tensor_data(tensor.read())
-        finally:
-            writer.close()
+        with file.reported():
+            writer = gguf.GGUFWriter(file.part, row.name)
+            try:
+                _write_settings(writer, model, row)
+                write_vocabulary(writer, tokenizer)
+                _write_tensors(writer, tensors)
+            finally:
+                writer.close()
         file.commit()
+
+
+def _write_tensors(writer: Any, tensors: Sequence[_Tensor]) -> None:
+    for tensor in tensors:
+        writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), 4 * int(np.prod(tensor.shape)))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for tensor in tensors:
+        writer.write_tensor_data(tensor.read())
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def origin_of(path: Path) -> Origin | None:
 def set_origin(path: Path, origin: Origin) -> None:
     """Writes down what a file was packed from. Raises ModelError."""
     with NewFile(_origin_file(path), ModelError, replace=True) as file:
-        os.write(file.fd, json.dumps(asdict(origin)).encode())
+        file.write(json.dumps(asdict(origin)).encode())
         file.commit()
 
 

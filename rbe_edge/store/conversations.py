@@ -6,6 +6,7 @@ may read while one writes; within a program one connection writes, under a lock,
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -179,8 +180,9 @@ class ConversationStore:
         except SQLITE_ERRORS as error:
             raise StoreError(f"{self.path or 'the conversations'}: {advice(error, **_ADVICE)}") from error
         except OSError as error:
-            reason = error.strerror or error
-            raise StoreError(f"{error.filename or self.path}: {reason}; check its permissions and the disk") from error
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            what = _ADVICE["full"] if full else "check its permissions and the disk"
+            raise StoreError(f"{error.filename or self.path}: {error.strerror or error}; {what}") from error
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

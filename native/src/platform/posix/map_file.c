@@ -35,7 +35,7 @@ static rbe_status map(const char *path, uint64_t most, rbe__mapped_file *file)
     }
     void *data = mmap(NULL, (size_t)file->mapped_bytes, PROT_READ, MAP_SHARED, file->descriptor, 0);
     if (data == MAP_FAILED) {
-        return rbe_fail(RBE_ERROR_IO, "%s: cannot be mapped: %s", path, strerror(errno));
+        return rbe_fail(errno == ENOMEM ? RBE_ERROR_MEMORY : RBE_ERROR_IO, "%s: cannot be mapped: %s", path, strerror(errno));
     }
     file->data = data;
     if (!rbe__mapped_ranges_add(data, (size_t)file->mapped_bytes, path)) {

@@ -26,6 +26,15 @@ struct rbe__new_file {
     uint8_t buffer[BUFFER_BYTES];
 };
 
+/* A line that says what to do about an error of the system. */
+static rbe_status failed(const char *path, int error)
+{
+    const char *advice = error == ENOSPC || error == EDQUOT || error == EFBIG ? "make room or give another place"
+                         : error == ENAMETOOLONG || error == ELOOP            ? "give another name"
+                                                                              : "check the directory and its permissions";
+    return rbe_fail(RBE_ERROR_IO, "%s: cannot be written: %s; %s", path, strerror(error), advice);
+}
+
 /* Refuses to put a file in the place of anything but a file. */
 static rbe_status check_place(const char *path)
 {
@@ -35,7 +44,7 @@ static rbe_status check_place(const char *path)
         if (error == ENOENT && lstat(path, &found) == 0) {
             return rbe_fail(RBE_ERROR_IO, "%s: is a link to nothing; remove it, or give another name", path);
         }
-        return error == ENOENT ? RBE_OK : rbe_fail(RBE_ERROR_IO, "%s: cannot be written: %s", path, strerror(error));
+        return error == ENOENT ? RBE_OK : failed(path, error);
     }
     if (S_ISDIR(found.st_mode)) {
         return rbe_fail(RBE_ERROR_IO, "%s: is a directory; give the name of a file", path);
@@ -54,7 +63,7 @@ static rbe_status find_place(rbe__new_file *file, const char *path)
     const int is_link = lstat(path, &found) == 0 && S_ISLNK(found.st_mode);
     file->place = is_link ? realpath(path, NULL) : strdup(path);
     if (is_link && !file->place) {
-        return rbe_fail(RBE_ERROR_IO, "%s: cannot be written: %s", path, strerror(errno));
+        return errno == ENOMEM ? rbe_fail(RBE_ERROR_MEMORY, "%s: no memory to write it", path) : failed(path, errno);
     }
     file->temporary = file->place ? malloc(strlen(file->place) + sizeof ".XXXXXX") : NULL;
     return file->path && file->temporary ? RBE_OK : rbe_fail(RBE_ERROR_MEMORY, "%s: no memory to write it", path);
@@ -82,7 +91,7 @@ static rbe_status open_temporary(rbe__new_file *file)
         write_template(file);
         file->descriptor = mkstemp(file->temporary);
         if (file->descriptor < 0) {
-            return rbe_fail(RBE_ERROR_IO, "%s: cannot be written: %s", file->path, strerror(errno));
+            return failed(file->path, errno);
         }
         (void)fcntl(file->descriptor, F_SETFD, FD_CLOEXEC);
         (void)fchmod(file->descriptor, S_IRUSR | S_IWUSR); /* whatever the umask */
@@ -124,7 +133,7 @@ static rbe_status write_all(const rbe__new_file *file, const uint8_t *data, size
             continue;
         }
         if (n <= 0) {
-            return rbe_fail(RBE_ERROR_IO, "%s: cannot be written: %s", file->path, n < 0 ? strerror(errno) : "the disk takes no more");
+            return failed(file->path, n < 0 ? errno : ENOSPC);
         }
         data += n;
         offset += n;
@@ -176,11 +185,11 @@ rbe_status rbe__new_file_commit(rbe__new_file *file, const void *start, size_t b
     RBE_TRY(flush(file));
     RBE_TRY(write_all(file, start, bytes, 1));
     if (fsync(file->descriptor) != 0 && errno != EINVAL) {
-        return rbe_fail(RBE_ERROR_IO, "%s: cannot be written: %s", file->path, strerror(errno));
+        return failed(file->path, errno);
     }
     RBE_TRY(check_place(file->place));
     if (rename(file->temporary, file->place) != 0) {
-        return rbe_fail(RBE_ERROR_IO, "%s: cannot be written: %s", file->path, strerror(errno));
+        return failed(file->path, errno);
     }
     close(file->descriptor); /* only now, for its lock; fsync has told what can fail */
     file->descriptor = -1;
