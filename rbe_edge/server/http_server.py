@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
-from rbe_edge.machine.process import spare_descriptors
+from rbe_edge.machine.process import give_memory_back, spare_descriptors
 from rbe_edge.server.connections import Connection, ConnectionLimits, make_room
 from rbe_edge.server.log import cause_of
 from rbe_edge.server.supervisor import Supervisor
@@ -25,6 +25,7 @@ _log = logging.getLogger("rbe_edge.server")
 _MOST_CONNECTIONS = 500  # each may hold some 300 KB of requests that came before they were asked for
 _KEPT_DESCRIPTORS = 32  # for files that are opened meanwhile, and connections that are being closed
 _LOOK_SECONDS = 1.0
+_TRIM_SECONDS = 60.0  # answers of many threads leave tens of megabytes that nobody uses
 _END_LOOK_SECONDS = 0.02
 _END_SECONDS = 5  # for answers that are ended at a stop to say so
 _UNREAD_AT_STOP = 5.0  # seconds: a client that reads none of its answer does not delay a stop for longer
@@ -158,9 +159,14 @@ class HttpServer(uvicorn.Server):
                     await asyncio.sleep(0.1)
 
     async def _look(self) -> None:
-        """Ends connections that take too long, writes what is due in the log, tells the supervisor."""
+        """Ends connections that take too long, writes what is due in the log, tells the supervisor, gives freed memory
+        back."""
+        trim_at = self.loop.time() + _TRIM_SECONDS
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
+            if self.loop.time() >= trim_at:
+                trim_at = self.loop.time() + _TRIM_SECONDS
+                await self.loop.run_in_executor(None, give_memory_back)
             limits = self._limits
             if self.should_exit:
                 limits = replace(limits, unread=min(limits.unread, _UNREAD_AT_STOP))

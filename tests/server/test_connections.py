@@ -208,3 +208,15 @@ def test_clients_that_leave_are_not_logged(model: Model, caplog: pytest.LogCaptu
                 client.recv(1000)
         server.wait_for(lambda: server.metric("rbe_slots_busy") == 0 and open_connections(server) == 0)
     assert not [record for record in caplog.records if "httpx" not in record.name]
+
+
+def test_freed_memory_is_given_back_now_and_then(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rbe_edge.server import http_server
+
+    times: list[int] = []
+    monkeypatch.setattr(http_server, "_TRIM_SECONDS", 0.0)
+    monkeypatch.setattr(http_server, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(http_server, "give_memory_back", lambda: times.append(1))
+    with running(model, slots=1) as server:
+        server.wait_for(lambda: len(times) > 2)
+        assert httpx.get(server.url + "/health").status_code == 200
