@@ -30,7 +30,7 @@ void rbe__job_open(rbe__job *job, uint32_t n_items, rbe__work *work, void *conte
     atomic_store_explicit(&job->next_item, 0, memory_order_relaxed);
     atomic_store_explicit(&job->gate, OPEN, memory_order_release);
     const unsigned generation = atomic_load_explicit(&job->generation, memory_order_relaxed);
-    atomic_store(&job->generation, (generation + 1) & ~RBE_NO_MORE_JOBS);
+    (void)atomic_exchange(&job->generation, (generation + 1) & ~RBE_NO_MORE_JOBS); /* see worker.c, sleep_until_job */
 }
 
 uint32_t rbe__job_take(rbe__job *job, uint32_t thread)

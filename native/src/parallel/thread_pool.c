@@ -114,7 +114,7 @@ void rbe__thread_pool_free(rbe__thread_pool *pool)
     if (!pool) {
         return;
     }
-    atomic_store(&pool->job.generation, RBE_NO_MORE_JOBS);
+    (void)atomic_exchange(&pool->job.generation, RBE_NO_MORE_JOBS);
     for (uint32_t i = 0; i < pool->n_started; i++) {
         rbe__worker_wake(&pool->workers[i]);
     }

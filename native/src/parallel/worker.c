@@ -12,11 +12,12 @@ void rbe__relax(void)
 }
 
 /* Sleeps until it is woken, unless there is a job that it has not seen. The caller announces a job before it looks who is asleep, and a worker
- * says that it is before it looks for a job: so one of them sees the other. */
+ * says that it is before it looks for a job: so one of them sees the other. Both say so by an exchange: a store would do, but qemu (7.2, ARM on
+ * x86) lets a load that follows pass it. */
 static void sleep_until_job(rbe__worker *self, unsigned seen)
 {
     rbe__mutex_lock(self->mutex);
-    atomic_store(&self->is_asleep, 1);
+    (void)atomic_exchange(&self->is_asleep, 1);
     const unsigned generation = atomic_load(&self->job->generation);
     if (generation & RBE_NO_MORE_JOBS || (generation != seen && !atomic_load(&self->is_out))) {
         atomic_store(&self->is_asleep, 0);
