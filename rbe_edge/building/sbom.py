@@ -21,7 +21,7 @@ from typing import Any
 NAME = "sbom.cdx.json"
 
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*([^;]*?)\s*(?:;\s*(.*?)\s*)?")
-_EXTRAS_OF_WORK = ("test", "parity")  # nobody needs them to use the package
+_EXTRAS_OF_WORK = ("test", "parity", "fuzz")  # nobody needs them to use the package
 
 
 def bill(root: Path, package: Path) -> dict[str, Any]:

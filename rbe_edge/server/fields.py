@@ -15,6 +15,7 @@ _MOST_DIGITS = 309  # of the largest float64
 _MOST_PARTS = 250_000  # lists and objects: more take seconds, and hundreds of bytes each
 _MOST_NAME = 100  # characters of a field's name in a message
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)  # one without an end goes to the end
+_BRACKET = re.compile(r"[][{}]")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -51,13 +52,13 @@ def _parse(text: str) -> tuple[Any, str | None]:
         words = _STRING.sub("", text)
         if words.count("[") + words.count("{") > _MOST_PARTS:
             raise ValueError(f"it has more than {_MOST_PARTS} lists and objects")
+    if parts > _MOST_LEVELS and _is_deep(text):  # before it is read: at Python's own limit finalizers fail, of anything
+        raise ValueError(f"it is nested deeper than {_MOST_LEVELS} levels")
     numbers = _Numbers()
     try:
         value = json.loads(text, parse_constant=numbers.constant, parse_float=numbers.decimal, parse_int=numbers.whole)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    if parts > _MOST_LEVELS and _is_deep(value):
-        raise ValueError(f"it is nested deeper than {_MOST_LEVELS} levels")
     if _SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -91,13 +92,14 @@ class _Numbers:
         return math.nan
 
 
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(_MOST_LEVELS):
-        level = [part for one in level for part in _parts(one) if isinstance(part, (dict, list))]
-        if not level:
-            return False
-    return True
+def _is_deep(text: str) -> bool:
+    """Whether brackets stand deeper in one another than is allowed, up to where the text stops being JSON."""
+    level = 0
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        level += 1 if bracket in "[{" else -1
+        if level > _MOST_LEVELS:
+            return True
+    return False
 
 
 def _holds_nan(value: Any) -> bool:

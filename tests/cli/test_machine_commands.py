@@ -147,7 +147,7 @@ def test_doctor_knows_every_extra() -> None:
         for name, needs in re.findall(r"^(\w+) = \[(.*?)\]$", section, re.MULTILINE)
     }
     modules = {"llama_cpp_python": "llama_cpp", "scikit_learn": "sklearn"}
-    for name in extras.keys() - {"test", "parity"}:
+    for name in extras.keys() - {"test", "parity", "fuzz"}:
         assert set(doctor_command.EXTRAS[name][1]) == {modules.get(needed, needed) for needed in extras[name]}, name
 
 

@@ -7,14 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from operations import Drive
 
 HERE = Path(__file__).resolve().parent
-Drive = Callable[[str, Sequence[str], int], list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")

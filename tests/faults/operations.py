@@ -8,8 +8,9 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tiny_models
@@ -32,6 +33,9 @@ from rbe_edge.sources.open import open_source
 from rbe_edge.sources.tokenizers.of_source import source_tokenizer
 from rbe_edge.store.conversations import ConversationStore, StoredConversation, StoredMessage
 from rbe_edge.store.export import export
+
+#: The fixture `drive`: drive(OPERATION, HOWS, MOST) gives the outcomes of drive.py, that without a fault first.
+Drive = Callable[[str, Sequence[str], int], list[dict[str, Any]]]
 
 
 class Operation:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from operations import copy_golden
+from operations import Drive, copy_golden
+from test_writes import check_files
 
 from rbe_edge import Model
 from rbe_edge.errors import ModelError, PackError, RbeError, StateError
@@ -157,6 +158,12 @@ def test_the_c_program(shim: Path, program: Path, model: Path, tmp_path: Path, n
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done
     assert done.stderr == "rbe: out/both: cannot be written: No space left on device; make room or give another place\n"
     assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_program_that_carries_its_model(drive: Drive, program: Path) -> None:
+    """As `rbe self` makes it; here because the file's tests run where the program was built."""
+    assert program.is_file()
+    check_files(drive, "carry")
 
 
 # ---- what fails keeps nothing ----
