@@ -58,6 +58,11 @@ class Taker:
 
 def some_text(compiled: CompiledGrammar, choose: random.Random, steps: int) -> str:
     """Bytes drawn from those that fit, and then an end."""
+    return ended(compiled, drawn(compiled, choose, steps)).decode()
+
+
+def drawn(compiled: CompiledGrammar, choose: random.Random, steps: int) -> bytes:
+    """Bytes drawn from those that fit, at most so many."""
     constraint, text = Constraint(compiled), bytearray()
     for _ in range(steps):
         fitting = np.flatnonzero(constraint.mask()[:256])
@@ -67,16 +72,22 @@ def some_text(compiled: CompiledGrammar, choose: random.Random, steps: int) -> s
         token = int(choose.choice(marks if marks and choose.random() < 0.4 else fitting))
         text.append(token)
         constraint.accept(token)
-    return ended(compiled, bytes(text)).decode()
+    return bytes(text)
 
 
 def ended(compiled: CompiledGrammar, text: bytes) -> bytes:
     """A text that fits so far, with the end that the server would find for it."""
+    whole = ended_if_short(compiled, text)
+    assert whole is not None, text
+    return whole
+
+
+def ended_if_short(compiled: CompiledGrammar, text: bytes) -> bytes | None:
+    """The same; None where no end is near enough, as of a pattern of thousands of characters."""
     matcher = compiled.matchers()[1]
     assert matcher.try_consume_tokens(list(text)) == len(text), text
     ending = Ending(matcher, compiled.examples).find(Place().go(text))
-    assert ending is not None, text
-    return text + ending
+    return None if ending is None else text + ending
 
 
 def compiled(grammar: Grammar, texts: Sequence[bytes], ends: int = 1) -> CompiledGrammar:
