@@ -141,13 +141,6 @@ rbe_status rbe__state_visit(const rbe__state *state, uint32_t n_positions, rbe__
     return RBE_OK;
 }
 
-rbe_status rbe__state_count(void *context, void *piece, size_t bytes)
-{
-    (void)piece;
-    *(uint64_t *)context += bytes;
-    return RBE_OK;
-}
-
 rbe_status rbe__state_copy_out(void *context, void *piece, size_t bytes)
 {
     uint8_t **at = context;

@@ -252,8 +252,12 @@ void rbe__kv_move(const rbe_kernels *kernels, const rbe__kv_layer *cache, uint32
 static rbe_status visit_tiles(const rbe__kv_layer *cache, uint32_t head, uint32_t n_positions, int is_value, rbe__kv_visit *visit,
                               void *context)
 {
+    const uint32_t dim = cache->head_dim;
+    if (visit == rbe__kv_count) {
+        return visit(context, NULL, (size_t)n_positions * (is_value && cache->type == RBE_KV_Q8Q4 ? (dim + 1) / 2 : dim));
+    }
     for (uint32_t first = 0; first < n_positions; first += RBE_KV_BLOCK) {
-        const uint32_t n = n_positions - first < RBE_KV_BLOCK ? n_positions - first : RBE_KV_BLOCK, dim = cache->head_dim;
+        const uint32_t n = n_positions - first < RBE_KV_BLOCK ? n_positions - first : RBE_KV_BLOCK;
         uint8_t *tile = block_at(cache, head, first, is_value);
         if (!is_value) {
             RBE_TRY(rbe__key_tile_visit((int8_t *)tile, dim, n, visit, context));

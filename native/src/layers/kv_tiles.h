@@ -37,7 +37,10 @@ void rbe__codes_from_tile(const uint8_t *tile, uint32_t position, uint32_t dim, 
 /* Shows a piece of memory; see rbe__kv_visit_used. */
 typedef rbe_status rbe__kv_visit(void *context, void *piece, size_t bytes);
 
-/* Shows the first n positions of a block as a saved state has them, and puts back what the visit left: keys by dimension, [dim][n]; values
+/* A visit that adds the bytes to a uint64_t, its context. It looks at no piece: where pieces would have to be made it gets NULL. */
+rbe__kv_visit rbe__kv_count;
+
+/* Shows the first n positions of a block as a saved state has them, and puts back what the visit changed: keys by dimension, [dim][n]; values
  * [n][dim]; codes [n][(dim + 1) / 2], the first half of a position's dimensions in the low halves of its bytes. */
 rbe_status rbe__key_tile_visit(int8_t *tile, uint32_t dim, uint32_t n, rbe__kv_visit *visit, void *context);
 rbe_status rbe__value_tile_visit(int8_t *tile, uint32_t dim, uint32_t n, rbe__kv_visit *visit, void *context);
