@@ -141,6 +141,11 @@ rbe_status rbe__state_visit(const rbe__state *state, uint32_t n_positions, rbe__
     return RBE_OK;
 }
 
+rbe__kv_visit *rbe__state_count(void)
+{
+    return rbe__kv_count;
+}
+
 rbe_status rbe__state_copy_out(void *context, void *piece, size_t bytes)
 {
     uint8_t **at = context;

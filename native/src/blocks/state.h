@@ -53,8 +53,11 @@ void rbe__state_slide(const rbe__state *state, const rbe__workspace *workspace, 
  * the same n, until visit fails. What is to be written is settled with 0 before it, and with n behind it. */
 rbe_status rbe__state_visit(const rbe__state *state, uint32_t n_positions, rbe__kv_visit *visit, void *context);
 
-/* Visits that cannot fail, as rbe__kv_count. context: a pointer into a buffer (uint8_t *, const uint8_t *), to which or from which a piece is copied,
- * and which then stands behind it. */
+/* The visit that adds the bytes to a uint64_t, its context. It cannot fail, and those that show pieces know it: they make none for it. */
+rbe__kv_visit *rbe__state_count(void);
+
+/* Visits that cannot fail. context: a pointer into a buffer (uint8_t *, const uint8_t *), to which or from which a piece is copied, and which then
+ * stands behind it. */
 rbe__kv_visit rbe__state_copy_out, rbe__state_copy_in;
 
 #endif

@@ -73,7 +73,7 @@ static rbe_status write_piece(void *context, void *piece, size_t bytes)
 
 static rbe_status write_state(const rbe_session *session, state_header *header, written_state *state)
 {
-    RBE_TRY(visit_state(session, header, session->tokens, rbe__kv_count, &header->file_bytes));
+    RBE_TRY(visit_state(session, header, session->tokens, rbe__state_count(), &header->file_bytes));
     RBE_TRY(write_piece(state, header, sizeof *header));
     RBE_TRY(visit_state(session, header, session->tokens, write_piece, state));
     header->checksum = state->checksum;
@@ -177,7 +177,7 @@ static rbe_status check_content(const rbe_session *session, const char *path, co
     int wrong = !read_planes(header, planes) || header->has_logits > 1 || (header->has_logits && header->n_tokens == 0) ||
                 (header->version < 3 && header->config_checksum) || (header->n_tokens && session->pass.stack->crosses && !header->n_text);
     if (!wrong) {
-        RBE_TRY(visit_state(session, header, NULL, rbe__kv_count, &expected));
+        RBE_TRY(visit_state(session, header, NULL, rbe__state_count(), &expected));
         wrong = expected != file->bytes;
     }
     for (uint32_t i = 0; !wrong && i < header->n_tokens; i++) {
@@ -226,7 +226,7 @@ rbe_status rbe_session_restore(rbe_session *session, const char *path)
 static uint64_t block_bytes(const rbe__block_state *state, uint32_t n_tokens)
 {
     uint64_t bytes = 0;
-    (void)state->block->kind->visit(state, n_tokens, rbe__kv_count, &bytes); /* counting cannot fail */
+    (void)state->block->kind->visit(state, n_tokens, rbe__state_count(), &bytes); /* counting cannot fail */
     return bytes;
 }
 

@@ -32,7 +32,7 @@ rbe_status rbe__undo_keep(rbe__undo *undo, const rbe_session *session)
 {
     const size_t token_bytes = undo->position * sizeof *session->tokens;
     uint64_t bytes = token_bytes;
-    RBE_TRY(rbe__state_visit(&session->state, undo->position, rbe__kv_count, &bytes));
+    RBE_TRY(rbe__state_visit(&session->state, undo->position, rbe__state_count(), &bytes));
     undo->kept = malloc((size_t)bytes + 1);
     if (!undo->kept) {
         return rbe_fail(RBE_ERROR_MEMORY, "no memory to keep the context while it slides, %zu MB; append fewer tokens at a time",
