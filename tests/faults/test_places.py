@@ -206,11 +206,15 @@ def test_failures_keep_nothing(model: Path, source: Path, fail: Callable[[Path, 
                 fail(model, source)
         gc.collect()
 
+    def grown() -> int:
+        before = resident_bytes()
+        failures(N_FAILURES)
+        return resident_bytes() - before
+
     failures(20)  # what is taken once
-    descriptors, resident, names = os.listdir("/proc/self/fd"), resident_bytes(), sorted(os.listdir(model.parent))
-    failures(N_FAILURES)
+    descriptors, names = os.listdir("/proc/self/fd"), sorted(os.listdir(model.parent))
+    assert any(grown() < SLACK_BYTES for _ in range(3))  # other parts of this process may take memory, once
     assert len(os.listdir("/proc/self/fd")) == len(descriptors)
-    assert resident_bytes() - resident < SLACK_BYTES
     assert sorted(os.listdir(model.parent)) == names
 
 

@@ -254,7 +254,7 @@ sys.exit(main(["pack", *sys.argv[1:], "--bits", "3", "--calibrate", "none"]))
 
 
 def test_packing_goes_on_where_it_was_pressed(tmp_path: Path) -> None:
-    """At many moments: the command ends with 130, says one line at most, and the last run, in peace, gives the file."""
+    """At many moments: the command ends with 130 and one line, or has its file; the file is that of a run in peace."""
     source = tiny_models.write(tiny_models.MODELS["llama"], tmp_path / "tiny")
 
     def packed(out: str, moment: str) -> subprocess.CompletedProcess[str]:
@@ -264,9 +264,10 @@ def test_packing_goes_on_where_it_was_pressed(tmp_path: Path) -> None:
 
     for moment in range(100):
         done = packed("m.rbe", str(moment))
-        if done.returncode == 0:
+        if (tmp_path / "m.rbe").exists():  # a press may still come, when all is done but the end of the process
+            assert done.returncode in (0, 130), done.stderr
             break
-        assert done.returncode == 130 and not (tmp_path / "m.rbe").exists(), done.stderr
+        assert done.returncode == 130, done.stderr
         assert done.stderr.endswith("goes on from what is finished\n") and done.stderr.count("\n") == 1, done.stderr
     assert moment > 3 and packed("whole.rbe", "").returncode == 0
     assert (tmp_path / "m.rbe").read_bytes() == (tmp_path / "whole.rbe").read_bytes()

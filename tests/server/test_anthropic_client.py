@@ -81,7 +81,7 @@ def test_calls(client: Any, choice: dict[str, str]) -> None:
     settings = {
         **SETTINGS,
         "max_tokens": 120,
-        "extra_body": {"temperature": 1.0},
+        "extra_body": {"temperature": 1.0, "seed": 1},
         "tools": [ADD],
         "tool_choice": choice,
     }

@@ -56,7 +56,7 @@ def test_streams(client: Any) -> None:
 
 
 def test_calls(client: Any) -> None:
-    settings = {**SETTINGS, "tools": [ADD], "temperature": 1.0, "max_output_tokens": 120}
+    settings = {**SETTINGS, "tools": [ADD], "temperature": 1.0, "max_output_tokens": 120, "extra_body": {"seed": 2}}
     for choice in ("required", {"type": "function", "name": "add"}):
         response = client.responses.create(input="Hello!", tool_choice=choice, **settings)
         (call,) = response.output
@@ -77,7 +77,7 @@ def test_calls(client: Any) -> None:
 def test_formats(client: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}
     wanted = {"format": {"type": "json_schema", "name": "one", "schema": schema}}
-    found = client.responses.create(input="JSON", text=wanted, **{**SETTINGS, "temperature": 1.2})
+    found = client.responses.create(input="JSON", text=wanted, extra_body={"seed": 1}, **{**SETTINGS, "temperature": 1.2})
     assert json.loads(found.output_text)["a"] in (1, 2)
     anything = client.responses.create(input="JSON", text={"format": {"type": "json_object"}}, **SETTINGS)
     assert isinstance(json.loads(anything.output_text), dict)
