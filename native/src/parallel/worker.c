@@ -72,6 +72,18 @@ static int is_crowding(const rbe__worker *self)
     return cpu >= 0 && cpu == atomic_load_explicit(&self->job->caller_cpu, memory_order_relaxed);
 }
 
+/* A thread that slept may be woken on the caller's core and stay there. Its own home is free then, or that of the caller, which took its one.
+ * Returns 1 where it runs on another core than the caller now. */
+static int leave_caller(const rbe__worker *self)
+{
+    const rbe__homes *homes = self->homes;
+    if (self->index >= homes->n || !atomic_load_explicit(&self->is_placed, memory_order_relaxed)) {
+        return 0;
+    }
+    const int is_taken = (int)homes->cpu[self->index] == atomic_load_explicit(&self->job->caller_cpu, memory_order_relaxed);
+    return rbe__thread_place(self->cores, homes, is_taken ? 0 : self->index) && !is_crowding(self);
+}
+
 static void thread_main(void *argument)
 {
     rbe__worker *self = argument;
@@ -86,12 +98,17 @@ static void thread_main(void *argument)
             return;
         }
         spin_rounds = self->spin_rounds;
+        if (atomic_load_explicit(&self->is_out, memory_order_relaxed)) {
+            continue;
+        }
         if (is_crowding(self)) {
             atomic_store_explicit(&self->is_crowded, 1, memory_order_relaxed);
-            spin_rounds = 0;
-        } else if (!atomic_load_explicit(&self->is_out, memory_order_relaxed)) {
-            take_part(self);
+            if (!leave_caller(self)) {
+                spin_rounds = 0;
+                continue;
+            }
         }
+        take_part(self);
     }
 }
 
