@@ -35,7 +35,7 @@ def chat_of(size: int) -> bytes:
 
 def test_a_slow_body_is_read(model: Model) -> None:
     """As long as it keeps to the rate, for longer than any silence or grace."""
-    with limited(model, silence=0.5, grace=0.5, rate=100.0) as server, server.connect() as client:
+    with limited(model, silence=1.0, grace=1.0, rate=100.0) as server, server.connect() as client:
         body = chat_of(1000)
         client.sendall(request(b"", length=len(body)))
         for at in range(0, len(body), 50):

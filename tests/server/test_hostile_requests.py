@@ -353,7 +353,7 @@ def test_answers_that_outlast_a_stop_say_so(model: Model, kind: str) -> None:
         if kind == "embeddings":
             body = {"model": "demo", "input": ["a text of some words" * 20] * 2000, **POOLED}
         else:
-            body = {"model": "demo", "messages": MESSAGES, "stream": kind == "stream", **LONG}
+            body = {"model": "demo", "messages": MESSAGES, "stream": kind == "stream", "n": 8, **LONG}
         path = "/v1/embeddings" if kind == "embeddings" else "/v1/chat/completions"
         waiting = executor.submit(post, server, body, path)
         metric = "rbe_generated_tokens_total"
