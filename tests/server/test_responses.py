@@ -77,7 +77,9 @@ def test_calls(client: Any) -> None:
 def test_formats(client: Any) -> None:
     schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}
     wanted = {"format": {"type": "json_schema", "name": "one", "schema": schema}}
-    found = client.responses.create(input="JSON", text=wanted, extra_body={"seed": 1}, **{**SETTINGS, "temperature": 1.2})
+    found = client.responses.create(
+        input="JSON", text=wanted, extra_body={"seed": 1}, **{**SETTINGS, "temperature": 1.2}
+    )
     assert json.loads(found.output_text)["a"] in (1, 2)
     anything = client.responses.create(input="JSON", text={"format": {"type": "json_object"}}, **SETTINGS)
     assert isinstance(json.loads(anything.output_text), dict)
